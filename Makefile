@@ -1,0 +1,81 @@
+# make verify   install what is missing (says so first), build, judge the smoke cases on every port that works here
+# make test     unit tests and tests of the programs      make check   test, ci cases, deps, format
+# make bench    build/bin/bench                           make asan    the tests under Address- and UBSanitizer
+# make transformers-port   Hugging Face's own modules as a port: 5.6 GB of Python packages in the user's cache
+
+B      ?= build
+CC     ?= gcc
+NVCC   ?= $(shell command -v nvcc)
+PYTHON ?= python3
+ARCH   := $(shell uname -m)
+TIERS  := dd 256 512 1024
+OPS    := $(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c))
+
+WARN   := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
+CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -Iinclude -Iref -Iverify -MMD -MP $(SAN)
+LDLIBS := -ljansson -lmpfr -lgmp -lsleef -lpthread -ldl -lm
+ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
+ISA_v3 := -march=x86-64-v3
+ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
+
+tiered   := ball reading table $(OPS)
+once     := $(filter-out $(tiered) dot,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
+ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/dot_%.o)
+verify_obj := $(patsubst %.c,$(B)/obj/%.o,$(filter-out verify/main.c,$(wildcard verify/*.c verify/ops/*.c)))
+fast_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
+cuda_obj := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
+CUDA_LIB := $(if $(NVCC),-L$(dir $(shell readlink -f $(NVCC) 2>/dev/null))../lib64 -lcudart_static -lrt -lstdc++)
+lib      := $(B)/libverify.a
+ports    := $(B)/ports/plain.so
+planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c))
+suites   := $(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))
+
+.PHONY: all verify test check bench docs asan deps format format-check setup transformers-port clean clean-ports fuzz
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(B)/bin/verify $(ports)
+
+define tier_rules
+$(B)/obj/ref_$(1)/%.o: ref/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(WARN) -DTIER=$(1) $(if $(filter dd,$(1)),,-DPROOF_BITS=$(1)) -c $$< -o $$@
+$(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o)
+	ld -r $$^ -o $$@.all
+	objcopy --keep-global-symbol=ref_$(1) $$@.all $$@
+endef
+$(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
+
+$(B)/obj/ref/dot_cpu.o: ref/dot_cpu.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) -c $< -o $@
+$(B)/obj/ref/dot_%.o: ref/dot.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DDOT_ISA=$* -c $< -o $@
+$(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
+$(B)/obj/fast/backend.o: AVX512 :=
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) -c $< -o $@
+$(B)/obj/cuda/%.o: cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) -O2 -std=c++17 -Iinclude -Xcompiler -fPIC -c $< -o $@
+
+$(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
+$(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_dd/ball.o $(lib)
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
+$(B)/ports/plain.so: verify/ports/plain/plain.c include/dsv3.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+$(B)/planted/%.so: unit/planted/%.c include/dsv3.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,281 @@
+/* Ball arithmetic: the rules for the radius, once for every tier. Lemmas are proved in docs/numerics.md. */
+#include "ball.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Lemma Up: v came from at most 2000 additions, multiplications and divisions of non-negative doubles. */
+static double up(double v)
+{
+    return v * (1 + 0x1p-40) + 0x1p-1000;
+}
+
+static double up_unless_zero(double v)
+{
+    return v == 0 ? 0 : up(v);
+}
+
+static ball make(centre c, double r)
+{
+    if (!centre_finite(c) || !(r <= 0x1p1000)) return ball_any();
+    return (ball){c, r};
+}
+
+ball ball_any(void)
+{
+    return (ball){centre_of(0), INFINITY};
+}
+
+bool ball_is_any(ball a)
+{
+    return isinf(a.r);
+}
+
+bool ball_is_point(ball a)
+{
+    return a.r == 0;
+}
+
+ball ball_of(double v)
+{
+    return isfinite(v) ? (ball){centre_of(v), 0} : ball_any();
+}
+
+ball ball_neg(ball a)
+{
+    a.c = centre_neg(a.c);
+    return a;
+}
+
+static double centre_sup(centre c)
+{
+    return fmax(fabs(centre_down(c)), fabs(centre_up(c)));
+}
+
+double ball_sup(ball a)
+{
+    double const s = centre_sup(a.c);
+    return a.r == 0 ? s : up(s + a.r);
+}
+
+/* A double below every |point|, at least 0. */
+static double inf_abs(ball a)
+{
+    double const low = fmin(fabs(centre_down(a.c)), fabs(centre_up(a.c)));
+    bool const straddles = centre_down(a.c) <= 0 && centre_up(a.c) >= 0;
+    if (straddles || !(low > a.r)) return 0;
+    return a.r == 0 ? low : nextafter(low - a.r, 0);
+}
+
+double ball_lower(ball a)
+{
+    double const low = centre_down(a.c);
+    return a.r == 0 ? low : nextafter(low - a.r, -INFINITY);
+}
+
+double ball_upper(ball a)
+{
+    double const high = centre_up(a.c);
+    return a.r == 0 ? high : nextafter(high + a.r, INFINITY);
+}
+
+/* |(a + b) - c| <= r_a + r_b + error of the centre. */
+ball ball_add(ball a, ball b)
+{
+    double err = 0;
+    centre const c = centre_add(a.c, b.c, &err);
+    return make(c, up_unless_zero(err + a.r + b.r));
+}
+
+ball ball_sub(ball a, ball b)
+{
+    return ball_add(a, ball_neg(b));
+}
+
+/* |ab - a_c b_c| <= |a_c| r_b + |b_c| r_a + r_a r_b. */
+ball ball_mul(ball a, ball b)
+{
+    if (ball_is_any(a) || ball_is_any(b)) return ball_any();
+    double err = 0;
+    centre const c = centre_mul(a.c, b.c, &err);
+    if (a.r == 0 && b.r == 0) return make(c, up_unless_zero(err));
+    double const spread = centre_sup(a.c) * b.r + centre_sup(b.c) * a.r + a.r * b.r;
+    return make(c, up(err + spread));
+}
+
+/* Lemma Quotient: |a/b - q| = |a - q b| / |b| for every a, b of the balls, and a - q b is a ball operation. */
+ball ball_div(ball a, ball b)
+{
+    double const least = inf_abs(b);
+    if (least == 0 || ball_is_any(a)) return ball_any();
+    ball const q = {centre_guess_div(a.c, b.c), 0};
+    if (!centre_finite(q.c)) return ball_any();
+    double const residual = ball_sup(ball_sub(a, ball_mul(q, b)));
+    return make(q.c, up_unless_zero(residual / least));
+}
+
+/* Lemma Root: |sqrt(a) - s| = |a - s^2| / (sqrt(a) + s) for s > 0; with s = 0 it is sqrt(a). */
+ball ball_sqrt(ball a)
+{
+    if (ball_is_any(a) || ball_upper(a) < 0) return ball_any();
+    if (centre_up(a.c) <= 0) return make(centre_of(0), up_unless_zero(sqrt(fmax(ball_upper(a), 0))));
+    ball const s = {centre_guess_sqrt(a.c), 0};
+    double const residual = ball_sup(ball_sub(a, ball_mul(s, s)));
+    double const least = inf_abs(s);
+    if (least == 0) return make(centre_of(0), up(sqrt(ball_upper(a))));
+    return make(s.c, up_unless_zero(residual / least));
+}
+
+ball ball_widen(ball a, double radius)
+{
+    if (radius == 0) return a;
+    return make(a.c, up(a.r + radius));
+}
+
+ball ball_hull(double lo, double hi)
+{
+    if (!(isfinite(lo) && isfinite(hi))) return ball_any();
+    if (lo == hi) return ball_of(lo);
+    double err = 0;
+    centre const sum = centre_add(centre_of(lo), centre_of(hi), &err);
+    centre const middle = centre_mul(sum, centre_of(0.5), &err);
+    return make(middle, up(err + (hi - lo) / 2));
+}
+
+/* 10^k, 0 <= k <= 400. */
+static ball power_of_ten(int k)
+{
+    ball p = ball_of(1);
+    for (int i = 0; i < k; i++) p = ball_mul(p, ball_of(10));
+    return p;
+}
+
+ball ball_decimal(double v)
+{
+    char text[32];
+    if (!isfinite(v)) return ball_any();
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*e", digits - 1, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    /* text is [-]d.ddde[+-]xx: gather the digits as one integer */
+    ball value = ball_of(0);
+    int exponent = 0, after_point = 0;
+    bool negative = false, seen_point = false;
+    for (const char *s = text; *s; s++) {
+        if (*s == 'e') {
+            exponent = atoi(s + 1);
+            break;
+        }
+        if (*s == '-') negative = true;
+        if (*s == '.') seen_point = true;
+        if (*s < '0' || *s > '9') continue;
+        value = ball_add(ball_mul(value, ball_of(10)), ball_of(*s - '0'));
+        after_point += seen_point;
+    }
+    int const shift = exponent - after_point;
+    value = shift < 0 ? ball_div(value, power_of_ten(-shift)) : ball_mul(value, power_of_ten(shift));
+    return negative ? ball_neg(value) : value;
+}
+
+terms terms_none(void)
+{
+    return (terms){ball_of(0), 0, INT_MAX, 0, 0};
+}
+
+void terms_add(terms *sum, ball term)
+{
+    int const lsb = ball_is_point(term) ? centre_lsb(term.c) : INT_MIN;
+    sum->total = ball_add(sum->total, term);
+    sum->sum_abs = up_unless_zero(sum->sum_abs + ball_sup(term));
+    if (lsb < sum->lsb) sum->lsb = lsb;
+    sum->n++;
+}
+
+row row_of(const double *value, const double *radius, int64_t n)
+{
+    row r = {value, NULL, n, 0, 0, INT_MAX, 0};
+    for (int64_t i = 0; i < n; i++) {
+        double const v = value[i];
+        if (radius && radius[i] != 0) r.radius = radius;
+        if (v == 0) continue;
+        int e;
+        frexp(v, &e);
+        int const lsb = centre_lsb(centre_of(v));
+        if (e - lsb > r.bits) r.bits = e - lsb;
+        if (lsb < r.lsb) r.lsb = lsb;
+        if (fabs(v) > r.max_abs) r.max_abs = fabs(v);
+        if (fabs(v) < 0x1p-126) r.subnormal++;
+    }
+    return r;
+}
+
+/* The general way: any values, any radii, any tier. */
+static terms dot_by_balls(const row *a, const row *b)
+{
+    terms sum = terms_none();
+    for (int64_t i = 0; i < a->n; i++) {
+        ball const x = {centre_of(a->value[i]), a->radius ? a->radius[i] : 0};
+        ball const y = {centre_of(b->value[i]), b->radius ? b->radius[i] : 0};
+        terms_add(&sum, ball_mul(x, y));
+    }
+    return sum;
+}
+
+#ifndef PROOF_BITS
+#include "dot.h"
+
+/* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]. */
+static double radius_of_products(const row *a, const row *b)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < a->n; i++) {
+        double const ra = a->radius ? a->radius[i] : 0, rb = b->radius ? b->radius[i] : 0;
+        sum += (fabs(a->value[i]) + ra) * rb + fabs(b->value[i]) * ra;
+    }
+    return sum * (1 + 0x1p-50 * (double)(a->n + 8)) + 0x1p-1000;
+}
+
+/* Lemma Exact: all terms are multiples of 2^lsb and sum |term| <= 2^(lsb + 53): every partial sum is a double. */
+static bool exact_in_binary64(double sum_abs, int lsb)
+{
+    return lsb > -1000 && lsb < 900 && sum_abs <= ldexp(1, lsb + 53);
+}
+
+/* Points whose products are binary64 numbers. */
+static terms dot_by_kernel(const row *a, const row *b)
+{
+    const dot_kernel *const kernel = dot_for_this_cpu();
+    int const lsb = a->lsb == INT_MAX || b->lsb == INT_MAX ? INT_MAX : a->lsb + b->lsb;
+    dot_sum s = kernel->plain(a->value, b->value, a->n);
+    double sum_abs = up_unless_zero(s.abs * (1 + 0x1p-52 * (double)(a->n + 1)));
+    ball total = {{s.hi, 0}, 0};
+    if (sum_abs != 0 && !exact_in_binary64(sum_abs, lsb)) {
+        s = kernel->compensated(a->value, b->value, a->n);
+        double const m = (double)(a->n / DOT_LANES + 1 + 2 * DOT_LANES + 1);
+        total = (ball){{s.hi, s.lo}, up(sum_abs * (m * m * 0x1p-106))};
+    }
+    return (terms){make(total.c, total.r), sum_abs, lsb, a->n, 0};
+}
+
+terms ball_dot(const row *a, const row *b)
+{
+    bool const exact_products = a->bits + b->bits <= 53 && a->lsb > -500 && b->lsb > -500;
+    terms sum = exact_products ? dot_by_kernel(a, b) : dot_by_balls(a, b);
+    if (exact_products && (a->radius || b->radius)) {
+        double const radius = radius_of_products(a, b);
+        sum.total = ball_widen(sum.total, radius);
+        sum.sum_abs = up(sum.sum_abs + radius);
+        sum.lsb = INT_MIN;
+    }
+    sum.flushed = (double)a->subnormal * 0x1p-126 * b->max_abs + (double)b->subnormal * 0x1p-126 * a->max_abs;
+    return sum;
+}
+#else
+terms ball_dot(const row *a, const row *b)
+{
+    terms sum = dot_by_balls(a, b);
+    sum.flushed = (double)a->subnormal * 0x1p-126 * b->max_abs + (double)b->subnormal * 0x1p-126 * a->max_abs;
+    return sum;
+}
+#endif

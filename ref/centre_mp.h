@@ -1,0 +1,148 @@
+/*
+ * The centre of a ball in a proof tier: an MPFR number of PROOF_BITS bits held by value, so that balls are copied like
+ * numbers and nothing is ever freed. Same contract as centre_dd.h. Every operation rounds correctly to nearest: its
+ * error is 0 when MPFR says exact, else at most 2^-PROOF_BITS of the result.
+ */
+#ifndef CENTRE_MP_H
+#define CENTRE_MP_H
+
+#include <limits.h>
+#include <math.h>
+#include <mpfr.h>
+#include <stdbool.h>
+
+#if !defined(PROOF_BITS) || PROOF_BITS % 64
+#error "compile with -DPROOF_BITS=<a multiple of 64>"
+#endif
+
+#define CENTRE_TEXT_(x) #x
+#define CENTRE_TEXT(x) CENTRE_TEXT_(x)
+#define CENTRE_TIER CENTRE_TEXT(PROOF_BITS)
+
+typedef struct {
+    mp_limb_t limb[PROOF_BITS / 64];
+    mpfr_exp_t exp;
+    int kind;
+} centre;
+
+/* An mpfr_t that shares the limbs of c; written results go back with centre_keep. */
+static inline void centre_view(mpfr_t m, const centre *c)
+{
+    mpfr_custom_init_set(m, c->kind, c->exp, PROOF_BITS, (void *)c->limb);
+}
+
+static inline void centre_blank(mpfr_t m, centre *c)
+{
+    *c = (centre){.kind = MPFR_ZERO_KIND};
+    centre_view(m, c);
+}
+
+static inline double centre_keep(centre *c, mpfr_t m, int inexact)
+{
+    c->kind = mpfr_custom_get_kind(m);
+    c->exp = mpfr_custom_get_exp(m);
+    return inexact ? ldexp(fabs(mpfr_get_d(m, MPFR_RNDA)), -PROOF_BITS) : 0;
+}
+
+static inline centre centre_of(double v)
+{
+    centre c;
+    mpfr_t m;
+    centre_blank(m, &c);
+    mpfr_set_d(m, v, MPFR_RNDN);
+    centre_keep(&c, m, 0);
+    return c;
+}
+
+static inline bool centre_finite(centre a)
+{
+    mpfr_t m;
+    centre_view(m, &a);
+    return mpfr_number_p(m);
+}
+
+typedef int centre_operation(mpfr_ptr, mpfr_srcptr, mpfr_srcptr, mpfr_rnd_t);
+
+static inline centre centre_apply(centre_operation *op, const centre *a, const centre *b, double *err)
+{
+    centre c;
+    mpfr_t m, ma, mb;
+    centre_blank(m, &c);
+    centre_view(ma, a);
+    centre_view(mb, b);
+    int const inexact = op(m, ma, mb, MPFR_RNDN);
+    *err += centre_keep(&c, m, inexact);
+    return c;
+}
+
+static inline centre centre_neg(centre a)
+{
+    a.kind = -a.kind;
+    return a;
+}
+
+static inline centre centre_add(centre a, centre b, double *err)
+{
+    return centre_apply(mpfr_add, &a, &b, err);
+}
+
+static inline centre centre_mul(centre a, centre b, double *err)
+{
+    return centre_apply(mpfr_mul, &a, &b, err);
+}
+
+static inline centre centre_guess_div(centre a, centre b)
+{
+    double ignored = 0;
+    return centre_apply(mpfr_div, &a, &b, &ignored);
+}
+
+static inline centre centre_guess_sqrt(centre a)
+{
+    centre c;
+    mpfr_t m, ma;
+    centre_blank(m, &c);
+    centre_view(ma, &a);
+    mpfr_sqrt(m, ma, MPFR_RNDN);
+    centre_keep(&c, m, 0);
+    return c;
+}
+
+/* hi: the nearest double; lo: the nearest double to what is left; rest >= |what is left then|. */
+static inline void centre_split(centre a, double *hi, double *lo, double *rest)
+{
+    double ignored = 0;
+    mpfr_t m;
+    centre_view(m, &a);
+    *hi = mpfr_get_d(m, MPFR_RNDN);
+    centre const left = centre_add(a, centre_of(-*hi), &ignored); /* exact: the digits of hi vanish */
+    centre_view(m, &left);
+    *lo = mpfr_get_d(m, MPFR_RNDN);
+    centre const last = centre_add(left, centre_of(-*lo), &ignored);
+    centre_view(m, &last);
+    *rest = fabs(mpfr_get_d(m, MPFR_RNDA));
+}
+
+static inline double centre_down(centre a)
+{
+    mpfr_t m;
+    centre_view(m, &a);
+    return mpfr_get_d(m, MPFR_RNDD);
+}
+
+static inline double centre_up(centre a)
+{
+    mpfr_t m;
+    centre_view(m, &a);
+    return mpfr_get_d(m, MPFR_RNDU);
+}
+
+static inline int centre_lsb(centre a)
+{
+    mpfr_t m;
+    centre_view(m, &a);
+    if (!mpfr_regular_p(m)) return INT_MAX;
+    return (int)(mpfr_get_exp(m) - (mpfr_exp_t)mpfr_min_prec(m));
+}
+
+#endif

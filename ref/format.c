@@ -1,0 +1,141 @@
+/* Stored formats, from their definitions. Nothing here is shared with a port: a decoder on both sides would hide its own
+ * mistakes. */
+#include "ref.h"
+
+#include <float.h>
+#include <math.h>
+
+typedef struct {
+    const char *name;
+    size_t size;
+    int digits;     /* significand bits, the leading one included */
+    int least;      /* exponent of the smallest normal */
+    double largest; /* finite */
+    int bias;
+    int mantissa; /* stored bits */
+} format;
+
+static const format formats[DSV3_DTYPES] = {
+    [DSV3_NONE] = {"none", 0, 0, 0, 0, 0, 0},
+    [DSV3_F32] = {"f32", 4, 24, -126, FLT_MAX, 127, 23},
+    [DSV3_BF16] = {"bf16", 2, 8, -126, 0x1.fep127, 127, 7},
+    [DSV3_F8_E4M3] = {"f8_e4m3", 1, 4, -6, 448, 7, 3},
+};
+
+size_t ref_dtype_size(dsv3_dtype d)
+{
+    return formats[d].size;
+}
+
+const char *ref_dtype_name(dsv3_dtype d)
+{
+    return formats[d].name;
+}
+
+dsv3_dtype ref_dtype_of(const char *name)
+{
+    for (int d = DSV3_NONE + 1; d < DSV3_DTYPES; d++)
+        if (!strcmp(formats[d].name, name)) return (dsv3_dtype)d;
+    return DSV3_NONE;
+}
+
+/* The distance of neighbouring values in the binade of v. */
+static double unit_at(const format *f, double v)
+{
+    int e;
+    frexp(v, &e);
+    int const exponent = v == 0 || e - 1 < f->least ? f->least : e - 1;
+    return ldexp(1, exponent - f->digits + 1);
+}
+
+double ref_half_unit(dsv3_dtype d, double v)
+{
+    return unit_at(&formats[d], v) / 2;
+}
+
+double ref_round(dsv3_dtype d, double v)
+{
+    const format *const f = &formats[d];
+    if (!isfinite(v)) return v;
+    double const unit = unit_at(f, v);
+    double const rounded = rint(v / unit) * unit; /* to even; division by a power of two is exact */
+    if (fabs(rounded) > f->largest) return copysign(HUGE_VAL, v);
+    return rounded;
+}
+
+double ref_truncate(dsv3_dtype d, double v)
+{
+    const format *const f = &formats[d];
+    if (!isfinite(v)) return v;
+    double const unit = unit_at(f, v);
+    return copysign(fmin(fabs(trunc(v / unit) * unit), f->largest), v);
+}
+
+static uint32_t load(const void *data, size_t size, int64_t i)
+{
+    uint32_t bits = 0;
+    memcpy(&bits, (const char *)data + (size_t)i * size, size);
+    return bits;
+}
+
+double ref_decode(dsv3_dtype d, const void *data, int64_t i)
+{
+    const format *const f = &formats[d];
+    uint32_t const bits = load(data, f->size, i);
+    int const sign_at = (int)f->size * 8 - 1;
+    uint32_t const fraction = bits & ((1u << f->mantissa) - 1);
+    int const top = (1 << (sign_at - f->mantissa)) - 1;
+    int const exponent = (int)(bits >> f->mantissa) & top;
+    double const sign = bits >> sign_at & 1 ? -1 : 1;
+    if (d == DSV3_F8_E4M3) {
+        if (exponent == top && fraction == 7) return (double)NAN;
+    } else if (exponent == top) {
+        return fraction ? (double)NAN : sign * HUGE_VAL;
+    }
+    if (exponent == 0) return sign * ldexp(fraction, f->least - f->mantissa);
+    return sign * ldexp(fraction + (1u << f->mantissa), exponent - f->bias - f->mantissa);
+}
+
+/* The code of a value of the format. */
+static uint32_t code_of(const format *f, bool fn, double v)
+{
+    int const sign_at = (int)f->size * 8 - 1;
+    uint32_t const sign = signbit(v) ? 1u << sign_at : 0;
+    uint32_t const exponents = ((1u << (sign_at - f->mantissa)) - 1) << f->mantissa;
+    if (isnan(v)) return sign | exponents | (fn ? 7 : 1u << (f->mantissa - 1));
+    if (isinf(v)) return fn ? sign | (exponents + 6) : sign | exponents;
+    if (v == 0) return sign;
+    int e;
+    frexp(v, &e);
+    if (e - 1 < f->least) return sign | (uint32_t)ldexp(fabs(v), f->mantissa - f->least);
+    uint32_t const fraction = (uint32_t)ldexp(fabs(v), f->mantissa - (e - 1)) - (1u << f->mantissa);
+    return sign | (uint32_t)(e - 1 + f->bias) << f->mantissa | fraction;
+}
+
+void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
+{
+    const format *const f = &formats[d];
+    uint32_t const bits = code_of(f, d == DSV3_F8_E4M3, ref_round(d, v));
+    memcpy((char *)data + (size_t)i * f->size, &bits, f->size);
+}
+
+/* hi - d or hi + d, rounded outward; d may be negative. */
+static double outward(double hi, double d, double direction)
+{
+    double const far = d + fabs(d) * 0x1p-50;
+    return nextafter(direction < 0 ? hi - far : hi + far, direction);
+}
+
+double ref_lower(ref_value v)
+{
+    if (isinf(v.radius)) return -INFINITY;
+    if (v.radius == 0 && v.lo == 0) return v.hi;
+    return outward(v.hi, v.radius - v.lo, -INFINITY);
+}
+
+double ref_upper(ref_value v)
+{
+    if (isinf(v.radius)) return INFINITY;
+    if (v.radius == 0 && v.lo == 0) return v.hi;
+    return outward(v.hi, v.radius + v.lo, INFINITY);
+}

@@ -1,0 +1,269 @@
+/* Declared arithmetic: text to struct and back. Grammar: docs/numerics.md, section "Declaring arithmetic". */
+#include "ref.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Bits of `declared`: the points, then these. */
+enum { CLAUSE_ACC = REF_POINTS, CLAUSE_RSQRT, CLAUSE_DIV, CLAUSE_FLUSH, CLAUSE_ARITH, CLAUSES };
+
+enum { MAY, OUTPUT };
+
+static const ref_point_row points[] = {
+#define POINT(op, name, kind, meaning) {#op, #name, #kind, meaning},
+#include "points.def"
+#undef POINT
+};
+
+static const ref_quirk_row quirks[] = {
+#define QUIRK(name, op, summary, evidence) {#name, #op, summary, evidence},
+#include "quirks.def"
+#undef QUIRK
+};
+
+const ref_point_row *ref_point(int i)
+{
+    return i >= 0 && i < REF_POINTS ? &points[i] : NULL;
+}
+
+const ref_quirk_row *ref_quirk(int i)
+{
+    return i >= 0 && i < REF_QUIRKS ? &quirks[i] : NULL;
+}
+
+/* What is assumed of a port that says nothing: a superset of what ordinary kernels do. */
+static const ref_numerics defaults = {
+    .acc = {.bits = 24, .truncates = true, .block = 1, .guard = 0, .fused = false, .promote_bits = 24},
+    .rsqrt = {.rel = 4},
+    .div = {.rel = 4},
+    .flush = REF_FLUSH_DAZ,
+    .arith = DSV3_F32,
+};
+
+static const char *const flush_names[] = {"none", "ftz", "daz"};
+
+/* The error of a parse, and where it goes. */
+typedef struct {
+    const char *op;
+    ref_numerics *n;
+    char *why;
+    size_t cap;
+} parser;
+
+__attribute__((format(printf, 2, 3))) static bool refuse(const parser *p, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(p->why, p->cap, format, args);
+    va_end(args);
+    return false;
+}
+
+static bool whole_number(const char *text, long least, long most, long *out)
+{
+    char *end;
+    long const v = strtol(text, &end, 10);
+    if (!*text || *end || v < least || v > most) return false;
+    *out = v;
+    return true;
+}
+
+/* "key=value" of an acc clause. */
+static bool parse_acc_key(const parser *p, const char *word)
+{
+    static const struct {
+        const char *key;
+        long least, most;
+    } keys[] = {{"block", 1, 4096}, {"guard", 0, 255}, {"splits", 1, 1 << 20}, {"promote", 1, 1 << 20}, {"bits2", 2, 53}};
+    ref_accumulator *const acc = &p->n->acc;
+    if (!strcmp(word, "fused")) {
+        acc->fused = true;
+        return true;
+    }
+    const char *const equals = strchr(word, '=');
+    for (size_t i = 0; equals && i < sizeof keys / sizeof *keys; i++) {
+        long v;
+        if (strncmp(word, keys[i].key, (size_t)(equals - word)) || keys[i].key[equals - word]) continue;
+        if (!whole_number(equals + 1, keys[i].least, keys[i].most, &v))
+            return refuse(p, "numerics: %s of acc is a whole number from %ld to %ld", word, keys[i].least, keys[i].most);
+        switch (i) {
+        case 0: acc->block = (int)v; break;
+        case 1: acc->guard = (int)v; break;
+        case 2: acc->splits = v; break;
+        case 3: acc->promote = v; break;
+        case 4: acc->promote_bits = (int)v; break;
+        }
+        return true;
+    }
+    return refuse(p, "numerics: '%s' is no part of acc; it takes BITS rn|rz, then fused, block=, guard=, splits=, "
+                     "promote=, bits2=", word);
+}
+
+static bool parse_acc(const parser *p, char **word, int words)
+{
+    long bits;
+    if (words < 3 || !whole_number(word[1], 2, 53, &bits) || (strcmp(word[2], "rn") && strcmp(word[2], "rz")))
+        return refuse(p, "numerics: acc needs BITS (2 to 53) and rn or rz, as in 'acc 24 rn fused'");
+    ref_accumulator *const acc = &p->n->acc;
+    acc->bits = (int)bits;
+    acc->truncates = !strcmp(word[2], "rz");
+    acc->guard = acc->truncates ? 0 : 255;
+    for (int i = 3; i < words; i++)
+        if (!parse_acc_key(p, word[i])) return false;
+    p->n->declared |= 1u << CLAUSE_ACC;
+    return true;
+}
+
+static bool parse_function(const parser *p, char **word, int words, ref_function *fn, int clause)
+{
+    if (words == 2 && !strcmp(word[1], "ieee")) {
+        *fn = (ref_function){.ieee = true};
+    } else {
+        char *end = NULL;
+        double const rel = words == 2 ? strtod(word[1], &end) : -1;
+        if (!end || end == word[1] || *end || !(rel >= 0 && rel <= 0x1p20))
+            return refuse(p, "numerics: %s needs 'ieee' or its relative error in units of 2^-24, as in '%s 4'", word[0], word[0]);
+        *fn = (ref_function){.rel = rel};
+    }
+    p->n->declared |= 1u << clause;
+    return true;
+}
+
+static bool parse_choice(const parser *p, char **word, int words)
+{
+    bool const flush = !strcmp(word[0], "flush");
+    if (flush)
+        for (int i = 0; words == 2 && i < 3; i++)
+            if (!strcmp(word[1], flush_names[i])) {
+                p->n->flush = (ref_flush)i;
+                p->n->declared |= 1u << CLAUSE_FLUSH;
+                return true;
+            }
+    dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
+    if (d == DSV3_F32 || d == DSV3_BF16) {
+        p->n->arith = d;
+        p->n->declared |= 1u << CLAUSE_ARITH;
+        return true;
+    }
+    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
+}
+
+static bool parse_point(const parser *p, char **word, int words, int point)
+{
+    ref_rounding *const r = &p->n->point[point];
+    bool const output = !strcmp(points[point].kind, "OUTPUT");
+    bool const mode_ok = words == 3 || (words == 4 && (!strcmp(word[3], "rn") || !strcmp(word[3], "rz")));
+    bool const must = words >= 3 && !strcmp(word[2], "must");
+    if (!mode_ok || (!must && strcmp(word[2], "may")) || !ref_dtype_of(word[1]))
+        return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
+    if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
+    *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};
+    p->n->declared |= 1u << point;
+    return true;
+}
+
+static bool unknown_clause(const parser *p, const char *word)
+{
+    size_t used = (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc rsqrt div flush arith", word, p->op);
+    for (int i = 0; i < REF_POINTS && used < p->cap; i++)
+        if (!strcmp(points[i].op, p->op)) used += (size_t)snprintf(p->why + used, p->cap - used, " %s", points[i].name);
+    return false;
+}
+
+static bool parse_clause(const parser *p, char *clause)
+{
+    char *word[16], *rest = NULL;
+    int words = 0;
+    for (char *w = strtok_r(clause, " \t\n", &rest); w; w = strtok_r(NULL, " \t\n", &rest)) {
+        if (words == 16) return refuse(p, "numerics: a clause has at most 16 words");
+        word[words++] = w;
+    }
+    if (words == 0) return true;
+    if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
+    if (!strcmp(word[0], "rsqrt")) return parse_function(p, word, words, &p->n->rsqrt, CLAUSE_RSQRT);
+    if (!strcmp(word[0], "div")) return parse_function(p, word, words, &p->n->div, CLAUSE_DIV);
+    if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
+    for (int i = 0; i < REF_POINTS; i++)
+        if (!strcmp(points[i].op, p->op) && !strcmp(points[i].name, word[0])) return parse_point(p, word, words, i);
+    return unknown_clause(p, word[0]);
+}
+
+bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap)
+{
+    char copy[1024], *rest = NULL;
+    parser const p = {op, out, why, cap};
+    *out = defaults;
+    if (!text) return true;
+    if (strlen(text) >= sizeof copy) return refuse(&p, "numerics: longer than %zu characters", sizeof copy - 1);
+    strcpy(copy, text);
+    for (char *clause = strtok_r(copy, ";", &rest); clause; clause = strtok_r(NULL, ";", &rest))
+        if (!parse_clause(&p, clause)) return false;
+    return true;
+}
+
+static void print_acc(const ref_accumulator *a, char *text, size_t cap)
+{
+    int const natural_guard = a->truncates ? 0 : 255;
+    int used = snprintf(text, cap, "acc %d %s", a->bits, a->truncates ? "rz" : "rn");
+#define MORE(...) used += snprintf(text + used, used < (int)cap ? cap - (size_t)used : 0, __VA_ARGS__)
+    if (a->fused) MORE(" fused");
+    if (a->block != 1) MORE(" block=%d", a->block);
+    if (a->guard != natural_guard) MORE(" guard=%d", a->guard);
+    if (a->splits) MORE(" splits=%lld", (long long)a->splits);
+    if (a->promote) MORE(" promote=%lld bits2=%d", (long long)a->promote, a->promote_bits);
+#undef MORE
+}
+
+static void print_function(const char *name, const ref_function *f, char *text, size_t cap)
+{
+    if (f->ieee)
+        snprintf(text, cap, "%s ieee", name);
+    else
+        snprintf(text, cap, "%s %g", name, f->rel);
+}
+
+static void print_point(int i, const ref_numerics *n, char *text, size_t cap)
+{
+    const ref_rounding *const r = &n->point[i];
+    bool const output = !strcmp(points[i].kind, "OUTPUT");
+    snprintf(text, cap, "%s %s %s%s", points[i].name, r->format ? ref_dtype_name(r->format) : "output",
+             r->must || output ? "must" : "may", r->truncates ? " rz" : "");
+}
+
+static void print_clause(int clause, const ref_numerics *n, char *text, size_t cap)
+{
+    switch (clause) {
+    case CLAUSE_ACC: print_acc(&n->acc, text, cap); return;
+    case CLAUSE_RSQRT: print_function("rsqrt", &n->rsqrt, text, cap); return;
+    case CLAUSE_DIV: print_function("div", &n->div, text, cap); return;
+    case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
+    case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
+    default: print_point(clause, n, text, cap);
+    }
+}
+
+/* Does the clause say anything about this op? */
+static bool concerns(const char *op, int clause)
+{
+    if (clause < REF_POINTS) return !strcmp(points[clause].op, op);
+    if (clause == CLAUSE_RSQRT || clause == CLAUSE_DIV) return !strcmp(op, "rmsnorm");
+    return true;
+}
+
+void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (int i = 0; i < CLAUSES; i++) {
+        /* accumulator first, then the points in the order of the formula, then the rest */
+        int const clause = i == 0 ? CLAUSE_ACC : i <= REF_POINTS ? i - 1 : i;
+        char one[160];
+        bool const undeclared_output = clause < REF_POINTS && !strcmp(points[clause].kind, "OUTPUT");
+        if (!concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
+        if (undeclared_output && !(n->declared >> clause & 1)) continue;
+        print_clause(clause, n, one, sizeof one);
+        used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
+        if (used >= cap) return;
+    }
+}

@@ -1,0 +1,158 @@
+/* The hooks: the whole theory of what a port may do, in one file. See reading.h. */
+#include "reading.h"
+
+static const double normal_f32 = 0x1p-126;
+static const double overflow_f32 = 0x1.ffffffp127; /* rounds to infinity */
+
+static double max_abs(double a, double b)
+{
+    return fmax(fabs(a), fabs(b));
+}
+
+/* Lemma Flush: a result smaller than every normal number may come out as 0. */
+static ball flushed(const ref_numerics *port, ball b)
+{
+    if (port->flush == REF_FLUSH_NONE || ball_is_any(b)) return b;
+    double const lo = ball_lower(b), hi = ball_upper(b);
+    bool const reaches_subnormals = lo < normal_f32 && hi > -normal_f32;
+    if (!reaches_subnormals || (lo == 0 && hi == 0) || (lo <= 0 && hi >= 0)) return b;
+    return ball_hull(fmin(lo, 0), fmax(hi, 0));
+}
+
+/* Lemma Snap: rounding is monotone, so the image of [lo, hi] is [R(lo), R(hi)]. */
+static ball must_round(dsv3_dtype format, bool truncates, ball b)
+{
+    if (ball_is_any(b)) return b;
+    double (*const rounding)(dsv3_dtype, double) = truncates ? ref_truncate : ref_round;
+    return ball_hull(rounding(format, ball_lower(b)), rounding(format, ball_upper(b)));
+}
+
+/* Lemma Point: any format that contains this one rounds v no further away than |R(v) - v|. */
+static ball may_round(dsv3_dtype format, bool truncates, ball b)
+{
+    if (ball_is_any(b)) return b;
+    double (*const rounding)(dsv3_dtype, double) = truncates ? ref_truncate : ref_round;
+    double const lo = ball_lower(b), hi = ball_upper(b);
+    double const rlo = rounding(format, lo), rhi = rounding(format, hi);
+    if (!isfinite(rlo) || !isfinite(rhi)) return ball_any();
+    double moved = max_abs(rlo - lo, rhi - hi);
+    if (rlo != rhi) moved = fmax(moved, ref_half_unit(format, max_abs(lo, hi)) * (truncates ? 2 : 1));
+    return ball_widen(b, moved);
+}
+
+ball element(const ref_reading *rd, double v)
+{
+    bool const subnormal = v != 0 && fabs(v) < normal_f32;
+    if (!rd->port || rd->port->flush != REF_FLUSH_DAZ || !subnormal) return ball_of(v);
+    return ball_hull(fmin(v, 0), fmax(v, 0));
+}
+
+ball step(const ref_reading *rd, ball exact)
+{
+    if (!rd->port) return exact;
+    return flushed(rd->port, may_round(rd->port->arith, false, exact));
+}
+
+ball constant(const ref_reading *rd, double decimal)
+{
+    return step(rd, ball_decimal(decimal));
+}
+
+/* Lemma Exact: every term is a multiple of 2^lsb and sum |term| fits the accumulator above it: no order rounds. */
+static bool order_free(const ref_numerics *port, const terms *sum)
+{
+    const ref_accumulator *const acc = &port->acc;
+    int const lost = acc->guard != 255 && !acc->fused ? 1 : 0; /* alignment in a block keeps bits - 1 + guard */
+    int const bits = acc->bits - lost + (acc->guard != 255 ? acc->guard : 0);
+    int kept = bits < acc->bits ? bits : acc->bits;
+    if (acc->promote && acc->promote_bits < kept) kept = acc->promote_bits;
+    int const least = port->flush == REF_FLUSH_NONE ? -149 : -126;
+    if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
+    bool const fits = sum->lsb >= least && sum->sum_abs <= ldexp(1, sum->lsb + kept);
+    return fits && sum->sum_abs < overflow_f32 && sum->flushed == 0;
+}
+
+/* Lemma Accumulate: the relative error of one step, alpha, and of the whole sum, th / (1 - th). */
+static double accumulation(const ref_accumulator *acc, int64_t n)
+{
+    double const rho = ldexp(1, acc->truncates ? 1 - acc->bits : -acc->bits);
+    double const align = acc->guard == 255 || acc->fused ? 0 : ldexp((double)acc->block + 1, 1 - acc->bits - acc->guard);
+    double const alpha = rho + (1 + rho) * align;
+    double const u2 = ldexp(1, -acc->promote_bits);
+    double steps = (double)n, later = 0;
+    if (acc->promote && acc->promote < n) {
+        steps = (double)((acc->promote + acc->block - 1) / acc->block);
+        later = ceil((double)n / (double)acc->promote);
+    } else if (acc->splits) {
+        steps = ceil((double)n / (double)acc->splits) + (double)acc->splits;
+    }
+    if (!acc->fused) steps++;
+    double const th = (steps * alpha + later * u2) * (1 + 0x1p-40);
+    return th < 1 ? th / (1 - th) : (double)INFINITY;
+}
+
+/* Lemma Underflow: each product and, when flushing, each addition may lose one subnormal. */
+static double underflow(const ref_numerics *port, const terms *sum)
+{
+    double const n = (double)sum->n;
+    if (port->flush == REF_FLUSH_NONE) return n * 0x1p-150;
+    return 2 * n * 0x1p-126 + (port->flush == REF_FLUSH_DAZ ? sum->flushed : 0);
+}
+
+ball sum_of(const ref_reading *rd, const terms *sum)
+{
+    if (!rd->port || order_free(rd->port, sum)) return sum->total;
+    double const share = accumulation(&rd->port->acc, sum->n);
+    if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
+    return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + underflow(rd->port, sum)));
+}
+
+/* Lemma Function: the exact value times 1 + d, |d| <= rel * 2^-24. */
+static ball with_error(const ref_numerics *port, const ref_function *fn, ball exact)
+{
+    return flushed(port, ball_widen(exact, fn->rel * 0x1p-24 * ball_sup(exact)));
+}
+
+ball quotient_of(const ref_reading *rd, ball a, ball b)
+{
+    ball const exact = ball_div(a, b);
+    if (!rd->port) return exact;
+    if (rd->port->div.ieee) return flushed(rd->port, must_round(DSV3_F32, false, exact));
+    return with_error(rd->port, &rd->port->div, exact);
+}
+
+ball rsqrt_of(const ref_reading *rd, ball a)
+{
+    ball const root = ball_sqrt(a), one = ball_of(1);
+    if (!rd->port) return ball_div(one, root);
+    if (!rd->port->rsqrt.ieee) return with_error(rd->port, &rd->port->rsqrt, ball_div(one, root));
+    return must_round(DSV3_F32, false, ball_div(one, must_round(DSV3_F32, false, root)));
+}
+
+static bool is_output(int point)
+{
+    return !strcmp(ref_point(point)->kind, "OUTPUT");
+}
+
+ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
+{
+    if (!rd->port) return exact;
+    ref_rounding const declared = rd->port->point[point];
+    bool const out = is_output(point);
+    bool const must = declared.must || out;
+    dsv3_dtype const format = declared.format && !out ? declared.format : output;
+    bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */
+    ball const computed = same ? exact : step(rd, exact);
+    ball const rounded = must ? must_round(format, declared.truncates, computed) : may_round(format, declared.truncates, computed);
+    return flushed(rd->port, rounded);
+}
+
+ref_value value_of(ball b)
+{
+    ref_value v;
+    double rest;
+    if (ball_is_any(b)) return (ref_value){0, 0, INFINITY};
+    centre_split(b.c, &v.hi, &v.lo, &rest);
+    v.radius = rest == 0 ? b.r : ball_widen(b, rest).r;
+    return v;
+}

@@ -1,0 +1,44 @@
+/*
+ * The hooks through which a formula meets a reading. Exact: each returns its argument. Conforming: each adds what the
+ * declared arithmetic may do at this place. The lemma behind each is in docs/numerics.md under the name given here.
+ */
+#ifndef READING_H
+#define READING_H
+
+#include "ball.h"
+#include "ref.h"
+
+/* The formulas, one file each. */
+#define OP(op) ref_op ref_##op;
+DSV3_OPS(OP)
+#undef OP
+
+/* Is this mistake made? */
+static inline bool quirk(const ref_reading *rd, int q)
+{
+    return rd->quirks >> q & 1;
+}
+
+/* A stored number as the port reads it: a subnormal binary32 may count as 0. (Flush) */
+ball element(const ref_reading *rd, double v);
+
+/* A constant of the config: the decimal; the port may round it. (Point) */
+ball constant(const ref_reading *rd, double decimal);
+
+/* A sum as the port's accumulator makes it. (Accumulate, Exact, Flush, Overflow) */
+ball sum_of(const ref_reading *rd, const terms *sum);
+
+/* One rounded operation between named points; the argument is its exact result. (Point) */
+ball step(const ref_reading *rd, ball exact);
+
+/* a / b and 1 / sqrt(a) as the port computes them. (Function) */
+ball quotient_of(const ref_reading *rd, ball a, ball b);
+ball rsqrt_of(const ref_reading *rd, ball a);
+
+/* A named rounding point; `output` is the format of the op's output. (Point, Snap) */
+ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
+
+/* What the caller of the reference gets. */
+ref_value value_of(ball b);
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * ref.h: the reference, as the rest of the project sees it. Every op is stated once, in ref/<op>.c, and read under a
+ * reading: exact (what the formula is worth on these bits) or conforming (every result that a port with the declared
+ * arithmetic may produce), and under a set of known mistakes (quirks), none by default.
+ */
+#ifndef REF_H
+#define REF_H
+
+#include "dsv3.h"
+
+#include <stdbool.h>
+
+/* Where the value of an output element lies: |value - (hi + lo)| <= radius, |lo| <= 2^-53 |hi|. radius 0: exactly
+ * there. radius infinite: nothing is known, any value is legal, NaN included. */
+typedef struct {
+    double hi, lo, radius;
+} ref_value;
+
+/* The ends, rounded outward; -inf and inf when any value is legal. radius 0 and lo 0 give lower == upper. */
+double ref_lower(ref_value v);
+double ref_upper(ref_value v);
+
+/* ---- declared arithmetic: grammar and defaults in docs/numerics.md ---- */
+
+enum {
+#define POINT(op, name, kind, meaning) POINT_##op##_##name,
+#include "points.def"
+#undef POINT
+    REF_POINTS
+};
+
+typedef struct {
+    int bits;         /* significand bits of the accumulator */
+    bool truncates;   /* rounds toward zero, else to nearest */
+    int block;        /* products added in one step */
+    int guard;        /* extra bits kept while a block is aligned; 255: the block is summed exactly */
+    bool fused;       /* products enter unrounded */
+    int64_t splits;   /* partial sums over disjoint parts of equal length, merged at the end; 0: any order at all */
+    int64_t promote;  /* after so many products the sum moves to the promoted accumulator; 0: never */
+    int promote_bits; /* significand bits of the promoted accumulator, to nearest */
+} ref_accumulator;
+
+typedef struct {
+    bool ieee;  /* composed of correctly rounded operations */
+    double rel; /* else: relative error in units of 2^-24 */
+} ref_function;
+
+typedef struct {
+    dsv3_dtype format; /* DSV3_NONE: that of the output tensor */
+    bool must;         /* the rounding happens; else it may, or any better format is kept */
+    bool truncates;
+} ref_rounding;
+
+typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
+
+typedef struct {
+    ref_accumulator acc;
+    ref_function rsqrt, div;
+    ref_flush flush;
+    dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
+    ref_rounding point[REF_POINTS];
+    uint32_t declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
+} ref_numerics;
+
+/* Reads a declaration for an op; NULL or "" gives the defaults. On an error returns false and one sentence in why. */
+bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap);
+
+/* The full declaration in the same grammar: what was declared and what is assumed. */
+void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap);
+
+/* Points of the op, for listings: the i-th row of points.def, or NULL past the end. */
+typedef struct {
+    const char *op, *name, *kind, *meaning;
+} ref_point_row;
+const ref_point_row *ref_point(int i);
+
+/* ---- quirks ---- */
+
+enum {
+#define QUIRK(name, op, summary, evidence) QUIRK_##name,
+#include "quirks.def"
+#undef QUIRK
+    REF_QUIRKS
+};
+
+typedef struct {
+    const char *name, *op, *summary, *evidence;
+} ref_quirk_row;
+const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
+
+/* ---- readings ---- */
+
+typedef struct {
+    const ref_numerics *port; /* NULL: exact; else conforming to it */
+    uint64_t quirks;          /* bit QUIRK_x: that mistake is made */
+} ref_reading;
+
+/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read. out[i] receives
+ * the i-th output of the io struct, row-major; NULL for one that isn't wanted. False: out of memory. */
+typedef bool ref_op(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
+
+typedef struct {
+    const char *tier; /* "dd", or the bits of the MPFR centres */
+#define OP(op) ref_op *op;
+    DSV3_OPS(OP)
+#undef OP
+} ref_table;
+
+/* The same sources, compiled for centres of about 106, and of 256, 512 and 1024 bits. */
+extern const ref_table ref_dd, ref_256, ref_512, ref_1024;
+
+/* ---- formats, from their definitions bit by bit ---- */
+
+size_t ref_dtype_size(dsv3_dtype d);                            /* bytes; 0 for none */
+const char *ref_dtype_name(dsv3_dtype d);                       /* "f32", "bf16", "f8_e4m3" */
+dsv3_dtype ref_dtype_of(const char *name);                      /* DSV3_NONE: no such */
+double ref_decode(dsv3_dtype d, const void *data, int64_t i);   /* element i of an array */
+void ref_encode(dsv3_dtype d, void *data, int64_t i, double v); /* nearest, ties to even; E4M3 saturates */
+double ref_round(dsv3_dtype d, double v);                       /* the nearest value; infinity past the largest */
+double ref_truncate(dsv3_dtype d, double v);                    /* toward zero */
+double ref_half_unit(dsv3_dtype d, double v); /* half the distance of neighbouring values at |v| */
+
+#endif

@@ -1,0 +1,87 @@
+/* The ports that come with the harness; the only place that names them. */
+#include "backends.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_cuda;
+
+typedef struct {
+    const char *name;
+    backend_kind kind;
+    const dsv3_backend *table;
+    const char *path;   /* below the folder of build products */
+    const char *absent; /* when the file isn't there */
+} known;
+
+static const known list[] = {
+    {"plain", BACKEND_SHARED_OBJECT, NULL, "ports/plain.so", "not built: make"},
+    {"avx512", BACKEND_BUILT_IN, &dsv3_backend_avx512, NULL, NULL},
+    {"cuda", BACKEND_BUILT_IN, &dsv3_backend_cuda, NULL, NULL},
+    {"transformers", BACKEND_PROGRAM, NULL, "ports/transformers", "not installed: make transformers-port"},
+};
+enum { KNOWN = sizeof list / sizeof *list };
+
+const char *backend_known(int i)
+{
+    return i >= 0 && i < KNOWN ? list[i].name : NULL;
+}
+
+/* The folder above the one that this program lies in: build/ of build/bin/verify. */
+static void products_folder(char *path, size_t cap)
+{
+    ssize_t const n = readlink("/proc/self/exe", path, cap - 1);
+    path[n > 0 ? n : 0] = 0;
+    for (int up = 0; up < 2; up++) {
+        char *const slash = strrchr(path, '/');
+        if (slash) *slash = 0;
+    }
+}
+
+static bool resolve_known(const known *k, backend *out)
+{
+    struct stat st;
+    char folder[512];
+    out->kind = k->kind;
+    out->table = k->table;
+    snprintf(out->name, sizeof out->name, "%s", k->name);
+    if (!k->path) return true;
+    products_folder(folder, sizeof folder);
+    snprintf(out->target, sizeof out->target, "%s/%s", folder, k->path);
+    if (stat(out->target, &st) != 0) snprintf(out->absent, sizeof out->absent, "%s", k->absent);
+    return true;
+}
+
+static void name_after_file(const char *path, backend *out)
+{
+    const char *const slash = strrchr(path, '/');
+    snprintf(out->name, sizeof out->name, "%.60s", slash ? slash + 1 : path);
+    char *const dot = strstr(out->name, ".so");
+    if (dot) *dot = 0;
+}
+
+bool backend_resolve(const char *text, backend *out, char *why, size_t cap)
+{
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < KNOWN; i++)
+        if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
+    bool const program = !strncmp(text, "exec:", 5);
+    if (!program && !strchr(text, '/')) {
+        snprintf(why, cap, "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
+                           "exec:'command'", text);
+        return false;
+    }
+    const char *const target = program ? text + 5 : text;
+    if (!*target || strlen(target) >= sizeof out->target) {
+        snprintf(why, cap, "backend '%.40s' names no %s", text, program ? "command" : "file");
+        return false;
+    }
+    out->kind = program ? BACKEND_PROGRAM : BACKEND_SHARED_OBJECT;
+    snprintf(out->target, sizeof out->target, "%s", target);
+    if (program)
+        snprintf(out->name, sizeof out->name, "exec");
+    else
+        name_after_file(target, out);
+    return true;
+}

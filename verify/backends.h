@@ -1,0 +1,25 @@
+/* Which port a --backend means. */
+#ifndef BACKENDS_H
+#define BACKENDS_H
+
+#include "dsv3.h"
+
+#include <stdbool.h>
+
+typedef enum { BACKEND_BUILT_IN, BACKEND_SHARED_OBJECT, BACKEND_PROGRAM } backend_kind;
+
+typedef struct {
+    backend_kind kind;
+    char name[64];    /* as shown */
+    char target[768]; /* path of the shared object, or command of the program */
+    char absent[256]; /* not empty: why it isn't there, as in "not installed: make transformers-port" */
+    const dsv3_backend *table; /* built in only; NULL otherwise */
+} backend;
+
+/* Reads one --backend: a known name, a path to a shared object, or exec:COMMAND. False: one sentence in why. */
+bool backend_resolve(const char *text, backend *out, char *why, size_t cap);
+
+/* The i-th known name, or NULL past the end. */
+const char *backend_known(int i);
+
+#endif

@@ -1,0 +1,17 @@
+/* See fill.h. */
+#include "fill.h"
+
+#include "rng.h"
+
+static void fill_tensor(const problem *p, const tensor_info *t, void *data)
+{
+    uint64_t const key = rng_key(p->seed, t->row->name);
+    for (int64_t i = 0; i < t->count; i++)
+        ref_encode(t->dtype, data, i, p->fill->value(p, t->row, i, rng_bits(key, (uint64_t)i)));
+}
+
+void fill_inputs(const problem *p, void *const data[])
+{
+    for (int i = 0; i < p->tensors; i++)
+        if (p->tensor[i].row->kind != TENSOR_OUT) fill_tensor(p, &p->tensor[i], data[i]);
+}

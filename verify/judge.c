@@ -1,0 +1,235 @@
+/* See judge.h. Comparisons are written as "legal only if", so that NaN is never legal by accident. */
+#include "judge.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
+{
+    char storage[1024];
+    dsv3_weight items[MAX_TENSORS];
+    ref_value *outputs[MAX_TENSORS] = {NULL};
+    int n = 0;
+    memset(out, 0, sizeof *out);
+    /* outputs in the order of the op's rows, present or not */
+    for (const tensor_row *row = p->op->tensors; row->name; row++) {
+        if (row->kind != TENSOR_OUT) continue;
+        const tensor_info *const t = problem_tensor(p, row->name);
+        if (t) {
+            out->value[t - p->tensor] = calloc((size_t)t->count, sizeof(ref_value));
+            outputs[n] = out->value[t - p->tensor];
+            if (!outputs[n]) goto fail;
+        }
+        n++;
+    }
+    problem_bind(p, data, storage, items);
+    if (p->op->reference(tier)(rd, p->prob.bytes, storage, outputs)) return true;
+fail:
+    enclosures_free(out);
+    return false;
+}
+
+void enclosures_free(enclosures *e)
+{
+    for (int i = 0; i < MAX_TENSORS; i++) free(e->value[i]);
+    memset(e, 0, sizeof *e);
+}
+
+/* One element: what is true, what is legal. */
+typedef struct {
+    double truth, lower, upper;
+} element;
+
+static element element_of(const ref_value *truth, const ref_value *legal, int64_t i)
+{
+    return (element){truth[i].hi, ref_lower(legal[i]), ref_upper(legal[i])};
+}
+
+static bool anything_goes(const element *e)
+{
+    return e->lower == -HUGE_VAL && e->upper == HUGE_VAL;
+}
+
+static bool is_legal(const element *e, double got)
+{
+    return anything_goes(e) || (e->lower <= got && got <= e->upper);
+}
+
+/* How much of the allowed distance from the truth is used; above 1 outside. */
+static double budget_used(const element *e, double got)
+{
+    if (anything_goes(e)) return 0;
+    if (!isfinite(got)) return HUGE_VAL;
+    double const far = fabs(got - e->truth);
+    double const allowed = got < e->truth ? e->truth - e->lower : e->upper - e->truth;
+    bool const legal = is_legal(e, got), single = e->lower == e->upper;
+    if (far == 0 || (legal && (single || !(allowed > 0)))) return legal ? 0 : HUGE_VAL;
+    double const used = allowed > 0 ? far / allowed : HUGE_VAL;
+    return legal ? fmin(used, 1) : fmax(used, nextafter(1, 2));
+}
+
+static int64_t row_width(const tensor_info *t)
+{
+    return t->ndim > 0 ? t->shape[t->ndim - 1] : 1;
+}
+
+/* ---- could this case see a wrong result? ---- */
+
+enum { MUTANT_ZERO, MUTANT_SIGN, MUTANT_ROW, MUTANT_SCALE, MUTANT_ROTATE, MUTANTS };
+
+/* Element i of a wrong result made from the truth. */
+static double mutant(int kind, const ref_value *truth, int64_t i, int64_t count, int64_t width)
+{
+    switch (kind) {
+    case MUTANT_ZERO: return 0;
+    case MUTANT_SIGN: return -truth[i].hi;
+    case MUTANT_ROW: return truth[(i + width) % count].hi;
+    case MUTANT_SCALE: return 1.125 * truth[i].hi;
+    default: return truth[i / width * width + (i % width + 1) % width].hi;
+    }
+}
+
+/* A mutant counts if it differs from the truth somewhere by more than the truth's radius; it survives if all of it,
+ * rounded to the tensor's format, is legal. */
+static void try_mutant(int kind, const tensor_info *t, const ref_value *truth, const ref_value *legal, output_stats *s)
+{
+    bool counts = false, survives = true;
+    for (int64_t i = 0; i < t->count && (survives || !counts); i++) {
+        double const m = mutant(kind, truth, i, t->count, row_width(t));
+        if (fabs(m - truth[i].hi) > truth[i].radius + fabs(truth[i].lo)) counts = true;
+        element const e = element_of(truth, legal, i);
+        if (!is_legal(&e, ref_round(t->dtype, m))) survives = false;
+    }
+    s->mutants += counts;
+    s->survivors += counts && survives;
+}
+
+/* log2 of how much larger the signal is than what is allowed around it. */
+static void measure_resolution(const tensor_info *t, const ref_value *truth, const ref_value *legal, output_stats *s)
+{
+    int64_t const width = row_width(t);
+    double signal = 0, allowed = 0;
+    for (int64_t start = 0; start < t->count; start += width) {
+        double mean = 0;
+        for (int64_t i = start; i < start + width; i++) mean += truth[i].hi / (double)width;
+        for (int64_t i = start; i < start + width; i++) {
+            element const e = element_of(truth, legal, i);
+            if (anything_goes(&e)) continue;
+            double const off = width > 1 ? truth[i].hi - mean : truth[i].hi, half = (e.upper - e.lower) / 2;
+            signal += off * off;
+            allowed += half * half;
+        }
+    }
+    s->bits_exact = allowed == 0;
+    s->bits = allowed > 0 && signal > 0 ? log2(signal / allowed) / 2 : 0;
+}
+
+/* ---- one output tensor ---- */
+
+static void note_worst(output_stats *s, const element *e, double got, double used, int64_t i)
+{
+    if (!(used > s->budget)) return;
+    s->budget = used;
+    s->worst = i;
+    s->got = got;
+    s->truth = e->truth;
+    s->lower = e->lower;
+    s->upper = e->upper;
+}
+
+static void count_where(const tensor_info *t, const bool *bad, output_stats *s)
+{
+    int64_t const width = row_width(t), rows = width ? t->count / width : 0;
+    for (int64_t r = 0; r < rows; r++) {
+        bool any = false;
+        for (int64_t c = 0; c < width && !any; c++) any = bad[r * width + c];
+        s->bad_rows += any;
+    }
+    for (int64_t c = 0; c < width; c++) {
+        bool any = false;
+        for (int64_t r = 0; r < rows && !any; r++) any = bad[r * width + c];
+        s->bad_columns += any;
+    }
+}
+
+/* Fills s; returns whether a NaN or infinity stands where none is legal. */
+static bool judge_output(const tensor_info *t, const ref_value *truth, const ref_value *legal, const void *data, bool *bad,
+                         output_stats *s)
+{
+    bool not_finite = false;
+    *s = (output_stats){.dtype = t->dtype, .ndim = t->ndim, .count = t->count, .worst = -1};
+    snprintf(s->name, sizeof s->name, "%s", t->row->name);
+    memcpy(s->shape, t->shape, sizeof s->shape);
+    for (int64_t i = 0; i < t->count; i++) {
+        element const e = element_of(truth, legal, i);
+        double const got = ref_decode(t->dtype, data, i);
+        bad[i] = !is_legal(&e, got);
+        s->outside += bad[i];
+        s->undecided += anything_goes(&e);
+        s->single += e.lower == e.upper;
+        not_finite |= bad[i] && !isfinite(got);
+        note_worst(s, &e, got, budget_used(&e, got), i);
+    }
+    measure_resolution(t, truth, legal, s);
+    for (int kind = 0; kind < MUTANTS; kind++) try_mutant(kind, t, truth, legal, s);
+    if (s->outside) count_where(t, bad, s);
+    return not_finite;
+}
+
+/* The truth, rounded, must itself be legal: else the two readings contradict each other and the fault is ours. */
+static bool readings_agree(const tensor_info *t, const ref_value *truth, const ref_value *legal)
+{
+    for (int64_t i = 0; i < t->count; i++) {
+        element const e = element_of(truth, legal, i);
+        double const unit = 4 * ref_half_unit(t->dtype, e.truth) + truth[i].radius; /* declared truncation, ties */
+        if (!anything_goes(&e) && !(e.lower - unit <= e.truth && e.truth <= e.upper + unit)) return false;
+    }
+    return true;
+}
+
+static void decide(result *r, bool not_finite)
+{
+    int mutants = 0, survivors = 0;
+    int64_t outside = 0, undecided = 0, count = 0;
+    for (int i = 0; i < r->outputs; i++) {
+        mutants += r->output[i].mutants;
+        survivors += r->output[i].survivors;
+        outside += r->output[i].outside;
+        undecided += r->output[i].undecided;
+        count += r->output[i].count;
+    }
+    r->constant = mutants == 0;
+    if (outside) {
+        r->v = not_finite ? NOT_A_NUMBER : FAIL;
+        snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside, (long long)count);
+    } else if (survivors) {
+        r->v = VACUOUS;
+        snprintf(r->why, sizeof r->why, "the declared arithmetic is so wide that %d of %d wrong results would pass", survivors, mutants);
+    } else if (undecided * 20 > count) {
+        r->v = VACUOUS;
+        snprintf(r->why, sizeof r->why, "any value is legal for %lld of %lld elements", (long long)undecided, (long long)count);
+    } else {
+        r->v = PASS;
+    }
+}
+
+void judge(const problem *p, const enclosures *truth, const enclosures *legal, void *const got[], result *r)
+{
+    bool not_finite = false;
+    r->outputs = 0;
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        if (t->row->kind != TENSOR_OUT) continue;
+        bool *const bad = malloc((size_t)t->count);
+        if (!bad || !readings_agree(t, truth->value[i], legal->value[i])) {
+            r->v = ERROR;
+            snprintf(r->why, sizeof r->why, bad ? "the two readings of %s contradict each other" : "no memory to judge %s", t->row->name);
+            free(bad);
+            return;
+        }
+        not_finite |= judge_output(t, truth->value[i], legal->value[i], got[i], bad, &r->output[r->outputs++]);
+        free(bad);
+    }
+    decide(r, not_finite);
+}

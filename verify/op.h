@@ -1,0 +1,74 @@
+/*
+ * An op as the harness sees it: rows of fields and tensors, and two small functions. From the rows come id keys, ranges,
+ * presets, allocation, legal formats, fills, file names, JSON and listings. verify/ops/<op>.c has nothing else.
+ */
+#ifndef OP_H
+#define OP_H
+
+#include "dsv3.h"
+#include "ref.h"
+
+enum { PRESET_V3, PRESET_TINY, PRESET_ODD, PRESET_EDGE, PRESETS };
+enum { MAX_FIELDS = 24, MAX_TENSORS = 16, MAX_RANK = 4 };
+
+typedef enum { FIELD_SIZE, FIELD_REAL, FIELD_FLAG } field_kind; /* int64_t, double, int32_t in the prob struct */
+
+typedef struct {
+    const char *name; /* Hugging Face config key */
+    size_t offset;    /* in the prob struct */
+    field_kind kind;
+    double least, most;     /* legal range, both included */
+    double preset[PRESETS]; /* defaults */
+    const char *help;
+} field_row;
+
+typedef enum { TENSOR_IN, TENSOR_WEIGHT, TENSOR_OUT } tensor_kind;
+
+typedef struct {
+    const char *name;
+    tensor_kind kind;
+    size_t offset;       /* in the io struct; weights are found by name and have none */
+    const char *dtypes;  /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
+    const char *shape;   /* names of fields or derived sizes: "n_tokens hidden_size" */
+    const char *present; /* NULL: always; "residual": when that flag is set; "weight=f8_e4m3": for that format */
+    const char *help;
+} tensor_row;
+
+/* A size computed from the fields, for shapes. */
+typedef struct {
+    const char *name;
+    int64_t (*of)(const void *prob);
+} derived_row;
+
+struct problem;
+
+/* One way of filling the tensors of an op. */
+typedef struct {
+    const char *name;
+    /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the format.
+     * Values of an FP8 weight are codes: the scale multiplies them. */
+    double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
+    const char *help;
+} fill_row;
+
+typedef struct {
+    const char *name;
+    const char *summary;
+    const char *source; /* public: paper section, repository and path */
+    size_t prob_size, io_size, weights_offset;
+    const field_row *fields; /* each list ends with a row whose name is NULL */
+    const tensor_row *tensors;
+    const derived_row *derived;
+    const fill_row *fills;
+    /* Which rule the problem breaks, or NULL. */
+    const char *(*rule)(const struct problem *p);
+    dsv3_status (*call)(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io); /* member NULL: unsupported */
+    ref_op *(*reference)(const ref_table *tier);
+    double (*work)(const void *prob); /* multiply-adds, for estimates */
+} op;
+
+extern const op *const ops[]; /* ends with NULL */
+
+const op *op_find(const char *name); /* NULL: no such */
+
+#endif

@@ -1,0 +1,140 @@
+/* linear: rows only. The formula is in ref/linear.c. */
+#include "../problem.h"
+#include "../rng.h"
+
+#include <math.h>
+
+#define FIELD(name) #name, offsetof(dsv3_linear_prob, name)
+static const field_row fields[] = {
+    {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {4, 2, 5, 1}, "rows of x"},
+    {FIELD(in_features), FIELD_SIZE, 1, 65536, {7168, 4, 64, 1}, "width of x (V3: hidden_size)"},
+    {FIELD(out_features), FIELD_SIZE, 1, 262144, {1536, 3, 24, 1}, "width of y (V3: q_lora_rank)"},
+    {.name = NULL},
+};
+
+#define IO(name) offsetof(dsv3_linear_io, name)
+static const tensor_row tensors[] = {
+    {"x", TENSOR_IN, IO(x), "bf16 f32", "n_tokens in_features", NULL, "input rows"},
+    {"weight", TENSOR_WEIGHT, 0, "=x bf16 f32 f8_e4m3", "out_features in_features", NULL, "matrix, one row an output"},
+    {"weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "out_blocks in_blocks", "weight=f8_e4m3",
+     "multiplies each 128x128 block of weight"},
+    {"y", TENSOR_OUT, IO(y), "=x bf16 f32", "n_tokens out_features", NULL, "x weight^T"},
+    {.name = NULL},
+};
+
+static const dsv3_linear_prob *prob_of(const struct problem *p)
+{
+    return (const dsv3_linear_prob *)(const void *)p->prob.bytes;
+}
+
+static int64_t out_blocks(const void *prob)
+{
+    return (((const dsv3_linear_prob *)prob)->out_features + 127) / 128;
+}
+
+static int64_t in_blocks(const void *prob)
+{
+    return (((const dsv3_linear_prob *)prob)->in_features + 127) / 128;
+}
+
+static const derived_row derived[] = {{"out_blocks", out_blocks}, {"in_blocks", in_blocks}, {.name = NULL}};
+
+static bool is(const tensor_row *row, const char *name)
+{
+    return !strcmp(row->name, name);
+}
+
+static bool fp8(const struct problem *p)
+{
+    return problem_tensor(p, "weight")->dtype == DSV3_F8_E4M3;
+}
+
+/* Scales are log-uniform over 2^8 and no two alike, so that a scale from another block shows. */
+static double scale_value(uint64_t bits)
+{
+    return ldexp(1 + (double)(bits >> 44) * 0x1p-20, (int)rng_whole(bits << 20, -16, -9));
+}
+
+static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)i;
+    double const g = rng_gaussian(bits);
+    if (is(row, "weight_scale_inv")) return scale_value(bits);
+    if (is(row, "weight")) return fp8(p) ? 64 * g : ldexp(g, -ilogb((double)prob_of(p)->in_features) / 2);
+    return g;
+}
+
+static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)i, (void)p;
+    if (is(row, "weight_scale_inv")) return ldexp(1, (int)rng_whole(bits, 0, 3));
+    return (double)rng_whole(bits, -2, 2);
+}
+
+/* Element k of a row whose neighbours cancel: pairs (v, -v (1 + 2^-6)). */
+static double cancelling(const struct problem *p, const char *name, int64_t row, int64_t k, int64_t width)
+{
+    uint64_t const pair = (uint64_t)(row * width + k / 2);
+    double const g = rng_gaussian(rng_bits(rng_key(p->seed, name), pair));
+    return k % 2 ? -g * (1 + 0x1p-6) : g;
+}
+
+/* Large products of both signs at the ends of each 128, small whole numbers between: an accumulator of few bits loses
+ * the small ones. */
+static double crafted(int64_t k, uint64_t bits, bool weight)
+{
+    int64_t const at = k % 128;
+    if (at == 0) return 448;
+    if (at == 127) return weight ? -448 : 448;
+    return weight ? 1 : (double)rng_whole(bits, 1, 15);
+}
+
+static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const width = prob_of(p)->in_features, r = i / width, k = i % width;
+    double const g = rng_gaussian(bits);
+    if (is(row, "weight_scale_inv")) return scale_value(bits);
+    bool const weight = is(row, "weight");
+    switch ((r + (int64_t)(p->seed % 4)) % 4) {
+    case 0: return weight ? cancelling(p, "pairs", r, k, width) : 1 + (double)(k / 2 % 8) / 8;
+    case 1: return crafted(k, bits, weight);
+    case 2: return k % 128 == r % 128 ? 256 * g : 0x1p-5 * g; /* one outlier in each block */
+    default: return weight ? 1.1 : 0.7;                       /* equal terms: sums drift one way */
+    }
+}
+
+static const fill_row fills[] = {
+    {"real", real_value, "near-normal; block scales log-uniform over 2^8"},
+    {"exact", exact_value, "whole numbers -2..2, scales 1..8: every order of summation gives the same bits"},
+    {"adversarial", adversarial_value, "cancelling pairs, large products around small ones, outliers, equal terms"},
+    {.name = NULL},
+};
+
+static const char *rule(const struct problem *p)
+{
+    bool const mixed = problem_tensor(p, "weight")->dtype == DSV3_F32 && problem_tensor(p, "x")->dtype == DSV3_BF16;
+    return mixed ? "a weight of f32 needs x of f32: no public model multiplies bf16 by f32" : NULL;
+}
+
+static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
+{
+    return b->linear ? b->linear(ctx, prob, io) : DSV3_UNSUPPORTED;
+}
+
+static ref_op *reference(const ref_table *tier)
+{
+    return tier->linear;
+}
+
+static double work(const void *prob)
+{
+    const dsv3_linear_prob *const p = prob;
+    return (double)p->n_tokens * (double)p->in_features * (double)p->out_features;
+}
+
+const op op_linear = {
+    "linear", "y = x weight^T; FP8 weights times weight_scale_inv, block by block",
+    "DeepSeek-V3 report (arXiv 2412.19437) 3.3; deepseek-ai/DeepSeek-V3, README_WEIGHTS.md",
+    sizeof(dsv3_linear_prob), sizeof(dsv3_linear_io), IO(weights),
+    fields, tensors, derived, fills, rule, call, reference, work,
+};

@@ -1,0 +1,256 @@
+/* See port.h. */
+#include "port.h"
+
+#include "exec.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct port {
+    backend b;
+    double timeout;
+    port_state state;
+    char why[512];
+    pid_t pid; /* of the worker; 0: none */
+    int requests, answers;
+    exec_port *exec; /* of a program; NULL: none */
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- the worker of a port in C ---- */
+
+/* Reads all of it before the deadline: 1, 0 the other end is gone, -1 too late. */
+static int read_until(int fd, void *data, size_t bytes, double deadline)
+{
+    for (char *at = data; bytes;) {
+        double const left = deadline - now();
+        struct pollfd ready = {fd, POLLIN, 0};
+        int const n = left > 0 ? poll(&ready, 1, (int)(left * 1000) + 1) : 0;
+        if (n < 0 && errno == EINTR) continue;
+        if (n == 0) return -1;
+        ssize_t const got = read(fd, at, bytes);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return 0;
+        at += got;
+        bytes -= (size_t)got;
+    }
+    return 1;
+}
+
+static void end_worker(port *p, bool kill_it, int *status)
+{
+    if (!p->pid) return;
+    close(p->requests);
+    close(p->answers);
+    if (kill_it) kill(p->pid, SIGKILL);
+    while (waitpid(p->pid, status, 0) < 0 && errno == EINTR) continue;
+    p->pid = 0;
+}
+
+static bool start_worker(port *p)
+{
+    int to[2], from[2];
+    if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC)) return false;
+    fflush(NULL);
+    p->pid = fork();
+    if (p->pid == 0) {
+        close_all_but(to[0], from[1]);
+        worker_serve(&p->b, to[0], from[1]);
+    }
+    close(to[0]);
+    close(from[1]);
+    p->requests = to[1];
+    p->answers = from[0];
+    if (p->pid > 0) return true;
+    close(to[1]);
+    close(from[0]);
+    p->pid = 0;
+    return false;
+}
+
+static void describe_death(int status, char *why, size_t cap)
+{
+    if (WIFSIGNALED(status))
+        snprintf(why, cap, "signal %s", sigabbrev_np(WTERMSIG(status)));
+    else
+        snprintf(why, cap, "the port ended the process with exit code %d", WEXITSTATUS(status));
+}
+
+/* Waits for an answer. A death or a silence becomes one, and the worker is gone. */
+static void await(port *p, double deadline, answer *a)
+{
+    int status = 0;
+    int const got = read_until(p->answers, a, sizeof *a, deadline);
+    if (got == 1 && a->v != CRASH) return;
+    end_worker(p, got < 0, &status);
+    if (got == 1) return;
+    *a = (answer){.v = got < 0 ? TIMEOUT : CRASH};
+    if (got < 0)
+        snprintf(a->why, sizeof a->why, "no answer within %g s", p->timeout);
+    else
+        describe_death(status, a->why, sizeof a->why);
+}
+
+/* Starts a worker and reads its first answer. */
+static void open_worker(port *p, answer *hello)
+{
+    *hello = (answer){.v = ERROR, .why = "cannot start a process"};
+    if (start_worker(p)) await(p, now() + p->timeout, hello);
+}
+
+static void receive_outputs(port *p, const problem *pr, void *const data[], double deadline, answer *a)
+{
+    for (int i = 0; i < pr->tensors; i++) {
+        if (pr->tensor[i].row->kind != TENSOR_OUT) continue;
+        if (read_until(p->answers, data[i], pr->tensor[i].bytes, deadline) == 1) continue;
+        end_worker(p, true, &(int){0});
+        *a = (answer){.v = ERROR, .why = "the worker's outputs did not arrive"};
+        return;
+    }
+}
+
+static void ask_worker(port *p, const problem *pr, void *const data[], answer *a)
+{
+    double const deadline = now() + p->timeout;
+    size_t const length = strlen(pr->id);
+    if (!p->pid) open_worker(p, a);
+    if (!p->pid) return;
+    write_all(p->requests, &length, sizeof length);
+    write_all(p->requests, pr->id, length);
+    await(p, deadline, a);
+    if (a->v == PASS) receive_outputs(p, pr, data, deadline, a);
+}
+
+/* ---- programs ---- */
+
+static verdict verdict_of(exec_status s)
+{
+    switch (s) {
+    case EXEC_OK: return PASS;
+    case EXEC_UNSUPPORTED: return SKIP;
+    case EXEC_REJECTED: return REJECTED;
+    case EXEC_CRASH: return CRASH;
+    case EXEC_TIMEOUT: return TIMEOUT;
+    case EXEC_OURS: break;
+    }
+    return ERROR;
+}
+
+static exec_status ask_once(port *p, const problem *pr, void *const data[], answer *a)
+{
+    exec_status status = EXEC_OK;
+    if (!p->exec) p->exec = exec_open(p->b.target, p->timeout, &status, a->why, sizeof a->why);
+    if (!p->exec) return status;
+    status = exec_run(p->exec, pr, data, p->timeout, a->declared, sizeof a->declared, a->why, sizeof a->why);
+    if (status == EXEC_CRASH || status == EXEC_TIMEOUT) {
+        exec_close(p->exec);
+        p->exec = NULL;
+    }
+    return status;
+}
+
+static void free_outputs(const problem *pr, void *const data[], void *second[])
+{
+    for (int i = 0; i < pr->tensors; i++)
+        if (second[i] != data[i]) free(second[i]);
+}
+
+/* Twice, into separate outputs: a port must answer the same. */
+static void ask_program(port *p, const problem *pr, void *const data[], answer *a)
+{
+    void *second[MAX_TENSORS];
+    double const from = now();
+    memset(a, 0, sizeof *a);
+    a->v = verdict_of(ask_once(p, pr, data, a));
+    if (a->v != PASS) return;
+    a->seconds = now() - from;
+    bool memory = true;
+    for (int i = 0; i < pr->tensors; i++) {
+        second[i] = pr->tensor[i].row->kind == TENSOR_OUT ? malloc(pr->tensor[i].bytes) : data[i];
+        memory = memory && second[i];
+    }
+    if (memory) a->v = verdict_of(ask_once(p, pr, second, a));
+    for (int i = 0; memory && a->v == PASS && i < pr->tensors; i++)
+        if (memcmp(second[i], data[i], pr->tensor[i].bytes)) {
+            a->v = NONDET;
+            snprintf(a->why, sizeof a->why, "two runs on the same inputs differ in %s", pr->tensor[i].row->name);
+        }
+    free_outputs(pr, data, second);
+}
+
+/* ---- both ---- */
+
+static void open_program(port *p)
+{
+    exec_status status = EXEC_OK;
+    p->exec = exec_open(p->b.target, p->timeout, &status, p->why, sizeof p->why);
+    p->state = p->exec ? PORT_READY : PORT_UNUSABLE;
+}
+
+port *port_open(const backend *b, double timeout)
+{
+    port *const p = calloc(1, sizeof *p);
+    if (!p) abort();
+    p->b = *b;
+    p->timeout = timeout;
+    if (*b->absent) {
+        p->state = PORT_ABSENT;
+        snprintf(p->why, sizeof p->why, "%s", b->absent);
+    } else if (b->kind == BACKEND_PROGRAM) {
+        open_program(p);
+    } else {
+        answer hello;
+        open_worker(p, &hello);
+        p->state = hello.v == PASS ? PORT_READY : hello.v == SKIP ? PORT_ABSENT : PORT_UNUSABLE;
+        snprintf(p->why, sizeof p->why, "%s", hello.why);
+    }
+    return p;
+}
+
+void port_close(port *p)
+{
+    if (p->exec) exec_close(p->exec);
+    end_worker(p, false, &(int){0});
+    free(p);
+}
+
+port_state port_is(const port *p)
+{
+    return p->state;
+}
+
+const char *port_why(const port *p)
+{
+    return p->why;
+}
+
+void port_run(port *p, const problem *pr, void *const data[], result *r)
+{
+    answer a = {.v = SKIP};
+    if (p->state != PORT_READY)
+        snprintf(a.why, sizeof a.why, "%s", p->why);
+    else if (p->b.kind == BACKEND_PROGRAM && p->exec && !exec_has_op(p->exec, pr->op->name))
+        snprintf(a.why, sizeof a.why, "the port doesn't have this op");
+    else if (p->b.kind == BACKEND_PROGRAM)
+        ask_program(p, pr, data, &a);
+    else
+        ask_worker(p, pr, data, &a);
+    r->v = a.v;
+    r->port_seconds = a.seconds;
+    memcpy(r->why, a.why, sizeof r->why);
+    memcpy(r->declared, a.declared, sizeof r->declared);
+}

@@ -1,0 +1,367 @@
+/* Case ids: text to problem and back. */
+#include "problem.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *const preset_names[PRESETS] = {"v3", "tiny", "odd", "edge"};
+
+/* A parse in progress: the problem, which keys were given, and where an error goes. */
+typedef struct {
+    problem *p;
+    char dtype_given[MAX_TENSORS][12]; /* by row of the op; "" when not given */
+    bool field_given[MAX_FIELDS];
+    char *why;
+    size_t cap;
+} parser;
+
+__attribute__((format(printf, 2, 3))) static bool refuse(const parser *ps, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(ps->why, ps->cap, format, args);
+    va_end(args);
+    return false;
+}
+
+static void *field_at(problem *p, const field_row *f)
+{
+    return p->prob.bytes + f->offset;
+}
+
+double problem_field(const problem *p, const field_row *f)
+{
+    const char *const at = p->prob.bytes + f->offset;
+    int64_t size;
+    int32_t flag;
+    double real;
+    switch (f->kind) {
+    case FIELD_SIZE: memcpy(&size, at, sizeof size); return (double)size;
+    case FIELD_FLAG: memcpy(&flag, at, sizeof flag); return flag;
+    case FIELD_REAL: break;
+    }
+    memcpy(&real, at, sizeof real);
+    return real;
+}
+
+static void set_field(problem *p, const field_row *f, double v)
+{
+    int64_t const size = (int64_t)v;
+    int32_t const flag = (int32_t)v;
+    switch (f->kind) {
+    case FIELD_SIZE: memcpy(field_at(p, f), &size, sizeof size); return;
+    case FIELD_FLAG: memcpy(field_at(p, f), &flag, sizeof flag); return;
+    case FIELD_REAL: memcpy(field_at(p, f), &v, sizeof v); return;
+    }
+}
+
+static const field_row *find_field(const op *o, const char *name)
+{
+    for (const field_row *f = o->fields; f->name; f++)
+        if (!strcmp(f->name, name)) return f;
+    return NULL;
+}
+
+int64_t problem_size(const problem *p, const char *name)
+{
+    const field_row *const f = find_field(p->op, name);
+    if (f) return (int64_t)problem_field(p, f);
+    for (const derived_row *d = p->op->derived; d->name; d++)
+        if (!strcmp(d->name, name)) return d->of(p->prob.bytes);
+    fprintf(stderr, "verify: op row of %s names no field %s\n", p->op->name, name);
+    abort();
+}
+
+const tensor_info *problem_tensor(const problem *p, const char *name)
+{
+    for (int i = 0; i < p->tensors; i++)
+        if (!strcmp(p->tensor[i].row->name, name)) return &p->tensor[i];
+    return NULL;
+}
+
+/* ---- tensors from rows ---- */
+
+/* Is `word` one of the space-separated words of `list`? */
+static bool has_word(const char *list, const char *word)
+{
+    size_t const n = strlen(word);
+    for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL)
+        if (!strncmp(s, word, n) && (s[n] == ' ' || !s[n])) return true;
+    return false;
+}
+
+static bool present(const problem *p, const tensor_row *row)
+{
+    if (!row->present) return true;
+    const char *const equals = strchr(row->present, '=');
+    if (!equals) return problem_field(p, find_field(p->op, row->present)) != 0;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)(equals - row->present), row->present);
+    return problem_tensor(p, name)->dtype == ref_dtype_of(equals + 1);
+}
+
+/* The format when the id names none: that of another tensor ("=x"), or the first of the list. */
+static dsv3_dtype default_dtype(const problem *p, const tensor_row *row)
+{
+    char word[32];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(row->dtypes, " "), row->dtypes);
+    return word[0] == '=' ? problem_tensor(p, word + 1)->dtype : ref_dtype_of(word);
+}
+
+static void set_shape(const problem *p, tensor_info *t)
+{
+    t->count = 1;
+    t->ndim = 0;
+    for (const char *s = t->row->shape; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL) {
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(s, " "), s);
+        t->shape[t->ndim] = problem_size(p, name);
+        t->count *= t->shape[t->ndim++];
+    }
+    t->bytes = (size_t)t->count * ref_dtype_size(t->dtype);
+}
+
+static bool set_tensors(const parser *ps)
+{
+    problem *const p = ps->p;
+    for (int r = 0; p->op->tensors[r].name; r++) {
+        const tensor_row *const row = &p->op->tensors[r];
+        const char *const given = ps->dtype_given[r];
+        if (!present(p, row)) {
+            if (*given) return refuse(ps, "%s: %s is absent here: it exists when %s", p->op->name, row->name, row->present);
+            continue;
+        }
+        tensor_info *const t = &p->tensor[p->tensors];
+        *t = (tensor_info){.row = row, .dtype = *given ? ref_dtype_of(given) : default_dtype(p, row)};
+        p->tensors++;
+        set_shape(p, t);
+    }
+    return true;
+}
+
+/* ---- keys ---- */
+
+/* A number: decimal, 0x..., or 2^k. */
+static bool read_number(const char *text, double *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    return *text && !*end && !errno && isfinite(*out) && !isspace((unsigned char)*text);
+}
+
+static bool set_field_key(parser *ps, const field_row *f, const char *text)
+{
+    double v;
+    int const index = (int)(f - ps->p->op->fields);
+    if (ps->field_given[index]) return refuse(ps, "%s: key %s is given twice", ps->p->op->name, f->name);
+    ps->field_given[index] = true;
+    if (!read_number(text, &v)) return refuse(ps, "%s: %s=%s is no number", ps->p->op->name, f->name, text);
+    bool const whole = f->kind == FIELD_REAL || v == floor(v);
+    if (!whole || !(v >= f->least && v <= f->most))
+        return refuse(ps, "%s: %s=%s is out of range: it takes %s from %g to %.10g", ps->p->op->name, f->name, text,
+                      f->kind == FIELD_REAL ? "numbers" : "whole numbers", f->least, f->most);
+    set_field(ps->p, f, v);
+    return true;
+}
+
+static bool set_tensor_key(parser *ps, int r, const char *text)
+{
+    const op *const o = ps->p->op;
+    const tensor_row *const row = &o->tensors[r];
+    if (*ps->dtype_given[r]) return refuse(ps, "%s: key %s is given twice", o->name, row->name);
+    const char *const choices = row->dtypes[0] == '=' ? strchr(row->dtypes, ' ') : row->dtypes;
+    if (!choices) return refuse(ps, "%s: the format of %s is always that of %s", o->name, row->name, row->dtypes + 1);
+    if (!*text || !has_word(choices + (*choices == ' '), text))
+        return refuse(ps, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text, choices + (*choices == ' '));
+    snprintf(ps->dtype_given[r], sizeof ps->dtype_given[r], "%s", text);
+    return true;
+}
+
+static bool unknown_key(const parser *ps, const char *key)
+{
+    const op *const o = ps->p->op;
+    size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown key '%s'; known:", o->name, key);
+    for (const field_row *f = o->fields; f->name && used < ps->cap; f++)
+        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
+    for (const tensor_row *t = o->tensors; t->name && used < ps->cap; t++)
+        if (t->dtypes[0] != '=' || strchr(t->dtypes, ' '))
+            used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", t->name);
+    return false;
+}
+
+static bool set_key(parser *ps, char *pair)
+{
+    char *const equals = strchr(pair, '=');
+    if (!equals) return refuse(ps, "%s: '%s' is not key=value", ps->p->op->name, pair);
+    *equals = 0;
+    const field_row *const f = find_field(ps->p->op, pair);
+    if (f) return set_field_key(ps, f, equals + 1);
+    for (int r = 0; ps->p->op->tensors[r].name; r++)
+        if (!strcmp(ps->p->op->tensors[r].name, pair)) return set_tensor_key(ps, r, equals + 1);
+    return unknown_key(ps, pair);
+}
+
+/* ---- the parts of an id ---- */
+
+static bool set_op(parser *ps, const char *name)
+{
+    ps->p->op = op_find(name);
+    if (ps->p->op) return true;
+    size_t used = (size_t)snprintf(ps->why, ps->cap, "unknown op '%s'; known:", name);
+    for (int i = 0; ops[i] && used < ps->cap; i++) used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", ops[i]->name);
+    return false;
+}
+
+static bool set_preset(parser *ps, const char *name)
+{
+    int preset = 0;
+    while (preset < PRESETS && strcmp(preset_names[preset], name)) preset++;
+    if (preset == PRESETS) return refuse(ps, "unknown preset '%s'; known: v3 tiny odd edge", name);
+    ps->p->preset = preset;
+    for (const field_row *f = ps->p->op->fields; f->name; f++) set_field(ps->p, f, f->preset[preset]);
+    return true;
+}
+
+static bool set_fill(parser *ps, const char *name)
+{
+    for (const fill_row *f = ps->p->op->fills; f->name; f++)
+        if (!strcmp(f->name, name)) {
+            ps->p->fill = f;
+            return true;
+        }
+    size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown fill '%s'; known:", ps->p->op->name, name);
+    for (const fill_row *f = ps->p->op->fills; f->name && used < ps->cap; f++)
+        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
+    return false;
+}
+
+static bool set_seed(parser *ps, const char *text)
+{
+    char *end;
+    errno = 0;
+    ps->p->seed = strtoull(text, &end, 0);
+    bool const good = isdigit((unsigned char)*text) && !*end && !errno;
+    return good || refuse(ps, "seed=%s is not a whole number below 2^64", text);
+}
+
+/* ";fill=…;seed=…" */
+static bool set_tail(parser *ps, char *text)
+{
+    char *rest = NULL;
+    bool fill = false, seed = false;
+    for (char *part = strtok_r(text, ";", &rest); part; part = strtok_r(NULL, ";", &rest)) {
+        bool *const given = !strncmp(part, "fill=", 5) ? &fill : !strncmp(part, "seed=", 5) ? &seed : NULL;
+        if (!given) return refuse(ps, "'%s' is neither fill=NAME nor seed=N", part);
+        if (*given) return refuse(ps, "key %.4s is given twice", part);
+        *given = true;
+        if (given == &fill ? !set_fill(ps, part + 5) : !set_seed(ps, part + 5)) return false;
+    }
+    return true;
+}
+
+/* The shortest decimal that reads back as v. */
+static void print_number(double v, char *text, size_t cap)
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, cap, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) return;
+    }
+}
+
+static void print_id(problem *p)
+{
+    char *const id = p->id;
+    size_t const cap = sizeof p->id;
+    size_t used = (size_t)snprintf(id, cap, "%s@%s", p->op->name, preset_names[p->preset]);
+    char mark = ':', number[40];
+    for (const field_row *f = p->op->fields; f->name; f++) {
+        double const v = problem_field(p, f);
+        if (v == f->preset[p->preset]) continue;
+        print_number(v, number, sizeof number);
+        if (f->kind != FIELD_REAL) snprintf(number, sizeof number, "%.0f", v);
+        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, f->name, number);
+        mark = ',';
+    }
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        if (t->dtype == default_dtype(p, t->row)) continue;
+        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, t->row->name, ref_dtype_name(t->dtype));
+        mark = ',';
+    }
+    if (p->fill != p->op->fills) used += (size_t)snprintf(id + used, cap - used, ";fill=%s", p->fill->name);
+    if (p->seed != 1) snprintf(id + used, cap - used, ";seed=%llu", (unsigned long long)p->seed);
+}
+
+bool problem_parse(const char *id, problem *p, char *why, size_t cap)
+{
+    char copy[512];
+    parser ps = {.p = p, .why = why, .cap = cap};
+    memset(p, 0, sizeof *p);
+    p->seed = 1;
+    if (strlen(id) >= sizeof copy) return refuse(&ps, "case id is longer than %zu characters", sizeof copy - 1);
+    strcpy(copy, id);
+    size_t const body = strcspn(copy, ";");
+    char *const tail = copy[body] ? copy + body + 1 : copy + body;
+    copy[body] = 0;
+    char *const keys = strchr(copy, ':');
+    if (keys) *keys = 0;
+    char *const preset = strchr(copy, '@');
+    if (preset) *preset = 0;
+    if (!set_op(&ps, copy) || !set_preset(&ps, preset ? preset + 1 : "v3")) return false;
+    p->fill = p->op->fills;
+    char *rest = NULL;
+    for (char *pair = keys ? strtok_r(keys + 1, ",", &rest) : NULL; pair; pair = strtok_r(NULL, ",", &rest))
+        if (!set_key(&ps, pair)) return false;
+    if (!set_tail(&ps, tail) || !set_tensors(&ps)) return false;
+    const char *const broken = p->op->rule(p);
+    if (broken) return refuse(&ps, "%s: %s", p->op->name, broken);
+    print_id(p);
+    return true;
+}
+
+/* ---- use ---- */
+
+static dsv3_tensor view(const tensor_info *t, void *data)
+{
+    dsv3_tensor v = {.data = data, .dtype = t->dtype, .ndim = t->ndim};
+    int64_t stride = 1;
+    for (int d = t->ndim - 1; d >= 0; d--) {
+        v.shape[d] = t->shape[d];
+        v.stride[d] = stride;
+        stride *= t->shape[d];
+    }
+    return v;
+}
+
+void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weight *items)
+{
+    int64_t weights = 0;
+    memset(storage, 0, p->op->io_size);
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        dsv3_tensor const v = view(t, data[i]);
+        if (t->row->kind == TENSOR_WEIGHT)
+            items[weights++] = (dsv3_weight){t->row->name, v};
+        else
+            memcpy((char *)storage + t->row->offset, &v, sizeof v);
+    }
+    dsv3_weights const list = {weights, items};
+    memcpy((char *)storage + p->op->weights_offset, &list, sizeof list);
+}
+
+double problem_memory(const problem *p)
+{
+    double bytes = 16e6;
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        double const here = (double)t->count * (double)ref_dtype_size(t->dtype);
+        /* here and in the port's process, twice each; binary64 rows of inputs; centres and radii of outputs */
+        bytes += 4 * here + (double)t->count * (t->row->kind == TENSOR_IN ? 8 : t->row->kind == TENSOR_OUT ? 80 : 0);
+    }
+    return bytes;
+}

@@ -1,0 +1,51 @@
+/*
+ * A problem is a case id made concrete: an op, the numbers of its prob struct, and the list of its tensors.
+ * The id is the whole case: op@preset:key=value,…;fill=NAME;seed=N. Grammar: docs/formats.md.
+ */
+#ifndef PROBLEM_H
+#define PROBLEM_H
+
+#include "op.h"
+
+typedef struct {
+    const tensor_row *row;
+    dsv3_dtype dtype;
+    int32_t ndim;
+    int64_t shape[MAX_RANK];
+    int64_t count; /* elements */
+    size_t bytes;
+} tensor_info;
+
+typedef struct problem {
+    char id[512]; /* canonical: defaults left out */
+    const op *op;
+    int preset;
+    const fill_row *fill;
+    uint64_t seed;
+    union {
+        char bytes[256];
+        int64_t align;
+        double align2;
+    } prob;
+    int tensors;
+    tensor_info tensor[MAX_TENSORS]; /* those that are present, in the order of the rows */
+} problem;
+
+/* Reads one id without lists or ranges. On an error returns false and one sentence in why. */
+bool problem_parse(const char *id, problem *p, char *why, size_t cap);
+
+/* The names of the presets, in order. */
+extern const char *const preset_names[PRESETS];
+
+int64_t problem_size(const problem *p, const char *name);          /* a field or derived size by name */
+double problem_field(const problem *p, const field_row *f);        /* the value of a field */
+const tensor_info *problem_tensor(const problem *p, const char *name); /* NULL: absent */
+
+/* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed. storage: io_size bytes; items:
+ * MAX_TENSORS. */
+void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weight *items);
+
+/* Bytes that judging it needs, in this process and in the port's. */
+double problem_memory(const problem *p);
+
+#endif

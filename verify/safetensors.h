@@ -1,0 +1,38 @@
+/*
+ * Safetensors files (huggingface/safetensors, README.md, section Format): 8 bytes little-endian header length, a JSON
+ * header, then the data.
+ */
+#ifndef SAFETENSORS_H
+#define SAFETENSORS_H
+
+#include "dsv3.h"
+
+#include <stdbool.h>
+
+typedef struct {
+    char name[128];
+    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F64 */
+    bool f64;         /* the file says F64 */
+    int32_t ndim;
+    int64_t shape[4];
+    const void *data; /* inside the mapping */
+    size_t bytes;
+} safetensor;
+
+typedef struct {
+    void *map;
+    size_t size;
+    int64_t count;
+    safetensor *item; /* in the order of the data */
+} safetensors;
+
+/* Maps and checks a file. On an error returns false and one sentence in why that names the file and the tensor. */
+bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap);
+void safetensors_close(safetensors *s);
+const safetensor *safetensors_find(const safetensors *s, const char *name); /* NULL: no such */
+
+/* Writes name, shape and data of each; to a temporary name beside path, then renamed. f64: data are doubles and dtype is
+ * ignored. On an error (full disk, say) nothing is left behind. */
+bool safetensors_write(const char *path, const safetensor *item, int64_t count, char *why, size_t cap);
+
+#endif

@@ -1,0 +1,15 @@
+/* See verdict.h. */
+#include "verdict.h"
+
+const char *verdict_name(verdict v)
+{
+    static const char *const names[VERDICTS] = {"PASS",  "SUSPECT", "FAIL",     "NAN",  "UNWRITTEN", "CORRUPT", "FPENV",
+                                                "NONDET", "CRASH",   "TIMEOUT", "REJECTED", "SKIP", "VACUOUS",   "ERROR"};
+    return names[v];
+}
+
+verdict_class verdict_counts_as(verdict v, bool strict)
+{
+    if (v == PASS || (v == SUSPECT && !strict)) return COUNT_PASSED;
+    return v == SKIP || v == VACUOUS ? COUNT_SKIPPED : COUNT_FAILED;
+}

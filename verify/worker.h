@@ -1,0 +1,31 @@
+/*
+ * The process in which a port written in C runs: forked, so that whatever the port does to its memory or to itself is a
+ * verdict and not our end. It reads case ids from one pipe and answers on another.
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include "backends.h"
+#include "verdict.h"
+
+/* An answer; behind it follow `bytes` bytes, the outputs of the first run in order. The first answer of a worker says
+ * whether the port can be used: PASS; SKIP (can't run here); REJECTED (is no port). */
+typedef struct {
+    verdict v; /* PASS: it ran and is to be judged */
+    char why[512];
+    char declared[1024];
+    double seconds; /* of one call */
+    size_t bytes;
+} answer;
+
+/* Serves until `requests` closes; never returns. A request is the length of an id as size_t, then the id. */
+_Noreturn void worker_serve(const backend *b, int requests, int answers);
+
+/* Reads or writes all of it; false when the other end is gone. */
+bool read_all(int fd, void *data, size_t bytes);
+bool write_all(int fd, const void *data, size_t bytes);
+
+/* Closes every descriptor above 2 but these: a process that held its siblings' pipes would keep them from ending. */
+void close_all_but(int a, int b);
+
+#endif
