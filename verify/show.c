@@ -25,12 +25,9 @@ static void wrapped(const char *label, const char *text)
     int column = printf("%-10s", label);
     for (const char *s = text; *s;) {
         int const word = (int)strcspn(s, " ");
-        if (column + word > COLUMNS && column > 10) {
-            printf("\n%10s", "");
-            column = 10;
-        }
-        printf("%.*s%s", word, s, s[word] && column + word + 1 <= COLUMNS ? " " : "");
-        column += word + 1;
+        bool const first = column == 10, fits = column + 1 + word <= COLUMNS;
+        if (!first && !fits) column = printf("\n%9s", "") - 1;
+        column += printf(column == 10 && first ? "%.*s" : " %.*s", word, s);
         s += word + (s[word] == ' ');
     }
     putchar('\n');

@@ -1,0 +1,47 @@
+/* Runs a program for a test and keeps what it printed. */
+#ifndef COMMAND_H
+#define COMMAND_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#ifndef BUILD
+#define BUILD "build"
+#endif
+
+typedef struct {
+    int code;         /* exit code; 128 + n for a signal */
+    char out[65536];  /* standard output and standard error, in that order */
+    char err[8192];   /* standard error alone */
+} outcome;
+
+static inline void read_file(const char *path, char *text, size_t cap)
+{
+    FILE *const f = fopen(path, "r");
+    size_t const n = f ? fread(text, 1, cap - 1, f) : 0;
+    text[n] = 0;
+    if (f) fclose(f);
+}
+
+/* arguments are shell words; environment stands before the program, as in "PLANT=nan". */
+static inline outcome *run_verify(const char *environment, const char *arguments)
+{
+    static outcome o;
+    char name[] = "/tmp/dsv3-test-XXXXXX", command[4096];
+    int const fd = mkstemp(name);
+    if (fd < 0) abort();
+    snprintf(command, sizeof command, "%s %s/bin/verify %s 2>%s", environment, BUILD, arguments, name);
+    FILE *const pipe = popen(command, "r");
+    if (!pipe) abort();
+    size_t const n = fread(o.out, 1, sizeof o.out - 1, pipe);
+    o.out[n] = 0;
+    int const status = pclose(pipe);
+    o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    read_file(name, o.err, sizeof o.err);
+    remove(name);
+    return &o;
+}
+
+#endif

@@ -1,0 +1,143 @@
+/* Bad input gets one clear sentence on standard error and exit code 2; good input its exit code. */
+#include "command.h"
+
+#include <criterion/criterion.h>
+
+TestSuite(cli, .timeout = 120);
+
+typedef struct {
+    const char *environment, *arguments;
+    const char *says[3]; /* the input, the rule, the fix */
+} bad;
+
+#define SO " --backend=" BUILD "/planted/planted.so"
+
+static const bad inputs[] = {
+    {"", "", {"usage: verify COMMAND"}},
+    {"", "fly", {"unknown command 'fly'", "known: run"}},
+    {"", "run", {"at least one case"}},
+    {"", "run norm@v3", {"unknown op 'norm'", "known: rmsnorm linear"}},
+    {"", "run rmsnorm@v4", {"unknown preset 'v4'", "known: v3 tiny odd edge"}},
+    {"", "run rmsnorm:hidden=4", {"unknown key 'hidden'", "known: n_tokens hidden_size"}},
+    {"", "run rmsnorm:hidden_size", {"'hidden_size' is not key=value"}},
+    {"", "run rmsnorm:hidden_size=", {"hidden_size= is no number"}},
+    {"", "run rmsnorm:hidden_size=4x", {"hidden_size=4x is no number"}},
+    {"", "run rmsnorm:hidden_size=0", {"hidden_size=0 is out of range", "from 1 to 65536"}},
+    {"", "run rmsnorm:hidden_size=1.5", {"hidden_size=1.5 is out of range", "whole numbers"}},
+    {"", "run rmsnorm:rms_norm_eps=-1", {"rms_norm_eps=-1 is out of range", "from 0 to 1"}},
+    {"", "run rmsnorm:rms_norm_eps=nan", {"rms_norm_eps=nan is no number"}},
+    {"", "run rmsnorm:residual=2", {"residual=2 is out of range"}},
+    {"", "run rmsnorm:n_tokens=1,n_tokens=2", {"n_tokens is given twice"}},
+    {"", "run rmsnorm:x=f64", {"x=f64 is no format", "it takes bf16 f32"}},
+    {"", "run rmsnorm:y=f32", {"the format of y is always that of x"}},
+    {"", "run linear:weight_scale_inv=f32", {"weight_scale_inv is absent", "weight=f8_e4m3"}},
+    {"", "run linear:x=bf16,weight=f32", {"linear: a weight of f32 needs x of f32"}},
+    {"", "run 'rmsnorm;fill=wild'", {"unknown fill 'wild'", "known: real exact adversarial"}},
+    {"", "run 'rmsnorm;seed=x'", {"seed=x is not a whole number"}},
+    {"", "run 'rmsnorm;seed=1;seed=2'", {"seed is given twice"}},
+    {"", "run 'rmsnorm;color=red'", {"'color=red' is neither fill=NAME nor seed=N"}},
+    {"", "run rmsnorm:n_tokens=4..1", {"'4..1' is no range", "1..64"}},
+    {"", "run 'rmsnorm;seed=1..1000000'", {"more than 100000 cases"}},
+    {"", "run 'rmsnorm:n_tokens=~'", {"'~'", "not supported"}},
+    {"", "run @nothere", {"'@nothere'", "@smoke"}},
+    {"", "run @/no/such/file.txt", {"/no/such/file.txt", "No such file"}},
+    {"", "run 'gate@*'", {"no case", "'gate@*'", "verify list --cases"}},
+    {"", "run rmsnorm@tiny --backend=", {"--backend= names none"}},
+    {"", "run rmsnorm@tiny --backend=gpu", {"unknown backend 'gpu'", "it takes plain, avx512"}},
+    {"", "run rmsnorm@tiny --backend=./no/such.so", {"./no/such.so", "No such file"}},
+    {"", "run rmsnorm@tiny --backend=./README.md", {"./README.md", "can't be used"}},
+    {"", "run rmsnorm@tiny --backend=" BUILD "/planted/nosymbol.so", {"exports no dsv3_backend_get", "include/dsv3.h"}},
+    {"PLANT=old_abi", "run rmsnorm@tiny" SO, {"speaks abi 0, not 1", "rebuild it"}},
+    {"PLANT=no_table", "run rmsnorm@tiny" SO, {"does not speak abi 1", "rebuild it"}},
+    {"PLANT=no_open", "run rmsnorm@tiny" SO, {"open returned status 4"}},
+    {"", "run rmsnorm@tiny --backend=exec:/no/such/program", {"/no/such/program"}},
+    {"", "run rmsnorm@tiny --backend='exec:echo hello >&4'", {"can't be used", "hello"}},
+    {"", "run rmsnorm@tiny --backend=plain --jobs=0", {"--jobs=0 is out of range"}},
+    {"", "run rmsnorm@tiny --backend=plain --timeout=soon", {"--timeout=soon is out of range"}},
+    {"", "run rmsnorm@tiny --backend=plain --format=pdf", {"--format=pdf is unknown", "text, jsonl"}},
+    {"", "run rmsnorm@tiny --backend=plain --format=jsonl --out=/proc/none", {"cannot make the folder /proc/none"}},
+    {"", "run rmsnorm@tiny --backend=plain --require=cuda", {"--require=cuda names no backend of this run"}},
+    {"", "run rmsnorm@tiny --fast", {"unknown option '--fast'", "--help"}},
+    {"", "run linear:n_tokens=65536,in_features=65536,out_features=262144 --backend=plain", {"needs about", "GB are available", "smaller"}},
+    {"", "list --everything", {"unknown option '--everything'", "--cases"}},
+    {"", "show", {"show needs a case"}},
+    {"", "show linear@v9", {"unknown preset 'v9'"}},
+    {"", "show linear@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
+    {"", "show linear@tiny --numerics='x_norm bf16 must'", {"'x_norm' is unknown to linear", "known: acc"}},
+    {"", "compare", {"compare needs a file and a case"}},
+    {"", "compare /no/such.safetensors --case=rmsnorm@tiny", {"/no/such.safetensors"}},
+    {"", "compare README.md --case=rmsnorm@tiny", {"README.md"}},
+    {"", "bundle", {"bundle make DIR CASE"}},
+    {"", "bundle make /proc/none rmsnorm@tiny", {"/proc/none"}},
+};
+
+static int lines_of(const char *text)
+{
+    int lines = 0;
+    for (const char *s = text; *s; s++) lines += *s == '\n';
+    return lines;
+}
+
+Test(cli, bad_input_gets_one_sentence_and_exit_2)
+{
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        const bad *const b = &inputs[i];
+        const outcome *const o = run_verify(b->environment, b->arguments);
+        cr_expect(o->code == 2, "verify %s: exit code %d", b->arguments, o->code);
+        cr_expect(i == 0 || lines_of(o->err) == 1, "verify %s: %d lines: %s", b->arguments, lines_of(o->err), o->err);
+        cr_expect(i == 0 || !strncmp(o->err, "verify: ", 8), "verify %s: %s", b->arguments, o->err);
+        for (int k = 0; k < 3 && b->says[k]; k++)
+            cr_expect(strstr(o->err, b->says[k]) != NULL, "verify %s: '%s' is missing in: %s", b->arguments, b->says[k], o->err);
+    }
+}
+
+Test(cli, good_input_gets_its_exit_code)
+{
+    static const struct {
+        const char *arguments, *says;
+        int code;
+    } good[] = {
+        {"--help", "usage: verify", 0},
+        {"run --help", "--backend=B", 0},
+        {"show --help", "--numerics", 0},
+        {"list --help", "--quirks", 0},
+        {"compare --help", "--case", 0},
+        {"bundle --help", "truth.safetensors", 0},
+        {"--version", "abi 1", 0},
+        {"list --ops", "weight_scale_inv", 0},
+        {"list --quirks", "F2_scale_transposed", 0},
+        {"list --points", "x_norm", 0},
+        {"list --backends", "transformers", 0},
+        {"list --cases linear@odd:n_tokens=1..2", "linear@odd:n_tokens=2", 0},
+        {"run rmsnorm@tiny --backend=plain", "1 passed, 0 failed, 0 skipped", 0},
+        {"run rmsnorm@tiny --backend=plain,cuda --require=plain", "passed, 0 failed", 0},
+        {"run 'linear@tiny*' --backend=plain", "passed, 0 failed, 0 skipped", 0},
+        {"run linear@tiny --backend=" BUILD "/planted/planted.so", "0 passed, 0 failed, 1 skipped", 3},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        const outcome *const o = run_verify("", good[i].arguments);
+        cr_expect(o->code == good[i].code, "verify %s: exit code %d: %s%s", good[i].arguments, o->code, o->out, o->err);
+        cr_expect(strstr(o->out, good[i].says) != NULL, "verify %s: '%s' is missing in: %s", good[i].arguments, good[i].says, o->out);
+    }
+}
+
+/* verify show fits a terminal, and what it says doesn't change unnoticed. */
+Test(cli, show_is_one_screen)
+{
+    static const char *const shown[][2] = {
+        {"linear@v3", "unit/snapshots/show_linear_v3.txt"},
+        {"linear@v3:weight=f8_e4m3", "unit/snapshots/show_linear_v3_f8.txt"},
+        {"rmsnorm@odd:residual=1", "unit/snapshots/show_rmsnorm_odd.txt"},
+    };
+    static char expected[65536];
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+        char arguments[200];
+        snprintf(arguments, sizeof arguments, "show '%s'", shown[i][0]);
+        const outcome *const o = run_verify("", arguments);
+        read_file(shown[i][1], expected, sizeof expected);
+        cr_expect(!strcmp(o->out, expected), "%s differs from %s: %s", arguments, shown[i][1], o->out);
+        cr_expect(lines_of(o->out) <= 40, "%s: %d lines", arguments, lines_of(o->out));
+        for (const char *s = o->out; *s; s += strcspn(s, "\n") + 1)
+            cr_expect(strcspn(s, "\n") <= 80, "%s: a line is wider than 80 columns: %.120s", arguments, s);
+    }
+}

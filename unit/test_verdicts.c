@@ -1,0 +1,108 @@
+/* Each fault that a port can have gets its verdict, its reason and its exit code; and the run goes on. */
+#include "command.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+
+#define CASE "rmsnorm@odd:x=f32"
+#define PORT " --backend=" BUILD "/planted/planted.so"
+
+TestSuite(verdicts, .timeout = 120);
+
+typedef struct {
+    const char *plant, *verdict, *why;
+    int code;
+    const char *fill; /* NULL: real */
+} row;
+
+static const row rows[] = {
+    {"honest", "PASS", "", 0},
+    {"device", "PASS", "", 0},
+    {"silent", "PASS", "", 0},
+    {"old_size", "PASS", "", 0},
+    {"no_eps", "FAIL", "no legal result", 1},
+    {"one_ulp", "FAIL", "1 of 448 elements", 1, "exact"},
+    {"honest", "PASS", "", 0, "exact"},
+    {"honest", "PASS", "", 0, "adversarial"},
+    {"false_declaration", "FAIL", "no legal result", 1},
+    {"nan", "NAN", "1 of 448 elements", 1},
+    {"infinity", "NAN", "1 of 448 elements", 1},
+    {"unwritten", "UNWRITTEN", "7 of 448 elements of y were not written, the first is 63", 1},
+    {"overwrite", "CORRUPT", "beyond the ends of y", 1},
+    {"scribble", "CORRUPT", "changed its input x", 1},
+    {"flush", "FPENV", "flush-to-zero denormals-are-zero", 1},
+    {"round_up", "FPENV", "the rounding mode", 1},
+    {"nondet", "NONDET", "two runs on the same inputs differ in y", 1},
+    {"abort", "CRASH", "signal ABRT", 1},
+    {"exit", "CRASH", "exit code 7", 1},
+    {"overread", "CRASH", "access 0 bytes behind the end of x", 1},
+    {"underread", "CRASH", "bytes before the start of x", 1},
+    {"hang", "TIMEOUT", "no answer within 1 s", 1},
+    {"failed", "REJECTED", "status FAILED", 1},
+    {"no_such_status", "REJECTED", "of no known number", 1},
+    {"garbled", "REJECTED", "acc needs BITS", 1},
+    {"no_op", "SKIP", "doesn't support", 3},
+    {"not_here", "SKIP", "this port is for the moon", 3},
+    {"vacuous", "VACUOUS", "wrong results would pass", 3},
+    {"kill_parent", "ERROR", "died by signal KILL", 1},
+};
+
+static void check_row(const row *r)
+{
+    char environment[64], arguments[300];
+    snprintf(environment, sizeof environment, "PLANT=%s", r->plant);
+    snprintf(arguments, sizeof arguments, "run '" CASE ";fill=%s' --format=jsonl --timeout=1" PORT, r->fill ? r->fill : "real");
+    const outcome *const o = run_verify(environment, arguments);
+    json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert(object != NULL, "%s: no JSON line but: %s%s", r->plant, o->out, o->err);
+    const char *const verdict = json_string_value(json_object_get(object, "verdict"));
+    const char *const why = json_string_value(json_object_get(object, "why"));
+    cr_expect(!strcmp(verdict, r->verdict), "%s: %s, not %s (%s)", r->plant, verdict, r->verdict, why);
+    cr_expect(strstr(why, r->why) != NULL, "%s: why is '%s', not '%s'", r->plant, why, r->why);
+    cr_expect(o->code == r->code, "%s: exit code %d, not %d", r->plant, o->code, r->code);
+    json_decref(object);
+}
+
+Test(verdicts, every_fault_gets_its_verdict)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) check_row(&rows[i]);
+}
+
+/* A port that dies, hangs or kills its parent costs its own cases, not those of others. */
+Test(verdicts, the_run_goes_on)
+{
+    static const char *const plants[] = {"abort", "hang", "kill_parent"};
+    for (size_t i = 0; i < sizeof plants / sizeof *plants; i++) {
+        char environment[64];
+        snprintf(environment, sizeof environment, "PLANT=%s", plants[i]);
+        const outcome *const o = run_verify(environment, "run '" CASE ",n_tokens=1..3' --timeout=0.5 --jobs=2 --backend=plain" PORT);
+        cr_expect(o->code == 1, "%s: exit code %d", plants[i], o->code);
+        bool const all = strstr(o->out, strcmp(plants[i], "kill_parent") ? "3 passed, 3 failed, 0 skipped" : "0 passed, 6 failed, 0 skipped");
+        cr_expect(all, "%s: %s", plants[i], o->out);
+    }
+}
+
+/* A failing port's text names tensor, place, truth, what is legal, the declaration, and how to see it again. */
+Test(verdicts, a_failure_is_explained)
+{
+    static const char *const words[] = {"FAIL(proved)", "y (7, 64) f32", "worst [", "truth ", "legal ", "declared acc 24 rn", "assumed",
+                                        "repro    verify run 'rmsnorm@odd:x=f32'", "next     verify show", "0 passed, 1 failed, 0 skipped"};
+    const outcome *const o = run_verify("PLANT=no_eps", "run '" CASE "'" PORT);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        cr_expect(strstr(o->out, words[i]) != NULL, "'%s' is missing in: %s", words[i], o->out);
+}
+
+/* An honest port that declares nothing passes too, with less resolution. */
+Test(verdicts, declaring_buys_resolution)
+{
+    double bits[2];
+    static const char *const plants[] = {"PLANT=honest", "PLANT=silent"};
+    for (int i = 0; i < 2; i++) {
+        const outcome *const o = run_verify(plants[i], "run 'rmsnorm@v3:x=f32' --format=jsonl" PORT);
+        json_t *const object = json_loads(o->out, 0, NULL);
+        cr_assert(object != NULL, "%s", o->out);
+        bits[i] = json_number_value(json_object_get(json_array_get(json_object_get(object, "outputs"), 0), "bits"));
+        json_decref(object);
+    }
+    cr_expect(bits[0] > bits[1] + 0.5, "declared %g bits, undeclared %g", bits[0], bits[1]);
+}
