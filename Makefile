@@ -28,14 +28,15 @@ cuda_obj := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B
 CUDA_LIB := $(if $(NVCC),-L$(dir $(shell readlink -f $(NVCC) 2>/dev/null))../lib64 -lcudart_static -lrt -lstdc++)
 lib      := $(B)/libverify.a
 ports    := $(B)/ports/plain.so
+cases    := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
 planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c))
 suites   := $(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))
 
-.PHONY: all verify test check bench docs asan deps format format-check setup transformers-port clean clean-ports fuzz
+.PHONY: all verify test check bench asan deps format format-check setup transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/bin/verify $(ports)
+all: $(B)/bin/verify $(ports) $(cases)
 
 define tier_rules
 $(B)/obj/ref_$(1)/%.o: ref/%.c
@@ -77,5 +78,45 @@ $(B)/ports/plain.so: verify/ports/plain/plain.c include/dsv3.h
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+
+$(B)/cases/%.txt: verify/cases/%.txt
+	@mkdir -p $(@D)
+	cp $< $@
+
+# Unit tests. test_ball and test_dot see inside a tier, so they link its objects before they are joined.
+inside     := $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/reading.o
+test_link   = $(CC) $(SAN) $^ -o $@ -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
+$(B)/obj/unit/%.o: CFLAGS += -DBUILD='"$(B)"'
+$(B)/unit/test_%: $(B)/obj/unit/test_%.o $(lib)
+	@mkdir -p $(@D)
+	$(test_link)
+
+tests_need := $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
+test: $(tests_need)
+	@unit/headers.sh
+	@unit/run.sh $(suites)
+verify: setup
+	@$(MAKE) --no-print-directory $(B)/bin/verify $(ports) $(cases)
+	$(B)/bin/verify run @smoke
+check: test deps format-check
+	$(B)/bin/verify run @ci
+bench: $(B)/bin/bench
+asan:
+	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
+setup:
+	@unit/setup.sh
+transformers-port:
+	@verify/ports/transformers/install.sh $(B)/ports/transformers
+clean-ports:
+	@verify/ports/transformers/install.sh --remove
+	rm -f $(B)/ports/transformers
+deps:
+	@unit/deps.sh
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+format-check:
+	@clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+clean:
+	rm -rf $(B)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
