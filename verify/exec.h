@@ -14,7 +14,7 @@ typedef enum { EXEC_OK, EXEC_UNSUPPORTED, EXEC_REJECTED, EXEC_CRASH, EXEC_TIMEOU
 /* Starts `command` under /bin/sh -c and waits for its hello. NULL: one sentence in why. */
 exec_port *exec_open(const char *command, double timeout_s, exec_status *status, char *why, size_t cap);
 const char *exec_name(const exec_port *port);
-bool exec_has_op(const exec_port *port, const char *op);
+bool exec_has_op(const exec_port *port, const char *name);
 
 /* Runs one problem. data[i] belongs to tensor[i]: inputs are read, outputs are written on EXEC_OK. numerics receives
  * the declaration in the answer, or "". After CRASH or TIMEOUT the port is dead: close it and open it again. */

@@ -156,7 +156,7 @@ static exec_status ask_once(port *p, const problem *pr, void *const data[], answ
     if (!p->exec) p->exec = exec_open(p->b.target, p->timeout, &status, a->why, sizeof a->why);
     if (!p->exec) return status;
     status = exec_run(p->exec, pr, data, p->timeout, a->declared, sizeof a->declared, a->why, sizeof a->why);
-    if (status == EXEC_CRASH || status == EXEC_TIMEOUT) {
+    if (status != EXEC_OK && status != EXEC_UNSUPPORTED) { /* dead, or out of step */
         exec_close(p->exec);
         p->exec = NULL;
     }

@@ -1,0 +1,251 @@
+/* See safetensors.h. A file is somebody else's: nothing in it is believed before it is checked. */
+#include "safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PREFIX = 8, NAME_SIZE = sizeof ((safetensor *)0)->name };
+
+typedef struct {
+    const char *name;
+    dsv3_dtype dtype;
+    bool f64;
+    size_t size;
+} format;
+
+/* What the format knows; the ones that are no dsv3_dtype are read past. */
+static const format formats[] = {
+    {"F32", DSV3_F32, false, 4},   {"BF16", DSV3_BF16, false, 2},   {"F8_E4M3", DSV3_F8_E4M3, false, 1},
+    {"F64", DSV3_NONE, true, 8},   {"F16", DSV3_NONE, false, 2},    {"I64", DSV3_NONE, false, 8},
+    {"I32", DSV3_NONE, false, 4},  {"I16", DSV3_NONE, false, 2},    {"I8", DSV3_NONE, false, 1},
+    {"U8", DSV3_NONE, false, 1},   {"BOOL", DSV3_NONE, false, 1},   {"F8_E5M2", DSV3_NONE, false, 1},
+    {"U64", DSV3_NONE, false, 8},  {"U32", DSV3_NONE, false, 4},    {"U16", DSV3_NONE, false, 2},
+};
+
+/* The file that is being read, and where an error goes. */
+typedef struct {
+    const char *path;
+    safetensors *s;
+    const char *data; /* behind the header */
+    size_t data_bytes;
+    char *why;
+    size_t cap;
+} reader;
+
+__attribute__((format(printf, 2, 3))) static bool refuse(const reader *r, const char *text, ...)
+{
+    va_list args;
+    int const n = snprintf(r->why, r->cap, "%s: ", r->path);
+    va_start(args, text);
+    if (n > 0 && (size_t)n < r->cap) vsnprintf(r->why + n, r->cap - (size_t)n, text, args);
+    va_end(args);
+    return false;
+}
+
+static const format *format_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (!strcmp(formats[i].name, name)) return &formats[i];
+    return NULL;
+}
+
+/* Reads shape; *bytes is the size that shape and format ask for. */
+static bool read_shape(const reader *r, const json_t *shape, size_t element, safetensor *t, size_t *bytes)
+{
+    *bytes = element;
+    if (!json_is_array(shape)) return refuse(r, "tensor %s has no shape", t->name);
+    if (json_array_size(shape) > 4) return refuse(r, "tensor %s has more than 4 dimensions", t->name);
+    t->ndim = (int32_t)json_array_size(shape);
+    for (int d = 0; d < t->ndim; d++) {
+        json_t *const size = json_array_get(shape, (size_t)d);
+        json_int_t const n = json_is_integer(size) ? json_integer_value(size) : -1;
+        if (n < 0) return refuse(r, "tensor %s: dimension %d is no whole number", t->name, d);
+        t->shape[d] = n;
+        if (__builtin_mul_overflow(*bytes, (size_t)n, bytes)) return refuse(r, "tensor %s is larger than any file", t->name);
+    }
+    return true;
+}
+
+static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safetensor *t)
+{
+    json_t *const a = json_array_get(offsets, 0), *const b = json_array_get(offsets, 1);
+    if (json_array_size(offsets) != 2 || !json_is_integer(a) || !json_is_integer(b))
+        return refuse(r, "tensor %s has no data_offsets", t->name);
+    json_int_t const from = json_integer_value(a), to = json_integer_value(b);
+    if (from < 0 || to < from || (uint64_t)to > r->data_bytes)
+        return refuse(r, "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data", t->name,
+                      (long long)from, (long long)to, r->data_bytes);
+    if ((uint64_t)(to - from) != bytes)
+        return refuse(r, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes, (long long)(to - from));
+    t->data = r->data + from;
+    t->bytes = bytes;
+    return true;
+}
+
+static bool read_tensor(const reader *r, const char *name, const json_t *entry, safetensor *t)
+{
+    size_t bytes;
+    *t = (safetensor){.dtype = DSV3_NONE};
+    if (strlen(name) >= NAME_SIZE) return refuse(r, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
+    strcpy(t->name, name);
+    const char *const dtype = json_string_value(json_object_get(entry, "dtype"));
+    const format *const f = dtype ? format_of(dtype) : NULL;
+    if (!f) return refuse(r, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
+    t->dtype = f->dtype;
+    t->f64 = f->f64;
+    return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) && read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const safetensor *const x = a, *const y = b;
+    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+static bool check_overlaps(const reader *r)
+{
+    safetensor *const item = r->s->item;
+    qsort(item, (size_t)r->s->count, sizeof *item, by_place);
+    for (int64_t i = 1; i < r->s->count; i++)
+        if ((const char *)item[i - 1].data + item[i - 1].bytes > (const char *)item[i].data)
+            return refuse(r, "tensors %s and %s overlap", item[i - 1].name, item[i].name);
+    return true;
+}
+
+static bool read_entries(const reader *r, json_t *header)
+{
+    const char *name;
+    json_t *entry;
+    r->s->item = calloc(json_object_size(header) + 1, sizeof *r->s->item);
+    if (!r->s->item) return refuse(r, "no memory for its list of tensors");
+    json_object_foreach(header, name, entry)
+    {
+        if (!strcmp(name, "__metadata__")) continue;
+        if (!read_tensor(r, name, entry, &r->s->item[r->s->count])) return false;
+        r->s->count++;
+    }
+    return check_overlaps(r);
+}
+
+static bool read_header(reader *r)
+{
+    uint64_t length;
+    json_error_t error;
+    const char *const map = r->s->map;
+    if (r->s->size < PREFIX) return refuse(r, "is no safetensors file: it has %zu bytes", r->s->size);
+    memcpy(&length, map, sizeof length);
+    if (length > r->s->size - PREFIX)
+        return refuse(r, "is no safetensors file: its header would have %llu bytes, the file has %zu", (unsigned long long)length, r->s->size);
+    json_t *const header = json_loadb(map + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(header)) {
+        json_decref(header);
+        return refuse(r, "its header is no JSON object: %s", header ? "it is something else" : error.text);
+    }
+    r->data = map + PREFIX + length;
+    r->data_bytes = r->s->size - PREFIX - (size_t)length;
+    bool const good = read_entries(r, header);
+    json_decref(header);
+    return good;
+}
+
+static bool map_file(const reader *r)
+{
+    struct stat st;
+    int const fd = open(r->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st)) {
+        if (fd >= 0) close(fd);
+        return refuse(r, "%s", strerror(errno));
+    }
+    r->s->size = (size_t)st.st_size;
+    bool const mappable = S_ISREG(st.st_mode) && st.st_size > 0;
+    r->s->map = mappable ? mmap(NULL, r->s->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    close(fd);
+    if (r->s->map != MAP_FAILED) return true;
+    r->s->map = NULL;
+    return refuse(r, mappable ? "cannot be mapped" : "is empty or no file");
+}
+
+bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap)
+{
+    reader r = {.path = path, .s = out, .why = why, .cap = cap};
+    *out = (safetensors){NULL, 0, 0, NULL};
+    if (map_file(&r) && read_header(&r)) return true;
+    safetensors_close(out);
+    return false;
+}
+
+void safetensors_close(safetensors *s)
+{
+    if (s->map) munmap(s->map, s->size);
+    free(s->item);
+    *s = (safetensors){NULL, 0, 0, NULL};
+}
+
+const safetensor *safetensors_find(const safetensors *s, const char *name)
+{
+    for (int64_t i = 0; i < s->count; i++)
+        if (!strcmp(s->item[i].name, name)) return &s->item[i];
+    return NULL;
+}
+
+/* ---- writing ---- */
+
+static const char *dtype_text(const safetensor *t)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (t->f64 ? formats[i].f64 : formats[i].dtype == t->dtype) return formats[i].name;
+    return "F32";
+}
+
+/* The header as text; the caller frees it. */
+static char *header_text(const safetensor *item, int64_t count, size_t *length)
+{
+    char *text = NULL;
+    size_t offset = 0;
+    FILE *const f = open_memstream(&text, length);
+    if (!f) return NULL;
+    fputc('{', f);
+    for (int64_t i = 0; i < count; i++) {
+        fprintf(f, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", item[i].name, dtype_text(&item[i]));
+        for (int d = 0; d < item[i].ndim; d++) fprintf(f, "%s%lld", d ? "," : "", (long long)item[i].shape[d]);
+        fprintf(f, "],\"data_offsets\":[%zu,%zu]}", offset, offset + item[i].bytes);
+        offset += item[i].bytes;
+    }
+    fputc('}', f);
+    while (ftell(f) % 8) fputc(' ', f);
+    return fclose(f) ? (free(text), NULL) : text;
+}
+
+static bool write_tensors(FILE *f, const safetensor *item, int64_t count)
+{
+    size_t length;
+    char *const header = header_text(item, count, &length);
+    if (!header) return false;
+    uint64_t const prefix = length;
+    bool good = fwrite(&prefix, sizeof prefix, 1, f) == 1 && fwrite(header, 1, length, f) == length;
+    free(header);
+    for (int64_t i = 0; good && i < count; i++) good = fwrite(item[i].data, 1, item[i].bytes, f) == item[i].bytes;
+    return good;
+}
+
+bool safetensors_write(const char *path, const safetensor *item, int64_t count, char *why, size_t cap)
+{
+    char temporary[4200];
+    snprintf(temporary, sizeof temporary, "%s.part", path);
+    FILE *const f = fopen(temporary, "wb");
+    bool good = f && write_tensors(f, item, count);
+    if (f && fclose(f)) good = false;
+    good = good && rename(temporary, path) == 0;
+    if (good) return true;
+    snprintf(why, cap, "cannot write %s: %s", path, strerror(errno));
+    if (f) remove(temporary);
+    return false;
+}
