@@ -109,7 +109,7 @@ transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
 	@verify/ports/transformers/install.sh --remove
-	rm -f $(B)/ports/transformers
+	@rm -f $(B)/ports/transformers
 deps:
 	@unit/deps.sh
 format:
