@@ -112,7 +112,8 @@ static int read_arguments(session *s, int argc, char **argv)
         }
     }
     if (s->pl.cases.count == 0) return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
-    for (int i = 0; s->pl.backends == 0 && backend_known(i); i++)
+    bool const all = s->pl.backends == 0;
+    for (int i = 0; all && backend_known(i); i++)
         if (add_backend(s, backend_known(i))) return EXIT_USAGE;
     return EXIT_GOOD;
 }
