@@ -175,11 +175,25 @@ static bool read_hello(exec_port *p, json_t *answer, char *why, size_t cap)
     return true;
 }
 
+/* A command that begins with a path to nothing is refused before a shell complains in its own words. */
+static bool program_exists(const char *command)
+{
+    char path[1024];
+    size_t const length = strcspn(command, " \t\"'$`;&|<>()*?");
+    if (length >= sizeof path || !memchr(command, '/', length)) return true;
+    snprintf(path, sizeof path, "%.*s", (int)length, command);
+    return access(path, X_OK) == 0;
+}
+
 exec_port *exec_open(const char *command, double timeout_s, exec_status *status, char *why, size_t cap)
 {
     exec_port *const p = calloc(1, sizeof *p);
     json_t *answer = NULL;
     *status = EXEC_OURS;
+    if (!program_exists(command)) {
+        snprintf(why, cap, "'%.200s': %s", command, strerror(errno));
+        return free(p), NULL;
+    }
     snprintf(why, cap, "cannot start a process");
     if (!p || !start(p, command)) return free(p), NULL;
     *status = read_answer(p, now() + timeout_s, &answer, why, cap);

@@ -1,0 +1,7 @@
+/* The studies of bench; each prints its table and returns the exit code. */
+#ifndef BENCH_H
+#define BENCH_H
+
+int bench_truth(void);
+
+#endif

@@ -1,0 +1,261 @@
+/*
+ * Ball arithmetic against MPFR at 2000 bits and against Arb at 400, for the tier that this file is compiled for. Each
+ * test prints the worst err/radius of its corpus; test-of-test: a radius of half that, a dropped low word and a radius
+ * of 0 are caught by the same check.
+ */
+#include "ball.h"
+
+#include <arb.h>
+#include <criterion/criterion.h>
+#include <mpfr.h>
+#include <stdint.h>
+
+TestSuite(ball, .timeout = 120);
+
+enum { BITS = 2000, ROUNDS = 4000 };
+
+typedef enum { ADD, SUB, MUL, DIV, SQRT, OPERATIONS } operation;
+typedef enum { HONEST, SHRUNK, LOW_DROPPED, NO_RADIUS } tampering;
+
+static const char *const names[] = {"add", "sub", "mul", "div", "sqrt"};
+
+/* ---- the corpus ---- */
+
+static uint64_t state;
+
+static uint64_t draw(void)
+{
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+/* Any size, few or many digits, sometimes a power of two, a small whole number, or a binary32 subnormal. */
+static double draw_double(int spread)
+{
+    double const sign = draw() & 1 ? 1 : -1;
+    double const m = 1 + (double)(draw() >> 12) * 0x1p-52;
+    switch (draw() % 8) {
+    case 0: return sign * (double)(draw() % 1000);
+    case 1: return sign * ldexp(1, (int)(draw() % 200) - 100);
+    case 2: return sign * ldexp((double)(draw() % 0x800000), -149);
+    case 3: return sign * (double)(float)m;
+    default: return sign * ldexp(m, (int)(draw() % (unsigned)(2 * spread + 1)) - spread);
+    }
+}
+
+/* A point or a ball, its centre one word or more. */
+static ball draw_ball(int spread)
+{
+    double const v = draw_double(spread);
+    ball b = ball_of(v);
+    if (draw() % 2) b = ball_add(b, ball_of(v * 0x1p-60 * (double)(draw() % 1000)));
+    if (draw() % 3 == 0) b = ball_add(b, ball_of(v * 0x1.5p-54));
+    b.r = draw() % 2 ? 0 : fabs(v) * ldexp(1, -(int)(draw() % 100) - 3);
+    return b;
+}
+
+/* The second operand: sometimes nearly the negative or the same as the first. */
+static ball draw_partner(ball a, int spread)
+{
+    if (draw() % 4) return draw_ball(spread);
+    ball b = draw() % 2 ? ball_neg(a) : a;
+    b.c = ball_add(b, ball_of(ball_sup(a) * ldexp(1, -(int)(draw() % 110)))).c;
+    return b;
+}
+
+/* ---- the check ---- */
+
+static void exact_of(mpfr_t out, const centre *c)
+{
+#ifdef PROOF_BITS
+    mpfr_t m;
+    centre_view(m, c);
+    mpfr_set(out, m, MPFR_RNDN);
+#else
+    mpfr_set_d(out, c->hi, MPFR_RNDN);
+    mpfr_add_d(out, out, c->lo, MPFR_RNDN);
+#endif
+}
+
+static ball apply(operation o, ball a, ball b)
+{
+    switch (o) {
+    case ADD: return ball_add(a, b);
+    case SUB: return ball_sub(a, b);
+    case MUL: return ball_mul(a, b);
+    case DIV: return ball_div(a, b);
+    default: return ball_sqrt(a);
+    }
+}
+
+/* The operation on one point of each operand: the centre, moved by the radius times -1, 0 or 1. */
+static void apply_exactly(operation o, mpfr_t out, const ball *a, const ball *b, int move_a, int move_b)
+{
+    mpfr_t x, y;
+    mpfr_inits2(BITS, x, y, (mpfr_ptr)0);
+    exact_of(x, &a->c);
+    exact_of(y, &b->c);
+    mpfr_add_d(x, x, move_a * a->r, MPFR_RNDN);
+    mpfr_add_d(y, y, move_b * b->r, MPFR_RNDN);
+    switch (o) {
+    case ADD: mpfr_add(out, x, y, MPFR_RNDN); break;
+    case SUB: mpfr_sub(out, x, y, MPFR_RNDN); break;
+    case MUL: mpfr_mul(out, x, y, MPFR_RNDN); break;
+    case DIV: mpfr_div(out, x, y, MPFR_RNDN); break;
+    default:
+        if (mpfr_sgn(x) < 0) mpfr_set_zero(x, 1);
+        mpfr_sqrt(out, x, MPFR_RNDN);
+    }
+    mpfr_clears(x, y, (mpfr_ptr)0);
+}
+
+/* |exact - centre| / radius; 0 when both are 0. */
+static double share_of_radius(const ball *result, mpfr_t exact)
+{
+    mpfr_t c;
+    mpfr_init2(c, BITS);
+    exact_of(c, &result->c);
+    mpfr_sub(c, c, exact, MPFR_RNDA);
+    mpfr_abs(c, c, MPFR_RNDN);
+    bool const hit = mpfr_zero_p(c);
+    /* the oracle itself is right to 2^-1900 of the result */
+    mpfr_div_d(c, c, result->r > 0 ? result->r : 0x1p-1070, MPFR_RNDU);
+    double const share = hit ? 0 : mpfr_get_d(c, MPFR_RNDN);
+    mpfr_clear(c);
+    return share;
+}
+
+static ball tamper(ball b, tampering how, double factor)
+{
+    if (how == SHRUNK) b.r *= factor;
+    if (how == NO_RADIUS) b.r = 0;
+#ifndef PROOF_BITS
+    if (how == LOW_DROPPED) b.c.lo = 0;
+#endif
+    return b;
+}
+
+/* The worst share over the corpus; points: operands are points, so that the error is the arithmetic's alone. */
+static double worst_share(operation o, bool points, tampering how, double factor)
+{
+    double worst = 0;
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    state = 7 + (uint64_t)o;
+    for (int i = 0; i < ROUNDS; i++) {
+        ball a = draw_ball(120), b = draw_partner(a, 120);
+        if (o == SQRT && ball_upper(a) < 0) a = ball_neg(a);
+        if (points) a.r = b.r = 0;
+        ball const result = tamper(apply(o, a, b), how, factor);
+        for (int move = 0; move < (points ? 1 : 9) && !ball_is_any(result); move++) {
+            apply_exactly(o, exact, &a, &b, points ? 0 : move % 3 - 1, points ? 0 : move / 3 - 1);
+            worst = fmax(worst, share_of_radius(&result, exact));
+        }
+    }
+    mpfr_clear(exact);
+    return worst;
+}
+
+Test(ball, contains_every_point)
+{
+    for (operation o = ADD; o < OPERATIONS; o++) {
+        double const points = worst_share(o, true, HONEST, 1), balls = worst_share(o, false, HONEST, 1);
+        printf("ball %-4s %-4s worst err/radius %.3g on points, %.6f on balls\n", CENTRE_TIER, names[o], points, balls);
+        cr_expect(points <= 1, "%s of points leaves its ball: %g", names[o], points);
+        cr_expect(balls <= 1, "%s of balls leaves its ball: %g", names[o], balls);
+        cr_expect(points > 0x1p-30, "%s: the corpus does not try the radius: %g", names[o], points);
+    }
+}
+
+Test(ball, planted_faults_are_caught)
+{
+    for (operation o = ADD; o < OPERATIONS; o++) {
+        double const honest = worst_share(o, true, HONEST, 1);
+        cr_expect(worst_share(o, true, SHRUNK, honest / 2) > 1, "%s: half of the needed radius passes", names[o]);
+        cr_expect(worst_share(o, true, NO_RADIUS, 1) > 1, "%s: no radius passes", names[o]);
+#ifndef PROOF_BITS
+        cr_expect(worst_share(o, true, LOW_DROPPED, 1) > 1, "%s: a dropped low word passes", names[o]);
+#endif
+    }
+}
+
+/* The radius is small: about 2^-100 of the result in the working tier, 2^-PROOF_BITS in a proof tier. */
+Test(ball, radius_is_tight)
+{
+#ifdef PROOF_BITS
+    int const bits = PROOF_BITS - 6;
+#else
+    int const bits = 98;
+#endif
+    state = 3;
+    for (int i = 0; i < ROUNDS; i++) {
+        ball const a = ball_add(ball_of(draw_double(90)), ball_of(0x1p-70)), b = ball_of(1.1 + (double)(draw() % 100));
+        ball const results[] = {ball_mul(a, b), ball_div(a, b), ball_sqrt(ball_mul(b, b))};
+        for (int k = 0; k < 3; k++)
+            cr_assert(results[k].r <= ldexp(ball_sup(results[k]), -bits) + 0x1p-990, "operation %d: radius %g of %g", k, results[k].r,
+                      ball_sup(results[k]));
+    }
+}
+
+Test(ball, exact_results_have_radius_0)
+{
+    cr_expect(ball_is_point(ball_mul(ball_of(3), ball_of(0x1.8p-70))));
+    cr_expect(ball_is_point(ball_div(ball_of(7168), ball_of(7))));
+    cr_expect(ball_is_point(ball_sqrt(ball_of(0x1p40))));
+    cr_expect(ball_is_point(ball_add(ball_of(0x1p80), ball_of(-1))));
+    cr_expect(!ball_is_point(ball_div(ball_of(1), ball_of(3))));
+    cr_expect(ball_is_any(ball_div(ball_of(1), ball_hull(-1, 2))));
+    cr_expect(ball_is_any(ball_of((double)INFINITY)) && ball_is_any(ball_of((double)NAN)));
+    cr_expect(ball_is_any(ball_sqrt(ball_of(-1))));
+    cr_expect(ball_is_any(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) || ball_sup(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) > 0x1p1000);
+    cr_expect(ball_is_any(ball_add(ball_any(), ball_of(1))) && ball_is_any(ball_mul(ball_any(), ball_of(0))));
+}
+
+/* A decimal constant is the decimal, not the double nearest to it. */
+Test(ball, decimals)
+{
+    static const struct {
+        double v;
+        const char *decimal;
+    } rows[] = {{1e-6, "1e-6"}, {0.1, "0.1"}, {1e-20, "1e-20"}, {10000, "10000"}, {-2.5, "-2.5"}, {0, "0"}, {1.0 / 3, "0.3333333333333333"}, {1e22, "1e22"}};
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ball const b = ball_decimal(rows[i].v);
+        mpfr_set_str(exact, rows[i].decimal, 10, MPFR_RNDN);
+        double const share = share_of_radius(&b, exact);
+        cr_expect(share <= 1, "%s: %g of the radius", rows[i].decimal, share);
+        cr_expect(b.r <= fabs(rows[i].v) * 0x1p-95, "%s: radius %g", rows[i].decimal, b.r);
+    }
+    mpfr_clear(exact);
+}
+
+/* Arb computes the same and overlaps. */
+Test(ball, agrees_with_arb)
+{
+    arb_t x, y, z;
+    mpfr_t mid;
+    mpfr_init2(mid, BITS);
+    arb_init(x), arb_init(y), arb_init(z);
+    state = 11;
+    for (int i = 0; i < ROUNDS; i++) {
+        ball a = draw_ball(80), b = draw_partner(a, 80);
+        a.r = b.r = 0;
+        exact_of(mid, &a.c), arf_set_mpfr(arb_midref(x), mid), mag_zero(arb_radref(x));
+        exact_of(mid, &b.c), arf_set_mpfr(arb_midref(y), mid), mag_zero(arb_radref(y));
+        for (operation o = ADD; o <= DIV; o++) {
+            ball const result = apply(o, a, b);
+            if (ball_is_any(result)) continue;
+            (o == ADD ? arb_add : o == SUB ? arb_sub : o == MUL ? arb_mul : arb_div)(z, x, y, 400);
+            arf_get_mpfr(mid, arb_midref(z), MPFR_RNDN);
+            ball wide = result;
+            wide.r = result.r + mag_get_d(arb_radref(z)) + 0x1p-1070;
+            cr_assert(share_of_radius(&wide, mid) <= 1.000001, "%s: apart from Arb", names[o]);
+        }
+    }
+    arb_clear(x), arb_clear(y), arb_clear(z);
+    mpfr_clear(mid);
+    flint_cleanup();
+}

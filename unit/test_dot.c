@@ -1,0 +1,176 @@
+/* ball_dot of the working tier against exact sums, and its builds against each other. */
+#include "ball.h"
+#include "dot.h"
+
+#include <criterion/criterion.h>
+#include <mpfr.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+TestSuite(dot, .timeout = 120);
+
+enum { BITS = 2400, MOST = 1 << 17 };
+
+typedef enum { NORMAL, CANCELLING, DECADES, SUBNORMAL, WHOLE, SCALED_FP8, KINDS } data_kind;
+
+static const char *const kinds[] = {"normal", "half-cancelling", "many decades", "subnormal", "whole numbers", "FP8 times scale"};
+static const int64_t sizes[] = {0, 1, 2, 31, 32, 33, 100, 7168};
+
+static double uniform(void)
+{
+    return drand48() - 0.5;
+}
+
+static void fill(data_kind kind, double *a, double *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        a[i] = (double)(float)uniform();
+        b[i] = (double)(float)uniform();
+        if (kind == DECADES) a[i] = (double)(float)ldexp(a[i], (int)(80 * uniform())), b[i] = (double)(float)ldexp(b[i], (int)(80 * uniform()));
+        if (kind == SUBNORMAL) a[i] = ldexp(rint(1000 * uniform()), -149), b[i] = ldexp(rint(1000 * uniform()), -149);
+        if (kind == WHOLE) a[i] = rint(8 * uniform()), b[i] = rint(8 * uniform());
+        if (kind == SCALED_FP8) b[i] = rint(16 * uniform()) * (double)(1 + (float)drand48());
+    }
+    for (int64_t i = n / 2; kind == CANCELLING && i < n; i++) a[i] = -a[i - n / 2], b[i] = b[i - n / 2];
+}
+
+static void exact_sum(mpfr_t out, const double *a, const double *b, int64_t n)
+{
+    mpfr_t p;
+    mpfr_init2(p, 120);
+    mpfr_set_zero(out, 1);
+    for (int64_t i = 0; i < n; i++) {
+        mpfr_set_d(p, a[i], MPFR_RNDN);
+        mpfr_mul_d(p, p, b[i], MPFR_RNDN);
+        mpfr_add(out, out, p, MPFR_RNDN);
+    }
+    mpfr_clear(p);
+}
+
+/* |hi + lo - exact| */
+static double error_of(double hi, double lo, mpfr_t exact)
+{
+    mpfr_t e;
+    mpfr_init2(e, BITS);
+    mpfr_sub_d(e, exact, hi, MPFR_RNDN);
+    mpfr_sub_d(e, e, lo, MPFR_RNDN);
+    mpfr_abs(e, e, MPFR_RNDN);
+    double const d = mpfr_get_d(e, MPFR_RNDU);
+    mpfr_clear(e);
+    return d;
+}
+
+static double *numbers(void)
+{
+    double *const v = calloc(MOST, sizeof *v);
+    cr_assert(v != NULL);
+    return v;
+}
+
+Test(dot, contains_the_exact_sum)
+{
+    double *const a = numbers(), *const b = numbers();
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    srand48(5);
+    for (data_kind kind = 0; kind < KINDS; kind++) {
+        double worst = 0;
+        for (int round = 0; round < 40; round++) {
+            int64_t const n = sizes[round % 8];
+            fill(kind, a, b, n);
+            row const x = row_of(a, NULL, n), y = row_of(b, NULL, n);
+            terms const sum = ball_dot(&x, &y);
+            exact_sum(exact, a, b, n);
+            double const err = error_of(sum.total.c.hi, sum.total.c.lo, exact);
+            cr_assert(err <= sum.total.r, "%s, n = %lld: %g outside %g", kinds[kind], (long long)n, err, sum.total.r);
+            cr_assert(sum.total.r <= 0x1p-85 * sum.sum_abs + 0x1p-999, "%s, n = %lld: radius %g of %g", kinds[kind], (long long)n, sum.total.r, sum.sum_abs);
+            if (sum.total.r > 0) worst = fmax(worst, err / sum.total.r);
+            bool const certified = kind == WHOLE || kind == SUBNORMAL || n == 0;
+            cr_assert(!certified || sum.total.r == 0 || kind == SUBNORMAL, "%s, n = %lld: radius %g", kinds[kind], (long long)n, sum.total.r);
+        }
+        printf("dot %-16s worst err/radius %.3g\n", kinds[kind], worst);
+    }
+    mpfr_clear(exact);
+    free(a), free(b);
+}
+
+/* The check above is able to fail: without the error sum the compensated result leaves the radius. */
+Test(dot, a_dropped_error_sum_is_caught)
+{
+    double *const a = numbers(), *const b = numbers();
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    srand48(6);
+    fill(DECADES, a, b, 7168);
+    row const x = row_of(a, NULL, 7168), y = row_of(b, NULL, 7168);
+    terms const sum = ball_dot(&x, &y);
+    exact_sum(exact, a, b, 7168);
+    dot_sum const without = dot_baseline.plain(a, b, 7168);
+    cr_expect(sum.total.r > 0 && error_of(without.hi, 0, exact) > sum.total.r);
+    cr_expect(error_of(sum.total.c.hi, sum.total.c.lo, exact) <= sum.total.r);
+    mpfr_clear(exact);
+    free(a), free(b);
+}
+
+Test(dot, a_long_sum)
+{
+    double *const a = numbers(), *const b = numbers();
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    srand48(7);
+    fill(CANCELLING, a, b, MOST);
+    row const x = row_of(a, NULL, MOST), y = row_of(b, NULL, MOST);
+    terms const sum = ball_dot(&x, &y);
+    exact_sum(exact, a, b, MOST);
+    cr_expect(error_of(sum.total.c.hi, sum.total.c.lo, exact) <= sum.total.r);
+    mpfr_clear(exact);
+    free(a), free(b);
+}
+
+/* Every build that runs here gives the same bits. */
+Test(dot, builds_are_bit_identical)
+{
+    const dot_kernel *builds[3] = {&dot_baseline};
+    int count = 1;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) builds[count++] = &dot_v3;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) builds[count++] = &dot_v4;
+#endif
+    double *const a = numbers(), *const b = numbers();
+    srand48(8);
+    for (data_kind kind = 0; kind < KINDS; kind++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            fill(kind, a, b, sizes[i]);
+            dot_sum const plain = builds[0]->plain(a, b, sizes[i]), compensated = builds[0]->compensated(a, b, sizes[i]);
+            for (int k = 1; k < count; k++) {
+                dot_sum const p = builds[k]->plain(a, b, sizes[i]), c = builds[k]->compensated(a, b, sizes[i]);
+                cr_assert(!memcmp(&p, &plain, sizeof p), "plain, %s, %s, n = %lld", builds[k]->isa, kinds[kind], (long long)sizes[i]);
+                cr_assert(!memcmp(&c, &compensated, sizeof c), "compensated, %s, %s, n = %lld", builds[k]->isa, kinds[kind], (long long)sizes[i]);
+            }
+        }
+    printf("dot %d builds compared, the fastest is %s\n", count, builds[count - 1]->isa);
+    free(a), free(b);
+}
+
+/* Factors with radii: the sum of any points of them stays inside. */
+Test(dot, radii_of_factors_are_covered)
+{
+    enum { N = 257 };
+    double a[N], b[N], r[N], moved[N];
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    srand48(9);
+    for (int round = 0; round < 50; round++) {
+        fill(NORMAL, a, b, N);
+        for (int i = 0; i < N; i++) {
+            r[i] = i % 3 ? fabs(b[i]) * 0x1p-9 : 0;
+            moved[i] = b[i] + copysign(r[i], round % 2 ? a[i] : uniform());
+        }
+        row const x = row_of(a, NULL, N), y = row_of(b, r, N);
+        terms const sum = ball_dot(&x, &y);
+        exact_sum(exact, a, moved, N);
+        cr_assert(error_of(sum.total.c.hi, sum.total.c.lo, exact) <= sum.total.r);
+        cr_assert(sum.lsb == INT_MIN);
+    }
+    mpfr_clear(exact);
+}

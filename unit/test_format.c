@@ -1,0 +1,83 @@
+/* Formats: every code of the small ones, the hardware's own conversions for binary32, published tables. */
+#include "ref.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+TestSuite(format, .timeout = 60);
+
+static double decode_code(dsv3_dtype d, uint32_t code)
+{
+    return ref_decode(d, &code, 0);
+}
+
+static uint32_t encode_value(dsv3_dtype d, double v)
+{
+    uint32_t code = 0;
+    ref_encode(d, &code, 0, v);
+    return code;
+}
+
+/* Decoding and encoding are inverse on every code; codes are in order of their values. */
+static void check_all_codes(dsv3_dtype d, uint32_t codes)
+{
+    for (uint32_t c = 0; c < codes; c++) {
+        double const v = decode_code(d, c);
+        if (isnan(v)) {
+            cr_assert(isnan(decode_code(d, encode_value(d, v))), "%s 0x%x", ref_dtype_name(d), c);
+            continue;
+        }
+        if (!(d == DSV3_F8_E4M3 && isinf(v))) cr_assert(encode_value(d, v) == c, "%s 0x%x is %g, encodes to 0x%x", ref_dtype_name(d), c, v, encode_value(d, v));
+        cr_assert(isinf(v) || ref_round(d, v) == v, "%s 0x%x moves", ref_dtype_name(d), c);
+        double const next = decode_code(d, c + 1);
+        bool const in_order = c + 1 == codes / 2 || isnan(next) || (c < codes / 2 ? next > v : next < v);
+        cr_assert(in_order || c == codes - 1, "%s 0x%x is out of order", ref_dtype_name(d), c);
+    }
+}
+
+Test(format, every_code_round_trips)
+{
+    check_all_codes(DSV3_BF16, 1u << 16);
+    check_all_codes(DSV3_F8_E4M3, 1u << 8);
+}
+
+/* E4M3FN as published (OCP 8-bit floating point, 5.2) with saturation, BF16 ties. */
+Test(format, published_codes)
+{
+    static const struct {
+        dsv3_dtype d;
+        double v;
+        uint32_t code;
+    } rows[] = {
+        {DSV3_F8_E4M3, 0x1p-10, 0x00}, {DSV3_F8_E4M3, 3 * 0x1p-10, 0x02}, {DSV3_F8_E4M3, 15 * 0x1p-10, 0x08}, {DSV3_F8_E4M3, 17.0 / 16, 0x38},
+        {DSV3_F8_E4M3, 19.0 / 16, 0x3a}, {DSV3_F8_E4M3, 21.0 / 16, 0x3a}, {DSV3_F8_E4M3, 0.1, 0x1d}, {DSV3_F8_E4M3, -1.0 / 3, 0xab},
+        {DSV3_F8_E4M3, 248, 0x78}, {DSV3_F8_E4M3, 432, 0x7e}, {DSV3_F8_E4M3, 464, 0x7e}, {DSV3_F8_E4M3, 464.1, 0x7e}, {DSV3_F8_E4M3, -1000, 0xfe},
+        {DSV3_F8_E4M3, 0x1p-9, 0x01}, {DSV3_F8_E4M3, 0x1p-6, 0x08}, {DSV3_F8_E4M3, 416, 0x7d}, {DSV3_F8_E4M3, -0.0, 0x80},
+        {DSV3_BF16, 1 + 0x1p-8, 0x3f80}, {DSV3_BF16, 1 + 3 * 0x1p-8, 0x3f82}, {DSV3_BF16, 1 + 0x1p-8 + 0x1p-20, 0x3f81}, {DSV3_BF16, 1e39, 0x7f80},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_expect(encode_value(rows[i].d, rows[i].v) == rows[i].code, "%s %g is 0x%x, not 0x%x", ref_dtype_name(rows[i].d), rows[i].v,
+                  encode_value(rows[i].d, rows[i].v), rows[i].code);
+}
+
+/* The processor converts binary32 as the definition says. */
+Test(format, binary32_is_the_hardwares)
+{
+    srand48(1);
+    for (int i = 0; i < 1000000; i++) {
+        uint32_t const bits = (uint32_t)mrand48();
+        float f;
+        memcpy(&f, &bits, sizeof f);
+        if (isnan(f)) continue;
+        cr_assert(ref_decode(DSV3_F32, &f, 0) == (double)f, "0x%08x", bits);
+        double const v = (double)f * (1 + drand48() * 0x1p-22);
+        cr_assert(ref_round(DSV3_F32, v) == (double)(float)v, "%a", v);
+        uint32_t const code = encode_value(DSV3_F32, v);
+        float const rounded = (float)v;
+        cr_assert(!memcmp(&code, &rounded, 4), "%a", v);
+        double const cut = ref_truncate(DSV3_F32, v);
+        bool const largest = isinf(f) || isinf(rounded);
+        cr_assert(largest || (fabs(cut) <= fabs(v) && fabs(v) - fabs(cut) < 2 * ref_half_unit(DSV3_F32, v)), "%a", v);
+    }
+}
