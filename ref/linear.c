@@ -14,6 +14,7 @@ typedef struct {
     const dsv3_linear_prob *prob;
     const dsv3_linear_io *io;
     const dsv3_tensor *weight, *scale; /* scale: NULL unless FP8 */
+    double largest_scale;
 } product;
 
 /* The scale of the block of W_oi. */
@@ -53,12 +54,25 @@ static row weight_row(const product *p, int64_t o, double *value, double *radius
     return row_of(value, radius, n);
 }
 
-/* A row of FP8 weights may also be scaled after its blocks are summed: three roundings more. (Accumulate) */
-static ball scaled_sum(const product *p, const terms *sum)
+static double largest_scale(const product *p)
+{
+    double largest = 0;
+    for (int64_t i = 0; p->scale && i < p->scale->shape[0] * p->scale->shape[1]; i++)
+        largest = fmax(largest, fabs(ref_decode(DSV3_F32, p->scale->data, i)));
+    return largest;
+}
+
+/* Lemma Scale: a port may sum the codes of a block first and scale the sum. That rounds three times more, may flush each
+ * block's sum and its product, and may overflow where scaled weights do not. */
+static ball scaled_sum(const product *p, const row *x, const terms *sum)
 {
     ball const total = sum_of(p->rd, sum);
-    bool const rounds = p->rd->port && p->scale && !(ball_is_point(total) && sum->lsb != INT_MIN);
-    return rounds ? ball_widen(total, 3.0001 * 0x1p-24 * (sum->sum_abs + total.r)) : total;
+    if (!p->rd->port || !p->scale) return total;
+    double const n = (double)p->prob->in_features;
+    if (!(x->max_abs * 448 * n < 0x1p127)) return ball_any();
+    if (ball_is_point(total) && sum->lsb != INT_MIN) return total;
+    double const lost = p->rd->port->flush == REF_FLUSH_NONE ? 0x1p-149 : 0x1p-126;
+    return ball_widen(total, 3.0001 * 0x1p-24 * (sum->sum_abs + total.r) + n * lost * (1 + p->largest_scale));
 }
 
 static row *input_rows(const product *p, double *values)
@@ -76,7 +90,8 @@ static row *input_rows(const product *p, double *values)
 bool ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_linear_io *const io = io_;
-    product const p = {rd, prob, io, dsv3_find(&io->weights, "weight"), dsv3_find(&io->weights, "weight_scale_inv")};
+    product p = {rd, prob, io, dsv3_find(&io->weights, "weight"), dsv3_find(&io->weights, "weight_scale_inv"), 0};
+    p.largest_scale = largest_scale(&p);
     int64_t const n = p.prob->in_features, outs = p.prob->out_features;
     double *const values = malloc((size_t)(n * (p.prob->n_tokens + 2)) * sizeof *values);
     row *const x = values ? input_rows(&p, values) : NULL;
@@ -85,7 +100,7 @@ bool ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_va
         row const weight = weight_row(&p, o, w, w + n);
         for (int64_t t = 0; t < p.prob->n_tokens; t++) {
             terms const sum = ball_dot(&x[t], &weight);
-            out[0][t * outs + o] = value_of(at(rd, POINT_linear_y, io->y.dtype, scaled_sum(&p, &sum)));
+            out[0][t * outs + o] = value_of(at(rd, POINT_linear_y, io->y.dtype, scaled_sum(&p, &x[t], &sum)));
         }
     }
     bool const done = x != NULL;

@@ -104,7 +104,8 @@ ball sum_of(const ref_reading *rd, const terms *sum)
     if (!rd->port || order_free(rd->port, sum)) return sum->total;
     double const share = accumulation(&rd->port->acc, sum->n);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
-    return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + underflow(rd->port, sum)));
+    double const lost = underflow(rd->port, sum) * (1 + share); /* what is lost early is rounded with the rest */
+    return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + lost));
 }
 
 /* Lemma Function: the exact value times 1 + d, |d| <= rel * 2^-24. */
