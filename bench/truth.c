@@ -112,7 +112,8 @@ static void measure(operands *o, dsv3_dtype d)
     const dot_kernel *list[3];
     series s[8];
     fill(o, d);
-    printf("dot product, n = %d, %s operands, ns a term (median of %d interleaved rounds)\n", N, ref_dtype_name(d), ROUNDS);
+    printf("dot product, n = %d, %s operands, ns a term (median of %d interleaved rounds)\n", N, ref_dtype_name(d),
+           ROUNDS);
     int const count = builds(list);
     row const a = row_of(o->a, NULL, N), b = row_of(o->b, NULL, N);
     for (int round = 0; round < ROUNDS; round++) {
@@ -130,7 +131,8 @@ static void measure(operands *o, dsv3_dtype d)
         snprintf(s[3 + 2 * k].name, sizeof s[0].name, "  kernel %s, compensated", list[k]->isa);
     }
     for (int i = 0; i < 2 + 2 * count; i++)
-        printf("  %-32s %7.3f  %6.1f times faster than arb_dot\n", s[i].name, median(&s[i]), median(&s[0]) / median(&s[i]));
+        printf("  %-32s %7.3f  %6.1f times faster than arb_dot\n", s[i].name, median(&s[i]),
+               median(&s[0]) / median(&s[i]));
 }
 
 int bench_truth(void)

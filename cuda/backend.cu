@@ -78,5 +78,6 @@ const char *numerics(const char *op, const void *, const void *io)
 } // namespace
 
 extern "C" const dsv3_backend dsv3_backend_cuda;
-const dsv3_backend dsv3_backend_cuda = {DSV3_ABI, sizeof(dsv3_backend), "cuda", probe, open_device, close_device, alloc, release,
-                                        put,      get,                  sync,   numerics, 0,        cuda_rmsnorm, nullptr};
+const dsv3_backend dsv3_backend_cuda = {
+    DSV3_ABI, sizeof(dsv3_backend), "cuda", probe, open_device, close_device, alloc, release, put, get, sync, numerics,
+    0,        cuda_rmsnorm,         nullptr};

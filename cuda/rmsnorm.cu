@@ -60,7 +60,8 @@ dsv3_status cuda_rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_r
 {
     const dsv3_tensor *const weight = dsv3_find(&io->weights, "weight");
     bool const bf16 = io->x.dtype == DSV3_BF16, weight_bf16 = weight && weight->dtype == DSV3_BF16;
-    if (!weight || (!bf16 && io->x.dtype != DSV3_F32) || (!weight_bf16 && weight->dtype != DSV3_F32)) return DSV3_UNSUPPORTED;
+    if (!weight || (!bf16 && io->x.dtype != DSV3_F32) || (!weight_bf16 && weight->dtype != DSV3_F32))
+        return DSV3_UNSUPPORTED;
     if (io->y.dtype != io->x.dtype) return DSV3_UNSUPPORTED;
     if (bf16 && weight_bf16) return launch<__nv_bfloat16, __nv_bfloat16>(ctx, p, io, weight);
     if (bf16) return launch<__nv_bfloat16, float>(ctx, p, io, weight);

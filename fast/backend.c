@@ -9,7 +9,7 @@ static dsv3_status probe(char *why, size_t cap)
 {
 #if defined(__x86_64__)
     int const there = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     if (there) return DSV3_OK;
     snprintf(why, cap, "this processor lacks AVX-512 (F, BW, VL, DQ)");
 #else

@@ -29,7 +29,8 @@ static void add_residual(const norm_row *r)
         __mmask16 const lanes = first_lanes(r->prob->hidden_size - i);
         __m512 const x = load_lanes(io->x.data, io->x.dtype, r->x + i, lanes);
         __m512 const residual = load_lanes(io->residual.data, io->residual.dtype, r->residual + i, lanes);
-        store_lanes(io->residual_out.data, io->residual_out.dtype, r->residual_out + i, lanes, _mm512_add_ps(x, residual));
+        store_lanes(io->residual_out.data, io->residual_out.dtype, r->residual_out + i, lanes,
+                    _mm512_add_ps(x, residual));
     }
 }
 

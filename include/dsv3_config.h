@@ -36,25 +36,55 @@ typedef struct {
     int64_t num_nextn_predict_layers;
 } dsv3_config;
 
+/* In the order of the struct: vocabulary and widths; layers and heads; latent and head sizes; experts; eps; RoPE and YaRN;
+ * MTP modules. */
+/* clang-format off */
+
 /* DeepSeek-V3 671B, as released. */
 static const dsv3_config dsv3_config_v3 = {
-    129280, 7168, 18432, 2048, 61, 3, 128, 1536, 512, 128, 64, 128, 256, 1, 8, 8, 4,
-    2.5, 1e-6, 10000, 40, 4096, 163840, 32, 1, 1, 1, 1};
+    129280, 7168, 18432, 2048,
+    61, 3, 128,
+    1536, 512, 128, 64, 128,
+    256, 1, 8, 8, 4, 2.5,
+    1e-6,
+    10000, 40, 4096, 163840, 32, 1, 1, 1,
+    1,
+};
 
 /* Small enough to check by hand. */
 static const dsv3_config dsv3_config_tiny = {
-    8, 4, 4, 2, 2, 1, 2, 3, 3, 2, 2, 2, 8, 1, 2, 4, 2,
-    2.5, 1e-6, 10000, 40, 4096, 163840, 32, 1, 1, 1, 1};
+    8, 4, 4, 2,
+    2, 1, 2,
+    3, 3, 2, 2, 2,
+    8, 1, 2, 4, 2, 2.5,
+    1e-6,
+    10000, 40, 4096, 163840, 32, 1, 1, 1,
+    1,
+};
 
 /* No two values that could hide one another: v_head_dim differs from qk_nope_head_dim, mscale from mscale_all_dim,
  * num_experts_per_tok / topk_group is not 2, eps is large. The released values hide many mistakes. */
 static const dsv3_config dsv3_config_odd = {
-    97, 64, 96, 20, 4, 1, 4, 24, 16, 8, 8, 12, 16, 2, 6, 4, 2,
-    1.7, 1e-2, 100, 8, 4096, 32768, 32, 1, 0.707, 1, 2};
+    97, 64, 96, 20,
+    4, 1, 4,
+    24, 16, 8, 8, 12,
+    16, 2, 6, 4, 2, 1.7,
+    1e-2,
+    100, 8, 4096, 32768, 32, 1, 0.707, 1,
+    2,
+};
 
 /* The smallest legal values. */
 static const dsv3_config dsv3_config_edge = {
-    1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1,
-    1, 1e-6, 10000, 1, 1, 1, 32, 1, 1, 1, 1};
+    1, 1, 1, 1,
+    1, 0, 1,
+    1, 1, 1, 2, 1,
+    1, 1, 1, 1, 1, 1,
+    1e-6,
+    10000, 1, 1, 1, 32, 1, 1, 1,
+    1,
+};
+
+/* clang-format on */
 
 #endif

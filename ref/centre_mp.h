@@ -16,8 +16,8 @@
 #endif
 
 #define CENTRE_TEXT_(x) #x
-#define CENTRE_TEXT(x) CENTRE_TEXT_(x)
-#define CENTRE_TIER CENTRE_TEXT(PROOF_BITS)
+#define CENTRE_TEXT(x)  CENTRE_TEXT_(x)
+#define CENTRE_TIER     CENTRE_TEXT(PROOF_BITS)
 
 typedef struct {
     mp_limb_t limb[PROOF_BITS / 64];

@@ -4,9 +4,9 @@
 #include <math.h>
 
 #define DOT_JOIN_(a, b) a##b
-#define DOT_JOIN(a, b) DOT_JOIN_(a, b)
-#define DOT_TEXT_(a) #a
-#define DOT_TEXT(a) DOT_TEXT_(a)
+#define DOT_JOIN(a, b)  DOT_JOIN_(a, b)
+#define DOT_TEXT_(a)    #a
+#define DOT_TEXT(a)     DOT_TEXT_(a)
 
 enum { L = DOT_LANES };
 

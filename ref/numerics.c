@@ -75,7 +75,8 @@ static bool parse_acc_key(const parser *p, const char *word)
     static const struct {
         const char *key;
         long least, most;
-    } keys[] = {{"block", 1, 4096}, {"guard", 0, 255}, {"splits", 1, 1 << 20}, {"promote", 1, 1 << 20}, {"bits2", 2, 53}};
+    } keys[] = {
+        {"block", 1, 4096}, {"guard", 0, 255}, {"splits", 1, 1 << 20}, {"promote", 1, 1 << 20}, {"bits2", 2, 53}};
     ref_accumulator *const acc = &p->n->acc;
     if (!strcmp(word, "fused")) {
         acc->fused = true;
@@ -86,7 +87,8 @@ static bool parse_acc_key(const parser *p, const char *word)
         long v;
         if (strncmp(word, keys[i].key, (size_t)(equals - word)) || keys[i].key[equals - word]) continue;
         if (!whole_number(equals + 1, keys[i].least, keys[i].most, &v))
-            return refuse(p, "numerics: %s of acc is a whole number from %ld to %ld", word, keys[i].least, keys[i].most);
+            return refuse(p, "numerics: %s of acc is a whole number from %ld to %ld", word, keys[i].least,
+                          keys[i].most);
         switch (i) {
         case 0: acc->block = (int)v; break;
         case 1: acc->guard = (int)v; break;
@@ -96,8 +98,10 @@ static bool parse_acc_key(const parser *p, const char *word)
         }
         return true;
     }
-    return refuse(p, "numerics: '%s' is no part of acc; it takes BITS rn|rz, then fused, block=, guard=, splits=, "
-                     "promote=, bits2=", word);
+    return refuse(p,
+                  "numerics: '%s' is no part of acc; it takes BITS rn|rz, then fused, block=, guard=, splits=, "
+                  "promote=, bits2=",
+                  word);
 }
 
 static bool parse_acc(const parser *p, char **word, int words)
@@ -123,7 +127,8 @@ static bool parse_function(const parser *p, char **word, int words, ref_function
         char *end = NULL;
         double const rel = words == 2 ? strtod(word[1], &end) : -1;
         if (!end || end == word[1] || *end || !(rel >= 0 && rel <= 0x1p20))
-            return refuse(p, "numerics: %s needs 'ieee' or its relative error in units of 2^-24, as in '%s 4'", word[0], word[0]);
+            return refuse(p, "numerics: %s needs 'ieee' or its relative error in units of 2^-24, as in '%s 4'", word[0],
+                          word[0]);
         *fn = (ref_function){.rel = rel};
     }
     p->n->declared |= 1u << clause;
@@ -165,7 +170,8 @@ static bool parse_point(const parser *p, char **word, int words, int point)
 
 static bool unknown_clause(const parser *p, const char *word)
 {
-    size_t used = (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc rsqrt div flush arith", word, p->op);
+    size_t used = (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc rsqrt div flush arith",
+                                   word, p->op);
     for (int i = 0; i < REF_POINTS && used < p->cap; i++)
         if (!strcmp(points[i].op, p->op)) used += (size_t)snprintf(p->why + used, p->cap - used, " %s", points[i].name);
     return false;

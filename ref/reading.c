@@ -76,7 +76,8 @@ static bool order_free(const ref_numerics *port, const terms *sum)
 static double accumulation(const ref_accumulator *acc, int64_t n)
 {
     double const rho = ldexp(1, acc->truncates ? 1 - acc->bits : -acc->bits);
-    double const align = acc->guard == 255 || acc->fused ? 0 : ldexp((double)acc->block + 1, 1 - acc->bits - acc->guard);
+    double const align =
+        acc->guard == 255 || acc->fused ? 0 : ldexp((double)acc->block + 1, 1 - acc->bits - acc->guard);
     double const alpha = rho + (1 + rho) * align;
     double const u2 = ldexp(1, -acc->promote_bits);
     double steps = (double)n, later = 0;
@@ -144,7 +145,8 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     dsv3_dtype const format = declared.format && !out ? declared.format : output;
     bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */
     ball const computed = same ? exact : step(rd, exact);
-    ball const rounded = must ? must_round(format, declared.truncates, computed) : may_round(format, declared.truncates, computed);
+    ball const rounded =
+        must ? must_round(format, declared.truncates, computed) : may_round(format, declared.truncates, computed);
     return flushed(rd->port, rounded);
 }
 

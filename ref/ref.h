@@ -118,6 +118,6 @@ double ref_decode(dsv3_dtype d, const void *data, int64_t i);   /* element i of 
 void ref_encode(dsv3_dtype d, void *data, int64_t i, double v); /* nearest, ties to even; E4M3 saturates */
 double ref_round(dsv3_dtype d, double v);                       /* the nearest value; infinity past the largest */
 double ref_truncate(dsv3_dtype d, double v);                    /* toward zero */
-double ref_half_unit(dsv3_dtype d, double v); /* half the distance of neighbouring values at |v| */
+double ref_half_unit(dsv3_dtype d, double v);                   /* half the distance of neighbouring values at |v| */
 
 #endif

@@ -81,7 +81,8 @@ bool ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_v
     for (int64_t t = 0; t < n.prob->n_tokens; t++) {
         if (out[0]) norm_row(&n, t, z, out[0] + t * width);
         for (int64_t i = 0; out[1] && i < width; i++)
-            out[1][t * width + i] = value_of(at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&n, t, i)));
+            out[1][t * width + i] =
+                value_of(at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&n, t, i)));
     }
     free(z);
     return true;

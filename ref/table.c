@@ -2,7 +2,7 @@
 #include "reading.h"
 
 #define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-#define OP(op) ref_##op,
+#define JOIN(a, b)  JOIN_(a, b)
+#define OP(op)      ref_##op,
 const ref_table JOIN(ref_, TIER) = {CENTRE_TIER, DSV3_OPS(OP)};
 #undef OP

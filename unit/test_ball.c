@@ -194,8 +194,8 @@ Test(ball, radius_is_tight)
         ball const a = ball_add(ball_of(draw_double(90)), ball_of(0x1p-70)), b = ball_of(1.1 + (double)(draw() % 100));
         ball const results[] = {ball_mul(a, b), ball_div(a, b), ball_sqrt(ball_mul(b, b))};
         for (int k = 0; k < 3; k++)
-            cr_assert(results[k].r <= ldexp(ball_sup(results[k]), -bits) + 0x1p-990, "operation %d: radius %g of %g", k, results[k].r,
-                      ball_sup(results[k]));
+            cr_assert(results[k].r <= ldexp(ball_sup(results[k]), -bits) + 0x1p-990, "operation %d: radius %g of %g", k,
+                      results[k].r, ball_sup(results[k]));
     }
 }
 
@@ -209,7 +209,8 @@ Test(ball, exact_results_have_radius_0)
     cr_expect(ball_is_any(ball_div(ball_of(1), ball_hull(-1, 2))));
     cr_expect(ball_is_any(ball_of((double)INFINITY)) && ball_is_any(ball_of((double)NAN)));
     cr_expect(ball_is_any(ball_sqrt(ball_of(-1))));
-    cr_expect(ball_is_any(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) || ball_sup(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) > 0x1p1000);
+    cr_expect(ball_is_any(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) ||
+              ball_sup(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) > 0x1p1000);
     cr_expect(ball_is_any(ball_add(ball_any(), ball_of(1))) && ball_is_any(ball_mul(ball_any(), ball_of(0))));
 }
 
@@ -219,7 +220,14 @@ Test(ball, decimals)
     static const struct {
         double v;
         const char *decimal;
-    } rows[] = {{1e-6, "1e-6"}, {0.1, "0.1"}, {1e-20, "1e-20"}, {10000, "10000"}, {-2.5, "-2.5"}, {0, "0"}, {1.0 / 3, "0.3333333333333333"}, {1e22, "1e22"}};
+    } rows[] = {{1e-6, "1e-6"},
+                {0.1, "0.1"},
+                {1e-20, "1e-20"},
+                {10000, "10000"},
+                {-2.5, "-2.5"},
+                {0, "0"},
+                {1.0 / 3, "0.3333333333333333"},
+                {1e22, "1e22"}};
     mpfr_t exact;
     mpfr_init2(exact, BITS);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -58,7 +58,9 @@ static const bad inputs[] = {
     {"", "run rmsnorm@tiny --backend=plain --format=jsonl --out=/proc/none", {"cannot make the folder /proc/none"}},
     {"", "run rmsnorm@tiny --backend=plain --require=cuda", {"--require=cuda names no backend of this run"}},
     {"", "run rmsnorm@tiny --fast", {"unknown option '--fast'", "--help"}},
-    {"", "run linear:n_tokens=65536,in_features=65536,out_features=262144 --backend=plain", {"needs about", "GB are available", "smaller"}},
+    {"",
+     "run linear:n_tokens=65536,in_features=65536,out_features=262144 --backend=plain",
+     {"needs about", "GB are available", "smaller"}},
     {"", "list --everything", {"unknown option '--everything'", "--cases"}},
     {"", "show", {"show needs a case"}},
     {"", "show linear@v9", {"unknown preset 'v9'"}},
@@ -87,7 +89,8 @@ Test(cli, bad_input_gets_one_sentence_and_exit_2)
         cr_expect(i == 0 || lines_of(o->err) == 1, "verify %s: %d lines: %s", b->arguments, lines_of(o->err), o->err);
         cr_expect(i == 0 || !strncmp(o->err, "verify: ", 8), "verify %s: %s", b->arguments, o->err);
         for (int k = 0; k < 3 && b->says[k]; k++)
-            cr_expect(strstr(o->err, b->says[k]) != NULL, "verify %s: '%s' is missing in: %s", b->arguments, b->says[k], o->err);
+            cr_expect(strstr(o->err, b->says[k]) != NULL, "verify %s: '%s' is missing in: %s", b->arguments, b->says[k],
+                      o->err);
     }
 }
 
@@ -117,7 +120,8 @@ Test(cli, good_input_gets_its_exit_code)
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         const outcome *const o = run_verify("", good[i].arguments);
         cr_expect(o->code == good[i].code, "verify %s: exit code %d: %s%s", good[i].arguments, o->code, o->out, o->err);
-        cr_expect(strstr(o->out, good[i].says) != NULL, "verify %s: '%s' is missing in: %s", good[i].arguments, good[i].says, o->out);
+        cr_expect(strstr(o->out, good[i].says) != NULL, "verify %s: '%s' is missing in: %s", good[i].arguments,
+                  good[i].says, o->out);
     }
 }
 

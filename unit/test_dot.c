@@ -13,7 +13,8 @@ enum { BITS = 2400, MOST = 1 << 17 };
 
 typedef enum { NORMAL, CANCELLING, DECADES, SUBNORMAL, WHOLE, SCALED_FP8, KINDS } data_kind;
 
-static const char *const kinds[] = {"normal", "half-cancelling", "many decades", "subnormal", "whole numbers", "FP8 times scale"};
+static const char *const kinds[] = {"normal",    "half-cancelling", "many decades",
+                                    "subnormal", "whole numbers",   "FP8 times scale"};
 static const int64_t sizes[] = {0, 1, 2, 31, 32, 33, 100, 7168};
 
 static double uniform(void)
@@ -26,7 +27,9 @@ static void fill(data_kind kind, double *a, double *b, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         a[i] = (double)(float)uniform();
         b[i] = (double)(float)uniform();
-        if (kind == DECADES) a[i] = (double)(float)ldexp(a[i], (int)(80 * uniform())), b[i] = (double)(float)ldexp(b[i], (int)(80 * uniform()));
+        if (kind == DECADES)
+            a[i] = (double)(float)ldexp(a[i], (int)(80 * uniform())),
+            b[i] = (double)(float)ldexp(b[i], (int)(80 * uniform()));
         if (kind == SUBNORMAL) a[i] = ldexp(rint(1000 * uniform()), -149), b[i] = ldexp(rint(1000 * uniform()), -149);
         if (kind == WHOLE) a[i] = rint(8 * uniform()), b[i] = rint(8 * uniform());
         if (kind == SCALED_FP8) b[i] = rint(16 * uniform()) * (double)(1 + (float)drand48());
@@ -83,10 +86,12 @@ Test(dot, contains_the_exact_sum)
             exact_sum(exact, a, b, n);
             double const err = error_of(sum.total.c.hi, sum.total.c.lo, exact);
             cr_assert(err <= sum.total.r, "%s, n = %lld: %g outside %g", kinds[kind], (long long)n, err, sum.total.r);
-            cr_assert(sum.total.r <= 0x1p-85 * sum.sum_abs + 0x1p-999, "%s, n = %lld: radius %g of %g", kinds[kind], (long long)n, sum.total.r, sum.sum_abs);
+            cr_assert(sum.total.r <= 0x1p-85 * sum.sum_abs + 0x1p-999, "%s, n = %lld: radius %g of %g", kinds[kind],
+                      (long long)n, sum.total.r, sum.sum_abs);
             if (sum.total.r > 0) worst = fmax(worst, err / sum.total.r);
             bool const certified = kind == WHOLE || kind == SUBNORMAL || n == 0;
-            cr_assert(!certified || sum.total.r == 0 || kind == SUBNORMAL, "%s, n = %lld: radius %g", kinds[kind], (long long)n, sum.total.r);
+            cr_assert(!certified || sum.total.r == 0 || kind == SUBNORMAL, "%s, n = %lld: radius %g", kinds[kind],
+                      (long long)n, sum.total.r);
         }
         printf("dot %-16s worst err/radius %.3g\n", kinds[kind], worst);
     }
@@ -141,11 +146,14 @@ Test(dot, builds_are_bit_identical)
     for (data_kind kind = 0; kind < KINDS; kind++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             fill(kind, a, b, sizes[i]);
-            dot_sum const plain = builds[0]->plain(a, b, sizes[i]), compensated = builds[0]->compensated(a, b, sizes[i]);
+            dot_sum const plain = builds[0]->plain(a, b, sizes[i]),
+                          compensated = builds[0]->compensated(a, b, sizes[i]);
             for (int k = 1; k < count; k++) {
                 dot_sum const p = builds[k]->plain(a, b, sizes[i]), c = builds[k]->compensated(a, b, sizes[i]);
-                cr_assert(!memcmp(&p, &plain, sizeof p), "plain, %s, %s, n = %lld", builds[k]->isa, kinds[kind], (long long)sizes[i]);
-                cr_assert(!memcmp(&c, &compensated, sizeof c), "compensated, %s, %s, n = %lld", builds[k]->isa, kinds[kind], (long long)sizes[i]);
+                cr_assert(!memcmp(&p, &plain, sizeof p), "plain, %s, %s, n = %lld", builds[k]->isa, kinds[kind],
+                          (long long)sizes[i]);
+                cr_assert(!memcmp(&c, &compensated, sizeof c), "compensated, %s, %s, n = %lld", builds[k]->isa,
+                          kinds[kind], (long long)sizes[i]);
             }
         }
     printf("dot %d builds compared, the fastest is %s\n", count, builds[count - 1]->isa);

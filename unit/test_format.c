@@ -28,7 +28,9 @@ static void check_all_codes(dsv3_dtype d, uint32_t codes)
             cr_assert(isnan(decode_code(d, encode_value(d, v))), "%s 0x%x", ref_dtype_name(d), c);
             continue;
         }
-        if (!(d == DSV3_F8_E4M3 && isinf(v))) cr_assert(encode_value(d, v) == c, "%s 0x%x is %g, encodes to 0x%x", ref_dtype_name(d), c, v, encode_value(d, v));
+        if (!(d == DSV3_F8_E4M3 && isinf(v)))
+            cr_assert(encode_value(d, v) == c, "%s 0x%x is %g, encodes to 0x%x", ref_dtype_name(d), c, v,
+                      encode_value(d, v));
         cr_assert(isinf(v) || ref_round(d, v) == v, "%s 0x%x moves", ref_dtype_name(d), c);
         double const next = decode_code(d, c + 1);
         bool const in_order = c + 1 == codes / 2 || isnan(next) || (c < codes / 2 ? next > v : next < v);
@@ -50,15 +52,21 @@ Test(format, published_codes)
         double v;
         uint32_t code;
     } rows[] = {
-        {DSV3_F8_E4M3, 0x1p-10, 0x00}, {DSV3_F8_E4M3, 3 * 0x1p-10, 0x02}, {DSV3_F8_E4M3, 15 * 0x1p-10, 0x08}, {DSV3_F8_E4M3, 17.0 / 16, 0x38},
-        {DSV3_F8_E4M3, 19.0 / 16, 0x3a}, {DSV3_F8_E4M3, 21.0 / 16, 0x3a}, {DSV3_F8_E4M3, 0.1, 0x1d}, {DSV3_F8_E4M3, -1.0 / 3, 0xab},
-        {DSV3_F8_E4M3, 248, 0x78}, {DSV3_F8_E4M3, 432, 0x7e}, {DSV3_F8_E4M3, 464, 0x7e}, {DSV3_F8_E4M3, 464.1, 0x7e}, {DSV3_F8_E4M3, -1000, 0xfe},
-        {DSV3_F8_E4M3, 0x1p-9, 0x01}, {DSV3_F8_E4M3, 0x1p-6, 0x08}, {DSV3_F8_E4M3, 416, 0x7d}, {DSV3_F8_E4M3, -0.0, 0x80},
-        {DSV3_BF16, 1 + 0x1p-8, 0x3f80}, {DSV3_BF16, 1 + 3 * 0x1p-8, 0x3f82}, {DSV3_BF16, 1 + 0x1p-8 + 0x1p-20, 0x3f81}, {DSV3_BF16, 1e39, 0x7f80},
+        {DSV3_F8_E4M3, 0x1p-10, 0x00},       {DSV3_F8_E4M3, 3 * 0x1p-10, 0x02},
+        {DSV3_F8_E4M3, 15 * 0x1p-10, 0x08},  {DSV3_F8_E4M3, 17.0 / 16, 0x38},
+        {DSV3_F8_E4M3, 19.0 / 16, 0x3a},     {DSV3_F8_E4M3, 21.0 / 16, 0x3a},
+        {DSV3_F8_E4M3, 0.1, 0x1d},           {DSV3_F8_E4M3, -1.0 / 3, 0xab},
+        {DSV3_F8_E4M3, 248, 0x78},           {DSV3_F8_E4M3, 432, 0x7e},
+        {DSV3_F8_E4M3, 464, 0x7e},           {DSV3_F8_E4M3, 464.1, 0x7e},
+        {DSV3_F8_E4M3, -1000, 0xfe},         {DSV3_F8_E4M3, 0x1p-9, 0x01},
+        {DSV3_F8_E4M3, 0x1p-6, 0x08},        {DSV3_F8_E4M3, 416, 0x7d},
+        {DSV3_F8_E4M3, -0.0, 0x80},          {DSV3_BF16, 1 + 0x1p-8, 0x3f80},
+        {DSV3_BF16, 1 + 3 * 0x1p-8, 0x3f82}, {DSV3_BF16, 1 + 0x1p-8 + 0x1p-20, 0x3f81},
+        {DSV3_BF16, 1e39, 0x7f80},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        cr_expect(encode_value(rows[i].d, rows[i].v) == rows[i].code, "%s %g is 0x%x, not 0x%x", ref_dtype_name(rows[i].d), rows[i].v,
-                  encode_value(rows[i].d, rows[i].v), rows[i].code);
+        cr_expect(encode_value(rows[i].d, rows[i].v) == rows[i].code, "%s %g is 0x%x, not 0x%x",
+                  ref_dtype_name(rows[i].d), rows[i].v, encode_value(rows[i].d, rows[i].v), rows[i].code);
 }
 
 /* The processor converts binary32 as the definition says. */

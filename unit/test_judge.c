@@ -50,8 +50,8 @@ Test(judge, truth_is_legal_by_default)
             for (int64_t k = 0; s.truth.value[i] && k < s.p.tensor[i].count; k++) {
                 double const v = ref_round(s.p.tensor[i].dtype, s.truth.value[i][k].hi);
                 ref_value const legal = s.legal.value[i][k];
-                cr_assert(ref_lower(legal) <= v && v <= ref_upper(legal), "%s [%lld]: %a not in [%a, %a]", s.p.id, (long long)k, v,
-                          ref_lower(legal), ref_upper(legal));
+                cr_assert(ref_lower(legal) <= v && v <= ref_upper(legal), "%s [%lld]: %a not in [%a, %a]", s.p.id,
+                          (long long)k, v, ref_lower(legal), ref_upper(legal));
             }
         look_away(&s);
     }
@@ -61,8 +61,8 @@ Test(judge, truth_is_legal_by_default)
 /* The proof tiers and the working tier enclose the same numbers. */
 Test(judge, tiers_overlap)
 {
-    static const char *const ids[] = {"rmsnorm@odd:residual=1", "rmsnorm@odd;fill=adversarial", "linear@odd:weight=f8_e4m3;fill=adversarial",
-                                      "linear@odd:x=f32"};
+    static const char *const ids[] = {"rmsnorm@odd:residual=1", "rmsnorm@odd;fill=adversarial",
+                                      "linear@odd:weight=f8_e4m3;fill=adversarial", "linear@odd:x=f32"};
     static const ref_table *const tiers[] = {&ref_256, &ref_512, &ref_1024};
     ref_reading const exact = {NULL, 0};
     for (size_t c = 0; c < sizeof ids / sizeof *ids; c++) {
@@ -76,9 +76,11 @@ Test(judge, tiers_overlap)
                     ref_value const a = s.truth.value[i][k], b = other.value[i][k];
                     double const apart = fabs((a.hi - b.hi) + (a.lo - b.lo));
                     /* {hi, lo} holds 106 bits of the proof tier's centre; the rest is in its radius */
-                    cr_assert(apart <= (a.radius + b.radius) * (1 + 0x1p-20), "%s tier %s [%lld]: %g apart, radii %g and %g", s.p.id,
-                              tiers[t]->tier, (long long)k, apart, a.radius, b.radius);
-                    cr_assert(a.radius <= 0x1p-85 * fmax(fabs(a.hi), 0x1p-30), "%s [%lld]: radius %g of %g", s.p.id, (long long)k, a.radius, a.hi);
+                    cr_assert(apart <= (a.radius + b.radius) * (1 + 0x1p-20),
+                              "%s tier %s [%lld]: %g apart, radii %g and %g", s.p.id, tiers[t]->tier, (long long)k,
+                              apart, a.radius, b.radius);
+                    cr_assert(a.radius <= 0x1p-85 * fmax(fabs(a.hi), 0x1p-30), "%s [%lld]: radius %g of %g", s.p.id,
+                              (long long)k, a.radius, a.hi);
                 }
             enclosures_free(&other);
         }
@@ -115,11 +117,13 @@ Test(judge, one_wrong_element_is_seen)
     static const int64_t places[] = {0, 1, 23, 24, 119};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         float const right = values[places[i]];
-        float const wrong[] = {nextafterf(right, 1e30f), nextafterf(right, -1e30f), (float)NAN, (float)INFINITY, -(float)INFINITY};
+        float const wrong[] = {nextafterf(right, 1e30f), nextafterf(right, -1e30f), (float)NAN, (float)INFINITY,
+                               -(float)INFINITY};
         for (size_t w = 0; w < 5; w++) {
             values[places[i]] = wrong[w];
             cr_expect(judged(&s, &r) == (w < 2 ? FAIL : NOT_A_NUMBER), "place %lld wrong %zu", (long long)places[i], w);
-            cr_expect(r.output[0].outside == 1 && r.output[0].worst == places[i] && r.output[0].bad_rows == 1 && r.output[0].bad_columns == 1);
+            cr_expect(r.output[0].outside == 1 && r.output[0].worst == places[i] && r.output[0].bad_rows == 1 &&
+                      r.output[0].bad_columns == 1);
         }
         values[places[i]] = right;
     }
@@ -153,8 +157,10 @@ Test(judge, every_quirk_is_seen_somewhere)
         {QUIRK_A2_mean_subtracted, "rmsnorm@odd", "rmsnorm@odd;fill=exact;seed=0"},
         {QUIRK_A3_eps_missing, "rmsnorm@odd", "rmsnorm@odd;fill=exact"},
         {QUIRK_A3_eps_outside, "rmsnorm@odd", "rmsnorm@odd;fill=exact"},
-        {QUIRK_F1_partial_block, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3", "linear@v3:out_features=256,weight=f8_e4m3"},
-        {QUIRK_F2_scale_transposed, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3", "linear@odd:weight=f8_e4m3"},
+        {QUIRK_F1_partial_block, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3",
+         "linear@v3:out_features=256,weight=f8_e4m3"},
+        {QUIRK_F2_scale_transposed, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3",
+         "linear@odd:weight=f8_e4m3"},
         {QUIRK_F4_scale_divided, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3", "linear@odd"},
     };
     cr_assert(sizeof rows / sizeof *rows == REF_QUIRKS, "a quirk has no row here");
@@ -172,8 +178,10 @@ Test(judge, every_quirk_is_seen_somewhere)
             int64_t apart = 0;
             int const y = (int)(problem_tensor(&s.p, "y") - s.p.tensor);
             for (int64_t k = 0; k < s.p.tensor[y].count; k++)
-                apart += ref_lower(wrong.value[y][k]) > ref_upper(s.legal.value[y][k]) || ref_upper(wrong.value[y][k]) < ref_lower(s.legal.value[y][k]);
-            cr_expect(blind ? apart == 0 : apart > 0, "%s in %s: %lld elements", ref_quirk(rows[q].quirk)->name, s.p.id, (long long)apart);
+                apart += ref_lower(wrong.value[y][k]) > ref_upper(s.legal.value[y][k]) ||
+                         ref_upper(wrong.value[y][k]) < ref_lower(s.legal.value[y][k]);
+            cr_expect(blind ? apart == 0 : apart > 0, "%s in %s: %lld elements", ref_quirk(rows[q].quirk)->name, s.p.id,
+                      (long long)apart);
             enclosures_free(&wrong);
             look_away(&s);
         }

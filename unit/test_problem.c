@@ -1,9 +1,11 @@
 /* Case ids, lists of them, and the data they stand for. */
 #include "cases.h"
+#include "dsv3_config.h"
 #include "fill.h"
 #include "rng.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 TestSuite(problem, .timeout = 60);
@@ -15,7 +17,8 @@ Test(problem, ids_round_trip)
         {"rmsnorm", "rmsnorm@v3"},
         {"rmsnorm@v3:hidden_size=7168;fill=real;seed=1", "rmsnorm@v3"},
         {"rmsnorm@tiny:rms_norm_eps=1e-5", "rmsnorm@tiny:rms_norm_eps=1e-05"},
-        {"rmsnorm@odd:residual=1,n_tokens=3,x=f32;seed=0x2a;fill=exact", "rmsnorm@odd:n_tokens=3,residual=1,x=f32;fill=exact;seed=42"},
+        {"rmsnorm@odd:residual=1,n_tokens=3,x=f32;seed=0x2a;fill=exact",
+         "rmsnorm@odd:n_tokens=3,residual=1,x=f32;fill=exact;seed=42"},
         {"rmsnorm@tiny:x=f32,weight=bf16", "rmsnorm@tiny:x=f32,weight=bf16"},
         {"rmsnorm@tiny:x=f32,weight=f32", "rmsnorm@tiny:x=f32"},
         {"linear@edge:weight=f8_e4m3,y=f32", "linear@edge:weight=f8_e4m3,y=f32"},
@@ -47,7 +50,8 @@ Test(problem, lists_and_ranges_are_written_out)
         case_list list = {NULL, 0};
         cr_assert(cases_add(&list, rows[i].text, why, sizeof why), "%s: %s", rows[i].text, why);
         cr_assert(list.count == rows[i].count, "%s: %d cases", rows[i].text, list.count);
-        cr_expect(!strcmp(list.id[list.count - 1], rows[i].last), "%s ends with %s", rows[i].text, list.id[list.count - 1]);
+        cr_expect(!strcmp(list.id[list.count - 1], rows[i].last), "%s ends with %s", rows[i].text,
+                  list.id[list.count - 1]);
         cases_free(&list);
     }
 }
@@ -93,9 +97,11 @@ Test(problem, rows_cover_the_structs)
         size_t covered = 0;
         for (const field_row *f = ops[o]->fields; f->name; f++) covered += f->kind == FIELD_FLAG ? 4 : 8;
         size_t const padded = (covered + 7) / 8 * 8;
-        cr_expect(padded == ops[o]->prob_size, "%s: rows cover %zu of %zu bytes", ops[o]->name, covered, ops[o]->prob_size);
+        cr_expect(padded == ops[o]->prob_size, "%s: rows cover %zu of %zu bytes", ops[o]->name, covered,
+                  ops[o]->prob_size);
         size_t io = sizeof(dsv3_weights);
-        for (const tensor_row *t = ops[o]->tensors; t->name; t++) io += t->kind == TENSOR_WEIGHT ? 0 : sizeof(dsv3_tensor);
+        for (const tensor_row *t = ops[o]->tensors; t->name; t++)
+            io += t->kind == TENSOR_WEIGHT ? 0 : sizeof(dsv3_tensor);
         cr_expect(io == ops[o]->io_size, "%s: tensor rows cover %zu of %zu bytes", ops[o]->name, io, ops[o]->io_size);
     }
 }
@@ -120,7 +126,8 @@ static void *filled(const char *id, const char *tensor, problem *p)
 Test(problem, data_depend_on_seed_name_and_index_alone)
 {
     problem small, large, other;
-    void *const a = filled("linear@odd:n_tokens=2", "x", &small), *const b = filled("linear@odd:n_tokens=9", "x", &large);
+    void *const a = filled("linear@odd:n_tokens=2", "x", &small), *const b =
+                                                                      filled("linear@odd:n_tokens=9", "x", &large);
     void *const c = filled("linear@odd:n_tokens=2;seed=2", "x", &other);
     size_t const bytes = problem_tensor(&small, "x")->bytes;
     cr_expect(!memcmp(a, b, bytes), "the first rows differ");
@@ -133,8 +140,12 @@ Test(problem, fills_are_finite)
 {
     char why[400];
     case_list list = {NULL, 0};
-    cr_assert(cases_add(&list, "rmsnorm@odd|edge|tiny:residual=0|1,x=bf16|f32;fill=real|exact|adversarial;seed=1..6", why, sizeof why), "%s", why);
-    cr_assert(cases_add(&list, "linear@odd|edge|tiny:weight=bf16|f8_e4m3;fill=real|exact|adversarial;seed=1..4", why, sizeof why), "%s", why);
+    cr_assert(cases_add(&list, "rmsnorm@odd|edge|tiny:residual=0|1,x=bf16|f32;fill=real|exact|adversarial;seed=1..6",
+                        why, sizeof why),
+              "%s", why);
+    cr_assert(cases_add(&list, "linear@odd|edge|tiny:weight=bf16|f8_e4m3;fill=real|exact|adversarial;seed=1..4", why,
+                        sizeof why),
+              "%s", why);
     for (int i = 0; i < list.count; i++) {
         problem p;
         void *data[MAX_TENSORS];
@@ -150,4 +161,25 @@ Test(problem, fills_are_finite)
         }
     }
     cases_free(&list);
+}
+
+/* Presets of ops are the model sizes of dsv3_config.h. */
+Test(problem, presets_are_the_configs)
+{
+    static const dsv3_config *const configs[PRESETS] = {&dsv3_config_v3, &dsv3_config_tiny, &dsv3_config_odd,
+                                                        &dsv3_config_edge};
+    char id[64], why[200];
+    problem p;
+    for (int preset = 0; preset < PRESETS; preset++) {
+        const dsv3_config *const c = configs[preset];
+        snprintf(id, sizeof id, "rmsnorm@%s", preset_names[preset]);
+        cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+        dsv3_rmsnorm_prob norm;
+        memcpy(&norm, p.prob.bytes, sizeof norm);
+        cr_expect(norm.hidden_size == c->hidden_size && norm.rms_norm_eps == c->rms_norm_eps, "%s", id);
+        snprintf(id, sizeof id, "linear@%s", preset_names[preset]);
+        cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+        cr_expect(problem_size(&p, "in_features") == c->hidden_size, "%s", id);
+        cr_expect(problem_size(&p, "out_features") == c->q_lora_rank, "%s", id);
+    }
 }

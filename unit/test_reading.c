@@ -167,7 +167,8 @@ static ref_value legal_sum(int64_t n, const char *declared)
     ref_reading const rd = {&numerics, 0};
     dsv3_weight const item = {"weight", {w, DSV3_F32, 2, {1, n}, {n, 1}}};
     dsv3_linear_prob const prob = {1, n, 1};
-    dsv3_linear_io io = {.x = {x, DSV3_F32, 2, {1, n}, {n, 1}}, .weights = {1, &item}, .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    dsv3_linear_io io = {
+        .x = {x, DSV3_F32, 2, {1, n}, {n, 1}}, .weights = {1, &item}, .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
     ref_value v;
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){&v}));
     return v;
@@ -194,10 +195,11 @@ Test(reading, legal_accumulators_stay_inside)
                     fill(kind, sizes[s], round % 2);
                     double const got = (double)(float)legal[a].run(sizes[s]);
                     ref_value const v = legal_sum(sizes[s], legal[a].declared);
-                    cr_assert(ref_lower(v) <= got && got <= ref_upper(v), "%s, %s, n = %lld: %a not in [%a, %a]", legal[a].name,
-                              data_names[kind], (long long)sizes[s], got, ref_lower(v), ref_upper(v));
+                    cr_assert(ref_lower(v) <= got && got <= ref_upper(v), "%s, %s, n = %lld: %a not in [%a, %a]",
+                              legal[a].name, data_names[kind], (long long)sizes[s], got, ref_lower(v), ref_upper(v));
                     if (v.radius > 0) worst = fmax(worst, fabs(got - v.hi) / v.radius);
-                    cr_assert(kind != WHOLE || v.radius == 0, "%s, whole numbers, n = %lld: radius %g", legal[a].name, (long long)sizes[s], v.radius);
+                    cr_assert(kind != WHOLE || v.radius == 0, "%s, whole numbers, n = %lld: radius %g", legal[a].name,
+                              (long long)sizes[s], v.radius);
                     judged++;
                 }
         printf("reading %-30s worst err/radius %.3f\n", legal[a].name, worst);
@@ -224,7 +226,8 @@ Test(reading, false_declarations_are_found_out)
 
 /* ---- rmsnorm ---- */
 
-static void norm(const ref_table *tier, const ref_numerics *n, dsv3_dtype d, int64_t width, const float *in, const float *gain, double eps, ref_value *y)
+static void norm(const ref_table *tier, const ref_numerics *n, dsv3_dtype d, int64_t width, const float *in,
+                 const float *gain, double eps, ref_value *y)
 {
     ref_reading const rd = {n, 0};
     uint16_t xb[8], gb[8];
@@ -232,10 +235,13 @@ static void norm(const ref_table *tier, const ref_numerics *n, dsv3_dtype d, int
         ref_encode(d, xb, i, (double)in[i]);
         ref_encode(d, gb, i, (double)gain[i]);
     }
-    void *const xs = d == DSV3_BF16 ? (void *)xb : (void *)(uintptr_t)in, *const gs = d == DSV3_BF16 ? (void *)gb : (void *)(uintptr_t)gain;
+    void *const xs = d == DSV3_BF16 ? (void *)xb : (void *)(uintptr_t)in, *const gs = d == DSV3_BF16
+                                                                                          ? (void *)gb
+                                                                                          : (void *)(uintptr_t)gain;
     dsv3_weight const item = {"weight", {gs, d, 1, {width}, {1}}};
     dsv3_rmsnorm_prob const prob = {1, width, eps, 0};
-    dsv3_rmsnorm_io const io = {.x = {xs, d, 2, {1, width}, {width, 1}}, .weights = {1, &item}, .y = {NULL, d, 2, {1, width}, {width, 1}}};
+    dsv3_rmsnorm_io const io = {
+        .x = {xs, d, 2, {1, width}, {width, 1}}, .weights = {1, &item}, .y = {NULL, d, 2, {1, width}, {width, 1}}};
     cr_assert(tier->rmsnorm(&rd, &prob, &io, (ref_value *const[]){y, NULL}));
 }
 
@@ -256,7 +262,9 @@ Test(reading, rmsnorm_worked_example)
             cr_expect(v[i].hi == y[i][0], "tier %s: %.17g", tiers[t]->tier, v[i].hi);
             cr_expect(v[i].radius < 0x1p-95, "tier %s: radius %g", tiers[t]->tier, v[i].radius);
         }
-        static const double eps[] = {1e-6, 1e-5, 0}, first[] = {0.626399215996425621272004928450, 0.288846567765291179603667452094, 0.816496580927726032732428024902};
+        static const double eps[] = {1e-6, 1e-5, 0},
+                            first[] = {0.626399215996425621272004928450, 0.288846567765291179603667452094,
+                                       0.816496580927726032732428024902};
         static const float small[] = {0x1p-10f, -0x1p-9f, 0, 0x1p-10f}, ones[] = {1, 1, 1, 1};
         for (int e = 0; e < 3; e++) {
             norm(tiers[t], NULL, DSV3_F32, 4, small, ones, eps[e], tiny);
@@ -273,7 +281,9 @@ Test(reading, rounding_order_is_seen)
         const char *declared;
         double y2;
         bool single;
-    } rows[] = {{"acc 24 rn; rsqrt ieee; div ieee; x_norm bf16 must", 1.1171875, true}, {"acc 24 rn; rsqrt ieee; div ieee; x_norm f32 must", 1.125, true}, {"", 0, false}};
+    } rows[] = {{"acc 24 rn; rsqrt ieee; div ieee; x_norm bf16 must", 1.1171875, true},
+                {"acc 24 rn; rsqrt ieee; div ieee; x_norm f32 must", 1.125, true},
+                {"", 0, false}};
     ref_value v[4];
     ref_numerics n;
     char why[300];
@@ -281,7 +291,8 @@ Test(reading, rounding_order_is_seen)
         cr_assert(ref_numerics_parse("rmsnorm", rows[i].declared, &n, why, sizeof why), "%s", why);
         norm(&ref_dd, &n, DSV3_BF16, 4, in, gain, 1e-6, v);
         if (rows[i].single)
-            cr_expect(v[2].hi == rows[i].y2 && v[2].radius == 0, "'%s': %.9g +- %g", rows[i].declared, v[2].hi, v[2].radius);
+            cr_expect(v[2].hi == rows[i].y2 && v[2].radius == 0, "'%s': %.9g +- %g", rows[i].declared, v[2].hi,
+                      v[2].radius);
         else
             cr_expect(ref_lower(v[2]) <= 1.1171875 && ref_upper(v[2]) >= 1.125);
     }
@@ -324,9 +335,11 @@ Test(reading, declarations_round_trip_and_refusals_say_why)
         if (rows[i].says) cr_expect(strstr(why, rows[i].says) != NULL, "'%s': %s", rows[i].text, why);
         if (!good) continue;
         ref_numerics_print(rows[i].op, &n, false, text, sizeof text);
-        for (char *s = text; (s = strstr(s, "output")); s++) memcpy(s, "bf16  ", 6); /* "output" is no word of the grammar */
+        for (char *s = text; (s = strstr(s, "output")); s++)
+            memcpy(s, "bf16  ", 6); /* "output" is no word of the grammar */
         cr_assert(ref_numerics_parse(rows[i].op, text, &m, why, sizeof why), "'%s': %s", text, why);
         ref_numerics_print(rows[i].op, &m, false, again, sizeof again);
-        cr_expect(!memcmp(&n.acc, &m.acc, sizeof n.acc) && n.flush == m.flush && n.arith == m.arith, "'%s' became '%s'", text, again);
+        cr_expect(!memcmp(&n.acc, &m.acc, sizeof n.acc) && n.flush == m.flush && n.arith == m.arith, "'%s' became '%s'",
+                  text, again);
     }
 }

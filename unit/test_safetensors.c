@@ -67,8 +67,10 @@ Test(safetensors, malformed_files_get_a_sentence)
         cr_expect(!safetensors_open(name, &s, why, sizeof why), "row %zu is read", i);
         cr_expect(strstr(why, name) && strstr(why, rows[i].says), "row %zu: %s", i, why);
     }
-    cr_expect(truncate(name, 5) == 0 && !safetensors_open(name, &s, why, sizeof why) && strstr(why, "it has 5 bytes"), "%s", why);
-    cr_expect(truncate(name, 0) == 0 && !safetensors_open(name, &s, why, sizeof why) && strstr(why, "empty"), "%s", why);
+    cr_expect(truncate(name, 5) == 0 && !safetensors_open(name, &s, why, sizeof why) && strstr(why, "it has 5 bytes"),
+              "%s", why);
+    cr_expect(truncate(name, 0) == 0 && !safetensors_open(name, &s, why, sizeof why) && strstr(why, "empty"), "%s",
+              why);
     cr_expect(!safetensors_open("/tmp", &s, why, sizeof why) && strstr(why, "/tmp"), "%s", why);
     remove(name);
     cr_expect(!safetensors_open(name, &s, why, sizeof why) && strstr(why, "No such file"), "%s", why);
@@ -93,7 +95,8 @@ Test(safetensors, what_was_written_is_read)
     for (int i = 0; i < 3; i++) {
         const safetensor *const t = safetensors_find(&s, item[i].name);
         cr_assert(t != NULL, "%s", item[i].name);
-        cr_expect(t->dtype == item[i].dtype && t->f64 == item[i].f64 && t->ndim == item[i].ndim && t->bytes == item[i].bytes);
+        cr_expect(t->dtype == item[i].dtype && t->f64 == item[i].f64 && t->ndim == item[i].ndim &&
+                  t->bytes == item[i].bytes);
         cr_expect(!memcmp(t->shape, item[i].shape, sizeof t->shape) && !memcmp(t->data, item[i].data, t->bytes));
     }
     safetensors_close(&s);
@@ -105,8 +108,11 @@ Test(safetensors, a_failed_write_leaves_nothing)
 {
     char why[400], name[64], part[80];
     static char data[1 << 16];
-    safetensor const item = {.name = "a", .dtype = DSV3_F32, .ndim = 1, .shape = {sizeof data / 4}, .data = data, .bytes = sizeof data};
-    cr_expect(!safetensors_write("/no/such/folder/x.safetensors", &item, 1, why, sizeof why) && strstr(why, "/no/such/folder"), "%s", why);
+    safetensor const item = {
+        .name = "a", .dtype = DSV3_F32, .ndim = 1, .shape = {sizeof data / 4}, .data = data, .bytes = sizeof data};
+    cr_expect(!safetensors_write("/no/such/folder/x.safetensors", &item, 1, why, sizeof why) &&
+                  strstr(why, "/no/such/folder"),
+              "%s", why);
     temporary_name(name);
     remove(name);
     snprintf(part, sizeof part, "%s.part", name);

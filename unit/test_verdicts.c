@@ -51,7 +51,8 @@ static void check_row(const row *r)
 {
     char environment[64], arguments[300];
     snprintf(environment, sizeof environment, "PLANT=%s", r->plant);
-    snprintf(arguments, sizeof arguments, "run '" CASE ";fill=%s' --format=jsonl --timeout=1" PORT, r->fill ? r->fill : "real");
+    snprintf(arguments, sizeof arguments, "run '" CASE ";fill=%s' --format=jsonl --timeout=1" PORT,
+             r->fill ? r->fill : "real");
     const outcome *const o = run_verify(environment, arguments);
     json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
     cr_assert(object != NULL, "%s: no JSON line but: %s%s", r->plant, o->out, o->err);
@@ -75,9 +76,11 @@ Test(verdicts, the_run_goes_on)
     for (size_t i = 0; i < sizeof plants / sizeof *plants; i++) {
         char environment[64];
         snprintf(environment, sizeof environment, "PLANT=%s", plants[i]);
-        const outcome *const o = run_verify(environment, "run '" CASE ",n_tokens=1..3' --timeout=0.5 --jobs=2 --backend=plain" PORT);
+        const outcome *const o =
+            run_verify(environment, "run '" CASE ",n_tokens=1..3' --timeout=0.5 --jobs=2 --backend=plain" PORT);
         cr_expect(o->code == 1, "%s: exit code %d", plants[i], o->code);
-        bool const all = strstr(o->out, strcmp(plants[i], "kill_parent") ? "3 passed, 3 failed, 0 skipped" : "0 passed, 6 failed, 0 skipped");
+        bool const all = strstr(o->out, strcmp(plants[i], "kill_parent") ? "3 passed, 3 failed, 0 skipped"
+                                                                         : "0 passed, 6 failed, 0 skipped");
         cr_expect(all, "%s: %s", plants[i], o->out);
     }
 }
@@ -85,8 +88,16 @@ Test(verdicts, the_run_goes_on)
 /* A failing port's text names tensor, place, truth, what is legal, the declaration, and how to see it again. */
 Test(verdicts, a_failure_is_explained)
 {
-    static const char *const words[] = {"FAIL(proved)", "y (7, 64) f32", "worst [", "truth ", "legal ", "declared acc 24 rn", "assumed",
-                                        "repro    verify run 'rmsnorm@odd:x=f32'", "next     verify show", "0 passed, 1 failed, 0 skipped"};
+    static const char *const words[] = {"FAIL(proved)",
+                                        "y (7, 64) f32",
+                                        "worst [",
+                                        "truth ",
+                                        "legal ",
+                                        "declared acc 24 rn",
+                                        "assumed",
+                                        "repro    verify run 'rmsnorm@odd:x=f32'",
+                                        "next     verify show",
+                                        "0 passed, 1 failed, 0 skipped"};
     const outcome *const o = run_verify("PLANT=no_eps", "run '" CASE "'" PORT);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         cr_expect(strstr(o->out, words[i]) != NULL, "'%s' is missing in: %s", words[i], o->out);

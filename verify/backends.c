@@ -68,8 +68,10 @@ bool backend_resolve(const char *text, backend *out, char *why, size_t cap)
         if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
-        snprintf(why, cap, "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
-                           "exec:'command'", text);
+        snprintf(why, cap,
+                 "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
+                 "exec:'command'",
+                 text);
         return false;
     }
     const char *const target = program ? text + 5 : text;

@@ -10,9 +10,9 @@ typedef enum { BACKEND_BUILT_IN, BACKEND_SHARED_OBJECT, BACKEND_PROGRAM } backen
 
 typedef struct {
     backend_kind kind;
-    char name[64];    /* as shown */
-    char target[768]; /* path of the shared object, or command of the program */
-    char absent[256]; /* not empty: why it isn't there, as in "not installed: make transformers-port" */
+    char name[64];             /* as shown */
+    char target[768];          /* path of the shared object, or command of the program */
+    char absent[256];          /* not empty: why it isn't there, as in "not installed: make transformers-port" */
     const dsv3_backend *table; /* built in only; NULL otherwise */
 } backend;
 

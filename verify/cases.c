@@ -73,7 +73,8 @@ static bool find_choice(const char *id, size_t *start, size_t *end)
 static bool expand(case_list *list, const char *id, char *why, size_t cap);
 
 /* The id with `value` in place of id[start..end). */
-static bool expand_with(case_list *list, const char *id, size_t start, size_t end, const char *value, size_t length, char *why, size_t cap)
+static bool expand_with(case_list *list, const char *id, size_t start, size_t end, const char *value, size_t length,
+                        char *why, size_t cap)
 {
     char next[ID_SIZE];
     int const n = snprintf(next, sizeof next, "%.*s%.*s%s", (int)start, id, (int)length, value, id + end);
@@ -88,10 +89,12 @@ static bool expand_range(case_list *list, const char *id, size_t start, size_t e
 {
     char *after;
     long long const from = strtoll(id + start, &after, 10);
-    bool const first = isdigit((unsigned char)id[start]) && !strncmp(after, "..", 2) && isdigit((unsigned char)after[2]);
+    bool const first =
+        isdigit((unsigned char)id[start]) && !strncmp(after, "..", 2) && isdigit((unsigned char)after[2]);
     long long const to = first ? strtoll(after + 2, &after, 10) : 0;
     if (!first || after != id + end || to < from) {
-        snprintf(why, cap, "'%.*s' is no range: it is written 1..64, whole numbers, the smaller first", (int)(end - start), id + start);
+        snprintf(why, cap, "'%.*s' is no range: it is written 1..64, whole numbers, the smaller first",
+                 (int)(end - start), id + start);
         return false;
     }
     for (long long v = from; v <= to; v++) {
@@ -144,7 +147,9 @@ static bool add_named_file(case_list *list, const char *name, char *why, size_t 
     cases_folder(folder, sizeof folder);
     snprintf(path, sizeof path, "%s/%.150s.txt", folder, name);
     if (stat(path, &st) == 0) return add_file(list, path, why, cap);
-    snprintf(why, cap, "no case file '@%.100s' comes with the harness: it takes @smoke, @ci, or a path such as @./mine.txt", name);
+    snprintf(why, cap,
+             "no case file '@%.100s' comes with the harness: it takes @smoke, @ci, or a path such as @./mine.txt",
+             name);
     return false;
 }
 

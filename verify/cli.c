@@ -35,6 +35,7 @@ bool read_numerics_option(const char *value, char *text, size_t cap, char *why, 
     text[n] = 0;
     for (char *s = text; *s; s++)
         if (*s == '\n') *s = ';';
-    if (!whole) snprintf(why, why_cap, "cannot read a declaration from %s: it is longer than %zu characters", value, cap - 1);
+    if (!whole)
+        snprintf(why, why_cap, "cannot read a declaration from %s: it is longer than %zu characters", value, cap - 1);
     return whole;
 }

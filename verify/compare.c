@@ -20,12 +20,11 @@ static const char compare_help[] =
     "\n"
     "  --numerics=T   how the port rounds; default: wide assumptions, which the report names\n";
 
-static const char bundle_help[] =
-    "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE]\n"
-    "\n"
-    "Writes each case as a folder below DIR: case.json, inputs.safetensors, and\n"
-    "truth.safetensors with centre and radius of every output element, in binary64.\n"
-    "With --numerics also the ends of what is legal. Formats: docs/formats.md.\n";
+static const char bundle_help[] = "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE]\n"
+                                  "\n"
+                                  "Writes each case as a folder below DIR: case.json, inputs.safetensors, and\n"
+                                  "truth.safetensors with centre and radius of every output element, in binary64.\n"
+                                  "With --numerics also the ends of what is legal. Formats: docs/formats.md.\n";
 
 /* A problem with its tensors in memory. */
 typedef struct {
@@ -103,11 +102,13 @@ int command_compare(int argc, char **argv)
         } else if (!strcmp(argv[i], "--verbose"))
             verbose = true;
         else if (argv[i][0] == '-' || path)
-            return usage_error("'%s' is one argument too many or an unknown option; see verify compare --help", argv[i]);
+            return usage_error("'%s' is one argument too many or an unknown option; see verify compare --help",
+                               argv[i]);
         else
             path = argv[i];
     }
-    if (!path || !id) return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd");
+    if (!path || !id)
+        return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd");
     loaded *const l = calloc(1, sizeof *l);
     if (!l) return usage_error("no memory");
     int code = load(l, id, declared);
@@ -164,7 +165,8 @@ static bool write_truth(const loaded *l, const char *path, bool declared, char *
             good = add_doubles(item, &count, t, "lower", map_values(legal.value[i], t->count, ref_lower)) &&
                    add_doubles(item, &count, t, "upper", map_values(legal.value[i], t->count, ref_upper));
     }
-    good = good ? safetensors_write(path, item, count, why, cap) : (snprintf(why, cap, "no memory for the truth"), false);
+    good =
+        good ? safetensors_write(path, item, count, why, cap) : (snprintf(why, cap, "no memory for the truth"), false);
     for (int64_t i = 0; i < count; i++) free((void *)(uintptr_t)item[i].data);
     enclosures_free(&truth);
     enclosures_free(&legal);
@@ -191,7 +193,8 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
         snprintf(file, sizeof file, "%s/truth.safetensors", path);
         bool const made = !mkdir(path, 0777) || errno == EEXIST;
         if (!made) snprintf(why, sizeof why, "cannot make %.500s: %s", path, strerror(errno));
-        bool const good = made && exec_write_case(path, &l->p, l->data, why, sizeof why) && write_truth(l, file, *declared != 0, why, sizeof why);
+        bool const good = made && exec_write_case(path, &l->p, l->data, why, sizeof why) &&
+                          write_truth(l, file, *declared != 0, why, sizeof why);
         code = good ? EXIT_GOOD : usage_error("%s", why);
         if (good) printf("%s\n", path);
     }
@@ -219,8 +222,10 @@ int command_bundle(int argc, char **argv)
             code = usage_error("%s", why);
         }
     }
-    if (!code && list.count == 0) code = usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
-    if (!code && mkdir(dir, 0777) && errno != EEXIST) code = usage_error("cannot make the folder %s: %s", dir, strerror(errno));
+    if (!code && list.count == 0)
+        code = usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
+    if (!code && mkdir(dir, 0777) && errno != EEXIST)
+        code = usage_error("cannot make the folder %s: %s", dir, strerror(errno));
     for (int i = 0; i < list.count && !code; i++) code = make_bundle(dir, list.id[i], declared);
     cases_free(&list);
     return code;

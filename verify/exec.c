@@ -110,7 +110,8 @@ static exec_status read_line(exec_port *p, double deadline, size_t *used, char *
             *used = (size_t)(end - p->line) + 1;
             return EXEC_OK;
         }
-        if (p->held == LINE_SIZE) return snprintf(why, cap, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
+        if (p->held == LINE_SIZE)
+            return snprintf(why, cap, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
         double const left = deadline - now();
         struct pollfd ready = {p->answers, POLLIN, 0};
         int const n = left > 0 ? poll(&ready, 1, (int)(left * 1000) + 1) : 0;
@@ -163,7 +164,8 @@ static bool read_hello(exec_port *p, json_t *answer, char *why, size_t cap)
     json_t *const hello = json_object_get(answer, "hello"), *const list = json_object_get(hello, "ops");
     json_t *const protocol = json_object_get(hello, "protocol");
     const char *const name = json_string_value(json_object_get(hello, "name"));
-    if (!json_is_object(hello)) return snprintf(why, cap, "its first line is no {\"hello\": ...}; see docs/formats.md"), false;
+    if (!json_is_object(hello))
+        return snprintf(why, cap, "its first line is no {\"hello\": ...}; see docs/formats.md"), false;
     if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
         return snprintf(why, cap, "its hello doesn't speak protocol %d", PROTOCOL), false;
     if (!name || !json_is_array(list)) return snprintf(why, cap, "its hello lacks name or ops"), false;
@@ -238,8 +240,8 @@ static void print_tensors(FILE *f, const problem *p)
     static const char *const kinds[] = {"in", "weight", "out"};
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->row->name, kinds[t->row->kind],
-                ref_dtype_name(t->dtype));
+        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "",
+                t->row->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
         for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
         fprintf(f, "]}");
     }
@@ -281,17 +283,21 @@ bool exec_write_case(const char *dir, const problem *p, void *const data[], char
 static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
 {
     size_t used = (size_t)snprintf(text, cap, "(");
-    for (int d = 0; d < ndim && used < cap; d++) used += (size_t)snprintf(text + used, cap - used, "%s%lld", d ? ", " : "", (long long)shape[d]);
+    for (int d = 0; d < ndim && used < cap; d++)
+        used += (size_t)snprintf(text + used, cap - used, "%s%lld", d ? ", " : "", (long long)shape[d]);
     if (used < cap) snprintf(text + used, cap - used, ")");
 }
 
-static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, char *why, size_t cap)
+static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, char *why,
+                        size_t cap)
 {
     char is[100], should[100];
     const safetensor *const s = safetensors_find(file, t->row->name);
     if (!s) return snprintf(why, cap, "%s holds no tensor %s", path, t->row->name), false;
     if (s->dtype != t->dtype)
-        return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name, s->f64 ? "f64" : ref_dtype_name(s->dtype), ref_dtype_name(t->dtype)), false;
+        return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name,
+                        s->f64 ? "f64" : ref_dtype_name(s->dtype), ref_dtype_name(t->dtype)),
+               false;
     if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
         print_shape(is, sizeof is, s->shape, s->ndim);
         print_shape(should, sizeof should, t->shape, t->ndim);
@@ -324,7 +330,8 @@ static bool make_folder(char *dir, size_t cap, char *why, size_t why_cap)
 
 static void remove_folder(const char *dir)
 {
-    static const char *const files[] = {"case.json", "inputs.safetensors", "outputs.safetensors", "inputs.safetensors.part"};
+    static const char *const files[] = {"case.json", "inputs.safetensors", "outputs.safetensors",
+                                        "inputs.safetensors.part"};
     char path[4200];
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);
@@ -346,7 +353,8 @@ static exec_status read_verdict(const json_t *answer, char *numerics, size_t num
     return snprintf(why, cap, "its answer has none of ok, unsupported, error"), EXEC_REJECTED;
 }
 
-static exec_status ask(exec_port *port, const char *dir, double deadline, char *numerics, size_t numerics_cap, char *why, size_t cap)
+static exec_status ask(exec_port *port, const char *dir, double deadline, char *numerics, size_t numerics_cap,
+                       char *why, size_t cap)
 {
     char line[4400];
     json_t *answer = NULL;
@@ -358,8 +366,8 @@ static exec_status ask(exec_port *port, const char *dir, double deadline, char *
     return said;
 }
 
-exec_status exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics, size_t numerics_cap, char *why,
-                     size_t cap)
+exec_status exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
+                     size_t numerics_cap, char *why, size_t cap)
 {
     char dir[4000], path[4200];
     numerics[0] = 0;

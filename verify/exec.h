@@ -9,7 +9,14 @@
 
 typedef struct exec_port exec_port;
 
-typedef enum { EXEC_OK, EXEC_UNSUPPORTED, EXEC_REJECTED, EXEC_CRASH, EXEC_TIMEOUT, EXEC_OURS /* our fault: no disk, … */ } exec_status;
+typedef enum {
+    EXEC_OK,
+    EXEC_UNSUPPORTED,
+    EXEC_REJECTED,
+    EXEC_CRASH,
+    EXEC_TIMEOUT,
+    EXEC_OURS /* our fault: no disk, … */
+} exec_status;
 
 /* Starts `command` under /bin/sh -c and waits for its hello. NULL: one sentence in why. */
 exec_port *exec_open(const char *command, double timeout_s, exec_status *status, char *why, size_t cap);

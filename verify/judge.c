@@ -154,8 +154,8 @@ static void count_where(const tensor_info *t, const bool *bad, output_stats *s)
 }
 
 /* Fills s; returns whether a NaN or infinity stands where none is legal. */
-static bool judge_output(const tensor_info *t, const ref_value *truth, const ref_value *legal, const void *data, bool *bad,
-                         output_stats *s)
+static bool judge_output(const tensor_info *t, const ref_value *truth, const ref_value *legal, const void *data,
+                         bool *bad, output_stats *s)
 {
     bool not_finite = false;
     *s = (output_stats){.dtype = t->dtype, .ndim = t->ndim, .count = t->count, .worst = -1};
@@ -191,13 +191,16 @@ static void decide(result *r, bool not_finite)
     r->constant = mutants == 0;
     if (outside) {
         r->v = not_finite ? NOT_A_NUMBER : FAIL;
-        snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside, (long long)count);
+        snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside,
+                 (long long)count);
     } else if (survivors) {
         r->v = VACUOUS;
-        snprintf(r->why, sizeof r->why, "the declared arithmetic is so wide that %d of %d wrong results would pass", survivors, mutants);
+        snprintf(r->why, sizeof r->why, "the declared arithmetic is so wide that %d of %d wrong results would pass",
+                 survivors, mutants);
     } else if (undecided * 20 > count) {
         r->v = VACUOUS;
-        snprintf(r->why, sizeof r->why, "any value is legal for %lld of %lld elements", (long long)undecided, (long long)count);
+        snprintf(r->why, sizeof r->why, "any value is legal for %lld of %lld elements", (long long)undecided,
+                 (long long)count);
     } else {
         r->v = PASS;
     }

@@ -6,21 +6,20 @@
 
 #include <stdio.h>
 
-static const char help[] =
-    "usage: verify list [--cases [CASE...]] [--ops] [--quirks] [--points] [--backends]\n"
-    "\n"
-    "  --cases      ids of @smoke and @ci, or of the cases given, lists and ranges written out\n"
-    "  --ops        ops with their fields, tensors, formats and fills (default)\n"
-    "  --quirks     known mistakes, with evidence\n"
-    "  --points     named rounding points, which are also the names of dumped stages\n"
-    "  --backends   names that --backend= takes\n";
+static const char help[] = "usage: verify list [--cases [CASE...]] [--ops] [--quirks] [--points] [--backends]\n"
+                           "\n"
+                           "  --cases      ids of @smoke and @ci, or of the cases given, lists and ranges written out\n"
+                           "  --ops        ops with their fields, tensors, formats and fills (default)\n"
+                           "  --quirks     known mistakes, with evidence\n"
+                           "  --points     named rounding points, which are also the names of dumped stages\n"
+                           "  --backends   names that --backend= takes\n";
 
 static void list_op(const op *o)
 {
     printf("%s\n  %s\n  source: %s\n  keys\n", o->name, o->summary, o->source);
     for (const field_row *f = o->fields; f->name; f++)
-        printf("    %-18s %g..%.10g; v3 %g tiny %g odd %g edge %g: %s\n", f->name, f->least, f->most, f->preset[0], f->preset[1],
-               f->preset[2], f->preset[3], f->help);
+        printf("    %-18s %g..%.10g; v3 %g tiny %g odd %g edge %g: %s\n", f->name, f->least, f->most, f->preset[0],
+               f->preset[1], f->preset[2], f->preset[3], f->help);
     printf("  tensors\n");
     for (const tensor_row *t = o->tensors; t->name; t++)
         printf("    %-18s %-20s (%s)%s%s: %s\n", t->name, t->dtypes, t->shape, t->present ? ", present when " : "",
@@ -61,7 +60,8 @@ static int list_cases(int argc, char **argv)
     char *both[] = {smoke, ci}, why[1200];
     case_list list = {NULL, 0};
     for (int i = 0; i < (argc ? argc : 2); i++)
-        if (!cases_add(&list, argc ? argv[i] : both[i], why, sizeof why)) return cases_free(&list), usage_error("%s", why);
+        if (!cases_add(&list, argc ? argv[i] : both[i], why, sizeof why))
+            return cases_free(&list), usage_error("%s", why);
     for (int i = 0; i < list.count; i++) puts(list.id[i]);
     cases_free(&list);
     return EXIT_GOOD;

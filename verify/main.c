@@ -7,39 +7,44 @@
 
 #define VERSION "0.1.0"
 
-static const char help[] =
-    "usage: verify COMMAND [ARGUMENT...]\n"
-    "\n"
-    "  run CASE... --backend=B[,B]   judge ports on cases\n"
-    "  list                          cases, ops, quirks, rounding points, backends\n"
-    "  show CASE                     what a case is, and what it can see\n"
-    "  bundle make DIR CASE...       write cases as files, for ports that have only files\n"
-    "  compare OUT.safetensors --case=CASE   judge tensors that a port wrote to a file\n"
-    "\n"
-    "  verify COMMAND --help         more on one command\n"
-    "  verify --version\n"
-    "\n"
-    "CASE is an id such as 'rmsnorm@v3' or 'linear@odd:n_tokens=1..4,x=bf16|f32;fill=exact',\n"
-    "a file of ids (@smoke, @ci, @./mine.txt), or a pattern ('linear@*fill=exact*').\n"
-    "\n"
-    "example:  verify run @smoke --backend=./myport.so\n"
-    "\n"
-    "exit: 0 something passed and nothing is bad; 1 a bad verdict; 2 usage or unreadable\n"
-    "input; 3 nothing was verified, or a required backend is missing; 128+n interrupted\n";
+static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
+                           "\n"
+                           "  run CASE... --backend=B[,B]   judge ports on cases\n"
+                           "  list                          cases, ops, quirks, rounding points, backends\n"
+                           "  show CASE                     what a case is, and what it can see\n"
+                           "  bundle make DIR CASE...       write cases as files, for ports that have only files\n"
+                           "  compare OUT.safetensors --case=CASE   judge tensors that a port wrote to a file\n"
+                           "\n"
+                           "  verify COMMAND --help         more on one command\n"
+                           "  verify --version\n"
+                           "\n"
+                           "CASE is an id such as 'rmsnorm@v3' or 'linear@odd:n_tokens=1..4,x=bf16|f32;fill=exact',\n"
+                           "a file of ids (@smoke, @ci, @./mine.txt), or a pattern ('linear@*fill=exact*').\n"
+                           "\n"
+                           "example:  verify run @smoke --backend=./myport.so\n"
+                           "\n"
+                           "exit: 0 something passed and nothing is bad; 1 a bad verdict; 2 usage or unreadable\n"
+                           "input; 3 nothing was verified, or a required backend is missing; 128+n interrupted\n";
 
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", command_run}, {"list", command_list}, {"show", command_show}, {"compare", command_compare}, {"bundle", command_bundle}};
+    } commands[] = {{"run", command_run},
+                    {"list", command_list},
+                    {"show", command_show},
+                    {"compare", command_compare},
+                    {"bundle", command_bundle}};
     if (argc < 2) {
         fputs(help, stderr);
         return EXIT_USAGE;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return fputs(help, stdout), EXIT_GOOD;
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
+        return fputs(help, stdout), EXIT_GOOD;
     if (!strcmp(argv[1], "--version")) {
-        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", VERSION, DSV3_ABI, __DATE__, __VERSION__);
+        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", VERSION, DSV3_ABI, __DATE__,
+               __VERSION__);
         return EXIT_GOOD;
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)

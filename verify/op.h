@@ -62,7 +62,8 @@ typedef struct {
     const fill_row *fills;
     /* Which rule the problem breaks, or NULL. */
     const char *(*rule)(const struct problem *p);
-    dsv3_status (*call)(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io); /* member NULL: unsupported */
+    dsv3_status (*call)(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob,
+                        const void *io); /* member NULL: unsupported */
     ref_op *(*reference)(const ref_table *tier);
     double (*work)(const void *prob); /* multiply-adds, for estimates */
 } op;

@@ -132,7 +132,8 @@ static bool set_tensors(const parser *ps)
         const tensor_row *const row = &p->op->tensors[r];
         const char *const given = ps->dtype_given[r];
         if (!present(p, row)) {
-            if (*given) return refuse(ps, "%s: %s is absent here: it exists when %s", p->op->name, row->name, row->present);
+            if (*given)
+                return refuse(ps, "%s: %s is absent here: it exists when %s", p->op->name, row->name, row->present);
             continue;
         }
         tensor_info *const t = &p->tensor[p->tensors];
@@ -177,7 +178,8 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
     const char *const choices = row->dtypes[0] == '=' ? strchr(row->dtypes, ' ') : row->dtypes;
     if (!choices) return refuse(ps, "%s: the format of %s is always that of %s", o->name, row->name, row->dtypes + 1);
     if (!*text || !has_word(choices + (*choices == ' '), text))
-        return refuse(ps, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text, choices + (*choices == ' '));
+        return refuse(ps, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text,
+                      choices + (*choices == ' '));
     snprintf(ps->dtype_given[r], sizeof ps->dtype_given[r], "%s", text);
     return true;
 }
@@ -213,7 +215,8 @@ static bool set_op(parser *ps, const char *name)
     ps->p->op = op_find(name);
     if (ps->p->op) return true;
     size_t used = (size_t)snprintf(ps->why, ps->cap, "unknown op '%s'; known:", name);
-    for (int i = 0; ops[i] && used < ps->cap; i++) used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", ops[i]->name);
+    for (int i = 0; ops[i] && used < ps->cap; i++)
+        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", ops[i]->name);
     return false;
 }
 

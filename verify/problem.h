@@ -37,8 +37,8 @@ bool problem_parse(const char *id, problem *p, char *why, size_t cap);
 /* The names of the presets, in order. */
 extern const char *const preset_names[PRESETS];
 
-int64_t problem_size(const problem *p, const char *name);          /* a field or derived size by name */
-double problem_field(const problem *p, const field_row *f);        /* the value of a field */
+int64_t problem_size(const problem *p, const char *name);              /* a field or derived size by name */
+double problem_field(const problem *p, const field_row *f);            /* the value of a field */
 const tensor_info *problem_tensor(const problem *p, const char *name); /* NULL: absent */
 
 /* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed. storage: io_size bytes; items:

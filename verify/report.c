@@ -13,15 +13,15 @@ void tally_add(tally *t, int which, const result *r, bool strict)
     t->suspect += r->v == SUSPECT;
     t->by_backend[which][r->v]++;
     for (int i = 0; i < r->outputs; i++) t->elements[which] += (double)r->output[i].count;
-    if (r->v == SKIP && !*t->skip_why[which])
-        snprintf(t->skip_why[which], sizeof t->skip_why[which], "%.159s", r->why);
+    if (r->v == SKIP && !*t->skip_why[which]) snprintf(t->skip_why[which], sizeof t->skip_why[which], "%.159s", r->why);
 }
 
 /* "PASS(proved)": every verdict of this version rests on theorems alone. */
 static void print_verdict(char *text, size_t cap, const result *r)
 {
     bool const proved = r->v == PASS || r->v == FAIL;
-    snprintf(text, cap, "%s%s%s", verdict_name(r->v), proved ? "(proved)" : "", r->constant && r->v == PASS ? " CONSTANT" : "");
+    snprintf(text, cap, "%s%s%s", verdict_name(r->v), proved ? "(proved)" : "",
+             r->constant && r->v == PASS ? " CONSTANT" : "");
 }
 
 static void print_bits(char *text, size_t cap, const output_stats *s)
@@ -36,7 +36,8 @@ static void print_output_line(FILE *f, const output_stats *s)
 {
     char bits[32];
     print_bits(bits, sizeof bits, s);
-    fprintf(f, "  %s %.0f %% of budget, %s, %.0f %% single", s->name, 100 * s->budget, bits, 100 * (double)s->single / (double)s->count);
+    fprintf(f, "  %s %.0f %% of budget, %s, %.0f %% single", s->name, 100 * s->budget, bits,
+            100 * (double)s->single / (double)s->count);
     if (s->undecided) fprintf(f, ", %lld undecided", (long long)s->undecided);
 }
 
@@ -74,18 +75,17 @@ static void print_worst(FILE *f, const output_stats *s)
         fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
 }
 
-static void print_wrapped(FILE *f, const char *label, const char *text)
+void print_wrapped(FILE *f, const char *label, const char *text, int indent, int columns)
 {
-    fprintf(f, "  %-9s", label);
-    int column = 11;
-    for (const char *s = text; *s;) {
+    int column = fprintf(f, "%-*s", indent, label);
+    bool first = true;
+    for (const char *s = text; *s; first = false) {
         int const word = (int)strcspn(s, " ");
-        if (column + word > 98 && column > 11) {
-            fprintf(f, "\n           ");
-            column = 11;
+        if (!first && column + 1 + word > columns) {
+            column = fprintf(f, "\n%*s", indent, "") - 1;
+            first = true;
         }
-        fprintf(f, "%.*s ", word, s);
-        column += word + 1;
+        column += fprintf(f, first ? "%.*s" : " %.*s", word, s);
         s += word + (s[word] == ' ');
     }
     fputc('\n', f);
@@ -93,12 +93,12 @@ static void print_wrapped(FILE *f, const char *label, const char *text)
 
 static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
 {
-    if (*r->why) print_wrapped(f, "why", r->why);
+    if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->outputs) {
-        print_wrapped(f, "declared", *r->declared ? r->declared : "nothing");
-        if (*r->assumed) print_wrapped(f, "assumed", r->assumed);
+        print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
+        if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
     }
     fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
     if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);
@@ -142,8 +142,9 @@ static void print_json_number(FILE *f, const char *key, double v)
 
 static void print_json_output(FILE *f, const output_stats *s)
 {
-    fprintf(f, "{\"name\":\"%s\",\"dtype\":\"%s\",\"count\":%lld,\"outside\":%lld,\"undecided\":%lld,\"single\":%lld", s->name,
-            ref_dtype_name(s->dtype), (long long)s->count, (long long)s->outside, (long long)s->undecided, (long long)s->single);
+    fprintf(f, "{\"name\":\"%s\",\"dtype\":\"%s\",\"count\":%lld,\"outside\":%lld,\"undecided\":%lld,\"single\":%lld",
+            s->name, ref_dtype_name(s->dtype), (long long)s->count, (long long)s->outside, (long long)s->undecided,
+            (long long)s->single);
     print_json_number(f, "budget", s->budget);
     if (s->bits_exact)
         fprintf(f, ",\"bits\":\"exact\"");

@@ -24,6 +24,9 @@ void report_json(FILE *f, const char *id, const char *backend_text, const result
 /* A table of verdicts by backend, then "N passed, N failed, N skipped". */
 void report_summary(FILE *f, const plan *pl, const tally *t);
 
+/* A label, then words from column `indent` on, broken so that no line is wider than `columns`. */
+void print_wrapped(FILE *f, const char *label, const char *text, int indent, int columns);
+
 /* JSON string with quotes. */
 void print_json_string(FILE *f, const char *s);
 

@@ -7,11 +7,11 @@
 
 #include <stdint.h>
 
-uint64_t rng_key(uint64_t seed, const char *name);   /* one stream */
-uint64_t rng_bits(uint64_t key, uint64_t index);     /* element `index` of the stream */
+uint64_t rng_key(uint64_t seed, const char *name); /* one stream */
+uint64_t rng_bits(uint64_t key, uint64_t index);   /* element `index` of the stream */
 
 /* What fills are made of; each is exact, so that any language can repeat it. */
-double rng_gaussian(uint64_t bits);                     /* near-normal, |value| <= 4, sd 1.1547: see docs/formats.md */
+double rng_gaussian(uint64_t bits); /* near-normal, |value| <= 4, sd 1.1547: see docs/formats.md */
 int64_t rng_whole(uint64_t bits, int64_t least, int64_t most); /* least..most, least <= most */
 
 #endif

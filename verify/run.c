@@ -199,9 +199,11 @@ static void record_death(const schedule *s, int status, result *results)
     for (int b = 0; b < s->pl->backends; b++) {
         results[b].v = ERROR;
         if (WIFSIGNALED(status))
-            snprintf(results[b].why, sizeof results[b].why, "the judging process died by signal %s", sigabbrev_np(WTERMSIG(status)));
+            snprintf(results[b].why, sizeof results[b].why, "the judging process died by signal %s",
+                     sigabbrev_np(WTERMSIG(status)));
         else
-            snprintf(results[b].why, sizeof results[b].why, "the judging process ended with exit code %d", WEXITSTATUS(status));
+            snprintf(results[b].why, sizeof results[b].why, "the judging process ended with exit code %d",
+                     WEXITSTATUS(status));
     }
 }
 

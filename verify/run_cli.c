@@ -8,21 +8,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char help[] =
-    "usage: verify run CASE... [--backend=B[,B...]] [options]\n"
-    "\n"
-    "  --backend=B     plain, avx512, cuda, transformers; a path such as ./port.so; or\n"
-    "                  exec:'COMMAND'. May be given more than once. Default: every known one\n"
-    "  --require=B     exit 3 unless this backend was judged\n"
-    "  --format=F      text (default), jsonl, or both: text,jsonl\n"
-    "  --out=DIR       where jsonl goes, as DIR/results.jsonl; default: standard output\n"
-    "  --jobs=N        processes that judge; default: as many as there are processors\n"
-    "  --timeout=S     seconds for one case on one port; default 60\n"
-    "  --strict        SUSPECT counts as failed\n"
-    "  --verbose       declarations and repro lines for every case\n"
-    "\n"
-    "A port is code that runs here: judge only ports that you trust.\n"
-    "The last line reads: N passed, N failed, N skipped.\n";
+static const char help[] = "usage: verify run CASE... [--backend=B[,B...]] [options]\n"
+                           "\n"
+                           "  --backend=B     plain, avx512, cuda, transformers; a path such as ./port.so; or\n"
+                           "                  exec:'COMMAND'. May be given more than once. Default: every known one\n"
+                           "  --require=B     exit 3 unless this backend was judged\n"
+                           "  --format=F      text (default), jsonl, or both: text,jsonl\n"
+                           "  --out=DIR       where jsonl goes, as DIR/results.jsonl; default: standard output\n"
+                           "  --jobs=N        processes that judge; default: as many as there are processors\n"
+                           "  --timeout=S     seconds for one case on one port; default 60\n"
+                           "  --strict        SUSPECT counts as failed\n"
+                           "  --verbose       declarations and repro lines for every case\n"
+                           "\n"
+                           "A port is code that runs here: judge only ports that you trust.\n"
+                           "The last line reads: N passed, N failed, N skipped.\n";
 
 typedef struct {
     plan pl;
@@ -40,7 +39,8 @@ static int add_backend(session *s, const char *text)
 {
     char why[400];
     if (s->pl.backends == MAX_BACKENDS) return usage_error("at most %d backends in one run", MAX_BACKENDS);
-    if (strlen(text) >= sizeof s->backend_text[0]) return usage_error("--backend is longer than %zu characters", sizeof s->backend_text[0] - 1);
+    if (strlen(text) >= sizeof s->backend_text[0])
+        return usage_error("--backend is longer than %zu characters", sizeof s->backend_text[0] - 1);
     if (!backend_resolve(text, &s->pl.backend[s->pl.backends], why, sizeof why)) return usage_error("%s", why);
     strcpy(s->backend_text[s->pl.backends++], text);
     return EXIT_GOOD;
@@ -50,7 +50,9 @@ static int add_backend(session *s, const char *text)
 static int add_backends(session *s, const char *list)
 {
     char copy[800], *rest = NULL;
-    if (!*list) return usage_error("--backend= names none; it takes plain, avx512, cuda, transformers, ./port.so or exec:'command'");
+    if (!*list)
+        return usage_error(
+            "--backend= names none; it takes plain, avx512, cuda, transformers, ./port.so or exec:'command'");
     if (!strncmp(list, "exec:", 5)) return add_backend(s, list);
     if (strlen(list) >= sizeof copy) return usage_error("--backend is longer than %zu characters", sizeof copy - 1);
     strcpy(copy, list);
@@ -73,7 +75,9 @@ static int set_format(session *s, const char *value)
 {
     s->text = !strcmp(value, "text") || !strcmp(value, "text,jsonl") || !strcmp(value, "jsonl,text");
     s->jsonl = !strcmp(value, "jsonl") || strchr(value, ',');
-    return s->text || !strcmp(value, "jsonl") ? EXIT_GOOD : usage_error("--format=%s is unknown; it takes text, jsonl, or text,jsonl", value);
+    return s->text || !strcmp(value, "jsonl")
+               ? EXIT_GOOD
+               : usage_error("--format=%s is unknown; it takes text, jsonl, or text,jsonl", value);
 }
 
 static int set_option(session *s, const char *a)
@@ -86,7 +90,7 @@ static int set_option(session *s, const char *a)
     if ((v = option_value(a, "--out"))) return s->out = v, EXIT_GOOD;
     if ((v = option_value(a, "--require"))) {
         if (s->requires == MAX_BACKENDS) return usage_error("at most %d --require", MAX_BACKENDS);
-        s->require[s->requires++] = v;
+        s->require[s->requires ++] = v;
         return EXIT_GOOD;
     }
     if ((v = option_value(a, "--jobs"))) {
@@ -111,7 +115,8 @@ static int read_arguments(session *s, int argc, char **argv)
             return usage_error("%s", why);
         }
     }
-    if (s->pl.cases.count == 0) return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
+    if (s->pl.cases.count == 0)
+        return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
     bool const all = s->pl.backends == 0;
     for (int i = 0; all && backend_known(i); i++)
         if (add_backend(s, backend_known(i))) return EXIT_USAGE;
@@ -142,7 +147,8 @@ static int check_memory(const session *s)
         if (!problem_parse(s->pl.cases.id[i], &p, why, sizeof why)) return usage_error("%s", why);
         double const need = problem_memory(&p);
         if (need > there)
-            return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p.id, need / 1e9, there / 1e9);
+            return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p.id,
+                               need / 1e9, there / 1e9);
     }
     return EXIT_GOOD;
 }
@@ -153,7 +159,8 @@ static int check_backends(const session *s)
     int code = EXIT_GOOD;
     for (int b = 0; b < s->pl.backends && !code; b++) {
         port *const p = port_open(&s->pl.backend[b], s->pl.timeout);
-        if (port_is(p) == PORT_UNUSABLE) code = usage_error("backend %s can't be used: %s", s->backend_text[b], port_why(p));
+        if (port_is(p) == PORT_UNUSABLE)
+            code = usage_error("backend %s can't be used: %s", s->backend_text[b], port_why(p));
         port_close(p);
     }
     return code;
@@ -175,7 +182,8 @@ static int open_json(session *s)
     if (!s->jsonl) return EXIT_GOOD;
     s->json = stdout;
     if (!s->out) return s->text ? usage_error("--format=text,jsonl needs --out=DIR for the jsonl") : EXIT_GOOD;
-    if (mkdir(s->out, 0777) && errno != EEXIST) return usage_error("cannot make the folder %s: %s", s->out, strerror(errno));
+    if (mkdir(s->out, 0777) && errno != EEXIST)
+        return usage_error("cannot make the folder %s: %s", s->out, strerror(errno));
     snprintf(path, sizeof path, "%s/results.jsonl", s->out);
     s->json = fopen(path, "w");
     return s->json ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));

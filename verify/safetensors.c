@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PREFIX = 8, NAME_SIZE = sizeof ((safetensor *)0)->name };
+enum { PREFIX = 8, NAME_SIZE = sizeof((safetensor *)0)->name };
 
 typedef struct {
     const char *name;
@@ -22,11 +22,11 @@ typedef struct {
 
 /* What the format knows; the ones that are no dsv3_dtype are read past. */
 static const format formats[] = {
-    {"F32", DSV3_F32, false, 4},   {"BF16", DSV3_BF16, false, 2},   {"F8_E4M3", DSV3_F8_E4M3, false, 1},
-    {"F64", DSV3_NONE, true, 8},   {"F16", DSV3_NONE, false, 2},    {"I64", DSV3_NONE, false, 8},
-    {"I32", DSV3_NONE, false, 4},  {"I16", DSV3_NONE, false, 2},    {"I8", DSV3_NONE, false, 1},
-    {"U8", DSV3_NONE, false, 1},   {"BOOL", DSV3_NONE, false, 1},   {"F8_E5M2", DSV3_NONE, false, 1},
-    {"U64", DSV3_NONE, false, 8},  {"U32", DSV3_NONE, false, 4},    {"U16", DSV3_NONE, false, 2},
+    {"F32", DSV3_F32, false, 4},  {"BF16", DSV3_BF16, false, 2}, {"F8_E4M3", DSV3_F8_E4M3, false, 1},
+    {"F64", DSV3_NONE, true, 8},  {"F16", DSV3_NONE, false, 2},  {"I64", DSV3_NONE, false, 8},
+    {"I32", DSV3_NONE, false, 4}, {"I16", DSV3_NONE, false, 2},  {"I8", DSV3_NONE, false, 1},
+    {"U8", DSV3_NONE, false, 1},  {"BOOL", DSV3_NONE, false, 1}, {"F8_E5M2", DSV3_NONE, false, 1},
+    {"U64", DSV3_NONE, false, 8}, {"U32", DSV3_NONE, false, 4},  {"U16", DSV3_NONE, false, 2},
 };
 
 /* The file that is being read, and where an error goes. */
@@ -68,7 +68,8 @@ static bool read_shape(const reader *r, const json_t *shape, size_t element, saf
         json_int_t const n = json_is_integer(size) ? json_integer_value(size) : -1;
         if (n < 0) return refuse(r, "tensor %s: dimension %d is no whole number", t->name, d);
         t->shape[d] = n;
-        if (__builtin_mul_overflow(*bytes, (size_t)n, bytes)) return refuse(r, "tensor %s is larger than any file", t->name);
+        if (__builtin_mul_overflow(*bytes, (size_t)n, bytes))
+            return refuse(r, "tensor %s is larger than any file", t->name);
     }
     return true;
 }
@@ -80,10 +81,11 @@ static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safe
         return refuse(r, "tensor %s has no data_offsets", t->name);
     json_int_t const from = json_integer_value(a), to = json_integer_value(b);
     if (from < 0 || to < from || (uint64_t)to > r->data_bytes)
-        return refuse(r, "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data", t->name,
-                      (long long)from, (long long)to, r->data_bytes);
+        return refuse(r, "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data",
+                      t->name, (long long)from, (long long)to, r->data_bytes);
     if ((uint64_t)(to - from) != bytes)
-        return refuse(r, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes, (long long)(to - from));
+        return refuse(r, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes,
+                      (long long)(to - from));
     t->data = r->data + from;
     t->bytes = bytes;
     return true;
@@ -93,14 +95,16 @@ static bool read_tensor(const reader *r, const char *name, const json_t *entry, 
 {
     size_t bytes;
     *t = (safetensor){.dtype = DSV3_NONE};
-    if (strlen(name) >= NAME_SIZE) return refuse(r, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
+    if (strlen(name) >= NAME_SIZE)
+        return refuse(r, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
     strcpy(t->name, name);
     const char *const dtype = json_string_value(json_object_get(entry, "dtype"));
     const format *const f = dtype ? format_of(dtype) : NULL;
     if (!f) return refuse(r, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
     t->dtype = f->dtype;
     t->f64 = f->f64;
-    return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) && read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
+    return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) &&
+           read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
 }
 
 static int by_place(const void *a, const void *b)
@@ -143,7 +147,8 @@ static bool read_header(reader *r)
     if (r->s->size < PREFIX) return refuse(r, "is no safetensors file: it has %zu bytes", r->s->size);
     memcpy(&length, map, sizeof length);
     if (length > r->s->size - PREFIX)
-        return refuse(r, "is no safetensors file: its header would have %llu bytes, the file has %zu", (unsigned long long)length, r->s->size);
+        return refuse(r, "is no safetensors file: its header would have %llu bytes, the file has %zu",
+                      (unsigned long long)length, r->s->size);
     json_t *const header = json_loadb(map + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(header)) {
         json_decref(header);

@@ -3,34 +3,23 @@
 #include "cli.h"
 #include "fill.h"
 #include "judge.h"
+#include "report.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char help[] =
-    "usage: verify show CASE [--numerics=TEXT|FILE]\n"
-    "\n"
-    "Prints the tensors of a case, the arithmetic that is assumed of a port, how many bits a\n"
-    "verdict resolves under it, and which known mistakes this case sees.\n"
-    "\n"
-    "  --numerics=T   the arithmetic of a port instead of the defaults: text such as\n"
-    "                 'acc 24 rn fused; y bf16 must', or a file with it\n";
+static const char help[] = "usage: verify show CASE [--numerics=TEXT|FILE]\n"
+                           "\n"
+                           "Prints the tensors of a case, the arithmetic that is assumed of a port, how many bits a\n"
+                           "verdict resolves under it, and which known mistakes this case sees.\n"
+                           "\n"
+                           "  --numerics=T   the arithmetic of a port instead of the defaults: text such as\n"
+                           "                 'acc 24 rn fused; y bf16 must', or a file with it\n";
 
-enum { COLUMNS = 80 };
-
-/* Words after a label, broken at COLUMNS. */
 static void wrapped(const char *label, const char *text)
 {
-    int column = printf("%-10s", label);
-    for (const char *s = text; *s;) {
-        int const word = (int)strcspn(s, " ");
-        bool const first = column == 10, fits = column + 1 + word <= COLUMNS;
-        if (!first && !fits) column = printf("\n%9s", "") - 1;
-        column += printf(column == 10 && first ? "%.*s" : " %.*s", word, s);
-        s += word + (s[word] == ' ');
-    }
-    putchar('\n');
+    print_wrapped(stdout, label, text, 10, 80);
 }
 
 static void print_fields(const problem *p)
@@ -38,7 +27,8 @@ static void print_fields(const problem *p)
     char text[600];
     size_t used = 0;
     for (const field_row *f = p->op->fields; f->name; f++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%.10g", used ? " " : "", f->name, problem_field(p, f));
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%.10g", used ? " " : "", f->name,
+                                 problem_field(p, f));
     wrapped("fields", text);
 }
 
@@ -69,8 +59,10 @@ static void print_stats(const result *r)
         const output_stats *const s = &r->output[i];
         char text[400], bits[40];
         snprintf(bits, sizeof bits, s->bits_exact ? "exact" : "%.1f bits", s->bits);
-        snprintf(text, sizeof text, "%s: resolution %s; %lld of %lld elements have one legal value%s; %d of %d wrong results would pass",
-                 s->name, bits, (long long)s->single, (long long)s->count, s->undecided ? ", some any" : "", s->survivors, s->mutants);
+        snprintf(text, sizeof text,
+                 "%s: resolution %s; %lld of %lld elements have one legal value%s; %d of %d wrong results would pass",
+                 s->name, bits, (long long)s->single, (long long)s->count, s->undecided ? ", some any" : "",
+                 s->survivors, s->mutants);
         wrapped(i ? "" : "sees", text);
     }
 }
@@ -100,7 +92,8 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
     if (!enclose(p, &rd, &ref_dd, data, &wrong)) return false;
     int64_t const apart = told_apart(p, legal, &wrong, &count);
     if (apart)
-        snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart, (long long)count);
+        snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
+                 (long long)count);
     else
         snprintf(line, sizeof line, "%s: BLIND", ref_quirk(q)->name);
     wrapped("", line);
@@ -118,7 +111,8 @@ static bool print_mistakes(const problem *p, const ref_numerics *n, void *const 
 }
 
 /* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
-static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, void *const data[], result *r)
+static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, void *const data[],
+                        result *r)
 {
     for (int i = 0; i < p->tensors; i++)
         for (int64_t k = 0; truth->value[i] && k < p->tensor[i].count; k++)
@@ -155,7 +149,8 @@ static int show(const problem *p, const ref_numerics *n)
     snprintf(text, sizeof text, "%s: %s; seed %llu", p->fill->name, p->fill->help, (unsigned long long)p->seed);
     wrapped("fill", text);
     print_tensors(p);
-    snprintf(text, sizeof text, "%.3g MB memory, %.3g million multiply-adds", problem_memory(p) / 1e6, p->op->work(p->prob.bytes) / 1e6);
+    snprintf(text, sizeof text, "%.3g MB memory, %.3g million multiply-adds", problem_memory(p) / 1e6,
+             p->op->work(p->prob.bytes) / 1e6);
     wrapped("needs", text);
     print_points(p);
     ref_numerics_print(p->op->name, n, false, text, sizeof text);

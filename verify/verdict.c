@@ -3,8 +3,9 @@
 
 const char *verdict_name(verdict v)
 {
-    static const char *const names[VERDICTS] = {"PASS",  "SUSPECT", "FAIL",     "NAN",  "UNWRITTEN", "CORRUPT", "FPENV",
-                                                "NONDET", "CRASH",   "TIMEOUT", "REJECTED", "SKIP", "VACUOUS",   "ERROR"};
+    static const char *const names[VERDICTS] = {"PASS",     "SUSPECT", "FAIL",    "NAN",   "UNWRITTEN",
+                                                "CORRUPT",  "FPENV",   "NONDET",  "CRASH", "TIMEOUT",
+                                                "REJECTED", "SKIP",    "VACUOUS", "ERROR"};
     return names[v];
 }
 

@@ -7,20 +7,20 @@
 #include "problem.h"
 
 typedef enum {
-    PASS,      /* every output element is a legal result of the declared arithmetic: proved */
-    SUSPECT,   /* legal but improbable; needs statistical rules, which this version doesn't have: never given */
-    FAIL,      /* an element is no legal result: proved */
+    PASS,         /* every output element is a legal result of the declared arithmetic: proved */
+    SUSPECT,      /* legal but improbable; needs statistical rules, which this version doesn't have: never given */
+    FAIL,         /* an element is no legal result: proved */
     NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
-    UNWRITTEN, /* output elements were left as they were */
-    CORRUPT,   /* memory outside the outputs was written: an input, or beyond an end */
-    FPENV,     /* rounding mode or flushing was left changed */
-    NONDET,    /* two runs on the same inputs differ */
-    CRASH,     /* died by a signal or exited */
+    UNWRITTEN,    /* output elements were left as they were */
+    CORRUPT,      /* memory outside the outputs was written: an input, or beyond an end */
+    FPENV,        /* rounding mode or flushing was left changed */
+    NONDET,       /* two runs on the same inputs differ */
+    CRASH,        /* died by a signal or exited */
     TIMEOUT,
-    REJECTED,  /* an error status, or an answer that can't be read */
-    SKIP,      /* the port doesn't do this, or can't run here */
-    VACUOUS,   /* the declared arithmetic is so wide that a wrong result would pass too */
-    ERROR,     /* our own fault */
+    REJECTED, /* an error status, or an answer that can't be read */
+    SKIP,     /* the port doesn't do this, or can't run here */
+    VACUOUS,  /* the declared arithmetic is so wide that a wrong result would pass too */
+    ERROR,    /* our own fault */
     VERDICTS
 } verdict;
 
@@ -42,8 +42,8 @@ typedef struct {
     double budget;     /* largest |got - truth| / distance of the legal end on that side; <= 1 when all are legal */
     int64_t worst;     /* its index, row-major; -1: every element hits the truth */
     double got, truth, lower, upper; /* there */
-    double bits;       /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
-    bool bits_exact;   /* every element has one legal value: resolution is unlimited */
+    double bits;            /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
+    bool bits_exact;        /* every element has one legal value: resolution is unlimited */
     int mutants, survivors; /* wrong results that count here; of these, those that would pass */
     int64_t bad_rows, bad_columns; /* in how many rows and columns of the last two axes elements are outside */
 } output_stats;
@@ -51,7 +51,7 @@ typedef struct {
 typedef struct {
     verdict v;
     char why[512];
-    bool constant; /* no mutant counts: truth looks the same under all of them */
+    bool constant;       /* no mutant counts: truth looks the same under all of them */
     char declared[1024]; /* numerics as the port states them, "" none */
     char assumed[512];   /* the rest, by default */
     double port_seconds, reference_seconds;

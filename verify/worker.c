@@ -103,9 +103,10 @@ static void fp_restore(unsigned control)
 static void describe_fp(unsigned before, unsigned after, char *why, size_t cap)
 {
     unsigned const changed = before ^ after;
-    snprintf(why, cap, "the port left%s%s%s%s changed (MXCSR %04x, was %04x)", changed & 0x6000 ? " the rounding mode" : "",
-             changed & 0x8000 ? " flush-to-zero" : "", changed & 0x0040 ? " denormals-are-zero" : "",
-             changed & 0x1f80 ? " the exception masks" : "", after, before);
+    snprintf(why, cap, "the port left%s%s%s%s changed (MXCSR %04x, was %04x)",
+             changed & 0x6000 ? " the rounding mode" : "", changed & 0x8000 ? " flush-to-zero" : "",
+             changed & 0x0040 ? " denormals-are-zero" : "", changed & 0x1f80 ? " the exception masks" : "", after,
+             before);
 }
 #elif defined(__aarch64__)
 static unsigned fp_control(void)
@@ -122,7 +123,8 @@ static void fp_restore(unsigned control)
 
 static void describe_fp(unsigned before, unsigned after, char *why, size_t cap)
 {
-    snprintf(why, cap, "the port left the floating-point control register changed (FPCR %08x, was %08x)", after, before);
+    snprintf(why, cap, "the port left the floating-point control register changed (FPCR %08x, was %08x)", after,
+             before);
 }
 #else
 #error "this processor's floating-point control register is unknown here"
@@ -151,9 +153,12 @@ static bool load_table(const backend *b, port *p, answer *a)
     memcpy(&get, &symbol, sizeof get);
     if (!get) return unusable(a, REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target);
     p->table = get(DSV3_ABI);
-    if (!p->table) return unusable(a, REJECTED, "%s does not speak abi %u: rebuild it with this include/dsv3.h", b->target, DSV3_ABI);
+    if (!p->table)
+        return unusable(a, REJECTED, "%s does not speak abi %u: rebuild it with this include/dsv3.h", b->target,
+                        DSV3_ABI);
     if (p->table->abi != DSV3_ABI || p->table->size < offsetof(dsv3_backend, rmsnorm))
-        return unusable(a, REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target, p->table->abi, DSV3_ABI);
+        return unusable(a, REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target,
+                        p->table->abi, DSV3_ABI);
     return true;
 }
 
@@ -219,8 +224,10 @@ static bool copy_device(job *j, const arena *host, void *const device[], bool ge
 {
     for (int i = 0; i < j->p.tensors; i++) {
         const region *const r = &host->item[i];
-        dsv3_status const s = get ? j->table->get(j->ctx, r->data, device[i], r->bytes) : j->table->put(j->ctx, device[i], r->data, r->bytes);
-        if (s != DSV3_OK) return fail(j, REJECTED, get ? "get returned an error status" : "put returned an error status");
+        dsv3_status const s = get ? j->table->get(j->ctx, r->data, device[i], r->bytes)
+                                  : j->table->put(j->ctx, device[i], r->data, r->bytes);
+        if (s != DSV3_OK)
+            return fail(j, REJECTED, get ? "get returned an error status" : "put returned an error status");
     }
     return true;
 }
@@ -293,7 +300,8 @@ static bool run_once(job *j, int turn)
 {
     arena memory;
     dsv3_status status = DSV3_OK;
-    if (!arena_open(&memory, &j->p, turn ? GUARD_BEFORE : GUARD_BEHIND, j->table->align)) return fail(j, ERROR, "no memory for the tensors");
+    if (!arena_open(&memory, &j->p, turn ? GUARD_BEFORE : GUARD_BEHIND, j->table->align))
+        return fail(j, ERROR, "no memory for the tensors");
     for (int i = 0; i < j->p.tensors; i++) {
         if (is_output(j, i))
             memset(memory.item[i].data, poison[turn], memory.item[i].bytes);
@@ -330,8 +338,8 @@ static bool compare_runs(job *j)
         for (int64_t i = info->count - 1; i >= 0; i--)
             if (still_poisoned(j, t, i, size)) unwritten++, first = i;
         if (unwritten)
-            snprintf(why, sizeof why, "%lld of %lld elements of %s were not written, the first is %lld", (long long)unwritten,
-                     (long long)info->count, info->row->name, (long long)first);
+            snprintf(why, sizeof why, "%lld of %lld elements of %s were not written, the first is %lld",
+                     (long long)unwritten, (long long)info->count, info->row->name, (long long)first);
         else
             snprintf(why, sizeof why, "two runs on the same inputs differ in %s", info->row->name);
         return fail(j, unwritten ? UNWRITTEN : NONDET, why);
@@ -356,7 +364,8 @@ static bool prepare(job *j, const char *id)
         size_t const bytes = j->p.tensor[i].bytes;
         j->pristine[i] = is_output(j, i) ? NULL : malloc(bytes);
         for (int turn = 0; turn < 2; turn++) j->written[turn][i] = is_output(j, i) ? malloc(bytes) : NULL;
-        if (is_output(j, i) ? !j->written[0][i] || !j->written[1][i] : !j->pristine[i]) return fail(j, ERROR, "no memory for the tensors");
+        if (is_output(j, i) ? !j->written[0][i] || !j->written[1][i] : !j->pristine[i])
+            return fail(j, ERROR, "no memory for the tensors");
     }
     fill_inputs(&j->p, j->pristine);
     return true;

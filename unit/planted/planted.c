@@ -82,7 +82,8 @@ static dsv3_status rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3
     float *const y = io->y.data;
     misbehave(p, io);
     for (int64_t t = 0; t < p->n_tokens; t++)
-        norm(p, (const float *)io->x.data + t * p->hidden_size, weight, y + t * p->hidden_size, planted("nondet") && calls % 2);
+        norm(p, (const float *)io->x.data + t * p->hidden_size, weight, y + t * p->hidden_size,
+             planted("nondet") && calls % 2);
     if (planted("nan")) y[1] = (float)NAN;
     if (planted("infinity")) y[1] = (float)INFINITY;
     if (planted("one_ulp")) y[1] = nextafterf(nextafterf(y[1], 1e30f), 1e30f);
@@ -134,7 +135,8 @@ static dsv3_status device_copy(dsv3_ctx *ctx, void *dst, const void *src, size_t
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
 {
-    static dsv3_backend table = {.abi = DSV3_ABI, .size = sizeof table, .name = "planted", .numerics = numerics, .rmsnorm = rmsnorm};
+    static dsv3_backend table = {
+        .abi = DSV3_ABI, .size = sizeof table, .name = "planted", .numerics = numerics, .rmsnorm = rmsnorm};
     if (planted("no_table") || abi != DSV3_ABI) return NULL;
     if (planted("old_abi")) table.abi = DSV3_ABI - 1;
     if (planted("old_size")) table.size = (uint32_t)offsetof(dsv3_backend, linear);

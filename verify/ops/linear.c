@@ -133,8 +133,18 @@ static double work(const void *prob)
 }
 
 const op op_linear = {
-    "linear", "y = x weight^T; FP8 weights times weight_scale_inv, block by block",
+    "linear",
+    "y = x weight^T; FP8 weights times weight_scale_inv, block by block",
     "DeepSeek-V3 report (arXiv 2412.19437) 3.3; deepseek-ai/DeepSeek-V3, README_WEIGHTS.md",
-    sizeof(dsv3_linear_prob), sizeof(dsv3_linear_io), IO(weights),
-    fields, tensors, derived, fills, rule, call, reference, work,
+    sizeof(dsv3_linear_prob),
+    sizeof(dsv3_linear_io),
+    IO(weights),
+    fields,
+    tensors,
+    derived,
+    fills,
+    rule,
+    call,
+    reference,
+    work,
 };

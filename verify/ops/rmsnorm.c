@@ -2,7 +2,6 @@
 #include "../problem.h"
 #include "../rng.h"
 
-
 #include <math.h>
 
 #define FIELD(name) #name, offsetof(dsv3_rmsnorm_prob, name)
@@ -57,12 +56,12 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     int64_t const t = i / width(p), column = i % width(p);
     if (is(row, "weight")) return i % 5 == 4 ? 0x1p-9 * g : 1 + g / 8;
     switch ((t + (int64_t)(p->seed % 6)) % 6) {
-    case 0: return 0x1p-10 * g;                                   /* eps shows */
-    case 1: return column == t % width(p) ? 0x1p12 : 0x1p-6 * g;  /* one large element */
-    case 2: return 1.1;                                           /* equal terms: sums drift one way */
-    case 3: return 0x1p40 * g;                                    /* large squares */
-    case 4: return 0x1p-70 * g;                                   /* squares are subnormal */
-    default: return 0;                                            /* eps alone keeps the root from 0 */
+    case 0: return 0x1p-10 * g;                                  /* eps shows */
+    case 1: return column == t % width(p) ? 0x1p12 : 0x1p-6 * g; /* one large element */
+    case 2: return 1.1;                                          /* equal terms: sums drift one way */
+    case 3: return 0x1p40 * g;                                   /* large squares */
+    case 4: return 0x1p-70 * g;                                  /* squares are subnormal */
+    default: return 0;                                           /* eps alone keeps the root from 0 */
     }
 }
 
@@ -98,8 +97,18 @@ static double work(const void *prob)
 static const derived_row derived[] = {{.name = NULL}};
 
 const op op_rmsnorm = {
-    "rmsnorm", "y = weight * x / sqrt(mean(x^2) + rms_norm_eps)",
+    "rmsnorm",
+    "y = weight * x / sqrt(mean(x^2) + rms_norm_eps)",
     "huggingface/transformers, models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3RMSNorm",
-    sizeof(dsv3_rmsnorm_prob), sizeof(dsv3_rmsnorm_io), IO(weights),
-    fields, tensors, derived, fills, rule, call, reference, work,
+    sizeof(dsv3_rmsnorm_prob),
+    sizeof(dsv3_rmsnorm_io),
+    IO(weights),
+    fields,
+    tensors,
+    derived,
+    fills,
+    rule,
+    call,
+    reference,
+    work,
 };

@@ -118,8 +118,8 @@ static float dot(const dsv3_tensor *x, int64_t t, const dsv3_tensor *weight, int
 }
 
 /* FP8 weights: the codes of a block of 128 are summed, then scaled. The last block may be shorter. */
-static float scaled_dot(const dsv3_linear_prob *p, const dsv3_linear_io *io, const dsv3_tensor *weight, const dsv3_tensor *scale,
-                        int64_t t, int64_t o)
+static float scaled_dot(const dsv3_linear_prob *p, const dsv3_linear_io *io, const dsv3_tensor *weight,
+                        const dsv3_tensor *scale, int64_t t, int64_t o)
 {
     float sum = 0;
     for (int64_t k = 0; k < p->in_features; k += BLOCK) {
@@ -138,7 +138,8 @@ static dsv3_status linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_l
     if (weight->dtype == DSV3_F8_E4M3 ? !scale : !is_float(weight)) return DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++)
         for (int64_t o = 0; o < p->out_features; o++)
-            store(&io->y, t, o, scale ? scaled_dot(p, io, weight, scale, t, o) : dot(&io->x, t, weight, o, 0, p->in_features));
+            store(&io->y, t, o,
+                  scale ? scaled_dot(p, io, weight, scale, t, o) : dot(&io->x, t, weight, o, 0, p->in_features));
     return DSV3_OK;
 }
 
@@ -158,7 +159,8 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     if (strcmp(op, "linear")) return NULL;
     /* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded */
     const dsv3_linear_io *const l = io;
-    return dsv3_find(&l->weights, "weight_scale_inv") ? "acc 24 rn promote=128; weight f32 may; flush none" : "acc 24 rn splits=8; flush none";
+    return dsv3_find(&l->weights, "weight_scale_inv") ? "acc 24 rn promote=128; weight f32 may; flush none"
+                                                      : "acc 24 rn splits=8; flush none";
 }
 
 static const dsv3_backend table = {
