@@ -125,4 +125,5 @@ format-check:
 clean:
 	rm -rf $(B)
 
+%.d: ;
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

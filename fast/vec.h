@@ -11,7 +11,7 @@ enum { WIDTH = 16 };
 /* The first n of sixteen lanes, all for n >= 16. */
 static inline __mmask16 first_lanes(int64_t n)
 {
-    return n >= WIDTH ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+    return (__mmask16)(n >= WIDTH ? 0xffffu : (1u << n) - 1);
 }
 
 /* Elements at, at + 1, ... of an f32 or bf16 array; 0 outside the mask. */
