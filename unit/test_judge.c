@@ -130,6 +130,26 @@ Test(judge, one_wrong_element_is_seen)
     look_away(&s);
 }
 
+/* Real fills see: in every preset and format, under default assumptions, no wrong result would pass. */
+Test(judge, real_fills_are_never_vacuous)
+{
+    static const char *const lists[] = {"rmsnorm@v3|tiny|odd|edge:residual=0|1,x=bf16|f32",
+                                        "linear@v3|tiny|odd|edge:x=bf16,weight=bf16|f8_e4m3",
+                                        "linear@v3|tiny|odd|edge:x=f32,weight=f32|bf16|f8_e4m3"};
+    char why[400];
+    case_list list = {NULL, 0};
+    for (int i = 0; i < 3; i++) cr_assert(cases_add(&list, lists[i], why, sizeof why), "%s", why);
+    for (int c = 0; c < list.count; c++) {
+        sight s;
+        result r;
+        look(&s, list.id[c], "");
+        write_truth(&s);
+        cr_expect(judged(&s, &r) == PASS && !r.constant, "%s: %s %s", s.p.id, verdict_name(r.v), r.why);
+        look_away(&s);
+    }
+    cases_free(&list);
+}
+
 /* -0 is 0. */
 Test(judge, negative_zero_is_zero)
 {

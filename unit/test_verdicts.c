@@ -41,18 +41,36 @@ static const row rows[] = {
     {"failed", "REJECTED", "status FAILED", 1},
     {"no_such_status", "REJECTED", "of no known number", 1},
     {"garbled", "REJECTED", "acc needs BITS", 1},
+    {"late_refusal", "REJECTED", "wrote to y and then said UNSUPPORTED", 1},
     {"no_op", "SKIP", "doesn't support", 3},
     {"not_here", "SKIP", "this port is for the moon", 3},
     {"vacuous", "VACUOUS", "wrong results would pass", 3},
     {"kill_parent", "ERROR", "died by signal KILL", 1},
 };
 
-static void check_row(const row *r)
+static const row programs[] = {
+    {"honest", "PASS", "", 0},
+    {"print", "PASS", "", 0},
+    {"no_eps", "FAIL", "no legal result", 1},
+    {"nondet", "NONDET", "two runs on the same inputs differ in y", 1},
+    {"unsupported", "SKIP", "only on Sundays", 3},
+    {"error", "REJECTED", "ValueError: no such thing", 1},
+    {"crash", "CRASH", "signal ABRT", 1},
+    {"exit", "CRASH", "exit code 5", 1},
+    {"hang", "TIMEOUT", "no answer in time", 1},
+    {"garbage", "REJECTED", "no JSON object: 'result: fine'", 1},
+    {"long_line", "REJECTED", "a line of more than 65536 bytes", 1},
+    {"shape", "REJECTED", "y has shape (64, 7), not (7, 64)", 1},
+    {"dtype", "REJECTED", "y has format bf16, not f32", 1},
+    {"missing", "REJECTED", "holds no tensor y", 1},
+};
+
+static void check_row(const row *r, const char *port)
 {
     char environment[64], arguments[300];
     snprintf(environment, sizeof environment, "PLANT=%s", r->plant);
-    snprintf(arguments, sizeof arguments, "run '" CASE ";fill=%s' --format=jsonl --timeout=1" PORT,
-             r->fill ? r->fill : "real");
+    snprintf(arguments, sizeof arguments, "run '" CASE ";fill=%s' --format=jsonl --timeout=1 --backend=%s",
+             r->fill ? r->fill : "real", port);
     const outcome *const o = run_verify(environment, arguments);
     json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
     cr_assert(object != NULL, "%s: no JSON line but: %s%s", r->plant, o->out, o->err);
@@ -66,7 +84,13 @@ static void check_row(const row *r)
 
 Test(verdicts, every_fault_gets_its_verdict)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) check_row(&rows[i]);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) check_row(&rows[i], BUILD "/planted/planted.so");
+}
+
+Test(verdicts, programs_too)
+{
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
+        check_row(&programs[i], "'exec:python3 unit/planted/program.py'");
 }
 
 /* A port that dies, hangs or kills its parent costs its own cases, not those of others. */

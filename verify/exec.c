@@ -87,14 +87,17 @@ static int finish(exec_port *p, double patience)
     return status;
 }
 
+/* The shell that started the program reports its signal as exit code 128 + n. */
 static exec_status died(exec_port *p, char *why, size_t cap)
 {
     int const status = finish(p, 1);
-    if (WIFSIGNALED(status))
-        snprintf(why, cap, "signal %s", sigabbrev_np(WTERMSIG(status)));
+    int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    const char *const name = code > 128 ? sigabbrev_np(code - 128) : NULL;
+    if (name)
+        snprintf(why, cap, "signal %s", name);
     else
-        snprintf(why, cap, "the program ended with exit code %d%s", WEXITSTATUS(status),
-                 WEXITSTATUS(status) == 127 ? ": the shell found no such command" : "");
+        snprintf(why, cap, "the program ended with exit code %d%s", code,
+                 code == 127 ? ": the shell found no such command" : "");
     return EXEC_CRASH;
 }
 

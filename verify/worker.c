@@ -280,12 +280,25 @@ static bool check_memory(job *j, const arena *memory)
     return true;
 }
 
-static bool check_status(job *j, dsv3_status status, unsigned before)
+/* UNSUPPORTED comes before anything is written. */
+static bool refused(job *j, const arena *memory, int turn)
+{
+    char why[160];
+    for (int i = 0; i < j->p.tensors; i++)
+        for (size_t k = 0; is_output(j, i) && k < memory->item[i].bytes; k++) {
+            if ((unsigned char)memory->item[i].data[k] == poison[turn]) continue;
+            snprintf(why, sizeof why, "the port wrote to %s and then said UNSUPPORTED", memory->item[i].name);
+            return fail(j, REJECTED, why);
+        }
+    return fail(j, SKIP, "the port doesn't support this case");
+}
+
+static bool check_status(job *j, const arena *memory, int turn, dsv3_status status, unsigned before)
 {
     char why[160];
     unsigned const after = fp_control();
     fp_restore(before);
-    if (status == DSV3_UNSUPPORTED) return fail(j, SKIP, "the port doesn't support this case");
+    if (status == DSV3_UNSUPPORTED) return refused(j, memory, turn);
     if (status != DSV3_OK) {
         snprintf(why, sizeof why, "the op returned status %s", status_name(status));
         return fail(j, REJECTED, why);
@@ -310,7 +323,8 @@ static bool run_once(job *j, int turn)
     }
     unsigned const before = fp_control();
     fault.memory = &memory;
-    bool good = call_port(j, &memory, &status) && check_status(j, status, before) && check_memory(j, &memory);
+    bool good =
+        call_port(j, &memory, &status) && check_status(j, &memory, turn, status, before) && check_memory(j, &memory);
     fault.memory = NULL;
     for (int i = 0; good && i < j->p.tensors; i++)
         if (is_output(j, i)) memcpy(j->written[turn][i], memory.item[i].data, memory.item[i].bytes);

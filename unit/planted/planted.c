@@ -81,6 +81,7 @@ static dsv3_status rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3
     const float *const weight = dsv3_find(&io->weights, "weight")->data;
     float *const y = io->y.data;
     misbehave(p, io);
+    if (planted("late_refusal")) return y[0] = 1, DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++)
         norm(p, (const float *)io->x.data + t * p->hidden_size, weight, y + t * p->hidden_size,
              planted("nondet") && calls % 2);
