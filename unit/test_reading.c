@@ -298,6 +298,45 @@ Test(reading, rounding_order_is_seen)
     }
 }
 
+/* A result that is subnormal may be flushed, unless the port declares that it flushes nothing. */
+Test(reading, flushed_results_are_legal)
+{
+    static const float in[] = {1, 2, 3, 4}, gain[] = {0x1p-126f, 0x1p-126f, 0x1p-126f, 0x1p-126f};
+    static const char *const declared[] = {"flush daz", "flush ftz", "flush none"};
+    ref_value v[4];
+    ref_numerics n;
+    char why[300];
+    for (int i = 0; i < 3; i++) {
+        cr_assert(ref_numerics_parse("rmsnorm", declared[i], &n, why, sizeof why), "%s", why);
+        norm(&ref_dd, &n, DSV3_F32, 4, in, gain, 1e-6, v);
+        cr_expect((ref_lower(v[0]) <= 0) == (i < 2), "%s: from %g", declared[i], ref_lower(v[0]));
+        cr_expect(ref_upper(v[0]) >= 0x1p-128, "%s: to %g", declared[i], ref_upper(v[0]));
+    }
+}
+
+/* A product is rounded to f32 before it is rounded to BF16: next to a tie both roundings are legal, one or two. */
+Test(reading, rounding_twice_is_legal)
+{
+    uint8_t const code = 0x39; /* 1.125 */
+    float const tie = 1 + 0x1p-8f, one = 1;
+    float scale = tie / 1.125f;
+    while (1.125 * (double)scale <= (double)tie) scale = nextafterf(scale, 2);
+    while (1.125 * (double)nextafterf(scale, 0) > (double)tie) scale = nextafterf(scale, 0);
+    cr_assert(1.125f * scale == tie && 1.125 * (double)scale > (double)tie, "no such scale: %a", (double)scale);
+    dsv3_weight const items[] = {{"weight", {(void *)(uintptr_t)&code, DSV3_F8_E4M3, 2, {1, 1}, {1, 1}}},
+                                 {"weight_scale_inv", {&scale, DSV3_F32, 2, {1, 1}, {1, 1}}}};
+    dsv3_tensor const one_by_one = {(void *)(uintptr_t)&one, DSV3_F32, 2, {1, 1}, {1, 1}};
+    dsv3_linear_prob const prob = {1, 1, 1};
+    dsv3_linear_io const io = {.x = one_by_one, .weights = {2, items}, .y = one_by_one};
+    ref_numerics n;
+    char why[300];
+    ref_value v;
+    cr_assert(ref_numerics_parse("linear", "acc 24 rn; flush none; weight bf16 must", &n, why, sizeof why), "%s", why);
+    ref_reading const rd = {&n, 0};
+    cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){&v}));
+    cr_expect(ref_lower(v) <= 1 && ref_upper(v) >= 1.0078125, "[%.9g, %.9g]", ref_lower(v), ref_upper(v));
+}
+
 /* ---- declarations ---- */
 
 Test(reading, declarations_round_trip_and_refusals_say_why)
