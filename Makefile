@@ -83,7 +83,7 @@ $(B)/cases/%.txt: verify/cases/%.txt
 	cp $< $@
 
 # Unit tests. test_ball and test_dot see inside a tier, so they link its objects before they are joined.
-inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_dot
+inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_ball_1024 $(B)/unit/test_dot
 suites    := $(filter-out $(B)/unit/test_ball,$(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))) $(filter-out %_dot,$(inside))
 test_link  = @mkdir -p $(@D); $(CC) $(SAN) $^ -o $@ -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/obj/unit/%.o: CFLAGS += -DBUILD='"$(B)"' -Wno-missing-prototypes -Wno-missing-field-initializers

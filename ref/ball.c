@@ -173,7 +173,8 @@ ball ball_decimal(double v)
         value = ball_add(ball_mul(value, ball_of(10)), ball_of(*s - '0'));
         after_point += seen_point;
     }
-    int const shift = exponent - after_point;
+    int shift = exponent - after_point;
+    for (; shift < -300; shift += 300) value = ball_div(value, power_of_ten(300)); /* 10^324 is no double */
     value = shift < 0 ? ball_div(value, power_of_ten(-shift)) : ball_mul(value, power_of_ten(shift));
     return negative ? ball_neg(value) : value;
 }
@@ -199,6 +200,10 @@ row row_of(const double *value, const double *radius, int64_t n)
         double const v = value[i];
         if (radius && radius[i] != 0) r.radius = radius;
         if (v == 0) continue;
+        if (!isfinite(v)) {
+            r.bits = INT_MAX / 4; /* no kernel takes it; ball_of makes it any */
+            continue;
+        }
         int e;
         frexp(v, &e);
         int const lsb = centre_lsb(centre_of(v));
@@ -215,8 +220,8 @@ static terms dot_by_balls(const row *a, const row *b)
 {
     terms sum = terms_none();
     for (int64_t i = 0; i < a->n; i++) {
-        ball const x = {centre_of(a->value[i]), a->radius ? a->radius[i] : 0};
-        ball const y = {centre_of(b->value[i]), b->radius ? b->radius[i] : 0};
+        ball const x = ball_widen(ball_of(a->value[i]), a->radius ? a->radius[i] : 0);
+        ball const y = ball_widen(ball_of(b->value[i]), b->radius ? b->radius[i] : 0);
         terms_add(&sum, ball_mul(x, y));
     }
     return sum;

@@ -1,7 +1,7 @@
 /*
  * The centre of a ball in a proof tier: an MPFR number of PROOF_BITS bits held by value, so that balls are copied like
  * numbers and nothing is ever freed. Same contract as centre_dd.h. Every operation rounds correctly to nearest: its
- * error is 0 when MPFR says exact, else at most 2^-PROOF_BITS of the result.
+ * error is 0 when MPFR says exact, else at most 2^-PROOF_BITS of the result and 2^-1000.
  */
 #ifndef CENTRE_MP_H
 #define CENTRE_MP_H
@@ -41,7 +41,7 @@ static inline double centre_keep(centre *c, mpfr_t m, int inexact)
 {
     c->kind = mpfr_custom_get_kind(m);
     c->exp = mpfr_custom_get_exp(m);
-    return inexact ? ldexp(fabs(mpfr_get_d(m, MPFR_RNDA)), -PROOF_BITS) : 0;
+    return inexact ? ldexp(fabs(mpfr_get_d(m, MPFR_RNDA)), -PROOF_BITS) + 0x1p-1000 : 0; /* never 0 by underflow */
 }
 
 static inline centre centre_of(double v)

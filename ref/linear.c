@@ -33,7 +33,7 @@ static double scale_at(const product *p, int64_t o, int64_t i)
 /* W_oi of an FP8 weight. */
 static ball dequantised(const product *p, double code, double scale)
 {
-    ball const s = ball_of(scale);
+    ball const s = element(p->rd, scale);
     ball const w = quirk(p->rd, QUIRK_F4_scale_divided) ? ball_div(ball_of(code), s) : ball_mul(ball_of(code), s);
     return at(p->rd, POINT_linear_weight, p->io->y.dtype, w);
 }
@@ -49,30 +49,43 @@ static row weight_row(const product *p, int64_t o, double *value, double *radius
         if (!p->scale) continue;
         ref_value const v = value_of(dequantised(p, value[i], scale_at(p, o, i)));
         value[i] = v.hi;
-        radius[i] = v.radius + fabs(v.lo);
+        radius[i] = v.lo == 0 ? v.radius : nextafter(v.radius + fabs(v.lo), INFINITY);
     }
     return row_of(value, radius, n);
 }
 
+/* The largest factor that a scale is. */
 static double largest_scale(const product *p)
 {
     double largest = 0;
-    for (int64_t i = 0; p->scale && i < p->scale->shape[0] * p->scale->shape[1]; i++)
-        largest = fmax(largest, fabs(ref_decode(DSV3_F32, p->scale->data, i)));
+    for (int64_t i = 0; p->scale && i < p->scale->shape[0]; i++)
+        for (int64_t j = 0; j < p->scale->shape[1]; j++) {
+            double const s = fabs(ref_decode(DSV3_F32, p->scale->data, i * p->scale->stride[0] + j));
+            largest = fmax(largest, quirk(p->rd, QUIRK_F4_scale_divided) ? 1 / s : s);
+        }
     return largest;
 }
 
-/* Lemma Scale: a port may sum the codes of a block first and scale the sum. That rounds three times more, may flush each
- * block's sum and its product, and may overflow where scaled weights do not. */
+/* Lemma Scale, the exact case: so are the sums of codes and their products with the scales. */
+static bool scaling_is_exact(const product *p, const terms *sum)
+{
+    if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
+    return sum->lsb - ilogb(fmax(p->largest_scale, 1)) >= least_exponent(p->rd->port) &&
+           sum->sum_abs <= ldexp(1, sum->lsb + digits_of(p->rd->port->arith));
+}
+
+/* Lemma Scale: a port may sum the codes of a block first and scale the sum. That rounds three times more, may lose what
+ * underflows before the scale or after it, and may overflow where scaled weights do not. */
 static ball scaled_sum(const product *p, const row *x, const terms *sum)
 {
     ball const total = sum_of(p->rd, sum);
     if (!p->rd->port || !p->scale) return total;
-    double const n = (double)p->prob->in_features;
-    if (!(x->max_abs * 448 * n < 0x1p127)) return ball_any();
-    if (ball_is_point(total) && sum->lsb != INT_MIN) return total;
-    double const lost = p->rd->port->flush == REF_FLUSH_NONE ? 0x1p-149 : 0x1p-126;
-    return ball_widen(total, 3.0001 * 0x1p-24 * (sum->sum_abs + total.r) + n * lost * (1 + p->largest_scale));
+    double const n = (double)p->prob->in_features, u = ref_half_unit(p->rd->port->arith, 1);
+    double const growth = 1 + (sum->sum_abs > 0 ? total.r / sum->sum_abs : 0); /* of what is lost early */
+    if (!(x->max_abs * 448 * n * growth < 0x1p127)) return ball_any();
+    if (ball_is_point(total) && scaling_is_exact(p, sum)) return total;
+    double const lost = n * growth * lost_in_one(p->rd->port) * (2 * p->largest_scale + 1);
+    return ball_widen(total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
 static row *input_rows(const product *p, double *values)

@@ -9,12 +9,12 @@ static double max_abs(double a, double b)
     return fmax(fabs(a), fabs(b));
 }
 
-/* Lemma Flush: a result smaller than every normal number may come out as 0. */
+/* Lemma Flush: a result smaller than every normal number, before or after it is rounded, may come out as 0. */
 static ball flushed(const ref_numerics *port, ball b)
 {
     if (port->flush == REF_FLUSH_NONE || ball_is_any(b)) return b;
     double const lo = ball_lower(b), hi = ball_upper(b);
-    bool const reaches_subnormals = lo < normal_f32 && hi > -normal_f32;
+    bool const reaches_subnormals = lo <= normal_f32 && hi >= -normal_f32;
     if (!reaches_subnormals || (lo == 0 && hi == 0) || (lo <= 0 && hi >= 0)) return b;
     return ball_hull(fmin(lo, 0), fmax(hi, 0));
 }
@@ -27,7 +27,7 @@ static ball must_round(dsv3_dtype format, bool truncates, ball b)
     return ball_hull(rounding(format, ball_lower(b)), rounding(format, ball_upper(b)));
 }
 
-/* Lemma Point: any format that contains this one rounds v no further away than |R(v) - v|. */
+/* Lemma Point: any format that contains this one rounds v no further away than |R(v) - v|; binary64 may come between. */
 static ball may_round(dsv3_dtype format, bool truncates, ball b)
 {
     if (ball_is_any(b)) return b;
@@ -37,7 +37,15 @@ static ball may_round(dsv3_dtype format, bool truncates, ball b)
     if (!isfinite(rlo) || !isfinite(rhi)) return ball_any();
     double moved = max_abs(rlo - lo, rhi - hi);
     if (rlo != rhi) moved = fmax(moved, ref_half_unit(format, max_abs(lo, hi)) * (truncates ? 2 : 1));
-    return ball_widen(b, moved);
+    return ball_widen(b, moved == 0 ? 0 : moved + 0x1p-52 * max_abs(lo, hi));
+}
+
+/* Lemma Twice: the result of an operation in a better format, which is then rounded to this one. */
+static ball computed_better(dsv3_dtype format, ball exact)
+{
+    if (format != DSV3_F32) return may_round(DSV3_F32, false, exact);
+    bool const binary64 = ball_is_point(exact) && ball_lower(exact) == ball_upper(exact);
+    return binary64 ? exact : ball_widen(exact, 0x1p-53 * ball_sup(exact));
 }
 
 ball element(const ref_reading *rd, double v)
@@ -58,46 +66,75 @@ ball constant(const ref_reading *rd, double decimal)
     return step(rd, ball_decimal(decimal));
 }
 
+int digits_of(dsv3_dtype format)
+{
+    return -ilogb(ref_half_unit(format, 1));
+}
+
+/* The significand bits that survive both accumulators. */
+static int kept_bits(const ref_accumulator *acc)
+{
+    return acc->promote && acc->promote_bits < acc->bits ? acc->promote_bits : acc->bits;
+}
+
+int least_exponent(const ref_numerics *port)
+{
+    if (port->flush != REF_FLUSH_NONE) return -126;
+    int const kept = kept_bits(&port->acc), arith = digits_of(port->arith);
+    return -125 - (kept < arith ? kept : arith);
+}
+
+double lost_in_one(const ref_numerics *port)
+{
+    bool const nearest = port->flush == REF_FLUSH_NONE && !port->acc.truncates;
+    return ldexp(1, least_exponent(port) - nearest);
+}
+
 /* Lemma Exact: every term is a multiple of 2^lsb and sum |term| fits the accumulator above it: no order rounds. */
 static bool order_free(const ref_numerics *port, const terms *sum)
 {
-    const ref_accumulator *const acc = &port->acc;
-    int const lost = acc->guard != 255 && !acc->fused ? 1 : 0; /* alignment in a block keeps bits - 1 + guard */
-    int const bits = acc->bits - lost + (acc->guard != 255 ? acc->guard : 0);
-    int kept = bits < acc->bits ? bits : acc->bits;
-    if (acc->promote && acc->promote_bits < kept) kept = acc->promote_bits;
-    int const least = port->flush == REF_FLUSH_NONE ? -149 : -126;
     if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
-    bool const fits = sum->lsb >= least && sum->sum_abs <= ldexp(1, sum->lsb + kept);
+    bool const fits = sum->lsb >= least_exponent(port) && sum->sum_abs <= ldexp(1, sum->lsb + kept_bits(&port->acc));
     return fits && sum->sum_abs < overflow_f32 && sum->flushed == 0;
 }
 
-/* Lemma Accumulate: the relative error of one step, alpha, and of the whole sum, th / (1 - th). */
+/* Lemma Accumulate: a leaf passes so many steps, which add so many products and partial sums besides it, and then so many
+ * steps of the promoted accumulator. */
+typedef struct {
+    double steps, added, promoted;
+} path;
+
+static path longest_path(const ref_accumulator *acc, double n)
+{
+    double const block = (double)acc->block;
+    if (acc->promote && n > 0) {
+        double const part = fmin((double)acc->promote, n);
+        double const first = acc->promote_bits < acc->bits; /* the first is added to 0: only rounded */
+        return (path){ceil(part / block), part, ceil(n / part) - 1 + first};
+    }
+    double const parts = (double)acc->splits, part = parts > 0 ? ceil(n / parts) : n;
+    if (parts == 0 || part + parts >= n) return (path){n, n, 0};
+    return (path){ceil(part / block) + parts, part + parts, 0};
+}
+
+/* Lemma Accumulate: the relative error of the whole sum, th / (1 - th). */
 static double accumulation(const ref_accumulator *acc, int64_t n)
 {
     double const rho = ldexp(1, acc->truncates ? 1 - acc->bits : -acc->bits);
-    double const align =
-        acc->guard == 255 || acc->fused ? 0 : ldexp((double)acc->block + 1, 1 - acc->bits - acc->guard);
-    double const alpha = rho + (1 + rho) * align;
-    double const u2 = ldexp(1, -acc->promote_bits);
-    double steps = (double)n, later = 0;
-    if (acc->promote && acc->promote < n) {
-        steps = (double)((acc->promote + acc->block - 1) / acc->block);
-        later = ceil((double)n / (double)acc->promote);
-    } else if (acc->splits) {
-        steps = ceil((double)n / (double)acc->splits) + (double)acc->splits;
-    }
-    if (!acc->fused) steps++;
-    double const th = (steps * alpha + later * u2) * (1 + 0x1p-40);
+    bool const aligned = acc->guard != 255 && !(acc->fused && acc->block == 1);
+    double const cut = aligned ? ldexp(1 + rho, 1 - acc->bits - acc->guard) : 0;
+    path const p = longest_path(acc, (double)n);
+    double const product = acc->fused ? 0 : rho;
+    double const sum = p.steps * rho + (p.steps + p.added) * cut + p.promoted * ldexp(1, -acc->promote_bits);
+    double const th = (sum + product) * (1 + 0x1p-40);
     return th < 1 ? th / (1 - th) : (double)INFINITY;
 }
 
 /* Lemma Underflow: each product and, when flushing, each addition may lose one subnormal. */
 static double underflow(const ref_numerics *port, const terms *sum)
 {
-    double const n = (double)sum->n;
-    if (port->flush == REF_FLUSH_NONE) return n * 0x1p-150;
-    return 2 * n * 0x1p-126 + (port->flush == REF_FLUSH_DAZ ? sum->flushed : 0);
+    double const n = (double)sum->n * lost_in_one(port);
+    return port->flush == REF_FLUSH_NONE ? n : 2 * n + (port->flush == REF_FLUSH_DAZ ? sum->flushed : 0);
 }
 
 ball sum_of(const ref_reading *rd, const terms *sum)
@@ -109,10 +146,10 @@ ball sum_of(const ref_reading *rd, const terms *sum)
     return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + lost));
 }
 
-/* Lemma Function: the exact value times 1 + d, |d| <= rel * 2^-24. */
+/* Lemma Function: the exact value times 1 + d, |d| <= rel * 2^-24; where that is subnormal, rel half units of it. */
 static ball with_error(const ref_numerics *port, const ref_function *fn, ball exact)
 {
-    return flushed(port, ball_widen(exact, fn->rel * 0x1p-24 * ball_sup(exact)));
+    return flushed(port, ball_widen(exact, fn->rel * 0x1p-24 * ball_sup(exact) + fmax(fn->rel, 1) * 0x1p-149));
 }
 
 ball quotient_of(const ref_reading *rd, ball a, ball b)
@@ -144,7 +181,7 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     bool const must = declared.must || out;
     dsv3_dtype const format = declared.format && !out ? declared.format : output;
     bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */
-    ball const computed = same ? exact : step(rd, exact);
+    ball const computed = same ? computed_better(format, exact) : step(rd, exact);
     ball const rounded =
         must ? must_round(format, declared.truncates, computed) : may_round(format, declared.truncates, computed);
     return flushed(rd->port, rounded);
@@ -156,6 +193,7 @@ ref_value value_of(ball b)
     double rest;
     if (ball_is_any(b)) return (ref_value){0, 0, INFINITY};
     centre_split(b.c, &v.hi, &v.lo, &rest);
+    if (!isfinite(v.hi)) return (ref_value){0, 0, INFINITY};
     v.radius = rest == 0 ? b.r : ball_widen(b, rest).r;
     return v;
 }

@@ -28,6 +28,13 @@ ball constant(const ref_reading *rd, double decimal);
 /* A sum as the port's accumulator makes it. (Accumulate, Exact, Flush, Overflow) */
 ball sum_of(const ref_reading *rd, const terms *sum);
 
+/* Significant bits of a format. */
+int digits_of(dsv3_dtype format);
+
+/* Every number that the port's arithmetic keeps is a multiple of 2^this; and what one operation may lose to that. (Underflow) */
+int least_exponent(const ref_numerics *port);
+double lost_in_one(const ref_numerics *port);
+
 /* One rounded operation between named points; the argument is its exact result. (Point) */
 ball step(const ref_reading *rd, ball exact);
 

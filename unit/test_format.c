@@ -69,6 +69,20 @@ Test(format, published_codes)
                   ref_dtype_name(rows[i].d), rows[i].v, encode_value(rows[i].d, rows[i].v), rows[i].code);
 }
 
+Test(format, published_values)
+{
+    static const struct {
+        uint32_t code;
+        double v;
+    } rows[] = {{0x00, 0},     {0x01, 0x1p-9}, {0x07, 0.013671875}, {0x08, 0x1p-6}, {0x30, 0.5}, {0x38, 1},
+                {0x39, 1.125}, {0x70, 128},    {0x77, 240},         {0x78, 256},    {0x7d, 416}, {0x7e, 448}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        cr_expect(decode_code(DSV3_F8_E4M3, rows[i].code) == rows[i].v, "0x%02x", rows[i].code);
+    cr_expect(isnan(decode_code(DSV3_F8_E4M3, 0x7f)) && isnan(decode_code(DSV3_F8_E4M3, 0xff)));
+    cr_expect(encode_value(DSV3_F8_E4M3, (double)NAN) == 0x7f && encode_value(DSV3_F8_E4M3, HUGE_VAL) == 0x7e);
+    cr_expect(decode_code(DSV3_F8_E4M3, 0x80) == 0 && signbit(decode_code(DSV3_F8_E4M3, 0x80)));
+}
+
 /* The processor converts binary32 as the definition says. */
 Test(format, binary32_is_the_hardwares)
 {
