@@ -6,14 +6,13 @@
 B      ?= build
 CC     ?= gcc
 NVCC   ?= $(shell command -v nvcc)
-PYTHON ?= python3
 ARCH   := $(shell uname -m)
 TIERS  := dd 256 512 1024
 OPS    := $(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c))
 
 WARN   := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -Iinclude -Iref -Iverify -MMD -MP $(SAN)
-LDLIBS := -ljansson -lmpfr -lgmp -lsleef -lpthread -ldl -lm
+LDLIBS := -ljansson -lmpfr -lgmp -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512

@@ -8,10 +8,10 @@
 /* Bits of `declared`: the points, then these. */
 enum { CLAUSE_ACC = REF_POINTS, CLAUSE_RSQRT, CLAUSE_DIV, CLAUSE_FLUSH, CLAUSE_ARITH, CLAUSES };
 
-enum { MAY, OUTPUT };
+enum { MAY, OUTPUT }; /* the third column of points.def */
 
 static const ref_point_row points[] = {
-#define POINT(op, name, kind, meaning) {#op, #name, #kind, meaning},
+#define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, meaning},
 #include "points.def"
 #undef POINT
 };
@@ -157,7 +157,7 @@ static bool parse_choice(const parser *p, char **word, int words)
 static bool parse_point(const parser *p, char **word, int words, int point)
 {
     ref_rounding *const r = &p->n->point[point];
-    bool const output = !strcmp(points[point].kind, "OUTPUT");
+    bool const output = points[point].output;
     bool const mode_ok = words == 3 || (words == 4 && (!strcmp(word[3], "rn") || !strcmp(word[3], "rz")));
     bool const must = words >= 3 && !strcmp(word[2], "must");
     if (!mode_ok || (!must && strcmp(word[2], "may")) || !ref_dtype_of(word[1]))
@@ -232,7 +232,7 @@ static void print_function(const char *name, const ref_function *f, char *text, 
 static void print_point(int i, const ref_numerics *n, char *text, size_t cap)
 {
     const ref_rounding *const r = &n->point[i];
-    bool const output = !strcmp(points[i].kind, "OUTPUT");
+    bool const output = points[i].output;
     snprintf(text, cap, "%s %s %s%s", points[i].name, r->format ? ref_dtype_name(r->format) : "output",
              r->must || output ? "must" : "may", r->truncates ? " rz" : "");
 }
@@ -265,7 +265,7 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         /* accumulator first, then the points in the order of the formula, then the rest */
         int const clause = i == 0 ? CLAUSE_ACC : i <= REF_POINTS ? i - 1 : i;
         char one[160];
-        bool const undeclared_output = clause < REF_POINTS && !strcmp(points[clause].kind, "OUTPUT");
+        bool const undeclared_output = clause < REF_POINTS && points[clause].output;
         if (!concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
         if (undeclared_output && !(n->declared >> clause & 1)) continue;
         print_clause(clause, n, one, sizeof one);

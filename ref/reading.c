@@ -168,16 +168,11 @@ ball rsqrt_of(const ref_reading *rd, ball a)
     return must_round(DSV3_F32, false, ball_div(one, must_round(DSV3_F32, false, root)));
 }
 
-static bool is_output(int point)
-{
-    return !strcmp(ref_point(point)->kind, "OUTPUT");
-}
-
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->port) return exact;
     ref_rounding const declared = rd->port->point[point];
-    bool const out = is_output(point);
+    bool const out = ref_point(point)->output;
     bool const must = declared.must || out;
     dsv3_dtype const format = declared.format && !out ? declared.format : output;
     bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */

@@ -70,7 +70,9 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
 
 /* Points of the op, for listings: the i-th row of points.def, or NULL past the end. */
 typedef struct {
-    const char *op, *name, *kind, *meaning;
+    const char *op, *name;
+    bool output; /* an output of the op, always rounded; else an intermediate, by default perhaps */
+    const char *meaning;
 } ref_point_row;
 const ref_point_row *ref_point(int i);
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, after saying which.
-needed='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libsleef-dev libcriterion-dev libflint-dev
+needed='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libcriterion-dev libflint-dev
 libflint-arb-dev clang-format python3 python3-venv'
 missing=
 for package in $needed; do

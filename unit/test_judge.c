@@ -19,19 +19,16 @@ static void look(sight *s, const char *id, const char *declared)
 {
     char why[400];
     ref_numerics n;
-    ref_reading const exact = {NULL, 0}, conforming = {&n, 0};
     memset(s, 0, sizeof *s);
     cr_assert(problem_parse(id, &s->p, why, sizeof why), "%s", why);
     cr_assert(ref_numerics_parse(s->p.op->name, declared, &n, why, sizeof why), "%s", why);
-    for (int i = 0; i < s->p.tensors; i++) s->data[i] = calloc(1, s->p.tensor[i].bytes);
-    fill_inputs(&s->p, s->data);
-    cr_assert(enclose(&s->p, &exact, &ref_dd, s->data, &s->truth));
-    cr_assert(enclose(&s->p, &conforming, &ref_dd, s->data, &s->legal));
+    cr_assert(tensors_open(&s->p, s->data));
+    cr_assert(enclose_both(&s->p, &n, s->data, &s->truth, &s->legal));
 }
 
 static void look_away(sight *s)
 {
-    for (int i = 0; i < MAX_TENSORS; i++) free(s->data[i]);
+    tensors_close(s->data);
     enclosures_free(&s->truth);
     enclosures_free(&s->legal);
 }

@@ -1,9 +1,10 @@
 /* The ports that come with the harness; the only place that names them. */
 #include "backends.h"
 
+#include "process.h"
+
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_cuda;
 
@@ -26,17 +27,6 @@ enum { KNOWN = sizeof list / sizeof *list };
 const char *backend_known(int i)
 {
     return i >= 0 && i < KNOWN ? list[i].name : NULL;
-}
-
-/* The folder above the one that this program lies in: build/ of build/bin/verify. */
-static void products_folder(char *path, size_t cap)
-{
-    ssize_t const n = readlink("/proc/self/exe", path, cap - 1);
-    path[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < 2; up++) {
-        char *const slash = strrchr(path, '/');
-        if (slash) *slash = 0;
-    }
 }
 
 static bool resolve_known(const known *k, backend *out)

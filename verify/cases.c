@@ -2,6 +2,7 @@
 #include "cases.h"
 
 #include "problem.h"
+#include "process.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -10,20 +11,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { MOST_CASES = 100000, ID_SIZE = 512 };
 
 void cases_folder(char *path, size_t cap)
 {
-    char self[500];
-    ssize_t const n = readlink("/proc/self/exe", self, sizeof self - 1);
-    self[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < 2; up++) {
-        char *const slash = strrchr(self, '/');
-        if (slash) *slash = 0;
-    }
-    snprintf(path, cap, "%s/cases", self);
+    char products[500];
+    products_folder(products, sizeof products);
+    snprintf(path, cap, "%s/cases", products);
 }
 
 void cases_free(case_list *list)
@@ -155,15 +150,10 @@ static bool add_named_file(case_list *list, const char *name, char *why, size_t 
 
 /* ---- patterns ---- */
 
-static bool is_case_file(const struct dirent *e)
+static int is_case_file(const struct dirent *e)
 {
     size_t const n = strlen(e->d_name);
     return n > 4 && !strcmp(e->d_name + n - 4, ".txt");
-}
-
-static int only_case_files(const struct dirent *e)
-{
-    return is_case_file(e);
 }
 
 static bool add_all_files(case_list *list, char *why, size_t cap)
@@ -171,7 +161,7 @@ static bool add_all_files(case_list *list, char *why, size_t cap)
     char folder[600], path[900];
     struct dirent **entry;
     cases_folder(folder, sizeof folder);
-    int const n = scandir(folder, &entry, only_case_files, alphasort);
+    int const n = scandir(folder, &entry, is_case_file, alphasort);
     bool good = n > 0;
     if (!good) snprintf(why, cap, "no case files in %s", folder);
     for (int i = 0; i < n; i++) {

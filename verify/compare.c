@@ -34,35 +34,13 @@ typedef struct {
     char declared[1024];
 } loaded;
 
-static void unload(loaded *l)
-{
-    for (int i = 0; i < MAX_TENSORS; i++) free(l->data[i]);
-}
-
 static int load(loaded *l, const char *id, const char *declared)
 {
     char why[1000];
-    memset(l->data, 0, sizeof l->data);
     snprintf(l->declared, sizeof l->declared, "%s", declared);
     if (!problem_parse(id, &l->p, why, sizeof why)) return usage_error("%s", why);
     if (!ref_numerics_parse(l->p.op->name, declared, &l->numerics, why, sizeof why)) return usage_error("%s", why);
-    for (int i = 0; i < l->p.tensors; i++) {
-        l->data[i] = calloc(1, l->p.tensor[i].bytes);
-        if (!l->data[i]) return usage_error("no memory for %s", l->p.id);
-    }
-    fill_inputs(&l->p, l->data);
-    return EXIT_GOOD;
-}
-
-/* Both readings. */
-static bool both_readings(const loaded *l, enclosures *truth, enclosures *legal)
-{
-    ref_reading const exact = {NULL, 0}, conforming = {&l->numerics, 0};
-    memset(legal, 0, sizeof *legal);
-    if (!enclose(&l->p, &exact, &ref_dd, l->data, truth)) return false;
-    if (enclose(&l->p, &conforming, &ref_dd, l->data, legal)) return true;
-    enclosures_free(truth);
-    return false;
+    return tensors_open(&l->p, l->data) ? EXIT_GOOD : usage_error("no memory for %s", l->p.id);
 }
 
 /* ---- compare ---- */
@@ -76,7 +54,8 @@ static int judge_file(loaded *l, const char *path, bool verbose)
     tally t = {0};
     plan pl = {.backends = 1, .backend = {b}};
     if (!exec_read_outputs(path, &l->p, l->data, why, sizeof why)) return usage_error("%s", why);
-    if (!both_readings(l, &truth, &legal)) return usage_error("no memory for the reference of %s", l->p.id);
+    if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+        return usage_error("no memory for the reference of %s", l->p.id);
     judge(&l->p, &truth, &legal, l->data, &r);
     enclosures_free(&truth);
     enclosures_free(&legal);
@@ -113,7 +92,7 @@ int command_compare(int argc, char **argv)
     if (!l) return usage_error("no memory");
     int code = load(l, id, declared);
     if (!code) code = judge_file(l, path, verbose);
-    unload(l);
+    tensors_close(l->data);
     free(l);
     return code;
 }
@@ -154,7 +133,8 @@ static bool write_truth(const loaded *l, const char *path, bool declared, char *
     enclosures truth, legal;
     safetensor item[4 * MAX_TENSORS];
     int64_t count = 0;
-    if (!both_readings(l, &truth, &legal)) return snprintf(why, cap, "no memory for the reference"), false;
+    if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+        return snprintf(why, cap, "no memory for the reference"), false;
     bool good = true;
     for (int i = 0; i < l->p.tensors && good; i++) {
         const tensor_info *const t = &l->p.tensor[i];
@@ -198,7 +178,7 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
         code = good ? EXIT_GOOD : usage_error("%s", why);
         if (good) printf("%s\n", path);
     }
-    unload(l);
+    tensors_close(l->data);
     free(l);
     return code;
 }

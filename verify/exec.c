@@ -1,12 +1,12 @@
 /* See exec.h. */
 #include "exec.h"
 
+#include "process.h"
 #include "safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,21 +18,12 @@
 enum { LINE_SIZE = 65536, MAX_OPS = 64, PROTOCOL = 1 };
 
 struct exec_port {
-    pid_t pid; /* leads a process group of its own */
-    int requests, answers;
-    char name[64];
+    process process; /* leads a process group of its own */
     char op[MAX_OPS][32];
     int ops;
     char line[LINE_SIZE]; /* what was read and not yet used */
     size_t held;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the process ---- */
 
@@ -55,35 +46,28 @@ static _Noreturn void become(const char *command, int requests, int answers)
 
 static bool start(exec_port *p, const char *command)
 {
-    int to[2], from[2];
-    if (pipe2(to, O_CLOEXEC)) return false;
-    if (pipe2(from, O_CLOEXEC)) return close(to[0]), close(to[1]), false;
-    fflush(NULL);
-    p->pid = fork();
-    if (p->pid == 0) become(command, to[0], from[1]);
-    close(to[0]);
-    close(from[1]);
-    p->requests = to[1];
-    p->answers = from[0];
-    return p->pid > 0;
+    if (!process_start(&p->process)) return false;
+    if (p->process.pid == 0) become(command, p->process.requests, p->process.answers);
+    return true;
 }
 
 /* Waits a little for a program that was told to end, then kills its whole group. Returns its status. */
 static int finish(exec_port *p, double patience)
 {
+    process *const c = &p->process;
     int status = 0;
     double const deadline = now() + patience;
-    if (p->pid <= 0) return 0;
-    close(p->requests);
-    close(p->answers);
-    pid_t ended = waitpid(p->pid, &status, WNOHANG);
+    if (c->pid <= 0) return 0;
+    close(c->requests);
+    close(c->answers);
+    pid_t ended = waitpid(c->pid, &status, WNOHANG);
     while (ended == 0 && now() < deadline) {
         nanosleep(&(struct timespec){0, 2000000}, NULL);
-        ended = waitpid(p->pid, &status, WNOHANG);
+        ended = waitpid(c->pid, &status, WNOHANG);
     }
-    kill(-p->pid, SIGKILL);
-    if (ended == 0) waitpid(p->pid, &status, 0);
-    p->pid = 0;
+    kill(-c->pid, SIGKILL);
+    if (ended == 0) waitpid(c->pid, &status, 0);
+    c->pid = 0;
     return status;
 }
 
@@ -115,14 +99,9 @@ static exec_status read_line(exec_port *p, double deadline, size_t *used, char *
         }
         if (p->held == LINE_SIZE)
             return snprintf(why, cap, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
-        double const left = deadline - now();
-        struct pollfd ready = {p->answers, POLLIN, 0};
-        int const n = left > 0 ? poll(&ready, 1, (int)(left * 1000) + 1) : 0;
-        if (n < 0 && errno == EINTR) continue;
-        if (n == 0) return finish(p, 0), snprintf(why, cap, "no answer in time"), EXEC_TIMEOUT;
-        ssize_t const got = read(p->answers, p->line + p->held, LINE_SIZE - p->held);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return died(p, why, cap);
+        ssize_t const got = read_some(p->process.answers, p->line + p->held, LINE_SIZE - p->held, deadline);
+        if (got < 0) return finish(p, 0), snprintf(why, cap, "no answer in time"), EXEC_TIMEOUT;
+        if (got == 0) return died(p, why, cap);
         p->held += (size_t)got;
     }
 }
@@ -147,17 +126,10 @@ static exec_status read_answer(exec_port *p, double deadline, json_t **answer, c
 
 static bool send_line(exec_port *p, const char *line)
 {
-    size_t left = strlen(line);
     void (*const before)(int) = signal(SIGPIPE, SIG_IGN);
-    while (left) {
-        ssize_t const n = write(p->requests, line, left);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        line += n;
-        left -= (size_t)n;
-    }
+    bool const sent = write_all(p->process.requests, line, strlen(line));
     signal(SIGPIPE, before);
-    return left == 0;
+    return sent;
 }
 
 /* ---- hello ---- */
@@ -172,7 +144,6 @@ static bool read_hello(exec_port *p, json_t *answer, char *why, size_t cap)
     if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
         return snprintf(why, cap, "its hello doesn't speak protocol %d", PROTOCOL), false;
     if (!name || !json_is_array(list)) return snprintf(why, cap, "its hello lacks name or ops"), false;
-    snprintf(p->name, sizeof p->name, "%s", name);
     for (size_t i = 0; i < json_array_size(list) && i < MAX_OPS; i++) {
         const char *const o = json_string_value(json_array_get(list, i));
         if (o) snprintf(p->op[p->ops++], sizeof p->op[0], "%s", o);
@@ -210,11 +181,6 @@ exec_port *exec_open(const char *command, double timeout_s, exec_status *status,
     snprintf(reason, sizeof reason, "%.399s", why);
     snprintf(why, cap, "'%.200s': %s", command, reason);
     return NULL;
-}
-
-const char *exec_name(const exec_port *port)
-{
-    return port->name;
 }
 
 bool exec_has_op(const exec_port *port, const char *name)

@@ -20,7 +20,6 @@ typedef enum {
 
 /* Starts `command` under /bin/sh -c and waits for its hello. NULL: one sentence in why. */
 exec_port *exec_open(const char *command, double timeout_s, exec_status *status, char *why, size_t cap);
-const char *exec_name(const exec_port *port);
 bool exec_has_op(const exec_port *port, const char *name);
 
 /* Runs one problem. data[i] belongs to tensor[i]: inputs are read, outputs are written on EXEC_OK. numerics receives

@@ -36,6 +36,15 @@ void enclosures_free(enclosures *e)
     memset(e, 0, sizeof *e);
 }
 
+bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal)
+{
+    ref_reading const exact = {NULL, 0}, conforming = {n, 0};
+    if (!enclose(p, &exact, &ref_dd, data, truth)) return false;
+    if (enclose(p, &conforming, &ref_dd, data, legal)) return true;
+    enclosures_free(truth);
+    return false;
+}
+
 /* One element: what is true, what is legal. */
 typedef struct {
     double truth, lower, upper;

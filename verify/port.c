@@ -2,34 +2,21 @@
 #include "port.h"
 
 #include "exec.h"
+#include "process.h"
 #include "worker.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 struct port {
     backend b;
     double timeout;
     port_state state;
     char why[512];
-    pid_t pid; /* of the worker; 0: none */
-    int requests, answers;
+    process worker;  /* of a port in C */
     exec_port *exec; /* of a program; NULL: none */
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- the worker of a port in C ---- */
 
@@ -37,49 +24,19 @@ static double now(void)
 static int read_until(int fd, void *data, size_t bytes, double deadline)
 {
     for (char *at = data; bytes;) {
-        double const left = deadline - now();
-        struct pollfd ready = {fd, POLLIN, 0};
-        int const n = left > 0 ? poll(&ready, 1, (int)(left * 1000) + 1) : 0;
-        if (n < 0 && errno == EINTR) continue;
-        if (n == 0) return -1;
-        ssize_t const got = read(fd, at, bytes);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return 0;
+        ssize_t const got = read_some(fd, at, bytes, deadline);
+        if (got <= 0) return (int)got;
         at += got;
         bytes -= (size_t)got;
     }
     return 1;
 }
 
-static void end_worker(port *p, bool kill_it, int *status)
-{
-    if (!p->pid) return;
-    close(p->requests);
-    close(p->answers);
-    if (kill_it) kill(p->pid, SIGKILL);
-    while (waitpid(p->pid, status, 0) < 0 && errno == EINTR) continue;
-    p->pid = 0;
-}
-
 static bool start_worker(port *p)
 {
-    int to[2], from[2];
-    if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC)) return false;
-    fflush(NULL);
-    p->pid = fork();
-    if (p->pid == 0) {
-        close_all_but(to[0], from[1]);
-        worker_serve(&p->b, to[0], from[1]);
-    }
-    close(to[0]);
-    close(from[1]);
-    p->requests = to[1];
-    p->answers = from[0];
-    if (p->pid > 0) return true;
-    close(to[1]);
-    close(from[0]);
-    p->pid = 0;
-    return false;
+    if (!process_start(&p->worker)) return false;
+    if (p->worker.pid == 0) worker_serve(&p->b, p->worker.requests, p->worker.answers);
+    return true;
 }
 
 static void describe_death(int status, char *why, size_t cap)
@@ -93,10 +50,9 @@ static void describe_death(int status, char *why, size_t cap)
 /* Waits for an answer. A death or a silence becomes one, and the worker is gone. */
 static void await(port *p, double deadline, answer *a)
 {
-    int status = 0;
-    int const got = read_until(p->answers, a, sizeof *a, deadline);
+    int const got = read_until(p->worker.answers, a, sizeof *a, deadline);
     if (got == 1 && a->v != CRASH) return;
-    end_worker(p, got < 0, &status);
+    int const status = process_end(&p->worker, got < 0);
     if (got == 1) return;
     *a = (answer){.v = got < 0 ? TIMEOUT : CRASH};
     if (got < 0)
@@ -116,8 +72,8 @@ static void receive_outputs(port *p, const problem *pr, void *const data[], doub
 {
     for (int i = 0; i < pr->tensors; i++) {
         if (pr->tensor[i].row->kind != TENSOR_OUT) continue;
-        if (read_until(p->answers, data[i], pr->tensor[i].bytes, deadline) == 1) continue;
-        end_worker(p, true, &(int){0});
+        if (read_until(p->worker.answers, data[i], pr->tensor[i].bytes, deadline) == 1) continue;
+        process_end(&p->worker, true);
         *a = (answer){.v = ERROR, .why = "the worker's outputs did not arrive"};
         return;
     }
@@ -127,10 +83,10 @@ static void ask_worker(port *p, const problem *pr, void *const data[], answer *a
 {
     double const deadline = now() + p->timeout;
     size_t const length = strlen(pr->id);
-    if (!p->pid) open_worker(p, a);
-    if (!p->pid) return;
-    write_all(p->requests, &length, sizeof length);
-    write_all(p->requests, pr->id, length);
+    if (!p->worker.pid) open_worker(p, a);
+    if (!p->worker.pid) return;
+    write_all(p->worker.requests, &length, sizeof length);
+    write_all(p->worker.requests, pr->id, length);
     await(p, deadline, a);
     if (a->v == PASS) receive_outputs(p, pr, data, deadline, a);
 }
@@ -183,7 +139,12 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
         second[i] = pr->tensor[i].row->kind == TENSOR_OUT ? malloc(pr->tensor[i].bytes) : data[i];
         memory = memory && second[i];
     }
-    if (memory) a->v = verdict_of(ask_once(p, pr, second, a));
+    if (memory) {
+        a->v = verdict_of(ask_once(p, pr, second, a));
+    } else {
+        a->v = ERROR; /* a check that was not made is no PASS */
+        snprintf(a->why, sizeof a->why, "no memory for a second run");
+    }
     for (int i = 0; memory && a->v == PASS && i < pr->tensors; i++)
         if (memcmp(second[i], data[i], pr->tensor[i].bytes)) {
             a->v = NONDET;
@@ -224,7 +185,7 @@ port *port_open(const backend *b, double timeout)
 void port_close(port *p)
 {
     if (p->exec) exec_close(p->exec);
-    end_worker(p, false, &(int){0});
+    process_end(&p->worker, false);
     free(p);
 }
 

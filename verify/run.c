@@ -3,25 +3,15 @@
 
 #include "fill.h"
 #include "judge.h"
-#include "worker.h"
+#include "process.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- one case ---- */
 
@@ -34,18 +24,9 @@ typedef struct {
     char declared[1024];
 } known;
 
-static bool allocate(known *k)
-{
-    for (int i = 0; i < k->p->tensors; i++) {
-        k->data[i] = calloc(1, k->p->tensor[i].bytes);
-        if (!k->data[i]) return false;
-    }
-    return true;
-}
-
 static void forget(known *k)
 {
-    for (int i = 0; i < MAX_TENSORS; i++) free(k->data[i]);
+    tensors_close(k->data);
     enclosures_free(&k->truth);
     enclosures_free(&k->legal);
 }
@@ -87,8 +68,7 @@ void run_case(const problem *p, port *const ports[], int count, result results[]
 {
     known k = {.p = p};
     memset(results, 0, (size_t)count * sizeof *results);
-    bool const memory = allocate(&k);
-    if (memory) fill_inputs(p, k.data);
+    bool const memory = tensors_open(p, k.data);
     for (int b = 0; b < count; b++) {
         if (memory) {
             port_run(ports[b], p, k.data, &results[b]);
@@ -104,8 +84,7 @@ void run_case(const problem *p, port *const ports[], int count, result results[]
 /* ---- runners: processes that judge one case after another ---- */
 
 typedef struct {
-    pid_t pid;
-    int requests, answers;
+    process process;
     int index; /* of the case in work; -1: idle */
 } runner;
 
@@ -131,32 +110,10 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
 
 static bool runner_start(const plan *pl, runner *r)
 {
-    int to[2], from[2];
     r->index = -1;
-    r->pid = -1;
-    if (pipe2(to, O_CLOEXEC)) return false;
-    if (pipe2(from, O_CLOEXEC)) return close(to[0]), close(to[1]), false;
-    fflush(NULL);
-    r->pid = fork();
-    if (r->pid == 0) {
-        close_all_but(to[0], from[1]);
-        runner_serve(pl, to[0], from[1]);
-    }
-    close(to[0]);
-    close(from[1]);
-    r->requests = to[1];
-    r->answers = from[0];
-    return r->pid > 0;
-}
-
-static void runner_end(runner *r, bool kill_it, int *status)
-{
-    if (r->pid <= 0) return;
-    close(r->requests);
-    close(r->answers);
-    if (kill_it) kill(r->pid, SIGKILL);
-    while (waitpid(r->pid, status, 0) < 0 && errno == EINTR) continue;
-    r->pid = -1;
+    if (!process_start(&r->process)) return false;
+    if (r->process.pid == 0) runner_serve(pl, r->process.requests, r->process.answers);
+    return true;
 }
 
 /* ---- the schedule ---- */
@@ -188,9 +145,9 @@ static void show_ready(schedule *s)
 
 static void hand_out(schedule *s, runner *r)
 {
-    if (r->pid <= 0 || r->index >= 0 || s->next >= s->pl->cases.count) return;
+    if (r->process.pid <= 0 || r->index >= 0 || s->next >= s->pl->cases.count) return;
     r->index = s->next++;
-    write_all(r->requests, &r->index, sizeof r->index);
+    write_all(r->process.requests, &r->index, sizeof r->index);
 }
 
 /* The runner died in the middle of a case: that is an ERROR of the harness, or a port killed it. */
@@ -213,10 +170,8 @@ static void collect(schedule *s, runner *r)
     result *const results = calloc(1, bytes);
     if (!results) abort();
     int const index = r->index;
-    if (!read_all(r->answers, results, bytes)) {
-        int status = 0;
-        runner_end(r, false, &status);
-        record_death(s, status, results);
+    if (!read_all(r->process.answers, results, bytes)) {
+        record_death(s, process_end(&r->process, false), results);
         runner_start(s->pl, r);
     }
     r->index = -1;
@@ -231,7 +186,7 @@ static void collect(schedule *s, runner *r)
 static bool any_alive(const plan *pl, const runner *runners)
 {
     for (int j = 0; j < pl->jobs; j++)
-        if (runners[j].pid > 0) return true;
+        if (runners[j].process.pid > 0) return true;
     fprintf(stderr, "verify: cannot start a process to judge in\n");
     return false;
 }
@@ -242,9 +197,9 @@ static void wait_for_any(schedule *s, runner *runners)
     struct pollfd fds[64];
     int busy = 0, which[64];
     for (int j = 0; j < s->pl->jobs; j++) {
-        if (runners[j].pid <= 0 || runners[j].index < 0) continue;
+        if (runners[j].process.pid <= 0 || runners[j].index < 0) continue;
         which[busy] = j;
-        fds[busy++] = (struct pollfd){runners[j].answers, POLLIN, 0};
+        fds[busy++] = (struct pollfd){runners[j].process.answers, POLLIN, 0};
     }
     if (busy == 0 || poll(fds, (nfds_t)busy, 1000) <= 0) return;
     for (int i = 0; i < busy; i++)
@@ -266,7 +221,7 @@ int run_plan(const plan *pl, on_results *report, void *context)
         for (int j = 0; j < pl->jobs; j++) hand_out(&s, &runners[j]);
         wait_for_any(&s, runners);
     }
-    for (int j = 0; j < pl->jobs; j++) runner_end(&runners[j], interrupted != 0, &(int){0});
+    for (int j = 0; j < pl->jobs; j++) process_end(&runners[j].process, interrupted != 0);
     for (int i = 0; i < pl->cases.count; i++) free(s.done[i]);
     free(s.done);
     return interrupted;

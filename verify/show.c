@@ -122,16 +122,12 @@ static void judge_truth(const problem *p, const enclosures *truth, const enclosu
 
 static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
 {
-    ref_reading const exact = {NULL, 0}, conforming = {n, 0};
-    enclosures truth = {{NULL}}, legal = {{NULL}};
+    enclosures truth, legal;
     result r = {.v = PASS};
-    bool const good = enclose(p, &exact, &ref_dd, data, &truth) && enclose(p, &conforming, &ref_dd, data, &legal);
-    bool shown = false;
-    if (good) {
-        judge_truth(p, &truth, &legal, data, &r);
-        print_stats(&r);
-        shown = print_mistakes(p, n, data, &legal);
-    }
+    if (!enclose_both(p, n, data, &truth, &legal)) return false;
+    judge_truth(p, &truth, &legal, data, &r);
+    print_stats(&r);
+    bool const shown = print_mistakes(p, n, data, &legal);
     enclosures_free(&truth);
     enclosures_free(&legal);
     return shown;
@@ -140,8 +136,7 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
 static int show(const problem *p, const ref_numerics *n)
 {
     char text[700];
-    void *data[MAX_TENSORS] = {NULL};
-    bool good = true;
+    void *data[MAX_TENSORS];
     printf("%s\n", p->id);
     wrapped("op", p->op->summary);
     wrapped("source", p->op->source);
@@ -155,11 +150,9 @@ static int show(const problem *p, const ref_numerics *n)
     print_points(p);
     ref_numerics_print(p->op->name, n, false, text, sizeof text);
     wrapped(n->declared ? "declared" : "assumed", text);
-    for (int i = 0; good && i < p->tensors; i++) good = (data[i] = malloc(p->tensor[i].bytes)) != NULL;
-    if (good) fill_inputs(p, data);
     fflush(stdout);
-    good = good && print_sight(p, n, data);
-    for (int i = 0; i < p->tensors; i++) free(data[i]);
+    bool const good = tensors_open(p, data) && print_sight(p, n, data);
+    tensors_close(data);
     return good ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }
 

@@ -3,15 +3,14 @@
 
 #include "arena.h"
 #include "fill.h"
+#include "process.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -29,38 +28,6 @@ static struct {
     int answers;
     answer last;
 } fault;
-
-bool read_all(int fd, void *data, size_t bytes)
-{
-    for (char *at = data; bytes;) {
-        ssize_t const n = read(fd, at, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return true;
-}
-
-bool write_all(int fd, const void *data, size_t bytes)
-{
-    for (const char *at = data; bytes;) {
-        ssize_t const n = write(fd, at, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return true;
-}
-
-void close_all_but(int a, int b)
-{
-    unsigned const low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
-    if (low > 3) close_range(3, low - 1, 0);
-    if (high > low + 1) close_range(low + 1, high - 1, 0);
-    close_range(high + 1, ~0u, 0);
-}
 
 /* ---- memory faults ---- */
 
@@ -236,13 +203,11 @@ static dsv3_status call_op(job *j, void *const data[])
 {
     char storage[1024];
     dsv3_weight items[MAX_TENSORS];
-    struct timespec from, to;
     problem_bind(&j->p, data, storage, items);
-    clock_gettime(CLOCK_MONOTONIC, &from);
+    double const from = now();
     dsv3_status status = j->p.op->call(j->table, j->ctx, j->p.prob.bytes, storage);
     if (status == DSV3_OK && j->table->sync) status = j->table->sync(j->ctx);
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    j->a->seconds = (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    j->a->seconds = now() - from;
     return status;
 }
 

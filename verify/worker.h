@@ -21,11 +21,4 @@ typedef struct {
 /* Serves until `requests` closes; never returns. A request is the length of an id as size_t, then the id. */
 _Noreturn void worker_serve(const backend *b, int requests, int answers);
 
-/* Reads or writes all of it; false when the other end is gone. */
-bool read_all(int fd, void *data, size_t bytes);
-bool write_all(int fd, const void *data, size_t bytes);
-
-/* Closes every descriptor above 2 but these: a process that held its siblings' pipes would keep them from ending. */
-void close_all_but(int a, int b);
-
 #endif
