@@ -19,8 +19,8 @@ ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
 tiered   := ball reading table $(OPS)
-once     := $(filter-out $(tiered) dot,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
-ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/dot_%.o)
+once     := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
+ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_obj := $(patsubst %.c,$(B)/obj/%.o,$(filter-out verify/main.c,$(wildcard verify/*.c verify/ops/*.c)))
 fast_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
 cuda_obj := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
@@ -46,12 +46,12 @@ $(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o)
 endef
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 
-$(B)/obj/ref/dot_cpu.o: ref/dot_cpu.c
+$(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARN) -c $< -o $@
-$(B)/obj/ref/dot_%.o: ref/dot.c
+$(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DDOT_ISA=$* -c $< -o $@
+	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
 $(B)/obj/fast/backend.o: AVX512 :=
 $(B)/obj/%.o: %.c

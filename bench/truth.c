@@ -5,7 +5,7 @@
 #include "bench.h"
 
 #include "ball.h"
-#include "dot.h"
+#include "kernel.h"
 #include "ref.h"
 
 #include <arb.h>
@@ -91,16 +91,16 @@ static double time_arb(operands *o)
     return ns;
 }
 
-/* The builds of dot.c that run here; says which don't. */
-static int builds(const dot_kernel *list[3])
+/* The builds of kernel.c that run here; says which don't. */
+static int builds(const kernels *list[3])
 {
     int count = 0;
-    list[count++] = &dot_baseline;
+    list[count++] = &kernels_baseline;
 #if defined(__x86_64__)
     bool const v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     bool const v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
-    if (v3) list[count++] = &dot_v3;
-    if (v4) list[count++] = &dot_v4;
+    if (v3) list[count++] = &kernels_v3;
+    if (v4) list[count++] = &kernels_v4;
     if (!v3) printf("  build v3 (AVX2) cannot run on this processor\n");
     if (!v4) printf("  build v4 (AVX-512) cannot run on this processor\n");
 #endif
@@ -109,7 +109,7 @@ static int builds(const dot_kernel *list[3])
 
 static void measure(operands *o, dsv3_dtype d)
 {
-    const dot_kernel *list[3];
+    const kernels *list[3];
     series s[8];
     fill(o, d);
     printf("dot product, n = %d, %s operands, ns a term (median of %d interleaved rounds)\n", N, ref_dtype_name(d),
@@ -125,7 +125,7 @@ static void measure(operands *o, dsv3_dtype d)
         }
     }
     snprintf(s[0].name, sizeof s[0].name, "arb_dot, 106 bits");
-    snprintf(s[1].name, sizeof s[1].name, "ball_dot, build %s", dot_for_this_cpu()->isa);
+    snprintf(s[1].name, sizeof s[1].name, "ball_dot, build %s", kernels_for_this_cpu()->isa);
     for (int k = 0; k < count; k++) {
         snprintf(s[2 + 2 * k].name, sizeof s[0].name, "  kernel %s, certified", list[k]->isa);
         snprintf(s[3 + 2 * k].name, sizeof s[0].name, "  kernel %s, compensated", list[k]->isa);

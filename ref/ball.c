@@ -126,6 +126,96 @@ ball ball_sqrt(ball a)
     return make(s.c, up_unless_zero(residual / least));
 }
 
+/* Lemma Rsqrt: with e = 1 - a y^2, |1/sqrt(a) - y| = y |1/sqrt(1-e) - 1| <= y |e| for |e| <= 1/4. */
+ball ball_rsqrt(ball a)
+{
+    if (ball_is_any(a) || !(ball_lower(a) > 0)) return ball_any();
+    ball const y = {centre_guess_div(centre_of(1), centre_guess_sqrt(a.c)), 0};
+    if (!centre_finite(y.c)) return ball_any();
+    double const e = ball_sup(ball_sub(ball_of(1), ball_mul(a, ball_mul(y, y))));
+    if (e <= 0.25) return make(y.c, up_unless_zero(ball_sup(y) * e));
+    return ball_div(ball_of(1), ball_sqrt(a));
+}
+
+/* |e^(c + t) - e^c| <= e^c (|t| + t^2) for |t| <= 1. */
+ball ball_exp(ball a)
+{
+    double err = 0;
+    if (ball_is_any(a)) return ball_any();
+    if (ball_is_point(a) && ball_sup(a) == 0) return ball_of(1);
+    if (a.r > 1) {
+        double const most = ball_upper(ball_exp(ball_of(ball_upper(a))));
+        return ball_hull(0, most);
+    }
+    centre const y = centre_exp(a.c, &err);
+    if (!centre_finite(y)) return ball_any();
+    return make(y, up((centre_sup(y) + err) * (a.r + a.r * a.r) + err));
+}
+
+/* Lemma Log: with w = a e^-y - 1, ln a = y + ln(1 + w), and |ln(1 + w)| <= |w| / (1 - |w|). */
+ball ball_log(ball a)
+{
+    if (ball_is_any(a) || !(ball_lower(a) > 0)) return ball_any();
+    if (ball_is_point(a) && ball_lower(a) == 1 && ball_upper(a) == 1) return ball_of(0);
+    ball const y = {centre_guess_log(a.c), 0};
+    if (!centre_finite(y.c)) return ball_any();
+    double const w = ball_sup(ball_sub(ball_mul(a, ball_exp(ball_neg(y))), ball_of(1)));
+    if (w < 0.5) return make(y.c, up(w / (1 - w)));
+    if (a.r == 0) return ball_any();
+    ball const low = ball_log(ball_of(ball_lower(a))), high = ball_log(ball_of(ball_upper(a)));
+    return ball_hull(ball_lower(low), ball_upper(high));
+}
+
+/* Lemma Sigmoid: at the centre without cancellation; the slope is at most 1/4, and at most the value itself. */
+ball ball_sigmoid(ball a)
+{
+    if (ball_is_any(a)) return ball_hull(0, 1);
+    bool const negative = centre_down(a.c) < 0;
+    ball const point = {a.c, 0}, e = ball_exp(negative ? point : ball_neg(point));
+    ball const s = ball_div(negative ? e : ball_of(1), ball_add(ball_of(1), e));
+    if (a.r == 0) return s;
+    double const moved = a.r <= 1 ? fmin(a.r / 4, ball_sup(s) * (a.r + a.r * a.r)) : fmin(a.r / 4, 1);
+    return ball_widen(s, moved);
+}
+
+ball ball_pi(void)
+{
+    double err = 0;
+    centre const pi = centre_pi(&err);
+    return make(pi, up(err));
+}
+
+/* Lemma Turn: the sums of the series; what is left out is below the first term left out of each. |x| <= 0.8. */
+static void cos_sin_series(ball x, ball *cosine, ball *sine)
+{
+    ball term = ball_of(1);
+    ball sum[2] = {term, ball_of(0)};
+    double const enough = ldexp(fmin(ball_sup(x), 1), -CENTRE_BITS - 8) + 0x1p-990;
+    for (int n = 1;; n++) {
+        term = ball_div(ball_mul(term, x), ball_of(n));
+        if (ball_sup(term) <= enough) break;
+        sum[n % 2] = n / 2 % 2 ? ball_sub(sum[n % 2], term) : ball_add(sum[n % 2], term);
+    }
+    *cosine = ball_widen(sum[0], ball_sup(term));
+    *sine = ball_widen(sum[1], ball_sup(term));
+}
+
+void ball_cos_sin(ball turns, ball *cosine, ball *sine)
+{
+    *cosine = *sine = ball_hull(-1, 1);
+    if (ball_is_any(turns) || turns.r > 1) return;
+    double const quarters = rint(4 * centre_down(turns.c));
+    ball const left = ball_sub(turns, ball_of(quarters / 4));
+    bool const whole = ball_is_point(left) && ball_sup(left) == 0;
+    ball const x = ball_mul(ball_mul(left, ball_of(2)), ball_pi());
+    if (!(ball_sup(x) <= 0.8)) return;
+    ball c = ball_of(1), s = ball_of(0);
+    if (!whole) cos_sin_series(x, &c, &s);
+    int const quadrant = (int)(quarters - 4 * floor(quarters / 4));
+    *cosine = quadrant == 0 ? c : quadrant == 1 ? ball_neg(s) : quadrant == 2 ? ball_neg(c) : s;
+    *sine = quadrant == 0 ? s : quadrant == 1 ? c : quadrant == 2 ? ball_neg(s) : ball_neg(c);
+}
+
 ball ball_widen(ball a, double radius)
 {
     if (radius == 0) return a;
@@ -204,10 +294,8 @@ row row_of(const double *value, const double *radius, int64_t n)
             r.bits = INT_MAX / 4; /* no kernel takes it; ball_of makes it any */
             continue;
         }
-        int e;
-        frexp(v, &e);
-        int const lsb = centre_lsb(centre_of(v));
-        if (e - lsb > r.bits) r.bits = e - lsb;
+        int const lsb = centre_lsb(centre_of(v)), bits = ilogb(v) + 1 - lsb;
+        if (bits > r.bits) r.bits = bits;
         if (lsb < r.lsb) r.lsb = lsb;
         if (fabs(v) > r.max_abs) r.max_abs = fabs(v);
         if (fabs(v) < 0x1p-126) r.subnormal++;
@@ -228,7 +316,7 @@ static terms dot_by_balls(const row *a, const row *b)
 }
 
 #ifndef PROOF_BITS
-#include "dot.h"
+#include "kernel.h"
 
 /* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]. */
 static double radius_of_products(const row *a, const row *b)
@@ -250,14 +338,14 @@ static bool exact_in_binary64(double sum_abs, int lsb)
 /* Points whose products are binary64 numbers. */
 static terms dot_by_kernel(const row *a, const row *b)
 {
-    const dot_kernel *const kernel = dot_for_this_cpu();
+    const kernels *const kernel = kernels_for_this_cpu();
     int const lsb = a->lsb == INT_MAX || b->lsb == INT_MAX ? INT_MAX : a->lsb + b->lsb;
     dot_sum s = kernel->plain(a->value, b->value, a->n);
     double sum_abs = up_unless_zero(s.abs * (1 + 0x1p-52 * (double)(a->n + 1)));
     ball total = {{s.hi, 0}, 0};
     if (sum_abs != 0 && !exact_in_binary64(sum_abs, lsb)) {
         s = kernel->compensated(a->value, b->value, a->n);
-        double const m = (double)(a->n / DOT_LANES + 1 + 2 * DOT_LANES + 1);
+        double const m = (double)(a->n / LANES + 1 + 2 * LANES + 1);
         total = (ball){{s.hi, s.lo}, up(sum_abs * (m * m * 0x1p-106))};
     }
     return (terms){make(total.c, total.r), sum_abs, lsb, a->n, 0};
@@ -276,6 +364,83 @@ terms ball_dot(const row *a, const row *b)
     sum.flushed = (double)a->subnormal * 0x1p-126 * b->max_abs + (double)b->subnormal * 0x1p-126 * a->max_abs;
     return sum;
 }
+
+/* The largest |value| of each column. */
+static void column_sup(const double *value, int64_t n, int64_t stride, int64_t width, double *sup)
+{
+    for (int64_t c = 0; c < width; c++) sup[c] = 0;
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < width; c++) {
+            double const v = fabs(value[j * stride + c]);
+            if (!(v <= sup[c])) sup[c] = v; /* NaN stays */
+        }
+}
+
+enum { TILE = 64 }; /* rows of values that stay near while every row of weights uses them */
+
+/* One row of weights times one tile of values. */
+static void combine_tile(const kernels *k, const ball *weight, int64_t n, const double *value, int64_t stride,
+                         int64_t width, double *sum, double *rest)
+{
+    double hi[TILE], lo[TILE];
+    for (int64_t j = 0; j < n; j++) hi[j] = weight[j].c.hi, lo[j] = weight[j].c.lo;
+    k->combine(hi, lo, value, n, stride, width, sum, rest);
+}
+
+/* >= sum |weight| and sum of the radii. */
+static void weigh(const ball *weight, int64_t n, double *total, double *radius)
+{
+    double t = 0, r = 0;
+    for (int64_t j = 0; j < n; j++) t += fabs(weight[j].c.hi), r += weight[j].r;
+    double const slack = 1 + 0x1p-50 * (double)(n + 8);
+    *total = t * slack;
+    *radius = r * slack;
+}
+
+bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
+                  ball *out)
+{
+    const kernels *const k = kernels_for_this_cpu();
+    double *const sum = calloc((size_t)((2 * rows + 1) * width + 1), sizeof *sum);
+    if (!sum) return false;
+    double *const rest = sum + rows * width, *const sup = rest + rows * width;
+    column_sup(value, n, stride, width, sup);
+    for (int64_t from = 0; from < n; from += TILE)
+        for (int64_t i = 0; i < rows; i++)
+            combine_tile(k, weight + i * n + from, n - from < TILE ? n - from : TILE, value + from * stride, stride,
+                         width, sum + i * width, rest + i * width);
+    double const m = (double)(n + 4) * 0x1p-53;
+    for (int64_t i = 0; i < rows; i++) {
+        double total, radius;
+        weigh(weight + i * n, n, &total, &radius);
+        for (int64_t c = 0; c < width; c++) {
+            double const bound = sup[c] * (total * (m * m) + radius);
+            out[i * width + c] = make(two_sum(sum[i * width + c], rest[i * width + c]), up_unless_zero(bound));
+        }
+    }
+    free(sum);
+    return true;
+}
+
+void ball_exp_all(ball *x, int64_t n)
+{
+    const kernels *const k = kernels_for_this_cpu();
+    double hi[4 * TILE], lo[4 * TILE];
+    for (int64_t from = 0; from < n; from += 4 * TILE) {
+        int64_t const m = n - from < 4 * TILE ? n - from : 4 * TILE;
+        for (int64_t j = 0; j < m; j++) {
+            bool const simple = fabs(x[from + j].c.hi) <= 700;
+            hi[j] = simple ? x[from + j].c.hi : 0, lo[j] = simple ? x[from + j].c.lo : 0;
+        }
+        k->exponential(hi, lo, m);
+        for (int64_t j = 0; j < m; j++) {
+            ball *const b = &x[from + j];
+            bool const simple = b->r <= 1 && fabs(b->c.hi) <= 700 && !(b->r == 0 && b->c.hi == 0);
+            double const relative = b->r + b->r * b->r + 0x1p-94;
+            *b = simple ? (ball){{hi[j], lo[j]}, up(hi[j] * relative)} : ball_exp(*b);
+        }
+    }
+}
 #else
 terms ball_dot(const row *a, const row *b)
 {
@@ -283,4 +448,30 @@ terms ball_dot(const row *a, const row *b)
     sum.flushed = (double)a->subnormal * 0x1p-126 * b->max_abs + (double)b->subnormal * 0x1p-126 * a->max_abs;
     return sum;
 }
+
+bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
+                  ball *out)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = 0; c < width; c++) {
+            ball sum = ball_of(0);
+            for (int64_t j = 0; j < n; j++)
+                sum = ball_add(sum, ball_mul(weight[i * n + j], ball_of(value[j * stride + c])));
+            out[i * width + c] = sum;
+        }
+    return true;
+}
+
+void ball_exp_all(ball *x, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) x[j] = ball_exp(x[j]);
+}
 #endif
+
+void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms *out)
+{
+    enum { NEAR = 64 }; /* rows of b that stay near while every row of a uses them */
+    for (int64_t from = 0; from < rows_b; from += NEAR)
+        for (int64_t i = 0; i < rows_a; i++)
+            for (int64_t j = from; j < rows_b && j < from + NEAR; j++) out[i * rows_b + j] = ball_dot(&a[i], &b[j]);
+}

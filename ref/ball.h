@@ -33,6 +33,14 @@ ball ball_sub(ball a, ball b);
 ball ball_mul(ball a, ball b);
 ball ball_div(ball a, ball b); /* b contains 0: any */
 ball ball_sqrt(ball a);        /* of the points >= 0; none: any */
+ball ball_rsqrt(ball a);       /* 1 / sqrt(a); a point <= 0: any */
+ball ball_exp(ball a);
+ball ball_log(ball a);     /* a point <= 0: any */
+ball ball_sigmoid(ball a); /* 1 / (1 + e^-a) */
+ball ball_pi(void);
+
+/* cos and sin of `turns` whole turns, |turns| <= 2^20. */
+void ball_cos_sin(ball turns, ball *cosine, ball *sine);
 
 ball ball_widen(ball a, double radius); /* radius >= 0 is added */
 ball ball_hull(double lo, double hi);   /* the interval; lo == hi gives a point */
@@ -43,6 +51,9 @@ double ball_sup(ball a);   /* a double above every |point| */
 
 /* The decimal that prints as v: 1e-6 stands for 10^-6, not for the double nearest to it. */
 ball ball_decimal(double v);
+
+/* e^x of each of n balls, in place. */
+void ball_exp_all(ball *x, int64_t n);
 
 /*
  * A sum and what is known of its terms: what rounding may do to it depends on these, not on the sum alone.
@@ -75,5 +86,13 @@ row row_of(const double *value, const double *radius, int64_t n);
 
 /* sum of a.value[i] * b.value[i], i < n; a and b have the same n. */
 terms ball_dot(const row *a, const row *b);
+
+/* out[i * rows_b + j] = ball_dot(&a[i], &b[j]). */
+void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms *out);
+
+/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width; values are
+ * numbers of at most 24 bits. False: out of memory. */
+bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
+                  ball *out);
 
 #endif

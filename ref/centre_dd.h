@@ -9,15 +9,20 @@
 #ifndef CENTRE_DD_H
 #define CENTRE_DD_H
 
+#include "kernel.h"
+
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 typedef struct {
     double hi, lo;
 } centre;
 
 #define CENTRE_TIER "dd"
+
+enum { CENTRE_BITS = 106 };
 
 /* Lemma TwoSum (Knuth): hi + lo = a + b exactly, hi = RN(a + b). */
 static inline centre two_sum(double a, double b)
@@ -68,13 +73,19 @@ static inline centre centre_add(centre a, centre b, double *err)
     return c;
 }
 
+static inline centre mul_dd(centre a, centre b)
+{
+    centre const p = two_prod(a.hi, b.hi);
+    return fast_two_sum(p.hi, p.lo + (a.hi * b.lo + a.lo * b.hi));
+}
+
 /* Lemma DD-mul: two points of one word multiply exactly, underflow aside; else the error is at most 9 * 2^-106 |ab|. */
 static inline centre centre_mul(centre a, centre b, double *err)
 {
     centre const p = two_prod(a.hi, b.hi);
     bool const normal = fabs(p.hi) >= 0x1p-900 || a.hi == 0 || b.hi == 0;
     if (a.lo == 0 && b.lo == 0 && normal) return p;
-    centre const c = fast_two_sum(p.hi, p.lo + (a.hi * b.lo + a.lo * b.hi));
+    centre const c = mul_dd(a, b);
     *err += 0x1.3p-103 * fabs(c.hi) + 0x1p-1000;
     return c;
 }
@@ -119,14 +130,78 @@ static inline double centre_up(centre a)
     return a.lo > 0 ? nextafter(a.hi, INFINITY) : a.hi;
 }
 
-/* The exponent q of the lowest set bit: a is an odd multiple of 2^q; INT_MAX for 0. */
+/* Lemma Exp: e^x for |x.hi| <= 700 within 2^-95 of it. x = k ln2/128 + r, k = 128 e + j: e^x = 2^e 2^(j/128) e^r. No branch. */
+static inline centre exp_dd(centre x)
+{
+    static const double ln2_hi = 0x1.62e42fef8p-8, ln2_mid = 0x1.1cf79abc8p-43, ln2_lo = 0x1.e3b39803f2f6bp-79;
+    static const centre inverse[] = {{0x1.1111111111111p-7, 0x1.1111111111111p-63}, /* 1/5!, then 1/4!, ... */
+                                     {0x1.5555555555555p-5, 0x1.5555555555555p-59},
+                                     {0x1.5555555555555p-3, 0x1.5555555555555p-57},
+                                     {0.5, 0},
+                                     {1, 0}};
+    double const whole = 0x1.8p52; /* added: the sum is rounded to a whole number, which its last bits hold */
+    double const shifted = x.hi * 0x1.71547652b82fep+7 + whole, k = shifted - whole;
+    int64_t n, bits;
+    memcpy(&n, &shifted, sizeof n);
+    memcpy(&bits, &whole, sizeof bits);
+    n -= bits;
+    centre r = two_sum(x.hi - k * ln2_hi, -(k * ln2_mid));
+    r = two_sum(r.hi, r.lo + (x.lo - k * ln2_lo));
+    double q = 0x1.27e4fb7789f5cp-22; /* 1/10! */
+    q = q * r.hi + 0x1.71de3a556c734p-19;
+    q = q * r.hi + 0x1.a01a01a01a01ap-16;
+    q = q * r.hi + 0x1.a01a01a01a01ap-13;
+    q = q * r.hi + 0x1.6c16c16c16c17p-10;
+    centre p = fast_two_sum(inverse[0].hi, q * r.hi);
+    p = fast_two_sum(p.hi, p.lo + inverse[0].lo);
+    for (int i = 1; i < 5; i++) {
+        centre const m = mul_dd(p, r), s = fast_two_sum(inverse[i].hi, m.hi);
+        p = fast_two_sum(s.hi, s.lo + (inverse[i].lo + m.lo));
+    }
+    centre const power = {exp2_table[n & 127][0], exp2_table[n & 127][1]};
+    centre const m = mul_dd(power, mul_dd(p, r)), s = fast_two_sum(power.hi, m.hi);
+    centre const y = fast_two_sum(s.hi, s.lo + (power.lo + m.lo));
+    double scale;
+    bits = ((n >> 7) + 1023) * ((int64_t)1 << 52);
+    memcpy(&scale, &bits, sizeof scale);
+    return (centre){y.hi * scale, y.lo * scale};
+}
+
+static inline centre centre_exp(centre a, double *err)
+{
+    if (a.hi > 700) return centre_of(INFINITY);
+    *err += 0x1p-1000;
+    if (a.hi < -700) return centre_of(0);
+    centre const y = exp_dd(a);
+    *err += 0x1p-95 * y.hi;
+    return y;
+}
+
+/* A guess of ln a, a > 0. */
+static inline centre centre_guess_log(centre a)
+{
+    double ignored = 0;
+    double const y = log(a.hi);
+    centre const back = centre_exp(centre_of(-y), &ignored); /* ln a = y + ln(a e^-y) */
+    centre const w = centre_add(centre_mul(a, back, &ignored), centre_of(-1), &ignored);
+    double const square = w.hi * w.hi;
+    return centre_add(centre_of(y), centre_add(w, centre_of(-square / 2 + square * w.hi / 3), &ignored), &ignored);
+}
+
+static inline centre centre_pi(double *err)
+{
+    *err += 0x1p-107;
+    return (centre){0x1.921fb54442d18p+1, 0x1.1a62633145c07p-53};
+}
+
+/* The exponent q of the lowest set bit: v is an odd multiple of 2^q; INT_MAX for 0. */
 static inline int double_lsb(double v)
 {
-    if (v == 0) return INT_MAX;
-    int e;
-    double const m = frexp(v, &e);
-    long long const digits = (long long)(m * 0x1p53);
-    return e - 53 + __builtin_ctzll((unsigned long long)digits);
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    int const e = (int)(bits >> 52 & 0x7ff);
+    uint64_t const fraction = bits & 0xfffffffffffffu, digits = e ? fraction | 1ull << 52 : fraction;
+    return digits ? (e ? e : 1) - 1075 + __builtin_ctzll(digits) : INT_MAX;
 }
 
 static inline int centre_lsb(centre a)

@@ -19,6 +19,8 @@
 #define CENTRE_TEXT(x)  CENTRE_TEXT_(x)
 #define CENTRE_TIER     CENTRE_TEXT(PROOF_BITS)
 
+enum { CENTRE_BITS = PROOF_BITS };
+
 typedef struct {
     mp_limb_t limb[PROOF_BITS / 64];
     mpfr_exp_t exp;
@@ -75,6 +77,19 @@ static inline centre centre_apply(centre_operation *op, const centre *a, const c
     return c;
 }
 
+typedef int centre_function(mpfr_ptr, mpfr_srcptr, mpfr_rnd_t);
+
+static inline centre centre_map(centre_function *f, const centre *a, double *err)
+{
+    centre c;
+    mpfr_t m, ma;
+    centre_blank(m, &c);
+    centre_view(ma, a);
+    int const inexact = f(m, ma, MPFR_RNDN);
+    *err += centre_keep(&c, m, inexact);
+    return c;
+}
+
 static inline centre centre_neg(centre a)
 {
     a.kind = -a.kind;
@@ -99,12 +114,27 @@ static inline centre centre_guess_div(centre a, centre b)
 
 static inline centre centre_guess_sqrt(centre a)
 {
+    double ignored = 0;
+    return centre_map(mpfr_sqrt, &a, &ignored);
+}
+
+static inline centre centre_exp(centre a, double *err)
+{
+    return centre_map(mpfr_exp, &a, err);
+}
+
+static inline centre centre_guess_log(centre a)
+{
+    double ignored = 0;
+    return centre_map(mpfr_log, &a, &ignored);
+}
+
+static inline centre centre_pi(double *err)
+{
     centre c;
-    mpfr_t m, ma;
+    mpfr_t m;
     centre_blank(m, &c);
-    centre_view(ma, &a);
-    mpfr_sqrt(m, ma, MPFR_RNDN);
-    centre_keep(&c, m, 0);
+    *err += centre_keep(&c, m, mpfr_const_pi(m, MPFR_RNDN));
     return c;
 }
 

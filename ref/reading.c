@@ -162,10 +162,9 @@ ball quotient_of(const ref_reading *rd, ball a, ball b)
 
 ball rsqrt_of(const ref_reading *rd, ball a)
 {
-    ball const root = ball_sqrt(a), one = ball_of(1);
-    if (!rd->port) return ball_div(one, root);
-    if (!rd->port->rsqrt.ieee) return with_error(rd->port, &rd->port->rsqrt, ball_div(one, root));
-    return must_round(DSV3_F32, false, ball_div(one, must_round(DSV3_F32, false, root)));
+    if (!rd->port) return ball_rsqrt(a);
+    if (!rd->port->rsqrt.ieee) return with_error(rd->port, &rd->port->rsqrt, ball_rsqrt(a));
+    return must_round(DSV3_F32, false, ball_div(ball_of(1), must_round(DSV3_F32, false, ball_sqrt(a))));
 }
 
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)

@@ -12,18 +12,13 @@
 
 TestSuite(ball, .timeout = 120);
 
-#ifdef PROOF_BITS
-enum { CENTRE_BITS = PROOF_BITS };
-#else
-enum { CENTRE_BITS = 106 };
-#endif
 /* The oracle holds products of two centres. Radii of 2^-1000 and less say nothing about the arithmetic. */
 enum { BITS = 2400 + 2 * CENTRE_BITS, ROUNDS = 4000, FLOOR = CENTRE_BITS > 900 };
 
-typedef enum { ADD, SUB, MUL, DIV, SQRT, OPERATIONS } operation;
+typedef enum { ADD, SUB, MUL, DIV, SQRT, RSQRT, EXP, LOG, SIGMOID, COS, SIN, OPERATIONS } operation;
 typedef enum { HONEST, SHRUNK, ROUNDED_DOWN, LOW_DROPPED, NO_RADIUS } tampering;
 
-static const char *const names[] = {"add", "sub", "mul", "div", "sqrt"};
+static const char *const names[] = {"add", "sub", "mul", "div", "sqrt", "rsqrt", "exp", "log", "sigmoid", "cos", "sin"};
 
 /* ---- the corpus ---- */
 
@@ -94,7 +89,35 @@ static ball apply(operation o, ball a, ball b)
     case SUB: return ball_sub(a, b);
     case MUL: return ball_mul(a, b);
     case DIV: return ball_div(a, b);
-    default: return ball_sqrt(a);
+    case SQRT: return ball_sqrt(a);
+    case RSQRT: return ball_rsqrt(a);
+    case EXP: return ball_exp(a);
+    case LOG: return ball_log(a);
+    case SIGMOID: return ball_sigmoid(a);
+    default: ball_cos_sin(a, &a, &b); return o == COS ? a : b;
+    }
+}
+
+/* One of the functions, of x. */
+static void apply_function(operation o, mpfr_t out, mpfr_t x)
+{
+    if (mpfr_sgn(x) < 0 && (o == SQRT || o == RSQRT || o == LOG)) mpfr_set_zero(x, 1);
+    switch (o) {
+    case SQRT: mpfr_sqrt(out, x, MPFR_RNDN); break;
+    case RSQRT: mpfr_rec_sqrt(out, x, MPFR_RNDN); break;
+    case EXP: mpfr_exp(out, x, MPFR_RNDN); break;
+    case LOG: mpfr_log(out, x, MPFR_RNDN); break;
+    case SIGMOID:
+        mpfr_neg(x, x, MPFR_RNDN);
+        mpfr_exp(out, x, MPFR_RNDN);
+        mpfr_add_ui(out, out, 1, MPFR_RNDN);
+        mpfr_ui_div(out, 1, out, MPFR_RNDN);
+        break;
+    default:
+        mpfr_const_pi(out, MPFR_RNDN);
+        mpfr_mul(x, x, out, MPFR_RNDN);
+        mpfr_mul_ui(x, x, 2, MPFR_RNDN);
+        (o == COS ? mpfr_cos : mpfr_sin)(out, x, MPFR_RNDN);
     }
 }
 
@@ -112,9 +135,7 @@ static void apply_exactly(operation o, mpfr_t out, const ball *a, const ball *b,
     case SUB: mpfr_sub(out, x, y, MPFR_RNDN); break;
     case MUL: mpfr_mul(out, x, y, MPFR_RNDN); break;
     case DIV: mpfr_div(out, x, y, MPFR_RNDN); break;
-    default:
-        if (mpfr_sgn(x) < 0) mpfr_set_zero(x, 1);
-        mpfr_sqrt(out, x, MPFR_RNDN);
+    default: apply_function(o, out, x);
     }
     mpfr_clears(x, y, (mpfr_ptr)0);
 }
@@ -159,13 +180,14 @@ static double worst_share(operation o, bool points, tampering how, double factor
     mpfr_t exact;
     mpfr_init2(exact, BITS);
     state = 7 + (uint64_t)o;
-    for (int i = 0; i < ROUNDS; i++) {
-        int const spread = i % 4 ? 120 : 440;
+    bool const function = o > RSQRT, root = o == SQRT || o == RSQRT || o == LOG;
+    for (int i = 0; i < (function ? ROUNDS / 20 : ROUNDS); i++) {
+        int const spread = function && o != LOG ? 9 : i % 4 ? 120 : 440;
         ball a = draw_ball(spread), b = draw_partner(a, spread);
-        if (o == SQRT && ball_upper(a) < 0) a = ball_neg(a);
+        if (root && ball_upper(a) < 0) a = ball_neg(a);
         if (points) a.r = b.r = 0;
         ball const result = tamper(apply(o, a, b), how, factor);
-        for (int move = 0; move < (points ? 1 : 12) && !ball_is_any(result); move++) {
+        for (int move = 0; move < (points ? 1 : function ? 4 : 12) && !ball_is_any(result); move++) {
             double const by_a = move < 9 ? moved(move % 3) : moved(3), by_b = move < 9 ? moved(move / 3) : moved(3);
             apply_exactly(o, exact, &a, &b, points ? 0 : by_a, points ? 0 : by_b);
             worst = fmax(worst, share_of_radius(&result, exact));
@@ -192,7 +214,7 @@ Test(ball, planted_faults_are_caught)
         double const honest = worst_share(o, true, HONEST, 1);
         cr_expect(worst_share(o, true, SHRUNK, honest / 2) > 1, "%s: half of the needed radius passes", names[o]);
         cr_expect(worst_share(o, true, NO_RADIUS, 1) > 1, "%s: no radius passes", names[o]);
-        if (o != SQRT)
+        if (o < SQRT)
             cr_expect(worst_share(o, false, ROUNDED_DOWN, 1) > 1, "%s: a radius rounded down passes", names[o]);
 #ifndef PROOF_BITS
         cr_expect(worst_share(o, true, LOW_DROPPED, 1) > 1, "%s: a dropped low word passes", names[o]);
@@ -204,14 +226,21 @@ Test(ball, planted_faults_are_caught)
 Test(ball, radius_is_tight)
 {
 #ifdef PROOF_BITS
-    int const bits = FLOOR ? 800 : PROOF_BITS - 6;
+    int const bits = FLOOR ? 800 : PROOF_BITS - 6, function_bits = FLOOR ? 700 : PROOF_BITS - 20;
 #else
-    int const bits = 98;
+    int const bits = 98, function_bits = 90;
 #endif
     state = 3;
     for (int i = 0; i < ROUNDS; i++) {
         ball const a = ball_add(ball_of(draw_double(90)), ball_of(0x1p-70)), b = ball_of(1.1 + (double)(draw() % 100));
         ball const results[] = {ball_mul(a, b), ball_div(a, b), ball_sqrt(ball_mul(b, b))};
+        ball const x = ball_of(10 * (double)(draw() >> 12) * 0x1p-52 + 0x1p-10), turns = ball_mul(x, ball_of(1.1));
+        ball cosine, sine;
+        ball_cos_sin(turns, &cosine, &sine);
+        ball const of_x[] = {ball_rsqrt(x), ball_exp(x), ball_sigmoid(ball_neg(x)), cosine, sine, ball_log(x)};
+        for (int k = 0; k < 6 && i % 20 == 0; k++)
+            cr_assert(of_x[k].r <= ldexp(k < 3 ? ball_sup(of_x[k]) : 16, -function_bits),
+                      "function %d: radius %g of %g", k, of_x[k].r, ball_sup(of_x[k]));
         for (int k = 0; k < 3; k++)
             cr_assert(results[k].r <= ldexp(ball_sup(results[k]), -bits) + 0x1p-990, "operation %d: radius %g of %g", k,
                       results[k].r, ball_sup(results[k]));
@@ -232,6 +261,117 @@ Test(ball, exact_results_have_radius_0)
               ball_sup(ball_mul(ball_of(0x1p600), ball_of(0x1p600))) > 0x1p1000);
     cr_expect(ball_is_any(ball_add(ball_any(), ball_of(1))) && ball_is_any(ball_mul(ball_any(), ball_of(0))));
 }
+
+/* The corners of the functions. */
+Test(ball, corners_of_functions)
+{
+    ball c, s;
+    ball_cos_sin(ball_of(0), &c, &s);
+    cr_expect(ball_is_point(c) && ball_lower(c) == 1 && ball_is_point(s) && ball_upper(s) == 0);
+    ball_cos_sin(ball_of(1234567.25), &c, &s);
+    cr_expect(ball_is_point(c) && ball_upper(c) == 0 && ball_is_point(s) && ball_lower(s) == 1);
+    cr_expect(ball_is_point(ball_exp(ball_of(0))) && ball_lower(ball_exp(ball_of(0))) == 1);
+    cr_expect(ball_is_point(ball_log(ball_of(1))));
+    cr_expect(ball_is_any(ball_exp(ball_of(1e6))) || ball_upper(ball_exp(ball_of(1e6))) > 1e300);
+    ball const tiny = ball_exp(ball_of(-1e6));
+    cr_expect(ball_lower(tiny) <= 0 && ball_upper(tiny) >= 0 && ball_upper(tiny) < 1e-290);
+    cr_expect(ball_is_any(ball_log(ball_of(0))) && ball_is_any(ball_log(ball_of(-1))) &&
+              ball_is_any(ball_rsqrt(ball_of(0))));
+    ball const wide = {ball_of(0).c, 5};
+    cr_expect(ball_lower(ball_exp(wide)) <= exp(-5) && ball_upper(ball_exp(wide)) >= exp(5));
+    cr_expect(ball_lower(ball_sigmoid(wide)) <= 0.0067 && ball_upper(ball_sigmoid(wide)) >= 0.9933);
+    cr_expect(ball_upper(ball_sigmoid(ball_any())) >= 1 && ball_lower(ball_sigmoid(ball_any())) <= 0);
+    cr_expect(ball_is_any(ball_exp(ball_any())) && ball_is_any(ball_log(ball_any())));
+}
+
+/* Many at once are what they are one by one; weighted sums hold the sums of balls. */
+Test(ball, many_at_once)
+{
+    enum { N = 150, WIDTH = 37, WEIGHTS = 2 };
+    static ball x[N], e[N], weight[WEIGHTS * N], out[WEIGHTS * WIDTH];
+    static double value[N * WIDTH];
+    state = 21;
+    for (int i = 0; i < N; i++) {
+        x[i] = e[i] = draw_ball(i % 3 ? 5 : 10);
+        for (int c = 0; c < WIDTH; c++) value[i * WIDTH + c] = (double)(float)draw_double(c % 2 ? 3 : 60);
+    }
+    ball_exp_all(e, N);
+    for (int i = 0; i < N; i++) {
+        ball const one = ball_exp(x[i]);
+        cr_assert(ball_lower(one) <= ball_upper(e[i]) && ball_lower(e[i]) <= ball_upper(one), "%d", i);
+        cr_assert(ball_is_any(one) == ball_is_any(e[i]) &&
+                  !(e[i].r > 1.01 * one.r + ball_sup(one) * 0x1p-90 + 0x1p-990));
+    }
+    for (int i = 0; i < WEIGHTS * N; i++) weight[i] = ball_div(draw_ball(6), ball_of(3)), weight[i].r *= i < N ? 0 : 1;
+    cr_assert(ball_combine(weight, WEIGHTS, N, value, WIDTH, WIDTH, out));
+    mpfr_t exact, w;
+    mpfr_inits2(BITS, exact, w, (mpfr_ptr)0);
+    double worst = 0;
+    for (int i = 0; i < WEIGHTS; i++)
+        for (int c = 0; c < WIDTH; c++) {
+            mpfr_set_zero(exact, 1);
+            for (int j = 0; j < N; j++) {
+                exact_of(w, &weight[i * N + j].c);
+                mpfr_add_d(w, w, (j % 3 - 1) * weight[i * N + j].r, MPFR_RNDN);
+                mpfr_mul_d(w, w, value[j * WIDTH + c], MPFR_RNDN);
+                mpfr_add(exact, exact, w, MPFR_RNDN);
+            }
+            worst = fmax(worst, share_of_radius(&out[i * WIDTH + c], exact));
+            ball thin = out[i * WIDTH + c];
+            thin.r *= 0x1p-60;
+            cr_expect(i || FLOOR || share_of_radius(&thin, exact) > 1 ||
+                      share_of_radius(&out[i * WIDTH + c], exact) < 0x1p-50);
+        }
+    printf("ball %-4s combine worst err/radius %.3g\n", CENTRE_TIER, worst);
+    cr_expect(worst <= 1 && worst > 0);
+    mpfr_clears(exact, w, (mpfr_ptr)0);
+}
+
+#ifndef PROOF_BITS
+#include "kernel.h"
+
+Test(ball, table_of_powers)
+{
+    mpfr_t x, t;
+    mpfr_inits2(300, x, t, (mpfr_ptr)0);
+    for (int j = 0; j < 128; j++) {
+        mpfr_set_d(x, j / 128.0, MPFR_RNDN);
+        mpfr_exp2(x, x, MPFR_RNDN);
+        mpfr_set_d(t, exp2_table[j][0], MPFR_RNDN);
+        mpfr_add_d(t, t, exp2_table[j][1], MPFR_RNDN);
+        mpfr_sub(t, t, x, MPFR_RNDN);
+        cr_assert(fabs(mpfr_get_d(t, MPFR_RNDN)) <= 0x1p-106, "entry %d", j);
+    }
+    mpfr_clears(x, t, (mpfr_ptr)0);
+}
+
+/* The claim 2^-95 where it is tightest: large arguments with a full low word. */
+Test(ball, exponential_of_the_working_tier)
+{
+    mpfr_t x, y;
+    mpfr_inits2(400, x, y, (mpfr_ptr)0);
+    double worst = 0;
+    state = 31;
+    for (int i = 0; i < 40000; i++) {
+        double const h = (i % 4 == 0   ? 1300
+                          : i % 4 == 1 ? 120
+                          : i % 4 == 2 ? 2
+                                       : 0x1p-9) *
+                         ((double)(draw() >> 11) * 0x1p-53 - 0.5);
+        centre const a = fast_two_sum(h, h * 0x1p-53 * ((double)(draw() >> 11) * 0x1p-53 - 0.5));
+        centre const e = exp_dd(a);
+        exact_of(x, &a);
+        mpfr_exp(y, x, MPFR_RNDN);
+        exact_of(x, &e);
+        mpfr_sub(x, x, y, MPFR_RNDN);
+        mpfr_div(x, x, y, MPFR_RNDN);
+        worst = fmax(worst, fabs(mpfr_get_d(x, MPFR_RNDN)));
+    }
+    printf("ball exp: worst relative error 2^%.2f over 40000 points\n", log2(worst));
+    cr_expect(worst <= 0x1p-96 && worst > 0x1p-100);
+    mpfr_clears(x, y, (mpfr_ptr)0);
+}
+#endif
 
 /* A decimal constant is the decimal, not the double nearest to it. */
 Test(ball, decimals)

@@ -1,6 +1,6 @@
 /* ball_dot of the working tier against exact sums, and its builds against each other. */
 #include "ball.h"
-#include "dot.h"
+#include "kernel.h"
 
 #include <criterion/criterion.h>
 #include <mpfr.h>
@@ -100,8 +100,8 @@ Test(dot, contains_the_exact_sum)
             cr_assert(!certified || sum.total.r == 0, "%s, n = %lld: radius %g", kinds[kind], (long long)n,
                       sum.total.r);
             /* the loop behind it, whether or not the plain sum was certified */
-            dot_sum const s = dot_baseline.compensated(a, b, n);
-            double const steps = (double)(n / DOT_LANES + 2 * DOT_LANES + 2);
+            dot_sum const s = kernels_baseline.compensated(a, b, n);
+            double const steps = (double)(n / LANES + 2 * LANES + 2);
             cr_assert(error_of(s.hi, s.lo, exact) <= sum.sum_abs * (steps * steps * 0x1p-106), "%s, n = %lld",
                       kinds[kind], (long long)n);
         }
@@ -124,7 +124,7 @@ Test(dot, a_dropped_error_sum_is_caught)
     row const x = row_of(a, NULL, 7168), y = row_of(b, NULL, 7168);
     terms const sum = ball_dot(&x, &y);
     exact_sum(exact, a, b, 7168);
-    dot_sum const without = dot_baseline.plain(a, b, 7168);
+    dot_sum const without = kernels_baseline.plain(a, b, 7168);
     cr_expect(sum.total.r > 0 && error_of(without.hi, 0, exact) > sum.total.r);
     cr_expect(error_of(sum.total.c.hi, sum.total.c.lo, exact) <= sum.total.r);
     mpfr_clear(exact);
@@ -181,11 +181,11 @@ Test(dot, the_certificate)
 /* Every build that runs here gives the same bits. */
 Test(dot, builds_are_bit_identical)
 {
-    const dot_kernel *builds[3] = {&dot_baseline};
+    const kernels *builds[3] = {&kernels_baseline};
     int count = 1;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) builds[count++] = &dot_v3;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) builds[count++] = &dot_v4;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) builds[count++] = &kernels_v3;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) builds[count++] = &kernels_v4;
 #endif
     double *const a = numbers(), *const b = numbers();
     srand48(8);

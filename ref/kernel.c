@@ -1,0 +1,121 @@
+/* See kernel.h. Compiled with -DKERNEL_ISA=baseline, v3, v4 and the matching -march. */
+#include "kernel.h"
+
+#include "centre_dd.h"
+
+#define JOIN_(a, b) a##b
+#define JOIN(a, b)  JOIN_(a, b)
+#define TEXT_(a)    #a
+#define TEXT(a)     TEXT_(a)
+
+enum { L = LANES };
+
+static dot_sum plain(const double *restrict a, const double *restrict b, int64_t n)
+{
+    double s[L] = {0}, m[L] = {0};
+    int64_t i = 0;
+    for (; i + L <= n; i += L)
+        for (int k = 0; k < L; k++) {
+            double const p = a[i + k] * b[i + k];
+            s[k] += p;
+            m[k] += fabs(p);
+        }
+    for (int k = 0; i + k < n; k++) {
+        double const p = a[i + k] * b[i + k];
+        s[k] += p;
+        m[k] += fabs(p);
+    }
+    dot_sum sum = {0, 0, 0};
+    for (int k = 0; k < L; k++) {
+        sum.hi += s[k];
+        sum.abs += m[k];
+    }
+    return sum;
+}
+
+/* Lemma Dot: lanes s with the errors e of TwoSum added into c; then the lanes by a chain of TwoSum. */
+static dot_sum compensated(const double *restrict a, const double *restrict b, int64_t n)
+{
+    double s[L] = {0}, c[L] = {0}, m[L] = {0};
+    int64_t i = 0;
+    for (; i < n; i += L) {
+        int const width = n - i < L ? (int)(n - i) : L;
+        if (width < L) {
+            for (int k = 0; k < width; k++) {
+                double const p = a[i + k] * b[i + k];
+                double const t = s[k] + p;
+                double const z = t - s[k];
+                c[k] += (s[k] - (t - z)) + (p - z);
+                s[k] = t;
+                m[k] += fabs(p);
+            }
+            break;
+        }
+        for (int k = 0; k < L; k++) {
+            double const p = a[i + k] * b[i + k];
+            double const t = s[k] + p;
+            double const z = t - s[k];
+            c[k] += (s[k] - (t - z)) + (p - z);
+            s[k] = t;
+            m[k] += fabs(p);
+        }
+    }
+    double high = 0, low = 0, abs = 0;
+    for (int k = 0; k < L; k++) {
+        double const t = high + s[k];
+        double const z = t - high;
+        low += (high - (t - z)) + (s[k] - z);
+        low += c[k];
+        high = t;
+        abs += m[k];
+    }
+    double const hi = high + low;
+    double const z = hi - high;
+    return (dot_sum){hi, (high - (hi - z)) + (low - z), abs};
+}
+
+/* One weight and 32 columns of its row. */
+static inline void row_step(double h, double l, const double *restrict v, double *restrict s, double *restrict c)
+{
+    for (int k = 0; k < L; k++) {
+        double const p = h * v[k];
+        double const t = s[k] + p;
+        double const z = t - s[k];
+        c[k] += ((s[k] - (t - z)) + (p - z)) + fma(l, v[k], fma(h, v[k], -p));
+        s[k] = t;
+    }
+}
+
+/* Lemma Combine: products and sums split into a rounded part and its error; the errors go to rest. */
+static void combine(const double *restrict hi, const double *restrict lo, const double *restrict value, int64_t n,
+                    int64_t stride, int64_t width, double *restrict sum, double *restrict rest)
+{
+    for (int64_t from = 0; from < width; from += L) {
+        int const lanes = width - from < L ? (int)(width - from) : L;
+        double s[L] = {0}, c[L] = {0}, v[L] = {0};
+        for (int k = 0; k < lanes; k++) s[k] = sum[from + k], c[k] = rest[from + k];
+        for (int64_t j = 0; j < n; j++) {
+            const double *const row = value + j * stride + from;
+            if (lanes == L) {
+                row_step(hi[j], lo[j], row, s, c);
+                continue;
+            }
+            for (int k = 0; k < lanes; k++) v[k] = row[k];
+            row_step(hi[j], lo[j], v, s, c);
+        }
+        for (int k = 0; k < lanes; k++) sum[from + k] = s[k], rest[from + k] = c[k];
+    }
+}
+
+static void exponential(double *restrict hi, double *restrict lo, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        bool const vanishes = hi[j] < -700;
+        double const x = vanishes ? -700 : hi[j];
+        centre const y = exp_dd((centre){x, lo[j]});
+        hi[j] = vanishes ? 0 : y.hi;
+        lo[j] = vanishes ? 0 : y.lo;
+    }
+}
+
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain, compensated, combine, exponential};

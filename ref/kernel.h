@@ -1,0 +1,42 @@
+/*
+ * The loops that take the time: behind ball_dot, ball_combine and ball_exp_all. kernel.c is compiled once per instruction
+ * set with the same 32 lanes, so that every build gives the same bits; kernels_for_this_cpu picks one at run time. Plain C:
+ * the compiler vectorises.
+ */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include <stdint.h>
+
+typedef struct {
+    double hi, lo; /* hi + lo: the sum */
+    double abs;    /* the sum of |a[i] b[i]|, as binary64 computes it */
+} dot_sum;
+
+enum { LANES = 32 };
+
+typedef struct {
+    const char *isa;
+    /* One rounding per step; lo is 0. Exact when the sum is certified to be. */
+    dot_sum (*plain)(const double *a, const double *b, int64_t n);
+    /* TwoSum per step; needs products that are exact in binary64. */
+    dot_sum (*compensated)(const double *a, const double *b, int64_t n);
+    /* sum[c] + rest[c] grows by the sum over j < n of (hi[j] + lo[j]) * value[j * stride + c], for each c < width; value
+     * has at most 24 significant bits. (Lemma Combine) */
+    void (*combine)(const double *hi, const double *lo, const double *value, int64_t n, int64_t stride, int64_t width,
+                    double *sum, double *rest);
+    /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700; 0 where hi < -700. (Lemma Exp) */
+    void (*exponential)(double *hi, double *lo, int64_t n);
+} kernels;
+
+extern const kernels kernels_baseline;
+#if defined(__x86_64__)
+extern const kernels kernels_v3, kernels_v4; /* AVX2 and FMA; AVX-512 */
+#endif
+
+const kernels *kernels_for_this_cpu(void);
+
+/* 2^(j/128), hi and lo. */
+extern const double exp2_table[128][2];
+
+#endif
