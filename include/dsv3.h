@@ -39,7 +39,8 @@ typedef enum {
     DSV3_F32 = 1,     /* IEEE binary32 */
     DSV3_BF16 = 2,    /* upper half of binary32 */
     DSV3_F8_E4M3 = 3, /* E4M3FN: bias 7, no infinity, 0x7f and 0xff are NaN, largest 448 */
-    DSV3_DTYPES = 4   /* their number */
+    DSV3_I32 = 4,     /* signed 32-bit integer: positions, indices, lengths */
+    DSV3_DTYPES = 5   /* their number */
 } dsv3_dtype;
 
 /* A view. Element (i, j) is at data + (i * stride[0] + j * stride[1]) * element size; the memory belongs to the
@@ -108,8 +109,90 @@ typedef struct {
     dsv3_tensor y;        /* out (n_tokens, out_features) f32 or bf16 */
 } dsv3_linear_io;
 
+/* Rotary embedding with YaRN. Pair j of a head, j < r/2, r = qk_rope_head_dim, is turned by the angle positions[t] * f_j:
+ *   y1 = A (x1 cos - x2 sin),  y2 = A (x2 cos + x1 sin)
+ *   e_j = rope_theta^(-2j/r),  f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j,  ramp_j = clamp((j - low) / (high - low), 0, 1)
+ *   low = max(floor(c(beta_fast)), 0),  high = min(ceil(c(beta_slow)), r - 1), 0.001 more when equal to low
+ *   c(n) = r ln(original_max_position_embeddings / (2 pi n)) / (2 ln rope_theta)
+ *   A = g(mscale) / g(mscale_all_dim),  g(m) = 0.1 m ln(factor) + 1, or 1 when factor <= 1
+ * DeepSeek-V3, inference/model.py, precompute_freqs_cis; transformers, modeling_rope_utils.py. */
+typedef enum {
+    DSV3_INTERLEAVED = 0, /* pair j is elements 2j and 2j + 1: public weights */
+    DSV3_HALF = 1         /* pair j is elements j and j + r/2: what transformers hands on */
+} dsv3_layout;
+
+typedef struct {
+    int64_t n_tokens;
+    int64_t num_heads;
+    int64_t qk_rope_head_dim; /* even */
+    double rope_theta;
+    double factor;
+    int64_t original_max_position_embeddings;
+    double beta_fast, beta_slow; /* turns over the original length */
+    double mscale, mscale_all_dim;
+    int32_t in_layout, out_layout; /* dsv3_layout of x and of y */
+} dsv3_rope_prob;
+
+typedef struct {
+    dsv3_tensor x;         /* in  (n_tokens, num_heads, qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor positions; /* in  (n_tokens) i32, >= 0 */
+    dsv3_weights weights;  /* none */
+    dsv3_tensor y;         /* out (n_tokens, num_heads, qk_rope_head_dim) like x */
+} dsv3_rope_io;
+
+/* The gate of a MoE layer, noaux_tc: scores s = 1 / (1 + e^-logits); t = s + e_score_correction_bias selects; groups are
+ * n_routed_experts / n_group experts in a row, the topk_group with the largest sum of their two largest t stay (one expert:
+ * that one), and of those the num_experts_per_tok with the largest t. topk_weight = routed_scaling_factor s / sum of the
+ * selected s (not divided unless norm_topk_prob). Ties: the lower index; any order within a token.
+ * DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3TopkRouter. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t n_routed_experts;
+    int64_t n_group;
+    int64_t topk_group;
+    int64_t num_experts_per_tok;
+    double routed_scaling_factor;
+    int32_t norm_topk_prob;
+} dsv3_gate_prob;
+
+typedef struct {
+    dsv3_tensor logits;      /* in  (n_tokens, n_routed_experts) f32 or bf16 */
+    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32 */
+    dsv3_tensor topk_idx;    /* out (n_tokens, num_experts_per_tok) i32 */
+    dsv3_tensor topk_weight; /* out (n_tokens, num_experts_per_tok) f32; element k belongs to topk_idx element k */
+} dsv3_gate_io;
+
+/* Attention of the absorbed form over a paged cache: one key of kv_lora_rank + qk_rope_head_dim for all heads, whose first
+ * kv_lora_rank entries are the value. Token j of sequence b is row j % page_size of page block_table[b][j / page_size].
+ * Query i of s_q sees the keys j <= cache_seqlens[b] - s_q + i.
+ *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
+ * Rows past cache_seqlens and block_table entries past its last page are undefined and must not be used: they may be NaN
+ * and out of range. DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache. */
+typedef struct {
+    int64_t batch;
+    int64_t s_q; /* queries a sequence; the last one sees every key */
+    int64_t num_attention_heads;
+    int64_t kv_lora_rank;
+    int64_t qk_rope_head_dim;
+    int64_t qk_nope_head_dim; /* softmax_scale is made from it; the op needs it for nothing else */
+    int64_t page_size;        /* tokens */
+    int64_t kv_len;           /* tokens of the longest sequence, those of this step included */
+    double
+        softmax_scale; /* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 times YaRN's (0.1 mscale_all_dim ln factor + 1)^2 */
+} dsv3_mla_decode_prob;
+
+typedef struct {
+    dsv3_tensor q;             /* in  (batch, s_q, num_attention_heads, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor kv_cache;      /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32 */
+    dsv3_tensor cache_seqlens; /* in  (batch) i32 */
+    dsv3_weights weights;      /* none */
+    dsv3_tensor o;             /* out (batch, s_q, num_attention_heads, kv_lora_rank) like q */
+    dsv3_tensor lse;           /* out (batch, s_q, num_attention_heads) f32, natural logarithm */
+} dsv3_mla_decode_io;
+
 /* Every op. New ones are added at the end: the order is the order of the table below. */
-#define DSV3_OPS(OP) OP(rmsnorm) OP(linear)
+#define DSV3_OPS(OP) OP(rmsnorm) OP(linear) OP(rope) OP(gate) OP(mla_decode)
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */
 typedef struct dsv3_ctx dsv3_ctx;

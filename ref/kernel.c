@@ -118,4 +118,32 @@ static void exponential(double *restrict hi, double *restrict lo, int64_t n)
     }
 }
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain, compensated, combine, exponential};
+static void deviate(const double *restrict p, const double *restrict pe, const double *restrict value, int64_t n,
+                    int64_t stride, int64_t width, const double *restrict o, double *restrict sums)
+{
+    for (int64_t from = 0; from < width; from += L) {
+        int const lanes = width - from < L ? (int)(width - from) : L;
+        double size[L] = {0}, moved[L] = {0}, spread[L] = {0}, v[L] = {0}, mean[L] = {0};
+        for (int k = 0; k < lanes; k++) mean[k] = o[from + k];
+        for (int64_t j = 0; j < n; j++) {
+            const double *row = value + j * stride + from;
+            if (lanes < L) {
+                for (int k = 0; k < lanes; k++) v[k] = row[k];
+                row = v;
+            }
+            for (int k = 0; k < L; k++) {
+                double const far = fabs(row[k] - mean[k]);
+                size[k] += p[j] * fabs(row[k]);
+                moved[k] += pe[j] * far;
+                spread[k] += p[j] * far;
+            }
+        }
+        for (int k = 0; k < lanes; k++) {
+            sums[3 * (from + k)] += size[k];
+            sums[3 * (from + k) + 1] += moved[k];
+            sums[3 * (from + k) + 2] += spread[k];
+        }
+    }
+}
+
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain, compensated, combine, exponential, deviate};

@@ -27,6 +27,10 @@ typedef struct {
                     double *sum, double *rest);
     /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700; 0 where hi < -700. (Lemma Exp) */
     void (*exponential)(double *hi, double *lo, int64_t n);
+    /* Three sums for each column c < width grow by those over j < n, v = value[j * stride + c]: sums[3c] of p[j] |v|,
+     * sums[3c + 1] of pe[j] |v - o[c]|, sums[3c + 2] of p[j] |v - o[c]|; rounded to nearest. */
+    void (*deviate)(const double *p, const double *pe, const double *value, int64_t n, int64_t stride, int64_t width,
+                    const double *o, double *sums);
 } kernels;
 
 extern const kernels kernels_baseline;

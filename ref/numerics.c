@@ -2,11 +2,43 @@
 #include "ref.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* Bits of `declared`: the points, then these. */
-enum { CLAUSE_ACC = REF_POINTS, CLAUSE_RSQRT, CLAUSE_DIV, CLAUSE_FLUSH, CLAUSE_ARITH, CLAUSES };
+enum {
+    CLAUSE_ACC = REF_POINTS,
+    CLAUSE_RSQRT,
+    CLAUSE_DIV,
+    CLAUSE_EXP,
+    CLAUSE_LOG,
+    CLAUSE_SIGMOID,
+    CLAUSE_SINCOS,
+    CLAUSE_ANGLE,
+    CLAUSE_RESCALES,
+    CLAUSE_FLUSH,
+    CLAUSE_ARITH,
+    CLAUSES
+};
+
+/* The clauses that name a function: where it is kept, whether it may be ieee, whether it takes a second number, and the ops
+ * that it concerns. */
+typedef struct {
+    const char *name;
+    size_t offset;
+    bool ieee, more;
+    const char *ops;
+} function_row;
+
+static const function_row functions[] = {
+    {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode"},
+    {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
+    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
+};
+enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
 enum { MAY, OUTPUT }; /* the third column of points.def */
 
@@ -37,6 +69,11 @@ static const ref_numerics defaults = {
     .acc = {.bits = 24, .truncates = true, .block = 1, .guard = 0, .fused = false, .promote_bits = 24},
     .rsqrt = {.rel = 4},
     .div = {.rel = 4},
+    .exp = {.rel = 4, .more = 2},
+    .log = {.rel = 4, .more = 8},
+    .sigmoid = {.rel = 6, .more = 2},
+    .sincos = 8,
+    .rescales = -1,
     .flush = REF_FLUSH_DAZ,
     .arith = DSV3_F32,
 };
@@ -115,23 +152,49 @@ static bool parse_acc(const parser *p, char **word, int words)
     acc->guard = acc->truncates ? 0 : 255;
     for (int i = 3; i < words; i++)
         if (!parse_acc_key(p, word[i])) return false;
-    p->n->declared |= 1u << CLAUSE_ACC;
+    p->n->declared |= 1ull << CLAUSE_ACC;
     return true;
 }
 
-static bool parse_function(const parser *p, char **word, int words, ref_function *fn, int clause)
+static bool parse_function(const parser *p, char **word, int words, int which)
 {
-    if (words == 2 && !strcmp(word[1], "ieee")) {
-        *fn = (ref_function){.ieee = true};
-    } else {
-        char *end = NULL;
-        double const rel = words == 2 ? strtod(word[1], &end) : -1;
-        if (!end || end == word[1] || *end || !(rel >= 0 && rel <= 0x1p20))
-            return refuse(p, "numerics: %s needs 'ieee' or its relative error in units of 2^-24, as in '%s 4'", word[0],
-                          word[0]);
-        *fn = (ref_function){.rel = rel};
+    const function_row *const row = &functions[which];
+    ref_function f = {.ieee = row->ieee && words == 2 && !strcmp(word[1], "ieee")};
+    double *const number[] = {&f.rel, &f.more};
+    bool good = words == 2 || (words == 3 && row->more);
+    for (int i = 1; good && i < words && !f.ieee; i++) {
+        char *end;
+        *number[i - 1] = strtod(word[i], &end);
+        good = end != word[i] && !*end && *number[i - 1] >= 0 && *number[i - 1] <= 0x1p20;
     }
-    p->n->declared |= 1u << clause;
+    if (!good)
+        return refuse(p, "numerics: %s needs %sits relative error in units of 2^-24%s, as in '%s 4%s'", word[0],
+                      row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "", word[0],
+                      row->more ? " 2" : "");
+    memcpy((char *)p->n + row->offset, &f, sizeof f);
+    p->n->declared |= 1ull << (CLAUSE_RSQRT + which);
+    return true;
+}
+
+/* A clause with one number. */
+static bool parse_number(const parser *p, char **word, int words, double most, double *out, int clause)
+{
+    char *end = NULL;
+    double const v = words == 2 ? strtod(word[1], &end) : -1;
+    if (!end || end == word[1] || *end || !(v >= 0 && v <= most))
+        return refuse(p, "numerics: %s needs one number from 0 to %g", word[0], most);
+    *out = v;
+    p->n->declared |= 1ull << clause;
+    return true;
+}
+
+static bool parse_angle(const parser *p, char **word, int words)
+{
+    dsv3_dtype const f32 = words == 2 ? ref_dtype_of(word[1]) : DSV3_NONE;
+    bool const f64 = words == 2 && !strcmp(word[1], "f64");
+    if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
+    p->n->angle_f64 = f64;
+    p->n->declared |= 1ull << CLAUSE_ANGLE;
     return true;
 }
 
@@ -142,13 +205,13 @@ static bool parse_choice(const parser *p, char **word, int words)
         for (int i = 0; words == 2 && i < 3; i++)
             if (!strcmp(word[1], flush_names[i])) {
                 p->n->flush = (ref_flush)i;
-                p->n->declared |= 1u << CLAUSE_FLUSH;
+                p->n->declared |= 1ull << CLAUSE_FLUSH;
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
     if (d == DSV3_F32 || d == DSV3_BF16) {
         p->n->arith = d;
-        p->n->declared |= 1u << CLAUSE_ARITH;
+        p->n->declared |= 1ull << CLAUSE_ARITH;
         return true;
     }
     return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
@@ -164,14 +227,17 @@ static bool parse_point(const parser *p, char **word, int words, int point)
         return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
     if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
     *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};
-    p->n->declared |= 1u << point;
+    p->n->declared |= 1ull << point;
     return true;
 }
 
 static bool unknown_clause(const parser *p, const char *word)
 {
-    size_t used = (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc rsqrt div flush arith",
-                                   word, p->op);
+    size_t used =
+        (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc flush arith", word, p->op);
+    for (int i = 0; i < FUNCTIONS && used < p->cap; i++)
+        if (strstr(functions[i].ops, p->op))
+            used += (size_t)snprintf(p->why + used, p->cap - used, " %s", functions[i].name);
     for (int i = 0; i < REF_POINTS && used < p->cap; i++)
         if (!strcmp(points[i].op, p->op)) used += (size_t)snprintf(p->why + used, p->cap - used, " %s", points[i].name);
     return false;
@@ -187,8 +253,16 @@ static bool parse_clause(const parser *p, char *clause)
     }
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
-    if (!strcmp(word[0], "rsqrt")) return parse_function(p, word, words, &p->n->rsqrt, CLAUSE_RSQRT);
-    if (!strcmp(word[0], "div")) return parse_function(p, word, words, &p->n->div, CLAUSE_DIV);
+    for (int i = 0; i < FUNCTIONS; i++)
+        if (!strcmp(word[0], functions[i].name)) return parse_function(p, word, words, i);
+    if (!strcmp(word[0], "sincos")) return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
+    if (!strcmp(word[0], "angle")) return parse_angle(p, word, words);
+    if (!strcmp(word[0], "rescales")) {
+        double n = 0;
+        bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
+        p->n->rescales = good ? (int64_t)n : 0;
+        return good;
+    }
     if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
     for (int i = 0; i < REF_POINTS; i++)
         if (!strcmp(points[i].op, p->op) && !strcmp(points[i].name, word[0])) return parse_point(p, word, words, i);
@@ -221,12 +295,16 @@ static void print_acc(const ref_accumulator *a, char *text, size_t cap)
 #undef MORE
 }
 
-static void print_function(const char *name, const ref_function *f, char *text, size_t cap)
+static void print_function(const function_row *row, const ref_numerics *n, char *text, size_t cap)
 {
-    if (f->ieee)
-        snprintf(text, cap, "%s ieee", name);
+    ref_function f;
+    memcpy(&f, (const char *)n + row->offset, sizeof f);
+    if (f.ieee)
+        snprintf(text, cap, "%s ieee", row->name);
+    else if (row->more)
+        snprintf(text, cap, "%s %g %g", row->name, f.rel, f.more);
     else
-        snprintf(text, cap, "%s %g", name, f->rel);
+        snprintf(text, cap, "%s %g", row->name, f.rel);
 }
 
 static void print_point(int i, const ref_numerics *n, char *text, size_t cap)
@@ -241,8 +319,19 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
 {
     switch (clause) {
     case CLAUSE_ACC: print_acc(&n->acc, text, cap); return;
-    case CLAUSE_RSQRT: print_function("rsqrt", &n->rsqrt, text, cap); return;
-    case CLAUSE_DIV: print_function("div", &n->div, text, cap); return;
+    case CLAUSE_RSQRT:
+    case CLAUSE_DIV:
+    case CLAUSE_EXP:
+    case CLAUSE_LOG:
+    case CLAUSE_SIGMOID: print_function(&functions[clause - CLAUSE_RSQRT], n, text, cap); return;
+    case CLAUSE_SINCOS: snprintf(text, cap, "sincos %g", n->sincos); return;
+    case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
+    case CLAUSE_RESCALES:
+        if (n->rescales < 0)
+            snprintf(text, cap, "rescales any");
+        else
+            snprintf(text, cap, "rescales %lld", (long long)n->rescales);
+        return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(clause, n, text, cap);
@@ -253,8 +342,11 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
 static bool concerns(const char *op, int clause)
 {
     if (clause < REF_POINTS) return !strcmp(points[clause].op, op);
-    if (clause == CLAUSE_RSQRT || clause == CLAUSE_DIV) return !strcmp(op, "rmsnorm");
-    return true;
+    if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
+        return strstr(functions[clause - CLAUSE_RSQRT].ops, op) != NULL;
+    if (clause == CLAUSE_SINCOS || clause == CLAUSE_ANGLE) return !strcmp(op, "rope");
+    if (clause == CLAUSE_RESCALES) return !strcmp(op, "mla_decode");
+    return clause != CLAUSE_ACC || strcmp(op, "rope") != 0;
 }
 
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)

@@ -167,6 +167,40 @@ ball rsqrt_of(const ref_reading *rd, ball a)
     return must_round(DSV3_F32, false, ball_div(ball_of(1), must_round(DSV3_F32, false, ball_sqrt(a))));
 }
 
+/* Below -88.7 e^-a overflows binary32 and 0 is what comes out. */
+ball sigmoid_of(const ref_reading *rd, ball a)
+{
+    ball const exact = ball_sigmoid(a);
+    if (!rd->port) return exact;
+    ref_function fn = rd->port->sigmoid;
+    fn.rel += fn.more * fmax(-ball_lower(a), 0);
+    ball const s = with_error(rd->port, &fn, exact);
+    return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
+}
+
+/* Lemma Angle: the frequency is off by 2 units and the product rounds, so the angle moves; cos and sin move no further. */
+void cos_sin_of(const ref_reading *rd, ball turns, double position, double radians, ball *cosine, ball *sine)
+{
+    ball_cos_sin(turns, cosine, sine);
+    if (!rd->port || position == 0) return;
+    double const units = rd->port->angle_f64 ? 0x1p-50 : 3 * 0x1p-24 * (1 + 0x1p-20);
+    double const moved = fmin(fabs(position) * radians * units, 2) + rd->port->sincos * 0x1p-24;
+    *cosine = ball_widen(*cosine, moved);
+    *sine = ball_widen(*sine, moved);
+}
+
+double share_of(const ref_numerics *port, int64_t n)
+{
+    return accumulation(&port->acc, n);
+}
+
+double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
+{
+    ref_rounding const declared = rd->port->point[point];
+    dsv3_dtype const format = declared.format ? declared.format : output;
+    return ref_half_unit(format, 1) * (declared.truncates ? 2 : 1);
+}
+
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->port) return exact;

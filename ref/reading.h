@@ -12,6 +12,7 @@
 #define OP(op) ref_op ref_##op;
 DSV3_OPS(OP)
 #undef OP
+ref_turns ref_rope_turns(const dsv3_rope_prob *prob, uint64_t quirks, int64_t j);
 
 /* Is this mistake made? */
 static inline bool quirk(const ref_reading *rd, int q)
@@ -41,6 +42,15 @@ ball step(const ref_reading *rd, ball exact);
 /* a / b and 1 / sqrt(a) as the port computes them. (Function) */
 ball quotient_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
+
+/* 1 / (1 + e^-a), and cos and sin of an angle at `position` of frequency `radians` each, as the port computes them. (Function,
+ * Angle) */
+ball sigmoid_of(const ref_reading *rd, ball a);
+void cos_sin_of(const ref_reading *rd, ball turns, double position, double radians, ball *cosine, ball *sine);
+
+/* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
+double share_of(const ref_numerics *port, int64_t n);
+double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
 /* A named rounding point; `output` is the format of the op's output. (Point, Snap) */
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);

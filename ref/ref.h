@@ -41,8 +41,9 @@ typedef struct {
 } ref_accumulator;
 
 typedef struct {
-    bool ieee;  /* composed of correctly rounded operations */
-    double rel; /* else: relative error in units of 2^-24 */
+    bool ieee;   /* composed of correctly rounded operations */
+    double rel;  /* else: relative error in units of 2^-24 */
+    double more; /* in the same units; exp and sigmoid: relative error for each unit of |argument|; log: absolute */
 } ref_function;
 
 typedef struct {
@@ -55,11 +56,14 @@ typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each
 
 typedef struct {
     ref_accumulator acc;
-    ref_function rsqrt, div;
+    ref_function rsqrt, div, exp, log, sigmoid;
+    double sincos;    /* absolute error in units of 2^-24 */
+    bool angle_f64;   /* angles are formed in binary64, else in binary32 */
+    int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
-    uint32_t declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
+    uint64_t declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
 } ref_numerics;
 
 /* Reads a declaration for an op; NULL or "" gives the defaults. On an error returns false and one sentence in why. */
@@ -95,17 +99,30 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     uint64_t quirks;          /* bit QUIRK_x: that mistake is made */
+    bool forced; /* decisions (topk_idx) are the port's own, read from the output in io; else the reference's */
 } ref_reading;
 
-/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read. out[i] receives
- * the i-th output of the io struct, row-major; NULL for one that isn't wanted. False: out of memory. */
+/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but for decisions in
+ * a forced reading. out[i] receives the i-th output of the io struct, row-major; NULL for one that isn't wanted. A decision
+ * is a point; hi is NaN where the port's own is no legal one. An element may be -infinity. False: out of memory. */
 typedef bool ref_op(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
+
+/* A real number of turns in pieces of 20 bits, |value - sum part[k] 2^(-20 (k + 1))| <= rest: times a position below 2^31 each
+ * piece is exact in binary64. */
+enum { REF_TURN_PARTS = 56 };
+typedef struct {
+    int parts;
+    double part[REF_TURN_PARTS];
+    double rest;
+} ref_turns;
 
 typedef struct {
     const char *tier; /* "dd", or the bits of the MPFR centres */
 #define OP(op) ref_op *op;
     DSV3_OPS(OP)
 #undef OP
+    /* The angle of pair j at position 1, f_j / (2 pi): a tier takes it from the tier above, so that far positions are exact. */
+    ref_turns (*rope_turns)(const dsv3_rope_prob *prob, uint64_t quirks, int64_t j);
 } ref_table;
 
 /* The same sources, compiled for centres of about 106, and of 256, 512 and 1024 bits. */

@@ -4,5 +4,5 @@
 #define JOIN_(a, b) a##b
 #define JOIN(a, b)  JOIN_(a, b)
 #define OP(op)      ref_##op,
-const ref_table JOIN(ref_, TIER) = {CENTRE_TIER, DSV3_OPS(OP)};
+const ref_table JOIN(ref_, TIER) = {CENTRE_TIER, DSV3_OPS(OP) ref_rope_turns};
 #undef OP

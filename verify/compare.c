@@ -133,7 +133,7 @@ static bool write_truth(const loaded *l, const char *path, bool declared, char *
     enclosures truth, legal;
     safetensor item[4 * MAX_TENSORS];
     int64_t count = 0;
-    if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+    if (!decide_own(&l->p, 0, l->data) || !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return snprintf(why, cap, "no memory for the reference"), false;
     bool good = true;
     for (int i = 0; i < l->p.tensors && good; i++) {

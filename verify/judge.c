@@ -38,11 +38,25 @@ void enclosures_free(enclosures *e)
 
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal)
 {
-    ref_reading const exact = {NULL, 0}, conforming = {n, 0};
+    bool const forced = p->op->choice != NULL;
+    ref_reading const exact = {NULL, 0, forced}, conforming = {n, 0, forced};
     if (!enclose(p, &exact, &ref_dd, data, truth)) return false;
     if (enclose(p, &conforming, &ref_dd, data, legal)) return true;
     enclosures_free(truth);
     return false;
+}
+
+bool decide_own(const problem *p, uint64_t quirks, void *const data[])
+{
+    ref_reading const rd = {NULL, quirks, false};
+    enclosures own;
+    if (!p->op->choice) return true;
+    if (!enclose(p, &rd, &ref_dd, data, &own)) return false;
+    const tensor_info *const t = problem_tensor(p, p->op->choice);
+    const ref_value *const v = own.value[t - p->tensor];
+    for (int64_t i = 0; i < t->count; i++) ref_encode(t->dtype, data[t - p->tensor], i, v[i].hi);
+    enclosures_free(&own);
+    return true;
 }
 
 /* One element: what is true, what is legal. */
@@ -68,7 +82,7 @@ static bool is_legal(const element *e, double got)
 /* How much of the allowed distance from the truth is used; above 1 outside. */
 static double budget_used(const element *e, double got)
 {
-    if (anything_goes(e)) return 0;
+    if (anything_goes(e) || (got == e->truth && is_legal(e, got))) return 0;
     if (!isfinite(got)) return HUGE_VAL;
     double const far = fabs(got - e->truth);
     double const allowed = got < e->truth ? e->truth - e->lower : e->upper - e->truth;
@@ -119,12 +133,16 @@ static void measure_resolution(const tensor_info *t, const ref_value *truth, con
 {
     int64_t const width = row_width(t);
     double signal = 0, allowed = 0;
+    if (t->dtype == DSV3_I32) {
+        s->bits_exact = true;
+        return;
+    }
     for (int64_t start = 0; start < t->count; start += width) {
         double mean = 0;
-        for (int64_t i = start; i < start + width; i++) mean += truth[i].hi / (double)width;
+        for (int64_t i = start; i < start + width; i++) mean += isfinite(truth[i].hi) ? truth[i].hi / (double)width : 0;
         for (int64_t i = start; i < start + width; i++) {
             element const e = element_of(truth, legal, i);
-            if (anything_goes(&e)) continue;
+            if (anything_goes(&e) || !isfinite(e.truth)) continue;
             double const off = width > 1 ? truth[i].hi - mean : truth[i].hi, half = (e.upper - e.lower) / 2;
             signal += off * off;
             allowed += half * half;
@@ -181,7 +199,7 @@ static bool judge_output(const tensor_info *t, const ref_value *truth, const ref
         note_worst(s, &e, got, budget_used(&e, got), i);
     }
     measure_resolution(t, truth, legal, s);
-    for (int kind = 0; kind < MUTANTS; kind++) try_mutant(kind, t, truth, legal, s);
+    for (int kind = 0; kind < MUTANTS && t->dtype != DSV3_I32; kind++) try_mutant(kind, t, truth, legal, s);
     if (s->outside) count_where(t, bad, s);
     return not_finite;
 }
@@ -215,6 +233,64 @@ static void decide(result *r, bool not_finite)
     }
 }
 
+/* ---- decisions ---- */
+
+/* Is the choice of row r the same set as the reference's own? */
+static bool same_set(const tensor_info *t, const void *a, const ref_value *b, int64_t r)
+{
+    int64_t const width = row_width(t);
+    for (int64_t i = r * width; i < (r + 1) * width; i++) {
+        bool found = false;
+        for (int64_t k = r * width; k < (r + 1) * width; k++) found |= ref_decode(t->dtype, a, i) == b[k].hi;
+        if (!found) return false;
+    }
+    return true;
+}
+
+static size_t print_port_set(char *text, size_t cap, const tensor_info *t, const void *data, int64_t r)
+{
+    int64_t const width = row_width(t);
+    size_t used = (size_t)snprintf(text, cap, "{");
+    for (int64_t k = 0; k < width && used < cap; k++)
+        used += (size_t)snprintf(text + used, cap - used, "%s%.0f", k ? " " : "",
+                                 ref_decode(t->dtype, data, r * width + k));
+    return used + (used < cap ? (size_t)snprintf(text + used, cap - used, "}") : 0);
+}
+
+static size_t print_own_set(char *text, size_t cap, const tensor_info *t, const ref_value *own, int64_t r)
+{
+    int64_t const width = row_width(t);
+    size_t used = (size_t)snprintf(text, cap, "{");
+    for (int64_t k = 0; k < width && used < cap; k++)
+        used += (size_t)snprintf(text + used, cap - used, "%s%.0f", k ? " " : "", own[r * width + k].hi);
+    return used + (used < cap ? (size_t)snprintf(text + used, cap - used, "}") : 0);
+}
+
+/* Rows in which the port's legal choice isn't the reference's, and the first of them; or the first that isn't legal. */
+static bool list_flips(const problem *p, const enclosures *legal, void *const got[], result *r)
+{
+    ref_reading const rd = {NULL, 0, false};
+    const tensor_info *const t = problem_tensor(p, p->op->choice);
+    int const index = (int)(t - p->tensor);
+    enclosures own;
+    if (!enclose(p, &rd, &ref_dd, got, &own)) return false;
+    for (int64_t row = 0; row < t->count / row_width(t); row++) {
+        bool const bad = isnan(legal->value[index][row * row_width(t)].hi);
+        if (same_set(t, got[index], own.value[index], row)) continue;
+        r->flips += !bad;
+        if (*r->choice && !(bad && !r->choice_illegal)) continue;
+        r->choice_illegal = bad;
+        size_t used = (size_t)snprintf(r->choice, sizeof r->choice, "row %lld: %s chose ", (long long)row,
+                                       bad ? "no legal choice, the port" : "the port");
+        used += print_port_set(r->choice + used, sizeof r->choice - used, t, got[index], row);
+        if (used < sizeof r->choice)
+            used += (size_t)snprintf(r->choice + used, sizeof r->choice - used, ", the reference ");
+        if (used < sizeof r->choice) print_own_set(r->choice + used, sizeof r->choice - used, t, own.value[index], row);
+    }
+    enclosures_free(&own);
+    return true;
+}
+
 void judge(const problem *p, const enclosures *truth, const enclosures *legal, void *const got[], result *r)
 {
     bool not_finite = false;
@@ -231,5 +307,80 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, v
         not_finite |= judge_output(t, truth->value[i], legal->value[i], got[i], bad, &r->output[r->outputs++]);
         free(bad);
     }
+    if (p->op->choice && !list_flips(p, legal, got, r)) {
+        r->v = ERROR;
+        snprintf(r->why, sizeof r->why, "no memory to judge %s", p->op->choice);
+        return;
+    }
     decide(r, not_finite);
+}
+
+/* ---- which mistake? ---- */
+
+/* Elements of got[] that are no legal result under these balls, and how far off the worst is. */
+static int64_t illegal(const problem *p, const enclosures *legal, void *const got[], double *worst)
+{
+    int64_t bad = 0;
+    *worst = 0;
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; legal->value[i] && k < p->tensor[i].count; k++) {
+            element e = element_of(legal->value[i], legal->value[i], k);
+            double const v = ref_decode(p->tensor[i].dtype, got[i], k);
+            e.truth = (e.lower + e.upper) / 2;
+            if (is_legal(&e, v)) continue;
+            bad++;
+            *worst = fmax(*worst, budget_used(&e, v));
+        }
+    return bad;
+}
+
+/* Sorted in: fewest illegal elements first, then the smallest distance. */
+static void insert_diagnosis(result *r, diagnosis_row d)
+{
+    int at = r->diagnoses;
+    while (at > 0 && (d.illegal < r->diagnosis[at - 1].illegal ||
+                      (d.illegal == r->diagnosis[at - 1].illegal && d.worst < r->diagnosis[at - 1].worst)))
+        at--;
+    if (at == MAX_DIAGNOSES) return;
+    if (r->diagnoses < MAX_DIAGNOSES) r->diagnoses++;
+    memmove(&r->diagnosis[at + 1], &r->diagnosis[at], (size_t)(r->diagnoses - 1 - at) * sizeof d);
+    r->diagnosis[at] = d;
+}
+
+bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r)
+{
+    r->diagnoses = 0;
+    for (int q = 0; ref_quirk(q); q++) {
+        ref_reading const rd = {n, 1ull << q, p->op->choice != NULL};
+        diagnosis_row d = {.quirk = q};
+        enclosures legal;
+        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
+        if (!enclose(p, &rd, &ref_dd, got, &legal)) return false;
+        d.illegal = illegal(p, &legal, got, &d.worst);
+        enclosures_free(&legal);
+        insert_diagnosis(r, d);
+    }
+    return true;
+}
+
+/* What a port with the mistakes would give, decisions included, against what is legal. */
+int64_t seen_in(const problem *p, const ref_numerics *n, uint64_t quirks, void *const data[], int64_t *count)
+{
+    bool const forced = p->op->choice != NULL;
+    ref_reading const mistaken = {n, quirks, forced}, correct = {n, 0, forced};
+    enclosures wrong, legal;
+    int64_t apart = 0;
+    *count = 0;
+    if (!decide_own(p, quirks, data) || !enclose(p, &mistaken, &ref_dd, data, &wrong)) return -1;
+    if (!enclose(p, &correct, &ref_dd, data, &legal)) return enclosures_free(&wrong), -1;
+    for (int i = 0; i < p->tensors; i++) {
+        *count += legal.value[i] ? p->tensor[i].count : 0;
+        for (int64_t k = 0; legal.value[i] && k < p->tensor[i].count; k++) {
+            ref_value const a = legal.value[i][k], b = wrong.value[i][k];
+            apart += !(ref_lower(a) <= ref_upper(b) && ref_lower(b) <= ref_upper(a));
+        }
+    }
+    enclosures_free(&wrong);
+    enclosures_free(&legal);
+    return apart;
 }

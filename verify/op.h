@@ -40,6 +40,12 @@ typedef struct {
     int64_t (*of)(const void *prob);
 } derived_row;
 
+/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets two fields, its length and its largest value. */
+typedef struct {
+    const char *name, *count, *most;
+    const char *help;
+} list_row;
+
 struct problem;
 
 /* One way of filling the tensors of an op. */
@@ -66,6 +72,8 @@ typedef struct {
                         const void *io); /* member NULL: unsupported */
     ref_op *(*reference)(const ref_table *tier);
     double (*work)(const void *prob); /* multiply-adds, for estimates */
+    const list_row *list;             /* NULL: none */
+    const char *choice; /* an output that is a decision: the others are judged given the port's own; NULL: none */
 } op;
 
 extern const op *const ops[]; /* ends with NULL */

@@ -184,12 +184,38 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
     return true;
 }
 
+/* "0+37+64" */
+static bool set_list_key(parser *ps, const char *text)
+{
+    problem *const p = ps->p;
+    const list_row *const row = p->op->list;
+    const field_row *const count = find_field(p->op, row->count), *const most = find_field(p->op, row->most);
+    if (p->lists) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
+    int64_t largest = 0;
+    for (const char *s = text; s; s = strchr(s, '+') ? strchr(s, '+') + 1 : NULL) {
+        char *end;
+        long long const v = isdigit((unsigned char)*s) ? strtoll(s, &end, 10) : -1;
+        if (v < 0 || (*end && *end != '+') || (double)v > most->most || p->lists == MAX_LIST)
+            return refuse(ps, "%s: %s=%s is no list: it takes 1 to %d whole numbers up to %.0f, as in 0+37+64",
+                          p->op->name, row->name, text, MAX_LIST, most->most);
+        p->list[p->lists++] = v;
+        if (v > largest) largest = v;
+    }
+    if (ps->field_given[count - p->op->fields] || ps->field_given[most - p->op->fields])
+        return refuse(ps, "%s: %s sets %s and %s: leave those out", p->op->name, row->name, row->count, row->most);
+    ps->field_given[count - p->op->fields] = ps->field_given[most - p->op->fields] = true;
+    set_field(p, count, p->lists);
+    set_field(p, most, (double)largest);
+    return true;
+}
+
 static bool unknown_key(const parser *ps, const char *key)
 {
     const op *const o = ps->p->op;
     size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown key '%s'; known:", o->name, key);
     for (const field_row *f = o->fields; f->name && used < ps->cap; f++)
         used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
+    if (o->list && used < ps->cap) used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", o->list->name);
     for (const tensor_row *t = o->tensors; t->name && used < ps->cap; t++)
         if (t->dtypes[0] != '=' || strchr(t->dtypes, ' '))
             used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", t->name);
@@ -203,6 +229,7 @@ static bool set_key(parser *ps, char *pair)
     *equals = 0;
     const field_row *const f = find_field(ps->p->op, pair);
     if (f) return set_field_key(ps, f, equals + 1);
+    if (ps->p->op->list && !strcmp(ps->p->op->list->name, pair)) return set_list_key(ps, equals + 1);
     for (int r = 0; ps->p->op->tensors[r].name; r++)
         if (!strcmp(ps->p->op->tensors[r].name, pair)) return set_tensor_key(ps, r, equals + 1);
     return unknown_key(ps, pair);
@@ -276,6 +303,12 @@ static void print_number(double v, char *text, size_t cap)
     }
 }
 
+static bool set_by_list(const problem *p, const field_row *f)
+{
+    const list_row *const row = p->op->list;
+    return p->lists && (!strcmp(f->name, row->count) || !strcmp(f->name, row->most));
+}
+
 static void print_id(problem *p)
 {
     char *const id = p->id;
@@ -284,12 +317,16 @@ static void print_id(problem *p)
     char mark = ':', number[40];
     for (const field_row *f = p->op->fields; f->name; f++) {
         double const v = problem_field(p, f);
-        if (v == f->preset[p->preset]) continue;
+        if (v == f->preset[p->preset] || set_by_list(p, f)) continue;
         print_number(v, number, sizeof number);
         if (f->kind != FIELD_REAL) snprintf(number, sizeof number, "%.0f", v);
         used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, f->name, number);
         mark = ',';
     }
+    for (int i = 0; i < p->lists; i++, mark = ',')
+        used +=
+            i ? (size_t)snprintf(id + used, cap - used, "+%lld", (long long)p->list[i])
+              : (size_t)snprintf(id + used, cap - used, "%c%s=%lld", mark, p->op->list->name, (long long)p->list[i]);
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
         if (t->dtype == default_dtype(p, t->row)) continue;

@@ -16,6 +16,8 @@ typedef struct {
     size_t bytes;
 } tensor_info;
 
+enum { MAX_LIST = 16 };
+
 typedef struct problem {
     char id[512]; /* canonical: defaults left out */
     const op *op;
@@ -27,6 +29,8 @@ typedef struct problem {
         int64_t align;
         double align2;
     } prob;
+    int lists; /* numbers in the op's list; 0: not given */
+    int64_t list[MAX_LIST];
     int tensors;
     tensor_info tensor[MAX_TENSORS]; /* those that are present, in the order of the rows */
 } problem;

@@ -91,11 +91,35 @@ void print_wrapped(FILE *f, const char *label, const char *text, int indent, int
     fputc('\n', f);
 }
 
+/* Mistakes that explain all, or else the one that explains most. */
+static void print_diagnosis(FILE *f, const result *r)
+{
+    char text[300];
+    int64_t outside = 0;
+    for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
+    for (int i = 0; i < r->diagnoses; i++) {
+        const diagnosis_row *const d = &r->diagnosis[i];
+        const ref_quirk_row *const q = ref_quirk(d->quirk);
+        if (i > 0 && d->illegal > r->diagnosis[0].illegal) break;
+        if (d->illegal >= outside)
+            snprintf(text, sizeof text, "no known mistake explains it; the nearest is %s", q->name);
+        else if (d->illegal)
+            snprintf(text, sizeof text, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
+                     (long long)outside, q->summary);
+        else
+            snprintf(text, sizeof text, "%s explains all %lld: %s", q->name, (long long)outside, q->summary);
+        print_wrapped(f, i ? "" : "  mistake", text, 11, 98);
+        if (d->illegal >= outside) break;
+    }
+}
+
 static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
+    if (r->diagnoses) print_diagnosis(f, r);
+    if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
     if (r->outputs) {
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
         if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
@@ -112,6 +136,7 @@ void report_text(FILE *f, const char *id, const backend *b, const char *backend_
     bool const bad = verdict_counts_as(r->v, true) == COUNT_FAILED;
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
+    if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
     if (r->v == SKIP || r->v == VACUOUS) fprintf(f, "  %s", r->why);
     fputc('\n', f);
     if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);
@@ -175,7 +200,16 @@ void report_json(FILE *f, const char *id, const char *backend_text, const result
     print_json_string(f, r->assumed);
     print_json_number(f, "port_seconds", r->port_seconds);
     print_json_number(f, "reference_seconds", r->reference_seconds);
-    fprintf(f, ",\"outputs\":[");
+    fprintf(f, ",\"flips\":%lld,\"choice\":", (long long)r->flips);
+    print_json_string(f, r->choice);
+    fprintf(f, ",\"diagnosis\":[");
+    for (int i = 0; i < r->diagnoses; i++) {
+        fprintf(f, "%s{\"mistake\":\"%s\",\"illegal\":%lld", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name,
+                (long long)r->diagnosis[i].illegal);
+        print_json_number(f, "worst", r->diagnosis[i].worst);
+        fputc('}', f);
+    }
+    fprintf(f, "],\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
         if (i) fputc(',', f);
         print_json_output(f, &r->output[i]);

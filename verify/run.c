@@ -33,7 +33,13 @@ static void forget(known *k)
 
 static bool learn(known *k, const ref_numerics *n, const char *declared)
 {
-    ref_reading const exact = {NULL, 0}, conforming = {n, 0};
+    bool const forced = k->p->op->choice != NULL;
+    ref_reading const exact = {NULL, 0, forced}, conforming = {n, 0, forced};
+    if (forced && k->have_truth) { /* both depend on what this port decided */
+        enclosures_free(&k->truth);
+        k->have_truth = false;
+        k->declared[0] = 1;
+    }
     if (!k->have_truth) k->have_truth = enclose(k->p, &exact, &ref_dd, k->data, &k->truth);
     if (!k->have_truth) return false;
     if (k->have_legal && !strcmp(k->declared, declared)) return true;
@@ -44,7 +50,7 @@ static bool learn(known *k, const ref_numerics *n, const char *declared)
 }
 
 /* The port ran: what is its answer worth? */
-static void judge_answer(known *k, result *r)
+static void judge_answer(known *k, bool diagnosing, result *r)
 {
     ref_numerics numerics;
     char why[400];
@@ -61,10 +67,11 @@ static void judge_answer(known *k, result *r)
         return;
     }
     judge(k->p, &k->truth, &k->legal, k->data, r);
+    if (diagnosing && (r->v == FAIL || r->v == NOT_A_NUMBER)) diagnose(k->p, &numerics, k->data, r);
     r->reference_seconds = now() - from;
 }
 
-void run_case(const problem *p, port *const ports[], int count, result results[])
+void run_case(const problem *p, port *const ports[], int count, bool diagnosing, result results[])
 {
     known k = {.p = p};
     memset(results, 0, (size_t)count * sizeof *results);
@@ -76,7 +83,7 @@ void run_case(const problem *p, port *const ports[], int count, result results[]
             results[b].v = ERROR;
             snprintf(results[b].why, sizeof results[b].why, "no memory for the tensors");
         }
-        if (memory && results[b].v == PASS) judge_answer(&k, &results[b]);
+        if (memory && results[b].v == PASS) judge_answer(&k, diagnosing, &results[b]);
     }
     forget(&k);
 }
@@ -101,7 +108,7 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
     for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->timeout);
     while (read_all(requests, &index, sizeof index)) {
         if (!problem_parse(pl->cases.id[index], &p, why, sizeof why)) break;
-        run_case(&p, ports, pl->backends, results);
+        run_case(&p, ports, pl->backends, pl->diagnose, results);
         if (!write_all(answers, results, (size_t)pl->backends * sizeof *results)) break;
     }
     for (int b = 0; b < pl->backends; b++) port_close(ports[b]);

@@ -13,6 +13,7 @@ typedef struct {
     backend backend[MAX_BACKENDS];
     double timeout; /* seconds, of one case on one port */
     int jobs;       /* processes that judge */
+    bool diagnose;  /* name the mistake of an answer that fails */
 } plan;
 
 /* Called once a case, in order, with one result a backend. */
@@ -23,6 +24,6 @@ typedef void on_results(const plan *pl, int index, const result results[], void 
 int run_plan(const plan *pl, on_results *report, void *context);
 
 /* One case on one open port: the order of steps is that of docs/harness.md, the port before the reference. */
-void run_case(const problem *p, port *const ports[], int count, result results[]);
+void run_case(const problem *p, port *const ports[], int count, bool diagnose, result results[]);
 
 #endif

@@ -18,6 +18,7 @@ static const char help[] = "usage: verify run CASE... [--backend=B[,B...]] [opti
                            "  --jobs=N        processes that judge; default: as many as there are processors\n"
                            "  --timeout=S     seconds for one case on one port; default 60\n"
                            "  --strict        SUSPECT counts as failed\n"
+                           "  --diagnose      try the known mistakes on what fails, and name the likely one\n"
                            "  --verbose       declarations and repro lines for every case\n"
                            "\n"
                            "A port is code that runs here: judge only ports that you trust.\n"
@@ -100,6 +101,7 @@ static int set_option(session *s, const char *a)
     }
     if ((v = option_value(a, "--timeout"))) return set_number("--timeout", v, 0.01, 86400, &s->pl.timeout);
     if (!strcmp(a, "--strict")) return s->strict = true, EXIT_GOOD;
+    if (!strcmp(a, "--diagnose")) return s->pl.diagnose = true, EXIT_GOOD;
     if (!strcmp(a, "--verbose")) return s->verbose = true, EXIT_GOOD;
     return usage_error("unknown option '%s' of run; see verify run --help", a);
 }

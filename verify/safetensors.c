@@ -23,8 +23,8 @@ typedef struct {
 /* What the format knows; the ones that are no dsv3_dtype are read past. */
 static const format formats[] = {
     {"F32", DSV3_F32, false, 4},  {"BF16", DSV3_BF16, false, 2}, {"F8_E4M3", DSV3_F8_E4M3, false, 1},
-    {"F64", DSV3_NONE, true, 8},  {"F16", DSV3_NONE, false, 2},  {"I64", DSV3_NONE, false, 8},
-    {"I32", DSV3_NONE, false, 4}, {"I16", DSV3_NONE, false, 2},  {"I8", DSV3_NONE, false, 1},
+    {"I32", DSV3_I32, false, 4},  {"F64", DSV3_NONE, true, 8},   {"F16", DSV3_NONE, false, 2},
+    {"I64", DSV3_NONE, false, 8}, {"I16", DSV3_NONE, false, 2},  {"I8", DSV3_NONE, false, 1},
     {"U8", DSV3_NONE, false, 1},  {"BOOL", DSV3_NONE, false, 1}, {"F8_E5M2", DSV3_NONE, false, 1},
     {"U64", DSV3_NONE, false, 8}, {"U32", DSV3_NONE, false, 4},  {"U16", DSV3_NONE, false, 2},
 };

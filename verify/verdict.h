@@ -48,6 +48,15 @@ typedef struct {
     int64_t bad_rows, bad_columns; /* in how many rows and columns of the last two axes elements are outside */
 } output_stats;
 
+/* A known mistake as an explanation: what it leaves unexplained. */
+typedef struct {
+    int quirk;
+    int64_t illegal; /* elements that are no legal result with the mistake either */
+    double worst;    /* the largest budget among them */
+} diagnosis_row;
+
+enum { MAX_DIAGNOSES = 8 };
+
 typedef struct {
     verdict v;
     char why[512];
@@ -57,6 +66,11 @@ typedef struct {
     double port_seconds, reference_seconds;
     int outputs;
     output_stats output[4];
+    int64_t flips;       /* rows whose choice is legal, and not the reference's */
+    bool choice_illegal; /* `choice` tells of a row whose choice is no legal one */
+    char choice[400];    /* the first such row, in words */
+    int diagnoses;       /* known mistakes that were tried; most likely first */
+    diagnosis_row diagnosis[MAX_DIAGNOSES];
 } result;
 
 #endif

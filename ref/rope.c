@@ -1,0 +1,160 @@
+/*
+ * Rotary embedding with YaRN:  y1 = A (x1 cos a - x2 sin a),  y2 = A (x2 cos a + x1 sin a),  a = position * f_j.
+ * Source: Su et al., arXiv 2104.09864, eq. 34; Peng et al. (YaRN), arXiv 2309.00071, 3.2 and 3.4; deepseek-ai/DeepSeek-V3,
+ * inference/model.py, precompute_freqs_cis; Hugging Face transformers, modeling_rope_utils.py, _compute_yarn_parameters.
+ */
+#include "reading.h"
+
+/* 1 if factor <= 1, else 0.1 m ln(factor) + 1 */
+static ball mscale(const dsv3_rope_prob *p, double m)
+{
+    if (p->factor <= 1) return ball_of(1);
+    ball const grown = ball_mul(ball_mul(ball_decimal(0.1), ball_decimal(m)), ball_log(ball_decimal(p->factor)));
+    return ball_add(grown, ball_of(1));
+}
+
+/* A = g(mscale) / g(mscale_all_dim) */
+static ball amplitude(const ref_reading *rd, const dsv3_rope_prob *p)
+{
+    if (quirk(rd, QUIRK_R7_mscale_on_cos)) return mscale(p, p->mscale);
+    if (p->mscale == p->mscale_all_dim) return ball_of(1);
+    return ball_div(mscale(p, p->mscale), mscale(p, p->mscale_all_dim));
+}
+
+/* c(n): the pair that makes n turns over the original length. */
+static ball pair_of_turns(const dsv3_rope_prob *p, double n)
+{
+    ball const length = ball_of((double)p->original_max_position_embeddings);
+    ball const wavelength = ball_div(length, ball_mul(ball_mul(ball_of(2), ball_pi()), ball_decimal(n)));
+    ball const ratio = ball_div(ball_log(wavelength), ball_log(ball_decimal(p->rope_theta)));
+    return ball_mul(ball_of((double)p->qk_rope_head_dim / 2), ratio);
+}
+
+/* Where the ramp from untouched to divided frequencies begins and ends, in pairs. */
+static void ramp_ends(const dsv3_rope_prob *p, uint64_t quirks, ball *low, ball *high)
+{
+    double const last = (double)p->qk_rope_head_dim - 1;
+    *low = pair_of_turns(p, p->beta_fast);
+    *high = pair_of_turns(p, p->beta_slow);
+    if (!(quirks >> QUIRK_R10_untruncated & 1)) {
+        *low = ball_of(floor(ball_lower(*low)));
+        *high = ball_of(ceil(ball_upper(*high)));
+    }
+    double const most = quirks >> QUIRK_R10_clamp_half & 1 ? (last - 1) / 2 : last;
+    if (ball_upper(*low) < 0) *low = ball_of(0);
+    if (ball_lower(*high) > most) *high = ball_of(most);
+    if (ball_is_point(*low) && ball_is_point(*high) && ball_lower(*low) == ball_lower(*high))
+        *high = ball_add(*high, ball_decimal(0.001));
+}
+
+/* clamp((j - low) / (high - low), 0, 1) */
+static ball ramp(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+{
+    ball low, high;
+    ramp_ends(p, quirks, &low, &high);
+    ball const r = ball_div(ball_sub(ball_of((double)j), low), ball_sub(high, low));
+    if (ball_upper(r) <= 0) return ball_of(0);
+    return ball_lower(r) >= 1 ? ball_of(1) : r;
+}
+
+/* f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j,  e_j = theta^(-2j/r); in radians a position. */
+static ball frequency(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+{
+    ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)p->qk_rope_head_dim));
+    ball const e = j ? ball_exp(ball_mul(exponent, ball_log(ball_decimal(p->rope_theta)))) : ball_of(1);
+    if (p->factor == 1 || quirks >> QUIRK_R9_yarn_off & 1) return e;
+    ball const r = ramp(p, quirks, j);
+    ball const divided = ball_mul(ball_div(e, ball_decimal(p->factor)), r);
+    return ball_add(ball_mul(e, ball_sub(ball_of(1), r)), divided);
+}
+
+/* f_j / (2 pi), cut into pieces until nothing is left but the ball's own radius. */
+ref_turns ref_rope_turns(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+{
+    ball left = ball_div(frequency(p, quirks, j), ball_mul(ball_of(2), ball_pi()));
+    ref_turns t = {0};
+    double unit = 0x1p-20;
+    for (; t.parts < REF_TURN_PARTS && ball_lower(left) > 2 * left.r && unit > 0x1p-990; unit *= 0x1p-20) {
+        t.part[t.parts] = floor(ball_lower(left) / unit);
+        left = ball_sub(left, ball_of(t.part[t.parts++] * unit));
+    }
+    t.rest = ball_sup(left);
+    return t;
+}
+
+/* position * f_j / (2 pi), less whole turns. */
+static ball turns_at(const ref_turns *t, double position)
+{
+    ball sum = ball_of(0);
+    double unit = 0x1p-20;
+    for (int k = 0; k < t->parts; k++, unit *= 0x1p-20) {
+        double const product = t->part[k] * position * unit;
+        sum = ball_add(sum, ball_of(product - rint(product)));
+    }
+    return ball_widen(sum, fabs(position) * t->rest * (1 + 0x1p-50));
+}
+
+static const ref_table *tier_above(void)
+{
+    return CENTRE_BITS < 256 ? &ref_256 : CENTRE_BITS < 512 ? &ref_512 : &ref_1024;
+}
+
+/* Where element `half` (0, 1) of pair j is. */
+static int64_t place(int32_t layout, int64_t r, int64_t j, int half)
+{
+    return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
+}
+
+typedef struct {
+    const ref_reading *rd;
+    const dsv3_rope_prob *prob;
+    const dsv3_rope_io *io;
+    ball amplitude;
+} rotation;
+
+static ball stored(const rotation *n, int64_t t, int64_t h, int64_t i)
+{
+    const dsv3_tensor *const x = &n->io->x;
+    return element(n->rd, ref_decode(x->dtype, x->data, t * x->stride[0] + h * x->stride[1] + i));
+}
+
+/* A cos or A sin, as the table holds it. */
+static ball in_table(const rotation *n, ball c)
+{
+    ball const a = n->amplitude;
+    bool const one = ball_is_point(a) && ball_lower(a) == 1;
+    return at(n->rd, POINT_rope_cos_sin, n->io->y.dtype, one ? c : ball_mul(c, step(n->rd, a)));
+}
+
+static void rotate(const rotation *n, int64_t t, int64_t j, ball c, ball s, ref_value *y)
+{
+    int64_t const r = n->prob->qk_rope_head_dim, heads = n->prob->num_heads;
+    int32_t const in = quirk(n->rd, QUIRK_R1_half_split) ? !n->prob->in_layout : n->prob->in_layout;
+    for (int64_t h = 0; h < heads; h++) {
+        ball const x1 = stored(n, t, h, place(in, r, j, 0)), x2 = stored(n, t, h, place(in, r, j, 1));
+        ball const y1 = ball_sub(step(n->rd, ball_mul(x1, c)), step(n->rd, ball_mul(x2, s)));
+        ball const y2 = ball_add(step(n->rd, ball_mul(x2, c)), step(n->rd, ball_mul(x1, s)));
+        ref_value *const out = y + (t * heads + h) * r;
+        out[place(n->prob->out_layout, r, j, 0)] = value_of(at(n->rd, POINT_rope_y, n->io->y.dtype, y1));
+        out[place(n->prob->out_layout, r, j, 1)] = value_of(at(n->rd, POINT_rope_y, n->io->y.dtype, y2));
+    }
+}
+
+bool ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+{
+    const dsv3_rope_io *const io = io_;
+    rotation n = {rd, prob, io, ball_of(1)};
+    n.amplitude = amplitude(rd, n.prob);
+    for (int64_t j = 0; j < n.prob->qk_rope_head_dim / 2; j++) {
+        ref_turns const turns = tier_above()->rope_turns(n.prob, rd->quirks, j);
+        double const radians = ball_sup(turns_at(&turns, 1)) * 6.2831853071796;
+        for (int64_t t = 0; t < n.prob->n_tokens; t++) {
+            double const position = ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]);
+            ball c, s;
+            cos_sin_of(rd, turns_at(&turns, position), position, radians, &c, &s);
+            if (quirk(rd, QUIRK_R4_sign_flipped)) s = ball_neg(s);
+            rotate(&n, t, j, in_table(&n, c), in_table(&n, s), out[0]);
+        }
+    }
+    return true;
+}

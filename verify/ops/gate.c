@@ -1,0 +1,147 @@
+/* gate: rows only. The formula is in ref/gate.c. */
+#include "../problem.h"
+#include "../rng.h"
+
+#include <math.h>
+
+#define FIELD(name) #name, offsetof(dsv3_gate_prob, name)
+static const field_row fields[] = {
+    {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {64, 4, 40, 2}, "rows of logits"},
+    {FIELD(n_routed_experts), FIELD_SIZE, 1, 1024, {256, 8, 16, 1}, "experts"},
+    {FIELD(n_group), FIELD_SIZE, 1, 16, {8, 4, 4, 1}, "groups of neighbouring experts"},
+    {FIELD(topk_group), FIELD_SIZE, 1, 16, {4, 2, 2, 1}, "groups kept for a token"},
+    {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
+    {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
+    {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
+    {.name = NULL},
+};
+
+#define IO(name) offsetof(dsv3_gate_io, name)
+static const tensor_row tensors[] = {
+    {"logits", TENSOR_IN, IO(logits), "f32 bf16", "n_tokens n_routed_experts", NULL, "x W^T of the gate"},
+    {"e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", NULL,
+     "added to the scores for the choice"},
+    {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
+    {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
+    {.name = NULL},
+};
+
+static const derived_row derived[] = {{.name = NULL}};
+
+static const dsv3_gate_prob *prob_of(const struct problem *p)
+{
+    return (const dsv3_gate_prob *)(const void *)p->prob.bytes;
+}
+
+static bool is_bias(const tensor_row *row)
+{
+    return row->kind == TENSOR_WEIGHT;
+}
+
+/* The group of expert e. */
+static int64_t group_of(const struct problem *p, int64_t e)
+{
+    return e / (prob_of(p)->n_routed_experts / prob_of(p)->n_group);
+}
+
+static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)p, (void)i;
+    return is_bias(row) ? rng_gaussian(bits) / 8 : rng_gaussian(bits);
+}
+
+/* Logits of 0 and far below: scores of exactly 1/2 and of nothing; biases that are whole eighths, no two sums alike by group. */
+static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)bits;
+    return is_bias(row) ? (double)(i * 37 % prob_of(p)->n_routed_experts) / 8 : 0;
+}
+
+/* Every score is the same: any group and any expert is as good as another. */
+static double tie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)i, (void)p;
+    return is_bias(row) ? 0 : (double)rng_whole(bits, 0, 1);
+}
+
+/* Logits that differ in their last bits. */
+static double neartie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)p, (void)i;
+    return is_bias(row) ? (double)rng_whole(bits, -1, 1) / 4 : 1 + (double)rng_whole(bits, -4, 4) * 0x1p-22;
+}
+
+/* Biases below every score, whole groups of them: a mask of 0 would win over the experts that are kept. */
+static double negative_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    double const g = rng_gaussian(bits);
+    return is_bias(row) ? -1.5 - (double)group_of(p, i) / 16 + g / 64 : g;
+}
+
+/* One expert that stands out and weak neighbours, against groups of good second ones; saturated and vanishing scores. */
+static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const n = prob_of(p)->n_routed_experts, size = n / prob_of(p)->n_group, e = i % n, token = i / n;
+    double const g = rng_gaussian(bits);
+    if (is_bias(row)) return 4 + g / 16; /* like the released biases: all alike and large */
+    switch ((token + (int64_t)(p->seed % 4)) % 4) {
+    case 0: return e % size == 0 && group_of(p, e) % 2 ? 3 + g / 8 : group_of(p, e) % 2 ? -4 + g : 0.5 + g / 8;
+    case 1: return 30 * g;
+    case 2: return -48 + g;
+    default: return 4 * g;
+    }
+}
+
+static const fill_row fills[] = {
+    {"real", real_value, "near-normal logits, biases of both signs"},
+    {"exact", exact_value, "all scores 1/2, distinct biases: the choice is certain, the weights are equal"},
+    {"tie", tie_value, "two different logits only and no bias: ties everywhere"},
+    {"neartie", neartie_value, "logits that differ in their last bits"},
+    {"negative", negative_value, "all biases below -1: a mask of 0 would be chosen"},
+    {"adversarial", adversarial_value, "biases near 4, single strong experts, saturated and vanishing scores"},
+    {.name = NULL},
+};
+
+static const char *rule(const struct problem *p)
+{
+    const dsv3_gate_prob *const g = prob_of(p);
+    if (g->n_routed_experts % g->n_group) return "n_group divides n_routed_experts";
+    if (g->topk_group > g->n_group) return "topk_group is at most n_group";
+    if (g->topk_group * (g->n_routed_experts / g->n_group) < g->num_experts_per_tok)
+        return "the topk_group groups kept hold at least num_experts_per_tok experts";
+    return NULL;
+}
+
+static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
+{
+    return b->gate ? b->gate(ctx, prob, io) : DSV3_UNSUPPORTED;
+}
+
+static ref_op *reference(const ref_table *tier)
+{
+    return tier->gate;
+}
+
+static double work(const void *prob)
+{
+    const dsv3_gate_prob *const p = prob;
+    return 20 * (double)p->n_tokens * (double)p->n_routed_experts;
+}
+
+const op op_gate = {
+    .name = "gate",
+    .summary = "the experts of each token by biased, group-limited sigmoid scores, and their weights",
+    .source = "DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, DeepseekV3TopkRouter",
+    .prob_size = sizeof(dsv3_gate_prob),
+    .io_size = sizeof(dsv3_gate_io),
+    .weights_offset = IO(weights),
+    .fields = fields,
+    .tensors = tensors,
+    .derived = derived,
+    .fills = fills,
+    .rule = rule,
+    .call = call,
+    .reference = reference,
+    .work = work,
+    .choice = "topk_idx",
+};

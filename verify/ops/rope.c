@@ -1,0 +1,134 @@
+/* rope: rows only. The formula is in ref/rope.c. */
+#include "../problem.h"
+#include "../rng.h"
+
+#include <math.h>
+
+#define FIELD(name) #name, offsetof(dsv3_rope_prob, name)
+static const field_row fields[] = {
+    {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {8, 2, 5, 1}, "rows of x"},
+    {FIELD(num_heads), FIELD_SIZE, 1, 1024, {8, 1, 3, 1}, "vectors that share a position"},
+    {FIELD(qk_rope_head_dim), FIELD_SIZE, 2, 1024, {64, 2, 8, 2}, "width of a vector, even"},
+    {FIELD(rope_theta), FIELD_REAL, 1.5, 1e9, {10000, 10000, 100, 10000}, "base of the frequencies"},
+    {FIELD(factor), FIELD_REAL, 1, 1e4, {40, 40, 8, 1}, "YaRN: how far the context is extended; 1: plain RoPE"},
+    {FIELD(original_max_position_embeddings), FIELD_SIZE, 1, 1e9, {4096, 4096, 4096, 1}, "YaRN: tokens before that"},
+    {FIELD(beta_fast), FIELD_REAL, 1e-3, 1e6, {32, 32, 32, 32}, "YaRN: pairs that turn more often stay"},
+    {FIELD(beta_slow), FIELD_REAL, 1e-3, 1e6, {1, 1, 1, 1}, "YaRN: pairs that turn less often are divided by factor"},
+    {FIELD(mscale), FIELD_REAL, 0, 100, {1, 1, 0.707, 1}, "YaRN: amplitude, numerator"},
+    {FIELD(mscale_all_dim), FIELD_REAL, 0, 100, {1, 1, 1, 1}, "YaRN: amplitude, denominator"},
+    {FIELD(in_layout), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "pairs of x: 0 interleaved (2j, 2j+1), 1 half (j, j+r/2)"},
+    {FIELD(out_layout), FIELD_FLAG, 0, 1, {0, 0, 1, 0}, "pairs of y, likewise"},
+    {.name = NULL},
+};
+
+#define IO(name) offsetof(dsv3_rope_io, name)
+static const tensor_row tensors[] = {
+    {"x", TENSOR_IN, IO(x), "bf16 f32", "n_tokens num_heads qk_rope_head_dim", NULL, "vectors to rotate"},
+    {"positions", TENSOR_IN, IO(positions), "i32", "n_tokens", NULL, "position of each token"},
+    {"y", TENSOR_OUT, IO(y), "=x", "n_tokens num_heads qk_rope_head_dim", NULL, "rotated vectors"},
+    {.name = NULL},
+};
+
+static const derived_row derived[] = {{.name = NULL}};
+
+static const dsv3_rope_prob *prob_of(const struct problem *p)
+{
+    return (const dsv3_rope_prob *)(const void *)p->prob.bytes;
+}
+
+static bool is_positions(const tensor_row *row)
+{
+    return !strcmp(row->name, "positions");
+}
+
+static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)p, (void)i;
+    return is_positions(row) ? (double)rng_whole(bits, 1, 4095) : rng_gaussian(bits);
+}
+
+/* Position 0: nothing turns, so that only the places of the elements are left to be wrong. */
+static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)p, (void)i;
+    return is_positions(row) ? 0 : (double)rng_whole(bits, -100, 100);
+}
+
+/* Where 16-bit positions, BF16 tables, the original length and binary32 angles end; then anywhere far out. */
+static double far_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    static const double edges[] = {163839, 4096, 65537, 131071, 257, 4095, 65535, 16777215};
+    (void)p;
+    if (!is_positions(row)) return rng_gaussian(bits);
+    return i < 8 ? edges[i] : (double)rng_whole(bits, 4096, 163839);
+}
+
+static double onehot_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const r = prob_of(p)->qk_rope_head_dim;
+    if (is_positions(row)) return (double)rng_whole(bits, 1, 4095);
+    return i % r == (i / r + (int64_t)(p->seed % 1024)) % r ? 1 : 0;
+}
+
+/* Pairs of very different size, nearly equal ones, subnormal ones, zeros. */
+static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const r = prob_of(p)->qk_rope_head_dim;
+    double const g = rng_gaussian(bits);
+    if (is_positions(row)) return (double)rng_whole(bits, 0, i % 3 ? 100000 : 8);
+    switch ((i / r + (int64_t)(p->seed % 5)) % 5) {
+    case 0: return i % 2 ? g : 0x1p20 * g;
+    case 1: return 1 + 0x1p-7 * g;
+    case 2: return 0x1p-130 * g;
+    case 3: return i % 3 ? 0 : g;
+    default: return 0x1p60 * g;
+    }
+}
+
+static const fill_row fills[] = {
+    {"real", real_value, "near-normal vectors, positions 1 to 4095"},
+    {"exact", exact_value, "whole numbers at position 0: the identity, up to the layouts"},
+    {"far", far_value, "near-normal vectors, positions up to 163839 and one at 2^24 - 1"},
+    {"onehot", onehot_value, "one element of each vector is 1: shows what each element turns into"},
+    {"adversarial", adversarial_value, "pairs of very different size, nearly equal, subnormal, zero and large ones"},
+    {.name = NULL},
+};
+
+static const char *rule(const struct problem *p)
+{
+    if (prob_of(p)->qk_rope_head_dim % 2) return "qk_rope_head_dim is even: its elements are pairs";
+    return prob_of(p)->beta_fast < prob_of(p)->beta_slow ? "beta_fast is at least beta_slow" : NULL;
+}
+
+static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
+{
+    return b->rope ? b->rope(ctx, prob, io) : DSV3_UNSUPPORTED;
+}
+
+static ref_op *reference(const ref_table *tier)
+{
+    return tier->rope;
+}
+
+static double work(const void *prob)
+{
+    const dsv3_rope_prob *const p = prob;
+    return 2 * (double)p->n_tokens * (double)p->num_heads * (double)p->qk_rope_head_dim;
+}
+
+const op op_rope = {
+    .name = "rope",
+    .summary = "y = x, its pairs rotated by position times a YaRN frequency",
+    .source = "arXiv 2309.00071; deepseek-ai/DeepSeek-V3, inference/model.py, precompute_freqs_cis",
+    .prob_size = sizeof(dsv3_rope_prob),
+    .io_size = sizeof(dsv3_rope_io),
+    .weights_offset = IO(weights),
+    .fields = fields,
+    .tensors = tensors,
+    .derived = derived,
+    .fills = fills,
+    .rule = rule,
+    .call = call,
+    .reference = reference,
+    .work = work,
+};
