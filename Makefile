@@ -72,7 +72,7 @@ $(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_
 	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/ports/plain.so: verify/ports/plain/plain.c include/dsv3.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm

@@ -36,7 +36,7 @@ typedef struct {
     int64_t n;       /* keys that it sees */
     ball maximum;    /* a point */
     ball sum;        /* of the weights */
-    double E;        /* the largest E_j */
+    double E;        /* the mean of E_j: sum P_j E_j */
     double floor;    /* what else each weight may be off by, absolutely */
     double gathered; /* relative error of a sum of n weights, rescaled on the way */
 } softmax;
@@ -132,7 +132,14 @@ static double rescale_error(const sequence *s, double range, double sup, int64_t
 /* e^eta - 1 <= eta + eta^2 for eta <= 1 */
 static double grown(double eta)
 {
-    return eta <= 1 ? (eta + eta * eta) * (1 + 0x1p-40) : (double)INFINITY;
+    if (eta <= 1) return (eta + eta * eta) * (1 + 0x1p-40);
+    return eta <= 700 ? ball_upper(ball_exp(ball_of(eta))) : (double)INFINITY;
+}
+
+/* Is e^(score - maximum) 0 in binary64 for every score of the ball, the maximum being at least `least`? */
+static bool vanishes(ball score, double least)
+{
+    return ball_upper(score) - least <= vanishing && ball_sup(score) < 0x1p20;
 }
 
 /* Scores become weights e^(score - maximum); their errors go to s->error. */
@@ -141,19 +148,25 @@ static softmax weigh_row(const sequence *s, int64_t r)
     ball *const w = s->weight + r * s->len;
     double *const error = s->error + r * s->len;
     softmax m = {.n = visible(s, r / s->prob->num_attention_heads)};
-    double max = -INFINITY, min = INFINITY, sup = 0;
+    double max = -INFINITY, least = -INFINITY, min = INFINITY, sup = 0;
     for (int64_t j = 0; j < m.n; j++) {
         double const high = ball_upper((ball){w[j].c, 0});
         max = fmax(max, high);
+        least = fmax(least, ball_lower(w[j]));
         min = fmin(min, high);
         sup = fmax(sup, ball_sup(w[j]));
     }
     m.maximum = ball_of(max);
     double const moved = rescale_error(s, max - min, sup, m.n);
     for (int64_t j = 0; j < s->len; j++) {
+        error[j] = 0;
         if (j >= m.n) {
             w[j] = ball_of(0);
-            error[j] = 0;
+            continue;
+        }
+        if (s->rd->port && vanishes(w[j], least)) {
+            m.floor = 0x1p-990;
+            w[j] = ball_of(vanishing);
             continue;
         }
         error[j] = w[j].r * (1 + 0x1p-40) + moved +
@@ -170,10 +183,11 @@ static softmax weigh_row(const sequence *s, int64_t r)
             error[j] = grown(error[j] + w[j].r / p * (1 + 0x1p-40));
         else
             error[j] = grown(error[j]), m.floor = fmax(m.floor, 2 * ball_sup(w[j]));
-        m.E = fmax(m.E, error[j]);
+        m.E += ball_sup((ball){w[j].c, 0}) * error[j];
         w[j].r = 0;
         m.sum = ball_add(m.sum, w[j]);
     }
+    m.E *= (1 + 0x1p-50 * (double)(m.n + 8)) / ball_lower(m.sum);
     if (!s->rd->port) return m;
     m.floor += smallest;
     m.gathered = share_of(s->rd->port, m.n) + (double)rescales(s->rd->port, m.n) * 2 * u;
@@ -187,8 +201,9 @@ static ball log_sum(const sequence *s, const softmax *m)
 {
     ball const log_l = ball_log(m->sum), lse = ball_add(log_l, m->maximum);
     if (!(m->E < 0.5) || !(m->gathered < 0.5)) return ball_any();
-    double r = m->E + m->E * m->E + 2 * m->gathered + 2 * (double)m->n * m->floor;
+    double r = 2 * m->gathered + 2 * (double)m->n * m->floor + m->E / (1 - m->E);
     if (s->rd->port) {
+        r += m->gathered > 0 ? unit_at_point(s->rd, POINT_mla_decode_P, s->io->q.dtype) : 0; /* rounded before they are added */
         const ref_function *const log = &s->rd->port->log;
         r += u * (log->rel * ball_sup(log_l) + log->more + 3 * (ball_sup(m->maximum) + ball_sup(lse)));
     }
@@ -217,10 +232,16 @@ static double softmax_radius(const sequence *s, const softmax *m, double o, cons
     double const unit = unit_at_point(s->rd, POINT_mla_decode_P, s->io->q.dtype);
     double const div = port->div.ieee ? u : port->div.rel * u;
     if (!(m->E + unit < 0.9) || !(m->gathered < 0.5)) return (double)INFINITY;
-    double const rounded = unit * fmax(d->size, d->spread) + (m->gathered * (1 + unit) + div + u) * d->size;
-    double const first = (d->moved + (1 + m->E) * rounded) / (1 - m->E - unit);
+    double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
+    double const rounded = unit * fmax(size, d->spread + d->moved) + (m->gathered * (1 + unit) + div + u) * size;
+    double const first = (d->moved + rounded) / (1 - m->E - unit);
     double const lost = (2 * n * lost_in_one(port) + 4 * smallest + tiny) * 2;
     return (first + 2 * m->gathered * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+}
+
+static bool is_zero(ball b)
+{
+    return ball_is_point(b) && ball_sup(b) == 0;
 }
 
 /* Lemma Selection: with scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the
@@ -232,7 +253,7 @@ static int64_t selected(const sequence *s, int64_t r)
     int64_t count = 0;
     if (!s->rd->port || !s->rd->port->div.ieee) return 0;
     for (int64_t j = 0; j < n; j++) {
-        bool const zero = ball_is_point(score[j]) && ball_sup(score[j]) == 0;
+        bool const zero = is_zero(score[j]);
         if (!zero && !(ball_upper(score[j]) <= vanishing)) return 0;
         count += zero;
     }
@@ -247,7 +268,7 @@ static void mean_row(const sequence *s, int64_t r, int64_t count, ref_value *o, 
     for (int64_t c = 0; o && c < s->prob->kv_lora_rank; c++) {
         terms sum = terms_none();
         for (int64_t j = 0; j < n; j++)
-            if (ball_is_point(score[j])) terms_add(&sum, element(s->rd, s->key[j * s->width + c]));
+            if (is_zero(score[j])) terms_add(&sum, element(s->rd, s->key[j * s->width + c]));
         ball const mean = quotient_of(s->rd, sum_of(s->rd, &sum), ball_of((double)count));
         o[c] = value_of(at(s->rd, POINT_mla_decode_o, s->io->q.dtype, mean));
     }

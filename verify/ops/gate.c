@@ -64,11 +64,16 @@ static double tie_value(const struct problem *p, const tensor_row *row, int64_t 
     return is_bias(row) ? 0 : (double)rng_whole(bits, 0, 1);
 }
 
-/* Logits that differ in their last bits. */
+/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only. */
 static double neartie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
-    (void)p, (void)i;
-    return is_bias(row) ? (double)rng_whole(bits, -1, 1) / 4 : 1 + (double)rng_whole(bits, -4, 4) * 0x1p-22;
+    static const struct {
+        double logit, sigmoid;
+    } level[] = {{-1.5, 0.18242552380635635}, {-1, 0.2689414213699951}, {-0.5, 0.3775406687981454}, {0, 0.5},
+                 {0.5, 0.6224593312018546},   {1, 0.7310585786300049},  {1.5, 0.8175744761936437}};
+    int64_t const e = i % prob_of(p)->n_routed_experts;
+    if (is_bias(row)) return 0.5 - level[e % 7].sigmoid;
+    return level[e % 7].logit + (double)rng_whole(bits, -4, 4) * 0x1p-22;
 }
 
 /* Biases below every score, whole groups of them: a mask of 0 would win over the experts that are kept. */
@@ -86,7 +91,7 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     if (is_bias(row)) return 4 + g / 16; /* like the released biases: all alike and large */
     switch ((token + (int64_t)(p->seed % 4)) % 4) {
     case 0: return e % size == 0 && group_of(p, e) % 2 ? 3 + g / 8 : group_of(p, e) % 2 ? -4 + g : 0.5 + g / 8;
-    case 1: return 30 * g;
+    case 1: return 20 * g;
     case 2: return -48 + g;
     default: return 4 * g;
     }
@@ -96,7 +101,8 @@ static const fill_row fills[] = {
     {"real", real_value, "near-normal logits, biases of both signs"},
     {"exact", exact_value, "all scores 1/2, distinct biases: the choice is certain, the weights are equal"},
     {"tie", tie_value, "two different logits only and no bias: ties everywhere"},
-    {"neartie", neartie_value, "logits that differ in their last bits"},
+    {"neartie", neartie_value,
+     "scores at seven levels, biases that lift them all to 1/2: differences in the last bits"},
     {"negative", negative_value, "all biases below -1: a mask of 0 would be chosen"},
     {"adversarial", adversarial_value, "biases near 4, single strong experts, saturated and vanishing scores"},
     {.name = NULL},

@@ -10,6 +10,8 @@
 
 #include <math.h>
 
+enum { MOST_EXPERTS = 1024, MOST_GROUPS = 16, COLUMNS = 512 };
+
 /* ---- stored formats ---- */
 
 static float from_bits(uint32_t bits)
@@ -44,10 +46,8 @@ static uint16_t to_bf16(float f)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* Element i of row t; a vector is one row. */
-static float load(const dsv3_tensor *x, int64_t t, int64_t i)
+static float load_at(const dsv3_tensor *x, int64_t at)
 {
-    int64_t const at = x->ndim == 1 ? i : t * x->stride[0] + i;
     switch (x->dtype) {
     case DSV3_F32: return ((const float *)x->data)[at];
     case DSV3_BF16: return from_bits((uint32_t)((const uint16_t *)x->data)[at] << 16);
@@ -56,13 +56,23 @@ static float load(const dsv3_tensor *x, int64_t t, int64_t i)
     }
 }
 
-static void store(const dsv3_tensor *y, int64_t t, int64_t i, float value)
+static void store_at(const dsv3_tensor *y, int64_t at, float value)
 {
-    int64_t const at = t * y->stride[0] + i;
     if (y->dtype == DSV3_F32)
         ((float *)y->data)[at] = value;
     else
         ((uint16_t *)y->data)[at] = to_bf16(value);
+}
+
+/* Element i of row t; a vector is one row. */
+static float load(const dsv3_tensor *x, int64_t t, int64_t i)
+{
+    return load_at(x, x->ndim == 1 ? i : t * x->stride[0] + i);
+}
+
+static void store(const dsv3_tensor *y, int64_t t, int64_t i, float value)
+{
+    store_at(y, t * y->stride[0] + i, value);
 }
 
 static int is_float(const dsv3_tensor *x)
@@ -143,6 +153,185 @@ static dsv3_status linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_l
     return DSV3_OK;
 }
 
+/* ---- rope ---- */
+
+/* 1 when nothing is extended, else 0.1 m ln(factor) + 1. */
+static double mscale(const dsv3_rope_prob *p, double m)
+{
+    return p->factor <= 1 ? 1 : 0.1 * m * log(p->factor) + 1;
+}
+
+/* The pair that makes n turns over the original length. */
+static double pair_of_turns(const dsv3_rope_prob *p, double n)
+{
+    double const length = (double)p->original_max_position_embeddings;
+    return (double)p->qk_rope_head_dim * log(length / (n * 2 * M_PI)) / (2 * log(p->rope_theta));
+}
+
+/* Radians a position. */
+static double frequency(const dsv3_rope_prob *p, int64_t j)
+{
+    double const r = (double)p->qk_rope_head_dim, e = pow(p->rope_theta, -2 * (double)j / r);
+    if (p->factor == 1) return e;
+    double const low = fmax(floor(pair_of_turns(p, p->beta_fast)), 0);
+    double high = fmin(ceil(pair_of_turns(p, p->beta_slow)), r - 1);
+    if (high == low) high += 0.001;
+    double const ramp = fmin(fmax(((double)j - low) / (high - low), 0), 1);
+    return e * (1 - ramp) + e / p->factor * ramp;
+}
+
+static int64_t place(int32_t layout, int64_t r, int64_t j, int64_t half)
+{
+    return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
+}
+
+static dsv3_status rope(dsv3_ctx *ctx, const dsv3_rope_prob *p, const dsv3_rope_io *io)
+{
+    (void)ctx;
+    if (!is_float(&io->x)) return DSV3_UNSUPPORTED;
+    int64_t const r = p->qk_rope_head_dim;
+    float const amplitude = (float)(mscale(p, p->mscale) / mscale(p, p->mscale_all_dim));
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t j = 0; j < r / 2; j++) {
+            double const angle =
+                (double)((const int32_t *)io->positions.data)[t * io->positions.stride[0]] * frequency(p, j);
+            float const c = (float)cos(angle) * amplitude, s = (float)sin(angle) * amplitude;
+            for (int64_t h = 0; h < p->num_heads; h++) {
+                int64_t const from = t * io->x.stride[0] + h * io->x.stride[1];
+                int64_t const to = t * io->y.stride[0] + h * io->y.stride[1];
+                float const x1 = load_at(&io->x, from + place(p->in_layout, r, j, 0));
+                float const x2 = load_at(&io->x, from + place(p->in_layout, r, j, 1));
+                store_at(&io->y, to + place(p->out_layout, r, j, 0), x1 * c - x2 * s);
+                store_at(&io->y, to + place(p->out_layout, r, j, 1), x2 * c + x1 * s);
+            }
+        }
+    return DSV3_OK;
+}
+
+/* ---- gate ---- */
+
+/* The index of the largest value; of equals the first. */
+static int64_t largest(const float *v, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (v[i] > v[best]) best = i;
+    return best;
+}
+
+/* The sum of the two largest values. */
+static float top_two(const float *v, int64_t n)
+{
+    float first = -INFINITY, second = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        float const lower = v[i] > first ? first : v[i];
+        if (v[i] > first) first = v[i];
+        if (lower > second) second = lower;
+    }
+    return n > 1 ? first + second : first;
+}
+
+/* All groups but the best get t = -infinity. */
+static void mask_groups(const dsv3_gate_prob *p, float *t)
+{
+    int64_t const size = p->n_routed_experts / p->n_group;
+    float score[MOST_GROUPS];
+    int kept[MOST_GROUPS] = {0};
+    for (int64_t g = 0; g < p->n_group; g++) score[g] = top_two(t + g * size, size);
+    for (int64_t m = 0; m < p->topk_group; m++) {
+        int64_t const g = largest(score, p->n_group);
+        kept[g] = 1;
+        score[g] = -INFINITY;
+    }
+    for (int64_t e = 0; e < p->n_routed_experts; e++)
+        if (!kept[e / size]) t[e] = -INFINITY;
+}
+
+static dsv3_status gate(dsv3_ctx *ctx, const dsv3_gate_prob *p, const dsv3_gate_io *io)
+{
+    (void)ctx;
+    const dsv3_tensor *const bias = dsv3_find(&io->weights, "e_score_correction_bias");
+    float s[MOST_EXPERTS], t[MOST_EXPERTS];
+    if (!bias || !is_float(&io->logits)) return DSV3_UNSUPPORTED;
+    if (p->n_routed_experts > MOST_EXPERTS || p->n_group > MOST_GROUPS) return DSV3_UNSUPPORTED;
+    for (int64_t token = 0; token < p->n_tokens; token++) {
+        int32_t *const idx = (int32_t *)io->topk_idx.data + token * io->topk_idx.stride[0];
+        float *const weight = (float *)io->topk_weight.data + token * io->topk_weight.stride[0];
+        float sum = 0;
+        for (int64_t e = 0; e < p->n_routed_experts; e++) {
+            s[e] = 1 / (1 + expf(-load(&io->logits, token, e)));
+            t[e] = s[e] + load_at(bias, e);
+        }
+        mask_groups(p, t);
+        for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
+            idx[k] = (int32_t)largest(t, p->n_routed_experts);
+            t[idx[k]] = -INFINITY;
+            weight[k] = s[idx[k]];
+            sum += weight[k];
+        }
+        for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
+            if (p->norm_topk_prob) weight[k] /= sum;
+            weight[k] *= (float)p->routed_scaling_factor;
+        }
+    }
+    return DSV3_OK;
+}
+
+/* ---- mla_decode ---- */
+
+/* softmax_scale q . k for the key of token j. */
+static float score(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t q, int64_t key)
+{
+    float dot = 0;
+    for (int64_t c = 0; c < p->kv_lora_rank + p->qk_rope_head_dim; c++)
+        dot += load_at(&io->q, q + c) * load_at(&io->kv_cache, key + c);
+    return dot * (float)p->softmax_scale;
+}
+
+/* Where the key of token j of sequence b begins. */
+static int64_t key_of(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t b, int64_t j)
+{
+    const int32_t *const table = (const int32_t *)io->block_table.data + b * io->block_table.stride[0];
+    return table[j / p->page_size] * io->kv_cache.stride[0] + j % p->page_size * io->kv_cache.stride[1];
+}
+
+/* One query over its first n keys; the sums in binary32, the key with the largest score found first. */
+static float attend(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t b, int64_t n, int64_t q,
+                    int64_t o)
+{
+    float max = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < n; j++) max = fmaxf(max, score(p, io, q, key_of(p, io, b, j)));
+    for (int64_t from = 0; from < p->kv_lora_rank; from += COLUMNS) {
+        int64_t const columns = p->kv_lora_rank - from < COLUMNS ? p->kv_lora_rank - from : COLUMNS;
+        float total[COLUMNS] = {0};
+        sum = 0;
+        for (int64_t j = 0; j < n; j++) {
+            int64_t const key = key_of(p, io, b, j);
+            float const weight = expf(score(p, io, q, key) - max);
+            sum += weight;
+            for (int64_t c = 0; c < columns; c++) total[c] += weight * load_at(&io->kv_cache, key + from + c);
+        }
+        for (int64_t c = 0; c < columns; c++) store_at(&io->o, o + from + c, n ? total[c] / sum : 0);
+    }
+    return n ? max + logf(sum) : -INFINITY;
+}
+
+static dsv3_status mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io)
+{
+    (void)ctx;
+    if (!is_float(&io->q) || !is_float(&io->kv_cache)) return DSV3_UNSUPPORTED;
+    for (int64_t b = 0; b < p->batch; b++)
+        for (int64_t i = 0; i < p->s_q; i++)
+            for (int64_t h = 0; h < p->num_attention_heads; h++) {
+                int64_t const length = ((const int32_t *)io->cache_seqlens.data)[b * io->cache_seqlens.stride[0]];
+                int64_t const seen = length - p->s_q + i + 1, n = seen > 0 ? seen : 0;
+                int64_t const q = b * io->q.stride[0] + i * io->q.stride[1] + h * io->q.stride[2];
+                int64_t const o = b * io->o.stride[0] + i * io->o.stride[1] + h * io->o.stride[2];
+                store_at(&io->lse, b * io->lse.stride[0] + i * io->lse.stride[1] + h, attend(p, io, b, n, q, o));
+            }
+    return DSV3_OK;
+}
+
 /* ---- how these ops round ----
  *
  * Declare what the code does and no more: what is left out is assumed to be coarse. Here every operation is one binary32
@@ -156,6 +345,10 @@ static const char *numerics(const char *op, const void *prob, const void *io)
         return r->y.dtype == DSV3_BF16 ? "acc 24 rn; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
                                        : "acc 24 rn; rsqrt ieee; div ieee; flush none; z f32 must; x_norm f32 must";
     }
+    if (!strcmp(op, "rope")) return "angle f64; sincos 3; flush none; cos_sin f32 must";
+    if (!strcmp(op, "gate")) return "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must";
+    if (!strcmp(op, "mla_decode"))
+        return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
     if (strcmp(op, "linear")) return NULL;
     /* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded */
     const dsv3_linear_io *const l = io;
@@ -170,6 +363,9 @@ static const dsv3_backend table = {
     .numerics = numerics,
     .rmsnorm = rmsnorm,
     .linear = linear,
+    .rope = rope,
+    .gate = gate,
+    .mla_decode = mla_decode,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
