@@ -28,7 +28,8 @@ CUDA_LIB := $(if $(NVCC),-L$(dir $(shell readlink -f $(NVCC) 2>/dev/null))../lib
 lib      := $(B)/libverify.a
 ports    := $(B)/ports/plain.so
 cases    := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
-planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c))
+planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
+            $(patsubst %,$(B)/planted/mistake_%.so,$(shell python3 unit/planted/mistakes.py))
 
 .PHONY: all verify test check bench asan deps format format-check setup transformers-port clean clean-ports
 .DELETE_ON_ERROR:
@@ -76,6 +77,13 @@ $(B)/ports/plain.so: verify/ports/plain/plain.c include/dsv3.h
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+
+# The plain port with one mistake each.
+$(B)/planted/mistake_%.c: verify/ports/plain/plain.c unit/planted/mistakes.py
+	@mkdir -p $(@D)
+	python3 unit/planted/mistakes.py $* $< >$@
+$(B)/planted/mistake_%.so: $(B)/planted/mistake_%.c include/dsv3.h
+	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $< -o $@ -lm
 
 $(B)/cases/%.txt: verify/cases/%.txt
 	@mkdir -p $(@D)

@@ -188,7 +188,7 @@ static ball sum_of_chosen(const gate *g)
     terms sum = terms_none();
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) terms_add(&sum, score_in_weights(g, g->order[k]));
     ball const total = step(g->rd, sum_of(g->rd, &sum));
-    return g->rd->port && !(ball_lower(total) > 1e-8) ? ball_widen(total, 1.0001e-20) : total;
+    return g->rd->port && !(ball_lower(total) > 1e-8) ? ball_add(total, ball_hull(0, 1.0001e-20)) : total;
 }
 
 static ball weight_of(const gate *g, int64_t e, ball sum)

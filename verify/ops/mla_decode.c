@@ -194,7 +194,7 @@ static double exact_value(const struct problem *p, const tensor_row *row, int64_
     return selecting(p, row, i, bits, head % 8);
 }
 
-/* By head: one key above equal ones, 16 different scores in turn, scores in the hundreds, equal scores. Values near 1. */
+/* By head: one key above equal ones, 16 different scores in turn, scores around a hundred, equal scores. Values near 1. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
@@ -209,7 +209,7 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     switch ((r + (int64_t)(p->seed % 4)) % 4) {
     case 0: return c == width - 1 ? (0.3 + (double)(r % 18) / 10) / d->softmax_scale : 0;
     case 1: return c == width - 2 ? 4 / d->softmax_scale : 0;
-    case 2: return 32 * g;
+    case 2: return 16 * g;
     default: return 0;
     }
 }
@@ -221,7 +221,7 @@ static const fill_row fills[] = {
     {"uniform", uniform_value, "each query selects as many keys as a power of two allows, all with the same score"},
     {"nan_unused", nan_unused_value, "as real; NaN in unused slots, page 2147480000 in dead entries of block_table"},
     {"adversarial", adversarial_value,
-     "by head: one key above equal ones, periodic, huge, and equal scores; values near 1"},
+     "by head: one key above equal ones, periodic, large, and equal scores; values near 1"},
     {.name = NULL},
 };
 

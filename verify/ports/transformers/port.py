@@ -2,6 +2,10 @@
 
 rmsnorm: transformers.models.deepseek_v3.modeling_deepseek_v3.DeepseekV3RMSNorm
 linear:  torch.nn.Linear, which DeepseekV3Attention and DeepseekV3MLP are made of
+rope:    DeepseekV3RotaryEmbedding, then apply_rotary_pos_emb_interleave or apply_rotary_pos_emb
+gate:    DeepseekV3TopkRouter with the identity as its weight, so that its logits are the ones given
+mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
+         function returns none
 
 The declared arithmetic follows their source: DeepseekV3RMSNorm computes in f32, rounds x_norm to the format of its input,
 then multiplies by the weight in that format. torch sums in f32 in lanes that depend on the processor, so no order is
@@ -52,5 +56,82 @@ def linear(case):
     return {"y": module(case.torch("x"))}, f"acc 24 rn; flush {flush}"
 
 
+def rope(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # it warns that factor is not what the lengths imply
+    p, dtype = case.prob, case.dtype("x")
+    if not p["out_layout"]:
+        raise dsv3_port.Unsupported("it hands the rotated vector on in half layout")
+    yarn = p["factor"] != 1
+    parameters = {"rope_type": "default", "rope_theta": p["rope_theta"]}
+    if yarn:
+        keys = ("factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
+        parameters.update({key: p[key] for key in keys}, rope_type="yarn")
+        parameters["original_max_position_embeddings"] = int(p["original_max_position_embeddings"])
+    config = hf.DeepseekV3Config(qk_rope_head_dim=int(p["qk_rope_head_dim"]), rope_parameters=parameters,
+                                 max_position_embeddings=1 << 24)
+    config.head_dim = int(p["qk_rope_head_dim"])
+    x = case.torch("x").transpose(0, 1).unsqueeze(0)  # (1, heads, tokens, dim)
+    cos, sin = hf.DeepseekV3RotaryEmbedding(config)(x, case.torch("positions").unsqueeze(0))
+    apply = hf.apply_rotary_pos_emb if p["in_layout"] else hf.apply_rotary_pos_emb_interleave
+    y = apply(x, x[:, :1], cos, sin)[0].squeeze(0).transpose(0, 1)
+    # frequencies and angles in f32; cos and sin are cast to the input's format, and the rotation is computed in it
+    return {"y": y}, f"angle f32; sincos 2; flush none; cos_sin {dtype} must; arith {dtype}"
+
+
+def gate(case):
+    import torch
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    p = case.prob
+    experts, groups = int(p["n_routed_experts"]), int(p["n_group"])
+    if experts // groups < 2:
+        raise dsv3_port.Unsupported("the router takes the two best of a group: a group has two experts or more")
+    same_formats(case, "logits", "topk_weight")
+    config = hf.DeepseekV3Config(n_routed_experts=experts, hidden_size=experts, n_group=groups,
+                                 topk_group=int(p["topk_group"]), num_experts_per_tok=int(p["num_experts_per_tok"]),
+                                 routed_scaling_factor=p["routed_scaling_factor"], norm_topk_prob=bool(p["norm_topk_prob"]))
+    router = hf.DeepseekV3TopkRouter(config).requires_grad_(False)
+    router.weight.data = torch.eye(experts)
+    router.e_score_correction_bias = case.torch("e_score_correction_bias")
+    _, weight, idx = router(case.torch("logits"))
+    return {"topk_idx": idx.to(torch.int32), "topk_weight": weight}, "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must"
+
+
+def mla_decode(case):
+    import types
+
+    import torch
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import eager_attention_forward
+
+    p, dtype = case.prob, same_formats(case, "q", "kv_cache")
+    heads, s_q, rank = (int(p[key]) for key in ("num_attention_heads", "s_q", "kv_lora_rank"))
+    module = types.SimpleNamespace(num_key_value_groups=heads, training=False)
+    q, cache, table, lengths = (case.torch(name) for name in ("q", "kv_cache", "block_table", "cache_seqlens"))
+    o = torch.zeros(q.shape[:-1] + (rank,), dtype=q.dtype)
+    lse = torch.full(q.shape[:-1], float("-inf"))
+    for b, length in enumerate(lengths.tolist()):
+        pages = -(-length // cache.shape[1])
+        keys = cache[table[b, :pages].long()].flatten(0, 1)[:length]
+        hidden = max(0, s_q - length)  # queries that see no key
+        if hidden == s_q:
+            continue
+        query = q[b, hidden:].transpose(0, 1).unsqueeze(0)  # (1, heads, queries, dim)
+        key = keys[None, None]
+        seen = torch.arange(length) <= length - s_q + torch.arange(hidden, s_q)[:, None]
+        mask = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
+        out, _ = eager_attention_forward(module, query, key, key[..., :rank], mask, p["softmax_scale"])
+        scores = torch.matmul(query, key.transpose(2, 3)) * p["softmax_scale"] + mask
+        o[b, hidden:] = out[0]
+        lse[b, hidden:] = torch.logsumexp(scores.float(), -1)[0].transpose(0, 1)
+    # scores and weights are stored in the input's format; softmax is computed in f32 with torch's vectorised exp
+    flush = "daz" if dtype == "bf16" else "none"
+    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; flush {flush}; arith {dtype}; "
+                                  f"scores {dtype} must; P {dtype} must")
+
+
 if __name__ == "__main__":
-    dsv3_port.serve("transformers", {"rmsnorm": rmsnorm, "linear": linear})
+    ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode}
+    dsv3_port.serve("transformers", ops)

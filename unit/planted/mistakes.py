@@ -1,0 +1,73 @@
+"""The plain port with one known mistake planted: each row names a quirk of ref/quirks.def and what to exchange in
+verify/ports/plain/plain.c. The text must stand there exactly as often as said, so that a port that changes is noticed.
+
+usage: mistakes.py                    the names
+       mistakes.py NAME plain.c       the source with that mistake, on standard output
+"""
+
+import sys
+
+TOP_SUM = """
+/* The sum of the k largest values. */
+static float top_sum(const float *v, int64_t n, int64_t k)
+{
+    float sum = 0, left[MOST_EXPERTS];
+    memcpy(left, v, (size_t)n * sizeof *v);
+    for (int64_t i = 0; i < k && i < n; i++) {
+        int64_t const at = largest(left, n);
+        sum += left[at];
+        left[at] = -INFINITY;
+    }
+    return sum;
+}
+
+/* All groups but the best"""
+
+MISTAKES = {
+    "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
+    "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
+    "R7_mscale_on_cos": [(" / mscale(p, p->mscale_all_dim)", "", 1)],
+    "R9_yarn_off": [("if (p->factor == 1) return e;", "return e;", 1)],
+    "R10_untruncated": [("floor(pair_of_turns", "(pair_of_turns", 1), ("ceil(pair_of_turns", "(pair_of_turns", 1)],
+    "R10_clamp_half": [("r - 1);", "r / 2 - 1);", 1)],
+    "G1_bias_in_weights": [("weight[k] = s[idx[k]];", "weight[k] = s[idx[k]] + load_at(bias, idx[k]);", 1)],
+    "G2_group_max": [("n > 1 ? first + second : first", "first", 1)],
+    "G2_group_top_k_over_m": [
+        ("\n/* All groups but the best", TOP_SUM, 1),
+        ("top_two(t + g * size, size)", "top_sum(t + g * size, size, p->num_experts_per_tok / p->topk_group)", 1),
+    ],
+    "G3_masked_to_zero": [("if (!kept[e / size]) t[e] = -INFINITY;", "if (!kept[e / size]) t[e] = 0;", 1)],
+    "G5_not_normalised": [("if (p->norm_topk_prob) weight[k] /= sum;", "", 1)],
+    "G7_scaled_twice": [("(float)p->routed_scaling_factor;", "(float)(p->routed_scaling_factor * p->routed_scaling_factor);", 1)],
+    "A1_absorbed_scale": [
+        ("dot * (float)p->softmax_scale", "dot / sqrtf((float)(p->kv_lora_rank + p->qk_rope_head_dim))", 1)
+    ],
+    "R6_mscale_missing": [
+        ("dot * (float)p->softmax_scale", "dot / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim))", 1)
+    ],
+    "A9_not_causal": [("seen = length - p->s_q + i + 1", "seen = length", 1)],
+    "A10_square_mask": [
+        ("seen = length - p->s_q + i + 1", "seen = p->s_q == 1 || i + 1 > length ? length : i + 1", 1)
+    ],
+    "A12_lse_base_2": [("max + logf(sum)", "(max + logf(sum)) * 1.44269504f", 1)],
+    "A16_last_page_whole": [
+        ("seen = length - p->s_q", "seen = (length + p->page_size - 1) / p->page_size * p->page_size - p->s_q", 1)
+    ],
+}
+
+
+def main():
+    if len(sys.argv) == 1:
+        print("\n".join(MISTAKES))
+        return
+    name, path = sys.argv[1:]
+    with open(path, encoding="utf-8") as file:
+        source = file.read()
+    for right, wrong, times in MISTAKES[name]:
+        if source.count(right) != times:
+            sys.exit(f"mistakes.py: {name}: '{right}' stands {source.count(right)} times in {path}, not {times}")
+        source = source.replace(right, wrong)
+    sys.stdout.write(source)
+
+
+main()

@@ -1,0 +1,95 @@
+/* Every known mistake, planted in the plain port, is FAILed and named first by --diagnose; where theory hides it, the port
+ * passes and verify show says BLIND. */
+#include "command.h"
+#include "ref.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+
+TestSuite(mistakes, .timeout = 120);
+
+typedef struct {
+    const char *name, *seen; /* a case in which it shows */
+    const char *blind, *why; /* one in which it cannot; NULL: there is none */
+} row;
+
+static const row rows[] = {
+    {"R1_half_split", "rope@v3", "rope@v3:factor=1,qk_rope_head_dim=2", "one pair: both ways are one"},
+    {"R4_sign_flipped", "rope@v3", "rope@v3;fill=exact", "at position 0 nothing turns"},
+    {"R7_mscale_on_cos", "rope@odd", "rope@edge", "factor 1: the amplitude is 1"},
+    {"R9_yarn_off", "rope@v3", "rope@edge", "factor 1: there is nothing to switch off"},
+    {"R10_untruncated", "rope@v3;fill=far", "rope@v3;fill=exact", "at position 0 nothing turns"},
+    {"R10_clamp_half", "rope@odd", "rope@v3", "the ramp of V3 ends at pair 23, below 31"},
+    {"G1_bias_in_weights", "gate@v3", "gate@odd;fill=tie", "the biases are 0"},
+    {"G2_group_max", "gate@v3", "gate@odd:n_group=1,topk_group=1", "one group: it is kept whatever its score"},
+    {"G2_group_top_k_over_m", "gate@odd", "gate@v3", "8 / 4 experts a group are 2"},
+    {"G3_masked_to_zero", "gate@odd;fill=negative", "gate@v3;fill=adversarial", "biases near 4: 0 is never chosen"},
+    {"G5_not_normalised", "gate@v3", "gate@v3:norm_topk_prob=0", "there is nothing to divide"},
+    {"G7_scaled_twice", "gate@v3", "gate@v3:routed_scaling_factor=1", "1 times 1 is 1"},
+    {"A1_absorbed_scale", "mla_decode@v3", "mla_decode@v3;fill=onehot", "one key is left, whatever the scale"},
+    {"R6_mscale_missing", "mla_decode@v3", "mla_decode@tiny", "softmax_scale holds no such factor"},
+    {"A9_not_causal", "mla_decode@odd", "mla_decode@v3", "one query sees every key"},
+    {"A10_square_mask", "mla_decode@odd", "mla_decode@v3", "one query: the mask is one element"},
+    {"A12_lse_base_2", "mla_decode@odd", "mla_decode@v3;fill=onehot", "lse is 0 to every base"},
+    {"A16_last_page_whole", "mla_decode@odd", "mla_decode@v3:kv_len=128", "the last page is full"},
+};
+
+/* The jsonl object of one run; the caller drops it. */
+static json_t *judge_planted(const char *name, const char *id)
+{
+    char arguments[400];
+    snprintf(arguments, sizeof arguments,
+             "run '%s' --diagnose --format=jsonl --backend=" BUILD "/planted/mistake_%s.so", id, name);
+    const outcome *const o = run_verify("", arguments);
+    json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert(object != NULL, "%s: %s%s", name, o->out, o->err);
+    return object;
+}
+
+static const char *text_of(json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+Test(mistakes, each_fails_and_is_named_first)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_t *const object = judge_planted(rows[i].name, rows[i].seen);
+        json_t *const list = json_object_get(object, "diagnosis");
+        const char *const first = text_of(json_array_get(list, 0), "mistake");
+        json_int_t const left = json_integer_value(json_object_get(json_array_get(list, 0), "illegal"));
+        printf("mistake %-22s %-26s %s, named first: %s, left unexplained: %lld\n", rows[i].name, rows[i].seen,
+               text_of(object, "verdict"), first ? first : "-", (long long)left);
+        cr_expect(!strcmp(text_of(object, "verdict"), "FAIL"), "%s: %s", rows[i].name, text_of(object, "verdict"));
+        cr_expect(first && !strcmp(first, rows[i].name), "%s is named %s", rows[i].name, first ? first : "not at all");
+        cr_expect(left == 0, "%s leaves %lld elements", rows[i].name, (long long)left);
+        json_decref(object);
+    }
+}
+
+Test(mistakes, invisible_ones_are_said_to_be)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!rows[i].blind) continue;
+        char arguments[200], line[80];
+        json_t *const object = judge_planted(rows[i].name, rows[i].blind);
+        cr_expect(!strcmp(text_of(object, "verdict"), "PASS"), "%s in %s (%s): %s", rows[i].name, rows[i].blind,
+                  rows[i].why, text_of(object, "verdict"));
+        json_decref(object);
+        snprintf(arguments, sizeof arguments, "show '%s'", rows[i].blind);
+        snprintf(line, sizeof line, "%s: BLIND", rows[i].name);
+        cr_expect(strstr(run_verify("", arguments)->out, line) != NULL, "%s in %s is not said to be blind (%s)",
+                  rows[i].name, rows[i].blind, rows[i].why);
+    }
+}
+
+/* The mistakes of these ops all have a row. */
+Test(mistakes, none_is_left_out)
+{
+    for (int q = 0; ref_quirk(q); q++) {
+        const char *const op = ref_quirk(q)->op;
+        bool found = !strcmp(op, "rmsnorm") || !strcmp(op, "linear"); /* test_judge.c */
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) found |= !strcmp(rows[i].name, ref_quirk(q)->name);
+        cr_expect(found, "%s has no row", ref_quirk(q)->name);
+    }
+}
