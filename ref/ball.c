@@ -397,14 +397,14 @@ static void weigh(const ball *weight, int64_t n, double *total, double *radius)
     *radius = r * slack;
 }
 
-bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
-                  ball *out)
+/* Sums by TwoSum: any values. (Lemma Combine) */
+static bool combine_any(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
+                        const double *sup, ball *out)
 {
     const kernels *const k = kernels_for_this_cpu();
-    double *const sum = calloc((size_t)((2 * rows + 1) * width + 1), sizeof *sum);
+    double *const sum = calloc((size_t)(2 * rows * width + 1), sizeof *sum);
     if (!sum) return false;
-    double *const rest = sum + rows * width, *const sup = rest + rows * width;
-    column_sup(value, n, stride, width, sup);
+    double *const rest = sum + rows * width;
     for (int64_t from = 0; from < n; from += TILE)
         for (int64_t i = 0; i < rows; i++)
             combine_tile(k, weight + i * n + from, n - from < TILE ? n - from : TILE, value + from * stride, stride,
@@ -420,6 +420,127 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
     }
     free(sum);
     return true;
+}
+
+/* Lemma Slices. Values are multiples of 2^(top - GRID) below 2^top. A weight is cut into three multiples of 2^-cut, cut growing,
+ * so short that sums of pieces times values are exact; what is left goes into the radius. */
+enum { GRID = 18 };
+
+typedef struct {
+    double round[3]; /* added and subtracted: rounds to a multiple of 2^-cut */
+    double left;     /* >= what is left of a weight */
+} cutting;
+
+static cutting cuts_for(double total, int64_t n)
+{
+    cutting c;
+    int cut = 51 - GRID - ilogb(fmax(total, 1));
+    int const log_n = ilogb((double)n) + 1;
+    for (int k = 0; k < 3; k++) {
+        c.round[k] = ldexp(1.5, 52 - cut);
+        c.left = ldexp(1, -cut - 1) * (1 + 0x1p-30);
+        cut += 52 - GRID - log_n;
+    }
+    return c;
+}
+
+static void cut_weight(const cutting *c, centre w, double piece[3])
+{
+    for (int k = 0; k < 3; k++) {
+        piece[k] = (w.hi + c->round[k]) - c->round[k];
+        w = two_sum(w.hi - piece[k], w.lo);
+    }
+}
+
+/* Are all values multiples of 2^(top - GRID)? */
+static bool on_grid(const double *value, int64_t n, int64_t stride, int64_t width, int top)
+{
+    double const scale = ldexp(1, GRID - top);
+    double off = 0;
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < width; c++) {
+            double const v = value[j * stride + c] * scale;
+            off += fabs(v - ((v + 0x1.8p52) - 0x1.8p52));
+        }
+    return off == 0;
+}
+
+/* A tile of rows of values, 32 columns of them, side by side: they stay near while every row of weights uses them. */
+static void pack(const double *value, int64_t n, int64_t stride, int64_t columns, double *block)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < LANES; c++) block[j * LANES + c] = c < columns ? value[j * stride + c] : 0;
+}
+
+/* The sums of one tile: piece (rows, TILE, 3), sums (blocks, rows, 3, 32). */
+static void slice_tile(const double *piece, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
+                       double *sums)
+{
+    const kernels *const k = kernels_for_this_cpu();
+    double block[TILE * LANES];
+    for (int64_t from = 0; from < width; from += LANES) {
+        pack(value + from, n, stride, width - from, block);
+        for (int64_t i = 0; i < rows; i++)
+            k->slices(piece + i * 3 * TILE, block, n, sums + (from / LANES * rows + i) * 3 * LANES);
+    }
+}
+
+static void finish_slices(const cutting *cut, int64_t n, double radius, const double *sup, const double *sums,
+                          int64_t rows, int64_t width, ball *out)
+{
+    for (int64_t c = 0; c < width; c++) {
+        const double *const s = sums + c / LANES * rows * 3 * LANES + c % LANES;
+        double err = sup[c] * ((double)n * cut->left + radius);
+        centre const low = two_sum(s[LANES], s[2 * LANES]);
+        out[c] = make(centre_add(low, centre_of(s[0]), &err), up_unless_zero(err));
+    }
+}
+
+static bool combine_on_grid(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride,
+                            int64_t width, const double *sup, ball *out)
+{
+    int64_t const blocks = (width + LANES - 1) / LANES;
+    double *const sums = calloc((size_t)(rows * (blocks * 3 * LANES + 3 * TILE + 1) + 1), sizeof *sums);
+    cutting *const cut = malloc((size_t)rows * sizeof *cut + 1);
+    bool const good = sums && cut;
+    if (good) {
+        double *const piece = sums + rows * blocks * 3 * LANES, *const radius = piece + rows * 3 * TILE;
+        for (int64_t i = 0; i < rows; i++) {
+            double total;
+            weigh(weight + i * n, n, &total, &radius[i]);
+            cut[i] = cuts_for(total, n);
+        }
+        for (int64_t from = 0; from < n; from += TILE) {
+            int64_t const m = n - from < TILE ? n - from : TILE;
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < m; j++)
+                    cut_weight(&cut[i], weight[i * n + from + j].c, piece + (i * TILE + j) * 3);
+            slice_tile(piece, rows, m, value + from * stride, stride, width, sums);
+        }
+        for (int64_t i = 0; i < rows; i++)
+            finish_slices(&cut[i], n, radius[i], sup, sums + i * 3 * LANES, rows, width, out + i * width);
+    }
+    free(sums);
+    free(cut);
+    return good;
+}
+
+bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
+                  ball *out)
+{
+    double *const sup = malloc((size_t)(width + 1) * sizeof *sup);
+    if (!sup) return false;
+    double most = 0, heaviest = 0;
+    column_sup(value, n, stride, width, sup);
+    for (int64_t c = 0; c < width; c++) most = fmax(most, isnan(sup[c]) ? (double)INFINITY : sup[c]);
+    for (int64_t i = 0; i < rows * n; i++) heaviest = fmax(heaviest, fabs(weight[i].c.hi));
+    int const top = most > 0 ? ilogb(most) + 1 : 0;
+    bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest <= 1 && n < 1 << 24;
+    bool const good = fits && on_grid(value, n, stride, width, top)
+                          ? combine_on_grid(weight, rows, n, value, stride, width, sup, out)
+                          : combine_any(weight, rows, n, value, stride, width, sup, out);
+    free(sup);
+    return good;
 }
 
 void ball_exp_all(ball *x, int64_t n)

@@ -120,25 +120,38 @@ static inline void centre_split(centre a, double *hi, double *lo, double *rest)
     *rest = 0;
 }
 
+/* The double next to v, finite, above it; as nextafter, without a call. */
+static inline double next_above(double v)
+{
+    int64_t bits;
+    if (v == 0) return 0x1p-1074;
+    memcpy(&bits, &v, sizeof bits);
+    bits += v > 0 ? 1 : -1;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
 static inline double centre_down(centre a)
 {
-    return a.lo < 0 ? nextafter(a.hi, -INFINITY) : a.hi;
+    return a.lo < 0 ? -next_above(-a.hi) : a.hi;
 }
 
 static inline double centre_up(centre a)
 {
-    return a.lo > 0 ? nextafter(a.hi, INFINITY) : a.hi;
+    return a.lo > 0 ? next_above(a.hi) : a.hi;
+}
+
+/* c + p r, |c| larger. */
+static inline centre horner_dd(centre c, centre p, centre r)
+{
+    centre const m = mul_dd(p, r), s = fast_two_sum(c.hi, m.hi);
+    return fast_two_sum(s.hi, s.lo + (c.lo + m.lo));
 }
 
 /* Lemma Exp: e^x for |x.hi| <= 700 within 2^-95 of it. x = k ln2/128 + r, k = 128 e + j: e^x = 2^e 2^(j/128) e^r. No branch. */
 static inline centre exp_dd(centre x)
 {
     static const double ln2_hi = 0x1.62e42fef8p-8, ln2_mid = 0x1.1cf79abc8p-43, ln2_lo = 0x1.e3b39803f2f6bp-79;
-    static const centre inverse[] = {{0x1.1111111111111p-7, 0x1.1111111111111p-63}, /* 1/5!, then 1/4!, ... */
-                                     {0x1.5555555555555p-5, 0x1.5555555555555p-59},
-                                     {0x1.5555555555555p-3, 0x1.5555555555555p-57},
-                                     {0.5, 0},
-                                     {1, 0}};
     double const whole = 0x1.8p52; /* added: the sum is rounded to a whole number, which its last bits hold */
     double const shifted = x.hi * 0x1.71547652b82fep+7 + whole, k = shifted - whole;
     int64_t n, bits;
@@ -152,12 +165,12 @@ static inline centre exp_dd(centre x)
     q = q * r.hi + 0x1.a01a01a01a01ap-16;
     q = q * r.hi + 0x1.a01a01a01a01ap-13;
     q = q * r.hi + 0x1.6c16c16c16c17p-10;
-    centre p = fast_two_sum(inverse[0].hi, q * r.hi);
-    p = fast_two_sum(p.hi, p.lo + inverse[0].lo);
-    for (int i = 1; i < 5; i++) {
-        centre const m = mul_dd(p, r), s = fast_two_sum(inverse[i].hi, m.hi);
-        p = fast_two_sum(s.hi, s.lo + (inverse[i].lo + m.lo));
-    }
+    centre p = fast_two_sum(0x1.1111111111111p-7, q * r.hi); /* 1/5! */
+    p = fast_two_sum(p.hi, p.lo + 0x1.1111111111111p-63);
+    p = horner_dd((centre){0x1.5555555555555p-5, 0x1.5555555555555p-59}, p, r); /* 1/4!, then 1/3!, ... */
+    p = horner_dd((centre){0x1.5555555555555p-3, 0x1.5555555555555p-57}, p, r);
+    p = horner_dd((centre){0.5, 0}, p, r);
+    p = horner_dd((centre){1, 0}, p, r);
     centre const power = {exp2_table[n & 127][0], exp2_table[n & 127][1]};
     centre const m = mul_dd(power, mul_dd(p, r)), s = fast_two_sum(power.hi, m.hi);
     centre const y = fast_two_sum(s.hi, s.lo + (power.lo + m.lo));

@@ -95,7 +95,31 @@ double ref_decode(dsv3_dtype d, const void *data, int64_t i)
         return fraction ? (double)NAN : sign * HUGE_VAL;
     }
     if (exponent == 0) return sign * ldexp(fraction, f->least - f->mantissa);
-    return sign * ldexp(fraction + (1u << f->mantissa), exponent - f->bias - f->mantissa);
+    /* (1 + fraction / 2^mantissa) 2^(exponent - bias), written down as a binary64 */
+    uint64_t const wide = (uint64_t)(exponent - f->bias + 1023) << 52 | (uint64_t)fraction << (52 - f->mantissa);
+    double value;
+    memcpy(&value, &wide, sizeof value);
+    return sign * value;
+}
+
+/* As ref_decode, n times; binary32 is what the processor's own float is. */
+void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double *out)
+{
+    const float *const wide = data;
+    const uint16_t *const upper = data;
+    for (int64_t k = 0; k < n; k++) {
+        float f;
+        if (d == DSV3_F32) {
+            memcpy(&f, wide + i + k, sizeof f);
+            out[k] = (double)f;
+        } else if (d == DSV3_BF16) {
+            uint32_t const bits = (uint32_t)upper[i + k] << 16;
+            memcpy(&f, &bits, sizeof f);
+            out[k] = (double)f;
+        } else {
+            out[k] = ref_decode(d, data, i + k);
+        }
+    }
 }
 
 /* The code of a value of the format. */

@@ -25,7 +25,10 @@ typedef struct {
      * has at most 24 significant bits. (Lemma Combine) */
     void (*combine)(const double *hi, const double *lo, const double *value, int64_t n, int64_t stride, int64_t width,
                     double *sum, double *rest);
-    /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700; 0 where hi < -700. (Lemma Exp) */
+    /* 32 columns: sums[32 i + c] grows by the sum over j < n of weight[3j + i] * value[32 j + c], i < 3; every product and
+     * partial sum must be a binary64 number. (Lemma Slices) */
+    void (*slices)(const double *weight, const double *value, int64_t n, double *sums);
+    /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700. (Lemma Exp) */
     void (*exponential)(double *hi, double *lo, int64_t n);
     /* Three sums for each column c < width grow by those over j < n, v = value[j * stride + c]: sums[3c] of p[j] |v|,
      * sums[3c + 1] of pe[j] |v - o[c]|, sums[3c + 2] of p[j] |v - o[c]|; rounded to nearest. */

@@ -76,7 +76,7 @@ static void read_keys(const sequence *s)
             (int64_t)ref_decode(DSV3_I32, table->data, s->b * table->stride[0] + j / s->prob->page_size);
         int64_t const at_row = page * cache->stride[0] + j % s->prob->page_size * cache->stride[1];
         double *const k = s->key + j * s->width;
-        for (int64_t c = 0; c < s->width; c++) k[c] = ref_decode(cache->dtype, cache->data, at_row + c);
+        ref_decode_all(cache->dtype, cache->data, at_row, s->width, k);
         s->key_row[j] = row_of(k, NULL, s->width);
     }
 }
@@ -111,7 +111,6 @@ static ball score(const sequence *s, int64_t r, int64_t j, ball scale)
 static double exponent_error(const sequence *s, double score_sup, double below, double max_sup)
 {
     const ref_numerics *const port = s->rd->port;
-    if (!port) return 0;
     return u * (5 * (score_sup + max_sup) + port->exp.rel + port->exp.more * below);
 }
 
@@ -151,7 +150,8 @@ static softmax weigh_row(const sequence *s, int64_t r)
     double max = -INFINITY, least = -INFINITY, min = INFINITY, sup = 0;
     for (int64_t j = 0; j < m.n; j++) {
         double const high = ball_upper((ball){w[j].c, 0});
-        max = fmax(max, high);
+        if (high > max) max = high;
+        if (!s->rd->port) continue;
         least = fmax(least, ball_lower(w[j]));
         min = fmin(min, high);
         sup = fmax(sup, ball_sup(w[j]));
@@ -169,8 +169,8 @@ static softmax weigh_row(const sequence *s, int64_t r)
             w[j] = ball_of(vanishing);
             continue;
         }
-        error[j] = w[j].r * (1 + 0x1p-40) + moved +
-                   exponent_error(s, ball_sup(w[j]), max - ball_lower((ball){w[j].c, 0}), fabs(max));
+        error[j] = w[j].r * (1 + 0x1p-40) + moved;
+        if (s->rd->port) error[j] += exponent_error(s, ball_sup(w[j]), max - ball_lower((ball){w[j].c, 0}), fabs(max));
         w[j] = ball_sub((ball){w[j].c, 0}, m.maximum);
         error[j] += w[j].r;
         w[j].r = 0;
@@ -203,7 +203,8 @@ static ball log_sum(const sequence *s, const softmax *m)
     if (!(m->E < 0.5) || !(m->gathered < 0.5)) return ball_any();
     double r = 2 * m->gathered + 2 * (double)m->n * m->floor + m->E / (1 - m->E);
     if (s->rd->port) {
-        r += m->gathered > 0 ? unit_at_point(s->rd, POINT_mla_decode_P, s->io->q.dtype) : 0; /* rounded before they are added */
+        r += m->gathered > 0 ? unit_at_point(s->rd, POINT_mla_decode_P, s->io->q.dtype)
+                             : 0; /* rounded before they are added */
         const ref_function *const log = &s->rd->port->log;
         r += u * (log->rel * ball_sup(log_l) + log->more + 3 * (ball_sup(m->maximum) + ball_sup(lse)));
     }

@@ -130,10 +130,11 @@ extern const ref_table ref_dd, ref_256, ref_512, ref_1024;
 
 /* ---- formats, from their definitions bit by bit ---- */
 
-size_t ref_dtype_size(dsv3_dtype d);                            /* bytes; 0 for none */
-const char *ref_dtype_name(dsv3_dtype d);                       /* "f32", "bf16", "f8_e4m3" */
-dsv3_dtype ref_dtype_of(const char *name);                      /* DSV3_NONE: no such */
-double ref_decode(dsv3_dtype d, const void *data, int64_t i);   /* element i of an array */
+size_t ref_dtype_size(dsv3_dtype d);                                                    /* bytes; 0 for none */
+const char *ref_dtype_name(dsv3_dtype d);                                               /* "f32", "bf16", "f8_e4m3" */
+dsv3_dtype ref_dtype_of(const char *name);                                              /* DSV3_NONE: no such */
+double ref_decode(dsv3_dtype d, const void *data, int64_t i);                           /* element i of an array */
+void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double *out); /* n elements from i on */
 void ref_encode(dsv3_dtype d, void *data, int64_t i, double v); /* nearest, ties to even; E4M3 saturates */
 double ref_round(dsv3_dtype d, double v);                       /* the nearest value; infinity past the largest */
 double ref_truncate(dsv3_dtype d, double v);                    /* toward zero */

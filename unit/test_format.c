@@ -20,6 +20,21 @@ static uint32_t encode_value(dsv3_dtype d, double v)
 }
 
 /* Decoding and encoding are inverse on every code; codes are in order of their values. */
+/* The same values many at once. */
+Test(format, many_at_once)
+{
+    static uint32_t data[3000];
+    double out[2990];
+    for (int i = 0; i < 3000; i++) data[i] = (uint32_t)i * 2654435761u;
+    for (dsv3_dtype d = DSV3_F32; d < DSV3_DTYPES; d++) {
+        ref_decode_all(d, data, 7, 2990, out);
+        for (int i = 0; i < 2990; i++) {
+            double const one = ref_decode(d, data, 7 + i);
+            cr_assert(out[i] == one || (isnan(out[i]) && isnan(one)), "%s, element %d", ref_dtype_name(d), i);
+        }
+    }
+}
+
 static void check_all_codes(dsv3_dtype d, uint32_t codes)
 {
     for (uint32_t c = 0; c < codes; c++) {
