@@ -52,7 +52,7 @@ $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
 	$(CC) $(CFLAGS) $(WARN) -c $< -o $@
 $(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) -O3 -Wno-psabi $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
+	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
 $(B)/obj/fast/backend.o: AVX512 :=
 $(B)/obj/%.o: %.c
@@ -85,6 +85,9 @@ $(B)/planted/mistake_%.c: verify/ports/plain/plain.c unit/planted/mistakes.py
 $(B)/planted/mistake_%.so: $(B)/planted/mistake_%.c include/dsv3.h
 	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $< -o $@ -lm
 
+$(B)/ports/%.py: bench/%.py
+	@mkdir -p $(@D)
+	cp $< $@
 $(B)/cases/%.txt: verify/cases/%.txt
 	@mkdir -p $(@D)
 	cp $< $@
@@ -113,7 +116,7 @@ verify: setup
 	$(B)/bin/verify run @smoke
 check: test deps format-check
 	$(B)/bin/verify run @ci
-bench: $(B)/bin/bench
+bench: $(B)/bin/bench $(B)/ports/torch_attention.py
 asan:
 	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
 setup:
@@ -122,7 +125,7 @@ transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
 	@verify/ports/transformers/install.sh --remove
-	@rm -f $(B)/ports/transformers
+	@rm -f $(B)/ports/transformers $(B)/ports/python
 deps:
 	@unit/deps.sh
 format:

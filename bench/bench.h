@@ -3,5 +3,6 @@
 #define BENCH_H
 
 int bench_truth(void);
+int bench_attention(void);
 
 #endif

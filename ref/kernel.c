@@ -10,34 +10,42 @@
 
 enum { L = LANES };
 
-/* Eight lanes in one value: the compiler's own vector type, which stays in registers where an array does not. */
-typedef double lanes8 __attribute__((vector_size(64)));
-typedef int64_t bits8 __attribute__((vector_size(64)));
-enum { V = L / 8 };
+/* As many lanes as a register holds, in one value: the compiler's own vector type, which stays in registers where an array
+ * does not. */
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+typedef double vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t vec_bits __attribute__((vector_size(VECTOR_BYTES)));
+enum { WIDE = VECTOR_BYTES / 8, V = L / WIDE };
 
-static inline lanes8 load8(const double *p)
+static inline vec vec_load(const double *p)
 {
-    lanes8 v;
+    vec v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
-static inline lanes8 abs8(lanes8 v)
+static inline vec vec_abs(vec v)
 {
-    return (lanes8)((bits8)v & INT64_MAX);
+    return (vec)((vec_bits)v & INT64_MAX);
 }
 
 static dot_sum plain(const double *restrict a, const double *restrict b, int64_t n)
 {
-    lanes8 sums[V] = {{0}}, sizes[V] = {{0}};
+    vec sums[V] = {{0}}, sizes[V] = {{0}};
     double s[L], m[L];
     int64_t i = 0;
     for (; i + L <= n; i += L) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int k = 0; k < V; k++) {
-            lanes8 const p = load8(a + i + 8 * k) * load8(b + i + 8 * k);
+            vec const p = vec_load(a + i + WIDE * k) * vec_load(b + i + WIDE * k);
             sums[k] += p;
-            sizes[k] += abs8(p);
+            sizes[k] += vec_abs(p);
         }
     }
     memcpy(s, sums, sizeof s);
@@ -133,12 +141,12 @@ static void combine(const double *restrict hi, const double *restrict lo, const 
 __attribute__((optimize("fp-contract=fast"))) static void
 slices(const double *restrict weight, const double *restrict value, int64_t n, double *restrict sums)
 {
-    lanes8 a[V] = {{0}}, b[V] = {{0}}, c[V] = {{0}};
+    vec a[V] = {{0}}, b[V] = {{0}}, c[V] = {{0}};
     for (int64_t j = 0; j < n; j++) {
         const double *const w = weight + 3 * j;
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int k = 0; k < V; k++) {
-            lanes8 const x = load8(value + j * L + 8 * k);
+            vec const x = vec_load(value + j * L + WIDE * k);
             a[k] += w[0] * x;
             b[k] += w[1] * x;
             c[k] += w[2] * x;

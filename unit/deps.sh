@@ -1,7 +1,7 @@
 #!/bin/sh
 # Who may include whom. include: nothing of ours. ref: include. fast, cuda: include. verify: include, ref/ref.h, and
-# backends by name in backends.c alone. bench: verify's library and ref/ref.h, ref/ball.h, ref/kernel.h. Nothing includes
-# verify or bench. unit may see everything.
+# backends by name in backends.c alone. bench: verify's library and ref/ref.h, ref/ball.h, ref/kernel.h. Nothing else includes
+# verify, nothing includes bench. unit may see everything.
 bad=0
 complain() {
     if [ -n "$1" ]; then
@@ -26,7 +26,7 @@ complain "$(includes ref)" "ref/ knows include/ alone"
 complain "$(includes fast)" "fast/ knows include/ alone"
 complain "$(includes cuda)" "cuda/ knows include/ alone"
 complain "$(includes verify ref.h)" "verify/ knows include/ and ref/ref.h"
-complain "$(includes bench ref.h ball.h centre_dd.h kernel.h)" "bench/ knows ref/ and verify's library"
+complain "$(includes bench ref.h ball.h centre_dd.h kernel.h op.h problem.h verdict.h fill.h judge.h process.h)" "bench/ knows ref/ and verify's library"
 complain "$(git grep -nE 'dsv3_backend_(avx512|cuda)' -- 'verify/*.c' 'verify/*.h' ':!verify/backends.c' | head -3)" "backends are named in verify/backends.c alone"
 complain "$(git grep -nE 'mpfr|sleef|Sleef' -- 'verify/*.c' 'verify/*.h' 'cuda/' | head -3)" "MPFR belongs to ref/, SLEEF to fast/"
 complain "$(git grep -nE 'ffast-math|Ofast|funsafe-math|use_fast_math' -- ':!docs' ':!*.md' ':!unit/deps.sh' | head -3)" "fast-math is allowed nowhere"

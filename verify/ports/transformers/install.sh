@@ -29,5 +29,6 @@ if [ ! -e "$venv/complete" ]; then
     touch "$venv/complete"
 fi
 printf '#!/bin/sh\nexec "%s/bin/python" "%s/port.py"\n' "$venv" "$here" >"$launcher"
-chmod +x "$launcher"
+printf '#!/bin/sh\nexec "%s/bin/python" "$@"\n' "$venv" >"$(dirname "$launcher")/python"
+chmod +x "$launcher" "$(dirname "$launcher")/python"
 echo "transformers: ready, $venv"
