@@ -235,6 +235,9 @@ static bool unknown_clause(const parser *p, const char *word)
 {
     size_t used =
         (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc flush arith", word, p->op);
+    if (!strcmp(p->op, "rope")) used += (size_t)snprintf(p->why + used, p->cap - used, " sincos angle");
+    if (!strcmp(p->op, "mla_decode") && used < p->cap)
+        used += (size_t)snprintf(p->why + used, p->cap - used, " rescales");
     for (int i = 0; i < FUNCTIONS && used < p->cap; i++)
         if (strstr(functions[i].ops, p->op))
             used += (size_t)snprintf(p->why + used, p->cap - used, " %s", functions[i].name);
@@ -253,12 +256,16 @@ static bool parse_clause(const parser *p, char *clause)
     }
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
+    bool const is_rope = !strcmp(p->op, "rope"), is_attention = !strcmp(p->op, "mla_decode");
     for (int i = 0; i < FUNCTIONS; i++)
-        if (!strcmp(word[0], functions[i].name)) return parse_function(p, word, words, i);
-    if (!strcmp(word[0], "sincos")) return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
-    if (!strcmp(word[0], "angle")) return parse_angle(p, word, words);
-    if (!strcmp(word[0], "rescales")) {
+        if (!strcmp(word[0], functions[i].name) && strstr(functions[i].ops, p->op))
+            return parse_function(p, word, words, i);
+    if (is_rope && !strcmp(word[0], "sincos"))
+        return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
+    if (is_rope && !strcmp(word[0], "angle")) return parse_angle(p, word, words);
+    if (is_attention && !strcmp(word[0], "rescales")) {
         double n = 0;
+        if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= 1ull << CLAUSE_RESCALES, true;
         bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
         p->n->rescales = good ? (int64_t)n : 0;
         return good;

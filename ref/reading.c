@@ -178,13 +178,13 @@ ball sigmoid_of(const ref_reading *rd, ball a)
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
 }
 
-/* Lemma Angle: the frequency is off by 2 units and the product rounds, so the angle moves; cos and sin move no further. */
-void cos_sin_of(const ref_reading *rd, ball turns, double position, double radians, ball *cosine, ball *sine)
+/* Lemma Angle: the angle moves by position * spread units; cos and sin move no further. */
+void cos_sin_of(const ref_reading *rd, ball turns, double position, double spread, ball *cosine, ball *sine)
 {
     ball_cos_sin(turns, cosine, sine);
     if (!rd->port || position == 0) return;
-    double const units = rd->port->angle_f64 ? 0x1p-50 : 3 * 0x1p-24 * (1 + 0x1p-20);
-    double const moved = fmin(fabs(position) * radians * units, 2) + rd->port->sincos * 0x1p-24;
+    double const unit = rd->port->angle_f64 ? 0x1p-53 : 0x1p-24;
+    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2) + rd->port->sincos * 0x1p-24;
     *cosine = ball_widen(*cosine, moved);
     *sine = ball_widen(*sine, moved);
 }

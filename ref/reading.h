@@ -43,10 +43,10 @@ ball step(const ref_reading *rd, ball exact);
 ball quotient_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
 
-/* 1 / (1 + e^-a), and cos and sin of an angle at `position` of frequency `radians` each, as the port computes them. (Function,
- * Angle) */
+/* 1 / (1 + e^-a), and cos and sin of the angle at `position`, as the port computes them. spread: what its angle is off by for
+ * each position, in units of its format and radians. (Function, Angle) */
 ball sigmoid_of(const ref_reading *rd, ball a);
-void cos_sin_of(const ref_reading *rd, ball turns, double position, double radians, ball *cosine, ball *sine);
+void cos_sin_of(const ref_reading *rd, ball turns, double position, double spread, ball *cosine, ball *sine);
 
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
 double share_of(const ref_numerics *port, int64_t n);

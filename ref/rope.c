@@ -94,6 +94,15 @@ static ball turns_at(const ref_turns *t, double position)
     return ball_widen(sum, fabs(position) * t->rest * (1 + 0x1p-50));
 }
 
+/* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, and where
+ * both parts of it are blended the rounding of the ramp counts against all of e_j. */
+static double angle_spread(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+{
+    ball const f = frequency(p, quirks, j), e = frequency(p, quirks | 1ull << QUIRK_R9_yarn_off, j);
+    bool const blended = ball_sup(f) < 0.999999 * ball_sup(e) && ball_sup(f) * p->factor > 1.000001 * ball_sup(e);
+    return 7 * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
+}
+
 static const ref_table *tier_above(void)
 {
     return CENTRE_BITS < 256 ? &ref_256 : CENTRE_BITS < 512 ? &ref_512 : &ref_1024;
@@ -147,11 +156,11 @@ bool ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_valu
     n.amplitude = amplitude(rd, n.prob);
     for (int64_t j = 0; j < n.prob->qk_rope_head_dim / 2; j++) {
         ref_turns const turns = tier_above()->rope_turns(n.prob, rd->quirks, j);
-        double const radians = ball_sup(turns_at(&turns, 1)) * 6.2831853071796;
+        double const spread = angle_spread(n.prob, rd->quirks, j);
         for (int64_t t = 0; t < n.prob->n_tokens; t++) {
             double const position = ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]);
             ball c, s;
-            cos_sin_of(rd, turns_at(&turns, position), position, radians, &c, &s);
+            cos_sin_of(rd, turns_at(&turns, position), position, spread, &c, &s);
             if (quirk(rd, QUIRK_R4_sign_flipped)) s = ball_neg(s);
             rotate(&n, t, j, in_table(&n, c), in_table(&n, s), out[0]);
         }

@@ -384,6 +384,17 @@ Test(reading, declarations_round_trip_and_refusals_say_why)
         {"rmsnorm", "flush maybe", "flush is none, ftz or daz"},
         {"rmsnorm", "arith f64", "arith is f32 or bf16"},
         {"rmsnorm", "exp 4", "'exp' is unknown to rmsnorm"},
+        {"mla_decode", "exp 2 0; log 2; rescales 0; scores bf16 must; P bf16 must; o bf16 must rz", NULL},
+        {"mla_decode", "exp ieee", "exp needs its relative error"},
+        {"mla_decode", "exp 4 -2", "exp needs its relative error"},
+        {"mla_decode", "rescales -1", "rescales needs one number"},
+        {"mla_decode", "sincos 1", "known: acc flush arith rescales div exp log scores P o lse"},
+        {"rope", "sincos 2; angle f64; cos_sin f32 must", NULL},
+        {"rope", "angle bf16", "angle is f32 or f64"},
+        {"rope", "sincos", "sincos needs one number"},
+        {"gate", "sigmoid 2 1; div ieee; scores bf16 must", NULL},
+        {"gate", "sigmoid 2 1 1", "sigmoid needs its relative error"},
+        {"gate", "topk_weight f32 may", "outputs are always must"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char why[400] = "", text[400], again[400];

@@ -297,6 +297,10 @@ static bool set_tail(parser *ps, char *text)
 /* The shortest decimal that reads back as v. */
 static void print_number(double v, char *text, size_t cap)
 {
+    if (v == floor(v) && fabs(v) < 1e15) {
+        snprintf(text, cap, "%.0f", v);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, cap, "%.*g", digits, v);
         if (strtod(text, NULL) == v) return;

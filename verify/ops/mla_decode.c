@@ -194,7 +194,7 @@ static double exact_value(const struct problem *p, const tensor_row *row, int64_
     return selecting(p, row, i, bits, head % 8);
 }
 
-/* By head: one key above equal ones, 16 different scores in turn, scores around a hundred, equal scores. Values near 1. */
+/* By head: one key above equal ones, 16 different scores in turn, scores of several tens, equal scores. Values near 1. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
@@ -209,7 +209,7 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     switch ((r + (int64_t)(p->seed % 4)) % 4) {
     case 0: return c == width - 1 ? (0.3 + (double)(r % 18) / 10) / d->softmax_scale : 0;
     case 1: return c == width - 2 ? 4 / d->softmax_scale : 0;
-    case 2: return 16 * g;
+    case 2: return 8 * g;
     default: return 0;
     }
 }
