@@ -1,0 +1,217 @@
+/* Softmax and gate weights as legal ports compute them, simulated operation by operation: no element may leave the conforming
+ * ball, on the data that break looser rules (one key above equal ones, periodic scores, uniform ones, values near 1). */
+#include "ref.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+TestSuite(softmax, .timeout = 120);
+
+enum { MOST = 1024, RANK = 4, WIDTH = RANK + 2 };
+
+static float key[MOST * WIDTH], scores[MOST], o[RANK], lse;
+static ref_value legal_o[RANK], legal_lse[1];
+
+static float bf16(float v)
+{
+    return (float)ref_round(DSV3_BF16, (double)v);
+}
+
+static float exact(float v)
+{
+    return v;
+}
+
+/* A port: how it stores weights, whether it divides them first, how often it moves to another maximum, how it adds. */
+typedef struct {
+    const char *name, *declared;
+    float (*store)(float);
+    bool normalised, sums_stored, online, base_2, truncates;
+    int tile; /* keys that share a maximum; online only */
+} port;
+
+static const port ports[] = {
+    {"undeclared", "", exact},
+    {"maximum first", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; scores f32 must; P f32 must", exact},
+    {"P in BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P bf16 must", bf16},
+    {"P in BF16, normalised", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P bf16 must", bf16,
+     .normalised = true},
+    {"P in BF16, its own sum", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; P bf16 must", bf16, .sums_stored = true},
+    {"online", "acc 24 rn; div ieee; exp 2; log 2; flush none", exact, .online = true, .tile = 1},
+    {"online, tiles of 16, BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 63; P bf16 must", bf16, .online = true,
+     .tile = 16},
+    {"online, base 2 folded", "P bf16 may", bf16, .online = true, .base_2 = true, .tile = 16},
+    {"base 2 folded", "acc 24 rn; exp 2 2; rescales 0", exact, .base_2 = true},
+    {"truncating sums", "acc 24 rz; div ieee; exp 2; rescales 0; P bf16 must", bf16, .truncates = true},
+};
+
+static float plus(const port *p, float a, float b)
+{
+    return p->truncates ? (float)ref_truncate(DSV3_F32, (double)a + (double)b) : a + b;
+}
+
+/* e^(s - m), in one of two ways. */
+static float power(const port *p, float s, float m)
+{
+    float const c = 1.44269504f;
+    return p->base_2 ? exp2f(fmaf(s, c, -(m * c))) : expf(s - m);
+}
+
+static float largest(int from, int to)
+{
+    float m = -INFINITY;
+    for (int j = from; j < to; j++) m = fmaxf(m, scores[j]);
+    return m;
+}
+
+static void attend(const port *p, int n)
+{
+    float m = p->online ? -INFINITY : largest(0, n), l = 0, total = 1, acc[RANK] = {0};
+    for (int j = 0; p->normalised && j < n; j++) l = plus(p, l, power(p, scores[j], m));
+    if (p->normalised) total = l, l = 0;
+    for (int j = 0; j < n; j++) {
+        if (p->online && j % p->tile == 0) {
+            float const next = fmaxf(m, largest(j, j + p->tile < n ? j + p->tile : n));
+            float const factor = isinf(m) ? 0 : power(p, m, next);
+            l *= factor;
+            for (int c = 0; c < RANK; c++) acc[c] *= factor;
+            m = next;
+        }
+        float const weight = power(p, scores[j], m), stored = p->store(weight / total);
+        l = plus(p, l, p->sums_stored ? stored : weight);
+        for (int c = 0; c < RANK; c++) acc[c] = plus(p, acc[c], stored * key[j * WIDTH + c]);
+    }
+    for (int c = 0; c < RANK; c++) o[c] = p->normalised ? acc[c] : acc[c] / l;
+    lse = m + logf(l);
+}
+
+/* Scores come from the last entry of the key alone. */
+static void find_legal(const port *p, int n)
+{
+    float q[WIDTH] = {0};
+    int32_t block = 0, length = n;
+    ref_numerics numerics;
+    char why[300];
+    cr_assert(ref_numerics_parse("mla_decode", p->declared, &numerics, why, sizeof why), "%s", why);
+    q[WIDTH - 1] = 1;
+    for (int j = 0; j < n; j++) key[j * WIDTH + WIDTH - 1] = scores[j], key[j * WIDTH + WIDTH - 2] = 0;
+    dsv3_mla_decode_prob const prob = {1, 1, 1, RANK, 2, 2, MOST, n, 1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, WIDTH}, {WIDTH, WIDTH, WIDTH, 1}},
+                                   .kv_cache = {key, DSV3_F32, 3, {1, MOST, WIDTH}, {MOST * WIDTH, WIDTH, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&numerics, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
+}
+
+static double normal(void)
+{
+    return sqrt(-2 * log(1 - drand48())) * cos(6.283185307179586 * drand48());
+}
+
+/* The data of the experiments: scores of six kinds, values of three. */
+static void fill(int score_kind, int value_kind, int n)
+{
+    double const step = 0.3 + 1.7 * drand48();
+    double period[16];
+    for (int i = 0; i < 16; i++) period[i] = normal();
+    for (int j = 0; j < n; j++) {
+        double const s[] = {normal(), 4 * normal(), 0, j == n / 3 ? step : 0, j == n / 3 ? 30 : 0, period[j % 16]};
+        scores[j] = (float)s[score_kind] + (score_kind == 1 ? 100.0f : 0);
+        for (int c = 0; c < RANK; c++)
+            key[j * WIDTH + c] = bf16((float)(value_kind == 0 ? normal() : value_kind == 1 ? 1 + 0.1 * normal() : 1));
+    }
+}
+
+static double share(const ref_value *v, float got)
+{
+    if (isinf(v->radius)) return 0;
+    return ref_lower(*v) <= (double)got && (double)got <= ref_upper(*v)
+               ? fabs((double)got - v->hi) / fmax(ref_upper(*v) - v->hi, 1e-300)
+               : (double)INFINITY;
+}
+
+Test(softmax, legal_ports_stay_inside)
+{
+    static const int lengths[] = {1, 3, 100, 333, 1000, 1024};
+    long judged = 0;
+    srand48(17);
+    for (size_t i = 0; i < sizeof ports / sizeof *ports; i++) {
+        double worst = 0, worst_lse = 0;
+        for (int round = 0; round < 18 * 6 * 3; round++) {
+            int const n = lengths[round / 18 % 6];
+            fill(round % 6, round / 6 % 3, n);
+            find_legal(&ports[i], n);
+            attend(&ports[i], n);
+            for (int c = 0; c < RANK; c++, judged++) {
+                worst = fmax(worst, share(&legal_o[c], o[c]));
+                cr_assert(worst <= 1.000001, "%s, scores %d, values %d, n %d: %a not in [%a, %a]", ports[i].name,
+                          round % 6, round / 6 % 3, n, (double)o[c], ref_lower(legal_o[c]), ref_upper(legal_o[c]));
+            }
+            worst_lse = fmax(worst_lse, share(legal_lse, lse));
+            cr_assert(worst_lse <= 1.000001, "%s, scores %d, n %d: lse %a not in [%a, %a]", ports[i].name, round % 6, n,
+                      (double)lse, ref_lower(*legal_lse), ref_upper(*legal_lse));
+        }
+        printf("softmax %-28s worst err/radius %.3f, lse %.3f\n", ports[i].name, worst, worst_lse);
+    }
+    printf("softmax %ld elements judged\n", judged);
+}
+
+/* A port that stores weights in BF16 and declares f32 is found out. */
+Test(softmax, false_declarations_are_found_out)
+{
+    port p = ports[2];
+    int caught = 0;
+    p.declared = ports[1].declared;
+    srand48(18);
+    for (int round = 0; round < 50; round++) {
+        fill(0, 0, 100);
+        find_legal(&p, 100);
+        attend(&p, 100);
+        caught += isinf(share(&legal_o[0], o[0]));
+    }
+    cr_expect(caught >= 45, "%d of 50", caught);
+}
+
+/* Gate weights in BF16: scores, sum, quotient and product each rounded; and in binary32. */
+Test(softmax, gate_weights)
+{
+    static const char *const declared[] = {"acc 24 rn; div ieee; scores bf16 must; arith bf16", "",
+                                           "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must"};
+    long judged = 0;
+    srand48(19);
+    for (int round = 0; round < 3000; round++) {
+        float z[8], bias[8] = {0}, s[8], sum = 0;
+        int32_t idx[8];
+        ref_value legal_idx[8], legal[8];
+        ref_numerics n;
+        char why[200];
+        float (*const store)(float) = round % 3 ? exact : bf16;
+        for (int e = 0; e < 8; e++) {
+            z[e] = (float)(normal() * (round % 2 ? 1 : 6)), idx[e] = e;
+            s[e] = store(1 / (1 + expf(-z[e])));
+            sum += s[e];
+        }
+        sum = store(sum);
+        dsv3_weight const item = {"e_score_correction_bias", {bias, DSV3_F32, 1, {8}, {1}}};
+        dsv3_gate_prob const prob = {1, 8, 2, 2, 8, 2.5, 1};
+        dsv3_gate_io const io = {.logits = {z, DSV3_F32, 2, {1, 8}, {8, 1}},
+                                 .weights = {1, &item},
+                                 .topk_idx = {idx, DSV3_I32, 2, {1, 8}, {8, 1}},
+                                 .topk_weight = {NULL, DSV3_F32, 2, {1, 8}, {8, 1}}};
+        cr_assert(ref_numerics_parse("gate", declared[round % 3], &n, why, sizeof why), "%s", why);
+        ref_reading const rd = {&n, 0, true};
+        cr_assert(ref_dd.gate(&rd, &prob, &io, (ref_value *const[]){legal_idx, legal}));
+        for (int k = 0; k < 8; k++, judged++) {
+            float const w = store(store(s[k] / sum) * 2.5f);
+            cr_assert(ref_lower(legal[k]) <= (double)w && (double)w <= ref_upper(legal[k]), "'%s': %a not in [%a, %a]",
+                      declared[round % 3], (double)w, ref_lower(legal[k]), ref_upper(legal[k]));
+            cr_assert(legal_idx[k].hi == k);
+        }
+    }
+    printf("softmax %ld gate weights judged\n", judged);
+}
