@@ -183,3 +183,81 @@ Test(problem, presets_are_the_configs)
         cr_expect(problem_size(&p, "out_features") == c->q_lora_rank, "%s", id);
     }
 }
+
+/* ---- ci.txt ---- */
+
+/* The cases of ci.txt as problems; the caller frees them. */
+static problem *ci_problems(int *count)
+{
+    char why[400];
+    case_list list = {NULL, 0};
+    cr_assert(cases_add(&list, "@verify/cases/ci.txt", why, sizeof why), "%s", why);
+    problem *const all = malloc((size_t)list.count * sizeof *all);
+    for (int i = 0; i < list.count; i++) cr_assert(problem_parse(list.id[i], &all[i], why, sizeof why), "%s", why);
+    *count = list.count;
+    cases_free(&list);
+    return all;
+}
+
+/* Same op, preset, fill and format of every tensor? */
+static bool same_kind(const problem *a, const problem *b)
+{
+    if (a->op != b->op || a->preset != b->preset || a->fill != b->fill) return false;
+    for (int i = 0; i < a->tensors; i++) {
+        const tensor_info *const t = problem_tensor(b, a->tensor[i].row->name);
+        if (t && t->dtype != a->tensor[i].dtype) return false;
+    }
+    return true;
+}
+
+/* Tries every choice of formats for the tensors from row r on; ids that are legal must be in ci.txt. */
+static int missing_from(const problem *ci, int count, const char *id, const op *o, int r, const char *fill)
+{
+    char next[600], why[400];
+    problem p;
+    int missing = 0;
+    if (!o->tensors[r].name) {
+        snprintf(next, sizeof next, "%s;fill=%s", id, fill);
+        if (!problem_parse(next, &p, why, sizeof why)) return 0;
+        for (int i = 0; i < count; i++)
+            if (same_kind(&p, &ci[i])) return 0;
+        fprintf(stderr, "ci.txt lacks %s\n", p.id);
+        return 1;
+    }
+    const char *const list = o->tensors[r].dtypes;
+    if (!strchr(list, ' ')) return missing_from(ci, count, id, o, r + 1, fill);
+    for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL) {
+        if (*s == '=') continue;
+        snprintf(next, sizeof next, "%s%s%s=%.*s", id, strchr(id, '=') ? "," : ":", o->tensors[r].name,
+                 (int)strcspn(s, " "), s);
+        missing += missing_from(ci, count, next, o, r + 1, fill);
+    }
+    return missing;
+}
+
+Test(problem, ci_holds_every_legal_kind_of_case, .timeout = 60)
+{
+    int count, missing = 0;
+    problem *const ci = ci_problems(&count);
+    for (int o = 0; ops[o]; o++)
+        for (int preset = 0; preset < PRESETS; preset++)
+            for (const fill_row *f = ops[o]->fills; f->name; f++) {
+                char id[64];
+                snprintf(id, sizeof id, "%s@%s", ops[o]->name, preset_names[preset]);
+                missing += missing_from(ci, count, id, ops[o], 0, f->name);
+            }
+    cr_expect(missing == 0, "%d kinds of cases are missing", missing);
+    free(ci);
+}
+
+Test(problem, ci_is_no_single_ops)
+{
+    int count;
+    problem *const ci = ci_problems(&count);
+    for (int o = 0; ops[o]; o++) {
+        int mine = 0;
+        for (int i = 0; i < count; i++) mine += ci[i].op == ops[o];
+        cr_expect(mine > 0 && mine * 10 <= count * 3, "%s has %d of %d cases", ops[o]->name, mine, count);
+    }
+    free(ci);
+}
