@@ -40,7 +40,9 @@ typedef enum {
     DSV3_BF16 = 2,    /* upper half of binary32 */
     DSV3_F8_E4M3 = 3, /* E4M3FN: bias 7, no infinity, 0x7f and 0xff are NaN, largest 448 */
     DSV3_I32 = 4,     /* signed 32-bit integer: positions, indices, lengths */
-    DSV3_DTYPES = 5   /* their number */
+    DSV3_U8 = 5,      /* bytes: what holds several formats */
+    DSV3_F64 = 6,     /* IEEE binary64: the reference's own stages; no port is given one */
+    DSV3_DTYPES = 7   /* their number */
 } dsv3_dtype;
 
 /* A view. Element (i, j) is at data + (i * stride[0] + j * stride[1]) * element size; the memory belongs to the
@@ -192,7 +194,14 @@ typedef struct {
 } dsv3_mla_decode_io;
 
 /* Every op. New ones are added at the end: the order is the order of the table below. */
-#define DSV3_OPS(OP) OP(rmsnorm) OP(linear) OP(rope) OP(gate) OP(mla_decode)
+/* clang-format off */
+#define DSV3_OPS(OP) \
+    OP(rmsnorm) \
+    OP(linear) \
+    OP(rope) \
+    OP(gate) \
+    OP(mla_decode)
+/* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */
 typedef struct dsv3_ctx dsv3_ctx;

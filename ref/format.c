@@ -21,6 +21,8 @@ static const format formats[DSV3_DTYPES] = {
     [DSV3_BF16] = {"bf16", 2, 8, -126, 0x1.fep127, 127, 7},
     [DSV3_F8_E4M3] = {"f8_e4m3", 1, 4, -6, 448, 7, 3},
     [DSV3_I32] = {"i32", 4, 31, 30, 0x7fffffff, 0, 0},
+    [DSV3_U8] = {"u8", 1, 8, 7, 255, 0, 0},
+    [DSV3_F64] = {"f64", 8, 53, -1022, DBL_MAX, 1023, 52},
 };
 
 size_t ref_dtype_size(dsv3_dtype d)
@@ -82,8 +84,11 @@ static uint32_t load(const void *data, size_t size, int64_t i)
 double ref_decode(dsv3_dtype d, const void *data, int64_t i)
 {
     const format *const f = &formats[d];
+    double wide64;
+    if (d == DSV3_F64) return memcpy(&wide64, (const double *)data + i, sizeof wide64), wide64;
     uint32_t const bits = load(data, f->size, i);
     if (d == DSV3_I32) return (double)(int32_t)bits;
+    if (d == DSV3_U8) return bits;
     int const sign_at = (int)f->size * 8 - 1;
     uint32_t const fraction = bits & ((1u << f->mantissa) - 1);
     int const top = (1 << (sign_at - f->mantissa)) - 1;
@@ -141,8 +146,13 @@ static uint32_t code_of(const format *f, bool fn, double v)
 void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
 {
     const format *const f = &formats[d];
+    if (d == DSV3_F64) {
+        memcpy((double *)data + i, &v, sizeof v);
+        return;
+    }
     double const rounded = ref_round(d, v);
-    uint32_t const bits = d == DSV3_I32 ? (uint32_t)(int32_t)rounded : code_of(f, d == DSV3_F8_E4M3, rounded);
+    bool const whole = d == DSV3_I32 || d == DSV3_U8;
+    uint32_t const bits = whole ? (uint32_t)(int32_t)rounded : code_of(f, d == DSV3_F8_E4M3, rounded);
     memcpy((char *)data + (size_t)i * f->size, &bits, f->size);
 }
 

@@ -97,6 +97,12 @@ __attribute__((format(printf, 2, 3))) static bool refuse(const parser *p, const 
     return false;
 }
 
+/* Is it a format of real numbers? */
+static bool is_real(dsv3_dtype d)
+{
+    return d != DSV3_NONE && d != DSV3_I32 && d != DSV3_U8;
+}
+
 static bool whole_number(const char *text, long least, long most, long *out)
 {
     char *end;
@@ -223,7 +229,7 @@ static bool parse_point(const parser *p, char **word, int words, int point)
     bool const output = points[point].output;
     bool const mode_ok = words == 3 || (words == 4 && (!strcmp(word[3], "rn") || !strcmp(word[3], "rz")));
     bool const must = words >= 3 && !strcmp(word[2], "must");
-    if (!mode_ok || (!must && strcmp(word[2], "may")) || !ref_dtype_of(word[1]))
+    if (!mode_ok || (!must && strcmp(word[2], "may")) || !is_real(ref_dtype_of(word[1])))
         return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
     if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
     *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};

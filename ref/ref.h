@@ -99,11 +99,11 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     uint64_t quirks;          /* bit QUIRK_x: that mistake is made */
-    bool forced; /* decisions (topk_idx) are the port's own, read from the output in io; else the reference's */
+    bool forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
 } ref_reading;
 
-/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but for decisions in
- * a forced reading. out[i] receives the i-th output of the io struct, row-major; NULL for one that isn't wanted. A decision
+/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a forced
+ * reading decisions and stages too. out[i] receives the i-th output of the io struct, row-major; NULL for one that isn't wanted. A decision
  * is a point; hi is NaN where the port's own is no legal one. An element may be -infinity. False: out of memory. */
 typedef bool ref_op(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
 
@@ -131,7 +131,7 @@ extern const ref_table ref_dd, ref_256, ref_512, ref_1024;
 /* ---- formats, from their definitions bit by bit ---- */
 
 size_t ref_dtype_size(dsv3_dtype d);                                                    /* bytes; 0 for none */
-const char *ref_dtype_name(dsv3_dtype d);                                               /* "f32", "bf16", "f8_e4m3" */
+const char *ref_dtype_name(dsv3_dtype d);                                               /* "f32", "bf16", ... */
 dsv3_dtype ref_dtype_of(const char *name);                                              /* DSV3_NONE: no such */
 double ref_decode(dsv3_dtype d, const void *data, int64_t i);                           /* element i of an array */
 void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double *out); /* n elements from i on */

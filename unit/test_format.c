@@ -23,9 +23,9 @@ static uint32_t encode_value(dsv3_dtype d, double v)
 /* The same values many at once. */
 Test(format, many_at_once)
 {
-    static uint32_t data[3000];
+    static uint32_t data[6000];
     double out[2990];
-    for (int i = 0; i < 3000; i++) data[i] = (uint32_t)i * 2654435761u;
+    for (int i = 0; i < 6000; i++) data[i] = (uint32_t)i * 2654435761u;
     for (dsv3_dtype d = DSV3_F32; d < DSV3_DTYPES; d++) {
         ref_decode_all(d, data, 7, 2990, out);
         for (int i = 0; i < 2990; i++) {

@@ -264,8 +264,8 @@ static bool copy_output(const char *path, const safetensors *file, const tensor_
     const safetensor *const s = safetensors_find(file, t->row->name);
     if (!s) return snprintf(why, cap, "%s holds no tensor %s", path, t->row->name), false;
     if (s->dtype != t->dtype)
-        return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name,
-                        s->f64 ? "f64" : ref_dtype_name(s->dtype), ref_dtype_name(t->dtype)),
+        return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
+                        ref_dtype_name(t->dtype)),
                false;
     if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
         print_shape(is, sizeof is, s->shape, s->ndim);

@@ -38,7 +38,7 @@ void enclosures_free(enclosures *e)
 
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal)
 {
-    bool const forced = p->op->choice != NULL;
+    bool const forced = p->op->staged;
     ref_reading const exact = {NULL, 0, forced}, conforming = {n, 0, forced};
     if (!enclose(p, &exact, &ref_dd, data, truth)) return false;
     if (enclose(p, &conforming, &ref_dd, data, legal)) return true;
@@ -50,11 +50,11 @@ bool decide_own(const problem *p, uint64_t quirks, void *const data[])
 {
     ref_reading const rd = {NULL, quirks, false};
     enclosures own;
-    if (!p->op->choice) return true;
+    if (!p->op->staged) return true;
     if (!enclose(p, &rd, &ref_dd, data, &own)) return false;
-    const tensor_info *const t = problem_tensor(p, p->op->choice);
-    const ref_value *const v = own.value[t - p->tensor];
-    for (int64_t i = 0; i < t->count; i++) ref_encode(t->dtype, data[t - p->tensor], i, v[i].hi);
+    for (int t = 0; t < p->tensors; t++)
+        for (int64_t i = 0; own.value[t] && i < p->tensor[t].count; i++)
+            ref_encode(p->tensor[t].dtype, data[t], i, own.value[t][i].hi);
     enclosures_free(&own);
     return true;
 }
@@ -351,7 +351,7 @@ bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result
 {
     r->diagnoses = 0;
     for (int q = 0; ref_quirk(q); q++) {
-        ref_reading const rd = {n, 1ull << q, p->op->choice != NULL};
+        ref_reading const rd = {n, 1ull << q, p->op->staged};
         diagnosis_row d = {.quirk = q};
         enclosures legal;
         if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
@@ -366,7 +366,7 @@ bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result
 /* What a port with the mistakes would give, decisions included, against what is legal. */
 int64_t seen_in(const problem *p, const ref_numerics *n, uint64_t quirks, void *const data[], int64_t *count)
 {
-    bool const forced = p->op->choice != NULL;
+    bool const forced = p->op->staged;
     ref_reading const mistaken = {n, quirks, forced}, correct = {n, 0, forced};
     enclosures wrong, legal;
     int64_t apart = 0;

@@ -14,11 +14,11 @@ typedef struct {
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out);
 void enclosures_free(enclosures *e);
 
-/* The truth, and what is legal under a declaration, in the working tier. Where the op decides something (op.choice), both are
- * given the decision in data. False: no memory, and nothing to free. */
+/* The truth, and what is legal under a declaration, in the working tier. Where outputs follow from one another (op.staged), both
+ * are given those in data. False: no memory, and nothing to free. */
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal);
 
-/* Puts the reference's own decision into data; nothing if the op has none. False: no memory. */
+/* Puts the reference's own outputs into data; nothing if the op isn't staged. False: no memory. */
 bool decide_own(const problem *p, uint64_t quirks, void *const data[]);
 
 /* Judges the outputs in got[] against the truth (exact reading) and the legal results (conforming reading). Sets v,

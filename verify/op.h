@@ -73,7 +73,9 @@ typedef struct {
     ref_op *(*reference)(const ref_table *tier);
     double (*work)(const void *prob); /* multiply-adds, for estimates */
     const list_row *list;             /* NULL: none */
-    const char *choice; /* an output that is a decision: the others are judged given the port's own; NULL: none */
+    bool staged; /* outputs follow from one another: each is judged given the port's own earlier ones */
+    const char
+        *choice; /* an output that is a set of indices: what is legal and not the reference's is listed; NULL: none */
 } op;
 
 extern const op *const ops[]; /* ends with NULL */

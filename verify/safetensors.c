@@ -16,17 +16,15 @@ enum { PREFIX = 8, NAME_SIZE = sizeof((safetensor *)0)->name };
 typedef struct {
     const char *name;
     dsv3_dtype dtype;
-    bool f64;
     size_t size;
 } format;
 
 /* What the format knows; the ones that are no dsv3_dtype are read past. */
 static const format formats[] = {
-    {"F32", DSV3_F32, false, 4},  {"BF16", DSV3_BF16, false, 2}, {"F8_E4M3", DSV3_F8_E4M3, false, 1},
-    {"I32", DSV3_I32, false, 4},  {"F64", DSV3_NONE, true, 8},   {"F16", DSV3_NONE, false, 2},
-    {"I64", DSV3_NONE, false, 8}, {"I16", DSV3_NONE, false, 2},  {"I8", DSV3_NONE, false, 1},
-    {"U8", DSV3_NONE, false, 1},  {"BOOL", DSV3_NONE, false, 1}, {"F8_E5M2", DSV3_NONE, false, 1},
-    {"U64", DSV3_NONE, false, 8}, {"U32", DSV3_NONE, false, 4},  {"U16", DSV3_NONE, false, 2},
+    {"F32", DSV3_F32, 4},  {"BF16", DSV3_BF16, 2}, {"F8_E4M3", DSV3_F8_E4M3, 1}, {"I32", DSV3_I32, 4},
+    {"U8", DSV3_U8, 1},    {"F64", DSV3_F64, 8},   {"F16", DSV3_NONE, 2},        {"I64", DSV3_NONE, 8},
+    {"I16", DSV3_NONE, 2}, {"I8", DSV3_NONE, 1},   {"BOOL", DSV3_NONE, 1},       {"F8_E5M2", DSV3_NONE, 1},
+    {"U64", DSV3_NONE, 8}, {"U32", DSV3_NONE, 4},  {"U16", DSV3_NONE, 2},
 };
 
 /* The file that is being read, and where an error goes. */
@@ -102,7 +100,6 @@ static bool read_tensor(const reader *r, const char *name, const json_t *entry, 
     const format *const f = dtype ? format_of(dtype) : NULL;
     if (!f) return refuse(r, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
     t->dtype = f->dtype;
-    t->f64 = f->f64;
     return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) &&
            read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
 }
@@ -206,7 +203,7 @@ const safetensor *safetensors_find(const safetensors *s, const char *name)
 static const char *dtype_text(const safetensor *t)
 {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (t->f64 ? formats[i].f64 : formats[i].dtype == t->dtype) return formats[i].name;
+        if (formats[i].dtype == t->dtype) return formats[i].name;
     return "F32";
 }
 

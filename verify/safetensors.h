@@ -11,8 +11,7 @@
 
 typedef struct {
     char name[128];
-    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F64 */
-    bool f64;         /* the file says F64 */
+    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F16 */
     int32_t ndim;
     int64_t shape[4];
     const void *data; /* inside the mapping */
@@ -31,8 +30,8 @@ bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap)
 void safetensors_close(safetensors *s);
 const safetensor *safetensors_find(const safetensors *s, const char *name); /* NULL: no such */
 
-/* Writes name, shape and data of each; to a temporary name beside path, then renamed. f64: data are doubles and dtype is
- * ignored. On an error (full disk, say) nothing is left behind. */
+/* Writes name, shape and data of each; to a temporary name beside path, then renamed. On an
+ * error (full disk, say) nothing is left behind. */
 bool safetensors_write(const char *path, const safetensor *item, int64_t count, char *why, size_t cap);
 
 #endif

@@ -149,5 +149,6 @@ const op op_gate = {
     .call = call,
     .reference = reference,
     .work = work,
+    .staged = true,
     .choice = "topk_idx",
 };
