@@ -100,6 +100,9 @@ typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     uint64_t quirks;          /* bit QUIRK_x: that mistake is made */
     bool forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
+    void (*used)(void *user, const void *data, size_t bytes);
+    void *user;
 } ref_reading;
 
 /* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a forced
