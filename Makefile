@@ -10,7 +10,7 @@ ARCH   := $(shell uname -m)
 TIERS  := dd 256 512 1024
 OPS    := $(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c))
 
-WARN   := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
+WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -Iinclude -Iref -Iverify -MMD -MP $(SAN)
 LDLIBS := -ljansson -lmpfr -lgmp -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)

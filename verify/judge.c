@@ -7,7 +7,7 @@
 
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
 {
-    char storage[1024];
+    char storage[4096];
     dsv3_weight items[MAX_TENSORS];
     ref_value *outputs[MAX_TENSORS] = {NULL};
     int n = 0;
@@ -186,7 +186,7 @@ static bool judge_output(const tensor_info *t, const ref_value *truth, const ref
 {
     bool not_finite = false;
     *s = (output_stats){.dtype = t->dtype, .ndim = t->ndim, .count = t->count, .worst = -1};
-    snprintf(s->name, sizeof s->name, "%s", t->row->name);
+    snprintf(s->name, sizeof s->name, "%s", t->name);
     memcpy(s->shape, t->shape, sizeof s->shape);
     for (int64_t i = 0; i < t->count; i++) {
         element const e = element_of(truth, legal, i);
@@ -301,7 +301,7 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, v
         bool *const bad = malloc((size_t)t->count);
         if (!bad) {
             r->v = ERROR;
-            snprintf(r->why, sizeof r->why, "no memory to judge %s", t->row->name);
+            snprintf(r->why, sizeof r->why, "no memory to judge %s", t->name);
             return;
         }
         not_finite |= judge_output(t, truth->value[i], legal->value[i], got[i], bad, &r->output[r->outputs++]);
