@@ -19,7 +19,7 @@ typedef struct {
     const row *query;         /* (rows) by row_of or row_of_balls */
     const row *key;           /* (len) */
     const int64_t *seen;      /* (rows), each at most len */
-    const double *number;     /* values that are stored numbers: value j begins at number + j * stride; or NULL, and then */
+    const double *number; /* values that are stored numbers: value j begins at number + j * stride; or NULL, and then */
     int64_t stride;
     const ball *value; /* (len, width): balls */
 } attention;
