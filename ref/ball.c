@@ -575,6 +575,39 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
     return good;
 }
 
+/* A part of values times the weights: its ends join out. */
+static bool combine_part(const ball *weight, int64_t rows, int64_t n, const double *part, int64_t width, bool radii,
+                         ball *sum, ball *out)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n * width; i++) most = fmax(most, isnan(part[i]) ? (double)INFINITY : fabs(part[i]));
+    if (most == 0) return true;
+    if (!ball_combine(weight, rows, n, part, width, width, sum)) return false;
+    for (int64_t i = 0; i < rows * width; i++)
+        out[i] = radii ? ball_widen(out[i], ball_upper(sum[i])) : ball_add(out[i], sum[i]);
+    return true;
+}
+
+/* High words, low words and radii are combined like any numbers. */
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t width, ball *out)
+{
+    int64_t const cells = n * width;
+    double *const high = malloc((size_t)(3 * cells + 1) * sizeof *high);
+    ball *const sum = malloc((size_t)(rows * width + 1) * sizeof *sum);
+    bool good = high && sum;
+    if (good) {
+        double *const low = high + cells, *const radius = low + cells;
+        for (int64_t i = 0; i < cells; i++) high[i] = value[i].c.hi, low[i] = value[i].c.lo, radius[i] = value[i].r;
+        for (int64_t i = 0; i < rows * width; i++) out[i] = ball_of(0);
+        good = combine_part(weight, rows, n, high, width, false, sum, out) &&
+               combine_part(weight, rows, n, low, width, false, sum, out) &&
+               combine_part(weight, rows, n, radius, width, true, sum, out);
+    }
+    free(high);
+    free(sum);
+    return good;
+}
+
 void ball_exp_all(ball *x, int64_t n)
 {
     const kernels *const k = kernels_for_this_cpu();
@@ -610,6 +643,17 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
             ball sum = ball_of(0);
             for (int64_t j = 0; j < n; j++)
                 sum = ball_add(sum, ball_mul(weight[i * n + j], ball_of(value[j * stride + c])));
+            out[i * width + c] = sum;
+        }
+    return true;
+}
+
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t width, ball *out)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = 0; c < width; c++) {
+            ball sum = ball_of(0);
+            for (int64_t j = 0; j < n; j++) sum = ball_add(sum, ball_mul(weight[i * n + j], value[j * width + c]));
             out[i * width + c] = sum;
         }
     return true;

@@ -97,9 +97,12 @@ terms ball_dot(const row *a, const row *b);
 /* out[i * rows_b + j] = ball_dot(&a[i], &b[j]). */
 void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms *out);
 
-/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width; values are
- * numbers of at most 24 bits. False: out of memory. */
+/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. False: out of
+ * memory. */
 bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
                   ball *out);
+
+/* The same of balls, value[j * width + c]; no point of a weight is negative. */
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t width, ball *out);
 
 #endif

@@ -9,7 +9,7 @@
 #include "ref.h"
 
 enum { PRESET_V3, PRESET_TINY, PRESET_ODD, PRESET_EDGE, PRESETS };
-enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_RANK = 4 };
+enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_RANK = 4, MAX_LISTS = 2 };
 
 typedef enum { FIELD_SIZE, FIELD_REAL, FIELD_FLAG } field_kind; /* int64_t, double, int32_t in the prob struct */
 
@@ -44,9 +44,11 @@ typedef struct {
     int64_t (*of)(const void *prob);
 } derived_row;
 
-/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets two fields, its length and its largest value. */
+/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value, their sum.
+ * Lists of one op that set the same length have it in common. */
 typedef struct {
-    const char *name, *count, *most;
+    const char *name, *count;
+    const char *most, *total; /* NULL: no field is that */
     const char *help;
 } list_row;
 
@@ -76,7 +78,7 @@ typedef struct {
                         const void *io); /* member NULL: unsupported */
     ref_op *(*reference)(const ref_table *tier);
     double (*work)(const void *prob); /* multiply-adds, for estimates */
-    const list_row *list;             /* NULL: none */
+    const list_row *lists;            /* at most MAX_LISTS and one whose name is NULL; NULL: none */
     bool staged; /* outputs follow from one another: each is judged given the port's own earlier ones */
     const char
         *choice; /* an output that is a set of indices: what is legal and not the reference's is listed; NULL: none */

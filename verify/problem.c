@@ -214,29 +214,63 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
     return true;
 }
 
-/* "0+37+64" */
-static bool set_list_key(parser *ps, const char *text)
+/* What a list says of a field: its largest number, or their sum. */
+static bool set_listed(parser *ps, const list_row *row, const char *name, int64_t v)
+{
+    if (!name) return true;
+    const field_row *const f = find_field(ps->p->op, name);
+    if (ps->field_given[f - ps->p->op->fields])
+        return refuse(ps, "%s: %s sets %s: leave that out", ps->p->op->name, row->name, name);
+    if ((double)v < f->least || (double)v > f->most)
+        return refuse(ps, "%s: %s makes %s %lld, out of range: it takes %.0f to %.0f", ps->p->op->name, row->name, name,
+                      (long long)v, f->least, f->most);
+    ps->field_given[f - ps->p->op->fields] = true;
+    set_field(ps->p, f, (double)v);
+    return true;
+}
+
+/* The lists given have their length in common; it was not given besides. */
+static bool set_length(parser *ps, int which)
 {
     problem *const p = ps->p;
-    const list_row *const row = p->op->list;
-    const field_row *const count = find_field(p->op, row->count), *const most = find_field(p->op, row->most);
-    if (p->lists) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
-    int64_t largest = 0;
+    const list_row *const row = &p->op->lists[which];
+    for (int l = 0; l < MAX_LISTS && p->op->lists[l].name; l++) {
+        const list_row *const other = &p->op->lists[l];
+        if (l == which || !p->lists[l] || strcmp(other->count, row->count)) continue;
+        return p->lists[l] == p->lists[which] ||
+               refuse(ps, "%s: %s has %d numbers and %s has %d: give both as many, one for each of %s", p->op->name,
+                      other->name, p->lists[l], row->name, p->lists[which], row->count);
+    }
+    return set_listed(ps, row, row->count, p->lists[which]);
+}
+
+/* "0+37+64" */
+static bool set_list_key(parser *ps, int which, const char *text)
+{
+    problem *const p = ps->p;
+    const list_row *const row = &p->op->lists[which];
+    double const most = find_field(p->op, row->most ? row->most : row->total)->most;
+    int64_t largest = 0, total = 0;
+    if (p->lists[which]) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
     for (const char *s = text; s; s = strchr(s, '+') ? strchr(s, '+') + 1 : NULL) {
         char *end;
         long long const v = isdigit((unsigned char)*s) ? strtoll(s, &end, 10) : -1;
-        if (v < 0 || (*end && *end != '+') || (double)v > most->most || p->lists == MAX_LIST)
+        if (v < 0 || (*end && *end != '+') || (double)v > most || p->lists[which] == MAX_LIST)
             return refuse(ps, "%s: %s=%s is no list: it takes 1 to %d whole numbers up to %.0f, as in 0+37+64",
-                          p->op->name, row->name, text, MAX_LIST, most->most);
-        p->list[p->lists++] = v;
+                          p->op->name, row->name, text, MAX_LIST, most);
+        p->list[which][p->lists[which]++] = v;
         if (v > largest) largest = v;
+        total += v;
     }
-    if (ps->field_given[count - p->op->fields] || ps->field_given[most - p->op->fields])
-        return refuse(ps, "%s: %s sets %s and %s: leave those out", p->op->name, row->name, row->count, row->most);
-    ps->field_given[count - p->op->fields] = ps->field_given[most - p->op->fields] = true;
-    set_field(p, count, p->lists);
-    set_field(p, most, (double)largest);
-    return true;
+    return set_length(ps, which) && set_listed(ps, row, row->most, largest) && set_listed(ps, row, row->total, total);
+}
+
+/* The number of the list of that name, or -1. */
+static int find_list(const op *o, const char *name)
+{
+    for (int l = 0; o->lists && o->lists[l].name; l++)
+        if (!strcmp(o->lists[l].name, name)) return l;
+    return -1;
 }
 
 static bool unknown_key(const parser *ps, const char *key)
@@ -245,7 +279,8 @@ static bool unknown_key(const parser *ps, const char *key)
     size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown key '%s'; known:", o->name, key);
     for (const field_row *f = o->fields; f->name && used < ps->cap; f++)
         used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
-    if (o->list && used < ps->cap) used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", o->list->name);
+    for (const list_row *l = o->lists; l && l->name && used < ps->cap; l++)
+        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", l->name);
     for (const tensor_row *t = o->tensors; t->name && used < ps->cap; t++)
         if (t->dtypes[0] != '=' || strchr(t->dtypes, ' '))
             used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", key_of(t));
@@ -259,7 +294,8 @@ static bool set_key(parser *ps, char *pair)
     *equals = 0;
     const field_row *const f = find_field(ps->p->op, pair);
     if (f) return set_field_key(ps, f, equals + 1);
-    if (ps->p->op->list && !strcmp(ps->p->op->list->name, pair)) return set_list_key(ps, equals + 1);
+    int const which = find_list(ps->p->op, pair);
+    if (which >= 0) return set_list_key(ps, which, equals + 1);
     for (int r = 0; ps->p->op->tensors[r].name; r++)
         if (!strcmp(key_of(&ps->p->op->tensors[r]), pair)) return set_tensor_key(ps, r, equals + 1);
     return unknown_key(ps, pair);
@@ -339,8 +375,21 @@ static void print_number(double v, char *text, size_t cap)
 
 static bool set_by_list(const problem *p, const field_row *f)
 {
-    const list_row *const row = p->op->list;
-    return p->lists && (!strcmp(f->name, row->count) || !strcmp(f->name, row->most));
+    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) {
+        const list_row *const row = &p->op->lists[l];
+        const char *const set[] = {row->count, row->most, row->total};
+        for (size_t i = 0; p->lists[l] && i < sizeof set / sizeof *set; i++)
+            if (set[i] && !strcmp(f->name, set[i])) return true;
+    }
+    return false;
+}
+
+/* "0+37+64" */
+static void print_list(const problem *p, int which, char *text, size_t cap)
+{
+    size_t used = 0;
+    for (int i = 0; i < p->lists[which] && used < cap; i++)
+        used += (size_t)snprintf(text + used, cap - used, "%s%lld", i ? "+" : "", (long long)p->list[which][i]);
 }
 
 static void print_id(problem *p)
@@ -357,10 +406,13 @@ static void print_id(problem *p)
         used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, f->name, number);
         mark = ',';
     }
-    for (int i = 0; i < p->lists; i++, mark = ',')
-        used +=
-            i ? (size_t)snprintf(id + used, cap - used, "+%lld", (long long)p->list[i])
-              : (size_t)snprintf(id + used, cap - used, "%c%s=%lld", mark, p->op->list->name, (long long)p->list[i]);
+    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) {
+        char list[256];
+        if (!p->lists[l]) continue;
+        print_list(p, l, list, sizeof list);
+        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, p->op->lists[l].name, list);
+        mark = ',';
+    }
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
         if (t->dtype == default_dtype(p, t->row) || (i > 0 && t->row == p->tensor[i - 1].row)) continue;

@@ -30,8 +30,8 @@ typedef struct problem {
         int64_t align;
         double align2;
     } prob;
-    int lists; /* numbers in the op's list; 0: not given */
-    int64_t list[MAX_LIST];
+    int lists[MAX_LISTS]; /* numbers in each of the op's lists; 0: not given */
+    int64_t list[MAX_LISTS][MAX_LIST];
     int tensors;
     tensor_info tensor[MAX_TENSORS]; /* those that are present, in the order of the rows */
 } problem;

@@ -56,7 +56,8 @@ static int64_t pages(const void *prob)
 static const derived_row derived[] = {
     {"key_width", key_width}, {"table_width", table_width}, {"pages", pages}, {.name = NULL}};
 
-static const list_row list = {"kv_lens", "batch", "kv_len", "tokens of each sequence, as in 0+37+64"};
+static const list_row lists[] = {{"kv_lens", "batch", "kv_len", NULL, "tokens of each sequence, as in 0+37+64"},
+                                 {.name = NULL}};
 
 static const dsv3_mla_decode_prob *prob_of(const struct problem *p)
 {
@@ -72,7 +73,7 @@ static bool is(const tensor_row *row, const char *name)
 
 static int64_t length_of(const struct problem *p, int64_t b)
 {
-    return p->lists ? p->list[b] : prob_of(p)->kv_len;
+    return p->lists[0] ? p->list[0][b] : prob_of(p)->kv_len;
 }
 
 /* Pages lie in reverse order, turned by the seed: its own inverse. */
@@ -275,5 +276,5 @@ const op op_mla_decode = {
     .call = call,
     .reference = reference,
     .work = work,
-    .list = &list,
+    .lists = lists,
 };
