@@ -16,7 +16,7 @@ static ball mscale(const dsv3_rope_prob *p, double m)
 }
 
 /* A = g(mscale) / g(mscale_all_dim) */
-static ball amplitude(const dsv3_rope_prob *p, uint64_t quirks)
+static ball amplitude(const dsv3_rope_prob *p, ref_set quirks)
 {
     if (quirks >> QUIRK_R7_mscale_on_cos & 1) return mscale(p, p->mscale);
     if (p->mscale == p->mscale_all_dim) return ball_of(1);
@@ -33,7 +33,7 @@ static ball pair_of_turns(const dsv3_rope_prob *p, double n)
 }
 
 /* Where the ramp from untouched to divided frequencies begins and ends, in pairs. */
-static void ramp_ends(const dsv3_rope_prob *p, uint64_t quirks, ball *low, ball *high)
+static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *high)
 {
     double const last = (double)p->qk_rope_head_dim - 1;
     *low = pair_of_turns(p, p->beta_fast);
@@ -50,7 +50,7 @@ static void ramp_ends(const dsv3_rope_prob *p, uint64_t quirks, ball *low, ball 
 }
 
 /* clamp((j - low) / (high - low), 0, 1) */
-static ball ramp(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+static ball ramp(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     ball low, high;
     ramp_ends(p, quirks, &low, &high);
@@ -60,7 +60,7 @@ static ball ramp(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
 }
 
 /* f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j,  e_j = theta^(-2j/r); in radians a position. */
-static ball frequency(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+static ball frequency(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)p->qk_rope_head_dim));
     ball const e = j ? ball_exp(ball_mul(exponent, ball_log(ball_decimal(p->rope_theta)))) : ball_of(1);
@@ -71,7 +71,7 @@ static ball frequency(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
 }
 
 /* f_j / (2 pi), cut into pieces until nothing is left but the ball's own radius. */
-ref_turns ref_rope_turns(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+ref_turns ref_rope_turns(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     ball left = ball_div(frequency(p, quirks, j), ball_mul(ball_of(2), ball_pi()));
     ref_turns t = {0};
@@ -98,9 +98,9 @@ static ball turns_at(const ref_turns *t, double position)
 
 /* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, and where
  * both parts of it are blended the rounding of the ramp counts against all of e_j. */
-static double angle_spread(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+static double angle_spread(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
-    ball const f = frequency(p, quirks, j), e = frequency(p, quirks | 1ull << QUIRK_R9_yarn_off, j);
+    ball const f = frequency(p, quirks, j), e = frequency(p, quirks | (ref_set)1 << QUIRK_R9_yarn_off, j);
     bool const blended = ball_sup(f) < 0.999999 * ball_sup(e) && ball_sup(f) * p->factor > 1.000001 * ball_sup(e);
     return 7 * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
 }
@@ -116,7 +116,7 @@ static int64_t place(int32_t layout, int64_t r, int64_t j, int half)
     return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
 }
 
-bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, uint64_t quirks, int point_cos_sin,
+bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin,
                    int point_y, dsv3_dtype format)
 {
     size_t const pairs = (size_t)p->qk_rope_head_dim / 2;

@@ -9,7 +9,7 @@ typedef struct {
     const dsv3_rope_prob *prob; /* n_tokens and num_heads are not read */
     int point_cos_sin, point_y;
     dsv3_dtype format; /* of both, unless declared otherwise */
-    uint64_t quirks;   /* those that concern it */
+    ref_set quirks;    /* those that concern it */
     ball amplitude;
     ref_turns *turns;    /* of each pair */
     double *spread;      /* what a port's angle is off by; see cos_sin_of */
@@ -17,7 +17,7 @@ typedef struct {
 } rotation;
 
 /* quirks: the mistakes of rd as the rope op names them. False: out of memory; close either way. */
-bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, uint64_t quirks, int point_cos_sin,
+bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin,
                    int point_y, dsv3_dtype format);
 void rotation_close(rotation *r);
 

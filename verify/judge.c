@@ -46,7 +46,7 @@ bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], e
     return false;
 }
 
-bool decide_own(const problem *p, uint64_t quirks, void *const data[])
+bool decide_own(const problem *p, ref_set quirks, void *const data[])
 {
     ref_reading const rd = {.quirks = quirks};
     enclosures own;
@@ -351,7 +351,7 @@ bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result
 {
     r->diagnoses = 0;
     for (int q = 0; ref_quirk(q); q++) {
-        ref_reading const rd = {.port = n, .quirks = 1ull << q, .forced = p->op->staged};
+        ref_reading const rd = {.port = n, .quirks = (ref_set)1 << q, .forced = p->op->staged};
         diagnosis_row d = {.quirk = q};
         enclosures legal;
         if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
@@ -364,7 +364,7 @@ bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result
 }
 
 /* What a port with the mistakes would give, decisions included, against what is legal. */
-int64_t seen_in(const problem *p, const ref_numerics *n, uint64_t quirks, void *const data[], int64_t *count)
+int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count)
 {
     bool const forced = p->op->staged;
     ref_reading const mistaken = {.port = n, .quirks = quirks, .forced = forced},

@@ -71,7 +71,7 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
 {
     int64_t count;
     char line[200];
-    int64_t const apart = seen_in(p, n, 1ull << q, data, &count);
+    int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
     if (apart)
         snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
                  (long long)count);
