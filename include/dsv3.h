@@ -193,6 +193,65 @@ typedef struct {
     dsv3_tensor lse;           /* out (batch, s_q, num_attention_heads) f32, natural logarithm */
 } dsv3_mla_decode_io;
 
+/* Multi-head latent attention, the whole block, from the normalised hidden states x of the new tokens of each sequence, at
+ * positions p that follow those cached:
+ *   q = q_b_proj RMSNorm(q_a_proj x), or q_proj x without q_lora_rank;  per head q = [q_nope | q_pe], q_pe rotated by p
+ *   [c | k_pe] = kv_a_proj_with_mqa x,  c = RMSNorm(c), k_pe rotated by p: this is what is cached, one vector for all heads
+ *   per head [k_nope | v] = kv_b_proj c,  s_j = scale (q_nope . k_nope_j + q_pe . k_pe_j) over all keys up to the query's own
+ *   attn_output = sum_j e^(s_j - lse) v_j for each head,  y = o_proj attn_output
+ *   scale = (qk_nope_head_dim + qk_rope_head_dim)^-1/2 g(mscale_all_dim)^2; rotation and g as in rope
+ * Either form: keys and values expanded (naive), or q_nope brought to the latent by kv_b_proj's upper rows, attention over
+ * [c | k_pe] as in mla_decode, and values expanded after it (absorbed).
+ * DeepSeek-V2 report (arXiv 2405.04434) 2.1; DeepSeek-V3 report (arXiv 2412.19437) 2.1.1, 4.2; deepseek-ai/DeepSeek-V3,
+ * inference/model.py, MLA; transformers, modeling_deepseek_v3.py, DeepseekV3Attention.
+ *
+ * The cache holds the past, cache_seqlens[b] - (new tokens of b) tokens; pages of the new tokens are in block_table, their
+ * rows are undefined. To append kv there is the caller's business. */
+typedef struct {
+    int64_t batch;
+    int64_t n_tokens;  /* new ones, of all sequences */
+    int64_t kv_len;    /* tokens of the longest sequence, the new ones included */
+    int64_t page_size; /* tokens */
+    int64_t hidden_size;
+    int64_t num_attention_heads;
+    int64_t q_lora_rank; /* 0: none */
+    int64_t kv_lora_rank;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim; /* even */
+    int64_t v_head_dim;
+    double
+        rms_norm_eps; /* of the norms of the two latents: 1e-6 whatever the model's own, in DeepSeek's and HF's code */
+    double rope_theta;
+    double factor;
+    int64_t original_max_position_embeddings;
+    double beta_fast, beta_slow;
+    double mscale, mscale_all_dim;
+    int32_t
+        rope_layout; /* dsv3_layout of the rotated parts of q and kv, and of the cache; projections give interleaved ones */
+    int32_t stages; /* 1: q_a_layernorm, q and attn_output are written, and what follows is made of them */
+} dsv3_mla_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor
+        cu_seqlens;       /* in  (batch + 1) i32: new tokens of sequence b are cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
+    dsv3_tensor kv_cache; /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32, as in mla_decode */
+    dsv3_tensor cache_seqlens; /* in  (batch) i32: tokens of each sequence, the new ones included */
+    dsv3_weights weights; /* q_a_proj.weight (q_lora_rank, hidden_size), q_a_layernorm.weight, q_b_proj.weight (heads *
+                                  qk_head_dim, q_lora_rank), or q_proj.weight (heads * qk_head_dim, hidden_size);
+                                  kv_a_proj_with_mqa.weight (kv_lora_rank + qk_rope_head_dim, hidden_size),
+                                  kv_a_layernorm.weight, kv_b_proj.weight (heads * (qk_nope_head_dim + v_head_dim),
+                                  kv_lora_rank), o_proj.weight (hidden_size, heads * v_head_dim); FP8 ones with their
+                                  weight_scale_inv */
+    dsv3_tensor
+        q_a_layernorm; /* out (n_tokens, q_lora_rank) stage: the normalised query latent; absent without q_lora_rank */
+    dsv3_tensor q;     /* out (n_tokens, heads, qk_nope_head_dim + qk_rope_head_dim) stage: rotated */
+    dsv3_tensor kv;    /* out (n_tokens, kv_lora_rank + qk_rope_head_dim): what is cached, like hidden_states */
+    dsv3_tensor attn_output; /* out (n_tokens, heads * v_head_dim) stage */
+    dsv3_tensor y;           /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_mla_io;
+
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
 #define DSV3_OPS(OP) \
@@ -200,7 +259,8 @@ typedef struct {
     OP(linear) \
     OP(rope) \
     OP(gate) \
-    OP(mla_decode)
+    OP(mla_decode) \
+    OP(mla)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

@@ -17,6 +17,7 @@ enum {
     CLAUSE_SINCOS,
     CLAUSE_ANGLE,
     CLAUSE_RESCALES,
+    CLAUSE_FORM,
     CLAUSE_FLUSH,
     CLAUSE_ARITH,
     CLAUSES
@@ -33,18 +34,18 @@ typedef struct {
 } function_row;
 
 static const function_row functions[] = {
-    {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode"},
+    {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla"},
     {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
     {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
-enum { MAY, OUTPUT }; /* the third column of points.def */
+enum { MAY, OUTPUT, STAGE }; /* the third column of points.def */
 
 static const ref_point_row points[] = {
-#define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, meaning},
+#define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, kind == STAGE, meaning},
 #include "points.def"
 #undef POINT
 };
@@ -80,6 +81,28 @@ static const ref_numerics defaults = {
 };
 
 static const char *const flush_names[] = {"none", "ftz", "daz"};
+static const char *const form_names[] = {"any", "naive", "absorbed"};
+
+/* The ops that a clause concerns which isn't a point or a function; NULL: all. */
+static const struct {
+    int clause;
+    const char *name, *ops;
+} choices[] = {
+    {CLAUSE_SINCOS, "sincos", "rope mla"},
+    {CLAUSE_ANGLE, "angle", "rope mla"},
+    {CLAUSE_RESCALES, "rescales", "mla_decode mla"},
+    {CLAUSE_FORM, "form", "mla"},
+};
+enum { CHOICES = sizeof choices / sizeof *choices };
+
+/* Is op one of the words of the list? */
+static bool named(const char *list, const char *op)
+{
+    size_t const n = strlen(op);
+    for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL)
+        if (!strncmp(s, op, n) && (s[n] == ' ' || !s[n])) return true;
+    return false;
+}
 
 /* The error of a parse, and where it goes. */
 typedef struct {
@@ -205,6 +228,17 @@ static bool parse_angle(const parser *p, char **word, int words)
     return true;
 }
 
+static bool parse_form(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 3; i++)
+        if (!strcmp(word[1], form_names[i])) {
+            p->n->form = (ref_form)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_FORM;
+            return true;
+        }
+    return refuse(p, "numerics: form is naive, absorbed or any");
+}
+
 static bool parse_choice(const parser *p, char **word, int words)
 {
     bool const flush = !strcmp(word[0], "flush");
@@ -242,15 +276,34 @@ static bool unknown_clause(const parser *p, const char *word)
 {
     size_t used =
         (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc flush arith", word, p->op);
-    if (!strcmp(p->op, "rope")) used += (size_t)snprintf(p->why + used, p->cap - used, " sincos angle");
-    if (!strcmp(p->op, "mla_decode") && used < p->cap)
-        used += (size_t)snprintf(p->why + used, p->cap - used, " rescales");
+    for (int i = 0; i < CHOICES && used < p->cap; i++)
+        if (named(choices[i].ops, p->op))
+            used += (size_t)snprintf(p->why + used, p->cap - used, " %s", choices[i].name);
     for (int i = 0; i < FUNCTIONS && used < p->cap; i++)
-        if (strstr(functions[i].ops, p->op))
+        if (named(functions[i].ops, p->op))
             used += (size_t)snprintf(p->why + used, p->cap - used, " %s", functions[i].name);
     for (int i = 0; i < REF_POINTS && used < p->cap; i++)
         if (!strcmp(points[i].op, p->op)) used += (size_t)snprintf(p->why + used, p->cap - used, " %s", points[i].name);
     return false;
+}
+
+static bool parse_rescales(const parser *p, char **word, int words)
+{
+    double n = 0;
+    if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= (ref_set)1 << CLAUSE_RESCALES, true;
+    bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
+    p->n->rescales = good ? (int64_t)n : 0;
+    return good;
+}
+
+static bool parse_of_some_ops(const parser *p, char **word, int words, int clause)
+{
+    switch (clause) {
+    case CLAUSE_SINCOS: return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
+    case CLAUSE_ANGLE: return parse_angle(p, word, words);
+    case CLAUSE_RESCALES: return parse_rescales(p, word, words);
+    default: return parse_form(p, word, words);
+    }
 }
 
 static bool parse_clause(const parser *p, char *clause)
@@ -263,20 +316,12 @@ static bool parse_clause(const parser *p, char *clause)
     }
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
-    bool const is_rope = !strcmp(p->op, "rope"), is_attention = !strcmp(p->op, "mla_decode");
     for (int i = 0; i < FUNCTIONS; i++)
-        if (!strcmp(word[0], functions[i].name) && strstr(functions[i].ops, p->op))
+        if (!strcmp(word[0], functions[i].name) && named(functions[i].ops, p->op))
             return parse_function(p, word, words, i);
-    if (is_rope && !strcmp(word[0], "sincos"))
-        return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
-    if (is_rope && !strcmp(word[0], "angle")) return parse_angle(p, word, words);
-    if (is_attention && !strcmp(word[0], "rescales")) {
-        double n = 0;
-        if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= (ref_set)1 << CLAUSE_RESCALES, true;
-        bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
-        p->n->rescales = good ? (int64_t)n : 0;
-        return good;
-    }
+    for (int i = 0; i < CHOICES; i++)
+        if (!strcmp(word[0], choices[i].name) && named(choices[i].ops, p->op))
+            return parse_of_some_ops(p, word, words, choices[i].clause);
     if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
     for (int i = 0; i < REF_POINTS; i++)
         if (!strcmp(points[i].op, p->op) && !strcmp(points[i].name, word[0])) return parse_point(p, word, words, i);
@@ -346,6 +391,7 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
         else
             snprintf(text, cap, "rescales %lld", (long long)n->rescales);
         return;
+    case CLAUSE_FORM: snprintf(text, cap, "form %s", form_names[n->form]); return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(clause, n, text, cap);
@@ -357,9 +403,9 @@ static bool concerns(const char *op, int clause)
 {
     if (clause < REF_POINTS) return !strcmp(points[clause].op, op);
     if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
-        return strstr(functions[clause - CLAUSE_RSQRT].ops, op) != NULL;
-    if (clause == CLAUSE_SINCOS || clause == CLAUSE_ANGLE) return !strcmp(op, "rope");
-    if (clause == CLAUSE_RESCALES) return !strcmp(op, "mla_decode");
+        return named(functions[clause - CLAUSE_RSQRT].ops, op);
+    for (int i = 0; i < CHOICES; i++)
+        if (choices[i].clause == clause) return named(choices[i].ops, op);
     return clause != CLAUSE_ACC || strcmp(op, "rope") != 0;
 }
 

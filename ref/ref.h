@@ -55,6 +55,9 @@ typedef struct {
     bool truncates;
 } ref_rounding;
 
+/* Keys and values expanded for each head, or the query brought to the latent; any: either may have been done. */
+typedef enum { REF_FORM_ANY, REF_FORM_NAIVE, REF_FORM_ABSORBED } ref_form;
+
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
 typedef struct {
@@ -62,6 +65,7 @@ typedef struct {
     ref_function rsqrt, div, exp, log, sigmoid;
     double sincos;    /* absolute error in units of 2^-24 */
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
+    ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
@@ -79,6 +83,7 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
 typedef struct {
     const char *op, *name;
     bool output; /* an output of the op, always rounded; else an intermediate, by default perhaps */
+    bool stage;  /* an output where the problem asks for stages, else an intermediate */
     const char *meaning;
 } ref_point_row;
 const ref_point_row *ref_point(int i);
@@ -104,6 +109,8 @@ typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     ref_set quirks;           /* bit QUIRK_x: that mistake is made */
     bool forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    bool stages; /* set by an op whose problem asks for stages: those points are outputs */
+    bool naive;  /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
     /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     void *user;

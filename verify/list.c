@@ -51,7 +51,7 @@ static void list_points(void)
 {
     for (int i = 0; ref_point(i); i++) {
         const ref_point_row *const r = ref_point(i);
-        printf("%-8s %-14s %-7s %s\n", r->op, r->name, r->output ? "output" : "may", r->meaning);
+        printf("%-8s %-14s %-7s %s\n", r->op, r->name, r->output ? "output" : r->stage ? "stage" : "may", r->meaning);
     }
 }
 
