@@ -33,9 +33,9 @@ typedef struct {
 
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode"},
-    {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla_prefill"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla_prefill"},
+    {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill"},
     {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
@@ -101,6 +101,12 @@ __attribute__((format(printf, 2, 3))) static bool refuse(const parser *p, const 
 static bool is_real(dsv3_dtype d)
 {
     return d != DSV3_NONE && d != DSV3_I32 && d != DSV3_U8;
+}
+
+/* Does the op have a softmax over keys? */
+static bool is_attention(const char *op)
+{
+    return !strcmp(op, "mla_decode") || !strcmp(op, "mla_prefill");
 }
 
 static bool whole_number(const char *text, long least, long most, long *out)
@@ -242,8 +248,7 @@ static bool unknown_clause(const parser *p, const char *word)
     size_t used =
         (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc flush arith", word, p->op);
     if (!strcmp(p->op, "rope")) used += (size_t)snprintf(p->why + used, p->cap - used, " sincos angle");
-    if (!strcmp(p->op, "mla_decode") && used < p->cap)
-        used += (size_t)snprintf(p->why + used, p->cap - used, " rescales");
+    if (is_attention(p->op) && used < p->cap) used += (size_t)snprintf(p->why + used, p->cap - used, " rescales");
     for (int i = 0; i < FUNCTIONS && used < p->cap; i++)
         if (strstr(functions[i].ops, p->op))
             used += (size_t)snprintf(p->why + used, p->cap - used, " %s", functions[i].name);
@@ -262,14 +267,14 @@ static bool parse_clause(const parser *p, char *clause)
     }
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
-    bool const is_rope = !strcmp(p->op, "rope"), is_attention = !strcmp(p->op, "mla_decode");
+    bool const is_rope = !strcmp(p->op, "rope");
     for (int i = 0; i < FUNCTIONS; i++)
         if (!strcmp(word[0], functions[i].name) && strstr(functions[i].ops, p->op))
             return parse_function(p, word, words, i);
     if (is_rope && !strcmp(word[0], "sincos"))
         return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
     if (is_rope && !strcmp(word[0], "angle")) return parse_angle(p, word, words);
-    if (is_attention && !strcmp(word[0], "rescales")) {
+    if (is_attention(p->op) && !strcmp(word[0], "rescales")) {
         double n = 0;
         if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= 1ull << CLAUSE_RESCALES, true;
         bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
@@ -358,7 +363,7 @@ static bool concerns(const char *op, int clause)
     if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
         return strstr(functions[clause - CLAUSE_RSQRT].ops, op) != NULL;
     if (clause == CLAUSE_SINCOS || clause == CLAUSE_ANGLE) return !strcmp(op, "rope");
-    if (clause == CLAUSE_RESCALES) return !strcmp(op, "mla_decode");
+    if (clause == CLAUSE_RESCALES) return is_attention(op);
     return clause != CLAUSE_ACC || strcmp(op, "rope") != 0;
 }
 
