@@ -21,6 +21,7 @@ enum {
     CLAUSE_ARITH,
     CLAUSES
 };
+_Static_assert(CLAUSES <= 128, "a ref_set holds 128");
 
 /* The clauses that name a function: where it is kept, whether it may be ieee, whether it takes a second number, and the ops
  * that it concerns. */
@@ -164,7 +165,7 @@ static bool parse_acc(const parser *p, char **word, int words)
     acc->guard = acc->truncates ? 0 : 255;
     for (int i = 3; i < words; i++)
         if (!parse_acc_key(p, word[i])) return false;
-    p->n->declared |= 1ull << CLAUSE_ACC;
+    p->n->declared |= (ref_set)1 << CLAUSE_ACC;
     return true;
 }
 
@@ -184,7 +185,7 @@ static bool parse_function(const parser *p, char **word, int words, int which)
                       row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "", word[0],
                       row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
-    p->n->declared |= 1ull << (CLAUSE_RSQRT + which);
+    p->n->declared |= (ref_set)1 << (CLAUSE_RSQRT + which);
     return true;
 }
 
@@ -196,7 +197,7 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
     if (!end || end == word[1] || *end || !(v >= 0 && v <= most))
         return refuse(p, "numerics: %s needs one number from 0 to %g", word[0], most);
     *out = v;
-    p->n->declared |= 1ull << clause;
+    p->n->declared |= (ref_set)1 << clause;
     return true;
 }
 
@@ -206,7 +207,7 @@ static bool parse_angle(const parser *p, char **word, int words)
     bool const f64 = words == 2 && !strcmp(word[1], "f64");
     if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
     p->n->angle_f64 = f64;
-    p->n->declared |= 1ull << CLAUSE_ANGLE;
+    p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
 }
 
@@ -217,13 +218,13 @@ static bool parse_choice(const parser *p, char **word, int words)
         for (int i = 0; words == 2 && i < 3; i++)
             if (!strcmp(word[1], flush_names[i])) {
                 p->n->flush = (ref_flush)i;
-                p->n->declared |= 1ull << CLAUSE_FLUSH;
+                p->n->declared |= (ref_set)1 << CLAUSE_FLUSH;
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
     if (d == DSV3_F32 || d == DSV3_BF16) {
         p->n->arith = d;
-        p->n->declared |= 1ull << CLAUSE_ARITH;
+        p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
     return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
@@ -239,7 +240,7 @@ static bool parse_point(const parser *p, char **word, int words, int point)
         return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
     if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
     *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};
-    p->n->declared |= 1ull << point;
+    p->n->declared |= (ref_set)1 << point;
     return true;
 }
 
@@ -276,7 +277,7 @@ static bool parse_clause(const parser *p, char *clause)
     if (is_rope && !strcmp(word[0], "angle")) return parse_angle(p, word, words);
     if (is_attention(p->op) && !strcmp(word[0], "rescales")) {
         double n = 0;
-        if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= 1ull << CLAUSE_RESCALES, true;
+        if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= (ref_set)1 << CLAUSE_RESCALES, true;
         bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
         p->n->rescales = good ? (int64_t)n : 0;
         return good;

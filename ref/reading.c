@@ -215,6 +215,26 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     return flushed(rd->port, rounded);
 }
 
+/* Lemma Partial: n partial sums, each off by at most one unit of what it is worth, and by what underflows. */
+ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum)
+{
+    ball const total = sum_of(rd, sum);
+    if (!rd->port || ball_is_any(total)) return total;
+    double const n = (double)sum->n, th = n * unit_at_point(rd, point, output);
+    if (!(th < 0.5)) return ball_any();
+    double const size = sum->sum_abs + total.r, share = th / (1 - th) * (1 + 0x1p-40);
+    if (!(size * (1 + share) < overflow_f32 * (1 - 0x1p-8))) return ball_any();
+    return ball_widen(total, share * size + 2 * n * (lost_in_one(rd->port) + 0x1p-133));
+}
+
+void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (out) out[from + i] = value_of(v[i]);
+        if (rd->forced && port->data) v[i] = element(rd, ref_decode(port->dtype, port->data, from + i));
+    }
+}
+
 ref_value value_of(ball b)
 {
     ref_value v;

@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 
+/* A set of small numbers: bit i stands for i. */
+typedef unsigned __int128 ref_set;
+
 /* Where the value of an output element lies: |value - (hi + lo)| <= radius, |lo| <= 2^-53 |hi|. radius 0: exactly
  * there. radius infinite: nothing is known, any value is legal, NaN included. */
 typedef struct {
@@ -63,7 +66,7 @@ typedef struct {
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
-    uint64_t declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
+    ref_set declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
 } ref_numerics;
 
 /* Reads a declaration for an op; NULL or "" gives the defaults. On an error returns false and one sentence in why. */
@@ -88,6 +91,7 @@ enum {
 #undef QUIRK
     REF_QUIRKS
 };
+_Static_assert(REF_QUIRKS <= 128, "a ref_set holds 128");
 
 typedef struct {
     const char *name, *op, *summary, *evidence;
@@ -98,8 +102,11 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
-    uint64_t quirks;          /* bit QUIRK_x: that mistake is made */
+    ref_set quirks;           /* bit QUIRK_x: that mistake is made */
     bool forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
+    void (*used)(void *user, const void *data, size_t bytes);
+    void *user;
 } ref_reading;
 
 /* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a forced
@@ -122,7 +129,7 @@ typedef struct {
     DSV3_OPS(OP)
 #undef OP
     /* The angle of pair j at position 1, f_j / (2 pi): a tier takes it from the tier above, so that far positions are exact. */
-    ref_turns (*rope_turns)(const dsv3_rope_prob *prob, uint64_t quirks, int64_t j);
+    ref_turns (*rope_turns)(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
 } ref_table;
 
 /* The same sources, compiled for centres of about 106, and of 256, 512 and 1024 bits. */

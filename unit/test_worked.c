@@ -25,7 +25,7 @@ static void check(const ref_value *v, const char *decimal, const char *what, int
 static const dsv3_rope_prob v3_rope = {1, 1, 64, 10000, 40, 4096, 32, 1, 1, 1, DSV3_INTERLEAVED, DSV3_INTERLEAVED};
 
 /* One vector that is 0 but for pair j, at one position. */
-static void rotate(int tier, const dsv3_rope_prob *p, uint64_t quirks, int32_t position, int j, float x1, float x2,
+static void rotate(int tier, const dsv3_rope_prob *p, ref_set quirks, int32_t position, int j, float x1, float x2,
                    ref_value y[64])
 {
     float x[64] = {0};
@@ -112,7 +112,7 @@ Test(worked, mscale)
 {
     ref_value y[64];
     for (int t = 0; t < TIERS; t++) {
-        rotate(t, &v3_rope, 1ull << QUIRK_R7_mscale_on_cos, 0, 5, 1, 0, y);
+        rotate(t, &v3_rope, (ref_set)1 << QUIRK_R7_mscale_on_cos, 0, 5, 1, 0, y);
         check(&y[10], "1.36888794541139363028524556976007173437521018", "g(40, 1)", t);
     }
     ref_value const g = {y[10].hi, y[10].lo, 0};

@@ -9,8 +9,7 @@
 #include "ref.h"
 
 enum { PRESET_V3, PRESET_TINY, PRESET_ODD, PRESET_EDGE, PRESETS };
-enum { MAX_FIELDS = 24, MAX_TENSORS = 16, MAX_RANK = 4 };
-enum { MAX_LISTS = 2 };
+enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_RANK = 4, MAX_LISTS = 2 };
 
 typedef enum { FIELD_SIZE, FIELD_REAL, FIELD_FLAG } field_kind; /* int64_t, double, int32_t in the prob struct */
 
@@ -28,11 +27,15 @@ typedef enum { TENSOR_IN, TENSOR_WEIGHT, TENSOR_OUT } tensor_kind;
 typedef struct {
     const char *name;
     tensor_kind kind;
-    size_t offset;       /* in the io struct; weights are found by name and have none */
-    const char *dtypes;  /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
-    const char *shape;   /* names of fields or derived sizes: "n_tokens hidden_size" */
-    const char *present; /* NULL: always; "residual": when that flag is set; "weight=f8_e4m3": for that format */
+    size_t offset;      /* in the io struct; weights are found by name and have none */
+    const char *dtypes; /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
+    const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
+    const char
+        *present; /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one
+                            that is, "weight=f8_e4m3" a tensor of that format */
     const char *help;
+    const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
+    const char *key;    /* by which an id gives the format; NULL: the name */
 } tensor_row;
 
 /* A size computed from the fields, for shapes. */

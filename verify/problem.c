@@ -79,7 +79,7 @@ int64_t problem_size(const problem *p, const char *name)
 const tensor_info *problem_tensor(const problem *p, const char *name)
 {
     for (int i = 0; i < p->tensors; i++)
-        if (!strcmp(p->tensor[i].row->name, name)) return &p->tensor[i];
+        if (!strcmp(p->tensor[i].name, name)) return &p->tensor[i];
     return NULL;
 }
 
@@ -94,14 +94,23 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
+/* One word of `present`. */
+static bool holds(const problem *p, char *word)
+{
+    char *const equals = strchr(word, '=');
+    if (!equals && *word == '!') return problem_field(p, find_field(p->op, word + 1)) == 0;
+    if (!equals) return problem_field(p, find_field(p->op, word)) != 0;
+    *equals = 0;
+    return problem_tensor(p, word)->dtype == ref_dtype_of(equals + 1);
+}
+
 static bool present(const problem *p, const tensor_row *row)
 {
-    if (!row->present) return true;
-    const char *const equals = strchr(row->present, '=');
-    if (!equals) return problem_field(p, find_field(p->op, row->present)) != 0;
-    char name[64];
-    snprintf(name, sizeof name, "%.*s", (int)(equals - row->present), row->present);
-    return problem_tensor(p, name)->dtype == ref_dtype_of(equals + 1);
+    char words[128], *rest = NULL;
+    snprintf(words, sizeof words, "%s", row->present ? row->present : "");
+    for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        if (!holds(p, word)) return false;
+    return true;
 }
 
 /* The format when the id names none: that of another tensor ("=x"), or the first of the list. */
@@ -125,6 +134,25 @@ static void set_shape(const problem *p, tensor_info *t)
     t->bytes = (size_t)t->count * ref_dtype_size(t->dtype);
 }
 
+/* The tensors of one row. */
+static bool add_tensors(const parser *ps, const tensor_row *row, dsv3_dtype dtype)
+{
+    problem *const p = ps->p;
+    int64_t const count = row->repeat ? problem_size(p, row->repeat) : 1;
+    const char *const mark = row->repeat ? strchr(row->name, '#') : row->name + strlen(row->name);
+    for (int64_t i = 0; i < count; i++) {
+        if (p->tensors == MAX_TENSORS)
+            return refuse(ps, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
+                          (long long)count, MAX_TENSORS);
+        tensor_info *const t = &p->tensor[p->tensors++];
+        *t = (tensor_info){.row = row, .dtype = dtype};
+        int const used = snprintf(t->name, sizeof t->name, "%.*s", (int)(mark - row->name), row->name);
+        if (*mark) snprintf(t->name + used, sizeof t->name - (size_t)used, "%lld%s", (long long)i, mark + 1);
+        set_shape(p, t);
+    }
+    return true;
+}
+
 static bool set_tensors(const parser *ps)
 {
     problem *const p = ps->p;
@@ -136,10 +164,7 @@ static bool set_tensors(const parser *ps)
                 return refuse(ps, "%s: %s is absent here: it exists when %s", p->op->name, row->name, row->present);
             continue;
         }
-        tensor_info *const t = &p->tensor[p->tensors];
-        *t = (tensor_info){.row = row, .dtype = *given ? ref_dtype_of(given) : default_dtype(p, row)};
-        p->tensors++;
-        set_shape(p, t);
+        if (!add_tensors(ps, row, *given ? ref_dtype_of(given) : default_dtype(p, row))) return false;
     }
     return true;
 }
@@ -153,6 +178,11 @@ static bool read_number(const char *text, double *out)
     errno = 0;
     *out = strtod(text, &end);
     return *text && !*end && !errno && isfinite(*out) && !isspace((unsigned char)*text);
+}
+
+static const char *key_of(const tensor_row *row)
+{
+    return row->key ? row->key : row->name;
 }
 
 static bool set_field_key(parser *ps, const field_row *f, const char *text)
@@ -253,7 +283,7 @@ static bool unknown_key(const parser *ps, const char *key)
         used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", l->name);
     for (const tensor_row *t = o->tensors; t->name && used < ps->cap; t++)
         if (t->dtypes[0] != '=' || strchr(t->dtypes, ' '))
-            used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", t->name);
+            used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", key_of(t));
     return false;
 }
 
@@ -267,7 +297,7 @@ static bool set_key(parser *ps, char *pair)
     int const which = find_list(ps->p->op, pair);
     if (which >= 0) return set_list_key(ps, which, equals + 1);
     for (int r = 0; ps->p->op->tensors[r].name; r++)
-        if (!strcmp(ps->p->op->tensors[r].name, pair)) return set_tensor_key(ps, r, equals + 1);
+        if (!strcmp(key_of(&ps->p->op->tensors[r]), pair)) return set_tensor_key(ps, r, equals + 1);
     return unknown_key(ps, pair);
 }
 
@@ -385,8 +415,8 @@ static void print_id(problem *p)
     }
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        if (t->dtype == default_dtype(p, t->row)) continue;
-        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, t->row->name, ref_dtype_name(t->dtype));
+        if (t->dtype == default_dtype(p, t->row) || (i > 0 && t->row == p->tensor[i - 1].row)) continue;
+        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, key_of(t->row), ref_dtype_name(t->dtype));
         mark = ',';
     }
     if (p->fill != p->op->fills) used += (size_t)snprintf(id + used, cap - used, ";fill=%s", p->fill->name);
@@ -442,7 +472,7 @@ void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weig
         const tensor_info *const t = &p->tensor[i];
         dsv3_tensor const v = view(t, data[i]);
         if (t->row->kind == TENSOR_WEIGHT)
-            items[weights++] = (dsv3_weight){t->row->name, v};
+            items[weights++] = (dsv3_weight){t->name, v};
         else
             memcpy((char *)storage + t->row->offset, &v, sizeof v);
     }

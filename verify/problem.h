@@ -9,6 +9,7 @@
 
 typedef struct {
     const tensor_row *row;
+    char name[64];
     dsv3_dtype dtype;
     int32_t ndim;
     int64_t shape[MAX_RANK];
@@ -25,7 +26,7 @@ typedef struct problem {
     const fill_row *fill;
     uint64_t seed;
     union {
-        char bytes[256];
+        char bytes[512];
         int64_t align;
         double align2;
     } prob;
