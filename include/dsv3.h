@@ -251,6 +251,32 @@ typedef struct {
     dsv3_tensor attn_output; /* out (n_tokens, heads * v_head_dim) stage */
     dsv3_tensor y;           /* out (n_tokens, hidden_size) like hidden_states */
 } dsv3_mla_io;
+/* Causal attention over keys and values of each head, sequences one after the other: the queries of sequence b are rows
+ * cu_seqlens_q[b] to cu_seqlens_q[b + 1] - 1, its keys and values rows cu_seqlens_k[b] to cu_seqlens_k[b + 1] - 1. Query i of
+ * L_q sees the keys j <= L_k - L_q + i of its sequence: aligned to the end, what was cached comes first.
+ *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
+ * DeepSeek-V2 report (arXiv 2405.04434) 2.1, eqs. 9-11 with MLA's keys; deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive. */
+typedef struct {
+    int64_t batch;
+    int64_t n_tokens; /* queries of all sequences */
+    int64_t n_keys;   /* keys of all sequences */
+    int64_t num_attention_heads;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim;
+    int64_t v_head_dim;
+    double softmax_scale; /* as in dsv3_mla_decode_prob */
+} dsv3_mla_prefill_prob;
+
+typedef struct {
+    dsv3_tensor q;            /* in  (n_tokens, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor k;            /* in  (n_keys, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) like q */
+    dsv3_tensor v;            /* in  (n_keys, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor cu_seqlens_q; /* in  (batch + 1) i32: starts with 0, ends with n_tokens */
+    dsv3_tensor cu_seqlens_k; /* in  (batch + 1) i32: starts with 0, ends with n_keys */
+    dsv3_weights weights;     /* none */
+    dsv3_tensor o;            /* out (n_tokens, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor lse;          /* out (n_tokens, num_attention_heads) f32, natural logarithm */
+} dsv3_mla_prefill_io;
 
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
@@ -260,7 +286,7 @@ typedef struct {
     OP(rope) \
     OP(gate) \
     OP(mla_decode) \
-    OP(mla)
+    OP(mla_prefill)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

@@ -222,7 +222,7 @@ static int64_t selected(const block *b, int64_t r)
 /* Entry c of value j. */
 static ball value_at(const attention *a, int64_t j, int64_t c)
 {
-    return a->value ? a->value[j * a->width + c] : element(a->rd, a->number[j * a->stride + c]);
+    return a->value ? a->value[j * a->stride + c] : element(a->rd, a->number[j * a->stride + c]);
 }
 
 /* The mean of the selected values. */
@@ -321,7 +321,7 @@ static void finish_row(const block *b, int64_t r, ball *o)
 static bool combine(const block *b)
 {
     const attention *const a = b->a;
-    if (a->value) return ball_combine_balls(b->weight, b->rows, b->len, a->value, a->width, b->mean);
+    if (a->value) return ball_combine_balls(b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean);
     return ball_combine(b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
 }
 
@@ -385,9 +385,10 @@ static void close_block(block *b)
 static void split_values(const attention *a, double *number, double *off)
 {
     for (int64_t i = 0; i < a->len * a->width; i++) {
+        ball const v = value_at(a, i / a->width, i % a->width);
         double low, rest;
-        centre_split(a->value[i].c, &number[i], &low, &rest);
-        off[i] = ball_sup(ball_widen(ball_of(fabs(low)), a->value[i].r + fabs(rest)));
+        centre_split(v.c, &number[i], &low, &rest);
+        off[i] = ball_sup(ball_widen(ball_of(fabs(low)), v.r + fabs(rest)));
     }
 }
 
@@ -436,4 +437,10 @@ bool attend(const attention *a, ball *o, ball *lse)
     }
     free(v.memory);
     return good;
+}
+
+ref_value lse_value(const attention *a, int64_t r, int point, ball lse)
+{
+    if (a->seen[r] == 0) return (ref_value){-HUGE_VAL, 0, 0};
+    return value_of(at(a->rd, point, DSV3_F32, lse));
 }

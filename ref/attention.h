@@ -19,13 +19,16 @@ typedef struct {
     const row *query;         /* (rows) by row_of or row_of_balls */
     const row *key;           /* (len) */
     const int64_t *seen;      /* (rows), each at most len */
-    const double *number; /* values that are stored numbers: value j begins at number + j * stride; or NULL, and then */
-    int64_t stride;
-    const ball *value; /* (len, width): balls */
+    const double *number;     /* values that are stored numbers; or NULL, and then */
+    const ball *value;        /* balls */
+    int64_t stride;           /* value j begins at number or value + j * stride */
 } attention;
 
 /* o (rows, width) and lse (rows) before the rounding at the op's points o and lse; NULL: not wanted. A row that sees no key has
  * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. False: out of memory. */
 bool attend(const attention *a, ball *o, ball *lse);
+
+/* The lse of row r as the port writes it, at the op's point of that name. */
+ref_value lse_value(const attention *a, int64_t r, int point, ball lse);
 
 #endif

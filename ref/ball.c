@@ -589,7 +589,8 @@ static bool combine_part(const ball *weight, int64_t rows, int64_t n, const doub
 }
 
 /* High words, low words and radii are combined like any numbers. */
-bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t width, ball *out)
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
+                        ball *out)
 {
     int64_t const cells = n * width;
     double *const high = malloc((size_t)(3 * cells + 1) * sizeof *high);
@@ -597,7 +598,10 @@ bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball 
     bool good = high && sum;
     if (good) {
         double *const low = high + cells, *const radius = low + cells;
-        for (int64_t i = 0; i < cells; i++) high[i] = value[i].c.hi, low[i] = value[i].c.lo, radius[i] = value[i].r;
+        for (int64_t i = 0; i < cells; i++) {
+            ball const v = value[i / width * stride + i % width];
+            high[i] = v.c.hi, low[i] = v.c.lo, radius[i] = v.r;
+        }
         for (int64_t i = 0; i < rows * width; i++) out[i] = ball_of(0);
         good = combine_part(weight, rows, n, high, width, false, sum, out) &&
                combine_part(weight, rows, n, low, width, false, sum, out) &&
@@ -648,12 +652,13 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
     return true;
 }
 
-bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t width, ball *out)
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
+                        ball *out)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t c = 0; c < width; c++) {
             ball sum = ball_of(0);
-            for (int64_t j = 0; j < n; j++) sum = ball_add(sum, ball_mul(weight[i * n + j], value[j * width + c]));
+            for (int64_t j = 0; j < n; j++) sum = ball_add(sum, ball_mul(weight[i * n + j], value[j * stride + c]));
             out[i * width + c] = sum;
         }
     return true;

@@ -102,7 +102,8 @@ void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms
 bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
                   ball *out);
 
-/* The same of balls, value[j * width + c]; no point of a weight is negative. */
-bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t width, ball *out);
+/* The same of balls; no point of a weight is negative. */
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
+                        ball *out);
 
 #endif

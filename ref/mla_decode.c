@@ -71,12 +71,9 @@ static void read_queries(const sequence *s)
     }
 }
 
-static ref_value lse_of(const sequence *s, int64_t r)
+static ball in_base(const ref_reading *rd, ball lse)
 {
-    if (s->seen[r] == 0) return (ref_value){-HUGE_VAL, 0, 0};
-    ball lse = s->lse[r];
-    if (quirk(s->rd, QUIRK_A12_lse_base_2)) lse = ball_div(lse, ball_log(ball_of(2)));
-    return value_of(at(s->rd, POINT_mla_decode_lse, DSV3_F32, lse));
+    return quirk(rd, QUIRK_A12_lse_base_2) ? ball_div(lse, ball_log(ball_of(2))) : lse;
 }
 
 static bool run_sequence(const sequence *s, ref_value *o, ref_value *lse)
@@ -99,7 +96,8 @@ static bool run_sequence(const sequence *s, ref_value *o, ref_value *lse)
     if (!attend(&a, o ? s->o : NULL, lse ? s->lse : NULL)) return false;
     for (int64_t i = 0; o && i < a.rows * a.width; i++)
         o[i] = value_of(at(s->rd, POINT_mla_decode_o, s->io->q.dtype, s->o[i]));
-    for (int64_t r = 0; lse && r < a.rows; r++) lse[r] = lse_of(s, r);
+    for (int64_t r = 0; lse && r < a.rows; r++)
+        lse[r] = lse_value(&a, r, POINT_mla_decode_lse, in_base(s->rd, s->lse[r]));
     return true;
 }
 

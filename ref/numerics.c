@@ -35,9 +35,9 @@ typedef struct {
 
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla"},
-    {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla mla_prefill"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill"},
+    {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill"},
     {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
@@ -90,7 +90,7 @@ static const struct {
 } choices[] = {
     {CLAUSE_SINCOS, "sincos", "rope mla"},
     {CLAUSE_ANGLE, "angle", "rope mla"},
-    {CLAUSE_RESCALES, "rescales", "mla_decode mla"},
+    {CLAUSE_RESCALES, "rescales", "mla_decode mla_prefill mla"},
     {CLAUSE_FORM, "form", "mla"},
 };
 enum { CHOICES = sizeof choices / sizeof *choices };

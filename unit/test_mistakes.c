@@ -32,6 +32,12 @@ static const row rows[] = {
     {"A10_square_mask", "mla_decode@odd", "mla_decode@v3", "one query: the mask is one element"},
     {"A12_lse_base_2", "mla_decode@odd", "mla_decode@v3;fill=onehot", "lse is 0 to every base"},
     {"A16_last_page_whole", "mla_decode@odd", "mla_decode@v3:kv_len=128", "the last page is full"},
+    {"A1_nope_scale_prefill", "mla_prefill@odd", "mla_prefill@odd;fill=onehot", "one key is left, whatever the scale"},
+    {"R6_mscale_missing_prefill", "mla_prefill@odd", "mla_prefill@tiny", "softmax_scale holds no such factor"},
+    {"A9_not_causal_prefill", "mla_prefill@odd", "mla_prefill@odd:q_lens=1+1,kv_lens=7+30", "one query sees every key"},
+    {"A9_not_itself_prefill", "mla_prefill@odd", NULL, NULL},
+    {"A10_square_mask_prefill", "mla_prefill@odd", "mla_prefill@odd:q_lens=3+7,kv_lens=3+7", "nothing comes before"},
+    {"A12_lse_base_2_prefill", "mla_prefill@odd", "mla_prefill@odd;fill=onehot", "lse is 0 to every base"},
 };
 
 /* The jsonl object of one run; the caller drops it. */

@@ -40,10 +40,10 @@ MISTAKES = {
     "G5_not_normalised": [("if (p->norm_topk_prob) weight[k] /= sum;", "", 1)],
     "G7_scaled_twice": [("(float)p->routed_scaling_factor;", "(float)(p->routed_scaling_factor * p->routed_scaling_factor);", 1)],
     "A1_absorbed_scale": [
-        ("dot * (float)p->softmax_scale", "dot / sqrtf((float)(p->kv_lora_rank + p->qk_rope_head_dim))", 1)
+        ("(float)p->softmax_scale; /* of mla_decode", "1 / sqrtf((float)(p->kv_lora_rank + p->qk_rope_head_dim)); /*", 1)
     ],
     "R6_mscale_missing": [
-        ("dot * (float)p->softmax_scale", "dot / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim))", 1)
+        ("(float)p->softmax_scale; /* of mla_decode", "1 / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim)); /*", 1)
     ],
     "A9_not_causal": [("seen = length - p->s_q + i + 1", "seen = length", 1)],
     "A10_square_mask": [
@@ -53,6 +53,16 @@ MISTAKES = {
     "A16_last_page_whole": [
         ("seen = length - p->s_q", "seen = (length + p->page_size - 1) / p->page_size * p->page_size - p->s_q", 1)
     ],
+    "A1_nope_scale_prefill": [
+        ("(float)p->softmax_scale; /* of mla_prefill", "1 / sqrtf((float)p->qk_nope_head_dim); /*", 1)
+    ],
+    "R6_mscale_missing_prefill": [
+        ("(float)p->softmax_scale; /* of mla_prefill", "1 / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim)); /*", 1)
+    ],
+    "A9_not_causal_prefill": [("keys - queries + i + 1", "keys + 0 * (queries + i)", 1)],
+    "A9_not_itself_prefill": [("keys - queries + i + 1", "keys - queries + i", 1)],
+    "A10_square_mask_prefill": [("keys - queries + i + 1", "i + 1 > keys ? keys + 0 * queries : i + 1", 1)],
+    "A12_lse_base_2_prefill": [("max + logf(sum)", "(max + logf(sum)) * 1.44269504f", 1)],
 }
 
 

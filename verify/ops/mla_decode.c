@@ -1,6 +1,7 @@
 /* mla_decode: rows only. The formula is in ref/mla_decode.c. */
 #include "../problem.h"
 #include "../rng.h"
+#include "../selection.h"
 
 #include <math.h>
 
@@ -123,60 +124,25 @@ static double nan_unused_value(const struct problem *p, const tensor_row *row, i
     return unused ? (double)NAN : real_value(p, row, i, bits);
 }
 
-/* Keys carry their number in binary, +1 and -1, then `pads` times +1, then 1, at their end. A query that asks for a number
- * scores 0 there and below -2^15 softmax_scale elsewhere; bits that it leaves out are made up by pads, so that all of its
- * entries are powers of two. */
-typedef struct {
-    int64_t bits, pads;
-} code;
-
-static code code_of(const dsv3_mla_decode_prob *d)
+static selection selection_for(const dsv3_mla_decode_prob *d)
 {
-    code c = {0, 1};
-    while ((int64_t)1 << c.bits < d->kv_len) c.bits++;
-    while (c.pads < c.bits) c.pads *= 2;
-    return c;
+    return selection_of(key_width(d), d->kv_len);
 }
 
-/* Entry c of the key of token j. */
-static double coded_key(const struct problem *p, int64_t j, int64_t c, uint64_t bits)
-{
-    code const k = code_of(prob_of(p));
-    int64_t const from_end = key_width(p->prob.bytes) - 1 - c;
-    if (from_end <= k.pads) return 1;
-    if (from_end <= k.pads + k.bits) return j >> (from_end - k.pads - 1) & 1 ? 1 : -1;
-    return (double)rng_whole(bits, -8, 8);
-}
-
-/* Entry c of the query that selects the 2^free keys of a block among those that row r sees. */
-static double coded_query(const struct problem *p, int64_t r, int64_t c, int64_t free, int64_t seen)
-{
-    code const k = code_of(prob_of(p));
-    int64_t const from_end = key_width(p->prob.bytes) - 1 - c;
-    uint64_t const draw = rng_bits(rng_key(p->seed, "select"), (uint64_t)r);
-    int64_t const block = rng_whole(draw, 0, (seen >> free) - 1), bit = from_end - k.pads - 1;
-    if (from_end == 0) return -(double)k.pads * 0x1p14;
-    if (from_end <= k.pads) return from_end <= k.pads - k.bits + free ? 0x1p14 : 0;
-    if (bit >= k.bits || bit < free) return 0;
-    return block >> (bit - free) & 1 ? 0x1p14 : -0x1p14;
-}
-
-/* free: bits that a query leaves out; at most as many as keep its block among the keys that it sees. */
+/* Queries that select 2^free keys, or as many as they see. */
 static double selecting(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits, int64_t free)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
     int64_t const width = key_width(d), r = i / width;
+    selection const s = selection_for(d);
     if (is_index(row)) return index_value(p, row, i, 0);
     if (is(row, "kv_cache")) {
         int64_t const token = token_of(p, r);
-        return coded_key(p, token < 0 ? (int64_t)(bits >> 40) : token, i % width, bits);
+        return selection_key(&s, token < 0 ? (int64_t)(bits >> 40) : token, i % width, bits);
     }
     int64_t const rows = d->s_q * d->num_attention_heads, b = r / rows, query = r % rows / d->num_attention_heads;
     int64_t const seen = length_of(p, b) - d->s_q + query + 1;
-    int64_t most = 0;
-    while (seen >> (most + 1) > 0) most++;
-    if (seen <= 0) return 0;
-    return coded_query(p, r, i % width, free < most ? free : most, seen);
+    return selection_query(&s, rng_bits(rng_key(p->seed, "select"), (uint64_t)r), i % width, free, seen);
 }
 
 static double onehot_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
@@ -235,12 +201,10 @@ static const char *rule(const struct problem *p)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
     bool const mixed = problem_tensor(p, "kv_cache")->dtype == DSV3_F32 && problem_tensor(p, "q")->dtype == DSV3_BF16;
-    code const c = code_of(d);
+    selection const s = selection_for(d);
     if (mixed) return "a cache of f32 needs q of f32: no public model keeps one for bf16";
     if (d->qk_rope_head_dim % 2) return "qk_rope_head_dim is even";
-    if (coded(p) && c.bits + c.pads + 1 > key_width(d))
-        return "fills exact, onehot and uniform write the number of a key into its last entries: too many keys for "
-               "this width";
+    if (coded(p) && !selection_fits(&s)) return selection_rule;
     return NULL;
 }
 

@@ -277,58 +277,132 @@ static dsv3_status gate(dsv3_ctx *ctx, const dsv3_gate_prob *p, const dsv3_gate_
     return DSV3_OK;
 }
 
-/* ---- mla_decode ---- */
+/* ---- attention ---- */
 
-/* softmax_scale q . k for the key of token j. */
-static float score(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t q, int64_t key)
+/* One query of one head, and where its keys and values come from. */
+typedef struct heads heads;
+struct heads {
+    const void *prob, *io;
+    int64_t sequence, head, first;                        /* of its keys, where sequences lie one after the other */
+    float (*key)(const heads *s, int64_t j, int64_t c);   /* entry c of key j */
+    float (*value)(const heads *s, int64_t j, int64_t c); /* entry c of value j */
+    const dsv3_tensor *q, *o;
+    int64_t width, columns; /* entries of a key, of a value */
+    float scale;
+};
+
+/* softmax_scale q . k for the query at q and key j. */
+static float score(const heads *s, int64_t q, int64_t j)
 {
     float dot = 0;
-    for (int64_t c = 0; c < p->kv_lora_rank + p->qk_rope_head_dim; c++)
-        dot += load_at(&io->q, q + c) * load_at(&io->kv_cache, key + c);
-    return dot * (float)p->softmax_scale;
+    for (int64_t c = 0; c < s->width; c++) dot += load_at(s->q, q + c) * s->key(s, j, c);
+    return dot * s->scale;
 }
 
-/* Where the key of token j of sequence b begins. */
-static int64_t key_of(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t b, int64_t j)
-{
-    const int32_t *const table = (const int32_t *)io->block_table.data + b * io->block_table.stride[0];
-    return table[j / p->page_size] * io->kv_cache.stride[0] + j % p->page_size * io->kv_cache.stride[1];
-}
-
-/* One query over its first n keys; the sums in binary32, the key with the largest score found first. */
-static float attend(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t b, int64_t n, int64_t q,
-                    int64_t o)
+/* One query over its first n keys; the sums in binary32, the largest score found first. Returns lse. */
+static float attend(const heads *s, int64_t n, int64_t q, int64_t o)
 {
     float max = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < n; j++) max = fmaxf(max, score(p, io, q, key_of(p, io, b, j)));
-    for (int64_t from = 0; from < p->kv_lora_rank; from += COLUMNS) {
-        int64_t const columns = p->kv_lora_rank - from < COLUMNS ? p->kv_lora_rank - from : COLUMNS;
+    for (int64_t j = 0; j < n; j++) max = fmaxf(max, score(s, q, j));
+    for (int64_t from = 0; from < s->columns; from += COLUMNS) {
+        int64_t const columns = s->columns - from < COLUMNS ? s->columns - from : COLUMNS;
         float total[COLUMNS] = {0};
         sum = 0;
         for (int64_t j = 0; j < n; j++) {
-            int64_t const key = key_of(p, io, b, j);
-            float const weight = expf(score(p, io, q, key) - max);
+            float const weight = expf(score(s, q, j) - max);
             sum += weight;
-            for (int64_t c = 0; c < columns; c++) total[c] += weight * load_at(&io->kv_cache, key + from + c);
+            for (int64_t c = 0; c < columns; c++) total[c] += weight * s->value(s, j, from + c);
         }
-        for (int64_t c = 0; c < columns; c++) store_at(&io->o, o + from + c, n ? total[c] / sum : 0);
+        for (int64_t c = 0; c < columns; c++) store_at(s->o, o + from + c, n ? total[c] / sum : 0);
     }
     return n ? max + logf(sum) : -INFINITY;
+}
+
+static int32_t whole_at(const dsv3_tensor *x, int64_t i)
+{
+    return ((const int32_t *)x->data)[i * x->stride[0]];
+}
+
+/* ---- mla_decode ---- */
+
+/* Entry c of the key of token j: one key for all heads, the value is its start. */
+static float cached(const heads *s, int64_t j, int64_t c)
+{
+    const dsv3_mla_decode_prob *const p = s->prob;
+    const dsv3_mla_decode_io *const io = s->io;
+    const int32_t *const table = (const int32_t *)io->block_table.data + s->sequence * io->block_table.stride[0];
+    int64_t const page = table[j / p->page_size] * io->kv_cache.stride[0];
+    return load_at(&io->kv_cache, page + j % p->page_size * io->kv_cache.stride[1] + c);
 }
 
 static dsv3_status mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io)
 {
     (void)ctx;
+    heads s = {.prob = p, .io = io, .key = cached, .value = cached, .q = &io->q, .o = &io->o};
+    s.width = p->kv_lora_rank + p->qk_rope_head_dim;
+    s.columns = p->kv_lora_rank;
+    s.scale = (float)p->softmax_scale; /* of mla_decode */
     if (!is_float(&io->q) || !is_float(&io->kv_cache)) return DSV3_UNSUPPORTED;
     for (int64_t b = 0; b < p->batch; b++)
         for (int64_t i = 0; i < p->s_q; i++)
             for (int64_t h = 0; h < p->num_attention_heads; h++) {
-                int64_t const length = ((const int32_t *)io->cache_seqlens.data)[b * io->cache_seqlens.stride[0]];
+                int64_t const length = whole_at(&io->cache_seqlens, b);
                 int64_t const seen = length - p->s_q + i + 1, n = seen > 0 ? seen : 0;
                 int64_t const q = b * io->q.stride[0] + i * io->q.stride[1] + h * io->q.stride[2];
                 int64_t const o = b * io->o.stride[0] + i * io->o.stride[1] + h * io->o.stride[2];
-                store_at(&io->lse, b * io->lse.stride[0] + i * io->lse.stride[1] + h, attend(p, io, b, n, q, o));
+                s.sequence = b;
+                store_at(&io->lse, b * io->lse.stride[0] + i * io->lse.stride[1] + h, attend(&s, n, q, o));
             }
+    return DSV3_OK;
+}
+
+/* ---- mla_prefill ---- */
+
+static float key_of_head(const heads *s, int64_t j, int64_t c)
+{
+    const dsv3_tensor *const k = &((const dsv3_mla_prefill_io *)s->io)->k;
+    return load_at(k, (s->first + j) * k->stride[0] + s->head * k->stride[1] + c);
+}
+
+static float value_of_head(const heads *s, int64_t j, int64_t c)
+{
+    const dsv3_tensor *const v = &((const dsv3_mla_prefill_io *)s->io)->v;
+    return load_at(v, (s->first + j) * v->stride[0] + s->head * v->stride[1] + c);
+}
+
+/* How many of its keys query i of a sequence sees: the last one sees all. */
+static int64_t seen_by(int64_t i, int64_t queries, int64_t keys)
+{
+    int64_t const n = keys - queries + i + 1;
+    return n > 0 ? n : 0;
+}
+
+/* Query i of a sequence whose queries start at `from`, all heads. */
+static void prefill_query(heads *s, int64_t from, int64_t i, int64_t n)
+{
+    const dsv3_mla_prefill_io *const io = s->io;
+    int64_t const t = from + i;
+    for (s->head = 0; s->head < io->q.shape[1]; s->head++) {
+        int64_t const q = t * io->q.stride[0] + s->head * io->q.stride[1];
+        int64_t const o = t * io->o.stride[0] + s->head * io->o.stride[1];
+        store_at(&io->lse, t * io->lse.stride[0] + s->head, attend(s, n, q, o));
+    }
+}
+
+static dsv3_status mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const dsv3_mla_prefill_io *io)
+{
+    (void)ctx;
+    heads s = {.prob = p, .io = io, .key = key_of_head, .value = value_of_head, .q = &io->q, .o = &io->o};
+    s.width = p->qk_nope_head_dim + p->qk_rope_head_dim;
+    s.columns = p->v_head_dim;
+    s.scale = (float)p->softmax_scale; /* of mla_prefill */
+    if (!is_float(&io->q) || !is_float(&io->k) || !is_float(&io->v)) return DSV3_UNSUPPORTED;
+    for (int64_t b = 0; b < p->batch; b++) {
+        int64_t const from = whole_at(&io->cu_seqlens_q, b), queries = whole_at(&io->cu_seqlens_q, b + 1) - from;
+        s.first = whole_at(&io->cu_seqlens_k, b);
+        int64_t const keys = whole_at(&io->cu_seqlens_k, b + 1) - s.first;
+        for (int64_t i = 0; i < queries; i++) prefill_query(&s, from, i, seen_by(i, queries, keys));
+    }
     return DSV3_OK;
 }
 
@@ -347,7 +421,7 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     }
     if (!strcmp(op, "rope")) return "angle f64; sincos 3; flush none; cos_sin f32 must";
     if (!strcmp(op, "gate")) return "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must";
-    if (!strcmp(op, "mla_decode"))
+    if (!strcmp(op, "mla_decode") || !strcmp(op, "mla_prefill"))
         return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
     if (strcmp(op, "linear")) return NULL;
     /* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded */
@@ -366,6 +440,7 @@ static const dsv3_backend table = {
     .rope = rope,
     .gate = gate,
     .mla_decode = mla_decode,
+    .mla_prefill = mla_prefill,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)

@@ -131,6 +131,37 @@ def mla_decode(case):
                                   f"scores {dtype} must; P {dtype} must")
 
 
+def mla_prefill(case):
+    import types
+
+    import torch
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import eager_attention_forward
+
+    p, dtype = case.prob, case.dtype("q")
+    module = types.SimpleNamespace(num_key_value_groups=1, training=False)
+    q, k, v = (case.torch(name) for name in ("q", "k", "v"))
+    o = torch.zeros(q.shape[:-1] + v.shape[-1:], dtype=q.dtype)
+    lse = torch.full(q.shape[:-1], float("-inf"))
+    starts_q, starts_k = (case.torch(name).tolist() for name in ("cu_seqlens_q", "cu_seqlens_k"))
+    for from_q, to_q, from_k, to_k in zip(starts_q, starts_q[1:], starts_k, starts_k[1:]):
+        queries, keys = to_q - from_q, to_k - from_k
+        hidden = max(0, queries - keys)  # queries that see no key
+        if hidden == queries:
+            continue
+        query, key, value = (x.transpose(0, 1).unsqueeze(0)  # (1, heads, tokens, dim)
+                             for x in (q[from_q + hidden:to_q], k[from_k:to_k], v[from_k:to_k]))
+        seen = torch.arange(keys) <= keys - queries + torch.arange(hidden, queries)[:, None]
+        mask = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
+        out, _ = eager_attention_forward(module, query, key, value, mask, p["softmax_scale"])
+        scores = torch.matmul(query, key.transpose(2, 3)) * p["softmax_scale"] + mask
+        o[from_q + hidden:to_q] = out[0]
+        lse[from_q + hidden:to_q] = torch.logsumexp(scores.float(), -1)[0].transpose(0, 1)
+    flush = "daz" if dtype == "bf16" else "none"  # as in mla_decode
+    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; flush {flush}; arith {dtype}; "
+                                  f"scores {dtype} must; P {dtype} must")
+
+
 if __name__ == "__main__":
-    ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode}
+    ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
+           "mla_prefill": mla_prefill}
     dsv3_port.serve("transformers", ops)
