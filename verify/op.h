@@ -30,7 +30,8 @@ typedef struct {
     size_t offset;       /* in the io struct; weights are found by name and have none */
     const char *dtypes;  /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
     const char *shape;   /* names of fields or derived sizes: "n_tokens hidden_size" */
-    const char *present; /* NULL: always; "residual": when that flag is set; "weight=f8_e4m3": for that format */
+    const char *present; /* NULL: always; "residual": when that flag is set; "weight=f8_e4m3": for that format;
+                            "topk_method=0": when that field has this value */
     const char *help;
 } tensor_row;
 

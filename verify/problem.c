@@ -101,6 +101,8 @@ static bool present(const problem *p, const tensor_row *row)
     if (!equals) return problem_field(p, find_field(p->op, row->present)) != 0;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)(equals - row->present), row->present);
+    const field_row *const field = find_field(p->op, name);
+    if (field) return problem_field(p, field) == strtod(equals + 1, NULL);
     return problem_tensor(p, name)->dtype == ref_dtype_of(equals + 1);
 }
 
