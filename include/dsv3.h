@@ -146,7 +146,13 @@ typedef struct {
  * n_routed_experts / n_group experts in a row, the topk_group with the largest sum of their two largest t stay (one expert:
  * that one), and of those the num_experts_per_tok with the largest t. topk_weight = routed_scaling_factor s / sum of the
  * selected s (not divided unless norm_topk_prob). Ties: the lower index; any order within a token.
- * DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3TopkRouter. */
+ * scoring_func softmax: s = e^logits / sum over all experts of e^logits. topk_method greedy: no groups, t = s;
+ * group_limited_greedy: t = s, and a group counts with its largest t.
+ * DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3TopkRouter, and
+ * modeling_deepseek_v2.py, DeepseekV2TopkRouter. */
+typedef enum { DSV3_SIGMOID = 0, DSV3_SOFTMAX = 1 } dsv3_scoring_func;
+typedef enum { DSV3_NOAUX_TC = 0, DSV3_GREEDY = 1, DSV3_GROUP_LIMITED_GREEDY = 2 } dsv3_topk_method;
+
 typedef struct {
     int64_t n_tokens;
     int64_t n_routed_experts;
@@ -155,11 +161,13 @@ typedef struct {
     int64_t num_experts_per_tok;
     double routed_scaling_factor;
     int32_t norm_topk_prob;
+    int32_t scoring_func; /* dsv3_scoring_func; config.json has the word */
+    int32_t topk_method;  /* dsv3_topk_method; config.json has the word */
 } dsv3_gate_prob;
 
 typedef struct {
     dsv3_tensor logits;      /* in  (n_tokens, n_routed_experts) f32 or bf16 */
-    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32 */
+    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32; absent unless topk_method is noaux_tc */
     dsv3_tensor topk_idx;    /* out (n_tokens, num_experts_per_tok) i32 */
     dsv3_tensor topk_weight; /* out (n_tokens, num_experts_per_tok) f32; element k belongs to topk_idx element k */
 } dsv3_gate_io;

@@ -1,7 +1,9 @@
 /*
  * The gate:  s = 1 / (1 + e^-z),  t = s + b;  groups by the sum of their two largest t, experts by t;  w = gamma s / sum s.
- * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; Hugging Face transformers,
- * models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3TopkRouter; deepseek-ai/DeepSeek-V3, inference/model.py, Gate.
+ * V2's:  s = softmax(z),  t = s;  no groups (greedy), or groups by their largest t (group_limited_greedy).
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; DeepSeek-V2 report (arXiv 2405.04434) 2.2; Hugging Face
+ * transformers, models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3TopkRouter, and models/deepseek_v2/
+ * modeling_deepseek_v2.py, DeepseekV2TopkRouter; deepseek-ai/DeepSeek-V3, inference/model.py, Gate.
  *
  * Decisions are balls too. A port's choice is legal if there are values within the balls of t under which the rule makes it:
  * legal_choice looks for them where they are most favourable (Lemma Choice), once for each set of groups.
@@ -16,10 +18,11 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_gate_prob *prob;
     const dsv3_gate_io *io;
-    const dsv3_tensor *bias;
-    ball *s, *t;        /* of the token in work */
-    double *low, *high; /* the ends of t */
-    double *favoured;   /* t where the choice is most likely to be legal */
+    const dsv3_tensor *bias;     /* NULL: there is none */
+    int64_t groups, groups_kept; /* 1 and 1 where groups don't count */
+    ball *s, *t;                 /* of the token in work */
+    double *low, *high;          /* the ends of t */
+    double *favoured;            /* t where the choice is most likely to be legal */
     bool *chosen;
     int64_t *order; /* the choice, the port's or the reference's */
 } gate;
@@ -31,16 +34,39 @@ static bool invalid(const gate *g)
     return false;
 }
 
+/* Logits become scores. One that is no number makes its own sigmoid unknown, and every softmax. */
+static void sigmoid_scores(const gate *g, ball *s)
+{
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(g->rd, s[e]);
+}
+
+static void softmax_scores(const gate *g, ball *s)
+{
+    int64_t const experts = g->prob->n_routed_experts;
+    double largest = -INFINITY;
+    terms sum = terms_none();
+    for (int64_t e = 0; e < experts; e++)
+        if (!ball_is_any(s[e])) largest = fmax(largest, ball_upper((ball){s[e].c, 0}));
+    for (int64_t e = 0; e < experts; e++) {
+        s[e] = exp_of(g->rd, s[e], largest);
+        terms_add(&sum, s[e]);
+    }
+    ball const total = sum_of(g->rd, &sum);
+    for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
+}
+
 static void score_token(const gate *g, int64_t token)
 {
     const dsv3_tensor *const z = &g->io->logits;
+    bool const softmax = (g->prob->scoring_func == DSV3_SOFTMAX) != quirk(g->rd, QUIRK_G6_other_scoring);
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
+        g->s[e] = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
+    (softmax ? softmax_scores : sigmoid_scores)(g, g->s);
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
-        ball const logit = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
-        ball const bias = element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e));
-        bool const number = !ball_is_any(logit);
-        g->s[e] =
-            number ? at(g->rd, POINT_gate_scores, g->io->topk_weight.dtype, sigmoid_of(g->rd, logit)) : ball_any();
-        g->t[e] = step(g->rd, ball_add(g->s[e], bias));
+        g->s[e] = at(g->rd, POINT_gate_scores, g->io->topk_weight.dtype, g->s[e]);
+        g->t[e] = g->s[e];
+        if (g->bias)
+            g->t[e] = step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
         g->low[e] = ball_lower(g->t[e]);
         g->high[e] = ball_upper(g->t[e]);
     }
@@ -50,9 +76,10 @@ static void score_token(const gate *g, int64_t token)
 static int64_t counted(const gate *g)
 {
     const dsv3_gate_prob *const p = g->prob;
-    int64_t const size = p->n_routed_experts / p->n_group;
-    int64_t n = 2;
+    int64_t const size = p->n_routed_experts / g->groups;
+    int64_t n = p->topk_method == DSV3_GROUP_LIMITED_GREEDY ? 1 : 2;
     if (quirk(g->rd, QUIRK_G2_group_max)) n = 1;
+    if (quirk(g->rd, QUIRK_G2_group_sum_of_two)) n = 2;
     if (quirk(g->rd, QUIRK_G2_group_top_k_over_m)) n = p->num_experts_per_tok / p->topk_group;
     if (n < 1) n = 1;
     return n < size ? n : size;
@@ -61,7 +88,7 @@ static int64_t counted(const gate *g)
 /* The sum of the `counted` largest of t in a group. */
 static double group_score(const gate *g, const double *t, int64_t group)
 {
-    int64_t const size = g->prob->n_routed_experts / g->prob->n_group, n = counted(g);
+    int64_t const size = g->prob->n_routed_experts / g->groups, n = counted(g);
     double sum = 0, below = INFINITY;
     int64_t taken = 0;
     while (taken < n) {
@@ -95,7 +122,7 @@ static int64_t next_largest(const double *v, const double *rest, const bool *tak
 static void own_choice(const gate *g)
 {
     const dsv3_gate_prob *const p = g->prob;
-    int64_t const experts = p->n_routed_experts, size = experts / p->n_group;
+    int64_t const experts = p->n_routed_experts, size = experts / g->groups;
     double score[MOST_GROUPS], *const value = g->favoured, *const rest = g->low;
     bool kept[MOST_GROUPS] = {false};
     for (int64_t e = 0; e < experts; e++) {
@@ -103,8 +130,8 @@ static void own_choice(const gate *g)
         centre_split(g->t[e].c, &value[e], &rest[e], &ignored);
         g->chosen[e] = false;
     }
-    for (int64_t i = 0; i < p->n_group; i++) score[i] = group_score(g, value, i);
-    for (int64_t m = 0; m < p->topk_group; m++) kept[next_largest(score, NULL, kept, p->n_group)] = true;
+    for (int64_t i = 0; i < g->groups; i++) score[i] = group_score(g, value, i);
+    for (int64_t m = 0; m < g->groups_kept; m++) kept[next_largest(score, NULL, kept, g->groups)] = true;
     for (int64_t e = 0; e < experts; e++)
         if (!kept[e / size]) {
             value[e] = quirk(g->rd, QUIRK_G3_masked_to_zero) ? 0 : -INFINITY;
@@ -139,8 +166,7 @@ static bool read_choice(const gate *g, int64_t token)
  * the lower end elsewhere. */
 static bool legal_with(const gate *g, uint32_t kept)
 {
-    const dsv3_gate_prob *const p = g->prob;
-    int64_t const experts = p->n_routed_experts, size = experts / p->n_group;
+    int64_t const experts = g->prob->n_routed_experts, size = experts / g->groups;
     bool const zero = quirk(g->rd, QUIRK_G3_masked_to_zero);
     double least = INFINITY;
     for (int64_t e = 0; e < experts; e++) {
@@ -157,7 +183,7 @@ static bool legal_with(const gate *g, uint32_t kept)
     }
     double const slack = g->rd->port ? 4 * ref_half_unit(g->rd->port->arith, 1) : 0x1p-50;
     double worst_kept = INFINITY, best_left = -INFINITY;
-    for (int64_t i = 0; i < p->n_group; i++) {
+    for (int64_t i = 0; i < g->groups; i++) {
         double const score = group_score(g, g->favoured, i);
         if (kept >> i & 1)
             worst_kept = fmin(worst_kept, score + slack * fabs(score));
@@ -169,9 +195,8 @@ static bool legal_with(const gate *g, uint32_t kept)
 
 static bool legal_choice(const gate *g)
 {
-    const dsv3_gate_prob *const p = g->prob;
-    for (uint32_t kept = 0; kept < 1u << p->n_group; kept++)
-        if (__builtin_popcount(kept) == (int)p->topk_group && legal_with(g, kept)) return true;
+    for (uint32_t kept = 0; kept < 1u << g->groups; kept++)
+        if (__builtin_popcount(kept) == (int)g->groups_kept && legal_with(g, kept)) return true;
     return false;
 }
 
@@ -223,7 +248,10 @@ bool ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_valu
 {
     const dsv3_gate_io *const io = io_;
     gate g = {.rd = rd, .prob = prob, .io = io, .bias = dsv3_find(&io->weights, "e_score_correction_bias")};
+    bool const grouped = g.prob->topk_method != DSV3_GREEDY && !quirk(rd, QUIRK_G4_ungrouped);
     size_t const experts = (size_t)g.prob->n_routed_experts;
+    g.groups = grouped ? g.prob->n_group : 1;
+    g.groups_kept = grouped ? g.prob->topk_group : 1;
     g.s = calloc(2 * experts, sizeof *g.s);
     g.low = calloc(3 * experts, sizeof *g.low);
     g.chosen = calloc(experts, sizeof *g.chosen);

@@ -36,7 +36,7 @@ typedef struct {
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
     {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla mla_prefill"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill gate"},
     {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill"},
     {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
 };

@@ -178,6 +178,20 @@ ball sigmoid_of(const ref_reading *rd, ball a)
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
 }
 
+/* Lemma Shifted: the argument may be formed as a log2(e) - b log2(e), each rounded; what vanishes in binary64 is 0. */
+ball exp_of(const ref_reading *rd, ball a, double b)
+{
+    ball const x = ball_sub(a, ball_of(b));
+    if (!rd->port || ball_is_any(x)) return ball_exp(x);
+    if (ball_is_point(a) && ball_sup(a) == 0 && b == 0) return ball_of(1);
+    double const formed = ball_sup(a) + fabs(b);
+    if (ball_upper(x) <= -800 && formed < 0x1p20) return ball_of(0);
+    ref_function fn = rd->port->exp;
+    fn.rel += fn.more * fmax(ball_sup(x), ball_sup(a));
+    ball const e = with_error(rd->port, &fn, ball_exp(ball_widen(x, 5 * 0x1p-24 * formed)));
+    return ball_lower(x) > -87 ? e : ball_widen(e, normal_f32);
+}
+
 /* Lemma Angle: the angle moves by position * spread units; cos and sin move no further. */
 void cos_sin_of(const ref_reading *rd, ball turns, double position, double spread, ball *cosine, ball *sine)
 {

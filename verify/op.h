@@ -32,7 +32,7 @@ typedef struct {
     const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
     const char
         *present; /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one
-                            that is, "weight=f8_e4m3" a tensor of that format */
+                            that is, "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format */
     const char *help;
     const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
     const char *key;    /* by which an id gives the format; NULL: the name */

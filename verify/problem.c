@@ -101,6 +101,8 @@ static bool holds(const problem *p, char *word)
     if (!equals && *word == '!') return problem_field(p, find_field(p->op, word + 1)) == 0;
     if (!equals) return problem_field(p, find_field(p->op, word)) != 0;
     *equals = 0;
+    const field_row *const field = find_field(p->op, word);
+    if (field) return problem_field(p, field) == strtod(equals + 1, NULL);
     return problem_tensor(p, word)->dtype == ref_dtype_of(equals + 1);
 }
 

@@ -234,10 +234,14 @@ static float top_two(const float *v, int64_t n)
 /* All groups but the best get t = -infinity. */
 static void mask_groups(const dsv3_gate_prob *p, float *t)
 {
+    if (p->topk_method == DSV3_GREEDY) return;
     int64_t const size = p->n_routed_experts / p->n_group;
     float score[MOST_GROUPS];
     int kept[MOST_GROUPS] = {0};
-    for (int64_t g = 0; g < p->n_group; g++) score[g] = top_two(t + g * size, size);
+    for (int64_t g = 0; g < p->n_group; g++) {
+        const float *const group = t + g * size;
+        score[g] = p->topk_method == DSV3_NOAUX_TC ? top_two(group, size) : group[largest(group, size)];
+    }
     for (int64_t m = 0; m < p->topk_group; m++) {
         int64_t const g = largest(score, p->n_group);
         kept[g] = 1;
@@ -247,21 +251,31 @@ static void mask_groups(const dsv3_gate_prob *p, float *t)
         if (!kept[e / size]) t[e] = -INFINITY;
 }
 
+static void gate_scores(const dsv3_gate_prob *p, const dsv3_tensor *logits, int64_t token, float *s)
+{
+    float max = -INFINITY, sum = 0;
+    for (int64_t e = 0; e < p->n_routed_experts; e++) max = fmaxf(max, load(logits, token, e));
+    for (int64_t e = 0; e < p->n_routed_experts; e++) {
+        float const z = load(logits, token, e);
+        s[e] = p->scoring_func == DSV3_SOFTMAX ? expf(z - max) : 1 / (1 + expf(-z));
+        sum += s[e];
+    }
+    for (int64_t e = 0; e < p->n_routed_experts && p->scoring_func == DSV3_SOFTMAX; e++) s[e] /= sum;
+}
+
 static dsv3_status gate(dsv3_ctx *ctx, const dsv3_gate_prob *p, const dsv3_gate_io *io)
 {
     (void)ctx;
     const dsv3_tensor *const bias = dsv3_find(&io->weights, "e_score_correction_bias");
     float s[MOST_EXPERTS], t[MOST_EXPERTS];
-    if (!bias || !is_float(&io->logits)) return DSV3_UNSUPPORTED;
+    if ((!bias && p->topk_method == DSV3_NOAUX_TC) || !is_float(&io->logits)) return DSV3_UNSUPPORTED;
     if (p->n_routed_experts > MOST_EXPERTS || p->n_group > MOST_GROUPS) return DSV3_UNSUPPORTED;
     for (int64_t token = 0; token < p->n_tokens; token++) {
         int32_t *const idx = (int32_t *)io->topk_idx.data + token * io->topk_idx.stride[0];
         float *const weight = (float *)io->topk_weight.data + token * io->topk_weight.stride[0];
         float sum = 0;
-        for (int64_t e = 0; e < p->n_routed_experts; e++) {
-            s[e] = 1 / (1 + expf(-load(&io->logits, token, e)));
-            t[e] = s[e] + load_at(bias, e);
-        }
+        gate_scores(p, &io->logits, token, s);
+        for (int64_t e = 0; e < p->n_routed_experts; e++) t[e] = bias ? s[e] + load_at(bias, e) : s[e];
         mask_groups(p, t);
         for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
             idx[k] = (int32_t)largest(t, p->n_routed_experts);
@@ -420,7 +434,7 @@ static const char *numerics(const char *op, const void *prob, const void *io)
                                        : "acc 24 rn; rsqrt ieee; div ieee; flush none; z f32 must; x_norm f32 must";
     }
     if (!strcmp(op, "rope")) return "angle f64; sincos 3; flush none; cos_sin f32 must";
-    if (!strcmp(op, "gate")) return "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must";
+    if (!strcmp(op, "gate")) return "acc 24 rn; div ieee; sigmoid 6 2; exp 2 0; flush none; scores f32 must";
     if (!strcmp(op, "mla_decode") || !strcmp(op, "mla_prefill"))
         return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
     if (strcmp(op, "linear")) return NULL;

@@ -3,7 +3,8 @@
 rmsnorm: transformers.models.deepseek_v3.modeling_deepseek_v3.DeepseekV3RMSNorm
 linear:  torch.nn.Linear, which DeepseekV3Attention and DeepseekV3MLP are made of
 rope:    DeepseekV3RotaryEmbedding, then apply_rotary_pos_emb_interleave or apply_rotary_pos_emb
-gate:    DeepseekV3TopkRouter with the identity as its weight, so that its logits are the ones given
+gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRouter, with the identity as its weight, so that its
+         logits are the ones given
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
 
@@ -81,11 +82,32 @@ def rope(case):
     return {"y": y}, f"angle f32; sincos 2; flush none; cos_sin {dtype} must; arith {dtype}"
 
 
+def gate_v2(case):
+    import torch
+    from transformers.models.deepseek_v2 import modeling_deepseek_v2 as hf
+
+    p = case.prob
+    if p["norm_topk_prob"]:
+        raise dsv3_port.Unsupported("DeepseekV2TopkRouter ignores norm_topk_prob")
+    experts, method = int(p["n_routed_experts"]), ("noaux_tc", "greedy", "group_limited_greedy")[int(p["topk_method"])]
+    config = hf.DeepseekV2Config(n_routed_experts=experts, hidden_size=experts, num_attention_heads=1, n_group=int(p["n_group"]),
+                                 topk_group=int(p["topk_group"]), num_experts_per_tok=int(p["num_experts_per_tok"]),
+                                 routed_scaling_factor=float(p["routed_scaling_factor"]), topk_method=method)
+    router = hf.DeepseekV2TopkRouter(config).requires_grad_(False)
+    router.weight.data = torch.eye(experts)
+    _, weight, idx = router(case.torch("logits"))
+    return {"topk_idx": idx.to(torch.int32), "topk_weight": weight}, "acc 24 rn; div 2; exp 4 0; flush none; scores f32 must"
+
+
 def gate(case):
     import torch
     from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
 
     p = case.prob
+    if p["scoring_func"] == 1 and p["topk_method"] != 0:
+        return gate_v2(case)
+    if p["scoring_func"] == 1 or p["topk_method"] != 0:
+        raise dsv3_port.Unsupported("its routers are sigmoid with noaux_tc, and softmax without bias")
     experts, groups = int(p["n_routed_experts"]), int(p["n_group"])
     if experts // groups < 2:
         raise dsv3_port.Unsupported("the router takes the two best of a group: a group has two experts or more")
