@@ -294,7 +294,8 @@ typedef struct {
     OP(rope) \
     OP(gate) \
     OP(mla_decode) \
-    OP(mla_prefill)
+    OP(mla_prefill) \
+    OP(mla)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */
