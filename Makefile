@@ -71,19 +71,19 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 $(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_dd/ball.o $(lib)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
-$(B)/ports/plain.so: verify/ports/plain/plain.c include/dsv3.h
+plain := $(wildcard verify/ports/plain/*.c)
+$(B)/ports/plain.so: $(plain) verify/ports/plain/plain.h include/dsv3.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $(plain) -o $@ -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
 
 # The plain port with one mistake each.
-$(B)/planted/mistake_%.c: verify/ports/plain/plain.c unit/planted/mistakes.py
-	@mkdir -p $(@D)
-	python3 unit/planted/mistakes.py $* $< >$@
-$(B)/planted/mistake_%.so: $(B)/planted/mistake_%.c include/dsv3.h
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $< -o $@ -lm
+$(B)/planted/mistake_%.so: $(plain) verify/ports/plain/plain.h unit/planted/mistakes.py include/dsv3.h
+	@mkdir -p $(B)/planted/$*
+	@python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)
+	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -Iverify/ports/plain -shared -fPIC $(B)/planted/$*/*.c -o $@ -lm
 
 $(B)/ports/%.py: bench/%.py
 	@mkdir -p $(@D)

@@ -1,10 +1,11 @@
 """The plain port with one known mistake planted: each row names a quirk of ref/quirks.def and what to exchange in
-verify/ports/plain/plain.c. The text must stand there exactly as often as said, so that a port that changes is noticed.
+verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed.
 
-usage: mistakes.py                    the names
-       mistakes.py NAME plain.c       the source with that mistake, on standard output
+usage: mistakes.py                           the names
+       mistakes.py NAME FOLDER SOURCE...     the sources with that mistake, into the folder
 """
 
+import os
 import sys
 
 TOP_SUM = """
@@ -70,14 +71,19 @@ def main():
     if len(sys.argv) == 1:
         print("\n".join(MISTAKES))
         return
-    name, path = sys.argv[1:]
-    with open(path, encoding="utf-8") as file:
-        source = file.read()
+    name, folder, *paths = sys.argv[1:]
+    sources = {}
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            sources[path] = file.read()
     for right, wrong, times in MISTAKES[name]:
-        if source.count(right) != times:
-            sys.exit(f"mistakes.py: {name}: '{right}' stands {source.count(right)} times in {path}, not {times}")
-        source = source.replace(right, wrong)
-    sys.stdout.write(source)
+        found = sum(source.count(right) for source in sources.values())
+        if found != times:
+            sys.exit(f"mistakes.py: {name}: '{right}' stands {found} times in {' '.join(paths)}, not {times}")
+        sources = {path: source.replace(right, wrong) for path, source in sources.items()}
+    for path, source in sources.items():
+        with open(os.path.join(folder, os.path.basename(path)), "w", encoding="utf-8") as file:
+            file.write(source)
 
 
 main()

@@ -1,16 +1,17 @@
 /*
  * A port in plain C, scalar binary32: the example to copy. It needs include/dsv3.h and nothing else:
  *
- *     cc -std=c11 -O2 -ffp-contract=off -shared -fPIC -I include -o myport.so plain.c -lm
+ *     cc -std=c11 -O2 -ffp-contract=off -shared -fPIC -I include -o myport.so plain.c block.c -lm
  *     build/bin/verify run @smoke --backend=./myport.so
  *
  * A port is three things: ops (functions that compute), numerics (how they round, in words), and the table at the end.
  */
-#include "dsv3.h"
+#include "plain.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-enum { MOST_EXPERTS = 1024, MOST_GROUPS = 16, COLUMNS = 512 };
+enum { MOST_EXPERTS = 1024, MOST_GROUPS = 16, COLUMNS = 512, WIDEST = 1024 };
 
 /* ---- stored formats ---- */
 
@@ -46,7 +47,7 @@ static uint16_t to_bf16(float f)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-static float load_at(const dsv3_tensor *x, int64_t at)
+float load_at(const dsv3_tensor *x, int64_t at)
 {
     switch (x->dtype) {
     case DSV3_F32: return ((const float *)x->data)[at];
@@ -56,7 +57,7 @@ static float load_at(const dsv3_tensor *x, int64_t at)
     }
 }
 
-static void store_at(const dsv3_tensor *y, int64_t at, float value)
+void store_at(const dsv3_tensor *y, int64_t at, float value)
 {
     if (y->dtype == DSV3_F32)
         ((float *)y->data)[at] = value;
@@ -75,7 +76,7 @@ static void store(const dsv3_tensor *y, int64_t t, int64_t i, float value)
     store_at(y, t * y->stride[0] + i, value);
 }
 
-static int is_float(const dsv3_tensor *x)
+int is_float(const dsv3_tensor *x)
 {
     return x && (x->dtype == DSV3_F32 || x->dtype == DSV3_BF16);
 }
@@ -155,8 +156,7 @@ static dsv3_status linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_l
 
 /* ---- rope ---- */
 
-/* 1 when nothing is extended, else 0.1 m ln(factor) + 1. */
-static double mscale(const dsv3_rope_prob *p, double m)
+double mscale(const dsv3_rope_prob *p, double m)
 {
     return p->factor <= 1 ? 1 : 0.1 * m * log(p->factor) + 1;
 }
@@ -185,25 +185,32 @@ static int64_t place(int32_t layout, int64_t r, int64_t j, int64_t half)
     return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
 }
 
+void rotate(const dsv3_rope_prob *p, double position, const float *x, float *y)
+{
+    int64_t const r = p->qk_rope_head_dim;
+    float const amplitude = (float)(mscale(p, p->mscale) / mscale(p, p->mscale_all_dim));
+    for (int64_t j = 0; j < r / 2; j++) {
+        double const angle = position * frequency(p, j);
+        float const c = (float)cos(angle) * amplitude, s = (float)sin(angle) * amplitude;
+        float const x1 = x[place(p->in_layout, r, j, 0)], x2 = x[place(p->in_layout, r, j, 1)];
+        y[place(p->out_layout, r, j, 0)] = x1 * c - x2 * s;
+        y[place(p->out_layout, r, j, 1)] = x2 * c + x1 * s;
+    }
+}
+
 static dsv3_status rope(dsv3_ctx *ctx, const dsv3_rope_prob *p, const dsv3_rope_io *io)
 {
     (void)ctx;
-    if (!is_float(&io->x)) return DSV3_UNSUPPORTED;
+    float x[WIDEST], y[WIDEST];
     int64_t const r = p->qk_rope_head_dim;
-    float const amplitude = (float)(mscale(p, p->mscale) / mscale(p, p->mscale_all_dim));
+    if (!is_float(&io->x) || r > WIDEST) return DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++)
-        for (int64_t j = 0; j < r / 2; j++) {
-            double const angle =
-                (double)((const int32_t *)io->positions.data)[t * io->positions.stride[0]] * frequency(p, j);
-            float const c = (float)cos(angle) * amplitude, s = (float)sin(angle) * amplitude;
-            for (int64_t h = 0; h < p->num_heads; h++) {
-                int64_t const from = t * io->x.stride[0] + h * io->x.stride[1];
-                int64_t const to = t * io->y.stride[0] + h * io->y.stride[1];
-                float const x1 = load_at(&io->x, from + place(p->in_layout, r, j, 0));
-                float const x2 = load_at(&io->x, from + place(p->in_layout, r, j, 1));
-                store_at(&io->y, to + place(p->out_layout, r, j, 0), x1 * c - x2 * s);
-                store_at(&io->y, to + place(p->out_layout, r, j, 1), x2 * c + x1 * s);
-            }
+        for (int64_t h = 0; h < p->num_heads; h++) {
+            int64_t const from = t * io->x.stride[0] + h * io->x.stride[1];
+            int64_t const to = t * io->y.stride[0] + h * io->y.stride[1];
+            for (int64_t i = 0; i < r; i++) x[i] = load_at(&io->x, from + i);
+            rotate(p, ((const int32_t *)io->positions.data)[t * io->positions.stride[0]], x, y);
+            for (int64_t i = 0; i < r; i++) store_at(&io->y, to + i, y[i]);
         }
     return DSV3_OK;
 }
@@ -437,6 +444,12 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     if (!strcmp(op, "gate")) return "acc 24 rn; div ieee; sigmoid 6 2; exp 2 0; flush none; scores f32 must";
     if (!strcmp(op, "mla_decode") || !strcmp(op, "mla_prefill"))
         return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
+    if (!strcmp(op, "mla"))
+        return "acc 24 rn; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form naive; "
+               "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; cos_sin "
+               "f32 must; "
+               "q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; scores f32 must; P f32 must; attn_output "
+               "f32 must";
     if (strcmp(op, "linear")) return NULL;
     /* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded */
     const dsv3_linear_io *const l = io;
@@ -444,10 +457,25 @@ static const char *numerics(const char *op, const void *prob, const void *io)
                                                       : "acc 24 rn splits=8; flush none";
 }
 
+static dsv3_status open_port(dsv3_ctx **ctx, int device)
+{
+    (void)device;
+    *ctx = calloc(1, sizeof **ctx);
+    return *ctx ? DSV3_OK : DSV3_NO_MEMORY;
+}
+
+static void close_port(dsv3_ctx *ctx)
+{
+    free(ctx->scratch);
+    free(ctx);
+}
+
 static const dsv3_backend table = {
     .abi = DSV3_ABI,
     .size = sizeof table,
     .name = "plain",
+    .open = open_port,
+    .close = close_port,
     .numerics = numerics,
     .rmsnorm = rmsnorm,
     .linear = linear,
@@ -455,6 +483,7 @@ static const dsv3_backend table = {
     .gate = gate,
     .mla_decode = mla_decode,
     .mla_prefill = mla_prefill,
+    .mla = mla,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
