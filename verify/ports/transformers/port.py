@@ -183,7 +183,100 @@ def mla_prefill(case):
                                   f"scores {dtype} must; P {dtype} must")
 
 
+def rope_parameters(p):
+    """The rotation of a config: YaRN, or plain when nothing is extended."""
+    if p["factor"] == 1:
+        return {"rope_type": "default", "rope_theta": p["rope_theta"]}
+    keys = ("rope_theta", "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
+    return {"rope_type": "yarn", "original_max_position_embeddings": int(p["original_max_position_embeddings"])} | {
+        key: p[key] for key in keys}
+
+
+class PastOfOne:
+    """The cache of one sequence, as DeepseekV3Attention calls it; keeps what is appended."""
+
+    def __init__(self, rows, rank):
+        self.rows, self.rank, self.new = rows, rank, None
+
+    def update(self, latent, key, layer):
+        import torch
+
+        self.new = torch.cat((latent, key), dim=-1)[0, 0]
+        rows = torch.cat((self.rows, self.new))[None, None]
+        return rows[..., : self.rank], rows[..., self.rank :]
+
+
+def attention_module(case, hf, dtype):
+    """DeepseekV3Attention with the case's weights."""
+    import torch
+
+    p = case.prob
+    sizes = ("hidden_size", "num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    config = hf.DeepseekV3Config(**{key: int(p[key]) for key in sizes}, q_lora_rank=int(p["q_lora_rank"]) or None,
+                                 num_key_value_heads=int(p["num_attention_heads"]), rope_parameters=rope_parameters(p),
+                                 max_position_embeddings=1 << 24)
+    config.head_dim = int(p["qk_rope_head_dim"])
+    config._attn_implementation = "eager"
+    with torch.device("meta"):
+        module = hf.DeepseekV3Attention(config, 0).requires_grad_(False).eval()
+    names = [name for name, _ in module.named_parameters()]
+    module.load_state_dict({name: case.torch(name) for name in names}, assign=True)
+    for name in ("q_a_layernorm", "kv_a_layernorm"):
+        if hasattr(module, name) and getattr(module, name) is not None:
+            getattr(module, name).variance_epsilon = p["rms_norm_eps"]  # HF builds these with 1e-6
+    return config, module
+
+
+def mla(case):
+    import torch
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    p = case.prob
+    if not p["rope_layout"]:
+        raise dsv3_port.Unsupported("it keeps rotated parts in half layout")
+    if case.dtype("kv_a_proj_with_mqa.weight") == "f8_e4m3":
+        raise dsv3_port.Unsupported("torch.nn.Linear has no block-scaled FP8 weight")
+    dtype = same_formats(case, "hidden_states", "kv_a_proj_with_mqa.weight")
+    config, module = attention_module(case, hf, dtype)
+    rank, heads = int(p["kv_lora_rank"]), int(p["num_attention_heads"])
+    x, cache, table, cu, lengths = (case.torch(name) for name in ("hidden_states", "kv_cache", "block_table", "cu_seqlens", "cache_seqlens"))
+    seen = {}
+
+    def capture(module, query, key, value, mask, scaling, **more):
+        seen["q"] = query[0].transpose(0, 1)
+        return hf.eager_attention_forward(module, query, key, value, mask, scaling, **more)
+
+    hf.ALL_ATTENTION_FUNCTIONS.register("capture", capture)
+    config._attn_implementation = "capture"
+    module.o_proj.register_forward_pre_hook(lambda _, inputs: seen.update(attn_output=inputs[0][0]))
+    if p["q_lora_rank"]:
+        module.q_a_layernorm.register_forward_hook(lambda _, inputs, output: seen.update(q_a_layernorm=output[0]))
+    rotary = hf.DeepseekV3RotaryEmbedding(config)
+    outputs = {name: [] for name in case.outputs}
+    for b, length in enumerate(lengths.tolist()):
+        first, last = cu[b].item(), cu[b + 1].item()
+        past = length - (last - first)
+        if last == first:
+            continue
+        pages = -(-past // cache.shape[1])
+        rows = PastOfOne(cache[table[b, :pages].long()].flatten(0, 1)[:past], rank)
+        hidden = x[None, first:last]
+        position = torch.arange(past, length)
+        mask = torch.zeros(last - first, length, dtype=x.dtype).masked_fill(torch.arange(length) > position[:, None], float("-inf"))
+        seen["y"] = module(hidden, rotary(hidden, position[None]), mask[None, None], rows)[0][0]
+        seen["kv"] = rows.new
+        for name, parts in outputs.items():
+            parts.append(seen[name])
+    flush = "daz" if dtype == "bf16" else "none"
+    points = ("q_a_proj", "x_norm", "q_a_layernorm", "q_b_proj", "cos_sin", "q", "kv_a_proj_with_mqa", "kv_b_proj", "scores", "P", "attn_output")
+    numerics = "; ".join(f"{point} {dtype} must" for point in points)
+    return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
+            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; {numerics}")
+
+
 if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
-           "mla_prefill": mla_prefill}
+           "mla_prefill": mla_prefill, "mla": mla}
     dsv3_port.serve("transformers", ops)
