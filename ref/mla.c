@@ -9,6 +9,8 @@
  * Naive: W_kvb,h c_j for every key. Absorbed: q_nope . (W_k c_j) = (W_k^T q_nope) . c_j and sum_j P_j (W_v c_j) = W_v sum_j P_j c_j,
  * so that all heads attend over [c_j | k_pe_j].
  */
+#include "mla.h"
+
 #include "attention.h"
 #include "matrix.h"
 #include "rmsnorm.h"
@@ -25,11 +27,10 @@ typedef struct {
     rotation turn, turn_k;
     matrix kv_b;
     ball scale;
-    row *x;        /* (n_tokens) */
-    double *parts; /* of x */
-    ball *q;       /* (n_tokens, heads, qk) */
-    ball *kv;      /* (n_tokens, latent) */
-    ball *o;       /* (n_tokens, heads * v_head_dim) */
+    const row *x; /* (n_tokens) */
+    ball *q;      /* (n_tokens, heads, qk) */
+    ball *kv;     /* (n_tokens, latent) */
+    ball *o;      /* (n_tokens, heads * v_head_dim) */
 } block;
 
 /* One sequence: its new tokens, and its keys, cached ones first. */
@@ -534,77 +535,80 @@ static bool attend_sequence(const block *m, int64_t b)
     return good;
 }
 
-static bool project_output(const block *m, ref_value *o_out, ref_value *y_out)
+static bool project_output(const block *m, ref_value *o_out, ball *y)
 {
-    int64_t const width = m->heads * m->p->v_head_dim, n = m->p->n_tokens, hidden = m->p->hidden_size;
+    int64_t const width = m->heads * m->p->v_head_dim, n = m->p->n_tokens;
     double *const parts = malloc((size_t)(3 * n * width) * sizeof *parts);
     row *const rows = malloc((size_t)n * sizeof *rows);
-    ball *const y = malloc((size_t)(n * hidden) * sizeof *y);
-    bool good = parts && rows && y;
+    bool good = parts && rows;
     for (int64_t t = 0; good && t < n; t++) {
         stage(m->rd, &m->io->attn_output, t * width, o_out, m->o + t * width, width);
         rows[t] = row_of_balls(m->o + t * width, width, parts + 3 * t * width);
     }
-    good = good && (!y_out || project(m, "o_proj", rows, POINT_mla_y, y));
-    for (int64_t i = 0; good && y_out && i < n * hidden; i++) y_out[i] = value_of(y[i]);
+    good = good && project(m, "o_proj", rows, POINT_mla_y, y);
     free(parts);
     free(rows);
-    free(y);
     return good;
 }
 
 static bool open_block(block *m, const dsv3_rope_prob *rope)
 {
-    size_t const n = (size_t)m->p->n_tokens, hidden = (size_t)m->p->hidden_size;
+    size_t const n = (size_t)m->p->n_tokens;
     ref_set const k_quirks = quirk(m->rd, QUIRK_R2_k_half_split) ? (ref_set)1 << QUIRK_R1_half_split : 0;
     bool const turns = rotation_open(&m->turn, m->rd, rope, 0, POINT_mla_cos_sin, POINT_mla_q, m->format);
     bool const turns_k = rotation_open(&m->turn_k, m->rd, rope, k_quirks, POINT_mla_cos_sin, POINT_mla_kv, m->format);
-    m->x = malloc(n * sizeof *m->x);
-    m->parts = malloc(n * hidden * sizeof *m->parts);
     m->q = malloc(n * (size_t)(m->heads * m->qk) * sizeof *m->q);
-    m->kv = malloc(n * (size_t)m->latent * sizeof *m->kv);
     m->o = malloc(n * (size_t)(m->heads * m->p->v_head_dim) * sizeof *m->o);
-    return turns && turns_k && m->x && m->parts && m->q && m->kv && m->o;
+    return turns && turns_k && m->q && m->o;
 }
 
 static void close_block(block *m)
 {
     rotation_close(&m->turn);
     rotation_close(&m->turn_k);
-    free(m->x);
-    free(m->parts);
     free(m->q);
-    free(m->kv);
     free(m->o);
 }
 
-static void read_hidden(const block *m)
+bool attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const row *x, ball *kv,
+                     ball *y, ref_value *const out[])
 {
-    const dsv3_tensor *const x = &m->io->hidden_states;
-    for (int64_t t = 0; t < m->p->n_tokens; t++) {
-        double *const values = m->parts + t * m->p->hidden_size;
-        ref_decode_all(x->dtype, x->data, t * x->stride[0], m->p->hidden_size, values);
-        m->x[t] = row_of(values, NULL, m->p->hidden_size);
-    }
+    ref_reading staged = *rd;
+    dsv3_rope_prob const rope = rope_of(p);
+    staged.stages = p->stages;
+    block m = {
+        .rd = &staged, .p = p, .io = io, .x = x, .kv = kv, .format = io->y.dtype, .heads = p->num_attention_heads};
+    m.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
+    m.latent = p->kv_lora_rank + p->qk_rope_head_dim;
+    m.scale = softmax_scale(&staged, p);
+    m.kv_b = matrix_of(&staged, &io->weights, "kv_b_proj", POINT_mla_weight, m.format);
+    bool good = open_block(&m, &rope) && make_queries_and_keys(&m, out[0], out[1], out[2]);
+    for (int64_t b = 0; good && b < p->batch; b++) good = attend_sequence(&m, b);
+    good = good && project_output(&m, out[3], y);
+    for (int64_t i = 0; good && out[4] && i < p->n_tokens * p->hidden_size; i++) out[4][i] = value_of(y[i]);
+    close_block(&m);
+    return good;
 }
+
+/* ---- the op ---- */
 
 bool ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mla_prob *const p = prob;
     const dsv3_mla_io *const io = io_;
-    ref_reading staged = *rd;
-    dsv3_rope_prob const rope = rope_of(p);
-    staged.stages = p->stages;
-    block m = {.rd = &staged, .p = p, .io = io, .format = io->y.dtype, .heads = p->num_attention_heads};
-    m.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
-    m.latent = p->kv_lora_rank + p->qk_rope_head_dim;
-    m.scale = softmax_scale(&staged, p);
-    m.kv_b = matrix_of(&staged, &io->weights, "kv_b_proj", POINT_mla_weight, m.format);
-    bool good = open_block(&m, &rope);
-    if (good) read_hidden(&m);
-    good = good && make_queries_and_keys(&m, out[0], out[1], out[2]);
-    for (int64_t b = 0; good && b < p->batch; b++) good = attend_sequence(&m, b);
-    good = good && project_output(&m, out[3], out[4]);
-    close_block(&m);
+    int64_t const n = p->n_tokens, hidden = p->hidden_size, latent = p->kv_lora_rank + p->qk_rope_head_dim;
+    double *const values = malloc((size_t)(n * hidden) * sizeof *values);
+    row *const x = malloc((size_t)n * sizeof *x);
+    ball *const kv = malloc((size_t)(n * (latent + hidden)) * sizeof *kv);
+    bool good = values && x && kv;
+    for (int64_t t = 0; good && t < n; t++) {
+        ref_decode_all(io->hidden_states.dtype, io->hidden_states.data, t * io->hidden_states.stride[0], hidden,
+                       values + t * hidden);
+        x[t] = row_of(values + t * hidden, NULL, hidden);
+    }
+    good = good && attention_block(rd, p, io, x, kv, kv + n * latent, out);
+    free(values);
+    free(x);
+    free(kv);
     return good;
 }
