@@ -93,8 +93,9 @@ $(B)/cases/%.txt: verify/cases/%.txt
 	cp $< $@
 
 # Unit tests. test_ball and test_dot see inside a tier, so they link its objects before they are joined.
-inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_ball_1024 $(B)/unit/test_dot
-suites    := $(filter-out $(B)/unit/test_ball,$(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))) $(filter-out %_dot,$(inside))
+inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_ball_1024 $(B)/unit/test_dot \
+             $(B)/unit/test_forms_dd $(B)/unit/test_forms_256 $(B)/unit/test_forms_512
+suites    := $(filter-out $(B)/unit/test_ball $(B)/unit/test_forms,$(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))) $(filter-out %_dot,$(inside))
 test_link  = @mkdir -p $(@D); $(CC) $(SAN) $^ -o $@ -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/obj/unit/%.o: CFLAGS += -DBUILD='"$(B)"' -Wno-missing-prototypes -Wno-missing-field-initializers
 $(B)/obj/unit/test_ball_%.o: unit/test_ball.c
@@ -102,6 +103,14 @@ $(B)/obj/unit/test_ball_%.o: unit/test_ball.c
 	$(CC) $(CFLAGS) $(WARN) $(if $(filter dd,$*),,-DPROOF_BITS=$*) -c $< -o $@
 $(B)/unit/test_ball_%: $(B)/obj/unit/test_ball_%.o $(B)/obj/ref_%/ball.o $(lib)
 	$(test_link)
+$(B)/obj/unit/test_forms_%.o: unit/test_forms.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) $(if $(filter dd,$*),,-DPROOF_BITS=$*) -c $< -o $@
+define forms_rule
+$(B)/unit/test_forms_$(1): $(B)/obj/unit/test_forms_$(1).o $(filter-out %/table.o,$(tiered:%=$(B)/obj/ref_$(1)/%.o)) $(lib)
+	$$(test_link)
+endef
+$(foreach t,dd 256 512,$(eval $(call forms_rule,$(t))))
 $(B)/unit/test_dot: $(B)/obj/unit/test_dot.o $(B)/obj/ref_dd/ball.o $(lib)
 	$(test_link)
 $(B)/unit/test_%: $(B)/obj/unit/test_%.o $(lib)

@@ -27,10 +27,11 @@ typedef struct {
     rotation turn, turn_k;
     matrix kv_b;
     ball scale;
-    const row *x; /* (n_tokens) */
-    ball *q;      /* (n_tokens, heads, qk) */
-    ball *kv;     /* (n_tokens, latent) */
-    ball *o;      /* (n_tokens, heads * v_head_dim) */
+    const row *x;            /* (n_tokens) */
+    const ball *const *past; /* of each sequence; NULL: in the cache */
+    ball *q;                 /* (n_tokens, heads, qk) */
+    ball *kv;                /* (n_tokens, latent) */
+    ball *o;                 /* (n_tokens, heads * v_head_dim) */
 } block;
 
 /* One sequence: its new tokens, and its keys, cached ones first. */
@@ -38,9 +39,9 @@ typedef struct {
     int64_t b, first, n, len, past; /* new tokens are [first, first + n) of all; keys; of them cached */
     double *number;                 /* (len, latent): cached keys, and new ones if those are numbers */
     ball *key;                      /* (len, latent) */
-    double *parts;
-    row *key_row; /* (len) over the whole key */
-    bool numbers; /* every key is one number of the cache's format */
+    double *parts;                  /* (len, 3 latent) */
+    row *key_row;                   /* (len) over the whole key */
+    bool numbers;                   /* every key is one number of the cache's format */
 } sequence;
 
 static bool has_latent(const block *m)
@@ -214,7 +215,20 @@ static bool make_queries_and_keys(block *m, ref_value *latent_out, ref_value *q_
 
 /* ---- keys ---- */
 
-static void read_cached(const block *m, const sequence *s)
+/* Keys [from, to) are these balls. */
+static void take_balls(const block *m, sequence *s, int64_t from, int64_t to, const ball *k)
+{
+    size_t const width = (size_t)m->latent;
+    memcpy(s->key + from * m->latent, k, (size_t)(to - from) * width * sizeof *k);
+    for (int64_t j = from; j < to; j++) {
+        row *const r = &s->key_row[j];
+        *r = row_of_balls(s->key + j * m->latent, m->latent, s->parts + 3 * j * m->latent);
+        memcpy(s->number + j * m->latent, r->value, width * sizeof *s->number);
+        s->numbers = s->numbers && !r->low && !r->radius && r->bits <= 24;
+    }
+}
+
+static void read_cache(const block *m, const sequence *s)
 {
     const dsv3_tensor *const cache = &m->io->kv_cache, *const table = &m->io->block_table;
     for (int64_t j = 0; j < s->past; j++) {
@@ -227,28 +241,20 @@ static void read_cached(const block *m, const sequence *s)
     }
 }
 
-static void read_new(const block *m, sequence *s)
-{
-    s->numbers = true;
-    for (int64_t j = s->past; j < s->len; j++) {
-        ball *const k = s->key + j * m->latent;
-        memcpy(k, m->kv + (s->first + j - s->past) * m->latent, (size_t)m->latent * sizeof *k);
-        s->key_row[j] = row_of_balls(k, m->latent, s->parts + 3 * (j - s->past) * m->latent);
-        memcpy(s->number + j * m->latent, s->key_row[j].value, (size_t)m->latent * sizeof *s->number);
-        s->numbers = s->numbers && !s->key_row[j].low && !s->key_row[j].radius && s->key_row[j].bits <= 24;
-    }
-}
-
 static bool open_sequence(const block *m, sequence *s)
 {
     size_t const keys = (size_t)(s->len + 1), width = (size_t)m->latent;
     s->number = malloc(keys * width * sizeof *s->number);
     s->key = malloc(keys * width * sizeof *s->key);
-    s->parts = malloc((size_t)(s->n + 1) * 3 * width * sizeof *s->parts);
+    s->parts = malloc(keys * 3 * width * sizeof *s->parts);
     s->key_row = malloc(keys * sizeof *s->key_row);
     if (!s->number || !s->key || !s->parts || !s->key_row) return false;
-    read_cached(m, s);
-    read_new(m, s);
+    s->numbers = true;
+    if (m->past)
+        take_balls(m, s, 0, s->past, m->past[s->b]);
+    else
+        read_cache(m, s);
+    take_balls(m, s, s->past, s->len, m->kv + s->first * m->latent);
     return true;
 }
 
@@ -570,14 +576,20 @@ static void close_block(block *m)
     free(m->o);
 }
 
-bool attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const row *x, ball *kv,
-                     ball *y, ref_value *const out[])
+bool attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const row *x,
+                     const ball *const *past, ball *kv, ball *y, ref_value *const out[])
 {
     ref_reading staged = *rd;
     dsv3_rope_prob const rope = rope_of(p);
     staged.stages = p->stages;
-    block m = {
-        .rd = &staged, .p = p, .io = io, .x = x, .kv = kv, .format = io->y.dtype, .heads = p->num_attention_heads};
+    block m = {.rd = &staged,
+               .p = p,
+               .io = io,
+               .x = x,
+               .past = past,
+               .kv = kv,
+               .format = io->y.dtype,
+               .heads = p->num_attention_heads};
     m.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
     m.latent = p->kv_lora_rank + p->qk_rope_head_dim;
     m.scale = softmax_scale(&staged, p);
@@ -606,7 +618,7 @@ bool ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value
                        values + t * hidden);
         x[t] = row_of(values + t * hidden, NULL, hidden);
     }
-    good = good && attention_block(rd, p, io, x, kv, kv + n * latent, out);
+    good = good && attention_block(rd, p, io, x, NULL, kv, kv + n * latent, out);
     free(values);
     free(x);
     free(kv);

@@ -106,8 +106,8 @@ typedef struct {
     const dsv3_tensor *q_norm, *kv_norm;
     int64_t heads, qk, latent, expanded; /* entries of a query head, of what is cached, of a head's key and value */
     float scale;
-    float *x, *q_latent, *pe;      /* of one token */
-    float *q, *o;                  /* of all new tokens */
+    float *x, *q_latent, *pe;       /* of one token */
+    float *q, *o;                   /* of all new tokens */
     float *expansion, *key, *score; /* of one head: (kv_len, expanded); one latent; (kv_len) */
 } attention;
 
@@ -211,7 +211,8 @@ static void attend_sequence(const attention *a, int64_t b)
             expand(a, h, j);
         }
         for (int64_t i = 0; i < n; i++)
-            attend(a, a->q + ((first + i) * a->heads + h) * a->qk, past + i + 1, a->o + ((first + i) * a->heads + h) * v);
+            attend(a, a->q + ((first + i) * a->heads + h) * a->qk, past + i + 1,
+                   a->o + ((first + i) * a->heads + h) * v);
     }
 }
 
@@ -238,8 +239,9 @@ static int find_room(attention *a, dsv3_ctx *ctx)
 {
     const dsv3_mla_prob *const p = a->p;
     int64_t const o_width = a->heads * p->v_head_dim;
-    int64_t const size[] = {p->hidden_size, p->q_lora_rank, p->qk_rope_head_dim, p->n_tokens * a->heads * a->qk,
-                            p->n_tokens * o_width, p->kv_len * a->expanded, a->latent, p->kv_len};
+    int64_t const size[] = {
+        p->hidden_size,        p->q_lora_rank,          p->qk_rope_head_dim, p->n_tokens * a->heads * a->qk,
+        p->n_tokens * o_width, p->kv_len * a->expanded, a->latent,           p->kv_len};
     float **const part[] = {&a->x, &a->q_latent, &a->pe, &a->q, &a->o, &a->expansion, &a->key, &a->score};
     int64_t total = 0;
     for (int i = 0; i < 8; i++) total += size[i];
