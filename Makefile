@@ -53,6 +53,7 @@ $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
 $(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
+$(B)/obj/ref/format.o: CFLAGS += -O3
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
 $(B)/obj/fast/backend.o: AVX512 :=
 $(B)/obj/%.o: %.c
