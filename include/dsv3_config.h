@@ -34,9 +34,9 @@ typedef struct {
     double beta_fast, beta_slow; /* rotations */
     double mscale, mscale_all_dim;
     int64_t num_nextn_predict_layers;
-    int32_t norm_topk_prob;      /* the weights of a token's experts are divided by their sum */
-    int32_t rope_interleave;     /* pairs to rotate are elements 2j and 2j + 1, else j and j + qk_rope_head_dim / 2 */
-    int32_t tie_word_embeddings; /* the head is the embedding */
+    int32_t norm_topk_prob;       /* the weights of a token's experts are divided by their sum */
+    int32_t rope_interleave;      /* pairs to rotate are elements 2j and 2j + 1, else j and j + qk_rope_head_dim / 2 */
+    int32_t tie_word_embeddings;  /* the head is the embedding */
     int64_t weight_block_size[2]; /* rows and columns of an FP8 weight that share a scale; 0: weights are not FP8 */
     int32_t scale_ue8m0;          /* scales are powers of two (scale_fmt) */
 } dsv3_config;
