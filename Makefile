@@ -1,6 +1,7 @@
 # make verify   install what is missing (says so first), build, judge the smoke cases on every port that works here
 # make test     unit tests and tests of the programs      make check   test, ci cases, deps, format
 # make bench    build/bin/bench                           make asan    the tests under Address- and UBSanitizer
+# make fuzz     each parser on random inputs, FUZZ_SECONDS (60) long, with clang
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB of Python packages in the user's cache
 
 B      ?= build
@@ -31,7 +32,7 @@ cases    := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
 planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
             $(patsubst %,$(B)/planted/mistake_%.so,$(shell python3 unit/planted/mistakes.py))
 
-.PHONY: all verify test check bench asan deps format format-check setup transformers-port clean clean-ports
+.PHONY: all verify test check bench asan fuzz deps format format-check setup transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -53,6 +54,7 @@ $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
 $(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
+$(B)/obj/ref/format.o: CFLAGS += -O3
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
 $(B)/obj/fast/backend.o: AVX512 :=
 $(B)/obj/%.o: %.c
@@ -135,6 +137,18 @@ transformers-port:
 clean-ports:
 	@verify/ports/transformers/install.sh --remove
 	@rm -f $(B)/ports/transformers $(B)/ports/python
+# Fuzzing: clang, its sanitizers, a folder of its own. The parsers need no tier of ref.
+FUZZ_SECONDS ?= 60
+fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))
+fuzz:
+	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
+	    $(fuzzers:%=$(B)/fuzz/fuzz_%)
+	@unit/fuzz/run.sh $(B)/fuzz $(FUZZ_SECONDS) $(fuzzers)
+$(B)/libparsers.a: $(verify_obj) $(once:%=$(B)/obj/ref/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/fuzz_%: $(B)/obj/unit/fuzz/%.o $(B)/libparsers.a
+	$(CC) $(subst fuzzer-no-link,fuzzer,$(SAN)) $^ -o $@ $(LDLIBS)
 deps:
 	@unit/deps.sh
 format:

@@ -264,7 +264,8 @@ static bool parse_point(const parser *p, char **word, int words, int point)
     bool const output = points[point].output;
     bool const mode_ok = words == 3 || (words == 4 && (!strcmp(word[3], "rn") || !strcmp(word[3], "rz")));
     bool const must = words >= 3 && !strcmp(word[2], "must");
-    if (!mode_ok || (!must && strcmp(word[2], "may")) || !is_real(ref_dtype_of(word[1])))
+    bool const format_ok = words >= 3 && (!strcmp(word[1], "output") || is_real(ref_dtype_of(word[1])));
+    if (!mode_ok || (!must && strcmp(word[2], "may")) || !format_ok)
         return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
     if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
     *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};
@@ -272,18 +273,21 @@ static bool parse_point(const parser *p, char **word, int words, int point)
     return true;
 }
 
+static void append(const parser *p, const char *word)
+{
+    size_t const used = strlen(p->why); /* below cap */
+    snprintf(p->why + used, p->cap - used, " %s", word);
+}
+
 static bool unknown_clause(const parser *p, const char *word)
 {
-    size_t used =
-        (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc flush arith", word, p->op);
-    for (int i = 0; i < CHOICES && used < p->cap; i++)
-        if (named(choices[i].ops, p->op))
-            used += (size_t)snprintf(p->why + used, p->cap - used, " %s", choices[i].name);
-    for (int i = 0; i < FUNCTIONS && used < p->cap; i++)
-        if (named(functions[i].ops, p->op))
-            used += (size_t)snprintf(p->why + used, p->cap - used, " %s", functions[i].name);
-    for (int i = 0; i < REF_POINTS && used < p->cap; i++)
-        if (!strcmp(points[i].op, p->op)) used += (size_t)snprintf(p->why + used, p->cap - used, " %s", points[i].name);
+    refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
+    for (int i = 0; i < CHOICES; i++)
+        if (named(choices[i].ops, p->op)) append(p, choices[i].name);
+    for (int i = 0; i < FUNCTIONS; i++)
+        if (named(functions[i].ops, p->op)) append(p, functions[i].name);
+    for (int i = 0; i < REF_POINTS; i++)
+        if (!strcmp(points[i].op, p->op)) append(p, points[i].name);
     return false;
 }
 
@@ -354,16 +358,28 @@ static void print_acc(const ref_accumulator *a, char *text, size_t cap)
 #undef MORE
 }
 
+/* The shortest decimal that reads as v. */
+static const char *number_text(double v, char *text, size_t cap)
+{
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, cap, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    return text;
+}
+
 static void print_function(const function_row *row, const ref_numerics *n, char *text, size_t cap)
 {
+    char rel[32], more[32];
     ref_function f;
     memcpy(&f, (const char *)n + row->offset, sizeof f);
+    number_text(f.rel, rel, sizeof rel);
     if (f.ieee)
         snprintf(text, cap, "%s ieee", row->name);
     else if (row->more)
-        snprintf(text, cap, "%s %g %g", row->name, f.rel, f.more);
+        snprintf(text, cap, "%s %s %s", row->name, rel, number_text(f.more, more, sizeof more));
     else
-        snprintf(text, cap, "%s %g", row->name, f.rel);
+        snprintf(text, cap, "%s %s", row->name, rel);
 }
 
 static void print_point(int i, const ref_numerics *n, char *text, size_t cap)
@@ -376,6 +392,7 @@ static void print_point(int i, const ref_numerics *n, char *text, size_t cap)
 
 static void print_clause(int clause, const ref_numerics *n, char *text, size_t cap)
 {
+    char number[32];
     switch (clause) {
     case CLAUSE_ACC: print_acc(&n->acc, text, cap); return;
     case CLAUSE_RSQRT:
@@ -383,7 +400,7 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
     case CLAUSE_EXP:
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: print_function(&functions[clause - CLAUSE_RSQRT], n, text, cap); return;
-    case CLAUSE_SINCOS: snprintf(text, cap, "sincos %g", n->sincos); return;
+    case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
     case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
     case CLAUSE_RESCALES:
         if (n->rescales < 0)

@@ -209,7 +209,7 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
     if (*ps->dtype_given[r]) return refuse(ps, "%s: key %s is given twice", o->name, row->name);
     const char *const choices = row->dtypes[0] == '=' ? strchr(row->dtypes, ' ') : row->dtypes;
     if (!choices) return refuse(ps, "%s: the format of %s is always that of %s", o->name, row->name, row->dtypes + 1);
-    if (!*text || !has_word(choices + (*choices == ' '), text))
+    if (!*text || strchr(text, ' ') || !has_word(choices + (*choices == ' '), text))
         return refuse(ps, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text,
                       choices + (*choices == ' '));
     snprintf(ps->dtype_given[r], sizeof ps->dtype_given[r], "%s", text);
