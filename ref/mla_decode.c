@@ -7,14 +7,13 @@
  * What a port may do to o is not a quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in
  * mean-value form, from the relative error E_j of each weight.
  */
-#include "reading.h"
+#include "softmax.h"
 
 #include "kernel.h"
 
 #include <stdlib.h>
 
 static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
-static const double vanishing = -800;    /* e^-800 is 0 in binary64 */
 static const double smallest = 0x1p-126; /* what flushing may remove */
 
 /* One sequence. A row is one query of one head. */
@@ -30,16 +29,6 @@ typedef struct {
     ball *weight;   /* (rows, len): scores, then e^(scores - maximum) */
     double *error;  /* (rows, len): E_j */
 } sequence;
-
-/* What is known of the softmax of one row. */
-typedef struct {
-    int64_t n;       /* keys that it sees */
-    ball maximum;    /* a point */
-    ball sum;        /* of the weights */
-    double E;        /* the mean of E_j: sum P_j E_j */
-    double floor;    /* what else each weight may be off by, absolutely */
-    double gathered; /* relative error of a sum of n weights, rescaled on the way */
-} softmax;
 
 static ball scale_of(const ref_reading *rd, const dsv3_mla_decode_prob *p)
 {
@@ -105,116 +94,24 @@ static ball score(const sequence *s, int64_t r, int64_t j, ball scale)
     return at(s->rd, POINT_mla_decode_scores, s->io->q.dtype, ball_mul(dot, scale));
 }
 
-/* ---- Lemma Softmax ---- */
-
-/* |error| of the argument of each exponential, and of its result, relative; beyond what the scores are off by. */
-static double exponent_error(const sequence *s, double score_sup, double below, double max_sup)
-{
-    const ref_numerics *const port = s->rd->port;
-    return u * (5 * (score_sup + max_sup) + port->exp.rel + port->exp.more * below);
-}
-
-static int64_t rescales(const ref_numerics *port, int64_t n)
-{
-    return port->rescales < 0 || port->rescales > n - 1 ? n - 1 : port->rescales;
-}
-
-/* Moving a running sum to another maximum: each time a factor e^(m - m') with the errors of an exponential. */
-static double rescale_error(const sequence *s, double range, double sup, int64_t n)
-{
-    const ref_numerics *const port = s->rd->port;
-    double const moves = port ? (double)rescales(port, n) : 0;
-    if (moves == 0) return 0;
-    return u * (moves * (port->exp.rel + 10 * sup) + (port->exp.more + 1) * range);
-}
-
-/* e^eta - 1 <= eta + eta^2 for eta <= 1 */
-static double grown(double eta)
-{
-    if (eta <= 1) return (eta + eta * eta) * (1 + 0x1p-40);
-    return eta <= 700 ? ball_upper(ball_exp(ball_of(eta))) : (double)INFINITY;
-}
-
-/* Is e^(score - maximum) 0 in binary64 for every score of the ball, the maximum being at least `least`? */
-static bool vanishes(ball score, double least)
-{
-    return ball_upper(score) - least <= vanishing && ball_sup(score) < 0x1p20;
-}
-
 /* Scores become weights e^(score - maximum); their errors go to s->error. */
 static softmax weigh_row(const sequence *s, int64_t r)
 {
     ball *const w = s->weight + r * s->len;
     double *const error = s->error + r * s->len;
-    softmax m = {.n = visible(s, r / s->prob->num_attention_heads)};
-    double max = -INFINITY, least = -INFINITY, min = INFINITY, sup = 0;
-    for (int64_t j = 0; j < m.n; j++) {
-        double const high = ball_upper((ball){w[j].c, 0});
-        if (high > max) max = high;
-        if (!s->rd->port) continue;
-        least = fmax(least, ball_lower(w[j]));
-        min = fmin(min, high);
-        sup = fmax(sup, ball_sup(w[j]));
-    }
-    m.maximum = ball_of(max);
-    double const moved = rescale_error(s, max - min, sup, m.n);
-    for (int64_t j = 0; j < s->len; j++) {
-        error[j] = 0;
-        if (j >= m.n) {
-            w[j] = ball_of(0);
-            continue;
-        }
-        if (s->rd->port && vanishes(w[j], least)) {
-            m.floor = 0x1p-990;
-            w[j] = ball_of(vanishing);
-            continue;
-        }
-        error[j] = w[j].r * (1 + 0x1p-40) + moved;
-        if (s->rd->port) error[j] += exponent_error(s, ball_sup(w[j]), max - ball_lower((ball){w[j].c, 0}), fabs(max));
-        w[j] = ball_sub((ball){w[j].c, 0}, m.maximum);
-        error[j] += w[j].r;
-        w[j].r = 0;
-    }
-    ball_exp_all(w, m.n);
-    m.sum = ball_of(0);
-    for (int64_t j = 0; j < m.n; j++) {
-        double const p = ball_lower((ball){w[j].c, 0});
-        if (p > 0x1p-900)
-            error[j] = grown(error[j] + w[j].r / p * (1 + 0x1p-40));
-        else
-            error[j] = grown(error[j]), m.floor = fmax(m.floor, 2 * ball_sup(w[j]));
-        m.E += ball_sup((ball){w[j].c, 0}) * error[j];
-        w[j].r = 0;
-        m.sum = ball_add(m.sum, w[j]);
-    }
-    m.E *= (1 + 0x1p-50 * (double)(m.n + 8)) / ball_lower(m.sum);
-    if (!s->rd->port) return m;
-    m.floor += smallest;
-    m.gathered = share_of(s->rd->port, m.n) + (double)rescales(s->rd->port, m.n) * 2 * u;
-    return m;
+    int64_t const n = visible(s, r / s->prob->num_attention_heads);
+    for (int64_t j = n; j < s->len; j++) w[j] = ball_of(0), error[j] = 0;
+    return softmax_weigh(s->rd, w, error, n);
 }
 
 /* ---- a row of outputs ---- */
 
-/* ln of a sum, as the port computes it. */
-static ball log_sum(const sequence *s, const softmax *m)
-{
-    ball const log_l = ball_log(m->sum), lse = ball_add(log_l, m->maximum);
-    if (!(m->E < 0.5) || !(m->gathered < 0.5)) return ball_any();
-    double r = 2 * m->gathered + 2 * (double)m->n * m->floor + m->E / (1 - m->E);
-    if (s->rd->port) {
-        r += m->gathered > 0 ? unit_at_point(s->rd, POINT_mla_decode_P, s->io->q.dtype)
-                             : 0; /* rounded before they are added */
-        const ref_function *const log = &s->rd->port->log;
-        r += u * (log->rel * ball_sup(log_l) + log->more + 3 * (ball_sup(m->maximum) + ball_sup(lse)));
-    }
-    return ball_widen(lse, r);
-}
-
 static ref_value lse_of(const sequence *s, const softmax *m)
 {
     if (m->n == 0) return (ref_value){-HUGE_VAL, 0, 0};
-    ball lse = log_sum(s, m);
+    double const rounded =
+        s->rd->port && m->gathered > 0 ? unit_at_point(s->rd, POINT_mla_decode_P, s->io->q.dtype) : 0;
+    ball lse = softmax_lse(s->rd, m, rounded);
     if (quirk(s->rd, QUIRK_A12_lse_base_2)) lse = ball_div(lse, ball_log(ball_of(2)));
     return value_of(at(s->rd, POINT_mla_decode_lse, DSV3_F32, lse));
 }
@@ -255,7 +152,7 @@ static int64_t selected(const sequence *s, int64_t r)
     if (!s->rd->port || !s->rd->port->div.ieee) return 0;
     for (int64_t j = 0; j < n; j++) {
         bool const zero = is_zero(score[j]);
-        if (!zero && !(ball_upper(score[j]) <= vanishing)) return 0;
+        if (!zero && !(ball_upper(score[j]) <= SOFTMAX_VANISHING)) return 0;
         count += zero;
     }
     return (count & (count - 1)) == 0 ? count : 0;

@@ -17,6 +17,7 @@ enum {
     CLAUSE_SINCOS,
     CLAUSE_ANGLE,
     CLAUSE_RESCALES,
+    CLAUSE_QUOTIENT,
     CLAUSE_FLUSH,
     CLAUSE_ARITH,
     CLAUSES
@@ -33,10 +34,10 @@ typedef struct {
 
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode"},
-    {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
-    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode cross_entropy quant"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode cross_entropy"},
+    {"log", offsetof(ref_numerics, log), false, true, "mla_decode cross_entropy"},
+    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate swiglu"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
@@ -79,6 +80,7 @@ static const ref_numerics defaults = {
 };
 
 static const char *const flush_names[] = {"none", "ftz", "daz"};
+static const char *const quotient_names[] = {"any", "exact", "div", "recip"};
 
 /* The error of a parse, and where it goes. */
 typedef struct {
@@ -204,6 +206,17 @@ static bool parse_angle(const parser *p, char **word, int words)
     return true;
 }
 
+static bool parse_quotient(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 4; i++)
+        if (!strcmp(word[1], quotient_names[i])) {
+            p->n->quotient = (ref_quotient)i;
+            p->n->declared |= 1ull << CLAUSE_QUOTIENT;
+            return true;
+        }
+    return refuse(p, "numerics: quotient is any, exact, div or recip");
+}
+
 static bool parse_choice(const parser *p, char **word, int words)
 {
     bool const flush = !strcmp(word[0], "flush");
@@ -237,13 +250,24 @@ static bool parse_point(const parser *p, char **word, int words, int point)
     return true;
 }
 
+static bool has_softmax(const char *op)
+{
+    return !strcmp(op, "mla_decode") || !strcmp(op, "cross_entropy");
+}
+
+/* Ops that add nothing up. */
+static bool has_no_sum(const char *op)
+{
+    return !strcmp(op, "rope") || !strcmp(op, "swiglu") || !strcmp(op, "embed") || !strcmp(op, "quant");
+}
+
 static bool unknown_clause(const parser *p, const char *word)
 {
     size_t used =
         (size_t)snprintf(p->why, p->cap, "numerics: '%s' is unknown to %s; known: acc flush arith", word, p->op);
     if (!strcmp(p->op, "rope")) used += (size_t)snprintf(p->why + used, p->cap - used, " sincos angle");
-    if (!strcmp(p->op, "mla_decode") && used < p->cap)
-        used += (size_t)snprintf(p->why + used, p->cap - used, " rescales");
+    if (has_softmax(p->op) && used < p->cap) used += (size_t)snprintf(p->why + used, p->cap - used, " rescales");
+    if (!strcmp(p->op, "quant") && used < p->cap) used += (size_t)snprintf(p->why + used, p->cap - used, " quotient");
     for (int i = 0; i < FUNCTIONS && used < p->cap; i++)
         if (strstr(functions[i].ops, p->op))
             used += (size_t)snprintf(p->why + used, p->cap - used, " %s", functions[i].name);
@@ -262,20 +286,21 @@ static bool parse_clause(const parser *p, char *clause)
     }
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
-    bool const is_rope = !strcmp(p->op, "rope"), is_attention = !strcmp(p->op, "mla_decode");
+    bool const is_rope = !strcmp(p->op, "rope"), is_softmax = has_softmax(p->op);
     for (int i = 0; i < FUNCTIONS; i++)
         if (!strcmp(word[0], functions[i].name) && strstr(functions[i].ops, p->op))
             return parse_function(p, word, words, i);
     if (is_rope && !strcmp(word[0], "sincos"))
         return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
     if (is_rope && !strcmp(word[0], "angle")) return parse_angle(p, word, words);
-    if (is_attention && !strcmp(word[0], "rescales")) {
+    if (is_softmax && !strcmp(word[0], "rescales")) {
         double n = 0;
         if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= 1ull << CLAUSE_RESCALES, true;
         bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
         p->n->rescales = good ? (int64_t)n : 0;
         return good;
     }
+    if (!strcmp(p->op, "quant") && !strcmp(word[0], "quotient")) return parse_quotient(p, word, words);
     if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
     for (int i = 0; i < REF_POINTS; i++)
         if (!strcmp(points[i].op, p->op) && !strcmp(points[i].name, word[0])) return parse_point(p, word, words, i);
@@ -345,6 +370,7 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
         else
             snprintf(text, cap, "rescales %lld", (long long)n->rescales);
         return;
+    case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(clause, n, text, cap);
@@ -358,8 +384,9 @@ static bool concerns(const char *op, int clause)
     if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
         return strstr(functions[clause - CLAUSE_RSQRT].ops, op) != NULL;
     if (clause == CLAUSE_SINCOS || clause == CLAUSE_ANGLE) return !strcmp(op, "rope");
-    if (clause == CLAUSE_RESCALES) return !strcmp(op, "mla_decode");
-    return clause != CLAUSE_ACC || strcmp(op, "rope") != 0;
+    if (clause == CLAUSE_RESCALES) return has_softmax(op);
+    if (clause == CLAUSE_QUOTIENT) return !strcmp(op, "quant");
+    return clause != CLAUSE_ACC || !has_no_sum(op);
 }
 
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)

@@ -52,6 +52,7 @@ typedef struct {
     bool truncates;
 } ref_rounding;
 
+typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
 typedef struct {
@@ -60,6 +61,8 @@ typedef struct {
     double sincos;    /* absolute error in units of 2^-24 */
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
+    ref_quotient
+        quotient; /* how a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale */
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
