@@ -285,6 +285,69 @@ typedef struct {
     dsv3_tensor o;            /* out (n_tokens, num_attention_heads, v_head_dim) like q */
     dsv3_tensor lse;          /* out (n_tokens, num_attention_heads) f32, natural logarithm */
 } dsv3_mla_prefill_io;
+/* y = silu(gate) * up, silu(z) = z / (1 + e^-z): what a feed-forward (dense, shared or routed expert) does between its
+ * projections. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, modeling_deepseek_v3.py, DeepseekV3MLP. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t intermediate_size;
+} dsv3_swiglu_prob;
+
+typedef struct {
+    dsv3_tensor gate;     /* in  (n_tokens, intermediate_size) f32 or bf16: x times gate_proj */
+    dsv3_tensor up;       /* in  (n_tokens, intermediate_size) like gate: x times up_proj */
+    dsv3_weights weights; /* none */
+    dsv3_tensor y;        /* out (n_tokens, intermediate_size) like gate */
+} dsv3_swiglu_io;
+
+/* y[t] = weight[input_ids[t]]: a copy, bit for bit, unscaled. 0 <= input_ids[t] < vocab_size.
+ * transformers, modeling_deepseek_v3.py, DeepseekV3Model, embed_tokens. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int64_t hidden_size;
+} dsv3_embed_prob;
+
+typedef struct {
+    dsv3_tensor input_ids; /* in  (n_tokens) i32 */
+    dsv3_weights weights;  /* weight (vocab_size, hidden_size) f32 or bf16 */
+    dsv3_tensor y;         /* out (n_tokens, hidden_size) like weight */
+} dsv3_embed_io;
+
+/* loss[t] = ln sum_j e^logits[t][j] - logits[t][labels[t]], 0 where labels[t] is DSV3_IGNORED; mean = sum of loss / divisor.
+ * DeepSeek-V3 report (arXiv 2412.19437) 2.2, eq. 24; transformers, loss/loss_utils.py, ForCausalLMLoss. */
+enum { DSV3_IGNORED = -100 };
+
+typedef struct {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int32_t divisor; /* 0: n_tokens, as the report prints it; 1: the labels that are not ignored, as frameworks do */
+} dsv3_cross_entropy_prob;
+
+typedef struct {
+    dsv3_tensor logits;   /* in  (n_tokens, vocab_size) f32 or bf16 */
+    dsv3_tensor labels;   /* in  (n_tokens) i32: 0 <= label < vocab_size, or DSV3_IGNORED; not shifted here */
+    dsv3_weights weights; /* none */
+    dsv3_tensor loss;     /* out (n_tokens) f32 */
+    dsv3_tensor mean;     /* out (1) f32, from loss */
+} dsv3_cross_entropy_io;
+
+/* Activations to FP8, tile by tile: 128 neighbouring entries of a row (fewer in the last tile of it) share a scale.
+ *   amax = the largest |x|, at least amax_floor;  scale = amax / 448;  q = E4M3(x / scale), nearest, ties to even, saturating
+ * A tile whose amax is 0 (no floor, all entries 0) has scale 1. The value is q * scale.
+ * DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t in_features;
+    double amax_floor; /* 0: none */
+    int32_t scale_fmt; /* 0: as it is; 1: ue8m0, the scale is raised to a power of two, 2^ceil(log2(scale)) */
+} dsv3_quant_prob;
+
+typedef struct {
+    dsv3_tensor x;        /* in  (n_tokens, in_features) f32 or bf16 */
+    dsv3_weights weights; /* none */
+    dsv3_tensor scale;    /* out (n_tokens, ceil(in_features/128)) f32 */
+    dsv3_tensor q;        /* out (n_tokens, in_features) f8_e4m3, from scale */
+} dsv3_quant_io;
 
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
@@ -295,7 +358,11 @@ typedef struct {
     OP(gate) \
     OP(mla_decode) \
     OP(mla_prefill) \
-    OP(mla)
+    OP(mla) \
+    OP(swiglu) \
+    OP(embed) \
+    OP(cross_entropy) \
+    OP(quant)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

@@ -18,6 +18,7 @@ enum {
     CLAUSE_ANGLE,
     CLAUSE_RESCALES,
     CLAUSE_FORM,
+    CLAUSE_QUOTIENT,
     CLAUSE_FLUSH,
     CLAUSE_ARITH,
     CLAUSES
@@ -35,10 +36,10 @@ typedef struct {
 
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla mla_prefill"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill gate"},
-    {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill"},
-    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode mla mla_prefill cross_entropy quant"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill gate cross_entropy"},
+    {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill cross_entropy"},
+    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate swiglu"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
@@ -82,6 +83,7 @@ static const ref_numerics defaults = {
 
 static const char *const flush_names[] = {"none", "ftz", "daz"};
 static const char *const form_names[] = {"any", "naive", "absorbed"};
+static const char *const quotient_names[] = {"any", "exact", "div", "recip"};
 
 /* The ops that a clause concerns which isn't a point or a function; NULL: all. */
 static const struct {
@@ -90,8 +92,9 @@ static const struct {
 } choices[] = {
     {CLAUSE_SINCOS, "sincos", "rope mla"},
     {CLAUSE_ANGLE, "angle", "rope mla"},
-    {CLAUSE_RESCALES, "rescales", "mla_decode mla_prefill mla"},
+    {CLAUSE_RESCALES, "rescales", "mla_decode mla_prefill mla cross_entropy"},
     {CLAUSE_FORM, "form", "mla"},
+    {CLAUSE_QUOTIENT, "quotient", "quant"},
 };
 enum { CHOICES = sizeof choices / sizeof *choices };
 
@@ -239,6 +242,17 @@ static bool parse_form(const parser *p, char **word, int words)
     return refuse(p, "numerics: form is naive, absorbed or any");
 }
 
+static bool parse_quotient(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 4; i++)
+        if (!strcmp(word[1], quotient_names[i])) {
+            p->n->quotient = (ref_quotient)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_QUOTIENT;
+            return true;
+        }
+    return refuse(p, "numerics: quotient is any, exact, div or recip");
+}
+
 static bool parse_choice(const parser *p, char **word, int words)
 {
     bool const flush = !strcmp(word[0], "flush");
@@ -279,6 +293,12 @@ static void append(const parser *p, const char *word)
     snprintf(p->why + used, p->cap - used, " %s", word);
 }
 
+/* Ops that add nothing up. */
+static bool has_no_sum(const char *op)
+{
+    return named("rope swiglu embed quant", op);
+}
+
 static bool unknown_clause(const parser *p, const char *word)
 {
     refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
@@ -306,6 +326,7 @@ static bool parse_of_some_ops(const parser *p, char **word, int words, int claus
     case CLAUSE_SINCOS: return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
     case CLAUSE_ANGLE: return parse_angle(p, word, words);
     case CLAUSE_RESCALES: return parse_rescales(p, word, words);
+    case CLAUSE_QUOTIENT: return parse_quotient(p, word, words);
     default: return parse_form(p, word, words);
     }
 }
@@ -409,6 +430,7 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
             snprintf(text, cap, "rescales %lld", (long long)n->rescales);
         return;
     case CLAUSE_FORM: snprintf(text, cap, "form %s", form_names[n->form]); return;
+    case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(clause, n, text, cap);
@@ -423,7 +445,7 @@ static bool concerns(const char *op, int clause)
         return named(functions[clause - CLAUSE_RSQRT].ops, op);
     for (int i = 0; i < CHOICES; i++)
         if (choices[i].clause == clause) return named(choices[i].ops, op);
-    return clause != CLAUSE_ACC || strcmp(op, "rope") != 0;
+    return clause != CLAUSE_ACC || !has_no_sum(op);
 }
 
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)

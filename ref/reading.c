@@ -167,13 +167,20 @@ ball rsqrt_of(const ref_reading *rd, ball a)
     return must_round(DSV3_F32, false, ball_div(ball_of(1), must_round(DSV3_F32, false, ball_sqrt(a))));
 }
 
+/* The error of a sigmoid over a ball of arguments. */
+static ref_function sigmoid_error(const ref_numerics *port, ball a)
+{
+    ref_function fn = port->sigmoid;
+    fn.rel += fn.more * fmax(-ball_lower(a), 0);
+    return fn;
+}
+
 /* Below -88.7 e^-a overflows binary32 and 0 is what comes out. */
 ball sigmoid_of(const ref_reading *rd, ball a)
 {
     ball const exact = ball_sigmoid(a);
     if (!rd->port) return exact;
-    ref_function fn = rd->port->sigmoid;
-    fn.rel += fn.more * fmax(-ball_lower(a), 0);
+    ref_function const fn = sigmoid_error(rd->port, a);
     ball const s = with_error(rd->port, &fn, exact);
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
 }
@@ -190,6 +197,28 @@ ball exp_of(const ref_reading *rd, ball a, double b)
     fn.rel += fn.more * fmax(ball_sup(x), ball_sup(a));
     ball const e = with_error(rd->port, &fn, ball_exp(ball_widen(x, 5 * 0x1p-24 * formed)));
     return ball_lower(x) > -87 ? e : ball_widen(e, normal_f32);
+}
+
+/* Lemma Silu: at the centre, and the slope over the ball. */
+static ball exact_silu(ball z)
+{
+    ball const point = {z.c, 0}, silu = ball_mul(point, ball_sigmoid(point));
+    if (ball_is_point(z)) return silu;
+    double const steepest = ball_upper(ball_sigmoid(ball_of(ball_upper(z)))) * (1 + ball_sup(z));
+    return ball_widen(silu, fmin(1.1, steepest) * z.r);
+}
+
+/* Lemma Silu: where e^-z overflows binary32, or sigmoid(z) is subnormal, 0 is legal too. */
+ball silu_of(const ref_reading *rd, ball z)
+{
+    if (ball_is_any(z)) return ball_any();
+    ball const exact = exact_silu(z);
+    if (!rd->port) return exact;
+    ref_function const fn = sigmoid_error(rd->port, z);
+    ball const silu = with_error(rd->port, &fn, exact);
+    if (ball_lower(z) > -87) return silu;
+    ball const coarse = ball_widen(silu, fmax(fn.rel, 1) * 0x1p-149 * ball_sup(z));
+    return ball_hull(fmin(ball_lower(coarse), 0), fmax(ball_upper(coarse), 0));
 }
 
 /* Lemma Angle: the angle moves by position * spread units; cos and sin move no further. */

@@ -51,6 +51,9 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
 /* e^(a - b) as the port computes it, b a number that it finds first. (Function, Shifted) */
 ball exp_of(const ref_reading *rd, ball a, double b);
 
+/* z / (1 + e^-z), or z times sigmoid(z), as the port computes it. (Silu) */
+ball silu_of(const ref_reading *rd, ball z);
+
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
 double share_of(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);

@@ -58,6 +58,7 @@ typedef struct {
 /* Keys and values expanded for each head, or the query brought to the latent; any: either may have been done. */
 typedef enum { REF_FORM_ANY, REF_FORM_NAIVE, REF_FORM_ABSORBED } ref_form;
 
+typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
 typedef struct {
@@ -67,6 +68,8 @@ typedef struct {
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
+    ref_quotient
+        quotient; /* how a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale */
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];

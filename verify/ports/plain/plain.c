@@ -427,6 +427,110 @@ static dsv3_status mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, co
     return DSV3_OK;
 }
 
+/* ---- swiglu ---- */
+
+static dsv3_status swiglu(dsv3_ctx *ctx, const dsv3_swiglu_prob *p, const dsv3_swiglu_io *io)
+{
+    (void)ctx;
+    if (!is_float(&io->gate) || !is_float(&io->up) || !is_float(&io->y)) return DSV3_UNSUPPORTED;
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t i = 0; i < p->intermediate_size; i++) {
+            float const gate = load(&io->gate, t, i), up = load(&io->up, t, i);
+            float const silu = gate / (1 + expf(-gate));
+            store(&io->y, t, i, silu * up);
+        }
+    return DSV3_OK;
+}
+
+/* ---- embed ---- */
+
+static dsv3_status embed(dsv3_ctx *ctx, const dsv3_embed_prob *p, const dsv3_embed_io *io)
+{
+    (void)ctx;
+    const dsv3_tensor *const weight = dsv3_find(&io->weights, "weight");
+    if (!is_float(weight) || io->y.dtype != weight->dtype) return DSV3_UNSUPPORTED;
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        int64_t const id = ((const int32_t *)io->input_ids.data)[t * io->input_ids.stride[0]];
+        for (int64_t i = 0; i < p->hidden_size; i++) store(&io->y, t, i, load(weight, id, i));
+    }
+    return DSV3_OK;
+}
+
+/* ---- cross_entropy ---- */
+
+static int32_t label_of(const dsv3_cross_entropy_io *io, int64_t t)
+{
+    return ((const int32_t *)io->labels.data)[t * io->labels.stride[0]];
+}
+
+/* ln of the sum of e^logits, less the label's; the maximum is found first, the sum is made in binary64. */
+static float token_loss(const dsv3_cross_entropy_prob *p, const dsv3_cross_entropy_io *io, int64_t t, int32_t label)
+{
+    float max = -INFINITY;
+    double sum = 0;
+    for (int64_t j = 0; j < p->vocab_size; j++) max = fmaxf(max, load(&io->logits, t, j));
+    for (int64_t j = 0; j < p->vocab_size; j++) sum += (double)expf(load(&io->logits, t, j) - max);
+    return (float)log(sum) + (max - load(&io->logits, t, label));
+}
+
+static dsv3_status cross_entropy(dsv3_ctx *ctx, const dsv3_cross_entropy_prob *p, const dsv3_cross_entropy_io *io)
+{
+    (void)ctx;
+    if (!is_float(&io->logits)) return DSV3_UNSUPPORTED;
+    double sum = 0;
+    int64_t counted = 0;
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        int32_t const label = label_of(io, t);
+        float const loss = label == DSV3_IGNORED ? 0 : token_loss(p, io, t, label);
+        ((float *)io->loss.data)[t * io->loss.stride[0]] = loss;
+        sum += (double)loss;
+        counted += label != DSV3_IGNORED;
+    }
+    *(float *)io->mean.data = (float)(sum / (double)(p->divisor ? counted : p->n_tokens));
+    return DSV3_OK;
+}
+
+/* ---- quant ---- */
+
+/* To nearest, ties to even, saturating; NaN stays NaN. Multiples of 2^-9 below 2^-6, else of an eighth of the power of two. */
+static uint8_t to_e4m3(float f)
+{
+    uint8_t const sign = signbit(f) ? 0x80 : 0;
+    float const size = fminf(fabsf(f), 448);
+    if (f != f) return 0x7f;
+    if (size < 0x1p-6f) return (uint8_t)(sign | (int)rintf(size * 0x1p9f));
+    uint32_t const bits = to_bits(size), rounded = bits + 0x7ffff + (bits >> 20 & 1);
+    return (uint8_t)(sign | ((rounded >> 20) - (120 << 3)));
+}
+
+/* The scale of a tile. */
+static float tile_scale(const dsv3_quant_prob *p, float amax)
+{
+    float const most = fmaxf(amax, (float)p->amax_floor);
+    if (most == 0) return 1;
+    float const scale = most / 448;
+    int exponent;
+    if (!p->scale_fmt) return scale;
+    return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
+}
+
+static dsv3_status quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_quant_io *io)
+{
+    (void)ctx;
+    if (!is_float(&io->x)) return DSV3_UNSUPPORTED;
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t first = 0; first < p->in_features; first += BLOCK) {
+            int64_t const last = first + BLOCK < p->in_features ? first + BLOCK : p->in_features;
+            float amax = 0;
+            for (int64_t i = first; i < last; i++) amax = fmaxf(amax, fabsf(load(&io->x, t, i)));
+            float const scale = tile_scale(p, amax);
+            ((float *)io->scale.data)[t * io->scale.stride[0] + first / BLOCK] = scale;
+            uint8_t *const q = (uint8_t *)io->q.data + t * io->q.stride[0];
+            for (int64_t i = first; i < last; i++) q[i] = to_e4m3(load(&io->x, t, i) / scale);
+        }
+    return DSV3_OK;
+}
+
 /* ---- how these ops round ----
  *
  * Declare what the code does and no more: what is left out is assumed to be coarse. Here every operation is one binary32
@@ -450,6 +554,9 @@ static const char *numerics(const char *op, const void *prob, const void *io)
                "f32 must; "
                "q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; scores f32 must; P f32 must; attn_output "
                "f32 must";
+    if (!strcmp(op, "swiglu")) return "sigmoid 4; flush none; silu f32 must";
+    if (!strcmp(op, "cross_entropy")) return "acc 53 rn; div 1; exp 2; log 2; rescales 0; flush none; terms f32 must";
+    if (!strcmp(op, "quant")) return "div ieee; quotient div; flush none";
     if (strcmp(op, "linear")) return NULL;
     /* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded */
     const dsv3_linear_io *const l = io;
@@ -484,6 +591,10 @@ static const dsv3_backend table = {
     .mla_decode = mla_decode,
     .mla_prefill = mla_prefill,
     .mla = mla,
+    .swiglu = swiglu,
+    .embed = embed,
+    .cross_entropy = cross_entropy,
+    .quant = quant,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)

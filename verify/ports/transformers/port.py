@@ -7,6 +7,10 @@ gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRoute
          logits are the ones given
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
+swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
+embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
+cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
+quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
 
 The declared arithmetic follows their source: DeepseekV3RMSNorm computes in f32, rounds x_norm to the format of its input,
 then multiplies by the weight in that format. torch sums in f32 in lanes that depend on the processor, so no order is
@@ -276,7 +280,55 @@ def mla(case):
             f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; {numerics}")
 
 
+def swiglu(case):
+    from transformers.activations import ACT2FN
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Config
+
+    y = ACT2FN[DeepseekV3Config().hidden_act](case.torch("gate")) * case.torch("up")
+    # x / (1 + exp(-x)) in f32, rounded to the input's format
+    return {"y": y}, f"sigmoid 5; flush none; silu {case.dtype('gate')} must"
+
+
+def embed(case):
+    import torch
+
+    weight = case.torch("weight")
+    module = torch.nn.Embedding(*weight.shape, device="meta", dtype=weight.dtype)
+    module.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return {"y": module(case.torch("input_ids"))}
+
+
+def cross_entropy(case):
+    import torch
+    from transformers.loss.loss_utils import fixed_cross_entropy
+
+    logits, labels = case.torch("logits").float(), case.torch("labels").long()
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+    count = None if case.prob["divisor"] else len(labels)  # None: the mean over labels that are not ignored
+    mean = fixed_cross_entropy(logits, labels, num_items_in_batch=count, ignore_index=-100)
+    return {"loss": loss, "mean": mean.reshape(1)}, "acc 24 rn; div ieee; exp 4 0; log 2 1; rescales 0; flush none; terms f32 must"
+
+
+def quant(case):
+    import types
+
+    import torch
+    from transformers.integrations.finegrained_fp8 import Fp8Quantize
+
+    p, x = case.prob, case.torch("x")
+    if p["amax_floor"]:
+        raise dsv3_port.Unsupported("Fp8Quantize has no amax_floor")
+    if x.shape[1] % 128:
+        raise dsv3_port.Unsupported("Fp8Quantize takes whole tiles only")
+    config = types.SimpleNamespace(weight_block_size=[1, 128], scale_fmt="ue8m0" if p["scale_fmt"] else None)
+    result = Fp8Quantize(types.SimpleNamespace(quantization_config=config)).convert({"x.weight": x})
+    # 448 / amax, its reciprocal stored: two roundings; x is multiplied by 448 / amax
+    scale = result["x.weight_scale_inv"].to(torch.float32)
+    return {"q": result["x.weight"], "scale": scale}, "div 2; quotient recip; flush none"
+
+
 if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
            "mla_prefill": mla_prefill, "mla": mla}
+    ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
     dsv3_port.serve("transformers", ops)
