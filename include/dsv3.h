@@ -349,6 +349,62 @@ typedef struct {
     dsv3_tensor q;        /* out (n_tokens, in_features) f8_e4m3, from scale */
 } dsv3_quant_io;
 
+/* The routed experts of a MoE layer, the routing given:  y_t = sum_k topk_weight[t][k] FFN_e(x_t), e = topk_idx[t][k],
+ *   FFN_e(x) = down_proj(silu(gate_proj x) * up_proj x),  silu(z) = z / (1 + e^-z)
+ * Weights multiply the expert's output; nothing is dropped. DeepSeek-V3 report (arXiv 2412.19437) eq. 12; transformers,
+ * modeling_deepseek_v3.py, DeepseekV3Experts. Each matrix is f32, bf16, or f8_e4m3 with its weight_scale_inv as in linear. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t hidden_size;
+    int64_t moe_intermediate_size;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    int32_t stages; /* 1: act is written, and what follows is made of it */
+} dsv3_experts_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor topk_idx;      /* in  (n_tokens, num_experts_per_tok) i32, no expert twice */
+    dsv3_tensor topk_weight;   /* in  (n_tokens, num_experts_per_tok) f32 */
+    dsv3_weights weights;      /* experts.E.gate_proj.weight and experts.E.up_proj.weight (moe_intermediate_size,
+                                  hidden_size), experts.E.down_proj.weight (hidden_size, moe_intermediate_size), E = 0, 1, ... */
+    dsv3_tensor
+        act;       /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage: silu(gate_proj x) * up_proj x */
+    dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_experts_io;
+
+/* A whole MoE layer:  logits = gate.weight x, routed as in gate, y = the routed experts as in experts + the shared ones, which
+ * are one network of width n_shared_experts * moe_intermediate_size, for every token, with weight 1.
+ * DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3MoE. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t hidden_size;
+    int64_t moe_intermediate_size;
+    int64_t n_routed_experts;
+    int64_t n_shared_experts; /* 0: none */
+    int64_t n_group;
+    int64_t topk_group;
+    int64_t num_experts_per_tok;
+    double routed_scaling_factor;
+    int32_t norm_topk_prob;
+    int32_t scoring_func; /* as in gate */
+    int32_t topk_method;
+    int32_t stages; /* 1: router_logits, act and shared_act are written, and what follows is made of them */
+} dsv3_moe_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_weights weights;      /* gate.weight (n_routed_experts, hidden_size) like hidden_states,
+                                  gate.e_score_correction_bias (n_routed_experts) f32 for noaux_tc; those of experts;
+                                  shared_experts.gate_proj.weight, up_proj, down_proj */
+    dsv3_tensor router_logits; /* out (n_tokens, n_routed_experts) f32 stage */
+    dsv3_tensor topk_idx;      /* out (n_tokens, num_experts_per_tok) i32, any order */
+    dsv3_tensor topk_weight;   /* out (n_tokens, num_experts_per_tok) f32 */
+    dsv3_tensor act;        /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage, like hidden_states */
+    dsv3_tensor shared_act; /* out (n_tokens, n_shared_experts * moe_intermediate_size) stage, like hidden_states */
+    dsv3_tensor y;          /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_moe_io;
+
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
 #define DSV3_OPS(OP) \
@@ -362,7 +418,9 @@ typedef struct {
     OP(swiglu) \
     OP(embed) \
     OP(cross_entropy) \
-    OP(quant)
+    OP(quant) \
+    OP(experts) \
+    OP(moe)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

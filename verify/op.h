@@ -58,7 +58,7 @@ struct problem;
 typedef struct {
     const char *name;
     /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the format.
-     * Values of an FP8 weight are codes: the scale multiplies them. */
+     * Values of an FP8 weight are codes: the scale multiplies them. Of a repeated row i goes on from tensor to tensor. */
     double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
     const char *help;
 } fill_row;

@@ -147,7 +147,7 @@ static bool add_tensors(const parser *ps, const tensor_row *row, dsv3_dtype dtyp
             return refuse(ps, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
                           (long long)count, MAX_TENSORS);
         tensor_info *const t = &p->tensor[p->tensors++];
-        *t = (tensor_info){.row = row, .dtype = dtype};
+        *t = (tensor_info){.row = row, .index = i, .dtype = dtype};
         int const used = snprintf(t->name, sizeof t->name, "%.*s", (int)(mark - row->name), row->name);
         if (*mark) snprintf(t->name + used, sizeof t->name - (size_t)used, "%lld%s", (long long)i, mark + 1);
         set_shape(p, t);

@@ -10,6 +10,7 @@
 typedef struct {
     const tensor_row *row;
     char name[64];
+    int64_t index; /* of a repeated row: which */
     dsv3_dtype dtype;
     int32_t ndim;
     int64_t shape[MAX_RANK];

@@ -2,6 +2,7 @@
 #include "../pages.h"
 #include "../problem.h"
 #include "../rng.h"
+#include "../weights.h"
 
 #include <math.h>
 
@@ -183,12 +184,6 @@ static bool is_past(const struct problem *p, int64_t slot)
     return token >= 0 && token < paging_length(&g, b) - new_tokens(p, b);
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t const n = strlen(name), m = strlen(end);
-    return n >= m && !strcmp(name + n - m, end);
-}
-
 /* Inputs of the matrix whose weight or scale this is. */
 static int64_t fan_in(const dsv3_mla_prob *p, const char *name)
 {
@@ -198,22 +193,17 @@ static int64_t fan_in(const dsv3_mla_prob *p, const char *name)
     return p->hidden_size;
 }
 
-/* Signals stay near 1: weights are divided by the root of their inputs, scales are log-uniform over 2^8. */
-static double weight_value(const struct problem *p, const tensor_row *row, uint64_t bits)
+static double stored_value(const struct problem *p, const tensor_row *row, uint64_t bits)
 {
-    double const g = rng_gaussian(bits);
-    int const half = ilogb((double)fan_in(prob_of(p), row->name)) / 2;
     bool const fp8 = problem_tensor(p, "kv_a_proj_with_mqa.weight")->dtype == DSV3_F8_E4M3;
-    if (ends_with(row->name, "layernorm.weight")) return 1 + g / 8;
-    if (ends_with(row->name, "scale_inv"))
-        return ldexp(1 + (double)(bits >> 44) * 0x1p-20, (int)rng_whole(bits << 20, -10, -3) - half);
-    return fp8 ? 64 * g : ldexp(g, -half);
+    if (ends_with(row->name, "layernorm.weight")) return 1 + rng_gaussian(bits) / 8;
+    return weight_value(row->name, fp8, fan_in(prob_of(p), row->name), bits);
 }
 
 static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     if (is_index(row)) return index_value(p, row, i, 0);
-    return row->kind == TENSOR_WEIGHT ? weight_value(p, row, bits) : rng_gaussian(bits);
+    return row->kind == TENSOR_WEIGHT ? stored_value(p, row, bits) : rng_gaussian(bits);
 }
 
 static double nan_unused_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
