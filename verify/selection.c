@@ -3,8 +3,9 @@
 
 #include "rng.h"
 
-const char selection_rule[] = "fills exact, onehot and uniform write the number of a key into its last entries: too many keys "
-                              "for this width";
+const char selection_rule[] =
+    "fills exact, onehot and uniform write the number of a key into its last entries: too many keys "
+    "for this width";
 
 selection selection_of(int64_t width, int64_t keys)
 {
