@@ -177,7 +177,10 @@ typedef struct {
  * Query i of s_q sees the keys j <= cache_seqlens[b] - s_q + i.
  *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
  * Rows past cache_seqlens and block_table entries past its last page are undefined and must not be used: they may be NaN
- * and out of range. DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache. */
+ * and out of range. DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache.
+ * FP8 caches. f8_e4m3: an entry is its code times kv_scale. u8: a row is kv_lora_rank E4M3 codes, then ceil(kv_lora_rank / 128)
+ * scales f32, each multiplies its 128 codes, then qk_rope_head_dim entries bf16 as they are, all without padding (656 bytes in
+ * DeepSeek-V3; deepseek-ai/FlashMLA, tests/quant.py). */
 typedef struct {
     int64_t batch;
     int64_t s_q; /* queries a sequence; the last one sees every key */
@@ -193,10 +196,11 @@ typedef struct {
 
 typedef struct {
     dsv3_tensor q;             /* in  (batch, s_q, num_attention_heads, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
-    dsv3_tensor kv_cache;      /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor kv_cache;      /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32, bf16 or f8_e4m3; or u8
+                                  (pages, page_size, bytes of a row) */
     dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32 */
     dsv3_tensor cache_seqlens; /* in  (batch) i32 */
-    dsv3_weights weights;      /* none */
+    dsv3_weights weights;      /* kv_scale (1) f32, present for f8_e4m3 only */
     dsv3_tensor o;             /* out (batch, s_q, num_attention_heads, kv_lora_rank) like q */
     dsv3_tensor lse;           /* out (batch, s_q, num_attention_heads) f32, natural logarithm */
 } dsv3_mla_decode_io;

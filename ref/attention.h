@@ -22,6 +22,8 @@ typedef struct {
     const double *number;     /* values that are stored numbers; or NULL, and then */
     const ball *value;        /* balls */
     int64_t stride;           /* value j begins at number or value + j * stride */
+    double late;      /* what a port may add, relative, that scales sums of codes instead of codes (Lemma Late) */
+    double top_scale; /* the largest scale; 0: keys and values are no codes */
 } attention;
 
 /* o (rows, width) and lse (rows) before the rounding at the op's points o and lse; NULL: not wanted. A row that sees no key has

@@ -8,14 +8,19 @@
 
 #include <stdlib.h>
 
+enum { TILE_SIZE = 128 }; /* codes that share a scale in a row of bytes */
+
 /* One sequence. A row is one query of one head. */
 typedef struct {
     const ref_reading *rd;
     const dsv3_mla_decode_prob *prob;
     const dsv3_mla_decode_io *io;
     int64_t b, len, rows, width; /* keys; s_q * heads; entries of a key */
-    double *key;                 /* (len, width) */
-    double *query;               /* (rows, width) */
+    double *key;                 /* (len, stride): the keys, if all of them are numbers */
+    int64_t stride;
+    bool numbers;
+    ball *coded;   /* (len, width): the keys of an FP8 cache; else NULL */
+    double *query; /* (rows, width) */
     row *key_row, *query_row;
     int64_t *seen; /* (rows) */
     ball *o, *lse;
@@ -46,15 +51,95 @@ static int64_t length_of(const ref_reading *rd, const dsv3_mla_decode_prob *p, c
     return (len + p->page_size - 1) / p->page_size * p->page_size;
 }
 
-static void read_keys(const sequence *s)
+/* Where the key of token j begins in the cache, in elements. */
+static int64_t place_of(const sequence *s, int64_t j)
 {
     const dsv3_tensor *const cache = &s->io->kv_cache, *const table = &s->io->block_table;
+    int64_t const page = (int64_t)ref_decode(DSV3_I32, table->data, s->b * table->stride[0] + j / s->prob->page_size);
+    return page * cache->stride[0] + j % s->prob->page_size * cache->stride[1];
+}
+
+/* ---- FP8 caches ---- */
+
+static int64_t tiles_of(const sequence *s)
+{
+    return (s->prob->kv_lora_rank + TILE_SIZE - 1) / TILE_SIZE;
+}
+
+/* The scale of entry c of the key at that place. */
+static double scale_at(const sequence *s, int64_t place, int64_t c)
+{
+    const dsv3_tensor *const cache = &s->io->kv_cache, *const one = dsv3_find(&s->io->weights, "kv_scale");
+    if (cache->dtype == DSV3_F8_E4M3) return ref_decode(one->dtype, one->data, 0);
+    const char *const scales = (const char *)cache->data + place + s->prob->kv_lora_rank;
+    int64_t tile = c / TILE_SIZE;
+    if (quirk(s->rd, QUIRK_F15_one_scale)) tile = 0;
+    if (quirk(s->rd, QUIRK_F15_tiles_reversed)) tile = tiles_of(s) - 1 - tile;
+    return ref_decode(DSV3_F32, scales, tile);
+}
+
+/* A code times its scale, as the port has it. */
+static ball dequantised(const sequence *s, double code, double scale)
+{
+    ball key = ball_of(code);
+    if (quirk(s->rd, QUIRK_F15_scale_divided))
+        key = ball_div(key, ball_of(scale));
+    else if (!quirk(s->rd, QUIRK_F15_scale_missing))
+        key = ball_mul(key, element(s->rd, scale));
+    return at(s->rd, POINT_mla_decode_kv, s->io->q.dtype, key);
+}
+
+/* Entry c of the key at that place. */
+static ball entry_of(const sequence *s, int64_t place, int64_t c)
+{
+    const dsv3_tensor *const cache = &s->io->kv_cache;
+    int64_t const rank = s->prob->kv_lora_rank;
+    if (cache->dtype == DSV3_F8_E4M3 || c < rank)
+        return dequantised(s, ref_decode(DSV3_F8_E4M3, cache->data, place + c), scale_at(s, place, c));
+    const char *const rope = (const char *)cache->data + place + rank + 4 * tiles_of(s);
+    double const v = ref_decode(DSV3_BF16, rope, c - rank);
+    return ball_of(quirk(s->rd, QUIRK_F15_rope_rounded) ? ref_round(DSV3_F8_E4M3, v) : v);
+}
+
+/* Lemma Late: a port that isn't sure to dequantise keys may scale sums of codes. That rounds unless every scale is a power of two. */
+static void find_lateness(const sequence *s, attention *a)
+{
+    int ignored;
+    if (!s->coded || !s->rd->port || s->rd->port->point[POINT_mla_decode_kv].must) return;
+    double const unit = ref_half_unit(s->rd->port->arith, 1);
+    a->top_scale = 1;
+    for (int64_t j = 0; j < s->len; j++)
+        for (int64_t c = 0; c < s->prob->kv_lora_rank; c += TILE_SIZE) {
+            double const scale = fabs(scale_at(s, place_of(s, j), c));
+            if (scale == 0) continue;
+            if (frexp(scale, &ignored) != 0.5) a->late = fmax(a->late, 3 * unit * (1 + 2 * unit));
+            if (!(scale >= 0x1p-60 && scale <= 0x1p60)) a->late = INFINITY;
+            a->top_scale = fmax(a->top_scale, scale);
+        }
+}
+
+/* ---- keys and queries ---- */
+
+static void read_coded(sequence *s)
+{
     for (int64_t j = 0; j < s->len; j++) {
-        int64_t const page =
-            (int64_t)ref_decode(DSV3_I32, table->data, s->b * table->stride[0] + j / s->prob->page_size);
-        int64_t const at_row = page * cache->stride[0] + j % s->prob->page_size * cache->stride[1];
-        double *const k = s->key + j * s->width;
-        ref_decode_all(cache->dtype, cache->data, at_row, s->width, k);
+        ball *const k = s->coded + j * s->width;
+        for (int64_t c = 0; c < s->width; c++) k[c] = entry_of(s, place_of(s, j), c);
+        s->key_row[j] = row_of_balls(k, s->width, s->key + j * s->stride);
+        s->numbers = s->numbers && !s->key_row[j].radius && !s->key_row[j].low;
+    }
+}
+
+static void read_keys(sequence *s)
+{
+    s->numbers = true;
+    if (s->coded) {
+        read_coded(s);
+        return;
+    }
+    for (int64_t j = 0; j < s->len; j++) {
+        double *const k = s->key + j * s->stride;
+        ref_decode_all(s->io->kv_cache.dtype, s->io->kv_cache.data, place_of(s, j), s->width, k);
         s->key_row[j] = row_of(k, NULL, s->width);
     }
 }
@@ -76,23 +161,25 @@ static ball in_base(const ref_reading *rd, ball lse)
     return quirk(rd, QUIRK_A12_lse_base_2) ? ball_div(lse, ball_log(ball_of(2))) : lse;
 }
 
-static bool run_sequence(const sequence *s, ref_value *o, ref_value *lse)
+static bool run_sequence(sequence *s, ref_value *o, ref_value *lse)
 {
-    attention const a = {.rd = s->rd,
-                         .scores = POINT_mla_decode_scores,
-                         .P = POINT_mla_decode_P,
-                         .output = s->io->q.dtype,
-                         .scale = scale_of(s->rd, s->prob),
-                         .rows = s->rows,
-                         .len = s->len,
-                         .width = s->prob->kv_lora_rank,
-                         .query = s->query_row,
-                         .key = s->key_row,
-                         .seen = s->seen,
-                         .number = s->key,
-                         .stride = s->width};
     read_keys(s);
     read_queries(s);
+    attention a = {.rd = s->rd,
+                   .scores = POINT_mla_decode_scores,
+                   .P = POINT_mla_decode_P,
+                   .output = s->io->q.dtype,
+                   .scale = scale_of(s->rd, s->prob),
+                   .rows = s->rows,
+                   .len = s->len,
+                   .width = s->prob->kv_lora_rank,
+                   .query = s->query_row,
+                   .key = s->key_row,
+                   .seen = s->seen,
+                   .number = s->numbers ? s->key : NULL,
+                   .value = s->numbers ? NULL : s->coded,
+                   .stride = s->numbers ? s->stride : s->width};
+    find_lateness(s, &a);
     if (!attend(&a, o ? s->o : NULL, lse ? s->lse : NULL)) return false;
     for (int64_t i = 0; o && i < a.rows * a.width; i++)
         o[i] = value_of(at(s->rd, POINT_mla_decode_o, s->io->q.dtype, s->o[i]));
@@ -104,19 +191,24 @@ static bool run_sequence(const sequence *s, ref_value *o, ref_value *lse)
 static bool open_sequence(sequence *s)
 {
     size_t const keys = (size_t)s->len + 1, rows = (size_t)s->rows, width = (size_t)s->width;
-    s->key = malloc(keys * width * sizeof *s->key);
+    dsv3_dtype const stored = s->io->kv_cache.dtype;
+    bool const coded = stored == DSV3_F8_E4M3 || stored == DSV3_U8;
+    s->stride = coded ? 3 * s->width : s->width; /* of three parts the first is the numbers */
+    s->key = malloc(keys * (size_t)s->stride * sizeof *s->key);
+    s->coded = coded ? malloc(keys * width * sizeof *s->coded) : NULL;
     s->query = malloc(rows * width * sizeof *s->query);
     s->key_row = malloc(keys * sizeof *s->key_row);
     s->query_row = malloc(rows * sizeof *s->query_row);
     s->seen = malloc(rows * sizeof *s->seen);
     s->o = malloc(rows * (size_t)s->prob->kv_lora_rank * sizeof *s->o);
     s->lse = malloc(rows * sizeof *s->lse);
-    return s->key && s->query && s->key_row && s->query_row && s->seen && s->o && s->lse;
+    return s->key && (s->coded || !coded) && s->query && s->key_row && s->query_row && s->seen && s->o && s->lse;
 }
 
 static void close_sequence(sequence *s)
 {
     free(s->key);
+    free(s->coded);
     free(s->query);
     free(s->key_row);
     free(s->query_row);

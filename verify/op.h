@@ -38,10 +38,13 @@ typedef struct {
     const char *key;    /* by which an id gives the format; NULL: the name */
 } tensor_row;
 
-/* A size computed from the fields, for shapes. */
+struct problem;
+
+/* A size computed from the fields, for shapes; or also from the formats of this tensor and those before it. */
 typedef struct {
     const char *name;
     int64_t (*of)(const void *prob);
+    int64_t (*by_formats)(const struct problem *p); /* when `of` is NULL */
 } derived_row;
 
 /* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value, their sum.
@@ -51,8 +54,6 @@ typedef struct {
     const char *most, *total; /* NULL: no field is that */
     const char *help;
 } list_row;
-
-struct problem;
 
 /* One way of filling the tensors of an op. */
 typedef struct {

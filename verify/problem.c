@@ -71,7 +71,7 @@ int64_t problem_size(const problem *p, const char *name)
     const field_row *const f = find_field(p->op, name);
     if (f) return (int64_t)problem_field(p, f);
     for (const derived_row *d = p->op->derived; d->name; d++)
-        if (!strcmp(d->name, name)) return d->of(p->prob.bytes);
+        if (!strcmp(d->name, name)) return d->of ? d->of(p->prob.bytes) : d->by_formats(p);
     fprintf(stderr, "verify: op row of %s names no field %s\n", p->op->name, name);
     abort();
 }
