@@ -21,7 +21,8 @@ static void list_op(const op *o)
         printf("    %-18s %g..%.10g; v3 %g tiny %g odd %g edge %g: %s\n", f->name, f->least, f->most, f->preset[0],
                f->preset[1], f->preset[2], f->preset[3], f->help);
     if (o->list)
-        printf("    %-18s a+b+...; sets %s and %s: %s\n", o->list->name, o->list->count, o->list->most, o->list->help);
+        printf("    %-18s a+b+...; sets %s and %s: %s\n", o->list->name, o->list->count, o->list->most ? o->list->most : o->list->sum,
+               o->list->help);
     printf("  tensors\n");
     for (const tensor_row *t = o->tensors; t->name; t++)
         printf("    %-18s %-20s (%s)%s%s: %s\n", t->name, t->dtypes, t->shape, t->present ? ", present when " : "",

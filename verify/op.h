@@ -41,10 +41,11 @@ typedef struct {
     int64_t (*of)(const void *prob);
 } derived_row;
 
-/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets two fields, its length and its largest value. */
+/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets two fields: its length, and its largest value or its sum. */
 typedef struct {
-    const char *name, *count, *most;
+    const char *name, *count, *most; /* most: NULL for a list that sets `sum` */
     const char *help;
+    const char *sum;
 } list_row;
 
 struct problem;

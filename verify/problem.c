@@ -191,9 +191,10 @@ static bool set_list_key(parser *ps, const char *text)
 {
     problem *const p = ps->p;
     const list_row *const row = p->op->list;
-    const field_row *const count = find_field(p->op, row->count), *const most = find_field(p->op, row->most);
+    const char *const second = row->most ? row->most : row->sum;
+    const field_row *const count = find_field(p->op, row->count), *const most = find_field(p->op, second);
     if (p->lists) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
-    int64_t largest = 0;
+    int64_t largest = 0, sum = 0;
     for (const char *s = text; s; s = strchr(s, '+') ? strchr(s, '+') + 1 : NULL) {
         char *end;
         long long const v = isdigit((unsigned char)*s) ? strtoll(s, &end, 10) : -1;
@@ -202,12 +203,17 @@ static bool set_list_key(parser *ps, const char *text)
                           p->op->name, row->name, text, MAX_LIST, most->most);
         p->list[p->lists++] = v;
         if (v > largest) largest = v;
+        sum += v;
     }
+    double const value = (double)(row->most ? largest : sum);
+    if (value < most->least || value > most->most)
+        return refuse(ps, "%s: %s=%s makes %s %.0f: it takes %.0f to %.0f", p->op->name, row->name, text, second, value,
+                      most->least, most->most);
     if (ps->field_given[count - p->op->fields] || ps->field_given[most - p->op->fields])
-        return refuse(ps, "%s: %s sets %s and %s: leave those out", p->op->name, row->name, row->count, row->most);
+        return refuse(ps, "%s: %s sets %s and %s: leave those out", p->op->name, row->name, row->count, second);
     ps->field_given[count - p->op->fields] = ps->field_given[most - p->op->fields] = true;
     set_field(p, count, p->lists);
-    set_field(p, most, (double)largest);
+    set_field(p, most, value);
     return true;
 }
 
@@ -312,7 +318,7 @@ static void print_number(double v, char *text, size_t cap)
 static bool set_by_list(const problem *p, const field_row *f)
 {
     const list_row *const row = p->op->list;
-    return p->lists && (!strcmp(f->name, row->count) || !strcmp(f->name, row->most));
+    return p->lists && (!strcmp(f->name, row->count) || !strcmp(f->name, row->most ? row->most : row->sum));
 }
 
 static void print_id(problem *p)

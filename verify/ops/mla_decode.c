@@ -56,7 +56,7 @@ static int64_t pages(const void *prob)
 static const derived_row derived[] = {
     {"key_width", key_width}, {"table_width", table_width}, {"pages", pages}, {.name = NULL}};
 
-static const list_row list = {"kv_lens", "batch", "kv_len", "tokens of each sequence, as in 0+37+64"};
+static const list_row list = {"kv_lens", "batch", "kv_len", "tokens of each sequence, as in 0+37+64", NULL};
 
 static const dsv3_mla_decode_prob *prob_of(const struct problem *p)
 {
