@@ -33,7 +33,7 @@ typedef struct {
 
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode"},
+    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode balance_loss mtp_accept"},
     {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode gate"},
     {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
     {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
