@@ -15,7 +15,7 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_balance_loss_prob *prob;
     const dsv3_balance_loss_io *io;
-    double *count; /* (experts): assignments */
+    double *count;   /* (experts): assignments */
     terms *gathered; /* (experts): shares, over the tokens */
     ball *score;     /* (experts): of the token in work */
 } loss;

@@ -38,14 +38,14 @@ static ball centre_of_directions(const update *u)
 {
     double sum = 0;
     for (int64_t e = 0; e < u->prob->n_routed_experts; e++) sum += direction(u, e);
-    return ball_div(ball_of(sum), ball_of((double)u->prob->n_routed_experts));
+    return step(u->rd, ball_div(ball_of(sum), ball_of((double)u->prob->n_routed_experts)));
 }
 
 static ball change(const update *u, int64_t e)
 {
     ball const speed = constant(u->rd, u->prob->bias_update_speed);
-    ball const experts = ball_of((double)u->prob->n_routed_experts);
-    if (quirk(u->rd, QUIRK_T1_proportional)) return step(u->rd, ball_mul(speed, ball_div(ball_of(shortage(u, e)), experts)));
+    ball const error = ball_div(ball_of(shortage(u, e)), ball_of((double)u->prob->n_routed_experts));
+    if (quirk(u->rd, QUIRK_T1_proportional)) return step(u->rd, ball_mul(speed, step(u->rd, error)));
     ball const d = ball_mul(speed, ball_of(direction(u, e)));
     if (!quirk(u->rd, QUIRK_T1_centred)) return d;
     return step(u->rd, ball_sub(d, step(u->rd, ball_mul(speed, centre_of_directions(u)))));

@@ -18,11 +18,11 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_gate_prob *prob;
     const dsv3_gate_io *io;
-    const dsv3_tensor *bias;    /* NULL: there is none */
+    const dsv3_tensor *bias;     /* NULL: there is none */
     int64_t groups, groups_kept; /* 1 and 1 where groups don't count */
-    ball *s, *t;        /* of the token in work */
-    double *low, *high; /* the ends of t */
-    double *favoured;   /* t where the choice is most likely to be legal */
+    ball *s, *t;                 /* of the token in work */
+    double *low, *high;          /* the ends of t */
+    double *favoured;            /* t where the choice is most likely to be legal */
     bool *chosen;
     int64_t *order; /* the choice, the port's or the reference's */
 } gate;
@@ -37,8 +37,7 @@ static bool invalid(const gate *g)
 /* Logits become scores. One that is no number makes its own sigmoid unknown, and every softmax. */
 static void sigmoid_scores(const gate *g, ball *s)
 {
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
-        s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(g->rd, s[e]);
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(g->rd, s[e]);
 }
 
 static void softmax_scores(const gate *g, ball *s)
@@ -67,8 +66,7 @@ static void score_token(const gate *g, int64_t token)
         g->s[e] = at(g->rd, POINT_gate_scores, g->io->topk_weight.dtype, g->s[e]);
         g->t[e] = g->s[e];
         if (g->bias)
-            g->t[e] =
-                step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
+            g->t[e] = step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
         g->low[e] = ball_lower(g->t[e]);
         g->high[e] = ball_upper(g->t[e]);
     }

@@ -29,10 +29,8 @@ static int64_t boundaries(const void *prob)
 
 static const derived_row derived[] = {{"boundaries", boundaries}, {.name = NULL}};
 
-static const list_row list = {.name = "seq_lens",
-                              .count = "batch",
-                              .sum = "n_tokens",
-                              .help = "tokens of each sequence, as in 3+0+4"};
+static const list_row list = {
+    .name = "seq_lens", .count = "batch", .sum = "n_tokens", .help = "tokens of each sequence, as in 3+0+4"};
 
 static const dsv3_balance_loss_prob *prob_of(const struct problem *p)
 {
@@ -100,7 +98,8 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
 
 static const fill_row fills[] = {
     {"real", real_value, "scores around 1/2, routing that prefers low experts"},
-    {"exact", exact_value, "scores of 1/4 and 3/4 by turns: with powers of two for experts, K and T nothing rounds but aux_loss_alpha"},
+    {"exact", exact_value,
+     "scores of 1/4 and 3/4 by turns: with powers of two for experts, K and T nothing rounds but aux_loss_alpha"},
     {"adversarial", adversarial_value, "by token: one strong expert, scores near 2^-58, near 1, of many sizes"},
     {.name = NULL},
 };

@@ -73,7 +73,8 @@ static const fill_row fills[] = {
     {"real", real_value, "loads of 0 to 4096, biases of both signs"},
     {"exact", exact_value, "loads of 0 to 3, whole biases: the step is rounded once"},
     {"balanced", balanced_value, "half of the experts have the mean load, the others are 1 or 2 off"},
-    {"adversarial", adversarial_value, "loads near 2 * 10^9 that differ by 1 or 2; large, subnormal and cancelling biases"},
+    {"adversarial", adversarial_value,
+     "loads near 2 * 10^9 that differ by 1 or 2; large, subnormal and cancelling biases"},
     {.name = NULL},
 };
 

@@ -186,7 +186,8 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     bool const whole = is(row, "draft_probs") || is(row, "target_probs"), target = is(row, "target_probs");
     place const at = place_of(p, row, i, whole ? n : 1);
     int64_t const kind = (at.b + (int64_t)(p->seed % 4)) % 4, rank = whole ? rank_of(p, at, i % n) : 0, last = n - 1;
-    if (is(row, "uniforms")) return kind == 0 && at.i < prob_of(p)->n_draft ? 0 : kind == 2 ? 1 - 0x1p-24 : any_uniform(bits);
+    if (is(row, "uniforms"))
+        return kind == 0 && at.i < prob_of(p)->n_draft ? 0 : kind == 2 ? 1 - 0x1p-24 : any_uniform(bits);
     if (is(row, "draft_tokens")) return (double)token_of(p, at, kind == 0 ? last : kind == 1 ? smooth_draft(p, at) : 0);
     switch (kind) {
     case 0: return target ? rank == 0 : (rank == 0 ? 0.5 : 0) + (rank == last ? 0.5 : 0);
