@@ -408,6 +408,61 @@ typedef struct {
     dsv3_tensor shared_act; /* out (n_tokens, n_shared_experts * moe_intermediate_size) stage, like hidden_states */
     dsv3_tensor y;          /* out (n_tokens, hidden_size) like hidden_states */
 } dsv3_moe_io;
+/* One step of the balancing without auxiliary loss: bias_out = bias + bias_update_speed sign(mean load - load), sign(0) = 0; the mean is
+ * compared in whole numbers. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; arXiv 2408.15664, algorithm 1. */
+typedef struct {
+    int64_t n_routed_experts;
+    double bias_update_speed;
+} dsv3_bias_update_prob;
+
+typedef struct {
+    dsv3_tensor load;     /* in  (n_routed_experts) i32: assignments, >= 0 */
+    dsv3_tensor bias;     /* in  (n_routed_experts) f32: e_score_correction_bias */
+    dsv3_weights weights; /* none */
+    dsv3_tensor bias_out; /* out (n_routed_experts) f32 */
+} dsv3_bias_update_io;
+
+/* The complementary balance loss of each sequence of T tokens, E = n_routed_experts, K = num_experts_per_tok:
+ *   f_i = E / (K T) times the assignments to i,  P_i = 1/T sum_t s_it / sum_j s_jt,  loss = aux_loss_alpha sum_i f_i P_i
+ * An empty sequence has loss 0. seq_aux 0: f and P over the whole batch, T = n_tokens, P_i = 1/T sum_t s_it, and every sequence gets
+ * that loss. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 17-20; seq_aux and aux_loss_alpha: config.json. */
+typedef struct {
+    int64_t batch; /* sequences */
+    int64_t n_tokens;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    double aux_loss_alpha;
+    int32_t seq_aux; /* 1: by sequence; 0: the classic loss */
+} dsv3_balance_loss_prob;
+
+typedef struct {
+    dsv3_tensor scores;     /* in  (n_tokens, n_routed_experts) f32, >= 0: sigmoids */
+    dsv3_tensor topk_idx;   /* in  (n_tokens, num_experts_per_tok) i32: the routing */
+    dsv3_tensor cu_seqlens; /* in  (batch + 1) i32: sequence b is the tokens cu_seqlens[b] <= t < cu_seqlens[b + 1] */
+    dsv3_weights weights;   /* none */
+    dsv3_tensor loss;       /* out (batch) f32 */
+} dsv3_balance_loss_io;
+
+/* Acceptance of drafted tokens. With q and p divided by their sums, draft x of position i is accepted if the ones before are and
+ * uniforms[i] < min(1, p_i(x) / q_i(x)). accepted = n: how many are. next_token: the smallest v with uniforms[n_draft] < F(v), F the prefix
+ * sums of max(0, p_n - q_n) divided by its sum, or of p_n when all are accepted. greedy: accepted if x = argmax p_i, then argmax p_n;
+ * ties: the lower token. Leviathan et al. (arXiv 2211.17192), algorithm 1. */
+typedef struct {
+    int64_t batch;
+    int64_t n_draft;
+    int64_t vocab_size;
+    int32_t greedy; /* 1: draft_probs and uniforms don't count */
+} dsv3_mtp_accept_prob;
+
+typedef struct {
+    dsv3_tensor draft_tokens; /* in  (batch, n_draft) i32 */
+    dsv3_tensor draft_probs;  /* in  (batch, n_draft, vocab_size) f32, >= 0: q */
+    dsv3_tensor target_probs; /* in  (batch, n_draft + 1, vocab_size) f32, >= 0: p */
+    dsv3_tensor uniforms;     /* in  (batch, n_draft + 1) f32, 0 <= u < 1; the last draws next_token */
+    dsv3_weights weights;     /* none */
+    dsv3_tensor accepted;     /* out (batch) i32 */
+    dsv3_tensor next_token;   /* out (batch) i32 */
+} dsv3_mtp_accept_io;
 
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
@@ -424,7 +479,10 @@ typedef struct {
     OP(cross_entropy) \
     OP(quant) \
     OP(experts) \
-    OP(moe)
+    OP(moe) \
+    OP(bias_update) \
+    OP(balance_loss) \
+    OP(mtp_accept)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

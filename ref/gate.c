@@ -192,13 +192,11 @@ static ball score_in_weights(const gate *g, int64_t e)
     return quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
 }
 
-/* The sum of the chosen scores; some add 10^-20 so that it isn't 0. */
 static ball sum_of_chosen(const gate *g)
 {
     terms sum = terms_none();
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) terms_add(&sum, score_in_weights(g, g->order[k]));
-    ball const total = step(g->rd, sum_of(g->rd, &sum));
-    return g->rd->port && !(ball_lower(total) > 1e-8) ? ball_add(total, ball_hull(0, 1.0001e-20)) : total;
+    return guarded(g->rd, step(g->rd, sum_of(g->rd, &sum)));
 }
 
 static ball weight_of(const gate *g, int64_t e, ball sum)

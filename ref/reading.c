@@ -232,6 +232,11 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     *sine = ball_widen(*sine, moved);
 }
 
+ball guarded(const ref_reading *rd, ball sum)
+{
+    return rd->port && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
+}
+
 double share_of(const ref_numerics *port, int64_t n)
 {
     return accumulation(&port->acc, n);

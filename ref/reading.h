@@ -58,6 +58,9 @@ ball silu_of(const ref_reading *rd, ball z);
 double share_of(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
+/* A sum that divides: some add 10^-20 so that it isn't 0. */
+ball guarded(const ref_reading *rd, ball sum);
+
 /* A named rounding point; `output` is the format of the op's output. (Point, Snap) */
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
 

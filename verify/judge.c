@@ -208,14 +208,16 @@ static void decide(result *r, bool not_finite)
 {
     int mutants = 0, survivors = 0;
     int64_t outside = 0, undecided = 0, count = 0;
+    bool reals = false;
     for (int i = 0; i < r->outputs; i++) {
+        reals |= r->output[i].dtype != DSV3_I32;
         mutants += r->output[i].mutants;
         survivors += r->output[i].survivors;
         outside += r->output[i].outside;
         undecided += r->output[i].undecided;
         count += r->output[i].count;
     }
-    r->constant = mutants == 0;
+    r->constant = reals && mutants == 0; /* decisions have no mutants */
     if (outside) {
         r->v = not_finite ? NOT_A_NUMBER : FAIL;
         snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside,

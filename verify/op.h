@@ -53,6 +53,7 @@ typedef struct {
     const char *name, *count;
     const char *most, *total; /* NULL: no field is that */
     const char *help;
+    const char *sum;
 } list_row;
 
 /* One way of filling the tensors of an op. */

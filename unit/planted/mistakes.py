@@ -24,6 +24,17 @@ static float top_sum(const float *v, int64_t n, int64_t k)
 
 /* All groups but the best"""
 
+CENTRED = """    float mean = 0;
+    for (int64_t e = 0; e < p->n_routed_experts; e++) {
+        int64_t const d = total - p->n_routed_experts * load[e];
+        mean += (float)((d > 0) - (d < 0));
+    }
+    mean /= (float)p->n_routed_experts;
+    for (int64_t e = 0; e < p->n_routed_experts; e++) {
+        int64_t const shortage"""
+
+CHECKED = "while (n < m->n_draft && accepts(m, p + n * m->vocab_size, q + n * m->vocab_size, u[n], x[n])) n++;"
+
 MISTAKES = {
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
@@ -35,7 +46,7 @@ MISTAKES = {
     "G2_group_max": [("n > 1 ? first + second : first", "first", 1)],
     "G2_group_top_k_over_m": [
         ("\n/* All groups but the best", TOP_SUM, 1),
-        ("top_two(t + g * size, size)", "top_sum(t + g * size, size, p->num_experts_per_tok / p->topk_group)", 1),
+        ("top_two(group, size)", "top_sum(group, size, p->num_experts_per_tok / p->topk_group)", 1),
     ],
     "G3_masked_to_zero": [("if (!kept[e / size]) t[e] = -INFINITY;", "if (!kept[e / size]) t[e] = 0;", 1)],
     "G5_not_normalised": [("if (p->norm_topk_prob) weight[k] /= sum;", "", 1)],
@@ -64,6 +75,32 @@ MISTAKES = {
     "A9_not_itself_prefill": [("keys - queries + i + 1", "keys - queries + i", 1)],
     "A10_square_mask_prefill": [("keys - queries + i + 1", "i + 1 > keys ? keys + 0 * queries : i + 1", 1)],
     "A12_lse_base_2_prefill": [("max + logf(sum)", "(max + logf(sum)) * 1.44269504f", 1)],
+    "G2_group_sum_of_two": [("p->topk_method == DSV3_NOAUX_TC ? top_two(group, size) : group[largest(group, size)]", "top_two(group, size)", 1)],
+    "G4_ungrouped": [("if (p->topk_method == DSV3_GREEDY) return;", "return;", 1)],
+    "G6_other_scoring": [("p->scoring_func == DSV3_SOFTMAX", "p->scoring_func != DSV3_SOFTMAX", 2)],
+    "T1_sign_flipped": [("(shortage > 0) - (shortage < 0)", "(shortage < 0) - (shortage > 0)", 1)],
+    "T1_proportional": [("(float)((shortage > 0) - (shortage < 0))", "(float)shortage / (float)p->n_routed_experts", 1)],
+    "T1_centred": [
+        ("    for (int64_t e = 0; e < p->n_routed_experts; e++) {\n        int64_t const shortage", CENTRED, 1),
+        ("sign * (float)p->bias_update_speed", "(sign * (float)p->bias_update_speed - mean * (float)p->bias_update_speed)", 1),
+    ],
+    "T1_zero_counts_up": [("(shortage > 0) - (shortage < 0)", "(shortage >= 0) - (shortage < 0)", 1)],
+    "T6_not_normalised": [("(p->seq_aux ? sum : 1)", "1", 1)],
+    "T6_counts_raw": [("count[e] * experts / assigned * (", "count[e] * (", 1)],
+    "T6_batch_counts": [("balance(p, io, from, to, from, to)", "balance(p, io, 0, p->n_tokens, from, to)", 1)],
+    "M9_first_unchecked": [(CHECKED, CHECKED.replace("accepts(", "(n == 0 || accepts(").replace(") n++", ")) n++"), 1)],
+    "M9_argmax_in_sampling": [("if (m->greedy) return largest", "return largest", 1)],
+    "M9_greedy_samples": [("if (m->greedy) return", "if (0) return", 1), ("m->greedy ? largest(at", "0 ? largest(at", 1)],
+    "M9_residual_is_p": [("n < m->n_draft ? q + n * m->vocab_size : NULL", "NULL", 1)],
+    "M9_bonus_position": [("at = p + n * m->vocab_size", "at = p + (n < m->n_draft ? n : n - 1) * m->vocab_size", 1)],
+    "M9_goes_on": [
+        (
+            CHECKED,
+            "for (int64_t i = 0; i < m->n_draft; i++)\n"
+            "            n += accepts(m, p + i * m->vocab_size, q + i * m->vocab_size, u[i], x[i]);",
+            1,
+        )
+    ],
 }
 
 

@@ -26,8 +26,8 @@ static const tensor_row tensors[] = {
      "moe_intermediate_size hidden_size", NULL, "one an expert", "n_routed_experts", "weights"},
     {"experts.#.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
      "multiplies each 128x128 block", "n_routed_experts"},
-    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size", NULL,
-     "likewise", "n_routed_experts"},
+    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size",
+     NULL, "likewise", "n_routed_experts"},
     {"experts.#.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
      "multiplies each 128x128 block", "n_routed_experts"},
     {"experts.#.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size moe_intermediate_size",
@@ -121,7 +121,8 @@ static const fill_row fills[] = {
 static const char *rule(const struct problem *p)
 {
     const dsv3_experts_prob *const e = prob_of(p);
-    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype, w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
+    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype,
+                     w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
     if (e->num_experts_per_tok > e->n_routed_experts) return "num_experts_per_tok is at most n_routed_experts";
     if (w == DSV3_F32 && x == DSV3_BF16) return "weights of f32 need hidden states of f32: no public model mixes them";
     return NULL;
@@ -140,7 +141,8 @@ static ref_op *reference(const ref_table *tier)
 static double work(const void *prob)
 {
     const dsv3_experts_prob *const p = prob;
-    return 3 * (double)p->n_tokens * (double)p->num_experts_per_tok * (double)p->hidden_size * (double)p->moe_intermediate_size;
+    return 3 * (double)p->n_tokens * (double)p->num_experts_per_tok * (double)p->hidden_size *
+           (double)p->moe_intermediate_size;
 }
 
 const op op_experts = {

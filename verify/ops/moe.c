@@ -34,20 +34,26 @@ static const tensor_row tensors[] = {
      "moe_intermediate_size hidden_size", NULL, "one an expert", "n_routed_experts", "weights"},
     {"experts.#.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
      "multiplies each 128x128 block", "n_routed_experts"},
-    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size", NULL,
-     "likewise", "n_routed_experts"},
+    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size",
+     NULL, "likewise", "n_routed_experts"},
     {"experts.#.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
      "multiplies each 128x128 block", "n_routed_experts"},
     {"experts.#.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size moe_intermediate_size",
      NULL, "likewise", "n_routed_experts"},
     {"experts.#.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks expert_blocks", FP8,
      "multiplies each 128x128 block", "n_routed_experts"},
-    {"shared_experts.gate_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size", "n_shared_experts", "of the shared experts"},
-    {"shared_experts.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks", "n_shared_experts " FP8, "multiplies each 128x128 block"},
-    {"shared_experts.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size", "n_shared_experts", "of the shared experts"},
-    {"shared_experts.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks", "n_shared_experts " FP8, "multiplies each 128x128 block"},
-    {"shared_experts.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size shared_width", "n_shared_experts", "of the shared experts"},
-    {"shared_experts.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks shared_blocks", "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    {"shared_experts.gate_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size",
+     "n_shared_experts", "of the shared experts"},
+    {"shared_experts.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks",
+     "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    {"shared_experts.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size",
+     "n_shared_experts", "of the shared experts"},
+    {"shared_experts.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks",
+     "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    {"shared_experts.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size shared_width",
+     "n_shared_experts", "of the shared experts"},
+    {"shared_experts.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks shared_blocks",
+     "n_shared_experts " FP8, "multiplies each 128x128 block"},
     {"router_logits", TENSOR_OUT, IO(router_logits), "f32", "n_tokens n_routed_experts", "stages", "gate.weight x"},
     {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
     {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
@@ -85,8 +91,10 @@ static int64_t shared_blocks(const void *prob)
     return (shared_width(prob) + 127) / 128;
 }
 
-static const derived_row derived[] = {{"expert_blocks", expert_blocks}, {"hidden_blocks", hidden_blocks},
-                                      {"shared_width", shared_width},   {"shared_blocks", shared_blocks},
+static const derived_row derived[] = {{"expert_blocks", expert_blocks},
+                                      {"hidden_blocks", hidden_blocks},
+                                      {"shared_width", shared_width},
+                                      {"shared_blocks", shared_blocks},
                                       {.name = NULL}};
 
 static bool is(const tensor_row *row, const char *name)
@@ -144,7 +152,8 @@ static const fill_row fills[] = {
 static const char *rule(const struct problem *p)
 {
     const dsv3_moe_prob *const m = prob_of(p);
-    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype, w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
+    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype,
+                     w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
     if (m->n_routed_experts % m->n_group) return "n_group divides n_routed_experts";
     if (m->topk_group > m->n_group) return "topk_group is at most n_group";
     if (m->topk_group * (m->n_routed_experts / m->n_group) < m->num_experts_per_tok)

@@ -298,6 +298,111 @@ static dsv3_status gate(dsv3_ctx *ctx, const dsv3_gate_prob *p, const dsv3_gate_
     return DSV3_OK;
 }
 
+/* ---- bias_update ---- */
+
+static dsv3_status bias_update(dsv3_ctx *ctx, const dsv3_bias_update_prob *p, const dsv3_bias_update_io *io)
+{
+    (void)ctx;
+    const int32_t *const load = (const int32_t *)io->load.data;
+    int64_t total = 0;
+    for (int64_t e = 0; e < p->n_routed_experts; e++) total += load[e];
+    for (int64_t e = 0; e < p->n_routed_experts; e++) {
+        int64_t const shortage = total - p->n_routed_experts * load[e];
+        float const sign = (float)((shortage > 0) - (shortage < 0));
+        store_at(&io->bias_out, e, load_at(&io->bias, e) + sign * (float)p->bias_update_speed);
+    }
+    return DSV3_OK;
+}
+
+/* ---- balance_loss ---- */
+
+/* alpha sum f P: assignments of first <= token < last, scores of from <= token < to. */
+static float balance(const dsv3_balance_loss_prob *p, const dsv3_balance_loss_io *io, int64_t first, int64_t last,
+                     int64_t from, int64_t to)
+{
+    float count[MOST_EXPERTS] = {0}, share[MOST_EXPERTS] = {0}, loss = 0;
+    float const experts = (float)p->n_routed_experts, assigned = (float)(p->num_experts_per_tok * (last - first));
+    for (int64_t t = first; t < last; t++)
+        for (int64_t k = 0; k < p->num_experts_per_tok; k++)
+            count[((const int32_t *)io->topk_idx.data)[t * io->topk_idx.stride[0] + k]]++;
+    for (int64_t t = from; t < to; t++) {
+        float sum = 0;
+        for (int64_t e = 0; e < p->n_routed_experts; e++) sum += load(&io->scores, t, e);
+        for (int64_t e = 0; e < p->n_routed_experts; e++) share[e] += load(&io->scores, t, e) / (p->seq_aux ? sum : 1);
+    }
+    for (int64_t e = 0; e < p->n_routed_experts; e++)
+        loss += count[e] * experts / assigned * (share[e] / (float)(to - from));
+    return (float)p->aux_loss_alpha * loss;
+}
+
+static dsv3_status balance_loss(dsv3_ctx *ctx, const dsv3_balance_loss_prob *p, const dsv3_balance_loss_io *io)
+{
+    (void)ctx;
+    const int32_t *const start = (const int32_t *)io->cu_seqlens.data;
+    if (p->n_routed_experts > MOST_EXPERTS) return DSV3_UNSUPPORTED;
+    for (int64_t b = 0; b < p->batch; b++) {
+        int64_t const from = p->seq_aux ? start[b] : 0, to = p->seq_aux ? start[b + 1] : p->n_tokens;
+        store_at(&io->loss, b, from == to ? 0 : balance(p, io, from, to, from, to));
+    }
+    return DSV3_OK;
+}
+
+/* ---- mtp_accept ---- */
+
+static double total(const float *v, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)v[i];
+    return sum;
+}
+
+/* Is draft x accepted? */
+static int accepts(const dsv3_mtp_accept_prob *m, const float *p, const float *q, float u, int32_t x)
+{
+    if (m->greedy) return largest(p, m->vocab_size) == x;
+    return (double)u * ((double)q[x] / total(q, m->vocab_size)) < (double)p[x] / total(p, m->vocab_size);
+}
+
+/* What token v weighs when the next token is drawn; no q: p itself. */
+static double left(const float *p, const float *q, double p_sum, double q_sum, int64_t v)
+{
+    if (!q) return (double)p[v];
+    return fmax((double)p[v] / p_sum - (double)q[v] / q_sum, 0);
+}
+
+static int64_t sample(const dsv3_mtp_accept_prob *m, const float *p, const float *q, float u)
+{
+    double const p_sum = total(p, m->vocab_size), q_sum = q ? total(q, m->vocab_size) : 1;
+    double whole = 0, prefix = 0;
+    int64_t last = 0;
+    for (int64_t v = 0; v < m->vocab_size; v++) whole += left(p, q, p_sum, q_sum, v);
+    for (int64_t v = 0; v < m->vocab_size; v++) {
+        double const weight = left(p, q, p_sum, q_sum, v);
+        prefix += weight;
+        if ((double)u * whole < prefix) return v;
+        if (weight > 0) last = v;
+    }
+    return last;
+}
+
+static dsv3_status mtp_accept(dsv3_ctx *ctx, const dsv3_mtp_accept_prob *m, const dsv3_mtp_accept_io *io)
+{
+    (void)ctx;
+    for (int64_t b = 0; b < m->batch; b++) {
+        const int32_t *const x = (const int32_t *)io->draft_tokens.data + b * io->draft_tokens.stride[0];
+        const float *const q = (const float *)io->draft_probs.data + b * io->draft_probs.stride[0];
+        const float *const p = (const float *)io->target_probs.data + b * io->target_probs.stride[0];
+        const float *const u = (const float *)io->uniforms.data + b * io->uniforms.stride[0];
+        int64_t n = 0;
+        while (n < m->n_draft && accepts(m, p + n * m->vocab_size, q + n * m->vocab_size, u[n], x[n])) n++;
+        const float *const at = p + n * m->vocab_size, *const rejected = n < m->n_draft ? q + n * m->vocab_size : NULL;
+        ((int32_t *)io->accepted.data)[b] = (int32_t)n;
+        ((int32_t *)io->next_token.data)[b] =
+            (int32_t)(m->greedy ? largest(at, m->vocab_size) : sample(m, at, rejected, u[m->n_draft]));
+    }
+    return DSV3_OK;
+}
+
 /* ---- attention ---- */
 
 /* One query of one head, and where its keys and values come from. */
@@ -571,6 +676,9 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     }
     if (!strcmp(op, "rope")) return "angle f64; sincos 3; flush none; cos_sin f32 must";
     if (!strcmp(op, "gate")) return "acc 24 rn; div ieee; sigmoid 6 2; exp 2 0; flush none; scores f32 must";
+    if (!strcmp(op, "bias_update")) return "flush none";
+    if (!strcmp(op, "balance_loss")) return "acc 24 rn splits=1; div ieee; flush none";
+    if (!strcmp(op, "mtp_accept")) return "acc 53 rn splits=1; div ieee; flush none"; /* all in binary64 */
     if (!strcmp(op, "mla_decode"))
         return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; kv f32 must; scores f32 must; "
                "P f32 must";
@@ -623,6 +731,9 @@ static const dsv3_backend table = {
     .embed = embed,
     .cross_entropy = cross_entropy,
     .quant = quant,
+    .bias_update = bias_update,
+    .balance_loss = balance_loss,
+    .mtp_accept = mtp_accept,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
