@@ -36,10 +36,11 @@ typedef struct {
 
 static const function_row functions[] = {
     {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
+    {"div", offsetof(ref_numerics, div), true, false,
+     "rmsnorm gate mla_decode mla mla_prefill cross_entropy quant moe balance_loss mtp_accept mtp"},
     {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill gate cross_entropy moe"},
     {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill cross_entropy"},
     {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate swiglu experts moe"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode balance_loss mtp_accept"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
