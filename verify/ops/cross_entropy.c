@@ -92,7 +92,8 @@ static const fill_row fills[] = {
     {"real", real_value, "near-normal logits, every fourth label ignored"},
     {"exact", exact_value, "one logit 0, the others -1024 to -4096: losses are whole numbers"},
     {"equal", equal_value, "rows of equal logits"},
-    {"adversarial", adversarial_value, "by row: the label above all, another above all, +-10^4, +-80, subnormal logits"},
+    {"adversarial", adversarial_value,
+     "by row: the label above all, another above all, +-10^4, +-80, subnormal logits"},
     {.name = NULL},
 };
 

@@ -7,7 +7,12 @@
 #define FIELD(name) #name, offsetof(dsv3_quant_prob, name)
 static const field_row fields[] = {
     {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {4, 8, 12, 1}, "rows"},
-    {FIELD(in_features), FIELD_SIZE, 1, 65536, {7168, 4, 200, 1}, "width of a row; tiles of 128, the last may be shorter"},
+    {FIELD(in_features),
+     FIELD_SIZE,
+     1,
+     65536,
+     {7168, 4, 200, 1},
+     "width of a row; tiles of 128, the last may be shorter"},
     {FIELD(amax_floor), FIELD_REAL, 0, 1, {1e-4, 1e-4, 1e-2, 1e-4}, "least amax of a tile; 0: none"},
     {FIELD(scale_fmt), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "1: ue8m0, scales are powers of two"},
     {.name = NULL},
@@ -105,7 +110,8 @@ static const fill_row fills[] = {
     {"real", real_value, "near-normal tiles of different size"},
     {"exact", exact_value, "scales 2^k, and 2^k times every value of E4M3"},
     {"tie", tie_value, "scales 2^k, and 2^k times midpoints of neighbouring values and what is beside them"},
-    {"adversarial", adversarial_value, "by tile: zeros, 1e-6, 465, 448 2^k and its neighbours, subnormal codes, an outlier"},
+    {"adversarial", adversarial_value,
+     "by tile: zeros, 1e-6, 465, 448 2^k and its neighbours, subnormal codes, an outlier"},
     {.name = NULL},
 };
 
