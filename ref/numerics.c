@@ -22,6 +22,7 @@ enum {
     CLAUSE_ARITH,
     CLAUSES
 };
+_Static_assert(CLAUSES <= 64 && REF_QUIRKS <= 64, "declared clauses and quirks are bits of 64");
 
 /* The clauses that name a function: where it is kept, whether it may be ieee, whether it takes a second number, and the ops
  * that it concerns. */
