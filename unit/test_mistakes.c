@@ -56,6 +56,23 @@ static const row rows[] = {
     {"M9_residual_is_p", "mtp_accept@odd", "mtp_accept@odd:greedy=1", "the argmax of p is what follows"},
     {"M9_bonus_position", "mtp_accept@odd", "mtp_accept@odd;fill=onehot", "never are all accepted"},
     {"M9_goes_on", "mtp_accept@odd", "mtp_accept@v3", "one draft: nothing comes after it"},
+    {"E8_gate_up_exchanged", "swiglu@v3"},
+    {"S1_glu", "swiglu@odd"},
+    {"S2_gelu", "swiglu@v3", "swiglu@v3;fill=exact", "gates of 32 and more, or 0: both are the gate itself"},
+    {"W1_next_row", "embed@odd", "embed@edge", "one row"},
+    {"W2_scaled", "embed@odd", "embed@odd:hidden_size=1", "sqrt(1) is 1"},
+    {"M11_labels_rolled", "cross_entropy@v3", "cross_entropy@odd:n_tokens=1", "one label"},
+    {"M11_ignored_counted", "cross_entropy@odd", "cross_entropy@odd;fill=exact", "no label is ignored"},
+    {"M11_other_divisor", "cross_entropy@v3", "cross_entropy@odd;fill=exact", "no label is ignored"},
+    {"F5_max_240", "quant@v3"},
+    {"F6_zero_tile", "quant@odd:amax_floor=0;fill=adversarial", "quant@v3;fill=adversarial", "there is a floor"},
+    {"F7_min_for_max", "quant@v3"},
+    {"F7_no_floor", "quant@odd;fill=adversarial", "quant@v3", "every amax is above the floor"},
+    {"F7_floor_of_scale", "quant@odd;fill=adversarial", "quant@v3;fill=tie", "every scale is above it"},
+    {"F9_unrounded_scale", "quant@v3:scale_fmt=1", "quant@v3", "scales are not raised"},
+    {"F10_rounded_log2", "quant@v3:scale_fmt=1,x=f32;fill=adversarial", "quant@v3:x=f32;fill=adversarial",
+     "scales are not raised"},
+    {"F18_subnormals_lost", "quant@v3;fill=tie", "quant@edge", "one entry a tile: 448 or -448"},
 };
 
 /* The jsonl object of one run; the caller drops it. */

@@ -101,6 +101,28 @@ MISTAKES = {
             1,
         )
     ],
+    "E8_gate_up_exchanged": [
+        ("gate = load(&io->gate, t, i), up = load(&io->up, t, i)", "up = load(&io->gate, t, i), gate = load(&io->up, t, i)", 1)
+    ],
+    "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
+    "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
+    "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],
+    "W2_scaled": [("load(weight, id, i)", "load(weight, id, i) * sqrtf((float)p->hidden_size)", 1)],
+    "M11_labels_rolled": [("label = label_of(io, t)", "label = label_of(io, (t + 1) % p->n_tokens)", 1)],
+    "M11_ignored_counted": [("label = label_of(io, t)", "label = label_of(io, t) == DSV3_IGNORED ? 0 : label_of(io, t)", 1)],
+    "M11_other_divisor": [("p->divisor ? counted", "!p->divisor ? counted", 1)],
+    "F5_max_240": [("most / 448", "most / 240", 1)],
+    # NaN becomes 448 in fminf, as in kernels that clamp first
+    "F6_zero_tile": [("if (most == 0) return 1;", "", 1), ("if (f != f) return 0x7f;", "", 1)],
+    "F7_min_for_max": [("fmaxf(amax, (float)p->amax_floor)", "fminf(amax, (float)p->amax_floor)", 1)],
+    "F7_no_floor": [("fmaxf(amax, (float)p->amax_floor)", "amax", 1)],
+    "F7_floor_of_scale": [
+        ("fmaxf(amax, (float)p->amax_floor)", "amax", 1),
+        ("scale = most / 448", "scale = fmaxf(most / 448, (float)p->amax_floor)", 1),
+    ],
+    "F9_unrounded_scale": [("load(&io->x, t, i) / scale", "load(&io->x, t, i) / (fmaxf(amax, (float)p->amax_floor) / 448)", 1)],
+    "F10_rounded_log2": [("frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent)", "exp2f(ceilf(log2f(scale)))", 1)],
+    "F18_subnormals_lost": [("sign | (int)rintf(size * 0x1p9f)", "sign", 1)],
 }
 
 
