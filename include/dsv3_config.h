@@ -34,10 +34,15 @@ typedef struct {
     double beta_fast, beta_slow; /* rotations */
     double mscale, mscale_all_dim;
     int64_t num_nextn_predict_layers;
+    int32_t norm_topk_prob;       /* the weights of a token's experts are divided by their sum */
+    int32_t rope_interleave;      /* pairs to rotate are elements 2j and 2j + 1, else j and j + qk_rope_head_dim / 2 */
+    int32_t tie_word_embeddings;  /* the head is the embedding */
+    int64_t weight_block_size[2]; /* rows and columns of an FP8 weight that share a scale; 0: weights are not FP8 */
+    int32_t scale_ue8m0;          /* scales are powers of two (scale_fmt) */
 } dsv3_config;
 
 /* In the order of the struct: vocabulary and widths; layers and heads; latent and head sizes; experts; eps; RoPE and YaRN;
- * MTP modules. */
+ * MTP modules; flags and FP8 blocks. */
 /* clang-format off */
 
 /* DeepSeek-V3 671B, as released. */
@@ -49,6 +54,7 @@ static const dsv3_config dsv3_config_v3 = {
     1e-6,
     10000, 40, 4096, 163840, 32, 1, 1, 1,
     1,
+    1, 1, 0, {128, 128}, 0,
 };
 
 /* Small enough to check by hand. */
@@ -60,6 +66,7 @@ static const dsv3_config dsv3_config_tiny = {
     1e-6,
     10000, 40, 4096, 163840, 32, 1, 1, 1,
     1,
+    1, 1, 0, {0, 0}, 0,
 };
 
 /* No two values that could hide one another: v_head_dim differs from qk_nope_head_dim, mscale from mscale_all_dim,
@@ -72,6 +79,7 @@ static const dsv3_config dsv3_config_odd = {
     1e-2,
     100, 8, 4096, 32768, 32, 1, 0.707, 1,
     2,
+    1, 1, 0, {0, 0}, 0,
 };
 
 /* The smallest legal values. */
@@ -83,6 +91,7 @@ static const dsv3_config dsv3_config_edge = {
     1e-6,
     10000, 1, 1, 1, 32, 1, 1, 1,
     1,
+    1, 1, 0, {0, 0}, 0,
 };
 
 /* clang-format on */

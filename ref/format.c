@@ -85,7 +85,7 @@ double ref_decode(dsv3_dtype d, const void *data, int64_t i)
 {
     const format *const f = &formats[d];
     double wide64;
-    if (d == DSV3_F64) return memcpy(&wide64, (const double *)data + i, sizeof wide64), wide64;
+    if (d == DSV3_F64) return memcpy(&wide64, (const char *)data + (size_t)i * sizeof wide64, sizeof wide64), wide64;
     uint32_t const bits = load(data, f->size, i);
     if (d == DSV3_I32) return (double)(int32_t)bits;
     if (d == DSV3_U8) return bits;
@@ -107,24 +107,38 @@ double ref_decode(dsv3_dtype d, const void *data, int64_t i)
     return sign * value;
 }
 
-/* As ref_decode, n times; binary32 is what the processor's own float is. */
-void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double *out)
+/* Widening loops that need no aligned data: binary32 is what the processor's own float is, BF16 its upper half. */
+static void widen_f32(const char *restrict from, int64_t n, double *restrict out)
 {
-    const float *const wide = data;
-    const uint16_t *const upper = data;
     for (int64_t k = 0; k < n; k++) {
         float f;
-        if (d == DSV3_F32) {
-            memcpy(&f, wide + i + k, sizeof f);
-            out[k] = (double)f;
-        } else if (d == DSV3_BF16) {
-            uint32_t const bits = (uint32_t)upper[i + k] << 16;
-            memcpy(&f, &bits, sizeof f);
-            out[k] = (double)f;
-        } else {
-            out[k] = ref_decode(d, data, i + k);
-        }
+        memcpy(&f, from + 4 * k, sizeof f);
+        out[k] = (double)f;
     }
+}
+
+static void widen_bf16(const char *restrict from, int64_t n, double *restrict out)
+{
+    for (int64_t k = 0; k < n; k++) {
+        uint16_t upper;
+        float f;
+        memcpy(&upper, from + 2 * k, sizeof upper);
+        uint32_t const bits = (uint32_t)upper << 16;
+        memcpy(&f, &bits, sizeof f);
+        out[k] = (double)f;
+    }
+}
+
+/* As ref_decode, n times. */
+void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double *out)
+{
+    const char *const from = (const char *)data + (size_t)i * formats[d].size;
+    if (d == DSV3_F32)
+        widen_f32(from, n, out);
+    else if (d == DSV3_BF16)
+        widen_bf16(from, n, out);
+    else
+        for (int64_t k = 0; k < n; k++) out[k] = ref_decode(d, from, k);
 }
 
 /* The code of a value of the format. */
@@ -147,7 +161,7 @@ void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
 {
     const format *const f = &formats[d];
     if (d == DSV3_F64) {
-        memcpy((double *)data + i, &v, sizeof v);
+        memcpy((char *)data + (size_t)i * sizeof v, &v, sizeof v);
         return;
     }
     double const rounded = ref_round(d, v);

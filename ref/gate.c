@@ -8,24 +8,11 @@
  * Decisions are balls too. A port's choice is legal if there are values within the balls of t under which the rule makes it:
  * legal_choice looks for them where they are most favourable (Lemma Choice), once for each set of groups.
  */
-#include "reading.h"
+#include "gate.h"
 
 #include <stdlib.h>
 
 enum { MOST_GROUPS = 16 };
-
-typedef struct {
-    const ref_reading *rd;
-    const dsv3_gate_prob *prob;
-    const dsv3_gate_io *io;
-    const dsv3_tensor *bias;     /* NULL: there is none */
-    int64_t groups, groups_kept; /* 1 and 1 where groups don't count */
-    ball *s, *t;                 /* of the token in work */
-    double *low, *high;          /* the ends of t */
-    double *favoured;            /* t where the choice is most likely to be legal */
-    bool *chosen;
-    int64_t *order; /* the choice, the port's or the reference's */
-} gate;
 
 static bool invalid(const gate *g)
 {
@@ -55,15 +42,13 @@ static void softmax_scores(const gate *g, ball *s)
     for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
 }
 
-static void score_token(const gate *g, int64_t token)
+static void score_token(const gate *g, const ball *logits)
 {
-    const dsv3_tensor *const z = &g->io->logits;
     bool const softmax = (g->prob->scoring_func == DSV3_SOFTMAX) != quirk(g->rd, QUIRK_G6_other_scoring);
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
-        g->s[e] = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
+    memcpy(g->s, logits, (size_t)g->prob->n_routed_experts * sizeof *logits);
     (softmax ? softmax_scores : sigmoid_scores)(g, g->s);
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
-        g->s[e] = at(g->rd, POINT_gate_scores, g->io->topk_weight.dtype, g->s[e]);
+        g->s[e] = at(g->rd, g->point_scores, g->format, g->s[e]);
         g->t[e] = g->s[e];
         if (g->bias)
             g->t[e] = step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
@@ -149,7 +134,7 @@ static void own_choice(const gate *g)
 /* Reads the port's choice. False: a number out of range, or one twice. */
 static bool read_choice(const gate *g, int64_t token)
 {
-    const dsv3_tensor *const idx = &g->io->topk_idx;
+    const dsv3_tensor *const idx = g->topk_idx;
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) g->chosen[e] = false;
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) {
         double const e = ref_decode(idx->dtype, idx->data, token * idx->stride[0] + k);
@@ -221,14 +206,13 @@ static ball weight_of(const gate *g, int64_t e, ball sum)
     ball w = divided ? step(g->rd, quotient_of(g->rd, s, sum)) : s;
     w = ball_mul(w, gamma);
     if (quirk(g->rd, QUIRK_G7_scaled_twice)) w = ball_mul(step(g->rd, w), gamma);
-    return at(g->rd, POINT_gate_topk_weight, g->io->topk_weight.dtype, w);
+    return at(g->rd, g->point_weight, g->format, w);
 }
 
-static void gate_token(const gate *g, int64_t token, ref_value *idx, ref_value *weight)
+bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
 {
-    int64_t const k_most = g->prob->num_experts_per_tok;
     bool legal = true, readable = true;
-    score_token(g, token);
+    score_token(g, logits);
     if (g->rd->forced) {
         readable = read_choice(g, token);
         legal = readable && (!g->rd->port || invalid(g) || legal_choice(g));
@@ -236,34 +220,65 @@ static void gate_token(const gate *g, int64_t token, ref_value *idx, ref_value *
         own_choice(g);
     }
     ball const sum = readable ? sum_of_chosen(g) : ball_any();
+    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
+        weight[k] = readable ? weight_of(g, g->order[k], sum) : ball_any();
+    return legal;
+}
+
+bool gate_open(gate *g)
+{
+    bool const grouped = g->prob->topk_method != DSV3_GREEDY && !quirk(g->rd, QUIRK_G4_ungrouped);
+    size_t const experts = (size_t)g->prob->n_routed_experts;
+    g->groups = grouped ? g->prob->n_group : 1;
+    g->groups_kept = grouped ? g->prob->topk_group : 1;
+    g->s = calloc(2 * experts, sizeof *g->s);
+    g->low = calloc(3 * experts, sizeof *g->low);
+    g->chosen = calloc(experts, sizeof *g->chosen);
+    g->order = calloc(experts, sizeof *g->order);
+    if (!g->s || !g->low || !g->chosen || !g->order) return false;
+    g->t = g->s + experts;
+    g->high = g->low + experts;
+    g->favoured = g->high + experts;
+    return true;
+}
+
+void gate_close(gate *g)
+{
+    free(g->s);
+    free(g->low);
+    free(g->chosen);
+    free(g->order);
+}
+
+/* ---- the op ---- */
+
+static void gate_token(const gate *g, const dsv3_tensor *z, int64_t token, ball *logits, ref_value *idx,
+                       ref_value *weight)
+{
+    int64_t const k_most = g->prob->num_experts_per_tok;
+    ball *const w = logits + g->prob->n_routed_experts;
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
+        logits[e] = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
+    bool const legal = gate_route(g, token, logits, w);
     for (int64_t k = 0; k < k_most; k++) {
         if (idx) idx[token * k_most + k] = (ref_value){legal ? (double)g->order[k] : (double)NAN, 0, 0};
-        if (weight) weight[token * k_most + k] = value_of(readable ? weight_of(g, g->order[k], sum) : ball_any());
+        if (weight) weight[token * k_most + k] = value_of(w[k]);
     }
 }
 
 bool ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
+    const dsv3_gate_prob *const p = prob;
     const dsv3_gate_io *const io = io_;
-    gate g = {.rd = rd, .prob = prob, .io = io, .bias = dsv3_find(&io->weights, "e_score_correction_bias")};
-    bool const grouped = g.prob->topk_method != DSV3_GREEDY && !quirk(rd, QUIRK_G4_ungrouped);
-    size_t const experts = (size_t)g.prob->n_routed_experts;
-    g.groups = grouped ? g.prob->n_group : 1;
-    g.groups_kept = grouped ? g.prob->topk_group : 1;
-    g.s = calloc(2 * experts, sizeof *g.s);
-    g.low = calloc(3 * experts, sizeof *g.low);
-    g.chosen = calloc(experts, sizeof *g.chosen);
-    g.order = calloc(experts, sizeof *g.order);
-    bool const memory = g.s && g.low && g.chosen && g.order;
-    if (memory) {
-        g.t = g.s + experts;
-        g.high = g.low + experts;
-        g.favoured = g.high + experts;
-        for (int64_t token = 0; token < g.prob->n_tokens; token++) gate_token(&g, token, out[0], out[1]);
-    }
-    free(g.s);
-    free(g.low);
-    free(g.chosen);
-    free(g.order);
-    return memory;
+    gate g = {.rd = rd, .prob = p, .topk_idx = &io->topk_idx, .format = io->topk_weight.dtype};
+    g.bias = dsv3_find(&io->weights, "e_score_correction_bias");
+    g.point_scores = POINT_gate_scores;
+    g.point_weight = POINT_gate_topk_weight;
+    ball *const logits = malloc((size_t)(p->n_routed_experts + p->num_experts_per_tok) * sizeof *logits);
+    bool const good = gate_open(&g) && logits;
+    for (int64_t token = 0; good && token < p->n_tokens; token++)
+        gate_token(&g, &io->logits, token, logits, out[0], out[1]);
+    gate_close(&g);
+    free(logits);
+    return good;
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, after saying which.
 needed='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libcriterion-dev libflint-dev
-libflint-arb-dev clang-format python3 python3-venv'
+libflint-arb-dev clang-format clang libclang-rt-14-dev python3 python3-venv'
 missing=
 for package in $needed; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -29,6 +29,7 @@ static const bad inputs[] = {
     {"", "run rmsnorm:residual=2", {"residual=2 is out of range"}},
     {"", "run rmsnorm:n_tokens=1,n_tokens=2", {"n_tokens is given twice"}},
     {"", "run rmsnorm:x=f64", {"x=f64 is no format", "it takes bf16 f32"}},
+    {"", "run 'rmsnorm:x=bf16 f32'", {"x=bf16 f32 is no format", "it takes bf16 f32"}},
     {"", "run rmsnorm:y=f32", {"the format of y is always that of x"}},
     {"", "run linear:weight_scale_inv=f32", {"weight_scale_inv is absent", "weight=f8_e4m3"}},
     {"", "run linear:x=bf16,weight=f32", {"linear: a weight of f32 needs x of f32"}},

@@ -114,7 +114,7 @@ static void *filled(const char *id, const char *tensor, problem *p)
     for (int i = 0; i < p->tensors; i++) data[i] = calloc(1, p->tensor[i].bytes);
     fill_inputs(p, data);
     for (int i = 0; i < p->tensors; i++) {
-        if (!strcmp(p->tensor[i].row->name, tensor))
+        if (!strcmp(p->tensor[i].name, tensor))
             wanted = data[i];
         else
             free(data[i]);
@@ -155,7 +155,7 @@ Test(problem, fills_are_finite)
         for (int t = 0; t < p.tensors; t++) {
             for (int64_t k = 0; k < p.tensor[t].count; k++) {
                 double const v = ref_decode(p.tensor[t].dtype, data[t], k);
-                cr_assert(v - v == 0, "%s: %s[%lld]", p.id, p.tensor[t].row->name, (long long)k);
+                cr_assert(v - v == 0, "%s: %s[%lld]", p.id, p.tensor[t].name, (long long)k);
             }
             free(data[t]);
         }
@@ -204,7 +204,7 @@ static bool same_kind(const problem *a, const problem *b)
 {
     if (a->op != b->op || a->preset != b->preset || a->fill != b->fill) return false;
     for (int i = 0; i < a->tensors; i++) {
-        const tensor_info *const t = problem_tensor(b, a->tensor[i].row->name);
+        const tensor_info *const t = problem_tensor(b, a->tensor[i].name);
         if (t && t->dtype != a->tensor[i].dtype) return false;
     }
     return true;

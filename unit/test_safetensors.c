@@ -1,5 +1,6 @@
 /* Files of somebody else: good ones are read as they were written, malformed ones get one sentence. */
 #include "safetensors.h"
+#include "ref.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -122,4 +123,26 @@ Test(safetensors, a_failed_write_leaves_nothing)
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
     cr_expect(!written && strstr(why, "File too large"), "%s", why);
     cr_expect(access(name, F_OK) && access(part, F_OK), "something is left");
+}
+
+/* From memory, at an address that is aligned to nothing, and nothing behind it is read (the sanitizer's copy ends there). */
+Test(safetensors, memory_is_parsed)
+{
+    static const char header[] = "{\"a\":" T("BF16", "[2]", "[1,5]") ",\"u\":" T("U8", "[1]", "[0,1]") "}";
+    size_t const size = 8 + strlen(header) + 5;
+    char *const file = malloc(size + 1), why[400];
+    uint64_t const length = strlen(header);
+    safetensors s;
+    memcpy(file + 1, &length, 8);
+    memcpy(file + 9, header, length);
+    memcpy(file + 9 + length, "\1\x80\x3f\0\x40", 5);
+    cr_assert(safetensors_parse("memory", file + 1, size, &s, why, sizeof why), "%s", why);
+    double out[2];
+    ref_decode_all(DSV3_BF16, safetensors_find(&s, "a")->data, 0, 2, out);
+    cr_expect(s.count == 2 && out[0] == 1 && out[1] == 2 && !s.map.data);
+    safetensors_close(&s);
+    for (size_t cut = 0; cut < size; cut++)
+        cr_expect(!safetensors_parse("memory", file + 1, cut, &s, why, sizeof why) && !strncmp(why, "memory: ", 8),
+                  "%s", why);
+    free(file);
 }

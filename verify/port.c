@@ -148,7 +148,7 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
     for (int i = 0; memory && a->v == PASS && i < pr->tensors; i++)
         if (memcmp(second[i], data[i], pr->tensor[i].bytes)) {
             a->v = NONDET;
-            snprintf(a->why, sizeof a->why, "two runs on the same inputs differ in %s", pr->tensor[i].row->name);
+            snprintf(a->why, sizeof a->why, "two runs on the same inputs differ in %s", pr->tensor[i].name);
         }
     free_outputs(pr, data, second);
 }

@@ -34,7 +34,7 @@ static void forget(known *k)
 static bool learn(known *k, const ref_numerics *n, const char *declared)
 {
     bool const forced = k->p->op->staged;
-    ref_reading const exact = {NULL, 0, forced}, conforming = {n, 0, forced};
+    ref_reading const exact = {.forced = forced}, conforming = {.port = n, .forced = forced};
     if (forced && k->have_truth) { /* both depend on what this port decided */
         enclosures_free(&k->truth);
         k->have_truth = false;

@@ -2,14 +2,9 @@
 #include "safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { PREFIX = 8, NAME_SIZE = sizeof((safetensor *)0)->name };
 
@@ -29,23 +24,11 @@ static const format formats[] = {
 
 /* The file that is being read, and where an error goes. */
 typedef struct {
-    const char *path;
+    complaint to;
     safetensors *s;
     const char *data; /* behind the header */
     size_t data_bytes;
-    char *why;
-    size_t cap;
 } reader;
-
-__attribute__((format(printf, 2, 3))) static bool refuse(const reader *r, const char *text, ...)
-{
-    va_list args;
-    int const n = snprintf(r->why, r->cap, "%s: ", r->path);
-    va_start(args, text);
-    if (n > 0 && (size_t)n < r->cap) vsnprintf(r->why + n, r->cap - (size_t)n, text, args);
-    va_end(args);
-    return false;
-}
 
 static const format *format_of(const char *name)
 {
@@ -54,20 +37,27 @@ static const format *format_of(const char *name)
     return NULL;
 }
 
+const char *safetensor_format(const safetensor *t)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (formats[i].dtype != DSV3_NONE && formats[i].dtype == t->dtype) return formats[i].name;
+    return "another format";
+}
+
 /* Reads shape; *bytes is the size that shape and format ask for. */
 static bool read_shape(const reader *r, const json_t *shape, size_t element, safetensor *t, size_t *bytes)
 {
     *bytes = element;
-    if (!json_is_array(shape)) return refuse(r, "tensor %s has no shape", t->name);
-    if (json_array_size(shape) > 4) return refuse(r, "tensor %s has more than 4 dimensions", t->name);
+    if (!json_is_array(shape)) return refuse(&r->to, "tensor %s has no shape", t->name);
+    if (json_array_size(shape) > 4) return refuse(&r->to, "tensor %s has more than 4 dimensions", t->name);
     t->ndim = (int32_t)json_array_size(shape);
     for (int d = 0; d < t->ndim; d++) {
         json_t *const size = json_array_get(shape, (size_t)d);
         json_int_t const n = json_is_integer(size) ? json_integer_value(size) : -1;
-        if (n < 0) return refuse(r, "tensor %s: dimension %d is no whole number", t->name, d);
+        if (n < 0) return refuse(&r->to, "tensor %s: dimension %d is no whole number", t->name, d);
         t->shape[d] = n;
         if (__builtin_mul_overflow(*bytes, (size_t)n, bytes))
-            return refuse(r, "tensor %s is larger than any file", t->name);
+            return refuse(&r->to, "tensor %s is larger than any file", t->name);
     }
     return true;
 }
@@ -76,13 +66,13 @@ static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safe
 {
     json_t *const a = json_array_get(offsets, 0), *const b = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(a) || !json_is_integer(b))
-        return refuse(r, "tensor %s has no data_offsets", t->name);
+        return refuse(&r->to, "tensor %s has no data_offsets", t->name);
     json_int_t const from = json_integer_value(a), to = json_integer_value(b);
     if (from < 0 || to < from || (uint64_t)to > r->data_bytes)
-        return refuse(r, "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data",
+        return refuse(&r->to, "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data",
                       t->name, (long long)from, (long long)to, r->data_bytes);
     if ((uint64_t)(to - from) != bytes)
-        return refuse(r, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes,
+        return refuse(&r->to, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes,
                       (long long)(to - from));
     t->data = r->data + from;
     t->bytes = bytes;
@@ -94,11 +84,11 @@ static bool read_tensor(const reader *r, const char *name, const json_t *entry, 
     size_t bytes;
     *t = (safetensor){.dtype = DSV3_NONE};
     if (strlen(name) >= NAME_SIZE)
-        return refuse(r, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
+        return refuse(&r->to, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
     strcpy(t->name, name);
     const char *const dtype = json_string_value(json_object_get(entry, "dtype"));
     const format *const f = dtype ? format_of(dtype) : NULL;
-    if (!f) return refuse(r, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
+    if (!f) return refuse(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
     t->dtype = f->dtype;
     return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) &&
            read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
@@ -117,7 +107,7 @@ static bool check_overlaps(const reader *r)
     qsort(item, (size_t)r->s->count, sizeof *item, by_place);
     for (int64_t i = 1; i < r->s->count; i++)
         if ((const char *)item[i - 1].data + item[i - 1].bytes > (const char *)item[i].data)
-            return refuse(r, "tensors %s and %s overlap", item[i - 1].name, item[i].name);
+            return refuse(&r->to, "tensors %s and %s overlap", item[i - 1].name, item[i].name);
     return true;
 }
 
@@ -126,7 +116,7 @@ static bool read_entries(const reader *r, json_t *header)
     const char *name;
     json_t *entry;
     r->s->item = calloc(json_object_size(header) + 1, sizeof *r->s->item);
-    if (!r->s->item) return refuse(r, "no memory for its list of tensors");
+    if (!r->s->item) return refuse(&r->to, "no memory for its list of tensors");
     json_object_foreach(header, name, entry)
     {
         if (!strcmp(name, "__metadata__")) continue;
@@ -136,59 +126,55 @@ static bool read_entries(const reader *r, json_t *header)
     return check_overlaps(r);
 }
 
-static bool read_header(reader *r)
+static bool read_header(reader *r, const char *file, size_t size)
 {
     uint64_t length;
     json_error_t error;
-    const char *const map = r->s->map;
-    if (r->s->size < PREFIX) return refuse(r, "is no safetensors file: it has %zu bytes", r->s->size);
-    memcpy(&length, map, sizeof length);
-    if (length > r->s->size - PREFIX)
-        return refuse(r, "is no safetensors file: its header would have %llu bytes, the file has %zu",
-                      (unsigned long long)length, r->s->size);
-    json_t *const header = json_loadb(map + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    if (size < PREFIX) return refuse(&r->to, "is no safetensors file: it has %zu bytes", size);
+    memcpy(&length, file, sizeof length);
+    if (length > size - PREFIX)
+        return refuse(&r->to, "is no safetensors file: its header would have %llu bytes, the file has %zu",
+                      (unsigned long long)length, size);
+    if (length > SAFETENSORS_MAX_HEADER)
+        return refuse(&r->to, "its header has %llu bytes, at most %d are read", (unsigned long long)length,
+                      SAFETENSORS_MAX_HEADER);
+    json_t *const header = json_loadb(file + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(header)) {
         json_decref(header);
-        return refuse(r, "its header is no JSON object: %s", header ? "it is something else" : error.text);
+        return refuse(&r->to, "its header is no JSON object: %s", header ? "it is something else" : error.text);
     }
-    r->data = map + PREFIX + length;
-    r->data_bytes = r->s->size - PREFIX - (size_t)length;
+    r->data = file + PREFIX + length;
+    r->data_bytes = size - PREFIX - (size_t)length;
     bool const good = read_entries(r, header);
     json_decref(header);
     return good;
 }
 
-static bool map_file(const reader *r)
+bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, char *why, size_t cap)
 {
-    struct stat st;
-    int const fd = open(r->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st)) {
-        if (fd >= 0) close(fd);
-        return refuse(r, "%s", strerror(errno));
-    }
-    r->s->size = (size_t)st.st_size;
-    bool const mappable = S_ISREG(st.st_mode) && st.st_size > 0;
-    r->s->map = mappable ? mmap(NULL, r->s->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    close(fd);
-    if (r->s->map != MAP_FAILED) return true;
-    r->s->map = NULL;
-    return refuse(r, mappable ? "cannot be mapped" : "is empty or no file");
-}
-
-bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap)
-{
-    reader r = {.path = path, .s = out, .why = why, .cap = cap};
-    *out = (safetensors){NULL, 0, 0, NULL};
-    if (map_file(&r) && read_header(&r)) return true;
+    reader r = {.to = {path, why, cap}, .s = out};
+    *out = (safetensors){.count = 0};
+    if (read_header(&r, data, size)) return true;
     safetensors_close(out);
     return false;
 }
 
+bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap)
+{
+    mapping map;
+    *out = (safetensors){.count = 0};
+    if (!mapping_open(&map, &(complaint){path, why, cap})) return false;
+    bool const good = safetensors_parse(path, map.data, map.size, out, why, cap);
+    out->map = map;
+    if (!good) safetensors_close(out);
+    return good;
+}
+
 void safetensors_close(safetensors *s)
 {
-    if (s->map) munmap(s->map, s->size);
+    mapping_close(&s->map);
     free(s->item);
-    *s = (safetensors){NULL, 0, 0, NULL};
+    *s = (safetensors){.count = 0};
 }
 
 const safetensor *safetensors_find(const safetensors *s, const char *name)
@@ -200,13 +186,6 @@ const safetensor *safetensors_find(const safetensors *s, const char *name)
 
 /* ---- writing ---- */
 
-static const char *dtype_text(const safetensor *t)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (formats[i].dtype == t->dtype) return formats[i].name;
-    return "F32";
-}
-
 /* The header as text; the caller frees it. */
 static char *header_text(const safetensor *item, int64_t count, size_t *length)
 {
@@ -216,7 +195,7 @@ static char *header_text(const safetensor *item, int64_t count, size_t *length)
     if (!f) return NULL;
     fputc('{', f);
     for (int64_t i = 0; i < count; i++) {
-        fprintf(f, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", item[i].name, dtype_text(&item[i]));
+        fprintf(f, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", item[i].name, safetensor_format(&item[i]));
         for (int d = 0; d < item[i].ndim; d++) fprintf(f, "%s%lld", d ? "," : "", (long long)item[i].shape[d]);
         fprintf(f, "],\"data_offsets\":[%zu,%zu]}", offset, offset + item[i].bytes);
         offset += item[i].bytes;

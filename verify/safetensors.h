@@ -6,24 +6,30 @@
 #define SAFETENSORS_H
 
 #include "dsv3.h"
+#include "mapping.h"
 
-#include <stdbool.h>
+enum { SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000 }; /* bytes, as in Hugging Face's library */
 
 typedef struct {
     char name[128];
     dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F16 */
     int32_t ndim;
     int64_t shape[4];
-    const void *data; /* inside the mapping */
+    const void *data; /* inside the mapping; aligned to nothing */
     size_t bytes;
 } safetensor;
 
 typedef struct {
-    void *map;
-    size_t size;
+    mapping map; /* none when parsed from memory */
     int64_t count;
     safetensor *item; /* in the order of the data */
 } safetensors;
+
+/* The format of a tensor as the file says it ("F16"), or "another format" for one that no dsv3_dtype names. */
+const char *safetensor_format(const safetensor *t);
+
+/* Checks a file that is in memory, which must outlive out. path is for the sentence. */
+bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, char *why, size_t cap);
 
 /* Maps and checks a file. On an error returns false and one sentence in why that names the file and the tensor. */
 bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap);

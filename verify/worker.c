@@ -201,7 +201,7 @@ static bool copy_device(job *j, const arena *host, void *const device[], bool ge
 
 static dsv3_status call_op(job *j, void *const data[])
 {
-    char storage[1024];
+    char storage[4096];
     dsv3_weight items[MAX_TENSORS];
     problem_bind(&j->p, data, storage, items);
     double const from = now();
@@ -318,9 +318,9 @@ static bool compare_runs(job *j)
             if (still_poisoned(j, t, i, size)) unwritten++, first = i;
         if (unwritten)
             snprintf(why, sizeof why, "%lld of %lld elements of %s were not written, the first is %lld",
-                     (long long)unwritten, (long long)info->count, info->row->name, (long long)first);
+                     (long long)unwritten, (long long)info->count, info->name, (long long)first);
         else
-            snprintf(why, sizeof why, "two runs on the same inputs differ in %s", info->row->name);
+            snprintf(why, sizeof why, "two runs on the same inputs differ in %s", info->name);
         return fail(j, unwritten ? UNWRITTEN : NONDET, why);
     }
     return true;
@@ -328,7 +328,7 @@ static bool compare_runs(job *j)
 
 static void declare(job *j)
 {
-    char storage[1024];
+    char storage[4096];
     dsv3_weight items[MAX_TENSORS];
     void *none[MAX_TENSORS] = {NULL};
     problem_bind(&j->p, none, storage, items);

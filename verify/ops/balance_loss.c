@@ -29,8 +29,8 @@ static int64_t boundaries(const void *prob)
 
 static const derived_row derived[] = {{"boundaries", boundaries}, {.name = NULL}};
 
-static const list_row list = {
-    .name = "seq_lens", .count = "batch", .sum = "n_tokens", .help = "tokens of each sequence, as in 3+0+4"};
+static const list_row lists[] = {{"seq_lens", "batch", NULL, "n_tokens", "tokens of each sequence, as in 3+0+4"},
+                                 {.name = NULL}};
 
 static const dsv3_balance_loss_prob *prob_of(const struct problem *p)
 {
@@ -42,8 +42,8 @@ static int64_t start_of(const struct problem *p, int64_t b)
 {
     const dsv3_balance_loss_prob *const l = prob_of(p);
     int64_t start = 0;
-    if (!p->lists) return b * l->n_tokens / l->batch;
-    for (int64_t i = 0; i < b; i++) start += p->list[i];
+    if (!p->lists[0]) return b * l->n_tokens / l->batch;
+    for (int64_t i = 0; i < b; i++) start += p->list[0][i];
     return start;
 }
 
@@ -142,5 +142,5 @@ const op op_balance_loss = {
     .call = call,
     .reference = reference,
     .work = work,
-    .list = &list,
+    .lists = lists,
 };

@@ -1,0 +1,23 @@
+/* A case id: what was read prints as an id that reads the same. */
+#include "problem.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char why[300] = "";
+    static problem p, again;
+    char *const id = fuzz_text(data, size);
+    bool const good = problem_parse(id, &p, why, sizeof why);
+    free(id);
+    REQUIRE(good || why[0]);
+    if (!good) return 0;
+    REQUIRE(problem_parse(p.id, &again, why, sizeof why) && !strcmp(p.id, again.id) && p.tensors == again.tensors);
+    for (int i = 0; i < p.tensors; i++) {
+        int64_t count = 1;
+        for (int d = 0; d < p.tensor[i].ndim; d++)
+            REQUIRE(!__builtin_mul_overflow(count, p.tensor[i].shape[d], &count));
+        REQUIRE(count == p.tensor[i].count && count == again.tensor[i].count);
+    }
+    REQUIRE(problem_memory(&p) >= 0);
+    return 0;
+}
