@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "decimal.h"
+#include "declared.h"
 
 TestSuite(balance, .timeout = 120);
 
@@ -19,19 +20,6 @@ static void check(const ref_value *v, const char *decimal, const char *what, int
 {
     cr_expect(agrees(v, decimal), "%s, tier %s: %.17g, not %s", what, tiers[tier]->tier, v->hi, decimal);
     cr_expect(v->radius <= 0x1p-60, "%s, tier %s: radius %g", what, tiers[tier]->tier, v->radius);
-}
-
-static ref_numerics numerics(const char *op, const char *text)
-{
-    ref_numerics n;
-    char why[300];
-    cr_assert(ref_numerics_parse(op, text, &n, why, sizeof why), "%s: %s", text, why);
-    return n;
-}
-
-static bool inside(const ref_value *v, float got)
-{
-    return ref_lower(*v) <= (double)got && (double)got <= ref_upper(*v);
 }
 
 static double uniform(void)
