@@ -240,8 +240,8 @@ static bool parse_point(const parser *p, char **word, int words, int point)
 
 static void append(const parser *p, const char *word)
 {
-    size_t const used = strlen(p->why);
-    if (used < p->cap) snprintf(p->why + used, p->cap - used, " %s", word);
+    size_t const used = strlen(p->why); /* below cap */
+    snprintf(p->why + used, p->cap - used, " %s", word);
 }
 
 static bool unknown_clause(const parser *p, const char *word)
