@@ -28,4 +28,7 @@ bool port_has_op(const port *p, const char *name);
  * ("it ran"; now judge). Sets v, why, declared and port_seconds of the result. */
 void port_run(port *p, const problem *pr, void *const data[], result *r);
 
+/* The same on inputs that no fill made. */
+void port_run_on(port *p, const problem *pr, void *const data[], result *r);
+
 #endif

@@ -7,6 +7,7 @@ gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRoute
          logits are the ones given
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
+mla_prefill: the same with a key-value head for each query head
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
