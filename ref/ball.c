@@ -283,23 +283,59 @@ void terms_add(terms *sum, ball term)
     sum->n++;
 }
 
-row row_of(const double *value, const double *radius, int64_t n)
+static bool any_radius(const double *radius, int64_t n)
 {
-    row r = {.value = value, .n = n, .lsb = INT_MAX};
-    for (int64_t i = 0; i < n; i++) {
-        double const v = value[i];
-        if (radius && radius[i] != 0) r.radius = radius;
+    for (int64_t i = 0; i < n; i++)
+        if (radius[i] != 0) return true;
+    return false;
+}
+
+/* What row.bits to row.subnormal say of any numbers. */
+static void describe(row *r)
+{
+    for (int64_t i = 0; i < r->n; i++) {
+        double const v = r->value[i];
         if (v == 0) continue;
         if (!isfinite(v)) {
-            r.bits = 2 * MANY_BITS; /* no kernel takes it; ball_of makes it any */
+            r->bits = 2 * MANY_BITS; /* no kernel takes it; ball_of makes it any */
             continue;
         }
         int const lsb = centre_lsb(centre_of(v)), bits = ilogb(v) + 1 - lsb;
-        if (bits > r.bits) r.bits = bits;
-        if (lsb < r.lsb) r.lsb = lsb;
-        if (fabs(v) > r.max_abs) r.max_abs = fabs(v);
-        if (fabs(v) < 0x1p-126) r.subnormal++;
+        if (bits > r->bits) r->bits = bits;
+        if (lsb < r->lsb) r->lsb = lsb;
+        if (fabs(v) > r->max_abs) r->max_abs = fabs(v);
+        if (fabs(v) < 0x1p-126) r->subnormal++;
     }
+}
+
+#ifdef PROOF_BITS
+static bool describe_normal(row *r)
+{
+    (void)r;
+    return false;
+}
+#else
+#include "kernel.h"
+
+/* The same, when a kernel can tell: no number is subnormal in binary64, infinite or NaN. */
+static bool describe_normal(row *r)
+{
+    number_survey const s = kernels_for_this_cpu()->survey(r->value, r->n);
+    if (s.odd) return false;
+    if (s.max_abs == 0) return true;
+    r->max_abs = s.max_abs;
+    r->lsb = ilogb(s.unit);
+    r->bits = 53 - __builtin_ctzll(s.fraction | 1ULL << 52);
+    r->subnormal = s.tiny;
+    return true;
+}
+#endif
+
+row row_of(const double *value, const double *radius, int64_t n)
+{
+    row r = {.value = value, .n = n, .lsb = INT_MAX};
+    if (radius && any_radius(radius, n)) r.radius = radius;
+    if (!describe_normal(&r)) describe(&r);
     return r;
 }
 
@@ -336,8 +372,6 @@ static terms dot_by_balls(const row *a, const row *b)
 }
 
 #ifndef PROOF_BITS
-#include "kernel.h"
-
 /* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]; low words are within the slack. */
 static double radius_of_products(const row *a, const row *b)
 {
