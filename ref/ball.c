@@ -375,11 +375,11 @@ static terms dot_by_balls(const row *a, const row *b)
 /* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]; low words are within the slack. */
 static double radius_of_products(const row *a, const row *b)
 {
+    const kernels *const k = kernels_for_this_cpu();
     double sum = 0;
-    for (int64_t i = 0; i < a->n; i++) {
-        double const ra = a->radius ? a->radius[i] : 0, rb = b->radius ? b->radius[i] : 0;
-        sum += (fabs(a->value[i]) + ra) * rb + fabs(b->value[i]) * ra;
-    }
+    if (b->radius) sum += k->plain(a->value, b->radius, a->n).abs;
+    if (a->radius) sum += k->plain(b->value, a->radius, a->n).abs;
+    if (a->radius && b->radius) sum += k->plain(a->radius, b->radius, a->n).abs;
     return sum * (1 + 0x1p-50 * (double)(a->n + 8)) + 0x1p-1000;
 }
 
