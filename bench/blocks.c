@@ -29,14 +29,7 @@ static bool open_tensor(study *s, int i)
 static dsv3_tensor tensor_of(const study *s, const char *name)
 {
     const tensor_info *const t = problem_tensor(&s->p, name);
-    dsv3_tensor v = {s->data[t - s->p.tensor], t->dtype, t->ndim, {0}, {0}};
-    int64_t stride = 1;
-    for (int d = t->ndim - 1; d >= 0; d--) {
-        v.shape[d] = t->shape[d];
-        v.stride[d] = stride;
-        stride *= t->shape[d];
-    }
-    return v;
+    return problem_view(t, s->data[t - s->p.tensor]);
 }
 
 /* The experts of the token, by linear and gate. */

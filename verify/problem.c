@@ -454,7 +454,7 @@ bool problem_parse(const char *id, problem *p, char *why, size_t cap)
 
 /* ---- use ---- */
 
-static dsv3_tensor view(const tensor_info *t, void *data)
+dsv3_tensor problem_view(const tensor_info *t, void *data)
 {
     dsv3_tensor v = {.data = data, .dtype = t->dtype, .ndim = t->ndim};
     int64_t stride = 1;
@@ -472,7 +472,7 @@ void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weig
     memset(storage, 0, p->op->io_size);
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        dsv3_tensor const v = view(t, data[i]);
+        dsv3_tensor const v = problem_view(t, data[i]);
         if (t->row->kind == TENSOR_WEIGHT)
             items[weights++] = (dsv3_weight){t->name, v};
         else

@@ -47,6 +47,9 @@ int64_t problem_size(const problem *p, const char *name);              /* a fiel
 double problem_field(const problem *p, const field_row *f);            /* the value of a field */
 const tensor_info *problem_tensor(const problem *p, const char *name); /* NULL: absent */
 
+/* A tensor over its memory. */
+dsv3_tensor problem_view(const tensor_info *t, void *data);
+
 /* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed. storage: io_size bytes; items:
  * MAX_TENSORS. */
 void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weight *items);
