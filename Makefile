@@ -11,7 +11,7 @@ ARCH   := $(shell uname -m)
 TIERS  := dd 256 512 1024
 OPS    := $(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c))
 
-WARN   := -Wall -Wextra -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
+WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -Iinclude -Iref -Iverify -MMD -MP $(SAN)
 LDLIBS := -ljansson -lmpfr -lgmp -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
@@ -19,7 +19,7 @@ ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
-tiered   := ball reading table $(OPS)
+tiered   := ball reading matrix softmax attention table $(OPS)
 once     := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
 ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_obj := $(patsubst %.c,$(B)/obj/%.o,$(filter-out verify/main.c,$(wildcard verify/*.c verify/ops/*.c)))
@@ -73,19 +73,19 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 $(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_dd/ball.o $(lib)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
-$(B)/ports/plain.so: verify/ports/plain/plain.c include/dsv3.h
+plain := $(wildcard verify/ports/plain/*.c)
+$(B)/ports/plain.so: $(plain) verify/ports/plain/plain.h include/dsv3.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
+	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $(plain) -o $@ -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
 
 # The plain port with one mistake each.
-$(B)/planted/mistake_%.c: verify/ports/plain/plain.c unit/planted/mistakes.py
-	@mkdir -p $(@D)
-	python3 unit/planted/mistakes.py $* $< >$@
-$(B)/planted/mistake_%.so: $(B)/planted/mistake_%.c include/dsv3.h
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $< -o $@ -lm
+$(B)/planted/mistake_%.so: $(plain) verify/ports/plain/plain.h unit/planted/mistakes.py include/dsv3.h
+	@mkdir -p $(B)/planted/$*
+	@python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)
+	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -Iverify/ports/plain -shared -fPIC $(B)/planted/$*/*.c -o $@ -lm
 
 $(B)/ports/%.py: bench/%.py
 	@mkdir -p $(@D)
@@ -95,8 +95,9 @@ $(B)/cases/%.txt: verify/cases/%.txt
 	cp $< $@
 
 # Unit tests. test_ball and test_dot see inside a tier, so they link its objects before they are joined.
-inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_ball_1024 $(B)/unit/test_dot
-suites    := $(filter-out $(B)/unit/test_ball,$(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))) $(filter-out %_dot,$(inside))
+inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_ball_1024 $(B)/unit/test_dot \
+             $(B)/unit/test_forms_dd $(B)/unit/test_forms_256 $(B)/unit/test_forms_512
+suites    := $(filter-out $(B)/unit/test_ball $(B)/unit/test_forms,$(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))) $(filter-out %_dot,$(inside))
 test_link  = @mkdir -p $(@D); $(CC) $(SAN) $^ -o $@ -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/obj/unit/%.o: CFLAGS += -DBUILD='"$(B)"' -Wno-missing-prototypes -Wno-missing-field-initializers
 $(B)/obj/unit/test_ball_%.o: unit/test_ball.c
@@ -104,7 +105,17 @@ $(B)/obj/unit/test_ball_%.o: unit/test_ball.c
 	$(CC) $(CFLAGS) $(WARN) $(if $(filter dd,$*),,-DPROOF_BITS=$*) -c $< -o $@
 $(B)/unit/test_ball_%: $(B)/obj/unit/test_ball_%.o $(B)/obj/ref_%/ball.o $(lib)
 	$(test_link)
+$(B)/obj/unit/test_forms_%.o: unit/test_forms.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) $(if $(filter dd,$*),,-DPROOF_BITS=$*) -c $< -o $@
+define forms_rule
+$(B)/unit/test_forms_$(1): $(B)/obj/unit/test_forms_$(1).o $(filter-out %/table.o,$(tiered:%=$(B)/obj/ref_$(1)/%.o)) $(lib)
+	$$(test_link)
+endef
+$(foreach t,dd 256 512,$(eval $(call forms_rule,$(t))))
 $(B)/unit/test_dot: $(B)/obj/unit/test_dot.o $(B)/obj/ref_dd/ball.o $(lib)
+	$(test_link)
+$(B)/unit/test_attention: $(patsubst %,$(B)/obj/%.o,unit/test_attention ref_dd/attention ref_dd/reading ref_dd/ball) $(lib)
 	$(test_link)
 $(B)/unit/test_%: $(B)/obj/unit/test_%.o $(lib)
 	$(test_link)

@@ -120,7 +120,7 @@ int bench_attention(void)
     bool const torch = peer_open(&peer) && !isnan(peer_run(&peer));
     for (int round = 0; round < ROUNDS; round++)
         for (int s = 0; s < SERIES; s++) {
-            ref_reading const rd = {s == EXACT ? NULL : &n[s], 0, false};
+            ref_reading const rd = {.port = s == EXACT ? NULL : &n[s]};
             if (s != TORCH) seconds[s][round] = time_reading(&p, data, &rd, &radius[s], &lost[s]);
             if (s == TORCH && torch) seconds[s][round] = peer_run(&peer);
         }

@@ -146,7 +146,13 @@ typedef struct {
  * n_routed_experts / n_group experts in a row, the topk_group with the largest sum of their two largest t stay (one expert:
  * that one), and of those the num_experts_per_tok with the largest t. topk_weight = routed_scaling_factor s / sum of the
  * selected s (not divided unless norm_topk_prob). Ties: the lower index; any order within a token.
- * DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3TopkRouter. */
+ * scoring_func softmax: s = e^logits / sum over all experts of e^logits. topk_method greedy: no groups, t = s;
+ * group_limited_greedy: t = s, and a group counts with its largest t.
+ * DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3TopkRouter, and
+ * modeling_deepseek_v2.py, DeepseekV2TopkRouter. */
+typedef enum { DSV3_SIGMOID = 0, DSV3_SOFTMAX = 1 } dsv3_scoring_func;
+typedef enum { DSV3_NOAUX_TC = 0, DSV3_GREEDY = 1, DSV3_GROUP_LIMITED_GREEDY = 2 } dsv3_topk_method;
+
 typedef struct {
     int64_t n_tokens;
     int64_t n_routed_experts;
@@ -155,11 +161,13 @@ typedef struct {
     int64_t num_experts_per_tok;
     double routed_scaling_factor;
     int32_t norm_topk_prob;
+    int32_t scoring_func; /* dsv3_scoring_func; config.json has the word */
+    int32_t topk_method;  /* dsv3_topk_method; config.json has the word */
 } dsv3_gate_prob;
 
 typedef struct {
     dsv3_tensor logits;      /* in  (n_tokens, n_routed_experts) f32 or bf16 */
-    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32 */
+    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32; absent unless topk_method is noaux_tc */
     dsv3_tensor topk_idx;    /* out (n_tokens, num_experts_per_tok) i32 */
     dsv3_tensor topk_weight; /* out (n_tokens, num_experts_per_tok) f32; element k belongs to topk_idx element k */
 } dsv3_gate_io;
@@ -169,7 +177,10 @@ typedef struct {
  * Query i of s_q sees the keys j <= cache_seqlens[b] - s_q + i.
  *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
  * Rows past cache_seqlens and block_table entries past its last page are undefined and must not be used: they may be NaN
- * and out of range. DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache. */
+ * and out of range. DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache.
+ * FP8 caches. f8_e4m3: an entry is its code times kv_scale. u8: a row is kv_lora_rank E4M3 codes, then ceil(kv_lora_rank / 128)
+ * scales f32, each multiplies its 128 codes, then qk_rope_head_dim entries bf16 as they are, all without padding (656 bytes in
+ * DeepSeek-V3; deepseek-ai/FlashMLA, tests/quant.py). */
 typedef struct {
     int64_t batch;
     int64_t s_q; /* queries a sequence; the last one sees every key */
@@ -185,13 +196,273 @@ typedef struct {
 
 typedef struct {
     dsv3_tensor q;             /* in  (batch, s_q, num_attention_heads, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
-    dsv3_tensor kv_cache;      /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor kv_cache;      /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32, bf16 or f8_e4m3; or u8
+                                  (pages, page_size, bytes of a row) */
     dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32 */
     dsv3_tensor cache_seqlens; /* in  (batch) i32 */
-    dsv3_weights weights;      /* none */
+    dsv3_weights weights;      /* kv_scale (1) f32, present for f8_e4m3 only */
     dsv3_tensor o;             /* out (batch, s_q, num_attention_heads, kv_lora_rank) like q */
     dsv3_tensor lse;           /* out (batch, s_q, num_attention_heads) f32, natural logarithm */
 } dsv3_mla_decode_io;
+
+/* Multi-head latent attention, the whole block, from the normalised hidden states x of the new tokens of each sequence, at
+ * positions p that follow those cached:
+ *   q = q_b_proj RMSNorm(q_a_proj x), or q_proj x without q_lora_rank;  per head q = [q_nope | q_pe], q_pe rotated by p
+ *   [c | k_pe] = kv_a_proj_with_mqa x,  c = RMSNorm(c), k_pe rotated by p: this is what is cached, one vector for all heads
+ *   per head [k_nope | v] = kv_b_proj c,  s_j = scale (q_nope . k_nope_j + q_pe . k_pe_j) over all keys up to the query's own
+ *   attn_output = sum_j e^(s_j - lse) v_j for each head,  y = o_proj attn_output
+ *   scale = (qk_nope_head_dim + qk_rope_head_dim)^-1/2 g(mscale_all_dim)^2; rotation and g as in rope
+ * Either form: keys and values expanded (naive), or q_nope brought to the latent by kv_b_proj's upper rows, attention over
+ * [c | k_pe] as in mla_decode, and values expanded after it (absorbed).
+ * DeepSeek-V2 report (arXiv 2405.04434) 2.1; DeepSeek-V3 report (arXiv 2412.19437) 2.1.1, 4.2; deepseek-ai/DeepSeek-V3,
+ * inference/model.py, MLA; transformers, modeling_deepseek_v3.py, DeepseekV3Attention.
+ *
+ * The cache holds the past, cache_seqlens[b] - (new tokens of b) tokens; pages of the new tokens are in block_table, their
+ * rows are undefined. To append kv there is the caller's business. */
+typedef struct {
+    int64_t batch;
+    int64_t n_tokens;  /* new ones, of all sequences */
+    int64_t kv_len;    /* tokens of the longest sequence, the new ones included */
+    int64_t page_size; /* tokens */
+    int64_t hidden_size;
+    int64_t num_attention_heads;
+    int64_t q_lora_rank; /* 0: none */
+    int64_t kv_lora_rank;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim; /* even */
+    int64_t v_head_dim;
+    double
+        rms_norm_eps; /* of the norms of the two latents: 1e-6 whatever the model's own, in DeepSeek's and HF's code */
+    double rope_theta;
+    double factor;
+    int64_t original_max_position_embeddings;
+    double beta_fast, beta_slow;
+    double mscale, mscale_all_dim;
+    int32_t
+        rope_layout; /* dsv3_layout of the rotated parts of q and kv, and of the cache; projections give interleaved ones */
+    int32_t stages; /* 1: q_a_layernorm, q and attn_output are written, and what follows is made of them */
+} dsv3_mla_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor
+        cu_seqlens;       /* in  (batch + 1) i32: new tokens of sequence b are cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
+    dsv3_tensor kv_cache; /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32, as in mla_decode */
+    dsv3_tensor cache_seqlens; /* in  (batch) i32: tokens of each sequence, the new ones included */
+    dsv3_weights weights; /* q_a_proj.weight (q_lora_rank, hidden_size), q_a_layernorm.weight, q_b_proj.weight (heads *
+                                  qk_head_dim, q_lora_rank), or q_proj.weight (heads * qk_head_dim, hidden_size);
+                                  kv_a_proj_with_mqa.weight (kv_lora_rank + qk_rope_head_dim, hidden_size),
+                                  kv_a_layernorm.weight, kv_b_proj.weight (heads * (qk_nope_head_dim + v_head_dim),
+                                  kv_lora_rank), o_proj.weight (hidden_size, heads * v_head_dim); FP8 ones with their
+                                  weight_scale_inv */
+    dsv3_tensor
+        q_a_layernorm; /* out (n_tokens, q_lora_rank) stage: the normalised query latent; absent without q_lora_rank */
+    dsv3_tensor q;     /* out (n_tokens, heads, qk_nope_head_dim + qk_rope_head_dim) stage: rotated */
+    dsv3_tensor kv;    /* out (n_tokens, kv_lora_rank + qk_rope_head_dim): what is cached, like hidden_states */
+    dsv3_tensor attn_output; /* out (n_tokens, heads * v_head_dim) stage */
+    dsv3_tensor y;           /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_mla_io;
+/* Causal attention over keys and values of each head, sequences one after the other: the queries of sequence b are rows
+ * cu_seqlens_q[b] to cu_seqlens_q[b + 1] - 1, its keys and values rows cu_seqlens_k[b] to cu_seqlens_k[b + 1] - 1. Query i of
+ * L_q sees the keys j <= L_k - L_q + i of its sequence: aligned to the end, what was cached comes first.
+ *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
+ * DeepSeek-V2 report (arXiv 2405.04434) 2.1, eqs. 9-11 with MLA's keys; deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive. */
+typedef struct {
+    int64_t batch;
+    int64_t n_tokens; /* queries of all sequences */
+    int64_t n_keys;   /* keys of all sequences */
+    int64_t num_attention_heads;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim;
+    int64_t v_head_dim;
+    double softmax_scale; /* as in dsv3_mla_decode_prob */
+} dsv3_mla_prefill_prob;
+
+typedef struct {
+    dsv3_tensor q;            /* in  (n_tokens, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor k;            /* in  (n_keys, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) like q */
+    dsv3_tensor v;            /* in  (n_keys, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor cu_seqlens_q; /* in  (batch + 1) i32: starts with 0, ends with n_tokens */
+    dsv3_tensor cu_seqlens_k; /* in  (batch + 1) i32: starts with 0, ends with n_keys */
+    dsv3_weights weights;     /* none */
+    dsv3_tensor o;            /* out (n_tokens, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor lse;          /* out (n_tokens, num_attention_heads) f32, natural logarithm */
+} dsv3_mla_prefill_io;
+/* y = silu(gate) * up, silu(z) = z / (1 + e^-z): what a feed-forward (dense, shared or routed expert) does between its
+ * projections. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, modeling_deepseek_v3.py, DeepseekV3MLP. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t intermediate_size;
+} dsv3_swiglu_prob;
+
+typedef struct {
+    dsv3_tensor gate;     /* in  (n_tokens, intermediate_size) f32 or bf16: x times gate_proj */
+    dsv3_tensor up;       /* in  (n_tokens, intermediate_size) like gate: x times up_proj */
+    dsv3_weights weights; /* none */
+    dsv3_tensor y;        /* out (n_tokens, intermediate_size) like gate */
+} dsv3_swiglu_io;
+
+/* y[t] = weight[input_ids[t]]: a copy, bit for bit, unscaled. 0 <= input_ids[t] < vocab_size.
+ * transformers, modeling_deepseek_v3.py, DeepseekV3Model, embed_tokens. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int64_t hidden_size;
+} dsv3_embed_prob;
+
+typedef struct {
+    dsv3_tensor input_ids; /* in  (n_tokens) i32 */
+    dsv3_weights weights;  /* weight (vocab_size, hidden_size) f32 or bf16 */
+    dsv3_tensor y;         /* out (n_tokens, hidden_size) like weight */
+} dsv3_embed_io;
+
+/* loss[t] = ln sum_j e^logits[t][j] - logits[t][labels[t]], 0 where labels[t] is DSV3_IGNORED; mean = sum of loss / divisor.
+ * DeepSeek-V3 report (arXiv 2412.19437) 2.2, eq. 24; transformers, loss/loss_utils.py, ForCausalLMLoss. */
+enum { DSV3_IGNORED = -100 };
+
+typedef struct {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int32_t divisor; /* 0: n_tokens, as the report prints it; 1: the labels that are not ignored, as frameworks do */
+} dsv3_cross_entropy_prob;
+
+typedef struct {
+    dsv3_tensor logits;   /* in  (n_tokens, vocab_size) f32 or bf16 */
+    dsv3_tensor labels;   /* in  (n_tokens) i32: 0 <= label < vocab_size, or DSV3_IGNORED; not shifted here */
+    dsv3_weights weights; /* none */
+    dsv3_tensor loss;     /* out (n_tokens) f32 */
+    dsv3_tensor mean;     /* out (1) f32, from loss */
+} dsv3_cross_entropy_io;
+
+/* Activations to FP8, tile by tile: 128 neighbouring entries of a row (fewer in the last tile of it) share a scale.
+ *   amax = the largest |x|, at least amax_floor;  scale = amax / 448;  q = E4M3(x / scale), nearest, ties to even, saturating
+ * A tile whose amax is 0 (no floor, all entries 0) has scale 1. The value is q * scale.
+ * DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t in_features;
+    double amax_floor; /* 0: none */
+    int32_t scale_fmt; /* 0: as it is; 1: ue8m0, the scale is raised to a power of two, 2^ceil(log2(scale)) */
+} dsv3_quant_prob;
+
+typedef struct {
+    dsv3_tensor x;        /* in  (n_tokens, in_features) f32 or bf16 */
+    dsv3_weights weights; /* none */
+    dsv3_tensor scale;    /* out (n_tokens, ceil(in_features/128)) f32 */
+    dsv3_tensor q;        /* out (n_tokens, in_features) f8_e4m3, from scale */
+} dsv3_quant_io;
+
+/* The routed experts of a MoE layer, the routing given:  y_t = sum_k topk_weight[t][k] FFN_e(x_t), e = topk_idx[t][k],
+ *   FFN_e(x) = down_proj(silu(gate_proj x) * up_proj x),  silu(z) = z / (1 + e^-z)
+ * Weights multiply the expert's output; nothing is dropped. DeepSeek-V3 report (arXiv 2412.19437) eq. 12; transformers,
+ * modeling_deepseek_v3.py, DeepseekV3Experts. Each matrix is f32, bf16, or f8_e4m3 with its weight_scale_inv as in linear. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t hidden_size;
+    int64_t moe_intermediate_size;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    int32_t stages; /* 1: act is written, and what follows is made of it */
+} dsv3_experts_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor topk_idx;      /* in  (n_tokens, num_experts_per_tok) i32, no expert twice */
+    dsv3_tensor topk_weight;   /* in  (n_tokens, num_experts_per_tok) f32 */
+    dsv3_weights weights;      /* experts.E.gate_proj.weight and experts.E.up_proj.weight (moe_intermediate_size,
+                                  hidden_size), experts.E.down_proj.weight (hidden_size, moe_intermediate_size), E = 0, 1, ... */
+    dsv3_tensor
+        act;       /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage: silu(gate_proj x) * up_proj x */
+    dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_experts_io;
+
+/* A whole MoE layer:  logits = gate.weight x, routed as in gate, y = the routed experts as in experts + the shared ones, which
+ * are one network of width n_shared_experts * moe_intermediate_size, for every token, with weight 1.
+ * DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3MoE. */
+typedef struct {
+    int64_t n_tokens;
+    int64_t hidden_size;
+    int64_t moe_intermediate_size;
+    int64_t n_routed_experts;
+    int64_t n_shared_experts; /* 0: none */
+    int64_t n_group;
+    int64_t topk_group;
+    int64_t num_experts_per_tok;
+    double routed_scaling_factor;
+    int32_t norm_topk_prob;
+    int32_t scoring_func; /* as in gate */
+    int32_t topk_method;
+    int32_t stages; /* 1: router_logits, act and shared_act are written, and what follows is made of them */
+} dsv3_moe_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_weights weights;      /* gate.weight (n_routed_experts, hidden_size) like hidden_states,
+                                  gate.e_score_correction_bias (n_routed_experts) f32 for noaux_tc; those of experts;
+                                  shared_experts.gate_proj.weight, up_proj, down_proj */
+    dsv3_tensor router_logits; /* out (n_tokens, n_routed_experts) f32 stage */
+    dsv3_tensor topk_idx;      /* out (n_tokens, num_experts_per_tok) i32, any order */
+    dsv3_tensor topk_weight;   /* out (n_tokens, num_experts_per_tok) f32 */
+    dsv3_tensor act;        /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage, like hidden_states */
+    dsv3_tensor shared_act; /* out (n_tokens, n_shared_experts * moe_intermediate_size) stage, like hidden_states */
+    dsv3_tensor y;          /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_moe_io;
+/* One step of the balancing without auxiliary loss: bias_out = bias + bias_update_speed sign(mean load - load), sign(0) = 0; the mean is
+ * compared in whole numbers. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; arXiv 2408.15664, algorithm 1. */
+typedef struct {
+    int64_t n_routed_experts;
+    double bias_update_speed;
+} dsv3_bias_update_prob;
+
+typedef struct {
+    dsv3_tensor load;     /* in  (n_routed_experts) i32: assignments, >= 0 */
+    dsv3_tensor bias;     /* in  (n_routed_experts) f32: e_score_correction_bias */
+    dsv3_weights weights; /* none */
+    dsv3_tensor bias_out; /* out (n_routed_experts) f32 */
+} dsv3_bias_update_io;
+
+/* The complementary balance loss of each sequence of T tokens, E = n_routed_experts, K = num_experts_per_tok:
+ *   f_i = E / (K T) times the assignments to i,  P_i = 1/T sum_t s_it / sum_j s_jt,  loss = aux_loss_alpha sum_i f_i P_i
+ * An empty sequence has loss 0. seq_aux 0: f and P over the whole batch, T = n_tokens, P_i = 1/T sum_t s_it, and every sequence gets
+ * that loss. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 17-20; seq_aux and aux_loss_alpha: config.json. */
+typedef struct {
+    int64_t batch; /* sequences */
+    int64_t n_tokens;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    double aux_loss_alpha;
+    int32_t seq_aux; /* 1: by sequence; 0: the classic loss */
+} dsv3_balance_loss_prob;
+
+typedef struct {
+    dsv3_tensor scores;     /* in  (n_tokens, n_routed_experts) f32, >= 0: sigmoids */
+    dsv3_tensor topk_idx;   /* in  (n_tokens, num_experts_per_tok) i32: the routing */
+    dsv3_tensor cu_seqlens; /* in  (batch + 1) i32: sequence b is the tokens cu_seqlens[b] <= t < cu_seqlens[b + 1] */
+    dsv3_weights weights;   /* none */
+    dsv3_tensor loss;       /* out (batch) f32 */
+} dsv3_balance_loss_io;
+
+/* Acceptance of drafted tokens. With q and p divided by their sums, draft x of position i is accepted if the ones before are and
+ * uniforms[i] < min(1, p_i(x) / q_i(x)). accepted = n: how many are. next_token: the smallest v with uniforms[n_draft] < F(v), F the prefix
+ * sums of max(0, p_n - q_n) divided by its sum, or of p_n when all are accepted. greedy: accepted if x = argmax p_i, then argmax p_n;
+ * ties: the lower token. Leviathan et al. (arXiv 2211.17192), algorithm 1. */
+typedef struct {
+    int64_t batch;
+    int64_t n_draft;
+    int64_t vocab_size;
+    int32_t greedy; /* 1: draft_probs and uniforms don't count */
+} dsv3_mtp_accept_prob;
+
+typedef struct {
+    dsv3_tensor draft_tokens; /* in  (batch, n_draft) i32 */
+    dsv3_tensor draft_probs;  /* in  (batch, n_draft, vocab_size) f32, >= 0: q */
+    dsv3_tensor target_probs; /* in  (batch, n_draft + 1, vocab_size) f32, >= 0: p */
+    dsv3_tensor uniforms;     /* in  (batch, n_draft + 1) f32, 0 <= u < 1; the last draws next_token */
+    dsv3_weights weights;     /* none */
+    dsv3_tensor accepted;     /* out (batch) i32 */
+    dsv3_tensor next_token;   /* out (batch) i32 */
+} dsv3_mtp_accept_io;
 
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
@@ -200,7 +471,18 @@ typedef struct {
     OP(linear) \
     OP(rope) \
     OP(gate) \
-    OP(mla_decode)
+    OP(mla_decode) \
+    OP(mla_prefill) \
+    OP(mla) \
+    OP(swiglu) \
+    OP(embed) \
+    OP(cross_entropy) \
+    OP(quant) \
+    OP(experts) \
+    OP(moe) \
+    OP(bias_update) \
+    OP(balance_loss) \
+    OP(mtp_accept)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

@@ -285,13 +285,13 @@ void terms_add(terms *sum, ball term)
 
 row row_of(const double *value, const double *radius, int64_t n)
 {
-    row r = {value, NULL, n, 0, 0, INT_MAX, 0};
+    row r = {.value = value, .n = n, .lsb = INT_MAX};
     for (int64_t i = 0; i < n; i++) {
         double const v = value[i];
         if (radius && radius[i] != 0) r.radius = radius;
         if (v == 0) continue;
         if (!isfinite(v)) {
-            r.bits = INT_MAX / 4; /* no kernel takes it; ball_of makes it any */
+            r.bits = 2 * MANY_BITS; /* no kernel takes it; ball_of makes it any */
             continue;
         }
         int const lsb = centre_lsb(centre_of(v)), bits = ilogb(v) + 1 - lsb;
@@ -303,22 +303,42 @@ row row_of(const double *value, const double *radius, int64_t n)
     return r;
 }
 
+row row_of_balls(const ball *b, int64_t n, double *parts)
+{
+    double *const low = parts + n, *const radius = parts + 2 * n;
+    bool lower = false;
+    for (int64_t i = 0; i < n; i++) {
+        double rest;
+        centre_split(b[i].c, &parts[i], &low[i], &rest);
+        radius[i] = rest == 0 ? b[i].r : up(b[i].r + fabs(rest));
+        lower = lower || low[i] != 0;
+    }
+    row r = row_of(parts, radius, n);
+    r.whole = b;
+    if (!lower) return r;
+    r.low = low;
+    if (r.bits < MANY_BITS) r.bits = MANY_BITS;
+    r.lsb = INT_MIN;
+    return r;
+}
+
+static ball element_of(const row *r, int64_t i)
+{
+    return r->whole ? r->whole[i] : ball_widen(ball_of(r->value[i]), r->radius ? r->radius[i] : 0);
+}
+
 /* The general way: any values, any radii, any tier. */
 static terms dot_by_balls(const row *a, const row *b)
 {
     terms sum = terms_none();
-    for (int64_t i = 0; i < a->n; i++) {
-        ball const x = ball_widen(ball_of(a->value[i]), a->radius ? a->radius[i] : 0);
-        ball const y = ball_widen(ball_of(b->value[i]), b->radius ? b->radius[i] : 0);
-        terms_add(&sum, ball_mul(x, y));
-    }
+    for (int64_t i = 0; i < a->n; i++) terms_add(&sum, ball_mul(element_of(a, i), element_of(b, i)));
     return sum;
 }
 
 #ifndef PROOF_BITS
 #include "kernel.h"
 
-/* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]. */
+/* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]; low words are within the slack. */
 static double radius_of_products(const row *a, const row *b)
 {
     double sum = 0;
@@ -351,11 +371,23 @@ static terms dot_by_kernel(const row *a, const row *b)
     return (terms){make(total.c, total.r), sum_abs, lsb, a->n, 0};
 }
 
+/* Lemma Pairs: centres of two words, or products that are no binary64 numbers. */
+static terms dot_by_pairs(const row *a, const row *b)
+{
+    bool const known = a->lsb > -500 && b->lsb > -500 && a->lsb < 500 && b->lsb < 500;
+    dot_sum const s = kernels_for_this_cpu()->pairs(a->value, a->low, b->value, b->low, a->n);
+    double const sum_abs = up_unless_zero(s.abs * (1 + 0x1p-50 * (double)(a->n + 8)));
+    double const m = (double)(a->n / LANES + 1 + 2 * LANES + 8);
+    ball const total = make((centre){s.hi, s.lo}, up_unless_zero(sum_abs * (m * m * 0x1p-106)));
+    return (terms){total, sum_abs, known ? a->lsb + b->lsb : INT_MIN, a->n, 0};
+}
+
 terms ball_dot(const row *a, const row *b)
 {
     bool const exact_products = a->bits + b->bits <= 53 && a->lsb > -500 && b->lsb > -500;
-    terms sum = exact_products ? dot_by_kernel(a, b) : dot_by_balls(a, b);
-    if (exact_products && (a->radius || b->radius)) {
+    bool const finite = a->bits <= MANY_BITS && b->bits <= MANY_BITS && a->max_abs < 0x1p400 && b->max_abs < 0x1p400;
+    terms sum = exact_products ? dot_by_kernel(a, b) : finite ? dot_by_pairs(a, b) : dot_by_balls(a, b);
+    if ((exact_products || finite) && (a->radius || b->radius)) {
         double const radius = radius_of_products(a, b);
         sum.total = ball_widen(sum.total, radius);
         sum.sum_abs = up(sum.sum_abs + radius);
@@ -543,6 +575,43 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
     return good;
 }
 
+/* A part of values times the weights: its ends join out. */
+static bool combine_part(const ball *weight, int64_t rows, int64_t n, const double *part, int64_t width, bool radii,
+                         ball *sum, ball *out)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n * width; i++) most = fmax(most, isnan(part[i]) ? (double)INFINITY : fabs(part[i]));
+    if (most == 0) return true;
+    if (!ball_combine(weight, rows, n, part, width, width, sum)) return false;
+    for (int64_t i = 0; i < rows * width; i++)
+        out[i] = radii ? ball_widen(out[i], ball_upper(sum[i])) : ball_add(out[i], sum[i]);
+    return true;
+}
+
+/* High words, low words and radii are combined like any numbers. */
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
+                        ball *out)
+{
+    int64_t const cells = n * width;
+    double *const high = malloc((size_t)(3 * cells + 1) * sizeof *high);
+    ball *const sum = malloc((size_t)(rows * width + 1) * sizeof *sum);
+    bool good = high && sum;
+    if (good) {
+        double *const low = high + cells, *const radius = low + cells;
+        for (int64_t i = 0; i < cells; i++) {
+            ball const v = value[i / width * stride + i % width];
+            high[i] = v.c.hi, low[i] = v.c.lo, radius[i] = v.r;
+        }
+        for (int64_t i = 0; i < rows * width; i++) out[i] = ball_of(0);
+        good = combine_part(weight, rows, n, high, width, false, sum, out) &&
+               combine_part(weight, rows, n, low, width, false, sum, out) &&
+               combine_part(weight, rows, n, radius, width, true, sum, out);
+    }
+    free(high);
+    free(sum);
+    return good;
+}
+
 void ball_exp_all(ball *x, int64_t n)
 {
     const kernels *const k = kernels_for_this_cpu();
@@ -578,6 +647,18 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
             ball sum = ball_of(0);
             for (int64_t j = 0; j < n; j++)
                 sum = ball_add(sum, ball_mul(weight[i * n + j], ball_of(value[j * stride + c])));
+            out[i * width + c] = sum;
+        }
+    return true;
+}
+
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
+                        ball *out)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = 0; c < width; c++) {
+            ball sum = ball_of(0);
+            for (int64_t j = 0; j < n; j++) sum = ball_add(sum, ball_mul(weight[i * n + j], value[j * stride + c]));
             out[i * width + c] = sum;
         }
     return true;

@@ -74,15 +74,22 @@ void terms_add(terms *sum, ball term);
  */
 typedef struct {
     const double *value;
+    const double *low;    /* what the centres are besides value, |low| <= 2^-53 |value|; NULL: nothing */
     const double *radius; /* NULL: points */
+    const ball *whole;    /* the elements themselves; NULL: value and radius are all there is */
     int64_t n;
     double max_abs;
-    int bits;          /* every value has at most so many significant bits */
-    int lsb;           /* every value is a multiple of 2^lsb; INT_MAX when all are 0 */
+    int bits;          /* every value has at most so many significant bits; MANY_BITS: or low isn't NULL */
+    int lsb;           /* every value is a multiple of 2^lsb; INT_MAX when all are 0; INT_MIN when that isn't known */
     int64_t subnormal; /* values that are subnormal in binary32 */
 } row;
 
+enum { MANY_BITS = 1 << 20 };
+
 row row_of(const double *value, const double *radius, int64_t n);
+
+/* The same of balls, which must live as long; parts: room for 3 n doubles. */
+row row_of_balls(const ball *b, int64_t n, double *parts);
 
 /* sum of a.value[i] * b.value[i], i < n; a and b have the same n. */
 terms ball_dot(const row *a, const row *b);
@@ -90,9 +97,13 @@ terms ball_dot(const row *a, const row *b);
 /* out[i * rows_b + j] = ball_dot(&a[i], &b[j]). */
 void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms *out);
 
-/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width; values are
- * numbers of at most 24 bits. False: out of memory. */
+/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. False: out of
+ * memory. */
 bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
                   ball *out);
+
+/* The same of balls; no point of a weight is negative. */
+bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
+                        ball *out);
 
 #endif

@@ -65,14 +65,14 @@ static inline bool centre_finite(centre a)
 
 typedef int centre_operation(mpfr_ptr, mpfr_srcptr, mpfr_srcptr, mpfr_rnd_t);
 
-static inline centre centre_apply(centre_operation *op, const centre *a, const centre *b, double *err)
+static inline centre centre_apply(centre_operation *operation, const centre *a, const centre *b, double *err)
 {
     centre c;
     mpfr_t m, ma, mb;
     centre_blank(m, &c);
     centre_view(ma, a);
     centre_view(mb, b);
-    int const inexact = op(m, ma, mb, MPFR_RNDN);
+    int const inexact = operation(m, ma, mb, MPFR_RNDN);
     *err += centre_keep(&c, m, inexact);
     return c;
 }

@@ -1,28 +1,18 @@
 /*
  * The gate:  s = 1 / (1 + e^-z),  t = s + b;  groups by the sum of their two largest t, experts by t;  w = gamma s / sum s.
- * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; Hugging Face transformers,
- * models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3TopkRouter; deepseek-ai/DeepSeek-V3, inference/model.py, Gate.
+ * V2's:  s = softmax(z),  t = s;  no groups (greedy), or groups by their largest t (group_limited_greedy).
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; DeepSeek-V2 report (arXiv 2405.04434) 2.2; Hugging Face
+ * transformers, models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3TopkRouter, and models/deepseek_v2/
+ * modeling_deepseek_v2.py, DeepseekV2TopkRouter; deepseek-ai/DeepSeek-V3, inference/model.py, Gate.
  *
  * Decisions are balls too. A port's choice is legal if there are values within the balls of t under which the rule makes it:
  * legal_choice looks for them where they are most favourable (Lemma Choice), once for each set of groups.
  */
-#include "reading.h"
+#include "gate.h"
 
 #include <stdlib.h>
 
 enum { MOST_GROUPS = 16 };
-
-typedef struct {
-    const ref_reading *rd;
-    const dsv3_gate_prob *prob;
-    const dsv3_gate_io *io;
-    const dsv3_tensor *bias;
-    ball *s, *t;        /* of the token in work */
-    double *low, *high; /* the ends of t */
-    double *favoured;   /* t where the choice is most likely to be legal */
-    bool *chosen;
-    int64_t *order; /* the choice, the port's or the reference's */
-} gate;
 
 static bool invalid(const gate *g)
 {
@@ -31,16 +21,37 @@ static bool invalid(const gate *g)
     return false;
 }
 
-static void score_token(const gate *g, int64_t token)
+/* Logits become scores. One that is no number makes its own sigmoid unknown, and every softmax. */
+static void sigmoid_scores(const gate *g, ball *s)
 {
-    const dsv3_tensor *const z = &g->io->logits;
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(g->rd, s[e]);
+}
+
+static void softmax_scores(const gate *g, ball *s)
+{
+    int64_t const experts = g->prob->n_routed_experts;
+    double largest = -INFINITY;
+    terms sum = terms_none();
+    for (int64_t e = 0; e < experts; e++)
+        if (!ball_is_any(s[e])) largest = fmax(largest, ball_upper((ball){s[e].c, 0}));
+    for (int64_t e = 0; e < experts; e++) {
+        s[e] = exp_of(g->rd, s[e], largest);
+        terms_add(&sum, s[e]);
+    }
+    ball const total = step(g->rd, sum_of(g->rd, &sum));
+    for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
+}
+
+static void score_token(const gate *g, const ball *logits)
+{
+    bool const softmax = (g->prob->scoring_func == DSV3_SOFTMAX) != quirk(g->rd, QUIRK_G6_other_scoring);
+    memcpy(g->s, logits, (size_t)g->prob->n_routed_experts * sizeof *logits);
+    (softmax ? softmax_scores : sigmoid_scores)(g, g->s);
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
-        ball const logit = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
-        ball const bias = element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e));
-        bool const number = !ball_is_any(logit);
-        g->s[e] =
-            number ? at(g->rd, POINT_gate_scores, g->io->topk_weight.dtype, sigmoid_of(g->rd, logit)) : ball_any();
-        g->t[e] = step(g->rd, ball_add(g->s[e], bias));
+        g->s[e] = at(g->rd, g->point_scores, g->format, g->s[e]);
+        g->t[e] = g->s[e];
+        if (g->bias)
+            g->t[e] = step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
         g->low[e] = ball_lower(g->t[e]);
         g->high[e] = ball_upper(g->t[e]);
     }
@@ -50,9 +61,10 @@ static void score_token(const gate *g, int64_t token)
 static int64_t counted(const gate *g)
 {
     const dsv3_gate_prob *const p = g->prob;
-    int64_t const size = p->n_routed_experts / p->n_group;
-    int64_t n = 2;
+    int64_t const size = p->n_routed_experts / g->groups;
+    int64_t n = p->topk_method == DSV3_GROUP_LIMITED_GREEDY ? 1 : 2;
     if (quirk(g->rd, QUIRK_G2_group_max)) n = 1;
+    if (quirk(g->rd, QUIRK_G2_group_sum_of_two)) n = 2;
     if (quirk(g->rd, QUIRK_G2_group_top_k_over_m)) n = p->num_experts_per_tok / p->topk_group;
     if (n < 1) n = 1;
     return n < size ? n : size;
@@ -61,7 +73,7 @@ static int64_t counted(const gate *g)
 /* The sum of the `counted` largest of t in a group. */
 static double group_score(const gate *g, const double *t, int64_t group)
 {
-    int64_t const size = g->prob->n_routed_experts / g->prob->n_group, n = counted(g);
+    int64_t const size = g->prob->n_routed_experts / g->groups, n = counted(g);
     double sum = 0, below = INFINITY;
     int64_t taken = 0;
     while (taken < n) {
@@ -95,7 +107,7 @@ static int64_t next_largest(const double *v, const double *rest, const bool *tak
 static void own_choice(const gate *g)
 {
     const dsv3_gate_prob *const p = g->prob;
-    int64_t const experts = p->n_routed_experts, size = experts / p->n_group;
+    int64_t const experts = p->n_routed_experts, size = experts / g->groups;
     double score[MOST_GROUPS], *const value = g->favoured, *const rest = g->low;
     bool kept[MOST_GROUPS] = {false};
     for (int64_t e = 0; e < experts; e++) {
@@ -103,8 +115,8 @@ static void own_choice(const gate *g)
         centre_split(g->t[e].c, &value[e], &rest[e], &ignored);
         g->chosen[e] = false;
     }
-    for (int64_t i = 0; i < p->n_group; i++) score[i] = group_score(g, value, i);
-    for (int64_t m = 0; m < p->topk_group; m++) kept[next_largest(score, NULL, kept, p->n_group)] = true;
+    for (int64_t i = 0; i < g->groups; i++) score[i] = group_score(g, value, i);
+    for (int64_t m = 0; m < g->groups_kept; m++) kept[next_largest(score, NULL, kept, g->groups)] = true;
     for (int64_t e = 0; e < experts; e++)
         if (!kept[e / size]) {
             value[e] = quirk(g->rd, QUIRK_G3_masked_to_zero) ? 0 : -INFINITY;
@@ -122,7 +134,7 @@ static void own_choice(const gate *g)
 /* Reads the port's choice. False: a number out of range, or one twice. */
 static bool read_choice(const gate *g, int64_t token)
 {
-    const dsv3_tensor *const idx = &g->io->topk_idx;
+    const dsv3_tensor *const idx = g->topk_idx;
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) g->chosen[e] = false;
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) {
         double const e = ref_decode(idx->dtype, idx->data, token * idx->stride[0] + k);
@@ -139,8 +151,7 @@ static bool read_choice(const gate *g, int64_t token)
  * the lower end elsewhere. */
 static bool legal_with(const gate *g, uint32_t kept)
 {
-    const dsv3_gate_prob *const p = g->prob;
-    int64_t const experts = p->n_routed_experts, size = experts / p->n_group;
+    int64_t const experts = g->prob->n_routed_experts, size = experts / g->groups;
     bool const zero = quirk(g->rd, QUIRK_G3_masked_to_zero);
     double least = INFINITY;
     for (int64_t e = 0; e < experts; e++) {
@@ -157,7 +168,7 @@ static bool legal_with(const gate *g, uint32_t kept)
     }
     double const slack = g->rd->port ? 4 * ref_half_unit(g->rd->port->arith, 1) : 0x1p-50;
     double worst_kept = INFINITY, best_left = -INFINITY;
-    for (int64_t i = 0; i < p->n_group; i++) {
+    for (int64_t i = 0; i < g->groups; i++) {
         double const score = group_score(g, g->favoured, i);
         if (kept >> i & 1)
             worst_kept = fmin(worst_kept, score + slack * fabs(score));
@@ -169,9 +180,8 @@ static bool legal_with(const gate *g, uint32_t kept)
 
 static bool legal_choice(const gate *g)
 {
-    const dsv3_gate_prob *const p = g->prob;
-    for (uint32_t kept = 0; kept < 1u << p->n_group; kept++)
-        if (__builtin_popcount(kept) == (int)p->topk_group && legal_with(g, kept)) return true;
+    for (uint32_t kept = 0; kept < 1u << g->groups; kept++)
+        if (__builtin_popcount(kept) == (int)g->groups_kept && legal_with(g, kept)) return true;
     return false;
 }
 
@@ -182,13 +192,11 @@ static ball score_in_weights(const gate *g, int64_t e)
     return quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
 }
 
-/* The sum of the chosen scores; some add 10^-20 so that it isn't 0. */
 static ball sum_of_chosen(const gate *g)
 {
     terms sum = terms_none();
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) terms_add(&sum, score_in_weights(g, g->order[k]));
-    ball const total = step(g->rd, sum_of(g->rd, &sum));
-    return g->rd->port && !(ball_lower(total) > 1e-8) ? ball_add(total, ball_hull(0, 1.0001e-20)) : total;
+    return guarded(g->rd, step(g->rd, sum_of(g->rd, &sum)));
 }
 
 static ball weight_of(const gate *g, int64_t e, ball sum)
@@ -198,14 +206,13 @@ static ball weight_of(const gate *g, int64_t e, ball sum)
     ball w = divided ? step(g->rd, quotient_of(g->rd, s, sum)) : s;
     w = ball_mul(w, gamma);
     if (quirk(g->rd, QUIRK_G7_scaled_twice)) w = ball_mul(step(g->rd, w), gamma);
-    return at(g->rd, POINT_gate_topk_weight, g->io->topk_weight.dtype, w);
+    return at(g->rd, g->point_weight, g->format, w);
 }
 
-static void gate_token(const gate *g, int64_t token, ref_value *idx, ref_value *weight)
+bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
 {
-    int64_t const k_most = g->prob->num_experts_per_tok;
     bool legal = true, readable = true;
-    score_token(g, token);
+    score_token(g, logits);
     if (g->rd->forced) {
         readable = read_choice(g, token);
         legal = readable && (!g->rd->port || invalid(g) || legal_choice(g));
@@ -213,31 +220,65 @@ static void gate_token(const gate *g, int64_t token, ref_value *idx, ref_value *
         own_choice(g);
     }
     ball const sum = readable ? sum_of_chosen(g) : ball_any();
+    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
+        weight[k] = readable ? weight_of(g, g->order[k], sum) : ball_any();
+    return legal;
+}
+
+bool gate_open(gate *g)
+{
+    bool const grouped = g->prob->topk_method != DSV3_GREEDY && !quirk(g->rd, QUIRK_G4_ungrouped);
+    size_t const experts = (size_t)g->prob->n_routed_experts;
+    g->groups = grouped ? g->prob->n_group : 1;
+    g->groups_kept = grouped ? g->prob->topk_group : 1;
+    g->s = calloc(2 * experts, sizeof *g->s);
+    g->low = calloc(3 * experts, sizeof *g->low);
+    g->chosen = calloc(experts, sizeof *g->chosen);
+    g->order = calloc(experts, sizeof *g->order);
+    if (!g->s || !g->low || !g->chosen || !g->order) return false;
+    g->t = g->s + experts;
+    g->high = g->low + experts;
+    g->favoured = g->high + experts;
+    return true;
+}
+
+void gate_close(gate *g)
+{
+    free(g->s);
+    free(g->low);
+    free(g->chosen);
+    free(g->order);
+}
+
+/* ---- the op ---- */
+
+static void gate_token(const gate *g, const dsv3_tensor *z, int64_t token, ball *logits, ref_value *idx,
+                       ref_value *weight)
+{
+    int64_t const k_most = g->prob->num_experts_per_tok;
+    ball *const w = logits + g->prob->n_routed_experts;
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
+        logits[e] = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
+    bool const legal = gate_route(g, token, logits, w);
     for (int64_t k = 0; k < k_most; k++) {
         if (idx) idx[token * k_most + k] = (ref_value){legal ? (double)g->order[k] : (double)NAN, 0, 0};
-        if (weight) weight[token * k_most + k] = value_of(readable ? weight_of(g, g->order[k], sum) : ball_any());
+        if (weight) weight[token * k_most + k] = value_of(w[k]);
     }
 }
 
 bool ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
+    const dsv3_gate_prob *const p = prob;
     const dsv3_gate_io *const io = io_;
-    gate g = {.rd = rd, .prob = prob, .io = io, .bias = dsv3_find(&io->weights, "e_score_correction_bias")};
-    size_t const experts = (size_t)g.prob->n_routed_experts;
-    g.s = calloc(2 * experts, sizeof *g.s);
-    g.low = calloc(3 * experts, sizeof *g.low);
-    g.chosen = calloc(experts, sizeof *g.chosen);
-    g.order = calloc(experts, sizeof *g.order);
-    bool const memory = g.s && g.low && g.chosen && g.order;
-    if (memory) {
-        g.t = g.s + experts;
-        g.high = g.low + experts;
-        g.favoured = g.high + experts;
-        for (int64_t token = 0; token < g.prob->n_tokens; token++) gate_token(&g, token, out[0], out[1]);
-    }
-    free(g.s);
-    free(g.low);
-    free(g.chosen);
-    free(g.order);
-    return memory;
+    gate g = {.rd = rd, .prob = p, .topk_idx = &io->topk_idx, .format = io->topk_weight.dtype};
+    g.bias = dsv3_find(&io->weights, "e_score_correction_bias");
+    g.point_scores = POINT_gate_scores;
+    g.point_weight = POINT_gate_topk_weight;
+    ball *const logits = malloc((size_t)(p->n_routed_experts + p->num_experts_per_tok) * sizeof *logits);
+    bool const good = gate_open(&g) && logits;
+    for (int64_t token = 0; good && token < p->n_tokens; token++)
+        gate_token(&g, &io->logits, token, logits, out[0], out[1]);
+    gate_close(&g);
+    free(logits);
+    return good;
 }

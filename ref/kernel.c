@@ -63,6 +63,23 @@ static dot_sum plain(const double *restrict a, const double *restrict b, int64_t
     return sum;
 }
 
+/* The lanes by a chain of TwoSum; its errors and the corrections c into the low word. */
+static dot_sum gather(const double s[L], const double c[L], const double m[L])
+{
+    double high = 0, low = 0, abs = 0;
+    for (int k = 0; k < L; k++) {
+        double const t = high + s[k];
+        double const z = t - high;
+        low += (high - (t - z)) + (s[k] - z);
+        low += c[k];
+        high = t;
+        abs += m[k];
+    }
+    double const hi = high + low;
+    double const z = hi - high;
+    return (dot_sum){hi, (high - (hi - z)) + (low - z), abs};
+}
+
 /* Lemma Dot: lanes s with the errors e of TwoSum added into c; then the lanes by a chain of TwoSum. */
 static dot_sum compensated(const double *restrict a, const double *restrict b, int64_t n)
 {
@@ -90,18 +107,42 @@ static dot_sum compensated(const double *restrict a, const double *restrict b, i
             m[k] += fabs(p);
         }
     }
-    double high = 0, low = 0, abs = 0;
-    for (int k = 0; k < L; k++) {
-        double const t = high + s[k];
-        double const z = t - high;
-        low += (high - (t - z)) + (s[k] - z);
-        low += c[k];
-        high = t;
-        abs += m[k];
-    }
-    double const hi = high + low;
-    double const z = hi - high;
-    return (dot_sum){hi, (high - (hi - z)) + (low - z), abs};
+    return gather(s, c, m);
+}
+
+/* One term: its product and the sum are split, and everything that is left goes to c. */
+static inline void pair_step(double a, double a_low, double b, double b_low, double *restrict s, double *restrict c,
+                             double *restrict m)
+{
+    double const p = a * b;
+    double const t = *s + p;
+    double const z = t - *s;
+    *c += ((*s - (t - z)) + (p - z)) + (fma(a, b, -p) + (a * b_low + a_low * b));
+    *s = t;
+    *m += fabs(p);
+}
+
+/* low: the low words that there are, of a 1, of b 2. */
+__attribute__((always_inline)) static inline dot_sum pairs_with(const double *restrict a, const double *restrict al,
+                                                                const double *restrict b, const double *restrict bl,
+                                                                int64_t n, int low)
+{
+    double s[L] = {0}, c[L] = {0}, m[L] = {0};
+    int64_t i = 0;
+    for (; i + L <= n; i += L)
+        for (int k = 0; k < L; k++)
+            pair_step(a[i + k], low & 1 ? al[i + k] : 0, b[i + k], low & 2 ? bl[i + k] : 0, &s[k], &c[k], &m[k]);
+    for (int k = 0; i + k < n; k++)
+        pair_step(a[i + k], low & 1 ? al[i + k] : 0, b[i + k], low & 2 ? bl[i + k] : 0, &s[k], &c[k], &m[k]);
+    return gather(s, c, m);
+}
+
+static dot_sum pairs(const double *a, const double *al, const double *b, const double *bl, int64_t n)
+{
+    if (al && bl) return pairs_with(a, al, b, bl, n, 3);
+    if (al) return pairs_with(a, al, b, NULL, n, 1);
+    if (bl) return pairs_with(a, NULL, b, bl, n, 2);
+    return pairs_with(a, NULL, b, NULL, n, 0);
 }
 
 /* One weight and 32 columns of its row. */
@@ -197,5 +238,5 @@ static void deviate(const double *restrict p, const double *restrict pe, const d
     }
 }
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, combine,
-                                            slices,           exponential, deviate};
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,  compensated, pairs,
+                                            combine,          slices, exponential, deviate};

@@ -21,8 +21,10 @@ typedef struct {
     dot_sum (*plain)(const double *a, const double *b, int64_t n);
     /* TwoSum per step; needs products that are exact in binary64. */
     dot_sum (*compensated)(const double *a, const double *b, int64_t n);
-    /* sum[c] + rest[c] grows by the sum over j < n of (hi[j] + lo[j]) * value[j * stride + c], for each c < width; value
-     * has at most 24 significant bits. (Lemma Combine) */
+    /* The same of (a + a_low)[i] * (b + b_low)[i], any numbers; NULL: no low words. (Lemma Pairs) */
+    dot_sum (*pairs)(const double *a, const double *a_low, const double *b, const double *b_low, int64_t n);
+    /* sum[c] + rest[c] grows by the sum over j < n of (hi[j] + lo[j]) * value[j * stride + c], for each c < width.
+     * (Lemma Combine) */
     void (*combine)(const double *hi, const double *lo, const double *value, int64_t n, int64_t stride, int64_t width,
                     double *sum, double *rest);
     /* 32 columns: sums[32 i + c] grows by the sum over j < n of weight[3j + i] * value[32 j + c], i < 3; every product and

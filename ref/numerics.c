@@ -17,10 +17,13 @@ enum {
     CLAUSE_SINCOS,
     CLAUSE_ANGLE,
     CLAUSE_RESCALES,
+    CLAUSE_FORM,
+    CLAUSE_QUOTIENT,
     CLAUSE_FLUSH,
     CLAUSE_ARITH,
     CLAUSES
 };
+_Static_assert(CLAUSES <= 128, "a ref_set holds 128");
 
 /* The clauses that name a function: where it is kept, whether it may be ieee, whether it takes a second number, and the ops
  * that it concerns. */
@@ -32,18 +35,19 @@ typedef struct {
 } function_row;
 
 static const function_row functions[] = {
-    {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm"},
-    {"div", offsetof(ref_numerics, div), true, false, "rmsnorm gate mla_decode"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode"},
-    {"log", offsetof(ref_numerics, log), false, true, "mla_decode"},
-    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate"},
+    {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
+    {"div", offsetof(ref_numerics, div), true, false,
+     "rmsnorm gate mla_decode mla mla_prefill cross_entropy quant moe balance_loss mtp_accept mtp"},
+    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill gate cross_entropy moe"},
+    {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill cross_entropy"},
+    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate swiglu experts moe"},
 };
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
 
-enum { MAY, OUTPUT }; /* the third column of points.def */
+enum { MAY, OUTPUT, STAGE }; /* the third column of points.def */
 
 static const ref_point_row points[] = {
-#define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, meaning},
+#define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, kind == STAGE, meaning},
 #include "points.def"
 #undef POINT
 };
@@ -79,6 +83,30 @@ static const ref_numerics defaults = {
 };
 
 static const char *const flush_names[] = {"none", "ftz", "daz"};
+static const char *const form_names[] = {"any", "naive", "absorbed"};
+static const char *const quotient_names[] = {"any", "exact", "div", "recip"};
+
+/* The ops that a clause concerns which isn't a point or a function; NULL: all. */
+static const struct {
+    int clause;
+    const char *name, *ops;
+} choices[] = {
+    {CLAUSE_SINCOS, "sincos", "rope mla"},
+    {CLAUSE_ANGLE, "angle", "rope mla"},
+    {CLAUSE_RESCALES, "rescales", "mla_decode mla_prefill mla cross_entropy"},
+    {CLAUSE_FORM, "form", "mla"},
+    {CLAUSE_QUOTIENT, "quotient", "quant"},
+};
+enum { CHOICES = sizeof choices / sizeof *choices };
+
+/* Is op one of the words of the list? */
+static bool named(const char *list, const char *op)
+{
+    size_t const n = strlen(op);
+    for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL)
+        if (!strncmp(s, op, n) && (s[n] == ' ' || !s[n])) return true;
+    return false;
+}
 
 /* The error of a parse, and where it goes. */
 typedef struct {
@@ -158,7 +186,7 @@ static bool parse_acc(const parser *p, char **word, int words)
     acc->guard = acc->truncates ? 0 : 255;
     for (int i = 3; i < words; i++)
         if (!parse_acc_key(p, word[i])) return false;
-    p->n->declared |= 1ull << CLAUSE_ACC;
+    p->n->declared |= (ref_set)1 << CLAUSE_ACC;
     return true;
 }
 
@@ -178,7 +206,7 @@ static bool parse_function(const parser *p, char **word, int words, int which)
                       row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "", word[0],
                       row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
-    p->n->declared |= 1ull << (CLAUSE_RSQRT + which);
+    p->n->declared |= (ref_set)1 << (CLAUSE_RSQRT + which);
     return true;
 }
 
@@ -190,7 +218,7 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
     if (!end || end == word[1] || *end || !(v >= 0 && v <= most))
         return refuse(p, "numerics: %s needs one number from 0 to %g", word[0], most);
     *out = v;
-    p->n->declared |= 1ull << clause;
+    p->n->declared |= (ref_set)1 << clause;
     return true;
 }
 
@@ -200,8 +228,30 @@ static bool parse_angle(const parser *p, char **word, int words)
     bool const f64 = words == 2 && !strcmp(word[1], "f64");
     if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
     p->n->angle_f64 = f64;
-    p->n->declared |= 1ull << CLAUSE_ANGLE;
+    p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
+}
+
+static bool parse_form(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 3; i++)
+        if (!strcmp(word[1], form_names[i])) {
+            p->n->form = (ref_form)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_FORM;
+            return true;
+        }
+    return refuse(p, "numerics: form is naive, absorbed or any");
+}
+
+static bool parse_quotient(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 4; i++)
+        if (!strcmp(word[1], quotient_names[i])) {
+            p->n->quotient = (ref_quotient)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_QUOTIENT;
+            return true;
+        }
+    return refuse(p, "numerics: quotient is any, exact, div or recip");
 }
 
 static bool parse_choice(const parser *p, char **word, int words)
@@ -211,13 +261,13 @@ static bool parse_choice(const parser *p, char **word, int words)
         for (int i = 0; words == 2 && i < 3; i++)
             if (!strcmp(word[1], flush_names[i])) {
                 p->n->flush = (ref_flush)i;
-                p->n->declared |= 1ull << CLAUSE_FLUSH;
+                p->n->declared |= (ref_set)1 << CLAUSE_FLUSH;
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
     if (d == DSV3_F32 || d == DSV3_BF16) {
         p->n->arith = d;
-        p->n->declared |= 1ull << CLAUSE_ARITH;
+        p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
     return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
@@ -234,7 +284,7 @@ static bool parse_point(const parser *p, char **word, int words, int point)
         return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
     if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
     *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};
-    p->n->declared |= 1ull << point;
+    p->n->declared |= (ref_set)1 << point;
     return true;
 }
 
@@ -244,16 +294,42 @@ static void append(const parser *p, const char *word)
     snprintf(p->why + used, p->cap - used, " %s", word);
 }
 
+/* Ops that add nothing up. */
+static bool has_no_sum(const char *op)
+{
+    return named("rope swiglu embed quant", op);
+}
+
 static bool unknown_clause(const parser *p, const char *word)
 {
     refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
-    if (!strcmp(p->op, "rope")) append(p, "sincos angle");
-    if (!strcmp(p->op, "mla_decode")) append(p, "rescales");
+    for (int i = 0; i < CHOICES; i++)
+        if (named(choices[i].ops, p->op)) append(p, choices[i].name);
     for (int i = 0; i < FUNCTIONS; i++)
-        if (strstr(functions[i].ops, p->op)) append(p, functions[i].name);
+        if (named(functions[i].ops, p->op)) append(p, functions[i].name);
     for (int i = 0; i < REF_POINTS; i++)
         if (!strcmp(points[i].op, p->op)) append(p, points[i].name);
     return false;
+}
+
+static bool parse_rescales(const parser *p, char **word, int words)
+{
+    double n = 0;
+    if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= (ref_set)1 << CLAUSE_RESCALES, true;
+    bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
+    p->n->rescales = good ? (int64_t)n : 0;
+    return good;
+}
+
+static bool parse_of_some_ops(const parser *p, char **word, int words, int clause)
+{
+    switch (clause) {
+    case CLAUSE_SINCOS: return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
+    case CLAUSE_ANGLE: return parse_angle(p, word, words);
+    case CLAUSE_RESCALES: return parse_rescales(p, word, words);
+    case CLAUSE_QUOTIENT: return parse_quotient(p, word, words);
+    default: return parse_form(p, word, words);
+    }
 }
 
 static bool parse_clause(const parser *p, char *clause)
@@ -266,20 +342,12 @@ static bool parse_clause(const parser *p, char *clause)
     }
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
-    bool const is_rope = !strcmp(p->op, "rope"), is_attention = !strcmp(p->op, "mla_decode");
     for (int i = 0; i < FUNCTIONS; i++)
-        if (!strcmp(word[0], functions[i].name) && strstr(functions[i].ops, p->op))
+        if (!strcmp(word[0], functions[i].name) && named(functions[i].ops, p->op))
             return parse_function(p, word, words, i);
-    if (is_rope && !strcmp(word[0], "sincos"))
-        return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
-    if (is_rope && !strcmp(word[0], "angle")) return parse_angle(p, word, words);
-    if (is_attention && !strcmp(word[0], "rescales")) {
-        double n = 0;
-        if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= 1ull << CLAUSE_RESCALES, true;
-        bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
-        p->n->rescales = good ? (int64_t)n : 0;
-        return good;
-    }
+    for (int i = 0; i < CHOICES; i++)
+        if (!strcmp(word[0], choices[i].name) && named(choices[i].ops, p->op))
+            return parse_of_some_ops(p, word, words, choices[i].clause);
     if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
     for (int i = 0; i < REF_POINTS; i++)
         if (!strcmp(points[i].op, p->op) && !strcmp(points[i].name, word[0])) return parse_point(p, word, words, i);
@@ -362,6 +430,8 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
         else
             snprintf(text, cap, "rescales %lld", (long long)n->rescales);
         return;
+    case CLAUSE_FORM: snprintf(text, cap, "form %s", form_names[n->form]); return;
+    case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(clause, n, text, cap);
@@ -373,10 +443,10 @@ static bool concerns(const char *op, int clause)
 {
     if (clause < REF_POINTS) return !strcmp(points[clause].op, op);
     if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
-        return strstr(functions[clause - CLAUSE_RSQRT].ops, op) != NULL;
-    if (clause == CLAUSE_SINCOS || clause == CLAUSE_ANGLE) return !strcmp(op, "rope");
-    if (clause == CLAUSE_RESCALES) return !strcmp(op, "mla_decode");
-    return clause != CLAUSE_ACC || strcmp(op, "rope") != 0;
+        return named(functions[clause - CLAUSE_RSQRT].ops, op);
+    for (int i = 0; i < CHOICES; i++)
+        if (choices[i].clause == clause) return named(choices[i].ops, op);
+    return clause != CLAUSE_ACC || !has_no_sum(op);
 }
 
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)

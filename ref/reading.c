@@ -167,15 +167,58 @@ ball rsqrt_of(const ref_reading *rd, ball a)
     return must_round(DSV3_F32, false, ball_div(ball_of(1), must_round(DSV3_F32, false, ball_sqrt(a))));
 }
 
+/* The error of a sigmoid over a ball of arguments. */
+static ref_function sigmoid_error(const ref_numerics *port, ball a)
+{
+    ref_function fn = port->sigmoid;
+    fn.rel += fn.more * fmax(-ball_lower(a), 0);
+    return fn;
+}
+
 /* Below -88.7 e^-a overflows binary32 and 0 is what comes out. */
 ball sigmoid_of(const ref_reading *rd, ball a)
 {
     ball const exact = ball_sigmoid(a);
     if (!rd->port) return exact;
-    ref_function fn = rd->port->sigmoid;
-    fn.rel += fn.more * fmax(-ball_lower(a), 0);
+    ref_function const fn = sigmoid_error(rd->port, a);
     ball const s = with_error(rd->port, &fn, exact);
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
+}
+
+/* Lemma Shifted: the argument may be formed as a log2(e) - b log2(e), each rounded; what vanishes in binary64 is 0. */
+ball exp_of(const ref_reading *rd, ball a, double b)
+{
+    ball const x = ball_sub(a, ball_of(b));
+    if (!rd->port || ball_is_any(x)) return ball_exp(x);
+    if (ball_is_point(a) && ball_sup(a) == 0 && b == 0) return ball_of(1);
+    double const formed = ball_sup(a) + fabs(b);
+    if (ball_upper(x) <= -800 && formed < 0x1p20) return ball_of(0);
+    ref_function fn = rd->port->exp;
+    fn.rel += fn.more * fmax(ball_sup(x), ball_sup(a));
+    ball const e = with_error(rd->port, &fn, ball_exp(ball_widen(x, 5 * 0x1p-24 * formed)));
+    return ball_lower(x) > -87 ? e : ball_widen(e, normal_f32);
+}
+
+/* Lemma Silu: at the centre, and the slope over the ball. */
+static ball exact_silu(ball z)
+{
+    ball const point = {z.c, 0}, silu = ball_mul(point, ball_sigmoid(point));
+    if (ball_is_point(z)) return silu;
+    double const steepest = ball_upper(ball_sigmoid(ball_of(ball_upper(z)))) * (1 + ball_sup(z));
+    return ball_widen(silu, fmin(1.1, steepest) * z.r);
+}
+
+/* Lemma Silu: where e^-z overflows binary32, or sigmoid(z) is subnormal, 0 is legal too. */
+ball silu_of(const ref_reading *rd, ball z)
+{
+    if (ball_is_any(z)) return ball_any();
+    ball const exact = exact_silu(z);
+    if (!rd->port) return exact;
+    ref_function const fn = sigmoid_error(rd->port, z);
+    ball const silu = with_error(rd->port, &fn, exact);
+    if (ball_lower(z) > -87) return silu;
+    ball const coarse = ball_widen(silu, fmax(fn.rel, 1) * 0x1p-149 * ball_sup(z));
+    return ball_hull(fmin(ball_lower(coarse), 0), fmax(ball_upper(coarse), 0));
 }
 
 /* Lemma Angle: the angle moves by position * spread units; cos and sin move no further. */
@@ -187,6 +230,11 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2) + rd->port->sincos * 0x1p-24;
     *cosine = ball_widen(*cosine, moved);
     *sine = ball_widen(*sine, moved);
+}
+
+ball guarded(const ref_reading *rd, ball sum)
+{
+    return rd->port && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
 }
 
 double share_of(const ref_numerics *port, int64_t n)
@@ -205,7 +253,7 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->port) return exact;
     ref_rounding const declared = rd->port->point[point];
-    bool const out = ref_point(point)->output;
+    bool const out = ref_point(point)->output || (ref_point(point)->stage && rd->stages);
     bool const must = declared.must || out;
     dsv3_dtype const format = declared.format && !out ? declared.format : output;
     bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */
@@ -213,6 +261,26 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     ball const rounded =
         must ? must_round(format, declared.truncates, computed) : may_round(format, declared.truncates, computed);
     return flushed(rd->port, rounded);
+}
+
+/* Lemma Partial: n partial sums, each off by at most one unit of what it is worth, and by what underflows. */
+ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum)
+{
+    ball const total = sum_of(rd, sum);
+    if (!rd->port || ball_is_any(total)) return total;
+    double const n = (double)sum->n, th = n * unit_at_point(rd, point, output);
+    if (!(th < 0.5)) return ball_any();
+    double const size = sum->sum_abs + total.r, share = th / (1 - th) * (1 + 0x1p-40);
+    if (!(size * (1 + share) < overflow_f32 * (1 - 0x1p-8))) return ball_any();
+    return ball_widen(total, share * size + 2 * n * (lost_in_one(rd->port) + 0x1p-133));
+}
+
+void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (out) out[from + i] = value_of(v[i]);
+        if (rd->forced && port->data) v[i] = element(rd, ref_decode(port->dtype, port->data, from + i));
+    }
 }
 
 ref_value value_of(ball b)

@@ -12,7 +12,7 @@
 #define OP(op) ref_op ref_##op;
 DSV3_OPS(OP)
 #undef OP
-ref_turns ref_rope_turns(const dsv3_rope_prob *prob, uint64_t quirks, int64_t j);
+ref_turns ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
 
 /* Is this mistake made? */
 static inline bool quirk(const ref_reading *rd, int q)
@@ -48,12 +48,28 @@ ball rsqrt_of(const ref_reading *rd, ball a);
 ball sigmoid_of(const ref_reading *rd, ball a);
 void cos_sin_of(const ref_reading *rd, ball turns, double position, double spread, ball *cosine, ball *sine);
 
+/* e^(a - b) as the port computes it, b a number that it finds first. (Function, Shifted) */
+ball exp_of(const ref_reading *rd, ball a, double b);
+
+/* z / (1 + e^-z), or z times sigmoid(z), as the port computes it. (Silu) */
+ball silu_of(const ref_reading *rd, ball z);
+
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
 double share_of(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
+/* A sum that divides: some add 10^-20 so that it isn't 0. */
+ball guarded(const ref_reading *rd, ball sum);
+
 /* A named rounding point; `output` is the format of the op's output. (Point, Snap) */
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
+
+/* A sum whose partial sums are rounded to a point's format, or any better one, in any order. (Partial) */
+ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum);
+
+/* A stage of a composition, n elements: handed to out unless that is NULL; in a forced reading what goes on is what the port made of
+ * it, elements `from` on of its tensor, unless it has none. */
+void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n);
 
 /* What the caller of the reference gets. */
 ref_value value_of(ball b);

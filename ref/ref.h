@@ -10,6 +10,9 @@
 
 #include <stdbool.h>
 
+/* A set of small numbers: bit i stands for i. */
+typedef unsigned __int128 ref_set;
+
 /* Where the value of an output element lies: |value - (hi + lo)| <= radius, |lo| <= 2^-53 |hi|. radius 0: exactly
  * there. radius infinite: nothing is known, any value is legal, NaN included. */
 typedef struct {
@@ -52,6 +55,10 @@ typedef struct {
     bool truncates;
 } ref_rounding;
 
+/* Keys and values expanded for each head, or the query brought to the latent; any: either may have been done. */
+typedef enum { REF_FORM_ANY, REF_FORM_NAIVE, REF_FORM_ABSORBED } ref_form;
+
+typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
 typedef struct {
@@ -59,11 +66,14 @@ typedef struct {
     ref_function rsqrt, div, exp, log, sigmoid;
     double sincos;    /* absolute error in units of 2^-24 */
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
+    ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
+    ref_quotient
+        quotient; /* how a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale */
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
-    uint64_t declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
+    ref_set declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
 } ref_numerics;
 
 /* Reads a declaration for an op; NULL or "" gives the defaults. On an error returns false and one sentence in why. */
@@ -76,6 +86,7 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
 typedef struct {
     const char *op, *name;
     bool output; /* an output of the op, always rounded; else an intermediate, by default perhaps */
+    bool stage;  /* an output where the problem asks for stages, else an intermediate */
     const char *meaning;
 } ref_point_row;
 const ref_point_row *ref_point(int i);
@@ -88,6 +99,7 @@ enum {
 #undef QUIRK
     REF_QUIRKS
 };
+_Static_assert(REF_QUIRKS <= 128, "a ref_set holds 128");
 
 typedef struct {
     const char *name, *op, *summary, *evidence;
@@ -98,8 +110,13 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
-    uint64_t quirks;          /* bit QUIRK_x: that mistake is made */
+    ref_set quirks;           /* bit QUIRK_x: that mistake is made */
     bool forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    bool stages; /* set by an op whose problem asks for stages: those points are outputs */
+    bool naive;  /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
+    void (*used)(void *user, const void *data, size_t bytes);
+    void *user;
 } ref_reading;
 
 /* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a forced
@@ -122,7 +139,7 @@ typedef struct {
     DSV3_OPS(OP)
 #undef OP
     /* The angle of pair j at position 1, f_j / (2 pi): a tier takes it from the tier above, so that far positions are exact. */
-    ref_turns (*rope_turns)(const dsv3_rope_prob *prob, uint64_t quirks, int64_t j);
+    ref_turns (*rope_turns)(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
 } ref_table;
 
 /* The same sources, compiled for centres of about 106, and of 256, 512 and 1024 bits. */

@@ -3,30 +3,54 @@
  * Source: Zhang and Sennrich, arXiv 1910.07467, eq. 4; Hugging Face transformers,
  * models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3RMSNorm.
  */
-#include "reading.h"
+#include "rmsnorm.h"
 
 #include <stdlib.h>
+
+/* 1 / sqrt(mean(z^2) + eps) */
+static ball inverse_rms(const norm *n, const ball *z)
+{
+    const ref_reading *const rd = n->rd;
+    terms sum = terms_none();
+    for (int64_t i = 0; i < n->width; i++) terms_add(&sum, ball_mul(z[i], z[i]));
+    ball const ms = quotient_of(rd, sum_of(rd, &sum), ball_of((double)n->width));
+    ball const eps = constant(rd, n->eps);
+    if (quirk(rd, QUIRK_A3_eps_missing)) return rsqrt_of(rd, ms);
+    if (quirk(rd, QUIRK_A3_eps_outside)) return quotient_of(rd, ball_of(1), step(rd, ball_add(ball_sqrt(ms), eps)));
+    return rsqrt_of(rd, step(rd, ball_add(ms, eps)));
+}
+
+void norm_row(const norm *n, const ball *z, ball *y)
+{
+    ball const r = inverse_rms(n, z);
+    for (int64_t i = 0; i < n->width; i++) {
+        ball const x_norm = at(n->rd, n->point_x_norm, n->format, ball_mul(z[i], r));
+        ball const weight = element(n->rd, ref_decode(n->weight->dtype, n->weight->data, i));
+        y[i] = at(n->rd, n->point_y, n->format, ball_mul(weight, x_norm));
+    }
+}
+
+/* ---- the op ---- */
 
 typedef struct {
     const ref_reading *rd;
     const dsv3_rmsnorm_prob *prob;
     const dsv3_rmsnorm_io *io;
-    const dsv3_tensor *weight;
-} norm;
+} input;
 
-static ball stored(const norm *n, const dsv3_tensor *x, int64_t t, int64_t i)
+static ball stored(const input *n, const dsv3_tensor *x, int64_t t, int64_t i)
 {
     return element(n->rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
 }
 
 /* x + residual, exactly. */
-static ball residual_sum(const norm *n, int64_t t, int64_t i)
+static ball residual_sum(const input *n, int64_t t, int64_t i)
 {
     ball const x = stored(n, &n->io->x, t, i);
     return n->prob->residual ? ball_add(x, stored(n, &n->io->residual, t, i)) : x;
 }
 
-static ball mean_of(const norm *n, const ball *z)
+static ball mean_of(const input *n, const ball *z)
 {
     terms sum = terms_none();
     for (int64_t i = 0; i < n->prob->hidden_size; i++) terms_add(&sum, z[i]);
@@ -34,7 +58,7 @@ static ball mean_of(const norm *n, const ball *z)
 }
 
 /* z: the row as the norm reads it. */
-static void read_row(const norm *n, int64_t t, ball *z)
+static void read_row(const input *n, int64_t t, ball *z)
 {
     int64_t const width = n->prob->hidden_size;
     for (int64_t i = 0; i < width; i++) {
@@ -46,43 +70,29 @@ static void read_row(const norm *n, int64_t t, ball *z)
     for (int64_t i = 0; i < width; i++) z[i] = step(n->rd, ball_sub(z[i], mean));
 }
 
-/* 1 / sqrt(mean(z^2) + eps) */
-static ball inverse_rms(const norm *n, const ball *z)
-{
-    const ref_reading *const rd = n->rd;
-    terms sum = terms_none();
-    for (int64_t i = 0; i < n->prob->hidden_size; i++) terms_add(&sum, ball_mul(z[i], z[i]));
-    ball const ms = quotient_of(rd, sum_of(rd, &sum), ball_of((double)n->prob->hidden_size));
-    ball const eps = constant(rd, n->prob->rms_norm_eps);
-    if (quirk(rd, QUIRK_A3_eps_missing)) return rsqrt_of(rd, ms);
-    if (quirk(rd, QUIRK_A3_eps_outside)) return quotient_of(rd, ball_of(1), step(rd, ball_add(ball_sqrt(ms), eps)));
-    return rsqrt_of(rd, step(rd, ball_add(ms, eps)));
-}
-
-static void norm_row(const norm *n, int64_t t, ball *z, ref_value *y)
-{
-    dsv3_dtype const output = n->io->y.dtype;
-    read_row(n, t, z);
-    ball const r = inverse_rms(n, z);
-    for (int64_t i = 0; i < n->prob->hidden_size; i++) {
-        ball const x_norm = at(n->rd, POINT_rmsnorm_x_norm, output, ball_mul(z[i], r));
-        ball const weight = stored(n, n->weight, 0, i);
-        y[i] = value_of(at(n->rd, POINT_rmsnorm_y, output, ball_mul(weight, x_norm)));
-    }
-}
-
 bool ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_rmsnorm_io *const io = io_;
-    norm const n = {rd, prob, io, dsv3_find(&io->weights, "weight")};
-    int64_t const width = n.prob->hidden_size;
+    input const in = {rd, prob, io};
+    int64_t const width = in.prob->hidden_size;
+    norm const n = {rd,
+                    dsv3_find(&io->weights, "weight"),
+                    width,
+                    in.prob->rms_norm_eps,
+                    POINT_rmsnorm_x_norm,
+                    POINT_rmsnorm_y,
+                    io->y.dtype};
     ball *const z = malloc((size_t)width * sizeof *z);
     if (!z) return false;
-    for (int64_t t = 0; t < n.prob->n_tokens; t++) {
-        if (out[0]) norm_row(&n, t, z, out[0] + t * width);
+    for (int64_t t = 0; t < in.prob->n_tokens; t++) {
+        if (out[0]) {
+            read_row(&in, t, z);
+            norm_row(&n, z, z);
+            for (int64_t i = 0; i < width; i++) out[0][t * width + i] = value_of(z[i]);
+        }
         for (int64_t i = 0; out[1] && i < width; i++)
             out[1][t * width + i] =
-                value_of(at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&n, t, i)));
+                value_of(at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&in, t, i)));
     }
     free(z);
     return true;

@@ -3,7 +3,9 @@
  * Source: Su et al., arXiv 2104.09864, eq. 34; Peng et al. (YaRN), arXiv 2309.00071, 3.2 and 3.4; deepseek-ai/DeepSeek-V3,
  * inference/model.py, precompute_freqs_cis; Hugging Face transformers, modeling_rope_utils.py, _compute_yarn_parameters.
  */
-#include "reading.h"
+#include "rope.h"
+
+#include <stdlib.h>
 
 /* 1 if factor <= 1, else 0.1 m ln(factor) + 1 */
 static ball mscale(const dsv3_rope_prob *p, double m)
@@ -14,9 +16,9 @@ static ball mscale(const dsv3_rope_prob *p, double m)
 }
 
 /* A = g(mscale) / g(mscale_all_dim) */
-static ball amplitude(const ref_reading *rd, const dsv3_rope_prob *p)
+static ball amplitude(const dsv3_rope_prob *p, ref_set quirks)
 {
-    if (quirk(rd, QUIRK_R7_mscale_on_cos)) return mscale(p, p->mscale);
+    if (quirks >> QUIRK_R7_mscale_on_cos & 1) return mscale(p, p->mscale);
     if (p->mscale == p->mscale_all_dim) return ball_of(1);
     return ball_div(mscale(p, p->mscale), mscale(p, p->mscale_all_dim));
 }
@@ -31,7 +33,7 @@ static ball pair_of_turns(const dsv3_rope_prob *p, double n)
 }
 
 /* Where the ramp from untouched to divided frequencies begins and ends, in pairs. */
-static void ramp_ends(const dsv3_rope_prob *p, uint64_t quirks, ball *low, ball *high)
+static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *high)
 {
     double const last = (double)p->qk_rope_head_dim - 1;
     *low = pair_of_turns(p, p->beta_fast);
@@ -48,7 +50,7 @@ static void ramp_ends(const dsv3_rope_prob *p, uint64_t quirks, ball *low, ball 
 }
 
 /* clamp((j - low) / (high - low), 0, 1) */
-static ball ramp(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+static ball ramp(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     ball low, high;
     ramp_ends(p, quirks, &low, &high);
@@ -58,7 +60,7 @@ static ball ramp(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
 }
 
 /* f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j,  e_j = theta^(-2j/r); in radians a position. */
-static ball frequency(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+static ball frequency(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)p->qk_rope_head_dim));
     ball const e = j ? ball_exp(ball_mul(exponent, ball_log(ball_decimal(p->rope_theta)))) : ball_of(1);
@@ -69,7 +71,7 @@ static ball frequency(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
 }
 
 /* f_j / (2 pi), cut into pieces until nothing is left but the ball's own radius. */
-ref_turns ref_rope_turns(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+ref_turns ref_rope_turns(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     ball left = ball_div(frequency(p, quirks, j), ball_mul(ball_of(2), ball_pi()));
     ref_turns t = {0};
@@ -96,9 +98,9 @@ static ball turns_at(const ref_turns *t, double position)
 
 /* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, and where
  * both parts of it are blended the rounding of the ramp counts against all of e_j. */
-static double angle_spread(const dsv3_rope_prob *p, uint64_t quirks, int64_t j)
+static double angle_spread(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
-    ball const f = frequency(p, quirks, j), e = frequency(p, quirks | 1ull << QUIRK_R9_yarn_off, j);
+    ball const f = frequency(p, quirks, j), e = frequency(p, quirks | (ref_set)1 << QUIRK_R9_yarn_off, j);
     bool const blended = ball_sup(f) < 0.999999 * ball_sup(e) && ball_sup(f) * p->factor > 1.000001 * ball_sup(e);
     return 7 * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
 }
@@ -114,56 +116,90 @@ static int64_t place(int32_t layout, int64_t r, int64_t j, int half)
     return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
 }
 
-typedef struct {
-    const ref_reading *rd;
-    const dsv3_rope_prob *prob;
-    const dsv3_rope_io *io;
-    ball amplitude;
-} rotation;
-
-static ball stored(const rotation *n, int64_t t, int64_t h, int64_t i)
+bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin,
+                   int point_y, dsv3_dtype format)
 {
-    const dsv3_tensor *const x = &n->io->x;
-    return element(n->rd, ref_decode(x->dtype, x->data, t * x->stride[0] + h * x->stride[1] + i));
+    size_t const pairs = (size_t)p->qk_rope_head_dim / 2;
+    *r = (rotation){rd, p, point_cos_sin, point_y, format, quirks, amplitude(p, quirks), NULL, NULL, NULL, NULL};
+    r->turns = calloc(pairs, sizeof *r->turns);
+    r->spread = calloc(pairs, sizeof *r->spread);
+    r->cosine = calloc(2 * pairs, sizeof *r->cosine);
+    if (!r->turns || !r->spread || !r->cosine) return false;
+    r->sine = r->cosine + pairs;
+    for (size_t j = 0; j < pairs; j++) {
+        r->turns[j] = tier_above()->rope_turns(p, quirks, (int64_t)j);
+        r->spread[j] = angle_spread(p, quirks, (int64_t)j);
+    }
+    return true;
+}
+
+void rotation_close(rotation *r)
+{
+    free(r->turns);
+    free(r->spread);
+    free(r->cosine);
 }
 
 /* A cos or A sin, as the table holds it. */
-static ball in_table(const rotation *n, ball c)
+static ball in_table(const rotation *r, ball c)
 {
-    ball const a = n->amplitude;
+    ball const a = r->amplitude;
     bool const one = ball_is_point(a) && ball_lower(a) == 1;
-    return at(n->rd, POINT_rope_cos_sin, n->io->y.dtype, one ? c : ball_mul(c, step(n->rd, a)));
+    return at(r->rd, r->point_cos_sin, r->format, one ? c : ball_mul(c, step(r->rd, a)));
 }
 
-static void rotate(const rotation *n, int64_t t, int64_t j, ball c, ball s, ref_value *y)
+void rotation_set(rotation *r, double position)
 {
-    int64_t const r = n->prob->qk_rope_head_dim, heads = n->prob->num_heads;
-    int32_t const in = quirk(n->rd, QUIRK_R1_half_split) ? !n->prob->in_layout : n->prob->in_layout;
-    for (int64_t h = 0; h < heads; h++) {
-        ball const x1 = stored(n, t, h, place(in, r, j, 0)), x2 = stored(n, t, h, place(in, r, j, 1));
+    for (int64_t j = 0; j < r->prob->qk_rope_head_dim / 2; j++) {
+        ball c, s;
+        cos_sin_of(r->rd, turns_at(&r->turns[j], position), position, r->spread[j], &c, &s);
+        if (r->quirks >> QUIRK_R4_sign_flipped & 1) s = ball_neg(s);
+        r->cosine[j] = in_table(r, c);
+        r->sine[j] = in_table(r, s);
+    }
+}
+
+void rotate(const rotation *n, const ball *x, ball *y)
+{
+    int64_t const r = n->prob->qk_rope_head_dim;
+    int32_t const out = n->prob->out_layout;
+    int32_t const in = n->quirks >> QUIRK_R1_half_split & 1 ? !n->prob->in_layout : n->prob->in_layout;
+    for (int64_t j = 0; j < r / 2; j++) {
+        ball const x1 = x[place(in, r, j, 0)], x2 = x[place(in, r, j, 1)], c = n->cosine[j], s = n->sine[j];
         ball const y1 = ball_sub(step(n->rd, ball_mul(x1, c)), step(n->rd, ball_mul(x2, s)));
         ball const y2 = ball_add(step(n->rd, ball_mul(x2, c)), step(n->rd, ball_mul(x1, s)));
-        ref_value *const out = y + (t * heads + h) * r;
-        out[place(n->prob->out_layout, r, j, 0)] = value_of(at(n->rd, POINT_rope_y, n->io->y.dtype, y1));
-        out[place(n->prob->out_layout, r, j, 1)] = value_of(at(n->rd, POINT_rope_y, n->io->y.dtype, y2));
+        y[place(out, r, j, 0)] = at(n->rd, n->point_y, n->format, y1);
+        y[place(out, r, j, 1)] = at(n->rd, n->point_y, n->format, y2);
     }
+}
+
+/* ---- the op ---- */
+
+/* One head of one token; x and y: room for two vectors. */
+static void rotate_head(const rotation *r, const dsv3_tensor *in, int64_t t, int64_t h, ball *x, ref_value *out)
+{
+    int64_t const width = r->prob->qk_rope_head_dim;
+    ball *const y = x + width;
+    for (int64_t i = 0; i < width; i++)
+        x[i] = element(r->rd, ref_decode(in->dtype, in->data, t * in->stride[0] + h * in->stride[1] + i));
+    rotate(r, x, y);
+    for (int64_t i = 0; i < width; i++) out[i] = value_of(y[i]);
 }
 
 bool ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
+    const dsv3_rope_prob *const p = prob;
     const dsv3_rope_io *const io = io_;
-    rotation n = {rd, prob, io, ball_of(1)};
-    n.amplitude = amplitude(rd, n.prob);
-    for (int64_t j = 0; j < n.prob->qk_rope_head_dim / 2; j++) {
-        ref_turns const turns = tier_above()->rope_turns(n.prob, rd->quirks, j);
-        double const spread = angle_spread(n.prob, rd->quirks, j);
-        for (int64_t t = 0; t < n.prob->n_tokens; t++) {
-            double const position = ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]);
-            ball c, s;
-            cos_sin_of(rd, turns_at(&turns, position), position, spread, &c, &s);
-            if (quirk(rd, QUIRK_R4_sign_flipped)) s = ball_neg(s);
-            rotate(&n, t, j, in_table(&n, c), in_table(&n, s), out[0]);
-        }
+    int64_t const width = p->qk_rope_head_dim;
+    rotation r;
+    ball *const x = malloc(2 * (size_t)width * sizeof *x);
+    bool const good = rotation_open(&r, rd, p, rd->quirks, POINT_rope_cos_sin, POINT_rope_y, io->y.dtype) && x;
+    for (int64_t t = 0; good && t < p->n_tokens; t++) {
+        rotation_set(&r, ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]));
+        for (int64_t h = 0; h < p->num_heads; h++)
+            rotate_head(&r, &io->x, t, h, x, out[0] + (t * p->num_heads + h) * width);
     }
-    return true;
+    rotation_close(&r);
+    free(x);
+    return good;
 }

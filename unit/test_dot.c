@@ -228,3 +228,89 @@ Test(dot, radii_of_factors_are_covered)
     }
     mpfr_clear(exact);
 }
+
+/* ---- balls of two words ---- */
+
+enum { PAIR_N = 1000 };
+
+static void fill_balls(ball *b, int64_t n, bool low, double radius)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double const hi = ldexp(drand48() - 0.5, (int)(40 * uniform()));
+        b[i] = (ball){{hi, low ? hi * 0x1p-53 * uniform() : 0}, radius * fabs(hi)};
+    }
+}
+
+/* The sum of the products of centres, or of centres moved by their radii in the direction of `toward`. */
+static void exact_sum_of_balls(mpfr_t out, const ball *a, const ball *b, int64_t n, double toward)
+{
+    mpfr_t x, y;
+    mpfr_init2(x, 600), mpfr_init2(y, 600);
+    mpfr_set_zero(out, 1);
+    for (int64_t i = 0; i < n; i++) {
+        mpfr_set_d(x, a[i].c.hi, MPFR_RNDN), mpfr_add_d(x, x, a[i].c.lo, MPFR_RNDN);
+        mpfr_set_d(y, b[i].c.hi, MPFR_RNDN), mpfr_add_d(y, y, b[i].c.lo, MPFR_RNDN);
+        mpfr_add_d(x, x, toward * copysign(a[i].r, b[i].c.hi), MPFR_RNDN);
+        mpfr_add_d(y, y, toward * copysign(b[i].r, a[i].c.hi), MPFR_RNDN);
+        mpfr_mul(x, x, y, MPFR_RNDN);
+        mpfr_add(out, out, x, MPFR_RNDN);
+    }
+    mpfr_clear(x), mpfr_clear(y);
+}
+
+Test(dot, pairs_contain_the_exact_sum)
+{
+    static ball a[PAIR_N], b[PAIR_N];
+    static double parts[2][3 * PAIR_N];
+    mpfr_t exact;
+    mpfr_init2(exact, BITS);
+    srand48(10);
+    double worst = 0, without = 0;
+    for (int round = 0; round < 200; round++) {
+        int64_t const n = round % 5 ? PAIR_N - round : round;
+        double const radius = round % 3 == 2 ? 0x1p-60 : 0;
+        fill_balls(a, n, round & 1, radius);
+        fill_balls(b, n, round & 2, 0);
+        if (round % 4 == 0) fill_balls(a, n, true, radius);
+        row const x = row_of_balls(a, n, parts[0]), y = row_of_balls(b, n, parts[1]);
+        terms const sum = ball_dot(&x, &y);
+        for (int toward = -1; toward <= 1; toward++) {
+            exact_sum_of_balls(exact, a, b, n, toward);
+            double const err = error_of(sum.total.c.hi, sum.total.c.lo, exact);
+            cr_assert(err <= sum.total.r, "round %d, n = %lld: %g outside %g", round, (long long)n, err, sum.total.r);
+            if (radius == 0 && sum.total.r > 0) worst = fmax(worst, err / sum.total.r);
+        }
+        cr_assert(radius > 0 || sum.total.r <= 0x1p-89 * sum.sum_abs + 0x1p-999, "radius %g", sum.total.r);
+        /* the low words forgotten: must be seen */
+        exact_sum_of_balls(exact, a, b, n, 0);
+        row const bare = row_of(parts[0], NULL, n);
+        terms const less = ball_dot(&bare, &y);
+        if (x.low)
+            without = fmax(without, error_of(less.total.c.hi, less.total.c.lo, exact) / (less.total.r + 0x1p-999));
+    }
+    printf("dot pairs: worst err/radius %.3g; without the low words %.3g\n", worst, without);
+    cr_expect(without > 1, "low words don't matter");
+    mpfr_clear(exact);
+}
+
+Test(dot, pairs_are_bit_identical)
+{
+    static ball a[PAIR_N], b[PAIR_N];
+    static double parts[2][3 * PAIR_N];
+    const kernels *builds[2];
+    int count = 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) builds[count++] = &kernels_v3;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) builds[count++] = &kernels_v4;
+#endif
+    srand48(11);
+    for (int64_t n = 0; n < PAIR_N; n = 2 * n + 1) {
+        fill_balls(a, n, true, 0), fill_balls(b, n, n % 4 == 3, 0);
+        row const x = row_of_balls(a, n, parts[0]), y = row_of_balls(b, n, parts[1]);
+        dot_sum const first = kernels_baseline.pairs(x.value, x.low, y.value, y.low, n);
+        for (int k = 0; k < count; k++) {
+            dot_sum const s = builds[k]->pairs(x.value, x.low, y.value, y.low, n);
+            cr_assert(!memcmp(&s, &first, sizeof s), "%s, n = %lld", builds[k]->isa, (long long)n);
+        }
+    }
+}

@@ -131,12 +131,18 @@ Test(judge, one_wrong_element_is_seen)
 /* Real fills see: in every preset and format, under default assumptions, no wrong result would pass. */
 Test(judge, real_fills_are_never_vacuous)
 {
-    static const char *const lists[] = {"rmsnorm@v3|tiny|odd|edge:residual=0|1,x=bf16|f32",
-                                        "linear@v3|tiny|odd|edge:x=bf16,weight=bf16|f8_e4m3",
-                                        "linear@v3|tiny|odd|edge:x=f32,weight=f32|bf16|f8_e4m3"};
+    static const char *const lists[] = {
+        "rmsnorm@v3|tiny|odd|edge:residual=0|1,x=bf16|f32",
+        "linear@v3|tiny|odd|edge:x=bf16,weight=bf16|f8_e4m3",
+        "linear@v3|tiny|odd|edge:x=f32,weight=f32|bf16|f8_e4m3",
+        "swiglu@v3|tiny|odd|edge:gate=bf16|f32",
+        "embed@tiny|odd|edge:weight=bf16|f32",
+        "cross_entropy@v3|tiny|odd:divisor=0|1,logits=bf16|f32", /* edge: one token, loss 0 */
+        "quant@v3|tiny|odd|edge:scale_fmt=0|1,x=bf16|f32"};
     char why[400];
     case_list list = {NULL, 0};
-    for (int i = 0; i < 3; i++) cr_assert(cases_add(&list, lists[i], why, sizeof why), "%s", why);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        cr_assert(cases_add(&list, lists[i], why, sizeof why), "%s", why);
     for (int c = 0; c < list.count; c++) {
         sight s;
         result r;

@@ -25,7 +25,7 @@ static void check(const ref_value *v, const char *decimal, const char *what, int
 static const dsv3_rope_prob v3_rope = {1, 1, 64, 10000, 40, 4096, 32, 1, 1, 1, DSV3_INTERLEAVED, DSV3_INTERLEAVED};
 
 /* One vector that is 0 but for pair j, at one position. */
-static void rotate(int tier, const dsv3_rope_prob *p, uint64_t quirks, int32_t position, int j, float x1, float x2,
+static void rotate(int tier, const dsv3_rope_prob *p, ref_set quirks, int32_t position, int j, float x1, float x2,
                    ref_value y[64])
 {
     float x[64] = {0};
@@ -112,7 +112,7 @@ Test(worked, mscale)
 {
     ref_value y[64];
     for (int t = 0; t < TIERS; t++) {
-        rotate(t, &v3_rope, 1ull << QUIRK_R7_mscale_on_cos, 0, 5, 1, 0, y);
+        rotate(t, &v3_rope, (ref_set)1 << QUIRK_R7_mscale_on_cos, 0, 5, 1, 0, y);
         check(&y[10], "1.36888794541139363028524556976007173437521018", "g(40, 1)", t);
     }
     ref_value const g = {y[10].hi, y[10].lo, 0};
@@ -297,6 +297,67 @@ Test(worked, attention_of_two_heads)
     }
 }
 
+/* The same model with keys and values of each head: one query after two cached keys. */
+Test(worked, prefill_of_two_heads)
+{
+    static const char *const o[] = {
+        "2.33048191154964377905803656034949080986554", "0.399426368939214846947897135197033796530669",
+        "0.451862761877606043814185154403101112772676", "1.17779414281640906572127773160465166915901"};
+    static const char *const lse[] = {"3.407605964444380304482919904545070451472947108306194074728514",
+                                      "1.29437676941764318048711915049940505520982995"};
+    float q[] = {1, 2, 1, -1, 0, -1, 2, 0};
+    float k[] = {3, 0, 1, 0, 2, 2, 1, 0, -1, 2, 0, 1, 0, 0, 0, 1, 2, 2, 1, 1, 4, 1, 1, 1};
+    float v[] = {1, 2, -2, 1, 1, -1, 2, 0, 3, 0, 1, 2};
+    int32_t queries[] = {0, 1}, keys[] = {0, 3};
+    ref_value got[4], got_lse[2];
+    dsv3_mla_prefill_prob const p = {1, 1, 3, 2, 2, 2, 2, 0.5};
+    dsv3_mla_prefill_io const io = {.q = {q, DSV3_F32, 3, {1, 2, 4}, {8, 4, 1}},
+                                    .k = {k, DSV3_F32, 3, {3, 2, 4}, {8, 4, 1}},
+                                    .v = {v, DSV3_F32, 3, {3, 2, 2}, {4, 2, 1}},
+                                    .cu_seqlens_q = {queries, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {keys, DSV3_I32, 1, {2}, {1}}};
+    ref_reading const rd = {0};
+    for (int t = 0; t < TIERS; t++) {
+        cr_assert(tiers[t]->mla_prefill(&rd, &p, &io, (ref_value *const[]){got, got_lse}));
+        for (int i = 0; i < 4; i++) check(&got[i], o[i], "o", t);
+        for (int h = 0; h < 2; h++) check(&got_lse[h], lse[h], "lse", t);
+    }
+}
+
+/* The keys of the worked example with scale 1/4 in E4M3, and as rows of bytes: codes, scale, rotary part in BF16. */
+Test(worked, attention_over_fp8_caches)
+{
+    enum { RANK = 3, WIDTH = 5, BYTES = RANK + 4 + 4 };
+    static const float keys[3][WIDTH] = {{1, 0, 2, 1, 0}, {0, 1, -1, 0, 1}, {2, 1, 0, 1, 1}};
+    float q[] = {1, 4, 1, 1, -1}, scale = 0.25f;
+    uint8_t codes[8 * WIDTH] = {0}, rows[8 * BYTES];
+    int32_t block = 0, length = 3;
+    memset(rows, 0x7f, sizeof rows);
+    for (int j = 0; j < 3; j++) {
+        for (int c = 0; c < WIDTH; c++) ref_encode(DSV3_F8_E4M3, codes, j * WIDTH + c, (double)(keys[j][c] * 4));
+        for (int c = 0; c < RANK; c++) rows[j * BYTES + c] = codes[j * WIDTH + c];
+        memcpy(rows + j * BYTES + RANK, &scale, 4);
+        for (int c = 0; c < 2; c++) ref_encode(DSV3_BF16, rows + j * BYTES + RANK + 4, c, (double)keys[j][RANK + c]);
+    }
+    dsv3_weight const one = {"kv_scale", {&scale, DSV3_F32, 1, {1}, {1}}};
+    dsv3_mla_decode_prob const p = {1, 1, 1, RANK, 2, 2, 8, 3, 0.5};
+    dsv3_tensor const caches[] = {{codes, DSV3_F8_E4M3, 3, {1, 8, WIDTH}, {8 * WIDTH, WIDTH, 1}},
+                                  {rows, DSV3_U8, 3, {1, 8, BYTES}, {8 * BYTES, BYTES, 1}}};
+    for (int t = 0; t < 2 * TIERS; t++) {
+        dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, WIDTH}, {WIDTH, WIDTH, WIDTH, 1}},
+                                       .kv_cache = caches[t % 2],
+                                       .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                       .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                       .weights = {1, &one}};
+        ref_value o[RANK], lse;
+        ref_reading const rd = {0};
+        cr_assert(tiers[t / 2]->mla_decode(&rd, &p, &io, (ref_value *const[]){o, &lse}));
+        check(&o[0], "1.57521038260444143153099617869025360706484", "o", t / 2);
+        check(&o[2], "0.399426368939214846947897135197033796530669", "o", t / 2);
+        check(&lse, "3.407605964444380304482919904545070451472947108306194074728514", "lse", t / 2);
+    }
+}
+
 /* Scores 1, 2, 3 and values 1, 10, 100; one key; none. */
 Test(worked, softmax_of_three)
 {
@@ -332,4 +393,210 @@ Test(worked, attention_in_every_tier)
     }
     printf("worked: o in tier dd within 2^%.1f\n", log2(o[0][0].radius));
     cr_expect(o[0][0].radius <= 0x1p-85);
+}
+
+/* ---- swiglu, embed, cross_entropy, quant ---- */
+
+Test(worked, swiglu)
+{
+    static const struct {
+        float gate, up;
+        int quirk; /* -1: none */
+        const char *y;
+    } rows[] = {
+        {1, 3, -1, "2.19317573589001463775347772546550882309543392"},
+        {-2, 3, -1, "-0.715217532132705335641625152185619228761694208"},
+        {20, 3, -1, "59.9999998763307829085877851141482722315244386"},
+        {-100, 3, -1, "-1.11602279280625078888790874115893550120766765e-41"},
+        {0x1p-10f, 3, -1, "0.00146555900568046127406020232441538227298292865"},
+        {3, 1, QUIRK_E8_gate_up_exchanged, "2.19317573589001463775347772546550882309543392"},
+        {1, 3, QUIRK_S1_glu, "2.19317573589001463775347772546550882309543392"},
+        {1, 3, QUIRK_S2_gelu, "2.52357597182483011434598733113555158247728441"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            float gate = rows[i].gate, up = rows[i].up;
+            ref_value y;
+            dsv3_swiglu_prob const prob = {1, 1};
+            dsv3_swiglu_io const io = {.gate = {&gate, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                       .up = {&up, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                       .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : 1ull << rows[i].quirk, false};
+            cr_assert(tiers[t]->swiglu(&rd, &prob, &io, (ref_value *const[]){&y}));
+            check(&y, rows[i].y, "silu(gate) up", t);
+        }
+}
+
+Test(worked, embed)
+{
+    static const struct {
+        int quirk;
+        double y[4]; /* of the ids 2 and 1 */
+    } rows[] = {{-1, {-3, 0x1p-140, 0, 7}}, {QUIRK_W1_next_row, {-3, 0x1p-140, -3, 0x1p-140}}};
+    float table[] = {1, 2, 0, 7, -3, 0x1p-140f};
+    int32_t ids[] = {2, 1};
+    dsv3_weight const item = {"weight", {table, DSV3_F32, 2, {3, 2}, {2, 1}}};
+    dsv3_embed_prob const prob = {2, 3, 2};
+    dsv3_embed_io const io = {
+        .input_ids = {ids, DSV3_I32, 1, {2}, {1}}, .weights = {1, &item}, .y = {NULL, DSV3_F32, 2, {2, 2}, {2, 1}}};
+    ref_numerics flushing;
+    char why[200];
+    cr_assert(ref_numerics_parse("embed", "flush daz", &flushing, why, sizeof why), "%s", why);
+    for (int i = 0; i < 2 * 2; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value y[4];
+            ref_reading const rd = {i % 2 ? &flushing : NULL, rows[i / 2].quirk < 0 ? 0 : 1ull << rows[i / 2].quirk,
+                                    false};
+            cr_assert(tiers[t]->embed(&rd, &prob, &io, (ref_value *const[]){y}));
+            for (int k = 0; k < 4; k++)
+                cr_expect(y[k].hi == rows[i / 2].y[k] && y[k].lo == 0 && y[k].radius == 0, "row %d, %d: %g", i, k,
+                          y[k].hi);
+        }
+    ref_value y;
+    ref_reading const rd = {NULL, 1ull << QUIRK_W2_scaled, false};
+    dsv3_embed_prob const one = {1, 3, 2};
+    ref_value two[2];
+    cr_assert(ref_dd.embed(&rd, &one, &io, (ref_value *const[]){two}));
+    y = two[0];
+    cr_expect(agrees(&y, "-4.24264068711928514640506617262909423571"), "%.17g", y.hi);
+}
+
+/* Logits 1, 2, 3 and label 2, then a row whose label is ignored. */
+Test(worked, cross_entropy)
+{
+    static const struct {
+        int divisor, quirk;
+        const char *loss, *mean;
+    } rows[] = {
+        {0, -1, "0.407605964444380304482919904545070451472947108", "0.203802982222190152241459952272535225736473554"},
+        {1, -1, "0.407605964444380304482919904545070451472947108", "0.407605964444380304482919904545070451472947108"},
+        {1, QUIRK_M11_other_divisor, "0.407605964444380304482919904545070451472947108",
+         "0.203802982222190152241459952272535225736473554"},
+    };
+    float logits[] = {1, 2, 3, 5, 5, 5};
+    int32_t labels[] = {2, DSV3_IGNORED};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value loss[2], mean;
+            dsv3_cross_entropy_prob const prob = {2, 3, rows[i].divisor};
+            dsv3_cross_entropy_io const io = {.logits = {logits, DSV3_F32, 2, {2, 3}, {3, 1}},
+                                              .labels = {labels, DSV3_I32, 1, {2}, {1}}};
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : 1ull << rows[i].quirk, false};
+            cr_assert(tiers[t]->cross_entropy(&rd, &prob, &io, (ref_value *const[]){loss, &mean}));
+            check(&loss[0], rows[i].loss, "loss", t);
+            cr_expect(loss[1].hi == 0 && loss[1].radius == 0, "ignored: %g", loss[1].hi);
+            check(&mean, rows[i].mean, "mean", t);
+        }
+}
+
+/* One tile, read exactly and as a port with IEEE division computes it. */
+static void quantise(int tier, const dsv3_quant_prob *p, const char *declared, float *x, ref_value *scale, ref_value *q)
+{
+    int64_t const n = p->in_features;
+    ref_numerics numerics;
+    char why[200];
+    dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, n}, {n, 1}}};
+    cr_assert(ref_numerics_parse("quant", declared, &numerics, why, sizeof why), "%s", why);
+    ref_reading const rd = {declared ? &numerics : NULL, 0, false};
+    cr_assert(tiers[tier]->quant(&rd, p, &io, (ref_value *const[]){scale, q}));
+}
+
+static const char ieee[] = "div ieee; quotient div; flush none";
+
+Test(worked, quant_tile)
+{
+    static const double plain[] = {448, 144, 288, 44, -1.5, 0.15625}, raised[] = {384, 128, 256, 40, -1.25};
+    float x[] = {3, 1, 2, 0.3f, -0.01f, 0.001f}, zeros[6] = {0}, tiny[6] = {1e-6f, -1e-6f};
+    dsv3_quant_prob const p = {1, 6, 1e-4, 0}, ue8m0 = {1, 6, 1e-4, 1}, no_floor = {1, 6, 0, 0};
+    ref_value s, q[6];
+    for (int t = 0; t < TIERS; t++) {
+        quantise(t, &p, NULL, x, &s, q);
+        check(&s, "0.00669642857142857142857142857142857142857142857", "scale", t);
+        check(&q[2], "298.66666666666666666666666666666666666666666667", "2 / scale", t);
+        quantise(t, &p, ieee, x, &s, q);
+        cr_expect(s.hi == 0x1.b6db6ep-8 && s.radius == 0, "tier %s: scale %a", tiers[t]->tier, s.hi);
+        for (int i = 0; i < 6; i++)
+            cr_expect(q[i].hi == plain[i] && q[i].radius == 0, "tier %s: code %d: %g", tiers[t]->tier, i, q[i].hi);
+        quantise(t, &ue8m0, ieee, x, &s, q);
+        cr_expect(s.hi == 0x1p-7 && s.radius == 0, "tier %s: raised scale %a", tiers[t]->tier, s.hi);
+        for (int i = 0; i < 5; i++)
+            cr_expect(q[i].hi == raised[i] && q[i].radius == 0, "tier %s: code %d: %g", tiers[t]->tier, i, q[i].hi);
+        quantise(t, &p, NULL, zeros, &s, q);
+        check(&s, "0.000000223214285714285714285714285714285714285714286", "scale of zeros", t);
+        cr_expect(q[0].hi == 0 && q[0].radius <= 0x1p-900, "0 / scale: %g", q[0].hi);
+        quantise(t, &no_floor, ieee, zeros, &s, q);
+        cr_expect(s.hi == 1 && s.radius == 0 && q[0].hi == 0 && q[0].radius == 0, "no floor: scale %g", s.hi);
+        quantise(t, &p, ieee, tiny, &s, q);
+        cr_expect(q[0].hi == 4.5 && q[1].hi == -4.5, "below the floor: %g, %g", q[0].hi, q[1].hi);
+    }
+}
+
+/* E4M3 with a scale of 1: ties go to even, subnormals are multiples of 2^-9. */
+Test(worked, e4m3_rounding)
+{
+    static const double rows[][2] = {
+        {448, 448},          {0x1p-10, 0},        {0x3p-10, 0x1p-8},       {0xfp-10, 0x1p-6}, {17 / 16., 1},
+        {19 / 16., 1.25},    {21 / 16., 1.25},    {0.1f, 0.1015625},       {248, 256},        {432, 448},
+        {-1 / 3., -0.34375}, {0x7p-9, 0x7p-9},    {0x1.00002p-10, 0x1p-9}, {240, 240},        {-447, -448},
+        {-424, -416},        {0x1.8p-10, 0x1p-9}, {-0x1.fp-11, 0},
+    };
+    enum { N = sizeof rows / sizeof *rows };
+    float x[N];
+    ref_value s, q[N];
+    dsv3_quant_prob const p = {1, N, 1e-4, 0};
+    for (int i = 0; i < N; i++) x[i] = (float)rows[i][0];
+    for (int t = 0; t < TIERS; t++) {
+        quantise(t, &p, ieee, x, &s, q);
+        cr_expect(s.hi == 1 && s.radius == 0, "scale %g", s.hi);
+        for (int i = 0; i < N; i++)
+            cr_expect(q[i].hi == rows[i][1] && q[i].radius == 0, "tier %s: E4M3(%a) is %g, not %g", tiers[t]->tier,
+                      rows[i][0], q[i].hi, rows[i][1]);
+        quantise(t, &p, "div ieee; quotient recip", x, &s, q);
+        cr_expect(q[1].hi == 0 && q[1].radius == 0, "1 / 1 is exact");
+        quantise(t, &p, "", x, &s, q);
+        double const low = ref_lower(q[4]), high = ref_upper(q[4]);
+        cr_expect(low <= 1 && low > 0.99 && high >= 1.125 && high < 1.13, "undeclared, a tie has two codes: %g, %g",
+                  low, high);
+    }
+}
+
+/* ue8m0: 448 2^k gives 2^k, one unit more the next power; an approximate division may give either. */
+Test(worked, raised_scales)
+{
+    dsv3_quant_prob const p = {1, 1, 0, 1};
+    ref_value s, q;
+    for (int t = 0; t < TIERS; t++)
+        for (int k = -100; k <= 100; k += 25) {
+            float at = ldexpf(448, k), above = nextafterf(at, HUGE_VALF), below = nextafterf(at, 0);
+            quantise(t, &p, ieee, &at, &s, &q);
+            cr_expect(s.hi == ldexp(1, k) && s.radius == 0 && q.hi == 448, "448 2^%d: scale %a", k, s.hi);
+            quantise(t, &p, ieee, &above, &s, &q);
+            cr_expect(s.hi == ldexp(1, k + 1) && s.radius == 0 && q.hi == 224, "above 448 2^%d: scale %a", k, s.hi);
+            quantise(t, &p, ieee, &below, &s, &q);
+            cr_expect(s.hi == ldexp(1, k) && s.radius == 0, "below 448 2^%d: scale %a", k, s.hi);
+            quantise(t, &p, "flush none", &at, &s, &q);
+            cr_expect(ref_lower(s) <= ldexp(1, k) && ref_upper(s) >= ldexp(1, k + 1), "both powers are legal");
+        }
+}
+
+/* Of two legal powers the port's own is judged; what lies between them is no legal scale. */
+Test(worked, the_ports_own_power)
+{
+    static const struct {
+        float own;
+        bool legal;
+    } rows[] = {{1, true}, {2, true}, {1.5f, false}, {4, false}, {0.5f, false}, {0, false}, {NAN, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        float x = 448, own = rows[i].own;
+        ref_value s, q;
+        ref_numerics n;
+        char why[200];
+        dsv3_quant_prob const p = {1, 1, 0, 1};
+        dsv3_quant_io const io = {.x = {&x, DSV3_F32, 2, {1, 1}, {1, 1}}, .scale = {&own, DSV3_F32, 2, {1, 1}, {1, 1}}};
+        cr_assert(ref_numerics_parse("quant", "", &n, why, sizeof why));
+        ref_reading const rd = {&n, 0, true};
+        cr_assert(ref_dd.quant(&rd, &p, &io, (ref_value *const[]){&s, &q}));
+        cr_expect((ref_lower(s) <= (double)own && (double)own <= ref_upper(s)) == rows[i].legal, "%g: [%g, %g]",
+                  (double)own, ref_lower(s), ref_upper(s));
+    }
 }

@@ -18,7 +18,7 @@ static bool open_region(region *r, const tensor_info *t, guard_side side, size_t
     size_t const step = align ? align : ref_dtype_size(t->dtype);
     size_t const need = (t->bytes + step - 1) / step * step;
     size_t const room = (need + page - 1) / page * page;
-    *r = (region){.mapped = room + 2 * page, .bytes = t->bytes, .name = t->row->name};
+    *r = (region){.mapped = room + 2 * page, .bytes = t->bytes, .name = t->name};
     r->map = mmap(NULL, r->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (r->map == MAP_FAILED) return false;
     char *const first = r->map + page;

@@ -209,8 +209,8 @@ static void print_tensors(FILE *f, const problem *p)
     static const char *const kinds[] = {"in", "weight", "out"};
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "",
-                t->row->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
+        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->name,
+                kinds[t->row->kind], ref_dtype_name(t->dtype));
         for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
         fprintf(f, "]}");
     }
@@ -242,7 +242,7 @@ bool exec_write_case(const char *dir, const problem *p, void *const data[], char
         if (t->row->kind == TENSOR_OUT) continue;
         safetensor *const s = &item[count++];
         *s = (safetensor){.dtype = t->dtype, .ndim = t->ndim, .data = data[i], .bytes = t->bytes};
-        snprintf(s->name, sizeof s->name, "%s", t->row->name);
+        snprintf(s->name, sizeof s->name, "%s", t->name);
         memcpy(s->shape, t->shape, sizeof s->shape);
     }
     snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
@@ -261,8 +261,8 @@ static bool copy_output(const char *path, const safetensors *file, const tensor_
                         size_t cap)
 {
     char is[100], should[100];
-    const safetensor *const s = safetensors_find(file, t->row->name);
-    if (!s) return snprintf(why, cap, "%s holds no tensor %s", path, t->row->name), false;
+    const safetensor *const s = safetensors_find(file, t->name);
+    if (!s) return snprintf(why, cap, "%s holds no tensor %s", path, t->name), false;
     if (s->dtype != t->dtype)
         return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
                         ref_dtype_name(t->dtype)),

@@ -7,9 +7,9 @@
 
 static void fill_tensor(const problem *p, const tensor_info *t, void *data)
 {
-    uint64_t const key = rng_key(p->seed, t->row->name);
+    uint64_t const key = rng_key(p->seed, t->name);
     for (int64_t i = 0; i < t->count; i++)
-        ref_encode(t->dtype, data, i, p->fill->value(p, t->row, i, rng_bits(key, (uint64_t)i)));
+        ref_encode(t->dtype, data, i, p->fill->value(p, t->row, t->index * t->count + i, rng_bits(key, (uint64_t)i)));
 }
 
 void fill_inputs(const problem *p, void *const data[])

@@ -7,7 +7,7 @@
 
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
 {
-    char storage[1024];
+    char storage[4096];
     dsv3_weight items[MAX_TENSORS];
     ref_value *outputs[MAX_TENSORS] = {NULL};
     int n = 0;
@@ -39,16 +39,16 @@ void enclosures_free(enclosures *e)
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal)
 {
     bool const forced = p->op->staged;
-    ref_reading const exact = {NULL, 0, forced}, conforming = {n, 0, forced};
+    ref_reading const exact = {.forced = forced}, conforming = {.port = n, .forced = forced};
     if (!enclose(p, &exact, &ref_dd, data, truth)) return false;
     if (enclose(p, &conforming, &ref_dd, data, legal)) return true;
     enclosures_free(truth);
     return false;
 }
 
-bool decide_own(const problem *p, uint64_t quirks, void *const data[])
+bool decide_own(const problem *p, ref_set quirks, void *const data[])
 {
-    ref_reading const rd = {NULL, quirks, false};
+    ref_reading const rd = {.quirks = quirks};
     enclosures own;
     if (!p->op->staged) return true;
     if (!enclose(p, &rd, &ref_dd, data, &own)) return false;
@@ -186,7 +186,7 @@ static bool judge_output(const tensor_info *t, const ref_value *truth, const ref
 {
     bool not_finite = false;
     *s = (output_stats){.dtype = t->dtype, .ndim = t->ndim, .count = t->count, .worst = -1};
-    snprintf(s->name, sizeof s->name, "%s", t->row->name);
+    snprintf(s->name, sizeof s->name, "%s", t->name);
     memcpy(s->shape, t->shape, sizeof s->shape);
     for (int64_t i = 0; i < t->count; i++) {
         element const e = element_of(truth, legal, i);
@@ -208,14 +208,16 @@ static void decide(result *r, bool not_finite)
 {
     int mutants = 0, survivors = 0;
     int64_t outside = 0, undecided = 0, count = 0;
+    bool reals = false;
     for (int i = 0; i < r->outputs; i++) {
+        reals |= r->output[i].dtype != DSV3_I32;
         mutants += r->output[i].mutants;
         survivors += r->output[i].survivors;
         outside += r->output[i].outside;
         undecided += r->output[i].undecided;
         count += r->output[i].count;
     }
-    r->constant = mutants == 0;
+    r->constant = reals && mutants == 0; /* decisions have no mutants */
     if (outside) {
         r->v = not_finite ? NOT_A_NUMBER : FAIL;
         snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside,
@@ -269,7 +271,7 @@ static size_t print_own_set(char *text, size_t cap, const tensor_info *t, const 
 /* Rows in which the port's legal choice isn't the reference's, and the first of them; or the first that isn't legal. */
 static bool list_flips(const problem *p, const enclosures *legal, void *const got[], result *r)
 {
-    ref_reading const rd = {NULL, 0, false};
+    ref_reading const rd = {.port = NULL};
     const tensor_info *const t = problem_tensor(p, p->op->choice);
     int const index = (int)(t - p->tensor);
     enclosures own;
@@ -301,7 +303,7 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, v
         bool *const bad = malloc((size_t)t->count);
         if (!bad) {
             r->v = ERROR;
-            snprintf(r->why, sizeof r->why, "no memory to judge %s", t->row->name);
+            snprintf(r->why, sizeof r->why, "no memory to judge %s", t->name);
             return;
         }
         not_finite |= judge_output(t, truth->value[i], legal->value[i], got[i], bad, &r->output[r->outputs++]);
@@ -351,7 +353,7 @@ bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result
 {
     r->diagnoses = 0;
     for (int q = 0; ref_quirk(q); q++) {
-        ref_reading const rd = {n, 1ull << q, p->op->staged};
+        ref_reading const rd = {.port = n, .quirks = (ref_set)1 << q, .forced = p->op->staged};
         diagnosis_row d = {.quirk = q};
         enclosures legal;
         if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
@@ -364,10 +366,11 @@ bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result
 }
 
 /* What a port with the mistakes would give, decisions included, against what is legal. */
-int64_t seen_in(const problem *p, const ref_numerics *n, uint64_t quirks, void *const data[], int64_t *count)
+int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count)
 {
     bool const forced = p->op->staged;
-    ref_reading const mistaken = {n, quirks, forced}, correct = {n, 0, forced};
+    ref_reading const mistaken = {.port = n, .quirks = quirks, .forced = forced},
+                      correct = {.port = n, .forced = forced};
     enclosures wrong, legal;
     int64_t apart = 0;
     *count = 0;

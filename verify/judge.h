@@ -19,7 +19,7 @@ void enclosures_free(enclosures *e);
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal);
 
 /* Puts the reference's own outputs into data; nothing if the op isn't staged. False: no memory. */
-bool decide_own(const problem *p, uint64_t quirks, void *const data[]);
+bool decide_own(const problem *p, ref_set quirks, void *const data[]);
 
 /* Judges the outputs in got[] against the truth (exact reading) and the legal results (conforming reading). Sets v,
  * why, constant and output[] of the result. */
@@ -30,6 +30,6 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, v
 bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r);
 
 /* Elements whose legal results with the mistakes and without have nothing in common; of how many. -1: no memory. */
-int64_t seen_in(const problem *p, const ref_numerics *n, uint64_t quirks, void *const data[], int64_t *count);
+int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);
 
 #endif

@@ -20,8 +20,12 @@ static void list_op(const op *o)
     for (const field_row *f = o->fields; f->name; f++)
         printf("    %-18s %g..%.10g; v3 %g tiny %g odd %g edge %g: %s\n", f->name, f->least, f->most, f->preset[0],
                f->preset[1], f->preset[2], f->preset[3], f->help);
-    if (o->list)
-        printf("    %-18s a+b+...; sets %s and %s: %s\n", o->list->name, o->list->count, o->list->most, o->list->help);
+    for (const list_row *l = o->lists; l && l->name; l++) {
+        printf("    %-18s a+b+...; sets %s", l->name, l->count);
+        if (l->most) printf(" and %s", l->most);
+        if (l->total) printf(" and %s", l->total);
+        printf(": %s\n", l->help);
+    }
     printf("  tensors\n");
     for (const tensor_row *t = o->tensors; t->name; t++)
         printf("    %-18s %-20s (%s)%s%s: %s\n", t->name, t->dtypes, t->shape, t->present ? ", present when " : "",
@@ -47,7 +51,7 @@ static void list_points(void)
 {
     for (int i = 0; ref_point(i); i++) {
         const ref_point_row *const r = ref_point(i);
-        printf("%-8s %-14s %-7s %s\n", r->op, r->name, r->output ? "output" : "may", r->meaning);
+        printf("%-8s %-14s %-7s %s\n", r->op, r->name, r->output ? "output" : r->stage ? "stage" : "may", r->meaning);
     }
 }
 

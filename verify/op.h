@@ -9,7 +9,7 @@
 #include "ref.h"
 
 enum { PRESET_V3, PRESET_TINY, PRESET_ODD, PRESET_EDGE, PRESETS };
-enum { MAX_FIELDS = 24, MAX_TENSORS = 16, MAX_RANK = 4 };
+enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_RANK = 4, MAX_LISTS = 2 };
 
 typedef enum { FIELD_SIZE, FIELD_REAL, FIELD_FLAG } field_kind; /* int64_t, double, int32_t in the prob struct */
 
@@ -27,32 +27,40 @@ typedef enum { TENSOR_IN, TENSOR_WEIGHT, TENSOR_OUT } tensor_kind;
 typedef struct {
     const char *name;
     tensor_kind kind;
-    size_t offset;       /* in the io struct; weights are found by name and have none */
-    const char *dtypes;  /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
-    const char *shape;   /* names of fields or derived sizes: "n_tokens hidden_size" */
-    const char *present; /* NULL: always; "residual": when that flag is set; "weight=f8_e4m3": for that format */
+    size_t offset;      /* in the io struct; weights are found by name and have none */
+    const char *dtypes; /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
+    const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
+    const char
+        *present; /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one
+                            that is, "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format */
     const char *help;
+    const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
+    const char *key;    /* by which an id gives the format; NULL: the name */
 } tensor_row;
 
-/* A size computed from the fields, for shapes. */
+struct problem;
+
+/* A size computed from the fields, for shapes; or also from the formats of this tensor and those before it. */
 typedef struct {
     const char *name;
     int64_t (*of)(const void *prob);
+    int64_t (*by_formats)(const struct problem *p); /* when `of` is NULL */
 } derived_row;
 
-/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets two fields, its length and its largest value. */
+/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value, their sum.
+ * Lists of one op that set the same length have it in common. */
 typedef struct {
-    const char *name, *count, *most;
+    const char *name, *count;
+    const char *most, *total; /* NULL: no field is that */
     const char *help;
+    const char *sum;
 } list_row;
-
-struct problem;
 
 /* One way of filling the tensors of an op. */
 typedef struct {
     const char *name;
     /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the format.
-     * Values of an FP8 weight are codes: the scale multiplies them. */
+     * Values of an FP8 weight are codes: the scale multiplies them. Of a repeated row i goes on from tensor to tensor. */
     double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
     const char *help;
 } fill_row;
@@ -72,7 +80,7 @@ typedef struct {
                         const void *io); /* member NULL: unsupported */
     ref_op *(*reference)(const ref_table *tier);
     double (*work)(const void *prob); /* multiply-adds, for estimates */
-    const list_row *list;             /* NULL: none */
+    const list_row *lists;            /* at most MAX_LISTS and one whose name is NULL; NULL: none */
     bool staged; /* outputs follow from one another: each is judged given the port's own earlier ones */
     const char
         *choice; /* an output that is a set of indices: what is legal and not the reference's is listed; NULL: none */

@@ -71,7 +71,7 @@ int64_t problem_size(const problem *p, const char *name)
     const field_row *const f = find_field(p->op, name);
     if (f) return (int64_t)problem_field(p, f);
     for (const derived_row *d = p->op->derived; d->name; d++)
-        if (!strcmp(d->name, name)) return d->of(p->prob.bytes);
+        if (!strcmp(d->name, name)) return d->of ? d->of(p->prob.bytes) : d->by_formats(p);
     fprintf(stderr, "verify: op row of %s names no field %s\n", p->op->name, name);
     abort();
 }
@@ -79,7 +79,7 @@ int64_t problem_size(const problem *p, const char *name)
 const tensor_info *problem_tensor(const problem *p, const char *name)
 {
     for (int i = 0; i < p->tensors; i++)
-        if (!strcmp(p->tensor[i].row->name, name)) return &p->tensor[i];
+        if (!strcmp(p->tensor[i].name, name)) return &p->tensor[i];
     return NULL;
 }
 
@@ -94,14 +94,25 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
+/* One word of `present`. */
+static bool holds(const problem *p, char *word)
+{
+    char *const equals = strchr(word, '=');
+    if (!equals && *word == '!') return problem_field(p, find_field(p->op, word + 1)) == 0;
+    if (!equals) return problem_field(p, find_field(p->op, word)) != 0;
+    *equals = 0;
+    const field_row *const field = find_field(p->op, word);
+    if (field) return problem_field(p, field) == strtod(equals + 1, NULL);
+    return problem_tensor(p, word)->dtype == ref_dtype_of(equals + 1);
+}
+
 static bool present(const problem *p, const tensor_row *row)
 {
-    if (!row->present) return true;
-    const char *const equals = strchr(row->present, '=');
-    if (!equals) return problem_field(p, find_field(p->op, row->present)) != 0;
-    char name[64];
-    snprintf(name, sizeof name, "%.*s", (int)(equals - row->present), row->present);
-    return problem_tensor(p, name)->dtype == ref_dtype_of(equals + 1);
+    char words[128], *rest = NULL;
+    snprintf(words, sizeof words, "%s", row->present ? row->present : "");
+    for (char *word = strtok_r(words, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        if (!holds(p, word)) return false;
+    return true;
 }
 
 /* The format when the id names none: that of another tensor ("=x"), or the first of the list. */
@@ -125,6 +136,25 @@ static void set_shape(const problem *p, tensor_info *t)
     t->bytes = (size_t)t->count * ref_dtype_size(t->dtype);
 }
 
+/* The tensors of one row. */
+static bool add_tensors(const parser *ps, const tensor_row *row, dsv3_dtype dtype)
+{
+    problem *const p = ps->p;
+    int64_t const count = row->repeat ? problem_size(p, row->repeat) : 1;
+    const char *const mark = row->repeat ? strchr(row->name, '#') : row->name + strlen(row->name);
+    for (int64_t i = 0; i < count; i++) {
+        if (p->tensors == MAX_TENSORS)
+            return refuse(ps, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
+                          (long long)count, MAX_TENSORS);
+        tensor_info *const t = &p->tensor[p->tensors++];
+        *t = (tensor_info){.row = row, .index = i, .dtype = dtype};
+        int const used = snprintf(t->name, sizeof t->name, "%.*s", (int)(mark - row->name), row->name);
+        if (*mark) snprintf(t->name + used, sizeof t->name - (size_t)used, "%lld%s", (long long)i, mark + 1);
+        set_shape(p, t);
+    }
+    return true;
+}
+
 static bool set_tensors(const parser *ps)
 {
     problem *const p = ps->p;
@@ -136,10 +166,7 @@ static bool set_tensors(const parser *ps)
                 return refuse(ps, "%s: %s is absent here: it exists when %s", p->op->name, row->name, row->present);
             continue;
         }
-        tensor_info *const t = &p->tensor[p->tensors];
-        *t = (tensor_info){.row = row, .dtype = *given ? ref_dtype_of(given) : default_dtype(p, row)};
-        p->tensors++;
-        set_shape(p, t);
+        if (!add_tensors(ps, row, *given ? ref_dtype_of(given) : default_dtype(p, row))) return false;
     }
     return true;
 }
@@ -153,6 +180,11 @@ static bool read_number(const char *text, double *out)
     errno = 0;
     *out = strtod(text, &end);
     return *text && !*end && !errno && isfinite(*out) && !isspace((unsigned char)*text);
+}
+
+static const char *key_of(const tensor_row *row)
+{
+    return row->key ? row->key : row->name;
 }
 
 static bool set_field_key(parser *ps, const field_row *f, const char *text)
@@ -184,29 +216,63 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
     return true;
 }
 
-/* "0+37+64" */
-static bool set_list_key(parser *ps, const char *text)
+/* What a list says of a field: its largest number, or their sum. */
+static bool set_listed(parser *ps, const list_row *row, const char *name, int64_t v)
+{
+    if (!name) return true;
+    const field_row *const f = find_field(ps->p->op, name);
+    if (ps->field_given[f - ps->p->op->fields])
+        return refuse(ps, "%s: %s sets %s: leave that out", ps->p->op->name, row->name, name);
+    if ((double)v < f->least || (double)v > f->most)
+        return refuse(ps, "%s: %s makes %s %lld, out of range: it takes %.0f to %.0f", ps->p->op->name, row->name, name,
+                      (long long)v, f->least, f->most);
+    ps->field_given[f - ps->p->op->fields] = true;
+    set_field(ps->p, f, (double)v);
+    return true;
+}
+
+/* The lists given have their length in common; it was not given besides. */
+static bool set_length(parser *ps, int which)
 {
     problem *const p = ps->p;
-    const list_row *const row = p->op->list;
-    const field_row *const count = find_field(p->op, row->count), *const most = find_field(p->op, row->most);
-    if (p->lists) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
-    int64_t largest = 0;
+    const list_row *const row = &p->op->lists[which];
+    for (int l = 0; l < MAX_LISTS && p->op->lists[l].name; l++) {
+        const list_row *const other = &p->op->lists[l];
+        if (l == which || !p->lists[l] || strcmp(other->count, row->count)) continue;
+        return p->lists[l] == p->lists[which] ||
+               refuse(ps, "%s: %s has %d numbers and %s has %d: give both as many, one for each of %s", p->op->name,
+                      other->name, p->lists[l], row->name, p->lists[which], row->count);
+    }
+    return set_listed(ps, row, row->count, p->lists[which]);
+}
+
+/* "0+37+64" */
+static bool set_list_key(parser *ps, int which, const char *text)
+{
+    problem *const p = ps->p;
+    const list_row *const row = &p->op->lists[which];
+    double const most = find_field(p->op, row->most ? row->most : row->total)->most;
+    int64_t largest = 0, total = 0;
+    if (p->lists[which]) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
     for (const char *s = text; s; s = strchr(s, '+') ? strchr(s, '+') + 1 : NULL) {
         char *end;
         long long const v = isdigit((unsigned char)*s) ? strtoll(s, &end, 10) : -1;
-        if (v < 0 || (*end && *end != '+') || (double)v > most->most || p->lists == MAX_LIST)
+        if (v < 0 || (*end && *end != '+') || (double)v > most || p->lists[which] == MAX_LIST)
             return refuse(ps, "%s: %s=%s is no list: it takes 1 to %d whole numbers up to %.0f, as in 0+37+64",
-                          p->op->name, row->name, text, MAX_LIST, most->most);
-        p->list[p->lists++] = v;
+                          p->op->name, row->name, text, MAX_LIST, most);
+        p->list[which][p->lists[which]++] = v;
         if (v > largest) largest = v;
+        total += v;
     }
-    if (ps->field_given[count - p->op->fields] || ps->field_given[most - p->op->fields])
-        return refuse(ps, "%s: %s sets %s and %s: leave those out", p->op->name, row->name, row->count, row->most);
-    ps->field_given[count - p->op->fields] = ps->field_given[most - p->op->fields] = true;
-    set_field(p, count, p->lists);
-    set_field(p, most, (double)largest);
-    return true;
+    return set_length(ps, which) && set_listed(ps, row, row->most, largest) && set_listed(ps, row, row->total, total);
+}
+
+/* The number of the list of that name, or -1. */
+static int find_list(const op *o, const char *name)
+{
+    for (int l = 0; o->lists && o->lists[l].name; l++)
+        if (!strcmp(o->lists[l].name, name)) return l;
+    return -1;
 }
 
 static bool unknown_key(const parser *ps, const char *key)
@@ -215,10 +281,11 @@ static bool unknown_key(const parser *ps, const char *key)
     size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown key '%s'; known:", o->name, key);
     for (const field_row *f = o->fields; f->name && used < ps->cap; f++)
         used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
-    if (o->list && used < ps->cap) used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", o->list->name);
+    for (const list_row *l = o->lists; l && l->name && used < ps->cap; l++)
+        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", l->name);
     for (const tensor_row *t = o->tensors; t->name && used < ps->cap; t++)
         if (t->dtypes[0] != '=' || strchr(t->dtypes, ' '))
-            used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", t->name);
+            used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", key_of(t));
     return false;
 }
 
@@ -229,9 +296,10 @@ static bool set_key(parser *ps, char *pair)
     *equals = 0;
     const field_row *const f = find_field(ps->p->op, pair);
     if (f) return set_field_key(ps, f, equals + 1);
-    if (ps->p->op->list && !strcmp(ps->p->op->list->name, pair)) return set_list_key(ps, equals + 1);
+    int const which = find_list(ps->p->op, pair);
+    if (which >= 0) return set_list_key(ps, which, equals + 1);
     for (int r = 0; ps->p->op->tensors[r].name; r++)
-        if (!strcmp(ps->p->op->tensors[r].name, pair)) return set_tensor_key(ps, r, equals + 1);
+        if (!strcmp(key_of(&ps->p->op->tensors[r]), pair)) return set_tensor_key(ps, r, equals + 1);
     return unknown_key(ps, pair);
 }
 
@@ -309,8 +377,21 @@ static void print_number(double v, char *text, size_t cap)
 
 static bool set_by_list(const problem *p, const field_row *f)
 {
-    const list_row *const row = p->op->list;
-    return p->lists && (!strcmp(f->name, row->count) || !strcmp(f->name, row->most));
+    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) {
+        const list_row *const row = &p->op->lists[l];
+        const char *const set[] = {row->count, row->most, row->total};
+        for (size_t i = 0; p->lists[l] && i < sizeof set / sizeof *set; i++)
+            if (set[i] && !strcmp(f->name, set[i])) return true;
+    }
+    return false;
+}
+
+/* "0+37+64" */
+static void print_list(const problem *p, int which, char *text, size_t cap)
+{
+    size_t used = 0;
+    for (int i = 0; i < p->lists[which] && used < cap; i++)
+        used += (size_t)snprintf(text + used, cap - used, "%s%lld", i ? "+" : "", (long long)p->list[which][i]);
 }
 
 static void print_id(problem *p)
@@ -327,14 +408,17 @@ static void print_id(problem *p)
         used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, f->name, number);
         mark = ',';
     }
-    for (int i = 0; i < p->lists; i++, mark = ',')
-        used +=
-            i ? (size_t)snprintf(id + used, cap - used, "+%lld", (long long)p->list[i])
-              : (size_t)snprintf(id + used, cap - used, "%c%s=%lld", mark, p->op->list->name, (long long)p->list[i]);
+    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) {
+        char list[256];
+        if (!p->lists[l]) continue;
+        print_list(p, l, list, sizeof list);
+        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, p->op->lists[l].name, list);
+        mark = ',';
+    }
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        if (t->dtype == default_dtype(p, t->row)) continue;
-        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, t->row->name, ref_dtype_name(t->dtype));
+        if (t->dtype == default_dtype(p, t->row) || (i > 0 && t->row == p->tensor[i - 1].row)) continue;
+        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, key_of(t->row), ref_dtype_name(t->dtype));
         mark = ',';
     }
     if (p->fill != p->op->fills) used += (size_t)snprintf(id + used, cap - used, ";fill=%s", p->fill->name);
@@ -390,7 +474,7 @@ void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weig
         const tensor_info *const t = &p->tensor[i];
         dsv3_tensor const v = view(t, data[i]);
         if (t->row->kind == TENSOR_WEIGHT)
-            items[weights++] = (dsv3_weight){t->row->name, v};
+            items[weights++] = (dsv3_weight){t->name, v};
         else
             memcpy((char *)storage + t->row->offset, &v, sizeof v);
     }

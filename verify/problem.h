@@ -9,6 +9,8 @@
 
 typedef struct {
     const tensor_row *row;
+    char name[64];
+    int64_t index; /* of a repeated row: which */
     dsv3_dtype dtype;
     int32_t ndim;
     int64_t shape[MAX_RANK];
@@ -25,12 +27,12 @@ typedef struct problem {
     const fill_row *fill;
     uint64_t seed;
     union {
-        char bytes[256];
+        char bytes[512];
         int64_t align;
         double align2;
     } prob;
-    int lists; /* numbers in the op's list; 0: not given */
-    int64_t list[MAX_LIST];
+    int lists[MAX_LISTS]; /* numbers in each of the op's lists; 0: not given */
+    int64_t list[MAX_LISTS][MAX_LIST];
     int tensors;
     tensor_info tensor[MAX_TENSORS]; /* those that are present, in the order of the rows */
 } problem;

@@ -34,7 +34,7 @@ static void forget(known *k)
 static bool learn(known *k, const ref_numerics *n, const char *declared)
 {
     bool const forced = k->p->op->staged;
-    ref_reading const exact = {NULL, 0, forced}, conforming = {n, 0, forced};
+    ref_reading const exact = {.forced = forced}, conforming = {.port = n, .forced = forced};
     if (forced && k->have_truth) { /* both depend on what this port decided */
         enclosures_free(&k->truth);
         k->have_truth = false;
@@ -86,6 +86,17 @@ void run_case(const problem *p, port *const ports[], int count, bool diagnosing,
         if (memory && results[b].v == PASS) judge_answer(&k, diagnosing, &results[b]);
     }
     forget(&k);
+}
+
+void run_on(const problem *p, port *judged, void *const data[], bool diagnosing, result *r)
+{
+    known k = {.p = p};
+    memset(r, 0, sizeof *r);
+    memcpy(k.data, data, sizeof k.data);
+    port_run_on(judged, p, k.data, r);
+    if (r->v == PASS) judge_answer(&k, diagnosing, r);
+    enclosures_free(&k.truth);
+    enclosures_free(&k.legal);
 }
 
 /* ---- runners: processes that judge one case after another ---- */

@@ -37,7 +37,7 @@ static void print_tensors(const problem *p)
     static const char *const kinds[] = {"in", "weight", "out"};
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        printf("%-10s%-18s%-8s%-9s(", i ? "" : "tensors", t->row->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
+        printf("%-10s%-18s%-8s%-9s(", i ? "" : "tensors", t->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
         for (int d = 0; d < t->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)t->shape[d]);
         printf(")\n");
     }
@@ -71,7 +71,7 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
 {
     int64_t count;
     char line[200];
-    int64_t const apart = seen_in(p, n, 1ull << q, data, &count);
+    int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
     if (apart)
         snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
                  (long long)count);

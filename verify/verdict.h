@@ -65,7 +65,7 @@ typedef struct {
     char assumed[512];   /* the rest, by default */
     double port_seconds, reference_seconds;
     int outputs;
-    output_stats output[4];
+    output_stats output[16];
     int64_t flips;       /* rows whose choice is legal, and not the reference's */
     bool choice_illegal; /* `choice` tells of a row whose choice is no legal one */
     char choice[400];    /* the first such row, in words */

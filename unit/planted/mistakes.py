@@ -1,10 +1,11 @@
 """The plain port with one known mistake planted: each row names a quirk of ref/quirks.def and what to exchange in
-verify/ports/plain/plain.c. The text must stand there exactly as often as said, so that a port that changes is noticed.
+verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed.
 
-usage: mistakes.py                    the names
-       mistakes.py NAME plain.c       the source with that mistake, on standard output
+usage: mistakes.py                           the names
+       mistakes.py NAME FOLDER SOURCE...     the sources with that mistake, into the folder
 """
 
+import os
 import sys
 
 TOP_SUM = """
@@ -23,6 +24,28 @@ static float top_sum(const float *v, int64_t n, int64_t k)
 
 /* All groups but the best"""
 
+CENTRED = """    float mean = 0;
+    for (int64_t e = 0; e < p->n_routed_experts; e++) {
+        int64_t const d = total - p->n_routed_experts * load[e];
+        mean += (float)((d > 0) - (d < 0));
+    }
+    mean /= (float)p->n_routed_experts;
+    for (int64_t e = 0; e < p->n_routed_experts; e++) {
+        int64_t const shortage"""
+
+CHECKED = "while (n < m->n_draft && accepts(m, p + n * m->vocab_size, q + n * m->vocab_size, u[n], x[n])) n++;"
+
+NEAREST_E4M3 = """/* To the nearest E4M3 value, ties to even. */
+static float nearest_e4m3(float v)
+{
+    int exponent;
+    frexpf(v, &exponent);
+    float const unit = ldexpf(1, exponent < -5 ? -9 : exponent - 4);
+    return rintf(v / unit) * unit;
+}
+
+/* Entry c of a row of bytes"""
+
 MISTAKES = {
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
@@ -34,16 +57,16 @@ MISTAKES = {
     "G2_group_max": [("n > 1 ? first + second : first", "first", 1)],
     "G2_group_top_k_over_m": [
         ("\n/* All groups but the best", TOP_SUM, 1),
-        ("top_two(t + g * size, size)", "top_sum(t + g * size, size, p->num_experts_per_tok / p->topk_group)", 1),
+        ("top_two(group, size)", "top_sum(group, size, p->num_experts_per_tok / p->topk_group)", 1),
     ],
     "G3_masked_to_zero": [("if (!kept[e / size]) t[e] = -INFINITY;", "if (!kept[e / size]) t[e] = 0;", 1)],
     "G5_not_normalised": [("if (p->norm_topk_prob) weight[k] /= sum;", "", 1)],
     "G7_scaled_twice": [("(float)p->routed_scaling_factor;", "(float)(p->routed_scaling_factor * p->routed_scaling_factor);", 1)],
     "A1_absorbed_scale": [
-        ("dot * (float)p->softmax_scale", "dot / sqrtf((float)(p->kv_lora_rank + p->qk_rope_head_dim))", 1)
+        ("(float)p->softmax_scale; /* of mla_decode", "1 / sqrtf((float)(p->kv_lora_rank + p->qk_rope_head_dim)); /*", 1)
     ],
     "R6_mscale_missing": [
-        ("dot * (float)p->softmax_scale", "dot / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim))", 1)
+        ("(float)p->softmax_scale; /* of mla_decode", "1 / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim)); /*", 1)
     ],
     "A9_not_causal": [("seen = length - p->s_q + i + 1", "seen = length", 1)],
     "A10_square_mask": [
@@ -53,6 +76,74 @@ MISTAKES = {
     "A16_last_page_whole": [
         ("seen = length - p->s_q", "seen = (length + p->page_size - 1) / p->page_size * p->page_size - p->s_q", 1)
     ],
+    "F15_scale_missing": [
+        ("from_e4m3(row[c]) * scale", "from_e4m3(row[c]) + 0 * scale", 1),
+        ("*kv_scale = load_at(scale, 0)", "*kv_scale = 1", 1),
+    ],
+    "F15_one_scale": [("scales + c / BLOCK * 4", "scales", 1)],
+    "F15_tiles_reversed": [("scales + c / BLOCK * 4", "rope - (c / BLOCK + 1) * 4", 1)],
+    "F15_rope_rounded": [
+        ("/* Entry c of a row of bytes", NEAREST_E4M3, 1),
+        ("return from_bits((uint32_t)half << 16);", "return nearest_e4m3(from_bits((uint32_t)half << 16));", 1),
+    ],
+    "A1_nope_scale_prefill": [
+        ("(float)p->softmax_scale; /* of mla_prefill", "1 / sqrtf((float)p->qk_nope_head_dim); /*", 1)
+    ],
+    "R6_mscale_missing_prefill": [
+        ("(float)p->softmax_scale; /* of mla_prefill", "1 / sqrtf((float)(p->qk_nope_head_dim + p->qk_rope_head_dim)); /*", 1)
+    ],
+    "A9_not_causal_prefill": [("keys - queries + i + 1", "keys + 0 * (queries + i)", 1)],
+    "A9_not_itself_prefill": [("keys - queries + i + 1", "keys - queries + i", 1)],
+    "A10_square_mask_prefill": [("keys - queries + i + 1", "i + 1 > keys ? keys + 0 * queries : i + 1", 1)],
+    "A12_lse_base_2_prefill": [("max + logf(sum)", "(max + logf(sum)) * 1.44269504f", 1)],
+    "G2_group_sum_of_two": [("p->topk_method == DSV3_NOAUX_TC ? top_two(group, size) : group[largest(group, size)]", "top_two(group, size)", 1)],
+    "G4_ungrouped": [("if (p->topk_method == DSV3_GREEDY) return;", "return;", 1)],
+    "G6_other_scoring": [("p->scoring_func == DSV3_SOFTMAX", "p->scoring_func != DSV3_SOFTMAX", 2)],
+    "T1_sign_flipped": [("(shortage > 0) - (shortage < 0)", "(shortage < 0) - (shortage > 0)", 1)],
+    "T1_proportional": [("(float)((shortage > 0) - (shortage < 0))", "(float)shortage / (float)p->n_routed_experts", 1)],
+    "T1_centred": [
+        ("    for (int64_t e = 0; e < p->n_routed_experts; e++) {\n        int64_t const shortage", CENTRED, 1),
+        ("sign * (float)p->bias_update_speed", "(sign * (float)p->bias_update_speed - mean * (float)p->bias_update_speed)", 1),
+    ],
+    "T1_zero_counts_up": [("(shortage > 0) - (shortage < 0)", "(shortage >= 0) - (shortage < 0)", 1)],
+    "T6_not_normalised": [("(p->seq_aux ? sum : 1)", "1", 1)],
+    "T6_counts_raw": [("count[e] * experts / assigned * (", "count[e] * (", 1)],
+    "T6_batch_counts": [("balance(p, io, from, to, from, to)", "balance(p, io, 0, p->n_tokens, from, to)", 1)],
+    "M9_first_unchecked": [(CHECKED, CHECKED.replace("accepts(", "(n == 0 || accepts(").replace(") n++", ")) n++"), 1)],
+    "M9_argmax_in_sampling": [("if (m->greedy) return largest", "return largest", 1)],
+    "M9_greedy_samples": [("if (m->greedy) return", "if (0) return", 1), ("m->greedy ? largest(at", "0 ? largest(at", 1)],
+    "M9_residual_is_p": [("n < m->n_draft ? q + n * m->vocab_size : NULL", "NULL", 1)],
+    "M9_bonus_position": [("at = p + n * m->vocab_size", "at = p + (n < m->n_draft ? n : n - 1) * m->vocab_size", 1)],
+    "M9_goes_on": [
+        (
+            CHECKED,
+            "for (int64_t i = 0; i < m->n_draft; i++)\n"
+            "            n += accepts(m, p + i * m->vocab_size, q + i * m->vocab_size, u[i], x[i]);",
+            1,
+        )
+    ],
+    "E8_gate_up_exchanged": [
+        ("gate = load(&io->gate, t, i), up = load(&io->up, t, i)", "up = load(&io->gate, t, i), gate = load(&io->up, t, i)", 1)
+    ],
+    "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
+    "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
+    "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],
+    "W2_scaled": [("load(weight, id, i)", "load(weight, id, i) * sqrtf((float)p->hidden_size)", 1)],
+    "M11_labels_rolled": [("label = label_of(io, t)", "label = label_of(io, (t + 1) % p->n_tokens)", 1)],
+    "M11_ignored_counted": [("label = label_of(io, t)", "label = label_of(io, t) == DSV3_IGNORED ? 0 : label_of(io, t)", 1)],
+    "M11_other_divisor": [("p->divisor ? counted", "!p->divisor ? counted", 1)],
+    "F5_max_240": [("most / 448", "most / 240", 1)],
+    # NaN becomes 448 in fminf, as in kernels that clamp first
+    "F6_zero_tile": [("if (most == 0) return 1;", "", 1), ("if (f != f) return 0x7f;", "", 1)],
+    "F7_min_for_max": [("fmaxf(amax, (float)p->amax_floor)", "fminf(amax, (float)p->amax_floor)", 1)],
+    "F7_no_floor": [("fmaxf(amax, (float)p->amax_floor)", "amax", 1)],
+    "F7_floor_of_scale": [
+        ("fmaxf(amax, (float)p->amax_floor)", "amax", 1),
+        ("scale = most / 448", "scale = fmaxf(most / 448, (float)p->amax_floor)", 1),
+    ],
+    "F9_unrounded_scale": [("load(&io->x, t, i) / scale", "load(&io->x, t, i) / (fmaxf(amax, (float)p->amax_floor) / 448)", 1)],
+    "F10_rounded_log2": [("frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent)", "exp2f(ceilf(log2f(scale)))", 1)],
+    "F18_subnormals_lost": [("sign | (int)rintf(size * 0x1p9f)", "sign", 1)],
 }
 
 
@@ -60,14 +151,19 @@ def main():
     if len(sys.argv) == 1:
         print("\n".join(MISTAKES))
         return
-    name, path = sys.argv[1:]
-    with open(path, encoding="utf-8") as file:
-        source = file.read()
+    name, folder, *paths = sys.argv[1:]
+    sources = {}
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            sources[path] = file.read()
     for right, wrong, times in MISTAKES[name]:
-        if source.count(right) != times:
-            sys.exit(f"mistakes.py: {name}: '{right}' stands {source.count(right)} times in {path}, not {times}")
-        source = source.replace(right, wrong)
-    sys.stdout.write(source)
+        found = sum(source.count(right) for source in sources.values())
+        if found != times:
+            sys.exit(f"mistakes.py: {name}: '{right}' stands {found} times in {' '.join(paths)}, not {times}")
+        sources = {path: source.replace(right, wrong) for path, source in sources.items()}
+    for path, source in sources.items():
+        with open(os.path.join(folder, os.path.basename(path)), "w", encoding="utf-8") as file:
+            file.write(source)
 
 
 main()

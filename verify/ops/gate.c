@@ -13,13 +13,15 @@ static const field_row fields[] = {
     {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
     {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
     {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
+    {FIELD(scoring_func), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "0: sigmoid, 1: softmax over all experts"},
+    {FIELD(topk_method), FIELD_FLAG, 0, 2, {0, 0, 0, 0}, "0: noaux_tc, 1: greedy, 2: group_limited_greedy"},
     {.name = NULL},
 };
 
 #define IO(name) offsetof(dsv3_gate_io, name)
 static const tensor_row tensors[] = {
     {"logits", TENSOR_IN, IO(logits), "f32 bf16", "n_tokens n_routed_experts", NULL, "x W^T of the gate"},
-    {"e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", NULL,
+    {"e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", "topk_method=0",
      "added to the scores for the choice"},
     {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
     {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
@@ -50,11 +52,20 @@ static double real_value(const struct problem *p, const tensor_row *row, int64_t
     return is_bias(row) ? rng_gaussian(bits) / 8 : rng_gaussian(bits);
 }
 
-/* Logits of 0 and far below: scores of exactly 1/2 and of nothing; biases that are whole eighths, no two sums alike by group. */
+static bool has_bias(const struct problem *p)
+{
+    return prob_of(p)->topk_method == DSV3_NOAUX_TC;
+}
+
+/* All logits 0; biases that are whole eighths, no two sums alike by group. Without biases: as many logits of 0 as experts are
+ * chosen, from the first of a group on, and the others far below. */
 static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
+    const dsv3_gate_prob *const g = prob_of(p);
+    int64_t const n = g->n_routed_experts, size = n / g->n_group, first = i / n % g->n_group * size;
     (void)bits;
-    return is_bias(row) ? (double)(i * 37 % prob_of(p)->n_routed_experts) / 8 : 0;
+    if (is_bias(row)) return (double)(i * 37 % n) / 8;
+    return has_bias(p) || (i % n - first + n) % n < g->num_experts_per_tok ? 0 : -1000;
 }
 
 /* Every score is the same: any group and any expert is as good as another. */
@@ -64,7 +75,8 @@ static double tie_value(const struct problem *p, const tensor_row *row, int64_t 
     return is_bias(row) ? 0 : (double)rng_whole(bits, 0, 1);
 }
 
-/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only. */
+/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only. Without biases, or
+ * where no level is known, all scores are alike but that of one expert. */
 static double neartie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     static const struct {
@@ -72,6 +84,10 @@ static double neartie_value(const struct problem *p, const tensor_row *row, int6
     } level[] = {{-1.5, 0.18242552380635635}, {-1, 0.2689414213699951}, {-0.5, 0.3775406687981454}, {0, 0.5},
                  {0.5, 0.6224593312018546},   {1, 0.7310585786300049},  {1.5, 0.8175744761936437}};
     int64_t const e = i % prob_of(p)->n_routed_experts;
+    bool const levels = has_bias(p) && prob_of(p)->scoring_func == DSV3_SIGMOID;
+    if (!levels && is_bias(row)) return 0;
+    if (!levels && e == i / prob_of(p)->n_routed_experts % prob_of(p)->n_routed_experts) return 2 + (double)(e % 4) / 2;
+    if (!levels) return 1 + (double)rng_whole(bits, -4, 4) * 0x1p-22;
     if (is_bias(row)) return 0.5 - level[e % 7].sigmoid;
     return level[e % 7].logit + (double)rng_whole(bits, -4, 4) * 0x1p-22;
 }
@@ -99,10 +115,11 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
 
 static const fill_row fills[] = {
     {"real", real_value, "near-normal logits, biases of both signs"},
-    {"exact", exact_value, "all scores 1/2, distinct biases: the choice is certain, the weights are equal"},
+    {"exact", exact_value,
+     "all scores alike, distinct biases, or without biases all but the chosen ones 0: the choice is certain"},
     {"tie", tie_value, "two different logits only and no bias: ties everywhere"},
     {"neartie", neartie_value,
-     "scores at seven levels, biases that lift them all to 1/2: differences in the last bits"},
+     "scores at seven levels, biases that lift them all to 1/2, or all scores alike: differences in the last bits"},
     {"negative", negative_value, "all biases below -1: a mask of 0 would be chosen"},
     {"adversarial", adversarial_value, "biases near 4, single strong experts, saturated and vanishing scores"},
     {.name = NULL},
@@ -111,8 +128,11 @@ static const fill_row fills[] = {
 static const char *rule(const struct problem *p)
 {
     const dsv3_gate_prob *const g = prob_of(p);
+    bool const grouped = g->topk_method != DSV3_GREEDY;
+    if (g->n_routed_experts < g->num_experts_per_tok) return "num_experts_per_tok is at most n_routed_experts";
     if (g->n_routed_experts % g->n_group) return "n_group divides n_routed_experts";
     if (g->topk_group > g->n_group) return "topk_group is at most n_group";
+    if (!grouped) return NULL;
     if (g->topk_group * (g->n_routed_experts / g->n_group) < g->num_experts_per_tok)
         return "the topk_group groups kept hold at least num_experts_per_tok experts";
     return NULL;
@@ -136,8 +156,9 @@ static double work(const void *prob)
 
 const op op_gate = {
     .name = "gate",
-    .summary = "the experts of each token by biased, group-limited sigmoid scores, and their weights",
-    .source = "DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, DeepseekV3TopkRouter",
+    .summary = "the experts of each token by biased, group-limited scores, and their weights",
+    .source =
+        "DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, DeepseekV3TopkRouter and DeepseekV2TopkRouter",
     .prob_size = sizeof(dsv3_gate_prob),
     .io_size = sizeof(dsv3_gate_io),
     .weights_offset = IO(weights),

@@ -1,6 +1,7 @@
 /* mla_decode: rows only. The formula is in ref/mla_decode.c. */
 #include "../problem.h"
 #include "../rng.h"
+#include "../selection.h"
 
 #include <math.h>
 
@@ -21,8 +22,9 @@ static const field_row fields[] = {
 #define IO(name) offsetof(dsv3_mla_decode_io, name)
 static const tensor_row tensors[] = {
     {"q", TENSOR_IN, IO(q), "bf16 f32", "batch s_q num_attention_heads key_width", NULL, "absorbed queries"},
-    {"kv_cache", TENSOR_IN, IO(kv_cache), "=q bf16 f32", "pages page_size key_width", NULL,
-     "keys; values are their start"},
+    {"kv_cache", TENSOR_IN, IO(kv_cache), "=q bf16 f32 f8_e4m3 u8", "pages page_size row_size", NULL,
+     "keys; values are their start; u8: codes, scales of 128 codes, rotary part in bf16"},
+    {"kv_scale", TENSOR_WEIGHT, 0, "f32", "one", "kv_cache=f8_e4m3", "multiplies every code"},
     {"block_table", TENSOR_IN, IO(block_table), "i32", "batch table_width", NULL, "pages of each sequence"},
     {"cache_seqlens", TENSOR_IN, IO(cache_seqlens), "i32", "batch", NULL, "tokens of each sequence"},
     {"o", TENSOR_OUT, IO(o), "=q", "batch s_q num_attention_heads kv_lora_rank", NULL, "weighted sums of values"},
@@ -53,15 +55,41 @@ static int64_t pages(const void *prob)
     return p->batch * most_pages(p) + 2; /* two belong to nobody */
 }
 
-static const derived_row derived[] = {
-    {"key_width", key_width}, {"table_width", table_width}, {"pages", pages}, {.name = NULL}};
+enum { TILE = 128 }; /* codes that share a scale in a row of bytes */
 
-static const list_row list = {"kv_lens", "batch", "kv_len", "tokens of each sequence, as in 0+37+64"};
+static int64_t tiles(const dsv3_mla_decode_prob *p)
+{
+    return (p->kv_lora_rank + TILE - 1) / TILE;
+}
 
 static const dsv3_mla_decode_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mla_decode_prob *)(const void *)p->prob.bytes;
 }
+
+/* Elements of a row of the cache. */
+static int64_t row_size(const struct problem *p)
+{
+    const dsv3_mla_decode_prob *const d = prob_of(p);
+    bool const bytes = problem_tensor(p, "kv_cache")->dtype == DSV3_U8;
+    return bytes ? d->kv_lora_rank + 4 * tiles(d) + 2 * d->qk_rope_head_dim : key_width(d);
+}
+
+static int64_t one(const void *prob)
+{
+    (void)prob;
+    return 1;
+}
+
+static const derived_row derived[] = {{"key_width", key_width},
+                                      {"row_size", .by_formats = row_size},
+                                      {"table_width", table_width},
+                                      {"pages", pages},
+                                      {"one", one},
+                                      {.name = NULL}};
+
+static const list_row lists[] = {{"kv_lens", "batch", "kv_len", NULL, "tokens of each sequence, as in 0+37+64"},
+                                 {.name = NULL}};
 
 static bool is(const tensor_row *row, const char *name)
 {
@@ -72,7 +100,7 @@ static bool is(const tensor_row *row, const char *name)
 
 static int64_t length_of(const struct problem *p, int64_t b)
 {
-    return p->lists ? p->list[b] : prob_of(p)->kv_len;
+    return p->lists[0] ? p->list[0][b] : prob_of(p)->kv_len;
 }
 
 /* Pages lie in reverse order, turned by the seed: its own inverse. */
@@ -107,111 +135,188 @@ static bool is_index(const tensor_row *row)
     return is(row, "block_table") || is(row, "cache_seqlens");
 }
 
+/* ---- the cache ---- */
+
+/* Entry c of the key in a slot, before it is stored. */
+typedef double key_fill(const struct problem *p, int64_t slot, int64_t c, uint64_t bits);
+
+/* Some number of 24 bits. */
+static double drawn_scale(const struct problem *p, const char *name, int64_t i)
+{
+    uint64_t const bits = rng_bits(rng_key(p->seed, name), (uint64_t)i);
+    return (1 + (double)(bits >> 41) * 0x1p-23) / 64;
+}
+
+static bool is_drawn(const struct problem *p);
+
+static double kv_scale(const struct problem *p)
+{
+    return is_drawn(p) ? drawn_scale(p, "kv_scale", 0) : 0.5;
+}
+
+static double tile_scale(const struct problem *p, int64_t slot, int64_t tile)
+{
+    bool const drawn = is_drawn(p);
+    return drawn ? drawn_scale(p, "tile_scale", slot * tiles(prob_of(p)) + tile)
+                 : ldexp(1, (int)((slot + tile) % 3) - 1);
+}
+
+/* Byte `at` of a number stored in a format. */
+static double byte_of(dsv3_dtype format, double v, int64_t at)
+{
+    uint8_t bytes[4] = {0};
+    ref_encode(format, bytes, 0, v);
+    return bytes[at];
+}
+
+/* Byte i of a cache of bytes. */
+static double cache_byte(const struct problem *p, int64_t i, key_fill *key)
+{
+    const dsv3_mla_decode_prob *const d = prob_of(p);
+    int64_t const slot = i / row_size(p), at = i % row_size(p), rank = d->kv_lora_rank, width = key_width(d);
+    int64_t const past_codes = at - rank, past_scales = past_codes - 4 * tiles(d);
+    int64_t const c = past_codes < 0 ? at : past_scales < 0 ? past_codes / 4 * TILE : rank + past_scales / 2;
+    double const v = key(p, slot, c, rng_bits(rng_key(p->seed, "kv_cache"), (uint64_t)(slot * width + c)));
+    double const scale = c < rank ? tile_scale(p, slot, c / TILE) : 1;
+    if (past_codes < 0) return byte_of(DSV3_F8_E4M3, v / scale, 0);
+    if (past_scales < 0) return byte_of(DSV3_F32, isnan(v) ? v : scale, past_codes % 4);
+    return byte_of(DSV3_BF16, v, past_scales % 2);
+}
+
+static double cache_value(const struct problem *p, int64_t i, uint64_t bits, key_fill *key)
+{
+    dsv3_dtype const format = problem_tensor(p, "kv_cache")->dtype;
+    int64_t const width = key_width(prob_of(p));
+    if (format == DSV3_U8) return cache_byte(p, i, key);
+    return key(p, i / width, i % width, bits) / (format == DSV3_F8_E4M3 ? kv_scale(p) : 1);
+}
+
 /* ---- fills ---- */
+
+/* Entry i of q. */
+typedef double query_fill(const struct problem *p, int64_t i, uint64_t bits);
+
+static double input_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits, key_fill *key,
+                          query_fill *query)
+{
+    if (is_index(row)) return index_value(p, row, i, 0);
+    if (is(row, "kv_scale")) return kv_scale(p);
+    return is(row, "kv_cache") ? cache_value(p, i, bits, key) : query(p, i, bits);
+}
+
+static double real_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
+{
+    (void)p, (void)slot, (void)c;
+    return rng_gaussian(bits);
+}
+
+static double real_query(const struct problem *p, int64_t i, uint64_t bits)
+{
+    (void)p, (void)i;
+    return rng_gaussian(bits) / 2;
+}
 
 static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
-    if (is_index(row)) return index_value(p, row, i, 0);
-    return is(row, "q") ? rng_gaussian(bits) / 2 : rng_gaussian(bits);
+    return input_value(p, row, i, bits, real_key, real_query);
+}
+
+static double nan_unused_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
+{
+    (void)c;
+    return token_of(p, slot) < 0 ? (double)NAN : rng_gaussian(bits);
 }
 
 static double nan_unused_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     if (is_index(row)) return index_value(p, row, i, 2147480000);
-    bool const unused = is(row, "kv_cache") && token_of(p, i / key_width(p->prob.bytes)) < 0;
-    return unused ? (double)NAN : real_value(p, row, i, bits);
+    return input_value(p, row, i, bits, nan_unused_key, real_query);
 }
 
-/* Keys carry their number in binary, +1 and -1, then `pads` times +1, then 1, at their end. A query that asks for a number
- * scores 0 there and below -2^15 softmax_scale elsewhere; bits that it leaves out are made up by pads, so that all of its
- * entries are powers of two. */
-typedef struct {
-    int64_t bits, pads;
-} code;
-
-static code code_of(const dsv3_mla_decode_prob *d)
+static bool is_drawn(const struct problem *p)
 {
-    code c = {0, 1};
-    while ((int64_t)1 << c.bits < d->kv_len) c.bits++;
-    while (c.pads < c.bits) c.pads *= 2;
-    return c;
+    return p->fill->value == real_value || p->fill->value == nan_unused_value;
 }
 
-/* Entry c of the key of token j. */
-static double coded_key(const struct problem *p, int64_t j, int64_t c, uint64_t bits)
+static selection selection_for(const dsv3_mla_decode_prob *d)
 {
-    code const k = code_of(prob_of(p));
-    int64_t const from_end = key_width(p->prob.bytes) - 1 - c;
-    if (from_end <= k.pads) return 1;
-    if (from_end <= k.pads + k.bits) return j >> (from_end - k.pads - 1) & 1 ? 1 : -1;
-    return (double)rng_whole(bits, -8, 8);
+    return selection_of(key_width(d), d->kv_len);
 }
 
-/* Entry c of the query that selects the 2^free keys of a block among those that row r sees. */
-static double coded_query(const struct problem *p, int64_t r, int64_t c, int64_t free, int64_t seen)
+static double numbered_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
 {
-    code const k = code_of(prob_of(p));
-    int64_t const from_end = key_width(p->prob.bytes) - 1 - c;
-    uint64_t const draw = rng_bits(rng_key(p->seed, "select"), (uint64_t)r);
-    int64_t const block = rng_whole(draw, 0, (seen >> free) - 1), bit = from_end - k.pads - 1;
-    if (from_end == 0) return -(double)k.pads * 0x1p14;
-    if (from_end <= k.pads) return from_end <= k.pads - k.bits + free ? 0x1p14 : 0;
-    if (bit >= k.bits || bit < free) return 0;
-    return block >> (bit - free) & 1 ? 0x1p14 : -0x1p14;
+    selection const s = selection_for(prob_of(p));
+    int64_t const token = token_of(p, slot);
+    return selection_key(&s, token < 0 ? (int64_t)(bits >> 40) : token, c, bits);
 }
 
-/* free: bits that a query leaves out; at most as many as keep its block among the keys that it sees. */
-static double selecting(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits, int64_t free)
+/* Queries that select 2^free keys, or as many as they see. */
+static double selecting(const struct problem *p, int64_t i, int64_t free)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
-    int64_t const width = key_width(d), r = i / width;
-    if (is_index(row)) return index_value(p, row, i, 0);
-    if (is(row, "kv_cache")) {
-        int64_t const token = token_of(p, r);
-        return coded_key(p, token < 0 ? (int64_t)(bits >> 40) : token, i % width, bits);
-    }
-    int64_t const rows = d->s_q * d->num_attention_heads, b = r / rows, query = r % rows / d->num_attention_heads;
-    int64_t const seen = length_of(p, b) - d->s_q + query + 1;
-    int64_t most = 0;
-    while (seen >> (most + 1) > 0) most++;
-    if (seen <= 0) return 0;
-    return coded_query(p, r, i % width, free < most ? free : most, seen);
+    selection const s = selection_for(d);
+    int64_t const r = i / s.width, rows = d->s_q * d->num_attention_heads;
+    int64_t const seen = length_of(p, r / rows) - d->s_q + r % rows / d->num_attention_heads + 1;
+    return selection_query(&s, rng_bits(rng_key(p->seed, "select"), (uint64_t)r), i % s.width, free, seen);
+}
+
+static double one_query(const struct problem *p, int64_t i, uint64_t bits)
+{
+    (void)bits;
+    return selecting(p, i, 0);
+}
+
+static double all_query(const struct problem *p, int64_t i, uint64_t bits)
+{
+    (void)bits;
+    return selecting(p, i, 62);
+}
+
+static double some_query(const struct problem *p, int64_t i, uint64_t bits)
+{
+    (void)bits;
+    return selecting(p, i, i / key_width(prob_of(p)) % prob_of(p)->num_attention_heads % 8);
 }
 
 static double onehot_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
-    return selecting(p, row, i, bits, 0);
+    return input_value(p, row, i, bits, numbered_key, one_query);
 }
 
 static double uniform_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
-    return selecting(p, row, i, bits, 62);
+    return input_value(p, row, i, bits, numbered_key, all_query);
 }
 
 static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
-    int64_t const head = i / key_width(p->prob.bytes) % prob_of(p)->num_attention_heads;
-    return selecting(p, row, i, bits, head % 8);
+    return input_value(p, row, i, bits, numbered_key, some_query);
+}
+
+static double adversarial_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
+{
+    int64_t const from_end = key_width(prob_of(p)) - 1 - c, token = token_of(p, slot);
+    if (from_end == 0) return token % 97 == 5 ? 1 : 0;
+    if (from_end == 1) return (double)(token % 16 - 8) / 8;
+    return 1 + rng_gaussian(bits) / 8;
 }
 
 /* By head: one key above equal ones, 16 different scores in turn, scores of several tens, equal scores. Values near 1. */
-static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+static double adversarial_query(const struct problem *p, int64_t i, uint64_t bits)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
     int64_t const width = key_width(d), c = i % width, r = i / width;
-    double const g = rng_gaussian(bits);
-    if (is_index(row)) return index_value(p, row, i, 0);
-    if (is(row, "kv_cache")) {
-        if (c == width - 1) return token_of(p, r) % 97 == 5 ? 1 : 0;
-        if (c == width - 2) return (double)(token_of(p, r) % 16 - 8) / 8;
-        return 1 + g / 8;
-    }
     switch ((r + (int64_t)(p->seed % 4)) % 4) {
     case 0: return c == width - 1 ? (0.3 + (double)(r % 18) / 10) / d->softmax_scale : 0;
     case 1: return c == width - 2 ? 4 / d->softmax_scale : 0;
-    case 2: return 8 * g;
+    case 2: return 8 * rng_gaussian(bits);
     default: return 0;
     }
+}
+
+static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    return input_value(p, row, i, bits, adversarial_key, adversarial_query);
 }
 
 static const fill_row fills[] = {
@@ -234,12 +339,10 @@ static const char *rule(const struct problem *p)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
     bool const mixed = problem_tensor(p, "kv_cache")->dtype == DSV3_F32 && problem_tensor(p, "q")->dtype == DSV3_BF16;
-    code const c = code_of(d);
+    selection const s = selection_for(d);
     if (mixed) return "a cache of f32 needs q of f32: no public model keeps one for bf16";
     if (d->qk_rope_head_dim % 2) return "qk_rope_head_dim is even";
-    if (coded(p) && c.bits + c.pads + 1 > key_width(d))
-        return "fills exact, onehot and uniform write the number of a key into its last entries: too many keys for "
-               "this width";
+    if (coded(p) && !selection_fits(&s)) return selection_rule;
     return NULL;
 }
 
@@ -275,5 +378,5 @@ const op op_mla_decode = {
     .call = call,
     .reference = reference,
     .work = work,
-    .list = &list,
+    .lists = lists,
 };

@@ -19,7 +19,7 @@ A function gets a Case and returns its outputs by name, or a pair (outputs, nume
 the port rounds, as in "acc 24 rn; x_norm bf16 must" (docs/numerics.md). It may raise Unsupported(why) for a case that it
 doesn't do. Any other exception is reported as the port's error, with the traceback on standard error.
 
-Formats are named f32, bf16, f8_e4m3, i32. Only the standard library is needed; Case.torch and torch outputs need torch.
+Formats are named f32, bf16, f8_e4m3, i32, u8. Only the standard library is needed; Case.torch and torch outputs need torch.
 Protocol 1, format 1: docs/formats.md.
 """
 
@@ -30,8 +30,8 @@ import sys
 import traceback
 
 PROTOCOL = 1
-NAMES = {"F32": "f32", "BF16": "bf16", "F8_E4M3": "f8_e4m3", "I32": "i32"}
-SIZES = {"f32": 4, "bf16": 2, "f8_e4m3": 1, "i32": 4}
+NAMES = {"F32": "f32", "BF16": "bf16", "F8_E4M3": "f8_e4m3", "I32": "i32", "U8": "u8"}
+SIZES = {"f32": 4, "bf16": 2, "f8_e4m3": 1, "i32": 4, "u8": 1}
 
 
 class Unsupported(Exception):
@@ -39,7 +39,7 @@ class Unsupported(Exception):
 
 
 class Tensor:
-    """dtype (f32, bf16, f8_e4m3, i32), shape (list), data (bytes, row-major, little-endian)."""
+    """dtype (f32, bf16, f8_e4m3, i32, u8), shape (list), data (bytes, row-major, little-endian)."""
 
     def __init__(self, dtype, shape, data):
         self.dtype, self.shape, self.data = dtype, shape, data
@@ -79,7 +79,8 @@ def write_safetensors(path, tensors):
 def _torch_dtypes():
     import torch
 
-    return {"f32": torch.float32, "bf16": torch.bfloat16, "f8_e4m3": torch.float8_e4m3fn, "i32": torch.int32}
+    return {"f32": torch.float32, "bf16": torch.bfloat16, "f8_e4m3": torch.float8_e4m3fn, "i32": torch.int32,
+            "u8": torch.uint8}
 
 
 class Case:

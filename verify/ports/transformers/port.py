@@ -3,9 +3,15 @@
 rmsnorm: transformers.models.deepseek_v3.modeling_deepseek_v3.DeepseekV3RMSNorm
 linear:  torch.nn.Linear, which DeepseekV3Attention and DeepseekV3MLP are made of
 rope:    DeepseekV3RotaryEmbedding, then apply_rotary_pos_emb_interleave or apply_rotary_pos_emb
-gate:    DeepseekV3TopkRouter with the identity as its weight, so that its logits are the ones given
+gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRouter, with the identity as its weight, so that its
+         logits are the ones given
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
+mla_prefill: the same with a key-value head for each query head
+swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
+embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
+cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
+quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
 
 The declared arithmetic follows their source: DeepseekV3RMSNorm computes in f32, rounds x_norm to the format of its input,
 then multiplies by the weight in that format. torch sums in f32 in lanes that depend on the processor, so no order is
@@ -81,11 +87,32 @@ def rope(case):
     return {"y": y}, f"angle f32; sincos 2; flush none; cos_sin {dtype} must; arith {dtype}"
 
 
+def gate_v2(case):
+    import torch
+    from transformers.models.deepseek_v2 import modeling_deepseek_v2 as hf
+
+    p = case.prob
+    if p["norm_topk_prob"]:
+        raise dsv3_port.Unsupported("DeepseekV2TopkRouter ignores norm_topk_prob")
+    experts, method = int(p["n_routed_experts"]), ("noaux_tc", "greedy", "group_limited_greedy")[int(p["topk_method"])]
+    config = hf.DeepseekV2Config(n_routed_experts=experts, hidden_size=experts, num_attention_heads=1, n_group=int(p["n_group"]),
+                                 topk_group=int(p["topk_group"]), num_experts_per_tok=int(p["num_experts_per_tok"]),
+                                 routed_scaling_factor=float(p["routed_scaling_factor"]), topk_method=method)
+    router = hf.DeepseekV2TopkRouter(config).requires_grad_(False)
+    router.weight.data = torch.eye(experts)
+    _, weight, idx = router(case.torch("logits"))
+    return {"topk_idx": idx.to(torch.int32), "topk_weight": weight}, "acc 24 rn; div 2; exp 4 0; flush none; scores f32 must"
+
+
 def gate(case):
     import torch
     from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
 
     p = case.prob
+    if p["scoring_func"] == 1 and p["topk_method"] != 0:
+        return gate_v2(case)
+    if p["scoring_func"] == 1 or p["topk_method"] != 0:
+        raise dsv3_port.Unsupported("its routers are sigmoid with noaux_tc, and softmax without bias")
     experts, groups = int(p["n_routed_experts"]), int(p["n_group"])
     if experts // groups < 2:
         raise dsv3_port.Unsupported("the router takes the two best of a group: a group has two experts or more")
@@ -131,6 +158,178 @@ def mla_decode(case):
                                   f"scores {dtype} must; P {dtype} must")
 
 
+def mla_prefill(case):
+    import types
+
+    import torch
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import eager_attention_forward
+
+    p, dtype = case.prob, case.dtype("q")
+    module = types.SimpleNamespace(num_key_value_groups=1, training=False)
+    q, k, v = (case.torch(name) for name in ("q", "k", "v"))
+    o = torch.zeros(q.shape[:-1] + v.shape[-1:], dtype=q.dtype)
+    lse = torch.full(q.shape[:-1], float("-inf"))
+    starts_q, starts_k = (case.torch(name).tolist() for name in ("cu_seqlens_q", "cu_seqlens_k"))
+    for from_q, to_q, from_k, to_k in zip(starts_q, starts_q[1:], starts_k, starts_k[1:]):
+        queries, keys = to_q - from_q, to_k - from_k
+        hidden = max(0, queries - keys)  # queries that see no key
+        if hidden == queries:
+            continue
+        query, key, value = (x.transpose(0, 1).unsqueeze(0)  # (1, heads, tokens, dim)
+                             for x in (q[from_q + hidden:to_q], k[from_k:to_k], v[from_k:to_k]))
+        seen = torch.arange(keys) <= keys - queries + torch.arange(hidden, queries)[:, None]
+        mask = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
+        out, _ = eager_attention_forward(module, query, key, value, mask, p["softmax_scale"])
+        scores = torch.matmul(query, key.transpose(2, 3)) * p["softmax_scale"] + mask
+        o[from_q + hidden:to_q] = out[0]
+        lse[from_q + hidden:to_q] = torch.logsumexp(scores.float(), -1)[0].transpose(0, 1)
+    flush = "daz" if dtype == "bf16" else "none"  # as in mla_decode
+    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; flush {flush}; arith {dtype}; "
+                                  f"scores {dtype} must; P {dtype} must")
+
+
+def rope_parameters(p):
+    """The rotation of a config: YaRN, or plain when nothing is extended."""
+    if p["factor"] == 1:
+        return {"rope_type": "default", "rope_theta": p["rope_theta"]}
+    keys = ("rope_theta", "factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim")
+    return {"rope_type": "yarn", "original_max_position_embeddings": int(p["original_max_position_embeddings"])} | {
+        key: p[key] for key in keys}
+
+
+class PastOfOne:
+    """The cache of one sequence, as DeepseekV3Attention calls it; keeps what is appended."""
+
+    def __init__(self, rows, rank):
+        self.rows, self.rank, self.new = rows, rank, None
+
+    def update(self, latent, key, layer):
+        import torch
+
+        self.new = torch.cat((latent, key), dim=-1)[0, 0]
+        rows = torch.cat((self.rows, self.new))[None, None]
+        return rows[..., : self.rank], rows[..., self.rank :]
+
+
+def attention_module(case, hf, dtype):
+    """DeepseekV3Attention with the case's weights."""
+    import torch
+
+    p = case.prob
+    sizes = ("hidden_size", "num_attention_heads", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    config = hf.DeepseekV3Config(**{key: int(p[key]) for key in sizes}, q_lora_rank=int(p["q_lora_rank"]) or None,
+                                 num_key_value_heads=int(p["num_attention_heads"]), rope_parameters=rope_parameters(p),
+                                 max_position_embeddings=1 << 24)
+    config.head_dim = int(p["qk_rope_head_dim"])
+    config._attn_implementation = "eager"
+    with torch.device("meta"):
+        module = hf.DeepseekV3Attention(config, 0).requires_grad_(False).eval()
+    names = [name for name, _ in module.named_parameters()]
+    module.load_state_dict({name: case.torch(name) for name in names}, assign=True)
+    for name in ("q_a_layernorm", "kv_a_layernorm"):
+        if hasattr(module, name) and getattr(module, name) is not None:
+            getattr(module, name).variance_epsilon = p["rms_norm_eps"]  # HF builds these with 1e-6
+    return config, module
+
+
+def mla(case):
+    import torch
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    p = case.prob
+    if not p["rope_layout"]:
+        raise dsv3_port.Unsupported("it keeps rotated parts in half layout")
+    if case.dtype("kv_a_proj_with_mqa.weight") == "f8_e4m3":
+        raise dsv3_port.Unsupported("torch.nn.Linear has no block-scaled FP8 weight")
+    dtype = same_formats(case, "hidden_states", "kv_a_proj_with_mqa.weight")
+    config, module = attention_module(case, hf, dtype)
+    rank, heads = int(p["kv_lora_rank"]), int(p["num_attention_heads"])
+    x, cache, table, cu, lengths = (case.torch(name) for name in ("hidden_states", "kv_cache", "block_table", "cu_seqlens", "cache_seqlens"))
+    seen = {}
+
+    def capture(module, query, key, value, mask, scaling, **more):
+        seen["q"] = query[0].transpose(0, 1)
+        return hf.eager_attention_forward(module, query, key, value, mask, scaling, **more)
+
+    hf.ALL_ATTENTION_FUNCTIONS.register("capture", capture)
+    config._attn_implementation = "capture"
+    module.o_proj.register_forward_pre_hook(lambda _, inputs: seen.update(attn_output=inputs[0][0]))
+    if p["q_lora_rank"]:
+        module.q_a_layernorm.register_forward_hook(lambda _, inputs, output: seen.update(q_a_layernorm=output[0]))
+    rotary = hf.DeepseekV3RotaryEmbedding(config)
+    outputs = {name: [] for name in case.outputs}
+    for b, length in enumerate(lengths.tolist()):
+        first, last = cu[b].item(), cu[b + 1].item()
+        past = length - (last - first)
+        if last == first:
+            continue
+        pages = -(-past // cache.shape[1])
+        rows = PastOfOne(cache[table[b, :pages].long()].flatten(0, 1)[:past], rank)
+        hidden = x[None, first:last]
+        position = torch.arange(past, length)
+        mask = torch.zeros(last - first, length, dtype=x.dtype).masked_fill(torch.arange(length) > position[:, None], float("-inf"))
+        seen["y"] = module(hidden, rotary(hidden, position[None]), mask[None, None], rows)[0][0]
+        seen["kv"] = rows.new
+        for name, parts in outputs.items():
+            parts.append(seen[name])
+    flush = "daz" if dtype == "bf16" else "none"
+    points = ("q_a_proj", "x_norm", "q_a_layernorm", "q_b_proj", "cos_sin", "q", "kv_a_proj_with_mqa", "kv_b_proj", "scores", "P", "attn_output")
+    numerics = "; ".join(f"{point} {dtype} must" for point in points)
+    return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
+            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; {numerics}")
+
+
+def swiglu(case):
+    from transformers.activations import ACT2FN
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Config
+
+    y = ACT2FN[DeepseekV3Config().hidden_act](case.torch("gate")) * case.torch("up")
+    # x / (1 + exp(-x)) in f32, rounded to the input's format
+    return {"y": y}, f"sigmoid 5; flush none; silu {case.dtype('gate')} must"
+
+
+def embed(case):
+    import torch
+
+    weight = case.torch("weight")
+    module = torch.nn.Embedding(*weight.shape, device="meta", dtype=weight.dtype)
+    module.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return {"y": module(case.torch("input_ids"))}
+
+
+def cross_entropy(case):
+    import torch
+    from transformers.loss.loss_utils import fixed_cross_entropy
+
+    logits, labels = case.torch("logits").float(), case.torch("labels").long()
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+    count = None if case.prob["divisor"] else len(labels)  # None: the mean over labels that are not ignored
+    mean = fixed_cross_entropy(logits, labels, num_items_in_batch=count, ignore_index=-100)
+    return {"loss": loss, "mean": mean.reshape(1)}, "acc 24 rn; div ieee; exp 4 0; log 2 1; rescales 0; flush none; terms f32 must"
+
+
+def quant(case):
+    import types
+
+    import torch
+    from transformers.integrations.finegrained_fp8 import Fp8Quantize
+
+    p, x = case.prob, case.torch("x")
+    if p["amax_floor"]:
+        raise dsv3_port.Unsupported("Fp8Quantize has no amax_floor")
+    if x.shape[1] % 128:
+        raise dsv3_port.Unsupported("Fp8Quantize takes whole tiles only")
+    config = types.SimpleNamespace(weight_block_size=[1, 128], scale_fmt="ue8m0" if p["scale_fmt"] else None)
+    result = Fp8Quantize(types.SimpleNamespace(quantization_config=config)).convert({"x.weight": x})
+    # 448 / amax, its reciprocal stored: two roundings; x is multiplied by 448 / amax
+    scale = result["x.weight_scale_inv"].to(torch.float32)
+    return {"q": result["x.weight"], "scale": scale}, "div 2; quotient recip; flush none"
+
+
 if __name__ == "__main__":
-    ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode}
+    ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
+           "mla_prefill": mla_prefill, "mla": mla}
+    ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
     dsv3_port.serve("transformers", ops)

@@ -1,0 +1,462 @@
+/*
+ * See attention.h. What a port may do to o is not a quotient of two balls: an error that all weights share cancels. Lemma
+ * Softmax states it in mean-value form, from the relative error E_j of each weight.
+ */
+#include "attention.h"
+
+#include "kernel.h"
+
+#include <stdlib.h>
+
+static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
+static const double vanishing = -800;    /* e^-800 is 0 in binary64 */
+static const double smallest = 0x1p-126; /* what flushing may remove */
+
+enum { MOST_ROWS = 128, TILE = 64 };
+
+/* The values: numbers, and how far each may be from its number. */
+typedef struct {
+    const double *number;
+    int64_t stride;
+    const double *off;    /* (len, width); NULL: not at all */
+    const double *origin; /* (width) zeros */
+    double *largest;      /* (width): >= |v| of each column */
+    double *memory;
+} values;
+
+/* What is known of the softmax of one row. */
+typedef struct {
+    int64_t n;       /* keys that it sees; 0: the row is finished */
+    ball maximum;    /* a point */
+    ball sum;        /* of the weights */
+    double E;        /* the mean of E_j: sum P_j E_j */
+    double floor;    /* what else each weight may be off by, absolutely */
+    double gathered; /* relative error of a sum of n weights, rescaled on the way */
+} softmax;
+
+/* Sums over the keys for one column of one row: of P |v|, P E |v - o|, P |v - o|. */
+typedef struct {
+    double size, moved, spread;
+} deviation;
+
+/* Rows that are in work together. */
+typedef struct {
+    const attention *a;
+    const values *v;
+    const row *query;
+    const int64_t *seen;
+    int64_t rows, len; /* keys that any of them sees */
+    terms *product;    /* (rows, len): q . k */
+    ball *weight;      /* (rows, len): scores, then e^(scores - maximum) */
+    double *error;     /* (rows, len): E_j */
+    softmax *m;        /* (rows) */
+    ball *mean;        /* (rows, width) */
+    double *centre;    /* of mean, as doubles */
+    deviation *spread; /* like mean */
+    deviation *off;    /* like mean: the same sums of how far the values are off */
+    double *P, *PE;    /* one row's, a tile of keys */
+} block;
+
+/* ---- scores ---- */
+
+/* Lemma Late: q . k_j as a port has it that sums products with codes, and scales the sums. */
+static ball scaled_late(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
+{
+    double const n = (double)t->n, sum = a->late * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
+    bool const exact = ball_is_point(dot) && a->late == 0 && q->lsb > -100;
+    if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
+    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->top_scale + 1)) * growth);
+}
+
+/* scale q . k_j. A port may scale q first: that rounds each product, unless q is made of powers of two. */
+static ball score(const block *b, int64_t r, int64_t j, double scaled_first, double q_sup)
+{
+    const attention *const a = b->a;
+    const terms *const t = &b->product[r * b->len + j];
+    ball dot = sum_of(a->rd, t);
+    if (a->rd->port && a->top_scale > 0) dot = scaled_late(a, &b->query[r], q_sup, t, dot);
+    if (a->rd->port) dot = step(a->rd, ball_widen(dot, scaled_first * t->sum_abs));
+    return at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
+}
+
+static void score_row(const block *b, int64_t r)
+{
+    const ref_numerics *const port = b->a->rd->port;
+    const row *const q = &b->query[r];
+    bool const powers = q->bits <= 1 && !q->radius;
+    double const scaled_first = powers || !port ? 0 : u * (1 + share_of(port, q->n));
+    double q_sup = q->max_abs * (1 + 0x1p-50);
+    for (int64_t c = 0; q->radius && c < q->n; c++)
+        q_sup = fmax(q_sup, (fabs(q->value[c]) + q->radius[c]) * (1 + 0x1p-50));
+    for (int64_t j = 0; j < b->seen[r]; j++) b->weight[r * b->len + j] = score(b, r, j, scaled_first, q_sup);
+}
+
+/* ---- Lemma Softmax ---- */
+
+/* |error| of the argument of each exponential, and of its result, relative; beyond what the scores are off by. */
+static double exponent_error(const ref_numerics *port, double score_sup, double below, double max_sup)
+{
+    return u * (5 * (score_sup + max_sup) + port->exp.rel + port->exp.more * below);
+}
+
+static int64_t rescales(const ref_numerics *port, int64_t n)
+{
+    return port->rescales < 0 || port->rescales > n - 1 ? n - 1 : port->rescales;
+}
+
+/* Moving a running sum to another maximum: each time a factor e^(m - m') with the errors of an exponential. */
+static double rescale_error(const ref_numerics *port, double range, double sup, int64_t n)
+{
+    double const moves = port ? (double)rescales(port, n) : 0;
+    if (moves == 0) return 0;
+    return u * (moves * (port->exp.rel + 10 * sup) + (port->exp.more + 1) * range);
+}
+
+/* e^eta - 1 <= eta + eta^2 for eta <= 1 */
+static double grown(double eta)
+{
+    if (eta <= 1) return (eta + eta * eta) * (1 + 0x1p-40);
+    return eta <= 700 ? ball_upper(ball_exp(ball_of(eta))) : (double)INFINITY;
+}
+
+/* Is e^(score - maximum) 0 in binary64 for every score of the ball, the maximum being at least `least`? */
+static bool vanishes(ball score, double least)
+{
+    return ball_upper(score) - least <= vanishing && ball_sup(score) < 0x1p20;
+}
+
+/* Scores become weights e^(score - maximum); their errors go to b->error. */
+static softmax weigh_row(const block *b, int64_t r)
+{
+    const ref_numerics *const port = b->a->rd->port;
+    ball *const w = b->weight + r * b->len;
+    double *const error = b->error + r * b->len;
+    softmax m = {.n = b->seen[r]};
+    double max = -INFINITY, least = -INFINITY, min = INFINITY, sup = 0;
+    for (int64_t j = 0; j < m.n; j++) {
+        double const high = ball_upper((ball){w[j].c, 0});
+        if (high > max) max = high;
+        if (!port) continue;
+        least = fmax(least, ball_lower(w[j]));
+        min = fmin(min, high);
+        sup = fmax(sup, ball_sup(w[j]));
+    }
+    m.maximum = ball_of(max);
+    double const moved = rescale_error(port, max - min, sup, m.n);
+    for (int64_t j = 0; j < b->len; j++) {
+        error[j] = 0;
+        if (j >= m.n) {
+            w[j] = ball_of(0);
+            continue;
+        }
+        if (port && vanishes(w[j], least)) {
+            m.floor = 0x1p-990;
+            w[j] = ball_of(vanishing);
+            continue;
+        }
+        error[j] = w[j].r * (1 + 0x1p-40) + moved;
+        if (port) error[j] += exponent_error(port, ball_sup(w[j]), max - ball_lower((ball){w[j].c, 0}), fabs(max));
+        w[j] = ball_sub((ball){w[j].c, 0}, m.maximum);
+        error[j] += w[j].r;
+        w[j].r = 0;
+    }
+    ball_exp_all(w, m.n);
+    m.sum = ball_of(0);
+    for (int64_t j = 0; j < m.n; j++) {
+        double const p = ball_lower((ball){w[j].c, 0});
+        if (p > 0x1p-900)
+            error[j] = grown(error[j] + w[j].r / p * (1 + 0x1p-40));
+        else
+            error[j] = grown(error[j]), m.floor = fmax(m.floor, 2 * ball_sup(w[j]));
+        m.E += ball_sup((ball){w[j].c, 0}) * error[j];
+        w[j].r = 0;
+        m.sum = ball_add(m.sum, w[j]);
+    }
+    m.E *= (1 + 0x1p-50 * (double)(m.n + 8)) / ball_lower(m.sum);
+    if (!port) return m;
+    m.floor += smallest;
+    m.gathered = share_of(port, m.n) + (double)rescales(port, m.n) * 2 * u;
+    return m;
+}
+
+/* ln of the sum, as the port computes it. */
+static ball log_sum(const attention *a, const softmax *m)
+{
+    const ref_numerics *const port = a->rd->port;
+    ball const log_l = ball_log(m->sum), lse = ball_add(log_l, m->maximum);
+    if (!(m->E < 0.5) || !(m->gathered < 0.5)) return ball_any();
+    double r = 2 * m->gathered + 2 * (double)m->n * m->floor + m->E / (1 - m->E);
+    if (port) {
+        r += m->gathered > 0 ? unit_at_point(a->rd, a->P, a->output) : 0; /* rounded before they are added */
+        r += u * (port->log.rel * ball_sup(log_l) + port->log.more + 3 * (ball_sup(m->maximum) + ball_sup(lse)));
+    }
+    return ball_widen(lse, r);
+}
+
+/* How far the port's o may be from o. */
+static double softmax_radius(const attention *a, const softmax *m, double o, const deviation *d, double largest)
+{
+    const ref_numerics *const port = a->rd->port;
+    double const n = (double)m->n, tiny = n * m->floor * 2 * largest;
+    if (!port) return (d->moved + tiny) / (1 - m->E);
+    double const unit = unit_at_point(a->rd, a->P, a->output);
+    double const div = port->div.ieee ? u : port->div.rel * u;
+    if (!(m->E + unit < 0.9) || !(m->gathered < 0.5)) return (double)INFINITY;
+    double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
+    double const rounded =
+        unit * fmax(size, d->spread + d->moved) + (m->gathered * (1 + unit) + div + u + a->late) * size;
+    double const first = (d->moved + rounded) / (1 - m->E - unit);
+    double const lost = (2 * n * lost_in_one(port) * (1 + a->top_scale) + 4 * smallest + tiny) * 2;
+    return (first + 2 * m->gathered * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+}
+
+/* ---- Lemma Selection ---- */
+
+static bool is_zero(ball b)
+{
+    return ball_is_point(b) && ball_sup(b) == 0;
+}
+
+/* With scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the number of keys
+ * selected, or 0. The scores are still in b->weight. */
+static int64_t selected(const block *b, int64_t r)
+{
+    const ref_numerics *const port = b->a->rd->port;
+    const ball *const score = b->weight + r * b->len;
+    int64_t count = 0;
+    if (!port || !port->div.ieee) return 0;
+    for (int64_t j = 0; j < b->seen[r]; j++) {
+        bool const zero = is_zero(score[j]);
+        if (!zero && !(ball_upper(score[j]) <= vanishing)) return 0;
+        count += zero;
+    }
+    return (count & (count - 1)) == 0 ? count : 0;
+}
+
+/* Entry c of value j. */
+static ball value_at(const attention *a, int64_t j, int64_t c)
+{
+    return a->value ? a->value[j * a->stride + c] : element(a->rd, a->number[j * a->stride + c]);
+}
+
+/* The mean of the selected values. */
+static void mean_row(const block *b, int64_t r, int64_t count, ball *o)
+{
+    const attention *const a = b->a;
+    double const late = a->late > 0 ? a->late + unit_at_point(a->rd, a->P, a->output) : 0; /* weights are scaled, too */
+    for (int64_t c = 0; c < a->width; c++) {
+        terms sum = terms_none();
+        for (int64_t j = 0; j < b->seen[r]; j++)
+            if (is_zero(b->weight[r * b->len + j])) terms_add(&sum, value_at(a, j, c));
+        ball const total = ball_widen(sum_of(a->rd, &sum), 2 * late * sum.sum_abs);
+        o[c] = quotient_of(a->rd, total, ball_of((double)count));
+    }
+}
+
+/* ---- a block of rows ---- */
+
+/* Rows that see no key, and rows that select, are finished; the others get their weights. */
+static void begin_row(const block *b, int64_t r, ball *o, ball *lse)
+{
+    int64_t const count = selected(b, r), width = b->a->width;
+    softmax *const m = &b->m[r];
+    if (b->seen[r] && !count) {
+        *m = weigh_row(b, r);
+        if (lse) lse[r] = log_sum(b->a, m);
+        return;
+    }
+    for (int64_t c = 0; o && c < width; c++) o[r * width + c] = ball_of(0);
+    if (count && o) mean_row(b, r, count, o + r * width);
+    softmax const plain = {.n = b->seen[r], .maximum = ball_of(0), .sum = ball_of((double)count)};
+    if (lse) lse[r] = count ? log_sum(b->a, &plain) : ball_any();
+    for (int64_t j = 0; j < b->len; j++) b->weight[r * b->len + j] = ball_of(0);
+}
+
+/* One tile of keys and one row. */
+static void deviate(const block *b, int64_t r, int64_t from, int64_t to)
+{
+    const kernels *const k = kernels_for_this_cpu();
+    const values *const v = b->v;
+    int64_t const width = b->a->width;
+    double const l = 1 / ball_lower(b->m[r].sum) * (1 + 0x1p-40);
+    for (int64_t j = from; j < to; j++) {
+        b->P[j - from] = ball_sup(b->weight[r * b->len + j]) * l;
+        b->PE[j - from] = b->P[j - from] * b->error[r * b->len + j];
+    }
+    k->deviate(b->P, b->PE, v->number + from * v->stride, to - from, v->stride, width, b->centre + r * width,
+               (double *)(b->spread + r * width));
+    if (v->off)
+        k->deviate(b->P, b->PE, v->off + from * width, to - from, width, width, v->origin,
+                   (double *)(b->off + r * width));
+}
+
+/* In the exact reading E is so small that a crude bound does. */
+static void crude_spread(const block *b, int64_t r)
+{
+    int64_t const width = b->a->width;
+    const double *const most = b->v->largest;
+    for (int64_t c = 0; c < width; c++)
+        b->spread[r * width + c] = (deviation){most[c], 2 * most[c] * b->m[r].E, 2 * most[c]};
+}
+
+static void find_spread(const block *b)
+{
+    const ref_numerics *const port = b->a->rd->port;
+    for (int64_t from = 0; port && from < b->len; from += TILE)
+        for (int64_t r = 0; r < b->rows; r++) {
+            int64_t const to = b->m[r].n < from + TILE ? b->m[r].n : from + TILE;
+            if (from < to) deviate(b, r, from, to);
+        }
+    for (int64_t r = 0; !port && r < b->rows; r++) crude_spread(b, r);
+}
+
+/* The sums for one column, over every point of the values. (Lemma Softmax, values that are balls) */
+static deviation spread_at(const block *b, int64_t r, int64_t c)
+{
+    const softmax *const m = &b->m[r];
+    int64_t const i = r * b->a->width + c;
+    double const slack = 1 + 0x1p-50 * (double)(m->n + 8);
+    double const blur = b->mean[i].r * (1 + 0x1p-50) + 0x1p-50 * fabs(b->centre[i]); /* how far o is from the centre */
+    deviation d = b->spread[i];
+    const deviation off = b->off[i];
+    d.size = (d.size + off.size) * slack;
+    d.moved = (d.moved + off.moved) * slack + m->E * (b->a->rd->port ? blur : 0);
+    d.spread = (d.spread + off.size) * slack + blur;
+    return d;
+}
+
+static void finish_row(const block *b, int64_t r, ball *o)
+{
+    for (int64_t c = 0; c < b->a->width; c++) {
+        ball const mean = b->mean[r * b->a->width + c];
+        deviation const d = spread_at(b, r, c);
+        o[c] = ball_widen(mean, softmax_radius(b->a, &b->m[r], ball_sup(mean), &d, b->v->largest[c]));
+    }
+}
+
+static bool combine(const block *b)
+{
+    const attention *const a = b->a;
+    if (a->value) return ball_combine_balls(b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean);
+    return ball_combine(b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
+}
+
+static void divide_row(const block *b, int64_t r)
+{
+    for (int64_t i = r * b->a->width; i < (r + 1) * b->a->width; i++) {
+        b->mean[i] = ball_div(b->mean[i], b->m[r].sum);
+        b->centre[i] = (ball_lower(b->mean[i]) + ball_upper(b->mean[i])) / 2;
+    }
+}
+
+static bool run_block(const block *b, ball *o, ball *lse)
+{
+    int64_t const width = b->a->width;
+    ball_dots(b->query, b->rows, b->a->key, b->len, b->product);
+    for (int64_t r = 0; r < b->rows; r++) {
+        score_row(b, r);
+        begin_row(b, r, o, lse);
+    }
+    if (!o) return true;
+    if (!combine(b)) return false;
+    for (int64_t r = 0; r < b->rows; r++)
+        if (b->m[r].n) divide_row(b, r);
+    find_spread(b);
+    for (int64_t r = 0; r < b->rows; r++)
+        if (b->m[r].n) finish_row(b, r, o + r * width);
+    return true;
+}
+
+static bool open_block(block *b)
+{
+    size_t const rows = (size_t)b->rows, pairs = rows * (size_t)b->len + 1, cells = rows * (size_t)b->a->width;
+    b->product = malloc(pairs * sizeof *b->product);
+    b->weight = malloc(pairs * sizeof *b->weight);
+    b->error = malloc(pairs * sizeof *b->error);
+    b->m = calloc(rows, sizeof *b->m);
+    b->mean = malloc(cells * sizeof *b->mean);
+    b->centre = calloc(cells + 2 * TILE, sizeof *b->centre);
+    b->spread = calloc(2 * cells, sizeof *b->spread);
+    if (!b->product || !b->weight || !b->error || !b->m || !b->mean || !b->centre || !b->spread) return false;
+    b->off = b->spread + cells;
+    b->P = b->centre + cells;
+    b->PE = b->P + TILE;
+    return true;
+}
+
+static void close_block(block *b)
+{
+    free(b->product);
+    free(b->weight);
+    free(b->error);
+    free(b->m);
+    free(b->mean);
+    free(b->centre);
+    free(b->spread);
+}
+
+/* ---- values ---- */
+
+/* Balls as the nearest numbers and how far they may be from those. */
+static void split_values(const attention *a, double *number, double *off)
+{
+    for (int64_t i = 0; i < a->len * a->width; i++) {
+        ball const v = value_at(a, i / a->width, i % a->width);
+        double low, rest;
+        centre_split(v.c, &number[i], &low, &rest);
+        off[i] = ball_sup(ball_widen(ball_of(fabs(low)), v.r + fabs(rest)));
+    }
+}
+
+static bool open_values(const attention *a, values *v)
+{
+    size_t const balls = a->value ? (size_t)(a->len * a->width) : 0;
+    v->memory = calloc(2 * (size_t)a->width + 2 * balls, sizeof *v->memory);
+    if (!v->memory) return false;
+    v->largest = v->memory;
+    v->origin = v->memory + a->width;
+    v->number = a->number;
+    v->stride = a->stride;
+    if (a->value) {
+        double *const number = v->memory + 2 * a->width, *const off = number + balls;
+        split_values(a, number, off);
+        v->number = number;
+        v->off = off;
+        v->stride = a->width;
+    }
+    for (int64_t j = 0; j < a->len; j++)
+        for (int64_t c = 0; c < a->width; c++) {
+            double const size = fabs(v->number[j * v->stride + c]) + (v->off ? v->off[j * a->width + c] : 0);
+            v->largest[c] = fmax(v->largest[c], size * (1 + 0x1p-50));
+        }
+    return true;
+}
+
+static int64_t most_seen(const int64_t *seen, int64_t rows)
+{
+    int64_t most = 0;
+    for (int64_t r = 0; r < rows; r++)
+        if (seen[r] > most) most = seen[r];
+    return most;
+}
+
+bool attend(const attention *a, ball *o, ball *lse)
+{
+    values v = {NULL};
+    bool good = open_values(a, &v);
+    for (int64_t first = 0; good && first < a->rows; first += MOST_ROWS) {
+        int64_t const rows = a->rows - first < MOST_ROWS ? a->rows - first : MOST_ROWS;
+        block b = {.a = a, .v = &v, .query = a->query + first, .seen = a->seen + first, .rows = rows};
+        b.len = most_seen(b.seen, rows);
+        good = open_block(&b) && run_block(&b, o ? o + first * a->width : NULL, lse ? lse + first : NULL);
+        close_block(&b);
+    }
+    free(v.memory);
+    return good;
+}
+
+ref_value lse_value(const attention *a, int64_t r, int point, ball lse)
+{
+    if (a->seen[r] == 0) return (ref_value){-HUGE_VAL, 0, 0};
+    return value_of(at(a->rd, point, DSV3_F32, lse));
+}

@@ -1,0 +1,36 @@
+/*
+ * Softmax attention over balls, one component for all ops that have it (mla_decode, mla_prefill, mla). For each row r:
+ *   s_j = scale q_r . k_j,  lse_r = ln sum_j e^s_j,  o_r = sum_j e^(s_j - lse_r) v_j,  over the keys j < seen[r].
+ * What a port may do to it is Lemma Softmax, docs/numerics.md. Which mistakes are made is decided by the op: in the scale, in
+ * seen, in what it hands over.
+ */
+#ifndef ATTENTION_H
+#define ATTENTION_H
+
+#include "reading.h"
+
+/* Rows are queries that share keys and values: those of one head, or of all heads in the absorbed form. */
+typedef struct {
+    const ref_reading *rd;
+    int scores, P;            /* the op's points of these names */
+    dsv3_dtype output;        /* format of the op's output: what these points are rounded to unless declared */
+    ball scale;               /* of q . k, as the port has it */
+    int64_t rows, len, width; /* queries, keys, entries of a value */
+    const row *query;         /* (rows) by row_of or row_of_balls */
+    const row *key;           /* (len) */
+    const int64_t *seen;      /* (rows), each at most len */
+    const double *number;     /* values that are stored numbers; or NULL, and then */
+    const ball *value;        /* balls */
+    int64_t stride;           /* value j begins at number or value + j * stride */
+    double late;      /* what a port may add, relative, that scales sums of codes instead of codes (Lemma Late) */
+    double top_scale; /* the largest scale; 0: keys and values are no codes */
+} attention;
+
+/* o (rows, width) and lse (rows) before the rounding at the op's points o and lse; NULL: not wanted. A row that sees no key has
+ * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. False: out of memory. */
+bool attend(const attention *a, ball *o, ball *lse);
+
+/* The lse of row r as the port writes it, at the op's point of that name. */
+ref_value lse_value(const attention *a, int64_t r, int point, ball lse);
+
+#endif

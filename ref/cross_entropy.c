@@ -1,0 +1,116 @@
+/*
+ * Cross-entropy:  loss_t = ln sum_j e^z_tj - z_t,label(t),  0 where the label is ignored;  mean = sum_t loss_t / divisor.
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, eq. 24; Hugging Face transformers, loss/loss_utils.py,
+ * ForCausalLMLoss, fixed_cross_entropy.
+ *
+ * The mean follows from the losses: in a forced reading from the port's own.
+ */
+#include "softmax.h"
+
+#include <stdlib.h>
+
+static const double u = 0x1p-24;
+
+typedef struct {
+    const ref_reading *rd;
+    const dsv3_cross_entropy_prob *prob;
+    const dsv3_cross_entropy_io *io;
+    ball *z;       /* the logits of the token in work, then their weights */
+    double *error; /* of the weights */
+    ball *loss;    /* of every token */
+} entropy;
+
+static double label_of(const entropy *e, int64_t t)
+{
+    const dsv3_tensor *const labels = &e->io->labels;
+    if (quirk(e->rd, QUIRK_M11_labels_rolled)) t = (t + 1) % e->prob->n_tokens;
+    double const label = ref_decode(DSV3_I32, labels->data, t * labels->stride[0]);
+    return label == DSV3_IGNORED && quirk(e->rd, QUIRK_M11_ignored_counted) ? 0 : label;
+}
+
+/* Lemma Selection: is one logit 0 and does every other weight vanish? Then lse is 0 in any arithmetic that has ln 1 = 0. */
+static bool selects_one(const entropy *e)
+{
+    int64_t zeros = 0;
+    for (int64_t j = 0; j < e->prob->vocab_size; j++) {
+        bool const zero = ball_is_point(e->z[j]) && ball_sup(e->z[j]) == 0;
+        if (!zero && !(ball_upper(e->z[j]) <= SOFTMAX_VANISHING)) return false;
+        zeros += zero;
+    }
+    return zeros == 1;
+}
+
+/* ln of the sum of e^z; a port may round the sum before it takes the logarithm. */
+static ball lse_of(const entropy *e)
+{
+    if (e->rd->port && selects_one(e)) {
+        softmax const one = {.n = 1, .maximum = ball_of(0), .sum = ball_of(1)};
+        return softmax_lse(e->rd, &one, 0);
+    }
+    softmax const m = softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size);
+    return softmax_lse(e->rd, &m, e->rd->port ? u : 0);
+}
+
+/* Lemma Cross-entropy: z - maximum may come first, then ln. */
+static ball less_logit(const entropy *e, ball lse, ball z)
+{
+    ball const loss = ball_sub(lse, z);
+    if (!e->rd->port || (ball_is_point(lse) && ball_sup(lse) == 0)) return loss;
+    return ball_widen(loss, u * (ball_sup(z) + ball_sup(lse)));
+}
+
+static ball loss_of(const entropy *e, int64_t t)
+{
+    const dsv3_tensor *const logits = &e->io->logits;
+    double const label = label_of(e, t);
+    if (label == DSV3_IGNORED) return ball_of(0);
+    if (!(label >= 0 && label < (double)e->prob->vocab_size)) return ball_any();
+    for (int64_t j = 0; j < e->prob->vocab_size; j++)
+        e->z[j] = element(e->rd, ref_decode(logits->dtype, logits->data, t * logits->stride[0] + j));
+    ball const z = e->z[(int64_t)label];
+    return at(e->rd, POINT_cross_entropy_loss, DSV3_F32, less_logit(e, lse_of(e), z));
+}
+
+/* What a token adds to the mean: its loss as stored, or as it was before it was rounded to that. */
+static ball term_of(const entropy *e, int64_t t)
+{
+    if (!e->rd->forced) return e->loss[t];
+    double const stored = ref_decode(DSV3_F32, e->io->loss.data, t * e->io->loss.stride[0]);
+    bool const better = e->rd->port && !e->rd->port->point[POINT_cross_entropy_terms].must && isfinite(stored);
+    return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_unit(DSV3_F32, stored)) : ball_of(stored);
+}
+
+static double divisor_of(const entropy *e)
+{
+    bool const labels_only = e->prob->divisor != quirk(e->rd, QUIRK_M11_other_divisor);
+    double n = 0;
+    for (int64_t t = 0; t < e->prob->n_tokens; t++) n += !labels_only || label_of(e, t) != DSV3_IGNORED;
+    return n;
+}
+
+static ball mean_of(const entropy *e)
+{
+    terms sum = terms_none();
+    for (int64_t t = 0; t < e->prob->n_tokens; t++) terms_add(&sum, term_of(e, t));
+    ball const mean = quotient_of(e->rd, sum_of(e->rd, &sum), ball_of(divisor_of(e)));
+    return at(e->rd, POINT_cross_entropy_mean, DSV3_F32, mean);
+}
+
+bool ref_cross_entropy(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+{
+    entropy e = {.rd = rd, .prob = prob, .io = io};
+    size_t const width = (size_t)e.prob->vocab_size;
+    e.z = malloc(width * sizeof *e.z);
+    e.error = malloc(width * sizeof *e.error);
+    e.loss = malloc((size_t)e.prob->n_tokens * sizeof *e.loss);
+    bool const memory = e.z && e.error && e.loss;
+    for (int64_t t = 0; memory && t < e.prob->n_tokens; t++) {
+        e.loss[t] = loss_of(&e, t);
+        if (out[0]) out[0][t] = value_of(e.loss[t]);
+    }
+    if (memory && out[1]) *out[1] = value_of(mean_of(&e));
+    free(e.z);
+    free(e.error);
+    free(e.loss);
+    return memory;
+}

@@ -1,0 +1,155 @@
+/*
+ * Activations to FP8, a tile of 128 at a time:  s = max(max_i |x_i|, floor) / 448,  ue8m0: s = 2^ceil(log2 s),  q_i = E4M3(x_i / s).
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant;
+ * a tile of zeros as Hugging Face transformers, integrations/finegrained_fp8.py, Fp8Quantize, has it: s = 1.
+ *
+ * The codes follow from the scale: in a forced reading from the port's own.
+ */
+#include "reading.h"
+
+enum { TILE = 128 };
+
+typedef struct {
+    const ref_reading *rd;
+    const dsv3_quant_prob *prob;
+    const dsv3_quant_io *io;
+} quantiser;
+
+static ball entry(const quantiser *z, int64_t t, int64_t i)
+{
+    return element(z->rd, ref_decode(z->io->x.dtype, z->io->x.data, t * z->io->x.stride[0] + i));
+}
+
+/* Every max(a, b) of points of the balls, or min. */
+static ball larger(ball a, ball b)
+{
+    if (ball_lower(a) >= ball_upper(b)) return a;
+    if (ball_lower(b) >= ball_upper(a)) return b;
+    return ball_hull(fmax(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
+}
+
+static ball smaller(ball a, ball b)
+{
+    return ball_neg(larger(ball_neg(a), ball_neg(b)));
+}
+
+static ball amax_of(const quantiser *z, int64_t t, int64_t first, int64_t last)
+{
+    ball most = ball_of(0);
+    for (int64_t i = first; i < last; i++) {
+        ball const x = entry(z, t, i);
+        if (ball_is_any(x)) return x;
+        most = larger(most, larger(x, ball_neg(x)));
+    }
+    return most;
+}
+
+/* amax, its floor applied. */
+static ball bounded(const quantiser *z, ball amax)
+{
+    if (z->prob->amax_floor == 0 || ball_is_any(amax)) return amax;
+    if (quirk(z->rd, QUIRK_F7_no_floor) || quirk(z->rd, QUIRK_F7_floor_of_scale)) return amax;
+    ball const floor = constant(z->rd, z->prob->amax_floor);
+    return quirk(z->rd, QUIRK_F7_min_for_max) ? smaller(amax, floor) : larger(amax, floor);
+}
+
+/* amax / 448, as the port computes it, not raised yet; a tile of zeros has 1. */
+static ball plain_scale(const quantiser *z, ball amax)
+{
+    ball const largest = ball_of(quirk(z->rd, QUIRK_F5_max_240) ? 240 : 448);
+    ball const most = bounded(z, amax);
+    if (ball_is_any(most)) return most;
+    if (ball_upper(most) == 0) return ball_of(quirk(z->rd, QUIRK_F6_zero_tile) ? 0 : 1);
+    ball const scale = quotient_of(z->rd, most, largest);
+    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->prob->amax_floor));
+    return ball_lower(most) > 0 ? scale : larger(scale, ball_hull(0, 1)); /* read as 0 by a port that flushes */
+}
+
+/* ceil(log2 v) of v > 0, from its bits. */
+static int exponent_above(double v)
+{
+    int e;
+    return frexp(v, &e) == 0.5 ? e - 1 : e;
+}
+
+/* log2 in binary32 falls onto the whole number when v is near a power of two. */
+static int rounded_exponent(double v)
+{
+    ball const log2 = ball_div(ball_log(ball_of(v)), ball_log(ball_of(2)));
+    return (int)ceil(ref_round(DSV3_F32, ball_upper(log2)));
+}
+
+/* The port's own scale, of a tile of a token. */
+static double own_scale(const quantiser *z, int64_t t, int64_t tile)
+{
+    return ref_decode(DSV3_F32, z->io->scale.data, t * z->io->scale.stride[0] + tile);
+}
+
+/* Lemma Raise: ceil(log2) is monotone. Of two legal powers the port's own is taken, if it is one. */
+static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
+{
+    if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
+    int (*const exponent)(double) = quirk(z->rd, QUIRK_F10_rounded_log2) ? rounded_exponent : exponent_above;
+    double const low = ldexp(1, exponent(ball_lower(scale))), high = ldexp(1, exponent(ball_upper(scale)));
+    if (!z->rd->forced) return ball_hull(low, high);
+    double const own = own_scale(z, t, tile);
+    int ignored;
+    bool const legal = low <= own && own <= high && frexp(own, &ignored) == 0.5; /* a power of two */
+    return ball_of(legal ? own : low);
+}
+
+static ball scale_of(const quantiser *z, int64_t t, int64_t tile, ball unraised)
+{
+    ball const scale = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised;
+    return at(z->rd, POINT_quant_scale, DSV3_F32, scale);
+}
+
+/* ---- codes ---- */
+
+/* Lemma Code: x / s in the declared way; undeclared, in any of them. */
+static ball ratio(const quantiser *z, ball x, ball s)
+{
+    const ref_numerics *const port = z->rd->port;
+    ball const exact = ball_div(x, s);
+    if (!port || port->quotient == REF_QUOTIENT_EXACT) return exact;
+    if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);
+    ball const inverse = quotient_of(z->rd, ball_of(1), s);
+    if (port->quotient == REF_QUOTIENT_RECIP) return step(z->rd, ball_mul(x, inverse));
+    double const units = port->div.ieee ? 2 : port->div.rel + 1;
+    if (ball_is_any(exact) || !(ball_sup(inverse) < 0x1p127)) return ball_any();
+    return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * lost_in_one(port));
+}
+
+static ball code(const quantiser *z, ball x, ball s)
+{
+    ball const r = ratio(z, x, s);
+    if (ball_is_any(r)) return r;
+    ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
+    if (quirk(z->rd, QUIRK_F18_subnormals_lost) && ball_sup(inside) < 0x1p-6) return ball_of(0);
+    return z->rd->port ? at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
+}
+
+/* The scale that the codes are made with. */
+static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
+{
+    if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
+    return z->rd->forced ? ball_of(own_scale(z, t, tile)) : scale;
+}
+
+static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value *scale, ref_value *q)
+{
+    int64_t const width = z->prob->in_features, first = tile * TILE;
+    int64_t const last = first + TILE < width ? first + TILE : width;
+    ball const unraised = plain_scale(z, amax_of(z, t, first, last)), s = scale_of(z, t, tile, unraised);
+    ball const used = scale_in_use(z, t, tile, unraised, s);
+    if (scale) scale[t * ((width + TILE - 1) / TILE) + tile] = value_of(s);
+    for (int64_t i = first; q && i < last; i++) q[t * width + i] = value_of(code(z, entry(z, t, i), used));
+}
+
+bool ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+{
+    quantiser const z = {rd, prob, io};
+    for (int64_t t = 0; t < z.prob->n_tokens; t++)
+        for (int64_t tile = 0; tile * TILE < z.prob->in_features; tile++) quantise_tile(&z, t, tile, out[0], out[1]);
+    return true;
+}

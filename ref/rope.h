@@ -1,0 +1,29 @@
+/* The rotation of vectors of balls: what rope is, and what the attention block turns its queries and keys with. */
+#ifndef ROPE_H
+#define ROPE_H
+
+#include "reading.h"
+
+typedef struct {
+    const ref_reading *rd;
+    const dsv3_rope_prob *prob; /* n_tokens and num_heads are not read */
+    int point_cos_sin, point_y;
+    dsv3_dtype format; /* of both, unless declared otherwise */
+    ref_set quirks;    /* those that concern it */
+    ball amplitude;
+    ref_turns *turns;    /* of each pair */
+    double *spread;      /* what a port's angle is off by; see cos_sin_of */
+    ball *cosine, *sine; /* of each pair, at the position set */
+} rotation;
+
+/* quirks: the mistakes of rd as the rope op names them. False: out of memory; close either way. */
+bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin,
+                   int point_y, dsv3_dtype format);
+void rotation_close(rotation *r);
+
+void rotation_set(rotation *r, double position);
+
+/* x and y: qk_rope_head_dim elements, in the layouts of the problem. */
+void rotate(const rotation *r, const ball *x, ball *y);
+
+#endif

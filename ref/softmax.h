@@ -1,0 +1,25 @@
+/* What a port may do to the weights of a softmax and to the logarithm of their sum, for every op that has one. (Softmax) */
+#ifndef SOFTMAX_H
+#define SOFTMAX_H
+
+#include "reading.h"
+
+#define SOFTMAX_VANISHING (-800.0) /* e^-800 is 0 in binary64 */
+
+/* What is known of the softmax of one row. */
+typedef struct {
+    int64_t n;       /* scores */
+    ball maximum;    /* a point */
+    ball sum;        /* of the weights */
+    double E;        /* the mean of E_j: sum P_j E_j */
+    double floor;    /* what else each weight may be off by, absolutely */
+    double gathered; /* relative error of a sum of n weights, rescaled on the way */
+} softmax;
+
+/* n scores become weights e^(score - maximum), points; their relative errors E_j go to error[]. */
+softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n);
+
+/* ln of the sum of e^score. rounded: what else the sum, or each weight of it, may be off by, relative. */
+ball softmax_lse(const ref_reading *rd, const softmax *m, double rounded);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * SwiGLU:  y = silu(gate) * up,  silu(z) = z / (1 + e^-z).
+ * Source: Shazeer, arXiv 2002.05202, eq. 6; DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; Hugging Face transformers,
+ * models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3MLP.
+ */
+#include "swiglu.h"
+
+/* z sigmoid(sqrt(8 / pi) (z + 0.044715 z^3)) */
+static ball gelu(const ref_reading *rd, ball z)
+{
+    ball const root = ball_sqrt(ball_div(ball_of(8), ball_pi())), cube = ball_mul(ball_mul(z, z), z);
+    ball const inner = ball_mul(root, ball_add(z, ball_mul(ball_decimal(0.044715), cube)));
+    return ball_mul(z, sigmoid_of(rd, ball_widen(inner, rd->port ? 0x1p-20 * ball_sup(inner) : 0)));
+}
+
+static ball activation(const ref_reading *rd, ball z)
+{
+    if (ball_is_any(z)) return ball_any();
+    if (quirk(rd, QUIRK_S1_glu)) return sigmoid_of(rd, z);
+    if (quirk(rd, QUIRK_S2_gelu)) return gelu(rd, z);
+    return silu_of(rd, z);
+}
+
+ball silu_times(const ref_reading *rd, int point, dsv3_dtype output, ball gate, ball up)
+{
+    if (quirk(rd, QUIRK_E8_gate_up_exchanged)) return ball_mul(at(rd, point, output, activation(rd, up)), gate);
+    return ball_mul(at(rd, point, output, activation(rd, gate)), up);
+}
+
+static ball stored(const ref_reading *rd, const dsv3_tensor *x, int64_t t, int64_t i)
+{
+    return element(rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
+}
+
+bool ref_swiglu(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+{
+    const dsv3_swiglu_io *const io = io_;
+    const dsv3_swiglu_prob *const p = prob;
+    int64_t const width = p->intermediate_size;
+    dsv3_dtype const output = io->y.dtype;
+    for (int64_t k = 0; k < p->n_tokens * width; k++) {
+        ball const gate = stored(rd, &io->gate, k / width, k % width), up = stored(rd, &io->up, k / width, k % width);
+        ball const y = silu_times(rd, POINT_swiglu_silu, output, gate, up);
+        out[0][k] = value_of(at(rd, POINT_swiglu_y, output, y));
+    }
+    return true;
+}

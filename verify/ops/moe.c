@@ -1,0 +1,199 @@
+/* moe: rows only. The formula is in ref/moe.c. */
+#include "../problem.h"
+#include "../rng.h"
+#include "../weights.h"
+
+#include <math.h>
+
+#define FIELD(name) #name, offsetof(dsv3_moe_prob, name)
+static const field_row fields[] = {
+    {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {2, 2, 7, 1}, "rows of hidden states"},
+    {FIELD(hidden_size), FIELD_SIZE, 1, 65536, {7168, 4, 64, 1}, "width of a hidden state"},
+    {FIELD(moe_intermediate_size), FIELD_SIZE, 1, 65536, {2048, 2, 20, 1}, "width of an expert"},
+    {FIELD(n_routed_experts), FIELD_SIZE, 1, 256, {256, 8, 16, 1}, "experts"},
+    {FIELD(n_shared_experts), FIELD_SIZE, 0, 64, {1, 1, 2, 1}, "experts of every token; 0: none"},
+    {FIELD(n_group), FIELD_SIZE, 1, 16, {8, 4, 4, 1}, "groups of neighbouring experts"},
+    {FIELD(topk_group), FIELD_SIZE, 1, 16, {4, 2, 2, 1}, "groups kept for a token"},
+    {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
+    {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
+    {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
+    {FIELD(scoring_func), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "scores: 0 sigmoid, 1 softmax"},
+    {FIELD(topk_method), FIELD_FLAG, 0, 2, {0, 0, 0, 0}, "0 noaux_tc, 1 greedy, 2 group_limited_greedy"},
+    {FIELD(stages), FIELD_FLAG, 0, 1, {1, 0, 0, 0}, "1: stages are written, and what follows is made of them"},
+    {.name = NULL},
+};
+
+#define IO(name) offsetof(dsv3_moe_io, name)
+#define FP8      "experts.0.gate_proj.weight=f8_e4m3"
+static const tensor_row tensors[] = {
+    {"hidden_states", TENSOR_IN, IO(hidden_states), "bf16 f32", "n_tokens hidden_size", NULL, "input rows"},
+    {"gate.weight", TENSOR_WEIGHT, 0, "=hidden_states", "n_routed_experts hidden_size", NULL, "makes the logits"},
+    {"gate.e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", "topk_method=0",
+     "added to the scores for the choice"},
+    {"experts.#.gate_proj.weight", TENSOR_WEIGHT, 0, "=hidden_states bf16 f32 f8_e4m3",
+     "moe_intermediate_size hidden_size", NULL, "one an expert", "n_routed_experts", "weights"},
+    {"experts.#.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
+     "multiplies each 128x128 block", "n_routed_experts"},
+    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size",
+     NULL, "likewise", "n_routed_experts"},
+    {"experts.#.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
+     "multiplies each 128x128 block", "n_routed_experts"},
+    {"experts.#.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size moe_intermediate_size",
+     NULL, "likewise", "n_routed_experts"},
+    {"experts.#.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks expert_blocks", FP8,
+     "multiplies each 128x128 block", "n_routed_experts"},
+    {"shared_experts.gate_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size",
+     "n_shared_experts", "of the shared experts"},
+    {"shared_experts.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks",
+     "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    {"shared_experts.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size",
+     "n_shared_experts", "of the shared experts"},
+    {"shared_experts.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks",
+     "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    {"shared_experts.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size shared_width",
+     "n_shared_experts", "of the shared experts"},
+    {"shared_experts.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks shared_blocks",
+     "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    {"router_logits", TENSOR_OUT, IO(router_logits), "f32", "n_tokens n_routed_experts", "stages", "gate.weight x"},
+    {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
+    {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
+    {"act", TENSOR_OUT, IO(act), "=hidden_states", "n_tokens num_experts_per_tok moe_intermediate_size", "stages",
+     "silu(gate_proj x) * up_proj x of each expert chosen"},
+    {"shared_act", TENSOR_OUT, IO(shared_act), "=hidden_states", "n_tokens shared_width", "stages n_shared_experts",
+     "the same of the shared experts"},
+    {"y", TENSOR_OUT, IO(y), "=hidden_states", "n_tokens hidden_size", NULL, "the layer's output"},
+    {.name = NULL},
+};
+
+static const dsv3_moe_prob *prob_of(const struct problem *p)
+{
+    return (const dsv3_moe_prob *)(const void *)p->prob.bytes;
+}
+
+static int64_t expert_blocks(const void *prob)
+{
+    return (((const dsv3_moe_prob *)prob)->moe_intermediate_size + 127) / 128;
+}
+
+static int64_t hidden_blocks(const void *prob)
+{
+    return (((const dsv3_moe_prob *)prob)->hidden_size + 127) / 128;
+}
+
+static int64_t shared_width(const void *prob)
+{
+    const dsv3_moe_prob *const p = prob;
+    return p->n_shared_experts * p->moe_intermediate_size;
+}
+
+static int64_t shared_blocks(const void *prob)
+{
+    return (shared_width(prob) + 127) / 128;
+}
+
+static const derived_row derived[] = {{"expert_blocks", expert_blocks},
+                                      {"hidden_blocks", hidden_blocks},
+                                      {"shared_width", shared_width},
+                                      {"shared_blocks", shared_blocks},
+                                      {.name = NULL}};
+
+static bool is(const tensor_row *row, const char *name)
+{
+    return !strcmp(row->name, name);
+}
+
+static bool fp8(const struct problem *p)
+{
+    return problem_tensor(p, "experts.0.gate_proj.weight")->dtype == DSV3_F8_E4M3;
+}
+
+static int64_t inputs_of(const dsv3_moe_prob *p, const char *name)
+{
+    if (!strstr(name, "down_proj")) return p->hidden_size;
+    return name[0] == 's' ? shared_width(p) : p->moe_intermediate_size;
+}
+
+static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)i;
+    if (is(row, "hidden_states")) return rng_gaussian(bits);
+    if (is(row, "gate.e_score_correction_bias")) return rng_gaussian(bits) / 8;
+    bool const codes = fp8(p) && !is(row, "gate.weight");
+    return weight_value(row->name, codes, inputs_of(prob_of(p), row->name), bits);
+}
+
+/* Biases below every score: a mask of 0 would be chosen. */
+static double negative_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    return is(row, "gate.e_score_correction_bias") ? -1.5 + rng_gaussian(bits) / 32 : real_value(p, row, i, bits);
+}
+
+/* Tokens of different kinds: large, zero (every score is 1/2), tiny, one large entry. */
+static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const width = prob_of(p)->hidden_size, t = i / width, c = i % width;
+    double const g = rng_gaussian(bits);
+    if (!is(row, "hidden_states")) return real_value(p, row, i, bits);
+    switch ((t + (int64_t)(p->seed % 4)) % 4) {
+    case 0: return 16 * g;
+    case 1: return 0;
+    case 2: return 0x1p-70 * g;
+    default: return c == t % width ? 64 : g / 16;
+    }
+}
+
+static const fill_row fills[] = {
+    {"real", real_value, "near-normal hidden states, biases of both signs"},
+    {"negative", negative_value, "all biases near -1.5: a mask of 0 would be chosen"},
+    {"adversarial", adversarial_value, "large, zero, tiny and spiked hidden states"},
+    {.name = NULL},
+};
+
+static const char *rule(const struct problem *p)
+{
+    const dsv3_moe_prob *const m = prob_of(p);
+    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype,
+                     w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
+    if (m->n_routed_experts % m->n_group) return "n_group divides n_routed_experts";
+    if (m->topk_group > m->n_group) return "topk_group is at most n_group";
+    if (m->topk_group * (m->n_routed_experts / m->n_group) < m->num_experts_per_tok)
+        return "the topk_group groups kept hold at least num_experts_per_tok experts";
+    if (w == DSV3_F32 && x == DSV3_BF16) return "weights of f32 need hidden states of f32: no public model mixes them";
+    return NULL;
+}
+
+static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
+{
+    return b->moe ? b->moe(ctx, prob, io) : DSV3_UNSUPPORTED;
+}
+
+static ref_op *reference(const ref_table *tier)
+{
+    return tier->moe;
+}
+
+static double work(const void *prob)
+{
+    const dsv3_moe_prob *const p = prob;
+    double const experts = (double)p->num_experts_per_tok + (double)p->n_shared_experts, h = (double)p->hidden_size;
+    return (double)p->n_tokens * h * (3 * experts * (double)p->moe_intermediate_size + (double)p->n_routed_experts);
+}
+
+const op op_moe = {
+    .name = "moe",
+    .summary = "a whole MoE layer: gate, routed and shared experts",
+    .source = "DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, DeepseekV3MoE",
+    .prob_size = sizeof(dsv3_moe_prob),
+    .io_size = sizeof(dsv3_moe_io),
+    .weights_offset = IO(weights),
+    .fields = fields,
+    .tensors = tensors,
+    .derived = derived,
+    .fills = fills,
+    .rule = rule,
+    .call = call,
+    .reference = reference,
+    .work = work,
+    .staged = true,
+    .choice = "topk_idx",
+};

@@ -1,0 +1,288 @@
+/*
+ * The blocks of the plain port: attention. Each is its formula in binary32, one operation after another; what is between the
+ * steps stays in binary32, unless it is a stage that the caller asked for: that is stored, and read again.
+ */
+#include "plain.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { BLOCK = 128, LANES = 8 };
+
+/* ---- scratch ---- */
+
+/* Room for n floats, or NULL. */
+static float *room(dsv3_ctx *ctx, int64_t n)
+{
+    if ((size_t)n > ctx->size) {
+        float *const more = realloc(ctx->scratch, (size_t)n * sizeof *more);
+        if (!more) return NULL;
+        ctx->scratch = more;
+        ctx->size = (size_t)n;
+    }
+    return ctx->scratch;
+}
+
+/* ---- matrices ---- */
+
+typedef struct {
+    const dsv3_tensor *weight, *scale; /* scale: NULL unless FP8 */
+} matrix;
+
+static matrix find(const dsv3_weights *weights, const char *name)
+{
+    char full[128];
+    matrix m;
+    snprintf(full, sizeof full, "%s.weight", name);
+    m.weight = dsv3_find(weights, full);
+    snprintf(full, sizeof full, "%s.weight_scale_inv", name);
+    m.scale = dsv3_find(weights, full);
+    return m;
+}
+
+static int usable(const matrix *m)
+{
+    return m->weight && (m->weight->dtype == DSV3_F8_E4M3 ? m->scale != NULL : is_float(m->weight));
+}
+
+/* The sum of x[k] W[o][k] over first <= k < last, in LANES partial sums; weights as they are stored. */
+static float dot(const matrix *m, int64_t o, const float *x, int64_t first, int64_t last)
+{
+    float lane[LANES] = {0}, sum = 0;
+    for (int64_t k = first; k < last; k++)
+        lane[(k - first) % LANES] += x[k] * load_at(m->weight, o * m->weight->stride[0] + k);
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+/* Row o of W times x; the codes of a block of 128 are summed, then scaled. */
+static float row_times(const matrix *m, int64_t o, const float *x)
+{
+    int64_t const n = m->weight->shape[1];
+    float sum = 0;
+    if (!m->scale) return dot(m, o, x, 0, n);
+    for (int64_t k = 0; k < n; k += BLOCK)
+        sum += dot(m, o, x, k, k + BLOCK < n ? k + BLOCK : n) *
+               load_at(m->scale, o / BLOCK * m->scale->stride[0] + k / BLOCK);
+    return sum;
+}
+
+static void times(const matrix *m, const float *x, float *y)
+{
+    for (int64_t o = 0; o < m->weight->shape[0]; o++) y[o] = row_times(m, o, x);
+}
+
+/* ---- rows ---- */
+
+static void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) row[i] = load_at(x, from + i);
+}
+
+/* Stored and read again, if the caller asked for it. */
+static void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n)
+{
+    if (!y->data) return;
+    for (int64_t i = 0; i < n; i++) store_at(y, from + i, row[i]);
+    load_row(y, from, row, n);
+}
+
+static void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+    float const r = 1 / sqrtf(sum / (float)n + (float)eps);
+    for (int64_t i = 0; i < n; i++) x[i] = load_at(weight, i) * (x[i] * r);
+}
+
+/* ---- mla, in the naive form ---- */
+
+typedef struct {
+    const dsv3_mla_prob *p;
+    const dsv3_mla_io *io;
+    dsv3_rope_prob rope;
+    matrix q_a, q_b, kv_a, kv_b, out; /* q_b: q_proj without a query latent */
+    const dsv3_tensor *q_norm, *kv_norm;
+    int64_t heads, qk, latent, expanded; /* entries of a query head, of what is cached, of a head's key and value */
+    float scale;
+    float *x, *q_latent, *pe;       /* of one token */
+    float *q, *o;                   /* of all new tokens */
+    float *expansion, *key, *score; /* of one head: (kv_len, expanded); one latent; (kv_len) */
+} attention;
+
+static int32_t whole_at(const dsv3_tensor *t, int64_t i)
+{
+    return ((const int32_t *)t->data)[i];
+}
+
+static void make_query(const attention *a, int64_t t)
+{
+    const dsv3_mla_prob *const p = a->p;
+    float *const q = a->q + t * a->heads * a->qk;
+    const float *from = a->x;
+    if (p->q_lora_rank) {
+        times(&a->q_a, a->x, a->q_latent);
+        normalise(a->q_norm, p->rms_norm_eps, a->q_latent, p->q_lora_rank);
+        settle(&a->io->q_a_layernorm, t * p->q_lora_rank, a->q_latent, p->q_lora_rank);
+        from = a->q_latent;
+    }
+    times(&a->q_b, from, q);
+}
+
+static void rotate_query(const attention *a, int64_t t, double position)
+{
+    float *const q = a->q + t * a->heads * a->qk;
+    for (int64_t h = 0; h < a->heads; h++) {
+        float *const pe = q + h * a->qk + a->p->qk_nope_head_dim;
+        rotate(&a->rope, position, pe, a->pe);
+        memcpy(pe, a->pe, (size_t)a->p->qk_rope_head_dim * sizeof *pe);
+    }
+    settle(&a->io->q, t * a->heads * a->qk, q, a->heads * a->qk);
+}
+
+/* Latent and shared key of a new token, to io->kv. */
+static void make_key(const attention *a, int64_t t, double position)
+{
+    int64_t const c = a->p->kv_lora_rank, r = a->p->qk_rope_head_dim;
+    times(&a->kv_a, a->x, a->key);
+    normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);
+    rotate(&a->rope, position, a->key + c, a->pe);
+    for (int64_t i = 0; i < c; i++) store_at(&a->io->kv, t * a->latent + i, a->key[i]);
+    for (int64_t i = 0; i < r; i++) store_at(&a->io->kv, t * a->latent + c + i, a->pe[i]);
+}
+
+/* What is cached of token j of sequence b, into a->key. */
+static void load_key(const attention *a, int64_t b, int64_t j, int64_t past, int64_t first)
+{
+    const dsv3_tensor *const table = &a->io->block_table, *const cache = &a->io->kv_cache;
+    if (j >= past) {
+        load_row(&a->io->kv, (first + j - past) * a->latent, a->key, a->latent);
+        return;
+    }
+    int64_t const page = whole_at(table, b * table->stride[0] + j / a->p->page_size);
+    load_row(cache, page * cache->stride[0] + j % a->p->page_size * cache->stride[1], a->key, a->latent);
+}
+
+/* Key [k_nope | k_pe] and value of one head for token j: a->expansion. */
+static void expand(const attention *a, int64_t h, int64_t j)
+{
+    int64_t const nope = a->p->qk_nope_head_dim, r = a->p->qk_rope_head_dim, v = a->p->v_head_dim;
+    float *const k = a->expansion + j * a->expanded;
+    for (int64_t d = 0; d < nope; d++) k[d] = row_times(&a->kv_b, h * (nope + v) + d, a->key);
+    for (int64_t d = 0; d < v; d++) k[nope + r + d] = row_times(&a->kv_b, h * (nope + v) + nope + d, a->key);
+    memcpy(k + nope, a->key + a->p->kv_lora_rank, (size_t)r * sizeof *k);
+}
+
+/* One query of one head over its first n keys. */
+static void attend(const attention *a, const float *q, int64_t n, float *o)
+{
+    float max = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < n; j++) {
+        float product = 0;
+        for (int64_t i = 0; i < a->qk; i++) product += q[i] * a->expansion[j * a->expanded + i];
+        a->score[j] = product * a->scale;
+        max = fmaxf(max, a->score[j]);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        a->score[j] = expf(a->score[j] - max);
+        sum += a->score[j];
+    }
+    for (int64_t d = 0; d < a->p->v_head_dim; d++) {
+        float total = 0;
+        for (int64_t j = 0; j < n; j++) total += a->score[j] * a->expansion[j * a->expanded + a->qk + d];
+        o[d] = total / sum;
+    }
+}
+
+static void attend_sequence(const attention *a, int64_t b)
+{
+    int64_t const first = whole_at(&a->io->cu_seqlens, b), n = whole_at(&a->io->cu_seqlens, b + 1) - first;
+    int64_t const len = whole_at(&a->io->cache_seqlens, b), past = len - n, v = a->p->v_head_dim;
+    for (int64_t i = 0; i < n; i++) {
+        load_row(&a->io->hidden_states, (first + i) * a->p->hidden_size, a->x, a->p->hidden_size);
+        make_query(a, first + i);
+        rotate_query(a, first + i, (double)(past + i));
+        make_key(a, first + i, (double)(past + i));
+    }
+    for (int64_t h = 0; h < a->heads; h++) {
+        for (int64_t j = 0; j < len; j++) {
+            load_key(a, b, j, past, first);
+            expand(a, h, j);
+        }
+        for (int64_t i = 0; i < n; i++)
+            attend(a, a->q + ((first + i) * a->heads + h) * a->qk, past + i + 1,
+                   a->o + ((first + i) * a->heads + h) * v);
+    }
+}
+
+static void find_weights(attention *a)
+{
+    const dsv3_weights *const w = &a->io->weights;
+    a->q_a = find(w, "q_a_proj");
+    a->q_b = find(w, a->p->q_lora_rank ? "q_b_proj" : "q_proj");
+    a->kv_a = find(w, "kv_a_proj_with_mqa");
+    a->kv_b = find(w, "kv_b_proj");
+    a->out = find(w, "o_proj");
+    a->q_norm = dsv3_find(w, "q_a_layernorm.weight");
+    a->kv_norm = dsv3_find(w, "kv_a_layernorm.weight");
+}
+
+static int supported(const attention *a)
+{
+    int const q = a->p->q_lora_rank ? usable(&a->q_a) && is_float(a->q_norm) : 1;
+    return q && usable(&a->q_b) && usable(&a->kv_a) && usable(&a->kv_b) && usable(&a->out) && is_float(a->kv_norm) &&
+           is_float(&a->io->hidden_states) && is_float(&a->io->kv_cache);
+}
+
+static int find_room(attention *a, dsv3_ctx *ctx)
+{
+    const dsv3_mla_prob *const p = a->p;
+    int64_t const o_width = a->heads * p->v_head_dim;
+    int64_t const size[] = {
+        p->hidden_size,        p->q_lora_rank,          p->qk_rope_head_dim, p->n_tokens * a->heads * a->qk,
+        p->n_tokens * o_width, p->kv_len * a->expanded, a->latent,           p->kv_len};
+    float **const part[] = {&a->x, &a->q_latent, &a->pe, &a->q, &a->o, &a->expansion, &a->key, &a->score};
+    int64_t total = 0;
+    for (int i = 0; i < 8; i++) total += size[i];
+    float *at = room(ctx, total);
+    if (!at) return 0;
+    for (int i = 0; i < 8; at += size[i++]) *part[i] = at;
+    return 1;
+}
+
+static dsv3_rope_prob rope_of(const dsv3_mla_prob *p)
+{
+    dsv3_rope_prob const rope = {.qk_rope_head_dim = p->qk_rope_head_dim,
+                                 .rope_theta = p->rope_theta,
+                                 .factor = p->factor,
+                                 .original_max_position_embeddings = p->original_max_position_embeddings,
+                                 .beta_fast = p->beta_fast,
+                                 .beta_slow = p->beta_slow,
+                                 .mscale = p->mscale,
+                                 .mscale_all_dim = p->mscale_all_dim,
+                                 .in_layout = DSV3_INTERLEAVED,
+                                 .out_layout = p->rope_layout};
+    return rope;
+}
+
+dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
+{
+    attention a = {.p = p, .io = io, .rope = rope_of(p), .heads = p->num_attention_heads};
+    a.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
+    a.latent = p->kv_lora_rank + p->qk_rope_head_dim;
+    a.expanded = a.qk + p->v_head_dim;
+    double const g = mscale(&a.rope, p->mscale_all_dim);
+    a.scale = (float)(g * g / sqrt((double)a.qk));
+    find_weights(&a);
+    if (!supported(&a)) return DSV3_UNSUPPORTED;
+    if (!find_room(&a, ctx)) return DSV3_NO_MEMORY;
+    for (int64_t b = 0; b < p->batch; b++) attend_sequence(&a, b);
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        int64_t const width = a.heads * p->v_head_dim;
+        float *const o = a.o + t * width;
+        settle(&io->attn_output, t * width, o, width);
+        for (int64_t i = 0; i < p->hidden_size; i++) store_at(&io->y, t * p->hidden_size + i, row_times(&a.out, i, o));
+    }
+    return DSV3_OK;
+}
