@@ -143,7 +143,7 @@ clean-ports:
 FUZZ_SECONDS ?= 60
 fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))
 fuzz:
-	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
+	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang WARN= SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
 	    $(fuzzers:%=$(B)/fuzz/fuzz_%)
 	@unit/fuzz/run.sh $(B)/fuzz $(FUZZ_SECONDS) $(fuzzers)
 $(B)/libparsers.a: $(verify_obj) $(once:%=$(B)/obj/ref/%.o)
