@@ -129,7 +129,7 @@ verify: setup
 	$(B)/bin/verify run @smoke
 check: test deps format-check
 	$(B)/bin/verify run @ci
-bench: $(B)/bin/bench $(B)/ports/torch_attention.py
+bench: $(B)/bin/bench $(B)/ports/torch_peer.py
 asan:
 	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
 setup:

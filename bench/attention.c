@@ -6,14 +6,9 @@
 #include "bench.h"
 
 #include "fill.h"
-#include "judge.h"
-#include "process.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { ROUNDS = 11, EXACT = 0, TORCH, DECLARED, ASSUMED, SERIES };
 
@@ -24,86 +19,26 @@ static const char *const names[SERIES] = {"exact reading", "torch float64, 1 thr
 static const char *const declared = "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; "
                                     "scores f32 must; P f32 must";
 
-/* Starts the peer, if torch is installed. */
-static bool peer_open(process *p)
-{
-    char folder[500], python[600], script[600];
-    products_folder(folder, sizeof folder);
-    snprintf(python, sizeof python, "%s/ports/python", folder);
-    snprintf(script, sizeof script, "%s/ports/torch_attention.py", folder);
-    if (access(python, X_OK) || access(script, R_OK)) {
-        printf("  torch: not installed: make transformers-port\n");
-        return false;
-    }
-    if (!process_start(p)) return false;
-    if (p->pid) return true;
-    dup2(p->requests, 0);
-    dup2(p->answers, 1);
-    execl(python, python, script, "128", "4096", "576", "512", (char *)NULL);
-    _exit(127);
-}
-
-/* Seconds of one run, as the peer measures it. */
-static double peer_run(const process *p)
-{
-    char line[64] = "";
-    if (!write_all(p->requests, "\n", 1) || !read_all(p->answers, line, 32)) return NAN;
-    return strtod(line, NULL);
-}
-
-/* Seconds of one reading; the largest radius over the largest value in *radius, elements that are not enclosed in *lost. */
-static double time_reading(const problem *p, void *const data[], const ref_reading *rd, double *radius, int64_t *lost)
-{
-    enclosures e;
-    double const from = now();
-    if (!enclose(p, rd, &ref_dd, data, &e)) return NAN;
-    double const seconds = now() - from;
-    double worst = 0, largest = 0;
-    *lost = 0;
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; e.value[i] && k < p->tensor[i].count; k++) {
-            *lost += isinf(e.value[i][k].radius);
-            worst = fmax(worst, isinf(e.value[i][k].radius) ? 0 : e.value[i][k].radius);
-            largest = fmax(largest, fabs(e.value[i][k].hi));
-        }
-    *radius = worst / largest;
-    enclosures_free(&e);
-    return seconds;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double const x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *seconds)
-{
-    double copy[ROUNDS];
-    memcpy(copy, seconds, sizeof copy);
-    qsort(copy, ROUNDS, sizeof *copy, by_value);
-    return copy[ROUNDS / 2];
-}
-
-static void print(double seconds[SERIES][ROUNDS], const double *radius, const int64_t *lost, bool torch)
+static void print(double seconds[SERIES][ROUNDS], const timed *last, bool torch)
 {
     for (int s = 0; s < SERIES; s++) {
         if (s == TORCH) {
-            if (torch) printf("  %-48s %7.4f s\n", names[s], median(seconds[s]));
+            if (torch) printf("  %-48s %7.4f s\n", names[s], median(seconds[s], ROUNDS));
             continue;
         }
-        printf("  %-48s %7.4f s", names[s], median(seconds[s]));
-        if (torch) printf(", %5.2f times torch", median(seconds[s]) / median(seconds[TORCH]));
-        printf("; largest radius 2^%.1f of the largest value, %lld elements not enclosed\n", log2(radius[s]),
-               (long long)lost[s]);
+        printf("  %-48s %7.4f s", names[s], median(seconds[s], ROUNDS));
+        if (torch) printf(", %5.2f times torch", median(seconds[s], ROUNDS) / median(seconds[TORCH], ROUNDS));
+        printf("; largest radius 2^%.1f of the largest value, %lld elements not enclosed\n", log2(last[s].radius),
+               (long long)last[s].lost);
     }
 }
 
 int bench_attention(void)
 {
     static const char *const id = "mla_decode@v3:kv_len=4096";
-    double seconds[SERIES][ROUNDS], radius[SERIES];
-    int64_t lost[SERIES];
+    static const char *const arguments[] = {"attention", "128", "4096", "576", "512", NULL};
+    double seconds[SERIES][ROUNDS];
+    timed last[SERIES];
     char why[300];
     problem p;
     ref_numerics n[SERIES];
@@ -115,16 +50,14 @@ int bench_attention(void)
                       ref_numerics_parse("mla_decode", "", &n[ASSUMED], why, sizeof why);
     if (!good) return fprintf(stderr, "bench: %s\n", why), 2;
     printf("%s, every element, 1 thread (median of %d interleaved rounds)\n", id, ROUNDS);
-    fflush(stdout);
-    signal(SIGPIPE, SIG_IGN);
-    bool const torch = peer_open(&peer) && !isnan(peer_run(&peer));
+    bool const torch = peer_open(&peer, arguments);
     for (int round = 0; round < ROUNDS; round++)
         for (int s = 0; s < SERIES; s++) {
             ref_reading const rd = {.port = s == EXACT ? NULL : &n[s]};
-            if (s != TORCH) seconds[s][round] = time_reading(&p, data, &rd, &radius[s], &lost[s]);
+            if (s != TORCH) seconds[s][round] = (last[s] = time_reading(&p, data, &rd)).seconds;
             if (s == TORCH && torch) seconds[s][round] = peer_run(&peer);
         }
-    print(seconds, radius, lost, torch);
+    print(seconds, last, torch);
     process_end(&peer, false);
     tensors_close(data);
     return 0;

@@ -9,14 +9,15 @@ static const char help[] =
     "\n"
     "  truth   ball_dot, in every build that this processor can run, against Arb's arb_dot: median\n"
     "          nanoseconds a term of interleaved rounds, and the ratio. Then one decode step of\n"
-    "          mla_decode@v3 over 4096 keys against torch in float64\n"
+    "          mla_decode@v3 over 4096 keys, one token of a whole mla@v3 over as many, and of a whole\n"
+    "          moe@v3, both with FP8 weights, against torch in float64\n"
     "\n"
     "exit: 0 measured; 2 usage\n";
 
 int main(int argc, char **argv)
 {
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
-    if (argc == 2 && !strcmp(argv[1], "truth")) return bench_truth() || bench_attention() ? 2 : 0;
+    if (argc == 2 && !strcmp(argv[1], "truth")) return bench_truth() || bench_attention() || bench_blocks() ? 2 : 0;
     if (argc < 2) return fputs(help, stderr), 2;
     fprintf(stderr, "bench: unknown command '%s'; known: truth\n", argv[1]);
     return 2;

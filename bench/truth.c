@@ -35,20 +35,6 @@ static double now_ns(void)
     return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double const x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const series *s)
-{
-    double copy[ROUNDS];
-    memcpy(copy, s->ns, sizeof copy);
-    qsort(copy, ROUNDS, sizeof *copy, by_value);
-    return copy[ROUNDS / 2];
-}
-
 /* Normal data: BF16 values, or binary32 ones of many sizes whose sum no certificate covers. */
 static void fill(operands *o, dsv3_dtype d)
 {
@@ -131,8 +117,8 @@ static void measure(operands *o, dsv3_dtype d)
         snprintf(s[3 + 2 * k].name, sizeof s[0].name, "  kernel %s, compensated", list[k]->isa);
     }
     for (int i = 0; i < 2 + 2 * count; i++)
-        printf("  %-32s %7.3f  %6.1f times faster than arb_dot\n", s[i].name, median(&s[i]),
-               median(&s[0]) / median(&s[i]));
+        printf("  %-32s %7.3f  %6.1f times faster than arb_dot\n", s[i].name, median(s[i].ns, ROUNDS),
+               median(s[0].ns, ROUNDS) / median(s[i].ns, ROUNDS));
 }
 
 int bench_truth(void)

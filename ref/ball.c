@@ -283,24 +283,68 @@ void terms_add(terms *sum, ball term)
     sum->n++;
 }
 
-row row_of(const double *value, const double *radius, int64_t n)
+static bool any_radius(const double *radius, int64_t n)
 {
-    row r = {.value = value, .n = n, .lsb = INT_MAX};
-    for (int64_t i = 0; i < n; i++) {
-        double const v = value[i];
-        if (radius && radius[i] != 0) r.radius = radius;
-        r.sup = fmax(r.sup, up_unless_zero(fabs(v) + (radius ? radius[i] : 0)));
+    for (int64_t i = 0; i < n; i++)
+        if (radius[i] != 0) return true;
+    return false;
+}
+
+/* What row.bits to row.subnormal say of any numbers. */
+static void describe(row *r)
+{
+    for (int64_t i = 0; i < r->n; i++) {
+        double const v = r->value[i];
         if (v == 0) continue;
         if (!isfinite(v)) {
-            r.bits = 2 * MANY_BITS; /* no kernel takes it; ball_of makes it any */
+            r->bits = 2 * MANY_BITS; /* no kernel takes it; ball_of makes it any */
             continue;
         }
         int const lsb = centre_lsb(centre_of(v)), bits = ilogb(v) + 1 - lsb;
-        if (bits > r.bits) r.bits = bits;
-        if (lsb < r.lsb) r.lsb = lsb;
-        if (fabs(v) > r.max_abs) r.max_abs = fabs(v);
-        if (fabs(v) < 0x1p-126) r.subnormal++;
+        if (bits > r->bits) r->bits = bits;
+        if (lsb < r->lsb) r->lsb = lsb;
+        if (fabs(v) > r->max_abs) r->max_abs = fabs(v);
+        if (fabs(v) < 0x1p-126) r->subnormal++;
     }
+}
+
+#ifdef PROOF_BITS
+static bool describe_normal(row *r)
+{
+    (void)r;
+    return false;
+}
+#else
+#include "kernel.h"
+
+/* The same, when a kernel can tell: no number is subnormal in binary64, infinite or NaN. */
+static bool describe_normal(row *r)
+{
+    number_survey const s = kernels_for_this_cpu()->survey(r->value, r->n);
+    if (s.odd) return false;
+    if (s.max_abs == 0) return true;
+    r->max_abs = s.max_abs;
+    r->lsb = ilogb(s.unit);
+    r->bits = 53 - __builtin_ctzll(s.fraction | 1ULL << 52);
+    r->subnormal = s.tiny;
+    return true;
+}
+#endif
+
+/* >= every |element|. */
+static double row_sup(const row *r)
+{
+    double sup = r->bits > MANY_BITS ? (double)INFINITY : r->max_abs;
+    for (int64_t i = 0; r->radius && i < r->n; i++) sup = fmax(sup, fabs(r->value[i]) + r->radius[i]);
+    return up_unless_zero(sup);
+}
+
+row row_of(const double *value, const double *radius, int64_t n)
+{
+    row r = {.value = value, .n = n, .lsb = INT_MAX};
+    if (radius && any_radius(radius, n)) r.radius = radius;
+    if (!describe_normal(&r)) describe(&r);
+    r.sup = row_sup(&r);
     return r;
 }
 
@@ -337,16 +381,14 @@ static terms dot_by_balls(const row *a, const row *b)
 }
 
 #ifndef PROOF_BITS
-#include "kernel.h"
-
 /* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]; low words are within the slack. */
 static double radius_of_products(const row *a, const row *b)
 {
+    const kernels *const k = kernels_for_this_cpu();
     double sum = 0;
-    for (int64_t i = 0; i < a->n; i++) {
-        double const ra = a->radius ? a->radius[i] : 0, rb = b->radius ? b->radius[i] : 0;
-        sum += (fabs(a->value[i]) + ra) * rb + fabs(b->value[i]) * ra;
-    }
+    if (b->radius) sum += k->plain(a->value, b->radius, a->n).abs;
+    if (a->radius) sum += k->plain(b->value, a->radius, a->n).abs;
+    if (a->radius && b->radius) sum += k->plain(a->radius, b->radius, a->n).abs;
     return sum * (1 + 0x1p-50 * (double)(a->n + 8)) + 0x1p-1000;
 }
 

@@ -238,5 +238,45 @@ static void deviate(const double *restrict p, const double *restrict pe, const d
     }
 }
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,  compensated, pairs,
-                                            combine,          slices, exponential, deviate};
+/* Where mask is all ones a, where it is 0 b. */
+static inline vec vec_choose(vec_bits mask, vec a, vec b)
+{
+    return (vec)((mask & (vec_bits)a) | (~mask & (vec_bits)b));
+}
+
+/* A number is a multiple of its lowest bit and of no larger power of two: that is what is lost without this bit, or, of a power of
+ * two, all of it. The difference is exact. */
+static number_survey survey(const double *value, int64_t n)
+{
+    static const int64_t leading = 1LL << 52, infinite = 0x7ffLL << 52;
+    vec largest = {0}, unit = {0};
+    vec_bits fractions = {0}, odd = {0}, tiny = {0};
+    unit += HUGE_VAL;
+    for (int64_t i = 0; i < n; i += WIDE) {
+        vec v = {0};
+        if (i + WIDE <= n)
+            v = vec_load(value + i);
+        else
+            memcpy(&v, value + i, (size_t)(n - i) * sizeof *value);
+        vec const a = vec_abs(v);
+        vec_bits const bits = (vec_bits)a, fraction = bits & (leading - 1), some = bits != 0;
+        vec const low = a - (vec)(bits & (bits - 1) & (fraction != 0));
+        largest = vec_choose(a > largest, a, largest);
+        unit = vec_choose(some & (low < unit), low, unit);
+        fractions |= fraction;
+        odd |= (some & (bits < leading)) | (bits >= infinite);
+        tiny -= some & (a < 0x1p-126);
+    }
+    number_survey s = {.unit = HUGE_VAL};
+    for (int k = 0; k < WIDE; k++) {
+        s.odd |= odd[k] != 0;
+        s.max_abs = fmax(s.max_abs, largest[k]);
+        s.unit = fmin(s.unit, unit[k]);
+        s.fraction |= (uint64_t)fractions[k];
+        s.tiny += tiny[k];
+    }
+    return s;
+}
+
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs, combine,
+                                            slices,           exponential, deviate,     survey};

@@ -6,12 +6,22 @@
 #ifndef KERNEL_H
 #define KERNEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
     double hi, lo; /* hi + lo: the sum */
     double abs;    /* the sum of |a[i] b[i]|, as binary64 computes it */
 } dot_sum;
+
+/* Of n numbers; the rest is right unless one is odd: subnormal in binary64, infinite or NaN. */
+typedef struct {
+    bool odd;
+    double max_abs;
+    double unit;       /* the largest power of two that all are multiples of; infinite when all are 0 */
+    uint64_t fraction; /* the bits that some number has behind its leading one, at their place in binary64 */
+    int64_t tiny;      /* numbers below 2^-126 that aren't 0 */
+} number_survey;
 
 enum { LANES = 32 };
 
@@ -36,6 +46,8 @@ typedef struct {
      * sums[3c + 1] of pe[j] |v - o[c]|, sums[3c + 2] of p[j] |v - o[c]|; rounded to nearest. */
     void (*deviate)(const double *p, const double *pe, const double *value, int64_t n, int64_t stride, int64_t width,
                     const double *o, double *sums);
+    /* What row_of needs to know. */
+    number_survey (*survey)(const double *value, int64_t n);
 } kernels;
 
 extern const kernels kernels_baseline;

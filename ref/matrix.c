@@ -7,11 +7,18 @@
 
 enum { BLOCK = 128, CODES = 256 };
 
-/* W of each code in each block across, for one block down. */
+/* W of each code in one block, as far as it was needed. */
 typedef struct {
-    double value, radius;
-    bool known;
-} dequantised;
+    double scale, value[CODES], radius[CODES];
+    bool known[CODES], rounded; /* rounded: some radius isn't 0 */
+} block_codes;
+
+/* Reads rows, those of one block down after one another. */
+typedef struct {
+    const matrix *m;
+    int64_t across, down;
+    block_codes *codes; /* (across), of block row `down`; NULL unless FP8 */
+} reader;
 
 static const dsv3_tensor *find(const dsv3_weights *weights, const char *name, const char *leaf)
 {
@@ -55,43 +62,85 @@ static double scale_at(const matrix *m, int64_t down, int64_t across)
     return ref_decode(DSV3_F32, m->scale->data, index);
 }
 
-static dequantised dequantise(const matrix *m, uint8_t code, double scale)
+static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
 {
-    ball const c = ball_of(ref_decode(DSV3_F8_E4M3, &code, 0)), s = element(m->rd, scale);
+    ball const c = ball_of(ref_decode(DSV3_F8_E4M3, &code, 0)), s = element(m->rd, codes->scale);
     ball const w = quirk(m->rd, QUIRK_F4_scale_divided) ? ball_div(c, s) : ball_mul(c, s);
     ref_value const v = value_of(at(m->rd, m->point, m->output, w));
-    return (dequantised){v.hi, v.lo == 0 ? v.radius : nextafter(v.radius + fabs(v.lo), INFINITY), true};
+    codes->value[code] = v.hi;
+    codes->radius[code] = v.lo == 0 ? v.radius : nextafter(v.radius + fabs(v.lo), INFINITY);
+    codes->rounded = codes->rounded || codes->radius[code] != 0;
+    codes->known[code] = true;
 }
 
-/* One row of codes; table: (blocks across, CODES), for this block down. */
-static void dequantise_row(const matrix *m, int64_t o, dequantised *table, double *value, double *radius)
+static bool reader_open(reader *r, const matrix *m)
 {
-    const uint8_t *const code = (const uint8_t *)m->weight->data + o * m->weight->stride[0];
-    for (int64_t i = 0; i < m->columns; i++) {
-        dequantised *const d = &table[i / BLOCK * CODES + code[i]];
-        if (!d->known) *d = dequantise(m, code[i], scale_at(m, o / BLOCK, i / BLOCK));
-        value[i] = d->value;
-        radius[i] = d->radius;
+    *r = (reader){.m = m, .across = (m->columns + BLOCK - 1) / BLOCK, .down = -1};
+    if (m->scale) r->codes = malloc((size_t)r->across * sizeof *r->codes);
+    return r->codes || !m->scale;
+}
+
+static void reader_close(reader *r)
+{
+    free(r->codes);
+}
+
+static void reader_move(reader *r, int64_t down)
+{
+    if (r->down == down) return;
+    r->down = down;
+    for (int64_t a = 0; a < r->across; a++) {
+        memset(r->codes[a].known, 0, sizeof r->codes[a].known);
+        r->codes[a].rounded = false;
+        r->codes[a].scale = scale_at(r->m, down, a);
     }
 }
 
-bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, double *radius)
+/* The part of a row that lies in one block. False: no radius was written, all are 0. */
+static bool read_block(const reader *r, int64_t across, const uint8_t *code, int64_t n, double *value, double *radius)
 {
-    const dsv3_tensor *const w = m->weight;
-    size_t const table_size = m->scale ? (size_t)((m->columns + BLOCK - 1) / BLOCK) * CODES : 1;
-    dequantised *const table = malloc(table_size * sizeof *table);
-    if (!table) return false;
-    memset(radius, 0, (size_t)((last - first) * m->columns) * sizeof *radius);
-    for (int64_t o = first; o < last; o++) {
-        double *const row_value = value + (o - first) * m->columns;
-        if (o == first || o % BLOCK == 0) memset(table, 0, table_size * sizeof *table);
-        if (m->scale)
-            dequantise_row(m, o, table, row_value, radius + (o - first) * m->columns);
-        else
-            ref_decode_all(w->dtype, w->data, o * w->stride[0], m->columns, row_value);
+    block_codes *const c = &r->codes[across];
+    for (int64_t i = 0; i < n; i++)
+        if (!c->known[code[i]]) dequantise(r->m, code[i], c);
+    for (int64_t i = 0; i < n; i++) value[i] = c->value[code[i]];
+    for (int64_t i = 0; c->rounded && i < n; i++) radius[i] = c->radius[code[i]];
+    return c->rounded;
+}
+
+static bool read_codes(reader *r, int64_t o, double *value, double *radius)
+{
+    const uint8_t *const code = (const uint8_t *)r->m->weight->data + o * r->m->weight->stride[0];
+    bool rounded = false;
+    reader_move(r, o / BLOCK);
+    for (int64_t a = 0; a < r->across; a++) {
+        int64_t const from = a * BLOCK, left = r->m->columns - from, n = left < BLOCK ? left : BLOCK;
+        bool const here = read_block(r, a, code + from, n, value + from, radius + from);
+        if (here && !rounded) memset(radius, 0, (size_t)from * sizeof *radius);
+        if (!here && rounded) memset(radius + from, 0, (size_t)n * sizeof *radius);
+        rounded = rounded || here;
     }
-    free(table);
-    return true;
+    return rounded;
+}
+
+/* Row o of W. False: all radii are 0, and none was written. */
+static bool read_row(reader *r, int64_t o, double *value, double *radius)
+{
+    const dsv3_tensor *const w = r->m->weight;
+    if (r->codes) return read_codes(r, o, value, radius);
+    ref_decode_all(w->dtype, w->data, o * w->stride[0], r->m->columns, value);
+    return false;
+}
+
+bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, double *radius, row *rows)
+{
+    reader r;
+    bool const good = reader_open(&r, m);
+    for (int64_t o = first; good && o < last; o++, value += m->columns, radius += m->columns) {
+        bool const rounded = read_row(&r, o, value, radius);
+        rows[o - first] = row_of(value, rounded ? radius : NULL, m->columns);
+    }
+    reader_close(&r);
+    return good;
 }
 
 /* Lemma Scale, the exact case: so are the sums of codes and their products with the scales. */
@@ -116,20 +165,6 @@ ball scaled_sum(const matrix *m, const row *x, const terms *sum)
     return ball_widen(total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
-/* Rows [first, last) of W with every x. */
-static void multiply(const matrix *m, int64_t first, int64_t last, const double *value, const double *radius,
-                     const row *x, int64_t n, int point, dsv3_dtype format, ball *y)
-{
-    for (int64_t o = first; o < last; o++) {
-        int64_t const at_row = (o - first) * m->columns;
-        row const w = row_of(value + at_row, radius + at_row, m->columns);
-        for (int64_t t = 0; t < n; t++) {
-            terms const sum = ball_dot(&x[t], &w);
-            y[t * m->rows + o] = at(m->rd, point, format, scaled_sum(m, &x[t], &sum));
-        }
-    }
-}
-
 static void say_used(const matrix *m, int64_t first, int64_t last)
 {
     size_t const row_bytes = (size_t)m->weight->stride[0] * ref_dtype_size(m->weight->dtype);
@@ -140,15 +175,19 @@ static void say_used(const matrix *m, int64_t first, int64_t last)
 
 bool matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y)
 {
-    double *const panel = malloc((size_t)(2 * BLOCK * m->columns + 1) * sizeof *panel);
-    bool good = panel != NULL;
-    for (int64_t first = 0; good && first < m->rows; first += BLOCK) {
-        int64_t const last = first + BLOCK < m->rows ? first + BLOCK : m->rows;
-        double *const radius = panel + BLOCK * m->columns;
-        good = matrix_rows(m, first, last, panel, radius);
-        if (good) multiply(m, first, last, panel, radius, x, n, point, format, y);
-        say_used(m, first, last);
+    double *const value = malloc(2 * (size_t)m->columns * sizeof *value), *const radius = value + m->columns;
+    reader r;
+    bool const good = reader_open(&r, m) && value;
+    for (int64_t o = 0; good && o < m->rows; o++) {
+        bool const rounded = read_row(&r, o, value, radius);
+        row const w = row_of(value, rounded ? radius : NULL, m->columns);
+        for (int64_t t = 0; t < n; t++) {
+            terms const sum = ball_dot(&x[t], &w);
+            y[t * m->rows + o] = at(m->rd, point, format, scaled_sum(m, &x[t], &sum));
+        }
+        if ((o + 1) % BLOCK == 0 || o + 1 == m->rows) say_used(m, o / BLOCK * BLOCK, o + 1);
     }
-    free(panel);
+    reader_close(&r);
+    free(value);
     return good;
 }

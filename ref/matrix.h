@@ -20,8 +20,8 @@ typedef struct {
 /* The matrix `name`.weight, or `weight` itself when name is "". */
 matrix matrix_of(const ref_reading *rd, const dsv3_weights *weights, const char *name, int point, dsv3_dtype output);
 
-/* Rows [first, last) as values and radii, both (last - first, columns). False: out of memory. */
-bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, double *radius);
+/* Rows [first, last): their values and, of rows that have any, radii, both (last - first, columns). False: out of memory. */
+bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, double *radius, row *rows);
 
 /* What a sum of products with W is worth to a port that scales after summing. (Lemma Scale) */
 ball scaled_sum(const matrix *m, const row *x, const terms *sum);

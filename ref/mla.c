@@ -276,40 +276,57 @@ static int64_t visible(const block *m, const sequence *s, int64_t i)
 
 /* ---- kv_b_proj by heads ---- */
 
-/* The rows of one head: (qk_nope_head_dim or v_head_dim, kv_lora_rank), values and radii. */
+/* Rows of one head, kv_lora_rank wide: qk_nope_head_dim of keys, v_head_dim of values. */
 typedef struct {
-    double *k, *k_radius, *v, *v_radius;
+    double *k_parts, *v_parts; /* values, then radii */
+    row *k, *v;
 } head_rows;
 
 static bool open_head(const block *m, head_rows *w)
 {
-    size_t const k = (size_t)(m->p->qk_nope_head_dim * m->p->kv_lora_rank),
-                 v = (size_t)(m->p->v_head_dim * m->p->kv_lora_rank);
-    w->k = malloc(2 * (k + v) * sizeof *w->k);
-    if (!w->k) return false;
-    w->k_radius = w->k + k;
-    w->v = w->k_radius + k;
-    w->v_radius = w->v + v;
+    size_t const k = (size_t)m->p->qk_nope_head_dim, v = (size_t)m->p->v_head_dim, c = (size_t)m->p->kv_lora_rank;
+    w->k_parts = malloc(2 * (k + v) * c * sizeof *w->k_parts);
+    w->k = malloc((k + v) * sizeof *w->k);
+    if (!w->k_parts || !w->k) return false;
+    w->v_parts = w->k_parts + 2 * k * c;
+    w->v = w->k + k;
     return true;
 }
 
-static bool read_head(const block *m, int64_t h, head_rows *w)
+static void close_head(head_rows *w)
+{
+    free(w->k_parts);
+    free(w->k);
+}
+
+static bool read_keys(const block *m, int64_t h, const head_rows *w)
 {
     int64_t const nope = m->p->qk_nope_head_dim, v = m->p->v_head_dim;
     bool const swapped = quirk(m->rd, QUIRK_A6_halves_swapped), global = quirk(m->rd, QUIRK_A6_halves_global);
-    int64_t const k_first = global ? h * nope : h * (nope + v) + (swapped ? v : 0);
-    int64_t const v_first = global ? m->heads * nope + h * v : h * (nope + v) + (swapped ? 0 : nope);
-    return matrix_rows(&m->kv_b, k_first, k_first + nope, w->k, w->k_radius) &&
-           matrix_rows(&m->kv_b, v_first, v_first + v, w->v, w->v_radius);
+    int64_t const first = global ? h * nope : h * (nope + v) + (swapped ? v : 0);
+    return matrix_rows(&m->kv_b, first, first + nope, w->k_parts, w->k_parts + nope * m->p->kv_lora_rank, w->k);
+}
+
+static bool read_values(const block *m, int64_t h, const head_rows *w)
+{
+    int64_t const nope = m->p->qk_nope_head_dim, v = m->p->v_head_dim;
+    bool const swapped = quirk(m->rd, QUIRK_A6_halves_swapped), global = quirk(m->rd, QUIRK_A6_halves_global);
+    int64_t const first = global ? m->heads * nope + h * v : h * (nope + v) + (swapped ? 0 : nope);
+    return matrix_rows(&m->kv_b, first, first + v, w->v_parts, w->v_parts + v * m->p->kv_lora_rank, w->v);
 }
 
 /* ---- the absorbed form ---- */
 
-/* out (n, m) = in (m, n) turned. */
-static void transpose(const double *in, int64_t rows, int64_t columns, double *out)
+/* Entry c of each row. False: all radii are 0. */
+static bool column_of(const row *rows, int64_t n, int64_t c, double *value, double *radius)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++) out[j * rows + i] = in[i * columns + j];
+    bool any = false;
+    for (int64_t d = 0; d < n; d++) {
+        value[d] = rows[d].value[c];
+        radius[d] = rows[d].radius ? rows[d].radius[c] : 0;
+        any = any || radius[d] != 0;
+    }
+    return any;
 }
 
 /* qt_c = sum_d q_nope_d W_k[d][c] for one head of n queries: entries [0, kv_lora_rank) of each row of `query`. */
@@ -317,23 +334,34 @@ static bool absorb_head(const block *m, const head_rows *w, const ball *q, int64
 {
     int64_t const nope = m->p->qk_nope_head_dim, c_width = m->p->kv_lora_rank;
     matrix turned = m->kv_b; /* only for what it says of the scales */
-    double *const t = malloc((size_t)(2 * nope * c_width + 3 * nope) * sizeof *t);
-    if (!t) return false;
-    double *const radius = t + nope * c_width, *const parts = radius + nope * c_width;
+    double *const parts = malloc((size_t)((3 * n + 2) * nope) * sizeof *parts);
+    row *const q_row = malloc((size_t)(n + 1) * sizeof *q_row);
+    bool const good = parts && q_row;
+    double *const value = parts + 3 * n * nope, *const radius = value + nope;
     turned.columns = nope;
-    transpose(w->k, nope, c_width, t);
-    transpose(w->k_radius, nope, c_width, radius);
-    for (int64_t i = 0; i < n; i++) {
-        row const q_row = row_of_balls(q + (i * m->heads + h) * m->qk, nope, parts);
-        for (int64_t c = 0; c < c_width; c++) {
-            row const column = row_of(t + c * nope, radius + c * nope, nope);
-            terms const sum = ball_dot(&q_row, &column);
+    for (int64_t i = 0; good && i < n; i++)
+        q_row[i] = row_of_balls(q + (i * m->heads + h) * m->qk, nope, parts + 3 * i * nope);
+    for (int64_t c = 0; good && c < c_width; c++) {
+        bool const any = column_of(w->k, nope, c, value, radius);
+        row const column = row_of(value, any ? radius : NULL, nope);
+        for (int64_t i = 0; i < n; i++) {
+            terms const sum = ball_dot(&q_row[i], &column);
             query[(i * m->heads + h) * m->latent + c] =
-                at(m->rd, POINT_mla_q_absorbed, m->format, scaled_sum(&turned, &q_row, &sum));
+                at(m->rd, POINT_mla_q_absorbed, m->format, scaled_sum(&turned, &q_row[i], &sum));
         }
     }
-    free(t);
-    return true;
+    free(parts);
+    free(q_row);
+    return good;
+}
+
+/* y_d = sum_c W[d][c] c_c at a point, for `rows` rows. */
+static void expand(const block *m, const row *w, int64_t rows, const row *latent, int point, ball *y)
+{
+    for (int64_t d = 0; d < rows; d++) {
+        terms const sum = ball_dot(&w[d], latent);
+        y[d] = at(m->rd, point, m->format, scaled_sum(&m->kv_b, latent, &sum));
+    }
 }
 
 /* o_d = sum_c W_v[d][c] latent_c for one head of n queries. */
@@ -343,12 +371,7 @@ static bool expand_head(const block *m, const head_rows *w, const ball *latent, 
     double *const parts = malloc(3 * (size_t)c_width * sizeof *parts);
     for (int64_t i = 0; parts && i < n; i++) {
         row const latent_row = row_of_balls(latent + (i * m->heads + h) * c_width, c_width, parts);
-        for (int64_t d = 0; d < v; d++) {
-            row const w_row = row_of(w->v + d * c_width, w->v_radius + d * c_width, c_width);
-            terms const sum = ball_dot(&w_row, &latent_row);
-            o[(i * m->heads + h) * v + d] =
-                at(m->rd, POINT_mla_attn_output, m->format, scaled_sum(&m->kv_b, &latent_row, &sum));
-        }
+        expand(m, w->v, v, &latent_row, POINT_mla_attn_output, o + (i * m->heads + h) * v);
     }
     free(parts);
     return parts != NULL;
@@ -393,7 +416,7 @@ static bool absorbed_steps(const block *m, const sequence *s, head_rows *w, ball
     const ball *const q = m->q + s->first * m->heads * m->qk;
     int64_t const nope = m->p->qk_nope_head_dim, c_width = m->p->kv_lora_rank, pe = m->p->qk_rope_head_dim;
     bool good = true;
-    for (int64_t h = 0; good && h < m->heads; h++) good = read_head(m, h, w) && absorb_head(m, w, q, s->n, h, query);
+    for (int64_t h = 0; good && h < m->heads; h++) good = read_keys(m, h, w) && absorb_head(m, w, q, s->n, h, query);
     for (int64_t i = 0; good && i < s->n; i++) {
         for (int64_t h = 0; h < m->heads; h++)
             memcpy(query + (i * m->heads + h) * m->latent + c_width, q + (i * m->heads + h) * m->qk + nope,
@@ -401,7 +424,7 @@ static bool absorbed_steps(const block *m, const sequence *s, head_rows *w, ball
         good =
             attend_latents(m, s, visible(m, s, i), query + i * m->heads * m->latent, latent + i * m->heads * c_width);
     }
-    for (int64_t h = 0; good && h < m->heads; h++) good = read_head(m, h, w) && expand_head(m, w, latent, s->n, h, o);
+    for (int64_t h = 0; good && h < m->heads; h++) good = read_values(m, h, w) && expand_head(m, w, latent, s->n, h, o);
     return good;
 }
 
@@ -414,7 +437,7 @@ static bool absorbed(const block *m, const sequence *s, ball *o)
     bool const good = open_head(m, &w) && query && latent && absorbed_steps(m, s, &w, query, latent, o);
     free(query);
     free(latent);
-    free(w.k);
+    close_head(&w);
     return good;
 }
 
@@ -452,17 +475,6 @@ static void close_head_keys(head_keys *e)
     free(e->o);
 }
 
-/* y_d = sum_c W[d][c] c_c */
-static void expand_key(const block *m, const double *w, const double *radius, int64_t rows, const row *latent, ball *y)
-{
-    int64_t const c_width = m->p->kv_lora_rank;
-    for (int64_t d = 0; d < rows; d++) {
-        row const w_row = row_of(w + d * c_width, radius + d * c_width, c_width);
-        terms const sum = ball_dot(&w_row, latent);
-        y[d] = at(m->rd, POINT_mla_kv_b_proj, m->format, scaled_sum(&m->kv_b, latent, &sum));
-    }
-}
-
 static bool expand_keys(const block *m, const sequence *s, const head_rows *w, head_keys *e)
 {
     int64_t const nope = m->p->qk_nope_head_dim, v = m->p->v_head_dim, c_width = m->p->kv_lora_rank;
@@ -470,8 +482,8 @@ static bool expand_keys(const block *m, const sequence *s, const head_rows *w, h
     for (int64_t j = 0; parts && j < s->len; j++) {
         const ball *const key = s->key + j * m->latent;
         row const latent = row_of_balls(key, c_width, parts);
-        expand_key(m, w->k, w->k_radius, nope, &latent, e->k + j * m->qk);
-        expand_key(m, w->v, w->v_radius, v, &latent, e->v + j * v);
+        expand(m, w->k, nope, &latent, POINT_mla_kv_b_proj, e->k + j * m->qk);
+        expand(m, w->v, v, &latent, POINT_mla_kv_b_proj, e->v + j * v);
         memcpy(e->k + j * m->qk + nope, key + c_width, (size_t)m->p->qk_rope_head_dim * sizeof *key);
         e->k_row[j] = row_of_balls(e->k + j * m->qk, m->qk, e->parts + 3 * j * m->qk);
     }
@@ -503,9 +515,10 @@ static bool naive(const block *m, const sequence *s, ball *o)
     head_rows w = {NULL};
     head_keys e = {NULL};
     bool good = open_head(m, &w) && open_head_keys(m, s, &e);
-    for (int64_t h = 0; good && h < m->heads; h++) good = read_head(m, h, &w) && naive_head(m, s, h, &w, &e, o);
+    for (int64_t h = 0; good && h < m->heads; h++)
+        good = read_keys(m, h, &w) && read_values(m, h, &w) && naive_head(m, s, h, &w, &e, o);
     close_head_keys(&e);
-    free(w.k);
+    close_head(&w);
     return good;
 }
 

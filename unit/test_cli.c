@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include <criterion/criterion.h>
+#include <unistd.h>
 
 TestSuite(cli, .timeout = 120);
 
@@ -69,6 +70,10 @@ static const bad inputs[] = {
      "run linear:n_tokens=65536,in_features=65536,out_features=262144 --backend=plain",
      {"needs about", "GB are available", "smaller"}},
     {"", "list --everything", {"unknown option '--everything'", "--cases"}},
+    {"", "list --matrix --fast", {"unknown option '--fast'", "--results=FILE"}},
+    {"", "list --matrix nothing@v3", {"unknown op 'nothing'"}},
+    {"", "list --matrix --results=/no/such.jsonl", {"/no/such.jsonl", "No such file", "--format=jsonl"}},
+    {"", "list --matrix --results=README.md", {"README.md, line 1", "--format=jsonl"}},
     {"", "show", {"show needs a case"}},
     {"", "show linear@v9", {"unknown preset 'v9'"}},
     {"", "show linear@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
@@ -118,6 +123,7 @@ Test(cli, good_input_gets_its_exit_code)
         {"list --quirks", "F2_scale_transposed", 0},
         {"list --points", "x_norm", 0},
         {"list --backends", "transformers", 0},
+        {"list --matrix --help", "--results=FILE", 0},
         {"list --cases linear@odd:n_tokens=1..2", "linear@odd:n_tokens=2", 0},
         {"run rmsnorm@tiny --backend=plain", "1 passed, 0 failed, 0 skipped", 0},
         {"run rmsnorm@tiny --backend=plain,cuda --require=plain", "passed, 0 failed", 0},
@@ -151,4 +157,31 @@ Test(cli, show_is_one_screen)
         for (const char *s = o->out; *s; s += strcspn(s, "\n") + 1)
             cr_expect(strcspn(s, "\n") <= 80, "%s: a line is wider than 80 columns: %.120s", arguments, s);
     }
+}
+
+/* The table of verify list --matrix: what the ports say without results, and what results say. */
+Test(cli, matrix_of_ops_and_ports)
+{
+    char name[] = "/tmp/dsv3-matrix-XXXXXX", arguments[400];
+    static const char lines[] = "{\"id\":\"embed@tiny\",\"backend\":\"plain\",\"verdict\":\"CRASH\"}\n"
+                                "{\"id\":\"embed@tiny\",\"backend\":\"cuda\",\"verdict\":\"SKIP\"}\n"
+                                "{\"id\":\"embed@tiny\",\"backend\":\"./other.so\",\"verdict\":\"PASS\"}\n"
+                                "{\"id\":\"embed@odd\",\"backend\":\"plain\",\"verdict\":\"VACUOUS\"}\n"
+                                "{\"id\":\"embed@odd\",\"backend\":\"plain\",\"verdict\":\"PASS\"}\n";
+    const outcome *const asked = run_verify("", "list --matrix 'linear@tiny;seed=1..3' linear@tiny");
+    cr_expect(asked->code == 0 && strstr(asked->out, "linear            3  yes  yes               -  "), "%s",
+              asked->out);
+    cr_expect(strstr(asked->out, "embed             0  yes  yes "), "%s", asked->out);
+    int const fd = mkstemp(name);
+    cr_assert(write(fd, lines, sizeof lines - 1) == (ssize_t)sizeof lines - 1);
+    close(fd);
+    snprintf(arguments, sizeof arguments, "list --matrix embed@tiny embed@odd embed@v3 --results=%s", name);
+    const outcome *const counted = run_verify("", arguments);
+    cr_expect(counted->code == 0 &&
+                  strstr(counted->out, "embed             3  yes  1/0/1 ?1          -                 0/1/0 ?2"),
+              "%s", counted->out);
+    cr_expect(strstr(counted->out, "not counted: 1"), "%s", counted->out);
+    for (const char *s = counted->out; *s; s += strcspn(s, "\n") + 1)
+        cr_expect(strcspn(s, "\n") <= 100, "wider than 100 columns: %.120s", s);
+    remove(name);
 }

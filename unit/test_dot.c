@@ -179,6 +179,55 @@ Test(dot, the_certificate)
 }
 
 /* Every build that runs here gives the same bits. */
+/* row_of by its definition, one number after the other. */
+static row plainly_described(const double *value, int64_t n)
+{
+    row r = {.lsb = INT_MAX};
+    for (int64_t i = 0; i < n; i++) {
+        int exponent;
+        if (value[i] == 0) continue;
+        double whole = frexp(fabs(value[i]), &exponent) * 0x1p53;
+        int low = exponent - 53, bits = 53;
+        for (; fmod(whole, 2) == 0; low++, bits--) whole /= 2;
+        r.bits = bits > r.bits ? bits : r.bits;
+        r.lsb = low < r.lsb ? low : r.lsb;
+        r.max_abs = fmax(r.max_abs, fabs(value[i]));
+        r.subnormal += fabs(value[i]) < 0x1p-126;
+    }
+    return r;
+}
+
+/* Few bits and many, every size, zeros, powers of two, subnormal in binary32 and in binary64. */
+static double number_of_any_kind(int kind)
+{
+    switch (kind) {
+    case 0: return rint(16 * uniform());
+    case 1: return ldexp(1, (int)(200 * uniform()));
+    case 2: return (double)(float)uniform();
+    case 3: return ldexp(uniform(), (int)(1900 * uniform()));
+    case 4: return ldexp(rint(1000 * uniform()), -149);
+    default: return ldexp(rint(1000 * uniform()), -1074);
+    }
+}
+
+Test(dot, rows_are_described)
+{
+    double value[100];
+    srand48(11);
+    for (int round = 0; round < 6000; round++) {
+        int64_t const n = round % 100;
+        for (int64_t i = 0; i < n; i++)
+            value[i] = number_of_any_kind(round % 7 == 6 ? (int)(lrand48() % 5) : round % 7);
+        row const r = row_of(value, NULL, n), e = plainly_described(value, n);
+        cr_assert(r.bits == e.bits && r.lsb == e.lsb && r.max_abs == e.max_abs && r.subnormal == e.subnormal,
+                  "round %d: %d bits, lsb 2^%d, %a, %lld; expected %d, 2^%d, %a, %lld", round, r.bits, r.lsb, r.max_abs,
+                  (long long)r.subnormal, e.bits, e.lsb, e.max_abs, (long long)e.subnormal);
+    }
+    double const odd[] = {1, NAN, 3}, infinite[] = {HUGE_VAL}, radius[] = {0, 0x1p-1074, 0};
+    cr_expect(row_of(odd, NULL, 3).bits > MANY_BITS && row_of(infinite, NULL, 1).bits > MANY_BITS);
+    cr_expect(row_of(odd, radius, 3).radius == radius && row_of(odd, radius, 1).radius == NULL);
+}
+
 Test(dot, builds_are_bit_identical)
 {
     const kernels *builds[3] = {&kernels_baseline};
@@ -194,12 +243,17 @@ Test(dot, builds_are_bit_identical)
             fill(kind, a, b, sizes[i]);
             dot_sum const plain = builds[0]->plain(a, b, sizes[i]),
                           compensated = builds[0]->compensated(a, b, sizes[i]);
+            number_survey const told = builds[0]->survey(a, sizes[i]);
             for (int k = 1; k < count; k++) {
                 dot_sum const p = builds[k]->plain(a, b, sizes[i]), c = builds[k]->compensated(a, b, sizes[i]);
                 cr_assert(!memcmp(&p, &plain, sizeof p), "plain, %s, %s, n = %lld", builds[k]->isa, kinds[kind],
                           (long long)sizes[i]);
                 cr_assert(!memcmp(&c, &compensated, sizeof c), "compensated, %s, %s, n = %lld", builds[k]->isa,
                           kinds[kind], (long long)sizes[i]);
+                number_survey const s = builds[k]->survey(a, sizes[i]);
+                cr_assert(s.odd == told.odd && s.max_abs == told.max_abs && s.unit == told.unit &&
+                              s.fraction == told.fraction && s.tiny == told.tiny,
+                          "survey, %s, %s, n = %lld", builds[k]->isa, kinds[kind], (long long)sizes[i]);
             }
         }
     printf("dot %d builds compared, the fastest is %s\n", count, builds[count - 1]->isa);

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static void fill_tensor(const problem *p, const tensor_info *t, void *data)
+void fill_tensor(const problem *p, const tensor_info *t, void *data)
 {
     uint64_t const key = rng_key(p->seed, t->name);
     for (int64_t i = 0; i < t->count; i++)

@@ -3,16 +3,23 @@
 #include "cases.h"
 #include "cli.h"
 #include "problem.h"
+#include "support.h"
 
 #include <stdio.h>
 
-static const char help[] = "usage: verify list [--cases [CASE...]] [--ops] [--quirks] [--points] [--backends]\n"
-                           "\n"
-                           "  --cases      ids of @smoke and @ci, or of the cases given, lists and ranges written out\n"
-                           "  --ops        ops with their fields, tensors, formats and fills (default)\n"
-                           "  --quirks     known mistakes, with evidence\n"
-                           "  --points     named rounding points, which are also the names of dumped stages\n"
-                           "  --backends   names that --backend= takes\n";
+static const char help[] =
+    "usage: verify list [--ops | --quirks | --points | --backends]\n"
+    "       verify list --cases [CASE...]\n"
+    "       verify list --matrix [CASE...] [--results=FILE...]\n"
+    "\n"
+    "  --cases      ids of @smoke and @ci, or of the cases given, lists and ranges written out\n"
+    "  --matrix     every op on every port: which have it; with --results, how many of the cases\n"
+    "               (default @ci) passed, were skipped and failed. FILE is what verify run\n"
+    "               --format=jsonl --out=DIR writes; of several, the later counts\n"
+    "  --ops        ops with their fields, tensors, formats and fills (default)\n"
+    "  --quirks     known mistakes, with evidence\n"
+    "  --points     named rounding points, which are also the names of dumped stages\n"
+    "  --backends   names that --backend= takes\n";
 
 static void list_op(const op *o)
 {
@@ -76,8 +83,10 @@ static int list_cases(int argc, char **argv)
 int command_list(int argc, char **argv)
 {
     const char *const what = argc > 1 ? argv[1] : "--ops";
-    if (!strcmp(what, "--help")) return fputs(help, stdout), EXIT_GOOD;
+    bool const asked = !strcmp(what, "--help") || (argc > 2 && !strcmp(argv[2], "--help"));
+    if (asked) return fputs(help, stdout), EXIT_GOOD;
     if (!strcmp(what, "--cases")) return list_cases(argc - 2, argv + 2);
+    if (!strcmp(what, "--matrix")) return list_matrix(argc - 2, argv + 2);
     if (argc > 2) return usage_error("list takes one option; see verify list --help");
     if (!strcmp(what, "--ops"))
         list_ops();
@@ -88,6 +97,7 @@ int command_list(int argc, char **argv)
     else if (!strcmp(what, "--backends"))
         list_backends();
     else
-        return usage_error("unknown option '%s' of list; it takes --cases --ops --quirks --points --backends", what);
+        return usage_error("unknown option '%s' of list; it takes --cases --matrix --ops --quirks --points --backends",
+                           what);
     return EXIT_GOOD;
 }

@@ -14,8 +14,9 @@ struct port {
     double timeout;
     port_state state;
     char why[512];
-    process worker;  /* of a port in C */
-    exec_port *exec; /* of a program; NULL: none */
+    char ops[sizeof(((answer *)0)->declared)]; /* of a port in C: names, a space behind each */
+    process worker;                            /* of a port in C */
+    exec_port *exec;                           /* of a program; NULL: none */
 };
 
 /* ---- the worker of a port in C ---- */
@@ -180,6 +181,7 @@ port *port_open(const backend *b, double timeout)
         open_worker(p, &hello);
         p->state = hello.v == PASS ? PORT_READY : hello.v == SKIP ? PORT_ABSENT : PORT_UNUSABLE;
         snprintf(p->why, sizeof p->why, "%s", hello.why);
+        snprintf(p->ops, sizeof p->ops, "%s", hello.declared);
     }
     return p;
 }
@@ -199,6 +201,15 @@ port_state port_is(const port *p)
 const char *port_why(const port *p)
 {
     return p->why;
+}
+
+bool port_has_op(const port *p, const char *name)
+{
+    size_t const length = strlen(name);
+    if (p->exec) return exec_has_op(p->exec, name);
+    for (const char *s = p->ops; *s; s += strcspn(s, " ") + 1)
+        if (!strncmp(s, name, length) && s[length] == ' ') return true;
+    return false;
 }
 
 static void run(port *p, const problem *pr, void *const data[], bool given, result *r)

@@ -21,6 +21,9 @@ void port_close(port *p);
 port_state port_is(const port *p);
 const char *port_why(const port *p); /* when not ready: one sentence */
 
+/* Does it have this op? No, unless it is ready. */
+bool port_has_op(const port *p, const char *name);
+
 /* Runs a problem. data[i] belongs to tensor[i]: the inputs are filled, the outputs are written when the verdict is PASS
  * ("it ran"; now judge). Sets v, why, declared and port_seconds of the result. */
 void port_run(port *p, const problem *pr, void *const data[], result *r);

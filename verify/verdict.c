@@ -9,6 +9,13 @@ const char *verdict_name(verdict v)
     return names[v];
 }
 
+bool verdict_of_name(const char *name, verdict *v)
+{
+    for (int i = 0; i < VERDICTS; i++)
+        if (!strcmp(verdict_name((verdict)i), name)) return *v = (verdict)i, true;
+    return false;
+}
+
 verdict_class verdict_counts_as(verdict v, bool strict)
 {
     if (v == PASS || (v == SUSPECT && !strict)) return COUNT_PASSED;

@@ -27,6 +27,7 @@ typedef enum {
 typedef enum { COUNT_PASSED, COUNT_FAILED, COUNT_SKIPPED } verdict_class;
 
 const char *verdict_name(verdict v);
+bool verdict_of_name(const char *name, verdict *v);      /* false: no such */
 verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT fails */
 
 /* What was seen of one output tensor. */

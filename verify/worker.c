@@ -372,6 +372,16 @@ static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id,
     }
 }
 
+/* The names of the ops that the port has, a space behind each. */
+static void name_ops(const dsv3_backend *table, char *text, size_t cap)
+{
+    size_t used = 0;
+#define OP(op)                                                                                                         \
+    if (table->op && used < cap) used += (size_t)snprintf(text + used, cap - used, #op " ");
+    DSV3_OPS(OP)
+#undef OP
+}
+
 _Noreturn void worker_serve(const backend *b, int requests, int answers)
 {
     port p = {NULL, NULL};
@@ -383,8 +393,9 @@ _Noreturn void worker_serve(const backend *b, int requests, int answers)
     signal(SIGINT, SIG_IGN);
     catch_faults(answers);
     bool const ready = start(b, &p, &hello);
+    if (ready) complete_table(p.table, &table);
+    if (ready) name_ops(&table, hello.declared, sizeof hello.declared);
     if (!write_all(answers, &hello, sizeof hello) || !ready) _exit(0);
-    complete_table(p.table, &table);
     while (read_all(requests, &r, sizeof r) && r.length < sizeof id && read_all(requests, id, r.length)) {
         id[r.length] = 0;
         serve_case(&table, p.ctx, id, r.given, requests, answers);

@@ -9,7 +9,7 @@
 #include "verdict.h"
 
 /* An answer; behind it follow `bytes` bytes, the outputs of the first run in order. The first answer of a worker says
- * whether the port can be used: PASS; SKIP (can't run here); REJECTED (is no port). */
+ * whether the port can be used: PASS; SKIP (can't run here); REJECTED (is no port). `declared` names its ops. */
 typedef struct {
     verdict v; /* PASS: it ran and is to be judged */
     char why[512];
