@@ -76,6 +76,8 @@ typedef struct {
     ref_set declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
 } ref_numerics;
 
+enum { REF_NUMERICS_CAP = 4096 }; /* bytes that hold any declaration */
+
 /* Reads a declaration for an op; NULL or "" gives the defaults. On an error returns false and one sentence in why. */
 bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap);
 
@@ -90,6 +92,9 @@ typedef struct {
     const char *meaning;
 } ref_point_row;
 const ref_point_row *ref_point(int i);
+
+/* What stands before the point's name in a declaration for the op: "" for its own, "mlp." for one of a part; NULL: neither. */
+const char *ref_point_prefix(const char *op, int point);
 
 /* ---- quirks ---- */
 
