@@ -7,6 +7,8 @@ gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRoute
          logits are the ones given
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
+experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one matrix
+moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
@@ -280,6 +282,100 @@ def mla(case):
             f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; {numerics}")
 
 
+def experts_module(case, hf):
+    """DeepseekV3MoE, on no device, with the case's routed experts; and their format."""
+    import torch
+
+    p, experts = case.prob, range(int(case.prob["n_routed_experts"]))
+    if case.dtype("experts.0.gate_proj.weight") == "f8_e4m3":
+        raise dsv3_port.Unsupported("DeepseekV3Experts has no block-scaled FP8 weight")
+    dtype = same_formats(case, "hidden_states", "experts.0.gate_proj.weight")
+    sizes = ("hidden_size", "moe_intermediate_size", "n_routed_experts", "n_shared_experts", "n_group", "topk_group",
+             "num_experts_per_tok")
+    config = hf.DeepseekV3Config(**{key: int(p[key]) for key in sizes if key in p}, num_attention_heads=1, num_key_value_heads=1)
+    config._experts_implementation = "eager"
+    if case.op == "moe":
+        config.routed_scaling_factor, config.norm_topk_prob = float(p["routed_scaling_factor"]), bool(p["norm_topk_prob"])
+    with torch.device("meta"):
+        module = hf.DeepseekV3MoE(config).requires_grad_(False).eval()
+    gate, up, down = ([case.torch(f"experts.{e}.{name}_proj.weight") for e in experts] for name in ("gate", "up", "down"))
+    weights = {"gate_up_proj": torch.stack([torch.cat(pair) for pair in zip(gate, up)]), "down_proj": torch.stack(down)}
+    module.experts.load_state_dict(weights, assign=True)
+    return module, dtype
+
+
+def linear_inputs(module, *inputs):
+    """What the module returns, and what goes into each product with a matrix on its way there."""
+    import torch
+
+    seen = []
+
+    class Record(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function is torch.nn.functional.linear:
+                seen.append(args[0])
+            return function(*args, **(kwargs or {}))
+
+    with Record():
+        return module(*inputs), seen
+
+
+def routed_act(idx, rows):
+    """act (tokens, k, width) from the rows of each expert that was chosen, as DeepseekV3Experts goes through them."""
+    import torch
+
+    act = torch.empty(idx.shape + rows[0].shape[-1:], dtype=rows[0].dtype)
+    for e, of_expert in zip(idx.unique(), rows):
+        slot, token = torch.where((idx == e).T)
+        act[token, slot] = of_expert
+    return act
+
+
+def experts_numerics(dtype):
+    points = ("gate_proj", "up_proj", "silu", "act", "expert_out", "routed")  # each is a tensor of the module's format
+    flush = "daz" if dtype == "bf16" else "none"  # as in linear
+    return f"acc 24 rn; sigmoid 5; flush {flush}; " + "; ".join(f"{point} {dtype} must" for point in points)
+
+
+def experts(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    module, dtype = experts_module(case, hf)
+    idx = case.torch("topk_idx").long()
+    y, inputs = linear_inputs(module.experts, case.torch("hidden_states"), idx, case.torch("topk_weight"))
+    outputs = {"act": routed_act(idx, inputs[1::2]), "y": y}  # of each expert: gate and up at once, down
+    return {name: outputs[name] for name in case.outputs}, experts_numerics(dtype)
+
+
+def moe(case):
+    import torch
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    p = case.prob
+    if p["scoring_func"] == 1 or p["topk_method"] != 0:
+        raise dsv3_port.Unsupported("DeepseekV3MoE routes by sigmoids with noaux_tc")
+    if p["n_shared_experts"] == 0:
+        raise dsv3_port.Unsupported("DeepseekV3MoE always has shared experts")
+    if p["n_routed_experts"] // p["n_group"] < 2:
+        raise dsv3_port.Unsupported("the router takes the two best of a group: a group has two experts or more")
+    module, dtype = experts_module(case, hf)
+    for part in ("gate", "shared_experts"):
+        child = getattr(module, part)
+        child.load_state_dict({name: case.torch(f"{part}.{name}") for name in child.state_dict()}, assign=True)
+    outputs = {}
+
+    def keep_routing(module, inputs, output):
+        logits, weight, idx = output
+        outputs.update(router_logits=logits, topk_weight=weight, topk_idx=idx.to(torch.int32))
+
+    module.gate.register_forward_hook(keep_routing)
+    outputs["y"], inputs = linear_inputs(module, case.torch("hidden_states"))
+    # products: the gate's; of each expert as above; of the shared experts gate, up and down
+    outputs.update(act=routed_act(outputs["topk_idx"], inputs[1:-3][1::2]), shared_act=inputs[-1])
+    return ({name: outputs[name] for name in case.outputs},
+            f"{experts_numerics(dtype)}; shared_act {dtype} must; div ieee; router_logits f32 must; scores f32 must")
+
+
 def swiglu(case):
     from transformers.activations import ACT2FN
     from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Config
@@ -331,4 +427,5 @@ if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
+    ops.update({"experts": experts, "moe": moe})
     dsv3_port.serve("transformers", ops)
