@@ -82,7 +82,7 @@ void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n)
     load_row(y, from, row, n);
 }
 
-static void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
+void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
 {
     float sum = 0;
     for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
