@@ -289,6 +289,7 @@ row row_of(const double *value, const double *radius, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         double const v = value[i];
         if (radius && radius[i] != 0) r.radius = radius;
+        r.sup = fmax(r.sup, up_unless_zero(fabs(v) + (radius ? radius[i] : 0)));
         if (v == 0) continue;
         if (!isfinite(v)) {
             r.bits = 2 * MANY_BITS; /* no kernel takes it; ball_of makes it any */
