@@ -316,7 +316,7 @@ static deviation spread_at(const block *b, int64_t r, int64_t c)
     const softmax *const m = &b->m[r];
     int64_t const i = r * b->a->width + c;
     double const slack = 1 + 0x1p-50 * (double)(m->n + 8);
-    double const blur = 2 * b->mean[i].r + 0x1p-50 * fabs(b->centre[i]); /* of |v - o|, by o */
+    double const blur = b->mean[i].r * (1 + 0x1p-50) + 0x1p-50 * fabs(b->centre[i]); /* how far o is from the centre */
     deviation d = b->spread[i];
     const deviation off = b->off[i];
     d.size = (d.size + off.size) * slack;

@@ -38,7 +38,7 @@ static void softmax_scores(const gate *g, ball *s)
         s[e] = exp_of(g->rd, s[e], largest);
         terms_add(&sum, s[e]);
     }
-    ball const total = sum_of(g->rd, &sum);
+    ball const total = step(g->rd, sum_of(g->rd, &sum));
     for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
 }
 

@@ -81,11 +81,8 @@ static double scale_at(const sequence *s, int64_t place, int64_t c)
 /* A code times its scale, as the port has it. */
 static ball dequantised(const sequence *s, double code, double scale)
 {
-    ball key = ball_of(code);
-    if (quirk(s->rd, QUIRK_F15_scale_divided))
-        key = ball_div(key, ball_of(scale));
-    else if (!quirk(s->rd, QUIRK_F15_scale_missing))
-        key = ball_mul(key, element(s->rd, scale));
+    bool const scaled = !quirk(s->rd, QUIRK_F15_scale_missing);
+    ball const key = scaled ? ball_mul(ball_of(code), element(s->rd, scale)) : ball_of(code);
     return at(s->rd, POINT_mla_decode_kv, s->io->q.dtype, key);
 }
 

@@ -7,7 +7,7 @@
  * generation/utils.py, _speculative_sampling.
  *
  * Decisions are balls (Lemma Acceptance). A port's `accepted` is legal if each of its decisions can be made by points of the balls,
- * its next_token if the uniform reaches [F(v - 1), F(v)], given its own `accepted`. Nothing is divided: p Q stands beside q P.
+ * its next_token if the uniform reaches [F(v - 1), F(v)], given its own `accepted`. u q stands beside p: no quotient is needed.
  */
 #include "reading.h"
 
@@ -64,20 +64,43 @@ static ball loosened(const acceptance *a, ball b, int operations)
     return ball_widen(b, (relative + relative * relative) * ball_sup(b) + (operations + 1) * lost_in_one(port));
 }
 
-/* The sum of a distribution. A port may take it for 1. */
 static ball sum_of_row(const acceptance *a, ball (*probability)(const acceptance *, int64_t, int64_t), int64_t i)
 {
     terms sum = terms_none();
     for (int64_t v = 0; v < a->prob->vocab_size; v++) terms_add(&sum, probability(a, i, v));
-    ball const total = sum_of(a->rd, &sum);
-    if (!a->rd->port || ball_is_any(total)) return total;
-    return ball_hull(fmin(ball_lower(total), 1), fmax(ball_upper(total), 1));
+    return sum_of(a->rd, &sum);
 }
 
-static ball times(const acceptance *a, ball probability, ball other_sum)
+static bool is_one(ball b)
 {
-    bool const one = ball_is_point(other_sum) && ball_lower(other_sum) == 1 && ball_upper(other_sum) == 1;
-    return one ? probability : loosened(a, ball_mul(probability, other_sum), 1);
+    return ball_is_point(b) && ball_lower(b) == 1 && ball_upper(b) == 1;
+}
+
+/* How p and q of a position compare: p times `ratio`, Q / P, stands beside q. A port may take both sums for 1. */
+typedef struct {
+    ball ratio;
+    bool rounds; /* unless both sums are 1 */
+} scale;
+
+static scale scale_of(const acceptance *a, int64_t i)
+{
+    ball const P = sum_of_row(a, target_probability, i), Q = sum_of_row(a, draft_probability, i);
+    scale s = {ball_div(Q, P), !is_one(P) || !is_one(Q)};
+    if (a->rd->port && !ball_is_any(s.ratio))
+        s.ratio = ball_hull(fmin(ball_lower(s.ratio), 1), fmax(ball_upper(s.ratio), 1));
+    return s;
+}
+
+static ball scaled_target(const acceptance *a, const scale *s, int64_t i, int64_t v)
+{
+    ball const p = target_probability(a, i, v);
+    return s->rounds ? loosened(a, ball_mul(p, s->ratio), 1) : p;
+}
+
+static ball scaled_draft(const acceptance *a, const scale *s, int64_t i, int64_t v)
+{
+    ball const q = draft_probability(a, i, v);
+    return s->rounds ? loosened(a, q, 1) : q;
 }
 
 static double sign_of(ball b)
@@ -126,16 +149,16 @@ static bool is_greedy(const acceptance *a)
     return a->prob->greedy && !quirk(a->rd, QUIRK_M9_greedy_samples);
 }
 
-/* u q(x) P < p(x) Q: both sides equal is a tie, and a tie is legal either way; but what has no probability is never accepted.
+/* u q(x) < p(x) Q / P: both sides equal is a tie, and a tie is legal either way; but what has no probability is never accepted.
  * A draft with q(x) = 0 was drawn by nobody: anything goes. */
 static decision sampled_decision(const acceptance *a, int64_t i)
 {
     int64_t const x = draft(a, i);
-    ball const p = target_probability(a, i, x), q = draft_probability(a, i, x);
-    ball const P = sum_of_row(a, target_probability, i), Q = sum_of_row(a, draft_probability, i);
-    ball const right = times(a, p, Q), left = loosened(a, ball_mul(uniform(a, i), times(a, q, P)), 2);
-    return (decision){.yes = ball_upper(p) > 0 && ball_lower(left) <= ball_upper(right),
-                      .no = ball_lower(q) <= 0 || ball_upper(left) >= ball_lower(right),
+    scale const s = scale_of(a, i);
+    ball const right = scaled_target(a, &s, i, x);
+    ball const left = loosened(a, ball_mul(uniform(a, i), scaled_draft(a, &s, i, x)), 2);
+    return (decision){.yes = ball_upper(target_probability(a, i, x)) > 0 && ball_lower(left) <= ball_upper(right),
+                      .no = ball_lower(draft_probability(a, i, x)) <= 0 || ball_upper(left) >= ball_lower(right),
                       .own = sign_of(ball_sub(right, left)) > 0};
 }
 
@@ -185,7 +208,7 @@ static bool legal_accepted(const acceptance *a, int64_t n)
 typedef struct {
     int64_t i;
     bool rest;
-    ball P, Q; /* sums, where `rest` */
+    scale scale; /* where `rest` */
 } source;
 
 static source source_after(const acceptance *a, int64_t n)
@@ -193,18 +216,16 @@ static source source_after(const acceptance *a, int64_t n)
     bool const all = n == a->prob->n_draft;
     source s = {.i = n, .rest = !all && !quirk(a->rd, QUIRK_M9_residual_is_p)};
     if (all && quirk(a->rd, QUIRK_M9_bonus_position)) s.i = n - 1;
-    if (!s.rest) return s;
-    s.P = sum_of_row(a, target_probability, s.i);
-    s.Q = sum_of_row(a, draft_probability, s.i);
+    if (s.rest) s.scale = scale_of(a, s.i);
     return s;
 }
 
-/* max(0, p Q - q P), or p. */
+/* max(0, p Q / P - q), or p. */
 static ball mass(const acceptance *a, const source *s, int64_t v)
 {
-    ball const p = target_probability(a, s->i, v);
-    if (!s->rest) return p;
-    ball const left = step(a->rd, ball_sub(times(a, p, s->Q), times(a, draft_probability(a, s->i, v), s->P)));
+    if (!s->rest) return target_probability(a, s->i, v);
+    ball const p = scaled_target(a, &s->scale, s->i, v), q = scaled_draft(a, &s->scale, s->i, v);
+    ball const left = step(a->rd, ball_sub(p, q));
     if (ball_is_any(left) || ball_lower(left) >= 0) return left;
     return ball_hull(0, fmax(ball_upper(left), 0));
 }

@@ -7,20 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "declared.h"
+
 TestSuite(elementwise, .timeout = 120);
-
-static ref_numerics numerics(const char *op, const char *text)
-{
-    ref_numerics n;
-    char why[300];
-    cr_assert(ref_numerics_parse(op, text, &n, why, sizeof why), "%s: %s", text, why);
-    return n;
-}
-
-static bool inside(const ref_value *v, double got)
-{
-    return isinf(v->radius) || (ref_lower(*v) <= got && got <= ref_upper(*v));
-}
 
 static double normal(void)
 {

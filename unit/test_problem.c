@@ -34,6 +34,32 @@ Test(problem, ids_round_trip)
     }
 }
 
+/* Lists of lengths: what they set, and what is said of lists that do not fit. */
+Test(problem, lists_of_lengths)
+{
+    static const struct {
+        const char *id, *why; /* why NULL: it is good, and prints like that */
+    } rows[] = {
+        {"mla_prefill@odd:q_lens=3+1+5,kv_lens=3+8+5", NULL},
+        {"mla_prefill@odd:n_keys=9,q_lens=0+4", NULL},
+        {"mla_prefill@odd:q_lens=3+1,kv_lens=3", "q_lens has 2 numbers and kv_lens has 1: give both as many"},
+        {"mla_prefill@odd:n_tokens=4,q_lens=3+1", "q_lens sets n_tokens: leave that out"},
+        {"mla_prefill@odd:q_lens=0+0", "q_lens makes n_tokens 0, out of range: it takes 1 to 65536"},
+        {"mla_prefill@odd:q_lens=3+-1", "is no list"},
+        {"mla_decode@odd:kv_lens=3+1,batch=2", "batch is given twice"},
+    };
+    char why[400];
+    problem p;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool const good = problem_parse(rows[i].id, &p, why, sizeof why);
+        cr_expect(good == !rows[i].why, "%s: %s", rows[i].id, good ? "taken" : why);
+        if (good) cr_expect(!strcmp(p.id, rows[i].id), "%s prints as %s", rows[i].id, p.id);
+        if (!good && rows[i].why) cr_expect(strstr(why, rows[i].why) != NULL, "%s: %s", rows[i].id, why);
+    }
+    cr_assert(problem_parse(rows[0].id, &p, why, sizeof why));
+    cr_expect(problem_size(&p, "n_tokens") == 9 && problem_size(&p, "n_keys") == 16 && problem_size(&p, "batch") == 3);
+}
+
 Test(problem, lists_and_ranges_are_written_out)
 {
     static const struct {

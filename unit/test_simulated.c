@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "declared.h"
+
 TestSuite(simulated, .timeout = 120);
 
 enum { WIDTH = 300, BLOCK = 128 };
@@ -94,19 +96,6 @@ static void fill(data_kind kind, bool as_bf16)
         ref_encode(DSV3_BF16, residual16, i, (double)residual[i]);
         ref_encode(DSV3_BF16, weight16, i, (double)weight[i]);
     }
-}
-
-static ref_numerics numerics(const char *op, const char *text)
-{
-    ref_numerics n;
-    char why[300];
-    cr_assert(ref_numerics_parse(op, text, &n, why, sizeof why), "%s: %s", text, why);
-    return n;
-}
-
-static bool inside(const ref_value *v, float got)
-{
-    return isinf(v->radius) || (ref_lower(*v) <= (double)got && (double)got <= ref_upper(*v));
 }
 
 /* ---- RMSNorm ---- */

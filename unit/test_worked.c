@@ -297,6 +297,67 @@ Test(worked, attention_of_two_heads)
     }
 }
 
+/* The same model with keys and values of each head: one query after two cached keys. */
+Test(worked, prefill_of_two_heads)
+{
+    static const char *const o[] = {
+        "2.33048191154964377905803656034949080986554", "0.399426368939214846947897135197033796530669",
+        "0.451862761877606043814185154403101112772676", "1.17779414281640906572127773160465166915901"};
+    static const char *const lse[] = {"3.407605964444380304482919904545070451472947108306194074728514",
+                                      "1.29437676941764318048711915049940505520982995"};
+    float q[] = {1, 2, 1, -1, 0, -1, 2, 0};
+    float k[] = {3, 0, 1, 0, 2, 2, 1, 0, -1, 2, 0, 1, 0, 0, 0, 1, 2, 2, 1, 1, 4, 1, 1, 1};
+    float v[] = {1, 2, -2, 1, 1, -1, 2, 0, 3, 0, 1, 2};
+    int32_t queries[] = {0, 1}, keys[] = {0, 3};
+    ref_value got[4], got_lse[2];
+    dsv3_mla_prefill_prob const p = {1, 1, 3, 2, 2, 2, 2, 0.5};
+    dsv3_mla_prefill_io const io = {.q = {q, DSV3_F32, 3, {1, 2, 4}, {8, 4, 1}},
+                                    .k = {k, DSV3_F32, 3, {3, 2, 4}, {8, 4, 1}},
+                                    .v = {v, DSV3_F32, 3, {3, 2, 2}, {4, 2, 1}},
+                                    .cu_seqlens_q = {queries, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {keys, DSV3_I32, 1, {2}, {1}}};
+    ref_reading const rd = {0};
+    for (int t = 0; t < TIERS; t++) {
+        cr_assert(tiers[t]->mla_prefill(&rd, &p, &io, (ref_value *const[]){got, got_lse}));
+        for (int i = 0; i < 4; i++) check(&got[i], o[i], "o", t);
+        for (int h = 0; h < 2; h++) check(&got_lse[h], lse[h], "lse", t);
+    }
+}
+
+/* The keys of the worked example with scale 1/4 in E4M3, and as rows of bytes: codes, scale, rotary part in BF16. */
+Test(worked, attention_over_fp8_caches)
+{
+    enum { RANK = 3, WIDTH = 5, BYTES = RANK + 4 + 4 };
+    static const float keys[3][WIDTH] = {{1, 0, 2, 1, 0}, {0, 1, -1, 0, 1}, {2, 1, 0, 1, 1}};
+    float q[] = {1, 4, 1, 1, -1}, scale = 0.25f;
+    uint8_t codes[8 * WIDTH] = {0}, rows[8 * BYTES];
+    int32_t block = 0, length = 3;
+    memset(rows, 0x7f, sizeof rows);
+    for (int j = 0; j < 3; j++) {
+        for (int c = 0; c < WIDTH; c++) ref_encode(DSV3_F8_E4M3, codes, j * WIDTH + c, (double)(keys[j][c] * 4));
+        for (int c = 0; c < RANK; c++) rows[j * BYTES + c] = codes[j * WIDTH + c];
+        memcpy(rows + j * BYTES + RANK, &scale, 4);
+        for (int c = 0; c < 2; c++) ref_encode(DSV3_BF16, rows + j * BYTES + RANK + 4, c, (double)keys[j][RANK + c]);
+    }
+    dsv3_weight const one = {"kv_scale", {&scale, DSV3_F32, 1, {1}, {1}}};
+    dsv3_mla_decode_prob const p = {1, 1, 1, RANK, 2, 2, 8, 3, 0.5};
+    dsv3_tensor const caches[] = {{codes, DSV3_F8_E4M3, 3, {1, 8, WIDTH}, {8 * WIDTH, WIDTH, 1}},
+                                  {rows, DSV3_U8, 3, {1, 8, BYTES}, {8 * BYTES, BYTES, 1}}};
+    for (int t = 0; t < 2 * TIERS; t++) {
+        dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, WIDTH}, {WIDTH, WIDTH, WIDTH, 1}},
+                                       .kv_cache = caches[t % 2],
+                                       .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                       .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                       .weights = {1, &one}};
+        ref_value o[RANK], lse;
+        ref_reading const rd = {0};
+        cr_assert(tiers[t / 2]->mla_decode(&rd, &p, &io, (ref_value *const[]){o, &lse}));
+        check(&o[0], "1.57521038260444143153099617869025360706484", "o", t / 2);
+        check(&o[2], "0.399426368939214846947897135197033796530669", "o", t / 2);
+        check(&lse, "3.407605964444380304482919904545070451472947108306194074728514", "lse", t / 2);
+    }
+}
+
 /* Scores 1, 2, 3 and values 1, 10, 100; one key; none. */
 Test(worked, softmax_of_three)
 {

@@ -12,6 +12,7 @@ int command_list(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_bundle(int argc, char **argv);
+int command_model(int argc, char **argv);
 
 /* "verify: …" on stderr; returns EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);

@@ -13,6 +13,7 @@ static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "  list                          cases, ops, quirks, rounding points, backends\n"
                            "  show CASE                     what a case is, and what it can see\n"
                            "  bundle make DIR CASE...       write cases as files, for ports that have only files\n"
+                           "  model DIR --tokens=IDS        a whole checkpoint: its truth, or a port's stages judged\n"
                            "  compare OUT.safetensors --case=CASE   judge tensors that a port wrote to a file\n"
                            "\n"
                            "  verify COMMAND --help         more on one command\n"
@@ -31,11 +32,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", command_run},
-                    {"list", command_list},
-                    {"show", command_show},
-                    {"compare", command_compare},
-                    {"bundle", command_bundle}};
+    } commands[] = {{"run", command_run},         {"list", command_list},     {"show", command_show},
+                    {"compare", command_compare}, {"bundle", command_bundle}, {"model", command_model}};
     if (argc < 2) {
         fputs(help, stderr);
         return EXIT_USAGE;
@@ -49,5 +47,5 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    return usage_error("unknown command '%s'; known: run list show bundle compare", argv[1]);
+    return usage_error("unknown command '%s'; known: run list show bundle compare model", argv[1]);
 }

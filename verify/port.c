@@ -79,14 +79,16 @@ static void receive_outputs(port *p, const problem *pr, void *const data[], doub
     }
 }
 
-static void ask_worker(port *p, const problem *pr, void *const data[], answer *a)
+static void ask_worker(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
     double const deadline = now() + p->timeout;
-    size_t const length = strlen(pr->id);
+    request const r = {strlen(pr->id), given};
     if (!p->worker.pid) open_worker(p, a);
     if (!p->worker.pid) return;
-    write_all(p->worker.requests, &length, sizeof length);
-    write_all(p->worker.requests, pr->id, length);
+    write_all(p->worker.requests, &r, sizeof r);
+    write_all(p->worker.requests, pr->id, r.length);
+    for (int i = 0; given && i < pr->tensors; i++)
+        if (pr->tensor[i].row->kind != TENSOR_OUT) write_all(p->worker.requests, data[i], pr->tensor[i].bytes);
     await(p, deadline, a);
     if (a->v == PASS) receive_outputs(p, pr, data, deadline, a);
 }
@@ -199,7 +201,7 @@ const char *port_why(const port *p)
     return p->why;
 }
 
-void port_run(port *p, const problem *pr, void *const data[], result *r)
+static void run(port *p, const problem *pr, void *const data[], bool given, result *r)
 {
     answer a = {.v = SKIP};
     if (p->state != PORT_READY)
@@ -209,9 +211,19 @@ void port_run(port *p, const problem *pr, void *const data[], result *r)
     else if (p->b.kind == BACKEND_PROGRAM)
         ask_program(p, pr, data, &a);
     else
-        ask_worker(p, pr, data, &a);
+        ask_worker(p, pr, data, given, &a);
     r->v = a.v;
     r->port_seconds = a.seconds;
     memcpy(r->why, a.why, sizeof r->why);
     memcpy(r->declared, a.declared, sizeof r->declared);
+}
+
+void port_run(port *p, const problem *pr, void *const data[], result *r)
+{
+    run(p, pr, data, false, r);
+}
+
+void port_run_on(port *p, const problem *pr, void *const data[], result *r)
+{
+    run(p, pr, data, true, r);
 }

@@ -25,4 +25,7 @@ const char *port_why(const port *p); /* when not ready: one sentence */
  * ("it ran"; now judge). Sets v, why, declared and port_seconds of the result. */
 void port_run(port *p, const problem *pr, void *const data[], result *r);
 
+/* The same on inputs that no fill made. */
+void port_run_on(port *p, const problem *pr, void *const data[], result *r);
+
 #endif

@@ -26,4 +26,7 @@ int run_plan(const plan *pl, on_results *report, void *context);
 /* One case on one open port: the order of steps is that of docs/harness.md, the port before the reference. */
 void run_case(const problem *p, port *const ports[], int count, bool diagnose, result results[]);
 
+/* One problem on inputs that no fill made; the outputs of data are the port's. */
+void run_on(const problem *p, port *judged, void *const data[], bool diagnose, result *r);
+
 #endif

@@ -336,7 +336,7 @@ static void declare(job *j)
     snprintf(j->a->declared, sizeof j->a->declared, "%s", text ? text : "");
 }
 
-static bool prepare(job *j, const char *id)
+static bool prepare(job *j, const char *id, bool given, int requests)
 {
     if (!problem_parse(id, &j->p, j->a->why, sizeof j->a->why)) return fail(j, ERROR, "the worker can't read the id");
     for (int i = 0; i < j->p.tensors; i++) {
@@ -346,15 +346,18 @@ static bool prepare(job *j, const char *id)
         if (is_output(j, i) ? !j->written[0][i] || !j->written[1][i] : !j->pristine[i])
             return fail(j, ERROR, "no memory for the tensors");
     }
-    fill_inputs(&j->p, j->pristine);
+    if (!given) fill_inputs(&j->p, j->pristine);
+    for (int i = 0; given && i < j->p.tensors; i++)
+        if (!is_output(j, i) && !read_all(requests, j->pristine[i], j->p.tensor[i].bytes))
+            return fail(j, ERROR, "the inputs did not arrive");
     return true;
 }
 
-static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id, int answers)
+static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id, bool given, int requests, int answers)
 {
     answer a = {.v = PASS};
     job j = {.table = table, .ctx = ctx, .a = &a};
-    if (prepare(&j, id)) {
+    if (prepare(&j, id, given, requests)) {
         declare(&j);
         fault.last = a;
         if (run_once(&j, 0) && run_once(&j, 1)) compare_runs(&j);
@@ -374,7 +377,7 @@ _Noreturn void worker_serve(const backend *b, int requests, int answers)
     port p = {NULL, NULL};
     answer hello = {.v = PASS};
     dsv3_backend table;
-    size_t length;
+    request r;
     char id[512];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGINT, SIG_IGN);
@@ -382,9 +385,9 @@ _Noreturn void worker_serve(const backend *b, int requests, int answers)
     bool const ready = start(b, &p, &hello);
     if (!write_all(answers, &hello, sizeof hello) || !ready) _exit(0);
     complete_table(p.table, &table);
-    while (read_all(requests, &length, sizeof length) && length < sizeof id && read_all(requests, id, length)) {
-        id[length] = 0;
-        serve_case(&table, p.ctx, id, answers);
+    while (read_all(requests, &r, sizeof r) && r.length < sizeof id && read_all(requests, id, r.length)) {
+        id[r.length] = 0;
+        serve_case(&table, p.ctx, id, r.given, requests, answers);
     }
     if (table.close && p.ctx) table.close(p.ctx);
     _exit(0);

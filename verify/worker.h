@@ -18,7 +18,13 @@ typedef struct {
     size_t bytes;
 } answer;
 
-/* Serves until `requests` closes; never returns. A request is the length of an id as size_t, then the id. */
+typedef struct {
+    size_t length; /* of the id */
+    bool given;    /* the inputs follow */
+} request;
+
+/* Serves until `requests` closes; never returns. A request is a `request`, the id, and the inputs in order if
+ * they are given; else the worker fills them itself. */
 _Noreturn void worker_serve(const backend *b, int requests, int answers);
 
 #endif

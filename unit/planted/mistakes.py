@@ -60,6 +60,17 @@ ROTATE_KEY = "rotate(&a->rope, position, a->key + c, a->pe);"
 SHARED = "    for (int64_t t = 0; shared_width && t"
 ALL_SUMS = "    for (int64_t i = 0; i < m.n_tokens * m.hidden_size; i++) m.sum[i] "
 
+NEAREST_E4M3 = """/* To the nearest E4M3 value, ties to even. */
+static float nearest_e4m3(float v)
+{
+    int exponent;
+    frexpf(v, &exponent);
+    float const unit = ldexpf(1, exponent < -5 ? -9 : exponent - 4);
+    return rintf(v / unit) * unit;
+}
+
+/* Entry c of a row of bytes"""
+
 MISTAKES = {
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
@@ -89,6 +100,16 @@ MISTAKES = {
     "A12_lse_base_2": [("max + logf(sum)", "(max + logf(sum)) * 1.44269504f", 1)],
     "A16_last_page_whole": [
         ("seen = length - p->s_q", "seen = (length + p->page_size - 1) / p->page_size * p->page_size - p->s_q", 1)
+    ],
+    "F15_scale_missing": [
+        ("from_e4m3(row[c]) * scale", "from_e4m3(row[c]) + 0 * scale", 1),
+        ("*kv_scale = load_at(scale, 0)", "*kv_scale = 1", 1),
+    ],
+    "F15_one_scale": [("scales + c / BLOCK * 4", "scales", 1)],
+    "F15_tiles_reversed": [("scales + c / BLOCK * 4", "rope - (c / BLOCK + 1) * 4", 1)],
+    "F15_rope_rounded": [
+        ("/* Entry c of a row of bytes", NEAREST_E4M3, 1),
+        ("return from_bits((uint32_t)half << 16);", "return nearest_e4m3(from_bits((uint32_t)half << 16));", 1),
     ],
     "A1_nope_scale_prefill": [
         ("(float)p->softmax_scale; /* of mla_prefill", "1 / sqrtf((float)p->qk_nope_head_dim); /*", 1)

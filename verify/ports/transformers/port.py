@@ -7,6 +7,7 @@ gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRoute
          logits are the ones given
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
+mla_prefill: the same with a key-value head for each query head
 experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one matrix
 moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
