@@ -196,10 +196,12 @@ static ref_set hidden_points(const dsv3_mtp_prob *p)
 static void finish(const module *m, ref_value *out)
 {
     int64_t const width = m->p->hidden_size;
+    bool const skipped = quirk(m->rd, QUIRK_M4_no_head_norm);
     for (int64_t t = 0; out && t < m->p->n_tokens; t++) {
         ball *const z = m->h + t * width;
-        if (!quirk(m->rd, QUIRK_M4_no_head_norm)) normalise(m, "shared_head.norm.weight", POINT_mtp_y, z);
-        for (int64_t i = 0; i < width; i++) out[t * width + i] = value_of(z[i]);
+        if (!skipped) normalise(m, "shared_head.norm.weight", POINT_mtp_y, z);
+        for (int64_t i = 0; i < width; i++)
+            out[t * width + i] = value_of(skipped ? at(m->rd, POINT_mtp_y, m->format, z[i]) : z[i]);
     }
 }
 
