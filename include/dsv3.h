@@ -510,7 +510,7 @@ typedef struct {
     dsv3_weights weights;      /* enorm.weight, hnorm.weight (hidden_size), eh_proj.weight (hidden_size, 2 hidden_size),
                                   input_layernorm.weight, post_attention_layernorm.weight, shared_head.norm.weight (hidden_size),
                                   like hidden_states; those of mla below self_attn, those of moe below mlp */
-    dsv3_tensor eh_proj;         /* out (n_tokens, hidden_size) stage: u */
+    dsv3_tensor eh_proj;       /* out (n_tokens, hidden_size) stage: u */
     dsv3_tensor input_layernorm; /* out (n_tokens, hidden_size) stage */
     dsv3_tensor q_a_layernorm;   /* out these four as in mla, all stages */
     dsv3_tensor q;

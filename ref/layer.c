@@ -52,8 +52,8 @@ static dsv3_weights weights_below(const dsv3_weights *all, const char *prefix, d
 static void normalise(const layer *l, const char *weight, int point, const layer_stage *s, const ball *x, vectors *v)
 {
     int64_t const n = l->attention->n_tokens, width = l->attention->hidden_size;
-    norm const of_row = {
-        l->rd, dsv3_find(l->weights, weight), width, l->rms_norm_eps, l->point->x_norm, point, l->format};
+    norm const of_row = {l->rd,    dsv3_find(l->weights, weight), width, l->rms_norm_eps, l->point->x_norm, point,
+                         l->format};
     for (int64_t t = 0; t < n; t++) {
         ball *const y = v->b + t * width;
         norm_row(&of_row, x + t * width, y);
@@ -93,7 +93,8 @@ static bool layer_steps(const layer *l, dsv3_weight *room, vectors *v, ball *h1,
     normalise(l, "input_layernorm.weight", point->input_layernorm, &l->input_layernorm, x, v);
     if (!attend_rows(l, room, v->rows, kv, h1)) return false;
     add_residual(l, &l->attention_io->y, x, point->h1, h1);
-    normalise(l, "post_attention_layernorm.weight", point->post_attention_layernorm, &l->post_attention_layernorm, h1, v);
+    normalise(l, "post_attention_layernorm.weight", point->post_attention_layernorm, &l->post_attention_layernorm, h1,
+              v);
     if (!feed_rows(l, room, v->rows, y)) return false;
     add_residual(l, l->moe ? &l->moe_io->y : NULL, h1, point->h2, y);
     return true;

@@ -41,13 +41,9 @@ static void read_row(const module *m, const dsv3_tensor *x, int64_t t, ball *out
 
 static void normalise(const module *m, const char *weight, int point, ball *x)
 {
-    norm const n = {m->rd,
-                    dsv3_find(&m->io->weights, weight),
-                    m->p->hidden_size,
-                    m->p->rms_norm_eps,
-                    POINT_mtp_x_norm,
-                    point,
-                    m->format};
+    norm const n = {
+        m->rd,    dsv3_find(&m->io->weights, weight), m->p->hidden_size, m->p->rms_norm_eps, POINT_mtp_x_norm, point,
+        m->format};
     norm_row(&n, x, x);
 }
 
@@ -64,13 +60,12 @@ static void read_pair(const module *m, int64_t t, int64_t first)
 {
     int64_t const width = m->p->hidden_size;
     bool const exchanged = quirk(m->rd, QUIRK_M1_norms_exchanged), swapped = quirk(m->rd, QUIRK_M1_hidden_first);
-    ball *const pair = m->pair + 2 * t * width, *const e = pair + (swapped ? width : 0), *const h = pair + (swapped ? 0 : width);
+    ball *const pair = m->pair + 2 * t * width, *const e = pair + (swapped ? width : 0),
+                *const h = pair + (swapped ? 0 : width);
     read_embedding(m, t, first, e);
     read_row(m, &m->io->hidden_states, t, h);
-    if (!quirk(m->rd, QUIRK_M4_no_enorm))
-        normalise(m, exchanged ? "hnorm.weight" : "enorm.weight", POINT_mtp_enorm, e);
-    if (!quirk(m->rd, QUIRK_M4_no_hnorm))
-        normalise(m, exchanged ? "enorm.weight" : "hnorm.weight", POINT_mtp_hnorm, h);
+    if (!quirk(m->rd, QUIRK_M4_no_enorm)) normalise(m, exchanged ? "hnorm.weight" : "enorm.weight", POINT_mtp_enorm, e);
+    if (!quirk(m->rd, QUIRK_M4_no_hnorm)) normalise(m, exchanged ? "enorm.weight" : "hnorm.weight", POINT_mtp_hnorm, h);
     m->rows[t] = row_of_balls(pair, 2 * width, m->parts + 6 * t * width);
 }
 

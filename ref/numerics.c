@@ -446,8 +446,9 @@ static void print_point(const char *op, int i, const ref_numerics *n, char *text
 {
     const ref_rounding *const r = &n->point[i];
     bool const output = is_output_of(op, i);
-    snprintf(text, cap, "%s%s %s %s%s", ref_point_prefix(op, i), points[i].name, r->format ? ref_dtype_name(r->format) : "output",
-             r->must || output ? "must" : "may", r->truncates ? " rz" : "");
+    snprintf(text, cap, "%s%s %s %s%s", ref_point_prefix(op, i), points[i].name,
+             r->format ? ref_dtype_name(r->format) : "output", r->must || output ? "must" : "may",
+             r->truncates ? " rz" : "");
 }
 
 static void print_clause(const char *op, int clause, const ref_numerics *n, char *text, size_t cap)

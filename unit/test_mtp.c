@@ -20,14 +20,20 @@ enum { TIERS = 4, OUTPUTS = 15, Y = 14, IDX = 9 };
     {                                                                                                                  \
         name ".weight",                                                                                                \
         {                                                                                                              \
-            (float[]){__VA_ARGS__}, DSV3_F32, 2, {rows, columns}, {columns, 1}                                         \
+            (float[]){__VA_ARGS__}, DSV3_F32, 2, {rows, columns},                                                      \
+            {                                                                                                          \
+                columns, 1                                                                                             \
+            }                                                                                                          \
         }                                                                                                              \
     }
 #define VECTOR(name, n, ...)                                                                                           \
     {                                                                                                                  \
         name,                                                                                                          \
         {                                                                                                              \
-            (float[]){__VA_ARGS__}, DSV3_F32, 1, {n}, {1}                                                              \
+            (float[]){__VA_ARGS__}, DSV3_F32, 1, {n},                                                                  \
+            {                                                                                                          \
+                1                                                                                                      \
+            }                                                                                                          \
         }                                                                                                              \
     }
 static const dsv3_weight small[] = {
@@ -113,7 +119,9 @@ static void small_depth(int tier, ref_set quirks, ref_value idx[2], ref_value y[
 
 Test(mtp, worked_numbers)
 {
-    static const char *const y[] = {"0.713631601551303808456344745726646031838234475", "-2.44190903783684879482166219235071711229274968", "1.22640608907331529047973779507093409015786984", "-1.40844326074413866204859534788238151514773273"};
+    static const char *const y[] = {
+        "0.713631601551303808456344745726646031838234475", "-2.44190903783684879482166219235071711229274968",
+        "1.22640608907331529047973779507093409015786984", "-1.40844326074413866204859534788238151514773273"};
     for (int t = 0; t < TIERS; t++) {
         ref_value got[4], idx[2];
         small_depth(t, 0, idx, got);
@@ -131,10 +139,19 @@ Test(mtp, disputes_of_the_worked_example)
     static const struct {
         int quirk;
         const char *y[4];
-    } rows[] = {{QUIRK_M1_hidden_first, {"1.08891133623525048400012911821027578915101799", "-1.80474053738299042651085788573081306929751148", "1.13920356541982577530145967542161301391323055", "-1.67596567570431672611088193299012722938615257"}},
- {QUIRK_M1_norms_exchanged, {"0.564520885090794375401315409127860999805339914", "-2.59331152798602746864630600881467502688403446", "1.24820421923738773562598555013942840209108707", "-1.32964089449442444959595179155291696816162043"}},
- {QUIRK_M6_own_token, {"0.713631601551303808456344745726646031838234475", "-2.44190903783684879482166219235071711229274968", "1.30782472049729173251398153305457625300822083", "-1.076279704270559508883156885595094366135922"}},
- {QUIRK_M10_position_ahead, {"0.713631601551303808456344745726646031838234475", "-2.44190903783684879482166219235071711229274968", "1.22640608907331529047973779507093409015786984", "-1.40844326074413866204859534788238151514773273"}}};
+    } rows[] = {
+        {QUIRK_M1_hidden_first,
+         {"1.08891133623525048400012911821027578915101799", "-1.80474053738299042651085788573081306929751148",
+          "1.13920356541982577530145967542161301391323055", "-1.67596567570431672611088193299012722938615257"}},
+        {QUIRK_M1_norms_exchanged,
+         {"0.564520885090794375401315409127860999805339914", "-2.59331152798602746864630600881467502688403446",
+          "1.24820421923738773562598555013942840209108707", "-1.32964089449442444959595179155291696816162043"}},
+        {QUIRK_M6_own_token,
+         {"0.713631601551303808456344745726646031838234475", "-2.44190903783684879482166219235071711229274968",
+          "1.30782472049729173251398153305457625300822083", "-1.076279704270559508883156885595094366135922"}},
+        {QUIRK_M10_position_ahead,
+         {"0.713631601551303808456344745726646031838234475", "-2.44190903783684879482166219235071711229274968",
+          "1.22640608907331529047973779507093409015786984", "-1.40844326074413866204859534788238151514773273"}}};
     for (int t = 0; t < TIERS; t++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
             ref_value got[4], idx[2];
@@ -180,9 +197,8 @@ static void chain_depth(int tier, const shared *s, dsv3_mtp_prob p, dsv3_weights
     for (int64_t i = 0; i < n * s->width; i++) h[i] = y[i].hi;
     dsv3_linear_prob const head = {n, s->width, s->vocab};
     dsv3_weight const weight = {"weight", s->head};
-    dsv3_linear_io const io = {.x = matrix_in(h, DSV3_F64, n, s->width),
-                               .weights = {1, &weight},
-                               .y = matrix_in(NULL, DSV3_F32, n, s->vocab)};
+    dsv3_linear_io const io = {
+        .x = matrix_in(h, DSV3_F64, n, s->width), .weights = {1, &weight}, .y = matrix_in(NULL, DSV3_F32, n, s->vocab)};
     ref_reading const rd = {NULL};
     cr_assert(tiers[tier]->linear(&rd, &head, &io, (ref_value *const[]){logits}));
     free(e);
@@ -299,7 +315,8 @@ Test(mtp, tiers_agree_on_a_chain)
     run_chain(1, f, proof);
     for (int i = 0; i < (T - 2) * WIDTH; i++) {
         cr_expect(fabs(dd[i].hi - proof[i].hi) <= 0x1p-48, "element %d: %.17g and %.17g", i, dd[i].hi, proof[i].hi);
-        cr_expect(dd[i].radius <= 0x1p-50 && proof[i].radius <= 0x1p-100, "radii %g and %g", dd[i].radius, proof[i].radius);
+        cr_expect(dd[i].radius <= 0x1p-50 && proof[i].radius <= 0x1p-100, "radii %g and %g", dd[i].radius,
+                  proof[i].radius);
     }
     tensors_close(f->data);
     free(f);

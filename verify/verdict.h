@@ -60,9 +60,9 @@ enum { MAX_DIAGNOSES = 8 };
 typedef struct {
     verdict v;
     char why[512];
-    bool constant;       /* no mutant counts: truth looks the same under all of them */
+    bool constant;                   /* no mutant counts: truth looks the same under all of them */
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
-    char assumed[REF_NUMERICS_CAP];   /* the rest, by default */
+    char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
     int outputs;
     output_stats output[16];

@@ -49,7 +49,7 @@ static const field_row fields[] = {
     }
 /* A projection of FIRST's format, and its scales. */
 #define MATRIX(name, shape, blocks, when, repeat, help)                                                                \
-    {name ".weight", TENSOR_WEIGHT, 0, "=" FIRST, shape, sizeof when > 1 ? when : NULL, help, repeat},                        \
+    {name ".weight", TENSOR_WEIGHT, 0, "=" FIRST, shape, sizeof when > 1 ? when : NULL, help, repeat},                 \
         SCALE(name, blocks, when, repeat),
 #define GAIN(name, width, when, help)                                                                                  \
     {                                                                                                                  \
@@ -75,31 +75,31 @@ static const tensor_row tensors[] = {
     GAIN("self_attn.kv_a_layernorm", "kv_lora_rank", NULL, "gain of the latent's norm"),
     MATRIX("self_attn.q_proj", "q_width hidden_size", "q_blocks hidden_blocks", "!q_lora_rank ", NULL,
            "queries, without a query latent")
-    MATRIX("self_attn.q_a_proj", "q_lora_rank hidden_size", "q_lora_blocks hidden_blocks", "q_lora_rank ", NULL,
-           "to the query latent")
-    GAIN("self_attn.q_a_layernorm", "q_lora_rank", "q_lora_rank", "gain of the query latent's norm"),
+        MATRIX("self_attn.q_a_proj", "q_lora_rank hidden_size", "q_lora_blocks hidden_blocks", "q_lora_rank ", NULL,
+               "to the query latent")
+            GAIN("self_attn.q_a_layernorm", "q_lora_rank", "q_lora_rank", "gain of the query latent's norm"),
     MATRIX("self_attn.q_b_proj", "q_width q_lora_rank", "q_blocks q_lora_blocks", "q_lora_rank ", NULL,
            "queries from the query latent")
-    MATRIX("self_attn.kv_b_proj", "kv_b_width kv_lora_rank", "kv_b_blocks kv_lora_blocks", "", NULL,
-           "keys and values of each head from the latent")
-    MATRIX("self_attn.o_proj", "hidden_size o_width", "hidden_blocks o_blocks", "", NULL, "output of the attention block")
-    GAIN("post_attention_layernorm", "hidden_size", NULL, "gain of the MoE layer's norm"),
+        MATRIX("self_attn.kv_b_proj", "kv_b_width kv_lora_rank", "kv_b_blocks kv_lora_blocks", "", NULL,
+               "keys and values of each head from the latent")
+            MATRIX("self_attn.o_proj", "hidden_size o_width", "hidden_blocks o_blocks", "", NULL,
+                   "output of the attention block")
+                GAIN("post_attention_layernorm", "hidden_size", NULL, "gain of the MoE layer's norm"),
     GAIN("mlp.gate", "n_routed_experts hidden_size", NULL, "makes the logits"),
     {"mlp.gate.e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", "topk_method=0",
      "added to the scores for the choice"},
     MATRIX("mlp.experts.#.gate_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks", "",
            "n_routed_experts", "one an expert")
-    MATRIX("mlp.experts.#.up_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks", "",
-           "n_routed_experts", "likewise")
-    MATRIX("mlp.experts.#.down_proj", "hidden_size moe_intermediate_size", "hidden_blocks expert_blocks", "",
-           "n_routed_experts", "likewise")
-    MATRIX("mlp.shared_experts.gate_proj", "shared_width hidden_size", "shared_blocks hidden_blocks", "n_shared_experts ",
-           NULL, "of the shared experts")
-    MATRIX("mlp.shared_experts.up_proj", "shared_width hidden_size", "shared_blocks hidden_blocks", "n_shared_experts ",
-           NULL, "of the shared experts")
-    MATRIX("mlp.shared_experts.down_proj", "hidden_size shared_width", "hidden_blocks shared_blocks",
-           "n_shared_experts ", NULL, "of the shared experts")
-    GAIN("shared_head.norm", "hidden_size", NULL, "gain of the last norm"),
+        MATRIX("mlp.experts.#.up_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks", "",
+               "n_routed_experts", "likewise") MATRIX("mlp.experts.#.down_proj", "hidden_size moe_intermediate_size",
+                                                      "hidden_blocks expert_blocks", "", "n_routed_experts", "likewise")
+            MATRIX("mlp.shared_experts.gate_proj", "shared_width hidden_size", "shared_blocks hidden_blocks",
+                   "n_shared_experts ", NULL, "of the shared experts")
+                MATRIX("mlp.shared_experts.up_proj", "shared_width hidden_size", "shared_blocks hidden_blocks",
+                       "n_shared_experts ", NULL, "of the shared experts")
+                    MATRIX("mlp.shared_experts.down_proj", "hidden_size shared_width", "hidden_blocks shared_blocks",
+                           "n_shared_experts ", NULL, "of the shared experts")
+                        GAIN("shared_head.norm", "hidden_size", NULL, "gain of the last norm"),
     STAGE(eh_proj, "=hidden_states", "n_tokens hidden_size", "", "the layer's input"),
     STAGE(input_layernorm, "=hidden_states", "n_tokens hidden_size", "", "the attention block's input"),
     STAGE(q_a_layernorm, "=hidden_states", "n_tokens q_lora_rank", " q_lora_rank", "normalised query latent"),
@@ -151,15 +151,15 @@ SIZE(shared_blocks, BLOCKS(shared_width(p)))
     {                                                                                                                  \
 #name, name                                                                                                    \
     }
-static const derived_row derived[] = {
-    DERIVED(batch_and_1),   DERIVED(two_hidden),    DERIVED(latent),        DERIVED(qk_head_dim),
-    DERIVED(q_width),       DERIVED(kv_b_width),    DERIVED(o_width),       DERIVED(shared_width),
-    DERIVED(latent_blocks), DERIVED(hidden_blocks), DERIVED(q_blocks),      DERIVED(q_lora_blocks),
-    DERIVED(kv_b_blocks),   DERIVED(kv_lora_blocks), DERIVED(o_blocks),     DERIVED(expert_blocks),
-    DERIVED(shared_blocks), {.name = NULL}};
+static const derived_row derived[] = {DERIVED(batch_and_1),   DERIVED(two_hidden),     DERIVED(latent),
+                                      DERIVED(qk_head_dim),   DERIVED(q_width),        DERIVED(kv_b_width),
+                                      DERIVED(o_width),       DERIVED(shared_width),   DERIVED(latent_blocks),
+                                      DERIVED(hidden_blocks), DERIVED(q_blocks),       DERIVED(q_lora_blocks),
+                                      DERIVED(kv_b_blocks),   DERIVED(kv_lora_blocks), DERIVED(o_blocks),
+                                      DERIVED(expert_blocks), DERIVED(shared_blocks),  {.name = NULL}};
 
-static const list_row lists[] = {
-    {"q_lens", "batch", NULL, "n_tokens", "rows of each sequence, as in 3+1+5"}, {.name = NULL}};
+static const list_row lists[] = {{"q_lens", "batch", NULL, "n_tokens", "rows of each sequence, as in 3+1+5"},
+                                 {.name = NULL}};
 
 /* ---- fills ---- */
 
@@ -193,7 +193,8 @@ static int64_t fan_in(const dsv3_mtp_prob *p, const char *name)
 
 static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
-    bool const scaled = problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3 && !is(row, "eh_proj.weight") && !is(row, "mlp.gate.weight");
+    bool const scaled =
+        problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3 && !is(row, "eh_proj.weight") && !is(row, "mlp.gate.weight");
     if (is(row, "cu_seqlens")) return begins(p, i);
     if (row->kind != TENSOR_WEIGHT) return rng_gaussian(bits);
     if (is(row, "mlp.gate.e_score_correction_bias")) return rng_gaussian(bits) / 8;
@@ -254,8 +255,10 @@ static double work(const void *prob)
     double const h = (double)p->hidden_size, n = (double)p->n_tokens, expand = (double)kv_b_width(p);
     double const q = p->q_lora_rank ? (double)p->q_lora_rank * (h + (double)q_width(p)) : h * (double)q_width(p);
     double const experts = (double)p->num_experts_per_tok + (double)p->n_shared_experts;
-    double const attention = q + h * (double)latent(p) + h * (double)o_width(p) + expand * ((double)p->kv_lora_rank + n);
-    return n * (2 * h * h + attention + 3 * experts * h * (double)p->moe_intermediate_size + h * (double)p->n_routed_experts);
+    double const attention =
+        q + h * (double)latent(p) + h * (double)o_width(p) + expand * ((double)p->kv_lora_rank + n);
+    return n * (2 * h * h + attention + 3 * experts * h * (double)p->moe_intermediate_size +
+                h * (double)p->n_routed_experts);
 }
 
 const op op_mtp = {

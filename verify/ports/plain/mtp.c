@@ -184,7 +184,8 @@ dsv3_status mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *io)
     if (!is_float(&io->hidden_states) || !is_float(&io->inputs_embeds)) return DSV3_UNSUPPORTED;
     if (!usable(&m.eh_proj) || !has_gains(&m)) return DSV3_UNSUPPORTED;
     if (!find_room(&m, ctx, io->weights.count)) return DSV3_NO_MEMORY;
-    dsv3_tensor const attention_in = either(io->input_layernorm, m.normed), attention_out = either(io->self_attn, m.branch);
+    dsv3_tensor const attention_in = either(io->input_layernorm, m.normed),
+                      attention_out = either(io->self_attn, m.branch);
     dsv3_tensor const moe_in = either(io->post_attention_layernorm, m.normed), moe_out = either(io->mlp, m.branch);
     for (int64_t t = 0; t < m.n; t++) make_input(&m, t);
     normalise_all(&m, "input_layernorm.weight", &attention_in);

@@ -45,7 +45,7 @@ void multiply(const matrix *m, const float *x, float *y);
 
 void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n);
 void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n); /* RMSNorm, in place */
-void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n); /* stored and read again, if asked for */
+void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n);     /* stored and read again, if asked for */
 
 dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io);
 
