@@ -56,7 +56,7 @@ static int64_t whole(const dsv3_tensor *t, int64_t i)
 
 /* ---- scale and positions ---- */
 
-/* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; a port rounds it on its way. (Scale) */
+/* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; a port rounds it on its way. (Scale of softmax) */
 static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
 {
     int64_t const width = quirk(rd, QUIRK_A1_latent_scale) ? p->kv_lora_rank + p->qk_rope_head_dim
@@ -68,7 +68,7 @@ static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
         ball const g = ball_add(m, ball_of(1));
         scale = ball_mul(scale, ball_mul(g, g));
     }
-    return rd->port ? step(rd, ball_widen(scale, 3 * 0x1p-24 * ball_sup(scale))) : scale;
+    return rd->port ? step(rd, ball_widen(scale, 3 * 0x1.0001p-24 * ball_sup(scale))) : scale;
 }
 
 /* The rotation's own problem. */

@@ -82,11 +82,18 @@ void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n)
     load_row(y, from, row, n);
 }
 
+/* The sum of a[i] b[i * stride], in LANES partial sums. */
+static float product(const float *a, const float *b, int64_t stride, int64_t n)
+{
+    float lane[LANES] = {0}, sum = 0;
+    for (int64_t i = 0; i < n; i++) lane[i % LANES] += a[i] * b[i * stride];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
 void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
 {
-    float sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
-    float const r = 1 / sqrtf(sum / (float)n + (float)eps);
+    float const r = 1 / sqrtf(product(x, x, 1, n) / (float)n + (float)eps);
     for (int64_t i = 0; i < n; i++) x[i] = load_at(weight, i) * (x[i] * r);
 }
 
@@ -171,22 +178,15 @@ static void expand(const attention *a, int64_t h, int64_t j)
 /* One query of one head over its first n keys. */
 static void attend(const attention *a, const float *q, int64_t n, float *o)
 {
-    float max = -INFINITY, sum = 0;
+    float max = -INFINITY;
     for (int64_t j = 0; j < n; j++) {
-        float product = 0;
-        for (int64_t i = 0; i < a->qk; i++) product += q[i] * a->expansion[j * a->expanded + i];
-        a->score[j] = product * a->scale;
+        a->score[j] = product(q, a->expansion + j * a->expanded, 1, a->qk) * a->scale;
         max = fmaxf(max, a->score[j]);
     }
-    for (int64_t j = 0; j < n; j++) {
-        a->score[j] = expf(a->score[j] - max);
-        sum += a->score[j];
-    }
-    for (int64_t d = 0; d < a->p->v_head_dim; d++) {
-        float total = 0;
-        for (int64_t j = 0; j < n; j++) total += a->score[j] * a->expansion[j * a->expanded + a->qk + d];
-        o[d] = total / sum;
-    }
+    for (int64_t j = 0; j < n; j++) a->score[j] = expf(a->score[j] - max);
+    float const one = 1, sum = product(a->score, &one, 0, n);
+    for (int64_t d = 0; d < a->p->v_head_dim; d++)
+        o[d] = product(a->score, a->expansion + a->qk + d, a->expanded, n) / sum;
 }
 
 static void attend_sequence(const attention *a, int64_t b)

@@ -681,36 +681,50 @@ static dsv3_status quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_qua
  * operation, rounded to nearest, nothing fused (-ffp-contract=off), nothing flushed.
  */
 static const char mla_numerics[] =
-    "acc 24 rn; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form naive; "
+    "acc 24 rn splits=8; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form naive; "
     "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; "
     "cos_sin f32 must; q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; "
     "scores f32 must; P f32 must; attn_output f32 must";
 
-static const char experts_numerics[] =
-    "acc 24 rn; sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; "
-    "act f32 must; expert_out f32 must; routed f32 must";
+#define EXPERTS_STEPS                                                                                                  \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "expert_out f32 must; routed f32 must"
+#define MOE_STEPS "div ieee; exp 2 0; router_logits f32 must; scores f32 must; shared_act f32 must; " EXPERTS_STEPS
 
-static const char moe_numerics[] =
-    "acc 24 rn; div ieee; sigmoid 4; exp 2 0; flush none; weight f32 may; router_logits f32 must; scores f32 must; "
-    "gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; shared_act f32 must; "
-    "expert_out f32 must; routed f32 must";
+/* Products with matrices are sums in LANES parts. A chain of so few terms is no longer than that. */
+static const char *experts_numerics(const dsv3_experts_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES;
+    return few ? "acc 24 rn splits=8; " EXPERTS_STEPS : "acc 24 rn; " EXPERTS_STEPS;
+}
 
-static const char mtp_numerics[] =
-    "acc 24 rn; rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; flush none; form naive; "
-    "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "
-    "post_attention_layernorm f32 must; h2 f32 must; "
-    "self_attn.weight f32 may; self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; "
-    "self_attn.q_a_layernorm f32 must; self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; "
-    "self_attn.q f32 must; self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv f32 must; "
-    "self_attn.kv_b_proj f32 must; self_attn.scores f32 must; self_attn.P f32 must; "
-    "self_attn.attn_output f32 must; self_attn.y f32 must; "
-    "mlp.weight f32 may; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "
-    "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "
-    "mlp.routed f32 must; mlp.y f32 must";
+static const char *moe_numerics(const dsv3_moe_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* softmax adds up all scores */
+    return few ? "acc 24 rn splits=8; " MOE_STEPS : "acc 24 rn; " MOE_STEPS;
+}
+
+#define MTP_STEPS                                                                                                      \
+    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; flush none; form naive; "              \
+    "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "       \
+    "post_attention_layernorm f32 must; h2 f32 must; "                                                                 \
+    "self_attn.weight f32 may; self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; "                               \
+    "self_attn.q_a_layernorm f32 must; self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; "                      \
+    "self_attn.q f32 must; self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv f32 must; "                             \
+    "self_attn.kv_b_proj f32 must; self_attn.scores f32 must; self_attn.P f32 must; "                                  \
+    "self_attn.attn_output f32 must; self_attn.y f32 must; "                                                           \
+    "mlp.weight f32 may; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "                    \
+    "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "    \
+    "mlp.routed f32 must; mlp.y f32 must"
+
+static const char *mtp_numerics(const dsv3_mtp_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* as in moe */
+    return few ? "acc 24 rn splits=8; " MTP_STEPS : "acc 24 rn; " MTP_STEPS;
+}
 
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
-    (void)prob;
     if (!strcmp(op, "rmsnorm")) {
         const dsv3_rmsnorm_io *const r = io;
         return r->y.dtype == DSV3_BF16 ? "acc 24 rn; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
@@ -727,9 +741,9 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     if (!strcmp(op, "mla_prefill"))
         return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
     if (!strcmp(op, "mla")) return mla_numerics;
-    if (!strcmp(op, "experts")) return experts_numerics;
-    if (!strcmp(op, "moe")) return moe_numerics;
-    if (!strcmp(op, "mtp")) return mtp_numerics;
+    if (!strcmp(op, "experts")) return experts_numerics(prob);
+    if (!strcmp(op, "moe")) return moe_numerics(prob);
+    if (!strcmp(op, "mtp")) return mtp_numerics(prob);
     if (!strcmp(op, "swiglu")) return "sigmoid 4; flush none; silu f32 must";
     if (!strcmp(op, "cross_entropy")) return "acc 53 rn; div 1; exp 2; log 2; rescales 0; flush none; terms f32 must";
     if (!strcmp(op, "quant")) return "div ieee; quotient div; flush none";
