@@ -253,7 +253,8 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->port) return exact;
     ref_rounding const declared = rd->port->point[point];
-    bool const out = ref_point(point)->output || (ref_point(point)->stage && rd->stages);
+    bool const hidden = rd->hidden >> point & 1;
+    bool const out = (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
     bool const must = declared.must || out;
     dsv3_dtype const format = declared.format && !out ? declared.format : output;
     bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */

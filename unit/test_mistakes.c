@@ -99,6 +99,14 @@ static const row rows[] = {
     {"G9_shared_scaled", "moe@odd", "moe@odd:n_shared_experts=0", "there are none"},
     {"G9_shared_lost", "moe@odd", "moe@odd:n_shared_experts=0", "there are none"},
     {"E4_shared_twice", "moe@odd", "moe@odd:n_shared_experts=0", "there are none"},
+    {"M1_hidden_first", "mtp@odd"},
+    {"M1_norms_exchanged", "mtp@odd"},
+    {"M4_no_enorm", "mtp@odd"},
+    {"M4_no_hnorm", "mtp@odd"},
+    {"M4_no_head_norm", "mtp@odd"},
+    {"M5_first_zeroed", "mtp@odd"},
+    {"M6_own_token", "mtp@odd", "mtp@odd:n_tokens=3", "one row a sequence: it keeps its own"},
+    {"M10_position_ahead", "mtp@odd", "mtp@tiny:hidden_states=f32", "scores depend on distances alone"},
 };
 
 /* The jsonl object of one run; the caller drops it. */

@@ -71,6 +71,19 @@ static float nearest_e4m3(float v)
 
 /* Entry c of a row of bytes"""
 
+FIRST_ZEROED = """    for (int64_t b = 0; b < m->p->batch; b++)
+        if (((const int32_t *)m->io->cu_seqlens.data)[b] == t) memset(embedding, 0, (size_t)m->width * sizeof *embedding);
+"""
+
+EARLY = """    int64_t early = t > 0;
+    for (int64_t b = 0; b < m->p->batch; b++)
+        if (((const int32_t *)m->io->cu_seqlens.data)[b] == t) early = 0;
+"""
+
+EMBEDDING = "    load_row(&m->io->inputs_embeds, t * m->io->inputs_embeds.stride[0], embedding, m->width);\n"
+ENORM = 'normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, m->width);'
+HNORM = 'normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width);'
+
 MISTAKES = {
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
@@ -206,6 +219,16 @@ MISTAKES = {
     "G9_shared_scaled": [("&shared, t, 1, ", "&shared, t, (float)p->routed_scaling_factor, ", 1)],
     "G9_shared_lost": [("shared_width && t < m.n_tokens", "0 && t < m.n_tokens", 1)],
     "E4_shared_twice": [("&shared, t, 1, ", "&shared, t, 2, ", 1)],
+    "M1_hidden_first": [("*const embedding = m->pair, *const state = m->pair + m->width",
+                         "*const embedding = m->pair + m->width, *const state = m->pair", 1)],
+    "M1_norms_exchanged": [(ENORM, ENORM.replace("enorm", "hnorm"), 1), (HNORM + "\n", HNORM.replace("hnorm", "enorm") + "\n", 1)],
+    "M4_no_enorm": [(ENORM, "", 1)],
+    "M4_no_hnorm": [(HNORM, "", 1)],
+    "M4_no_head_norm": [('normalise_all(&m, "shared_head.norm.weight", &io->y);',
+                         "for (int64_t i = 0; i < m.n * m.width; i++) store_at(&io->y, i, m.h[i]);", 1)],
+    "M5_first_zeroed": [(EMBEDDING, EMBEDDING + FIRST_ZEROED, 1)],
+    "M6_own_token": [(EMBEDDING, EARLY + EMBEDDING.replace("t * m", "(t - early) * m"), 1)],
+    "M10_position_ahead": [("(double)(past + i)", "(double)(past + i + 1)", 2)],
 }
 
 

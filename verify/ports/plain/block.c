@@ -91,7 +91,7 @@ static float product(const float *a, const float *b, int64_t stride, int64_t n)
     return sum;
 }
 
-static void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
+void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
 {
     float const r = 1 / sqrtf(product(x, x, 1, n) / (float)n + (float)eps);
     for (int64_t i = 0; i < n; i++) x[i] = load_at(weight, i) * (x[i] * r);

@@ -704,6 +704,25 @@ static const char *moe_numerics(const dsv3_moe_prob *p)
     return few ? "acc 24 rn splits=8; " MOE_STEPS : "acc 24 rn; " MOE_STEPS;
 }
 
+#define MTP_STEPS                                                                                                      \
+    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; flush none; form naive; "              \
+    "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "       \
+    "post_attention_layernorm f32 must; h2 f32 must; "                                                                 \
+    "self_attn.weight f32 may; self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; "                               \
+    "self_attn.q_a_layernorm f32 must; self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; "                      \
+    "self_attn.q f32 must; self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv f32 must; "                             \
+    "self_attn.kv_b_proj f32 must; self_attn.scores f32 must; self_attn.P f32 must; "                                  \
+    "self_attn.attn_output f32 must; self_attn.y f32 must; "                                                           \
+    "mlp.weight f32 may; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "                    \
+    "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "    \
+    "mlp.routed f32 must; mlp.y f32 must"
+
+static const char *mtp_numerics(const dsv3_mtp_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* as in moe */
+    return few ? "acc 24 rn splits=8; " MTP_STEPS : "acc 24 rn; " MTP_STEPS;
+}
+
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
     if (!strcmp(op, "rmsnorm")) {
@@ -724,6 +743,7 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     if (!strcmp(op, "mla")) return mla_numerics;
     if (!strcmp(op, "experts")) return experts_numerics(prob);
     if (!strcmp(op, "moe")) return moe_numerics(prob);
+    if (!strcmp(op, "mtp")) return mtp_numerics(prob);
     if (!strcmp(op, "swiglu")) return "sigmoid 4; flush none; silu f32 must";
     if (!strcmp(op, "cross_entropy")) return "acc 53 rn; div 1; exp 2; log 2; rescales 0; flush none; terms f32 must";
     if (!strcmp(op, "quant")) return "div ieee; quotient div; flush none";
@@ -737,13 +757,16 @@ static const char *numerics(const char *op, const void *prob, const void *io)
 static dsv3_status open_port(dsv3_ctx **ctx, int device)
 {
     (void)device;
-    *ctx = calloc(1, sizeof **ctx);
-    return *ctx ? DSV3_OK : DSV3_NO_MEMORY;
+    *ctx = calloc(2, sizeof **ctx);
+    if (!*ctx) return DSV3_NO_MEMORY;
+    (*ctx)->parts = *ctx + 1;
+    return DSV3_OK;
 }
 
 static void close_port(dsv3_ctx *ctx)
 {
     free(ctx->scratch);
+    free(ctx->parts->scratch);
     free(ctx);
 }
 
@@ -770,6 +793,7 @@ static const dsv3_backend table = {
     .bias_update = bias_update,
     .balance_loss = balance_loss,
     .mtp_accept = mtp_accept,
+    .mtp = mtp,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)

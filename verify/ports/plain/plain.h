@@ -26,6 +26,7 @@ void route(const dsv3_gate_prob *p, const dsv3_tensor *bias, const float *logits
 struct dsv3_ctx {
     float *scratch;
     size_t size;
+    struct dsv3_ctx *parts; /* of the ops that a composition calls */
 };
 
 /* ---- block.c ---- */
@@ -43,7 +44,8 @@ float row_times(const matrix *m, int64_t o, const float *x); /* row o of W times
 void multiply(const matrix *m, const float *x, float *y);
 
 void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n);
-void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n); /* stored and read again, if asked for */
+void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n); /* RMSNorm, in place */
+void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n);     /* stored and read again, if asked for */
 
 dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io);
 
@@ -51,5 +53,9 @@ dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io);
 
 dsv3_status experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_experts_io *io);
 dsv3_status moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *io);
+
+/* ---- mtp.c ---- */
+
+dsv3_status mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *io);
 
 #endif
