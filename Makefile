@@ -19,7 +19,7 @@ ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
-tiered   := ball reading matrix softmax attention table $(OPS)
+tiered   := ball reading matrix softmax attention layer table $(OPS)
 once     := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
 ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_obj := $(patsubst %.c,$(B)/obj/%.o,$(filter-out verify/main.c,$(wildcard verify/*.c verify/ops/*.c)))
@@ -143,7 +143,7 @@ clean-ports:
 FUZZ_SECONDS ?= 60
 fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))
 fuzz:
-	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
+	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang WARN= SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
 	    $(fuzzers:%=$(B)/fuzz/fuzz_%)
 	@unit/fuzz/run.sh $(B)/fuzz $(FUZZ_SECONDS) $(fuzzers)
 $(B)/libparsers.a: $(verify_obj) $(once:%=$(B)/obj/ref/%.o)

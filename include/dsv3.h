@@ -464,6 +464,69 @@ typedef struct {
     dsv3_tensor next_token;   /* out (batch) i32 */
 } dsv3_mtp_accept_io;
 
+/* One depth of multi-token prediction. Row i of a sequence has the state h_i of the depth before (after its last norm) and the
+ * embedding of the token that the row is to continue: token i + k at depth k = 1, 2, ...
+ *   u_i = eh_proj [RMSNorm(inputs_embeds_i; enorm) | RMSNorm(h_i; hnorm)], the embedding first
+ *   r = u + mla(RMSNorm(u; input_layernorm)),  z = r + moe(RMSNorm(r; post_attention_layernorm)): a decoder layer, row i at position i,
+ *   nothing cached
+ *   y = RMSNorm(z; shared_head.norm): what the shared head reads, and what the next depth takes as its h
+ * DeepSeek-V3 report (arXiv 2412.19437) 2.2, eqs. 21-23, which print the state first: the public weights want the embedding first;
+ * transformers, modeling_layers.py, MtpLayer. */
+typedef struct {
+    int64_t batch;
+    int64_t n_tokens; /* rows of all sequences */
+    int64_t hidden_size;
+    int64_t num_attention_heads; /* from here on as in mla */
+    int64_t q_lora_rank;
+    int64_t kv_lora_rank;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim;
+    int64_t v_head_dim;
+    int64_t moe_intermediate_size; /* from here on as in moe */
+    int64_t n_routed_experts;
+    int64_t n_shared_experts;
+    int64_t n_group;
+    int64_t topk_group;
+    int64_t num_experts_per_tok;
+    double routed_scaling_factor;
+    double rms_norm_eps; /* of every norm but those of the two latents */
+    double latent_eps;   /* of those: 1e-6 in DeepSeek's and HF's code, whatever rms_norm_eps is */
+    double rope_theta;
+    double factor;
+    int64_t original_max_position_embeddings;
+    double beta_fast, beta_slow;
+    double mscale, mscale_all_dim;
+    int32_t rope_layout; /* dsv3_layout of the rotated parts of q and kv */
+    int32_t norm_topk_prob;
+    int32_t scoring_func;
+    int32_t topk_method;
+    int32_t stages; /* 1: stages are written, and what follows is made of them */
+} dsv3_mtp_prob;
+
+typedef struct {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor inputs_embeds; /* in  (n_tokens, hidden_size) like hidden_states */
+    dsv3_tensor cu_seqlens;    /* in  (batch + 1) i32: rows of sequence b are cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
+    dsv3_weights weights;      /* enorm.weight, hnorm.weight (hidden_size), eh_proj.weight (hidden_size, 2 hidden_size),
+                                  input_layernorm.weight, post_attention_layernorm.weight, shared_head.norm.weight (hidden_size),
+                                  like hidden_states; those of mla below self_attn, those of moe below mlp */
+    dsv3_tensor eh_proj;       /* out (n_tokens, hidden_size) stage: u */
+    dsv3_tensor input_layernorm; /* out (n_tokens, hidden_size) stage */
+    dsv3_tensor q_a_layernorm;   /* out these four as in mla, all stages */
+    dsv3_tensor q;
+    dsv3_tensor kv;
+    dsv3_tensor attn_output;
+    dsv3_tensor self_attn;                /* out (n_tokens, hidden_size) stage: what mla gives */
+    dsv3_tensor post_attention_layernorm; /* out (n_tokens, hidden_size) stage */
+    dsv3_tensor router_logits;            /* out stage, as in moe */
+    dsv3_tensor topk_idx;                 /* out (n_tokens, num_experts_per_tok) i32, any order */
+    dsv3_tensor topk_weight;              /* out (n_tokens, num_experts_per_tok) f32 */
+    dsv3_tensor act;                      /* out stage, as in moe */
+    dsv3_tensor shared_act;               /* out stage, as in moe */
+    dsv3_tensor mlp;                      /* out (n_tokens, hidden_size) stage: what moe gives */
+    dsv3_tensor y;                        /* out (n_tokens, hidden_size) like hidden_states */
+} dsv3_mtp_io;
+
 /* Every op. New ones are added at the end: the order is the order of the table below. */
 /* clang-format off */
 #define DSV3_OPS(OP) \
@@ -482,7 +545,8 @@ typedef struct {
     OP(moe) \
     OP(bias_update) \
     OP(balance_loss) \
-    OP(mtp_accept)
+    OP(mtp_accept) \
+    OP(mtp)
 /* clang-format on */
 
 /* State of a port (streams, scratch, threads); made by open, opaque to the harness. */

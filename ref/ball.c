@@ -331,11 +331,20 @@ static bool describe_normal(row *r)
 }
 #endif
 
+/* >= every |element|. */
+static double row_sup(const row *r)
+{
+    double sup = r->bits > MANY_BITS ? (double)INFINITY : r->max_abs;
+    for (int64_t i = 0; r->radius && i < r->n; i++) sup = fmax(sup, fabs(r->value[i]) + r->radius[i]);
+    return up_unless_zero(sup);
+}
+
 row row_of(const double *value, const double *radius, int64_t n)
 {
     row r = {.value = value, .n = n, .lsb = INT_MAX};
     if (radius && any_radius(radius, n)) r.radius = radius;
     if (!describe_normal(&r)) describe(&r);
+    r.sup = row_sup(&r);
     return r;
 }
 

@@ -79,6 +79,7 @@ typedef struct {
     const ball *whole;    /* the elements themselves; NULL: value and radius are all there is */
     int64_t n;
     double max_abs;
+    double sup;        /* >= every |element|, radii included */
     int bits;          /* every value has at most so many significant bits; MANY_BITS: or low isn't NULL */
     int lsb;           /* every value is a multiple of 2^lsb; INT_MAX when all are 0; INT_MIN when that isn't known */
     int64_t subnormal; /* values that are subnormal in binary32 */

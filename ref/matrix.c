@@ -158,8 +158,8 @@ ball scaled_sum(const matrix *m, const row *x, const terms *sum)
     ball const total = sum_of(m->rd, sum);
     if (!m->rd->port || !m->scale) return total;
     double const n = (double)m->columns, u = ref_half_unit(m->rd->port->arith, 1);
-    double const growth = 1 + (sum->sum_abs > 0 ? total.r / sum->sum_abs : 0); /* of what is lost early */
-    if (!(x->max_abs * 448 * n * growth < 0x1p127)) return ball_any();
+    double const growth = (1 + share_of(m->rd->port, sum->n)) * (1 + 4 * u); /* of what is there early */
+    if (!(x->sup * 448 * n * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && scaling_is_exact(m, sum)) return total;
     double const lost = n * growth * lost_in_one(m->rd->port) * (2 * m->largest_scale + 1);
     return ball_widen(total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);

@@ -56,7 +56,7 @@ static int64_t whole(const dsv3_tensor *t, int64_t i)
 
 /* ---- scale and positions ---- */
 
-/* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; a port rounds it on its way. (Scale) */
+/* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; a port rounds it on its way. (Scale of softmax) */
 static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
 {
     int64_t const width = quirk(rd, QUIRK_A1_latent_scale) ? p->kv_lora_rank + p->qk_rope_head_dim
@@ -68,7 +68,7 @@ static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
         ball const g = ball_add(m, ball_of(1));
         scale = ball_mul(scale, ball_mul(g, g));
     }
-    return rd->port ? step(rd, ball_widen(scale, 3 * 0x1p-24 * ball_sup(scale))) : scale;
+    return rd->port ? step(rd, ball_widen(scale, 3 * 0x1.0001p-24 * ball_sup(scale))) : scale;
 }
 
 /* The rotation's own problem. */
@@ -189,6 +189,12 @@ static void rotate_key(const block *m, ball *k_pe, ball *scratch)
     memcpy(k_pe, scratch, (size_t)pe * sizeof *k_pe);
 }
 
+static double position_of(const block *m, const sequence *s, int64_t t)
+{
+    int64_t const before = quirk(m->rd, QUIRK_R15_positions_restart) ? 0 : s->past;
+    return (double)(before + t - s->first + (quirk(m->rd, QUIRK_M10_position_ahead) ? 1 : 0));
+}
+
 /* Queries and what is cached, of all new tokens. */
 static bool make_queries_and_keys(block *m, ref_value *latent_out, ref_value *q_out, ref_value *kv_out)
 {
@@ -198,7 +204,7 @@ static bool make_queries_and_keys(block *m, ref_value *latent_out, ref_value *q_
     for (int64_t b = 0; good && b < m->p->batch; b++) {
         sequence const s = sequence_of(m, b);
         for (int64_t t = s.first; t < s.first + s.n; t++) {
-            double const position = (double)(t - s.first + (quirk(m->rd, QUIRK_R15_positions_restart) ? 0 : s.past));
+            double const position = position_of(m, &s, t);
             ball *const kv = m->kv + t * m->latent;
             rotation_set(&m->turn, position);
             rotation_set(&m->turn_k, position);

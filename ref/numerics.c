@@ -108,6 +108,42 @@ static bool named(const char *list, const char *op)
     return false;
 }
 
+/* What a composition is made of: it names the points of its parts with a prefix. */
+static const struct {
+    const char *op, *prefix, *part;
+} parts[] = {{"mtp", "self_attn.", "mla"}, {"mtp", "mlp.", "moe"}};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+/* Is op, or a part of it, one of the words of the list? */
+static bool concerned(const char *list, const char *op)
+{
+    for (int i = 0; i < PARTS; i++)
+        if (!strcmp(parts[i].op, op) && named(list, parts[i].part)) return true;
+    return named(list, op);
+}
+
+const char *ref_point_prefix(const char *op, int point)
+{
+    if (!strcmp(points[point].op, op)) return "";
+    for (int i = 0; i < PARTS; i++)
+        if (!strcmp(parts[i].op, op) && !strcmp(parts[i].part, points[point].op)) return parts[i].prefix;
+    return NULL;
+}
+
+/* Is it an output of the op itself, not of a part? */
+static bool is_output_of(const char *op, int point)
+{
+    return points[point].output && !strcmp(points[point].op, op);
+}
+
+/* Is this what the op calls the point? */
+static bool is_called(const char *op, int point, const char *word)
+{
+    const char *const prefix = ref_point_prefix(op, point);
+    size_t const length = prefix ? strlen(prefix) : 0;
+    return prefix && !strncmp(word, prefix, length) && !strcmp(word + length, points[point].name);
+}
+
 /* The error of a parse, and where it goes. */
 typedef struct {
     const char *op;
@@ -276,7 +312,7 @@ static bool parse_choice(const parser *p, char **word, int words)
 static bool parse_point(const parser *p, char **word, int words, int point)
 {
     ref_rounding *const r = &p->n->point[point];
-    bool const output = points[point].output;
+    bool const output = is_output_of(p->op, point);
     bool const mode_ok = words == 3 || (words == 4 && (!strcmp(word[3], "rn") || !strcmp(word[3], "rz")));
     bool const must = words >= 3 && !strcmp(word[2], "must");
     bool const format_ok = words >= 3 && (!strcmp(word[1], "output") || is_real(ref_dtype_of(word[1])));
@@ -288,10 +324,10 @@ static bool parse_point(const parser *p, char **word, int words, int point)
     return true;
 }
 
-static void append(const parser *p, const char *word)
+static void append(const parser *p, const char *prefix, const char *word)
 {
     size_t const used = strlen(p->why); /* below cap */
-    snprintf(p->why + used, p->cap - used, " %s", word);
+    snprintf(p->why + used, p->cap - used, " %s%s", prefix, word);
 }
 
 /* Ops that add nothing up. */
@@ -304,11 +340,13 @@ static bool unknown_clause(const parser *p, const char *word)
 {
     refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
     for (int i = 0; i < CHOICES; i++)
-        if (named(choices[i].ops, p->op)) append(p, choices[i].name);
+        if (concerned(choices[i].ops, p->op)) append(p, "", choices[i].name);
     for (int i = 0; i < FUNCTIONS; i++)
-        if (named(functions[i].ops, p->op)) append(p, functions[i].name);
+        if (concerned(functions[i].ops, p->op)) append(p, "", functions[i].name);
     for (int i = 0; i < REF_POINTS; i++)
-        if (!strcmp(points[i].op, p->op)) append(p, points[i].name);
+        if (!strcmp(points[i].op, p->op)) append(p, "", points[i].name);
+    for (int i = 0; i < PARTS; i++)
+        if (!strcmp(parts[i].op, p->op)) append(p, parts[i].prefix, "POINT");
     return false;
 }
 
@@ -343,20 +381,20 @@ static bool parse_clause(const parser *p, char *clause)
     if (words == 0) return true;
     if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
     for (int i = 0; i < FUNCTIONS; i++)
-        if (!strcmp(word[0], functions[i].name) && named(functions[i].ops, p->op))
+        if (!strcmp(word[0], functions[i].name) && concerned(functions[i].ops, p->op))
             return parse_function(p, word, words, i);
     for (int i = 0; i < CHOICES; i++)
-        if (!strcmp(word[0], choices[i].name) && named(choices[i].ops, p->op))
+        if (!strcmp(word[0], choices[i].name) && concerned(choices[i].ops, p->op))
             return parse_of_some_ops(p, word, words, choices[i].clause);
     if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
     for (int i = 0; i < REF_POINTS; i++)
-        if (!strcmp(points[i].op, p->op) && !strcmp(points[i].name, word[0])) return parse_point(p, word, words, i);
+        if (is_called(p->op, i, word[0])) return parse_point(p, word, words, i);
     return unknown_clause(p, word[0]);
 }
 
 bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap)
 {
-    char copy[1024], *rest = NULL;
+    char copy[REF_NUMERICS_CAP], *rest = NULL;
     parser const p = {op, out, why, cap};
     *out = defaults;
     if (!text) return true;
@@ -404,15 +442,16 @@ static void print_function(const function_row *row, const ref_numerics *n, char 
         snprintf(text, cap, "%s %s", row->name, rel);
 }
 
-static void print_point(int i, const ref_numerics *n, char *text, size_t cap)
+static void print_point(const char *op, int i, const ref_numerics *n, char *text, size_t cap)
 {
     const ref_rounding *const r = &n->point[i];
-    bool const output = points[i].output;
-    snprintf(text, cap, "%s %s %s%s", points[i].name, r->format ? ref_dtype_name(r->format) : "output",
-             r->must || output ? "must" : "may", r->truncates ? " rz" : "");
+    bool const output = is_output_of(op, i);
+    snprintf(text, cap, "%s%s %s %s%s", ref_point_prefix(op, i), points[i].name,
+             r->format ? ref_dtype_name(r->format) : "output", r->must || output ? "must" : "may",
+             r->truncates ? " rz" : "");
 }
 
-static void print_clause(int clause, const ref_numerics *n, char *text, size_t cap)
+static void print_clause(const char *op, int clause, const ref_numerics *n, char *text, size_t cap)
 {
     char number[32];
     switch (clause) {
@@ -434,18 +473,24 @@ static void print_clause(int clause, const ref_numerics *n, char *text, size_t c
     case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
-    default: print_point(clause, n, text, cap);
+    default: print_point(op, clause, n, text, cap);
     }
+}
+
+/* A choice isn't rounded. */
+static bool is_decision(int point)
+{
+    return !strcmp(points[point].name, "topk_idx");
 }
 
 /* Does the clause say anything about this op? */
 static bool concerns(const char *op, int clause)
 {
-    if (clause < REF_POINTS) return !strcmp(points[clause].op, op);
+    if (clause < REF_POINTS) return ref_point_prefix(op, clause) != NULL;
     if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
-        return named(functions[clause - CLAUSE_RSQRT].ops, op);
+        return concerned(functions[clause - CLAUSE_RSQRT].ops, op);
     for (int i = 0; i < CHOICES; i++)
-        if (choices[i].clause == clause) return named(choices[i].ops, op);
+        if (choices[i].clause == clause) return concerned(choices[i].ops, op);
     return clause != CLAUSE_ACC || !has_no_sum(op);
 }
 
@@ -457,10 +502,10 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         /* accumulator first, then the points in the order of the formula, then the rest */
         int const clause = i == 0 ? CLAUSE_ACC : i <= REF_POINTS ? i - 1 : i;
         char one[160];
-        bool const undeclared_output = clause < REF_POINTS && points[clause].output;
+        bool const undeclared_output = clause < REF_POINTS && (is_output_of(op, clause) || is_decision(clause));
         if (!concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
         if (undeclared_output && !(n->declared >> clause & 1)) continue;
-        print_clause(clause, n, one, sizeof one);
+        print_clause(op, clause, n, one, sizeof one);
         used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
         if (used >= cap) return;
     }

@@ -253,7 +253,8 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->port) return exact;
     ref_rounding const declared = rd->port->point[point];
-    bool const out = ref_point(point)->output || (ref_point(point)->stage && rd->stages);
+    bool const hidden = rd->hidden >> point & 1;
+    bool const out = (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
     bool const must = declared.must || out;
     dsv3_dtype const format = declared.format && !out ? declared.format : output;
     bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */
@@ -263,16 +264,19 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     return flushed(rd->port, rounded);
 }
 
-/* Lemma Partial: n partial sums, each off by at most one unit of what it is worth, and by what underflows. */
+/* Lemma Partial: every partial sum is rounded by the accumulator and then to the point's format. */
 ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum)
 {
-    ball const total = sum_of(rd, sum);
-    if (!rd->port || ball_is_any(total)) return total;
+    if (!rd->port || ball_is_any(sum->total)) return sum->total;
+    ref_rounding const declared = rd->port->point[point];
+    dsv3_dtype const format = declared.format ? declared.format : output;
     double const n = (double)sum->n, th = n * unit_at_point(rd, point, output);
     if (!(th < 0.5)) return ball_any();
-    double const size = sum->sum_abs + total.r, share = th / (1 - th) * (1 + 0x1p-40);
-    if (!(size * (1 + share) < overflow_f32 * (1 - 0x1p-8))) return ball_any();
-    return ball_widen(total, share * size + 2 * n * (lost_in_one(rd->port) + 0x1p-133));
+    double const acc = share_of(rd->port, sum->n), rounded = th / (1 - th) * (1 + 0x1p-40);
+    double const share = acc + rounded + acc * rounded, largest = sum->sum_abs * (1 + share);
+    if (!(largest < 0x1p127) || !isfinite(ref_round(format, largest))) return ball_any();
+    double const lost = underflow(rd->port, sum) + 2 * n * ref_half_unit(format, 0);
+    return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + lost * (1 + share)));
 }
 
 void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n)

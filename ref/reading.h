@@ -68,7 +68,7 @@ ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
 ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum);
 
 /* A stage of a composition, n elements: handed to out unless that is NULL; in a forced reading what goes on is what the port made of
- * it, elements `from` on of its tensor, unless it has none. */
+ * it, elements `from` on of its tensor, unless it has none. (Stage) */
 void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n);
 
 /* What the caller of the reference gets. */

@@ -76,6 +76,8 @@ typedef struct {
     ref_set declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
 } ref_numerics;
 
+enum { REF_NUMERICS_CAP = 4096 }; /* bytes that hold any declaration */
+
 /* Reads a declaration for an op; NULL or "" gives the defaults. On an error returns false and one sentence in why. */
 bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap);
 
@@ -90,6 +92,9 @@ typedef struct {
     const char *meaning;
 } ref_point_row;
 const ref_point_row *ref_point(int i);
+
+/* What stands before the point's name in a declaration for the op: "" for its own, "mlp." for one of a part; NULL: neither. */
+const char *ref_point_prefix(const char *op, int point);
 
 /* ---- quirks ---- */
 
@@ -111,9 +116,10 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     ref_set quirks;           /* bit QUIRK_x: that mistake is made */
-    bool forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
-    bool stages; /* set by an op whose problem asks for stages: those points are outputs */
-    bool naive;  /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    bool forced;    /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    bool stages;    /* set by an op whose problem asks for stages: those points are outputs */
+    ref_set hidden; /* set by a composition: points that are outputs of their own op, and of no tensor here */
+    bool naive;     /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
     /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     void *user;

@@ -43,7 +43,7 @@ static const bad inputs[] = {
     {"", "run 'rmsnorm:n_tokens=~'", {"'~'", "not supported"}},
     {"", "run @nothere", {"'@nothere'", "@smoke"}},
     {"", "run @/no/such/file.txt", {"/no/such/file.txt", "No such file"}},
-    {"", "run 'moe@*'", {"no case", "'moe@*'", "verify list --cases"}},
+    {"", "run 'nothing@*'", {"no case", "'nothing@*'", "verify list --cases"}},
     {"", "run rmsnorm@tiny --backend=", {"--backend= names none"}},
     {"", "run rmsnorm@tiny --backend=gpu", {"unknown backend 'gpu'", "it takes plain, avx512"}},
     {"", "run rmsnorm@tiny --backend=./no/such.so", {"./no/such.so", "No such file"}},

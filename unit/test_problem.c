@@ -251,11 +251,11 @@ static int missing_from(const problem *ci, int count, const char *id, const op *
         return 1;
     }
     const char *const list = o->tensors[r].dtypes;
+    const char *const key = o->tensors[r].key ? o->tensors[r].key : o->tensors[r].name;
     if (!strchr(list, ' ')) return missing_from(ci, count, id, o, r + 1, fill);
     for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL) {
         if (*s == '=') continue;
-        snprintf(next, sizeof next, "%s%s%s=%.*s", id, strchr(id, '=') ? "," : ":", o->tensors[r].name,
-                 (int)strcspn(s, " "), s);
+        snprintf(next, sizeof next, "%s%s%s=%.*s", id, strchr(id, '=') ? "," : ":", key, (int)strcspn(s, " "), s);
         missing += missing_from(ci, count, next, o, r + 1, fill);
     }
     return missing;

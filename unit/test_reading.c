@@ -388,7 +388,7 @@ Test(reading, declarations_round_trip_and_refusals_say_why)
         {"mla_decode", "exp ieee", "exp needs its relative error"},
         {"mla_decode", "exp 4 -2", "exp needs its relative error"},
         {"mla_decode", "rescales -1", "rescales needs one number"},
-        {"mla_decode", "sincos 1", "known: acc flush arith rescales div exp log scores P o lse"},
+        {"mla_decode", "sincos 1", "known: acc flush arith rescales div exp log kv scores P o lse"},
         {"rope", "sincos 2; angle f64; cos_sin f32 must", NULL},
         {"rope", "angle bf16", "angle is f32 or f64"},
         {"rope", "sincos", "sincos needs one number"},
@@ -396,9 +396,15 @@ Test(reading, declarations_round_trip_and_refusals_say_why)
         {"gate", "sigmoid 2 1 1", "sigmoid needs its relative error"},
         {"gate", "topk_weight f32 may", "outputs are always must"},
         {"gate", "scores output must; sigmoid 2.000000001 1e-7", NULL},
+        {"mtp", "self_attn.q f32 must; mlp.act bf16 may rz; self_attn.y output may; h1 f32 must; form naive", NULL},
+        {"mtp", "mlp.y bf16 may; self_attn.kv f32 must; sincos 2; exp 2 1; sigmoid 3; rescales 0", NULL},
+        {"mtp", "q f32 must", "self_attn.POINT mlp.POINT"},
+        {"mtp", "self_attn.act f32 must", "unknown to mtp"},
+        {"mtp", "y f32 may", "outputs are always must"},
+        {"mla", "self_attn.q f32 must", "unknown to mla"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char why[400] = "", text[400], again[400];
+        char why[400] = "", text[REF_NUMERICS_CAP], again[REF_NUMERICS_CAP];
         ref_numerics n, m;
         bool const good = ref_numerics_parse(rows[i].op, rows[i].text, &n, why, sizeof why);
         cr_expect(good == !rows[i].says, "'%s': %s", rows[i].text, why);
@@ -411,6 +417,16 @@ Test(reading, declarations_round_trip_and_refusals_say_why)
                   text, again);
         cr_expect(!strcmp(text, again), "'%s' became '%s'", text, again);
     }
+}
+
+/* A point of a part is the part's own, and its outputs may be intermediates. */
+Test(reading, points_of_parts)
+{
+    char why[400];
+    ref_numerics n;
+    cr_assert(ref_numerics_parse("mtp", "self_attn.kv bf16 may; mlp.y f32 must", &n, why, sizeof why), "%s", why);
+    cr_expect(n.point[POINT_mla_kv].format == DSV3_BF16 && !n.point[POINT_mla_kv].must);
+    cr_expect(n.point[POINT_moe_y].format == DSV3_F32 && n.point[POINT_moe_y].must);
 }
 
 /* A long word of a port's must not lead out of the sentence. */

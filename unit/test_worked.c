@@ -600,3 +600,138 @@ Test(worked, the_ports_own_power)
                   (double)own, ref_lower(s), ref_upper(s));
     }
 }
+
+/* ---- blocks ---- */
+
+#define MATRIX(name, data, rows, columns)                                                                              \
+    {                                                                                                                  \
+        name,                                                                                                          \
+        {                                                                                                              \
+            data, DSV3_F32, 2, {rows, columns},                                                                        \
+            {                                                                                                          \
+                columns, 1                                                                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
+static dsv3_tensor table(void *data, dsv3_dtype dtype, int64_t rows, int64_t columns)
+{
+    return (dsv3_tensor){data, dtype, 2, {rows, columns}, {columns, 1}};
+}
+
+/* Two heads, three keys, one query, scale (2 + 2)^-1/2. Queries and the new key are given as the stages of a port, two keys are
+ * in the cache: what is worked out is from there on. W_o is the identity. */
+static void attend_block(int tier, bool naive, ref_value *o, ref_value *y)
+{
+    static float x[4], q_proj[8 * 4], kv_a[5 * 4], ones[3] = {1, 1, 1};
+    static float kv_b[8 * 3] = {1, 0, 1, 0, 2, 0, 1, 1, 0, 0, 0, 1, 2, 0, 0, 0, 1, 1, 0, 1, -1, 1, 0, 0};
+    static float identity[4 * 4] = {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1};
+    static float cache[4 * 5] = {1, 0, 2, 1, 0, 0, 1, -1, 0, 1}, q[8] = {1, 2, 1, -1, 0, -1, 2, 0},
+                           kv[5] = {2, 1, 0, 1, 1};
+    int32_t block = 0, length = 3, cu[2] = {0, 1};
+    dsv3_weight const weights[] = {MATRIX("q_proj.weight", q_proj, 8, 4),
+                                   MATRIX("kv_a_proj_with_mqa.weight", kv_a, 5, 4),
+                                   MATRIX("kv_b_proj.weight", kv_b, 8, 3),
+                                   MATRIX("o_proj.weight", identity, 4, 4),
+                                   {"kv_a_layernorm.weight", {ones, DSV3_F32, 1, {3}, {1}}}};
+    dsv3_mla_prob const p = {1, 1, 3, 4, 4, 2, 0, 3, 2, 2, 2, 1e-6, 10000, 1, 1, 32, 1, 1, 1, DSV3_INTERLEAVED, 1};
+    dsv3_mla_io const io = {.hidden_states = table(x, DSV3_F32, 1, 4),
+                            .cu_seqlens = {cu, DSV3_I32, 1, {2}, {1}},
+                            .kv_cache = {cache, DSV3_F32, 3, {1, 4, 5}, {20, 5, 1}},
+                            .block_table = table(&block, DSV3_I32, 1, 1),
+                            .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                            .weights = {5, weights},
+                            .q = table(q, DSV3_F32, 1, 8),
+                            .kv = table(kv, DSV3_F32, 1, 5),
+                            .attn_output = table(NULL, DSV3_F32, 1, 4),
+                            .y = table(NULL, DSV3_F32, 1, 4)};
+    ref_reading const rd = {.forced = true, .naive = naive};
+    cr_assert(tiers[tier]->mla(&rd, &p, &io, (ref_value *const[]){NULL, NULL, NULL, o, y}));
+}
+
+Test(worked, attention_block)
+{
+    static const char *const o[] = {
+        "2.33048191154964377905803656034949080986554", "0.399426368939214846947897135197033796530669",
+        "0.451862761877606043814185154403101112772676", "1.17779414281640906572127773160465166915901"};
+    ref_value got[4], y[4];
+    for (int t = 0; t < TIERS; t++)
+        for (int naive = 0; naive < 2; naive++) {
+            attend_block(t, naive, got, y);
+            for (int i = 0; i < 4; i++) check(&got[i], o[i], naive ? "o, naive" : "o, absorbed", t);
+            for (int i = 0; i < 4; i++) check(&y[i], o[i], "y", t);
+        }
+}
+
+/* Expert 0: gate_proj picks x_0, up_proj x_1, down_proj gives (a, -a). Expert 1: x_1, x_0 + x_1, (0, 2a). Expert 2 is all zeros. The shared
+ * one: x_0, x_0, (4a, 0). The gate's logits for x = (1, 2) are 0, 0, 2. */
+static float picks_0[] = {1, 0}, picks_1[] = {0, 1}, adds[] = {1, 1}, opposite[] = {1, -1}, twice_1[] = {0, 2},
+             four_0[] = {4, 0}, nothing[2], gate_rows[] = {2, -1, -2, 1, 0, 1}, biases[] = {1, 1, 0};
+static dsv3_weight const toy[] = {MATRIX("experts.0.gate_proj.weight", picks_0, 1, 2),
+                                  MATRIX("experts.0.up_proj.weight", picks_1, 1, 2),
+                                  MATRIX("experts.0.down_proj.weight", opposite, 2, 1),
+                                  MATRIX("experts.1.gate_proj.weight", picks_1, 1, 2),
+                                  MATRIX("experts.1.up_proj.weight", adds, 1, 2),
+                                  MATRIX("experts.1.down_proj.weight", twice_1, 2, 1),
+                                  MATRIX("experts.2.gate_proj.weight", nothing, 1, 2),
+                                  MATRIX("experts.2.up_proj.weight", nothing, 1, 2),
+                                  MATRIX("experts.2.down_proj.weight", nothing, 2, 1),
+                                  MATRIX("shared_experts.gate_proj.weight", picks_0, 1, 2),
+                                  MATRIX("shared_experts.up_proj.weight", picks_0, 1, 2),
+                                  MATRIX("shared_experts.down_proj.weight", four_0, 2, 1),
+                                  MATRIX("gate.weight", gate_rows, 3, 2),
+                                  {"gate.e_score_correction_bias", {biases, DSV3_F32, 1, {3}, {1}}}};
+static const char act_0[] = "1.4621171572600097585023184836436725487303",
+                  act_1[] = "5.2847824678672946643583748478143807712383",
+                  act_shared[] = "0.7310585786300048792511592418218362743651";
+
+Test(worked, experts)
+{
+    float x[] = {1, 2}, weight[] = {0.25, 0.5};
+    int32_t idx[] = {1, 0};
+    dsv3_experts_prob const p = {1, 2, 1, 3, 2, 1};
+    dsv3_experts_io const io = {.hidden_states = table(x, DSV3_F32, 1, 2),
+                                .topk_idx = table(idx, DSV3_I32, 1, 2),
+                                .topk_weight = table(weight, DSV3_F32, 1, 2),
+                                .weights = {9, toy},
+                                .act = table(NULL, DSV3_F32, 2, 1),
+                                .y = table(NULL, DSV3_F32, 1, 2)};
+    ref_reading const rd = {NULL};
+    ref_value act[2], y[2];
+    for (int t = 0; t < TIERS; t++) {
+        cr_assert(tiers[t]->experts(&rd, &p, &io, (ref_value *const[]){act, y}));
+        check(&act[0], act_1, "act of the first choice", t);
+        check(&act[1], act_0, "act of the second", t);
+        check(&y[0], "0.7310585786300048792511592418218362743651", "y", t);
+        check(&y[1], "1.9113326553036424529280281820853541112540", "y", t);
+    }
+}
+
+Test(worked, moe)
+{
+    static const double logits[] = {0, 0, 2};
+    float x[] = {1, 2};
+    dsv3_moe_prob const p = {1, 2, 1, 3, 1, 1, 1, 2, 2.5, 1, DSV3_SIGMOID, DSV3_NOAUX_TC, 1};
+    dsv3_moe_io const io = {.hidden_states = table(x, DSV3_F32, 1, 2),
+                            .weights = {sizeof toy / sizeof *toy, toy},
+                            .router_logits = table(NULL, DSV3_F32, 1, 3),
+                            .topk_idx = table(NULL, DSV3_I32, 1, 2),
+                            .topk_weight = table(NULL, DSV3_F32, 1, 2),
+                            .act = table(NULL, DSV3_F32, 2, 1),
+                            .shared_act = table(NULL, DSV3_F32, 1, 1),
+                            .y = table(NULL, DSV3_F32, 1, 2)};
+    ref_reading const rd = {NULL};
+    ref_value z[3], idx[2], weight[2], act[2], shared, y[2];
+    for (int t = 0; t < TIERS; t++) {
+        cr_assert(tiers[t]->moe(&rd, &p, &io, (ref_value *const[]){z, idx, weight, act, &shared, y}));
+        for (int e = 0; e < 3; e++) cr_expect(z[e].hi == logits[e] && z[e].radius == 0, "logit %d: %g", e, z[e].hi);
+        for (int k = 0; k < 2; k++) {
+            cr_expect(idx[k].hi == k, "choice %d: %g", k, idx[k].hi);
+            check(&weight[k], "1.2500000000000000000000000000000000000000", "weight", t);
+            check(&act[k], k ? act_1 : act_0, "act", t);
+        }
+        check(&shared, act_shared, "act of the shared expert", t);
+        check(&y[0], "4.7518807610950317151325350718419357833734", "y", t);
+        check(&y[1], "11.3843097230932244627680390149813612421829", "y", t);
+    }
+}

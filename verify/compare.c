@@ -31,7 +31,7 @@ typedef struct {
     problem p;
     void *data[MAX_TENSORS];
     ref_numerics numerics;
-    char declared[1024];
+    char declared[REF_NUMERICS_CAP];
 } loaded;
 
 static int load(loaded *l, const char *id, const char *declared)
@@ -70,7 +70,7 @@ static int judge_file(loaded *l, const char *path, bool verbose)
 int command_compare(int argc, char **argv)
 {
     const char *path = NULL, *id = NULL, *v;
-    char declared[1024] = "", why[600];
+    char declared[REF_NUMERICS_CAP] = "", why[600];
     bool verbose = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help")) return fputs(compare_help, stdout), EXIT_GOOD;
@@ -186,7 +186,7 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
 int command_bundle(int argc, char **argv)
 {
     case_list list = {NULL, 0};
-    char declared[1024] = "", why[1200];
+    char declared[REF_NUMERICS_CAP] = "", why[1200];
     const char *dir = NULL, *v;
     int code = EXIT_GOOD;
     if (argc > 1 && !strcmp(argv[1], "--help")) return fputs(bundle_help, stdout), EXIT_GOOD;

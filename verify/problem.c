@@ -118,7 +118,7 @@ static bool present(const problem *p, const tensor_row *row)
 /* The format when the id names none: that of another tensor ("=x"), or the first of the list. */
 static dsv3_dtype default_dtype(const problem *p, const tensor_row *row)
 {
-    char word[32];
+    char word[64];
     snprintf(word, sizeof word, "%.*s", (int)strcspn(row->dtypes, " "), row->dtypes);
     return word[0] == '=' ? problem_tensor(p, word + 1)->dtype : ref_dtype_of(word);
 }

@@ -21,7 +21,7 @@ typedef struct {
     void *data[MAX_TENSORS];
     enclosures truth, legal;
     bool have_truth, have_legal;
-    char declared[1024];
+    char declared[REF_NUMERICS_CAP];
 } known;
 
 static void forget(known *k)

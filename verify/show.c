@@ -24,7 +24,7 @@ static void wrapped(const char *label, const char *text)
 
 static void print_fields(const problem *p)
 {
-    char text[600];
+    char text[1200];
     size_t used = 0;
     for (const field_row *f = p->op->fields; f->name; f++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%.10g", used ? " " : "", f->name,
@@ -37,7 +37,7 @@ static void print_tensors(const problem *p)
     static const char *const kinds[] = {"in", "weight", "out"};
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        printf("%-10s%-18s%-8s%-9s(", i ? "" : "tensors", t->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
+        printf("%-10s%-17s %-7s %-8s (", i ? "" : "tensors", t->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
         for (int d = 0; d < t->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)t->shape[d]);
         printf(")\n");
     }
@@ -45,11 +45,14 @@ static void print_tensors(const problem *p)
 
 static void print_points(const problem *p)
 {
-    char text[400];
+    char text[1600];
     size_t used = 0;
-    for (int i = 0; ref_point(i); i++)
-        if (!strcmp(ref_point(i)->op, p->op->name))
-            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", ref_point(i)->name);
+    for (int i = 0; ref_point(i); i++) {
+        const char *const prefix = ref_point_prefix(p->op->name, i);
+        if (prefix)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s", used ? ", " : "", prefix,
+                                     ref_point(i)->name);
+    }
     wrapped("points", text);
 }
 
@@ -115,7 +118,7 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
 
 static int show(const problem *p, const ref_numerics *n)
 {
-    char text[700];
+    char text[REF_NUMERICS_CAP];
     void *data[MAX_TENSORS];
     printf("%s\n", p->id);
     wrapped("op", p->op->summary);
@@ -138,7 +141,7 @@ static int show(const problem *p, const ref_numerics *n)
 
 int command_show(int argc, char **argv)
 {
-    char why[600], declared[1024] = "";
+    char why[600], declared[REF_NUMERICS_CAP] = "";
     const char *id = NULL, *v;
     problem p;
     ref_numerics n;

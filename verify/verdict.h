@@ -61,9 +61,9 @@ enum { MAX_DIAGNOSES = 8 };
 typedef struct {
     verdict v;
     char why[512];
-    bool constant;       /* no mutant counts: truth looks the same under all of them */
-    char declared[1024]; /* numerics as the port states them, "" none */
-    char assumed[512];   /* the rest, by default */
+    bool constant;                   /* no mutant counts: truth looks the same under all of them */
+    char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
+    char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
     int outputs;
     output_stats output[16];

@@ -13,7 +13,7 @@
 typedef struct {
     verdict v; /* PASS: it ran and is to be judged */
     char why[512];
-    char declared[1024];
+    char declared[REF_NUMERICS_CAP];
     double seconds; /* of one call */
     size_t bytes;
 } answer;

@@ -4,7 +4,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char why[300] = "", first[2000], second[2000];
+    char why[300] = "", first[REF_NUMERICS_CAP], second[REF_NUMERICS_CAP];
     ref_numerics n;
     int count = 0;
     if (size == 0) return 0;

@@ -19,13 +19,16 @@ one() {
 }
 bad=0
 while [ $# -gt 0 ]; do
+    second=
     one "$1" &
     first=$!
-    [ $# -gt 1 ] && one "$2" &
-    second=$!
-    wait "$first" || bad=1
-    wait "$second" || bad=1
     shift
-    [ $# -gt 0 ] && shift
+    if [ $# -gt 0 ]; then
+        one "$1" &
+        second=$!
+        shift
+    fi
+    wait "$first" || bad=1
+    [ -z "$second" ] || wait "$second" || bad=1
 done
 exit "$bad"

@@ -35,6 +35,31 @@ CENTRED = """    float mean = 0;
 
 CHECKED = "while (n < m->n_draft && accepts(m, p + n * m->vocab_size, q + n * m->vocab_size, u[n], x[n])) n++;"
 
+WIDE_NORM = """float sum = 0;
+    for (int64_t i = 0; i < c + r; i++) sum += a->key[i] * a->key[i];
+    float const inverse = 1 / sqrtf(sum / (float)(c + r) + (float)a->p->rms_norm_eps);
+    for (int64_t i = 0; i < c; i++) a->key[i] = load_at(a->kv_norm, i) * (a->key[i] * inverse);"""
+
+DROPPED = """/* Is token t the last of several that chose expert e? */
+static int dropped(const layer *m, const dsv3_tensor *idx, int64_t e, int64_t t)
+{
+    int64_t before = 0, after = 0;
+    for (int64_t u = 0; u < m->n_tokens; u++)
+        for (int64_t i = 0; i < m->k; i++) {
+            int const chose = ((const int32_t *)idx->data)[u * idx->stride[0] + i] == e;
+            before += chose && u < t;
+            after += chose && u > t;
+        }
+    return before > 0 && after == 0;
+}
+
+/* Expert e, for"""
+
+NORM_KEY = "normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);"
+ROTATE_KEY = "rotate(&a->rope, position, a->key + c, a->pe);"
+SHARED = "    for (int64_t t = 0; shared_width && t"
+ALL_SUMS = "    for (int64_t i = 0; i < m.n_tokens * m.hidden_size; i++) m.sum[i] "
+
 NEAREST_E4M3 = """/* To the nearest E4M3 value, ties to even. */
 static float nearest_e4m3(float v)
 {
@@ -45,6 +70,19 @@ static float nearest_e4m3(float v)
 }
 
 /* Entry c of a row of bytes"""
+
+FIRST_ZEROED = """    for (int64_t b = 0; b < m->p->batch; b++)
+        if (((const int32_t *)m->io->cu_seqlens.data)[b] == t) memset(embedding, 0, (size_t)m->width * sizeof *embedding);
+"""
+
+EARLY = """    int64_t early = t > 0;
+    for (int64_t b = 0; b < m->p->batch; b++)
+        if (((const int32_t *)m->io->cu_seqlens.data)[b] == t) early = 0;
+"""
+
+EMBEDDING = "    load_row(&m->io->inputs_embeds, t * m->io->inputs_embeds.stride[0], embedding, m->width);\n"
+ENORM = 'normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, m->width);'
+HNORM = 'normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width);'
 
 MISTAKES = {
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
@@ -144,6 +182,53 @@ MISTAKES = {
     "F9_unrounded_scale": [("load(&io->x, t, i) / scale", "load(&io->x, t, i) / (fmaxf(amax, (float)p->amax_floor) / 448)", 1)],
     "F10_rounded_log2": [("frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent)", "exp2f(ceilf(log2f(scale)))", 1)],
     "F18_subnormals_lost": [("sign | (int)rintf(size * 0x1p9f)", "sign", 1)],
+    "A1_latent_scale": [("sqrt((double)a.qk)", "sqrt((double)a.latent)", 1)],
+    "R6_no_mscale": [("(float)(g * g / sqrt", "(float)(0 * g + 1 / sqrt", 1)],
+    "A2_no_q_norm": [("normalise(a->q_norm, p->rms_norm_eps, a->q_latent, p->q_lora_rank);", "", 1)],
+    "A2_wide_norm": [(NORM_KEY, WIDE_NORM, 1)],
+    "A5_latent_not_normed": [(NORM_KEY, "", 1)],
+    "A6_halves_swapped": [
+        ("h * (nope + v) + d", "h * (nope + v) + v + d", 1),
+        ("h * (nope + v) + nope + d", "h * (nope + v) + d", 1),
+    ],
+    "A6_halves_global": [
+        ("h * (nope + v) + d", "h * nope + d", 1),
+        ("h * (nope + v) + nope + d", "a->heads * nope + h * v + d", 1),
+    ],
+    "A9_no_mask": [("past + i + 1", "len", 1)],
+    "A10_mask_from_start": [("past + i + 1", "i + 1", 1)],
+    "R2_k_half_split": [
+        (ROTATE_KEY, "dsv3_rope_prob half = a->rope;\n    half.in_layout = DSV3_HALF;\n    " + ROTATE_KEY.replace("a->rope", "half"), 1)
+    ],
+    "R14_k_not_rotated": [(ROTATE_KEY, "memcpy(a->pe, a->key + c, (size_t)r * sizeof *a->pe);", 1)],
+    "R15_positions_restart": [("(double)(past + i)", "(double)i", 2)],
+    "E3_id_off_by_one": [
+        ("find_expert(m, e);\n    int64_t", "find_expert(m, e + 1 < m->experts ? e + 1 : e);\n    int64_t", 1)
+    ],
+    "E8_gate_up_swapped": [
+        ("silu(row_times(&f->gate, i, m->row)) * row_times(&f->up", "silu(row_times(&f->up, i, m->row)) * row_times(&f->gate", 1)
+    ],
+    "E9_last_token_dropped": [("/* Expert e, for", DROPPED, 1), ("+ i] == e)", "+ i] == e && !dropped(m, idx, e, t))", 1)],
+    "E11_weights_before": [
+        ("load_token(m, t);\n    for (int64_t i = 0; i < width",
+         "load_token(m, t);\n    for (int64_t c = 0; c < m->hidden_size; c++) m->row[c] *= weight;\n    for (int64_t i = 0; i < width", 1),
+        ("+= weight * row_times", "+= row_times", 1),
+    ],
+    "G7_scale_again": [(SHARED, ALL_SUMS + "*= (float)p->routed_scaling_factor;\n" + SHARED, 1)],
+    "G8_scale_dropped": [(SHARED, ALL_SUMS + "/= (float)p->routed_scaling_factor;\n" + SHARED, 1)],
+    "G9_shared_scaled": [("&shared, t, 1, ", "&shared, t, (float)p->routed_scaling_factor, ", 1)],
+    "G9_shared_lost": [("shared_width && t < m.n_tokens", "0 && t < m.n_tokens", 1)],
+    "E4_shared_twice": [("&shared, t, 1, ", "&shared, t, 2, ", 1)],
+    "M1_hidden_first": [("*const embedding = m->pair, *const state = m->pair + m->width",
+                         "*const embedding = m->pair + m->width, *const state = m->pair", 1)],
+    "M1_norms_exchanged": [(ENORM, ENORM.replace("enorm", "hnorm"), 1), (HNORM + "\n", HNORM.replace("hnorm", "enorm") + "\n", 1)],
+    "M4_no_enorm": [(ENORM, "", 1)],
+    "M4_no_hnorm": [(HNORM, "", 1)],
+    "M4_no_head_norm": [('normalise_all(&m, "shared_head.norm.weight", &io->y);',
+                         "for (int64_t i = 0; i < m.n * m.width; i++) store_at(&io->y, i, m.h[i]);", 1)],
+    "M5_first_zeroed": [(EMBEDDING, EMBEDDING + FIRST_ZEROED, 1)],
+    "M6_own_token": [(EMBEDDING, EARLY + EMBEDDING.replace("t * m", "(t - early) * m"), 1)],
+    "M10_position_ahead": [("(double)(past + i)", "(double)(past + i + 1)", 2)],
 }
 
 

@@ -12,8 +12,7 @@ enum { BLOCK = 128, LANES = 8 };
 
 /* ---- scratch ---- */
 
-/* Room for n floats, or NULL. */
-static float *room(dsv3_ctx *ctx, int64_t n)
+float *room(dsv3_ctx *ctx, int64_t n)
 {
     if ((size_t)n > ctx->size) {
         float *const more = realloc(ctx->scratch, (size_t)n * sizeof *more);
@@ -26,11 +25,7 @@ static float *room(dsv3_ctx *ctx, int64_t n)
 
 /* ---- matrices ---- */
 
-typedef struct {
-    const dsv3_tensor *weight, *scale; /* scale: NULL unless FP8 */
-} matrix;
-
-static matrix find(const dsv3_weights *weights, const char *name)
+matrix find_matrix(const dsv3_weights *weights, const char *name)
 {
     char full[128];
     matrix m;
@@ -41,7 +36,7 @@ static matrix find(const dsv3_weights *weights, const char *name)
     return m;
 }
 
-static int usable(const matrix *m)
+int usable(const matrix *m)
 {
     return m->weight && (m->weight->dtype == DSV3_F8_E4M3 ? m->scale != NULL : is_float(m->weight));
 }
@@ -56,8 +51,8 @@ static float dot(const matrix *m, int64_t o, const float *x, int64_t first, int6
     return sum;
 }
 
-/* Row o of W times x; the codes of a block of 128 are summed, then scaled. */
-static float row_times(const matrix *m, int64_t o, const float *x)
+/* The codes of a block of 128 are summed, then scaled. */
+float row_times(const matrix *m, int64_t o, const float *x)
 {
     int64_t const n = m->weight->shape[1];
     float sum = 0;
@@ -68,31 +63,37 @@ static float row_times(const matrix *m, int64_t o, const float *x)
     return sum;
 }
 
-static void times(const matrix *m, const float *x, float *y)
+void multiply(const matrix *m, const float *x, float *y)
 {
     for (int64_t o = 0; o < m->weight->shape[0]; o++) y[o] = row_times(m, o, x);
 }
 
 /* ---- rows ---- */
 
-static void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n)
+void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) row[i] = load_at(x, from + i);
 }
 
-/* Stored and read again, if the caller asked for it. */
-static void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n)
+void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n)
 {
     if (!y->data) return;
     for (int64_t i = 0; i < n; i++) store_at(y, from + i, row[i]);
     load_row(y, from, row, n);
 }
 
-static void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
+/* The sum of a[i] b[i * stride], in LANES partial sums. */
+static float product(const float *a, const float *b, int64_t stride, int64_t n)
 {
-    float sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
-    float const r = 1 / sqrtf(sum / (float)n + (float)eps);
+    float lane[LANES] = {0}, sum = 0;
+    for (int64_t i = 0; i < n; i++) lane[i % LANES] += a[i] * b[i * stride];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
+{
+    float const r = 1 / sqrtf(product(x, x, 1, n) / (float)n + (float)eps);
     for (int64_t i = 0; i < n; i++) x[i] = load_at(weight, i) * (x[i] * r);
 }
 
@@ -122,12 +123,12 @@ static void make_query(const attention *a, int64_t t)
     float *const q = a->q + t * a->heads * a->qk;
     const float *from = a->x;
     if (p->q_lora_rank) {
-        times(&a->q_a, a->x, a->q_latent);
+        multiply(&a->q_a, a->x, a->q_latent);
         normalise(a->q_norm, p->rms_norm_eps, a->q_latent, p->q_lora_rank);
         settle(&a->io->q_a_layernorm, t * p->q_lora_rank, a->q_latent, p->q_lora_rank);
         from = a->q_latent;
     }
-    times(&a->q_b, from, q);
+    multiply(&a->q_b, from, q);
 }
 
 static void rotate_query(const attention *a, int64_t t, double position)
@@ -145,7 +146,7 @@ static void rotate_query(const attention *a, int64_t t, double position)
 static void make_key(const attention *a, int64_t t, double position)
 {
     int64_t const c = a->p->kv_lora_rank, r = a->p->qk_rope_head_dim;
-    times(&a->kv_a, a->x, a->key);
+    multiply(&a->kv_a, a->x, a->key);
     normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);
     rotate(&a->rope, position, a->key + c, a->pe);
     for (int64_t i = 0; i < c; i++) store_at(&a->io->kv, t * a->latent + i, a->key[i]);
@@ -177,22 +178,15 @@ static void expand(const attention *a, int64_t h, int64_t j)
 /* One query of one head over its first n keys. */
 static void attend(const attention *a, const float *q, int64_t n, float *o)
 {
-    float max = -INFINITY, sum = 0;
+    float max = -INFINITY;
     for (int64_t j = 0; j < n; j++) {
-        float product = 0;
-        for (int64_t i = 0; i < a->qk; i++) product += q[i] * a->expansion[j * a->expanded + i];
-        a->score[j] = product * a->scale;
+        a->score[j] = product(q, a->expansion + j * a->expanded, 1, a->qk) * a->scale;
         max = fmaxf(max, a->score[j]);
     }
-    for (int64_t j = 0; j < n; j++) {
-        a->score[j] = expf(a->score[j] - max);
-        sum += a->score[j];
-    }
-    for (int64_t d = 0; d < a->p->v_head_dim; d++) {
-        float total = 0;
-        for (int64_t j = 0; j < n; j++) total += a->score[j] * a->expansion[j * a->expanded + a->qk + d];
-        o[d] = total / sum;
-    }
+    for (int64_t j = 0; j < n; j++) a->score[j] = expf(a->score[j] - max);
+    float const one = 1, sum = product(a->score, &one, 0, n);
+    for (int64_t d = 0; d < a->p->v_head_dim; d++)
+        o[d] = product(a->score, a->expansion + a->qk + d, a->expanded, n) / sum;
 }
 
 static void attend_sequence(const attention *a, int64_t b)
@@ -219,11 +213,11 @@ static void attend_sequence(const attention *a, int64_t b)
 static void find_weights(attention *a)
 {
     const dsv3_weights *const w = &a->io->weights;
-    a->q_a = find(w, "q_a_proj");
-    a->q_b = find(w, a->p->q_lora_rank ? "q_b_proj" : "q_proj");
-    a->kv_a = find(w, "kv_a_proj_with_mqa");
-    a->kv_b = find(w, "kv_b_proj");
-    a->out = find(w, "o_proj");
+    a->q_a = find_matrix(w, "q_a_proj");
+    a->q_b = find_matrix(w, a->p->q_lora_rank ? "q_b_proj" : "q_proj");
+    a->kv_a = find_matrix(w, "kv_a_proj_with_mqa");
+    a->kv_b = find_matrix(w, "kv_b_proj");
+    a->out = find_matrix(w, "o_proj");
     a->q_norm = dsv3_find(w, "q_a_layernorm.weight");
     a->kv_norm = dsv3_find(w, "kv_a_layernorm.weight");
 }

@@ -1,7 +1,7 @@
 /*
  * A port in plain C, scalar binary32: the example to copy. It needs include/dsv3.h and nothing else:
  *
- *     cc -std=c11 -O2 -ffp-contract=off -shared -fPIC -I include -o myport.so plain.c block.c -lm
+ *     cc -std=c11 -O2 -ffp-contract=off -shared -fPIC -I include -o myport.so plain.c block.c moe.c -lm
  *     build/bin/verify run @smoke --backend=./myport.so
  *
  * A port is three things: ops (functions that compute), numerics (how they round, in words), and the table at the end.
@@ -11,7 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MOST_EXPERTS = 1024, MOST_GROUPS = 16, COLUMNS = 512, WIDEST = 1024 };
+enum { COLUMNS = 512, WIDEST = 1024 };
 
 /* ---- stored formats ---- */
 
@@ -258,42 +258,52 @@ static void mask_groups(const dsv3_gate_prob *p, float *t)
         if (!kept[e / size]) t[e] = -INFINITY;
 }
 
-static void gate_scores(const dsv3_gate_prob *p, const dsv3_tensor *logits, int64_t token, float *s)
+static void gate_scores(const dsv3_gate_prob *p, const float *logits, float *s)
 {
     float max = -INFINITY, sum = 0;
-    for (int64_t e = 0; e < p->n_routed_experts; e++) max = fmaxf(max, load(logits, token, e));
+    for (int64_t e = 0; e < p->n_routed_experts; e++) max = fmaxf(max, logits[e]);
     for (int64_t e = 0; e < p->n_routed_experts; e++) {
-        float const z = load(logits, token, e);
+        float const z = logits[e];
         s[e] = p->scoring_func == DSV3_SOFTMAX ? expf(z - max) : 1 / (1 + expf(-z));
         sum += s[e];
     }
     for (int64_t e = 0; e < p->n_routed_experts && p->scoring_func == DSV3_SOFTMAX; e++) s[e] /= sum;
 }
 
+int can_route(const dsv3_gate_prob *p)
+{
+    return p->n_routed_experts <= MOST_EXPERTS && p->n_group <= MOST_GROUPS;
+}
+
+void route(const dsv3_gate_prob *p, const dsv3_tensor *bias, const float *logits, int32_t *idx, float *weight)
+{
+    float s[MOST_EXPERTS], t[MOST_EXPERTS], sum = 0;
+    gate_scores(p, logits, s);
+    for (int64_t e = 0; e < p->n_routed_experts; e++) t[e] = bias ? s[e] + load_at(bias, e) : s[e];
+    mask_groups(p, t);
+    for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
+        idx[k] = (int32_t)largest(t, p->n_routed_experts);
+        t[idx[k]] = -INFINITY;
+        weight[k] = s[idx[k]];
+        sum += weight[k];
+    }
+    for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
+        if (p->norm_topk_prob) weight[k] /= sum;
+        weight[k] *= (float)p->routed_scaling_factor;
+    }
+}
+
 static dsv3_status gate(dsv3_ctx *ctx, const dsv3_gate_prob *p, const dsv3_gate_io *io)
 {
     (void)ctx;
     const dsv3_tensor *const bias = dsv3_find(&io->weights, "e_score_correction_bias");
-    float s[MOST_EXPERTS], t[MOST_EXPERTS];
+    float logits[MOST_EXPERTS];
     if ((!bias && p->topk_method == DSV3_NOAUX_TC) || !is_float(&io->logits)) return DSV3_UNSUPPORTED;
-    if (p->n_routed_experts > MOST_EXPERTS || p->n_group > MOST_GROUPS) return DSV3_UNSUPPORTED;
-    for (int64_t token = 0; token < p->n_tokens; token++) {
-        int32_t *const idx = (int32_t *)io->topk_idx.data + token * io->topk_idx.stride[0];
-        float *const weight = (float *)io->topk_weight.data + token * io->topk_weight.stride[0];
-        float sum = 0;
-        gate_scores(p, &io->logits, token, s);
-        for (int64_t e = 0; e < p->n_routed_experts; e++) t[e] = bias ? s[e] + load_at(bias, e) : s[e];
-        mask_groups(p, t);
-        for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
-            idx[k] = (int32_t)largest(t, p->n_routed_experts);
-            t[idx[k]] = -INFINITY;
-            weight[k] = s[idx[k]];
-            sum += weight[k];
-        }
-        for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
-            if (p->norm_topk_prob) weight[k] /= sum;
-            weight[k] *= (float)p->routed_scaling_factor;
-        }
+    if (!can_route(p)) return DSV3_UNSUPPORTED;
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        for (int64_t e = 0; e < p->n_routed_experts; e++) logits[e] = load(&io->logits, t, e);
+        route(p, bias, logits, (int32_t *)io->topk_idx.data + t * io->topk_idx.stride[0],
+              (float *)io->topk_weight.data + t * io->topk_weight.stride[0]);
     }
     return DSV3_OK;
 }
@@ -559,6 +569,11 @@ static dsv3_status mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, co
 
 /* ---- swiglu ---- */
 
+float silu(float gate)
+{
+    return gate / (1 + expf(-gate));
+}
+
 static dsv3_status swiglu(dsv3_ctx *ctx, const dsv3_swiglu_prob *p, const dsv3_swiglu_io *io)
 {
     (void)ctx;
@@ -566,8 +581,7 @@ static dsv3_status swiglu(dsv3_ctx *ctx, const dsv3_swiglu_prob *p, const dsv3_s
     for (int64_t t = 0; t < p->n_tokens; t++)
         for (int64_t i = 0; i < p->intermediate_size; i++) {
             float const gate = load(&io->gate, t, i), up = load(&io->up, t, i);
-            float const silu = gate / (1 + expf(-gate));
-            store(&io->y, t, i, silu * up);
+            store(&io->y, t, i, silu(gate) * up);
         }
     return DSV3_OK;
 }
@@ -666,9 +680,51 @@ static dsv3_status quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_qua
  * Declare what the code does and no more: what is left out is assumed to be coarse. Here every operation is one binary32
  * operation, rounded to nearest, nothing fused (-ffp-contract=off), nothing flushed.
  */
+static const char mla_numerics[] =
+    "acc 24 rn splits=8; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form naive; "
+    "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; "
+    "cos_sin f32 must; q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; "
+    "scores f32 must; P f32 must; attn_output f32 must";
+
+#define EXPERTS_STEPS                                                                                                  \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "expert_out f32 must; routed f32 must"
+#define MOE_STEPS "div ieee; exp 2 0; router_logits f32 must; scores f32 must; shared_act f32 must; " EXPERTS_STEPS
+
+/* Products with matrices are sums in LANES parts. A chain of so few terms is no longer than that. */
+static const char *experts_numerics(const dsv3_experts_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES;
+    return few ? "acc 24 rn splits=8; " EXPERTS_STEPS : "acc 24 rn; " EXPERTS_STEPS;
+}
+
+static const char *moe_numerics(const dsv3_moe_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* softmax adds up all scores */
+    return few ? "acc 24 rn splits=8; " MOE_STEPS : "acc 24 rn; " MOE_STEPS;
+}
+
+#define MTP_STEPS                                                                                                      \
+    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; flush none; form naive; "              \
+    "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "       \
+    "post_attention_layernorm f32 must; h2 f32 must; "                                                                 \
+    "self_attn.weight f32 may; self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; "                               \
+    "self_attn.q_a_layernorm f32 must; self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; "                      \
+    "self_attn.q f32 must; self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv f32 must; "                             \
+    "self_attn.kv_b_proj f32 must; self_attn.scores f32 must; self_attn.P f32 must; "                                  \
+    "self_attn.attn_output f32 must; self_attn.y f32 must; "                                                           \
+    "mlp.weight f32 may; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "                    \
+    "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "    \
+    "mlp.routed f32 must; mlp.y f32 must"
+
+static const char *mtp_numerics(const dsv3_mtp_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* as in moe */
+    return few ? "acc 24 rn splits=8; " MTP_STEPS : "acc 24 rn; " MTP_STEPS;
+}
+
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
-    (void)prob;
     if (!strcmp(op, "rmsnorm")) {
         const dsv3_rmsnorm_io *const r = io;
         return r->y.dtype == DSV3_BF16 ? "acc 24 rn; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
@@ -684,12 +740,10 @@ static const char *numerics(const char *op, const void *prob, const void *io)
                "P f32 must";
     if (!strcmp(op, "mla_prefill"))
         return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
-    if (!strcmp(op, "mla"))
-        return "acc 24 rn; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form naive; "
-               "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; cos_sin "
-               "f32 must; "
-               "q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; scores f32 must; P f32 must; attn_output "
-               "f32 must";
+    if (!strcmp(op, "mla")) return mla_numerics;
+    if (!strcmp(op, "experts")) return experts_numerics(prob);
+    if (!strcmp(op, "moe")) return moe_numerics(prob);
+    if (!strcmp(op, "mtp")) return mtp_numerics(prob);
     if (!strcmp(op, "swiglu")) return "sigmoid 4; flush none; silu f32 must";
     if (!strcmp(op, "cross_entropy")) return "acc 53 rn; div 1; exp 2; log 2; rescales 0; flush none; terms f32 must";
     if (!strcmp(op, "quant")) return "div ieee; quotient div; flush none";
@@ -703,13 +757,16 @@ static const char *numerics(const char *op, const void *prob, const void *io)
 static dsv3_status open_port(dsv3_ctx **ctx, int device)
 {
     (void)device;
-    *ctx = calloc(1, sizeof **ctx);
-    return *ctx ? DSV3_OK : DSV3_NO_MEMORY;
+    *ctx = calloc(2, sizeof **ctx);
+    if (!*ctx) return DSV3_NO_MEMORY;
+    (*ctx)->parts = *ctx + 1;
+    return DSV3_OK;
 }
 
 static void close_port(dsv3_ctx *ctx)
 {
     free(ctx->scratch);
+    free(ctx->parts->scratch);
     free(ctx);
 }
 
@@ -731,9 +788,12 @@ static const dsv3_backend table = {
     .embed = embed,
     .cross_entropy = cross_entropy,
     .quant = quant,
+    .experts = experts,
+    .moe = moe,
     .bias_update = bias_update,
     .balance_loss = balance_loss,
     .mtp_accept = mtp_accept,
+    .mtp = mtp,
 };
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)

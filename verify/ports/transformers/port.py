@@ -8,6 +8,9 @@ gate:    DeepseekV3TopkRouter, or for a softmax without bias DeepseekV2TopkRoute
 mla_decode: eager_attention_forward with one key-value head; lse is torch.logsumexp of the same scores, since that
          function returns none
 mla_prefill: the same with a key-value head for each query head
+experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one matrix
+moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
+mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
@@ -232,6 +235,30 @@ def attention_module(case, hf, dtype):
     return config, module
 
 
+ATTENTION_POINTS = ("q_a_proj", "x_norm", "q_a_layernorm", "q_b_proj", "cos_sin", "q", "kv_a_proj_with_mqa", "kv_b_proj", "scores", "P", "attn_output")
+
+
+def watch_attention(config, module, hf, seen):
+    """Each call of DeepseekV3Attention leaves its stages in `seen`."""
+
+    def capture(module, query, key, value, mask, scaling, **more):
+        seen["q"] = query[0].transpose(0, 1)
+        return hf.eager_attention_forward(module, query, key, value, mask, scaling, **more)
+
+    hf.ALL_ATTENTION_FUNCTIONS.register("capture", capture)
+    config._attn_implementation = "capture"
+    module.o_proj.register_forward_pre_hook(lambda _, inputs: seen.update(attn_output=inputs[0][0]))
+    if module.q_lora_rank is not None:
+        module.q_a_layernorm.register_forward_hook(lambda _, inputs, output: seen.update(q_a_layernorm=output[0]))
+
+
+def causal_mask(position, length, dtype):
+    import torch
+
+    seen = torch.arange(length) <= position[:, None]
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf"))[None, None]
+
+
 def mla(case):
     import torch
     from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
@@ -248,16 +275,7 @@ def mla(case):
     rank, heads = int(p["kv_lora_rank"]), int(p["num_attention_heads"])
     x, cache, table, cu, lengths = (case.torch(name) for name in ("hidden_states", "kv_cache", "block_table", "cu_seqlens", "cache_seqlens"))
     seen = {}
-
-    def capture(module, query, key, value, mask, scaling, **more):
-        seen["q"] = query[0].transpose(0, 1)
-        return hf.eager_attention_forward(module, query, key, value, mask, scaling, **more)
-
-    hf.ALL_ATTENTION_FUNCTIONS.register("capture", capture)
-    config._attn_implementation = "capture"
-    module.o_proj.register_forward_pre_hook(lambda _, inputs: seen.update(attn_output=inputs[0][0]))
-    if p["q_lora_rank"]:
-        module.q_a_layernorm.register_forward_hook(lambda _, inputs, output: seen.update(q_a_layernorm=output[0]))
+    watch_attention(config, module, hf, seen)
     rotary = hf.DeepseekV3RotaryEmbedding(config)
     outputs = {name: [] for name in case.outputs}
     for b, length in enumerate(lengths.tolist()):
@@ -269,16 +287,206 @@ def mla(case):
         rows = PastOfOne(cache[table[b, :pages].long()].flatten(0, 1)[:past], rank)
         hidden = x[None, first:last]
         position = torch.arange(past, length)
-        mask = torch.zeros(last - first, length, dtype=x.dtype).masked_fill(torch.arange(length) > position[:, None], float("-inf"))
-        seen["y"] = module(hidden, rotary(hidden, position[None]), mask[None, None], rows)[0][0]
+        seen["y"] = module(hidden, rotary(hidden, position[None]), causal_mask(position, length, x.dtype), rows)[0][0]
         seen["kv"] = rows.new
         for name, parts in outputs.items():
             parts.append(seen[name])
     flush = "daz" if dtype == "bf16" else "none"
-    points = ("q_a_proj", "x_norm", "q_a_layernorm", "q_b_proj", "cos_sin", "q", "kv_a_proj_with_mqa", "kv_b_proj", "scores", "P", "attn_output")
-    numerics = "; ".join(f"{point} {dtype} must" for point in points)
+    numerics = "; ".join(f"{point} {dtype} must" for point in ATTENTION_POINTS)
     return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
             f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; {numerics}")
+
+
+def experts_module(case, hf):
+    """DeepseekV3MoE, on no device, with the case's routed experts; and their format."""
+    import torch
+
+    p, experts = case.prob, range(int(case.prob["n_routed_experts"]))
+    if case.dtype("experts.0.gate_proj.weight") == "f8_e4m3":
+        raise dsv3_port.Unsupported("DeepseekV3Experts has no block-scaled FP8 weight")
+    dtype = same_formats(case, "hidden_states", "experts.0.gate_proj.weight")
+    sizes = ("hidden_size", "moe_intermediate_size", "n_routed_experts", "n_shared_experts", "n_group", "topk_group",
+             "num_experts_per_tok")
+    config = hf.DeepseekV3Config(**{key: int(p[key]) for key in sizes if key in p}, num_attention_heads=1, num_key_value_heads=1)
+    config._experts_implementation = "eager"
+    if case.op == "moe":
+        config.routed_scaling_factor, config.norm_topk_prob = float(p["routed_scaling_factor"]), bool(p["norm_topk_prob"])
+    with torch.device("meta"):
+        module = hf.DeepseekV3MoE(config).requires_grad_(False).eval()
+    gate, up, down = ([case.torch(f"experts.{e}.{name}_proj.weight") for e in experts] for name in ("gate", "up", "down"))
+    weights = {"gate_up_proj": torch.stack([torch.cat(pair) for pair in zip(gate, up)]), "down_proj": torch.stack(down)}
+    module.experts.load_state_dict(weights, assign=True)
+    return module, dtype
+
+
+def linear_inputs(module, *inputs):
+    """What the module returns, and what goes into each product with a matrix on its way there."""
+    import torch
+
+    seen = []
+
+    class Record(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function is torch.nn.functional.linear:
+                seen.append(args[0])
+            return function(*args, **(kwargs or {}))
+
+    with Record():
+        return module(*inputs), seen
+
+
+def routed_act(idx, rows):
+    """act (tokens, k, width) from the rows of each expert that was chosen, as DeepseekV3Experts goes through them."""
+    import torch
+
+    act = torch.empty(idx.shape + rows[0].shape[-1:], dtype=rows[0].dtype)
+    for e, of_expert in zip(idx.unique(), rows):
+        slot, token = torch.where((idx == e).T)
+        act[token, slot] = of_expert
+    return act
+
+
+EXPERTS_POINTS = ("gate_proj", "up_proj", "silu", "act", "expert_out", "routed")  # each is a tensor of the module's format
+
+
+def experts_numerics(dtype):
+    flush = "daz" if dtype == "bf16" else "none"  # as in linear
+    return f"acc 24 rn; sigmoid 5; flush {flush}; " + "; ".join(f"{point} {dtype} must" for point in EXPERTS_POINTS)
+
+
+def experts(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    module, dtype = experts_module(case, hf)
+    idx = case.torch("topk_idx").long()
+    y, inputs = linear_inputs(module.experts, case.torch("hidden_states"), idx, case.torch("topk_weight"))
+    outputs = {"act": routed_act(idx, inputs[1::2]), "y": y}  # of each expert: gate and up at once, down
+    return {name: outputs[name] for name in case.outputs}, experts_numerics(dtype)
+
+
+def moe_module(case, hf):
+    """DeepseekV3MoE with the case's weights, and their format."""
+    p = case.prob
+    if p["scoring_func"] == 1 or p["topk_method"] != 0:
+        raise dsv3_port.Unsupported("DeepseekV3MoE routes by sigmoids with noaux_tc")
+    if p["n_shared_experts"] == 0:
+        raise dsv3_port.Unsupported("DeepseekV3MoE always has shared experts")
+    if p["n_routed_experts"] // p["n_group"] < 2:
+        raise dsv3_port.Unsupported("the router takes the two best of a group: a group has two experts or more")
+    module, dtype = experts_module(case, hf)
+    for part in ("gate", "shared_experts"):
+        child = getattr(module, part)
+        child.load_state_dict({name: case.torch(f"{part}.{name}") for name in child.state_dict()}, assign=True)
+    return module, dtype
+
+
+def run_moe(module, hidden):
+    """DeepseekV3MoE's output, and its stages by name."""
+    import torch
+
+    seen = {}
+
+    def keep_routing(module, inputs, output):
+        logits, weight, idx = output
+        seen.update(router_logits=logits, topk_weight=weight, topk_idx=idx.to(torch.int32))
+
+    hook = module.gate.register_forward_hook(keep_routing)
+    y, inputs = linear_inputs(lambda x: type(module).forward(module, x), hidden)
+    hook.remove()
+    # products: the gate's; of each expert as above; of the shared experts gate, up and down
+    act, shared = inputs[1:-3][1::2], inputs[-1].flatten(0, -2)
+    return y, seen | {"act": routed_act(seen["topk_idx"], act), "shared_act": shared}
+
+
+def moe_numerics(dtype):
+    return f"{experts_numerics(dtype)}; shared_act {dtype} must; div ieee; router_logits f32 must; scores f32 must"
+
+
+def moe(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    module, dtype = moe_module(case, hf)
+    y, outputs = run_moe(module, case.torch("hidden_states"))
+    outputs["y"] = y
+    return {name: outputs[name] for name in case.outputs}, moe_numerics(dtype)
+
+
+class PartOf:
+    """The case of a part of a composition: weights below a prefix, and sizes."""
+
+    def __init__(self, case, op, prefix, **prob):
+        self.case, self.op, self.prefix, self.prob = case, op, prefix, case.prob | prob
+
+    def dtype(self, name):
+        return self.case.dtype(name if name == "hidden_states" else self.prefix + name)
+
+    def torch(self, name):
+        return self.case.torch(self.prefix + name)
+
+
+def mtp_layer(case, hf, seen):
+    """MtpLayer with the case's weights; each call leaves its stages in `seen`."""
+    import torch
+    from transformers.modeling_layers import MtpLayer
+
+    p = case.prob
+    config, attention = attention_module(PartOf(case, "mla", "self_attn.", rms_norm_eps=p["latent_eps"]), hf, None)
+    experts, _ = moe_module(PartOf(case, "moe", "mlp."), hf)
+    config.rms_norm_eps, config.first_k_dense_replace, config._experts_implementation = p["rms_norm_eps"], 0, "eager"
+    with torch.device("meta"):
+        layer = MtpLayer(config, hf.DeepseekV3DecoderLayer, hf.DeepseekV3RMSNorm, 0).requires_grad_(False).eval()
+    block = layer.mtp_block
+    block.self_attn, block.mlp = attention, experts
+    own = {"enorm": layer.enorm, "hnorm": layer.hnorm, "eh_proj": layer.eh_proj, "shared_head.norm": layer.post_norm,
+           "input_layernorm": block.input_layernorm, "post_attention_layernorm": block.post_attention_layernorm}
+    for name, module in own.items():
+        module.weight = torch.nn.Parameter(case.torch(name + ".weight"), requires_grad=False)
+    watch_attention(config, attention, hf, seen)
+    for name in ("eh_proj", "input_layernorm", "post_attention_layernorm"):
+        own[name].register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: output[0]}))
+    attention.register_forward_hook(lambda _, inputs, output: seen.update(self_attn=output[0][0]))
+
+    def moe_forward(hidden):
+        y, stages = run_moe(experts, hidden)
+        seen.update(stages, mlp=y[0])
+        return y
+
+    experts.forward = moe_forward
+    return config, layer
+
+
+def mtp(case):
+    import torch
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    p, seen = case.prob, {}
+    if not p["rope_layout"]:
+        raise dsv3_port.Unsupported("it keeps rotated parts in half layout")
+    dtype = same_formats(case, "hidden_states", "self_attn.kv_a_proj_with_mqa.weight")
+    config, layer = mtp_layer(case, hf, seen)
+    rotary = hf.DeepseekV3RotaryEmbedding(config)
+    state, embedding, cu = (case.torch(name) for name in ("hidden_states", "inputs_embeds", "cu_seqlens"))
+    outputs = {name: [] for name in case.outputs}
+    for first, last in zip(cu.tolist(), cu.tolist()[1:]):
+        if last == first:
+            continue
+        position = torch.arange(last - first)
+        h = state[None, first:last]
+        rows = PastOfOne(h.new_empty(0, int(p["kv_lora_rank"] + p["qk_rope_head_dim"])), int(p["kv_lora_rank"]))
+        mask = causal_mask(position, last - first, h.dtype)
+        seen["y"] = layer(embedding[None, first:last], h, rotary(h, position[None]), mask, position[None], rows)[0]
+        seen["kv"] = rows.new
+        for name, parts in outputs.items():
+            parts.append(seen[name])
+    points = ["x_norm", "enorm", "hnorm", "eh_proj", "input_layernorm", "h1", "post_attention_layernorm", "h2"]
+    points += ["self_attn." + point for point in ATTENTION_POINTS + ("kv", "y")]
+    points += ["mlp." + point for point in EXPERTS_POINTS + ("shared_act", "y")]
+    flush = "daz" if dtype == "bf16" else "none"
+    return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
+            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; sigmoid 5; rescales 0; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; "
+            "mlp.router_logits f32 must; mlp.scores f32 must; " + "; ".join(f"{point} {dtype} must" for point in points))
 
 
 def swiglu(case):
@@ -332,4 +540,5 @@ if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
+    ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
