@@ -1,6 +1,7 @@
 # make verify   install what is missing (says so first), build, judge the smoke cases on every port that works here
 # make test     unit tests and tests of the programs      make check   test, ci cases, deps, format
 # make bench    build/bin/bench                           make asan    the tests under Address- and UBSanitizer
+# make model-test   verify model beside transformers in binary64, streaming, refusals (after make transformers-port)
 # make fuzz     each parser on random inputs, FUZZ_SECONDS (60) long, with clang
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB of Python packages in the user's cache
 
@@ -32,7 +33,7 @@ cases    := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
 planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
             $(patsubst %,$(B)/planted/mistake_%.so,$(shell python3 unit/planted/mistakes.py))
 
-.PHONY: all verify test check bench asan fuzz deps format format-check setup transformers-port clean clean-ports
+.PHONY: all verify test check bench asan fuzz model-test deps format format-check setup transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -132,6 +133,8 @@ check: test deps format-check
 bench: $(B)/bin/bench $(B)/ports/torch_peer.py
 asan:
 	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
+model-test: $(B)/bin/verify $(ports) $(planted)
+	@$(B)/ports/python unit/model.py
 setup:
 	@unit/setup.sh
 transformers-port:

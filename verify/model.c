@@ -450,7 +450,10 @@ static bool run_main(const model_run *m, void **hidden, char *why, size_t cap)
     char name[NAME];
     void *logits = NULL;
     const char *const head = c->tie_word_embeddings ? "model.embed_tokens" : "lm_head";
-    bool good = run_embed(m, "model.embed_tokens", "model.embed_tokens.output", 0, m->n_tokens, &st.stream, why, cap);
+    bool good = dump_find(m->kept, "input_ids") || dump_add(m->kept, "input_ids", DSV3_I32, 1, &m->n_tokens, m->tokens);
+    if (!good) snprintf(why, cap, "no memory for the tokens");
+    good =
+        good && run_embed(m, "model.embed_tokens", "model.embed_tokens.output", 0, m->n_tokens, &st.stream, why, cap);
     for (int64_t n = 0; good && n < c->num_hidden_layers; n++) {
         stream_name(name, n - 1);
         good = run_layer(m, n, name, n < c->first_k_dense_replace, &st, why, cap);

@@ -143,7 +143,7 @@ static void on_each_stage(void *context, const char *module, const problem *pr, 
         printf("%-12s %-14s %s (%s)\n", p->b->name, "PASS(proved)", module, pr->op->name);
         return;
     }
-    report_text(stdout, module, p->b, p->o->backend, r, p->o->verbose);
+    report_text(stdout, module, p->b, NULL, r, p->o->verbose);
 }
 
 /* Stages of the chain. */
@@ -232,7 +232,8 @@ static bool choose_format(const options *o, const checkpoint *c, dsv3_dtype *for
 
 static int finish(const model_run *m, const progress *p, bool good, const char *why)
 {
-    if (!good) return usage_error("%s", why);
+    if (!good && p->failed) fprintf(stderr, "verify: %s\n", why);
+    if (!good && !p->failed) return usage_error("%s", why);
     if (!m->judged) return print_truth(m->kept, m->config), EXIT_GOOD;
     if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
     printf("%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);

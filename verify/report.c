@@ -124,6 +124,7 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
         if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
     }
+    if (!backend_text) return;
     fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
     if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);
 }

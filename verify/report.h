@@ -15,7 +15,8 @@ typedef struct {
 
 void tally_add(tally *t, int which, const result *r, bool strict);
 
-/* One line; behind it, when there is something to see, a block of at most 12 lines. */
+/* One line; behind it, when there is something to see, a block of at most 12 lines. backend_text: for the line that runs it again;
+ * NULL: there is no such line. */
 void report_text(FILE *f, const char *id, const backend *b, const char *backend_text, const result *r, bool verbose);
 
 /* One JSON object on one line; fields in docs/formats.md. */
