@@ -116,7 +116,7 @@ endef
 $(foreach t,dd 256 512,$(eval $(call forms_rule,$(t))))
 $(B)/unit/test_dot: $(B)/obj/unit/test_dot.o $(B)/obj/ref_dd/ball.o $(lib)
 	$(test_link)
-$(B)/unit/test_attention: $(patsubst %,$(B)/obj/%.o,unit/test_attention ref_dd/attention ref_dd/reading ref_dd/ball) $(lib)
+$(B)/unit/test_attention: $(patsubst %,$(B)/obj/%.o,unit/test_attention ref_dd/attention ref_dd/softmax ref_dd/reading ref_dd/ball) $(lib)
 	$(test_link)
 $(B)/unit/test_%: $(B)/obj/unit/test_%.o $(lib)
 	$(test_link)

@@ -5,11 +5,11 @@
 #include "attention.h"
 
 #include "kernel.h"
+#include "softmax.h"
 
 #include <stdlib.h>
 
 static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
-static const double vanishing = -800;    /* e^-800 is 0 in binary64 */
 static const double smallest = 0x1p-126; /* what flushing may remove */
 
 enum { MOST_ROWS = 128, TILE = 64 };
@@ -23,16 +23,6 @@ typedef struct {
     double *largest;      /* (width): >= |v| of each column */
     double *memory;
 } values;
-
-/* What is known of the softmax of one row. */
-typedef struct {
-    int64_t n;       /* keys that it sees; 0: the row is finished */
-    ball maximum;    /* a point */
-    ball sum;        /* of the weights */
-    double E;        /* the mean of E_j: sum P_j E_j */
-    double floor;    /* what else each weight may be off by, absolutely */
-    double gathered; /* relative error of a sum of n weights, rescaled on the way */
-} softmax;
 
 /* Sums over the keys for one column of one row: of P |v|, P E |v - o|, P |v - o|. */
 typedef struct {
@@ -93,104 +83,19 @@ static void score_row(const block *b, int64_t r)
 
 /* ---- Lemma Softmax ---- */
 
-/* |error| of the argument of each exponential, and of its result, relative; beyond what the scores are off by. */
-static double exponent_error(const ref_numerics *port, double score_sup, double below, double max_sup)
-{
-    return u * (5 * (score_sup + max_sup) + port->exp.rel + port->exp.more * below);
-}
-
-static int64_t rescales(const ref_numerics *port, int64_t n)
-{
-    return port->rescales < 0 || port->rescales > n - 1 ? n - 1 : port->rescales;
-}
-
-/* Moving a running sum to another maximum: each time a factor e^(m - m') with the errors of an exponential. */
-static double rescale_error(const ref_numerics *port, double range, double sup, int64_t n)
-{
-    double const moves = port ? (double)rescales(port, n) : 0;
-    if (moves == 0) return 0;
-    return u * (moves * (port->exp.rel + 10 * sup) + (port->exp.more + 1) * range);
-}
-
-/* e^eta - 1 <= eta + eta^2 for eta <= 1 */
-static double grown(double eta)
-{
-    if (eta <= 1) return (eta + eta * eta) * (1 + 0x1p-40);
-    return eta <= 700 ? ball_upper(ball_exp(ball_of(eta))) : (double)INFINITY;
-}
-
-/* Is e^(score - maximum) 0 in binary64 for every score of the ball, the maximum being at least `least`? */
-static bool vanishes(ball score, double least)
-{
-    return ball_upper(score) - least <= vanishing && ball_sup(score) < 0x1p20;
-}
-
 /* Scores become weights e^(score - maximum); their errors go to b->error. */
 static softmax weigh_row(const block *b, int64_t r)
 {
-    const ref_numerics *const port = b->a->rd->port;
     ball *const w = b->weight + r * b->len;
     double *const error = b->error + r * b->len;
-    softmax m = {.n = b->seen[r]};
-    double max = -INFINITY, least = -INFINITY, min = INFINITY, sup = 0;
-    for (int64_t j = 0; j < m.n; j++) {
-        double const high = ball_upper((ball){w[j].c, 0});
-        if (high > max) max = high;
-        if (!port) continue;
-        least = fmax(least, ball_lower(w[j]));
-        min = fmin(min, high);
-        sup = fmax(sup, ball_sup(w[j]));
-    }
-    m.maximum = ball_of(max);
-    double const moved = rescale_error(port, max - min, sup, m.n);
-    for (int64_t j = 0; j < b->len; j++) {
-        error[j] = 0;
-        if (j >= m.n) {
-            w[j] = ball_of(0);
-            continue;
-        }
-        if (port && vanishes(w[j], least)) {
-            m.floor = 0x1p-990;
-            w[j] = ball_of(vanishing);
-            continue;
-        }
-        error[j] = w[j].r * (1 + 0x1p-40) + moved;
-        if (port) error[j] += exponent_error(port, ball_sup(w[j]), max - ball_lower((ball){w[j].c, 0}), fabs(max));
-        w[j] = ball_sub((ball){w[j].c, 0}, m.maximum);
-        error[j] += w[j].r;
-        w[j].r = 0;
-    }
-    ball_exp_all(w, m.n);
-    m.sum = ball_of(0);
-    for (int64_t j = 0; j < m.n; j++) {
-        double const p = ball_lower((ball){w[j].c, 0});
-        if (p > 0x1p-900)
-            error[j] = grown(error[j] + w[j].r / p * (1 + 0x1p-40));
-        else
-            error[j] = grown(error[j]), m.floor = fmax(m.floor, 2 * ball_sup(w[j]));
-        m.E += ball_sup((ball){w[j].c, 0}) * error[j];
-        w[j].r = 0;
-        m.sum = ball_add(m.sum, w[j]);
-    }
-    m.E *= (1 + 0x1p-50 * (double)(m.n + 8)) / ball_lower(m.sum);
-    if (!port) return m;
-    m.floor += smallest;
-    m.gathered = share_of(port, m.n) + (double)rescales(port, m.n) * 2 * u;
-    return m;
+    for (int64_t j = b->seen[r]; j < b->len; j++) w[j] = ball_of(0), error[j] = 0;
+    return softmax_weigh(b->a->rd, w, error, b->seen[r]);
 }
 
-/* ln of the sum, as the port computes it. */
+/* ln of the sum, as the port computes it; its weights may be rounded before they are added. */
 static ball log_sum(const attention *a, const softmax *m)
 {
-    const ref_numerics *const port = a->rd->port;
-    ball const log_l = ball_log(m->sum), lse = ball_add(log_l, m->maximum);
-    if (!(m->E < 0.5) || !(m->gathered < 0.5)) return ball_any();
-    double r = 2 * m->gathered + 2 * (double)m->n * m->floor + m->E / (1 - m->E);
-    if (port) {
-        r += m->gathered > 0 ? unit_at_point(a->rd, a->P, a->output) : 0; /* rounded before they are added */
-        r += u * (port->log.rel * ball_sup(log_l) + port->log.more + 3 * (ball_sup(m->maximum) + ball_sup(lse)));
-    }
-    return ball_widen(lse, r);
+    return softmax_lse(a->rd, m, a->rd->port && m->gathered > 0 ? unit_at_point(a->rd, a->P, a->output) : 0);
 }
 
 /* How far the port's o may be from o. */
@@ -227,7 +132,7 @@ static int64_t selected(const block *b, int64_t r)
     if (!port || !port->div.ieee) return 0;
     for (int64_t j = 0; j < b->seen[r]; j++) {
         bool const zero = is_zero(score[j]);
-        if (!zero && !(ball_upper(score[j]) <= vanishing)) return 0;
+        if (!zero && !(ball_upper(score[j]) <= SOFTMAX_VANISHING)) return 0;
         count += zero;
     }
     return (count & (count - 1)) == 0 ? count : 0;
