@@ -1,4 +1,5 @@
 /* mla_decode: rows only. The formula is in ref/mla_decode.c. */
+#include "../pages.h"
 #include "../problem.h"
 #include "../rng.h"
 #include "../selection.h"
@@ -38,21 +39,21 @@ static int64_t key_width(const void *prob)
     return p->kv_lora_rank + p->qk_rope_head_dim;
 }
 
-/* Pages of the longest sequence. */
-static int64_t most_pages(const dsv3_mla_decode_prob *p)
+static paging paging_of_prob(const dsv3_mla_decode_prob *p)
 {
-    return (p->kv_len + p->page_size - 1) / p->page_size;
+    return (paging){p->batch, p->page_size, p->kv_len, NULL, 0};
 }
 
 static int64_t table_width(const void *prob)
 {
-    return most_pages(prob) + 1; /* the last entry is dead */
+    paging const g = paging_of_prob(prob);
+    return paging_table_width(&g);
 }
 
 static int64_t pages(const void *prob)
 {
-    const dsv3_mla_decode_prob *const p = prob;
-    return p->batch * most_pages(p) + 2; /* two belong to nobody */
+    paging const g = paging_of_prob(prob);
+    return paging_pages(&g);
 }
 
 enum { TILE = 128 }; /* codes that share a scale in a row of bytes */
@@ -98,36 +99,34 @@ static bool is(const tensor_row *row, const char *name)
 
 /* ---- pages ---- */
 
-static int64_t length_of(const struct problem *p, int64_t b)
+static paging paging_of(const struct problem *p)
 {
-    return p->lists[0] ? p->list[0][b] : prob_of(p)->kv_len;
+    paging g = paging_of_prob(prob_of(p));
+    g.lengths = p->lists[0] ? p->list[0] : NULL;
+    g.seed = p->seed;
+    return g;
 }
 
-/* Pages lie in reverse order, turned by the seed: its own inverse. */
-static int64_t shuffled(const struct problem *p, int64_t page)
+static int64_t length_of(const struct problem *p, int64_t b)
 {
-    int64_t const n = pages(p->prob.bytes);
-    return (n - 1 - page + (int64_t)(p->seed % (uint64_t)n)) % n;
+    paging const g = paging_of(p);
+    return paging_length(&g, b);
 }
 
 /* The token in slot i of the cache, or -1 when the slot is unused. */
 static int64_t token_of(const struct problem *p, int64_t slot)
 {
-    const dsv3_mla_decode_prob *const d = prob_of(p);
-    int64_t const page = shuffled(p, slot / d->page_size), most = most_pages(d);
-    if (most == 0 || page >= d->batch * most) return -1;
-    int64_t const token = page % most * d->page_size + slot % d->page_size;
-    return token < length_of(p, page / most) ? token : -1;
+    paging const g = paging_of(p);
+    int64_t b;
+    return paging_token(&g, slot, &b);
 }
 
 /* block_table and cache_seqlens; dead entries are `dead`. */
 static double index_value(const struct problem *p, const tensor_row *row, int64_t i, double dead)
 {
-    const dsv3_mla_decode_prob *const d = prob_of(p);
     if (is(row, "cache_seqlens")) return (double)length_of(p, i);
-    int64_t const b = i / table_width(d), page = i % table_width(d);
-    bool const used = page * d->page_size < length_of(p, b);
-    return used ? (double)shuffled(p, b * most_pages(d) + page) : dead;
+    paging const g = paging_of(p);
+    return (double)paging_entry(&g, i / paging_table_width(&g), i % paging_table_width(&g), (int64_t)dead);
 }
 
 static bool is_index(const tensor_row *row)
