@@ -18,6 +18,8 @@ typedef struct {
     const matrix *m;
     int64_t across, down;
     block_codes *codes; /* (across), of block row `down`; NULL unless FP8 */
+    bool exact;         /* W of a code is the product with the scale, a binary64 number: all are known beforehand */
+    double of_code[CODES];
 } reader;
 
 static const dsv3_tensor *find(const dsv3_weights *weights, const char *name, const char *leaf)
@@ -76,6 +78,11 @@ static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
 static bool reader_open(reader *r, const matrix *m)
 {
     *r = (reader){.m = m, .across = (m->columns + BLOCK - 1) / BLOCK, .down = -1};
+    r->exact = !m->rd->port && !quirk(m->rd, QUIRK_F4_scale_divided);
+    for (int i = 0; i < CODES; i++) {
+        uint8_t const code = (uint8_t)i;
+        r->of_code[i] = ref_decode(DSV3_F8_E4M3, &code, 0);
+    }
     if (m->scale) r->codes = malloc((size_t)r->across * sizeof *r->codes);
     return r->codes || !m->scale;
 }
@@ -90,9 +97,11 @@ static void reader_move(reader *r, int64_t down)
     if (r->down == down) return;
     r->down = down;
     for (int64_t a = 0; a < r->across; a++) {
-        memset(r->codes[a].known, 0, sizeof r->codes[a].known);
-        r->codes[a].rounded = false;
-        r->codes[a].scale = scale_at(r->m, down, a);
+        block_codes *const c = &r->codes[a];
+        memset(c->known, 0, sizeof c->known);
+        c->rounded = false;
+        c->scale = scale_at(r->m, down, a);
+        for (int code = 0; r->exact && code < CODES; code++) c->value[code] = r->of_code[code] * c->scale;
     }
 }
 
@@ -100,7 +109,7 @@ static void reader_move(reader *r, int64_t down)
 static bool read_block(const reader *r, int64_t across, const uint8_t *code, int64_t n, double *value, double *radius)
 {
     block_codes *const c = &r->codes[across];
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; !r->exact && i < n; i++)
         if (!c->known[code[i]]) dequantise(r->m, code[i], c);
     for (int64_t i = 0; i < n; i++) value[i] = c->value[code[i]];
     for (int64_t i = 0; c->rounded && i < n; i++) radius[i] = c->radius[code[i]];
