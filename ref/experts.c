@@ -7,6 +7,7 @@
 #include "experts.h"
 
 #include "matrix.h"
+#include "swiglu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,7 @@ static void activate(const mlp *m, ball *gate, const ball *up, int64_t n, const 
     bool const exchanged = quirk(m->rd, QUIRK_E8_gate_up_swapped);
     for (int64_t i = 0; i < n * width; i++) {
         ball const g = exchanged ? up[i] : gate[i], u = exchanged ? gate[i] : up[i];
-        ball const silu = at(m->rd, m->point->silu, m->format, silu_of(m->rd, g));
-        gate[i] = at(m->rd, m->point->act, m->format, ball_mul(silu, u));
+        gate[i] = at(m->rd, m->point->act, m->format, silu_times(m->rd, m->point->silu, m->format, g, u));
     }
     for (int64_t t = 0; act && t < n; t++) stage(m->rd, act->port, act->from[t], act->out, gate + t * width, width);
 }
@@ -180,12 +180,9 @@ static void close_work(work *w)
 
 static void read_io(const ref_reading *rd, const dsv3_experts_prob *p, const dsv3_experts_io *io, work *w)
 {
-    const dsv3_tensor *const x = &io->hidden_states;
     int64_t const k = p->num_experts_per_tok;
+    rows_of(&io->hidden_states, p->n_tokens, p->hidden_size, w->value, w->x);
     for (int64_t t = 0; t < p->n_tokens; t++) {
-        double *const value = w->value + t * p->hidden_size;
-        ref_decode_all(x->dtype, x->data, t * x->stride[0], p->hidden_size, value);
-        w->x[t] = row_of(value, NULL, p->hidden_size);
         for (int64_t i = 0; i < k; i++) {
             double const e = ref_decode(io->topk_idx.dtype, io->topk_idx.data, t * io->topk_idx.stride[0] + i);
             double const s = ref_decode(io->topk_weight.dtype, io->topk_weight.data, t * io->topk_weight.stride[0] + i);

@@ -6,18 +6,6 @@
 
 #include <stdlib.h>
 
-/* The rows of x; values: (n_tokens, in_features). */
-static row *input_rows(const dsv3_linear_prob *p, const dsv3_tensor *x, double *values)
-{
-    int64_t const n = p->in_features;
-    row *const rows = malloc((size_t)p->n_tokens * sizeof *rows);
-    for (int64_t t = 0; rows && t < p->n_tokens; t++) {
-        ref_decode_all(x->dtype, x->data, t * x->stride[0], n, values + t * n);
-        rows[t] = row_of(values + t * n, NULL, n);
-    }
-    return rows;
-}
-
 bool ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_linear_prob *const p = prob;
@@ -26,8 +14,10 @@ bool ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_va
     int64_t const outputs = p->n_tokens * p->out_features;
     double *const values = malloc((size_t)(p->n_tokens * p->in_features) * sizeof *values);
     ball *const y = malloc((size_t)outputs * sizeof *y);
-    row *const x = values ? input_rows(p, &io->x, values) : NULL;
-    bool const good = x && y && matrix_times(&w, x, p->n_tokens, POINT_linear_y, io->y.dtype, y);
+    row *const x = malloc((size_t)p->n_tokens * sizeof *x);
+    bool good = values && x && y;
+    if (good) rows_of(&io->x, p->n_tokens, p->in_features, values, x);
+    good = good && matrix_times(&w, x, p->n_tokens, POINT_linear_y, io->y.dtype, y);
     for (int64_t i = 0; good && out[0] && i < outputs; i++) out[0][i] = value_of(y[i]);
     free(x);
     free(y);

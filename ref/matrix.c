@@ -152,6 +152,14 @@ bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, do
     return good;
 }
 
+void rows_of(const dsv3_tensor *x, int64_t n, int64_t columns, double *values, row *rows)
+{
+    for (int64_t t = 0; t < n; t++, values += columns) {
+        ref_decode_all(x->dtype, x->data, t * x->stride[0], columns, values);
+        rows[t] = row_of(values, NULL, columns);
+    }
+}
+
 /* Lemma Scale, the exact case: so are the sums of codes and their products with the scales. */
 static bool scaling_is_exact(const matrix *m, const terms *sum)
 {

@@ -26,6 +26,9 @@ bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, do
 /* What a sum of products with W is worth to a port that scales after summing. (Lemma Scale) */
 ball scaled_sum(const matrix *m, const row *x, const terms *sum);
 
+/* The first n rows of a tensor of so many columns; values: room for (n, columns) doubles, which the rows keep. */
+void rows_of(const dsv3_tensor *x, int64_t n, int64_t columns, double *values, row *rows);
+
 /* y[t * rows + o] = sum_i W_oi x[t]_i, rounded at `point` to `format`, for t < n. False: out of memory. */
 bool matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y);
 

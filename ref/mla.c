@@ -632,11 +632,7 @@ bool ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value
     row *const x = malloc((size_t)n * sizeof *x);
     ball *const kv = malloc((size_t)(n * (latent + hidden)) * sizeof *kv);
     bool good = values && x && kv;
-    for (int64_t t = 0; good && t < n; t++) {
-        ref_decode_all(io->hidden_states.dtype, io->hidden_states.data, t * io->hidden_states.stride[0], hidden,
-                       values + t * hidden);
-        x[t] = row_of(values + t * hidden, NULL, hidden);
-    }
+    if (good) rows_of(&io->hidden_states, n, hidden, values, x);
     good = good && attention_block(rd, p, io, x, NULL, kv, kv + n * latent, out);
     free(values);
     free(x);

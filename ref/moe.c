@@ -151,16 +151,12 @@ bool ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value
 {
     const dsv3_moe_prob *const p = prob;
     const dsv3_moe_io *const io = io_;
-    const dsv3_tensor *const in = &io->hidden_states;
     int64_t const n = p->n_tokens, hidden = p->hidden_size;
     double *const values = malloc((size_t)(n * hidden) * sizeof *values);
     row *const x = malloc((size_t)n * sizeof *x);
     ball *const y = malloc((size_t)(n * hidden) * sizeof *y);
     bool good = values && x && y;
-    for (int64_t t = 0; good && t < n; t++) {
-        ref_decode_all(in->dtype, in->data, t * in->stride[0], hidden, values + t * hidden);
-        x[t] = row_of(values + t * hidden, NULL, hidden);
-    }
+    if (good) rows_of(&io->hidden_states, n, hidden, values, x);
     good = good && moe_block(rd, p, io, x, y, out);
     free(values);
     free(x);

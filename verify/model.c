@@ -201,6 +201,26 @@ static bool run_stage(stage *s, const kept *names)
     return s->m->judged ? run_port(s, names) : run_truth(s, names);
 }
 
+/* A stage on its weights; NULL: one sentence in why, and nothing to close. */
+static stage *start_stage(const model_run *m, const char *module, const char *id, char *why, size_t cap)
+{
+    stage *const s = malloc(sizeof *s);
+    if (!s) snprintf(why, cap, "no memory for %s", module);
+    if (!s || open_stage(s, m, module, id, why, cap)) return s;
+    close_stage(s);
+    free(s);
+    return NULL;
+}
+
+/* Closes it; its output y is the caller's if all went well. Returns good. */
+static bool end_stage(stage *s, bool good, void **y)
+{
+    if (good) *y = take(s, "y");
+    close_stage(s);
+    free(s);
+    return good;
+}
+
 /* ---- the stages ---- */
 
 /* The residual stream, and what is still to be added to it. Memory is owned. */
@@ -230,29 +250,22 @@ static bool run_norm(const model_run *m, const char *module, const char *sum_nam
 {
     char id[ID];
     bool const adds = st->pending != NULL;
-    stage *const s = malloc(sizeof *s);
     kept names[3] = {{.tensor = "y"}, {.tensor = adds ? "residual_out" : NULL}};
     snprintf(names[0].name, NAME, "%.120s.output", module);
     snprintf(names[1].name, NAME, "%s", sum_name);
     snprintf(id, sizeof id, "rmsnorm@v3:n_tokens=%lld,hidden_size=%lld,rms_norm_eps=%.17g,residual=%d,x=%s",
              (long long)st->rows, (long long)m->config->hidden_size, m->config->rms_norm_eps, adds, format_name(m));
-    bool good = s && open_stage(s, m, module, id, why, cap);
-    if (good) {
-        give(s, "x", adds ? st->pending : st->stream);
-        if (adds) give(s, "residual", st->stream);
-        good = run_stage(s, names);
+    stage *const s = start_stage(m, module, id, why, cap);
+    if (!s) return false;
+    give(s, "x", adds ? st->pending : st->stream);
+    if (adds) give(s, "residual", st->stream);
+    bool const good = run_stage(s, names);
+    if (good && adds) {
+        free(st->stream), free(st->pending);
+        st->stream = take(s, "residual_out");
+        st->pending = NULL;
     }
-    if (good) {
-        *y = take(s, "y");
-        if (adds) {
-            free(st->stream), free(st->pending);
-            st->stream = take(s, "residual_out");
-            st->pending = NULL;
-        }
-    }
-    if (s) close_stage(s);
-    free(s);
-    return good;
+    return end_stage(s, good, y);
 }
 
 static bool run_attention(const model_run *m, const char *module, int64_t rows, const void *x, void **y, char *why,
@@ -261,7 +274,6 @@ static bool run_attention(const model_run *m, const char *module, int64_t rows, 
     const dsv3_config *const c = m->config;
     char id[ID];
     int32_t const starts[2] = {0, (int32_t)rows}, length = (int32_t)rows;
-    stage *const s = malloc(sizeof *s);
     kept names[3] = {{.tensor = "kv"}, {.tensor = "y"}};
     snprintf(names[0].name, NAME, "%.120s.kv", module);
     snprintf(names[1].name, NAME, "%.120s.output", module);
@@ -276,10 +288,11 @@ static bool run_attention(const model_run *m, const char *module, int64_t rows, 
         (long long)c->qk_rope_head_dim, (long long)c->v_head_dim, c->rope_theta, c->factor,
         (long long)c->original_max_position_embeddings, c->beta_fast, c->beta_slow, c->mscale, c->mscale_all_dim,
         m->judged != NULL, format_name(m), weights_format(m, module, "kv_a_proj_with_mqa.weight"));
-    bool good = s && open_stage(s, m, module, id, why, cap);
-    void *const cache = good ? calloc(1, problem_tensor(&s->p, "kv_cache")->bytes + 1) : NULL;
-    void *const table = good ? calloc(1, problem_tensor(&s->p, "block_table")->bytes + 1) : NULL;
-    if (good && (!cache || !table)) good = stop(s, "no memory for the cache of %s", module);
+    stage *const s = start_stage(m, module, id, why, cap);
+    if (!s) return false;
+    void *const cache = calloc(1, problem_tensor(&s->p, "kv_cache")->bytes + 1);
+    void *const table = calloc(1, problem_tensor(&s->p, "block_table")->bytes + 1);
+    bool good = (cache && table) || stop(s, "no memory for the cache of %s", module);
     if (good) {
         give(s, "hidden_states", x);
         give(s, "cu_seqlens", starts);
@@ -288,9 +301,7 @@ static bool run_attention(const model_run *m, const char *module, int64_t rows, 
         give(s, "block_table", table);
         good = run_stage(s, names);
     }
-    if (good) *y = take(s, "y");
-    if (s) close_stage(s);
-    free(s);
+    good = end_stage(s, good, y);
     free(cache);
     free(table);
     return good;
@@ -301,7 +312,6 @@ static bool run_moe(const model_run *m, const char *module, int64_t rows, const 
 {
     const dsv3_config *const c = m->config;
     char id[ID];
-    stage *const s = malloc(sizeof *s);
     kept names[4] = {{.tensor = "topk_idx"}, {.tensor = "topk_weight"}, {.tensor = "y"}};
     snprintf(names[0].name, NAME, "%.120s.gate.topk_idx", module);
     snprintf(names[1].name, NAME, "%.120s.gate.topk_weight", module);
@@ -315,15 +325,10 @@ static bool run_moe(const model_run *m, const char *module, int64_t rows, const 
         (long long)c->n_shared_experts, (long long)c->n_group, (long long)c->topk_group,
         (long long)c->num_experts_per_tok, c->routed_scaling_factor, c->norm_topk_prob, m->judged != NULL,
         format_name(m), weights_format(m, module, "experts.0.gate_proj.weight"));
-    bool good = s && open_stage(s, m, module, id, why, cap);
-    if (good) {
-        give(s, "hidden_states", x);
-        good = run_stage(s, names);
-    }
-    if (good) *y = take(s, "y");
-    if (s) close_stage(s);
-    free(s);
-    return good;
+    stage *const s = start_stage(m, module, id, why, cap);
+    if (!s) return false;
+    give(s, "hidden_states", x);
+    return end_stage(s, run_stage(s, names), y);
 }
 
 /* y = x weight^T, kept as `name`. */
@@ -331,42 +336,30 @@ static bool run_linear(const model_run *m, const char *module, const char *name,
                        const void *x, void **y, char *why, size_t cap)
 {
     char id[ID];
-    stage *const s = malloc(sizeof *s);
     kept names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%s", name);
     snprintf(id, sizeof id, "linear@v3:n_tokens=%lld,in_features=%lld,out_features=%lld,x=%s,weight=%s,y=%s",
              (long long)rows, (long long)in, (long long)out, format_name(m), weights_format(m, module, "weight"),
              format_name(m));
-    bool good = s && open_stage(s, m, module, id, why, cap);
-    if (good) {
-        give(s, "x", x);
-        good = run_stage(s, names);
-    }
-    if (good) *y = take(s, "y");
-    if (s) close_stage(s);
-    free(s);
-    return good;
+    stage *const s = start_stage(m, module, id, why, cap);
+    if (!s) return false;
+    give(s, "x", x);
+    return end_stage(s, run_stage(s, names), y);
 }
 
 static bool run_swiglu(const model_run *m, const char *module, int64_t rows, const void *gate, const void *up, void **y,
                        char *why, size_t cap)
 {
     char id[ID];
-    stage *const s = malloc(sizeof *s);
     kept names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%.120s.act_fn.output", module);
     snprintf(id, sizeof id, "swiglu@v3:n_tokens=%lld,intermediate_size=%lld,gate=%s", (long long)rows,
              (long long)m->config->intermediate_size, format_name(m));
-    bool good = s && open_stage(s, m, module, id, why, cap);
-    if (good) {
-        give(s, "gate", gate);
-        give(s, "up", up);
-        good = run_stage(s, names);
-    }
-    if (good) *y = take(s, "y");
-    if (s) close_stage(s);
-    free(s);
-    return good;
+    stage *const s = start_stage(m, module, id, why, cap);
+    if (!s) return false;
+    give(s, "gate", gate);
+    give(s, "up", up);
+    return end_stage(s, run_stage(s, names), y);
 }
 
 /* The feed-forward of the leading layers. */
@@ -396,20 +389,14 @@ static bool run_embed(const model_run *m, const char *module, const char *name, 
                       char *why, size_t cap)
 {
     char id[ID];
-    stage *const s = malloc(sizeof *s);
     kept names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%s", name);
     snprintf(id, sizeof id, "embed@v3:n_tokens=%lld,vocab_size=%lld,hidden_size=%lld,weight=%s", (long long)rows,
              (long long)m->config->vocab_size, (long long)m->config->hidden_size, format_name(m));
-    bool good = s && open_stage(s, m, module, id, why, cap);
-    if (good) {
-        give(s, "input_ids", m->tokens + first);
-        good = run_stage(s, names);
-    }
-    if (good) *y = take(s, "y");
-    if (s) close_stage(s);
-    free(s);
-    return good;
+    stage *const s = start_stage(m, module, id, why, cap);
+    if (!s) return false;
+    give(s, "input_ids", m->tokens + first);
+    return end_stage(s, run_stage(s, names), y);
 }
 
 /* ---- the chain ---- */
