@@ -10,7 +10,7 @@ CC     ?= gcc
 NVCC   ?= $(shell command -v nvcc)
 ARCH   := $(shell uname -m)
 TIERS  := dd 256 512 1024
-OPS    := $(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c))
+OPS    := $(filter-out ops,$(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c)))
 
 WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -Iinclude -Iref -Iverify -MMD -MP $(SAN)
@@ -23,7 +23,8 @@ AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 tiered   := ball reading matrix softmax attention layer table $(OPS)
 once     := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
 ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/kernel_%.o)
-verify_obj := $(patsubst %.c,$(B)/obj/%.o,$(filter-out verify/main.c,$(wildcard verify/*.c verify/ops/*.c)))
+verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
+verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
 cuda_obj := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
 CUDA_LIB := $(if $(NVCC),-L$(dir $(shell readlink -f $(NVCC) 2>/dev/null))../lib64 -lcudart_static -lrt -lstdc++)
@@ -95,30 +96,26 @@ $(B)/cases/%.txt: verify/cases/%.txt
 	@mkdir -p $(@D)
 	cp $< $@
 
-# Unit tests. test_ball and test_dot see inside a tier, so they link its objects before they are joined.
-inside    := $(B)/unit/test_ball_dd $(B)/unit/test_ball_256 $(B)/unit/test_ball_1024 $(B)/unit/test_dot \
-             $(B)/unit/test_forms_dd $(B)/unit/test_forms_256 $(B)/unit/test_forms_512
-suites    := $(filter-out $(B)/unit/test_ball $(B)/unit/test_forms,$(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/test_*.c))) $(filter-out %_dot,$(inside))
+# Unit tests, unit/<folder>/<suite>.c. Those in unit/ref/inside see inside a tier: they are compiled once for each tier named here
+# and linked with its objects before they are joined.
+inside_ball      := dd 256 1024
+inside_dot       := dd
+inside_attention := dd
+inside_forms     := dd 256 512
+inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
+suites    := $(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)) \
+             $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 test_link  = @mkdir -p $(@D); $(CC) $(SAN) $^ -o $@ -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
-$(B)/obj/unit/%.o: CFLAGS += -DBUILD='"$(B)"' -Wno-missing-prototypes -Wno-missing-field-initializers
-$(B)/obj/unit/test_ball_%.o: unit/test_ball.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) $(if $(filter dd,$*),,-DPROOF_BITS=$*) -c $< -o $@
-$(B)/unit/test_ball_%: $(B)/obj/unit/test_ball_%.o $(B)/obj/ref_%/ball.o $(lib)
-	$(test_link)
-$(B)/obj/unit/test_forms_%.o: unit/test_forms.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) $(if $(filter dd,$*),,-DPROOF_BITS=$*) -c $< -o $@
-define forms_rule
-$(B)/unit/test_forms_$(1): $(B)/obj/unit/test_forms_$(1).o $(filter-out %/table.o,$(tiered:%=$(B)/obj/ref_$(1)/%.o)) $(lib)
+$(B)/obj/unit/%.o: CFLAGS += -Iunit -DBUILD='"$(B)"' -Wno-missing-prototypes -Wno-missing-field-initializers
+define inside_rules
+$(B)/obj/unit/ref/inside/%_$(1).o: unit/ref/inside/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(WARN) $(if $(filter dd,$(1)),,-DPROOF_BITS=$(1)) -c $$< -o $$@
+$(B)/unit/ref/inside/%_$(1): $(B)/obj/unit/ref/inside/%_$(1).o $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered))) $(lib)
 	$$(test_link)
 endef
-$(foreach t,dd 256 512,$(eval $(call forms_rule,$(t))))
-$(B)/unit/test_dot: $(B)/obj/unit/test_dot.o $(B)/obj/ref_dd/ball.o $(lib)
-	$(test_link)
-$(B)/unit/test_attention: $(patsubst %,$(B)/obj/%.o,unit/test_attention ref_dd/attention ref_dd/softmax ref_dd/reading ref_dd/ball) $(lib)
-	$(test_link)
-$(B)/unit/test_%: $(B)/obj/unit/test_%.o $(lib)
+$(foreach t,$(TIERS),$(eval $(call inside_rules,$(t))))
+$(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	$(test_link)
 
 tests_need := $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)

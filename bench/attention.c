@@ -5,7 +5,7 @@
  */
 #include "bench.h"
 
-#include "fill.h"
+#include "case/fill.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include "judge.h"
-#include "process.h"
+#include "judge/judge.h"
+#include "port/process.h"
 
 int bench_truth(void);
 int bench_attention(void);

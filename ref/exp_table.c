@@ -1,4 +1,4 @@
-/* 2^(j/128) as the unevaluated sum of two doubles, within 2^-106; unit/test_ball.c checks every entry against MPFR. */
+/* 2^(j/128) as the unevaluated sum of two doubles, within 2^-106; unit/ref/inside/ball.c checks every entry against MPFR. */
 #include "kernel.h"
 
 const double exp2_table[128][2] = {

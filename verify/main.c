@@ -1,5 +1,5 @@
 /* verify: is a port right, and if not, where does it leave what it may legally compute? */
-#include "cli.h"
+#include "commands/options.h"
 #include "dsv3.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* A case id: what was read prints as an id that reads the same. */
-#include "problem.h"
+#include "case/problem.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
 /* config.json: what is accepted holds the relations that a model is built on. */
-#include "config.h"
+#include "files/config.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

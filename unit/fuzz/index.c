@@ -1,5 +1,5 @@
 /* model.safetensors.index.json: no file name leads out of the folder. */
-#include "checkpoint.h"
+#include "files/checkpoint.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
 /* A declaration of how a port rounds, for the op that the first byte chooses: what was read prints as what reads the same. */
-#include "op.h"
+#include "case/op.h"
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,5 +1,5 @@
 /* A safetensors file: every tensor that is handed out lies in the file, and none in another. */
-#include "safetensors.h"
+#include "files/safetensors.h"
 #include "ref.h"
 #include "fuzz.h"
 

@@ -1,6 +1,6 @@
 /* bias_update: rows only. The formula is in ref/bias_update.c. */
-#include "../problem.h"
-#include "../rng.h"
+#include "case/problem.h"
+#include "case/rng.h"
 
 #define FIELD(name) #name, offsetof(dsv3_bias_update_prob, name)
 static const field_row fields[] = {

@@ -1,6 +1,6 @@
 /* cross_entropy: rows only. The formula is in ref/cross_entropy.c. */
-#include "../problem.h"
-#include "../rng.h"
+#include "case/problem.h"
+#include "case/rng.h"
 
 #include <math.h>
 

@@ -1,8 +1,8 @@
 /* mla: rows only. The formula is in ref/mla.c. */
-#include "../pages.h"
-#include "../problem.h"
-#include "../rng.h"
-#include "../weights.h"
+#include "case/paged_cache.h"
+#include "case/problem.h"
+#include "case/rng.h"
+#include "case/weight_values.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* moe: rows only. The formula is in ref/moe.c. */
-#include "../problem.h"
-#include "../rng.h"
-#include "../weights.h"
+#include "case/problem.h"
+#include "case/rng.h"
+#include "case/weight_values.h"
 
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* mtp_accept: rows only. The formula is in ref/mtp_accept.c. */
-#include "../problem.h"
-#include "../rng.h"
+#include "case/problem.h"
+#include "case/rng.h"
 
 #include <math.h>
 

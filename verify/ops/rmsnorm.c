@@ -1,6 +1,6 @@
 /* rmsnorm: rows only. The formula is in ref/rmsnorm.c. */
-#include "../problem.h"
-#include "../rng.h"
+#include "case/problem.h"
+#include "case/rng.h"
 
 #include <math.h>
 

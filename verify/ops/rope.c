@@ -1,6 +1,6 @@
 /* rope: rows only. The formula is in ref/rope.c. */
-#include "../problem.h"
-#include "../rng.h"
+#include "case/problem.h"
+#include "case/rng.h"
 
 #include <math.h>
 

@@ -1,0 +1,211 @@
+/* The judge, and what the two readings owe each other. */
+#include "case/expand.h"
+#include "case/fill.h"
+#include "judge/judge.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+TestSuite(judge, .timeout = 120);
+
+typedef struct {
+    problem p;
+    void *data[MAX_TENSORS];
+    enclosures truth, legal;
+} sight;
+
+static void look(sight *s, const char *id, const char *declared)
+{
+    char why[400];
+    ref_numerics n;
+    memset(s, 0, sizeof *s);
+    cr_assert(problem_parse(id, &s->p, why, sizeof why), "%s", why);
+    cr_assert(ref_numerics_parse(s->p.op->name, declared, &n, why, sizeof why), "%s", why);
+    cr_assert(tensors_open(&s->p, s->data));
+    cr_assert(decide_own(&s->p, 0, s->data));
+    cr_assert(enclose_both(&s->p, &n, s->data, &s->truth, &s->legal));
+}
+
+static void look_away(sight *s)
+{
+    tensors_close(s->data);
+    enclosures_free(&s->truth);
+    enclosures_free(&s->legal);
+}
+
+/* Undeclared, a port may be perfect: the truth, rounded to the output, is a legal result, in every smoke case. */
+Test(judge, truth_is_legal_by_default)
+{
+    char why[1200];
+    case_list list = {NULL, 0};
+    cr_assert(cases_add(&list, "@verify/cases/smoke.txt", why, sizeof why), "%s", why);
+    cr_assert(list.count > 50);
+    for (int c = 0; c < list.count; c++) {
+        sight s;
+        look(&s, list.id[c], "");
+        for (int i = 0; i < s.p.tensors; i++)
+            for (int64_t k = 0; s.truth.value[i] && k < s.p.tensor[i].count; k++) {
+                double const v = ref_round(s.p.tensor[i].dtype, s.truth.value[i][k].hi);
+                ref_value const legal = s.legal.value[i][k];
+                cr_assert(ref_lower(legal) <= v && v <= ref_upper(legal), "%s [%lld]: %a not in [%a, %a]", s.p.id,
+                          (long long)k, v, ref_lower(legal), ref_upper(legal));
+            }
+        look_away(&s);
+    }
+    cases_free(&list);
+}
+
+/* The proof tiers and the working tier enclose the same numbers. */
+Test(judge, tiers_overlap)
+{
+    static const char *const ids[] = {"rmsnorm@odd:residual=1", "rmsnorm@odd;fill=adversarial",
+                                      "linear@odd:weight=f8_e4m3;fill=adversarial", "linear@odd:x=f32"};
+    static const ref_table *const tiers[] = {&ref_256, &ref_512, &ref_1024};
+    ref_reading const exact = {NULL, 0};
+    for (size_t c = 0; c < sizeof ids / sizeof *ids; c++) {
+        sight s;
+        look(&s, ids[c], "");
+        for (size_t t = 0; t < 3; t++) {
+            enclosures other;
+            cr_assert(enclose(&s.p, &exact, tiers[t], s.data, &other));
+            for (int i = 0; i < s.p.tensors; i++)
+                for (int64_t k = 0; s.truth.value[i] && k < s.p.tensor[i].count; k++) {
+                    ref_value const a = s.truth.value[i][k], b = other.value[i][k];
+                    double const apart = fabs((a.hi - b.hi) + (a.lo - b.lo));
+                    /* {hi, lo} holds 106 bits of the proof tier's centre; the rest is in its radius */
+                    cr_assert(apart <= (a.radius + b.radius) * (1 + 0x1p-20),
+                              "%s tier %s [%lld]: %g apart, radii %g and %g", s.p.id, tiers[t]->tier, (long long)k,
+                              apart, a.radius, b.radius);
+                    cr_assert(a.radius <= 0x1p-85 * fmax(fabs(a.hi), 0x1p-30), "%s [%lld]: radius %g of %g", s.p.id,
+                              (long long)k, a.radius, a.hi);
+                }
+            enclosures_free(&other);
+        }
+        look_away(&s);
+    }
+}
+
+/* Puts the rounded truth into the outputs. */
+static void write_truth(sight *s)
+{
+    for (int i = 0; i < s->p.tensors; i++)
+        for (int64_t k = 0; s->truth.value[i] && k < s->p.tensor[i].count; k++)
+            ref_encode(s->p.tensor[i].dtype, s->data[i], k, s->truth.value[i][k].hi);
+}
+
+static verdict judged(sight *s, result *r)
+{
+    memset(r, 0, sizeof *r);
+    judge(&s->p, &s->truth, &s->legal, s->data, r);
+    return r->v;
+}
+
+/* One wrong bit, one NaN, one infinity, wherever: seen, counted, placed. */
+Test(judge, one_wrong_element_is_seen)
+{
+    sight s;
+    result r;
+    look(&s, "linear@odd:x=f32;fill=exact", "");
+    write_truth(&s);
+    cr_expect(judged(&s, &r) == PASS, "%s", r.why);
+    cr_expect(r.output[0].bits_exact && r.output[0].single == r.output[0].count && r.output[0].budget == 0);
+    const tensor_info *const y = problem_tensor(&s.p, "y");
+    float *const values = s.data[y - s.p.tensor];
+    static const int64_t places[] = {0, 1, 23, 24, 119};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        float const right = values[places[i]];
+        float const wrong[] = {nextafterf(right, 1e30f), nextafterf(right, -1e30f), (float)NAN, (float)INFINITY,
+                               -(float)INFINITY};
+        for (size_t w = 0; w < 5; w++) {
+            values[places[i]] = wrong[w];
+            cr_expect(judged(&s, &r) == (w < 2 ? FAIL : NOT_A_NUMBER), "place %lld wrong %zu", (long long)places[i], w);
+            cr_expect(r.output[0].outside == 1 && r.output[0].worst == places[i] && r.output[0].bad_rows == 1 &&
+                      r.output[0].bad_columns == 1);
+        }
+        values[places[i]] = right;
+    }
+    look_away(&s);
+}
+
+/* Real fills see: in every preset and format, under default assumptions, no wrong result would pass. */
+Test(judge, real_fills_are_never_vacuous)
+{
+    static const char *const lists[] = {
+        "rmsnorm@v3|tiny|odd|edge:residual=0|1,x=bf16|f32",
+        "linear@v3|tiny|odd|edge:x=bf16,weight=bf16|f8_e4m3",
+        "linear@v3|tiny|odd|edge:x=f32,weight=f32|bf16|f8_e4m3",
+        "swiglu@v3|tiny|odd|edge:gate=bf16|f32",
+        "embed@tiny|odd|edge:weight=bf16|f32",
+        "cross_entropy@v3|tiny|odd:divisor=0|1,logits=bf16|f32", /* edge: one token, loss 0 */
+        "quant@v3|tiny|odd|edge:scale_fmt=0|1,x=bf16|f32"};
+    char why[400];
+    case_list list = {NULL, 0};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        cr_assert(cases_add(&list, lists[i], why, sizeof why), "%s", why);
+    for (int c = 0; c < list.count; c++) {
+        sight s;
+        result r;
+        look(&s, list.id[c], "");
+        write_truth(&s);
+        cr_expect(judged(&s, &r) == PASS && !r.constant, "%s: %s %s", s.p.id, verdict_name(r.v), r.why);
+        look_away(&s);
+    }
+    cases_free(&list);
+}
+
+/* -0 is 0. */
+Test(judge, negative_zero_is_zero)
+{
+    sight s;
+    result r;
+    look(&s, "rmsnorm@tiny:x=f32;fill=adversarial;seed=5", "");
+    write_truth(&s);
+    float *const y = s.data[problem_tensor(&s.p, "y") - s.p.tensor];
+    int zeros = 0;
+    for (int i = 0; i < 8; i++)
+        if (y[i] == 0) y[i] = -0.0f, zeros++;
+    cr_assert(zeros > 0, "the case has no zero");
+    cr_expect(judged(&s, &r) == PASS, "%s", r.why);
+    look_away(&s);
+}
+
+/* Every known mistake is told from the truth by at least one case of ci.txt under default assumptions, and none of a
+ * case that its theory hides it in. */
+Test(judge, every_quirk_is_seen_somewhere)
+{
+    static const struct {
+        int quirk;
+        const char *seen, *blind;
+    } rows[] = {
+        {QUIRK_A2_mean_subtracted, "rmsnorm@odd", "rmsnorm@odd;fill=exact;seed=0"},
+        {QUIRK_A3_eps_missing, "rmsnorm@odd", "rmsnorm@odd;fill=exact"},
+        {QUIRK_A3_eps_outside, "rmsnorm@odd", "rmsnorm@odd;fill=exact"},
+        {QUIRK_F1_partial_block, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3",
+         "linear@v3:out_features=256,weight=f8_e4m3"},
+        {QUIRK_F2_scale_transposed, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3",
+         "linear@odd:weight=f8_e4m3"},
+        {QUIRK_F4_scale_divided, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3", "linear@odd"},
+    };
+    for (size_t q = 0; q < sizeof rows / sizeof *rows; q++) /* those of the other ops: test_mistakes.c */
+        for (int blind = 0; blind < 2; blind++) {
+            if (blind && rows[q].quirk == QUIRK_A2_mean_subtracted) continue; /* no fill has mean 0 */
+            sight s;
+            enclosures wrong;
+            ref_numerics n;
+            char why[200];
+            look(&s, blind ? rows[q].blind : rows[q].seen, "");
+            ref_numerics_parse(s.p.op->name, "", &n, why, sizeof why);
+            ref_reading const rd = {&n, 1ull << rows[q].quirk};
+            cr_assert(enclose(&s.p, &rd, &ref_dd, s.data, &wrong));
+            int64_t apart = 0;
+            int const y = (int)(problem_tensor(&s.p, "y") - s.p.tensor);
+            for (int64_t k = 0; k < s.p.tensor[y].count; k++)
+                apart += ref_lower(wrong.value[y][k]) > ref_upper(s.legal.value[y][k]) ||
+                         ref_upper(wrong.value[y][k]) < ref_lower(s.legal.value[y][k]);
+            cr_expect(blind ? apart == 0 : apart > 0, "%s in %s: %lld elements", ref_quirk(rows[q].quirk)->name, s.p.id,
+                      (long long)apart);
+            enclosures_free(&wrong);
+            look_away(&s);
+        }
+}

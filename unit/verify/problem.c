@@ -1,0 +1,289 @@
+/* Case ids, lists of them, and the data they stand for. */
+#include "case/expand.h"
+#include "dsv3_config.h"
+#include "case/fill.h"
+#include "case/rng.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+TestSuite(problem, .timeout = 60);
+
+/* Reading and printing are inverse, and print leaves defaults out. */
+Test(problem, ids_round_trip)
+{
+    static const char *const rows[][2] = {
+        {"rmsnorm", "rmsnorm@v3"},
+        {"rmsnorm@v3:hidden_size=7168;fill=real;seed=1", "rmsnorm@v3"},
+        {"rmsnorm@tiny:rms_norm_eps=1e-5", "rmsnorm@tiny:rms_norm_eps=1e-05"},
+        {"rmsnorm@odd:residual=1,n_tokens=3,x=f32;seed=0x2a;fill=exact",
+         "rmsnorm@odd:n_tokens=3,residual=1,x=f32;fill=exact;seed=42"},
+        {"rmsnorm@tiny:x=f32,weight=bf16", "rmsnorm@tiny:x=f32,weight=bf16"},
+        {"rmsnorm@tiny:x=f32,weight=f32", "rmsnorm@tiny:x=f32"},
+        {"linear@edge:weight=f8_e4m3,y=f32", "linear@edge:weight=f8_e4m3,y=f32"},
+        {"linear@edge;seed=18446744073709551615", "linear@edge;seed=18446744073709551615"},
+    };
+    char why[400];
+    problem p, again;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cr_assert(problem_parse(rows[i][0], &p, why, sizeof why), "%s: %s", rows[i][0], why);
+        cr_expect(!strcmp(p.id, rows[i][1]), "%s prints as %s", rows[i][0], p.id);
+        cr_assert(problem_parse(p.id, &again, why, sizeof why), "%s: %s", p.id, why);
+        cr_expect(!memcmp(&p, &again, sizeof p), "%s does not round-trip", p.id);
+    }
+}
+
+/* Lists of lengths: what they set, and what is said of lists that do not fit. */
+Test(problem, lists_of_lengths)
+{
+    static const struct {
+        const char *id, *why; /* why NULL: it is good, and prints like that */
+    } rows[] = {
+        {"mla_prefill@odd:q_lens=3+1+5,kv_lens=3+8+5", NULL},
+        {"mla_prefill@odd:n_keys=9,q_lens=0+4", NULL},
+        {"mla_prefill@odd:q_lens=3+1,kv_lens=3", "q_lens has 2 numbers and kv_lens has 1: give both as many"},
+        {"mla_prefill@odd:n_tokens=4,q_lens=3+1", "q_lens sets n_tokens: leave that out"},
+        {"mla_prefill@odd:q_lens=0+0", "q_lens makes n_tokens 0, out of range: it takes 1 to 65536"},
+        {"mla_prefill@odd:q_lens=3+-1", "is no list"},
+        {"mla_decode@odd:kv_lens=3+1,batch=2", "batch is given twice"},
+    };
+    char why[400];
+    problem p;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool const good = problem_parse(rows[i].id, &p, why, sizeof why);
+        cr_expect(good == !rows[i].why, "%s: %s", rows[i].id, good ? "taken" : why);
+        if (good) cr_expect(!strcmp(p.id, rows[i].id), "%s prints as %s", rows[i].id, p.id);
+        if (!good && rows[i].why) cr_expect(strstr(why, rows[i].why) != NULL, "%s: %s", rows[i].id, why);
+    }
+    cr_assert(problem_parse(rows[0].id, &p, why, sizeof why));
+    cr_expect(problem_size(&p, "n_tokens") == 9 && problem_size(&p, "n_keys") == 16 && problem_size(&p, "batch") == 3);
+}
+
+Test(problem, lists_and_ranges_are_written_out)
+{
+    static const struct {
+        const char *text;
+        int count;
+        const char *last;
+    } rows[] = {
+        {"rmsnorm@v3|odd:n_tokens=1..3,x=bf16|f32;fill=real|exact", 24, "rmsnorm@odd:n_tokens=3,x=f32;fill=exact"},
+        {"linear@tiny;seed=1..5", 5, "linear@tiny;seed=5"},
+        {"rmsnorm|linear@edge", 2, "linear@edge"},
+    };
+    char why[400];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        case_list list = {NULL, 0};
+        cr_assert(cases_add(&list, rows[i].text, why, sizeof why), "%s: %s", rows[i].text, why);
+        cr_assert(list.count == rows[i].count, "%s: %d cases", rows[i].text, list.count);
+        cr_expect(!strcmp(list.id[list.count - 1], rows[i].last), "%s ends with %s", rows[i].text,
+                  list.id[list.count - 1]);
+        cases_free(&list);
+    }
+}
+
+/* The vectors published in docs/formats.md. */
+Test(problem, the_generator_gives_its_vectors)
+{
+    static const struct {
+        uint64_t seed;
+        const char *name;
+        uint64_t index, bits;
+        double gaussian;
+    } rows[] = {
+        {1u, "x", 0u, 0x59a11d765241e6d1u, -0x1.3f54p-1},
+        {1u, "x", 1u, 0x00d8fce770dc79c5u, -0x1.79ep-3},
+        {1u, "weight", 0u, 0x73eb964dd6da26b8u, 0x1.f3p-5},
+        {42u, "weight", 123456789u, 0x814d163e7f40a057u, -0x1.237p-1},
+        {0u, "", 0u, 0x0d7293fe83b1a2bcu, -0x1.c108p-2},
+        {18446744073709551615u, "weight_scale_inv", 4294967295u, 0x75e323b028251ee1u, -0x1.1f65p+1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint64_t const bits = rng_bits(rng_key(rows[i].seed, rows[i].name), rows[i].index);
+        cr_expect(bits == rows[i].bits, "row %zu: 0x%016llx", i, (unsigned long long)bits);
+        cr_expect(rng_gaussian(bits) == rows[i].gaussian, "row %zu: %a", i, rng_gaussian(bits));
+    }
+}
+
+Test(problem, whole_numbers_reach_their_ends)
+{
+    int seen[5] = {0};
+    for (uint64_t i = 0; i < 1000; i++) {
+        int64_t const v = rng_whole(rng_bits(rng_key(7, "w"), i), -2, 2);
+        cr_assert(v >= -2 && v <= 2, "%lld", (long long)v);
+        seen[v + 2]++;
+    }
+    for (int i = 0; i < 5; i++) cr_expect(seen[i] > 150, "%d seen %d times in 1000", i - 2, seen[i]);
+}
+
+/* Every byte of a problem struct is reached by a field row: a forgotten field can't hide. */
+Test(problem, rows_cover_the_structs)
+{
+    for (int o = 0; ops[o]; o++) {
+        size_t covered = 0;
+        for (const field_row *f = ops[o]->fields; f->name; f++) covered += f->kind == FIELD_FLAG ? 4 : 8;
+        size_t const padded = (covered + 7) / 8 * 8;
+        cr_expect(padded == ops[o]->prob_size, "%s: rows cover %zu of %zu bytes", ops[o]->name, covered,
+                  ops[o]->prob_size);
+        size_t io = sizeof(dsv3_weights);
+        for (const tensor_row *t = ops[o]->tensors; t->name; t++)
+            io += t->kind == TENSOR_WEIGHT ? 0 : sizeof(dsv3_tensor);
+        cr_expect(io == ops[o]->io_size, "%s: tensor rows cover %zu of %zu bytes", ops[o]->name, io, ops[o]->io_size);
+    }
+}
+
+static void *filled(const char *id, const char *tensor, problem *p)
+{
+    void *data[MAX_TENSORS], *wanted = NULL;
+    char why[400];
+    cr_assert(problem_parse(id, p, why, sizeof why), "%s", why);
+    for (int i = 0; i < p->tensors; i++) data[i] = calloc(1, p->tensor[i].bytes);
+    fill_inputs(p, data);
+    for (int i = 0; i < p->tensors; i++) {
+        if (!strcmp(p->tensor[i].name, tensor))
+            wanted = data[i];
+        else
+            free(data[i]);
+    }
+    return wanted;
+}
+
+/* More rows add elements and change none; another seed changes them. */
+Test(problem, data_depend_on_seed_name_and_index_alone)
+{
+    problem small, large, other;
+    void *const a = filled("linear@odd:n_tokens=2", "x", &small), *const b =
+                                                                      filled("linear@odd:n_tokens=9", "x", &large);
+    void *const c = filled("linear@odd:n_tokens=2;seed=2", "x", &other);
+    size_t const bytes = problem_tensor(&small, "x")->bytes;
+    cr_expect(!memcmp(a, b, bytes), "the first rows differ");
+    cr_expect(memcmp(a, c, bytes), "another seed gives the same data");
+    free(a), free(b), free(c);
+}
+
+/* No fill makes a NaN or an infinity out of an input. */
+Test(problem, fills_are_finite)
+{
+    char why[400];
+    case_list list = {NULL, 0};
+    cr_assert(cases_add(&list, "rmsnorm@odd|edge|tiny:residual=0|1,x=bf16|f32;fill=real|exact|adversarial;seed=1..6",
+                        why, sizeof why),
+              "%s", why);
+    cr_assert(cases_add(&list, "linear@odd|edge|tiny:weight=bf16|f8_e4m3;fill=real|exact|adversarial;seed=1..4", why,
+                        sizeof why),
+              "%s", why);
+    for (int i = 0; i < list.count; i++) {
+        problem p;
+        void *data[MAX_TENSORS];
+        problem_parse(list.id[i], &p, why, sizeof why);
+        for (int t = 0; t < p.tensors; t++) data[t] = calloc(1, p.tensor[t].bytes);
+        fill_inputs(&p, data);
+        for (int t = 0; t < p.tensors; t++) {
+            for (int64_t k = 0; k < p.tensor[t].count; k++) {
+                double const v = ref_decode(p.tensor[t].dtype, data[t], k);
+                cr_assert(v - v == 0, "%s: %s[%lld]", p.id, p.tensor[t].name, (long long)k);
+            }
+            free(data[t]);
+        }
+    }
+    cases_free(&list);
+}
+
+/* Presets of ops are the model sizes of dsv3_config.h. */
+Test(problem, presets_are_the_configs)
+{
+    static const dsv3_config *const configs[PRESETS] = {&dsv3_config_v3, &dsv3_config_tiny, &dsv3_config_odd,
+                                                        &dsv3_config_edge};
+    char id[64], why[200];
+    problem p;
+    for (int preset = 0; preset < PRESETS; preset++) {
+        const dsv3_config *const c = configs[preset];
+        snprintf(id, sizeof id, "rmsnorm@%s", preset_names[preset]);
+        cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+        dsv3_rmsnorm_prob norm;
+        memcpy(&norm, p.prob.bytes, sizeof norm);
+        cr_expect(norm.hidden_size == c->hidden_size && norm.rms_norm_eps == c->rms_norm_eps, "%s", id);
+        snprintf(id, sizeof id, "linear@%s", preset_names[preset]);
+        cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+        cr_expect(problem_size(&p, "in_features") == c->hidden_size, "%s", id);
+        cr_expect(problem_size(&p, "out_features") == c->q_lora_rank, "%s", id);
+    }
+}
+
+/* ---- ci.txt ---- */
+
+/* The cases of ci.txt as problems; the caller frees them. */
+static problem *ci_problems(int *count)
+{
+    char why[400];
+    case_list list = {NULL, 0};
+    cr_assert(cases_add(&list, "@verify/cases/ci.txt", why, sizeof why), "%s", why);
+    problem *const all = malloc((size_t)list.count * sizeof *all);
+    for (int i = 0; i < list.count; i++) cr_assert(problem_parse(list.id[i], &all[i], why, sizeof why), "%s", why);
+    *count = list.count;
+    cases_free(&list);
+    return all;
+}
+
+/* Same op, preset, fill and format of every tensor? */
+static bool same_kind(const problem *a, const problem *b)
+{
+    if (a->op != b->op || a->preset != b->preset || a->fill != b->fill) return false;
+    for (int i = 0; i < a->tensors; i++) {
+        const tensor_info *const t = problem_tensor(b, a->tensor[i].name);
+        if (t && t->dtype != a->tensor[i].dtype) return false;
+    }
+    return true;
+}
+
+/* Tries every choice of formats for the tensors from row r on; ids that are legal must be in ci.txt. */
+static int missing_from(const problem *ci, int count, const char *id, const op *o, int r, const char *fill)
+{
+    char next[600], why[400];
+    problem p;
+    int missing = 0;
+    if (!o->tensors[r].name) {
+        snprintf(next, sizeof next, "%s;fill=%s", id, fill);
+        if (!problem_parse(next, &p, why, sizeof why)) return 0;
+        for (int i = 0; i < count; i++)
+            if (same_kind(&p, &ci[i])) return 0;
+        fprintf(stderr, "ci.txt lacks %s\n", p.id);
+        return 1;
+    }
+    const char *const list = o->tensors[r].dtypes;
+    const char *const key = o->tensors[r].key ? o->tensors[r].key : o->tensors[r].name;
+    if (!strchr(list, ' ')) return missing_from(ci, count, id, o, r + 1, fill);
+    for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL) {
+        if (*s == '=') continue;
+        snprintf(next, sizeof next, "%s%s%s=%.*s", id, strchr(id, '=') ? "," : ":", key, (int)strcspn(s, " "), s);
+        missing += missing_from(ci, count, next, o, r + 1, fill);
+    }
+    return missing;
+}
+
+Test(problem, ci_holds_every_legal_kind_of_case, .timeout = 60)
+{
+    int count, missing = 0;
+    problem *const ci = ci_problems(&count);
+    for (int o = 0; ops[o]; o++)
+        for (int preset = 0; preset < PRESETS; preset++)
+            for (const fill_row *f = ops[o]->fills; f->name; f++) {
+                char id[64];
+                snprintf(id, sizeof id, "%s@%s", ops[o]->name, preset_names[preset]);
+                missing += missing_from(ci, count, id, ops[o], 0, f->name);
+            }
+    cr_expect(missing == 0, "%d kinds of cases are missing", missing);
+    free(ci);
+}
+
+Test(problem, ci_is_no_single_ops)
+{
+    int count;
+    problem *const ci = ci_problems(&count);
+    for (int o = 0; ops[o]; o++) {
+        int mine = 0;
+        for (int i = 0; i < count; i++) mine += ci[i].op == ops[o];
+        cr_expect(mine > 0 && mine * 10 <= count * 3, "%s has %d of %d cases", ops[o]->name, mine, count);
+    }
+    free(ci);
+}

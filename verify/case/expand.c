@@ -1,0 +1,205 @@
+/* See expand.h. */
+#include "expand.h"
+
+#include "problem.h"
+#include "port/process.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { MOST_CASES = 100000, ID_SIZE = 512 };
+
+void cases_folder(char *path, size_t cap)
+{
+    char products[500];
+    products_folder(products, sizeof products);
+    snprintf(path, cap, "%s/cases", products);
+}
+
+void cases_free(case_list *list)
+{
+    for (int i = 0; i < list->count; i++) free(list->id[i]);
+    free(list->id);
+    *list = (case_list){NULL, 0};
+}
+
+static bool add_one(case_list *list, const char *id, char *why, size_t cap)
+{
+    problem p;
+    if (!problem_parse(id, &p, why, cap)) return false;
+    if (list->count == MOST_CASES) {
+        snprintf(why, cap, "more than %d cases: narrow a list or a range", MOST_CASES);
+        return false;
+    }
+    char **const more = realloc(list->id, (size_t)(list->count + 1) * sizeof *more);
+    if (more) list->id = more;
+    char *const copy = more ? strdup(p.id) : NULL;
+    if (!copy) {
+        snprintf(why, cap, "no memory for the list of cases");
+        return false;
+    }
+    list->id[list->count++] = copy;
+    return true;
+}
+
+/* ---- a|b and 1..64 ---- */
+
+/* The first value that is a list or a range: its start and end in the id. False: there is none. */
+static bool find_choice(const char *id, size_t *start, size_t *end)
+{
+    for (size_t at = 0; id[at];) {
+        size_t const length = strcspn(id + at, "@:,;=");
+        bool const range = strstr(id + at, "..") && (size_t)(strstr(id + at, "..") - (id + at)) < length;
+        if (memchr(id + at, '|', length) || range) {
+            *start = at;
+            *end = at + length;
+            return true;
+        }
+        at += length + (id[at + length] != 0);
+    }
+    return false;
+}
+
+static bool expand(case_list *list, const char *id, char *why, size_t cap);
+
+/* The id with `value` in place of id[start..end). */
+static bool expand_with(case_list *list, const char *id, size_t start, size_t end, const char *value, size_t length,
+                        char *why, size_t cap)
+{
+    char next[ID_SIZE];
+    int const n = snprintf(next, sizeof next, "%.*s%.*s%s", (int)start, id, (int)length, value, id + end);
+    if (n < 0 || n >= (int)sizeof next) {
+        snprintf(why, cap, "case id is longer than %d characters", ID_SIZE - 1);
+        return false;
+    }
+    return expand(list, next, why, cap);
+}
+
+static bool expand_range(case_list *list, const char *id, size_t start, size_t end, char *why, size_t cap)
+{
+    char *after;
+    long long const from = strtoll(id + start, &after, 10);
+    bool const first =
+        isdigit((unsigned char)id[start]) && !strncmp(after, "..", 2) && isdigit((unsigned char)after[2]);
+    long long const to = first ? strtoll(after + 2, &after, 10) : 0;
+    if (!first || after != id + end || to < from) {
+        snprintf(why, cap, "'%.*s' is no range: it is written 1..64, whole numbers, the smaller first",
+                 (int)(end - start), id + start);
+        return false;
+    }
+    for (long long v = from; v <= to; v++) {
+        char text[24];
+        int const n = snprintf(text, sizeof text, "%lld", v);
+        if (!expand_with(list, id, start, end, text, (size_t)n, why, cap)) return false;
+    }
+    return true;
+}
+
+static bool expand(case_list *list, const char *id, char *why, size_t cap)
+{
+    size_t start, end;
+    if (!find_choice(id, &start, &end)) return add_one(list, id, why, cap);
+    if (!memchr(id + start, '|', end - start)) return expand_range(list, id, start, end, why, cap);
+    for (size_t at = start; at <= end;) {
+        size_t length = strcspn(id + at, "|");
+        if (at + length > end) length = end - at;
+        if (!expand_with(list, id, start, end, id + at, length, why, cap)) return false;
+        at += length + 1;
+    }
+    return true;
+}
+
+/* ---- files ---- */
+
+static bool add_file(case_list *list, const char *path, char *why, size_t cap)
+{
+    char line[ID_SIZE + 2], reason[400];
+    FILE *const f = fopen(path, "r");
+    bool good = f != NULL;
+    if (!f) snprintf(why, cap, "cannot read the cases of %s: %s", path, strerror(errno));
+    for (int number = 1; good && fgets(line, sizeof line, f); number++) {
+        line[strcspn(line, "#\r\n")] = 0;
+        char *id = line + strspn(line, " \t");
+        for (char *end = id + strlen(id); end > id && isspace((unsigned char)end[-1]);) *--end = 0;
+        if (!*id) continue;
+        good = expand(list, id, reason, sizeof reason);
+        if (!good) snprintf(why, cap, "%s:%d: %s", path, number, reason);
+    }
+    if (f) fclose(f);
+    return good;
+}
+
+static bool add_named_file(case_list *list, const char *name, char *why, size_t cap)
+{
+    char folder[600], path[800];
+    struct stat st;
+    if (strchr(name, '/') || strstr(name, ".txt")) return add_file(list, name, why, cap);
+    cases_folder(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/%.150s.txt", folder, name);
+    if (stat(path, &st) == 0) return add_file(list, path, why, cap);
+    snprintf(why, cap,
+             "no case file '@%.100s' comes with the harness: it takes @smoke, @ci, or a path such as @./mine.txt",
+             name);
+    return false;
+}
+
+/* ---- patterns ---- */
+
+static int is_case_file(const struct dirent *e)
+{
+    size_t const n = strlen(e->d_name);
+    return n > 4 && !strcmp(e->d_name + n - 4, ".txt");
+}
+
+static bool add_all_files(case_list *list, char *why, size_t cap)
+{
+    char folder[600], path[900];
+    struct dirent **entry;
+    cases_folder(folder, sizeof folder);
+    int const n = scandir(folder, &entry, is_case_file, alphasort);
+    bool good = n > 0;
+    if (!good) snprintf(why, cap, "no case files in %s", folder);
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, entry[i]->d_name);
+        good = good && add_file(list, path, why, cap);
+        free(entry[i]);
+    }
+    if (n >= 0) free(entry);
+    return good;
+}
+
+static bool has(const case_list *list, const char *id)
+{
+    for (int i = 0; i < list->count; i++)
+        if (!strcmp(list->id[i], id)) return true;
+    return false;
+}
+
+static bool add_matches(case_list *list, const char *pattern, char *why, size_t cap)
+{
+    case_list all = {NULL, 0};
+    int const before = list->count;
+    bool good = add_all_files(&all, why, cap);
+    for (int i = 0; good && i < all.count; i++)
+        if (!fnmatch(pattern, all.id[i], 0) && !has(list, all.id[i])) good = add_one(list, all.id[i], why, cap);
+    cases_free(&all);
+    if (!good || list->count > before) return good;
+    snprintf(why, cap, "no case of the harness's files matches '%.200s': see verify list --cases", pattern);
+    return false;
+}
+
+bool cases_add(case_list *list, const char *argument, char *why, size_t cap)
+{
+    if (argument[0] == '@') return add_named_file(list, argument + 1, why, cap);
+    if (strpbrk(argument, "*?[")) return add_matches(list, argument, why, cap);
+    if (strchr(argument, '~')) {
+        snprintf(why, cap, "'~' (a value drawn at random) is not supported by this version");
+        return false;
+    }
+    return expand(list, argument, why, cap);
+}

@@ -1,0 +1,229 @@
+/* See matrix.h. */
+#include "matrix.h"
+
+#include "case/expand.h"
+#include "options.h"
+#include "port/port.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_PORTS = 8, MAX_OPS = 64, UNKNOWN = -1 };
+
+/* Cases sorted by id, and what is known of each of them on each port. */
+typedef struct {
+    case_list cases;
+    int ports;                       /* those that backend_known names */
+    int (*seen)[MAX_PORTS];          /* verdict of a case on a port; UNKNOWN: none yet */
+    bool results;                    /* some were given */
+    char answer[MAX_PORTS][MAX_OPS]; /* without results: has the port the op? */
+    char absent[MAX_PORTS][600];     /* why it can't be asked, or "" */
+    int64_t others;                  /* results of other cases or ports */
+} matrix;
+
+/* ---- results ---- */
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int port_named(const char *name)
+{
+    for (int b = 0; backend_known(b); b++)
+        if (!strcmp(backend_known(b), name)) return b;
+    return UNKNOWN;
+}
+
+static void take(matrix *m, const char *id, const char *backend_text, verdict v)
+{
+    char **const found = bsearch(&id, m->cases.id, (size_t)m->cases.count, sizeof *m->cases.id, by_text);
+    int const b = port_named(backend_text);
+    if (!found || b == UNKNOWN) {
+        m->others++;
+        return;
+    }
+    m->seen[found - m->cases.id][b] = (int)v;
+}
+
+static bool take_line(matrix *m, const char *line)
+{
+    const char *id, *backend_text, *name;
+    verdict v;
+    json_t *const root = json_loads(line, 0, NULL);
+    bool const good = root &&
+                      !json_unpack(root, "{s:s, s:s, s:s}", "id", &id, "backend", &backend_text, "verdict", &name) &&
+                      verdict_of_name(name, &v);
+    if (good) take(m, id, backend_text, v);
+    json_decref(root);
+    return good;
+}
+
+/* A later result of the same case and port replaces an earlier one. */
+static int read_results(matrix *m, const char *path)
+{
+    char *line = NULL;
+    size_t cap = 0;
+    long number = 0;
+    bool good = true;
+    FILE *const f = fopen(path, "r");
+    if (!f)
+        return usage_error("cannot read %s: %s; verify run --format=jsonl --out=DIR writes results", path,
+                           strerror(errno));
+    while (good && getline(&line, &cap, f) >= 0) {
+        number++;
+        good = take_line(m, line);
+    }
+    bool const whole = !ferror(f);
+    fclose(f);
+    free(line);
+    if (!good)
+        return usage_error("%s, line %ld is no result: it takes what verify run --format=jsonl writes", path, number);
+    return whole ? EXIT_GOOD : usage_error("cannot read %s whole", path);
+}
+
+/* ---- without results: the ports are asked ---- */
+
+static void ask_port(matrix *m, int b)
+{
+    char why[400];
+    backend which;
+    if (!backend_resolve(backend_known(b), &which, why, sizeof why)) return;
+    port *const p = port_open(&which, 60);
+    for (int i = 0; ops[i] && i < MAX_OPS; i++) m->answer[b][i] = port_has_op(p, ops[i]->name);
+    if (port_is(p) != PORT_READY) snprintf(m->absent[b], sizeof m->absent[b], "%s", port_why(p));
+    port_close(p);
+}
+
+/* ---- the table ---- */
+
+static bool is_of(const char *id, const op *o)
+{
+    size_t const length = strlen(o->name);
+    return !strncmp(id, o->name, length) && strchr("@:;", id[length]);
+}
+
+static int count_of(const matrix *m, const op *o)
+{
+    int count = 0;
+    for (int i = 0; i < m->cases.count; i++) count += is_of(m->cases.id[i], o);
+    return count;
+}
+
+/* "97/20/0", and "?3" when three have no result; nothing of a port without any. */
+static void describe_counts(const matrix *m, const op *o, int b, char *text, size_t cap)
+{
+    int count[3] = {0}, unknown = 0;
+    for (int i = 0; i < m->cases.count; i++) {
+        if (!is_of(m->cases.id[i], o)) continue;
+        if (m->seen[i][b] == UNKNOWN)
+            unknown++;
+        else
+            count[verdict_counts_as((verdict)m->seen[i][b], false)]++;
+    }
+    bool const any = count[COUNT_PASSED] + count[COUNT_SKIPPED] + count[COUNT_FAILED] > 0;
+    int const used =
+        snprintf(text, cap, any ? "%d/%d/%d" : "-", count[COUNT_PASSED], count[COUNT_SKIPPED], count[COUNT_FAILED]);
+    if (any && unknown) snprintf(text + used, cap - (size_t)used, " ?%d", unknown);
+}
+
+static void describe_answer(const matrix *m, int i, int b, char *text, size_t cap)
+{
+    snprintf(text, cap, "%s", *m->absent[b] ? "absent" : m->answer[b][i] ? "yes" : "-");
+}
+
+static void print_row(const matrix *m, int i)
+{
+    char text[64];
+    printf("%-14s%5d  %-3s", ops[i]->name, count_of(m, ops[i]), ops[i]->reference(&ref_dd) ? "yes" : "-");
+    for (int b = 0; b < m->ports; b++) {
+        if (m->results)
+            describe_counts(m, ops[i], b, text, sizeof text);
+        else
+            describe_answer(m, i, b, text, sizeof text);
+        printf(b + 1 < m->ports ? "  %-16s" : "  %s", text);
+    }
+    putchar('\n');
+}
+
+static void print_matrix(const matrix *m)
+{
+    printf("%-14s%5s  %-3s", "op", "cases", "ref");
+    for (int b = 0; b < m->ports; b++) printf(b + 1 < m->ports ? "  %-16s" : "  %s", backend_known(b));
+    putchar('\n');
+    for (int i = 0; ops[i]; i++) print_row(m, i);
+    putchar('\n');
+    if (m->results)
+        printf("passed/skipped/failed; ?N: N cases without a result; -: no result at all\n");
+    else
+        printf("yes: the port has the op; what it passes: verify list --matrix --results=FILE\n");
+    for (int b = 0; b < m->ports; b++)
+        if (*m->absent[b]) printf("absent: %s: %s\n", backend_known(b), m->absent[b]);
+    if (m->others) printf("results of other cases or ports, not counted: %lld\n", (long long)m->others);
+}
+
+/* ---- the command ---- */
+
+/* Sorted, each once. */
+static void sort_cases(case_list *list)
+{
+    int kept = 0;
+    qsort(list->id, (size_t)list->count, sizeof *list->id, by_text);
+    for (int i = 0; i < list->count; i++)
+        if (kept && !strcmp(list->id[kept - 1], list->id[i]))
+            free(list->id[i]);
+        else
+            list->id[kept++] = list->id[i];
+    list->count = kept;
+}
+
+static int read_cases(matrix *m, int argc, char **argv)
+{
+    char why[1200];
+    for (int i = 0; i < argc; i++) {
+        if (option_value(argv[i], "--results")) continue;
+        if (argv[i][0] == '-')
+            return usage_error("unknown option '%s' of list --matrix; it takes cases and --results=FILE", argv[i]);
+        if (!cases_add(&m->cases, argv[i], why, sizeof why)) return usage_error("%s", why);
+    }
+    if (!m->cases.count && !cases_add(&m->cases, "@ci", why, sizeof why)) return usage_error("%s", why);
+    sort_cases(&m->cases);
+    return EXIT_GOOD;
+}
+
+static int open_matrix(matrix *m)
+{
+    while (backend_known(m->ports) && m->ports < MAX_PORTS) m->ports++;
+    m->seen = malloc((size_t)m->cases.count * sizeof *m->seen);
+    if (!m->seen) return usage_error("no memory");
+    for (int i = 0; i < m->cases.count; i++)
+        for (int b = 0; b < MAX_PORTS; b++) m->seen[i][b] = UNKNOWN;
+    return EXIT_GOOD;
+}
+
+static int fill_matrix(matrix *m, int argc, char **argv)
+{
+    int code = EXIT_GOOD;
+    for (int i = 0; i < argc && !code; i++) {
+        const char *const path = option_value(argv[i], "--results");
+        if (!path) continue;
+        m->results = true;
+        code = read_results(m, path);
+    }
+    for (int b = 0; !m->results && b < m->ports; b++) ask_port(m, b);
+    return code;
+}
+
+int list_matrix(int argc, char **argv)
+{
+    matrix m = {.ports = 0};
+    int code = read_cases(&m, argc, argv);
+    if (!code) code = open_matrix(&m);
+    if (!code) code = fill_matrix(&m, argc, argv);
+    if (!code) print_matrix(&m);
+    free(m.seen);
+    cases_free(&m.cases);
+    return code;
+}

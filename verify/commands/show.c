@@ -1,0 +1,164 @@
+/* verify show: what a case is, how sharply it sees, and which known mistakes it would catch. At most 40 lines of 80
+ * columns for every case of today's ops. */
+#include "options.h"
+#include "case/fill.h"
+#include "judge/judge.h"
+#include "report/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char help[] = "usage: verify show CASE [--numerics=TEXT|FILE]\n"
+                           "\n"
+                           "Prints the tensors of a case, the arithmetic that is assumed of a port, how many bits a\n"
+                           "verdict resolves under it, and which known mistakes this case sees.\n"
+                           "\n"
+                           "  --numerics=T   the arithmetic of a port instead of the defaults: text such as\n"
+                           "                 'acc 24 rn fused; y bf16 must', or a file with it\n";
+
+static void wrapped(const char *label, const char *text)
+{
+    print_wrapped(stdout, label, text, 10, 80);
+}
+
+static void print_fields(const problem *p)
+{
+    char text[1200];
+    size_t used = 0;
+    for (const field_row *f = p->op->fields; f->name; f++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s=%.10g", used ? " " : "", f->name,
+                                 problem_field(p, f));
+    wrapped("fields", text);
+}
+
+static void print_tensors(const problem *p)
+{
+    static const char *const kinds[] = {"in", "weight", "out"};
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        printf("%-10s%-17s %-7s %-8s (", i ? "" : "tensors", t->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
+        for (int d = 0; d < t->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)t->shape[d]);
+        printf(")\n");
+    }
+}
+
+static void print_points(const problem *p)
+{
+    char text[1600];
+    size_t used = 0;
+    for (int i = 0; ref_point(i); i++) {
+        const char *const prefix = ref_point_prefix(p->op->name, i);
+        if (prefix)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s", used ? ", " : "", prefix,
+                                     ref_point(i)->name);
+    }
+    wrapped("points", text);
+}
+
+static void print_stats(const result *r)
+{
+    for (int i = 0; i < r->outputs; i++) {
+        const output_stats *const s = &r->output[i];
+        char text[400], bits[40];
+        snprintf(bits, sizeof bits, s->bits_exact ? "exact" : "%.1f bits", s->bits);
+        snprintf(text, sizeof text,
+                 "%s: resolution %s; %lld of %lld elements have one legal value%s; %d of %d wrong results would pass",
+                 s->name, bits, (long long)s->single, (long long)s->count, s->undecided ? ", some any" : "",
+                 s->survivors, s->mutants);
+        wrapped(i ? "" : "sees", text);
+    }
+}
+
+static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[])
+{
+    int64_t count;
+    char line[200];
+    int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
+    if (apart)
+        snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
+                 (long long)count);
+    else
+        snprintf(line, sizeof line, "%s: BLIND", ref_quirk(q)->name);
+    wrapped("", line);
+    return apart >= 0;
+}
+
+static bool print_mistakes(const problem *p, const ref_numerics *n, void *const data[])
+{
+    bool good = true;
+    puts("mistakes");
+    for (int q = 0; good && ref_quirk(q); q++)
+        if (!strcmp(ref_quirk(q)->op, p->op->name)) good = print_quirk(p, q, n, data);
+    return good;
+}
+
+/* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
+static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, void *const data[],
+                        result *r)
+{
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; truth->value[i] && k < p->tensor[i].count; k++)
+            ref_encode(p->tensor[i].dtype, data[i], k, truth->value[i][k].hi);
+    judge(p, truth, legal, data, r);
+}
+
+static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
+{
+    enclosures truth, legal;
+    result r = {.v = PASS};
+    if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
+    judge_truth(p, &truth, &legal, data, &r);
+    print_stats(&r);
+    bool const shown = print_mistakes(p, n, data);
+    enclosures_free(&truth);
+    enclosures_free(&legal);
+    return shown;
+}
+
+static int show(const problem *p, const ref_numerics *n)
+{
+    char text[REF_NUMERICS_CAP];
+    void *data[MAX_TENSORS];
+    printf("%s\n", p->id);
+    wrapped("op", p->op->summary);
+    wrapped("source", p->op->source);
+    print_fields(p);
+    snprintf(text, sizeof text, "%s: %s; seed %llu", p->fill->name, p->fill->help, (unsigned long long)p->seed);
+    wrapped("fill", text);
+    print_tensors(p);
+    snprintf(text, sizeof text, "%.3g MB memory, %.3g million multiply-adds", problem_memory(p) / 1e6,
+             p->op->work(p->prob.bytes) / 1e6);
+    wrapped("needs", text);
+    print_points(p);
+    ref_numerics_print(p->op->name, n, false, text, sizeof text);
+    wrapped(n->declared ? "declared" : "assumed", text);
+    fflush(stdout);
+    bool const good = tensors_open(p, data) && print_sight(p, n, data);
+    tensors_close(data);
+    return good ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
+}
+
+int command_show(int argc, char **argv)
+{
+    char why[600], declared[REF_NUMERICS_CAP] = "";
+    const char *id = NULL, *v;
+    problem p;
+    ref_numerics n;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help")) return fputs(help, stdout), EXIT_GOOD;
+        if ((v = option_value(argv[i], "--numerics"))) {
+            if (!read_numerics_option(v, declared, sizeof declared, why, sizeof why)) return usage_error("%s", why);
+        } else if (argv[i][0] == '-') {
+            return usage_error("unknown option '%s' of show; see verify show --help", argv[i]);
+        } else if (id) {
+            return usage_error("show takes one case");
+        } else {
+            id = argv[i];
+        }
+    }
+    if (!id) return usage_error("show needs a case, as in: verify show linear@v3");
+    if (!problem_parse(id, &p, why, sizeof why)) return usage_error("%s", why);
+    if (!ref_numerics_parse(p.op->name, declared, &n, why, sizeof why)) return usage_error("%s", why);
+    return show(&p, &n);
+}

@@ -1,0 +1,350 @@
+/* See exec.h. */
+#include "exec.h"
+
+#include "process.h"
+#include "files/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE_SIZE = 65536, MAX_OPS = 64, PROTOCOL = 1 };
+
+struct exec_port {
+    process process; /* leads a process group of its own */
+    char op[MAX_OPS][32];
+    int ops;
+    char line[LINE_SIZE]; /* what was read and not yet used */
+    size_t held;
+};
+
+/* ---- the process ---- */
+
+/* In the child: requests on 3, answers on 4, standard output joined to standard error. */
+static _Noreturn void become(const char *command, int requests, int answers)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int const in = fcntl(requests, F_DUPFD, 10), out = fcntl(answers, F_DUPFD, 10);
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    dup2(in, 3);
+    dup2(out, 4);
+    close(in);
+    close(out);
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+static bool start(exec_port *p, const char *command)
+{
+    if (!process_start(&p->process)) return false;
+    if (p->process.pid == 0) become(command, p->process.requests, p->process.answers);
+    return true;
+}
+
+/* Waits a little for a program that was told to end, then kills its whole group. Returns its status. */
+static int finish(exec_port *p, double patience)
+{
+    process *const c = &p->process;
+    int status = 0;
+    double const deadline = now() + patience;
+    if (c->pid <= 0) return 0;
+    close(c->requests);
+    close(c->answers);
+    pid_t ended = waitpid(c->pid, &status, WNOHANG);
+    while (ended == 0 && now() < deadline) {
+        nanosleep(&(struct timespec){0, 2000000}, NULL);
+        ended = waitpid(c->pid, &status, WNOHANG);
+    }
+    kill(-c->pid, SIGKILL);
+    if (ended == 0) waitpid(c->pid, &status, 0);
+    c->pid = 0;
+    return status;
+}
+
+/* The shell that started the program reports its signal as exit code 128 + n. */
+static exec_status died(exec_port *p, char *why, size_t cap)
+{
+    int const status = finish(p, 1);
+    int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    const char *const name = code > 128 ? sigabbrev_np(code - 128) : NULL;
+    if (name)
+        snprintf(why, cap, "signal %s", name);
+    else
+        snprintf(why, cap, "the program ended with exit code %d%s", code,
+                 code == 127 ? ": the shell found no such command" : "");
+    return EXEC_CRASH;
+}
+
+/* ---- lines ---- */
+
+/* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
+static exec_status read_line(exec_port *p, double deadline, size_t *used, char *why, size_t cap)
+{
+    for (;;) {
+        char *const end = memchr(p->line, '\n', p->held);
+        if (end) {
+            *end = 0;
+            *used = (size_t)(end - p->line) + 1;
+            return EXEC_OK;
+        }
+        if (p->held == LINE_SIZE)
+            return snprintf(why, cap, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
+        ssize_t const got = read_some(p->process.answers, p->line + p->held, LINE_SIZE - p->held, deadline);
+        if (got < 0) return finish(p, 0), snprintf(why, cap, "no answer in time"), EXEC_TIMEOUT;
+        if (got == 0) return died(p, why, cap);
+        p->held += (size_t)got;
+    }
+}
+
+/* One answer as a JSON object; the caller drops it. */
+static exec_status read_answer(exec_port *p, double deadline, json_t **answer, char *why, size_t cap)
+{
+    size_t used = 0;
+    json_error_t error;
+    exec_status const status = read_line(p, deadline, &used, why, cap);
+    if (status != EXEC_OK) return status;
+    *answer = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(*answer)) {
+        snprintf(why, cap, "its answer is no JSON object: '%.80s'", p->line);
+        json_decref(*answer);
+        *answer = NULL;
+    }
+    memmove(p->line, p->line + used, p->held - used);
+    p->held -= used;
+    return *answer ? EXEC_OK : EXEC_REJECTED;
+}
+
+static bool send_line(exec_port *p, const char *line)
+{
+    void (*const before)(int) = signal(SIGPIPE, SIG_IGN);
+    bool const sent = write_all(p->process.requests, line, strlen(line));
+    signal(SIGPIPE, before);
+    return sent;
+}
+
+/* ---- hello ---- */
+
+static bool read_hello(exec_port *p, json_t *answer, char *why, size_t cap)
+{
+    json_t *const hello = json_object_get(answer, "hello"), *const list = json_object_get(hello, "ops");
+    json_t *const protocol = json_object_get(hello, "protocol");
+    const char *const name = json_string_value(json_object_get(hello, "name"));
+    if (!json_is_object(hello))
+        return snprintf(why, cap, "its first line is no {\"hello\": ...}; see docs/formats.md"), false;
+    if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
+        return snprintf(why, cap, "its hello doesn't speak protocol %d", PROTOCOL), false;
+    if (!name || !json_is_array(list)) return snprintf(why, cap, "its hello lacks name or ops"), false;
+    for (size_t i = 0; i < json_array_size(list) && i < MAX_OPS; i++) {
+        const char *const o = json_string_value(json_array_get(list, i));
+        if (o) snprintf(p->op[p->ops++], sizeof p->op[0], "%s", o);
+    }
+    return true;
+}
+
+/* A command that begins with a path to nothing is refused before a shell complains in its own words. */
+static bool program_exists(const char *command)
+{
+    char path[1024];
+    size_t const length = strcspn(command, " \t\"'$`;&|<>()*?");
+    if (length >= sizeof path || !memchr(command, '/', length)) return true;
+    snprintf(path, sizeof path, "%.*s", (int)length, command);
+    return access(path, X_OK) == 0;
+}
+
+exec_port *exec_open(const char *command, double timeout_s, exec_status *status, char *why, size_t cap)
+{
+    exec_port *const p = calloc(1, sizeof *p);
+    json_t *answer = NULL;
+    *status = EXEC_OURS;
+    if (!program_exists(command)) {
+        snprintf(why, cap, "'%.200s': %s", command, strerror(errno));
+        return free(p), NULL;
+    }
+    snprintf(why, cap, "cannot start a process");
+    if (!p || !start(p, command)) return free(p), NULL;
+    *status = read_answer(p, now() + timeout_s, &answer, why, cap);
+    if (*status == EXEC_OK && !read_hello(p, answer, why, cap)) *status = EXEC_REJECTED;
+    json_decref(answer);
+    if (*status == EXEC_OK) return p;
+    exec_close(p);
+    char reason[400];
+    snprintf(reason, sizeof reason, "%.399s", why);
+    snprintf(why, cap, "'%.200s': %s", command, reason);
+    return NULL;
+}
+
+bool exec_has_op(const exec_port *port, const char *name)
+{
+    for (int i = 0; i < port->ops; i++)
+        if (!strcmp(port->op[i], name)) return true;
+    return false;
+}
+
+void exec_close(exec_port *port)
+{
+    finish(port, 2);
+    free(port);
+}
+
+/* ---- the folder of a case ---- */
+
+static void print_prob(FILE *f, const problem *p)
+{
+    for (const field_row *field = p->op->fields; field->name; field++)
+        fprintf(f, "%s\"%s\": %.17g", field == p->op->fields ? "" : ", ", field->name, problem_field(p, field));
+}
+
+static void print_tensors(FILE *f, const problem *p)
+{
+    static const char *const kinds[] = {"in", "weight", "out"};
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->name,
+                kinds[t->row->kind], ref_dtype_name(t->dtype));
+        for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
+        fprintf(f, "]}");
+    }
+}
+
+static bool write_case_json(const char *dir, const problem *p, char *why, size_t cap)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/case.json", dir);
+    FILE *const f = fopen(path, "w");
+    if (!f) return snprintf(why, cap, "cannot write %s: %s", path, strerror(errno)), false;
+    fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
+    print_prob(f, p);
+    fprintf(f, "}, \"tensors\": [");
+    print_tensors(f, p);
+    fprintf(f, "\n]}\n");
+    bool const good = !ferror(f);
+    if (!fclose(f) && good) return true;
+    return snprintf(why, cap, "cannot write %s: %s", path, strerror(errno)), false;
+}
+
+bool exec_write_case(const char *dir, const problem *p, void *const data[], char *why, size_t cap)
+{
+    char path[4200];
+    safetensor item[MAX_TENSORS];
+    int64_t count = 0;
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        if (t->row->kind == TENSOR_OUT) continue;
+        safetensor *const s = &item[count++];
+        *s = (safetensor){.dtype = t->dtype, .ndim = t->ndim, .data = data[i], .bytes = t->bytes};
+        snprintf(s->name, sizeof s->name, "%s", t->name);
+        memcpy(s->shape, t->shape, sizeof s->shape);
+    }
+    snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
+    return write_case_json(dir, p, why, cap) && safetensors_write(path, item, count, why, cap);
+}
+
+static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
+{
+    size_t used = (size_t)snprintf(text, cap, "(");
+    for (int d = 0; d < ndim && used < cap; d++)
+        used += (size_t)snprintf(text + used, cap - used, "%s%lld", d ? ", " : "", (long long)shape[d]);
+    if (used < cap) snprintf(text + used, cap - used, ")");
+}
+
+static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, char *why,
+                        size_t cap)
+{
+    char is[100], should[100];
+    const safetensor *const s = safetensors_find(file, t->name);
+    if (!s) return snprintf(why, cap, "%s holds no tensor %s", path, t->name), false;
+    if (s->dtype != t->dtype)
+        return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
+                        ref_dtype_name(t->dtype)),
+               false;
+    if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
+        print_shape(is, sizeof is, s->shape, s->ndim);
+        print_shape(should, sizeof should, t->shape, t->ndim);
+        return snprintf(why, cap, "%s: %s has shape %s, not %s", path, s->name, is, should), false;
+    }
+    memcpy(data, s->data, t->bytes);
+    return true;
+}
+
+bool exec_read_outputs(const char *path, const problem *p, void *const data[], char *why, size_t cap)
+{
+    safetensors file;
+    if (!safetensors_open(path, &file, why, cap)) return false;
+    bool good = true;
+    for (int i = 0; good && i < p->tensors; i++)
+        if (p->tensor[i].row->kind == TENSOR_OUT) good = copy_output(path, &file, &p->tensor[i], data[i], why, cap);
+    safetensors_close(&file);
+    return good;
+}
+
+/* ---- one case ---- */
+
+static bool make_folder(char *dir, size_t cap, char *why, size_t why_cap)
+{
+    const char *const root = getenv("TMPDIR");
+    snprintf(dir, cap, "%s/dsv3-case-XXXXXX", root && *root ? root : "/tmp");
+    if (mkdtemp(dir)) return true; /* mode 0700 */
+    return snprintf(why, why_cap, "cannot make a folder %s: %s", dir, strerror(errno)), false;
+}
+
+static void remove_folder(const char *dir)
+{
+    static const char *const files[] = {"case.json", "inputs.safetensors", "outputs.safetensors",
+                                        "inputs.safetensors.part"};
+    char path[4200];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        remove(path);
+    }
+    rmdir(dir);
+}
+
+/* What the program said: ok, unsupported or error. */
+static exec_status read_verdict(const json_t *answer, char *numerics, size_t numerics_cap, char *why, size_t cap)
+{
+    const char *const unsupported = json_string_value(json_object_get(answer, "unsupported"));
+    const char *const error = json_string_value(json_object_get(answer, "error"));
+    const char *const declared = json_string_value(json_object_get(answer, "numerics"));
+    snprintf(numerics, numerics_cap, "%s", declared ? declared : "");
+    if (unsupported) return snprintf(why, cap, "%s", unsupported), EXEC_UNSUPPORTED;
+    if (error) return snprintf(why, cap, "the port reports: %s", error), EXEC_REJECTED;
+    if (json_is_true(json_object_get(answer, "ok"))) return EXEC_OK;
+    return snprintf(why, cap, "its answer has none of ok, unsupported, error"), EXEC_REJECTED;
+}
+
+static exec_status ask(exec_port *port, const char *dir, double deadline, char *numerics, size_t numerics_cap,
+                       char *why, size_t cap)
+{
+    char line[4400];
+    json_t *answer = NULL;
+    snprintf(line, sizeof line, "{\"case\": \"%s\"}\n", dir);
+    if (!send_line(port, line)) return died(port, why, cap);
+    exec_status const status = read_answer(port, deadline, &answer, why, cap);
+    exec_status const said = status == EXEC_OK ? read_verdict(answer, numerics, numerics_cap, why, cap) : status;
+    json_decref(answer);
+    return said;
+}
+
+exec_status exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
+                     size_t numerics_cap, char *why, size_t cap)
+{
+    char dir[4000], path[4200];
+    numerics[0] = 0;
+    if (!make_folder(dir, sizeof dir, why, cap)) return EXEC_OURS;
+    exec_status status = exec_write_case(dir, p, data, why, cap) ? EXEC_OK : EXEC_OURS;
+    if (status == EXEC_OK) status = ask(port, dir, now() + timeout_s, numerics, numerics_cap, why, cap);
+    snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
+    if (status == EXEC_OK && !exec_read_outputs(path, p, data, why, cap)) status = EXEC_REJECTED;
+    remove_folder(dir);
+    return status;
+}

@@ -1,0 +1,23 @@
+/* See result.h. */
+#include "result.h"
+
+const char *verdict_name(verdict v)
+{
+    static const char *const names[VERDICTS] = {"PASS",     "SUSPECT", "FAIL",    "NAN",   "UNWRITTEN",
+                                                "CORRUPT",  "FPENV",   "NONDET",  "CRASH", "TIMEOUT",
+                                                "REJECTED", "SKIP",    "VACUOUS", "ERROR"};
+    return names[v];
+}
+
+bool verdict_of_name(const char *name, verdict *v)
+{
+    for (int i = 0; i < VERDICTS; i++)
+        if (!strcmp(verdict_name((verdict)i), name)) return *v = (verdict)i, true;
+    return false;
+}
+
+verdict_class verdict_counts_as(verdict v, bool strict)
+{
+    if (v == PASS || (v == SUSPECT && !strict)) return COUNT_PASSED;
+    return v == SKIP || v == VACUOUS ? COUNT_SKIPPED : COUNT_FAILED;
+}

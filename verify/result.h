@@ -1,0 +1,77 @@
+/*
+ * Verdicts, and the result of one case on one backend.
+ */
+#ifndef RESULT_H
+#define RESULT_H
+
+#include "case/problem.h"
+
+typedef enum {
+    PASS,         /* every output element is a legal result of the declared arithmetic: proved */
+    SUSPECT,      /* legal but improbable; needs statistical rules, which this version doesn't have: never given */
+    FAIL,         /* an element is no legal result: proved */
+    NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
+    UNWRITTEN,    /* output elements were left as they were */
+    CORRUPT,      /* memory outside the outputs was written: an input, or beyond an end */
+    FPENV,        /* rounding mode or flushing was left changed */
+    NONDET,       /* two runs on the same inputs differ */
+    CRASH,        /* died by a signal or exited */
+    TIMEOUT,
+    REJECTED, /* an error status, or an answer that can't be read */
+    SKIP,     /* the port doesn't do this, or can't run here */
+    VACUOUS,  /* the declared arithmetic is so wide that a wrong result would pass too */
+    ERROR,    /* our own fault */
+    VERDICTS
+} verdict;
+
+typedef enum { COUNT_PASSED, COUNT_FAILED, COUNT_SKIPPED } verdict_class;
+
+const char *verdict_name(verdict v);
+bool verdict_of_name(const char *name, verdict *v);      /* false: no such */
+verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT fails */
+
+/* What was seen of one output tensor. */
+typedef struct {
+    char name[32];
+    dsv3_dtype dtype;
+    int32_t ndim;
+    int64_t shape[MAX_RANK];
+    int64_t count;     /* elements */
+    int64_t outside;   /* not legal */
+    int64_t undecided; /* any value is legal */
+    int64_t single;    /* exactly one value is legal */
+    double budget;     /* largest |got - truth| / distance of the legal end on that side; <= 1 when all are legal */
+    int64_t worst;     /* its index, row-major; -1: every element hits the truth */
+    double got, truth, lower, upper; /* there */
+    double bits;            /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
+    bool bits_exact;        /* every element has one legal value: resolution is unlimited */
+    int mutants, survivors; /* wrong results that count here; of these, those that would pass */
+    int64_t bad_rows, bad_columns; /* in how many rows and columns of the last two axes elements are outside */
+} output_stats;
+
+/* A known mistake as an explanation: what it leaves unexplained. */
+typedef struct {
+    int quirk;
+    int64_t illegal; /* elements that are no legal result with the mistake either */
+    double worst;    /* the largest budget among them */
+} diagnosis_row;
+
+enum { MAX_DIAGNOSES = 8 };
+
+typedef struct {
+    verdict v;
+    char why[512];
+    bool constant;                   /* no mutant counts: truth looks the same under all of them */
+    char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
+    char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
+    double port_seconds, reference_seconds;
+    int outputs;
+    output_stats output[16];
+    int64_t flips;       /* rows whose choice is legal, and not the reference's */
+    bool choice_illegal; /* `choice` tells of a row whose choice is no legal one */
+    char choice[400];    /* the first such row, in words */
+    int diagnoses;       /* known mistakes that were tried; most likely first */
+    diagnosis_row diagnosis[MAX_DIAGNOSES];
+} result;
+
+#endif

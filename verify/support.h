@@ -1,8 +1,0 @@
-/* Who supports what: every op against the ports that come with the harness. */
-#ifndef SUPPORT_H
-#define SUPPORT_H
-
-/* The arguments of verify list --matrix: cases (default @ci) and --results=FILE. Prints the table, returns the exit code. */
-int list_matrix(int argc, char **argv);
-
-#endif
