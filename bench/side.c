@@ -1,6 +1,8 @@
 /* What the studies share: the peer beside the reference, readings, medians. */
 #include "bench.h"
 
+#include "files/products.h"
+
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>

@@ -45,14 +45,16 @@ typedef enum {
     DSV3_DTYPES = 7   /* their number */
 } dsv3_dtype;
 
+enum { DSV3_MAX_NDIM = 4 };
+
 /* A view. Element (i, j) is at data + (i * stride[0] + j * stride[1]) * element size; the memory belongs to the
  * caller. data is aligned to the element size and no further, unless the backend asks for more (`align`). */
 typedef struct {
     void *data;
     dsv3_dtype dtype;
-    int32_t ndim;      /* 0..4 */
-    int64_t shape[4];  /* elements */
-    int64_t stride[4]; /* elements, not bytes; the last is 1 */
+    int32_t ndim;                  /* 0 to DSV3_MAX_NDIM */
+    int64_t shape[DSV3_MAX_NDIM];  /* elements */
+    int64_t stride[DSV3_MAX_NDIM]; /* elements, not bytes; the last is 1 */
 } dsv3_tensor;
 
 /* What a checkpoint stores for one module, names relative to the module. Read-only. */

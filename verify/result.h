@@ -4,7 +4,9 @@
 #ifndef RESULT_H
 #define RESULT_H
 
-#include "case/problem.h"
+#include "ref.h"
+
+enum { MAX_BACKENDS = 16 }; /* ports judged in one run */
 
 typedef enum {
     PASS,         /* every output element is a legal result of the declared arithmetic: proved */
@@ -35,7 +37,7 @@ typedef struct {
     char name[32];
     dsv3_dtype dtype;
     int32_t ndim;
-    int64_t shape[MAX_RANK];
+    int64_t shape[DSV3_MAX_NDIM];
     int64_t count;     /* elements */
     int64_t outside;   /* not legal */
     int64_t undecided; /* any value is legal */

@@ -1,7 +1,7 @@
 /* A safetensors file: every tensor that is handed out lies in the file, and none in another. */
 #include "files/safetensors.h"
-#include "ref.h"
 #include "fuzz.h"
+#include "ref.h"
 
 static void check_tensor(const safetensor *t, const uint8_t *data, size_t size)
 {

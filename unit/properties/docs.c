@@ -1,8 +1,8 @@
 /* What the documents say is so: case ids can be read, known mistakes exist and are seen where they are said to be, numbers are those of the
  * config, every op is described, and every formula has a source. */
 #include "case/expand.h"
-#include "dsv3_config.h"
 #include "case/fill.h"
+#include "dsv3_config.h"
 #include "judge/judge.h"
 
 #include <criterion/criterion.h>

@@ -1,8 +1,8 @@
 /* Case ids, lists of them, and the data they stand for. */
 #include "case/expand.h"
-#include "dsv3_config.h"
 #include "case/fill.h"
 #include "case/rng.h"
+#include "dsv3_config.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* See expand.h. */
 #include "expand.h"
 
+#include "files/products.h"
 #include "problem.h"
-#include "port/process.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -9,7 +9,7 @@
 #include "ref.h"
 
 enum { PRESET_V3, PRESET_TINY, PRESET_ODD, PRESET_EDGE, PRESETS };
-enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_RANK = 4, MAX_LISTS = 2 };
+enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_LISTS = 2 };
 
 typedef enum { FIELD_SIZE, FIELD_REAL, FIELD_FLAG } field_kind; /* int64_t, double, int32_t in the prob struct */
 

@@ -13,7 +13,7 @@ typedef struct {
     int64_t index; /* of a repeated row: which */
     dsv3_dtype dtype;
     int32_t ndim;
-    int64_t shape[MAX_RANK];
+    int64_t shape[DSV3_MAX_NDIM];
     int64_t count; /* elements */
     size_t bytes;
 } tensor_info;

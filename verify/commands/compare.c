@@ -1,11 +1,11 @@
 /* verify bundle and verify compare: for ports that have only files. */
 #include "case/expand.h"
+#include "case/fill.h"
+#include "files/safetensors.h"
+#include "judge/judge.h"
 #include "options.h"
 #include "port/exec.h"
-#include "case/fill.h"
-#include "judge/judge.h"
 #include "report/report.h"
-#include "files/safetensors.h"
 
 #include <errno.h>
 #include <math.h>
@@ -50,9 +50,8 @@ static int judge_file(loaded *l, const char *path, bool verbose)
     char why[600];
     enclosures truth, legal;
     result r = {.v = PASS};
-    backend const b = {.name = "file"};
+    const char *const name = "file";
     tally t = {0};
-    plan pl = {.backends = 1, .backend = {b}};
     if (!exec_read_outputs(path, &l->p, l->data, why, sizeof why)) return usage_error("%s", why);
     if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return usage_error("no memory for the reference of %s", l->p.id);
@@ -62,8 +61,8 @@ static int judge_file(loaded *l, const char *path, bool verbose)
     snprintf(r.declared, sizeof r.declared, "%s", l->declared);
     ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
     tally_add(&t, 0, &r, false);
-    report_text(stdout, l->p.id, &b, path, &r, verbose);
-    report_summary(stdout, &pl, &t);
+    report_text(stdout, l->p.id, name, path, &r, verbose);
+    report_summary(stdout, &name, 1, &t);
     return t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 

@@ -1,9 +1,9 @@
 /* verify list */
-#include "port/backends.h"
 #include "case/expand.h"
-#include "options.h"
 #include "case/problem.h"
 #include "matrix.h"
+#include "options.h"
+#include "port/backends.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
-#include "options.h"
 #include "model/chain.h"
+#include "options.h"
 #include "port/process.h"
 #include "report/report.h"
 
@@ -143,7 +143,7 @@ static void on_each_stage(void *context, const char *module, const problem *pr, 
         printf("%-12s %-14s %s (%s)\n", p->b->name, "PASS(proved)", module, pr->op->name);
         return;
     }
-    report_text(stdout, module, p->b, NULL, r, p->o->verbose);
+    report_text(stdout, module, p->b->name, NULL, r, p->o->verbose);
 }
 
 /* Stages of the chain. */

@@ -1,6 +1,7 @@
 /* verify run */
 #include "options.h"
 #include "report/report.h"
+#include "run/run.h"
 
 #include <errno.h>
 #include <math.h>
@@ -209,7 +210,8 @@ static void on_case(const plan *pl, int index, const result results[], void *con
     for (int b = 0; b < pl->backends; b++) {
         tally_add(&s->t, b, &results[b], s->strict);
         bool const quiet = results[b].v == SKIP && !s->verbose; /* counted in the table */
-        if (s->text && !quiet) report_text(stdout, id, &pl->backend[b], s->backend_text[b], &results[b], s->verbose);
+        if (s->text && !quiet)
+            report_text(stdout, id, pl->backend[b].name, s->backend_text[b], &results[b], s->verbose);
         if (s->json) report_json(s->json, id, s->backend_text[b], &results[b]);
     }
     fflush(stdout);
@@ -240,7 +242,9 @@ static int run_session(session *s)
     if (s->pl.jobs > s->pl.cases.count) s->pl.jobs = s->pl.cases.count;
     int const signal_number = run_plan(&s->pl, on_case, s);
     FILE *const f = s->text ? stdout : stderr;
-    report_summary(f, &s->pl, &s->t);
+    const char *name[MAX_BACKENDS];
+    for (int b = 0; b < s->pl.backends; b++) name[b] = s->pl.backend[b].name;
+    report_summary(f, name, s->pl.backends, &s->t);
     bool const written = !(s->json && s->json != stdout && fclose(s->json)) && !fflush(stdout) && !ferror(stdout);
     if (!written) return usage_error("the report could not be written whole: %s", strerror(errno));
     return signal_number ? 128 + signal_number : exit_code(s);

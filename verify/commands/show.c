@@ -1,8 +1,8 @@
 /* verify show: what a case is, how sharply it sees, and which known mistakes it would catch. At most 40 lines of 80
  * columns for every case of today's ops. */
-#include "options.h"
 #include "case/fill.h"
 #include "judge/judge.h"
+#include "options.h"
 #include "report/report.h"
 
 #include <math.h>

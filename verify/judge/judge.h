@@ -4,6 +4,7 @@
 #ifndef JUDGE_H
 #define JUDGE_H
 
+#include "case/problem.h"
 #include "result.h"
 
 /* Balls of every output under one reading; value[i] belongs to tensor[i] and is NULL for inputs. */

@@ -1,8 +1,8 @@
 /* mla_decode: rows only. The formula is in ref/mla_decode.c. */
+#include "case/key_numbers.h"
 #include "case/paged_cache.h"
 #include "case/problem.h"
 #include "case/rng.h"
-#include "case/key_numbers.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* mla_prefill: rows only. The formula is in ref/mla_prefill.c. */
+#include "case/key_numbers.h"
 #include "case/problem.h"
 #include "case/rng.h"
-#include "case/key_numbers.h"
 
 #include <math.h>
 

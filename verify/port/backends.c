@@ -1,7 +1,7 @@
 /* The ports that come with the harness; the only place that names them. */
 #include "backends.h"
 
-#include "process.h"
+#include "files/products.h"
 
 #include <stdio.h>
 #include <sys/stat.h>

@@ -1,8 +1,8 @@
 /* See exec.h. */
 #include "exec.h"
 
-#include "process.h"
 #include "files/safetensors.h"
+#include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>

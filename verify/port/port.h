@@ -5,6 +5,7 @@
 #define PORT_H
 
 #include "backends.h"
+#include "case/problem.h"
 #include "result.h"
 
 typedef struct port port;

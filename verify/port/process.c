@@ -101,13 +101,3 @@ double now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
-
-void products_folder(char *path, size_t cap)
-{
-    ssize_t const n = readlink("/proc/self/exe", path, cap - 1);
-    path[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < 2; up++) {
-        char *const slash = strrchr(path, '/');
-        if (slash) *slash = 0;
-    }
-}

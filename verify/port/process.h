@@ -1,5 +1,5 @@
 /*
- * Processes that are asked through one pipe and answer through another, the time, and where this program lies.
+ * Processes that are asked through one pipe and answer through another.
  */
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -30,8 +30,5 @@ ssize_t read_some(int fd, void *data, size_t bytes, double deadline);
 
 /* Seconds, monotonic. */
 double now(void);
-
-/* The folder of build products: build/ of build/bin/verify. */
-void products_folder(char *path, size_t cap);
 
 #endif

@@ -43,7 +43,7 @@ static void print_output_line(FILE *f, const output_stats *s)
 
 static void print_index(FILE *f, const output_stats *s, int64_t i)
 {
-    int64_t index[MAX_RANK];
+    int64_t index[DSV3_MAX_NDIM];
     for (int d = s->ndim - 1; d >= 0; d--) {
         index[d] = i % s->shape[d];
         i /= s->shape[d];
@@ -129,11 +129,11 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
     if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);
 }
 
-void report_text(FILE *f, const char *id, const backend *b, const char *backend_text, const result *r, bool verbose)
+void report_text(FILE *f, const char *id, const char *backend, const char *backend_text, const result *r, bool verbose)
 {
     char verdict_text[40];
     print_verdict(verdict_text, sizeof verdict_text, r);
-    fprintf(f, "%-12s %-13s %s", b->name, verdict_text, id);
+    fprintf(f, "%-12s %-13s %s", backend, verdict_text, id);
     bool const bad = verdict_counts_as(r->v, true) == COUNT_FAILED;
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
@@ -220,11 +220,11 @@ void report_json(FILE *f, const char *id, const char *backend_text, const result
 
 /* ---- summary ---- */
 
-static void print_backend_row(FILE *f, const plan *pl, const tally *t, int b)
+static void print_backend_row(FILE *f, const char *backend, const tally *t, int b)
 {
     int ran = 0;
     for (int v = 0; v < VERDICTS; v++) ran += v != SKIP ? t->by_backend[b][v] : 0;
-    fprintf(f, "%-12s ", pl->backend[b].name);
+    fprintf(f, "%-12s ", backend);
     if (!ran) {
         fprintf(f, "%s\n", t->skip_why[b]);
         return;
@@ -234,10 +234,10 @@ static void print_backend_row(FILE *f, const plan *pl, const tally *t, int b)
     fprintf(f, "%.4g elements judged\n", t->elements[b]);
 }
 
-void report_summary(FILE *f, const plan *pl, const tally *t)
+void report_summary(FILE *f, const char *const backend[], int backends, const tally *t)
 {
     fputc('\n', f);
-    for (int b = 0; b < pl->backends; b++) print_backend_row(f, pl, t, b);
+    for (int b = 0; b < backends; b++) print_backend_row(f, backend[b], t, b);
     if (t->suspect) fprintf(f, "(%d SUSPECT)\n", t->suspect);
     fprintf(f, "%d passed, %d failed, %d skipped\n", t->passed, t->failed, t->skipped);
 }

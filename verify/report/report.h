@@ -2,7 +2,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "run/run.h"
+#include "result.h"
 
 #include <stdio.h>
 
@@ -17,13 +17,13 @@ void tally_add(tally *t, int which, const result *r, bool strict);
 
 /* One line; behind it, when there is something to see, a block of at most 12 lines. backend_text: for the line that runs it again;
  * NULL: there is no such line. */
-void report_text(FILE *f, const char *id, const backend *b, const char *backend_text, const result *r, bool verbose);
+void report_text(FILE *f, const char *id, const char *backend, const char *backend_text, const result *r, bool verbose);
 
 /* One JSON object on one line; fields in docs/formats.md. */
 void report_json(FILE *f, const char *id, const char *backend_text, const result *r);
 
-/* A table of verdicts by backend, then "N passed, N failed, N skipped". */
-void report_summary(FILE *f, const plan *pl, const tally *t);
+/* A table of verdicts by backend (their names), then "N passed, N failed, N skipped". */
+void report_summary(FILE *f, const char *const backend[], int backends, const tally *t);
 
 /* A label, then words from column `indent` on, broken so that no line is wider than `columns`. */
 void print_wrapped(FILE *f, const char *label, const char *text, int indent, int columns);

@@ -5,8 +5,6 @@
 #include "case/expand.h"
 #include "port/port.h"
 
-enum { MAX_BACKENDS = 16 };
-
 typedef struct {
     case_list cases;
     int backends;

@@ -1,9 +1,9 @@
 /* The attention block, seen inside a tier: what is equal in real numbers must overlap, with radii so small that it says
  * something. Compiled once a tier, linked with its objects. */
 #include "case/fill.h"
+#include "case/problem.h"
 #include "layer.h"
 #include "mla.h"
-#include "case/problem.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
