@@ -39,16 +39,16 @@ int bench_attention(void)
     static const char *const arguments[] = {"attention", "128", "4096", "576", "512", NULL};
     double seconds[SERIES][ROUNDS];
     timed last[SERIES];
-    char why[300];
+    complaint why;
     problem p;
     ref_numerics n[SERIES];
     void *data[MAX_TENSORS];
     process peer = {0};
-    if (!problem_parse(id, &p, why, sizeof why) || !tensors_open(&p, data))
+    if (!problem_parse(id, &p, &why) || !tensors_open(&p, data))
         return fprintf(stderr, "bench: cannot make %s\n", id), 2;
-    bool const good = ref_numerics_parse("mla_decode", declared, &n[DECLARED], why, sizeof why) &&
-                      ref_numerics_parse("mla_decode", "", &n[ASSUMED], why, sizeof why);
-    if (!good) return fprintf(stderr, "bench: %s\n", why), 2;
+    bool const good = ref_numerics_parse("mla_decode", declared, &n[DECLARED], why.text, sizeof why.text) &&
+                      ref_numerics_parse("mla_decode", "", &n[ASSUMED], why.text, sizeof why.text);
+    if (!good) return fprintf(stderr, "bench: %s\n", why.text), 2;
     printf("%s, every element, 1 thread (median of %d interleaved rounds)\n", id, ROUNDS);
     bool const torch = peer_open(&peer, arguments);
     for (int round = 0; round < ROUNDS; round++)

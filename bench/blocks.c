@@ -103,9 +103,9 @@ static void measure(const study *s, const char *const arguments[])
 
 static int study_case(const char *id, bool open(study *), const char *const arguments[])
 {
-    char why[600];
+    complaint why;
     study *const s = calloc(1, sizeof *s);
-    bool const good = s && problem_parse(id, &s->p, why, sizeof why) && open(s);
+    bool const good = s && problem_parse(id, &s->p, &why) && open(s);
     printf("%s, every element, 1 thread (median of %d interleaved rounds)\n", id, ROUNDS);
     if (good) measure(s, arguments);
     if (s) tensors_close(s->data);

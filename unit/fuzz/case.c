@@ -4,14 +4,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char why[300] = "";
+    complaint why = {""};
     static problem p, again;
     char *const id = fuzz_text(data, size);
-    bool const good = problem_parse(id, &p, why, sizeof why);
+    bool const good = problem_parse(id, &p, &why);
     free(id);
-    REQUIRE(good || why[0]);
+    REQUIRE(good || why.text[0]);
     if (!good) return 0;
-    REQUIRE(problem_parse(p.id, &again, why, sizeof why) && !strcmp(p.id, again.id) && p.tensors == again.tensors);
+    REQUIRE(problem_parse(p.id, &again, &why) && !strcmp(p.id, again.id) && p.tensors == again.tensors);
     for (int i = 0; i < p.tensors; i++) {
         int64_t count = 1;
         for (int d = 0; d < p.tensor[i].ndim; d++)

@@ -4,10 +4,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char why[300] = "";
+    complaint why = {""};
     dsv3_config c;
-    if (!config_parse("f", (const char *)data, size, &c, why, sizeof why)) {
-        REQUIRE(why[0]);
+    if (!config_parse("f", (const char *)data, size, &c, &why)) {
+        REQUIRE(why.text[0]);
         return 0;
     }
     REQUIRE(c.hidden_size > 0 && c.vocab_size > 0 && c.num_hidden_layers > 0 && c.q_lora_rank >= 0);

@@ -4,10 +4,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char why[300] = "";
+    complaint why = {""};
     checkpoint_index index;
-    if (!checkpoint_index_parse("f", (const char *)data, size, &index, why, sizeof why)) {
-        REQUIRE(why[0] && !index.json && !index.file);
+    if (!checkpoint_index_parse("f", (const char *)data, size, &index, &why)) {
+        REQUIRE(why.text[0] && !index.json && !index.file);
         return 0;
     }
     REQUIRE(index.files > 0);

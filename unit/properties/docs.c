@@ -70,7 +70,8 @@ static int quirk_named(word w)
 
 static void check_word(const char *path, word w, int *cases, int *quirks)
 {
-    char id[600], why[1200];
+    char id[600];
+    complaint why;
     case_list list = {NULL, 0};
     if (is_quirk(w)) {
         (*quirks)++;
@@ -79,7 +80,7 @@ static void check_word(const char *path, word w, int *cases, int *quirks)
     if (!is_case(w)) return;
     (*cases)++;
     snprintf(id, sizeof id, "%.*s", w.length, w.at);
-    cr_expect(cases_add(&list, id, why, sizeof why), "%s: %s", path, why);
+    cr_expect(cases_add(&list, id, &why), "%s: %s", path, why.text);
     cases_free(&list);
 }
 
@@ -112,11 +113,12 @@ typedef struct {
 
 static void show(shown *s, word w)
 {
-    char id[600], why[600];
+    char id[600];
+    complaint why;
     tensors_close(s->data);
     snprintf(id, sizeof id, "%.*s", w.length, w.at);
-    cr_assert(problem_parse(id, &s->p, why, sizeof why), "%s", why);
-    cr_assert(ref_numerics_parse(s->p.op->name, "", &s->n, why, sizeof why), "%s", why);
+    cr_assert(problem_parse(id, &s->p, &why), "%s", why.text);
+    cr_assert(ref_numerics_parse(s->p.op->name, "", &s->n, why.text, sizeof why.text), "%s", why.text);
     cr_assert(tensors_open(&s->p, s->data));
 }
 

@@ -19,8 +19,8 @@ static dsv3_experts_io io;
 
 static void open_case(const char *id)
 {
-    char why[400];
-    cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(problem_parse(id, &p, &why), "%s", why.text);
     cr_assert(tensors_open(&p, data));
     memcpy(&prob, p.prob.bytes, sizeof prob);
     problem_bind(&p, data, &io, items);
@@ -76,7 +76,8 @@ typedef struct {
 
 static void judge(const double *y, const char *routed, tally *sum)
 {
-    char text[300], why[200];
+    char text[300];
+    complaint why;
     ref_numerics n;
     int64_t const cells = prob.n_tokens * prob.hidden_size;
     ref_value *const legal = malloc((size_t)cells * sizeof *legal);
@@ -84,7 +85,7 @@ static void judge(const double *y, const char *routed, tally *sum)
              "acc 24 rn; sigmoid 4; flush none; gate_proj bf16 must; up_proj bf16 must; silu bf16 must; act bf16 must; "
              "expert_out bf16 must; routed %s must",
              routed);
-    cr_assert(ref_numerics_parse("experts", text, &n, why, sizeof why), "%s", why);
+    cr_assert(ref_numerics_parse("experts", text, &n, why.text, sizeof why.text), "%s", why.text);
     ref_reading const rd = {.port = &n};
     cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal}));
     for (int64_t i = 0; i < cells; i++) {

@@ -249,8 +249,8 @@ static double wave(int i)
 
 static void open_fixture(fixture *f)
 {
-    char why[400];
-    cr_assert(problem_parse("mtp@odd:batch=1,stages=0,hidden_states=f32", &f->p, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(problem_parse("mtp@odd:batch=1,stages=0,hidden_states=f32", &f->p, &why), "%s", why.text);
     cr_assert(tensors_open(&f->p, f->data));
     problem_bind(&f->p, f->data, &f->io, f->items);
     memcpy(&f->prob, f->p.prob.bytes, sizeof f->prob);

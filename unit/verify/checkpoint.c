@@ -151,24 +151,25 @@ Test(checkpoint, malformed_folders_get_a_sentence)
           {"x.safetensors", ONE("a"), 4},
           {"y.safetensors", "{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":" T("F32", "[1]", "[4,8]") "}", 8}}},
     };
-    char why[600];
+    complaint why;
     checkpoint c;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const char *const dir = new_folder(rows[i].thing, 4);
-        why[0] = 0;
-        cr_expect(!checkpoint_open(dir, &c, why, sizeof why), "row %zu is opened", i);
+        why.text[0] = 0;
+        cr_expect(!checkpoint_open(dir, &c, &why), "row %zu is opened", i);
         const char *const either = strchr(rows[i].says, '|');
         char first[300];
         snprintf(first, sizeof first, "%.*s", either ? (int)(either - rows[i].says) : 299, rows[i].says);
-        cr_expect(!strncmp(why, dir, strlen(dir)) && (strstr(why, first) || (either && strstr(why, either + 1))),
-                  "row %zu: %s", i, why);
+        cr_expect(!strncmp(why.text, dir, strlen(dir)) &&
+                      (strstr(why.text, first) || (either && strstr(why.text, either + 1))),
+                  "row %zu: %s", i, why.text);
         cr_expect(!c.file && !c.entry && !c.dir, "row %zu leaves something open", i);
         remove_folder(dir);
     }
-    cr_expect(!checkpoint_open("/no/such", &c, why, sizeof why) && strstr(why, "/no/such: holds neither"), "%s", why);
+    cr_expect(!checkpoint_open("/no/such", &c, &why) && strstr(why.text, "/no/such: holds neither"), "%s", why.text);
     char *const longest = calloc(1, 5000);
     memset(longest, 'x', 4999);
-    cr_expect(!checkpoint_open(longest, &c, why, sizeof why), "%s", why);
+    cr_expect(!checkpoint_open(longest, &c, &why), "%s", why.text);
     free(longest);
 }
 
@@ -218,17 +219,17 @@ Test(checkpoint, tensors_are_found_and_checked)
          {3, 1},
          "tensor b.weight has shape [1, 3], config.json makes it [3, 1]"},
     };
-    char why[600];
+    complaint why;
     checkpoint c;
     const safetensor *t;
     const char *const dir = new_folder(good, 3);
-    cr_assert(checkpoint_open(dir, &c, why, sizeof why), "%s", why);
+    cr_assert(checkpoint_open(dir, &c, &why), "%s", why.text);
     cr_expect(c.files == 2 && c.count == 4 && !checkpoint_find(&c, "") && !checkpoint_find(&c, "z"));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         bool const expected =
-            checkpoint_expect(&c, rows[i].name, rows[i].dtypes, rows[i].ndim, rows[i].shape, &t, why, sizeof why);
+            checkpoint_expect(&c, rows[i].name, rows[i].dtypes, rows[i].ndim, rows[i].shape, &t, &why);
         cr_expect(expected == !rows[i].says && (t != NULL) == expected, "row %zu", i);
-        cr_expect(expected || strstr(why, rows[i].says), "row %zu: %s", i, why);
+        cr_expect(expected || strstr(why.text, rows[i].says), "row %zu: %s", i, why.text);
         cr_expect(!expected || checkpoint_find(&c, rows[i].name) == t, "row %zu", i);
     }
     double all[2];
@@ -246,11 +247,11 @@ Test(checkpoint, tensors_are_found_and_checked)
 /* The file without an index is taken, as transformers does. */
 Test(checkpoint, the_whole_file_goes_before_an_index)
 {
-    char why[600];
+    complaint why;
     checkpoint c;
     thing const things[] = {{WHOLE, ONE("a"), 4}, {INDEX, "{}"}};
     const char *const dir = new_folder(things, 2);
-    cr_assert(checkpoint_open(dir, &c, why, sizeof why), "%s", why);
+    cr_assert(checkpoint_open(dir, &c, &why), "%s", why.text);
     cr_expect(c.files == 1 && c.count == 1 && checkpoint_find(&c, "a"));
     checkpoint_close(&c);
     remove_folder(dir);
@@ -270,7 +271,8 @@ Test(checkpoint, scales_are_finite_and_positive)
                 {-INFINITY, "is -inf; a scale"},
                 {NAN, "nan; a scale"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char why[600], path[200];
+        complaint why;
+        char path[200];
         checkpoint c;
         float scale[6] = {1, 1, 1, 1, 1, 1};
         const char *const dir = new_folder(NULL, 0);
@@ -278,12 +280,11 @@ Test(checkpoint, scales_are_finite_and_positive)
             .name = "w_scale_inv", .dtype = DSV3_F32, .ndim = 2, .shape = {3, 2}, .data = scale, .bytes = sizeof scale};
         scale[3] = rows[i].bad;
         snprintf(path, sizeof path, "%s/" WHOLE, dir);
-        cr_assert(safetensors_write(path, &item, 1, why, sizeof why) && checkpoint_open(dir, &c, why, sizeof why), "%s",
-                  why);
-        cr_expect(checkpoint_check_scales(&c, checkpoint_find(&c, "w_scale_inv"), why, sizeof why) == !rows[i].says);
-        cr_expect(!rows[i].says ||
-                      (strstr(why, WHOLE ": tensor w_scale_inv, row 1, column 1 ") && strstr(why, rows[i].says)),
-                  "row %zu: %s", i, why);
+        cr_assert(safetensors_write(path, &item, 1, &why) && checkpoint_open(dir, &c, &why), "%s", why);
+        cr_expect(checkpoint_check_scales(&c, checkpoint_find(&c, "w_scale_inv"), &why) == !rows[i].says);
+        cr_expect(!rows[i].says || (strstr(why.text, WHOLE ": tensor w_scale_inv, row 1, column 1 ") &&
+                                    strstr(why.text, rows[i].says)),
+                  "row %zu: %s", i, why.text);
         checkpoint_close(&c);
         remove_folder(dir);
     }
@@ -302,15 +303,15 @@ static long resident_pages(void)
 Test(checkpoint, released_pages_leave_memory)
 {
     enum { BYTES = 32 << 20, CHUNK = 1 << 20 };
-    char why[600], path[200];
+    complaint why;
+    char path[200];
     checkpoint c;
     char *const zeros = calloc(1, BYTES);
     const char *const dir = new_folder(NULL, 0);
     zeros[0] = 1, zeros[BYTES - 1] = 2;
     safetensor const item = {.name = "w", .dtype = DSV3_U8, .ndim = 1, .shape = {BYTES}, .data = zeros, .bytes = BYTES};
     snprintf(path, sizeof path, "%s/" WHOLE, dir);
-    cr_assert(safetensors_write(path, &item, 1, why, sizeof why) && checkpoint_open(dir, &c, why, sizeof why), "%s",
-              why);
+    cr_assert(safetensors_write(path, &item, 1, &why) && checkpoint_open(dir, &c, &why), "%s", why);
     free(zeros);
     const volatile char *const data = checkpoint_find(&c, "w")->data;
     long const before = resident_pages();

@@ -53,7 +53,7 @@ static bool same(const dsv3_config *a, const dsv3_config *b)
 }
 
 /* Reads a text in which the value at KEY or OBJECT.KEY is replaced by JSON text, or left out for NULL. */
-static bool read_changed(const char *text, const char *key, const char *value, dsv3_config *c, char *why, size_t cap)
+static bool read_changed(const char *text, const char *key, const char *value, dsv3_config *c, complaint *why)
 {
     json_t *const root = json_loads(text, 0, NULL);
     const char *const dot = strchr(key, '.');
@@ -67,7 +67,7 @@ static bool read_changed(const char *text, const char *key, const char *value, d
     else
         json_object_del(object, inner);
     char *const changed = json_dumps(root, 0);
-    bool const good = config_parse("config.json", changed, strlen(changed), c, why, cap);
+    bool const good = config_parse("config.json", changed, strlen(changed), c, why);
     free(changed);
     json_decref(root);
     return good;
@@ -75,19 +75,19 @@ static bool read_changed(const char *text, const char *key, const char *value, d
 
 Test(config, both_spellings_are_read)
 {
-    char why[400];
+    complaint why;
     dsv3_config c;
-    cr_assert(config_parse("v3", released, strlen(released), &c, why, sizeof why), "%s", why);
+    cr_assert(config_parse("v3", released, strlen(released), &c, &why), "%s", why.text);
     cr_expect(same(&c, &dsv3_config_v3));
-    cr_assert(config_parse("odd", odd, strlen(odd), &c, why, sizeof why), "%s", why);
+    cr_assert(config_parse("odd", odd, strlen(odd), &c, &why), "%s", why.text);
     cr_expect(same(&c, &dsv3_config_odd));
 }
 
 Test(config, what_absent_and_null_mean)
 {
-    char why[400];
+    complaint why;
     dsv3_config c;
-#define READ(text, key, value) cr_assert(read_changed(text, key, value, &c, why, sizeof why), "%s", why)
+#define READ(from, key, value) cr_assert(read_changed(from, key, value, &c, &why), "%s", why.text)
     READ(odd, "q_lora_rank", "null");
     cr_expect(c.q_lora_rank == 0);
     READ(odd, "num_mtp_layers", NULL);
@@ -180,12 +180,13 @@ Test(config, what_cannot_be_read_gets_a_sentence)
         {released, "quantization_config.scale_fmt", "\"fp4\"",
          "scale_fmt: \"fp4\" is unsupported; \"ue8m0\" or \"float\""},
     };
-    char why[400];
+    complaint why;
     dsv3_config c;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        why[0] = 0;
-        cr_expect(!read_changed(rows[i].text, rows[i].key, rows[i].value, &c, why, sizeof why), "row %zu is read", i);
-        cr_expect(!strncmp(why, "config.json: ", 13) && strstr(why, rows[i].says), "row %zu: %s", i, why);
+        why.text[0] = 0;
+        cr_expect(!read_changed(rows[i].text, rows[i].key, rows[i].value, &c, &why), "row %zu is read", i);
+        cr_expect(!strncmp(why.text, "config.json: ", 13) && strstr(why.text, rows[i].says), "row %zu: %s", i,
+                  why.text);
     }
 }
 
@@ -202,16 +203,16 @@ Test(config, what_is_no_config_gets_a_sentence)
         {"{} {}", "is no JSON object: end of file expected"},
         {"{}", "key vocab_size is missing"},
     };
-    char why[400];
+    complaint why;
     dsv3_config c;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cr_expect(!config_parse("f", rows[i].text, strlen(rows[i].text), &c, why, sizeof why), "row %zu is read", i);
-        cr_expect(strstr(why, rows[i].says) != NULL, "row %zu: %s", i, why);
+        cr_expect(!config_parse("f", rows[i].text, strlen(rows[i].text), &c, &why), "row %zu is read", i);
+        cr_expect(strstr(why.text, rows[i].says) != NULL, "row %zu: %s", i, why.text);
     }
     char *const large = calloc(1, CONFIG_MAX_SIZE + 1);
-    cr_expect(!config_parse("f", large, CONFIG_MAX_SIZE + 1, &c, why, sizeof why) && strstr(why, "at most"), "%s", why);
+    cr_expect(!config_parse("f", large, CONFIG_MAX_SIZE + 1, &c, &why) && strstr(why.text, "at most"), "%s", why.text);
     free(large);
-    cr_expect(!config_open("/no/such", &c, why, sizeof why) &&
-                  !strcmp(why, "/no/such/config.json: No such file or directory"),
-              "%s", why);
+    cr_expect(!config_open("/no/such", &c, &why) &&
+                  !strcmp(why.text, "/no/such/config.json: No such file or directory"),
+              "%s", why.text);
 }

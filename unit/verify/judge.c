@@ -17,11 +17,11 @@ typedef struct {
 
 static void look(sight *s, const char *id, const char *declared)
 {
-    char why[400];
+    complaint why;
     ref_numerics n;
     memset(s, 0, sizeof *s);
-    cr_assert(problem_parse(id, &s->p, why, sizeof why), "%s", why);
-    cr_assert(ref_numerics_parse(s->p.op->name, declared, &n, why, sizeof why), "%s", why);
+    cr_assert(problem_parse(id, &s->p, &why), "%s", why.text);
+    cr_assert(ref_numerics_parse(s->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
     cr_assert(tensors_open(&s->p, s->data));
     cr_assert(decide_own(&s->p, 0, s->data));
     cr_assert(enclose_both(&s->p, &n, s->data, &s->truth, &s->legal));
@@ -37,9 +37,9 @@ static void look_away(sight *s)
 /* Undeclared, a port may be perfect: the truth, rounded to the output, is a legal result, in every smoke case. */
 Test(judge, truth_is_legal_by_default)
 {
-    char why[1200];
+    complaint why;
     case_list list = {NULL, 0};
-    cr_assert(cases_add(&list, "@verify/cases/smoke.txt", why, sizeof why), "%s", why);
+    cr_assert(cases_add(&list, "@verify/cases/smoke.txt", &why), "%s", why.text);
     cr_assert(list.count > 50);
     for (int c = 0; c < list.count; c++) {
         sight s;
@@ -139,10 +139,10 @@ Test(judge, real_fills_are_never_vacuous)
         "embed@tiny|odd|edge:weight=bf16|f32",
         "cross_entropy@v3|tiny|odd:divisor=0|1,logits=bf16|f32", /* edge: one token, loss 0 */
         "quant@v3|tiny|odd|edge:scale_fmt=0|1,x=bf16|f32"};
-    char why[400];
+    complaint why;
     case_list list = {NULL, 0};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        cr_assert(cases_add(&list, lists[i], why, sizeof why), "%s", why);
+        cr_assert(cases_add(&list, lists[i], &why), "%s", why.text);
     for (int c = 0; c < list.count; c++) {
         sight s;
         result r;
@@ -193,9 +193,9 @@ Test(judge, every_quirk_is_seen_somewhere)
             sight s;
             enclosures wrong;
             ref_numerics n;
-            char why[200];
+            complaint why;
             look(&s, blind ? rows[q].blind : rows[q].seen, "");
-            ref_numerics_parse(s.p.op->name, "", &n, why, sizeof why);
+            ref_numerics_parse(s.p.op->name, "", &n, why.text, sizeof why.text);
             ref_reading const rd = {&n, 1ull << rows[q].quirk};
             cr_assert(enclose(&s.p, &rd, &ref_dd, s.data, &wrong));
             int64_t apart = 0;

@@ -24,12 +24,12 @@ Test(problem, ids_round_trip)
         {"linear@edge:weight=f8_e4m3,y=f32", "linear@edge:weight=f8_e4m3,y=f32"},
         {"linear@edge;seed=18446744073709551615", "linear@edge;seed=18446744073709551615"},
     };
-    char why[400];
+    complaint why;
     problem p, again;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cr_assert(problem_parse(rows[i][0], &p, why, sizeof why), "%s: %s", rows[i][0], why);
+        cr_assert(problem_parse(rows[i][0], &p, &why), "%s: %s", rows[i][0], why.text);
         cr_expect(!strcmp(p.id, rows[i][1]), "%s prints as %s", rows[i][0], p.id);
-        cr_assert(problem_parse(p.id, &again, why, sizeof why), "%s: %s", p.id, why);
+        cr_assert(problem_parse(p.id, &again, &why), "%s: %s", p.id, why.text);
         cr_expect(!memcmp(&p, &again, sizeof p), "%s does not round-trip", p.id);
     }
 }
@@ -48,15 +48,15 @@ Test(problem, lists_of_lengths)
         {"mla_prefill@odd:q_lens=3+-1", "is no list"},
         {"mla_decode@odd:kv_lens=3+1,batch=2", "batch is given twice"},
     };
-    char why[400];
+    complaint why;
     problem p;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool const good = problem_parse(rows[i].id, &p, why, sizeof why);
-        cr_expect(good == !rows[i].why, "%s: %s", rows[i].id, good ? "taken" : why);
+        bool const good = problem_parse(rows[i].id, &p, &why);
+        cr_expect(good == !rows[i].why, "%s: %s", rows[i].id, good ? "taken" : why.text);
         if (good) cr_expect(!strcmp(p.id, rows[i].id), "%s prints as %s", rows[i].id, p.id);
-        if (!good && rows[i].why) cr_expect(strstr(why, rows[i].why) != NULL, "%s: %s", rows[i].id, why);
+        if (!good && rows[i].why) cr_expect(strstr(why.text, rows[i].why) != NULL, "%s: %s", rows[i].id, why.text);
     }
-    cr_assert(problem_parse(rows[0].id, &p, why, sizeof why));
+    cr_assert(problem_parse(rows[0].id, &p, &why));
     cr_expect(problem_size(&p, "n_tokens") == 9 && problem_size(&p, "n_keys") == 16 && problem_size(&p, "batch") == 3);
 }
 
@@ -71,10 +71,10 @@ Test(problem, lists_and_ranges_are_written_out)
         {"linear@tiny;seed=1..5", 5, "linear@tiny;seed=5"},
         {"rmsnorm|linear@edge", 2, "linear@edge"},
     };
-    char why[400];
+    complaint why;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         case_list list = {NULL, 0};
-        cr_assert(cases_add(&list, rows[i].text, why, sizeof why), "%s: %s", rows[i].text, why);
+        cr_assert(cases_add(&list, rows[i].text, &why), "%s: %s", rows[i].text, why.text);
         cr_assert(list.count == rows[i].count, "%s: %d cases", rows[i].text, list.count);
         cr_expect(!strcmp(list.id[list.count - 1], rows[i].last), "%s ends with %s", rows[i].text,
                   list.id[list.count - 1]);
@@ -135,8 +135,8 @@ Test(problem, rows_cover_the_structs)
 static void *filled(const char *id, const char *tensor, problem *p)
 {
     void *data[MAX_TENSORS], *wanted = NULL;
-    char why[400];
-    cr_assert(problem_parse(id, p, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(problem_parse(id, p, &why), "%s", why.text);
     for (int i = 0; i < p->tensors; i++) data[i] = calloc(1, p->tensor[i].bytes);
     fill_inputs(p, data);
     for (int i = 0; i < p->tensors; i++) {
@@ -164,18 +164,17 @@ Test(problem, data_depend_on_seed_name_and_index_alone)
 /* No fill makes a NaN or an infinity out of an input. */
 Test(problem, fills_are_finite)
 {
-    char why[400];
+    complaint why;
     case_list list = {NULL, 0};
-    cr_assert(cases_add(&list, "rmsnorm@odd|edge|tiny:residual=0|1,x=bf16|f32;fill=real|exact|adversarial;seed=1..6",
-                        why, sizeof why),
-              "%s", why);
-    cr_assert(cases_add(&list, "linear@odd|edge|tiny:weight=bf16|f8_e4m3;fill=real|exact|adversarial;seed=1..4", why,
-                        sizeof why),
-              "%s", why);
+    cr_assert(
+        cases_add(&list, "rmsnorm@odd|edge|tiny:residual=0|1,x=bf16|f32;fill=real|exact|adversarial;seed=1..6", &why),
+        "%s", why.text);
+    cr_assert(cases_add(&list, "linear@odd|edge|tiny:weight=bf16|f8_e4m3;fill=real|exact|adversarial;seed=1..4", &why),
+              "%s", why.text);
     for (int i = 0; i < list.count; i++) {
         problem p;
         void *data[MAX_TENSORS];
-        problem_parse(list.id[i], &p, why, sizeof why);
+        problem_parse(list.id[i], &p, &why);
         for (int t = 0; t < p.tensors; t++) data[t] = calloc(1, p.tensor[t].bytes);
         fill_inputs(&p, data);
         for (int t = 0; t < p.tensors; t++) {
@@ -194,17 +193,18 @@ Test(problem, presets_are_the_configs)
 {
     static const dsv3_config *const configs[PRESETS] = {&dsv3_config_v3, &dsv3_config_tiny, &dsv3_config_odd,
                                                         &dsv3_config_edge};
-    char id[64], why[200];
+    char id[64];
+    complaint why;
     problem p;
     for (int preset = 0; preset < PRESETS; preset++) {
         const dsv3_config *const c = configs[preset];
         snprintf(id, sizeof id, "rmsnorm@%s", preset_names[preset]);
-        cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+        cr_assert(problem_parse(id, &p, &why), "%s", why.text);
         dsv3_rmsnorm_prob norm;
         memcpy(&norm, p.prob.bytes, sizeof norm);
         cr_expect(norm.hidden_size == c->hidden_size && norm.rms_norm_eps == c->rms_norm_eps, "%s", id);
         snprintf(id, sizeof id, "linear@%s", preset_names[preset]);
-        cr_assert(problem_parse(id, &p, why, sizeof why), "%s", why);
+        cr_assert(problem_parse(id, &p, &why), "%s", why.text);
         cr_expect(problem_size(&p, "in_features") == c->hidden_size, "%s", id);
         cr_expect(problem_size(&p, "out_features") == c->q_lora_rank, "%s", id);
     }
@@ -215,11 +215,11 @@ Test(problem, presets_are_the_configs)
 /* The cases of ci.txt as problems; the caller frees them. */
 static problem *ci_problems(int *count)
 {
-    char why[400];
+    complaint why;
     case_list list = {NULL, 0};
-    cr_assert(cases_add(&list, "@verify/cases/ci.txt", why, sizeof why), "%s", why);
+    cr_assert(cases_add(&list, "@verify/cases/ci.txt", &why), "%s", why.text);
     problem *const all = malloc((size_t)list.count * sizeof *all);
-    for (int i = 0; i < list.count; i++) cr_assert(problem_parse(list.id[i], &all[i], why, sizeof why), "%s", why);
+    for (int i = 0; i < list.count; i++) cr_assert(problem_parse(list.id[i], &all[i], &why), "%s", why.text);
     *count = list.count;
     cases_free(&list);
     return all;
@@ -239,12 +239,13 @@ static bool same_kind(const problem *a, const problem *b)
 /* Tries every choice of formats for the tensors from row r on; ids that are legal must be in ci.txt. */
 static int missing_from(const problem *ci, int count, const char *id, const op *o, int r, const char *fill)
 {
-    char next[600], why[400];
+    char next[600];
+    complaint why;
     problem p;
     int missing = 0;
     if (!o->tensors[r].name) {
         snprintf(next, sizeof next, "%s;fill=%s", id, fill);
-        if (!problem_parse(next, &p, why, sizeof why)) return 0;
+        if (!problem_parse(next, &p, &why)) return 0;
         for (int i = 0; i < count; i++)
             if (same_kind(&p, &ci[i])) return 0;
         fprintf(stderr, "ci.txt lacks %s\n", p.id);

@@ -60,26 +60,27 @@ Test(safetensors, malformed_files_get_a_sentence)
         {"{\"a\":" T("F32", "[2]", "[0,4]") "}", 0, 8, "its shape needs 8 bytes, its data_offsets span 4"},
         {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":" T("F32", "[1]", "[2,6]") "}", 0, 8, "tensors a and b overlap"},
     };
-    char name[64], why[400];
+    char name[64];
+    complaint why;
     safetensors s;
     temporary_name(name);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         write_raw(name, rows[i].length ? rows[i].length : strlen(rows[i].header), rows[i].header, rows[i].data);
-        cr_expect(!safetensors_open(name, &s, why, sizeof why), "row %zu is read", i);
-        cr_expect(strstr(why, name) && strstr(why, rows[i].says), "row %zu: %s", i, why);
+        cr_expect(!safetensors_open(name, &s, &why), "row %zu is read", i);
+        cr_expect(strstr(why.text, name) && strstr(why.text, rows[i].says), "row %zu: %s", i, why.text);
     }
-    cr_expect(truncate(name, 5) == 0 && !safetensors_open(name, &s, why, sizeof why) && strstr(why, "it has 5 bytes"),
-              "%s", why);
-    cr_expect(truncate(name, 0) == 0 && !safetensors_open(name, &s, why, sizeof why) && strstr(why, "empty"), "%s",
-              why);
-    cr_expect(!safetensors_open("/tmp", &s, why, sizeof why) && strstr(why, "/tmp"), "%s", why);
+    cr_expect(truncate(name, 5) == 0 && !safetensors_open(name, &s, &why) && strstr(why.text, "it has 5 bytes"), "%s",
+              why.text);
+    cr_expect(truncate(name, 0) == 0 && !safetensors_open(name, &s, &why) && strstr(why.text, "empty"), "%s", why);
+    cr_expect(!safetensors_open("/tmp", &s, &why) && strstr(why.text, "/tmp"), "%s", why.text);
     remove(name);
-    cr_expect(!safetensors_open(name, &s, why, sizeof why) && strstr(why, "No such file"), "%s", why);
+    cr_expect(!safetensors_open(name, &s, &why) && strstr(why.text, "No such file"), "%s", why.text);
 }
 
 Test(safetensors, what_was_written_is_read)
 {
-    char name[64], why[400];
+    char name[64];
+    complaint why;
     float const a[] = {1, 2, 3, 4, 5, 6};
     double const d[] = {0.1, -0.0};
     uint16_t const b[] = {0x3f80};
@@ -90,8 +91,8 @@ Test(safetensors, what_was_written_is_read)
     };
     safetensors s;
     temporary_name(name);
-    cr_assert(safetensors_write(name, item, 3, why, sizeof why), "%s", why);
-    cr_assert(safetensors_open(name, &s, why, sizeof why), "%s", why);
+    cr_assert(safetensors_write(name, item, 3, &why), "%s", why.text);
+    cr_assert(safetensors_open(name, &s, &why), "%s", why.text);
     cr_expect(s.count == 3 && !safetensors_find(&s, "c"));
     for (int i = 0; i < 3; i++) {
         const safetensor *const t = safetensors_find(&s, item[i].name);
@@ -106,22 +107,23 @@ Test(safetensors, what_was_written_is_read)
 /* A disk that is full leaves neither a half file nor the temporary one. */
 Test(safetensors, a_failed_write_leaves_nothing)
 {
-    char why[400], name[64], part[80];
+    complaint why;
+    char name[64], part[80];
     static char data[1 << 16];
     safetensor const item = {
         .name = "a", .dtype = DSV3_F32, .ndim = 1, .shape = {sizeof data / 4}, .data = data, .bytes = sizeof data};
-    cr_expect(!safetensors_write("/no/such/folder/x.safetensors", &item, 1, why, sizeof why) &&
-                  strstr(why, "/no/such/folder"),
-              "%s", why);
+    cr_expect(!safetensors_write("/no/such/folder/x.safetensors", &item, 1, &why) &&
+                  strstr(why.text, "/no/such/folder"),
+              "%s", why.text);
     temporary_name(name);
     remove(name);
     snprintf(part, sizeof part, "%s.part", name);
     struct rlimit const small = {4096, RLIM_INFINITY};
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &small);
-    bool const written = safetensors_write(name, &item, 1, why, sizeof why);
+    bool const written = safetensors_write(name, &item, 1, &why);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
-    cr_expect(!written && strstr(why, "File too large"), "%s", why);
+    cr_expect(!written && strstr(why.text, "File too large"), "%s", why.text);
     cr_expect(access(name, F_OK) && access(part, F_OK), "something is left");
 }
 
@@ -130,19 +132,20 @@ Test(safetensors, memory_is_parsed)
 {
     static const char header[] = "{\"a\":" T("BF16", "[2]", "[1,5]") ",\"u\":" T("U8", "[1]", "[0,1]") "}";
     size_t const size = 8 + strlen(header) + 5;
-    char *const file = malloc(size + 1), why[400];
+    char *const file = malloc(size + 1);
+    complaint why;
     uint64_t const length = strlen(header);
     safetensors s;
     memcpy(file + 1, &length, 8);
     memcpy(file + 9, header, length);
     memcpy(file + 9 + length, "\1\x80\x3f\0\x40", 5);
-    cr_assert(safetensors_parse("memory", file + 1, size, &s, why, sizeof why), "%s", why);
+    cr_assert(safetensors_parse("memory", file + 1, size, &s, &why), "%s", why.text);
     double out[2];
     ref_decode_all(DSV3_BF16, safetensors_find(&s, "a")->data, 0, 2, out);
     cr_expect(s.count == 2 && out[0] == 1 && out[1] == 2 && !s.map.data);
     safetensors_close(&s);
     for (size_t cut = 0; cut < size; cut++)
-        cr_expect(!safetensors_parse("memory", file + 1, cut, &s, why, sizeof why) && !strncmp(why, "memory: ", 8),
-                  "%s", why);
+        cr_expect(!safetensors_parse("memory", file + 1, cut, &s, &why) && !strncmp(why.text, "memory: ", 8), "%s",
+                  why.text);
     free(file);
 }

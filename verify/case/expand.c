@@ -28,19 +28,19 @@ void cases_free(case_list *list)
     *list = (case_list){NULL, 0};
 }
 
-static bool add_one(case_list *list, const char *id, char *why, size_t cap)
+static bool add_one(case_list *list, const char *id, complaint *why)
 {
     problem p;
-    if (!problem_parse(id, &p, why, cap)) return false;
+    if (!problem_parse(id, &p, why)) return false;
     if (list->count == MOST_CASES) {
-        snprintf(why, cap, "more than %d cases: narrow a list or a range", MOST_CASES);
+        refuse(why, "more than %d cases: narrow a list or a range", MOST_CASES);
         return false;
     }
     char **const more = realloc(list->id, (size_t)(list->count + 1) * sizeof *more);
     if (more) list->id = more;
     char *const copy = more ? strdup(p.id) : NULL;
     if (!copy) {
-        snprintf(why, cap, "no memory for the list of cases");
+        refuse(why, "no memory for the list of cases");
         return false;
     }
     list->id[list->count++] = copy;
@@ -65,22 +65,22 @@ static bool find_choice(const char *id, size_t *start, size_t *end)
     return false;
 }
 
-static bool expand(case_list *list, const char *id, char *why, size_t cap);
+static bool expand(case_list *list, const char *id, complaint *why);
 
 /* The id with `value` in place of id[start..end). */
 static bool expand_with(case_list *list, const char *id, size_t start, size_t end, const char *value, size_t length,
-                        char *why, size_t cap)
+                        complaint *why)
 {
     char next[ID_SIZE];
     int const n = snprintf(next, sizeof next, "%.*s%.*s%s", (int)start, id, (int)length, value, id + end);
     if (n < 0 || n >= (int)sizeof next) {
-        snprintf(why, cap, "case id is longer than %d characters", ID_SIZE - 1);
+        refuse(why, "case id is longer than %d characters", ID_SIZE - 1);
         return false;
     }
-    return expand(list, next, why, cap);
+    return expand(list, next, why);
 }
 
-static bool expand_range(case_list *list, const char *id, size_t start, size_t end, char *why, size_t cap)
+static bool expand_range(case_list *list, const char *id, size_t start, size_t end, complaint *why)
 {
     char *after;
     long long const from = strtoll(id + start, &after, 10);
@@ -88,27 +88,27 @@ static bool expand_range(case_list *list, const char *id, size_t start, size_t e
         isdigit((unsigned char)id[start]) && !strncmp(after, "..", 2) && isdigit((unsigned char)after[2]);
     long long const to = first ? strtoll(after + 2, &after, 10) : 0;
     if (!first || after != id + end || to < from) {
-        snprintf(why, cap, "'%.*s' is no range: it is written 1..64, whole numbers, the smaller first",
-                 (int)(end - start), id + start);
+        refuse(why, "'%.*s' is no range: it is written 1..64, whole numbers, the smaller first", (int)(end - start),
+               id + start);
         return false;
     }
     for (long long v = from; v <= to; v++) {
         char text[24];
         int const n = snprintf(text, sizeof text, "%lld", v);
-        if (!expand_with(list, id, start, end, text, (size_t)n, why, cap)) return false;
+        if (!expand_with(list, id, start, end, text, (size_t)n, why)) return false;
     }
     return true;
 }
 
-static bool expand(case_list *list, const char *id, char *why, size_t cap)
+static bool expand(case_list *list, const char *id, complaint *why)
 {
     size_t start, end;
-    if (!find_choice(id, &start, &end)) return add_one(list, id, why, cap);
-    if (!memchr(id + start, '|', end - start)) return expand_range(list, id, start, end, why, cap);
+    if (!find_choice(id, &start, &end)) return add_one(list, id, why);
+    if (!memchr(id + start, '|', end - start)) return expand_range(list, id, start, end, why);
     for (size_t at = start; at <= end;) {
         size_t length = strcspn(id + at, "|");
         if (at + length > end) length = end - at;
-        if (!expand_with(list, id, start, end, id + at, length, why, cap)) return false;
+        if (!expand_with(list, id, start, end, id + at, length, why)) return false;
         at += length + 1;
     }
     return true;
@@ -116,35 +116,35 @@ static bool expand(case_list *list, const char *id, char *why, size_t cap)
 
 /* ---- files ---- */
 
-static bool add_file(case_list *list, const char *path, char *why, size_t cap)
+static bool add_file(case_list *list, const char *path, complaint *why)
 {
-    char line[ID_SIZE + 2], reason[400];
+    char line[ID_SIZE + 2];
+    complaint reason;
     FILE *const f = fopen(path, "r");
     bool good = f != NULL;
-    if (!f) snprintf(why, cap, "cannot read the cases of %s: %s", path, strerror(errno));
+    if (!f) refuse(why, "cannot read the cases of %s: %s", path, strerror(errno));
     for (int number = 1; good && fgets(line, sizeof line, f); number++) {
         line[strcspn(line, "#\r\n")] = 0;
         char *id = line + strspn(line, " \t");
         for (char *end = id + strlen(id); end > id && isspace((unsigned char)end[-1]);) *--end = 0;
         if (!*id) continue;
-        good = expand(list, id, reason, sizeof reason);
-        if (!good) snprintf(why, cap, "%s:%d: %s", path, number, reason);
+        good = expand(list, id, &reason);
+        if (!good) refuse(why, "%s:%d: %s", path, number, reason.text);
     }
     if (f) fclose(f);
     return good;
 }
 
-static bool add_named_file(case_list *list, const char *name, char *why, size_t cap)
+static bool add_named_file(case_list *list, const char *name, complaint *why)
 {
     char folder[600], path[800];
     struct stat st;
-    if (strchr(name, '/') || strstr(name, ".txt")) return add_file(list, name, why, cap);
+    if (strchr(name, '/') || strstr(name, ".txt")) return add_file(list, name, why);
     cases_folder(folder, sizeof folder);
     snprintf(path, sizeof path, "%s/%.150s.txt", folder, name);
-    if (stat(path, &st) == 0) return add_file(list, path, why, cap);
-    snprintf(why, cap,
-             "no case file '@%.100s' comes with the harness: it takes @smoke, @ci, or a path such as @./mine.txt",
-             name);
+    if (stat(path, &st) == 0) return add_file(list, path, why);
+    refuse(why, "no case file '@%.100s' comes with the harness: it takes @smoke, @ci, or a path such as @./mine.txt",
+           name);
     return false;
 }
 
@@ -156,17 +156,17 @@ static int is_case_file(const struct dirent *e)
     return n > 4 && !strcmp(e->d_name + n - 4, ".txt");
 }
 
-static bool add_all_files(case_list *list, char *why, size_t cap)
+static bool add_all_files(case_list *list, complaint *why)
 {
     char folder[600], path[900];
     struct dirent **entry;
     cases_folder(folder, sizeof folder);
     int const n = scandir(folder, &entry, is_case_file, alphasort);
     bool good = n > 0;
-    if (!good) snprintf(why, cap, "no case files in %s", folder);
+    if (!good) refuse(why, "no case files in %s", folder);
     for (int i = 0; i < n; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, entry[i]->d_name);
-        good = good && add_file(list, path, why, cap);
+        good = good && add_file(list, path, why);
         free(entry[i]);
     }
     if (n >= 0) free(entry);
@@ -180,26 +180,26 @@ static bool has(const case_list *list, const char *id)
     return false;
 }
 
-static bool add_matches(case_list *list, const char *pattern, char *why, size_t cap)
+static bool add_matches(case_list *list, const char *pattern, complaint *why)
 {
     case_list all = {NULL, 0};
     int const before = list->count;
-    bool good = add_all_files(&all, why, cap);
+    bool good = add_all_files(&all, why);
     for (int i = 0; good && i < all.count; i++)
-        if (!fnmatch(pattern, all.id[i], 0) && !has(list, all.id[i])) good = add_one(list, all.id[i], why, cap);
+        if (!fnmatch(pattern, all.id[i], 0) && !has(list, all.id[i])) good = add_one(list, all.id[i], why);
     cases_free(&all);
     if (!good || list->count > before) return good;
-    snprintf(why, cap, "no case of the harness's files matches '%.200s': see verify list --cases", pattern);
+    refuse(why, "no case of the harness's files matches '%.200s': see verify list --cases", pattern);
     return false;
 }
 
-bool cases_add(case_list *list, const char *argument, char *why, size_t cap)
+bool cases_add(case_list *list, const char *argument, complaint *why)
 {
-    if (argument[0] == '@') return add_named_file(list, argument + 1, why, cap);
-    if (strpbrk(argument, "*?[")) return add_matches(list, argument, why, cap);
+    if (argument[0] == '@') return add_named_file(list, argument + 1, why);
+    if (strpbrk(argument, "*?[")) return add_matches(list, argument, why);
     if (strchr(argument, '~')) {
-        snprintf(why, cap, "'~' (a value drawn at random) is not supported by this version");
+        refuse(why, "'~' (a value drawn at random) is not supported by this version");
         return false;
     }
-    return expand(list, argument, why, cap);
+    return expand(list, argument, why);
 }

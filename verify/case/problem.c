@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,18 +14,8 @@ typedef struct {
     problem *p;
     char dtype_given[MAX_TENSORS][12]; /* by row of the op; "" when not given */
     bool field_given[MAX_FIELDS];
-    char *why;
-    size_t cap;
+    complaint *why;
 } parser;
-
-__attribute__((format(printf, 2, 3))) static bool refuse(const parser *ps, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(ps->why, ps->cap, format, args);
-    va_end(args);
-    return false;
-}
 
 static void *field_at(problem *p, const field_row *f)
 {
@@ -144,7 +133,7 @@ static bool add_tensors(const parser *ps, const tensor_row *row, dsv3_dtype dtyp
     const char *const mark = row->repeat ? strchr(row->name, '#') : row->name + strlen(row->name);
     for (int64_t i = 0; i < count; i++) {
         if (p->tensors == MAX_TENSORS)
-            return refuse(ps, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
+            return refuse(ps->why, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
                           (long long)count, MAX_TENSORS);
         tensor_info *const t = &p->tensor[p->tensors++];
         *t = (tensor_info){.row = row, .index = i, .dtype = dtype};
@@ -163,7 +152,8 @@ static bool set_tensors(const parser *ps)
         const char *const given = ps->dtype_given[r];
         if (!present(p, row)) {
             if (*given)
-                return refuse(ps, "%s: %s is absent here: it exists when %s", p->op->name, row->name, row->present);
+                return refuse(ps->why, "%s: %s is absent here: it exists when %s", p->op->name, row->name,
+                              row->present);
             continue;
         }
         if (!add_tensors(ps, row, *given ? ref_dtype_of(given) : default_dtype(p, row))) return false;
@@ -191,13 +181,13 @@ static bool set_field_key(parser *ps, const field_row *f, const char *text)
 {
     double v;
     int const index = (int)(f - ps->p->op->fields);
-    if (ps->field_given[index]) return refuse(ps, "%s: key %s is given twice", ps->p->op->name, f->name);
+    if (ps->field_given[index]) return refuse(ps->why, "%s: key %s is given twice", ps->p->op->name, f->name);
     ps->field_given[index] = true;
-    if (!read_number(text, &v)) return refuse(ps, "%s: %s=%s is no number", ps->p->op->name, f->name, text);
+    if (!read_number(text, &v)) return refuse(ps->why, "%s: %s=%s is no number", ps->p->op->name, f->name, text);
     bool const whole = f->kind == FIELD_REAL || v == floor(v);
     if (!whole || !(v >= f->least && v <= f->most))
-        return refuse(ps, "%s: %s=%s is out of range: it takes %s from %g to %.10g", ps->p->op->name, f->name, text,
-                      f->kind == FIELD_REAL ? "numbers" : "whole numbers", f->least, f->most);
+        return refuse(ps->why, "%s: %s=%s is out of range: it takes %s from %g to %.10g", ps->p->op->name, f->name,
+                      text, f->kind == FIELD_REAL ? "numbers" : "whole numbers", f->least, f->most);
     set_field(ps->p, f, v);
     return true;
 }
@@ -206,11 +196,12 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
 {
     const op *const o = ps->p->op;
     const tensor_row *const row = &o->tensors[r];
-    if (*ps->dtype_given[r]) return refuse(ps, "%s: key %s is given twice", o->name, row->name);
+    if (*ps->dtype_given[r]) return refuse(ps->why, "%s: key %s is given twice", o->name, row->name);
     const char *const choices = row->dtypes[0] == '=' ? strchr(row->dtypes, ' ') : row->dtypes;
-    if (!choices) return refuse(ps, "%s: the format of %s is always that of %s", o->name, row->name, row->dtypes + 1);
+    if (!choices)
+        return refuse(ps->why, "%s: the format of %s is always that of %s", o->name, row->name, row->dtypes + 1);
     if (!*text || strchr(text, ' ') || !has_word(choices + (*choices == ' '), text))
-        return refuse(ps, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text,
+        return refuse(ps->why, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text,
                       choices + (*choices == ' '));
     snprintf(ps->dtype_given[r], sizeof ps->dtype_given[r], "%s", text);
     return true;
@@ -222,10 +213,10 @@ static bool set_listed(parser *ps, const list_row *row, const char *name, int64_
     if (!name) return true;
     const field_row *const f = find_field(ps->p->op, name);
     if (ps->field_given[f - ps->p->op->fields])
-        return refuse(ps, "%s: %s sets %s: leave that out", ps->p->op->name, row->name, name);
+        return refuse(ps->why, "%s: %s sets %s: leave that out", ps->p->op->name, row->name, name);
     if ((double)v < f->least || (double)v > f->most)
-        return refuse(ps, "%s: %s makes %s %lld, out of range: it takes %.0f to %.0f", ps->p->op->name, row->name, name,
-                      (long long)v, f->least, f->most);
+        return refuse(ps->why, "%s: %s makes %s %lld, out of range: it takes %.0f to %.0f", ps->p->op->name, row->name,
+                      name, (long long)v, f->least, f->most);
     ps->field_given[f - ps->p->op->fields] = true;
     set_field(ps->p, f, (double)v);
     return true;
@@ -240,8 +231,8 @@ static bool set_length(parser *ps, int which)
         const list_row *const other = &p->op->lists[l];
         if (l == which || !p->lists[l] || strcmp(other->count, row->count)) continue;
         return p->lists[l] == p->lists[which] ||
-               refuse(ps, "%s: %s has %d numbers and %s has %d: give both as many, one for each of %s", p->op->name,
-                      other->name, p->lists[l], row->name, p->lists[which], row->count);
+               refuse(ps->why, "%s: %s has %d numbers and %s has %d: give both as many, one for each of %s",
+                      p->op->name, other->name, p->lists[l], row->name, p->lists[which], row->count);
     }
     return set_listed(ps, row, row->count, p->lists[which]);
 }
@@ -253,12 +244,12 @@ static bool set_list_key(parser *ps, int which, const char *text)
     const list_row *const row = &p->op->lists[which];
     double const most = find_field(p->op, row->most ? row->most : row->total)->most;
     int64_t largest = 0, total = 0;
-    if (p->lists[which]) return refuse(ps, "%s: key %s is given twice", p->op->name, row->name);
+    if (p->lists[which]) return refuse(ps->why, "%s: key %s is given twice", p->op->name, row->name);
     for (const char *s = text; s; s = strchr(s, '+') ? strchr(s, '+') + 1 : NULL) {
         char *end;
         long long const v = isdigit((unsigned char)*s) ? strtoll(s, &end, 10) : -1;
         if (v < 0 || (*end && *end != '+') || (double)v > most || p->lists[which] == MAX_LIST)
-            return refuse(ps, "%s: %s=%s is no list: it takes 1 to %d whole numbers up to %.0f, as in 0+37+64",
+            return refuse(ps->why, "%s: %s=%s is no list: it takes 1 to %d whole numbers up to %.0f, as in 0+37+64",
                           p->op->name, row->name, text, MAX_LIST, most);
         p->list[which][p->lists[which]++] = v;
         if (v > largest) largest = v;
@@ -278,21 +269,18 @@ static int find_list(const op *o, const char *name)
 static bool unknown_key(const parser *ps, const char *key)
 {
     const op *const o = ps->p->op;
-    size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown key '%s'; known:", o->name, key);
-    for (const field_row *f = o->fields; f->name && used < ps->cap; f++)
-        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
-    for (const list_row *l = o->lists; l && l->name && used < ps->cap; l++)
-        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", l->name);
-    for (const tensor_row *t = o->tensors; t->name && used < ps->cap; t++)
-        if (t->dtypes[0] != '=' || strchr(t->dtypes, ' '))
-            used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", key_of(t));
+    refuse(ps->why, "%s: unknown key '%s'; known:", o->name, key);
+    for (const field_row *f = o->fields; f->name; f++) refuse_more(ps->why, " %s", f->name);
+    for (const list_row *l = o->lists; l && l->name; l++) refuse_more(ps->why, " %s", l->name);
+    for (const tensor_row *t = o->tensors; t->name; t++)
+        if (t->dtypes[0] != '=' || strchr(t->dtypes, ' ')) refuse_more(ps->why, " %s", key_of(t));
     return false;
 }
 
 static bool set_key(parser *ps, char *pair)
 {
     char *const equals = strchr(pair, '=');
-    if (!equals) return refuse(ps, "%s: '%s' is not key=value", ps->p->op->name, pair);
+    if (!equals) return refuse(ps->why, "%s: '%s' is not key=value", ps->p->op->name, pair);
     *equals = 0;
     const field_row *const f = find_field(ps->p->op, pair);
     if (f) return set_field_key(ps, f, equals + 1);
@@ -309,9 +297,8 @@ static bool set_op(parser *ps, const char *name)
 {
     ps->p->op = op_find(name);
     if (ps->p->op) return true;
-    size_t used = (size_t)snprintf(ps->why, ps->cap, "unknown op '%s'; known:", name);
-    for (int i = 0; ops[i] && used < ps->cap; i++)
-        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", ops[i]->name);
+    refuse(ps->why, "unknown op '%s'; known:", name);
+    for (int i = 0; ops[i]; i++) refuse_more(ps->why, " %s", ops[i]->name);
     return false;
 }
 
@@ -319,7 +306,7 @@ static bool set_preset(parser *ps, const char *name)
 {
     int preset = 0;
     while (preset < PRESETS && strcmp(preset_names[preset], name)) preset++;
-    if (preset == PRESETS) return refuse(ps, "unknown preset '%s'; known: v3 tiny odd edge", name);
+    if (preset == PRESETS) return refuse(ps->why, "unknown preset '%s'; known: v3 tiny odd edge", name);
     ps->p->preset = preset;
     for (const field_row *f = ps->p->op->fields; f->name; f++) set_field(ps->p, f, f->preset[preset]);
     return true;
@@ -332,9 +319,8 @@ static bool set_fill(parser *ps, const char *name)
             ps->p->fill = f;
             return true;
         }
-    size_t used = (size_t)snprintf(ps->why, ps->cap, "%s: unknown fill '%s'; known:", ps->p->op->name, name);
-    for (const fill_row *f = ps->p->op->fills; f->name && used < ps->cap; f++)
-        used += (size_t)snprintf(ps->why + used, ps->cap - used, " %s", f->name);
+    refuse(ps->why, "%s: unknown fill '%s'; known:", ps->p->op->name, name);
+    for (const fill_row *f = ps->p->op->fills; f->name; f++) refuse_more(ps->why, " %s", f->name);
     return false;
 }
 
@@ -344,7 +330,7 @@ static bool set_seed(parser *ps, const char *text)
     errno = 0;
     ps->p->seed = strtoull(text, &end, 0);
     bool const good = isdigit((unsigned char)*text) && !*end && !errno;
-    return good || refuse(ps, "seed=%s is not a whole number below 2^64", text);
+    return good || refuse(ps->why, "seed=%s is not a whole number below 2^64", text);
 }
 
 /* ";fill=…;seed=…" */
@@ -354,8 +340,8 @@ static bool set_tail(parser *ps, char *text)
     bool fill = false, seed = false;
     for (char *part = strtok_r(text, ";", &rest); part; part = strtok_r(NULL, ";", &rest)) {
         bool *const given = !strncmp(part, "fill=", 5) ? &fill : !strncmp(part, "seed=", 5) ? &seed : NULL;
-        if (!given) return refuse(ps, "'%s' is neither fill=NAME nor seed=N", part);
-        if (*given) return refuse(ps, "key %.4s is given twice", part);
+        if (!given) return refuse(ps->why, "'%s' is neither fill=NAME nor seed=N", part);
+        if (*given) return refuse(ps->why, "key %.4s is given twice", part);
         *given = true;
         if (given == &fill ? !set_fill(ps, part + 5) : !set_seed(ps, part + 5)) return false;
     }
@@ -425,13 +411,13 @@ static void print_id(problem *p)
     if (p->seed != 1) snprintf(id + used, cap - used, ";seed=%llu", (unsigned long long)p->seed);
 }
 
-bool problem_parse(const char *id, problem *p, char *why, size_t cap)
+bool problem_parse(const char *id, problem *p, complaint *why)
 {
     char copy[512];
-    parser ps = {.p = p, .why = why, .cap = cap};
+    parser ps = {.p = p, .why = why};
     memset(p, 0, sizeof *p);
     p->seed = 1;
-    if (strlen(id) >= sizeof copy) return refuse(&ps, "case id is longer than %zu characters", sizeof copy - 1);
+    if (strlen(id) >= sizeof copy) return refuse(why, "case id is longer than %zu characters", sizeof copy - 1);
     strcpy(copy, id);
     size_t const body = strcspn(copy, ";");
     char *const tail = copy[body] ? copy + body + 1 : copy + body;
@@ -447,7 +433,7 @@ bool problem_parse(const char *id, problem *p, char *why, size_t cap)
         if (!set_key(&ps, pair)) return false;
     if (!set_tail(&ps, tail) || !set_tensors(&ps)) return false;
     const char *const broken = p->op->rule(p);
-    if (broken) return refuse(&ps, "%s: %s", p->op->name, broken);
+    if (broken) return refuse(why, "%s: %s", p->op->name, broken);
     print_id(p);
     return true;
 }

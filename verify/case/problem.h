@@ -5,6 +5,7 @@
 #ifndef PROBLEM_H
 #define PROBLEM_H
 
+#include "files/complaint.h"
 #include "op.h"
 
 typedef struct {
@@ -38,7 +39,7 @@ typedef struct problem {
 } problem;
 
 /* Reads one id without lists or ranges. On an error returns false and one sentence in why. */
-bool problem_parse(const char *id, problem *p, char *why, size_t cap);
+bool problem_parse(const char *id, problem *p, complaint *why);
 
 /* The names of the presets, in order. */
 extern const char *const preset_names[PRESETS];

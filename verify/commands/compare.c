@@ -36,10 +36,11 @@ typedef struct {
 
 static int load(loaded *l, const char *id, const char *declared)
 {
-    char why[1000];
+    complaint why;
     snprintf(l->declared, sizeof l->declared, "%s", declared);
-    if (!problem_parse(id, &l->p, why, sizeof why)) return usage_error("%s", why);
-    if (!ref_numerics_parse(l->p.op->name, declared, &l->numerics, why, sizeof why)) return usage_error("%s", why);
+    if (!problem_parse(id, &l->p, &why)) return usage_error("%s", why.text);
+    if (!ref_numerics_parse(l->p.op->name, declared, &l->numerics, why.text, sizeof why.text))
+        return usage_error("%s", why.text);
     return tensors_open(&l->p, l->data) ? EXIT_GOOD : usage_error("no memory for %s", l->p.id);
 }
 
@@ -47,12 +48,12 @@ static int load(loaded *l, const char *id, const char *declared)
 
 static int judge_file(loaded *l, const char *path, bool verbose)
 {
-    char why[600];
+    complaint why;
     enclosures truth, legal;
     result r = {.v = PASS};
     const char *const name = "file";
     tally t = {0};
-    if (!exec_read_outputs(path, &l->p, l->data, why, sizeof why)) return usage_error("%s", why);
+    if (!exec_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
     if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return usage_error("no memory for the reference of %s", l->p.id);
     judge(&l->p, &truth, &legal, l->data, &r);
@@ -69,14 +70,15 @@ static int judge_file(loaded *l, const char *path, bool verbose)
 int command_compare(int argc, char **argv)
 {
     const char *path = NULL, *id = NULL, *v;
-    char declared[REF_NUMERICS_CAP] = "", why[600];
+    char declared[REF_NUMERICS_CAP] = "";
+    complaint why;
     bool verbose = false;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help")) return fputs(compare_help, stdout), EXIT_GOOD;
         if ((v = option_value(argv[i], "--case")))
             id = v;
         else if ((v = option_value(argv[i], "--numerics"))) {
-            if (!read_numerics_option(v, declared, sizeof declared, why, sizeof why)) return usage_error("%s", why);
+            if (!read_numerics_option(v, declared, sizeof declared, &why)) return usage_error("%s", why.text);
         } else if (!strcmp(argv[i], "--verbose"))
             verbose = true;
         else if (argv[i][0] == '-' || path)
@@ -127,13 +129,13 @@ static double *map_values(const ref_value *v, int64_t count, double (*of)(ref_va
     return d;
 }
 
-static bool write_truth(const loaded *l, const char *path, bool declared, char *why, size_t cap)
+static bool write_truth(const loaded *l, const char *path, bool declared, complaint *why)
 {
     enclosures truth, legal;
     safetensor item[4 * MAX_TENSORS];
     int64_t count = 0;
     if (!decide_own(&l->p, 0, l->data) || !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
-        return snprintf(why, cap, "no memory for the reference"), false;
+        return refuse(why, "no memory for the reference");
     bool good = true;
     for (int i = 0; i < l->p.tensors && good; i++) {
         const tensor_info *const t = &l->p.tensor[i];
@@ -144,8 +146,7 @@ static bool write_truth(const loaded *l, const char *path, bool declared, char *
             good = add_doubles(item, &count, t, "lower", map_values(legal.value[i], t->count, ref_lower)) &&
                    add_doubles(item, &count, t, "upper", map_values(legal.value[i], t->count, ref_upper));
     }
-    good =
-        good ? safetensors_write(path, item, count, why, cap) : (snprintf(why, cap, "no memory for the truth"), false);
+    good = good ? safetensors_write(path, item, count, why) : refuse(why, "no memory for the truth");
     for (int64_t i = 0; i < count; i++) free((void *)(uintptr_t)item[i].data);
     enclosures_free(&truth);
     enclosures_free(&legal);
@@ -163,7 +164,8 @@ static void folder_name(const char *dir, const char *id, char *path, size_t cap)
 
 static int make_bundle(const char *dir, const char *id, const char *declared)
 {
-    char path[1300], file[1400], why[600];
+    char path[1300], file[1400];
+    complaint why;
     loaded *const l = calloc(1, sizeof *l);
     if (!l) return usage_error("no memory");
     int code = load(l, id, declared);
@@ -171,10 +173,10 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
         folder_name(dir, l->p.id, path, sizeof path);
         snprintf(file, sizeof file, "%s/truth.safetensors", path);
         bool const made = !mkdir(path, 0777) || errno == EEXIST;
-        if (!made) snprintf(why, sizeof why, "cannot make %.500s: %s", path, strerror(errno));
-        bool const good = made && exec_write_case(path, &l->p, l->data, why, sizeof why) &&
-                          write_truth(l, file, *declared != 0, why, sizeof why);
-        code = good ? EXIT_GOOD : usage_error("%s", why);
+        if (!made) refuse(&why, "cannot make %.500s: %s", path, strerror(errno));
+        bool const good =
+            made && exec_write_case(path, &l->p, l->data, &why) && write_truth(l, file, *declared != 0, &why);
+        code = good ? EXIT_GOOD : usage_error("%s", why.text);
         if (good) printf("%s\n", path);
     }
     tensors_close(l->data);
@@ -185,20 +187,21 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
 int command_bundle(int argc, char **argv)
 {
     case_list list = {NULL, 0};
-    char declared[REF_NUMERICS_CAP] = "", why[1200];
+    char declared[REF_NUMERICS_CAP] = "";
+    complaint why;
     const char *dir = NULL, *v;
     int code = EXIT_GOOD;
     if (argc > 1 && !strcmp(argv[1], "--help")) return fputs(bundle_help, stdout), EXIT_GOOD;
     if (argc < 2 || strcmp(argv[1], "make")) return usage_error("bundle takes: bundle make DIR CASE...");
     for (int i = 2; i < argc && !code; i++) {
         if ((v = option_value(argv[i], "--numerics"))) {
-            if (!read_numerics_option(v, declared, sizeof declared, why, sizeof why)) code = usage_error("%s", why);
+            if (!read_numerics_option(v, declared, sizeof declared, &why)) code = usage_error("%s", why.text);
         } else if (argv[i][0] == '-') {
             code = usage_error("unknown option '%s' of bundle make", argv[i]);
         } else if (!dir) {
             dir = argv[i];
-        } else if (!cases_add(&list, argv[i], why, sizeof why)) {
-            code = usage_error("%s", why);
+        } else if (!cases_add(&list, argv[i], &why)) {
+            code = usage_error("%s", why.text);
         }
     }
     if (!code && list.count == 0)

@@ -70,11 +70,11 @@ static void list_backends(void)
 static int list_cases(int argc, char **argv)
 {
     static char smoke[] = "@smoke", ci[] = "@ci";
-    char *both[] = {smoke, ci}, why[1200];
+    char *both[] = {smoke, ci};
+    complaint why;
     case_list list = {NULL, 0};
     for (int i = 0; i < (argc ? argc : 2); i++)
-        if (!cases_add(&list, argc ? argv[i] : both[i], why, sizeof why))
-            return cases_free(&list), usage_error("%s", why);
+        if (!cases_add(&list, argc ? argv[i] : both[i], &why)) return cases_free(&list), usage_error("%s", why.text);
     for (int i = 0; i < list.count; i++) puts(list.id[i]);
     cases_free(&list);
     return EXIT_GOOD;

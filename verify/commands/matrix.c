@@ -88,9 +88,9 @@ static int read_results(matrix *m, const char *path)
 
 static void ask_port(matrix *m, int b)
 {
-    char why[400];
+    complaint why;
     backend which;
-    if (!backend_resolve(backend_known(b), &which, why, sizeof why)) return;
+    if (!backend_resolve(backend_known(b), &which, &why)) return;
     port *const p = port_open(&which, 60);
     for (int i = 0; ops[i] && i < MAX_OPS; i++) m->answer[b][i] = port_has_op(p, ops[i]->name);
     if (port_is(p) != PORT_READY) snprintf(m->absent[b], sizeof m->absent[b], "%s", port_why(p));
@@ -181,14 +181,14 @@ static void sort_cases(case_list *list)
 
 static int read_cases(matrix *m, int argc, char **argv)
 {
-    char why[1200];
+    complaint why;
     for (int i = 0; i < argc; i++) {
         if (option_value(argv[i], "--results")) continue;
         if (argv[i][0] == '-')
             return usage_error("unknown option '%s' of list --matrix; it takes cases and --results=FILE", argv[i]);
-        if (!cases_add(&m->cases, argv[i], why, sizeof why)) return usage_error("%s", why);
+        if (!cases_add(&m->cases, argv[i], &why)) return usage_error("%s", why.text);
     }
-    if (!m->cases.count && !cases_add(&m->cases, "@ci", why, sizeof why)) return usage_error("%s", why);
+    if (!m->cases.count && !cases_add(&m->cases, "@ci", &why)) return usage_error("%s", why.text);
     sort_cases(&m->cases);
     return EXIT_GOOD;
 }

@@ -230,10 +230,10 @@ static bool choose_format(const options *o, const checkpoint *c, dsv3_dtype *for
            (usage_error("--format=%s: it is f32 or bf16", o->format), false);
 }
 
-static int finish(const model_run *m, const progress *p, bool good, const char *why)
+static int finish(const model_run *m, const progress *p, bool good, const complaint *why)
 {
-    if (!good && p->failed) fprintf(stderr, "verify: %s\n", why);
-    if (!good && !p->failed) return usage_error("%s", why);
+    if (!good && p->failed) fprintf(stderr, "verify: %s\n", why->text);
+    if (!good && !p->failed) return usage_error("%s", why->text);
     if (!m->judged) return print_truth(m->kept, m->config), EXIT_GOOD;
     if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
     printf("%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);
@@ -242,15 +242,16 @@ static int finish(const model_run *m, const progress *p, bool good, const char *
 
 static int run_model(const options *o, model_run *m)
 {
-    char why[1200], key[8192];
+    complaint why;
+    char key[8192];
     backend b = {0};
     dump kept;
     progress p = {
         .o = o, .b = &b, .all = count_stages(m->config, m->n_tokens), .started = now(), .terminal = isatty(2)};
     port *judged = NULL;
-    if (o->backend && !backend_resolve(o->backend, &b, why, sizeof why)) return usage_error("%s", why);
+    if (o->backend && !backend_resolve(o->backend, &b, &why)) return usage_error("%s", why.text);
     make_key(o, m->weights, key, sizeof key);
-    if (!dump_open(&kept, o->dump, key, why, sizeof why)) return usage_error("%s", why);
+    if (!dump_open(&kept, o->dump, key, &why)) return usage_error("%s", why.text);
     if (o->backend) judged = port_open(&b, o->timeout);
     if (judged && port_is(judged) != PORT_READY) {
         usage_error("%s: %s", o->backend, port_why(judged));
@@ -259,10 +260,10 @@ static int run_model(const options *o, model_run *m)
         return EXIT_USAGE;
     }
     m->kept = &kept, m->judged = judged, m->report = on_each_stage, m->context = &p;
-    bool good = model_run_all(m, why, sizeof why);
+    bool good = model_run_all(m, &why);
     if (p.terminal) fprintf(stderr, "\r\033[K");
-    good = good && dump_write(&kept, why, sizeof why);
-    int const code = finish(m, &p, good, why);
+    good = good && dump_write(&kept, &why);
+    int const code = finish(m, &p, good, &why);
     if (judged) port_close(judged);
     dump_close(&kept);
     return code;
@@ -271,20 +272,20 @@ static int run_model(const options *o, model_run *m)
 int command_model(int argc, char **argv)
 {
     options o;
-    char why[1200];
+    complaint why;
     checkpoint c;
     dsv3_config config;
     int code;
     if (!parse_options(argc, argv, &o, &code)) return code;
-    if (!config_open(o.dir, &config, why, sizeof why)) return usage_error("%s", why);
+    if (!config_open(o.dir, &config, &why)) return usage_error("%s", why.text);
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);
     model_run m = {.config = &config, .weights = &c, .diagnose = o.diagnose};
     int32_t *const tokens = read_tokens(o.tokens, config.vocab_size, &m.n_tokens);
     if (!tokens) return EXIT_USAGE;
     m.tokens = tokens;
-    if (!checkpoint_open(o.dir, &c, why, sizeof why)) {
-        code = usage_error("%s", why);
+    if (!checkpoint_open(o.dir, &c, &why)) {
+        code = usage_error("%s", why.text);
     } else {
         code = choose_format(&o, &c, &m.format) ? EXIT_GOOD : EXIT_USAGE;
         if (!code && o.estimate) print_estimate(&m);

@@ -22,7 +22,7 @@ const char *option_value(const char *argument, const char *name)
     return !strncmp(argument, name, n) && argument[n] == '=' ? argument + n + 1 : NULL;
 }
 
-bool read_numerics_option(const char *value, char *text, size_t cap, char *why, size_t why_cap)
+bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why)
 {
     FILE *const f = fopen(value, "r");
     if (!f) {
@@ -35,7 +35,6 @@ bool read_numerics_option(const char *value, char *text, size_t cap, char *why, 
     text[n] = 0;
     for (char *s = text; *s; s++)
         if (*s == '\n') *s = ';';
-    if (!whole)
-        snprintf(why, why_cap, "cannot read a declaration from %s: it is longer than %zu characters", value, cap - 1);
+    if (!whole) refuse(why, "cannot read a declaration from %s: it is longer than %zu characters", value, cap - 1);
     return whole;
 }

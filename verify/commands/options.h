@@ -2,6 +2,8 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
+#include "files/complaint.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -21,6 +23,6 @@ __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
 const char *option_value(const char *argument, const char *name);
 
 /* A declaration given as text or as the name of a file that holds it. False: one sentence in why. */
-bool read_numerics_option(const char *value, char *text, size_t cap, char *why, size_t why_cap);
+bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why);
 
 #endif

@@ -39,11 +39,11 @@ typedef struct {
 
 static int add_backend(session *s, const char *text)
 {
-    char why[400];
+    complaint why;
     if (s->pl.backends == MAX_BACKENDS) return usage_error("at most %d backends in one run", MAX_BACKENDS);
     if (strlen(text) >= sizeof s->backend_text[0])
         return usage_error("--backend is longer than %zu characters", sizeof s->backend_text[0] - 1);
-    if (!backend_resolve(text, &s->pl.backend[s->pl.backends], why, sizeof why)) return usage_error("%s", why);
+    if (!backend_resolve(text, &s->pl.backend[s->pl.backends], &why)) return usage_error("%s", why.text);
     strcpy(s->backend_text[s->pl.backends++], text);
     return EXIT_GOOD;
 }
@@ -109,13 +109,13 @@ static int set_option(session *s, const char *a)
 
 static int read_arguments(session *s, int argc, char **argv)
 {
-    char why[1200];
+    complaint why;
     for (int i = 1; i < argc; i++) {
         if (argv[i][0] == '-') {
             int const code = set_option(s, argv[i]);
             if (code) return code;
-        } else if (!cases_add(&s->pl.cases, argv[i], why, sizeof why)) {
-            return usage_error("%s", why);
+        } else if (!cases_add(&s->pl.cases, argv[i], &why)) {
+            return usage_error("%s", why.text);
         }
     }
     if (s->pl.cases.count == 0)
@@ -144,10 +144,10 @@ static double memory_available(void)
 static int check_memory(const session *s)
 {
     double const there = memory_available();
-    char why[400];
+    complaint why;
     problem p;
     for (int i = 0; i < s->pl.cases.count; i++) {
-        if (!problem_parse(s->pl.cases.id[i], &p, why, sizeof why)) return usage_error("%s", why);
+        if (!problem_parse(s->pl.cases.id[i], &p, &why)) return usage_error("%s", why.text);
         double const need = problem_memory(&p);
         if (need > there)
             return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p.id,

@@ -141,14 +141,15 @@ static int show(const problem *p, const ref_numerics *n)
 
 int command_show(int argc, char **argv)
 {
-    char why[600], declared[REF_NUMERICS_CAP] = "";
+    complaint why;
+    char declared[REF_NUMERICS_CAP] = "";
     const char *id = NULL, *v;
     problem p;
     ref_numerics n;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help")) return fputs(help, stdout), EXIT_GOOD;
         if ((v = option_value(argv[i], "--numerics"))) {
-            if (!read_numerics_option(v, declared, sizeof declared, why, sizeof why)) return usage_error("%s", why);
+            if (!read_numerics_option(v, declared, sizeof declared, &why)) return usage_error("%s", why.text);
         } else if (argv[i][0] == '-') {
             return usage_error("unknown option '%s' of show; see verify show --help", argv[i]);
         } else if (id) {
@@ -158,7 +159,7 @@ int command_show(int argc, char **argv)
         }
     }
     if (!id) return usage_error("show needs a case, as in: verify show linear@v3");
-    if (!problem_parse(id, &p, why, sizeof why)) return usage_error("%s", why);
-    if (!ref_numerics_parse(p.op->name, declared, &n, why, sizeof why)) return usage_error("%s", why);
+    if (!problem_parse(id, &p, &why)) return usage_error("%s", why.text);
+    if (!ref_numerics_parse(p.op->name, declared, &n, why.text, sizeof why.text)) return usage_error("%s", why.text);
     return show(&p, &n);
 }

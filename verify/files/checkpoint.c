@@ -21,46 +21,46 @@ static int by_text(const void *a, const void *b)
 }
 
 /* A file of the folder itself: no way out of it, and nothing but a safetensors file. */
-static bool check_file_name(const complaint *to, const char *tensor, const char *file)
+static bool check_file_name(const about_file *to, const char *tensor, const char *file)
 {
-    if (!file) return refuse(to, "weight_map: the file of tensor %.100s is no text", tensor);
+    if (!file) return refuse_file(to, "weight_map: the file of tensor %.100s is no text", tensor);
     size_t const length = strlen(file), tail = sizeof ending - 1;
     if (length >= CHECKPOINT_FILE_NAME)
-        return refuse(to, "weight_map: the file name of tensor %.100s is longer than %d characters", tensor,
-                      CHECKPOINT_FILE_NAME - 1);
+        return refuse_file(to, "weight_map: the file name of tensor %.100s is longer than %d characters", tensor,
+                           CHECKPOINT_FILE_NAME - 1);
     if (strchr(file, '/') || file[0] == '.')
-        return refuse(
+        return refuse_file(
             to, "weight_map: tensor %.100s is in %s; a file of the same folder is expected, without / and . in front",
             tensor, file);
     if (length <= tail || strcmp(file + length - tail, ending) != 0)
-        return refuse(to, "weight_map: tensor %.100s is in %s; a name that ends in %s is expected", tensor, file,
-                      ending);
+        return refuse_file(to, "weight_map: tensor %.100s is in %s; a name that ends in %s is expected", tensor, file,
+                           ending);
     return true;
 }
 
 /* Sorts and keeps one of each. */
-static bool keep_distinct(const complaint *to, checkpoint_index *index, int64_t count)
+static bool keep_distinct(const about_file *to, checkpoint_index *index, int64_t count)
 {
     qsort(index->file, (size_t)count, sizeof *index->file, by_text);
     for (int64_t i = 0; i < count; i++)
         if (i == 0 || strcmp(index->file[i], index->file[index->files - 1]) != 0)
             index->file[index->files++] = index->file[i];
     if (index->files > CHECKPOINT_MAX_FILES)
-        return refuse(to, "weight_map names %lld files, at most %d are read", (long long)index->files,
-                      CHECKPOINT_MAX_FILES);
+        return refuse_file(to, "weight_map names %lld files, at most %d are read", (long long)index->files,
+                           CHECKPOINT_MAX_FILES);
     return true;
 }
 
-static bool read_weight_map(const complaint *to, checkpoint_index *index)
+static bool read_weight_map(const about_file *to, checkpoint_index *index)
 {
     const char *tensor;
     json_t *file;
     int64_t count = 0;
     json_t *const map = index->json;
     if (!json_is_object(map) || json_object_size(map) == 0)
-        return refuse(to, "has no weight_map, an object that gives the file of each tensor");
+        return refuse_file(to, "has no weight_map, an object that gives the file of each tensor");
     index->file = calloc(json_object_size(map), sizeof *index->file);
-    if (!index->file) return refuse(to, "no memory for its list of files");
+    if (!index->file) return refuse_file(to, "no memory for its list of files");
     json_object_foreach(map, tensor, file)
     {
         if (!check_file_name(to, tensor, json_string_value(file))) return false;
@@ -69,18 +69,17 @@ static bool read_weight_map(const complaint *to, checkpoint_index *index)
     return keep_distinct(to, index, count);
 }
 
-bool checkpoint_index_parse(const char *path, const char *text, size_t length, checkpoint_index *out, char *why,
-                            size_t cap)
+bool checkpoint_index_parse(const char *path, const char *text, size_t length, checkpoint_index *out, complaint *why)
 {
-    complaint const to = {path, why, cap};
+    about_file const to = {path, why};
     json_error_t error;
     *out = (checkpoint_index){.files = 0};
     if (length > SAFETENSORS_MAX_HEADER)
-        return refuse(&to, "has %zu bytes, at most %d are read", length, SAFETENSORS_MAX_HEADER);
+        return refuse_file(&to, "has %zu bytes, at most %d are read", length, SAFETENSORS_MAX_HEADER);
     json_t *const root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root)) {
         json_decref(root);
-        return refuse(&to, "is no JSON object: %s", root ? "it is something else" : error.text);
+        return refuse_file(&to, "is no JSON object: %s", root ? "it is something else" : error.text);
     }
     out->json = json_incref(json_object_get(root, "weight_map"));
     json_decref(root);
@@ -105,15 +104,15 @@ static const char *path_of(const checkpoint *c, const char *file, char *path)
 }
 
 /* Opens these files, and lists their tensors by name. */
-static bool open_files(checkpoint *c, const char *const *name, int64_t files, char *why, size_t cap)
+static bool open_files(checkpoint *c, const char *const *name, int64_t files, complaint *why)
 {
     char path[PATH_SIZE];
     c->file = calloc((size_t)files, sizeof *c->file);
-    if (!c->file) return refuse(&(complaint){c->dir, why, cap}, "no memory for its list of files");
+    if (!c->file) return refuse_file(&(about_file){c->dir, why}, "no memory for its list of files");
     for (; c->files < files; c->files++) {
         checkpoint_file *const f = &c->file[c->files];
         snprintf(f->name, sizeof f->name, "%s", name[c->files]);
-        if (!safetensors_open(path_of(c, f->name, path), &f->content, why, cap)) return false;
+        if (!safetensors_open(path_of(c, f->name, path), &f->content, why)) return false;
         c->count += f->content.count;
     }
     return true;
@@ -124,20 +123,20 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const checkpoint_entry *)a)->tensor->name, ((const checkpoint_entry *)b)->tensor->name);
 }
 
-static bool list_tensors(checkpoint *c, char *why, size_t cap)
+static bool list_tensors(checkpoint *c, complaint *why)
 {
     int64_t n = 0;
-    complaint const to = {c->dir, why, cap};
+    about_file const to = {c->dir, why};
     c->entry = calloc((size_t)c->count + 1, sizeof *c->entry);
-    if (!c->entry) return refuse(&to, "no memory for its list of tensors");
+    if (!c->entry) return refuse_file(&to, "no memory for its list of tensors");
     for (int64_t f = 0; f < c->files; f++)
         for (int64_t i = 0; i < c->file[f].content.count; i++)
             c->entry[n++] = (checkpoint_entry){&c->file[f].content.item[i], &c->file[f]};
     qsort(c->entry, (size_t)n, sizeof *c->entry, by_name);
     for (int64_t i = 1; i < n; i++)
         if (by_name(&c->entry[i - 1], &c->entry[i]) == 0)
-            return refuse(&to, "tensor %s is in %s and in %s, one of them is expected", c->entry[i].tensor->name,
-                          c->entry[i - 1].file->name, c->entry[i].file->name);
+            return refuse_file(&to, "tensor %s is in %s and in %s, one of them is expected", c->entry[i].tensor->name,
+                               c->entry[i - 1].file->name, c->entry[i].file->name);
     return true;
 }
 
@@ -157,7 +156,7 @@ static const checkpoint_entry *find_entry(const checkpoint *c, const char *name)
 }
 
 /* Index and files name the same tensors in the same places. */
-static bool check_index(const checkpoint *c, const checkpoint_index *index, const complaint *to)
+static bool check_index(const checkpoint *c, const checkpoint_index *index, const about_file *to)
 {
     const char *tensor;
     json_t *file;
@@ -165,28 +164,28 @@ static bool check_index(const checkpoint *c, const checkpoint_index *index, cons
     {
         const char *const name = json_string_value(file);
         const checkpoint_entry *const e = find_entry(c, tensor);
-        if (!e) return refuse(to, "tensor %.128s is said to be in %s, which doesn't hold it", tensor, name);
+        if (!e) return refuse_file(to, "tensor %.128s is said to be in %s, which doesn't hold it", tensor, name);
         if (strcmp(e->file->name, name) != 0)
-            return refuse(to, "tensor %s is said to be in %s, but it is in %s", tensor, name, e->file->name);
+            return refuse_file(to, "tensor %s is said to be in %s, but it is in %s", tensor, name, e->file->name);
     }
     for (int64_t i = 0; i < c->count; i++)
         if (!json_object_get(index->json, c->entry[i].tensor->name))
-            return refuse(to, "tensor %s of %s is not in its weight_map", c->entry[i].tensor->name,
-                          c->entry[i].file->name);
+            return refuse_file(to, "tensor %s of %s is not in its weight_map", c->entry[i].tensor->name,
+                               c->entry[i].file->name);
     return true;
 }
 
-static bool open_sharded(checkpoint *c, char *why, size_t cap)
+static bool open_sharded(checkpoint *c, complaint *why)
 {
     char path[PATH_SIZE];
     checkpoint_index index;
     mapping text;
-    complaint const to = {path_of(c, index_name, path), why, cap};
+    about_file const to = {path_of(c, index_name, path), why};
     if (!mapping_open(&text, &to)) return false;
-    bool good = checkpoint_index_parse(path, text.data, text.size, &index, why, cap);
+    bool good = checkpoint_index_parse(path, text.data, text.size, &index, why);
     mapping_close(&text);
     if (!good) return false;
-    good = open_files(c, index.file, index.files, why, cap) && list_tensors(c, why, cap) && check_index(c, &index, &to);
+    good = open_files(c, index.file, index.files, why) && list_tensors(c, why) && check_index(c, &index, &to);
     checkpoint_index_free(&index);
     return good;
 }
@@ -197,22 +196,22 @@ static bool exists(const checkpoint *c, const char *file)
     return access(path_of(c, file, path), F_OK) == 0 || errno != ENOENT;
 }
 
-bool checkpoint_open(const char *dir, checkpoint *c, char *why, size_t cap)
+bool checkpoint_open(const char *dir, checkpoint *c, complaint *why)
 {
-    complaint const to = {dir, why, cap};
+    about_file const to = {dir, why};
     const char *const whole[] = {whole_name};
     bool good;
     *c = (checkpoint){.dir = strdup(dir)};
-    if (!c->dir) return refuse(&to, "no memory for its name");
+    if (!c->dir) return refuse_file(&to, "no memory for its name");
     if (strlen(dir) + CHECKPOINT_FILE_NAME >= PATH_SIZE)
-        good = refuse(&to, "is too long a name");
+        good = refuse_file(&to, "is too long a name");
     else if (exists(c, whole_name))
-        good = open_files(c, whole, 1, why, cap) && list_tensors(c, why, cap);
+        good = open_files(c, whole, 1, why) && list_tensors(c, why);
     else if (exists(c, index_name))
-        good = open_sharded(c, why, cap);
+        good = open_sharded(c, why);
     else
-        good = refuse(&to, "holds neither %s nor %s; the folder of a Hugging Face checkpoint is expected", whole_name,
-                      index_name);
+        good = refuse_file(&to, "holds neither %s nor %s; the folder of a Hugging Face checkpoint is expected",
+                           whole_name, index_name);
     if (!good) checkpoint_close(c);
     return good;
 }
@@ -259,25 +258,26 @@ static const char *formats_text(unsigned dtypes, char *text, size_t cap)
 }
 
 bool checkpoint_expect(const checkpoint *c, const char *name, unsigned dtypes, int ndim, const int64_t *shape,
-                       const safetensor **tensor, char *why, size_t cap)
+                       const safetensor **tensor, complaint *why)
 {
     char path[PATH_SIZE], has[120], wants[120];
     const checkpoint_entry *const e = find_entry(c, name);
     *tensor = NULL;
-    if (!e) return refuse(&(complaint){c->dir, why, cap}, "no file holds tensor %s, which config.json asks for", name);
+    if (!e) return refuse_file(&(about_file){c->dir, why}, "no file holds tensor %s, which config.json asks for", name);
     const safetensor *const t = e->tensor;
-    complaint const to = {path_of(c, e->file->name, path), why, cap};
+    about_file const to = {path_of(c, e->file->name, path), why};
     if (t->dtype == DSV3_NONE || !(dtypes & DTYPE_BIT(t->dtype)))
-        return refuse(&to, "tensor %s is %s, %s is expected", name, safetensor_format(t),
-                      formats_text(dtypes, wants, sizeof wants));
+        return refuse_file(&to, "tensor %s is %s, %s is expected", name, safetensor_format(t),
+                           formats_text(dtypes, wants, sizeof wants));
     if (t->ndim != ndim || memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) != 0)
-        return refuse(&to, "tensor %s has shape %s, config.json makes it %s", name,
-                      shape_text(t->ndim, t->shape, has, sizeof has), shape_text(ndim, shape, wants, sizeof wants));
+        return refuse_file(&to, "tensor %s has shape %s, config.json makes it %s", name,
+                           shape_text(t->ndim, t->shape, has, sizeof has),
+                           shape_text(ndim, shape, wants, sizeof wants));
     *tensor = t;
     return true;
 }
 
-bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, char *why, size_t cap)
+bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, complaint *why)
 {
     char path[PATH_SIZE];
     int64_t const columns = scales->ndim ? scales->shape[scales->ndim - 1] : 1;
@@ -286,9 +286,9 @@ bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, char
         memcpy(&s, (const char *)scales->data + (size_t)i * sizeof s, sizeof s);
         if (s > 0 && isfinite(s)) continue;
         const checkpoint_entry *const e = find_entry(c, scales->name);
-        complaint const to = {path_of(c, e ? e->file->name : "", path), why, cap};
-        return refuse(&to, "tensor %s, row %lld, column %lld is %g; a scale is finite and above 0", scales->name,
-                      (long long)(i / columns), (long long)(i % columns), (double)s);
+        about_file const to = {path_of(c, e ? e->file->name : "", path), why};
+        return refuse_file(&to, "tensor %s, row %lld, column %lld is %g; a scale is finite and above 0", scales->name,
+                           (long long)(i / columns), (long long)(i % columns), (double)s);
     }
     return true;
 }

@@ -30,7 +30,7 @@ typedef struct {
 
 /* Opens and checks a folder: every header, and that index and files say the same. On an error returns false and one sentence
  * in why that names the file and the tensor. A file that is cut while it is open costs a SIGBUS. */
-bool checkpoint_open(const char *dir, checkpoint *c, char *why, size_t cap);
+bool checkpoint_open(const char *dir, checkpoint *c, complaint *why);
 void checkpoint_close(checkpoint *c);
 
 /* Tensors are the checkpoint's and live until it is closed. NULL: no such. */
@@ -39,10 +39,10 @@ const safetensor *checkpoint_find(const checkpoint *c, const char *name);
 /* The tensor of that name if it has one of the formats (a sum of DTYPE_BIT) and this shape; otherwise false and one sentence. */
 #define DTYPE_BIT(dtype) (1u << (dtype))
 bool checkpoint_expect(const checkpoint *c, const char *name, unsigned dtypes, int ndim, const int64_t *shape,
-                       const safetensor **tensor, char *why, size_t cap);
+                       const safetensor **tensor, complaint *why);
 
 /* Every element of an F32 tensor of the checkpoint is finite and above 0; otherwise false and one sentence. */
-bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, char *why, size_t cap);
+bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, complaint *why);
 
 /* The whole pages inside these bytes of a tensor leave the memory of the process; they are read again when touched. */
 void checkpoint_release(const void *data, size_t bytes);
@@ -55,8 +55,7 @@ typedef struct {
     const char **file; /* their names, in order; the json's */
 } checkpoint_index;
 
-bool checkpoint_index_parse(const char *path, const char *text, size_t length, checkpoint_index *out, char *why,
-                            size_t cap);
+bool checkpoint_index_parse(const char *path, const char *text, size_t length, checkpoint_index *out, complaint *why);
 void checkpoint_index_free(checkpoint_index *index);
 
 #endif

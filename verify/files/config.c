@@ -73,7 +73,7 @@ static const fixed fp8_fixed[] = {{"quant_method", "\"fp8\""},
 
 /* One object of the file, and where its values go. */
 typedef struct {
-    complaint to;
+    about_file to;
     const json_t *object;
     const char *prefix; /* of its keys in sentences: "rope_scaling." */
     dsv3_config *config;
@@ -99,8 +99,9 @@ static bool refuse_value(const section *s, const row *r, const char *key, const 
         snprintf(range, sizeof range, "true or false");
     else
         snprintf(range, sizeof range, "%s from %.10g to %.10g", kinds[r->kind], r->least, r->most);
-    if (!value) return refuse(&s->to, "key %s%s is missing; %s is expected", s->prefix, key, range);
-    return refuse(&s->to, "key %s%s is %s; %s is expected", s->prefix, key, json_text(value, text, sizeof text), range);
+    if (!value) return refuse_file(&s->to, "key %s%s is missing; %s is expected", s->prefix, key, range);
+    return refuse_file(&s->to, "key %s%s is %s; %s is expected", s->prefix, key, json_text(value, text, sizeof text),
+                       range);
 }
 
 /* A value of the kind and in the range? */
@@ -131,7 +132,7 @@ static bool find_value(const section *s, const row *r, const char **key, const j
     *key = first || !second ? r->key : r->alias;
     *value = first ? first : second;
     if (!first || !second || json_equal(first, second)) return true;
-    return refuse(&s->to, "keys %s and %s mean the same and differ; leave one of them out", r->key, r->alias);
+    return refuse_file(&s->to, "keys %s and %s mean the same and differ; leave one of them out", r->key, r->alias);
 }
 
 static bool read_row(const section *s, const row *r)
@@ -159,8 +160,8 @@ static bool check_fixed(const section *s, const fixed *rows, size_t count)
     for (size_t i = 0; i < count; i++) {
         const json_t *const value = json_object_get(s->object, rows[i].key);
         if (!value || !strcmp(json_text(value, text, sizeof text), rows[i].value)) continue;
-        return refuse(&s->to, "key %s%s: %s is unsupported; %s is expected", s->prefix, rows[i].key,
-                      json_text(value, text, sizeof text), rows[i].value);
+        return refuse_file(&s->to, "key %s%s: %s is unsupported; %s is expected", s->prefix, rows[i].key,
+                           json_text(value, text, sizeof text), rows[i].value);
     }
     return true;
 }
@@ -176,9 +177,9 @@ static bool find_rope(const section *s, section *rope)
     for (int i = 0; i < 2; i++) {
         const json_t *const value = json_object_get(s->object, keys[i]);
         if (!value || json_is_null(value)) continue;
-        if (!json_is_object(value)) return refuse(&s->to, "key %s is no object", keys[i]);
+        if (!json_is_object(value)) return refuse_file(&s->to, "key %s is no object", keys[i]);
         if (rope->object)
-            return refuse(&s->to, "keys %s and %s are both there; leave one of them out", keys[0], keys[1]);
+            return refuse_file(&s->to, "keys %s and %s are both there; leave one of them out", keys[0], keys[1]);
         rope->object = value;
         rope->prefix = prefixes[i];
     }
@@ -191,7 +192,7 @@ static bool read_theta(const section *s, const section *rope)
     const json_t *const inner = json_object_get(rope->object, "rope_theta");
     const json_t *const outer = json_object_get(s->object, "rope_theta");
     if (inner && outer && json_number_value(inner) != json_number_value(outer))
-        return refuse(&s->to, "keys rope_theta and %srope_theta differ; leave one of them out", rope->prefix);
+        return refuse_file(&s->to, "keys rope_theta and %srope_theta differ; leave one of them out", rope->prefix);
     return read_row(inner ? rope : s, &theta_row);
 }
 
@@ -202,8 +203,8 @@ static bool settle_mscale(const section *rope)
     dsv3_config *const c = rope->config;
     if (c->mscale > 0 && c->mscale_all_dim > 0) return true;
     if (c->mscale_all_dim > 0)
-        return refuse(&rope->to, "key %smscale_all_dim without mscale is unsupported; give mscale a value above 0",
-                      rope->prefix);
+        return refuse_file(&rope->to, "key %smscale_all_dim without mscale is unsupported; give mscale a value above 0",
+                           rope->prefix);
     c->mscale = 1;
     return true;
 }
@@ -216,14 +217,14 @@ static bool read_yarn(const section *rope)
     if (c->original_max_position_embeddings == 0) c->original_max_position_embeddings = c->max_position_embeddings;
     if (c->factor == 0) c->factor = (double)c->max_position_embeddings / (double)c->original_max_position_embeddings;
     if (!(c->factor >= 1))
-        return refuse(
+        return refuse_file(
             &rope->to,
             "key %sfactor is null and max_position_embeddings is less than %soriginal_max_position_embeddings; "
             "give a factor of at least 1",
             rope->prefix, rope->prefix);
     if (c->beta_slow > c->beta_fast)
-        return refuse(&rope->to, "key %sbeta_slow is %g; at most beta_fast, %g, is expected", rope->prefix,
-                      c->beta_slow, c->beta_fast);
+        return refuse_file(&rope->to, "key %sbeta_slow is %g; at most beta_fast, %g, is expected", rope->prefix,
+                           c->beta_slow, c->beta_fast);
     return settle_mscale(rope);
 }
 
@@ -238,8 +239,8 @@ static bool read_rope(const section *s)
     const char *const name = type ? json_string_value(type) : "default";
     if (name && !strcmp(name, "yarn")) return read_yarn(&rope);
     if (!name || strcmp(name, "default") != 0)
-        return refuse(&s->to, "key %stype: %s is unsupported; \"yarn\" or \"default\" is expected", rope.prefix,
-                      json_text(type, text, sizeof text));
+        return refuse_file(&s->to, "key %stype: %s is unsupported; \"yarn\" or \"default\" is expected", rope.prefix,
+                           json_text(type, text, sizeof text));
     c->factor = c->mscale = c->mscale_all_dim = 1; /* plain RoPE */
     c->original_max_position_embeddings = c->max_position_embeddings;
     c->beta_fast = 32;
@@ -254,76 +255,79 @@ static bool read_quantisation(const section *s)
     char text[60];
     const json_t *const object = json_object_get(s->object, "quantization_config");
     if (!object || json_is_null(object)) return true;
-    if (!json_is_object(object)) return refuse(&s->to, "key quantization_config is no object");
+    if (!json_is_object(object)) return refuse_file(&s->to, "key quantization_config is no object");
     section const fp8 = {s->to, object, "quantization_config.", s->config};
     if (!check_fixed(&fp8, fp8_fixed, COUNT(fp8_fixed))) return false;
     if (!json_object_get(object, "weight_block_size"))
-        return refuse(&s->to, "key quantization_config.weight_block_size is missing; [128,128] is expected");
+        return refuse_file(&s->to, "key quantization_config.weight_block_size is missing; [128,128] is expected");
     s->config->weight_block_size[0] = s->config->weight_block_size[1] = 128;
     const json_t *const scale = json_object_get(object, "scale_fmt");
     if (!scale || json_is_null(scale)) return true;
     const char *const name = json_string_value(scale);
     s->config->scale_ue8m0 = name && !strcmp(name, "ue8m0");
     if (name && (s->config->scale_ue8m0 || !strcmp(name, "float"))) return true;
-    return refuse(&s->to, "key quantization_config.scale_fmt: %s is unsupported; \"ue8m0\" or \"float\" is expected",
-                  json_text(scale, text, sizeof text));
+    return refuse_file(&s->to,
+                       "key quantization_config.scale_fmt: %s is unsupported; \"ue8m0\" or \"float\" is expected",
+                       json_text(scale, text, sizeof text));
 }
 
 static bool check_relations(const section *s)
 {
     const dsv3_config *const c = s->config;
-    const complaint *const to = &s->to;
+    const about_file *const to = &s->to;
     const json_t *const kv_heads = json_object_get(s->object, "num_key_value_heads");
     int64_t const candidates = c->topk_group * (c->n_routed_experts / c->n_group);
     if (c->qk_rope_head_dim % 2)
-        return refuse(to, "key qk_rope_head_dim is %lld; an even number is expected", (long long)c->qk_rope_head_dim);
+        return refuse_file(to, "key qk_rope_head_dim is %lld; an even number is expected",
+                           (long long)c->qk_rope_head_dim);
     if (c->first_k_dense_replace > c->num_hidden_layers)
-        return refuse(to, "key first_k_dense_replace is %lld; at most num_hidden_layers, %lld, is expected",
-                      (long long)c->first_k_dense_replace, (long long)c->num_hidden_layers);
+        return refuse_file(to, "key first_k_dense_replace is %lld; at most num_hidden_layers, %lld, is expected",
+                           (long long)c->first_k_dense_replace, (long long)c->num_hidden_layers);
     if (c->n_routed_experts % c->n_group)
-        return refuse(to, "key n_group is %lld; a divisor of n_routed_experts, %lld, is expected",
-                      (long long)c->n_group, (long long)c->n_routed_experts);
+        return refuse_file(to, "key n_group is %lld; a divisor of n_routed_experts, %lld, is expected",
+                           (long long)c->n_group, (long long)c->n_routed_experts);
     if (c->topk_group > c->n_group)
-        return refuse(to, "key topk_group is %lld; at most n_group, %lld, is expected", (long long)c->topk_group,
-                      (long long)c->n_group);
+        return refuse_file(to, "key topk_group is %lld; at most n_group, %lld, is expected", (long long)c->topk_group,
+                           (long long)c->n_group);
     if (c->num_experts_per_tok > candidates)
-        return refuse(to,
-                      "key num_experts_per_tok is %lld; at most the experts of topk_group groups, %lld, is expected",
-                      (long long)c->num_experts_per_tok, (long long)candidates);
+        return refuse_file(
+            to, "key num_experts_per_tok is %lld; at most the experts of topk_group groups, %lld, is expected",
+            (long long)c->num_experts_per_tok, (long long)candidates);
     if (kv_heads && !json_is_null(kv_heads) && json_integer_value(kv_heads) != c->num_attention_heads)
-        return refuse(to, "key num_key_value_heads is %lld; num_attention_heads, %lld, is expected",
-                      (long long)json_integer_value(kv_heads), (long long)c->num_attention_heads);
+        return refuse_file(to, "key num_key_value_heads is %lld; num_attention_heads, %lld, is expected",
+                           (long long)json_integer_value(kv_heads), (long long)c->num_attention_heads);
     return true;
 }
 
 /* ---- the file ---- */
 
-bool config_parse(const char *path, const char *text, size_t length, dsv3_config *out, char *why, size_t cap)
+bool config_parse(const char *path, const char *text, size_t length, dsv3_config *out, complaint *why)
 {
     json_error_t error;
-    complaint const to = {path, why, cap};
+    about_file const to = {path, why};
     *out = (dsv3_config){0};
-    if (length > CONFIG_MAX_SIZE) return refuse(&to, "has %zu bytes; at most %d are expected", length, CONFIG_MAX_SIZE);
+    if (length > CONFIG_MAX_SIZE)
+        return refuse_file(&to, "has %zu bytes; at most %d are expected", length, CONFIG_MAX_SIZE);
     json_t *const root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     section const s = {to, root, "", out};
     bool const good = json_is_object(root)
                           ? check_fixed(&s, model_fixed, COUNT(model_fixed)) &&
                                 read_rows(&s, model_rows, COUNT(model_rows)) && read_rope(&s) &&
                                 read_quantisation(&s) && check_relations(&s)
-                          : refuse(&to, "is no JSON object: %s", root ? "it is something else" : error.text);
+                          : refuse_file(&to, "is no JSON object: %s", root ? "it is something else" : error.text);
     json_decref(root);
     return good;
 }
 
-bool config_open(const char *dir, dsv3_config *out, char *why, size_t cap)
+bool config_open(const char *dir, dsv3_config *out, complaint *why)
 {
     char path[4096];
     mapping text;
-    complaint const to = {path, why, cap};
+    about_file const to = {path, why};
     int const n = snprintf(path, sizeof path, "%s/config.json", dir);
-    if (n < 0 || (size_t)n >= sizeof path) return refuse(&(complaint){dir, why, cap}, "is too long a name");
+    if (n < 0 || (size_t)n >= sizeof path) return refuse_file(&(about_file){dir, why}, "is too long a name");
     if (!mapping_open(&text, &to)) return false;
-    bool const good = config_parse(path, text.data, text.size, out, why, cap);
+    bool const good = config_parse(path, text.data, text.size, out, why);
     mapping_close(&text);
     return good;
 }

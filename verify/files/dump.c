@@ -60,13 +60,13 @@ static void read_key(const dump *d, char *key, size_t cap)
     if (f) fclose(f);
 }
 
-static bool write_key(const dump *d, const char *key, char *why, size_t cap)
+static bool write_key(const dump *d, const char *key, complaint *why)
 {
     char path[1200];
     snprintf(path, sizeof path, "%s/key", d->folder);
     FILE *const f = fopen(path, "w");
     bool const good = f && fputs(key, f) >= 0;
-    if ((f && fclose(f)) || !good) return snprintf(why, cap, "cannot write %s: %s", path, strerror(errno)), false;
+    if ((f && fclose(f)) || !good) return refuse(why, "cannot write %s: %s", path, strerror(errno));
     return true;
 }
 
@@ -84,59 +84,57 @@ static void remove_parts(const dump *d)
 }
 
 /* Parts in order, until one is missing or can't be read: that one and what follows are made again. */
-static bool read_parts(dump *d, char *why, size_t cap)
+static bool read_parts(dump *d, complaint *why)
 {
     char path[1300];
     struct stat st;
     for (;; d->parts++) {
         safetensors file;
         part_path(d, d->parts, path, sizeof path);
-        if (stat(path, &st) || !safetensors_open(path, &file, why, cap)) break;
+        if (stat(path, &st) || !safetensors_open(path, &file, why)) break;
         bool good = true;
         for (int64_t i = 0; good && i < file.count; i++) {
             const safetensor *const s = &file.item[i];
             good = dump_add(d, s->name, s->dtype, s->ndim, s->shape, s->data);
         }
         safetensors_close(&file);
-        if (!good) return snprintf(why, cap, "no memory for %s", path), false;
+        if (!good) return refuse(why, "no memory for %s", path);
     }
     d->saved = d->count;
     return true;
 }
 
-bool dump_open(dump *d, const char *path, const char *key, char *why, size_t cap)
+bool dump_open(dump *d, const char *path, const char *key, complaint *why)
 {
     char old[2048];
     memset(d, 0, sizeof *d);
     if (!path) return true;
-    if (strlen(path) >= sizeof d->path) return snprintf(why, cap, "the name of the dump is too long"), false;
+    if (strlen(path) >= sizeof d->path) return refuse(why, "the name of the dump is too long");
     snprintf(d->path, sizeof d->path, "%s", path);
     snprintf(d->folder, sizeof d->folder, "%s.partial", path);
-    if (mkdir(d->folder, 0777) && errno != EEXIST)
-        return snprintf(why, cap, "cannot make %s: %s", d->folder, strerror(errno)), false;
+    if (mkdir(d->folder, 0777) && errno != EEXIST) return refuse(why, "cannot make %s: %s", d->folder, strerror(errno));
     read_key(d, old, sizeof old);
-    if (!strcmp(old, key)) return read_parts(d, why, cap);
+    if (!strcmp(old, key)) return read_parts(d, why);
     remove_parts(d);
-    if (mkdir(d->folder, 0777) && errno != EEXIST)
-        return snprintf(why, cap, "cannot make %s: %s", d->folder, strerror(errno)), false;
-    return write_key(d, key, why, cap);
+    if (mkdir(d->folder, 0777) && errno != EEXIST) return refuse(why, "cannot make %s: %s", d->folder, strerror(errno));
+    return write_key(d, key, why);
 }
 
-bool dump_finish_part(dump *d, char *why, size_t cap)
+bool dump_finish_part(dump *d, complaint *why)
 {
     char path[1300];
     if (!*d->path || d->saved == d->count) return true;
     part_path(d, d->parts, path, sizeof path);
-    if (!safetensors_write(path, d->item + d->saved, d->count - d->saved, why, cap)) return false;
+    if (!safetensors_write(path, d->item + d->saved, d->count - d->saved, why)) return false;
     d->saved = d->count;
     d->parts++;
     return true;
 }
 
-bool dump_write(dump *d, char *why, size_t cap)
+bool dump_write(dump *d, complaint *why)
 {
     if (!*d->path) return true;
-    if (!safetensors_write(d->path, d->item, d->count, why, cap)) return false;
+    if (!safetensors_write(d->path, d->item, d->count, why)) return false;
     remove_parts(d);
     return true;
 }

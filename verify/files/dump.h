@@ -18,17 +18,17 @@ typedef struct {
 
 /* Opens; parts of an earlier run with the same key are read, others are removed. path NULL: nothing is kept on disk.
  * False: one sentence in why. */
-bool dump_open(dump *d, const char *path, const char *key, char *why, size_t cap);
+bool dump_open(dump *d, const char *path, const char *key, complaint *why);
 
 /* Copies a tensor in. False: out of memory. */
 bool dump_add(dump *d, const char *name, dsv3_dtype dtype, int32_t ndim, const int64_t *shape, const void *data);
 const safetensor *dump_find(const dump *d, const char *name); /* NULL: no such */
 
 /* What was added since the last part becomes a part. */
-bool dump_finish_part(dump *d, char *why, size_t cap);
+bool dump_finish_part(dump *d, complaint *why);
 
 /* Writes the file and removes the folder. */
-bool dump_write(dump *d, char *why, size_t cap);
+bool dump_write(dump *d, complaint *why);
 void dump_close(dump *d);
 
 #endif

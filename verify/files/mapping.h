@@ -1,18 +1,11 @@
-/* A file as read-only memory, and the sentence about a file that can't be used. */
+/* A file as read-only memory. */
 #ifndef MAPPING_H
 #define MAPPING_H
 
+#include "complaint.h"
+
 #include <stdbool.h>
 #include <stddef.h>
-
-typedef struct {
-    const char *file; /* named first in the sentence */
-    char *why;
-    size_t cap;
-} complaint;
-
-/* Writes "FILE: text"; control characters, which a hostile name may hold, become '?'. Returns false. */
-__attribute__((format(printf, 2, 3))) bool refuse(const complaint *to, const char *text, ...);
 
 typedef struct {
     const char *data;
@@ -20,7 +13,7 @@ typedef struct {
 } mapping;
 
 /* A regular file (a symbolic link to one will do), not empty. Pages are read when they are touched. */
-bool mapping_open(mapping *m, const complaint *to);
+bool mapping_open(mapping *m, const about_file *to);
 void mapping_close(mapping *m);
 
 #endif

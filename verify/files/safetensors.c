@@ -24,7 +24,7 @@ static const format formats[] = {
 
 /* The file that is being read, and where an error goes. */
 typedef struct {
-    complaint to;
+    about_file to;
     safetensors *s;
     const char *data; /* behind the header */
     size_t data_bytes;
@@ -48,16 +48,16 @@ const char *safetensor_format(const safetensor *t)
 static bool read_shape(const reader *r, const json_t *shape, size_t element, safetensor *t, size_t *bytes)
 {
     *bytes = element;
-    if (!json_is_array(shape)) return refuse(&r->to, "tensor %s has no shape", t->name);
-    if (json_array_size(shape) > 4) return refuse(&r->to, "tensor %s has more than 4 dimensions", t->name);
+    if (!json_is_array(shape)) return refuse_file(&r->to, "tensor %s has no shape", t->name);
+    if (json_array_size(shape) > 4) return refuse_file(&r->to, "tensor %s has more than 4 dimensions", t->name);
     t->ndim = (int32_t)json_array_size(shape);
     for (int d = 0; d < t->ndim; d++) {
         json_t *const size = json_array_get(shape, (size_t)d);
         json_int_t const n = json_is_integer(size) ? json_integer_value(size) : -1;
-        if (n < 0) return refuse(&r->to, "tensor %s: dimension %d is no whole number", t->name, d);
+        if (n < 0) return refuse_file(&r->to, "tensor %s: dimension %d is no whole number", t->name, d);
         t->shape[d] = n;
         if (__builtin_mul_overflow(*bytes, (size_t)n, bytes))
-            return refuse(&r->to, "tensor %s is larger than any file", t->name);
+            return refuse_file(&r->to, "tensor %s is larger than any file", t->name);
     }
     return true;
 }
@@ -66,14 +66,15 @@ static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safe
 {
     json_t *const a = json_array_get(offsets, 0), *const b = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(a) || !json_is_integer(b))
-        return refuse(&r->to, "tensor %s has no data_offsets", t->name);
+        return refuse_file(&r->to, "tensor %s has no data_offsets", t->name);
     json_int_t const from = json_integer_value(a), to = json_integer_value(b);
     if (from < 0 || to < from || (uint64_t)to > r->data_bytes)
-        return refuse(&r->to, "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data",
-                      t->name, (long long)from, (long long)to, r->data_bytes);
+        return refuse_file(&r->to,
+                           "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data",
+                           t->name, (long long)from, (long long)to, r->data_bytes);
     if ((uint64_t)(to - from) != bytes)
-        return refuse(&r->to, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes,
-                      (long long)(to - from));
+        return refuse_file(&r->to, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes,
+                           (long long)(to - from));
     t->data = r->data + from;
     t->bytes = bytes;
     return true;
@@ -84,11 +85,11 @@ static bool read_tensor(const reader *r, const char *name, const json_t *entry, 
     size_t bytes;
     *t = (safetensor){.dtype = DSV3_NONE};
     if (strlen(name) >= NAME_SIZE)
-        return refuse(&r->to, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
+        return refuse_file(&r->to, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
     strcpy(t->name, name);
     const char *const dtype = json_string_value(json_object_get(entry, "dtype"));
     const format *const f = dtype ? format_of(dtype) : NULL;
-    if (!f) return refuse(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
+    if (!f) return refuse_file(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
     t->dtype = f->dtype;
     return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) &&
            read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
@@ -107,7 +108,7 @@ static bool check_overlaps(const reader *r)
     qsort(item, (size_t)r->s->count, sizeof *item, by_place);
     for (int64_t i = 1; i < r->s->count; i++)
         if ((const char *)item[i - 1].data + item[i - 1].bytes > (const char *)item[i].data)
-            return refuse(&r->to, "tensors %s and %s overlap", item[i - 1].name, item[i].name);
+            return refuse_file(&r->to, "tensors %s and %s overlap", item[i - 1].name, item[i].name);
     return true;
 }
 
@@ -116,7 +117,7 @@ static bool read_entries(const reader *r, json_t *header)
     const char *name;
     json_t *entry;
     r->s->item = calloc(json_object_size(header) + 1, sizeof *r->s->item);
-    if (!r->s->item) return refuse(&r->to, "no memory for its list of tensors");
+    if (!r->s->item) return refuse_file(&r->to, "no memory for its list of tensors");
     json_object_foreach(header, name, entry)
     {
         if (!strcmp(name, "__metadata__")) continue;
@@ -130,18 +131,18 @@ static bool read_header(reader *r, const char *file, size_t size)
 {
     uint64_t length;
     json_error_t error;
-    if (size < PREFIX) return refuse(&r->to, "is no safetensors file: it has %zu bytes", size);
+    if (size < PREFIX) return refuse_file(&r->to, "is no safetensors file: it has %zu bytes", size);
     memcpy(&length, file, sizeof length);
     if (length > size - PREFIX)
-        return refuse(&r->to, "is no safetensors file: its header would have %llu bytes, the file has %zu",
-                      (unsigned long long)length, size);
+        return refuse_file(&r->to, "is no safetensors file: its header would have %llu bytes, the file has %zu",
+                           (unsigned long long)length, size);
     if (length > SAFETENSORS_MAX_HEADER)
-        return refuse(&r->to, "its header has %llu bytes, at most %d are read", (unsigned long long)length,
-                      SAFETENSORS_MAX_HEADER);
+        return refuse_file(&r->to, "its header has %llu bytes, at most %d are read", (unsigned long long)length,
+                           SAFETENSORS_MAX_HEADER);
     json_t *const header = json_loadb(file + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(header)) {
         json_decref(header);
-        return refuse(&r->to, "its header is no JSON object: %s", header ? "it is something else" : error.text);
+        return refuse_file(&r->to, "its header is no JSON object: %s", header ? "it is something else" : error.text);
     }
     r->data = file + PREFIX + length;
     r->data_bytes = size - PREFIX - (size_t)length;
@@ -150,21 +151,21 @@ static bool read_header(reader *r, const char *file, size_t size)
     return good;
 }
 
-bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, char *why, size_t cap)
+bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, complaint *why)
 {
-    reader r = {.to = {path, why, cap}, .s = out};
+    reader r = {.to = {path, why}, .s = out};
     *out = (safetensors){.count = 0};
     if (read_header(&r, data, size)) return true;
     safetensors_close(out);
     return false;
 }
 
-bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap)
+bool safetensors_open(const char *path, safetensors *out, complaint *why)
 {
     mapping map;
     *out = (safetensors){.count = 0};
-    if (!mapping_open(&map, &(complaint){path, why, cap})) return false;
-    bool const good = safetensors_parse(path, map.data, map.size, out, why, cap);
+    if (!mapping_open(&map, &(about_file){path, why})) return false;
+    bool const good = safetensors_parse(path, map.data, map.size, out, why);
     out->map = map;
     if (!good) safetensors_close(out);
     return good;
@@ -217,7 +218,7 @@ static bool write_tensors(FILE *f, const safetensor *item, int64_t count)
     return good;
 }
 
-bool safetensors_write(const char *path, const safetensor *item, int64_t count, char *why, size_t cap)
+bool safetensors_write(const char *path, const safetensor *item, int64_t count, complaint *why)
 {
     char temporary[4200];
     snprintf(temporary, sizeof temporary, "%s.part", path);
@@ -226,7 +227,7 @@ bool safetensors_write(const char *path, const safetensor *item, int64_t count, 
     if (f && fclose(f)) good = false;
     good = good && rename(temporary, path) == 0;
     if (good) return true;
-    snprintf(why, cap, "cannot write %s: %s", path, strerror(errno));
+    refuse(why, "cannot write %s: %s", path, strerror(errno));
     if (f) remove(temporary);
     return false;
 }

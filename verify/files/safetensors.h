@@ -29,15 +29,15 @@ typedef struct {
 const char *safetensor_format(const safetensor *t);
 
 /* Checks a file that is in memory, which must outlive out. path is for the sentence. */
-bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, char *why, size_t cap);
+bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, complaint *why);
 
 /* Maps and checks a file. On an error returns false and one sentence in why that names the file and the tensor. */
-bool safetensors_open(const char *path, safetensors *out, char *why, size_t cap);
+bool safetensors_open(const char *path, safetensors *out, complaint *why);
 void safetensors_close(safetensors *s);
 const safetensor *safetensors_find(const safetensors *s, const char *name); /* NULL: no such */
 
 /* Writes name, shape and data of each; to a temporary name beside path, then renamed. On an
  * error (full disk, say) nothing is left behind. */
-bool safetensors_write(const char *path, const safetensor *item, int64_t count, char *why, size_t cap);
+bool safetensors_write(const char *path, const safetensor *item, int64_t count, complaint *why);
 
 #endif

@@ -17,18 +17,8 @@ typedef struct {
     problem p;
     void *data[MAX_TENSORS];
     bool owned[MAX_TENSORS];
-    char *why;
-    size_t cap;
+    complaint *why;
 } stage;
-
-__attribute__((format(printf, 2, 3))) static bool stop(const stage *s, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(s->why, s->cap, format, args);
-    va_end(args);
-    return false;
-}
 
 static bool is_real(dsv3_dtype d)
 {
@@ -56,20 +46,20 @@ static bool take_weight(stage *s, int i)
                              : m->judged                ? DTYPE_BIT(t->dtype)
                                                         : DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16);
     snprintf(name, sizeof name, "%s%s%s", s->module, *s->module ? "." : "", t->name);
-    if (!checkpoint_expect(m->weights, name, formats, t->ndim, t->shape, &found, s->why, s->cap)) return false;
-    if (scale && !checkpoint_check_scales(m->weights, found, s->why, s->cap)) return false;
+    if (!checkpoint_expect(m->weights, name, formats, t->ndim, t->shape, &found, s->why)) return false;
+    if (scale && !checkpoint_check_scales(m->weights, found, s->why)) return false;
     set_format(t, found->dtype);
     s->data[i] = (void *)(uintptr_t)found->data;
     return true;
 }
 
 /* Reads the id and finds the weights; inputs are given with give(), outputs get memory. */
-static bool open_stage(stage *s, const model_run *m, const char *module, const char *id, char *why, size_t cap)
+static bool open_stage(stage *s, const model_run *m, const char *module, const char *id, complaint *why)
 {
     memset(s, 0, sizeof *s);
-    s->m = m, s->why = why, s->cap = cap;
+    s->m = m, s->why = why;
     snprintf(s->module, sizeof s->module, "%s", module);
-    if (!problem_parse(id, &s->p, why, cap)) return false;
+    if (!problem_parse(id, &s->p, why)) return false;
     for (int i = 0; i < s->p.tensors; i++) {
         tensor_info *const t = &s->p.tensor[i];
         if (t->row->kind == TENSOR_WEIGHT) {
@@ -80,7 +70,7 @@ static bool open_stage(stage *s, const model_run *m, const char *module, const c
         if (t->row->kind != TENSOR_OUT) continue;
         s->data[i] = calloc(1, t->bytes + 1);
         s->owned[i] = true;
-        if (!s->data[i]) return stop(s, "no memory for %s of %s", t->name, module);
+        if (!s->data[i]) return refuse(s->why, "no memory for %s of %s", t->name, module);
     }
     return true;
 }
@@ -163,7 +153,8 @@ static bool run_truth(stage *s, const kept *names)
 {
     ref_reading const rd = {.used = let_go};
     enclosures truth;
-    if (!enclose(&s->p, &rd, &ref_dd, s->data, &truth)) return stop(s, "no memory for the reference of %s", s->module);
+    if (!enclose(&s->p, &rd, &ref_dd, s->data, &truth))
+        return refuse(s->why, "no memory for the reference of %s", s->module);
     bool good = true;
     for (int i = 0; good && i < s->p.tensors; i++) {
         if (!truth.value[i]) continue;
@@ -176,21 +167,21 @@ static bool run_truth(stage *s, const kept *names)
     }
     enclosures_free(&truth);
     if (good && s->m->report) s->m->report(s->m->context, s->module, &s->p, NULL);
-    return good || stop(s, "no memory for the outputs of %s", s->module);
+    return good || refuse(s->why, "no memory for the outputs of %s", s->module);
 }
 
 static bool run_port(stage *s, const kept *names)
 {
     result *const r = malloc(sizeof *r);
     bool good = r != NULL;
-    if (!good) return stop(s, "no memory to judge %s", s->module);
+    if (!good) return refuse(s->why, "no memory to judge %s", s->module);
     run_on(&s->p, s->m->judged, s->data, s->m->diagnose, r);
     if (s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
     bool const answered = r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
-    if (!answered) good = stop(s, "the port gave no result for %s: %s", s->module, r->why);
+    if (!answered) good = refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);
     free(r);
     for (const kept *k = names; good && k->tensor; k++)
-        if (!keep(s, k, NULL)) good = stop(s, "no memory for the outputs of %s", s->module);
+        if (!keep(s, k, NULL)) good = refuse(s->why, "no memory for the outputs of %s", s->module);
     return good;
 }
 
@@ -202,11 +193,11 @@ static bool run_stage(stage *s, const kept *names)
 }
 
 /* A stage on its weights; NULL: one sentence in why, and nothing to close. */
-static stage *start_stage(const model_run *m, const char *module, const char *id, char *why, size_t cap)
+static stage *start_stage(const model_run *m, const char *module, const char *id, complaint *why)
 {
     stage *const s = malloc(sizeof *s);
-    if (!s) snprintf(why, cap, "no memory for %s", module);
-    if (!s || open_stage(s, m, module, id, why, cap)) return s;
+    if (!s) refuse(why, "no memory for %s", module);
+    if (!s || open_stage(s, m, module, id, why)) return s;
     close_stage(s);
     free(s);
     return NULL;
@@ -245,8 +236,7 @@ static const char *weights_format(const model_run *m, const char *module, const 
 }
 
 /* y = norm of stream + pending; the stream moves on to that sum, which is kept as `sum_name`. */
-static bool run_norm(const model_run *m, const char *module, const char *sum_name, state *st, void **y, char *why,
-                     size_t cap)
+static bool run_norm(const model_run *m, const char *module, const char *sum_name, state *st, void **y, complaint *why)
 {
     char id[ID];
     bool const adds = st->pending != NULL;
@@ -255,7 +245,7 @@ static bool run_norm(const model_run *m, const char *module, const char *sum_nam
     snprintf(names[1].name, NAME, "%s", sum_name);
     snprintf(id, sizeof id, "rmsnorm@v3:n_tokens=%lld,hidden_size=%lld,rms_norm_eps=%.17g,residual=%d,x=%s",
              (long long)st->rows, (long long)m->config->hidden_size, m->config->rms_norm_eps, adds, format_name(m));
-    stage *const s = start_stage(m, module, id, why, cap);
+    stage *const s = start_stage(m, module, id, why);
     if (!s) return false;
     give(s, "x", adds ? st->pending : st->stream);
     if (adds) give(s, "residual", st->stream);
@@ -268,8 +258,7 @@ static bool run_norm(const model_run *m, const char *module, const char *sum_nam
     return end_stage(s, good, y);
 }
 
-static bool run_attention(const model_run *m, const char *module, int64_t rows, const void *x, void **y, char *why,
-                          size_t cap)
+static bool run_attention(const model_run *m, const char *module, int64_t rows, const void *x, void **y, complaint *why)
 {
     const dsv3_config *const c = m->config;
     char id[ID];
@@ -288,11 +277,11 @@ static bool run_attention(const model_run *m, const char *module, int64_t rows, 
         (long long)c->qk_rope_head_dim, (long long)c->v_head_dim, c->rope_theta, c->factor,
         (long long)c->original_max_position_embeddings, c->beta_fast, c->beta_slow, c->mscale, c->mscale_all_dim,
         m->judged != NULL, format_name(m), weights_format(m, module, "kv_a_proj_with_mqa.weight"));
-    stage *const s = start_stage(m, module, id, why, cap);
+    stage *const s = start_stage(m, module, id, why);
     if (!s) return false;
     void *const cache = calloc(1, problem_tensor(&s->p, "kv_cache")->bytes + 1);
     void *const table = calloc(1, problem_tensor(&s->p, "block_table")->bytes + 1);
-    bool good = (cache && table) || stop(s, "no memory for the cache of %s", module);
+    bool good = (cache && table) || refuse(s->why, "no memory for the cache of %s", module);
     if (good) {
         give(s, "hidden_states", x);
         give(s, "cu_seqlens", starts);
@@ -307,8 +296,7 @@ static bool run_attention(const model_run *m, const char *module, int64_t rows, 
     return good;
 }
 
-static bool run_moe(const model_run *m, const char *module, int64_t rows, const void *x, void **y, char *why,
-                    size_t cap)
+static bool run_moe(const model_run *m, const char *module, int64_t rows, const void *x, void **y, complaint *why)
 {
     const dsv3_config *const c = m->config;
     char id[ID];
@@ -325,7 +313,7 @@ static bool run_moe(const model_run *m, const char *module, int64_t rows, const 
         (long long)c->n_shared_experts, (long long)c->n_group, (long long)c->topk_group,
         (long long)c->num_experts_per_tok, c->routed_scaling_factor, c->norm_topk_prob, m->judged != NULL,
         format_name(m), weights_format(m, module, "experts.0.gate_proj.weight"));
-    stage *const s = start_stage(m, module, id, why, cap);
+    stage *const s = start_stage(m, module, id, why);
     if (!s) return false;
     give(s, "hidden_states", x);
     return end_stage(s, run_stage(s, names), y);
@@ -333,7 +321,7 @@ static bool run_moe(const model_run *m, const char *module, int64_t rows, const 
 
 /* y = x weight^T, kept as `name`. */
 static bool run_linear(const model_run *m, const char *module, const char *name, int64_t rows, int64_t in, int64_t out,
-                       const void *x, void **y, char *why, size_t cap)
+                       const void *x, void **y, complaint *why)
 {
     char id[ID];
     kept names[2] = {{.tensor = "y"}};
@@ -341,21 +329,21 @@ static bool run_linear(const model_run *m, const char *module, const char *name,
     snprintf(id, sizeof id, "linear@v3:n_tokens=%lld,in_features=%lld,out_features=%lld,x=%s,weight=%s,y=%s",
              (long long)rows, (long long)in, (long long)out, format_name(m), weights_format(m, module, "weight"),
              format_name(m));
-    stage *const s = start_stage(m, module, id, why, cap);
+    stage *const s = start_stage(m, module, id, why);
     if (!s) return false;
     give(s, "x", x);
     return end_stage(s, run_stage(s, names), y);
 }
 
 static bool run_swiglu(const model_run *m, const char *module, int64_t rows, const void *gate, const void *up, void **y,
-                       char *why, size_t cap)
+                       complaint *why)
 {
     char id[ID];
     kept names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%.120s.act_fn.output", module);
     snprintf(id, sizeof id, "swiglu@v3:n_tokens=%lld,intermediate_size=%lld,gate=%s", (long long)rows,
              (long long)m->config->intermediate_size, format_name(m));
-    stage *const s = start_stage(m, module, id, why, cap);
+    stage *const s = start_stage(m, module, id, why);
     if (!s) return false;
     give(s, "gate", gate);
     give(s, "up", up);
@@ -363,8 +351,7 @@ static bool run_swiglu(const model_run *m, const char *module, int64_t rows, con
 }
 
 /* The feed-forward of the leading layers. */
-static bool run_dense(const model_run *m, const char *module, int64_t rows, const void *x, void **y, char *why,
-                      size_t cap)
+static bool run_dense(const model_run *m, const char *module, int64_t rows, const void *x, void **y, complaint *why)
 {
     int64_t const hidden = m->config->hidden_size, width = m->config->intermediate_size;
     char name[3][NAME], out[3][NAME];
@@ -375,10 +362,10 @@ static bool run_dense(const model_run *m, const char *module, int64_t rows, cons
         snprintf(out[i], NAME, "%.120s.%s.output", module, leaves[i]);
     }
     snprintf(out[2], NAME, "%.120s.output", module);
-    bool const good = run_linear(m, name[0], out[0], rows, hidden, width, x, &gate, why, cap) &&
-                      run_linear(m, name[1], out[1], rows, hidden, width, x, &up, why, cap) &&
-                      run_swiglu(m, module, rows, gate, up, &act, why, cap) &&
-                      run_linear(m, name[2], out[2], rows, width, hidden, act, y, why, cap);
+    bool const good = run_linear(m, name[0], out[0], rows, hidden, width, x, &gate, why) &&
+                      run_linear(m, name[1], out[1], rows, hidden, width, x, &up, why) &&
+                      run_swiglu(m, module, rows, gate, up, &act, why) &&
+                      run_linear(m, name[2], out[2], rows, width, hidden, act, y, why);
     free(gate);
     free(up);
     free(act);
@@ -386,14 +373,14 @@ static bool run_dense(const model_run *m, const char *module, int64_t rows, cons
 }
 
 static bool run_embed(const model_run *m, const char *module, const char *name, int64_t first, int64_t rows, void **y,
-                      char *why, size_t cap)
+                      complaint *why)
 {
     char id[ID];
     kept names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%s", name);
     snprintf(id, sizeof id, "embed@v3:n_tokens=%lld,vocab_size=%lld,hidden_size=%lld,weight=%s", (long long)rows,
              (long long)m->config->vocab_size, (long long)m->config->hidden_size, format_name(m));
-    stage *const s = start_stage(m, module, id, why, cap);
+    stage *const s = start_stage(m, module, id, why);
     if (!s) return false;
     give(s, "input_ids", m->tokens + first);
     return end_stage(s, run_stage(s, names), y);
@@ -402,7 +389,7 @@ static bool run_embed(const model_run *m, const char *module, const char *name, 
 /* ---- the chain ---- */
 
 /* Layer n on the state; the output of its feed-forward is left pending. before: the name of the stream that comes in. */
-static bool run_layer(const model_run *m, int64_t n, const char *before, bool dense, state *st, char *why, size_t cap)
+static bool run_layer(const model_run *m, int64_t n, const char *before, bool dense, state *st, complaint *why)
 {
     char norm[NAME], attention[NAME], second[NAME], mlp[NAME], between[NAME];
     void *x = NULL;
@@ -411,14 +398,13 @@ static bool run_layer(const model_run *m, int64_t n, const char *before, bool de
     snprintf(second, NAME, "model.layers.%lld.post_attention_layernorm", (long long)n);
     snprintf(between, NAME, "model.layers.%lld.post_attention_layernorm.input", (long long)n);
     snprintf(mlp, NAME, "model.layers.%lld.mlp", (long long)n);
-    bool good =
-        run_norm(m, norm, before, st, &x, why, cap) && run_attention(m, attention, st->rows, x, &st->pending, why, cap);
+    bool good = run_norm(m, norm, before, st, &x, why) && run_attention(m, attention, st->rows, x, &st->pending, why);
     free(x), x = NULL;
-    good = good && run_norm(m, second, between, st, &x, why, cap);
-    good = good && (dense ? run_dense(m, mlp, st->rows, x, &st->pending, why, cap)
-                          : run_moe(m, mlp, st->rows, x, &st->pending, why, cap));
+    good = good && run_norm(m, second, between, st, &x, why);
+    good = good && (dense ? run_dense(m, mlp, st->rows, x, &st->pending, why)
+                          : run_moe(m, mlp, st->rows, x, &st->pending, why));
     free(x);
-    return good && dump_finish_part(m->kept, why, cap);
+    return good && dump_finish_part(m->kept, why);
 }
 
 static void stream_name(char *name, int64_t layer)
@@ -430,7 +416,7 @@ static void stream_name(char *name, int64_t layer)
 }
 
 /* The main model; hidden: its states after model.norm. */
-static bool run_main(const model_run *m, void **hidden, char *why, size_t cap)
+static bool run_main(const model_run *m, void **hidden, complaint *why)
 {
     const dsv3_config *const c = m->config;
     state st = {.rows = m->n_tokens};
@@ -438,18 +424,17 @@ static bool run_main(const model_run *m, void **hidden, char *why, size_t cap)
     void *logits = NULL;
     const char *const head = c->tie_word_embeddings ? "model.embed_tokens" : "lm_head";
     bool good = dump_find(m->kept, "input_ids") || dump_add(m->kept, "input_ids", DSV3_I32, 1, &m->n_tokens, m->tokens);
-    if (!good) snprintf(why, cap, "no memory for the tokens");
-    good =
-        good && run_embed(m, "model.embed_tokens", "model.embed_tokens.output", 0, m->n_tokens, &st.stream, why, cap);
+    if (!good) refuse(why, "no memory for the tokens");
+    good = good && run_embed(m, "model.embed_tokens", "model.embed_tokens.output", 0, m->n_tokens, &st.stream, why);
     for (int64_t n = 0; good && n < c->num_hidden_layers; n++) {
         stream_name(name, n - 1);
-        good = run_layer(m, n, name, n < c->first_k_dense_replace, &st, why, cap);
+        good = run_layer(m, n, name, n < c->first_k_dense_replace, &st, why);
     }
     stream_name(name, c->num_hidden_layers - 1);
-    good = good && run_norm(m, "model.norm", name, &st, hidden, why, cap) &&
-           run_linear(m, head, "logits", m->n_tokens, c->hidden_size, c->vocab_size, *hidden, &logits, why, cap);
+    good = good && run_norm(m, "model.norm", name, &st, hidden, why) &&
+           run_linear(m, head, "logits", m->n_tokens, c->hidden_size, c->vocab_size, *hidden, &logits, why);
     free(st.stream), free(st.pending), free(logits);
-    return good && dump_finish_part(m->kept, why, cap);
+    return good && dump_finish_part(m->kept, why);
 }
 
 /* The rows of [e | g]. */
@@ -464,16 +449,14 @@ static void *side_by_side(const model_run *m, int64_t rows, const void *e, const
     return both;
 }
 
-static bool norm_of(const model_run *m, const char *module, int64_t rows, const void *x, void **y, char *why,
-                    size_t cap)
+static bool norm_of(const model_run *m, const char *module, int64_t rows, const void *x, void **y, complaint *why)
 {
     state st = {.rows = rows, .stream = (void *)(uintptr_t)x};
-    return run_norm(m, module, "", &st, y, why, cap);
+    return run_norm(m, module, "", &st, y, why);
 }
 
 /* What module k makes its block's input of. */
-static bool run_mtp_input(const model_run *m, int64_t k, int64_t rows, const void *hidden, void **u, char *why,
-                          size_t cap)
+static bool run_mtp_input(const model_run *m, int64_t k, int64_t rows, const void *hidden, void **u, complaint *why)
 {
     int64_t const layer = m->config->num_hidden_layers + k, width = m->config->hidden_size;
     char module[4][NAME], name[NAME], out[NAME];
@@ -482,19 +465,19 @@ static bool run_mtp_input(const model_run *m, int64_t k, int64_t rows, const voi
     for (int i = 0; i < 4; i++) snprintf(module[i], NAME, "model.layers.%lld.%s", (long long)layer, leaves[i]);
     snprintf(name, NAME, "mtp.%lld.embed_tokens.output", (long long)k);
     snprintf(out, NAME, "mtp.%lld.eh_proj.output", (long long)k);
-    bool good = run_embed(m, module[0], name, k + 1, rows, &tokens, why, cap) &&
-                norm_of(m, module[1], rows, tokens, &e, why, cap) && norm_of(m, module[2], rows, hidden, &g, why, cap);
+    bool good = run_embed(m, module[0], name, k + 1, rows, &tokens, why) &&
+                norm_of(m, module[1], rows, tokens, &e, why) && norm_of(m, module[2], rows, hidden, &g, why);
     if (good) {
         both = side_by_side(m, rows, e, g);
-        good = both || (snprintf(why, cap, "no memory for %s", module[3]), false);
+        good = both || refuse(why, "no memory for %s", module[3]);
     }
-    good = good && run_linear(m, module[3], out, rows, 2 * width, width, both, u, why, cap);
+    good = good && run_linear(m, module[3], out, rows, 2 * width, width, both, u, why);
     free(tokens), free(e), free(g), free(both);
     return good;
 }
 
 /* Module k on *hidden, which becomes its own state after shared_head.norm. */
-static bool run_mtp(const model_run *m, int64_t k, void **hidden, char *why, size_t cap)
+static bool run_mtp(const model_run *m, int64_t k, void **hidden, complaint *why)
 {
     const dsv3_config *const c = m->config;
     int64_t const rows = m->n_tokens - k - 1, layer = c->num_hidden_layers + k;
@@ -506,21 +489,20 @@ static bool run_mtp(const model_run *m, int64_t k, void **hidden, char *why, siz
     snprintf(norm, NAME, "model.layers.%lld.shared_head.norm", (long long)layer);
     snprintf(head, NAME, "model.layers.%lld.shared_head.head", (long long)layer);
     snprintf(logits_name, NAME, "mtp.%lld.logits", (long long)k);
-    bool const good = run_mtp_input(m, k, rows, *hidden, &st.stream, why, cap) &&
-                      run_layer(m, layer, before, false, &st, why, cap) &&
-                      run_norm(m, norm, name, &st, &next, why, cap) &&
-                      run_linear(m, head, logits_name, rows, c->hidden_size, c->vocab_size, next, &logits, why, cap);
+    bool const good = run_mtp_input(m, k, rows, *hidden, &st.stream, why) &&
+                      run_layer(m, layer, before, false, &st, why) && run_norm(m, norm, name, &st, &next, why) &&
+                      run_linear(m, head, logits_name, rows, c->hidden_size, c->vocab_size, next, &logits, why);
     free(st.stream), free(st.pending), free(logits), free(*hidden);
     *hidden = next;
-    return good && dump_finish_part(m->kept, why, cap);
+    return good && dump_finish_part(m->kept, why);
 }
 
-bool model_run_all(const model_run *m, char *why, size_t cap)
+bool model_run_all(const model_run *m, complaint *why)
 {
     void *hidden = NULL;
-    bool good = run_main(m, &hidden, why, cap);
+    bool good = run_main(m, &hidden, why);
     for (int64_t k = 0; good && k < m->config->num_nextn_predict_layers && m->n_tokens - k - 1 > 0; k++)
-        good = run_mtp(m, k, &hidden, why, cap);
+        good = run_mtp(m, k, &hidden, why);
     free(hidden);
     return good;
 }

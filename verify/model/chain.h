@@ -29,7 +29,7 @@ typedef struct {
 
 /* The whole chain: embedding, layers, head, MTP modules. False: one sentence in why (a tensor is missing or malformed, no memory,
  * or the port could not go on), everything finished is kept. */
-bool model_run_all(const model_run *m, char *why, size_t cap);
+bool model_run_all(const model_run *m, complaint *why);
 
 /* Multiply-adds of the chain, and bytes of weights that it reads, at most. */
 void model_work(const model_run *m, double *terms, double *bytes);

@@ -51,22 +51,22 @@ static void name_after_file(const char *path, backend *out)
     if (dot) *dot = 0;
 }
 
-bool backend_resolve(const char *text, backend *out, char *why, size_t cap)
+bool backend_resolve(const char *text, backend *out, complaint *why)
 {
     memset(out, 0, sizeof *out);
     for (int i = 0; i < KNOWN; i++)
         if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
-        snprintf(why, cap,
-                 "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
-                 "exec:'command'",
-                 text);
+        refuse(why,
+               "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
+               "exec:'command'",
+               text);
         return false;
     }
     const char *const target = program ? text + 5 : text;
     if (!*target || strlen(target) >= sizeof out->target) {
-        snprintf(why, cap, "backend '%.40s' names no %s", text, program ? "command" : "file");
+        refuse(why, "backend '%.40s' names no %s", text, program ? "command" : "file");
         return false;
     }
     out->kind = program ? BACKEND_PROGRAM : BACKEND_SHARED_OBJECT;

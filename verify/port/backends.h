@@ -3,6 +3,7 @@
 #define BACKENDS_H
 
 #include "dsv3.h"
+#include "files/complaint.h"
 
 #include <stdbool.h>
 
@@ -17,7 +18,7 @@ typedef struct {
 } backend;
 
 /* Reads one --backend: a known name, a path to a shared object, or exec:COMMAND. False: one sentence in why. */
-bool backend_resolve(const char *text, backend *out, char *why, size_t cap);
+bool backend_resolve(const char *text, backend *out, complaint *why);
 
 /* The i-th known name, or NULL past the end. */
 const char *backend_known(int i);

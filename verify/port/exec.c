@@ -72,23 +72,23 @@ static int finish(exec_port *p, double patience)
 }
 
 /* The shell that started the program reports its signal as exit code 128 + n. */
-static exec_status died(exec_port *p, char *why, size_t cap)
+static exec_status died(exec_port *p, complaint *why)
 {
     int const status = finish(p, 1);
     int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     const char *const name = code > 128 ? sigabbrev_np(code - 128) : NULL;
     if (name)
-        snprintf(why, cap, "signal %s", name);
+        refuse(why, "signal %s", name);
     else
-        snprintf(why, cap, "the program ended with exit code %d%s", code,
-                 code == 127 ? ": the shell found no such command" : "");
+        refuse(why, "the program ended with exit code %d%s", code,
+               code == 127 ? ": the shell found no such command" : "");
     return EXEC_CRASH;
 }
 
 /* ---- lines ---- */
 
 /* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
-static exec_status read_line(exec_port *p, double deadline, size_t *used, char *why, size_t cap)
+static exec_status read_line(exec_port *p, double deadline, size_t *used, complaint *why)
 {
     for (;;) {
         char *const end = memchr(p->line, '\n', p->held);
@@ -98,24 +98,24 @@ static exec_status read_line(exec_port *p, double deadline, size_t *used, char *
             return EXEC_OK;
         }
         if (p->held == LINE_SIZE)
-            return snprintf(why, cap, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
+            return refuse(why, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
         ssize_t const got = read_some(p->process.answers, p->line + p->held, LINE_SIZE - p->held, deadline);
-        if (got < 0) return finish(p, 0), snprintf(why, cap, "no answer in time"), EXEC_TIMEOUT;
-        if (got == 0) return died(p, why, cap);
+        if (got < 0) return finish(p, 0), refuse(why, "no answer in time"), EXEC_TIMEOUT;
+        if (got == 0) return died(p, why);
         p->held += (size_t)got;
     }
 }
 
 /* One answer as a JSON object; the caller drops it. */
-static exec_status read_answer(exec_port *p, double deadline, json_t **answer, char *why, size_t cap)
+static exec_status read_answer(exec_port *p, double deadline, json_t **answer, complaint *why)
 {
     size_t used = 0;
     json_error_t error;
-    exec_status const status = read_line(p, deadline, &used, why, cap);
+    exec_status const status = read_line(p, deadline, &used, why);
     if (status != EXEC_OK) return status;
     *answer = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(*answer)) {
-        snprintf(why, cap, "its answer is no JSON object: '%.80s'", p->line);
+        refuse(why, "its answer is no JSON object: '%.80s'", p->line);
         json_decref(*answer);
         *answer = NULL;
     }
@@ -134,16 +134,15 @@ static bool send_line(exec_port *p, const char *line)
 
 /* ---- hello ---- */
 
-static bool read_hello(exec_port *p, json_t *answer, char *why, size_t cap)
+static bool read_hello(exec_port *p, json_t *answer, complaint *why)
 {
     json_t *const hello = json_object_get(answer, "hello"), *const list = json_object_get(hello, "ops");
     json_t *const protocol = json_object_get(hello, "protocol");
     const char *const name = json_string_value(json_object_get(hello, "name"));
-    if (!json_is_object(hello))
-        return snprintf(why, cap, "its first line is no {\"hello\": ...}; see docs/formats.md"), false;
+    if (!json_is_object(hello)) return refuse(why, "its first line is no {\"hello\": ...}; see docs/formats.md");
     if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
-        return snprintf(why, cap, "its hello doesn't speak protocol %d", PROTOCOL), false;
-    if (!name || !json_is_array(list)) return snprintf(why, cap, "its hello lacks name or ops"), false;
+        return refuse(why, "its hello doesn't speak protocol %d", PROTOCOL);
+    if (!name || !json_is_array(list)) return refuse(why, "its hello lacks name or ops");
     for (size_t i = 0; i < json_array_size(list) && i < MAX_OPS; i++) {
         const char *const o = json_string_value(json_array_get(list, i));
         if (o) snprintf(p->op[p->ops++], sizeof p->op[0], "%s", o);
@@ -161,25 +160,24 @@ static bool program_exists(const char *command)
     return access(path, X_OK) == 0;
 }
 
-exec_port *exec_open(const char *command, double timeout_s, exec_status *status, char *why, size_t cap)
+exec_port *exec_open(const char *command, double timeout_s, exec_status *status, complaint *why)
 {
     exec_port *const p = calloc(1, sizeof *p);
     json_t *answer = NULL;
     *status = EXEC_OURS;
     if (!program_exists(command)) {
-        snprintf(why, cap, "'%.200s': %s", command, strerror(errno));
+        refuse(why, "'%.200s': %s", command, strerror(errno));
         return free(p), NULL;
     }
-    snprintf(why, cap, "cannot start a process");
+    refuse(why, "cannot start a process");
     if (!p || !start(p, command)) return free(p), NULL;
-    *status = read_answer(p, now() + timeout_s, &answer, why, cap);
-    if (*status == EXEC_OK && !read_hello(p, answer, why, cap)) *status = EXEC_REJECTED;
+    *status = read_answer(p, now() + timeout_s, &answer, why);
+    if (*status == EXEC_OK && !read_hello(p, answer, why)) *status = EXEC_REJECTED;
     json_decref(answer);
     if (*status == EXEC_OK) return p;
     exec_close(p);
-    char reason[400];
-    snprintf(reason, sizeof reason, "%.399s", why);
-    snprintf(why, cap, "'%.200s': %s", command, reason);
+    complaint const reason = *why;
+    refuse(why, "'%.200s': %s", command, reason.text);
     return NULL;
 }
 
@@ -216,12 +214,12 @@ static void print_tensors(FILE *f, const problem *p)
     }
 }
 
-static bool write_case_json(const char *dir, const problem *p, char *why, size_t cap)
+static bool write_case_json(const char *dir, const problem *p, complaint *why)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/case.json", dir);
     FILE *const f = fopen(path, "w");
-    if (!f) return snprintf(why, cap, "cannot write %s: %s", path, strerror(errno)), false;
+    if (!f) return refuse(why, "cannot write %s: %s", path, strerror(errno));
     fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
     print_prob(f, p);
     fprintf(f, "}, \"tensors\": [");
@@ -229,10 +227,10 @@ static bool write_case_json(const char *dir, const problem *p, char *why, size_t
     fprintf(f, "\n]}\n");
     bool const good = !ferror(f);
     if (!fclose(f) && good) return true;
-    return snprintf(why, cap, "cannot write %s: %s", path, strerror(errno)), false;
+    return refuse(why, "cannot write %s: %s", path, strerror(errno));
 }
 
-bool exec_write_case(const char *dir, const problem *p, void *const data[], char *why, size_t cap)
+bool exec_write_case(const char *dir, const problem *p, void *const data[], complaint *why)
 {
     char path[4200];
     safetensor item[MAX_TENSORS];
@@ -246,7 +244,7 @@ bool exec_write_case(const char *dir, const problem *p, void *const data[], char
         memcpy(s->shape, t->shape, sizeof s->shape);
     }
     snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
-    return write_case_json(dir, p, why, cap) && safetensors_write(path, item, count, why, cap);
+    return write_case_json(dir, p, why) && safetensors_write(path, item, count, why);
 }
 
 static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
@@ -257,44 +255,43 @@ static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
     if (used < cap) snprintf(text + used, cap - used, ")");
 }
 
-static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, char *why,
-                        size_t cap)
+static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, complaint *why)
 {
     char is[100], should[100];
     const safetensor *const s = safetensors_find(file, t->name);
-    if (!s) return snprintf(why, cap, "%s holds no tensor %s", path, t->name), false;
+    if (!s) return refuse(why, "%s holds no tensor %s", path, t->name);
     if (s->dtype != t->dtype)
-        return snprintf(why, cap, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
-                        ref_dtype_name(t->dtype)),
+        return refuse(why, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
+                      ref_dtype_name(t->dtype)),
                false;
     if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
         print_shape(is, sizeof is, s->shape, s->ndim);
         print_shape(should, sizeof should, t->shape, t->ndim);
-        return snprintf(why, cap, "%s: %s has shape %s, not %s", path, s->name, is, should), false;
+        return refuse(why, "%s: %s has shape %s, not %s", path, s->name, is, should);
     }
     memcpy(data, s->data, t->bytes);
     return true;
 }
 
-bool exec_read_outputs(const char *path, const problem *p, void *const data[], char *why, size_t cap)
+bool exec_read_outputs(const char *path, const problem *p, void *const data[], complaint *why)
 {
     safetensors file;
-    if (!safetensors_open(path, &file, why, cap)) return false;
+    if (!safetensors_open(path, &file, why)) return false;
     bool good = true;
     for (int i = 0; good && i < p->tensors; i++)
-        if (p->tensor[i].row->kind == TENSOR_OUT) good = copy_output(path, &file, &p->tensor[i], data[i], why, cap);
+        if (p->tensor[i].row->kind == TENSOR_OUT) good = copy_output(path, &file, &p->tensor[i], data[i], why);
     safetensors_close(&file);
     return good;
 }
 
 /* ---- one case ---- */
 
-static bool make_folder(char *dir, size_t cap, char *why, size_t why_cap)
+static bool make_folder(char *dir, size_t cap, complaint *why)
 {
     const char *const root = getenv("TMPDIR");
     snprintf(dir, cap, "%s/dsv3-case-XXXXXX", root && *root ? root : "/tmp");
     if (mkdtemp(dir)) return true; /* mode 0700 */
-    return snprintf(why, why_cap, "cannot make a folder %s: %s", dir, strerror(errno)), false;
+    return refuse(why, "cannot make a folder %s: %s", dir, strerror(errno));
 }
 
 static void remove_folder(const char *dir)
@@ -310,41 +307,41 @@ static void remove_folder(const char *dir)
 }
 
 /* What the program said: ok, unsupported or error. */
-static exec_status read_verdict(const json_t *answer, char *numerics, size_t numerics_cap, char *why, size_t cap)
+static exec_status read_verdict(const json_t *answer, char *numerics, size_t numerics_cap, complaint *why)
 {
     const char *const unsupported = json_string_value(json_object_get(answer, "unsupported"));
     const char *const error = json_string_value(json_object_get(answer, "error"));
     const char *const declared = json_string_value(json_object_get(answer, "numerics"));
     snprintf(numerics, numerics_cap, "%s", declared ? declared : "");
-    if (unsupported) return snprintf(why, cap, "%s", unsupported), EXEC_UNSUPPORTED;
-    if (error) return snprintf(why, cap, "the port reports: %s", error), EXEC_REJECTED;
+    if (unsupported) return refuse(why, "%s", unsupported), EXEC_UNSUPPORTED;
+    if (error) return refuse(why, "the port reports: %s", error), EXEC_REJECTED;
     if (json_is_true(json_object_get(answer, "ok"))) return EXEC_OK;
-    return snprintf(why, cap, "its answer has none of ok, unsupported, error"), EXEC_REJECTED;
+    return refuse(why, "its answer has none of ok, unsupported, error"), EXEC_REJECTED;
 }
 
 static exec_status ask(exec_port *port, const char *dir, double deadline, char *numerics, size_t numerics_cap,
-                       char *why, size_t cap)
+                       complaint *why)
 {
     char line[4400];
     json_t *answer = NULL;
     snprintf(line, sizeof line, "{\"case\": \"%s\"}\n", dir);
-    if (!send_line(port, line)) return died(port, why, cap);
-    exec_status const status = read_answer(port, deadline, &answer, why, cap);
-    exec_status const said = status == EXEC_OK ? read_verdict(answer, numerics, numerics_cap, why, cap) : status;
+    if (!send_line(port, line)) return died(port, why);
+    exec_status const status = read_answer(port, deadline, &answer, why);
+    exec_status const said = status == EXEC_OK ? read_verdict(answer, numerics, numerics_cap, why) : status;
     json_decref(answer);
     return said;
 }
 
 exec_status exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
-                     size_t numerics_cap, char *why, size_t cap)
+                     size_t numerics_cap, complaint *why)
 {
     char dir[4000], path[4200];
     numerics[0] = 0;
-    if (!make_folder(dir, sizeof dir, why, cap)) return EXEC_OURS;
-    exec_status status = exec_write_case(dir, p, data, why, cap) ? EXEC_OK : EXEC_OURS;
-    if (status == EXEC_OK) status = ask(port, dir, now() + timeout_s, numerics, numerics_cap, why, cap);
+    if (!make_folder(dir, sizeof dir, why)) return EXEC_OURS;
+    exec_status status = exec_write_case(dir, p, data, why) ? EXEC_OK : EXEC_OURS;
+    if (status == EXEC_OK) status = ask(port, dir, now() + timeout_s, numerics, numerics_cap, why);
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
-    if (status == EXEC_OK && !exec_read_outputs(path, p, data, why, cap)) status = EXEC_REJECTED;
+    if (status == EXEC_OK && !exec_read_outputs(path, p, data, why)) status = EXEC_REJECTED;
     remove_folder(dir);
     return status;
 }

@@ -112,9 +112,11 @@ static verdict verdict_of(exec_status s)
 static exec_status ask_once(port *p, const problem *pr, void *const data[], answer *a)
 {
     exec_status status = EXEC_OK;
-    if (!p->exec) p->exec = exec_open(p->b.target, p->timeout, &status, a->why, sizeof a->why);
+    complaint why = {""};
+    if (!p->exec) p->exec = exec_open(p->b.target, p->timeout, &status, &why);
+    if (p->exec) status = exec_run(p->exec, pr, data, p->timeout, a->declared, sizeof a->declared, &why);
+    snprintf(a->why, sizeof a->why, "%.511s", why.text);
     if (!p->exec) return status;
-    status = exec_run(p->exec, pr, data, p->timeout, a->declared, sizeof a->declared, a->why, sizeof a->why);
     if (status != EXEC_OK && status != EXEC_UNSUPPORTED) { /* dead, or out of step */
         exec_close(p->exec);
         p->exec = NULL;
@@ -161,7 +163,9 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
 static void open_program(port *p)
 {
     exec_status status = EXEC_OK;
-    p->exec = exec_open(p->b.target, p->timeout, &status, p->why, sizeof p->why);
+    complaint why = {""};
+    p->exec = exec_open(p->b.target, p->timeout, &status, &why);
+    snprintf(p->why, sizeof p->why, "%.511s", why.text);
     p->state = p->exec ? PORT_READY : PORT_UNUSABLE;
 }
 

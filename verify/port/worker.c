@@ -338,7 +338,8 @@ static void declare(job *j)
 
 static bool prepare(job *j, const char *id, bool given, int requests)
 {
-    if (!problem_parse(id, &j->p, j->a->why, sizeof j->a->why)) return fail(j, ERROR, "the worker can't read the id");
+    complaint why;
+    if (!problem_parse(id, &j->p, &why)) return fail(j, ERROR, "the worker can't read the id");
     for (int i = 0; i < j->p.tensors; i++) {
         size_t const bytes = j->p.tensor[i].bytes;
         j->pristine[i] = is_output(j, i) ? NULL : malloc(bytes);

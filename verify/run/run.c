@@ -53,11 +53,11 @@ static bool learn(known *k, const ref_numerics *n, const char *declared)
 static void judge_answer(known *k, bool diagnosing, result *r)
 {
     ref_numerics numerics;
-    char why[400];
+    complaint why;
     double const from = now();
-    if (!ref_numerics_parse(k->p->op->name, r->declared, &numerics, why, sizeof why)) {
+    if (!ref_numerics_parse(k->p->op->name, r->declared, &numerics, why.text, sizeof why.text)) {
         r->v = REJECTED;
-        snprintf(r->why, sizeof r->why, "its declaration can't be read: %s", why);
+        snprintf(r->why, sizeof r->why, "its declaration can't be read: %.470s", why.text);
         return;
     }
     ref_numerics_print(k->p->op->name, &numerics, true, r->assumed, sizeof r->assumed);
@@ -111,14 +111,14 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
     port *ports[MAX_BACKENDS];
     result results[MAX_BACKENDS];
     problem p;
-    char why[400];
+    complaint why;
     int index;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->timeout);
     while (read_all(requests, &index, sizeof index)) {
-        if (!problem_parse(pl->cases.id[index], &p, why, sizeof why)) break;
+        if (!problem_parse(pl->cases.id[index], &p, &why)) break;
         run_case(&p, ports, pl->backends, pl->diagnose, results);
         if (!write_all(answers, results, (size_t)pl->backends * sizeof *results)) break;
     }

@@ -30,8 +30,8 @@ typedef struct {
 
 static void open_fixture(fixture *f, const char *id)
 {
-    char why[400];
-    cr_assert(problem_parse(id, &f->p, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(problem_parse(id, &f->p, &why), "%s", why.text);
     cr_assert(tensors_open(&f->p, f->data));
     memcpy(&f->prob, f->p.prob.bytes, sizeof f->prob);
     problem_bind(&f->p, f->data, &f->io, f->items);
@@ -171,8 +171,8 @@ static const char shared_prefix[] = "mlp.shared_experts.";
 /* Nothing comes from the routed experts; and the same weights with the names of a dense layer. */
 static void open_layer_fixture(layer_fixture *f)
 {
-    char why[400];
-    cr_assert(problem_parse("mtp@odd:stages=0,hidden_states=f32", &f->p, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(problem_parse("mtp@odd:stages=0,hidden_states=f32", &f->p, &why), "%s", why.text);
     cr_assert(tensors_open(&f->p, f->data));
     problem_bind(&f->p, f->data, &f->io, f->items);
     for (int64_t i = 0; i < f->io.weights.count; i++) {
@@ -272,16 +272,16 @@ Test(forms, a_layer_without_its_mask_is_another)
 /* An output that the composition hands out nowhere is rounded as the port declares. */
 Test(forms, hidden_outputs_are_intermediates)
 {
-    char why[400];
+    complaint why;
     ref_numerics n;
     ref_set const hidden = (ref_set)1 << POINT_moe_y;
     ball const fine = ball_of(1 + 0x1p-20);
-    cr_assert(ref_numerics_parse("mtp", "mlp.y f32 must; flush none", &n, why, sizeof why), "%s", why);
+    cr_assert(ref_numerics_parse("mtp", "mlp.y f32 must; flush none", &n, why.text, sizeof why.text), "%s", why.text);
     ref_reading const own = {.port = &n}, part = {.port = &n, .hidden = hidden};
     ball const as_output = at(&own, POINT_moe_y, DSV3_BF16, fine), inside = at(&part, POINT_moe_y, DSV3_BF16, fine);
     cr_expect(ball_is_point(as_output) && ball_upper(as_output) == 1, "an output is rounded to its format");
     cr_expect(ball_is_point(inside) && ball_lower(inside) == 1 + 0x1p-20, "an intermediate to the declared one");
-    cr_assert(ref_numerics_parse("mtp", NULL, &n, why, sizeof why), "%s", why);
+    cr_assert(ref_numerics_parse("mtp", NULL, &n, why.text, sizeof why.text), "%s", why.text);
     ball const assumed = at(&part, POINT_moe_y, DSV3_BF16, fine);
     cr_expect(ball_lower(assumed) <= 1 && ball_upper(assumed) >= 1 + 0x1p-20, "by default either is legal");
 }
