@@ -270,6 +270,24 @@ Test(docs, numbers_are_those_of_the_config)
     expect_number(2 * c->hidden_size, "numbers that the MTP module joins");
 }
 
+/* ---- rooms ---- */
+
+/* Every folder of verify/ that has a row of arrows has a line. */
+Test(docs, every_room_is_described)
+{
+    static char arrows[1 << 14];
+    char folder[100];
+    int rooms = 0;
+    snprintf(arrows, sizeof arrows, "%s", read_text("unit/arrows.txt"));
+    read_text("docs/harness.md");
+    for (const char *s = arrows; (s = strstr(s, "\nverify")); rooms++) {
+        s++;
+        snprintf(folder, sizeof folder, "\n| `%.*s/` |", (int)strcspn(s, ":"), s);
+        cr_expect(strstr(text, folder) != NULL, "docs/harness.md has no line%s", folder);
+    }
+    cr_expect(rooms >= 10, "only %d rooms were found", rooms);
+}
+
 /* ---- ops ---- */
 
 static bool exists(const char *folder, const char *name, const char *ending)
