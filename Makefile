@@ -156,7 +156,7 @@ deps:
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 format-check:
-	@clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+	@unit/format.sh
 clean:
 	rm -rf $(B)
 

@@ -1,17 +1,69 @@
 /*
- * dsv3.h: the contract between the DeepSeek-V3 verification harness and a port. The whole of it; no library to link.
- * C11, also compiles as C++17.
+ * dsv3.h: the contract between the DeepSeek-V3 verification harness and a port. This file is the
+ * whole of it; there is no library to link. C11, also compiles as C++17.
  *
- * A port exports one function, dsv3_backend_get(), which returns a table of function pointers. The harness fills
- * tensors, calls an op of the table, and judges what the op wrote. Start from verify/ports/plain/plain.c.
+ * A port is a shared object that exports one function, dsv3_backend_get(), which returns a table
+ * of functions, one an op. The harness fills tensors, calls an op, and judges what the op wrote.
  *
- * Names of fields are the keys of the Hugging Face config.json, names of weights those of the checkpoint below the
- * module ("weight", "weight_scale_inv"). What a checkpoint stores travels in `weights`, by name; what flows between
- * modules is a member of the op's io struct.
+ *   1  A first port          a complete one, and the commands that build and judge it
+ *   2  Status                what an op answers
+ *   3  The table             what a port exports
+ *   4  Tensors and weights   what an op gets
+ *   5  The ops               for each its formula, its source, its problem, its tensors
+ *      5.1  Embedding, norms, projections    embed, rmsnorm, linear, swiglu
+ *      5.2  Attention                        rope, mla_prefill, mla_decode, mla
+ *      5.3  Mixture of experts               gate, experts, moe
+ *      5.4  Multi-token prediction           mtp, mtp_accept
+ *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
+ *      5.6  Quantisation                     quant
  *
- * Versions: structs and the table grow only at their end, where a member that is absent reads as zero (a tensor with
- * dtype 0, a NULL function). Anything else changes DSV3_ABI.
+ * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
+ * and verify/ports/plain is a port that has them all.
+ *
+ * Names of fields are the keys of the Hugging Face config.json. Names of weights are those of the
+ * checkpoint, below the module ("weight", "weight_scale_inv").
+ *
+ * Versions: structs and the table grow only at their end, where a member that is absent reads as
+ * zero (a tensor with dtype 0, a NULL function). Anything else changes DSV3_ABI.
  */
+
+/* ================================= 1  A first port ================================= */
+
+/* This is first.c, a port of one op in one format.
+
+--8<-- first.c
+#include "dsv3.h"
+#include <math.h>
+
+static dsv3_status swiglu(dsv3_ctx *ctx, const dsv3_swiglu_prob *p, const dsv3_swiglu_io *io)
+{
+    const float *gate = io->gate.data, *up = io->up.data;
+    float *y = io->y.data;
+    if (io->y.dtype != DSV3_F32) return DSV3_UNSUPPORTED;
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t i = 0; i < p->intermediate_size; i++) {
+            float z = gate[t * io->gate.stride[0] + i];
+            y[t * io->y.stride[0] + i] = z / (1 + expf(-z)) * up[t * io->up.stride[0] + i];
+        }
+    return DSV3_OK;
+}
+
+const dsv3_backend *dsv3_backend_get(uint32_t abi)
+{
+    static const dsv3_backend first = {DSV3_ABI, sizeof first, "first", .swiglu = swiglu};
+    return abi == DSV3_ABI ? &first : NULL;
+}
+-->8--
+
+From the root of the repository, these lines take it out of this comment, compile it, and judge it:
+
+--8<-- commands
+sed -n '/^--8<-- first.c/,/^-->8--/p' include/dsv3.h | sed '1d;$d' >first.c
+cc -shared -fPIC -Iinclude -o first.so first.c -lm
+build/bin/verify run 'swiglu@tiny|odd:gate=f32' --backend=./first.so
+-->8--
+*/
+
 #ifndef DSV3_H
 #define DSV3_H
 
@@ -25,13 +77,97 @@ extern "C" {
 
 #define DSV3_ABI 1u
 
+/* ================================= 2  Status ================================= */
+
 typedef enum {
     DSV3_OK = 0,
-    DSV3_UNSUPPORTED = 1, /* this problem is not for this port; no output was written. Reported as SKIP */
+    DSV3_UNSUPPORTED = 1, /* the port doesn't do this problem; it wrote no output. SKIP */
     DSV3_INVALID = 2,     /* the call breaks this contract */
     DSV3_NO_MEMORY = 3,
     DSV3_FAILED = 4 /* the device or a library failed */
 } dsv3_status;
+
+/* ================================= 3  The table ================================= */
+
+/* Every op. New ones are added at the end: this is their order in the table. */
+/* clang-format off */
+#define DSV3_OPS(OP) \
+    OP(rmsnorm) \
+    OP(linear) \
+    OP(rope) \
+    OP(gate) \
+    OP(mla_decode) \
+    OP(mla_prefill) \
+    OP(mla) \
+    OP(swiglu) \
+    OP(embed) \
+    OP(cross_entropy) \
+    OP(quant) \
+    OP(experts) \
+    OP(moe) \
+    OP(bias_update) \
+    OP(balance_loss) \
+    OP(mtp_accept) \
+    OP(mtp)
+/* clang-format on */
+
+/* An op has a problem (sizes, constants, flags) and tensors: dsv3_<op>_prob and dsv3_<op>_io. */
+#define OP(op)                                                                                     \
+    typedef struct dsv3_##op##_prob dsv3_##op##_prob;                                              \
+    typedef struct dsv3_##op##_io dsv3_##op##_io;
+DSV3_OPS(OP)
+#undef OP
+
+/* State of a port: streams, scratch memory, threads. `open` makes it; the harness only hands it
+ * on. */
+typedef struct dsv3_ctx dsv3_ctx;
+
+typedef struct {
+    uint32_t abi;     /* DSV3_ABI */
+    uint32_t size;    /* sizeof(dsv3_backend) when the port was compiled */
+    const char *name; /* shown in reports */
+
+    /* Can this port run here? DSV3_OK, or DSV3_UNSUPPORTED and one line in why (cap bytes,
+     * NUL-terminated). NULL: always. */
+    dsv3_status (*probe)(char *why, size_t cap);
+
+    /* NULL: ops get a NULL context. */
+    dsv3_status (*open)(dsv3_ctx **ctx, int device);
+    void (*close)(dsv3_ctx *ctx);
+
+    /* Device memory. put copies to the device, get from it. A port that works on host memory
+     * leaves all four NULL. */
+    void *(*alloc)(dsv3_ctx *ctx, size_t bytes);
+    void (*release)(dsv3_ctx *ctx, void *memory);
+    dsv3_status (*put)(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes);
+    dsv3_status (*get)(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes);
+
+    /* Ops may return before they are done: the harness reads outputs only after sync. NULL: ops
+     * are synchronous. */
+    dsv3_status (*sync)(dsv3_ctx *ctx);
+
+    /* How this port rounds in `op` for this problem, as text: "acc 24 rn fused; x_norm bf16 must".
+     * docs/numerics.md has the grammar and the defaults, which are wide; NULL, or a NULL answer,
+     * declares nothing. prob and io point to the op's structs; data pointers of io are NULL. The
+     * text belongs to the port and lives as long as the port. */
+    const char *(*numerics)(const char *op, const void *prob, const void *io);
+
+    /* Bytes to which the harness aligns tensor data; 0: element size. A port that reads beyond the
+     * end of a tensor by less than this is not caught. */
+    uint32_t align;
+
+    /* The ops. An op reads inputs and weights, writes outputs whole, and touches nothing else. It
+     * allocates nothing. NULL: not supported, reported as SKIP. */
+#define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
+    DSV3_OPS(OP)
+#undef OP
+} dsv3_backend;
+
+/* What a port exports. Returns NULL when the port doesn't speak that abi. The table lives as long
+ * as the shared object. */
+const dsv3_backend *dsv3_backend_get(uint32_t abi);
+
+/* ================================= 4  Tensors and weights ================================= */
 
 /* Formats of stored values, all little-endian. */
 typedef enum {
@@ -40,15 +176,16 @@ typedef enum {
     DSV3_BF16 = 2,    /* upper half of binary32 */
     DSV3_F8_E4M3 = 3, /* E4M3FN: bias 7, no infinity, 0x7f and 0xff are NaN, largest 448 */
     DSV3_I32 = 4,     /* signed 32-bit integer: positions, indices, lengths */
-    DSV3_U8 = 5,      /* bytes: what holds several formats */
+    DSV3_U8 = 5,      /* bytes that hold several formats */
     DSV3_F64 = 6,     /* IEEE binary64: the reference's own stages; no port is given one */
-    DSV3_DTYPES = 7   /* their number */
+    DSV3_DTYPES = 7   /* number of formats */
 } dsv3_dtype;
 
 enum { DSV3_MAX_NDIM = 4 };
 
-/* A view. Element (i, j) is at data + (i * stride[0] + j * stride[1]) * element size; the memory belongs to the
- * caller. data is aligned to the element size and no further, unless the backend asks for more (`align`). */
+/* A view. Element (i, j) is at data + (i * stride[0] + j * stride[1]) * element size. The memory
+ * belongs to the caller. data is aligned to the element size and no further, unless the backend
+ * asks for more (`align`). */
 typedef struct {
     void *data;
     dsv3_dtype dtype;
@@ -57,7 +194,8 @@ typedef struct {
     int64_t stride[DSV3_MAX_NDIM]; /* elements, not bytes; the last is 1 */
 } dsv3_tensor;
 
-/* What a checkpoint stores for one module, names relative to the module. Read-only. */
+/* A checkpoint's tensors for one module, found by name. Read-only. Activations are members of the
+ * op's io struct instead. */
 typedef struct {
     const char *name;
     dsv3_tensor tensor;
@@ -76,152 +214,241 @@ static inline const dsv3_tensor *dsv3_find(const dsv3_weights *weights, const ch
     return NULL;
 }
 
-/*
- * Constants of a problem: a double stands for the shortest decimal that round-trips to it (1e-6 means 10^-6). A port
- * may round it to binary32.
+/* ================================= 5  The ops =================================
+ *
+ * Each tensor says: in or out, its shape, its formats. "like x": in the format of x.
+ *
+ * A stage is an output that lies inside a composition (mla, experts, moe, mtp). With stages = 1 a
+ * port writes the stages too, and computes each later step from what it wrote: the harness judges
+ * each step given the port's own value of the step before.
+ *
+ * A double in a problem stands for the shortest decimal that round-trips to it: 1e-6 means 10^-6.
+ * A port may round it to binary32.
  */
 
-/* y = weight * z / sqrt(mean(z^2) + rms_norm_eps), row by row; z = x, or x + residual.
- * Hugging Face DeepseekV3RMSNorm (transformers, models/deepseek_v3/modeling_deepseek_v3.py). */
-typedef struct {
+/* ---------------------- 5.1  Embedding, norms, projections ---------------------- */
+
+/* embed: y[t] = weight[input_ids[t]]: a copy, bit for bit, unscaled.
+ *
+ * 0 <= input_ids[t] < vocab_size.
+ *
+ * Source: transformers, modeling_deepseek_v3.py, DeepseekV3Model, embed_tokens. */
+struct dsv3_embed_prob {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int64_t hidden_size;
+};
+
+struct dsv3_embed_io {
+    dsv3_tensor input_ids; /* in  (n_tokens) i32 */
+    dsv3_weights weights;  /* weight (vocab_size, hidden_size) f32 or bf16 */
+    dsv3_tensor y;         /* out (n_tokens, hidden_size) like weight */
+};
+
+/* rmsnorm: y = weight * z / sqrt(mean(z^2) + rms_norm_eps), row by row; z = x, or x + residual.
+ *
+ * Source: transformers, models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3RMSNorm. */
+struct dsv3_rmsnorm_prob {
     int64_t n_tokens;
     int64_t hidden_size;
     double rms_norm_eps; /* added to the mean square, inside the root; >= 0 */
-    int32_t residual;    /* 1: `residual` is read and `residual_out` written; 0: both are absent */
-} dsv3_rmsnorm_prob;
+    int32_t residual;    /* 1: `residual` is read, `residual_out` written; 0: both are absent */
+};
 
-typedef struct {
+struct dsv3_rmsnorm_io {
     dsv3_tensor x;            /* in  (n_tokens, hidden_size) f32 or bf16 */
-    dsv3_tensor residual;     /* in  (n_tokens, hidden_size) like x; absent unless prob.residual */
+    dsv3_tensor residual;     /* in  (n_tokens, hidden_size) like x; with prob.residual only */
     dsv3_weights weights;     /* weight (hidden_size) f32 or bf16 */
     dsv3_tensor y;            /* out (n_tokens, hidden_size) like x */
-    dsv3_tensor residual_out; /* out (n_tokens, hidden_size) x + residual, like x; absent unless prob.residual */
-} dsv3_rmsnorm_io;
+    dsv3_tensor residual_out; /* out (n_tokens, hidden_size) like x: x + residual; likewise */
+};
 
-/* y = x weight^T, no bias. FP8 weights: W[n][k] = weight[n][k] * weight_scale_inv[n/128][k/128]; the scale is
- * multiplied in spite of its name (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md). */
-typedef struct {
+/* linear: y = x weight^T, no bias.
+ *
+ * FP8 weights: W[n][k] = weight[n][k] * weight_scale_inv[n/128][k/128]. The scale is multiplied,
+ * in spite of its name.
+ *
+ * Source: deepseek-ai/DeepSeek-V3, README_WEIGHTS.md. */
+struct dsv3_linear_prob {
     int64_t n_tokens;
     int64_t in_features;
     int64_t out_features;
-} dsv3_linear_prob;
+};
 
-typedef struct {
-    dsv3_tensor x;        /* in  (n_tokens, in_features) f32 or bf16 */
-    dsv3_weights weights; /* weight (out_features, in_features) f32, bf16 or f8_e4m3; weight_scale_inv, present for
-                             f8_e4m3 only, (ceil(out_features/128), ceil(in_features/128)) f32 */
-    dsv3_tensor y;        /* out (n_tokens, out_features) f32 or bf16 */
-} dsv3_linear_io;
+struct dsv3_linear_io {
+    dsv3_tensor x; /* in  (n_tokens, in_features) f32 or bf16 */
 
-/* Rotary embedding with YaRN. Pair j of a head, j < r/2, r = qk_rope_head_dim, is turned by the angle positions[t] * f_j:
+    /* weight (out_features, in_features) f32, bf16 or f8_e4m3;
+     * weight_scale_inv (ceil(out_features/128), ceil(in_features/128)) f32, for f8_e4m3 only */
+    dsv3_weights weights;
+
+    dsv3_tensor y; /* out (n_tokens, out_features) f32 or bf16 */
+};
+
+/* swiglu: y = silu(gate) * up, silu(z) = z / (1 + e^-z).
+ *
+ * A feed-forward (dense, shared or routed expert) does this between its projections.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, modeling_deepseek_v3.py,
+ * DeepseekV3MLP. */
+struct dsv3_swiglu_prob {
+    int64_t n_tokens;
+    int64_t intermediate_size;
+};
+
+struct dsv3_swiglu_io {
+    dsv3_tensor gate;     /* in  (n_tokens, intermediate_size) f32 or bf16: x times gate_proj */
+    dsv3_tensor up;       /* in  (n_tokens, intermediate_size) like gate: x times up_proj */
+    dsv3_weights weights; /* none */
+    dsv3_tensor y;        /* out (n_tokens, intermediate_size) like gate */
+};
+
+/* ---------------------- 5.2  Attention ---------------------- */
+
+/* rope: rotary embedding with YaRN. r = qk_rope_head_dim. Pair j of a head, j < r/2, is rotated by
+ * the angle positions[t] * f_j:
+ *
  *   y1 = A (x1 cos - x2 sin),  y2 = A (x2 cos + x1 sin)
- *   e_j = rope_theta^(-2j/r),  f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j,  ramp_j = clamp((j - low) / (high - low), 0, 1)
- *   low = max(floor(c(beta_fast)), 0),  high = min(ceil(c(beta_slow)), r - 1), 0.001 more when equal to low
+ *   e_j = rope_theta^(-2j/r),  f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j
+ *   ramp_j = clamp((j - low) / (high - low), 0, 1)
+ *   low = max(floor(c(beta_fast)), 0),  high = min(ceil(c(beta_slow)), r - 1)
  *   c(n) = r ln(original_max_position_embeddings / (2 pi n)) / (2 ln rope_theta)
  *   A = g(mscale) / g(mscale_all_dim),  g(m) = 0.1 m ln(factor) + 1, or 1 when factor <= 1
- * DeepSeek-V3, inference/model.py, precompute_freqs_cis; transformers, modeling_rope_utils.py. */
+ *
+ * Where high equals low, 0.001 is added to high.
+ *
+ * Source: deepseek-ai/DeepSeek-V3, inference/model.py, precompute_freqs_cis; transformers,
+ * modeling_rope_utils.py. */
 typedef enum {
     DSV3_INTERLEAVED = 0, /* pair j is elements 2j and 2j + 1: public weights */
-    DSV3_HALF = 1         /* pair j is elements j and j + r/2: what transformers hands on */
+    DSV3_HALF = 1         /* pair j is elements j and j + r/2: transformers' q and k */
 } dsv3_layout;
 
-typedef struct {
+struct dsv3_rope_prob {
     int64_t n_tokens;
     int64_t num_heads;
     int64_t qk_rope_head_dim; /* even */
     double rope_theta;
     double factor;
     int64_t original_max_position_embeddings;
-    double beta_fast, beta_slow; /* turns over the original length */
+    double beta_fast, beta_slow; /* revolutions over the original length */
     double mscale, mscale_all_dim;
     int32_t in_layout, out_layout; /* dsv3_layout of x and of y */
-} dsv3_rope_prob;
+};
 
-typedef struct {
+struct dsv3_rope_io {
     dsv3_tensor x;         /* in  (n_tokens, num_heads, qk_rope_head_dim) f32 or bf16 */
     dsv3_tensor positions; /* in  (n_tokens) i32, >= 0 */
     dsv3_weights weights;  /* none */
     dsv3_tensor y;         /* out (n_tokens, num_heads, qk_rope_head_dim) like x */
-} dsv3_rope_io;
+};
 
-/* The gate of a MoE layer, noaux_tc: scores s = 1 / (1 + e^-logits); t = s + e_score_correction_bias selects; groups are
- * n_routed_experts / n_group experts in a row, the topk_group with the largest sum of their two largest t stay (one expert:
- * that one), and of those the num_experts_per_tok with the largest t. topk_weight = routed_scaling_factor s / sum of the
- * selected s (not divided unless norm_topk_prob). Ties: the lower index; any order within a token.
- * scoring_func softmax: s = e^logits / sum over all experts of e^logits. topk_method greedy: no groups, t = s;
- * group_limited_greedy: t = s, and a group counts with its largest t.
- * DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3TopkRouter, and
- * modeling_deepseek_v2.py, DeepseekV2TopkRouter. */
-typedef enum { DSV3_SIGMOID = 0, DSV3_SOFTMAX = 1 } dsv3_scoring_func;
-typedef enum { DSV3_NOAUX_TC = 0, DSV3_GREEDY = 1, DSV3_GROUP_LIMITED_GREEDY = 2 } dsv3_topk_method;
+/* mla_prefill: causal attention with keys and values of each head. Sequences follow one another:
+ * sequence b has the queries cu_seqlens_q[b] to cu_seqlens_q[b + 1] - 1, and the keys and values
+ * cu_seqlens_k[b] to cu_seqlens_k[b + 1] - 1.
+ *
+ *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j
+ *
+ * Query i of L_q sees the keys j <= L_k - L_q + i of its sequence: the mask is aligned to the end,
+ * cached keys come first. A query without a key has o = 0 and lse = -infinity.
+ *
+ * Source: DeepSeek-V2 report (arXiv 2405.04434) 2.1, eqs. 9-11 with MLA's keys;
+ * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive. */
+struct dsv3_mla_prefill_prob {
+    int64_t batch;
+    int64_t n_tokens; /* queries of all sequences */
+    int64_t n_keys;   /* keys of all sequences */
+    int64_t num_attention_heads;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim;
+    int64_t v_head_dim;
+    double softmax_scale; /* as in dsv3_mla_decode_prob */
+};
 
-typedef struct {
-    int64_t n_tokens;
-    int64_t n_routed_experts;
-    int64_t n_group;
-    int64_t topk_group;
-    int64_t num_experts_per_tok;
-    double routed_scaling_factor;
-    int32_t norm_topk_prob;
-    int32_t scoring_func; /* dsv3_scoring_func; config.json has the word */
-    int32_t topk_method;  /* dsv3_topk_method; config.json has the word */
-} dsv3_gate_prob;
+struct dsv3_mla_prefill_io {
+    /* in  (n_tokens, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor q;
+    /* in  (n_keys, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) like q */
+    dsv3_tensor k;
+    dsv3_tensor v;            /* in  (n_keys, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor cu_seqlens_q; /* in  (batch + 1) i32: starts with 0, ends with n_tokens */
+    dsv3_tensor cu_seqlens_k; /* in  (batch + 1) i32: starts with 0, ends with n_keys */
+    dsv3_weights weights;     /* none */
+    dsv3_tensor o;            /* out (n_tokens, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor lse;          /* out (n_tokens, num_attention_heads) f32, natural logarithm */
+};
 
-typedef struct {
-    dsv3_tensor logits;      /* in  (n_tokens, n_routed_experts) f32 or bf16 */
-    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32; absent unless topk_method is noaux_tc */
-    dsv3_tensor topk_idx;    /* out (n_tokens, num_experts_per_tok) i32 */
-    dsv3_tensor topk_weight; /* out (n_tokens, num_experts_per_tok) f32; element k belongs to topk_idx element k */
-} dsv3_gate_io;
-
-/* Attention of the absorbed form over a paged cache: one key of kv_lora_rank + qk_rope_head_dim for all heads, whose first
- * kv_lora_rank entries are the value. Token j of sequence b is row j % page_size of page block_table[b][j / page_size].
- * Query i of s_q sees the keys j <= cache_seqlens[b] - s_q + i.
- *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
- * Rows past cache_seqlens and block_table entries past its last page are undefined and must not be used: they may be NaN
- * and out of range. DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache.
- * FP8 caches. f8_e4m3: an entry is its code times kv_scale. u8: a row is kv_lora_rank E4M3 codes, then ceil(kv_lora_rank / 128)
- * scales f32, each multiplies its 128 codes, then qk_rope_head_dim entries bf16 as they are, all without padding (656 bytes in
- * DeepSeek-V3; deepseek-ai/FlashMLA, tests/quant.py). */
-typedef struct {
+/* mla_decode: attention of the absorbed form over a paged cache. All heads share one key of
+ * kv_lora_rank + qk_rope_head_dim entries; its first kv_lora_rank entries are the value.
+ *
+ *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j
+ *
+ * Token j of sequence b is row j % page_size of page block_table[b][j / page_size]. Query i of s_q
+ * sees the keys j <= cache_seqlens[b] - s_q + i. A query without a key has o = 0 and
+ * lse = -infinity.
+ *
+ * A port must not use rows past cache_seqlens, nor block_table entries past a sequence's last
+ * page: rows may hold NaN, and entries may be out of range.
+ *
+ * FP8 caches. f8_e4m3: an entry is its code times kv_scale. u8: a row is kv_lora_rank E4M3 codes,
+ * then ceil(kv_lora_rank / 128) f32 scales, each of which multiplies its 128 codes, then
+ * qk_rope_head_dim bf16 entries as they are, without padding: 656 bytes in DeepSeek-V3.
+ *
+ * Source: DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/FlashMLA, flash_mla_with_kvcache
+ * and tests/quant.py. */
+struct dsv3_mla_decode_prob {
     int64_t batch;
     int64_t s_q; /* queries a sequence; the last one sees every key */
     int64_t num_attention_heads;
     int64_t kv_lora_rank;
     int64_t qk_rope_head_dim;
-    int64_t qk_nope_head_dim; /* softmax_scale is made from it; the op needs it for nothing else */
+    int64_t qk_nope_head_dim; /* only softmax_scale is made from it */
     int64_t page_size;        /* tokens */
     int64_t kv_len;           /* tokens of the longest sequence, those of this step included */
-    double
-        softmax_scale; /* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 times YaRN's (0.1 mscale_all_dim ln factor + 1)^2 */
-} dsv3_mla_decode_prob;
 
-typedef struct {
-    dsv3_tensor q;             /* in  (batch, s_q, num_attention_heads, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
-    dsv3_tensor kv_cache;      /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32, bf16 or f8_e4m3; or u8
-                                  (pages, page_size, bytes of a row) */
+    /* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 times YaRN's
+     * (0.1 mscale_all_dim ln factor + 1)^2 */
+    double softmax_scale;
+};
+
+struct dsv3_mla_decode_io {
+    /* in  (batch, s_q, num_attention_heads, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor q;
+    /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32, bf16 or f8_e4m3;
+     *     (pages, page_size, bytes of a row) u8 */
+    dsv3_tensor kv_cache;
     dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32 */
     dsv3_tensor cache_seqlens; /* in  (batch) i32 */
-    dsv3_weights weights;      /* kv_scale (1) f32, present for f8_e4m3 only */
+    dsv3_weights weights;      /* kv_scale (1) f32, for f8_e4m3 only */
     dsv3_tensor o;             /* out (batch, s_q, num_attention_heads, kv_lora_rank) like q */
     dsv3_tensor lse;           /* out (batch, s_q, num_attention_heads) f32, natural logarithm */
-} dsv3_mla_decode_io;
+};
 
-/* Multi-head latent attention, the whole block, from the normalised hidden states x of the new tokens of each sequence, at
- * positions p that follow those cached:
- *   q = q_b_proj RMSNorm(q_a_proj x), or q_proj x without q_lora_rank;  per head q = [q_nope | q_pe], q_pe rotated by p
- *   [c | k_pe] = kv_a_proj_with_mqa x,  c = RMSNorm(c), k_pe rotated by p: this is what is cached, one vector for all heads
- *   per head [k_nope | v] = kv_b_proj c,  s_j = scale (q_nope . k_nope_j + q_pe . k_pe_j) over all keys up to the query's own
- *   attn_output = sum_j e^(s_j - lse) v_j for each head,  y = o_proj attn_output
- *   scale = (qk_nope_head_dim + qk_rope_head_dim)^-1/2 g(mscale_all_dim)^2; rotation and g as in rope
- * Either form: keys and values expanded (naive), or q_nope brought to the latent by kv_b_proj's upper rows, attention over
- * [c | k_pe] as in mla_decode, and values expanded after it (absorbed).
- * DeepSeek-V2 report (arXiv 2405.04434) 2.1; DeepSeek-V3 report (arXiv 2412.19437) 2.1.1, 4.2; deepseek-ai/DeepSeek-V3,
- * inference/model.py, MLA; transformers, modeling_deepseek_v3.py, DeepseekV3Attention.
+/* mla: the whole attention block. It reads the normalised hidden states x of the new tokens of
+ * each sequence, whose positions p follow those of the cached tokens:
  *
- * The cache holds the past, cache_seqlens[b] - (new tokens of b) tokens; pages of the new tokens are in block_table, their
- * rows are undefined. To append kv there is the caller's business. */
-typedef struct {
+ *   q = q_b_proj RMSNorm(q_a_proj x), or q_proj x without q_lora_rank
+ *   per head q = [q_nope | q_pe], q_pe rotated by p
+ *   [c | k_pe] = kv_a_proj_with_mqa x,  c = RMSNorm(c), k_pe rotated by p
+ *   per head [k_nope | v] = kv_b_proj c
+ *   s_j = scale (q_nope . k_nope_j + q_pe . k_pe_j) over all keys up to the query's own
+ *   attn_output = sum_j e^(s_j - lse) v_j for each head,  y = o_proj attn_output
+ *   scale = (qk_nope_head_dim + qk_rope_head_dim)^-1/2 g(mscale_all_dim)^2; rotation, g as in rope
+ *
+ * The cache holds [c | k_pe], one vector for all heads.
+ *
+ * Either form is legal. Naive: keys and values are expanded. Absorbed: kv_b_proj's upper rows bring
+ * q_nope to the latent, attention runs over [c | k_pe] as in mla_decode, values are expanded after
+ * it.
+ *
+ * Before the call the cache holds the past, cache_seqlens[b] - (new tokens of b) tokens.
+ * block_table names the pages of the new tokens too, whose rows are undefined. The op returns kv;
+ * the caller appends it to the cache.
+ *
+ * Source: DeepSeek-V2 report (arXiv 2405.04434) 2.1; DeepSeek-V3 report (arXiv 2412.19437) 2.1.1,
+ * 4.2; deepseek-ai/DeepSeek-V3, inference/model.py, MLA; transformers, modeling_deepseek_v3.py,
+ * DeepseekV3Attention. */
+struct dsv3_mla_prob {
     int64_t batch;
     int64_t n_tokens;  /* new ones, of all sequences */
     int64_t kv_len;    /* tokens of the longest sequence, the new ones included */
@@ -233,156 +460,139 @@ typedef struct {
     int64_t qk_nope_head_dim;
     int64_t qk_rope_head_dim; /* even */
     int64_t v_head_dim;
-    double
-        rms_norm_eps; /* of the norms of the two latents: 1e-6 whatever the model's own, in DeepSeek's and HF's code */
+    /* of the norms of the two latents: 1e-6 in DeepSeek's and HF's code, whatever the model's is */
+    double rms_norm_eps;
     double rope_theta;
     double factor;
     int64_t original_max_position_embeddings;
     double beta_fast, beta_slow;
     double mscale, mscale_all_dim;
-    int32_t
-        rope_layout; /* dsv3_layout of the rotated parts of q and kv, and of the cache; projections give interleaved ones */
-    int32_t stages; /* 1: q_a_layernorm, q and attn_output are written, and what follows is made of them */
-} dsv3_mla_prob;
+    /* dsv3_layout of the rotated parts of q and kv, and of the cache; the projections themselves
+     * give interleaved pairs */
+    int32_t rope_layout;
+    /* 1: q_a_layernorm, q and attn_output are outputs too, and each later step is judged from the
+     * port's own value of the step before */
+    int32_t stages;
+};
 
-typedef struct {
+struct dsv3_mla_io {
     dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
-    dsv3_tensor
-        cu_seqlens;       /* in  (batch + 1) i32: new tokens of sequence b are cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
-    dsv3_tensor kv_cache; /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    /* in  (batch + 1) i32: sequence b has the new tokens cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
+    dsv3_tensor cu_seqlens;
+    /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor kv_cache;
     dsv3_tensor block_table;   /* in  (batch, most pages of a sequence + 1) i32, as in mla_decode */
-    dsv3_tensor cache_seqlens; /* in  (batch) i32: tokens of each sequence, the new ones included */
-    dsv3_weights weights; /* q_a_proj.weight (q_lora_rank, hidden_size), q_a_layernorm.weight, q_b_proj.weight (heads *
-                                  qk_head_dim, q_lora_rank), or q_proj.weight (heads * qk_head_dim, hidden_size);
-                                  kv_a_proj_with_mqa.weight (kv_lora_rank + qk_rope_head_dim, hidden_size),
-                                  kv_a_layernorm.weight, kv_b_proj.weight (heads * (qk_nope_head_dim + v_head_dim),
-                                  kv_lora_rank), o_proj.weight (hidden_size, heads * v_head_dim); FP8 ones with their
-                                  weight_scale_inv */
-    dsv3_tensor
-        q_a_layernorm; /* out (n_tokens, q_lora_rank) stage: the normalised query latent; absent without q_lora_rank */
-    dsv3_tensor q;     /* out (n_tokens, heads, qk_nope_head_dim + qk_rope_head_dim) stage: rotated */
-    dsv3_tensor kv;    /* out (n_tokens, kv_lora_rank + qk_rope_head_dim): what is cached, like hidden_states */
+    dsv3_tensor cache_seqlens; /* in  (batch) i32: tokens of each sequence, new ones included */
+
+    /* q_a_proj.weight            (q_lora_rank, hidden_size)
+     * q_a_layernorm.weight       (q_lora_rank)
+     * q_b_proj.weight            (heads * (qk_nope_head_dim + qk_rope_head_dim), q_lora_rank)
+     *   or, without q_lora_rank, only
+     *   q_proj.weight            (heads * (qk_nope_head_dim + qk_rope_head_dim), hidden_size)
+     * kv_a_proj_with_mqa.weight  (kv_lora_rank + qk_rope_head_dim, hidden_size)
+     * kv_a_layernorm.weight      (kv_lora_rank)
+     * kv_b_proj.weight           (heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank)
+     * o_proj.weight              (hidden_size, heads * v_head_dim)
+     * FP8 ones with their weight_scale_inv, as in linear */
+    dsv3_weights weights;
+
+    /* out (n_tokens, q_lora_rank) stage: normalised query latent; absent without q_lora_rank */
+    dsv3_tensor q_a_layernorm;
+    /* out (n_tokens, heads, qk_nope_head_dim + qk_rope_head_dim) stage: rotated */
+    dsv3_tensor q;
+    /* out (n_tokens, kv_lora_rank + qk_rope_head_dim) like hidden_states: [c | k_pe], to cache */
+    dsv3_tensor kv;
     dsv3_tensor attn_output; /* out (n_tokens, heads * v_head_dim) stage */
     dsv3_tensor y;           /* out (n_tokens, hidden_size) like hidden_states */
-} dsv3_mla_io;
-/* Causal attention over keys and values of each head, sequences one after the other: the queries of sequence b are rows
- * cu_seqlens_q[b] to cu_seqlens_q[b + 1] - 1, its keys and values rows cu_seqlens_k[b] to cu_seqlens_k[b + 1] - 1. Query i of
- * L_q sees the keys j <= L_k - L_q + i of its sequence: aligned to the end, what was cached comes first.
- *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j;   no key: o = 0, lse = -infinity
- * DeepSeek-V2 report (arXiv 2405.04434) 2.1, eqs. 9-11 with MLA's keys; deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive. */
-typedef struct {
-    int64_t batch;
-    int64_t n_tokens; /* queries of all sequences */
-    int64_t n_keys;   /* keys of all sequences */
-    int64_t num_attention_heads;
-    int64_t qk_nope_head_dim;
-    int64_t qk_rope_head_dim;
-    int64_t v_head_dim;
-    double softmax_scale; /* as in dsv3_mla_decode_prob */
-} dsv3_mla_prefill_prob;
+};
 
-typedef struct {
-    dsv3_tensor q;            /* in  (n_tokens, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) f32 or bf16 */
-    dsv3_tensor k;            /* in  (n_keys, num_attention_heads, qk_nope_head_dim + qk_rope_head_dim) like q */
-    dsv3_tensor v;            /* in  (n_keys, num_attention_heads, v_head_dim) like q */
-    dsv3_tensor cu_seqlens_q; /* in  (batch + 1) i32: starts with 0, ends with n_tokens */
-    dsv3_tensor cu_seqlens_k; /* in  (batch + 1) i32: starts with 0, ends with n_keys */
-    dsv3_weights weights;     /* none */
-    dsv3_tensor o;            /* out (n_tokens, num_attention_heads, v_head_dim) like q */
-    dsv3_tensor lse;          /* out (n_tokens, num_attention_heads) f32, natural logarithm */
-} dsv3_mla_prefill_io;
-/* y = silu(gate) * up, silu(z) = z / (1 + e^-z): what a feed-forward (dense, shared or routed expert) does between its
- * projections. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; transformers, modeling_deepseek_v3.py, DeepseekV3MLP. */
-typedef struct {
+/* ---------------------- 5.3  Mixture of experts ---------------------- */
+
+/* gate: which experts a token goes to, and with what weight.
+ *
+ * noaux_tc with sigmoid, as in DeepSeek-V3:
+ *   s = 1 / (1 + e^-logits),  t = s + e_score_correction_bias
+ *   A group is n_routed_experts / n_group neighbouring experts. Its score is the sum of its two
+ *   largest t (of one expert: that one). The topk_group best groups stay, and of their experts the
+ *   num_experts_per_tok with the largest t are selected.
+ *   topk_weight = routed_scaling_factor s / sum of the selected s; not divided unless
+ *   norm_topk_prob.
+ * softmax:               s = e^logits / sum over all experts of e^logits
+ * greedy:                t = s, no groups
+ * group_limited_greedy:  t = s, the score of a group is its largest t
+ *
+ * Ties go to the lower index. A token's experts may come in any order.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py,
+ * DeepseekV3TopkRouter, and modeling_deepseek_v2.py, DeepseekV2TopkRouter. */
+typedef enum { DSV3_SIGMOID = 0, DSV3_SOFTMAX = 1 } dsv3_scoring_func;
+typedef enum { DSV3_NOAUX_TC = 0, DSV3_GREEDY = 1, DSV3_GROUP_LIMITED_GREEDY = 2 } dsv3_topk_method;
+
+struct dsv3_gate_prob {
     int64_t n_tokens;
-    int64_t intermediate_size;
-} dsv3_swiglu_prob;
+    int64_t n_routed_experts;
+    int64_t n_group;
+    int64_t topk_group;
+    int64_t num_experts_per_tok;
+    double routed_scaling_factor;
+    int32_t norm_topk_prob;
+    int32_t scoring_func; /* dsv3_scoring_func; config.json has the word */
+    int32_t topk_method;  /* dsv3_topk_method; config.json has the word */
+};
 
-typedef struct {
-    dsv3_tensor gate;     /* in  (n_tokens, intermediate_size) f32 or bf16: x times gate_proj */
-    dsv3_tensor up;       /* in  (n_tokens, intermediate_size) like gate: x times up_proj */
-    dsv3_weights weights; /* none */
-    dsv3_tensor y;        /* out (n_tokens, intermediate_size) like gate */
-} dsv3_swiglu_io;
+struct dsv3_gate_io {
+    dsv3_tensor logits;      /* in  (n_tokens, n_routed_experts) f32 or bf16 */
+    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32, for noaux_tc only */
+    dsv3_tensor topk_idx;    /* out (n_tokens, num_experts_per_tok) i32 */
+    dsv3_tensor topk_weight; /* out (n_tokens, num_experts_per_tok) f32, aligned with topk_idx */
+};
 
-/* y[t] = weight[input_ids[t]]: a copy, bit for bit, unscaled. 0 <= input_ids[t] < vocab_size.
- * transformers, modeling_deepseek_v3.py, DeepseekV3Model, embed_tokens. */
-typedef struct {
-    int64_t n_tokens;
-    int64_t vocab_size;
-    int64_t hidden_size;
-} dsv3_embed_prob;
-
-typedef struct {
-    dsv3_tensor input_ids; /* in  (n_tokens) i32 */
-    dsv3_weights weights;  /* weight (vocab_size, hidden_size) f32 or bf16 */
-    dsv3_tensor y;         /* out (n_tokens, hidden_size) like weight */
-} dsv3_embed_io;
-
-/* loss[t] = ln sum_j e^logits[t][j] - logits[t][labels[t]], 0 where labels[t] is DSV3_IGNORED; mean = sum of loss / divisor.
- * DeepSeek-V3 report (arXiv 2412.19437) 2.2, eq. 24; transformers, loss/loss_utils.py, ForCausalLMLoss. */
-enum { DSV3_IGNORED = -100 };
-
-typedef struct {
-    int64_t n_tokens;
-    int64_t vocab_size;
-    int32_t divisor; /* 0: n_tokens, as the report prints it; 1: the labels that are not ignored, as frameworks do */
-} dsv3_cross_entropy_prob;
-
-typedef struct {
-    dsv3_tensor logits;   /* in  (n_tokens, vocab_size) f32 or bf16 */
-    dsv3_tensor labels;   /* in  (n_tokens) i32: 0 <= label < vocab_size, or DSV3_IGNORED; not shifted here */
-    dsv3_weights weights; /* none */
-    dsv3_tensor loss;     /* out (n_tokens) f32 */
-    dsv3_tensor mean;     /* out (1) f32, from loss */
-} dsv3_cross_entropy_io;
-
-/* Activations to FP8, tile by tile: 128 neighbouring entries of a row (fewer in the last tile of it) share a scale.
- *   amax = the largest |x|, at least amax_floor;  scale = amax / 448;  q = E4M3(x / scale), nearest, ties to even, saturating
- * A tile whose amax is 0 (no floor, all entries 0) has scale 1. The value is q * scale.
- * DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant. */
-typedef struct {
-    int64_t n_tokens;
-    int64_t in_features;
-    double amax_floor; /* 0: none */
-    int32_t scale_fmt; /* 0: as it is; 1: ue8m0, the scale is raised to a power of two, 2^ceil(log2(scale)) */
-} dsv3_quant_prob;
-
-typedef struct {
-    dsv3_tensor x;        /* in  (n_tokens, in_features) f32 or bf16 */
-    dsv3_weights weights; /* none */
-    dsv3_tensor scale;    /* out (n_tokens, ceil(in_features/128)) f32 */
-    dsv3_tensor q;        /* out (n_tokens, in_features) f8_e4m3, from scale */
-} dsv3_quant_io;
-
-/* The routed experts of a MoE layer, the routing given:  y_t = sum_k topk_weight[t][k] FFN_e(x_t), e = topk_idx[t][k],
+/* experts: the routed experts of a MoE layer, the routing given.
+ *
+ *   y_t = sum_k topk_weight[t][k] FFN_e(x_t), e = topk_idx[t][k]
  *   FFN_e(x) = down_proj(silu(gate_proj x) * up_proj x),  silu(z) = z / (1 + e^-z)
- * Weights multiply the expert's output; nothing is dropped. DeepSeek-V3 report (arXiv 2412.19437) eq. 12; transformers,
- * modeling_deepseek_v3.py, DeepseekV3Experts. Each matrix is f32, bf16, or f8_e4m3 with its weight_scale_inv as in linear. */
-typedef struct {
+ *
+ * The weight multiplies the expert's output. No token is dropped. Each matrix is f32, bf16, or
+ * f8_e4m3 with its weight_scale_inv as in linear.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) eq. 12; transformers, modeling_deepseek_v3.py,
+ * DeepseekV3Experts. */
+struct dsv3_experts_prob {
     int64_t n_tokens;
     int64_t hidden_size;
     int64_t moe_intermediate_size;
     int64_t n_routed_experts;
     int64_t num_experts_per_tok;
-    int32_t stages; /* 1: act is written, and what follows is made of it */
-} dsv3_experts_prob;
+    int32_t stages; /* 1: act is an output too, and y is judged from the port's own act */
+};
 
-typedef struct {
+struct dsv3_experts_io {
     dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
     dsv3_tensor topk_idx;      /* in  (n_tokens, num_experts_per_tok) i32, no expert twice */
     dsv3_tensor topk_weight;   /* in  (n_tokens, num_experts_per_tok) f32 */
-    dsv3_weights weights;      /* experts.E.gate_proj.weight and experts.E.up_proj.weight (moe_intermediate_size,
-                                  hidden_size), experts.E.down_proj.weight (hidden_size, moe_intermediate_size), E = 0, 1, ... */
-    dsv3_tensor
-        act;       /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage: silu(gate_proj x) * up_proj x */
-    dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
-} dsv3_experts_io;
 
-/* A whole MoE layer:  logits = gate.weight x, routed as in gate, y = the routed experts as in experts + the shared ones, which
- * are one network of width n_shared_experts * moe_intermediate_size, for every token, with weight 1.
- * DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; transformers, modeling_deepseek_v3.py, DeepseekV3MoE. */
-typedef struct {
+    /* E = 0, 1, ...:
+     * experts.E.gate_proj.weight, experts.E.up_proj.weight  (moe_intermediate_size, hidden_size)
+     * experts.E.down_proj.weight                            (hidden_size, moe_intermediate_size) */
+    dsv3_weights weights;
+
+    /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage:
+     *     silu(gate_proj x) * up_proj x */
+    dsv3_tensor act;
+    dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
+};
+
+/* moe: a whole MoE layer.
+ *
+ *   logits = gate.weight x, routed as in gate
+ *   y = the routed experts as in experts + the shared experts
+ *
+ * The shared experts are one network of width n_shared_experts * moe_intermediate_size, which every
+ * token passes through with weight 1.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 12-16; transformers,
+ * modeling_deepseek_v3.py, DeepseekV3MoE. */
+struct dsv3_moe_prob {
     int64_t n_tokens;
     int64_t hidden_size;
     int64_t moe_intermediate_size;
@@ -395,86 +605,48 @@ typedef struct {
     int32_t norm_topk_prob;
     int32_t scoring_func; /* as in gate */
     int32_t topk_method;
-    int32_t stages; /* 1: router_logits, act and shared_act are written, and what follows is made of them */
-} dsv3_moe_prob;
+    /* 1: router_logits, act and shared_act are outputs too, and each later step is judged from the
+     * port's own value of the step before */
+    int32_t stages;
+};
 
-typedef struct {
+struct dsv3_moe_io {
     dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
-    dsv3_weights weights;      /* gate.weight (n_routed_experts, hidden_size) like hidden_states,
-                                  gate.e_score_correction_bias (n_routed_experts) f32 for noaux_tc; those of experts;
-                                  shared_experts.gate_proj.weight, up_proj, down_proj */
+
+    /* gate.weight                   (n_routed_experts, hidden_size) like hidden_states
+     * gate.e_score_correction_bias  (n_routed_experts) f32, for noaux_tc only
+     * experts.E.*                   as in experts
+     * shared_experts.gate_proj.weight, shared_experts.up_proj.weight,
+     * shared_experts.down_proj.weight */
+    dsv3_weights weights;
+
     dsv3_tensor router_logits; /* out (n_tokens, n_routed_experts) f32 stage */
     dsv3_tensor topk_idx;      /* out (n_tokens, num_experts_per_tok) i32, any order */
     dsv3_tensor topk_weight;   /* out (n_tokens, num_experts_per_tok) f32 */
-    dsv3_tensor act;        /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage, like hidden_states */
-    dsv3_tensor shared_act; /* out (n_tokens, n_shared_experts * moe_intermediate_size) stage, like hidden_states */
-    dsv3_tensor y;          /* out (n_tokens, hidden_size) like hidden_states */
-} dsv3_moe_io;
-/* One step of the balancing without auxiliary loss: bias_out = bias + bias_update_speed sign(mean load - load), sign(0) = 0; the mean is
- * compared in whole numbers. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; arXiv 2408.15664, algorithm 1. */
-typedef struct {
-    int64_t n_routed_experts;
-    double bias_update_speed;
-} dsv3_bias_update_prob;
+    /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage, like hidden_states */
+    dsv3_tensor act;
+    /* out (n_tokens, n_shared_experts * moe_intermediate_size) stage, like hidden_states */
+    dsv3_tensor shared_act;
+    dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
+};
 
-typedef struct {
-    dsv3_tensor load;     /* in  (n_routed_experts) i32: assignments, >= 0 */
-    dsv3_tensor bias;     /* in  (n_routed_experts) f32: e_score_correction_bias */
-    dsv3_weights weights; /* none */
-    dsv3_tensor bias_out; /* out (n_routed_experts) f32 */
-} dsv3_bias_update_io;
+/* ---------------------- 5.4  Multi-token prediction ---------------------- */
 
-/* The complementary balance loss of each sequence of T tokens, E = n_routed_experts, K = num_experts_per_tok:
- *   f_i = E / (K T) times the assignments to i,  P_i = 1/T sum_t s_it / sum_j s_jt,  loss = aux_loss_alpha sum_i f_i P_i
- * An empty sequence has loss 0. seq_aux 0: f and P over the whole batch, T = n_tokens, P_i = 1/T sum_t s_it, and every sequence gets
- * that loss. DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 17-20; seq_aux and aux_loss_alpha: config.json. */
-typedef struct {
-    int64_t batch; /* sequences */
-    int64_t n_tokens;
-    int64_t n_routed_experts;
-    int64_t num_experts_per_tok;
-    double aux_loss_alpha;
-    int32_t seq_aux; /* 1: by sequence; 0: the classic loss */
-} dsv3_balance_loss_prob;
-
-typedef struct {
-    dsv3_tensor scores;     /* in  (n_tokens, n_routed_experts) f32, >= 0: sigmoids */
-    dsv3_tensor topk_idx;   /* in  (n_tokens, num_experts_per_tok) i32: the routing */
-    dsv3_tensor cu_seqlens; /* in  (batch + 1) i32: sequence b is the tokens cu_seqlens[b] <= t < cu_seqlens[b + 1] */
-    dsv3_weights weights;   /* none */
-    dsv3_tensor loss;       /* out (batch) f32 */
-} dsv3_balance_loss_io;
-
-/* Acceptance of drafted tokens. With q and p divided by their sums, draft x of position i is accepted if the ones before are and
- * uniforms[i] < min(1, p_i(x) / q_i(x)). accepted = n: how many are. next_token: the smallest v with uniforms[n_draft] < F(v), F the prefix
- * sums of max(0, p_n - q_n) divided by its sum, or of p_n when all are accepted. greedy: accepted if x = argmax p_i, then argmax p_n;
- * ties: the lower token. Leviathan et al. (arXiv 2211.17192), algorithm 1. */
-typedef struct {
-    int64_t batch;
-    int64_t n_draft;
-    int64_t vocab_size;
-    int32_t greedy; /* 1: draft_probs and uniforms don't count */
-} dsv3_mtp_accept_prob;
-
-typedef struct {
-    dsv3_tensor draft_tokens; /* in  (batch, n_draft) i32 */
-    dsv3_tensor draft_probs;  /* in  (batch, n_draft, vocab_size) f32, >= 0: q */
-    dsv3_tensor target_probs; /* in  (batch, n_draft + 1, vocab_size) f32, >= 0: p */
-    dsv3_tensor uniforms;     /* in  (batch, n_draft + 1) f32, 0 <= u < 1; the last draws next_token */
-    dsv3_weights weights;     /* none */
-    dsv3_tensor accepted;     /* out (batch) i32 */
-    dsv3_tensor next_token;   /* out (batch) i32 */
-} dsv3_mtp_accept_io;
-
-/* One depth of multi-token prediction. Row i of a sequence has the state h_i of the depth before (after its last norm) and the
- * embedding of the token that the row is to continue: token i + k at depth k = 1, 2, ...
+/* mtp: one depth of multi-token prediction. Row i of a sequence has the state h_i of the depth
+ * before (after its last norm) and the embedding of the token that the row is to continue: token
+ * i + k at depth k = 1, 2, ...
+ *
  *   u_i = eh_proj [RMSNorm(inputs_embeds_i; enorm) | RMSNorm(h_i; hnorm)], the embedding first
- *   r = u + mla(RMSNorm(u; input_layernorm)),  z = r + moe(RMSNorm(r; post_attention_layernorm)): a decoder layer, row i at position i,
- *   nothing cached
- *   y = RMSNorm(z; shared_head.norm): what the shared head reads, and what the next depth takes as its h
- * DeepSeek-V3 report (arXiv 2412.19437) 2.2, eqs. 21-23, which print the state first: the public weights want the embedding first;
- * transformers, modeling_layers.py, MtpLayer. */
-typedef struct {
+ *   r = u + mla(RMSNorm(u; input_layernorm))
+ *   z = r + moe(RMSNorm(r; post_attention_layernorm))
+ *   y = RMSNorm(z; shared_head.norm)
+ *
+ * r and z are those of a decoder layer with row i at position i and nothing cached. The shared head
+ * reads y, and the next depth takes y as its h.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, eqs. 21-23, which print the state first: the
+ * public weights want the embedding first; transformers, modeling_layers.py, MtpLayer. */
+struct dsv3_mtp_prob {
     int64_t batch;
     int64_t n_tokens; /* rows of all sequences */
     int64_t hidden_size;
@@ -502,94 +674,169 @@ typedef struct {
     int32_t norm_topk_prob;
     int32_t scoring_func;
     int32_t topk_method;
-    int32_t stages; /* 1: stages are written, and what follows is made of them */
-} dsv3_mtp_prob;
+    /* 1: stages are outputs too, and each later step is judged from the port's own value of the
+     * step before */
+    int32_t stages;
+};
 
-typedef struct {
+struct dsv3_mtp_io {
     dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
     dsv3_tensor inputs_embeds; /* in  (n_tokens, hidden_size) like hidden_states */
-    dsv3_tensor cu_seqlens;    /* in  (batch + 1) i32: rows of sequence b are cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
-    dsv3_weights weights;      /* enorm.weight, hnorm.weight (hidden_size), eh_proj.weight (hidden_size, 2 hidden_size),
-                                  input_layernorm.weight, post_attention_layernorm.weight, shared_head.norm.weight (hidden_size),
-                                  like hidden_states; those of mla below self_attn, those of moe below mlp */
-    dsv3_tensor eh_proj;       /* out (n_tokens, hidden_size) stage: u */
+    /* in  (batch + 1) i32: sequence b has the rows cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
+    dsv3_tensor cu_seqlens;
+
+    /* like hidden_states:
+     * enorm.weight, hnorm.weight, input_layernorm.weight, post_attention_layernorm.weight,
+     * shared_head.norm.weight  (hidden_size)
+     * eh_proj.weight           (hidden_size, 2 hidden_size)
+     * those of mla below self_attn, those of moe below mlp */
+    dsv3_weights weights;
+
+    dsv3_tensor eh_proj;         /* out (n_tokens, hidden_size) stage: u */
     dsv3_tensor input_layernorm; /* out (n_tokens, hidden_size) stage */
     dsv3_tensor q_a_layernorm;   /* out these four as in mla, all stages */
     dsv3_tensor q;
     dsv3_tensor kv;
     dsv3_tensor attn_output;
-    dsv3_tensor self_attn;                /* out (n_tokens, hidden_size) stage: what mla gives */
+    dsv3_tensor self_attn;                /* out (n_tokens, hidden_size) stage: y of mla */
     dsv3_tensor post_attention_layernorm; /* out (n_tokens, hidden_size) stage */
     dsv3_tensor router_logits;            /* out stage, as in moe */
     dsv3_tensor topk_idx;                 /* out (n_tokens, num_experts_per_tok) i32, any order */
     dsv3_tensor topk_weight;              /* out (n_tokens, num_experts_per_tok) f32 */
     dsv3_tensor act;                      /* out stage, as in moe */
     dsv3_tensor shared_act;               /* out stage, as in moe */
-    dsv3_tensor mlp;                      /* out (n_tokens, hidden_size) stage: what moe gives */
+    dsv3_tensor mlp;                      /* out (n_tokens, hidden_size) stage: y of moe */
     dsv3_tensor y;                        /* out (n_tokens, hidden_size) like hidden_states */
-} dsv3_mtp_io;
+};
 
-/* Every op. New ones are added at the end: the order is the order of the table below. */
-/* clang-format off */
-#define DSV3_OPS(OP) \
-    OP(rmsnorm) \
-    OP(linear) \
-    OP(rope) \
-    OP(gate) \
-    OP(mla_decode) \
-    OP(mla_prefill) \
-    OP(mla) \
-    OP(swiglu) \
-    OP(embed) \
-    OP(cross_entropy) \
-    OP(quant) \
-    OP(experts) \
-    OP(moe) \
-    OP(bias_update) \
-    OP(balance_loss) \
-    OP(mtp_accept) \
-    OP(mtp)
-/* clang-format on */
+/* mtp_accept: acceptance of drafted tokens. With q and p divided by their sums:
+ *
+ *   Draft x of position i is accepted if all drafts before it are and
+ *   uniforms[i] < min(1, p_i(x) / q_i(x)). accepted = n, the number of accepted drafts.
+ *   next_token is the smallest v with uniforms[n_draft] < F(v). F has the prefix sums of
+ *   max(0, p_n - q_n) divided by its sum; of p_n when all drafts are accepted.
+ *
+ * greedy: x is accepted if x = argmax p_i; next_token = argmax p_n. Ties go to the lower token.
+ *
+ * Source: Leviathan et al. (arXiv 2211.17192), algorithm 1. */
+struct dsv3_mtp_accept_prob {
+    int64_t batch;
+    int64_t n_draft;
+    int64_t vocab_size;
+    int32_t greedy; /* 1: draft_probs and uniforms don't count */
+};
 
-/* State of a port (streams, scratch, threads); made by open, opaque to the harness. */
-typedef struct dsv3_ctx dsv3_ctx;
+struct dsv3_mtp_accept_io {
+    dsv3_tensor draft_tokens; /* in  (batch, n_draft) i32 */
+    dsv3_tensor draft_probs;  /* in  (batch, n_draft, vocab_size) f32, >= 0: q */
+    dsv3_tensor target_probs; /* in  (batch, n_draft + 1, vocab_size) f32, >= 0: p */
+    dsv3_tensor uniforms;     /* in  (batch, n_draft + 1) f32, 0 <= u < 1; last: next_token's */
+    dsv3_weights weights;     /* none */
+    dsv3_tensor accepted;     /* out (batch) i32 */
+    dsv3_tensor next_token;   /* out (batch) i32 */
+};
 
-typedef struct {
-    uint32_t abi;     /* DSV3_ABI */
-    uint32_t size;    /* sizeof(dsv3_backend) the port was compiled with */
-    const char *name; /* shown in reports */
+/* ---------------------- 5.5  Losses and load balancing ---------------------- */
 
-    /* Can this port run here? DSV3_OK, or DSV3_UNSUPPORTED and one line in why (cap bytes, NUL-terminated).
-     * NULL: always. */
-    dsv3_status (*probe)(char *why, size_t cap);
-    dsv3_status (*open)(dsv3_ctx **ctx, int device); /* NULL: ops get a NULL context */
-    void (*close)(dsv3_ctx *ctx);
+/* cross_entropy:
+ *
+ *   loss[t] = ln sum_j e^logits[t][j] - logits[t][labels[t]], 0 where labels[t] is DSV3_IGNORED
+ *   mean = sum of loss / divisor
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, eq. 24; transformers, loss/loss_utils.py,
+ * ForCausalLMLoss. */
+enum { DSV3_IGNORED = -100 };
 
-    /* Device memory; all four NULL for a port that works on host memory. put: to the device; get: from it. */
-    void *(*alloc)(dsv3_ctx *ctx, size_t bytes);
-    void (*release)(dsv3_ctx *ctx, void *memory);
-    dsv3_status (*put)(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes);
-    dsv3_status (*get)(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes);
+struct dsv3_cross_entropy_prob {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    /* 0: n_tokens, as the report prints it; 1: the number of labels that are not ignored, as
+     * frameworks do */
+    int32_t divisor;
+};
 
-    /* Ops may return before they are done; outputs are read only after sync. NULL: ops are synchronous. */
-    dsv3_status (*sync)(dsv3_ctx *ctx);
+struct dsv3_cross_entropy_io {
+    dsv3_tensor logits;   /* in  (n_tokens, vocab_size) f32 or bf16 */
+    dsv3_tensor labels;   /* in  (n_tokens) i32: 0 <= label < vocab_size, or DSV3_IGNORED;
+                             not shifted here */
+    dsv3_weights weights; /* none */
+    dsv3_tensor loss;     /* out (n_tokens) f32 */
+    dsv3_tensor mean;     /* out (1) f32, from loss */
+};
 
-    /* How this port rounds in `op` for this problem, as text: "acc 24 rn fused; x_norm bf16 must". Grammar and
-     * defaults: docs/numerics.md. prob and io point to the op's structs, data pointers of io are NULL. The text
-     * belongs to the port and must live as long as the port. NULL, or a NULL answer: the defaults, which are wide. */
-    const char *(*numerics)(const char *op, const void *prob, const void *io);
+/* balance_loss: the complementary balance loss of each sequence. A sequence has T tokens;
+ * E = n_routed_experts, K = num_experts_per_tok, s = scores.
+ *
+ *   f_i = E / (K T) times the assignments to i,  P_i = 1/T sum_t s_it / sum_j s_jt
+ *   loss = aux_loss_alpha sum_i f_i P_i
+ *
+ * An empty sequence has loss 0. seq_aux 0: f and P run over the whole batch, T = n_tokens,
+ * P_i = 1/T sum_t s_it, and every sequence gets that loss.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2, eqs. 17-20; seq_aux and aux_loss_alpha:
+ * config.json. */
+struct dsv3_balance_loss_prob {
+    int64_t batch; /* sequences */
+    int64_t n_tokens;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    double aux_loss_alpha;
+    int32_t seq_aux; /* 1: by sequence; 0: the classic loss */
+};
 
-    uint32_t align; /* bytes that tensor data must be aligned to; 0: element size. Over-reads below it go unseen */
+struct dsv3_balance_loss_io {
+    dsv3_tensor scores;   /* in  (n_tokens, n_routed_experts) f32, >= 0: sigmoids */
+    dsv3_tensor topk_idx; /* in  (n_tokens, num_experts_per_tok) i32: the routing */
+    /* in  (batch + 1) i32: sequence b has the tokens cu_seqlens[b] <= t < cu_seqlens[b + 1] */
+    dsv3_tensor cu_seqlens;
+    dsv3_weights weights; /* none */
+    dsv3_tensor loss;     /* out (batch) f32 */
+};
 
-    /* The ops. Inputs and weights are read-only, outputs are written whole, nothing else is touched; no op allocates.
-     * NULL: not supported, reported as SKIP. */
-#define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
-    DSV3_OPS(OP)
-#undef OP
-} dsv3_backend;
+/* bias_update: one step of balancing without an auxiliary loss.
+ *
+ *   bias_out = bias + bias_update_speed sign(mean load - load), sign(0) = 0
+ *
+ * The mean is compared in whole numbers.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.1.2; arXiv 2408.15664, algorithm 1. */
+struct dsv3_bias_update_prob {
+    int64_t n_routed_experts;
+    double bias_update_speed;
+};
 
-/* What a shared object exports. Returns NULL when it can't speak that abi. The table lives as long as the object. */
-const dsv3_backend *dsv3_backend_get(uint32_t abi);
+struct dsv3_bias_update_io {
+    dsv3_tensor load;     /* in  (n_routed_experts) i32: assignments, >= 0 */
+    dsv3_tensor bias;     /* in  (n_routed_experts) f32: e_score_correction_bias */
+    dsv3_weights weights; /* none */
+    dsv3_tensor bias_out; /* out (n_routed_experts) f32 */
+};
+
+/* ---------------------- 5.6  Quantisation ---------------------- */
+
+/* quant: activations to FP8, tile by tile. A tile is 128 neighbouring entries of a row (the last
+ * one of a row may be shorter); its entries share a scale.
+ *
+ *   amax = the largest |x|, at least amax_floor;  scale = amax / 448
+ *   q = E4M3(x / scale), nearest, ties to even, saturating
+ *
+ * A tile whose amax is 0 (no floor, all entries 0) has scale 1. The value is q * scale.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3,
+ * inference/kernel.py, act_quant. */
+struct dsv3_quant_prob {
+    int64_t n_tokens;
+    int64_t in_features;
+    double amax_floor; /* 0: none */
+    int32_t scale_fmt; /* 0: as above; 1: ue8m0, the scale is raised to 2^ceil(log2(scale)) */
+};
+
+struct dsv3_quant_io {
+    dsv3_tensor x;        /* in  (n_tokens, in_features) f32 or bf16 */
+    dsv3_weights weights; /* none */
+    dsv3_tensor scale;    /* out (n_tokens, ceil(in_features/128)) f32 */
+    dsv3_tensor q;        /* out (n_tokens, in_features) f8_e4m3, from scale */
+};
 
 #ifdef __cplusplus
 }

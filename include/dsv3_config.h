@@ -1,6 +1,15 @@
 /*
- * dsv3_config.h: the vocabulary of a DeepSeek-V3 config.json as one struct, and the model sizes used by the cases.
- * Keys are those of Hugging Face (deepseek-ai/DeepSeek-V3, config.json); sizes are elements unless said otherwise.
+ * dsv3_config.h: the vocabulary of a DeepSeek-V3 config.json as one struct, and the presets: the
+ * model sizes that the cases use.
+ *
+ * Keys are those of Hugging Face (deepseek-ai/DeepSeek-V3, config.json). Sizes are elements unless
+ * said otherwise.
+ *
+ *   dsv3_config         one model
+ *   dsv3_config_v3      DeepSeek-V3 671B, as released
+ *   dsv3_config_tiny    small enough to check by hand
+ *   dsv3_config_odd     no two values that could hide one another
+ *   dsv3_config_edge    the smallest legal values
  */
 #ifndef DSV3_CONFIG_H
 #define DSV3_CONFIG_H
@@ -34,15 +43,17 @@ typedef struct {
     double beta_fast, beta_slow; /* rotations */
     double mscale, mscale_all_dim;
     int64_t num_nextn_predict_layers;
-    int32_t norm_topk_prob;       /* the weights of a token's experts are divided by their sum */
-    int32_t rope_interleave;      /* pairs to rotate are elements 2j and 2j + 1, else j and j + qk_rope_head_dim / 2 */
-    int32_t tie_word_embeddings;  /* the head is the embedding */
-    int64_t weight_block_size[2]; /* rows and columns of an FP8 weight that share a scale; 0: weights are not FP8 */
-    int32_t scale_ue8m0;          /* scales are powers of two (scale_fmt) */
+    int32_t norm_topk_prob; /* the weights of a token's experts are divided by their sum */
+    /* 1: rotated pairs are elements 2j and 2j + 1; 0: j and j + qk_rope_head_dim / 2 */
+    int32_t rope_interleave;
+    int32_t tie_word_embeddings; /* the head is the embedding */
+    /* rows and columns of an FP8 weight that share a scale; 0: weights are not FP8 */
+    int64_t weight_block_size[2];
+    int32_t scale_ue8m0; /* scales are powers of two (scale_fmt) */
 } dsv3_config;
 
-/* In the order of the struct: vocabulary and widths; layers and heads; latent and head sizes; experts; eps; RoPE and YaRN;
- * MTP modules; flags and FP8 blocks. */
+/* In the order of the struct, a line each: vocabulary and widths; layers and heads; latent and head
+ * sizes; experts; eps; RoPE and YaRN; MTP modules; flags and FP8 blocks. */
 /* clang-format off */
 
 /* DeepSeek-V3 671B, as released. */
@@ -69,8 +80,9 @@ static const dsv3_config dsv3_config_tiny = {
     1, 1, 0, {0, 0}, 0,
 };
 
-/* No two values that could hide one another: v_head_dim differs from qk_nope_head_dim, mscale from mscale_all_dim,
- * num_experts_per_tok / topk_group is not 2, eps is large. The released values hide many mistakes. */
+/* No two values that could hide one another: v_head_dim differs from qk_nope_head_dim, mscale from
+ * mscale_all_dim, num_experts_per_tok / topk_group is not 2, eps is large. The released values hide
+ * many mistakes. */
 static const dsv3_config dsv3_config_odd = {
     97, 64, 96, 20,
     4, 1, 4,

@@ -100,7 +100,7 @@ Test(docs, cases_and_mistakes_exist)
     cr_expect(cases > 40 && quirks > 60, "only %d cases and %d mistakes were found", cases, quirks);
 }
 
-/* ---- claims ---- */
+/* ---- claims: what follows "Shown by:" up to an empty line ---- */
 
 enum { CLAIMS = 28 };
 
@@ -132,21 +132,21 @@ static void expect_seen(const shown *s, word w)
               ref_quirk(q)->name);
 }
 
-/* One line: a case, the mistakes that it sees, the next case. */
-static int check_shown(char *line)
+/* Text: a case, the quirks that it sees, the next case. */
+static int check_shown(const char *shows)
 {
     shown *const s = calloc(1, sizeof *s);
-    const char *at = line;
+    const char *at = shows;
     int mistakes = 0;
     cr_assert(s);
     for (word w; next_word(&at, &w);) {
         if (is_case(w)) show(s, w);
         if (!is_quirk(w)) continue;
-        cr_assert(s->p.op, "a mistake before its case: %s", line);
+        cr_assert(s->p.op, "a mistake before its case: %s", shows);
         expect_seen(s, w);
         mistakes++;
     }
-    cr_expect(s->p.op != NULL, "no case: %s", line);
+    cr_expect(s->p.op != NULL, "no case: %s", shows);
     tensors_close(s->data);
     free(s);
     return mistakes;
@@ -155,15 +155,16 @@ static int check_shown(char *line)
 Test(docs, claims_are_seen)
 {
     static const char mark[] = "\nShown by: ";
-    int lines = 0, mistakes = 0;
-    char line[1000];
+    int claims = 0, mistakes = 0;
+    char shows[1000];
     read_text("docs/claims.md");
-    for (const char *s = text; (s = strstr(s, mark)); lines++) {
+    for (const char *s = text; (s = strstr(s, mark)); claims++) {
         s += sizeof mark - 1;
-        snprintf(line, sizeof line, "%.*s", (int)strcspn(s, "\n"), s);
-        mistakes += check_shown(line);
+        const char *const end = strstr(s, "\n\n");
+        snprintf(shows, sizeof shows, "%.*s", end ? (int)(end - s) : (int)strlen(s), s);
+        mistakes += check_shown(shows);
     }
-    cr_expect(lines >= 20 && mistakes >= 40, "only %d lines and %d mistakes were found", lines, mistakes);
+    cr_expect(claims >= 20 && mistakes >= 40, "only %d claims and %d mistakes were found", claims, mistakes);
 }
 
 Test(docs, claims_are_numbered)
@@ -269,6 +270,24 @@ Test(docs, numbers_are_those_of_the_config)
     expect_number(c->kv_lora_rank, "width of the latent of key and value");
     expect_number(c->n_shared_experts + c->num_experts_per_tok, "experts that work on a token");
     expect_number(2 * c->hidden_size, "numbers that the MTP module joins");
+}
+
+/* ---- rooms ---- */
+
+/* Every folder of verify/ that has a row of arrows has a line. */
+Test(docs, every_room_is_described)
+{
+    static char arrows[1 << 14];
+    char folder[100];
+    int rooms = 0;
+    snprintf(arrows, sizeof arrows, "%s", read_text("unit/arrows.txt"));
+    read_text("docs/harness.md");
+    for (const char *s = arrows; (s = strstr(s, "\nverify")); rooms++) {
+        s++;
+        snprintf(folder, sizeof folder, "\n| `%.*s/` |", (int)strcspn(s, ":"), s);
+        cr_expect(strstr(text, folder) != NULL, "docs/harness.md has no line%s", folder);
+    }
+    cr_expect(rooms >= 10, "only %d rooms were found", rooms);
 }
 
 /* ---- ops ---- */

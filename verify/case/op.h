@@ -30,9 +30,9 @@ typedef struct {
     size_t offset;      /* in the io struct; weights are found by name and have none */
     const char *dtypes; /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
     const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
-    const char
-        *present; /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one
-                            that is, "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format */
+    /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one that is,
+     * "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format */
+    const char *present;
     const char *help;
     const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
     const char *key;    /* by which an id gives the format; NULL: the name */
@@ -82,8 +82,8 @@ typedef struct {
     double (*work)(const void *prob); /* multiply-adds, for estimates */
     const list_row *lists;            /* at most MAX_LISTS and one whose name is NULL; NULL: none */
     bool staged; /* outputs follow from one another: each is judged given the port's own earlier ones */
-    const char
-        *choice; /* an output that is a set of indices: what is legal and not the reference's is listed; NULL: none */
+    /* an output that is a set of indices: what is legal and not the reference's is listed; NULL: none */
+    const char *choice;
 } op;
 
 extern const op *const ops[]; /* ends with NULL */

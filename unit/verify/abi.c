@@ -1,0 +1,439 @@
+/* The binary contract of dsv3.h, pinned: where every member lies, how large every struct is, what every constant is. A
+ * port that was compiled with an older header relies on it. To add a member at the end of a struct, add its line here
+ * and change the struct's size; any other red line is a break of the contract. */
+#include "dsv3.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+_Static_assert(sizeof(void *) == 8, "the figures below are those of 8-byte pointers");
+_Static_assert(sizeof(dsv3_status) == 4, "dsv3.h");
+_Static_assert(sizeof(dsv3_dtype) == 4, "dsv3.h");
+_Static_assert(sizeof(dsv3_layout) == 4, "dsv3.h");
+_Static_assert(sizeof(dsv3_scoring_func) == 4, "dsv3.h");
+_Static_assert(sizeof(dsv3_topk_method) == 4, "dsv3.h");
+
+_Static_assert(DSV3_ABI == 1, "dsv3.h");
+_Static_assert(DSV3_OK == 0, "dsv3.h");
+_Static_assert(DSV3_UNSUPPORTED == 1, "dsv3.h");
+_Static_assert(DSV3_INVALID == 2, "dsv3.h");
+_Static_assert(DSV3_NO_MEMORY == 3, "dsv3.h");
+_Static_assert(DSV3_FAILED == 4, "dsv3.h");
+_Static_assert(DSV3_NONE == 0, "dsv3.h");
+_Static_assert(DSV3_F32 == 1, "dsv3.h");
+_Static_assert(DSV3_BF16 == 2, "dsv3.h");
+_Static_assert(DSV3_F8_E4M3 == 3, "dsv3.h");
+_Static_assert(DSV3_I32 == 4, "dsv3.h");
+_Static_assert(DSV3_U8 == 5, "dsv3.h");
+_Static_assert(DSV3_F64 == 6, "dsv3.h");
+_Static_assert(DSV3_INTERLEAVED == 0, "dsv3.h");
+_Static_assert(DSV3_HALF == 1, "dsv3.h");
+_Static_assert(DSV3_SIGMOID == 0, "dsv3.h");
+_Static_assert(DSV3_SOFTMAX == 1, "dsv3.h");
+_Static_assert(DSV3_NOAUX_TC == 0, "dsv3.h");
+_Static_assert(DSV3_GREEDY == 1, "dsv3.h");
+_Static_assert(DSV3_GROUP_LIMITED_GREEDY == 2, "dsv3.h");
+_Static_assert(DSV3_IGNORED == -100, "dsv3.h");
+_Static_assert(DSV3_MAX_NDIM == 4, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_tensor, data) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_tensor, dtype) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_tensor, ndim) == 12, "dsv3.h");
+_Static_assert(offsetof(dsv3_tensor, shape) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_tensor, stride) == 48, "dsv3.h");
+_Static_assert(sizeof(dsv3_tensor) == 80, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_weight, name) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_weight, tensor) == 8, "dsv3.h");
+_Static_assert(sizeof(dsv3_weight) == 88, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_weights, count) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_weights, item) == 8, "dsv3.h");
+_Static_assert(sizeof(dsv3_weights) == 16, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_rmsnorm_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_prob, hidden_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_prob, rms_norm_eps) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_prob, residual) == 24, "dsv3.h");
+_Static_assert(sizeof(dsv3_rmsnorm_prob) == 32, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_rmsnorm_io, x) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_io, residual) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_io, y) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_rmsnorm_io, residual_out) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_rmsnorm_io) == 336, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_linear_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_prob, in_features) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_prob, out_features) == 16, "dsv3.h");
+_Static_assert(sizeof(dsv3_linear_prob) == 24, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_linear_io, x) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_io, weights) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_io, y) == 96, "dsv3.h");
+_Static_assert(sizeof(dsv3_linear_io) == 176, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_rope_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, num_heads) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, qk_rope_head_dim) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, rope_theta) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, factor) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, original_max_position_embeddings) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, beta_fast) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, beta_slow) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, mscale) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, mscale_all_dim) == 72, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, in_layout) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_prob, out_layout) == 84, "dsv3.h");
+_Static_assert(sizeof(dsv3_rope_prob) == 88, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_rope_io, x) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_io, positions) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_io, y) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_rope_io) == 256, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_gate_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, n_routed_experts) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, n_group) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, topk_group) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, num_experts_per_tok) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, routed_scaling_factor) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, norm_topk_prob) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, scoring_func) == 52, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_prob, topk_method) == 56, "dsv3.h");
+_Static_assert(sizeof(dsv3_gate_prob) == 64, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_gate_io, logits) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_io, weights) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_io, topk_idx) == 96, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_io, topk_weight) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_gate_io) == 256, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_decode_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, s_q) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, num_attention_heads) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, kv_lora_rank) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, qk_rope_head_dim) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, qk_nope_head_dim) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, page_size) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, kv_len) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_prob, softmax_scale) == 64, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_decode_prob) == 72, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_decode_io, q) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_io, kv_cache) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_io, block_table) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_io, cache_seqlens) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_io, weights) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_io, o) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_decode_io, lse) == 416, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_decode_io) == 496, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, kv_len) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, page_size) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, hidden_size) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, num_attention_heads) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, q_lora_rank) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, kv_lora_rank) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, qk_nope_head_dim) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, qk_rope_head_dim) == 72, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, v_head_dim) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, rms_norm_eps) == 88, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, rope_theta) == 96, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, factor) == 104, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, original_max_position_embeddings) == 112, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, beta_fast) == 120, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, beta_slow) == 128, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, mscale) == 136, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, mscale_all_dim) == 144, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, rope_layout) == 152, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prob, stages) == 156, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prob) == 160, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_io, hidden_states) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, cu_seqlens) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, kv_cache) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, block_table) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, cache_seqlens) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, weights) == 400, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, q_a_layernorm) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, q) == 496, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, kv) == 576, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, attn_output) == 656, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_io, y) == 736, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_io) == 816, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_prefill_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, n_keys) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, num_attention_heads) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, qk_nope_head_dim) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, qk_rope_head_dim) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, v_head_dim) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, softmax_scale) == 56, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prefill_prob) == 64, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_prefill_io, q) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, k) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, v) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, cu_seqlens_q) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, cu_seqlens_k) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, weights) == 400, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, o) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_io, lse) == 496, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prefill_io) == 576, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_swiglu_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_prob, intermediate_size) == 8, "dsv3.h");
+_Static_assert(sizeof(dsv3_swiglu_prob) == 16, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_swiglu_io, gate) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_io, up) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_io, y) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_swiglu_io) == 256, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_embed_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_prob, vocab_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_prob, hidden_size) == 16, "dsv3.h");
+_Static_assert(sizeof(dsv3_embed_prob) == 24, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_embed_io, input_ids) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_io, weights) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_io, y) == 96, "dsv3.h");
+_Static_assert(sizeof(dsv3_embed_io) == 176, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_cross_entropy_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_cross_entropy_prob, vocab_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_cross_entropy_prob, divisor) == 16, "dsv3.h");
+_Static_assert(sizeof(dsv3_cross_entropy_prob) == 24, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_cross_entropy_io, logits) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_cross_entropy_io, labels) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_cross_entropy_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_cross_entropy_io, loss) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_cross_entropy_io, mean) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_cross_entropy_io) == 336, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_quant_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_quant_prob, in_features) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_quant_prob, amax_floor) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_quant_prob, scale_fmt) == 24, "dsv3.h");
+_Static_assert(sizeof(dsv3_quant_prob) == 32, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_quant_io, x) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_quant_io, weights) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_quant_io, scale) == 96, "dsv3.h");
+_Static_assert(offsetof(dsv3_quant_io, q) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_quant_io) == 256, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_experts_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, hidden_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, moe_intermediate_size) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, n_routed_experts) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, num_experts_per_tok) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, stages) == 40, "dsv3.h");
+_Static_assert(sizeof(dsv3_experts_prob) == 48, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_experts_io, hidden_states) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, topk_idx) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, topk_weight) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, weights) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, act) == 256, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, y) == 336, "dsv3.h");
+_Static_assert(sizeof(dsv3_experts_io) == 416, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_moe_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, hidden_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, moe_intermediate_size) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, n_routed_experts) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, n_shared_experts) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, n_group) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, topk_group) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, num_experts_per_tok) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, routed_scaling_factor) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, norm_topk_prob) == 72, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, scoring_func) == 76, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, topk_method) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_prob, stages) == 84, "dsv3.h");
+_Static_assert(sizeof(dsv3_moe_prob) == 88, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_moe_io, hidden_states) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, weights) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, router_logits) == 96, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, topk_idx) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, topk_weight) == 256, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, act) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, shared_act) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_moe_io, y) == 496, "dsv3.h");
+_Static_assert(sizeof(dsv3_moe_io) == 576, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_bias_update_prob, n_routed_experts) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_bias_update_prob, bias_update_speed) == 8, "dsv3.h");
+_Static_assert(sizeof(dsv3_bias_update_prob) == 16, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_bias_update_io, load) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_bias_update_io, bias) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_bias_update_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_bias_update_io, bias_out) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_bias_update_io) == 256, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_balance_loss_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_prob, n_routed_experts) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_prob, num_experts_per_tok) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_prob, aux_loss_alpha) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_prob, seq_aux) == 40, "dsv3.h");
+_Static_assert(sizeof(dsv3_balance_loss_prob) == 48, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_balance_loss_io, scores) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_io, topk_idx) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_io, cu_seqlens) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_io, weights) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_io, loss) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_balance_loss_io) == 336, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mtp_accept_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_prob, n_draft) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_prob, vocab_size) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_prob, greedy) == 24, "dsv3.h");
+_Static_assert(sizeof(dsv3_mtp_accept_prob) == 32, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mtp_accept_io, draft_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_io, draft_probs) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_io, target_probs) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_io, uniforms) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_io, weights) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_io, accepted) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_accept_io, next_token) == 416, "dsv3.h");
+_Static_assert(sizeof(dsv3_mtp_accept_io) == 496, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mtp_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, hidden_size) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, num_attention_heads) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, q_lora_rank) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, kv_lora_rank) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, qk_nope_head_dim) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, qk_rope_head_dim) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, v_head_dim) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, moe_intermediate_size) == 72, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, n_routed_experts) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, n_shared_experts) == 88, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, n_group) == 96, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, topk_group) == 104, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, num_experts_per_tok) == 112, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, routed_scaling_factor) == 120, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, rms_norm_eps) == 128, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, latent_eps) == 136, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, rope_theta) == 144, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, factor) == 152, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, original_max_position_embeddings) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, beta_fast) == 168, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, beta_slow) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, mscale) == 184, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, mscale_all_dim) == 192, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, rope_layout) == 200, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, norm_topk_prob) == 204, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, scoring_func) == 208, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, topk_method) == 212, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_prob, stages) == 216, "dsv3.h");
+_Static_assert(sizeof(dsv3_mtp_prob) == 224, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mtp_io, hidden_states) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, inputs_embeds) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, cu_seqlens) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, weights) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, eh_proj) == 256, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, input_layernorm) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, q_a_layernorm) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, q) == 496, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, kv) == 576, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, attn_output) == 656, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, self_attn) == 736, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, post_attention_layernorm) == 816, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, router_logits) == 896, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, topk_idx) == 976, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, topk_weight) == 1056, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, act) == 1136, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, shared_act) == 1216, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, mlp) == 1296, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_io, y) == 1376, "dsv3.h");
+_Static_assert(sizeof(dsv3_mtp_io) == 1456, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, probe) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, open) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, close) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, alloc) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, release) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, put) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, get) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, sync) == 72, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, numerics) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, align) == 88, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, rmsnorm) == 96, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, linear) == 104, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, rope) == 112, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, gate) == 120, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mla_decode) == 128, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mla_prefill) == 136, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mla) == 144, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, swiglu) == 152, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, embed) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, cross_entropy) == 168, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, quant) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, experts) == 184, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, moe) == 192, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, bias_update) == 200, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, balance_loss) == 208, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mtp_accept) == 216, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mtp) == 224, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 232, "dsv3.h");
+
+static char text[1 << 20];
+
+static const char *read_text(const char *path)
+{
+    FILE *const f = fopen(path, "r");
+    size_t const n = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    cr_assert(f && n > 0 && n < sizeof text - 1, "%s can't be read", path);
+    fclose(f);
+    text[n] = 0;
+    return text;
+}
+
+/* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
+static bool type_at(const char *line, char *name, size_t cap)
+{
+    static const char *const heads[] = {"} ", "struct "};
+    for (int i = 0; i < 2; i++) {
+        size_t const n = strlen(heads[i]);
+        if (strncmp(line, heads[i], n) || strncmp(line + n, "dsv3_", 5)) continue;
+        snprintf(name, cap, "%.*s", (int)strcspn(line + n, " ;"), line + n);
+        return true;
+    }
+    return false;
+}
+
+Test(abi, every_type_is_pinned)
+{
+    static char header[1 << 20];
+    char name[64], pin[100];
+    int count = 0;
+    snprintf(header, sizeof header, "%s", read_text("include/dsv3.h"));
+    read_text("unit/verify/abi.c");
+    for (const char *line = header; line; line = strchr(line, '\n')) {
+        if (!type_at(line += *line == '\n', name, sizeof name)) continue;
+        snprintf(pin, sizeof pin, "sizeof(%s)", name);
+        cr_expect(strstr(text, pin) != NULL, "%s has no line in unit/verify/abi.c", name);
+        count++;
+    }
+    cr_expect(count >= 41, "only %d types were found in include/dsv3.h", count);
+}
