@@ -75,20 +75,19 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 $(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_dd/ball.o $(lib)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
+# Ports are compiled as the documents say. plain, and plain with one mistake each:
+port_cc = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
 plain := $(wildcard verify/ports/plain/*.c)
 $(B)/ports/plain.so: $(plain) verify/ports/plain/plain.h include/dsv3.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $(plain) -o $@ -lm
-$(B)/planted/%.so: unit/planted/%.c include/dsv3.h
-	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
-
-# The plain port with one mistake each.
+	$(port_cc) $(WARN) -o $@ $(plain) -lm
 $(B)/planted/mistake_%.so: $(plain) verify/ports/plain/plain.h unit/planted/mistakes.py include/dsv3.h
 	@mkdir -p $(B)/planted/$*
 	@python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -Iverify/ports/plain -shared -fPIC $(B)/planted/$*/*.c -o $@ -lm
-
+	$(port_cc) -Iverify/ports/plain -o $@ $(plain:verify/ports/plain/%=$(B)/planted/$*/%) -lm
+$(B)/planted/%.so: unit/planted/%.c include/dsv3.h
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
 $(B)/ports/%.py: bench/%.py
 	@mkdir -p $(@D)
 	cp $< $@
