@@ -1,162 +1,230 @@
-# make verify   install what is missing (says so first), build, judge the smoke cases on every port that works here
-# make test     unit tests and tests of the programs      make check   test, ci cases, deps, format
-# make bench    build/bin/bench                           make asan    the tests under Address- and UBSanitizer
-# make model-test   verify model beside transformers in binary64, streaming, refusals (after make transformers-port)
-# make fuzz     each parser on random inputs, FUZZ_SECONDS (60) long, with clang
-# make transformers-port   Hugging Face's own modules as a port: 5.6 GB of Python packages in the user's cache
+# make               build/bin/verify and the example ports
+# make verify        install what is missing, build, judge the smoke cases on every port here
+# make test          the tests
+# make check         test, the cases of ci, deps, format
+# make setup         install what is missing
+# make bench         build/bin/bench
+# make asan          the tests under Address- and UBSanitizer
+# make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
+# make model-test    whole models beside transformers in binary64 (after make transformers-port)
+# make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
+# make clean-ports   remove those 5.6 GB
+# make clean         remove build/
+# make format        clang-format, in place
+#
+# V=1 shows whole commands. Without -j all processors work.
 
-B      ?= build
-CC     ?= gcc
-NVCC   ?= $(shell command -v nvcc)
+# ---- CHANGE THE SETTINGS BELOW TO SUIT YOUR MACHINE ----
+
+B            ?= build
+ifeq ($(origin CC),default)
+CC           := gcc
+endif
+NVCC         ?= $(shell command -v nvcc)
+FUZZ_SECONDS ?= 60
+WERROR       ?=
+SAN          ?=
+
+# ---- NO NEED TO CHANGE ANYTHING BELOW ----
+
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(shell echo "$$MAKEFLAGS")),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
+
+# A build without its tools stops here, with one sentence.
+tests  := test check asan bench fuzz $(B)/unit/% $(B)/bin/bench
+bare   := help setup verify transformers-port clean clean-ports deps format format-check
+goals  := $(or $(MAKECMDGOALS),all)
+check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
+absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
+$(if $(absent),$(error $(absent)))
+
 ARCH   := $(shell uname -m)
 TIERS  := dd 256 512 1024
 OPS    := $(filter-out ops,$(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c)))
 
-WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
-CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -Iinclude -Iref -Iverify -MMD -MP $(SAN)
+WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
+          -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
+CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -MMD -MP $(SAN) \
+          -Iinclude -Iref -Iverify
 LDLIBS := -ljansson -lmpfr -lgmp -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
-tiered   := ball reading matrix softmax attention layer table $(OPS)
-once     := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
-ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/kernel_%.o)
+tiered     := ball reading matrix softmax attention layer table $(OPS)
+once       := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
+ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
+              $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
 verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
-fast_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
-cuda_obj := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
-CUDA_LIB := $(if $(NVCC),-L$(dir $(shell readlink -f $(NVCC) 2>/dev/null))../lib64 -lcudart_static -lrt -lstdc++)
-lib      := $(B)/libverify.a
-ports    := $(B)/ports/plain.so
-cases    := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
-planted  := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
-            $(patsubst %,$(B)/planted/mistake_%.so,$(shell python3 unit/planted/mistakes.py))
+fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
+cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
+cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
+CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
+lib        := $(B)/libverify.a
+ports      := $(B)/ports/plain.so
+cases      := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
+plain      := $(wildcard verify/ports/plain/*.c)
+mistakes   := $(shell sed -n 's/^    "\([A-Z][A-Za-z0-9_]*\)": \[.*/\1/p' unit/planted/mistakes.py)
+planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
+              $(mistakes:%=$(B)/planted/mistake_%.so)
 
-.PHONY: all verify test check bench asan fuzz model-test deps format format-check setup transformers-port clean clean-ports
+# $(call run,WORD): the command that follows, shown as WORD and its target, or whole with V=1.
+quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
+run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
+
+.PHONY: all help setup verify test check bench asan fuzz model-test deps format format-check \
+        transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(B)/bin/verify $(ports) $(cases)
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+# ---- the reference: its tiers are compiled from the same sources, each into one object ----
 
 define tier_rules
 $(B)/obj/ref_$(1)/%.o: ref/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(WARN) -DTIER=$(1) $(if $(filter dd,$(1)),,-DPROOF_BITS=$(1)) -c $$< -o $$@
+	$$(call run,CC)$$(CC) $$(CFLAGS) $$(WARN) -DTIER=$(1) $(bits_$(1)) -c $$< -o $$@
 $(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o)
-	ld -r $$^ -o $$@.all
-	objcopy --keep-global-symbol=ref_$(1) $$@.all $$@
+	$$(call run,LD)ld -r $$^ -o $$@.all && objcopy --keep-global-symbol=ref_$(1) $$@.all $$@
 endef
+$(foreach t,$(filter-out dd,$(TIERS)),$(eval bits_$(t) := -DPROOF_BITS=$(t)))
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 
 $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) -c $< -o $@
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
 $(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
 $(B)/obj/ref/format.o: CFLAGS += -O3
+
+# ---- the harness and our backends ----
+
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
 $(B)/obj/fast/backend.o: AVX512 :=
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) -c $< -o $@
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
 $(B)/obj/cuda/%.o: cuda/%.cu
 	@mkdir -p $(@D)
-	$(NVCC) -O2 -std=c++17 -Iinclude -Xcompiler -fPIC -c $< -o $@
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -Iinclude -Xcompiler -fPIC -c $< -o $@
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call run,AR)ar rcs $@ $^
 $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
-$(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_dd/ball.o $(lib)
+	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
+bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c))
+$(B)/bin/bench: $(bench_obj) $(B)/obj/ref_dd/ball.o $(lib)
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
-plain := $(wildcard verify/ports/plain/*.c)
-$(B)/ports/plain.so: $(plain) verify/ports/plain/plain.h include/dsv3.h
-	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $(plain) -o $@ -lm
-$(B)/planted/%.so: unit/planted/%.c include/dsv3.h
-	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 -D_GNU_SOURCE -ffp-contract=off -Iinclude -shared -fPIC $(WARN) $< -o $@ -lm
-
-# The plain port with one mistake each.
-$(B)/planted/mistake_%.so: $(plain) verify/ports/plain/plain.h unit/planted/mistakes.py include/dsv3.h
-	@mkdir -p $(B)/planted/$*
-	@python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)
-	$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -Iinclude -Iverify/ports/plain -shared -fPIC $(B)/planted/$*/*.c -o $@ -lm
-
-$(B)/ports/%.py: bench/%.py
-	@mkdir -p $(@D)
-	cp $< $@
+	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt
 	@mkdir -p $(@D)
-	cp $< $@
+	$(call run,CP)cp $< $@
+$(B)/ports/%.py: bench/%.py
+	@mkdir -p $(@D)
+	$(call run,CP)cp $< $@
 
-# Unit tests, unit/<folder>/<suite>.c. Those in unit/ref/inside see inside a tier: they are compiled once for each tier named here
-# and linked with its objects before they are joined.
+# ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
+
+port_cc  = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
+port_h  := verify/ports/plain/plain.h include/dsv3.h
+planted_c = $(addprefix $(B)/planted/$*/,$(notdir $(plain)))
+$(B)/ports/plain.so: $(plain) $(port_h)
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) $(WARN) -o $@ $(plain) -lm
+$(B)/planted/mistake_%.so: $(plain) $(port_h) unit/planted/mistakes.py
+	@mkdir -p $(B)/planted/$*
+	@python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)
+	$(call run,LD)$(port_cc) -Iverify/ports/plain -o $@ $(planted_c) -lm
+$(B)/planted/%.so: unit/planted/%.c include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -o $@ $< -lm
+
+# ---- tests: unit/<folder>/<suite>.c ----
+# Those in unit/ref/inside see inside a tier: they are compiled once for each tier named here and
+# linked with its objects before they are joined.
+
 inside_ball      := dd 256 1024
 inside_dot       := dd
 inside_attention := dd
 inside_forms     := dd 256 512
+
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
-suites    := $(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)) \
+suite_src := $(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)
+suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
-test_link  = @mkdir -p $(@D); $(CC) $(SAN) $^ -o $@ -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
-$(B)/obj/unit/%.o: CFLAGS += -Iunit -DBUILD='"$(B)"' -Wno-missing-prototypes -Wno-missing-field-initializers
+in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
+test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
+test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
+
+$(B)/obj/unit/%.o: CFLAGS += -Iunit -DBUILD='"$(B)"'
 define inside_rules
 $(B)/obj/unit/ref/inside/%_$(1).o: unit/ref/inside/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(WARN) $(if $(filter dd,$(1)),,-DPROOF_BITS=$(1)) -c $$< -o $$@
-$(B)/unit/ref/inside/%_$(1): $(B)/obj/unit/ref/inside/%_$(1).o $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered))) $(lib)
+	$$(call run,CC)$$(CC) $$(CFLAGS) $$(WARN) $(bits_$(1)) -c $$< -o $$@
+$(B)/unit/ref/inside/%_$(1): $(B)/obj/unit/ref/inside/%_$(1).o $(in_tier) $(lib)
+	@mkdir -p $$(@D)
 	$$(test_link)
 endef
 $(foreach t,$(TIERS),$(eval $(call inside_rules,$(t))))
 $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
+	@mkdir -p $(@D)
 	$(test_link)
 
-tests_need := $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
-test: $(tests_need)
+test: $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
 	@unit/headers.sh
-	@unit/run.sh $(suites)
-verify: setup
-	@$(MAKE) --no-print-directory $(B)/bin/verify $(ports) $(cases)
-	$(B)/bin/verify run @smoke
+	@BUILD=$(B) unit/run.sh $(suites)
 check: test deps format-check
 	$(B)/bin/verify run @ci
-bench: $(B)/bin/bench $(B)/ports/torch_peer.py
 asan:
-	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
+	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan \
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
 model-test: $(B)/bin/verify $(ports) $(planted)
 	@$(B)/ports/python unit/model.py
-setup:
-	@unit/setup.sh
-transformers-port:
-	@verify/ports/transformers/install.sh $(B)/ports/transformers
-clean-ports:
-	@verify/ports/transformers/install.sh --remove
-	@rm -f $(B)/ports/transformers $(B)/ports/python
-# Fuzzing: clang, its sanitizers, a folder of its own. The parsers need no tier of ref.
-FUZZ_SECONDS ?= 60
-fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))
-fuzz:
-	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang WARN= SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" \
-	    $(fuzzers:%=$(B)/fuzz/fuzz_%)
-	@unit/fuzz/run.sh $(B)/fuzz $(FUZZ_SECONDS) $(fuzzers)
-$(B)/libparsers.a: $(verify_obj) $(once:%=$(B)/obj/ref/%.o)
-	@rm -f $@
-	ar rcs $@ $^
-$(B)/fuzz_%: $(B)/obj/unit/fuzz/%.o $(B)/libparsers.a
-	$(CC) $(subst fuzzer-no-link,fuzzer,$(SAN)) $^ -o $@ $(LDLIBS)
 deps:
 	@unit/deps.sh
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 format-check:
 	@unit/format.sh
+
+# Fuzzing: clang, its sanitizers, a folder of its own. The parsers need no tier of ref.
+fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))
+fuzz:
+	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=clang WARN= $(fuzzers:%=$(B)/fuzz/fuzz_%) \
+	    SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+	@unit/fuzz/run.sh $(B)/fuzz $(FUZZ_SECONDS) $(fuzzers)
+$(B)/libparsers.a: $(verify_obj) $(once:%=$(B)/obj/ref/%.o)
+	@rm -f $@
+	$(call run,AR)ar rcs $@ $^
+$(B)/fuzz_%: $(B)/obj/unit/fuzz/%.o $(B)/libparsers.a
+	$(call run,LD)$(CC) $(subst fuzzer-no-link,fuzzer,$(SAN)) $^ -o $@ $(LDLIBS)
+
+# ---- what a newcomer starts with ----
+
+setup:
+	@unit/setup.sh
+verify: setup
+	@echo 'Building $(B)/bin/verify and the ports'
+	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
+	@$(B)/bin/verify run @smoke
+bench: $(B)/bin/bench $(B)/ports/torch_peer.py
+transformers-port:
+	@verify/ports/transformers/install.sh $(B)/ports/transformers
+clean-ports:
+	@verify/ports/transformers/install.sh --remove
+	@rm -f $(B)/ports/transformers $(B)/ports/python
 clean:
 	rm -rf $(B)
 

@@ -1,5 +1,5 @@
-/* One depth of multi-token prediction in the plain port: two norms, a projection, attention and MoE layer as mla and moe have them. What is
- * between the steps stays in binary32, unless it is a stage that the caller asked for. */
+/* One depth of multi-token prediction: two norms, a projection, attention and MoE layer as mla and moe have them. What
+ * is between the steps stays in binary32, unless it is a stage that the caller asked for. */
 #include "plain.h"
 
 typedef struct {
@@ -20,11 +20,11 @@ static dsv3_tensor tensor_in(float *memory, int64_t n, int64_t width)
     return t;
 }
 
-static int find_room(module *m, dsv3_ctx *ctx, int64_t weights)
+static int find_scratch(module *m, dsv3_ctx *ctx, int64_t weights)
 {
     int64_t const cells = m->n * m->width, latent = m->p->kv_lora_rank + m->p->qk_rope_head_dim;
     int64_t const names = weights * (int64_t)(sizeof *m->below / sizeof(float));
-    float *at = room(ctx, names + 3 * cells + 2 * m->width + m->n * latent + m->p->batch);
+    float *at = scratch(ctx, names + 3 * cells + 2 * m->width + m->n * latent + m->p->batch);
     if (!at) return 0;
     m->below = (dsv3_weight *)(void *)at;
     m->h = at += names;
@@ -55,7 +55,7 @@ static void make_input(const module *m, int64_t t)
     normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, m->width);
     normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width);
     multiply(&m->eh_proj, m->pair, h);
-    settle(&m->io->eh_proj, t * m->width, h, m->width);
+    round_trip(&m->io->eh_proj, t * m->width, h, m->width);
 }
 
 /* The residual stream, normalised, to y. */
@@ -134,7 +134,7 @@ static dsv3_status attend_block(const module *m, dsv3_ctx *ctx, const dsv3_tenso
                             .kv = either(m->io->kv, m->kv),
                             .attn_output = m->io->attn_output,
                             .y = *y};
-    return mla(ctx, &p, &io);
+    return plain_mla(ctx, &p, &io);
 }
 
 /* ---- MoE ---- */
@@ -163,7 +163,7 @@ static dsv3_status moe_block(const module *m, dsv3_ctx *ctx, const dsv3_tensor *
                             .act = m->io->act,
                             .shared_act = m->io->shared_act,
                             .y = *y};
-    return moe(ctx, &prob, &io);
+    return plain_moe(ctx, &prob, &io);
 }
 
 /* ---- the op ---- */
@@ -177,13 +177,13 @@ static int has_gains(const module *m)
     return 1;
 }
 
-dsv3_status mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *io)
+dsv3_status plain_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *io)
 {
     module m = {.p = p, .io = io, .n = p->n_tokens, .width = p->hidden_size};
     m.eh_proj = find_matrix(&io->weights, "eh_proj");
     if (!is_float(&io->hidden_states) || !is_float(&io->inputs_embeds)) return DSV3_UNSUPPORTED;
     if (!usable(&m.eh_proj) || !has_gains(&m)) return DSV3_UNSUPPORTED;
-    if (!find_room(&m, ctx, io->weights.count)) return DSV3_NO_MEMORY;
+    if (!find_scratch(&m, ctx, io->weights.count)) return DSV3_NO_MEMORY;
     dsv3_tensor const attention_in = either(io->input_layernorm, m.normed),
                       attention_out = either(io->self_attn, m.branch);
     dsv3_tensor const moe_in = either(io->post_attention_layernorm, m.normed), moe_out = either(io->mlp, m.branch);
@@ -198,4 +198,23 @@ dsv3_status mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *io)
     add_branch(&m, &moe_out);
     normalise_all(&m, "shared_head.norm.weight", &io->y);
     return DSV3_OK;
+}
+
+#define STEPS                                                                                                          \
+    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; flush none; form naive; "              \
+    "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "       \
+    "post_attention_layernorm f32 must; h2 f32 must; "                                                                 \
+    "self_attn.weight f32 may; self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; "                               \
+    "self_attn.q_a_layernorm f32 must; self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; "                      \
+    "self_attn.q f32 must; self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv f32 must; "                             \
+    "self_attn.kv_b_proj f32 must; self_attn.scores f32 must; self_attn.P f32 must; "                                  \
+    "self_attn.attn_output f32 must; self_attn.y f32 must; "                                                           \
+    "mlp.weight f32 may; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "                    \
+    "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "    \
+    "mlp.routed f32 must; mlp.y f32 must"
+
+const char *plain_mtp_numerics(const dsv3_mtp_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* as in moe.c */
+    return few ? "acc 24 rn splits=8; " STEPS : "acc 24 rn; " STEPS;
 }

@@ -1,103 +1,6 @@
-/*
- * The blocks of the plain port: attention. Each is its formula in binary32, one operation after another; what is between the
- * steps stays in binary32, unless it is a stage that the caller asked for: that is stored, and read again.
- */
+/* Multi-head latent attention in the naive form: its formula in binary32, one operation after another. What is between
+ * the steps stays in binary32, unless it is a stage that the caller asked for: that is stored, and read again. */
 #include "plain.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-enum { BLOCK = 128, LANES = 8 };
-
-/* ---- scratch ---- */
-
-float *room(dsv3_ctx *ctx, int64_t n)
-{
-    if ((size_t)n > ctx->size) {
-        float *const more = realloc(ctx->scratch, (size_t)n * sizeof *more);
-        if (!more) return NULL;
-        ctx->scratch = more;
-        ctx->size = (size_t)n;
-    }
-    return ctx->scratch;
-}
-
-/* ---- matrices ---- */
-
-matrix find_matrix(const dsv3_weights *weights, const char *name)
-{
-    char full[128];
-    matrix m;
-    snprintf(full, sizeof full, "%s.weight", name);
-    m.weight = dsv3_find(weights, full);
-    snprintf(full, sizeof full, "%s.weight_scale_inv", name);
-    m.scale = dsv3_find(weights, full);
-    return m;
-}
-
-int usable(const matrix *m)
-{
-    return m->weight && (m->weight->dtype == DSV3_F8_E4M3 ? m->scale != NULL : is_float(m->weight));
-}
-
-/* The sum of x[k] W[o][k] over first <= k < last, in LANES partial sums; weights as they are stored. */
-static float dot(const matrix *m, int64_t o, const float *x, int64_t first, int64_t last)
-{
-    float lane[LANES] = {0}, sum = 0;
-    for (int64_t k = first; k < last; k++)
-        lane[(k - first) % LANES] += x[k] * load_at(m->weight, o * m->weight->stride[0] + k);
-    for (int l = 0; l < LANES; l++) sum += lane[l];
-    return sum;
-}
-
-/* The codes of a block of 128 are summed, then scaled. */
-float row_times(const matrix *m, int64_t o, const float *x)
-{
-    int64_t const n = m->weight->shape[1];
-    float sum = 0;
-    if (!m->scale) return dot(m, o, x, 0, n);
-    for (int64_t k = 0; k < n; k += BLOCK)
-        sum += dot(m, o, x, k, k + BLOCK < n ? k + BLOCK : n) *
-               load_at(m->scale, o / BLOCK * m->scale->stride[0] + k / BLOCK);
-    return sum;
-}
-
-void multiply(const matrix *m, const float *x, float *y)
-{
-    for (int64_t o = 0; o < m->weight->shape[0]; o++) y[o] = row_times(m, o, x);
-}
-
-/* ---- rows ---- */
-
-void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) row[i] = load_at(x, from + i);
-}
-
-void settle(const dsv3_tensor *y, int64_t from, float *row, int64_t n)
-{
-    if (!y->data) return;
-    for (int64_t i = 0; i < n; i++) store_at(y, from + i, row[i]);
-    load_row(y, from, row, n);
-}
-
-/* The sum of a[i] b[i * stride], in LANES partial sums. */
-static float product(const float *a, const float *b, int64_t stride, int64_t n)
-{
-    float lane[LANES] = {0}, sum = 0;
-    for (int64_t i = 0; i < n; i++) lane[i % LANES] += a[i] * b[i * stride];
-    for (int l = 0; l < LANES; l++) sum += lane[l];
-    return sum;
-}
-
-void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n)
-{
-    float const r = 1 / sqrtf(product(x, x, 1, n) / (float)n + (float)eps);
-    for (int64_t i = 0; i < n; i++) x[i] = load_at(weight, i) * (x[i] * r);
-}
-
-/* ---- mla, in the naive form ---- */
 
 typedef struct {
     const dsv3_mla_prob *p;
@@ -112,11 +15,6 @@ typedef struct {
     float *expansion, *key, *score; /* of one head: (kv_len, expanded); one latent; (kv_len) */
 } attention;
 
-static int32_t whole_at(const dsv3_tensor *t, int64_t i)
-{
-    return ((const int32_t *)t->data)[i];
-}
-
 static void make_query(const attention *a, int64_t t)
 {
     const dsv3_mla_prob *const p = a->p;
@@ -125,7 +23,7 @@ static void make_query(const attention *a, int64_t t)
     if (p->q_lora_rank) {
         multiply(&a->q_a, a->x, a->q_latent);
         normalise(a->q_norm, p->rms_norm_eps, a->q_latent, p->q_lora_rank);
-        settle(&a->io->q_a_layernorm, t * p->q_lora_rank, a->q_latent, p->q_lora_rank);
+        round_trip(&a->io->q_a_layernorm, t * p->q_lora_rank, a->q_latent, p->q_lora_rank);
         from = a->q_latent;
     }
     multiply(&a->q_b, from, q);
@@ -139,7 +37,7 @@ static void rotate_query(const attention *a, int64_t t, double position)
         rotate(&a->rope, position, pe, a->pe);
         memcpy(pe, a->pe, (size_t)a->p->qk_rope_head_dim * sizeof *pe);
     }
-    settle(&a->io->q, t * a->heads * a->qk, q, a->heads * a->qk);
+    round_trip(&a->io->q, t * a->heads * a->qk, q, a->heads * a->qk);
 }
 
 /* Latent and shared key of a new token, to io->kv. */
@@ -161,7 +59,7 @@ static void load_key(const attention *a, int64_t b, int64_t j, int64_t past, int
         load_row(&a->io->kv, (first + j - past) * a->latent, a->key, a->latent);
         return;
     }
-    int64_t const page = whole_at(table, b * table->stride[0] + j / a->p->page_size);
+    int64_t const page = int_at(table, b * table->stride[0] + j / a->p->page_size);
     load_row(cache, page * cache->stride[0] + j % a->p->page_size * cache->stride[1], a->key, a->latent);
 }
 
@@ -176,7 +74,7 @@ static void expand(const attention *a, int64_t h, int64_t j)
 }
 
 /* One query of one head over its first n keys. */
-static void attend(const attention *a, const float *q, int64_t n, float *o)
+static void attend_naive(const attention *a, const float *q, int64_t n, float *o)
 {
     float max = -INFINITY;
     for (int64_t j = 0; j < n; j++) {
@@ -191,8 +89,8 @@ static void attend(const attention *a, const float *q, int64_t n, float *o)
 
 static void attend_sequence(const attention *a, int64_t b)
 {
-    int64_t const first = whole_at(&a->io->cu_seqlens, b), n = whole_at(&a->io->cu_seqlens, b + 1) - first;
-    int64_t const len = whole_at(&a->io->cache_seqlens, b), past = len - n, v = a->p->v_head_dim;
+    int64_t const first = int_at(&a->io->cu_seqlens, b), n = int_at(&a->io->cu_seqlens, b + 1) - first;
+    int64_t const len = int_at(&a->io->cache_seqlens, b), past = len - n, v = a->p->v_head_dim;
     for (int64_t i = 0; i < n; i++) {
         load_row(&a->io->hidden_states, (first + i) * a->p->hidden_size, a->x, a->p->hidden_size);
         make_query(a, first + i);
@@ -205,8 +103,8 @@ static void attend_sequence(const attention *a, int64_t b)
             expand(a, h, j);
         }
         for (int64_t i = 0; i < n; i++)
-            attend(a, a->q + ((first + i) * a->heads + h) * a->qk, past + i + 1,
-                   a->o + ((first + i) * a->heads + h) * v);
+            attend_naive(a, a->q + ((first + i) * a->heads + h) * a->qk, past + i + 1,
+                         a->o + ((first + i) * a->heads + h) * v);
     }
 }
 
@@ -229,7 +127,7 @@ static int supported(const attention *a)
            is_float(&a->io->hidden_states) && is_float(&a->io->kv_cache);
 }
 
-static int find_room(attention *a, dsv3_ctx *ctx)
+static int find_scratch(attention *a, dsv3_ctx *ctx)
 {
     const dsv3_mla_prob *const p = a->p;
     int64_t const o_width = a->heads * p->v_head_dim;
@@ -239,7 +137,7 @@ static int find_room(attention *a, dsv3_ctx *ctx)
     float **const part[] = {&a->x, &a->q_latent, &a->pe, &a->q, &a->o, &a->expansion, &a->key, &a->score};
     int64_t total = 0;
     for (int i = 0; i < 8; i++) total += size[i];
-    float *at = room(ctx, total);
+    float *at = scratch(ctx, total);
     if (!at) return 0;
     for (int i = 0; i < 8; at += size[i++]) *part[i] = at;
     return 1;
@@ -260,7 +158,7 @@ static dsv3_rope_prob rope_of(const dsv3_mla_prob *p)
     return rope;
 }
 
-dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
+dsv3_status plain_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
 {
     attention a = {.p = p, .io = io, .rope = rope_of(p), .heads = p->num_attention_heads};
     a.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
@@ -270,13 +168,19 @@ dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
     a.scale = (float)(g * g / sqrt((double)a.qk));
     find_weights(&a);
     if (!supported(&a)) return DSV3_UNSUPPORTED;
-    if (!find_room(&a, ctx)) return DSV3_NO_MEMORY;
+    if (!find_scratch(&a, ctx)) return DSV3_NO_MEMORY;
     for (int64_t b = 0; b < p->batch; b++) attend_sequence(&a, b);
     for (int64_t t = 0; t < p->n_tokens; t++) {
         int64_t const width = a.heads * p->v_head_dim;
         float *const o = a.o + t * width;
-        settle(&io->attn_output, t * width, o, width);
+        round_trip(&io->attn_output, t * width, o, width);
         for (int64_t i = 0; i < p->hidden_size; i++) store_at(&io->y, t * p->hidden_size + i, row_times(&a.out, i, o));
     }
     return DSV3_OK;
 }
+
+const char plain_mla_numerics[] =
+    "acc 24 rn splits=8; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form naive; "
+    "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; "
+    "cos_sin f32 must; q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; "
+    "scores f32 must; P f32 must; attn_output f32 must";

@@ -1,0 +1,110 @@
+/* The routed experts: binary32, in ascending order. Activations that are asked for are stored, and read again. */
+#include "plain.h"
+
+#include <stdio.h>
+
+static matrix find_leaf(const dsv3_weights *weights, const char *name, const char *leaf)
+{
+    char full[100];
+    snprintf(full, sizeof full, "%s.%s", name, leaf);
+    return find_matrix(weights, full);
+}
+
+network find_network(const dsv3_weights *weights, const char *name)
+{
+    network const f = {find_leaf(weights, name, "gate_proj"), find_leaf(weights, name, "up_proj"),
+                       find_leaf(weights, name, "down_proj")};
+    return f;
+}
+
+static network find_expert(const layer *m, int64_t e)
+{
+    char name[40];
+    snprintf(name, sizeof name, "experts.%lld", (long long)e);
+    return find_network(m->weights, name);
+}
+
+int usable_network(const network *f)
+{
+    return usable(&f->gate) && usable(&f->up) && usable(&f->down);
+}
+
+int usable_experts(const layer *m)
+{
+    for (int64_t e = 0; e < m->experts; e++) {
+        network const f = find_expert(m, e);
+        if (!usable_network(&f)) return 0;
+    }
+    return 1;
+}
+
+int open_layer(layer *m, dsv3_ctx *ctx, int64_t widest)
+{
+    int64_t const cells = m->n_tokens * m->hidden_size;
+    m->row = scratch(ctx, m->hidden_size + widest + cells);
+    if (!m->row) return 0;
+    m->act = m->row + m->hidden_size;
+    m->sum = m->act + widest;
+    for (int64_t i = 0; i < cells; i++) m->sum[i] = 0;
+    return 1;
+}
+
+void load_token(const layer *m, int64_t t)
+{
+    load_row(m->x, t * m->x->stride[0], m->row, m->hidden_size);
+}
+
+void add_network(const layer *m, const network *f, int64_t t, float weight, const dsv3_tensor *act, int64_t from)
+{
+    int64_t const width = f->gate.weight->shape[0];
+    load_token(m, t);
+    for (int64_t i = 0; i < width; i++) m->act[i] = silu(row_times(&f->gate, i, m->row)) * row_times(&f->up, i, m->row);
+    round_trip(act, from, m->act, width);
+    for (int64_t c = 0; c < m->hidden_size; c++)
+        m->sum[t * m->hidden_size + c] += weight * row_times(&f->down, c, m->act);
+}
+
+/* Expert e, for the tokens that chose it. */
+static void add_expert(const layer *m, int64_t e, const dsv3_tensor *idx, const dsv3_tensor *weight,
+                       const dsv3_tensor *act)
+{
+    network const f = find_expert(m, e);
+    int64_t const width = f.gate.weight->shape[0];
+    for (int64_t t = 0; t < m->n_tokens; t++)
+        for (int64_t i = 0; i < m->k; i++)
+            if (((const int32_t *)idx->data)[t * idx->stride[0] + i] == e)
+                add_network(m, &f, t, load_at(weight, t * weight->stride[0] + i), act, (t * m->k + i) * width);
+}
+
+void add_experts(const layer *m, const dsv3_tensor *idx, const dsv3_tensor *weight, const dsv3_tensor *act)
+{
+    for (int64_t e = 0; e < m->experts; e++) add_expert(m, e, idx, weight, act);
+}
+
+void store_sums(const layer *m, const dsv3_tensor *y)
+{
+    for (int64_t t = 0; t < m->n_tokens; t++)
+        for (int64_t c = 0; c < m->hidden_size; c++) store_at(y, t * y->stride[0] + c, m->sum[t * m->hidden_size + c]);
+}
+
+dsv3_status plain_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_experts_io *io)
+{
+    layer m = {.weights = &io->weights, .x = &io->hidden_states, .n_tokens = p->n_tokens};
+    m.hidden_size = p->hidden_size, m.experts = p->n_routed_experts, m.k = p->num_experts_per_tok;
+    if (!is_float(m.x) || !usable_experts(&m)) return DSV3_UNSUPPORTED;
+    if (!open_layer(&m, ctx, p->moe_intermediate_size)) return DSV3_NO_MEMORY;
+    add_experts(&m, &io->topk_idx, &io->topk_weight, &io->act);
+    store_sums(&m, &io->y);
+    return DSV3_OK;
+}
+
+#define STEPS                                                                                                          \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "expert_out f32 must; routed f32 must"
+
+/* Products with matrices are sums in LANES parts. A chain of so few terms is no longer than that. */
+const char *plain_experts_numerics(const dsv3_experts_prob *p)
+{
+    int const few = p->num_experts_per_tok <= LANES;
+    return few ? "acc 24 rn splits=8; " STEPS : "acc 24 rn; " STEPS;
+}

@@ -1,0 +1,22 @@
+/* y = x W^T; W in FP8 has a scale for each 128 x 128 block. */
+#include "plain.h"
+
+dsv3_status plain_linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_linear_io *io)
+{
+    matrix const w = {dsv3_find(&io->weights, "weight"), dsv3_find(&io->weights, "weight_scale_inv")};
+    if (!is_float(&io->x) || !is_float(&io->y) || !usable(&w)) return DSV3_UNSUPPORTED;
+    float *const x = scratch(ctx, p->in_features);
+    if (!x) return DSV3_NO_MEMORY;
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        load_row(&io->x, t * io->x.stride[0], x, p->in_features);
+        for (int64_t o = 0; o < p->out_features; o++) store(&io->y, t, o, row_times(&w, o, x));
+    }
+    return DSV3_OK;
+}
+
+/* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded. */
+const char *plain_linear_numerics(const dsv3_linear_io *io)
+{
+    return dsv3_find(&io->weights, "weight_scale_inv") ? "acc 24 rn promote=128; weight f32 may; flush none"
+                                                       : "acc 24 rn splits=8; flush none";
+}
