@@ -120,15 +120,17 @@ Test(problem, whole_numbers_reach_their_ends)
 Test(problem, rows_cover_the_structs)
 {
     for (int o = 0; ops[o]; o++) {
-        size_t covered = 0;
-        for (const field_row *f = ops[o]->fields; f->name; f++) covered += f->kind == FIELD_FLAG ? 4 : 8;
+        size_t covered = 0, fields = 0, rows = 0;
+        for (const field_row *f = ops[o]->fields; f->name; f++, fields++) covered += f->kind == FIELD_FLAG ? 4 : 8;
         size_t const padded = (covered + 7) / 8 * 8;
         cr_expect(padded == ops[o]->prob_size, "%s: rows cover %zu of %zu bytes", ops[o]->name, covered,
                   ops[o]->prob_size);
         size_t io = sizeof(dsv3_weights);
-        for (const tensor_row *t = ops[o]->tensors; t->name; t++)
+        for (const tensor_row *t = ops[o]->tensors; t->name; t++, rows++)
             io += t->kind == TENSOR_WEIGHT ? 0 : sizeof(dsv3_tensor);
         cr_expect(io == ops[o]->io_size, "%s: tensor rows cover %zu of %zu bytes", ops[o]->name, io, ops[o]->io_size);
+        cr_expect(fields <= MAX_FIELDS && rows <= MAX_ROWS, "%s has %zu fields, %zu tensor rows", ops[o]->name, fields,
+                  rows);
     }
 }
 

@@ -1,6 +1,5 @@
 /*
  * A problem is a case id made concrete: an op, the numbers of its prob struct, and the list of its tensors.
- * The id is the whole case: op@preset:key=value,…;fill=NAME;seed=N. Grammar: docs/formats.md.
  */
 #ifndef PROBLEM_H
 #define PROBLEM_H
@@ -41,12 +40,12 @@ typedef struct problem {
 /* Reads one id without lists or ranges. On an error returns false and one sentence in why. */
 bool problem_parse(const char *id, problem *p, complaint *why);
 
-/* The names of the presets, in order. */
-extern const char *const preset_names[PRESETS];
-
 int64_t problem_size(const problem *p, const char *name);              /* a field or derived size by name */
 double problem_field(const problem *p, const field_row *f);            /* the value of a field */
 const tensor_info *problem_tensor(const problem *p, const char *name); /* NULL: absent */
+
+/* The format of a row's tensors when the id names none: that of another tensor ("=x"), or the first of the list. */
+dsv3_dtype problem_default_format(const problem *p, const tensor_row *row);
 
 /* A tensor over its memory. */
 dsv3_tensor problem_view(const tensor_info *t, void *data);
