@@ -86,10 +86,13 @@ static bool add_tensors(problem *p, const tensor_row *row, dsv3_dtype format, co
 {
     int64_t const count = row->repeat ? problem_size(p, row->repeat) : 1;
     const char *const mark = row->repeat ? strchr(row->name, '#') : row->name + strlen(row->name);
+    if (p->tensors + count > MAX_TENSORS)
+        return refuse(why, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
+                      (long long)count, MAX_TENSORS);
+    tensor_info *const more = realloc(p->tensor, (size_t)(p->tensors + count) * sizeof *more);
+    if (!more) return refuse(why, "no memory for the tensors of %s", p->op->name);
+    p->tensor = more;
     for (int64_t i = 0; i < count; i++) {
-        if (p->tensors == MAX_TENSORS)
-            return refuse(why, "%s: %s=%lld makes more than %d tensors: take fewer", p->op->name, row->repeat,
-                          (long long)count, MAX_TENSORS);
         tensor_info *const t = &p->tensor[p->tensors++];
         *t = (tensor_info){.row = row, .index = i, .dtype = format};
         int const used = snprintf(t->name, sizeof t->name, "%.*s", (int)(mark - row->name), row->name);
@@ -112,15 +115,29 @@ static bool set_tensors(problem *p, const dsv3_dtype format_given[], complaint *
     return true;
 }
 
+static bool is_legal(const problem *p, complaint *why)
+{
+    const char *const broken = p->op->rule(p);
+    return !broken || refuse(why, "%s: %s", p->op->name, broken);
+}
+
 bool problem_parse(const char *id, problem *p, complaint *why)
 {
     dsv3_dtype format_given[MAX_ROWS] = {DSV3_NONE};
     memset(p, 0, sizeof *p);
-    if (!id_read(id, p, format_given, why) || !set_tensors(p, format_given, why)) return false;
-    const char *const broken = p->op->rule(p);
-    if (broken) return refuse(why, "%s: %s", p->op->name, broken);
-    id_print(p);
-    return true;
+    bool const good = id_read(id, p, format_given, why) && set_tensors(p, format_given, why) && is_legal(p, why);
+    if (good)
+        id_print(p);
+    else
+        problem_close(p);
+    return good;
+}
+
+void problem_close(problem *p)
+{
+    free(p->tensor);
+    p->tensor = NULL;
+    p->tensors = 0;
 }
 
 /* ---- use ---- */
@@ -137,20 +154,23 @@ dsv3_tensor problem_view(const tensor_info *t, void *data)
     return v;
 }
 
-void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weight *items)
+void *problem_bind(const problem *p, void *const data[])
 {
     int64_t weights = 0;
-    memset(storage, 0, p->op->io_size);
+    char *const io = calloc(1, p->op->io_size + (size_t)p->tensors * sizeof(dsv3_weight));
+    if (!io) return NULL;
+    dsv3_weight *const items = (void *)(io + p->op->io_size);
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        dsv3_tensor const v = problem_view(t, data[i]);
+        dsv3_tensor const v = problem_view(t, data ? data[i] : NULL);
         if (t->row->kind == TENSOR_WEIGHT)
             items[weights++] = (dsv3_weight){t->name, v};
         else
-            memcpy((char *)storage + t->row->offset, &v, sizeof v);
+            memcpy(io + t->row->offset, &v, sizeof v);
     }
     dsv3_weights const list = {weights, items};
-    memcpy((char *)storage + p->op->weights_offset, &list, sizeof list);
+    memcpy(io + p->op->weights_offset, &list, sizeof list);
+    return io;
 }
 
 double problem_memory(const problem *p)
