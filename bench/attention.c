@@ -42,9 +42,9 @@ int bench_attention(void)
     complaint why;
     problem p;
     ref_numerics n[SERIES];
-    void *data[MAX_TENSORS];
+    void **data;
     process peer = {0};
-    if (!problem_parse(id, &p, &why) || !tensors_open(&p, data))
+    if (!problem_parse(id, &p, &why) || !tensors_open(&p, &data))
         return fprintf(stderr, "bench: cannot make %s\n", id), 2;
     bool const good = ref_numerics_parse("mla_decode", declared, &n[DECLARED], why.text, sizeof why.text) &&
                       ref_numerics_parse("mla_decode", "", &n[ASSUMED], why.text, sizeof why.text);
@@ -59,6 +59,7 @@ int bench_attention(void)
         }
     print(seconds, last, torch);
     process_end(&peer, false);
-    tensors_close(data);
+    tensors_close(&p, data);
+    problem_close(&p);
     return 0;
 }

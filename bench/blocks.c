@@ -16,7 +16,7 @@ enum { ROUNDS = 5, MAX_EXPERTS = 256 };
 /* A case and its tensors. */
 typedef struct {
     problem p;
-    void *data[MAX_TENSORS]; /* NULL: nobody reads it */
+    void **data; /* NULL: nobody reads it */
 } study;
 
 static bool open_tensor(study *s, int i)
@@ -68,6 +68,8 @@ static bool choose(const study *s, bool *chosen)
 static bool open_moe(study *s)
 {
     bool chosen[MAX_EXPERTS] = {false}, good = true;
+    s->data = calloc((size_t)s->p.tensors, sizeof *s->data);
+    if (!s->data) return false;
     for (int i = 0; i < s->p.tensors; i++)
         if (!s->p.tensor[i].row->repeat) good = good && open_tensor(s, i);
     good = good && choose(s, chosen);
@@ -78,7 +80,7 @@ static bool open_moe(study *s)
 
 static bool open_all(study *s)
 {
-    return tensors_open(&s->p, s->data);
+    return tensors_open(&s->p, &s->data);
 }
 
 static void measure(const study *s, const char *const arguments[])
@@ -108,7 +110,7 @@ static int study_case(const char *id, bool open(study *), const char *const argu
     bool const good = s && problem_parse(id, &s->p, &why) && open(s);
     printf("%s, every element, 1 thread (median of %d interleaved rounds)\n", id, ROUNDS);
     if (good) measure(s, arguments);
-    if (s) tensors_close(s->data);
+    if (s) tensors_close(&s->p, s->data), problem_close(&s->p);
     free(s);
     return good ? 0 : (fprintf(stderr, "bench: cannot make %s\n", id), 2);
 }

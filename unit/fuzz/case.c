@@ -5,7 +5,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     complaint why = {""};
-    static problem p, again;
+    problem p, again;
     char *const id = fuzz_text(data, size);
     bool const good = problem_parse(id, &p, &why);
     free(id);
@@ -19,5 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(count == p.tensor[i].count && count == again.tensor[i].count);
     }
     REQUIRE(problem_memory(&p) >= 0);
+    problem_close(&p);
+    problem_close(&again);
     return 0;
 }

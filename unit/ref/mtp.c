@@ -233,8 +233,7 @@ enum { T = 6, WIDTH = 64, VOCAB = 7 };
 /* A module with the weights of mtp@odd, and everything that goes in. */
 typedef struct {
     problem p;
-    void *data[MAX_TENSORS];
-    dsv3_weight items[MAX_TENSORS];
+    void **data, *bound;
     dsv3_mtp_io io;
     dsv3_mtp_prob prob;
     float table[VOCAB * WIDTH], head[VOCAB * WIDTH];
@@ -251,8 +250,9 @@ static void open_fixture(fixture *f)
 {
     complaint why;
     cr_assert(problem_parse("mtp@odd:batch=1,stages=0,hidden_states=f32", &f->p, &why), "%s", why.text);
-    cr_assert(tensors_open(&f->p, f->data));
-    problem_bind(&f->p, f->data, &f->io, f->items);
+    cr_assert(tensors_open(&f->p, &f->data));
+    cr_assert(f->bound = problem_bind(&f->p, f->data));
+    memcpy(&f->io, f->bound, sizeof f->io);
     memcpy(&f->prob, f->p.prob.bytes, sizeof f->prob);
     for (int i = 0; i < VOCAB * WIDTH; i++) f->table[i] = (float)wave(i), f->head[i] = (float)wave(3 * i + 1);
     for (int i = 0; i < T * WIDTH; i++) f->state[i] = wave(5 * i + 2);
@@ -301,7 +301,9 @@ Test(mtp, depth_two_sees_what_it_may)
         f->state[j * WIDTH] -= 1;
         cr_expect(changed(before, after) == (0xfu << j & 0xf), "state %d: %x", j, changed(before, after));
     }
-    tensors_close(f->data);
+    free(f->bound);
+    tensors_close(&f->p, f->data);
+    problem_close(&f->p);
     free(f);
 }
 
@@ -318,6 +320,8 @@ Test(mtp, tiers_agree_on_a_chain)
         cr_expect(dd[i].radius <= 0x1p-50 && proof[i].radius <= 0x1p-100, "radii %g and %g", dd[i].radius,
                   proof[i].radius);
     }
-    tensors_close(f->data);
+    free(f->bound);
+    tensors_close(&f->p, f->data);
+    problem_close(&f->p);
     free(f);
 }

@@ -11,7 +11,7 @@ TestSuite(judge, .timeout = 120);
 
 typedef struct {
     problem p;
-    void *data[MAX_TENSORS];
+    void **data;
     enclosures truth, legal;
 } sight;
 
@@ -22,14 +22,15 @@ static void look(sight *s, const char *id, const char *declared)
     memset(s, 0, sizeof *s);
     cr_assert(problem_parse(id, &s->p, &why), "%s", why.text);
     cr_assert(ref_numerics_parse(s->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
-    cr_assert(tensors_open(&s->p, s->data));
+    cr_assert(tensors_open(&s->p, &s->data));
     cr_assert(decide_own(&s->p, 0, s->data));
     cr_assert(enclose_both(&s->p, &n, s->data, &s->truth, &s->legal));
 }
 
 static void look_away(sight *s)
 {
-    tensors_close(s->data);
+    tensors_close(&s->p, s->data);
+    problem_close(&s->p);
     enclosures_free(&s->truth);
     enclosures_free(&s->legal);
 }

@@ -32,17 +32,12 @@ static bool add_one(case_list *list, const char *id, complaint *why)
 {
     problem p;
     if (!problem_parse(id, &p, why)) return false;
-    if (list->count == MOST_CASES) {
-        refuse(why, "more than %d cases: narrow a list or a range", MOST_CASES);
-        return false;
-    }
+    problem_close(&p);
+    if (list->count == MOST_CASES) return refuse(why, "more than %d cases: narrow a list or a range", MOST_CASES);
     char **const more = realloc(list->id, (size_t)(list->count + 1) * sizeof *more);
     if (more) list->id = more;
     char *const copy = more ? strdup(p.id) : NULL;
-    if (!copy) {
-        refuse(why, "no memory for the list of cases");
-        return false;
-    }
+    if (!copy) return refuse(why, "no memory for the list of cases");
     list->id[list->count++] = copy;
     return true;
 }

@@ -18,18 +18,20 @@ void fill_inputs(const problem *p, void *const data[])
         if (p->tensor[i].row->kind != TENSOR_OUT) fill_tensor(p, &p->tensor[i], data[i]);
 }
 
-bool tensors_open(const problem *p, void *data[])
+bool tensors_open(const problem *p, void ***data)
 {
-    bool good = true;
-    for (int i = 0; i < MAX_TENSORS; i++) {
-        data[i] = i < p->tensors ? calloc(1, p->tensor[i].bytes) : NULL;
-        good = good && (data[i] || i >= p->tensors);
+    void **const d = *data = calloc((size_t)p->tensors, sizeof *d);
+    bool good = d != NULL;
+    for (int i = 0; good && i < p->tensors; i++) {
+        d[i] = calloc(1, p->tensor[i].bytes);
+        good = d[i] != NULL;
     }
-    if (good) fill_inputs(p, data);
+    if (good) fill_inputs(p, d);
     return good;
 }
 
-void tensors_close(void *data[])
+void tensors_close(const problem *p, void **data)
 {
-    for (int i = 0; i < MAX_TENSORS; i++) free(data[i]);
+    for (int i = 0; data && i < p->tensors; i++) free(data[i]);
+    free(data);
 }

@@ -10,9 +10,9 @@ void fill_inputs(const problem *p, void *const data[]);
 /* One tensor alone. */
 void fill_tensor(const problem *p, const tensor_info *t, void *data);
 
-/* Memory for every tensor, the inputs filled, the outputs 0. data has MAX_TENSORS entries, those not used NULL. False: no
- * memory; close either way. */
-bool tensors_open(const problem *p, void *data[]);
-void tensors_close(void *data[]);
+/* Memory for every tensor, the inputs filled, the outputs 0: (*data)[i] belongs to tensor[i]. False: no memory; close either
+ * way, before the problem. */
+bool tensors_open(const problem *p, void ***data);
+void tensors_close(const problem *p, void **data);
 
 #endif

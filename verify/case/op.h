@@ -9,7 +9,9 @@
 #include "ref.h"
 
 enum { PRESET_V3, PRESET_TINY, PRESET_ODD, PRESET_EDGE, PRESETS };
-enum { MAX_FIELDS = 48, MAX_TENSORS = 2048, MAX_LISTS = 2 };
+enum { MAX_FIELDS = 48, MAX_ROWS = 64, MAX_TENSORS = 2048, MAX_LISTS = 2 };
+
+extern const char *const preset_names[PRESETS];
 
 typedef enum { FIELD_SIZE, FIELD_REAL, FIELD_FLAG } field_kind; /* int64_t, double, int32_t in the prob struct */
 
@@ -88,6 +90,7 @@ typedef struct {
 
 extern const op *const ops[]; /* ends with NULL */
 
-const op *op_find(const char *name); /* NULL: no such */
+const op *op_find(const char *name);                      /* NULL: no such */
+const field_row *op_field(const op *o, const char *name); /* likewise */
 
 #endif

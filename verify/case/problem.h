@@ -1,6 +1,5 @@
 /*
  * A problem is a case id made concrete: an op, the numbers of its prob struct, and the list of its tensors.
- * The id is the whole case: op@preset:key=value,…;fill=NAME;seed=N. Grammar: docs/formats.md.
  */
 #ifndef PROBLEM_H
 #define PROBLEM_H
@@ -35,25 +34,27 @@ typedef struct problem {
     int lists[MAX_LISTS]; /* numbers in each of the op's lists; 0: not given */
     int64_t list[MAX_LISTS][MAX_LIST];
     int tensors;
-    tensor_info tensor[MAX_TENSORS]; /* those that are present, in the order of the rows */
+    tensor_info *tensor; /* those that are present, in the order of the rows; the problem owns them */
 } problem;
 
-/* Reads one id without lists or ranges. On an error returns false and one sentence in why. */
+/* Reads one id without lists or ranges; equal ids make equal problems. On an error returns false and one sentence in why, and
+ * there is nothing to close. */
 bool problem_parse(const char *id, problem *p, complaint *why);
-
-/* The names of the presets, in order. */
-extern const char *const preset_names[PRESETS];
+void problem_close(problem *p);
 
 int64_t problem_size(const problem *p, const char *name);              /* a field or derived size by name */
 double problem_field(const problem *p, const field_row *f);            /* the value of a field */
 const tensor_info *problem_tensor(const problem *p, const char *name); /* NULL: absent */
 
+/* The format of a row's tensors when the id names none: that of another tensor ("=x"), or the first of the list. */
+dsv3_dtype problem_default_format(const problem *p, const tensor_row *row);
+
 /* A tensor over its memory. */
 dsv3_tensor problem_view(const tensor_info *t, void *data);
 
-/* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed. storage: io_size bytes; items:
- * MAX_TENSORS. */
-void problem_bind(const problem *p, void *const data[], void *storage, dsv3_weight *items);
+/* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed; data NULL: all NULL. One block with the list
+ * of weights behind the struct: the caller frees it. NULL: no memory. */
+void *problem_bind(const problem *p, void *const data[]);
 
 /* Bytes that judging it needs, in this process and in the port's. */
 double problem_memory(const problem *p);

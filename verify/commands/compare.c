@@ -29,7 +29,7 @@ static const char bundle_help[] = "usage: verify bundle make DIR CASE... [--nume
 /* A problem with its tensors in memory. */
 typedef struct {
     problem p;
-    void *data[MAX_TENSORS];
+    void **data;
     ref_numerics numerics;
     char declared[REF_NUMERICS_CAP];
 } loaded;
@@ -41,7 +41,14 @@ static int load(loaded *l, const char *id, const char *declared)
     if (!problem_parse(id, &l->p, &why)) return usage_error("%s", why.text);
     if (!ref_numerics_parse(l->p.op->name, declared, &l->numerics, why.text, sizeof why.text))
         return usage_error("%s", why.text);
-    return tensors_open(&l->p, l->data) ? EXIT_GOOD : usage_error("no memory for %s", l->p.id);
+    return tensors_open(&l->p, &l->data) ? EXIT_GOOD : usage_error("no memory for %s", l->p.id);
+}
+
+static void unload(loaded *l)
+{
+    tensors_close(&l->p, l->data);
+    problem_close(&l->p);
+    free(l);
 }
 
 /* ---- compare ---- */
@@ -93,8 +100,7 @@ int command_compare(int argc, char **argv)
     if (!l) return usage_error("no memory");
     int code = load(l, id, declared);
     if (!code) code = judge_file(l, path, verbose);
-    tensors_close(l->data);
-    free(l);
+    unload(l);
     return code;
 }
 
@@ -132,11 +138,11 @@ static double *map_values(const ref_value *v, int64_t count, double (*of)(ref_va
 static bool write_truth(const loaded *l, const char *path, bool declared, complaint *why)
 {
     enclosures truth, legal;
-    safetensor item[4 * MAX_TENSORS];
     int64_t count = 0;
     if (!decide_own(&l->p, 0, l->data) || !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return refuse(why, "no memory for the reference");
-    bool good = true;
+    safetensor *const item = calloc(4 * (size_t)l->p.tensors, sizeof *item);
+    bool good = item != NULL;
     for (int i = 0; i < l->p.tensors && good; i++) {
         const tensor_info *const t = &l->p.tensor[i];
         if (!truth.value[i]) continue;
@@ -148,6 +154,7 @@ static bool write_truth(const loaded *l, const char *path, bool declared, compla
     }
     good = good ? safetensors_write(path, item, count, why) : refuse(why, "no memory for the truth");
     for (int64_t i = 0; i < count; i++) free((void *)(uintptr_t)item[i].data);
+    free(item);
     enclosures_free(&truth);
     enclosures_free(&legal);
     return good;
@@ -179,8 +186,7 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
         code = good ? EXIT_GOOD : usage_error("%s", why.text);
         if (good) printf("%s\n", path);
     }
-    tensors_close(l->data);
-    free(l);
+    unload(l);
     return code;
 }
 

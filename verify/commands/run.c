@@ -152,6 +152,7 @@ static int check_memory(const session *s)
         if (need > there)
             return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p.id,
                                need / 1e9, there / 1e9);
+        problem_close(&p);
     }
     return EXIT_GOOD;
 }

@@ -119,7 +119,7 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
 static int show(const problem *p, const ref_numerics *n)
 {
     char text[REF_NUMERICS_CAP];
-    void *data[MAX_TENSORS];
+    void **data;
     printf("%s\n", p->id);
     wrapped("op", p->op->summary);
     wrapped("source", p->op->source);
@@ -134,8 +134,8 @@ static int show(const problem *p, const ref_numerics *n)
     ref_numerics_print(p->op->name, n, false, text, sizeof text);
     wrapped(n->declared ? "declared" : "assumed", text);
     fflush(stdout);
-    bool const good = tensors_open(p, data) && print_sight(p, n, data);
-    tensors_close(data);
+    bool const good = tensors_open(p, &data) && print_sight(p, n, data);
+    tensors_close(p, data);
     return good ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }
 
@@ -160,6 +160,8 @@ int command_show(int argc, char **argv)
     }
     if (!id) return usage_error("show needs a case, as in: verify show linear@v3");
     if (!problem_parse(id, &p, &why)) return usage_error("%s", why.text);
-    if (!ref_numerics_parse(p.op->name, declared, &n, why.text, sizeof why.text)) return usage_error("%s", why.text);
-    return show(&p, &n);
+    bool const good = ref_numerics_parse(p.op->name, declared, &n, why.text, sizeof why.text);
+    int const code = good ? show(&p, &n) : usage_error("%s", why.text);
+    problem_close(&p);
+    return code;
 }

@@ -7,11 +7,12 @@
 
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
 {
-    char storage[4096];
-    dsv3_weight items[MAX_TENSORS];
-    ref_value *outputs[MAX_TENSORS] = {NULL};
+    ref_value *outputs[MAX_ROWS] = {NULL};
+    void *io = NULL;
+    bool good = false;
     int n = 0;
-    memset(out, 0, sizeof *out);
+    *out = (enclosures){p->tensors, calloc((size_t)p->tensors, sizeof *out->value)};
+    if (!out->value) goto done;
     /* outputs in the order of the op's rows, present or not */
     for (const tensor_row *row = p->op->tensors; row->name; row++) {
         if (row->kind != TENSOR_OUT) continue;
@@ -19,21 +20,23 @@ bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, voi
         if (t) {
             out->value[t - p->tensor] = calloc((size_t)t->count, sizeof(ref_value));
             outputs[n] = out->value[t - p->tensor];
-            if (!outputs[n]) goto fail;
+            if (!outputs[n]) goto done;
         }
         n++;
     }
-    problem_bind(p, data, storage, items);
-    if (p->op->reference(tier)(rd, p->prob.bytes, storage, outputs)) return true;
-fail:
-    enclosures_free(out);
-    return false;
+    io = problem_bind(p, data);
+    good = io && p->op->reference(tier)(rd, p->prob.bytes, io, outputs);
+done:
+    free(io);
+    if (!good) enclosures_free(out);
+    return good;
 }
 
 void enclosures_free(enclosures *e)
 {
-    for (int i = 0; i < MAX_TENSORS; i++) free(e->value[i]);
-    memset(e, 0, sizeof *e);
+    for (int i = 0; e->value && i < e->tensors; i++) free(e->value[i]);
+    free(e->value);
+    *e = (enclosures){0, NULL};
 }
 
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal)
@@ -186,7 +189,7 @@ static bool judge_output(const tensor_info *t, const ref_value *truth, const ref
 {
     bool not_finite = false;
     *s = (output_stats){.dtype = t->dtype, .ndim = t->ndim, .count = t->count, .worst = -1};
-    snprintf(s->name, sizeof s->name, "%s", t->name);
+    snprintf(s->name, sizeof s->name, "%.31s", t->name);
     memcpy(s->shape, t->shape, sizeof s->shape);
     for (int64_t i = 0; i < t->count; i++) {
         element const e = element_of(truth, legal, i);

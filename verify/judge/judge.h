@@ -9,7 +9,8 @@
 
 /* Balls of every output under one reading; value[i] belongs to tensor[i] and is NULL for inputs. */
 typedef struct {
-    ref_value *value[MAX_TENSORS];
+    int tensors;
+    ref_value **value;
 } enclosures;
 
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out);

@@ -15,8 +15,8 @@ typedef struct {
     const model_run *m;
     char module[NAME]; /* path of the module whose weights it has */
     problem p;
-    void *data[MAX_TENSORS];
-    bool owned[MAX_TENSORS];
+    void **data;
+    bool *owned;
     complaint *why;
 } stage;
 
@@ -60,6 +60,9 @@ static bool open_stage(stage *s, const model_run *m, const char *module, const c
     s->m = m, s->why = why;
     snprintf(s->module, sizeof s->module, "%s", module);
     if (!problem_parse(id, &s->p, why)) return false;
+    s->data = calloc((size_t)s->p.tensors, sizeof *s->data);
+    s->owned = calloc((size_t)s->p.tensors, sizeof *s->owned);
+    if (!s->data || !s->owned) return refuse(s->why, "no memory for %s", module);
     for (int i = 0; i < s->p.tensors; i++) {
         tensor_info *const t = &s->p.tensor[i];
         if (t->row->kind == TENSOR_WEIGHT) {
@@ -77,11 +80,14 @@ static bool open_stage(stage *s, const model_run *m, const char *module, const c
 
 static void close_stage(stage *s)
 {
-    for (int i = 0; i < s->p.tensors; i++) {
+    for (int i = 0; s->data && s->owned && i < s->p.tensors; i++) {
         if (s->owned[i]) free(s->data[i]);
         if (s->p.tensor[i].row->kind == TENSOR_WEIGHT && s->data[i])
             checkpoint_release(s->data[i], s->p.tensor[i].bytes);
     }
+    free(s->data);
+    free(s->owned);
+    problem_close(&s->p);
 }
 
 static int index_of(const stage *s, const char *name)

@@ -233,8 +233,9 @@ static bool write_case_json(const char *dir, const problem *p, complaint *why)
 bool exec_write_case(const char *dir, const problem *p, void *const data[], complaint *why)
 {
     char path[4200];
-    safetensor item[MAX_TENSORS];
+    safetensor *const item = calloc((size_t)p->tensors, sizeof *item);
     int64_t count = 0;
+    if (!item) return refuse(why, "no memory for the list of tensors");
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
         if (t->row->kind == TENSOR_OUT) continue;
@@ -244,7 +245,9 @@ bool exec_write_case(const char *dir, const problem *p, void *const data[], comp
         memcpy(s->shape, t->shape, sizeof s->shape);
     }
     snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
-    return write_case_json(dir, p, why) && safetensors_write(path, item, count, why);
+    bool const good = write_case_json(dir, p, why) && safetensors_write(path, item, count, why);
+    free(item);
+    return good;
 }
 
 static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)

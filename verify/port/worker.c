@@ -153,8 +153,8 @@ static void complete_table(const dsv3_backend *theirs, dsv3_backend *ours)
 /* A case in this process: pristine inputs, and outputs of both runs. */
 typedef struct {
     problem p;
-    void *pristine[MAX_TENSORS]; /* inputs as filled */
-    void *written[2][MAX_TENSORS];
+    void **pristine; /* inputs as filled */
+    void **written[2];
     const dsv3_backend *table;
     dsv3_ctx *ctx;
     answer *a;
@@ -199,13 +199,10 @@ static bool copy_device(job *j, const arena *host, void *const device[], bool ge
     return true;
 }
 
-static dsv3_status call_op(job *j, void *const data[])
+static dsv3_status call_op(job *j, const void *io)
 {
-    char storage[4096];
-    dsv3_weight items[MAX_TENSORS];
-    problem_bind(&j->p, data, storage, items);
     double const from = now();
-    dsv3_status status = j->p.op->call(j->table, j->ctx, j->p.prob.bytes, storage);
+    dsv3_status status = j->p.op->call(j->table, j->ctx, j->p.prob.bytes, io);
     if (status == DSV3_OK && j->table->sync) status = j->table->sync(j->ctx);
     j->a->seconds = now() - from;
     return status;
@@ -214,18 +211,22 @@ static dsv3_status call_op(job *j, void *const data[])
 /* Calls the op on the arena, through device memory where the port has its own. */
 static bool call_port(job *j, const arena *memory, dsv3_status *status)
 {
-    void *data[MAX_TENSORS] = {NULL};
+    void **const data = calloc((size_t)j->p.tensors, sizeof *data);
     bool const device = j->table->alloc && j->table->release && j->table->put && j->table->get;
-    bool good = true;
-    for (int i = 0; i < j->p.tensors; i++) {
+    bool good = data || fail(j, ERROR, "no memory for the tensors");
+    for (int i = 0; data && i < j->p.tensors; i++) {
         data[i] = device ? j->table->alloc(j->ctx, memory->item[i].bytes) : memory->item[i].data;
         if (!data[i]) good = fail(j, REJECTED, "alloc returned NULL");
     }
     if (good && device) good = copy_device(j, memory, data, false);
-    if (good) *status = call_op(j, data);
+    void *const io = good ? problem_bind(&j->p, data) : NULL;
+    if (good && !io) good = fail(j, ERROR, "no memory for the tensors");
+    if (good) *status = call_op(j, io);
     if (good && device && *status == DSV3_OK) good = copy_device(j, memory, data, true);
-    for (int i = 0; device && i < j->p.tensors; i++)
+    for (int i = 0; data && device && i < j->p.tensors; i++)
         if (data[i]) j->table->release(j->ctx, data[i]);
+    free(io);
+    free(data);
     return good;
 }
 
@@ -308,7 +309,7 @@ static bool still_poisoned(const job *j, int t, int64_t i, size_t size)
 
 static bool compare_runs(job *j)
 {
-    char why[160];
+    char why[200];
     for (int t = 0; t < j->p.tensors; t++) {
         const tensor_info *const info = &j->p.tensor[t];
         size_t const size = ref_dtype_size(info->dtype);
@@ -328,18 +329,20 @@ static bool compare_runs(job *j)
 
 static void declare(job *j)
 {
-    char storage[4096];
-    dsv3_weight items[MAX_TENSORS];
-    void *none[MAX_TENSORS] = {NULL};
-    problem_bind(&j->p, none, storage, items);
-    const char *const text = j->table->numerics ? j->table->numerics(j->p.op->name, j->p.prob.bytes, storage) : NULL;
+    void *const io = problem_bind(&j->p, NULL);
+    const char *const text = io && j->table->numerics ? j->table->numerics(j->p.op->name, j->p.prob.bytes, io) : NULL;
     snprintf(j->a->declared, sizeof j->a->declared, "%s", text ? text : "");
+    free(io);
 }
 
 static bool prepare(job *j, const char *id, bool given, int requests)
 {
     complaint why;
     if (!problem_parse(id, &j->p, &why)) return fail(j, ERROR, "the worker can't read the id");
+    size_t const tensors = (size_t)j->p.tensors;
+    j->pristine = calloc(tensors, sizeof *j->pristine);
+    for (int turn = 0; turn < 2; turn++) j->written[turn] = calloc(tensors, sizeof *j->written[turn]);
+    if (!j->pristine || !j->written[0] || !j->written[1]) return fail(j, ERROR, "no memory for the tensors");
     for (int i = 0; i < j->p.tensors; i++) {
         size_t const bytes = j->p.tensor[i].bytes;
         j->pristine[i] = is_output(j, i) ? NULL : malloc(bytes);
@@ -354,6 +357,14 @@ static bool prepare(job *j, const char *id, bool given, int requests)
     return true;
 }
 
+static void close_job(job *j)
+{
+    tensors_close(&j->p, j->pristine);
+    tensors_close(&j->p, j->written[0]);
+    tensors_close(&j->p, j->written[1]);
+    problem_close(&j->p);
+}
+
 static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id, bool given, int requests, int answers)
 {
     answer a = {.v = PASS};
@@ -365,12 +376,9 @@ static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id,
     }
     for (int i = 0; i < j.p.tensors; i++) a.bytes += a.v == PASS && is_output(&j, i) ? j.p.tensor[i].bytes : 0;
     bool sent = write_all(answers, &a, sizeof a);
-    for (int i = 0; i < j.p.tensors; i++) {
-        if (sent && a.v == PASS && is_output(&j, i)) sent = write_all(answers, j.written[0][i], j.p.tensor[i].bytes);
-        free(j.pristine[i]);
-        free(j.written[0][i]);
-        free(j.written[1][i]);
-    }
+    for (int i = 0; sent && a.v == PASS && i < j.p.tensors; i++)
+        if (is_output(&j, i)) sent = write_all(answers, j.written[0][i], j.p.tensor[i].bytes);
+    close_job(&j);
 }
 
 /* The names of the ops that the port has, a space behind each. */

@@ -18,7 +18,7 @@
 /* What is known of a case: tensors, truth, and the legal results under the last declaration asked for. */
 typedef struct {
     const problem *p;
-    void *data[MAX_TENSORS];
+    void *const *data;
     enclosures truth, legal;
     bool have_truth, have_legal;
     char declared[REF_NUMERICS_CAP];
@@ -26,7 +26,6 @@ typedef struct {
 
 static void forget(known *k)
 {
-    tensors_close(k->data);
     enclosures_free(&k->truth);
     enclosures_free(&k->legal);
 }
@@ -73,9 +72,11 @@ static void judge_answer(known *k, bool diagnosing, result *r)
 
 void run_case(const problem *p, port *const ports[], int count, bool diagnosing, result results[])
 {
+    void **data;
     known k = {.p = p};
     memset(results, 0, (size_t)count * sizeof *results);
-    bool const memory = tensors_open(p, k.data);
+    bool const memory = tensors_open(p, &data);
+    k.data = data;
     for (int b = 0; b < count; b++) {
         if (memory) {
             port_run(ports[b], p, k.data, &results[b]);
@@ -86,17 +87,16 @@ void run_case(const problem *p, port *const ports[], int count, bool diagnosing,
         if (memory && results[b].v == PASS) judge_answer(&k, diagnosing, &results[b]);
     }
     forget(&k);
+    tensors_close(p, data);
 }
 
 void run_on(const problem *p, port *judged, void *const data[], bool diagnosing, result *r)
 {
-    known k = {.p = p};
+    known k = {.p = p, .data = data};
     memset(r, 0, sizeof *r);
-    memcpy(k.data, data, sizeof k.data);
     port_run_on(judged, p, k.data, r);
     if (r->v == PASS) judge_answer(&k, diagnosing, r);
-    enclosures_free(&k.truth);
-    enclosures_free(&k.legal);
+    forget(&k);
 }
 
 /* ---- runners: processes that judge one case after another ---- */
@@ -120,6 +120,7 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
     while (read_all(requests, &index, sizeof index)) {
         if (!problem_parse(pl->cases.id[index], &p, &why)) break;
         run_case(&p, ports, pl->backends, pl->diagnose, results);
+        problem_close(&p);
         if (!write_all(answers, results, (size_t)pl->backends * sizeof *results)) break;
     }
     for (int b = 0; b < pl->backends; b++) port_close(ports[b]);

@@ -20,8 +20,7 @@ static double needed(void)
 /* A case of mla, its inputs filled. */
 typedef struct {
     problem p;
-    void *data[MAX_TENSORS];
-    dsv3_weight items[MAX_TENSORS];
+    void **data, *bound;
     dsv3_mla_prob prob;
     dsv3_mla_io io;
     double *values;
@@ -32,9 +31,10 @@ static void open_fixture(fixture *f, const char *id)
 {
     complaint why;
     cr_assert(problem_parse(id, &f->p, &why), "%s", why.text);
-    cr_assert(tensors_open(&f->p, f->data));
+    cr_assert(tensors_open(&f->p, &f->data));
     memcpy(&f->prob, f->p.prob.bytes, sizeof f->prob);
-    problem_bind(&f->p, f->data, &f->io, f->items);
+    cr_assert(f->bound = problem_bind(&f->p, f->data));
+    memcpy(&f->io, f->bound, sizeof f->io);
     int64_t const n = f->prob.n_tokens, hidden = f->prob.hidden_size;
     f->values = malloc((size_t)(n * hidden) * sizeof *f->values);
     f->x = malloc((size_t)n * sizeof *f->x);
@@ -46,7 +46,9 @@ static void open_fixture(fixture *f, const char *id)
 
 static void close_fixture(fixture *f)
 {
-    tensors_close(f->data);
+    free(f->bound);
+    tensors_close(&f->p, f->data);
+    problem_close(&f->p);
     free(f->values);
     free(f->x);
 }
@@ -159,8 +161,8 @@ Test(forms, prefill_is_decode)
 /* The layer of a case of mtp, over its hidden states: a dense one whose network is what the shared experts are, or the MoE. */
 typedef struct {
     problem p;
-    void *data[MAX_TENSORS];
-    dsv3_weight items[MAX_TENSORS], dense[MAX_TENSORS];
+    void **data, *bound;
+    dsv3_weight dense[256]; /* of 16 experts */
     dsv3_mtp_io io;
     int32_t lengths[3];
     ball x[6 * 64], y[2][6 * 64], kv[6 * 24];
@@ -173,12 +175,14 @@ static void open_layer_fixture(layer_fixture *f)
 {
     complaint why;
     cr_assert(problem_parse("mtp@odd:stages=0,hidden_states=f32", &f->p, &why), "%s", why.text);
-    cr_assert(tensors_open(&f->p, f->data));
-    problem_bind(&f->p, f->data, &f->io, f->items);
+    cr_assert(tensors_open(&f->p, &f->data));
+    cr_assert(f->bound = problem_bind(&f->p, f->data));
+    memcpy(&f->io, f->bound, sizeof f->io);
+    cr_assert(f->io.weights.count <= (int64_t)(sizeof f->dense / sizeof *f->dense));
     for (int64_t i = 0; i < f->io.weights.count; i++) {
-        const char *const name = f->items[i].name;
-        const dsv3_tensor *const t = &f->items[i].tensor;
-        f->dense[i] = f->items[i];
+        const char *const name = f->io.weights.item[i].name;
+        const dsv3_tensor *const t = &f->io.weights.item[i].tensor;
+        f->dense[i] = f->io.weights.item[i];
         if (strstr(name, "mlp.experts.") && strstr(name, "down_proj"))
             memset(t->data, 0, (size_t)(t->shape[0] * t->shape[1]) * sizeof(float));
         if (strncmp(name, shared_prefix, strlen(shared_prefix))) continue;
@@ -187,6 +191,13 @@ static void open_layer_fixture(layer_fixture *f)
             if (!strcmp(name + strlen(shared_prefix), names[k] + strlen("mlp."))) f->dense[i].name = names[k];
     }
     for (int i = 0; i < 6 * 64; i++) f->x[i] = ball_of(ref_decode(DSV3_F32, f->io.hidden_states.data, i));
+}
+
+static void close_layer_fixture(layer_fixture *f)
+{
+    free(f->bound);
+    tensors_close(&f->p, f->data);
+    problem_close(&f->p);
 }
 
 static void run_layer_fixture(layer_fixture *f, bool dense, ref_set quirks)
@@ -227,7 +238,7 @@ static void run_layer_fixture(layer_fixture *f, bool dense, ref_set quirks)
     dsv3_mla_io const attention_io = {
         .cu_seqlens = f->io.cu_seqlens, .y = {.dtype = DSV3_F32}, .cache_seqlens = {f->lengths, DSV3_I32, 1, {3}, {1}}};
     dsv3_moe_io const moe_io = {.y = {.dtype = DSV3_F32}};
-    dsv3_weights const weights = {f->io.weights.count, dense ? f->dense : f->items};
+    dsv3_weights const weights = {f->io.weights.count, dense ? f->dense : f->io.weights.item};
     layer const l = {.rd = &rd,
                      .weights = &weights,
                      .point = &points,
@@ -250,7 +261,7 @@ Test(forms, a_dense_layer_is_shared_experts_alone)
     run_layer_fixture(&f, false, 0);
     run_layer_fixture(&f, true, 0);
     compare("layer", f.y[0], f.y[1], 6 * 64);
-    tensors_close(f.data);
+    close_layer_fixture(&f);
 }
 
 /* The comparison is able to fail: without a mask the first of two rows sees the second. */
@@ -266,7 +277,7 @@ Test(forms, a_layer_without_its_mask_is_another)
         apart += ball_lower(d) > 0 || ball_upper(d) < 0;
     }
     cr_expect(apart >= 3 * 60, "%d of 384 elements are apart", apart);
-    tensors_close(f.data);
+    close_layer_fixture(&f);
 }
 
 /* An output that the composition hands out nowhere is rounded as the port declares. */
