@@ -28,10 +28,4 @@ exec_status exec_run(exec_port *port, const problem *p, void *const data[], doub
                      size_t numerics_cap, complaint *why);
 void exec_close(exec_port *port);
 
-/* The folder of a case: case.json and inputs.safetensors. */
-bool exec_write_case(const char *dir, const problem *p, void *const data[], complaint *why);
-
-/* Copies the outputs of a file into data[], by name; false when one is missing or has another shape or dtype. */
-bool exec_read_outputs(const char *path, const problem *p, void *const data[], complaint *why);
-
 #endif
