@@ -50,7 +50,7 @@ static int judge_file(loaded *l, const char *path, bool verbose)
 {
     complaint why;
     enclosures truth, legal;
-    result r = {.v = PASS};
+    result r = {.v = ERROR};
     const char *const name = "file";
     tally t = {0};
     if (!folder_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);

@@ -19,8 +19,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 {
     (void)context;
     char where[160] = "outside all tensors";
-    fault.last.v = CRASH;
-    fault.last.bytes = 0;
+    fault.last.outcome = PORT_CRASHED;
     if (fault.memory) arena_locate(fault.memory, info->si_addr, where, sizeof where);
     snprintf(fault.last.why, sizeof fault.last.why, "signal %s: %s", sigabbrev_np(number), where);
     write_all(fault.answers, &fault.last, sizeof fault.last);

@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-__attribute__((format(printf, 3, 4))) static bool unusable(answer *a, verdict v, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outcome outcome, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(a->why, sizeof a->why, format, args);
     va_end(args);
-    a->v = v;
+    a->outcome = outcome;
     return false;
 }
 
@@ -21,16 +21,17 @@ static const dsv3_backend *find_table(const backend *b, answer *a)
 {
     if (b->table) return b->table;
     void *const object = dlopen(b->target, RTLD_NOW | RTLD_LOCAL);
-    if (!object) return unusable(a, REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
+    if (!object) return unusable(a, PORT_REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
     const dsv3_backend *(*get)(uint32_t) = NULL;
     void *const symbol = dlsym(object, "dsv3_backend_get");
     memcpy(&get, &symbol, sizeof get);
-    if (!get) return unusable(a, REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target), NULL;
+    if (!get) return unusable(a, PORT_REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target), NULL;
     const dsv3_backend *const table = get(DSV3_ABI);
     if (!table)
-        unusable(a, REJECTED, "%s does not speak abi %u: rebuild it with this include/dsv3.h", b->target, DSV3_ABI);
+        unusable(a, PORT_REJECTED, "%s does not speak abi %u: rebuild it with this include/dsv3.h", b->target,
+                 DSV3_ABI);
     if (!table || (table->abi == DSV3_ABI && table->size >= offsetof(dsv3_backend, rmsnorm))) return table;
-    unusable(a, REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target, table->abi,
+    unusable(a, PORT_REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target, table->abi,
              DSV3_ABI);
     return NULL;
 }
@@ -51,9 +52,9 @@ bool load_port(const backend *b, loaded_port *p, answer *a)
     complete_table(table, &p->table);
     dsv3_status const usable = p->table.probe ? p->table.probe(why, sizeof why) : DSV3_OK;
     why[sizeof why - 1] = 0;
-    if (usable != DSV3_OK) return unusable(a, SKIP, "%s", why);
+    if (usable != DSV3_OK) return answer_skip(a, SKIP_START, why), false;
     dsv3_status const opened = p->table.open ? p->table.open(&p->ctx, 0) : DSV3_OK;
-    return opened == DSV3_OK || unusable(a, REJECTED, "open returned status %d", (int)opened);
+    return opened == DSV3_OK || unusable(a, PORT_REJECTED, "open returned status %d", (int)opened);
 }
 
 void unload_port(loaded_port *p)

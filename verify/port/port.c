@@ -52,10 +52,10 @@ static void describe_death(int status, char *why, size_t cap)
 static void await(port *p, double deadline, answer *a)
 {
     int const got = read_until(p->worker.answers, a, sizeof *a, deadline);
-    if (got == 1 && a->v != CRASH) return;
+    if (got == 1 && a->outcome != PORT_CRASHED) return;
     int const status = process_end(&p->worker, got < 0);
     if (got == 1) return;
-    *a = (answer){.v = got < 0 ? TIMEOUT : CRASH};
+    *a = (answer){.outcome = got < 0 ? PORT_LATE : PORT_CRASHED};
     if (got < 0)
         snprintf(a->why, sizeof a->why, "no answer within %g s", p->timeout);
     else
@@ -65,7 +65,7 @@ static void await(port *p, double deadline, answer *a)
 /* Starts a worker and reads its first answer. */
 static void open_worker(port *p, answer *hello)
 {
-    *hello = (answer){.v = ERROR, .why = "cannot start a process"};
+    *hello = (answer){.outcome = PORT_NOT_ASKED, .why = "cannot start a process"};
     if (start_worker(p)) await(p, now() + p->timeout, hello);
 }
 
@@ -75,7 +75,7 @@ static void receive_outputs(port *p, const problem *pr, void *const data[], doub
         if (pr->tensor[i].row->kind != TENSOR_OUT) continue;
         if (read_until(p->worker.answers, data[i], pr->tensor[i].bytes, deadline) == 1) continue;
         process_end(&p->worker, true);
-        *a = (answer){.v = ERROR, .why = "the worker's outputs did not arrive"};
+        *a = (answer){.outcome = PORT_NOT_ASKED, .why = "the worker's outputs did not arrive"};
         return;
     }
 }
@@ -91,33 +91,21 @@ static void ask_worker(port *p, const problem *pr, void *const data[], bool give
     for (int i = 0; given && i < pr->tensors; i++)
         if (pr->tensor[i].row->kind != TENSOR_OUT) write_all(p->worker.requests, data[i], pr->tensor[i].bytes);
     await(p, deadline, a);
-    if (a->v == PASS) receive_outputs(p, pr, data, deadline, a);
+    if (a->outcome == PORT_RAN) receive_outputs(p, pr, data, deadline, a);
 }
 
 /* ---- programs ---- */
 
-static verdict verdict_of(exec_status s)
+static port_outcome ask_once(port *p, const problem *pr, void *const data[], answer *a)
 {
-    switch (s) {
-    case EXEC_OK: return PASS;
-    case EXEC_UNSUPPORTED: return SKIP;
-    case EXEC_REJECTED: return REJECTED;
-    case EXEC_CRASH: return CRASH;
-    case EXEC_TIMEOUT: return TIMEOUT;
-    case EXEC_OURS: break;
-    }
-    return ERROR;
-}
-
-static exec_status ask_once(port *p, const problem *pr, void *const data[], answer *a)
-{
-    exec_status status = EXEC_OK;
+    port_outcome status = PORT_RAN;
     complaint why = {""};
     if (!p->exec) p->exec = exec_open(p->b.target, p->timeout, &status, &why);
     if (p->exec) status = exec_run(p->exec, pr, data, p->timeout, a->declared, sizeof a->declared, &why);
     snprintf(a->why, sizeof a->why, "%.511s", why.text);
+    if (status == PORT_SKIPPED) a->skip = SKIP_SAID;
     if (!p->exec) return status;
-    if (status != EXEC_OK && status != EXEC_UNSUPPORTED) { /* dead, or out of step */
+    if (status != PORT_RAN && status != PORT_SKIPPED) { /* dead, or out of step */
         exec_close(p->exec);
         p->exec = NULL;
     }
@@ -136,8 +124,8 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
     void *second[MAX_TENSORS];
     double const from = now();
     memset(a, 0, sizeof *a);
-    a->v = verdict_of(ask_once(p, pr, data, a));
-    if (a->v != PASS) return;
+    a->outcome = ask_once(p, pr, data, a);
+    if (a->outcome != PORT_RAN) return;
     a->seconds = now() - from;
     bool memory = true;
     for (int i = 0; i < pr->tensors; i++) {
@@ -145,14 +133,14 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
         memory = memory && second[i];
     }
     if (memory) {
-        a->v = verdict_of(ask_once(p, pr, second, a));
+        a->outcome = ask_once(p, pr, second, a);
     } else {
-        a->v = ERROR; /* a check that was not made is no PASS */
+        a->outcome = PORT_NOT_ASKED; /* a check that was not made is no PORT_RAN */
         snprintf(a->why, sizeof a->why, "no memory for a second run");
     }
-    for (int i = 0; memory && a->v == PASS && i < pr->tensors; i++)
+    for (int i = 0; memory && a->outcome == PORT_RAN && i < pr->tensors; i++)
         if (memcmp(second[i], data[i], pr->tensor[i].bytes)) {
-            a->v = NONDET;
+            a->outcome = PORT_NONDET;
             snprintf(a->why, sizeof a->why, "two runs on the same inputs differ in %s", pr->tensor[i].name);
         }
     free_outputs(pr, data, second);
@@ -162,7 +150,7 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
 
 static void open_program(port *p)
 {
-    exec_status status = EXEC_OK;
+    port_outcome status = PORT_RAN;
     complaint why = {""};
     p->exec = exec_open(p->b.target, p->timeout, &status, &why);
     snprintf(p->why, sizeof p->why, "%.511s", why.text);
@@ -183,7 +171,7 @@ port *port_open(const backend *b, double timeout)
     } else {
         answer hello;
         open_worker(p, &hello);
-        p->state = hello.v == PASS ? PORT_READY : hello.v == SKIP ? PORT_ABSENT : PORT_UNUSABLE;
+        p->state = hello.outcome == PORT_RAN ? PORT_READY : hello.outcome == PORT_SKIPPED ? PORT_ABSENT : PORT_UNUSABLE;
         snprintf(p->why, sizeof p->why, "%s", hello.why);
         snprintf(p->ops, sizeof p->ops, "%s", hello.declared);
     }
@@ -216,29 +204,15 @@ bool port_has_op(const port *p, const char *name)
     return false;
 }
 
-static void run(port *p, const problem *pr, void *const data[], bool given, result *r)
+void port_answer(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
-    answer a = {.v = SKIP};
+    memset(a, 0, sizeof *a);
     if (p->state != PORT_READY)
-        snprintf(a.why, sizeof a.why, "%s", p->why);
+        answer_skip(a, *p->b.absent ? SKIP_ABSENT : SKIP_START, p->why);
     else if (p->b.kind == BACKEND_PROGRAM && p->exec && !exec_has_op(p->exec, pr->op->name))
-        snprintf(a.why, sizeof a.why, "the port doesn't have this op");
+        answer_skip(a, SKIP_OP, NULL);
     else if (p->b.kind == BACKEND_PROGRAM)
-        ask_program(p, pr, data, &a);
+        ask_program(p, pr, data, a);
     else
-        ask_worker(p, pr, data, given, &a);
-    r->v = a.v;
-    r->port_seconds = a.seconds;
-    memcpy(r->why, a.why, sizeof r->why);
-    memcpy(r->declared, a.declared, sizeof r->declared);
-}
-
-void port_run(port *p, const problem *pr, void *const data[], result *r)
-{
-    run(p, pr, data, false, r);
-}
-
-void port_run_on(port *p, const problem *pr, void *const data[], result *r)
-{
-    run(p, pr, data, true, r);
+        ask_worker(p, pr, data, given, a);
 }

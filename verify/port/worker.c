@@ -33,10 +33,9 @@ static bool is_output(const job *j, int i)
     return j->p.tensor[i].row->kind == TENSOR_OUT;
 }
 
-static bool fail(job *j, verdict v, const char *why)
+static bool fail(job *j, port_outcome outcome, const char *why)
 {
-    j->a->v = v;
-    snprintf(j->a->why, sizeof j->a->why, "%s", why);
+    answer_fail(j->a, outcome, why);
     return false;
 }
 
@@ -60,7 +59,7 @@ static bool copy_device(job *j, const arena *host, void *const device[], bool ge
         dsv3_status const s = get ? j->table->get(j->ctx, r->data, device[i], r->bytes)
                                   : j->table->put(j->ctx, device[i], r->data, r->bytes);
         if (s != DSV3_OK)
-            return fail(j, REJECTED, get ? "get returned an error status" : "put returned an error status");
+            return fail(j, PORT_REJECTED, get ? "get returned an error status" : "put returned an error status");
     }
     return true;
 }
@@ -85,7 +84,7 @@ static bool call_port(job *j, const arena *memory, dsv3_status *status)
     bool good = true;
     for (int i = 0; i < j->p.tensors; i++) {
         data[i] = device ? j->table->alloc(j->ctx, memory->item[i].bytes) : memory->item[i].data;
-        if (!data[i]) good = fail(j, REJECTED, "alloc returned NULL");
+        if (!data[i]) good = fail(j, PORT_REJECTED, "alloc returned NULL");
     }
     if (good && device) good = copy_device(j, memory, data, false);
     if (good) *status = call_op(j, data);
@@ -101,12 +100,12 @@ static bool check_memory(job *j, const arena *memory)
     const char *const damaged = arena_damage(memory);
     if (damaged) {
         snprintf(why, sizeof why, "the port wrote beyond the ends of %s", damaged);
-        return fail(j, CORRUPT, why);
+        return fail(j, PORT_CORRUPT, why);
     }
     for (int i = 0; i < j->p.tensors; i++) {
         if (is_output(j, i) || !memcmp(memory->item[i].data, j->pristine[i], memory->item[i].bytes)) continue;
         snprintf(why, sizeof why, "the port changed its input %s", memory->item[i].name);
-        return fail(j, CORRUPT, why);
+        return fail(j, PORT_CORRUPT, why);
     }
     return true;
 }
@@ -119,9 +118,9 @@ static bool refused(job *j, const arena *memory, int turn)
         for (size_t k = 0; is_output(j, i) && k < memory->item[i].bytes; k++) {
             if ((unsigned char)memory->item[i].data[k] == poison[turn]) continue;
             snprintf(why, sizeof why, "the port wrote to %s and then said UNSUPPORTED", memory->item[i].name);
-            return fail(j, REJECTED, why);
+            return fail(j, PORT_REJECTED, why);
         }
-    return fail(j, SKIP, "the port doesn't support this case");
+    return answer_skip(j->a, SKIP_CASE, NULL), false;
 }
 
 static bool check_status(job *j, const arena *memory, int turn, dsv3_status status, unsigned before)
@@ -132,11 +131,11 @@ static bool check_status(job *j, const arena *memory, int turn, dsv3_status stat
     if (status == DSV3_UNSUPPORTED) return refused(j, memory, turn);
     if (status != DSV3_OK) {
         snprintf(why, sizeof why, "the op returned status %s", status_name(status));
-        return fail(j, REJECTED, why);
+        return fail(j, PORT_REJECTED, why);
     }
     if (after == before) return true;
     fpenv_describe(before, after, why, sizeof why);
-    return fail(j, FPENV, why);
+    return fail(j, PORT_FPENV, why);
 }
 
 /* One run in fresh guarded memory, outputs poisoned; false when that is already the verdict. */
@@ -145,7 +144,7 @@ static bool run_once(job *j, int turn)
     arena memory;
     dsv3_status status = DSV3_OK;
     if (!arena_open(&memory, &j->p, turn ? GUARD_BEFORE : GUARD_BEHIND, j->table->align))
-        return fail(j, ERROR, "no memory for the tensors");
+        return fail(j, PORT_NOT_ASKED, "no memory for the tensors");
     for (int i = 0; i < j->p.tensors; i++) {
         if (is_output(j, i))
             memset(memory.item[i].data, poison[turn], memory.item[i].bytes);
@@ -187,7 +186,7 @@ static bool compare_runs(job *j)
                      (long long)unwritten, (long long)info->count, info->name, (long long)first);
         else
             snprintf(why, sizeof why, "two runs on the same inputs differ in %s", info->name);
-        return fail(j, unwritten ? UNWRITTEN : NONDET, why);
+        return fail(j, unwritten ? PORT_UNWRITTEN : PORT_NONDET, why);
     }
     return true;
 }
@@ -205,34 +204,34 @@ static void declare(job *j)
 static bool prepare(job *j, const char *id, bool given, int requests)
 {
     complaint why;
-    if (!problem_parse(id, &j->p, &why)) return fail(j, ERROR, "the worker can't read the id");
+    if (!problem_parse(id, &j->p, &why)) return fail(j, PORT_NOT_ASKED, "the worker can't read the id");
     for (int i = 0; i < j->p.tensors; i++) {
         size_t const bytes = j->p.tensor[i].bytes;
         j->pristine[i] = is_output(j, i) ? NULL : malloc(bytes);
         for (int turn = 0; turn < 2; turn++) j->written[turn][i] = is_output(j, i) ? malloc(bytes) : NULL;
         if (is_output(j, i) ? !j->written[0][i] || !j->written[1][i] : !j->pristine[i])
-            return fail(j, ERROR, "no memory for the tensors");
+            return fail(j, PORT_NOT_ASKED, "no memory for the tensors");
     }
     if (!given) fill_inputs(&j->p, j->pristine);
     for (int i = 0; given && i < j->p.tensors; i++)
         if (!is_output(j, i) && !read_all(requests, j->pristine[i], j->p.tensor[i].bytes))
-            return fail(j, ERROR, "the inputs did not arrive");
+            return fail(j, PORT_NOT_ASKED, "the inputs did not arrive");
     return true;
 }
 
 static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id, bool given, int requests, int answers)
 {
-    answer a = {.v = PASS};
+    answer a = {.outcome = PORT_RAN};
     job j = {.table = table, .ctx = ctx, .a = &a};
     if (prepare(&j, id, given, requests)) {
         declare(&j);
         fault_begin(&a);
         if (run_once(&j, 0) && run_once(&j, 1)) compare_runs(&j);
     }
-    for (int i = 0; i < j.p.tensors; i++) a.bytes += a.v == PASS && is_output(&j, i) ? j.p.tensor[i].bytes : 0;
     bool sent = write_all(answers, &a, sizeof a);
     for (int i = 0; i < j.p.tensors; i++) {
-        if (sent && a.v == PASS && is_output(&j, i)) sent = write_all(answers, j.written[0][i], j.p.tensor[i].bytes);
+        if (sent && a.outcome == PORT_RAN && is_output(&j, i))
+            sent = write_all(answers, j.written[0][i], j.p.tensor[i].bytes);
         free(j.pristine[i]);
         free(j.written[0][i]);
         free(j.written[1][i]);
@@ -242,7 +241,7 @@ static void serve_case(const dsv3_backend *table, dsv3_ctx *ctx, const char *id,
 _Noreturn void worker_serve(const backend *b, int requests, int answers)
 {
     loaded_port p;
-    answer hello = {.v = PASS};
+    answer hello = {.outcome = PORT_RAN};
     request r;
     char id[512];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
