@@ -2,6 +2,7 @@
 #include "exec.h"
 
 #include "case/folder.h"
+#include "deadline.h"
 #include "process.h"
 
 #include <errno.h>
@@ -56,12 +57,12 @@ static int finish(exec_port *p, double patience)
 {
     process *const c = &p->process;
     int status = 0;
-    double const deadline = now() + patience;
+    double const last = now() + patience;
     if (c->pid <= 0) return 0;
     close(c->requests);
     close(c->answers);
     pid_t ended = waitpid(c->pid, &status, WNOHANG);
-    while (ended == 0 && now() < deadline) {
+    while (ended == 0 && now() < last) {
         nanosleep(&(struct timespec){0, 2000000}, NULL);
         ended = waitpid(c->pid, &status, WNOHANG);
     }
@@ -88,7 +89,7 @@ static port_outcome died(exec_port *p, complaint *why)
 /* ---- lines ---- */
 
 /* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
-static port_outcome read_line(exec_port *p, double deadline, size_t *used, complaint *why)
+static port_outcome read_line(exec_port *p, const deadline *until, size_t *used, complaint *why)
 {
     for (;;) {
         char *const end = memchr(p->line, '\n', p->held);
@@ -99,19 +100,19 @@ static port_outcome read_line(exec_port *p, double deadline, size_t *used, compl
         }
         if (p->held == LINE_SIZE)
             return refuse(why, "its answer is a line of more than %d bytes", LINE_SIZE), PORT_REJECTED;
-        ssize_t const got = read_some(p->process.answers, p->line + p->held, LINE_SIZE - p->held, deadline);
-        if (got < 0) return finish(p, 0), refuse(why, "no answer in time"), PORT_LATE;
+        ssize_t const got = deadline_read_some(until, p->process.answers, p->line + p->held, LINE_SIZE - p->held);
+        if (got < 0) return finish(p, 0), deadline_missed(until, why);
         if (got == 0) return died(p, why);
         p->held += (size_t)got;
     }
 }
 
 /* One reply as a JSON object; the caller drops it. */
-static port_outcome read_reply(exec_port *p, double deadline, json_t **reply, complaint *why)
+static port_outcome read_reply(exec_port *p, const deadline *until, json_t **reply, complaint *why)
 {
     size_t used = 0;
     json_error_t error;
-    port_outcome const outcome = read_line(p, deadline, &used, why);
+    port_outcome const outcome = read_line(p, until, &used, why);
     if (outcome != PORT_RAN) return outcome;
     *reply = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(*reply)) {
@@ -171,7 +172,8 @@ exec_port *exec_open(const char *command, double timeout_s, port_outcome *outcom
     }
     refuse(why, "cannot start a process");
     if (!p || !start(p, command)) return free(p), NULL;
-    *outcome = read_reply(p, now() + timeout_s, &reply, why);
+    deadline const until = deadline_in(timeout_s);
+    *outcome = read_reply(p, &until, &reply, why);
     if (*outcome == PORT_RAN && !read_hello(p, reply, why)) *outcome = PORT_REJECTED;
     json_decref(reply);
     if (*outcome == PORT_RAN) return p;
@@ -229,14 +231,14 @@ static port_outcome read_outcome(const json_t *reply, char *numerics, size_t num
     return refuse(why, "its answer has none of ok, unsupported, error"), PORT_REJECTED;
 }
 
-static port_outcome ask(exec_port *port, const char *dir, double deadline, char *numerics, size_t numerics_cap,
+static port_outcome ask(exec_port *port, const char *dir, const deadline *until, char *numerics, size_t numerics_cap,
                         complaint *why)
 {
     char line[4400];
     json_t *reply = NULL;
     snprintf(line, sizeof line, "{\"case\": \"%s\"}\n", dir);
     if (!send_line(port, line)) return died(port, why);
-    port_outcome const outcome = read_reply(port, deadline, &reply, why);
+    port_outcome const outcome = read_reply(port, until, &reply, why);
     port_outcome const said = outcome == PORT_RAN ? read_outcome(reply, numerics, numerics_cap, why) : outcome;
     json_decref(reply);
     return said;
@@ -249,7 +251,8 @@ port_outcome exec_run(exec_port *port, const problem *p, void *const data[], dou
     numerics[0] = 0;
     if (!make_folder(dir, sizeof dir, why)) return PORT_NOT_ASKED;
     port_outcome outcome = folder_write(dir, p, data, why) ? PORT_RAN : PORT_NOT_ASKED;
-    if (outcome == PORT_RAN) outcome = ask(port, dir, now() + timeout_s, numerics, numerics_cap, why);
+    deadline const until = deadline_in(timeout_s);
+    if (outcome == PORT_RAN) outcome = ask(port, dir, &until, numerics, numerics_cap, why);
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
     if (outcome == PORT_RAN && !folder_read_outputs(path, p, data, why)) outcome = PORT_REJECTED;
     remove_folder(dir);

@@ -1,6 +1,7 @@
 /* See port.h. */
 #include "port.h"
 
+#include "deadline.h"
 #include "exec.h"
 #include "process.h"
 #include "worker.h"
@@ -21,18 +22,6 @@ struct port {
 
 /* ---- the worker of a port in C ---- */
 
-/* Reads all of it before the deadline: 1, 0 the other end is gone, -1 too late. */
-static int read_until(int fd, void *data, size_t bytes, double deadline)
-{
-    for (char *at = data; bytes;) {
-        ssize_t const got = read_some(fd, at, bytes, deadline);
-        if (got <= 0) return (int)got;
-        at += got;
-        bytes -= (size_t)got;
-    }
-    return 1;
-}
-
 static bool start_worker(port *p)
 {
     if (!process_start(&p->worker)) return false;
@@ -40,40 +29,41 @@ static bool start_worker(port *p)
     return true;
 }
 
-static void describe_death(int status, char *why, size_t cap)
+static port_outcome describe_death(int status, complaint *why)
 {
     if (WIFSIGNALED(status))
-        snprintf(why, cap, "signal %s", sigabbrev_np(WTERMSIG(status)));
+        refuse(why, "signal %s", sigabbrev_np(WTERMSIG(status)));
     else
-        snprintf(why, cap, "the port ended the process with exit code %d", WEXITSTATUS(status));
+        refuse(why, "the port ended the process with exit code %d", WEXITSTATUS(status));
+    return PORT_CRASHED;
 }
 
 /* Waits for an answer. A death or a silence becomes one, and the worker is gone. */
-static void await(port *p, double deadline, answer *a)
+static void await(port *p, const deadline *until, answer *a)
 {
-    int const got = read_until(p->worker.answers, a, sizeof *a, deadline);
-    if (got == 1 && a->outcome != PORT_CRASHED) return;
+    complaint why;
+    int const got = deadline_read_all(until, p->worker.answers, a, sizeof *a);
+    if (got > 0 && a->outcome != PORT_CRASHED) return;
     int const status = process_end(&p->worker, got < 0);
-    if (got == 1) return;
-    *a = (answer){.outcome = got < 0 ? PORT_LATE : PORT_CRASHED};
-    if (got < 0)
-        snprintf(a->why, sizeof a->why, "no answer within %g s", p->timeout);
-    else
-        describe_death(status, a->why, sizeof a->why);
+    if (got > 0) return;
+    memset(a, 0, sizeof *a);
+    port_outcome const outcome = got < 0 ? deadline_missed(until, &why) : describe_death(status, &why);
+    answer_fail(a, outcome, why.text);
 }
 
 /* Starts a worker and reads its first answer. */
 static void open_worker(port *p, answer *hello)
 {
     *hello = (answer){.outcome = PORT_NOT_ASKED, .why = "cannot start a process"};
-    if (start_worker(p)) await(p, now() + p->timeout, hello);
+    deadline const until = deadline_in(p->timeout);
+    if (start_worker(p)) await(p, &until, hello);
 }
 
-static void receive_outputs(port *p, const problem *pr, void *const data[], double deadline, answer *a)
+static void receive_outputs(port *p, const problem *pr, void *const data[], const deadline *until, answer *a)
 {
     for (int i = 0; i < pr->tensors; i++) {
         if (pr->tensor[i].row->kind != TENSOR_OUT) continue;
-        if (read_until(p->worker.answers, data[i], pr->tensor[i].bytes, deadline) == 1) continue;
+        if (deadline_read_all(until, p->worker.answers, data[i], pr->tensor[i].bytes) > 0) continue;
         process_end(&p->worker, true);
         *a = (answer){.outcome = PORT_NOT_ASKED, .why = "the worker's outputs did not arrive"};
         return;
@@ -82,7 +72,7 @@ static void receive_outputs(port *p, const problem *pr, void *const data[], doub
 
 static void ask_worker(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
-    double const deadline = now() + p->timeout;
+    deadline const until = deadline_in(p->timeout);
     request const r = {strlen(pr->id), given};
     if (!p->worker.pid) open_worker(p, a);
     if (!p->worker.pid) return;
@@ -90,8 +80,8 @@ static void ask_worker(port *p, const problem *pr, void *const data[], bool give
     write_all(p->worker.requests, pr->id, r.length);
     for (int i = 0; given && i < pr->tensors; i++)
         if (pr->tensor[i].row->kind != TENSOR_OUT) write_all(p->worker.requests, data[i], pr->tensor[i].bytes);
-    await(p, deadline, a);
-    if (a->outcome == PORT_RAN) receive_outputs(p, pr, data, deadline, a);
+    await(p, &until, a);
+    if (a->outcome == PORT_RAN) receive_outputs(p, pr, data, &until, a);
 }
 
 /* ---- programs ---- */
