@@ -21,3 +21,12 @@ verdict_class verdict_counts_as(verdict v, bool strict)
     if (v == PASS || (v == SUSPECT && !strict)) return COUNT_PASSED;
     return v == SKIP || v == VACUOUS ? COUNT_SKIPPED : COUNT_FAILED;
 }
+
+const char *skip_sentence(skip_reason reason)
+{
+    static const char *const sentences[SKIP_REASONS] = {
+        [SKIP_OP] = "the port doesn't have this op",
+        [SKIP_CASE] = "the port doesn't support this case",
+    };
+    return sentences[reason];
+}

@@ -32,6 +32,19 @@ const char *verdict_name(verdict v);
 bool verdict_of_name(const char *name, verdict *v);      /* false: no such */
 verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT fails */
 
+/* Why a verdict is SKIP. */
+typedef enum {
+    SKIP_NOT,    /* it isn't */
+    SKIP_ABSENT, /* the port isn't built or installed */
+    SKIP_START,  /* it can't run here: its probe says so, or it could not be started again */
+    SKIP_OP,     /* a program's list of ops lacks this one */
+    SKIP_CASE,   /* a port in C returned UNSUPPORTED */
+    SKIP_SAID,   /* a program answered "unsupported", with its reason */
+    SKIP_REASONS
+} skip_reason;
+
+const char *skip_sentence(skip_reason reason); /* NULL: only the port can say it, in its own words */
+
 /* What was seen of one output tensor. */
 typedef struct {
     char name[32];
@@ -62,6 +75,7 @@ enum { MAX_DIAGNOSES = 8 };
 
 typedef struct {
     verdict v;
+    skip_reason skip; /* of SKIP */
     char why[512];
     bool constant;                   /* no mutant counts: truth looks the same under all of them */
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */

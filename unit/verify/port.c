@@ -57,7 +57,7 @@ static const row programs[] = {
     {"error", "REJECTED", "ValueError: no such thing", 1},
     {"crash", "CRASH", "signal ABRT", 1},
     {"exit", "CRASH", "exit code 5", 1},
-    {"hang", "TIMEOUT", "no answer in time", 1},
+    {"hang", "TIMEOUT", "no answer within 1 s", 1},
     {"garbage", "REJECTED", "no JSON object: 'result: fine'", 1},
     {"long_line", "REJECTED", "a line of more than 65536 bytes", 1},
     {"shape", "REJECTED", "y has shape (64, 7), not (7, 64)", 1},

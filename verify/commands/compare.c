@@ -1,10 +1,10 @@
 /* verify bundle and verify compare: for ports that have only files. */
 #include "case/expand.h"
 #include "case/fill.h"
+#include "case/folder.h"
 #include "files/safetensors.h"
 #include "judge/judge.h"
 #include "options.h"
-#include "port/exec.h"
 #include "report/report.h"
 
 #include <errno.h>
@@ -57,10 +57,10 @@ static int judge_file(loaded *l, const char *path, bool verbose)
 {
     complaint why;
     enclosures truth, legal;
-    result r = {.v = PASS};
+    result r = {.v = ERROR};
     const char *const name = "file";
     tally t = {0};
-    if (!exec_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
+    if (!folder_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
     if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return usage_error("no memory for the reference of %s", l->p.id);
     judge(&l->p, &truth, &legal, l->data, &r);
@@ -182,7 +182,7 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
         bool const made = !mkdir(path, 0777) || errno == EEXIST;
         if (!made) refuse(&why, "cannot make %.500s: %s", path, strerror(errno));
         bool const good =
-            made && exec_write_case(path, &l->p, l->data, &why) && write_truth(l, file, *declared != 0, &why);
+            made && folder_write(path, &l->p, l->data, &why) && write_truth(l, file, *declared != 0, &why);
         code = good ? EXIT_GOOD : usage_error("%s", why.text);
         if (good) printf("%s\n", path);
     }

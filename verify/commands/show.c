@@ -106,7 +106,7 @@ static void judge_truth(const problem *p, const enclosures *truth, const enclosu
 static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
 {
     enclosures truth, legal;
-    result r = {.v = PASS};
+    result r = {.v = ERROR};
     if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
     judge_truth(p, &truth, &legal, data, &r);
     print_stats(&r);

@@ -1,7 +1,8 @@
 /* See exec.h. */
 #include "exec.h"
 
-#include "files/safetensors.h"
+#include "case/folder.h"
+#include "deadline.h"
 #include "process.h"
 
 #include <errno.h>
@@ -56,12 +57,12 @@ static int finish(exec_port *p, double patience)
 {
     process *const c = &p->process;
     int status = 0;
-    double const deadline = now() + patience;
+    double const last = now() + patience;
     if (c->pid <= 0) return 0;
     close(c->requests);
     close(c->answers);
     pid_t ended = waitpid(c->pid, &status, WNOHANG);
-    while (ended == 0 && now() < deadline) {
+    while (ended == 0 && now() < last) {
         nanosleep(&(struct timespec){0, 2000000}, NULL);
         ended = waitpid(c->pid, &status, WNOHANG);
     }
@@ -72,7 +73,7 @@ static int finish(exec_port *p, double patience)
 }
 
 /* The shell that started the program reports its signal as exit code 128 + n. */
-static exec_status died(exec_port *p, complaint *why)
+static port_outcome died(exec_port *p, complaint *why)
 {
     int const status = finish(p, 1);
     int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -82,46 +83,46 @@ static exec_status died(exec_port *p, complaint *why)
     else
         refuse(why, "the program ended with exit code %d%s", code,
                code == 127 ? ": the shell found no such command" : "");
-    return EXEC_CRASH;
+    return PORT_CRASHED;
 }
 
 /* ---- lines ---- */
 
 /* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
-static exec_status read_line(exec_port *p, double deadline, size_t *used, complaint *why)
+static port_outcome read_line(exec_port *p, const deadline *until, size_t *used, complaint *why)
 {
     for (;;) {
         char *const end = memchr(p->line, '\n', p->held);
         if (end) {
             *end = 0;
             *used = (size_t)(end - p->line) + 1;
-            return EXEC_OK;
+            return PORT_RAN;
         }
         if (p->held == LINE_SIZE)
-            return refuse(why, "its answer is a line of more than %d bytes", LINE_SIZE), EXEC_REJECTED;
-        ssize_t const got = read_some(p->process.answers, p->line + p->held, LINE_SIZE - p->held, deadline);
-        if (got < 0) return finish(p, 0), refuse(why, "no answer in time"), EXEC_TIMEOUT;
+            return refuse(why, "its answer is a line of more than %d bytes", LINE_SIZE), PORT_REJECTED;
+        ssize_t const got = deadline_read_some(until, p->process.answers, p->line + p->held, LINE_SIZE - p->held);
+        if (got < 0) return finish(p, 0), deadline_missed(until, why);
         if (got == 0) return died(p, why);
         p->held += (size_t)got;
     }
 }
 
-/* One answer as a JSON object; the caller drops it. */
-static exec_status read_answer(exec_port *p, double deadline, json_t **answer, complaint *why)
+/* One reply as a JSON object; the caller drops it. */
+static port_outcome read_reply(exec_port *p, const deadline *until, json_t **reply, complaint *why)
 {
     size_t used = 0;
     json_error_t error;
-    exec_status const status = read_line(p, deadline, &used, why);
-    if (status != EXEC_OK) return status;
-    *answer = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(*answer)) {
+    port_outcome const outcome = read_line(p, until, &used, why);
+    if (outcome != PORT_RAN) return outcome;
+    *reply = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(*reply)) {
         refuse(why, "its answer is no JSON object: '%.80s'", p->line);
-        json_decref(*answer);
-        *answer = NULL;
+        json_decref(*reply);
+        *reply = NULL;
     }
     memmove(p->line, p->line + used, p->held - used);
     p->held -= used;
-    return *answer ? EXEC_OK : EXEC_REJECTED;
+    return *reply ? PORT_RAN : PORT_REJECTED;
 }
 
 static bool send_line(exec_port *p, const char *line)
@@ -134,9 +135,9 @@ static bool send_line(exec_port *p, const char *line)
 
 /* ---- hello ---- */
 
-static bool read_hello(exec_port *p, json_t *answer, complaint *why)
+static bool read_hello(exec_port *p, json_t *reply, complaint *why)
 {
-    json_t *const hello = json_object_get(answer, "hello"), *const list = json_object_get(hello, "ops");
+    json_t *const hello = json_object_get(reply, "hello"), *const list = json_object_get(hello, "ops");
     json_t *const protocol = json_object_get(hello, "protocol");
     const char *const name = json_string_value(json_object_get(hello, "name"));
     if (!json_is_object(hello)) return refuse(why, "its first line is no {\"hello\": ...}; see docs/formats.md");
@@ -160,21 +161,22 @@ static bool program_exists(const char *command)
     return access(path, X_OK) == 0;
 }
 
-exec_port *exec_open(const char *command, double timeout_s, exec_status *status, complaint *why)
+exec_port *exec_open(const char *command, double timeout_s, port_outcome *outcome, complaint *why)
 {
     exec_port *const p = calloc(1, sizeof *p);
-    json_t *answer = NULL;
-    *status = EXEC_OURS;
+    json_t *reply = NULL;
+    *outcome = PORT_NOT_ASKED;
     if (!program_exists(command)) {
         refuse(why, "'%.200s': %s", command, strerror(errno));
         return free(p), NULL;
     }
     refuse(why, "cannot start a process");
     if (!p || !start(p, command)) return free(p), NULL;
-    *status = read_answer(p, now() + timeout_s, &answer, why);
-    if (*status == EXEC_OK && !read_hello(p, answer, why)) *status = EXEC_REJECTED;
-    json_decref(answer);
-    if (*status == EXEC_OK) return p;
+    deadline const until = deadline_in(timeout_s);
+    *outcome = read_reply(p, &until, &reply, why);
+    if (*outcome == PORT_RAN && !read_hello(p, reply, why)) *outcome = PORT_REJECTED;
+    json_decref(reply);
+    if (*outcome == PORT_RAN) return p;
     exec_close(p);
     complaint const reason = *why;
     refuse(why, "'%.200s': %s", command, reason.text);
@@ -192,99 +194,6 @@ void exec_close(exec_port *port)
 {
     finish(port, 2);
     free(port);
-}
-
-/* ---- the folder of a case ---- */
-
-static void print_prob(FILE *f, const problem *p)
-{
-    for (const field_row *field = p->op->fields; field->name; field++)
-        fprintf(f, "%s\"%s\": %.17g", field == p->op->fields ? "" : ", ", field->name, problem_field(p, field));
-}
-
-static void print_tensors(FILE *f, const problem *p)
-{
-    static const char *const kinds[] = {"in", "weight", "out"};
-    for (int i = 0; i < p->tensors; i++) {
-        const tensor_info *const t = &p->tensor[i];
-        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->name,
-                kinds[t->row->kind], ref_dtype_name(t->dtype));
-        for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
-        fprintf(f, "]}");
-    }
-}
-
-static bool write_case_json(const char *dir, const problem *p, complaint *why)
-{
-    char path[4200];
-    snprintf(path, sizeof path, "%s/case.json", dir);
-    FILE *const f = fopen(path, "w");
-    if (!f) return refuse(why, "cannot write %s: %s", path, strerror(errno));
-    fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
-    print_prob(f, p);
-    fprintf(f, "}, \"tensors\": [");
-    print_tensors(f, p);
-    fprintf(f, "\n]}\n");
-    bool const good = !ferror(f);
-    if (!fclose(f) && good) return true;
-    return refuse(why, "cannot write %s: %s", path, strerror(errno));
-}
-
-bool exec_write_case(const char *dir, const problem *p, void *const data[], complaint *why)
-{
-    char path[4200];
-    safetensor *const item = calloc((size_t)p->tensors, sizeof *item);
-    int64_t count = 0;
-    if (!item) return refuse(why, "no memory for the list of tensors");
-    for (int i = 0; i < p->tensors; i++) {
-        const tensor_info *const t = &p->tensor[i];
-        if (t->row->kind == TENSOR_OUT) continue;
-        safetensor *const s = &item[count++];
-        *s = (safetensor){.dtype = t->dtype, .ndim = t->ndim, .data = data[i], .bytes = t->bytes};
-        snprintf(s->name, sizeof s->name, "%s", t->name);
-        memcpy(s->shape, t->shape, sizeof s->shape);
-    }
-    snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
-    bool const good = write_case_json(dir, p, why) && safetensors_write(path, item, count, why);
-    free(item);
-    return good;
-}
-
-static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
-{
-    size_t used = (size_t)snprintf(text, cap, "(");
-    for (int d = 0; d < ndim && used < cap; d++)
-        used += (size_t)snprintf(text + used, cap - used, "%s%lld", d ? ", " : "", (long long)shape[d]);
-    if (used < cap) snprintf(text + used, cap - used, ")");
-}
-
-static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, complaint *why)
-{
-    char is[100], should[100];
-    const safetensor *const s = safetensors_find(file, t->name);
-    if (!s) return refuse(why, "%s holds no tensor %s", path, t->name);
-    if (s->dtype != t->dtype)
-        return refuse(why, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
-                      ref_dtype_name(t->dtype)),
-               false;
-    if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
-        print_shape(is, sizeof is, s->shape, s->ndim);
-        print_shape(should, sizeof should, t->shape, t->ndim);
-        return refuse(why, "%s: %s has shape %s, not %s", path, s->name, is, should);
-    }
-    memcpy(data, s->data, t->bytes);
-    return true;
-}
-
-bool exec_read_outputs(const char *path, const problem *p, void *const data[], complaint *why)
-{
-    safetensors file;
-    if (!safetensors_open(path, &file, why)) return false;
-    bool good = true;
-    for (int i = 0; good && i < p->tensors; i++)
-        if (p->tensor[i].row->kind == TENSOR_OUT) good = copy_output(path, &file, &p->tensor[i], data[i], why);
-    safetensors_close(&file);
-    return good;
 }
 
 /* ---- one case ---- */
@@ -310,41 +219,42 @@ static void remove_folder(const char *dir)
 }
 
 /* What the program said: ok, unsupported or error. */
-static exec_status read_verdict(const json_t *answer, char *numerics, size_t numerics_cap, complaint *why)
+static port_outcome read_outcome(const json_t *reply, char *numerics, size_t numerics_cap, complaint *why)
 {
-    const char *const unsupported = json_string_value(json_object_get(answer, "unsupported"));
-    const char *const error = json_string_value(json_object_get(answer, "error"));
-    const char *const declared = json_string_value(json_object_get(answer, "numerics"));
+    const char *const unsupported = json_string_value(json_object_get(reply, "unsupported"));
+    const char *const error = json_string_value(json_object_get(reply, "error"));
+    const char *const declared = json_string_value(json_object_get(reply, "numerics"));
     snprintf(numerics, numerics_cap, "%s", declared ? declared : "");
-    if (unsupported) return refuse(why, "%s", unsupported), EXEC_UNSUPPORTED;
-    if (error) return refuse(why, "the port reports: %s", error), EXEC_REJECTED;
-    if (json_is_true(json_object_get(answer, "ok"))) return EXEC_OK;
-    return refuse(why, "its answer has none of ok, unsupported, error"), EXEC_REJECTED;
+    if (unsupported) return refuse(why, "%s", unsupported), PORT_SKIPPED;
+    if (error) return refuse(why, "the port reports: %s", error), PORT_REJECTED;
+    if (json_is_true(json_object_get(reply, "ok"))) return PORT_RAN;
+    return refuse(why, "its answer has none of ok, unsupported, error"), PORT_REJECTED;
 }
 
-static exec_status ask(exec_port *port, const char *dir, double deadline, char *numerics, size_t numerics_cap,
-                       complaint *why)
+static port_outcome ask(exec_port *port, const char *dir, const deadline *until, char *numerics, size_t numerics_cap,
+                        complaint *why)
 {
     char line[4400];
-    json_t *answer = NULL;
+    json_t *reply = NULL;
     snprintf(line, sizeof line, "{\"case\": \"%s\"}\n", dir);
     if (!send_line(port, line)) return died(port, why);
-    exec_status const status = read_answer(port, deadline, &answer, why);
-    exec_status const said = status == EXEC_OK ? read_verdict(answer, numerics, numerics_cap, why) : status;
-    json_decref(answer);
+    port_outcome const outcome = read_reply(port, until, &reply, why);
+    port_outcome const said = outcome == PORT_RAN ? read_outcome(reply, numerics, numerics_cap, why) : outcome;
+    json_decref(reply);
     return said;
 }
 
-exec_status exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
-                     size_t numerics_cap, complaint *why)
+port_outcome exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
+                      size_t numerics_cap, complaint *why)
 {
     char dir[4000], path[4200];
     numerics[0] = 0;
-    if (!make_folder(dir, sizeof dir, why)) return EXEC_OURS;
-    exec_status status = exec_write_case(dir, p, data, why) ? EXEC_OK : EXEC_OURS;
-    if (status == EXEC_OK) status = ask(port, dir, now() + timeout_s, numerics, numerics_cap, why);
+    if (!make_folder(dir, sizeof dir, why)) return PORT_NOT_ASKED;
+    port_outcome outcome = folder_write(dir, p, data, why) ? PORT_RAN : PORT_NOT_ASKED;
+    deadline const until = deadline_in(timeout_s);
+    if (outcome == PORT_RAN) outcome = ask(port, dir, &until, numerics, numerics_cap, why);
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
-    if (status == EXEC_OK && !exec_read_outputs(path, p, data, why)) status = EXEC_REJECTED;
+    if (outcome == PORT_RAN && !folder_read_outputs(path, p, data, why)) outcome = PORT_REJECTED;
     remove_folder(dir);
-    return status;
+    return outcome;
 }

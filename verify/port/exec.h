@@ -5,33 +5,19 @@
 #ifndef EXEC_H
 #define EXEC_H
 
+#include "answer.h"
 #include "case/problem.h"
 
 typedef struct exec_port exec_port;
 
-typedef enum {
-    EXEC_OK,
-    EXEC_UNSUPPORTED,
-    EXEC_REJECTED,
-    EXEC_CRASH,
-    EXEC_TIMEOUT,
-    EXEC_OURS /* our fault: no disk, … */
-} exec_status;
-
 /* Starts `command` under /bin/sh -c and waits for its hello. NULL: one sentence in why. */
-exec_port *exec_open(const char *command, double timeout_s, exec_status *status, complaint *why);
+exec_port *exec_open(const char *command, double timeout_s, port_outcome *outcome, complaint *why);
 bool exec_has_op(const exec_port *port, const char *name);
 
-/* Runs one problem. data[i] belongs to tensor[i]: inputs are read, outputs are written on EXEC_OK. numerics receives
- * the declaration in the answer, or "". After CRASH or TIMEOUT the port is dead: close it and open it again. */
-exec_status exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
-                     size_t numerics_cap, complaint *why);
+/* Runs one problem. data[i] belongs to tensor[i]: inputs are read, outputs are written when it ran. numerics receives
+ * the declaration in the answer, or "". After PORT_CRASHED or PORT_LATE the port is dead: close it and open it again. */
+port_outcome exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
+                      size_t numerics_cap, complaint *why);
 void exec_close(exec_port *port);
-
-/* The folder of a case: case.json and inputs.safetensors. */
-bool exec_write_case(const char *dir, const problem *p, void *const data[], complaint *why);
-
-/* Copies the outputs of a file into data[], by name; false when one is missing or has another shape or dtype. */
-bool exec_read_outputs(const char *path, const problem *p, void *const data[], complaint *why);
 
 #endif

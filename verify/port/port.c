@@ -1,6 +1,7 @@
 /* See port.h. */
 #include "port.h"
 
+#include "deadline.h"
 #include "exec.h"
 #include "process.h"
 #include "worker.h"
@@ -21,18 +22,6 @@ struct port {
 
 /* ---- the worker of a port in C ---- */
 
-/* Reads all of it before the deadline: 1, 0 the other end is gone, -1 too late. */
-static int read_until(int fd, void *data, size_t bytes, double deadline)
-{
-    for (char *at = data; bytes;) {
-        ssize_t const got = read_some(fd, at, bytes, deadline);
-        if (got <= 0) return (int)got;
-        at += got;
-        bytes -= (size_t)got;
-    }
-    return 1;
-}
-
 static bool start_worker(port *p)
 {
     if (!process_start(&p->worker)) return false;
@@ -40,49 +29,50 @@ static bool start_worker(port *p)
     return true;
 }
 
-static void describe_death(int status, char *why, size_t cap)
+static port_outcome describe_death(int status, complaint *why)
 {
     if (WIFSIGNALED(status))
-        snprintf(why, cap, "signal %s", sigabbrev_np(WTERMSIG(status)));
+        refuse(why, "signal %s", sigabbrev_np(WTERMSIG(status)));
     else
-        snprintf(why, cap, "the port ended the process with exit code %d", WEXITSTATUS(status));
+        refuse(why, "the port ended the process with exit code %d", WEXITSTATUS(status));
+    return PORT_CRASHED;
 }
 
 /* Waits for an answer. A death or a silence becomes one, and the worker is gone. */
-static void await(port *p, double deadline, answer *a)
+static void await(port *p, const deadline *until, answer *a)
 {
-    int const got = read_until(p->worker.answers, a, sizeof *a, deadline);
-    if (got == 1 && a->v != CRASH) return;
+    complaint why;
+    int const got = deadline_read_all(until, p->worker.answers, a, sizeof *a);
+    if (got > 0 && a->outcome != PORT_CRASHED) return;
     int const status = process_end(&p->worker, got < 0);
-    if (got == 1) return;
-    *a = (answer){.v = got < 0 ? TIMEOUT : CRASH};
-    if (got < 0)
-        snprintf(a->why, sizeof a->why, "no answer within %g s", p->timeout);
-    else
-        describe_death(status, a->why, sizeof a->why);
+    if (got > 0) return;
+    memset(a, 0, sizeof *a);
+    port_outcome const outcome = got < 0 ? deadline_missed(until, &why) : describe_death(status, &why);
+    answer_fail(a, outcome, why.text);
 }
 
 /* Starts a worker and reads its first answer. */
 static void open_worker(port *p, answer *hello)
 {
-    *hello = (answer){.v = ERROR, .why = "cannot start a process"};
-    if (start_worker(p)) await(p, now() + p->timeout, hello);
+    *hello = (answer){.outcome = PORT_NOT_ASKED, .why = "cannot start a process"};
+    deadline const until = deadline_in(p->timeout);
+    if (start_worker(p)) await(p, &until, hello);
 }
 
-static void receive_outputs(port *p, const problem *pr, void *const data[], double deadline, answer *a)
+static void receive_outputs(port *p, const problem *pr, void *const data[], const deadline *until, answer *a)
 {
     for (int i = 0; i < pr->tensors; i++) {
         if (pr->tensor[i].row->kind != TENSOR_OUT) continue;
-        if (read_until(p->worker.answers, data[i], pr->tensor[i].bytes, deadline) == 1) continue;
+        if (deadline_read_all(until, p->worker.answers, data[i], pr->tensor[i].bytes) > 0) continue;
         process_end(&p->worker, true);
-        *a = (answer){.v = ERROR, .why = "the worker's outputs did not arrive"};
+        *a = (answer){.outcome = PORT_NOT_ASKED, .why = "the worker's outputs did not arrive"};
         return;
     }
 }
 
 static void ask_worker(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
-    double const deadline = now() + p->timeout;
+    deadline const until = deadline_in(p->timeout);
     request const r = {strlen(pr->id), given};
     if (!p->worker.pid) open_worker(p, a);
     if (!p->worker.pid) return;
@@ -90,34 +80,22 @@ static void ask_worker(port *p, const problem *pr, void *const data[], bool give
     write_all(p->worker.requests, pr->id, r.length);
     for (int i = 0; given && i < pr->tensors; i++)
         if (pr->tensor[i].row->kind != TENSOR_OUT) write_all(p->worker.requests, data[i], pr->tensor[i].bytes);
-    await(p, deadline, a);
-    if (a->v == PASS) receive_outputs(p, pr, data, deadline, a);
+    await(p, &until, a);
+    if (a->outcome == PORT_RAN) receive_outputs(p, pr, data, &until, a);
 }
 
 /* ---- programs ---- */
 
-static verdict verdict_of(exec_status s)
+static port_outcome ask_once(port *p, const problem *pr, void *const data[], answer *a)
 {
-    switch (s) {
-    case EXEC_OK: return PASS;
-    case EXEC_UNSUPPORTED: return SKIP;
-    case EXEC_REJECTED: return REJECTED;
-    case EXEC_CRASH: return CRASH;
-    case EXEC_TIMEOUT: return TIMEOUT;
-    case EXEC_OURS: break;
-    }
-    return ERROR;
-}
-
-static exec_status ask_once(port *p, const problem *pr, void *const data[], answer *a)
-{
-    exec_status status = EXEC_OK;
+    port_outcome status = PORT_RAN;
     complaint why = {""};
     if (!p->exec) p->exec = exec_open(p->b.target, p->timeout, &status, &why);
     if (p->exec) status = exec_run(p->exec, pr, data, p->timeout, a->declared, sizeof a->declared, &why);
     snprintf(a->why, sizeof a->why, "%.511s", why.text);
+    if (status == PORT_SKIPPED) a->skip = SKIP_SAID;
     if (!p->exec) return status;
-    if (status != EXEC_OK && status != EXEC_UNSUPPORTED) { /* dead, or out of step */
+    if (status != PORT_RAN && status != PORT_SKIPPED) { /* dead, or out of step */
         exec_close(p->exec);
         p->exec = NULL;
     }
@@ -137,8 +115,8 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
     void **const second = calloc((size_t)pr->tensors, sizeof *second);
     double const from = now();
     memset(a, 0, sizeof *a);
-    a->v = verdict_of(ask_once(p, pr, data, a));
-    if (a->v != PASS) return free(second);
+    a->outcome = ask_once(p, pr, data, a);
+    if (a->outcome != PORT_RAN) return free(second);
     a->seconds = now() - from;
     bool memory = second != NULL;
     for (int i = 0; second && i < pr->tensors; i++) {
@@ -146,14 +124,14 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
         memory = memory && second[i];
     }
     if (memory) {
-        a->v = verdict_of(ask_once(p, pr, second, a));
+        a->outcome = ask_once(p, pr, second, a);
     } else {
-        a->v = ERROR; /* a check that was not made is no PASS */
+        a->outcome = PORT_NOT_ASKED; /* a check that was not made is no PORT_RAN */
         snprintf(a->why, sizeof a->why, "no memory for a second run");
     }
-    for (int i = 0; memory && a->v == PASS && i < pr->tensors; i++)
+    for (int i = 0; memory && a->outcome == PORT_RAN && i < pr->tensors; i++)
         if (memcmp(second[i], data[i], pr->tensor[i].bytes)) {
-            a->v = NONDET;
+            a->outcome = PORT_NONDET;
             snprintf(a->why, sizeof a->why, "two runs on the same inputs differ in %s", pr->tensor[i].name);
         }
     free_outputs(pr, data, second);
@@ -163,7 +141,7 @@ static void ask_program(port *p, const problem *pr, void *const data[], answer *
 
 static void open_program(port *p)
 {
-    exec_status status = EXEC_OK;
+    port_outcome status = PORT_RAN;
     complaint why = {""};
     p->exec = exec_open(p->b.target, p->timeout, &status, &why);
     snprintf(p->why, sizeof p->why, "%.511s", why.text);
@@ -184,7 +162,7 @@ port *port_open(const backend *b, double timeout)
     } else {
         answer hello;
         open_worker(p, &hello);
-        p->state = hello.v == PASS ? PORT_READY : hello.v == SKIP ? PORT_ABSENT : PORT_UNUSABLE;
+        p->state = hello.outcome == PORT_RAN ? PORT_READY : hello.outcome == PORT_SKIPPED ? PORT_ABSENT : PORT_UNUSABLE;
         snprintf(p->why, sizeof p->why, "%s", hello.why);
         snprintf(p->ops, sizeof p->ops, "%s", hello.declared);
     }
@@ -217,29 +195,15 @@ bool port_has_op(const port *p, const char *name)
     return false;
 }
 
-static void run(port *p, const problem *pr, void *const data[], bool given, result *r)
+void port_answer(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
-    answer a = {.v = SKIP};
+    memset(a, 0, sizeof *a);
     if (p->state != PORT_READY)
-        snprintf(a.why, sizeof a.why, "%s", p->why);
+        answer_skip(a, *p->b.absent ? SKIP_ABSENT : SKIP_START, p->why);
     else if (p->b.kind == BACKEND_PROGRAM && p->exec && !exec_has_op(p->exec, pr->op->name))
-        snprintf(a.why, sizeof a.why, "the port doesn't have this op");
+        answer_skip(a, SKIP_OP, NULL);
     else if (p->b.kind == BACKEND_PROGRAM)
-        ask_program(p, pr, data, &a);
+        ask_program(p, pr, data, a);
     else
-        ask_worker(p, pr, data, given, &a);
-    r->v = a.v;
-    r->port_seconds = a.seconds;
-    memcpy(r->why, a.why, sizeof r->why);
-    memcpy(r->declared, a.declared, sizeof r->declared);
-}
-
-void port_run(port *p, const problem *pr, void *const data[], result *r)
-{
-    run(p, pr, data, false, r);
-}
-
-void port_run_on(port *p, const problem *pr, void *const data[], result *r)
-{
-    run(p, pr, data, true, r);
+        ask_worker(p, pr, data, given, a);
 }

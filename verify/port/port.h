@@ -4,9 +4,9 @@
 #ifndef PORT_H
 #define PORT_H
 
+#include "answer.h"
 #include "backends.h"
 #include "case/problem.h"
-#include "result.h"
 
 typedef struct port port;
 
@@ -25,11 +25,8 @@ const char *port_why(const port *p); /* when not ready: one sentence */
 /* Does it have this op? No, unless it is ready. */
 bool port_has_op(const port *p, const char *name);
 
-/* Runs a problem. data[i] belongs to tensor[i]: the inputs are filled, the outputs are written when the verdict is PASS
- * ("it ran"; now judge). Sets v, why, declared and port_seconds of the result. */
-void port_run(port *p, const problem *pr, void *const data[], result *r);
-
-/* The same on inputs that no fill made. */
-void port_run_on(port *p, const problem *pr, void *const data[], result *r);
+/* Asks for a problem's outputs. data[i] belongs to tensor[i]: the inputs are filled, by the fill of the problem or, given, in any
+ * other way; the outputs are written when the answer says that it ran. Now judge them. */
+void port_answer(port *p, const problem *pr, void *const data[], bool given, answer *a);
 
 #endif

@@ -5,26 +5,17 @@
 #ifndef WORKER_H
 #define WORKER_H
 
+#include "answer.h"
 #include "backends.h"
-#include "result.h"
-
-/* An answer; behind it follow `bytes` bytes, the outputs of the first run in order. The first answer of a worker says
- * whether the port can be used: PASS; SKIP (can't run here); REJECTED (is no port). `declared` names its ops. */
-typedef struct {
-    verdict v; /* PASS: it ran and is to be judged */
-    char why[512];
-    char declared[REF_NUMERICS_CAP];
-    double seconds; /* of one call */
-    size_t bytes;
-} answer;
 
 typedef struct {
     size_t length; /* of the id */
     bool given;    /* the inputs follow */
 } request;
 
-/* Serves until `requests` closes; never returns. A request is a `request`, the id, and the inputs in order if
- * they are given; else the worker fills them itself. */
+/* Serves until `requests` closes; never returns. Its first answer says whether the port can be used. A request is a `request`,
+ * the id, and the inputs in order if they are given; else the worker fills them itself. Behind the answer of a port that ran
+ * follow the outputs of its first run, in order. */
 _Noreturn void worker_serve(const backend *b, int requests, int answers);
 
 #endif

@@ -70,6 +70,34 @@ static void judge_answer(known *k, bool diagnosing, result *r)
     r->reference_seconds = now() - from;
 }
 
+/* What is left of an answer before the judge has spoken: only he says PASS. */
+static verdict verdict_of(port_outcome o)
+{
+    switch (o) {
+    case PORT_NOT_ASKED: return ERROR;
+    case PORT_RAN: return ERROR; /* until it is judged */
+    case PORT_SKIPPED: return SKIP;
+    case PORT_REJECTED: return REJECTED;
+    case PORT_UNWRITTEN: return UNWRITTEN;
+    case PORT_CORRUPT: return CORRUPT;
+    case PORT_FPENV: return FPENV;
+    case PORT_NONDET: return NONDET;
+    case PORT_CRASHED: return CRASH;
+    case PORT_LATE: return TIMEOUT;
+    }
+    return ERROR;
+}
+
+static void run_port(known *k, port *judged, bool given, bool diagnosing, result *r)
+{
+    answer a;
+    port_answer(judged, k->p, k->data, given, &a);
+    *r = (result){.v = verdict_of(a.outcome), .skip = a.skip, .port_seconds = a.seconds};
+    memcpy(r->why, a.why, sizeof r->why);
+    memcpy(r->declared, a.declared, sizeof r->declared);
+    if (a.outcome == PORT_RAN) judge_answer(k, diagnosing, r);
+}
+
 void run_case(const problem *p, port *const ports[], int count, bool diagnosing, result results[])
 {
     void **data;
@@ -79,12 +107,11 @@ void run_case(const problem *p, port *const ports[], int count, bool diagnosing,
     k.data = data;
     for (int b = 0; b < count; b++) {
         if (memory) {
-            port_run(ports[b], p, k.data, &results[b]);
+            run_port(&k, ports[b], false, diagnosing, &results[b]);
         } else {
             results[b].v = ERROR;
             snprintf(results[b].why, sizeof results[b].why, "no memory for the tensors");
         }
-        if (memory && results[b].v == PASS) judge_answer(&k, diagnosing, &results[b]);
     }
     forget(&k);
     tensors_close(p, data);
@@ -93,9 +120,7 @@ void run_case(const problem *p, port *const ports[], int count, bool diagnosing,
 void run_on(const problem *p, port *judged, void *const data[], bool diagnosing, result *r)
 {
     known k = {.p = p, .data = data};
-    memset(r, 0, sizeof *r);
-    port_run_on(judged, p, k.data, r);
-    if (r->v == PASS) judge_answer(&k, diagnosing, r);
+    run_port(&k, judged, true, diagnosing, r);
     forget(&k);
 }
 

@@ -1,0 +1,17 @@
+/*
+ * A case as a folder of files, for ports that have only files: case.json and inputs.safetensors written, outputs read back.
+ * Formats: docs/formats.md.
+ */
+#ifndef FOLDER_H
+#define FOLDER_H
+
+#include "problem.h"
+
+/* Writes case.json and inputs.safetensors into dir, which exists. data[i] belongs to tensor[i]. False: one sentence in why. */
+bool folder_write(const char *dir, const problem *p, void *const data[], complaint *why);
+
+/* Copies the outputs in a safetensors file into data[], by name. False, and one sentence in why, when one is missing or has
+ * another shape or format. */
+bool folder_read_outputs(const char *path, const problem *p, void *const data[], complaint *why);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * What became of asking a port: not whether its numbers are right, which only the judge can say.
+ */
+#ifndef ANSWER_H
+#define ANSWER_H
+
+#include "result.h"
+
+typedef enum {
+    PORT_NOT_ASKED, /* our own fault: no memory, no process, no disk */
+    PORT_RAN,       /* the outputs are written, and nobody has judged them yet; at the start: the port is open */
+    PORT_SKIPPED,   /* it doesn't do this, or can't run here: `skip` says which */
+    PORT_REJECTED,  /* an error status, or an answer that can't be read; at the start: it is no port */
+    PORT_UNWRITTEN, /* it left output elements as they were */
+    PORT_CORRUPT,   /* it wrote memory outside its outputs */
+    PORT_FPENV,     /* it left rounding mode or flushing changed */
+    PORT_NONDET,    /* its two runs on the same inputs differ */
+    PORT_CRASHED,   /* it died by a signal or exited */
+    PORT_LATE       /* it gave no answer before the deadline */
+} port_outcome;
+
+typedef struct {
+    port_outcome outcome;
+    skip_reason skip;                /* when skipped */
+    char why[512];                   /* one sentence, unless it ran */
+    char declared[REF_NUMERICS_CAP]; /* its numerics, "" none; at the start of a port in C the names of its ops */
+    double seconds;                  /* of one call */
+} answer;
+
+/* The port was skipped: `why` becomes the sentence of the reason; own_words where only the port can say it. */
+void answer_skip(answer *a, skip_reason reason, const char *own_words);
+
+/* The port didn't run; why: one sentence. Its declaration stays. */
+void answer_fail(answer *a, port_outcome outcome, const char *why);
+
+#endif

@@ -1,0 +1,26 @@
+/* How long a port may take, and what is said of one that takes longer. */
+#ifndef DEADLINE_H
+#define DEADLINE_H
+
+#include "answer.h"
+#include "files/complaint.h"
+
+#include <sys/types.h>
+
+typedef struct {
+    double seconds; /* that were allowed */
+    double at;      /* when they are over, as by now() */
+} deadline;
+
+deadline deadline_in(double seconds);
+
+/* Reads what there is, at most so many bytes: > 0 bytes read, 0 the other end is gone, -1 too late. */
+ssize_t deadline_read_some(const deadline *d, int fd, void *data, size_t bytes);
+
+/* Reads all of it: 1, 0 the other end is gone, -1 too late. */
+int deadline_read_all(const deadline *d, int fd, void *data, size_t bytes);
+
+/* What became of a port that was too late. Nothing else calls a port late. */
+port_outcome deadline_missed(const deadline *d, complaint *why);
+
+#endif

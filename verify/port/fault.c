@@ -1,0 +1,48 @@
+/* See fault.h. */
+#include "fault.h"
+
+#include "process.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the handler needs; a signal handler can be told in no other way. */
+static struct {
+    const arena *memory;
+    int answers;
+    answer last;
+} fault;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    char where[160] = "outside all tensors";
+    fault.last.outcome = PORT_CRASHED;
+    if (fault.memory) arena_locate(fault.memory, info->si_addr, where, sizeof where);
+    snprintf(fault.last.why, sizeof fault.last.why, "signal %s: %s", sigabbrev_np(number), where);
+    write_all(fault.answers, &fault.last, sizeof fault.last);
+    _exit(128 + number);
+}
+
+void fault_catch(int answers)
+{
+    static char stack[64 * 1024];
+    stack_t const other = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    fault.answers = answers;
+    sigaltstack(&other, NULL);
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+void fault_begin(const answer *so_far)
+{
+    fault.last = *so_far;
+}
+
+void fault_watch(const arena *memory)
+{
+    fault.memory = memory;
+}

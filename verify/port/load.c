@@ -1,0 +1,72 @@
+/* See load.h. */
+#include "load.h"
+
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+__attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outcome outcome, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(a->why, sizeof a->why, format, args);
+    va_end(args);
+    a->outcome = outcome;
+    return false;
+}
+
+/* The port's own table, checked; NULL: why not is in the answer. */
+static const dsv3_backend *find_table(const backend *b, answer *a)
+{
+    if (b->table) return b->table;
+    void *const object = dlopen(b->target, RTLD_NOW | RTLD_LOCAL);
+    if (!object) return unusable(a, PORT_REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
+    const dsv3_backend *(*get)(uint32_t) = NULL;
+    void *const symbol = dlsym(object, "dsv3_backend_get");
+    memcpy(&get, &symbol, sizeof get);
+    if (!get) return unusable(a, PORT_REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target), NULL;
+    const dsv3_backend *const table = get(DSV3_ABI);
+    if (!table)
+        unusable(a, PORT_REJECTED, "%s does not speak abi %u: rebuild it with this include/dsv3.h", b->target,
+                 DSV3_ABI);
+    if (!table || (table->abi == DSV3_ABI && table->size >= offsetof(dsv3_backend, rmsnorm))) return table;
+    unusable(a, PORT_REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target, table->abi,
+             DSV3_ABI);
+    return NULL;
+}
+
+/* A port compiled with an older header has a shorter table: what it lacks reads as NULL. */
+static void complete_table(const dsv3_backend *theirs, dsv3_backend *ours)
+{
+    memset(ours, 0, sizeof *ours);
+    memcpy(ours, theirs, theirs->size < sizeof *ours ? theirs->size : sizeof *ours);
+}
+
+bool load_port(const backend *b, loaded_port *p, answer *a)
+{
+    char why[256] = "it doesn't say why";
+    p->ctx = NULL;
+    const dsv3_backend *const table = find_table(b, a);
+    if (!table) return false;
+    complete_table(table, &p->table);
+    dsv3_status const usable = p->table.probe ? p->table.probe(why, sizeof why) : DSV3_OK;
+    why[sizeof why - 1] = 0;
+    if (usable != DSV3_OK) return answer_skip(a, SKIP_START, why), false;
+    dsv3_status const opened = p->table.open ? p->table.open(&p->ctx, 0) : DSV3_OK;
+    return opened == DSV3_OK || unusable(a, PORT_REJECTED, "open returned status %d", (int)opened);
+}
+
+void unload_port(loaded_port *p)
+{
+    if (p->table.close && p->ctx) p->table.close(p->ctx);
+}
+
+void name_ops(const loaded_port *p, char *text, size_t cap)
+{
+    size_t used = 0;
+#define OP(op)                                                                                                         \
+    if (p->table.op && used < cap) used += (size_t)snprintf(text + used, cap - used, #op " ");
+    DSV3_OPS(OP)
+#undef OP
+}

@@ -1,0 +1,19 @@
+/* Loading a port written in C: shared object, abi, table, probe, context. Done in its own process, as all of it is the port's code. */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include "worker.h"
+
+typedef struct {
+    dsv3_backend table; /* members that an older header lacks are NULL */
+    dsv3_ctx *ctx;
+} loaded_port;
+
+/* False: why it can't be used is in the answer. */
+bool load_port(const backend *b, loaded_port *p, answer *a);
+void unload_port(loaded_port *p);
+
+/* The names of the ops that the port has, a space behind each. */
+void name_ops(const loaded_port *p, char *text, size_t cap);
+
+#endif
