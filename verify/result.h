@@ -7,6 +7,7 @@
 #include "ref.h"
 
 enum { MAX_BACKENDS = 16 }; /* ports judged in one run */
+enum { MAX_OUTPUTS = 16 };  /* output tensors of one op */
 
 typedef enum {
     PASS,         /* every output element is a legal result of the declared arithmetic: proved */
@@ -82,7 +83,7 @@ typedef struct {
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
     int outputs;
-    output_stats output[16];
+    output_stats output[MAX_OUTPUTS];
     int64_t flips;       /* rows whose choice is legal, and not the reference's */
     bool choice_illegal; /* `choice` tells of a row whose choice is no legal one */
     char choice[400];    /* the first such row, in words */

@@ -3,7 +3,7 @@
 #include "case/expand.h"
 #include "case/fill.h"
 #include "dsv3_config.h"
-#include "judge/judge.h"
+#include "judge/diagnose.h"
 
 #include <criterion/criterion.h>
 #include <ctype.h>

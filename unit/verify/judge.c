@@ -12,7 +12,7 @@ TestSuite(judge, .timeout = 120);
 typedef struct {
     problem p;
     void **data;
-    enclosures truth, legal;
+    enclosures truth, legal, own;
 } sight;
 
 static void look(sight *s, const char *id, const char *declared)
@@ -25,6 +25,7 @@ static void look(sight *s, const char *id, const char *declared)
     cr_assert(tensors_open(&s->p, &s->data));
     cr_assert(decide_own(&s->p, 0, s->data));
     cr_assert(enclose_both(&s->p, &n, s->data, &s->truth, &s->legal));
+    cr_assert(enclose_own(&s->p, s->data, &s->own));
 }
 
 static void look_away(sight *s)
@@ -33,6 +34,7 @@ static void look_away(sight *s)
     problem_close(&s->p);
     enclosures_free(&s->truth);
     enclosures_free(&s->legal);
+    enclosures_free(&s->own);
 }
 
 /* Undeclared, a port may be perfect: the truth, rounded to the output, is a legal result, in every smoke case. */
@@ -98,7 +100,7 @@ static void write_truth(sight *s)
 static verdict judged(sight *s, result *r)
 {
     memset(r, 0, sizeof *r);
-    judge(&s->p, &s->truth, &s->legal, s->data, r);
+    judge(&s->p, &s->truth, &s->legal, &s->own, s->data, r);
     return r->v;
 }
 

@@ -56,16 +56,18 @@ static void unload(loaded *l)
 static int judge_file(loaded *l, const char *path, bool verbose)
 {
     complaint why;
-    enclosures truth, legal;
+    enclosures truth, legal, own = {0};
     result r = {.v = ERROR};
     const char *const name = "file";
     tally t = {0};
     if (!folder_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
-    if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+    if ((l->p.op->choice && !enclose_own(&l->p, l->data, &own)) ||
+        !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return usage_error("no memory for the reference of %s", l->p.id);
-    judge(&l->p, &truth, &legal, l->data, &r);
+    judge(&l->p, &truth, &legal, &own, l->data, &r);
     enclosures_free(&truth);
     enclosures_free(&legal);
+    enclosures_free(&own);
     snprintf(r.declared, sizeof r.declared, "%s", l->declared);
     ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
     tally_add(&t, 0, &r, false);

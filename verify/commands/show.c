@@ -1,6 +1,7 @@
 /* verify show: what a case is, how sharply it sees, and which known mistakes it would catch. At most 40 lines of 80
  * columns for every case of today's ops. */
 #include "case/fill.h"
+#include "judge/diagnose.h"
 #include "judge/judge.h"
 #include "options.h"
 #include "report/report.h"
@@ -94,25 +95,27 @@ static bool print_mistakes(const problem *p, const ref_numerics *n, void *const 
 }
 
 /* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
-static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, void *const data[],
-                        result *r)
+static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, const enclosures *own,
+                        void *const data[], result *r)
 {
     for (int i = 0; i < p->tensors; i++)
         for (int64_t k = 0; truth->value[i] && k < p->tensor[i].count; k++)
             ref_encode(p->tensor[i].dtype, data[i], k, truth->value[i][k].hi);
-    judge(p, truth, legal, data, r);
+    judge(p, truth, legal, own, data, r);
 }
 
 static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
 {
-    enclosures truth, legal;
+    enclosures truth, legal, own = {0};
     result r = {.v = ERROR};
+    if (p->op->choice && !enclose_own(p, data, &own)) return false;
     if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
-    judge_truth(p, &truth, &legal, data, &r);
+    judge_truth(p, &truth, &legal, &own, data, &r);
     print_stats(&r);
     bool const shown = print_mistakes(p, n, data);
     enclosures_free(&truth);
     enclosures_free(&legal);
+    enclosures_free(&own);
     return shown;
 }
 

@@ -179,11 +179,11 @@ static bool open_sharded(checkpoint *c, complaint *why)
 {
     char path[PATH_SIZE];
     checkpoint_index index;
-    mapping text;
+    file_map text;
     about_file const to = {path_of(c, index_name, path), why};
-    if (!mapping_open(&text, &to)) return false;
+    if (!file_map_open(&text, &to)) return false;
     bool good = checkpoint_index_parse(path, text.data, text.size, &index, why);
-    mapping_close(&text);
+    file_map_close(&text);
     if (!good) return false;
     good = open_files(c, index.file, index.files, why) && list_tensors(c, why) && check_index(c, &index, &to);
     checkpoint_index_free(&index);

@@ -198,7 +198,7 @@ static bool read_theta(const section *s, const section *rope)
 
 /* transformers: the amplitude is g(mscale) / g(mscale_all_dim) when both are there and not 0, else g(1); attention takes
  * g(mscale_all_dim)^2 where that is there. */
-static bool settle_mscale(const section *rope)
+static bool choose_mscale(const section *rope)
 {
     dsv3_config *const c = rope->config;
     if (c->mscale > 0 && c->mscale_all_dim > 0) return true;
@@ -225,7 +225,7 @@ static bool read_yarn(const section *rope)
     if (c->beta_slow > c->beta_fast)
         return refuse_file(&rope->to, "key %sbeta_slow is %g; at most beta_fast, %g, is expected", rope->prefix,
                            c->beta_slow, c->beta_fast);
-    return settle_mscale(rope);
+    return choose_mscale(rope);
 }
 
 static bool read_rope(const section *s)
@@ -322,12 +322,12 @@ bool config_parse(const char *path, const char *text, size_t length, dsv3_config
 bool config_open(const char *dir, dsv3_config *out, complaint *why)
 {
     char path[4096];
-    mapping text;
+    file_map text;
     about_file const to = {path, why};
     int const n = snprintf(path, sizeof path, "%s/config.json", dir);
     if (n < 0 || (size_t)n >= sizeof path) return refuse_file(&(about_file){dir, why}, "is too long a name");
-    if (!mapping_open(&text, &to)) return false;
+    if (!file_map_open(&text, &to)) return false;
     bool const good = config_parse(path, text.data, text.size, out, why);
-    mapping_close(&text);
+    file_map_close(&text);
     return good;
 }

@@ -3,7 +3,7 @@
 #define CONFIG_H
 
 #include "dsv3_config.h"
-#include "mapping.h"
+#include "file_map.h"
 
 enum { CONFIG_MAX_SIZE = 1 << 20 }; /* bytes of a config.json */
 

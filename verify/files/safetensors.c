@@ -162,9 +162,9 @@ bool safetensors_parse(const char *path, const void *data, size_t size, safetens
 
 bool safetensors_open(const char *path, safetensors *out, complaint *why)
 {
-    mapping map;
+    file_map map;
     *out = (safetensors){.count = 0};
-    if (!mapping_open(&map, &(about_file){path, why})) return false;
+    if (!file_map_open(&map, &(about_file){path, why})) return false;
     bool const good = safetensors_parse(path, map.data, map.size, out, why);
     out->map = map;
     if (!good) safetensors_close(out);
@@ -173,7 +173,7 @@ bool safetensors_open(const char *path, safetensors *out, complaint *why)
 
 void safetensors_close(safetensors *s)
 {
-    mapping_close(&s->map);
+    file_map_close(&s->map);
     free(s->item);
     *s = (safetensors){.count = 0};
 }

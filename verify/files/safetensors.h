@@ -6,7 +6,7 @@
 #define SAFETENSORS_H
 
 #include "dsv3.h"
-#include "mapping.h"
+#include "file_map.h"
 
 enum { SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000 }; /* bytes, as in Hugging Face's library */
 
@@ -15,12 +15,12 @@ typedef struct {
     dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F16 */
     int32_t ndim;
     int64_t shape[4];
-    const void *data; /* inside the mapping; aligned to nothing */
+    const void *data; /* inside the file map; aligned to nothing */
     size_t bytes;
 } safetensor;
 
 typedef struct {
-    mapping map; /* none when parsed from memory */
+    file_map map; /* none when parsed from memory */
     int64_t count;
     safetensor *item; /* in the order of the data */
 } safetensors;

@@ -2,6 +2,7 @@
 #include "run.h"
 
 #include "case/fill.h"
+#include "judge/diagnose.h"
 #include "judge/judge.h"
 #include "port/process.h"
 
@@ -19,7 +20,7 @@
 typedef struct {
     const problem *p;
     void *const *data;
-    enclosures truth, legal;
+    enclosures truth, legal, own; /* own: of an op with a choice */
     bool have_truth, have_legal;
     char declared[REF_NUMERICS_CAP];
 } known;
@@ -28,22 +29,22 @@ static void forget(known *k)
 {
     enclosures_free(&k->truth);
     enclosures_free(&k->legal);
+    enclosures_free(&k->own);
 }
 
 static bool learn(known *k, const ref_numerics *n, const char *declared)
 {
-    bool const forced = k->p->op->staged;
-    ref_reading const exact = {.forced = forced}, conforming = {.port = n, .forced = forced};
-    if (forced && k->have_truth) { /* both depend on what this port decided */
+    if (k->p->op->staged && k->have_truth) { /* both depend on what this port decided */
         enclosures_free(&k->truth);
         k->have_truth = false;
         k->declared[0] = 1;
     }
-    if (!k->have_truth) k->have_truth = enclose(k->p, &exact, &ref_dd, k->data, &k->truth);
+    if (!k->have_truth) k->have_truth = enclose_truth(k->p, k->data, &k->truth);
     if (!k->have_truth) return false;
+    if (k->p->op->choice && !k->own.value && !enclose_own(k->p, k->data, &k->own)) return false;
     if (k->have_legal && !strcmp(k->declared, declared)) return true;
     if (k->have_legal) enclosures_free(&k->legal);
-    k->have_legal = enclose(k->p, &conforming, &ref_dd, k->data, &k->legal);
+    k->have_legal = enclose_legal(k->p, n, k->data, &k->legal);
     snprintf(k->declared, sizeof k->declared, "%s", declared);
     return k->have_legal;
 }
@@ -65,7 +66,7 @@ static void judge_answer(known *k, bool diagnosing, result *r)
         snprintf(r->why, sizeof r->why, "no memory for the reference");
         return;
     }
-    judge(k->p, &k->truth, &k->legal, k->data, r);
+    judge(k->p, &k->truth, &k->legal, &k->own, k->data, r);
     if (diagnosing && (r->v == FAIL || r->v == NOT_A_NUMBER)) diagnose(k->p, &numerics, k->data, r);
     r->reference_seconds = now() - from;
 }

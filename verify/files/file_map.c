@@ -1,5 +1,5 @@
-/* See mapping.h. */
-#include "mapping.h"
+/* See file_map.h. */
+#include "file_map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool map_regular(mapping *m, int fd, const about_file *to)
+static bool map_regular(file_map *m, int fd, const about_file *to)
 {
     struct stat st;
     if (fstat(fd, &st)) return refuse_file(to, "%s", strerror(errno));
@@ -17,13 +17,13 @@ static bool map_regular(mapping *m, int fd, const about_file *to)
     if (st.st_size == 0) return refuse_file(to, "is empty");
     void *const map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED) return refuse_file(to, "cannot be mapped: %s", strerror(errno));
-    *m = (mapping){map, (size_t)st.st_size};
+    *m = (file_map){map, (size_t)st.st_size};
     return true;
 }
 
-bool mapping_open(mapping *m, const about_file *to)
+bool file_map_open(file_map *m, const about_file *to)
 {
-    *m = (mapping){NULL, 0};
+    *m = (file_map){NULL, 0};
     int const fd = open(to->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not be waited for */
     if (fd < 0) return refuse_file(to, "%s", strerror(errno));
     bool const good = map_regular(m, fd, to);
@@ -31,8 +31,8 @@ bool mapping_open(mapping *m, const about_file *to)
     return good;
 }
 
-void mapping_close(mapping *m)
+void file_map_close(file_map *m)
 {
     if (m->data) munmap((void *)(size_t)m->data, m->size);
-    *m = (mapping){NULL, 0};
+    *m = (file_map){NULL, 0};
 }

@@ -1,6 +1,6 @@
 /* A file as read-only memory. */
-#ifndef MAPPING_H
-#define MAPPING_H
+#ifndef FILE_MAP_H
+#define FILE_MAP_H
 
 #include "complaint.h"
 
@@ -10,10 +10,10 @@
 typedef struct {
     const char *data;
     size_t size;
-} mapping;
+} file_map;
 
 /* A regular file (a symbolic link to one will do), not empty. Pages are read when they are touched. */
-bool mapping_open(mapping *m, const about_file *to);
-void mapping_close(mapping *m);
+bool file_map_open(file_map *m, const about_file *to);
+void file_map_close(file_map *m);
 
 #endif

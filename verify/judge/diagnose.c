@@ -1,0 +1,83 @@
+/* See diagnose.h. */
+#include "diagnose.h"
+
+#include "element.h"
+
+#include <math.h>
+
+/* Results that conform to n in a port with the quirks. */
+static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], enclosures *out)
+{
+    ref_reading const faulty = {.port = n, .quirks = quirks, .forced = p->op->staged};
+    return enclose(p, &faulty, &ref_dd, data, out);
+}
+
+/* Elements of got[] that are no legal result, and how far off the worst is from the middle of its ball. */
+static int64_t illegal(const problem *p, const enclosures *legal, void *const got[], double *worst)
+{
+    int64_t bad = 0;
+    *worst = 0;
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; legal->value[i] && k < p->tensor[i].count; k++) {
+            element e = element_of(legal->value[i], legal->value[i], k);
+            double const v = ref_decode(p->tensor[i].dtype, got[i], k);
+            e.truth = (e.lower + e.upper) / 2;
+            if (is_legal(&e, v)) continue;
+            bad++;
+            *worst = fmax(*worst, budget_used(&e, v));
+        }
+    return bad;
+}
+
+/* Sorted in: fewest illegal elements first, then the smallest distance. */
+static void insert_diagnosis(result *r, diagnosis_row d)
+{
+    int at = r->diagnoses;
+    while (at > 0 && (d.illegal < r->diagnosis[at - 1].illegal ||
+                      (d.illegal == r->diagnosis[at - 1].illegal && d.worst < r->diagnosis[at - 1].worst)))
+        at--;
+    if (at == MAX_DIAGNOSES) return;
+    if (r->diagnoses < MAX_DIAGNOSES) r->diagnoses++;
+    memmove(&r->diagnosis[at + 1], &r->diagnosis[at], (size_t)(r->diagnoses - 1 - at) * sizeof d);
+    r->diagnosis[at] = d;
+}
+
+bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r)
+{
+    r->diagnoses = 0;
+    for (int q = 0; ref_quirk(q); q++) {
+        diagnosis_row d = {.quirk = q};
+        enclosures legal;
+        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
+        if (!enclose_quirky(p, n, (ref_set)1 << q, got, &legal)) return false;
+        d.illegal = illegal(p, &legal, got, &d.worst);
+        enclosures_free(&legal);
+        insert_diagnosis(r, d);
+    }
+    return true;
+}
+
+static int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)
+{
+    int64_t apart = 0;
+    *count = 0;
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; a->value[i] && k < p->tensor[i].count; k++) {
+            ref_value const x = a->value[i][k], y = b->value[i][k];
+            apart += !(ref_lower(x) <= ref_upper(y) && ref_lower(y) <= ref_upper(x));
+            ++*count;
+        }
+    return apart;
+}
+
+int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count)
+{
+    enclosures wrong, legal;
+    *count = 0;
+    if (!decide_own(p, quirks, data) || !enclose_quirky(p, n, quirks, data, &wrong)) return -1;
+    if (!enclose_legal(p, n, data, &legal)) return enclosures_free(&wrong), -1;
+    int64_t const apart = count_apart(p, &legal, &wrong, count);
+    enclosures_free(&wrong);
+    enclosures_free(&legal);
+    return apart;
+}

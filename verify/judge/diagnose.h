@@ -1,0 +1,19 @@
+/*
+ * Quirks (known faults) tried on a problem: which one explains a wrong answer, and which ones a case sees at
+ * all.
+ */
+#ifndef DIAGNOSE_H
+#define DIAGNOSE_H
+
+#include "enclose.h"
+#include "result.h"
+
+/* Tries every quirk of the op on an answer that is no legal result. Those that leave the fewest illegal
+ * elements come first. Sets diagnoses and diagnosis[] of the result. False: no memory. */
+bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r);
+
+/* Counts the elements whose legal results with the quirks and without have nothing in common, and all
+ * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */
+int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);
+
+#endif

@@ -1,0 +1,82 @@
+/* See enclose.h. */
+#include "enclose.h"
+
+#include "result.h"
+
+#include <stdlib.h>
+
+/* Memory for every output; outputs[]: the same in the order of the op's rows, NULL for one that is absent. */
+static bool open_values(const problem *p, enclosures *e, ref_value *outputs[])
+{
+    int n = 0;
+    e->tensors = p->tensors;
+    e->value = calloc((size_t)p->tensors, sizeof *e->value);
+    for (const tensor_row *row = p->op->tensors; e->value && row->name; row++) {
+        if (row->kind != TENSOR_OUT) continue;
+        const tensor_info *const t = problem_tensor(p, row->name);
+        if (t) {
+            outputs[n] = calloc((size_t)t->count, sizeof(ref_value));
+            if (!outputs[n]) return false;
+            e->value[t - p->tensor] = outputs[n];
+        }
+        n++;
+    }
+    return e->value != NULL;
+}
+
+bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
+{
+    ref_value *outputs[MAX_OUTPUTS] = {NULL};
+    void *const io = problem_bind(p, data);
+    *out = (enclosures){NULL, 0};
+    bool const good = io && open_values(p, out, outputs) && p->op->reference(tier)(rd, p->prob.bytes, io, outputs);
+    if (!good) enclosures_free(out);
+    free(io);
+    return good;
+}
+
+void enclosures_free(enclosures *e)
+{
+    for (int i = 0; e->value && i < e->tensors; i++) free(e->value[i]);
+    free(e->value);
+    *e = (enclosures){NULL, 0};
+}
+
+bool enclose_truth(const problem *p, void *const data[], enclosures *truth)
+{
+    ref_reading const exact = {.forced = p->op->staged};
+    return enclose(p, &exact, &ref_dd, data, truth);
+}
+
+bool enclose_legal(const problem *p, const ref_numerics *n, void *const data[], enclosures *legal)
+{
+    ref_reading const conforming = {.port = n, .forced = p->op->staged};
+    return enclose(p, &conforming, &ref_dd, data, legal);
+}
+
+bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal)
+{
+    if (!enclose_truth(p, data, truth)) return false;
+    if (enclose_legal(p, n, data, legal)) return true;
+    enclosures_free(truth);
+    return false;
+}
+
+bool enclose_own(const problem *p, void *const data[], enclosures *own)
+{
+    ref_reading const exact = {.port = NULL};
+    return enclose(p, &exact, &ref_dd, data, own);
+}
+
+bool decide_own(const problem *p, ref_set quirks, void *const data[])
+{
+    ref_reading const rd = {.quirks = quirks};
+    enclosures own;
+    if (!p->op->staged) return true;
+    if (!enclose(p, &rd, &ref_dd, data, &own)) return false;
+    for (int t = 0; t < p->tensors; t++)
+        for (int64_t i = 0; own.value[t] && i < p->tensor[t].count; i++)
+            ref_encode(p->tensor[t].dtype, data[t], i, own.value[t][i].hi);
+    enclosures_free(&own);
+    return true;
+}

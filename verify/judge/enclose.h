@@ -1,0 +1,33 @@
+/*
+ * Enclosures of the outputs of a problem under one reading of its formula. Nothing else in verify evaluates
+ * an op's reference.
+ */
+#ifndef ENCLOSE_H
+#define ENCLOSE_H
+
+#include "case/problem.h"
+
+/* value[i] belongs to tensor[i] of the problem and is NULL for inputs. All 0: empty. */
+typedef struct {
+    ref_value **value;
+    int tensors;
+} enclosures;
+
+/* One reading in one tier. False: no memory, and nothing to free. */
+bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out);
+void enclosures_free(enclosures *e);
+
+/* In the working tier, and false as above. Where the outputs of an op follow from one another (op.staged),
+ * truth and legal results are those given the port's own decisions and stages, which are read from data. */
+bool enclose_truth(const problem *p, void *const data[], enclosures *truth); /* exact */
+bool enclose_legal(const problem *p, const ref_numerics *n, void *const data[],
+                   enclosures *legal); /* conforming to n */
+bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal);
+
+/* The exact results with the reference's own decisions: outputs in data are not read. */
+bool enclose_own(const problem *p, void *const data[], enclosures *own);
+
+/* Puts the reference's own outputs into data; nothing if the op isn't staged. False: no memory. */
+bool decide_own(const problem *p, ref_set quirks, void *const data[]);
+
+#endif
