@@ -12,19 +12,45 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-static const char compare_help[] =
+typedef struct {
+    const char *id, *numerics;
+    bool verbose;
+} compare_arguments;
+
+static const option compare_options[] = {
+    {"--case", OPTION_TEXT, offsetof(compare_arguments, id), "CASE", "the case whose outputs the file holds"},
+    {"--numerics", OPTION_TEXT, offsetof(compare_arguments, numerics), "T",
+     "how the port rounds, as text or a file; default: wide assumptions, which the report names"},
+    {"--verbose", OPTION_FLAG, offsetof(compare_arguments, verbose), NULL,
+     "the declaration and what is assumed of the port, of a good result too"},
+    {NULL},
+};
+
+static const syntax compare_syntax = {
+    "compare",
     "usage: verify compare OUT.safetensors --case=CASE [--numerics=TEXT|FILE] [--verbose]\n"
     "\n"
     "Judges the output tensors in a file, by name, as if a port had just computed them from the\n"
-    "inputs of the case (verify bundle make writes those). Exit codes are those of run.\n"
-    "\n"
-    "  --numerics=T   how the port rounds; default: wide assumptions, which the report names\n";
+    "inputs of the case (verify bundle make writes those). Exit codes are those of run.\n",
+    compare_options, NULL};
 
-static const char bundle_help[] = "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE]\n"
-                                  "\n"
-                                  "Writes each case as a folder below DIR: case.json, inputs.safetensors, and\n"
-                                  "truth.safetensors with centre and radius of every output element, in binary64.\n"
-                                  "With --numerics also the ends of what is legal. Formats: docs/formats.md.\n";
+typedef struct {
+    const char *numerics;
+} bundle_arguments;
+
+static const option bundle_options[] = {
+    {"--numerics", OPTION_TEXT, offsetof(bundle_arguments, numerics), "T",
+     "how a port rounds, as text or a file: truth.safetensors gets the ends of what is legal too"},
+    {NULL},
+};
+
+static const syntax bundle_syntax = {"bundle make",
+                                     "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE]\n"
+                                     "\n"
+                                     "Writes each case as a folder below DIR: case.json, inputs.safetensors, and\n"
+                                     "truth.safetensors with centre and radius of every output element, in binary64.\n"
+                                     "Formats: docs/formats.md.\n",
+                                     bundle_options, NULL};
 
 /* A problem with its tensors in memory. */
 typedef struct {
@@ -69,30 +95,20 @@ static int judge_file(loaded *l, const char *path, bool verbose)
 
 int command_compare(int argc, char **argv)
 {
-    const char *path = NULL, *id = NULL, *v;
-    char declared[REF_NUMERICS_CAP] = "";
+    compare_arguments a = {NULL};
+    operands rest;
+    char declared[REF_NUMERICS_CAP];
     complaint why;
-    bool verbose = false;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help")) return fputs(compare_help, stdout), EXIT_GOOD;
-        if ((v = option_value(argv[i], "--case")))
-            id = v;
-        else if ((v = option_value(argv[i], "--numerics"))) {
-            if (!read_numerics_option(v, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-        } else if (!strcmp(argv[i], "--verbose"))
-            verbose = true;
-        else if (argv[i][0] == '-' || path)
-            return usage_error("'%s' is one argument too many or an unknown option; see verify compare --help",
-                               argv[i]);
-        else
-            path = argv[i];
-    }
-    if (!path || !id)
+    int code;
+    if (!options_read(&compare_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count == 0 || !a.id)
         return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd");
+    if (rest.count > 1) return usage_error("compare takes one file, '%s' is a second", rest.word[1]);
+    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
     loaded *const l = calloc(1, sizeof *l);
     if (!l) return usage_error("no memory");
-    int code = load(l, id, declared);
-    if (!code) code = judge_file(l, path, verbose);
+    code = load(l, a.id, declared);
+    if (!code) code = judge_file(l, rest.word[0], a.verbose);
     tensors_close(l->data);
     free(l);
     return code;
@@ -184,31 +200,30 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
     return code;
 }
 
+static int make_bundles(const char *dir, const case_list *list, const char *declared)
+{
+    int code = EXIT_GOOD;
+    if (mkdir(dir, 0777) && errno != EEXIST) return usage_error("cannot make the folder %s: %s", dir, strerror(errno));
+    for (int i = 0; i < list->count && !code; i++) code = make_bundle(dir, list->id[i], declared);
+    return code;
+}
+
 int command_bundle(int argc, char **argv)
 {
     case_list list = {NULL, 0};
-    char declared[REF_NUMERICS_CAP] = "";
+    bundle_arguments a = {NULL};
+    operands rest;
+    char declared[REF_NUMERICS_CAP];
     complaint why;
-    const char *dir = NULL, *v;
-    int code = EXIT_GOOD;
-    if (argc > 1 && !strcmp(argv[1], "--help")) return fputs(bundle_help, stdout), EXIT_GOOD;
-    if (argc < 2 || strcmp(argv[1], "make")) return usage_error("bundle takes: bundle make DIR CASE...");
-    for (int i = 2; i < argc && !code; i++) {
-        if ((v = option_value(argv[i], "--numerics"))) {
-            if (!read_numerics_option(v, declared, sizeof declared, &why)) code = usage_error("%s", why.text);
-        } else if (argv[i][0] == '-') {
-            code = usage_error("unknown option '%s' of bundle make", argv[i]);
-        } else if (!dir) {
-            dir = argv[i];
-        } else if (!cases_add(&list, argv[i], &why)) {
-            code = usage_error("%s", why.text);
-        }
-    }
-    if (!code && list.count == 0)
-        code = usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
-    if (!code && mkdir(dir, 0777) && errno != EEXIST)
-        code = usage_error("cannot make the folder %s: %s", dir, strerror(errno));
-    for (int i = 0; i < list.count && !code; i++) code = make_bundle(dir, list.id[i], declared);
+    int code;
+    if (!options_read(&bundle_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count == 0 || strcmp(rest.word[0], "make")) return usage_error("bundle takes: bundle make DIR CASE...");
+    if (rest.count < 3)
+        return usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
+    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
+    for (int i = 2; i < rest.count && !code; i++)
+        if (!cases_add(&list, rest.word[i], &why)) code = usage_error("%s", why.text);
+    if (!code) code = make_bundles(rest.word[1], &list, declared);
     cases_free(&list);
     return code;
 }
