@@ -3,7 +3,7 @@
 #include "loaded_case.h"
 #include "options.h"
 #include "port/exec.h"
-#include "report/report.h"
+#include "report/text.h"
 
 typedef struct {
     const char *id, *numerics;

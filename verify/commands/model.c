@@ -2,7 +2,7 @@
 #include "model/chain.h"
 #include "options.h"
 #include "port/process.h"
-#include "report/report.h"
+#include "report/text.h"
 
 #include <errno.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "options.h"
 
 #include "port/backends.h"
-#include "report/report.h"
+#include "report/wrap.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -40,12 +40,20 @@ static const syntax run_syntax = {"run", "usage: verify run CASE... [--backend=B
                                   "A port is code that runs here: judge only ports that you trust.\n"
                                   "The last line reads: N passed, N failed, N skipped.\n"};
 
+/* A report in work. */
+typedef struct {
+    const report_format *format;
+    FILE *f;
+    void *own; /* of the format */
+} output;
+
 typedef struct {
     arguments a;
     plan pl;
-    const char *backend_text[MAX_BACKENDS];
-    bool text, jsonl;
-    FILE *json;
+    report_run reported;
+    int outputs;
+    output output[MAX_FORMATS];
+    bool people; /* one of them is for people */
     tally t;
     bool progress;
 } session;
@@ -55,7 +63,8 @@ static int add_backend(session *s, const char *text)
     complaint why;
     if (s->pl.backends == MAX_BACKENDS) return usage_error("at most %d backends in one run", MAX_BACKENDS);
     if (!backend_resolve(text, &s->pl.backend[s->pl.backends], &why)) return usage_error("%s", why.text);
-    s->backend_text[s->pl.backends++] = text;
+    s->reported.name[s->pl.backends] = s->pl.backend[s->pl.backends].name;
+    s->reported.text[s->pl.backends++] = text;
     return EXIT_GOOD;
 }
 
@@ -68,13 +77,42 @@ static int add_backends(session *s)
     return code;
 }
 
-static int set_format(session *s, const char *value)
+static const report_format *format_named(const char *name)
 {
-    s->text = !strcmp(value, "text") || !strcmp(value, "text,jsonl") || !strcmp(value, "jsonl,text");
-    s->jsonl = !strcmp(value, "jsonl") || strchr(value, ',');
-    return s->text || !strcmp(value, "jsonl")
-               ? EXIT_GOOD
-               : usage_error("--format=%s is unknown; it takes text, jsonl, or text,jsonl", value);
+    for (int i = 0; report_formats[i]; i++)
+        if (!strcmp(report_formats[i]->name, name)) return report_formats[i];
+    return NULL;
+}
+
+static bool has_format(const session *s, const report_format *format)
+{
+    for (int i = 0; i < s->outputs; i++)
+        if (s->output[i].format == format) return true;
+    return false;
+}
+
+static int refuse_format(const char *value)
+{
+    complaint why;
+    refuse(&why, "--format=%.200s is unknown; it takes", value);
+    for (int i = 0; report_formats[i]; i++) refuse_more(&why, "%s %s", i ? "," : "", report_formats[i]->name);
+    return usage_error("%s, or several with commas, each once", why.text);
+}
+
+/* Names with commas between them, each once. */
+static int choose_formats(session *s, const char *value)
+{
+    char name[32];
+    for (const char *from = value;; from++) {
+        size_t const length = strcspn(from, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), from);
+        const report_format *const format = format_named(name);
+        if (!format || has_format(s, format) || s->outputs == MAX_FORMATS) return refuse_format(value);
+        s->output[s->outputs++].format = format;
+        s->people |= !format->file;
+        from += length;
+        if (!*from) return EXIT_GOOD;
+    }
 }
 
 static int add_cases(session *s, const operands *cases)
@@ -91,7 +129,7 @@ static int use_arguments(session *s, const operands *cases)
     s->pl.jobs = s->a.jobs;
     s->pl.timeout = s->a.timeout;
     s->pl.diagnose = s->a.diagnose;
-    int code = set_format(s, s->a.format);
+    int code = choose_formats(s, s->a.format);
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
     return code;
@@ -134,7 +172,7 @@ static int check_backends(const session *s)
     for (int b = 0; b < s->pl.backends && !code; b++) {
         port *const p = port_open(&s->pl.backend[b], s->pl.timeout);
         if (port_is(p) == PORT_UNUSABLE)
-            code = usage_error("backend %s can't be used: %s", s->backend_text[b], port_why(p));
+            code = usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
         port_close(p);
     }
     return code;
@@ -144,23 +182,53 @@ static int check_requires(const session *s)
 {
     for (int i = 0; i < s->a.requires.count; i++) {
         bool found = false;
-        for (int b = 0; b < s->pl.backends; b++) found |= !strcmp(s->backend_text[b], s->a.requires.item[i]);
+        for (int b = 0; b < s->pl.backends; b++) found |= !strcmp(s->reported.text[b], s->a.requires.item[i]);
         if (!found) return usage_error("--require=%s names no backend of this run", s->a.requires.item[i]);
     }
     return EXIT_GOOD;
 }
 
-static int open_json(session *s)
+static int open_file(const session *s, output *o)
 {
     char path[1200];
-    if (!s->jsonl) return EXIT_GOOD;
-    s->json = stdout;
-    if (!s->a.out) return s->text ? usage_error("--format=text,jsonl needs --out=DIR for the jsonl") : EXIT_GOOD;
+    o->f = stdout;
+    if (!o->format->file) return EXIT_GOOD;
+    if (!s->a.out && s->outputs == 1) return EXIT_GOOD;
+    if (!s->a.out) return usage_error("--format=%s needs --out=DIR for the %s", s->a.format, o->format->name);
     if (mkdir(s->a.out, 0777) && errno != EEXIST)
         return usage_error("cannot make the folder %s: %s", s->a.out, strerror(errno));
-    snprintf(path, sizeof path, "%s/results.jsonl", s->a.out);
-    s->json = fopen(path, "w");
-    return s->json ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
+    snprintf(path, sizeof path, "%s/%s", s->a.out, o->format->file);
+    o->f = fopen(path, "w");
+    return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
+}
+
+static int open_reports(session *s)
+{
+    int code = EXIT_GOOD;
+    s->reported.id = s->pl.cases.id;
+    s->reported.backends = s->pl.backends;
+    s->reported.verbose = s->a.verbose;
+    for (int i = 0; i < s->outputs && !code; i++) code = open_file(s, &s->output[i]);
+    for (int i = 0; i < s->outputs && !code; i++) {
+        output *const o = &s->output[i];
+        o->own = o->format->open(o->f, &s->reported);
+        if (!o->own) code = usage_error("no memory for the report");
+    }
+    return code;
+}
+
+/* False: something could not be written. */
+static bool close_reports(session *s)
+{
+    bool good = true;
+    for (int i = 0; i < s->outputs; i++) {
+        output *const o = &s->output[i];
+        o->format->close(o->own, &s->t);
+        good &= !fflush(o->f) && !ferror(o->f);
+        if (o->f != stdout) good &= !fclose(o->f);
+    }
+    if (!s->people) report_summary(stderr, s->reported.name, s->pl.backends, &s->t);
+    return good;
 }
 
 /* ---- the run ---- */
@@ -176,17 +244,12 @@ static void show_progress(const session *s, int index)
 static void on_case(const plan *pl, int index, const result results[], void *context)
 {
     session *const s = context;
-    const char *const id = pl->cases.id[index];
     if (s->progress) fprintf(stderr, "\r\033[K");
-    for (int b = 0; b < pl->backends; b++) {
-        tally_add(&s->t, b, &results[b], s->a.strict);
-        bool const quiet = results[b].v == SKIP && !s->a.verbose; /* counted in the table */
-        if (s->text && !quiet)
-            report_text(stdout, id, pl->backend[b].name, s->backend_text[b], &results[b], s->a.verbose);
-        if (s->json) report_json(s->json, id, s->backend_text[b], &results[b]);
+    for (int b = 0; b < pl->backends; b++) tally_add(&s->t, b, &results[b], s->a.strict);
+    for (int i = 0; i < s->outputs; i++) {
+        s->output[i].format->result(s->output[i].own, index, results);
+        fflush(s->output[i].f);
     }
-    fflush(stdout);
-    if (s->json) fflush(s->json);
     show_progress(s, index);
 }
 
@@ -195,7 +258,7 @@ static int exit_code(const session *s)
     if (s->t.failed) return EXIT_BAD_VERDICT;
     for (int i = 0; i < s->a.requires.count; i++)
         for (int b = 0; b < s->pl.backends; b++)
-            if (!strcmp(s->backend_text[b], s->a.requires.item[i]) && !s->t.by_backend[b][PASS]) {
+            if (!strcmp(s->reported.text[b], s->a.requires.item[i]) && !s->t.by_backend[b][PASS]) {
                 fprintf(stderr, "verify: required backend %s was not judged: %s\n", s->a.requires.item[i],
                         s->t.skip_why[b]);
                 return EXIT_NOTHING;
@@ -208,17 +271,12 @@ static int run_session(session *s)
     int code = check_memory(s);
     if (!code) code = check_requires(s);
     if (!code) code = check_backends(s);
-    if (!code) code = open_json(s);
+    if (!code) code = open_reports(s);
     if (code) return code;
-    s->progress = isatty(STDERR_FILENO) && s->text;
+    s->progress = isatty(STDERR_FILENO) && s->people;
     if (s->pl.jobs > s->pl.cases.count) s->pl.jobs = s->pl.cases.count;
     int const signal_number = run_plan(&s->pl, on_case, s);
-    FILE *const f = s->text ? stdout : stderr;
-    const char *name[MAX_BACKENDS];
-    for (int b = 0; b < s->pl.backends; b++) name[b] = s->pl.backend[b].name;
-    report_summary(f, name, s->pl.backends, &s->t);
-    bool const written = !(s->json && s->json != stdout && fclose(s->json)) && !fflush(stdout) && !ferror(stdout);
-    if (!written) return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (!close_reports(s)) return usage_error("the report could not be written whole: %s", strerror(errno));
     return signal_number ? 128 + signal_number : exit_code(s);
 }
 

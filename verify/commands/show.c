@@ -3,7 +3,7 @@
 #include "case/fill.h"
 #include "judge/judge.h"
 #include "options.h"
-#include "report/report.h"
+#include "report/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
