@@ -7,19 +7,33 @@
 
 #include <stdio.h>
 
-static const char help[] =
-    "usage: verify list [--ops | --quirks | --points | --backends]\n"
-    "       verify list --cases [CASE...]\n"
-    "       verify list --matrix [CASE...] [--results=FILE...]\n"
-    "\n"
-    "  --cases      ids of @smoke and @ci, or of the cases given, lists and ranges written out\n"
-    "  --matrix     every op on every port: which have it; with --results, how many of the cases\n"
-    "               (default @ci) passed, were skipped and failed. FILE is what verify run\n"
-    "               --format=jsonl --out=DIR writes; of several, the later counts\n"
-    "  --ops        ops with their fields, tensors, formats and fills (default)\n"
-    "  --quirks     known mistakes, with evidence\n"
-    "  --points     named rounding points, which are also the names of dumped stages\n"
-    "  --backends   names that --backend= takes\n";
+typedef struct {
+    bool ops, quirks, points, backends, cases, matrix;
+    option_list results;
+} arguments;
+
+static const option options[] = {
+    {"--cases", OPTION_FLAG, offsetof(arguments, cases), NULL,
+     "ids of @smoke and @ci, or of the cases given, lists and ranges written out"},
+    {"--matrix", OPTION_FLAG, offsetof(arguments, matrix), NULL,
+     "every op on every port: which have it; with --results, how many of the cases (default @ci) passed, were skipped "
+     "and failed"},
+    {"--results", OPTION_REPEATED, offsetof(arguments, results), "FILE",
+     "what verify run --format=jsonl --out=DIR writes; of several, the later counts"},
+    {"--ops", OPTION_FLAG, offsetof(arguments, ops), NULL,
+     "ops with their fields, tensors, formats and fills (default)"},
+    {"--quirks", OPTION_FLAG, offsetof(arguments, quirks), NULL, "known mistakes, with evidence"},
+    {"--points", OPTION_FLAG, offsetof(arguments, points), NULL,
+     "named rounding points, which are also the names of dumped stages"},
+    {"--backends", OPTION_FLAG, offsetof(arguments, backends), NULL, "names that --backend takes"},
+    {NULL},
+};
+
+static const syntax list_syntax = {"list",
+                                   "usage: verify list [--ops | --quirks | --points | --backends]\n"
+                                   "       verify list --cases [CASE...]\n"
+                                   "       verify list --matrix [CASE...] [--results=FILE...]\n",
+                                   options, NULL};
 
 static void list_op(const op *o)
 {
@@ -67,37 +81,49 @@ static void list_backends(void)
     for (int i = 0; backend_known(i); i++) puts(backend_known(i));
 }
 
-static int list_cases(int argc, char **argv)
+static int list_cases(const operands *rest)
 {
-    static char smoke[] = "@smoke", ci[] = "@ci";
-    char *both[] = {smoke, ci};
+    static const char *const both[] = {"@smoke", "@ci"};
+    int const count = rest->count ? rest->count : 2;
     complaint why;
     case_list list = {NULL, 0};
-    for (int i = 0; i < (argc ? argc : 2); i++)
-        if (!cases_add(&list, argc ? argv[i] : both[i], &why)) return cases_free(&list), usage_error("%s", why.text);
+    for (int i = 0; i < count; i++)
+        if (!cases_add(&list, rest->count ? rest->word[i] : both[i], &why))
+            return cases_free(&list), usage_error("%s", why.text);
     for (int i = 0; i < list.count; i++) puts(list.id[i]);
     cases_free(&list);
     return EXIT_GOOD;
 }
 
+/* One thing at a time, and cases and results only where they mean something. */
+static int check_arguments(const arguments *a, const operands *rest)
+{
+    int const things = a->ops + a->quirks + a->points + a->backends + a->cases + a->matrix;
+    if (things > 1) return usage_error("list prints one thing at a time; see verify list --help");
+    if (a->results.count && !a->matrix)
+        return usage_error("--results=%s belongs to list --matrix: add --matrix", a->results.item[0]);
+    if (rest->count && !a->cases && !a->matrix)
+        return usage_error("list takes '%s' with --cases or --matrix only: add one of them", rest->word[0]);
+    return EXIT_GOOD;
+}
+
 int command_list(int argc, char **argv)
 {
-    const char *const what = argc > 1 ? argv[1] : "--ops";
-    bool const asked = !strcmp(what, "--help") || (argc > 2 && !strcmp(argv[2], "--help"));
-    if (asked) return fputs(help, stdout), EXIT_GOOD;
-    if (!strcmp(what, "--cases")) return list_cases(argc - 2, argv + 2);
-    if (!strcmp(what, "--matrix")) return list_matrix(argc - 2, argv + 2);
-    if (argc > 2) return usage_error("list takes one option; see verify list --help");
-    if (!strcmp(what, "--ops"))
-        list_ops();
-    else if (!strcmp(what, "--quirks"))
+    arguments a = {0};
+    operands rest;
+    int code;
+    if (!options_read(&list_syntax, argc, argv, &a, &rest, &code)) return code;
+    code = check_arguments(&a, &rest);
+    if (code) return code;
+    if (a.cases) return list_cases(&rest);
+    if (a.matrix) return list_matrix(&rest, &a.results);
+    if (a.quirks)
         list_quirks();
-    else if (!strcmp(what, "--points"))
+    else if (a.points)
         list_points();
-    else if (!strcmp(what, "--backends"))
+    else if (a.backends)
         list_backends();
     else
-        return usage_error("unknown option '%s' of list; it takes --cases --matrix --ops --quirks --points --backends",
-                           what);
+        list_ops();
     return EXIT_GOOD;
 }

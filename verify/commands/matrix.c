@@ -2,7 +2,6 @@
 #include "matrix.h"
 
 #include "case/expand.h"
-#include "options.h"
 #include "port/port.h"
 
 #include <errno.h>
@@ -179,15 +178,11 @@ static void sort_cases(case_list *list)
     list->count = kept;
 }
 
-static int read_cases(matrix *m, int argc, char **argv)
+static int read_cases(matrix *m, const operands *cases)
 {
     complaint why;
-    for (int i = 0; i < argc; i++) {
-        if (option_value(argv[i], "--results")) continue;
-        if (argv[i][0] == '-')
-            return usage_error("unknown option '%s' of list --matrix; it takes cases and --results=FILE", argv[i]);
-        if (!cases_add(&m->cases, argv[i], &why)) return usage_error("%s", why.text);
-    }
+    for (int i = 0; i < cases->count; i++)
+        if (!cases_add(&m->cases, cases->word[i], &why)) return usage_error("%s", why.text);
     if (!m->cases.count && !cases_add(&m->cases, "@ci", &why)) return usage_error("%s", why.text);
     sort_cases(&m->cases);
     return EXIT_GOOD;
@@ -203,25 +198,21 @@ static int open_matrix(matrix *m)
     return EXIT_GOOD;
 }
 
-static int fill_matrix(matrix *m, int argc, char **argv)
+static int fill_matrix(matrix *m, const option_list *results)
 {
     int code = EXIT_GOOD;
-    for (int i = 0; i < argc && !code; i++) {
-        const char *const path = option_value(argv[i], "--results");
-        if (!path) continue;
-        m->results = true;
-        code = read_results(m, path);
-    }
+    m->results = results->count > 0;
+    for (int i = 0; i < results->count && !code; i++) code = read_results(m, results->item[i]);
     for (int b = 0; !m->results && b < m->ports; b++) ask_port(m, b);
     return code;
 }
 
-int list_matrix(int argc, char **argv)
+int list_matrix(const operands *cases, const option_list *results)
 {
     matrix m = {.ports = 0};
-    int code = read_cases(&m, argc, argv);
+    int code = read_cases(&m, cases);
     if (!code) code = open_matrix(&m);
-    if (!code) code = fill_matrix(&m, argc, argv);
+    if (!code) code = fill_matrix(&m, results);
     if (!code) print_matrix(&m);
     free(m.seen);
     cases_free(&m.cases);

@@ -2,7 +2,10 @@
 #ifndef COMMANDS_MATRIX_H
 #define COMMANDS_MATRIX_H
 
-/* The arguments of verify list --matrix: cases (default @ci) and --results=FILE. Prints the table, returns the exit code. */
-int list_matrix(int argc, char **argv);
+#include "options.h"
+
+/* verify list --matrix on cases (none: @ci) and files of results (none: the ports are asked). Prints the table, returns
+ * the exit code. */
+int list_matrix(const operands *cases, const option_list *results);
 
 #endif

@@ -2,7 +2,7 @@
 #include "model/chain.h"
 #include "options.h"
 #include "port/process.h"
-#include "report/report.h"
+#include "report/text.h"
 
 #include <errno.h>
 #include <math.h>
@@ -13,67 +13,52 @@
 
 enum { MOST_TOKENS = 65536 };
 
-static const char help[] =
+typedef struct {
+    const char *dir, *tokens, *dump, *backend, *format;
+    bool estimate, diagnose, verbose;
+    double timeout;
+} arguments;
+
+static const option options[] = {
+    {"--tokens", OPTION_TEXT, offsetof(arguments, tokens), "IDS", "the input, ids with commas between them"},
+    {"--dump", OPTION_TEXT, offsetof(arguments, dump), "F",
+     "write centres (F64) and radii of every stage to a safetensors file; an interrupted run goes on at the last "
+     "finished layer (F.partial)"},
+    {"--backend", OPTION_TEXT, offsetof(arguments, backend), "B",
+     "a port, as in verify run; its own stages go to --dump"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "T",
+     "of a port's hidden states, bf16 or f32; default: f32 for an f32 checkpoint, else bf16"},
+    {"--estimate", OPTION_FLAG, offsetof(arguments, estimate), NULL, "print what it will take, and stop"},
+    {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL, "name the known mistake behind a failing stage"},
+    {"--timeout", OPTION_NUMBER, offsetof(arguments, timeout), "S", "seconds for each stage of a port; default 600",
+     0.01, 86400},
+    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL, "a line a tensor"},
+    {NULL},
+};
+
+static const syntax model_syntax = {
+    "model",
     "usage: verify model DIR --tokens=3,1,4 [--dump=F] [--backend=B] [--format=bf16|f32]\n"
     "                    [--estimate] [--diagnose] [--timeout=S] [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
-    "certified radii. With a backend, runs the model through its ops and judges every stage.\n"
-    "\n"
-    "  --tokens=IDS    the input, ids with commas between them\n"
-    "  --dump=F        write centres (F64) and radii of every stage to a safetensors file; an\n"
-    "                  interrupted run goes on at the last finished layer (F.partial)\n"
-    "  --backend=B     a port, as in verify run; its own stages go to --dump\n"
-    "  --format=T      of a port's hidden states; default: f32 for an f32 checkpoint, else bf16\n"
-    "  --estimate      print what it will take, and stop\n"
-    "  --diagnose      name the known mistake behind a failing stage\n"
-    "  --timeout=S     for each stage of a port; default 600\n"
-    "  --verbose       a line a tensor\n"
-    "\n"
+    "certified radii. With a backend, runs the model through its ops and judges every stage.\n",
+    options,
     "Each stage's input is the binary64 rounding of the centre before it; its radius is proven\n"
-    "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n";
+    "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n"};
 
-typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format;
-    bool estimate, diagnose, verbose;
-    double timeout;
-} options;
-
-static bool parse_options(int argc, char **argv, options *o, int *code)
+static bool read_arguments(int argc, char **argv, arguments *a, int *code)
 {
-    *o = (options){.timeout = 600};
+    operands rest;
+    *a = (arguments){.timeout = 600};
+    if (!options_read(&model_syntax, argc, argv, a, &rest, code)) return false;
     *code = EXIT_USAGE;
-    for (int i = 1; i < argc; i++) {
-        const char *v;
-        if (!strcmp(argv[i], "--help")) return fputs(help, stdout), *code = EXIT_GOOD, false;
-        if ((v = option_value(argv[i], "--tokens")))
-            o->tokens = v;
-        else if ((v = option_value(argv[i], "--dump")))
-            o->dump = v;
-        else if ((v = option_value(argv[i], "--backend")))
-            o->backend = v;
-        else if ((v = option_value(argv[i], "--format")))
-            o->format = v;
-        else if ((v = option_value(argv[i], "--timeout")))
-            o->timeout = strtod(v, NULL);
-        else if (!strcmp(argv[i], "--estimate"))
-            o->estimate = true;
-        else if (!strcmp(argv[i], "--diagnose"))
-            o->diagnose = true;
-        else if (!strcmp(argv[i], "--verbose"))
-            o->verbose = true;
-        else if (argv[i][0] == '-')
-            return usage_error("unknown option '%s' of model; see verify model --help", argv[i]), false;
-        else if (o->dir)
-            return usage_error("model takes one checkpoint folder, '%s' is a second", argv[i]), false;
-        else
-            o->dir = argv[i];
-    }
-    if (!o->dir) return usage_error("model needs a checkpoint folder; see verify model --help"), false;
-    if (!o->tokens)
+    if (rest.count == 0) return usage_error("model needs a checkpoint folder; see verify model --help"), false;
+    if (rest.count > 1) return usage_error("model takes one checkpoint folder, '%s' is a second", rest.word[1]), false;
+    a->dir = rest.word[0];
+    if (!a->tokens)
         return usage_error("model needs --tokens=, ids with commas between them, as in --tokens=3,1,4"), false;
-    if (!(o->timeout > 0)) return usage_error("--timeout takes seconds above 0"), false;
     return true;
 }
 
@@ -103,7 +88,7 @@ static int32_t *read_tokens(const char *text, int64_t vocabulary, int64_t *count
 /* ---- progress and reports ---- */
 
 typedef struct {
-    const options *o;
+    const arguments *o;
     const backend *b;
     int stages, all, passed, failed, skipped;
     double started, elements;
@@ -206,7 +191,7 @@ static void print_estimate(const model_run *m)
 /* ---- the command ---- */
 
 /* What a dump depends on: a part of another run must not be taken for one of this. */
-static void make_key(const options *o, const checkpoint *c, char *key, size_t cap)
+static void make_key(const arguments *o, const checkpoint *c, char *key, size_t cap)
 {
     size_t used = (size_t)snprintf(key, cap, "1 %s %s %.1500s", o->backend ? o->backend : "truth",
                                    o->format ? o->format : "", o->tokens);
@@ -220,7 +205,7 @@ static void make_key(const options *o, const checkpoint *c, char *key, size_t ca
     }
 }
 
-static bool choose_format(const options *o, const checkpoint *c, dsv3_dtype *format)
+static bool choose_format(const arguments *o, const checkpoint *c, dsv3_dtype *format)
 {
     const safetensor *const embedding = checkpoint_find(c, "model.embed_tokens.weight");
     *format = embedding && embedding->dtype == DSV3_F32 ? DSV3_F32 : DSV3_BF16;
@@ -240,7 +225,7 @@ static int finish(const model_run *m, const progress *p, bool good, const compla
     return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
-static int run_model(const options *o, model_run *m)
+static int run_model(const arguments *o, model_run *m)
 {
     complaint why;
     char key[8192];
@@ -271,12 +256,12 @@ static int run_model(const options *o, model_run *m)
 
 int command_model(int argc, char **argv)
 {
-    options o;
+    arguments o;
     complaint why;
     checkpoint c;
     dsv3_config config;
     int code;
-    if (!parse_options(argc, argv, &o, &code)) return code;
+    if (!read_arguments(argc, argv, &o, &code)) return code;
     if (!config_open(o.dir, &config, &why)) return usage_error("%s", why.text);
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);

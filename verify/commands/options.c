@@ -1,9 +1,209 @@
-/* What the subcommands share. */
+/* See options.h. */
 #include "options.h"
 
+#include "port/backends.h"
+#include "report/wrap.h"
+
+#include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum { HELP_COLUMNS = 95, LONGEST_SHOWN = 200 };
+
+/* The arguments in work. */
+typedef struct {
+    const syntax *s;
+    int argc, next; /* argv[next] has not been read */
+    char **argv;
+    char *to;
+    uint64_t given; /* rows of the table that have been seen */
+    complaint *why;
+} reader;
+
+/* ---- values ---- */
+
+static bool store_number(reader *r, const option *o, const char *value)
+{
+    char *end;
+    bool const whole = o->kind == OPTION_WHOLE;
+    double const x = strtod(value, &end);
+    bool const decimal = *value && !value[strspn(value, "0123456789.eE+-")] && !*end;
+    if (!decimal || !(x >= o->least && x <= o->most) || (whole && x != floor(x)))
+        return refuse(r->why, "%s=%.*s is out of range: it takes %s from %g to %g", o->name, LONGEST_SHOWN, value,
+                      whole ? "whole numbers" : "numbers", o->least, o->most);
+    if (whole)
+        *(int *)(void *)(r->to + o->to) = (int)x;
+    else
+        *(double *)(void *)(r->to + o->to) = x;
+    return true;
+}
+
+static bool add_item(reader *r, const option *o, const char *value)
+{
+    option_list *const list = (void *)(r->to + o->to);
+    if (list->count == MOST_REPEATS)
+        return refuse(r->why, "%s names more than %d: leave some out", o->name, MOST_REPEATS);
+    list->item[list->count++] = value;
+    return true;
+}
+
+static bool refuse_empty(const reader *r, const option *o)
+{
+    refuse(r->why, "%s has no value: write %s=%s or %s %s", o->name, o->name, o->value, o->name, o->value);
+    if (o->kind != OPTION_BACKENDS) return false;
+    refuse_more(r->why, ", of");
+    for (int i = 0; backend_known(i); i++) refuse_more(r->why, " %s,", backend_known(i));
+    return refuse_more(r->why, " a path such as ./port.so, or exec:'command'");
+}
+
+/* A comma separates backends, but not inside exec:…, whose command may hold one. */
+static bool add_backends(reader *r, const option *o, char *value)
+{
+    char *rest = NULL;
+    if (!strncmp(value, "exec:", 5)) return add_item(r, o, value);
+    if (!value[strspn(value, ",")]) return refuse_empty(r, o);
+    for (char *b = strtok_r(value, ",", &rest); b; b = strtok_r(NULL, ",", &rest))
+        if (!add_item(r, o, b)) return false;
+    return true;
+}
+
+static bool store(reader *r, const option *o, char *value)
+{
+    switch (o->kind) {
+    case OPTION_FLAG: *(bool *)(void *)(r->to + o->to) = true; return true;
+    case OPTION_TEXT: *(const char **)(void *)(r->to + o->to) = value; return true;
+    case OPTION_NUMBER:
+    case OPTION_WHOLE: return store_number(r, o, value);
+    case OPTION_REPEATED: return add_item(r, o, value);
+    case OPTION_BACKENDS: return add_backends(r, o, value);
+    }
+    return false;
+}
+
+/* ---- names ---- */
+
+static bool is_option(const char *word)
+{
+    return word[0] == '-' && word[1];
+}
+
+static const option *find_option(const syntax *s, const char *word, size_t length)
+{
+    for (const option *o = s->options; o->name; o++)
+        if (strlen(o->name) == length && !strncmp(o->name, word, length)) return o;
+    return NULL;
+}
+
+static bool refuse_unknown(const reader *r, const char *word, size_t length)
+{
+    int const shown = length < LONGEST_SHOWN ? (int)length : LONGEST_SHOWN;
+    refuse(r->why, "unknown option '%.*s' of %s; it takes", shown, word, r->s->command);
+    for (const option *o = r->s->options; o->name; o++) refuse_more(r->why, " %s", o->name);
+    return refuse_more(r->why, "; see verify %s --help", r->s->command);
+}
+
+/* NULL: there is none, and why says so. */
+static char *value_of(reader *r, const option *o, char *behind_equals)
+{
+    char *const next = r->next < r->argc ? r->argv[r->next] : NULL;
+    bool const follows = !behind_equals && next && strncmp(next, "--", 2);
+    char *const value = follows ? next : behind_equals;
+    r->next += follows;
+    if (value && *value) return value;
+    refuse_empty(r, o);
+    return NULL;
+}
+
+static bool first_time(reader *r, const option *o)
+{
+    uint64_t const bit = (uint64_t)1 << (o - r->s->options);
+    bool const again = r->given & bit;
+    bool const once = o->kind == OPTION_TEXT || o->kind == OPTION_NUMBER || o->kind == OPTION_WHOLE;
+    r->given |= bit;
+    return !(again && once) || refuse(r->why, "%s is given twice and takes one value: leave one out", o->name);
+}
+
+static bool read_option(reader *r, char *word)
+{
+    size_t const length = strcspn(word, "=");
+    char *const behind_equals = word[length] ? word + length + 1 : NULL;
+    const option *const o = find_option(r->s, word, length);
+    if (!o) return refuse_unknown(r, word, length);
+    if (!first_time(r, o)) return false;
+    if (o->kind != OPTION_FLAG) {
+        char *const value = value_of(r, o, behind_equals);
+        return value && store(r, o, value);
+    }
+    if (!behind_equals) return store(r, o, NULL);
+    return refuse(r->why, "%.*s: %s takes no value: write it alone", LONGEST_SHOWN, word, o->name);
+}
+
+bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *rest, complaint *why)
+{
+    reader r = {.s = s, .argc = argc, .next = 1, .argv = argv, .to = to, .why = why};
+    bool open = true; /* no "--" yet */
+    *rest = (operands){0, argv + 1};
+    while (r.next < argc) {
+        char *const word = argv[r.next++];
+        if (open && !strcmp(word, "--"))
+            open = false;
+        else if (!open || !is_option(word))
+            rest->word[rest->count++] = word;
+        else if (!read_option(&r, word))
+            return false;
+    }
+    return true;
+}
+
+/* ---- help ---- */
+
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
+        if (!strcmp(argv[i], "--help")) return true;
+    return false;
+}
+
+/* "  --name=VALUE"; returns its width. */
+static int describe_name(const option *o, char *text, size_t cap)
+{
+    return snprintf(text, cap, "  %s%s%s", o->name, o->value ? "=" : "", o->value ? o->value : "");
+}
+
+static void print_help(const syntax *s)
+{
+    char name[64];
+    int widest = 0;
+    bool values = false;
+    for (const option *o = s->options; o->name; o++) {
+        int const width = describe_name(o, name, sizeof name);
+        widest = width > widest ? width : widest;
+        values |= o->value != NULL;
+    }
+    fputs(s->usage, stdout);
+    if (s->options->name) putchar('\n');
+    for (const option *o = s->options; o->name; o++) {
+        describe_name(o, name, sizeof name);
+        print_wrapped(stdout, name, o->help, widest + 3, HELP_COLUMNS);
+    }
+    if (values) puts("\n--name=VALUE may be written --name VALUE; behind -- nothing is an option.");
+    if (s->notes) printf("\n%s", s->notes);
+}
+
+bool options_read(const syntax *s, int argc, char **argv, void *to, operands *rest, int *code)
+{
+    complaint why;
+    *code = EXIT_GOOD;
+    if (asks_for_help(argc, argv)) return print_help(s), false;
+    if (options_parse(s, argc, argv, to, rest, &why)) return true;
+    *code = usage_error("%s", why.text);
+    return false;
+}
+
+/* ---- what commands share ---- */
 
 int usage_error(const char *format, ...)
 {
@@ -16,14 +216,10 @@ int usage_error(const char *format, ...)
     return EXIT_USAGE;
 }
 
-const char *option_value(const char *argument, const char *name)
-{
-    size_t const n = strlen(name);
-    return !strncmp(argument, name, n) && argument[n] == '=' ? argument + n + 1 : NULL;
-}
-
 bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why)
 {
+    *text = 0;
+    if (!value) return true;
     FILE *const f = fopen(value, "r");
     if (!f) {
         snprintf(text, cap, "%s", value);

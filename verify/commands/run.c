@@ -9,30 +9,51 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char help[] = "usage: verify run CASE... [--backend=B[,B...]] [options]\n"
-                           "\n"
-                           "  --backend=B     plain, avx512, cuda, transformers; a path such as ./port.so; or\n"
-                           "                  exec:'COMMAND'. May be given more than once. Default: every known one\n"
-                           "  --require=B     exit 3 unless this backend was judged\n"
-                           "  --format=F      text (default), jsonl, or both: text,jsonl\n"
-                           "  --out=DIR       where jsonl goes, as DIR/results.jsonl; default: standard output\n"
-                           "  --jobs=N        processes that judge; default: as many as there are processors\n"
-                           "  --timeout=S     seconds for one case on one port; default 60\n"
-                           "  --strict        SUSPECT counts as failed\n"
-                           "  --diagnose      try the known mistakes on what fails, and name the likely one\n"
-                           "  --verbose       declarations and repro lines for every case\n"
-                           "\n"
-                           "A port is code that runs here: judge only ports that you trust.\n"
-                           "The last line reads: N passed, N failed, N skipped.\n";
+typedef struct {
+    option_list backends, requires;
+    const char *format, *out;
+    double timeout;
+    int jobs;
+    bool strict, diagnose, verbose;
+} arguments;
+
+static const option options[] = {
+    {"--backend", OPTION_BACKENDS, offsetof(arguments, backends), "B",
+     "plain, avx512, cuda, transformers; a path such as ./port.so; or exec:'COMMAND'. Several with commas, or the "
+     "option several times. Default: every known one"},
+    {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "text (default), jsonl, or both: text,jsonl"},
+    {"--out", OPTION_TEXT, offsetof(arguments, out), "DIR",
+     "where jsonl goes, as DIR/results.jsonl; default: standard output"},
+    {"--jobs", OPTION_WHOLE, offsetof(arguments, jobs), "N",
+     "processes that judge; default: as many as there are processors", 1, 64},
+    {"--timeout", OPTION_NUMBER, offsetof(arguments, timeout), "S", "seconds for one case on one port; default 60",
+     0.01, 86400},
+    {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
+    {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
+     "try the known mistakes on what fails, and name the likely one"},
+    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL, "declarations and repro lines for every case"},
+    {NULL},
+};
+
+static const syntax run_syntax = {"run", "usage: verify run CASE... [--backend=B[,B...]] [options]\n", options,
+                                  "A port is code that runs here: judge only ports that you trust.\n"
+                                  "The last line reads: N passed, N failed, N skipped.\n"};
+
+/* A report in work. */
+typedef struct {
+    const report_format *format;
+    FILE *f;
+    void *own; /* of the format */
+} output;
 
 typedef struct {
+    arguments a;
     plan pl;
-    char backend_text[MAX_BACKENDS][800];
-    const char *require[MAX_BACKENDS];
-    int requires;
-    bool text, jsonl, strict, verbose;
-    const char *out;
-    FILE *json;
+    report_run reported;
+    int outputs;
+    output output[MAX_FORMATS];
+    bool people; /* one of them is for people */
     tally t;
     bool progress;
 } session;
@@ -41,89 +62,77 @@ static int add_backend(session *s, const char *text)
 {
     complaint why;
     if (s->pl.backends == MAX_BACKENDS) return usage_error("at most %d backends in one run", MAX_BACKENDS);
-    if (strlen(text) >= sizeof s->backend_text[0])
-        return usage_error("--backend is longer than %zu characters", sizeof s->backend_text[0] - 1);
     if (!backend_resolve(text, &s->pl.backend[s->pl.backends], &why)) return usage_error("%s", why.text);
-    strcpy(s->backend_text[s->pl.backends++], text);
+    s->reported.name[s->pl.backends] = s->pl.backend[s->pl.backends].name;
+    s->reported.text[s->pl.backends++] = text;
     return EXIT_GOOD;
 }
 
-/* A comma separates backends, but not inside exec:…, whose command may hold one. */
-static int add_backends(session *s, const char *list)
+/* Those asked for, or every known one. */
+static int add_backends(session *s)
 {
-    char copy[800], *rest = NULL;
-    if (!*list)
-        return usage_error(
-            "--backend= names none; it takes plain, avx512, cuda, transformers, ./port.so or exec:'command'");
-    if (!strncmp(list, "exec:", 5)) return add_backend(s, list);
-    if (strlen(list) >= sizeof copy) return usage_error("--backend is longer than %zu characters", sizeof copy - 1);
-    strcpy(copy, list);
-    for (char *b = strtok_r(copy, ",", &rest); b; b = strtok_r(NULL, ",", &rest)) {
-        int const code = add_backend(s, b);
-        if (code) return code;
-    }
-    return EXIT_GOOD;
-}
-
-static int set_number(const char *option, const char *text, double least, double most, double *out)
-{
-    char *end;
-    *out = strtod(text, &end);
-    if (*text && !*end && *out >= least && *out <= most) return EXIT_GOOD;
-    return usage_error("%s=%s is out of range: it takes numbers from %g to %g", option, text, least, most);
-}
-
-static int set_format(session *s, const char *value)
-{
-    s->text = !strcmp(value, "text") || !strcmp(value, "text,jsonl") || !strcmp(value, "jsonl,text");
-    s->jsonl = !strcmp(value, "jsonl") || strchr(value, ',');
-    return s->text || !strcmp(value, "jsonl")
-               ? EXIT_GOOD
-               : usage_error("--format=%s is unknown; it takes text, jsonl, or text,jsonl", value);
-}
-
-static int set_option(session *s, const char *a)
-{
-    const char *v;
-    double number;
     int code = EXIT_GOOD;
-    if ((v = option_value(a, "--backend"))) return add_backends(s, v);
-    if ((v = option_value(a, "--format"))) return set_format(s, v);
-    if ((v = option_value(a, "--out"))) return s->out = v, EXIT_GOOD;
-    if ((v = option_value(a, "--require"))) {
-        if (s->requires == MAX_BACKENDS) return usage_error("at most %d --require", MAX_BACKENDS);
-        s->require[s->requires ++] = v;
-        return EXIT_GOOD;
-    }
-    if ((v = option_value(a, "--jobs"))) {
-        code = set_number("--jobs", v, 1, 64, &number);
-        s->pl.jobs = (int)number;
-        return code;
-    }
-    if ((v = option_value(a, "--timeout"))) return set_number("--timeout", v, 0.01, 86400, &s->pl.timeout);
-    if (!strcmp(a, "--strict")) return s->strict = true, EXIT_GOOD;
-    if (!strcmp(a, "--diagnose")) return s->pl.diagnose = true, EXIT_GOOD;
-    if (!strcmp(a, "--verbose")) return s->verbose = true, EXIT_GOOD;
-    return usage_error("unknown option '%s' of run; see verify run --help", a);
+    for (int i = 0; i < s->a.backends.count && !code; i++) code = add_backend(s, s->a.backends.item[i]);
+    for (int i = 0; !s->a.backends.count && backend_known(i) && !code; i++) code = add_backend(s, backend_known(i));
+    return code;
 }
 
-static int read_arguments(session *s, int argc, char **argv)
+static const report_format *format_named(const char *name)
+{
+    for (int i = 0; report_formats[i]; i++)
+        if (!strcmp(report_formats[i]->name, name)) return report_formats[i];
+    return NULL;
+}
+
+static bool has_format(const session *s, const report_format *format)
+{
+    for (int i = 0; i < s->outputs; i++)
+        if (s->output[i].format == format) return true;
+    return false;
+}
+
+static int refuse_format(const char *value)
 {
     complaint why;
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-') {
-            int const code = set_option(s, argv[i]);
-            if (code) return code;
-        } else if (!cases_add(&s->pl.cases, argv[i], &why)) {
-            return usage_error("%s", why.text);
-        }
+    refuse(&why, "--format=%.200s is unknown; it takes", value);
+    for (int i = 0; report_formats[i]; i++) refuse_more(&why, "%s %s", i ? "," : "", report_formats[i]->name);
+    return usage_error("%s, or several with commas, each once", why.text);
+}
+
+/* Names with commas between them, each once. */
+static int choose_formats(session *s, const char *value)
+{
+    char name[32];
+    for (const char *from = value;; from++) {
+        size_t const length = strcspn(from, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), from);
+        const report_format *const format = format_named(name);
+        if (!format || has_format(s, format) || s->outputs == MAX_FORMATS) return refuse_format(value);
+        s->output[s->outputs++].format = format;
+        s->people |= !format->file;
+        from += length;
+        if (!*from) return EXIT_GOOD;
     }
-    if (s->pl.cases.count == 0)
-        return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
-    bool const all = s->pl.backends == 0;
-    for (int i = 0; all && backend_known(i); i++)
-        if (add_backend(s, backend_known(i))) return EXIT_USAGE;
-    return EXIT_GOOD;
+}
+
+static int add_cases(session *s, const operands *cases)
+{
+    complaint why;
+    for (int i = 0; i < cases->count; i++)
+        if (!cases_add(&s->pl.cases, cases->word[i], &why)) return usage_error("%s", why.text);
+    if (s->pl.cases.count) return EXIT_GOOD;
+    return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
+}
+
+static int use_arguments(session *s, const operands *cases)
+{
+    s->pl.jobs = s->a.jobs;
+    s->pl.timeout = s->a.timeout;
+    s->pl.diagnose = s->a.diagnose;
+    int code = choose_formats(s, s->a.format);
+    if (!code) code = add_backends(s);
+    if (!code) code = add_cases(s, cases);
+    return code;
 }
 
 /* ---- checks before anything runs ---- */
@@ -164,7 +173,7 @@ static int check_backends(const session *s)
     for (int b = 0; b < s->pl.backends && !code; b++) {
         port *const p = port_open(&s->pl.backend[b], s->pl.timeout);
         if (port_is(p) == PORT_UNUSABLE)
-            code = usage_error("backend %s can't be used: %s", s->backend_text[b], port_why(p));
+            code = usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
         port_close(p);
     }
     return code;
@@ -172,25 +181,55 @@ static int check_backends(const session *s)
 
 static int check_requires(const session *s)
 {
-    for (int i = 0; i < s->requires; i++) {
+    for (int i = 0; i < s->a.requires.count; i++) {
         bool found = false;
-        for (int b = 0; b < s->pl.backends; b++) found |= !strcmp(s->backend_text[b], s->require[i]);
-        if (!found) return usage_error("--require=%s names no backend of this run", s->require[i]);
+        for (int b = 0; b < s->pl.backends; b++) found |= !strcmp(s->reported.text[b], s->a.requires.item[i]);
+        if (!found) return usage_error("--require=%s names no backend of this run", s->a.requires.item[i]);
     }
     return EXIT_GOOD;
 }
 
-static int open_json(session *s)
+static int open_file(const session *s, output *o)
 {
     char path[1200];
-    if (!s->jsonl) return EXIT_GOOD;
-    s->json = stdout;
-    if (!s->out) return s->text ? usage_error("--format=text,jsonl needs --out=DIR for the jsonl") : EXIT_GOOD;
-    if (mkdir(s->out, 0777) && errno != EEXIST)
-        return usage_error("cannot make the folder %s: %s", s->out, strerror(errno));
-    snprintf(path, sizeof path, "%s/results.jsonl", s->out);
-    s->json = fopen(path, "w");
-    return s->json ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
+    o->f = stdout;
+    if (!o->format->file) return EXIT_GOOD;
+    if (!s->a.out && s->outputs == 1) return EXIT_GOOD;
+    if (!s->a.out) return usage_error("--format=%s needs --out=DIR for the %s", s->a.format, o->format->name);
+    if (mkdir(s->a.out, 0777) && errno != EEXIST)
+        return usage_error("cannot make the folder %s: %s", s->a.out, strerror(errno));
+    snprintf(path, sizeof path, "%s/%s", s->a.out, o->format->file);
+    o->f = fopen(path, "w");
+    return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
+}
+
+static int open_reports(session *s)
+{
+    int code = EXIT_GOOD;
+    s->reported.id = s->pl.cases.id;
+    s->reported.backends = s->pl.backends;
+    s->reported.verbose = s->a.verbose;
+    for (int i = 0; i < s->outputs && !code; i++) code = open_file(s, &s->output[i]);
+    for (int i = 0; i < s->outputs && !code; i++) {
+        output *const o = &s->output[i];
+        o->own = o->format->open(o->f, &s->reported);
+        if (!o->own) code = usage_error("no memory for the report");
+    }
+    return code;
+}
+
+/* False: something could not be written. */
+static bool close_reports(session *s)
+{
+    bool good = true;
+    for (int i = 0; i < s->outputs; i++) {
+        output *const o = &s->output[i];
+        o->format->close(o->own, &s->t);
+        good &= !fflush(o->f) && !ferror(o->f);
+        if (o->f != stdout) good &= !fclose(o->f);
+    }
+    if (!s->people) report_summary(stderr, s->reported.name, s->pl.backends, &s->t);
+    return good;
 }
 
 /* ---- the run ---- */
@@ -206,27 +245,23 @@ static void show_progress(const session *s, int index)
 static void on_case(const plan *pl, int index, const result results[], void *context)
 {
     session *const s = context;
-    const char *const id = pl->cases.id[index];
     if (s->progress) fprintf(stderr, "\r\033[K");
-    for (int b = 0; b < pl->backends; b++) {
-        tally_add(&s->t, b, &results[b], s->strict);
-        bool const quiet = results[b].v == SKIP && !s->verbose; /* counted in the table */
-        if (s->text && !quiet)
-            report_text(stdout, id, pl->backend[b].name, s->backend_text[b], &results[b], s->verbose);
-        if (s->json) report_json(s->json, id, s->backend_text[b], &results[b]);
+    for (int b = 0; b < pl->backends; b++) tally_add(&s->t, b, &results[b], s->a.strict);
+    for (int i = 0; i < s->outputs; i++) {
+        s->output[i].format->result(s->output[i].own, index, results);
+        fflush(s->output[i].f);
     }
-    fflush(stdout);
-    if (s->json) fflush(s->json);
     show_progress(s, index);
 }
 
 static int exit_code(const session *s)
 {
     if (s->t.failed) return EXIT_BAD_VERDICT;
-    for (int i = 0; i < s->requires; i++)
+    for (int i = 0; i < s->a.requires.count; i++)
         for (int b = 0; b < s->pl.backends; b++)
-            if (!strcmp(s->backend_text[b], s->require[i]) && !s->t.by_backend[b][PASS]) {
-                fprintf(stderr, "verify: required backend %s was not judged: %s\n", s->require[i], s->t.skip_why[b]);
+            if (!strcmp(s->reported.text[b], s->a.requires.item[i]) && !s->t.by_backend[b][PASS]) {
+                fprintf(stderr, "verify: required backend %s was not judged: %s\n", s->a.requires.item[i],
+                        s->t.skip_why[b]);
                 return EXIT_NOTHING;
             }
     return s->t.passed ? EXIT_GOOD : EXIT_NOTHING;
@@ -237,31 +272,28 @@ static int run_session(session *s)
     int code = check_memory(s);
     if (!code) code = check_requires(s);
     if (!code) code = check_backends(s);
-    if (!code) code = open_json(s);
+    if (!code) code = open_reports(s);
     if (code) return code;
-    s->progress = isatty(STDERR_FILENO) && s->text;
+    s->progress = isatty(STDERR_FILENO) && s->people;
     if (s->pl.jobs > s->pl.cases.count) s->pl.jobs = s->pl.cases.count;
     int const signal_number = run_plan(&s->pl, on_case, s);
-    FILE *const f = s->text ? stdout : stderr;
-    const char *name[MAX_BACKENDS];
-    for (int b = 0; b < s->pl.backends; b++) name[b] = s->pl.backend[b].name;
-    report_summary(f, name, s->pl.backends, &s->t);
-    bool const written = !(s->json && s->json != stdout && fclose(s->json)) && !fflush(stdout) && !ferror(stdout);
-    if (!written) return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (!close_reports(s)) return usage_error("the report could not be written whole: %s", strerror(errno));
     return signal_number ? 128 + signal_number : exit_code(s);
 }
 
 int command_run(int argc, char **argv)
 {
-    if (argc > 1 && !strcmp(argv[1], "--help")) return fputs(help, stdout), EXIT_GOOD;
     session *const s = calloc(1, sizeof *s);
+    operands cases;
+    int code;
     if (!s) return usage_error("no memory");
     long const processors = sysconf(_SC_NPROCESSORS_ONLN);
-    s->text = true;
-    s->pl.timeout = 60;
-    s->pl.jobs = processors > 0 && processors < 64 ? (int)processors : 1;
-    int code = read_arguments(s, argc, argv);
-    if (!code) code = run_session(s);
+    int const jobs = processors > 0 && processors < 64 ? (int)processors : 1;
+    s->a = (arguments){.format = "text", .timeout = 60, .jobs = jobs};
+    if (options_read(&run_syntax, argc, argv, &s->a, &cases, &code)) {
+        code = use_arguments(s, &cases);
+        if (!code) code = run_session(s);
+    }
     cases_free(&s->pl.cases);
     free(s);
     return code;

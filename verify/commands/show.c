@@ -4,19 +4,30 @@
 #include "judge/diagnose.h"
 #include "judge/judge.h"
 #include "options.h"
-#include "report/report.h"
+#include "report/wrap.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char help[] = "usage: verify show CASE [--numerics=TEXT|FILE]\n"
-                           "\n"
-                           "Prints the tensors of a case, the arithmetic that is assumed of a port, how many bits a\n"
-                           "verdict resolves under it, and which known mistakes this case sees.\n"
-                           "\n"
-                           "  --numerics=T   the arithmetic of a port instead of the defaults: text such as\n"
-                           "                 'acc 24 rn fused; y bf16 must', or a file with it\n";
+typedef struct {
+    const char *numerics;
+} arguments;
+
+static const option options[] = {
+    {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
+     "the arithmetic of a port instead of the defaults: text such as 'acc 24 rn fused; y bf16 must', or a file with "
+     "it"},
+    {NULL},
+};
+
+static const syntax show_syntax = {
+    "show",
+    "usage: verify show CASE [--numerics=TEXT|FILE]\n"
+    "\n"
+    "Prints the tensors of a case, the arithmetic that is assumed of a port, how many bits a\n"
+    "verdict resolves under it, and which known mistakes this case sees.\n",
+    options, NULL};
 
 static void wrapped(const char *label, const char *text)
 {
@@ -145,26 +156,17 @@ static int show(const problem *p, const ref_numerics *n)
 int command_show(int argc, char **argv)
 {
     complaint why;
-    char declared[REF_NUMERICS_CAP] = "";
-    const char *id = NULL, *v;
+    arguments a = {NULL};
+    operands rest;
+    char declared[REF_NUMERICS_CAP];
     problem p;
     ref_numerics n;
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help")) return fputs(help, stdout), EXIT_GOOD;
-        if ((v = option_value(argv[i], "--numerics"))) {
-            if (!read_numerics_option(v, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-        } else if (argv[i][0] == '-') {
-            return usage_error("unknown option '%s' of show; see verify show --help", argv[i]);
-        } else if (id) {
-            return usage_error("show takes one case");
-        } else {
-            id = argv[i];
-        }
-    }
-    if (!id) return usage_error("show needs a case, as in: verify show linear@v3");
-    if (!problem_parse(id, &p, &why)) return usage_error("%s", why.text);
-    bool const good = ref_numerics_parse(p.op->name, declared, &n, why.text, sizeof why.text);
-    int const code = good ? show(&p, &n) : usage_error("%s", why.text);
-    problem_close(&p);
-    return code;
+    int code;
+    if (!options_read(&show_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count == 0) return usage_error("show needs a case, as in: verify show linear@v3");
+    if (rest.count > 1) return usage_error("show takes one case, '%s' is a second", rest.word[1]);
+    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
+    if (!problem_parse(rest.word[0], &p, &why)) return usage_error("%s", why.text);
+    if (!ref_numerics_parse(p.op->name, declared, &n, why.text, sizeof why.text)) return usage_error("%s", why.text);
+    return show(&p, &n);
 }

@@ -1,0 +1,151 @@
+/* verify bundle: writes cases as files, for ports that have only files. */
+#include "case/expand.h"
+#include "case/folder.h"
+#include "files/safetensors.h"
+#include "judge/judge.h"
+#include "loaded_case.h"
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+typedef struct {
+    const char *numerics;
+} arguments;
+
+static const option options[] = {
+    {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
+     "how a port rounds, as text or a file: truth.safetensors gets the ends of what is legal too"},
+    {NULL},
+};
+
+static const syntax bundle_syntax = {"bundle make",
+                                     "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE]\n"
+                                     "\n"
+                                     "Writes each case as a folder below DIR: case.json, inputs.safetensors, and\n"
+                                     "truth.safetensors with centre and radius of every output element, in binary64.\n"
+                                     "Formats: docs/formats.md.\n",
+                                     options, NULL};
+
+/* One output's worth of doubles under NAME.suffix. */
+static bool add_doubles(safetensor *item, int64_t *count, const tensor_info *t, const char *suffix, double *values)
+{
+    if (!values) return false;
+    safetensor *const s = &item[(*count)++];
+    *s = (safetensor){.dtype = DSV3_F64, .ndim = t->ndim, .data = values, .bytes = (size_t)t->count * sizeof *values};
+    snprintf(s->name, sizeof s->name, "%s.%s", t->name, suffix);
+    memcpy(s->shape, t->shape, sizeof s->shape);
+    return true;
+}
+
+/* The double nearest to the truth, and a radius that covers what it leaves out. */
+static double centre_of(ref_value v)
+{
+    return v.hi;
+}
+
+static double radius_of(ref_value v)
+{
+    return v.lo == 0 ? v.radius : nextafter(v.radius + fabs(v.lo), HUGE_VAL);
+}
+
+static double *map_values(const ref_value *v, int64_t count, double (*of)(ref_value))
+{
+    double *const d = malloc((size_t)count * sizeof *d);
+    for (int64_t i = 0; d && i < count; i++) d[i] = of(v[i]);
+    return d;
+}
+
+/* Up to four tensors an output; false: no memory. */
+static bool collect_truth(const loaded_case *l, const enclosures *truth, const enclosures *legal, safetensor *item,
+                          int64_t *count)
+{
+    bool good = true;
+    for (int i = 0; i < l->p.tensors && good; i++) {
+        const tensor_info *const t = &l->p.tensor[i];
+        if (!truth->value[i]) continue;
+        good = add_doubles(item, count, t, "centre", map_values(truth->value[i], t->count, centre_of)) &&
+               add_doubles(item, count, t, "radius", map_values(truth->value[i], t->count, radius_of));
+        if (good && *l->declared)
+            good = add_doubles(item, count, t, "lower", map_values(legal->value[i], t->count, ref_lower)) &&
+                   add_doubles(item, count, t, "upper", map_values(legal->value[i], t->count, ref_upper));
+    }
+    return good;
+}
+
+static bool write_truth(const loaded_case *l, const char *path, complaint *why)
+{
+    enclosures truth, legal;
+    int64_t count = 0;
+    if (!decide_own(&l->p, 0, l->data) || !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+        return refuse(why, "no memory for the reference");
+    safetensor *const item = calloc(4 * (size_t)l->p.tensors, sizeof *item);
+    bool const good = item && collect_truth(l, &truth, &legal, item, &count) ? safetensors_write(path, item, count, why)
+                                                                             : refuse(why, "no memory for the truth");
+    for (int64_t i = 0; i < count; i++) free((void *)(uintptr_t)item[i].data);
+    free(item);
+    enclosures_free(&truth);
+    enclosures_free(&legal);
+    return good;
+}
+
+/* An id as the name of a folder: what shells and file systems dislike becomes '_'. */
+static void folder_name(const char *dir, const char *id, char *path, size_t cap)
+{
+    size_t const start = (size_t)snprintf(path, cap, "%s/", dir);
+    snprintf(path + start, cap - start, "%s", id);
+    for (char *s = path + start; *s; s++)
+        if (strchr(":;,=@/", *s)) *s = '_';
+}
+
+static bool write_bundle(const char *dir, const loaded_case *l, complaint *why)
+{
+    char path[1300], file[1400];
+    folder_name(dir, l->p.id, path, sizeof path);
+    snprintf(file, sizeof file, "%s/truth.safetensors", path);
+    if (mkdir(path, 0777) && errno != EEXIST) return refuse(why, "cannot make %.500s: %s", path, strerror(errno));
+    if (!folder_write(path, &l->p, l->data, why) || !write_truth(l, file, why)) return false;
+    printf("%s\n", path);
+    return true;
+}
+
+static int make_bundle(const char *dir, const char *id, const char *declared)
+{
+    complaint why;
+    loaded_case *const l = loaded_case_open(id, declared);
+    if (!l) return EXIT_USAGE;
+    int const code = write_bundle(dir, l, &why) ? EXIT_GOOD : usage_error("%s", why.text);
+    loaded_case_close(l);
+    return code;
+}
+
+static int make_bundles(const char *dir, const case_list *list, const char *declared)
+{
+    int code = EXIT_GOOD;
+    if (mkdir(dir, 0777) && errno != EEXIST) return usage_error("cannot make the folder %s: %s", dir, strerror(errno));
+    for (int i = 0; i < list->count && !code; i++) code = make_bundle(dir, list->id[i], declared);
+    return code;
+}
+
+int command_bundle(int argc, char **argv)
+{
+    case_list list = {NULL, 0};
+    arguments a = {NULL};
+    operands rest;
+    char declared[REF_NUMERICS_CAP];
+    complaint why;
+    int code;
+    if (!options_read(&bundle_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count == 0 || strcmp(rest.word[0], "make")) return usage_error("bundle takes: bundle make DIR CASE...");
+    if (rest.count < 3)
+        return usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
+    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
+    for (int i = 2; i < rest.count && !code; i++)
+        if (!cases_add(&list, rest.word[i], &why)) code = usage_error("%s", why.text);
+    if (!code) code = make_bundles(rest.word[1], &list, declared);
+    cases_free(&list);
+    return code;
+}

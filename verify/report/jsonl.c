@@ -1,0 +1,105 @@
+/* See jsonl.h. */
+#include "jsonl.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* With quotes. */
+static void print_json_string(FILE *f, const char *s)
+{
+    fputc('"', f);
+    for (; *s; s++) {
+        unsigned char const c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            fprintf(f, "\\%c", c);
+        else if (c < 32 || c > 126)
+            fprintf(f, "\\u%04x", c);
+        else
+            fputc(c, f);
+    }
+    fputc('"', f);
+}
+
+/* JSON has no infinity and no NaN: those become strings. */
+static void print_json_number(FILE *f, const char *key, double v)
+{
+    fprintf(f, isfinite(v) ? ",\"%s\":%.17g" : ",\"%s\":\"%f\"", key, v);
+}
+
+static void print_json_output(FILE *f, const output_stats *s)
+{
+    fprintf(f, "{\"name\":\"%s\",\"dtype\":\"%s\",\"count\":%lld,\"outside\":%lld,\"undecided\":%lld,\"single\":%lld",
+            s->name, ref_dtype_name(s->dtype), (long long)s->count, (long long)s->outside, (long long)s->undecided,
+            (long long)s->single);
+    print_json_number(f, "budget", s->budget);
+    if (s->bits_exact)
+        fprintf(f, ",\"bits\":\"exact\"");
+    else
+        print_json_number(f, "bits", s->bits);
+    fprintf(f, ",\"mutants\":%d,\"survivors\":%d", s->mutants, s->survivors);
+    if (s->worst >= 0) {
+        fprintf(f, ",\"worst\":%lld", (long long)s->worst);
+        print_json_number(f, "got", s->got);
+        print_json_number(f, "truth", s->truth);
+        print_json_number(f, "lower", s->lower);
+        print_json_number(f, "upper", s->upper);
+    }
+    fputc('}', f);
+}
+
+static void print_result(FILE *f, const char *id, const char *backend_text, const result *r)
+{
+    fprintf(f, "{\"id\":");
+    print_json_string(f, id);
+    fprintf(f, ",\"backend\":");
+    print_json_string(f, backend_text);
+    fprintf(f, ",\"verdict\":\"%s\",\"constant\":%s,\"why\":", verdict_name(r->v), r->constant ? "true" : "false");
+    print_json_string(f, r->why);
+    fprintf(f, ",\"declared\":");
+    print_json_string(f, r->declared);
+    fprintf(f, ",\"assumed\":");
+    print_json_string(f, r->assumed);
+    print_json_number(f, "port_seconds", r->port_seconds);
+    print_json_number(f, "reference_seconds", r->reference_seconds);
+    fprintf(f, ",\"flips\":%lld,\"choice\":", (long long)r->flips);
+    print_json_string(f, r->choice);
+    fprintf(f, ",\"diagnosis\":[");
+    for (int i = 0; i < r->diagnoses; i++) {
+        fprintf(f, "%s{\"mistake\":\"%s\",\"illegal\":%lld", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name,
+                (long long)r->diagnosis[i].illegal);
+        print_json_number(f, "worst", r->diagnosis[i].worst);
+        fputc('}', f);
+    }
+    fprintf(f, "],\"outputs\":[");
+    for (int i = 0; i < r->outputs; i++) {
+        if (i) fputc(',', f);
+        print_json_output(f, &r->output[i]);
+    }
+    fprintf(f, "]}\n");
+}
+
+typedef struct {
+    FILE *f;
+    const report_run *run;
+} jsonl_report;
+
+static void *open_jsonl(FILE *f, const report_run *run)
+{
+    jsonl_report *const j = malloc(sizeof *j);
+    if (j) *j = (jsonl_report){f, run};
+    return j;
+}
+
+static void print_results(void *own, int index, const result results[])
+{
+    const jsonl_report *const j = own;
+    for (int b = 0; b < j->run->backends; b++) print_result(j->f, j->run->id[index], j->run->text[b], &results[b]);
+}
+
+static void close_jsonl(void *own, const tally *counts)
+{
+    (void)counts;
+    free(own);
+}
+
+const report_format report_as_jsonl = {"jsonl", "results.jsonl", open_jsonl, print_results, close_jsonl};

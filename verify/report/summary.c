@@ -1,0 +1,37 @@
+/* See summary.h. */
+#include "summary.h"
+
+void tally_add(tally *t, int which, const result *r, bool strict)
+{
+    switch (verdict_counts_as(r->v, strict)) {
+    case COUNT_PASSED: t->passed++; break;
+    case COUNT_FAILED: t->failed++; break;
+    case COUNT_SKIPPED: t->skipped++; break;
+    }
+    t->suspect += r->v == SUSPECT;
+    t->by_backend[which][r->v]++;
+    for (int i = 0; i < r->outputs; i++) t->elements[which] += (double)r->output[i].count;
+    if (r->v == SKIP && !*t->skip_why[which]) snprintf(t->skip_why[which], sizeof t->skip_why[which], "%.159s", r->why);
+}
+
+static void print_backend_row(FILE *f, const char *backend, const tally *t, int b)
+{
+    int ran = 0;
+    for (int v = 0; v < VERDICTS; v++) ran += v != SKIP ? t->by_backend[b][v] : 0;
+    fprintf(f, "%-12s ", backend);
+    if (!ran) {
+        fprintf(f, "%s\n", t->skip_why[b]);
+        return;
+    }
+    for (int v = 0; v < VERDICTS; v++)
+        if (t->by_backend[b][v]) fprintf(f, "%d %s, ", t->by_backend[b][v], verdict_name((verdict)v));
+    fprintf(f, "%.4g elements judged\n", t->elements[b]);
+}
+
+void report_summary(FILE *f, const char *const backend[], int backends, const tally *t)
+{
+    fputc('\n', f);
+    for (int b = 0; b < backends; b++) print_backend_row(f, backend[b], t, b);
+    if (t->suspect) fprintf(f, "(%d SUSPECT)\n", t->suspect);
+    fprintf(f, "%d passed, %d failed, %d skipped\n", t->passed, t->failed, t->skipped);
+}

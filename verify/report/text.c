@@ -1,0 +1,150 @@
+/* See text.h. */
+#include "text.h"
+
+#include "wrap.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* "PASS(proved)": every verdict of this version rests on theorems alone. */
+static void print_verdict(char *text, size_t cap, const result *r)
+{
+    bool const proved = r->v == PASS || r->v == FAIL;
+    snprintf(text, cap, "%s%s%s", verdict_name(r->v), proved ? "(proved)" : "",
+             r->constant && r->v == PASS ? " CONSTANT" : "");
+}
+
+static void print_bits(char *text, size_t cap, const output_stats *s)
+{
+    if (s->bits_exact)
+        snprintf(text, cap, "exact");
+    else
+        snprintf(text, cap, "%.1f bits", s->bits);
+}
+
+static void print_output_line(FILE *f, const output_stats *s)
+{
+    char bits[32];
+    print_bits(bits, sizeof bits, s);
+    fprintf(f, "  %s %.0f %% of budget, %s, %.0f %% single", s->name, 100 * s->budget, bits,
+            100 * (double)s->single / (double)s->count);
+    if (s->undecided) fprintf(f, ", %lld undecided", (long long)s->undecided);
+}
+
+static void print_index(FILE *f, const output_stats *s, int64_t i)
+{
+    int64_t index[DSV3_MAX_NDIM];
+    for (int d = s->ndim - 1; d >= 0; d--) {
+        index[d] = i % s->shape[d];
+        i /= s->shape[d];
+    }
+    fputc('[', f);
+    for (int d = 0; d < s->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)index[d]);
+    fputc(']', f);
+}
+
+static void print_tensor_name(FILE *f, const output_stats *s)
+{
+    fprintf(f, "  %s (", s->name);
+    for (int d = 0; d < s->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)s->shape[d]);
+    fprintf(f, ") %s", ref_dtype_name(s->dtype));
+}
+
+static void print_worst(FILE *f, const output_stats *s)
+{
+    print_tensor_name(f, s);
+    fprintf(f, ": %lld of %lld elements are not legal", (long long)s->outside, (long long)s->count);
+    fprintf(f, ", in %lld rows and %lld columns\n", (long long)s->bad_rows, (long long)s->bad_columns);
+    fprintf(f, "    worst ");
+    print_index(f, s, s->worst);
+    fprintf(f, "  got %.9g (%a)\n", s->got, s->got);
+    fprintf(f, "    truth %.17g\n    legal %.9g to %.9g", s->truth, s->lower, s->upper);
+    if (isfinite(s->budget))
+        fprintf(f, ": off by %.3g times what is allowed\n", s->budget);
+    else
+        fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
+}
+
+/* Mistakes that explain all, or else the one that explains most. */
+static void print_diagnosis(FILE *f, const result *r)
+{
+    char text[300];
+    int64_t outside = 0;
+    for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
+    for (int i = 0; i < r->diagnoses; i++) {
+        const diagnosis_row *const d = &r->diagnosis[i];
+        const ref_quirk_row *const q = ref_quirk(d->quirk);
+        if (i > 0 && d->illegal > r->diagnosis[0].illegal) break;
+        if (d->illegal >= outside)
+            snprintf(text, sizeof text, "no known mistake explains it; the nearest is %s", q->name);
+        else if (d->illegal)
+            snprintf(text, sizeof text, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
+                     (long long)outside, q->summary);
+        else
+            snprintf(text, sizeof text, "%s explains all %lld: %s", q->name, (long long)outside, q->summary);
+        print_wrapped(f, i ? "" : "  mistake", text, 11, 98);
+        if (d->illegal >= outside) break;
+    }
+}
+
+static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
+{
+    if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
+    for (int i = 0; i < r->outputs; i++)
+        if (r->output[i].outside) print_worst(f, &r->output[i]);
+    if (r->diagnoses) print_diagnosis(f, r);
+    if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
+    if (r->outputs) {
+        print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
+        if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
+    }
+    if (!backend_text) return;
+    fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
+    if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);
+}
+
+void report_text(FILE *f, const char *id, const char *backend, const char *backend_text, const result *r, bool verbose)
+{
+    char verdict_text[40];
+    print_verdict(verdict_text, sizeof verdict_text, r);
+    fprintf(f, "%-12s %-13s %s", backend, verdict_text, id);
+    bool const bad = verdict_counts_as(r->v, true) == COUNT_FAILED;
+    if (!bad && r->v != SKIP && r->v != VACUOUS)
+        for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
+    if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
+    if (r->v == SKIP || r->v == VACUOUS) fprintf(f, "  %s", r->why);
+    fputc('\n', f);
+    if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);
+}
+
+/* ---- the format ---- */
+
+typedef struct {
+    FILE *f;
+    const report_run *run;
+} text_report;
+
+static void *open_text(FILE *f, const report_run *run)
+{
+    text_report *const t = malloc(sizeof *t);
+    if (t) *t = (text_report){f, run};
+    return t;
+}
+
+static void print_results(void *own, int index, const result results[])
+{
+    const text_report *const t = own;
+    const report_run *const run = t->run;
+    for (int b = 0; b < run->backends; b++)
+        if (results[b].v != SKIP || run->verbose) /* the summary counts them */
+            report_text(t->f, run->id[index], run->name[b], run->text[b], &results[b], run->verbose);
+}
+
+static void close_text(void *own, const tally *counts)
+{
+    text_report *const t = own;
+    report_summary(t->f, t->run->name, t->run->backends, counts);
+    free(t);
+}
+
+const report_format report_as_text = {"text", NULL, open_text, print_results, close_text};

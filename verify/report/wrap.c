@@ -1,0 +1,21 @@
+/* See wrap.h. */
+#include "wrap.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+void print_wrapped(FILE *f, const char *label, const char *text, int indent, int columns)
+{
+    int column = fprintf(f, "%-*s", indent, label);
+    bool first = true;
+    for (const char *s = text; *s; first = false) {
+        int const word = (int)strcspn(s, " ");
+        if (!first && column + 1 + word > columns) {
+            column = fprintf(f, "\n%*s", indent, "") - 1;
+            first = true;
+        }
+        column += fprintf(f, first ? "%.*s" : " %.*s", word, s);
+        s += word + (s[word] == ' ');
+    }
+    fputc('\n', f);
+}
