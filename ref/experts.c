@@ -8,6 +8,7 @@
 
 #include "matrix.h"
 #include "swiglu.h"
+#include "scratch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,7 +194,7 @@ static void read_io(const ref_reading *rd, const dsv3_experts_prob *p, const dsv
     for (int64_t i = 0; i < p->n_tokens * p->hidden_size; i++) w->sum[i] = terms_none();
 }
 
-bool ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_experts_prob *const p = prob;
     const dsv3_experts_io *const io = io_;
@@ -212,5 +213,5 @@ bool ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_v
         out[1][i] = value_of(at(rd, POINT_experts_y, io->y.dtype, y));
     }
     close_work(&w);
-    return good;
+    scratch_need(rd->scratch, good);
 }

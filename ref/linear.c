@@ -4,9 +4,11 @@
  */
 #include "matrix.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
-bool ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_linear_prob *const p = prob;
     const dsv3_linear_io *const io = io_;
@@ -22,5 +24,5 @@ bool ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_va
     free(x);
     free(y);
     free(values);
-    return good;
+    scratch_need(rd->scratch, good);
 }

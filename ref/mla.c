@@ -15,6 +15,7 @@
 #include "matrix.h"
 #include "rmsnorm.h"
 #include "rope.h"
+#include "scratch.h"
 
 #include <stdlib.h>
 
@@ -143,14 +144,14 @@ static bool project_queries(const block *m, ref_value *latent_out)
 }
 
 /* q_nope is handed on as it is, and as a stage it is rounded like the rest. */
-static void rotate_queries(const block *m, int64_t t, ball *scratch)
+static void rotate_queries(const block *m, int64_t t, ball *turned)
 {
     int64_t const nope = m->p->qk_nope_head_dim, pe = m->p->qk_rope_head_dim;
     for (int64_t h = 0; h < m->heads; h++) {
         ball *const q = m->q + (t * m->heads + h) * m->qk;
         for (int64_t i = 0; m->rd->stages && i < nope; i++) q[i] = at(m->rd, POINT_mla_q, m->format, q[i]);
-        rotate(&m->turn, q + nope, scratch);
-        memcpy(q + nope, scratch, (size_t)pe * sizeof *q);
+        rotate(&m->turn, q + nope, turned);
+        memcpy(q + nope, turned, (size_t)pe * sizeof *q);
     }
 }
 
@@ -178,15 +179,15 @@ static void finish_latent(const block *m, ball *kv)
     }
 }
 
-static void rotate_key(const block *m, ball *k_pe, ball *scratch)
+static void rotate_key(const block *m, ball *k_pe, ball *turned)
 {
     int64_t const pe = m->p->qk_rope_head_dim;
     if (quirk(m->rd, QUIRK_R14_k_not_rotated)) {
-        for (int64_t i = 0; i < pe; i++) scratch[i] = at(m->rd, POINT_mla_kv, m->format, k_pe[i]);
+        for (int64_t i = 0; i < pe; i++) turned[i] = at(m->rd, POINT_mla_kv, m->format, k_pe[i]);
     } else {
-        rotate(&m->turn_k, k_pe, scratch);
+        rotate(&m->turn_k, k_pe, turned);
     }
-    memcpy(k_pe, scratch, (size_t)pe * sizeof *k_pe);
+    memcpy(k_pe, turned, (size_t)pe * sizeof *k_pe);
 }
 
 static double position_of(const block *m, const sequence *s, int64_t t)
@@ -198,8 +199,8 @@ static double position_of(const block *m, const sequence *s, int64_t t)
 /* Queries and what is cached, of all new tokens. */
 static bool make_queries_and_keys(block *m, ref_value *latent_out, ref_value *q_out, ref_value *kv_out)
 {
-    ball *const scratch = malloc((size_t)m->p->qk_rope_head_dim * sizeof *scratch);
-    bool const good = scratch && project_queries(m, latent_out) &&
+    ball *const turned = malloc((size_t)m->p->qk_rope_head_dim * sizeof *turned);
+    bool const good = turned && project_queries(m, latent_out) &&
                       project(m, "kv_a_proj_with_mqa", m->x, POINT_mla_kv_a_proj_with_mqa, m->kv);
     for (int64_t b = 0; good && b < m->p->batch; b++) {
         sequence const s = sequence_of(m, b);
@@ -208,14 +209,14 @@ static bool make_queries_and_keys(block *m, ref_value *latent_out, ref_value *q_
             ball *const kv = m->kv + t * m->latent;
             rotation_set(&m->turn, position);
             rotation_set(&m->turn_k, position);
-            rotate_queries(m, t, scratch);
+            rotate_queries(m, t, turned);
             finish_latent(m, kv);
-            rotate_key(m, kv + m->p->kv_lora_rank, scratch);
+            rotate_key(m, kv + m->p->kv_lora_rank, turned);
             stage(m->rd, &m->io->q, t * m->heads * m->qk, q_out, m->q + t * m->heads * m->qk, m->heads * m->qk);
             stage(m->rd, &m->io->kv, t * m->latent, kv_out, kv, m->latent);
         }
     }
-    free(scratch);
+    free(turned);
     return good;
 }
 
@@ -623,7 +624,7 @@ bool attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
 
 /* ---- the op ---- */
 
-bool ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mla_prob *const p = prob;
     const dsv3_mla_io *const io = io_;
@@ -637,5 +638,5 @@ bool ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value
     free(values);
     free(x);
     free(kv);
-    return good;
+    scratch_need(rd->scratch, good);
 }

@@ -6,6 +6,8 @@
  */
 #include "attention.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
 enum { TILE_SIZE = 128 }; /* codes that share a scale in a row of bytes */
@@ -214,7 +216,7 @@ static void close_sequence(sequence *s)
     free(s->lse);
 }
 
-bool ref_mla_decode(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mla_decode(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mla_decode_prob *const p = prob;
     const dsv3_mla_decode_io *const io = io_;
@@ -227,5 +229,5 @@ bool ref_mla_decode(const ref_reading *rd, const void *prob, const void *io_, re
                run_sequence(&s, out[0] ? out[0] + b * rows * width : NULL, out[1] ? out[1] + b * rows : NULL);
         close_sequence(&s);
     }
-    return good;
+    scratch_need(rd->scratch, good);
 }

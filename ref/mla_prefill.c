@@ -6,6 +6,8 @@
  */
 #include "attention.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
 /* One head of one sequence, and the first of its queries and keys among all. */
@@ -125,7 +127,7 @@ static int64_t start_of(const dsv3_tensor *cu_seqlens, int64_t b)
     return (int64_t)ref_decode(DSV3_I32, cu_seqlens->data, b * cu_seqlens->stride[0]);
 }
 
-bool ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mla_prefill_prob *const p = prob;
     const dsv3_mla_prefill_io *const io = io_;
@@ -140,5 +142,5 @@ bool ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io_, r
         for (s.h = 0; good && s.h < p->num_attention_heads; s.h++) good = run_head(&s, out[0], out[1]);
         close_head(&s);
     }
-    return good;
+    scratch_need(rd->scratch, good);
 }

@@ -8,6 +8,7 @@
 #include "experts.h"
 #include "gate.h"
 #include "matrix.h"
+#include "scratch.h"
 
 #include <stdlib.h>
 
@@ -147,7 +148,7 @@ bool moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
 
 /* ---- the op ---- */
 
-bool ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_moe_prob *const p = prob;
     const dsv3_moe_io *const io = io_;
@@ -161,5 +162,5 @@ bool ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value
     free(values);
     free(x);
     free(y);
-    return good;
+    scratch_need(rd->scratch, good);
 }

@@ -7,6 +7,7 @@
 #include "layer.h"
 #include "matrix.h"
 #include "rmsnorm.h"
+#include "scratch.h"
 
 #include <stdlib.h>
 
@@ -222,7 +223,7 @@ static void close_module(module *m)
     free(m->lengths);
 }
 
-bool ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mtp_io *const io = io_;
     ref_reading staged = *rd;
@@ -232,5 +233,5 @@ bool ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value
     bool const good = open_module(&m) && make_input(&m, out[EH_PROJ]) && run_layer(&m, out);
     if (good) finish(&m, out[Y]);
     close_module(&m);
-    return good;
+    scratch_need(rd->scratch, good);
 }

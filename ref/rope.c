@@ -5,6 +5,8 @@
  */
 #include "rope.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
 /* 1 if factor <= 1, else 0.1 m ln(factor) + 1 */
@@ -186,7 +188,7 @@ static void rotate_head(const rotation *r, const dsv3_tensor *in, int64_t t, int
     for (int64_t i = 0; i < width; i++) out[i] = value_of(y[i]);
 }
 
-bool ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_rope_prob *const p = prob;
     const dsv3_rope_io *const io = io_;
@@ -201,5 +203,5 @@ bool ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_valu
     }
     rotation_close(&r);
     free(x);
-    return good;
+    scratch_need(rd->scratch, good);
 }
