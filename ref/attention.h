@@ -27,8 +27,8 @@ typedef struct {
 } attention;
 
 /* o (rows, width) and lse (rows) before the rounding at the op's points o and lse; NULL: not wanted. A row that sees no key has
- * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. False: out of memory. */
-bool attend(const attention *a, ball *o, ball *lse);
+ * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. */
+void attend(const attention *a, ball *o, ball *lse);
 
 /* The lse of row r as the port writes it, at the op's point of that name. */
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse);

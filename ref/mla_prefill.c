@@ -84,7 +84,7 @@ static bool run_head(const head *s, ref_value *o, ref_value *lse)
                          .number = s->value,
                          .stride = s->prob->v_head_dim};
     read_head(s);
-    if (!attend(&a, o ? s->o : NULL, lse ? s->lse : NULL)) return false;
+    attend(&a, o ? s->o : NULL, lse ? s->lse : NULL);
     for (int64_t i = 0; i < s->rows; i++) {
         int64_t const r = (s->first_query + i) * s->prob->num_attention_heads + s->h;
         for (int64_t c = 0; o && c < a.width; c++)

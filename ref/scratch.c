@@ -10,9 +10,9 @@ struct scratch_piece {
     _Alignas(max_align_t) char data[];
 };
 
-static void *heap(void *user, void *piece, size_t bytes)
+static void *allocate(const scratch *s, void *piece, size_t bytes)
 {
-    (void)user;
+    if (s->allocate) return s->allocate(s->user, piece, bytes);
     if (bytes) return malloc(bytes);
     free(piece);
     return NULL;
@@ -23,7 +23,7 @@ void *scratch_take(scratch *s, int64_t count, size_t size)
     size_t bytes;
     scratch_need(s, !__builtin_mul_overflow((size_t)count, size, &bytes));
     scratch_need(s, !__builtin_add_overflow(bytes, sizeof(scratch_piece), &bytes));
-    scratch_piece *const piece = s->allocate(s->user, NULL, bytes);
+    scratch_piece *const piece = allocate(s, NULL, bytes);
     scratch_need(s, piece != NULL);
     piece->before = s->last;
     s->last = piece;
@@ -50,14 +50,13 @@ void scratch_back(scratch *s, scratch_piece *mark)
     while (s->last != mark) {
         scratch_piece *const piece = s->last;
         s->last = piece->before;
-        s->allocate(s->user, piece, 0);
+        allocate(s, piece, 0);
     }
 }
 
 bool scratch_run(scratch *s, void (*work)(void *context), void *context)
 {
     s->last = NULL;
-    if (!s->allocate) s->allocate = heap;
     bool const began = !setjmp(s->out);
     if (began) work(context);
     scratch_back(s, NULL);
