@@ -48,12 +48,12 @@ typedef struct {
 /* ---- scores ---- */
 
 /* Lemma Late: q . k_j as a port has it that sums products with codes, and scales the sums. */
-static ball scaled_late(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
+static ball scaled_after_sum(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
 {
-    double const n = (double)t->n, sum = a->late * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
-    bool const exact = ball_is_point(dot) && a->late == 0 && q->lsb > -100;
+    double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
+    bool const exact = ball_is_point(dot) && a->scale_after_sum == 0 && q->lsb > -100;
     if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
-    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->top_scale + 1)) * growth);
+    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->largest_scale + 1)) * growth);
 }
 
 /* scale q . k_j. A port may scale q first: that rounds each product, unless q is made of powers of two. */
@@ -62,7 +62,7 @@ static ball score(const block *b, int64_t r, int64_t j, double scaled_first, dou
     const attention *const a = b->a;
     const terms *const t = &b->product[r * b->len + j];
     ball dot = sum_of(a->rd, t);
-    if (a->rd->port && a->top_scale > 0) dot = scaled_late(a, &b->query[r], q_sup, t, dot);
+    if (a->rd->port && a->largest_scale > 0) dot = scaled_after_sum(a, &b->query[r], q_sup, t, dot);
     if (a->rd->port) dot = step(a->rd, ball_widen(dot, scaled_first * t->sum_abs));
     return at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
 }
@@ -107,9 +107,9 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     if (!(m->E + unit < 0.9) || !(m->gathered < 0.5)) return (double)INFINITY;
     double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gathered * (1 + unit) + div + u + a->late) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gathered * (1 + unit) + div + u + a->scale_after_sum) * size;
     double const first = (d->moved + rounded) / (1 - m->E - unit);
-    double const lost = (2 * n * lost_in_one(port) * (1 + a->top_scale) + 4 * smallest + tiny) * 2;
+    double const lost = (2 * n * lost_in_one(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
     return (first + 2 * m->gathered * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
 
@@ -146,7 +146,8 @@ static ball value_at(const attention *a, int64_t j, int64_t c)
 static void mean_row(const block *b, int64_t r, int64_t count, ball *o)
 {
     const attention *const a = b->a;
-    double const late = a->late > 0 ? a->late + unit_at_point(a->rd, a->P, a->output) : 0; /* weights are scaled, too */
+    double const late = a->scale_after_sum > 0 ? a->scale_after_sum + unit_at_point(a->rd, a->P, a->output)
+                                               : 0; /* weights are scaled, too */
     for (int64_t c = 0; c < a->width; c++) {
         terms sum = terms_none();
         for (int64_t j = 0; j < b->seen[r]; j++)
