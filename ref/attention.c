@@ -5,9 +5,8 @@
 #include "attention.h"
 
 #include "kernel.h"
+#include "scratch.h"
 #include "softmax.h"
-
-#include <stdlib.h>
 
 static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
 static const double smallest = 0x1p-126; /* what flushing may remove */
@@ -21,7 +20,6 @@ typedef struct {
     const double *off;    /* (len, width); NULL: not at all */
     const double *origin; /* (width) zeros */
     double *largest;      /* (width): >= |v| of each column */
-    double *memory;
 } values;
 
 /* Sums over the keys for one column of one row: of P |v|, P E |v - o|, P |v - o|. */
@@ -50,12 +48,12 @@ typedef struct {
 /* ---- scores ---- */
 
 /* Lemma Late: q . k_j as a port has it that sums products with codes, and scales the sums. */
-static ball scaled_late(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
+static ball scaled_after_sum(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
 {
-    double const n = (double)t->n, sum = a->late * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
-    bool const exact = ball_is_point(dot) && a->late == 0 && q->lsb > -100;
+    double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
+    bool const exact = ball_is_point(dot) && a->scale_after_sum == 0 && q->lsb > -100;
     if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
-    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->top_scale + 1)) * growth);
+    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->largest_scale + 1)) * growth);
 }
 
 /* scale q . k_j. A port may scale q first: that rounds each product, unless q is made of powers of two. */
@@ -64,7 +62,7 @@ static ball score(const block *b, int64_t r, int64_t j, double scaled_first, dou
     const attention *const a = b->a;
     const terms *const t = &b->product[r * b->len + j];
     ball dot = sum_of(a->rd, t);
-    if (a->rd->port && a->top_scale > 0) dot = scaled_late(a, &b->query[r], q_sup, t, dot);
+    if (a->rd->port && a->largest_scale > 0) dot = scaled_after_sum(a, &b->query[r], q_sup, t, dot);
     if (a->rd->port) dot = step(a->rd, ball_widen(dot, scaled_first * t->sum_abs));
     return at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
 }
@@ -109,9 +107,9 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     if (!(m->E + unit < 0.9) || !(m->gathered < 0.5)) return (double)INFINITY;
     double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gathered * (1 + unit) + div + u + a->late) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gathered * (1 + unit) + div + u + a->scale_after_sum) * size;
     double const first = (d->moved + rounded) / (1 - m->E - unit);
-    double const lost = (2 * n * lost_in_one(port) * (1 + a->top_scale) + 4 * smallest + tiny) * 2;
+    double const lost = (2 * n * lost_in_one(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
     return (first + 2 * m->gathered * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
 
@@ -148,7 +146,8 @@ static ball value_at(const attention *a, int64_t j, int64_t c)
 static void mean_row(const block *b, int64_t r, int64_t count, ball *o)
 {
     const attention *const a = b->a;
-    double const late = a->late > 0 ? a->late + unit_at_point(a->rd, a->P, a->output) : 0; /* weights are scaled, too */
+    double const late = a->scale_after_sum > 0 ? a->scale_after_sum + unit_at_point(a->rd, a->P, a->output)
+                                               : 0; /* weights are scaled, too */
     for (int64_t c = 0; c < a->width; c++) {
         terms sum = terms_none();
         for (int64_t j = 0; j < b->seen[r]; j++)
@@ -239,11 +238,12 @@ static void finish_row(const block *b, int64_t r, ball *o)
     }
 }
 
-static bool combine(const block *b)
+static void combine(const block *b)
 {
     const attention *const a = b->a;
-    if (a->value) return ball_combine_balls(b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean);
-    return ball_combine(b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
+    bool const good = a->value ? ball_combine_balls(b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean)
+                               : ball_combine(b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
+    scratch_need(a->rd->scratch, good);
 }
 
 static void divide_row(const block *b, int64_t r)
@@ -254,7 +254,7 @@ static void divide_row(const block *b, int64_t r)
     }
 }
 
-static bool run_block(const block *b, ball *o, ball *lse)
+static void run_block(const block *b, ball *o, ball *lse)
 {
     int64_t const width = b->a->width;
     ball_dots(b->query, b->rows, b->a->key, b->len, b->product);
@@ -262,42 +262,29 @@ static bool run_block(const block *b, ball *o, ball *lse)
         score_row(b, r);
         begin_row(b, r, o, lse);
     }
-    if (!o) return true;
-    if (!combine(b)) return false;
+    if (!o) return;
+    combine(b);
     for (int64_t r = 0; r < b->rows; r++)
         if (b->m[r].n) divide_row(b, r);
     find_spread(b);
     for (int64_t r = 0; r < b->rows; r++)
         if (b->m[r].n) finish_row(b, r, o + r * width);
-    return true;
 }
 
-static bool open_block(block *b)
+static void take_block(block *b)
 {
-    size_t const rows = (size_t)b->rows, pairs = rows * (size_t)b->len + 1, cells = rows * (size_t)b->a->width;
-    b->product = malloc(pairs * sizeof *b->product);
-    b->weight = malloc(pairs * sizeof *b->weight);
-    b->error = malloc(pairs * sizeof *b->error);
-    b->m = calloc(rows, sizeof *b->m);
-    b->mean = malloc(cells * sizeof *b->mean);
-    b->centre = calloc(cells + 2 * TILE, sizeof *b->centre);
-    b->spread = calloc(2 * cells, sizeof *b->spread);
-    if (!b->product || !b->weight || !b->error || !b->m || !b->mean || !b->centre || !b->spread) return false;
-    b->off = b->spread + cells;
-    b->P = b->centre + cells;
-    b->PE = b->P + TILE;
-    return true;
-}
-
-static void close_block(block *b)
-{
-    free(b->product);
-    free(b->weight);
-    free(b->error);
-    free(b->m);
-    free(b->mean);
-    free(b->centre);
-    free(b->spread);
+    scratch *const memory = b->a->rd->scratch;
+    int64_t const pairs = b->rows * b->len, cells = b->rows * b->a->width;
+    b->product = scratch_take(memory, pairs, sizeof *b->product);
+    b->weight = scratch_take(memory, pairs, sizeof *b->weight);
+    b->error = scratch_take(memory, pairs, sizeof *b->error);
+    b->m = scratch_zeros(memory, b->rows, sizeof *b->m);
+    b->mean = scratch_take(memory, cells, sizeof *b->mean);
+    b->centre = scratch_zeros(memory, cells, sizeof *b->centre);
+    b->spread = scratch_zeros(memory, cells, sizeof *b->spread);
+    b->off = scratch_zeros(memory, cells, sizeof *b->off);
+    b->P = scratch_take(memory, TILE, sizeof *b->P);
+    b->PE = scratch_take(memory, TILE, sizeof *b->PE);
 }
 
 /* ---- values ---- */
@@ -313,28 +300,26 @@ static void split_values(const attention *a, double *number, double *off)
     }
 }
 
-static bool open_values(const attention *a, values *v)
+static values values_of(const attention *a)
 {
-    size_t const balls = a->value ? (size_t)(a->len * a->width) : 0;
-    v->memory = calloc(2 * (size_t)a->width + 2 * balls, sizeof *v->memory);
-    if (!v->memory) return false;
-    v->largest = v->memory;
-    v->origin = v->memory + a->width;
-    v->number = a->number;
-    v->stride = a->stride;
+    scratch *const memory = a->rd->scratch;
+    values v = {.number = a->number, .stride = a->stride};
+    v.largest = scratch_zeros(memory, a->width, sizeof *v.largest);
+    v.origin = scratch_zeros(memory, a->width, sizeof *v.origin);
     if (a->value) {
-        double *const number = v->memory + 2 * a->width, *const off = number + balls;
+        double *const number = scratch_take(memory, a->len * a->width, sizeof *number);
+        double *const off = scratch_take(memory, a->len * a->width, sizeof *off);
         split_values(a, number, off);
-        v->number = number;
-        v->off = off;
-        v->stride = a->width;
+        v.number = number;
+        v.off = off;
+        v.stride = a->width;
     }
     for (int64_t j = 0; j < a->len; j++)
         for (int64_t c = 0; c < a->width; c++) {
-            double const size = fabs(v->number[j * v->stride + c]) + (v->off ? v->off[j * a->width + c] : 0);
-            v->largest[c] = fmax(v->largest[c], size * (1 + 0x1p-50));
+            double const size = fabs(v.number[j * v.stride + c]) + (v.off ? v.off[j * a->width + c] : 0);
+            v.largest[c] = fmax(v.largest[c], size * (1 + 0x1p-50));
         }
-    return true;
+    return v;
 }
 
 static int64_t most_seen(const int64_t *seen, int64_t rows)
@@ -345,19 +330,20 @@ static int64_t most_seen(const int64_t *seen, int64_t rows)
     return most;
 }
 
-bool attend(const attention *a, ball *o, ball *lse)
+void attend(const attention *a, ball *o, ball *lse)
 {
-    values v = {NULL};
-    bool good = open_values(a, &v);
-    for (int64_t first = 0; good && first < a->rows; first += MOST_ROWS) {
+    scratch_piece *const mark = scratch_mark(a->rd->scratch);
+    values const v = values_of(a);
+    for (int64_t first = 0; first < a->rows; first += MOST_ROWS) {
+        scratch_piece *const of_block = scratch_mark(a->rd->scratch);
         int64_t const rows = a->rows - first < MOST_ROWS ? a->rows - first : MOST_ROWS;
         block b = {.a = a, .v = &v, .query = a->query + first, .seen = a->seen + first, .rows = rows};
         b.len = most_seen(b.seen, rows);
-        good = open_block(&b) && run_block(&b, o ? o + first * a->width : NULL, lse ? lse + first : NULL);
-        close_block(&b);
+        take_block(&b);
+        run_block(&b, o ? o + first * a->width : NULL, lse ? lse + first : NULL);
+        scratch_back(a->rd->scratch, of_block);
     }
-    free(v.memory);
-    return good;
+    scratch_back(a->rd->scratch, mark);
 }
 
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse)

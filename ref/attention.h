@@ -19,16 +19,17 @@ typedef struct {
     const row *query;         /* (rows) by row_of or row_of_balls */
     const row *key;           /* (len) */
     const int64_t *seen;      /* (rows), each at most len */
-    const double *number;     /* values that are stored numbers; or NULL, and then */
-    const ball *value;        /* balls */
-    int64_t stride;           /* value j begins at number or value + j * stride */
-    double late;      /* what a port may add, relative, that scales sums of codes instead of codes (Lemma Late) */
-    double top_scale; /* the largest scale; 0: keys and values are no codes */
+    const double *number;     /* values as exact stored numbers; NULL: they are enclosures, in `value` */
+    const ball *value;
+    int64_t stride; /* value j begins at number or value + j * stride */
+    double
+        scale_after_sum;  /* extra relative error of applying the FP8 scale after the dot product; 0: applied before */
+    double largest_scale; /* 0: keys and values are no codes */
 } attention;
 
 /* o (rows, width) and lse (rows) before the rounding at the op's points o and lse; NULL: not wanted. A row that sees no key has
- * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. False: out of memory. */
-bool attend(const attention *a, ball *o, ball *lse);
+ * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. */
+void attend(const attention *a, ball *o, ball *lse);
 
 /* The lse of row r as the port writes it, at the op's point of that name. */
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse);

@@ -9,6 +9,8 @@
  */
 #include "reading.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
 typedef struct {
@@ -92,7 +94,7 @@ static ball loss_of_sequence(const loss *l, int64_t b)
     return loss_of(l, by_batch ? 0 : from, by_batch ? all : to, from, to);
 }
 
-bool ref_balance_loss(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+void ref_balance_loss(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     loss l = {.rd = rd, .prob = prob, .io = io};
     size_t const experts = (size_t)l.prob->n_routed_experts;
@@ -104,5 +106,5 @@ bool ref_balance_loss(const ref_reading *rd, const void *prob, const void *io, r
     free(l.count);
     free(l.gathered);
     free(l.score);
-    return memory;
+    scratch_need(rd->scratch, memory);
 }

@@ -51,7 +51,7 @@ static ball change(const update *u, int64_t e)
     return step(u->rd, ball_sub(d, step(u->rd, ball_mul(speed, centre_of_directions(u)))));
 }
 
-bool ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_bias_update_io *const io = io_;
     update u = {.rd = rd, .prob = prob, .io = io};
@@ -60,5 +60,4 @@ bool ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, r
         ball const bias = element(rd, ref_decode(io->bias.dtype, io->bias.data, e));
         out[0][e] = value_of(at(rd, POINT_bias_update_bias_out, io->bias_out.dtype, ball_add(bias, change(&u, e))));
     }
-    return true;
 }

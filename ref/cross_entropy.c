@@ -7,6 +7,8 @@
  */
 #include "softmax.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
 static const double u = 0x1p-24;
@@ -96,7 +98,7 @@ static ball mean_of(const entropy *e)
     return at(e->rd, POINT_cross_entropy_mean, DSV3_F32, mean);
 }
 
-bool ref_cross_entropy(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+void ref_cross_entropy(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     entropy e = {.rd = rd, .prob = prob, .io = io};
     size_t const width = (size_t)e.prob->vocab_size;
@@ -112,5 +114,5 @@ bool ref_cross_entropy(const ref_reading *rd, const void *prob, const void *io, 
     free(e.z);
     free(e.error);
     free(e.loss);
-    return memory;
+    scratch_need(rd->scratch, memory);
 }

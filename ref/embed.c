@@ -30,7 +30,7 @@ static ref_value copied(const embedding *e, int64_t at_row, int64_t i)
     return value_of(at(e->rd, POINT_embed_y, format, ball_mul(v, root)));
 }
 
-bool ref_embed(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_embed(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_embed_io *const io = io_;
     embedding const e = {rd, prob, dsv3_find(&io->weights, "weight")};
@@ -39,5 +39,4 @@ bool ref_embed(const ref_reading *rd, const void *prob, const void *io_, ref_val
         int64_t const at_row = row_of_id(&e, ref_decode(DSV3_I32, io->input_ids.data, t * io->input_ids.stride[0]));
         for (int64_t i = 0; i < width; i++) out[0][t * width + i] = copied(&e, at_row, i);
     }
-    return true;
 }

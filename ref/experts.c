@@ -8,6 +8,7 @@
 
 #include "matrix.h"
 #include "swiglu.h"
+#include "vectors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ static bool project(const mlp *m, const char *name, const char *leaf, const row 
     char full[128];
     snprintf(full, sizeof full, "%s%s%s", name, *name ? "." : "", leaf);
     matrix const w = matrix_of(m->rd, m->weights, full, m->point->weight, m->format);
-    return matrix_times(&w, x, n, point, m->format, y);
+    matrix_times(&w, x, n, point, m->format, y);
+    return true;
 }
 
 /* act = silu(gate) * up, in the place of gate; handed out and on. */
@@ -151,8 +153,7 @@ static const mlp_points points = {POINT_experts_weight, POINT_experts_gate_proj,
 
 /* What is read of the io. */
 typedef struct {
-    double *value; /* (n_tokens, hidden_size) */
-    row *x;
+    const row *x; /* (n_tokens) */
     int64_t *idx;
     ball *weight;
     terms *sum;
@@ -161,18 +162,14 @@ typedef struct {
 static bool open_work(work *w, const dsv3_experts_prob *p)
 {
     size_t const cells = (size_t)(p->n_tokens * p->hidden_size), slots = (size_t)(p->n_tokens * p->num_experts_per_tok);
-    w->value = malloc(cells * sizeof *w->value);
-    w->x = malloc((size_t)p->n_tokens * sizeof *w->x);
     w->idx = malloc(slots * sizeof *w->idx);
     w->weight = malloc(slots * sizeof *w->weight);
     w->sum = malloc(cells * sizeof *w->sum);
-    return w->value && w->x && w->idx && w->weight && w->sum;
+    return w->idx && w->weight && w->sum;
 }
 
 static void close_work(work *w)
 {
-    free(w->value);
-    free(w->x);
     free(w->idx);
     free(w->weight);
     free(w->sum);
@@ -181,7 +178,7 @@ static void close_work(work *w)
 static void read_io(const ref_reading *rd, const dsv3_experts_prob *p, const dsv3_experts_io *io, work *w)
 {
     int64_t const k = p->num_experts_per_tok;
-    rows_of(&io->hidden_states, p->n_tokens, p->hidden_size, w->value, w->x);
+    w->x = vectors_read(rd->scratch, &io->hidden_states, p->n_tokens, p->hidden_size).row;
     for (int64_t t = 0; t < p->n_tokens; t++) {
         for (int64_t i = 0; i < k; i++) {
             double const e = ref_decode(io->topk_idx.dtype, io->topk_idx.data, t * io->topk_idx.stride[0] + i);
@@ -193,7 +190,7 @@ static void read_io(const ref_reading *rd, const dsv3_experts_prob *p, const dsv
     for (int64_t i = 0; i < p->n_tokens * p->hidden_size; i++) w->sum[i] = terms_none();
 }
 
-bool ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_experts_prob *const p = prob;
     const dsv3_experts_io *const io = io_;
@@ -212,5 +209,5 @@ bool ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_v
         out[1][i] = value_of(at(rd, POINT_experts_y, io->y.dtype, y));
     }
     close_work(&w);
-    return good;
+    scratch_need(rd->scratch, good);
 }

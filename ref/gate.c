@@ -10,6 +10,8 @@
  */
 #include "gate.h"
 
+#include "scratch.h"
+
 #include <stdlib.h>
 
 enum { MOST_GROUPS = 16 };
@@ -266,7 +268,7 @@ static void gate_token(const gate *g, const dsv3_tensor *z, int64_t token, ball 
     }
 }
 
-bool ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_gate_prob *const p = prob;
     const dsv3_gate_io *const io = io_;
@@ -280,5 +282,5 @@ bool ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_valu
         gate_token(&g, &io->logits, token, logits, out[0], out[1]);
     gate_close(&g);
     free(logits);
-    return good;
+    scratch_need(rd->scratch, good);
 }

@@ -9,38 +9,17 @@
 #include "mla.h"
 #include "moe.h"
 #include "rmsnorm.h"
-
-#include <stdlib.h>
+#include "vectors.h"
 
 static const mlp_points dense_points = {POINT_moe_weight, POINT_moe_gate_proj,  POINT_moe_up_proj,
                                         POINT_moe_silu,   POINT_moe_shared_act, POINT_moe_expert_out};
 
-/* Vectors of balls, and the same as rows. */
-typedef struct {
-    ball *b;       /* (n, width) */
-    double *parts; /* (n, 3 width) */
-    row *rows;     /* (n) */
-} vectors;
-
-static bool open_vectors(vectors *v, int64_t n, int64_t width)
+/* The weights whose names begin with the prefix, without it. */
+static dsv3_weights weights_below(const layer *l, const char *prefix)
 {
-    v->b = malloc((size_t)(n * width) * sizeof *v->b);
-    v->parts = malloc((size_t)(3 * n * width) * sizeof *v->parts);
-    v->rows = malloc((size_t)n * sizeof *v->rows);
-    return v->b && v->parts && v->rows;
-}
-
-static void close_vectors(vectors *v)
-{
-    free(v->b);
-    free(v->parts);
-    free(v->rows);
-}
-
-/* The weights whose names begin with the prefix, without it; room: for as many as all. */
-static dsv3_weights weights_below(const dsv3_weights *all, const char *prefix, dsv3_weight *room)
-{
+    const dsv3_weights *const all = l->weights;
     size_t const length = strlen(prefix);
+    dsv3_weight *const room = scratch_take(l->rd->scratch, all->count, sizeof *room);
     dsv3_weights below = {0, room};
     for (int64_t i = 0; i < all->count; i++)
         if (!strncmp(all->item[i].name, prefix, length))
@@ -48,18 +27,16 @@ static dsv3_weights weights_below(const dsv3_weights *all, const char *prefix, d
     return below;
 }
 
-/* v = RMSNorm(x), as rows. */
-static void normalise(const layer *l, const char *weight, int point, const layer_stage *s, const ball *x, vectors *v)
+/* RMSNorm(x) */
+static vectors normalise(const layer *l, const char *weight, int point, const layer_stage *s, const ball *x)
 {
-    int64_t const n = l->attention->n_tokens, width = l->attention->hidden_size;
-    norm const of_row = {l->rd,    dsv3_find(l->weights, weight), width, l->rms_norm_eps, l->point->x_norm, point,
+    vectors v = vectors_take(l->rd->scratch, l->attention->n_tokens, l->attention->hidden_size);
+    norm const of_row = {l->rd,    dsv3_find(l->weights, weight), v.width, l->rms_norm_eps, l->point->x_norm, point,
                          l->format};
-    for (int64_t t = 0; t < n; t++) {
-        ball *const y = v->b + t * width;
-        norm_row(&of_row, x + t * width, y);
-        if (s->port) stage(l->rd, s->port, t * width, s->out, y, width);
-        v->rows[t] = row_of_balls(y, width, v->parts + 3 * t * width);
-    }
+    for (int64_t t = 0; t < v.n; t++) norm_row(&of_row, x + t * v.width, v.ball + t * v.width);
+    if (s->port) stage(l->rd, s->port, 0, s->out, v.ball, v.n * v.width);
+    vectors_prepare(l->rd->scratch, &v);
+    return v;
 }
 
 /* y = x + y, y what a sublayer gave and `port` what the port made of it. */
@@ -70,45 +47,36 @@ static void add_residual(const layer *l, const dsv3_tensor *port, const ball *x,
     for (int64_t i = 0; i < cells; i++) y[i] = at(l->rd, point, l->format, ball_add(x[i], y[i]));
 }
 
-static bool attend_rows(const layer *l, dsv3_weight *room, const row *x, ball *kv, ball *y)
+static void self_attention(const layer *l, vectors x, ball *kv, ball *y)
 {
     dsv3_mla_io io = *l->attention_io;
-    io.weights = weights_below(l->weights, "self_attn.", room);
-    return attention_block(l->rd, l->attention, &io, x, l->past, kv, y, l->attention_out);
+    io.weights = weights_below(l, "self_attn.");
+    attention_block(l->rd, l->attention, &io, x, l->past, kv, y, l->attention_out);
 }
 
-static bool feed_rows(const layer *l, dsv3_weight *room, const row *x, ball *y)
+static void feed(const layer *l, vectors x, ball *y)
 {
     mlp const dense = {l->rd, l->weights, &dense_points, l->format, l->attention->hidden_size, l->intermediate_size};
-    if (!l->moe) return feed_forward(&dense, "mlp", x, l->attention->n_tokens, NULL, y);
+    if (!l->moe) {
+        scratch_need(l->rd->scratch, feed_forward(&dense, "mlp", x.row, x.n, NULL, y));
+        return;
+    }
     dsv3_moe_io io = *l->moe_io;
-    io.weights = weights_below(l->weights, "mlp.", room);
-    return moe_block(l->rd, l->moe, &io, x, y, l->moe_out);
+    io.weights = weights_below(l, "mlp.");
+    scratch_need(l->rd->scratch, moe_block(l->rd, l->moe, &io, x.row, y, l->moe_out));
 }
 
-/* h1: room for (n_tokens, hidden_size), as v. */
-static bool layer_steps(const layer *l, dsv3_weight *room, vectors *v, ball *h1, const ball *x, ball *kv, ball *y)
+void decoder_layer(const layer *l, const ball *x, ball *kv, ball *y)
 {
     const layer_points *const point = l->point;
-    normalise(l, "input_layernorm.weight", point->input_layernorm, &l->input_layernorm, x, v);
-    if (!attend_rows(l, room, v->rows, kv, h1)) return false;
+    scratch_piece *const mark = scratch_mark(l->rd->scratch);
+    ball *const h1 = vectors_take(l->rd->scratch, l->attention->n_tokens, l->attention->hidden_size).ball;
+    vectors v = normalise(l, "input_layernorm.weight", point->input_layernorm, &l->input_layernorm, x);
+    self_attention(l, v, kv, h1);
     add_residual(l, &l->attention_io->y, x, point->h1, h1);
-    normalise(l, "post_attention_layernorm.weight", point->post_attention_layernorm, &l->post_attention_layernorm, h1,
-              v);
-    if (!feed_rows(l, room, v->rows, y)) return false;
+    v = normalise(l, "post_attention_layernorm.weight", point->post_attention_layernorm, &l->post_attention_layernorm,
+                  h1);
+    feed(l, v, y);
     add_residual(l, l->moe ? &l->moe_io->y : NULL, h1, point->h2, y);
-    return true;
-}
-
-bool decoder_layer(const layer *l, const ball *x, ball *kv, ball *y)
-{
-    int64_t const n = l->attention->n_tokens, width = l->attention->hidden_size;
-    vectors v = {NULL};
-    dsv3_weight *const room = malloc((size_t)l->weights->count * sizeof *room);
-    ball *const h1 = malloc((size_t)(n * width) * sizeof *h1);
-    bool const good = open_vectors(&v, n, width) && room && h1 && layer_steps(l, room, &v, h1, x, kv, y);
-    close_vectors(&v);
-    free(room);
-    free(h1);
-    return good;
+    scratch_back(l->rd->scratch, mark);
 }

@@ -36,7 +36,7 @@ typedef struct {
 } layer;
 
 /* y (n_tokens, hidden_size), the layer's output, and kv (n_tokens, kv_lora_rank + qk_rope_head_dim), what is cached, of x (n_tokens,
- * hidden_size); y may be x. False: out of memory. */
-bool decoder_layer(const layer *l, const ball *x, ball *kv, ball *y);
+ * hidden_size); y may be x. */
+void decoder_layer(const layer *l, const ball *x, ball *kv, ball *y);
 
 #endif

@@ -3,11 +3,10 @@
 #include "matrix.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { BLOCK = 128, CODES = 256 };
 
-/* W of each code in one block, as far as it was needed. */
+/* Dequantised value and radius of every FP8 code under one block's scale, filled on first use. */
 typedef struct {
     double scale, value[CODES], radius[CODES];
     bool known[CODES], rounded; /* rounded: some radius isn't 0 */
@@ -75,21 +74,16 @@ static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
     codes->known[code] = true;
 }
 
-static bool reader_open(reader *r, const matrix *m)
+static reader reader_of(const matrix *m)
 {
-    *r = (reader){.m = m, .across = (m->columns + BLOCK - 1) / BLOCK, .down = -1};
-    r->exact = !m->rd->port && !quirk(m->rd, QUIRK_F4_scale_divided);
+    reader r = {.m = m, .across = (m->columns + BLOCK - 1) / BLOCK, .down = -1};
+    r.exact = !m->rd->port && !quirk(m->rd, QUIRK_F4_scale_divided);
     for (int i = 0; i < CODES; i++) {
         uint8_t const code = (uint8_t)i;
-        r->of_code[i] = ref_decode(DSV3_F8_E4M3, &code, 0);
+        r.of_code[i] = ref_decode(DSV3_F8_E4M3, &code, 0);
     }
-    if (m->scale) r->codes = malloc((size_t)r->across * sizeof *r->codes);
-    return r->codes || !m->scale;
-}
-
-static void reader_close(reader *r)
-{
-    free(r->codes);
+    if (m->scale) r.codes = scratch_take(m->rd->scratch, r.across, sizeof *r.codes);
+    return r;
 }
 
 static void reader_move(reader *r, int64_t down)
@@ -140,24 +134,18 @@ static bool read_row(reader *r, int64_t o, double *value, double *radius)
     return false;
 }
 
-bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, double *radius, row *rows)
+row *matrix_rows(const matrix *m, int64_t first, int64_t n)
 {
-    reader r;
-    bool const good = reader_open(&r, m);
-    for (int64_t o = first; good && o < last; o++, value += m->columns, radius += m->columns) {
-        bool const rounded = read_row(&r, o, value, radius);
-        rows[o - first] = row_of(value, rounded ? radius : NULL, m->columns);
+    row *const rows = scratch_take(m->rd->scratch, n, sizeof *rows);
+    double *value = scratch_take(m->rd->scratch, 2 * n * m->columns, sizeof *value), *radius = value + n * m->columns;
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
+    reader r = reader_of(m);
+    for (int64_t o = 0; o < n; o++, value += m->columns, radius += m->columns) {
+        bool const rounded = read_row(&r, first + o, value, radius);
+        rows[o] = row_of(value, rounded ? radius : NULL, m->columns);
     }
-    reader_close(&r);
-    return good;
-}
-
-void rows_of(const dsv3_tensor *x, int64_t n, int64_t columns, double *values, row *rows)
-{
-    for (int64_t t = 0; t < n; t++, values += columns) {
-        ref_decode_all(x->dtype, x->data, t * x->stride[0], columns, values);
-        rows[t] = row_of(values, NULL, columns);
-    }
+    scratch_back(m->rd->scratch, mark);
+    return rows;
 }
 
 /* Lemma Scale, the exact case: so are the sums of codes and their products with the scales. */
@@ -190,12 +178,13 @@ static void say_used(const matrix *m, int64_t first, int64_t last)
                 (size_t)(last - first) * row_bytes);
 }
 
-bool matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y)
+void matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y)
 {
-    double *const value = malloc(2 * (size_t)m->columns * sizeof *value), *const radius = value + m->columns;
-    reader r;
-    bool const good = reader_open(&r, m) && value;
-    for (int64_t o = 0; good && o < m->rows; o++) {
+    scratch *const memory = m->rd->scratch;
+    scratch_piece *const mark = scratch_mark(memory);
+    double *const value = scratch_take(memory, 2 * m->columns, sizeof *value), *const radius = value + m->columns;
+    reader r = reader_of(m);
+    for (int64_t o = 0; o < m->rows; o++) {
         bool const rounded = read_row(&r, o, value, radius);
         row const w = row_of(value, rounded ? radius : NULL, m->columns);
         for (int64_t t = 0; t < n; t++) {
@@ -204,7 +193,5 @@ bool matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtyp
         }
         if ((o + 1) % BLOCK == 0 || o + 1 == m->rows) say_used(m, o / BLOCK * BLOCK, o + 1);
     }
-    reader_close(&r);
-    free(value);
-    return good;
+    scratch_back(memory, mark);
 }

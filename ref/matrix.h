@@ -6,6 +6,7 @@
 #define MATRIX_H
 
 #include "reading.h"
+#include "scratch.h"
 
 typedef struct {
     const ref_reading *rd;
@@ -20,16 +21,14 @@ typedef struct {
 /* The matrix `name`.weight, or `weight` itself when name is "". */
 matrix matrix_of(const ref_reading *rd, const dsv3_weights *weights, const char *name, int point, dsv3_dtype output);
 
-/* Rows [first, last): their values and, of rows that have any, radii, both (last - first, columns). False: out of memory. */
-bool matrix_rows(const matrix *m, int64_t first, int64_t last, double *value, double *radius, row *rows);
+/* Rows [first, first + n), in the reading's scratch. */
+row *matrix_rows(const matrix *m, int64_t first, int64_t n);
 
-/* What a sum of products with W is worth to a port that scales after summing. (Lemma Scale) */
+/* Enclosure of sum_i W_oi x_i for a port that sums FP8 codes first and multiplies by the block scale afterwards; `sum` is the
+ * sum with W dequantised. (Lemma Scale) */
 ball scaled_sum(const matrix *m, const row *x, const terms *sum);
 
-/* The first n rows of a tensor of so many columns; values: room for (n, columns) doubles, which the rows keep. */
-void rows_of(const dsv3_tensor *x, int64_t n, int64_t columns, double *values, row *rows);
-
-/* y[t * rows + o] = sum_i W_oi x[t]_i, rounded at `point` to `format`, for t < n. False: out of memory. */
-bool matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y);
+/* y[t * rows + o] = sum_i W_oi x[t]_i, rounded at `point` to `format`, for t < n. */
+void matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y);
 
 #endif

@@ -15,48 +15,39 @@
 #include "matrix.h"
 #include "rmsnorm.h"
 #include "rope.h"
-
-#include <stdlib.h>
+#include "vectors.h"
 
 typedef struct {
     const ref_reading *rd;
     const dsv3_mla_prob *p;
     const dsv3_mla_io *io;
     dsv3_dtype format;
-    int64_t heads, qk, latent; /* entries of a query head; of what is cached */
-    rotation turn, turn_k;
-    matrix kv_b;
+    int64_t heads, nope, pe, qk; /* entries of q_nope and q_pe, and of both: a query of one head */
+    int64_t c, latent, v;        /* of the latent; of [c | k_pe], which is cached; of a value */
     ball scale;
-    const row *x;            /* (n_tokens) */
-    const ball *const *past; /* of each sequence; NULL: in the cache */
-    ball *q;                 /* (n_tokens, heads, qk) */
-    ball *kv;                /* (n_tokens, latent) */
-    ball *o;                 /* (n_tokens, heads * v_head_dim) */
+    matrix kv_b;
+    rotation rope_q, rope_k;
 } block;
 
-/* One sequence: its new tokens, and its keys, cached ones first. */
+/* One sequence: its new tokens are [first, first + n) of all, its keys [0, len), of which `past` were cached before. */
 typedef struct {
-    int64_t b, first, n, len, past; /* new tokens are [first, first + n) of all; keys; of them cached */
-    double *number;                 /* (len, latent): cached keys, and new ones if those are numbers */
-    ball *key;                      /* (len, latent) */
-    double *parts;                  /* (len, 3 latent) */
-    row *key_row;                   /* (len) over the whole key */
-    bool numbers;                   /* every key is one number of the cache's format */
+    int64_t b, first, n, len, past;
 } sequence;
 
-static bool has_latent(const block *m)
-{
-    return m->p->q_lora_rank > 0;
-}
+/* The keys [c_j | k_pe_j] of a sequence, prepared. */
+typedef struct {
+    vectors of;   /* (len, latent) */
+    bool numbers; /* every one is a number of the cache's format: the first third of its parts */
+} keys;
 
-static int64_t whole(const dsv3_tensor *t, int64_t i)
+static int64_t index_at(const dsv3_tensor *t, int64_t i)
 {
     return (int64_t)ref_decode(t->dtype, t->data, i);
 }
 
-/* ---- scale and positions ---- */
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
-/* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; a port rounds it on its way. (Scale of softmax) */
+/* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; the port computes it in up to three rounded steps. (Scale of softmax) */
 static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
 {
     int64_t const width = quirk(rd, QUIRK_A1_latent_scale) ? p->kv_lora_rank + p->qk_rope_head_dim
@@ -88,188 +79,17 @@ static dsv3_rope_prob rope_of(const dsv3_mla_prob *p)
                             .out_layout = p->rope_layout};
 }
 
-static sequence sequence_of(const block *m, int64_t b)
+/* The mistakes of the rotation of keys, as the rope op names them. */
+static ref_set quirks_of_rope_k(const ref_reading *rd)
 {
-    const dsv3_tensor *const cu = &m->io->cu_seqlens;
-    sequence s = {.b = b, .first = whole(cu, b), .len = whole(&m->io->cache_seqlens, b)};
-    s.n = whole(cu, b + 1) - s.first;
-    s.past = s.len - s.n;
-    return s;
+    return quirk(rd, QUIRK_R2_k_half_split) ? (ref_set)1 << QUIRK_R1_half_split : 0;
 }
 
-/* ---- projections ---- */
-
-/* y (n_tokens, rows of the matrix) = W x at a point. */
-static bool project(const block *m, const char *name, const row *x, int point, ball *y)
-{
-    matrix const w = matrix_of(m->rd, &m->io->weights, name, POINT_mla_weight, m->format);
-    return matrix_times(&w, x, m->p->n_tokens, point, m->format, y);
-}
-
-static void normalise(const block *m, const char *weight, int64_t width, int point, ball *z)
-{
-    norm const n = {m->rd,    dsv3_find(&m->io->weights, weight), width, m->p->rms_norm_eps, POINT_mla_x_norm, point,
-                    m->format};
-    norm_row(&n, z, z);
-}
-
-/* The query latent, normalised: rows over parts (n_tokens, 3 q_lora_rank). */
-static bool query_latent(const block *m, ball *latent, row *rows, double *parts, ref_value *out)
-{
-    int64_t const width = m->p->q_lora_rank;
-    if (!project(m, "q_a_proj", m->x, POINT_mla_q_a_proj, latent)) return false;
-    for (int64_t t = 0; t < m->p->n_tokens; t++) {
-        ball *const z = latent + t * width;
-        if (!quirk(m->rd, QUIRK_A2_no_q_norm)) normalise(m, "q_a_layernorm.weight", width, POINT_mla_q_a_layernorm, z);
-        stage(m->rd, &m->io->q_a_layernorm, t * width, out, z, width);
-        rows[t] = row_of_balls(z, width, parts + 3 * t * width);
-    }
-    return true;
-}
-
-static bool project_queries(const block *m, ref_value *latent_out)
-{
-    if (!has_latent(m)) return project(m, "q_proj", m->x, POINT_mla_q_b_proj, m->q);
-    size_t const cells = (size_t)(m->p->n_tokens * m->p->q_lora_rank);
-    ball *const latent = malloc(cells * sizeof *latent);
-    double *const parts = malloc(3 * cells * sizeof *parts);
-    row *const rows = malloc((size_t)m->p->n_tokens * sizeof *rows);
-    bool const good = latent && parts && rows && query_latent(m, latent, rows, parts, latent_out) &&
-                      project(m, "q_b_proj", rows, POINT_mla_q_b_proj, m->q);
-    free(latent);
-    free(parts);
-    free(rows);
-    return good;
-}
-
-/* q_nope is handed on as it is, and as a stage it is rounded like the rest. */
-static void rotate_queries(const block *m, int64_t t, ball *scratch)
-{
-    int64_t const nope = m->p->qk_nope_head_dim, pe = m->p->qk_rope_head_dim;
-    for (int64_t h = 0; h < m->heads; h++) {
-        ball *const q = m->q + (t * m->heads + h) * m->qk;
-        for (int64_t i = 0; m->rd->stages && i < nope; i++) q[i] = at(m->rd, POINT_mla_q, m->format, q[i]);
-        rotate(&m->turn, q + nope, scratch);
-        memcpy(q + nope, scratch, (size_t)pe * sizeof *q);
-    }
-}
-
-static void finish_latent(const block *m, ball *kv)
-{
-    int64_t const c = m->p->kv_lora_rank;
-    if (quirk(m->rd, QUIRK_A5_latent_not_normed)) {
-        for (int64_t i = 0; i < c; i++) kv[i] = at(m->rd, POINT_mla_kv, m->format, kv[i]);
-        return;
-    }
-    if (!quirk(m->rd, QUIRK_A2_wide_norm)) {
-        normalise(m, "kv_a_layernorm.weight", c, POINT_mla_kv, kv);
-        return;
-    }
-    /* the weight of the shared key's entries is 1: it is only in the mean square, whose width is the latent's and its own */
-    terms sum = terms_none();
-    for (int64_t i = 0; i < m->latent; i++) terms_add(&sum, ball_mul(kv[i], kv[i]));
-    ball const ms = quotient_of(m->rd, sum_of(m->rd, &sum), ball_of((double)m->latent));
-    ball const r = rsqrt_of(m->rd, step(m->rd, ball_add(ms, constant(m->rd, m->p->rms_norm_eps))));
-    const dsv3_tensor *const weight = dsv3_find(&m->io->weights, "kv_a_layernorm.weight");
-    for (int64_t i = 0; i < c; i++) {
-        ball const x_norm = at(m->rd, POINT_mla_x_norm, m->format, ball_mul(kv[i], r));
-        kv[i] = at(m->rd, POINT_mla_kv, m->format,
-                   ball_mul(element(m->rd, ref_decode(weight->dtype, weight->data, i)), x_norm));
-    }
-}
-
-static void rotate_key(const block *m, ball *k_pe, ball *scratch)
-{
-    int64_t const pe = m->p->qk_rope_head_dim;
-    if (quirk(m->rd, QUIRK_R14_k_not_rotated)) {
-        for (int64_t i = 0; i < pe; i++) scratch[i] = at(m->rd, POINT_mla_kv, m->format, k_pe[i]);
-    } else {
-        rotate(&m->turn_k, k_pe, scratch);
-    }
-    memcpy(k_pe, scratch, (size_t)pe * sizeof *k_pe);
-}
-
-static double position_of(const block *m, const sequence *s, int64_t t)
+/* Of new token i of the sequence. */
+static double position_of(const block *m, const sequence *s, int64_t i)
 {
     int64_t const before = quirk(m->rd, QUIRK_R15_positions_restart) ? 0 : s->past;
-    return (double)(before + t - s->first + (quirk(m->rd, QUIRK_M10_position_ahead) ? 1 : 0));
-}
-
-/* Queries and what is cached, of all new tokens. */
-static bool make_queries_and_keys(block *m, ref_value *latent_out, ref_value *q_out, ref_value *kv_out)
-{
-    ball *const scratch = malloc((size_t)m->p->qk_rope_head_dim * sizeof *scratch);
-    bool const good = scratch && project_queries(m, latent_out) &&
-                      project(m, "kv_a_proj_with_mqa", m->x, POINT_mla_kv_a_proj_with_mqa, m->kv);
-    for (int64_t b = 0; good && b < m->p->batch; b++) {
-        sequence const s = sequence_of(m, b);
-        for (int64_t t = s.first; t < s.first + s.n; t++) {
-            double const position = position_of(m, &s, t);
-            ball *const kv = m->kv + t * m->latent;
-            rotation_set(&m->turn, position);
-            rotation_set(&m->turn_k, position);
-            rotate_queries(m, t, scratch);
-            finish_latent(m, kv);
-            rotate_key(m, kv + m->p->kv_lora_rank, scratch);
-            stage(m->rd, &m->io->q, t * m->heads * m->qk, q_out, m->q + t * m->heads * m->qk, m->heads * m->qk);
-            stage(m->rd, &m->io->kv, t * m->latent, kv_out, kv, m->latent);
-        }
-    }
-    free(scratch);
-    return good;
-}
-
-/* ---- keys ---- */
-
-/* Keys [from, to) are these balls. */
-static void take_balls(const block *m, sequence *s, int64_t from, int64_t to, const ball *k)
-{
-    size_t const width = (size_t)m->latent;
-    memcpy(s->key + from * m->latent, k, (size_t)(to - from) * width * sizeof *k);
-    for (int64_t j = from; j < to; j++) {
-        row *const r = &s->key_row[j];
-        *r = row_of_balls(s->key + j * m->latent, m->latent, s->parts + 3 * j * m->latent);
-        memcpy(s->number + j * m->latent, r->value, width * sizeof *s->number);
-        s->numbers = s->numbers && !r->low && !r->radius && r->bits <= 24;
-    }
-}
-
-static void read_cache(const block *m, const sequence *s)
-{
-    const dsv3_tensor *const cache = &m->io->kv_cache, *const table = &m->io->block_table;
-    for (int64_t j = 0; j < s->past; j++) {
-        int64_t const page = whole(table, s->b * table->stride[0] + j / m->p->page_size);
-        int64_t const from = page * cache->stride[0] + j % m->p->page_size * cache->stride[1];
-        double *const k = s->number + j * m->latent;
-        ref_decode_all(cache->dtype, cache->data, from, m->latent, k);
-        for (int64_t i = 0; i < m->latent; i++) s->key[j * m->latent + i] = element(m->rd, k[i]);
-        s->key_row[j] = row_of(k, NULL, m->latent);
-    }
-}
-
-static bool open_sequence(const block *m, sequence *s)
-{
-    size_t const keys = (size_t)(s->len + 1), width = (size_t)m->latent;
-    s->number = malloc(keys * width * sizeof *s->number);
-    s->key = malloc(keys * width * sizeof *s->key);
-    s->parts = malloc(keys * 3 * width * sizeof *s->parts);
-    s->key_row = malloc(keys * sizeof *s->key_row);
-    if (!s->number || !s->key || !s->parts || !s->key_row) return false;
-    s->numbers = true;
-    if (m->past)
-        take_balls(m, s, 0, s->past, m->past[s->b]);
-    else
-        read_cache(m, s);
-    take_balls(m, s, s->past, s->len, m->kv + s->first * m->latent);
-    return true;
-}
-
-static void close_sequence(sequence *s)
-{
-    free(s->number);
-    free(s->key);
-    free(s->parts);
-    free(s->key_row);
+    return (double)(before + i + (quirk(m->rd, QUIRK_M10_position_ahead) ? 1 : 0));
 }
 
 /* How many keys new token i of the sequence sees. */
@@ -280,48 +100,176 @@ static int64_t visible(const block *m, const sequence *s, int64_t i)
     return s->past + i + 1;
 }
 
-/* ---- kv_b_proj by heads ---- */
-
-/* Rows of one head, kv_lora_rank wide: qk_nope_head_dim of keys, v_head_dim of values. */
-typedef struct {
-    double *k_parts, *v_parts; /* values, then radii */
-    row *k, *v;
-} head_rows;
-
-static bool open_head(const block *m, head_rows *w)
+/* Where head h's W_k begins among the rows of kv_b_proj, [W_k | W_v] head by head; and its W_v. */
+static int64_t first_of_keys(const block *m, int64_t h)
 {
-    size_t const k = (size_t)m->p->qk_nope_head_dim, v = (size_t)m->p->v_head_dim, c = (size_t)m->p->kv_lora_rank;
-    w->k_parts = malloc(2 * (k + v) * c * sizeof *w->k_parts);
-    w->k = malloc((k + v) * sizeof *w->k);
-    if (!w->k_parts || !w->k) return false;
-    w->v_parts = w->k_parts + 2 * k * c;
-    w->v = w->k + k;
-    return true;
+    if (quirk(m->rd, QUIRK_A6_halves_global)) return h * m->nope;
+    return h * (m->nope + m->v) + (quirk(m->rd, QUIRK_A6_halves_swapped) ? m->v : 0);
 }
 
-static void close_head(head_rows *w)
+static int64_t first_of_values(const block *m, int64_t h)
 {
-    free(w->k_parts);
-    free(w->k);
+    if (quirk(m->rd, QUIRK_A6_halves_global)) return m->heads * m->nope + h * m->v;
+    return h * (m->nope + m->v) + (quirk(m->rd, QUIRK_A6_halves_swapped) ? 0 : m->nope);
 }
 
-static bool read_keys(const block *m, int64_t h, const head_rows *w)
+static ref_form form_of(const ref_reading *rd)
 {
-    int64_t const nope = m->p->qk_nope_head_dim, v = m->p->v_head_dim;
-    bool const swapped = quirk(m->rd, QUIRK_A6_halves_swapped), global = quirk(m->rd, QUIRK_A6_halves_global);
-    int64_t const first = global ? h * nope : h * (nope + v) + (swapped ? v : 0);
-    return matrix_rows(&m->kv_b, first, first + nope, w->k_parts, w->k_parts + nope * m->p->kv_lora_rank, w->k);
+    return rd->port ? rd->port->form : rd->naive ? REF_FORM_NAIVE : REF_FORM_ABSORBED;
 }
 
-static bool read_values(const block *m, int64_t h, const head_rows *w)
+static sequence sequence_of(const block *m, int64_t b)
 {
-    int64_t const nope = m->p->qk_nope_head_dim, v = m->p->v_head_dim;
-    bool const swapped = quirk(m->rd, QUIRK_A6_halves_swapped), global = quirk(m->rd, QUIRK_A6_halves_global);
-    int64_t const first = global ? m->heads * nope + h * v : h * (nope + v) + (swapped ? 0 : nope);
-    return matrix_rows(&m->kv_b, first, first + v, w->v_parts, w->v_parts + v * m->p->kv_lora_rank, w->v);
+    int64_t const first = index_at(&m->io->cu_seqlens, b), n = index_at(&m->io->cu_seqlens, b + 1) - first;
+    int64_t const len = index_at(&m->io->cache_seqlens, b);
+    return (sequence){.b = b, .first = first, .n = n, .len = len, .past = len - n};
 }
 
-/* ---- the absorbed form ---- */
+/* ---- steps on the vectors of all tokens ---- */
+
+static vectors room(const block *m, int64_t width)
+{
+    return vectors_take(m->rd->scratch, m->p->n_tokens, width);
+}
+
+/* y = W x at a point. */
+static void linear(const block *m, const char *name, vectors x, int point, vectors y)
+{
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
+    matrix const w = matrix_of(m->rd, &m->io->weights, name, POINT_mla_weight, m->format);
+    if (!x.row) vectors_prepare(m->rd->scratch, &x);
+    matrix_times(&w, x.row, x.n, point, m->format, y.ball);
+    scratch_back(m->rd->scratch, mark);
+}
+
+static void round_each(const block *m, int point, int64_t n, ball *x)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = at(m->rd, point, m->format, x[i]);
+}
+
+/* The first `width` entries of each vector. */
+static void normalise(const block *m, const char *weight, int64_t width, int point, vectors x)
+{
+    norm const n = {m->rd,    dsv3_find(&m->io->weights, weight), width, m->p->rms_norm_eps, POINT_mla_x_norm, point,
+                    m->format};
+    for (int64_t t = 0; t < x.n; t++) norm_row(&n, x.ball + t * x.width, x.ball + t * x.width);
+}
+
+/* The mistake: the mean square is over [c | k_pe], of which k_pe has no weight. */
+static void normalise_too_wide(const block *m, ball *kv)
+{
+    terms sum = terms_none();
+    for (int64_t i = 0; i < m->latent; i++) terms_add(&sum, ball_mul(kv[i], kv[i]));
+    ball const ms = quotient_of(m->rd, sum_of(m->rd, &sum), ball_of((double)m->latent));
+    ball const r = rsqrt_of(m->rd, step(m->rd, ball_add(ms, constant(m->rd, m->p->rms_norm_eps))));
+    const dsv3_tensor *const weight = dsv3_find(&m->io->weights, "kv_a_layernorm.weight");
+    for (int64_t i = 0; i < m->c; i++) {
+        ball const x_norm = at(m->rd, POINT_mla_x_norm, m->format, ball_mul(kv[i], r));
+        kv[i] = at(m->rd, POINT_mla_kv, m->format,
+                   ball_mul(element(m->rd, ref_decode(weight->dtype, weight->data, i)), x_norm));
+    }
+}
+
+static void normalise_latents(const block *m, vectors kv)
+{
+    bool const left_out = quirk(m->rd, QUIRK_A5_latent_not_normed), too_wide = quirk(m->rd, QUIRK_A2_wide_norm);
+    if (!left_out && !too_wide) normalise(m, "kv_a_layernorm.weight", m->c, POINT_mla_kv, kv);
+    for (int64_t t = 0; left_out && t < kv.n; t++) round_each(m, POINT_mla_kv, m->c, kv.ball + t * kv.width);
+    for (int64_t t = 0; !left_out && too_wide && t < kv.n; t++) normalise_too_wide(m, kv.ball + t * kv.width);
+}
+
+static void rotate_in_place(const block *m, const rotation *rope, ball *pe)
+{
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
+    ball *const rotated = scratch_take(m->rd->scratch, m->pe, sizeof *rotated);
+    rotate(rope, pe, rotated);
+    memcpy(pe, rotated, (size_t)m->pe * sizeof *pe);
+    scratch_back(m->rd->scratch, mark);
+}
+
+/* q_pe of every head. q_nope is handed on as it is; as a stage it is rounded like the rest. */
+static void rope_q(const block *m, const sequence *s, vectors q)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        ball *const token = q.ball + (s->first + i) * q.width;
+        rotation_set(&m->rope_q, position_of(m, s, i));
+        for (int64_t h = 0; h < m->heads; h++) {
+            if (m->rd->stages) round_each(m, POINT_mla_q, m->nope, token + h * m->qk);
+            rotate_in_place(m, &m->rope_q, token + h * m->qk + m->nope);
+        }
+    }
+}
+
+static void rope_k(const block *m, const sequence *s, vectors kv)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        ball *const k_pe = kv.ball + (s->first + i) * kv.width + m->c;
+        rotation_set(&m->rope_k, position_of(m, s, i));
+        if (quirk(m->rd, QUIRK_R14_k_not_rotated))
+            round_each(m, POINT_mla_kv, m->pe, k_pe);
+        else
+            rotate_in_place(m, &m->rope_k, k_pe);
+    }
+}
+
+/* ---- keys ---- */
+
+/* Keys [from, to) are these balls. */
+static void take_balls(const block *m, keys *k, int64_t from, int64_t to, const ball *kv)
+{
+    vectors part = vectors_slice(k->of, from, to - from);
+    memcpy(part.ball, kv, (size_t)(part.n * part.width) * sizeof *kv);
+    vectors_prepare(m->rd->scratch, &part);
+    for (int64_t j = 0; j < part.n; j++)
+        k->numbers = k->numbers && !part.row[j].low && !part.row[j].radius && part.row[j].bits <= 24;
+}
+
+static void read_cache(const block *m, const sequence *s, const keys *k)
+{
+    const dsv3_tensor *const cache = &m->io->kv_cache, *const table = &m->io->block_table;
+    for (int64_t j = 0; j < s->past; j++) {
+        int64_t const page = index_at(table, s->b * table->stride[0] + j / m->p->page_size);
+        int64_t const from = page * cache->stride[0] + j % m->p->page_size * cache->stride[1];
+        double *const number = k->of.parts + 3 * j * m->latent;
+        ref_decode_all(cache->dtype, cache->data, from, m->latent, number);
+        for (int64_t i = 0; i < m->latent; i++) k->of.ball[j * m->latent + i] = element(m->rd, number[i]);
+        k->of.row[j] = row_of(number, NULL, m->latent);
+    }
+}
+
+/* Cached ones first. past: as balls; NULL: they are in the io's cache. */
+static keys keys_of(const block *m, const sequence *s, const ball *const *past, vectors kv)
+{
+    keys k = {vectors_take(m->rd->scratch, s->len, m->latent), true};
+    vectors_room(m->rd->scratch, &k.of);
+    if (past)
+        take_balls(m, &k, 0, s->past, past[s->b]);
+    else
+        read_cache(m, s, &k);
+    take_balls(m, &k, s->past, s->len, kv.ball + s->first * m->latent);
+    return k;
+}
+
+/* ---- attention: kv_b_proj by heads, in either form ---- */
+
+static const row *W_k(const block *m, int64_t h)
+{
+    return matrix_rows(&m->kv_b, first_of_keys(m, h), m->nope);
+}
+
+static const row *W_v(const block *m, int64_t h)
+{
+    return matrix_rows(&m->kv_b, first_of_values(m, h), m->v);
+}
+
+/* y_d = w_d . c for `rows` rows of kv_b_proj, at a point. */
+static void times(const block *m, const row *w, int64_t rows, const row *c, int point, ball *y)
+{
+    for (int64_t d = 0; d < rows; d++) {
+        terms const sum = ball_dot(&w[d], c);
+        y[d] = at(m->rd, point, m->format, scaled_sum(&m->kv_b, c, &sum));
+    }
+}
 
 /* Entry c of each row. False: all radii are 0. */
 static bool column_of(const row *rows, int64_t n, int64_t c, double *value, double *radius)
@@ -335,200 +283,108 @@ static bool column_of(const row *rows, int64_t n, int64_t c, double *value, doub
     return any;
 }
 
-/* qt_c = sum_d q_nope_d W_k[d][c] for one head of n queries: entries [0, kv_lora_rank) of each row of `query`. */
-static bool absorb_head(const block *m, const head_rows *w, const ball *q, int64_t n, int64_t h, ball *query)
+/* y_c = sum_d w_d[c] q_d for the q of each new token; the results are `stride` apart. */
+static void transposed_times(const block *m, const row *w, vectors q, int point, int64_t stride, ball *y)
 {
-    int64_t const nope = m->p->qk_nope_head_dim, c_width = m->p->kv_lora_rank;
-    matrix turned = m->kv_b; /* only for what it says of the scales */
-    double *const parts = malloc((size_t)((3 * n + 2) * nope) * sizeof *parts);
-    row *const q_row = malloc((size_t)(n + 1) * sizeof *q_row);
-    bool const good = parts && q_row;
-    double *const value = parts + 3 * n * nope, *const radius = value + nope;
-    turned.columns = nope;
-    for (int64_t i = 0; good && i < n; i++)
-        q_row[i] = row_of_balls(q + (i * m->heads + h) * m->qk, nope, parts + 3 * i * nope);
-    for (int64_t c = 0; good && c < c_width; c++) {
-        bool const any = column_of(w->k, nope, c, value, radius);
-        row const column = row_of(value, any ? radius : NULL, nope);
-        for (int64_t i = 0; i < n; i++) {
-            terms const sum = ball_dot(&q_row[i], &column);
-            query[(i * m->heads + h) * m->latent + c] =
-                at(m->rd, POINT_mla_q_absorbed, m->format, scaled_sum(&turned, &q_row[i], &sum));
+    double *const value = scratch_take(m->rd->scratch, 2 * m->nope, sizeof *value), *const radius = value + m->nope;
+    matrix transposed = m->kv_b; /* only for what it says of the scales */
+    transposed.columns = m->nope;
+    for (int64_t c = 0; c < m->c; c++) {
+        bool const any = column_of(w, m->nope, c, value, radius);
+        row const column = row_of(value, any ? radius : NULL, m->nope);
+        for (int64_t i = 0; i < q.n; i++) {
+            terms const sum = ball_dot(&q.row[i], &column);
+            y[i * stride + c] = at(m->rd, point, m->format, scaled_sum(&transposed, &q.row[i], &sum));
         }
     }
-    free(parts);
-    free(q_row);
-    return good;
 }
 
-/* y_d = sum_c W[d][c] c_c at a point, for `rows` rows. */
-static void expand(const block *m, const row *w, int64_t rows, const row *latent, int point, ball *y)
+/* Entries [from, from + width) of head h's queries. */
+static vectors queries_of(const block *m, const sequence *s, vectors q, int64_t h, int64_t from, int64_t width)
 {
-    for (int64_t d = 0; d < rows; d++) {
-        terms const sum = ball_dot(&w[d], latent);
-        y[d] = at(m->rd, point, m->format, scaled_sum(&m->kv_b, latent, &sum));
+    return vectors_strided(m->rd->scratch, q.ball + s->first * q.width + h * m->qk + from, s->n, q.width, width);
+}
+
+static attention attention_of(const block *m, const sequence *s, vectors q, const int64_t *seen)
+{
+    return (attention){.rd = m->rd,
+                       .scores = POINT_mla_scores,
+                       .P = POINT_mla_P,
+                       .output = m->format,
+                       .scale = m->scale,
+                       .rows = q.n,
+                       .len = s->len,
+                       .query = q.row,
+                       .seen = seen};
+}
+
+/* u = sum_j P_j c_j of new token i, all heads: they share the keys. */
+static void attend_latents(const block *m, const sequence *s, int64_t i, const keys *k, vectors qt, ball *u)
+{
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
+    int64_t *const seen = scratch_take(m->rd->scratch, m->heads, sizeof *seen);
+    vectors q = vectors_slice(qt, i * m->heads, m->heads);
+    vectors_prepare(m->rd->scratch, &q);
+    for (int64_t h = 0; h < m->heads; h++) seen[h] = visible(m, s, i);
+    attention a = attention_of(m, s, q, seen);
+    a.key = k->of.row, a.width = m->c;
+    if (k->numbers)
+        a.number = k->of.parts, a.stride = 3 * m->latent;
+    else
+        a.value = k->of.ball, a.stride = m->latent;
+    attend(&a, u, NULL);
+    round_each(m, POINT_mla_o_latent, m->heads * m->c, u);
+    scratch_back(m->rd->scratch, mark);
+}
+
+/* qt = [W_k^T q_nope | q_pe],  u = sum_j P_j c_j,  o = W_v u. */
+static void absorbed(const block *m, const sequence *s, vectors q, const keys *k, ball *o)
+{
+    scratch *const memory = m->rd->scratch;
+    vectors const qt = vectors_take(memory, s->n * m->heads, m->latent), u = vectors_take(memory, qt.n, m->c);
+    scratch_piece *const mark = scratch_mark(memory);
+    for (int64_t h = 0; h < m->heads; h++, scratch_back(memory, mark)) {
+        vectors const q_nope = queries_of(m, s, q, h, 0, m->nope);
+        transposed_times(m, W_k(m, h), q_nope, POINT_mla_q_absorbed, m->heads * m->latent, qt.ball + h * m->latent);
+        for (int64_t i = 0; i < s->n; i++)
+            memcpy(qt.ball + (i * m->heads + h) * m->latent + m->c,
+                   q.ball + (s->first + i) * q.width + h * m->qk + m->nope, (size_t)m->pe * sizeof *o);
+    }
+    for (int64_t i = 0; i < s->n; i++) attend_latents(m, s, i, k, qt, u.ball + i * m->heads * m->c);
+    for (int64_t h = 0; h < m->heads; h++, scratch_back(memory, mark)) {
+        const row *const w = W_v(m, h);
+        vectors const of_head = vectors_strided(memory, u.ball + h * m->c, s->n, m->heads * m->c, m->c);
+        for (int64_t i = 0; i < s->n; i++)
+            times(m, w, m->v, &of_head.row[i], POINT_mla_attn_output, o + (i * m->heads + h) * m->v);
     }
 }
 
-/* o_d = sum_c W_v[d][c] latent_c for one head of n queries. */
-static bool expand_head(const block *m, const head_rows *w, const ball *latent, int64_t n, int64_t h, ball *o)
+/* k_j = [W_k c_j | k_pe_j],  v_j = W_v c_j,  o = sum_j P_j v_j, head by head. */
+static void naive(const block *m, const sequence *s, vectors q, const keys *k, ball *o)
 {
-    int64_t const v = m->p->v_head_dim, c_width = m->p->kv_lora_rank;
-    double *const parts = malloc(3 * (size_t)c_width * sizeof *parts);
-    for (int64_t i = 0; parts && i < n; i++) {
-        row const latent_row = row_of_balls(latent + (i * m->heads + h) * c_width, c_width, parts);
-        expand(m, w->v, v, &latent_row, POINT_mla_attn_output, o + (i * m->heads + h) * v);
+    scratch *const memory = m->rd->scratch;
+    vectors const c = vectors_strided(memory, k->of.ball, s->len, m->latent, m->c);
+    int64_t *const seen = scratch_take(memory, s->n, sizeof *seen);
+    for (int64_t i = 0; i < s->n; i++) seen[i] = visible(m, s, i);
+    scratch_piece *const mark = scratch_mark(memory);
+    for (int64_t h = 0; h < m->heads; h++, scratch_back(memory, mark)) {
+        const row *const w_k = W_k(m, h), *const w_v = W_v(m, h);
+        vectors key = vectors_take(memory, s->len, m->qk), value = vectors_take(memory, s->len, m->v);
+        vectors const of_head = vectors_take(memory, s->n, m->v);
+        for (int64_t j = 0; j < s->len; j++) {
+            times(m, w_k, m->nope, &c.row[j], POINT_mla_kv_b_proj, key.ball + j * m->qk);
+            memcpy(key.ball + j * m->qk + m->nope, k->of.ball + j * m->latent + m->c, (size_t)m->pe * sizeof *o);
+            times(m, w_v, m->v, &c.row[j], POINT_mla_kv_b_proj, value.ball + j * m->v);
+        }
+        vectors_prepare(memory, &key);
+        attention a = attention_of(m, s, queries_of(m, s, q, h, 0, m->qk), seen);
+        a.key = key.row, a.value = value.ball, a.stride = a.width = m->v;
+        attend(&a, of_head.ball, NULL);
+        round_each(m, POINT_mla_attn_output, s->n * m->v, of_head.ball);
+        for (int64_t i = 0; i < s->n; i++)
+            memcpy(o + (i * m->heads + h) * m->v, of_head.ball + i * m->v, (size_t)m->v * sizeof *o);
     }
-    free(parts);
-    return parts != NULL;
 }
-
-static attention attention_of(const block *m)
-{
-    return (attention){
-        .rd = m->rd, .scores = POINT_mla_scores, .P = POINT_mla_P, .output = m->format, .scale = m->scale};
-}
-
-/* All heads of one query over the latents. */
-static bool attend_latents(const block *m, const sequence *s, int64_t seen, const ball *query, ball *latent)
-{
-    int64_t const c_width = m->p->kv_lora_rank;
-    row *const rows = malloc((size_t)m->heads * sizeof *rows);
-    int64_t *const limit = malloc((size_t)m->heads * sizeof *limit);
-    double *const parts = malloc((size_t)(3 * m->heads * m->latent) * sizeof *parts);
-    bool good = rows && limit && parts;
-    for (int64_t h = 0; good && h < m->heads; h++) {
-        rows[h] = row_of_balls(query + h * m->latent, m->latent, parts + 3 * h * m->latent);
-        limit[h] = seen;
-    }
-    if (good) {
-        attention a = attention_of(m);
-        a.rows = m->heads, a.len = s->len, a.width = c_width;
-        a.query = rows, a.key = s->key_row, a.seen = limit;
-        a.number = s->numbers ? s->number : NULL, a.value = s->numbers ? NULL : s->key, a.stride = m->latent;
-        good = attend(&a, latent, NULL);
-    }
-    for (int64_t i = 0; good && i < m->heads * c_width; i++)
-        latent[i] = at(m->rd, POINT_mla_o_latent, m->format, latent[i]);
-    free(rows);
-    free(limit);
-    free(parts);
-    return good;
-}
-
-/* query and latent: room for (n, heads, latent) and (n, heads, kv_lora_rank). */
-static bool absorbed_steps(const block *m, const sequence *s, head_rows *w, ball *query, ball *latent, ball *o)
-{
-    const ball *const q = m->q + s->first * m->heads * m->qk;
-    int64_t const nope = m->p->qk_nope_head_dim, c_width = m->p->kv_lora_rank, pe = m->p->qk_rope_head_dim;
-    bool good = true;
-    for (int64_t h = 0; good && h < m->heads; h++) good = read_keys(m, h, w) && absorb_head(m, w, q, s->n, h, query);
-    for (int64_t i = 0; good && i < s->n; i++) {
-        for (int64_t h = 0; h < m->heads; h++)
-            memcpy(query + (i * m->heads + h) * m->latent + c_width, q + (i * m->heads + h) * m->qk + nope,
-                   (size_t)pe * sizeof *query);
-        good =
-            attend_latents(m, s, visible(m, s, i), query + i * m->heads * m->latent, latent + i * m->heads * c_width);
-    }
-    for (int64_t h = 0; good && h < m->heads; h++) good = read_values(m, h, w) && expand_head(m, w, latent, s->n, h, o);
-    return good;
-}
-
-static bool absorbed(const block *m, const sequence *s, ball *o)
-{
-    head_rows w = {NULL};
-    size_t const rows = (size_t)(s->n * m->heads) + 1;
-    ball *const query = malloc(rows * (size_t)m->latent * sizeof *query);
-    ball *const latent = malloc(rows * (size_t)m->p->kv_lora_rank * sizeof *latent);
-    bool const good = open_head(m, &w) && query && latent && absorbed_steps(m, s, &w, query, latent, o);
-    free(query);
-    free(latent);
-    close_head(&w);
-    return good;
-}
-
-/* ---- the naive form ---- */
-
-/* A head's keys (len, qk) and values (len, v_head_dim). */
-typedef struct {
-    ball *k, *v;
-    double *parts; /* (len + n, 3 qk) */
-    row *k_row, *q_row;
-    int64_t *seen;
-    ball *o; /* (n, v_head_dim) */
-} head_keys;
-
-static bool open_head_keys(const block *m, const sequence *s, head_keys *e)
-{
-    size_t const len = (size_t)s->len + 1, n = (size_t)s->n + 1, qk = (size_t)m->qk, v = (size_t)m->p->v_head_dim;
-    e->k = malloc(len * qk * sizeof *e->k);
-    e->v = malloc(len * v * sizeof *e->v);
-    e->parts = malloc((len + n) * 3 * qk * sizeof *e->parts);
-    e->k_row = malloc((len + n) * sizeof *e->k_row);
-    e->seen = malloc(n * sizeof *e->seen);
-    e->o = malloc(n * v * sizeof *e->o);
-    e->q_row = e->k_row + len;
-    return e->k && e->v && e->parts && e->k_row && e->seen && e->o;
-}
-
-static void close_head_keys(head_keys *e)
-{
-    free(e->k);
-    free(e->v);
-    free(e->parts);
-    free(e->k_row);
-    free(e->seen);
-    free(e->o);
-}
-
-static bool expand_keys(const block *m, const sequence *s, const head_rows *w, head_keys *e)
-{
-    int64_t const nope = m->p->qk_nope_head_dim, v = m->p->v_head_dim, c_width = m->p->kv_lora_rank;
-    double *const parts = malloc(3 * (size_t)c_width * sizeof *parts);
-    for (int64_t j = 0; parts && j < s->len; j++) {
-        const ball *const key = s->key + j * m->latent;
-        row const latent = row_of_balls(key, c_width, parts);
-        expand(m, w->k, nope, &latent, POINT_mla_kv_b_proj, e->k + j * m->qk);
-        expand(m, w->v, v, &latent, POINT_mla_kv_b_proj, e->v + j * v);
-        memcpy(e->k + j * m->qk + nope, key + c_width, (size_t)m->p->qk_rope_head_dim * sizeof *key);
-        e->k_row[j] = row_of_balls(e->k + j * m->qk, m->qk, e->parts + 3 * j * m->qk);
-    }
-    free(parts);
-    return parts != NULL;
-}
-
-static bool naive_head(const block *m, const sequence *s, int64_t h, const head_rows *w, head_keys *e, ball *o)
-{
-    int64_t const v = m->p->v_head_dim;
-    if (!expand_keys(m, s, w, e)) return false;
-    for (int64_t i = 0; i < s->n; i++) {
-        const ball *const q = m->q + ((s->first + i) * m->heads + h) * m->qk;
-        e->q_row[i] = row_of_balls(q, m->qk, e->parts + 3 * (s->len + i) * m->qk);
-        e->seen[i] = visible(m, s, i);
-    }
-    attention a = attention_of(m);
-    a.rows = s->n, a.len = s->len, a.width = v;
-    a.query = e->q_row, a.key = e->k_row, a.seen = e->seen, a.value = e->v, a.stride = v;
-    if (!attend(&a, e->o, NULL)) return false;
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t d = 0; d < v; d++)
-            o[(i * m->heads + h) * v + d] = at(m->rd, POINT_mla_attn_output, m->format, e->o[i * v + d]);
-    return true;
-}
-
-static bool naive(const block *m, const sequence *s, ball *o)
-{
-    head_rows w = {NULL};
-    head_keys e = {NULL};
-    bool good = open_head(m, &w) && open_head_keys(m, s, &e);
-    for (int64_t h = 0; good && h < m->heads; h++)
-        good = read_keys(m, h, &w) && read_values(m, h, &w) && naive_head(m, s, h, &w, &e, o);
-    close_head_keys(&e);
-    close_head(&w);
-    return good;
-}
-
-/* ---- the block ---- */
 
 /* What either form may give. */
 static ball either(ball a, ball b)
@@ -536,106 +392,89 @@ static ball either(ball a, ball b)
     return ball_hull(fmin(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
 }
 
-static bool both_forms(const block *m, const sequence *s, ball *o)
+/* o of a sequence's new tokens, all heads, in the form that is asked for. */
+static void attend_sequence(const block *m, const sequence *s, vectors q, const keys *k, ball *o)
 {
-    int64_t const cells = s->n * m->heads * m->p->v_head_dim;
-    ball *const other = malloc((size_t)(cells + 1) * sizeof *other);
-    bool const good = other && absorbed(m, s, o) && naive(m, s, other);
-    for (int64_t i = 0; good && i < cells; i++) o[i] = either(o[i], other[i]);
-    free(other);
-    return good;
+    ref_form const form = form_of(m->rd);
+    int64_t const cells = s->n * m->heads * m->v;
+    if (form != REF_FORM_NAIVE) absorbed(m, s, q, k, o);
+    if (form == REF_FORM_NAIVE) naive(m, s, q, k, o);
+    if (form != REF_FORM_ANY) return;
+    ball *const other = scratch_take(m->rd->scratch, cells, sizeof *other);
+    naive(m, s, q, k, other);
+    for (int64_t i = 0; i < cells; i++) o[i] = either(o[i], other[i]);
 }
 
-static bool attend_sequence(const block *m, int64_t b)
+/* ---- the block ---- */
+
+static block block_of(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const dsv3_rope_prob *rope)
 {
-    sequence s = sequence_of(m, b);
-    ref_form const form = m->rd->port ? m->rd->port->form : m->rd->naive ? REF_FORM_NAIVE : REF_FORM_ABSORBED;
-    ball *const o = m->o + s.first * m->heads * m->p->v_head_dim;
-    bool good = open_sequence(m, &s);
-    if (good)
-        good = form == REF_FORM_ANY     ? both_forms(m, &s, o)
-               : form == REF_FORM_NAIVE ? naive(m, &s, o)
-                                        : absorbed(m, &s, o);
-    close_sequence(&s);
-    return good;
+    block m = {.rd = rd, .p = p, .io = io, .format = io->y.dtype, .heads = p->num_attention_heads};
+    m.nope = p->qk_nope_head_dim, m.pe = p->qk_rope_head_dim, m.qk = m.nope + m.pe;
+    m.c = p->kv_lora_rank, m.latent = m.c + m.pe, m.v = p->v_head_dim;
+    m.scale = softmax_scale(rd, p);
+    m.kv_b = matrix_of(rd, &io->weights, "kv_b_proj", POINT_mla_weight, m.format);
+    m.rope_q = rotation_of(rd, rope, 0, POINT_mla_cos_sin, POINT_mla_q, m.format);
+    m.rope_k = rotation_of(rd, rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
+    return m;
 }
 
-static bool project_output(const block *m, ref_value *o_out, ball *y)
+static void hand_on(const block *m, const dsv3_tensor *port, ref_value *out, vectors v)
 {
-    int64_t const width = m->heads * m->p->v_head_dim, n = m->p->n_tokens;
-    double *const parts = malloc((size_t)(3 * n * width) * sizeof *parts);
-    row *const rows = malloc((size_t)n * sizeof *rows);
-    bool good = parts && rows;
-    for (int64_t t = 0; good && t < n; t++) {
-        stage(m->rd, &m->io->attn_output, t * width, o_out, m->o + t * width, width);
-        rows[t] = row_of_balls(m->o + t * width, width, parts + 3 * t * width);
-    }
-    good = good && project(m, "o_proj", rows, POINT_mla_y, y);
-    free(parts);
-    free(rows);
-    return good;
+    stage(m->rd, port, 0, out, v.ball, v.n * v.width);
 }
 
-static bool open_block(block *m, const dsv3_rope_prob *rope)
+/* The numbers of equations are those of the V3 report. [a | b]: side by side. */
+void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, vectors x,
+                     const ball *const *past, ball *kv_, ball *y_, ref_value *const out[])
 {
-    size_t const n = (size_t)m->p->n_tokens;
-    ref_set const k_quirks = quirk(m->rd, QUIRK_R2_k_half_split) ? (ref_set)1 << QUIRK_R1_half_split : 0;
-    bool const turns = rotation_open(&m->turn, m->rd, rope, 0, POINT_mla_cos_sin, POINT_mla_q, m->format);
-    bool const turns_k = rotation_open(&m->turn_k, m->rd, rope, k_quirks, POINT_mla_cos_sin, POINT_mla_kv, m->format);
-    m->q = malloc(n * (size_t)(m->heads * m->qk) * sizeof *m->q);
-    m->o = malloc(n * (size_t)(m->heads * m->p->v_head_dim) * sizeof *m->o);
-    return turns && turns_k && m->q && m->o;
-}
-
-static void close_block(block *m)
-{
-    rotation_close(&m->turn);
-    rotation_close(&m->turn_k);
-    free(m->q);
-    free(m->o);
-}
-
-bool attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const row *x,
-                     const ball *const *past, ball *kv, ball *y, ref_value *const out[])
-{
+    scratch_piece *const mark = scratch_mark(rd->scratch);
     ref_reading staged = *rd;
-    dsv3_rope_prob const rope = rope_of(p);
     staged.stages = p->stages;
-    block m = {.rd = &staged,
-               .p = p,
-               .io = io,
-               .x = x,
-               .past = past,
-               .kv = kv,
-               .format = io->y.dtype,
-               .heads = p->num_attention_heads};
-    m.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
-    m.latent = p->kv_lora_rank + p->qk_rope_head_dim;
-    m.scale = softmax_scale(&staged, p);
-    m.kv_b = matrix_of(&staged, &io->weights, "kv_b_proj", POINT_mla_weight, m.format);
-    bool good = open_block(&m, &rope) && make_queries_and_keys(&m, out[0], out[1], out[2]);
-    for (int64_t b = 0; good && b < p->batch; b++) good = attend_sequence(&m, b);
-    good = good && project_output(&m, out[3], y);
-    for (int64_t i = 0; good && out[4] && i < p->n_tokens * p->hidden_size; i++) out[4][i] = value_of(y[i]);
-    close_block(&m);
-    return good;
+    dsv3_rope_prob const rope = rope_of(p);
+    block const m = block_of(&staged, p, io, &rope);
+    vectors const q = room(&m, m.heads * m.qk), o = room(&m, m.heads * m.v), c_q = room(&m, p->q_lora_rank);
+    vectors const kv = {p->n_tokens, m.latent, kv_, NULL, NULL}, y = {p->n_tokens, p->hidden_size, y_, NULL, NULL};
+
+    if (p->q_lora_rank) {
+        linear(&m, "q_a_proj", x, POINT_mla_q_a_proj, c_q); /* (6)  c_q = RMSNorm(W_qa x) */
+        if (!quirk(rd, QUIRK_A2_no_q_norm))
+            normalise(&m, "q_a_layernorm.weight", c_q.width, POINT_mla_q_a_layernorm, c_q);
+        hand_on(&m, &io->q_a_layernorm, out[0], c_q);
+        linear(&m, "q_b_proj", c_q, POINT_mla_q_b_proj, q); /* (7, 8)  q_h = [q_nope | q_pe] = W_qb c_q */
+    } else {
+        linear(&m, "q_proj", x, POINT_mla_q_b_proj, q);
+    }
+    linear(&m, "kv_a_proj_with_mqa", x, POINT_mla_kv_a_proj_with_mqa, kv); /* (1, 3)  [c | k_pe] = W_kva x */
+    normalise_latents(&m, kv);                                             /* (1)  c = RMSNorm(c) */
+    for (int64_t b = 0; b < p->batch; b++) {
+        sequence const s = sequence_of(&m, b);
+        rope_q(&m, &s, q);  /* (8, 9)  q_pe = RoPE(q_pe) */
+        rope_k(&m, &s, kv); /* (3, 4)  k_pe = RoPE(k_pe) */
+    }
+    hand_on(&m, &io->q, out[1], q);
+    hand_on(&m, &io->kv, out[2], kv);
+    for (int64_t b = 0; b < p->batch; b++) { /* (2, 5, 10)  o_h = sum_j softmax_j(scale q_h . k_j) v_j */
+        scratch_piece *const of_sequence = scratch_mark(rd->scratch);
+        sequence const s = sequence_of(&m, b);
+        keys const k = keys_of(&m, &s, past, kv);
+        attend_sequence(&m, &s, q, &k, o.ball + s.first * o.width);
+        scratch_back(rd->scratch, of_sequence);
+    }
+    hand_on(&m, &io->attn_output, out[3], o);
+    linear(&m, "o_proj", o, POINT_mla_y, y); /* (11)  y = W_o [o_0 | o_1 | ...] */
+    for (int64_t i = 0; out[4] && i < y.n * y.width; i++) out[4][i] = value_of(y.ball[i]);
+    scratch_back(rd->scratch, mark);
 }
 
 /* ---- the op ---- */
 
-bool ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mla_prob *const p = prob;
     const dsv3_mla_io *const io = io_;
-    int64_t const n = p->n_tokens, hidden = p->hidden_size, latent = p->kv_lora_rank + p->qk_rope_head_dim;
-    double *const values = malloc((size_t)(n * hidden) * sizeof *values);
-    row *const x = malloc((size_t)n * sizeof *x);
-    ball *const kv = malloc((size_t)(n * (latent + hidden)) * sizeof *kv);
-    bool good = values && x && kv;
-    if (good) rows_of(&io->hidden_states, n, hidden, values, x);
-    good = good && attention_block(rd, p, io, x, NULL, kv, kv + n * latent, out);
-    free(values);
-    free(x);
-    free(kv);
-    return good;
+    vectors const x = vectors_read(rd->scratch, &io->hidden_states, p->n_tokens, p->hidden_size);
+    vectors const kv = vectors_take(rd->scratch, p->n_tokens, p->kv_lora_rank + p->qk_rope_head_dim);
+    vectors const y = vectors_take(rd->scratch, p->n_tokens, p->hidden_size);
+    attention_block(rd, p, io, x, NULL, kv.ball, y.ball, out);
 }

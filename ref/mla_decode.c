@@ -5,8 +5,7 @@
  * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, absorb; deepseek-ai/FlashMLA, tests/ref.py.
  */
 #include "attention.h"
-
-#include <stdlib.h>
+#include "vectors.h"
 
 enum { TILE_SIZE = 128 }; /* codes that share a scale in a row of bytes */
 
@@ -16,15 +15,9 @@ typedef struct {
     const dsv3_mla_decode_prob *prob;
     const dsv3_mla_decode_io *io;
     int64_t b, len, rows, width; /* keys; s_q * heads; entries of a key */
-    double *key;                 /* (len, stride): the keys, if all of them are numbers */
-    int64_t stride;
-    bool numbers;
-    ball *coded;   /* (len, width): the keys of an FP8 cache; else NULL */
-    double *query; /* (rows, width) */
-    row *key_row, *query_row;
-    int64_t *seen; /* (rows) */
-    ball *o, *lse;
 } sequence;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
 static ball scale_of(const ref_reading *rd, const dsv3_mla_decode_prob *p)
 {
@@ -51,6 +44,13 @@ static int64_t length_of(const ref_reading *rd, const dsv3_mla_decode_prob *p, c
     return (len + p->page_size - 1) / p->page_size * p->page_size;
 }
 
+static ball in_base(const ref_reading *rd, ball lse)
+{
+    return quirk(rd, QUIRK_A12_lse_base_2) ? ball_div(lse, ball_log(ball_of(2))) : lse;
+}
+
+/* ---- the cache ---- */
+
 /* Where the key of token j begins in the cache, in elements. */
 static int64_t place_of(const sequence *s, int64_t j)
 {
@@ -60,6 +60,11 @@ static int64_t place_of(const sequence *s, int64_t j)
 }
 
 /* ---- FP8 caches ---- */
+
+static bool is_coded(const sequence *s)
+{
+    return s->io->kv_cache.dtype == DSV3_F8_E4M3 || s->io->kv_cache.dtype == DSV3_U8;
+}
 
 static int64_t tiles_of(const sequence *s)
 {
@@ -98,70 +103,78 @@ static ball entry_of(const sequence *s, int64_t place, int64_t c)
     return ball_of(quirk(s->rd, QUIRK_F15_rope_rounded) ? ref_round(DSV3_F8_E4M3, v) : v);
 }
 
-/* Lemma Late: a port that isn't sure to dequantise keys may scale sums of codes. That rounds unless every scale is a power of two. */
-static void find_lateness(const sequence *s, attention *a)
+/* Lemma Late: a port that isn't sure to dequantise keys may scale sums of codes. That rounds unless every scale is a power of
+ * two. */
+static void find_scale_after_sum(const sequence *s, attention *a)
 {
     int ignored;
-    if (!s->coded || !s->rd->port || s->rd->port->point[POINT_mla_decode_kv].must) return;
+    if (!is_coded(s) || !s->rd->port || s->rd->port->point[POINT_mla_decode_kv].must) return;
     double const unit = ref_half_unit(s->rd->port->arith, 1);
-    a->top_scale = 1;
+    a->largest_scale = 1;
     for (int64_t j = 0; j < s->len; j++)
         for (int64_t c = 0; c < s->prob->kv_lora_rank; c += TILE_SIZE) {
             double const scale = fabs(scale_at(s, place_of(s, j), c));
             if (scale == 0) continue;
-            if (frexp(scale, &ignored) != 0.5) a->late = fmax(a->late, 3 * unit * (1 + 2 * unit));
-            if (!(scale >= 0x1p-60 && scale <= 0x1p60)) a->late = INFINITY;
-            a->top_scale = fmax(a->top_scale, scale);
+            if (frexp(scale, &ignored) != 0.5) a->scale_after_sum = fmax(a->scale_after_sum, 3 * unit * (1 + 2 * unit));
+            if (!(scale >= 0x1p-60 && scale <= 0x1p60)) a->scale_after_sum = INFINITY;
+            a->largest_scale = fmax(a->largest_scale, scale);
         }
 }
 
 /* ---- keys and queries ---- */
 
-static void read_coded(sequence *s)
+/* Balls if they are coded, else numbers. */
+static vectors read_keys(const sequence *s)
 {
-    for (int64_t j = 0; j < s->len; j++) {
-        ball *const k = s->coded + j * s->width;
-        for (int64_t c = 0; c < s->width; c++) k[c] = entry_of(s, place_of(s, j), c);
-        s->key_row[j] = row_of_balls(k, s->width, s->key + j * s->stride);
-        s->numbers = s->numbers && !s->key_row[j].radius && !s->key_row[j].low;
+    vectors k = {s->len, s->width, NULL, NULL, NULL};
+    if (is_coded(s)) {
+        k = vectors_take(s->rd->scratch, s->len, s->width);
+        for (int64_t i = 0; i < s->len * s->width; i++)
+            k.ball[i] = entry_of(s, place_of(s, i / s->width), i % s->width);
+        vectors_prepare(s->rd->scratch, &k);
+        return k;
     }
+    k.row = scratch_take(s->rd->scratch, k.n, sizeof *k.row);
+    k.parts = scratch_take(s->rd->scratch, k.n * k.width, sizeof *k.parts);
+    for (int64_t j = 0; j < s->len; j++) {
+        double *const number = k.parts + j * k.width;
+        ref_decode_all(s->io->kv_cache.dtype, s->io->kv_cache.data, place_of(s, j), k.width, number);
+        k.row[j] = row_of(number, NULL, k.width);
+    }
+    return k;
 }
 
-static void read_keys(sequence *s)
+/* Is every key one number? Then the numbers are the first thirds of the parts. */
+static bool are_numbers(const vectors *k)
 {
-    s->numbers = true;
-    if (s->coded) {
-        read_coded(s);
-        return;
-    }
-    for (int64_t j = 0; j < s->len; j++) {
-        double *const k = s->key + j * s->stride;
-        ref_decode_all(s->io->kv_cache.dtype, s->io->kv_cache.data, place_of(s, j), s->width, k);
-        s->key_row[j] = row_of(k, NULL, s->width);
-    }
+    for (int64_t j = 0; j < k->n; j++)
+        if (k->row[j].radius || k->row[j].low) return false;
+    return true;
 }
 
-static void read_queries(const sequence *s)
+static vectors read_queries(const sequence *s)
 {
     const dsv3_tensor *const q = &s->io->q;
+    int64_t const heads = s->prob->num_attention_heads;
+    vectors v = {s->rows, s->width, NULL, scratch_take(s->rd->scratch, s->rows, sizeof(row)), NULL};
+    v.parts = scratch_take(s->rd->scratch, v.n * v.width, sizeof *v.parts);
     for (int64_t r = 0; r < s->rows; r++) {
-        int64_t const i = r / s->prob->num_attention_heads, h = r % s->prob->num_attention_heads;
-        double *const query = s->query + r * s->width;
-        ref_decode_all(q->dtype, q->data, s->b * q->stride[0] + i * q->stride[1] + h * q->stride[2], s->width, query);
-        s->query_row[r] = row_of(query, NULL, s->width);
-        s->seen[r] = visible(s, i);
+        int64_t const from = s->b * q->stride[0] + r / heads * q->stride[1] + r % heads * q->stride[2];
+        ref_decode_all(q->dtype, q->data, from, v.width, v.parts + r * v.width);
+        v.row[r] = row_of(v.parts + r * v.width, NULL, v.width);
     }
+    return v;
 }
 
-static ball in_base(const ref_reading *rd, ball lse)
-{
-    return quirk(rd, QUIRK_A12_lse_base_2) ? ball_div(lse, ball_log(ball_of(2))) : lse;
-}
+/* ---- the op ---- */
 
-static bool run_sequence(sequence *s, ref_value *o, ref_value *lse)
+static void attend_sequence(const sequence *s, ref_value *o_out, ref_value *lse_out)
 {
-    read_keys(s);
-    read_queries(s);
+    scratch *const memory = s->rd->scratch;
+    vectors const k = read_keys(s), q = read_queries(s);
+    vectors const o = vectors_take(memory, s->rows, s->prob->kv_lora_rank), lse = vectors_take(memory, s->rows, 1);
+    int64_t *const seen = scratch_take(memory, s->rows, sizeof *seen);
+    for (int64_t r = 0; r < s->rows; r++) seen[r] = visible(s, r / s->prob->num_attention_heads);
     attention a = {.rd = s->rd,
                    .scores = POINT_mla_decode_scores,
                    .P = POINT_mla_decode_P,
@@ -170,62 +183,29 @@ static bool run_sequence(sequence *s, ref_value *o, ref_value *lse)
                    .rows = s->rows,
                    .len = s->len,
                    .width = s->prob->kv_lora_rank,
-                   .query = s->query_row,
-                   .key = s->key_row,
-                   .seen = s->seen,
-                   .number = s->numbers ? s->key : NULL,
-                   .value = s->numbers ? NULL : s->coded,
-                   .stride = s->numbers ? s->stride : s->width};
-    find_lateness(s, &a);
-    if (!attend(&a, o ? s->o : NULL, lse ? s->lse : NULL)) return false;
-    for (int64_t i = 0; o && i < a.rows * a.width; i++)
-        o[i] = value_of(at(s->rd, POINT_mla_decode_o, s->io->q.dtype, s->o[i]));
-    for (int64_t r = 0; lse && r < a.rows; r++)
-        lse[r] = lse_value(&a, r, POINT_mla_decode_lse, in_base(s->rd, s->lse[r]));
-    return true;
+                   .query = q.row,
+                   .key = k.row,
+                   .seen = seen};
+    if (are_numbers(&k))
+        a.number = k.parts, a.stride = k.ball ? 3 * k.width : k.width;
+    else
+        a.value = k.ball, a.stride = k.width;
+    find_scale_after_sum(s, &a);
+    attend(&a, o_out ? o.ball : NULL, lse_out ? lse.ball : NULL);
+    for (int64_t i = 0; o_out && i < o.n * o.width; i++)
+        o_out[i] = value_of(at(s->rd, POINT_mla_decode_o, a.output, o.ball[i]));
+    for (int64_t r = 0; lse_out && r < lse.n; r++)
+        lse_out[r] = lse_value(&a, r, POINT_mla_decode_lse, in_base(s->rd, lse.ball[r]));
 }
 
-static bool open_sequence(sequence *s)
-{
-    size_t const keys = (size_t)s->len + 1, rows = (size_t)s->rows, width = (size_t)s->width;
-    dsv3_dtype const stored = s->io->kv_cache.dtype;
-    bool const coded = stored == DSV3_F8_E4M3 || stored == DSV3_U8;
-    s->stride = coded ? 3 * s->width : s->width; /* of three parts the first is the numbers */
-    s->key = malloc(keys * (size_t)s->stride * sizeof *s->key);
-    s->coded = coded ? malloc(keys * width * sizeof *s->coded) : NULL;
-    s->query = malloc(rows * width * sizeof *s->query);
-    s->key_row = malloc(keys * sizeof *s->key_row);
-    s->query_row = malloc(rows * sizeof *s->query_row);
-    s->seen = malloc(rows * sizeof *s->seen);
-    s->o = malloc(rows * (size_t)s->prob->kv_lora_rank * sizeof *s->o);
-    s->lse = malloc(rows * sizeof *s->lse);
-    return s->key && (s->coded || !coded) && s->query && s->key_row && s->query_row && s->seen && s->o && s->lse;
-}
-
-static void close_sequence(sequence *s)
-{
-    free(s->key);
-    free(s->coded);
-    free(s->query);
-    free(s->key_row);
-    free(s->query_row);
-    free(s->seen);
-    free(s->o);
-    free(s->lse);
-}
-
-bool ref_mla_decode(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mla_decode(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     const dsv3_mla_decode_prob *const p = prob;
-    const dsv3_mla_decode_io *const io = io_;
-    bool good = true;
-    for (int64_t b = 0; good && b < p->batch; b++) {
-        int64_t const rows = p->s_q * p->num_attention_heads, width = p->kv_lora_rank;
-        sequence s = {.rd = rd, .prob = p, .io = io, .b = b, .len = length_of(rd, p, io, b), .rows = rows};
-        s.width = width + p->qk_rope_head_dim;
-        good = open_sequence(&s) &&
-               run_sequence(&s, out[0] ? out[0] + b * rows * width : NULL, out[1] ? out[1] + b * rows : NULL);
-        close_sequence(&s);
+    int64_t const rows = p->s_q * p->num_attention_heads, width = p->kv_lora_rank;
+    for (int64_t b = 0; b < p->batch; b++) {
+        scratch_piece *const mark = scratch_mark(rd->scratch);
+        sequence const s = {rd, p, io, b, length_of(rd, p, io, b), rows, width + p->qk_rope_head_dim};
+        attend_sequence(&s, out[0] ? out[0] + b * rows * width : NULL, out[1] ? out[1] + b * rows : NULL);
+        scratch_back(rd->scratch, mark);
     }
-    return good;
 }

@@ -5,21 +5,17 @@
  * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive; deepseek-ai/FlashMLA, flash_attn_varlen_func.
  */
 #include "attention.h"
+#include "vectors.h"
 
-#include <stdlib.h>
-
-/* One head of one sequence, and the first of its queries and keys among all. */
+/* One sequence, and the first of its queries and keys among all. */
 typedef struct {
     const ref_reading *rd;
     const dsv3_mla_prefill_prob *prob;
     const dsv3_mla_prefill_io *io;
-    int64_t h, first_query, first_key;
-    int64_t rows, len; /* queries, keys */
-    double *query, *key, *value;
-    row *query_row, *key_row;
-    int64_t *seen;
-    ball *o, *lse;
-} head;
+    int64_t first_query, first_key, n, len; /* queries, keys */
+} sequence;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
 static ball scale_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p)
 {
@@ -30,9 +26,9 @@ static ball scale_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p)
 }
 
 /* How many keys query i of the sequence sees. */
-static int64_t visible(const head *s, int64_t i)
+static int64_t visible(const sequence *s, int64_t i)
 {
-    int64_t n = s->len - s->rows + i + 1;
+    int64_t n = s->len - s->n + i + 1;
     if (quirk(s->rd, QUIRK_A9_not_causal_prefill)) n = s->len;
     if (quirk(s->rd, QUIRK_A9_not_itself_prefill)) n--;
     if (quirk(s->rd, QUIRK_A10_square_mask_prefill)) n = i + 1;
@@ -45,100 +41,71 @@ static ball in_base(const ref_reading *rd, ball lse)
     return quirk(rd, QUIRK_A12_lse_base_2_prefill) ? ball_div(lse, ball_log(ball_of(2))) : lse;
 }
 
-/* The head's part of rows `first` on, `width` numbers each. */
-static void read_rows(const head *s, const dsv3_tensor *t, int64_t first, int64_t rows, int64_t width, double *out)
+/* ---- the op ---- */
+
+static sequence sequence_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p, const dsv3_mla_prefill_io *io,
+                            int64_t b)
 {
-    for (int64_t i = 0; i < rows; i++)
-        ref_decode_all(t->dtype, t->data, (first + i) * t->stride[0] + s->h * t->stride[1], width, out + i * width);
+    const dsv3_tensor *const cu_q = &io->cu_seqlens_q, *const cu_k = &io->cu_seqlens_k;
+    int64_t const q = (int64_t)ref_decode(DSV3_I32, cu_q->data, b * cu_q->stride[0]);
+    int64_t const k = (int64_t)ref_decode(DSV3_I32, cu_k->data, b * cu_k->stride[0]);
+    int64_t const q_end = (int64_t)ref_decode(DSV3_I32, cu_q->data, (b + 1) * cu_q->stride[0]);
+    int64_t const k_end = (int64_t)ref_decode(DSV3_I32, cu_k->data, (b + 1) * cu_k->stride[0]);
+    return (sequence){rd, p, io, q, k, q_end - q, k_end - k};
 }
 
-static void read_head(const head *s)
+/* Rows [first, first + n) of a tensor of heads, the part of head h. */
+static vectors read_head(const sequence *s, const dsv3_tensor *t, int64_t h, int64_t first, int64_t n, int64_t width)
 {
-    int64_t const width = s->prob->qk_nope_head_dim + s->prob->qk_rope_head_dim;
-    read_rows(s, &s->io->q, s->first_query, s->rows, width, s->query);
-    read_rows(s, &s->io->k, s->first_key, s->len, width, s->key);
-    read_rows(s, &s->io->v, s->first_key, s->len, s->prob->v_head_dim, s->value);
-    for (int64_t i = 0; i < s->rows; i++) {
-        s->query_row[i] = row_of(s->query + i * width, NULL, width);
-        s->seen[i] = visible(s, i);
-    }
-    for (int64_t j = 0; j < s->len; j++) s->key_row[j] = row_of(s->key + j * width, NULL, width);
+    dsv3_tensor head = *t;
+    size_t const before = (size_t)(first * t->stride[0] + h * t->stride[1]) * ref_dtype_size(t->dtype);
+    if (n > 0) head.data = (char *)t->data + before;
+    return vectors_read(s->rd->scratch, &head, n, width);
 }
 
 /* o and lse of all heads and sequences. */
-static bool run_head(const head *s, ref_value *o, ref_value *lse)
+static void attend_head(const sequence *s, int64_t h, ref_value *o_out, ref_value *lse_out)
 {
+    const dsv3_mla_prefill_prob *const p = s->prob;
+    scratch *const memory = s->rd->scratch;
+    int64_t const qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
+    vectors const q = read_head(s, &s->io->q, h, s->first_query, s->n, qk);
+    vectors const k = read_head(s, &s->io->k, h, s->first_key, s->len, qk);
+    vectors const v = read_head(s, &s->io->v, h, s->first_key, s->len, p->v_head_dim);
+    vectors const o = vectors_take(memory, s->n, p->v_head_dim), lse = vectors_take(memory, s->n, 1);
+    int64_t *const seen = scratch_take(memory, s->n, sizeof *seen);
+    for (int64_t i = 0; i < s->n; i++) seen[i] = visible(s, i);
     attention const a = {.rd = s->rd,
                          .scores = POINT_mla_prefill_scores,
                          .P = POINT_mla_prefill_P,
                          .output = s->io->q.dtype,
-                         .scale = scale_of(s->rd, s->prob),
-                         .rows = s->rows,
+                         .scale = scale_of(s->rd, p),
+                         .rows = s->n,
                          .len = s->len,
-                         .width = s->prob->v_head_dim,
-                         .query = s->query_row,
-                         .key = s->key_row,
-                         .seen = s->seen,
-                         .number = s->value,
-                         .stride = s->prob->v_head_dim};
-    read_head(s);
-    if (!attend(&a, o ? s->o : NULL, lse ? s->lse : NULL)) return false;
-    for (int64_t i = 0; i < s->rows; i++) {
-        int64_t const r = (s->first_query + i) * s->prob->num_attention_heads + s->h;
-        for (int64_t c = 0; o && c < a.width; c++)
-            o[r * a.width + c] = value_of(at(s->rd, POINT_mla_prefill_o, a.output, s->o[i * a.width + c]));
-        if (lse) lse[r] = lse_value(&a, i, POINT_mla_prefill_lse, in_base(s->rd, s->lse[i]));
+                         .width = p->v_head_dim,
+                         .query = q.row,
+                         .key = k.row,
+                         .seen = seen,
+                         .number = v.parts,
+                         .stride = p->v_head_dim};
+    attend(&a, o_out ? o.ball : NULL, lse_out ? lse.ball : NULL);
+    for (int64_t i = 0; i < s->n; i++) {
+        int64_t const r = (s->first_query + i) * p->num_attention_heads + h;
+        for (int64_t c = 0; o_out && c < a.width; c++)
+            o_out[r * a.width + c] = value_of(at(s->rd, POINT_mla_prefill_o, a.output, o.ball[i * a.width + c]));
+        if (lse_out) lse_out[r] = lse_value(&a, i, POINT_mla_prefill_lse, in_base(s->rd, lse.ball[i]));
     }
-    return true;
 }
 
-static bool open_head(head *s)
-{
-    const dsv3_mla_prefill_prob *const p = s->prob;
-    size_t const rows = (size_t)s->rows + 1, keys = (size_t)s->len + 1, width = (size_t)p->v_head_dim;
-    size_t const key_width = (size_t)(p->qk_nope_head_dim + p->qk_rope_head_dim);
-    s->query = malloc(rows * key_width * sizeof *s->query);
-    s->key = malloc(keys * key_width * sizeof *s->key);
-    s->value = malloc(keys * width * sizeof *s->value);
-    s->query_row = malloc(rows * sizeof *s->query_row);
-    s->key_row = malloc(keys * sizeof *s->key_row);
-    s->seen = malloc(rows * sizeof *s->seen);
-    s->o = malloc(rows * width * sizeof *s->o);
-    s->lse = malloc(rows * sizeof *s->lse);
-    return s->query && s->key && s->value && s->query_row && s->key_row && s->seen && s->o && s->lse;
-}
-
-static void close_head(head *s)
-{
-    free(s->query);
-    free(s->key);
-    free(s->value);
-    free(s->query_row);
-    free(s->key_row);
-    free(s->seen);
-    free(s->o);
-    free(s->lse);
-}
-
-static int64_t start_of(const dsv3_tensor *cu_seqlens, int64_t b)
-{
-    return (int64_t)ref_decode(DSV3_I32, cu_seqlens->data, b * cu_seqlens->stride[0]);
-}
-
-bool ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     const dsv3_mla_prefill_prob *const p = prob;
-    const dsv3_mla_prefill_io *const io = io_;
-    bool good = true;
-    for (int64_t b = 0; good && b < p->batch; b++) {
-        head s = {.rd = rd, .prob = p, .io = io};
-        s.first_query = start_of(&io->cu_seqlens_q, b);
-        s.first_key = start_of(&io->cu_seqlens_k, b);
-        s.rows = start_of(&io->cu_seqlens_q, b + 1) - s.first_query;
-        s.len = start_of(&io->cu_seqlens_k, b + 1) - s.first_key;
-        good = open_head(&s);
-        for (s.h = 0; good && s.h < p->num_attention_heads; s.h++) good = run_head(&s, out[0], out[1]);
-        close_head(&s);
+    for (int64_t b = 0; b < p->batch; b++) {
+        sequence const s = sequence_of(rd, p, io, b);
+        for (int64_t h = 0; h < p->num_attention_heads; h++) {
+            scratch_piece *const mark = scratch_mark(rd->scratch);
+            attend_head(&s, h, out[0], out[1]);
+            scratch_back(rd->scratch, mark);
+        }
     }
-    return good;
 }

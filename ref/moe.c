@@ -8,6 +8,7 @@
 #include "experts.h"
 #include "gate.h"
 #include "matrix.h"
+#include "vectors.h"
 
 #include <stdlib.h>
 
@@ -46,7 +47,7 @@ static bool make_logits(const layer *m, ref_value *out)
     matrix const w = matrix_of(m->rd, &m->io->weights, "gate", POINT_moe_weight, m->format);
     bool const staged = m->io->router_logits.dtype != DSV3_NONE;
     dsv3_dtype const format = staged ? m->io->router_logits.dtype : m->format;
-    if (!matrix_times(&w, m->x, m->p->n_tokens, POINT_moe_router_logits, format, m->logits)) return false;
+    matrix_times(&w, m->x, m->p->n_tokens, POINT_moe_router_logits, format, m->logits);
     stage(m->rd, &m->io->router_logits, 0, out, m->logits, m->p->n_tokens * m->p->n_routed_experts);
     return true;
 }
@@ -147,19 +148,12 @@ bool moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
 
 /* ---- the op ---- */
 
-bool ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_moe_prob *const p = prob;
     const dsv3_moe_io *const io = io_;
     int64_t const n = p->n_tokens, hidden = p->hidden_size;
-    double *const values = malloc((size_t)(n * hidden) * sizeof *values);
-    row *const x = malloc((size_t)n * sizeof *x);
-    ball *const y = malloc((size_t)(n * hidden) * sizeof *y);
-    bool good = values && x && y;
-    if (good) rows_of(&io->hidden_states, n, hidden, values, x);
-    good = good && moe_block(rd, p, io, x, y, out);
-    free(values);
-    free(x);
-    free(y);
-    return good;
+    const row *const x = vectors_read(rd->scratch, &io->hidden_states, n, hidden).row;
+    ball *const y = scratch_take(rd->scratch, n * hidden, sizeof *y);
+    scratch_need(rd->scratch, moe_block(rd, p, io, x, y, out));
 }

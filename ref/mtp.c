@@ -7,6 +7,7 @@
 #include "layer.h"
 #include "matrix.h"
 #include "rmsnorm.h"
+#include "scratch.h"
 
 #include <stdlib.h>
 
@@ -74,7 +75,7 @@ static bool make_input(const module *m, ref_value *out)
     matrix const eh_proj = matrix_of(m->rd, &m->io->weights, "eh_proj", POINT_mtp_eh_proj, m->format);
     for (int64_t b = 0; b < m->p->batch; b++)
         for (int64_t t = begins(m, b); t < begins(m, b + 1); t++) read_pair(m, t, begins(m, b));
-    if (!matrix_times(&eh_proj, m->rows, m->p->n_tokens, POINT_mtp_eh_proj, m->format, m->h)) return false;
+    matrix_times(&eh_proj, m->rows, m->p->n_tokens, POINT_mtp_eh_proj, m->format, m->h);
     stage(m->rd, &m->io->eh_proj, 0, out, m->h, m->p->n_tokens * m->p->hidden_size);
     return true;
 }
@@ -176,7 +177,8 @@ static bool run_layer(const module *m, ref_value *const out[])
                      .moe = &moe,
                      .moe_io = &moe_io,
                      .moe_out = out + MOE};
-    return decoder_layer(&l, m->h, m->kv, m->h);
+    decoder_layer(&l, m->h, m->kv, m->h);
+    return true;
 }
 
 /* ---- the op ---- */
@@ -222,7 +224,7 @@ static void close_module(module *m)
     free(m->lengths);
 }
 
-bool ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mtp_io *const io = io_;
     ref_reading staged = *rd;
@@ -232,5 +234,5 @@ bool ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value
     bool const good = open_module(&m) && make_input(&m, out[EH_PROJ]) && run_layer(&m, out);
     if (good) finish(&m, out[Y]);
     close_module(&m);
-    return good;
+    scratch_need(rd->scratch, good);
 }

@@ -305,7 +305,7 @@ static void judge_port(const acceptance *a, ref_value *accepted, ref_value *next
     *next = choice(known && (!tested || !counted || legal_next(a, (int64_t)n, (int64_t)token)), (int64_t)token);
 }
 
-bool ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     acceptance a = {.rd = rd, .prob = prob, .io = io};
     for (a.b = 0; a.b < a.prob->batch; a.b++) {
@@ -320,5 +320,4 @@ bool ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref
         if (out[0]) out[0][a.b] = accepted;
         if (out[1]) out[1][a.b] = next;
     }
-    return true;
 }

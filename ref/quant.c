@@ -146,10 +146,9 @@ static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value
     for (int64_t i = first; q && i < last; i++) q[t * width + i] = value_of(code(z, entry(z, t, i), used));
 }
 
-bool ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+void ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     quantiser const z = {rd, prob, io};
     for (int64_t t = 0; t < z.prob->n_tokens; t++)
         for (int64_t tile = 0; tile * TILE < z.prob->in_features; tile++) quantise_tile(&z, t, tile, out[0], out[1]);
-    return true;
 }

@@ -8,8 +8,9 @@
 #include "ball.h"
 #include "ref.h"
 
-/* The formulas, one file each. */
-#define OP(op) ref_op ref_##op;
+/* The formulas, one file each: a ref_op that has the reading's scratch for its memory, so that it can't run out of any. */
+typedef void formula(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
+#define OP(op) formula ref_##op;
 DSV3_OPS(OP)
 #undef OP
 ref_turns ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);

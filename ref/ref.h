@@ -113,6 +113,9 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 
 /* ---- readings ---- */
 
+/* Memory as realloc gives it, in two uses: piece NULL takes so many bytes, NULL when there are none; bytes 0 frees the piece. */
+typedef void *ref_allocator(void *user, void *piece, size_t bytes);
+
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     ref_set quirks;           /* bit QUIRK_x: that mistake is made */
@@ -122,7 +125,9 @@ typedef struct {
     bool naive;     /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
     /* Called for weights that won't be read again, so that mapped pages can be released; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
-    void *user;
+    ref_allocator *allocate; /* NULL: malloc and free */
+    void *user;              /* handed to both */
+    struct scratch *scratch; /* set by the table: the memory of this evaluation */
 } ref_reading;
 
 /* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a forced

@@ -5,7 +5,7 @@
  */
 #include "rmsnorm.h"
 
-#include <stdlib.h>
+#include "scratch.h"
 
 /* 1 / sqrt(mean(z^2) + eps) */
 static ball inverse_rms(const norm *n, const ball *z)
@@ -70,7 +70,7 @@ static void read_row(const input *n, int64_t t, ball *z)
     for (int64_t i = 0; i < width; i++) z[i] = step(n->rd, ball_sub(z[i], mean));
 }
 
-bool ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_rmsnorm_io *const io = io_;
     input const in = {rd, prob, io};
@@ -82,8 +82,7 @@ bool ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_v
                     POINT_rmsnorm_x_norm,
                     POINT_rmsnorm_y,
                     io->y.dtype};
-    ball *const z = malloc((size_t)width * sizeof *z);
-    if (!z) return false;
+    ball *const z = scratch_take(rd->scratch, width, sizeof *z);
     for (int64_t t = 0; t < in.prob->n_tokens; t++) {
         if (out[0]) {
             read_row(&in, t, z);
@@ -94,6 +93,4 @@ bool ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_v
             out[1][t * width + i] =
                 value_of(at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&in, t, i)));
     }
-    free(z);
-    return true;
 }

@@ -5,7 +5,7 @@
  */
 #include "rope.h"
 
-#include <stdlib.h>
+#include "scratch.h"
 
 /* 1 if factor <= 1, else 0.1 m ln(factor) + 1 */
 static ball mscale(const dsv3_rope_prob *p, double m)
@@ -116,28 +116,20 @@ static int64_t place(int32_t layout, int64_t r, int64_t j, int half)
     return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
 }
 
-bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin,
-                   int point_y, dsv3_dtype format)
+rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin, int point_y,
+                     dsv3_dtype format)
 {
-    size_t const pairs = (size_t)p->qk_rope_head_dim / 2;
-    *r = (rotation){rd, p, point_cos_sin, point_y, format, quirks, amplitude(p, quirks), NULL, NULL, NULL, NULL};
-    r->turns = calloc(pairs, sizeof *r->turns);
-    r->spread = calloc(pairs, sizeof *r->spread);
-    r->cosine = calloc(2 * pairs, sizeof *r->cosine);
-    if (!r->turns || !r->spread || !r->cosine) return false;
-    r->sine = r->cosine + pairs;
-    for (size_t j = 0; j < pairs; j++) {
-        r->turns[j] = tier_above()->rope_turns(p, quirks, (int64_t)j);
-        r->spread[j] = angle_spread(p, quirks, (int64_t)j);
+    int64_t const pairs = p->qk_rope_head_dim / 2;
+    rotation r = {rd, p, point_cos_sin, point_y, format, quirks, amplitude(p, quirks), NULL, NULL, NULL, NULL};
+    r.turns = scratch_take(rd->scratch, pairs, sizeof *r.turns);
+    r.spread = scratch_take(rd->scratch, pairs, sizeof *r.spread);
+    r.cosine = scratch_take(rd->scratch, pairs, sizeof *r.cosine);
+    r.sine = scratch_take(rd->scratch, pairs, sizeof *r.sine);
+    for (int64_t j = 0; j < pairs; j++) {
+        r.turns[j] = tier_above()->rope_turns(p, quirks, j);
+        r.spread[j] = angle_spread(p, quirks, j);
     }
-    return true;
-}
-
-void rotation_close(rotation *r)
-{
-    free(r->turns);
-    free(r->spread);
-    free(r->cosine);
+    return r;
 }
 
 /* A cos or A sin, as the table holds it. */
@@ -148,7 +140,7 @@ static ball in_table(const rotation *r, ball c)
     return at(r->rd, r->point_cos_sin, r->format, one ? c : ball_mul(c, step(r->rd, a)));
 }
 
-void rotation_set(rotation *r, double position)
+void rotation_set(const rotation *r, double position)
 {
     for (int64_t j = 0; j < r->prob->qk_rope_head_dim / 2; j++) {
         ball c, s;
@@ -186,20 +178,16 @@ static void rotate_head(const rotation *r, const dsv3_tensor *in, int64_t t, int
     for (int64_t i = 0; i < width; i++) out[i] = value_of(y[i]);
 }
 
-bool ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_rope_prob *const p = prob;
     const dsv3_rope_io *const io = io_;
     int64_t const width = p->qk_rope_head_dim;
-    rotation r;
-    ball *const x = malloc(2 * (size_t)width * sizeof *x);
-    bool const good = rotation_open(&r, rd, p, rd->quirks, POINT_rope_cos_sin, POINT_rope_y, io->y.dtype) && x;
-    for (int64_t t = 0; good && t < p->n_tokens; t++) {
+    rotation const r = rotation_of(rd, p, rd->quirks, POINT_rope_cos_sin, POINT_rope_y, io->y.dtype);
+    ball *const x = scratch_take(rd->scratch, 2 * width, sizeof *x);
+    for (int64_t t = 0; t < p->n_tokens; t++) {
         rotation_set(&r, ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]));
         for (int64_t h = 0; h < p->num_heads; h++)
             rotate_head(&r, &io->x, t, h, x, out[0] + (t * p->num_heads + h) * width);
     }
-    rotation_close(&r);
-    free(x);
-    return good;
 }

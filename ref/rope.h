@@ -3,6 +3,7 @@
 #define ROPE_H
 
 #include "reading.h"
+#include "scratch.h"
 
 typedef struct {
     const ref_reading *rd;
@@ -16,12 +17,12 @@ typedef struct {
     ball *cosine, *sine; /* of each pair, at the position set */
 } rotation;
 
-/* quirks: the mistakes of rd as the rope op names them. False: out of memory; close either way. */
-bool rotation_open(rotation *r, const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin,
-                   int point_y, dsv3_dtype format);
-void rotation_close(rotation *r);
+/* No position is set yet. quirks: the mistakes of rd as the rope op names them. */
+rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin, int point_y,
+                     dsv3_dtype format);
 
-void rotation_set(rotation *r, double position);
+/* Cosines and sines for a position. */
+void rotation_set(const rotation *r, double position);
 
 /* x and y: qk_rope_head_dim elements, in the layouts of the problem. */
 void rotate(const rotation *r, const ball *x, ball *y);
