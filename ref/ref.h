@@ -73,7 +73,7 @@ typedef struct {
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
-    ref_set declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
+    ref_set declared; /* bit i: clause i of clauses.h was declared, not assumed */
 } ref_numerics;
 
 enum { REF_NUMERICS_CAP = 4096 }; /* bytes that hold any declaration */
