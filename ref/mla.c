@@ -549,7 +549,8 @@ static bool both_forms(const block *m, const sequence *s, ball *o)
 static bool attend_sequence(const block *m, int64_t b)
 {
     sequence s = sequence_of(m, b);
-    ref_form const form = m->rd->port ? m->rd->port->form : m->rd->naive ? REF_FORM_NAIVE : REF_FORM_ABSORBED;
+    const ref_numerics *const port = declared(m->rd, CLAUSE_FORM);
+    ref_form const form = port ? port->form : m->rd->naive ? REF_FORM_NAIVE : REF_FORM_ABSORBED;
     ball *const o = m->o + s.first * m->heads * m->p->v_head_dim;
     bool good = open_sequence(m, &s);
     if (good)

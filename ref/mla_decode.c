@@ -102,7 +102,7 @@ static ball entry_of(const sequence *s, int64_t place, int64_t c)
 static void find_lateness(const sequence *s, attention *a)
 {
     int ignored;
-    if (!s->coded || !s->rd->port || s->rd->port->point[POINT_mla_decode_kv].must) return;
+    if (!s->coded || !s->rd->port || rounding_at(s->rd, POINT_mla_decode_kv).must) return;
     double const unit = ref_half_unit(s->rd->port->arith, 1);
     a->top_scale = 1;
     for (int64_t j = 0; j < s->len; j++)

@@ -6,7 +6,7 @@
 #define READING_H
 
 #include "ball.h"
-#include "ref.h"
+#include "clauses.h"
 
 /* The formulas, one file each. */
 #define OP(op) ref_op ref_##op;
@@ -18,6 +18,20 @@ ref_turns ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
 static inline bool quirk(const ref_reading *rd, int q)
 {
     return rd->quirks >> q & 1;
+}
+
+/* The declaration, for a formula that reads one clause or point of it itself; NULL in an exact reading. Reading it so is what
+ * makes the clause one that a port of the op may declare (clauses.def). */
+static inline const ref_numerics *declared(const ref_reading *rd, int clause)
+{
+    if (rd->called) *rd->called |= (ref_set)1 << clause;
+    return rd->port;
+}
+
+/* What a port declared of a point; not in an exact reading. */
+static inline ref_rounding rounding_at(const ref_reading *rd, int point)
+{
+    return declared(rd, point)->point[point];
 }
 
 /* A stored number as the port reads it: a subnormal binary32 may count as 0. (Flush) */
@@ -43,6 +57,10 @@ ball step(const ref_reading *rd, ball exact);
 ball quotient_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
 
+/* The relative error of one division, where a formula bounds several operations at once; unit: that of one that rounds
+ * correctly. (Function) */
+double quotient_error(const ref_reading *rd, double unit);
+
 /* 1 / (1 + e^-a), and cos and sin of the angle at `position`, as the port computes them. spread: what its angle is off by for
  * each position, in units of its format and radians. (Function, Angle) */
 ball sigmoid_of(const ref_reading *rd, ball a);
@@ -50,6 +68,10 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
 
 /* e^(a - b) as the port computes it, b a number that it finds first. (Function, Shifted) */
 ball exp_of(const ref_reading *rd, ball a, double b);
+
+/* ln a as the port computes it; and how far it may be off, absolutely, whose exact value is `log`. (Function) */
+ball log_of(const ref_reading *rd, ball a);
+double log_error(const ref_reading *rd, ball log);
 
 /* z / (1 + e^-z), or z times sigmoid(z), as the port computes it. (Silu) */
 ball silu_of(const ref_reading *rd, ball z);

@@ -116,10 +116,11 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     ref_set quirks;           /* bit QUIRK_x: that mistake is made */
-    bool forced;    /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
-    bool stages;    /* set by an op whose problem asks for stages: those points are outputs */
-    ref_set hidden; /* set by a composition: points that are outputs of their own op, and of no tensor here */
-    bool naive;     /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    bool forced;     /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    bool stages;     /* set by an op whose problem asks for stages: those points are outputs */
+    ref_set hidden;  /* set by a composition: points that are outputs of their own op, and of no tensor here */
+    bool naive;      /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    ref_set *called; /* receives the clauses and points of the declaration that the formula reads; or NULL */
     /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     void *user;
