@@ -102,6 +102,7 @@ inside_ball      := dd 256 1024
 inside_dot       := dd
 inside_attention := dd
 inside_forms     := dd 256 512
+inside_log       := dd 256
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
 suites    := $(patsubst unit/%.c,$(B)/unit/%,$(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
