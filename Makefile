@@ -20,7 +20,7 @@ ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
-tiered   := ball reading matrix softmax attention layer table $(OPS)
+tiered   := ball decimal dot combine reading matrix softmax attention layer table $(OPS)
 once     := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
 ref_obj  := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
@@ -72,7 +72,7 @@ $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
-$(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(B)/obj/ref_dd/ball.o $(lib)
+$(B)/bin/bench: $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c)) $(patsubst %,$(B)/obj/ref_dd/%.o,ball dot) $(lib)
 	@mkdir -p $(@D)
 	$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 plain := $(wildcard verify/ports/plain/*.c)
