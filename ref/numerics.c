@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What is assumed of a port that says nothing: a superset of what ordinary kernels do. */
+/* The arithmetic that is assumed of a port that declares nothing: it covers what ordinary kernels do. */
 static const ref_numerics defaults = {
     .acc = {.bits = 24, .truncates = true, .block = 1, .guard = 0, .fused = false, .promote_bits = 24},
     .rsqrt = {.rel = 4},
@@ -19,7 +19,7 @@ static const ref_numerics defaults = {
     .arith = DSV3_F32,
 };
 
-/* The error of a parse, and where it goes. */
+/* A parse in progress: whose declaration, where it goes, and where an error goes. */
 typedef struct {
     const char *op;
     ref_numerics *n;

@@ -1,4 +1,4 @@
-/* The hooks: the whole theory of what a port may do, in one file. See reading.h. */
+/* The hooks: everything that a port may do to a result. See reading.h. */
 #include "reading.h"
 
 static const double normal_f32 = 0x1p-126;
