@@ -190,11 +190,11 @@ void ball_cos_sin(ball turns, ball *cosine, ball *sine)
     if (ball_is_any(turns) || turns.r > 1) return;
     double const quarters = rint(4 * centre_down(turns.c));
     ball const left = ball_sub(turns, ball_of(quarters / 4));
-    bool const whole = ball_is_point(left) && ball_sup(left) == 0;
+    bool const exact = ball_is_point(left) && ball_sup(left) == 0;
     ball const x = ball_mul(ball_mul(left, ball_of(2)), ball_pi());
     if (!(ball_sup(x) <= 0.8)) return;
     ball c = ball_of(1), s = ball_of(0);
-    if (!whole) cos_sin_series(x, &c, &s);
+    if (!exact) cos_sin_series(x, &c, &s);
     int const quadrant = (int)(quarters - 4 * floor(quarters / 4));
     *cosine = quadrant == 0 ? c : quadrant == 1 ? ball_neg(s) : quadrant == 2 ? ball_neg(c) : s;
     *sine = quadrant == 0 ? s : quadrant == 1 ? c : quadrant == 2 ? ball_neg(s) : ball_neg(c);

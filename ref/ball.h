@@ -79,7 +79,7 @@ typedef struct {
     const double *value;
     const double *low;    /* the centres' second words, |low| <= 2^-53 |value|; NULL: all 0 */
     const double *radius; /* NULL: all 0 */
-    const ball *whole;    /* the elements as balls; NULL: value and radius say all */
+    const ball *elements; /* the elements as balls; NULL: value and radius say all */
     int64_t n;
     double max_abs;
     double sup;        /* >= every |element|, radii included */

@@ -96,7 +96,7 @@ row row_of_balls(const ball *b, int64_t n, double *parts)
         lower = lower || low[i] != 0;
     }
     row r = row_of(parts, radius, n);
-    r.whole = b;
+    r.elements = b;
     if (!lower) return r;
     r.low = low;
     if (r.bits < MANY_BITS) r.bits = MANY_BITS;
@@ -106,7 +106,7 @@ row row_of_balls(const ball *b, int64_t n, double *parts)
 
 static ball element_of(const row *r, int64_t i)
 {
-    return r->whole ? r->whole[i] : ball_widen(ball_of(r->value[i]), r->radius ? r->radius[i] : 0);
+    return r->elements ? r->elements[i] : ball_widen(ball_of(r->value[i]), r->radius ? r->radius[i] : 0);
 }
 
 /* ---- dot products ---- */
