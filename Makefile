@@ -56,7 +56,7 @@ ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
-tiered     := ball vectors reading matrix softmax attention layer table $(OPS)
+tiered     := ball decimal dot combine vectors reading matrix softmax attention layer table $(OPS)
 once       := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
 ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
               $(ISAS:%=$(B)/obj/ref/kernel_%.o)
@@ -125,7 +125,7 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c))
-$(B)/bin/bench: $(bench_obj) $(B)/obj/ref_dd/ball.o $(lib)
+$(B)/bin/bench: $(bench_obj) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt
@@ -159,6 +159,7 @@ inside_ball      := dd 256 1024
 inside_dot       := dd
 inside_attention := dd
 inside_forms     := dd 256 512
+inside_log       := dd 256
 
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
 suite_src := $(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)

@@ -103,7 +103,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const n = (double)m->n, tiny = n * m->floor * 2 * largest;
     if (!port) return (d->moved + tiny) / (1 - m->E);
     double const unit = unit_at_point(a->rd, a->P, a->output);
-    double const div = port->div.ieee ? u : port->div.rel * u;
+    double const div = quotient_error(a->rd, u);
     if (!(m->E + unit < 0.9) || !(m->gathered < 0.5)) return (double)INFINITY;
     double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
     double const rounded =

@@ -62,7 +62,7 @@ static ball with_constant(const loss *l, ball sum, double constants)
 {
     const ref_numerics *const port = l->rd->port;
     if (!port || (ball_is_point(sum) && power_of_two(constants))) return sum;
-    double const unit = ref_half_unit(port->arith, 1), division = port->div.ieee ? unit : port->div.rel * 0x1p-24;
+    double const unit = ref_half_unit(port->arith, 1), division = quotient_error(l->rd, unit);
     double const relative = 6 * unit + 3 * division;
     return ball_widen(sum, (relative + relative * relative) * ball_sup(sum));
 }

@@ -1,6 +1,8 @@
 /*
- * A ball is a centre and a radius: it stands for every real number within radius of the centre. Each function returns
- * a ball that contains the result for every choice of points in its arguments; that is its whole contract.
+ * A ball is a centre and a radius, a midpoint-radius interval (Johansson, "Arb: Efficient Arbitrary-Precision
+ * Midpoint-Radius Interval Arithmetic", IEEE Transactions on Computers 66, 2017): it stands for every real number within
+ * radius of the centre. Each function returns a ball that contains the result for every choice of points in its
+ * arguments; that is its contract.
  *
  * The radius is a double, rounded up. A radius of 0 is a proof that the centre is the exact value. An infinite radius
  * means "any value, infinity and NaN included". The centre is a double-double in the working tier and an MPFR number in
@@ -22,8 +24,8 @@ typedef struct {
     double r;
 } ball;
 
-ball ball_of(double v); /* v must not be NaN or infinite: that is any */
-ball ball_any(void);
+ball ball_of(double v); /* NaN or infinity gives ball_any() */
+ball ball_any(void);    /* any value, infinity and NaN included */
 bool ball_is_any(ball a);
 bool ball_is_point(ball a); /* radius 0 */
 
@@ -31,19 +33,19 @@ ball ball_neg(ball a);
 ball ball_add(ball a, ball b);
 ball ball_sub(ball a, ball b);
 ball ball_mul(ball a, ball b);
-ball ball_div(ball a, ball b); /* b contains 0: any */
-ball ball_sqrt(ball a);        /* of the points >= 0; none: any */
-ball ball_rsqrt(ball a);       /* 1 / sqrt(a); a point <= 0: any */
+ball ball_div(ball a, ball b); /* ball_any() if b contains 0 */
+ball ball_sqrt(ball a);        /* of the points >= 0; ball_any() if there is none */
+ball ball_rsqrt(ball a);       /* 1 / sqrt(a); ball_any() if a point is <= 0 */
 ball ball_exp(ball a);
-ball ball_log(ball a);     /* a point <= 0: any */
+ball ball_log(ball a);     /* ball_any() if a point is <= 0 */
 ball ball_sigmoid(ball a); /* 1 / (1 + e^-a) */
 ball ball_pi(void);
 
 /* cos and sin of `turns` whole turns, |turns| <= 2^20. */
 void ball_cos_sin(ball turns, ball *cosine, ball *sine);
 
-ball ball_widen(ball a, double radius); /* radius >= 0 is added */
-ball ball_hull(double lo, double hi);   /* the interval; lo == hi gives a point */
+ball ball_widen(ball a, double radius); /* adds radius >= 0 to a's */
+ball ball_hull(double lo, double hi);   /* contains [lo, hi]; lo == hi gives a point */
 
 double ball_lower(ball a); /* a double below every point */
 double ball_upper(ball a); /* a double above every point */
@@ -52,44 +54,46 @@ double ball_sup(ball a);   /* a double above every |point| */
 /* The decimal that prints as v: 1e-6 stands for 10^-6, not for the double nearest to it. */
 ball ball_decimal(double v);
 
-/* e^x of each of n balls, in place. */
+/* Replaces each of n balls by its exponential. */
 void ball_exp_all(ball *x, int64_t n);
 
 /*
- * A sum and what is known of its terms: what rounding may do to it depends on these, not on the sum alone.
+ * A sum together with its condition: rounding errors grow with the sum of |term| and with n, not with the sum.
  */
 typedef struct {
     ball total;
     double sum_abs; /* >= sum of |term|, for every point of the terms */
-    int lsb;        /* every term is a multiple of 2^lsb; INT_MIN when that isn't known */
+    int lsb;        /* every term is a multiple of 2^lsb; INT_MIN: unknown */
     int64_t n;      /* terms */
-    double flushed; /* >= what the sum changes by when subnormal binary32 factors count as 0 */
+    double flushed; /* the sum changes by at most this when subnormal binary32 factors count as 0 */
 } terms;
 
 terms terms_none(void);
 void terms_add(terms *sum, ball term);
 
 /*
- * A vector prepared for ball_dot. The arrays belong to the caller; row_of reads value[n] and sets the rest.
+ * A vector prepared as an operand of ball_dot: its elements, and what decides how their products can be summed. The
+ * arrays belong to the caller.
  */
 typedef struct {
     const double *value;
-    const double *low;    /* what the centres are besides value, |low| <= 2^-53 |value|; NULL: nothing */
-    const double *radius; /* NULL: points */
-    const ball *whole;    /* the elements themselves; NULL: value and radius are all there is */
+    const double *low;    /* the centres' second words, |low| <= 2^-53 |value|; NULL: all 0 */
+    const double *radius; /* NULL: all 0 */
+    const ball *elements; /* the elements as balls; NULL: value and radius say all */
     int64_t n;
     double max_abs;
     double sup;        /* >= every |element|, radii included */
-    int bits;          /* every value has at most so many significant bits; MANY_BITS: or low isn't NULL */
-    int lsb;           /* every value is a multiple of 2^lsb; INT_MAX when all are 0; INT_MIN when that isn't known */
-    int64_t subnormal; /* values that are subnormal in binary32 */
+    int bits;          /* no value has more significant bits; MANY_BITS when low isn't NULL */
+    int lsb;           /* every value is a multiple of 2^lsb; INT_MAX: all are 0; INT_MIN: unknown */
+    int64_t subnormal; /* how many values are subnormal in binary32 */
 } row;
 
 enum { MANY_BITS = 1 << 20 };
 
+/* Describes n numbers with their radii; radius may be NULL. */
 row row_of(const double *value, const double *radius, int64_t n);
 
-/* The same of balls, which must live as long; parts: room for 3 n doubles. */
+/* The same of balls, which must live as long as the operand; parts: room for 3 n doubles. */
 row row_of_balls(const ball *b, int64_t n, double *parts);
 
 /* sum of a.value[i] * b.value[i], i < n; a and b have the same n. */
@@ -103,7 +107,7 @@ void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms
 bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
                   ball *out);
 
-/* The same of balls; no point of a weight is negative. */
+/* The same with balls as values; no point of a weight is negative. */
 bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
                         ball *out);
 

@@ -152,11 +152,11 @@ static inline centre horner_dd(centre c, centre p, centre r)
 static inline centre exp_dd(centre x)
 {
     static const double ln2_hi = 0x1.62e42fef8p-8, ln2_mid = 0x1.1cf79abc8p-43, ln2_lo = 0x1.e3b39803f2f6bp-79;
-    double const whole = 0x1.8p52; /* added: the sum is rounded to a whole number, which its last bits hold */
-    double const shifted = x.hi * 0x1.71547652b82fep+7 + whole, k = shifted - whole;
+    double const magic = 0x1.8p52; /* added: the sum is rounded to a whole number, which its last bits hold */
+    double const shifted = x.hi * 0x1.71547652b82fep+7 + magic, k = shifted - magic;
     int64_t n, bits;
     memcpy(&n, &shifted, sizeof n);
-    memcpy(&bits, &whole, sizeof bits);
+    memcpy(&bits, &magic, sizeof bits);
     n -= bits;
     centre r = two_sum(x.hi - k * ln2_hi, -(k * ln2_mid));
     r = two_sum(r.hi, r.lo + (x.lo - k * ln2_lo));

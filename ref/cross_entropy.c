@@ -78,7 +78,7 @@ static ball term_of(const entropy *e, int64_t t)
 {
     if (!e->rd->forced) return e->loss[t];
     double const stored = ref_decode(DSV3_F32, e->io->loss.data, t * e->io->loss.stride[0]);
-    bool const better = e->rd->port && !e->rd->port->point[POINT_cross_entropy_terms].must && isfinite(stored);
+    bool const better = e->rd->port && !rounding_at(e->rd, POINT_cross_entropy_terms).must && isfinite(stored);
     return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_unit(DSV3_F32, stored)) : ball_of(stored);
 }
 

@@ -115,7 +115,8 @@ static int64_t first_of_values(const block *m, int64_t h)
 
 static ref_form form_of(const ref_reading *rd)
 {
-    return rd->port ? rd->port->form : rd->naive ? REF_FORM_NAIVE : REF_FORM_ABSORBED;
+    const ref_numerics *const port = declared(rd, CLAUSE_FORM);
+    return port ? port->form : rd->naive ? REF_FORM_NAIVE : REF_FORM_ABSORBED;
 }
 
 static sequence sequence_of(const block *m, int64_t b)

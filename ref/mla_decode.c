@@ -108,7 +108,7 @@ static ball entry_of(const sequence *s, int64_t place, int64_t c)
 static void find_scale_after_sum(const sequence *s, attention *a)
 {
     int ignored;
-    if (!is_coded(s) || !s->rd->port || s->rd->port->point[POINT_mla_decode_kv].must) return;
+    if (!is_coded(s) || !s->rd->port || rounding_at(s->rd, POINT_mla_decode_kv).must) return;
     double const unit = ref_half_unit(s->rd->port->arith, 1);
     a->largest_scale = 1;
     for (int64_t j = 0; j < s->len; j++)

@@ -59,7 +59,7 @@ static ball loosened(const acceptance *a, ball b, int operations)
 {
     const ref_numerics *const port = a->rd->port;
     if (!port || ball_sup(b) == 0) return b;
-    double const unit = ref_half_unit(port->arith, 1), division = port->div.ieee ? unit : port->div.rel * 0x1p-24;
+    double const unit = ref_half_unit(port->arith, 1), division = quotient_error(a->rd, unit);
     double const relative = operations * unit + division;
     return ball_widen(b, (relative + relative * relative) * ball_sup(b) + (operations + 1) * lost_in_one(port));
 }

@@ -1,74 +1,11 @@
-/* Declared arithmetic: text to struct and back. Grammar: docs/numerics.md, section "Declaring arithmetic". */
-#include "ref.h"
+/* Declared arithmetic: text to struct. Grammar: docs/numerics.md, section "Declaring arithmetic". */
+#include "clauses.h"
 
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Bits of `declared`: the points, then these. */
-enum {
-    CLAUSE_ACC = REF_POINTS,
-    CLAUSE_RSQRT,
-    CLAUSE_DIV,
-    CLAUSE_EXP,
-    CLAUSE_LOG,
-    CLAUSE_SIGMOID,
-    CLAUSE_SINCOS,
-    CLAUSE_ANGLE,
-    CLAUSE_RESCALES,
-    CLAUSE_FORM,
-    CLAUSE_QUOTIENT,
-    CLAUSE_FLUSH,
-    CLAUSE_ARITH,
-    CLAUSES
-};
-_Static_assert(CLAUSES <= 128, "a ref_set holds 128");
-
-/* The clauses that name a function: where it is kept, whether it may be ieee, whether it takes a second number, and the ops
- * that it concerns. */
-typedef struct {
-    const char *name;
-    size_t offset;
-    bool ieee, more;
-    const char *ops;
-} function_row;
-
-static const function_row functions[] = {
-    {"rsqrt", offsetof(ref_numerics, rsqrt), true, false, "rmsnorm mla"},
-    {"div", offsetof(ref_numerics, div), true, false,
-     "rmsnorm gate mla_decode mla mla_prefill cross_entropy quant moe balance_loss mtp_accept mtp"},
-    {"exp", offsetof(ref_numerics, exp), false, true, "mla_decode mla mla_prefill gate cross_entropy moe"},
-    {"log", offsetof(ref_numerics, log), false, true, "mla_decode mla_prefill cross_entropy"},
-    {"sigmoid", offsetof(ref_numerics, sigmoid), false, true, "gate swiglu experts moe"},
-};
-enum { FUNCTIONS = sizeof functions / sizeof *functions };
-
-enum { MAY, OUTPUT, STAGE }; /* the third column of points.def */
-
-static const ref_point_row points[] = {
-#define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, kind == STAGE, meaning},
-#include "points.def"
-#undef POINT
-};
-
-static const ref_quirk_row quirks[] = {
-#define QUIRK(name, op, summary, evidence) {#name, #op, summary, evidence},
-#include "quirks.def"
-#undef QUIRK
-};
-
-const ref_point_row *ref_point(int i)
-{
-    return i >= 0 && i < REF_POINTS ? &points[i] : NULL;
-}
-
-const ref_quirk_row *ref_quirk(int i)
-{
-    return i >= 0 && i < REF_QUIRKS ? &quirks[i] : NULL;
-}
-
-/* What is assumed of a port that says nothing: a superset of what ordinary kernels do. */
+/* The arithmetic that is assumed of a port that declares nothing: it covers what ordinary kernels do. */
 static const ref_numerics defaults = {
     .acc = {.bits = 24, .truncates = true, .block = 1, .guard = 0, .fused = false, .promote_bits = 24},
     .rsqrt = {.rel = 4},
@@ -82,69 +19,7 @@ static const ref_numerics defaults = {
     .arith = DSV3_F32,
 };
 
-static const char *const flush_names[] = {"none", "ftz", "daz"};
-static const char *const form_names[] = {"any", "naive", "absorbed"};
-static const char *const quotient_names[] = {"any", "exact", "div", "recip"};
-
-/* The ops that a clause concerns which isn't a point or a function; NULL: all. */
-static const struct {
-    int clause;
-    const char *name, *ops;
-} choices[] = {
-    {CLAUSE_SINCOS, "sincos", "rope mla"},
-    {CLAUSE_ANGLE, "angle", "rope mla"},
-    {CLAUSE_RESCALES, "rescales", "mla_decode mla_prefill mla cross_entropy"},
-    {CLAUSE_FORM, "form", "mla"},
-    {CLAUSE_QUOTIENT, "quotient", "quant"},
-};
-enum { CHOICES = sizeof choices / sizeof *choices };
-
-/* Is op one of the words of the list? */
-static bool named(const char *list, const char *op)
-{
-    size_t const n = strlen(op);
-    for (const char *s = list; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL)
-        if (!strncmp(s, op, n) && (s[n] == ' ' || !s[n])) return true;
-    return false;
-}
-
-/* What a composition is made of: it names the points of its parts with a prefix. */
-static const struct {
-    const char *op, *prefix, *part;
-} parts[] = {{"mtp", "self_attn.", "mla"}, {"mtp", "mlp.", "moe"}};
-enum { PARTS = sizeof parts / sizeof *parts };
-
-/* Is op, or a part of it, one of the words of the list? */
-static bool concerned(const char *list, const char *op)
-{
-    for (int i = 0; i < PARTS; i++)
-        if (!strcmp(parts[i].op, op) && named(list, parts[i].part)) return true;
-    return named(list, op);
-}
-
-const char *ref_point_prefix(const char *op, int point)
-{
-    if (!strcmp(points[point].op, op)) return "";
-    for (int i = 0; i < PARTS; i++)
-        if (!strcmp(parts[i].op, op) && !strcmp(parts[i].part, points[point].op)) return parts[i].prefix;
-    return NULL;
-}
-
-/* Is it an output of the op itself, not of a part? */
-static bool is_output_of(const char *op, int point)
-{
-    return points[point].output && !strcmp(points[point].op, op);
-}
-
-/* Is this what the op calls the point? */
-static bool is_called(const char *op, int point, const char *word)
-{
-    const char *const prefix = ref_point_prefix(op, point);
-    size_t const length = prefix ? strlen(prefix) : 0;
-    return prefix && !strncmp(word, prefix, length) && !strcmp(word + length, points[point].name);
-}
-
-/* The error of a parse, and where it goes. */
+/* A parse in progress: whose declaration, where it goes, and where an error goes. */
 typedef struct {
     const char *op;
     ref_numerics *n;
@@ -226,9 +101,9 @@ static bool parse_acc(const parser *p, char **word, int words)
     return true;
 }
 
-static bool parse_function(const parser *p, char **word, int words, int which)
+static bool parse_function(const parser *p, char **word, int words, int clause)
 {
-    const function_row *const row = &functions[which];
+    const function_row *const row = clause_function(clause);
     ref_function f = {.ieee = row->ieee && words == 2 && !strcmp(word[1], "ieee")};
     double *const number[] = {&f.rel, &f.more};
     bool good = words == 2 || (words == 3 && row->more);
@@ -242,7 +117,7 @@ static bool parse_function(const parser *p, char **word, int words, int which)
                       row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "", word[0],
                       row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
-    p->n->declared |= (ref_set)1 << (CLAUSE_RSQRT + which);
+    p->n->declared |= (ref_set)1 << clause;
     return true;
 }
 
@@ -330,23 +205,17 @@ static void append(const parser *p, const char *prefix, const char *word)
     snprintf(p->why + used, p->cap - used, " %s%s", prefix, word);
 }
 
-/* Ops that add nothing up. */
-static bool has_no_sum(const char *op)
-{
-    return named("rope swiglu embed quant", op);
-}
-
 static bool unknown_clause(const parser *p, const char *word)
 {
     refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
-    for (int i = 0; i < CHOICES; i++)
-        if (concerned(choices[i].ops, p->op)) append(p, "", choices[i].name);
-    for (int i = 0; i < FUNCTIONS; i++)
-        if (concerned(functions[i].ops, p->op)) append(p, "", functions[i].name);
+    for (int i = CLAUSE_SINCOS; i <= CLAUSE_QUOTIENT; i++)
+        if (clause_concerns(p->op, i)) append(p, "", clause_name(i));
+    for (int i = CLAUSE_RSQRT; i <= CLAUSE_SIGMOID; i++)
+        if (clause_concerns(p->op, i)) append(p, "", clause_name(i));
     for (int i = 0; i < REF_POINTS; i++)
-        if (!strcmp(points[i].op, p->op)) append(p, "", points[i].name);
-    for (int i = 0; i < PARTS; i++)
-        if (!strcmp(parts[i].op, p->op)) append(p, parts[i].prefix, "POINT");
+        if (!strcmp(ref_point(i)->op, p->op)) append(p, "", clause_name(i));
+    for (const part_row *part = op_parts; part->op; part++)
+        if (!strcmp(part->op, p->op)) append(p, part->prefix, "POINT");
     return false;
 }
 
@@ -359,14 +228,25 @@ static bool parse_rescales(const parser *p, char **word, int words)
     return good;
 }
 
-static bool parse_of_some_ops(const parser *p, char **word, int words, int clause)
+static bool parse_words(const parser *p, char **word, int words)
 {
+    int const clause = clause_called(p->op, word[0]);
     switch (clause) {
+    case CLAUSE_ACC: return parse_acc(p, word, words);
+    case CLAUSE_RSQRT:
+    case CLAUSE_DIV:
+    case CLAUSE_EXP:
+    case CLAUSE_LOG:
+    case CLAUSE_SIGMOID: return parse_function(p, word, words, clause);
     case CLAUSE_SINCOS: return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
     case CLAUSE_ANGLE: return parse_angle(p, word, words);
     case CLAUSE_RESCALES: return parse_rescales(p, word, words);
+    case CLAUSE_FORM: return parse_form(p, word, words);
     case CLAUSE_QUOTIENT: return parse_quotient(p, word, words);
-    default: return parse_form(p, word, words);
+    case CLAUSE_FLUSH:
+    case CLAUSE_ARITH: return parse_choice(p, word, words);
+    case CLAUSES: return unknown_clause(p, word[0]);
+    default: return parse_point(p, word, words, clause);
     }
 }
 
@@ -378,18 +258,7 @@ static bool parse_clause(const parser *p, char *clause)
         if (words == 16) return refuse(p, "numerics: a clause has at most 16 words");
         word[words++] = w;
     }
-    if (words == 0) return true;
-    if (!strcmp(word[0], "acc")) return parse_acc(p, word, words);
-    for (int i = 0; i < FUNCTIONS; i++)
-        if (!strcmp(word[0], functions[i].name) && concerned(functions[i].ops, p->op))
-            return parse_function(p, word, words, i);
-    for (int i = 0; i < CHOICES; i++)
-        if (!strcmp(word[0], choices[i].name) && concerned(choices[i].ops, p->op))
-            return parse_of_some_ops(p, word, words, choices[i].clause);
-    if (!strcmp(word[0], "flush") || !strcmp(word[0], "arith")) return parse_choice(p, word, words);
-    for (int i = 0; i < REF_POINTS; i++)
-        if (is_called(p->op, i, word[0])) return parse_point(p, word, words, i);
-    return unknown_clause(p, word[0]);
+    return words == 0 || parse_words(p, word, words);
 }
 
 bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap)
@@ -403,110 +272,4 @@ bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, cha
     for (char *clause = strtok_r(copy, ";", &rest); clause; clause = strtok_r(NULL, ";", &rest))
         if (!parse_clause(&p, clause)) return false;
     return true;
-}
-
-static void print_acc(const ref_accumulator *a, char *text, size_t cap)
-{
-    int const natural_guard = a->truncates ? 0 : 255;
-    int used = snprintf(text, cap, "acc %d %s", a->bits, a->truncates ? "rz" : "rn");
-#define MORE(...) used += snprintf(text + used, used < (int)cap ? cap - (size_t)used : 0, __VA_ARGS__)
-    if (a->fused) MORE(" fused");
-    if (a->block != 1) MORE(" block=%d", a->block);
-    if (a->guard != natural_guard) MORE(" guard=%d", a->guard);
-    if (a->splits) MORE(" splits=%lld", (long long)a->splits);
-    if (a->promote) MORE(" promote=%lld bits2=%d", (long long)a->promote, a->promote_bits);
-#undef MORE
-}
-
-/* The shortest decimal that reads as v. */
-static const char *number_text(double v, char *text, size_t cap)
-{
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, cap, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    return text;
-}
-
-static void print_function(const function_row *row, const ref_numerics *n, char *text, size_t cap)
-{
-    char rel[32], more[32];
-    ref_function f;
-    memcpy(&f, (const char *)n + row->offset, sizeof f);
-    number_text(f.rel, rel, sizeof rel);
-    if (f.ieee)
-        snprintf(text, cap, "%s ieee", row->name);
-    else if (row->more)
-        snprintf(text, cap, "%s %s %s", row->name, rel, number_text(f.more, more, sizeof more));
-    else
-        snprintf(text, cap, "%s %s", row->name, rel);
-}
-
-static void print_point(const char *op, int i, const ref_numerics *n, char *text, size_t cap)
-{
-    const ref_rounding *const r = &n->point[i];
-    bool const output = is_output_of(op, i);
-    snprintf(text, cap, "%s%s %s %s%s", ref_point_prefix(op, i), points[i].name,
-             r->format ? ref_dtype_name(r->format) : "output", r->must || output ? "must" : "may",
-             r->truncates ? " rz" : "");
-}
-
-static void print_clause(const char *op, int clause, const ref_numerics *n, char *text, size_t cap)
-{
-    char number[32];
-    switch (clause) {
-    case CLAUSE_ACC: print_acc(&n->acc, text, cap); return;
-    case CLAUSE_RSQRT:
-    case CLAUSE_DIV:
-    case CLAUSE_EXP:
-    case CLAUSE_LOG:
-    case CLAUSE_SIGMOID: print_function(&functions[clause - CLAUSE_RSQRT], n, text, cap); return;
-    case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
-    case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
-    case CLAUSE_RESCALES:
-        if (n->rescales < 0)
-            snprintf(text, cap, "rescales any");
-        else
-            snprintf(text, cap, "rescales %lld", (long long)n->rescales);
-        return;
-    case CLAUSE_FORM: snprintf(text, cap, "form %s", form_names[n->form]); return;
-    case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
-    case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
-    case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
-    default: print_point(op, clause, n, text, cap);
-    }
-}
-
-/* A choice isn't rounded. */
-static bool is_decision(int point)
-{
-    return !strcmp(points[point].name, "topk_idx");
-}
-
-/* Does the clause say anything about this op? */
-static bool concerns(const char *op, int clause)
-{
-    if (clause < REF_POINTS) return ref_point_prefix(op, clause) != NULL;
-    if (clause >= CLAUSE_RSQRT && clause < CLAUSE_RSQRT + FUNCTIONS)
-        return concerned(functions[clause - CLAUSE_RSQRT].ops, op);
-    for (int i = 0; i < CHOICES; i++)
-        if (choices[i].clause == clause) return concerned(choices[i].ops, op);
-    return clause != CLAUSE_ACC || !has_no_sum(op);
-}
-
-void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)
-{
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i < CLAUSES; i++) {
-        /* accumulator first, then the points in the order of the formula, then the rest */
-        int const clause = i == 0 ? CLAUSE_ACC : i <= REF_POINTS ? i - 1 : i;
-        char one[160];
-        bool const undeclared_output = clause < REF_POINTS && (is_output_of(op, clause) || is_decision(clause));
-        if (!concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
-        if (undeclared_output && !(n->declared >> clause & 1)) continue;
-        print_clause(op, clause, n, one, sizeof one);
-        used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
-        if (used >= cap) return;
-    }
 }

@@ -109,7 +109,7 @@ static ball scale_of(const quantiser *z, int64_t t, int64_t tile, ball unraised)
 /* Lemma Code: x / s in the declared way; undeclared, in any of them. */
 static ball ratio(const quantiser *z, ball x, ball s)
 {
-    const ref_numerics *const port = z->rd->port;
+    const ref_numerics *const port = declared(z->rd, CLAUSE_QUOTIENT);
     ball const exact = ball_div(x, s);
     if (!port || port->quotient == REF_QUOTIENT_EXACT) return exact;
     if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);

@@ -1,4 +1,4 @@
-/* The hooks: the whole theory of what a port may do, in one file. See reading.h. */
+/* The hooks: everything that a port may do to a result. See reading.h. */
 #include "reading.h"
 
 static const double normal_f32 = 0x1p-126;
@@ -10,9 +10,9 @@ static double max_abs(double a, double b)
 }
 
 /* Lemma Flush: a result smaller than every normal number, before or after it is rounded, may come out as 0. */
-static ball flushed(const ref_numerics *port, ball b)
+static ball flushed(const ref_reading *rd, ball b)
 {
-    if (port->flush == REF_FLUSH_NONE || ball_is_any(b)) return b;
+    if (declared(rd, CLAUSE_FLUSH)->flush == REF_FLUSH_NONE || ball_is_any(b)) return b;
     double const lo = ball_lower(b), hi = ball_upper(b);
     bool const reaches_subnormals = lo <= normal_f32 && hi >= -normal_f32;
     if (!reaches_subnormals || (lo == 0 && hi == 0) || (lo <= 0 && hi >= 0)) return b;
@@ -51,14 +51,14 @@ static ball computed_better(dsv3_dtype format, ball exact)
 ball element(const ref_reading *rd, double v)
 {
     bool const subnormal = v != 0 && fabs(v) < normal_f32;
-    if (!rd->port || rd->port->flush != REF_FLUSH_DAZ || !subnormal) return ball_of(v);
+    if (!subnormal || !rd->port || declared(rd, CLAUSE_FLUSH)->flush != REF_FLUSH_DAZ) return ball_of(v);
     return ball_hull(fmin(v, 0), fmax(v, 0));
 }
 
 ball step(const ref_reading *rd, ball exact)
 {
     if (!rd->port) return exact;
-    return flushed(rd->port, may_round(rd->port->arith, false, exact));
+    return flushed(rd, may_round(declared(rd, CLAUSE_ARITH)->arith, false, exact));
 }
 
 ball constant(const ref_reading *rd, double decimal)
@@ -139,38 +139,47 @@ static double underflow(const ref_numerics *port, const terms *sum)
 
 ball sum_of(const ref_reading *rd, const terms *sum)
 {
-    if (!rd->port || order_free(rd->port, sum)) return sum->total;
-    double const share = accumulation(&rd->port->acc, sum->n);
+    const ref_numerics *const port = declared(rd, CLAUSE_ACC);
+    if (!port || order_free(port, sum)) return sum->total;
+    double const share = accumulation(&port->acc, sum->n);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
-    double const lost = underflow(rd->port, sum) * (1 + share); /* what is lost early is rounded with the rest */
-    return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + lost));
+    double const lost = underflow(port, sum) * (1 + share); /* what is lost early is rounded with the rest */
+    return flushed(rd, ball_widen(sum->total, share * sum->sum_abs + lost));
 }
 
 /* Lemma Function: the exact value times 1 + d, |d| <= rel * 2^-24; where that is subnormal, rel half units of it. */
-static ball with_error(const ref_numerics *port, const ref_function *fn, ball exact)
+static ball with_error(const ref_reading *rd, const ref_function *fn, ball exact)
 {
-    return flushed(port, ball_widen(exact, fn->rel * 0x1p-24 * ball_sup(exact) + fmax(fn->rel, 1) * 0x1p-149));
+    return flushed(rd, ball_widen(exact, fn->rel * 0x1p-24 * ball_sup(exact) + fmax(fn->rel, 1) * 0x1p-149));
 }
 
 ball quotient_of(const ref_reading *rd, ball a, ball b)
 {
+    const ref_numerics *const port = declared(rd, CLAUSE_DIV);
     ball const exact = ball_div(a, b);
-    if (!rd->port) return exact;
-    if (rd->port->div.ieee) return flushed(rd->port, must_round(DSV3_F32, false, exact));
-    return with_error(rd->port, &rd->port->div, exact);
+    if (!port) return exact;
+    if (port->div.ieee) return flushed(rd, must_round(DSV3_F32, false, exact));
+    return with_error(rd, &port->div, exact);
+}
+
+double quotient_error(const ref_reading *rd, double unit)
+{
+    const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
+    return div->ieee ? unit : div->rel * 0x1p-24;
 }
 
 ball rsqrt_of(const ref_reading *rd, ball a)
 {
-    if (!rd->port) return ball_rsqrt(a);
-    if (!rd->port->rsqrt.ieee) return with_error(rd->port, &rd->port->rsqrt, ball_rsqrt(a));
+    const ref_numerics *const port = declared(rd, CLAUSE_RSQRT);
+    if (!port) return ball_rsqrt(a);
+    if (!port->rsqrt.ieee) return with_error(rd, &port->rsqrt, ball_rsqrt(a));
     return must_round(DSV3_F32, false, ball_div(ball_of(1), must_round(DSV3_F32, false, ball_sqrt(a))));
 }
 
 /* The error of a sigmoid over a ball of arguments. */
-static ref_function sigmoid_error(const ref_numerics *port, ball a)
+static ref_function sigmoid_error(const ref_reading *rd, ball a)
 {
-    ref_function fn = port->sigmoid;
+    ref_function fn = declared(rd, CLAUSE_SIGMOID)->sigmoid;
     fn.rel += fn.more * fmax(-ball_lower(a), 0);
     return fn;
 }
@@ -180,8 +189,8 @@ ball sigmoid_of(const ref_reading *rd, ball a)
 {
     ball const exact = ball_sigmoid(a);
     if (!rd->port) return exact;
-    ref_function const fn = sigmoid_error(rd->port, a);
-    ball const s = with_error(rd->port, &fn, exact);
+    ref_function const fn = sigmoid_error(rd, a);
+    ball const s = with_error(rd, &fn, exact);
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
 }
 
@@ -193,10 +202,23 @@ ball exp_of(const ref_reading *rd, ball a, double b)
     if (ball_is_point(a) && ball_sup(a) == 0 && b == 0) return ball_of(1);
     double const formed = ball_sup(a) + fabs(b);
     if (ball_upper(x) <= -800 && formed < 0x1p20) return ball_of(0);
-    ref_function fn = rd->port->exp;
+    ref_function fn = declared(rd, CLAUSE_EXP)->exp;
     fn.rel += fn.more * fmax(ball_sup(x), ball_sup(a));
-    ball const e = with_error(rd->port, &fn, ball_exp(ball_widen(x, 5 * 0x1p-24 * formed)));
+    ball const e = with_error(rd, &fn, ball_exp(ball_widen(x, 5 * 0x1p-24 * formed)));
     return ball_lower(x) > -87 ? e : ball_widen(e, normal_f32);
+}
+
+double log_error(const ref_reading *rd, ball log)
+{
+    const ref_function *const fn = &declared(rd, CLAUSE_LOG)->log;
+    return 0x1p-24 * (fn->rel * ball_sup(log) + fn->more);
+}
+
+ball log_of(const ref_reading *rd, ball a)
+{
+    ball const exact = ball_log(a);
+    if (!rd->port || ball_is_any(exact)) return exact;
+    return flushed(rd, ball_widen(exact, log_error(rd, exact) + fmax(rd->port->log.rel, 1) * 0x1p-149));
 }
 
 /* Lemma Silu: at the centre, and the slope over the ball. */
@@ -214,8 +236,8 @@ ball silu_of(const ref_reading *rd, ball z)
     if (ball_is_any(z)) return ball_any();
     ball const exact = exact_silu(z);
     if (!rd->port) return exact;
-    ref_function const fn = sigmoid_error(rd->port, z);
-    ball const silu = with_error(rd->port, &fn, exact);
+    ref_function const fn = sigmoid_error(rd, z);
+    ball const silu = with_error(rd, &fn, exact);
     if (ball_lower(z) > -87) return silu;
     ball const coarse = ball_widen(silu, fmax(fn.rel, 1) * 0x1p-149 * ball_sup(z));
     return ball_hull(fmin(ball_lower(coarse), 0), fmax(ball_upper(coarse), 0));
@@ -226,10 +248,11 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
 {
     ball_cos_sin(turns, cosine, sine);
     if (!rd->port || position == 0) return;
-    double const unit = rd->port->angle_f64 ? 0x1p-53 : 0x1p-24;
-    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2) + rd->port->sincos * 0x1p-24;
-    *cosine = ball_widen(*cosine, moved);
-    *sine = ball_widen(*sine, moved);
+    double const unit = declared(rd, CLAUSE_ANGLE)->angle_f64 ? 0x1p-53 : 0x1p-24;
+    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2);
+    double const off = moved + declared(rd, CLAUSE_SINCOS)->sincos * 0x1p-24;
+    *cosine = ball_widen(*cosine, off);
+    *sine = ball_widen(*sine, off);
 }
 
 ball guarded(const ref_reading *rd, ball sum)
@@ -244,39 +267,39 @@ double share_of(const ref_numerics *port, int64_t n)
 
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
 {
-    ref_rounding const declared = rd->port->point[point];
-    dsv3_dtype const format = declared.format ? declared.format : output;
-    return ref_half_unit(format, 1) * (declared.truncates ? 2 : 1);
+    ref_rounding const r = rounding_at(rd, point);
+    dsv3_dtype const format = r.format ? r.format : output;
+    return ref_half_unit(format, 1) * (r.truncates ? 2 : 1);
 }
 
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->port) return exact;
-    ref_rounding const declared = rd->port->point[point];
+    ref_rounding const r = rounding_at(rd, point);
     bool const hidden = rd->hidden >> point & 1;
     bool const out = (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
-    bool const must = declared.must || out;
-    dsv3_dtype const format = declared.format && !out ? declared.format : output;
-    bool const same = format == rd->port->arith && !declared.truncates; /* then one rounding is both */
+    bool const must = r.must || out;
+    dsv3_dtype const format = r.format && !out ? r.format : output;
+    bool const same = format == declared(rd, CLAUSE_ARITH)->arith && !r.truncates; /* then one rounding is both */
     ball const computed = same ? computed_better(format, exact) : step(rd, exact);
-    ball const rounded =
-        must ? must_round(format, declared.truncates, computed) : may_round(format, declared.truncates, computed);
-    return flushed(rd->port, rounded);
+    ball const rounded = must ? must_round(format, r.truncates, computed) : may_round(format, r.truncates, computed);
+    return flushed(rd, rounded);
 }
 
 /* Lemma Partial: every partial sum is rounded by the accumulator and then to the point's format. */
 ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum)
 {
-    if (!rd->port || ball_is_any(sum->total)) return sum->total;
-    ref_rounding const declared = rd->port->point[point];
-    dsv3_dtype const format = declared.format ? declared.format : output;
+    const ref_numerics *const port = declared(rd, CLAUSE_ACC);
+    if (!port || ball_is_any(sum->total)) return sum->total;
+    ref_rounding const r = rounding_at(rd, point);
+    dsv3_dtype const format = r.format ? r.format : output;
     double const n = (double)sum->n, th = n * unit_at_point(rd, point, output);
     if (!(th < 0.5)) return ball_any();
-    double const acc = share_of(rd->port, sum->n), rounded = th / (1 - th) * (1 + 0x1p-40);
+    double const acc = share_of(port, sum->n), rounded = th / (1 - th) * (1 + 0x1p-40);
     double const share = acc + rounded + acc * rounded, largest = sum->sum_abs * (1 + share);
     if (!(largest < 0x1p127) || !isfinite(ref_round(format, largest))) return ball_any();
-    double const lost = underflow(rd->port, sum) + 2 * n * ref_half_unit(format, 0);
-    return flushed(rd->port, ball_widen(sum->total, share * sum->sum_abs + lost * (1 + share)));
+    double const lost = underflow(port, sum) + 2 * n * ref_half_unit(format, 0);
+    return flushed(rd, ball_widen(sum->total, share * sum->sum_abs + lost * (1 + share)));
 }
 
 void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n)

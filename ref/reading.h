@@ -1,12 +1,36 @@
 /*
- * The hooks through which a formula meets a reading. Exact: each returns its argument. Conforming: each adds what the
- * declared arithmetic may do at this place. The lemma behind each is in docs/numerics.md under the name given here.
+ * The hooks through which a formula meets a reading, an evaluation of the formula. An exact reading encloses the exact
+ * result, and each hook returns its argument. A conforming reading encloses the results of every port that keeps to the
+ * declared arithmetic, and each hook adds what such a port may do at this place. Lemmas are proved in docs/numerics.md.
+ *
+ *   hook               lemma                        in the field's terms
+ *   element            Flush                        denormals are zero: a subnormal operand may count as 0
+ *   constant, step     Point, Twice                 the standard model, fl(x op y) = (x op y)(1 + d), |d| <= u (Higham)
+ *   sum_of             Accumulate, Exact,           |error| <= gamma_n sum |a_i b_i| for every order (Higham); none where
+ *                      Underflow, Overflow          no partial sum rounds; n underflow units eta (gradual underflow)
+ *   share_of           Accumulate                   gamma_n = n u / (1 - n u), for the accumulator's u and block
+ *   lost_in_one        Underflow                    eta, the underflow unit: what an operation with a subnormal result may lose
+ *   least_exponent     Underflow                    the exponent of the least subnormal: all numbers are multiples of it
+ *   quotient_of, rsqrt_of, sigmoid_of, log_of
+ *                      Function                     a relative error of so many units of 2^-24; or correctly rounded, by Snap
+ *   exp_of             Shifted                      the absolute error of the argument is a relative one of the result
+ *   silu_of            Silu                         z times sigmoid(z), overflow of e^-z included
+ *   cos_sin_of         Angle                        the error of the argument's reduction, then that of the function
+ *   at                 Point, Snap, Twice           a rounding point: half an ulp of its format, double rounding included;
+ *                                                   a certain rounding is monotone, so the ball's ends are rounded
+ *   sum_at             Partial                      gamma_n of the accumulator and of the storage format together
+ *   unit_at_point      Point                        u of a rounding point: half an ulp of 1, an ulp where it truncates
+ *   guarded            Function                     a divisor kept away from 0 by a small summand
+ *   stage              Stage                        teacher forcing: the next step starts from the port's own values
+ *
+ * u is the unit roundoff of a format: 2^-p to nearest with p significant bits, twice that toward zero. Every result is
+ * flushed to 0 where the declaration says so and the ball reaches the subnormal numbers (Flush).
  */
 #ifndef READING_H
 #define READING_H
 
 #include "ball.h"
-#include "ref.h"
+#include "clauses.h"
 
 /* The formulas, one file each: a ref_op that has the reading's scratch for its memory, so that it can't run out of any. */
 typedef void formula(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
@@ -15,64 +39,87 @@ DSV3_OPS(OP)
 #undef OP
 ref_turns ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
 
-/* Is this mistake made? */
+/* Does the reading make this known mistake? */
 static inline bool quirk(const ref_reading *rd, int q)
 {
     return rd->quirks >> q & 1;
 }
 
-/* A stored number as the port reads it: a subnormal binary32 may count as 0. (Flush) */
+/* The declaration, for a formula that reads one clause or point of it itself; NULL in an exact reading. Notes the clause
+ * in rd->called: an op's row of clauses.def has the clauses that are noted. */
+static inline const ref_numerics *declared(const ref_reading *rd, int clause)
+{
+    if (rd->called) *rd->called |= (ref_set)1 << clause;
+    return rd->port;
+}
+
+/* What a port declared of a point; not in an exact reading. */
+static inline ref_rounding rounding_at(const ref_reading *rd, int point)
+{
+    return declared(rd, point)->point[point];
+}
+
+/* A stored number as a port reads it: a subnormal binary32 may count as 0. (Flush) */
 ball element(const ref_reading *rd, double v);
 
-/* A constant of the config: the decimal; the port may round it. (Point) */
+/* A constant of the config: its decimal, which a port may round. (Point) */
 ball constant(const ref_reading *rd, double decimal);
 
-/* A sum as the port's accumulator makes it. (Accumulate, Exact, Flush, Overflow) */
+/* A sum as a port's accumulator forms it. (Accumulate, Exact, Underflow, Overflow) */
 ball sum_of(const ref_reading *rd, const terms *sum);
 
 /* Significant bits of a format. */
 int digits_of(dsv3_dtype format);
 
-/* Every number that the port's arithmetic keeps is a multiple of 2^this; and what one operation may lose to that. (Underflow) */
+/* Every number that a port's arithmetic keeps is a multiple of 2^least_exponent; one operation may lose so much to that.
+ * (Underflow) */
 int least_exponent(const ref_numerics *port);
 double lost_in_one(const ref_numerics *port);
 
-/* One rounded operation between named points; the argument is its exact result. (Point) */
+/* One rounded operation between rounding points; `exact` is its exact result. (Point) */
 ball step(const ref_reading *rd, ball exact);
 
-/* a / b and 1 / sqrt(a) as the port computes them. (Function) */
+/* a / b and 1 / sqrt(a) as a port computes them. (Function) */
 ball quotient_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
 
-/* 1 / (1 + e^-a), and cos and sin of the angle at `position`, as the port computes them. spread: what its angle is off by for
- * each position, in units of its format and radians. (Function, Angle) */
+/* The relative error of one division, where a formula bounds several operations at once; unit: that of one that rounds
+ * correctly. (Function) */
+double quotient_error(const ref_reading *rd, double unit);
+
+/* 1 / (1 + e^-a), and cos and sin of the angle at `position`, as a port computes them. Per position its angle is off by at most
+ * `spread` units of its format, in radians. (Function, Angle) */
 ball sigmoid_of(const ref_reading *rd, ball a);
 void cos_sin_of(const ref_reading *rd, ball turns, double position, double spread, ball *cosine, ball *sine);
 
-/* e^(a - b) as the port computes it, b a number that it finds first. (Function, Shifted) */
+/* e^(a - b) as a port computes it that finds the number b first. (Function, Shifted) */
 ball exp_of(const ref_reading *rd, ball a, double b);
 
-/* z / (1 + e^-z), or z times sigmoid(z), as the port computes it. (Silu) */
+/* ln a as a port computes it; and the absolute error of a logarithm whose exact value is `log`. (Function) */
+ball log_of(const ref_reading *rd, ball a);
+double log_error(const ref_reading *rd, ball log);
+
+/* z / (1 + e^-z), or z times sigmoid(z), as a port computes it. (Silu) */
 ball silu_of(const ref_reading *rd, ball z);
 
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
 double share_of(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
-/* A sum that divides: some add 10^-20 so that it isn't 0. */
+/* A sum that divides: some ports add 10^-20 so that it isn't 0. */
 ball guarded(const ref_reading *rd, ball sum);
 
-/* A named rounding point; `output` is the format of the op's output. (Point, Snap) */
+/* A rounding point of points.def; `output` is the format of the op's output. (Point, Snap) */
 ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
 
-/* A sum whose partial sums are rounded to a point's format, or any better one, in any order. (Partial) */
+/* A sum in any order whose partial sums a port rounds to the point's format or keeps in a better one. (Partial) */
 ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum);
 
-/* A stage of a composition, n elements: handed to out unless that is NULL; in a forced reading what goes on is what the port made of
- * it, elements `from` on of its tensor, unless it has none. (Stage) */
+/* A stage of a composition, n elements. Writes them to out unless that is NULL; in a forced reading it then replaces
+ * them by the port's own values, elements `from` on of its tensor, unless the port has none. (Stage) */
 void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n);
 
-/* What the caller of the reference gets. */
+/* A ball as the caller of the reference gets it. */
 ref_value value_of(ball b);
 
 #endif

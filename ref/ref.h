@@ -73,7 +73,7 @@ typedef struct {
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
-    ref_set declared; /* bit i: clause i of ref_clause_name was declared, not assumed */
+    ref_set declared; /* bit i: clause i of clauses.h was declared, not assumed */
 } ref_numerics;
 
 enum { REF_NUMERICS_CAP = 4096 }; /* bytes that hold any declaration */
@@ -119,10 +119,11 @@ typedef void *ref_allocator(void *user, void *piece, size_t bytes);
 typedef struct {
     const ref_numerics *port; /* NULL: exact; else conforming to it */
     ref_set quirks;           /* bit QUIRK_x: that mistake is made */
-    bool forced;    /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
-    bool stages;    /* set by an op whose problem asks for stages: those points are outputs */
-    ref_set hidden; /* set by a composition: points that are outputs of their own op, and of no tensor here */
-    bool naive;     /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    bool forced;     /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    bool stages;     /* set by an op whose problem asks for stages: those points are outputs */
+    ref_set hidden;  /* set by a composition: points that are outputs of their own op, and of no tensor here */
+    bool naive;      /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    ref_set *called; /* receives the clauses and points of the declaration that the formula reads; or NULL */
     /* Called for weights that won't be read again, so that mapped pages can be released; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     ref_allocator *allocate; /* NULL: malloc and free */

@@ -39,7 +39,7 @@ static bool vanishes(ball score, double least)
 /* The arguments of the exponentials; what each is off by goes to error[]. */
 static void shift_scores(const ref_reading *rd, ball *w, double *error, softmax *m)
 {
-    const ref_numerics *const port = rd->port;
+    const ref_numerics *const port = declared(rd, CLAUSE_EXP);
     double max = -INFINITY, least = -INFINITY, min = INFINITY, sup = 0;
     for (int64_t j = 0; j < m->n; j++) {
         double const high = ball_upper((ball){w[j].c, 0});
@@ -84,7 +84,7 @@ softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n)
     m.E *= (1 + 0x1p-50 * (double)(n + 8)) / ball_lower(m.sum);
     if (!rd->port) return m;
     m.floor += smallest;
-    m.gathered = share_of(rd->port, n) + (double)rescales(rd->port, n) * 2 * u;
+    m.gathered = share_of(rd->port, n) + (double)rescales(declared(rd, CLAUSE_RESCALES), n) * 2 * u;
     return m;
 }
 
@@ -93,9 +93,6 @@ ball softmax_lse(const ref_reading *rd, const softmax *m, double rounded)
     ball const log_l = ball_log(m->sum), lse = ball_add(log_l, m->maximum);
     if (!(m->E < 0.5) || !(m->gathered < 0.5)) return ball_any();
     double r = 2 * m->gathered + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded;
-    if (rd->port) {
-        const ref_function *const log = &rd->port->log;
-        r += u * (log->rel * ball_sup(log_l) + log->more + 3 * (ball_sup(m->maximum) + ball_sup(lse)));
-    }
+    if (rd->port) r += log_error(rd, log_l) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
     return ball_widen(lse, r);
 }

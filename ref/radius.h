@@ -1,0 +1,24 @@
+/* How a radius is rounded up, for the files that make balls. */
+#ifndef RADIUS_H
+#define RADIUS_H
+
+#include "ball.h"
+
+/* Lemma Up: v came from at most 2000 additions, multiplications and divisions of non-negative doubles. */
+static inline double up(double v)
+{
+    return v * (1 + 0x1p-40) + 0x1p-1000;
+}
+
+static inline double up_unless_zero(double v)
+{
+    return v == 0 ? 0 : up(v);
+}
+
+static inline ball ball_make(centre c, double r)
+{
+    if (!centre_finite(c) || !(r <= 0x1p1000)) return ball_any();
+    return (ball){c, r};
+}
+
+#endif
