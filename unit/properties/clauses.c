@@ -75,8 +75,8 @@ static ref_numerics variant(const char *name, int i)
         {REF_FLUSH_NONE, REF_FORM_ANY, REF_QUOTIENT_EXACT, DSV3_BF16, false, false, true},
     };
     ref_numerics n;
-    char why[300];
-    cr_assert(ref_numerics_parse(name, "", &n, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(ref_numerics_parse(name, "", &n, why.text, sizeof why.text), "%s", why.text);
     n.flush = rows[i].flush;
     n.form = rows[i].form;
     n.quotient = rows[i].quotient;
@@ -116,7 +116,7 @@ static void alter(ref_numerics *n, int clause)
 /* An op's small cases, their tensors filled, the reference's own decisions among the outputs. */
 typedef struct {
     problem *p;
-    void *(*data)[MAX_TENSORS];
+    void ***data;
     int count;
 } case_set;
 
@@ -130,26 +130,31 @@ static bool is_small(const problem *p)
 static case_set open_cases(const case_list *ids, const op *o)
 {
     case_set s = {NULL};
-    char why[300];
-    problem *const p = malloc(sizeof *p);
+    complaint why;
+    problem p;
     for (int i = 0; i < ids->count; i++) {
         if (strncmp(ids->id[i], o->name, strlen(o->name)) || ids->id[i][strlen(o->name)] != '@') continue;
-        cr_assert(problem_parse(ids->id[i], p, why, sizeof why), "%s", why);
-        if (!is_small(p)) continue;
+        cr_assert(problem_parse(ids->id[i], &p, &why), "%s", why.text);
+        if (!is_small(&p)) {
+            problem_close(&p);
+            continue;
+        }
         s.p = realloc(s.p, (size_t)(s.count + 1) * sizeof *s.p);
         s.data = realloc(s.data, (size_t)(s.count + 1) * sizeof *s.data);
-        s.p[s.count] = *p;
-        cr_assert(tensors_open(p, s.data[s.count]) && decide_own(p, 0, s.data[s.count]));
+        s.p[s.count] = p;
+        cr_assert(tensors_open(&p, &s.data[s.count]) && decide_own(&p, 0, s.data[s.count]));
         s.count++;
     }
-    free(p);
     cr_assert(s.count > 3, "%s has no small cases", o->name);
     return s;
 }
 
 static void close_cases(case_set *s)
 {
-    for (int i = 0; i < s->count; i++) tensors_close(s->data[i]);
+    for (int i = 0; i < s->count; i++) {
+        tensors_close(&s->p[i], s->data[i]);
+        problem_close(&s->p[i]);
+    }
     free(s->data);
     free(s->p);
 }
@@ -248,10 +253,10 @@ static void expect_effects(const op *o, const case_set *s)
 static void for_each_op(void (*compare)(const op *o, const case_set *s))
 {
     case_list ids = {NULL, 0};
-    char why[300];
-    cr_assert(cases_add(&ids, "@./verify/cases/smoke.txt", why, sizeof why) &&
-                  cases_add(&ids, "@./verify/cases/ci.txt", why, sizeof why),
-              "%s", why);
+    complaint why;
+    cr_assert(cases_add(&ids, "@./verify/cases/smoke.txt", &why) &&
+                  cases_add(&ids, "@./verify/cases/ci.txt", &why),
+              "%s", why.text);
     for (const op *const *o = ops; *o; o++) {
         case_set s = open_cases(&ids, *o);
         compare(*o, &s);
