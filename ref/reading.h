@@ -1,6 +1,7 @@
 /*
  * The hooks through which a formula meets a reading. Exact: each returns its argument. Conforming: each adds what the
  * declared arithmetic may do at this place. The lemma behind each is in docs/numerics.md under the name given here.
+ * Words: docs/glossary.md.
  */
 #ifndef READING_H
 #define READING_H

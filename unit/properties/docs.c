@@ -270,6 +270,98 @@ Test(docs, numbers_are_those_of_the_config)
     expect_number(2 * c->hidden_size, "numbers that the MTP module joins");
 }
 
+/* ---- glossary: the last cell of a line names files in backticks, each with identifiers that it has ---- */
+
+/* The next text between backticks before the end of the line. */
+static bool next_code(const char **s, char *code, size_t cap)
+{
+    const char *const line_end = *s + strcspn(*s, "\n"), *const from = *s + strcspn(*s, "`\n");
+    if (from == line_end) return false;
+    size_t const length = strcspn(from + 1, "`\n");
+    snprintf(code, cap, "%.*s", (int)length, from + 1);
+    *s = from + 1 + length;
+    if (**s == '`') ++*s;
+    return true;
+}
+
+/* As a whole word. */
+static bool has_word(const char *s, const char *w)
+{
+    size_t const n = strlen(w);
+    for (const char *at = s; (at = strstr(at, w)); at++) {
+        bool const begins = at == s || !(isalnum((unsigned char)at[-1]) || at[-1] == '_');
+        if (begins && !(isalnum((unsigned char)at[n]) || at[n] == '_')) return true;
+    }
+    return false;
+}
+
+static const char *last_cell(const char *line)
+{
+    const char *const end = line + strcspn(line, "\n"), *cell = line, *before = line;
+    for (const char *s = line; s < end; s++) {
+        if (*s != '|' || (s > line && s[-1] == '\\')) continue;
+        before = cell;
+        cell = s + 1;
+    }
+    return before;
+}
+
+/* Returns the number of identifiers. */
+static int check_cell(const char *cell)
+{
+    char code[200], path[200] = "";
+    int identifiers = 0;
+    while (next_code(&cell, code, sizeof code)) {
+        if (strchr(code, '/')) {
+            snprintf(path, sizeof path, "%s", code);
+            read_text(path);
+            continue;
+        }
+        cr_expect(path[0] && has_word(text, code), "docs/glossary.md: %s has no %s", path, code);
+        identifiers++;
+    }
+    cr_expect(path[0] != 0, "docs/glossary.md: a line without a file: %.60s", cell);
+    return identifiers;
+}
+
+Test(docs, glossary_names_what_exists)
+{
+    static char glossary[1 << 16];
+    int identifiers = 0;
+    snprintf(glossary, sizeof glossary, "%s", read_text("docs/glossary.md"));
+    for (const char *s = glossary; (s = strstr(s, "\n| "));) {
+        s++;
+        if (strncmp(s, "| here ", 7)) identifiers += check_cell(last_cell(s));
+    }
+    cr_expect(identifiers > 90, "only %d identifiers were found", identifiers);
+}
+
+/* ---- lemmas ---- */
+
+static void check_lemmas(const char *path, char *page, int *lemmas)
+{
+    char head[80];
+    for (const char *s = read_text(path); (s = strstr(s, "Lemma ")); (*lemmas)++) {
+        size_t const length = strspn(s + 6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-");
+        snprintf(head, sizeof head, "\n**Lemma %.*s", (int)length, s + 6);
+        cr_expect(strstr(page, head) != NULL, "%s: docs/numerics.md has no Lemma %s", path, head + 9);
+        s += 6;
+    }
+}
+
+/* Those that the reference names. */
+Test(docs, lemmas_are_proved)
+{
+    static char page[1 << 17];
+    glob_t found = {0};
+    int lemmas = 0;
+    snprintf(page, sizeof page, "%s", read_text("docs/numerics.md"));
+    cr_assert(!glob("ref/*.[ch]", 0, NULL, &found));
+    for (size_t i = 0; i < found.gl_pathc; i++) check_lemmas(found.gl_pathv[i], page, &lemmas);
+    globfree(&found);
+    cr_expect(lemmas > 40, "only %d lemmas were found", lemmas);
+}
+
 /* ---- rooms ---- */
 
 /* Every folder of verify/ that has a row of arrows has a line. */
