@@ -58,9 +58,9 @@ const dsv3_backend *dsv3_backend_get(uint32_t abi)
 From the root of the repository, these lines take it out of this comment, compile it, and judge it:
 
 --8<-- commands
-sed -n '/^--8<-- first.c/,/^-->8--/p' include/dsv3.h | sed '1d;$d' >first.c
-cc -shared -fPIC -Iinclude -o first.so first.c -lm
-build/bin/verify run 'swiglu@tiny|odd:gate=f32' --backend=./first.so
+sed -n '/^--8<-- first.c/,/^-->8--/p' include/dsv3.h | sed '1d;$d' >build/first.c
+cc -shared -fPIC -Iinclude -o build/first.so build/first.c -lm
+build/bin/verify run 'swiglu@tiny|odd:gate=f32' --backend=build/first.so
 -->8--
 */
 
