@@ -1,5 +1,5 @@
-/* What the documents say is so: case ids can be read, known mistakes exist and are seen where they are said to be, numbers are those of the
- * config, every op is described, and every formula has a source. */
+/* What the documents say is so: case ids can be read, files exist, quirks exist and are seen where they are said to be, numbers are
+ * those of the config, the glossary's words and the lemmas are found, every op and room is described, and every formula has a source. */
 #include "case/expand.h"
 #include "case/fill.h"
 #include "dsv3_config.h"
@@ -23,6 +23,13 @@ static const char *read_text(const char *path)
     fclose(f);
     text[n] = 0;
     return text;
+}
+
+static bool exists(const char *path)
+{
+    FILE *const f = fopen(path, "r");
+    if (f) fclose(f);
+    return f != NULL;
 }
 
 /* ---- words ---- */
@@ -68,10 +75,29 @@ static int quirk_named(word w)
     return -1;
 }
 
+/* One of our files: in a folder of ours, with an ending. */
+static bool is_file(word w)
+{
+    static const char *const folders[] = {"include/", "ref/", "verify/", "unit/", "bench/", "fast/", "cuda/", "docs/"};
+    static const char *const endings[] = {".c", ".h", ".py", ".sh", ".md", ".txt", ".def"};
+    bool ours = false, ends = false;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        ours |= !strncmp(w.at, folders[i], strlen(folders[i]));
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        int const n = (int)strlen(endings[i]);
+        ends |= w.length > n && !strncmp(w.at + w.length - n, endings[i], (size_t)n);
+    }
+    return ours && ends && !memchr(w.at, '*', (size_t)w.length);
+}
+
 static void check_word(const char *path, word w, int *cases, int *quirks)
 {
     char id[600], why[1200];
     case_list list = {NULL, 0};
+    if (is_file(w)) {
+        snprintf(id, sizeof id, "%.*s", w.length, w.at);
+        cr_expect(exists(id), "%s: there is no %s", path, id);
+    }
     if (is_quirk(w)) {
         (*quirks)++;
         cr_expect(quirk_named(w) >= 0, "%s: no known mistake is called %.*s", path, w.length, w.at);
@@ -85,7 +111,7 @@ static void check_word(const char *path, word w, int *cases, int *quirks)
 
 static const char *const documents[] = {"README.md", "docs/*.md", "docs/*/*.md"};
 
-Test(docs, cases_and_mistakes_exist)
+Test(docs, cases_quirks_and_files_exist)
 {
     glob_t found = {0};
     int cases = 0, quirks = 0;
@@ -382,19 +408,13 @@ Test(docs, every_room_is_described)
 
 /* ---- ops ---- */
 
-static bool exists(const char *folder, const char *name, const char *ending)
-{
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s%s", folder, name, ending);
-    FILE *const f = fopen(path, "r");
-    if (f) fclose(f);
-    return f != NULL;
-}
-
 Test(docs, every_op_is_described)
 {
-    for (int i = 0; ops[i]; i++)
-        cr_expect(exists("docs/components", ops[i]->name, ".md"), "docs/components has no %s.md", ops[i]->name);
+    char path[300];
+    for (int i = 0; ops[i]; i++) {
+        snprintf(path, sizeof path, "docs/components/%s.md", ops[i]->name);
+        cr_expect(exists(path), "there is no %s", path);
+    }
 }
 
 /* In the comment that begins the file. */
