@@ -58,9 +58,9 @@ const dsv3_backend *dsv3_backend_get(uint32_t abi)
 From the root of the repository, these lines take it out of this comment, compile it, and judge it:
 
 --8<-- commands
-sed -n '/^--8<-- first.c/,/^-->8--/p' include/dsv3.h | sed '1d;$d' >first.c
-cc -shared -fPIC -Iinclude -o first.so first.c -lm
-build/bin/verify run 'swiglu@tiny|odd:gate=f32' --backend=./first.so
+sed -n '/^--8<-- first.c/,/^-->8--/p' include/dsv3.h | sed '1d;$d' >build/first.c
+cc -shared -fPIC -Iinclude -o build/first.so build/first.c -lm
+build/bin/verify run 'swiglu@tiny|odd:gate=f32' --backend=build/first.so
 -->8--
 */
 
@@ -424,7 +424,7 @@ struct dsv3_mla_decode_io {
     dsv3_tensor lse;           /* out (batch, s_q, num_attention_heads) f32, natural logarithm */
 };
 
-/* mla: the whole attention block. It reads the normalised hidden states x of the new tokens of
+/* mla: the whole attention module. It reads the normalised hidden states x of the new tokens of
  * each sequence, whose positions p follow those of the cached tokens:
  *
  *   q = q_b_proj RMSNorm(q_a_proj x), or q_proj x without q_lora_rank
@@ -547,7 +547,7 @@ struct dsv3_gate_io {
     dsv3_tensor topk_weight; /* out (n_tokens, num_experts_per_tok) f32, aligned with topk_idx */
 };
 
-/* experts: the routed experts of a MoE layer, the routing given.
+/* experts: the routed experts of a MoE module. The routing is an input.
  *
  *   y_t = sum_k topk_weight[t][k] FFN_e(x_t), e = topk_idx[t][k]
  *   FFN_e(x) = down_proj(silu(gate_proj x) * up_proj x),  silu(z) = z / (1 + e^-z)
@@ -582,7 +582,7 @@ struct dsv3_experts_io {
     dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
 };
 
-/* moe: a whole MoE layer.
+/* moe: a whole MoE module: gate, routed experts, shared experts.
  *
  *   logits = gate.weight x, routed as in gate
  *   y = the routed experts as in experts + the shared experts

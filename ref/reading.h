@@ -24,7 +24,7 @@
  *   stage              Stage                        teacher forcing: the next step starts from the port's own values
  *
  * u is the unit roundoff of a format: 2^-p to nearest with p significant bits, twice that toward zero. Every result is
- * flushed to 0 where the declaration says so and the ball reaches the subnormal numbers (Flush).
+ * flushed to 0 where the declaration says so and the ball reaches the subnormal numbers (Flush). Words: docs/glossary.md.
  */
 #ifndef READING_H
 #define READING_H

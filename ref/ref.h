@@ -1,7 +1,7 @@
 /*
  * ref.h: the reference, as the rest of the project sees it. Every op is stated once, in ref/<op>.c, and read under a
  * reading: exact (what the formula is worth on these bits) or conforming (every result that a port with the declared
- * arithmetic may produce), and under a set of known mistakes (quirks), none by default.
+ * arithmetic may produce), and under a set of known mistakes (quirks), none by default. Words: docs/glossary.md.
  */
 #ifndef REF_H
 #define REF_H

@@ -1,5 +1,5 @@
 /*
- * Verdicts, and the result of one case on one backend.
+ * Verdicts, and the result of one case on one backend. Words: docs/glossary.md.
  */
 #ifndef RESULT_H
 #define RESULT_H
@@ -78,7 +78,7 @@ typedef struct {
     verdict v;
     skip_reason skip; /* of SKIP */
     char why[512];
-    bool constant;                   /* no mutant counts: truth looks the same under all of them */
+    bool constant;                   /* none of the wrong results that were tried differs from the truth */
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;

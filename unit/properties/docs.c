@@ -1,5 +1,5 @@
-/* What the documents say is so: case ids can be read, known mistakes exist and are seen where they are said to be, numbers are those of the
- * config, every op is described, and every formula has a source. */
+/* What the documents say is so: case ids can be read, files exist, quirks exist and are seen where they are said to be, numbers are
+ * those of the config, the glossary's words and the lemmas are found, every op and room is described, and every formula has a source. */
 #include "case/expand.h"
 #include "case/fill.h"
 #include "dsv3_config.h"
@@ -23,6 +23,13 @@ static const char *read_text(const char *path)
     fclose(f);
     text[n] = 0;
     return text;
+}
+
+static bool exists(const char *path)
+{
+    FILE *const f = fopen(path, "r");
+    if (f) fclose(f);
+    return f != NULL;
 }
 
 /* ---- words ---- */
@@ -68,11 +75,30 @@ static int quirk_named(word w)
     return -1;
 }
 
+/* One of our files: in a folder of ours, with an ending. */
+static bool is_file(word w)
+{
+    static const char *const folders[] = {"include/", "ref/", "verify/", "unit/", "bench/", "fast/", "cuda/", "docs/"};
+    static const char *const endings[] = {".c", ".h", ".py", ".sh", ".md", ".txt", ".def"};
+    bool ours = false, ends = false;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        ours |= !strncmp(w.at, folders[i], strlen(folders[i]));
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        int const n = (int)strlen(endings[i]);
+        ends |= w.length > n && !strncmp(w.at + w.length - n, endings[i], (size_t)n);
+    }
+    return ours && ends && !memchr(w.at, '*', (size_t)w.length);
+}
+
 static void check_word(const char *path, word w, int *cases, int *quirks)
 {
     char id[600];
     complaint why;
     case_list list = {NULL, 0};
+    if (is_file(w)) {
+        snprintf(id, sizeof id, "%.*s", w.length, w.at);
+        cr_expect(exists(id), "%s: there is no %s", path, id);
+    }
     if (is_quirk(w)) {
         (*quirks)++;
         cr_expect(quirk_named(w) >= 0, "%s: no known mistake is called %.*s", path, w.length, w.at);
@@ -86,7 +112,7 @@ static void check_word(const char *path, word w, int *cases, int *quirks)
 
 static const char *const documents[] = {"README.md", "docs/*.md", "docs/*/*.md"};
 
-Test(docs, cases_and_mistakes_exist)
+Test(docs, cases_quirks_and_files_exist)
 {
     glob_t found = {0};
     int cases = 0, quirks = 0;
@@ -274,6 +300,98 @@ Test(docs, numbers_are_those_of_the_config)
     expect_number(2 * c->hidden_size, "numbers that the MTP module joins");
 }
 
+/* ---- glossary: the last cell of a line names files in backticks, each with identifiers that it has ---- */
+
+/* The next text between backticks before the end of the line. */
+static bool next_code(const char **s, char *code, size_t cap)
+{
+    const char *const line_end = *s + strcspn(*s, "\n"), *const from = *s + strcspn(*s, "`\n");
+    if (from == line_end) return false;
+    size_t const length = strcspn(from + 1, "`\n");
+    snprintf(code, cap, "%.*s", (int)length, from + 1);
+    *s = from + 1 + length;
+    if (**s == '`') ++*s;
+    return true;
+}
+
+/* As a whole word. */
+static bool has_word(const char *s, const char *w)
+{
+    size_t const n = strlen(w);
+    for (const char *at = s; (at = strstr(at, w)); at++) {
+        bool const begins = at == s || !(isalnum((unsigned char)at[-1]) || at[-1] == '_');
+        if (begins && !(isalnum((unsigned char)at[n]) || at[n] == '_')) return true;
+    }
+    return false;
+}
+
+static const char *last_cell(const char *line)
+{
+    const char *const end = line + strcspn(line, "\n"), *cell = line, *before = line;
+    for (const char *s = line; s < end; s++) {
+        if (*s != '|' || (s > line && s[-1] == '\\')) continue;
+        before = cell;
+        cell = s + 1;
+    }
+    return before;
+}
+
+/* Returns the number of identifiers. */
+static int check_cell(const char *cell)
+{
+    char code[200], path[200] = "";
+    int identifiers = 0;
+    while (next_code(&cell, code, sizeof code)) {
+        if (strchr(code, '/')) {
+            snprintf(path, sizeof path, "%s", code);
+            read_text(path);
+            continue;
+        }
+        cr_expect(path[0] && has_word(text, code), "docs/glossary.md: %s has no %s", path, code);
+        identifiers++;
+    }
+    cr_expect(path[0] != 0, "docs/glossary.md: a line without a file: %.60s", cell);
+    return identifiers;
+}
+
+Test(docs, glossary_names_what_exists)
+{
+    static char glossary[1 << 16];
+    int identifiers = 0;
+    snprintf(glossary, sizeof glossary, "%s", read_text("docs/glossary.md"));
+    for (const char *s = glossary; (s = strstr(s, "\n| "));) {
+        s++;
+        if (strncmp(s, "| here ", 7)) identifiers += check_cell(last_cell(s));
+    }
+    cr_expect(identifiers > 90, "only %d identifiers were found", identifiers);
+}
+
+/* ---- lemmas ---- */
+
+static void check_lemmas(const char *path, char *page, int *lemmas)
+{
+    char head[80];
+    for (const char *s = read_text(path); (s = strstr(s, "Lemma ")); (*lemmas)++) {
+        size_t const length = strspn(s + 6, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-");
+        snprintf(head, sizeof head, "\n**Lemma %.*s", (int)length, s + 6);
+        cr_expect(strstr(page, head) != NULL, "%s: docs/numerics.md has no Lemma %s", path, head + 9);
+        s += 6;
+    }
+}
+
+/* Those that the reference names. */
+Test(docs, lemmas_are_proved)
+{
+    static char page[1 << 17];
+    glob_t found = {0};
+    int lemmas = 0;
+    snprintf(page, sizeof page, "%s", read_text("docs/numerics.md"));
+    cr_assert(!glob("ref/*.[ch]", 0, NULL, &found));
+    for (size_t i = 0; i < found.gl_pathc; i++) check_lemmas(found.gl_pathv[i], page, &lemmas);
+    globfree(&found);
+    cr_expect(lemmas > 40, "only %d lemmas were found", lemmas);
+}
+
 /* ---- rooms ---- */
 
 /* Every folder of verify/ that has a row of arrows has a line. */
@@ -294,19 +412,13 @@ Test(docs, every_room_is_described)
 
 /* ---- ops ---- */
 
-static bool exists(const char *folder, const char *name, const char *ending)
-{
-    char path[300];
-    snprintf(path, sizeof path, "%s/%s%s", folder, name, ending);
-    FILE *const f = fopen(path, "r");
-    if (f) fclose(f);
-    return f != NULL;
-}
-
 Test(docs, every_op_is_described)
 {
-    for (int i = 0; ops[i]; i++)
-        cr_expect(exists("docs/components", ops[i]->name, ".md"), "docs/components has no %s.md", ops[i]->name);
+    char path[300];
+    for (int i = 0; ops[i]; i++) {
+        snprintf(path, sizeof path, "docs/components/%s.md", ops[i]->name);
+        cr_expect(exists(path), "there is no %s", path);
+    }
 }
 
 /* In the comment that begins the file. */
