@@ -9,10 +9,10 @@
  *   sum_of             Accumulate, Exact,           |error| <= gamma_n sum |a_i b_i| for every order (Higham); none where
  *                      Underflow, Overflow          no partial sum rounds; n underflow units eta (gradual underflow)
  *   share_of           Accumulate                   gamma_n = n u / (1 - n u), for the accumulator's u and block
- *   lost_in_one        Underflow                    eta, the underflow unit: what an operation with a subnormal result may lose
+ *   lost_in_one        Underflow                    eta, the underflow unit: what a subnormal result may lose
  *   least_exponent     Underflow                    the exponent of the least subnormal: all numbers are multiples of it
  *   quotient_of, rsqrt_of, sigmoid_of, log_of
- *                      Function                     a relative error of so many units of 2^-24; or correctly rounded, by Snap
+ *                      Function                     a relative error in units of 2^-24; or correct rounding (Snap)
  *   exp_of             Shifted                      the absolute error of the argument is a relative one of the result
  *   silu_of            Silu                         z times sigmoid(z), overflow of e^-z included
  *   cos_sin_of         Angle                        the error of the argument's reduction, then that of the function
