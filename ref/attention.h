@@ -1,8 +1,8 @@
 /*
  * Softmax attention over balls, one component for all ops that have it (mla_decode, mla_prefill, mla). For each row r:
  *   s_j = scale q_r . k_j,  lse_r = ln sum_j e^s_j,  o_r = sum_j e^(s_j - lse_r) v_j,  over the keys j < seen[r].
- * attention_error.h says
- * what a port may do to it. The op decides which mistakes are made: in the scale, in seen, in what it hands over.
+ * attention_error.h says what a port may do to it. The op decides which mistakes are made: in the scale, in seen, in what it hands
+ * over.
  */
 #ifndef ATTENTION_H
 #define ATTENTION_H
