@@ -56,7 +56,8 @@ ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
 
-tiered     := ball decimal dot combine vectors reading matrix softmax attention layer table $(OPS)
+tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error attention \
+              attention_error layer table $(OPS)
 once       := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
 ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
               $(ISAS:%=$(B)/obj/ref/kernel_%.o)

@@ -1,8 +1,8 @@
 /*
  * Softmax attention over balls, one component for all ops that have it (mla_decode, mla_prefill, mla). For each row r:
  *   s_j = scale q_r . k_j,  lse_r = ln sum_j e^s_j,  o_r = sum_j e^(s_j - lse_r) v_j,  over the keys j < seen[r].
- * What a port may do to it is Lemma Softmax, docs/numerics.md. Which mistakes are made is decided by the op: in the scale, in
- * seen, in what it hands over.
+ * attention_error.h says what a port may do to it. The op decides which mistakes are made: in the scale, in seen, in what it hands
+ * over.
  */
 #ifndef ATTENTION_H
 #define ATTENTION_H
@@ -21,10 +21,10 @@ typedef struct {
     const int64_t *seen;      /* (rows), each at most len */
     const double *number;     /* values as exact stored numbers; NULL: they are enclosures, in `value` */
     const ball *value;
-    int64_t stride; /* value j begins at number or value + j * stride */
-    double
-        scale_after_sum;  /* extra relative error of applying the FP8 scale after the dot product; 0: applied before */
+    int64_t stride;       /* value j begins at number or value + j * stride */
     double largest_scale; /* 0: keys and values are no codes */
+    /* Extra relative error of applying the FP8 scale after the dot product; 0: applied before. */
+    double scale_after_sum;
 } attention;
 
 /* o (rows, width) and lse (rows) before the rounding at the op's points o and lse; NULL: not wanted. A row that sees no key has

@@ -1,4 +1,4 @@
-/* What a port may do to the weights of a softmax and to the logarithm of their sum, for every op that has one. (Softmax) */
+/* Softmax of one row of scores, for every op that has one: weights, their sum, its logarithm. (Softmax) */
 #ifndef SOFTMAX_H
 #define SOFTMAX_H
 
@@ -6,14 +6,14 @@
 
 #define SOFTMAX_VANISHING (-800.0) /* e^-800 is 0 in binary64 */
 
-/* What is known of the softmax of one row. */
+/* One row's softmax: its normaliser, and the error terms of Lemma Softmax. */
 typedef struct {
-    int64_t n;       /* scores */
-    ball maximum;    /* a point */
-    ball sum;        /* of the weights */
-    double E;        /* the mean of E_j: sum P_j E_j */
-    double floor;    /* what else each weight may be off by, absolutely */
-    double gathered; /* relative error of a sum of n weights, rescaled on the way */
+    int64_t n;    /* scores */
+    ball maximum; /* a point */
+    ball sum;     /* of the weights */
+    double E;     /* the mean of E_j: sum P_j E_j */
+    double floor; /* what else each weight may be off by, absolutely */
+    double gamma; /* bound on the relative error of the running sum, online-softmax rescaling included */
 } softmax;
 
 /* n scores become weights e^(score - maximum), points; their relative errors E_j go to error[]. */

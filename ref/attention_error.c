@@ -1,0 +1,241 @@
+/* See attention_error.h. */
+#include "attention_error.h"
+
+#include "kernel.h"
+#include "scratch.h"
+
+static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
+static const double smallest = 0x1p-126; /* what flushing may remove */
+
+/* ---- scores ---- */
+
+query_bounds query_bounds_of(const attention *a, const row *q)
+{
+    const ref_numerics *const port = a->rd->port;
+    bool const powers = q->bits <= 1 && !q->radius; /* scaling is exact then */
+    query_bounds b = {.sup = q->max_abs * (1 + 0x1p-50)};
+    b.scaled_first = powers || !port ? 0 : u * (1 + share_of(port, q->n));
+    for (int64_t c = 0; q->radius && c < q->n; c++)
+        b.sup = fmax(b.sup, (fabs(q->value[c]) + q->radius[c]) * (1 + 0x1p-50));
+    return b;
+}
+
+/* Lemma Late: a port sums products with codes and multiplies the sums by the scales. */
+static ball scaled_after_sum(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
+{
+    double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
+    bool const exact = ball_is_point(dot) && a->scale_after_sum == 0 && q->lsb > -100;
+    if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
+    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->largest_scale + 1)) * growth);
+}
+
+ball dot_of(const attention *a, const row *q, const query_bounds *bounds, const terms *product)
+{
+    ball const dot = sum_of(a->rd, product);
+    if (!a->rd->port) return dot;
+    ball const scaled = a->largest_scale > 0 ? scaled_after_sum(a, q, bounds->sup, product, dot) : dot;
+    return step(a->rd, ball_widen(scaled, bounds->scaled_first * product->sum_abs));
+}
+
+/* ---- Lemma Selection ---- */
+
+static bool is_zero(ball b)
+{
+    return ball_is_point(b) && ball_sup(b) == 0;
+}
+
+int64_t count_selected(const attention_rows *b, int64_t r)
+{
+    const ref_numerics *const port = b->a->rd->port;
+    const ball *const score = b->weight + r * b->len;
+    int64_t count = 0;
+    if (!port || !port->div.ieee) return 0;
+    for (int64_t j = 0; j < b->seen[r]; j++) {
+        bool const zero = is_zero(score[j]);
+        if (!zero && !(ball_upper(score[j]) <= SOFTMAX_VANISHING)) return 0;
+        count += zero;
+    }
+    return (count & (count - 1)) == 0 ? count : 0;
+}
+
+/* Entry c of value j. */
+static ball value_at(const attention *a, int64_t j, int64_t c)
+{
+    return a->value ? a->value[j * a->stride + c] : element(a->rd, a->number[j * a->stride + c]);
+}
+
+void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o)
+{
+    const attention *const a = b->a;
+    double const late = a->scale_after_sum > 0 ? a->scale_after_sum + unit_at_point(a->rd, a->P, a->output)
+                                               : 0; /* weights are scaled, too */
+    for (int64_t c = 0; c < a->width; c++) {
+        terms sum = terms_none();
+        for (int64_t j = 0; j < b->seen[r]; j++)
+            if (is_zero(b->weight[r * b->len + j])) terms_add(&sum, value_at(a, j, c));
+        ball const total = ball_widen(sum_of(a->rd, &sum), 2 * late * sum.sum_abs);
+        o[c] = quotient_of(a->rd, total, ball_of((double)count));
+    }
+}
+
+/* ---- values ---- */
+
+/* Balls as the nearest numbers and how far they may be from those. */
+static void split_values(const attention *a, double *number, double *off)
+{
+    for (int64_t i = 0; i < a->len * a->width; i++) {
+        ball const v = value_at(a, i / a->width, i % a->width);
+        double low, rest;
+        centre_split(v.c, &number[i], &low, &rest);
+        off[i] = ball_sup(ball_widen(ball_of(fabs(low)), v.r + fabs(rest)));
+    }
+}
+
+value_bounds value_bounds_of(const attention *a)
+{
+    scratch *const memory = a->rd->scratch;
+    double *const largest = scratch_zeros(memory, a->width, sizeof *largest);
+    value_bounds v = {.number = a->number, .stride = a->stride, .largest = largest};
+    v.origin = scratch_zeros(memory, a->width, sizeof *v.origin);
+    if (a->value) {
+        double *const number = scratch_take(memory, a->len * a->width, sizeof *number);
+        double *const off = scratch_take(memory, a->len * a->width, sizeof *off);
+        split_values(a, number, off);
+        v.number = number, v.off = off, v.stride = a->width;
+    }
+    for (int64_t j = 0; j < a->len; j++)
+        for (int64_t c = 0; c < a->width; c++) {
+            double const size = fabs(v.number[j * v.stride + c]) + (v.off ? v.off[j * a->width + c] : 0);
+            largest[c] = fmax(largest[c], size * (1 + 0x1p-50));
+        }
+    return v;
+}
+
+/* ---- Lemma Softmax ---- */
+
+enum { TILE = 64 }; /* keys */
+
+/* Sums over the keys for one column of one row, in the order of the kernel: of P |v|, P E |v - o|, P |v - o|. */
+typedef struct {
+    double size, moved, spread;
+} deviation;
+
+/* The sums of a block. */
+typedef struct {
+    const attention_rows *b;
+    const value_bounds *v;
+    double *centre; /* (rows, width): of the means */
+    deviation *of;  /* (rows, width) */
+    deviation *off; /* (rows, width): the same sums of how far the values are off */
+    double *P, *PE; /* one row's, a tile of keys */
+} deviations;
+
+double rounding_of_weights(const attention *a, const softmax *m)
+{
+    return a->rd->port && m->gamma > 0 ? unit_at_point(a->rd, a->P, a->output) : 0;
+}
+
+/* One tile of keys and one row. */
+static void deviate(const deviations *d, int64_t r, int64_t from, int64_t to)
+{
+    const kernels *const k = kernels_for_this_cpu();
+    const attention_rows *const b = d->b;
+    const value_bounds *const v = d->v;
+    int64_t const width = b->a->width;
+    double const l = 1 / ball_lower(b->of_row[r].sum) * (1 + 0x1p-40);
+    for (int64_t j = from; j < to; j++) {
+        d->P[j - from] = ball_sup(b->weight[r * b->len + j]) * l;
+        d->PE[j - from] = d->P[j - from] * b->error[r * b->len + j];
+    }
+    k->deviate(d->P, d->PE, v->number + from * v->stride, to - from, v->stride, width, d->centre + r * width,
+               (double *)(d->of + r * width));
+    if (v->off)
+        k->deviate(d->P, d->PE, v->off + from * width, to - from, width, width, v->origin,
+                   (double *)(d->off + r * width));
+}
+
+static deviations deviations_of(const attention_rows *b, const value_bounds *v)
+{
+    scratch *const memory = b->a->rd->scratch;
+    int64_t const cells = b->rows * b->a->width;
+    deviations d = {b, v};
+    d.centre = scratch_take(memory, cells, sizeof *d.centre);
+    d.of = scratch_zeros(memory, cells, sizeof *d.of);
+    d.off = scratch_zeros(memory, cells, sizeof *d.off);
+    d.P = scratch_take(memory, TILE, sizeof *d.P);
+    d.PE = scratch_take(memory, TILE, sizeof *d.PE);
+    for (int64_t i = 0; i < cells; i++)
+        if (b->of_row[i / b->a->width].n) d.centre[i] = (ball_lower(b->mean[i]) + ball_upper(b->mean[i])) / 2;
+    return d;
+}
+
+static void sum_deviations(const deviations *d)
+{
+    const attention_rows *const b = d->b;
+    for (int64_t from = 0; from < b->len; from += TILE)
+        for (int64_t r = 0; r < b->rows; r++) {
+            int64_t const to = b->of_row[r].n < from + TILE ? b->of_row[r].n : from + TILE;
+            if (from < to) deviate(d, r, from, to);
+        }
+}
+
+/* In the exact reading E is so small that a crude bound does. */
+static void bound_deviations(const deviations *d)
+{
+    const double *const most = d->v->largest;
+    int64_t const width = d->b->a->width;
+    for (int64_t r = 0; r < d->b->rows; r++)
+        for (int64_t c = 0; c < width; c++)
+            d->of[r * width + c] = (deviation){most[c], 2 * most[c] * d->b->of_row[r].E, 2 * most[c]};
+}
+
+/* The sums for one column, over every point of the values. (Lemma Softmax, values that are balls) */
+static deviation deviation_at(const deviations *d, int64_t r, int64_t c)
+{
+    const softmax *const m = &d->b->of_row[r];
+    int64_t const i = r * d->b->a->width + c;
+    double const slack = 1 + 0x1p-50 * (double)(m->n + 8);
+    double const blur =
+        d->b->mean[i].r * (1 + 0x1p-50) + 0x1p-50 * fabs(d->centre[i]); /* how far o is from the centre */
+    deviation sums = d->of[i];
+    const deviation off = d->off[i];
+    sums.size = (sums.size + off.size) * slack;
+    sums.moved = (sums.moved + off.moved) * slack + m->E * (d->b->a->rd->port ? blur : 0);
+    sums.spread = (sums.spread + off.size) * slack + blur;
+    return sums;
+}
+
+/* How far the port's o may be from o. */
+static double softmax_radius(const attention *a, const softmax *m, double o, const deviation *d, double largest)
+{
+    const ref_numerics *const port = a->rd->port;
+    double const n = (double)m->n, tiny = n * m->floor * 2 * largest;
+    if (!port) return (d->moved + tiny) / (1 - m->E);
+    double const unit = unit_at_point(a->rd, a->P, a->output);
+    double const div = quotient_error(a->rd, u);
+    if (!(m->E + unit < 0.9) || !(m->gamma < 0.5)) return (double)INFINITY;
+    double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
+    double const rounded =
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + div + u + a->scale_after_sum) * size;
+    double const first = (d->moved + rounded) / (1 - m->E - unit);
+    double const lost = (2 * n * lost_in_one(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
+    return (first + 2 * m->gamma * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+}
+
+void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
+{
+    scratch_piece *const mark = scratch_mark(b->a->rd->scratch);
+    deviations const d = deviations_of(b, v);
+    int64_t const width = b->a->width;
+    if (b->a->rd->port)
+        sum_deviations(&d);
+    else
+        bound_deviations(&d);
+    for (int64_t i = 0; i < b->rows * width; i++) {
+        const softmax *const m = &b->of_row[i / width];
+        if (!m->n) continue;
+        deviation const sums = deviation_at(&d, i / width, i % width);
+        o[i] = ball_widen(b->mean[i], softmax_radius(b->a, m, ball_sup(b->mean[i]), &sums, v->largest[i % width]));
+    }
+    scratch_back(b->a->rd->scratch, mark);
+}

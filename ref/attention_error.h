@@ -1,0 +1,55 @@
+/*
+ * What a port may do to softmax attention, beside the formula: Lemmas Late, Selection and Softmax, docs/numerics.md. Its o is not a
+ * quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in mean-value form, from the relative
+ * error E_j of each weight.
+ */
+#ifndef ATTENTION_ERROR_H
+#define ATTENTION_ERROR_H
+
+#include "attention.h"
+#include "softmax.h"
+
+/* Rows that are in work together, from scores to sum_j P_j v_j. */
+typedef struct {
+    const attention *a;
+    const row *query;    /* (rows) */
+    const int64_t *seen; /* (rows) */
+    int64_t rows, len;   /* keys that any of them sees */
+    ball *weight;        /* (rows, len): scores, then e^(scores - maximum) */
+    double *error;       /* (rows, len): E_j */
+    softmax *of_row;     /* (rows); n = 0: the row has its o already */
+    ball *mean;          /* (rows, width): sum_j P_j v_j */
+} attention_rows;
+
+/* What the error of q . k_j needs of q. */
+typedef struct {
+    double sup;          /* >= every |element| */
+    double scaled_first; /* relative to sum |q k|: the rounding of scale q, if a port scales q first */
+} query_bounds;
+query_bounds query_bounds_of(const attention *a, const row *q);
+
+/* q . k_j as a port computes it, before the scale. (Accumulate, Late, Softmax) */
+ball dot_of(const attention *a, const row *q, const query_bounds *bounds, const terms *product);
+
+/* With scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the number of keys
+ * selected, or 0, for a row whose weights are still scores; and o, the mean of the selected values. (Selection) */
+int64_t count_selected(const attention_rows *b, int64_t r);
+void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o);
+
+/* Relative error of the sum of weights that a port rounds before it adds them: what softmax_lse takes. (Softmax) */
+double rounding_of_weights(const attention *a, const softmax *m);
+
+/* The values as numbers, and how far each may be from its number. */
+typedef struct {
+    const double *number;
+    int64_t stride;
+    const double *off;     /* (len, width); NULL: not at all */
+    const double *origin;  /* (width) zeros */
+    const double *largest; /* (width): >= |v| of each column */
+} value_bounds;
+value_bounds value_bounds_of(const attention *a);
+
+/* o (rows, width) is the mean and everything that a port may make of it, for the rows that have a softmax. (Softmax) */
+void widen_means(const attention_rows *b, const value_bounds *v, ball *o);
+
+#endif

@@ -1,0 +1,88 @@
+/* See softmax_error.h. */
+#include "softmax_error.h"
+
+static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
+static const double smallest = 0x1p-126; /* what flushing may remove */
+
+score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
+{
+    score_range range = {-INFINITY, INFINITY, -INFINITY, 0};
+    for (int64_t j = 0; j < n; j++) {
+        double const high = ball_upper((ball){score[j].c, 0});
+        if (high > range.max) range.max = high;
+        if (!rd->port) continue;
+        range.least_max = fmax(range.least_max, ball_lower(score[j]));
+        range.min = fmin(range.min, high);
+        range.sup = fmax(range.sup, ball_sup(score[j]));
+    }
+    return range;
+}
+
+bool vanishes(const ref_reading *rd, ball score, const score_range *range)
+{
+    return rd->port && ball_upper(score) - range->least_max <= SOFTMAX_VANISHING && ball_sup(score) < 0x1p20;
+}
+
+/* ---- eta_j ---- */
+
+/* Relative error of one computed e^(s_j - max): argument rounding plus declared exp error. The score's own error is added by the
+ * caller. */
+static double exp_error(const ref_numerics *port, double score_sup, double below, double max_sup)
+{
+    return u * (5 * (score_sup + max_sup) + port->exp.rel + port->exp.more * below);
+}
+
+static int64_t rescales(const ref_numerics *port, int64_t n)
+{
+    return port->rescales < 0 || port->rescales > n - 1 ? n - 1 : port->rescales;
+}
+
+/* Moving a running sum to another maximum: each time a factor e^(m - m') with the errors of an exponential. */
+static double rescale_error(const ref_numerics *port, const score_range *range, int64_t n)
+{
+    double const moves = (double)rescales(port, n);
+    if (moves == 0) return 0;
+    return u * (moves * (port->exp.rel + 10 * range->sup) + (port->exp.more + 1) * (range->max - range->min));
+}
+
+double exponent_error(const ref_reading *rd, ball score, const score_range *range, int64_t n)
+{
+    double const own = score.r * (1 + 0x1p-40);
+    const ref_numerics *const port = declared(rd, CLAUSE_EXP);
+    if (!port) return own;
+    double const below = range->max - ball_lower((ball){score.c, 0});
+    return own + rescale_error(port, range, n) + exp_error(port, ball_sup(score), below, fabs(range->max));
+}
+
+/* ---- E_j and their sums ---- */
+
+/* e^eta - 1 <= eta + eta^2 for eta <= 1 */
+static double grown(double eta)
+{
+    if (eta <= 1) return (eta + eta * eta) * (1 + 0x1p-40);
+    return eta <= 700 ? ball_upper(ball_exp(ball_of(eta))) : (double)INFINITY;
+}
+
+double weight_error(ball weight, double eta, softmax *m)
+{
+    double const p = ball_lower((ball){weight.c, 0});
+    if (p > 0x1p-900) return grown(eta + weight.r / p * (1 + 0x1p-40));
+    m->floor = fmax(m->floor, 2 * ball_sup(weight));
+    return grown(eta);
+}
+
+void finish_errors(const ref_reading *rd, softmax *m)
+{
+    m->E *= (1 + 0x1p-50 * (double)(m->n + 8)) / ball_lower(m->sum);
+    if (!rd->port) return;
+    m->floor += smallest;
+    m->gamma = share_of(rd->port, m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
+}
+
+double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded)
+{
+    if (!(m->E < 0.5) || !(m->gamma < 0.5)) return (double)INFINITY;
+    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded;
+    if (rd->port) r += log_error(rd, log_sum) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
+    return r;
+}
