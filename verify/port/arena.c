@@ -2,6 +2,7 @@
 #include "arena.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -32,7 +33,8 @@ static bool open_region(region *r, const tensor_info *t, guard_side side, size_t
 
 bool arena_open(arena *a, const problem *p, guard_side side, size_t align)
 {
-    a->count = 0;
+    *a = (arena){.item = calloc((size_t)p->tensors + 1, sizeof *a->item)};
+    if (!a->item) return false;
     for (int i = 0; i < p->tensors; i++) {
         if (!open_region(&a->item[i], &p->tensor[i], side, align)) {
             arena_close(a);
@@ -46,7 +48,8 @@ bool arena_open(arena *a, const problem *p, guard_side side, size_t align)
 void arena_close(arena *a)
 {
     for (int i = 0; i < a->count; i++) munmap(a->item[i].map, a->item[i].mapped);
-    a->count = 0;
+    free(a->item);
+    *a = (arena){0};
 }
 
 static bool all_canaries(const char *from, const char *to)
