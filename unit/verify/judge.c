@@ -97,7 +97,10 @@ static void write_truth(sight *s)
 static verdict judged(sight *s, result *r)
 {
     memset(r, 0, sizeof *r);
-    judge(&s->p, &s->truth, &s->legal, s->data, r);
+    enclosures own;
+    cr_assert(enclose_own(&s->p, s->data, &own));
+    judge(&s->p, &s->truth, &s->legal, &own, s->data, r);
+    enclosures_free(&own);
     return r->v;
 }
 

@@ -49,14 +49,16 @@ static int load(loaded *l, const char *id, const char *declared)
 static int judge_file(loaded *l, const char *path, bool verbose)
 {
     complaint why;
-    enclosures truth, legal;
+    enclosures truth, legal, own;
     result r = {.v = ERROR};
     const char *const name = "file";
     tally t = {0};
     if (!folder_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
     if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return usage_error("no memory for the reference of %s", l->p.id);
-    judge(&l->p, &truth, &legal, l->data, &r);
+    if (!enclose_own(&l->p, l->data, &own)) return usage_error("no memory for the reference of %s", l->p.id);
+    judge(&l->p, &truth, &legal, &own, l->data, &r);
+    enclosures_free(&own);
     enclosures_free(&truth);
     enclosures_free(&legal);
     snprintf(r.declared, sizeof r.declared, "%s", l->declared);

@@ -1,7 +1,9 @@
 /* verify run */
 #include "options.h"
 #include "report/report.h"
-#include "run/run.h"
+#include "case/problem.h"
+#include "port/port.h"
+#include "run/schedule.h"
 
 #include <errno.h>
 #include <math.h>

@@ -94,13 +94,17 @@ static bool print_mistakes(const problem *p, const ref_numerics *n, void *const 
 }
 
 /* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
-static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, void *const data[],
+static bool judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, void *const data[],
                         result *r)
 {
+    enclosures own;
+    if (!enclose_own(p, data, &own)) return false;
     for (int i = 0; i < p->tensors; i++)
         for (int64_t k = 0; truth->value[i] && k < p->tensor[i].count; k++)
             ref_encode(p->tensor[i].dtype, data[i], k, truth->value[i][k].hi);
-    judge(p, truth, legal, data, r);
+    judge(p, truth, legal, &own, data, r);
+    enclosures_free(&own);
+    return true;
 }
 
 static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
@@ -108,9 +112,9 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
     enclosures truth, legal;
     result r = {.v = ERROR};
     if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
-    judge_truth(p, &truth, &legal, data, &r);
-    print_stats(&r);
-    bool const shown = print_mistakes(p, n, data);
+    bool const judged = judge_truth(p, &truth, &legal, data, &r);
+    if (judged) print_stats(&r);
+    bool const shown = judged && print_mistakes(p, n, data);
     enclosures_free(&truth);
     enclosures_free(&legal);
     return shown;

@@ -30,6 +30,12 @@ fail:
     return false;
 }
 
+bool enclose_own(const problem *p, void *const data[], enclosures *own)
+{
+    ref_reading const rd = {.port = NULL};
+    return enclose(p, &rd, &ref_dd, data, own);
+}
+
 void enclosures_free(enclosures *e)
 {
     for (int i = 0; i < MAX_TENSORS; i++) free(e->value[i]);
@@ -269,16 +275,13 @@ static size_t print_own_set(char *text, size_t cap, const tensor_info *t, const 
 }
 
 /* Rows in which the port's legal choice isn't the reference's, and the first of them; or the first that isn't legal. */
-static bool list_flips(const problem *p, const enclosures *legal, void *const got[], result *r)
+static void list_flips(const problem *p, const enclosures *legal, const enclosures *own, void *const got[], result *r)
 {
-    ref_reading const rd = {.port = NULL};
     const tensor_info *const t = problem_tensor(p, p->op->choice);
     int const index = (int)(t - p->tensor);
-    enclosures own;
-    if (!enclose(p, &rd, &ref_dd, got, &own)) return false;
     for (int64_t row = 0; row < t->count / row_width(t); row++) {
         bool const bad = isnan(legal->value[index][row * row_width(t)].hi);
-        if (same_set(t, got[index], own.value[index], row)) continue;
+        if (same_set(t, got[index], own->value[index], row)) continue;
         r->flips += !bad;
         if (*r->choice && !(bad && !r->choice_illegal)) continue;
         r->choice_illegal = bad;
@@ -287,13 +290,13 @@ static bool list_flips(const problem *p, const enclosures *legal, void *const go
         used += print_port_set(r->choice + used, sizeof r->choice - used, t, got[index], row);
         if (used < sizeof r->choice)
             used += (size_t)snprintf(r->choice + used, sizeof r->choice - used, ", the reference ");
-        if (used < sizeof r->choice) print_own_set(r->choice + used, sizeof r->choice - used, t, own.value[index], row);
+        if (used < sizeof r->choice)
+            print_own_set(r->choice + used, sizeof r->choice - used, t, own->value[index], row);
     }
-    enclosures_free(&own);
-    return true;
 }
 
-void judge(const problem *p, const enclosures *truth, const enclosures *legal, void *const got[], result *r)
+void judge(const problem *p, const enclosures *truth, const enclosures *legal, const enclosures *own, void *const got[],
+           result *r)
 {
     bool not_finite = false;
     r->outputs = 0;
@@ -309,11 +312,7 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, v
         not_finite |= judge_output(t, truth->value[i], legal->value[i], got[i], bad, &r->output[r->outputs++]);
         free(bad);
     }
-    if (p->op->choice && !list_flips(p, legal, got, r)) {
-        r->v = ERROR;
-        snprintf(r->why, sizeof r->why, "no memory to judge %s", p->op->choice);
-        return;
-    }
+    if (p->op->choice) list_flips(p, legal, own, got, r);
     decide(r, not_finite);
 }
 

@@ -19,12 +19,16 @@ void enclosures_free(enclosures *e);
  * are given those in data. False: no memory, and nothing to free. */
 bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], enclosures *truth, enclosures *legal);
 
+/* The exact results with the reference's own decisions: outputs in data are not read. False as above. */
+bool enclose_own(const problem *p, void *const data[], enclosures *own);
+
 /* Puts the reference's own outputs into data; nothing if the op isn't staged. False: no memory. */
 bool decide_own(const problem *p, ref_set quirks, void *const data[]);
 
-/* Judges the outputs in got[] against the truth (exact reading) and the legal results (conforming reading). Sets v,
- * why, constant and output[] of the result. */
-void judge(const problem *p, const enclosures *truth, const enclosures *legal, void *const got[], result *r);
+/* Judges the outputs in got[] against the truth (exact reading) and the legal results (conforming reading). own: the reference's
+ * own results, asked for if the op has a choice. Sets v, why, constant and output[] of the result. */
+void judge(const problem *p, const enclosures *truth, const enclosures *legal, const enclosures *own, void *const got[],
+           result *r);
 
 /* The known mistakes, most likely first, for an answer that is no legal result: those that leave the fewest illegal elements.
  * Sets diagnoses and diagnosis[] of the result. False: no memory. */
