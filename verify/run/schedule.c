@@ -24,17 +24,14 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
     port *ports[MAX_BACKENDS];
     size_t const bytes = (size_t)pl->backends * sizeof(result);
     result *const results = malloc(bytes);
-    problem *const p = malloc(sizeof *p);
-    complaint why;
     int index;
-    if (!results || !p) abort();
+    if (!results) abort();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->timeout);
     while (read_all(requests, &index, sizeof index)) {
-        if (!problem_parse(pl->cases.id[index], p, &why)) break;
-        run_case(p, NULL, ports, pl->backends, pl->diagnose, results);
+        run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->diagnose, results);
         if (!write_all(answers, results, bytes)) break;
     }
     for (int b = 0; b < pl->backends; b++) port_close(ports[b]);
