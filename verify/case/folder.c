@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static void print_prob(FILE *f, const problem *p)
 {
@@ -40,11 +41,12 @@ static bool write_case_json(const char *dir, const problem *p, complaint *why)
     return refuse(why, "cannot write %s: %s", path, strerror(errno));
 }
 
-bool folder_write(const char *dir, const problem *p, void *const data[], complaint *why)
+static bool write_inputs(const char *dir, const problem *p, void *const data[], complaint *why)
 {
     char path[4200];
-    safetensor item[MAX_TENSORS];
     int64_t count = 0;
+    safetensor *const item = calloc((size_t)p->tensors + 1, sizeof *item);
+    if (!item) return refuse(why, "no memory for the inputs' header");
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
         if (t->row->kind == TENSOR_OUT) continue;
@@ -54,7 +56,14 @@ bool folder_write(const char *dir, const problem *p, void *const data[], complai
         memcpy(s->shape, t->shape, sizeof s->shape);
     }
     snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
-    return write_case_json(dir, p, why) && safetensors_write(path, item, count, why);
+    bool const good = safetensors_write(path, item, count, why);
+    free(item);
+    return good;
+}
+
+bool folder_write(const char *dir, const problem *p, void *const data[], complaint *why)
+{
+    return write_case_json(dir, p, why) && write_inputs(dir, p, data, why);
 }
 
 static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
