@@ -234,7 +234,7 @@ static bool still_poisoned(const trial *t, int i, int64_t k, size_t size)
 /* The runs differ in tensor i: elements were left as they were, or the port isn't deterministic. */
 static bool explain_difference(trial *t, int i)
 {
-    char why[160];
+    char why[200];
     const tensor_info *const info = &t->p->tensor[i];
     size_t const size = ref_dtype_size(info->dtype);
     int64_t unwritten = 0, first = 0;
