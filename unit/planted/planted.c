@@ -51,6 +51,15 @@ static void norm(const dsv3_rmsnorm_prob *p, const float *x, const float *weight
     }
 }
 
+/* Four megabytes of stack, each page touched. */
+static int go_deep(void)
+{
+    enum { DEPTH = 4 << 20 };
+    volatile char room[DEPTH];
+    for (int i = DEPTH - 1; i >= 0; i -= 1024) room[i] = 1;
+    return room[DEPTH - 1];
+}
+
 /* Faults of memory and process, before the op. */
 static void misbehave(const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io)
 {
@@ -63,6 +72,7 @@ static void misbehave(const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io)
     if (planted("scribble")) x[0] = 1;
     if (planted("abort")) abort();
     if (planted("exit")) exit(7);
+    if (planted("deep")) go_deep();
     if (planted("hang")) pause();
     if (planted("kill_parent")) kill(getppid(), SIGKILL);
 #if defined(__x86_64__)

@@ -47,24 +47,24 @@ static bool evaluate(const problem *p, void *const data[], const ref_numerics *n
     return enclose(p, &rd, &ref_dd, data, out);
 }
 
-static void open_case(const char *id, problem *p, void **data, ref_numerics *n)
+static void open_case(const char *id, problem *p, void ***data, ref_numerics *n)
 {
-    char why[400];
-    cr_assert(problem_parse(id, p, why, sizeof why), "%s", why);
+    complaint why;
+    cr_assert(problem_parse(id, p, &why), "%s", why.text);
     cr_assert(tensors_open(p, data));
-    cr_assert(ref_numerics_parse(p->op->name, NULL, n, why, sizeof why), "%s", why);
+    cr_assert(ref_numerics_parse(p->op->name, NULL, n, why.text, sizeof why.text), "%s", why.text);
 }
 
 /* Under a conforming reading: its formulas take all that the exact one takes, and both forms of attention. */
 Test(scratch, every_allocation_may_fail)
 {
-    static problem p;
-    static void *data[MAX_TENSORS];
+    problem p;
+    void **data;
     ref_numerics n;
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         heap all = {.failing = -1};
         enclosures e;
-        open_case(cases[c], &p, data, &n);
+        open_case(cases[c], &p, &data, &n);
         cr_assert(evaluate(&p, data, &n, &all, &e));
         enclosures_free(&e);
         cr_expect(all.taken > 0 && all.live == 0, "%s: %lld of %lld left", cases[c], (long long)all.live,
@@ -77,20 +77,21 @@ Test(scratch, every_allocation_may_fail)
             if (good) enclosures_free(&e);
         }
         printf("scratch: %s: %lld allocations\n", cases[c], (long long)all.taken);
-        tensors_close(data);
+        tensors_close(&p, data);
+        problem_close(&p);
     }
 }
 
 /* What malloc happens to return makes no difference. */
 Test(scratch, nothing_is_read_unset)
 {
-    static problem p;
-    static void *data[MAX_TENSORS];
+    problem p;
+    void **data;
     ref_numerics n;
     for (size_t c = 0; c < 2 * sizeof cases / sizeof *cases; c++) {
         heap h = {.failing = -1};
         enclosures poisoned, plain;
-        open_case(cases[c / 2], &p, data, &n);
+        open_case(cases[c / 2], &p, &data, &n);
         cr_assert(evaluate(&p, data, c % 2 ? &n : NULL, &h, &poisoned) &&
                   evaluate(&p, data, c % 2 ? &n : NULL, NULL, &plain));
         for (int t = 0; t < p.tensors; t++)
@@ -99,6 +100,7 @@ Test(scratch, nothing_is_read_unset)
                           cases[c / 2], p.tensor[t].name, (long long)i);
         enclosures_free(&poisoned);
         enclosures_free(&plain);
-        tensors_close(data);
+        tensors_close(&p, data);
+        problem_close(&p);
     }
 }

@@ -2,7 +2,6 @@
 #include "expand.h"
 
 #include "files/products.h"
-#include "problem.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -21,25 +20,61 @@ void cases_folder(char *path, size_t cap)
     snprintf(path, cap, "%s/cases", products);
 }
 
+static void free_problem(problem *p)
+{
+    problem_close(p);
+    free(p);
+}
+
 void cases_free(case_list *list)
 {
-    for (int i = 0; i < list->count; i++) free(list->id[i]);
+    for (int i = 0; i < list->count; i++) free_problem(list->problem[i]);
     free(list->id);
-    *list = (case_list){NULL, 0};
+    free(list->problem);
+    *list = (case_list){NULL, 0, NULL};
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp((*(problem *const *)a)->id, (*(problem *const *)b)->id);
+}
+
+void cases_sort(case_list *list)
+{
+    int kept = 0;
+    qsort(list->problem, (size_t)list->count, sizeof *list->problem, by_id);
+    for (int i = 0; i < list->count; i++)
+        if (kept && !strcmp(list->problem[kept - 1]->id, list->problem[i]->id))
+            free_problem(list->problem[i]);
+        else
+            list->problem[kept++] = list->problem[i];
+    for (int i = 0; i < kept; i++) list->id[i] = list->problem[i]->id;
+    list->count = kept;
+}
+
+/* The list owns the problem if all goes well. */
+static bool add_problem(case_list *list, problem *p, complaint *why)
+{
+    size_t const n = (size_t)list->count + 1;
+    if (list->count == MOST_CASES) return refuse(why, "more than %d cases: narrow a list or a range", MOST_CASES);
+    char **const ids = realloc(list->id, n * sizeof *ids);
+    if (ids) list->id = ids;
+    problem **const problems = realloc(list->problem, n * sizeof *problems);
+    if (problems) list->problem = problems;
+    if (!ids || !problems) return refuse(why, "no memory for the list of cases");
+    list->id[list->count] = p->id;
+    list->problem[list->count++] = p;
+    return true;
 }
 
 static bool add_one(case_list *list, const char *id, complaint *why)
 {
-    problem p;
-    if (!problem_parse(id, &p, why)) return false;
-    problem_close(&p);
-    if (list->count == MOST_CASES) return refuse(why, "more than %d cases: narrow a list or a range", MOST_CASES);
-    char **const more = realloc(list->id, (size_t)(list->count + 1) * sizeof *more);
-    if (more) list->id = more;
-    char *const copy = more ? strdup(p.id) : NULL;
-    if (!copy) return refuse(why, "no memory for the list of cases");
-    list->id[list->count++] = copy;
-    return true;
+    problem *const p = malloc(sizeof *p);
+    if (!p) return refuse(why, "no memory for the list of cases");
+    if (!problem_parse(id, p, why)) return free(p), false;
+    if (add_problem(list, p, why)) return true;
+    free_problem(p);
+    return false;
 }
 
 /* ---- a|b and 1..64 ---- */
@@ -177,11 +212,14 @@ static bool has(const case_list *list, const char *id)
 
 static bool add_matches(case_list *list, const char *pattern, complaint *why)
 {
-    case_list all = {NULL, 0};
+    case_list all = {NULL, 0, NULL};
     int const before = list->count;
     bool good = add_all_files(&all, why);
     for (int i = 0; good && i < all.count; i++)
-        if (!fnmatch(pattern, all.id[i], 0) && !has(list, all.id[i])) good = add_one(list, all.id[i], why);
+        if (!fnmatch(pattern, all.id[i], 0) && !has(list, all.id[i])) {
+            good = add_problem(list, all.problem[i], why);
+            if (good) all.problem[i] = NULL;
+        }
     cases_free(&all);
     if (!good || list->count > before) return good;
     refuse(why, "no case of the harness's files matches '%.200s': see verify list --cases", pattern);

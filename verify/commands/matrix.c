@@ -165,26 +165,13 @@ static void print_matrix(const matrix *m)
 
 /* ---- the command ---- */
 
-/* Sorted, each once. */
-static void sort_cases(case_list *list)
-{
-    int kept = 0;
-    qsort(list->id, (size_t)list->count, sizeof *list->id, by_text);
-    for (int i = 0; i < list->count; i++)
-        if (kept && !strcmp(list->id[kept - 1], list->id[i]))
-            free(list->id[i]);
-        else
-            list->id[kept++] = list->id[i];
-    list->count = kept;
-}
-
 static int read_cases(matrix *m, const operands *cases)
 {
     complaint why;
     for (int i = 0; i < cases->count; i++)
         if (!cases_add(&m->cases, cases->word[i], &why)) return usage_error("%s", why.text);
     if (!m->cases.count && !cases_add(&m->cases, "@ci", &why)) return usage_error("%s", why.text);
-    sort_cases(&m->cases);
+    cases_sort(&m->cases);
     return EXIT_GOOD;
 }
 

@@ -1,7 +1,8 @@
 /* verify run */
 #include "options.h"
 #include "report/report.h"
-#include "run/run.h"
+#include "port/port.h"
+#include "run/schedule.h"
 
 #include <errno.h>
 #include <math.h>
@@ -153,15 +154,11 @@ static double memory_available(void)
 static int check_memory(const session *s)
 {
     double const there = memory_available();
-    complaint why;
-    problem p;
     for (int i = 0; i < s->pl.cases.count; i++) {
-        if (!problem_parse(s->pl.cases.id[i], &p, &why)) return usage_error("%s", why.text);
-        double const need = problem_memory(&p);
+        double const need = problem_memory(s->pl.cases.problem[i]);
         if (need > there)
-            return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p.id,
-                               need / 1e9, there / 1e9);
-        problem_close(&p);
+            return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes",
+                               s->pl.cases.id[i], need / 1e9, there / 1e9);
     }
     return EXIT_GOOD;
 }

@@ -9,7 +9,7 @@
 #include "files/checkpoint.h"
 #include "files/config.h"
 #include "files/dump.h"
-#include "run/run.h"
+#include "port/port.h"
 
 /* Called after a stage: `module` is its path in the checkpoint; r: the verdict of a port, NULL for truth. */
 typedef void on_stage(void *context, const char *module, const problem *p, const result *r);

@@ -11,7 +11,7 @@ void answer_skip(answer *a, skip_reason reason, const char *own_words)
     snprintf(a->why, sizeof a->why, "%s", sentence ? sentence : own_words);
 }
 
-void answer_fail(answer *a, port_outcome outcome, const char *why)
+void answer_set(answer *a, port_outcome outcome, const char *why)
 {
     a->outcome = outcome;
     snprintf(a->why, sizeof a->why, "%s", why);

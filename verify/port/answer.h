@@ -30,7 +30,7 @@ typedef struct {
 /* The port was skipped: `why` becomes the sentence of the reason; own_words where only the port can say it. */
 void answer_skip(answer *a, skip_reason reason, const char *own_words);
 
-/* The port didn't run; why: one sentence. Its declaration stays. */
-void answer_fail(answer *a, port_outcome outcome, const char *why);
+/* Any other end. why: one sentence, "" when it ran. What the port declared stays. */
+void answer_set(answer *a, port_outcome outcome, const char *why);
 
 #endif

@@ -33,9 +33,10 @@ static bool open_region(region *r, const tensor_info *t, guard_side side, size_t
 
 bool arena_open(arena *a, const problem *p, guard_side side, size_t align)
 {
-    *a = (arena){0, calloc((size_t)p->tensors, sizeof *a->item)};
+    *a = (arena){.item = calloc((size_t)p->tensors + 1, sizeof *a->item)};
+    if (!a->item) return false;
     for (int i = 0; i < p->tensors; i++) {
-        if (!a->item || !open_region(&a->item[i], &p->tensor[i], side, align)) {
+        if (!open_region(&a->item[i], &p->tensor[i], side, align)) {
             arena_close(a);
             return false;
         }
@@ -48,7 +49,7 @@ void arena_close(arena *a)
 {
     for (int i = 0; i < a->count; i++) munmap(a->item[i].map, a->item[i].mapped);
     free(a->item);
-    *a = (arena){0, NULL};
+    *a = (arena){0};
 }
 
 static bool all_canaries(const char *from, const char *to)

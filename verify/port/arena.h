@@ -20,7 +20,7 @@ typedef struct {
 
 typedef struct {
     int count;
-    region *item; /* by tensor */
+    region *item; /* item[i] belongs to tensor[i] */
 } arena;
 
 /* align: bytes the data must be aligned to; 0: the element size. False: no memory. */

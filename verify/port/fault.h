@@ -3,7 +3,7 @@
 #define FAULT_H
 
 #include "arena.h"
-#include "worker.h"
+#include "answer.h"
 
 /* From now on SIGSEGV and SIGBUS write a last answer to `answers` and end the process. */
 void fault_catch(int answers);

@@ -2,7 +2,8 @@
 #ifndef LOAD_H
 #define LOAD_H
 
-#include "worker.h"
+#include "answer.h"
+#include "backends.h"
 
 typedef struct {
     dsv3_backend table; /* members that an older header lacks are NULL */

@@ -1,5 +1,5 @@
-/* See exec.h. */
-#include "exec.h"
+/* See program.h. */
+#include "program.h"
 
 #include "case/folder.h"
 #include "deadline.h"
@@ -18,8 +18,10 @@
 
 enum { LINE_SIZE = 65536, MAX_OPS = 64, PROTOCOL = 1 };
 
-struct exec_port {
-    process process; /* leads a process group of its own */
+struct program {
+    char command[768];
+    double timeout;
+    process process; /* leads a process group of its own; pid 0: it runs no more */
     char op[MAX_OPS][32];
     int ops;
     char line[LINE_SIZE]; /* what was read and not yet used */
@@ -45,15 +47,15 @@ static _Noreturn void become(const char *command, int requests, int answers)
     _exit(127);
 }
 
-static bool start(exec_port *p, const char *command)
+static bool start(program *p)
 {
     if (!process_start(&p->process)) return false;
-    if (p->process.pid == 0) become(command, p->process.requests, p->process.answers);
+    if (p->process.pid == 0) become(p->command, p->process.requests, p->process.answers);
     return true;
 }
 
 /* Waits a little for a program that was told to end, then kills its whole group. Returns its status. */
-static int finish(exec_port *p, double patience)
+static int finish(program *p, double patience)
 {
     process *const c = &p->process;
     int status = 0;
@@ -73,7 +75,7 @@ static int finish(exec_port *p, double patience)
 }
 
 /* The shell that started the program reports its signal as exit code 128 + n. */
-static port_outcome died(exec_port *p, complaint *why)
+static port_outcome died(program *p, complaint *why)
 {
     int const status = finish(p, 1);
     int const code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -89,7 +91,7 @@ static port_outcome died(exec_port *p, complaint *why)
 /* ---- lines ---- */
 
 /* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
-static port_outcome read_line(exec_port *p, const deadline *until, size_t *used, complaint *why)
+static port_outcome read_line(program *p, const deadline *until, size_t *used, complaint *why)
 {
     for (;;) {
         char *const end = memchr(p->line, '\n', p->held);
@@ -108,7 +110,7 @@ static port_outcome read_line(exec_port *p, const deadline *until, size_t *used,
 }
 
 /* One reply as a JSON object; the caller drops it. */
-static port_outcome read_reply(exec_port *p, const deadline *until, json_t **reply, complaint *why)
+static port_outcome read_reply(program *p, const deadline *until, json_t **reply, complaint *why)
 {
     size_t used = 0;
     json_error_t error;
@@ -125,7 +127,7 @@ static port_outcome read_reply(exec_port *p, const deadline *until, json_t **rep
     return *reply ? PORT_RAN : PORT_REJECTED;
 }
 
-static bool send_line(exec_port *p, const char *line)
+static bool send_line(program *p, const char *line)
 {
     void (*const before)(int) = signal(SIGPIPE, SIG_IGN);
     bool const sent = write_all(p->process.requests, line, strlen(line));
@@ -135,7 +137,7 @@ static bool send_line(exec_port *p, const char *line)
 
 /* ---- hello ---- */
 
-static bool read_hello(exec_port *p, json_t *reply, complaint *why)
+static bool read_hello(program *p, json_t *reply, complaint *why)
 {
     json_t *const hello = json_object_get(reply, "hello"), *const list = json_object_get(hello, "ops");
     json_t *const protocol = json_object_get(hello, "protocol");
@@ -161,42 +163,50 @@ static bool program_exists(const char *command)
     return access(path, X_OK) == 0;
 }
 
-exec_port *exec_open(const char *command, double timeout_s, port_outcome *outcome, complaint *why)
+/* Starts the program and reads its hello: PORT_RAN, or it doesn't run and why says why. */
+static port_outcome begin(program *p, complaint *why)
 {
-    exec_port *const p = calloc(1, sizeof *p);
     json_t *reply = NULL;
-    *outcome = PORT_NOT_ASKED;
-    if (!program_exists(command)) {
-        refuse(why, "'%.200s': %s", command, strerror(errno));
-        return free(p), NULL;
-    }
-    refuse(why, "cannot start a process");
-    if (!p || !start(p, command)) return free(p), NULL;
-    deadline const until = deadline_in(timeout_s);
-    *outcome = read_reply(p, &until, &reply, why);
-    if (*outcome == PORT_RAN && !read_hello(p, reply, why)) *outcome = PORT_REJECTED;
+    p->ops = 0;
+    p->held = 0;
+    if (!program_exists(p->command)) return refuse(why, "'%.200s': %s", p->command, strerror(errno)), PORT_NOT_ASKED;
+    if (!start(p)) return refuse(why, "cannot start a process"), PORT_NOT_ASKED;
+    deadline const until = deadline_in(p->timeout);
+    port_outcome outcome = read_reply(p, &until, &reply, why);
+    if (outcome == PORT_RAN && !read_hello(p, reply, why)) outcome = PORT_REJECTED;
     json_decref(reply);
-    if (*outcome == PORT_RAN) return p;
-    exec_close(p);
+    if (outcome == PORT_RAN) return PORT_RAN;
+    finish(p, 2);
     complaint const reason = *why;
-    refuse(why, "'%.200s': %s", command, reason.text);
+    refuse(why, "'%.200s': %s", p->command, reason.text);
+    return outcome;
+}
+
+program *program_open(const char *command, double timeout, complaint *why)
+{
+    program *const p = calloc(1, sizeof *p);
+    if (!p) return refuse(why, "no memory for a program"), NULL;
+    snprintf(p->command, sizeof p->command, "%s", command);
+    p->timeout = timeout;
+    if (begin(p, why) == PORT_RAN) return p;
+    free(p);
     return NULL;
 }
 
-bool exec_has_op(const exec_port *port, const char *name)
+void program_close(program *p)
 {
-    for (int i = 0; i < port->ops; i++)
-        if (!strcmp(port->op[i], name)) return true;
+    finish(p, 2);
+    free(p);
+}
+
+bool program_has_op(const program *p, const char *name)
+{
+    for (int i = 0; i < p->ops; i++)
+        if (!strcmp(p->op[i], name)) return true;
     return false;
 }
 
-void exec_close(exec_port *port)
-{
-    finish(port, 2);
-    free(port);
-}
-
-/* ---- one case ---- */
+/* ---- one run of a case ---- */
 
 static bool make_folder(char *dir, size_t cap, complaint *why)
 {
@@ -219,42 +229,114 @@ static void remove_folder(const char *dir)
 }
 
 /* What the program said: ok, unsupported or error. */
-static port_outcome read_outcome(const json_t *reply, char *numerics, size_t numerics_cap, complaint *why)
+static port_outcome read_outcome(const json_t *reply, answer *a, complaint *why)
 {
     const char *const unsupported = json_string_value(json_object_get(reply, "unsupported"));
     const char *const error = json_string_value(json_object_get(reply, "error"));
     const char *const declared = json_string_value(json_object_get(reply, "numerics"));
-    snprintf(numerics, numerics_cap, "%s", declared ? declared : "");
+    snprintf(a->declared, sizeof a->declared, "%s", declared ? declared : "");
     if (unsupported) return refuse(why, "%s", unsupported), PORT_SKIPPED;
     if (error) return refuse(why, "the port reports: %s", error), PORT_REJECTED;
     if (json_is_true(json_object_get(reply, "ok"))) return PORT_RAN;
     return refuse(why, "its answer has none of ok, unsupported, error"), PORT_REJECTED;
 }
 
-static port_outcome ask(exec_port *port, const char *dir, const deadline *until, char *numerics, size_t numerics_cap,
-                        complaint *why)
+/* The case is in the folder; the outputs will be. */
+static port_outcome ask_for_folder(program *p, const char *dir, answer *a, complaint *why)
 {
     char line[4400];
     json_t *reply = NULL;
+    deadline const until = deadline_in(p->timeout);
     snprintf(line, sizeof line, "{\"case\": \"%s\"}\n", dir);
-    if (!send_line(port, line)) return died(port, why);
-    port_outcome const outcome = read_reply(port, until, &reply, why);
-    port_outcome const said = outcome == PORT_RAN ? read_outcome(reply, numerics, numerics_cap, why) : outcome;
+    if (!send_line(p, line)) return died(p, why);
+    port_outcome outcome = read_reply(p, &until, &reply, why);
+    if (outcome == PORT_RAN) outcome = read_outcome(reply, a, why);
     json_decref(reply);
-    return said;
+    return outcome;
 }
 
-port_outcome exec_run(exec_port *port, const problem *p, void *const data[], double timeout_s, char *numerics,
-                      size_t numerics_cap, complaint *why)
+static port_outcome run_in_folder(program *p, const problem *pr, void *const data[], answer *a, complaint *why)
 {
     char dir[4000], path[4200];
-    numerics[0] = 0;
+    a->declared[0] = 0;
     if (!make_folder(dir, sizeof dir, why)) return PORT_NOT_ASKED;
-    port_outcome outcome = folder_write(dir, p, data, why) ? PORT_RAN : PORT_NOT_ASKED;
-    deadline const until = deadline_in(timeout_s);
-    if (outcome == PORT_RAN) outcome = ask(port, dir, &until, numerics, numerics_cap, why);
+    port_outcome outcome = folder_write(dir, pr, data, why) ? PORT_RAN : PORT_NOT_ASKED;
+    if (outcome == PORT_RAN) outcome = ask_for_folder(p, dir, a, why);
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
-    if (outcome == PORT_RAN && !folder_read_outputs(path, p, data, why)) outcome = PORT_REJECTED;
+    if (outcome == PORT_RAN && !folder_read_outputs(path, pr, data, why)) outcome = PORT_REJECTED;
     remove_folder(dir);
     return outcome;
+}
+
+static void run_once(program *p, const problem *pr, void *const data[], answer *a)
+{
+    complaint why = {""};
+    port_outcome const outcome = run_in_folder(p, pr, data, a, &why);
+    if (outcome == PORT_SKIPPED)
+        answer_skip(a, SKIP_SAID, why.text);
+    else
+        answer_set(a, outcome, why.text);
+    if (outcome != PORT_RAN && outcome != PORT_SKIPPED) finish(p, 2); /* dead, or out of step */
+}
+
+/* ---- twice: a port must answer the same ---- */
+
+static void free_own_outputs(const problem *pr, void **own)
+{
+    for (int i = 0; i < pr->tensors; i++)
+        if (pr->tensor[i].row->kind == TENSOR_OUT) free(own[i]);
+    free(own);
+}
+
+/* data[] with outputs of its own; NULL: no memory. */
+static void **with_own_outputs(const problem *pr, void *const data[])
+{
+    void **const own = calloc((size_t)pr->tensors + 1, sizeof *own);
+    bool good = own != NULL;
+    for (int i = 0; good && i < pr->tensors; i++) {
+        own[i] = pr->tensor[i].row->kind == TENSOR_OUT ? malloc(pr->tensor[i].bytes) : data[i];
+        good = own[i] != NULL;
+    }
+    if (good || !own) return own;
+    free_own_outputs(pr, own);
+    return NULL;
+}
+
+static void compare_runs(const problem *pr, void *const first[], void *const second[], answer *a)
+{
+    char why[160];
+    for (int i = 0; i < pr->tensors; i++) {
+        if (!memcmp(first[i], second[i], pr->tensor[i].bytes)) continue;
+        snprintf(why, sizeof why, "two runs on the same inputs differ in %s", pr->tensor[i].name);
+        answer_set(a, PORT_NONDET, why);
+        return;
+    }
+}
+
+static void run_twice(program *p, const problem *pr, void *const data[], answer *a)
+{
+    double const from = now();
+    run_once(p, pr, data, a);
+    if (a->outcome != PORT_RAN) return;
+    a->seconds = now() - from;
+    void **const second = with_own_outputs(pr, data);
+    if (!second) { /* a check that was not made is no success */
+        answer_set(a, PORT_NOT_ASKED, "no memory for a second run");
+        return;
+    }
+    run_once(p, pr, second, a);
+    if (a->outcome == PORT_RAN) compare_runs(pr, data, second, a);
+    free_own_outputs(pr, second);
+}
+
+void program_ask(program *p, const problem *pr, void *const data[], answer *a)
+{
+    complaint why = {""};
+    port_outcome const begun = p->process.pid ? PORT_RAN : begin(p, &why);
+    if (begun != PORT_RAN)
+        answer_set(a, begun, why.text);
+    else if (!program_has_op(p, pr->op->name))
+        answer_skip(a, SKIP_OP, NULL);
+    else
+        run_twice(p, pr, data, a);
 }

@@ -1,0 +1,25 @@
+/*
+ * A port written in C: it runs in a worker, a process forked from this one, so that whatever the port does to its memory or to
+ * itself is an outcome and not our end.
+ */
+#ifndef NATIVE_H
+#define NATIVE_H
+
+#include "answer.h"
+#include "backends.h"
+#include "case/problem.h"
+
+typedef struct native native;
+
+/* Starts a worker, which opens the port; never NULL. timeout: seconds for that and for each case. hello says whether the port can
+ * be used: PORT_RAN, PORT_SKIPPED (not here), or anything else (never). */
+native *native_open(const backend *b, double timeout, answer *hello);
+void native_close(native *n);
+
+bool native_has_op(const native *n, const char *name);
+
+/* Runs a problem twice, in guarded memory. data[i] belongs to tensor[i]: inputs are read if they are given, else the worker fills
+ * its own; outputs are written when it ran. A worker that died in an earlier case is started again. */
+void native_ask(native *n, const problem *pr, void *const data[], bool given, answer *a);
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * A port that is a program: started once, asked case by case through one JSON line each way on its descriptors 3 (in)
+ * and 4 (out), tensors through a folder of files. Protocol: docs/formats.md, "Ports that are programs".
+ */
+#ifndef PROGRAM_H
+#define PROGRAM_H
+
+#include "answer.h"
+#include "case/problem.h"
+
+typedef struct program program;
+
+/* Starts `command` under /bin/sh -c and waits for its hello. timeout: seconds for that and for each run of a case. NULL: one
+ * sentence in why. */
+program *program_open(const char *command, double timeout, complaint *why);
+void program_close(program *p);
+
+bool program_has_op(const program *p, const char *name);
+
+/* Runs a problem twice. data[i] belongs to tensor[i]: inputs are read, outputs are written when it ran. A program that died or
+ * fell out of step in an earlier case is started again. */
+void program_ask(program *p, const problem *pr, void *const data[], answer *a);
+
+#endif

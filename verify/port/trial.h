@@ -1,0 +1,30 @@
+/*
+ * One case on a loaded port: two runs on the same inputs, in fresh guarded memory, with outputs poisoned before; and what the port
+ * did besides computing. It calls the port's code: only a worker does that.
+ */
+#ifndef TRIAL_H
+#define TRIAL_H
+
+#include "answer.h"
+#include "arena.h"
+#include "case/problem.h"
+#include "load.h"
+
+typedef struct {
+    const problem *p;
+    void **input;       /* as filled; NULL for outputs */
+    void **written[2];  /* outputs of either run; NULL for inputs */
+    void **bound;       /* what the op is called with */
+    arena memory;       /* of the run in work */
+    const loaded_port *port;
+    answer *a;
+} trial;
+
+/* Memory for all of it; the inputs are the caller's to fill. False: no memory. Close either way. */
+bool trial_open(trial *t, const problem *p);
+void trial_close(trial *t);
+
+/* Sets outcome, why, declared and seconds of the answer. */
+void trial_run(trial *t, const loaded_port *port, answer *a);
+
+#endif

@@ -1,0 +1,162 @@
+/* See case.h. */
+#include "case.h"
+
+#include "case/fill.h"
+#include "judge/diagnose.h"
+#include "judge/judge.h"
+#include "port/process.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A case while its ports are judged, one after another. What doesn't depend on the port is made once. */
+typedef struct {
+    const problem *p;
+    bool given;              /* the tensors are the caller's */
+    void *const *data;       /* the outputs are those of the port in work */
+    void **filled;           /* the same, owned; NULL if given */
+    enclosures truth, legal, alone;
+    bool has_truth, has_legal, has_alone;
+    char declared[REF_NUMERICS_CAP]; /* by a port: legal is what is legal under it */
+    const enclosures *own;           /* the reference's own decisions, if the op has a choice */
+} case_state;
+
+/* ---- 1: fill ---- */
+
+static void case_close(case_state *c)
+{
+    if (!c) return;
+    tensors_close(c->p, c->filled);
+    enclosures_free(&c->truth);
+    enclosures_free(&c->legal);
+    enclosures_free(&c->alone);
+    free(c);
+}
+
+/* NULL: no memory. */
+static case_state *case_open(const problem *p, void *const given[])
+{
+    case_state *const c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->p = p;
+    c->given = given != NULL;
+    c->data = given;
+    if (given) return c;
+    bool const good = tensors_open(p, &c->filled);
+    c->data = c->filled;
+    if (good) return c;
+    case_close(c);
+    return NULL;
+}
+
+/* ---- 2: ask ---- */
+
+/* What is left of an answer before the judge has spoken: only he says PASS. */
+static verdict verdict_of(port_outcome o)
+{
+    switch (o) {
+    case PORT_NOT_ASKED: return ERROR;
+    case PORT_RAN: return ERROR; /* until it is judged */
+    case PORT_SKIPPED: return SKIP;
+    case PORT_REJECTED: return REJECTED;
+    case PORT_UNWRITTEN: return UNWRITTEN;
+    case PORT_CORRUPT: return CORRUPT;
+    case PORT_FPENV: return FPENV;
+    case PORT_NONDET: return NONDET;
+    case PORT_CRASHED: return CRASH;
+    case PORT_LATE: return TIMEOUT;
+    }
+    return ERROR;
+}
+
+void case_unjudged(result *r, const char *why)
+{
+    r->v = ERROR;
+    snprintf(r->why, sizeof r->why, "%s", why);
+}
+
+/* False: there is nothing to judge. */
+static bool ask(case_state *c, port *asked, result *r)
+{
+    answer a;
+    memset(r, 0, sizeof *r);
+    if (!c) return case_unjudged(r, "no memory for the tensors"), false;
+    port_answer(asked, c->p, c->data, c->given, &a);
+    r->v = verdict_of(a.outcome);
+    r->skip = a.skip;
+    r->port_seconds = a.seconds;
+    memcpy(r->why, a.why, sizeof r->why);
+    memcpy(r->declared, a.declared, sizeof r->declared);
+    return a.outcome == PORT_RAN;
+}
+
+/* ---- 3: read the declaration ---- */
+
+/* False: it can't be read. */
+static bool read_declaration(const problem *p, ref_numerics *n, result *r)
+{
+    complaint why;
+    if (ref_numerics_parse(p->op->name, r->declared, n, why.text, sizeof why.text)) {
+        ref_numerics_print(p->op->name, n, true, r->assumed, sizeof r->assumed);
+        return true;
+    }
+    r->v = REJECTED;
+    snprintf(r->why, sizeof r->why, "its declaration can't be read: %.470s", why.text);
+    return false;
+}
+
+/* ---- 4: enclose ---- */
+
+/* Evaluates the reference unless that was done. */
+static bool enclose_once(const case_state *c, const ref_reading *rd, enclosures *e, bool *has)
+{
+    if (!*has) *has = enclose(c->p, rd, &ref_dd, c->data, e);
+    return *has;
+}
+
+static void drop(enclosures *e, bool *has)
+{
+    if (*has) enclosures_free(e);
+    *has = false;
+}
+
+/* The truth, what is legal under the declaration, and the reference's own decisions. Where outputs follow from one another, truth
+ * and legal results are those given the port's own earlier outputs; else the exact results hold the own decisions. */
+static bool enclose_results(case_state *c, const ref_numerics *n, result *r)
+{
+    bool const staged = c->p->op->staged;
+    ref_reading const exact = {.forced = staged}, conforming = {.port = n, .forced = staged}, alone = {.forced = false};
+    if (staged) drop(&c->truth, &c->has_truth);
+    if (staged || strcmp(c->declared, r->declared)) drop(&c->legal, &c->has_legal);
+    memcpy(c->declared, r->declared, sizeof c->declared);
+    c->own = staged ? &c->alone : &c->truth;
+    bool const good = enclose_once(c, &exact, &c->truth, &c->has_truth) &&
+                      enclose_once(c, &conforming, &c->legal, &c->has_legal) &&
+                      (!staged || !c->p->op->choice || enclose_once(c, &alone, &c->alone, &c->has_alone));
+    if (!good) case_unjudged(r, "no memory for the reference");
+    return good;
+}
+
+/* ---- the case ---- */
+
+static bool is_illegal(const result *r)
+{
+    return r->v == FAIL || r->v == NOT_A_NUMBER;
+}
+
+void run_case(const problem *p, void *const given[], port *const ports[], int count, bool diagnosing, result results[])
+{
+    case_state *const c = case_open(p, given); /* 1: fill */
+    for (int b = 0; b < count; b++) {
+        result *const r = &results[b];
+        ref_numerics declared;
+        if (!ask(c, ports[b], r)) continue; /* 2: ask */
+        double const from = now();
+        if (!read_declaration(p, &declared, r)) continue;                    /* 3: read the declaration */
+        if (!enclose_results(c, &declared, r)) continue;                     /* 4: enclose */
+        judge(p, &c->truth, &c->legal, c->own, c->data, r);                  /* 5: judge */
+        if (diagnosing && is_illegal(r)) diagnose(p, &declared, c->data, r); /* 6: diagnose */
+        r->reference_seconds = now() - from;
+    }
+    case_close(c);
+}

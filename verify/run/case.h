@@ -1,0 +1,16 @@
+/* One case: filled once, asked of each port, judged. */
+#ifndef CASE_H
+#define CASE_H
+
+#include "port/port.h"
+#include "result.h"
+
+/* Judges what each port makes of a problem; the steps and their order are those of docs/harness.md, the port before the reference.
+ * given: tensors that no fill made, given[i] belongs to tensor[i]; its outputs are the last port's. NULL: the problem's own fill.
+ * diagnose: name the known mistake of an answer that fails. Each result is filled here and nowhere else. */
+void run_case(const problem *p, void *const given[], port *const ports[], int count, bool diagnosing, result results[]);
+
+/* The result of a case that could not be judged, by our own fault. */
+void case_unjudged(result *r, const char *why);
+
+#endif

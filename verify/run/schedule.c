@@ -1,0 +1,155 @@
+/* See schedule.h. */
+#include "schedule.h"
+
+#include "case.h"
+#include "port/process.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- runners: processes that judge one case after another ---- */
+
+typedef struct {
+    process process;
+    int index; /* of the case in work; -1: idle */
+} runner;
+
+static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
+{
+    port *ports[MAX_BACKENDS];
+    size_t const bytes = (size_t)pl->backends * sizeof(result);
+    result *const results = malloc(bytes);
+    int index;
+    if (!results) abort();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->timeout);
+    while (read_all(requests, &index, sizeof index)) {
+        run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->diagnose, results);
+        if (!write_all(answers, results, bytes)) break;
+    }
+    for (int b = 0; b < pl->backends; b++) port_close(ports[b]);
+    _exit(0);
+}
+
+static bool runner_start(const plan *pl, runner *r)
+{
+    r->index = -1;
+    if (!process_start(&r->process)) return false;
+    if (r->process.pid == 0) runner_serve(pl, r->process.requests, r->process.answers);
+    return true;
+}
+
+/* ---- the schedule ---- */
+
+typedef struct {
+    const plan *pl;
+    on_results *report;
+    void *context;
+    result **done; /* by case; NULL: not yet */
+    int next;      /* case to hand out */
+    int shown;     /* cases reported */
+} schedule;
+
+static volatile sig_atomic_t interrupted; /* set by a signal handler */
+
+static void on_interrupt(int number)
+{
+    interrupted = number;
+}
+
+static void show_ready(schedule *s)
+{
+    while (s->shown < s->pl->cases.count && s->done[s->shown]) {
+        s->report(s->pl, s->shown, s->done[s->shown], s->context);
+        free(s->done[s->shown]);
+        s->done[s->shown++] = NULL;
+    }
+}
+
+static void hand_out(schedule *s, runner *r)
+{
+    if (r->process.pid <= 0 || r->index >= 0 || s->next >= s->pl->cases.count) return;
+    r->index = s->next++;
+    write_all(r->process.requests, &r->index, sizeof r->index);
+}
+
+/* The runner died in the middle of a case: that is an ERROR of the harness, or a port killed it. */
+static void record_death(const schedule *s, int status, result *results)
+{
+    char why[100];
+    if (WIFSIGNALED(status))
+        snprintf(why, sizeof why, "the judging process died by signal %s", sigabbrev_np(WTERMSIG(status)));
+    else
+        snprintf(why, sizeof why, "the judging process ended with exit code %d", WEXITSTATUS(status));
+    for (int b = 0; b < s->pl->backends; b++) case_unjudged(&results[b], why);
+}
+
+static void collect(schedule *s, runner *r)
+{
+    size_t const bytes = (size_t)s->pl->backends * sizeof(result);
+    result *const results = calloc(1, bytes);
+    if (!results) abort();
+    int const index = r->index;
+    if (!read_all(r->process.answers, results, bytes)) {
+        record_death(s, process_end(&r->process, false), results);
+        runner_start(s->pl, r);
+    }
+    r->index = -1;
+    if (index < 0) {
+        free(results);
+        return;
+    }
+    s->done[index] = results;
+    show_ready(s);
+}
+
+static bool any_alive(const plan *pl, const runner *runners)
+{
+    for (int j = 0; j < pl->jobs; j++)
+        if (runners[j].process.pid > 0) return true;
+    fprintf(stderr, "verify: cannot start a process to judge in\n");
+    return false;
+}
+
+/* Waits until some runner has something to say. */
+static void wait_for_any(schedule *s, runner *runners)
+{
+    struct pollfd fds[64];
+    int busy = 0, which[64];
+    for (int j = 0; j < s->pl->jobs; j++) {
+        if (runners[j].process.pid <= 0 || runners[j].index < 0) continue;
+        which[busy] = j;
+        fds[busy++] = (struct pollfd){runners[j].process.answers, POLLIN, 0};
+    }
+    if (busy == 0 || poll(fds, (nfds_t)busy, 1000) <= 0) return;
+    for (int i = 0; i < busy; i++)
+        if (fds[i].revents) collect(s, &runners[which[i]]);
+}
+
+int run_plan(const plan *pl, on_results *report, void *context)
+{
+    runner runners[64];
+    schedule s = {pl, report, context, calloc((size_t)pl->cases.count, sizeof(result *)), 0, 0};
+    struct sigaction const action = {.sa_handler = on_interrupt};
+    if (!s.done) abort();
+    interrupted = 0;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    for (int j = 0; j < pl->jobs; j++) runner_start(pl, &runners[j]);
+    while (s.shown < pl->cases.count && !interrupted && any_alive(pl, runners)) {
+        for (int j = 0; j < pl->jobs; j++) hand_out(&s, &runners[j]);
+        wait_for_any(&s, runners);
+    }
+    for (int j = 0; j < pl->jobs; j++) process_end(&runners[j].process, interrupted != 0);
+    for (int i = 0; i < pl->cases.count; i++) free(s.done[i]);
+    free(s.done);
+    return interrupted;
+}
