@@ -25,7 +25,7 @@ int64_t problem_size(const problem *p, const char *name)
 {
     const field_row *const f = op_field(p->op, name);
     if (f) return (int64_t)problem_field(p, f);
-    for (const derived_row *d = p->op->derived; d->name; d++)
+    for (const derived_row *d = p->op->derived; d && d->name; d++)
         if (!strcmp(d->name, name)) return d->of ? d->of(p->prob.bytes) : d->by_formats(p);
     fprintf(stderr, "verify: op row of %s names no field %s\n", p->op->name, name);
     abort();
@@ -117,7 +117,7 @@ static bool set_tensors(problem *p, const dsv3_dtype format_given[], complaint *
 
 static bool is_legal(const problem *p, complaint *why)
 {
-    const char *const broken = p->op->rule(p);
+    const char *const broken = p->op->rule ? p->op->rule(p) : NULL;
     return !broken || refuse(why, "%s: %s", p->op->name, broken);
 }
 

@@ -25,7 +25,7 @@ bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, voi
         n++;
     }
     io = problem_bind(p, data);
-    good = io && p->op->reference(tier)(rd, p->prob.bytes, io, outputs);
+    good = io && op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs);
 done:
     free(io);
     if (!good) enclosures_free(out);

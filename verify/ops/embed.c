@@ -20,8 +20,6 @@ static const tensor_row tensors[] = {
     {.name = NULL},
 };
 
-static const derived_row derived[] = {{.name = NULL}};
-
 static const dsv3_embed_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_embed_prob *)(const void *)p->prob.bytes;
@@ -59,22 +57,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->embed ? b->embed(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->embed;
-}
-
 static double work(const void *prob)
 {
     const dsv3_embed_prob *const p = prob;
@@ -90,10 +72,6 @@ const op op_embed = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

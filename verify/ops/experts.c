@@ -128,16 +128,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->experts ? b->experts(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->experts;
-}
-
 static double work(const void *prob)
 {
     const dsv3_experts_prob *const p = prob;
@@ -157,8 +147,6 @@ const op op_experts = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

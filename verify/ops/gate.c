@@ -28,8 +28,6 @@ static const tensor_row tensors[] = {
     {.name = NULL},
 };
 
-static const derived_row derived[] = {{.name = NULL}};
-
 static const dsv3_gate_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_gate_prob *)(const void *)p->prob.bytes;
@@ -138,16 +136,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->gate ? b->gate(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->gate;
-}
-
 static double work(const void *prob)
 {
     const dsv3_gate_prob *const p = prob;
@@ -164,11 +152,8 @@ const op op_gate = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
     .choice = "topk_idx",

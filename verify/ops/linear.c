@@ -116,16 +116,6 @@ static const char *rule(const struct problem *p)
     return mixed ? "a weight of f32 needs x of f32: no public model multiplies bf16 by f32" : NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->linear ? b->linear(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->linear;
-}
-
 static double work(const void *prob)
 {
     const dsv3_linear_prob *const p = prob;
@@ -144,7 +134,5 @@ const op op_linear = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

@@ -345,16 +345,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mla_decode ? b->mla_decode(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mla_decode;
-}
-
 static double work(const void *prob)
 {
     const dsv3_mla_decode_prob *const p = prob;
@@ -374,8 +364,6 @@ const op op_mla_decode = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
 };

@@ -192,16 +192,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mla_prefill ? b->mla_prefill(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mla_prefill;
-}
-
 static double work(const void *prob)
 {
     const dsv3_mla_prefill_prob *const p = prob;
@@ -221,8 +211,6 @@ const op op_mla_prefill = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
 };

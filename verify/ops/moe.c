@@ -162,16 +162,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->moe ? b->moe(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->moe;
-}
-
 static double work(const void *prob)
 {
     const dsv3_moe_prob *const p = prob;
@@ -191,8 +181,6 @@ const op op_moe = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
     .choice = "topk_idx",

@@ -238,16 +238,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mtp ? b->mtp(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mtp;
-}
-
 /* The projections, and attention in the naive form. */
 static double work(const void *prob)
 {
@@ -273,8 +263,6 @@ const op op_mtp = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
     .staged = true,

@@ -208,22 +208,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mtp_accept ? b->mtp_accept(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mtp_accept;
-}
-
 static double work(const void *prob)
 {
     const dsv3_mtp_accept_prob *const p = prob;
@@ -241,9 +225,6 @@ const op op_mtp_accept = {
     .tensors = tensors,
     .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

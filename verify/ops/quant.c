@@ -115,22 +115,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->quant ? b->quant(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->quant;
-}
-
 static double work(const void *prob)
 {
     const dsv3_quant_prob *const p = prob;
@@ -148,9 +132,6 @@ const op op_quant = {
     .tensors = tensors,
     .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

@@ -72,29 +72,11 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->rmsnorm ? b->rmsnorm(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->rmsnorm;
-}
-
 static double work(const void *prob)
 {
     const dsv3_rmsnorm_prob *const p = prob;
     return 16 * (double)p->n_tokens * (double)p->hidden_size;
 }
-
-static const derived_row derived[] = {{.name = NULL}};
 
 const op op_rmsnorm = {
     .name = "rmsnorm",
@@ -105,10 +87,6 @@ const op op_rmsnorm = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

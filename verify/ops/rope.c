@@ -29,8 +29,6 @@ static const tensor_row tensors[] = {
     {.name = NULL},
 };
 
-static const derived_row derived[] = {{.name = NULL}};
-
 static const dsv3_rope_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_rope_prob *)(const void *)p->prob.bytes;
@@ -100,16 +98,6 @@ static const char *rule(const struct problem *p)
     return prob_of(p)->beta_fast < prob_of(p)->beta_slow ? "beta_fast is at least beta_slow" : NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->rope ? b->rope(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->rope;
-}
-
 static double work(const void *prob)
 {
     const dsv3_rope_prob *const p = prob;
@@ -125,10 +113,7 @@ const op op_rope = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

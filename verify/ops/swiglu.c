@@ -19,8 +19,6 @@ static const tensor_row tensors[] = {
     {.name = NULL},
 };
 
-static const derived_row derived[] = {{.name = NULL}};
-
 static const dsv3_swiglu_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_swiglu_prob *)(const void *)p->prob.bytes;
@@ -73,22 +71,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->swiglu ? b->swiglu(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->swiglu;
-}
-
 static double work(const void *prob)
 {
     const dsv3_swiglu_prob *const p = prob;
@@ -104,10 +86,6 @@ const op op_swiglu = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

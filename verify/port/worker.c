@@ -202,7 +202,7 @@ static bool copy_device(job *j, const arena *host, void *const device[], bool ge
 static dsv3_status call_op(job *j, const void *io)
 {
     double const from = now();
-    dsv3_status status = j->p.op->call(j->table, j->ctx, j->p.prob.bytes, io);
+    dsv3_status status = op_call(j->p.op, j->table, j->ctx, j->p.prob.bytes, io);
     if (status == DSV3_OK && j->table->sync) status = j->table->sync(j->ctx);
     j->a->seconds = now() - from;
     return status;
