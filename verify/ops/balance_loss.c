@@ -1,5 +1,6 @@
 /* balance_loss: rows only. The formula is in ref/balance_loss.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #define FIELD(name) #name, offsetof(dsv3_balance_loss_prob, name)

@@ -1,5 +1,6 @@
 /* bias_update: rows only. The formula is in ref/bias_update.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #define FIELD(name) #name, offsetof(dsv3_bias_update_prob, name)

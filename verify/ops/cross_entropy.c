@@ -1,5 +1,6 @@
 /* cross_entropy: rows only. The formula is in ref/cross_entropy.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* embed: rows only. The formula is in ref/embed.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>

@@ -1,5 +1,6 @@
 /* gate: rows only. The formula is in ref/gate.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -8,10 +9,7 @@
 static const field_row fields[] = {
     {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {64, 4, 40, 2}, "rows of logits"},
     {FIELD(n_routed_experts), FIELD_SIZE, 1, 1024, {256, 8, 16, 1}, "experts"},
-    {FIELD(n_group), FIELD_SIZE, 1, 16, {8, 4, 4, 1}, "groups of neighbouring experts"},
-    {FIELD(topk_group), FIELD_SIZE, 1, 16, {4, 2, 2, 1}, "groups kept for a token"},
-    {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
-    {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
+    ROWS_ROUTING,
     {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
     {FIELD(scoring_func), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "0: sigmoid, 1: softmax over all experts"},
     {FIELD(topk_method), FIELD_FLAG, 0, 2, {0, 0, 0, 0}, "0: noaux_tc, 1: greedy, 2: group_limited_greedy"},
@@ -23,8 +21,7 @@ static const tensor_row tensors[] = {
     {"logits", TENSOR_IN, IO(logits), "f32 bf16", "n_tokens n_routed_experts", NULL, "x W^T of the gate"},
     {"e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", "topk_method=0",
      "added to the scores for the choice"},
-    {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
-    {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
+    ROWS_CHOSEN,
     {.name = NULL},
 };
 

@@ -1,5 +1,6 @@
 /* linear: rows only. The formula is in ref/linear.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -29,20 +30,15 @@ static const dsv3_linear_prob *prob_of(const struct problem *p)
 
 static int64_t out_blocks(const void *prob)
 {
-    return (((const dsv3_linear_prob *)prob)->out_features + 127) / 128;
+    return blocks(((const dsv3_linear_prob *)prob)->out_features);
 }
 
 static int64_t in_blocks(const void *prob)
 {
-    return (((const dsv3_linear_prob *)prob)->in_features + 127) / 128;
+    return blocks(((const dsv3_linear_prob *)prob)->in_features);
 }
 
 static const derived_row derived[] = {{"out_blocks", out_blocks}, {"in_blocks", in_blocks}, {.name = NULL}};
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
 
 static bool fp8(const struct problem *p)
 {

@@ -1,7 +1,8 @@
 /* mla_decode: rows only. The formula is in ref/mla_decode.c. */
+#include "rows.h"
+
 #include "case/key_numbers.h"
 #include "case/paged_cache.h"
-#include "case/problem.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -91,11 +92,6 @@ static const derived_row derived[] = {{"key_width", key_width},
 
 static const list_row lists[] = {{"kv_lens", "batch", "kv_len", NULL, "tokens of each sequence, as in 0+37+64"},
                                  {.name = NULL}};
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
 
 /* ---- pages ---- */
 

@@ -1,6 +1,7 @@
 /* mla_prefill: rows only. The formula is in ref/mla_prefill.c. */
+#include "rows.h"
+
 #include "case/key_numbers.h"
-#include "case/problem.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -51,11 +52,6 @@ static const list_row lists[] = {{"q_lens", "batch", NULL, "n_tokens", "queries 
 static const dsv3_mla_prefill_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mla_prefill_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
 }
 
 /* ---- sequences ---- */

@@ -1,5 +1,6 @@
 /* mtp_accept: rows only. The formula is in ref/mtp_accept.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -34,11 +35,6 @@ static const derived_row derived[] = {{"positions", positions}, {.name = NULL}};
 static const dsv3_mtp_accept_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mtp_accept_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
 }
 
 /* A position of a sequence. p and q of it rank the tokens alike: rank 0 is somewhere, the others follow it. */

@@ -1,5 +1,6 @@
 /* quant: rows only. The formula is in ref/quant.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -28,7 +29,7 @@ static const tensor_row tensors[] = {
 
 static int64_t tiles(const void *prob)
 {
-    return (((const dsv3_quant_prob *)prob)->in_features + 127) / 128;
+    return blocks(((const dsv3_quant_prob *)prob)->in_features);
 }
 
 static const derived_row derived[] = {{"tiles", tiles}, {.name = NULL}};

@@ -1,5 +1,6 @@
 /* rmsnorm: rows only. The formula is in ref/rmsnorm.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -23,11 +24,6 @@ static const tensor_row tensors[] = {
     {"residual_out", TENSOR_OUT, IO(residual_out), "=x", "n_tokens hidden_size", "residual", "x + residual"},
     {.name = NULL},
 };
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
 
 static int64_t width(const struct problem *p)
 {

@@ -1,5 +1,6 @@
 /* swiglu: rows only. The formula is in ref/swiglu.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
