@@ -1,8 +1,8 @@
 /*
- * An op as the harness sees it: rows of fields and tensors, and a few small functions. From the rows come id keys, ranges,
- * presets, allocation, legal formats, fills, file names, JSON and listings; verify/ops/<op>.c has nothing else. The truth of an
- * op needs three files: its structs and a word in DSV3_OPS in include/dsv3.h, its formula in ref/<op>.c, its rows in
- * verify/ops/<op>.c. What else the tests demand: docs/adding-an-op.md.
+ * An op as the harness sees it: rows of fields and tensors, and a few small functions. From the rows come id keys,
+ * ranges, presets, allocation, legal formats, fills, file names, JSON and listings; verify/ops/<op>.c has nothing
+ * else. The truth of an op needs three files: its structs and a word in DSV3_OPS in include/dsv3.h, its formula in
+ * ref/<op>.c, its rows in verify/ops/<op>.c. What else the tests demand: docs/adding-an-op.md.
  */
 #ifndef OP_H
 #define OP_H
@@ -34,8 +34,8 @@ typedef struct {
     size_t offset;      /* in the io struct; weights are found by name and have none */
     const char *dtypes; /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
     const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
-    /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one that is, "topk_method=0"
-     * one of that value, "weight=f8_e4m3" a tensor of that format. */
+    /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one that is,
+     * "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format. */
     const char *present;
     const char *help;
     const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
@@ -51,20 +51,21 @@ typedef struct {
     int64_t (*by_formats)(const struct problem *p); /* when `of` is NULL */
 } derived_row;
 
-/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value, their sum.
- * Lists of one op that set the same length have it in common. */
+/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value,
+ * their sum. Lists of one op that set the same length have it in common. */
 typedef struct {
-    const char *name, *count;
-    const char *most, *total; /* NULL: no field is that */
+    const char *name;
+    const char *count;        /* the field that is the list's length */
+    const char *most, *total; /* those that are its largest number and its sum; NULL: no field is */
     const char *help;
-    const char *sum;
 } list_row;
 
 /* One way of filling the tensors of an op. */
 typedef struct {
     const char *name;
-    /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the format.
-     * Values of an FP8 weight are codes: the scale multiplies them. Of a repeated row i goes on from tensor to tensor. */
+    /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the
+     * format. Values of an FP8 weight are codes: the scale multiplies them. Of a repeated row i goes on from
+     * tensor to tensor. */
     double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
     const char *help;
 } fill_row;

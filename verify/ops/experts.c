@@ -59,7 +59,8 @@ static bool fp8(const struct problem *p)
     return problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3;
 }
 
-/* Experts of a token: a start that belongs to it, then every seventh, or every next where seven divides their number. */
+/* Experts of a token: a start that belongs to it, then every seventh, or every next where seven divides their
+ * number. */
 static double chosen(const struct problem *p, int64_t i)
 {
     const dsv3_experts_prob *const e = prob_of(p);

@@ -52,8 +52,8 @@ static bool has_bias(const struct problem *p)
     return prob_of(p)->topk_method == DSV3_NOAUX_TC;
 }
 
-/* All logits 0; biases that are whole eighths, no two sums alike by group. Without biases: as many logits of 0 as experts are
- * chosen, from the first of a group on, and the others far below. */
+/* All logits 0; biases that are whole eighths, no two sums alike by group. Without biases: as many logits of 0 as
+ * experts are chosen, from the first of a group on, and the others far below. */
 static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     const dsv3_gate_prob *const g = prob_of(p);
@@ -70,8 +70,8 @@ static double tie_value(const struct problem *p, const tensor_row *row, int64_t 
     return is_bias(row) ? 0 : (double)rng_whole(bits, 0, 1);
 }
 
-/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only. Without biases, or
- * where no level is known, all scores are alike but that of one expert. */
+/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only.
+ * Without biases, or where no level is known, all scores are alike but that of one expert. */
 static double neartie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     static const struct {
@@ -94,7 +94,8 @@ static double negative_value(const struct problem *p, const tensor_row *row, int
     return is_bias(row) ? -1.5 - (double)group_of(p, i) / 16 + g / 64 : g;
 }
 
-/* One expert that stands out and weak neighbours, against groups of good second ones; saturated and vanishing scores. */
+/* One expert that stands out and weak neighbours, against groups of good second ones; saturated and vanishing
+ * scores. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     int64_t const n = prob_of(p)->n_routed_experts, size = n / prob_of(p)->n_group, e = i % n, token = i / n;

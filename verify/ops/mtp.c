@@ -163,7 +163,8 @@ static double real_value(const struct problem *p, const tensor_row *row, int64_t
     return weight_value(row->name, scaled, fan_in(prob_of(p), row->name), bits);
 }
 
-/* Rows of different kinds: tiny (eps shows), large, one large entry, all alike; of the embedding another kind than of the state. */
+/* Rows of different kinds: tiny (eps shows), large, one large entry, all alike; of the embedding another kind than
+ * of the state. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     double const g = rng_gaussian(bits);

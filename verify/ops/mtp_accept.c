@@ -74,7 +74,8 @@ static int64_t token_of(const struct problem *p, place at, int64_t rank)
 
 /* ---- two families of distributions over ranks ---- */
 
-/* Weights c / ((k + c) (k + c + 1)), which add up to V / (V + c): p is sharper than q at even places, blunter at odd ones. */
+/* Weights c / ((k + c) (k + c + 1)), which add up to V / (V + c): p is sharper than q at even places, blunter at
+ * odd ones. */
 static double sharpness(place at, bool target)
 {
     return target == ((at.b + at.i) % 2 == 0) ? 1 : 3;
@@ -175,7 +176,8 @@ static double onehot_value(const struct problem *p, const tensor_row *row, int64
     return rank_of(p, at, i % n) == smooth_draft(p, at);
 }
 
-/* By sequence: a draft that p excludes, with u = 0; q like p; p and q sure of one token, u near 1; p almost 1, the rest below 2^-120. */
+/* By sequence: a draft that p excludes, with u = 0; q like p; p and q sure of one token, u near 1; p almost 1, the
+ * rest below 2^-120. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     int64_t const n = prob_of(p)->vocab_size;
