@@ -94,10 +94,11 @@ static bool add_tensors(problem *p, const tensor_row *row, dsv3_dtype format, co
     p->tensor = more;
     for (int64_t i = 0; i < count; i++) {
         tensor_info *const t = &p->tensor[p->tensors++];
-        *t = (tensor_info){.row = row, .index = i, .dtype = format};
+        *t = i ? t[-1] : (tensor_info){.row = row, .dtype = format};
+        t->index = i;
         int const used = snprintf(t->name, sizeof t->name, "%.*s", (int)(mark - row->name), row->name);
         if (*mark) snprintf(t->name + used, sizeof t->name - (size_t)used, "%lld%s", (long long)i, mark + 1);
-        set_shape(p, t);
+        if (i == 0) set_shape(p, t); /* which may ask for this tensor's format */
     }
     return true;
 }
