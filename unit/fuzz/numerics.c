@@ -1,4 +1,5 @@
-/* A declaration of how a port rounds, for the op that the first byte chooses: what was read prints as what reads the same. */
+/* A declaration of how a port rounds, for the op that the first byte chooses: what was read prints as what reads
+ * the same. */
 #include "case/op.h"
 #include "fuzz.h"
 

@@ -223,6 +223,20 @@ Test(problem, presets_are_the_configs)
     }
 }
 
+/* A problem of 1,500 tensors is read, filled and shown on a stack of 256 KiB. */
+Test(problem, many_tensors_need_little_stack)
+{
+    static const char command[] = "ulimit -s 256 && " BUILD "/bin/verify ";
+    static const char *const arguments[] = {"list --cases", "list --ops",
+                                            "show moe@edge:n_routed_experts=256,weights=f8_e4m3"};
+    char line[200];
+    cr_expect(sizeof(problem) <= 2048, "a problem has %zu bytes", sizeof(problem));
+    for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
+        snprintf(line, sizeof line, "%s%s > /dev/null", command, arguments[i]);
+        cr_expect(system(line) == 0, "%s", line);
+    }
+}
+
 /* ---- ci.txt ---- */
 
 /* The cases of ci.txt as problems. */

@@ -306,7 +306,8 @@ void id_print(problem *p)
     }
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        if (t->dtype == problem_default_format(p, t->row) || (i > 0 && t->row == p->tensor[i - 1].row)) continue;
+        bool const again = i > 0 && t->row == p->tensor[i - 1].row;
+        if (again || t->dtype == problem_default_format(p, t->row)) continue;
         used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, key_of(t->row), ref_dtype_name(t->dtype));
         mark = ',';
     }

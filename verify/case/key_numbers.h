@@ -1,7 +1,7 @@
 /*
- * Data for attention that selects: keys carry their number in binary, +1 and -1, then `pads` times +1, then 1, at their end. A
- * query that asks for a number scores 0 there and below -2^15 softmax_scale elsewhere; bits that it leaves out are made up by
- * pads, so that all of its entries are powers of two.
+ * Data for attention that selects: keys carry their number in binary, +1 and -1, then `pads` times +1, then 1, at
+ * their end. A query that asks for a number scores 0 there and below -2^15 softmax_scale elsewhere; bits that it
+ * leaves out are made up by pads, so that all of its entries are powers of two.
  */
 #ifndef KEY_NUMBERS_H
 #define KEY_NUMBERS_H
@@ -12,19 +12,20 @@
 typedef struct {
     int64_t width; /* of a key */
     int64_t bits, pads;
-} selection;
+} key_numbers;
 
-/* For that many keys. */
-selection selection_of(int64_t width, int64_t keys);
+/* How so many keys of that width carry their numbers. */
+key_numbers key_numbers_of(int64_t width, int64_t keys);
 
-/* Is a key wide enough? If not: */
-bool selection_fits(const selection *s);
-extern const char selection_rule[];
+/* Is a key wide enough? The rule that it breaks if not. */
+bool key_numbers_fit(const key_numbers *n);
+extern const char key_numbers_rule[];
 
 /* Entry c of key j; `bits` draws what doesn't count. */
-double selection_key(const selection *s, int64_t j, int64_t c, uint64_t bits);
+double key_numbers_key(const key_numbers *n, int64_t j, int64_t c, uint64_t bits);
 
-/* Entry c of the query that selects a block of 2^free keys, drawn by `draw`, among the first `seen`; fewer if those are fewer. */
-double selection_query(const selection *s, uint64_t draw, int64_t c, int64_t free, int64_t seen);
+/* Entry c of the query that selects a block of 2^free keys, drawn by `draw`, among the first `seen`; fewer if
+ * those are fewer. */
+double key_numbers_query(const key_numbers *n, uint64_t draw, int64_t c, int64_t free, int64_t seen);
 
 #endif

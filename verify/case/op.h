@@ -1,6 +1,8 @@
 /*
- * An op as the harness sees it: rows of fields and tensors, and two small functions. From the rows come id keys, ranges,
- * presets, allocation, legal formats, fills, file names, JSON and listings. verify/ops/<op>.c has nothing else.
+ * An op as the harness sees it: rows of fields and tensors, and a few small functions. From the rows come id keys,
+ * ranges, presets, allocation, legal formats, fills, file names, JSON and listings; verify/ops/<op>.c has nothing
+ * else. The truth of an op needs three files: its structs and a word in DSV3_OPS in include/dsv3.h, its formula in
+ * ref/<op>.c, its rows in verify/ops/<op>.c. What else the tests demand: docs/adding-an-op.md.
  */
 #ifndef OP_H
 #define OP_H
@@ -33,7 +35,7 @@ typedef struct {
     const char *dtypes; /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
     const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
     /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one that is,
-     * "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format */
+     * "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format. */
     const char *present;
     const char *help;
     const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
@@ -49,20 +51,21 @@ typedef struct {
     int64_t (*by_formats)(const struct problem *p); /* when `of` is NULL */
 } derived_row;
 
-/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value, their sum.
- * Lists of one op that set the same length have it in common. */
+/* A list of whole numbers given by hand, "0+37+64": one a sequence. It sets fields: its length, its largest value,
+ * their sum. Lists of one op that set the same length have it in common. */
 typedef struct {
-    const char *name, *count;
-    const char *most, *total; /* NULL: no field is that */
+    const char *name;
+    const char *count;        /* the field that is the list's length */
+    const char *most, *total; /* those that are its largest number and its sum; NULL: no field is */
     const char *help;
-    const char *sum;
 } list_row;
 
 /* One way of filling the tensors of an op. */
 typedef struct {
     const char *name;
-    /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the format.
-     * Values of an FP8 weight are codes: the scale multiplies them. Of a repeated row i goes on from tensor to tensor. */
+    /* The value of element i of tensor `row`, from 64 random bits that belong to it; it is then rounded to the
+     * format. Values of an FP8 weight are codes: the scale multiplies them. Of a repeated row i goes on from
+     * tensor to tensor. */
     double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
     const char *help;
 } fill_row;
@@ -74,17 +77,16 @@ typedef struct {
     size_t prob_size, io_size, weights_offset;
     const field_row *fields; /* each list ends with a row whose name is NULL */
     const tensor_row *tensors;
-    const derived_row *derived;
+    const derived_row *derived; /* NULL: none */
     const fill_row *fills;
-    /* Which rule the problem breaks, or NULL. */
+    const list_row *lists; /* at most MAX_LISTS; NULL: none */
+    /* Which rule the problem breaks, or NULL; NULL: there is no rule. */
     const char *(*rule)(const struct problem *p);
-    dsv3_status (*call)(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob,
-                        const void *io); /* member NULL: unsupported */
-    ref_op *(*reference)(const ref_table *tier);
-    double (*work)(const void *prob); /* multiply-adds, for estimates */
-    const list_row *lists;            /* at most MAX_LISTS and one whose name is NULL; NULL: none */
-    bool staged; /* outputs follow from one another: each is judged given the port's own earlier ones */
-    /* an output that is a set of indices: what is legal and not the reference's is listed; NULL: none */
+    /* Multiply-adds, for estimates. */
+    double (*work)(const void *prob);
+    /* Outputs follow from one another: each is judged given the port's own earlier ones. */
+    bool staged;
+    /* An output that is a set of indices: what is legal and not the reference's is listed; NULL: none. */
     const char *choice;
 } op;
 
@@ -92,5 +94,11 @@ extern const op *const ops[]; /* ends with NULL */
 
 const op *op_find(const char *name);                      /* NULL: no such */
 const field_row *op_field(const op *o, const char *name); /* likewise */
+
+/* Runs a port's op; UNSUPPORTED if the port has none. prob and io are the op's structs. */
+dsv3_status op_call(const op *o, const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io);
+
+/* The op's formula in a tier. */
+ref_op *op_reference(const op *o, const ref_table *tier);
 
 #endif

@@ -1,5 +1,5 @@
-/* Where the tokens of a paged cache lie: for the fills of every op that reads one. Pages are shuffled by the seed; two belong to
- * nobody, and the last entry of each row of the table is dead. */
+/* Where the tokens of a paged cache lie: for the fills of every op that reads one. Pages are shuffled by the seed;
+ * two belong to nobody, and the last entry of each row of the table is dead. */
 #ifndef PAGED_CACHE_H
 #define PAGED_CACHE_H
 

@@ -25,7 +25,7 @@ int64_t problem_size(const problem *p, const char *name)
 {
     const field_row *const f = op_field(p->op, name);
     if (f) return (int64_t)problem_field(p, f);
-    for (const derived_row *d = p->op->derived; d->name; d++)
+    for (const derived_row *d = p->op->derived; d && d->name; d++)
         if (!strcmp(d->name, name)) return d->of ? d->of(p->prob.bytes) : d->by_formats(p);
     fprintf(stderr, "verify: op row of %s names no field %s\n", p->op->name, name);
     abort();
@@ -94,10 +94,11 @@ static bool add_tensors(problem *p, const tensor_row *row, dsv3_dtype format, co
     p->tensor = more;
     for (int64_t i = 0; i < count; i++) {
         tensor_info *const t = &p->tensor[p->tensors++];
-        *t = (tensor_info){.row = row, .index = i, .dtype = format};
+        *t = i ? t[-1] : (tensor_info){.row = row, .dtype = format};
+        t->index = i;
         int const used = snprintf(t->name, sizeof t->name, "%.*s", (int)(mark - row->name), row->name);
         if (*mark) snprintf(t->name + used, sizeof t->name - (size_t)used, "%lld%s", (long long)i, mark + 1);
-        set_shape(p, t);
+        if (i == 0) set_shape(p, t); /* which may ask for this tensor's format */
     }
     return true;
 }
@@ -117,7 +118,7 @@ static bool set_tensors(problem *p, const dsv3_dtype format_given[], complaint *
 
 static bool is_legal(const problem *p, complaint *why)
 {
-    const char *const broken = p->op->rule(p);
+    const char *const broken = p->op->rule ? p->op->rule(p) : NULL;
     return !broken || refuse(why, "%s: %s", p->op->name, broken);
 }
 

@@ -37,8 +37,8 @@ typedef struct problem {
     tensor_info *tensor; /* those that are present, in the order of the rows; the problem owns them */
 } problem;
 
-/* Reads one id without lists or ranges; equal ids make equal problems. On an error returns false and one sentence in why, and
- * there is nothing to close. */
+/* Reads one id without lists or ranges; equal ids make equal problems. On an error returns false and one sentence
+ * in why, and there is nothing to close. */
 bool problem_parse(const char *id, problem *p, complaint *why);
 void problem_close(problem *p);
 
@@ -52,8 +52,8 @@ dsv3_dtype problem_default_format(const problem *p, const tensor_row *row);
 /* A tensor over its memory. */
 dsv3_tensor problem_view(const tensor_info *t, void *data);
 
-/* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed; data NULL: all NULL. One block with the list
- * of weights behind the struct: the caller frees it. NULL: no memory. */
+/* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed; data NULL: all NULL. One block
+ * with the list of weights behind the struct: the caller frees it. NULL: no memory. */
 void *problem_bind(const problem *p, void *const data[]);
 
 /* Bytes that judging it needs, in this process and in the port's. */

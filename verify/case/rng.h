@@ -1,6 +1,6 @@
 /*
- * The generator of all data: 64 random bits for (seed, tensor name, logical index). Counter-based, so that shape, order,
- * threads and filters never change an element. Specified with test vectors in docs/formats.md.
+ * The generator of all data: 64 random bits for (seed, tensor name, logical index). Counter-based, so that shape,
+ * order, threads and filters never change an element. Specified with test vectors in docs/formats.md.
  */
 #ifndef RNG_H
 #define RNG_H

@@ -136,7 +136,7 @@ static void describe_answer(const matrix *m, int i, int b, char *text, size_t ca
 static void print_row(const matrix *m, int i)
 {
     char text[64];
-    printf("%-14s%5d  %-3s", ops[i]->name, count_of(m, ops[i]), ops[i]->reference(&ref_dd) ? "yes" : "-");
+    printf("%-14s%5d  %-3s", ops[i]->name, count_of(m, ops[i]), op_reference(ops[i], &ref_dd) ? "yes" : "-");
     for (int b = 0; b < m->ports; b++) {
         if (m->results)
             describe_counts(m, ops[i], b, text, sizeof text);

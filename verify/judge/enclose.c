@@ -29,7 +29,7 @@ bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, voi
     ref_value *outputs[MAX_OUTPUTS] = {NULL};
     void *const io = problem_bind(p, data);
     *out = (enclosures){NULL, 0};
-    bool const good = io && open_values(p, out, outputs) && p->op->reference(tier)(rd, p->prob.bytes, io, outputs);
+    bool const good = io && open_values(p, out, outputs) && op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs);
     if (!good) enclosures_free(out);
     free(io);
     return good;

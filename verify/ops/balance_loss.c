@@ -1,5 +1,6 @@
 /* balance_loss: rows only. The formula is in ref/balance_loss.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #define FIELD(name) #name, offsetof(dsv3_balance_loss_prob, name)
@@ -111,16 +112,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->balance_loss ? b->balance_loss(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->balance_loss;
-}
-
 static double work(const void *prob)
 {
     const dsv3_balance_loss_prob *const p = prob;
@@ -139,8 +130,6 @@ const op op_balance_loss = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
 };

@@ -1,5 +1,6 @@
 /* bias_update: rows only. The formula is in ref/bias_update.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #define FIELD(name) #name, offsetof(dsv3_bias_update_prob, name)
@@ -16,8 +17,6 @@ static const tensor_row tensors[] = {
     {"bias_out", TENSOR_OUT, IO(bias_out), "f32", "n_routed_experts", NULL, "the bias after the step"},
     {.name = NULL},
 };
-
-static const derived_row derived[] = {{.name = NULL}};
 
 static const dsv3_bias_update_prob *prob_of(const struct problem *p)
 {
@@ -78,22 +77,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->bias_update ? b->bias_update(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->bias_update;
-}
-
 static double work(const void *prob)
 {
     return 2 * (double)((const dsv3_bias_update_prob *)prob)->n_routed_experts;
@@ -108,10 +91,6 @@ const op op_bias_update = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

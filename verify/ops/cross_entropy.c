@@ -1,5 +1,6 @@
 /* cross_entropy: rows only. The formula is in ref/cross_entropy.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -97,22 +98,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->cross_entropy ? b->cross_entropy(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->cross_entropy;
-}
-
 static double work(const void *prob)
 {
     const dsv3_cross_entropy_prob *const p = prob;
@@ -130,9 +115,6 @@ const op op_cross_entropy = {
     .tensors = tensors,
     .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

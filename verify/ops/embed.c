@@ -1,5 +1,6 @@
 /* embed: rows only. The formula is in ref/embed.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -19,8 +20,6 @@ static const tensor_row tensors[] = {
     {"y", TENSOR_OUT, IO(y), "=weight", "n_tokens hidden_size", NULL, "rows of weight"},
     {.name = NULL},
 };
-
-static const derived_row derived[] = {{.name = NULL}};
 
 static const dsv3_embed_prob *prob_of(const struct problem *p)
 {
@@ -59,22 +58,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->embed ? b->embed(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->embed;
-}
-
 static double work(const void *prob)
 {
     const dsv3_embed_prob *const p = prob;
@@ -90,10 +73,6 @@ const op op_embed = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

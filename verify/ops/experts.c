@@ -1,5 +1,6 @@
 /* experts: rows only. The formula is in ref/experts.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 #include "case/weight_values.h"
 
@@ -17,23 +18,18 @@ static const field_row fields[] = {
 };
 
 #define IO(name) offsetof(dsv3_experts_io, name)
-#define FP8      "experts.0.gate_proj.weight=f8_e4m3"
+#define FIRST    "experts.0.gate_proj.weight"
 static const tensor_row tensors[] = {
     {"hidden_states", TENSOR_IN, IO(hidden_states), "bf16 f32", "n_tokens hidden_size", NULL, "input rows"},
     {"topk_idx", TENSOR_IN, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts of each token"},
     {"topk_weight", TENSOR_IN, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
     {"experts.#.gate_proj.weight", TENSOR_WEIGHT, 0, "=hidden_states bf16 f32 f8_e4m3",
      "moe_intermediate_size hidden_size", NULL, "one an expert", "n_routed_experts", "weights"},
-    {"experts.#.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
-     "multiplies each 128x128 block", "n_routed_experts"},
-    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size",
-     NULL, "likewise", "n_routed_experts"},
-    {"experts.#.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
-     "multiplies each 128x128 block", "n_routed_experts"},
-    {"experts.#.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size moe_intermediate_size",
-     NULL, "likewise", "n_routed_experts"},
-    {"experts.#.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks expert_blocks", FP8,
-     "multiplies each 128x128 block", "n_routed_experts"},
+    ROW_SCALES("experts.#.gate_proj", "expert_blocks hidden_blocks", FP8, "n_routed_experts"),
+    ROWS_EXPERT_MATRIX("experts.#.up_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks",
+                       "likewise"),
+    ROWS_EXPERT_MATRIX("experts.#.down_proj", "hidden_size moe_intermediate_size", "hidden_blocks expert_blocks",
+                       "likewise"),
     {"act", TENSOR_OUT, IO(act), "=hidden_states", "n_tokens num_experts_per_tok moe_intermediate_size", "stages",
      "silu(gate_proj x) * up_proj x"},
     {"y", TENSOR_OUT, IO(y), "=hidden_states", "n_tokens hidden_size", NULL, "weighted sums"},
@@ -47,28 +43,24 @@ static const dsv3_experts_prob *prob_of(const struct problem *p)
 
 static int64_t expert_blocks(const void *prob)
 {
-    return (((const dsv3_experts_prob *)prob)->moe_intermediate_size + 127) / 128;
+    return blocks(((const dsv3_experts_prob *)prob)->moe_intermediate_size);
 }
 
 static int64_t hidden_blocks(const void *prob)
 {
-    return (((const dsv3_experts_prob *)prob)->hidden_size + 127) / 128;
+    return blocks(((const dsv3_experts_prob *)prob)->hidden_size);
 }
 
 static const derived_row derived[] = {
     {"expert_blocks", expert_blocks}, {"hidden_blocks", hidden_blocks}, {.name = NULL}};
 
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
-
 static bool fp8(const struct problem *p)
 {
-    return problem_tensor(p, "experts.0.gate_proj.weight")->dtype == DSV3_F8_E4M3;
+    return problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3;
 }
 
-/* Experts of a token: a start that belongs to it, then every seventh, or every next where seven divides their number. */
+/* Experts of a token: a start that belongs to it, then every seventh, or every next where seven divides their
+ * number. */
 static double chosen(const struct problem *p, int64_t i)
 {
     const dsv3_experts_prob *const e = prob_of(p);
@@ -121,21 +113,10 @@ static const fill_row fills[] = {
 static const char *rule(const struct problem *p)
 {
     const dsv3_experts_prob *const e = prob_of(p);
-    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype,
-                     w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
+    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype, w = problem_tensor(p, FIRST)->dtype;
     if (e->num_experts_per_tok > e->n_routed_experts) return "num_experts_per_tok is at most n_routed_experts";
     if (w == DSV3_F32 && x == DSV3_BF16) return "weights of f32 need hidden states of f32: no public model mixes them";
     return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->experts ? b->experts(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->experts;
 }
 
 static double work(const void *prob)
@@ -157,8 +138,6 @@ const op op_experts = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

@@ -1,5 +1,6 @@
 /* gate: rows only. The formula is in ref/gate.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -8,10 +9,7 @@
 static const field_row fields[] = {
     {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {64, 4, 40, 2}, "rows of logits"},
     {FIELD(n_routed_experts), FIELD_SIZE, 1, 1024, {256, 8, 16, 1}, "experts"},
-    {FIELD(n_group), FIELD_SIZE, 1, 16, {8, 4, 4, 1}, "groups of neighbouring experts"},
-    {FIELD(topk_group), FIELD_SIZE, 1, 16, {4, 2, 2, 1}, "groups kept for a token"},
-    {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
-    {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
+    ROWS_ROUTING,
     {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
     {FIELD(scoring_func), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "0: sigmoid, 1: softmax over all experts"},
     {FIELD(topk_method), FIELD_FLAG, 0, 2, {0, 0, 0, 0}, "0: noaux_tc, 1: greedy, 2: group_limited_greedy"},
@@ -23,12 +21,9 @@ static const tensor_row tensors[] = {
     {"logits", TENSOR_IN, IO(logits), "f32 bf16", "n_tokens n_routed_experts", NULL, "x W^T of the gate"},
     {"e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", "topk_method=0",
      "added to the scores for the choice"},
-    {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
-    {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
+    ROWS_CHOSEN,
     {.name = NULL},
 };
-
-static const derived_row derived[] = {{.name = NULL}};
 
 static const dsv3_gate_prob *prob_of(const struct problem *p)
 {
@@ -57,8 +52,8 @@ static bool has_bias(const struct problem *p)
     return prob_of(p)->topk_method == DSV3_NOAUX_TC;
 }
 
-/* All logits 0; biases that are whole eighths, no two sums alike by group. Without biases: as many logits of 0 as experts are
- * chosen, from the first of a group on, and the others far below. */
+/* All logits 0; biases that are whole eighths, no two sums alike by group. Without biases: as many logits of 0 as
+ * experts are chosen, from the first of a group on, and the others far below. */
 static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     const dsv3_gate_prob *const g = prob_of(p);
@@ -75,8 +70,8 @@ static double tie_value(const struct problem *p, const tensor_row *row, int64_t 
     return is_bias(row) ? 0 : (double)rng_whole(bits, 0, 1);
 }
 
-/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only. Without biases, or
- * where no level is known, all scores are alike but that of one expert. */
+/* Scores at seven levels, biases that lift them all to 1/2: what is selected differs in its last bits only.
+ * Without biases, or where no level is known, all scores are alike but that of one expert. */
 static double neartie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     static const struct {
@@ -99,7 +94,8 @@ static double negative_value(const struct problem *p, const tensor_row *row, int
     return is_bias(row) ? -1.5 - (double)group_of(p, i) / 16 + g / 64 : g;
 }
 
-/* One expert that stands out and weak neighbours, against groups of good second ones; saturated and vanishing scores. */
+/* One expert that stands out and weak neighbours, against groups of good second ones; saturated and vanishing
+ * scores. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     int64_t const n = prob_of(p)->n_routed_experts, size = n / prob_of(p)->n_group, e = i % n, token = i / n;
@@ -138,16 +134,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->gate ? b->gate(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->gate;
-}
-
 static double work(const void *prob)
 {
     const dsv3_gate_prob *const p = prob;
@@ -164,11 +150,8 @@ const op op_gate = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
     .choice = "topk_idx",

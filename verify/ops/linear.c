@@ -1,5 +1,6 @@
 /* linear: rows only. The formula is in ref/linear.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -29,20 +30,15 @@ static const dsv3_linear_prob *prob_of(const struct problem *p)
 
 static int64_t out_blocks(const void *prob)
 {
-    return (((const dsv3_linear_prob *)prob)->out_features + 127) / 128;
+    return blocks(((const dsv3_linear_prob *)prob)->out_features);
 }
 
 static int64_t in_blocks(const void *prob)
 {
-    return (((const dsv3_linear_prob *)prob)->in_features + 127) / 128;
+    return blocks(((const dsv3_linear_prob *)prob)->in_features);
 }
 
 static const derived_row derived[] = {{"out_blocks", out_blocks}, {"in_blocks", in_blocks}, {.name = NULL}};
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
 
 static bool fp8(const struct problem *p)
 {
@@ -116,16 +112,6 @@ static const char *rule(const struct problem *p)
     return mixed ? "a weight of f32 needs x of f32: no public model multiplies bf16 by f32" : NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->linear ? b->linear(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->linear;
-}
-
 static double work(const void *prob)
 {
     const dsv3_linear_prob *const p = prob;
@@ -144,7 +130,5 @@ const op op_linear = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

@@ -1,6 +1,7 @@
 /* mla: rows only. The formula is in ref/mla.c. */
+#include "rows.h"
+
 #include "case/paged_cache.h"
-#include "case/problem.h"
 #include "case/rng.h"
 #include "case/weight_values.h"
 
@@ -18,19 +19,9 @@ static const field_row fields[] = {
     {FIELD(kv_len), FIELD_SIZE, 1, 1048576, {70, 3, 11, 1}, "tokens of the longest sequence, new ones included"},
     {FIELD(page_size), FIELD_SIZE, 1, 4096, {64, 2, 4, 1}, "tokens a page"},
     {FIELD(hidden_size), FIELD_SIZE, 1, 65536, {7168, 4, 64, 1}, "width of a hidden state"},
-    {FIELD(num_attention_heads), FIELD_SIZE, 1, 1024, {128, 2, 4, 1}, "heads"},
-    {FIELD(q_lora_rank), FIELD_SIZE, 0, 65536, {1536, 3, 24, 0}, "width of the query latent; 0: none"},
-    {FIELD(kv_lora_rank), FIELD_SIZE, 1, 8192, {512, 3, 16, 1}, "width of the latent that is cached"},
-    {FIELD(qk_nope_head_dim), FIELD_SIZE, 1, 1024, {128, 2, 8, 1}, "part of a query and key without rotation"},
-    {FIELD(qk_rope_head_dim), FIELD_SIZE, 2, 1024, {64, 2, 8, 2}, "rotated part, even"},
-    {FIELD(v_head_dim), FIELD_SIZE, 1, 1024, {128, 2, 12, 1}, "width of a head's value"},
+    ROWS_ATTENTION,
     {FIELD(rms_norm_eps), FIELD_REAL, 0, 1, {1e-6, 1e-6, 1e-2, 1e-6}, "of the norms of the two latents"},
-    {FIELD(rope_theta), FIELD_REAL, 1.5, 1e9, {10000, 10000, 100, 10000}, "base of the frequencies"},
-    {FIELD(factor), FIELD_REAL, 1, 1e4, {40, 40, 8, 1}, "YaRN: how far the context is extended; 1: plain RoPE"},
-    {FIELD(original_max_position_embeddings), FIELD_SIZE, 1, 1e9, {4096, 4096, 4096, 1}, "YaRN: tokens before that"},
-    {FIELD(beta_fast), FIELD_REAL, 1e-3, 1e6, {32, 32, 32, 32}, "YaRN: pairs that turn more often stay"},
-    {FIELD(beta_slow), FIELD_REAL, 1e-3, 1e6, {1, 1, 1, 1}, "YaRN: pairs that turn less often are divided by factor"},
-    {FIELD(mscale), FIELD_REAL, 0, 100, {1, 1, 0.707, 1}, "YaRN: amplitude, numerator"},
+    ROWS_YARN,
     {FIELD(mscale_all_dim), FIELD_REAL, 0, 100, {1, 1, 1, 1}, "YaRN: amplitude, denominator, and the softmax scale"},
     {FIELD(rope_layout), FIELD_FLAG, 0, 1, {0, 0, 1, 0}, "rotated parts: 0 interleaved (2j, 2j+1), 1 half (j, j+r/2)"},
     {FIELD(stages), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "1: stages are written, and what follows is made of them"},
@@ -38,37 +29,28 @@ static const field_row fields[] = {
 };
 
 #define IO(name) offsetof(dsv3_mla_io, name)
-#define FP8      "kv_a_proj_with_mqa.weight=f8_e4m3"
-#define SCALE(name, blocks, when)                                                                                      \
-    {                                                                                                                  \
-        name ".weight_scale_inv", TENSOR_WEIGHT, 0, "f32", blocks, when FP8, "multiplies each 128x128 block"           \
-    }
+#define FIRST    "kv_a_proj_with_mqa.weight"
 static const tensor_row tensors[] = {
     {"hidden_states", TENSOR_IN, IO(hidden_states), "bf16 f32", "n_tokens hidden_size", NULL, "normalised input"},
     {"cu_seqlens", TENSOR_IN, IO(cu_seqlens), "i32", "batch_and_1", NULL, "where each sequence's new tokens begin"},
     {"kv_cache", TENSOR_IN, IO(kv_cache), "=hidden_states", "pages page_size latent", NULL, "the past"},
     {"block_table", TENSOR_IN, IO(block_table), "i32", "batch table_width", NULL, "pages of each sequence"},
     {"cache_seqlens", TENSOR_IN, IO(cache_seqlens), "i32", "batch", NULL, "tokens of each sequence, new ones included"},
-    {"kv_a_proj_with_mqa.weight", TENSOR_WEIGHT, 0, "=hidden_states bf16 f32 f8_e4m3", "latent hidden_size", NULL,
+    {FIRST, TENSOR_WEIGHT, 0, "=hidden_states bf16 f32 f8_e4m3", "latent hidden_size", NULL,
      "to the latent and the shared key", NULL, "weights"},
-    SCALE("kv_a_proj_with_mqa", "latent_blocks hidden_blocks", ""),
+    ROW_SCALES("kv_a_proj_with_mqa", "latent_blocks hidden_blocks", FP8, NULL),
     {"kv_a_layernorm.weight", TENSOR_WEIGHT, 0, "=hidden_states", "kv_lora_rank", NULL, "gain of the latent's norm"},
-    {"q_proj.weight", TENSOR_WEIGHT, 0, "=kv_a_proj_with_mqa.weight", "q_width hidden_size", "!q_lora_rank",
-     "queries, without a query latent"},
-    SCALE("q_proj", "q_blocks hidden_blocks", "!q_lora_rank "),
-    {"q_a_proj.weight", TENSOR_WEIGHT, 0, "=kv_a_proj_with_mqa.weight", "q_lora_rank hidden_size", "q_lora_rank",
-     "to the query latent"},
-    SCALE("q_a_proj", "q_lora_blocks hidden_blocks", "q_lora_rank "),
+    ROWS_MATRIX_WHEN("!q_lora_rank", "q_proj", "q_width hidden_size", "q_blocks hidden_blocks",
+                     "queries, without a query latent"),
+    ROWS_MATRIX_WHEN("q_lora_rank", "q_a_proj", "q_lora_rank hidden_size", "q_lora_blocks hidden_blocks",
+                     "to the query latent"),
     {"q_a_layernorm.weight", TENSOR_WEIGHT, 0, "=hidden_states", "q_lora_rank", "q_lora_rank",
      "gain of the query latent's norm"},
-    {"q_b_proj.weight", TENSOR_WEIGHT, 0, "=kv_a_proj_with_mqa.weight", "q_width q_lora_rank", "q_lora_rank",
-     "queries from the query latent"},
-    SCALE("q_b_proj", "q_blocks q_lora_blocks", "q_lora_rank "),
-    {"kv_b_proj.weight", TENSOR_WEIGHT, 0, "=kv_a_proj_with_mqa.weight", "kv_b_width kv_lora_rank", NULL,
-     "keys and values of each head from the latent"},
-    SCALE("kv_b_proj", "kv_b_blocks kv_lora_blocks", ""),
-    {"o_proj.weight", TENSOR_WEIGHT, 0, "=kv_a_proj_with_mqa.weight", "hidden_size o_width", NULL, "output"},
-    SCALE("o_proj", "hidden_blocks o_blocks", ""),
+    ROWS_MATRIX_WHEN("q_lora_rank", "q_b_proj", "q_width q_lora_rank", "q_blocks q_lora_blocks",
+                     "queries from the query latent"),
+    ROWS_MATRIX("kv_b_proj", "kv_b_width kv_lora_rank", "kv_b_blocks kv_lora_blocks",
+                "keys and values of each head from the latent"),
+    ROWS_MATRIX("o_proj", "hidden_size o_width", "hidden_blocks o_blocks", "output"),
     {"q_a_layernorm", TENSOR_OUT, IO(q_a_layernorm), "=hidden_states", "n_tokens q_lora_rank", "stages q_lora_rank",
      "normalised query latent"},
     {"q", TENSOR_OUT, IO(q), "=hidden_states", "n_tokens num_attention_heads qk_head_dim", "stages", "rotated queries"},
@@ -92,20 +74,19 @@ static paging paging_of_prob(const dsv3_mla_prob *p)
         const dsv3_mla_prob *const p = prob;                                                                           \
         return value;                                                                                                  \
     }
-#define BLOCKS(n) (((n) + 127) / 128)
 SIZE(batch_and_1, p->batch + 1)
 SIZE(latent, p->kv_lora_rank + p->qk_rope_head_dim)
 SIZE(qk_head_dim, p->qk_nope_head_dim + p->qk_rope_head_dim)
 SIZE(q_width, p->num_attention_heads *qk_head_dim(p))
 SIZE(kv_b_width, p->num_attention_heads *(p->qk_nope_head_dim + p->v_head_dim))
 SIZE(o_width, p->num_attention_heads * p->v_head_dim)
-SIZE(latent_blocks, BLOCKS(latent(p)))
-SIZE(hidden_blocks, BLOCKS(p->hidden_size))
-SIZE(q_blocks, BLOCKS(q_width(p)))
-SIZE(q_lora_blocks, BLOCKS(p->q_lora_rank))
-SIZE(kv_b_blocks, BLOCKS(kv_b_width(p)))
-SIZE(kv_lora_blocks, BLOCKS(p->kv_lora_rank))
-SIZE(o_blocks, BLOCKS(o_width(p)))
+SIZE(latent_blocks, blocks(latent(p)))
+SIZE(hidden_blocks, blocks(p->hidden_size))
+SIZE(q_blocks, blocks(q_width(p)))
+SIZE(q_lora_blocks, blocks(p->q_lora_rank))
+SIZE(kv_b_blocks, blocks(kv_b_width(p)))
+SIZE(kv_lora_blocks, blocks(p->kv_lora_rank))
+SIZE(o_blocks, blocks(o_width(p)))
 
 static int64_t pages(const void *prob)
 {
@@ -119,10 +100,6 @@ static int64_t table_width(const void *prob)
     return paging_table_width(&g);
 }
 
-#define DERIVED(name)                                                                                                  \
-    {                                                                                                                  \
-#name, name                                                                                                    \
-    }
 static const derived_row derived[] = {
     DERIVED(batch_and_1),    DERIVED(latent),        DERIVED(qk_head_dim), DERIVED(q_width),
     DERIVED(kv_b_width),     DERIVED(o_width),       DERIVED(pages),       DERIVED(table_width),
@@ -139,11 +116,6 @@ static const list_row lists[] = {
 static const dsv3_mla_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mla_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
 }
 
 static paging paging_of(const struct problem *p)
@@ -195,7 +167,7 @@ static int64_t fan_in(const dsv3_mla_prob *p, const char *name)
 
 static double stored_value(const struct problem *p, const tensor_row *row, uint64_t bits)
 {
-    bool const fp8 = problem_tensor(p, "kv_a_proj_with_mqa.weight")->dtype == DSV3_F8_E4M3;
+    bool const fp8 = problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3;
     if (ends_with(row->name, "layernorm.weight")) return 1 + rng_gaussian(bits) / 8;
     return weight_value(row->name, fp8, fan_in(prob_of(p), row->name), bits);
 }
@@ -237,8 +209,7 @@ static const fill_row fills[] = {
 static const char *rule(const struct problem *p)
 {
     const dsv3_mla_prob *const m = prob_of(p);
-    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype,
-                     w = problem_tensor(p, "kv_a_proj_with_mqa.weight")->dtype;
+    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype, w = problem_tensor(p, FIRST)->dtype;
     if (m->qk_rope_head_dim % 2) return "qk_rope_head_dim is even: its elements are pairs";
     if (m->beta_fast < m->beta_slow) return "beta_fast is at least beta_slow";
     if (w == DSV3_F32 && x == DSV3_BF16) return "weights of f32 need hidden states of f32: no public model mixes them";
@@ -247,16 +218,6 @@ static const char *rule(const struct problem *p)
         if (new_tokens(p, b) > (p->lists[1] ? p->list[1][b] : m->kv_len))
             return "kv_len counts the new tokens too: no sequence has fewer tokens than new ones";
     return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mla ? b->mla(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mla;
 }
 
 /* The projections, and attention in the naive form. */
@@ -282,8 +243,6 @@ const op op_mla = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
     .staged = true,

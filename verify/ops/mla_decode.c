@@ -1,7 +1,8 @@
 /* mla_decode: rows only. The formula is in ref/mla_decode.c. */
+#include "rows.h"
+
 #include "case/key_numbers.h"
 #include "case/paged_cache.h"
-#include "case/problem.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -91,11 +92,6 @@ static const derived_row derived[] = {{"key_width", key_width},
 
 static const list_row lists[] = {{"kv_lens", "batch", "kv_len", NULL, "tokens of each sequence, as in 0+37+64"},
                                  {.name = NULL}};
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
 
 /* ---- pages ---- */
 
@@ -237,26 +233,26 @@ static bool is_drawn(const struct problem *p)
     return p->fill->value == real_value || p->fill->value == nan_unused_value;
 }
 
-static selection selection_for(const dsv3_mla_decode_prob *d)
+static key_numbers numbers_for(const dsv3_mla_decode_prob *d)
 {
-    return selection_of(key_width(d), d->kv_len);
+    return key_numbers_of(key_width(d), d->kv_len);
 }
 
 static double numbered_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
 {
-    selection const s = selection_for(prob_of(p));
+    key_numbers const n = numbers_for(prob_of(p));
     int64_t const token = token_of(p, slot);
-    return selection_key(&s, token < 0 ? (int64_t)(bits >> 40) : token, c, bits);
+    return key_numbers_key(&n, token < 0 ? (int64_t)(bits >> 40) : token, c, bits);
 }
 
 /* Queries that select 2^free keys, or as many as they see. */
 static double selecting(const struct problem *p, int64_t i, int64_t free)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
-    selection const s = selection_for(d);
-    int64_t const r = i / s.width, rows = d->s_q * d->num_attention_heads;
+    key_numbers const n = numbers_for(d);
+    int64_t const r = i / n.width, rows = d->s_q * d->num_attention_heads;
     int64_t const seen = length_of(p, r / rows) - d->s_q + r % rows / d->num_attention_heads + 1;
-    return selection_query(&s, rng_bits(rng_key(p->seed, "select"), (uint64_t)r), i % s.width, free, seen);
+    return key_numbers_query(&n, rng_bits(rng_key(p->seed, "select"), (uint64_t)r), i % n.width, free, seen);
 }
 
 static double one_query(const struct problem *p, int64_t i, uint64_t bits)
@@ -300,7 +296,8 @@ static double adversarial_key(const struct problem *p, int64_t slot, int64_t c, 
     return 1 + rng_gaussian(bits) / 8;
 }
 
-/* By head: one key above equal ones, 16 different scores in turn, scores of several tens, equal scores. Values near 1. */
+/* By head: one key above equal ones, 16 different scores in turn, scores of several tens, equal scores. Values
+ * near 1. */
 static double adversarial_query(const struct problem *p, int64_t i, uint64_t bits)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
@@ -338,21 +335,11 @@ static const char *rule(const struct problem *p)
 {
     const dsv3_mla_decode_prob *const d = prob_of(p);
     bool const mixed = problem_tensor(p, "kv_cache")->dtype == DSV3_F32 && problem_tensor(p, "q")->dtype == DSV3_BF16;
-    selection const s = selection_for(d);
+    key_numbers const n = numbers_for(d);
     if (mixed) return "a cache of f32 needs q of f32: no public model keeps one for bf16";
     if (d->qk_rope_head_dim % 2) return "qk_rope_head_dim is even";
-    if (coded(p) && !selection_fits(&s)) return selection_rule;
+    if (coded(p) && !key_numbers_fit(&n)) return key_numbers_rule;
     return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mla_decode ? b->mla_decode(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mla_decode;
 }
 
 static double work(const void *prob)
@@ -374,8 +361,6 @@ const op op_mla_decode = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
 };

@@ -1,6 +1,7 @@
 /* mla_prefill: rows only. The formula is in ref/mla_prefill.c. */
+#include "rows.h"
+
 #include "case/key_numbers.h"
-#include "case/problem.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -51,11 +52,6 @@ static const list_row lists[] = {{"q_lens", "batch", NULL, "n_tokens", "queries 
 static const dsv3_mla_prefill_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mla_prefill_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
 }
 
 /* ---- sequences ---- */
@@ -114,12 +110,12 @@ static double real_value(const struct problem *p, const tensor_row *row, int64_t
     return rng_gaussian(bits);
 }
 
-static selection selection_for(const struct problem *p)
+static key_numbers numbers_for(const struct problem *p)
 {
     int64_t most = 0;
     for (int64_t b = 0; b < prob_of(p)->batch; b++)
         if (length_of(p, KEYS, b) > most) most = length_of(p, KEYS, b);
-    return selection_of(key_width(p->prob.bytes), most);
+    return key_numbers_of(key_width(p->prob.bytes), most);
 }
 
 /* Queries that select 2^free keys, or as many as they see; values are whole numbers. */
@@ -128,11 +124,11 @@ static double selecting(const struct problem *p, const tensor_row *row, int64_t 
     int64_t const heads = prob_of(p)->num_attention_heads;
     if (is_index(row)) return index_value(p, row, i);
     if (is(row, "v")) return (double)rng_whole(bits, -8, 8);
-    selection const s = selection_for(p);
-    int64_t const r = i / s.width;
-    if (is(row, "k")) return selection_key(&s, place_of(p, r / heads), i % s.width, bits);
+    key_numbers const n = numbers_for(p);
+    int64_t const r = i / n.width;
+    if (is(row, "k")) return key_numbers_key(&n, place_of(p, r / heads), i % n.width, bits);
     uint64_t const draw = rng_bits(rng_key(p->seed, "select"), (uint64_t)r);
-    return selection_query(&s, draw, i % s.width, free, seen_by(p, r / heads));
+    return key_numbers_query(&n, draw, i % n.width, free, seen_by(p, r / heads));
 }
 
 static double onehot_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
@@ -151,7 +147,8 @@ static double exact_value(const struct problem *p, const tensor_row *row, int64_
     return selecting(p, row, i, bits, head % 8);
 }
 
-/* By head: one key above equal ones, 16 different scores in turn, scores of several tens, equal scores. Values near 1. */
+/* By head: one key above equal ones, 16 different scores in turn, scores of several tens, equal scores. Values
+ * near 1. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     const dsv3_mla_prefill_prob *const d = prob_of(p);
@@ -186,20 +183,10 @@ static const char *rule(const struct problem *p)
 {
     bool const selects =
         p->fill->value == exact_value || p->fill->value == onehot_value || p->fill->value == uniform_value;
-    selection const s = selection_for(p);
+    key_numbers const n = numbers_for(p);
     if (prob_of(p)->qk_rope_head_dim % 2) return "qk_rope_head_dim is even";
-    if (selects && !selection_fits(&s)) return selection_rule;
+    if (selects && !key_numbers_fit(&n)) return key_numbers_rule;
     return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mla_prefill ? b->mla_prefill(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mla_prefill;
 }
 
 static double work(const void *prob)
@@ -221,8 +208,6 @@ const op op_mla_prefill = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
 };

@@ -1,5 +1,6 @@
 /* moe: rows only. The formula is in ref/moe.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 #include "case/weight_values.h"
 
@@ -12,19 +13,14 @@ static const field_row fields[] = {
     {FIELD(moe_intermediate_size), FIELD_SIZE, 1, 65536, {2048, 2, 20, 1}, "width of an expert"},
     {FIELD(n_routed_experts), FIELD_SIZE, 1, 256, {256, 8, 16, 1}, "experts"},
     {FIELD(n_shared_experts), FIELD_SIZE, 0, 64, {1, 1, 2, 1}, "experts of every token; 0: none"},
-    {FIELD(n_group), FIELD_SIZE, 1, 16, {8, 4, 4, 1}, "groups of neighbouring experts"},
-    {FIELD(topk_group), FIELD_SIZE, 1, 16, {4, 2, 2, 1}, "groups kept for a token"},
-    {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
-    {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
-    {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
-    {FIELD(scoring_func), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "scores: 0 sigmoid, 1 softmax"},
-    {FIELD(topk_method), FIELD_FLAG, 0, 2, {0, 0, 0, 0}, "0 noaux_tc, 1 greedy, 2 group_limited_greedy"},
+    ROWS_ROUTING,
+    ROWS_SCORING,
     {FIELD(stages), FIELD_FLAG, 0, 1, {1, 0, 0, 0}, "1: stages are written, and what follows is made of them"},
     {.name = NULL},
 };
 
 #define IO(name) offsetof(dsv3_moe_io, name)
-#define FP8      "experts.0.gate_proj.weight=f8_e4m3"
+#define FIRST    "experts.0.gate_proj.weight"
 static const tensor_row tensors[] = {
     {"hidden_states", TENSOR_IN, IO(hidden_states), "bf16 f32", "n_tokens hidden_size", NULL, "input rows"},
     {"gate.weight", TENSOR_WEIGHT, 0, "=hidden_states", "n_routed_experts hidden_size", NULL, "makes the logits"},
@@ -32,31 +28,14 @@ static const tensor_row tensors[] = {
      "added to the scores for the choice"},
     {"experts.#.gate_proj.weight", TENSOR_WEIGHT, 0, "=hidden_states bf16 f32 f8_e4m3",
      "moe_intermediate_size hidden_size", NULL, "one an expert", "n_routed_experts", "weights"},
-    {"experts.#.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
-     "multiplies each 128x128 block", "n_routed_experts"},
-    {"experts.#.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "moe_intermediate_size hidden_size",
-     NULL, "likewise", "n_routed_experts"},
-    {"experts.#.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "expert_blocks hidden_blocks", FP8,
-     "multiplies each 128x128 block", "n_routed_experts"},
-    {"experts.#.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size moe_intermediate_size",
-     NULL, "likewise", "n_routed_experts"},
-    {"experts.#.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks expert_blocks", FP8,
-     "multiplies each 128x128 block", "n_routed_experts"},
-    {"shared_experts.gate_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size",
-     "n_shared_experts", "of the shared experts"},
-    {"shared_experts.gate_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks",
-     "n_shared_experts " FP8, "multiplies each 128x128 block"},
-    {"shared_experts.up_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "shared_width hidden_size",
-     "n_shared_experts", "of the shared experts"},
-    {"shared_experts.up_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "shared_blocks hidden_blocks",
-     "n_shared_experts " FP8, "multiplies each 128x128 block"},
-    {"shared_experts.down_proj.weight", TENSOR_WEIGHT, 0, "=experts.0.gate_proj.weight", "hidden_size shared_width",
-     "n_shared_experts", "of the shared experts"},
-    {"shared_experts.down_proj.weight_scale_inv", TENSOR_WEIGHT, 0, "f32", "hidden_blocks shared_blocks",
-     "n_shared_experts " FP8, "multiplies each 128x128 block"},
+    ROW_SCALES("experts.#.gate_proj", "expert_blocks hidden_blocks", FP8, "n_routed_experts"),
+    ROWS_EXPERT_MATRIX("experts.#.up_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks",
+                       "likewise"),
+    ROWS_EXPERT_MATRIX("experts.#.down_proj", "hidden_size moe_intermediate_size", "hidden_blocks expert_blocks",
+                       "likewise"),
+    ROWS_SHARED_EXPERTS(""),
     {"router_logits", TENSOR_OUT, IO(router_logits), "f32", "n_tokens n_routed_experts", "stages", "gate.weight x"},
-    {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
-    {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
+    ROWS_CHOSEN,
     {"act", TENSOR_OUT, IO(act), "=hidden_states", "n_tokens num_experts_per_tok moe_intermediate_size", "stages",
      "silu(gate_proj x) * up_proj x of each expert chosen"},
     {"shared_act", TENSOR_OUT, IO(shared_act), "=hidden_states", "n_tokens shared_width", "stages n_shared_experts",
@@ -72,12 +51,12 @@ static const dsv3_moe_prob *prob_of(const struct problem *p)
 
 static int64_t expert_blocks(const void *prob)
 {
-    return (((const dsv3_moe_prob *)prob)->moe_intermediate_size + 127) / 128;
+    return blocks(((const dsv3_moe_prob *)prob)->moe_intermediate_size);
 }
 
 static int64_t hidden_blocks(const void *prob)
 {
-    return (((const dsv3_moe_prob *)prob)->hidden_size + 127) / 128;
+    return blocks(((const dsv3_moe_prob *)prob)->hidden_size);
 }
 
 static int64_t shared_width(const void *prob)
@@ -88,7 +67,7 @@ static int64_t shared_width(const void *prob)
 
 static int64_t shared_blocks(const void *prob)
 {
-    return (shared_width(prob) + 127) / 128;
+    return blocks(shared_width(prob));
 }
 
 static const derived_row derived[] = {{"expert_blocks", expert_blocks},
@@ -97,14 +76,9 @@ static const derived_row derived[] = {{"expert_blocks", expert_blocks},
                                       {"shared_blocks", shared_blocks},
                                       {.name = NULL}};
 
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
-
 static bool fp8(const struct problem *p)
 {
-    return problem_tensor(p, "experts.0.gate_proj.weight")->dtype == DSV3_F8_E4M3;
+    return problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3;
 }
 
 static int64_t inputs_of(const dsv3_moe_prob *p, const char *name)
@@ -152,24 +126,13 @@ static const fill_row fills[] = {
 static const char *rule(const struct problem *p)
 {
     const dsv3_moe_prob *const m = prob_of(p);
-    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype,
-                     w = problem_tensor(p, "experts.0.gate_proj.weight")->dtype;
+    dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype, w = problem_tensor(p, FIRST)->dtype;
     if (m->n_routed_experts % m->n_group) return "n_group divides n_routed_experts";
     if (m->topk_group > m->n_group) return "topk_group is at most n_group";
     if (m->topk_group * (m->n_routed_experts / m->n_group) < m->num_experts_per_tok)
         return "the topk_group groups kept hold at least num_experts_per_tok experts";
     if (w == DSV3_F32 && x == DSV3_BF16) return "weights of f32 need hidden states of f32: no public model mixes them";
     return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->moe ? b->moe(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->moe;
 }
 
 static double work(const void *prob)
@@ -191,8 +154,6 @@ const op op_moe = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
     .choice = "topk_idx",

@@ -1,5 +1,6 @@
 /* mtp: rows only. The formula is in ref/mtp.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 #include "case/weight_values.h"
 
@@ -10,48 +11,24 @@ static const field_row fields[] = {
     {FIELD(batch), FIELD_SIZE, 1, 4096, {1, 1, 3, 1}, "sequences"},
     {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {2, 2, 6, 1}, "rows, as many in each sequence unless q_lens is given"},
     {FIELD(hidden_size), FIELD_SIZE, 1, 65536, {7168, 4, 64, 1}, "width of a hidden state"},
-    {FIELD(num_attention_heads), FIELD_SIZE, 1, 1024, {128, 2, 4, 1}, "heads"},
-    {FIELD(q_lora_rank), FIELD_SIZE, 0, 65536, {1536, 3, 24, 0}, "width of the query latent; 0: none"},
-    {FIELD(kv_lora_rank), FIELD_SIZE, 1, 8192, {512, 3, 16, 1}, "width of the latent that is cached"},
-    {FIELD(qk_nope_head_dim), FIELD_SIZE, 1, 1024, {128, 2, 8, 1}, "part of a query and key without rotation"},
-    {FIELD(qk_rope_head_dim), FIELD_SIZE, 2, 1024, {64, 2, 8, 2}, "rotated part, even"},
-    {FIELD(v_head_dim), FIELD_SIZE, 1, 1024, {128, 2, 12, 1}, "width of a head's value"},
+    ROWS_ATTENTION,
     {FIELD(moe_intermediate_size), FIELD_SIZE, 1, 65536, {2048, 2, 20, 1}, "width of an expert"},
     {FIELD(n_routed_experts), FIELD_SIZE, 1, 256, {256, 8, 16, 1}, "experts"},
     {FIELD(n_shared_experts), FIELD_SIZE, 0, 64, {1, 1, 2, 1}, "experts of every token; 0: none"},
-    {FIELD(n_group), FIELD_SIZE, 1, 16, {8, 4, 4, 1}, "groups of neighbouring experts"},
-    {FIELD(topk_group), FIELD_SIZE, 1, 16, {4, 2, 2, 1}, "groups kept for a token"},
-    {FIELD(num_experts_per_tok), FIELD_SIZE, 1, 64, {8, 2, 6, 1}, "experts chosen for a token"},
-    {FIELD(routed_scaling_factor), FIELD_REAL, 0, 1e6, {2.5, 2.5, 1.7, 1}, "multiplies the weights"},
+    ROWS_ROUTING,
     {FIELD(rms_norm_eps), FIELD_REAL, 0, 1, {1e-6, 1e-6, 1e-2, 1e-6}, "of every norm but those of the two latents"},
     {FIELD(latent_eps), FIELD_REAL, 0, 1, {1e-6, 1e-6, 1e-6, 1e-6}, "of the norms of the two latents"},
-    {FIELD(rope_theta), FIELD_REAL, 1.5, 1e9, {10000, 10000, 100, 10000}, "base of the frequencies"},
-    {FIELD(factor), FIELD_REAL, 1, 1e4, {40, 40, 8, 1}, "YaRN: how far the context is extended; 1: plain RoPE"},
-    {FIELD(original_max_position_embeddings), FIELD_SIZE, 1, 1e9, {4096, 4096, 4096, 1}, "YaRN: tokens before that"},
-    {FIELD(beta_fast), FIELD_REAL, 1e-3, 1e6, {32, 32, 32, 32}, "YaRN: pairs that turn more often stay"},
-    {FIELD(beta_slow), FIELD_REAL, 1e-3, 1e6, {1, 1, 1, 1}, "YaRN: pairs that turn less often are divided by factor"},
-    {FIELD(mscale), FIELD_REAL, 0, 100, {1, 1, 0.707, 1}, "YaRN: amplitude, numerator"},
+    ROWS_YARN,
     {FIELD(mscale_all_dim), FIELD_REAL, 0, 100, {1, 1, 1, 1}, "YaRN: amplitude, denominator, and the softmax scale"},
     {FIELD(rope_layout), FIELD_FLAG, 0, 1, {0, 0, 1, 0}, "rotated parts: 0 interleaved (2j, 2j+1), 1 half (j, j+r/2)"},
-    {FIELD(norm_topk_prob), FIELD_FLAG, 0, 1, {1, 1, 1, 1}, "1: weights are divided by their sum"},
-    {FIELD(scoring_func), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "scores: 0 sigmoid, 1 softmax"},
-    {FIELD(topk_method), FIELD_FLAG, 0, 2, {0, 0, 0, 0}, "0 noaux_tc, 1 greedy, 2 group_limited_greedy"},
+    ROWS_SCORING,
     {FIELD(stages), FIELD_FLAG, 0, 1, {1, 0, 1, 0}, "1: stages are written, and what follows is made of them"},
     {.name = NULL},
 };
 
 #define IO(name) offsetof(dsv3_mtp_io, name)
 #define FIRST    "self_attn.kv_a_proj_with_mqa.weight"
-#define SCALE(name, blocks, when, repeat)                                                                              \
-    {                                                                                                                  \
-        name ".weight_scale_inv", TENSOR_WEIGHT, 0, "f32", blocks, when FIRST "=f8_e4m3",                              \
-            "multiplies each 128x128 block", repeat                                                                    \
-    }
-/* A projection of FIRST's format, and its scales. */
-#define MATRIX(name, shape, blocks, when, repeat, help)                                                                \
-    {name ".weight", TENSOR_WEIGHT, 0, "=" FIRST, shape, sizeof when > 1 ? when : NULL, help, repeat},                 \
-        SCALE(name, blocks, when, repeat),
-#define GAIN(name, width, when, help)                                                                                  \
+#define WEIGHT(name, width, when, help)                                                                                \
     {                                                                                                                  \
         name ".weight", TENSOR_WEIGHT, 0, "=hidden_states", width, when, help                                          \
     }
@@ -65,41 +42,36 @@ static const tensor_row tensors[] = {
     {"inputs_embeds", TENSOR_IN, IO(inputs_embeds), "=hidden_states", "n_tokens hidden_size", NULL,
      "embedding of the token that each row is to continue"},
     {"cu_seqlens", TENSOR_IN, IO(cu_seqlens), "i32", "batch_and_1", NULL, "where each sequence's rows begin"},
-    GAIN("enorm", "hidden_size", NULL, "gain of the embedding's norm"),
-    GAIN("hnorm", "hidden_size", NULL, "gain of the state's norm"),
-    GAIN("eh_proj", "hidden_size two_hidden", NULL, "the first half of its columns acts on the embedding"),
-    GAIN("input_layernorm", "hidden_size", NULL, "gain of the attention block's norm"),
+    WEIGHT("enorm", "hidden_size", NULL, "gain of the embedding's norm"),
+    WEIGHT("hnorm", "hidden_size", NULL, "gain of the state's norm"),
+    WEIGHT("eh_proj", "hidden_size two_hidden", NULL, "the first half of its columns acts on the embedding"),
+    WEIGHT("input_layernorm", "hidden_size", NULL, "gain of the attention block's norm"),
     {FIRST, TENSOR_WEIGHT, 0, "=hidden_states bf16 f32 f8_e4m3", "latent hidden_size", NULL,
      "to the latent and the shared key", NULL, "weights"},
-    SCALE("self_attn.kv_a_proj_with_mqa", "latent_blocks hidden_blocks", "", NULL),
-    GAIN("self_attn.kv_a_layernorm", "kv_lora_rank", NULL, "gain of the latent's norm"),
-    MATRIX("self_attn.q_proj", "q_width hidden_size", "q_blocks hidden_blocks", "!q_lora_rank ", NULL,
-           "queries, without a query latent")
-        MATRIX("self_attn.q_a_proj", "q_lora_rank hidden_size", "q_lora_blocks hidden_blocks", "q_lora_rank ", NULL,
-               "to the query latent")
-            GAIN("self_attn.q_a_layernorm", "q_lora_rank", "q_lora_rank", "gain of the query latent's norm"),
-    MATRIX("self_attn.q_b_proj", "q_width q_lora_rank", "q_blocks q_lora_blocks", "q_lora_rank ", NULL,
-           "queries from the query latent")
-        MATRIX("self_attn.kv_b_proj", "kv_b_width kv_lora_rank", "kv_b_blocks kv_lora_blocks", "", NULL,
-               "keys and values of each head from the latent")
-            MATRIX("self_attn.o_proj", "hidden_size o_width", "hidden_blocks o_blocks", "", NULL,
-                   "output of the attention block")
-                GAIN("post_attention_layernorm", "hidden_size", NULL, "gain of the MoE layer's norm"),
-    GAIN("mlp.gate", "n_routed_experts hidden_size", NULL, "makes the logits"),
+    ROW_SCALES("self_attn.kv_a_proj_with_mqa", "latent_blocks hidden_blocks", FP8, NULL),
+    WEIGHT("self_attn.kv_a_layernorm", "kv_lora_rank", NULL, "gain of the latent's norm"),
+    ROWS_MATRIX_WHEN("!q_lora_rank", "self_attn.q_proj", "q_width hidden_size", "q_blocks hidden_blocks",
+                     "queries, without a query latent"),
+    ROWS_MATRIX_WHEN("q_lora_rank", "self_attn.q_a_proj", "q_lora_rank hidden_size", "q_lora_blocks hidden_blocks",
+                     "to the query latent"),
+    WEIGHT("self_attn.q_a_layernorm", "q_lora_rank", "q_lora_rank", "gain of the query latent's norm"),
+    ROWS_MATRIX_WHEN("q_lora_rank", "self_attn.q_b_proj", "q_width q_lora_rank", "q_blocks q_lora_blocks",
+                     "queries from the query latent"),
+    ROWS_MATRIX("self_attn.kv_b_proj", "kv_b_width kv_lora_rank", "kv_b_blocks kv_lora_blocks",
+                "keys and values of each head from the latent"),
+    ROWS_MATRIX("self_attn.o_proj", "hidden_size o_width", "hidden_blocks o_blocks", "output of the attention block"),
+    WEIGHT("post_attention_layernorm", "hidden_size", NULL, "gain of the MoE layer's norm"),
+    WEIGHT("mlp.gate", "n_routed_experts hidden_size", NULL, "makes the logits"),
     {"mlp.gate.e_score_correction_bias", TENSOR_WEIGHT, 0, "f32", "n_routed_experts", "topk_method=0",
      "added to the scores for the choice"},
-    MATRIX("mlp.experts.#.gate_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks", "",
-           "n_routed_experts", "one an expert")
-        MATRIX("mlp.experts.#.up_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks", "",
-               "n_routed_experts", "likewise") MATRIX("mlp.experts.#.down_proj", "hidden_size moe_intermediate_size",
-                                                      "hidden_blocks expert_blocks", "", "n_routed_experts", "likewise")
-            MATRIX("mlp.shared_experts.gate_proj", "shared_width hidden_size", "shared_blocks hidden_blocks",
-                   "n_shared_experts ", NULL, "of the shared experts")
-                MATRIX("mlp.shared_experts.up_proj", "shared_width hidden_size", "shared_blocks hidden_blocks",
-                       "n_shared_experts ", NULL, "of the shared experts")
-                    MATRIX("mlp.shared_experts.down_proj", "hidden_size shared_width", "hidden_blocks shared_blocks",
-                           "n_shared_experts ", NULL, "of the shared experts")
-                        GAIN("shared_head.norm", "hidden_size", NULL, "gain of the last norm"),
+    ROWS_EXPERT_MATRIX("mlp.experts.#.gate_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks",
+                       "one an expert"),
+    ROWS_EXPERT_MATRIX("mlp.experts.#.up_proj", "moe_intermediate_size hidden_size", "expert_blocks hidden_blocks",
+                       "likewise"),
+    ROWS_EXPERT_MATRIX("mlp.experts.#.down_proj", "hidden_size moe_intermediate_size", "hidden_blocks expert_blocks",
+                       "likewise"),
+    ROWS_SHARED_EXPERTS("mlp."),
+    WEIGHT("shared_head.norm", "hidden_size", NULL, "gain of the last norm"),
     STAGE(eh_proj, "=hidden_states", "n_tokens hidden_size", "", "the layer's input"),
     STAGE(input_layernorm, "=hidden_states", "n_tokens hidden_size", "", "the attention block's input"),
     STAGE(q_a_layernorm, "=hidden_states", "n_tokens q_lora_rank", " q_lora_rank", "normalised query latent"),
@@ -109,8 +81,7 @@ static const tensor_row tensors[] = {
     STAGE(self_attn, "=hidden_states", "n_tokens hidden_size", "", "the attention block's output"),
     STAGE(post_attention_layernorm, "=hidden_states", "n_tokens hidden_size", "", "the MoE layer's input"),
     STAGE(router_logits, "f32", "n_tokens n_routed_experts", "", "mlp.gate.weight x"),
-    {"topk_idx", TENSOR_OUT, IO(topk_idx), "i32", "n_tokens num_experts_per_tok", NULL, "experts chosen, in any order"},
-    {"topk_weight", TENSOR_OUT, IO(topk_weight), "f32", "n_tokens num_experts_per_tok", NULL, "their weights"},
+    ROWS_CHOSEN,
     STAGE(act, "=hidden_states", "n_tokens num_experts_per_tok moe_intermediate_size", "",
           "silu(gate_proj x) * up_proj x of each expert chosen"),
     STAGE(shared_act, "=hidden_states", "n_tokens shared_width", " n_shared_experts", "the same of the shared experts"),
@@ -128,7 +99,6 @@ static const tensor_row tensors[] = {
         const dsv3_mtp_prob *const p = prob;                                                                           \
         return value;                                                                                                  \
     }
-#define BLOCKS(n) (((n) + 127) / 128)
 SIZE(batch_and_1, p->batch + 1)
 SIZE(two_hidden, 2 * p->hidden_size)
 SIZE(latent, p->kv_lora_rank + p->qk_rope_head_dim)
@@ -137,20 +107,16 @@ SIZE(q_width, p->num_attention_heads *qk_head_dim(p))
 SIZE(kv_b_width, p->num_attention_heads *(p->qk_nope_head_dim + p->v_head_dim))
 SIZE(o_width, p->num_attention_heads * p->v_head_dim)
 SIZE(shared_width, p->n_shared_experts * p->moe_intermediate_size)
-SIZE(latent_blocks, BLOCKS(latent(p)))
-SIZE(hidden_blocks, BLOCKS(p->hidden_size))
-SIZE(q_blocks, BLOCKS(q_width(p)))
-SIZE(q_lora_blocks, BLOCKS(p->q_lora_rank))
-SIZE(kv_b_blocks, BLOCKS(kv_b_width(p)))
-SIZE(kv_lora_blocks, BLOCKS(p->kv_lora_rank))
-SIZE(o_blocks, BLOCKS(o_width(p)))
-SIZE(expert_blocks, BLOCKS(p->moe_intermediate_size))
-SIZE(shared_blocks, BLOCKS(shared_width(p)))
+SIZE(latent_blocks, blocks(latent(p)))
+SIZE(hidden_blocks, blocks(p->hidden_size))
+SIZE(q_blocks, blocks(q_width(p)))
+SIZE(q_lora_blocks, blocks(p->q_lora_rank))
+SIZE(kv_b_blocks, blocks(kv_b_width(p)))
+SIZE(kv_lora_blocks, blocks(p->kv_lora_rank))
+SIZE(o_blocks, blocks(o_width(p)))
+SIZE(expert_blocks, blocks(p->moe_intermediate_size))
+SIZE(shared_blocks, blocks(shared_width(p)))
 
-#define DERIVED(name)                                                                                                  \
-    {                                                                                                                  \
-#name, name                                                                                                    \
-    }
 static const derived_row derived[] = {DERIVED(batch_and_1),   DERIVED(two_hidden),     DERIVED(latent),
                                       DERIVED(qk_head_dim),   DERIVED(q_width),        DERIVED(kv_b_width),
                                       DERIVED(o_width),       DERIVED(shared_width),   DERIVED(latent_blocks),
@@ -166,11 +132,6 @@ static const list_row lists[] = {{"q_lens", "batch", NULL, "n_tokens", "rows of 
 static const dsv3_mtp_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mtp_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
 }
 
 static double begins(const struct problem *p, int64_t b)
@@ -202,7 +163,8 @@ static double real_value(const struct problem *p, const tensor_row *row, int64_t
     return weight_value(row->name, scaled, fan_in(prob_of(p), row->name), bits);
 }
 
-/* Rows of different kinds: tiny (eps shows), large, one large entry, all alike; of the embedding another kind than of the state. */
+/* Rows of different kinds: tiny (eps shows), large, one large entry, all alike; of the embedding another kind than
+ * of the state. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     double const g = rng_gaussian(bits);
@@ -238,16 +200,6 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mtp ? b->mtp(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mtp;
-}
-
 /* The projections, and attention in the naive form. */
 static double work(const void *prob)
 {
@@ -273,8 +225,6 @@ const op op_mtp = {
     .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .lists = lists,
     .staged = true,

@@ -1,5 +1,6 @@
 /* mtp_accept: rows only. The formula is in ref/mtp_accept.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -34,11 +35,6 @@ static const derived_row derived[] = {{"positions", positions}, {.name = NULL}};
 static const dsv3_mtp_accept_prob *prob_of(const struct problem *p)
 {
     return (const dsv3_mtp_accept_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
 }
 
 /* A position of a sequence. p and q of it rank the tokens alike: rank 0 is somewhere, the others follow it. */
@@ -78,7 +74,8 @@ static int64_t token_of(const struct problem *p, place at, int64_t rank)
 
 /* ---- two families of distributions over ranks ---- */
 
-/* Weights c / ((k + c) (k + c + 1)), which add up to V / (V + c): p is sharper than q at even places, blunter at odd ones. */
+/* Weights c / ((k + c) (k + c + 1)), which add up to V / (V + c): p is sharper than q at even places, blunter at
+ * odd ones. */
 static double sharpness(place at, bool target)
 {
     return target == ((at.b + at.i) % 2 == 0) ? 1 : 3;
@@ -179,7 +176,8 @@ static double onehot_value(const struct problem *p, const tensor_row *row, int64
     return rank_of(p, at, i % n) == smooth_draft(p, at);
 }
 
-/* By sequence: a draft that p excludes, with u = 0; q like p; p and q sure of one token, u near 1; p almost 1, the rest below 2^-120. */
+/* By sequence: a draft that p excludes, with u = 0; q like p; p and q sure of one token, u near 1; p almost 1, the
+ * rest below 2^-120. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     int64_t const n = prob_of(p)->vocab_size;
@@ -208,22 +206,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->mtp_accept ? b->mtp_accept(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->mtp_accept;
-}
-
 static double work(const void *prob)
 {
     const dsv3_mtp_accept_prob *const p = prob;
@@ -241,9 +223,6 @@ const op op_mtp_accept = {
     .tensors = tensors,
     .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

@@ -1,5 +1,6 @@
 /* quant: rows only. The formula is in ref/quant.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -28,7 +29,7 @@ static const tensor_row tensors[] = {
 
 static int64_t tiles(const void *prob)
 {
-    return (((const dsv3_quant_prob *)prob)->in_features + 127) / 128;
+    return blocks(((const dsv3_quant_prob *)prob)->in_features);
 }
 
 static const derived_row derived[] = {{"tiles", tiles}, {.name = NULL}};
@@ -115,22 +116,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->quant ? b->quant(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->quant;
-}
-
 static double work(const void *prob)
 {
     const dsv3_quant_prob *const p = prob;
@@ -148,9 +133,6 @@ const op op_quant = {
     .tensors = tensors,
     .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
     .staged = true,
 };

@@ -1,5 +1,6 @@
 /* rmsnorm: rows only. The formula is in ref/rmsnorm.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -23,11 +24,6 @@ static const tensor_row tensors[] = {
     {"residual_out", TENSOR_OUT, IO(residual_out), "=x", "n_tokens hidden_size", "residual", "x + residual"},
     {.name = NULL},
 };
-
-static bool is(const tensor_row *row, const char *name)
-{
-    return !strcmp(row->name, name);
-}
 
 static int64_t width(const struct problem *p)
 {
@@ -72,29 +68,11 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->rmsnorm ? b->rmsnorm(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->rmsnorm;
-}
-
 static double work(const void *prob)
 {
     const dsv3_rmsnorm_prob *const p = prob;
     return 16 * (double)p->n_tokens * (double)p->hidden_size;
 }
-
-static const derived_row derived[] = {{.name = NULL}};
 
 const op op_rmsnorm = {
     .name = "rmsnorm",
@@ -105,10 +83,6 @@ const op op_rmsnorm = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

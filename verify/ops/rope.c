@@ -1,5 +1,6 @@
 /* rope: rows only. The formula is in ref/rope.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -9,12 +10,7 @@ static const field_row fields[] = {
     {FIELD(n_tokens), FIELD_SIZE, 1, 65536, {8, 2, 5, 1}, "rows of x"},
     {FIELD(num_heads), FIELD_SIZE, 1, 1024, {8, 1, 3, 1}, "vectors that share a position"},
     {FIELD(qk_rope_head_dim), FIELD_SIZE, 2, 1024, {64, 2, 8, 2}, "width of a vector, even"},
-    {FIELD(rope_theta), FIELD_REAL, 1.5, 1e9, {10000, 10000, 100, 10000}, "base of the frequencies"},
-    {FIELD(factor), FIELD_REAL, 1, 1e4, {40, 40, 8, 1}, "YaRN: how far the context is extended; 1: plain RoPE"},
-    {FIELD(original_max_position_embeddings), FIELD_SIZE, 1, 1e9, {4096, 4096, 4096, 1}, "YaRN: tokens before that"},
-    {FIELD(beta_fast), FIELD_REAL, 1e-3, 1e6, {32, 32, 32, 32}, "YaRN: pairs that turn more often stay"},
-    {FIELD(beta_slow), FIELD_REAL, 1e-3, 1e6, {1, 1, 1, 1}, "YaRN: pairs that turn less often are divided by factor"},
-    {FIELD(mscale), FIELD_REAL, 0, 100, {1, 1, 0.707, 1}, "YaRN: amplitude, numerator"},
+    ROWS_YARN,
     {FIELD(mscale_all_dim), FIELD_REAL, 0, 100, {1, 1, 1, 1}, "YaRN: amplitude, denominator"},
     {FIELD(in_layout), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "pairs of x: 0 interleaved (2j, 2j+1), 1 half (j, j+r/2)"},
     {FIELD(out_layout), FIELD_FLAG, 0, 1, {0, 0, 1, 0}, "pairs of y, likewise"},
@@ -28,8 +24,6 @@ static const tensor_row tensors[] = {
     {"y", TENSOR_OUT, IO(y), "=x", "n_tokens num_heads qk_rope_head_dim", NULL, "rotated vectors"},
     {.name = NULL},
 };
-
-static const derived_row derived[] = {{.name = NULL}};
 
 static const dsv3_rope_prob *prob_of(const struct problem *p)
 {
@@ -100,16 +94,6 @@ static const char *rule(const struct problem *p)
     return prob_of(p)->beta_fast < prob_of(p)->beta_slow ? "beta_fast is at least beta_slow" : NULL;
 }
 
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->rope ? b->rope(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->rope;
-}
-
 static double work(const void *prob)
 {
     const dsv3_rope_prob *const p = prob;
@@ -125,10 +109,7 @@ const op op_rope = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
     .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

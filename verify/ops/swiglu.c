@@ -1,5 +1,6 @@
 /* swiglu: rows only. The formula is in ref/swiglu.c. */
-#include "case/problem.h"
+#include "rows.h"
+
 #include "case/rng.h"
 
 #include <math.h>
@@ -18,8 +19,6 @@ static const tensor_row tensors[] = {
     {"y", TENSOR_OUT, IO(y), "=gate", "n_tokens intermediate_size", NULL, "silu(gate) * up"},
     {.name = NULL},
 };
-
-static const derived_row derived[] = {{.name = NULL}};
 
 static const dsv3_swiglu_prob *prob_of(const struct problem *p)
 {
@@ -73,22 +72,6 @@ static const fill_row fills[] = {
     {.name = NULL},
 };
 
-static const char *rule(const struct problem *p)
-{
-    (void)p;
-    return NULL;
-}
-
-static dsv3_status call(const dsv3_backend *b, dsv3_ctx *ctx, const void *prob, const void *io)
-{
-    return b->swiglu ? b->swiglu(ctx, prob, io) : DSV3_UNSUPPORTED;
-}
-
-static ref_op *reference(const ref_table *tier)
-{
-    return tier->swiglu;
-}
-
 static double work(const void *prob)
 {
     const dsv3_swiglu_prob *const p = prob;
@@ -104,10 +87,6 @@ const op op_swiglu = {
     .weights_offset = IO(weights),
     .fields = fields,
     .tensors = tensors,
-    .derived = derived,
     .fills = fills,
-    .rule = rule,
-    .call = call,
-    .reference = reference,
     .work = work,
 };

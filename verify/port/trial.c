@@ -70,7 +70,7 @@ static bool call_op(trial *t, dsv3_status *status)
     void *const io = problem_bind(t->p, t->bound);
     if (!io) return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
     double const from = now();
-    *status = t->p->op->call(&port->table, port->ctx, t->p->prob.bytes, io);
+    *status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
     if (*status == DSV3_OK && port->table.sync) *status = port->table.sync(port->ctx);
     t->a->seconds = now() - from;
     free(io);
