@@ -93,7 +93,7 @@ void run_on(const problem *p, port *judged, void *const data[], bool diagnosing,
 {
     known k = {.p = p};
     memset(r, 0, sizeof *r);
-    memcpy(k.data, data, sizeof k.data);
+    memcpy(k.data, data, (size_t)p->tensors * sizeof *data);
     port_run_on(judged, p, k.data, r);
     if (r->v == PASS) judge_answer(&k, diagnosing, r);
     enclosures_free(&k.truth);
