@@ -1,7 +1,8 @@
 /*
- * The price of a certified attention: every element of o and lse of one decode step of DeepSeek-V3, all 128 heads over 4096
- * keys, beside the same numbers uncertified: torch in float64 on one thread, matmul, softmax, matmul on prepared tensors.
- * Rounds are interleaved; medians. The reference reads the BF16 cache; torch's tensors are converted beforehand.
+ * The price of a certified attention: every element of o and lse of one decode step of DeepSeek-V3, all 128
+ * heads over 4096 keys, beside the same numbers uncertified: torch in float64 on one thread, matmul, softmax,
+ * matmul on prepared tensors. Rounds are interleaved; medians. The reference reads the BF16 cache; torch's
+ * tensors are converted beforehand.
  */
 #include "bench.h"
 

@@ -1,8 +1,8 @@
 /*
- * The price of certified blocks: every element of one token's way through a whole MoE layer of DeepSeek-V3 (256 experts, 8
- * chosen, 1 shared) and through a whole attention block over 4096 keys, FP8 weights, beside the same uncertified: torch in
- * float64 on one thread, on dequantised tensors prepared beforehand. Rounds are interleaved; medians. The reference reads
- * the FP8 codes.
+ * The price of certified blocks: every element of one token's way through a whole MoE layer of DeepSeek-V3
+ * (256 experts, 8 chosen, 1 shared) and through a whole attention block over 4096 keys, FP8 weights, beside
+ * the same uncertified: torch in float64 on one thread, on dequantised tensors prepared beforehand. Rounds are
+ * interleaved; medians. The reference reads the FP8 codes.
  */
 #include "bench.h"
 

@@ -1,6 +1,6 @@
 /*
- * The price of certified dot products: ball_dot against FLINT/Arb's arb_dot at 106 bits, operands ready on both sides, n = 7168.
- * Rounds are interleaved, so that both see the same machine; medians.
+ * The price of certified dot products: ball_dot against FLINT/Arb's arb_dot at 106 bits, operands ready on
+ * both sides, n = 7168. Rounds are interleaved, so that both see the same machine; medians.
  */
 #include "bench.h"
 

@@ -4,8 +4,8 @@
 
 #include "port/process.h"
 
-/* Starts it with these arguments, NULL behind the last, and waits until it has run once. False, and says so: torch isn't
- * installed. End it with process_end. */
+/* Starts it with these arguments, NULL behind the last, and waits until it has run once. False, and says so:
+ * torch isn't installed. End it with process_end. */
 bool peer_open(process *p, const char *const arguments[]);
 
 /* Seconds of one run, as the peer measures it; NaN: it is gone. */

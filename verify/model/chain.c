@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Layer n on the state; the output of its feed-forward is left pending. before: the name of the stream that comes in. */
+/* Layer n on the state; the output of its feed-forward is left pending. before: the name of the stream that
+ * comes in. */
 static bool run_layer(const model_run *m, int64_t n, const char *before, bool dense, residual *st, complaint *why)
 {
     char norm[NAME], attention[NAME], second[NAME], mlp[NAME], between[NAME];

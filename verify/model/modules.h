@@ -1,6 +1,6 @@
 /*
- * The modules of a model: what each computes of its input x is one stage, of the dense feed-forward four. y is the caller's to
- * free. False: one sentence in why.
+ * The modules of a model: what each computes of its input x is one stage, of the dense feed-forward four. y is
+ * the caller's to free. False: one sentence in why.
  */
 #ifndef MODULES_H
 #define MODULES_H

@@ -1,4 +1,5 @@
-/* One stage of a chain: a case of an op on the weights of a module, computed as truth or run by the port and judged. */
+/* One stage of a chain: a case of an op on the weights of a module, computed as truth or run by the port and
+ * judged. */
 #ifndef STAGE_H
 #define STAGE_H
 
@@ -14,16 +15,17 @@ typedef struct {
     char name[NAME];
 } named_output;
 
-/* Reads the case id and finds the module's weights. Outputs get memory, inputs are given by stage_bind. NULL: one sentence in
- * why, and nothing to close. */
+/* Reads the case id and finds the module's weights. Outputs get memory, inputs are given by stage_bind. NULL:
+ * one sentence in why, and nothing to close. */
 stage *stage_open(const model_run *m, const char *module, const char *id, complaint *why);
 
 /* An input; its memory stays the caller's. */
 void stage_bind(stage *s, const char *tensor, const void *data);
 size_t stage_bytes(const stage *s, const char *tensor);
 
-/* Computes the outputs and stores the named ones in m->outputs; the list ends with a row whose tensor is NULL. If all of them
- * are there from an earlier run they are read instead. False: one sentence in the why of stage_open. */
+/* Computes the outputs and stores the named ones in m->outputs; the list ends with a row whose tensor is NULL.
+ * If all of them are there from an earlier run they are read instead. False: one sentence in the why of
+ * stage_open. */
 bool stage_run(stage *s, const named_output *names);
 
 /* An output, which becomes the caller's. */
