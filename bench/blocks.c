@@ -1,11 +1,14 @@
 /*
- * The price of certified blocks: every element of one token's way through a whole MoE layer of DeepSeek-V3 (256 experts, 8 chosen, 1
- * shared) and through a whole attention block over 4096 keys, FP8 weights, beside the same uncertified: torch in float64 on
- * one thread, on dequantised tensors prepared beforehand. Rounds are interleaved; medians. The reference reads the FP8 codes.
+ * The price of certified blocks: every element of one token's way through a whole MoE layer of DeepSeek-V3
+ * (256 experts, 8 chosen, 1 shared) and through a whole attention block over 4096 keys, FP8 weights, beside
+ * the same uncertified: torch in float64 on one thread, on dequantised tensors prepared beforehand. Rounds are
+ * interleaved; medians. The reference reads the FP8 codes.
  */
 #include "bench.h"
 
 #include "case/fill.h"
+#include "peer.h"
+#include "timing.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -35,8 +38,8 @@ static dsv3_tensor tensor_of(const study *s, const char *name)
 /* The experts of the token, by linear and gate. */
 static bool choose(const study *s, bool *chosen)
 {
-    static ref_value logit[MAX_EXPERTS], idx[MAX_EXPERTS], weight[MAX_EXPERTS];
-    static float logits[MAX_EXPERTS];
+    ref_value logit[MAX_EXPERTS], idx[MAX_EXPERTS], weight[MAX_EXPERTS];
+    float logits[MAX_EXPERTS];
     ref_reading const exact = {.port = NULL};
     const dsv3_moe_prob *const m = (const void *)s->p.prob.bytes;
     dsv3_weight const gate = {"weight", tensor_of(s, "gate.weight")},

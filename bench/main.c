@@ -17,7 +17,7 @@ static const char help[] =
 int main(int argc, char **argv)
 {
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
-    if (argc == 2 && !strcmp(argv[1], "truth")) return bench_truth() || bench_attention() || bench_blocks() ? 2 : 0;
+    if (argc == 2 && !strcmp(argv[1], "truth")) return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
     if (argc < 2) return fputs(help, stderr), 2;
     fprintf(stderr, "bench: unknown command '%s'; known: truth\n", argv[1]);
     return 2;

@@ -46,29 +46,29 @@ typedef enum {
 
 const char *skip_sentence(skip_reason reason); /* NULL: only the port can say it, in its own words */
 
-/* What was seen of one output tensor. */
+/* One output tensor, as judged. */
 typedef struct {
     char name[32];
     dsv3_dtype dtype;
     int32_t ndim;
     int64_t shape[DSV3_MAX_NDIM];
     int64_t count;     /* elements */
-    int64_t outside;   /* not legal */
+    int64_t outside;   /* illegal */
     int64_t undecided; /* any value is legal */
     int64_t single;    /* exactly one value is legal */
-    double budget;     /* largest |got - truth| / distance of the legal end on that side; <= 1 when all are legal */
-    int64_t worst;     /* its index, row-major; -1: every element hits the truth */
-    double got, truth, lower, upper; /* there */
+    double budget;     /* the largest error as a fraction of the legal error on that side; <= 1 if all are legal */
+    int64_t worst;     /* index of the element that has it, row-major; -1: every element hits the truth */
+    double got, truth, lower, upper; /* of that element */
     double bits;            /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
     bool bits_exact;        /* every element has one legal value: resolution is unlimited */
-    int mutants, survivors; /* wrong results that count here; of these, those that would pass */
-    int64_t bad_rows, bad_columns; /* in how many rows and columns of the last two axes elements are outside */
+    int mutants, survivors; /* mutants that differ from the truth; of these, those that would pass */
+    int64_t bad_rows, bad_columns; /* rows (last axis) and columns that have an illegal element */
 } output_stats;
 
-/* A known mistake as an explanation: what it leaves unexplained. */
+/* A quirk (known fault) as an explanation: what it leaves unexplained. */
 typedef struct {
     int quirk;
-    int64_t illegal; /* elements that are no legal result with the mistake either */
+    int64_t illegal; /* elements that are no legal result of a port with the quirk either */
     double worst;    /* the largest budget among them */
 } diagnosis_row;
 
@@ -78,16 +78,16 @@ typedef struct {
     verdict v;
     skip_reason skip; /* of SKIP */
     char why[512];
-    bool constant;                   /* none of the wrong results that were tried differs from the truth */
+    bool constant;                   /* none of the mutants that were tried differs from the truth */
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
     int outputs;
     output_stats output[MAX_OUTPUTS];
-    int64_t flips;       /* rows whose choice is legal, and not the reference's */
-    bool choice_illegal; /* `choice` tells of a row whose choice is no legal one */
+    int64_t flips;       /* rows whose choice is legal and not the reference's own */
+    bool choice_illegal; /* `choice` describes a row whose choice is illegal */
     char choice[400];    /* the first such row, in words */
-    int diagnoses;       /* known mistakes that were tried; most likely first */
+    int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
 } result;
 

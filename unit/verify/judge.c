@@ -1,7 +1,10 @@
-/* The judge, and what the two readings owe each other. */
+/* The judge: enclosures, elements, mutants, choices; and what the two readings owe each other. */
 #include "case/expand.h"
 #include "case/fill.h"
+#include "judge/element.h"
+#include "judge/flips.h"
 #include "judge/judge.h"
+#include "judge/mutants.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -173,8 +176,8 @@ Test(judge, negative_zero_is_zero)
     look_away(&s);
 }
 
-/* Every known mistake is told from the truth by at least one case of ci.txt under default assumptions, and none of a
- * case that its theory hides it in. */
+/* Every quirk is told from the truth by at least one case of ci.txt under default assumptions, and none of a case that
+ * its theory hides it in. */
 Test(judge, every_quirk_is_seen_somewhere)
 {
     static const struct {
@@ -190,7 +193,7 @@ Test(judge, every_quirk_is_seen_somewhere)
          "linear@odd:weight=f8_e4m3"},
         {QUIRK_F4_scale_divided, "linear@odd:in_features=320,out_features=192,weight=f8_e4m3", "linear@odd"},
     };
-    for (size_t q = 0; q < sizeof rows / sizeof *rows; q++) /* those of the other ops: test_mistakes.c */
+    for (size_t q = 0; q < sizeof rows / sizeof *rows; q++) /* those of the other ops: unit/properties/mistakes.c */
         for (int blind = 0; blind < 2; blind++) {
             if (blind && rows[q].quirk == QUIRK_A2_mean_subtracted) continue; /* no fill has mean 0 */
             sight s;
@@ -211,4 +214,86 @@ Test(judge, every_quirk_is_seen_somewhere)
             enclosures_free(&wrong);
             look_away(&s);
         }
+}
+
+/* The outputs of every op fit where results and enclosures list them. */
+Test(judge, outputs_fit)
+{
+    for (int o = 0; ops[o]; o++) {
+        int outputs = 0;
+        for (const tensor_row *row = ops[o]->tensors; row->name; row++) outputs += row->kind == TENSOR_OUT;
+        cr_expect(0 < outputs && outputs <= MAX_OUTPUTS, "%s has %d outputs", ops[o]->name, outputs);
+    }
+}
+
+/* The error counts as a fraction of the legal error on its own side. */
+Test(judge, budget_of_an_element)
+{
+    static const struct {
+        double lower, upper, got, used;
+        bool legal;
+    } rows[] = {
+        {0, 3, 1, 0, true},
+        {0, 3, 2, 0.5, true},
+        {0, 3, 0.5, 0.5, true},
+        {0, 3, 5, 2, false},
+        {1, 1, 2, HUGE_VAL, false},
+        {0, 3, NAN, HUGE_VAL, false},
+        {0, 3, -HUGE_VAL, HUGE_VAL, false},
+        {-HUGE_VAL, HUGE_VAL, NAN, 0, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        element const e = {1, rows[i].lower, rows[i].upper};
+        cr_expect(is_legal(&e, rows[i].got) == rows[i].legal, "row %zu", i);
+        cr_expect(budget_used(&e, rows[i].got) == rows[i].used, "row %zu: %g", i, budget_used(&e, rows[i].got));
+    }
+}
+
+/* Mutants that differ from the truth count; where balls are wide they survive. */
+Test(judge, mutants_survive_in_wide_balls)
+{
+    tensor_info const t = {.dtype = DSV3_F32, .ndim = 2, .shape = {2, 3}, .count = 6};
+    tensor_info const indices = {.dtype = DSV3_I32, .ndim = 2, .shape = {2, 3}, .count = 6};
+    ref_value const truth[6] = {{1}, {2}, {3}, {4}, {5}, {6}}, zero[6] = {{0}};
+    ref_value wide[6];
+    for (int i = 0; i < 6; i++) wide[i] = (ref_value){truth[i].hi, 0, 100};
+    output_stats narrow = {.count = 6}, all = {.count = 6}, none = {.count = 6}, index = {.count = 6};
+    try_mutants(&t, truth, truth, &narrow);
+    try_mutants(&t, truth, wide, &all);
+    try_mutants(&t, zero, wide, &none);
+    try_mutants(&indices, truth, wide, &index);
+    cr_expect(narrow.mutants == 5 && narrow.survivors == 0, "%d of %d", narrow.survivors, narrow.mutants);
+    cr_expect(all.mutants == 5 && all.survivors == 5, "%d of %d", all.survivors, all.mutants);
+    cr_expect(none.mutants == 0 && none.survivors == 0, "zero has %d mutants", none.mutants);
+    cr_expect(index.mutants == 0, "indices have %d mutants", index.mutants);
+}
+
+/* Choices are compared with the reference's own as sets; an illegal one is described before a flip. */
+Test(judge, choices_are_sets)
+{
+    sight s;
+    result r = {0};
+    look(&s, "gate@tiny", "");
+    const tensor_info *const t = problem_tensor(&s.p, "topk_idx");
+    int const at = (int)(t - s.p.tensor);
+    int64_t const width = row_width(t);
+    int32_t *const idx = s.data[at], first = idx[0];
+    cr_assert(width > 1 && t->count / width > 1);
+    idx[0] = idx[1];
+    idx[1] = first;
+    list_flips(&s.p, &s.legal, &s.own, s.data, &r);
+    cr_expect(r.flips == 0 && !*r.choice, "%s", r.choice);
+
+    s.own.value[at][0].hi = 1e6; /* another set in row 0 */
+    list_flips(&s.p, &s.legal, &s.own, s.data, &r);
+    cr_expect(r.flips == 1 && !r.choice_illegal && !strncmp(r.choice, "row 0: the port chose {", 23), "%s", r.choice);
+
+    s.own.value[at][width].hi = 1e6; /* and in row 1, where the port's is illegal */
+    s.legal.value[at][width].hi = NAN;
+    r = (result){0};
+    list_flips(&s.p, &s.legal, &s.own, s.data, &r);
+    cr_expect(r.flips == 1 && r.choice_illegal && strstr(r.choice, "row 1: no legal choice, the port chose {") &&
+                  strstr(r.choice, ", the reference {1000000 "),
+              "%s", r.choice);
+    look_away(&s);
 }

@@ -1,5 +1,6 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
 #include "model/chain.h"
+#include "model/cost.h"
 #include "options.h"
 #include "port/process.h"
 #include "report/text.h"
@@ -131,14 +132,6 @@ static void on_each_stage(void *context, const char *module, const problem *pr, 
     report_text(stdout, module, p->b->name, NULL, r, p->o->verbose);
 }
 
-/* Stages of the chain. */
-static int count_stages(const dsv3_config *c, int64_t tokens)
-{
-    int const dense = (int)c->first_k_dense_replace, layers = (int)c->num_hidden_layers;
-    int64_t const modules = c->num_nextn_predict_layers < tokens - 1 ? c->num_nextn_predict_layers : tokens - 1;
-    return 3 + 4 * layers + 3 * (dense < layers ? dense : layers) + 10 * (int)modules;
-}
-
 /* log2 of the largest radius of a tensor over its largest centre. */
 static void print_tensor(const dump *d, const char *name)
 {
@@ -175,17 +168,12 @@ static void print_truth(const dump *d, const dsv3_config *c)
 
 static void print_estimate(const model_run *m)
 {
-    double terms, bytes, widest = fmax((double)m->config->intermediate_size, (double)m->config->hidden_size);
-    double const o_width = (double)(m->config->num_attention_heads * m->config->v_head_dim);
+    double terms, bytes;
     model_work(m, &terms, &bytes);
-    widest = fmax(widest, o_width);
-    double const panels = 128 * 16 * widest,
-                 rows = (double)m->n_tokens * 60 * (o_width + 8 * (double)m->config->hidden_size);
     printf("%.3g thousand million weight terms: about %.0f s at 0.4 ns a term and 1 ns a weight; %.3g GB of weights "
            "are read\n",
            terms / 1e9, 0.4e-9 * terms + 1e-9 * bytes, bytes / 1e9);
-    printf("about %.0f MB of memory, and what --dump keeps\n",
-           (50e6 + panels + rows + 48 * (double)m->config->vocab_size) / 1e6);
+    printf("about %.0f MB of memory, and what --dump keeps\n", model_memory(m) / 1e6);
 }
 
 /* ---- the command ---- */
@@ -219,7 +207,7 @@ static int finish(const model_run *m, const progress *p, bool good, const compla
 {
     if (!good && p->failed) fprintf(stderr, "verify: %s\n", why->text);
     if (!good && !p->failed) return usage_error("%s", why->text);
-    if (!m->judged) return print_truth(m->kept, m->config), EXIT_GOOD;
+    if (!m->judged) return print_truth(m->outputs, m->config), EXIT_GOOD;
     if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
     printf("%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);
     return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
@@ -231,8 +219,7 @@ static int run_model(const arguments *o, model_run *m)
     char key[8192];
     backend b = {0};
     dump kept;
-    progress p = {
-        .o = o, .b = &b, .all = count_stages(m->config, m->n_tokens), .started = now(), .terminal = isatty(2)};
+    progress p = {.o = o, .b = &b, .all = count_stages(m), .started = now(), .terminal = isatty(2)};
     port *judged = NULL;
     if (o->backend && !backend_resolve(o->backend, &b, &why)) return usage_error("%s", why.text);
     make_key(o, m->weights, key, sizeof key);
@@ -244,7 +231,7 @@ static int run_model(const arguments *o, model_run *m)
         dump_close(&kept);
         return EXIT_USAGE;
     }
-    m->kept = &kept, m->judged = judged, m->report = on_each_stage, m->context = &p;
+    m->outputs = &kept, m->judged = judged, m->report = on_each_stage, m->context = &p;
     bool good = model_run_all(m, &why);
     if (p.terminal) fprintf(stderr, "\r\033[K");
     good = good && dump_write(&kept, &why);

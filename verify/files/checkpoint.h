@@ -1,7 +1,7 @@
 /*
- * A Hugging Face checkpoint folder: model.safetensors, or model.safetensors.index.json and the shards that its weight_map
- * names (model.safetensors wins when both are there, as in transformers). Files are mapped, so that tensors are views
- * whose pages are read when they are touched.
+ * A Hugging Face checkpoint folder: model.safetensors, or model.safetensors.index.json and the shards that its
+ * weight_map names (model.safetensors wins when both are there, as in transformers). Files are mapped, so that
+ * tensors are views whose pages are read when they are touched.
  */
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
@@ -28,15 +28,17 @@ typedef struct {
     checkpoint_entry *entry; /* in the order of their names */
 } checkpoint;
 
-/* Opens and checks a folder: every header, and that index and files say the same. On an error returns false and one sentence
- * in why that names the file and the tensor. A file that is cut while it is open costs a SIGBUS. */
+/* Opens and checks a folder: every header, and that index and files say the same. On an error returns false
+ * and one sentence in why that names the file and the tensor. A file that is cut while it is open costs a
+ * SIGBUS. */
 bool checkpoint_open(const char *dir, checkpoint *c, complaint *why);
 void checkpoint_close(checkpoint *c);
 
 /* Tensors are the checkpoint's and live until it is closed. NULL: no such. */
 const safetensor *checkpoint_find(const checkpoint *c, const char *name);
 
-/* The tensor of that name if it has one of the formats (a sum of DTYPE_BIT) and this shape; otherwise false and one sentence. */
+/* The tensor of that name if it has one of the formats (a sum of DTYPE_BIT) and this shape; otherwise false
+ * and one sentence. */
 #define DTYPE_BIT(dtype) (1u << (dtype))
 bool checkpoint_expect(const checkpoint *c, const char *name, unsigned dtypes, int ndim, const int64_t *shape,
                        const safetensor **tensor, complaint *why);
@@ -44,7 +46,8 @@ bool checkpoint_expect(const checkpoint *c, const char *name, unsigned dtypes, i
 /* Every element of an F32 tensor of the checkpoint is finite and above 0; otherwise false and one sentence. */
 bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, complaint *why);
 
-/* The whole pages inside these bytes of a tensor leave the memory of the process; they are read again when touched. */
+/* The whole pages inside these bytes of a tensor leave the memory of the process; they are read again when
+ * touched. */
 void checkpoint_release(const void *data, size_t bytes);
 
 /* ---- the parser of model.safetensors.index.json alone ---- */

@@ -1,6 +1,7 @@
 /*
- * What a run of a model leaves behind: named tensors, gathered layer by layer, written as one safetensors file at the end.
- * Finished layers are kept in a folder beside the file, so that a run that was killed goes on where it was.
+ * What a run of a model leaves behind: named tensors, gathered layer by layer, written as one safetensors file
+ * at the end. Finished layers are kept in a folder beside the file, so that a run that was killed goes on
+ * where it was.
  */
 #ifndef DUMP_H
 #define DUMP_H
@@ -16,8 +17,8 @@ typedef struct {
     int parts;     /* finished ones */
 } dump;
 
-/* Opens; parts of an earlier run with the same key are read, others are removed. path NULL: nothing is kept on disk.
- * False: one sentence in why. */
+/* Opens; parts of an earlier run with the same key are read, others are removed. path NULL: nothing is kept on
+ * disk. False: one sentence in why. */
 bool dump_open(dump *d, const char *path, const char *key, complaint *why);
 
 /* Copies a tensor in. False: out of memory. */

@@ -1,12 +1,13 @@
 /*
- * The price of truth: ball_dot against FLINT/Arb's arb_dot at 106 bits, operands ready on both sides, n = 7168.
- * Rounds are interleaved, so that both see the same machine; medians.
+ * The price of certified dot products: ball_dot against FLINT/Arb's arb_dot at 106 bits, operands ready on
+ * both sides, n = 7168. Rounds are interleaved, so that both see the same machine; medians.
  */
 #include "bench.h"
 
 #include "ball.h"
 #include "kernel.h"
 #include "ref.h"
+#include "timing.h"
 
 #include <arb.h>
 #include <stdio.h>
@@ -121,7 +122,7 @@ static void measure(operands *o, dsv3_dtype d)
                median(s[0].ns, ROUNDS) / median(s[i].ns, ROUNDS));
 }
 
-int bench_truth(void)
+int bench_dot(void)
 {
     operands *const o = calloc(1, sizeof *o);
     if (!o) return fprintf(stderr, "bench: no memory\n"), 2;

@@ -1,0 +1,210 @@
+/* See stage.h. */
+#include "stage.h"
+
+#include "judge/enclose.h"
+#include "run/case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct stage {
+    const model_run *m;
+    char module[NAME]; /* path of the module whose weights it has */
+    problem p;
+    void **data; /* of each tensor of p */
+    bool *owned; /* data[i] is memory of the stage, not the checkpoint's or the caller's */
+    complaint *why;
+};
+
+static bool is_real(dsv3_dtype d)
+{
+    return d == DSV3_F32 || d == DSV3_BF16;
+}
+
+static void set_format(tensor_info *t, dsv3_dtype d)
+{
+    t->dtype = d;
+    t->bytes = (size_t)t->count * ref_dtype_size(d);
+}
+
+static int index_of(const stage *s, const char *name)
+{
+    return (int)(problem_tensor(&s->p, name) - s->p.tensor);
+}
+
+/* ---- opening: tensors of a case become those of the checkpoint ---- */
+
+/* Formats in which the checkpoint may have a weight. Truth reads any real one. */
+static unsigned formats_of(const stage *s, const tensor_info *t)
+{
+    if (strstr(t->name, "weight_scale_inv") || strstr(t->name, "bias")) return DTYPE_BIT(DSV3_F32);
+    if (t->dtype == DSV3_F8_E4M3 || s->m->judged) return DTYPE_BIT(t->dtype);
+    return DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16);
+}
+
+/* One weight, as the checkpoint has it. */
+static bool open_weight(stage *s, int i)
+{
+    tensor_info *const t = &s->p.tensor[i];
+    const checkpoint *const weights = s->m->weights;
+    const safetensor *found;
+    char name[NAME + 64];
+    snprintf(name, sizeof name, "%s%s%s", s->module, *s->module ? "." : "", t->name);
+    if (!checkpoint_expect(weights, name, formats_of(s, t), t->ndim, t->shape, &found, s->why)) return false;
+    if (strstr(t->name, "weight_scale_inv") && !checkpoint_check_scales(weights, found, s->why)) return false;
+    set_format(t, found->dtype);
+    s->data[i] = (void *)(uintptr_t)found->data;
+    return true;
+}
+
+static bool open_tensor(stage *s, int i)
+{
+    tensor_info *const t = &s->p.tensor[i];
+    if (t->row->kind == TENSOR_WEIGHT) return open_weight(s, i);
+    if (!s->m->judged && is_real(t->dtype)) set_format(t, DSV3_F64);
+    if (t->row->kind != TENSOR_OUT) return true;
+    s->data[i] = calloc(1, t->bytes + 1);
+    s->owned[i] = true;
+    return s->data[i] || refuse(s->why, "no memory for %s of %s", t->name, s->module);
+}
+
+static bool open_tensors(stage *s)
+{
+    s->data = calloc((size_t)s->p.tensors, sizeof *s->data);
+    s->owned = calloc((size_t)s->p.tensors, sizeof *s->owned);
+    if (!s->data || !s->owned) return refuse(s->why, "no memory for %s", s->module);
+    for (int i = 0; i < s->p.tensors; i++)
+        if (!open_tensor(s, i)) return false;
+    return true;
+}
+
+stage *stage_open(const model_run *m, const char *module, const char *id, complaint *why)
+{
+    stage *const s = calloc(1, sizeof *s);
+    if (!s) return refuse(why, "no memory for %s", module), NULL;
+    s->m = m, s->why = why;
+    snprintf(s->module, sizeof s->module, "%s", module);
+    if (problem_parse(id, &s->p, why) && open_tensors(s)) return s;
+    stage_close(s, false, NULL);
+    return NULL;
+}
+
+bool stage_close(stage *s, bool good, void **y)
+{
+    if (good) *y = stage_release(s, "y");
+    for (int i = 0; s->data && s->owned && i < s->p.tensors; i++) {
+        if (s->owned[i]) free(s->data[i]);
+        if (s->p.tensor[i].row->kind == TENSOR_WEIGHT && s->data[i])
+            checkpoint_release(s->data[i], s->p.tensor[i].bytes);
+    }
+    free(s->data);
+    free(s->owned);
+    problem_close(&s->p);
+    free(s);
+    return good;
+}
+
+void stage_bind(stage *s, const char *tensor, const void *data)
+{
+    s->data[index_of(s, tensor)] = (void *)(uintptr_t)data;
+}
+
+size_t stage_bytes(const stage *s, const char *tensor)
+{
+    return problem_tensor(&s->p, tensor)->bytes;
+}
+
+void *stage_release(stage *s, const char *tensor)
+{
+    int const i = index_of(s, tensor);
+    s->owned[i] = false;
+    return s->data[i];
+}
+
+/* ---- running ---- */
+
+static bool store(const stage *s, const named_output *out, const double *radius)
+{
+    char name[NAME + 8];
+    const tensor_info *const t = problem_tensor(&s->p, out->tensor);
+    snprintf(name, sizeof name, "%s.radius", out->name);
+    if (!dump_add(s->m->outputs, out->name, t->dtype, t->ndim, t->shape, s->data[t - s->p.tensor])) return false;
+    return !radius || dump_add(s->m->outputs, name, DSV3_F64, t->ndim, t->shape, radius);
+}
+
+/* Reads the outputs of an earlier run; false: it did not finish this stage. */
+static bool restore(stage *s, const named_output *names)
+{
+    for (const named_output *out = names; out->tensor; out++)
+        if (!dump_find(s->m->outputs, out->name)) return false;
+    for (const named_output *out = names; out->tensor; out++) {
+        int const i = index_of(s, out->tensor);
+        memcpy(s->data[i], dump_find(s->m->outputs, out->name)->data, s->p.tensor[i].bytes);
+    }
+    return true;
+}
+
+static void release_pages(void *user, const void *data, size_t bytes)
+{
+    (void)user;
+    checkpoint_release(data, bytes);
+}
+
+/* The output as binary64 (or indices), and a radius that covers what that leaves out. */
+static double *split_truth(const stage *s, int i, const ref_value *v)
+{
+    const tensor_info *const t = &s->p.tensor[i];
+    double *const radius = malloc((size_t)t->count * sizeof *radius + 1);
+    for (int64_t k = 0; radius && k < t->count; k++) {
+        ref_encode(t->dtype, s->data[i], k, v[k].hi);
+        radius[k] = v[k].lo == 0 ? v[k].radius : nextafter(v[k].radius + fabs(v[k].lo), HUGE_VAL);
+    }
+    return radius;
+}
+
+static bool store_truth(const stage *s, int i, const ref_value *v, const named_output *names)
+{
+    const tensor_info *const t = &s->p.tensor[i];
+    double *const radius = split_truth(s, i, v);
+    bool good = radius != NULL;
+    for (const named_output *out = names; good && out->tensor; out++)
+        if (!strcmp(out->tensor, t->name)) good = store(s, out, t->dtype == DSV3_F64 ? radius : NULL);
+    free(radius);
+    return good;
+}
+
+static bool run_truth(stage *s, const named_output *names)
+{
+    ref_reading const rd = {.used = release_pages};
+    enclosures truth;
+    if (!enclose(&s->p, &rd, &ref_dd, s->data, &truth))
+        return refuse(s->why, "no memory for the reference of %s", s->module);
+    bool good = true;
+    for (int i = 0; good && i < s->p.tensors; i++)
+        if (truth.value[i]) good = store_truth(s, i, truth.value[i], names);
+    enclosures_free(&truth);
+    if (good && s->m->report) s->m->report(s->m->context, s->module, &s->p, NULL);
+    return good || refuse(s->why, "no memory for the outputs of %s", s->module);
+}
+
+static bool run_port(stage *s, const named_output *names)
+{
+    result *const r = malloc(sizeof *r);
+    bool good = r != NULL;
+    if (!good) return refuse(s->why, "no memory to judge %s", s->module);
+    run_case(&s->p, s->data, &s->m->judged, 1, s->m->diagnose, r);
+    if (s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
+    bool const answered = r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
+    if (!answered) good = refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);
+    free(r);
+    for (const named_output *out = names; good && out->tensor; out++)
+        if (!store(s, out, NULL)) good = refuse(s->why, "no memory for the outputs of %s", s->module);
+    return good;
+}
+
+bool stage_run(stage *s, const named_output *names)
+{
+    if (restore(s, names)) return true;
+    return s->m->judged ? run_port(s, names) : run_truth(s, names);
+}

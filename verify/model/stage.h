@@ -1,0 +1,37 @@
+/* One stage of a chain: a case of an op on the weights of a module, computed as truth or run by the port and
+ * judged. */
+#ifndef STAGE_H
+#define STAGE_H
+
+#include "model.h"
+
+enum { NAME = 160 }; /* bytes of a name in a checkpoint or a dump */
+
+typedef struct stage stage;
+
+/* An output of a stage, and the name that dumps have for it. */
+typedef struct {
+    const char *tensor;
+    char name[NAME];
+} named_output;
+
+/* Reads the case id and finds the module's weights. Outputs get memory, inputs are given by stage_bind. NULL:
+ * one sentence in why, and nothing to close. */
+stage *stage_open(const model_run *m, const char *module, const char *id, complaint *why);
+
+/* An input; its memory stays the caller's. */
+void stage_bind(stage *s, const char *tensor, const void *data);
+size_t stage_bytes(const stage *s, const char *tensor);
+
+/* Computes the outputs and stores the named ones in m->outputs; the list ends with a row whose tensor is NULL.
+ * If all of them are there from an earlier run they are read instead. False: one sentence in the why of
+ * stage_open. */
+bool stage_run(stage *s, const named_output *names);
+
+/* An output, which becomes the caller's. */
+void *stage_release(stage *s, const char *tensor);
+
+/* Closes it; output y becomes the caller's if all went well. Returns good. */
+bool stage_close(stage *s, bool good, void **y);
+
+#endif
