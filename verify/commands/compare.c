@@ -32,7 +32,7 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     complaint why;
     enclosures truth, legal;
     result r = {.v = PASS};
-    const char *const name = "file";
+    const char *const name = "file", *const absent = NULL;
     tally t = {0};
     if (!exec_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
     if (!enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
@@ -44,7 +44,7 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
     tally_add(&t, 0, &r, false);
     report_text(stdout, l->p.id, name, path, &r, verbose);
-    report_summary(stdout, &name, 1, &t);
+    report_summary(stdout, &name, &absent, 1, &t);
     return t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
