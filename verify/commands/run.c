@@ -158,19 +158,25 @@ static double memory_available(void)
     return kilobytes > 0 ? kilobytes * 1024 : HUGE_VAL;
 }
 
+static int check_need(const problem *p, double there)
+{
+    double const need = problem_memory(p);
+    if (need <= there) return EXIT_GOOD;
+    return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p->id, need / 1e9,
+                       there / 1e9);
+}
+
 static int check_memory(const session *s)
 {
     double const there = memory_available();
     complaint why;
-    problem p;
-    for (int i = 0; i < s->pl.cases.count; i++) {
-        if (!problem_parse(s->pl.cases.id[i], &p, &why)) return usage_error("%s", why.text);
-        double const need = problem_memory(&p);
-        if (need > there)
-            return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p.id,
-                               need / 1e9, there / 1e9);
-    }
-    return EXIT_GOOD;
+    int code = EXIT_GOOD;
+    problem *const p = malloc(sizeof *p);
+    if (!p) return usage_error("no memory");
+    for (int i = 0; i < s->pl.cases.count && !code; i++)
+        code = problem_parse(s->pl.cases.id[i], p, &why) ? check_need(p, there) : usage_error("%s", why.text);
+    free(p);
+    return code;
 }
 
 /* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
