@@ -1,5 +1,5 @@
-/* verify show: what a case is, how sharply it sees, and which known mistakes it would catch. At most 40 lines of 80
- * columns for every case of today's ops. */
+/* verify show: what a case is, how finely it resolves, and which quirks it would catch. At most 40 lines of 80 columns
+ * for every case of the present ops. */
 #include "judge/judge.h"
 #include "loaded_case.h"
 #include "options.h"
@@ -95,7 +95,7 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
     return apart >= 0;
 }
 
-static bool print_mistakes(const problem *p, const ref_numerics *n, void *const data[])
+static bool print_quirks(const problem *p, const ref_numerics *n, void *const data[])
 {
     bool good = true;
     puts("mistakes");
@@ -121,7 +121,7 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
     if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
     judge_truth(p, &truth, &legal, data, &r);
     print_stats(&r);
-    bool const shown = print_mistakes(p, n, data);
+    bool const shown = print_quirks(p, n, data);
     enclosures_free(&truth);
     enclosures_free(&legal);
     return shown;

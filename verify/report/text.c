@@ -66,7 +66,7 @@ static void print_worst(FILE *f, const output_stats *s)
         fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
 }
 
-/* Mistakes that explain all, or else the one that explains most. */
+/* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
