@@ -1,4 +1,5 @@
-/* verify: is a port right, and if not, where does it leave what it may legally compute? */
+/* verify: decides whether a port's results are legal, and shows the first that isn't. */
+#include "commands/commands.h"
 #include "commands/options.h"
 #include "dsv3.h"
 

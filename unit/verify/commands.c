@@ -224,3 +224,66 @@ Test(cli, matrix_of_ops_and_ports)
         cr_expect(strcspn(s, "\n") <= 100, "wider than 100 columns: %.120s", s);
     remove(name);
 }
+
+/* What verify run prints by default: a row an op and port, a line for an op's only case, what is skipped and why. */
+Test(cli, run_prints_a_row_an_op_and_port)
+{
+    static char expected[65536];
+    const outcome *const o = run_verify(
+        "PLANT=honest", "run 'rmsnorm@tiny:x=bf16|f32;seed=1..2' embed@tiny 'linear@odd;seed=1..3' --backend=plain" SO);
+    read_file("unit/snapshots/run.txt", expected, sizeof expected);
+    cr_expect(o->code == 0 && !strcmp(o->out, expected), "differs from unit/snapshots/run.txt: %s", o->out);
+}
+
+static int count_of(const char *text, const char *part)
+{
+    int count = 0;
+    for (const char *s = text; (s = strstr(s, part)); s++) count++;
+    return count;
+}
+
+Test(cli, run_prints_what_fails_in_full_before_the_rows)
+{
+    const outcome *const o = run_verify("PLANT=no_eps", "run 'rmsnorm@odd:x=f32;seed=1..3' --backend=plain" SO);
+    const char *const block = strstr(o->out, "planted      FAIL(proved)  rmsnorm@odd:x=f32;seed=3\n  why ");
+    const char *const row = strstr(o->out, "\n\nport          op  ");
+    cr_expect(o->code == 1 && block && row && block < row, "%s", o->out);
+    cr_expect(count_of(o->out, "\n  next     verify show ") == 3, "%s", o->out);
+    cr_expect(count_of(o->out, "\nplain ") == 2, "%s", o->out); /* its row and its sum */
+    cr_expect(strstr(o->out, "rmsnorm              0 of 3       1344       -       -\n    3 failed\n") != NULL, "%s",
+              o->out);
+    cr_expect(strstr(o->out, "\n3 passed, 3 failed, 0 skipped\n") != NULL, "%s", o->out);
+}
+
+Test(cli, verbose_prints_a_line_a_case)
+{
+    const outcome *const o = run_verify("PLANT=honest", "run 'rmsnorm@tiny:x=bf16|f32' --verbose --backend=plain" SO);
+    cr_expect(count_of(o->out, "PASS(proved)  rmsnorm@tiny") == 3, "%s", o->out);
+    cr_expect(count_of(o->out, "  declared ") == 3 && count_of(o->out, "  repro    verify run") == 3, "%s", o->out);
+    cr_expect(strstr(o->out, "planted      SKIP          rmsnorm@tiny  the port doesn't support this case\n") != NULL,
+              "%s", o->out);
+    cr_expect(strstr(o->out, "\nport          op  ") != NULL, "%s", o->out);
+}
+
+/* A port that can't run here is one line and no number. Results as JSON keep its rows. */
+Test(cli, an_absent_port_is_not_counted)
+{
+    static const char end[] = "\nplanted: this port is for the moon\n2 passed, 0 failed, 0 skipped\n";
+    static const char *const options[] = {"", " --verbose"};
+    char arguments[400];
+    const outcome *o = NULL;
+    for (int i = 0; i < 2; i++) {
+        snprintf(arguments, sizeof arguments, "run 'rmsnorm@tiny;seed=1..2' --backend=plain" SO "%s", options[i]);
+        o = run_verify("PLANT=not_here", arguments);
+        cr_expect(o->code == 0 && strstr(o->out, end) && count_of(o->out, "planted") == 1, "%s", o->out);
+    }
+    o = run_verify("PLANT=not_here", "run 'rmsnorm@tiny;seed=1..2'" SO);
+    cr_expect(o->code == 3 && !strcmp(o->out, "\nplanted: this port is for the moon\n0 passed, 0 failed, 0 skipped\n"),
+              "%s", o->out);
+    o = run_verify("PLANT=not_here", "run rmsnorm@tiny --require=" BUILD "/planted/planted.so --backend=plain" SO);
+    cr_expect(o->code == 3 && strstr(o->err, "was not judged: this port is for the moon"), "%s", o->err);
+    o = run_verify("PLANT=not_here", "run 'rmsnorm@tiny;seed=1..2' --format=jsonl --backend=plain" SO);
+    cr_expect(count_of(o->out, "\"verdict\":\"SKIP\"") == 2 && count_of(o->out, "\"verdict\":\"PASS\"") == 2, "%s",
+              o->out);
+    cr_expect(strstr(o->err, end) != NULL, "%s", o->err);
+}

@@ -32,7 +32,7 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     complaint why;
     enclosures truth, legal, own = {0};
     result r = {.v = ERROR};
-    const char *const name = "file";
+    const char *const name = "file", *const absent = NULL;
     tally t = {0};
     if (!folder_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
     if ((l->p.op->choice && !enclose_own(&l->p, l->data, &own)) ||
@@ -46,7 +46,7 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
     tally_add(&t, 0, &r, false);
     report_text(stdout, l->p.id, name, path, &r, verbose);
-    report_summary(stdout, &name, 1, &t);
+    report_summary(stdout, &name, &absent, 1, &t);
     return t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
@@ -64,7 +64,7 @@ int command_compare(int argc, char **argv)
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
     loaded_case *const l = loaded_case_open(a.id, declared);
     if (!l) return EXIT_USAGE;
-    code = judge_file(l, rest.word[0], a.verbose);
+    code = loaded_case_fill(l) ? judge_file(l, rest.word[0], a.verbose) : EXIT_USAGE;
     loaded_case_close(l);
     return code;
 }

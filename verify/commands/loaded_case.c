@@ -7,23 +7,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool load(loaded_case *l, const char *id, const char *declared)
+static bool parse(loaded_case *l, const char *id, const char *declared, complaint *why)
 {
-    complaint why;
     snprintf(l->declared, sizeof l->declared, "%s", declared);
-    if (!problem_parse(id, &l->p, &why)) return usage_error("%s", why.text), false;
-    if (!ref_numerics_parse(l->p.op->name, declared, &l->numerics, why.text, sizeof why.text))
-        return usage_error("%s", why.text), false;
-    return tensors_open(&l->p, &l->data) || (usage_error("no memory for %s", l->p.id), false);
+    return problem_parse(id, &l->p, why) &&
+           ref_numerics_parse(l->p.op->name, declared, &l->numerics, why->text, sizeof why->text);
 }
 
 loaded_case *loaded_case_open(const char *id, const char *declared)
 {
+    complaint why;
     loaded_case *const l = calloc(1, sizeof *l);
     if (!l) return usage_error("no memory"), NULL;
-    if (load(l, id, declared)) return l;
-    loaded_case_close(l);
+    if (parse(l, id, declared, &why)) return l;
+    usage_error("%s", why.text);
+    free(l);
     return NULL;
+}
+
+bool loaded_case_fill(loaded_case *l)
+{
+    return tensors_open(&l->p, &l->data) || (usage_error("no memory for %s", l->p.id), false);
 }
 
 void loaded_case_close(loaded_case *l)

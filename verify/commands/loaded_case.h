@@ -1,4 +1,4 @@
-/* A case whose tensors are in memory, its inputs filled: what the commands work on that judge or write files. */
+/* A case and a declaration, on the heap: what the commands work on that take one case. */
 #ifndef LOADED_CASE_H
 #define LOADED_CASE_H
 
@@ -6,13 +6,17 @@
 
 typedef struct {
     problem p;
-    void **data;
+    void **data; /* NULL until filled */
     ref_numerics numerics;
     char declared[REF_NUMERICS_CAP]; /* "": nothing */
 } loaded_case;
 
-/* The case of an id, and a declaration ("": none). NULL: the sentence is printed, and the exit code is EXIT_USAGE. */
+/* The case of an id, and a declaration ("": none); no tensors yet. NULL: the sentence is printed, and the exit code is
+ * EXIT_USAGE. */
 loaded_case *loaded_case_open(const char *id, const char *declared);
+
+/* Makes room for the tensors and fills the inputs. False: no memory, and the sentence is printed. */
+bool loaded_case_fill(loaded_case *l);
 void loaded_case_close(loaded_case *l);
 
 #endif

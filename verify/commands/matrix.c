@@ -11,7 +11,7 @@
 
 enum { MAX_PORTS = 8, MAX_OPS = 64, UNKNOWN = -1 };
 
-/* Cases sorted by id, and what is known of each of them on each port. */
+/* Cases sorted by id, and the verdict of each of them on each port. */
 typedef struct {
     case_list cases;
     int ports;                       /* those that backend_known names */
@@ -36,7 +36,7 @@ static int port_named(const char *name)
     return UNKNOWN;
 }
 
-static void take(matrix *m, const char *id, const char *backend_text, verdict v)
+static void store_verdict(matrix *m, const char *id, const char *backend_text, verdict v)
 {
     char **const found = bsearch(&id, m->cases.id, (size_t)m->cases.count, sizeof *m->cases.id, by_text);
     int const b = port_named(backend_text);
@@ -47,7 +47,7 @@ static void take(matrix *m, const char *id, const char *backend_text, verdict v)
     m->seen[found - m->cases.id][b] = (int)v;
 }
 
-static bool take_line(matrix *m, const char *line)
+static bool read_line(matrix *m, const char *line)
 {
     const char *id, *backend_text, *name;
     verdict v;
@@ -55,7 +55,7 @@ static bool take_line(matrix *m, const char *line)
     bool const good = root &&
                       !json_unpack(root, "{s:s, s:s, s:s}", "id", &id, "backend", &backend_text, "verdict", &name) &&
                       verdict_of_name(name, &v);
-    if (good) take(m, id, backend_text, v);
+    if (good) store_verdict(m, id, backend_text, v);
     json_decref(root);
     return good;
 }
@@ -73,7 +73,7 @@ static int read_results(matrix *m, const char *path)
                            strerror(errno));
     while (good && getline(&line, &cap, f) >= 0) {
         number++;
-        good = take_line(m, line);
+        good = read_line(m, line);
     }
     bool const whole = !ferror(f);
     fclose(f);

@@ -93,7 +93,6 @@ typedef struct {
     const backend *b;
     int stages, all, passed, failed, skipped;
     double started, elements;
-    double worst; /* the largest radius of the logits */
     char first_bad[200];
     bool terminal;
 } progress;
@@ -178,7 +177,7 @@ static void print_estimate(const model_run *m)
 
 /* ---- the command ---- */
 
-/* What a dump depends on: a part of another run must not be taken for one of this. */
+/* What a dump depends on. A part that another run left is used only if its key is the same. */
 static void make_key(const arguments *o, const checkpoint *c, char *key, size_t cap)
 {
     size_t used = (size_t)snprintf(key, cap, "1 %s %s %.1500s", o->backend ? o->backend : "truth",

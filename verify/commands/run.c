@@ -33,13 +33,20 @@ static const option options[] = {
     {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
      "try the known mistakes on what fails, and name the likely one"},
-    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL, "declarations and repro lines for every case"},
+    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL, "a line a case, with declaration and repro"},
     {NULL},
 };
 
-static const syntax run_syntax = {"run", "usage: verify run CASE... [--backend=B[,B...]] [options]\n", options,
-                                  "A port is code that runs here: judge only ports that you trust.\n"
-                                  "The last line reads: N passed, N failed, N skipped.\n"};
+static const syntax run_syntax = {
+    "run", "usage: verify run CASE... [--backend=B[,B...]] [options]\n", options,
+    "Prints what fails in full, then a row an op and port: how many of the cases passed,\n"
+    "how many output elements they have, and of those that passed the largest share of the\n"
+    "legal distance that was used (budget) and the coarsest resolution (bits). An op with a\n"
+    "single case gets a line about that case instead. A port that can't run here is one\n"
+    "line, and isn't counted.\n"
+    "\n"
+    "A port is code that runs here: judge only ports that you trust.\n"
+    "The last line reads: N passed, N failed, N skipped.\n"};
 
 /* A report in work. */
 typedef struct {
@@ -52,6 +59,7 @@ typedef struct {
     arguments a;
     plan pl;
     report_run reported;
+    char absent[MAX_BACKENDS][512]; /* why; see report_run */
     int outputs;
     output output[MAX_FORMATS];
     bool people; /* one of them is for people */
@@ -151,24 +159,32 @@ static double memory_available(void)
     return kilobytes > 0 ? kilobytes * 1024 : HUGE_VAL;
 }
 
+static int check_need(const problem *p, double there)
+{
+    double const need = problem_memory(p);
+    if (need <= there) return EXIT_GOOD;
+    return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p->id, need / 1e9,
+                       there / 1e9);
+}
+
 static int check_memory(const session *s)
 {
     double const there = memory_available();
-    for (int i = 0; i < s->pl.cases.count; i++) {
-        double const need = problem_memory(s->pl.cases.problem[i]);
-        if (need > there)
-            return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes",
-                               s->pl.cases.id[i], need / 1e9, there / 1e9);
-    }
-    return EXIT_GOOD;
+    int code = EXIT_GOOD;
+    for (int i = 0; i < s->pl.cases.count && !code; i++) code = check_need(s->pl.cases.problem[i], there);
+    return code;
 }
 
-/* Opens each backend once: one that is no port at all is a usage error, not a verdict. */
-static int check_backends(const session *s)
+/* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
+static int check_backends(session *s)
 {
     int code = EXIT_GOOD;
     for (int b = 0; b < s->pl.backends && !code; b++) {
         port *const p = port_open(&s->pl.backend[b], s->pl.timeout);
+        if (port_is(p) == PORT_ABSENT) {
+            snprintf(s->absent[b], sizeof s->absent[b], "%s", port_why(p));
+            s->reported.absent[b] = s->absent[b];
+        }
         if (port_is(p) == PORT_UNUSABLE)
             code = usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
         port_close(p);
@@ -203,6 +219,7 @@ static int open_file(const session *s, output *o)
 static int open_reports(session *s)
 {
     int code = EXIT_GOOD;
+    s->reported.cases = s->pl.cases.count;
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
     s->reported.verbose = s->a.verbose;
@@ -225,7 +242,7 @@ static bool close_reports(session *s)
         good &= !fflush(o->f) && !ferror(o->f);
         if (o->f != stdout) good &= !fclose(o->f);
     }
-    if (!s->people) report_summary(stderr, s->reported.name, s->pl.backends, &s->t);
+    if (!s->people) report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
     return good;
 }
 
@@ -243,7 +260,8 @@ static void on_case(const plan *pl, int index, const result results[], void *con
 {
     session *const s = context;
     if (s->progress) fprintf(stderr, "\r\033[K");
-    for (int b = 0; b < pl->backends; b++) tally_add(&s->t, b, &results[b], s->a.strict);
+    for (int b = 0; b < pl->backends; b++)
+        if (report_counts(&s->reported, b, &results[b])) tally_add(&s->t, b, &results[b], s->a.strict);
     for (int i = 0; i < s->outputs; i++) {
         s->output[i].format->result(s->output[i].own, index, results);
         fflush(s->output[i].f);
@@ -258,7 +276,7 @@ static int exit_code(const session *s)
         for (int b = 0; b < s->pl.backends; b++)
             if (!strcmp(s->reported.text[b], s->a.requires.item[i]) && !s->t.by_backend[b][PASS]) {
                 fprintf(stderr, "verify: required backend %s was not judged: %s\n", s->a.requires.item[i],
-                        s->t.skip_why[b]);
+                        s->reported.absent[b] ? s->reported.absent[b] : s->t.skip_why[b]);
                 return EXIT_NOTHING;
             }
     return s->t.passed ? EXIT_GOOD : EXIT_NOTHING;

@@ -1,8 +1,8 @@
-/* verify show: what a case is, how sharply it sees, and which known mistakes it would catch. At most 40 lines of 80
- * columns for every case of today's ops. */
-#include "case/fill.h"
+/* verify show: what a case is, how finely it resolves, and which quirks it would catch. At most 40 lines of 80 columns
+ * for every case of the present ops. */
 #include "judge/diagnose.h"
 #include "judge/judge.h"
+#include "loaded_case.h"
 #include "options.h"
 #include "report/wrap.h"
 
@@ -96,7 +96,7 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
     return apart >= 0;
 }
 
-static bool print_mistakes(const problem *p, const ref_numerics *n, void *const data[])
+static bool print_quirks(const problem *p, const ref_numerics *n, void *const data[])
 {
     bool good = true;
     puts("mistakes");
@@ -123,17 +123,17 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
     if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
     judge_truth(p, &truth, &legal, &own, data, &r);
     print_stats(&r);
-    bool const shown = print_mistakes(p, n, data);
+    bool const shown = print_quirks(p, n, data);
     enclosures_free(&truth);
     enclosures_free(&legal);
     enclosures_free(&own);
     return shown;
 }
 
-static int show(const problem *p, const ref_numerics *n)
+static int show(loaded_case *l)
 {
+    const problem *const p = &l->p;
     char text[REF_NUMERICS_CAP];
-    void **data;
     printf("%s\n", p->id);
     wrapped("op", p->op->summary);
     wrapped("source", p->op->source);
@@ -145,12 +145,11 @@ static int show(const problem *p, const ref_numerics *n)
              p->op->work(p->prob.bytes) / 1e6);
     wrapped("needs", text);
     print_points(p);
-    ref_numerics_print(p->op->name, n, false, text, sizeof text);
-    wrapped(n->declared ? "declared" : "assumed", text);
+    ref_numerics_print(p->op->name, &l->numerics, false, text, sizeof text);
+    wrapped(l->numerics.declared ? "declared" : "assumed", text);
     fflush(stdout);
-    bool const good = tensors_open(p, &data) && print_sight(p, n, data);
-    tensors_close(p, data);
-    return good ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
+    if (!loaded_case_fill(l)) return EXIT_USAGE;
+    return print_sight(p, &l->numerics, l->data) ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }
 
 int command_show(int argc, char **argv)
@@ -159,14 +158,14 @@ int command_show(int argc, char **argv)
     arguments a = {NULL};
     operands rest;
     char declared[REF_NUMERICS_CAP];
-    problem p;
-    ref_numerics n;
     int code;
     if (!options_read(&show_syntax, argc, argv, &a, &rest, &code)) return code;
     if (rest.count == 0) return usage_error("show needs a case, as in: verify show linear@v3");
     if (rest.count > 1) return usage_error("show takes one case, '%s' is a second", rest.word[1]);
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-    if (!problem_parse(rest.word[0], &p, &why)) return usage_error("%s", why.text);
-    if (!ref_numerics_parse(p.op->name, declared, &n, why.text, sizeof why.text)) return usage_error("%s", why.text);
-    return show(&p, &n);
+    loaded_case *const l = loaded_case_open(rest.word[0], declared);
+    if (!l) return EXIT_USAGE;
+    code = show(l);
+    loaded_case_close(l);
+    return code;
 }

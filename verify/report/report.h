@@ -9,10 +9,12 @@
 
 /* The run that is reported; it outlives the reports. */
 typedef struct {
+    int cases;
     char *const *id; /* of the cases */
     int backends;
-    const char *name[MAX_BACKENDS]; /* as shown */
-    const char *text[MAX_BACKENDS]; /* as --backend takes it */
+    const char *name[MAX_BACKENDS];   /* as shown */
+    const char *text[MAX_BACKENDS];   /* as --backend takes it */
+    const char *absent[MAX_BACKENDS]; /* why the port can't run here; NULL: it can */
     bool verbose;
 } report_run;
 
@@ -23,6 +25,9 @@ typedef struct {
     void (*result)(void *own, int index, const result results[]); /* of case `index`, one a backend */
     void (*close)(void *own, const tally *counts);
 } report_format;
+
+/* False for a case that an absent port skips: nobody asked for that, and the port's one line says it. */
+bool report_counts(const report_run *run, int which, const result *r);
 
 enum { MAX_FORMATS = 8 };
 

@@ -14,10 +14,14 @@ void tally_add(tally *t, int which, const result *r, bool strict)
     if (r->v == SKIP && !*t->skip_why[which]) snprintf(t->skip_why[which], sizeof t->skip_why[which], "%.159s", r->why);
 }
 
-static void print_backend_row(FILE *f, const char *backend, const tally *t, int b)
+static void print_backend_row(FILE *f, const char *backend, const char *absent, const tally *t, int b)
 {
     int ran = 0;
     for (int v = 0; v < VERDICTS; v++) ran += v != SKIP ? t->by_backend[b][v] : 0;
+    if (absent && !ran) {
+        fprintf(f, "%s: %s\n", backend, absent);
+        return;
+    }
     fprintf(f, "%-12s ", backend);
     if (!ran) {
         fprintf(f, "%s\n", t->skip_why[b]);
@@ -28,10 +32,10 @@ static void print_backend_row(FILE *f, const char *backend, const tally *t, int 
     fprintf(f, "%.4g elements judged\n", t->elements[b]);
 }
 
-void report_summary(FILE *f, const char *const backend[], int backends, const tally *t)
+void report_summary(FILE *f, const char *const backend[], const char *const absent[], int backends, const tally *t)
 {
     fputc('\n', f);
-    for (int b = 0; b < backends; b++) print_backend_row(f, backend[b], t, b);
+    for (int b = 0; b < backends; b++) print_backend_row(f, backend[b], absent[b], t, b);
     if (t->suspect) fprintf(f, "(%d SUSPECT)\n", t->suspect);
     fprintf(f, "%d passed, %d failed, %d skipped\n", t->passed, t->failed, t->skipped);
 }

@@ -15,7 +15,7 @@ typedef struct {
 
 void tally_add(tally *t, int which, const result *r, bool strict);
 
-/* A table of verdicts by backend (their names), then "N passed, N failed, N skipped". */
-void report_summary(FILE *f, const char *const backend[], int backends, const tally *t);
+/* Verdicts by backend (their names; why one is absent, or NULL), then "N passed, N failed, N skipped". */
+void report_summary(FILE *f, const char *const backend[], const char *const absent[], int backends, const tally *t);
 
 #endif

@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "text.h"
 
+#include "by_op.h"
 #include "wrap.h"
 
 #include <math.h>
@@ -65,7 +66,7 @@ static void print_worst(FILE *f, const output_stats *s)
         fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
 }
 
-/* Mistakes that explain all, or else the one that explains most. */
+/* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
@@ -122,28 +123,51 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
 typedef struct {
     FILE *f;
     const report_run *run;
+    by_op *table;
+    bool lines; /* some were printed */
+    bool whole; /* the table holds every result */
 } text_report;
 
 static void *open_text(FILE *f, const report_run *run)
 {
     text_report *const t = malloc(sizeof *t);
-    if (t) *t = (text_report){f, run};
-    return t;
+    by_op *const table = by_op_open(run);
+    if (t && table) {
+        *t = (text_report){f, run, table, false, true};
+        return t;
+    }
+    free(t);
+    if (table) by_op_close(table);
+    return NULL;
+}
+
+/* What passes or is skipped is a number in the table, unless a line a case is asked for or the op has this case alone. */
+static bool has_line(const text_report *t, int index, int b, const result *r)
+{
+    if (!report_counts(t->run, b, r)) return false;
+    return t->run->verbose || by_op_is_single(t->table, index) || (r->v != PASS && r->v != SKIP);
 }
 
 static void print_results(void *own, int index, const result results[])
 {
-    const text_report *const t = own;
+    text_report *const t = own;
     const report_run *const run = t->run;
-    for (int b = 0; b < run->backends; b++)
-        if (results[b].v != SKIP || run->verbose) /* the summary counts them */
-            report_text(t->f, run->id[index], run->name[b], run->text[b], &results[b], run->verbose);
+    t->whole = by_op_add(t->table, index, results) && t->whole;
+    for (int b = 0; b < run->backends; b++) {
+        if (!has_line(t, index, b, &results[b])) continue;
+        report_text(t->f, run->id[index], run->name[b], run->text[b], &results[b], run->verbose);
+        t->lines = true;
+    }
 }
 
 static void close_text(void *own, const tally *counts)
 {
     text_report *const t = own;
-    report_summary(t->f, t->run->name, t->run->backends, counts);
+    if (t->lines && by_op_has_rows(t->table)) fputc('\n', t->f);
+    by_op_print(t->f, t->table);
+    if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
+    report_summary(t->f, t->run->name, t->run->absent, t->run->backends, counts);
+    by_op_close(t->table);
     free(t);
 }
 

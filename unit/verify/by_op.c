@@ -1,0 +1,141 @@
+/* The table of a run: what is counted, which reason is shown, what shares a line, and what has none. */
+#include "report/by_op.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(by_op, .timeout = 20);
+
+static result passed(double budget, double bits, bool exact)
+{
+    result r = {.v = PASS, .outputs = 1};
+    r.output[0] = (output_stats){.count = 100, .budget = budget, .bits = bits, .bits_exact = exact};
+    return r;
+}
+
+static result not_passed(verdict v, const char *why)
+{
+    result r = {.v = v};
+    snprintf(r.why, sizeof r.why, "%s", why);
+    if (v != SKIP) r.outputs = 1, r.output[0] = (output_stats){.count = 100, .budget = 7, .bits = 1};
+    return r;
+}
+
+/* The table of one port's results; the caller frees it. */
+static char *table_of(int cases, const char *const id[], const char *absent, const result results[])
+{
+    char *text = NULL;
+    size_t bytes;
+    report_run const run = {
+        .cases = cases, .id = (char *const *)(uintptr_t)id, .backends = 1, .name = {"port"}, .absent = {absent}};
+    FILE *const f = open_memstream(&text, &bytes);
+    by_op *const t = by_op_open(&run);
+    cr_assert(f && t);
+    for (int i = 0; i < cases; i++) cr_assert(by_op_add(t, i, &results[i]));
+    by_op_print(f, t);
+    by_op_close(t);
+    fclose(f);
+    return text;
+}
+
+#define HEAD "port          op                   passed   elements  budget    bits\n"
+
+static void expect_table(int cases, const char *const id[], const char *absent, const result results[],
+                         const char *expected)
+{
+    char *const text = table_of(cases, id, absent, results);
+    cr_expect_str_eq(text, expected);
+    for (const char *s = text; *s; s += strcspn(s, "\n") + 1)
+        cr_expect(strcspn(s, "\n") <= 100, "wider than 100 columns: %s", s);
+    free(text);
+}
+
+Test(by_op, a_row_holds_the_worst_of_what_passed)
+{
+    static const char *const id[] = {"gate@odd", "gate:n_tokens=3", "gate;fill=tie",
+                                     "gate",     "gate@v3",         "gate@v3;seed=2"};
+    result results[] = {passed(0.25, 12.34, false), passed(0.5, 20, false),
+                        passed(0, 0, true),         passed(0.1, 0, false), /* no variation: no bits */
+                        not_passed(FAIL, "no"),     not_passed(VACUOUS, "wide")};
+    results[0].flips = 3;
+    results[1].constant = true;
+    expect_table(6, id, NULL, results,
+                 HEAD "port          gate                 4 of 6        600    50 %    12.3  3 flips, 1 constant\n"
+                      "    1 failed, 1 vacuous\n");
+}
+
+Test(by_op, bits_are_exact_or_absent)
+{
+    static const char *const id[] = {"embed@odd", "embed@v3", "rope@odd", "rope@v3", "gate@odd", "gate@v3"};
+    result const results[] = {passed(0, 0, true),  passed(0, 0, true),           passed(1, 0, false),
+                              passed(1, 0, false), not_passed(NOT_A_NUMBER, ""), not_passed(NOT_A_NUMBER, "")};
+    expect_table(6, id, NULL, results,
+                 HEAD "port          embed                2 of 2        200     0 %   exact\n"
+                      "port          rope                 2 of 2        200   100 %       -\n"
+                      "port          gate                 0 of 2        200       -       -\n"
+                      "    2 failed\n");
+}
+
+Test(by_op, the_most_common_reason_is_shown)
+{
+    static const char *const id[] = {"mla@v3", "mla@odd",    "mla@tiny", "mla@edge",
+                                     "mla",    "mla;seed=2", "rope@v3",  "rope@odd"};
+    result const results[] = {passed(1, 9, false),       not_passed(SKIP, "one"), not_passed(SKIP, "two"),
+                              not_passed(SKIP, "two"),   not_passed(SKIP, "one"), not_passed(SKIP, "two"),
+                              not_passed(SKIP, "three"), passed(1, 9, false)};
+    expect_table(8, id, NULL, results,
+                 HEAD "port          mla                  1 of 6        100   100 %     9.0\n"
+                      "    5 skipped, 3 of them: two\n"
+                      "port          rope                 1 of 2        100   100 %     9.0\n"
+                      "    1 skipped: three\n");
+}
+
+Test(by_op, a_long_reason_is_wrapped)
+{
+    static const char *const id[] = {"mla@v3", "mla@odd"};
+    result const results[] = {
+        passed(1, 9, false),
+        not_passed(SKIP,
+                   "the module keeps one format, not hidden_states bf16, self_attn.kv_a_proj_with_mqa.weight f8_e4m3")};
+    expect_table(2, id, NULL, results,
+                 HEAD "port          mla                  1 of 2        100   100 %     9.0\n"
+                      "    1 skipped: the module keeps one format, not hidden_states bf16,\n"
+                      "    self_attn.kv_a_proj_with_mqa.weight f8_e4m3\n");
+}
+
+Test(by_op, ops_that_are_skipped_wholly_share_a_line)
+{
+    static const char *const id[] = {"rope@v3", "rope@odd", "mla@v3", "mla@odd", "gate@v3", "gate@odd"};
+    result results[] = {passed(1, 9, false),     passed(1, 9, false),     not_passed(SKIP, "one"),
+                        not_passed(SKIP, "two"), not_passed(SKIP, "two"), not_passed(SKIP, "two")};
+    expect_table(6, id, NULL, results,
+                 HEAD "port          rope                 2 of 2        200   100 %     9.0\n"
+                      "port          2 other ops, 4 skipped, 3 of them: two\n");
+    expect_table(4, id, NULL, results,
+                 HEAD "port          rope                 2 of 2        200   100 %     9.0\n"
+                      "port          mla, 2 skipped, 1 of them: one\n");
+    results[0] = results[1] = not_passed(SKIP, "two");
+    expect_table(6, id, NULL, results, HEAD "port          3 ops, 6 skipped, 5 of them: two\n");
+}
+
+Test(by_op, a_single_case_has_no_row)
+{
+    static const char *const id[] = {"rope@v3", "mla@v3", "mla@odd"};
+    result const results[] = {passed(1, 9, false), passed(1, 9, false), passed(1, 9, false)};
+    report_run const run = {.cases = 3, .id = (char *const *)(uintptr_t)id, .backends = 1, .name = {"port"}};
+    by_op *const t = by_op_open(&run);
+    cr_assert(t != NULL);
+    cr_expect(by_op_is_single(t, 0) && !by_op_is_single(t, 1) && !by_op_is_single(t, 2));
+    by_op_close(t);
+    expect_table(3, id, NULL, results, HEAD "port          mla                  2 of 2        200   100 %     9.0\n");
+    expect_table(1, id, NULL, results, "");
+}
+
+Test(by_op, an_absent_port_has_no_row)
+{
+    static const char *const id[] = {"mla@v3", "mla@odd"};
+    result const results[] = {not_passed(SKIP, "for the moon"), not_passed(SKIP, "for the moon")};
+    expect_table(2, id, "for the moon", results, "");
+}
