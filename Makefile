@@ -27,7 +27,7 @@ SAN          ?=
 
 # ---- NO NEED TO CHANGE ANYTHING BELOW ----
 
-ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(shell echo "$$MAKEFLAGS")),0)
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS) $(shell echo "$$MAKEFLAGS")),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 ifneq ($(filter clean,$(MAKECMDGOALS)),)
