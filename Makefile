@@ -27,7 +27,7 @@ SAN          ?=
 
 # ---- NO NEED TO CHANGE ANYTHING BELOW ----
 
-ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(shell echo "$$MAKEFLAGS")),0)
+ifeq ($(MAKELEVEL)$(filter -j% --jobserver%,$(MAKEFLAGS) $(shell echo "$$MAKEFLAGS")),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 ifneq ($(filter clean,$(MAKECMDGOALS)),)
@@ -137,17 +137,21 @@ $(B)/ports/%.py: bench/%.py
 	$(call run,CP)cp $< $@
 
 # ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
+# A mistake is in one source or two; the others are compiled once for all mistakes.
 
-port_cc  = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
-port_h  := verify/ports/plain/plain.h include/dsv3.h
-planted_c = $(addprefix $(B)/planted/$*/,$(notdir $(plain)))
+port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
+port_h    := verify/ports/plain/plain.h include/dsv3.h
+plain_obj := $(plain:verify/ports/plain/%.c=$(B)/planted/plain/%.o)
 $(B)/ports/plain.so: $(plain) $(port_h)
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) $(WARN) -o $@ $(plain) -lm
-$(B)/planted/mistake_%.so: $(plain) $(port_h) unit/planted/mistakes.py
+$(B)/planted/plain/%.o: verify/ports/plain/%.c $(port_h)
+	@mkdir -p $(@D)
+	$(call run,CC)$(port_cc) -c -o $@ $<
+$(B)/planted/mistake_%.so: $(plain_obj) unit/planted/mistakes.py
 	@mkdir -p $(B)/planted/$*
-	@python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)
-	$(call run,LD)$(port_cc) -Iverify/ports/plain -o $@ $(planted_c) -lm
+	$(call run,LD)from=$$(python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)) && \
+	    $(port_cc) -Iverify/ports/plain -o $@ $$from -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -o $@ $< -lm
@@ -167,6 +171,7 @@ suite_src := $(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
+recipes    = $(if $(SAN),,unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -186,7 +191,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 
 test: $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
 	@unit/headers.sh
-	@BUILD=$(B) unit/run.sh $(suites)
+	@BUILD=$(B) unit/run.sh $(suites) $(recipes)
 check: test deps format-check
 	$(B)/bin/verify run @ci
 asan:

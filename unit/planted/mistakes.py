@@ -2,7 +2,8 @@
 verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed.
 
 usage: mistakes.py                           the names
-       mistakes.py NAME FOLDER SOURCE...     the sources with that mistake, into the folder
+       mistakes.py NAME FOLDER SOURCE...     the sources that have that mistake, into the folder; prints what to link:
+                                             these, and for each other source its object in FOLDER/../plain
 """
 
 import os
@@ -241,14 +242,20 @@ def main():
     for path in paths:
         with open(path, encoding="utf-8") as file:
             sources[path] = file.read()
+    right_sources = dict(sources)
     for right, wrong, times in MISTAKES[name]:
         found = sum(source.count(right) for source in sources.values())
         if found != times:
             sys.exit(f"mistakes.py: {name}: '{right}' stands {found} times in {' '.join(paths)}, not {times}")
         sources = {path: source.replace(right, wrong) for path, source in sources.items()}
     for path, source in sources.items():
-        with open(os.path.join(folder, os.path.basename(path)), "w", encoding="utf-8") as file:
+        file_name = os.path.basename(path)
+        if source == right_sources[path]:
+            print(os.path.join(os.path.dirname(folder), "plain", file_name[:-2] + ".o"))
+            continue
+        with open(os.path.join(folder, file_name), "w", encoding="utf-8") as file:
             file.write(source)
+        print(os.path.join(folder, file_name))
 
 
 main()

@@ -1,25 +1,44 @@
 """A port in Python: the protocol and the files, so that a port is only its arithmetic.
 
-Copy this file beside your port, or put its folder on the path:
+This is rmsnorm_port.py, a port of one op in one format:
 
-    import dsv3_port
+--8<-- rmsnorm_port.py
+import math
+import struct
 
-    def rmsnorm(case):
-        x = case.torch("x")                        # or case["x"].data, the raw little-endian bytes
-        weight = case.torch("weight")
-        eps = case.prob["rms_norm_eps"]
-        ...
-        return {"y": y}                            # torch tensors, or (dtype, shape, bytes)
+import dsv3_port
 
+
+def rmsnorm(case):
+    if case.prob["residual"] or any(case.dtype(name) != "f32" for name in ("x", "weight", "y")):
+        raise dsv3_port.Unsupported("f32 without a residual only")
+    tokens, n = case["x"].shape
+    weight = struct.unpack(f"<{n}f", case["weight"].data)
+    y = b""
+    for x in struct.iter_unpack(f"<{n}f", case["x"].data):
+        rms = math.sqrt(sum(v * v for v in x) / n + case.prob["rms_norm_eps"])
+        y += struct.pack(f"<{n}f", *(w * v / rms for w, v in zip(weight, x)))
+    return {"y": ("f32", [tokens, n], y)}
+
+
+if __name__ == "__main__":
     dsv3_port.serve("mine", {"rmsnorm": rmsnorm})
+-->8--
 
-    build/bin/verify run @smoke --backend=exec:'python3 myport.py'
+From the root of the repository, these lines take it out of this text and judge it:
+
+--8<-- commands
+cp verify/ports/dsv3_port.py .
+sed -n '/^--8<-- rmsnorm_port.py/,/^-->8--/p' dsv3_port.py | sed '1d;$d' >rmsnorm_port.py
+build/bin/verify run 'rmsnorm@odd:x=f32' --backend=exec:'python3 rmsnorm_port.py'
+-->8--
 
 A function gets a Case and returns its outputs by name, or a pair (outputs, numerics): numerics is a text that says how
-the port rounds, as in "acc 24 rn; x_norm bf16 must" (docs/numerics.md). It may raise Unsupported(why) for a case that it
-doesn't do. Any other exception is reported as the port's error, with the traceback on standard error.
+the port rounds, as in "acc 24 rn; x_norm bf16 must" (docs/numerics.md). An output is a triple (format, shape, bytes), a
+Tensor, or a torch tensor; an input is case["x"], a Tensor, or case.torch("x"). A function may raise Unsupported(why) for
+a case that it doesn't do. Any other exception is reported as the port's error, with the traceback on standard error.
 
-Formats are named f32, bf16, f8_e4m3, i32, u8. Only the standard library is needed; Case.torch and torch outputs need torch.
+Formats are named f32, bf16, f8_e4m3, i32, u8. Only the standard library is needed, and torch for what is named so.
 Protocol 1, format 1: docs/formats.md.
 """
 

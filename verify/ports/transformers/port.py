@@ -1,5 +1,8 @@
 """Hugging Face's own modules as a port: code that nobody here wrote.
 
+    make transformers-port
+    build/bin/verify run 'rmsnorm@odd:x=f32' --backend=transformers
+
 rmsnorm: transformers.models.deepseek_v3.modeling_deepseek_v3.DeepseekV3RMSNorm
 linear:  torch.nn.Linear, which DeepseekV3Attention and DeepseekV3MLP are made of
 rope:    DeepseekV3RotaryEmbedding, then apply_rotary_pos_emb_interleave or apply_rotary_pos_emb

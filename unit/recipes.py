@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Runs the commands that the documents print, as they are printed, from the root of a fresh copy of the sources.
+
+usage: recipes.py [DOCUMENT ...]      BUILD: the build folder that the copy finds as build/
+
+A command is: a line of an indented or fenced block of a Markdown document, of the head of an example port or between
+"--8<-- commands" and "-->8--" in a source, if the block begins with one of the words below; and a span in backticks that
+calls make or verify with arguments. Those of one document run one after the other in one folder. Each shall end with
+code 0. A block that follows a command and a colon is its output and is compared.
+
+Last line: N passed, N failed, N skipped.
+"""
+
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+DOCUMENTS = ["README.md", "docs/*.md", "docs/*/*.md"]
+SOURCES = ["include/dsv3.h", "verify/ports/plain/plain.c", "verify/ports/dsv3_port.py", "verify/ports/transformers/port.py"]
+
+# What is not run, and why: at most ten, none of them a line of the start block or a recipe.
+NOT_RUN = {
+    "apt-get install make git": "needs root and a network",
+    "make asan": "all tests once more, many times slower",
+    "make fuzz": "a minute for each parser; .ci/run has it",
+    "make model-test": "minutes of transformers; .ci/run has it",
+    "make bench && build/bin/bench truth": "half an hour on a quiet machine",
+    "build/bin/verify run @ci --format=jsonl --out=build/ci": "every case: .ci/run has it",
+    "build/bin/verify list --matrix --results=build/ci/results.jsonl": "reads what the line before wrote",
+    "verify list --matrix --results=build/ci/results.jsonl": "the same",
+    "build/bin/verify model DIR --tokens=3,1,4 --dump=truth.safetensors": "DIR is the reader's; unit/model.py runs it",
+    "build/bin/verify model DIR --tokens=3,1,4 --backend=./yourport.so": "the same",
+}
+# Run where a file is there that takes gigabytes to get; else skipped.
+NEEDS = {"transformers": "ports/transformers"}
+# This test is part of it, so it is only asked what it would do.
+AROUND = {"make test": "make -n test"}
+
+BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z_]+=\S+ build/bin/\w+) \S")
+SPAN = re.compile(r"([A-Z_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
+FORM = re.compile(r"\b[A-Z]+\b(?!=)")  # a word in capitals stands for something else
+HEREDOC = re.compile(r"<<'(\w+)'")
+
+
+class Step:
+    """A command, and what it shall print if the document says so."""
+
+    def __init__(self, line, command):
+        self.line, self.command, self.output = line, command, None
+
+    def key(self):
+        return re.sub(r"\s+#.*", "", self.command)
+
+
+def commands(first, lines):
+    """The commands of a block whose first line has number `first`. A here-document belongs to its command."""
+    steps, until = [], None
+    for number, line in enumerate(lines, first):
+        if until is None and (not line.strip() or line.startswith("#")):
+            continue
+        if until is None:
+            steps.append(Step(number, line))
+            heredoc = HEREDOC.search(line)
+            until = heredoc and heredoc.group(1)
+        else:
+            steps[-1].command += "\n" + line
+            until = None if line == until else until
+    return steps
+
+
+def blocks(lines, indented):
+    """(number of its first line, lines) of each block: fenced, cut out, or, if asked for, indented behind a blank line."""
+    i = 0
+    while i < len(lines):
+        fence = {"```": "```", "--8<": "-->8--"}.get(lines[i][:4].rstrip("abcdefghijklmnopqrstuvwxyz"))
+        end = i + 1
+        if fence:
+            while lines[end] != fence:
+                end += 1
+            if lines[i] == "--8<-- commands" or fence == "```":
+                yield i + 2, lines[i + 1:end]
+        elif indented and lines[i].startswith("    ") and (i == 0 or not lines[i - 1].strip()):
+            while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
+                end += 1
+            yield i + 1, [line[4:] for line in lines[i:end]]
+        i = end + (fence is not None)
+
+
+def head(text):
+    """The comment or docstring that a port begins with, as lines, without what marks it."""
+    if text.startswith('"""'):
+        return text[3:].split('"""')[0].split("\n")
+    return [line[3:] for line in re.match(r"(//.*\n)*", text).group(0).split("\n")]
+
+
+def spans_of(lines):
+    """The spans in backticks that are commands."""
+    for number, line in enumerate(lines, 1):
+        for span in re.findall(r"`([^`]+)`", line):
+            if SPAN.fullmatch(span) and not FORM.search(span):
+                yield Step(number, span)
+
+
+def steps_of(path, text):
+    """The commands of a document, in the order of its lines."""
+    lines = text.split("\n") if path.endswith((".md", ".h")) else head(text)
+    spans, steps, inside = list(spans_of(lines)) if path.endswith(".md") else [], [], set()
+    for first, block in blocks(lines, not path.endswith(".h")):
+        inside.update(range(first, first + len(block)))
+        above = [s for s in spans if first - 4 < s.line < first and lines[first - 3].endswith(":")]
+        if BEGINS.match(block[0]):
+            steps += commands(first, block)
+        elif above:
+            above[-1].output = "\n".join(block).rstrip()
+    printed = {s.key() for s in steps}
+    steps += [s for s in spans if s.line not in inside and s.command not in printed]
+    return sorted(steps, key=lambda s: s.line)
+
+
+def fresh_copy(folder, build):
+    """A repository of what git has or would take, and a build folder: the programs and ports copied, the rest linked."""
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True)
+    for name in files.stdout.split("\n"):
+        if name and os.path.exists(name):
+            os.makedirs(os.path.join(folder, os.path.dirname(name)), exist_ok=True)
+            shutil.copy2(name, os.path.join(folder, name))
+    subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
+    os.mkdir(os.path.join(folder, "build"))
+    for name in os.listdir(build):
+        place = shutil.copytree if name in ("bin", "ports") else os.symlink
+        place(os.path.join(build, name), os.path.join(folder, "build", name))
+
+
+def run(step, folder):
+    """None, or what is wrong."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "BUILD")}
+    environment["PATH"] += ":" + os.path.join(folder, "build/bin")
+    command = AROUND.get(step.key(), step.command)
+    try:
+        done = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+    except subprocess.TimeoutExpired:
+        return "takes more than 600 s"
+    if step.output is not None:
+        printed = "\n".join(line.rstrip() for line in done.stdout.rstrip().split("\n"))
+        return None if printed == step.output else f"prints something else:\n{printed}"
+    return None if done.returncode == 0 else f"exit code {done.returncode}:\n" + "\n".join(done.stdout.split("\n")[-12:])
+
+
+def check(path, build, counts, unused):
+    with open(path, encoding="utf-8") as file:
+        steps = steps_of(path, file.read())
+    if not steps:
+        return
+    passed = failed = skipped = 0
+    with tempfile.TemporaryDirectory(prefix="dsv3-recipes-") as folder:
+        fresh_copy(folder, build)
+        for step in steps:
+            if step.key() in NOT_RUN:
+                unused.discard(step.key())
+                continue
+            lacks = [f for word, f in NEEDS.items() if word in step.command and not os.path.exists(f"{build}/{f}")]
+            wrong = None if lacks else run(step, folder)
+            if os.environ.get("VERBOSE"):
+                print(f"{path}:{step.line}: {step.key()}{' (skipped)' if lacks else ''}")
+            if wrong:
+                print(f"{path}:{step.line}: {step.command}\n{wrong}")
+            passed, failed, skipped = passed + (not lacks and not wrong), failed + bool(wrong), skipped + bool(lacks)
+    print(f"{path:34} {passed:3} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    for i, n in enumerate((passed, failed, skipped)):
+        counts[i] += n
+
+
+def main():
+    build = os.path.realpath(os.environ.get("BUILD", "build"))
+    counts, unused = [0, 0, 0], set(NOT_RUN)
+    paths = sys.argv[1:] or [p for pattern in DOCUMENTS for p in sorted(glob.glob(pattern))] + SOURCES
+    for path in paths:
+        check(path, build, counts, unused)
+    if len(NOT_RUN) > 10:
+        print(f"recipes.py: {len(NOT_RUN)} commands are not run, ten may be")
+        counts[1] += 1
+    if unused and not sys.argv[1:]:
+        print(f"recipes.py: no document has the command {sorted(unused)[0]}")
+        counts[1] += 1
+    print(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} skipped")
+    sys.exit(counts[1] > 0 or counts[0] == 0)
+
+
+main()
