@@ -10,7 +10,7 @@ TestSuite(stack, .timeout = 120);
 #else
 #define LITTLE "ulimit -s 256;"
 #endif
-#define PORT   " --backend=" BUILD "/planted/planted.so"
+#define PORT " --backend=" BUILD "/planted/planted.so"
 
 /* moe has the most tensors: each weight of each expert is one. */
 Test(stack, every_command_works_with_little)

@@ -35,6 +35,7 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
         if (!write_all(answers, results, bytes)) break;
     }
     for (int b = 0; b < pl->backends; b++) port_close(ports[b]);
+    free(results);
     _exit(0);
 }
 
