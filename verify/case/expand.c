@@ -20,9 +20,10 @@ void cases_folder(char *path, size_t cap)
     snprintf(path, cap, "%s/cases", products);
 }
 
+/* NULL: another list has it. */
 static void free_problem(problem *p)
 {
-    problem_close(p);
+    if (p) problem_close(p);
     free(p);
 }
 

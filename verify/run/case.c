@@ -12,9 +12,9 @@
 /* A case while its ports are judged, one after another. What doesn't depend on the port is made once. */
 typedef struct {
     const problem *p;
-    bool given;              /* the tensors are the caller's */
-    void *const *data;       /* the outputs are those of the port in work */
-    void **filled;           /* the same, owned; NULL if given */
+    bool given;        /* the tensors are the caller's */
+    void *const *data; /* the outputs are those of the port in work */
+    void **filled;     /* the same, owned; NULL if given */
     enclosures truth, legal, alone;
     bool has_truth, has_legal, has_alone;
     char declared[REF_NUMERICS_CAP]; /* by a port: legal is what is legal under it */
