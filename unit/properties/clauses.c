@@ -254,8 +254,7 @@ static void for_each_op(void (*compare)(const op *o, const case_set *s))
 {
     case_list ids = {NULL, 0};
     complaint why;
-    cr_assert(cases_add(&ids, "@./verify/cases/smoke.txt", &why) &&
-                  cases_add(&ids, "@./verify/cases/ci.txt", &why),
+    cr_assert(cases_add(&ids, "@./verify/cases/smoke.txt", &why) && cases_add(&ids, "@./verify/cases/ci.txt", &why),
               "%s", why.text);
     for (const op *const *o = ops; *o; o++) {
         case_set s = open_cases(&ids, *o);

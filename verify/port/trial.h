@@ -12,10 +12,10 @@
 
 typedef struct {
     const problem *p;
-    void **input;       /* as filled; NULL for outputs */
-    void **written[2];  /* outputs of either run; NULL for inputs */
-    void **bound;       /* what the op is called with */
-    arena memory;       /* of the run in work */
+    void **input;      /* as filled; NULL for outputs */
+    void **written[2]; /* outputs of either run; NULL for inputs */
+    void **bound;      /* what the op is called with */
+    arena memory;      /* of the run in work */
     const loaded_port *port;
     answer *a;
 } trial;
