@@ -21,11 +21,29 @@ Test(stack, every_command_works_with_little)
         "list --cases @smoke",
         "list --ops",
         "list --matrix",
+        "show moe@tiny:n_routed_experts=256",
+        "show mtp@tiny",
     };
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         const outcome *const o = run_verify(LITTLE, commands[i]);
         cr_expect(o->code == 0, "verify %s: exit code %d: %s", commands[i], o->code, o->err);
     }
+}
+
+Test(stack, files_too)
+{
+    char dir[] = "/tmp/dsv3-stack-XXXXXX", command[200];
+    cr_assert(mkdtemp(dir) != NULL);
+    snprintf(command, sizeof command, "bundle make %s moe@tiny:n_routed_experts=256", dir);
+    const outcome *o = run_verify(LITTLE, command);
+    cr_expect(o->code == 0, "verify %s: exit code %d: %s", command, o->code, o->err);
+    snprintf(command, sizeof command, "compare %s/moe_tiny_n_routed_experts_256/inputs.safetensors --case=moe@tiny",
+             dir);
+    o = run_verify(LITTLE, command); /* inputs are no outputs: a sentence, not a crash */
+    cr_expect(o->code == 2 && strstr(o->err, "holds no tensor"), "verify %s: exit code %d: %s", command, o->code,
+              o->err);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    cr_expect(system(command) == 0);
 }
 
 /* A port that needs four megabytes has them if the caller has; if not, that is its own crash. */
