@@ -1,6 +1,6 @@
 /*
  * ref.h: the reference, as the rest of the project sees it. Every op is stated once, in ref/<op>.c, and read under a
- * reading: exact (what the formula is worth on these bits) or conforming (every result that a port with the declared
+ * reading: exact (the value of the formula on these bits) or conforming (every result that a port with the declared
  * arithmetic may produce), and under a set of known mistakes (quirks), none by default.
  */
 #ifndef REF_H
@@ -68,8 +68,8 @@ typedef struct {
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
-    ref_quotient
-        quotient; /* how a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale */
+    /* How a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale. */
+    ref_quotient quotient;
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
@@ -87,7 +87,7 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
 /* Points of the op, for listings: the i-th row of points.def, or NULL past the end. */
 typedef struct {
     const char *op, *name;
-    bool output; /* an output of the op, always rounded; else an intermediate, by default perhaps */
+    bool output; /* an output of the op, always rounded; otherwise an intermediate that a port may or may not round */
     bool stage;  /* an output where the problem asks for stages, else an intermediate */
     const char *meaning;
 } ref_point_row;
@@ -123,7 +123,7 @@ typedef struct {
     bool stages;    /* set by an op whose problem asks for stages: those points are outputs */
     ref_set hidden; /* set by a composition: points that are outputs of their own op, and of no tensor here */
     bool naive;     /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
-    /* Told of weights that have been read and aren't needed again, so that who maps files can let go of them; or NULL. */
+    /* Called for weights that won't be read again, so that mapped pages can be released; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     ref_allocator *allocate; /* NULL: malloc and free */
     void *user;              /* handed to both */
