@@ -24,7 +24,7 @@ typedef struct {
     layer_stage input_layernorm, post_attention_layernorm;
 
     const dsv3_mla_prob *attention;
-    /* lengths, cache, and outputs, of which y has the format; its weights are not read */
+    /* Lengths, cache and outputs, of which y has the format; its weights are not read. */
     const dsv3_mla_io *attention_io;
     ref_value *const *attention_out; /* of each of its outputs */
     const ball *const *past;         /* as in attention_block */

@@ -1,6 +1,6 @@
 /*
  * ref.h: the reference, as the rest of the project sees it. Every op is stated once, in ref/<op>.c, and read under a
- * reading: exact (what the formula is worth on these bits) or conforming (every result that a port with the declared
+ * reading: exact (the value of the formula on these bits) or conforming (every result that a port with the declared
  * arithmetic may produce), and under a set of known mistakes (quirks), none by default. Words: docs/glossary.md.
  */
 #ifndef REF_H
@@ -68,7 +68,7 @@ typedef struct {
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
-    /* how a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale */
+    /* How a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale. */
     ref_quotient quotient;
     ref_flush flush;
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */

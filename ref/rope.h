@@ -13,7 +13,7 @@ typedef struct {
     ref_set quirks;    /* those that concern it */
     ball amplitude;
     ref_turns *turns;    /* of each pair */
-    double *spread;      /* what a port's angle is off by; see cos_sin_of */
+    double *spread;      /* error of a port's angle for each position; see cos_sin_of */
     ball *cosine, *sine; /* of each pair, at the position set */
 } rotation;
 
