@@ -59,7 +59,7 @@ static double time_kernel(operands *o, kernel *k)
 }
 
 /* All of ball_dot, the certificate and the radius included. */
-static double time_ball_dot(operands *o, const row *a, const row *b)
+static double time_ball_dot(operands *o, const operand *a, const operand *b)
 {
     double const from = now_ns();
     for (int r = 0; r < REPEATS; r++) o->sink = ball_dot(a, b).total.r;
@@ -102,7 +102,7 @@ static void measure(operands *o, dsv3_dtype d)
     printf("dot product, n = %d, %s operands, ns a term (median of %d interleaved rounds)\n", N, ref_dtype_name(d),
            ROUNDS);
     int const count = builds(list);
-    row const a = row_of(o->a, NULL, N), b = row_of(o->b, NULL, N);
+    operand const a = operand_of(o->a, NULL, N), b = operand_of(o->b, NULL, N);
     for (int round = 0; round < ROUNDS; round++) {
         s[0].ns[round] = time_arb(o);
         s[1].ns[round] = time_ball_dot(o, &a, &b);

@@ -17,9 +17,9 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_balance_loss_prob *prob;
     const dsv3_balance_loss_io *io;
-    double *count;   /* (experts): assignments */
-    terms *gathered; /* (experts): shares, over the tokens */
-    ball *score;     /* (experts): of the token in work */
+    double *count;        /* (experts): assignments */
+    sum_record *gathered; /* (experts): shares, over the tokens */
+    ball *score;          /* (experts): of the token in work */
 } loss;
 
 static int64_t boundary(const dsv3_balance_loss_io *io, int64_t b)
@@ -31,15 +31,15 @@ static void add_shares(const loss *l, int64_t token)
 {
     const dsv3_tensor *const s = &l->io->scores;
     int64_t const experts = l->prob->n_routed_experts;
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     for (int64_t e = 0; e < experts; e++) {
         l->score[e] = element(l->rd, ref_decode(s->dtype, s->data, token * s->stride[0] + e));
-        terms_add(&sum, l->score[e]);
+        add_term(&sum, l->score[e]);
     }
     bool const divided = l->prob->seq_aux && !quirk(l->rd, QUIRK_T6_not_normalised);
-    ball const total = divided ? guarded(l->rd, step(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
+    ball const total = divided ? guarded(l->rd, round_op(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
     for (int64_t e = 0; e < experts; e++)
-        terms_add(&l->gathered[e], divided ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
+        add_term(&l->gathered[e], divided ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
 }
 
 static void add_assignments(const loss *l, int64_t token)
@@ -60,9 +60,9 @@ static bool power_of_two(double n)
 /* Lemma Balance: six more operations and three divisions, unless none of them rounds. */
 static ball with_constant(const loss *l, ball sum, double constants)
 {
-    const ref_numerics *const port = l->rd->port;
+    const ref_numerics *const port = l->rd->declared;
     if (!port || (ball_is_point(sum) && power_of_two(constants))) return sum;
-    double const unit = ref_half_unit(port->arith, 1), division = quotient_error(l->rd, unit);
+    double const unit = ref_half_ulp(port->arith, 1), division = quotient_error(l->rd, unit);
     double const relative = 6 * unit + 3 * division;
     return ball_widen(sum, (relative + relative * relative) * ball_sup(sum));
 }
@@ -72,17 +72,17 @@ static ball loss_of(const loss *l, int64_t first, int64_t last, int64_t from, in
 {
     double const experts = (double)l->prob->n_routed_experts, chosen = (double)l->prob->num_experts_per_tok;
     double const counted = (double)(last - first), tokens = (double)(to - from);
-    terms sum = terms_none();
-    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->gathered[e] = terms_none();
+    sum_record sum = empty_sum();
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->gathered[e] = empty_sum();
     for (int64_t t = first; t < last; t++) add_assignments(l, t);
     for (int64_t t = from; t < to; t++) add_shares(l, t);
     for (int64_t e = 0; e < l->prob->n_routed_experts; e++)
-        terms_add(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->gathered[e])));
+        add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->gathered[e])));
     bool const raw = quirk(l->rd, QUIRK_T6_counts_raw);
     ball const scale = ball_div(ball_of(raw ? 1 : experts), ball_of(raw ? tokens : chosen * counted * tokens));
     ball const gathered = with_constant(l, sum_of(l->rd, &sum), chosen * counted * tokens);
     ball const alpha = constant(l->rd, l->prob->aux_loss_alpha);
-    return at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(scale, gathered)));
+    return round_at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(scale, gathered)));
 }
 
 static ball loss_of_sequence(const loss *l, int64_t b)

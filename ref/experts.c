@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 /* y = W x at a point, W being `name`.`leaf`. */
-static bool project(const mlp *m, const char *name, const char *leaf, const row *x, int64_t n, int point, ball *y)
+static bool project(const mlp *m, const char *name, const char *leaf, const operand *x, int64_t n, int point, ball *y)
 {
     char full[128];
     snprintf(full, sizeof full, "%s%s%s", name, *name ? "." : "", leaf);
@@ -30,23 +30,24 @@ static void activate(const mlp *m, ball *gate, const ball *up, int64_t n, const 
     bool const exchanged = quirk(m->rd, QUIRK_E8_gate_up_swapped);
     for (int64_t i = 0; i < n * width; i++) {
         ball const g = exchanged ? up[i] : gate[i], u = exchanged ? gate[i] : up[i];
-        gate[i] = at(m->rd, m->point->act, m->format, silu_times(m->rd, m->point->silu, m->format, g, u));
+        gate[i] = round_at(m->rd, m->point->act, m->format, silu_times(m->rd, m->point->silu, m->format, g, u));
     }
-    for (int64_t t = 0; act && t < n; t++) stage(m->rd, act->port, act->from[t], act->out, gate + t * width, width);
+    for (int64_t t = 0; act && t < n; t++)
+        stage(m->rd, act->from_port, act->from[t], act->out, gate + t * width, width);
 }
 
-bool feed_forward(const mlp *m, const char *name, const row *x, int64_t n, const act_stage *act, ball *y)
+bool feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, const act_stage *act, ball *y)
 {
     int64_t const width = m->intermediate_size, cells = n * width;
     ball *const gate = malloc((size_t)(2 * cells + 1) * sizeof *gate), *const up = gate + cells;
     double *const parts = malloc((size_t)(3 * cells + 1) * sizeof *parts);
-    row *const rows = malloc((size_t)(n + 1) * sizeof *rows);
+    operand *const rows = malloc((size_t)(n + 1) * sizeof *rows);
     bool good = gate && parts && rows;
     good = good && project(m, name, "gate_proj", x, n, m->point->gate_proj, gate);
     good = good && project(m, name, "up_proj", x, n, m->point->up_proj, up);
     if (good) {
         activate(m, gate, up, n, act);
-        for (int64_t t = 0; t < n; t++) rows[t] = row_of_balls(gate + t * width, width, parts + 3 * t * width);
+        for (int64_t t = 0; t < n; t++) rows[t] = operand_of_balls(gate + t * width, width, parts + 3 * t * width);
         good = project(m, name, "down_proj", rows, n, m->point->expert_out, y);
     }
     free(gate);
@@ -57,7 +58,7 @@ bool feed_forward(const mlp *m, const char *name, const row *x, int64_t n, const
 
 /* The tokens of one expert. */
 typedef struct {
-    row *x;
+    operand *x;
     int64_t *token, *slot, *from; /* slot: the place of idx and weight; from: of the activations */
     ball *y;
     ball *scaled;  /* only for E11 */
@@ -89,7 +90,7 @@ static void close_share(share *s)
 }
 
 /* Which tokens chose expert e, and where. */
-static void gather(share *s, const row *x, int64_t slots, int64_t k, const int64_t *idx, int64_t e, int64_t width)
+static void gather(share *s, const operand *x, int64_t slots, int64_t k, const int64_t *idx, int64_t e, int64_t width)
 {
     s->n = 0;
     for (int64_t i = 0; i < slots; i++) {
@@ -107,24 +108,26 @@ static void scale_inputs(const mlp *m, share *s, const ball *weight)
     int64_t const width = m->hidden_size;
     for (int64_t i = 0; i < s->n; i++) {
         ball *const x = s->scaled + i * width;
-        for (int64_t c = 0; c < width; c++) x[c] = step(m->rd, ball_mul(weight[s->slot[i]], ball_of(s->x[i].value[c])));
-        s->x[i] = row_of_balls(x, width, s->parts + 3 * i * width);
+        for (int64_t c = 0; c < width; c++)
+            x[c] = round_op(m->rd, ball_mul(weight[s->slot[i]], ball_of(s->x[i].value[c])));
+        s->x[i] = operand_of_balls(x, width, s->parts + 3 * i * width);
     }
 }
 
 /* The weighted outputs go to their tokens' sums. */
-static void scatter(const mlp *m, const share *s, const ball *weight, int routed, terms *sum)
+static void scatter(const mlp *m, const share *s, const ball *weight, int routed, sum_record *sum)
 {
     for (int64_t i = 0; i < s->n; i++)
         for (int64_t c = 0; c < m->hidden_size; c++) {
             ball const y = s->y[i * m->hidden_size + c], w = weight[s->slot[i]];
             ball const product = quirk(m->rd, QUIRK_E11_weights_before) ? y : ball_mul(w, y);
-            terms_add(&sum[s->token[i] * m->hidden_size + c], at(m->rd, routed, m->format, product));
+            add_term(&sum[s->token[i] * m->hidden_size + c], round_at(m->rd, routed, m->format, product));
         }
 }
 
-bool add_experts(const mlp *m, const row *x, int64_t n_tokens, int64_t n_routed_experts, int64_t k, const int64_t *idx,
-                 const ball *weight, const dsv3_tensor *act, ref_value *act_out, int routed, terms *sum)
+bool add_experts(const mlp *m, const operand *x, int64_t n_tokens, int64_t n_routed_experts, int64_t k,
+                 const int64_t *idx, const ball *weight, const dsv3_tensor *act, ref_value *act_out, int routed,
+                 sum_record *sum)
 {
     share s;
     bool good = open_share(&s, n_tokens, m->hidden_size);
@@ -153,10 +156,10 @@ static const mlp_points points = {POINT_experts_weight, POINT_experts_gate_proj,
 
 /* What is read of the io. */
 typedef struct {
-    const row *x; /* (n_tokens) */
+    const operand *x; /* (n_tokens) */
     int64_t *idx;
     ball *weight;
-    terms *sum;
+    sum_record *sum;
 } work;
 
 static bool open_work(work *w, const dsv3_experts_prob *p)
@@ -187,7 +190,7 @@ static void read_io(const ref_reading *rd, const dsv3_experts_prob *p, const dsv
             w->weight[t * k + i] = element(rd, s);
         }
     }
-    for (int64_t i = 0; i < p->n_tokens * p->hidden_size; i++) w->sum[i] = terms_none();
+    for (int64_t i = 0; i < p->n_tokens * p->hidden_size; i++) w->sum[i] = empty_sum();
 }
 
 void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
@@ -205,8 +208,8 @@ void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_v
                            out[0], POINT_experts_routed, w.sum);
     }
     for (int64_t i = 0; good && out[1] && i < p->n_tokens * p->hidden_size; i++) {
-        ball const y = sum_at(rd, POINT_experts_routed, io->y.dtype, &w.sum[i]);
-        out[1][i] = value_of(at(rd, POINT_experts_y, io->y.dtype, y));
+        ball const y = sum_rounded_at(rd, POINT_experts_routed, io->y.dtype, &w.sum[i]);
+        out[1][i] = value_of(round_at(rd, POINT_experts_y, io->y.dtype, y));
     }
     close_work(&w);
     scratch_need(rd->scratch, good);

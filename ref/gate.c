@@ -33,14 +33,14 @@ static void softmax_scores(const gate *g, ball *s)
 {
     int64_t const experts = g->prob->n_routed_experts;
     double largest = -INFINITY;
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     for (int64_t e = 0; e < experts; e++)
         if (!ball_is_any(s[e])) largest = fmax(largest, ball_upper((ball){s[e].c, 0}));
     for (int64_t e = 0; e < experts; e++) {
         s[e] = exp_of(g->rd, s[e], largest);
-        terms_add(&sum, s[e]);
+        add_term(&sum, s[e]);
     }
-    ball const total = step(g->rd, sum_of(g->rd, &sum));
+    ball const total = round_op(g->rd, sum_of(g->rd, &sum));
     for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
 }
 
@@ -50,10 +50,10 @@ static void score_token(const gate *g, const ball *logits)
     memcpy(g->s, logits, (size_t)g->prob->n_routed_experts * sizeof *logits);
     (softmax ? softmax_scores : sigmoid_scores)(g, g->s);
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
-        g->s[e] = at(g->rd, g->point_scores, g->format, g->s[e]);
+        g->s[e] = round_at(g->rd, g->point_scores, g->format, g->s[e]);
         g->t[e] = g->s[e];
         if (g->bias)
-            g->t[e] = step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
+            g->t[e] = round_op(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
         g->low[e] = ball_lower(g->t[e]);
         g->high[e] = ball_upper(g->t[e]);
     }
@@ -168,7 +168,7 @@ static bool legal_with(const gate *g, uint32_t kept)
         if (!g->chosen[e] && inside && !(g->low[e] <= least)) return false;
         if (!g->chosen[e] && !inside && zero && !(0 <= least)) return false;
     }
-    double const slack = g->rd->port ? 4 * ref_half_unit(g->rd->port->arith, 1) : 0x1p-50;
+    double const slack = g->rd->declared ? 4 * ref_half_ulp(g->rd->declared->arith, 1) : 0x1p-50;
     double worst_kept = INFINITY, best_left = -INFINITY;
     for (int64_t i = 0; i < g->groups; i++) {
         double const score = group_score(g, g->favoured, i);
@@ -196,28 +196,28 @@ static ball score_in_weights(const gate *g, int64_t e)
 
 static ball sum_of_chosen(const gate *g)
 {
-    terms sum = terms_none();
-    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) terms_add(&sum, score_in_weights(g, g->order[k]));
-    return guarded(g->rd, step(g->rd, sum_of(g->rd, &sum)));
+    sum_record sum = empty_sum();
+    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) add_term(&sum, score_in_weights(g, g->order[k]));
+    return guarded(g->rd, round_op(g->rd, sum_of(g->rd, &sum)));
 }
 
 static ball weight_of(const gate *g, int64_t e, ball sum)
 {
     ball const s = score_in_weights(g, e), gamma = constant(g->rd, g->prob->routed_scaling_factor);
     bool const divided = g->prob->norm_topk_prob && !quirk(g->rd, QUIRK_G5_not_normalised);
-    ball w = divided ? step(g->rd, quotient_of(g->rd, s, sum)) : s;
+    ball w = divided ? round_op(g->rd, quotient_of(g->rd, s, sum)) : s;
     w = ball_mul(w, gamma);
-    if (quirk(g->rd, QUIRK_G7_scaled_twice)) w = ball_mul(step(g->rd, w), gamma);
-    return at(g->rd, g->point_weight, g->format, w);
+    if (quirk(g->rd, QUIRK_G7_scaled_twice)) w = ball_mul(round_op(g->rd, w), gamma);
+    return round_at(g->rd, g->point_weight, g->format, w);
 }
 
 bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
 {
     bool legal = true, readable = true;
     score_token(g, logits);
-    if (g->rd->forced) {
+    if (g->rd->teacher_forced) {
         readable = read_choice(g, token);
-        legal = readable && (!g->rd->port || invalid(g) || legal_choice(g));
+        legal = readable && (!g->rd->declared || invalid(g) || legal_choice(g));
     } else {
         own_choice(g);
     }

@@ -21,12 +21,12 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_moe_prob *p;
     const dsv3_moe_io *io;
-    const row *x;
+    const operand *x;
     dsv3_dtype format;
-    ball *logits; /* (n_tokens, n_routed_experts) */
-    int64_t *idx; /* (n_tokens, k) */
-    ball *weight; /* (n_tokens, k) */
-    terms *sum;   /* (n_tokens, hidden_size) */
+    ball *logits;    /* (n_tokens, n_routed_experts) */
+    int64_t *idx;    /* (n_tokens, k) */
+    ball *weight;    /* (n_tokens, k) */
+    sum_record *sum; /* (n_tokens, hidden_size) */
 } layer;
 
 static dsv3_gate_prob gate_of(const dsv3_moe_prob *p)
@@ -52,7 +52,7 @@ static bool make_logits(const layer *m, ref_value *out)
     return true;
 }
 
-/* Choice and weights of every token; what goes on of the weights is the port's own in a forced reading. */
+/* Choice and weights of every token; what goes on of the weights is the port's own in a teacher-forced reading. */
 static bool route(const layer *m, ref_value *idx_out, ref_value *weight_out)
 {
     int64_t const k = m->p->num_experts_per_tok;
@@ -79,8 +79,8 @@ static void misweigh(const layer *m)
 {
     ball const gamma = constant(m->rd, m->p->routed_scaling_factor);
     for (int64_t i = 0; i < m->p->n_tokens * m->p->num_experts_per_tok; i++) {
-        if (quirk(m->rd, QUIRK_G7_scale_again)) m->weight[i] = step(m->rd, ball_mul(m->weight[i], gamma));
-        if (quirk(m->rd, QUIRK_G8_scale_dropped)) m->weight[i] = step(m->rd, ball_div(m->weight[i], gamma));
+        if (quirk(m->rd, QUIRK_G7_scale_again)) m->weight[i] = round_op(m->rd, ball_mul(m->weight[i], gamma));
+        if (quirk(m->rd, QUIRK_G8_scale_dropped)) m->weight[i] = round_op(m->rd, ball_div(m->weight[i], gamma));
     }
 }
 
@@ -101,7 +101,7 @@ static bool add_shared(const layer *m, ref_value *act_out, ball *y)
     act_stage const act = {&m->io->shared_act, act_out, from};
     bool const good = from && feed_forward(&shared, "shared_experts", m->x, n, &act, y);
     ball const weight = shared_weight(m);
-    for (int64_t i = 0; good && i < n * m->p->hidden_size; i++) terms_add(&m->sum[i], ball_mul(weight, y[i]));
+    for (int64_t i = 0; good && i < n * m->p->hidden_size; i++) add_term(&m->sum[i], ball_mul(weight, y[i]));
     free(from);
     return good;
 }
@@ -114,7 +114,7 @@ static bool open_layer(layer *m)
     m->idx = malloc(slots * sizeof *m->idx);
     m->weight = malloc(slots * sizeof *m->weight);
     m->sum = malloc(cells * sizeof *m->sum);
-    for (size_t i = 0; m->sum && i < cells; i++) m->sum[i] = terms_none();
+    for (size_t i = 0; m->sum && i < cells; i++) m->sum[i] = empty_sum();
     return m->logits && m->idx && m->weight && m->sum;
 }
 
@@ -126,7 +126,7 @@ static void close_layer(layer *m)
     free(m->sum);
 }
 
-bool moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io, const row *x, ball *y,
+bool moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io, const operand *x, ball *y,
                ref_value *const out[])
 {
     ref_reading staged = *rd;
@@ -139,7 +139,7 @@ bool moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
                                &io->act, out[3], POINT_moe_routed, m.sum);
     good = good && (p->n_shared_experts == 0 || add_shared(&m, out[4], y));
     for (int64_t i = 0; good && i < p->n_tokens * p->hidden_size; i++) {
-        y[i] = at(&staged, POINT_moe_y, m.format, sum_at(&staged, POINT_moe_routed, m.format, &m.sum[i]));
+        y[i] = round_at(&staged, POINT_moe_y, m.format, sum_rounded_at(&staged, POINT_moe_routed, m.format, &m.sum[i]));
         if (out[5]) out[5][i] = value_of(y[i]);
     }
     close_layer(&m);
@@ -153,7 +153,7 @@ void ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value
     const dsv3_moe_prob *const p = prob;
     const dsv3_moe_io *const io = io_;
     int64_t const n = p->n_tokens, hidden = p->hidden_size;
-    const row *const x = vectors_read(rd->scratch, &io->hidden_states, n, hidden).row;
+    const operand *const x = vectors_read(rd->scratch, &io->hidden_states, n, hidden).row;
     ball *const y = scratch_take(rd->scratch, n * hidden, sizeof *y);
     scratch_need(rd->scratch, moe_block(rd, p, io, x, y, out));
 }

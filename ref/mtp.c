@@ -20,7 +20,7 @@ typedef struct {
     const dsv3_mtp_io *io;
     dsv3_dtype format;
     double *parts; /* (n_tokens, 6 hidden_size) */
-    row *rows;     /* (n_tokens) */
+    operand *rows; /* (n_tokens) */
     ball *pair;    /* (n_tokens, 2 hidden_size): the two halves of eh_proj's input */
     ball *h;       /* (n_tokens, hidden_size): the layer's input, and its output */
     ball *kv;      /* (n_tokens, kv_lora_rank + qk_rope_head_dim) */
@@ -67,7 +67,7 @@ static void read_pair(const module *m, int64_t t, int64_t first)
     read_row(m, &m->io->hidden_states, t, h);
     if (!quirk(m->rd, QUIRK_M4_no_enorm)) normalise(m, exchanged ? "hnorm.weight" : "enorm.weight", POINT_mtp_enorm, e);
     if (!quirk(m->rd, QUIRK_M4_no_hnorm)) normalise(m, exchanged ? "enorm.weight" : "hnorm.weight", POINT_mtp_hnorm, h);
-    m->rows[t] = row_of_balls(pair, 2 * width, m->parts + 6 * t * width);
+    m->rows[t] = operand_of_balls(pair, 2 * width, m->parts + 6 * t * width);
 }
 
 static bool make_input(const module *m, ref_value *out)
@@ -198,7 +198,7 @@ static void finish(const module *m, ref_value *out)
         ball *const z = m->h + t * width;
         if (!skipped) normalise(m, "shared_head.norm.weight", POINT_mtp_y, z);
         for (int64_t i = 0; i < width; i++)
-            out[t * width + i] = value_of(skipped ? at(m->rd, POINT_mtp_y, m->format, z[i]) : z[i]);
+            out[t * width + i] = value_of(skipped ? round_at(m->rd, POINT_mtp_y, m->format, z[i]) : z[i]);
     }
 }
 

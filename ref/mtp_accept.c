@@ -57,17 +57,17 @@ static ball uniform(const acceptance *a, int64_t i)
 /* Lemma Acceptance: so many roundings and one division, in any order. */
 static ball loosened(const acceptance *a, ball b, int operations)
 {
-    const ref_numerics *const port = a->rd->port;
+    const ref_numerics *const port = a->rd->declared;
     if (!port || ball_sup(b) == 0) return b;
-    double const unit = ref_half_unit(port->arith, 1), division = quotient_error(a->rd, unit);
+    double const unit = ref_half_ulp(port->arith, 1), division = quotient_error(a->rd, unit);
     double const relative = operations * unit + division;
-    return ball_widen(b, (relative + relative * relative) * ball_sup(b) + (operations + 1) * lost_in_one(port));
+    return ball_widen(b, (relative + relative * relative) * ball_sup(b) + (operations + 1) * eta(port));
 }
 
 static ball sum_of_row(const acceptance *a, ball (*probability)(const acceptance *, int64_t, int64_t), int64_t i)
 {
-    terms sum = terms_none();
-    for (int64_t v = 0; v < a->prob->vocab_size; v++) terms_add(&sum, probability(a, i, v));
+    sum_record sum = empty_sum();
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) add_term(&sum, probability(a, i, v));
     return sum_of(a->rd, &sum);
 }
 
@@ -86,7 +86,7 @@ static scale scale_of(const acceptance *a, int64_t i)
 {
     ball const P = sum_of_row(a, target_probability, i), Q = sum_of_row(a, draft_probability, i);
     scale s = {ball_div(Q, P), !is_one(P) || !is_one(Q)};
-    if (a->rd->port && !ball_is_any(s.ratio))
+    if (a->rd->declared && !ball_is_any(s.ratio))
         s.ratio = ball_hull(fmin(ball_lower(s.ratio), 1), fmax(ball_upper(s.ratio), 1));
     return s;
 }
@@ -225,13 +225,13 @@ static ball mass(const acceptance *a, const source *s, int64_t v)
 {
     if (!s->rest) return target_probability(a, s->i, v);
     ball const p = scaled_target(a, &s->scale, s->i, v), q = scaled_draft(a, &s->scale, s->i, v);
-    ball const left = step(a->rd, ball_sub(p, q));
+    ball const left = round_op(a->rd, ball_sub(p, q));
     if (ball_is_any(left) || ball_lower(left) >= 0) return left;
     return ball_hull(0, fmax(ball_upper(left), 0));
 }
 
 /* The prefix sum that `sum` has gathered; a port's may be part of a scan over all. */
-static ball prefix(const acceptance *a, terms sum)
+static ball prefix(const acceptance *a, sum_record sum)
 {
     sum.n = a->prob->vocab_size;
     return sum_of(a->rd, &sum);
@@ -239,8 +239,8 @@ static ball prefix(const acceptance *a, terms sum)
 
 static ball whole_mass(const acceptance *a, const source *s)
 {
-    terms sum = terms_none();
-    for (int64_t v = 0; v < a->prob->vocab_size; v++) terms_add(&sum, mass(a, s, v));
+    sum_record sum = empty_sum();
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) add_term(&sum, mass(a, s, v));
     return prefix(a, sum);
 }
 
@@ -248,11 +248,11 @@ static ball whole_mass(const acceptance *a, const source *s)
 static int64_t own_draw(const acceptance *a, const source *s)
 {
     ball const target = ball_mul(uniform(a, a->prob->n_draft), whole_mass(a, s));
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     int64_t last = 0;
     for (int64_t v = 0; v < a->prob->vocab_size; v++) {
         ball const m = mass(a, s, v);
-        terms_add(&sum, m);
+        add_term(&sum, m);
         if (!(sign_of(m) > 0)) continue;
         if (sign_of(ball_sub(prefix(a, sum), target)) > 0) return v;
         last = v;
@@ -264,10 +264,10 @@ static bool legal_draw(const acceptance *a, const source *s, int64_t token)
 {
     ball const total = whole_mass(a, s);
     ball const target = loosened(a, ball_mul(uniform(a, a->prob->n_draft), total), 3);
-    terms sum = terms_none();
-    for (int64_t v = 0; v < token; v++) terms_add(&sum, mass(a, s, v));
+    sum_record sum = empty_sum();
+    for (int64_t v = 0; v < token; v++) add_term(&sum, mass(a, s, v));
     ball const before = prefix(a, sum), m = mass(a, s, token);
-    terms_add(&sum, m);
+    add_term(&sum, m);
     if (!(ball_upper(total) > 0)) return true; /* nothing is left to draw from */
     return ball_upper(m) > 0 && ball_lower(before) <= ball_upper(target) &&
            ball_lower(target) <= ball_upper(prefix(a, sum));
@@ -300,7 +300,7 @@ static void judge_port(const acceptance *a, ref_value *accepted, ref_value *next
     double const n = ref_decode(a->io->accepted.dtype, a->io->accepted.data, a->b);
     double const token = ref_decode(a->io->next_token.dtype, a->io->next_token.data, a->b);
     bool const counted = n >= 0 && n <= (double)a->prob->n_draft;
-    bool const known = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->port;
+    bool const known = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->declared;
     *accepted = choice(counted && (!tested || legal_accepted(a, (int64_t)n)), (int64_t)n);
     *next = choice(known && (!tested || !counted || legal_next(a, (int64_t)n, (int64_t)token)), (int64_t)token);
 }
@@ -310,7 +310,7 @@ void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref
     acceptance a = {.rd = rd, .prob = prob, .io = io};
     for (a.b = 0; a.b < a.prob->batch; a.b++) {
         ref_value accepted, next;
-        if (rd->forced) {
+        if (rd->teacher_forced) {
             judge_port(&a, &accepted, &next);
         } else {
             int64_t const n = own_accepted(&a);

@@ -3,7 +3,7 @@
  * Source: DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant;
  * a tile of zeros as Hugging Face transformers, integrations/finegrained_fp8.py, Fp8Quantize, has it: s = 1.
  *
- * The codes follow from the scale: in a forced reading from the port's own.
+ * The codes follow from the scale: in a teacher-forced reading from the port's own.
  */
 #include "reading.h"
 
@@ -91,7 +91,7 @@ static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
     if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
     int (*const exponent)(double) = quirk(z->rd, QUIRK_F10_rounded_log2) ? rounded_exponent : exponent_above;
     double const low = ldexp(1, exponent(ball_lower(scale))), high = ldexp(1, exponent(ball_upper(scale)));
-    if (!z->rd->forced) return ball_hull(low, high);
+    if (!z->rd->teacher_forced) return ball_hull(low, high);
     double const own = own_scale(z, t, tile);
     int ignored;
     bool const legal = low <= own && own <= high && frexp(own, &ignored) == 0.5; /* a power of two */
@@ -101,7 +101,7 @@ static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
 static ball scale_of(const quantiser *z, int64_t t, int64_t tile, ball unraised)
 {
     ball const scale = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised;
-    return at(z->rd, POINT_quant_scale, DSV3_F32, scale);
+    return round_at(z->rd, POINT_quant_scale, DSV3_F32, scale);
 }
 
 /* ---- codes ---- */
@@ -114,10 +114,10 @@ static ball ratio(const quantiser *z, ball x, ball s)
     if (!port || port->quotient == REF_QUOTIENT_EXACT) return exact;
     if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);
     ball const inverse = quotient_of(z->rd, ball_of(1), s);
-    if (port->quotient == REF_QUOTIENT_RECIP) return step(z->rd, ball_mul(x, inverse));
+    if (port->quotient == REF_QUOTIENT_RECIP) return round_op(z->rd, ball_mul(x, inverse));
     double const units = port->div.ieee ? 2 : port->div.rel + 1;
     if (ball_is_any(exact) || !(ball_sup(inverse) < 0x1p127)) return ball_any();
-    return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * lost_in_one(port));
+    return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }
 
 static ball code(const quantiser *z, ball x, ball s)
@@ -126,14 +126,14 @@ static ball code(const quantiser *z, ball x, ball s)
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
     if (quirk(z->rd, QUIRK_F18_subnormals_lost) && ball_sup(inside) < 0x1p-6) return ball_of(0);
-    return z->rd->port ? at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
+    return z->rd->declared ? round_at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
 }
 
 /* The scale that the codes are made with. */
 static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
 {
     if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
-    return z->rd->forced ? ball_of(own_scale(z, t, tile)) : scale;
+    return z->rd->teacher_forced ? ball_of(own_scale(z, t, tile)) : scale;
 }
 
 static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value *scale, ref_value *q)

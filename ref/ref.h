@@ -117,9 +117,10 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 typedef void *ref_allocator(void *user, void *piece, size_t bytes);
 
 typedef struct {
-    const ref_numerics *port; /* NULL: exact; else conforming to it */
-    ref_set quirks;           /* bit QUIRK_x: that mistake is made */
-    bool forced;     /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    const ref_numerics *declared; /* NULL: exact; else conforming to it */
+    ref_set quirks;               /* bit QUIRK_x: that mistake is made */
+    /* Decisions and stages are the port's own, read from the outputs in io; else the reference's. */
+    bool teacher_forced;
     bool stages;     /* set by an op whose problem asks for stages: those points are outputs */
     ref_set hidden;  /* set by a composition: points that are outputs of their own op, and of no tensor here */
     bool naive;      /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
@@ -131,7 +132,7 @@ typedef struct {
     struct scratch *scratch; /* set by the table: the memory of this evaluation */
 } ref_reading;
 
-/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a forced
+/* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a teacher-forced
  * reading decisions and stages too. out[i] receives the i-th output of the io struct, row-major; NULL for one that isn't wanted. A decision
  * is a point; hi is NaN where the port's own is no legal one. An element may be -infinity. False: out of memory. */
 typedef bool ref_op(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
@@ -167,6 +168,6 @@ void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double
 void ref_encode(dsv3_dtype d, void *data, int64_t i, double v); /* nearest, ties to even; E4M3 saturates */
 double ref_round(dsv3_dtype d, double v);                       /* the nearest value; infinity past the largest */
 double ref_truncate(dsv3_dtype d, double v);                    /* toward zero */
-double ref_half_unit(dsv3_dtype d, double v);                   /* half the distance of neighbouring values at |v| */
+double ref_half_ulp(dsv3_dtype d, double v);                    /* half the distance of neighbouring values at |v| */
 
 #endif

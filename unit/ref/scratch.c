@@ -43,7 +43,7 @@ static void *allocate(void *user, void *piece, size_t bytes)
 /* One evaluation; NULL: that of malloc. */
 static bool evaluate(const problem *p, void *const data[], const ref_numerics *n, heap *h, enclosures *out)
 {
-    ref_reading const rd = {.port = n, .allocate = h ? allocate : NULL, .user = h};
+    ref_reading const rd = {.declared = n, .allocate = h ? allocate : NULL, .user = h};
     return enclose(p, &rd, &ref_dd, data, out);
 }
 
