@@ -8,7 +8,6 @@ enum { MAY, OUTPUT, STAGE }; /* the third column of points.def */
 static const ref_point_row points[] = {
 #define POINT(op, name, kind, meaning) {#op, #name, kind == OUTPUT, kind == STAGE, meaning},
 #include "points.def"
-#undef POINT
 };
 
 static const ref_quirk_row quirks[] = {
@@ -77,7 +76,7 @@ const function_row *clause_function(int clause)
     return clause >= CLAUSE_RSQRT && clause <= CLAUSE_SIGMOID ? &functions[clause - CLAUSE_RSQRT] : NULL;
 }
 
-/* The bits that a row of clauses.def is made of. */
+/* The bits that a DECLARES row of points.def is made of. */
 enum {
     NONE = 0,
 #define BIT(clause) 1 << (CLAUSE_##clause - REF_POINTS)
@@ -95,11 +94,10 @@ enum {
     EVERY_OP = BIT(FLUSH) | BIT(ARITH),
 #undef BIT
 #define DECLARES(op, set) DECLARES_##op = EVERY_OP | (set),
-#include "clauses.def"
-#undef DECLARES
+#include "points.def"
 };
 
-/* An op without a row in clauses.def doesn't compile. */
+/* An op without a DECLARES row doesn't compile. */
 static const struct {
     const char *op;
     int clauses;

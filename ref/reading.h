@@ -46,7 +46,7 @@ static inline bool quirk(const ref_reading *rd, int q)
 }
 
 /* The declaration, for a formula that reads one clause or point of it itself; NULL in an exact reading. Notes the clause
- * in rd->called: an op's row of clauses.def has the clauses that are noted. */
+ * in rd->called: an op's DECLARES row of points.def has the clauses that are noted. */
 static inline const ref_numerics *declared(const ref_reading *rd, int clause)
 {
     if (rd->called) *rd->called |= (ref_set)1 << clause;

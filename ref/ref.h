@@ -28,7 +28,6 @@ double ref_upper(ref_value v);
 enum {
 #define POINT(op, name, kind, meaning) POINT_##op##_##name,
 #include "points.def"
-#undef POINT
     REF_POINTS
 };
 

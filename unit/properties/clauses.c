@@ -1,6 +1,6 @@
 /*
  * What a port of an op may declare is what the op's formula reads. Every small case of @smoke and @ci is evaluated under
- * several declarations, and three things are compared with clauses.def and points.def: the clauses that the formula
+ * several declarations, and three things are compared with points.def: the clauses that the formula
  * says it reads (ref_reading.called), those that change its result, and those that don't.
  */
 #include "clauses.h"

@@ -103,8 +103,10 @@ dsv3_status plain_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_
     "expert_out f32 must; routed f32 must"
 
 /* Products with matrices are sums in LANES parts. A chain of so few terms is no longer than that. */
-const char *plain_experts_numerics(const dsv3_experts_prob *p)
+const char *plain_experts_numerics(const void *prob, const void *io)
 {
+    const dsv3_experts_prob *const p = prob;
+    (void)io;
     int const few = p->num_experts_per_tok <= LANES;
     return few ? "acc 24 rn splits=8; " STEPS : "acc 24 rn; " STEPS;
 }

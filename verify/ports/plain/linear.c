@@ -15,8 +15,10 @@ dsv3_status plain_linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_li
 }
 
 /* FP8: a lane of a block gathers 16 products, then 8 lanes, then one sum a block; the weight itself is not rounded. */
-const char *plain_linear_numerics(const dsv3_linear_io *io)
+const char *plain_linear_numerics(const void *prob, const void *io_)
 {
+    const dsv3_linear_io *const io = io_;
+    (void)prob;
     return dsv3_find(&io->weights, "weight_scale_inv") ? "acc 24 rn promote=128; weight f32 may; flush none"
                                                        : "acc 24 rn splits=8; flush none";
 }

@@ -57,5 +57,10 @@ dsv3_status plain_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const
     return DSV3_OK;
 }
 
-const char plain_mla_decode_numerics[] =
-    "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; kv f32 must; scores f32 must; P f32 must";
+const char *plain_mla_decode_numerics(const void *prob, const void *io)
+{
+    (void)prob;
+    (void)io;
+    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; kv f32 must; scores f32 must; P "
+           "f32 must";
+}

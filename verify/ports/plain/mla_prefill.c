@@ -49,5 +49,9 @@ dsv3_status plain_mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, con
     return DSV3_OK;
 }
 
-const char plain_mla_prefill_numerics[] =
-    "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
+const char *plain_mla_prefill_numerics(const void *prob, const void *io)
+{
+    (void)prob;
+    (void)io;
+    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
+}

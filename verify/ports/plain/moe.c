@@ -54,8 +54,10 @@ dsv3_status plain_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *
     "expert_out f32 must; routed f32 must"
 
 /* As in experts.c; a softmax adds up all scores. */
-const char *plain_moe_numerics(const dsv3_moe_prob *p)
+const char *plain_moe_numerics(const void *prob, const void *io)
 {
+    const dsv3_moe_prob *const p = prob;
+    (void)io;
     int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID;
     return few ? "acc 24 rn splits=8; " STEPS : "acc 24 rn; " STEPS;
 }

@@ -213,8 +213,10 @@ dsv3_status plain_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *
     "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "    \
     "mlp.routed f32 must; mlp.y f32 must"
 
-const char *plain_mtp_numerics(const dsv3_mtp_prob *p)
+const char *plain_mtp_numerics(const void *prob, const void *io)
 {
+    const dsv3_mtp_prob *const p = prob;
+    (void)io;
     int const few = p->num_experts_per_tok <= LANES && p->scoring_func == DSV3_SIGMOID; /* as in moe.c */
     return few ? "acc 24 rn splits=8; " STEPS : "acc 24 rn; " STEPS;
 }

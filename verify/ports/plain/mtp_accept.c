@@ -55,4 +55,9 @@ dsv3_status plain_mtp_accept(dsv3_ctx *ctx, const dsv3_mtp_accept_prob *m, const
     return DSV3_OK;
 }
 
-const char plain_mtp_accept_numerics[] = "acc 53 rn splits=1; div ieee; flush none";
+const char *plain_mtp_accept_numerics(const void *prob, const void *io)
+{
+    (void)prob;
+    (void)io;
+    return "acc 53 rn splits=1; div ieee; flush none";
+}

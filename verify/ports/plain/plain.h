@@ -184,21 +184,15 @@ void add_network(const layer *m, const network *f, int64_t t, float weight, cons
 void add_experts(const layer *m, const dsv3_tensor *idx, const dsv3_tensor *weight, const dsv3_tensor *act);
 void store_sums(const layer *m, const dsv3_tensor *y);
 
-/* ---- the ops, each in the file of its name ---- */
+/* ---- the ops, each in the file of its name, and how they round, beside them ---- */
 
-#define OP(op) dsv3_status plain_##op(dsv3_ctx *ctx, const dsv3_##op##_prob *p, const dsv3_##op##_io *io);
-DSV3_OPS(OP)
+/* A copy that has fewer ops lists its own: #define PLAIN_OPS(OP) OP(rmsnorm) OP(linear) */
+#define PLAIN_OPS(OP) DSV3_OPS(OP)
+
+#define OP(op)                                                                                                         \
+    dsv3_status plain_##op(dsv3_ctx *ctx, const dsv3_##op##_prob *p, const dsv3_##op##_io *io);                        \
+    const char *plain_##op##_numerics(const void *prob, const void *io);
+PLAIN_OPS(OP)
 #undef OP
-
-/* How they round: beside each op. Some differ from case to case. */
-const char *plain_rmsnorm_numerics(const dsv3_rmsnorm_io *io);
-const char *plain_linear_numerics(const dsv3_linear_io *io);
-const char *plain_experts_numerics(const dsv3_experts_prob *p);
-const char *plain_moe_numerics(const dsv3_moe_prob *p);
-const char *plain_mtp_numerics(const dsv3_mtp_prob *p);
-extern const char plain_rope_numerics[], plain_gate_numerics[], plain_bias_update_numerics[],
-    plain_balance_loss_numerics[], plain_mtp_accept_numerics[], plain_mla_decode_numerics[],
-    plain_mla_prefill_numerics[], plain_mla_numerics[], plain_swiglu_numerics[], plain_cross_entropy_numerics[],
-    plain_quant_numerics[];
 
 #endif

@@ -64,4 +64,9 @@ dsv3_status plain_rope(dsv3_ctx *ctx, const dsv3_rope_prob *p, const dsv3_rope_i
     return DSV3_OK;
 }
 
-const char plain_rope_numerics[] = "angle f64; sincos 3; flush none; cos_sin f32 must";
+const char *plain_rope_numerics(const void *prob, const void *io)
+{
+    (void)prob;
+    (void)io;
+    return "angle f64; sincos 3; flush none; cos_sin f32 must";
+}
