@@ -46,7 +46,7 @@ static void measure(study *s, const process *peer)
 {
     for (int round = 0; round < ROUNDS; round++)
         for (int i = 0; i < SERIES; i++) {
-            ref_reading const rd = {.port = i == EXACT ? NULL : &s->numerics[i]};
+            ref_reading const rd = {.declared = i == EXACT ? NULL : &s->numerics[i]};
             if (i != TORCH) s->seconds[i][round] = (s->last[i] = time_reading(&s->p, s->data, &rd)).seconds;
             if (i == TORCH && peer) s->seconds[i][round] = peer_run(peer);
         }

@@ -40,7 +40,7 @@ static bool choose(const study *s, bool *chosen)
 {
     ref_value logit[MAX_EXPERTS], idx[MAX_EXPERTS], weight[MAX_EXPERTS];
     float logits[MAX_EXPERTS];
-    ref_reading const exact = {.port = NULL};
+    ref_reading const exact = {.declared = NULL};
     const dsv3_moe_prob *const m = (const void *)s->p.prob.bytes;
     dsv3_weight const gate = {"weight", tensor_of(s, "gate.weight")},
                       bias = {"e_score_correction_bias", tensor_of(s, "gate.e_score_correction_bias")};
@@ -88,7 +88,7 @@ static bool open_all(study *s)
 
 static void measure(const study *s, const char *const arguments[])
 {
-    ref_reading const exact = {.port = NULL};
+    ref_reading const exact = {.declared = NULL};
     double reference[ROUNDS], torch[ROUNDS];
     timed last = {0};
     process peer = {0};

@@ -7,13 +7,13 @@
 enum { MOST_ROWS = 128 };
 
 /* s_j = scale q . k_j */
-static void score_row(const attention_rows *b, int64_t r, const terms *product)
+static void score_row(const attention_rows *b, int64_t r, const sum_record *product)
 {
     const attention *const a = b->a;
     query_bounds const bounds = query_bounds_of(a, &b->query[r]);
     for (int64_t j = 0; j < b->seen[r]; j++) {
         ball const dot = dot_of(a, &b->query[r], &bounds, &product[j]);
-        b->weight[r * b->len + j] = at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
+        b->weight[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
     }
 }
 
@@ -67,7 +67,7 @@ static void attend_rows(const attention *a, const value_bounds *v, int64_t first
     b.error = scratch_take(memory, rows * b.len, sizeof *b.error);
     b.of_row = scratch_zeros(memory, rows, sizeof *b.of_row);
     b.mean = scratch_take(memory, rows * a->width, sizeof *b.mean);
-    terms *const product = scratch_take(memory, rows * b.len, sizeof *product);
+    sum_record *const product = scratch_take(memory, rows * b.len, sizeof *product);
 
     ball_dots(b.query, rows, a->key, b.len, product);
     for (int64_t r = 0; r < rows; r++) {
@@ -99,5 +99,5 @@ void attend(const attention *a, ball *o, ball *lse)
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse)
 {
     if (a->seen[r] == 0) return (ref_value){-HUGE_VAL, 0, 0};
-    return value_of(at(a->rd, point, DSV3_F32, lse));
+    return value_of(round_at(a->rd, point, DSV3_F32, lse));
 }

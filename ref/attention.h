@@ -16,8 +16,8 @@ typedef struct {
     dsv3_dtype output;        /* format of the op's output: what these points are rounded to unless declared */
     ball scale;               /* of q . k, as the port has it */
     int64_t rows, len, width; /* queries, keys, entries of a value */
-    const row *query;         /* (rows) by row_of or row_of_balls */
-    const row *key;           /* (len) */
+    const operand *query;     /* (rows) by operand_of or operand_of_balls */
+    const operand *key;       /* (len) */
     const int64_t *seen;      /* (rows), each at most len */
     const double *number;     /* values as exact stored numbers; NULL: they are enclosures, in `value` */
     const ball *value;

@@ -9,32 +9,32 @@ static const double smallest = 0x1p-126; /* what flushing may remove */
 
 /* ---- scores ---- */
 
-query_bounds query_bounds_of(const attention *a, const row *q)
+query_bounds query_bounds_of(const attention *a, const operand *q)
 {
-    const ref_numerics *const port = a->rd->port;
+    const ref_numerics *const port = a->rd->declared;
     bool const powers = q->bits <= 1 && !q->radius; /* scaling is exact then */
     query_bounds b = {.sup = q->max_abs * (1 + 0x1p-50)};
-    b.scaled_first = powers || !port ? 0 : u * (1 + share_of(port, q->n));
+    b.scaled_first = powers || !port ? 0 : u * (1 + gamma_sum(port, q->n));
     for (int64_t c = 0; q->radius && c < q->n; c++)
         b.sup = fmax(b.sup, (fabs(q->value[c]) + q->radius[c]) * (1 + 0x1p-50));
     return b;
 }
 
 /* Lemma Late: a port sums products with codes and multiplies the sums by the scales. */
-static ball scaled_after_sum(const attention *a, const row *q, double q_sup, const terms *t, ball dot)
+static ball scaled_after_sum(const attention *a, const operand *q, double q_sup, const sum_record *t, ball dot)
 {
-    double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + share_of(a->rd->port, t->n);
+    double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + gamma_sum(a->rd->declared, t->n);
     bool const exact = ball_is_point(dot) && a->scale_after_sum == 0 && q->lsb > -100;
     if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
-    return exact ? dot : ball_widen(dot, (sum + n * lost_in_one(a->rd->port) * (2 * a->largest_scale + 1)) * growth);
+    return exact ? dot : ball_widen(dot, (sum + n * eta(a->rd->declared) * (2 * a->largest_scale + 1)) * growth);
 }
 
-ball dot_of(const attention *a, const row *q, const query_bounds *bounds, const terms *product)
+ball dot_of(const attention *a, const operand *q, const query_bounds *bounds, const sum_record *product)
 {
     ball const dot = sum_of(a->rd, product);
-    if (!a->rd->port) return dot;
+    if (!a->rd->declared) return dot;
     ball const scaled = a->largest_scale > 0 ? scaled_after_sum(a, q, bounds->sup, product, dot) : dot;
-    return step(a->rd, ball_widen(scaled, bounds->scaled_first * product->sum_abs));
+    return round_op(a->rd, ball_widen(scaled, bounds->scaled_first * product->sum_abs));
 }
 
 /* ---- Lemma Selection ---- */
@@ -46,7 +46,7 @@ static bool is_zero(ball b)
 
 int64_t count_selected(const attention_rows *b, int64_t r)
 {
-    const ref_numerics *const port = b->a->rd->port;
+    const ref_numerics *const port = b->a->rd->declared;
     const ball *const score = b->weight + r * b->len;
     int64_t count = 0;
     if (!port || !port->div.ieee) return 0;
@@ -70,9 +70,9 @@ void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o
     double const late = a->scale_after_sum > 0 ? a->scale_after_sum + unit_at_point(a->rd, a->P, a->output)
                                                : 0; /* weights are scaled, too */
     for (int64_t c = 0; c < a->width; c++) {
-        terms sum = terms_none();
+        sum_record sum = empty_sum();
         for (int64_t j = 0; j < b->seen[r]; j++)
-            if (is_zero(b->weight[r * b->len + j])) terms_add(&sum, value_at(a, j, c));
+            if (is_zero(b->weight[r * b->len + j])) add_term(&sum, value_at(a, j, c));
         ball const total = ball_widen(sum_of(a->rd, &sum), 2 * late * sum.sum_abs);
         o[c] = quotient_of(a->rd, total, ball_of((double)count));
     }
@@ -132,7 +132,7 @@ typedef struct {
 
 double rounding_of_weights(const attention *a, const softmax *m)
 {
-    return a->rd->port && m->gamma > 0 ? unit_at_point(a->rd, a->P, a->output) : 0;
+    return a->rd->declared && m->gamma > 0 ? unit_at_point(a->rd, a->P, a->output) : 0;
 }
 
 /* One tile of keys and one row. */
@@ -200,7 +200,7 @@ static deviation deviation_at(const deviations *d, int64_t r, int64_t c)
     deviation sums = d->of[i];
     const deviation off = d->off[i];
     sums.size = (sums.size + off.size) * slack;
-    sums.moved = (sums.moved + off.moved) * slack + m->E * (d->b->a->rd->port ? blur : 0);
+    sums.moved = (sums.moved + off.moved) * slack + m->E * (d->b->a->rd->declared ? blur : 0);
     sums.spread = (sums.spread + off.size) * slack + blur;
     return sums;
 }
@@ -208,7 +208,7 @@ static deviation deviation_at(const deviations *d, int64_t r, int64_t c)
 /* How far the port's o may be from o. */
 static double softmax_radius(const attention *a, const softmax *m, double o, const deviation *d, double largest)
 {
-    const ref_numerics *const port = a->rd->port;
+    const ref_numerics *const port = a->rd->declared;
     double const n = (double)m->n, tiny = n * m->floor * 2 * largest;
     if (!port) return (d->moved + tiny) / (1 - m->E);
     double const unit = unit_at_point(a->rd, a->P, a->output);
@@ -218,7 +218,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const rounded =
         unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + div + u + a->scale_after_sum) * size;
     double const first = (d->moved + rounded) / (1 - m->E - unit);
-    double const lost = (2 * n * lost_in_one(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
+    double const lost = (2 * n * eta(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
     return (first + 2 * m->gamma * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
 
@@ -227,7 +227,7 @@ void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
     scratch_piece *const mark = scratch_mark(b->a->rd->scratch);
     deviations const d = deviations_of(b, v);
     int64_t const width = b->a->width;
-    if (b->a->rd->port)
+    if (b->a->rd->declared)
         sum_deviations(&d);
     else
         bound_deviations(&d);

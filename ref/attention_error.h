@@ -12,13 +12,13 @@
 /* Rows that are in work together, from scores to sum_j P_j v_j. */
 typedef struct {
     const attention *a;
-    const row *query;    /* (rows) */
-    const int64_t *seen; /* (rows) */
-    int64_t rows, len;   /* keys that any of them sees */
-    ball *weight;        /* (rows, len): scores, then e^(scores - maximum) */
-    double *error;       /* (rows, len): E_j */
-    softmax *of_row;     /* (rows); n = 0: the row has its o already */
-    ball *mean;          /* (rows, width): sum_j P_j v_j */
+    const operand *query; /* (rows) */
+    const int64_t *seen;  /* (rows) */
+    int64_t rows, len;    /* keys that any of them sees */
+    ball *weight;         /* (rows, len): scores, then e^(scores - maximum) */
+    double *error;        /* (rows, len): E_j */
+    softmax *of_row;      /* (rows); n = 0: the row has its o already */
+    ball *mean;           /* (rows, width): sum_j P_j v_j */
 } attention_rows;
 
 /* What the error of q . k_j needs of q. */
@@ -26,10 +26,10 @@ typedef struct {
     double sup;          /* >= every |element| */
     double scaled_first; /* relative to sum |q k|: the rounding of scale q, if a port scales q first */
 } query_bounds;
-query_bounds query_bounds_of(const attention *a, const row *q);
+query_bounds query_bounds_of(const attention *a, const operand *q);
 
 /* q . k_j as a port computes it, before the scale. (Accumulate, Late, Softmax) */
-ball dot_of(const attention *a, const row *q, const query_bounds *bounds, const terms *product);
+ball dot_of(const attention *a, const operand *q, const query_bounds *bounds, const sum_record *product);
 
 /* With scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the number of keys
  * selected, or 0, for a row whose weights are still scores; and o, the mean of the selected values. (Selection) */

@@ -15,9 +15,9 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_balance_loss_prob *prob;
     const dsv3_balance_loss_io *io;
-    double *count; /* (experts): c_i, assignments */
-    terms *share;  /* (experts): g_i, the sum of its shares over the tokens */
-    ball *score;   /* (experts): of the token in work */
+    double *count;     /* (experts): c_i, assignments */
+    sum_record *share; /* (experts): g_i, the sum of its shares over the tokens */
+    ball *score;       /* (experts): of the token in work */
 } loss;
 
 /* Tokens [first, last). */
@@ -66,9 +66,9 @@ static bool power_of_two(double n)
 /* Lemma Balance: three divisions and six other roundings, s + s^2 relative, unless the sum is a point and K T^2 a power of 2. */
 static ball widen_by_constants(const loss *l, ball sum, double KTT)
 {
-    const ref_numerics *const port = l->rd->port;
+    const ref_numerics *const port = l->rd->declared;
     if (!port || (ball_is_point(sum) && power_of_two(KTT))) return sum;
-    double const u = ref_half_unit(port->arith, 1);
+    double const u = ref_half_ulp(port->arith, 1);
     double const s = 6 * u + 3 * quotient_error(l->rd, u);
     return ball_widen(sum, (s + s * s) * ball_sup(sum));
 }
@@ -90,14 +90,14 @@ static void add_shares(const loss *l, int64_t t)
 {
     const dsv3_tensor *const s = &l->io->scores;
     int64_t const experts = l->prob->n_routed_experts;
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     for (int64_t e = 0; e < experts; e++) {
         l->score[e] = element(l->rd, ref_decode(s->dtype, s->data, t * s->stride[0] + e));
-        terms_add(&sum, l->score[e]);
+        add_term(&sum, l->score[e]);
     }
-    ball const total = normalises(l) ? guarded(l->rd, step(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
+    ball const total = normalises(l) ? guarded(l->rd, round_op(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
     for (int64_t e = 0; e < experts; e++)
-        terms_add(&l->share[e], normalises(l) ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
+        add_term(&l->share[e], normalises(l) ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
 }
 
 /* The numbers of equations are those of the V3 report: f_i = E / (K T) c_i, P_i = g_i / T. */
@@ -105,16 +105,16 @@ static ball loss_of(const loss *l, tokens of_shares)
 {
     tokens const counted = counted_for(l, of_shares);
     double const T = (double)(counted.last - counted.first), T_shares = (double)(of_shares.last - of_shares.first);
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     if (l->prob->seq_aux && of_shares.first == of_shares.last) return ball_of(0);
-    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->share[e] = terms_none();
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->share[e] = empty_sum();
     for (int64_t t = counted.first; t < counted.last; t++) add_assignments(l, t); /* (18)  c_i */
     for (int64_t t = of_shares.first; t < of_shares.last; t++) add_shares(l, t);  /* (19, 20)  g_i */
     for (int64_t e = 0; e < l->prob->n_routed_experts; e++)                       /* (17)  sum_i c_i g_i */
-        terms_add(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->share[e])));
+        add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->share[e])));
     ball const C = constant_of(l, T, T_shares), alpha = constant(l->rd, l->prob->aux_loss_alpha);
     ball const cg = widen_by_constants(l, sum_of(l->rd, &sum), (double)l->prob->num_experts_per_tok * T * T_shares);
-    return at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(C, cg))); /* (17) */
+    return round_at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(C, cg))); /* (17) */
 }
 
 /* ---- the op ---- */

@@ -66,10 +66,10 @@ typedef struct {
     int lsb;        /* every term is a multiple of 2^lsb; INT_MIN: unknown */
     int64_t n;      /* terms */
     double flushed; /* the sum changes by at most this when subnormal binary32 factors count as 0 */
-} terms;
+} sum_record;
 
-terms terms_none(void);
-void terms_add(terms *sum, ball term);
+sum_record empty_sum(void);
+void add_term(sum_record *sum, ball term);
 
 /*
  * A vector prepared as an operand of ball_dot: its elements, and what decides how their products can be summed. The
@@ -86,21 +86,21 @@ typedef struct {
     int bits;          /* no value has more significant bits; MANY_BITS when low isn't NULL */
     int lsb;           /* every value is a multiple of 2^lsb; INT_MAX: all are 0; INT_MIN: unknown */
     int64_t subnormal; /* how many values are subnormal in binary32 */
-} row;
+} operand;
 
 enum { MANY_BITS = 1 << 20 };
 
 /* Describes n numbers with their radii; radius may be NULL. */
-row row_of(const double *value, const double *radius, int64_t n);
+operand operand_of(const double *value, const double *radius, int64_t n);
 
 /* The same of balls, which must live as long as the operand; parts: room for 3 n doubles. */
-row row_of_balls(const ball *b, int64_t n, double *parts);
+operand operand_of_balls(const ball *b, int64_t n, double *parts);
 
 /* sum of a.value[i] * b.value[i], i < n; a and b have the same n. */
-terms ball_dot(const row *a, const row *b);
+sum_record ball_dot(const operand *a, const operand *b);
 
 /* out[i * rows_b + j] = ball_dot(&a[i], &b[j]). */
-void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms *out);
+void ball_dots(const operand *a, int64_t rows_a, const operand *b, int64_t rows_b, sum_record *out);
 
 /* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. False: out of
  * memory. */

@@ -41,7 +41,7 @@ static ball mean_direction(const update *u)
 {
     double sum = 0;
     for (int64_t e = 0; e < u->prob->n_routed_experts; e++) sum += direction(u, e);
-    return step(u->rd, ball_div(ball_of(sum), ball_of((double)u->prob->n_routed_experts)));
+    return round_op(u->rd, ball_div(ball_of(sum), ball_of((double)u->prob->n_routed_experts)));
 }
 
 /* u sign(mean load - load) */
@@ -49,10 +49,10 @@ static ball change(const update *u, int64_t e)
 {
     ball const speed = constant(u->rd, u->prob->bias_update_speed);
     ball const error = ball_div(ball_of(shortage(u, e)), ball_of((double)u->prob->n_routed_experts));
-    if (quirk(u->rd, QUIRK_T1_proportional)) return step(u->rd, ball_mul(speed, step(u->rd, error)));
+    if (quirk(u->rd, QUIRK_T1_proportional)) return round_op(u->rd, ball_mul(speed, round_op(u->rd, error)));
     ball const d = ball_mul(speed, ball_of(direction(u, e)));
     if (!quirk(u->rd, QUIRK_T1_centred)) return d;
-    return step(u->rd, ball_sub(d, step(u->rd, ball_mul(speed, mean_direction(u)))));
+    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(speed, mean_direction(u)))));
 }
 
 /* ---- the op ---- */
@@ -64,6 +64,7 @@ void ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, r
     for (int64_t e = 0; e < u.prob->n_routed_experts; e++) u.total += load_of(io, e);
     for (int64_t e = 0; e < u.prob->n_routed_experts && out[0]; e++) {
         ball const bias = element(rd, ref_decode(io->bias.dtype, io->bias.data, e)); /* b_i + u sign(mean - load_i) */
-        out[0][e] = value_of(at(rd, POINT_bias_update_bias_out, io->bias_out.dtype, ball_add(bias, change(&u, e))));
+        out[0][e] =
+            value_of(round_at(rd, POINT_bias_update_bias_out, io->bias_out.dtype, ball_add(bias, change(&u, e))));
     }
 }

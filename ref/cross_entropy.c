@@ -3,7 +3,7 @@
  * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, eq. 24; Hugging Face transformers, loss/loss_utils.py,
  * ForCausalLMLoss, fixed_cross_entropy.
  *
- * The mean follows from the losses: in a forced reading from the port's own.
+ * The mean follows from the losses: in a teacher-forced reading from the port's own.
  */
 #include "softmax.h"
 
@@ -56,19 +56,19 @@ static bool selects_one(const entropy *e)
 /* lse = ln sum_j e^z_j. A port may round the sum before it takes the logarithm. */
 static ball lse_of(const entropy *e)
 {
-    if (e->rd->port && selects_one(e)) {
+    if (e->rd->declared && selects_one(e)) {
         softmax const one = {.n = 1, .maximum = ball_of(0), .sum = ball_of(1)};
         return softmax_lse(e->rd, &one, 0);
     }
     softmax const m = softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size);
-    return softmax_lse(e->rd, &m, e->rd->port ? u : 0);
+    return softmax_lse(e->rd, &m, e->rd->declared ? u : 0);
 }
 
 /* lse - z. A port may subtract the maximum from z first: one unit of |z| + |lse|. (Lemma Cross-entropy) */
 static ball less_logit(const entropy *e, ball lse, ball z)
 {
     ball const loss = ball_sub(lse, z);
-    if (!e->rd->port || (ball_is_point(lse) && ball_sup(lse) == 0)) return loss;
+    if (!e->rd->declared || (ball_is_point(lse) && ball_sup(lse) == 0)) return loss;
     return ball_widen(loss, u * (ball_sup(z) + ball_sup(lse)));
 }
 
@@ -82,27 +82,27 @@ static ball loss_of(const entropy *e, int64_t t)
     for (int64_t j = 0; j < e->prob->vocab_size; j++)
         e->z[j] = element(e->rd, ref_decode(logits->dtype, logits->data, t * logits->stride[0] + j));
     ball const z = e->z[(int64_t)label];
-    return at(e->rd, POINT_cross_entropy_loss, DSV3_F32, less_logit(e, lse_of(e), z));
+    return round_at(e->rd, POINT_cross_entropy_loss, DSV3_F32, less_logit(e, lse_of(e), z));
 }
 
 /* ---- the mean ---- */
 
-/* What a token adds to the sum: its loss, in a forced reading as the port stored it, or as it was before it was rounded to that. */
+/* What a token adds to the sum: its loss, in a teacher-forced reading as the port stored it, or as it was before it was rounded to that. */
 static ball term_of(const entropy *e, int64_t t)
 {
-    if (!e->rd->forced) return e->loss[t];
+    if (!e->rd->teacher_forced) return e->loss[t];
     double const stored = ref_decode(DSV3_F32, e->io->loss.data, t * e->io->loss.stride[0]);
-    bool const better = e->rd->port && !rounding_at(e->rd, POINT_cross_entropy_terms).must && isfinite(stored);
-    return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_unit(DSV3_F32, stored)) : ball_of(stored);
+    bool const better = e->rd->declared && !declared_at(e->rd, POINT_cross_entropy_terms).must && isfinite(stored);
+    return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_ulp(DSV3_F32, stored)) : ball_of(stored);
 }
 
 /* mean = sum_t loss_t / divisor */
 static ball mean_of(const entropy *e)
 {
-    terms sum = terms_none();
-    for (int64_t t = 0; t < e->prob->n_tokens; t++) terms_add(&sum, term_of(e, t));
+    sum_record sum = empty_sum();
+    for (int64_t t = 0; t < e->prob->n_tokens; t++) add_term(&sum, term_of(e, t));
     ball const mean = quotient_of(e->rd, sum_of(e->rd, &sum), ball_of(divisor_of(e)));
-    return at(e->rd, POINT_cross_entropy_mean, DSV3_F32, mean);
+    return round_at(e->rd, POINT_cross_entropy_mean, DSV3_F32, mean);
 }
 
 /* (24) of the V3 report; its divisor is the length of the sequence. */

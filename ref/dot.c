@@ -6,12 +6,12 @@
 #include "kernel.h"
 #endif
 
-terms terms_none(void)
+sum_record empty_sum(void)
 {
-    return (terms){ball_of(0), 0, INT_MAX, 0, 0};
+    return (sum_record){ball_of(0), 0, INT_MAX, 0, 0};
 }
 
-void terms_add(terms *sum, ball term)
+void add_term(sum_record *sum, ball term)
 {
     int const lsb = ball_is_point(term) ? centre_lsb(term.c) : INT_MIN;
     sum->total = ball_add(sum->total, term);
@@ -29,8 +29,8 @@ static bool any_radius(const double *radius, int64_t n)
     return false;
 }
 
-/* What row.bits to row.subnormal say of any numbers. */
-static void describe(row *r)
+/* What operand.bits to operand.subnormal say of any numbers. */
+static void describe(operand *r)
 {
     for (int64_t i = 0; i < r->n; i++) {
         double const v = r->value[i];
@@ -48,14 +48,14 @@ static void describe(row *r)
 }
 
 #ifdef PROOF_BITS
-static bool describe_normal(row *r)
+static bool describe_normal(operand *r)
 {
     (void)r;
     return false;
 }
 #else
 /* The same, when a kernel can tell: no number is subnormal in binary64, infinite or NaN. */
-static bool describe_normal(row *r)
+static bool describe_normal(operand *r)
 {
     number_survey const s = kernels_for_this_cpu()->survey(r->value, r->n);
     if (s.odd) return false;
@@ -69,23 +69,23 @@ static bool describe_normal(row *r)
 #endif
 
 /* >= every |element|. */
-static double row_sup(const row *r)
+static double operand_sup(const operand *r)
 {
     double sup = r->bits > MANY_BITS ? (double)INFINITY : r->max_abs;
     for (int64_t i = 0; r->radius && i < r->n; i++) sup = fmax(sup, fabs(r->value[i]) + r->radius[i]);
     return up_unless_zero(sup);
 }
 
-row row_of(const double *value, const double *radius, int64_t n)
+operand operand_of(const double *value, const double *radius, int64_t n)
 {
-    row r = {.value = value, .n = n, .lsb = INT_MAX};
+    operand r = {.value = value, .n = n, .lsb = INT_MAX};
     if (radius && any_radius(radius, n)) r.radius = radius;
     if (!describe_normal(&r)) describe(&r);
-    r.sup = row_sup(&r);
+    r.sup = operand_sup(&r);
     return r;
 }
 
-row row_of_balls(const ball *b, int64_t n, double *parts)
+operand operand_of_balls(const ball *b, int64_t n, double *parts)
 {
     double *const low = parts + n, *const radius = parts + 2 * n;
     bool lower = false;
@@ -95,7 +95,7 @@ row row_of_balls(const ball *b, int64_t n, double *parts)
         radius[i] = rest == 0 ? b[i].r : up(b[i].r + fabs(rest));
         lower = lower || low[i] != 0;
     }
-    row r = row_of(parts, radius, n);
+    operand r = operand_of(parts, radius, n);
     r.elements = b;
     if (!lower) return r;
     r.low = low;
@@ -104,7 +104,7 @@ row row_of_balls(const ball *b, int64_t n, double *parts)
     return r;
 }
 
-static ball element_of(const row *r, int64_t i)
+static ball element_of(const operand *r, int64_t i)
 {
     return r->elements ? r->elements[i] : ball_widen(ball_of(r->value[i]), r->radius ? r->radius[i] : 0);
 }
@@ -112,23 +112,23 @@ static ball element_of(const row *r, int64_t i)
 /* ---- dot products ---- */
 
 /* The general way: any values, any radii, any tier. */
-static terms dot_by_balls(const row *a, const row *b)
+static sum_record dot_by_balls(const operand *a, const operand *b)
 {
-    terms sum = terms_none();
-    for (int64_t i = 0; i < a->n; i++) terms_add(&sum, ball_mul(element_of(a, i), element_of(b, i)));
+    sum_record sum = empty_sum();
+    for (int64_t i = 0; i < a->n; i++) add_term(&sum, ball_mul(element_of(a, i), element_of(b, i)));
     return sum;
 }
 
 #ifdef PROOF_BITS
-terms ball_dot(const row *a, const row *b)
+sum_record ball_dot(const operand *a, const operand *b)
 {
-    terms sum = dot_by_balls(a, b);
+    sum_record sum = dot_by_balls(a, b);
     sum.flushed = (double)a->subnormal * 0x1p-126 * b->max_abs + (double)b->subnormal * 0x1p-126 * a->max_abs;
     return sum;
 }
 #else
 /* >= the sum of |a[i]| r_b[i] + |b[i]| r_a[i] + r_a[i] r_b[i]; low words are within the slack. */
-static double radius_of_products(const row *a, const row *b)
+static double radius_of_products(const operand *a, const operand *b)
 {
     const kernels *const k = kernels_for_this_cpu();
     double sum = 0;
@@ -145,7 +145,7 @@ static bool exact_in_binary64(double sum_abs, int lsb)
 }
 
 /* Points whose products are binary64 numbers. */
-static terms dot_by_kernel(const row *a, const row *b)
+static sum_record dot_by_kernel(const operand *a, const operand *b)
 {
     const kernels *const kernel = kernels_for_this_cpu();
     int const lsb = a->lsb == INT_MAX || b->lsb == INT_MAX ? INT_MAX : a->lsb + b->lsb;
@@ -157,25 +157,25 @@ static terms dot_by_kernel(const row *a, const row *b)
         double const m = (double)(a->n / LANES + 1 + 2 * LANES + 1);
         total = (ball){{s.hi, s.lo}, up(sum_abs * (m * m * 0x1p-106))};
     }
-    return (terms){ball_make(total.c, total.r), sum_abs, lsb, a->n, 0};
+    return (sum_record){ball_make(total.c, total.r), sum_abs, lsb, a->n, 0};
 }
 
 /* Lemma Pairs: centres of two words, or products that are no binary64 numbers. */
-static terms dot_by_pairs(const row *a, const row *b)
+static sum_record dot_by_pairs(const operand *a, const operand *b)
 {
     bool const known = a->lsb > -500 && b->lsb > -500 && a->lsb < 500 && b->lsb < 500;
     dot_sum const s = kernels_for_this_cpu()->pairs(a->value, a->low, b->value, b->low, a->n);
     double const sum_abs = up_unless_zero(s.abs * (1 + 0x1p-50 * (double)(a->n + 8)));
     double const m = (double)(a->n / LANES + 1 + 2 * LANES + 8);
     ball const total = ball_make((centre){s.hi, s.lo}, up_unless_zero(sum_abs * (m * m * 0x1p-106)));
-    return (terms){total, sum_abs, known ? a->lsb + b->lsb : INT_MIN, a->n, 0};
+    return (sum_record){total, sum_abs, known ? a->lsb + b->lsb : INT_MIN, a->n, 0};
 }
 
-terms ball_dot(const row *a, const row *b)
+sum_record ball_dot(const operand *a, const operand *b)
 {
     bool const exact_products = a->bits + b->bits <= 53 && a->lsb > -500 && b->lsb > -500;
     bool const finite = a->bits <= MANY_BITS && b->bits <= MANY_BITS && a->max_abs < 0x1p400 && b->max_abs < 0x1p400;
-    terms sum = exact_products ? dot_by_kernel(a, b) : finite ? dot_by_pairs(a, b) : dot_by_balls(a, b);
+    sum_record sum = exact_products ? dot_by_kernel(a, b) : finite ? dot_by_pairs(a, b) : dot_by_balls(a, b);
     if ((exact_products || finite) && (a->radius || b->radius)) {
         double const radius = radius_of_products(a, b);
         sum.total = ball_widen(sum.total, radius);
@@ -187,7 +187,7 @@ terms ball_dot(const row *a, const row *b)
 }
 #endif
 
-void ball_dots(const row *a, int64_t rows_a, const row *b, int64_t rows_b, terms *out)
+void ball_dots(const operand *a, int64_t rows_a, const operand *b, int64_t rows_b, sum_record *out)
 {
     enum { NEAR = 64 }; /* rows of b that stay near while every row of a uses them */
     for (int64_t from = 0; from < rows_b; from += NEAR)

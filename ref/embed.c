@@ -29,8 +29,8 @@ static ref_value entry_of(const embedding *e, int64_t at_row, int64_t i)
     if (at_row < 0) return value_of(ball_any());
     ball const v = ball_of(ref_decode(format, e->weight->data, at_row * e->weight->stride[0] + i));
     if (!quirk(e->rd, QUIRK_W2_scaled)) return value_of(v);
-    ball const root = step(e->rd, ball_sqrt(ball_of((double)e->prob->hidden_size)));
-    return value_of(at(e->rd, POINT_embed_y, format, ball_mul(v, root)));
+    ball const root = round_op(e->rd, ball_sqrt(ball_of((double)e->prob->hidden_size)));
+    return value_of(round_at(e->rd, POINT_embed_y, format, ball_mul(v, root)));
 }
 
 /* ---- the op ---- */

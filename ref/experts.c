@@ -18,10 +18,10 @@ routing routing_take(const ref_reading *rd, int64_t n_tokens, int64_t k, int64_t
     return (routing){n_tokens, k, n_routed_experts, idx, scratch_take(rd->scratch, n_tokens * k, sizeof(ball))};
 }
 
-terms *sums_take(const ref_reading *rd, int64_t n)
+sum_record *sums_take(const ref_reading *rd, int64_t n)
 {
-    terms *const sum = scratch_take(rd->scratch, n, sizeof *sum);
-    for (int64_t i = 0; i < n; i++) sum[i] = terms_none();
+    sum_record *const sum = scratch_take(rd->scratch, n, sizeof *sum);
+    for (int64_t i = 0; i < n; i++) sum[i] = empty_sum();
     return sum;
 }
 
@@ -55,7 +55,7 @@ static ball weighted(const mlp *m, ball w, ball y)
 /* ---- the network ---- */
 
 /* y = W x at a point, W being `name`.`leaf`. */
-static void project(const mlp *m, const char *name, const char *leaf, const row *x, int64_t n, int point, ball *y)
+static void project(const mlp *m, const char *name, const char *leaf, const operand *x, int64_t n, int point, ball *y)
 {
     char full[128];
     snprintf(full, sizeof full, "%s%s%s", name, *name ? "." : "", leaf);
@@ -63,7 +63,7 @@ static void project(const mlp *m, const char *name, const char *leaf, const row 
     matrix_times(&w, x, n, point, m->format, y);
 }
 
-void feed_forward(const mlp *m, const char *name, const row *x, int64_t n, const act_stage *act, ball *y)
+void feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, const act_stage *act, ball *y)
 {
     scratch *const memory = m->rd->scratch;
     scratch_piece *const mark = scratch_mark(memory);
@@ -75,7 +75,7 @@ void feed_forward(const mlp *m, const char *name, const row *x, int64_t n, const
     project(m, name, "gate_proj", x, n, m->point->gate_proj, gate.ball); /* gate = W_gate x */
     project(m, name, "up_proj", x, n, m->point->up_proj, up);            /* up = W_up x */
     for (int64_t i = 0; i < n * width; i++)                              /* gate <- silu(gate) * up, in place */
-        gate.ball[i] = at(m->rd, m->point->act, m->format, gated(m, gate.ball[i], up[i]));
+        gate.ball[i] = round_at(m->rd, m->point->act, m->format, gated(m, gate.ball[i], up[i]));
     for (int64_t t = 0; act && t < n;
          t++) /* written to act->out, then replaced by the port's own if the reading is forced */
         stage(m->rd, act->from_port, act->first[t], act->out, gate.ball + t * width, width);
@@ -100,24 +100,24 @@ static int64_t slots_of(const routing *r, int64_t e, int64_t *slot)
 }
 
 /* The tokens of n slots. The mistake: each is multiplied by its weight here. */
-static const row *inputs_of(const mlp *m, const row *x, const routing *r, const int64_t *slot, int64_t n)
+static const operand *inputs_of(const mlp *m, const operand *x, const routing *r, const int64_t *slot, int64_t n)
 {
     scratch *const memory = m->rd->scratch;
-    row *const token = scratch_take(memory, n, sizeof *token);
+    operand *const token = scratch_take(memory, n, sizeof *token);
     for (int64_t i = 0; i < n; i++) token[i] = x[slot[i] / r->k];
     if (!quirk(m->rd, QUIRK_E11_weights_before)) return token;
     vectors scaled = vectors_take(memory, n, m->hidden_size);
     for (int64_t i = 0; i < n * scaled.width; i++) {
         ball const entry = ball_of(token[i / scaled.width].value[i % scaled.width]);
-        scaled.ball[i] = step(m->rd, ball_mul(r->weight[slot[i / scaled.width]], entry));
+        scaled.ball[i] = round_op(m->rd, ball_mul(r->weight[slot[i / scaled.width]], entry));
     }
     vectors_prepare(memory, &scaled);
     return scaled.row;
 }
 
 /* What expert e adds: (12)  w_tk FFN_e(x_t) for each token t that has chosen it. */
-static void add_expert(const mlp *m, const row *x, const routing *r, int64_t e, int routed, const dsv3_tensor *act,
-                       ref_value *act_out, terms *sum)
+static void add_expert(const mlp *m, const operand *x, const routing *r, int64_t e, int routed, const dsv3_tensor *act,
+                       ref_value *act_out, sum_record *sum)
 {
     scratch *const memory = m->rd->scratch;
     int64_t const n = within_capacity(m, slots_of(r, e, NULL)), width = m->hidden_size;
@@ -134,13 +134,13 @@ static void add_expert(const mlp *m, const row *x, const routing *r, int64_t e, 
     feed_forward(m, name, inputs_of(m, x, r, slot, n), n, &(act_stage){act, act_out, first}, y);
     for (int64_t i = 0; i < n * width; i++) {
         int64_t const s = slot[i / width], t = s / r->k;
-        terms_add(&sum[t * width + i % width], at(m->rd, routed, m->format, weighted(m, r->weight[s], y[i])));
+        add_term(&sum[t * width + i % width], round_at(m->rd, routed, m->format, weighted(m, r->weight[s], y[i])));
     }
     scratch_back(memory, mark);
 }
 
-void add_experts(const mlp *m, const row *x, const routing *r, int routed, const dsv3_tensor *act, ref_value *act_out,
-                 terms *sum)
+void add_experts(const mlp *m, const operand *x, const routing *r, int routed, const dsv3_tensor *act,
+                 ref_value *act_out, sum_record *sum)
 {
     for (int64_t e = 0; e < r->n_routed_experts; e++) add_expert(m, x, r, e, routed, act, act_out, sum);
     for (int64_t i = 0; i < r->n_tokens * r->k; i++)
@@ -177,11 +177,11 @@ void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_v
     mlp const m = {&staged, &io->weights, &points, io->y.dtype, p->hidden_size, p->moe_intermediate_size};
     vectors const x = vectors_read(rd->scratch, &io->hidden_states, p->n_tokens, p->hidden_size);
     routing const r = read_routing(rd, p, io);
-    terms *const sum = sums_take(rd, cells);
+    sum_record *const sum = sums_take(rd, cells);
 
     add_experts(&m, x.row, &r, POINT_experts_routed, &io->act, out[0], sum); /* (12)  y = sum_k w_k FFN_k(x) */
     for (int64_t i = 0; out[1] && i < cells; i++) {
-        ball const y = sum_at(rd, POINT_experts_routed, m.format, &sum[i]);
-        out[1][i] = value_of(at(rd, POINT_experts_y, m.format, y));
+        ball const y = sum_rounded_at(rd, POINT_experts_routed, m.format, &sum[i]);
+        out[1][i] = value_of(round_at(rd, POINT_experts_y, m.format, y));
     }
 }

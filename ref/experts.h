@@ -17,7 +17,7 @@ typedef struct {
     int64_t hidden_size, intermediate_size;
 } mlp;
 
-/* The activations of some rows as a stage: where they are written, and the port's tensor, which a forced reading goes on from. */
+/* The activations of some rows as a stage: where they are written, and the port's tensor, which a teacher-forced reading goes on from. */
 typedef struct {
     const dsv3_tensor *from_port;
     ref_value *out;       /* NULL: not wanted */
@@ -34,14 +34,14 @@ typedef struct {
 routing routing_take(const ref_reading *rd, int64_t n_tokens, int64_t k, int64_t n_routed_experts);
 
 /* n sums without a term. */
-terms *sums_take(const ref_reading *rd, int64_t n);
+sum_record *sums_take(const ref_reading *rd, int64_t n);
 
 /* y (n, hidden_size) = down_proj(silu(gate_proj x) * up_proj x), the three matrices below `name`. act: NULL: no stage. */
-void feed_forward(const mlp *m, const char *name, const row *x, int64_t n, const act_stage *act, ball *y);
+void feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, const act_stage *act, ball *y);
 
 /* Adds topk_weight times the output of each chosen expert to sum (n_tokens, hidden_size), rounded at the point `routed`. A token
  * with an idx of -1 has sums of any value. act, act_out: the stage of the activations (n_tokens, k, intermediate_size). */
-void add_experts(const mlp *m, const row *x, const routing *r, int routed, const dsv3_tensor *act, ref_value *act_out,
-                 terms *sum);
+void add_experts(const mlp *m, const operand *x, const routing *r, int routed, const dsv3_tensor *act,
+                 ref_value *act_out, sum_record *sum);
 
 #endif

@@ -51,7 +51,7 @@ static double unit_at(const format *f, double v)
     return ldexp(1, exponent - f->digits + 1);
 }
 
-double ref_half_unit(dsv3_dtype d, double v)
+double ref_half_ulp(dsv3_dtype d, double v)
 {
     return unit_at(&formats[d], v) / 2;
 }

@@ -59,7 +59,7 @@ static ball times_gamma(const gate *g, ball w)
 {
     ball const gamma = constant(g->rd, g->prob->routed_scaling_factor);
     w = ball_mul(w, gamma);
-    return quirk(g->rd, QUIRK_G7_scaled_twice) ? ball_mul(step(g->rd, w), gamma) : w;
+    return quirk(g->rd, QUIRK_G7_scaled_twice) ? ball_mul(round_op(g->rd, w), gamma) : w;
 }
 
 /* ---- scores ---- */
@@ -75,14 +75,14 @@ static void softmax_scores(const gate *g, ball *s)
 {
     int64_t const experts = g->prob->n_routed_experts;
     double largest = -INFINITY;
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     for (int64_t e = 0; e < experts; e++)
         if (!ball_is_any(s[e])) largest = fmax(largest, ball_upper((ball){s[e].c, 0}));
     for (int64_t e = 0; e < experts; e++) {
         s[e] = exp_of(g->rd, s[e], largest);
-        terms_add(&sum, s[e]);
+        add_term(&sum, s[e]);
     }
-    ball const total = step(g->rd, sum_of(g->rd, &sum));
+    ball const total = round_op(g->rd, sum_of(g->rd, &sum));
     for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
 }
 
@@ -92,7 +92,7 @@ static void add_bias(const gate *g)
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
         g->t[e] = g->s[e];
         if (g->bias)
-            g->t[e] = step(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
+            g->t[e] = round_op(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
         g->low[e] = ball_lower(g->t[e]);
         g->high[e] = ball_upper(g->t[e]);
     }
@@ -201,7 +201,7 @@ static bool legal_with(const gate *g, uint32_t Q)
         if (!g->chosen[e] && inside && !(g->low[e] <= least)) return false;
         if (!g->chosen[e] && !inside && zero && !(0 <= least)) return false;
     }
-    double const units = g->rd->port ? 4 * ref_half_unit(g->rd->port->arith, 1) : 0x1p-50;
+    double const units = g->rd->declared ? 4 * ref_half_ulp(g->rd->declared->arith, 1) : 0x1p-50;
     double worst_of_Q = INFINITY, best_of_others = -INFINITY;
     for (int64_t i = 0; i < g->groups; i++) {
         double const score = group_score(g, g->favoured, i);
@@ -222,16 +222,16 @@ static bool legal_choice(const gate *g)
 
 /* ---- the token ---- */
 
-/* The port's choice in a forced reading, else the reference's own. False: the port's indices are invalid. */
+/* The port's choice in a teacher-forced reading, else the reference's own. False: the port's indices are invalid. */
 static bool choose(const gate *g, int64_t token, bool *legal)
 {
     *legal = true;
-    if (!g->rd->forced) {
+    if (!g->rd->teacher_forced) {
         own_choice(g);
         return true;
     }
     bool const valid = read_choice(g, token);
-    *legal = valid && (!g->rd->port || unbounded(g) || legal_choice(g));
+    *legal = valid && (!g->rd->declared || unbounded(g) || legal_choice(g));
     return valid;
 }
 
@@ -242,20 +242,20 @@ bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
     int64_t const experts = g->prob->n_routed_experts, k_most = g->prob->num_experts_per_tok;
     memcpy(g->s, logits, (size_t)experts * sizeof *logits);
     (by_softmax(g) ? softmax_scores : sigmoid_scores)(g, g->s); /* (15)  s = sigmoid(z) */
-    for (int64_t e = 0; e < experts; e++) g->s[e] = at(rd, g->point.scores, g->format, g->s[e]);
+    for (int64_t e = 0; e < experts; e++) g->s[e] = round_at(rd, g->point.scores, g->format, g->s[e]);
     add_bias(g); /* (16)  t = s + b */
     bool legal;
     bool const valid = choose(g, token, &legal); /* (16)  the largest t of the best groups */
 
-    terms sum = terms_none();
-    for (int64_t k = 0; valid && k < k_most; k++) terms_add(&sum, score_in_weight(g, g->choice[k]));
-    ball const total = valid ? guarded(rd, step(rd, sum_of(rd, &sum))) : ball_any();
+    sum_record sum = empty_sum();
+    for (int64_t k = 0; valid && k < k_most; k++) add_term(&sum, score_in_weight(g, g->choice[k]));
+    ball const total = valid ? guarded(rd, round_op(rd, sum_of(rd, &sum))) : ball_any();
     for (int64_t k = 0; k < k_most; k++) {
         weight[k] = ball_any();
         if (!valid) continue;
         ball const s = score_in_weight(g, g->choice[k]);
-        ball const w = divides(g) ? step(rd, quotient_of(rd, s, total)) : s; /* (13)  w = gamma s / sum s */
-        weight[k] = at(rd, g->point.weight, g->format, times_gamma(g, w));
+        ball const w = divides(g) ? round_op(rd, quotient_of(rd, s, total)) : s; /* (13)  w = gamma s / sum s */
+        weight[k] = round_at(rd, g->point.weight, g->format, times_gamma(g, w));
     }
     return legal;
 }

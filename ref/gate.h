@@ -13,7 +13,7 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_gate_prob *prob;  /* n_tokens is not read */
     const dsv3_tensor *bias;     /* (n_routed_experts); NULL: there is none */
-    const dsv3_tensor *topk_idx; /* in a forced reading the port's choice is read from it */
+    const dsv3_tensor *topk_idx; /* in a teacher-forced reading the port's choice is read from it */
     gate_points point;
     dsv3_dtype format;           /* of both, unless declared otherwise */
     int64_t groups, groups_kept; /* 1 and 1 where groups don't count */

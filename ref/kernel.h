@@ -46,7 +46,7 @@ typedef struct {
      * sums[3c + 1] of pe[j] |v - o[c]|, sums[3c + 2] of p[j] |v - o[c]|; rounded to nearest. */
     void (*deviate)(const double *p, const double *pe, const double *value, int64_t n, int64_t stride, int64_t width,
                     const double *o, double *sums);
-    /* What row_of needs to know. */
+    /* What operand_of needs to know. */
     number_survey (*survey)(const double *value, int64_t n);
 } kernels;
 

@@ -34,7 +34,7 @@ static vectors normalise(const layer *l, const char *weight, int point, const la
     norm const of_row = {l->rd,    dsv3_find(l->weights, weight), v.width, l->rms_norm_eps, l->point->x_norm, point,
                          l->format};
     for (int64_t t = 0; t < v.n; t++) norm_row(&of_row, x + t * v.width, v.ball + t * v.width);
-    if (s->port) stage(l->rd, s->port, 0, s->out, v.ball, v.n * v.width);
+    if (s->from_port) stage(l->rd, s->from_port, 0, s->out, v.ball, v.n * v.width);
     vectors_prepare(l->rd->scratch, &v);
     return v;
 }
@@ -44,7 +44,7 @@ static void add_residual(const layer *l, const dsv3_tensor *port, const ball *x,
 {
     int64_t const cells = l->attention->n_tokens * l->attention->hidden_size;
     if (port) stage(l->rd, port, 0, NULL, y, cells);
-    for (int64_t i = 0; i < cells; i++) y[i] = at(l->rd, point, l->format, ball_add(x[i], y[i]));
+    for (int64_t i = 0; i < cells; i++) y[i] = round_at(l->rd, point, l->format, ball_add(x[i], y[i]));
 }
 
 static void self_attention(const layer *l, vectors x, ball *kv, ball *y)

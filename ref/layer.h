@@ -11,8 +11,8 @@ typedef struct {
 
 /* A stage of the layer: the port's tensor, and where it is handed out. */
 typedef struct {
-    const dsv3_tensor *port; /* NULL: there is none */
-    ref_value *out;          /* NULL: not wanted */
+    const dsv3_tensor *from_port; /* NULL: there is none */
+    ref_value *out;               /* NULL: not wanted */
 } layer_stage;
 
 typedef struct {

@@ -67,7 +67,7 @@ static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
 {
     ball const c = ball_of(ref_decode(DSV3_F8_E4M3, &code, 0)), s = element(m->rd, codes->scale);
     ball const w = quirk(m->rd, QUIRK_F4_scale_divided) ? ball_div(c, s) : ball_mul(c, s);
-    ref_value const v = value_of(at(m->rd, m->point, m->output, w));
+    ref_value const v = value_of(round_at(m->rd, m->point, m->output, w));
     codes->value[code] = v.hi;
     codes->radius[code] = v.lo == 0 ? v.radius : nextafter(v.radius + fabs(v.lo), INFINITY);
     codes->rounded = codes->rounded || codes->radius[code] != 0;
@@ -77,7 +77,7 @@ static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
 static reader reader_of(const matrix *m)
 {
     reader r = {.m = m, .across = (m->columns + BLOCK - 1) / BLOCK, .down = -1};
-    r.exact = !m->rd->port && !quirk(m->rd, QUIRK_F4_scale_divided);
+    r.exact = !m->rd->declared && !quirk(m->rd, QUIRK_F4_scale_divided);
     for (int i = 0; i < CODES; i++) {
         uint8_t const code = (uint8_t)i;
         r.of_code[i] = ref_decode(DSV3_F8_E4M3, &code, 0);
@@ -134,39 +134,39 @@ static bool read_row(reader *r, int64_t o, double *value, double *radius)
     return false;
 }
 
-row *matrix_rows(const matrix *m, int64_t first, int64_t n)
+operand *matrix_rows(const matrix *m, int64_t first, int64_t n)
 {
-    row *const rows = scratch_take(m->rd->scratch, n, sizeof *rows);
+    operand *const rows = scratch_take(m->rd->scratch, n, sizeof *rows);
     double *value = scratch_take(m->rd->scratch, 2 * n * m->columns, sizeof *value), *radius = value + n * m->columns;
     scratch_piece *const mark = scratch_mark(m->rd->scratch);
     reader r = reader_of(m);
     for (int64_t o = 0; o < n; o++, value += m->columns, radius += m->columns) {
         bool const rounded = read_row(&r, first + o, value, radius);
-        rows[o] = row_of(value, rounded ? radius : NULL, m->columns);
+        rows[o] = operand_of(value, rounded ? radius : NULL, m->columns);
     }
     scratch_back(m->rd->scratch, mark);
     return rows;
 }
 
 /* Lemma Scale, the exact case: so are the sums of codes and their products with the scales. */
-static bool scaling_is_exact(const matrix *m, const terms *sum)
+static bool scaling_is_exact(const matrix *m, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
-    return sum->lsb - ilogb(fmax(m->largest_scale, 1)) >= least_exponent(m->rd->port) &&
-           sum->sum_abs <= ldexp(1, sum->lsb + digits_of(m->rd->port->arith));
+    return sum->lsb - ilogb(fmax(m->largest_scale, 1)) >= least_exponent(m->rd->declared) &&
+           sum->sum_abs <= ldexp(1, sum->lsb + digits_of(m->rd->declared->arith));
 }
 
 /* Lemma Scale: a port may sum the codes of a block first and scale the sum. That rounds three times more, may lose what
  * underflows before the scale or after it, and may overflow where scaled weights do not. */
-ball scaled_sum(const matrix *m, const row *x, const terms *sum)
+ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum)
 {
     ball const total = sum_of(m->rd, sum);
-    if (!m->rd->port || !m->scale) return total;
-    double const n = (double)m->columns, u = ref_half_unit(m->rd->port->arith, 1);
-    double const growth = (1 + share_of(m->rd->port, sum->n)) * (1 + 4 * u); /* of what is there early */
+    if (!m->rd->declared || !m->scale) return total;
+    double const n = (double)m->columns, u = ref_half_ulp(m->rd->declared->arith, 1);
+    double const growth = (1 + gamma_sum(m->rd->declared, sum->n)) * (1 + 4 * u); /* of what is there early */
     if (!(x->sup * 448 * n * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && scaling_is_exact(m, sum)) return total;
-    double const lost = n * growth * lost_in_one(m->rd->port) * (2 * m->largest_scale + 1);
+    double const lost = n * growth * eta(m->rd->declared) * (2 * m->largest_scale + 1);
     return ball_widen(total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
@@ -178,7 +178,7 @@ static void say_used(const matrix *m, int64_t first, int64_t last)
                 (size_t)(last - first) * row_bytes);
 }
 
-void matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y)
+void matrix_times(const matrix *m, const operand *x, int64_t n, int point, dsv3_dtype format, ball *y)
 {
     scratch *const memory = m->rd->scratch;
     scratch_piece *const mark = scratch_mark(memory);
@@ -186,10 +186,10 @@ void matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtyp
     reader r = reader_of(m);
     for (int64_t o = 0; o < m->rows; o++) {
         bool const rounded = read_row(&r, o, value, radius);
-        row const w = row_of(value, rounded ? radius : NULL, m->columns);
+        operand const w = operand_of(value, rounded ? radius : NULL, m->columns);
         for (int64_t t = 0; t < n; t++) {
-            terms const sum = ball_dot(&x[t], &w);
-            y[t * m->rows + o] = at(m->rd, point, format, scaled_sum(m, &x[t], &sum));
+            sum_record const sum = ball_dot(&x[t], &w);
+            y[t * m->rows + o] = round_at(m->rd, point, format, scaled_sum(m, &x[t], &sum));
         }
         if ((o + 1) % BLOCK == 0 || o + 1 == m->rows) say_used(m, o / BLOCK * BLOCK, o + 1);
     }

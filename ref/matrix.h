@@ -22,13 +22,13 @@ typedef struct {
 matrix matrix_of(const ref_reading *rd, const dsv3_weights *weights, const char *name, int point, dsv3_dtype output);
 
 /* Rows [first, first + n), in the reading's scratch. */
-row *matrix_rows(const matrix *m, int64_t first, int64_t n);
+operand *matrix_rows(const matrix *m, int64_t first, int64_t n);
 
 /* Enclosure of sum_i W_oi x_i for a port that sums FP8 codes first and multiplies by the block scale afterwards; `sum` is the
  * sum with W dequantised. (Lemma Scale) */
-ball scaled_sum(const matrix *m, const row *x, const terms *sum);
+ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum);
 
 /* y[t * rows + o] = sum_i W_oi x[t]_i, rounded at `point` to `format`, for t < n. */
-void matrix_times(const matrix *m, const row *x, int64_t n, int point, dsv3_dtype format, ball *y);
+void matrix_times(const matrix *m, const operand *x, int64_t n, int point, dsv3_dtype format, ball *y);
 
 #endif

@@ -59,7 +59,7 @@ static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
         ball const g = ball_add(m, ball_of(1));
         scale = ball_mul(scale, ball_mul(g, g));
     }
-    return rd->port ? step(rd, ball_widen(scale, 3 * 0x1.0001p-24 * ball_sup(scale))) : scale;
+    return rd->declared ? round_op(rd, ball_widen(scale, 3 * 0x1.0001p-24 * ball_sup(scale))) : scale;
 }
 
 /* The rotation's own problem. */
@@ -145,7 +145,7 @@ static void linear(const block *m, const char *name, vectors x, int point, vecto
 
 static void round_each(const block *m, int point, int64_t n, ball *x)
 {
-    for (int64_t i = 0; i < n; i++) x[i] = at(m->rd, point, m->format, x[i]);
+    for (int64_t i = 0; i < n; i++) x[i] = round_at(m->rd, point, m->format, x[i]);
 }
 
 /* The first `width` entries of each vector. */
@@ -159,15 +159,15 @@ static void normalise(const block *m, const char *weight, int64_t width, int poi
 /* The mistake: the mean square is over [c | k_pe], of which k_pe has no weight. */
 static void normalise_too_wide(const block *m, ball *kv)
 {
-    terms sum = terms_none();
-    for (int64_t i = 0; i < m->latent; i++) terms_add(&sum, ball_mul(kv[i], kv[i]));
+    sum_record sum = empty_sum();
+    for (int64_t i = 0; i < m->latent; i++) add_term(&sum, ball_mul(kv[i], kv[i]));
     ball const ms = quotient_of(m->rd, sum_of(m->rd, &sum), ball_of((double)m->latent));
-    ball const r = rsqrt_of(m->rd, step(m->rd, ball_add(ms, constant(m->rd, m->p->rms_norm_eps))));
+    ball const r = rsqrt_of(m->rd, round_op(m->rd, ball_add(ms, constant(m->rd, m->p->rms_norm_eps))));
     const dsv3_tensor *const weight = dsv3_find(&m->io->weights, "kv_a_layernorm.weight");
     for (int64_t i = 0; i < m->c; i++) {
-        ball const x_norm = at(m->rd, POINT_mla_x_norm, m->format, ball_mul(kv[i], r));
-        kv[i] = at(m->rd, POINT_mla_kv, m->format,
-                   ball_mul(element(m->rd, ref_decode(weight->dtype, weight->data, i)), x_norm));
+        ball const x_norm = round_at(m->rd, POINT_mla_x_norm, m->format, ball_mul(kv[i], r));
+        kv[i] = round_at(m->rd, POINT_mla_kv, m->format,
+                         ball_mul(element(m->rd, ref_decode(weight->dtype, weight->data, i)), x_norm));
     }
 }
 
@@ -234,7 +234,7 @@ static void read_cache(const block *m, const sequence *s, const keys *k)
         double *const number = k->of.parts + 3 * j * m->latent;
         ref_decode_all(cache->dtype, cache->data, from, m->latent, number);
         for (int64_t i = 0; i < m->latent; i++) k->of.ball[j * m->latent + i] = element(m->rd, number[i]);
-        k->of.row[j] = row_of(number, NULL, m->latent);
+        k->of.row[j] = operand_of(number, NULL, m->latent);
     }
 }
 
@@ -253,27 +253,27 @@ static keys keys_of(const block *m, const sequence *s, const ball *const *past, 
 
 /* ---- attention: kv_b_proj by heads, in either form ---- */
 
-static const row *W_k(const block *m, int64_t h)
+static const operand *W_k(const block *m, int64_t h)
 {
     return matrix_rows(&m->kv_b, first_of_keys(m, h), m->nope);
 }
 
-static const row *W_v(const block *m, int64_t h)
+static const operand *W_v(const block *m, int64_t h)
 {
     return matrix_rows(&m->kv_b, first_of_values(m, h), m->v);
 }
 
 /* y_d = w_d . c for `rows` rows of kv_b_proj, at a point. */
-static void times(const block *m, const row *w, int64_t rows, const row *c, int point, ball *y)
+static void times(const block *m, const operand *w, int64_t rows, const operand *c, int point, ball *y)
 {
     for (int64_t d = 0; d < rows; d++) {
-        terms const sum = ball_dot(&w[d], c);
-        y[d] = at(m->rd, point, m->format, scaled_sum(&m->kv_b, c, &sum));
+        sum_record const sum = ball_dot(&w[d], c);
+        y[d] = round_at(m->rd, point, m->format, scaled_sum(&m->kv_b, c, &sum));
     }
 }
 
 /* Entry c of each row. False: all radii are 0. */
-static bool column_of(const row *rows, int64_t n, int64_t c, double *value, double *radius)
+static bool column_of(const operand *rows, int64_t n, int64_t c, double *value, double *radius)
 {
     bool any = false;
     for (int64_t d = 0; d < n; d++) {
@@ -285,17 +285,17 @@ static bool column_of(const row *rows, int64_t n, int64_t c, double *value, doub
 }
 
 /* y_c = sum_d w_d[c] q_d for the q of each new token; the results are `stride` apart. */
-static void transposed_times(const block *m, const row *w, vectors q, int point, int64_t stride, ball *y)
+static void transposed_times(const block *m, const operand *w, vectors q, int point, int64_t stride, ball *y)
 {
     double *const value = scratch_take(m->rd->scratch, 2 * m->nope, sizeof *value), *const radius = value + m->nope;
     matrix transposed = m->kv_b; /* only for what it says of the scales */
     transposed.columns = m->nope;
     for (int64_t c = 0; c < m->c; c++) {
         bool const any = column_of(w, m->nope, c, value, radius);
-        row const column = row_of(value, any ? radius : NULL, m->nope);
+        operand const column = operand_of(value, any ? radius : NULL, m->nope);
         for (int64_t i = 0; i < q.n; i++) {
-            terms const sum = ball_dot(&q.row[i], &column);
-            y[i * stride + c] = at(m->rd, point, m->format, scaled_sum(&transposed, &q.row[i], &sum));
+            sum_record const sum = ball_dot(&q.row[i], &column);
+            y[i * stride + c] = round_at(m->rd, point, m->format, scaled_sum(&transposed, &q.row[i], &sum));
         }
     }
 }
@@ -353,7 +353,7 @@ static void absorbed(const block *m, const sequence *s, vectors q, const keys *k
     }
     for (int64_t i = 0; i < s->n; i++) attend_latents(m, s, i, k, qt, u.ball + i * m->heads * m->c);
     for (int64_t h = 0; h < m->heads; h++, scratch_back(memory, mark)) {
-        const row *const w = W_v(m, h);
+        const operand *const w = W_v(m, h);
         vectors const of_head = vectors_strided(memory, u.ball + h * m->c, s->n, m->heads * m->c, m->c);
         for (int64_t i = 0; i < s->n; i++)
             times(m, w, m->v, &of_head.row[i], POINT_mla_attn_output, o + (i * m->heads + h) * m->v);
@@ -369,7 +369,7 @@ static void naive(const block *m, const sequence *s, vectors q, const keys *k, b
     for (int64_t i = 0; i < s->n; i++) seen[i] = visible(m, s, i);
     scratch_piece *const mark = scratch_mark(memory);
     for (int64_t h = 0; h < m->heads; h++, scratch_back(memory, mark)) {
-        const row *const w_k = W_k(m, h), *const w_v = W_v(m, h);
+        const operand *const w_k = W_k(m, h), *const w_v = W_v(m, h);
         vectors key = vectors_take(memory, s->len, m->qk), value = vectors_take(memory, s->len, m->v);
         vectors const of_head = vectors_take(memory, s->n, m->v);
         for (int64_t j = 0; j < s->len; j++) {

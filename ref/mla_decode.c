@@ -88,7 +88,7 @@ static ball dequantised(const sequence *s, double code, double scale)
 {
     bool const scaled = !quirk(s->rd, QUIRK_F15_scale_missing);
     ball const key = scaled ? ball_mul(ball_of(code), element(s->rd, scale)) : ball_of(code);
-    return at(s->rd, POINT_mla_decode_kv, s->io->q.dtype, key);
+    return round_at(s->rd, POINT_mla_decode_kv, s->io->q.dtype, key);
 }
 
 /* Entry c of the key at that place. */
@@ -108,8 +108,8 @@ static ball entry_of(const sequence *s, int64_t place, int64_t c)
 static void find_scale_after_sum(const sequence *s, attention *a)
 {
     int ignored;
-    if (!is_coded(s) || !s->rd->port || rounding_at(s->rd, POINT_mla_decode_kv).must) return;
-    double const unit = ref_half_unit(s->rd->port->arith, 1);
+    if (!is_coded(s) || !s->rd->declared || declared_at(s->rd, POINT_mla_decode_kv).must) return;
+    double const unit = ref_half_ulp(s->rd->declared->arith, 1);
     a->largest_scale = 1;
     for (int64_t j = 0; j < s->len; j++)
         for (int64_t c = 0; c < s->prob->kv_lora_rank; c += TILE_SIZE) {
@@ -139,7 +139,7 @@ static vectors read_keys(const sequence *s)
     for (int64_t j = 0; j < s->len; j++) {
         double *const number = k.parts + j * k.width;
         ref_decode_all(s->io->kv_cache.dtype, s->io->kv_cache.data, place_of(s, j), k.width, number);
-        k.row[j] = row_of(number, NULL, k.width);
+        k.row[j] = operand_of(number, NULL, k.width);
     }
     return k;
 }
@@ -156,12 +156,12 @@ static vectors read_queries(const sequence *s)
 {
     const dsv3_tensor *const q = &s->io->q;
     int64_t const heads = s->prob->num_attention_heads;
-    vectors v = {s->rows, s->width, NULL, scratch_take(s->rd->scratch, s->rows, sizeof(row)), NULL};
+    vectors v = {s->rows, s->width, NULL, scratch_take(s->rd->scratch, s->rows, sizeof(operand)), NULL};
     v.parts = scratch_take(s->rd->scratch, v.n * v.width, sizeof *v.parts);
     for (int64_t r = 0; r < s->rows; r++) {
         int64_t const from = s->b * q->stride[0] + r / heads * q->stride[1] + r % heads * q->stride[2];
         ref_decode_all(q->dtype, q->data, from, v.width, v.parts + r * v.width);
-        v.row[r] = row_of(v.parts + r * v.width, NULL, v.width);
+        v.row[r] = operand_of(v.parts + r * v.width, NULL, v.width);
     }
     return v;
 }
@@ -193,7 +193,7 @@ static void attend_sequence(const sequence *s, ref_value *o_out, ref_value *lse_
     find_scale_after_sum(s, &a);
     attend(&a, o_out ? o.ball : NULL, lse_out ? lse.ball : NULL);
     for (int64_t i = 0; o_out && i < o.n * o.width; i++)
-        o_out[i] = value_of(at(s->rd, POINT_mla_decode_o, a.output, o.ball[i]));
+        o_out[i] = value_of(round_at(s->rd, POINT_mla_decode_o, a.output, o.ball[i]));
     for (int64_t r = 0; lse_out && r < lse.n; r++)
         lse_out[r] = lse_value(&a, r, POINT_mla_decode_lse, in_base(s->rd, lse.ball[r]));
 }

@@ -92,7 +92,7 @@ static void attend_head(const sequence *s, int64_t h, ref_value *o_out, ref_valu
     for (int64_t i = 0; i < s->n; i++) {
         int64_t const r = (s->first_query + i) * p->num_attention_heads + h;
         for (int64_t c = 0; o_out && c < a.width; c++)
-            o_out[r * a.width + c] = value_of(at(s->rd, POINT_mla_prefill_o, a.output, o.ball[i * a.width + c]));
+            o_out[r * a.width + c] = value_of(round_at(s->rd, POINT_mla_prefill_o, a.output, o.ball[i * a.width + c]));
         if (lse_out) lse_out[r] = lse_value(&a, i, POINT_mla_prefill_lse, in_base(s->rd, lse.ball[i]));
     }
 }

@@ -19,7 +19,7 @@ typedef struct {
     const ref_reading *rd;
     const dsv3_moe_prob *p;
     const dsv3_moe_io *io;
-    const row *x; /* (n_tokens) */
+    const operand *x; /* (n_tokens) */
     dsv3_dtype format;
 } moe;
 
@@ -49,8 +49,8 @@ static dsv3_dtype format_of_logits(const moe *m)
 static ball factor_of(const moe *m, ball weight)
 {
     ball const gamma = constant(m->rd, m->p->routed_scaling_factor);
-    if (quirk(m->rd, QUIRK_G7_scale_again)) weight = step(m->rd, ball_mul(weight, gamma));
-    if (quirk(m->rd, QUIRK_G8_scale_dropped)) weight = step(m->rd, ball_div(weight, gamma));
+    if (quirk(m->rd, QUIRK_G7_scale_again)) weight = round_op(m->rd, ball_mul(weight, gamma));
+    if (quirk(m->rd, QUIRK_G8_scale_dropped)) weight = round_op(m->rd, ball_div(weight, gamma));
     return weight;
 }
 
@@ -69,7 +69,7 @@ static void router_logits(const moe *m, ball *z)
     matrix_times(&w, m->x, m->p->n_tokens, POINT_moe_router_logits, format_of_logits(m), z);
 }
 
-/* Choice and weights of every token. In a forced reading both are the port's own from here on. */
+/* Choice and weights of every token. In a teacher-forced reading both are the port's own from here on. */
 static void route(const moe *m, const ball *z, const routing *r, ref_value *idx_out, ref_value *weight_out)
 {
     scratch_piece *const mark = scratch_mark(m->rd->scratch);
@@ -87,7 +87,7 @@ static void route(const moe *m, const ball *z, const routing *r, ref_value *idx_
 }
 
 /* The shared experts are one network, as wide as all of them: one more term of the sum. */
-static void add_shared(const moe *m, ref_value *act_out, ball *y, terms *sum)
+static void add_shared(const moe *m, ref_value *act_out, ball *y, sum_record *sum)
 {
     scratch_piece *const mark = scratch_mark(m->rd->scratch);
     int64_t const n = m->p->n_tokens, width = m->p->n_shared_experts * m->p->moe_intermediate_size;
@@ -96,14 +96,14 @@ static void add_shared(const moe *m, ref_value *act_out, ball *y, terms *sum)
     for (int64_t t = 0; t < n; t++) first[t] = t * width;
     feed_forward(&shared, "shared_experts", m->x, n, &(act_stage){&m->io->shared_act, act_out, first}, y);
     ball const factor = factor_of_shared(m);
-    for (int64_t i = 0; i < n * m->p->hidden_size; i++) terms_add(&sum[i], ball_mul(factor, y[i]));
+    for (int64_t i = 0; i < n * m->p->hidden_size; i++) add_term(&sum[i], ball_mul(factor, y[i]));
     scratch_back(m->rd->scratch, mark);
 }
 
 /* ---- the layer ---- */
 
 /* The numbers of equations are those of the V3 report. */
-void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io, const row *x, ball *y,
+void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io, const operand *x, ball *y,
                ref_value *const out[])
 {
     scratch *const memory = rd->scratch;
@@ -115,7 +115,7 @@ void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
     mlp const experts = {&staged, &io->weights, &routed_points, m.format, p->hidden_size, p->moe_intermediate_size};
     vectors const z = vectors_take(memory, p->n_tokens, p->n_routed_experts);
     routing const r = routing_take(rd, p->n_tokens, p->num_experts_per_tok, p->n_routed_experts);
-    terms *const sum = sums_take(rd, cells);
+    sum_record *const sum = sums_take(rd, cells);
 
     router_logits(&m, z.ball); /* (15)  z = W_gate x, the logits of s */
     stage(&staged, &io->router_logits, 0, out[0], z.ball, z.n * z.width);
@@ -124,7 +124,7 @@ void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
     add_experts(&experts, x, &r, POINT_moe_routed, &io->act, out[3], sum); /* (12)  sum_k w_k FFN_k(x) */
     if (p->n_shared_experts) add_shared(&m, out[4], y, sum);               /* (12)  + FFN_shared(x) */
     for (int64_t i = 0; i < cells; i++) {                                  /* (12)  y, the residual left out */
-        y[i] = at(&staged, POINT_moe_y, m.format, sum_at(&staged, POINT_moe_routed, m.format, &sum[i]));
+        y[i] = round_at(&staged, POINT_moe_y, m.format, sum_rounded_at(&staged, POINT_moe_routed, m.format, &sum[i]));
         if (out[5]) out[5][i] = value_of(y[i]);
     }
     scratch_back(memory, mark);

@@ -237,5 +237,5 @@ void ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value
     for (int64_t t = 0; out[Y] && head_norm && t < h.n; t++) /* (23)  y = RMSNorm(h) */
         normalise(&m, "shared_head.norm.weight", POINT_mtp_y, h.ball + t * h.width);
     for (int64_t i = 0; out[Y] && i < h.n * h.width; i++)
-        out[Y][i] = value_of(head_norm ? h.ball[i] : at(&staged, POINT_mtp_y, m.format, h.ball[i]));
+        out[Y][i] = value_of(head_norm ? h.ball[i] : round_at(&staged, POINT_mtp_y, m.format, h.ball[i]));
 }

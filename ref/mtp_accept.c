@@ -92,16 +92,16 @@ static ball uniform(const acceptance *a, int64_t i)
 /* Lemma Acceptance: so many roundings and one division in any order, s + s^2 relative. */
 static ball rounded(const acceptance *a, ball b, int roundings)
 {
-    const ref_numerics *const port = a->rd->port;
+    const ref_numerics *const port = a->rd->declared;
     if (!port || ball_sup(b) == 0) return b;
-    double const u = ref_half_unit(port->arith, 1), s = roundings * u + quotient_error(a->rd, u);
-    return ball_widen(b, (s + s * s) * ball_sup(b) + (roundings + 1) * lost_in_one(port));
+    double const u = ref_half_ulp(port->arith, 1), s = roundings * u + quotient_error(a->rd, u);
+    return ball_widen(b, (s + s * s) * ball_sup(b) + (roundings + 1) * eta(port));
 }
 
 static ball sum_of_row(const acceptance *a, ball (*probability)(const acceptance *, int64_t, int64_t), int64_t i)
 {
-    terms sum = terms_none();
-    for (int64_t v = 0; v < a->prob->vocab_size; v++) terms_add(&sum, probability(a, i, v));
+    sum_record sum = empty_sum();
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) add_term(&sum, probability(a, i, v));
     return sum_of(a->rd, &sum);
 }
 
@@ -120,7 +120,7 @@ static ratio ratio_of(const acceptance *a, int64_t i)
 {
     ball const P = sum_of_row(a, target_probability, i), Q = sum_of_row(a, draft_probability, i);
     ratio s = {ball_div(Q, P), !is_one(P) || !is_one(Q)};
-    if (a->rd->port && !ball_is_any(s.r)) s.r = ball_hull(fmin(ball_lower(s.r), 1), fmax(ball_upper(s.r), 1));
+    if (a->rd->declared && !ball_is_any(s.r)) s.r = ball_hull(fmin(ball_lower(s.r), 1), fmax(ball_upper(s.r), 1));
     return s;
 }
 
@@ -251,13 +251,13 @@ static ball mass(const acceptance *a, const weights *w, int64_t v)
 {
     int64_t const i = w->from.i;
     if (!w->from.residual) return target_probability(a, i, v);
-    ball const left = step(a->rd, ball_sub(scaled_target(a, &w->scale, i, v), scaled_draft(a, &w->scale, i, v)));
+    ball const left = round_op(a->rd, ball_sub(scaled_target(a, &w->scale, i, v), scaled_draft(a, &w->scale, i, v)));
     if (ball_is_any(left) || ball_lower(left) >= 0) return left;
     return ball_hull(0, fmax(ball_upper(left), 0));
 }
 
 /* F(v) of the terms so far. A port's may be part of a scan over the whole vocabulary. */
-static ball prefix(const acceptance *a, terms sum)
+static ball prefix(const acceptance *a, sum_record sum)
 {
     sum.n = a->prob->vocab_size;
     return sum_of(a->rd, &sum);
@@ -266,8 +266,8 @@ static ball prefix(const acceptance *a, terms sum)
 /* T = F(V - 1) */
 static ball total_mass(const acceptance *a, const weights *w)
 {
-    terms sum = terms_none();
-    for (int64_t v = 0; v < a->prob->vocab_size; v++) terms_add(&sum, mass(a, w, v));
+    sum_record sum = empty_sum();
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) add_term(&sum, mass(a, w, v));
     return prefix(a, sum);
 }
 
@@ -275,11 +275,11 @@ static ball total_mass(const acceptance *a, const weights *w)
 static int64_t own_draw(const acceptance *a, const weights *w)
 {
     ball const target = ball_mul(uniform(a, a->prob->n_draft), total_mass(a, w));
-    terms sum = terms_none();
+    sum_record sum = empty_sum();
     int64_t last = 0;
     for (int64_t v = 0; v < a->prob->vocab_size; v++) {
         ball const m = mass(a, w, v);
-        terms_add(&sum, m);
+        add_term(&sum, m);
         if (!(sign_of(m) > 0)) continue;
         if (sign_of(ball_sub(prefix(a, sum), target)) > 0) return v;
         last = v;
@@ -292,10 +292,10 @@ static bool legal_draw(const acceptance *a, const weights *w, int64_t token)
 {
     ball const total = total_mass(a, w);
     ball const target = rounded(a, ball_mul(uniform(a, a->prob->n_draft), total), 3);
-    terms sum = terms_none();
-    for (int64_t v = 0; v < token; v++) terms_add(&sum, mass(a, w, v));
+    sum_record sum = empty_sum();
+    for (int64_t v = 0; v < token; v++) add_term(&sum, mass(a, w, v));
     ball const before = prefix(a, sum), m = mass(a, w, token);
-    terms_add(&sum, m);
+    add_term(&sum, m);
     if (!(ball_upper(total) > 0)) return true; /* nothing is left to draw from */
     return ball_upper(m) > 0 && ball_lower(before) <= ball_upper(target) &&
            ball_lower(target) <= ball_upper(prefix(a, sum));
@@ -328,7 +328,7 @@ static void judge_port(const acceptance *a, ref_value *accepted, ref_value *next
     double const n = ref_decode(a->io->accepted.dtype, a->io->accepted.data, a->b);
     double const token = ref_decode(a->io->next_token.dtype, a->io->next_token.data, a->b);
     bool const in_range = n >= 0 && n <= (double)a->prob->n_draft;
-    bool const in_vocabulary = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->port;
+    bool const in_vocabulary = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->declared;
     *accepted = choice(in_range && (!tested || legal_accepted(a, (int64_t)n)), (int64_t)n);
     *next =
         choice(in_vocabulary && (!tested || !in_range || legal_next(a, (int64_t)n, (int64_t)token)), (int64_t)token);
@@ -339,7 +339,7 @@ void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref
     acceptance a = {.rd = rd, .prob = prob, .io = io};
     for (a.b = 0; a.b < a.prob->batch; a.b++) {
         ref_value accepted, next;
-        if (rd->forced) {
+        if (rd->teacher_forced) {
             judge_port(&a, &accepted, &next);
         } else {
             int64_t const n = own_accepted(&a); /* accepted while u < min(1, p(x) / q(x)) */

@@ -3,7 +3,7 @@
  * Source: DeepSeek-V3 report (arXiv 2412.19437) 3.3.2; deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant;
  * a tile of zeros as Hugging Face transformers, integrations/finegrained_fp8.py, Fp8Quantize, has it: s = 1.
  *
- * The codes follow from the scale: in a forced reading from the port's own.
+ * The codes follow from the scale: in a teacher-forced reading from the port's own.
  */
 #include "reading.h"
 
@@ -80,11 +80,11 @@ static int raised_exponent(const quantiser *z, double v)
     return quirk(z->rd, QUIRK_F10_rounded_log2) ? rounded_exponent(v) : exponent_above(v);
 }
 
-/* The scale that the codes are made with: in a forced reading the port's own. */
+/* The scale that the codes are made with: in a teacher-forced reading the port's own. */
 static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
 {
     if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
-    return z->rd->forced ? ball_of(own_scale(z, t, tile)) : scale;
+    return z->rd->teacher_forced ? ball_of(own_scale(z, t, tile)) : scale;
 }
 
 static bool loses_subnormals(const quantiser *z)
@@ -123,7 +123,7 @@ static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
     if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
     double const low = ldexp(1, raised_exponent(z, ball_lower(scale)));
     double const high = ldexp(1, raised_exponent(z, ball_upper(scale)));
-    if (!z->rd->forced) return ball_hull(low, high);
+    if (!z->rd->teacher_forced) return ball_hull(low, high);
     double const own = own_scale(z, t, tile);
     int ignored;
     bool const legal = low <= own && own <= high && frexp(own, &ignored) == 0.5; /* a power of two */
@@ -140,10 +140,10 @@ static ball ratio(const quantiser *z, ball x, ball s)
     if (!port || port->quotient == REF_QUOTIENT_EXACT) return exact;
     if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);
     ball const inverse = quotient_of(z->rd, ball_of(1), s);
-    if (port->quotient == REF_QUOTIENT_RECIP) return step(z->rd, ball_mul(x, inverse));
+    if (port->quotient == REF_QUOTIENT_RECIP) return round_op(z->rd, ball_mul(x, inverse));
     double const units = port->div.ieee ? 2 : port->div.rel + 1;
     if (ball_is_any(exact) || !(ball_sup(inverse) < 0x1p127)) return ball_any();
-    return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * lost_in_one(port));
+    return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }
 
 /* E4M3(x / s) */
@@ -153,7 +153,7 @@ static ball code(const quantiser *z, ball x, ball s)
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
     if (loses_subnormals(z) && ball_sup(inside) < 0x1p-6) return ball_of(0);
-    return z->rd->port ? at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
+    return z->rd->declared ? round_at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
 }
 
 /* ---- the op ---- */
@@ -164,7 +164,7 @@ static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value
     int64_t const last = first + TILE < width ? first + TILE : width;
     ball const unraised = unraised_scale(z, amax_of(z, t, first, last));             /* s = max(amax, floor) / 448 */
     ball const exact = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
-    ball const s = at(z->rd, POINT_quant_scale, DSV3_F32, exact), used = scale_in_use(z, t, tile, unraised, s);
+    ball const s = round_at(z->rd, POINT_quant_scale, DSV3_F32, exact), used = scale_in_use(z, t, tile, unraised, s);
     if (scale) scale[t * tiles + tile] = value_of(s);
     for (int64_t i = first; q && i < last; i++) /* q_i = E4M3(x_i / s) */
         q[t * width + i] = value_of(code(z, entry(z, t, i), used));

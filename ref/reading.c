@@ -36,7 +36,7 @@ static ball may_round(dsv3_dtype format, bool truncates, ball b)
     double const rlo = rounding(format, lo), rhi = rounding(format, hi);
     if (!isfinite(rlo) || !isfinite(rhi)) return ball_any();
     double moved = max_abs(rlo - lo, rhi - hi);
-    if (rlo != rhi) moved = fmax(moved, ref_half_unit(format, max_abs(lo, hi)) * (truncates ? 2 : 1));
+    if (rlo != rhi) moved = fmax(moved, ref_half_ulp(format, max_abs(lo, hi)) * (truncates ? 2 : 1));
     return ball_widen(b, moved == 0 ? 0 : moved + 0x1p-52 * max_abs(lo, hi));
 }
 
@@ -51,24 +51,24 @@ static ball computed_better(dsv3_dtype format, ball exact)
 ball element(const ref_reading *rd, double v)
 {
     bool const subnormal = v != 0 && fabs(v) < normal_f32;
-    if (!subnormal || !rd->port || declared(rd, CLAUSE_FLUSH)->flush != REF_FLUSH_DAZ) return ball_of(v);
+    if (!subnormal || !rd->declared || declared(rd, CLAUSE_FLUSH)->flush != REF_FLUSH_DAZ) return ball_of(v);
     return ball_hull(fmin(v, 0), fmax(v, 0));
 }
 
-ball step(const ref_reading *rd, ball exact)
+ball round_op(const ref_reading *rd, ball exact)
 {
-    if (!rd->port) return exact;
+    if (!rd->declared) return exact;
     return flushed(rd, may_round(declared(rd, CLAUSE_ARITH)->arith, false, exact));
 }
 
 ball constant(const ref_reading *rd, double decimal)
 {
-    return step(rd, ball_decimal(decimal));
+    return round_op(rd, ball_decimal(decimal));
 }
 
 int digits_of(dsv3_dtype format)
 {
-    return -ilogb(ref_half_unit(format, 1));
+    return -ilogb(ref_half_ulp(format, 1));
 }
 
 /* The significand bits that survive both accumulators. */
@@ -84,14 +84,14 @@ int least_exponent(const ref_numerics *port)
     return -125 - (kept < arith ? kept : arith);
 }
 
-double lost_in_one(const ref_numerics *port)
+double eta(const ref_numerics *port)
 {
     bool const nearest = port->flush == REF_FLUSH_NONE && !port->acc.truncates;
     return ldexp(1, least_exponent(port) - nearest);
 }
 
 /* Lemma Exact: every term is a multiple of 2^lsb and sum |term| fits the accumulator above it: no order rounds. */
-static bool order_free(const ref_numerics *port, const terms *sum)
+static bool order_free(const ref_numerics *port, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
     bool const fits = sum->lsb >= least_exponent(port) && sum->sum_abs <= ldexp(1, sum->lsb + kept_bits(&port->acc));
@@ -131,13 +131,13 @@ static double accumulation(const ref_accumulator *acc, int64_t n)
 }
 
 /* Lemma Underflow: each product and, when flushing, each addition may lose one subnormal. */
-static double underflow(const ref_numerics *port, const terms *sum)
+static double underflow(const ref_numerics *port, const sum_record *sum)
 {
-    double const n = (double)sum->n * lost_in_one(port);
+    double const n = (double)sum->n * eta(port);
     return port->flush == REF_FLUSH_NONE ? n : 2 * n + (port->flush == REF_FLUSH_DAZ ? sum->flushed : 0);
 }
 
-ball sum_of(const ref_reading *rd, const terms *sum)
+ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
     if (!port || order_free(port, sum)) return sum->total;
@@ -188,7 +188,7 @@ static ref_function sigmoid_error(const ref_reading *rd, ball a)
 ball sigmoid_of(const ref_reading *rd, ball a)
 {
     ball const exact = ball_sigmoid(a);
-    if (!rd->port) return exact;
+    if (!rd->declared) return exact;
     ref_function const fn = sigmoid_error(rd, a);
     ball const s = with_error(rd, &fn, exact);
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
@@ -198,7 +198,7 @@ ball sigmoid_of(const ref_reading *rd, ball a)
 ball exp_of(const ref_reading *rd, ball a, double b)
 {
     ball const x = ball_sub(a, ball_of(b));
-    if (!rd->port || ball_is_any(x)) return ball_exp(x);
+    if (!rd->declared || ball_is_any(x)) return ball_exp(x);
     if (ball_is_point(a) && ball_sup(a) == 0 && b == 0) return ball_of(1);
     double const formed = ball_sup(a) + fabs(b);
     if (ball_upper(x) <= -800 && formed < 0x1p20) return ball_of(0);
@@ -217,8 +217,8 @@ double log_error(const ref_reading *rd, ball log)
 ball log_of(const ref_reading *rd, ball a)
 {
     ball const exact = ball_log(a);
-    if (!rd->port || ball_is_any(exact)) return exact;
-    return flushed(rd, ball_widen(exact, log_error(rd, exact) + fmax(rd->port->log.rel, 1) * 0x1p-149));
+    if (!rd->declared || ball_is_any(exact)) return exact;
+    return flushed(rd, ball_widen(exact, log_error(rd, exact) + fmax(rd->declared->log.rel, 1) * 0x1p-149));
 }
 
 /* Lemma Silu: at the centre, and the slope over the ball. */
@@ -235,7 +235,7 @@ ball silu_of(const ref_reading *rd, ball z)
 {
     if (ball_is_any(z)) return ball_any();
     ball const exact = exact_silu(z);
-    if (!rd->port) return exact;
+    if (!rd->declared) return exact;
     ref_function const fn = sigmoid_error(rd, z);
     ball const silu = with_error(rd, &fn, exact);
     if (ball_lower(z) > -87) return silu;
@@ -247,7 +247,7 @@ ball silu_of(const ref_reading *rd, ball z)
 void cos_sin_of(const ref_reading *rd, ball turns, double position, double spread, ball *cosine, ball *sine)
 {
     ball_cos_sin(turns, cosine, sine);
-    if (!rd->port || position == 0) return;
+    if (!rd->declared || position == 0) return;
     double const unit = declared(rd, CLAUSE_ANGLE)->angle_f64 ? 0x1p-53 : 0x1p-24;
     double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2);
     double const off = moved + declared(rd, CLAUSE_SINCOS)->sincos * 0x1p-24;
@@ -257,48 +257,48 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
 
 ball guarded(const ref_reading *rd, ball sum)
 {
-    return rd->port && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
+    return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
 }
 
-double share_of(const ref_numerics *port, int64_t n)
+double gamma_sum(const ref_numerics *port, int64_t n)
 {
     return accumulation(&port->acc, n);
 }
 
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
 {
-    ref_rounding const r = rounding_at(rd, point);
+    ref_rounding const r = declared_at(rd, point);
     dsv3_dtype const format = r.format ? r.format : output;
-    return ref_half_unit(format, 1) * (r.truncates ? 2 : 1);
+    return ref_half_ulp(format, 1) * (r.truncates ? 2 : 1);
 }
 
-ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
+ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
-    if (!rd->port) return exact;
-    ref_rounding const r = rounding_at(rd, point);
+    if (!rd->declared) return exact;
+    ref_rounding const r = declared_at(rd, point);
     bool const hidden = rd->hidden >> point & 1;
     bool const out = (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
     bool const must = r.must || out;
     dsv3_dtype const format = r.format && !out ? r.format : output;
     bool const same = format == declared(rd, CLAUSE_ARITH)->arith && !r.truncates; /* then one rounding is both */
-    ball const computed = same ? computed_better(format, exact) : step(rd, exact);
+    ball const computed = same ? computed_better(format, exact) : round_op(rd, exact);
     ball const rounded = must ? must_round(format, r.truncates, computed) : may_round(format, r.truncates, computed);
     return flushed(rd, rounded);
 }
 
 /* Lemma Partial: every partial sum is rounded by the accumulator and then to the point's format. */
-ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum)
+ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const sum_record *sum)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
     if (!port || ball_is_any(sum->total)) return sum->total;
-    ref_rounding const r = rounding_at(rd, point);
+    ref_rounding const r = declared_at(rd, point);
     dsv3_dtype const format = r.format ? r.format : output;
     double const n = (double)sum->n, th = n * unit_at_point(rd, point, output);
     if (!(th < 0.5)) return ball_any();
-    double const acc = share_of(port, sum->n), rounded = th / (1 - th) * (1 + 0x1p-40);
+    double const acc = gamma_sum(port, sum->n), rounded = th / (1 - th) * (1 + 0x1p-40);
     double const share = acc + rounded + acc * rounded, largest = sum->sum_abs * (1 + share);
     if (!(largest < 0x1p127) || !isfinite(ref_round(format, largest))) return ball_any();
-    double const lost = underflow(port, sum) + 2 * n * ref_half_unit(format, 0);
+    double const lost = underflow(port, sum) + 2 * n * ref_half_ulp(format, 0);
     return flushed(rd, ball_widen(sum->total, share * sum->sum_abs + lost * (1 + share)));
 }
 
@@ -306,7 +306,7 @@ void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_val
 {
     for (int64_t i = 0; i < n; i++) {
         if (out) out[from + i] = value_of(v[i]);
-        if (rd->forced && port->data) v[i] = element(rd, ref_decode(port->dtype, port->data, from + i));
+        if (rd->teacher_forced && port->data) v[i] = element(rd, ref_decode(port->dtype, port->data, from + i));
     }
 }
 

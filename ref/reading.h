@@ -5,20 +5,20 @@
  *
  *   hook               lemma                        in the field's terms
  *   element            Flush                        denormals are zero: a subnormal operand may count as 0
- *   constant, step     Point, Twice                 the standard model, fl(x op y) = (x op y)(1 + d), |d| <= u (Higham)
+ *   constant, round_op Point, Twice                 the standard model, fl(x op y) = (x op y)(1 + d), |d| <= u (Higham)
  *   sum_of             Accumulate, Exact,           |error| <= gamma_n sum |a_i b_i| for every order (Higham); none where
  *                      Underflow, Overflow          no partial sum rounds; n underflow units eta (gradual underflow)
- *   share_of           Accumulate                   gamma_n = n u / (1 - n u), for the accumulator's u and block
- *   lost_in_one        Underflow                    eta, the underflow unit: what a subnormal result may lose
+ *   gamma_sum          Accumulate                   gamma_n = n u / (1 - n u), for the accumulator's u and block
+ *   eta                Underflow                    eta, the underflow unit: what a subnormal result may lose
  *   least_exponent     Underflow                    the exponent of the least subnormal: all numbers are multiples of it
  *   quotient_of, rsqrt_of, sigmoid_of, log_of
  *                      Function                     a relative error in units of 2^-24; or correct rounding (Snap)
  *   exp_of             Shifted                      the absolute error of the argument is a relative one of the result
  *   silu_of            Silu                         z times sigmoid(z), overflow of e^-z included
  *   cos_sin_of         Angle                        the error of the argument's reduction, then that of the function
- *   at                 Point, Snap, Twice           a rounding point: half an ulp of its format, double rounding included;
+ *   round_at           Point, Snap, Twice           a rounding point: half an ulp of its format, double rounding included;
  *                                                   a certain rounding is monotone, so the ball's ends are rounded
- *   sum_at             Partial                      gamma_n of the accumulator and of the storage format together
+ *   sum_rounded_at     Partial                      gamma_n of the accumulator and of the storage format together
  *   unit_at_point      Point                        u of a rounding point: half an ulp of 1, an ulp where it truncates
  *   guarded            Function                     a divisor kept away from 0 by a small summand
  *   stage              Stage                        teacher forcing: the next step starts from the port's own values
@@ -50,11 +50,11 @@ static inline bool quirk(const ref_reading *rd, int q)
 static inline const ref_numerics *declared(const ref_reading *rd, int clause)
 {
     if (rd->called) *rd->called |= (ref_set)1 << clause;
-    return rd->port;
+    return rd->declared;
 }
 
 /* What a port declared of a point; not in an exact reading. */
-static inline ref_rounding rounding_at(const ref_reading *rd, int point)
+static inline ref_rounding declared_at(const ref_reading *rd, int point)
 {
     return declared(rd, point)->point[point];
 }
@@ -66,7 +66,7 @@ ball element(const ref_reading *rd, double v);
 ball constant(const ref_reading *rd, double decimal);
 
 /* A sum as a port's accumulator forms it. (Accumulate, Exact, Underflow, Overflow) */
-ball sum_of(const ref_reading *rd, const terms *sum);
+ball sum_of(const ref_reading *rd, const sum_record *sum);
 
 /* Significant bits of a format. */
 int digits_of(dsv3_dtype format);
@@ -74,10 +74,10 @@ int digits_of(dsv3_dtype format);
 /* Every number that a port's arithmetic keeps is a multiple of 2^least_exponent; one operation may lose so much to that.
  * (Underflow) */
 int least_exponent(const ref_numerics *port);
-double lost_in_one(const ref_numerics *port);
+double eta(const ref_numerics *port);
 
 /* One rounded operation between rounding points; `exact` is its exact result. (Point) */
-ball step(const ref_reading *rd, ball exact);
+ball round_op(const ref_reading *rd, ball exact);
 
 /* a / b and 1 / sqrt(a) as a port computes them. (Function) */
 ball quotient_of(const ref_reading *rd, ball a, ball b);
@@ -103,19 +103,19 @@ double log_error(const ref_reading *rd, ball log);
 ball silu_of(const ref_reading *rd, ball z);
 
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
-double share_of(const ref_numerics *port, int64_t n);
+double gamma_sum(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
 /* A sum that divides: some ports add 10^-20 so that it isn't 0. */
 ball guarded(const ref_reading *rd, ball sum);
 
 /* A rounding point of points.def; `output` is the format of the op's output. (Point, Snap) */
-ball at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
+ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
 
 /* A sum in any order whose partial sums a port rounds to the point's format or keeps in a better one. (Partial) */
-ball sum_at(const ref_reading *rd, int point, dsv3_dtype output, const terms *sum);
+ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const sum_record *sum);
 
-/* A stage of a composition, n elements. Writes them to out unless that is NULL; in a forced reading it then replaces
+/* A stage of a composition, n elements. Writes them to out unless that is NULL; in a teacher-forced reading it then replaces
  * them by the port's own values, elements `from` on of its tensor, unless the port has none. (Stage) */
 void stage(const ref_reading *rd, const dsv3_tensor *port, int64_t from, ref_value *out, ball *v, int64_t n);
 

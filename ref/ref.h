@@ -117,13 +117,14 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 typedef void *ref_allocator(void *user, void *piece, size_t bytes);
 
 typedef struct {
-    const ref_numerics *port; /* NULL: exact; else conforming to it */
-    ref_set quirks;           /* bit QUIRK_x: that mistake is made */
-    bool forced;     /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
-    bool stages;     /* set by an op whose problem asks for stages: those points are outputs */
-    ref_set hidden;  /* set by a composition: points that are outputs of their own op, and of no tensor here */
-    bool naive;      /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
-    ref_set *called; /* receives the clauses and points of the declaration that the formula reads; or NULL */
+    const ref_numerics *declared; /* NULL: exact; else conforming to it */
+    ref_set quirks;               /* bit QUIRK_x: that mistake is made */
+    bool
+        teacher_forced; /* decisions and stages are the port's own, read from the outputs in io; else the reference's */
+    bool stages;        /* set by an op whose problem asks for stages: those points are outputs */
+    ref_set hidden;     /* set by a composition: points that are outputs of their own op, and of no tensor here */
+    bool naive;         /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
+    ref_set *called;    /* receives the clauses and points of the declaration that the formula reads; or NULL */
     /* Called for weights that won't be read again, so that mapped pages can be released; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     ref_allocator *allocate; /* NULL: malloc and free */
@@ -167,6 +168,6 @@ void ref_decode_all(dsv3_dtype d, const void *data, int64_t i, int64_t n, double
 void ref_encode(dsv3_dtype d, void *data, int64_t i, double v); /* nearest, ties to even; E4M3 saturates */
 double ref_round(dsv3_dtype d, double v);                       /* the nearest value; infinity past the largest */
 double ref_truncate(dsv3_dtype d, double v);                    /* toward zero */
-double ref_half_unit(dsv3_dtype d, double v);                   /* half the distance of neighbouring values at |v| */
+double ref_half_ulp(dsv3_dtype d, double v);                    /* half the distance of neighbouring values at |v| */
 
 #endif

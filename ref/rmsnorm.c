@@ -11,22 +11,22 @@
 static ball inverse_rms(const norm *n, const ball *z)
 {
     const ref_reading *const rd = n->rd;
-    terms sum = terms_none();
-    for (int64_t i = 0; i < n->width; i++) terms_add(&sum, ball_mul(z[i], z[i]));
+    sum_record sum = empty_sum();
+    for (int64_t i = 0; i < n->width; i++) add_term(&sum, ball_mul(z[i], z[i]));
     ball const ms = quotient_of(rd, sum_of(rd, &sum), ball_of((double)n->width));
     ball const eps = constant(rd, n->eps);
     if (quirk(rd, QUIRK_A3_eps_missing)) return rsqrt_of(rd, ms);
-    if (quirk(rd, QUIRK_A3_eps_outside)) return quotient_of(rd, ball_of(1), step(rd, ball_add(ball_sqrt(ms), eps)));
-    return rsqrt_of(rd, step(rd, ball_add(ms, eps)));
+    if (quirk(rd, QUIRK_A3_eps_outside)) return quotient_of(rd, ball_of(1), round_op(rd, ball_add(ball_sqrt(ms), eps)));
+    return rsqrt_of(rd, round_op(rd, ball_add(ms, eps)));
 }
 
 void norm_row(const norm *n, const ball *z, ball *y)
 {
     ball const r = inverse_rms(n, z);
     for (int64_t i = 0; i < n->width; i++) {
-        ball const x_norm = at(n->rd, n->point_x_norm, n->format, ball_mul(z[i], r));
+        ball const x_norm = round_at(n->rd, n->point_x_norm, n->format, ball_mul(z[i], r));
         ball const weight = element(n->rd, ref_decode(n->weight->dtype, n->weight->data, i));
-        y[i] = at(n->rd, n->point_y, n->format, ball_mul(weight, x_norm));
+        y[i] = round_at(n->rd, n->point_y, n->format, ball_mul(weight, x_norm));
     }
 }
 
@@ -52,8 +52,8 @@ static ball residual_sum(const input *n, int64_t t, int64_t i)
 
 static ball mean_of(const input *n, const ball *z)
 {
-    terms sum = terms_none();
-    for (int64_t i = 0; i < n->prob->hidden_size; i++) terms_add(&sum, z[i]);
+    sum_record sum = empty_sum();
+    for (int64_t i = 0; i < n->prob->hidden_size; i++) add_term(&sum, z[i]);
     return quotient_of(n->rd, sum_of(n->rd, &sum), ball_of((double)n->prob->hidden_size));
 }
 
@@ -63,11 +63,11 @@ static void read_row(const input *n, int64_t t, ball *z)
     int64_t const width = n->prob->hidden_size;
     for (int64_t i = 0; i < width; i++) {
         ball const sum = residual_sum(n, t, i);
-        z[i] = n->prob->residual ? at(n->rd, POINT_rmsnorm_z, n->io->y.dtype, sum) : sum;
+        z[i] = n->prob->residual ? round_at(n->rd, POINT_rmsnorm_z, n->io->y.dtype, sum) : sum;
     }
     if (!quirk(n->rd, QUIRK_A2_mean_subtracted)) return;
     ball const mean = mean_of(n, z);
-    for (int64_t i = 0; i < width; i++) z[i] = step(n->rd, ball_sub(z[i], mean));
+    for (int64_t i = 0; i < width; i++) z[i] = round_op(n->rd, ball_sub(z[i], mean));
 }
 
 void ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
@@ -91,6 +91,6 @@ void ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_v
         }
         for (int64_t i = 0; out[1] && i < width; i++)
             out[1][t * width + i] =
-                value_of(at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&in, t, i)));
+                value_of(round_at(rd, POINT_rmsnorm_residual_out, io->residual_out.dtype, residual_sum(&in, t, i)));
     }
 }

@@ -137,7 +137,7 @@ static ball in_table(const rotation *r, ball c)
 {
     ball const a = r->amplitude;
     bool const one = ball_is_point(a) && ball_lower(a) == 1;
-    return at(r->rd, r->point_cos_sin, r->format, one ? c : ball_mul(c, step(r->rd, a)));
+    return round_at(r->rd, r->point_cos_sin, r->format, one ? c : ball_mul(c, round_op(r->rd, a)));
 }
 
 void rotation_set(const rotation *r, double position)
@@ -158,10 +158,10 @@ void rotate(const rotation *n, const ball *x, ball *y)
     int32_t const in = n->quirks >> QUIRK_R1_half_split & 1 ? !n->prob->in_layout : n->prob->in_layout;
     for (int64_t j = 0; j < r / 2; j++) {
         ball const x1 = x[place(in, r, j, 0)], x2 = x[place(in, r, j, 1)], c = n->cosine[j], s = n->sine[j];
-        ball const y1 = ball_sub(step(n->rd, ball_mul(x1, c)), step(n->rd, ball_mul(x2, s)));
-        ball const y2 = ball_add(step(n->rd, ball_mul(x2, c)), step(n->rd, ball_mul(x1, s)));
-        y[place(out, r, j, 0)] = at(n->rd, n->point_y, n->format, y1);
-        y[place(out, r, j, 1)] = at(n->rd, n->point_y, n->format, y2);
+        ball const y1 = ball_sub(round_op(n->rd, ball_mul(x1, c)), round_op(n->rd, ball_mul(x2, s)));
+        ball const y2 = ball_add(round_op(n->rd, ball_mul(x2, c)), round_op(n->rd, ball_mul(x1, s)));
+        y[place(out, r, j, 0)] = round_at(n->rd, n->point_y, n->format, y1);
+        y[place(out, r, j, 1)] = round_at(n->rd, n->point_y, n->format, y2);
     }
 }
 

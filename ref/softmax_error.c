@@ -10,7 +10,7 @@ score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
     for (int64_t j = 0; j < n; j++) {
         double const high = ball_upper((ball){score[j].c, 0});
         if (high > range.max) range.max = high;
-        if (!rd->port) continue;
+        if (!rd->declared) continue;
         range.least_max = fmax(range.least_max, ball_lower(score[j]));
         range.min = fmin(range.min, high);
         range.sup = fmax(range.sup, ball_sup(score[j]));
@@ -20,7 +20,7 @@ score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
 
 bool vanishes(const ref_reading *rd, ball score, const score_range *range)
 {
-    return rd->port && ball_upper(score) - range->least_max <= SOFTMAX_VANISHING && ball_sup(score) < 0x1p20;
+    return rd->declared && ball_upper(score) - range->least_max <= SOFTMAX_VANISHING && ball_sup(score) < 0x1p20;
 }
 
 /* ---- eta_j ---- */
@@ -74,15 +74,15 @@ double weight_error(ball weight, double eta, softmax *m)
 void finish_errors(const ref_reading *rd, softmax *m)
 {
     m->E *= (1 + 0x1p-50 * (double)(m->n + 8)) / ball_lower(m->sum);
-    if (!rd->port) return;
+    if (!rd->declared) return;
     m->floor += smallest;
-    m->gamma = share_of(rd->port, m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
+    m->gamma = gamma_sum(rd->declared, m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
 }
 
 double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded)
 {
     if (!(m->E < 0.5) || !(m->gamma < 0.5)) return (double)INFINITY;
     double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded;
-    if (rd->port) r += log_error(rd, log_sum) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
+    if (rd->declared) r += log_error(rd, log_sum) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
     return r;
 }

@@ -12,7 +12,7 @@ static ball gelu(const ref_reading *rd, ball z)
 {
     ball const root = ball_sqrt(ball_div(ball_of(8), ball_pi())), cube = ball_mul(ball_mul(z, z), z);
     ball const inner = ball_mul(root, ball_add(z, ball_mul(ball_decimal(0.044715), cube)));
-    return ball_mul(z, sigmoid_of(rd, ball_widen(inner, rd->port ? 0x1p-20 * ball_sup(inner) : 0)));
+    return ball_mul(z, sigmoid_of(rd, ball_widen(inner, rd->declared ? 0x1p-20 * ball_sup(inner) : 0)));
 }
 
 /* silu(z) */
@@ -26,8 +26,8 @@ static ball activation(const ref_reading *rd, ball z)
 
 ball silu_times(const ref_reading *rd, int point, dsv3_dtype output, ball gate, ball up)
 {
-    if (quirk(rd, QUIRK_E8_gate_up_exchanged)) return ball_mul(at(rd, point, output, activation(rd, up)), gate);
-    return ball_mul(at(rd, point, output, activation(rd, gate)), up);
+    if (quirk(rd, QUIRK_E8_gate_up_exchanged)) return ball_mul(round_at(rd, point, output, activation(rd, up)), gate);
+    return ball_mul(round_at(rd, point, output, activation(rd, gate)), up);
 }
 
 /* ---- the op ---- */
@@ -46,6 +46,6 @@ void ref_swiglu(const ref_reading *rd, const void *prob, const void *io_, ref_va
     for (int64_t k = 0; k < p->n_tokens * width; k++) {
         ball const gate = stored(rd, &io->gate, k / width, k % width), up = stored(rd, &io->up, k / width, k % width);
         ball const y = silu_times(rd, POINT_swiglu_silu, output, gate, up);
-        out[0][k] = value_of(at(rd, POINT_swiglu_y, output, y));
+        out[0][k] = value_of(round_at(rd, POINT_swiglu_y, output, y));
     }
 }

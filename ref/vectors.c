@@ -17,24 +17,24 @@ void vectors_prepare(scratch *s, vectors *v)
 {
     vectors_room(s, v);
     for (int64_t i = 0; i < v->n; i++)
-        v->row[i] = row_of_balls(v->ball + i * v->width, v->width, v->parts + 3 * i * v->width);
+        v->row[i] = operand_of_balls(v->ball + i * v->width, v->width, v->parts + 3 * i * v->width);
 }
 
 vectors vectors_strided(scratch *s, const ball *first, int64_t n, int64_t stride, int64_t width)
 {
     vectors v = {.n = n, .width = width};
     vectors_room(s, &v);
-    for (int64_t i = 0; i < n; i++) v.row[i] = row_of_balls(first + i * stride, width, v.parts + 3 * i * width);
+    for (int64_t i = 0; i < n; i++) v.row[i] = operand_of_balls(first + i * stride, width, v.parts + 3 * i * width);
     return v;
 }
 
 vectors vectors_read(scratch *s, const dsv3_tensor *x, int64_t n, int64_t width)
 {
-    row *const rows = scratch_take(s, n, sizeof *rows);
+    operand *const rows = scratch_take(s, n, sizeof *rows);
     double *const values = scratch_take(s, n * width, sizeof *values);
     for (int64_t i = 0; i < n; i++) {
         ref_decode_all(x->dtype, x->data, i * x->stride[0], width, values + i * width);
-        rows[i] = row_of(values + i * width, NULL, width);
+        rows[i] = operand_of(values + i * width, NULL, width);
     }
     return (vectors){n, width, NULL, rows, values};
 }

@@ -8,7 +8,7 @@
 typedef struct {
     int64_t n, width;
     ball *ball;    /* (n, width); NULL: there are only rows */
-    row *row;      /* (n); NULL: not prepared yet */
+    operand *row;  /* (n); NULL: not prepared yet */
     double *parts; /* what the rows point into: of balls (n, 3 width), of stored numbers (n, width) */
 } vectors;
 

@@ -31,7 +31,7 @@ static double uniform(void)
 
 enum { EXPERTS = 8, CHOSEN = 2 };
 
-/* The gate on one token of 8 experts, 2 chosen; idx is read where the reading is forced. */
+/* The gate on one token of 8 experts, 2 chosen; idx is read where the reading is teacher-forced. */
 static void route(const ref_table *tier, const ref_reading *rd, const dsv3_gate_prob *prob, const float *z,
                   int32_t *idx, ref_value *legal_idx, ref_value *legal_weight)
 {
@@ -367,7 +367,7 @@ typedef struct {
     int32_t accepted, next;
 } episode;
 
-/* The reference's decisions; of a forced reading whether the port's are legal: hi is NaN where not. */
+/* The reference's decisions; of a teacher-forced reading whether the port's are legal: hi is NaN where not. */
 static void accept(int tier, const ref_reading *rd, const episode *e, ref_value *accepted, ref_value *next)
 {
     float q[MOST_DRAFTS * MOST_TOKENS], p[(MOST_DRAFTS + 1) * MOST_TOKENS];

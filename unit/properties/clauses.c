@@ -161,7 +161,7 @@ static void close_cases(case_set *s)
 
 static void evaluate(const case_set *s, int i, const ref_numerics *n, bool forced, ref_set *called, enclosures *out)
 {
-    ref_reading const rd = {.port = n, .forced = forced, .called = called};
+    ref_reading const rd = {.declared = n, .teacher_forced = forced, .called = called};
     cr_assert(enclose(&s->p[i], &rd, &ref_dd, s->data[i], out));
 }
 

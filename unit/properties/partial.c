@@ -87,7 +87,7 @@ static void judge(const double *y, const char *routed, tally *sum)
              "expert_out bf16 must; routed %s must",
              routed);
     cr_assert(ref_numerics_parse("experts", text, &n, why.text, sizeof why.text), "%s", why.text);
-    ref_reading const rd = {.port = &n};
+    ref_reading const rd = {.declared = &n};
     cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal}));
     for (int64_t i = 0; i < cells; i++) {
         bool const inside = ref_lower(legal[i]) <= y[i] && y[i] <= ref_upper(legal[i]);

@@ -645,7 +645,7 @@ static void attend_block(int tier, bool naive, ref_value *o, ref_value *y)
                             .kv = table(kv, DSV3_F32, 1, 5),
                             .attn_output = table(NULL, DSV3_F32, 1, 4),
                             .y = table(NULL, DSV3_F32, 1, 4)};
-    ref_reading const rd = {.forced = true, .naive = naive};
+    ref_reading const rd = {.teacher_forced = true, .naive = naive};
     cr_assert(tiers[tier]->mla(&rd, &p, &io, (ref_value *const[]){NULL, NULL, NULL, o, y}));
 }
 

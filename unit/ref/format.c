@@ -115,6 +115,6 @@ Test(format, binary32_is_the_hardwares)
         cr_assert(!memcmp(&code, &rounded, 4), "%a", v);
         double const cut = ref_truncate(DSV3_F32, v);
         bool const largest = isinf(f) || isinf(rounded);
-        cr_assert(largest || (fabs(cut) <= fabs(v) && fabs(v) - fabs(cut) < 2 * ref_half_unit(DSV3_F32, v)), "%a", v);
+        cr_assert(largest || (fabs(cut) <= fabs(v) && fabs(v) - fabs(cut) < 2 * ref_half_ulp(DSV3_F32, v)), "%a", v);
     }
 }

@@ -8,7 +8,7 @@
 /* Results that conform to n in a port with the quirks. */
 static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], enclosures *out)
 {
-    ref_reading const faulty = {.port = n, .quirks = quirks, .forced = p->op->staged};
+    ref_reading const faulty = {.declared = n, .quirks = quirks, .teacher_forced = p->op->staged};
     return enclose(p, &faulty, &ref_dd, data, out);
 }
 

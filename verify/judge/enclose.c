@@ -44,13 +44,13 @@ void enclosures_free(enclosures *e)
 
 bool enclose_truth(const problem *p, void *const data[], enclosures *truth)
 {
-    ref_reading const exact = {.forced = p->op->staged};
+    ref_reading const exact = {.teacher_forced = p->op->staged};
     return enclose(p, &exact, &ref_dd, data, truth);
 }
 
 bool enclose_legal(const problem *p, const ref_numerics *n, void *const data[], enclosures *legal)
 {
-    ref_reading const conforming = {.port = n, .forced = p->op->staged};
+    ref_reading const conforming = {.declared = n, .teacher_forced = p->op->staged};
     return enclose(p, &conforming, &ref_dd, data, legal);
 }
 
@@ -64,7 +64,7 @@ bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], e
 
 bool enclose_own(const problem *p, void *const data[], enclosures *own)
 {
-    ref_reading const exact = {.port = NULL};
+    ref_reading const exact = {.declared = NULL};
     return enclose(p, &exact, &ref_dd, data, own);
 }
 

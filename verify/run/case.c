@@ -125,7 +125,8 @@ static void drop(enclosures *e, bool *has)
 static bool enclose_results(case_state *c, const ref_numerics *n, result *r)
 {
     bool const staged = c->p->op->staged;
-    ref_reading const exact = {.forced = staged}, conforming = {.port = n, .forced = staged}, alone = {.forced = false};
+    ref_reading const exact = {.teacher_forced = staged}, conforming = {.declared = n, .teacher_forced = staged},
+                      alone = {.teacher_forced = false};
     if (staged) drop(&c->truth, &c->has_truth);
     if (staged || strcmp(c->declared, r->declared)) drop(&c->legal, &c->has_legal);
     memcpy(c->declared, r->declared, sizeof c->declared);

@@ -11,7 +11,7 @@ enum { ROWS = 5, LEN = 23, DIM = 4, WIDTH = 3 };
 
 static double query[ROWS * DIM], key[LEN * DIM], number[LEN * WIDTH];
 static ball value[LEN * WIDTH];
-static row query_row[ROWS], key_row[LEN];
+static operand query_row[ROWS], key_row[LEN];
 static int64_t seen[ROWS];
 static scratch memory;
 
@@ -31,8 +31,8 @@ static attention prepare(const ref_reading *rd, double radius, bool low)
         if (low) value[i] = ball_add(value[i], ball_of(draw() * 0x1p-60));
         value[i] = ball_widen(value[i], radius * drand48());
     }
-    for (int r = 0; r < ROWS; r++) query_row[r] = row_of(query + r * DIM, NULL, DIM), seen[r] = LEN - ROWS + 1 + r;
-    for (int j = 0; j < LEN; j++) key_row[j] = row_of(key + j * DIM, NULL, DIM);
+    for (int r = 0; r < ROWS; r++) query_row[r] = operand_of(query + r * DIM, NULL, DIM), seen[r] = LEN - ROWS + 1 + r;
+    for (int j = 0; j < LEN; j++) key_row[j] = operand_of(key + j * DIM, NULL, DIM);
     return (attention){.rd = rd,
                        .scores = POINT_mla_prefill_scores,
                        .P = POINT_mla_prefill_P,
@@ -104,7 +104,7 @@ static attention prepare_unknown(const ref_reading *rd)
         number[i] = 0;
         value[i] = ball_widen(ball_of(0), i < WIDTH);
     }
-    for (int j = 0; j < LEN; j++) key_row[j] = row_of(key + j * DIM, NULL, DIM);
+    for (int j = 0; j < LEN; j++) key_row[j] = operand_of(key + j * DIM, NULL, DIM);
     return a;
 }
 
@@ -124,7 +124,7 @@ Test(attention, ports_are_inside)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int size = 0; size < 4; size++) {
             double worst = 0;
-            ref_reading const rd = {.port = &n, .scratch = &memory};
+            ref_reading const rd = {.declared = &n, .scratch = &memory};
             snprintf(text, sizeof text, "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; %s",
                      rows[i].declared);
             cr_assert(ref_numerics_parse("mla_prefill", text, &n, why, sizeof why), "%s", why);
@@ -167,7 +167,7 @@ Test(attention, balls_of_radius_0_are_numbers)
 Test(attention, blocks_of_rows_do_not_matter)
 {
     enum { MANY = 300 };
-    static row many[MANY];
+    static operand many[MANY];
     static int64_t many_seen[MANY];
     static ball o[MANY * WIDTH], lse[MANY];
     ball once[ROWS * WIDTH], lse_once[ROWS];
@@ -233,7 +233,7 @@ static double cache_round(habit h, const ref_numerics *declared, int n)
                                    .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .weights = {1, &one}};
-    ref_reading const rd = {.port = declared};
+    ref_reading const rd = {.declared = declared};
     cr_assert(ref_dd.mla_decode(&rd, &p, &io, (ref_value *const[]){legal_o, &legal_lse}));
     simulate_cache(h, q, codes, scale, n, o);
     double worst = fabs((double)o[RANK] - legal_lse.hi - legal_lse.lo) / legal_lse.radius;

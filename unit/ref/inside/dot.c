@@ -88,8 +88,8 @@ Test(dot, contains_the_exact_sum)
         for (int round = 0; round < 40; round++) {
             int64_t const n = sizes[round % 8];
             fill(kind, a, b, n);
-            row const x = row_of(a, NULL, n), y = row_of(b, NULL, n);
-            terms const sum = ball_dot(&x, &y);
+            operand const x = operand_of(a, NULL, n), y = operand_of(b, NULL, n);
+            sum_record const sum = ball_dot(&x, &y);
             exact_sum(exact, a, b, n);
             double const err = error_of(sum.total.c.hi, sum.total.c.lo, exact);
             cr_assert(err <= sum.total.r, "%s, n = %lld: %g outside %g", kinds[kind], (long long)n, err, sum.total.r);
@@ -121,8 +121,8 @@ Test(dot, a_dropped_error_sum_is_caught)
     mpfr_init2(exact, BITS);
     srand48(6);
     fill(DECADES, a, b, 7168);
-    row const x = row_of(a, NULL, 7168), y = row_of(b, NULL, 7168);
-    terms const sum = ball_dot(&x, &y);
+    operand const x = operand_of(a, NULL, 7168), y = operand_of(b, NULL, 7168);
+    sum_record const sum = ball_dot(&x, &y);
     exact_sum(exact, a, b, 7168);
     dot_sum const without = kernels_baseline.plain(a, b, 7168);
     cr_expect(sum.total.r > 0 && error_of(without.hi, 0, exact) > sum.total.r);
@@ -139,8 +139,8 @@ Test(dot, a_long_sum)
     srand48(7);
     for (data_kind kind = 0; kind < KINDS; kind++) {
         fill(kind, a, b, MOST);
-        row const x = row_of(a, NULL, MOST), y = row_of(b, NULL, MOST);
-        terms const sum = ball_dot(&x, &y);
+        operand const x = operand_of(a, NULL, MOST), y = operand_of(b, NULL, MOST);
+        sum_record const sum = ball_dot(&x, &y);
         exact_sum(exact, a, b, MOST);
         cr_expect(error_of(sum.total.c.hi, sum.total.c.lo, exact) <= sum.total.r, "%s", kinds[kind]);
         cr_expect(sum.total.r <= 0x1p-79 * sum.sum_abs, "%s: radius %g of %g", kinds[kind], sum.total.r, sum.sum_abs);
@@ -168,21 +168,21 @@ Test(dot, the_certificate)
         {{0x1p100, 0x1p-100, 0}, {0x1p20, 1, 0}, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        row const x = row_of(rows[i].a, NULL, 3), y = row_of(rows[i].b, NULL, 3);
-        terms const sum = ball_dot(&x, &y);
+        operand const x = operand_of(rows[i].a, NULL, 3), y = operand_of(rows[i].b, NULL, 3);
+        sum_record const sum = ball_dot(&x, &y);
         cr_expect(ball_is_point(sum.total) == rows[i].exact, "row %zu: radius %g", i, sum.total.r);
     }
     double const huge[] = {0x1p600, 1}, bad[] = {1, (double)NAN}, one[] = {0x1p600, 1};
-    row const h = row_of(huge, NULL, 2), n = row_of(bad, NULL, 2), o = row_of(one, NULL, 2);
+    operand const h = operand_of(huge, NULL, 2), n = operand_of(bad, NULL, 2), o = operand_of(one, NULL, 2);
     cr_expect(ball_is_any(ball_dot(&h, &o).total), "overflow");
     cr_expect(ball_is_any(ball_dot(&n, &o).total), "a NaN");
 }
 
 /* Every build that runs here gives the same bits. */
-/* row_of by its definition, one number after the other. */
-static row plainly_described(const double *value, int64_t n)
+/* operand_of by its definition, one number after the other. */
+static operand plainly_described(const double *value, int64_t n)
 {
-    row r = {.lsb = INT_MAX};
+    operand r = {.lsb = INT_MAX};
     for (int64_t i = 0; i < n; i++) {
         int exponent;
         if (value[i] == 0) continue;
@@ -218,14 +218,14 @@ Test(dot, rows_are_described)
         int64_t const n = round % 100;
         for (int64_t i = 0; i < n; i++)
             value[i] = number_of_any_kind(round % 7 == 6 ? (int)(lrand48() % 5) : round % 7);
-        row const r = row_of(value, NULL, n), e = plainly_described(value, n);
+        operand const r = operand_of(value, NULL, n), e = plainly_described(value, n);
         cr_assert(r.bits == e.bits && r.lsb == e.lsb && r.max_abs == e.max_abs && r.subnormal == e.subnormal,
                   "round %d: %d bits, lsb 2^%d, %a, %lld; expected %d, 2^%d, %a, %lld", round, r.bits, r.lsb, r.max_abs,
                   (long long)r.subnormal, e.bits, e.lsb, e.max_abs, (long long)e.subnormal);
     }
     double const odd[] = {1, NAN, 3}, infinite[] = {HUGE_VAL}, radius[] = {0, 0x1p-1074, 0};
-    cr_expect(row_of(odd, NULL, 3).bits > MANY_BITS && row_of(infinite, NULL, 1).bits > MANY_BITS);
-    cr_expect(row_of(odd, radius, 3).radius == radius && row_of(odd, radius, 1).radius == NULL);
+    cr_expect(operand_of(odd, NULL, 3).bits > MANY_BITS && operand_of(infinite, NULL, 1).bits > MANY_BITS);
+    cr_expect(operand_of(odd, radius, 3).radius == radius && operand_of(odd, radius, 1).radius == NULL);
 }
 
 Test(dot, builds_are_bit_identical)
@@ -274,8 +274,8 @@ Test(dot, radii_of_factors_are_covered)
             r[i] = i % 3 ? fabs(b[i]) * 0x1p-9 : 0;
             moved[i] = b[i] + copysign(r[i], round % 2 ? a[i] : uniform());
         }
-        row const x = row_of(a, NULL, N), y = row_of(b, r, N);
-        terms const sum = ball_dot(&x, &y);
+        operand const x = operand_of(a, NULL, N), y = operand_of(b, r, N);
+        sum_record const sum = ball_dot(&x, &y);
         exact_sum(exact, a, moved, N);
         cr_assert(error_of(sum.total.c.hi, sum.total.c.lo, exact) <= sum.total.r);
         cr_assert(sum.lsb == INT_MIN);
@@ -326,8 +326,8 @@ Test(dot, pairs_contain_the_exact_sum)
         fill_balls(a, n, round & 1, radius);
         fill_balls(b, n, round & 2, 0);
         if (round % 4 == 0) fill_balls(a, n, true, radius);
-        row const x = row_of_balls(a, n, parts[0]), y = row_of_balls(b, n, parts[1]);
-        terms const sum = ball_dot(&x, &y);
+        operand const x = operand_of_balls(a, n, parts[0]), y = operand_of_balls(b, n, parts[1]);
+        sum_record const sum = ball_dot(&x, &y);
         for (int toward = -1; toward <= 1; toward++) {
             exact_sum_of_balls(exact, a, b, n, toward);
             double const err = error_of(sum.total.c.hi, sum.total.c.lo, exact);
@@ -337,8 +337,8 @@ Test(dot, pairs_contain_the_exact_sum)
         cr_assert(radius > 0 || sum.total.r <= 0x1p-89 * sum.sum_abs + 0x1p-999, "radius %g", sum.total.r);
         /* the low words forgotten: must be seen */
         exact_sum_of_balls(exact, a, b, n, 0);
-        row const bare = row_of(parts[0], NULL, n);
-        terms const less = ball_dot(&bare, &y);
+        operand const bare = operand_of(parts[0], NULL, n);
+        sum_record const less = ball_dot(&bare, &y);
         if (x.low)
             without = fmax(without, error_of(less.total.c.hi, less.total.c.lo, exact) / (less.total.r + 0x1p-999));
     }
@@ -360,7 +360,7 @@ Test(dot, pairs_are_bit_identical)
     srand48(11);
     for (int64_t n = 0; n < PAIR_N; n = 2 * n + 1) {
         fill_balls(a, n, true, 0), fill_balls(b, n, n % 4 == 3, 0);
-        row const x = row_of_balls(a, n, parts[0]), y = row_of_balls(b, n, parts[1]);
+        operand const x = operand_of_balls(a, n, parts[0]), y = operand_of_balls(b, n, parts[1]);
         dot_sum const first = kernels_baseline.pairs(x.value, x.low, y.value, y.low, n);
         for (int k = 0; k < count; k++) {
             dot_sum const s = builds[k]->pairs(x.value, x.low, y.value, y.low, n);

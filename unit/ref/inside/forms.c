@@ -284,11 +284,12 @@ Test(forms, hidden_outputs_are_intermediates)
     ref_set const hidden = (ref_set)1 << POINT_moe_y;
     ball const fine = ball_of(1 + 0x1p-20);
     cr_assert(ref_numerics_parse("mtp", "mlp.y f32 must; flush none", &n, why.text, sizeof why.text), "%s", why.text);
-    ref_reading const own = {.port = &n}, part = {.port = &n, .hidden = hidden};
-    ball const as_output = at(&own, POINT_moe_y, DSV3_BF16, fine), inside = at(&part, POINT_moe_y, DSV3_BF16, fine);
+    ref_reading const own = {.declared = &n}, part = {.declared = &n, .hidden = hidden};
+    ball const as_output = round_at(&own, POINT_moe_y, DSV3_BF16, fine),
+               inside = round_at(&part, POINT_moe_y, DSV3_BF16, fine);
     cr_expect(ball_is_point(as_output) && ball_upper(as_output) == 1, "an output is rounded to its format");
     cr_expect(ball_is_point(inside) && ball_lower(inside) == 1 + 0x1p-20, "an intermediate to the declared one");
     cr_assert(ref_numerics_parse("mtp", NULL, &n, why.text, sizeof why.text), "%s", why.text);
-    ball const assumed = at(&part, POINT_moe_y, DSV3_BF16, fine);
+    ball const assumed = round_at(&part, POINT_moe_y, DSV3_BF16, fine);
     cr_expect(ball_lower(assumed) <= 1 && ball_upper(assumed) >= 1 + 0x1p-20, "by default either is legal");
 }

@@ -51,7 +51,7 @@ Test(log, what_is_declared_is_inside_and_no_more)
         double const *const error = rows[round % 6], x = draw_argument(round);
         double const rel = error[0], more = error[1], side = log(x) < 0 ? -1 : 1;
         ref_numerics const n = declaring(rel, more);
-        ref_reading const exact = {.port = NULL}, conforming = {.port = &n};
+        ref_reading const exact = {.declared = NULL}, conforming = {.declared = &n};
         ball const truth = log_of(&exact, ball_of(x)), legal = log_of(&conforming, ball_of(x));
         cr_assert(inside(truth, x, 0, 0) && truth.r <= 0x1p-80 * fabs(log(x)) + 0x1p-90, "ln %a: radius %g", x,
                   truth.r);
@@ -67,7 +67,7 @@ Test(log, what_is_declared_is_inside_and_no_more)
 Test(log, arguments_with_a_radius)
 {
     ref_numerics const n = declaring(2, 1);
-    ref_reading const conforming = {.port = &n};
+    ref_reading const conforming = {.declared = &n};
     srand48(4);
     for (int round = 0; round < ROUNDS; round++) {
         double const x = draw_argument(round), radius = x * ldexp(drand48(), -(int)(40 * drand48()) - 1);
@@ -82,7 +82,7 @@ Test(log, arguments_with_a_radius)
 Test(log, corners)
 {
     ref_numerics const none = declaring(4, 0), some = declaring(4, 8);
-    ref_reading const relative = {.port = &none}, absolute = {.port = &some}, exact = {.port = NULL};
+    ref_reading const relative = {.declared = &none}, absolute = {.declared = &some}, exact = {.declared = NULL};
     cr_expect(log_of(&exact, ball_of(1)).r == 0, "ln 1 is 0");
     cr_expect(ball_sup(log_of(&relative, ball_of(1))) <= 0x1p-146, "an error relative to 0");
     cr_expect(inside(log_of(&absolute, ball_of(1)), 1, 0, 8) && !inside(log_of(&absolute, ball_of(1)), 1, 0, 8.001));
@@ -94,7 +94,7 @@ Test(log, it_is_noted)
 {
     ref_numerics const n = declaring(4, 8);
     ref_set called = 0;
-    ref_reading const rd = {.port = &n, .called = &called};
+    ref_reading const rd = {.declared = &n, .called = &called};
     log_of(&rd, ball_of(2));
     cr_expect(called >> CLAUSE_LOG & 1);
     cr_expect(!(called >> CLAUSE_EXP & 1));
