@@ -11,45 +11,51 @@
 
 #include "scratch.h"
 
-#include <stdlib.h>
-
 typedef struct {
     const ref_reading *rd;
     const dsv3_balance_loss_prob *prob;
     const dsv3_balance_loss_io *io;
-    double *count;        /* (experts): assignments */
-    sum_record *gathered; /* (experts): shares, over the tokens */
-    ball *score;          /* (experts): of the token in work */
+    double *count;     /* (experts): c_i, assignments */
+    sum_record *share; /* (experts): g_i, the sum of its shares over the tokens */
+    ball *score;       /* (experts): of the token in work */
 } loss;
 
-static int64_t boundary(const dsv3_balance_loss_io *io, int64_t b)
+/* Tokens [first, last). */
+typedef struct {
+    int64_t first, last;
+} tokens;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+/* Tokens whose shares are summed up, for loss b. */
+static tokens tokens_of(const loss *l, int64_t b)
 {
-    return (int64_t)ref_decode(io->cu_seqlens.dtype, io->cu_seqlens.data, b);
+    const dsv3_tensor *const cu = &l->io->cu_seqlens;
+    if (!l->prob->seq_aux) return (tokens){0, l->prob->n_tokens};
+    return (tokens){(int64_t)ref_decode(cu->dtype, cu->data, b), (int64_t)ref_decode(cu->dtype, cu->data, b + 1)};
 }
 
-static void add_shares(const loss *l, int64_t token)
+/* Tokens whose assignments are counted: the same. */
+static tokens counted_for(const loss *l, tokens of_shares)
 {
-    const dsv3_tensor *const s = &l->io->scores;
-    int64_t const experts = l->prob->n_routed_experts;
-    sum_record sum = empty_sum();
-    for (int64_t e = 0; e < experts; e++) {
-        l->score[e] = element(l->rd, ref_decode(s->dtype, s->data, token * s->stride[0] + e));
-        add_term(&sum, l->score[e]);
-    }
-    bool const divided = l->prob->seq_aux && !quirk(l->rd, QUIRK_T6_not_normalised);
-    ball const total = divided ? guarded(l->rd, round_op(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
-    for (int64_t e = 0; e < experts; e++)
-        add_term(&l->gathered[e], divided ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
+    return quirk(l->rd, QUIRK_T6_batch_counts) && l->prob->seq_aux ? (tokens){0, l->prob->n_tokens} : of_shares;
 }
 
-static void add_assignments(const loss *l, int64_t token)
+/* Is a score divided by the sum of its token's? */
+static bool normalises(const loss *l)
 {
-    const dsv3_tensor *const idx = &l->io->topk_idx;
-    for (int64_t k = 0; k < l->prob->num_experts_per_tok; k++) {
-        double const e = ref_decode(idx->dtype, idx->data, token * idx->stride[0] + k);
-        if (e >= 0 && e < (double)l->prob->n_routed_experts) l->count[(int64_t)e]++;
-    }
+    return l->prob->seq_aux && !quirk(l->rd, QUIRK_T6_not_normalised);
 }
+
+/* E / (K T T'), T tokens counted and T' with shares. */
+static ball constant_of(const loss *l, double counted, double shared)
+{
+    if (quirk(l->rd, QUIRK_T6_counts_raw)) return ball_div(ball_of(1), ball_of(shared));
+    double const E = (double)l->prob->n_routed_experts, K = (double)l->prob->num_experts_per_tok;
+    return ball_div(ball_of(E), ball_of(K * counted * shared));
+}
+
+/* ---- what a port may do ---- */
 
 /* Is 1/n a number of few bits? */
 static bool power_of_two(double n)
@@ -57,54 +63,67 @@ static bool power_of_two(double n)
     return n > 0 && ldexp(1, ilogb(n)) == n;
 }
 
-/* Lemma Balance: six more operations and three divisions, unless none of them rounds. */
-static ball with_constant(const loss *l, ball sum, double constants)
+/* Lemma Balance: three divisions and six other roundings, s + s^2 relative, unless the sum is a point and K T^2 a power of 2. */
+static ball widen_by_constants(const loss *l, ball sum, double KTT)
 {
     const ref_numerics *const port = l->rd->declared;
-    if (!port || (ball_is_point(sum) && power_of_two(constants))) return sum;
-    double const unit = ref_half_ulp(port->arith, 1), division = quotient_error(l->rd, unit);
-    double const relative = 6 * unit + 3 * division;
-    return ball_widen(sum, (relative + relative * relative) * ball_sup(sum));
+    if (!port || (ball_is_point(sum) && power_of_two(KTT))) return sum;
+    double const u = ref_half_ulp(port->arith, 1);
+    double const s = 6 * u + 3 * quotient_error(l->rd, u);
+    return ball_widen(sum, (s + s * s) * ball_sup(sum));
 }
 
-/* Assignments of first <= token < last are counted, shares gathered over from <= token < to. */
-static ball loss_of(const loss *l, int64_t first, int64_t last, int64_t from, int64_t to)
+/* ---- the sums ---- */
+
+/* c_i += 1 for each expert of the token */
+static void add_assignments(const loss *l, int64_t t)
 {
-    double const experts = (double)l->prob->n_routed_experts, chosen = (double)l->prob->num_experts_per_tok;
-    double const counted = (double)(last - first), tokens = (double)(to - from);
+    const dsv3_tensor *const idx = &l->io->topk_idx;
+    for (int64_t k = 0; k < l->prob->num_experts_per_tok; k++) {
+        double const e = ref_decode(idx->dtype, idx->data, t * idx->stride[0] + k);
+        if (e >= 0 && e < (double)l->prob->n_routed_experts) l->count[(int64_t)e]++;
+    }
+}
+
+/* g_i += s_it / sum_j s_jt */
+static void add_shares(const loss *l, int64_t t)
+{
+    const dsv3_tensor *const s = &l->io->scores;
+    int64_t const experts = l->prob->n_routed_experts;
     sum_record sum = empty_sum();
-    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->gathered[e] = empty_sum();
-    for (int64_t t = first; t < last; t++) add_assignments(l, t);
-    for (int64_t t = from; t < to; t++) add_shares(l, t);
-    for (int64_t e = 0; e < l->prob->n_routed_experts; e++)
-        add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->gathered[e])));
-    bool const raw = quirk(l->rd, QUIRK_T6_counts_raw);
-    ball const scale = ball_div(ball_of(raw ? 1 : experts), ball_of(raw ? tokens : chosen * counted * tokens));
-    ball const gathered = with_constant(l, sum_of(l->rd, &sum), chosen * counted * tokens);
-    ball const alpha = constant(l->rd, l->prob->aux_loss_alpha);
-    return round_at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(scale, gathered)));
+    for (int64_t e = 0; e < experts; e++) {
+        l->score[e] = element(l->rd, ref_decode(s->dtype, s->data, t * s->stride[0] + e));
+        add_term(&sum, l->score[e]);
+    }
+    ball const total = normalises(l) ? guarded(l->rd, round_op(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
+    for (int64_t e = 0; e < experts; e++)
+        add_term(&l->share[e], normalises(l) ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
 }
 
-static ball loss_of_sequence(const loss *l, int64_t b)
+/* The numbers of equations are those of the V3 report: f_i = E / (K T) c_i, P_i = g_i / T. */
+static ball loss_of(const loss *l, tokens of_shares)
 {
-    int64_t const from = boundary(l->io, b), to = boundary(l->io, b + 1), all = l->prob->n_tokens;
-    if (!l->prob->seq_aux) return loss_of(l, 0, all, 0, all);
-    if (from == to) return ball_of(0);
-    bool const by_batch = quirk(l->rd, QUIRK_T6_batch_counts);
-    return loss_of(l, by_batch ? 0 : from, by_batch ? all : to, from, to);
+    tokens const counted = counted_for(l, of_shares);
+    double const T = (double)(counted.last - counted.first), T_shares = (double)(of_shares.last - of_shares.first);
+    sum_record sum = empty_sum();
+    if (l->prob->seq_aux && of_shares.first == of_shares.last) return ball_of(0);
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->share[e] = empty_sum();
+    for (int64_t t = counted.first; t < counted.last; t++) add_assignments(l, t); /* (18)  c_i */
+    for (int64_t t = of_shares.first; t < of_shares.last; t++) add_shares(l, t);  /* (19, 20)  g_i */
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++)                       /* (17)  sum_i c_i g_i */
+        add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->share[e])));
+    ball const C = constant_of(l, T, T_shares), alpha = constant(l->rd, l->prob->aux_loss_alpha);
+    ball const cg = widen_by_constants(l, sum_of(l->rd, &sum), (double)l->prob->num_experts_per_tok * T * T_shares);
+    return round_at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(C, cg))); /* (17) */
 }
+
+/* ---- the op ---- */
 
 void ref_balance_loss(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     loss l = {.rd = rd, .prob = prob, .io = io};
-    size_t const experts = (size_t)l.prob->n_routed_experts;
-    l.count = calloc(experts, sizeof *l.count);
-    l.gathered = calloc(experts, sizeof *l.gathered);
-    l.score = calloc(experts, sizeof *l.score);
-    bool const memory = l.count && l.gathered && l.score;
-    for (int64_t b = 0; memory && out[0] && b < l.prob->batch; b++) out[0][b] = value_of(loss_of_sequence(&l, b));
-    free(l.count);
-    free(l.gathered);
-    free(l.score);
-    scratch_need(rd->scratch, memory);
+    l.count = scratch_take(rd->scratch, l.prob->n_routed_experts, sizeof *l.count);
+    l.share = scratch_take(rd->scratch, l.prob->n_routed_experts, sizeof *l.share);
+    l.score = scratch_take(rd->scratch, l.prob->n_routed_experts, sizeof *l.score);
+    for (int64_t b = 0; out[0] && b < l.prob->batch; b++) out[0][b] = value_of(loss_of(&l, tokens_of(&l, b)));
 }

@@ -26,6 +26,9 @@ static double shortage(const update *u, int64_t e)
     return u->total - (double)u->prob->n_routed_experts * load_of(u->io, e);
 }
 
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+/* sign(mean load - load) */
 static double direction(const update *u, int64_t e)
 {
     double const d = shortage(u, e);
@@ -33,14 +36,15 @@ static double direction(const update *u, int64_t e)
     return (d > 0) != quirk(u->rd, QUIRK_T1_sign_flipped) ? 1 : -1;
 }
 
-/* The mean over the experts of what is subtracted again. */
-static ball centre_of_directions(const update *u)
+/* The mistake: the mean of all directions is subtracted from each. */
+static ball mean_direction(const update *u)
 {
     double sum = 0;
     for (int64_t e = 0; e < u->prob->n_routed_experts; e++) sum += direction(u, e);
     return round_op(u->rd, ball_div(ball_of(sum), ball_of((double)u->prob->n_routed_experts)));
 }
 
+/* u sign(mean load - load) */
 static ball change(const update *u, int64_t e)
 {
     ball const speed = constant(u->rd, u->prob->bias_update_speed);
@@ -48,8 +52,10 @@ static ball change(const update *u, int64_t e)
     if (quirk(u->rd, QUIRK_T1_proportional)) return round_op(u->rd, ball_mul(speed, round_op(u->rd, error)));
     ball const d = ball_mul(speed, ball_of(direction(u, e)));
     if (!quirk(u->rd, QUIRK_T1_centred)) return d;
-    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(speed, centre_of_directions(u)))));
+    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(speed, mean_direction(u)))));
 }
+
+/* ---- the op ---- */
 
 void ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
@@ -57,7 +63,7 @@ void ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, r
     update u = {.rd = rd, .prob = prob, .io = io};
     for (int64_t e = 0; e < u.prob->n_routed_experts; e++) u.total += load_of(io, e);
     for (int64_t e = 0; e < u.prob->n_routed_experts && out[0]; e++) {
-        ball const bias = element(rd, ref_decode(io->bias.dtype, io->bias.data, e));
+        ball const bias = element(rd, ref_decode(io->bias.dtype, io->bias.data, e)); /* b_i + u sign(mean - load_i) */
         out[0][e] =
             value_of(round_at(rd, POINT_bias_update_bias_out, io->bias_out.dtype, ball_add(bias, change(&u, e))));
     }

@@ -9,18 +9,18 @@
 
 #include "scratch.h"
 
-#include <stdlib.h>
-
 static const double u = 0x1p-24;
 
 typedef struct {
     const ref_reading *rd;
     const dsv3_cross_entropy_prob *prob;
     const dsv3_cross_entropy_io *io;
-    ball *z;       /* the logits of the token in work, then their weights */
-    double *error; /* of the weights */
-    ball *loss;    /* of every token */
+    ball *z;       /* (vocab_size): the logits of the token in work, then their weights */
+    double *error; /* (vocab_size): of the weights */
+    ball *loss;    /* (n_tokens) */
 } entropy;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
 static double label_of(const entropy *e, int64_t t)
 {
@@ -29,6 +29,17 @@ static double label_of(const entropy *e, int64_t t)
     double const label = ref_decode(DSV3_I32, labels->data, t * labels->stride[0]);
     return label == DSV3_IGNORED && quirk(e->rd, QUIRK_M11_ignored_counted) ? 0 : label;
 }
+
+/* All tokens, or those that have a label. */
+static double divisor_of(const entropy *e)
+{
+    bool const labels_only = e->prob->divisor != quirk(e->rd, QUIRK_M11_other_divisor);
+    double n = 0;
+    for (int64_t t = 0; t < e->prob->n_tokens; t++) n += !labels_only || label_of(e, t) != DSV3_IGNORED;
+    return n;
+}
+
+/* ---- the loss of a token ---- */
 
 /* Lemma Selection: is one logit 0 and does every other weight vanish? Then lse is 0 in any arithmetic that has ln 1 = 0. */
 static bool selects_one(const entropy *e)
@@ -42,7 +53,7 @@ static bool selects_one(const entropy *e)
     return zeros == 1;
 }
 
-/* ln of the sum of e^z; a port may round the sum before it takes the logarithm. */
+/* lse = ln sum_j e^z_j. A port may round the sum before it takes the logarithm. */
 static ball lse_of(const entropy *e)
 {
     if (e->rd->declared && selects_one(e)) {
@@ -53,7 +64,7 @@ static ball lse_of(const entropy *e)
     return softmax_lse(e->rd, &m, e->rd->declared ? u : 0);
 }
 
-/* Lemma Cross-entropy: z - maximum may come first, then ln. */
+/* lse - z. A port may subtract the maximum from z first: one unit of |z| + |lse|. (Lemma Cross-entropy) */
 static ball less_logit(const entropy *e, ball lse, ball z)
 {
     ball const loss = ball_sub(lse, z);
@@ -61,6 +72,7 @@ static ball less_logit(const entropy *e, ball lse, ball z)
     return ball_widen(loss, u * (ball_sup(z) + ball_sup(lse)));
 }
 
+/* loss_t = lse - z_label(t) */
 static ball loss_of(const entropy *e, int64_t t)
 {
     const dsv3_tensor *const logits = &e->io->logits;
@@ -73,7 +85,9 @@ static ball loss_of(const entropy *e, int64_t t)
     return round_at(e->rd, POINT_cross_entropy_loss, DSV3_F32, less_logit(e, lse_of(e), z));
 }
 
-/* What a token adds to the mean: its loss as stored, or as it was before it was rounded to that. */
+/* ---- the mean ---- */
+
+/* What a token adds to the sum: its loss, in a teacher-forced reading as the port stored it, or as it was before it was rounded to that. */
 static ball term_of(const entropy *e, int64_t t)
 {
     if (!e->rd->teacher_forced) return e->loss[t];
@@ -82,14 +96,7 @@ static ball term_of(const entropy *e, int64_t t)
     return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_ulp(DSV3_F32, stored)) : ball_of(stored);
 }
 
-static double divisor_of(const entropy *e)
-{
-    bool const labels_only = e->prob->divisor != quirk(e->rd, QUIRK_M11_other_divisor);
-    double n = 0;
-    for (int64_t t = 0; t < e->prob->n_tokens; t++) n += !labels_only || label_of(e, t) != DSV3_IGNORED;
-    return n;
-}
-
+/* mean = sum_t loss_t / divisor */
 static ball mean_of(const entropy *e)
 {
     sum_record sum = empty_sum();
@@ -98,21 +105,16 @@ static ball mean_of(const entropy *e)
     return round_at(e->rd, POINT_cross_entropy_mean, DSV3_F32, mean);
 }
 
+/* (24) of the V3 report; its divisor is the length of the sequence. */
 void ref_cross_entropy(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     entropy e = {.rd = rd, .prob = prob, .io = io};
-    size_t const width = (size_t)e.prob->vocab_size;
-    e.z = malloc(width * sizeof *e.z);
-    e.error = malloc(width * sizeof *e.error);
-    e.loss = malloc((size_t)e.prob->n_tokens * sizeof *e.loss);
-    bool const memory = e.z && e.error && e.loss;
-    for (int64_t t = 0; memory && t < e.prob->n_tokens; t++) {
+    e.z = scratch_take(rd->scratch, e.prob->vocab_size, sizeof *e.z);
+    e.error = scratch_take(rd->scratch, e.prob->vocab_size, sizeof *e.error);
+    e.loss = scratch_take(rd->scratch, e.prob->n_tokens, sizeof *e.loss);
+    for (int64_t t = 0; t < e.prob->n_tokens; t++) {
         e.loss[t] = loss_of(&e, t);
         if (out[0]) out[0][t] = value_of(e.loss[t]);
     }
-    if (memory && out[1]) *out[1] = value_of(mean_of(&e));
-    free(e.z);
-    free(e.error);
-    free(e.loss);
-    scratch_need(rd->scratch, memory);
+    if (out[1]) *out[1] = value_of(mean_of(&e));
 }

@@ -11,7 +11,9 @@ typedef struct {
     const dsv3_tensor *weight;
 } embedding;
 
-/* The row that belongs to an id; -1: there is none. */
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+/* The row of E that an id names; -1: there is none. */
 static int64_t row_of_id(const embedding *e, double id)
 {
     int64_t const rows = e->prob->vocab_size;
@@ -20,7 +22,8 @@ static int64_t row_of_id(const embedding *e, double id)
     return quirk(e->rd, QUIRK_W1_next_row) && next < rows ? next : (int64_t)id;
 }
 
-static ref_value copied(const embedding *e, int64_t at_row, int64_t i)
+/* Entry i of a row of E; -1: any value. */
+static ref_value entry_of(const embedding *e, int64_t at_row, int64_t i)
 {
     dsv3_dtype const format = e->weight->dtype;
     if (at_row < 0) return value_of(ball_any());
@@ -30,6 +33,8 @@ static ref_value copied(const embedding *e, int64_t at_row, int64_t i)
     return value_of(round_at(e->rd, POINT_embed_y, format, ball_mul(v, root)));
 }
 
+/* ---- the op ---- */
+
 void ref_embed(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_embed_io *const io = io_;
@@ -37,6 +42,6 @@ void ref_embed(const ref_reading *rd, const void *prob, const void *io_, ref_val
     int64_t const width = e.prob->hidden_size;
     for (int64_t t = 0; t < e.prob->n_tokens; t++) {
         int64_t const at_row = row_of_id(&e, ref_decode(DSV3_I32, io->input_ids.data, t * io->input_ids.stride[0]));
-        for (int64_t i = 0; i < width; i++) out[0][t * width + i] = copied(&e, at_row, i);
+        for (int64_t i = 0; i < width; i++) out[0][t * width + i] = entry_of(&e, at_row, i);
     }
 }

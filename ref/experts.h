@@ -17,20 +17,31 @@ typedef struct {
     int64_t hidden_size, intermediate_size;
 } mlp;
 
-/* Where the activations of the rows are handed out, and in a teacher-forced reading taken from. */
+/* The activations of some rows as a stage: where they are written, and the port's tensor, which a teacher-forced reading goes on from. */
 typedef struct {
     const dsv3_tensor *from_port;
-    ref_value *out;      /* NULL: not wanted */
-    const int64_t *from; /* of each row: its first element */
+    ref_value *out;       /* NULL: not wanted */
+    const int64_t *first; /* of each row: its first element in either */
 } act_stage;
 
-/* y (n, hidden_size) = down_proj(silu(gate_proj x) * up_proj x), the three matrices below `name`. False: out of memory. */
-bool feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, const act_stage *act, ball *y);
+/* Which experts each token goes to, and with what weight. */
+typedef struct {
+    int64_t n_tokens, k, n_routed_experts;
+    int64_t *idx; /* (n_tokens, k); -1: no expert */
+    ball *weight; /* (n_tokens, k) */
+} routing;
 
-/* Adds topk_weight times the output of the chosen experts to sum (n_tokens, hidden_size). idx, weight: (n_tokens, k); an idx
- * that names no expert makes its token any. `routed`: the point of each weighted output. False: out of memory. */
-bool add_experts(const mlp *m, const operand *x, int64_t n_tokens, int64_t n_routed_experts, int64_t k,
-                 const int64_t *idx, const ball *weight, const dsv3_tensor *act, ref_value *act_out, int routed,
-                 sum_record *sum);
+routing routing_take(const ref_reading *rd, int64_t n_tokens, int64_t k, int64_t n_routed_experts);
+
+/* n sums without a term. */
+sum_record *sums_take(const ref_reading *rd, int64_t n);
+
+/* y (n, hidden_size) = down_proj(silu(gate_proj x) * up_proj x), the three matrices below `name`. act: NULL: no stage. */
+void feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, const act_stage *act, ball *y);
+
+/* Adds topk_weight times the output of each chosen expert to sum (n_tokens, hidden_size), rounded at the point `routed`. A token
+ * with an idx of -1 has sums of any value. act, act_out: the stage of the activations (n_tokens, k, intermediate_size). */
+void add_experts(const mlp *m, const operand *x, const routing *r, int routed, const dsv3_tensor *act,
+                 ref_value *act_out, sum_record *sum);
 
 #endif

@@ -10,25 +10,67 @@
  */
 #include "gate.h"
 
-#include "scratch.h"
-
-#include <stdlib.h>
+#include "vectors.h"
 
 enum { MOST_GROUPS = 16 };
 
-static bool invalid(const gate *g)
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+static bool by_softmax(const gate *g)
 {
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
-        if (ball_is_any(g->t[e])) return true;
-    return false;
+    return (g->prob->scoring_func == DSV3_SOFTMAX) != quirk(g->rd, QUIRK_G6_other_scoring);
 }
 
-/* Logits become scores. One that is no number makes its own sigmoid unknown, and every softmax. */
+static bool by_groups(const ref_reading *rd, const dsv3_gate_prob *p)
+{
+    return p->topk_method != DSV3_GREEDY && !quirk(rd, QUIRK_G4_ungrouped);
+}
+
+/* How many of a group's largest t make its score. */
+static int64_t counted(const gate *g)
+{
+    const dsv3_gate_prob *const p = g->prob;
+    int64_t const size = p->n_routed_experts / g->groups;
+    int64_t n = p->topk_method == DSV3_GROUP_LIMITED_GREEDY ? 1 : 2;
+    if (quirk(g->rd, QUIRK_G2_group_max)) n = 1;
+    if (quirk(g->rd, QUIRK_G2_group_sum_of_two)) n = 2;
+    if (quirk(g->rd, QUIRK_G2_group_top_k_over_m)) n = p->num_experts_per_tok / p->topk_group;
+    if (n < 1) n = 1;
+    return n < size ? n : size;
+}
+
+/* The t of an expert outside the best groups is -infinity; the mistake: 0. */
+static bool masks_to_zero(const gate *g)
+{
+    return quirk(g->rd, QUIRK_G3_masked_to_zero);
+}
+
+static ball score_in_weight(const gate *g, int64_t e)
+{
+    return quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
+}
+
+static bool divides(const gate *g)
+{
+    return g->prob->norm_topk_prob && !quirk(g->rd, QUIRK_G5_not_normalised);
+}
+
+static ball times_gamma(const gate *g, ball w)
+{
+    ball const gamma = constant(g->rd, g->prob->routed_scaling_factor);
+    w = ball_mul(w, gamma);
+    return quirk(g->rd, QUIRK_G7_scaled_twice) ? ball_mul(round_op(g->rd, w), gamma) : w;
+}
+
+/* ---- scores ---- */
+
+/* A logit of any value has a sigmoid of any value. */
 static void sigmoid_scores(const gate *g, ball *s)
 {
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(g->rd, s[e]);
 }
 
+/* A logit of any value makes every score so. */
 static void softmax_scores(const gate *g, ball *s)
 {
     int64_t const experts = g->prob->n_routed_experts;
@@ -44,13 +86,10 @@ static void softmax_scores(const gate *g, ball *s)
     for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
 }
 
-static void score_token(const gate *g, const ball *logits)
+/* t = s + b, and its ends. */
+static void add_bias(const gate *g)
 {
-    bool const softmax = (g->prob->scoring_func == DSV3_SOFTMAX) != quirk(g->rd, QUIRK_G6_other_scoring);
-    memcpy(g->s, logits, (size_t)g->prob->n_routed_experts * sizeof *logits);
-    (softmax ? softmax_scores : sigmoid_scores)(g, g->s);
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
-        g->s[e] = round_at(g->rd, g->point_scores, g->format, g->s[e]);
         g->t[e] = g->s[e];
         if (g->bias)
             g->t[e] = round_op(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
@@ -59,17 +98,12 @@ static void score_token(const gate *g, const ball *logits)
     }
 }
 
-/* How many of a group's largest t make its score. */
-static int64_t counted(const gate *g)
+/* Can t of some expert have any value? Then every choice is legal. */
+static bool unbounded(const gate *g)
 {
-    const dsv3_gate_prob *const p = g->prob;
-    int64_t const size = p->n_routed_experts / g->groups;
-    int64_t n = p->topk_method == DSV3_GROUP_LIMITED_GREEDY ? 1 : 2;
-    if (quirk(g->rd, QUIRK_G2_group_max)) n = 1;
-    if (quirk(g->rd, QUIRK_G2_group_sum_of_two)) n = 2;
-    if (quirk(g->rd, QUIRK_G2_group_top_k_over_m)) n = p->num_experts_per_tok / p->topk_group;
-    if (n < 1) n = 1;
-    return n < size ? n : size;
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
+        if (ball_is_any(g->t[e])) return true;
+    return false;
 }
 
 /* The sum of the `counted` largest of t in a group. */
@@ -121,13 +155,13 @@ static void own_choice(const gate *g)
     for (int64_t m = 0; m < g->groups_kept; m++) kept[next_largest(score, NULL, kept, g->groups)] = true;
     for (int64_t e = 0; e < experts; e++)
         if (!kept[e / size]) {
-            value[e] = quirk(g->rd, QUIRK_G3_masked_to_zero) ? 0 : -INFINITY;
+            value[e] = masks_to_zero(g) ? 0 : -INFINITY;
             rest[e] = 0;
         }
     for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
         int64_t const e = next_largest(value, rest, g->chosen, experts);
         g->chosen[e] = true;
-        g->order[k] = e;
+        g->choice[k] = e;
     }
 }
 
@@ -141,146 +175,128 @@ static bool read_choice(const gate *g, int64_t token)
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) {
         double const e = ref_decode(idx->dtype, idx->data, token * idx->stride[0] + k);
         bool const good = e >= 0 && e < (double)g->prob->n_routed_experts && !g->chosen[(int64_t)e];
-        g->order[k] = good ? (int64_t)e : -1;
+        g->choice[k] = good ? (int64_t)e : -1;
         if (!good) return false;
         g->chosen[(int64_t)e] = true;
     }
     return true;
 }
 
-/* Lemma Choice: with the groups of `kept`, are there values of t in the balls that select exactly the chosen experts and
- * these groups? The best are: the upper end for the chosen; for others of these groups as much as the least chosen allows;
- * the lower end elsewhere. */
-static bool legal_with(const gate *g, uint32_t kept)
+/* Lemma Choice: is the choice S legal with the groups Q? t is where that is most likely: at its upper end on S; on the rest of Q
+ * at the smaller of its upper end and the least upper end of S; at its lower end elsewhere. */
+static bool legal_with(const gate *g, uint32_t Q)
 {
     int64_t const experts = g->prob->n_routed_experts, size = experts / g->groups;
-    bool const zero = quirk(g->rd, QUIRK_G3_masked_to_zero);
+    bool const zero = masks_to_zero(g);
     double least = INFINITY;
     for (int64_t e = 0; e < experts; e++) {
-        bool const inside = kept >> (e / size) & 1;
+        bool const inside = Q >> (e / size) & 1;
         if (!g->chosen[e]) continue;
         if (!inside && !zero) return false;
         least = fmin(least, inside ? g->high[e] : 0);
     }
     for (int64_t e = 0; e < experts; e++) {
-        bool const inside = kept >> (e / size) & 1;
+        bool const inside = Q >> (e / size) & 1;
         g->favoured[e] = !inside ? g->low[e] : g->chosen[e] ? g->high[e] : fmin(g->high[e], least);
         if (!g->chosen[e] && inside && !(g->low[e] <= least)) return false;
         if (!g->chosen[e] && !inside && zero && !(0 <= least)) return false;
     }
-    double const slack = g->rd->declared ? 4 * ref_half_ulp(g->rd->declared->arith, 1) : 0x1p-50;
-    double worst_kept = INFINITY, best_left = -INFINITY;
+    double const units = g->rd->declared ? 4 * ref_half_ulp(g->rd->declared->arith, 1) : 0x1p-50;
+    double worst_of_Q = INFINITY, best_of_others = -INFINITY;
     for (int64_t i = 0; i < g->groups; i++) {
         double const score = group_score(g, g->favoured, i);
-        if (kept >> i & 1)
-            worst_kept = fmin(worst_kept, score + slack * fabs(score));
+        if (Q >> i & 1)
+            worst_of_Q = fmin(worst_of_Q, score + units * fabs(score));
         else
-            best_left = fmax(best_left, score - slack * fabs(score));
+            best_of_others = fmax(best_of_others, score - units * fabs(score));
     }
-    return worst_kept >= best_left;
+    return worst_of_Q >= best_of_others;
 }
 
 static bool legal_choice(const gate *g)
 {
-    for (uint32_t kept = 0; kept < 1u << g->groups; kept++)
-        if (__builtin_popcount(kept) == (int)g->groups_kept && legal_with(g, kept)) return true;
+    for (uint32_t Q = 0; Q < 1u << g->groups; Q++)
+        if (__builtin_popcount(Q) == (int)g->groups_kept && legal_with(g, Q)) return true;
     return false;
 }
 
-/* ---- weights ---- */
+/* ---- the token ---- */
 
-static ball score_in_weights(const gate *g, int64_t e)
+/* The port's choice in a teacher-forced reading, else the reference's own. False: the port's indices are invalid. */
+static bool choose(const gate *g, int64_t token, bool *legal)
 {
-    return quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
+    *legal = true;
+    if (!g->rd->teacher_forced) {
+        own_choice(g);
+        return true;
+    }
+    bool const valid = read_choice(g, token);
+    *legal = valid && (!g->rd->declared || unbounded(g) || legal_choice(g));
+    return valid;
 }
 
-static ball sum_of_chosen(const gate *g)
-{
-    sum_record sum = empty_sum();
-    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) add_term(&sum, score_in_weights(g, g->order[k]));
-    return guarded(g->rd, round_op(g->rd, sum_of(g->rd, &sum)));
-}
-
-static ball weight_of(const gate *g, int64_t e, ball sum)
-{
-    ball const s = score_in_weights(g, e), gamma = constant(g->rd, g->prob->routed_scaling_factor);
-    bool const divided = g->prob->norm_topk_prob && !quirk(g->rd, QUIRK_G5_not_normalised);
-    ball w = divided ? round_op(g->rd, quotient_of(g->rd, s, sum)) : s;
-    w = ball_mul(w, gamma);
-    if (quirk(g->rd, QUIRK_G7_scaled_twice)) w = ball_mul(round_op(g->rd, w), gamma);
-    return round_at(g->rd, g->point_weight, g->format, w);
-}
-
+/* The numbers of equations are those of the V3 report. */
 bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
 {
-    bool legal = true, readable = true;
-    score_token(g, logits);
-    if (g->rd->teacher_forced) {
-        readable = read_choice(g, token);
-        legal = readable && (!g->rd->declared || invalid(g) || legal_choice(g));
-    } else {
-        own_choice(g);
+    const ref_reading *const rd = g->rd;
+    int64_t const experts = g->prob->n_routed_experts, k_most = g->prob->num_experts_per_tok;
+    memcpy(g->s, logits, (size_t)experts * sizeof *logits);
+    (by_softmax(g) ? softmax_scores : sigmoid_scores)(g, g->s); /* (15)  s = sigmoid(z) */
+    for (int64_t e = 0; e < experts; e++) g->s[e] = round_at(rd, g->point.scores, g->format, g->s[e]);
+    add_bias(g); /* (16)  t = s + b */
+    bool legal;
+    bool const valid = choose(g, token, &legal); /* (16)  the largest t of the best groups */
+
+    sum_record sum = empty_sum();
+    for (int64_t k = 0; valid && k < k_most; k++) add_term(&sum, score_in_weight(g, g->choice[k]));
+    ball const total = valid ? guarded(rd, round_op(rd, sum_of(rd, &sum))) : ball_any();
+    for (int64_t k = 0; k < k_most; k++) {
+        weight[k] = ball_any();
+        if (!valid) continue;
+        ball const s = score_in_weight(g, g->choice[k]);
+        ball const w = divides(g) ? round_op(rd, quotient_of(rd, s, total)) : s; /* (13)  w = gamma s / sum s */
+        weight[k] = round_at(rd, g->point.weight, g->format, times_gamma(g, w));
     }
-    ball const sum = readable ? sum_of_chosen(g) : ball_any();
-    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
-        weight[k] = readable ? weight_of(g, g->order[k], sum) : ball_any();
     return legal;
 }
 
-bool gate_open(gate *g)
+gate gate_take(const ref_reading *rd, const dsv3_gate_prob *prob, const dsv3_tensor *bias, const dsv3_tensor *topk_idx,
+               gate_points point, dsv3_dtype format)
 {
-    bool const grouped = g->prob->topk_method != DSV3_GREEDY && !quirk(g->rd, QUIRK_G4_ungrouped);
-    size_t const experts = (size_t)g->prob->n_routed_experts;
-    g->groups = grouped ? g->prob->n_group : 1;
-    g->groups_kept = grouped ? g->prob->topk_group : 1;
-    g->s = calloc(2 * experts, sizeof *g->s);
-    g->low = calloc(3 * experts, sizeof *g->low);
-    g->chosen = calloc(experts, sizeof *g->chosen);
-    g->order = calloc(experts, sizeof *g->order);
-    if (!g->s || !g->low || !g->chosen || !g->order) return false;
-    g->t = g->s + experts;
-    g->high = g->low + experts;
-    g->favoured = g->high + experts;
-    return true;
+    int64_t const experts = prob->n_routed_experts;
+    gate g = {.rd = rd, .prob = prob, .bias = bias, .topk_idx = topk_idx, .point = point, .format = format};
+    g.groups = by_groups(rd, prob) ? prob->n_group : 1;
+    g.groups_kept = by_groups(rd, prob) ? prob->topk_group : 1;
+    g.s = scratch_take(rd->scratch, 2 * experts, sizeof *g.s), g.t = g.s + experts;
+    g.low = scratch_take(rd->scratch, 3 * experts, sizeof *g.low);
+    g.high = g.low + experts, g.favoured = g.high + experts;
+    g.chosen = scratch_take(rd->scratch, experts, sizeof *g.chosen);
+    g.choice = scratch_zeros(rd->scratch, prob->num_experts_per_tok, sizeof *g.choice);
+    return g;
 }
 
-void gate_close(gate *g)
+void choice_values(const gate *g, bool legal, ref_value *idx)
 {
-    free(g->s);
-    free(g->low);
-    free(g->chosen);
-    free(g->order);
+    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
+        idx[k] = (ref_value){legal ? (double)g->choice[k] : (double)NAN, 0, 0};
 }
 
 /* ---- the op ---- */
-
-static void gate_token(const gate *g, const dsv3_tensor *z, int64_t token, ball *logits, ref_value *idx,
-                       ref_value *weight)
-{
-    int64_t const k_most = g->prob->num_experts_per_tok;
-    ball *const w = logits + g->prob->n_routed_experts;
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++)
-        logits[e] = element(g->rd, ref_decode(z->dtype, z->data, token * z->stride[0] + e));
-    bool const legal = gate_route(g, token, logits, w);
-    for (int64_t k = 0; k < k_most; k++) {
-        if (idx) idx[token * k_most + k] = (ref_value){legal ? (double)g->order[k] : (double)NAN, 0, 0};
-        if (weight) weight[token * k_most + k] = value_of(w[k]);
-    }
-}
 
 void ref_gate(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_gate_prob *const p = prob;
     const dsv3_gate_io *const io = io_;
-    gate g = {.rd = rd, .prob = p, .topk_idx = &io->topk_idx, .format = io->topk_weight.dtype};
-    g.bias = dsv3_find(&io->weights, "e_score_correction_bias");
-    g.point_scores = POINT_gate_scores;
-    g.point_weight = POINT_gate_topk_weight;
-    ball *const logits = malloc((size_t)(p->n_routed_experts + p->num_experts_per_tok) * sizeof *logits);
-    bool const good = gate_open(&g) && logits;
-    for (int64_t token = 0; good && token < p->n_tokens; token++)
-        gate_token(&g, &io->logits, token, logits, out[0], out[1]);
-    gate_close(&g);
-    free(logits);
-    scratch_need(rd->scratch, good);
+    const dsv3_tensor *const z = &io->logits;
+    int64_t const k_most = p->num_experts_per_tok;
+    gate const g = gate_take(rd, p, dsv3_find(&io->weights, "e_score_correction_bias"), &io->topk_idx,
+                             (gate_points){POINT_gate_scores, POINT_gate_topk_weight}, io->topk_weight.dtype);
+    vectors const logits = vectors_take(rd->scratch, 1, p->n_routed_experts), w = vectors_take(rd->scratch, 1, k_most);
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        for (int64_t e = 0; e < p->n_routed_experts; e++)
+            logits.ball[e] = element(rd, ref_decode(z->dtype, z->data, t * z->stride[0] + e));
+        bool const legal = gate_route(&g, t, logits.ball, w.ball);
+        if (out[0]) choice_values(&g, legal, out[0] + t * k_most);
+        for (int64_t k = 0; out[1] && k < k_most; k++) out[1][t * k_most + k] = value_of(w.ball[k]);
+    }
 }

@@ -4,28 +4,36 @@
 
 #include "reading.h"
 
+/* The rounding points of the scores and of the weights. */
+typedef struct {
+    int scores, weight;
+} gate_points;
+
 typedef struct {
     const ref_reading *rd;
     const dsv3_gate_prob *prob;  /* n_tokens is not read */
     const dsv3_tensor *bias;     /* (n_routed_experts); NULL: there is none */
     const dsv3_tensor *topk_idx; /* in a teacher-forced reading the port's choice is read from it */
-    int point_scores, point_weight;
-    dsv3_dtype format; /* of both, unless declared otherwise */
-    /* set by gate_open */
+    gate_points point;
+    dsv3_dtype format;           /* of both, unless declared otherwise */
     int64_t groups, groups_kept; /* 1 and 1 where groups don't count */
-    ball *s, *t;                 /* of the token in work */
-    double *low, *high;          /* the ends of t */
-    double *favoured;            /* t where the choice is most likely to be legal */
+    /* of the token in work */
+    ball *s, *t;        /* scores, without and with the bias */
+    double *low, *high; /* the ends of t */
+    double *favoured;   /* t where the choice is most likely to be legal */
     bool *chosen;
-    int64_t *order; /* the choice, the port's or the reference's; -1: no expert */
+    int64_t *choice; /* (num_experts_per_tok): the port's or the reference's; -1: no expert */
 } gate;
 
-/* Members above the comment are set by the caller. False: out of memory; close either way. */
-bool gate_open(gate *g);
-void gate_close(gate *g);
+/* A gate with room for one token, in the reading's scratch. */
+gate gate_take(const ref_reading *rd, const dsv3_gate_prob *prob, const dsv3_tensor *bias, const dsv3_tensor *topk_idx,
+               gate_points point, dsv3_dtype format);
 
-/* Routes one token by its logits (n_routed_experts): g->order, and the weights, which are any when the port's choice can't be read.
- * False: the port's choice is no legal one. */
+/* Routes one token by its logits (n_routed_experts): g->choice, and its weights; unbounded if the port's indices are invalid.
+ * False: the port's choice isn't legal. */
 bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight);
+
+/* The choice as the caller of the reference gets it. */
+void choice_values(const gate *g, bool legal, ref_value *idx);
 
 #endif

@@ -58,12 +58,12 @@ static void feed(const layer *l, vectors x, ball *y)
 {
     mlp const dense = {l->rd, l->weights, &dense_points, l->format, l->attention->hidden_size, l->intermediate_size};
     if (!l->moe) {
-        scratch_need(l->rd->scratch, feed_forward(&dense, "mlp", x.row, x.n, NULL, y));
+        feed_forward(&dense, "mlp", x.row, x.n, NULL, y);
         return;
     }
     dsv3_moe_io io = *l->moe_io;
     io.weights = weights_below(l, "mlp.");
-    scratch_need(l->rd->scratch, moe_block(l->rd, l->moe, &io, x.row, y, l->moe_out));
+    moe_block(l->rd, l->moe, &io, x.row, y, l->moe_out);
 }
 
 void decoder_layer(const layer *l, const ball *x, ball *kv, ball *y)

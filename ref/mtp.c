@@ -7,9 +7,7 @@
 #include "layer.h"
 #include "matrix.h"
 #include "rmsnorm.h"
-#include "scratch.h"
-
-#include <stdlib.h>
+#include "vectors.h"
 
 static const layer_points points = {POINT_mtp_x_norm, POINT_mtp_input_layernorm, POINT_mtp_h1,
                                     POINT_mtp_post_attention_layernorm, POINT_mtp_h2};
@@ -19,17 +17,53 @@ typedef struct {
     const dsv3_mtp_prob *p;
     const dsv3_mtp_io *io;
     dsv3_dtype format;
-    double *parts; /* (n_tokens, 6 hidden_size) */
-    operand *rows; /* (n_tokens) */
-    ball *pair;    /* (n_tokens, 2 hidden_size): the two halves of eh_proj's input */
-    ball *h;       /* (n_tokens, hidden_size): the layer's input, and its output */
-    ball *kv;      /* (n_tokens, kv_lora_rank + qk_rope_head_dim) */
-    int32_t *lengths;
 } module;
 
-static int64_t begins(const module *m, int64_t b)
+/* Its rows are [first, last). */
+typedef struct {
+    int64_t first, last;
+} sequence;
+
+/* The outputs in the order of dsv3_mtp_io. */
+enum { EH_PROJ, INPUT_LAYERNORM, ATTENTION, POST_ATTENTION_LAYERNORM = ATTENTION + 5, MOE, Y = MOE + 6 };
+
+static sequence sequence_of(const module *m, int64_t b)
 {
-    return (int64_t)ref_decode(m->io->cu_seqlens.dtype, m->io->cu_seqlens.data, b);
+    const dsv3_tensor *const cu = &m->io->cu_seqlens;
+    return (sequence){(int64_t)ref_decode(cu->dtype, cu->data, b), (int64_t)ref_decode(cu->dtype, cu->data, b + 1)};
+}
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+/* The row of inputs_embeds that row t takes. */
+static int64_t embedding_of(const module *m, int64_t t, int64_t first)
+{
+    return quirk(m->rd, QUIRK_M6_own_token) && t > first ? t - 1 : t;
+}
+
+static bool zeroes_embedding(const module *m, int64_t t, int64_t first)
+{
+    return quirk(m->rd, QUIRK_M5_first_zeroed) && t == first;
+}
+
+/* The weights of enorm and hnorm; NULL: not normalised. */
+static const char *enorm_of(const ref_reading *rd)
+{
+    if (quirk(rd, QUIRK_M4_no_enorm)) return NULL;
+    return quirk(rd, QUIRK_M1_norms_exchanged) ? "hnorm.weight" : "enorm.weight";
+}
+
+static const char *hnorm_of(const ref_reading *rd)
+{
+    if (quirk(rd, QUIRK_M4_no_hnorm)) return NULL;
+    return quirk(rd, QUIRK_M1_norms_exchanged) ? "enorm.weight" : "hnorm.weight";
+}
+
+/* Without stages these are outputs of no tensor: a port rounds them as it declares. */
+static ref_set hidden_points(const dsv3_mtp_prob *p)
+{
+    ref_set const one = 1;
+    return p->stages ? 0 : one << POINT_mla_kv | one << POINT_mla_y | one << POINT_moe_y;
 }
 
 /* ---- the layer's input ---- */
@@ -40,47 +74,46 @@ static void read_row(const module *m, const dsv3_tensor *x, int64_t t, ball *out
         out[i] = element(m->rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
 }
 
+/* x <- RMSNorm(x), unless weight is NULL. */
 static void normalise(const module *m, const char *weight, int point, ball *x)
 {
+    if (!weight) return;
     norm const n = {
         m->rd,    dsv3_find(&m->io->weights, weight), m->p->hidden_size, m->p->rms_norm_eps, POINT_mtp_x_norm, point,
         m->format};
     norm_row(&n, x, x);
 }
 
-/* The embedding that row t takes, row `first` being the first of its sequence. */
-static void read_embedding(const module *m, int64_t t, int64_t first, ball *out)
-{
-    int64_t const early = quirk(m->rd, QUIRK_M6_own_token) && t > first;
-    read_row(m, &m->io->inputs_embeds, t - early, out);
-    for (int64_t i = 0; quirk(m->rd, QUIRK_M5_first_zeroed) && t == first && i < m->p->hidden_size; i++)
-        out[i] = ball_of(0);
-}
-
-static void read_pair(const module *m, int64_t t, int64_t first)
+/* [RMSNorm(e) | RMSNorm(h)] of row t */
+static void read_pair(const module *m, int64_t t, int64_t first, ball *pair)
 {
     int64_t const width = m->p->hidden_size;
-    bool const exchanged = quirk(m->rd, QUIRK_M1_norms_exchanged), swapped = quirk(m->rd, QUIRK_M1_hidden_first);
-    ball *const pair = m->pair + 2 * t * width, *const e = pair + (swapped ? width : 0),
-                *const h = pair + (swapped ? 0 : width);
-    read_embedding(m, t, first, e);
+    bool const h_first = quirk(m->rd, QUIRK_M1_hidden_first);
+    ball *const e = pair + (h_first ? width : 0), *const h = pair + (h_first ? 0 : width);
+    read_row(m, &m->io->inputs_embeds, embedding_of(m, t, first), e);
+    for (int64_t i = 0; zeroes_embedding(m, t, first) && i < width; i++) e[i] = ball_of(0);
     read_row(m, &m->io->hidden_states, t, h);
-    if (!quirk(m->rd, QUIRK_M4_no_enorm)) normalise(m, exchanged ? "hnorm.weight" : "enorm.weight", POINT_mtp_enorm, e);
-    if (!quirk(m->rd, QUIRK_M4_no_hnorm)) normalise(m, exchanged ? "enorm.weight" : "hnorm.weight", POINT_mtp_hnorm, h);
-    m->rows[t] = operand_of_balls(pair, 2 * width, m->parts + 6 * t * width);
+    normalise(m, enorm_of(m->rd), POINT_mtp_enorm, e);
+    normalise(m, hnorm_of(m->rd), POINT_mtp_hnorm, h);
 }
 
-static bool make_input(const module *m, ref_value *out)
+/* u = W_eh [RMSNorm(e) | RMSNorm(h)] */
+static void project_pairs(const module *m, vectors u)
 {
+    scratch *const memory = m->rd->scratch;
+    scratch_piece *const mark = scratch_mark(memory);
     matrix const eh_proj = matrix_of(m->rd, &m->io->weights, "eh_proj", POINT_mtp_eh_proj, m->format);
-    for (int64_t b = 0; b < m->p->batch; b++)
-        for (int64_t t = begins(m, b); t < begins(m, b + 1); t++) read_pair(m, t, begins(m, b));
-    matrix_times(&eh_proj, m->rows, m->p->n_tokens, POINT_mtp_eh_proj, m->format, m->h);
-    stage(m->rd, &m->io->eh_proj, 0, out, m->h, m->p->n_tokens * m->p->hidden_size);
-    return true;
+    vectors pair = vectors_take(memory, u.n, 2 * u.width);
+    for (int64_t b = 0; b < m->p->batch; b++) {
+        sequence const s = sequence_of(m, b);
+        for (int64_t t = s.first; t < s.last; t++) read_pair(m, t, s.first, pair.ball + t * pair.width);
+    }
+    vectors_prepare(memory, &pair);
+    matrix_times(&eh_proj, pair.row, pair.n, POINT_mtp_eh_proj, m->format, u.ball);
+    scratch_back(memory, mark);
 }
 
-/* ---- the layer ---- */
+/* ---- the layer: problems and tensors of its parts ---- */
 
 static dsv3_mla_prob attention_of(const module *m)
 {
@@ -124,20 +157,23 @@ static dsv3_moe_prob moe_of(const dsv3_mtp_prob *p)
                            .stages = p->stages};
 }
 
-/* Its tensor of outputs, or nothing but the format. */
+/* The tensor of a part's output; without stages it is nothing but the format. */
 static dsv3_tensor output_of(const module *m, dsv3_tensor stage)
 {
     stage.dtype = m->format;
     return stage;
 }
 
-/* Nothing is cached: a sequence has as many tokens as rows. */
+/* Nothing is cached: a sequence has as many keys as rows. */
 static dsv3_mla_io attention_io_of(const module *m)
 {
-    dsv3_tensor const lengths = {m->lengths, DSV3_I32, 1, {m->p->batch}, {1}};
-    for (int64_t b = 0; b < m->p->batch; b++) m->lengths[b] = (int32_t)(begins(m, b + 1) - begins(m, b));
+    int32_t *const length = scratch_take(m->rd->scratch, m->p->batch, sizeof *length);
+    for (int64_t b = 0; b < m->p->batch; b++) {
+        sequence const s = sequence_of(m, b);
+        length[b] = (int32_t)(s.last - s.first);
+    }
     return (dsv3_mla_io){.cu_seqlens = m->io->cu_seqlens,
-                         .cache_seqlens = lengths,
+                         .cache_seqlens = {length, DSV3_I32, 1, {m->p->batch}, {1}},
                          .q_a_layernorm = m->io->q_a_layernorm,
                          .q = m->io->q,
                          .kv = m->io->kv,
@@ -155,11 +191,10 @@ static dsv3_moe_io moe_io_of(const module *m)
                          .y = output_of(m, m->io->mlp)};
 }
 
-/* The outputs in the order of dsv3_mtp_io. */
-enum { EH_PROJ, INPUT_LAYERNORM, ATTENTION, POST_ATTENTION_LAYERNORM = ATTENTION + 5, MOE, Y = MOE + 6 };
-
-static bool run_layer(const module *m, ref_value *const out[])
+/* h <- Layer(h), in place; kv (n_tokens, kv_lora_rank + qk_rope_head_dim) is scratch. */
+static void run_layer(const module *m, vectors h, vectors kv, ref_value *const out[])
 {
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
     dsv3_mla_prob const attention = attention_of(m);
     dsv3_moe_prob const moe = moe_of(m->p);
     dsv3_mla_io const attention_io = attention_io_of(m);
@@ -177,62 +212,30 @@ static bool run_layer(const module *m, ref_value *const out[])
                      .moe = &moe,
                      .moe_io = &moe_io,
                      .moe_out = out + MOE};
-    decoder_layer(&l, m->h, m->kv, m->h);
-    return true;
+    decoder_layer(&l, h.ball, kv.ball, h.ball);
+    scratch_back(m->rd->scratch, mark);
 }
 
 /* ---- the op ---- */
 
-/* Without stages these are outputs of no tensor: a port rounds them as it declares. */
-static ref_set hidden_points(const dsv3_mtp_prob *p)
-{
-    ref_set const one = 1;
-    return p->stages ? 0 : one << POINT_mla_kv | one << POINT_mla_y | one << POINT_moe_y;
-}
-
-static void finish(const module *m, ref_value *out)
-{
-    int64_t const width = m->p->hidden_size;
-    bool const skipped = quirk(m->rd, QUIRK_M4_no_head_norm);
-    for (int64_t t = 0; out && t < m->p->n_tokens; t++) {
-        ball *const z = m->h + t * width;
-        if (!skipped) normalise(m, "shared_head.norm.weight", POINT_mtp_y, z);
-        for (int64_t i = 0; i < width; i++)
-            out[t * width + i] = value_of(skipped ? round_at(m->rd, POINT_mtp_y, m->format, z[i]) : z[i]);
-    }
-}
-
-static bool open_module(module *m)
-{
-    size_t const n = (size_t)m->p->n_tokens, width = (size_t)m->p->hidden_size;
-    m->parts = malloc(6 * n * width * sizeof *m->parts);
-    m->rows = malloc(n * sizeof *m->rows);
-    m->pair = malloc(2 * n * width * sizeof *m->pair);
-    m->h = malloc(n * width * sizeof *m->h);
-    m->kv = malloc(n * (size_t)(m->p->kv_lora_rank + m->p->qk_rope_head_dim) * sizeof *m->kv);
-    m->lengths = malloc((size_t)m->p->batch * sizeof *m->lengths);
-    return m->parts && m->rows && m->pair && m->h && m->kv && m->lengths;
-}
-
-static void close_module(module *m)
-{
-    free(m->parts);
-    free(m->rows);
-    free(m->pair);
-    free(m->h);
-    free(m->kv);
-    free(m->lengths);
-}
-
+/* The numbers of equations are those of the V3 report; (23) is the op's part of it, the shared head multiplies y. */
 void ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
+    const dsv3_mtp_prob *const p = prob;
     const dsv3_mtp_io *const io = io_;
     ref_reading staged = *rd;
-    module m = {.rd = &staged, .p = prob, .io = io, .format = io->y.dtype};
-    staged.stages = m.p->stages;
-    staged.hidden = hidden_points(m.p);
-    bool const good = open_module(&m) && make_input(&m, out[EH_PROJ]) && run_layer(&m, out);
-    if (good) finish(&m, out[Y]);
-    close_module(&m);
-    scratch_need(rd->scratch, good);
+    staged.stages = p->stages;
+    staged.hidden = hidden_points(p);
+    module const m = {&staged, p, io, io->y.dtype};
+    vectors const h = vectors_take(rd->scratch, p->n_tokens, p->hidden_size);
+    vectors const kv = vectors_take(rd->scratch, p->n_tokens, p->kv_lora_rank + p->qk_rope_head_dim);
+    bool const head_norm = !quirk(rd, QUIRK_M4_no_head_norm);
+
+    project_pairs(&m, h); /* (21)  u = W_eh [RMSNorm(e) | RMSNorm(h)] */
+    stage(&staged, &io->eh_proj, 0, out[EH_PROJ], h.ball, h.n * h.width);
+    run_layer(&m, h, kv, out);                               /* (22)  h = Layer(u) */
+    for (int64_t t = 0; out[Y] && head_norm && t < h.n; t++) /* (23)  y = RMSNorm(h) */
+        normalise(&m, "shared_head.norm.weight", POINT_mtp_y, h.ball + t * h.width);
+    for (int64_t i = 0; out[Y] && i < h.n * h.width; i++)
+        out[Y][i] = value_of(head_norm ? h.ball[i] : round_at(&staged, POINT_mtp_y, m.format, h.ball[i]));
 }

@@ -11,8 +11,6 @@
  */
 #include "reading.h"
 
-#include <stdlib.h>
-
 typedef struct {
     const ref_reading *rd;
     const dsv3_mtp_accept_prob *prob;
@@ -20,11 +18,48 @@ typedef struct {
     int64_t b; /* the sequence in work */
 } acceptance;
 
-/* What can be said of a decision. */
+/* Acceptance of one draft. */
 typedef struct {
-    bool yes, no; /* is it possible? */
-    bool own;     /* the reference's */
+    bool yes, no; /* may a port accept it, and may it reject it? */
+    bool own;     /* does the reference accept it? */
 } decision;
+
+/* What a token is drawn from: p of a position, or the residual after a rejection there, max(0, p r - q). */
+typedef struct {
+    int64_t i;
+    bool residual;
+} source;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+static bool is_greedy(const acceptance *a)
+{
+    return a->prob->greedy && !quirk(a->rd, QUIRK_M9_greedy_samples);
+}
+
+static bool accepts_argmax(const acceptance *a)
+{
+    return is_greedy(a) || quirk(a->rd, QUIRK_M9_argmax_in_sampling);
+}
+
+static bool accepts_unseen(const acceptance *a, int64_t i)
+{
+    return i == 0 && quirk(a->rd, QUIRK_M9_first_unchecked);
+}
+
+/* The first rejection ends the sequence; the mistake: drafts after it count too. */
+static bool goes_on(const acceptance *a)
+{
+    return quirk(a->rd, QUIRK_M9_goes_on);
+}
+
+/* What the token after n accepted drafts is drawn from. */
+static source source_after(const acceptance *a, int64_t n)
+{
+    bool const all = n == a->prob->n_draft;
+    if (all) return (source){quirk(a->rd, QUIRK_M9_bonus_position) ? n - 1 : n, false};
+    return (source){n, !quirk(a->rd, QUIRK_M9_residual_is_p)};
+}
 
 /* ---- inputs ---- */
 
@@ -54,14 +89,13 @@ static ball uniform(const acceptance *a, int64_t i)
 
 /* ---- what a port's arithmetic may do ---- */
 
-/* Lemma Acceptance: so many roundings and one division, in any order. */
-static ball loosened(const acceptance *a, ball b, int operations)
+/* Lemma Acceptance: so many roundings and one division in any order, s + s^2 relative. */
+static ball rounded(const acceptance *a, ball b, int roundings)
 {
     const ref_numerics *const port = a->rd->declared;
     if (!port || ball_sup(b) == 0) return b;
-    double const unit = ref_half_ulp(port->arith, 1), division = quotient_error(a->rd, unit);
-    double const relative = operations * unit + division;
-    return ball_widen(b, (relative + relative * relative) * ball_sup(b) + (operations + 1) * eta(port));
+    double const u = ref_half_ulp(port->arith, 1), s = roundings * u + quotient_error(a->rd, u);
+    return ball_widen(b, (s + s * s) * ball_sup(b) + (roundings + 1) * eta(port));
 }
 
 static ball sum_of_row(const acceptance *a, ball (*probability)(const acceptance *, int64_t, int64_t), int64_t i)
@@ -76,31 +110,32 @@ static bool is_one(ball b)
     return ball_is_point(b) && ball_lower(b) == 1 && ball_upper(b) == 1;
 }
 
-/* How p and q of a position compare: p times `ratio`, Q / P, stands beside q. A port may take both sums for 1. */
+/* r = Q / P of a position: p r stands beside q. A port may take both sums for 1. */
 typedef struct {
-    ball ratio;
+    ball r;
     bool rounds; /* unless both sums are 1 */
-} scale;
+} ratio;
 
-static scale scale_of(const acceptance *a, int64_t i)
+static ratio ratio_of(const acceptance *a, int64_t i)
 {
     ball const P = sum_of_row(a, target_probability, i), Q = sum_of_row(a, draft_probability, i);
-    scale s = {ball_div(Q, P), !is_one(P) || !is_one(Q)};
-    if (a->rd->declared && !ball_is_any(s.ratio))
-        s.ratio = ball_hull(fmin(ball_lower(s.ratio), 1), fmax(ball_upper(s.ratio), 1));
+    ratio s = {ball_div(Q, P), !is_one(P) || !is_one(Q)};
+    if (a->rd->declared && !ball_is_any(s.r)) s.r = ball_hull(fmin(ball_lower(s.r), 1), fmax(ball_upper(s.r), 1));
     return s;
 }
 
-static ball scaled_target(const acceptance *a, const scale *s, int64_t i, int64_t v)
+/* p r */
+static ball scaled_target(const acceptance *a, const ratio *s, int64_t i, int64_t v)
 {
     ball const p = target_probability(a, i, v);
-    return s->rounds ? loosened(a, ball_mul(p, s->ratio), 1) : p;
+    return s->rounds ? rounded(a, ball_mul(p, s->r), 1) : p;
 }
 
-static ball scaled_draft(const acceptance *a, const scale *s, int64_t i, int64_t v)
+/* q, which a port may have divided by its sum */
+static ball scaled_draft(const acceptance *a, const ratio *s, int64_t i, int64_t v)
 {
     ball const q = draft_probability(a, i, v);
-    return s->rounds ? loosened(a, q, 1) : q;
+    return s->rounds ? rounded(a, q, 1) : q;
 }
 
 static double sign_of(ball b)
@@ -144,19 +179,14 @@ static bool another_may_be_largest(const acceptance *a, int64_t i, int64_t x)
 
 /* ---- acceptance ---- */
 
-static bool is_greedy(const acceptance *a)
-{
-    return a->prob->greedy && !quirk(a->rd, QUIRK_M9_greedy_samples);
-}
-
-/* u q(x) < p(x) Q / P: both sides equal is a tie, and a tie is legal either way; but what has no probability is never accepted.
- * A draft with q(x) = 0 was drawn by nobody: anything goes. */
+/* Accepted while u q(x) < p(x) r. A tie is legal either way. A token that the target excludes is never accepted; one with
+ * q(x) = 0 can't be drafted, so that both are legal. */
 static decision sampled_decision(const acceptance *a, int64_t i)
 {
     int64_t const x = draft(a, i);
-    scale const s = scale_of(a, i);
+    ratio const s = ratio_of(a, i);
     ball const right = scaled_target(a, &s, i, x);
-    ball const left = loosened(a, ball_mul(uniform(a, i), scaled_draft(a, &s, i, x)), 2);
+    ball const left = rounded(a, ball_mul(uniform(a, i), scaled_draft(a, &s, i, x)), 2);
     return (decision){.yes = ball_upper(target_probability(a, i, x)) > 0 && ball_lower(left) <= ball_upper(right),
                       .no = ball_lower(draft_probability(a, i, x)) <= 0 || ball_upper(left) >= ball_lower(right),
                       .own = sign_of(ball_sub(right, left)) > 0};
@@ -165,9 +195,8 @@ static decision sampled_decision(const acceptance *a, int64_t i)
 static decision decide(const acceptance *a, int64_t i)
 {
     int64_t const x = draft(a, i);
-    bool const by_argmax = is_greedy(a) || quirk(a->rd, QUIRK_M9_argmax_in_sampling);
-    if (i == 0 && quirk(a->rd, QUIRK_M9_first_unchecked)) return (decision){true, false, true};
-    if (!by_argmax) return sampled_decision(a, i);
+    if (accepts_unseen(a, i)) return (decision){.yes = true, .no = false, .own = true};
+    if (!accepts_argmax(a)) return sampled_decision(a, i);
     return (decision){may_be_largest(a, i, x), another_may_be_largest(a, i, x), largest(a, i) == x};
 }
 
@@ -176,7 +205,7 @@ static int64_t own_accepted(const acceptance *a)
     int64_t n = 0;
     for (int64_t i = 0; i < a->prob->n_draft; i++) {
         bool const accepted = decide(a, i).own;
-        if (!accepted && !quirk(a->rd, QUIRK_M9_goes_on)) break;
+        if (!accepted && !goes_on(a)) break;
         n += accepted;
     }
     return n;
@@ -196,7 +225,7 @@ static bool legal_count(const acceptance *a, int64_t n)
 
 static bool legal_accepted(const acceptance *a, int64_t n)
 {
-    if (quirk(a->rd, QUIRK_M9_goes_on)) return legal_count(a, n);
+    if (goes_on(a)) return legal_count(a, n);
     for (int64_t i = 0; i < n; i++)
         if (!decide(a, i).yes) return false;
     return n == a->prob->n_draft || decide(a, n).no;
@@ -204,54 +233,52 @@ static bool legal_accepted(const acceptance *a, int64_t n)
 
 /* ---- the next token ---- */
 
-/* What it is drawn from: p of a position, or what is left of it after a rejection there. */
+/* Weights of a source: max(0, p r - q), or p. */
 typedef struct {
-    int64_t i;
-    bool rest;
-    scale scale; /* where `rest` */
-} source;
+    source from;
+    ratio scale; /* of a residual */
+} weights;
 
-static source source_after(const acceptance *a, int64_t n)
+static weights weights_after(const acceptance *a, int64_t n)
 {
-    bool const all = n == a->prob->n_draft;
-    source s = {.i = n, .rest = !all && !quirk(a->rd, QUIRK_M9_residual_is_p)};
-    if (all && quirk(a->rd, QUIRK_M9_bonus_position)) s.i = n - 1;
-    if (s.rest) s.scale = scale_of(a, s.i);
-    return s;
+    weights w = {.from = source_after(a, n)};
+    if (w.from.residual) w.scale = ratio_of(a, w.from.i);
+    return w;
 }
 
-/* max(0, p Q / P - q), or p. */
-static ball mass(const acceptance *a, const source *s, int64_t v)
+/* m(v) */
+static ball mass(const acceptance *a, const weights *w, int64_t v)
 {
-    if (!s->rest) return target_probability(a, s->i, v);
-    ball const p = scaled_target(a, &s->scale, s->i, v), q = scaled_draft(a, &s->scale, s->i, v);
-    ball const left = round_op(a->rd, ball_sub(p, q));
+    int64_t const i = w->from.i;
+    if (!w->from.residual) return target_probability(a, i, v);
+    ball const left = round_op(a->rd, ball_sub(scaled_target(a, &w->scale, i, v), scaled_draft(a, &w->scale, i, v)));
     if (ball_is_any(left) || ball_lower(left) >= 0) return left;
     return ball_hull(0, fmax(ball_upper(left), 0));
 }
 
-/* The prefix sum that `sum` has gathered; a port's may be part of a scan over all. */
+/* F(v) of the terms so far. A port's may be part of a scan over the whole vocabulary. */
 static ball prefix(const acceptance *a, sum_record sum)
 {
     sum.n = a->prob->vocab_size;
     return sum_of(a->rd, &sum);
 }
 
-static ball whole_mass(const acceptance *a, const source *s)
+/* T = F(V - 1) */
+static ball total_mass(const acceptance *a, const weights *w)
 {
     sum_record sum = empty_sum();
-    for (int64_t v = 0; v < a->prob->vocab_size; v++) add_term(&sum, mass(a, s, v));
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) add_term(&sum, mass(a, w, v));
     return prefix(a, sum);
 }
 
 /* The smallest v with u T < F(v). */
-static int64_t own_draw(const acceptance *a, const source *s)
+static int64_t own_draw(const acceptance *a, const weights *w)
 {
-    ball const target = ball_mul(uniform(a, a->prob->n_draft), whole_mass(a, s));
+    ball const target = ball_mul(uniform(a, a->prob->n_draft), total_mass(a, w));
     sum_record sum = empty_sum();
     int64_t last = 0;
     for (int64_t v = 0; v < a->prob->vocab_size; v++) {
-        ball const m = mass(a, s, v);
+        ball const m = mass(a, w, v);
         add_term(&sum, m);
         if (!(sign_of(m) > 0)) continue;
         if (sign_of(ball_sub(prefix(a, sum), target)) > 0) return v;
@@ -260,13 +287,14 @@ static int64_t own_draw(const acceptance *a, const source *s)
     return last;
 }
 
-static bool legal_draw(const acceptance *a, const source *s, int64_t token)
+/* F(v - 1) <= u T <= F(v) at the ends that favour v, and m(v) may be above 0. (Lemma Acceptance) */
+static bool legal_draw(const acceptance *a, const weights *w, int64_t token)
 {
-    ball const total = whole_mass(a, s);
-    ball const target = loosened(a, ball_mul(uniform(a, a->prob->n_draft), total), 3);
+    ball const total = total_mass(a, w);
+    ball const target = rounded(a, ball_mul(uniform(a, a->prob->n_draft), total), 3);
     sum_record sum = empty_sum();
-    for (int64_t v = 0; v < token; v++) add_term(&sum, mass(a, s, v));
-    ball const before = prefix(a, sum), m = mass(a, s, token);
+    for (int64_t v = 0; v < token; v++) add_term(&sum, mass(a, w, v));
+    ball const before = prefix(a, sum), m = mass(a, w, token);
     add_term(&sum, m);
     if (!(ball_upper(total) > 0)) return true; /* nothing is left to draw from */
     return ball_upper(m) > 0 && ball_lower(before) <= ball_upper(target) &&
@@ -275,19 +303,19 @@ static bool legal_draw(const acceptance *a, const source *s, int64_t token)
 
 static int64_t own_next(const acceptance *a, int64_t n)
 {
-    source const s = source_after(a, n);
-    return is_greedy(a) ? largest(a, s.i) : own_draw(a, &s);
+    weights const w = weights_after(a, n);
+    return is_greedy(a) ? largest(a, w.from.i) : own_draw(a, &w);
 }
 
 static bool legal_next(const acceptance *a, int64_t n, int64_t token)
 {
-    source const s = source_after(a, n);
-    if (!is_greedy(a)) return legal_draw(a, &s, token);
-    bool const refused = n < a->prob->n_draft && token == draft(a, n) && !quirk(a->rd, QUIRK_M9_goes_on);
-    return !refused && may_be_largest(a, s.i, token);
+    weights const w = weights_after(a, n);
+    if (!is_greedy(a)) return legal_draw(a, &w, token);
+    bool const refused = n < a->prob->n_draft && token == draft(a, n) && !goes_on(a);
+    return !refused && may_be_largest(a, w.from.i, token);
 }
 
-/* ---- */
+/* ---- the op ---- */
 
 static ref_value choice(bool legal, int64_t number)
 {
@@ -299,10 +327,11 @@ static void judge_port(const acceptance *a, ref_value *accepted, ref_value *next
 {
     double const n = ref_decode(a->io->accepted.dtype, a->io->accepted.data, a->b);
     double const token = ref_decode(a->io->next_token.dtype, a->io->next_token.data, a->b);
-    bool const counted = n >= 0 && n <= (double)a->prob->n_draft;
-    bool const known = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->declared;
-    *accepted = choice(counted && (!tested || legal_accepted(a, (int64_t)n)), (int64_t)n);
-    *next = choice(known && (!tested || !counted || legal_next(a, (int64_t)n, (int64_t)token)), (int64_t)token);
+    bool const in_range = n >= 0 && n <= (double)a->prob->n_draft;
+    bool const in_vocabulary = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->declared;
+    *accepted = choice(in_range && (!tested || legal_accepted(a, (int64_t)n)), (int64_t)n);
+    *next =
+        choice(in_vocabulary && (!tested || !in_range || legal_next(a, (int64_t)n, (int64_t)token)), (int64_t)token);
 }
 
 void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
@@ -313,8 +342,8 @@ void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref
         if (rd->teacher_forced) {
             judge_port(&a, &accepted, &next);
         } else {
-            int64_t const n = own_accepted(&a);
-            accepted = choice(true, n);
+            int64_t const n = own_accepted(&a); /* accepted while u < min(1, p(x) / q(x)) */
+            accepted = choice(true, n);         /* then drawn from max(0, p - q), or, all accepted, from p */
             next = choice(true, own_next(&a, n));
         }
         if (out[0]) out[0][a.b] = accepted;

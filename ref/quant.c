@@ -20,7 +20,13 @@ static ball entry(const quantiser *z, int64_t t, int64_t i)
     return element(z->rd, ref_decode(z->io->x.dtype, z->io->x.data, t * z->io->x.stride[0] + i));
 }
 
-/* Every max(a, b) of points of the balls, or min. */
+/* The scale that the port wrote. */
+static double own_scale(const quantiser *z, int64_t t, int64_t tile)
+{
+    return ref_decode(DSV3_F32, z->io->scale.data, t * z->io->scale.stride[0] + tile);
+}
+
+/* max(a, b) and min(a, b) */
 static ball larger(ball a, ball b)
 {
     if (ball_lower(a) >= ball_upper(b)) return a;
@@ -31,38 +37,6 @@ static ball larger(ball a, ball b)
 static ball smaller(ball a, ball b)
 {
     return ball_neg(larger(ball_neg(a), ball_neg(b)));
-}
-
-static ball amax_of(const quantiser *z, int64_t t, int64_t first, int64_t last)
-{
-    ball most = ball_of(0);
-    for (int64_t i = first; i < last; i++) {
-        ball const x = entry(z, t, i);
-        if (ball_is_any(x)) return x;
-        most = larger(most, larger(x, ball_neg(x)));
-    }
-    return most;
-}
-
-/* amax, its floor applied. */
-static ball bounded(const quantiser *z, ball amax)
-{
-    if (z->prob->amax_floor == 0 || ball_is_any(amax)) return amax;
-    if (quirk(z->rd, QUIRK_F7_no_floor) || quirk(z->rd, QUIRK_F7_floor_of_scale)) return amax;
-    ball const floor = constant(z->rd, z->prob->amax_floor);
-    return quirk(z->rd, QUIRK_F7_min_for_max) ? smaller(amax, floor) : larger(amax, floor);
-}
-
-/* amax / 448, as the port computes it, not raised yet; a tile of zeros has 1. */
-static ball plain_scale(const quantiser *z, ball amax)
-{
-    ball const largest = ball_of(quirk(z->rd, QUIRK_F5_max_240) ? 240 : 448);
-    ball const most = bounded(z, amax);
-    if (ball_is_any(most)) return most;
-    if (ball_upper(most) == 0) return ball_of(quirk(z->rd, QUIRK_F6_zero_tile) ? 0 : 1);
-    ball const scale = quotient_of(z->rd, most, largest);
-    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->prob->amax_floor));
-    return ball_lower(most) > 0 ? scale : larger(scale, ball_hull(0, 1)); /* read as 0 by a port that flushes */
 }
 
 /* ceil(log2 v) of v > 0, from its bits. */
@@ -79,18 +53,76 @@ static int rounded_exponent(double v)
     return (int)ceil(ref_round(DSV3_F32, ball_upper(log2)));
 }
 
-/* The port's own scale, of a tile of a token. */
-static double own_scale(const quantiser *z, int64_t t, int64_t tile)
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+static ball largest_code(const quantiser *z)
 {
-    return ref_decode(DSV3_F32, z->io->scale.data, t * z->io->scale.stride[0] + tile);
+    return ball_of(quirk(z->rd, QUIRK_F5_max_240) ? 240 : 448);
 }
 
-/* Lemma Raise: ceil(log2) is monotone. Of two legal powers the port's own is taken, if it is one. */
+static ball scale_of_zeros(const quantiser *z)
+{
+    return ball_of(quirk(z->rd, QUIRK_F6_zero_tile) ? 0 : 1);
+}
+
+/* max(amax, floor) */
+static ball floored(const quantiser *z, ball amax)
+{
+    if (z->prob->amax_floor == 0 || ball_is_any(amax)) return amax;
+    if (quirk(z->rd, QUIRK_F7_no_floor) || quirk(z->rd, QUIRK_F7_floor_of_scale)) return amax;
+    ball const floor = constant(z->rd, z->prob->amax_floor);
+    return quirk(z->rd, QUIRK_F7_min_for_max) ? smaller(amax, floor) : larger(amax, floor);
+}
+
+/* ceil(log2 v) */
+static int raised_exponent(const quantiser *z, double v)
+{
+    return quirk(z->rd, QUIRK_F10_rounded_log2) ? rounded_exponent(v) : exponent_above(v);
+}
+
+/* The scale that the codes are made with: in a teacher-forced reading the port's own. */
+static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
+{
+    if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
+    return z->rd->teacher_forced ? ball_of(own_scale(z, t, tile)) : scale;
+}
+
+static bool loses_subnormals(const quantiser *z)
+{
+    return quirk(z->rd, QUIRK_F18_subnormals_lost);
+}
+
+/* ---- the scale ---- */
+
+/* max_i |x_i| */
+static ball amax_of(const quantiser *z, int64_t t, int64_t first, int64_t last)
+{
+    ball most = ball_of(0);
+    for (int64_t i = first; i < last; i++) {
+        ball const x = entry(z, t, i);
+        if (ball_is_any(x)) return x;
+        most = larger(most, larger(x, ball_neg(x)));
+    }
+    return most;
+}
+
+/* max(amax, floor) / 448, before it is raised to a power of two */
+static ball unraised_scale(const quantiser *z, ball amax)
+{
+    ball const most = floored(z, amax);
+    if (ball_is_any(most)) return most;
+    if (ball_upper(most) == 0) return scale_of_zeros(z);
+    ball const scale = quotient_of(z->rd, most, largest_code(z));
+    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->prob->amax_floor));
+    return ball_lower(most) > 0 ? scale : larger(scale, ball_hull(0, 1)); /* a port that flushes may read amax as 0 */
+}
+
+/* 2^ceil(log2 s). ceil(log2) is monotone; of several legal powers the port's own is taken, if it is one. (Lemma Raise) */
 static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
 {
     if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
-    int (*const exponent)(double) = quirk(z->rd, QUIRK_F10_rounded_log2) ? rounded_exponent : exponent_above;
-    double const low = ldexp(1, exponent(ball_lower(scale))), high = ldexp(1, exponent(ball_upper(scale)));
+    double const low = ldexp(1, raised_exponent(z, ball_lower(scale)));
+    double const high = ldexp(1, raised_exponent(z, ball_upper(scale)));
     if (!z->rd->teacher_forced) return ball_hull(low, high);
     double const own = own_scale(z, t, tile);
     int ignored;
@@ -98,15 +130,9 @@ static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
     return ball_of(legal ? own : low);
 }
 
-static ball scale_of(const quantiser *z, int64_t t, int64_t tile, ball unraised)
-{
-    ball const scale = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised;
-    return round_at(z->rd, POINT_quant_scale, DSV3_F32, scale);
-}
-
 /* ---- codes ---- */
 
-/* Lemma Code: x / s in the declared way; undeclared, in any of them. */
+/* x / s in the declared way; undeclared, in any of them. (Lemma Code) */
 static ball ratio(const quantiser *z, ball x, ball s)
 {
     const ref_numerics *const port = declared(z->rd, CLAUSE_QUOTIENT);
@@ -120,30 +146,28 @@ static ball ratio(const quantiser *z, ball x, ball s)
     return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }
 
+/* E4M3(x / s) */
 static ball code(const quantiser *z, ball x, ball s)
 {
     ball const r = ratio(z, x, s);
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
-    if (quirk(z->rd, QUIRK_F18_subnormals_lost) && ball_sup(inside) < 0x1p-6) return ball_of(0);
+    if (loses_subnormals(z) && ball_sup(inside) < 0x1p-6) return ball_of(0);
     return z->rd->declared ? round_at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
 }
 
-/* The scale that the codes are made with. */
-static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
-{
-    if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
-    return z->rd->teacher_forced ? ball_of(own_scale(z, t, tile)) : scale;
-}
+/* ---- the op ---- */
 
 static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value *scale, ref_value *q)
 {
-    int64_t const width = z->prob->in_features, first = tile * TILE;
+    int64_t const width = z->prob->in_features, tiles = (width + TILE - 1) / TILE, first = tile * TILE;
     int64_t const last = first + TILE < width ? first + TILE : width;
-    ball const unraised = plain_scale(z, amax_of(z, t, first, last)), s = scale_of(z, t, tile, unraised);
-    ball const used = scale_in_use(z, t, tile, unraised, s);
-    if (scale) scale[t * ((width + TILE - 1) / TILE) + tile] = value_of(s);
-    for (int64_t i = first; q && i < last; i++) q[t * width + i] = value_of(code(z, entry(z, t, i), used));
+    ball const unraised = unraised_scale(z, amax_of(z, t, first, last));             /* s = max(amax, floor) / 448 */
+    ball const exact = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
+    ball const s = round_at(z->rd, POINT_quant_scale, DSV3_F32, exact), used = scale_in_use(z, t, tile, unraised, s);
+    if (scale) scale[t * tiles + tile] = value_of(s);
+    for (int64_t i = first; q && i < last; i++) /* q_i = E4M3(x_i / s) */
+        q[t * width + i] = value_of(code(z, entry(z, t, i), used));
 }
 
 void ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])

@@ -5,6 +5,8 @@
  */
 #include "swiglu.h"
 
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
 /* z sigmoid(sqrt(8 / pi) (z + 0.044715 z^3)) */
 static ball gelu(const ref_reading *rd, ball z)
 {
@@ -13,6 +15,7 @@ static ball gelu(const ref_reading *rd, ball z)
     return ball_mul(z, sigmoid_of(rd, ball_widen(inner, rd->declared ? 0x1p-20 * ball_sup(inner) : 0)));
 }
 
+/* silu(z) */
 static ball activation(const ref_reading *rd, ball z)
 {
     if (ball_is_any(z)) return ball_any();
@@ -26,6 +29,8 @@ ball silu_times(const ref_reading *rd, int point, dsv3_dtype output, ball gate, 
     if (quirk(rd, QUIRK_E8_gate_up_exchanged)) return ball_mul(round_at(rd, point, output, activation(rd, up)), gate);
     return ball_mul(round_at(rd, point, output, activation(rd, gate)), up);
 }
+
+/* ---- the op ---- */
 
 static ball stored(const ref_reading *rd, const dsv3_tensor *x, int64_t t, int64_t i)
 {

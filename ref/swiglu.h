@@ -4,7 +4,7 @@
 
 #include "reading.h"
 
-/* The exact product of up and of what the port has for silu(gate), rounded at `point`. */
+/* silu(gate) * up: the exact product, of a silu(gate) that the port rounds at `point`. */
 ball silu_times(const ref_reading *rd, int point, dsv3_dtype output, ball gate, ball up);
 
 #endif

@@ -6,18 +6,41 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 TestSuite(scratch, .timeout = 120);
 
-static const char *const cases[] = {"rmsnorm@tiny:residual=1",
-                                    "linear@tiny",
-                                    "linear@tiny:weight=f8_e4m3",
-                                    "rope@tiny",
-                                    "mla_decode@tiny",
-                                    "mla_decode@tiny:kv_cache=f8_e4m3",
-                                    "mla_prefill@tiny",
-                                    "mla@tiny",
-                                    "mla@odd:weights=f8_e4m3,stages=1"};
+/* One small case of every op, and others that take memory where those don't. */
+static const struct {
+    const char *id;
+    int quirk;     /* made beside; -1: none */
+    bool takes_no; /* memory: the op's formula is elementwise */
+} cases[] = {{"rmsnorm@tiny:residual=1", -1},
+             {"linear@tiny", -1},
+             {"linear@tiny:weight=f8_e4m3", -1},
+             {"rope@tiny", -1},
+             {"gate@tiny", -1},
+             {"gate@odd:scoring_func=1,topk_method=1", -1},
+             {"bias_update@tiny", -1, true},
+             {"balance_loss@tiny", -1},
+             {"balance_loss@odd:seq_lens=3+0+4", -1},
+             {"mtp_accept@tiny", -1, true},
+             {"mla_decode@tiny", -1},
+             {"mla_decode@tiny:kv_cache=f8_e4m3", -1},
+             {"mla_prefill@tiny", -1},
+             {"swiglu@tiny", -1, true},
+             {"embed@tiny", -1, true},
+             {"cross_entropy@tiny", -1},
+             {"quant@tiny", -1, true},
+             {"mla@tiny", -1},
+             {"mla@odd:weights=f8_e4m3,stages=1", -1},
+             {"experts@tiny:n_tokens=4", -1},
+             {"experts@tiny:n_tokens=4;fill=ids", QUIRK_E11_weights_before},
+             {"experts@odd:weights=f8_e4m3,stages=1", -1},
+             {"moe@tiny:n_tokens=4,stages=1", -1},
+             {"mtp@tiny:stages=0", -1},
+             {"mtp@tiny:stages=1", -1}};
+enum { CASES = sizeof cases / sizeof *cases };
 
 /* An allocator that counts, poisons, and has no memory for one allocation. */
 typedef struct {
@@ -41,9 +64,10 @@ static void *allocate(void *user, void *piece, size_t bytes)
 }
 
 /* One evaluation; NULL: that of malloc. */
-static bool evaluate(const problem *p, void *const data[], const ref_numerics *n, heap *h, enclosures *out)
+static bool evaluate(const problem *p, void *const data[], const ref_numerics *n, int quirk, heap *h, enclosures *out)
 {
-    ref_reading const rd = {.declared = n, .allocate = h ? allocate : NULL, .user = h};
+    ref_reading const rd = {
+        .declared = n, .quirks = quirk < 0 ? 0 : (ref_set)1 << quirk, .allocate = h ? allocate : NULL, .user = h};
     return enclose(p, &rd, &ref_dd, data, out);
 }
 
@@ -55,52 +79,77 @@ static void open_case(const char *id, problem *p, void ***data, ref_numerics *n)
     cr_assert(ref_numerics_parse(p->op->name, NULL, n, why.text, sizeof why.text), "%s", why.text);
 }
 
-/* Under a conforming reading: its formulas take all that the exact one takes, and both forms of attention. */
-Test(scratch, every_allocation_may_fail)
+Test(scratch, every_op_has_a_case)
 {
+    for (const op *const *o = ops; *o; o++) {
+        bool found = false;
+        size_t const n = strlen((*o)->name);
+        for (int c = 0; c < CASES; c++)
+            found = found || (!strncmp(cases[c].id, (*o)->name, n) && cases[c].id[n] == '@');
+        cr_expect(found, "%s has no case", (*o)->name);
+    }
+}
+
+/* Evaluates case c with all memory, then once for each of its allocations, which fails. */
+static void fail_each(int c)
+{
+    const char *const id = cases[c].id;
     problem p;
     void **data;
     ref_numerics n;
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        heap all = {.failing = -1};
-        enclosures e;
-        open_case(cases[c], &p, &data, &n);
-        cr_assert(evaluate(&p, data, &n, &all, &e));
-        enclosures_free(&e);
-        cr_expect(all.taken > 0 && all.live == 0, "%s: %lld of %lld left", cases[c], (long long)all.live,
-                  (long long)all.taken);
-        for (int64_t i = 0; i < all.taken; i++) {
-            heap h = {.failing = i};
-            bool const good = evaluate(&p, data, &n, &h, &e);
-            cr_expect(!good && h.taken == i + 1 && h.live == 0, "%s: allocation %lld fails: %s, %lld left", cases[c],
-                      (long long)i, good ? "true" : "false", (long long)h.live);
-            if (good) enclosures_free(&e);
-        }
-        printf("scratch: %s: %lld allocations\n", cases[c], (long long)all.taken);
-        tensors_close(&p, data);
-        problem_close(&p);
+    enclosures e;
+    heap all = {.failing = -1};
+    open_case(id, &p, &data, &n);
+    cr_assert(evaluate(&p, data, &n, cases[c].quirk, &all, &e));
+    enclosures_free(&e);
+    cr_expect(all.live == 0, "%s: %lld of %lld left", id, (long long)all.live, (long long)all.taken);
+    cr_expect((all.taken == 0) == cases[c].takes_no, "%s: %lld allocations", id, (long long)all.taken);
+    for (int64_t i = 0; i < all.taken; i++) {
+        heap h = {.failing = i};
+        bool const good = evaluate(&p, data, &n, cases[c].quirk, &h, &e);
+        cr_expect(!good && h.taken == i + 1 && h.live == 0, "%s: allocation %lld fails: %s, %lld left", id,
+                  (long long)i, good ? "true" : "false", (long long)h.live);
+        if (good) enclosures_free(&e);
     }
+    printf("scratch: %s: %lld allocations\n", id, (long long)all.taken);
+    tensors_close(&p, data);
+    problem_close(&p);
+}
+
+/* Under a conforming reading: its formulas take all that the exact one takes, and both forms of attention. */
+Test(scratch, every_allocation_may_fail)
+{
+    for (int c = 0; c < CASES; c++) fail_each(c);
+}
+
+/* Evaluates case c on poisoned memory and on malloc's. */
+static void compare_poisoned(int c, bool conforming)
+{
+    const char *const id = cases[c].id;
+    problem p;
+    void **data;
+    ref_numerics n;
+    heap h = {.failing = -1};
+    enclosures poisoned, plain;
+    open_case(id, &p, &data, &n);
+    const ref_numerics *const port = conforming ? &n : NULL;
+    cr_assert(evaluate(&p, data, port, cases[c].quirk, &h, &poisoned));
+    cr_assert(evaluate(&p, data, port, cases[c].quirk, NULL, &plain));
+    for (int t = 0; t < p.tensors; t++)
+        for (int64_t i = 0; plain.value[t] && i < p.tensor[t].count; i++)
+            cr_assert(!memcmp(&plain.value[t][i], &poisoned.value[t][i], sizeof(ref_value)), "%s: %s[%lld]", id,
+                      p.tensor[t].name, (long long)i);
+    enclosures_free(&poisoned);
+    enclosures_free(&plain);
+    tensors_close(&p, data);
+    problem_close(&p);
 }
 
 /* What malloc happens to return makes no difference. */
 Test(scratch, nothing_is_read_unset)
 {
-    problem p;
-    void **data;
-    ref_numerics n;
-    for (size_t c = 0; c < 2 * sizeof cases / sizeof *cases; c++) {
-        heap h = {.failing = -1};
-        enclosures poisoned, plain;
-        open_case(cases[c / 2], &p, &data, &n);
-        cr_assert(evaluate(&p, data, c % 2 ? &n : NULL, &h, &poisoned) &&
-                  evaluate(&p, data, c % 2 ? &n : NULL, NULL, &plain));
-        for (int t = 0; t < p.tensors; t++)
-            for (int64_t i = 0; plain.value[t] && i < p.tensor[t].count; i++)
-                cr_assert(!memcmp(&plain.value[t][i], &poisoned.value[t][i], sizeof(ref_value)), "%s: %s[%lld]",
-                          cases[c / 2], p.tensor[t].name, (long long)i);
-        enclosures_free(&poisoned);
-        enclosures_free(&plain);
-        tensors_close(&p, data);
-        problem_close(&p);
+    for (int c = 0; c < CASES; c++) {
+        compare_poisoned(c, false);
+        compare_poisoned(c, true);
     }
 }
