@@ -42,9 +42,11 @@ static void weigh_row(const attention_rows *b, int64_t r, ball *lse)
 static void combine(const attention_rows *b)
 {
     const attention *const a = b->a;
-    bool const good = a->value ? ball_combine_balls(b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean)
-                               : ball_combine(b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
-    scratch_need(a->rd->scratch, good);
+    scratch *const memory = a->rd->scratch;
+    if (a->value)
+        ball_combine_balls(memory, b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean);
+    else
+        ball_combine(memory, b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
     for (int64_t i = 0; i < b->rows * a->width; i++)
         if (b->of_row[i / a->width].n) b->mean[i] = ball_div(b->mean[i], b->of_row[i / a->width].sum);
 }

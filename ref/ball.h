@@ -102,13 +102,14 @@ sum_record ball_dot(const operand *a, const operand *b);
 /* out[i * rows_b + j] = ball_dot(&a[i], &b[j]). */
 void ball_dots(const operand *a, int64_t rows_a, const operand *b, int64_t rows_b, sum_record *out);
 
-/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. False: out of
- * memory. */
-bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
-                  ball *out);
+struct scratch; /* memory of the evaluation: scratch.h */
+
+/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. */
+void ball_combine(struct scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value,
+                  int64_t stride, int64_t width, ball *out);
 
 /* The same with balls as values; no point of a weight is negative. */
-bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
-                        ball *out);
+void ball_combine_balls(struct scratch *memory, const ball *weight, int64_t rows, int64_t n, const ball *value,
+                        int64_t stride, int64_t width, ball *out);
 
 #endif

@@ -1,12 +1,12 @@
 /* Weighted sums of rows of values: what attention does with its weights. Lemmas Combine and Slices are proved in docs/numerics.md. */
 #include "radius.h"
-
-#include <stdlib.h>
+#include "scratch.h"
 
 #ifdef PROOF_BITS
-bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
-                  ball *out)
+void ball_combine(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride,
+                  int64_t width, ball *out)
 {
+    (void)memory;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t c = 0; c < width; c++) {
             ball sum = ball_of(0);
@@ -14,19 +14,18 @@ bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *val
                 sum = ball_add(sum, ball_mul(weight[i * n + j], ball_of(value[j * stride + c])));
             out[i * width + c] = sum;
         }
-    return true;
 }
 
-bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
-                        ball *out)
+void ball_combine_balls(scratch *memory, const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride,
+                        int64_t width, ball *out)
 {
+    (void)memory;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t c = 0; c < width; c++) {
             ball sum = ball_of(0);
             for (int64_t j = 0; j < n; j++) sum = ball_add(sum, ball_mul(weight[i * n + j], value[j * stride + c]));
             out[i * width + c] = sum;
         }
-    return true;
 }
 #else
 #include "kernel.h"
@@ -64,12 +63,11 @@ static void weigh(const ball *weight, int64_t n, double *total, double *radius)
 }
 
 /* Sums by TwoSum: any values. (Lemma Combine) */
-static bool combine_any(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
-                        const double *sup, ball *out)
+static void combine_any(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value,
+                        int64_t stride, int64_t width, const double *sup, ball *out)
 {
     const kernels *const k = kernels_for_this_cpu();
-    double *const sum = calloc((size_t)(2 * rows * width + 1), sizeof *sum);
-    if (!sum) return false;
+    double *const sum = scratch_zeros(memory, 2 * rows * width, sizeof *sum);
     double *const rest = sum + rows * width;
     for (int64_t from = 0; from < n; from += TILE)
         for (int64_t i = 0; i < rows; i++)
@@ -84,8 +82,6 @@ static bool combine_any(const ball *weight, int64_t rows, int64_t n, const doubl
             out[i * width + c] = ball_make(two_sum(sum[i * width + c], rest[i * width + c]), up_unless_zero(bound));
         }
     }
-    free(sum);
-    return true;
 }
 
 /* Lemma Slices. Values are multiples of 2^(top - GRID) below 2^top. A weight is cut into three multiples of 2^-cut, cut growing,
@@ -162,87 +158,76 @@ static void finish_slices(const cutting *cut, int64_t n, double radius, const do
     }
 }
 
-static bool combine_on_grid(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride,
-                            int64_t width, const double *sup, ball *out)
+static void combine_on_grid(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value,
+                            int64_t stride, int64_t width, const double *sup, ball *out)
 {
     int64_t const blocks = (width + LANES - 1) / LANES;
-    double *const sums = calloc((size_t)(rows * (blocks * 3 * LANES + 3 * TILE + 1) + 1), sizeof *sums);
-    cutting *const cut = malloc((size_t)rows * sizeof *cut + 1);
-    bool const good = sums && cut;
-    if (good) {
-        double *const piece = sums + rows * blocks * 3 * LANES, *const radius = piece + rows * 3 * TILE;
-        for (int64_t i = 0; i < rows; i++) {
-            double total;
-            weigh(weight + i * n, n, &total, &radius[i]);
-            cut[i] = cuts_for(total, n);
-        }
-        for (int64_t from = 0; from < n; from += TILE) {
-            int64_t const m = n - from < TILE ? n - from : TILE;
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = 0; j < m; j++)
-                    cut_weight(&cut[i], weight[i * n + from + j].c, piece + (i * TILE + j) * 3);
-            slice_tile(piece, rows, m, value + from * stride, stride, width, sums);
-        }
-        for (int64_t i = 0; i < rows; i++)
-            finish_slices(&cut[i], n, radius[i], sup, sums + i * 3 * LANES, rows, width, out + i * width);
+    double *const sums = scratch_zeros(memory, rows * blocks * 3 * LANES, sizeof *sums);
+    double *const piece = scratch_take(memory, rows * 3 * TILE, sizeof *piece);
+    double *const radius = scratch_take(memory, rows, sizeof *radius);
+    cutting *const cut = scratch_take(memory, rows, sizeof *cut);
+    for (int64_t i = 0; i < rows; i++) {
+        double total;
+        weigh(weight + i * n, n, &total, &radius[i]);
+        cut[i] = cuts_for(total, n);
     }
-    free(sums);
-    free(cut);
-    return good;
+    for (int64_t from = 0; from < n; from += TILE) {
+        int64_t const m = n - from < TILE ? n - from : TILE;
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < m; j++) cut_weight(&cut[i], weight[i * n + from + j].c, piece + (i * TILE + j) * 3);
+        slice_tile(piece, rows, m, value + from * stride, stride, width, sums);
+    }
+    for (int64_t i = 0; i < rows; i++)
+        finish_slices(&cut[i], n, radius[i], sup, sums + i * 3 * LANES, rows, width, out + i * width);
 }
 
-bool ball_combine(const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
-                  ball *out)
+void ball_combine(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride,
+                  int64_t width, ball *out)
 {
-    double *const sup = malloc((size_t)(width + 1) * sizeof *sup);
-    if (!sup) return false;
+    scratch_piece *const mark = scratch_mark(memory);
+    double *const sup = scratch_take(memory, width, sizeof *sup);
     double most = 0, heaviest = 0;
     column_sup(value, n, stride, width, sup);
     for (int64_t c = 0; c < width; c++) most = fmax(most, isnan(sup[c]) ? (double)INFINITY : sup[c]);
     for (int64_t i = 0; i < rows * n; i++) heaviest = fmax(heaviest, fabs(weight[i].c.hi));
     int const top = most > 0 ? ilogb(most) + 1 : 0;
     bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest <= 1 && n < 1 << 24;
-    bool const good = fits && on_grid(value, n, stride, width, top)
-                          ? combine_on_grid(weight, rows, n, value, stride, width, sup, out)
-                          : combine_any(weight, rows, n, value, stride, width, sup, out);
-    free(sup);
-    return good;
+    if (fits && on_grid(value, n, stride, width, top))
+        combine_on_grid(memory, weight, rows, n, value, stride, width, sup, out);
+    else
+        combine_any(memory, weight, rows, n, value, stride, width, sup, out);
+    scratch_back(memory, mark);
 }
 
 /* A part of values times the weights: its ends join out. */
-static bool combine_part(const ball *weight, int64_t rows, int64_t n, const double *part, int64_t width, bool radii,
-                         ball *sum, ball *out)
+static void combine_part(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *part,
+                         int64_t width, bool radii, ball *sum, ball *out)
 {
     double most = 0;
     for (int64_t i = 0; i < n * width; i++) most = fmax(most, isnan(part[i]) ? (double)INFINITY : fabs(part[i]));
-    if (most == 0) return true;
-    if (!ball_combine(weight, rows, n, part, width, width, sum)) return false;
+    if (most == 0) return;
+    ball_combine(memory, weight, rows, n, part, width, width, sum);
     for (int64_t i = 0; i < rows * width; i++)
         out[i] = radii ? ball_widen(out[i], ball_upper(sum[i])) : ball_add(out[i], sum[i]);
-    return true;
 }
 
 /* High words, low words and radii are combined like any numbers. */
-bool ball_combine_balls(const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride, int64_t width,
-                        ball *out)
+void ball_combine_balls(scratch *memory, const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride,
+                        int64_t width, ball *out)
 {
     int64_t const cells = n * width;
-    double *const high = malloc((size_t)(3 * cells + 1) * sizeof *high);
-    ball *const sum = malloc((size_t)(rows * width + 1) * sizeof *sum);
-    bool good = high && sum;
-    if (good) {
-        double *const low = high + cells, *const radius = low + cells;
-        for (int64_t i = 0; i < cells; i++) {
-            ball const v = value[i / width * stride + i % width];
-            high[i] = v.c.hi, low[i] = v.c.lo, radius[i] = v.r;
-        }
-        for (int64_t i = 0; i < rows * width; i++) out[i] = ball_of(0);
-        good = combine_part(weight, rows, n, high, width, false, sum, out) &&
-               combine_part(weight, rows, n, low, width, false, sum, out) &&
-               combine_part(weight, rows, n, radius, width, true, sum, out);
+    scratch_piece *const mark = scratch_mark(memory);
+    double *const high = scratch_take(memory, 3 * cells, sizeof *high), *const low = high + cells;
+    double *const radius = low + cells;
+    ball *const sum = scratch_take(memory, rows * width, sizeof *sum);
+    for (int64_t i = 0; i < cells; i++) {
+        ball const v = value[i / width * stride + i % width];
+        high[i] = v.c.hi, low[i] = v.c.lo, radius[i] = v.r;
     }
-    free(high);
-    free(sum);
-    return good;
+    for (int64_t i = 0; i < rows * width; i++) out[i] = ball_of(0);
+    combine_part(memory, weight, rows, n, high, width, false, sum, out);
+    combine_part(memory, weight, rows, n, low, width, false, sum, out);
+    combine_part(memory, weight, rows, n, radius, width, true, sum, out);
+    scratch_back(memory, mark);
 }
 #endif

@@ -18,13 +18,19 @@ static void *allocate(const scratch *s, void *piece, size_t bytes)
     return NULL;
 }
 
+/* Ends scratch_run unless good. */
+static void need(scratch *s, bool good)
+{
+    if (!good) longjmp(s->out, 1);
+}
+
 void *scratch_take(scratch *s, int64_t count, size_t size)
 {
     size_t bytes;
-    scratch_need(s, !__builtin_mul_overflow((size_t)count, size, &bytes));
-    scratch_need(s, !__builtin_add_overflow(bytes, sizeof(scratch_piece), &bytes));
+    need(s, !__builtin_mul_overflow((size_t)count, size, &bytes));
+    need(s, !__builtin_add_overflow(bytes, sizeof(scratch_piece), &bytes));
     scratch_piece *const piece = allocate(s, NULL, bytes);
-    scratch_need(s, piece != NULL);
+    need(s, piece != NULL);
     piece->before = s->last;
     s->last = piece;
     return piece->data;
@@ -33,11 +39,6 @@ void *scratch_take(scratch *s, int64_t count, size_t size)
 void *scratch_zeros(scratch *s, int64_t count, size_t size)
 {
     return memset(scratch_take(s, count, size), 0, (size_t)count * size);
-}
-
-void scratch_need(scratch *s, bool good)
-{
-    if (!good) longjmp(s->out, 1);
 }
 
 scratch_piece *scratch_mark(const scratch *s)

@@ -25,9 +25,6 @@ bool scratch_run(scratch *s, void (*work)(void *context), void *context);
 void *scratch_take(scratch *s, int64_t count, size_t size);
 void *scratch_zeros(scratch *s, int64_t count, size_t size);
 
-/* Ends scratch_run unless good: for what allocates on its own. */
-void scratch_need(scratch *s, bool good);
-
 /* Frees what was taken after the mark. */
 scratch_piece *scratch_mark(const scratch *s);
 void scratch_back(scratch *s, scratch_piece *mark);
