@@ -10,37 +10,36 @@
 
 TestSuite(scratch, .timeout = 120);
 
-/* One small case of every op, and others that take memory where those don't. */
-static const struct {
+/* Beside the smallest preset of every op: cases that take memory where those don't. */
+typedef struct {
     const char *id;
-    int quirk;     /* made beside; -1: none */
-    bool takes_no; /* memory: the op's formula is elementwise */
-} cases[] = {{"rmsnorm@tiny:residual=1", -1},
-             {"linear@tiny", -1},
-             {"linear@tiny:weight=f8_e4m3", -1},
-             {"rope@tiny", -1},
-             {"gate@tiny", -1},
-             {"gate@odd:scoring_func=1,topk_method=1", -1},
-             {"bias_update@tiny", -1, true},
-             {"balance_loss@tiny", -1},
-             {"balance_loss@odd:seq_lens=3+0+4", -1},
-             {"mtp_accept@tiny", -1, true},
-             {"mla_decode@tiny", -1},
-             {"mla_decode@tiny:kv_cache=f8_e4m3", -1},
-             {"mla_prefill@tiny", -1},
-             {"swiglu@tiny", -1, true},
-             {"embed@tiny", -1, true},
-             {"cross_entropy@tiny", -1},
-             {"quant@tiny", -1, true},
-             {"mla@tiny", -1},
-             {"mla@odd:weights=f8_e4m3,stages=1", -1},
-             {"experts@tiny:n_tokens=4", -1},
-             {"experts@tiny:n_tokens=4;fill=ids", QUIRK_E11_weights_before},
-             {"experts@odd:weights=f8_e4m3,stages=1", -1},
-             {"moe@tiny:n_tokens=4,stages=1", -1},
-             {"mtp@tiny:stages=0", -1},
-             {"mtp@tiny:stages=1", -1}};
-enum { CASES = sizeof cases / sizeof *cases };
+    int quirk; /* made beside; -1: none */
+} memory_case;
+
+static const memory_case others[] = {{"rmsnorm@tiny:residual=1", -1},
+                                     {"linear@tiny:weight=f8_e4m3", -1},
+                                     {"gate@odd:scoring_func=1,topk_method=1", -1},
+                                     {"balance_loss@odd:seq_lens=3+0+4", -1},
+                                     {"mla_decode@tiny:kv_cache=f8_e4m3", -1},
+                                     {"mla@odd:weights=f8_e4m3,stages=1", -1},
+                                     {"experts@tiny:n_tokens=4", -1},
+                                     {"experts@tiny:n_tokens=4;fill=ids", QUIRK_E11_weights_before},
+                                     {"experts@odd:weights=f8_e4m3,stages=1", -1},
+                                     {"moe@tiny:n_tokens=4,stages=1", -1},
+                                     {"mtp@tiny:stages=0", -1},
+                                     {"mtp@tiny:stages=1", -1}};
+enum { OTHERS = sizeof others / sizeof *others };
+
+/* What is done with every case. */
+static void for_each_case(void (*check)(const memory_case *c))
+{
+    char id[64];
+    for (const op *const *o = ops; *o; o++) {
+        snprintf(id, sizeof id, "%s@tiny", (*o)->name);
+        check(&(memory_case){id, -1});
+    }
+    for (int c = 0; c < OTHERS; c++) check(&others[c]);
+}
 
 /* An allocator that counts, poisons, and has no memory for one allocation. */
 typedef struct {
@@ -79,34 +78,25 @@ static void open_case(const char *id, problem *p, void ***data, ref_numerics *n)
     cr_assert(ref_numerics_parse(p->op->name, NULL, n, why.text, sizeof why.text), "%s", why.text);
 }
 
-Test(scratch, every_op_has_a_case)
-{
-    for (const op *const *o = ops; *o; o++) {
-        bool found = false;
-        size_t const n = strlen((*o)->name);
-        for (int c = 0; c < CASES; c++)
-            found = found || (!strncmp(cases[c].id, (*o)->name, n) && cases[c].id[n] == '@');
-        cr_expect(found, "%s has no case", (*o)->name);
-    }
-}
+static int64_t allocations;
 
-/* Evaluates case c with all memory, then once for each of its allocations, which fails. */
-static void fail_each(int c)
+/* Evaluates a case with all memory, then once for each of its allocations, which fails. */
+static void fail_each(const memory_case *c)
 {
-    const char *const id = cases[c].id;
+    const char *const id = c->id;
     problem p;
     void **data;
     ref_numerics n;
     enclosures e;
     heap all = {.failing = -1};
     open_case(id, &p, &data, &n);
-    cr_assert(evaluate(&p, data, &n, cases[c].quirk, &all, &e));
+    cr_assert(evaluate(&p, data, &n, c->quirk, &all, &e));
     enclosures_free(&e);
     cr_expect(all.live == 0, "%s: %lld of %lld left", id, (long long)all.live, (long long)all.taken);
-    cr_expect((all.taken == 0) == cases[c].takes_no, "%s: %lld allocations", id, (long long)all.taken);
+    allocations += all.taken;
     for (int64_t i = 0; i < all.taken; i++) {
         heap h = {.failing = i};
-        bool const good = evaluate(&p, data, &n, cases[c].quirk, &h, &e);
+        bool const good = evaluate(&p, data, &n, c->quirk, &h, &e);
         cr_expect(!good && h.taken == i + 1 && h.live == 0, "%s: allocation %lld fails: %s, %lld left", id,
                   (long long)i, good ? "true" : "false", (long long)h.live);
         if (good) enclosures_free(&e);
@@ -119,13 +109,15 @@ static void fail_each(int c)
 /* Under a conforming reading: its formulas take all that the exact one takes, and both forms of attention. */
 Test(scratch, every_allocation_may_fail)
 {
-    for (int c = 0; c < CASES; c++) fail_each(c);
+    allocations = 0;
+    for_each_case(fail_each);
+    cr_expect(allocations > 1000, "only %lld allocations were made", (long long)allocations);
 }
 
-/* Evaluates case c on poisoned memory and on malloc's. */
-static void compare_poisoned(int c, bool conforming)
+/* Evaluates a case on poisoned memory and on malloc's. */
+static void compare_poisoned(const memory_case *c, bool conforming)
 {
-    const char *const id = cases[c].id;
+    const char *const id = c->id;
     problem p;
     void **data;
     ref_numerics n;
@@ -133,8 +125,8 @@ static void compare_poisoned(int c, bool conforming)
     enclosures poisoned, plain;
     open_case(id, &p, &data, &n);
     const ref_numerics *const port = conforming ? &n : NULL;
-    cr_assert(evaluate(&p, data, port, cases[c].quirk, &h, &poisoned));
-    cr_assert(evaluate(&p, data, port, cases[c].quirk, NULL, &plain));
+    cr_assert(evaluate(&p, data, port, c->quirk, &h, &poisoned));
+    cr_assert(evaluate(&p, data, port, c->quirk, NULL, &plain));
     for (int t = 0; t < p.tensors; t++)
         for (int64_t i = 0; plain.value[t] && i < p.tensor[t].count; i++)
             cr_assert(!memcmp(&plain.value[t][i], &poisoned.value[t][i], sizeof(ref_value)), "%s: %s[%lld]", id,
@@ -145,11 +137,14 @@ static void compare_poisoned(int c, bool conforming)
     problem_close(&p);
 }
 
+static void compare_both(const memory_case *c)
+{
+    compare_poisoned(c, false);
+    compare_poisoned(c, true);
+}
+
 /* What malloc happens to return makes no difference. */
 Test(scratch, nothing_is_read_unset)
 {
-    for (int c = 0; c < CASES; c++) {
-        compare_poisoned(c, false);
-        compare_poisoned(c, true);
-    }
+    for_each_case(compare_both);
 }
