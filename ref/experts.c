@@ -76,8 +76,7 @@ void feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, c
     project(m, name, "up_proj", x, n, m->point->up_proj, up);            /* up = W_up x */
     for (int64_t i = 0; i < n * width; i++)                              /* gate <- silu(gate) * up, in place */
         gate.ball[i] = round_at(m->rd, m->point->act, m->format, gated(m, gate.ball[i], up[i]));
-    for (int64_t t = 0; act && t < n;
-         t++) /* written to act->out, then replaced by the port's own in a teacher-forced reading */
+    for (int64_t t = 0; act && t < n; t++) /* to act->out, then the port's own values if that is asked for */
         stage(m->rd, act->from_port, act->first[t], act->out, gate.ball + t * width, width);
     scratch_back(memory, of_up);
     vectors_prepare(memory, &gate);

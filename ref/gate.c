@@ -235,6 +235,12 @@ static bool choose(const gate *g, int64_t token, bool *legal)
     return valid;
 }
 
+static ball weight_of(const gate *g, int64_t e, ball total)
+{
+    ball const s = score_in_weight(g, e), w = divides(g) ? round_op(g->rd, quotient_of(g->rd, s, total)) : s;
+    return round_at(g->rd, g->point.weight, g->format, times_gamma(g, w));
+}
+
 /* The numbers of equations are those of the V3 report. */
 bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
 {
@@ -250,13 +256,8 @@ bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
     sum_record sum = empty_sum();
     for (int64_t k = 0; valid && k < k_most; k++) add_term(&sum, score_in_weight(g, g->choice[k]));
     ball const total = valid ? guarded(rd, round_op(rd, sum_of(rd, &sum))) : ball_any();
-    for (int64_t k = 0; k < k_most; k++) {
-        weight[k] = ball_any();
-        if (!valid) continue;
-        ball const s = score_in_weight(g, g->choice[k]);
-        ball const w = divides(g) ? round_op(rd, quotient_of(rd, s, total)) : s; /* (13)  w = gamma s / sum s */
-        weight[k] = round_at(rd, g->point.weight, g->format, times_gamma(g, w));
-    }
+    for (int64_t k = 0; k < k_most; k++) /* (13)  w = gamma s / sum s */
+        weight[k] = valid ? weight_of(g, g->choice[k], total) : ball_any();
     return legal;
 }
 
