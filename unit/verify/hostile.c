@@ -3,11 +3,14 @@
  * terminal as it is, and no process and no folder of it is left.
  */
 #include "command.h"
+#include "run/case.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <jansson.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,7 +23,7 @@ TestSuite(hostile, .timeout = 240);
 /* ---- what is left behind ---- */
 
 /* The environment of each run here has this mark: whoever bears it was started by the run. */
-static char mark[64], folder[64];
+static char mark[64], folder[60];
 
 static void set_mark(void)
 {
@@ -155,9 +158,9 @@ static void check_verdict(const row *r, const outcome *o)
 {
     json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
     cr_assert(object != NULL, "%s: no JSON line but: %s%s", r->plant, o->out, o->err);
-    const char *const verdict = json_string_value(json_object_get(object, "verdict"));
+    const char *const name = json_string_value(json_object_get(object, "verdict"));
     const char *const why = json_string_value(json_object_get(object, "why"));
-    cr_expect(!strcmp(verdict, r->verdict), "%s: %s, not %s (%s)", r->plant, verdict, r->verdict, why);
+    cr_expect(!strcmp(name, r->verdict), "%s: %s, not %s (%s)", r->plant, name, r->verdict, why);
     cr_expect(strstr(why, r->why) != NULL, "%s: why is '%s', not '%s'", r->plant, why, r->why);
     json_decref(object);
 }
@@ -208,6 +211,15 @@ Test(hostile, its_output_is_shown_made_printable)
     rmdir(folder);
 }
 
+/* The program's last words are the only ones about it. */
+Test(hostile, output_of_a_start_that_fails_is_shown)
+{
+    make_folder();
+    const outcome *const o = run_plant("fails_to_start", "run '" CASE "' --backend=" PROGRAM);
+    cr_expect(o->code == 2 && strstr(o->err, "ImportError: no module named arithmetic"), "%d: %s", o->code, o->err);
+    rmdir(folder);
+}
+
 Test(hostile, its_output_is_a_key)
 {
     make_folder();
@@ -219,4 +231,226 @@ Test(hostile, its_output_is_a_key)
     cr_expect(json_integer_value(json_object_get(object, "printed")) == 2 * 200 * 65536);
     json_decref(object);
     rmdir(folder);
+}
+
+/* ---- programs ---- */
+
+/* Any folder will do, and all that is put there goes. */
+Test(hostile, programs_leave_nothing)
+{
+    static const char *const plants[] = {"honest", "litter", "leaves_session", "dies_before_child", "hang", "fifo"};
+    char command[60];
+    make_folder();
+    strcpy(command, folder);
+    snprintf(folder, sizeof folder, "%.40s/a \"b\\\n", command); /* a name that JSON must escape */
+    cr_assert(mkdir(folder, 0700) == 0);
+    for (size_t i = 0; i < sizeof plants / sizeof *plants; i++) {
+        char environment[300];
+        set_mark();
+        snprintf(environment, sizeof environment, "TMPDIR='%s' %s PLANT=%s timeout -s KILL 30", folder, mark,
+                 plants[i]);
+        const outcome *const o = run_verify(environment, "run '" CASE "' --timeout=1 --backend=" PROGRAM);
+        bool const good = !strcmp(plants[i], "honest") || !strcmp(plants[i], "litter");
+        cr_expect(!good || o->code == 0, "%s: exit code %d: %s%s", plants[i], o->code, o->out, o->err);
+        check_nothing_left(plants[i], 0);
+    }
+    rmdir(folder);
+    cr_expect(rmdir(command) == 0);
+}
+
+/* ---- our own faults ---- */
+
+/* A worker that can't be forked is no reason to skip a case. */
+Test(hostile, no_process_is_an_error)
+{
+    struct rlimit const one = {1, 1};
+    complaint why;
+    backend b;
+    problem p;
+    result r;
+    cr_assert(problem_parse(CASE, &p, &why) && backend_resolve(HOSTILE, &b, &why));
+    if (!geteuid()) cr_assert(setgid(65533) == 0 && setuid(65533) == 0);
+    setrlimit(RLIMIT_NPROC, &one);
+    port *const asked = port_open(&b, (port_limits){.timeout = 1});
+    run_case(&p, NULL, &asked, 1, false, &r);
+    cr_expect(r.v == ERROR && !strcmp(r.why, "cannot start a process"), "%s: %s", verdict_name(r.v), r.why);
+    port_close(asked);
+    problem_close(&p);
+}
+
+/* ---- a run that is ended ---- */
+
+static pid_t start_run(const char *plant, const char *asked, const char *cases)
+{
+    char option[200], out[100];
+    set_mark();
+    snprintf(option, sizeof option, "--backend=%s", asked);
+    snprintf(out, sizeof out, "%s/.out", folder);
+    pid_t const pid = fork();
+    if (pid) return pid;
+    putenv(mark);
+    setenv("PLANT", plant, 1);
+    setenv("TMPDIR", folder, 1);
+    if (!freopen(out, "w", stdout) || !freopen(out, "a", stderr)) _exit(99);
+    execl(BUILD "/bin/verify", "verify", "run", cases, option, "--jobs=2", "--format=text", NULL);
+    _exit(99);
+}
+
+/* The exit code; 128 + n for a signal. */
+static int end_of(pid_t pid)
+{
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+#define MANY "rmsnorm@odd:n_tokens=1..2000,x=f32"
+
+static void end_a_run(int i, int number)
+{
+    bool const program = i % 2;
+    char what[64];
+    pid_t const pid = program ? start_run("leaves_session", "exec:python3 unit/planted/program.py", MANY)
+                              : start_run("leaves_session", HOSTILE, MANY);
+    int const wait = rand() % 250;
+    usleep((useconds_t)wait * 1000);
+    kill(pid, number);
+    int const code = end_of(pid);
+    snprintf(what, sizeof what, "signal %d after %d ms (%s)", number, wait, program ? "program" : "shared object");
+    cr_expect(code == 128 + number, "%s: exit code %d", what, code);
+    check_nothing_left(what, 3);
+}
+
+Test(hostile, a_run_that_is_ended_leaves_nothing)
+{
+    static const int numbers[] = {SIGKILL, SIGTERM, SIGINT};
+    char command[100];
+    make_folder();
+    for (int i = 0; i < 30; i++) end_a_run(i, numbers[i % 3]);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    cr_expect(system(command) == 0);
+}
+
+/* What was judged before is reported, and counted. */
+Test(hostile, an_interrupted_run_reports)
+{
+    char text[65536], path[100];
+    int passed = 0;
+    make_folder();
+    pid_t const pid = start_run("honest", HOSTILE, MANY);
+    usleep(600000);
+    kill(pid, SIGTERM);
+    int const code = end_of(pid);
+    snprintf(path, sizeof path, "%s/.out", folder);
+    read_file(path, text, sizeof text);
+    remove(path);
+    const char *const last = strstr(text, " passed, 0 failed, 0 skipped");
+    for (const char *s = last; s && s > text && *s != '\n'; s--) passed = atoi(s);
+    cr_expect(code == 128 + SIGTERM && passed > 0, "exit code %d: %s", code, text);
+    check_nothing_left("TERM", 1);
+    rmdir(folder);
+}
+
+/* The guardian is the child of the first process. */
+static pid_t child_of(pid_t parent)
+{
+    char path[64], text[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    read_file(path, text, sizeof text);
+    return (pid_t)atoi(text);
+}
+
+static void kill_marked(void)
+{
+    DIR *const all = opendir("/proc");
+    for (struct dirent *e; all && (e = readdir(all));)
+        if (*e->d_name >= '1' && *e->d_name <= '9' && bears_mark(e->d_name)) kill((pid_t)atoi(e->d_name), SIGKILL);
+    if (all) closedir(all);
+}
+
+Test(hostile, without_its_guardian_too)
+{
+    make_folder();
+    pid_t const pid = start_run("leaves_session", "exec:python3 unit/planted/program.py", MANY);
+    usleep(400000);
+    pid_t const guardian = child_of(pid);
+    if (!guardian) cr_skip("/proc says no children here");
+    kill(guardian, SIGKILL);
+    int const code = end_of(pid);
+    cr_expect(code == 128 + SIGKILL, "exit code %d", code);
+    char path[100];
+    snprintf(path, sizeof path, "%s/.out", folder);
+    remove(path);
+    check_nothing_left("guardian killed", 3);
+    rmdir(folder);
+}
+
+/* Nobody is left to remove the folder: the next command does. */
+Test(hostile, the_next_run_cleans_up)
+{
+    char path[100];
+    make_folder();
+    pid_t const pid = start_run("hang", "exec:python3 unit/planted/program.py", CASE);
+    for (int i = 0; i < 500 && folders_left() == 0; i++) usleep(10000);
+    pid_t const guardian = child_of(pid);
+    if (!guardian) cr_skip("/proc says no children here");
+    kill(pid, SIGSTOP); /* so that neither sees the other die */
+    kill(guardian, SIGKILL);
+    kill(pid, SIGKILL);
+    end_of(pid);
+    usleep(100000);
+    kill_marked();
+    snprintf(path, sizeof path, "%s/.out", folder);
+    remove(path);
+    cr_expect(folders_left() == 1, "%d folders", folders_left());
+    run_plant("honest", "run '" CASE "' --backend=" HOSTILE);
+    check_nothing_left("next run", 0);
+    rmdir(folder);
+}
+
+/* ---- a report that can't be written ---- */
+
+Test(hostile, a_report_that_is_not_whole_is_exit_2)
+{
+    static const char *const commands[] = {"list",
+                                           "list --cases @smoke",
+                                           "show rmsnorm@odd",
+                                           "--help",
+                                           "--version",
+                                           "run '" CASE "' --backend=" HOSTILE,
+                                           "run '" CASE "' --format=jsonl --backend=" HOSTILE};
+    char arguments[200];
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(arguments, sizeof arguments, "%s >/dev/full", commands[i]);
+        const outcome *const o = run_verify("", arguments);
+        cr_expect(o->code == 2 && strstr(o->err, "could not be written whole"), "%s: exit code %d: %s", commands[i],
+                  o->code, o->err);
+    }
+}
+
+Test(hostile, nor_is_a_file_of_it)
+{
+    char path[100], arguments[200];
+    make_folder();
+    snprintf(path, sizeof path, "%s/results.jsonl", folder);
+    cr_assert(symlink("/dev/full", path) == 0);
+    snprintf(arguments, sizeof arguments, "run '" CASE "' --format=text,jsonl --out=%s --backend=" HOSTILE, folder);
+    const outcome *const o = run_verify("", arguments);
+    cr_expect(o->code == 2 && strstr(o->err, "could not be written whole"), "exit code %d: %s", o->code, o->err);
+    remove(path);
+    rmdir(folder);
+}
+
+/* As with any program before head. */
+Test(hostile, a_reader_that_goes_is_141)
+{
+    static const char *const commands[] = {"list --cases @ci", "run " MANY " --verbose --backend=" HOSTILE};
+    char arguments[300];
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        snprintf(arguments, sizeof arguments, "%s | head -1 >/dev/null; exit ${PIPESTATUS[0]}'", commands[i]);
+        double const from = seconds();
+        const outcome *const o = run_verify("exec bash -c '", arguments);
+        cr_expect(o->code == 141 && !*o->err, "%s: exit code %d: %s", commands[i], o->code, o->err);
+        cr_expect(seconds() - from < 5);
+    }
 }

@@ -20,7 +20,7 @@ typedef struct {
 
 static owner chosen; /* pid 0: none */
 
-/* When a process started; 0: there is no such process. */
+/* When a process started; 0: there is none, or only its exit code. */
 static unsigned long long start_of(int pid)
 {
     char path[64], text[1024];
@@ -30,7 +30,8 @@ static unsigned long long start_of(int pid)
     if (!f) return 0;
     text[fread(text, 1, sizeof text - 1, f)] = 0;
     fclose(f);
-    char *at = strrchr(text, ')'); /* behind the name are fields 3 on; the start is field 22 */
+    char *at = strrchr(text, ')'); /* behind the name are fields 3 on: the state; the start is field 22 */
+    if (!at || at[1] != ' ' || at[2] == 'Z') return 0;
     for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
     return at && sscanf(at, "%llu", &start) == 1 ? start : 0;
 }

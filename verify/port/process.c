@@ -198,8 +198,8 @@ static int await_ready(process *p, int fd, short events, double until)
     static double const look = 0.1; /* so often: is it still there? Its children may hold the pipe open */
     for (;;) {
         double const left = until - now();
-        if (left <= 0) return -1;
         struct pollfd fds[2] = {{fd, events, 0}, {p->output, POLLIN, 0}};
+        if (left <= 0) return poll(fds, 1, 0) > 0 ? 1 : -1;
         int const n = poll(fds, 2, left < look ? (int)(left * 1000) + 1 : (int)(look * 1000));
         if (n < 0 && errno != EINTR) return 0;
         if (n > 0 && fds[1].revents) hear_some(p);

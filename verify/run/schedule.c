@@ -157,7 +157,7 @@ static void wait_for_any(schedule *s, runner *runners)
         which[busy] = j;
         fds[busy++] = (struct pollfd){runners[j].process.answers, POLLIN, 0};
     }
-    int const ready = busy ? poll(fds, (nfds_t)busy, 1000) : 0;
+    int const ready = busy ? poll(fds, (nfds_t)busy, 500) : 0;
     if (ready == 0) wake_all(s, runners);
     if (ready <= 0) return;
     for (int i = 0; i < busy; i++)
