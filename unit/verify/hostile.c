@@ -2,6 +2,7 @@
  * A port that turns on the harness gets a verdict, or can't be used, within its limit; it is not believed, its text reaches nobody's
  * terminal as it is, and no process and no folder of it is left.
  */
+#include "case/expand.h"
 #include "command.h"
 #include "run/case.h"
 
@@ -453,4 +454,54 @@ Test(hostile, a_reader_that_goes_is_141)
         cr_expect(o->code == 141 && !*o->err, "%s: exit code %d: %s", commands[i], o->code, o->err);
         cr_expect(seconds() - from < 5);
     }
+}
+
+/* ---- files of cases ---- */
+
+static void write_cases(const char *path, const char *before, int times, const char *after, size_t bytes)
+{
+    FILE *const f = fopen(path, "w");
+    cr_assert(f != NULL);
+    for (int i = 0; i < times; i++) fputs(before, f);
+    fwrite(after, 1, bytes, f);
+    fclose(f);
+}
+
+static void expect_refusal(const char *path, const char *sentence)
+{
+    case_list list = {NULL, 0, NULL};
+    complaint why = {""};
+    char argument[200];
+    snprintf(argument, sizeof argument, "@%s", path);
+    cr_expect(!cases_add(&list, argument, &why) && strstr(why.text, sentence), "'%s', not '%s'", why.text, sentence);
+    cases_free(&list);
+}
+
+Test(hostile, case_files_are_text_in_lines, .timeout = 10)
+{
+    char path[100];
+    case_list list = {NULL, 0, NULL};
+    complaint why = {""};
+    char argument[200];
+    make_folder();
+    snprintf(path, sizeof path, "%s/cases.txt", folder);
+    snprintf(argument, sizeof argument, "@%s", path);
+    write_cases(path, "rmsnorm@tiny   ", 100, "\n", 1);
+    expect_refusal(path, "cases.txt:1: the line has 1497 characters, and a case has at most 511");
+    write_cases(path, " ", 500, "rmsnorm@odd\nrmsnorm@tiny\n", 25);
+    cr_expect(cases_add(&list, argument, &why) && list.count == 2, "%s", why.text);
+    cases_free(&list);
+    write_cases(path, "# a long comment ", 200, "\nrmsnorm@tiny", 13);
+    cr_expect(cases_add(&list, argument, &why) && list.count == 1, "%s", why.text);
+    cases_free(&list);
+    write_cases(path, "rmsnorm@odd\n", 1, "rmsnorm@tiny\0linear\n", 20);
+    expect_refusal(path, "cases.txt:2: a NUL byte is in the line");
+    cr_assert(truncate(path, 65 << 20) == 0);
+    expect_refusal(path, "it has more than 64 MiB");
+    cr_assert(remove(path) == 0 && mkfifo(path, 0600) == 0);
+    expect_refusal(path, "it is no regular file");
+    snprintf(argument, sizeof argument, "%s/", folder);
+    expect_refusal(argument, "it is no regular file");
+    expect_refusal("/dev/zero", "it is no regular file");
+    cr_expect(remove(path) == 0 && rmdir(folder) == 0);
 }
