@@ -4,6 +4,7 @@
 #include "case/folder.h"
 #include "case_folders.h"
 #include "deadline.h"
+#include "reply.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,15 +18,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LINE_SIZE = 65536, MAX_OPS = 64, PROTOCOL = 1 };
+enum { LINE_SIZE = 65536 };
 
 struct program {
     char command[768];
     port_limits limits;
     process process; /* pid 0: it runs no more */
     heard heard;     /* of the case in work */
-    char op[MAX_OPS][32];
-    int ops;
+    op_names ops;
     char line[LINE_SIZE]; /* what was read and not yet used */
     size_t held;
 };
@@ -74,16 +74,12 @@ static port_outcome died(program *p, complaint *why)
 
 /* ---- lines ---- */
 
-/* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
-static port_outcome read_line(program *p, const deadline *until, size_t *used, complaint *why)
+/* The length of the line that stands in p->line, its newline too, once it is whole. */
+static port_outcome await_line(program *p, const deadline *until, size_t *length, complaint *why)
 {
     for (;;) {
-        char *const end = memchr(p->line, '\n', p->held);
-        if (end) {
-            *end = 0;
-            *used = (size_t)(end - p->line) + 1;
-            return PORT_RAN;
-        }
+        const char *const end = memchr(p->line, '\n', p->held);
+        if (end) return *length = (size_t)(end - p->line) + 1, PORT_RAN;
         if (p->held == LINE_SIZE)
             return refuse(why, "its answer is a line of more than %d bytes", LINE_SIZE), PORT_REJECTED;
         ssize_t const got = deadline_read_some(until, &p->process, p->line + p->held, LINE_SIZE - p->held);
@@ -93,22 +89,10 @@ static port_outcome read_line(program *p, const deadline *until, size_t *used, c
     }
 }
 
-/* One reply as a JSON object; the caller drops it. */
-static port_outcome read_reply(program *p, const deadline *until, json_t **reply, complaint *why)
+static void drop_line(program *p, size_t length)
 {
-    size_t used = 0;
-    json_error_t error;
-    port_outcome const outcome = read_line(p, until, &used, why);
-    if (outcome != PORT_RAN) return outcome;
-    *reply = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(*reply)) {
-        refuse(why, "its answer is no JSON object: '%.80s'", p->line);
-        json_decref(*reply);
-        *reply = NULL;
-    }
-    memmove(p->line, p->line + used, p->held - used);
-    p->held -= used;
-    return *reply ? PORT_RAN : PORT_REJECTED;
+    memmove(p->line, p->line + length, p->held - length);
+    p->held -= length;
 }
 
 static bool send_line(program *p, const char *line, const deadline *until)
@@ -125,22 +109,6 @@ static bool is_silent(const program *p)
 
 /* ---- hello ---- */
 
-static bool read_hello(program *p, json_t *reply, complaint *why)
-{
-    json_t *const hello = json_object_get(reply, "hello"), *const list = json_object_get(hello, "ops");
-    json_t *const protocol = json_object_get(hello, "protocol");
-    const char *const name = json_string_value(json_object_get(hello, "name"));
-    if (!json_is_object(hello)) return refuse(why, "its first line is no {\"hello\": ...}; see docs/formats.md");
-    if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
-        return refuse(why, "its hello doesn't speak protocol %d", PROTOCOL);
-    if (!name || !json_is_array(list)) return refuse(why, "its hello lacks name or ops");
-    for (size_t i = 0; i < json_array_size(list) && i < MAX_OPS; i++) {
-        const char *const o = json_string_value(json_array_get(list, i));
-        if (o) snprintf(p->op[p->ops++], sizeof p->op[0], "%s", o);
-    }
-    return true;
-}
-
 /* A command that begins with a path to nothing is refused before a shell complains in its own words. */
 static bool program_exists(const char *command)
 {
@@ -154,15 +122,14 @@ static bool program_exists(const char *command)
 /* Starts the program and reads its hello: PORT_RAN, or it doesn't run and why says why. */
 static port_outcome begin(program *p, complaint *why)
 {
-    json_t *reply = NULL;
-    p->ops = 0;
+    size_t length = 0;
     p->held = 0;
     if (!program_exists(p->command)) return refuse(why, "'%.200s': %s", p->command, strerror(errno)), PORT_NOT_ASKED;
     if (!start(p)) return refuse(why, "cannot start a process"), PORT_NOT_ASKED;
     deadline const until = deadline_in(p->limits.start);
-    port_outcome outcome = read_reply(p, &until, &reply, why);
-    if (outcome == PORT_RAN && !read_hello(p, reply, why)) outcome = PORT_REJECTED;
-    json_decref(reply);
+    port_outcome outcome = await_line(p, &until, &length, why);
+    if (outcome == PORT_RAN && !hello_read(p->line, length - 1, &p->ops, why)) outcome = PORT_REJECTED;
+    drop_line(p, length);
     if (outcome == PORT_RAN) return PORT_RAN;
     finish(p, 2);
     complaint const reason = *why;
@@ -202,27 +169,12 @@ const heard *program_heard(const program *p)
 
 bool program_has_op(const program *p, const char *name)
 {
-    for (int i = 0; i < p->ops; i++)
-        if (!strcmp(p->op[i], name)) return true;
+    for (int i = 0; i < p->ops.count; i++)
+        if (!strcmp(p->ops.name[i], name)) return true;
     return false;
 }
 
 /* ---- one run of a case ---- */
-
-/* What the program said: ok, unsupported or error. */
-static port_outcome read_outcome(const json_t *reply, answer *a, complaint *why)
-{
-    const char *const unsupported = json_string_value(json_object_get(reply, "unsupported"));
-    const char *const error = json_string_value(json_object_get(reply, "error"));
-    const char *const declared = json_string_value(json_object_get(reply, "numerics"));
-    if (declared && strlen(declared) >= sizeof a->declared)
-        return refuse(why, "its declaration is longer than %zu characters", sizeof a->declared - 1), PORT_REJECTED;
-    snprintf(a->declared, sizeof a->declared, "%s", declared ? declared : "");
-    if (unsupported) return refuse(why, "%s", unsupported), PORT_SKIPPED;
-    if (error) return refuse(why, "the port reports: %s", error), PORT_REJECTED;
-    if (json_is_true(json_object_get(reply, "ok"))) return PORT_RAN;
-    return refuse(why, "its answer has none of ok, unsupported, error"), PORT_REJECTED;
-}
 
 /* {"case": DIR} and a newline, malloc'd; NULL: the path can't be said in JSON. */
 static char *request_for(const char *dir)
@@ -239,16 +191,16 @@ static char *request_for(const char *dir)
 /* The case is in the folder; the outputs will be. */
 static port_outcome ask_for_folder(program *p, const char *dir, answer *a, complaint *why)
 {
-    json_t *reply = NULL;
+    size_t length = 0;
     char *const line = request_for(dir);
     deadline const until = deadline_in(p->limits.timeout);
     if (!line) return refuse(why, "TMPDIR is no UTF-8, so a program can't be told of it: %s", dir), PORT_NOT_ASKED;
     bool const silent = is_silent(p), sent = silent && send_line(p, line, &until);
     free(line);
     if (!silent) return refuse(why, "it answers before it is asked"), PORT_REJECTED;
-    port_outcome outcome = sent ? read_reply(p, &until, &reply, why) : died(p, why);
-    if (outcome == PORT_RAN) outcome = read_outcome(reply, a, why);
-    json_decref(reply);
+    port_outcome outcome = sent ? await_line(p, &until, &length, why) : died(p, why);
+    if (outcome == PORT_RAN) outcome = reply_read(p->line, length - 1, a, why);
+    drop_line(p, length);
     return outcome;
 }
 
