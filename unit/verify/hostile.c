@@ -259,7 +259,37 @@ Test(hostile, programs_leave_nothing)
     cr_expect(rmdir(command) == 0);
 }
 
+Test(hostile, a_close_that_ends_badly_is_noted)
+{
+    make_folder();
+    const outcome *o = run_plant("close_hangs", "run '" CASE "' --timeout=0.5 --backend=" HOSTILE);
+    cr_expect(strstr(o->err, "note: backend " HOSTILE ": its close did not return within 0.5 s") != NULL, "%s", o->err);
+    o = run_plant("close_aborts", "run '" CASE "' --backend=" HOSTILE);
+    cr_expect(strstr(o->err, "its close ended the process with signal 6") != NULL, "%s", o->err);
+    o = run_plant("honest", "run '" CASE "' --backend=" HOSTILE);
+    cr_expect(!strstr(o->err, "note") && o->code == 0, "%s", o->err);
+    rmdir(folder);
+}
+
 /* ---- our own faults ---- */
+
+/* Two starts that are too late cost their limit, and no third does. */
+Test(hostile, a_start_that_hangs_is_not_tried_for_ever)
+{
+    complaint why;
+    backend b;
+    problem p;
+    result r;
+    cr_assert(problem_parse(CASE, &p, &why) && backend_resolve(HOSTILE, &b, &why));
+    setenv("PLANT", "load_hangs", 1);
+    double const from = seconds();
+    port *const asked = port_open(&b, (port_limits){.timeout = 0.2});
+    for (int i = 0; i < 20; i++) run_case(&p, NULL, &asked, 1, false, &r);
+    cr_expect(r.v == TIMEOUT && strstr(r.why, "twice in a row"), "%s: %s", verdict_name(r.v), r.why);
+    cr_expect(seconds() - from < 2);
+    port_close(asked);
+    problem_close(&p);
+}
 
 /* A worker that can't be forked is no reason to skip a case. */
 Test(hostile, no_process_is_an_error)

@@ -205,7 +205,9 @@ static int check_backends(session *s)
             s->reported.absent[b] = s->absent[b];
         }
         if (port_is(p) == PORT_UNUSABLE) code = refuse_backend(s, b, p);
-        port_close(p);
+        complaint why = {""};
+        port_end(p, &why);
+        if (*why.text) fprintf(stderr, "verify: note: backend %s: %s\n", s->reported.text[b], why.text);
     }
     return code;
 }

@@ -39,6 +39,8 @@ port_outcome deadline_missed(const deadline *d, complaint *why)
     return PORT_LATE;
 }
 
+const char late_starts[] = "no answer in time to its start, twice in a row: it is not started again";
+
 double deadline_to_end(double timeout)
 {
     enum { MOST = 10 };

@@ -23,6 +23,10 @@ int deadline_write_all(const deadline *d, process *to, const void *data, size_t 
 /* What became of a port that was too late. Nothing else calls a port late. */
 port_outcome deadline_missed(const deadline *d, complaint *why);
 
+/* So many starts in a row may be too late: then there is no other, and this is said. */
+enum { MOST_LATE_STARTS = 2 };
+extern const char late_starts[];
+
 /* Seconds that a port has to end in by itself, when it may take so many for a case. */
 double deadline_to_end(double timeout);
 

@@ -111,6 +111,7 @@ typedef struct {
 /* None of them acts from now on: they wait. One that was ignored on purpose, as by nohup, stays so. */
 static void hold_signals(signals *before, sigset_t *held)
 {
+    signal(SIGCHLD, SIG_DFL); /* a caller may have left it ignored, and then nobody could be waited for */
     sigemptyset(held);
     sigaddset(held, SIGCHLD);
     for (int i = 0; i < PASSED_ON; i++) {
@@ -183,7 +184,7 @@ static _Noreturn void be_front(pid_t guardian, int to_guardian, const sigset_t *
 {
     int status = 0;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    while (waitpid(guardian, &status, WNOHANG) != guardian) {
+    while (waitpid(guardian, &status, WNOHANG) == 0) {
         int const number = sigwaitinfo(held, NULL);
         unsigned char const byte = (unsigned char)number;
         if (number > 0 && number != SIGCHLD && write(to_guardian, &byte, 1) < 0) continue; /* it is ending */

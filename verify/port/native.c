@@ -23,6 +23,7 @@ struct native {
     process worker;
     heard heard;                               /* of the case in work */
     uint64_t serial;                           /* of that case */
+    int late;                                  /* starts in a row that were too late */
     char ops[sizeof(((answer *)0)->declared)]; /* names, a space behind each */
 };
 
@@ -232,6 +233,7 @@ static void begin(native *n, answer *hello)
     n->serial = 0;
     if (!start_worker(n)) return;
     await(n, &until, hello);
+    n->late = hello->outcome == PORT_LATE ? n->late + 1 : 0;
     if (hello->outcome != PORT_RAN) process_end(&n->worker, deadline_to_end(n->limits.timeout));
 }
 
@@ -247,9 +249,15 @@ native *native_open(const backend *b, port_limits limits, answer *hello)
     return n;
 }
 
-void native_close(native *n)
+void native_close(native *n, complaint *why)
 {
-    process_end(&n->worker, deadline_to_end(n->limits.timeout));
+    double const patience = deadline_to_end(n->limits.timeout);
+    int const status = process_end(&n->worker, patience);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        refuse(why, "its close did not return within %g s", patience);
+    else if (status)
+        refuse(why, "its close ended the process with %s %d", WIFSIGNALED(status) ? "signal" : "exit code",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     free(n);
 }
 
@@ -283,6 +291,7 @@ void native_ask(native *n, const problem *pr, void *const data[], bool given, an
 {
     n->heard.kept = 0, n->heard.bytes = 0;
     answer_set(a, PORT_RAN, "");
+    if (n->late >= MOST_LATE_STARTS) return answer_set(a, PORT_LATE, late_starts);
     if (!n->worker.pid) begin(n, a);
     if (a->outcome != PORT_RAN) return;
     memset(a, 0, sizeof *a);

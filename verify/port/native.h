@@ -16,7 +16,8 @@ typedef struct native native;
 /* Starts a worker, which opens the port; never NULL. hello says whether the port can be used: PORT_RAN, PORT_SKIPPED (not here),
  * PORT_NOT_ASKED (by our own fault not now), or anything else (never). */
 native *native_open(const backend *b, port_limits limits, answer *hello);
-void native_close(native *n);
+/* One sentence in why if its close didn't end well. */
+void native_close(native *n, complaint *why);
 
 /* What it printed: in its last case, or in its start before the first. */
 const heard *native_heard(const native *n);

@@ -38,11 +38,17 @@ port *port_open(const backend *b, port_limits limits)
     return p;
 }
 
-void port_close(port *p)
+void port_end(port *p, complaint *why)
 {
     if (p->program) program_close(p->program);
-    if (p->native) native_close(p->native);
+    if (p->native) native_close(p->native, why);
     free(p);
+}
+
+void port_close(port *p)
+{
+    complaint why;
+    port_end(p, &why);
 }
 
 port_state port_is(const port *p)

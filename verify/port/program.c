@@ -25,6 +25,7 @@ struct program {
     port_limits limits;
     process process; /* pid 0: it runs no more */
     heard heard;     /* of the case in work */
+    int late;        /* starts in a row that were too late */
     op_names ops;
     char line[LINE_SIZE]; /* what was read and not yet used */
     size_t held;
@@ -143,6 +144,7 @@ static void begin_answer(program *p, answer *a)
     port_outcome const outcome = begin(p, &why);
     answer_set(a, outcome, why.text);
     answer_make_printable(a);
+    p->late = outcome == PORT_LATE ? p->late + 1 : 0;
 }
 
 program *program_open(const char *command, port_limits limits, answer *hello)
@@ -295,6 +297,7 @@ void program_ask(program *p, const problem *pr, void *const data[], answer *a)
 {
     p->heard.kept = 0, p->heard.bytes = 0;
     answer_set(a, PORT_RAN, "");
+    if (p->late >= MOST_LATE_STARTS) return answer_set(a, PORT_LATE, late_starts);
     if (!p->process.pid) begin_answer(p, a);
     if (a->outcome != PORT_RAN) return;
     p->heard.kept = 0, p->heard.bytes = 0;
