@@ -82,7 +82,7 @@ typedef struct {
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
-    long long printed;  /* bytes, by the port on standard output and standard error */
+    long long printed;       /* bytes, by the port on standard output and standard error */
     char port_output[16384]; /* what they begin with, made printable */
     int outputs;
     output_stats output[MAX_OUTPUTS];
