@@ -81,7 +81,7 @@ int bench_attention(void)
         bool const torch = peer_open(&peer, arguments);
         measure(s, torch ? &peer : NULL);
         print(s, torch);
-        process_end(&peer, false);
+        process_end(&peer, 10);
     }
     tensors_close(&s->p, s->data);
     problem_close(&s->p);

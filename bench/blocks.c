@@ -97,7 +97,7 @@ static void measure(const study *s, const char *const arguments[])
         reference[round] = (last = time_reading(&s->p, s->data, &exact)).seconds;
         if (beside) torch[round] = peer_run(&peer);
     }
-    process_end(&peer, false);
+    process_end(&peer, 10);
     printf("  %-48s %7.3f s", "exact reading", median(reference, ROUNDS));
     if (beside) printf(", %5.2f times torch", median(reference, ROUNDS) / median(torch, ROUNDS));
     printf("; largest radius 2^%.1f of the largest value, %lld elements not enclosed\n", log2(last.radius),

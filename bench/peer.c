@@ -32,7 +32,7 @@ bool peer_open(process *p, const char *const arguments[])
     }
     fflush(stdout);
     signal(SIGPIPE, SIG_IGN);
-    if (!process_start(p)) return false;
+    if (!process_start(p, NULL)) return false;
     if (!p->pid) become_peer(p, python, script, arguments);
     return !isnan(peer_run(p));
 }

@@ -2,9 +2,15 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "dsv3.h"
+#include "port/guardian.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define VERSION "0.1.0"
 
@@ -28,25 +34,57 @@ static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "exit: 0 something passed and nothing is bad; 1 a bad verdict; 2 usage or unreadable\n"
                            "input; 3 nothing was verified, or a required backend is missing; 128+n interrupted\n";
 
-int main(int argc, char **argv)
+/* A file that is opened must not become standard output because the caller has closed that: writing there is to fail. */
+static void fill_standard(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0) _exit(EXIT_USAGE);
+}
+
+/* What is printed is printed whole, or the exit code says that it isn't. A reader that has gone, as head does, has seen what it
+ * wanted: that is as quiet as SIGPIPE is. */
+static int finish(int code)
+{
+    bool const flushed = !fflush(stdout);
+    int const cause = errno;
+    struct pollfd end = {STDOUT_FILENO, POLLOUT, 0};
+    if (flushed && !ferror(stdout)) return code;
+    if (poll(&end, 1, 0) > 0 && end.revents & POLLERR) return 128 + SIGPIPE;
+    return usage_error("standard output could not be written whole%s%s", flushed ? "" : ": ",
+                       flushed ? "" : strerror(cause));
+}
+
+static int run_command(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", command_run},         {"list", command_list},     {"show", command_show},
-                    {"compare", command_compare}, {"bundle", command_bundle}, {"model", command_model}};
+        bool starts_ports;
+    } commands[] = {{"run", command_run, true},        {"list", command_list, true},
+                    {"show", command_show, false},     {"compare", command_compare, false},
+                    {"bundle", command_bundle, false}, {"model", command_model, true}};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name)) continue;
+        if (commands[i].starts_ports) guard();
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    return usage_error("unknown command '%s'; known: run list show bundle compare model", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    fill_standard();
+    signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
         fputs(help, stderr);
         return EXIT_USAGE;
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-        return fputs(help, stdout), EXIT_GOOD;
+        return fputs(help, stdout), finish(EXIT_GOOD);
     if (!strcmp(argv[1], "--version")) {
         printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", VERSION, DSV3_ABI, __DATE__,
                __VERSION__);
-        return EXIT_GOOD;
+        return finish(EXIT_GOOD);
     }
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    return usage_error("unknown command '%s'; known: run list show bundle compare model", argv[1]);
+    return finish(run_command(argc, argv));
 }

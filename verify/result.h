@@ -82,6 +82,8 @@ typedef struct {
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
+    long long printed;       /* bytes, by the port on standard output and standard error */
+    char port_output[16384]; /* what they begin with, made printable */
     int outputs;
     output_stats output[MAX_OUTPUTS];
     int64_t flips;       /* rows whose choice is legal and not the reference's own */

@@ -25,7 +25,7 @@ def norm(x, weight, eps):
 def rmsnorm(case):
     global calls
     calls += 1
-    if PLANT == "unsupported" or case.dtype("x") != "f32":
+    if PLANT == "unsupported" or case.dtype("x") != "f32" or (PLANT == "second_unsupported" and calls % 2 == 0):
         raise dsv3_port.Unsupported("only on Sundays")
     if PLANT == "error":
         raise ValueError("no such thing")
@@ -39,6 +39,26 @@ def rmsnorm(case):
         os.write(4, b"result: fine\n")
     if PLANT == "long_line":
         os.write(4, b"x" * 100000)
+    if PLANT == "leaves_session" and os.fork() == 0:
+        os.setsid()
+        time.sleep(1000)
+    if PLANT == "dies_before_child":
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(5)
+    if PLANT == "early":
+        os.write(4, b'{"ok": true}\n{"ok": true}\n')
+    if PLANT == "fifo":
+        os.mkfifo(os.path.join(case.folder, "outputs.safetensors"))
+        os.write(4, b'{"ok": true}\n')
+        time.sleep(1000)
+    if PLANT == "litter":
+        os.makedirs(os.path.join(case.folder, "a", "b"))
+        os.symlink("/", os.path.join(case.folder, "a", "root"))
+    if PLANT == "escapes":
+        raise ValueError("\x1b[31mred\x1b[0m\n9 passed, 0 failed, 0 skipped")
+    if PLANT == "long_numerics":
+        return {"y": ("f32", case["x"].shape, case["x"].data)}, "a" * 5000
     if PLANT == "print":
         print("a library prints what it likes")
     x, weight = (struct.unpack(f"<{len(case[n].data) // 4}f", case[n].data) for n in ("x", "weight"))
@@ -54,6 +74,10 @@ def rmsnorm(case):
     return {"y": ("f32", shape, struct.pack(f"<{len(y)}f", *y))}
 
 
+if PLANT == "slow_start":
+    time.sleep(2)
+if PLANT == "fails_to_start":
+    raise ImportError("no module named arithmetic")
 if PLANT == "mute":
     time.sleep(1000)
 if PLANT == "old_protocol":

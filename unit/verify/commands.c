@@ -58,7 +58,7 @@ static const bad inputs[] = {
      "run rmsnorm@tiny --backend='exec:python3 unit/planted/program.py'",
      {"doesn't speak protocol 1"}},
     {"PLANT=mute",
-     "run rmsnorm@tiny --timeout=0.3 --backend='exec:python3 unit/planted/program.py'",
+     "run rmsnorm@tiny --start-timeout=0.3 --backend='exec:python3 unit/planted/program.py'",
      {"no answer within 0.3 s"}},
     {"", "run rmsnorm@tiny --backend=plain --jobs=0", {"--jobs=0 is out of range"}},
     {"", "run rmsnorm@tiny --backend=plain --timeout=soon", {"--timeout=soon is out of range"}},

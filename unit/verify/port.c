@@ -63,6 +63,15 @@ static const row programs[] = {
     {"shape", "REJECTED", "y has shape (64, 7), not (7, 64)", 1},
     {"dtype", "REJECTED", "y has format bf16, not f32", 1},
     {"missing", "REJECTED", "holds no tensor y", 1},
+    {"second_unsupported", "NONDET", "asked again for the same case it says unsupported", 1},
+    {"slow_start", "PASS", "", 0},
+    {"dies_before_child", "CRASH", "exit code 5", 1},
+    {"leaves_session", "PASS", "", 0},
+    {"early", "REJECTED", "", 1},
+    {"fifo", "REJECTED", "outputs.safetensors is no regular file", 1},
+    {"litter", "PASS", "", 0},
+    {"escapes", "REJECTED", "the port reports: ValueError: ?[31mred?[0m?9 passed", 1},
+    {"long_numerics", "REJECTED", "its declaration is longer than 4095 characters", 1},
 };
 
 static void check_row(const row *r, const char *port)

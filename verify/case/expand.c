@@ -6,12 +6,14 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-enum { MOST_CASES = 100000, ID_SIZE = 512 };
+enum { MOST_CASES = 100000, ID_SIZE = 512, MOST_BYTES = 64 << 20 };
 
 void cases_folder(char *path, size_t cap)
 {
@@ -147,21 +149,53 @@ static bool expand(case_list *list, const char *id, complaint *why)
 
 /* ---- files ---- */
 
+/* A file as it is opened and read: never one that could wait, or have no end. NULL: one sentence in why. */
+static FILE *open_cases(const char *path, complaint *why)
+{
+    struct stat st;
+    int const fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool const known = fd >= 0 && !fstat(fd, &st);
+    bool const small = known && st.st_size <= MOST_BYTES;
+    FILE *const f = small && S_ISREG(st.st_mode) ? fdopen(fd, "r") : NULL;
+    if (f) return f;
+    if (known && !S_ISREG(st.st_mode))
+        refuse(why, "cannot read the cases of %s: it is no regular file; write them to one", path);
+    else if (known && !small)
+        refuse(why, "cannot read the cases of %s: it has more than %d MiB", path, MOST_BYTES >> 20);
+    else
+        refuse(why, "cannot read the cases of %s: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    return NULL;
+}
+
+/* The id in a line, without comment and blanks; "": none. NULL: one sentence in why. */
+static char *id_in_line(char *line, size_t length, complaint *why)
+{
+    if (strlen(line) < length) return refuse(why, "a NUL byte is in the line: this is no text"), NULL;
+    line[strcspn(line, "#\r\n")] = 0;
+    char *const id = line + strspn(line, " \t");
+    for (char *end = id + strlen(id); end > id && isspace((unsigned char)end[-1]);) *--end = 0;
+    if (strlen(id) < ID_SIZE) return id;
+    return refuse(why, "the line has %zu characters, and a case has at most %d: write several", strlen(id),
+                  ID_SIZE - 1),
+           NULL;
+}
+
 static bool add_file(case_list *list, const char *path, complaint *why)
 {
-    char line[ID_SIZE + 2];
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
     complaint reason;
-    FILE *const f = fopen(path, "r");
+    FILE *const f = open_cases(path, why);
     bool good = f != NULL;
-    if (!f) refuse(why, "cannot read the cases of %s: %s", path, strerror(errno));
-    for (int number = 1; good && fgets(line, sizeof line, f); number++) {
-        line[strcspn(line, "#\r\n")] = 0;
-        char *id = line + strspn(line, " \t");
-        for (char *end = id + strlen(id); end > id && isspace((unsigned char)end[-1]);) *--end = 0;
-        if (!*id) continue;
-        good = expand(list, id, &reason);
+    for (int number = 1; good && (length = getline(&line, &room, f)) >= 0; number++) {
+        const char *const id = id_in_line(line, (size_t)length, &reason);
+        good = id && (!*id || expand(list, id, &reason));
         if (!good) refuse(why, "%s:%d: %s", path, number, reason.text);
     }
+    if (good && ferror(f)) good = refuse(why, "cannot read the cases of %s: %s", path, strerror(errno));
+    free(line);
     if (f) fclose(f);
     return good;
 }

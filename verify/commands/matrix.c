@@ -90,7 +90,7 @@ static void ask_port(matrix *m, int b)
     complaint why;
     backend which;
     if (!backend_resolve(backend_known(b), &which, &why)) return;
-    port *const p = port_open(&which, 60);
+    port *const p = port_open(&which, (port_limits){.timeout = 60});
     for (int i = 0; ops[i] && i < MAX_OPS; i++) m->answer[b][i] = port_has_op(p, ops[i]->name);
     if (port_is(p) != PORT_READY) snprintf(m->absent[b], sizeof m->absent[b], "%s", port_why(p));
     port_close(p);

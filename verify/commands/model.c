@@ -223,7 +223,7 @@ static int run_model(const arguments *o, model_run *m)
     if (o->backend && !backend_resolve(o->backend, &b, &why)) return usage_error("%s", why.text);
     make_key(o, m->weights, key, sizeof key);
     if (!dump_open(&kept, o->dump, key, &why)) return usage_error("%s", why.text);
-    if (o->backend) judged = port_open(&b, o->timeout);
+    if (o->backend) judged = port_open(&b, (port_limits){.timeout = o->timeout});
     if (judged && port_is(judged) != PORT_READY) {
         usage_error("%s: %s", o->backend, port_why(judged));
         port_close(judged);

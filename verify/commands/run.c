@@ -2,10 +2,12 @@
 #include "options.h"
 #include "report/report.h"
 #include "port/port.h"
+#include "printable.h"
 #include "run/schedule.h"
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,7 +15,7 @@
 typedef struct {
     option_list backends, requires;
     const char *format, *out;
-    double timeout;
+    port_limits limits;
     int jobs;
     bool strict, diagnose, verbose;
 } arguments;
@@ -28,8 +30,10 @@ static const option options[] = {
      "where jsonl goes, as DIR/results.jsonl; default: standard output"},
     {"--jobs", OPTION_WHOLE, offsetof(arguments, jobs), "N",
      "processes that judge; default: as many as there are processors", 1, 64},
-    {"--timeout", OPTION_NUMBER, offsetof(arguments, timeout), "S", "seconds for one case on one port; default 60",
-     0.01, 86400},
+    {"--timeout", OPTION_NUMBER, offsetof(arguments, limits.timeout), "S",
+     "seconds for one case on one port; default 60", 0.01, 86400},
+    {"--start-timeout", OPTION_NUMBER, offsetof(arguments, limits.start), "S",
+     "seconds for the start of a port; default 120 for a program, as --timeout for a shared object", 0.01, 86400},
     {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
      "try the known mistakes on what fails, and name the likely one"},
@@ -136,7 +140,7 @@ static int add_cases(session *s, const operands *cases)
 static int use_arguments(session *s, const operands *cases)
 {
     s->pl.jobs = s->a.jobs;
-    s->pl.timeout = s->a.timeout;
+    s->pl.limits = s->a.limits;
     s->pl.diagnose = s->a.diagnose;
     int code = choose_formats(s, s->a.format);
     if (!code) code = add_backends(s);
@@ -175,19 +179,35 @@ static int check_memory(const session *s)
     return code;
 }
 
+/* With what it printed: the end of a program's traceback says most. */
+static int refuse_backend(const session *s, int b, const port *p)
+{
+    enum { LINES = 20 };
+    char text[sizeof((heard *)0)->text];
+    const heard *const h = port_heard(p);
+    size_t const n = h ? printable(text, sizeof text, h->text, h->kept, true) : 0;
+    int lines = n > 0 && text[n - 1] != '\n';
+    for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
+    const char *from = text;
+    for (; n && lines > LINES; lines--) from = strchr(from, '\n') + 1;
+    if (n) fprintf(stderr, "%s%s", from, text[n - 1] == '\n' ? "" : "\n");
+    return usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
+}
+
 /* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
 static int check_backends(session *s)
 {
     int code = EXIT_GOOD;
     for (int b = 0; b < s->pl.backends && !code; b++) {
-        port *const p = port_open(&s->pl.backend[b], s->pl.timeout);
+        port *const p = port_open(&s->pl.backend[b], s->pl.limits);
         if (port_is(p) == PORT_ABSENT) {
             snprintf(s->absent[b], sizeof s->absent[b], "%s", port_why(p));
             s->reported.absent[b] = s->absent[b];
         }
-        if (port_is(p) == PORT_UNUSABLE)
-            code = usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
-        port_close(p);
+        if (port_is(p) == PORT_UNUSABLE) code = refuse_backend(s, b, p);
+        complaint why = {""};
+        port_end(p, &why);
+        if (*why.text) fprintf(stderr, "verify: note: backend %s: %s\n", s->reported.text[b], why.text);
     }
     return code;
 }
@@ -232,15 +252,16 @@ static int open_reports(session *s)
     return code;
 }
 
-/* False: something could not be written. */
+/* False: a file could not be written. Standard output is main's to check. */
 static bool close_reports(session *s)
 {
     bool good = true;
     for (int i = 0; i < s->outputs; i++) {
         output *const o = &s->output[i];
         o->format->close(o->own, &s->t);
+        if (o->f == stdout) continue;
         good &= !fflush(o->f) && !ferror(o->f);
-        if (o->f != stdout) good &= !fclose(o->f);
+        good &= !fclose(o->f);
     }
     if (!s->people) report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
     return good;
@@ -256,7 +277,20 @@ static void show_progress(const session *s, int index)
     fflush(stderr);
 }
 
-static void on_case(const plan *pl, int index, const result results[], void *context)
+/* Is somebody there to read what goes to this descriptor? */
+static bool has_reader(int fd)
+{
+    struct pollfd end = {fd, POLLOUT, 0};
+    return poll(&end, 1, 0) < 0 || !(end.revents & POLLERR);
+}
+
+/* Standard output alone was asked for, and whoever read it has gone, as head does. */
+static bool is_unread(const session *s)
+{
+    return s->outputs == 1 && s->output[0].f == stdout && ferror(stdout) && !has_reader(STDOUT_FILENO);
+}
+
+static bool on_case(const plan *pl, int index, const result results[], void *context)
 {
     session *const s = context;
     if (s->progress) fprintf(stderr, "\r\033[K");
@@ -267,6 +301,7 @@ static void on_case(const plan *pl, int index, const result results[], void *con
         fflush(s->output[i].f);
     }
     show_progress(s, index);
+    return !is_unread(s);
 }
 
 static int exit_code(const session *s)
@@ -301,10 +336,11 @@ int command_run(int argc, char **argv)
     session *const s = calloc(1, sizeof *s);
     operands cases;
     int code;
+    catch_interrupts();
     if (!s) return usage_error("no memory");
     long const processors = sysconf(_SC_NPROCESSORS_ONLN);
     int const jobs = processors > 0 && processors < 64 ? (int)processors : 1;
-    s->a = (arguments){.format = "text", .timeout = 60, .jobs = jobs};
+    s->a = (arguments){.format = "text", .limits = {.timeout = 60}, .jobs = jobs};
     if (options_read(&run_syntax, argc, argv, &s->a, &cases, &code)) {
         code = use_arguments(s, &cases);
         if (!code) code = run_session(s);

@@ -30,6 +30,9 @@ typedef struct {
 /* The port was skipped: `why` becomes the sentence of the reason; own_words where only the port can say it. */
 void answer_skip(answer *a, skip_reason reason, const char *own_words);
 
+/* Its texts become such as can be printed: they are the port's. */
+void answer_make_printable(answer *a);
+
 /* Any other end. why: one sentence, "" when it ran. What the port declared stays. */
 void answer_set(answer *a, port_outcome outcome, const char *why);
 

@@ -1,7 +1,8 @@
 /* See fault.h. */
 #include "fault.h"
 
-#include "process.h"
+#include "twin.h"
+#include "wire.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 static struct {
     const arena *memory;
     int answers;
+    uint64_t serial;
     answer last;
 } fault;
 
@@ -19,10 +21,11 @@ static void on_fault(int number, siginfo_t *info, void *context)
 {
     (void)context;
     char where[160] = "outside all tensors";
+    if (!twin_is_worker()) _exit(128 + number);
     fault.last.outcome = PORT_CRASHED;
     if (fault.memory) arena_locate(fault.memory, info->si_addr, where, sizeof where);
     snprintf(fault.last.why, sizeof fault.last.why, "signal %s: %s", sigabbrev_np(number), where);
-    write_all(fault.answers, &fault.last, sizeof fault.last);
+    wire_send(fault.answers, FRAME_ANSWER, fault.serial, &fault.last, sizeof fault.last);
     _exit(128 + number);
 }
 
@@ -35,6 +38,11 @@ void fault_catch(int answers)
     sigaltstack(&other, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
+}
+
+void fault_case(uint64_t serial)
+{
+    fault.serial = serial;
 }
 
 void fault_begin(const answer *so_far)

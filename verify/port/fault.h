@@ -2,13 +2,16 @@
 #ifndef FAULT_H
 #define FAULT_H
 
-#include "arena.h"
 #include "answer.h"
+#include "arena.h"
 
-/* From now on SIGSEGV and SIGBUS write a last answer to `answers` and end the process. */
+#include <stdint.h>
+
+/* From now on SIGSEGV and SIGBUS of the worker write a last answer to `answers` and end the process. */
 void fault_catch(int answers);
 
-/* What that answer starts from: `so_far`, which is copied. */
+/* The case that it answers, and what that answer starts from: `so_far`, which is copied. */
+void fault_case(uint64_t serial);
 void fault_begin(const answer *so_far);
 
 /* The tensors that a fault may be beside; NULL: none. */

@@ -8,7 +8,10 @@
 unsigned fpenv_control(void);
 void fpenv_restore(unsigned control);
 
-/* One sentence: what a port left changed. */
-void fpenv_describe(unsigned before, unsigned after, char *why, size_t cap);
+/* Its bits that flush subnormal numbers to zero. */
+unsigned fpenv_flushing(void);
+
+/* One sentence: what was left changed, and by whom, as in "the port". */
+void fpenv_describe(const char *who, unsigned before, unsigned after, char *why, size_t cap);
 
 #endif

@@ -1,6 +1,10 @@
 /* See load.h. */
 #include "load.h"
 
+#include "fpenv.h"
+#include "own_locale.h"
+#include "twin.h"
+
 #include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,12 +31,17 @@ static const dsv3_backend *find_table(const backend *b, answer *a)
     memcpy(&get, &symbol, sizeof get);
     if (!get) return unusable(a, PORT_REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target), NULL;
     const dsv3_backend *const table = get(DSV3_ABI);
+    size_t const least = offsetof(dsv3_backend, rmsnorm);
+    if (table && table->abi == DSV3_ABI && table->size >= least) return table;
     if (!table)
         unusable(a, PORT_REJECTED, "%s does not speak abi %u: rebuild it with this include/dsv3.h", b->target,
                  DSV3_ABI);
-    if (!table || (table->abi == DSV3_ABI && table->size >= offsetof(dsv3_backend, rmsnorm))) return table;
-    unusable(a, PORT_REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target, table->abi,
-             DSV3_ABI);
+    else if (table->abi != DSV3_ABI)
+        unusable(a, PORT_REJECTED, "%s speaks abi %u, not %u: rebuild it with this include/dsv3.h", b->target,
+                 table->abi, DSV3_ABI);
+    else
+        unusable(a, PORT_REJECTED, "%s says that its table has %u bytes, and the shortest has %zu: set size", b->target,
+                 table->size, least);
     return NULL;
 }
 
@@ -43,7 +52,7 @@ static void complete_table(const dsv3_backend *theirs, dsv3_backend *ours)
     memcpy(ours, theirs, theirs->size < sizeof *ours ? theirs->size : sizeof *ours);
 }
 
-bool load_port(const backend *b, loaded_port *p, answer *a)
+static bool start_port(const backend *b, loaded_port *p, answer *a)
 {
     char why[256] = "it doesn't say why";
     p->ctx = NULL;
@@ -55,6 +64,18 @@ bool load_port(const backend *b, loaded_port *p, answer *a)
     if (usable != DSV3_OK) return answer_skip(a, SKIP_START, why), false;
     dsv3_status const opened = p->table.open ? p->table.open(&p->ctx, 0) : DSV3_OK;
     return opened == DSV3_OK || unusable(a, PORT_REJECTED, "open returned status %d", (int)opened);
+}
+
+bool load_port(const backend *b, loaded_port *p, answer *a)
+{
+    p->clean = fpenv_control();
+    bool const good = start_port(b, p, a);
+    twin_end();
+    own_locale();
+    p->control = fpenv_control();
+    fpenv_restore(p->clean);
+    if (twin_seen()) return unusable(a, PORT_REJECTED, "it forks when it is loaded, and both processes return");
+    return good;
 }
 
 void unload_port(loaded_port *p)

@@ -8,9 +8,11 @@
 typedef struct {
     dsv3_backend table; /* members that an older header lacks are NULL */
     dsv3_ctx *ctx;
+    unsigned clean, control; /* floating-point control before anything of the port ran, and as its start left it */
 } loaded_port;
 
-/* False: why it can't be used is in the answer. */
+/* False: why it can't be used is in the answer. Afterwards floating-point control and locale are those of before; the port's ops run
+ * with its own control. */
 bool load_port(const backend *b, loaded_port *p, answer *a);
 void unload_port(loaded_port *p);
 

@@ -5,8 +5,10 @@
 #include "deadline.h"
 #include "fault.h"
 #include "load.h"
-#include "process.h"
+#include "own_locale.h"
 #include "trial.h"
+#include "twin.h"
+#include "wire.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -17,114 +19,159 @@
 
 struct native {
     backend b;
-    double timeout;
+    port_limits limits;
     process worker;
+    heard heard;                               /* of the case in work */
+    uint64_t serial;                           /* of that case */
+    int late;                                  /* starts in a row that were too late */
     char ops[sizeof(((answer *)0)->declared)]; /* names, a space behind each */
 };
 
 /* ---- what goes through the pipes ---- */
 
 /*
- * To the worker: `given`, the problem, and if they are given the inputs in order. Back: an answer, and if the port ran the outputs
- * of its first run in order. The first answer is the hello, whose `declared` names the ops.
+ * To the worker: a case, and if they are given the inputs in order. Back: an answer, and if the port ran the outputs of its first
+ * run in order. The first answer is the hello, whose `declared` names the ops.
  */
 
-/* As it stands: the worker was forked from this process, so the tables of ops that a problem points to are where they were. */
-static void send_problem(int fd, const problem *p)
-{
-    write_all(fd, p, sizeof *p);
-    write_all(fd, p->tensor, (size_t)p->tensors * sizeof *p->tensor);
-}
-
-/* problem_close either way. */
-static bool receive_problem(int fd, problem *p)
-{
-    *p = (problem){.tensors = 0};
-    if (!read_all(fd, p, sizeof *p)) return p->tensor = NULL, false;
-    p->tensor = calloc((size_t)p->tensors, sizeof *p->tensor);
-    return p->tensor && read_all(fd, p->tensor, (size_t)p->tensors * sizeof *p->tensor);
-}
+/* A case, with its tensors behind it. As it stands: the worker was forked from this process, so the tables of ops that a problem
+ * points to are where they were. */
+typedef struct {
+    bool given;
+    problem p;
+} case_head;
 
 static bool is_output(const problem *p, int i)
 {
     return p->tensor[i].row->kind == TENSOR_OUT;
 }
 
-static void send_inputs(int fd, const problem *p, void *const data[])
+static void send_case(native *n, const problem *p, bool given, const deadline *until)
 {
-    for (int i = 0; i < p->tensors; i++)
-        if (!is_output(p, i)) write_all(fd, data[i], p->tensor[i].bytes);
+    case_head const head = {given, *p};
+    size_t const bytes = (size_t)p->tensors * sizeof *p->tensor;
+    frame const f = frame_of(FRAME_CASE, n->serial, sizeof head + bytes);
+    if (deadline_write_all(until, &n->worker, &f, sizeof f) <= 0) return;
+    if (deadline_write_all(until, &n->worker, &head, sizeof head) <= 0) return;
+    deadline_write_all(until, &n->worker, p->tensor, bytes);
 }
 
-static bool receive_inputs(int fd, const problem *p, void *const data[])
+static void send_inputs(native *n, const problem *p, void *const data[], const deadline *until)
 {
     for (int i = 0; i < p->tensors; i++)
-        if (!is_output(p, i) && !read_all(fd, data[i], p->tensor[i].bytes)) return false;
+        if (!is_output(p, i) &&
+            wire_write(until, &n->worker, FRAME_TENSOR, n->serial, data[i], p->tensor[i].bytes) <= 0)
+            return;
+}
+
+static wire_state receive_outputs(native *n, const problem *p, void *const data[], const deadline *until)
+{
+    wire_state state = WIRE_GOOD;
+    for (int i = 0; i < p->tensors && state == WIRE_GOOD; i++)
+        if (is_output(p, i)) state = wire_read(until, &n->worker, FRAME_TENSOR, n->serial, data[i], p->tensor[i].bytes);
+    return state;
+}
+
+/* problem_close either way. */
+static bool receive_case(int fd, case_head *head, uint64_t *serial)
+{
+    frame f;
+    head->p = (problem){.tensors = 0};
+    if (!wire_receive_head(fd, FRAME_CASE, &f)) return false;
+    if (!read_all(fd, head, sizeof *head)) return head->p.tensor = NULL, false;
+    size_t const bytes = (size_t)head->p.tensors * sizeof *head->p.tensor;
+    *serial = f.serial;
+    head->p.tensor = calloc(1, bytes + 1);
+    return head->p.tensor && f.bytes == sizeof *head + bytes && read_all(fd, head->p.tensor, bytes);
+}
+
+static bool receive_inputs(int fd, uint64_t serial, const problem *p, void *const data[])
+{
+    for (int i = 0; i < p->tensors; i++)
+        if (!is_output(p, i) && !wire_receive(fd, FRAME_TENSOR, serial, data[i], p->tensor[i].bytes)) return false;
     return true;
 }
 
-static void send_outputs(int fd, const problem *p, void *const data[])
+static bool send_outputs(int fd, uint64_t serial, const problem *p, void *const data[])
 {
     for (int i = 0; i < p->tensors; i++)
-        if (is_output(p, i) && !write_all(fd, data[i], p->tensor[i].bytes)) return;
-}
-
-static bool receive_outputs(int fd, const problem *p, void *const data[], const deadline *until)
-{
-    for (int i = 0; i < p->tensors; i++)
-        if (is_output(p, i) && deadline_read_all(until, fd, data[i], p->tensor[i].bytes) <= 0) return false;
+        if (is_output(p, i) && !wire_send(fd, FRAME_TENSOR, serial, data[i], p->tensor[i].bytes)) return false;
     return true;
 }
 
 /* ---- in the worker ---- */
 
-static void run_trial(trial *t, const loaded_port *port, bool given, int requests, answer *a)
+typedef struct {
+    loaded_port port;
+    int requests, answers;
+    uint64_t serial; /* of the case in work */
+} desk;
+
+static void run_trial(desk *d, trial *t, bool given, answer *a)
 {
     if (!given) fill_inputs(t->p, t->input);
-    if (!given || receive_inputs(requests, t->p, t->input))
-        trial_run(t, port, a);
+    if (!given || receive_inputs(d->requests, d->serial, t->p, t->input))
+        trial_run(t, &d->port, a);
     else
         answer_set(a, PORT_NOT_ASKED, "the inputs did not arrive");
 }
 
-static void serve_case(const loaded_port *port, const problem *p, bool given, int requests, int answers)
+/* What the port printed is out before the answer. */
+static bool send_answer(desk *d, const answer *a)
+{
+    fflush(NULL);
+    return wire_send(d->answers, FRAME_ANSWER, d->serial, a, sizeof *a);
+}
+
+/* False: the answer didn't get through. */
+static bool serve_case(desk *d, const problem *p, bool given)
 {
     trial t;
     answer a = {.outcome = PORT_NOT_ASKED};
     if (trial_open(&t, p))
-        run_trial(&t, port, given, requests, &a);
+        run_trial(d, &t, given, &a);
     else
         answer_set(&a, PORT_NOT_ASKED, "no memory for the tensors");
-    if (write_all(answers, &a, sizeof a) && a.outcome == PORT_RAN) send_outputs(answers, p, t.written[0]);
+    bool const sent =
+        send_answer(d, &a) && (a.outcome != PORT_RAN || send_outputs(d->answers, d->serial, p, t.written[0]));
     trial_close(&t);
+    return sent;
 }
 
-static bool say_hello(const backend *b, loaded_port *port, int answers)
+static bool say_hello(const backend *b, desk *d)
 {
     answer hello = {.outcome = PORT_NOT_ASKED};
-    bool const ready = load_port(b, port, &hello);
+    bool const ready = load_port(b, &d->port, &hello);
     if (ready) {
         answer_set(&hello, PORT_RAN, "");
-        name_ops(port, hello.declared, sizeof hello.declared);
+        name_ops(&d->port, hello.declared, sizeof hello.declared);
     }
-    return write_all(answers, &hello, sizeof hello) && ready;
+    return send_answer(d, &hello) && ready;
+}
+
+static bool serve_next(desk *d)
+{
+    case_head next;
+    bool const come = receive_case(d->requests, &next, &d->serial);
+    fault_case(d->serial);
+    if (come && !serve_case(d, &next.p, next.given)) pause(); /* the pipe is closed: the other side ends this process */
+    free(next.p.tensor);
+    return come;
 }
 
 /* Serves until `requests` closes. */
-static _Noreturn void serve(const backend *b, int requests, int answers)
+static _Noreturn void serve(const backend *b, const process *p, pid_t asker)
 {
-    loaded_port port;
-    bool given;
-    problem p;
+    desk d = {.requests = p->requests, .answers = p->answers};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    signal(SIGINT, SIG_IGN);
-    fault_catch(answers);
-    if (!say_hello(b, &port, answers)) _exit(0);
-    while (read_all(requests, &given, sizeof given) && receive_problem(requests, &p)) {
-        serve_case(&port, &p, given, requests, answers);
-        problem_close(&p);
-    }
-    unload_port(&port);
+    if (getppid() != asker) _exit(0);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a port that crashes has printed its lines */
+    own_locale();
+    twin_watch();
+    fault_catch(d.answers);
+    if (!say_hello(b, &d)) _exit(0);
+    while (serve_next(&d)) continue;
+    unload_port(&d.port);
     _exit(0);
 }
 
@@ -132,13 +179,20 @@ static _Noreturn void serve(const backend *b, int requests, int answers)
 
 static bool start_worker(native *n)
 {
-    if (!process_start(&n->worker)) return false;
-    if (n->worker.pid == 0) serve(&n->b, n->worker.requests, n->worker.answers);
+    pid_t const asker = getpid();
+    if (!process_start(&n->worker, &n->heard)) return false;
+    if (n->worker.pid == 0) serve(&n->b, &n->worker, asker);
     return true;
 }
 
-static port_outcome describe_death(int status, complaint *why)
+/* The worker is gone, or what runs there doesn't speak any more. */
+static port_outcome describe_death(native *n, complaint *why)
 {
+    static double const patience = 0.5; /* for one whose pipe is closed already */
+    for (double const last = now() + patience; !process_has_ended(&n->worker) && now() < last;) pause_for(1e-3);
+    bool const ended = process_has_ended(&n->worker);
+    int const status = process_end(&n->worker, 0);
+    if (!ended) return refuse(why, "the port closed the pipe that its process answers through"), PORT_REJECTED;
     if (WIFSIGNALED(status))
         refuse(why, "signal %s", sigabbrev_np(WTERMSIG(status)));
     else
@@ -146,63 +200,101 @@ static port_outcome describe_death(int status, complaint *why)
     return PORT_CRASHED;
 }
 
-/* Waits for an answer. A death or a silence becomes one, and the worker is gone. */
-static void await(native *n, const deadline *until, answer *a)
+/* There is no answer, or none that can be believed: that becomes one, and the worker is gone. */
+static void give_up(native *n, wire_state state, const deadline *until, answer *a)
 {
-    complaint why;
-    int const got = deadline_read_all(until, n->worker.answers, a, sizeof *a);
-    if (got > 0 && a->outcome != PORT_CRASHED) return;
-    int const status = process_end(&n->worker, got < 0);
-    if (got > 0) return;
-    port_outcome const outcome = got < 0 ? deadline_missed(until, &why) : describe_death(status, &why);
+    complaint why = {""};
+    port_outcome outcome = PORT_REJECTED;
+    if (state == WIRE_LATE)
+        outcome = deadline_missed(until, &why);
+    else if (state == WIRE_GONE)
+        outcome = describe_death(n, &why);
+    else
+        refuse(&why, "what came from its process is no answer: the port wrote to a pipe that isn't its own");
+    process_end(&n->worker, 0);
     memset(a, 0, sizeof *a);
     answer_set(a, outcome, why.text);
 }
 
-/* Starts a worker and reads its hello. */
-static void begin(native *n, answer *hello)
+static void await(native *n, const deadline *until, answer *a)
 {
-    deadline const until = deadline_in(n->timeout);
-    answer_set(hello, PORT_NOT_ASKED, "cannot start a process");
-    if (start_worker(n)) await(n, &until, hello);
+    wire_state const state = wire_read_answer(until, &n->worker, n->serial, a);
+    if (state != WIRE_GOOD)
+        give_up(n, state, until, a);
+    else if (a->outcome == PORT_CRASHED)
+        process_end(&n->worker, deadline_to_end(n->limits.timeout));
 }
 
-native *native_open(const backend *b, double timeout, answer *hello)
+/* Starts a worker and reads its hello; without a port that can be used it is gone again. */
+static void begin(native *n, answer *hello)
+{
+    deadline const until = deadline_in(n->limits.start);
+    answer_set(hello, PORT_NOT_ASKED, "cannot start a process");
+    n->serial = 0;
+    if (!start_worker(n)) return;
+    await(n, &until, hello);
+    n->late = hello->outcome == PORT_LATE ? n->late + 1 : 0;
+    if (hello->outcome != PORT_RAN) process_end(&n->worker, deadline_to_end(n->limits.timeout));
+}
+
+native *native_open(const backend *b, port_limits limits, answer *hello)
 {
     native *const n = calloc(1, sizeof *n);
     if (!n) abort();
     n->b = *b;
-    n->timeout = timeout;
+    n->limits = limits;
+    if (!(limits.start > 0)) n->limits.start = limits.timeout;
     begin(n, hello);
-    snprintf(n->ops, sizeof n->ops, "%s", hello->declared);
+    if (hello->outcome == PORT_RAN) snprintf(n->ops, sizeof n->ops, "%s", hello->declared);
     return n;
 }
 
-void native_close(native *n)
+void native_close(native *n, complaint *why)
 {
-    process_end(&n->worker, false);
+    double const patience = deadline_to_end(n->limits.timeout);
+    int const status = process_end(&n->worker, patience);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        refuse(why, "its close did not return within %g s", patience);
+    else if (status)
+        refuse(why, "its close ended the process with %s %d", WIFSIGNALED(status) ? "signal" : "exit code",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     free(n);
+}
+
+const heard *native_heard(const native *n)
+{
+    return &n->heard;
 }
 
 bool native_has_op(const native *n, const char *name)
 {
     size_t const length = strlen(name);
-    for (const char *s = n->ops; *s; s += strcspn(s, " ") + 1)
+    for (const char *s = n->ops; *s; s += strcspn(s, " ") + (strchr(s, ' ') != NULL))
         if (!strncmp(s, name, length) && s[length] == ' ') return true;
     return false;
 }
 
+static void ask(native *n, const problem *pr, void *const data[], bool given, answer *a)
+{
+    deadline const until = deadline_in(n->limits.timeout);
+    n->heard.kept = 0, n->heard.bytes = 0;
+    n->serial++;
+    send_case(n, pr, given, &until);
+    if (given) send_inputs(n, pr, data, &until);
+    await(n, &until, a);
+    if (a->outcome != PORT_RAN) return;
+    wire_state const state = receive_outputs(n, pr, data, &until);
+    if (state != WIRE_GOOD) give_up(n, state, &until, a);
+}
+
 void native_ask(native *n, const problem *pr, void *const data[], bool given, answer *a)
 {
-    deadline const until = deadline_in(n->timeout);
+    n->heard.kept = 0, n->heard.bytes = 0;
+    answer_set(a, PORT_RAN, "");
+    if (n->late >= MOST_LATE_STARTS) return answer_set(a, PORT_LATE, late_starts);
     if (!n->worker.pid) begin(n, a);
-    if (!n->worker.pid) return;
-    write_all(n->worker.requests, &given, sizeof given);
-    send_problem(n->worker.requests, pr);
-    if (given) send_inputs(n->worker.requests, pr, data);
-    await(n, &until, a);
-    if (a->outcome != PORT_RAN || receive_outputs(n->worker.answers, pr, data, &until)) return;
-    process_end(&n->worker, true);
+    if (a->outcome != PORT_RAN) return;
     memset(a, 0, sizeof *a);
-    answer_set(a, PORT_NOT_ASKED, "the worker's outputs did not arrive");
+    ask(n, pr, data, given, a);
+    if (n->worker.pid) process_hear(&n->worker);
 }

@@ -8,18 +8,25 @@
 #include "answer.h"
 #include "backends.h"
 #include "case/problem.h"
+#include "limits.h"
+#include "process.h"
 
 typedef struct native native;
 
-/* Starts a worker, which opens the port; never NULL. timeout: seconds for that and for each case. hello says whether the port can
- * be used: PORT_RAN, PORT_SKIPPED (not here), or anything else (never). */
-native *native_open(const backend *b, double timeout, answer *hello);
-void native_close(native *n);
+/* Starts a worker, which opens the port; never NULL. hello says whether the port can be used: PORT_RAN, PORT_SKIPPED (not here),
+ * PORT_NOT_ASKED (by our own fault not now), or anything else (never). */
+native *native_open(const backend *b, port_limits limits, answer *hello);
+/* One sentence in why if its close didn't end well. */
+void native_close(native *n, complaint *why);
+
+/* What it printed: in its last case, or in its start before the first. */
+const heard *native_heard(const native *n);
 
 bool native_has_op(const native *n, const char *name);
 
 /* Runs a problem twice, in guarded memory. data[i] belongs to tensor[i]: inputs are read if they are given, else the worker fills
- * its own; outputs are written when it ran. A worker that died in an earlier case is started again. */
+ * its own; outputs are written when it ran. A worker that died in an earlier case is started again, or the
+ * answer says why it can't be. */
 void native_ask(native *n, const problem *pr, void *const data[], bool given, answer *a);
 
 #endif

@@ -7,52 +7,48 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Either native or program, when it is ready; the other is NULL. */
+/* Either native or program; the other is NULL, and both are when the port is absent. */
 struct port {
     backend b;
     port_state state;
-    char why[512];
+    answer hello; /* when it is not ready: what became of its start */
     native *native;
     program *program;
 };
 
-static void open_native(port *p, double timeout)
+static port_state state_after(port_outcome hello)
 {
-    answer hello = {.outcome = PORT_NOT_ASKED};
-    p->native = native_open(&p->b, timeout, &hello);
-    p->state = hello.outcome == PORT_RAN ? PORT_READY : hello.outcome == PORT_SKIPPED ? PORT_ABSENT : PORT_UNUSABLE;
-    snprintf(p->why, sizeof p->why, "%s", hello.why);
+    return hello == PORT_RAN ? PORT_READY : hello == PORT_SKIPPED ? PORT_ABSENT : PORT_UNUSABLE;
 }
 
-static void open_program(port *p, double timeout)
-{
-    complaint why = {""};
-    p->program = program_open(p->b.target, timeout, &why);
-    p->state = p->program ? PORT_READY : PORT_UNUSABLE;
-    snprintf(p->why, sizeof p->why, "%.511s", why.text);
-}
-
-port *port_open(const backend *b, double timeout)
+port *port_open(const backend *b, port_limits limits)
 {
     port *const p = calloc(1, sizeof *p);
     if (!p) abort();
     p->b = *b;
     if (*b->absent) {
-        p->state = PORT_ABSENT;
-        snprintf(p->why, sizeof p->why, "%s", b->absent);
+        answer_set(&p->hello, PORT_SKIPPED, b->absent);
+        p->hello.skip = SKIP_ABSENT;
     } else if (b->kind == BACKEND_PROGRAM) {
-        open_program(p, timeout);
+        p->program = program_open(p->b.target, limits, &p->hello);
     } else {
-        open_native(p, timeout);
+        p->native = native_open(&p->b, limits, &p->hello);
     }
+    p->state = state_after(p->hello.outcome);
     return p;
+}
+
+void port_end(port *p, complaint *why)
+{
+    if (p->program) program_close(p->program);
+    if (p->native) native_close(p->native, why);
+    free(p);
 }
 
 void port_close(port *p)
 {
-    if (p->program) program_close(p->program);
-    if (p->native) native_close(p->native);
-    free(p);
+    complaint why;
+    port_end(p, &why);
 }
 
 port_state port_is(const port *p)
@@ -62,7 +58,12 @@ port_state port_is(const port *p)
 
 const char *port_why(const port *p)
 {
-    return p->why;
+    return p->hello.why;
+}
+
+const heard *port_heard(const port *p)
+{
+    return p->program ? program_heard(p->program) : p->native ? native_heard(p->native) : NULL;
 }
 
 bool port_has_op(const port *p, const char *name)
@@ -74,8 +75,8 @@ bool port_has_op(const port *p, const char *name)
 void port_answer(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
     memset(a, 0, sizeof *a);
-    if (p->state != PORT_READY)
-        answer_skip(a, *p->b.absent ? SKIP_ABSENT : SKIP_START, p->why);
+    if (p->state == PORT_ABSENT)
+        answer_skip(a, p->hello.skip, p->hello.why);
     else if (p->program)
         program_ask(p->program, pr, data, a);
     else

@@ -7,6 +7,8 @@
 #include "answer.h"
 #include "backends.h"
 #include "case/problem.h"
+#include "limits.h"
+#include "process.h"
 
 typedef struct port port;
 
@@ -16,14 +18,18 @@ typedef enum {
     PORT_UNUSABLE /* is no port: a usage error */
 } port_state;
 
-/* Starts the port; never NULL. timeout: seconds for the start and for each case. */
-port *port_open(const backend *b, double timeout);
+/* Starts the port; never NULL. */
+port *port_open(const backend *b, port_limits limits);
 void port_close(port *p);
+void port_end(port *p, complaint *why); /* the same; one sentence in why if it did not end well */
 port_state port_is(const port *p);
 const char *port_why(const port *p); /* when not ready: one sentence */
 
 /* Does it have this op? No, unless it is ready. */
 bool port_has_op(const port *p, const char *name);
+
+/* What it printed in its last case, or in a start that failed. NULL: it has no process of its own. */
+const heard *port_heard(const port *p);
 
 /* Asks for a problem's outputs. data[i] belongs to tensor[i]: the inputs are filled, by the fill of the problem or, given, in any
  * other way; the outputs are written when the answer says that it ran. Now judge them. */

@@ -2,76 +2,61 @@
 #include "program.h"
 
 #include "case/folder.h"
+#include "case_folders.h"
 #include "deadline.h"
-#include "process.h"
+#include "reply.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { LINE_SIZE = 65536, MAX_OPS = 64, PROTOCOL = 1 };
+enum { LINE_SIZE = 65536 };
 
 struct program {
     char command[768];
-    double timeout;
-    process process; /* leads a process group of its own; pid 0: it runs no more */
-    char op[MAX_OPS][32];
-    int ops;
+    port_limits limits;
+    process process; /* pid 0: it runs no more */
+    heard heard;     /* of the case in work */
+    int late;        /* starts in a row that were too late */
+    op_names ops;
     char line[LINE_SIZE]; /* what was read and not yet used */
     size_t held;
 };
 
 /* ---- the process ---- */
 
-/* In the child: requests on 3, answers on 4, standard output joined to standard error. */
-static _Noreturn void become(const char *command, int requests, int answers)
+/* In the child: requests on 3, answers on 4, far below where they were. */
+static _Noreturn void become(const char *command, const process *p, pid_t asker)
 {
-    setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int const in = fcntl(requests, F_DUPFD, 10), out = fcntl(answers, F_DUPFD, 10);
-    dup2(STDERR_FILENO, STDOUT_FILENO);
+    if (getppid() != asker) _exit(0);
+    int const in = fcntl(p->requests, F_DUPFD_CLOEXEC, 10), out = fcntl(p->answers, F_DUPFD_CLOEXEC, 10);
     dup2(in, 3);
     dup2(out, 4);
-    close(in);
-    close(out);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
     execl("/bin/sh", "sh", "-c", command, (char *)NULL);
     _exit(127);
 }
 
 static bool start(program *p)
 {
-    if (!process_start(&p->process)) return false;
-    if (p->process.pid == 0) become(p->command, p->process.requests, p->process.answers);
+    pid_t const asker = getpid();
+    if (!process_start(&p->process, &p->heard)) return false;
+    if (p->process.pid == 0) become(p->command, &p->process, asker);
     return true;
 }
 
 /* Waits a little for a program that was told to end, then kills its whole group. Returns its status. */
 static int finish(program *p, double patience)
 {
-    process *const c = &p->process;
-    int status = 0;
-    double const last = now() + patience;
-    if (c->pid <= 0) return 0;
-    close(c->requests);
-    close(c->answers);
-    pid_t ended = waitpid(c->pid, &status, WNOHANG);
-    while (ended == 0 && now() < last) {
-        nanosleep(&(struct timespec){0, 2000000}, NULL);
-        ended = waitpid(c->pid, &status, WNOHANG);
-    }
-    kill(-c->pid, SIGKILL);
-    if (ended == 0) waitpid(c->pid, &status, 0);
-    c->pid = 0;
-    return status;
+    return process_end(&p->process, patience);
 }
 
 /* The shell that started the program reports its signal as exit code 128 + n. */
@@ -90,68 +75,40 @@ static port_outcome died(program *p, complaint *why)
 
 /* ---- lines ---- */
 
-/* Reads one line into p->line (NUL for the newline); its length with the newline into *used. */
-static port_outcome read_line(program *p, const deadline *until, size_t *used, complaint *why)
+/* The length of the line that stands in p->line, its newline too, once it is whole. */
+static port_outcome await_line(program *p, const deadline *until, size_t *length, complaint *why)
 {
     for (;;) {
-        char *const end = memchr(p->line, '\n', p->held);
-        if (end) {
-            *end = 0;
-            *used = (size_t)(end - p->line) + 1;
-            return PORT_RAN;
-        }
+        const char *const end = memchr(p->line, '\n', p->held);
+        if (end) return *length = (size_t)(end - p->line) + 1, PORT_RAN;
         if (p->held == LINE_SIZE)
             return refuse(why, "its answer is a line of more than %d bytes", LINE_SIZE), PORT_REJECTED;
-        ssize_t const got = deadline_read_some(until, p->process.answers, p->line + p->held, LINE_SIZE - p->held);
+        ssize_t const got = deadline_read_some(until, &p->process, p->line + p->held, LINE_SIZE - p->held);
         if (got < 0) return finish(p, 0), deadline_missed(until, why);
         if (got == 0) return died(p, why);
         p->held += (size_t)got;
     }
 }
 
-/* One reply as a JSON object; the caller drops it. */
-static port_outcome read_reply(program *p, const deadline *until, json_t **reply, complaint *why)
+static void drop_line(program *p, size_t length)
 {
-    size_t used = 0;
-    json_error_t error;
-    port_outcome const outcome = read_line(p, until, &used, why);
-    if (outcome != PORT_RAN) return outcome;
-    *reply = json_loads(p->line, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(*reply)) {
-        refuse(why, "its answer is no JSON object: '%.80s'", p->line);
-        json_decref(*reply);
-        *reply = NULL;
-    }
-    memmove(p->line, p->line + used, p->held - used);
-    p->held -= used;
-    return *reply ? PORT_RAN : PORT_REJECTED;
+    memmove(p->line, p->line + length, p->held - length);
+    p->held -= length;
 }
 
-static bool send_line(program *p, const char *line)
+static bool send_line(program *p, const char *line, const deadline *until)
 {
-    void (*const before)(int) = signal(SIGPIPE, SIG_IGN);
-    bool const sent = write_all(p->process.requests, line, strlen(line));
-    signal(SIGPIPE, before);
-    return sent;
+    return deadline_write_all(until, &p->process, line, strlen(line)) > 0;
+}
+
+/* Nothing may have come before it was asked for: it would be taken for the answer. */
+static bool is_silent(const program *p)
+{
+    struct pollfd answers = {p->process.answers, POLLIN, 0};
+    return p->held == 0 && (poll(&answers, 1, 0) <= 0 || !(answers.revents & POLLIN));
 }
 
 /* ---- hello ---- */
-
-static bool read_hello(program *p, json_t *reply, complaint *why)
-{
-    json_t *const hello = json_object_get(reply, "hello"), *const list = json_object_get(hello, "ops");
-    json_t *const protocol = json_object_get(hello, "protocol");
-    const char *const name = json_string_value(json_object_get(hello, "name"));
-    if (!json_is_object(hello)) return refuse(why, "its first line is no {\"hello\": ...}; see docs/formats.md");
-    if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
-        return refuse(why, "its hello doesn't speak protocol %d", PROTOCOL);
-    if (!name || !json_is_array(list)) return refuse(why, "its hello lacks name or ops");
-    for (size_t i = 0; i < json_array_size(list) && i < MAX_OPS; i++) {
-        const char *const o = json_string_value(json_array_get(list, i));
-        if (o) snprintf(p->op[p->ops++], sizeof p->op[0], "%s", o);
-    }
-    return true;
-}
 
 /* A command that begins with a path to nothing is refused before a shell complains in its own words. */
 static bool program_exists(const char *command)
@@ -166,15 +123,14 @@ static bool program_exists(const char *command)
 /* Starts the program and reads its hello: PORT_RAN, or it doesn't run and why says why. */
 static port_outcome begin(program *p, complaint *why)
 {
-    json_t *reply = NULL;
-    p->ops = 0;
+    size_t length = 0;
     p->held = 0;
     if (!program_exists(p->command)) return refuse(why, "'%.200s': %s", p->command, strerror(errno)), PORT_NOT_ASKED;
     if (!start(p)) return refuse(why, "cannot start a process"), PORT_NOT_ASKED;
-    deadline const until = deadline_in(p->timeout);
-    port_outcome outcome = read_reply(p, &until, &reply, why);
-    if (outcome == PORT_RAN && !read_hello(p, reply, why)) outcome = PORT_REJECTED;
-    json_decref(reply);
+    deadline const until = deadline_in(p->limits.start);
+    port_outcome outcome = await_line(p, &until, &length, why);
+    if (outcome == PORT_RAN && !hello_read(p->line, length - 1, &p->ops, why)) outcome = PORT_REJECTED;
+    drop_line(p, length);
     if (outcome == PORT_RAN) return PORT_RAN;
     finish(p, 2);
     complaint const reason = *why;
@@ -182,15 +138,24 @@ static port_outcome begin(program *p, complaint *why)
     return outcome;
 }
 
-program *program_open(const char *command, double timeout, complaint *why)
+static void begin_answer(program *p, answer *a)
+{
+    complaint why = {""};
+    port_outcome const outcome = begin(p, &why);
+    answer_set(a, outcome, why.text);
+    answer_make_printable(a);
+    p->late = outcome == PORT_LATE ? p->late + 1 : 0;
+}
+
+program *program_open(const char *command, port_limits limits, answer *hello)
 {
     program *const p = calloc(1, sizeof *p);
-    if (!p) return refuse(why, "no memory for a program"), NULL;
+    if (!p) abort();
     snprintf(p->command, sizeof p->command, "%s", command);
-    p->timeout = timeout;
-    if (begin(p, why) == PORT_RAN) return p;
-    free(p);
-    return NULL;
+    p->limits = limits;
+    if (!(limits.start > 0)) p->limits.start = START_SECONDS;
+    begin_answer(p, hello);
+    return p;
 }
 
 void program_close(program *p)
@@ -199,72 +164,67 @@ void program_close(program *p)
     free(p);
 }
 
+const heard *program_heard(const program *p)
+{
+    return &p->heard;
+}
+
 bool program_has_op(const program *p, const char *name)
 {
-    for (int i = 0; i < p->ops; i++)
-        if (!strcmp(p->op[i], name)) return true;
+    for (int i = 0; i < p->ops.count; i++)
+        if (!strcmp(p->ops.name[i], name)) return true;
     return false;
 }
 
 /* ---- one run of a case ---- */
 
-static bool make_folder(char *dir, size_t cap, complaint *why)
+/* {"case": DIR} and a newline, malloc'd; NULL: the path can't be said in JSON. */
+static char *request_for(const char *dir)
 {
-    const char *const root = getenv("TMPDIR");
-    snprintf(dir, cap, "%s/dsv3-case-XXXXXX", root && *root ? root : "/tmp");
-    if (mkdtemp(dir)) return true; /* mode 0700 */
-    return refuse(why, "cannot make a folder %s: %s", dir, strerror(errno));
-}
-
-static void remove_folder(const char *dir)
-{
-    static const char *const files[] = {"case.json", "inputs.safetensors", "outputs.safetensors",
-                                        "inputs.safetensors.part"};
-    char path[4200];
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        remove(path);
-    }
-    rmdir(dir);
-}
-
-/* What the program said: ok, unsupported or error. */
-static port_outcome read_outcome(const json_t *reply, answer *a, complaint *why)
-{
-    const char *const unsupported = json_string_value(json_object_get(reply, "unsupported"));
-    const char *const error = json_string_value(json_object_get(reply, "error"));
-    const char *const declared = json_string_value(json_object_get(reply, "numerics"));
-    snprintf(a->declared, sizeof a->declared, "%s", declared ? declared : "");
-    if (unsupported) return refuse(why, "%s", unsupported), PORT_SKIPPED;
-    if (error) return refuse(why, "the port reports: %s", error), PORT_REJECTED;
-    if (json_is_true(json_object_get(reply, "ok"))) return PORT_RAN;
-    return refuse(why, "its answer has none of ok, unsupported, error"), PORT_REJECTED;
+    json_t *const request = json_pack("{s:s}", "case", dir);
+    char *const text = request ? json_dumps(request, 0) : NULL;
+    char *line = NULL;
+    json_decref(request);
+    if (text && asprintf(&line, "%s\n", text) < 0) line = NULL;
+    free(text);
+    return line;
 }
 
 /* The case is in the folder; the outputs will be. */
 static port_outcome ask_for_folder(program *p, const char *dir, answer *a, complaint *why)
 {
-    char line[4400];
-    json_t *reply = NULL;
-    deadline const until = deadline_in(p->timeout);
-    snprintf(line, sizeof line, "{\"case\": \"%s\"}\n", dir);
-    if (!send_line(p, line)) return died(p, why);
-    port_outcome outcome = read_reply(p, &until, &reply, why);
-    if (outcome == PORT_RAN) outcome = read_outcome(reply, a, why);
-    json_decref(reply);
+    size_t length = 0;
+    char *const line = request_for(dir);
+    deadline const until = deadline_in(p->limits.timeout);
+    if (!line) return refuse(why, "TMPDIR is no UTF-8, so a program can't be told of it: %s", dir), PORT_NOT_ASKED;
+    bool const silent = is_silent(p), sent = silent && send_line(p, line, &until);
+    free(line);
+    if (!silent) return refuse(why, "it answers before it is asked"), PORT_REJECTED;
+    port_outcome outcome = sent ? await_line(p, &until, &length, why) : died(p, why);
+    if (outcome == PORT_RAN) outcome = reply_read(p->line, length - 1, a, why);
+    drop_line(p, length);
     return outcome;
+}
+
+/* What isn't a file may never end. */
+static port_outcome read_outputs(const char *dir, const problem *pr, void *const data[], complaint *why)
+{
+    char path[4200];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
+    if (!lstat(path, &st) && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
+    return folder_read_outputs(path, pr, data, why) ? PORT_RAN : PORT_REJECTED;
 }
 
 static port_outcome run_in_folder(program *p, const problem *pr, void *const data[], answer *a, complaint *why)
 {
-    char dir[4000], path[4200];
+    char dir[4000];
     a->declared[0] = 0;
-    if (!make_folder(dir, sizeof dir, why)) return PORT_NOT_ASKED;
+    if (!case_folder_make(dir, sizeof dir, why)) return PORT_NOT_ASKED;
     port_outcome outcome = folder_write(dir, pr, data, why) ? PORT_RAN : PORT_NOT_ASKED;
     if (outcome == PORT_RAN) outcome = ask_for_folder(p, dir, a, why);
-    snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
-    if (outcome == PORT_RAN && !folder_read_outputs(path, pr, data, why)) outcome = PORT_REJECTED;
-    remove_folder(dir);
+    if (outcome == PORT_RAN) outcome = read_outputs(dir, pr, data, why);
+    case_folder_remove(dir);
     return outcome;
 }
 
@@ -276,6 +236,7 @@ static void run_once(program *p, const problem *pr, void *const data[], answer *
         answer_skip(a, SKIP_SAID, why.text);
     else
         answer_set(a, outcome, why.text);
+    answer_make_printable(a);
     if (outcome != PORT_RAN && outcome != PORT_SKIPPED) finish(p, 2); /* dead, or out of step */
 }
 
@@ -325,18 +286,24 @@ static void run_twice(program *p, const problem *pr, void *const data[], answer 
         return;
     }
     run_once(p, pr, second, a);
-    if (a->outcome == PORT_RAN) compare_runs(pr, data, second, a);
+    if (a->outcome == PORT_RAN)
+        compare_runs(pr, data, second, a);
+    else if (a->outcome == PORT_SKIPPED)
+        answer_set(a, PORT_NONDET, "it answered, and asked again for the same case it says unsupported");
     free_own_outputs(pr, second);
 }
 
 void program_ask(program *p, const problem *pr, void *const data[], answer *a)
 {
-    complaint why = {""};
-    port_outcome const begun = p->process.pid ? PORT_RAN : begin(p, &why);
-    if (begun != PORT_RAN)
-        answer_set(a, begun, why.text);
-    else if (!program_has_op(p, pr->op->name))
-        answer_skip(a, SKIP_OP, NULL);
-    else
+    p->heard.kept = 0, p->heard.bytes = 0;
+    answer_set(a, PORT_RAN, "");
+    if (p->late >= MOST_LATE_STARTS) return answer_set(a, PORT_LATE, late_starts);
+    if (!p->process.pid) begin_answer(p, a);
+    if (a->outcome != PORT_RAN) return;
+    p->heard.kept = 0, p->heard.bytes = 0;
+    if (program_has_op(p, pr->op->name))
         run_twice(p, pr, data, a);
+    else
+        answer_skip(a, SKIP_OP, NULL);
+    if (p->process.pid) process_hear(&p->process);
 }

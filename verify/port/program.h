@@ -7,13 +7,17 @@
 
 #include "answer.h"
 #include "case/problem.h"
+#include "limits.h"
+#include "process.h"
 
 typedef struct program program;
 
-/* Starts `command` under /bin/sh -c and waits for its hello. timeout: seconds for that and for each run of a case. NULL: one
- * sentence in why. */
-program *program_open(const char *command, double timeout, complaint *why);
+/* Starts `command` under /bin/sh -c and waits for its hello; never NULL. hello says whether it can be used: PORT_RAN, or why not. */
+program *program_open(const char *command, port_limits limits, answer *hello);
 void program_close(program *p);
+
+/* What it printed: in its last case, or in its start before the first. */
+const heard *program_heard(const program *p);
 
 bool program_has_op(const program *p, const char *name);
 

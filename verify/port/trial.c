@@ -3,7 +3,9 @@
 
 #include "fault.h"
 #include "fpenv.h"
+#include "own_locale.h"
 #include "process.h"
+#include "twin.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,13 +57,20 @@ void trial_close(trial *t)
 
 /* ---- the port's code is called ---- */
 
-static void declare(trial *t)
+/* False: its text is too long. */
+static bool declare(trial *t)
 {
     const dsv3_backend *const table = &t->port->table;
+    char why[80];
     void *const io = problem_bind(t->p, NULL);
     const char *const text = table->numerics && io ? table->numerics(t->p->op->name, t->p->prob.bytes, io) : NULL;
-    snprintf(t->a->declared, sizeof t->a->declared, "%s", text ? text : "");
+    twin_end();
+    own_locale();
+    bool const fits = !text || strlen(text) < sizeof t->a->declared;
+    if (fits) snprintf(t->a->declared, sizeof t->a->declared, "%s", text ? text : "");
     free(io);
+    snprintf(why, sizeof why, "its declaration is longer than %d characters", REF_NUMERICS_CAP - 1);
+    return fits || fail(t, PORT_REJECTED, why);
 }
 
 static bool call_op(trial *t, dsv3_status *status)
@@ -72,6 +81,7 @@ static bool call_op(trial *t, dsv3_status *status)
     double const from = now();
     *status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
     if (*status == DSV3_OK && port->table.sync) *status = port->table.sync(port->ctx);
+    twin_end();
     t->a->seconds = now() - from;
     free(io);
     return true;
@@ -143,17 +153,41 @@ static const char *status_name(dsv3_status s)
 static bool check_status(trial *t, int run, dsv3_status status)
 {
     char why[160];
+    if (status == DSV3_UNSUPPORTED && run)
+        return fail(t, PORT_NONDET, "the second run on the same inputs is UNSUPPORTED");
     if (status == DSV3_UNSUPPORTED) return check_refusal(t, run);
     if (status == DSV3_OK) return true;
     snprintf(why, sizeof why, "the op returned status %s", status_name(status));
     return fail(t, PORT_REJECTED, why);
 }
 
+/* Does the declaration say ftz or daz, in so many words? One that can't be read is the judge's to refuse. */
+static bool declares_flushing(const trial *t)
+{
+    char text[REF_NUMERICS_CAP], why[300];
+    ref_numerics n;
+    if (!ref_numerics_parse(t->p->op->name, t->a->declared, &n, why, sizeof why)) return true;
+    ref_numerics_print(t->p->op->name, &n, false, text, sizeof text);
+    return n.flush != REF_FLUSH_NONE && strstr(text, "flush");
+}
+
+/* Starting the port left floating-point control as it was, but for flushing that it declares. */
+static bool check_start(trial *t)
+{
+    char why[160];
+    unsigned const clean = t->port->clean, at_start = t->port->control;
+    if (at_start == clean) return true;
+    bool const flushing_alone = !((at_start ^ clean) & ~fpenv_flushing());
+    if (flushing_alone && declares_flushing(t)) return true;
+    fpenv_describe("loading the port", clean, at_start, why, sizeof why);
+    return fail(t, PORT_FPENV, why);
+}
+
 static bool check_fpenv(trial *t, unsigned before, unsigned after)
 {
     char why[160];
     if (after == before) return true;
-    fpenv_describe(before, after, why, sizeof why);
+    fpenv_describe("the port", before, after, why, sizeof why);
     return fail(t, PORT_FPENV, why);
 }
 
@@ -197,11 +231,12 @@ static void keep_outputs(trial *t, int run)
 static bool call_and_check(trial *t, int run)
 {
     dsv3_status status = DSV3_OK;
-    unsigned const before = fpenv_control();
-    if (!call_port(t, &status)) return false;
+    fpenv_restore(t->port->control);
+    bool const called = call_port(t, &status);
     unsigned const after = fpenv_control();
-    fpenv_restore(before);
-    return check_status(t, run, status) && check_fpenv(t, before, after) && check_memory(t);
+    fpenv_restore(t->port->clean);
+    own_locale();
+    return called && check_status(t, run, status) && check_fpenv(t, t->port->control, after) && check_memory(t);
 }
 
 /* In fresh memory that is guarded on one side, or the other. False: that is the outcome. */
@@ -258,7 +293,12 @@ void trial_run(trial *t, const loaded_port *port, answer *a)
 {
     t->port = port;
     t->a = a;
-    declare(t);
     fault_begin(a);
-    if (run_once(t, 0) && run_once(t, 1) && compare_runs(t)) answer_set(a, PORT_RAN, "");
+    if (!declare(t) || !check_start(t)) return;
+    fault_begin(a);
+    bool const good = run_once(t, 0) && run_once(t, 1) && compare_runs(t);
+    if (twin_seen())
+        fail(t, PORT_REJECTED, "the port forks, and both processes return");
+    else if (good)
+        answer_set(a, PORT_RAN, "");
 }

@@ -1,21 +1,34 @@
 /* See jsonl.h. */
 #include "jsonl.h"
 
+#include "printable.h"
+
 #include <math.h>
 #include <stdlib.h>
 
-/* With quotes. */
+/* Beyond ASCII as \uXXXX, above U+FFFF as two of them. */
+static void print_json_character(FILE *f, unsigned code)
+{
+    if (code == '"' || code == '\\')
+        fprintf(f, "\\%c", (int)code);
+    else if (code > 0xffff)
+        fprintf(f, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
+    else if (code < 32 || code > 126)
+        fprintf(f, "\\u%04x", code);
+    else
+        fputc((int)code, f);
+}
+
+/* With quotes. A byte that is no UTF-8 stands for the character of that number. */
 static void print_json_string(FILE *f, const char *s)
 {
     fputc('"', f);
-    for (; *s; s++) {
-        unsigned char const c = (unsigned char)*s;
-        if (c == '"' || c == '\\')
-            fprintf(f, "\\%c", c);
-        else if (c < 32 || c > 126)
-            fprintf(f, "\\u%04x", c);
-        else
-            fputc(c, f);
+    for (size_t left = strlen(s); left;) {
+        unsigned code = (unsigned char)*s;
+        size_t const length = utf8_character(s, left, &code);
+        print_json_character(f, code);
+        s += length ? length : 1;
+        left -= length ? length : 1;
     }
     fputc('"', f);
 }
@@ -63,6 +76,11 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
     print_json_number(f, "reference_seconds", r->reference_seconds);
     fprintf(f, ",\"flips\":%lld,\"choice\":", (long long)r->flips);
     print_json_string(f, r->choice);
+    if (r->printed) {
+        fprintf(f, ",\"output\":");
+        print_json_string(f, r->port_output);
+        fprintf(f, ",\"printed\":%lld", r->printed);
+    }
     fprintf(f, ",\"diagnosis\":[");
     for (int i = 0; i < r->diagnoses; i++) {
         fprintf(f, "%s{\"mistake\":\"%s\",\"illegal\":%lld", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name,

@@ -88,9 +88,24 @@ static void print_diagnosis(FILE *f, const result *r)
     }
 }
 
+/* What the port printed: its first lines, and how much it was. */
+static void print_port_output(FILE *f, const result *r)
+{
+    enum { LINES = 5, COLUMNS = 160 };
+    const char *at = r->port_output;
+    for (int i = 0; i < LINES && *at; i++) {
+        int const length = (int)strcspn(at, "\n");
+        fprintf(f, "%-11s%.*s%s\n", i ? "" : "  output", length < COLUMNS ? length : COLUMNS, at,
+                length > COLUMNS ? "..." : "");
+        at += length + (at[length] == '\n');
+    }
+    if (*at) fprintf(f, "%-11s(of %lld bytes that it printed)\n", "", r->printed);
+}
+
 static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
+    print_port_output(f, r);
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);

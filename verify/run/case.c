@@ -5,6 +5,7 @@
 #include "judge/diagnose.h"
 #include "judge/judge.h"
 #include "port/process.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,14 @@ void case_unjudged(result *r, const char *why)
     snprintf(r->why, sizeof r->why, "%s", why);
 }
 
+static void keep_output(const port *asked, result *r)
+{
+    const heard *const h = port_heard(asked);
+    if (!h) return;
+    r->printed = h->bytes;
+    printable(r->port_output, sizeof r->port_output, h->text, h->kept, true);
+}
+
 /* False: there is nothing to judge. */
 static bool ask(case_state *c, port *asked, result *r)
 {
@@ -82,6 +91,7 @@ static bool ask(case_state *c, port *asked, result *r)
     memset(r, 0, sizeof *r);
     if (!c) return case_unjudged(r, "no memory for the tensors"), false;
     port_answer(asked, c->p, c->data, c->given, &a);
+    keep_output(asked, r);
     r->v = verdict_of(a.outcome);
     r->skip = a.skip;
     r->port_seconds = a.seconds;

@@ -19,7 +19,7 @@ typedef struct {
     int index; /* of the case in work; -1: idle */
 } runner;
 
-static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
+static _Noreturn void runner_serve(const plan *pl, pid_t judge_of_all, int requests, int answers)
 {
     port *ports[MAX_BACKENDS];
     size_t const bytes = (size_t)pl->backends * sizeof(result);
@@ -27,9 +27,9 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
     int index;
     if (!results) abort();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != judge_of_all) _exit(0);
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, SIG_IGN);
-    for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->timeout);
+    for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->limits);
     while (read_all(requests, &index, sizeof index)) {
         run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->diagnose, results);
         if (!write_all(answers, results, bytes)) break;
@@ -41,9 +41,10 @@ static _Noreturn void runner_serve(const plan *pl, int requests, int answers)
 
 static bool runner_start(const plan *pl, runner *r)
 {
+    pid_t const own = getpid();
     r->index = -1;
-    if (!process_start(&r->process)) return false;
-    if (r->process.pid == 0) runner_serve(pl, r->process.requests, r->process.answers);
+    if (!process_start(&r->process, NULL)) return false;
+    if (r->process.pid == 0) runner_serve(pl, own, r->process.requests, r->process.answers);
     return true;
 }
 
@@ -56,22 +57,42 @@ typedef struct {
     result **done; /* by case; NULL: not yet */
     int next;      /* case to hand out */
     int shown;     /* cases reported */
+    bool stopped;  /* nobody reads the report any more */
 } schedule;
 
-static volatile sig_atomic_t interrupted; /* set by a signal handler */
+static volatile sig_atomic_t interrupted; /* set by a signal handler: its number */
+static volatile sig_atomic_t running;     /* a handler only takes note */
 
 static void on_interrupt(int number)
 {
+    static const char text[] = "verify: interrupted before anything was judged\n";
     interrupted = number;
+    if (running) return;
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(128 + number);
+}
+
+void catch_interrupts(void)
+{
+    struct sigaction const action = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 static void show_ready(schedule *s)
 {
     while (s->shown < s->pl->cases.count && s->done[s->shown]) {
-        s->report(s->pl, s->shown, s->done[s->shown], s->context);
+        s->stopped |= !s->report(s->pl, s->shown, s->done[s->shown], s->context);
         free(s->done[s->shown]);
         s->done[s->shown++] = NULL;
     }
+}
+
+/* After an interruption: those that are behind a case which isn't judged. */
+static void show_rest(schedule *s)
+{
+    for (int i = s->shown; i < s->pl->cases.count; i++)
+        if (s->done[i]) s->report(s->pl, i, s->done[i], s->context);
 }
 
 static void hand_out(schedule *s, runner *r)
@@ -99,7 +120,7 @@ static void collect(schedule *s, runner *r)
     if (!results) abort();
     int const index = r->index;
     if (!read_all(r->process.answers, results, bytes)) {
-        record_death(s, process_end(&r->process, false), results);
+        record_death(s, process_end(&r->process, 1), results);
         runner_start(s->pl, r);
     }
     r->index = -1;
@@ -119,6 +140,13 @@ static bool any_alive(const plan *pl, const runner *runners)
     return false;
 }
 
+/* A port may have stopped the process that judges it. */
+static void wake_all(const schedule *s, const runner *runners)
+{
+    for (int j = 0; j < s->pl->jobs; j++)
+        if (runners[j].process.pid > 0) kill(runners[j].process.pid, SIGCONT);
+}
+
 /* Waits until some runner has something to say. */
 static void wait_for_any(schedule *s, runner *runners)
 {
@@ -129,27 +157,32 @@ static void wait_for_any(schedule *s, runner *runners)
         which[busy] = j;
         fds[busy++] = (struct pollfd){runners[j].process.answers, POLLIN, 0};
     }
-    if (busy == 0 || poll(fds, (nfds_t)busy, 1000) <= 0) return;
+    int const ready = busy ? poll(fds, (nfds_t)busy, 500) : 0;
+    if (ready == 0) wake_all(s, runners);
+    if (ready <= 0) return;
     for (int i = 0; i < busy; i++)
         if (fds[i].revents) collect(s, &runners[which[i]]);
+}
+
+/* Seconds that a runner has to end its ports in. */
+static double patience(const plan *pl)
+{
+    return 10 + 12.0 * pl->backends;
 }
 
 int run_plan(const plan *pl, on_results *report, void *context)
 {
     runner runners[64];
-    schedule s = {pl, report, context, calloc((size_t)pl->cases.count, sizeof(result *)), 0, 0};
-    struct sigaction const action = {.sa_handler = on_interrupt};
+    schedule s = {pl, report, context, calloc((size_t)pl->cases.count, sizeof(result *)), 0, 0, false};
     if (!s.done) abort();
-    interrupted = 0;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    running = 1;
     for (int j = 0; j < pl->jobs; j++) runner_start(pl, &runners[j]);
-    while (s.shown < pl->cases.count && !interrupted && any_alive(pl, runners)) {
+    while (s.shown < pl->cases.count && !interrupted && !s.stopped && any_alive(pl, runners)) {
         for (int j = 0; j < pl->jobs; j++) hand_out(&s, &runners[j]);
         wait_for_any(&s, runners);
     }
-    for (int j = 0; j < pl->jobs; j++) process_end(&runners[j].process, interrupted != 0);
+    if (interrupted) show_rest(&s);
+    for (int j = 0; j < pl->jobs; j++) process_end(&runners[j].process, interrupted || s.stopped ? 0 : patience(pl));
     for (int i = 0; i < pl->cases.count; i++) free(s.done[i]);
     free(s.done);
     return interrupted;

@@ -4,22 +4,26 @@
 
 #include "case/expand.h"
 #include "port/backends.h"
+#include "port/limits.h"
 #include "result.h"
 
 typedef struct {
     case_list cases;
     int backends;
     backend backend[MAX_BACKENDS];
-    double timeout; /* seconds, of one case on one port */
-    int jobs;       /* processes that judge */
-    bool diagnose;  /* name the mistake of an answer that fails */
+    port_limits limits;
+    int jobs;      /* processes that judge */
+    bool diagnose; /* name the mistake of an answer that fails */
 } plan;
 
-/* Called once a case, in order, with one result a backend. */
-typedef void on_results(const plan *pl, int index, const result results[], void *context);
+/* Called once a case, in order, with one result a backend. False: nobody reads it, and the run may stop. */
+typedef bool on_results(const plan *pl, int index, const result results[], void *context);
+
+/* From now on SIGINT and SIGTERM end this process with code 128 + n, and in run_plan they end the run. */
+void catch_interrupts(void);
 
 /* Runs all; the caller has checked the cases and the backends. Returns the number of the signal that interrupted it
- * (SIGINT, SIGTERM), or 0. */
+ * (SIGINT, SIGTERM), or 0; then what was judged is reported, in the order of the cases. */
 int run_plan(const plan *pl, on_results *report, void *context);
 
 #endif

@@ -1,0 +1,15 @@
+/* Text that others wrote, made fit to print. */
+#ifndef PRINTABLE_H
+#define PRINTABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Copies so many bytes. Valid UTF-8 stays; a control character, and a byte that is no UTF-8, becomes \xNN. What has no room is
+ * left out, and no character is cut. keep_lines: newlines stay too. Returns the length of the text. */
+size_t printable(char *to, size_t cap, const char *from, size_t bytes, bool keep_lines);
+
+/* Bytes of the UTF-8 character at s, of which so many are there; 0: it is none. *code: the character. */
+size_t utf8_character(const char *s, size_t bytes, unsigned *code);
+
+#endif
