@@ -515,7 +515,7 @@ static void expect_refusal(const char *path, const char *sentence)
     cases_free(&list);
 }
 
-Test(hostile, case_files_are_text_in_lines, .timeout = 10)
+Test(hostile, case_files_are_text_in_lines)
 {
     char path[100];
     case_list list = {NULL, 0, NULL};
