@@ -10,6 +10,7 @@
  */
 #include "gate.h"
 
+#include "index.h"
 #include "vectors.h"
 
 enum { MOST_GROUPS = 16 };
@@ -167,19 +168,14 @@ static void own_choice(const gate *g)
 
 /* ---- is the port's choice legal? ---- */
 
-/* Reads the port's choice. False: a number out of range, or one twice. */
-static bool read_choice(const gate *g, int64_t token)
+/* Takes the port's choice. False: it is none; every expert of the token is -1 then. */
+static bool take_choice(const gate *g, int64_t token)
 {
-    const dsv3_tensor *const idx = g->topk_idx;
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) g->chosen[e] = false;
-    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) {
-        double const e = ref_decode(idx->dtype, idx->data, token * idx->stride[0] + k);
-        bool const good = e >= 0 && e < (double)g->prob->n_routed_experts && !g->chosen[(int64_t)e];
-        g->choice[k] = good ? (int64_t)e : -1;
-        if (!good) return false;
-        g->chosen[(int64_t)e] = true;
-    }
-    return true;
+    int64_t const k_most = g->prob->num_experts_per_tok, experts = g->prob->n_routed_experts;
+    bool const valid = read_choice(g->topk_idx, token * g->topk_idx->stride[0], k_most, experts, g->choice);
+    for (int64_t e = 0; e < experts; e++) g->chosen[e] = false;
+    for (int64_t k = 0; valid && k < k_most; k++) g->chosen[g->choice[k]] = true;
+    return valid;
 }
 
 /* Lemma Choice: is the choice S legal with the groups Q? t is where that is most likely: at its upper end on S; on the rest of Q
@@ -230,7 +226,7 @@ static bool choose(const gate *g, int64_t token, bool *legal)
         own_choice(g);
         return true;
     }
-    bool const valid = read_choice(g, token);
+    bool const valid = take_choice(g, token);
     *legal = valid && (!g->rd->declared || unbounded(g) || legal_choice(g));
     return valid;
 }

@@ -22,7 +22,7 @@ typedef struct {
     double *low, *high; /* the ends of t */
     double *favoured;   /* t where the choice is most likely to be legal */
     bool *chosen;
-    int64_t *choice; /* (num_experts_per_tok): the port's or the reference's; -1: no expert */
+    int64_t *choice; /* (num_experts_per_tok): the port's or the reference's; all -1: the port's is none */
 } gate;
 
 /* A gate with room for one token, in the reading's scratch. */
