@@ -19,6 +19,7 @@ typedef struct {
     int64_t groups, groups_kept; /* 1 and 1 where groups don't count */
     /* of the token in work */
     ball *s, *t;        /* scores, without and with the bias */
+    ball *ranked;       /* what the reference's own choice compares: t, or 0 for an expert that is masked so */
     double *low, *high; /* the ends of t */
     double *favoured;   /* t where the choice is most likely to be legal */
     bool *chosen;
