@@ -210,7 +210,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
 {
     const ref_numerics *const port = a->rd->declared;
     double const n = (double)m->n, tiny = n * m->floor * 2 * largest;
-    if (!port) return (d->moved + tiny) / (1 - m->E);
+    if (!port) return m->E < 0.9 ? (d->moved + tiny) / (1 - m->E) : (double)INFINITY;
     double const unit = unit_at_point(a->rd, a->P, a->output);
     double const div = quotient_error(a->rd, u);
     if (!(m->E + unit < 0.9) || !(m->gamma < 0.5)) return (double)INFINITY;

@@ -7,6 +7,7 @@
  *
  * Read as aux_loss_alpha E / (K T^2) sum_i count_i sum_t share_it: a port may form the constant in any way (Lemma Balance).
  */
+#include "index.h"
 #include "reading.h"
 
 #include "scratch.h"
@@ -80,8 +81,8 @@ static void add_assignments(const loss *l, int64_t t)
 {
     const dsv3_tensor *const idx = &l->io->topk_idx;
     for (int64_t k = 0; k < l->prob->num_experts_per_tok; k++) {
-        double const e = ref_decode(idx->dtype, idx->data, t * idx->stride[0] + k);
-        if (e >= 0 && e < (double)l->prob->n_routed_experts) l->count[(int64_t)e]++;
+        int64_t const e = read_index(idx, t * idx->stride[0] + k, l->prob->n_routed_experts);
+        if (e >= 0) l->count[e]++;
     }
 }
 

@@ -203,7 +203,7 @@ void ball_cos_sin(ball turns, ball *cosine, ball *sine)
 ball ball_widen(ball a, double radius)
 {
     if (radius == 0) return a;
-    return ball_make(a.c, up(a.r + radius));
+    return radius > 0 ? ball_make(a.c, up(a.r + radius)) : ball_any();
 }
 
 ball ball_hull(double lo, double hi)

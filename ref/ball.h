@@ -44,7 +44,7 @@ ball ball_pi(void);
 /* cos and sin of `turns` whole turns, |turns| <= 2^20. */
 void ball_cos_sin(ball turns, ball *cosine, ball *sine);
 
-ball ball_widen(ball a, double radius); /* adds radius >= 0 to a's */
+ball ball_widen(ball a, double radius); /* adds radius to a's; ball_any() if that is none: NaN or below 0 */
 ball ball_hull(double lo, double hi);   /* contains [lo, hi]; lo == hi gives a point */
 
 double ball_lower(ball a); /* a double below every point */

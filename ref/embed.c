@@ -3,6 +3,7 @@
  * Source: Hugging Face transformers, models/deepseek_v3/modeling_deepseek_v3.py, DeepseekV3Model, embed_tokens;
  * deepseek-ai/DeepSeek-V3, inference/model.py, ParallelEmbedding.
  */
+#include "index.h"
 #include "reading.h"
 
 typedef struct {
@@ -14,12 +15,10 @@ typedef struct {
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
 /* The row of E that an id names; -1: there is none. */
-static int64_t row_of_id(const embedding *e, double id)
+static int64_t row_of_id(const embedding *e, int64_t id)
 {
-    int64_t const rows = e->prob->vocab_size;
-    if (!(id >= 0 && id < (double)rows)) return -1;
-    int64_t const next = (int64_t)id + 1;
-    return quirk(e->rd, QUIRK_W1_next_row) && next < rows ? next : (int64_t)id;
+    bool const has_next = id >= 0 && id + 1 < e->prob->vocab_size;
+    return quirk(e->rd, QUIRK_W1_next_row) && has_next ? id + 1 : id;
 }
 
 /* Entry i of a row of E; -1: any value. */
@@ -41,7 +40,8 @@ void ref_embed(const ref_reading *rd, const void *prob, const void *io_, ref_val
     embedding const e = {rd, prob, dsv3_find(&io->weights, "weight")};
     int64_t const width = e.prob->hidden_size;
     for (int64_t t = 0; t < e.prob->n_tokens; t++) {
-        int64_t const at_row = row_of_id(&e, ref_decode(DSV3_I32, io->input_ids.data, t * io->input_ids.stride[0]));
+        int64_t const at_row =
+            row_of_id(&e, read_index(&io->input_ids, t * io->input_ids.stride[0], e.prob->vocab_size));
         for (int64_t i = 0; i < width; i++) out[0][t * width + i] = entry_of(&e, at_row, i);
     }
 }

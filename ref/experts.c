@@ -6,6 +6,7 @@
  */
 #include "experts.h"
 
+#include "index.h"
 #include "matrix.h"
 #include "swiglu.h"
 #include "vectors.h"
@@ -138,13 +139,20 @@ static void add_expert(const mlp *m, const operand *x, const routing *r, int64_t
     scratch_back(memory, mark);
 }
 
+/* What follows from slot i, which names no expert: its activations and the sums of its token have any value. */
+static void leave_undecided(const mlp *m, const routing *r, int64_t i, ref_value *act_out, sum_record *sum)
+{
+    int64_t const width = m->intermediate_size;
+    for (int64_t c = 0; c < m->hidden_size; c++) sum[i / r->k * m->hidden_size + c].total = ball_any();
+    for (int64_t c = 0; act_out && c < width; c++) act_out[i * width + c] = value_of(ball_any());
+}
+
 void add_experts(const mlp *m, const operand *x, const routing *r, int routed, const dsv3_tensor *act,
                  ref_value *act_out, sum_record *sum)
 {
     for (int64_t e = 0; e < r->n_routed_experts; e++) add_expert(m, x, r, e, routed, act, act_out, sum);
     for (int64_t i = 0; i < r->n_tokens * r->k; i++)
-        for (int64_t c = 0; r->idx[i] < 0 && c < m->hidden_size; c++)
-            sum[i / r->k * m->hidden_size + c].total = ball_any();
+        if (r->idx[i] < 0) leave_undecided(m, r, i, act_out, sum);
 }
 
 /* ---- the op ---- */
@@ -158,8 +166,7 @@ static routing read_routing(const ref_reading *rd, const dsv3_experts_prob *p, c
     int64_t const k = p->num_experts_per_tok;
     routing const r = routing_take(rd, p->n_tokens, k, p->n_routed_experts);
     for (int64_t i = 0; i < r.n_tokens * k; i++) {
-        double const e = ref_decode(idx->dtype, idx->data, i / k * idx->stride[0] + i % k);
-        r.idx[i] = e >= 0 && e < (double)p->n_routed_experts ? (int64_t)e : -1;
+        r.idx[i] = read_index(idx, i / k * idx->stride[0] + i % k, p->n_routed_experts);
         r.weight[i] = element(rd, ref_decode(weight->dtype, weight->data, i / k * weight->stride[0] + i % k));
     }
     return r;

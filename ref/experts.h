@@ -40,7 +40,7 @@ sum_record *sums_take(const ref_reading *rd, int64_t n);
 void feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, const act_stage *act, ball *y);
 
 /* Adds topk_weight times the output of each chosen expert to sum (n_tokens, hidden_size), rounded at the point `routed`. A token
- * with an idx of -1 has sums of any value. act, act_out: the stage of the activations (n_tokens, k, intermediate_size). */
+ * with an idx of -1 has sums of any value, and that slot such activations. act, act_out: the stage of the activations (n_tokens, k, intermediate_size). */
 void add_experts(const mlp *m, const operand *x, const routing *r, int routed, const dsv3_tensor *act,
                  ref_value *act_out, sum_record *sum);
 

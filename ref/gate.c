@@ -10,6 +10,7 @@
  */
 #include "gate.h"
 
+#include "index.h"
 #include "vectors.h"
 
 enum { MOST_GROUPS = 16 };
@@ -129,57 +130,76 @@ static double group_score(const gate *g, const double *t, int64_t group)
 
 /* ---- the reference's own choice: by the centres, the lower index first ---- */
 
-/* The index of the largest value not taken; the lower one of equals. */
-static int64_t next_largest(const double *v, const double *rest, const bool *taken, int64_t n)
+static ball centre_alone(ball b)
+{
+    return (ball){b.c, 0};
+}
+
+/* Is the centre of a larger than that of b? The sign of a difference is right in every tier. */
+static bool larger(ball a, ball b)
+{
+    double hi, lo, rest;
+    centre_split(ball_sub(centre_alone(a), centre_alone(b)).c, &hi, &lo, &rest);
+    return hi > 0;
+}
+
+/* Of v[from] to v[to - 1] the index of the largest that isn't taken; the lower one of equals; -1: all are. */
+static int64_t next_largest(const ball *v, const bool *taken, int64_t from, int64_t to)
 {
     int64_t best = -1;
-    for (int64_t i = 0; i < n; i++) {
-        if (taken[i]) continue;
-        if (best < 0 || v[i] > v[best] || (v[i] == v[best] && rest && rest[i] > rest[best])) best = i;
-    }
+    for (int64_t i = from; i < to; i++)
+        if (!taken[i] && (best < 0 || larger(v[i], v[best]))) best = i;
     return best;
+}
+
+/* The sum of the `counted` largest t of a group, in the tier's own arithmetic. Takes them. */
+static ball own_group_score(const gate *g, int64_t group)
+{
+    int64_t const size = g->prob->n_routed_experts / g->groups, first = group * size;
+    ball sum = ball_of(0);
+    for (int64_t i = 0; i < counted(g); i++) {
+        int64_t const e = next_largest(g->t, g->chosen, first, first + size);
+        g->chosen[e] = true;
+        sum = ball_add(sum, centre_alone(g->t[e]));
+    }
+    return sum;
+}
+
+/* Takes the experts that can't be chosen: those outside the best groups. */
+static void exclude_groups(const gate *g)
+{
+    int64_t const experts = g->prob->n_routed_experts, size = experts / g->groups;
+    ball score[MOST_GROUPS];
+    bool kept[MOST_GROUPS] = {false};
+    for (int64_t e = 0; e < experts; e++) g->chosen[e] = false;
+    for (int64_t i = 0; i < g->groups; i++) score[i] = own_group_score(g, i);
+    for (int64_t m = 0; m < g->groups_kept; m++) kept[next_largest(score, kept, 0, g->groups)] = true;
+    for (int64_t e = 0; e < experts; e++) {
+        g->chosen[e] = !kept[e / size] && !masks_to_zero(g);
+        g->ranked[e] = kept[e / size] ? g->t[e] : ball_of(0);
+    }
 }
 
 static void own_choice(const gate *g)
 {
-    const dsv3_gate_prob *const p = g->prob;
-    int64_t const experts = p->n_routed_experts, size = experts / g->groups;
-    double score[MOST_GROUPS], *const value = g->favoured, *const rest = g->low;
-    bool kept[MOST_GROUPS] = {false};
-    for (int64_t e = 0; e < experts; e++) {
-        double ignored;
-        centre_split(g->t[e].c, &value[e], &rest[e], &ignored);
-        g->chosen[e] = false;
-    }
-    for (int64_t i = 0; i < g->groups; i++) score[i] = group_score(g, value, i);
-    for (int64_t m = 0; m < g->groups_kept; m++) kept[next_largest(score, NULL, kept, g->groups)] = true;
-    for (int64_t e = 0; e < experts; e++)
-        if (!kept[e / size]) {
-            value[e] = masks_to_zero(g) ? 0 : -INFINITY;
-            rest[e] = 0;
-        }
-    for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
-        int64_t const e = next_largest(value, rest, g->chosen, experts);
-        g->chosen[e] = true;
-        g->choice[k] = e;
+    int64_t const experts = g->prob->n_routed_experts;
+    exclude_groups(g);
+    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) {
+        g->choice[k] = next_largest(g->ranked, g->chosen, 0, experts);
+        g->chosen[g->choice[k]] = true;
     }
 }
 
 /* ---- is the port's choice legal? ---- */
 
-/* Reads the port's choice. False: a number out of range, or one twice. */
-static bool read_choice(const gate *g, int64_t token)
+/* Takes the port's choice. False: it is none; every expert of the token is -1 then. */
+static bool take_choice(const gate *g, int64_t token)
 {
-    const dsv3_tensor *const idx = g->topk_idx;
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) g->chosen[e] = false;
-    for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++) {
-        double const e = ref_decode(idx->dtype, idx->data, token * idx->stride[0] + k);
-        bool const good = e >= 0 && e < (double)g->prob->n_routed_experts && !g->chosen[(int64_t)e];
-        g->choice[k] = good ? (int64_t)e : -1;
-        if (!good) return false;
-        g->chosen[(int64_t)e] = true;
-    }
-    return true;
+    int64_t const k_most = g->prob->num_experts_per_tok, experts = g->prob->n_routed_experts;
+    bool const valid = read_choice(g->topk_idx, token * g->topk_idx->stride[0], k_most, experts, g->choice);
+    for (int64_t e = 0; e < experts; e++) g->chosen[e] = false;
+    for (int64_t k = 0; valid && k < k_most; k++) g->chosen[g->choice[k]] = true;
+    return valid;
 }
 
 /* Lemma Choice: is the choice S legal with the groups Q? t is where that is most likely: at its upper end on S; on the rest of Q
@@ -230,7 +250,7 @@ static bool choose(const gate *g, int64_t token, bool *legal)
         own_choice(g);
         return true;
     }
-    bool const valid = read_choice(g, token);
+    bool const valid = take_choice(g, token);
     *legal = valid && (!g->rd->declared || unbounded(g) || legal_choice(g));
     return valid;
 }
@@ -268,7 +288,8 @@ gate gate_take(const ref_reading *rd, const dsv3_gate_prob *prob, const dsv3_ten
     gate g = {.rd = rd, .prob = prob, .bias = bias, .topk_idx = topk_idx, .point = point, .format = format};
     g.groups = by_groups(rd, prob) ? prob->n_group : 1;
     g.groups_kept = by_groups(rd, prob) ? prob->topk_group : 1;
-    g.s = scratch_take(rd->scratch, 2 * experts, sizeof *g.s), g.t = g.s + experts;
+    g.s = scratch_take(rd->scratch, 3 * experts, sizeof *g.s);
+    g.t = g.s + experts, g.ranked = g.t + experts;
     g.low = scratch_take(rd->scratch, 3 * experts, sizeof *g.low);
     g.high = g.low + experts, g.favoured = g.high + experts;
     g.chosen = scratch_take(rd->scratch, experts, sizeof *g.chosen);

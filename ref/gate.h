@@ -19,10 +19,11 @@ typedef struct {
     int64_t groups, groups_kept; /* 1 and 1 where groups don't count */
     /* of the token in work */
     ball *s, *t;        /* scores, without and with the bias */
+    ball *ranked;       /* what the reference's own choice compares: t, or 0 for an expert that is masked so */
     double *low, *high; /* the ends of t */
     double *favoured;   /* t where the choice is most likely to be legal */
     bool *chosen;
-    int64_t *choice; /* (num_experts_per_tok): the port's or the reference's; -1: no expert */
+    int64_t *choice; /* (num_experts_per_tok): the port's or the reference's; all -1: the port's is none */
 } gate;
 
 /* A gate with room for one token, in the reading's scratch. */

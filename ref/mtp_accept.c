@@ -9,6 +9,7 @@
  * Decisions are balls (Lemma Acceptance). A port's `accepted` is legal if each of its decisions can be made by points of the balls,
  * its next_token if the uniform reaches [F(v - 1), F(v)], given its own `accepted`. u q stands beside p: no quotient is needed.
  */
+#include "index.h"
 #include "reading.h"
 
 typedef struct {
@@ -75,10 +76,11 @@ static ball target_probability(const acceptance *a, int64_t i, int64_t v)
     return element(a->rd, ref_decode(p->dtype, p->data, a->b * p->stride[0] + i * p->stride[1] + v));
 }
 
+/* -1: no token. */
 static int64_t draft(const acceptance *a, int64_t i)
 {
     const dsv3_tensor *const x = &a->io->draft_tokens;
-    return (int64_t)ref_decode(x->dtype, x->data, a->b * x->stride[0] + i);
+    return read_index(x, a->b * x->stride[0] + i, a->prob->vocab_size);
 }
 
 static ball uniform(const acceptance *a, int64_t i)
@@ -195,6 +197,7 @@ static decision sampled_decision(const acceptance *a, int64_t i)
 static decision decide(const acceptance *a, int64_t i)
 {
     int64_t const x = draft(a, i);
+    if (x < 0) return (decision){.yes = true, .no = true, .own = false}; /* no such token can be drafted */
     if (accepts_unseen(a, i)) return (decision){.yes = true, .no = false, .own = true};
     if (!accepts_argmax(a)) return sampled_decision(a, i);
     return (decision){may_be_largest(a, i, x), another_may_be_largest(a, i, x), largest(a, i) == x};
@@ -325,13 +328,11 @@ static ref_value choice(bool legal, int64_t number)
 /* The port's own answer, tested unless the reading is exact. */
 static void judge_port(const acceptance *a, ref_value *accepted, ref_value *next)
 {
-    double const n = ref_decode(a->io->accepted.dtype, a->io->accepted.data, a->b);
-    double const token = ref_decode(a->io->next_token.dtype, a->io->next_token.data, a->b);
-    bool const in_range = n >= 0 && n <= (double)a->prob->n_draft;
-    bool const in_vocabulary = token >= 0 && token < (double)a->prob->vocab_size, tested = a->rd->declared;
-    *accepted = choice(in_range && (!tested || legal_accepted(a, (int64_t)n)), (int64_t)n);
-    *next =
-        choice(in_vocabulary && (!tested || !in_range || legal_next(a, (int64_t)n, (int64_t)token)), (int64_t)token);
+    int64_t const n = read_index(&a->io->accepted, a->b, a->prob->n_draft + 1);
+    int64_t const token = read_index(&a->io->next_token, a->b, a->prob->vocab_size);
+    bool const tested = a->rd->declared;
+    *accepted = choice(n >= 0 && (!tested || legal_accepted(a, n)), n);
+    *next = choice(token >= 0 && (!tested || n < 0 || legal_next(a, n, token)), token);
 }
 
 void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])

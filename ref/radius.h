@@ -15,9 +15,10 @@ static inline double up_unless_zero(double v)
     return v == 0 ? 0 : up(v);
 }
 
+/* A radius that is none, negative or NaN, says nothing. */
 static inline ball ball_make(centre c, double r)
 {
-    if (!centre_finite(c) || !(r <= 0x1p1000)) return ball_any();
+    if (!centre_finite(c) || !(r >= 0 && r <= 0x1p1000)) return ball_any();
     return (ball){c, r};
 }
 

@@ -314,7 +314,7 @@ ref_value value_of(ball b)
 {
     ref_value v;
     double rest;
-    if (ball_is_any(b)) return (ref_value){0, 0, INFINITY};
+    if (!(b.r >= 0 && b.r <= 0x1p1000)) return (ref_value){0, 0, INFINITY};
     centre_split(b.c, &v.hi, &v.lo, &rest);
     if (!isfinite(v.hi)) return (ref_value){0, 0, INFINITY};
     v.radius = rest == 0 ? b.r : ball_widen(b, rest).r;

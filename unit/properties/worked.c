@@ -123,6 +123,24 @@ Test(worked, mscale)
 
 /* ---- gate ---- */
 
+/* Group scores 8 + e^-64 + 8 + e^-64 and 8 + e^-36 + 8 + e^-36, which are one number in binary64: the second group wins. */
+Test(worked, groups_apart_by_less_than_binary64)
+{
+    float z[] = {-64, -64, -36, -36}, bias[] = {8, 8, 8, 8};
+    dsv3_weight const item = {"e_score_correction_bias", {bias, DSV3_F32, 1, {4}, {1}}};
+    dsv3_gate_prob const prob = {1, 4, 2, 1, 1, 1, 1};
+    dsv3_gate_io const io = {.logits = {z, DSV3_F32, 2, {1, 4}, {4, 1}},
+                             .weights = {1, &item},
+                             .topk_idx = {NULL, DSV3_I32, 2, {1, 1}, {1, 1}},
+                             .topk_weight = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {NULL, 0, false};
+    for (int t = 0; t < TIERS; t++) {
+        ref_value idx[1], weight[1];
+        cr_assert(tiers[t]->gate(&rd, &prob, &io, (ref_value *const[]){idx, weight}));
+        cr_expect(idx->hi == 2, "tier %s chooses %g", tiers[t]->tier, idx->hi);
+    }
+}
+
 typedef struct {
     const char *name;
     int group, groups_kept, chosen;

@@ -88,7 +88,7 @@ static void attend(const port *p, int n)
 }
 
 /* Scores come from the last entry of the key alone. */
-static void find_legal(const port *p, int n)
+static void find_legal_in(const port *p, int n, bool exact_reading)
 {
     float q[WIDTH] = {0};
     int32_t block = 0, length = n;
@@ -104,8 +104,13 @@ static void find_legal(const port *p, int n)
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {&numerics, 0, false};
+    ref_reading const rd = {exact_reading ? NULL : &numerics, 0, false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
+}
+
+static void find_legal(const port *p, int n)
+{
+    find_legal_in(p, n, false);
 }
 
 static double normal(void)
@@ -214,4 +219,25 @@ Test(softmax, gate_weights)
         }
     }
     printf("softmax %ld gate weights judged\n", judged);
+}
+
+/* Scores so large that the exact reading can't tell their differences: a radius is never negative or NaN. */
+Test(softmax, no_radius_is_negative)
+{
+    port const p = ports[0];
+    srand48(20);
+    for (int round = 0; round < 400; round++) {
+        int const n = 2 + round % 7;
+        float const size = (float)ldexp(1, 88 + round / 20); /* 2^88 to 2^107 */
+        for (int j = 0; j < n; j++) {
+            scores[j] = size * (float)(1 + 0x1p-20 * floor(4 * drand48()));
+            for (int c = 0; c < RANK; c++) key[j * WIDTH + c] = bf16((float)normal());
+        }
+        for (int exact_reading = 0; exact_reading < 2; exact_reading++) {
+            find_legal_in(&p, n, exact_reading);
+            for (int c = 0; c < RANK; c++)
+                cr_assert(legal_o[c].radius >= 0, "scores of %g: radius %g", (double)size, legal_o[c].radius);
+            cr_assert(legal_lse->radius >= 0, "scores of %g: radius %g", (double)size, legal_lse->radius);
+        }
+    }
 }
