@@ -50,7 +50,7 @@ static int exponent_above(double v)
 static int rounded_exponent(double v)
 {
     ball const log2 = ball_div(ball_log(ball_of(v)), ball_log(ball_of(2)));
-    return (int)ceil(ref_round(DSV3_F32, ball_upper(log2)));
+    return ball_is_any(log2) ? exponent_above(v) : (int)ceil(ref_round(DSV3_F32, ball_upper(log2)));
 }
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
