@@ -273,6 +273,12 @@ double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
     return ref_half_ulp(format, 1) * (r.truncates ? 2 : 1);
 }
 
+double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output)
+{
+    ref_rounding const r = declared_at(rd, point);
+    return ref_half_ulp(r.format ? r.format : output, 0) * (r.truncates ? 2 : 1);
+}
+
 ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
 {
     if (!rd->declared) return exact;
