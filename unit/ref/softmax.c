@@ -257,3 +257,30 @@ Test(softmax, no_radius_is_negative)
         }
     }
 }
+
+/* Selected values of 2^-149 and more: a port that divides the weights first has 2^-6 v, which is 0. */
+Test(softmax, divided_weights_underflow)
+{
+    enum { N = 64 };
+    float q[4] = {0}, k[N * 4] = {0}, v[N], mean = 0;
+    int32_t const queries[] = {0, 1}, keys[] = {0, N};
+    for (int j = 0; j < N; j++) v[j] = (float)(1 + j % 3) * 0x1p-149f, mean += v[j] * (1.0f / N);
+    ref_numerics n;
+    char why[300];
+    cr_assert(ref_numerics_parse("mla_prefill",
+                                 "acc 24 rn; div ieee; rescales 0; flush none; scores f32 must; P f32 must", &n, why,
+                                 sizeof why));
+    dsv3_mla_prefill_prob const p = {1, 1, N, 1, 2, 2, 1, 0.5};
+    dsv3_mla_prefill_io const io = {.q = {q, DSV3_F32, 3, {1, 1, 4}, {4, 4, 1}},
+                                    .k = {k, DSV3_F32, 3, {N, 1, 4}, {4, 4, 1}},
+                                    .v = {v, DSV3_F32, 3, {N, 1, 1}, {1, 1, 1}},
+                                    .cu_seqlens_q = {(void *)(uintptr_t)queries, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {(void *)(uintptr_t)keys, DSV3_I32, 1, {2}, {1}},
+                                    .o = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
+                                    .lse = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&n, 0, false};
+    cr_assert(ref_dd.mla_prefill(&rd, &p, &io, (ref_value *const[]){legal_o, legal_lse}));
+    cr_expect(mean == 0 && ref_lower(*legal_o) <= 0 && 0x1p-148 <= ref_upper(*legal_o), "[%a, %a]", ref_lower(*legal_o),
+              ref_upper(*legal_o));
+    cr_expect(ref_upper(*legal_o) <= 0x1p-142, "%a", ref_upper(*legal_o));
+}
