@@ -64,6 +64,16 @@ static ball value_at(const attention *a, int64_t j, int64_t c)
     return a->value ? a->value[j * a->stride + c] : element(a->rd, a->number[j * a->stride + c]);
 }
 
+/* A port may divide the weights first: 1 / count, a power of two, may be no number of P's format, and times v it may underflow. */
+static double lost_by_small_weights(const attention *a, const sum_record *sum, int64_t count)
+{
+    const ref_numerics *const port = a->rd->declared;
+    double const floor = floor_at_point(a->rd, a->P, a->output), finest = (double)sum->lsb - log2((double)count);
+    double const of_weights = 1 / (double)count < floor ? 1 / (double)count : 1 / (double)count < 2 * floor ? floor : 0;
+    double const of_products = sum->lsb != INT_MAX && finest < least_exponent(port) ? (double)count * eta(port) : 0;
+    return of_weights * sum->sum_abs + of_products;
+}
+
 void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o)
 {
     const attention *const a = b->a;
@@ -74,7 +84,7 @@ void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o
         for (int64_t j = 0; j < b->seen[r]; j++)
             if (is_zero(b->weight[r * b->len + j])) add_term(&sum, value_at(a, j, c));
         ball const total = ball_widen(sum_of(a->rd, &sum), 2 * late * sum.sum_abs);
-        o[c] = quotient_of(a->rd, total, ball_of((double)count));
+        o[c] = ball_widen(quotient_of(a->rd, total, ball_of((double)count)), lost_by_small_weights(a, &sum, count));
     }
 }
 
@@ -132,7 +142,9 @@ typedef struct {
 
 double rounding_of_weights(const attention *a, const softmax *m)
 {
-    return a->rd->declared && m->gamma > 0 ? unit_at_point(a->rd, a->P, a->output) : 0;
+    if (!a->rd->declared || !(m->gamma > 0)) return 0;
+    double const below = (double)m->n * floor_at_point(a->rd, a->P, a->output);
+    return unit_at_point(a->rd, a->P, a->output) + below / ball_lower(m->sum);
 }
 
 /* One tile of keys and one row. */
@@ -214,10 +226,12 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const unit = unit_at_point(a->rd, a->P, a->output);
     double const div = quotient_error(a->rd, u);
     if (!(m->E + unit < 0.9) || !(m->gamma < 0.5)) return (double)INFINITY;
-    double const size = d->size + d->moved + m->E * fabs(o); /* >= the sum of |weight v| as the port has them */
+    double const coarse = n * floor_at_point(a->rd, a->P, a->output) * 2 * largest; /* P below its normal numbers */
+    double const size =
+        d->size + d->moved + m->E * fabs(o) + coarse; /* >= the sum of |weight v| as the port has them */
     double const rounded =
         unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + div + u + a->scale_after_sum) * size;
-    double const first = (d->moved + rounded) / (1 - m->E - unit);
+    double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
     double const lost = (2 * n * eta(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
     return (first + 2 * m->gamma * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }

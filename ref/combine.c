@@ -190,9 +190,8 @@ void ball_combine(scratch *memory, const ball *weight, int64_t rows, int64_t n, 
     column_sup(value, n, stride, width, sup);
     for (int64_t c = 0; c < width; c++) most = fmax(most, isnan(sup[c]) ? (double)INFINITY : sup[c]);
     for (int64_t i = 0; i < rows * n; i++) heaviest = fmax(heaviest, fabs(weight[i].c.hi));
-    int const top = most > 0 ? ilogb(most) + 1 : 0;
     bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest <= 1 && n < 1 << 24;
-    if (fits && on_grid(value, n, stride, width, top))
+    if (fits && on_grid(value, n, stride, width, ilogb(most) + 1))
         combine_on_grid(memory, weight, rows, n, value, stride, width, sup, out);
     else
         combine_any(memory, weight, rows, n, value, stride, width, sup, out);

@@ -50,7 +50,7 @@ static int exponent_above(double v)
 static int rounded_exponent(double v)
 {
     ball const log2 = ball_div(ball_log(ball_of(v)), ball_log(ball_of(2)));
-    return (int)ceil(ref_round(DSV3_F32, ball_upper(log2)));
+    return ball_is_any(log2) ? exponent_above(v) : (int)ceil(ref_round(DSV3_F32, ball_upper(log2)));
 }
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
@@ -132,6 +132,12 @@ static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
 
 /* ---- codes ---- */
 
+/* How far the reciprocal in use may be from 1 / s, relative: 448 / amax beside s = amax / 448 is a second division. */
+static double second_division(const quantiser *z)
+{
+    return z->prob->scale_fmt ? 0 : quotient_error(z->rd, 0x1p-24);
+}
+
 /* x / s in the declared way; undeclared, in any of them. (Lemma Code) */
 static ball ratio(const quantiser *z, ball x, ball s)
 {
@@ -140,8 +146,10 @@ static ball ratio(const quantiser *z, ball x, ball s)
     if (!port || port->quotient == REF_QUOTIENT_EXACT) return exact;
     if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);
     ball const inverse = quotient_of(z->rd, ball_of(1), s);
-    if (port->quotient == REF_QUOTIENT_RECIP) return round_op(z->rd, ball_mul(x, inverse));
-    double const units = port->div.ieee ? 2 : port->div.rel + 1;
+    if (ball_is_any(inverse)) return inverse;
+    ball const either = ball_widen(inverse, 3 * second_division(z) * ball_sup(inverse));
+    if (port->quotient == REF_QUOTIENT_RECIP) return round_op(z->rd, ball_mul(x, either));
+    double const units = (port->div.ieee ? 2 : port->div.rel + 1) + second_division(z) * 0x1p24;
     if (ball_is_any(exact) || !(ball_sup(inverse) < 0x1p127)) return ball_any();
     return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }

@@ -108,9 +108,10 @@ static path longest_path(const ref_accumulator *acc, double n)
 {
     double const block = (double)acc->block;
     if (acc->promote && n > 0) {
-        double const part = fmin((double)acc->promote, n);
+        double const chains = fmin(fmax((double)acc->splits, 1), n), chain = ceil(n / chains);
+        double const part = fmin((double)acc->promote, chain);
         double const first = acc->promote_bits < acc->bits; /* the first is added to 0: only rounded */
-        return (path){ceil(part / block), part, ceil(n / part) - 1 + first};
+        return (path){ceil(part / block), part, ceil(chain / part) - 1 + first + chains - 1};
     }
     double const parts = (double)acc->splits, part = parts > 0 ? ceil(n / parts) : n;
     if (parts == 0 || part + parts >= n) return (path){n, n, 0};
@@ -270,6 +271,12 @@ double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
     ref_rounding const r = declared_at(rd, point);
     dsv3_dtype const format = r.format ? r.format : output;
     return ref_half_ulp(format, 1) * (r.truncates ? 2 : 1);
+}
+
+double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output)
+{
+    ref_rounding const r = declared_at(rd, point);
+    return ref_half_ulp(r.format ? r.format : output, 0) * (r.truncates ? 2 : 1);
 }
 
 ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)

@@ -106,6 +106,9 @@ ball silu_of(const ref_reading *rd, ball z);
 double gamma_sum(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
+/* What a rounding to a point's format may be off by where that is more: among the format's subnormals. (Point) */
+double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output);
+
 /* A sum that divides: some ports add 10^-20 so that it isn't 0. */
 ball guarded(const ref_reading *rd, ball sum);
 

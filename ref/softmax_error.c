@@ -81,8 +81,8 @@ void finish_errors(const ref_reading *rd, softmax *m)
 
 double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded)
 {
-    if (!(m->E < 0.5) || !(m->gamma < 0.5)) return (double)INFINITY;
-    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded;
+    if (!(m->E < 0.5) || !(m->gamma < 0.5) || !(rounded < 0.9)) return (double)INFINITY;
+    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded / (1 - rounded);
     if (rd->declared) r += log_error(rd, log_sum) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
     return r;
 }

@@ -326,6 +326,26 @@ static float loss_of_port(int way, bool wide, const dsv3_balance_loss_prob *p, c
     return way == 2 ? sum : alpha * sum;
 }
 
+/* One token and no division by its sum: sum c g is a point, and so is K T^2 = 2; but f P with 7 experts rounds. */
+Test(balance, a_constant_that_rounds_in_every_term)
+{
+    enum { E = 7, K = 2 };
+    static const int32_t start[] = {0, 1}, idx[] = {1, 4};
+    ref_numerics const n = numerics("balance_loss", "acc 24 rn splits=1; div ieee; flush none");
+    ref_reading const rd = {&n, 0, false};
+    dsv3_balance_loss_prob const p = {1, 1, E, K, 1, 0};
+    srand48(23);
+    for (int round = 0; round < 1000; round++) {
+        float scores[E], loss = 0;
+        ref_value legal;
+        for (int e = 0; e < E; e++) scores[e] = (float)drand48();
+        if (round % 2) scores[4] = 0; /* a sum of one term */
+        for (int e = 0; e < E; e++) loss += (e == 1 || e == 4 ? 1.0f : 0) * E / K * scores[e];
+        balance_loss(0, &rd, &p, scores, idx, start, &legal);
+        cr_assert(inside(&legal, (double)loss), "%a not in [%a, %a]", (double)loss, ref_lower(legal), ref_upper(legal));
+    }
+}
+
 Test(balance, losses_of_ports)
 {
     ref_numerics const n[] = {numerics("balance_loss", "acc 24 rn; div 2; flush none"),

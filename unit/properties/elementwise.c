@@ -281,6 +281,36 @@ Test(elementwise, false_cross_entropy)
         cr_expect(run_loss(&rows[i], 3000) > 20, "%s is not found out", rows[i].name);
 }
 
+/* The mean of 7 losses that are given, each divided before the sum or after it. */
+Test(elementwise, means_of_ports)
+{
+    enum { N = 7 };
+    ref_numerics const declared =
+        numerics("cross_entropy", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; terms f32 must");
+    ref_reading const rd = {&declared, 0, true};
+    float z[N * 2] = {0}, stored[N], mean;
+    int32_t const labels[N] = {0};
+    srand48(31);
+    for (int round = 0; round < 2000; round++) {
+        ref_value loss[N], legal;
+        float after = 0, before = 0;
+        for (int t = 0; t < N; t++) {
+            stored[t] = round % 2 ? (float)drand48() : (float)rint(8 * drand48());
+            after += stored[t];
+            before += stored[t] / N;
+        }
+        dsv3_cross_entropy_prob const prob = {N, 2, 0};
+        dsv3_cross_entropy_io const io = {.logits = {z, DSV3_F32, 2, {N, 2}, {2, 1}},
+                                          .labels = {(void *)(uintptr_t)labels, DSV3_I32, 1, {N}, {1}},
+                                          .loss = {stored, DSV3_F32, 1, {N}, {1}},
+                                          .mean = {&mean, DSV3_F32, 1, {1}, {1}}};
+        cr_assert(ref_dd.cross_entropy(&rd, &prob, &io, (ref_value *const[]){loss, &legal}));
+        cr_assert(inside(&legal, (double)(after / N)) && inside(&legal, (double)before), "%a or %a not in [%a, %a]",
+                  (double)(after / N), (double)before, ref_lower(legal), ref_upper(legal));
+        cr_assert(legal.radius <= 0x1p-19 * legal.hi + 0x1p-140, "%g of %g", legal.radius, legal.hi);
+    }
+}
+
 /* The exact fill: one logit 0, the rest vanish: one legal loss. */
 Test(elementwise, selected_token)
 {
@@ -371,6 +401,9 @@ static const quant_port quant_ports[] = {
     {"inverse of the inverse", "div 2; quotient recip; flush none", twice_inverted, by_recip},
     {"first inverse", "", twice_inverted, by_first_inverse},
     {"first inverse, declared", "div 2; quotient any; flush none", twice_inverted, by_first_inverse},
+    {"first inverse beside a quotient", "", divided, by_first_inverse},
+    {"first inverse beside a quotient, declared", "div ieee; quotient recip; flush none", divided, by_first_inverse},
+    {"first inverse beside a quotient, any", "div ieee; quotient any; flush none", divided, by_first_inverse},
     {"exact", "div ieee; quotient exact; flush none", divided, exactly},
     {"exact, undeclared", "", divided, exactly},
     {"fast division", "", nudged, by_fast_div},

@@ -111,6 +111,25 @@ static double core_14_promoted(int64_t n)
     return s;
 }
 
+/* As many chains, each promoted after every 4 products, merged in order in binary32. */
+static double chains_promoted(int64_t n, int64_t chains)
+{
+    int64_t const length = (n + chains - 1) / chains;
+    float sum = 0;
+    for (int64_t from = 0; from < n; from += length) {
+        int64_t const to = from + length < n ? from + length : n;
+        float chain = 0;
+        for (int64_t i = from; i < to; i += 4) chain += (float)tensor_core(i, i + 4 < to ? i + 4 : to, 24, 4, 255);
+        sum += chain;
+    }
+    return (double)sum;
+}
+
+static double four_chains_promoted(int64_t n)
+{
+    return chains_promoted(n, 4);
+}
+
 static double core_14(int64_t n)
 {
     return tensor_core(0, n, 14, 32, 0);
@@ -137,6 +156,7 @@ static const accumulator legal[] = {
     {"tensor core 24/4/0", core_24_4_0, "acc 24 rz block=4"},
     {"tensor core 14/32/0 promoted", core_14_promoted, "acc 14 rz block=32 promote=128 bits2=24"},
     {"the same, products exact", core_14_promoted, "acc 14 rz fused block=32 promote=128 bits2=24"},
+    {"4 chains, promoted", four_chains_promoted, "acc 24 rz fused block=4 guard=255 promote=4 bits2=24 splits=4"},
     {"tensor core 24/16/1, one chain", core_24_16_1, "acc 24 rz fused block=16 guard=1 splits=1"},
     {"tensor core 24/16/1, undeclared", core_24_16_1, ""},
     {"tensor core 24/4/0, undeclared", core_24_4_0, ""},
@@ -189,7 +209,7 @@ static void allocate(void)
 
 Test(reading, legal_accumulators_stay_inside)
 {
-    static const int64_t sizes[] = {2, 3, 5, 16, 17, 33, 64, 128, 500, 1000, 7168};
+    static const int64_t sizes[] = {2, 3, 4, 5, 16, 17, 33, 64, 128, 500, 1000, 7168};
     allocate();
     srand48(2);
     long judged = 0;

@@ -19,6 +19,11 @@ static float bf16(float v)
     return (float)ref_round(DSV3_BF16, (double)v);
 }
 
+static float e4m3(float v)
+{
+    return (float)ref_round(DSV3_F8_E4M3, (double)v);
+}
+
 static float exact(float v)
 {
     return v;
@@ -35,9 +40,16 @@ typedef struct {
 static const port ports[] = {
     {"undeclared", "", exact},
     {"maximum first", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; scores f32 must; P f32 must", exact},
+    {"normalised", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; scores f32 must; P f32 must", exact,
+     .normalised = true},
     {"P in BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P bf16 must", bf16},
     {"P in BF16, normalised", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P bf16 must", bf16,
      .normalised = true},
+    {"P in E4M3", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P f8_e4m3 must", e4m3},
+    {"P in E4M3, normalised", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P f8_e4m3 must", e4m3,
+     .normalised = true},
+    {"P in E4M3, its own sum", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; P f8_e4m3 must", e4m3,
+     .sums_stored = true},
     {"P in BF16, its own sum", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; P bf16 must", bf16, .sums_stored = true},
     {"online", "acc 24 rn; div ieee; exp 2; log 2; flush none", exact, .online = true, .tile = 1},
     {"online, tiles of 16, BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 63; P bf16 must", bf16, .online = true,
@@ -118,17 +130,21 @@ static double normal(void)
     return sqrt(-2 * log(1 - drand48())) * cos(6.283185307179586 * drand48());
 }
 
-/* The data of the experiments: scores of six kinds, values of three. */
+/* The data of the experiments: scores of seven kinds, values of four. */
 static void fill(int score_kind, int value_kind, int n)
 {
     double const step = 0.3 + 1.7 * drand48();
     double period[16];
     for (int i = 0; i < 16; i++) period[i] = normal();
     for (int j = 0; j < n; j++) {
-        double const s[] = {normal(), 4 * normal(), 0, j == n / 3 ? step : 0, j == n / 3 ? 30 : 0, period[j % 16]};
+        double const s[] = {normal(),       4 * normal(),          0, j == n / 3 ? step : 0, j == n / 3 ? 30 : 0,
+                            period[j % 16], j == n / 3 ? 0 : -6.94}; /* below half of the least E4M3 number */
         scores[j] = (float)s[score_kind] + (score_kind == 1 ? 100.0f : 0);
         for (int c = 0; c < RANK; c++)
-            key[j * WIDTH + c] = bf16((float)(value_kind == 0 ? normal() : value_kind == 1 ? 1 + 0.1 * normal() : 1));
+            key[j * WIDTH + c] = value_kind == 3 ? (float)(rint(3 * fabs(normal())) * 0x1p-149)
+                                                 : bf16((float)(value_kind == 0   ? normal()
+                                                                : value_kind == 1 ? 1 + 0.1 * normal()
+                                                                                  : 1));
     }
 }
 
@@ -142,23 +158,23 @@ static double share(const ref_value *v, float got)
 
 Test(softmax, legal_ports_stay_inside)
 {
-    static const int lengths[] = {1, 3, 100, 333, 1000, 1024};
+    static const int lengths[] = {1, 3, 64, 100, 333, 1000, 1024};
     long judged = 0;
     srand48(17);
     for (size_t i = 0; i < sizeof ports / sizeof *ports; i++) {
         double worst = 0, worst_lse = 0;
-        for (int round = 0; round < 18 * 6 * 3; round++) {
-            int const n = lengths[round / 18 % 6];
-            fill(round % 6, round / 6 % 3, n);
+        for (int round = 0; round < 28 * 7 * 2; round++) {
+            int const n = lengths[round / 28 % 7];
+            fill(round % 7, round / 7 % 4, n);
             find_legal(&ports[i], n);
             attend(&ports[i], n);
             for (int c = 0; c < RANK; c++, judged++) {
                 worst = fmax(worst, share(&legal_o[c], o[c]));
                 cr_assert(worst <= 1.000001, "%s, scores %d, values %d, n %d: %a not in [%a, %a]", ports[i].name,
-                          round % 6, round / 6 % 3, n, (double)o[c], ref_lower(legal_o[c]), ref_upper(legal_o[c]));
+                          round % 7, round / 7 % 4, n, (double)o[c], ref_lower(legal_o[c]), ref_upper(legal_o[c]));
             }
             worst_lse = fmax(worst_lse, share(legal_lse, lse));
-            cr_assert(worst_lse <= 1.000001, "%s, scores %d, n %d: lse %a not in [%a, %a]", ports[i].name, round % 6, n,
+            cr_assert(worst_lse <= 1.000001, "%s, scores %d, n %d: lse %a not in [%a, %a]", ports[i].name, round % 7, n,
                       (double)lse, ref_lower(*legal_lse), ref_upper(*legal_lse));
         }
         printf("softmax %-28s worst err/radius %.3f, lse %.3f\n", ports[i].name, worst, worst_lse);
@@ -169,7 +185,7 @@ Test(softmax, legal_ports_stay_inside)
 /* A port that stores weights in BF16 and declares f32 is found out. */
 Test(softmax, false_declarations_are_found_out)
 {
-    port p = ports[2];
+    port p = ports[3];
     int caught = 0;
     p.declared = ports[1].declared;
     srand48(18);
@@ -240,4 +256,31 @@ Test(softmax, no_radius_is_negative)
             cr_assert(legal_lse->radius >= 0, "scores of %g: radius %g", (double)size, legal_lse->radius);
         }
     }
+}
+
+/* Selected values of 2^-149 and more: a port that divides the weights first has 2^-6 v, which is 0. */
+Test(softmax, divided_weights_underflow)
+{
+    enum { N = 64 };
+    float q[4] = {0}, k[N * 4] = {0}, v[N], mean = 0;
+    int32_t const queries[] = {0, 1}, keys[] = {0, N};
+    for (int j = 0; j < N; j++) v[j] = (float)(1 + j % 3) * 0x1p-149f, mean += v[j] * (1.0f / N);
+    ref_numerics n;
+    char why[300];
+    cr_assert(ref_numerics_parse("mla_prefill",
+                                 "acc 24 rn; div ieee; rescales 0; flush none; scores f32 must; P f32 must", &n, why,
+                                 sizeof why));
+    dsv3_mla_prefill_prob const p = {1, 1, N, 1, 2, 2, 1, 0.5};
+    dsv3_mla_prefill_io const io = {.q = {q, DSV3_F32, 3, {1, 1, 4}, {4, 4, 1}},
+                                    .k = {k, DSV3_F32, 3, {N, 1, 4}, {4, 4, 1}},
+                                    .v = {v, DSV3_F32, 3, {N, 1, 1}, {1, 1, 1}},
+                                    .cu_seqlens_q = {(void *)(uintptr_t)queries, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {(void *)(uintptr_t)keys, DSV3_I32, 1, {2}, {1}},
+                                    .o = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
+                                    .lse = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&n, 0, false};
+    cr_assert(ref_dd.mla_prefill(&rd, &p, &io, (ref_value *const[]){legal_o, legal_lse}));
+    cr_expect(mean == 0 && ref_lower(*legal_o) <= 0 && 0x1p-148 <= ref_upper(*legal_o), "[%a, %a]", ref_lower(*legal_o),
+              ref_upper(*legal_o));
+    cr_expect(ref_upper(*legal_o) <= 0x1p-142, "%a", ref_upper(*legal_o));
 }

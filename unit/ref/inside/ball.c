@@ -441,6 +441,24 @@ Test(ball, hull_and_widen)
     cr_expect(ball_is_any(ball_hull(1, (double)INFINITY)) && ball_is_any(ball_widen(ball_of(1), (double)NAN)));
 }
 
+/* Values and weights of any value make such sums, in their columns and rows alone. (UBSan: no exponent is that of infinity) */
+Test(ball, combining_what_is_unbounded)
+{
+    enum { N = 3, WIDTH = 2 };
+    double const value[N * WIDTH] = {1, 2, (double)INFINITY, 3, 4, 5};
+    ball const one[N] = {ball_of(1), ball_of(0.5), ball_of(0.25)}, open[N] = {ball_of(1), ball_any(), ball_of(1)};
+    ball values[N * WIDTH], out[WIDTH];
+    scratch memory = {NULL};
+    for (int i = 0; i < N * WIDTH; i++) values[i] = ball_of(value[i]);
+    ball_combine(&memory, one, 1, N, value, WIDTH, WIDTH, out);
+    cr_expect(ball_is_any(out[0]) && holds(&out[1], 4.75));
+    ball_combine_balls(&memory, one, 1, N, values, WIDTH, WIDTH, out);
+    cr_expect(ball_is_any(out[0]));
+    ball_combine_balls(&memory, open, 1, N, values, WIDTH, WIDTH, out);
+    cr_expect(ball_is_any(out[0]) && ball_is_any(out[1]));
+    scratch_back(&memory, NULL);
+}
+
 /* However small: what was rounded has a radius. */
 Test(ball, inexact_is_no_point)
 {
