@@ -68,8 +68,9 @@ typedef struct {
 /* A quirk (known fault) as an explanation: what it leaves unexplained. */
 typedef struct {
     int quirk;
-    int64_t illegal; /* elements that are no legal result of a port with the quirk either */
-    double worst;    /* the largest budget among them */
+    int64_t illegal;   /* elements that are no legal result of a port with the quirk either, and the undecided ones */
+    int64_t undecided; /* illegal elements of which the quirk allows any value: it explains none of them */
+    double worst;      /* the largest budget among the illegal ones */
 } diagnosis_row;
 
 enum { MAX_DIAGNOSES = 8 };

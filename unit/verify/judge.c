@@ -1,6 +1,7 @@
 /* The judge: enclosures, elements, mutants, choices; and what the two readings owe each other. */
 #include "case/expand.h"
 #include "case/fill.h"
+#include "judge/diagnose.h"
 #include "judge/element.h"
 #include "judge/flips.h"
 #include "judge/judge.h"
@@ -296,4 +297,33 @@ Test(judge, choices_are_sets)
                   strstr(r.choice, ", the reference {1000000 "),
               "%s", r.choice);
     look_away(&s);
+}
+
+/* A quirk whose reference reads NaN allows any value, and explains none of them: one element off by a little is no
+ * padding read, on any fill. */
+Test(judge, what_allows_anything_explains_nothing)
+{
+    static const char *const ids[] = {"mla_decode@odd;fill=nan_unused", "mla_decode@odd:q=f32;fill=nan_unused"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        sight s;
+        result r;
+        ref_numerics n;
+        char why[200];
+        look(&s, ids[i], "");
+        cr_assert(ref_numerics_parse(s.p.op->name, "", &n, why, sizeof why));
+        write_truth(&s);
+        const tensor_info *const o = problem_tensor(&s.p, "o");
+        for (int64_t k = 0; k < o->count; k++)
+            ref_encode(o->dtype, s.data[o - s.p.tensor], k, 0.9 * s.truth.value[o - s.p.tensor][k].hi + 0.001);
+        cr_assert(judged(&s, &r) == FAIL, "%s: %s", s.p.id, verdict_name(r.v));
+        cr_assert(diagnose(&s.p, &n, &s.legal, s.data, &r) && r.diagnoses > 0);
+        bool padding = false;
+        for (int d = 0; d < r.diagnoses; d++) {
+            cr_expect(r.diagnosis[d].illegal > 0, "%s explains all of %s", ref_quirk(r.diagnosis[d].quirk)->name,
+                      s.p.id);
+            padding |= r.diagnosis[d].quirk == QUIRK_A16_last_page_whole && r.diagnosis[d].undecided > 0;
+        }
+        cr_expect(padding, "%s: A16_last_page_whole leaves nothing undecided", s.p.id);
+        look_away(&s);
+    }
 }

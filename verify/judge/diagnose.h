@@ -8,9 +8,10 @@
 #include "enclose.h"
 #include "result.h"
 
-/* Tries every quirk of the op on an answer that is no legal result. Those that leave the fewest illegal
- * elements come first. Sets diagnoses and diagnosis[] of the result. False: no memory. */
-bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r);
+/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Those that leave the
+ * fewest elements unexplained come first. An element of which a quirk allows any value is unexplained: where the
+ * reference itself reads NaN every answer would fit. Sets diagnoses and diagnosis[] of the result. False: no memory. */
+bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r);
 
 /* Counts the elements whose legal results with the quirks and without have nothing in common, and all
  * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */

@@ -68,6 +68,7 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
         fprintf(f, "%s{\"mistake\":\"%s\",\"illegal\":%lld", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name,
                 (long long)r->diagnosis[i].illegal);
         print_json_number(f, "worst", r->diagnosis[i].worst);
+        fprintf(f, ",\"undecided\":%lld", (long long)r->diagnosis[i].undecided);
         fputc('}', f);
     }
     fprintf(f, "],\"outputs\":[");

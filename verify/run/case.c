@@ -153,10 +153,10 @@ void run_case(const problem *p, void *const given[], port *const ports[], int co
         ref_numerics declared;
         if (!ask(c, ports[b], r)) continue; /* 2: ask */
         double const from = now();
-        if (!read_declaration(p, &declared, r)) continue;                    /* 3: read the declaration */
-        if (!enclose_results(c, &declared, r)) continue;                     /* 4: enclose */
-        judge(p, &c->truth, &c->legal, c->own, c->data, r);                  /* 5: judge */
-        if (diagnosing && is_illegal(r)) diagnose(p, &declared, c->data, r); /* 6: diagnose */
+        if (!read_declaration(p, &declared, r)) continue;                               /* 3: read the declaration */
+        if (!enclose_results(c, &declared, r)) continue;                                /* 4: enclose */
+        judge(p, &c->truth, &c->legal, c->own, c->data, r);                             /* 5: judge */
+        if (diagnosing && is_illegal(r)) diagnose(p, &declared, &c->legal, c->data, r); /* 6: diagnose */
         r->reference_seconds = now() - from;
     }
     case_close(c);
