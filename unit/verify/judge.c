@@ -6,6 +6,7 @@
 #include "judge/flips.h"
 #include "judge/judge.h"
 #include "judge/mutants.h"
+#include "report/text.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -325,5 +326,42 @@ Test(judge, what_allows_anything_explains_nothing)
         }
         cr_expect(padding, "%s: A16_last_page_whole leaves nothing undecided", s.p.id);
         look_away(&s);
+    }
+}
+
+/* The block that a failing case gets; the caller frees it. */
+static char *block_of(const result *r)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *const f = open_memstream(&text, &bytes);
+    cr_assert(f != NULL);
+    report_text(f, "rmsnorm@odd", "port", "port.so", r, false);
+    fclose(f);
+    return text;
+}
+
+/* What explains nothing has no name, what explains some has one, what could have any value is only that. */
+Test(judge, only_explanations_are_named)
+{
+    static const struct {
+        verdict v;
+        int64_t illegal, undecided;
+        const char *says, *hides;
+    } rows[] = {
+        {FAIL, 12, 0, "no known mistake explains it\n", "A3_eps_missing"},
+        {FAIL, 10, 0, "no known mistake explains it\n", "A3_eps_missing"},
+        {FAIL, 10, 10, "no known mistake explains it\n", "A3_eps_missing"},
+        {NOT_A_NUMBER, 10, 10, "no known mistake explains it; A3_eps_missing could have any value", "explain all"},
+        {FAIL, 3, 0, "A3_eps_missing would explain all but 3 of 10", "no known"},
+        {FAIL, 0, 0, "A3_eps_missing explains all 10", "no known"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        result r = {.v = rows[i].v, .outputs = 1, .diagnoses = 1};
+        r.output[0] = (output_stats){.dtype = DSV3_F32, .ndim = 1, .shape = {20}, .count = 20, .outside = 10};
+        r.diagnosis[0] = (diagnosis_row){QUIRK_A3_eps_missing, rows[i].illegal, rows[i].undecided, 2};
+        char *const text = block_of(&r);
+        cr_expect(strstr(text, rows[i].says) && !strstr(text, rows[i].hides), "row %zu:\n%s", i, text);
+        free(text);
     }
 }

@@ -66,25 +66,42 @@ static void print_worst(FILE *f, const output_stats *s)
         fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
 }
 
+/* What a quirk explains of so many illegal elements, some at least. */
+static void describe_explanation(const diagnosis_row *d, int64_t outside, char *text, size_t cap)
+{
+    const ref_quirk_row *const q = ref_quirk(d->quirk);
+    if (d->illegal)
+        snprintf(text, cap, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
+                 (long long)outside, q->summary);
+    else
+        snprintf(text, cap, "%s explains all %lld: %s", q->name, (long long)outside, q->summary);
+}
+
+/* Names no quirk but one of which nothing can be known: it would read NaN here, and a NaN came. */
+static void describe_no_explanation(const result *r, char *text, size_t cap)
+{
+    const diagnosis_row *const d = &r->diagnosis[0];
+    if (r->v == NOT_A_NUMBER && d->undecided && d->undecided == d->illegal)
+        snprintf(text, cap, "no known mistake explains it; %s could have any value here: try another fill",
+                 ref_quirk(d->quirk)->name);
+    else
+        snprintf(text, cap, "no known mistake explains it");
+}
+
 /* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
     int64_t outside = 0;
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
-    for (int i = 0; i < r->diagnoses; i++) {
-        const diagnosis_row *const d = &r->diagnosis[i];
-        const ref_quirk_row *const q = ref_quirk(d->quirk);
-        if (i > 0 && d->illegal > r->diagnosis[0].illegal) break;
-        if (d->illegal >= outside)
-            snprintf(text, sizeof text, "no known mistake explains it; the nearest is %s", q->name);
-        else if (d->illegal)
-            snprintf(text, sizeof text, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
-                     (long long)outside, q->summary);
-        else
-            snprintf(text, sizeof text, "%s explains all %lld: %s", q->name, (long long)outside, q->summary);
+    if (r->diagnosis[0].illegal >= outside) {
+        describe_no_explanation(r, text, sizeof text);
+        print_wrapped(f, "  mistake", text, 11, 98);
+        return;
+    }
+    for (int i = 0; i < r->diagnoses && r->diagnosis[i].illegal == r->diagnosis[0].illegal; i++) {
+        describe_explanation(&r->diagnosis[i], outside, text, sizeof text);
         print_wrapped(f, i ? "" : "  mistake", text, 11, 98);
-        if (d->illegal >= outside) break;
     }
 }
 
