@@ -62,6 +62,12 @@ typedef struct {
     double bits;            /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
     bool bits_exact;        /* every element has one legal value: resolution is unlimited */
     int mutants, survivors; /* mutants that differ from the truth; of these, those that would pass */
+    int64_t decidable;      /* elements in which a mutant differs from the truth */
+    int64_t decided;        /* of these, those in which one that differs is illegal */
+    int64_t rows;           /* rows in which a mutant differs */
+    int64_t rows_open;      /* of these, those in which one that differs would pass all along the row */
+    int64_t rows_blind;     /* those in which less than half of the elements are decided */
+    bool vacuous;           /* too little is decided for a verdict on this output */
     int64_t bad_rows, bad_columns; /* rows (last axis) and columns that have an illegal element */
 } output_stats;
 

@@ -365,3 +365,63 @@ Test(judge, only_explanations_are_named)
         free(text);
     }
 }
+
+/* What a problem looks like when all elements but the first `tight` of an output tell nothing. */
+static verdict judged_wide(const char *id, const char *name, int64_t tight, result *r)
+{
+    sight s;
+    look(&s, id, "");
+    write_truth(&s);
+    const tensor_info *const t = problem_tensor(&s.p, name);
+    ref_value *const legal = s.legal.value[t - s.p.tensor];
+    for (int64_t i = tight; i < t->count; i++) legal[i] = (ref_value){0, 0, 1e30};
+    verdict const v = judged(&s, r);
+    look_away(&s);
+    return v;
+}
+
+/* One tight element vouches for itself alone, and one output for itself. */
+Test(judge, vacuous_is_decided_for_each_output)
+{
+    result r;
+    cr_expect(judged_wide("rmsnorm@odd:residual=1", "y", 1, &r) == VACUOUS, "%s", verdict_name(r.v));
+    int y = 0;
+    for (int i = 0; i < r.outputs; i++) {
+        bool const is_y = !strcmp(r.output[i].name, "y");
+        if (is_y) y = i;
+        cr_expect(r.output[i].vacuous == is_y, "%s", r.output[i].name);
+    }
+    const output_stats *const s = &r.output[y];
+    cr_expect(s->survivors == 0 && s->decided == 1 && s->decidable > 1 && s->rows_blind == s->rows, "%lld of %lld",
+              (long long)s->decided, (long long)s->decidable);
+    cr_expect(strstr(r.why, "y: ") == r.why, "%s", r.why);
+
+    int64_t const count = s->count;
+    cr_expect(judged_wide("rmsnorm@odd:residual=1", "y", count - count / 25, &r) == PASS, "%s", r.why);
+    cr_expect(judged_wide("rmsnorm@odd:residual=1", "y", count - count / 15, &r) == VACUOUS, "%s", verdict_name(r.v));
+}
+
+/* A function may not be declared so bad that a missing mscale or YaRN is legal. */
+Test(judge, excuses_are_refused)
+{
+    static const struct {
+        const char *op, *declared;
+        bool good;
+    } rows[] = {
+        {"mla_decode", "exp 600000 0", false},
+        {"mla_decode", "exp 16385", false},
+        {"mla_decode", "exp 4 16385", false},
+        {"mla_decode", "exp 16384 4", true},
+        {"rope", "sincos 1048576; cos_sin f8_e4m3 may", false},
+        {"rope", "sincos 16384", true},
+        {"rmsnorm", "rsqrt 20000", false},
+        {"gate", "sigmoid 20000", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ref_numerics n;
+        char why[200] = "";
+        bool const good = ref_numerics_parse(rows[i].op, rows[i].declared, &n, why, sizeof why);
+        cr_expect(good == rows[i].good, "%s of %s: %s", rows[i].declared, rows[i].op, why);
+        cr_expect(good || strstr(why, "16384"), "%s", why);
+    }
+}

@@ -96,35 +96,54 @@ static bool judge_output(const output *o, output_stats *s)
     return not_finite;
 }
 
+/* Why an output shows too little: a wrong result would pass, or more than one element in twenty tells none from the
+ * truth. Nothing if it shows enough. */
+static void describe_vacuous(const output_stats *s, char *text, size_t cap)
+{
+    static const char wide[] = "the declared arithmetic is so wide that";
+    *text = 0;
+    if (s->survivors)
+        snprintf(text, cap, "%s: %s %d of %d wrong results would pass", s->name, wide, s->survivors, s->mutants);
+    else if (s->undecided * 20 > s->count)
+        snprintf(text, cap, "%s: any value is legal for %lld of %lld elements", s->name, (long long)s->undecided,
+                 (long long)s->count);
+    else if ((s->decidable - s->decided) * 20 > s->decidable)
+        snprintf(text, cap,
+                 "%s: %s %lld of %lld elements tell no wrong result from the truth, nor do %lld of %lld rows", s->name,
+                 wide, (long long)(s->decidable - s->decided), (long long)s->decidable, (long long)s->rows_blind,
+                 (long long)s->rows);
+}
+
+/* The verdict when every element is legal: the first output that shows too little decides. */
+static void decide_sight(result *r)
+{
+    r->v = PASS;
+    for (int i = 0; i < r->outputs; i++) {
+        char why[sizeof r->why];
+        describe_vacuous(&r->output[i], why, sizeof why);
+        r->output[i].vacuous = *why != 0;
+        if (!*why || r->v == VACUOUS) continue;
+        r->v = VACUOUS;
+        memcpy(r->why, why, sizeof why);
+    }
+}
+
 static void decide(result *r, bool not_finite)
 {
-    int mutants = 0, survivors = 0;
-    int64_t outside = 0, undecided = 0, count = 0;
+    int mutants = 0;
+    int64_t outside = 0, count = 0;
     bool reals = false;
     for (int i = 0; i < r->outputs; i++) {
         reals |= r->output[i].dtype != DSV3_I32;
         mutants += r->output[i].mutants;
-        survivors += r->output[i].survivors;
         outside += r->output[i].outside;
-        undecided += r->output[i].undecided;
         count += r->output[i].count;
     }
     r->constant = reals && mutants == 0; /* decisions have no mutants */
-    if (outside) {
-        r->v = not_finite ? NOT_A_NUMBER : FAIL;
-        snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside,
-                 (long long)count);
-    } else if (survivors) {
-        r->v = VACUOUS;
-        snprintf(r->why, sizeof r->why, "the declared arithmetic is so wide that %d of %d wrong results would pass",
-                 survivors, mutants);
-    } else if (undecided * 20 > count) {
-        r->v = VACUOUS;
-        snprintf(r->why, sizeof r->why, "any value is legal for %lld of %lld elements", (long long)undecided,
-                 (long long)count);
-    } else {
-        r->v = PASS;
-    }
+    decide_sight(r);
+    if (!outside) return;
+    r->v = not_finite ? NOT_A_NUMBER : FAIL;
+    snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside, (long long)count);
 }
 
 void judge(const problem *p, const enclosures *truth, const enclosures *legal, const enclosures *own, void *const got[],

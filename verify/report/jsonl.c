@@ -37,6 +37,10 @@ static void print_json_output(FILE *f, const output_stats *s)
     else
         print_json_number(f, "bits", s->bits);
     fprintf(f, ",\"mutants\":%d,\"survivors\":%d", s->mutants, s->survivors);
+    fprintf(f, ",\"decidable\":%lld,\"decided\":%lld,\"rows\":%lld,\"rows_open\":%lld,\"rows_blind\":%lld",
+            (long long)s->decidable, (long long)s->decided, (long long)s->rows, (long long)s->rows_open,
+            (long long)s->rows_blind);
+    fprintf(f, ",\"vacuous\":%s", s->vacuous ? "true" : "false");
     if (s->worst >= 0) {
         fprintf(f, ",\"worst\":%lld", (long long)s->worst);
         print_json_number(f, "got", s->got);
