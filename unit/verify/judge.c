@@ -425,3 +425,84 @@ Test(judge, excuses_are_refused)
         cr_expect(good || strstr(why, "16384"), "%s", why);
     }
 }
+
+/* Constant answers in place of mtp_accept's. */
+static verdict judged_constant(const char *id, const char *declared, int32_t accepted, int32_t next, result *r)
+{
+    sight s;
+    ref_numerics n;
+    char why[200];
+    look(&s, id, declared);
+    const tensor_info *const a = problem_tensor(&s.p, "accepted"), *const t = problem_tensor(&s.p, "next_token");
+    for (int64_t i = 0; i < a->count; i++) ref_encode(DSV3_I32, s.data[a - s.p.tensor], i, accepted);
+    for (int64_t i = 0; i < t->count; i++) ref_encode(DSV3_I32, s.data[t - s.p.tensor], i, next);
+    enclosures_free(&s.truth);
+    enclosures_free(&s.legal);
+    cr_assert(ref_numerics_parse(s.p.op->name, declared, &n, why, sizeof why));
+    cr_assert(enclose_both(&s.p, &n, s.data, &s.truth, &s.legal));
+    verdict const v = judged(&s, r);
+    look_away(&s);
+    return v;
+}
+
+/* An arithmetic under which any tokens are legal shows nothing, whatever the port answers; one that is tight does. */
+Test(judge, decisions_may_be_vacuous)
+{
+    static const char *const ids[] = {"mtp_accept@odd", "mtp_accept@v3:batch=2", "mtp_accept@tiny"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        result r;
+        verdict const wide = judged_constant(ids[i], "acc 4 rz", 0, 7, &r);
+        cr_expect(wide == VACUOUS || wide == FAIL, "%s: %s", ids[i], verdict_name(wide));
+        cr_expect(i > 1 || wide == VACUOUS, "%s: %s %s", ids[i], verdict_name(wide), r.why);
+        for (int o = 0; o < r.outputs && wide == VACUOUS; o++)
+            cr_expect(r.output[o].mutants == 1 && r.output[o].single < r.output[o].count, "%s", r.output[o].name);
+        cr_expect(judged_constant(ids[i], "", 0, 7, &r) == FAIL, "%s", r.why);
+    }
+}
+
+/* A decision is single if exactly one choice is legal: not in a tie, though the port has one answer. */
+Test(judge, a_tie_is_not_single)
+{
+    static const struct {
+        const char *id, *output;
+        bool single;
+    } rows[] = {
+        {"gate@odd", "topk_idx", true},
+        {"gate@v3:n_tokens=2", "topk_idx", true},
+        {"gate@tiny;fill=tie", "topk_idx", false},
+        {"moe@odd:n_tokens=4,stages=1", "topk_idx", true},
+        {"mtp_accept@odd;fill=exact", "next_token", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sight s;
+        result r;
+        look(&s, rows[i].id, "");
+        write_truth(&s);
+        cr_expect(judged(&s, &r) == PASS, "%s: %s", s.p.id, r.why);
+        const output_stats *o = r.output;
+        while (strcmp(o->name, rows[i].output)) o++;
+        cr_expect(rows[i].single ? o->single == o->count : o->single == 0, "%s: %lld of %lld", s.p.id,
+                  (long long)o->single, (long long)o->count);
+        look_away(&s);
+    }
+}
+
+/* Choices by number: at least half of the wrong ones must be illegal. */
+Test(judge, wrong_choices_are_counted)
+{
+    static const struct {
+        double truth, legal, choices;
+        bool decidable, decided;
+    } rows[] = {
+        {0, 0, 9, true, true}, {0, 4, 9, true, true},  {0, 5, 9, true, false},  {0, 9, 9, true, false},
+        {7, 8, 9, true, true}, {7, 9, 9, true, false}, {9, 9, 9, false, false}, {0, 0, 0, false, false},
+    };
+    tensor_info const t = {.dtype = DSV3_I32, .ndim = 1, .shape = {1}, .count = 1};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        output_stats s = {.count = 1};
+        try_choices(&t, &rows[i].truth, &rows[i].legal, rows[i].choices, &s);
+        cr_expect(s.decidable == rows[i].decidable && s.decided == rows[i].decided, "row %zu", i);
+        cr_expect(s.mutants == rows[i].decidable && s.survivors == (rows[i].decidable && !rows[i].decided), "row %zu",
+                  i);
+    }
+}

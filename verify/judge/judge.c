@@ -12,8 +12,35 @@
 typedef struct {
     const tensor_info *t;
     const ref_value *truth, *legal;
+    const double *truth_rivals, *legal_rivals; /* of a decision; else NULL */
+    double choices;                            /* the most that a decision may choose from besides */
     const void *got;
 } output;
+
+/* How many choices a decision has besides the one it makes. */
+static double choices_of(const problem *p, const tensor_info *t)
+{
+    if (!strcmp(t->name, "accepted")) return (double)problem_size(p, "n_draft");
+    if (!strcmp(t->name, "next_token")) return (double)(problem_size(p, "vocab_size") - 1);
+    return (double)(problem_size(p, "n_routed_experts") - row_width(t));
+}
+
+static output output_of(const problem *p, int i, const enclosures *truth, const enclosures *legal, const void *got)
+{
+    const tensor_info *const t = &p->tensor[i];
+    output o = {.t = t, .truth = truth->value[i], .legal = legal->value[i], .got = got};
+    if (t->dtype != DSV3_I32) return o;
+    o.truth_rivals = truth->rivals[i];
+    o.legal_rivals = legal->rivals[i];
+    o.choices = choices_of(p, t);
+    return o;
+}
+
+/* Is exactly one value, or one choice, legal? */
+static bool is_single(const output *o, const element *e, int64_t i)
+{
+    return e->lower == e->upper && !(o->legal_rivals && o->legal_rivals[i] > 0);
+}
 
 static bool is_bad(const output *o, int64_t i)
 {
@@ -86,12 +113,15 @@ static bool judge_output(const output *o, output_stats *s)
         bool const bad = !is_legal(&e, got);
         s->outside += bad;
         s->undecided += any_is_legal(&e);
-        s->single += e.lower == e.upper;
+        s->single += is_single(o, &e, i);
         not_finite |= bad && !isfinite(got);
         note_worst(s, &e, got, budget_used(&e, got), i);
     }
     measure_resolution(o, s);
-    try_mutants(t, o->truth, o->legal, s);
+    if (t->dtype == DSV3_I32)
+        try_choices(t, o->truth_rivals, o->legal_rivals, o->choices, s);
+    else
+        try_mutants(t, o->truth, o->legal, s);
     if (s->outside) count_where(o, s);
     return not_finite;
 }
@@ -134,12 +164,13 @@ static void decide(result *r, bool not_finite)
     int64_t outside = 0, count = 0;
     bool reals = false;
     for (int i = 0; i < r->outputs; i++) {
-        reals |= r->output[i].dtype != DSV3_I32;
-        mutants += r->output[i].mutants;
+        bool const real = r->output[i].dtype != DSV3_I32;
+        reals |= real;
+        mutants += real ? r->output[i].mutants : 0;
         outside += r->output[i].outside;
         count += r->output[i].count;
     }
-    r->constant = reals && mutants == 0; /* decisions have no mutants */
+    r->constant = reals && mutants == 0; /* a decision's depend on the port */
     decide_sight(r);
     if (!outside) return;
     r->v = not_finite ? NOT_A_NUMBER : FAIL;
@@ -152,8 +183,9 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, c
     bool not_finite = false;
     r->outputs = 0;
     for (int i = 0; i < p->tensors; i++) {
-        output const o = {&p->tensor[i], truth->value[i], legal->value[i], got[i]};
-        if (o.t->row->kind == TENSOR_OUT) not_finite |= judge_output(&o, &r->output[r->outputs++]);
+        if (p->tensor[i].row->kind != TENSOR_OUT) continue;
+        output const o = output_of(p, i, truth, legal, got[i]);
+        not_finite |= judge_output(&o, &r->output[r->outputs++]);
     }
     if (p->op->choice) list_flips(p, legal, own, got, r);
     decide(r, not_finite);

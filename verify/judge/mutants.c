@@ -98,3 +98,20 @@ void try_mutants(const tensor_info *t, const ref_value *truth, const ref_value *
         s->survivors += all[kind].counts && all[kind].survives;
     }
 }
+
+void try_choices(const tensor_info *t, const double *truth, const double *legal, double choices, output_stats *s)
+{
+    int64_t const width = t->ndim > 1 ? row_width(t) : 1; /* accepted and next_token: a choice an element */
+    for (int64_t i = 0; i < t->count; i += width) {
+        double const wrong = choices - truth[i], excluded = choices - fmax(legal[i], truth[i]);
+        bool const decided = 2 * excluded >= wrong;
+        if (!(wrong > 0)) continue;
+        s->rows++;
+        s->rows_open += excluded < wrong;
+        s->rows_blind += !decided;
+        s->decidable += width;
+        s->decided += decided ? width : 0;
+    }
+    s->mutants += s->rows > 0;
+    s->survivors += s->rows > 0 && s->rows_blind == s->rows;
+}
