@@ -59,15 +59,17 @@ typedef struct {
     double budget;     /* the largest error as a fraction of the legal error on that side; <= 1 if all are legal */
     int64_t worst;     /* index of the element that has it, row-major; -1: every element hits the truth */
     double got, truth, lower, upper; /* of that element */
-    double bits;            /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
-    bool bits_exact;        /* every element has one legal value: resolution is unlimited */
-    int mutants, survivors; /* mutants that differ from the truth; of these, those that would pass */
-    int64_t decidable;      /* elements in which a mutant differs from the truth */
-    int64_t decided;        /* of these, those in which one that differs is illegal */
-    int64_t rows;           /* rows in which a mutant differs */
-    int64_t rows_open;      /* of these, those in which one that differs would pass all along the row */
-    int64_t rows_blind;     /* those in which less than half of the elements are decided */
-    bool vacuous;           /* too little is decided for a verdict on this output */
+    double bits;     /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
+    bool bits_exact; /* every element has one legal value: resolution is unlimited */
+    bool bits_none;  /* there is no number: the truth is 0 where anything is allowed, or the output is a decision */
+    int mutants, survivors;        /* mutants that differ from the truth; of these, those that would pass */
+    int64_t decidable;             /* elements in which a mutant differs from the truth */
+    int64_t decided;               /* of these, those in which one that differs is illegal */
+    int64_t rows;                  /* rows in which a mutant differs */
+    int64_t rows_open;             /* of these, those in which one that differs would pass all along the row */
+    int64_t rows_blind;            /* those in which less than half of the elements are decided */
+    bool constant;                 /* no mutant differs from the truth: a PASS shows nothing of this output */
+    bool vacuous;                  /* too little is decided for a verdict on this output */
     int64_t bad_rows, bad_columns; /* rows (last axis) and columns that have an illegal element */
 } output_stats;
 
@@ -85,7 +87,7 @@ typedef struct {
     verdict v;
     skip_reason skip; /* of SKIP */
     char why[512];
-    bool constant;                   /* none of the mutants that were tried differs from the truth */
+    bool constant;                   /* every output of numbers is */
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;

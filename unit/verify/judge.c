@@ -506,3 +506,44 @@ Test(judge, wrong_choices_are_counted)
                   i);
     }
 }
+
+/* Bits of an output whose rows don't vary are those of its value; where the truth is 0 there are none. */
+Test(judge, bits_mean_something)
+{
+    static const struct {
+        double truth, half, bits;
+        bool none;
+    } rows[] = {{0.1, 0.1 / 1024, 10, false}, {-3, 3.0 / 4, 2, false}, {0, 1, 0, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sight s;
+        result r;
+        look(&s, "rmsnorm@odd:x=f32", "");
+        int const y = (int)(problem_tensor(&s.p, "y") - s.p.tensor);
+        for (int64_t k = 0; k < s.p.tensor[y].count; k++) {
+            s.truth.value[y][k] = (ref_value){rows[i].truth, 0, 0};
+            s.legal.value[y][k] = (ref_value){rows[i].truth, 0, rows[i].half};
+        }
+        write_truth(&s);
+        judged(&s, &r);
+        cr_expect(r.output[0].bits_none == rows[i].none && !r.output[0].bits_exact, "row %zu", i);
+        cr_expect(fabs(r.output[0].bits - rows[i].bits) < 1e-6, "row %zu: %g", i, r.output[0].bits);
+        look_away(&s);
+    }
+}
+
+/* An output of which a case shows nothing says so, though the others show something. */
+Test(judge, constant_is_said_of_each_output)
+{
+    sight s;
+    result r;
+    look(&s, "moe@edge:hidden_states=f32;fill=adversarial", "");
+    write_truth(&s);
+    cr_assert(judged(&s, &r) == PASS, "%s", r.why);
+    for (int o = 0; o < r.outputs; o++)
+        cr_expect(r.output[o].constant || strcmp(r.output[o].name, "y"), "%s has mutants", r.output[o].name);
+    char *const text = block_of(&r);
+    const char *const y = strstr(text, "  y ");
+    cr_expect(y && strstr(y, ", constant"), "%s", text);
+    free(text);
+    look_away(&s);
+}

@@ -73,7 +73,7 @@ static void print_stats(const result *r)
     for (int i = 0; i < r->outputs; i++) {
         const output_stats *const s = &r->output[i];
         char text[400], bits[40];
-        snprintf(bits, sizeof bits, s->bits_exact ? "exact" : "%.1f bits", s->bits);
+        snprintf(bits, sizeof bits, s->bits_exact ? "exact" : s->bits_none ? "none" : "%.1f bits", s->bits);
         snprintf(text, sizeof text,
                  "%s: resolution %s; %lld of %lld elements have one legal value%s; %d of %d wrong results would pass",
                  s->name, bits, (long long)s->single, (long long)s->count, s->undecided ? ", some any" : "",

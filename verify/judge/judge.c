@@ -48,29 +48,40 @@ static bool is_bad(const output *o, int64_t i)
     return !is_legal(&e, ref_decode(o->t->dtype, o->got, i));
 }
 
+/* What a row varies around: its mean, or 0 if it doesn't vary. */
+static double centre_of_row(const ref_value *truth, int64_t width)
+{
+    double mean = 0, least = HUGE_VAL, most = -HUGE_VAL;
+    for (int64_t i = 0; i < width; i++) {
+        if (!isfinite(truth[i].hi)) continue;
+        mean += truth[i].hi / (double)width;
+        least = fmin(least, truth[i].hi);
+        most = fmax(most, truth[i].hi);
+    }
+    bool const varies = most - least > 0x1p-48 * fmax(fabs(most), fabs(least));
+    return varies ? mean : 0;
+}
+
 /* log2 of how much larger the signal is than what is allowed around it. */
 static void measure_resolution(const output *o, output_stats *s)
 {
     int64_t const width = row_width(o->t);
-    const ref_value *const truth = o->truth;
     double signal = 0, allowed = 0;
-    if (o->t->dtype == DSV3_I32) {
-        s->bits_exact = true;
-        return;
-    }
+    s->bits_exact = s->single == s->count;
+    s->bits_none = !s->bits_exact;
+    if (s->bits_exact || o->t->dtype == DSV3_I32) return;
     for (int64_t start = 0; start < o->t->count; start += width) {
-        double mean = 0;
-        for (int64_t i = start; i < start + width; i++) mean += isfinite(truth[i].hi) ? truth[i].hi / (double)width : 0;
+        double const centre = centre_of_row(o->truth + start, width);
         for (int64_t i = start; i < start + width; i++) {
-            element const e = element_of(truth, o->legal, i);
+            element const e = element_of(o->truth, o->legal, i);
             if (any_is_legal(&e) || !isfinite(e.truth)) continue;
-            double const off = width > 1 ? truth[i].hi - mean : truth[i].hi, half = (e.upper - e.lower) / 2;
+            double const off = e.truth - centre, half = (e.upper - e.lower) / 2;
             signal += off * off;
             allowed += half * half;
         }
     }
-    s->bits_exact = allowed == 0;
-    s->bits = allowed > 0 && signal > 0 ? log2(signal / allowed) / 2 : 0;
+    s->bits_none = !(allowed > 0 && signal > 0);
+    s->bits = s->bits_none ? 0 : log2(signal / allowed) / 2;
 }
 
 static void note_worst(output_stats *s, const element *e, double got, double used, int64_t i)
@@ -122,6 +133,7 @@ static bool judge_output(const output *o, output_stats *s)
         try_choices(t, o->truth_rivals, o->legal_rivals, o->choices, s);
     else
         try_mutants(t, o->truth, o->legal, s);
+    s->constant = s->mutants == 0;
     if (s->outside) count_where(o, s);
     return not_finite;
 }

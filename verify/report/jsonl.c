@@ -40,7 +40,8 @@ static void print_json_output(FILE *f, const output_stats *s)
     fprintf(f, ",\"decidable\":%lld,\"decided\":%lld,\"rows\":%lld,\"rows_open\":%lld,\"rows_blind\":%lld",
             (long long)s->decidable, (long long)s->decided, (long long)s->rows, (long long)s->rows_open,
             (long long)s->rows_blind);
-    fprintf(f, ",\"vacuous\":%s", s->vacuous ? "true" : "false");
+    fprintf(f, ",\"vacuous\":%s,\"constant\":%s,\"bits_none\":%s", s->vacuous ? "true" : "false",
+            s->constant ? "true" : "false", s->bits_none ? "true" : "false");
     if (s->worst >= 0) {
         fprintf(f, ",\"worst\":%lld", (long long)s->worst);
         print_json_number(f, "got", s->got);

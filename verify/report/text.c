@@ -19,6 +19,8 @@ static void print_bits(char *text, size_t cap, const output_stats *s)
 {
     if (s->bits_exact)
         snprintf(text, cap, "exact");
+    else if (s->bits_none)
+        snprintf(text, cap, s->dtype == DSV3_I32 ? "a choice" : "no bits: the truth is 0");
     else
         snprintf(text, cap, "%.1f bits", s->bits);
 }
@@ -30,6 +32,7 @@ static void print_output_line(FILE *f, const output_stats *s)
     fprintf(f, "  %s %.0f %% of budget, %s, %.0f %% single", s->name, 100 * s->budget, bits,
             100 * (double)s->single / (double)s->count);
     if (s->undecided) fprintf(f, ", %lld undecided", (long long)s->undecided);
+    if (s->constant) fprintf(f, ", constant");
 }
 
 static void print_index(FILE *f, const output_stats *s, int64_t i)
