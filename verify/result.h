@@ -98,6 +98,7 @@ typedef struct {
     char choice[400];    /* the first such row, in words */
     int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
+    char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;
 
 #endif

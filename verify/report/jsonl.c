@@ -76,7 +76,9 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
         fprintf(f, ",\"undecided\":%lld", (long long)r->diagnosis[i].undecided);
         fputc('}', f);
     }
-    fprintf(f, "],\"outputs\":[");
+    fprintf(f, "],\"undiagnosed\":");
+    print_json_string(f, r->undiagnosed);
+    fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
         if (i) fputc(',', f);
         print_json_output(f, &r->output[i]);

@@ -114,6 +114,7 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);
+    if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, 98);
     if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
     if (r->outputs) {
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
