@@ -98,6 +98,9 @@ typedef struct {
     char choice[400];    /* the first such row, in words */
     int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
+    int quirks_tried;      /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */
+    ref_set quirks_blind;  /* of these, those that this case can't see */
+    double quirks_seconds; /* it was asked, and would have taken so long; 0: it was done */
     char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;
 

@@ -2,6 +2,7 @@
  * passes and verify show says BLIND. */
 #include "command.h"
 #include "ref.h"
+#include "witness.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
@@ -213,4 +214,32 @@ Test(mistakes, a_diagnosis_costs_what_the_case_does)
     small = fmin(small, seconds_of(2000)), large = fmin(large, seconds_of(20000));
     printf("diagnosis of bias_update: %g s for 2000 experts, %g s for 20000\n", small, large);
     cr_expect(large < 40 * small, "%g s, and %g s for ten times as many", small, large);
+}
+
+/* Each mistake of the table is seen by the case that the report names for it. */
+Test(mistakes, reports_name_a_case_that_sees_it)
+{
+    for (int q = 0; ref_quirk(q); q++) {
+        const char *const id = witness_of(q);
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+            cr_expect(!id || strcmp(rows[i].name, ref_quirk(q)->name) || !strcmp(id, rows[i].seen), "%s: %s, not %s",
+                      rows[i].name, id, rows[i].seen);
+    }
+}
+
+/* A PASS says what it could not see, when a line a case is asked for. */
+Test(mistakes, a_pass_says_what_it_is_blind_to)
+{
+    const char *out = run_verify("", "run rmsnorm@v3 --backend=plain --verbose")->out;
+    cr_expect(strstr(out, "  sees     2 of 3 known mistakes") || strstr(out, "  sees     1 of 3 known mistakes"), "%s",
+              out);
+    cr_expect(strstr(out, "A3_eps_missing, seen by rmsnorm@odd"), "%s", out);
+    out = run_verify("", "run rmsnorm@odd --backend=plain --verbose")->out;
+    cr_expect(strstr(out, "  sees     3 of 3 known mistakes") && !strstr(out, "blind to"), "%s", out);
+    out = run_verify("", "run rmsnorm@v3 --backend=plain")->out;
+    cr_expect(!strstr(out, "  sees  "), "%s", out);
+    out = run_verify("", "run rmsnorm@v3 --backend=plain --verbose --format=jsonl")->out;
+    cr_expect(strstr(out, "\"quirks_tried\":3,\"blind\":[") && strstr(out, "\"A3_eps_missing\""), "%s", out);
+    out = run_verify("", "show rmsnorm@v3")->out;
+    cr_expect(strstr(out, "A3_eps_missing: BLIND, seen by rmsnorm@odd"), "%s", out);
 }

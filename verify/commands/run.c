@@ -2,6 +2,7 @@
 #include "options.h"
 #include "report/report.h"
 #include "port/port.h"
+#include "run/case.h"
 #include "run/schedule.h"
 
 #include <errno.h>
@@ -33,7 +34,8 @@ static const option options[] = {
     {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
      "try the known mistakes on what fails, and name the likely one"},
-    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL, "a line a case, with declaration and repro"},
+    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL,
+     "a line a case, with declaration, repro, and the known mistakes that it can't see"},
     {NULL},
 };
 
@@ -137,7 +139,7 @@ static int use_arguments(session *s, const operands *cases)
 {
     s->pl.jobs = s->a.jobs;
     s->pl.timeout = s->a.timeout;
-    s->pl.diagnose = s->a.diagnose;
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.verbose ? WANT_SIGHT : 0);
     int code = choose_formats(s, s->a.format);
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);

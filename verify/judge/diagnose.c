@@ -87,3 +87,25 @@ int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *c
     enclosures_free(&legal);
     return apart;
 }
+
+int quirks_of(const op *o)
+{
+    int n = 0;
+    for (int q = 0; ref_quirk(q); q++) n += !strcmp(ref_quirk(q)->op, o->name);
+    return n;
+}
+
+bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r)
+{
+    r->quirks_tried = 0;
+    r->quirks_blind = 0;
+    for (int q = 0; ref_quirk(q); q++) {
+        int64_t count;
+        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
+        int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
+        if (apart < 0) return false;
+        r->quirks_tried++;
+        if (apart == 0) r->quirks_blind |= (ref_set)1 << q;
+    }
+    return true;
+}

@@ -17,4 +17,11 @@ bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, 
  * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */
 int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);
 
+/* Which quirks of the op the case sees under n, as seen_in counts them. Sets quirks_tried and quirks_blind of the result.
+ * False: no memory. */
+bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r);
+
+/* Quirks of the op. */
+int quirks_of(const op *o);
+
 #endif

@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include "by_op.h"
+#include "witness.h"
 #include "wrap.h"
 
 #include <math.h>
@@ -108,6 +109,33 @@ static void print_diagnosis(FILE *f, const result *r)
     }
 }
 
+static int count_blind(const result *r)
+{
+    int n = 0;
+    for (int q = 0; ref_quirk(q); q++) n += (r->quirks_blind >> q & 1) != 0;
+    return n;
+}
+
+/* How many known mistakes the case sees, and for each that it can't, a case that does. */
+static void print_sight(FILE *f, const char *id, const result *r)
+{
+    char text[400];
+    if (r->quirks_seconds > 0) {
+        snprintf(text, sizeof text, "not counted, it takes about %.0f s: verify show '%.300s'", r->quirks_seconds, id);
+        print_wrapped(f, "  sees", text, 11, 98);
+    }
+    if (!r->quirks_tried) return;
+    snprintf(text, sizeof text, "%d of %d known mistakes", r->quirks_tried - count_blind(r), r->quirks_tried);
+    print_wrapped(f, "  sees", text, 11, 98);
+    for (int q = 0, first = 1; ref_quirk(q); q++) {
+        if (!(r->quirks_blind >> q & 1)) continue;
+        const char *const seen = witness_of(q);
+        snprintf(text, sizeof text, "%s%s%s", ref_quirk(q)->name, seen ? ", seen by " : "", seen ? seen : "");
+        print_wrapped(f, first ? "  blind to" : "", text, 11, 98);
+        first = 0;
+    }
+}
+
 static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
@@ -120,6 +148,7 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
         if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
     }
+    print_sight(f, id, r);
     if (!backend_text) return;
     fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
     if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);

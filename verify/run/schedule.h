@@ -10,9 +10,9 @@ typedef struct {
     case_list cases;
     int backends;
     backend backend[MAX_BACKENDS];
-    double timeout; /* seconds, of one case on one port */
-    int jobs;       /* processes that judge */
-    bool diagnose;  /* name the mistake of an answer that fails */
+    double timeout;  /* seconds, of one case on one port */
+    int jobs;        /* processes that judge */
+    unsigned wanted; /* besides a verdict: see case.h */
 } plan;
 
 /* Called once a case, in order, with one result a backend. */
