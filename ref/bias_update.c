@@ -13,6 +13,7 @@ typedef struct {
     const dsv3_bias_update_prob *prob;
     const dsv3_bias_update_io *io;
     double total; /* of the loads; below 2^47 */
+    ball mean;    /* of the directions; of a mistake only */
 } update;
 
 static double load_of(const dsv3_bias_update_io *io, int64_t e)
@@ -52,7 +53,7 @@ static ball change(const update *u, int64_t e)
     if (quirk(u->rd, QUIRK_T1_proportional)) return round_op(u->rd, ball_mul(speed, round_op(u->rd, error)));
     ball const d = ball_mul(speed, ball_of(direction(u, e)));
     if (!quirk(u->rd, QUIRK_T1_centred)) return d;
-    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(speed, mean_direction(u)))));
+    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(speed, u->mean))));
 }
 
 /* ---- the op ---- */
@@ -62,6 +63,7 @@ void ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, r
     const dsv3_bias_update_io *const io = io_;
     update u = {.rd = rd, .prob = prob, .io = io};
     for (int64_t e = 0; e < u.prob->n_routed_experts; e++) u.total += load_of(io, e);
+    if (quirk(rd, QUIRK_T1_centred)) u.mean = mean_direction(&u);
     for (int64_t e = 0; e < u.prob->n_routed_experts && out[0]; e++) {
         ball const bias = element(rd, ref_decode(io->bias.dtype, io->bias.data, e)); /* b_i + u sign(mean - load_i) */
         out[0][e] =

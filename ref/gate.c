@@ -297,10 +297,62 @@ gate gate_take(const ref_reading *rd, const dsv3_gate_prob *prob, const dsv3_ten
     return g;
 }
 
+/* ---- how many other experts may be chosen ---- */
+
+/* Can the groups Q be the best? */
+static bool may_be_best(const double *low, const double *high, int64_t groups, uint32_t Q)
+{
+    double worst_of_Q = INFINITY, best_of_others = -INFINITY;
+    for (int64_t i = 0; i < groups; i++)
+        if (Q >> i & 1)
+            worst_of_Q = fmin(worst_of_Q, high[i]);
+        else
+            best_of_others = fmax(best_of_others, low[i]);
+    return worst_of_Q >= best_of_others;
+}
+
+/* Marks the experts of Q whose upper end reaches the k-th largest lower end in Q. */
+static void mark_candidates(const gate *g, uint32_t Q, bool *marked)
+{
+    int64_t const experts = g->prob->n_routed_experts, size = experts / g->groups;
+    for (int64_t e = 0; e < experts; e++) {
+        int64_t above = 0;
+        if (!(Q >> (e / size) & 1) || marked[e]) continue;
+        for (int64_t o = 0; o < experts; o++) above += (Q >> (o / size) & 1) && g->low[o] > g->high[e];
+        marked[e] = above < g->prob->num_experts_per_tok;
+    }
+}
+
+/* How many experts beside the chosen ones may be chosen: 0 if one set is legal. Each ball is taken by itself, so that some may
+ * count that can't be chosen; none is missed. Widens g->low and g->high by what counts as a tie. */
+static double rivals(const gate *g)
+{
+    int64_t const experts = g->prob->n_routed_experts;
+    double const units = g->rd->declared ? 4 * ref_half_ulp(g->rd->declared->arith, 1) : 0x1p-50;
+    double low[MOST_GROUPS], high[MOST_GROUPS];
+    if (unbounded(g)) return (double)(experts - g->prob->num_experts_per_tok);
+    for (int64_t e = 0; e < experts; e++) {
+        double const slack = tie(g->rd, ball_sup(g->s[e]) + ball_sup(g->t[e]));
+        g->low[e] -= slack, g->high[e] += slack;
+    }
+    for (int64_t i = 0; i < g->groups; i++) {
+        low[i] = group_score(g, g->low, i), high[i] = group_score(g, g->high, i);
+        low[i] -= units * fabs(low[i]), high[i] += units * fabs(high[i]);
+    }
+    for (int64_t e = 0; e < experts; e++) g->chosen[e] = false;
+    for (uint32_t Q = 0; Q < 1u << g->groups; Q++)
+        if (__builtin_popcount(Q) == (int)g->groups_kept && may_be_best(low, high, g->groups, Q))
+            mark_candidates(g, Q, g->chosen);
+    int64_t marked = 0;
+    for (int64_t e = 0; e < experts; e++) marked += g->chosen[e];
+    return (double)(marked - g->prob->num_experts_per_tok);
+}
+
 void choice_values(const gate *g, bool legal, ref_value *idx)
 {
+    double const others = g->rd->teacher_forced ? rivals(g) : 0;
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
-        idx[k] = (ref_value){legal ? (double)g->choice[k] : (double)NAN, 0, 0};
+        idx[k] = (ref_value){legal ? (double)g->choice[k] : (double)NAN, 0, others};
 }
 
 /* ---- the op ---- */

@@ -34,7 +34,7 @@ gate gate_take(const ref_reading *rd, const dsv3_gate_prob *prob, const dsv3_ten
  * False: the port's choice isn't legal. */
 bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight);
 
-/* The choice as the caller of the reference gets it. */
+/* The choice as the caller of the reference gets it: once, right after its token was routed. */
 void choice_values(const gate *g, bool legal, ref_value *idx);
 
 #endif

@@ -188,9 +188,11 @@ static decision sampled_decision(const acceptance *a, int64_t i)
     int64_t const x = draft(a, i);
     ratio const s = ratio_of(a, i);
     ball const right = scaled_target(a, &s, i, x);
+    double const near = tie(a->rd, ball_sup(right));
     ball const left = rounded(a, ball_mul(uniform(a, i), scaled_draft(a, &s, i, x)), 2);
-    return (decision){.yes = ball_upper(target_probability(a, i, x)) > 0 && ball_lower(left) <= ball_upper(right),
-                      .no = ball_lower(draft_probability(a, i, x)) <= 0 || ball_upper(left) >= ball_lower(right),
+    return (decision){.yes =
+                          ball_upper(target_probability(a, i, x)) > 0 && ball_lower(left) <= ball_upper(right) + near,
+                      .no = ball_lower(draft_probability(a, i, x)) <= 0 || ball_upper(left) >= ball_lower(right) - near,
                       .own = sign_of(ball_sub(right, left)) > 0};
 }
 
@@ -318,11 +320,55 @@ static bool legal_next(const acceptance *a, int64_t n, int64_t token)
     return !refused && may_be_largest(a, w.from.i, token);
 }
 
+/* ---- how many choices are legal ---- */
+
+static int64_t legal_counts(const acceptance *a)
+{
+    int64_t legal = 0, least = 0, most = 0;
+    bool reached = true;
+    for (int64_t i = 0; i < a->prob->n_draft; i++) {
+        decision const d = decide(a, i);
+        legal += reached && d.no;
+        reached &= d.yes;
+        least += !d.no;
+        most += d.yes;
+    }
+    return goes_on(a) ? most - least + 1 : legal + reached;
+}
+
+static int64_t legal_draws(const acceptance *a, const weights *w)
+{
+    ball const total = total_mass(a, w);
+    double const near = tie(a->rd, ball_sup(total));
+    ball const target = ball_widen(rounded(a, ball_mul(uniform(a, a->prob->n_draft), total), 3), near);
+    sum_record sum = empty_sum();
+    int64_t legal = 0;
+    if (!(ball_upper(total) > 0)) return a->prob->vocab_size;
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) {
+        ball const before = prefix(a, sum), m = mass(a, w, v);
+        add_term(&sum, m);
+        legal += ball_upper(m) > 0 && ball_lower(before) <= ball_upper(target) &&
+                 ball_lower(target) <= ball_upper(prefix(a, sum));
+    }
+    return legal;
+}
+
+/* Tokens that legal_next takes after n accepted drafts. */
+static int64_t legal_tokens(const acceptance *a, int64_t n)
+{
+    weights const w = weights_after(a, n);
+    int64_t legal = 0;
+    if (!is_greedy(a)) return legal_draws(a, &w);
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) legal += legal_next(a, n, v);
+    return legal;
+}
+
 /* ---- the op ---- */
 
-static ref_value choice(bool legal, int64_t number)
+/* rivals: what is legal besides, of a port's choice. */
+static ref_value choice(bool legal, int64_t number, int64_t rivals)
 {
-    return (ref_value){legal ? (double)number : (double)NAN, 0, 0};
+    return (ref_value){legal ? (double)number : (double)NAN, 0, (double)(rivals > 0 ? rivals : 0)};
 }
 
 /* The port's own answer, tested unless the reading is exact. */
@@ -331,8 +377,9 @@ static void judge_port(const acceptance *a, ref_value *accepted, ref_value *next
     int64_t const n = read_index(&a->io->accepted, a->b, a->prob->n_draft + 1);
     int64_t const token = read_index(&a->io->next_token, a->b, a->prob->vocab_size);
     bool const tested = a->rd->declared;
-    *accepted = choice(n >= 0 && (!tested || legal_accepted(a, n)), n);
-    *next = choice(token >= 0 && (!tested || n < 0 || legal_next(a, n, token)), token);
+    *accepted = choice(n >= 0 && (!tested || legal_accepted(a, n)), n, legal_counts(a) - 1);
+    *next = choice(token >= 0 && (!tested || n < 0 || legal_next(a, n, token)), token,
+                   n >= 0 ? legal_tokens(a, n) - 1 : a->prob->vocab_size - 1);
 }
 
 void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
@@ -344,8 +391,8 @@ void ref_mtp_accept(const ref_reading *rd, const void *prob, const void *io, ref
             judge_port(&a, &accepted, &next);
         } else {
             int64_t const n = own_accepted(&a); /* accepted while u < min(1, p(x) / q(x)) */
-            accepted = choice(true, n);         /* then drawn from max(0, p - q), or, all accepted, from p */
-            next = choice(true, own_next(&a, n));
+            accepted = choice(true, n, 0);      /* then drawn from max(0, p - q), or, all accepted, from p */
+            next = choice(true, own_next(&a, n), 0);
         }
         if (out[0]) out[0][a.b] = accepted;
         if (out[1]) out[1][a.b] = next;

@@ -19,6 +19,10 @@ static const ref_numerics defaults = {
     .arith = DSV3_F32,
 };
 
+/* The largest error of a function that a declaration may state, in units of 2^-24: 2^-10. A wider one excuses mistakes:
+ * no mscale is a few percent of a score, no YaRN a sixteenth of a turn. */
+static const double most_error = 0x1p14;
+
 /* A parse in progress: whose declaration, where it goes, and where an error goes. */
 typedef struct {
     const char *op;
@@ -110,12 +114,12 @@ static bool parse_function(const parser *p, char **word, int words, int clause)
     for (int i = 1; good && i < words && !f.ieee; i++) {
         char *end;
         *number[i - 1] = strtod(word[i], &end);
-        good = end != word[i] && !*end && *number[i - 1] >= 0 && *number[i - 1] <= 0x1p20;
+        good = end != word[i] && !*end && *number[i - 1] >= 0 && *number[i - 1] <= most_error;
     }
     if (!good)
-        return refuse(p, "numerics: %s needs %sits relative error in units of 2^-24%s, as in '%s 4%s'", word[0],
-                      row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "", word[0],
-                      row->more ? " 2" : "");
+        return refuse(p, "numerics: %s needs %sits relative error in units of 2^-24%s, at most %g, as in '%s 4%s'",
+                      word[0], row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "",
+                      most_error, word[0], row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
     p->n->declared |= (ref_set)1 << clause;
     return true;
@@ -238,7 +242,7 @@ static bool parse_words(const parser *p, char **word, int words)
     case CLAUSE_EXP:
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: return parse_function(p, word, words, clause);
-    case CLAUSE_SINCOS: return parse_number(p, word, words, 0x1p20, &p->n->sincos, CLAUSE_SINCOS);
+    case CLAUSE_SINCOS: return parse_number(p, word, words, most_error, &p->n->sincos, CLAUSE_SINCOS);
     case CLAUSE_ANGLE: return parse_angle(p, word, words);
     case CLAUSE_RESCALES: return parse_rescales(p, word, words);
     case CLAUSE_FORM: return parse_form(p, word, words);

@@ -39,6 +39,13 @@ DSV3_OPS(OP)
 #undef OP
 ref_turns ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
 
+/* Numbers of this size that are so close are ties where the exact reading counts what may be chosen: binary32 and its sums can't
+ * tell them apart. */
+static inline double tie(const ref_reading *rd, double size)
+{
+    return rd->declared ? 0 : 0x1p-16 * size;
+}
+
 /* Does the reading make this known mistake? */
 static inline bool quirk(const ref_reading *rd, int q)
 {

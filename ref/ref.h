@@ -133,7 +133,9 @@ typedef struct {
 
 /* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a teacher-forced
  * reading decisions and stages too. out[i] receives the i-th output of the io struct, row-major; NULL for one that isn't wanted. A decision
- * is a point; hi is NaN where the port's own is no legal one. An element may be -infinity. False: out of memory. */
+ * is a point; hi is NaN where the port's own is no legal one. In a teacher-forced reading the radius of a decision is no radius: it
+ * counts what may be chosen besides (experts, numbers of accepted drafts, tokens), and is 0 if one choice is legal; of an exact
+ * reading, what loses by less than 2^-16 counts too: no port could be blamed for it. An element may be -infinity. False: out of memory. */
 typedef bool ref_op(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[]);
 
 /* A real number of turns in pieces of 20 bits, |value - sum part[k] 2^(-20 (k + 1))| <= rest: times a position below 2^31 each

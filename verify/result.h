@@ -59,17 +59,26 @@ typedef struct {
     double budget;     /* the largest error as a fraction of the legal error on that side; <= 1 if all are legal */
     int64_t worst;     /* index of the element that has it, row-major; -1: every element hits the truth */
     double got, truth, lower, upper; /* of that element */
-    double bits;            /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
-    bool bits_exact;        /* every element has one legal value: resolution is unlimited */
-    int mutants, survivors; /* mutants that differ from the truth; of these, those that would pass */
+    double bits;     /* resolution: log2(rms of the truth around its row means / rms of the legal half width) */
+    bool bits_exact; /* every element has one legal value: resolution is unlimited */
+    bool bits_none;  /* there is no number: the truth is 0 where anything is allowed, or the output is a decision */
+    int mutants, survivors;        /* mutants that differ from the truth; of these, those that would pass */
+    int64_t decidable;             /* elements in which a mutant differs from the truth */
+    int64_t decided;               /* of these, those in which one that differs is illegal */
+    int64_t rows;                  /* rows in which a mutant differs */
+    int64_t rows_open;             /* of these, those in which one that differs would pass all along the row */
+    int64_t rows_blind;            /* those in which less than half of the elements are decided */
+    bool constant;                 /* no mutant differs from the truth: a PASS shows nothing of this output */
+    bool vacuous;                  /* too little is decided for a verdict on this output */
     int64_t bad_rows, bad_columns; /* rows (last axis) and columns that have an illegal element */
 } output_stats;
 
 /* A quirk (known fault) as an explanation: what it leaves unexplained. */
 typedef struct {
     int quirk;
-    int64_t illegal; /* elements that are no legal result of a port with the quirk either */
-    double worst;    /* the largest budget among them */
+    int64_t illegal;   /* elements that are no legal result of a port with the quirk either, and the undecided ones */
+    int64_t undecided; /* illegal elements of which the quirk allows any value: it explains none of them */
+    double worst;      /* the largest budget among the illegal ones */
 } diagnosis_row;
 
 enum { MAX_DIAGNOSES = 8 };
@@ -78,7 +87,7 @@ typedef struct {
     verdict v;
     skip_reason skip; /* of SKIP */
     char why[512];
-    bool constant;                   /* none of the mutants that were tried differs from the truth */
+    bool constant;                   /* every output of numbers is */
     char declared[REF_NUMERICS_CAP]; /* numerics as the port states them, "" none */
     char assumed[REF_NUMERICS_CAP];  /* the rest, by default */
     double port_seconds, reference_seconds;
@@ -91,6 +100,10 @@ typedef struct {
     char choice[400];    /* the first such row, in words */
     int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
+    int quirks_tried;      /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */
+    ref_set quirks_blind;  /* of these, those that this case can't see */
+    double quirks_seconds; /* it was asked, and would have taken so long; 0: it was done */
+    char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;
 
 #endif

@@ -2,9 +2,11 @@
  * passes and verify show says BLIND. */
 #include "command.h"
 #include "ref.h"
+#include "witness.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <math.h>
 
 TestSuite(mistakes, .timeout = 120);
 
@@ -167,4 +169,77 @@ Test(mistakes, none_is_left_out)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) found |= !strcmp(rows[i].name, ref_quirk(q)->name);
         cr_expect(found, "%s has no row", ref_quirk(q)->name);
     }
+}
+
+/* A port that gave no whole answer has no diagnosis, and the report says why; without --diagnose nobody asked. */
+Test(mistakes, no_answer_has_no_diagnosis)
+{
+    static const struct {
+        const char *plant, *why;
+    } cases[] = {{"abort", "there is no answer"},
+                 {"unwritten", "an answer with holes"},
+                 {"nondet", "the same answer twice"},
+                 {"garbled", "can't be read"},
+                 {"honest", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char environment[64];
+        snprintf(environment, sizeof environment, "PLANT=%s", cases[i].plant);
+        char const *const port = " --backend=" BUILD "/planted/planted.so";
+        char arguments[200];
+        for (int asked = 0; asked < 2; asked++) {
+            snprintf(arguments, sizeof arguments, "run 'rmsnorm@odd:x=f32'%s%s", asked ? " --diagnose" : "", port);
+            const char *const out = run_verify(environment, arguments)->out;
+            bool const says = strstr(out, "mistake  not sought: ") != NULL;
+            cr_expect(says == (asked && cases[i].why), "%s: %s", cases[i].plant, out);
+            cr_expect(!says || strstr(out, cases[i].why), "%s: %s", cases[i].plant, out);
+        }
+    }
+}
+
+static double seconds_of(int experts)
+{
+    char id[80];
+    snprintf(id, sizeof id, "bias_update@v3:n_routed_experts=%d", experts);
+    json_t *const object = judge_planted("T1_sign_flipped", id);
+    cr_assert_str_eq(text_of(object, "verdict"), "FAIL");
+    double const seconds = json_number_value(json_object_get(object, "reference_seconds"));
+    json_decref(object);
+    return seconds;
+}
+
+/* The cost of a diagnosis grows like that of the case: ten times the experts were a hundred times as dear. */
+Test(mistakes, a_diagnosis_costs_what_the_case_does)
+{
+    double small = seconds_of(2000), large = seconds_of(20000);
+    small = fmin(small, seconds_of(2000)), large = fmin(large, seconds_of(20000));
+    printf("diagnosis of bias_update: %g s for 2000 experts, %g s for 20000\n", small, large);
+    cr_expect(large < 40 * small, "%g s, and %g s for ten times as many", small, large);
+}
+
+/* Each mistake of the table is seen by the case that the report names for it. */
+Test(mistakes, reports_name_a_case_that_sees_it)
+{
+    for (int q = 0; ref_quirk(q); q++) {
+        const char *const id = witness_of(q);
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+            cr_expect(!id || strcmp(rows[i].name, ref_quirk(q)->name) || !strcmp(id, rows[i].seen), "%s: %s, not %s",
+                      rows[i].name, id, rows[i].seen);
+    }
+}
+
+/* A PASS says what it could not see, when a line a case is asked for. */
+Test(mistakes, a_pass_says_what_it_is_blind_to)
+{
+    const char *out = run_verify("", "run rmsnorm@v3 --backend=plain --verbose")->out;
+    cr_expect(strstr(out, "  sees     2 of 3 known mistakes") || strstr(out, "  sees     1 of 3 known mistakes"), "%s",
+              out);
+    cr_expect(strstr(out, "A3_eps_missing, seen by rmsnorm@odd"), "%s", out);
+    out = run_verify("", "run rmsnorm@odd --backend=plain --verbose")->out;
+    cr_expect(strstr(out, "  sees     3 of 3 known mistakes") && !strstr(out, "blind to"), "%s", out);
+    out = run_verify("", "run rmsnorm@v3 --backend=plain")->out;
+    cr_expect(!strstr(out, "  sees  "), "%s", out);
+    out = run_verify("", "run rmsnorm@v3 --backend=plain --verbose --format=jsonl")->out;
+    cr_expect(strstr(out, "\"quirks_tried\":3,\"blind\":[") && strstr(out, "\"A3_eps_missing\""), "%s", out);
+    out = run_verify("", "show rmsnorm@v3")->out;
+    cr_expect(strstr(out, "A3_eps_missing: BLIND, seen by rmsnorm@odd"), "%s", out);
 }

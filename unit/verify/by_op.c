@@ -11,7 +11,8 @@ TestSuite(by_op, .timeout = 20);
 static result passed(double budget, double bits, bool exact)
 {
     result r = {.v = PASS, .outputs = 1};
-    r.output[0] = (output_stats){.count = 100, .budget = budget, .bits = bits, .bits_exact = exact};
+    r.output[0] = (output_stats){
+        .count = 100, .budget = budget, .bits = bits, .bits_exact = exact, .bits_none = !exact && bits == 0};
     return r;
 }
 
@@ -60,10 +61,11 @@ Test(by_op, a_row_holds_the_worst_of_what_passed)
                         passed(0, 0, true),         passed(0.1, 0, false), /* no variation: no bits */
                         not_passed(FAIL, "no"),     not_passed(VACUOUS, "wide")};
     results[0].flips = 3;
-    results[1].constant = true;
+    results[1].constant = results[1].output[0].constant = true;
+    results[2].output[0].constant = true;
     expect_table(6, id, NULL, results,
                  HEAD "port          gate                 4 of 6        600    50 %    12.3  3 flips, 1 constant\n"
-                      "    1 failed, 1 vacuous\n");
+                      "    1 failed, 1 vacuous, 1 constant in part\n");
 }
 
 Test(by_op, bits_are_exact_or_absent)

@@ -1,10 +1,12 @@
 /* The judge: enclosures, elements, mutants, choices; and what the two readings owe each other. */
 #include "case/expand.h"
 #include "case/fill.h"
+#include "judge/diagnose.h"
 #include "judge/element.h"
 #include "judge/flips.h"
 #include "judge/judge.h"
 #include "judge/mutants.h"
+#include "report/text.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -295,5 +297,253 @@ Test(judge, choices_are_sets)
     cr_expect(r.flips == 1 && r.choice_illegal && strstr(r.choice, "row 1: no legal choice, the port chose {") &&
                   strstr(r.choice, ", the reference {1000000 "),
               "%s", r.choice);
+    look_away(&s);
+}
+
+/* A quirk whose reference reads NaN allows any value, and explains none of them: one element off by a little is no
+ * padding read, on any fill. */
+Test(judge, what_allows_anything_explains_nothing)
+{
+    static const char *const ids[] = {"mla_decode@odd;fill=nan_unused", "mla_decode@odd:q=f32;fill=nan_unused"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        sight s;
+        result r;
+        ref_numerics n;
+        char why[200];
+        look(&s, ids[i], "");
+        cr_assert(ref_numerics_parse(s.p.op->name, "", &n, why, sizeof why));
+        write_truth(&s);
+        const tensor_info *const o = problem_tensor(&s.p, "o");
+        for (int64_t k = 0; k < o->count; k++)
+            ref_encode(o->dtype, s.data[o - s.p.tensor], k, 0.9 * s.truth.value[o - s.p.tensor][k].hi + 0.001);
+        cr_assert(judged(&s, &r) == FAIL, "%s: %s", s.p.id, verdict_name(r.v));
+        cr_assert(diagnose(&s.p, &n, &s.legal, s.data, &r) && r.diagnoses > 0);
+        bool padding = false;
+        for (int d = 0; d < r.diagnoses; d++) {
+            cr_expect(r.diagnosis[d].illegal > 0, "%s explains all of %s", ref_quirk(r.diagnosis[d].quirk)->name,
+                      s.p.id);
+            padding |= r.diagnosis[d].quirk == QUIRK_A16_last_page_whole && r.diagnosis[d].undecided > 0;
+        }
+        cr_expect(padding, "%s: A16_last_page_whole leaves nothing undecided", s.p.id);
+        look_away(&s);
+    }
+}
+
+/* The block that a failing case gets; the caller frees it. */
+static char *block_of(const result *r)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *const f = open_memstream(&text, &bytes);
+    cr_assert(f != NULL);
+    report_text(f, "rmsnorm@odd", "port", "port.so", r, false);
+    fclose(f);
+    return text;
+}
+
+/* What explains nothing has no name, what explains some has one, what could have any value is only that. */
+Test(judge, only_explanations_are_named)
+{
+    static const struct {
+        verdict v;
+        int64_t illegal, undecided;
+        const char *says, *hides;
+    } rows[] = {
+        {FAIL, 12, 0, "no known mistake explains it\n", "A3_eps_missing"},
+        {FAIL, 10, 0, "no known mistake explains it\n", "A3_eps_missing"},
+        {FAIL, 10, 10, "no known mistake explains it\n", "A3_eps_missing"},
+        {NOT_A_NUMBER, 10, 10, "no known mistake explains it; A3_eps_missing could have any value", "explain all"},
+        {FAIL, 3, 0, "A3_eps_missing would explain all but 3 of 10", "no known"},
+        {FAIL, 0, 0, "A3_eps_missing explains all 10", "no known"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        result r = {.v = rows[i].v, .outputs = 1, .diagnoses = 1};
+        r.output[0] = (output_stats){.dtype = DSV3_F32, .ndim = 1, .shape = {20}, .count = 20, .outside = 10};
+        r.diagnosis[0] = (diagnosis_row){QUIRK_A3_eps_missing, rows[i].illegal, rows[i].undecided, 2};
+        char *const text = block_of(&r);
+        cr_expect(strstr(text, rows[i].says) && !strstr(text, rows[i].hides), "row %zu:\n%s", i, text);
+        free(text);
+    }
+}
+
+/* What a problem looks like when all elements but the first `tight` of an output tell nothing. */
+static verdict judged_wide(const char *id, const char *name, int64_t tight, result *r)
+{
+    sight s;
+    look(&s, id, "");
+    write_truth(&s);
+    const tensor_info *const t = problem_tensor(&s.p, name);
+    ref_value *const legal = s.legal.value[t - s.p.tensor];
+    for (int64_t i = tight; i < t->count; i++) legal[i] = (ref_value){0, 0, 1e30};
+    verdict const v = judged(&s, r);
+    look_away(&s);
+    return v;
+}
+
+/* One tight element vouches for itself alone, and one output for itself. */
+Test(judge, vacuous_is_decided_for_each_output)
+{
+    result r;
+    cr_expect(judged_wide("rmsnorm@odd:residual=1", "y", 1, &r) == VACUOUS, "%s", verdict_name(r.v));
+    int y = 0;
+    for (int i = 0; i < r.outputs; i++) {
+        bool const is_y = !strcmp(r.output[i].name, "y");
+        if (is_y) y = i;
+        cr_expect(r.output[i].vacuous == is_y, "%s", r.output[i].name);
+    }
+    const output_stats *const s = &r.output[y];
+    cr_expect(s->survivors == 0 && s->decided == 1 && s->decidable > 1 && s->rows_blind == s->rows, "%lld of %lld",
+              (long long)s->decided, (long long)s->decidable);
+    cr_expect(strstr(r.why, "y: ") == r.why, "%s", r.why);
+
+    int64_t const count = s->count;
+    cr_expect(judged_wide("rmsnorm@odd:residual=1", "y", count - count / 25, &r) == PASS, "%s", r.why);
+    cr_expect(judged_wide("rmsnorm@odd:residual=1", "y", count - count / 15, &r) == VACUOUS, "%s", verdict_name(r.v));
+}
+
+/* A function may not be declared so bad that a missing mscale or YaRN is legal. */
+Test(judge, excuses_are_refused)
+{
+    static const struct {
+        const char *op, *declared;
+        bool good;
+    } rows[] = {
+        {"mla_decode", "exp 600000 0", false},
+        {"mla_decode", "exp 16385", false},
+        {"mla_decode", "exp 4 16385", false},
+        {"mla_decode", "exp 16384 4", true},
+        {"rope", "sincos 1048576; cos_sin f8_e4m3 may", false},
+        {"rope", "sincos 16384", true},
+        {"rmsnorm", "rsqrt 20000", false},
+        {"gate", "sigmoid 20000", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ref_numerics n;
+        char why[200] = "";
+        bool const good = ref_numerics_parse(rows[i].op, rows[i].declared, &n, why, sizeof why);
+        cr_expect(good == rows[i].good, "%s of %s: %s", rows[i].declared, rows[i].op, why);
+        cr_expect(good || strstr(why, "16384"), "%s", why);
+    }
+}
+
+/* Constant answers in place of mtp_accept's. */
+static verdict judged_constant(const char *id, const char *declared, int32_t accepted, int32_t next, result *r)
+{
+    sight s;
+    ref_numerics n;
+    char why[200];
+    look(&s, id, declared);
+    const tensor_info *const a = problem_tensor(&s.p, "accepted"), *const t = problem_tensor(&s.p, "next_token");
+    for (int64_t i = 0; i < a->count; i++) ref_encode(DSV3_I32, s.data[a - s.p.tensor], i, accepted);
+    for (int64_t i = 0; i < t->count; i++) ref_encode(DSV3_I32, s.data[t - s.p.tensor], i, next);
+    enclosures_free(&s.truth);
+    enclosures_free(&s.legal);
+    cr_assert(ref_numerics_parse(s.p.op->name, declared, &n, why, sizeof why));
+    cr_assert(enclose_both(&s.p, &n, s.data, &s.truth, &s.legal));
+    verdict const v = judged(&s, r);
+    look_away(&s);
+    return v;
+}
+
+/* An arithmetic under which any tokens are legal shows nothing, whatever the port answers; one that is tight does. */
+Test(judge, decisions_may_be_vacuous)
+{
+    static const char *const ids[] = {"mtp_accept@odd", "mtp_accept@v3:batch=2", "mtp_accept@tiny"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        result r;
+        verdict const wide = judged_constant(ids[i], "acc 4 rz", 0, 7, &r);
+        cr_expect(wide == VACUOUS || wide == FAIL, "%s: %s", ids[i], verdict_name(wide));
+        cr_expect(i > 1 || wide == VACUOUS, "%s: %s %s", ids[i], verdict_name(wide), r.why);
+        for (int o = 0; o < r.outputs && wide == VACUOUS; o++)
+            cr_expect(r.output[o].mutants == 1 && r.output[o].single < r.output[o].count, "%s", r.output[o].name);
+        cr_expect(judged_constant(ids[i], "", 0, 7, &r) == FAIL, "%s", r.why);
+    }
+}
+
+/* A decision is single if exactly one choice is legal: not in a tie, though the port has one answer. */
+Test(judge, a_tie_is_not_single)
+{
+    static const struct {
+        const char *id, *output;
+        bool single;
+    } rows[] = {
+        {"gate@odd", "topk_idx", true},
+        {"gate@v3:n_tokens=2", "topk_idx", true},
+        {"gate@tiny;fill=tie", "topk_idx", false},
+        {"moe@odd:n_tokens=4,stages=1", "topk_idx", true},
+        {"mtp_accept@odd;fill=exact", "next_token", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sight s;
+        result r;
+        look(&s, rows[i].id, "");
+        write_truth(&s);
+        cr_expect(judged(&s, &r) == PASS, "%s: %s", s.p.id, r.why);
+        const output_stats *o = r.output;
+        while (strcmp(o->name, rows[i].output)) o++;
+        cr_expect(rows[i].single ? o->single == o->count : o->single == 0, "%s: %lld of %lld", s.p.id,
+                  (long long)o->single, (long long)o->count);
+        look_away(&s);
+    }
+}
+
+/* Choices by number: at least half of the wrong ones must be illegal. */
+Test(judge, wrong_choices_are_counted)
+{
+    static const struct {
+        double truth, legal, choices;
+        bool decidable, decided;
+    } rows[] = {
+        {0, 0, 9, true, true}, {0, 4, 9, true, true},  {0, 5, 9, true, false},  {0, 9, 9, true, false},
+        {7, 8, 9, true, true}, {7, 9, 9, true, false}, {9, 9, 9, false, false}, {0, 0, 0, false, false},
+    };
+    tensor_info const t = {.dtype = DSV3_I32, .ndim = 1, .shape = {1}, .count = 1};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        output_stats s = {.count = 1};
+        try_choices(&t, &rows[i].truth, &rows[i].legal, rows[i].choices, &s);
+        cr_expect(s.decidable == rows[i].decidable && s.decided == rows[i].decided, "row %zu", i);
+        cr_expect(s.mutants == rows[i].decidable && s.survivors == (rows[i].decidable && !rows[i].decided), "row %zu",
+                  i);
+    }
+}
+
+/* Bits of an output whose rows don't vary are those of its value; where the truth is 0 there are none. */
+Test(judge, bits_mean_something)
+{
+    static const struct {
+        double truth, half, bits;
+        bool none;
+    } rows[] = {{0.1, 0.1 / 1024, 10, false}, {-3, 3.0 / 4, 2, false}, {0, 1, 0, true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sight s;
+        result r;
+        look(&s, "rmsnorm@odd:x=f32", "");
+        int const y = (int)(problem_tensor(&s.p, "y") - s.p.tensor);
+        for (int64_t k = 0; k < s.p.tensor[y].count; k++) {
+            s.truth.value[y][k] = (ref_value){rows[i].truth, 0, 0};
+            s.legal.value[y][k] = (ref_value){rows[i].truth, 0, rows[i].half};
+        }
+        write_truth(&s);
+        judged(&s, &r);
+        cr_expect(r.output[0].bits_none == rows[i].none && !r.output[0].bits_exact, "row %zu", i);
+        cr_expect(fabs(r.output[0].bits - rows[i].bits) < 1e-6, "row %zu: %g", i, r.output[0].bits);
+        look_away(&s);
+    }
+}
+
+/* An output of which a case shows nothing says so, though the others show something. */
+Test(judge, constant_is_said_of_each_output)
+{
+    sight s;
+    result r;
+    look(&s, "moe@edge:hidden_states=f32;fill=adversarial", "");
+    write_truth(&s);
+    cr_assert(judged(&s, &r) == PASS, "%s", r.why);
+    for (int o = 0; o < r.outputs; o++)
+        cr_expect(r.output[o].constant || strcmp(r.output[o].name, "y"), "%s has mutants", r.output[o].name);
+    char *const text = block_of(&r);
+    const char *const y = strstr(text, "  y ");
+    cr_expect(y && strstr(y, ", constant"), "%s", text);
+    free(text);
     look_away(&s);
 }

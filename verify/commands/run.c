@@ -3,6 +3,7 @@
 #include "report/report.h"
 #include "port/port.h"
 #include "printable.h"
+#include "run/case.h"
 #include "run/schedule.h"
 
 #include <errno.h>
@@ -37,7 +38,8 @@ static const option options[] = {
     {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
      "try the known mistakes on what fails, and name the likely one"},
-    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL, "a line a case, with declaration and repro"},
+    {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL,
+     "a line a case, with declaration, repro, and the known mistakes that it can't see"},
     {NULL},
 };
 
@@ -141,7 +143,7 @@ static int use_arguments(session *s, const operands *cases)
 {
     s->pl.jobs = s->a.jobs;
     s->pl.limits = s->a.limits;
-    s->pl.diagnose = s->a.diagnose;
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.verbose ? WANT_SIGHT : 0);
     int code = choose_formats(s, s->a.format);
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);

@@ -2,6 +2,7 @@
  * for every case of the present ops. */
 #include "judge/diagnose.h"
 #include "judge/judge.h"
+#include "witness.h"
 #include "loaded_case.h"
 #include "options.h"
 #include "report/wrap.h"
@@ -73,7 +74,7 @@ static void print_stats(const result *r)
     for (int i = 0; i < r->outputs; i++) {
         const output_stats *const s = &r->output[i];
         char text[400], bits[40];
-        snprintf(bits, sizeof bits, s->bits_exact ? "exact" : "%.1f bits", s->bits);
+        snprintf(bits, sizeof bits, s->bits_exact ? "exact" : s->bits_none ? "none" : "%.1f bits", s->bits);
         snprintf(text, sizeof text,
                  "%s: resolution %s; %lld of %lld elements have one legal value%s; %d of %d wrong results would pass",
                  s->name, bits, (long long)s->single, (long long)s->count, s->undecided ? ", some any" : "",
@@ -82,18 +83,30 @@ static void print_stats(const result *r)
     }
 }
 
+/* With a case that sees it, if that fits in the line: a case has one screen. */
+static void print_blind(int q)
+{
+    char line[300];
+    const char *const seen = witness_of(q);
+    int const length =
+        snprintf(line, sizeof line, "%s: BLIND%s%s", ref_quirk(q)->name, seen ? ", seen by " : "", seen ? seen : "");
+    if (length > 70) snprintf(line, sizeof line, "%s: BLIND", ref_quirk(q)->name);
+    wrapped("", line);
+}
+
 static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[])
 {
     int64_t count;
     char line[200];
     int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
-    if (apart)
-        snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
-                 (long long)count);
-    else
-        snprintf(line, sizeof line, "%s: BLIND", ref_quirk(q)->name);
+    if (apart == 0) {
+        print_blind(q);
+        return true;
+    }
+    snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
+             (long long)count);
     wrapped("", line);
-    return apart >= 0;
+    return apart > 0;
 }
 
 static bool print_quirks(const problem *p, const ref_numerics *n, void *const data[])

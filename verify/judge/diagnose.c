@@ -12,21 +12,27 @@ static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quir
     return enclose(p, &faulty, &ref_dd, data, out);
 }
 
-/* Elements of got[] that are no legal result, and how far off the worst is from the middle of its ball. */
-static int64_t illegal(const problem *p, const enclosures *legal, void *const got[], double *worst)
+/* What the quirk leaves unexplained of one element: it is no legal result with the quirk either, or the quirk allows
+ * anything where the declaration did not. The distance is that from the middle of the ball. */
+static void weigh(diagnosis_row *d, const ref_value *legal, const ref_value *quirky, int64_t k, double got)
 {
-    int64_t bad = 0;
-    *worst = 0;
+    element const right = element_of(legal, legal, k);
+    element wrong = element_of(quirky, quirky, k);
+    wrong.truth = (wrong.lower + wrong.upper) / 2;
+    bool const undecided = any_is_legal(&wrong) && !is_legal(&right, got);
+    d->undecided += undecided;
+    d->illegal += undecided || !is_legal(&wrong, got);
+    d->worst = fmax(d->worst, budget_used(&wrong, got));
+}
+
+/* A quirk as an explanation of got[]. */
+static void explain(const problem *p, const enclosures *legal, const enclosures *quirky, void *const got[],
+                    diagnosis_row *d)
+{
     for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; legal->value[i] && k < p->tensor[i].count; k++) {
-            element e = element_of(legal->value[i], legal->value[i], k);
-            double const v = ref_decode(p->tensor[i].dtype, got[i], k);
-            e.truth = (e.lower + e.upper) / 2;
-            if (is_legal(&e, v)) continue;
-            bad++;
-            *worst = fmax(*worst, budget_used(&e, v));
-        }
-    return bad;
+        for (int64_t k = 0; quirky->value[i] && k < p->tensor[i].count; k++)
+            weigh(d, legal->value[i], quirky->value[i], k, ref_decode(p->tensor[i].dtype, got[i], k));
+    if (!(d->worst > 1)) d->worst = 0; /* that of the illegal ones alone */
 }
 
 /* Sorted in: fewest illegal elements first, then the smallest distance. */
@@ -42,16 +48,16 @@ static void insert_diagnosis(result *r, diagnosis_row d)
     r->diagnosis[at] = d;
 }
 
-bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r)
+bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r)
 {
     r->diagnoses = 0;
     for (int q = 0; ref_quirk(q); q++) {
         diagnosis_row d = {.quirk = q};
-        enclosures legal;
+        enclosures quirky;
         if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
-        if (!enclose_quirky(p, n, (ref_set)1 << q, got, &legal)) return false;
-        d.illegal = illegal(p, &legal, got, &d.worst);
-        enclosures_free(&legal);
+        if (!enclose_quirky(p, n, (ref_set)1 << q, got, &quirky)) return false;
+        explain(p, legal, &quirky, got, &d);
+        enclosures_free(&quirky);
         insert_diagnosis(r, d);
     }
     return true;
@@ -80,4 +86,26 @@ int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *c
     enclosures_free(&wrong);
     enclosures_free(&legal);
     return apart;
+}
+
+int quirks_of(const op *o)
+{
+    int n = 0;
+    for (int q = 0; ref_quirk(q); q++) n += !strcmp(ref_quirk(q)->op, o->name);
+    return n;
+}
+
+bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r)
+{
+    r->quirks_tried = 0;
+    r->quirks_blind = 0;
+    for (int q = 0; ref_quirk(q); q++) {
+        int64_t count;
+        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
+        int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
+        if (apart < 0) return false;
+        r->quirks_tried++;
+        if (apart == 0) r->quirks_blind |= (ref_set)1 << q;
+    }
+    return true;
 }

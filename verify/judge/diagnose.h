@@ -8,12 +8,20 @@
 #include "enclose.h"
 #include "result.h"
 
-/* Tries every quirk of the op on an answer that is no legal result. Those that leave the fewest illegal
- * elements come first. Sets diagnoses and diagnosis[] of the result. False: no memory. */
-bool diagnose(const problem *p, const ref_numerics *n, void *const got[], result *r);
+/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Those that leave the
+ * fewest elements unexplained come first. An element of which a quirk allows any value is unexplained: where the
+ * reference itself reads NaN every answer would fit. Sets diagnoses and diagnosis[] of the result. False: no memory. */
+bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r);
 
 /* Counts the elements whose legal results with the quirks and without have nothing in common, and all
  * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */
 int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);
+
+/* Which quirks of the op the case sees under n, as seen_in counts them. Sets quirks_tried and quirks_blind of the result.
+ * False: no memory. */
+bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r);
+
+/* Quirks of the op. */
+int quirks_of(const op *o);
 
 #endif

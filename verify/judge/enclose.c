@@ -24,12 +24,29 @@ static bool open_values(const problem *p, enclosures *e, ref_value *outputs[])
     return e->value != NULL;
 }
 
+/* The reference puts the rivals of a decision where a number has its radius; a decision is a point. False: no memory. */
+static bool part_rivals(const problem *p, enclosures *e)
+{
+    e->rivals = calloc((size_t)p->tensors, sizeof *e->rivals);
+    for (int t = 0; e->rivals && t < p->tensors; t++) {
+        if (!e->value[t] || p->tensor[t].dtype != DSV3_I32) continue;
+        e->rivals[t] = calloc((size_t)p->tensor[t].count, sizeof **e->rivals);
+        if (!e->rivals[t]) return false;
+        for (int64_t i = 0; i < p->tensor[t].count; i++) {
+            e->rivals[t][i] = e->value[t][i].radius;
+            e->value[t][i].radius = 0;
+        }
+    }
+    return e->rivals != NULL;
+}
+
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
 {
     ref_value *outputs[MAX_OUTPUTS] = {NULL};
     void *const io = problem_bind(p, data);
-    *out = (enclosures){NULL, 0};
-    bool const good = io && open_values(p, out, outputs) && op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs);
+    *out = (enclosures){NULL, 0, NULL};
+    bool const good = io && open_values(p, out, outputs) && op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs) &&
+                      part_rivals(p, out);
     if (!good) enclosures_free(out);
     free(io);
     return good;
@@ -38,8 +55,10 @@ bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, voi
 void enclosures_free(enclosures *e)
 {
     for (int i = 0; e->value && i < e->tensors; i++) free(e->value[i]);
+    for (int i = 0; e->rivals && i < e->tensors; i++) free(e->rivals[i]);
     free(e->value);
-    *e = (enclosures){NULL, 0};
+    free(e->rivals);
+    *e = (enclosures){NULL, 0, NULL};
 }
 
 bool enclose_truth(const problem *p, void *const data[], enclosures *truth)

@@ -7,10 +7,13 @@
 
 #include "case/problem.h"
 
-/* value[i] belongs to tensor[i] of the problem and is NULL for inputs. All 0: empty. */
+/* value[i] belongs to tensor[i] of the problem and is NULL for inputs. rivals[i] is the same for decisions, and NULL
+ * for other outputs: what may be chosen besides, of a row all alike; 0 unless the reading is teacher-forced. All 0:
+ * empty. */
 typedef struct {
     ref_value **value;
     int tensors;
+    double **rivals;
 } enclosures;
 
 /* One reading in one tier. False: no memory, and nothing to free. */

@@ -193,7 +193,7 @@ static bool run_port(stage *s, const named_output *names)
     result *const r = malloc(sizeof *r);
     bool good = r != NULL;
     if (!good) return refuse(s->why, "no memory to judge %s", s->module);
-    run_case(&s->p, s->data, &s->m->judged, 1, s->m->diagnose, r);
+    run_case(&s->p, s->data, &s->m->judged, 1, s->m->diagnose ? WANT_DIAGNOSIS : 0, r);
     if (s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
     bool const answered = r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
     if (!answered) good = refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);

@@ -23,6 +23,7 @@ typedef struct {
 /* What one port made of the cases of one op. Budget and bits are of the cases that passed. */
 typedef struct {
     int passed, failed, vacuous, constant;
+    int partly_constant; /* in some outputs */
     int64_t flips;
     double elements, budget;
     double bits;  /* the fewest; infinite: none were measured */
@@ -126,6 +127,13 @@ void by_op_close(by_op *t)
     free(t);
 }
 
+static bool has_constant_output(const result *r)
+{
+    for (int i = 0; i < r->outputs; i++)
+        if (r->output[i].constant) return true;
+    return false;
+}
+
 static void count_passed(cell *c, const result *r)
 {
     if (!c->passed++) c->bits = HUGE_VAL;
@@ -135,9 +143,9 @@ static void count_passed(cell *c, const result *r)
         const output_stats *const s = &r->output[i];
         c->budget = fmax(c->budget, s->budget);
         c->inexact |= !s->bits_exact;
-        bool const measured = !s->bits_exact && s->bits != 0; /* 0: the truth is the same all over its rows */
-        if (measured) c->bits = fmin(c->bits, s->bits);
+        if (!s->bits_exact && !s->bits_none) c->bits = fmin(c->bits, s->bits);
     }
+    c->partly_constant += !r->constant && has_constant_output(r);
 }
 
 static bool count(cell *c, const result *r)
@@ -202,6 +210,9 @@ static void describe_rest(const cell *c, char *text, size_t cap)
     *text = 0;
     if (c->failed) used = snprintf(text, cap, "%d failed", c->failed);
     if (c->vacuous) used += snprintf(text + used, cap - (size_t)used, "%s%d vacuous", used ? ", " : "", c->vacuous);
+    if (c->partly_constant)
+        used +=
+            snprintf(text + used, cap - (size_t)used, "%s%d constant in part", used ? ", " : "", c->partly_constant);
     if (used && c->skips.skipped) used += snprintf(text + used, cap - (size_t)used, ", ");
     describe_skips(&c->skips, text + used, cap - (size_t)used);
 }

@@ -50,6 +50,11 @@ static void print_json_output(FILE *f, const output_stats *s)
     else
         print_json_number(f, "bits", s->bits);
     fprintf(f, ",\"mutants\":%d,\"survivors\":%d", s->mutants, s->survivors);
+    fprintf(f, ",\"decidable\":%lld,\"decided\":%lld,\"rows\":%lld,\"rows_open\":%lld,\"rows_blind\":%lld",
+            (long long)s->decidable, (long long)s->decided, (long long)s->rows, (long long)s->rows_open,
+            (long long)s->rows_blind);
+    fprintf(f, ",\"vacuous\":%s,\"constant\":%s,\"bits_none\":%s", s->vacuous ? "true" : "false",
+            s->constant ? "true" : "false", s->bits_none ? "true" : "false");
     if (s->worst >= 0) {
         fprintf(f, ",\"worst\":%lld", (long long)s->worst);
         print_json_number(f, "got", s->got);
@@ -86,9 +91,15 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
         fprintf(f, "%s{\"mistake\":\"%s\",\"illegal\":%lld", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name,
                 (long long)r->diagnosis[i].illegal);
         print_json_number(f, "worst", r->diagnosis[i].worst);
+        fprintf(f, ",\"undecided\":%lld", (long long)r->diagnosis[i].undecided);
         fputc('}', f);
     }
-    fprintf(f, "],\"outputs\":[");
+    fprintf(f, "],\"quirks_tried\":%d,\"blind\":[", r->quirks_tried);
+    for (int q = 0, n = 0; ref_quirk(q); q++)
+        if (r->quirks_blind >> q & 1) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
+    fprintf(f, "],\"undiagnosed\":");
+    print_json_string(f, r->undiagnosed);
+    fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
         if (i) fputc(',', f);
         print_json_output(f, &r->output[i]);

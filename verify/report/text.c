@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include "by_op.h"
+#include "witness.h"
 #include "wrap.h"
 
 #include <math.h>
@@ -19,6 +20,8 @@ static void print_bits(char *text, size_t cap, const output_stats *s)
 {
     if (s->bits_exact)
         snprintf(text, cap, "exact");
+    else if (s->bits_none)
+        snprintf(text, cap, s->dtype == DSV3_I32 ? "a choice" : "no bits: the truth is 0");
     else
         snprintf(text, cap, "%.1f bits", s->bits);
 }
@@ -30,6 +33,7 @@ static void print_output_line(FILE *f, const output_stats *s)
     fprintf(f, "  %s %.0f %% of budget, %s, %.0f %% single", s->name, 100 * s->budget, bits,
             100 * (double)s->single / (double)s->count);
     if (s->undecided) fprintf(f, ", %lld undecided", (long long)s->undecided);
+    if (s->constant) fprintf(f, ", constant");
 }
 
 static void print_index(FILE *f, const output_stats *s, int64_t i)
@@ -66,25 +70,69 @@ static void print_worst(FILE *f, const output_stats *s)
         fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
 }
 
+/* What a quirk explains of so many illegal elements, some at least. */
+static void describe_explanation(const diagnosis_row *d, int64_t outside, char *text, size_t cap)
+{
+    const ref_quirk_row *const q = ref_quirk(d->quirk);
+    if (d->illegal)
+        snprintf(text, cap, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
+                 (long long)outside, q->summary);
+    else
+        snprintf(text, cap, "%s explains all %lld: %s", q->name, (long long)outside, q->summary);
+}
+
+/* Names no quirk but one of which nothing can be known: it would read NaN here, and a NaN came. */
+static void describe_no_explanation(const result *r, char *text, size_t cap)
+{
+    const diagnosis_row *const d = &r->diagnosis[0];
+    if (r->v == NOT_A_NUMBER && d->undecided && d->undecided == d->illegal)
+        snprintf(text, cap, "no known mistake explains it; %s could have any value here: try another fill",
+                 ref_quirk(d->quirk)->name);
+    else
+        snprintf(text, cap, "no known mistake explains it");
+}
+
 /* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
     int64_t outside = 0;
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
-    for (int i = 0; i < r->diagnoses; i++) {
-        const diagnosis_row *const d = &r->diagnosis[i];
-        const ref_quirk_row *const q = ref_quirk(d->quirk);
-        if (i > 0 && d->illegal > r->diagnosis[0].illegal) break;
-        if (d->illegal >= outside)
-            snprintf(text, sizeof text, "no known mistake explains it; the nearest is %s", q->name);
-        else if (d->illegal)
-            snprintf(text, sizeof text, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
-                     (long long)outside, q->summary);
-        else
-            snprintf(text, sizeof text, "%s explains all %lld: %s", q->name, (long long)outside, q->summary);
+    if (r->diagnosis[0].illegal >= outside) {
+        describe_no_explanation(r, text, sizeof text);
+        print_wrapped(f, "  mistake", text, 11, 98);
+        return;
+    }
+    for (int i = 0; i < r->diagnoses && r->diagnosis[i].illegal == r->diagnosis[0].illegal; i++) {
+        describe_explanation(&r->diagnosis[i], outside, text, sizeof text);
         print_wrapped(f, i ? "" : "  mistake", text, 11, 98);
-        if (d->illegal >= outside) break;
+    }
+}
+
+static int count_blind(const result *r)
+{
+    int n = 0;
+    for (int q = 0; ref_quirk(q); q++) n += (r->quirks_blind >> q & 1) != 0;
+    return n;
+}
+
+/* How many known mistakes the case sees, and for each that it can't, a case that does. */
+static void print_sight(FILE *f, const char *id, const result *r)
+{
+    char text[400];
+    if (r->quirks_seconds > 0) {
+        snprintf(text, sizeof text, "not counted, it takes about %.0f s: verify show '%.300s'", r->quirks_seconds, id);
+        print_wrapped(f, "  sees", text, 11, 98);
+    }
+    if (!r->quirks_tried) return;
+    snprintf(text, sizeof text, "%d of %d known mistakes", r->quirks_tried - count_blind(r), r->quirks_tried);
+    print_wrapped(f, "  sees", text, 11, 98);
+    for (int q = 0, first = 1; ref_quirk(q); q++) {
+        if (!(r->quirks_blind >> q & 1)) continue;
+        const char *const seen = witness_of(q);
+        snprintf(text, sizeof text, "%s%s%s", ref_quirk(q)->name, seen ? ", seen by " : "", seen ? seen : "");
+        print_wrapped(f, first ? "  blind to" : "", text, 11, 98);
+        first = 0;
     }
 }
 
@@ -109,11 +157,13 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);
+    if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, 98);
     if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
     if (r->outputs) {
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
         if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
     }
+    print_sight(f, id, r);
     if (!backend_text) return;
     fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
     if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);

@@ -148,6 +148,44 @@ static bool enclose_results(case_state *c, const ref_numerics *n, result *r)
     return good;
 }
 
+/* ---- 6: diagnose ---- */
+
+/* Why there is nothing that a quirk could explain. */
+static const char *why_undiagnosed(verdict v)
+{
+    switch (v) {
+    case UNWRITTEN: return "an answer with holes can't be compared with that of a known mistake";
+    case CORRUPT:
+    case FPENV: return "what it did beside its answer is no matter of arithmetic";
+    case NONDET: return "known mistakes give the same answer twice";
+    case CRASH:
+    case TIMEOUT: return "there is no answer to compare with that of a known mistake";
+    case REJECTED: return "an answer that can't be read can't be compared with that of a known mistake";
+    default: return NULL;
+    }
+}
+
+/* Says of an answer that fails and wasn't judged why it has no diagnosis. */
+static void note_undiagnosed(result *r)
+{
+    const char *const why = why_undiagnosed(r->v);
+    if (why) snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: %s", why);
+}
+
+/* ---- 7: look for what the case can't see ---- */
+
+enum { LOOK_SECONDS = 10 };
+
+/* The outputs in c->data are the reference's then. */
+static void look_if_cheap(const case_state *c, const ref_numerics *n, result *r)
+{
+    double const seconds = quirks_of(c->p->op) * r->reference_seconds; /* two readings a quirk, as for the verdict */
+    if (seconds > LOOK_SECONDS)
+        r->quirks_seconds = seconds;
+    else if (!look_for_quirks(c->p, n, c->data, r))
+        r->quirks_tried = 0;
+}
+
 /* ---- the case ---- */
 
 static bool is_illegal(const result *r)
@@ -155,19 +193,23 @@ static bool is_illegal(const result *r)
     return r->v == FAIL || r->v == NOT_A_NUMBER;
 }
 
-void run_case(const problem *p, void *const given[], port *const ports[], int count, bool diagnosing, result results[])
+void run_case(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted, result results[])
 {
     case_state *const c = case_open(p, given); /* 1: fill */
     for (int b = 0; b < count; b++) {
         result *const r = &results[b];
         ref_numerics declared;
-        if (!ask(c, ports[b], r)) continue; /* 2: ask */
+        bool const answered = ask(c, ports[b], r); /* 2: ask */
         double const from = now();
-        if (!read_declaration(p, &declared, r)) continue;                    /* 3: read the declaration */
-        if (!enclose_results(c, &declared, r)) continue;                     /* 4: enclose */
-        judge(p, &c->truth, &c->legal, c->own, c->data, r);                  /* 5: judge */
-        if (diagnosing && is_illegal(r)) diagnose(p, &declared, c->data, r); /* 6: diagnose */
+        bool const judged = answered && read_declaration(p, &declared, r) && /* 3: read the declaration */
+                            enclose_results(c, &declared, r);                /* 4: enclose */
+        if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r);      /* 5: judge */
+        if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);       /* 6: diagnose */
+        if (!judged) continue;
+        if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
+            snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
         r->reference_seconds = now() - from;
+        if ((wanted & WANT_SIGHT) && r->v == PASS && !given) look_if_cheap(c, &declared, r); /* 7: look */
     }
     case_close(c);
 }

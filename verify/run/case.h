@@ -5,10 +5,16 @@
 #include "port/port.h"
 #include "result.h"
 
+/* What may be wanted besides a verdict. */
+enum {
+    WANT_DIAGNOSIS = 1, /* the known mistake of an answer that fails */
+    WANT_SIGHT = 2      /* of a PASS, which known mistakes the case sees: the reference is read anew for each */
+};
+
 /* Judges what each port makes of a problem; the steps and their order are those of docs/harness.md, the port before the reference.
  * given: tensors that no fill made, given[i] belongs to tensor[i]; its outputs are the last port's. NULL: the problem's own fill.
- * diagnose: name the known mistake of an answer that fails. Each result is filled here and nowhere else. */
-void run_case(const problem *p, void *const given[], port *const ports[], int count, bool diagnosing, result results[]);
+ * wanted: what is asked for besides a verdict. Each result is filled here and nowhere else. */
+void run_case(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted, result results[]);
 
 /* The result of a case that could not be judged, by our own fault. */
 void case_unjudged(result *r, const char *why);

@@ -31,7 +31,7 @@ static _Noreturn void runner_serve(const plan *pl, pid_t judge_of_all, int reque
     signal(SIGPIPE, SIG_IGN);
     for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->limits);
     while (read_all(requests, &index, sizeof index)) {
-        run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->diagnose, results);
+        run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->wanted, results);
         if (!write_all(answers, results, bytes)) break;
     }
     for (int b = 0; b < pl->backends; b++) port_close(ports[b]);

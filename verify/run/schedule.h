@@ -12,8 +12,8 @@ typedef struct {
     int backends;
     backend backend[MAX_BACKENDS];
     port_limits limits;
-    int jobs;      /* processes that judge */
-    bool diagnose; /* name the mistake of an answer that fails */
+    int jobs;        /* processes that judge */
+    unsigned wanted; /* besides a verdict: see case.h */
 } plan;
 
 /* Called once a case, in order, with one result a backend. False: nobody reads it, and the run may stop. */
