@@ -8,6 +8,7 @@
 #include "process.h"
 #include "trial.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,10 +51,12 @@ static bool is_output(const problem *p, int i)
     return p->tensor[i].row->kind == TENSOR_OUT;
 }
 
-static void send_inputs(int fd, const problem *p, void *const data[])
+/* False: an input can't be read, as when it is mapped from a file that was cut. */
+static bool send_inputs(int fd, const problem *p, void *const data[])
 {
     for (int i = 0; i < p->tensors; i++)
-        if (!is_output(p, i)) write_all(fd, data[i], p->tensor[i].bytes);
+        if (!is_output(p, i) && !write_all(fd, data[i], p->tensor[i].bytes) && errno == EFAULT) return false;
+    return true;
 }
 
 static bool receive_inputs(int fd, const problem *p, void *const data[])
@@ -199,7 +202,11 @@ void native_ask(native *n, const problem *pr, void *const data[], bool given, an
     if (!n->worker.pid) return;
     write_all(n->worker.requests, &given, sizeof given);
     send_problem(n->worker.requests, pr);
-    if (given) send_inputs(n->worker.requests, pr, data);
+    if (given && !send_inputs(n->worker.requests, pr, data)) {
+        process_end(&n->worker, true);
+        answer_set(a, PORT_NOT_ASKED, "an input can't be read");
+        return;
+    }
     await(n, &until, a);
     if (a->outcome != PORT_RAN || receive_outputs(n->worker.answers, pr, data, &until)) return;
     process_end(&n->worker, true);

@@ -65,6 +65,11 @@ const char *port_why(const port *p)
     return p->why;
 }
 
+const char *port_hello(const port *p)
+{
+    return p->program ? program_hello(p->program) : "";
+}
+
 bool port_has_op(const port *p, const char *name)
 {
     if (p->program) return program_has_op(p->program, name);

@@ -24,6 +24,7 @@ struct program {
     process process; /* leads a process group of its own; pid 0: it runs no more */
     char op[MAX_OPS][32];
     int ops;
+    char hello[256];      /* its name and version */
     char line[LINE_SIZE]; /* what was read and not yet used */
     size_t held;
 };
@@ -146,6 +147,8 @@ static bool read_hello(program *p, json_t *reply, complaint *why)
     if (!json_is_integer(protocol) || json_integer_value(protocol) != PROTOCOL)
         return refuse(why, "its hello doesn't speak protocol %d", PROTOCOL);
     if (!name || !json_is_array(list)) return refuse(why, "its hello lacks name or ops");
+    const char *const version = json_string_value(json_object_get(hello, "version"));
+    snprintf(p->hello, sizeof p->hello, "%.120s %.120s", name, version ? version : "");
     for (size_t i = 0; i < json_array_size(list) && i < MAX_OPS; i++) {
         const char *const o = json_string_value(json_array_get(list, i));
         if (o) snprintf(p->op[p->ops++], sizeof p->op[0], "%s", o);
@@ -197,6 +200,11 @@ void program_close(program *p)
 {
     finish(p, 2);
     free(p);
+}
+
+const char *program_hello(const program *p)
+{
+    return p->hello;
 }
 
 bool program_has_op(const program *p, const char *name)

@@ -15,6 +15,9 @@ typedef struct program program;
 program *program_open(const char *command, double timeout, complaint *why);
 void program_close(program *p);
 
+/* Name and version (if it says one) of its hello, in one text. */
+const char *program_hello(const program *p);
+
 bool program_has_op(const program *p, const char *name);
 
 /* Runs a problem twice. data[i] belongs to tensor[i]: inputs are read, outputs are written when it ran. A program that died or
