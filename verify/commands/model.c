@@ -1,6 +1,8 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
 #include "model/chain.h"
 #include "model/cost.h"
+#include "model/interrupt.h"
+#include "model/key.h"
 #include "options.h"
 #include "port/process.h"
 #include "report/text.h"
@@ -9,7 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MOST_TOKENS = 65536 };
@@ -24,7 +25,7 @@ static const option options[] = {
     {"--tokens", OPTION_TEXT, offsetof(arguments, tokens), "IDS", "the input, ids with commas between them"},
     {"--dump", OPTION_TEXT, offsetof(arguments, dump), "F",
      "write centres (F64) and radii of every stage to a safetensors file; an interrupted run goes on at the last "
-     "finished layer (F.partial)"},
+     "finished layer (F.partial), with every verdict"},
     {"--backend", OPTION_TEXT, offsetof(arguments, backend), "B",
      "a port, as in verify run; its own stages go to --dump"},
     {"--format", OPTION_TEXT, offsetof(arguments, format), "T",
@@ -91,7 +92,9 @@ static int32_t *read_tokens(const char *text, int64_t vocabulary, int64_t *count
 typedef struct {
     const arguments *o;
     const backend *b;
+    dump *kept;
     int stages, all, passed, failed, skipped;
+    bool stopped; /* the port's last answer was no result */
     double started, elements;
     char first_bad[200];
     bool terminal;
@@ -107,44 +110,92 @@ static void show_progress(progress *p, const char *module)
     fflush(stderr);
 }
 
-static void on_each_stage(void *context, const char *module, const problem *pr, const result *r)
+/* What a run of a port says at its end, or when it is interrupted. */
+static const char *summary(const progress *p, char *text, size_t cap)
 {
-    progress *const p = context;
-    p->stages++;
-    show_progress(p, module);
-    if (!r) return;
+    int const n = *p->first_bad ? snprintf(text, cap, "first stage outside: %s\n", p->first_bad) : 0;
+    snprintf(text + n, cap - (size_t)n, "%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements,
+             p->passed, p->failed, p->skipped);
+    return text;
+}
+
+static void prepare_interrupt(const progress *p)
+{
+    char text[600], words[1300] = "";
+    snprintf(words, sizeof words, " after %d of %d stages%s%.1000s%s", p->stages, p->all,
+             p->kept->parts ? "; the same command goes on from " : "", p->kept->parts ? p->kept->folder : "",
+             p->kept->parts ? "" : "; no layer is finished");
+    interrupt_says(p->o->backend ? summary(p, text, sizeof text) : "", words);
+}
+
+/* What was found beside the dump is said once. */
+static void show_note(progress *p)
+{
+    if (!*p->kept->note.text) return;
+    fprintf(stderr, "%sverify: %s\n", p->terminal ? "\r\033[K" : "", p->kept->note.text);
+    p->kept->note.text[0] = 0;
+}
+
+static void count_result(progress *p, const char *module, const result *r)
+{
     for (int i = 0; i < r->outputs; i++) p->elements += (double)r->output[i].count;
     verdict_class const class = verdict_counts_as(r->v, false);
     p->passed += class == COUNT_PASSED;
     p->failed += class == COUNT_FAILED;
     p->skipped += class == COUNT_SKIPPED;
+    p->stopped = r->v != PASS && r->v != FAIL && r->v != VACUOUS && r->v != SUSPECT;
     if (class == COUNT_FAILED && !*p->first_bad) {
         const char *tensor = "";
         for (int i = 0; i < r->outputs && !*tensor; i++)
             if (r->output[i].outside) tensor = r->output[i].name;
         snprintf(p->first_bad, sizeof p->first_bad, "%.120s, %.40s", module, *tensor ? tensor : r->why);
     }
-    if (class == COUNT_PASSED && !p->o->verbose) {
-        printf("%-12s %-14s %s (%s)\n", p->b->name, "PASS(proved)", module, pr->op->name);
-        return;
-    }
-    report_text(stdout, module, p->b->name, NULL, r, p->o->verbose);
 }
 
-/* log2 of the largest radius of a tensor over its largest centre. */
-static void print_tensor(const dump *d, const char *name)
+static void show_result(const progress *p, const char *module, const problem *pr, const result *r)
+{
+    if (verdict_counts_as(r->v, false) == COUNT_PASSED && !p->o->verbose)
+        printf("%-12s %-14s %s (%s)\n", p->b->name, "PASS(proved)", module, pr->op->name);
+    else
+        report_text(stdout, module, p->b->name, NULL, r, p->o->verbose);
+    fflush(stdout);
+}
+
+static void on_each_stage(void *context, const char *module, const problem *pr, const result *r)
+{
+    progress *const p = context;
+    interrupt_hold();
+    p->stages++;
+    show_note(p);
+    show_progress(p, module);
+    if (r) {
+        count_result(p, module, r);
+        show_result(p, module, pr, r);
+    }
+    prepare_interrupt(p);
+    interrupt_go_on();
+}
+
+/* log2 of the largest radius of a tensor over its largest centre; -inf when it has none. */
+static double radius_of(const dump *d, const char *name)
 {
     char radius_name[200];
     double most = 0, radius = 0;
-    snprintf(radius_name, sizeof radius_name, "%s.radius", name);
+    snprintf(radius_name, sizeof radius_name, "%.180s.radius", name);
     const safetensor *const c = dump_find(d, name), *const r = dump_find(d, radius_name);
-    if (!c || !r) return;
-    for (int64_t i = 0; i < c->shape[0] * c->shape[1]; i++) {
+    for (size_t i = 0; c && r && i < c->bytes / sizeof(double); i++) {
         most = fmax(most, fabs(((const double *)c->data)[i]));
         radius = fmax(radius, ((const double *)r->data)[i]);
     }
-    printf("%-24s (%lld, %lld)  largest radius 2^%.1f of the largest value\n", name, (long long)c->shape[0],
-           (long long)c->shape[1], log2(radius / most));
+    return radius > 0 ? log2(radius / most) : -HUGE_VAL;
+}
+
+static void print_tensor(const dump *d, const char *name)
+{
+    const safetensor *const c = dump_find(d, name);
+    if (!c) return;
+    printf("%-24s (%lld, %lld)  this stage's own largest radius, given its input: 2^%.1f of its largest value\n", name,
+           (long long)c->shape[0], (long long)c->shape[1], radius_of(d, name));
     for (int64_t t = 0; t < c->shape[0]; t++) {
         const double *const row = (const double *)c->data + t * c->shape[1];
         int64_t best = 0;
@@ -155,6 +206,20 @@ static void print_tensor(const dump *d, const char *name)
     }
 }
 
+/* The stage of the chain with the largest radius for its size. */
+static void print_widest(const dump *d)
+{
+    const char *widest = NULL;
+    double most = -HUGE_VAL;
+    for (int64_t i = 0; i < d->count; i++) {
+        double const radius = d->item[i].dtype == DSV3_F64 ? radius_of(d, d->item[i].name) : -HUGE_VAL;
+        if (widest && radius <= most) continue;
+        widest = d->item[i].name;
+        most = radius;
+    }
+    if (widest) printf("largest radius of all stages: 2^%.1f of the largest value of %s\n", most, widest);
+}
+
 static void print_truth(const dump *d, const dsv3_config *c)
 {
     char name[64];
@@ -163,6 +228,7 @@ static void print_truth(const dump *d, const dsv3_config *c)
         snprintf(name, sizeof name, "mtp.%lld.logits", (long long)k);
         print_tensor(d, name);
     }
+    print_widest(d);
 }
 
 static void print_estimate(const model_run *m)
@@ -177,66 +243,119 @@ static void print_estimate(const model_run *m)
 
 /* ---- the command ---- */
 
-/* What a dump depends on. A part that another run left is used only if its key is the same. */
-static void make_key(const arguments *o, const checkpoint *c, char *key, size_t cap)
+/* Is the dump's name one of the checkpoint's, or would it become one? False: one sentence. */
+static bool check_dump(const arguments *o, const checkpoint *c, complaint *why)
 {
-    size_t used = (size_t)snprintf(key, cap, "1 %s %s %.1500s", o->backend ? o->backend : "truth",
-                                   o->format ? o->format : "", o->tokens);
-    for (int64_t i = 0; i < c->files && used < cap; i++) {
-        char path[1200];
-        struct stat st;
-        snprintf(path, sizeof path, "%s/%s", c->dir, c->file[i].name);
-        if (!stat(path, &st))
-            used += (size_t)snprintf(key + used, cap - used, " %s %lld %lld", c->file[i].name, (long long)st.st_size,
-                                     (long long)st.st_mtime);
-    }
+    static const char *const names[] = {"config.json", "model.safetensors", "model.safetensors.index.json"};
+    char folder[1200];
+    file_identity dump_id, folder_id, checkpoint_id;
+    if (!o->dump) return true;
+    const char *const slash = strrchr(o->dump, '/'), *const name = slash ? slash + 1 : o->dump;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - o->dump) + 1 : 1, slash ? o->dump : ".");
+    if (file_identify(o->dump, &dump_id) && checkpoint_has_file(c, &dump_id))
+        return refuse(why, "--dump=%s: is a file of the checkpoint %s; name another", o->dump, c->dir);
+    bool const beside = file_identify(folder, &folder_id) && file_identify(c->dir, &checkpoint_id) &&
+                        file_is_one(&folder_id, &checkpoint_id);
+    for (size_t i = 0; beside && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i]))
+            return refuse(why, "--dump=%s: a checkpoint's own name in its own folder; name another", o->dump);
+    return true;
 }
 
 static bool choose_format(const arguments *o, const checkpoint *c, dsv3_dtype *format)
 {
     const safetensor *const embedding = checkpoint_find(c, "model.embed_tokens.weight");
-    *format = embedding && embedding->dtype == DSV3_F32 ? DSV3_F32 : DSV3_BF16;
+    dsv3_dtype const own = embedding ? embedding->dtype : DSV3_NONE;
+    *format = own == DSV3_F32 ? DSV3_F32 : DSV3_BF16;
     if (!o->format) return true;
     *format = ref_dtype_of(o->format);
-    return *format == DSV3_F32 || *format == DSV3_BF16 ||
-           (usage_error("--format=%s: it is f32 or bf16", o->format), false);
+    if (*format != DSV3_F32 && *format != DSV3_BF16)
+        return usage_error("--format=%s: it is f32 or bf16", o->format), false;
+    if ((own != DSV3_F32 && own != DSV3_BF16) || own == *format) return true;
+    usage_error("--format=%s: the weights of %s are %s, and a port's hidden states have their format: leave it out",
+                o->format, c->dir, ref_dtype_name(own));
+    return false;
 }
 
-static int finish(const model_run *m, const progress *p, bool good, const complaint *why)
+/* What stopped a chain: the port gave no result, or an input can't be used. */
+static int finish(const model_run *m, progress *p, bool good, const complaint *why)
 {
-    if (!good && p->failed) fprintf(stderr, "verify: %s\n", why->text);
-    if (!good && !p->failed) return usage_error("%s", why->text);
-    if (!m->judged) return print_truth(m->outputs, m->config), EXIT_GOOD;
-    if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
-    printf("%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);
+    char text[600];
+    bool const by_port = p->stopped && p->failed;
+    interrupt_hold();
+    show_note(p);
+    if (!good) usage_error("%s", why->text);
+    if (good && !m->judged) return print_truth(m->outputs, m->config), EXIT_GOOD;
+    if (m->judged && (good || p->stages)) fputs(summary(p, text, sizeof text), stdout);
+    if (!good) return by_port ? EXIT_BAD_VERDICT : EXIT_USAGE;
     return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
+}
+
+static int run_chain(model_run *m, progress *p)
+{
+    complaint why;
+    prepare_interrupt(p);
+    bool good = model_run_all(m, &why);
+    if (p->terminal) fprintf(stderr, "\r\033[K");
+    good = good && dump_write(m->outputs, &why);
+    return finish(m, p, good, &why);
+}
+
+/* The dump, with what an earlier run left. */
+static bool open_dump(const model_run *m, progress *p, complaint *why)
+{
+    char key[FINGERPRINT_TEXT];
+    bool const good = (!p->o->dump || model_key(m, p->o->backend ? p->b : NULL, key, why)) &&
+                      dump_open(p->kept, p->o->dump, key, count_parts(m), why);
+    const char *const lacks = p->o->backend ? model_key_lacks(p->b) : NULL;
+    if (good && p->kept->parts && lacks) refuse_more(&p->kept->note, "; of the port it compared %s", lacks);
+    if (good) show_note(p);
+    return good;
 }
 
 static int run_model(const arguments *o, model_run *m)
 {
     complaint why;
-    char key[8192];
     backend b = {0};
-    dump kept;
-    progress p = {.o = o, .b = &b, .all = count_stages(m), .started = now(), .terminal = isatty(2)};
-    port *judged = NULL;
+    dump kept = {.lock = -1};
+    progress p = {.o = o, .b = &b, .kept = &kept, .all = count_stages(m), .started = now(), .terminal = isatty(2)};
+    int code = EXIT_USAGE;
     if (o->backend && !backend_resolve(o->backend, &b, &why)) return usage_error("%s", why.text);
-    make_key(o, m->weights, key, sizeof key);
-    if (!dump_open(&kept, o->dump, key, &why)) return usage_error("%s", why.text);
-    if (o->backend) judged = port_open(&b, (port_limits){.timeout = o->timeout});
-    if (judged && port_is(judged) != PORT_READY) {
-        usage_error("%s: %s", o->backend, port_why(judged));
-        port_close(judged);
-        dump_close(&kept);
-        return EXIT_USAGE;
-    }
-    m->outputs = &kept, m->judged = judged, m->report = on_each_stage, m->context = &p;
-    bool good = model_run_all(m, &why);
-    if (p.terminal) fprintf(stderr, "\r\033[K");
-    good = good && dump_write(&kept, &why);
-    int const code = finish(m, &p, good, &why);
-    if (judged) port_close(judged);
+    m->judged = o->backend ? port_open(&b, (port_limits){.timeout = o->timeout}) : NULL;
+    m->outputs = &kept, m->report = on_each_stage, m->context = &p;
+    if (m->judged && port_is(m->judged) != PORT_READY)
+        usage_error("%s: %s", o->backend, port_why(m->judged));
+    else if (!open_dump(m, &p, &why))
+        usage_error("%s", why.text);
+    else
+        code = run_chain(m, &p);
+    if (m->judged) port_close(m->judged);
     dump_close(&kept);
+    return code;
+}
+
+/* The folder is open, and its config.json is the one that was read. */
+static int run_in(const arguments *o, model_run *m, const file_identity *config)
+{
+    complaint why;
+    const checkpoint *const c = m->weights;
+    if (!file_is_same(config, &c->watched[0])) return usage_error("%s/config.json: changed while it was read", o->dir);
+    if (!check_dump(o, c, &why)) return usage_error("%s", why.text);
+    if (!choose_format(o, c, &m->format)) return EXIT_USAGE;
+    if (!o->estimate) return run_model(o, m);
+    print_estimate(m);
+    return EXIT_GOOD;
+}
+
+static int open_and_run(const arguments *o, model_run *m, const file_identity *config)
+{
+    complaint why;
+    checkpoint c = {.dir = NULL};
+    m->weights = &c;
+    interrupt_watches(&c);
+    int const code = checkpoint_open(o->dir, &c, &why) ? run_in(o, m, config) : usage_error("%s", why.text);
+    interrupt_watches(NULL);
+    checkpoint_close(&c);
     return code;
 }
 
@@ -244,25 +363,23 @@ int command_model(int argc, char **argv)
 {
     arguments o;
     complaint why;
-    checkpoint c;
     dsv3_config config;
+    file_identity id = {0};
+    char path[4200];
     int code;
+    interrupt_catch();
     if (!read_arguments(argc, argv, &o, &code)) return code;
+    if (o.dump && !dump_check_target(o.dump, &why)) return usage_error("%s", why.text);
+    snprintf(path, sizeof path, "%s/config.json", o.dir);
+    file_identify(path, &id);
     if (!config_open(o.dir, &config, &why)) return usage_error("%s", why.text);
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);
-    model_run m = {.config = &config, .weights = &c, .diagnose = o.diagnose};
+    model_run m = {.config = &config, .diagnose = o.diagnose};
     int32_t *const tokens = read_tokens(o.tokens, config.vocab_size, &m.n_tokens);
     if (!tokens) return EXIT_USAGE;
     m.tokens = tokens;
-    if (!checkpoint_open(o.dir, &c, &why)) {
-        code = usage_error("%s", why.text);
-    } else {
-        code = choose_format(&o, &c, &m.format) ? EXIT_GOOD : EXIT_USAGE;
-        if (!code && o.estimate) print_estimate(&m);
-        if (!code && !o.estimate) code = run_model(&o, &m);
-        checkpoint_close(&c);
-    }
+    code = open_and_run(&o, &m, &id);
     free(tokens);
     return code;
 }

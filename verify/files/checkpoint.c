@@ -1,6 +1,8 @@
 /* See checkpoint.h. A checkpoint is somebody else's: nothing in it is believed before it is checked. */
 #include "checkpoint.h"
 
+#include "ref.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 static const char whole_name[] = "model.safetensors", index_name[] = "model.safetensors.index.json";
+static const char config_name[] = "config.json";
 static const char ending[] = ".safetensors";
 enum { PATH_SIZE = 4096 };
 
@@ -182,6 +185,8 @@ static bool open_sharded(checkpoint *c, complaint *why)
     file_map text;
     about_file const to = {path_of(c, index_name, path), why};
     if (!file_map_open(&text, &to)) return false;
+    c->indexed = true;
+    c->watched[1] = text.identity;
     bool good = checkpoint_index_parse(path, text.data, text.size, &index, why);
     file_map_close(&text);
     if (!good) return false;
@@ -196,6 +201,14 @@ static bool exists(const checkpoint *c, const char *file)
     return access(path_of(c, file, path), F_OK) == 0 || errno != ENOENT;
 }
 
+/* config.json, if it is there: config.h reads it. */
+static void watch_config(checkpoint *c)
+{
+    char path[PATH_SIZE];
+    file_identity id;
+    if (file_identify(path_of(c, config_name, path), &id)) c->watched[0] = id;
+}
+
 bool checkpoint_open(const char *dir, checkpoint *c, complaint *why)
 {
     about_file const to = {dir, why};
@@ -203,6 +216,7 @@ bool checkpoint_open(const char *dir, checkpoint *c, complaint *why)
     bool good;
     *c = (checkpoint){.dir = strdup(dir)};
     if (!c->dir) return refuse_file(&to, "no memory for its name");
+    watch_config(c);
     if (strlen(dir) + CHECKPOINT_FILE_NAME >= PATH_SIZE)
         good = refuse_file(&to, "is too long a name");
     else if (exists(c, whole_name))
@@ -223,6 +237,49 @@ void checkpoint_close(checkpoint *c)
     free(c->entry);
     free(c->dir);
     *c = (checkpoint){.dir = NULL};
+}
+
+/* ---- files that are in use ---- */
+
+static bool check_unchanged(const checkpoint *c, const char *file, const file_identity *was, complaint *why)
+{
+    char path[PATH_SIZE];
+    file_identity is;
+    about_file const to = {path_of(c, file, path), why};
+    if (!was->inode) return true;
+    if (!file_identify(path, &is)) return refuse_file(&to, "was taken away while it was in use: %s", strerror(errno));
+    if (!file_is_one(was, &is)) return refuse_file(&to, "was replaced by another file while it was in use");
+    if (is.size != was->size)
+        return refuse_file(&to, "had %lld bytes and has %lld now: it changed while it was in use", (long long)was->size,
+                           (long long)is.size);
+    return file_is_same(was, &is) || refuse_file(&to, "changed while it was in use");
+}
+
+bool checkpoint_check_unchanged(const checkpoint *c, complaint *why)
+{
+    if (!check_unchanged(c, config_name, &c->watched[0], why)) return false;
+    if (!check_unchanged(c, index_name, &c->watched[1], why)) return false;
+    for (int64_t f = 0; f < c->files; f++)
+        if (!check_unchanged(c, c->file[f].name, &c->file[f].content.map.identity, why)) return false;
+    return true;
+}
+
+bool checkpoint_has_file(const checkpoint *c, const file_identity *id)
+{
+    for (int i = 0; i < 2; i++)
+        if (c->watched[i].inode && file_is_one(&c->watched[i], id)) return true;
+    for (int64_t f = 0; f < c->files; f++)
+        if (file_is_one(&c->file[f].content.map.identity, id)) return true;
+    return false;
+}
+
+const checkpoint_file *checkpoint_file_at(const checkpoint *c, const void *address)
+{
+    for (int64_t f = 0; f < c->files; f++) {
+        const file_map *const m = &c->file[f].content.map;
+        if ((const char *)address >= m->data && (const char *)address < m->data + m->size) return &c->file[f];
+    }
+    return NULL;
 }
 
 /* ---- tensors ---- */
@@ -289,6 +346,77 @@ bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, comp
         about_file const to = {path_of(c, e ? e->file->name : "", path), why};
         return refuse_file(&to, "tensor %s, row %lld, column %lld is %g; a scale is finite and above 0", scales->name,
                            (long long)(i / columns), (long long)(i % columns), (double)s);
+    }
+    return true;
+}
+
+/* Bits of the elements in a word of 64: those that are all 1 in what is not finite, the lowest of them, and the bit
+ * above them, which a carry from there reaches. */
+typedef struct {
+    uint64_t ones, low, carry;
+} not_finite;
+
+static not_finite not_finite_of(dsv3_dtype d)
+{
+    switch (d) {
+    case DSV3_F32: return (not_finite){0x7f8000007f800000, 0x0080000000800000, 0x8000000080000000};
+    case DSV3_BF16: return (not_finite){0x7f807f807f807f80, 0x0080008000800080, 0x8000800080008000};
+    case DSV3_F8_E4M3: return (not_finite){0x7f7f7f7f7f7f7f7f, 0x0101010101010101, 0x8080808080808080};
+    default: return (not_finite){0, 0, 0};
+    }
+}
+
+/* Whole words alone. */
+static bool words_are_finite(not_finite n, const char *data, size_t words)
+{
+    uint64_t carried = 0;
+    for (size_t i = 0; i < words; i++) {
+        uint64_t word;
+        memcpy(&word, data + i * sizeof word, sizeof word);
+        carried |= ((word & n.ones) + n.low) & n.carry;
+    }
+    return !carried;
+}
+
+/* "row 3, column 5", or "element 5" of a vector. */
+static const char *place_text(const safetensor *t, int64_t i, char *text, size_t cap)
+{
+    int64_t const columns = t->ndim > 1 ? t->shape[t->ndim - 1] : 0;
+    if (columns)
+        snprintf(text, cap, "row %lld, column %lld", (long long)(i / columns), (long long)(i % columns));
+    else
+        snprintf(text, cap, "element %lld", (long long)i);
+    return text;
+}
+
+static bool refuse_element(const checkpoint *c, const safetensor *t, int64_t i, complaint *why)
+{
+    char path[PATH_SIZE], place[64];
+    const checkpoint_entry *const e = find_entry(c, t->name);
+    about_file const to = {path_of(c, e ? e->file->name : "", path), why};
+    return refuse_file(&to, "tensor %s, %s is %g; a weight is finite", t->name, place_text(t, i, place, sizeof place),
+                       ref_decode(t->dtype, t->data, i));
+}
+
+static bool check_each(const checkpoint *c, const safetensor *t, int64_t first, int64_t last, complaint *why)
+{
+    for (int64_t i = first; i < last; i++)
+        if (!isfinite(ref_decode(t->dtype, t->data, i))) return refuse_element(c, t, i, why);
+    return true;
+}
+
+bool checkpoint_check_finite(const checkpoint *c, const safetensor *weight, int64_t first, int64_t count,
+                             complaint *why)
+{
+    enum { CHUNK = 1 << 20 }; /* elements */
+    not_finite const n = not_finite_of(weight->dtype);
+    int64_t const in_word = (int64_t)(sizeof(uint64_t) / ref_dtype_size(weight->dtype)), last = first + count;
+    for (int64_t at = first; at < last; at += CHUNK) {
+        int64_t const end = last - at < CHUNK ? last : at + CHUNK, words = (end - at) / in_word;
+        const char *const data = (const char *)weight->data + (size_t)at * ref_dtype_size(weight->dtype);
+        bool const clean = n.ones && words_are_finite(n, data, (size_t)words);
+        if (!check_each(c, weight, clean ? at + words * in_word : at, end, why)) return false;
+        checkpoint_release(data, (size_t)(end - at) * ref_dtype_size(weight->dtype));
     }
     return true;
 }

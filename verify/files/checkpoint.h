@@ -22,6 +22,8 @@ typedef struct {
 
 typedef struct {
     char *dir;
+    bool indexed;             /* it has an index; watched[1] is of that */
+    file_identity watched[2]; /* config.json and the index, as they were when it was opened; all 0: there is none */
     int64_t files;
     checkpoint_file *file;
     int64_t count;           /* tensors of all files */
@@ -29,8 +31,8 @@ typedef struct {
 } checkpoint;
 
 /* Opens and checks a folder: every header, and that index and files say the same. On an error returns false
- * and one sentence in why that names the file and the tensor. A file that is cut while it is open costs a
- * SIGBUS. */
+ * and one sentence in why that names the file and the tensor. Touching a tensor of a file that was cut since
+ * is a SIGBUS. */
 bool checkpoint_open(const char *dir, checkpoint *c, complaint *why);
 void checkpoint_close(checkpoint *c);
 
@@ -42,6 +44,20 @@ const safetensor *checkpoint_find(const checkpoint *c, const char *name);
 #define DTYPE_BIT(dtype) (1u << (dtype))
 bool checkpoint_expect(const checkpoint *c, const char *name, unsigned dtypes, int ndim, const int64_t *shape,
                        const safetensor **tensor, complaint *why);
+
+/* Every file is as it was when it was opened: none was replaced, cut or written. Otherwise false and one sentence. */
+bool checkpoint_check_unchanged(const checkpoint *c, complaint *why);
+
+/* Is this one of the files that make up the checkpoint? */
+bool checkpoint_has_file(const checkpoint *c, const file_identity *id);
+
+/* The file whose mapping holds this address; NULL: none. Safe in a signal handler. */
+const checkpoint_file *checkpoint_file_at(const checkpoint *c, const void *address);
+
+/* Elements first to first + count of a real tensor of the checkpoint are finite; otherwise false and one sentence that
+ * names tensor and index. The pages that it reads are released behind it. */
+bool checkpoint_check_finite(const checkpoint *c, const safetensor *weight, int64_t first, int64_t count,
+                             complaint *why);
 
 /* Every element of an F32 tensor of the checkpoint is finite and above 0; otherwise false and one sentence. */
 bool checkpoint_check_scales(const checkpoint *c, const safetensor *scales, complaint *why);

@@ -8,6 +8,35 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static file_identity identity_of(const struct stat *st)
+{
+    return (file_identity){st->st_dev, st->st_ino, st->st_size, st->st_mtim, st->st_ctim};
+}
+
+bool file_identify(const char *path, file_identity *id)
+{
+    struct stat st;
+    if (stat(path, &st)) return false;
+    *id = identity_of(&st);
+    return true;
+}
+
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+bool file_is_one(const file_identity *a, const file_identity *b)
+{
+    return a->device == b->device && a->inode == b->inode;
+}
+
+bool file_is_same(const file_identity *a, const file_identity *b)
+{
+    return file_is_one(a, b) && a->size == b->size && is_same_time(a->written, b->written) &&
+           is_same_time(a->changed, b->changed);
+}
+
 static bool map_regular(file_map *m, int fd, const about_file *to)
 {
     struct stat st;
@@ -17,13 +46,13 @@ static bool map_regular(file_map *m, int fd, const about_file *to)
     if (st.st_size == 0) return refuse_file(to, "is empty");
     void *const map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED) return refuse_file(to, "cannot be mapped: %s", strerror(errno));
-    *m = (file_map){map, (size_t)st.st_size};
+    *m = (file_map){map, (size_t)st.st_size, identity_of(&st)};
     return true;
 }
 
 bool file_map_open(file_map *m, const about_file *to)
 {
-    *m = (file_map){NULL, 0};
+    *m = (file_map){.data = NULL};
     int const fd = open(to->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not be waited for */
     if (fd < 0) return refuse_file(to, "%s", strerror(errno));
     bool const good = map_regular(m, fd, to);
@@ -34,5 +63,5 @@ bool file_map_open(file_map *m, const about_file *to)
 void file_map_close(file_map *m)
 {
     if (m->data) munmap((void *)(size_t)m->data, m->size);
-    *m = (file_map){NULL, 0};
+    *m = (file_map){.data = NULL};
 }

@@ -6,11 +6,31 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+#include <time.h>
+
+/* Which file it is and when it was written: what shows that it changed. */
+typedef struct {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec written, changed; /* mtime, ctime */
+} file_identity;
 
 typedef struct {
     const char *data;
     size_t size;
+    file_identity identity; /* when it was opened */
 } file_map;
+
+/* Of the file behind a path. False: there is none, errno says why. */
+bool file_identify(const char *path, file_identity *id);
+
+/* The same file, not written since. */
+bool file_is_same(const file_identity *a, const file_identity *b);
+
+/* The same file, whatever is in it. */
+bool file_is_one(const file_identity *a, const file_identity *b);
 
 /* A regular file (a symbolic link to one will do), not empty. Pages are read when they are touched. */
 bool file_map_open(file_map *m, const about_file *to);

@@ -42,8 +42,8 @@ static bool run_main(const model_run *m, void **hidden, complaint *why)
     char name[NAME];
     void *logits = NULL;
     const char *const head = c->tie_word_embeddings ? "model.embed_tokens" : "lm_head";
-    bool good =
-        dump_find(m->outputs, "input_ids") || dump_add(m->outputs, "input_ids", DSV3_I32, 1, &m->n_tokens, m->tokens);
+    bool good = dump_take(m->outputs, "input_ids", DSV3_I32, 1, &m->n_tokens) ||
+                dump_add(m->outputs, "input_ids", DSV3_I32, 1, &m->n_tokens, m->tokens);
     if (!good) refuse(why, "no memory for the tokens");
     good = good && run_embed(m, "model.embed_tokens", "model.embed_tokens.output", 0, m->n_tokens, &st.stream, why);
     for (int64_t n = 0; good && n < c->num_hidden_layers; n++) {

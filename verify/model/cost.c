@@ -3,13 +3,23 @@
 
 #include <math.h>
 
+/* MTP modules that have a token to predict. */
+static int64_t count_modules(const model_run *m)
+{
+    int64_t const all = m->config->num_nextn_predict_layers;
+    return all < m->n_tokens - 1 ? all : m->n_tokens - 1;
+}
+
 int count_stages(const model_run *m)
 {
     const dsv3_config *const c = m->config;
     int const dense = (int)c->first_k_dense_replace, layers = (int)c->num_hidden_layers;
-    int64_t const modules =
-        c->num_nextn_predict_layers < m->n_tokens - 1 ? c->num_nextn_predict_layers : m->n_tokens - 1;
-    return 3 + 4 * layers + 3 * (dense < layers ? dense : layers) + 10 * (int)modules;
+    return 3 + 4 * layers + 3 * (dense < layers ? dense : layers) + 10 * (int)count_modules(m);
+}
+
+int64_t count_parts(const model_run *m)
+{
+    return m->config->num_hidden_layers + 1 + 2 * count_modules(m);
 }
 
 /* Weights of one attention block, as many multiply-adds a token. */

@@ -2,6 +2,7 @@
 #include "stage.h"
 
 #include "judge/enclose.h"
+#include "verdict.h"
 #include "run/case.h"
 
 #include <math.h>
@@ -133,14 +134,92 @@ static bool store(const stage *s, const named_output *out, const double *radius)
     return !radius || dump_add(s->m->outputs, name, DSV3_F64, t->ndim, t->shape, radius);
 }
 
-/* Reads the outputs of an earlier run; false: it did not finish this stage. */
+static bool take(stage *s, const named_output *out, bool with_radius)
+{
+    char name[NAME + 8];
+    int const i = index_of(s, out->tensor);
+    const tensor_info *const t = &s->p.tensor[i];
+    const void *const data = dump_take(s->m->outputs, out->name, t->dtype, t->ndim, t->shape);
+    if (!data) return false;
+    memcpy(s->data[i], data, t->bytes);
+    snprintf(name, sizeof name, "%s.radius", out->name);
+    return !with_radius || dump_take(s->m->outputs, name, DSV3_F64, t->ndim, t->shape);
+}
+
+/* In the order in which store_truth stores. */
+static bool take_truth(stage *s, const named_output *names)
+{
+    for (int i = 0; i < s->p.tensors; i++)
+        for (const named_output *out = names; out->tensor; out++)
+            if (!strcmp(out->tensor, s->p.tensor[i].name) && !take(s, out, s->p.tensor[i].dtype == DSV3_F64))
+                return false;
+    return true;
+}
+
+static bool take_verdict(stage *s, const named_output *names, result *r)
+{
+    const void *const record = dump_take_record(s->m->outputs, s->module, sizeof *r);
+    if (!record || !verdict_read(record, sizeof *r, r)) return false;
+    for (const named_output *out = names; out->tensor; out++)
+        if (!take(s, out, false)) return false;
+    return true;
+}
+
+/* Takes the outputs, and the verdict, of an earlier run; false: it did not finish this stage. */
 static bool restore(stage *s, const named_output *names)
 {
-    for (const named_output *out = names; out->tensor; out++)
-        if (!dump_find(s->m->outputs, out->name)) return false;
-    for (const named_output *out = names; out->tensor; out++) {
-        int const i = index_of(s, out->tensor);
-        memcpy(s->data[i], dump_find(s->m->outputs, out->name)->data, s->p.tensor[i].bytes);
+    dump *const d = s->m->outputs;
+    int64_t const before = d->taken;
+    if (before == d->count) return false;
+    result *const r = s->m->judged ? malloc(sizeof *r) : NULL;
+    bool const good = s->m->judged ? r && take_verdict(s, names, r) : take_truth(s, names);
+    if (!good) dump_drop_rest(d, before);
+    if (good && s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
+    free(r);
+    return good;
+}
+
+/* ---- what may not be used ---- */
+
+/* The experts whose weights the outputs of this stage come from; others may hold anything. */
+static bool is_chosen(const stage *s, int64_t expert)
+{
+    const tensor_info *const idx = problem_tensor(&s->p, "topk_idx");
+    const int32_t *const chosen = idx ? s->data[idx - s->p.tensor] : NULL;
+    for (int64_t i = 0; chosen && i < idx->count; i++)
+        if (chosen[i] == expert) return true;
+    return !chosen;
+}
+
+/* The number in "experts.5.up_proj.weight"; -1: of no routed expert. */
+static int64_t expert_of(const tensor_info *t)
+{
+    static const char prefix[] = "experts.";
+    return strncmp(t->name, prefix, sizeof prefix - 1) ? -1 : strtoll(t->name + sizeof prefix - 1, NULL, 10);
+}
+
+static bool check_rows(const stage *s, const safetensor *w, const tensor_info *ids)
+{
+    const int32_t *const row = s->data[ids - s->p.tensor];
+    for (int64_t i = 0; i < ids->count; i++)
+        if (!checkpoint_check_finite(s->m->weights, w, row[i] * w->shape[1], w->shape[1], s->why)) return false;
+    return true;
+}
+
+/* Weights that are used are finite: of an embedding the rows of the tokens, of the experts (`routed`) the chosen ones.
+ * Scales were checked when they were opened. */
+static bool check_weights(const stage *s, bool routed)
+{
+    const tensor_info *const ids = problem_tensor(&s->p, "input_ids");
+    for (int i = 0; i < s->p.tensors; i++) {
+        char name[NAME + 64];
+        const tensor_info *const t = &s->p.tensor[i];
+        int64_t const expert = expert_of(t);
+        if (t->row->kind != TENSOR_WEIGHT || (expert >= 0) != routed || (routed && !is_chosen(s, expert))) continue;
+        snprintf(name, sizeof name, "%s%s%s", s->module, *s->module ? "." : "", t->name);
+        const safetensor *const w = checkpoint_find(s->m->weights, name);
+        bool const good = ids ? check_rows(s, w, ids) : checkpoint_check_finite(s->m->weights, w, 0, t->count, s->why);
+        if (!good) return false;
     }
     return true;
 }
@@ -151,27 +230,53 @@ static void release_pages(void *user, const void *data, size_t bytes)
     checkpoint_release(data, bytes);
 }
 
-/* The output as binary64 (or indices), and a radius that covers what that leaves out. */
-static double *split_truth(const stage *s, int i, const ref_value *v)
+/* Radii around the output as binary64 (or indices), which cover what that leaves out. */
+static double *radii(const tensor_info *t, const ref_value *v)
+{
+    double *const radius = malloc((size_t)t->count * sizeof *radius + 1);
+    for (int64_t k = 0; radius && k < t->count; k++)
+        radius[k] = v[k].lo == 0 ? v[k].radius : nextafter(v[k].radius + fabs(v[k].lo), HUGE_VAL);
+    return radius;
+}
+
+/* Truth that is no number, or lies nowhere in particular, ends a chain. */
+static bool check_finite(const stage *s, int i, const ref_value *v)
 {
     const tensor_info *const t = &s->p.tensor[i];
-    double *const radius = malloc((size_t)t->count * sizeof *radius + 1);
-    for (int64_t k = 0; radius && k < t->count; k++) {
-        ref_encode(t->dtype, s->data[i], k, v[k].hi);
-        radius[k] = v[k].lo == 0 ? v[k].radius : nextafter(v[k].radius + fabs(v[k].lo), HUGE_VAL);
-    }
-    return radius;
+    int64_t const columns = t->ndim > 1 ? t->shape[t->ndim - 1] : t->count;
+    for (int64_t k = 0; k < t->count; k++)
+        if (!isfinite(v[k].hi) || !isfinite(v[k].radius))
+            return refuse(s->why,
+                          "the truth of %s is not finite: %s, row %lld, column %lld (%s); nothing follows from it",
+                          s->module, t->name, (long long)(k / columns), (long long)(k % columns), s->p.op->name);
+    return true;
 }
 
 static bool store_truth(const stage *s, int i, const ref_value *v, const named_output *names)
 {
     const tensor_info *const t = &s->p.tensor[i];
-    double *const radius = split_truth(s, i, v);
+    double *const radius = radii(t, v);
     bool good = radius != NULL;
     for (const named_output *out = names; good && out->tensor; out++)
         if (!strcmp(out->tensor, t->name)) good = store(s, out, t->dtype == DSV3_F64 ? radius : NULL);
     free(radius);
-    return good;
+    return good || refuse(s->why, "no memory for the outputs of %s", s->module);
+}
+
+/* The outputs become data, and then the dump's; what was read is what the files still hold. */
+static bool keep_truth(stage *s, const enclosures *truth, const named_output *names)
+{
+    for (int i = 0; i < s->p.tensors; i++) {
+        const tensor_info *const t = &s->p.tensor[i];
+        for (int64_t k = 0; truth->value[i] && k < t->count; k++)
+            ref_encode(t->dtype, s->data[i], k, truth->value[i][k].hi);
+    }
+    if (!check_weights(s, true) || !checkpoint_check_unchanged(s->m->weights, s->why)) return false;
+    for (int i = 0; i < s->p.tensors; i++)
+        if (truth->value[i] && !check_finite(s, i, truth->value[i])) return false;
+    for (int i = 0; i < s->p.tensors; i++)
+        if (truth->value[i] && !store_truth(s, i, truth->value[i], names)) return false;
+    return true;
 }
 
 static bool run_truth(stage *s, const named_output *names)
@@ -180,31 +285,41 @@ static bool run_truth(stage *s, const named_output *names)
     enclosures truth;
     if (!enclose(&s->p, &rd, &ref_dd, s->data, &truth))
         return refuse(s->why, "no memory for the reference of %s", s->module);
-    bool good = true;
-    for (int i = 0; good && i < s->p.tensors; i++)
-        if (truth.value[i]) good = store_truth(s, i, truth.value[i], names);
+    bool const good = keep_truth(s, &truth, names);
     enclosures_free(&truth);
     if (good && s->m->report) s->m->report(s->m->context, s->module, &s->p, NULL);
+    return good;
+}
+
+static bool store_verdict(const stage *s, const result *r, const named_output *names)
+{
+    bool good = dump_add_record(s->m->outputs, s->module, r, sizeof *r);
+    for (const named_output *out = names; good && out->tensor; out++) good = store(s, out, NULL);
     return good || refuse(s->why, "no memory for the outputs of %s", s->module);
+}
+
+static bool judge_port(stage *s, const named_output *names, result *r)
+{
+    run_case(&s->p, s->data, &s->m->judged, 1, s->m->diagnose ? WANT_DIAGNOSIS : 0, r);
+    bool const answered = r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
+    if (answered && !check_weights(s, true)) return false;
+    if (!checkpoint_check_unchanged(s->m->weights, s->why)) return false;
+    if (s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
+    if (!answered) return refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);
+    return store_verdict(s, r, names);
 }
 
 static bool run_port(stage *s, const named_output *names)
 {
     result *const r = malloc(sizeof *r);
-    bool good = r != NULL;
-    if (!good) return refuse(s->why, "no memory to judge %s", s->module);
-    run_case(&s->p, s->data, &s->m->judged, 1, s->m->diagnose ? WANT_DIAGNOSIS : 0, r);
-    if (s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
-    bool const answered = r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
-    if (!answered) good = refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);
+    bool const good = r ? judge_port(s, names, r) : refuse(s->why, "no memory to judge %s", s->module);
     free(r);
-    for (const named_output *out = names; good && out->tensor; out++)
-        if (!store(s, out, NULL)) good = refuse(s->why, "no memory for the outputs of %s", s->module);
     return good;
 }
 
 bool stage_run(stage *s, const named_output *names)
 {
     if (restore(s, names)) return true;
+    if (!check_weights(s, false)) return false;
     return s->m->judged ? run_port(s, names) : run_truth(s, names);
 }

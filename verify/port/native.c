@@ -10,6 +10,7 @@
 #include "twin.h"
 #include "wire.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,12 +57,15 @@ static void send_case(native *n, const problem *p, bool given, const deadline *u
     deadline_write_all(until, &n->worker, p->tensor, bytes);
 }
 
-static void send_inputs(native *n, const problem *p, void *const data[], const deadline *until)
+/* False: an input can't be read, as when it is mapped from a file that was cut. */
+static bool send_inputs(native *n, const problem *p, void *const data[], const deadline *until)
 {
+    errno = 0;
     for (int i = 0; i < p->tensors; i++)
         if (!is_output(p, i) &&
             wire_write(until, &n->worker, FRAME_TENSOR, n->serial, data[i], p->tensor[i].bytes) <= 0)
-            return;
+            return errno != EFAULT;
+    return true;
 }
 
 static wire_state receive_outputs(native *n, const problem *p, void *const data[], const deadline *until)
@@ -280,7 +284,10 @@ static void ask(native *n, const problem *pr, void *const data[], bool given, an
     n->heard.kept = 0, n->heard.bytes = 0;
     n->serial++;
     send_case(n, pr, given, &until);
-    if (given) send_inputs(n, pr, data, &until);
+    if (given && !send_inputs(n, pr, data, &until)) {
+        process_end(&n->worker, 0);
+        return answer_set(a, PORT_NOT_ASKED, "an input can't be read");
+    }
     await(n, &until, a);
     if (a->outcome != PORT_RAN) return;
     wire_state const state = receive_outputs(n, pr, data, &until);

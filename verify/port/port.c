@@ -66,6 +66,11 @@ const heard *port_heard(const port *p)
     return p->program ? program_heard(p->program) : p->native ? native_heard(p->native) : NULL;
 }
 
+const char *port_hello(const port *p)
+{
+    return p->program ? program_hello(p->program) : "";
+}
+
 bool port_has_op(const port *p, const char *name)
 {
     if (p->program) return program_has_op(p->program, name);

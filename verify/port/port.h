@@ -25,6 +25,9 @@ void port_end(port *p, complaint *why); /* the same; one sentence in why if it d
 port_state port_is(const port *p);
 const char *port_why(const port *p); /* when not ready: one sentence */
 
+/* What a program calls itself, with its version; "" for other ports. */
+const char *port_hello(const port *p);
+
 /* Does it have this op? No, unless it is ready. */
 bool port_has_op(const port *p, const char *name);
 

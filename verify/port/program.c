@@ -169,6 +169,11 @@ const heard *program_heard(const program *p)
     return &p->heard;
 }
 
+const char *program_hello(const program *p)
+{
+    return p->ops.port;
+}
+
 bool program_has_op(const program *p, const char *name)
 {
     for (int i = 0; i < p->ops.count; i++)

@@ -19,6 +19,9 @@ void program_close(program *p);
 /* What it printed: in its last case, or in its start before the first. */
 const heard *program_heard(const program *p);
 
+/* Name and version (if it says one) of its hello, in one text. */
+const char *program_hello(const program *p);
+
 bool program_has_op(const program *p, const char *name);
 
 /* Runs a problem twice. data[i] belongs to tensor[i]: inputs are read, outputs are written when it ran. A program that died or

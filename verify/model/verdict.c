@@ -1,0 +1,47 @@
+/* See verdict.h. */
+#include "verdict.h"
+
+#include <stddef.h>
+
+static bool ends(const char *text, size_t cap)
+{
+    return memchr(text, 0, cap) != NULL;
+}
+
+/* A bool of a struct in bytes is 0 or 1; anything else may not be read as one. */
+static bool is_bool(const unsigned char *bytes, size_t at)
+{
+    return bytes[at] <= 1;
+}
+
+static bool is_sound_output(const output_stats *o, const unsigned char *bytes)
+{
+    bool good = ends(o->name, sizeof o->name) && is_bool(bytes, offsetof(output_stats, bits_exact));
+    good = good && o->ndim >= 0 && o->ndim <= DSV3_MAX_NDIM && (unsigned)o->dtype < DSV3_DTYPES;
+    int64_t count = 1;
+    for (int d = 0; good && d < o->ndim; d++)
+        good = o->shape[d] >= 0 && !__builtin_mul_overflow(count, o->shape[d], &count);
+    return good && o->count == count && o->worst >= -1 && o->worst < count && o->outside >= 0 && o->undecided >= 0 &&
+           o->single >= 0 && o->mutants >= 0 && o->survivors >= 0 && o->bad_rows >= 0 && o->bad_columns >= 0;
+}
+
+static bool is_sound(const result *r, const unsigned char *bytes)
+{
+    bool good = is_bool(bytes, offsetof(result, constant)) && is_bool(bytes, offsetof(result, choice_illegal)) &&
+                (unsigned)r->v < VERDICTS && (unsigned)r->skip < SKIP_REASONS && ends(r->why, sizeof r->why) &&
+                ends(r->declared, sizeof r->declared) && ends(r->assumed, sizeof r->assumed) &&
+                ends(r->choice, sizeof r->choice) && r->outputs >= 0 && r->outputs <= MAX_OUTPUTS && r->flips >= 0 &&
+                r->diagnoses >= 0 && r->diagnoses <= MAX_DIAGNOSES;
+    for (int i = 0; good && i < r->outputs; i++)
+        good = is_sound_output(&r->output[i], bytes + offsetof(result, output) + (size_t)i * sizeof(output_stats));
+    for (int i = 0; good && i < r->diagnoses; i++)
+        good = r->diagnosis[i].quirk >= 0 && r->diagnosis[i].quirk < REF_QUIRKS;
+    return good;
+}
+
+bool verdict_read(const void *bytes, size_t size, result *out)
+{
+    if (size != sizeof *out) return false;
+    memcpy(out, bytes, size);
+    return is_sound(out, bytes);
+}
