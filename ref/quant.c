@@ -132,14 +132,22 @@ static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
 
 /* ---- codes ---- */
 
-/* How far the reciprocal in use may be from 1 / s, relative: 448 / amax beside s = amax / 448 is a second division. */
-static double second_division(const quantiser *z)
+static bool is_power_of_two(ball b)
 {
-    return z->prob->scale_fmt ? 0 : quotient_error(z->rd, 0x1p-24);
+    int ignored;
+    return ball_is_point(b) && ball_lower(b) == ball_upper(b) && frexp(ball_lower(b), &ignored) == 0.5;
 }
 
-/* x / s in the declared way; undeclared, in any of them. (Lemma Code) */
-static ball ratio(const quantiser *z, ball x, ball s)
+/* How far the reciprocal in use may be from 1 / s, relative: 448 / amax beside s = amax / 448 is a second division, unless
+ * both are exact or s was raised. */
+static double second_division(const quantiser *z, ball amax)
+{
+    bool const same = z->prob->scale_fmt || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
+    return !z->rd->declared || same ? 0 : quotient_error(z->rd, 0x1p-24);
+}
+
+/* x / s in the declared way; undeclared, in any of them; apart: that of second_division. (Lemma Code) */
+static ball ratio(const quantiser *z, ball x, ball s, double apart)
 {
     const ref_numerics *const port = declared(z->rd, CLAUSE_QUOTIENT);
     ball const exact = ball_div(x, s);
@@ -147,17 +155,17 @@ static ball ratio(const quantiser *z, ball x, ball s)
     if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);
     ball const inverse = quotient_of(z->rd, ball_of(1), s);
     if (ball_is_any(inverse)) return inverse;
-    ball const either = ball_widen(inverse, 3 * second_division(z) * ball_sup(inverse));
+    ball const either = ball_widen(inverse, 3 * apart * ball_sup(inverse));
     if (port->quotient == REF_QUOTIENT_RECIP) return round_op(z->rd, ball_mul(x, either));
-    double const units = (port->div.ieee ? 2 : port->div.rel + 1) + second_division(z) * 0x1p24;
+    double const units = (port->div.ieee ? 2 : port->div.rel + 1) + apart * 0x1p24;
     if (ball_is_any(exact) || !(ball_sup(inverse) < 0x1p127)) return ball_any();
     return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }
 
 /* E4M3(x / s) */
-static ball code(const quantiser *z, ball x, ball s)
+static ball code(const quantiser *z, ball x, ball s, double apart)
 {
-    ball const r = ratio(z, x, s);
+    ball const r = ratio(z, x, s, apart);
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
     if (loses_subnormals(z) && ball_sup(inside) < 0x1p-6) return ball_of(0);
@@ -170,12 +178,13 @@ static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value
 {
     int64_t const width = z->prob->in_features, tiles = (width + TILE - 1) / TILE, first = tile * TILE;
     int64_t const last = first + TILE < width ? first + TILE : width;
-    ball const unraised = unraised_scale(z, amax_of(z, t, first, last));             /* s = max(amax, floor) / 448 */
-    ball const exact = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
+    ball const amax = amax_of(z, t, first, last), unraised = unraised_scale(z, amax); /* s = max(amax, floor) / 448 */
+    ball const exact = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised;  /* ue8m0: s = 2^ceil(log2 s) */
     ball const s = round_at(z->rd, POINT_quant_scale, DSV3_F32, exact), used = scale_in_use(z, t, tile, unraised, s);
+    double const apart = second_division(z, amax);
     if (scale) scale[t * tiles + tile] = value_of(s);
     for (int64_t i = first; q && i < last; i++) /* q_i = E4M3(x_i / s) */
-        q[t * width + i] = value_of(code(z, entry(z, t, i), used));
+        q[t * width + i] = value_of(code(z, entry(z, t, i), used, apart));
 }
 
 void ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
