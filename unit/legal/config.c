@@ -40,6 +40,13 @@ int legal_draw(legal const *c, char const *name, int count)
     return (int)(word(c->key, name) >> 16 & 0xffffff) % count;
 }
 
+int legal_disputed(legal const *c, char const *name, int count)
+{
+    int value = 0;
+    if (set_by_hand(name, &value)) return value;
+    return set_by_hand("disputed", &value) ? legal_draw(c, name, count) : 0;
+}
+
 void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype)
 {
     char const *text = getenv("LEGAL");
@@ -91,7 +98,8 @@ void legal_sums(legal *c, bool chain_only)
 void legal_arithmetic(legal *c, bool bf16)
 {
     static enum legal_arith const any[] = {IN_F32, IN_F32, IN_F64, IN_F32, IN_BF16};
-    c->arith = any[legal_draw(c, "arith", bf16 ? 5 : 4)];
+    c->arith = any[legal_draw(c, "arith", 4)];
+    if (bf16 && legal_disputed(c, "arith_bf16", 2)) c->arith = IN_BF16;
     if (c->arith == IN_F64 && c->acc.bits != 53) c->arith = IN_F32;
     int const flush = legal_draw(c, "flush", 4);
     c->ftz = flush >= 2, c->daz = flush == 3;
@@ -115,7 +123,7 @@ void legal_functions(legal *c, char const *words)
     static legal_error const levels[] = {{1, 0, 0}, {2, 0, 0}, {4, 2, 0}, {8, 1, 0}, {100, 0, 0}};
     static legal_error const logs[] = {{2, 0, 0}, {1, 0, 1}, {4, 0, 8}, {2, 0, 100}};
     static double const angles[] = {2, 3, 8, 1000}, roots[] = {0, 0, 1, 2, 4, 1000};
-    c->error_at_zero = legal_draw(c, "exp0", 4) == 0;
+    c->error_at_zero = legal_disputed(c, "exp0", 2);
     if (strstr(words, "exp")) {
         c->exp = levels[legal_draw(c, "exp", 5)];
         legal_say(c, "; exp %g %g", c->exp.rel, c->exp.slope);

@@ -47,6 +47,8 @@ typedef struct {
 
 /* The choice named `name` of `count`: drawn, or set by LEGAL. */
 int legal_draw(legal const *c, char const *name, int count);
+/* A choice that words allow and the judge is known to refuse: 0 unless LEGAL says disputed=1. */
+int legal_disputed(legal const *c, char const *name, int count);
 void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype);
 
 /* Draw one group of choices and declare it. */
@@ -83,7 +85,8 @@ int64_t legal_row(dsv3_tensor const *t, int64_t i);
 double *legal_room(int64_t n);
 void legal_reset(void);
 
-#define LEGAL_PORTS(PORT) PORT(rmsnorm) PORT(linear) PORT(swiglu) PORT(cross_entropy) PORT(quant)
+#define LEGAL_PORTS(PORT) PORT(rmsnorm) PORT(linear) PORT(swiglu) PORT(cross_entropy) PORT(quant) \
+    PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) PORT(bias_update) PORT(embed) PORT(balance_loss)
 
 #define OP(op)                                                                                                         \
     dsv3_status legal_##op(dsv3_ctx *, dsv3_##op##_prob const *, dsv3_##op##_io const *);                              \

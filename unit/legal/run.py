@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Honest ports in all their configurations: the judge must pass every one.
 
-run.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--climb]
+run.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--climb] [--set=CHOICE=N,...]
 
 Draws configurations (LEGAL=N) and seeds of cases, and prints a row an op and format: configurations, elements, verdicts
 other than PASS, and the largest budget with the configuration that reached it. --climb then draws more around the best:
@@ -16,6 +16,7 @@ import sys
 import time
 
 BUILD = os.environ.get("BUILD", "build")
+SETTINGS = ""  # choices set by hand: ",disputed=1", ",exp=0"
 PRESETS = "tiny|odd|edge"
 CASES = {
     "rmsnorm": ["residual=0|1,x=bf16|f32;fill=real|exact|adversarial"],
@@ -46,7 +47,7 @@ def ids_of(op, seed, words=None):
 
 def judge(legal, cases):
     """One run of the harness: the rows of its results."""
-    env = dict(os.environ, LEGAL=str(legal))
+    env = dict(os.environ, LEGAL=f"{legal}{SETTINGS}")
     command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl", "--jobs=2"]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode == 2:
@@ -104,7 +105,9 @@ def main():
     parser.add_argument("--op", default="")
     parser.add_argument("--climb", action="store_true")
     parser.add_argument("--show", type=int, default=20)
+    parser.add_argument("--set", default="")
     args = parser.parse_args()
+    globals()["SETTINGS"] = args.set and "," + args.set
     seed = args.seed if args.seed is not None else random.randrange(1 << 30)
     random.seed(seed)
     print(f"seed {seed}")
