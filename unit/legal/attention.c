@@ -16,7 +16,8 @@ static void attention_config(legal *c, dsv3_dtype dtype)
     if (scaled_first || c->acc.bits == 53) {
         c->point[SCORES] = (legal_point){0};
         legal_say(c, "; scores f32 may");
-    } else c->point[SCORES] = legal_round_at(c, "scores", dtype);
+    } else
+        c->point[SCORES] = legal_round_at(c, "scores", dtype);
     c->point[P] = legal_round_at(c, "P", dtype);
     legal_output(c, "o", dtype);
 }
@@ -117,7 +118,8 @@ dsv3_status legal_mla_prefill(dsv3_ctx *ctx, dsv3_mla_prefill_prob const *p, dsv
     double const scale = legal_constant(&c, p->softmax_scale);
     if (!key || !value || !q || !o) return DSV3_UNSUPPORTED;
     for (int64_t b = 0; b < p->batch; b++) {
-        int64_t const q0 = (int64_t)legal_load(&c, &io->cu_seqlens_q, b), k0 = (int64_t)legal_load(&c, &io->cu_seqlens_k, b);
+        int64_t const q0 = (int64_t)legal_load(&c, &io->cu_seqlens_q, b),
+                      k0 = (int64_t)legal_load(&c, &io->cu_seqlens_k, b);
         int64_t const queries = (int64_t)legal_load(&c, &io->cu_seqlens_q, b + 1) - q0;
         int64_t const keys = (int64_t)legal_load(&c, &io->cu_seqlens_k, b + 1) - k0;
         for (int64_t h = 0; h < heads; h++) {

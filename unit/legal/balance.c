@@ -65,7 +65,8 @@ static double loss_of(legal const *c, dsv3_balance_loss_prob const *p, dsv3_bala
     for (int64_t e = 0; e < experts; e++) f[e] = 0;
     for (int64_t t = 0; t < n; t++) {
         double *row = s + t * experts;
-        for (int64_t e = 0; e < experts; e++) row[e] = legal_load(c, &io->scores, legal_row(&io->scores, first + t) + e);
+        for (int64_t e = 0; e < experts; e++)
+            row[e] = legal_load(c, &io->scores, legal_row(&io->scores, first + t) + e);
         double const sum = p->seq_aux ? legal_op(c, legal_dot(c, experts, row, NULL)) : 1;
         for (int64_t e = 0; p->seq_aux && e < experts; e++) row[e] = legal_div(c, row[e], sum);
         for (int64_t k = 0; k < p->num_experts_per_tok; k++)

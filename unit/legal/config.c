@@ -72,10 +72,10 @@ void legal_sums(legal *c, bool chain_only)
     static struct {
         int bits, cut, block, guard, promote;
     } const unit[] = {
-        {24, 0, 1, 255, 0},  {24, 0, 1, 255, 0},  {24, 0, 1, 255, 0},    {24, 1, 1, 255, 0},   {24, 1, 1, 0, 0},
-        {24, 1, 4, 0, 0},    {24, 1, 8, 1, 0},    {24, 1, 16, 2, 0},     {14, 1, 32, 0, 128},  {14, 1, 32, 0, 0},
-        {24, 0, 4, 255, 0},  {24, 0, 16, 255, 0}, {53, 0, 1, 255, 0},    {53, 0, 1, 255, 0},   {8, 0, 1, 255, 0},
-        {11, 0, 1, 255, 16}, {24, 0, 4, 255, 4},  {14, 1, 32, 255, 64},  {24, 1, 32, 255, 0},  {12, 1, 4, 3, 0},
+        {24, 0, 1, 255, 0},  {24, 0, 1, 255, 0},  {24, 0, 1, 255, 0},   {24, 1, 1, 255, 0},  {24, 1, 1, 0, 0},
+        {24, 1, 4, 0, 0},    {24, 1, 8, 1, 0},    {24, 1, 16, 2, 0},    {14, 1, 32, 0, 128}, {14, 1, 32, 0, 0},
+        {24, 0, 4, 255, 0},  {24, 0, 16, 255, 0}, {53, 0, 1, 255, 0},   {53, 0, 1, 255, 0},  {8, 0, 1, 255, 0},
+        {11, 0, 1, 255, 16}, {24, 0, 4, 255, 4},  {14, 1, 32, 255, 64}, {24, 1, 32, 255, 0}, {12, 1, 4, 3, 0},
     };
     static int const parts[] = {1, 1, 2, 3, 4, 8, 16};
     int const u = legal_draw(c, "acc", sizeof unit / sizeof *unit);
@@ -105,7 +105,10 @@ void legal_arithmetic(legal *c, bool bf16)
     c->ftz = flush >= 2, c->daz = flush == 3;
     c->direction = legal_draw(c, "direction", 3) - 1;
     if (c->arith == IN_F64 || c->acc.bits == 53) c->ftz = c->daz = false;
-    legal_say(c, "; flush %s; arith %s", c->daz ? "daz" : c->ftz ? "ftz" : "none",
+    legal_say(c, "; flush %s; arith %s",
+              c->daz   ? "daz"
+              : c->ftz ? "ftz"
+                       : "none",
               c->arith == IN_BF16 ? "bf16" : "f32");
 }
 
@@ -113,9 +116,12 @@ void legal_division(legal *c)
 {
     static double const rel[] = {0, 0, 1, 2, 4};
     c->div = rel[legal_draw(c, "div", 5)];
-    c->reciprocal = legal_draw(c, "recip", 4) == 0;
-    if (c->div > 0) legal_say(c, "; div %g", c->div);
-    else legal_say(c, "; div ieee");
+    c->error_by_two = legal_disputed(c, "by_two", 2);
+    c->reciprocal = legal_disputed(c, "recip", 2);
+    if (c->div > 0)
+        legal_say(c, "; div %g", c->div);
+    else
+        legal_say(c, "; div ieee");
 }
 
 void legal_functions(legal *c, char const *words)
@@ -123,7 +129,7 @@ void legal_functions(legal *c, char const *words)
     static legal_error const levels[] = {{1, 0, 0}, {2, 0, 0}, {4, 2, 0}, {8, 1, 0}, {100, 0, 0}};
     static legal_error const logs[] = {{2, 0, 0}, {1, 0, 1}, {4, 0, 8}, {2, 0, 100}};
     static double const angles[] = {2, 3, 8, 1000}, roots[] = {0, 0, 1, 2, 4, 1000};
-    c->error_at_zero = legal_disputed(c, "exp0", 2);
+    c->error_at_zero = legal_disputed(c, "zero", 2); /* e^0, cos 0, sin 0 with an error */
     if (strstr(words, "exp")) {
         c->exp = levels[legal_draw(c, "exp", 5)];
         legal_say(c, "; exp %g %g", c->exp.rel, c->exp.slope);
@@ -142,8 +148,10 @@ void legal_functions(legal *c, char const *words)
     }
     if (strstr(words, "rsqrt")) {
         c->rsqrt = roots[legal_draw(c, "rsqrt", 6)];
-        if (c->rsqrt > 0) legal_say(c, "; rsqrt %g", c->rsqrt);
-        else legal_say(c, "; rsqrt ieee");
+        if (c->rsqrt > 0)
+            legal_say(c, "; rsqrt %g", c->rsqrt);
+        else
+            legal_say(c, "; rsqrt ieee");
     }
 }
 

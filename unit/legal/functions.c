@@ -32,8 +32,8 @@ static int direction(legal const *c, double x)
 /* The binary32 farthest from exact that the error allows on one side; binary64 if arithmetic is wider. */
 double legal_shift(legal const *c, long double exact, legal_error error, double argument)
 {
-    long double const room = fabsl(exact) * (error.rel + error.slope * fabs(argument)) * 0x1p-24L +
-                             error.absolute * 0x1p-24L;
+    long double const room =
+        fabsl(exact) * (error.rel + error.slope * fabs(argument)) * 0x1p-24L + error.absolute * 0x1p-24L;
     int const way = direction(c, (double)exact);
     if (c->arith == IN_F64) return (double)(exact + way * room * (1 - 0x1p-40L));
     double const nearest = (double)(float)(double)exact;
@@ -52,12 +52,13 @@ static double rounded(legal const *c, double x)
 
 static double quotient(legal const *c, double a, double b)
 {
-    if (c->div > 0 && a != 0 && isfinite(a / b) && b != 0)
+    int exponent = 0;
+    bool const by_two = frexp(fabs(b), &exponent) == 0.5 && !c->error_by_two;
+    if (c->div > 0 && !by_two && a != 0 && isfinite(a / b) && b != 0)
         return legal_shift(c, (long double)a / (long double)b, (legal_error){c->div, 0, 0}, 0);
     return c->arith == IN_F64 ? a / b : flushed(c, number_round(number_f32, a / b));
 }
 
-/* With an error declared, a reciprocal and a product take half of it each, the product its own rounding. */
 double legal_div(legal const *c, double a, double b)
 {
     if (c->reciprocal && c->div == 0) return rounded(c, legal_op(c, a * quotient(c, 1, b)));

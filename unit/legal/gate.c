@@ -38,8 +38,10 @@ static double group_score(legal const *c, int64_t n, double const *t, bool two)
 {
     double first = -INFINITY, second = -INFINITY;
     for (int64_t e = 0; e < n; e++) {
-        if (t[e] > first) second = first, first = t[e];
-        else if (t[e] > second) second = t[e];
+        if (t[e] > first)
+            second = first, first = t[e];
+        else if (t[e] > second)
+            second = t[e];
     }
     return two && n > 1 ? legal_op(c, first + second) : first;
 }
@@ -82,7 +84,8 @@ dsv3_status legal_gate(dsv3_ctx *ctx, dsv3_gate_prob const *p, dsv3_gate_io cons
         for (int64_t i = 0; i < k; i++) {
             double x = scale_first ? legal_op(&c, w[i] * scale) : w[i];
             if (p->norm_topk_prob) x = legal_div(&c, x, sum);
-            legal_store(&c, &io->topk_weight, legal_row(&io->topk_weight, row) + i, scale_first ? x : legal_op(&c, x * scale));
+            legal_store(&c, &io->topk_weight, legal_row(&io->topk_weight, row) + i,
+                        scale_first ? x : legal_op(&c, x * scale));
         }
     }
     return DSV3_OK;

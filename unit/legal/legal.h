@@ -40,8 +40,9 @@ typedef struct {
     bool ftz, daz, cut_output, error_at_zero;
     int direction; /* of errors: 1 up, -1 down, 0 by the bits of the result */
     legal_error exp, log, sigmoid, sincos;
-    double div, rsqrt; /* 0: correctly rounded */
-    bool reciprocal;   /* a / b as a * (1 / b) */
+    double div, rsqrt;    /* 0: correctly rounded */
+    bool error_by_two;    /* of a division by a power of two */
+    bool reciprocal;      /* a / b as a * (1 / b) */
     legal_point point[6]; /* of the op, in an order of its own */
 } legal;
 
@@ -85,8 +86,10 @@ int64_t legal_row(dsv3_tensor const *t, int64_t i);
 double *legal_room(int64_t n);
 void legal_reset(void);
 
-#define LEGAL_PORTS(PORT) PORT(rmsnorm) PORT(linear) PORT(swiglu) PORT(cross_entropy) PORT(quant) \
-    PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) PORT(bias_update) PORT(embed) PORT(balance_loss)
+#define LEGAL_PORTS(PORT)                                                                                              \
+    PORT(rmsnorm)                                                                                                      \
+    PORT(linear) PORT(swiglu) PORT(cross_entropy) PORT(quant) PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) \
+        PORT(bias_update) PORT(embed) PORT(balance_loss)
 
 #define OP(op)                                                                                                         \
     dsv3_status legal_##op(dsv3_ctx *, dsv3_##op##_prob const *, dsv3_##op##_io const *);                              \

@@ -47,12 +47,13 @@ dsv3_status legal_rope(dsv3_ctx *ctx, dsv3_rope_prob const *p, dsv3_rope_io cons
     for (int64_t t = 0; t < p->n_tokens; t++)
         for (int64_t j = 0; j < half; j++) {
             double const f = (double)frequency(p, j), position = legal_load(&c, &io->positions, t);
-            double const angle = wide ? position * f
-                                      : number_round(number_f32, number_round(number_f32, f) * position);
-            double const cosine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, cosl(angle), c.sincos, 0)));
-            double const sine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, sinl(angle), c.sincos, 0)));
+            double const angle = wide ? position * f : number_round(number_f32, number_round(number_f32, f) * position);
+            legal_error const error = angle != 0 || c.error_at_zero ? c.sincos : (legal_error){0};
+            double const cosine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, cosl(angle), error, 0)));
+            double const sine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, sinl(angle), error, 0)));
             for (int64_t h = 0; h < p->num_heads; h++) {
-                int64_t const from = legal_row(&io->x, t * p->num_heads + h), to = legal_row(&io->y, t * p->num_heads + h);
+                int64_t const from = legal_row(&io->x, t * p->num_heads + h),
+                              to = legal_row(&io->y, t * p->num_heads + h);
                 bool const in = p->in_layout == DSV3_HALF, out = p->out_layout == DSV3_HALF;
                 double const x1 = legal_load(&c, &io->x, from + (in ? j : 2 * j));
                 double const x2 = legal_load(&c, &io->x, from + (in ? j + half : 2 * j + 1));

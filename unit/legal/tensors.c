@@ -43,8 +43,10 @@ void legal_store(legal const *c, dsv3_tensor const *t, int64_t at, double x)
     number_format format = t->dtype == DSV3_BF16 ? number_bf16 : number_f32;
     format.to_zero = c->cut_output;
     float const y = (float)flushed(c->ftz, number_round(format, x));
-    if (t->dtype == DSV3_BF16) memcpy((char *)t->data + 2 * at, (char const *)&y + 2, 2);
-    else memcpy((char *)t->data + 4 * at, &y, 4);
+    if (t->dtype == DSV3_BF16)
+        memcpy((char *)t->data + 2 * at, (char const *)&y + 2, 2);
+    else
+        memcpy((char *)t->data + 4 * at, &y, 4);
 }
 
 /* Where row i of a matrix begins; a tensor of more dimensions counts rows through all but the last. */
