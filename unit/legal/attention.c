@@ -42,7 +42,7 @@ static double attend(legal const *c, double scale, int64_t n, int64_t w, int64_t
         s[j] = legal_exp(c, legal_op(c, s[j] - largest));
         if (!p_first) s[j] = legal_at(c, c->point[P], s[j]);
     }
-    double const sum = legal_op(c, legal_dot(c, n, s, NULL));
+    double const sum = legal_cast(c, legal_dot(c, n, s, NULL));
     for (int64_t j = 0; p_first && j < n; j++) s[j] = legal_at(c, c->point[P], legal_div(c, s[j], sum));
     for (int64_t i = 0; i < v; i++) {
         for (int64_t j = 0; j < n; j++) column[j] = value[j * value_step + i];

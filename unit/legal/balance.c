@@ -67,7 +67,7 @@ static double loss_of(legal const *c, dsv3_balance_loss_prob const *p, dsv3_bala
         double *row = s + t * experts;
         for (int64_t e = 0; e < experts; e++)
             row[e] = legal_load(c, &io->scores, legal_row(&io->scores, first + t) + e);
-        double const sum = p->seq_aux ? legal_op(c, legal_dot(c, experts, row, NULL)) : 1;
+        double const sum = p->seq_aux ? legal_cast(c, legal_dot(c, experts, row, NULL)) : 1;
         for (int64_t e = 0; p->seq_aux && e < experts; e++) row[e] = legal_div(c, row[e], sum);
         for (int64_t k = 0; k < p->num_experts_per_tok; k++)
             f[(int64_t)legal_load(c, &io->topk_idx, legal_row(&io->topk_idx, first + t) + k)]++;
@@ -75,10 +75,10 @@ static double loss_of(legal const *c, dsv3_balance_loss_prob const *p, dsv3_bala
     double *column = mean + experts;
     for (int64_t e = 0; e < experts; e++) {
         for (int64_t t = 0; t < n; t++) column[t] = s[t * experts + e];
-        mean[e] = legal_div(c, legal_op(c, legal_dot(c, n, column, NULL)), (double)n);
+        mean[e] = legal_div(c, legal_cast(c, legal_dot(c, n, column, NULL)), (double)n);
         f[e] = legal_div(c, f[e] * (double)experts, (double)(p->num_experts_per_tok * n));
     }
-    return legal_op(c, legal_constant(c, p->aux_loss_alpha) * legal_op(c, legal_dot(c, experts, f, mean)));
+    return legal_op(c, legal_constant(c, p->aux_loss_alpha) * legal_cast(c, legal_dot(c, experts, f, mean)));
 }
 
 dsv3_status legal_balance_loss(dsv3_ctx *ctx, dsv3_balance_loss_prob const *p, dsv3_balance_loss_io const *io)

@@ -20,7 +20,7 @@ static double loss_of(legal const *c, int64_t n, double const *z, double label, 
     double largest = z[0];
     for (int64_t i = 1; i < n; i++) largest = fmax(largest, z[i]);
     for (int64_t i = 0; i < n; i++) e[i] = legal_exp(c, legal_op(c, z[i] - largest));
-    double const ln = legal_log(c, legal_op(c, legal_dot(c, n, e, NULL)));
+    double const ln = legal_log(c, legal_cast(c, legal_dot(c, n, e, NULL)));
     int const order = legal_draw(c, "loss_order", 3);
     if (order == 0) return legal_op(c, legal_op(c, largest + ln) - label);
     if (order == 1) return legal_op(c, ln + legal_op(c, largest - label));
@@ -50,7 +50,7 @@ dsv3_status legal_cross_entropy(dsv3_ctx *ctx, dsv3_cross_entropy_prob const *p,
         loss[t] = legal_load(&c, &io->loss, t);
     }
     c.cut_output = false;
-    double const sum = legal_op(&c, legal_dot(&c, p->n_tokens, loss, NULL));
+    double const sum = legal_cast(&c, legal_dot(&c, p->n_tokens, loss, NULL));
     legal_store(&c, &io->mean, 0, legal_div(&c, sum, (double)(p->divisor ? counted : p->n_tokens)));
     return DSV3_OK;
 }

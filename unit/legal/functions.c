@@ -15,6 +15,11 @@ double legal_op(legal const *c, double x)
     return flushed(c, number_round(c->arith == IN_F32 ? number_f32 : number_bf16, x));
 }
 
+double legal_cast(legal const *c, double sum)
+{
+    return c->acc.bits == 53 && !legal_disputed(c, "cast", 2) ? sum : legal_op(c, sum);
+}
+
 double legal_constant(legal const *c, double x)
 {
     return c->arith == IN_F64 ? x : number_round(number_f32, x);

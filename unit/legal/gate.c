@@ -29,7 +29,7 @@ static void score(legal const *c, dsv3_gate_prob const *p, int64_t n, double con
         return;
     }
     for (int64_t e = 0; e < n; e++) s[e] = legal_exp(c, legal_op(c, z[e] - largest));
-    double const sum = legal_op(c, legal_dot(c, n, s, NULL));
+    double const sum = legal_cast(c, legal_dot(c, n, s, NULL));
     for (int64_t e = 0; e < n; e++) s[e] = legal_at(c, c->point[0], legal_div(c, s[e], sum));
 }
 
@@ -80,7 +80,7 @@ dsv3_status legal_gate(dsv3_ctx *ctx, dsv3_gate_prob const *p, dsv3_gate_io cons
             t[e] = -INFINITY, w[i] = s[e];
             put(&io->topk_idx, legal_row(&io->topk_idx, row) + i, (int32_t)e);
         }
-        double const sum = p->norm_topk_prob ? legal_op(&c, legal_dot(&c, k, w, NULL)) : 1;
+        double const sum = p->norm_topk_prob ? legal_cast(&c, legal_dot(&c, k, w, NULL)) : 1;
         for (int64_t i = 0; i < k; i++) {
             double x = scale_first ? legal_op(&c, w[i] * scale) : w[i];
             if (p->norm_topk_prob) x = legal_div(&c, x, sum);

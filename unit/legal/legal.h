@@ -70,6 +70,7 @@ double legal_add(legal const *c, double a, double b); /* as the accumulator adds
 
 /* The result x of one operation, rounded as elementwise arithmetic rounds. */
 double legal_op(legal const *c, double x);
+double legal_cast(legal const *c, double sum); /* a sum, on its way to elementwise arithmetic */
 double legal_div(legal const *c, double a, double b);
 double legal_exp(legal const *c, double x);
 double legal_log(legal const *c, double x);
@@ -88,7 +89,8 @@ void legal_reset(void);
 
 #define LEGAL_PORTS(PORT)                                                                                              \
     PORT(rmsnorm)                                                                                                      \
-    PORT(linear) PORT(swiglu) PORT(cross_entropy) PORT(quant) PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) \
+    PORT(linear)                                                                                                       \
+    PORT(swiglu) PORT(cross_entropy) PORT(quant) PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate)              \
         PORT(bias_update) PORT(embed) PORT(balance_loss)
 
 #define OP(op)                                                                                                         \
