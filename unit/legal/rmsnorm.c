@@ -36,7 +36,9 @@ dsv3_status legal_rmsnorm(dsv3_ctx *ctx, dsv3_rmsnorm_prob const *p, dsv3_rmsnor
             z[i] = legal_at(&c, c.point[0], z[i]);
         }
         c.cut_output = y_cut;
-        double const mean = legal_div(&c, legal_cast(&c, legal_dot(&c, n, z, z)), (double)n);
+        double const sum = legal_cast(&c, legal_dot(&c, n, z, z));
+        bool const wide = c.acc.bits == 53 && c.div == 0 && !legal_disputed(&c, "cast", 2);
+        double const mean = wide ? sum / (double)n : legal_div(&c, sum, (double)n);
         double const square = legal_op(&c, mean + eps);
         double const scale = roots ? legal_op(&c, sqrt(square)) : legal_rsqrt(&c, square);
         for (int64_t i = 0; i < n; i++) {
