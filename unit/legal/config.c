@@ -148,8 +148,8 @@ void legal_functions(legal *c, char const *words)
     }
     if (strstr(words, "rsqrt")) {
         c->rsqrt = roots[legal_draw(c, "rsqrt", 6)];
-        if (c->rsqrt > 0)
-            legal_say(c, "; rsqrt %g", c->rsqrt);
+        if (c->rsqrt > 0 || c->arith == IN_F64)
+            legal_say(c, "; rsqrt %g", fmax(c->rsqrt, 1));
         else
             legal_say(c, "; rsqrt ieee");
     }

@@ -39,7 +39,7 @@ dsv3_status legal_rmsnorm(dsv3_ctx *ctx, dsv3_rmsnorm_prob const *p, dsv3_rmsnor
         double const sum = legal_cast(&c, legal_dot(&c, n, z, z));
         bool const wide = c.acc.bits == 53 && c.div == 0 && !legal_disputed(&c, "cast", 2);
         double const mean = wide ? sum / (double)n : legal_div(&c, sum, (double)n);
-        double const square = legal_op(&c, mean + eps);
+        double const square = legal_cast(&c, mean + eps);
         double const scale = roots ? legal_op(&c, sqrt(square)) : legal_rsqrt(&c, square);
         for (int64_t i = 0; i < n; i++) {
             double const weight = legal_load(&c, w, i);
