@@ -91,8 +91,9 @@ void legal_reset(void);
     PORT(rmsnorm)                                                                                                      \
     PORT(linear)                                                                                                       \
     PORT(swiglu)                                                                                                       \
-    PORT(cross_entropy) PORT(quant) PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) PORT(bias_update)         \
-        PORT(embed) PORT(balance_loss)
+    PORT(cross_entropy)                                                                                                \
+    PORT(quant) PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) PORT(bias_update) PORT(embed)                 \
+        PORT(balance_loss)
 
 #define OP(op)                                                                                                         \
     dsv3_status legal_##op(dsv3_ctx *, dsv3_##op##_prob const *, dsv3_##op##_io const *);                              \
