@@ -87,13 +87,21 @@ int64_t legal_row(dsv3_tensor const *t, int64_t i);
 double *legal_room(int64_t n);
 void legal_reset(void);
 
-#define LEGAL_PORTS(PORT)                                                                                              \
-    PORT(rmsnorm)                                                                                                      \
-    PORT(linear)                                                                                                       \
-    PORT(swiglu)                                                                                                       \
-    PORT(cross_entropy)                                                                                                \
-    PORT(quant) PORT(mla_decode) PORT(mla_prefill) PORT(rope) PORT(gate) PORT(bias_update) PORT(embed)                 \
-        PORT(balance_loss)
+/* clang-format off */
+#define LEGAL_PORTS(PORT) \
+    PORT(rmsnorm) \
+    PORT(linear) \
+    PORT(swiglu) \
+    PORT(cross_entropy) \
+    PORT(quant) \
+    PORT(mla_decode) \
+    PORT(mla_prefill) \
+    PORT(rope) \
+    PORT(gate) \
+    PORT(bias_update) \
+    PORT(embed) \
+    PORT(balance_loss)
+/* clang-format on */
 
 #define OP(op)                                                                                                         \
     dsv3_status legal_##op(dsv3_ctx *, dsv3_##op##_prob const *, dsv3_##op##_io const *);                              \
