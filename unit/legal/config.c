@@ -118,8 +118,8 @@ void legal_division(legal *c)
     c->div = rel[legal_draw(c, "div", 5)];
     c->error_by_two = legal_disputed(c, "by_two", 2);
     c->reciprocal = legal_disputed(c, "recip", 2);
-    if (c->div > 0)
-        legal_say(c, "; div %g", c->div);
+    if (c->div > 0 || c->arith == IN_F64 || (c->acc.bits == 53 && !legal_disputed(c, "cast", 2)))
+        legal_say(c, "; div %g", fmax(c->div, 1));
     else
         legal_say(c, "; div ieee");
 }
