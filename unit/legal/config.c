@@ -86,6 +86,7 @@ void legal_sums(legal *c, bool chain_only)
     c->merges_in_tree = legal_draw(c, "merge", 2);
     c->order = (enum legal_order)legal_draw(c, "order", c->block == 1 && !c->promote && c->guard == 255 ? 5 : 4);
     c->splits = chain_only || c->order == TREE ? 1 : parts[legal_draw(c, "splits", 7)];
+    if (c->promote && !legal_disputed(c, "promoted_parts", 2)) c->splits = 1;
     if (c->order == LANES && c->splits == 1) c->order = FORWARD;
     legal_say(c, "acc %d %s", unit[u].bits, unit[u].cut ? "rz" : "rn");
     if (c->fused) legal_say(c, " fused");
