@@ -5,6 +5,7 @@
 # make setup         install what is missing
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
+# make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
@@ -22,6 +23,7 @@ CC           := gcc
 endif
 NVCC         ?= $(shell command -v nvcc)
 FUZZ_SECONDS ?= 60
+LEGAL_SECONDS ?= 60
 WERROR       ?=
 SAN          ?=
 
@@ -35,7 +37,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := test check asan bench fuzz $(B)/unit/% $(B)/bin/bench
+tests  := test check asan bench fuzz legal $(B)/unit/% $(B)/bin/bench
 bare   := help setup verify transformers-port clean clean-ports deps format format-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
@@ -79,7 +81,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan fuzz model-test deps format format-check \
+.PHONY: all help setup verify test check bench asan fuzz legal model-test deps format format-check \
         transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -205,6 +207,18 @@ format:
 	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 format-check:
 	@unit/format.sh
+
+# Honest ports, written from the contract alone: unit/legal.
+legal_src := $(filter-out unit/legal/selftest.c,$(wildcard unit/legal/*.c))
+$(B)/legal/legal.so: $(legal_src) unit/legal/legal.h unit/legal/number.h include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) -D_GNU_SOURCE $(filter-out -Wconversion -Wdouble-promotion,$(WARN)) -o $@ $(legal_src) -lm
+$(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/number.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -o $@ $(filter %.c,$^) -lcriterion -lm
+legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
+	@$(B)/legal/selftest
+	@BUILD=$(B) unit/legal/run.py --seconds=$(LEGAL_SECONDS)
 
 # Fuzzing: clang, its sanitizers, a folder of its own. The parsers need no tier of ref.
 fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))

@@ -1,0 +1,112 @@
+/*
+ * legal: honest ports. Each op does its formula in one of many legal ways, drawn from the number in the environment
+ * variable LEGAL ("7", or "7,exp=2,order=0" to set single choices), and declares exactly what it does.
+ *
+ * They are written from include/dsv3.h, docs/components and the grammar of declarations alone. The judge must pass
+ * every one of them: where it doesn't, a lemma has a hole or the grammar a gap.
+ */
+#ifndef LEGAL_H
+#define LEGAL_H
+
+#include "dsv3.h"
+#include "number.h"
+
+enum { LEGAL_TEXT = 512 };
+enum legal_order { FORWARD, BACKWARD, SHUFFLED, LANES, TREE };
+enum legal_arith { IN_F32, IN_F64, IN_BF16 };
+
+/* An error of a function: rel + slope |argument| units of 2^-24, relative, and absolute units besides. */
+typedef struct {
+    double rel, slope, absolute;
+} legal_error;
+
+/* A point in the format drawn for it, or kept. */
+typedef struct {
+    bool rounds;
+    number_format format;
+} legal_point;
+
+/* One configuration. */
+typedef struct {
+    uint64_t key;
+    char text[LEGAL_TEXT];
+    /* sums */
+    number_format acc, outer;
+    enum legal_order order;
+    bool fused, merges_in_tree;
+    int block, guard, splits, promote;
+    /* elementwise */
+    enum legal_arith arith;
+    bool ftz, daz, cut_output, error_at_zero;
+    int direction; /* of errors: 1 up, -1 down, 0 by the bits of the result */
+    legal_error exp, log, sigmoid, sincos;
+    double div, rsqrt;    /* 0: correctly rounded */
+    bool error_by_two;    /* of a division by a power of two */
+    bool reciprocal;      /* a / b as a * (1 / b) */
+    legal_point point[6]; /* of the op, in an order of its own */
+} legal;
+
+/* The choice named `name` of `count`: drawn, or set by LEGAL. */
+int legal_draw(legal const *c, char const *name, int count);
+/* A choice that words allow and the judge is known to refuse: 0 unless LEGAL says disputed=1. */
+int legal_disputed(legal const *c, char const *name, int count);
+void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype);
+
+/* Draw one group of choices and declare it. */
+void legal_sums(legal *c, bool chain_only);
+void legal_arithmetic(legal *c, bool bf16);
+void legal_division(legal *c);
+void legal_functions(legal *c, char const *words); /* of "exp log sigmoid sincos rsqrt" */
+void legal_output(legal *c, char const *name, dsv3_dtype dtype);
+void legal_say(legal *c, char const *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Draws the format of a point and declares it. */
+legal_point legal_round_at(legal *c, char const *name, dsv3_dtype dtype);
+double legal_at(legal const *c, legal_point point, double x);
+
+/* sum a_i b_i; b NULL: sum a_i. */
+double legal_dot(legal const *c, int64_t n, double const *a, double const *b);
+double legal_add(legal const *c, double a, double b); /* as the accumulator adds */
+
+/* The result x of one operation, rounded as elementwise arithmetic rounds. */
+double legal_op(legal const *c, double x);
+double legal_cast(legal const *c, double sum); /* a sum, on its way to elementwise arithmetic */
+double legal_div(legal const *c, double a, double b);
+double legal_exp(legal const *c, double x);
+double legal_log(legal const *c, double x);
+double legal_sigmoid(legal const *c, double x);
+double legal_rsqrt(legal const *c, double x);
+double legal_shift(legal const *c, long double exact, legal_error error, double argument);
+double legal_constant(legal const *c, double x); /* of a problem: in binary32 unless arithmetic is wider */
+
+double legal_load(legal const *c, dsv3_tensor const *t, int64_t at);
+void legal_store(legal const *c, dsv3_tensor const *t, int64_t at, double x);
+int64_t legal_row(dsv3_tensor const *t, int64_t i);
+
+/* Room for n doubles until the op returns; NULL when it is used up. */
+double *legal_room(int64_t n);
+void legal_reset(void);
+
+/* clang-format off */
+#define LEGAL_PORTS(PORT) \
+    PORT(rmsnorm) \
+    PORT(linear) \
+    PORT(swiglu) \
+    PORT(cross_entropy) \
+    PORT(quant) \
+    PORT(mla_decode) \
+    PORT(mla_prefill) \
+    PORT(rope) \
+    PORT(gate) \
+    PORT(bias_update) \
+    PORT(embed) \
+    PORT(balance_loss)
+/* clang-format on */
+
+#define OP(op)                                                                                                         \
+    dsv3_status legal_##op(dsv3_ctx *, dsv3_##op##_prob const *, dsv3_##op##_io const *);                              \
+    void legal_##op##_config(legal *, dsv3_##op##_prob const *, dsv3_##op##_io const *);
+LEGAL_PORTS(OP)
+#undef OP
+
+#endif

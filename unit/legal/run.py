@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Honest ports in all their configurations: the judge must pass every one.
+
+run.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--climb] [--set=CHOICE=N,...]
+
+Draws configurations (LEGAL=N) and seeds of cases, and prints a row an op and format: configurations, elements, verdicts
+other than PASS, and the largest budget with the configuration that reached it. --climb then draws more around the best:
+the same configuration on other inputs, other configurations on the same input. Exit code 1 after a bad verdict.
+"""
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+BUILD = os.environ.get("BUILD", "build")
+SETTINGS = ""  # choices set by hand: ",disputed=1", ",exp=0"
+PRESETS = "tiny|odd|edge"
+CASES = {
+    "rmsnorm": ["residual=0|1,x=bf16|f32;fill=real|exact|adversarial"],
+    "linear": ["weight=bf16|f8_e4m3;fill=real|exact|adversarial",
+               "x=f32,weight=f32|bf16|f8_e4m3;fill=real|exact|adversarial"],
+    "rope": ["x=bf16|f32;fill=real|exact|far|onehot|adversarial"],
+    "gate": ["logits=f32|bf16;fill=real|exact|tie|neartie|negative|adversarial",
+             "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=f32;fill=real|neartie|adversarial"],
+    "mla_decode": ["q=bf16|f32;fill=real|exact|onehot|uniform|nan_unused|adversarial",
+                   "q=bf16|f32,kv_cache=f8_e4m3|u8;fill=real|exact|nan_unused"],
+    "mla_prefill": ["q=bf16|f32;fill=real|exact|onehot|uniform|adversarial"],
+    "swiglu": ["gate=bf16|f32;fill=real|exact|adversarial"],
+    "cross_entropy": ["divisor=0|1,logits=f32|bf16;fill=real|exact|equal|adversarial"],
+    "quant": ["amax_floor=0|1e-4,scale_fmt=0|1,x=bf16|f32;fill=real|exact|tie|adversarial"],
+    "experts": ["n_tokens=4,stages=0|1,hidden_states=bf16|f32;fill=real|ids|adversarial"],
+    "balance_loss": ["seq_aux=0|1;fill=real|exact|adversarial"],
+    "bias_update": [";fill=real|exact|balanced|adversarial"],
+    "embed": ["weight=bf16|f32;fill=real|exact|adversarial"],
+    "mtp_accept": ["greedy=0|1;fill=real|exact|tie|neartie|onehot|adversarial"],
+}
+
+
+def ids_of(op, seed, words=None):
+    """Case ids of an op with a seed; linear's formats of the weight need a fitting x, so they are two lists."""
+    for words in CASES[op]:
+        yield f"{op}@{PRESETS}" + (words if words.startswith(";") else ":" + words) + f";seed={seed}"
+
+
+def judge(legal, cases):
+    """One run of the harness: the rows of its results."""
+    env = dict(os.environ, LEGAL=f"{legal}{SETTINGS}")
+    command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl", "--jobs=2"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    if done.returncode == 2:
+        sys.exit(f"run.py: {done.stderr.strip()}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Row:
+    def __init__(self):
+        self.configurations, self.elements, self.cases, self.bad, self.vacuous = set(), 0, 0, 0, 0
+        self.budget, self.best = -1, None
+
+
+def format_of(result):
+    return result["outputs"][0]["dtype"] if result["outputs"] else "?"
+
+
+def count(rows, findings, op, legal, result):
+    row = rows.setdefault((op, format_of(result)), Row())
+    row.cases += 1
+    row.configurations.add(result["declared"])
+    if result["verdict"] == "VACUOUS":
+        row.vacuous += 1
+    elif not result["verdict"].startswith("PASS"):
+        row.bad += 1
+        findings.append((legal, result))
+    row.elements += sum(o["count"] for o in result["outputs"])
+    for out in result["outputs"]:
+        used = out["budget"]
+        if result["verdict"] == "PASS" and isinstance(used, (int, float)) and used > row.budget:
+            row.budget, row.best = used, (legal, result["id"], result["declared"])
+
+
+def climb(rows, findings, op, ends):
+    """From the best of each format: other inputs, then other configurations of the same case."""
+    best = [row.best for (name, _), row in rows.items() if name == op and row.best]
+    for legal, case, _ in best:
+        base = case.split(";seed=")[0]
+        while time.time() < ends:
+            first = random.randrange(1 << 30)
+            for result in judge(legal, [f"{base};seed={first}..{first + 20}"]):
+                count(rows, findings, op, legal, result)
+            if time.time() > ends:
+                break
+            for _ in range(5):
+                other = random.randrange(1 << 30)
+                for result in judge(other, [f"{base};seed={first}"]):
+                    count(rows, findings, op, other, result)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--op", default="")
+    parser.add_argument("--climb", action="store_true")
+    parser.add_argument("--show", type=int, default=20)
+    parser.add_argument("--set", default="")
+    args = parser.parse_args()
+    globals()["SETTINGS"] = args.set and "," + args.set
+    seed = args.seed if args.seed is not None else random.randrange(1 << 30)
+    random.seed(seed)
+    print(f"seed {seed}")
+    ops = [o for o in args.op.split(",") if o] or have()
+    rows, findings = {}, []
+    for op in ops:
+        ends = time.time() + args.seconds / len(ops) * (0.6 if args.climb else 1)
+        while True:
+            legal = random.randrange(1 << 30)
+            for result in judge(legal, list(ids_of(op, random.randrange(1 << 30)))):
+                if result["verdict"] != "SKIP":
+                    count(rows, findings, op, legal, result)
+            if time.time() > ends:
+                break
+        if args.climb:
+            climb(rows, findings, op, time.time() + args.seconds / len(ops) * 0.4)
+    report(rows, findings, args.show)
+
+
+def have():
+    text = open("unit/legal/legal.h").read()
+    return [op for op in CASES if f"PORT({op})" in text]
+
+
+def report(rows, findings, show):
+    print(f"{'op':14} {'format':8} {'configs':>8} {'cases':>7} {'elements':>9} {'vacuous':>8} {'bad':>5} {'budget':>7}")
+    for (op, dtype), r in sorted(rows.items()):
+        print(f"{op:14} {dtype:8} {len(r.configurations):8} {r.cases:7} {r.elements:9} {r.vacuous:8} {r.bad:5} "
+              f"{r.budget * 100:6.1f}%  {r.best[0] if r.best else ''} {r.best[1] if r.best else ''}")
+    for legal, result in findings[:show]:
+        wrong = next((o for o in result["outputs"] if o.get("outside")), {})
+        keys = ("name", "count", "outside", "worst", "got", "truth", "lower", "upper")
+        print(f"\n{result['verdict']} LEGAL={legal} '{result['id']}' {result['why']}\n    {result['declared']}\n    "
+              + " ".join(f"{k}={wrong[k]}" for k in keys if k in wrong))
+    sys.exit(1 if findings else 0)
+
+
+if __name__ == "__main__":
+    main()
