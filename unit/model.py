@@ -1,6 +1,6 @@
 """verify model, tried on tiny checkpoints and on one that is larger than the memory it may take.
 
-    build/ports/python unit/model.py [agreement] [ports] [streaming] [refusals]
+    build/ports/python unit/model.py [agreement] [ports] [streaming] [refusals] [resume] [changes] [targets] [finite]
 
 agreement  truth beside transformers in binary64 (unit/oracle.py): one prefill, and prefill with cached decoding; three
            configurations in f32, bf16 and FP8, MTP modules too. The largest difference of logits is at most 2^-40 of the
@@ -9,6 +9,11 @@ ports      the plain port passes every stage; ports with a known mistake fail in
 streaming  1.9 GB of FP8 weights (hidden_size 7168, 16 experts of 2048, two MoE layers): peak resident set for 1 and 8 tokens;
            killed in the middle, the run goes on and gives the same file
 refusals   what can't be read gets one sentence and exit code 2
+resume     killed at random moments, a run goes on to the same bytes, verdicts and exit code: truth, a good port, a port with
+           a mistake; parts of another config, port, input or with a flipped bit are never used; SIGINT and SIGTERM report
+changes    a file of the checkpoint that is written, cut or replaced in use: exit code 2
+targets    a dump replaces nothing but an older dump, and of its folder only what it made is removed
+finite     NaN and infinity in a weight that is used, a truth that overflows: exit code 2; elsewhere they don't matter
 
 Last line: N passed, N failed, N skipped.
 """
@@ -16,6 +21,7 @@ Last line: N passed, N failed, N skipped.
 import json
 import math
 import os
+import random
 import re
 import shutil
 import signal
@@ -261,13 +267,372 @@ def refusals():
     refused("NaN scale", [name], scale, "--tokens=1")
 
 
+# ---- resume ----
+
+LONG = ",".join(str(i * 37 % 97) for i in range(160))
+
+
+def spawn(*arguments):
+    return subprocess.Popen([VERIFY, "model", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def fresh(name):
+    """The path of a dump that isn't there, nor its parts."""
+    path = os.path.join(FOLDER, name)
+    if os.path.exists(path):
+        os.remove(path)
+    shutil.rmtree(path + ".partial", ignore_errors=True)
+    return path
+
+
+def content(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def parts(dump):
+    folder = dump + ".partial"
+    return sorted(f for f in os.listdir(folder) if f[0].isdigit() and f.endswith(".safetensors")) if os.path.isdir(folder) else []
+
+
+def stop(signal_number, dump, count, *arguments):
+    """Starts a run and ends it by a signal once so many parts are there."""
+    child = spawn(*arguments, f"--dump={dump}")
+    while len(parts(dump)) < count and child.poll() is None:
+        time.sleep(0.0005)
+    child.send_signal(signal_number)
+    out, err = child.communicate()
+    return child.returncode, out, err
+
+
+def killed_anywhere(what, times, *arguments):
+    """The same command killed at random moments until it ends by itself: the end is that of a run in peace."""
+    whole, dump = fresh("whole.safetensors"), fresh("pieces.safetensors")
+    began = time.time()
+    peace = verify(*arguments, f"--dump={whole}")
+    lasts = time.time() - began
+    kills, most, rng = 0, 0, random.Random(1)
+    for _ in range(times):
+        child = spawn(*arguments, f"--dump={dump}")
+        time.sleep(rng.uniform(0, lasts))
+        child.kill()
+        child.communicate()
+        kills += child.returncode == -signal.SIGKILL
+        most = max(most, len(parts(dump)))
+    end = verify(*arguments, f"--dump={dump}")
+    same = (end.returncode, end.stdout) == (peace.returncode, peace.stdout) and content(dump) == content(whole)
+    check(same and kills > times / 3 and not os.path.exists(dump + ".partial"),
+          f"{what}: killed {kills} times, {most} parts at most; then exit {end.returncode}, same bytes and verdicts: {same}")
+
+
+def mistake(name):
+    return os.path.join(BUILD, "planted", f"mistake_{name}.so")
+
+
+def resumed_failure():
+    arguments = (checkpoint("odd-f32"), f"--tokens={LONG}", f"--backend={mistake('A9_no_mask')}")
+    whole, dump = fresh("whole.safetensors"), fresh("pieces.safetensors")
+    peace = verify(*arguments, f"--dump={whole}")
+    stop(signal.SIGKILL, dump, 1, *arguments)
+    had = len(parts(dump))
+    again = verify(*arguments, f"--dump={dump}")
+    check(had >= 1 and peace.returncode == again.returncode == 1 and again.stdout == peace.stdout
+          and "first stage outside: model.layers.0.self_attn" in again.stdout and content(dump) == content(whole),
+          f"a FAIL of a finished layer is counted again: exit {again.returncode}, {again.stdout.splitlines()[-1]}")
+    check("goes on behind" in again.stderr and "not the libraries" in again.stderr, f"what was compared: {again.stderr.strip()}")
+
+
+def stale(what, says, change, arguments, second=None):
+    """Killed with a part there, then something changes: the next run is as one that never had parts."""
+    dump, clean = fresh("stale.safetensors"), fresh("clean.safetensors")
+    stop(signal.SIGKILL, dump, 1, *arguments)
+    had = len(parts(dump))
+    change(dump + ".partial")
+    second = second or arguments
+    resumed, peace = verify(*second, f"--dump={dump}"), verify(*second, f"--dump={clean}")
+    same = (resumed.returncode, resumed.stdout) == (peace.returncode, peace.stdout) and content(dump) == content(clean)
+    lines = resumed.stderr.strip().splitlines()
+    check(had >= 1 and same and len(lines) == 1 and says in lines[0], f"{what}: same as anew: {same}; {resumed.stderr.strip()}")
+
+
+def copy_of(kind, name):
+    path = os.path.join(FOLDER, name)
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(checkpoint(kind), path)
+    return path
+
+
+def nothing(_folder):
+    pass
+
+
+def other_model(path):
+    def change(_folder):
+        name = os.path.join(path, "config.json")
+        text = re.sub(r'"rms_norm_eps": [^,\n]*', '"rms_norm_eps": 0.5', content(name).decode())
+        with open(name, "w") as f:
+            f.write(text)
+    return change
+
+
+def weights_file(path):
+    return next(os.path.join(path, f) for f in sorted(os.listdir(path)) if f.endswith(".safetensors"))
+
+
+def other_weight(path):
+    """The last byte of a bias changes, and the time with it."""
+    def change(_folder):
+        file = weights_file(path)
+        with open(file, "r+b") as f:
+            f.seek(-3, os.SEEK_END)
+            byte = f.read(1)[0]
+            f.seek(-3, os.SEEK_END)
+            f.write(bytes([byte ^ 1]))
+    return change
+
+
+def flipped(file, at):
+    def change(folder):
+        path = os.path.join(folder, file)
+        data = bytearray(content(path))
+        data[int(at * (len(data) - 1))] ^= 1 << 3
+        with open(path, "wb") as f:
+            f.write(data)
+    return change
+
+
+def stale_parts():
+    path, anew = copy_of("odd-f32", "changing"), "starts anew"
+    plain = os.path.join(BUILD, "ports", "plain.so")
+    port = os.path.join(FOLDER, "port.so")
+    with_port = (path, f"--tokens={LONG}", f"--backend={port}")
+    truth = (path, f"--tokens={LONG}")
+    shutil.copy(mistake("A9_no_mask"), port)
+    stale("another port under the same name", anew, lambda _: (os.remove(port), shutil.copy(plain, port)), with_port)
+    stale("another last token", anew, nothing, (path, f"--tokens={LONG},5"), (path, f"--tokens={LONG},6"))
+    stale("a port where there was truth", anew, nothing, truth, with_port)
+    stale("another config.json", anew, other_model(path), truth)
+    stale("another weight", anew, other_weight(path), truth)
+    for at in (0, 0.001, 0.3, 0.7, 1):
+        stale(f"a flipped bit at {at} of a part", "computed again", flipped("0000.safetensors", at), truth)
+        stale(f"a flipped bit at {at} of a port's part", "computed again", flipped("0000.safetensors", at), with_port)
+    stale("a flipped bit in the manifest", anew, flipped("manifest", 0.5), truth)
+    stale("a part that is cut", "computed again",
+          lambda folder: os.truncate(os.path.join(folder, "0000.safetensors"), 1000), truth)
+
+
+def many_shards():
+    """As many files as the released model has, and more."""
+    from safetensors.torch import load_file, save_file
+
+    path = copy_of("odd-f32", "shards")
+    state, files = load_file(weights_file(path)), {}
+    os.remove(weights_file(path))
+    for i, (name, tensor) in enumerate(state.items()):
+        files[name] = f"model-{i:05d}-with-a-name-as-long-as-those-of-the-released-one.safetensors"
+        save_file({name: tensor}, os.path.join(path, files[name]))
+    with open(os.path.join(path, "model.safetensors.index.json"), "w") as f:
+        json.dump({"weight_map": files}, f)
+    stale(f"{len(state)} shards", "goes on behind", nothing, (path, f"--tokens={LONG}"))
+
+
+def interrupted():
+    path = checkpoint("odd-f32")
+    for number, name in ((signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")):
+        for port in ((), (f"--backend={mistake('A9_no_mask')}",)):
+            dump = fresh("stopped.safetensors")
+            code, out, err = stop(number, dump, 1, path, f"--tokens={LONG}", *port)
+            kept = len(parts(dump))
+            told = "1 failed" in out and "first stage outside" in out if port else out == ""
+            check(code == 128 + number and kept >= 1 and told and f"interrupted by {name} after" in err and "goes on from" in err and err.count("\n") == 1,
+                  f"{name}, {'port' if port else 'truth'}: exit {code}, {kept} parts, {err.strip()}")
+            again = verify(path, f"--tokens={LONG}", *port, f"--dump={dump}")
+            check("goes on behind" in again.stderr and again.returncode == len(port), "and goes on")
+    early = 0
+    for _ in range(30):
+        child = spawn(path, f"--tokens={LONG}")
+        time.sleep(random.uniform(0.002, 0.02))
+        child.send_signal(signal.SIGTERM)
+        child.communicate()
+        early += child.returncode == 128 + signal.SIGTERM
+    check(early >= 25, f"{early} of 30 early SIGTERM are reported")
+    holder, dump = None, fresh("held.safetensors")
+    holder = spawn(path, f"--tokens={LONG}", f"--dump={dump}")
+    while not parts(dump) and holder.poll() is None:
+        time.sleep(0.0005)
+    holder.send_signal(signal.SIGSTOP)
+    refused("a folder that another run writes", ["another run"], path, f"--tokens={LONG}", f"--dump={dump}")
+    holder.kill()
+    holder.communicate()
+
+
+def resume():
+    path = checkpoint("odd-f32")
+    killed_anywhere("truth", 20, path, f"--tokens={LONG}")
+    killed_anywhere("a good port", 20, path, f"--tokens={LONG}", "--backend=plain")
+    killed_anywhere("a port that fails", 20, path, f"--tokens={LONG}", f"--backend={mistake('A9_no_mask')}")
+    resumed_failure()
+    stale_parts()
+    many_shards()
+    interrupted()
+
+
+# ---- changes ----
+
+
+def changes():
+    def cut(path):
+        os.truncate(weights_file(path), os.path.getsize(weights_file(path)) // 2)
+
+    def replace(path):
+        shutil.copy(weights_file(path), weights_file(path) + ".new")
+        os.replace(weights_file(path) + ".new", weights_file(path))
+
+    def write_silently(path):
+        """A byte changes and the time is put back."""
+        file = weights_file(path)
+        before = os.stat(file)
+        other_weight(path)(None)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    faults = 0
+    for _ in range(20):
+        path = copy_of("odd-f32", "changing")
+        child = spawn(path, f"--tokens={LONG}")
+        time.sleep(random.uniform(0.01, 0.3))
+        os.truncate(weights_file(path), 0)
+        _, err = child.communicate()
+        faults += "was cut" in err
+        if child.returncode != 2 or err.count("\n") != 1:
+            check(child.returncode == 0 and not err, f"cut to nothing: exit {child.returncode}, {err}")
+    check(faults > 0, f"cut to nothing 20 times, {faults} of them while a page was awaited")
+    for what, change in (("cut", cut), ("replaced", replace), ("written", lambda p: other_weight(p)(None)),
+                         ("written, its time put back", write_silently),
+                         ("taken away", lambda p: os.remove(weights_file(p))),
+                         ("config.json written", lambda p: other_model(p)(None))):
+        for port in ((), ("--backend=plain",)):
+            path, dump = copy_of("odd-f32", "changing"), fresh("changed.safetensors")
+            child = spawn(path, f"--tokens={LONG}", *port, f"--dump={dump}")
+            while not parts(dump) and child.poll() is None:
+                time.sleep(0.0005)
+            change(path)
+            _, err = child.communicate()
+            check(child.returncode == 2 and err.count("\n") == 1 and not os.path.exists(dump),
+                  f"{what}, {'port' if port else 'truth'}: exit {child.returncode}, {err.strip()}")
+
+
+# ---- targets ----
+
+
+def targets():
+    path = copy_of("odd-f32", "target")
+    tokens, weights = "--tokens=1,2", weights_file(path)
+    before = content(weights)
+    here = fresh("target.safetensors")
+    os.makedirs(os.path.join(FOLDER, "a-folder"), exist_ok=True)
+    pipe, link, hard = (os.path.join(FOLDER, n) for n in ("a-pipe", "a-link", "a-hard-link"))
+    for name in (pipe, link, hard):
+        if os.path.lexists(name):
+            os.remove(name)
+    os.mkfifo(pipe)
+    os.symlink(weights, link)
+    os.link(weights, hard)
+    for what, words, target in (
+            ("a folder", ["is a folder"], os.path.join(FOLDER, "a-folder")), ("a device", ["is a device"], "/dev/null"),
+            ("a full device", ["is a device"], "/dev/full"), ("a pipe", ["is a pipe"], pipe), ("no name", ["--dump has no value"], ""),
+            ("a symbolic link", ["symbolic link"], link), ("the weights", ["a file of the checkpoint"], weights),
+            ("the weights by another name", ["a file of the checkpoint"], hard),
+            ("config.json", ["a file of the checkpoint"], os.path.join(path, "config.json")),
+            ("an index", ["own name"], os.path.join(path, "model.safetensors.index.json"))):
+        refused(f"dump to {what}", words, path, tokens, f"--dump={target}")
+    check(content(weights) == before and os.path.islink(link), "all of them are as they were")
+    folder = here + ".partial"
+    os.makedirs(folder)
+    mine = os.path.join(folder, "mine.safetensors")
+    with open(mine, "w") as f:
+        f.write("mine")
+    refused("a folder of somebody else", ["isn't a folder that verify model made"], path, tokens, f"--dump={here}")
+    check(content(mine) == b"mine", "and his file is there")
+    shutil.rmtree(folder)
+    os.symlink(path, folder)
+    refused("a link in place of the folder", ["isn't a folder"], path, tokens, f"--dump={here}")
+    os.remove(folder)
+    stop(signal.SIGKILL, here, 1, path, f"--tokens={LONG}")
+    with open(mine, "w") as f:
+        f.write("mine")
+    run = verify(path, tokens, f"--dump={here}")
+    check(run.returncode == 0 and os.listdir(folder) == ["mine.safetensors"] and content(mine) == b"mine",
+          f"a file beside the parts stays: {run.stderr.strip()}")
+    shutil.rmtree(folder)
+    for name in (pipe, link, hard):
+        os.remove(name)
+
+
+# ---- finite ----
+
+USED = (
+    "model.embed_tokens.weight", "model.layers.0.input_layernorm.weight", "model.layers.0.self_attn.q_a_proj.weight",
+    "model.layers.0.self_attn.q_a_layernorm.weight", "model.layers.1.self_attn.kv_b_proj.weight",
+    "model.layers.1.self_attn.o_proj.weight", "model.layers.0.mlp.down_proj.weight", "model.layers.1.mlp.gate.weight",
+    "model.layers.1.mlp.gate.e_score_correction_bias", "model.layers.2.mlp.shared_experts.up_proj.weight", "model.norm.weight",
+    "lm_head.weight", "model.layers.4.eh_proj.weight", "model.layers.4.shared_head.head.weight",
+)  # fmt: skip
+
+
+def with_value(kind, name, index, value):
+    def put(state):
+        state[name].view(-1)[index] = value
+    return without(kind, "nan", put)
+
+
+def finite():
+    def twice(what, words, path):
+        for port in ((), ("--backend=plain",)):
+            refused(f"{what}, {'port' if port else 'truth'}", words, path, f"--tokens={TOKENS}", *port)
+
+    for name in USED:
+        twice("NaN", [name, "nan; a weight is finite"], with_value("odd-f32", name, 3 * 64 + 5, math.nan)
+              if "embed" in name else with_value("odd-f32", name, 5, math.nan))
+    twice("infinity in bf16", ["model.norm.weight, element 7 is inf"], with_value("odd-bf16", "model.norm.weight", 7, math.inf))
+    twice("NaN in FP8", ["o_proj.weight, row 0, column 9 is nan"],
+          with_value("odd-fp8", "model.layers.0.self_attn.o_proj.weight", 9, math.nan))
+    name = "model.layers.1.mlp.experts.{}.up_proj.weight"
+    routed = fresh("routed.safetensors")
+    verify(checkpoint("odd-f32"), "--tokens=3", f"--dump={routed}")
+    chosen = {int(e) for e in tensors(routed)["model.layers.1.mlp.gate.topk_idx"].reshape(-1)}
+    for expert in range(16):
+        path = with_value("odd-f32", name.format(expert), 20, math.nan)
+        if expert in chosen:
+            refused("NaN in a chosen expert", [name.format(expert)], path, "--tokens=3")
+            refused("NaN in a chosen expert, port", [name.format(expert)], path, "--tokens=3", "--backend=plain")
+        else:
+            run = verify(path, "--tokens=3")
+            check(run.returncode == 0, f"NaN in an expert that isn't chosen: exit {run.returncode}")
+    run = verify(with_value("odd-f32", "model.embed_tokens.weight", 40, math.nan), "--tokens=3,1,4")
+    check(run.returncode == 0, f"NaN in the row of another token: exit {run.returncode}")
+    huge = without("odd-f32", "huge", lambda s: s["model.embed_tokens.weight"].mul_(1e38 / s["model.embed_tokens.weight"].abs().max()))
+    for layer in (0, 1):
+        s = without("odd-f32", "huge", lambda s, n=layer: s[f"model.layers.{n}.input_layernorm.weight"].mul_(1e38))
+        run = verify(s, f"--tokens={TOKENS}")
+        check("radius" not in run.stdout or run.returncode == 0, f"gains of 1e38 in layer {layer}: exit {run.returncode}")
+    run = verify(huge, f"--tokens={TOKENS}")
+    check(run.returncode == 0 or (run.returncode == 2 and "not finite" in run.stderr), f"rows near 1e38: {run.stderr.strip()}")
+    refused("--format against the checkpoint", ["--format=bf16", "are f32"], checkpoint("odd-f32"), "--tokens=1", "--format=bf16",
+            "--backend=plain")
+    refused("--format against the checkpoint", ["--format=f32", "are bf16"], checkpoint("odd-bf16"), "--tokens=1", "--format=f32",
+            "--backend=plain")
+    run = verify(checkpoint("odd-f32"), f"--tokens={TOKENS}")
+    check("this stage's own largest radius" in run.stdout and "largest radius of all stages" in run.stdout, "radii say whose they are")
+
+
 def main():
-    parts = {"agreement": agreement, "ports": ports, "streaming": streaming, "refusals": refusals}
-    names = sys.argv[1:] or list(parts)
-    if set(names) - set(parts):
-        sys.exit(f"model.py: the parts are {', '.join(parts)}")
+    chapters = {"agreement": agreement, "ports": ports, "streaming": streaming, "refusals": refusals, "resume": resume,
+                "changes": changes, "targets": targets, "finite": finite}  # fmt: skip
+    names = sys.argv[1:] or list(chapters)
+    if set(names) - set(chapters):
+        sys.exit(f"model.py: the parts are {', '.join(chapters)}")
     for name in names:
-        parts[name]()
+        chapters[name]()
     print(f"{count['passed']} passed, {count['failed']} failed, 0 skipped")
     sys.exit(count["failed"] > 0)
 

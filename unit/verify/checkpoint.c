@@ -290,6 +290,47 @@ Test(checkpoint, scales_are_finite_and_positive)
     }
 }
 
+/* One that is not finite is found at every place of words, ends and chunks; its neighbours and the largest are fine. */
+Test(checkpoint, weights_are_finite)
+{
+    enum { COUNT = 2100003 };
+    static const struct {
+        dsv3_dtype dtype;
+        uint32_t bad[3], most;
+    } rows[] = {{DSV3_F32, {0x7f800000, 0xff800000, 0x7f800001}, 0xff7fffff},
+                {DSV3_BF16, {0x7f80, 0xff80, 0xffff}, 0xff7f},
+                {DSV3_F8_E4M3, {0x7f, 0xff, 0x7f}, 0xfe}};
+    static const int64_t places[] = {0, 1, 7, 8, 9, 1048575, 1048576, 1048577, 2097151, COUNT - 2, COUNT - 1};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        complaint why;
+        char path[200], says[100];
+        checkpoint c;
+        size_t const size = ref_dtype_size(rows[r].dtype);
+        unsigned char *const w = malloc(COUNT * size);
+        const char *const dir = new_folder(NULL, 0);
+        snprintf(path, sizeof path, "%s/" WHOLE, dir);
+        safetensor const item = {
+            .name = "w", .dtype = rows[r].dtype, .ndim = 1, .shape = {COUNT}, .data = w, .bytes = COUNT * size};
+        for (int64_t i = 0; i < COUNT; i++) memcpy(w + (size_t)i * size, &rows[r].most, size);
+        cr_assert(safetensors_write(path, &item, 1, &why) && checkpoint_open(dir, &c, &why), "%s", why.text);
+        cr_expect(checkpoint_check_finite(&c, checkpoint_find(&c, "w"), 0, COUNT, &why), "%s", why.text);
+        checkpoint_close(&c);
+        for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
+            memcpy(w + (size_t)places[k] * size, &rows[r].bad[k % 3], size);
+            cr_assert(safetensors_write(path, &item, 1, &why) && checkpoint_open(dir, &c, &why), "%s", why.text);
+            const safetensor *const t = checkpoint_find(&c, "w");
+            snprintf(says, sizeof says, "tensor w, element %lld is ", (long long)places[k]);
+            cr_expect(!checkpoint_check_finite(&c, t, 0, COUNT, &why) && strstr(why.text, says), "%s", why.text);
+            cr_expect(checkpoint_check_finite(&c, t, places[k] + 1, COUNT - places[k] - 1, &why), "%s", why.text);
+            cr_expect(checkpoint_check_finite(&c, t, 0, places[k], &why), "%s", why.text);
+            checkpoint_close(&c);
+            memcpy(w + (size_t)places[k] * size, &rows[r].most, size);
+        }
+        free(w);
+        remove_folder(dir);
+    }
+}
+
 static long resident_pages(void)
 {
     long pages = 0;

@@ -122,9 +122,8 @@ static const char *summary(const progress *p, char *text, size_t cap)
 static void prepare_interrupt(const progress *p)
 {
     char text[600], words[1300] = "";
-    snprintf(words, sizeof words, " after %d of %d stages%s%.1000s%s", p->stages, p->all,
-             p->kept->parts ? "; the same command goes on from " : "", p->kept->parts ? p->kept->folder : "",
-             p->kept->parts ? "" : "; no layer is finished");
+    snprintf(words, sizeof words, " after %d of %d stages; %s%.1000s", p->stages, p->all,
+             p->o->dump ? "the same command goes on from " : "without --dump nothing is kept", p->kept->folder);
     interrupt_says(p->o->backend ? summary(p, text, sizeof text) : "", words);
 }
 
