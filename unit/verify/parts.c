@@ -368,7 +368,7 @@ static void key_of(const world *w, const model_run *given, backend_kind kind, co
     snprintf(b.target, sizeof b.target, "%s", target);
     cr_assert(checkpoint_open(w->dir, &c, &why), "%s", why.text);
     m.weights = &c;
-    m.judged = port_open(&b, 5);
+    m.judged = port_open(&b, (port_limits){.timeout = 5});
     cr_assert(model_key(&m, port_given ? &b : NULL, key, &why), "%s", why.text);
     port_close(m.judged);
     checkpoint_close(&c);
