@@ -64,13 +64,20 @@ static bool power_of_two(double n)
     return n > 0 && ldexp(1, ilogb(n)) == n;
 }
 
-/* Lemma Balance: three divisions and six other roundings, s + s^2 relative, unless the sum is a point and E and K T^2 are powers
- * of 2. */
+/* Is a sum of the accumulator a number of `arith` whenever it is exact? */
+static bool sums_fit(const ref_numerics *port)
+{
+    int const promoted = port->acc.promote ? port->acc.promote_bits : 0;
+    return port->acc.bits <= digits_of(port->arith) && promoted <= digits_of(port->arith);
+}
+
+/* Lemma Balance: three divisions and six other roundings, s + s^2 relative, unless the sum is a point, a number of `arith`, and E
+ * and K T^2 are powers of 2. */
 static ball widen_by_constants(const loss *l, ball sum, double KTT)
 {
     const ref_numerics *const port = l->rd->declared;
     bool const scales_exactly = power_of_two((double)l->prob->n_routed_experts) && power_of_two(KTT);
-    if (!port || (ball_is_point(sum) && scales_exactly)) return sum;
+    if (!port || (ball_is_point(sum) && scales_exactly && sums_fit(port))) return sum;
     double const u = ref_half_ulp(port->arith, 1);
     double const s = 6 * u + 3 * quotient_error(l->rd, u);
     return ball_widen(sum, (s + s * s) * ball_sup(sum));
