@@ -25,6 +25,7 @@ import random
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -530,16 +531,21 @@ def targets():
     before = content(weights)
     here = fresh("target.safetensors")
     os.makedirs(os.path.join(FOLDER, "a-folder"), exist_ok=True)
-    pipe, link, hard = (os.path.join(FOLDER, n) for n in ("a-pipe", "a-link", "a-hard-link"))
-    for name in (pipe, link, hard):
+    pipe, link, hard, null, full = (os.path.join(FOLDER, n) for n in ("a-pipe", "a-link", "a-hard-link", "null", "full"))
+    for name in (pipe, link, hard, null, full):
         if os.path.lexists(name):
             os.remove(name)
     os.mkfifo(pipe)
     os.symlink(weights, link)
     os.link(weights, hard)
+    if os.geteuid() == 0:  # nodes of our own: a run as root that didn't refuse would replace the machine's
+        os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.mknod(full, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    else:
+        null, full = "/dev/null", "/dev/full"
     for what, words, target in (
-            ("a folder", ["is a folder"], os.path.join(FOLDER, "a-folder")), ("a device", ["is a device"], "/dev/null"),
-            ("a full device", ["is a device"], "/dev/full"), ("a pipe", ["is a pipe"], pipe), ("no name", ["--dump has no value"], ""),
+            ("a folder", ["is a folder"], os.path.join(FOLDER, "a-folder")), ("a device", ["is a device"], null),
+            ("a full device", ["is a device"], full), ("a pipe", ["is a pipe"], pipe), ("no name", ["--dump has no value"], ""),
             ("a symbolic link", ["symbolic link"], link), ("the weights", ["a file of the checkpoint"], weights),
             ("the weights by another name", ["a file of the checkpoint"], hard),
             ("config.json", ["a file of the checkpoint"], os.path.join(path, "config.json")),
