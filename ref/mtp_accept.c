@@ -353,14 +353,26 @@ static int64_t legal_draws(const acceptance *a, const weights *w)
     return legal;
 }
 
+/* Tokens that may_be_largest takes, in one pass: their upper end is at least every lower end, and above those before. */
+static int64_t legal_argmaxima(const acceptance *a, int64_t n, int64_t i)
+{
+    double most = -INFINITY, before = -INFINITY;
+    int64_t legal = 0;
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) most = fmax(most, ball_lower(target_probability(a, i, v)));
+    for (int64_t v = 0; v < a->prob->vocab_size; v++) {
+        ball const p = target_probability(a, i, v);
+        bool const refused = n < a->prob->n_draft && v == draft(a, n) && !goes_on(a);
+        legal += !refused && ball_upper(p) >= most && ball_upper(p) > before;
+        before = fmax(before, ball_lower(p));
+    }
+    return legal;
+}
+
 /* Tokens that legal_next takes after n accepted drafts. */
 static int64_t legal_tokens(const acceptance *a, int64_t n)
 {
     weights const w = weights_after(a, n);
-    int64_t legal = 0;
-    if (!is_greedy(a)) return legal_draws(a, &w);
-    for (int64_t v = 0; v < a->prob->vocab_size; v++) legal += legal_next(a, n, v);
-    return legal;
+    return is_greedy(a) ? legal_argmaxima(a, n, w.from.i) : legal_draws(a, &w);
 }
 
 /* ---- the op ---- */
