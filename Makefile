@@ -52,11 +52,11 @@ WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
           -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -MMD -MP $(SAN) \
           -Iinclude -Iref -Iverify
-LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lpthread -ldl -lm
+LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lsleef -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
+AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O3
 
 tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error attention \
               attention_error layer table $(OPS)

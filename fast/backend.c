@@ -1,4 +1,5 @@
 /* The table of the AVX-512 backend. Compiled for any processor: whether the ops may be called is found out at run time. */
+#include "ctx.h"
 #include "fast.h"
 
 #include <stdio.h>
@@ -20,15 +21,21 @@ static dsv3_status probe(char *why, size_t cap)
 
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
-    (void)prob;
-    return !strcmp(op, "rmsnorm") ? fast_rmsnorm_numerics(io) : NULL;
+#define OP(name)                                                                                                       \
+    if (!strcmp(op, #name)) return fast_##name##_numerics(prob, io);
+    DSV3_OPS(OP)
+#undef OP
+    return NULL;
 }
 
-const dsv3_backend dsv3_backend_avx512 = {
-    .abi = DSV3_ABI,
-    .size = sizeof(dsv3_backend),
-    .name = "avx512",
-    .probe = probe,
-    .numerics = numerics,
-    .rmsnorm = fast_rmsnorm,
+const dsv3_backend dsv3_backend_avx512 = {.abi = DSV3_ABI,
+                                          .size = sizeof(dsv3_backend),
+                                          .name = "avx512",
+                                          .probe = probe,
+                                          .open = ctx_open,
+                                          .close = ctx_close,
+                                          .numerics = numerics,
+#define OP(op) .op = fast_##op,
+                                          DSV3_OPS(OP)
+#undef OP
 };
