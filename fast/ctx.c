@@ -16,6 +16,7 @@ enum { MOST_WORKERS = 64, SPINS = 2000 };
 static const size_t reserve = (size_t)1 << 38; /* addresses, not memory */
 
 struct dsv3_ctx {
+    product_path path;
     char *memory;
     size_t used;
     int workers;
@@ -28,6 +29,25 @@ struct dsv3_ctx {
     _Atomic uint32_t serial; /* of the job; workers wait for another one */
     _Atomic bool closing;
 };
+
+/* ---- path ---- */
+
+product_path path_here(void)
+{
+    const char *const forced = getenv("DSV3_FAST");
+    bool there = false, amd = false;
+#if defined(__x86_64__)
+    there = __builtin_cpu_supports("avx512bf16"), amd = __builtin_cpu_is("amd");
+#endif
+    if (forced && !strcmp(forced, "fma")) return PATH_FMA;
+    if (forced && !strcmp(forced, "dpbf16")) return there ? PATH_PAIRS : PATH_FMA;
+    return there && amd ? PATH_PAIRS : PATH_FMA; /* Intel's vdpbf16ps is half as fast as its FMA */
+}
+
+product_path ctx_path(const dsv3_ctx *ctx)
+{
+    return ctx->path;
+}
 
 /* ---- memory ---- */
 
@@ -148,6 +168,7 @@ dsv3_status ctx_open(dsv3_ctx **out, int device)
     ctx->memory = mmap(NULL, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (ctx->memory == MAP_FAILED) return free(ctx), DSV3_NO_MEMORY;
     madvise(ctx->memory, reserve, MADV_HUGEPAGE);
+    ctx->path = path_here();
     ctx->workers = 1;
     int const wanted = wanted_workers();
     while (ctx->workers < wanted && start_worker(ctx)) continue;

@@ -10,6 +10,13 @@
 dsv3_status ctx_open(dsv3_ctx **ctx, int device);
 void ctx_close(dsv3_ctx *ctx);
 
+/* How products of BF16 are made: in binary32, or by the processor's own instruction for pairs. */
+typedef enum { PATH_FMA, PATH_PAIRS } product_path;
+
+/* A pure function of the processor and of DSV3_FAST. */
+product_path ctx_path(const dsv3_ctx *ctx);
+product_path path_here(void);
+
 /* ---- memory: pieces are taken in order and given back to a mark ---- */
 
 /* n * size bytes at a multiple of 64; NULL when the reserve is used up. */

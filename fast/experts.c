@@ -42,44 +42,39 @@ int usable_experts(const layer *m)
 
 int open_layer(layer *m)
 {
-    m->row = rows_of(m->ctx, m->x, m->n_tokens, m->hidden_size, &m->row_stride);
     m->sum = ctx_take(m->ctx, m->n_tokens * m->hidden_size, sizeof *m->sum);
-    if (!m->row || !m->sum) return 0;
+    if (!m->sum) return 0;
     memset(m->sum, 0, (size_t)(m->n_tokens * m->hidden_size) * sizeof *m->sum);
     return 1;
 }
 
-/* silu(gate) up, row by row; where act is stored it is read again. */
+/* silu(gate) up, row by row, to act; a copy goes to the stage, if that is wanted. */
 typedef struct {
-    float *gate;
-    const float *up;
-    int64_t width;
+    const float *gate, *up;
+    dsv3_tensor act; /* (rows, width) */
+    const dsv3_tensor *stage;
     const int64_t *slot;
-    const dsv3_tensor *act;
 } activation;
 
 /* Where row i of (tokens, width), or of (tokens, k, width), begins. */
-static int64_t place_of(const dsv3_tensor *act, int64_t i)
+static int64_t place_of(const dsv3_tensor *stage, int64_t i)
 {
-    if (act->ndim == 2) return i * act->stride[0];
-    return i / act->shape[1] * act->stride[0] + i % act->shape[1] * act->stride[1];
+    if (stage->ndim == 2) return i * stage->stride[0];
+    return i / stage->shape[1] * stage->stride[0] + i % stage->shape[1] * stage->stride[1];
 }
 
 static void activate_row(const void *job, int64_t i, int worker)
 {
     (void)worker;
     const activation *const a = job;
-    float *const gate = a->gate + i * a->width;
-    for (int64_t c = 0; c < a->width; c += WIDTH) {
-        lanes const of = first_lanes(a->width - c);
-        vec const up = load_lanes(a->up, DSV3_F32, i * a->width + c, of);
-        store_lanes(gate, DSV3_F32, c, of, vec_mul(vec_silu(load_lanes(gate, DSV3_F32, c, of)), up));
+    int64_t const width = a->act.shape[1], kept = a->stage->data ? place_of(a->stage, a->slot[i]) : 0;
+    for (int64_t c = 0; c < width; c += WIDTH) {
+        lanes const of = first_lanes(width - c);
+        vec const gate = load_lanes(a->gate, DSV3_F32, i * width + c, of);
+        vec const v = vec_mul(vec_silu(gate), load_lanes(a->up, DSV3_F32, i * width + c, of));
+        store_lanes(a->act.data, a->act.dtype, i * width + c, of, v);
+        if (a->stage->data) store_lanes(a->stage->data, a->stage->dtype, kept + c, of, v);
     }
-    if (!a->act->data) return;
-    int64_t const from = place_of(a->act, a->slot[i]);
-    stored_row const kept = row_of(a->act, from);
-    store_row(a->act, from, gate, a->width);
-    load_row(&kept, a->width, gate);
 }
 
 static void add_weighted(const layer *m, int64_t t, float weight, const float *out)
@@ -92,22 +87,28 @@ static void add_weighted(const layer *m, int64_t t, float weight, const float *o
     }
 }
 
+/* (rows, columns) in the context's memory. */
+static dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns)
+{
+    return (dsv3_tensor){
+        ctx_take(ctx, rows * columns, dtype == DSV3_F32 ? 4 : 2), dtype, 2, {rows, columns}, {columns, 1}};
+}
+
 int add_network(const layer *m, const network *f, int64_t n, const int64_t *token, const float *weight,
-                const int64_t *slot, const dsv3_tensor *act)
+                const int64_t *slot, const dsv3_tensor *stage)
 {
     int64_t const width = f->gate.weight->shape[0], hidden = m->hidden_size;
     size_t const mark = ctx_mark(m->ctx);
-    float *const x = ctx_take(m->ctx, n * hidden, sizeof *x), *const out = ctx_take(m->ctx, n * hidden, sizeof *out);
-    float *const gate = ctx_take(m->ctx, n * width, sizeof *gate), *const up = ctx_take(m->ctx, n * width, sizeof *up);
-    if (!x || !out || !gate || !up) return 0;
-    for (int64_t i = 0; i < n; i++)
-        memcpy(x + i * hidden, m->row + token[i] * m->row_stride, (size_t)hidden * sizeof *x);
-    multiply(m->ctx, &f->gate, x, hidden, n, (target){gate, DSV3_F32, width});
-    multiply(m->ctx, &f->up, x, hidden, n, (target){up, DSV3_F32, width});
-    activation const a = {gate, up, width, slot, act};
+    dsv3_tensor const gate = tensor_in(m->ctx, DSV3_F32, n, width), up = tensor_in(m->ctx, DSV3_F32, n, width);
+    dsv3_tensor const act = tensor_in(m->ctx, m->x->dtype, n, width), out = tensor_in(m->ctx, DSV3_F32, n, hidden);
+    row_list x = rows_of(m->x);
+    x.index = token;
+    if (!gate.data || !up.data || !act.data || !out.data) return 0;
+    activation const a = {gate.data, up.data, act, stage, slot};
+    if (!multiply(m->ctx, &f->gate, x, n, rows_of(&gate)) || !multiply(m->ctx, &f->up, x, n, rows_of(&up))) return 0;
     ctx_run(m->ctx, activate_row, &a, n);
-    multiply(m->ctx, &f->down, gate, width, n, (target){out, DSV3_F32, hidden});
-    for (int64_t i = 0; i < n; i++) add_weighted(m, token[i], weight[i], out + i * hidden);
+    if (!multiply(m->ctx, &f->down, rows_of(&act), n, rows_of(&out))) return 0;
+    for (int64_t i = 0; i < n; i++) add_weighted(m, token[i], weight[i], (const float *)out.data + i * hidden);
     ctx_back(m->ctx, mark);
     return 1;
 }
@@ -151,13 +152,16 @@ dsv3_status fast_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_e
 }
 
 #define STEPS                                                                                                          \
-    "sigmoid 4; flush none; weight f32 must; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "      \
-    "expert_out f32 must; routed f32 must"
+    "sigmoid 4; gate_proj f32 must; up_proj f32 must; silu f32 must; act output must; expert_out f32 must; routed "    \
+    "f32 must; "
+#define FMA   "flush none; weight f32 must"
+#define PAIRS "flush daz; weight f32 may"
 
 /* A chain of at most sixteen terms is no longer than sixteen lanes. */
 const char *fast_experts_numerics(const void *prob, const void *io)
 {
-    (void)io;
     bool const few = ((const dsv3_experts_prob *)prob)->num_experts_per_tok <= WIDTH;
-    return few ? "acc 24 rn fused splits=16; " STEPS : "acc 24 rn fused; " STEPS;
+    if (by_pairs(((const dsv3_experts_io *)io)->hidden_states.dtype))
+        return few ? "acc 24 rn fused splits=16; " STEPS PAIRS : "acc 24 rn fused; " STEPS PAIRS;
+    return few ? "acc 24 rn fused splits=16; " STEPS FMA : "acc 24 rn fused; " STEPS FMA;
 }

@@ -17,17 +17,15 @@ typedef struct {
     const dsv3_weights *weights;
     const dsv3_tensor *x;
     int64_t n_tokens, hidden_size, experts, k;
-    const float *row; /* tokens as binary32, token t at row + t * row_stride */
-    int64_t row_stride;
     float *sum; /* (n_tokens, hidden_size) */
 } layer;
 
 int usable_experts(const layer *m);
-int open_layer(layer *m); /* rows and sums; 0: no memory */
+int open_layer(layer *m); /* its sums; 0: no memory */
 
-/* Adds a network's output for the tokens, times its weights: token[i] gets weight[i] of it. Activations go to row slot[i] of act,
- * if that is wanted, and are read again from there. 0: no memory.
- * acc 24 rn fused splits=16; sigmoid 4; all between f32 must */
+/* Adds a network's output for the tokens, times its weights: token[i] gets weight[i] of it. Activations have the format of x; they go to row
+ * slot[i] of act, if that is wanted. 0: no memory.
+ * Products as in matrix.h; sigmoid 4; act output must, all else f32 must */
 int add_network(const layer *m, const network *f, int64_t n, const int64_t *token, const float *weight,
                 const int64_t *slot, const dsv3_tensor *act);
 

@@ -14,13 +14,14 @@ typedef struct {
     const dsv3_mla_prob *p;
     const dsv3_mla_io *io;
     dsv3_rope_prob rope;
-    matrix q_a, q_b, kv_a, kv_b, out; /* q_b: q_proj without a query latent */
+    matrix q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj; /* q_b_proj: q_proj without a query latent */
     const dsv3_tensor *q_norm, *kv_norm;
     int64_t n, heads, qk, latent; /* new tokens; entries of a query head, of what is cached */
     float scale;
-    int64_t *position;              /* (n) */
-    float *q_latent, *q, *kv;       /* (n, q_lora_rank), (n, heads, qk), (n, latent) */
-    float *absorbed, *o_latent, *o; /* (n, heads, latent), (n, heads, kv_lora_rank), (n, heads, v_head_dim) */
+    int64_t *position;                 /* (n) */
+    dsv3_tensor q_latent, attn_output; /* (n, q_lora_rank), (n, heads v_head_dim): in the format of hidden_states */
+    float *q_a, *q, *kv;               /* (n, q_lora_rank), (n, heads, qk), (n, latent) */
+    float *absorbed, *o_latent, *o;    /* (n, heads, latent), (n, heads, kv_lora_rank), (n, heads, v_head_dim) */
 } block;
 
 /* ---- queries and keys ---- */
@@ -38,9 +39,12 @@ static void normalise_latent(const void *job, int64_t t, int worker)
 {
     (void)worker;
     const block *const a = job;
-    float *const latent = a->q_latent + t * a->p->q_lora_rank;
-    normalise(a->q_norm, a->p->rms_norm_eps, latent, latent, a->p->q_lora_rank);
-    keep(&a->io->q_a_layernorm, t * a->io->q_a_layernorm.stride[0], latent, a->p->q_lora_rank);
+    const dsv3_tensor *const stage = &a->io->q_a_layernorm;
+    int64_t const rank = a->p->q_lora_rank;
+    float *const latent = a->q_a + t * rank;
+    normalise(a->q_norm, a->p->rms_norm_eps, latent, latent, rank);
+    store_row(&a->q_latent, t * rank, latent, rank);
+    if (stage->data) store_row(stage, t * stage->stride[0], latent, rank);
 }
 
 static void rotate_in_place(const block *a, const float *cosine, const float *sine, float *pe)
@@ -71,19 +75,13 @@ static void finish_token(const void *job, int64_t t, int worker)
 /* 0: no memory. */
 static int project(dsv3_ctx *ctx, const block *a)
 {
-    const dsv3_mla_prob *const p = a->p;
-    int64_t x_stride;
-    const float *const x = rows_of(ctx, &a->io->hidden_states, a->n, p->hidden_size, &x_stride);
-    if (!x) return 0;
-    target const q = {a->q, DSV3_F32, a->heads * a->qk};
-    if (p->q_lora_rank) {
-        multiply(ctx, &a->q_a, x, x_stride, a->n, (target){a->q_latent, DSV3_F32, p->q_lora_rank});
-        ctx_run(ctx, normalise_latent, a, a->n);
-        multiply(ctx, &a->q_b, a->q_latent, p->q_lora_rank, a->n, q);
-    } else {
-        multiply(ctx, &a->q_b, x, x_stride, a->n, q);
-    }
-    multiply(ctx, &a->kv_a, x, x_stride, a->n, (target){a->kv, DSV3_F32, a->latent});
+    int64_t const rank = a->p->q_lora_rank;
+    row_list const x = rows_of(&a->io->hidden_states), q = {a->q, DSV3_F32, a->heads * a->qk, NULL};
+    row_list const q_a = {a->q_a, DSV3_F32, rank, NULL}, kv = {a->kv, DSV3_F32, a->latent, NULL};
+    if (rank && !multiply(ctx, &a->q_a_proj, x, a->n, q_a)) return 0;
+    if (rank) ctx_run(ctx, normalise_latent, a, a->n);
+    if (!multiply(ctx, &a->q_b_proj, rank ? rows_of(&a->q_latent) : x, a->n, q)) return 0;
+    if (!multiply(ctx, &a->kv_a_proj, x, a->n, kv)) return 0;
     ctx_run(ctx, finish_token, a, a->n);
     return 1;
 }
@@ -93,7 +91,7 @@ static int project(dsv3_ctx *ctx, const block *a)
 /* Row d of head h in kv_b_proj: of its keys, then of its values. */
 static stored_row expansion_row(const block *a, int64_t h, int64_t d)
 {
-    return matrix_row(&a->kv_b, h * (a->p->qk_nope_head_dim + a->p->v_head_dim) + d);
+    return matrix_row(&a->kv_b_proj, h * (a->p->qk_nope_head_dim + a->p->v_head_dim) + d);
 }
 
 /* q_absorbed = W_k^T q_nope, then q_pe; tokens t to t + rows - 1 of head h. */
@@ -224,21 +222,29 @@ static dsv3_rope_prob rope_of(const dsv3_mla_prob *p)
 static void find_weights(block *a)
 {
     const dsv3_weights *const w = &a->io->weights;
-    a->q_a = find_matrix(w, "q_a_proj");
-    a->q_b = find_matrix(w, a->p->q_lora_rank ? "q_b_proj" : "q_proj");
-    a->kv_a = find_matrix(w, "kv_a_proj_with_mqa");
-    a->kv_b = find_matrix(w, "kv_b_proj");
-    a->out = find_matrix(w, "o_proj");
+    a->q_a_proj = find_matrix(w, "q_a_proj");
+    a->q_b_proj = find_matrix(w, a->p->q_lora_rank ? "q_b_proj" : "q_proj");
+    a->kv_a_proj = find_matrix(w, "kv_a_proj_with_mqa");
+    a->kv_b_proj = find_matrix(w, "kv_b_proj");
+    a->o_proj = find_matrix(w, "o_proj");
     a->q_norm = dsv3_find(w, "q_a_layernorm.weight");
     a->kv_norm = dsv3_find(w, "kv_a_layernorm.weight");
 }
 
 static int supported(const block *a)
 {
-    int const q = a->p->q_lora_rank ? usable(&a->q_a) && is_float(a->q_norm) : 1;
+    int const q = a->p->q_lora_rank ? usable(&a->q_a_proj) && is_float(a->q_norm) : 1;
     int const fits = a->p->qk_rope_head_dim <= WIDEST_ROPE && a->p->qk_nope_head_dim <= MOST_NOPE;
-    return q && fits && usable(&a->q_b) && usable(&a->kv_a) && usable(&a->kv_b) && usable(&a->out) &&
+    return q && fits && usable(&a->q_b_proj) && usable(&a->kv_a_proj) && usable(&a->kv_b_proj) && usable(&a->o_proj) &&
            is_float(a->kv_norm) && is_float(&a->io->hidden_states) && is_float(&a->io->kv_cache);
+}
+
+/* (new tokens, columns) in the format of hidden_states. */
+static dsv3_tensor tensor_in(dsv3_ctx *ctx, const block *a, int64_t columns)
+{
+    dsv3_dtype const dtype = a->io->hidden_states.dtype;
+    void *const data = ctx_take(ctx, a->n * columns, dtype == DSV3_F32 ? 4 : 2);
+    return (dsv3_tensor){data, dtype, 2, {a->n, columns}, {columns, 1}};
 }
 
 static int find_memory(dsv3_ctx *ctx, block *a)
@@ -246,13 +252,16 @@ static int find_memory(dsv3_ctx *ctx, block *a)
     const dsv3_mla_prob *const p = a->p;
     int64_t const rows = a->n * a->heads;
     a->position = ctx_take(ctx, a->n, sizeof *a->position);
-    a->q_latent = ctx_take(ctx, a->n * p->q_lora_rank, sizeof(float));
+    a->q_a = ctx_take(ctx, a->n * p->q_lora_rank, sizeof(float));
+    a->q_latent = tensor_in(ctx, a, p->q_lora_rank);
+    a->attn_output = tensor_in(ctx, a, a->heads * p->v_head_dim);
     a->q = ctx_take(ctx, rows * a->qk, sizeof(float));
     a->kv = ctx_take(ctx, a->n * a->latent, sizeof(float));
     a->absorbed = ctx_take(ctx, rows * a->latent, sizeof(float));
     a->o_latent = ctx_take(ctx, rows * p->kv_lora_rank, sizeof(float));
     a->o = ctx_take(ctx, rows * p->v_head_dim, sizeof(float));
-    return a->position && a->q_latent && a->q && a->kv && a->absorbed && a->o_latent && a->o;
+    return a->position && a->q_a && a->q_latent.data && a->attn_output.data && a->q && a->kv && a->absorbed &&
+           a->o_latent && a->o;
 }
 
 static void keep_output(const void *job, int64_t t, int worker)
@@ -260,12 +269,13 @@ static void keep_output(const void *job, int64_t t, int worker)
     (void)worker;
     const block *const a = job;
     int64_t const width = a->heads * a->p->v_head_dim;
-    keep(&a->io->attn_output, t * a->io->attn_output.stride[0], a->o + t * width, width);
+    const dsv3_tensor *const stage = &a->io->attn_output;
+    store_row(&a->attn_output, t * width, a->o + t * width, width);
+    if (stage->data) store_row(stage, t * stage->stride[0], a->o + t * width, width);
 }
 
 static int run(dsv3_ctx *ctx, block *a)
 {
-    int64_t const width = a->heads * a->p->v_head_dim;
     if (!find_memory(ctx, a)) return 0;
     find_positions(a);
     if (!project(ctx, a)) return 0;
@@ -278,8 +288,7 @@ static int run(dsv3_ctx *ctx, block *a)
     }
     ctx_run(ctx, expand_head, a, a->heads);
     ctx_run(ctx, keep_output, a, a->n);
-    multiply(ctx, &a->out, a->o, width, a->n, (target){a->io->y.data, a->io->y.dtype, a->io->y.stride[0]});
-    return 1;
+    return multiply(ctx, &a->o_proj, rows_of(&a->attn_output), a->n, rows_of(&a->io->y));
 }
 
 dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
@@ -297,12 +306,15 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
     return done ? DSV3_OK : DSV3_NO_MEMORY;
 }
 
+#define STEPS                                                                                                          \
+    "acc 24 rn fused; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; form absorbed; "                 \
+    "q_a_proj f32 must; x_norm f32 must; q_a_layernorm output must; q_b_proj f32 must; cos_sin f32 must; "             \
+    "q f32 must; kv_a_proj_with_mqa f32 must; q_absorbed f32 must; scores f32 must; P f32 must; o_latent f32 must; "   \
+    "attn_output output must; "
+
 const char *fast_mla_numerics(const void *prob, const void *io)
 {
-    (void)prob, (void)io;
-    return "acc 24 rn fused; rsqrt ieee; div ieee; exp 2 0; rescales 0; angle f64; sincos 3; flush none; form "
-           "absorbed; "
-           "weight f32 must; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; "
-           "cos_sin f32 must; q f32 must; kv_a_proj_with_mqa f32 must; q_absorbed f32 must; "
-           "scores f32 must; P f32 must; o_latent f32 must; attn_output f32 must";
+    (void)prob;
+    return by_pairs(((const dsv3_mla_io *)io)->hidden_states.dtype) ? STEPS "flush daz; weight f32 may"
+                                                                    : STEPS "flush none; weight f32 must";
 }

@@ -44,7 +44,8 @@ static int route_tokens(const layer *m, const dsv3_gate_prob *p, const matrix *g
     routing r = {p, io, dsv3_find(m->weights, "gate.e_score_correction_bias"), NULL};
     r.logits = ctx_take(m->ctx, m->n_tokens * m->experts, sizeof *r.logits);
     if (!r.logits) return 0;
-    multiply(m->ctx, gate, m->row, m->row_stride, m->n_tokens, (target){r.logits, DSV3_F32, m->experts});
+    row_list const logits = {r.logits, DSV3_F32, m->experts, NULL};
+    if (!multiply(m->ctx, gate, rows_of(m->x), m->n_tokens, logits)) return 0;
     ctx_run(m->ctx, route_token, &r, m->n_tokens);
     return 1;
 }
@@ -77,14 +78,16 @@ dsv3_status fast_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *i
 }
 
 #define STEPS                                                                                                          \
-    "div ieee; exp 2 0; router_logits f32 must; scores f32 must; shared_act f32 must; "                                \
-    "sigmoid 4; flush none; weight f32 must; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "      \
-    "expert_out f32 must; routed f32 must"
+    "div ieee; exp 2 0; sigmoid 4; router_logits f32 must; scores f32 must; shared_act output must; "                  \
+    "gate_proj f32 must; up_proj f32 must; silu f32 must; act output must; expert_out f32 must; routed f32 must; "
+#define FMA   "flush none; weight f32 must"
+#define PAIRS "flush daz; weight f32 may"
 
 /* As in experts.c. */
 const char *fast_moe_numerics(const void *prob, const void *io)
 {
-    (void)io;
     bool const few = ((const dsv3_moe_prob *)prob)->num_experts_per_tok < 16;
-    return few ? "acc 24 rn fused splits=16; " STEPS : "acc 24 rn fused; " STEPS;
+    if (by_pairs(((const dsv3_moe_io *)io)->hidden_states.dtype))
+        return few ? "acc 24 rn fused splits=16; " STEPS PAIRS : "acc 24 rn fused; " STEPS PAIRS;
+    return few ? "acc 24 rn fused splits=16; " STEPS FMA : "acc 24 rn fused; " STEPS FMA;
 }

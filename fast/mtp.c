@@ -10,27 +10,32 @@ typedef struct {
     const dsv3_mtp_io *io;
     int64_t n, width;
     matrix eh_proj;
-    float *h, *pair;                /* (n, width): the residual stream; (n, 2 width): eh_proj's input */
+    float *h, *row;                 /* (n, width): the residual stream; one row of it */
+    dsv3_tensor pair;               /* (n, 2 width): eh_proj's input */
     dsv3_tensor normed, kv, branch; /* (n, width), (n, latent), (n, width): for what no stage holds */
     dsv3_weight *below;             /* as many as there are weights */
     int32_t *lengths;               /* of each sequence */
 } module;
 
-static dsv3_tensor tensor_in(dsv3_ctx *ctx, int64_t n, int64_t width)
+/* (tokens, columns) in the format of hidden_states. */
+static dsv3_tensor tensor_in(dsv3_ctx *ctx, const module *m, int64_t columns)
 {
-    return (dsv3_tensor){ctx_take(ctx, n * width, sizeof(float)), DSV3_F32, 2, {n, width}, {width, 1}};
+    dsv3_dtype const dtype = m->io->hidden_states.dtype;
+    void *const data = ctx_take(ctx, m->n * columns, dtype == DSV3_F32 ? 4 : 2);
+    return (dsv3_tensor){data, dtype, 2, {m->n, columns}, {columns, 1}};
 }
 
 static int find_memory(dsv3_ctx *ctx, module *m)
 {
     m->h = ctx_take(ctx, m->n * m->width, sizeof *m->h);
-    m->pair = ctx_take(ctx, m->n * 2 * m->width, sizeof *m->pair);
-    m->normed = tensor_in(ctx, m->n, m->width);
-    m->kv = tensor_in(ctx, m->n, m->p->kv_lora_rank + m->p->qk_rope_head_dim);
-    m->branch = tensor_in(ctx, m->n, m->width);
+    m->row = ctx_take(ctx, m->width, sizeof *m->row);
+    m->pair = tensor_in(ctx, m, 2 * m->width);
+    m->normed = tensor_in(ctx, m, m->width);
+    m->kv = tensor_in(ctx, m, m->p->kv_lora_rank + m->p->qk_rope_head_dim);
+    m->branch = tensor_in(ctx, m, m->width);
     m->below = ctx_take(ctx, m->io->weights.count, sizeof *m->below);
     m->lengths = ctx_take(ctx, m->p->batch, sizeof *m->lengths);
-    return m->h && m->pair && m->normed.data && m->kv.data && m->branch.data && m->below && m->lengths;
+    return m->h && m->row && m->pair.data && m->normed.data && m->kv.data && m->branch.data && m->below && m->lengths;
 }
 
 static const dsv3_tensor *gain(const module *m, const char *name)
@@ -38,37 +43,38 @@ static const dsv3_tensor *gain(const module *m, const char *name)
     return dsv3_find(&m->io->weights, name);
 }
 
-static void load_pair(const void *job, int64_t t, int worker)
+static void normalise_input(const module *m, const dsv3_tensor *x, int64_t t, const char *name, int64_t column)
 {
-    (void)worker;
-    const module *const m = job;
-    const dsv3_tensor *const embeds = &m->io->inputs_embeds, *const states = &m->io->hidden_states;
-    float *const embedding = m->pair + t * 2 * m->width, *const state = embedding + m->width;
-    stored_row const e = row_of(embeds, t * embeds->stride[0]), h = row_of(states, t * states->stride[0]);
-    load_row(&e, m->width, embedding);
-    load_row(&h, m->width, state);
-    normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, embedding, m->width);
-    normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, state, m->width);
+    stored_row const from = row_of(x, t * x->stride[0]);
+    load_row(&from, m->width, m->row);
+    normalise(gain(m, name), m->p->rms_norm_eps, m->row, m->row, m->width);
+    store_row(&m->pair, t * m->pair.stride[0] + column, m->row, m->width);
 }
 
-static void make_input(dsv3_ctx *ctx, const module *m)
+/* 0: no memory. */
+static int make_input(dsv3_ctx *ctx, const module *m)
 {
     const dsv3_tensor *const kept = &m->io->eh_proj;
-    ctx_run(ctx, load_pair, m, m->n);
-    multiply(ctx, &m->eh_proj, m->pair, 2 * m->width, m->n, (target){m->h, DSV3_F32, m->width});
+    row_list const h = {m->h, DSV3_F32, m->width, NULL};
+    for (int64_t t = 0; t < m->n; t++) {
+        normalise_input(m, &m->io->inputs_embeds, t, "enorm.weight", 0);
+        normalise_input(m, &m->io->hidden_states, t, "hnorm.weight", m->width);
+    }
+    if (!multiply(ctx, &m->eh_proj, rows_of(&m->pair), m->n, h)) return 0;
     for (int64_t t = 0; kept->data && t < m->n; t++) {
         stored_row const row = row_of(kept, t * kept->stride[0]);
         store_row(kept, t * kept->stride[0], m->h + t * m->width, m->width);
         load_row(&row, m->width, m->h + t * m->width);
     }
+    return 1;
 }
 
 /* The residual stream, normalised, to y. */
 static void normalise_all(const module *m, const char *name, const dsv3_tensor *y)
 {
     for (int64_t t = 0; t < m->n; t++) {
-        normalise(gain(m, name), m->p->rms_norm_eps, m->h + t * m->width, m->pair, m->width);
-        store_row(y, t * y->stride[0], m->pair, m->width);
+        normalise(gain(m, name), m->p->rms_norm_eps, m->h + t * m->width, m->row, m->width);
+        store_row(y, t * y->stride[0], m->row, m->width);
     }
 }
 
@@ -77,8 +83,8 @@ static void add_branch(const module *m, const dsv3_tensor *branch)
     for (int64_t t = 0; t < m->n; t++) {
         float *const h = m->h + t * m->width;
         stored_row const row = row_of(branch, t * branch->stride[0]);
-        load_row(&row, m->width, m->pair);
-        for (int64_t i = 0; i < m->width; i++) h[i] += m->pair[i];
+        load_row(&row, m->width, m->row);
+        for (int64_t i = 0; i < m->width; i++) h[i] += m->row[i];
     }
 }
 
@@ -190,7 +196,7 @@ static dsv3_status run(dsv3_ctx *ctx, const module *m)
                       attention_out = either(m->io->self_attn, m->branch);
     dsv3_tensor const moe_in = either(m->io->post_attention_layernorm, m->normed),
                       moe_out = either(m->io->mlp, m->branch);
-    make_input(ctx, m);
+    if (!make_input(ctx, m)) return DSV3_NO_MEMORY;
     normalise_all(m, "input_layernorm.weight", &attention_in);
     dsv3_status status = attend_block(ctx, m, &attention_in, &attention_out);
     if (status != DSV3_OK) return status;
@@ -215,19 +221,24 @@ dsv3_status fast_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *i
     return status;
 }
 
+#define STEPS                                                                                                          \
+    "acc 24 rn fused; "                                                                                                \
+    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; form absorbed; "                       \
+    "x_norm f32 must; enorm output must; hnorm output must; eh_proj f32 must; input_layernorm output must; "           \
+    "h1 f32 must; post_attention_layernorm output must; h2 f32 must; "                                                 \
+    "self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; self_attn.q_a_layernorm output must; "                    \
+    "self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; self_attn.q f32 must; "                                  \
+    "self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv output must; self_attn.q_absorbed f32 must; "                 \
+    "self_attn.scores f32 must; self_attn.P f32 must; self_attn.o_latent f32 must; "                                   \
+    "self_attn.attn_output output must; self_attn.y output must; "                                                     \
+    "mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; mlp.up_proj f32 must; "                  \
+    "mlp.silu f32 must; mlp.act output must; mlp.shared_act output must; mlp.expert_out f32 must; "                    \
+    "mlp.routed f32 must; mlp.y output must; "
+
 const char *fast_mtp_numerics(const void *prob, const void *io)
 {
-    (void)prob, (void)io;
-    return "acc 24 rn fused; "
-           "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; flush none; form absorbed; "
-           "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "
-           "post_attention_layernorm f32 must; h2 f32 must; "
-           "self_attn.weight f32 must; self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; "
-           "self_attn.q_a_layernorm f32 must; self_attn.q_b_proj f32 must; self_attn.cos_sin f32 must; "
-           "self_attn.q f32 must; self_attn.kv_a_proj_with_mqa f32 must; self_attn.kv f32 must; "
-           "self_attn.q_absorbed f32 must; self_attn.scores f32 must; self_attn.P f32 must; "
-           "self_attn.o_latent f32 must; self_attn.attn_output f32 must; self_attn.y f32 must; "
-           "mlp.weight f32 must; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "
-           "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; "
-           "mlp.expert_out f32 must; mlp.routed f32 must; mlp.y f32 must";
+    (void)prob;
+    return by_pairs(((const dsv3_mtp_io *)io)->hidden_states.dtype)
+               ? STEPS "flush daz; self_attn.weight f32 may; mlp.weight f32 may"
+               : STEPS "flush none; self_attn.weight f32 must; mlp.weight f32 must";
 }

@@ -1,9 +1,11 @@
 /* See rows.h. Kernels are inlined for each number of rows and each format. */
 #include "rows.h"
 
+#include "tile.h"
 #include "vec.h"
 
 #define KERNEL static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 4") /* sums stay in registers */
 
 stored_row row_of(const dsv3_tensor *t, int64_t from)
 {
@@ -52,37 +54,54 @@ KERNEL void dot_step(int m, dsv3_dtype dtype, const float *const x[TILE], const 
                      const float factor[TILE], vec sum[TILE][TILE])
 {
     vec row[TILE];
-    for (int j = 0; j < TILE; j++) row[j] = load_scaled(&w[j], dtype, k, of, factor[j]);
-    for (int i = 0; i < m; i++) {
+    UNROLL for (int j = 0; j < TILE; j++) row[j] = load_scaled(&w[j], dtype, k, of, factor[j]);
+    UNROLL for (int i = 0; i < m; i++)
+    {
         vec const entry = load_lanes(x[i], DSV3_F32, k, of);
-        for (int j = 0; j < TILE; j++) sum[i][j] = vec_fma(entry, row[j], sum[i][j]);
+        UNROLL for (int j = 0; j < TILE; j++) sum[i][j] = vec_fma(entry, row[j], sum[i][j]);
     }
 }
 
-KERNEL void dot_kernel(int m, dsv3_dtype dtype, const float *const x[TILE], const stored_row w[TILE], int64_t n,
-                       float out[TILE][TILE])
+KERNEL void add_kernel(int m, dsv3_dtype dtype, const float *const x[TILE], const stored_row w[TILE], int64_t begin,
+                       int64_t end, tile_sums *s)
 {
     vec sum[TILE][TILE];
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < TILE; j++) sum[i][j] = vec_of(0);
-    for (int64_t from = 0; from < n; from += BLOCK) {
-        int64_t const to = least(n, from + BLOCK), whole = from + (to - from) / WIDTH * WIDTH;
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < TILE; j++) sum[i][j] = vec_load(s->lane[i][j]);
+    for (int64_t from = begin; from < end; from += BLOCK) {
+        int64_t const to = least(end, from + BLOCK), whole = from + (to - from) / WIDTH * WIDTH;
         float factor[TILE];
-        for (int j = 0; j < TILE; j++) factor[j] = factor_of(&w[j], dtype, from / BLOCK);
+        UNROLL for (int j = 0; j < TILE; j++) factor[j] = factor_of(&w[j], dtype, from / BLOCK);
         for (int64_t k = from; k < whole; k += WIDTH) dot_step(m, dtype, x, w, k, first_lanes(WIDTH), factor, sum);
         if (whole < to) dot_step(m, dtype, x, w, whole, first_lanes(to - whole), factor, sum);
     }
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < TILE; j++) out[i][j] = vec_sum(sum[i][j]);
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < TILE; j++) vec_store(s->lane[i][j], sum[i][j]);
+}
+
+void tile_add(int m, const float *const x[TILE], const stored_row w[TILE], int64_t from, int64_t to, tile_sums *s)
+{
+    switch (w->dtype) {
+    case DSV3_F32:
+        m > 1 ? add_kernel(TILE, DSV3_F32, x, w, from, to, s) : add_kernel(1, DSV3_F32, x, w, from, to, s);
+        return;
+    case DSV3_BF16:
+        m > 1 ? add_kernel(TILE, DSV3_BF16, x, w, from, to, s) : add_kernel(1, DSV3_BF16, x, w, from, to, s);
+        return;
+    default: m > 1 ? add_kernel(TILE, DSV3_F8_E4M3, x, w, from, to, s) : add_kernel(1, DSV3_F8_E4M3, x, w, from, to, s);
+    }
+}
+
+void tile_end(const tile_sums *s, float out[TILE][TILE])
+{
+    for (int i = 0; i < TILE; i++)
+        for (int j = 0; j < TILE; j++) out[i][j] = vec_sum(vec_load(s->lane[i][j]));
 }
 
 void dot_rows(int m, const float *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE])
 {
-    switch (w->dtype) {
-    case DSV3_F32: m > 1 ? dot_kernel(TILE, DSV3_F32, x, w, n, out) : dot_kernel(1, DSV3_F32, x, w, n, out); return;
-    case DSV3_BF16: m > 1 ? dot_kernel(TILE, DSV3_BF16, x, w, n, out) : dot_kernel(1, DSV3_BF16, x, w, n, out); return;
-    default: m > 1 ? dot_kernel(TILE, DSV3_F8_E4M3, x, w, n, out) : dot_kernel(1, DSV3_F8_E4M3, x, w, n, out);
-    }
+    tile_sums sums;
+    memset(&sums, 0, sizeof sums);
+    tile_add(m, x, w, 0, n, &sums);
+    tile_end(&sums, out);
 }
 
 /* ---- weighted sums of rows ---- */
@@ -93,24 +112,22 @@ KERNEL void sum_kernel(int m, dsv3_dtype dtype, const float *const p[TILE], cons
                        int64_t from, const lanes of[SPANS], float out[TILE][SPAN])
 {
     vec sum[TILE][SPANS];
-    for (int i = 0; i < m; i++)
-        for (int c = 0; c < SPANS; c++) sum[i][c] = vec_of(0);
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] = vec_of(0);
     for (int64_t j = 0; j < n; j++) {
         float const factor = factor_of(&v[j], dtype, from / BLOCK);
         vec row[SPANS];
-        for (int c = 0; c < SPANS; c++) row[c] = load_scaled(&v[j], dtype, from + c * WIDTH, of[c], factor);
-        for (int i = 0; i < m; i++)
-            for (int c = 0; c < SPANS; c++) sum[i][c] = vec_fma(vec_of(p[i][j]), row[c], sum[i][c]);
+        UNROLL for (int c = 0; c < SPANS; c++) row[c] = load_scaled(&v[j], dtype, from + c * WIDTH, of[c], factor);
+        UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] =
+            vec_fma(vec_of(p[i][j]), row[c], sum[i][c]);
     }
-    for (int i = 0; i < m; i++)
-        for (int c = 0; c < SPANS; c++) vec_store(out[i] + c * WIDTH, sum[i][c]);
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) vec_store(out[i] + c * WIDTH, sum[i][c]);
 }
 
 void sum_rows(int m, const float *const p[TILE], const stored_row *v, int64_t n, int64_t from, int64_t columns,
               float out[TILE][SPAN])
 {
     lanes of[SPANS];
-    for (int c = 0; c < SPANS; c++) of[c] = columns > c * WIDTH ? first_lanes(columns - c * WIDTH) : 0;
+    UNROLL for (int c = 0; c < SPANS; c++) of[c] = columns > c * WIDTH ? first_lanes(columns - c * WIDTH) : 0;
     dsv3_dtype const dtype = n ? v->dtype : DSV3_F32;
     switch (dtype) {
     case DSV3_F32:

@@ -150,4 +150,45 @@ static inline void store_codes(uint8_t *to, lanes of, vec v)
     _mm512_mask_cvtepi32_storeu_epi8(to, of, _mm512_mask_mov_epi32(code, nan, _mm512_set1_epi32(0x7f)));
 }
 
+/* ---- pairs of BF16: where the processor multiplies them ---- */
+
+#ifdef __AVX512BF16__
+
+enum { PAIRED = 32 };
+
+typedef __m512i pairs; /* 32 BF16 numbers */
+typedef __mmask32 paired_lanes;
+
+static inline paired_lanes first_paired(int64_t n)
+{
+    return (paired_lanes)(n >= PAIRED ? 0xffffffffu : (1u << n) - 1);
+}
+
+/* 32 E4M3 codes as BF16, exactly: normal ones have another bias and a longer fraction, subnormal ones stand in a table. */
+static inline pairs pairs_of_codes(__m256i codes)
+{
+    __m512i const wide = _mm512_cvtepi8_epi16(codes), size = _mm512_and_si512(wide, _mm512_set1_epi16(0x7f));
+    __m512i const subnormal = _mm512_castsi128_si512(
+        _mm_setr_epi16(0x0000, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60)); /* multiples of 2^-9 */
+    __m512i const normal = _mm512_add_epi16(_mm512_slli_epi16(size, 4), _mm512_set1_epi16(120 << 7));
+    __mmask32 const small = _mm512_cmplt_epu16_mask(size, _mm512_set1_epi16(8));
+    __m512i const v = _mm512_mask_permutexvar_epi16(normal, small, size, subnormal);
+    return _mm512_or_si512(v, _mm512_and_si512(wide, _mm512_set1_epi16((short)0x8000)));
+}
+
+/* 32 numbers of a bf16 or f8_e4m3 array, codes as they are; 0 outside the mask. */
+static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, paired_lanes of)
+{
+    if (dtype == DSV3_BF16) return _mm512_maskz_loadu_epi16(of, (const uint16_t *)data + at);
+    return pairs_of_codes(_mm256_maskz_loadu_epi8(of, (const uint8_t *)data + at));
+}
+
+/* Sixteen sums: the product of the odd numbers is added, then that of the even ones, each rounded; subnormals are 0. */
+static inline vec vec_dot(pairs a, pairs b, vec sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+
+#endif
+
 #endif
