@@ -36,7 +36,9 @@ product_path path_here(void)
 {
     const char *const forced = getenv("DSV3_FAST");
     bool there = false, amd = false;
-#if defined(__x86_64__)
+#ifdef PORTABLE
+    there = true;
+#elif defined(__x86_64__)
     there = __builtin_cpu_supports("avx512bf16"), amd = __builtin_cpu_is("amd");
 #endif
     if (forced && !strcmp(forced, "fma")) return PATH_FMA;

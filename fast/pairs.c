@@ -1,7 +1,6 @@
 /* See tile.h: products of BF16 pairs. Compiled for AVX512-BF16, called only where it is. */
 #include "tile.h"
 
-#if defined(__x86_64__)
 #include "vec.h"
 
 #define KERNEL static inline __attribute__((always_inline))
@@ -56,8 +55,7 @@ KERNEL void add_codes(int m, dsv3_dtype dtype, const uint16_t *const x[TILE], co
 void load_pair_row(const stored_row *row, int64_t n, uint16_t *to)
 {
     for (int64_t k = 0; k < n; k += PAIRED)
-        _mm512_mask_storeu_epi16(to + k, first_paired(n - k),
-                                 load_pairs(row->data, row->dtype, k, first_paired(n - k)));
+        store_pairs(to + k, first_paired(n - k), load_pairs(row->data, row->dtype, k, first_paired(n - k)));
 }
 
 void tile_add_pairs(int m, const uint16_t *const x[TILE], const stored_row w[TILE], int64_t from, int64_t to,
@@ -70,18 +68,3 @@ void tile_add_pairs(int m, const uint16_t *const x[TILE], const stored_row w[TIL
     else
         m > 1 ? add_bf16(TILE, x, w, from, to, s) : add_bf16(1, x, w, from, to, s);
 }
-
-#else
-
-void load_pair_row(const stored_row *row, int64_t n, uint16_t *to)
-{
-    (void)row, (void)n, (void)to;
-}
-
-void tile_add_pairs(int m, const uint16_t *const x[TILE], const stored_row w[TILE], int64_t from, int64_t to,
-                    tile_sums *s)
-{
-    (void)m, (void)x, (void)w, (void)from, (void)to, (void)s;
-}
-
-#endif

@@ -4,6 +4,9 @@
  */
 #ifndef VEC_H
 #define VEC_H
+#ifdef PORTABLE
+#include "vec_portable.h"
+#else
 
 #include "dsv3.h"
 
@@ -183,6 +186,11 @@ static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, p
     return pairs_of_codes(_mm256_maskz_loadu_epi8(of, (const uint8_t *)data + at));
 }
 
+static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
+{
+    _mm512_mask_storeu_epi16(to, of, p);
+}
+
 /* Sixteen sums: the product of the odd numbers is added, then that of the even ones, each rounded; subnormals are 0. */
 static inline vec vec_dot(pairs a, pairs b, vec sum)
 {
@@ -190,5 +198,5 @@ static inline vec vec_dot(pairs a, pairs b, vec sum)
 }
 
 #endif
-
+#endif
 #endif
