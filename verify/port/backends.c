@@ -60,7 +60,8 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
         refuse(why,
-               "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
+               "unknown backend '%.100s': it takes plain, avx512, portable, cuda, transformers, a path such as "
+               "./port.so, or "
                "exec:'command'",
                text);
         return false;
