@@ -185,15 +185,15 @@ static int attend_sequence(dsv3_ctx *ctx, const block *a, int64_t b)
                                    .q = a->absorbed + first * a->heads * a->latent,
                                    .q_stride = a->latent,
                                    .width = a->latent,
+                                   .dtype = DSV3_F32,
                                    .key = key,
                                    .value = key,
                                    .len = len,
                                    .columns = a->p->kv_lora_rank,
                                    .scale = a->scale,
                                    .seen = seen,
-                                   .o = a->o_latent + first * a->heads * a->p->kv_lora_rank,
-                                   .o_stride = a->p->kv_lora_rank};
-    return attend(ctx, &group, 1);
+                                   .o = a->o_latent + first * a->heads * a->p->kv_lora_rank};
+    return attend(ctx, &group);
 }
 
 static void find_positions(const block *a)

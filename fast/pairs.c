@@ -68,3 +68,40 @@ void tile_add_pairs(int m, const uint16_t *const x[TILE], const stored_row w[TIL
     else
         m > 1 ? add_bf16(TILE, x, w, from, to, s) : add_bf16(1, x, w, from, to, s);
 }
+
+/* ---- weighted sums of pairs of rows ---- */
+
+void pair_rows(const uint16_t *a, const uint16_t *b, int64_t n, uint32_t *to, int64_t pitch)
+{
+    static const uint16_t none[WIDTH];
+    for (int64_t c = 0; c < pitch; c += WIDTH) {
+        lanes const of = n > c ? first_lanes(n - c) : 0;
+        store_pairs((uint16_t *)(to + c), first_paired(PAIRED),
+                    interleave(of ? a + c : none, of && b ? b + c : none, of));
+    }
+}
+
+enum { SPANS = SPAN / WIDTH };
+
+KERNEL void sum_kernel(int m, const uint16_t *const p[TILE], const uint32_t *v, int64_t pitch, int64_t n,
+                       float out[TILE][SPAN])
+{
+    vec sum[TILE][SPANS];
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] = vec_of(0);
+    for (int64_t j = 0; j < n; j++) {
+        pairs row[SPANS];
+        UNROLL for (int c = 0; c < SPANS; c++) row[c] =
+            load_pairs(v + j * pitch, DSV3_BF16, c * PAIRED, first_paired(PAIRED));
+        UNROLL for (int i = 0; i < m; i++)
+        {
+            pairs const weight = pairs_of(p[i] + 2 * j);
+            UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] = vec_dot(weight, row[c], sum[i][c]);
+        }
+    }
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) vec_store(out[i] + c * WIDTH, sum[i][c]);
+}
+
+void sum_pairs(int m, const uint16_t *const p[TILE], const uint32_t *v, int64_t pitch, int64_t n, float out[TILE][SPAN])
+{
+    m > 1 ? sum_kernel(TILE, p, v, pitch, n, out) : sum_kernel(1, p, v, pitch, n, out);
+}
