@@ -12,8 +12,7 @@ typedef struct {
     int64_t longest;  /* keys, rounded up */
     float *score;     /* (workers, ROWS, longest): scores, then weights */
     uint16_t *weight; /* (workers, ROWS, longest): the same in BF16; with pairs */
-    uint32_t *value;  /* (len / 2, pitch): entry c of two tokens; with pairs */
-    int64_t pitch;    /* of these, a multiple of SPAN */
+    uint32_t *value;  /* (spans, len / 2, SPAN): entries of two tokens side by side; with pairs */
 } attention;
 
 /* ---- scores ---- */
@@ -23,24 +22,22 @@ static const void *query_at(const attention_group *g, int64_t r)
     return (const char *)g->q + (size_t)(r * g->q_stride) * (g->dtype == DSV3_F32 ? 4 : 2);
 }
 
-/* Rows r to r + rows - 1 against keys j to j + 3; past the last key that one again. */
+/* Rows r to r + rows - 1 against keys j to j + 3; past the last key that one again. There is room
+ * for TILE scores more. */
 static void score_tile(const attention *a, int64_t r, int rows, int64_t j, int64_t n, float *const score[TILE])
 {
     const attention_group *const g = a->g;
     const void *q[TILE];
     stored_row k[TILE];
-    tile_sums sums;
     float dot[TILE][TILE];
-    memset(&sums, 0, sizeof sums);
     for (int i = 0; i < TILE; i++) q[i] = query_at(g, r + (i < rows ? i : 0));
     for (int c = 0; c < TILE; c++) k[c] = g->key[j + c < n ? j + c : n - 1];
     if (a->pairs)
-        tile_add_pairs(rows, (const uint16_t *const *)q, k, 0, g->width, &sums);
+        dot_pairs(rows, (const uint16_t *const *)q, k, g->width, dot);
     else
-        tile_add(rows, (const float *const *)q, k, 0, g->width, &sums);
-    tile_end(&sums, dot);
+        dot_rows(rows, (const float *const *)q, k, g->width, dot);
     for (int i = 0; i < rows; i++)
-        for (int c = 0; c < TILE && j + c < n; c++) score[i][j + c] = dot[i][c] * g->scale;
+        for (int c = 0; c < TILE; c++) score[i][j + c] = dot[i][c] * g->scale;
 }
 
 /* ---- weights ---- */
@@ -59,13 +56,21 @@ static float weigh(const attention *a, int64_t r, int64_t n, float *score, uint1
 
 /* ---- values ---- */
 
-/* Values of tokens 2 i and 2 i + 1, side by side; behind the last token are zeros. */
+static int64_t pairs_of_tokens(const attention_group *g)
+{
+    return (g->len + 1) / 2;
+}
+
+/* Values of tokens 2 i and 2 i + 1, side by side. */
 static void pair_values(const void *job, int64_t i, int worker)
 {
     (void)worker;
     const attention *const a = job;
+    const uint16_t *const first = a->g->value[2 * i].data;
     const uint16_t *const second = 2 * i + 1 < a->g->len ? a->g->value[2 * i + 1].data : NULL;
-    pair_rows(a->g->value[2 * i].data, second, a->g->columns, a->value + i * a->pitch, a->pitch);
+    for (int64_t c = 0; c < a->g->columns; c += SPAN)
+        pair_rows(first + c, second ? second + c : NULL, a->g->columns - c,
+                  a->value + (c / SPAN * pairs_of_tokens(a->g) + i) * SPAN);
 }
 
 /* Columns c to c + SPAN - 1 of rows r to r + rows - 1. */
@@ -76,7 +81,7 @@ static void combine(const attention *a, int64_t r, int rows, int64_t n, int64_t 
     int64_t const columns = g->columns - c < SPAN ? g->columns - c : SPAN;
     float mean[TILE][SPAN];
     if (a->pairs)
-        sum_pairs(rows, (const uint16_t *const *)weight, a->value + c, a->pitch, (n + 1) / 2, mean);
+        sum_pairs(rows, (const uint16_t *const *)weight, a->value + c * pairs_of_tokens(g), (n + 1) / 2, mean);
     else
         sum_rows(rows, (const float *const *)score, g->value, n, c, columns, mean);
     for (int i = 0; i < rows; i++)
@@ -123,12 +128,12 @@ int attend(dsv3_ctx *ctx, const attention_group *g)
     attention a = {.g = g, .pairs = ctx_path(ctx) == PATH_PAIRS && g->dtype == DSV3_BF16};
     int64_t const room = ctx_workers(ctx) * ROWS;
     a.longest = (g->len / WIDTH + 1) * WIDTH + WIDTH;
-    a.pitch = (g->columns + SPAN - 1) / SPAN * SPAN;
+    int64_t const spans = (g->columns + SPAN - 1) / SPAN;
     a.score = ctx_take(ctx, room * a.longest, sizeof *a.score);
     if (a.pairs) a.weight = ctx_take(ctx, room * a.longest, sizeof *a.weight);
-    if (a.pairs) a.value = ctx_take(ctx, (g->len + 1) / 2 * a.pitch, sizeof *a.value);
+    if (a.pairs) a.value = ctx_take(ctx, spans * pairs_of_tokens(g), SPAN * sizeof *a.value);
     bool const good = a.score && (!a.pairs || (a.weight && a.value));
-    if (good && a.pairs) ctx_run(ctx, pair_values, &a, (g->len + 1) / 2);
+    if (good && a.pairs) ctx_run(ctx, pair_values, &a, pairs_of_tokens(g));
     if (good) ctx_run(ctx, attend_rows, &a, (g->rows + ROWS - 1) / ROWS);
     ctx_back(ctx, mark);
     return good;

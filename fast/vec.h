@@ -91,7 +91,7 @@ static inline float vec_sum(vec v)
 }
 
 /* Lane i is vec_sum(v[i]): the same four levels, two vectors at a time. */
-static inline vec vec_sums(const vec v[WIDTH])
+static inline vec vec_sums(const vec *v)
 {
     vec eight[8], four[4], two[2];
 #pragma GCC unroll 8

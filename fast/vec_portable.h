@@ -109,7 +109,7 @@ static inline float vec_sum(vec v)
     return v.lane[0];
 }
 
-static inline vec vec_sums(const vec v[WIDTH])
+static inline vec vec_sums(const vec *v)
 {
     EACH(vec_sum(v[l]));
 }
