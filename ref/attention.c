@@ -2,19 +2,47 @@
 #include "attention.h"
 
 #include "attention_error.h"
-#include "scratch.h"
+#include "vectors.h"
 
 enum { MOST_ROWS = 128 };
 
 /* s_j = scale q . k_j */
-static void score_row(const attention_rows *b, int64_t r, const sum_record *product)
+static void score(const attention_rows *b, const operand *query, ball scale, ball *s)
 {
     const attention *const a = b->a;
-    query_bounds const bounds = query_bounds_of(a, &b->query[r]);
-    for (int64_t j = 0; j < b->seen[r]; j++) {
-        ball const dot = dot_of(a, &b->query[r], &bounds, &product[j]);
-        b->weight[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
-    }
+    sum_record *const product = scratch_take(a->rd->scratch, b->rows * b->len, sizeof *product);
+    ball_dots(query, b->rows, a->key, b->len, product);
+    for (int64_t r = 0; r < b->rows; r++)
+        for (int64_t j = 0; j < b->seen[r]; j++) {
+            ball const dot = dot_of(a, &query[r], &product[r * b->len + j]);
+            s[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, scale));
+        }
+}
+
+/* scale q of every row */
+static const operand *scaled_queries(const attention_rows *b)
+{
+    scratch *const memory = b->a->rd->scratch;
+    int64_t const width = b->rows ? b->query[0].n : 0;
+    vectors v = vectors_take(memory, b->rows, width);
+    scaling const s = scaling_of(b->a);
+    for (int64_t i = 0; i < b->rows * width; i++) v.ball[i] = scaled_entry(&s, &b->query[i / width], i % width);
+    vectors_prepare(memory, &v);
+    return v.row;
+}
+
+/* The scores become the weights: scale (q . k_j), (scale q) . k_j, or what either may give. (Scaled) */
+static void score_rows(const attention_rows *b)
+{
+    const attention *const a = b->a;
+    ref_scaled const scaled = a->rd->declared ? declared(a->rd, CLAUSE_SCALED)->scaled : REF_SCALED_SCORES;
+    int64_t const cells = b->rows * b->len;
+    if (scaled != REF_SCALED_Q) score(b, b->query, a->scale, b->weight);
+    if (scaled == REF_SCALED_SCORES) return;
+    ball *const first = scaled == REF_SCALED_Q ? b->weight : scratch_take(a->rd->scratch, cells, sizeof *first);
+    score(b, scaled_queries(b), ball_of(1), first);
+    for (int64_t i = 0; scaled == REF_SCALED_ANY && i < cells; i++)
+        if (i % b->len < b->seen[i / b->len]) b->weight[i] = either(b->weight[i], first[i]);
 }
 
 /* A row that sees no key, or selects some, needs no softmax: it gets its o and its lse. */
@@ -34,7 +62,7 @@ static void weigh_row(const attention_rows *b, int64_t r, ball *lse)
     ball *const w = b->weight + r * b->len;
     double *const error = b->error + r * b->len;
     for (int64_t j = b->seen[r]; j < b->len; j++) w[j] = ball_of(0), error[j] = 0;
-    b->of_row[r] = softmax_weigh(b->a->rd, w, error, b->seen[r]);
+    b->of_row[r] = softmax_weigh(b->a->rd, w, error, b->seen[r], most_parts(b->a->rd, b->seen[r]));
     if (lse) lse[r] = softmax_lse(b->a->rd, &b->of_row[r], rounding_of_weights(b->a, &b->of_row[r]));
 }
 
@@ -69,11 +97,9 @@ static void attend_rows(const attention *a, const value_bounds *v, int64_t first
     b.error = scratch_take(memory, rows * b.len, sizeof *b.error);
     b.of_row = scratch_zeros(memory, rows, sizeof *b.of_row);
     b.mean = scratch_take(memory, rows * a->width, sizeof *b.mean);
-    sum_record *const product = scratch_take(memory, rows * b.len, sizeof *product);
 
-    ball_dots(b.query, rows, a->key, b.len, product);
+    score_rows(&b);
     for (int64_t r = 0; r < rows; r++) {
-        score_row(&b, r, product + r * b.len);
         int64_t const selected = count_selected(&b, r);
         if (selected || !b.seen[r])
             finish_row(&b, r, selected, o, lse);

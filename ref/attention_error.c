@@ -9,32 +9,51 @@ static const double smallest = 0x1p-126; /* what flushing may remove */
 
 /* ---- scores ---- */
 
-query_bounds query_bounds_of(const attention *a, const operand *q)
+scaling scaling_of(const attention *a)
 {
-    const ref_numerics *const port = a->rd->declared;
-    bool const powers = q->bits <= 1 && !q->radius; /* scaling is exact then */
-    query_bounds b = {.sup = q->max_abs * (1 + 0x1p-50)};
-    b.scaled_first = powers || !port ? 0 : u * (1 + gamma_sum(port, q->n));
-    for (int64_t c = 0; q->radius && c < q->n; c++)
-        b.sup = fmax(b.sup, (fabs(q->value[c]) + q->radius[c]) * (1 + 0x1p-50));
-    return b;
+    ball const ln2 = ball_log(ball_of(2));
+    return (scaling){a, round_op(a->rd, ball_div(a->scale, ln2)), ln2};
+}
+
+/* Entry c of a query. */
+static ball query_at(const attention *a, const operand *q, int64_t c)
+{
+    if (q->elements) return q->elements[c];
+    return ball_widen(element(a->rd, q->value[c]), q->radius ? q->radius[c] : 0);
+}
+
+ball scaled_entry(const scaling *s, const operand *q, int64_t c)
+{
+    const attention *const a = s->a;
+    ball const entry = query_at(a, q, c), scaled = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, entry));
+    if (declared_at(a->rd, a->scale_q).must) return scaled;
+    ball const of_base_2 = round_at(a->rd, a->scale_q, a->output, ball_mul(s->in_base_2, entry));
+    return either(scaled, ball_mul(of_base_2, s->ln2));
 }
 
 /* Lemma Late: a port sums products with codes and multiplies the sums by the scales. */
-static ball scaled_after_sum(const attention *a, const operand *q, double q_sup, const sum_record *t, ball dot)
+static ball scaled_after_sum(const attention *a, const operand *q, const sum_record *t, ball dot)
 {
     double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + gamma_sum(a->rd->declared, t->n);
     bool const exact = ball_is_point(dot) && a->scale_after_sum == 0 && q->lsb > -100;
-    if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
+    if (!(n * q->sup * 448 * growth < 0x1p127)) return ball_any();
     return exact ? dot : ball_widen(dot, (sum + n * eta(a->rd->declared) * (2 * a->largest_scale + 1)) * growth);
 }
 
-ball dot_of(const attention *a, const operand *q, const query_bounds *bounds, const sum_record *product)
+ball dot_of(const attention *a, const operand *q, const sum_record *product)
 {
     ball const dot = sum_of(a->rd, product);
     if (!a->rd->declared) return dot;
-    ball const scaled = a->largest_scale > 0 ? scaled_after_sum(a, q, bounds->sup, product, dot) : dot;
-    return round_op(a->rd, ball_widen(scaled, bounds->scaled_first * product->sum_abs));
+    return round_op(a->rd, a->largest_scale > 0 ? scaled_after_sum(a, q, product, dot) : dot);
+}
+
+/* ---- parts ---- */
+
+int64_t most_parts(const ref_reading *rd, int64_t seen)
+{
+    if (!rd->declared) return 1;
+    int64_t const parts = declared(rd, CLAUSE_PARTS)->parts;
+    return parts < 0 || parts > seen ? seen : parts;
 }
 
 /* ---- Lemma Selection ---- */
@@ -49,7 +68,7 @@ int64_t count_selected(const attention_rows *b, int64_t r)
     const ref_numerics *const port = b->a->rd->declared;
     const ball *const score = b->weight + r * b->len;
     int64_t count = 0;
-    if (!port || !port->div.ieee) return 0;
+    if (!port || !port->div.ieee || most_parts(b->a->rd, b->seen[r]) > 1) return 0;
     for (int64_t j = 0; j < b->seen[r]; j++) {
         bool const zero = is_zero(score[j]);
         if (!zero && !(ball_upper(score[j]) <= SOFTMAX_VANISHING)) return 0;
@@ -225,15 +244,18 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     if (!port) return m->E < 0.9 ? (d->moved + tiny) / (1 - m->E) : (double)INFINITY;
     double const unit = unit_at_point(a->rd, a->P, a->output);
     double const div = quotient_error(a->rd, u);
-    if (!(m->E + unit < 0.9) || !(m->gamma < 0.5)) return (double)INFINITY;
+    if (!(m->E + unit < 0.9) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
     double const coarse = n * floor_at_point(a->rd, a->P, a->output) * 2 * largest; /* P below its normal numbers */
     double const size =
         d->size + d->moved + m->E * fabs(o) + coarse; /* >= the sum of |weight v| as the port has them */
+    double const parts = m->parts > 1 ? (double)m->parts : 0;
+    double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + div + u + a->scale_after_sum) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + u + a->scale_after_sum) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
-    double const lost = (2 * n * eta(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
-    return (first + 2 * m->gamma * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+    double const lost = (2 * (n + parts) * eta(port) * (1 + a->largest_scale) + (4 + parts) * smallest + tiny) * 2;
+    double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */
+    return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
 
 void widen_means(const attention_rows *b, const value_bounds *v, ball *o)

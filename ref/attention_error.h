@@ -1,5 +1,5 @@
 /*
- * What a port may do to softmax attention, beside the formula: Lemmas Late, Selection and Softmax, docs/numerics.md. Its o is not a
+ * What a port may do to softmax attention, beside the formula: Lemmas Late, Scaled, Selection, Softmax and Parts, docs/numerics.md. Its o is not a
  * quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in mean-value form, from the relative
  * error E_j of each weight.
  */
@@ -21,15 +21,21 @@ typedef struct {
     ball *mean;           /* (rows, width): sum_j P_j v_j */
 } attention_rows;
 
-/* What the error of q . k_j needs of q. */
+/* What scales queries: for scores in base e, or in base 2. */
 typedef struct {
-    double sup;          /* >= every |element| */
-    double scaled_first; /* relative to sum |q k|: the rounding of scale q, if a port scales q first */
-} query_bounds;
-query_bounds query_bounds_of(const attention *a, const operand *q);
+    const attention *a;
+    ball in_base_2, ln2; /* scale / ln 2 as a port has it; exact */
+} scaling;
+scaling scaling_of(const attention *a);
 
-/* q . k_j as a port computes it, before the scale. (Accumulate, Late, Softmax) */
-ball dot_of(const attention *a, const operand *q, const query_bounds *bounds, const sum_record *product);
+/* Entry c of scale q, in base e, as a port has it that scales q first. (Scaled) */
+ball scaled_entry(const scaling *s, const operand *q, int64_t c);
+
+/* q . k_j as a port computes it; q may be scaled. (Accumulate, Late) */
+ball dot_of(const attention *a, const operand *q, const sum_record *product);
+
+/* In how many parts a port may take the keys that a row sees; 1 in an exact reading. (Parts) */
+int64_t most_parts(const ref_reading *rd, int64_t seen);
 
 /* With scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the number of keys
  * selected, or 0, for a row whose weights are still scores; and o, the mean of the selected values. (Selection) */

@@ -256,6 +256,11 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     *sine = ball_widen(*sine, off);
 }
 
+ball either(ball a, ball b)
+{
+    return ball_hull(fmin(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
+}
+
 ball guarded(const ref_reading *rd, ball sum)
 {
     return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;

@@ -45,13 +45,41 @@ static double rescale_error(const ref_numerics *port, const score_range *range, 
     return u * (moves * (port->exp.rel + 10 * range->sup) + (port->exp.more + 1) * (range->max - range->min));
 }
 
-double exponent_error(const ref_reading *rd, ball score, const score_range *range, int64_t n)
+/* ---- Lemma Parts ---- */
+
+/* m, every lse_i and lse lie between a score of the part and this much above the largest of all; so does ln l_i above 0. */
+static double spread_of(int64_t n)
+{
+    return log((double)n) + 2;
+}
+
+/* How far a port's lse_i = m_i + ln l_i is off; largest: >= the score's size and the maximum's. */
+static double part_error(const ref_reading *rd, double largest, int64_t n)
+{
+    double const most = spread_of(n);
+    ref_function const log = declared(rd, CLAUSE_LOG)->log;
+    return u * (log.rel * most + log.more + 6 * (largest + most));
+}
+
+/* Relative error of e^(lse_i - lse); below: how far the score is below the maximum. */
+static double merge_error(const ref_reading *rd, double largest, double below, int64_t n)
+{
+    double const most = spread_of(n);
+    ref_function const exp = declared(rd, CLAUSE_EXP)->exp;
+    return u * (10 * (largest + most) + exp.rel + exp.more * (below + most));
+}
+
+double exponent_error(const ref_reading *rd, ball score, const score_range *range, const softmax *m)
 {
     double const own = score.r * (1 + 0x1p-40);
     const ref_numerics *const port = declared(rd, CLAUSE_EXP);
     if (!port) return own;
     double const below = range->max - ball_lower((ball){score.c, 0});
-    return own + rescale_error(port, range, n) + exp_error(port, ball_sup(score), below, fabs(range->max));
+    double const one =
+        own + rescale_error(port, range, m->n) + exp_error(port, ball_sup(score), below, fabs(range->max));
+    if (m->parts <= 1) return one;
+    double const largest = fmax(ball_sup(score), fabs(range->max));
+    return one + part_error(rd, largest, m->n) + merge_error(rd, largest, below, m->n);
 }
 
 /* ---- E_j and their sums ---- */
@@ -71,12 +99,22 @@ double weight_error(ball weight, double eta, softmax *m)
     return grown(eta);
 }
 
+/* The sum over parts; what the port's lse, and the weights of its sum, differ by from those of o; e^(lse_i - lse) flushed. */
+static void merge_parts(const ref_reading *rd, softmax *m)
+{
+    double const largest = ball_sup(m->maximum);
+    m->floor += smallest;
+    m->gamma += (double)m->parts * 2 * u;
+    m->merged = grown(part_error(rd, largest, m->n) + 2 * merge_error(rd, largest, 0, m->n));
+}
+
 void finish_errors(const ref_reading *rd, softmax *m)
 {
     m->E *= (1 + 0x1p-50 * (double)(m->n + 8)) / ball_lower(m->sum);
     if (!rd->declared) return;
     m->floor += smallest;
     m->gamma = gamma_sum(rd->declared, m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
+    if (m->parts > 1) merge_parts(rd, m);
 }
 
 double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded)
