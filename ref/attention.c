@@ -2,47 +2,42 @@
 #include "attention.h"
 
 #include "attention_error.h"
-#include "vectors.h"
+#include "scratch.h"
 
 enum { MOST_ROWS = 128 };
 
 /* s_j = scale q . k_j */
-static void score(const attention_rows *b, const operand *query, ball scale, ball *s)
+static void score(const attention_rows *b, const query_way *q, ball *s)
 {
     const attention *const a = b->a;
-    sum_record *const product = scratch_take(a->rd->scratch, b->rows * b->len, sizeof *product);
+    scratch *const memory = a->rd->scratch;
+    sum_record *const product = scratch_take(memory, b->rows * b->len, sizeof *product);
+    operand *const query = scratch_take(memory, b->rows, sizeof *query);
+    for (int64_t r = 0; r < b->rows; r++) query[r] = q[r].query;
     ball_dots(query, b->rows, a->key, b->len, product);
     for (int64_t r = 0; r < b->rows; r++)
         for (int64_t j = 0; j < b->seen[r]; j++) {
-            ball const dot = dot_of(a, &query[r], &product[r * b->len + j]);
-            s[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, scale));
+            ball const dot = dot_of(a, &q[r], &product[r * b->len + j]);
+            s[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, q[r].scale));
         }
-}
-
-/* scale q of every row */
-static const operand *scaled_queries(const attention_rows *b)
-{
-    scratch *const memory = b->a->rd->scratch;
-    int64_t const width = b->rows ? b->query[0].n : 0;
-    vectors v = vectors_take(memory, b->rows, width);
-    scaling const s = scaling_of(b->a);
-    for (int64_t i = 0; i < b->rows * width; i++) v.ball[i] = scaled_entry(&s, &b->query[i / width], i % width);
-    vectors_prepare(memory, &v);
-    return v.row;
 }
 
 /* The scores become the weights: scale (q . k_j), (scale q) . k_j, or what either may give. (Scaled) */
 static void score_rows(const attention_rows *b)
 {
     const attention *const a = b->a;
+    scratch *const memory = a->rd->scratch;
     ref_scaled const scaled = a->rd->declared ? declared(a->rd, CLAUSE_SCALED)->scaled : REF_SCALED_SCORES;
-    int64_t const cells = b->rows * b->len;
-    if (scaled != REF_SCALED_Q) score(b, b->query, a->scale, b->weight);
+    query_way *const way = scratch_take(memory, b->rows, sizeof *way);
+    for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_sum(a, &b->query[r]);
+    if (scaled != REF_SCALED_Q) score(b, way, b->weight);
     if (scaled == REF_SCALED_SCORES) return;
-    ball *const first = scaled == REF_SCALED_Q ? b->weight : scratch_take(a->rd->scratch, cells, sizeof *first);
-    score(b, scaled_queries(b), ball_of(1), first);
-    for (int64_t i = 0; scaled == REF_SCALED_ANY && i < cells; i++)
-        if (i % b->len < b->seen[i / b->len]) b->weight[i] = either(b->weight[i], first[i]);
+    ball *const first = scratch_take(memory, b->rows * b->len, sizeof *first);
+    for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_query(a, &b->query[r]);
+    score(b, way, first);
+    for (int64_t r = 0; r < b->rows; r++)
+        for (int64_t i = r * b->len; i < r * b->len + b->seen[r]; i++)
+            b->weight[i] = scaled == REF_SCALED_Q ? first[i] : either(b->weight[i], first[i]);
 }
 
 /* A row that sees no key, or selects some, needs no softmax: it gets its o and its lse. */

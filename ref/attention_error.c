@@ -4,31 +4,53 @@
 #include "kernel.h"
 #include "scratch.h"
 
+#include <limits.h>
+
 static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
 static const double smallest = 0x1p-126; /* what flushing may remove */
 
 /* ---- scores ---- */
 
-scaling scaling_of(const attention *a)
+static int64_t zeros_of(const operand *q)
 {
-    ball const ln2 = ball_log(ball_of(2));
-    return (scaling){a, round_op(a->rd, ball_div(a->scale, ln2)), ln2};
+    int64_t zeros = 0;
+    for (int64_t c = 0; c < q->n; c++) zeros += q->value[c] == 0 && !(q->radius && q->radius[c] != 0);
+    return zeros;
 }
 
-/* Entry c of a query. */
-static ball query_at(const attention *a, const operand *q, int64_t c)
+query_way scale_the_sum(const attention *a, const operand *q)
 {
-    if (q->elements) return q->elements[c];
-    return ball_widen(element(a->rd, q->value[c]), q->radius ? q->radius[c] : 0);
+    return (query_way){*q, a->scale, a->rd->declared ? zeros_of(q) : 0, false};
 }
 
-ball scaled_entry(const scaling *s, const operand *q, int64_t c)
+/* scale v, as a port has it that scales queries, by scale or in base 2 by scale log2(e). */
+static ball scaled(const attention *a, ball v)
 {
-    const attention *const a = s->a;
-    ball const entry = query_at(a, q, c), scaled = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, entry));
-    if (declared_at(a->rd, a->scale_q).must) return scaled;
-    ball const of_base_2 = round_at(a->rd, a->scale_q, a->output, ball_mul(s->in_base_2, entry));
-    return either(scaled, ball_mul(of_base_2, s->ln2));
+    ball const s = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
+    if (declared_at(a->rd, a->scale_q).must) return s;
+    ball const ln2 = ball_log(ball_of(2)), folded = round_op(a->rd, ball_div(a->scale, ln2));
+    return either(s, ball_mul(round_at(a->rd, a->scale_q, a->output, ball_mul(folded, v)), ln2));
+}
+
+/* Are all entries powers of two, or 0, far from subnormal? Then one number scales them all. */
+static bool are_powers(const operand *q)
+{
+    return q->bits <= 1 && !q->radius && q->lsb >= -60 && q->max_abs <= 0x1p60;
+}
+
+query_way scale_the_query(const attention *a, const operand *q)
+{
+    scratch *const memory = a->rd->scratch;
+    int64_t const zeros = zeros_of(q);
+    ball const factor = scaled(a, ball_of(1));
+    if (are_powers(q) && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
+    ball *const entry = scratch_take(memory, q->n, sizeof *entry);
+    double *const parts = scratch_take(memory, 3 * q->n, sizeof *parts);
+    for (int64_t c = 0; c < q->n; c++) {
+        ball const e = ball_widen(element(a->rd, q->value[c]), q->radius ? q->radius[c] : 0);
+        entry[c] = scaled(a, q->elements ? q->elements[c] : e);
+    }
+    return (query_way){operand_of_balls(entry, q->n, parts), ball_of(1), zeros, false};
 }
 
 /* Lemma Late: a port sums products with codes and multiplies the sums by the scales. */
@@ -40,11 +62,14 @@ static ball scaled_after_sum(const attention *a, const operand *q, const sum_rec
     return exact ? dot : ball_widen(dot, (sum + n * eta(a->rd->declared) * (2 * a->largest_scale + 1)) * growth);
 }
 
-ball dot_of(const attention *a, const operand *q, const sum_record *product)
+ball dot_of(const attention *a, const query_way *q, const sum_record *product)
 {
-    ball const dot = sum_of(a->rd, product);
-    if (!a->rd->declared) return dot;
-    return round_op(a->rd, a->largest_scale > 0 ? scaled_after_sum(a, q, product, dot) : dot);
+    if (!a->rd->declared) return product->total;
+    sum_record sum = *product;
+    sum.zeros = q->zeros;
+    if (q->rounded) sum.lsb = INT_MIN;
+    ball const dot = sum_of(a->rd, &sum);
+    return round_op(a->rd, a->largest_scale > 0 ? scaled_after_sum(a, &q->query, product, dot) : dot);
 }
 
 /* ---- parts ---- */

@@ -21,18 +21,21 @@ typedef struct {
     ball *mean;           /* (rows, width): sum_j P_j v_j */
 } attention_rows;
 
-/* What scales queries: for scores in base e, or in base 2. */
+/* How a port forms the scores of a row: scale (query . k_j). */
 typedef struct {
-    const attention *a;
-    ball in_base_2, ln2; /* scale / ln 2 as a port has it; exact */
-} scaling;
-scaling scaling_of(const attention *a);
+    operand query; /* scaled already where scale is 1 */
+    ball scale;
+    int64_t zeros; /* so many entries of the query are 0 */
+    bool
+        rounded; /* the port's own entries are other numbers, the query's times the scale: no sum of products is exact */
+} query_way;
 
-/* Entry c of scale q, in base e, as a port has it that scales q first. (Scaled) */
-ball scaled_entry(const scaling *s, const operand *q, int64_t c);
+/* By scaling the sum; by scaling the query first. (Scaled) */
+query_way scale_the_sum(const attention *a, const operand *q);
+query_way scale_the_query(const attention *a, const operand *q);
 
-/* q . k_j as a port computes it; q may be scaled. (Accumulate, Late) */
-ball dot_of(const attention *a, const operand *q, const sum_record *product);
+/* query . k_j as a port computes it, before the scale. (Accumulate, Late) */
+ball dot_of(const attention *a, const query_way *q, const sum_record *product);
 
 /* In how many parts a port may take the keys that a row sees; 1 in an exact reading. (Parts) */
 int64_t most_parts(const ref_reading *rd, int64_t seen);

@@ -119,12 +119,14 @@ static path longest_path(const ref_accumulator *acc, double n)
 }
 
 /* Lemma Accumulate: the relative error of the whole sum, th / (1 - th). */
-static double accumulation(const ref_accumulator *acc, int64_t n)
+static double accumulation(const ref_accumulator *acc, int64_t n, int64_t zeros)
 {
     double const rho = ldexp(1, acc->truncates ? 1 - acc->bits : -acc->bits);
     bool const aligned = acc->guard != 255 && !(acc->fused && acc->block == 1);
     double const cut = aligned ? ldexp(1 + rho, 1 - acc->bits - acc->guard) : 0;
-    path const p = longest_path(acc, (double)n);
+    path p = longest_path(acc, (double)n);
+    double const others = (double)(n - zeros); /* a step rounds where a leaf enters or meets another sum that isn't 0 */
+    p.steps = fmin(p.steps, others), p.added = fmin(p.added, others);
     double const product = acc->fused ? 0 : rho;
     double const sum = p.steps * rho + (p.steps + p.added) * cut + p.promoted * ldexp(1, -acc->promote_bits);
     double const th = (sum + product) * (1 + 0x1p-40);
@@ -142,7 +144,7 @@ ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
     if (!port || order_free(port, sum)) return sum->total;
-    double const share = accumulation(&port->acc, sum->n);
+    double const share = accumulation(&port->acc, sum->n, sum->zeros);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
     double const lost = underflow(port, sum) * (1 + share); /* what is lost early is rounded with the rest */
     return flushed(rd, ball_widen(sum->total, share * sum->sum_abs + lost));
@@ -268,7 +270,7 @@ ball guarded(const ref_reading *rd, ball sum)
 
 double gamma_sum(const ref_numerics *port, int64_t n)
 {
-    return accumulation(&port->acc, n);
+    return accumulation(&port->acc, n, 0);
 }
 
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
