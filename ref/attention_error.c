@@ -145,11 +145,24 @@ static void split_values(const attention *a, double *number, double *off)
     }
 }
 
+/* Ends of each column. */
+static void find_ends(const attention *a, const value_bounds *v, double *low, double *high)
+{
+    for (int64_t i = 0; i < a->len * a->width; i++) {
+        int64_t const j = i / a->width, c = i % a->width;
+        double const value = v->number[j * v->stride + c], off = (v->off ? v->off[i] : 0) + 0x1p-50 * fabs(value);
+        low[c] = j ? fmin(low[c], value - off) : value - off;
+        high[c] = j ? fmax(high[c], value + off) : value + off;
+    }
+}
+
 value_bounds value_bounds_of(const attention *a)
 {
     scratch *const memory = a->rd->scratch;
     double *const largest = scratch_zeros(memory, a->width, sizeof *largest);
-    value_bounds v = {.number = a->number, .stride = a->stride, .largest = largest};
+    double *const low = scratch_zeros(memory, a->width, sizeof *low), *const high =
+                                                                          scratch_zeros(memory, a->width, sizeof *high);
+    value_bounds v = {.number = a->number, .stride = a->stride, .largest = largest, .low = low, .high = high};
     v.origin = scratch_zeros(memory, a->width, sizeof *v.origin);
     if (a->value) {
         double *const number = scratch_take(memory, a->len * a->width, sizeof *number);
@@ -162,6 +175,7 @@ value_bounds value_bounds_of(const attention *a)
             double const size = fabs(v.number[j * v.stride + c]) + (v.off ? v.off[j * a->width + c] : 0);
             largest[c] = fmax(largest[c], size * (1 + 0x1p-50));
         }
+    if (a->rd->declared) find_ends(a, &v, low, high);
     return v;
 }
 
@@ -261,7 +275,7 @@ static deviation deviation_at(const deviations *d, int64_t r, int64_t c)
     return sums;
 }
 
-/* How far the port's o may be from o. */
+/* How far the port's o may be from o by the errors of its weights. */
 static double softmax_radius(const attention *a, const softmax *m, double o, const deviation *d, double largest)
 {
     const ref_numerics *const port = a->rd->declared;
@@ -283,6 +297,18 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
 
+/* The same by the values alone: whatever the weights are, a mean lies between the least and the largest value. (Hull) */
+static double hull_radius(const attention *a, const softmax *m, ball o, double low, double high, double largest)
+{
+    if (!a->rd->declared || !isfinite(m->E) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
+    double const unit = unit_at_point(a->rd, a->P, a->output), div = quotient_error(a->rd, u), n = (double)m->n;
+    double const relative = unit + 3 * m->gamma + 2 * div + u + a->scale_after_sum + 2 * m->merged;
+    double const coarse = n * (floor_at_point(a->rd, a->P, a->output) + m->floor) * 4 * largest;
+    double const lost = (4 * n * eta(a->rd->declared) * (1 + a->largest_scale) + (4 + n) * smallest) * 4;
+    double const apart = fmax(high - ball_lower(o), ball_upper(o) - low);
+    return (apart + expm1(relative) * largest + coarse + lost) * (1 + 0x1p-40);
+}
+
 void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
 {
     scratch_piece *const mark = scratch_mark(b->a->rd->scratch);
@@ -296,7 +322,10 @@ void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
         const softmax *const m = &b->of_row[i / width];
         if (!m->n) continue;
         deviation const sums = deviation_at(&d, i / width, i % width);
-        o[i] = ball_widen(b->mean[i], softmax_radius(b->a, m, ball_sup(b->mean[i]), &sums, v->largest[i % width]));
+        int64_t const c = i % width;
+        double const radius = softmax_radius(b->a, m, ball_sup(b->mean[i]), &sums, v->largest[c]);
+        double const hull = hull_radius(b->a, m, b->mean[i], v->low[c], v->high[c], v->largest[c]);
+        o[i] = ball_widen(b->mean[i], radius < hull ? radius : hull);
     }
     scratch_back(b->a->rd->scratch, mark);
 }

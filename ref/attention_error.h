@@ -52,9 +52,10 @@ double rounding_of_weights(const attention *a, const softmax *m);
 typedef struct {
     const double *number;
     int64_t stride;
-    const double *off;     /* (len, width); NULL: not at all */
-    const double *origin;  /* (width) zeros */
-    const double *largest; /* (width): >= |v| of each column */
+    const double *off;        /* (len, width); NULL: not at all */
+    const double *origin;     /* (width) zeros */
+    const double *largest;    /* (width): >= |v| of each column */
+    const double *low, *high; /* (width): ends of each column; not in an exact reading */
 } value_bounds;
 value_bounds value_bounds_of(const attention *a);
 

@@ -6,7 +6,7 @@
 softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts)
 {
     score_range const range = score_range_of(rd, w, n);
-    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max), .sum = ball_of(0)};
+    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max), .top = range.top, .sum = ball_of(0)};
     for (int64_t j = 0; j < n; j++) { /* x_j = s_j - max */
         if (vanishes(rd, w[j], &range)) {
             m.floor = 0x1p-990;

@@ -11,6 +11,7 @@ typedef struct {
     int64_t n;     /* scores */
     int64_t parts; /* in which they are taken at most, each with a sum of its own */
     ball maximum;  /* a point */
+    double top;    /* >= |maximum| of every port */
     ball sum;      /* of the weights */
     double E;      /* the mean of E_j: sum P_j E_j */
     double floor;  /* what else each weight may be off by, absolutely */

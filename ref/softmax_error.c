@@ -6,7 +6,8 @@ static const double smallest = 0x1p-126; /* what flushing may remove */
 
 score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
 {
-    score_range range = {-INFINITY, INFINITY, -INFINITY, 0};
+    score_range range = {-INFINITY, INFINITY, -INFINITY, 0, 0};
+    double greatest = -INFINITY;
     for (int64_t j = 0; j < n; j++) {
         double const high = ball_upper((ball){score[j].c, 0});
         if (high > range.max) range.max = high;
@@ -14,7 +15,9 @@ score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
         range.least_max = fmax(range.least_max, ball_lower(score[j]));
         range.min = fmin(range.min, high);
         range.sup = fmax(range.sup, ball_sup(score[j]));
+        greatest = fmax(greatest, ball_upper(score[j]));
     }
+    range.top = fmax(fabs(greatest), fabs(range.least_max));
     return range;
 }
 
@@ -78,7 +81,7 @@ double exponent_error(const ref_reading *rd, ball score, const score_range *rang
     double const one =
         own + rescale_error(port, range, m->n) + exp_error(port, ball_sup(score), below, fabs(range->max));
     if (m->parts <= 1) return one;
-    double const largest = fmax(ball_sup(score), fabs(range->max));
+    double const largest = fmax(ball_sup(score), range->top);
     return one + part_error(rd, largest, m->n) + merge_error(rd, largest, below, m->n);
 }
 
@@ -102,10 +105,9 @@ double weight_error(ball weight, double eta, softmax *m)
 /* The sum over parts; what the port's lse, and the weights of its sum, differ by from those of o; e^(lse_i - lse) flushed. */
 static void merge_parts(const ref_reading *rd, softmax *m)
 {
-    double const largest = ball_sup(m->maximum);
     m->floor += smallest;
     m->gamma += (double)m->parts * 2 * u;
-    m->merged = grown(part_error(rd, largest, m->n) + 2 * merge_error(rd, largest, 0, m->n));
+    m->merged = grown(part_error(rd, m->top, m->n) + 2 * merge_error(rd, m->top, 0, m->n));
 }
 
 void finish_errors(const ref_reading *rd, softmax *m)
@@ -119,8 +121,8 @@ void finish_errors(const ref_reading *rd, softmax *m)
 
 double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded)
 {
-    if (!(m->E < 0.5) || !(m->gamma < 0.5) || !(rounded < 0.9)) return (double)INFINITY;
-    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded / (1 - rounded);
+    if (!(m->E < 1e6) || !(m->gamma < 0.5) || !(rounded < 0.9)) return (double)INFINITY;
+    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E + rounded / (1 - rounded);
     if (rd->declared) r += log_error(rd, log_sum) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
     return r;
 }

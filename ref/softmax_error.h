@@ -6,7 +6,8 @@
 
 /* Ends of one row's scores: of their centres, and what every port finds for the maximum at least; only max in an exact reading. */
 typedef struct {
-    double max, min, least_max, sup; /* sup >= every |score| */
+    double max, min, least_max; /* least_max: every port's maximum is no less */
+    double sup, top;            /* >= every |score|; >= every port's |maximum| */
 } score_range;
 score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n);
 
