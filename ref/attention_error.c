@@ -78,7 +78,8 @@ int64_t most_parts(const ref_reading *rd, int64_t seen)
 {
     if (!rd->declared) return 1;
     int64_t const parts = declared(rd, CLAUSE_PARTS)->parts;
-    return parts < 0 || parts > seen ? seen : parts;
+    int64_t const most = parts < 0 || parts > seen ? seen : parts;
+    return parts != 1 && most < 2 ? 2 : most;
 }
 
 /* ---- Lemma Selection ---- */

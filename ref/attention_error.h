@@ -37,7 +37,7 @@ query_way scale_the_query(const attention *a, const operand *q);
 /* query . k_j as a port computes it, before the scale. (Accumulate, Late) */
 ball dot_of(const attention *a, const query_way *q, const sum_record *product);
 
-/* In how many parts a port may take the keys that a row sees; 1 in an exact reading. (Parts) */
+/* In how many parts a port may take the keys that a row sees: 1, or 2 and more where it may merge. (Parts) */
 int64_t most_parts(const ref_reading *rd, int64_t seen);
 
 /* With scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the number of keys

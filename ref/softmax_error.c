@@ -50,18 +50,18 @@ static double rescale_error(const ref_numerics *port, const score_range *range, 
 
 /* ---- Lemma Parts ---- */
 
-/* m, every lse_i and lse lie between a score of the part and this much above the largest of all; so does ln l_i above 0. */
+/* Every lse_i, and lse, lies between a score of the part and this much above the largest score of all. */
 static double spread_of(int64_t n)
 {
     return log((double)n) + 2;
 }
 
-/* How far a port's lse_i = m_i + ln l_i is off; largest: >= the score's size and the maximum's. */
+/* How far a port's lse_i = m_i + ln l_i is off, or its lse; largest: >= the score's size and the maximum's. */
 static double part_error(const ref_reading *rd, double largest, int64_t n)
 {
     double const most = spread_of(n);
     ref_function const log = declared(rd, CLAUSE_LOG)->log;
-    return u * (log.rel * most + log.more + 6 * (largest + most));
+    return u * (log.rel * most + log.more + 4 * (largest + most));
 }
 
 /* Relative error of e^(lse_i - lse); below: how far the score is below the maximum. */
@@ -69,7 +69,7 @@ static double merge_error(const ref_reading *rd, double largest, double below, i
 {
     double const most = spread_of(n);
     ref_function const exp = declared(rd, CLAUSE_EXP)->exp;
-    return u * (10 * (largest + most) + exp.rel + exp.more * (below + most));
+    return u * (6 * (largest + most) + exp.rel + exp.more * (below + most));
 }
 
 double exponent_error(const ref_reading *rd, ball score, const score_range *range, const softmax *m)
@@ -78,11 +78,11 @@ double exponent_error(const ref_reading *rd, ball score, const score_range *rang
     const ref_numerics *const port = declared(rd, CLAUSE_EXP);
     if (!port) return own;
     double const below = range->max - ball_lower((ball){score.c, 0});
-    double const one =
-        own + rescale_error(port, range, m->n) + exp_error(port, ball_sup(score), below, fabs(range->max));
-    if (m->parts <= 1) return one;
-    double const largest = fmax(ball_sup(score), range->top);
-    return one + part_error(rd, largest, m->n) + merge_error(rd, largest, below, m->n);
+    double const sup = ball_sup(score), of_scores = own + rescale_error(port, range, m->n);
+    if (m->parts <= 1) return of_scores + exp_error(port, sup, below, fabs(range->max));
+    double const largest = fmax(sup, range->top); /* >= |m_i| */
+    double const merging = part_error(rd, largest, m->n) + merge_error(rd, largest, below, m->n);
+    return of_scores + exp_error(port, sup, below, largest) + merging;
 }
 
 /* ---- E_j and their sums ---- */
