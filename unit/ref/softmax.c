@@ -345,6 +345,8 @@ Test(softmax, parts_of_selected_keys)
  * second the other way. */
 typedef struct {
     double log_rel, log_abs, exp_rel, exp_slope, div;
+    double sum;       /* of the parts */
+    double arguments; /* of what Lemmas Softmax and Parts grant them */
 } habits;
 
 static const double unit = 0x1p-24;
@@ -368,39 +370,48 @@ static void attend_halves(const habits *h, int n, bool common)
         double const m = (double)largest(i * n / 2, (i + 1) * n / 2);
         double l = 0, total = 0;
         for (int j = i * n / 2; j < (i + 1) * n / 2; j++) {
-            double const weight = off_exp(h, (double)scores[j] - m, common ? 0 : sign);
+            double const formed = h->arguments * sign * 5 * (fabs((double)scores[j]) + fabs(m)) * unit;
+            double const weight = off_exp(h, (double)scores[j] - m + formed, common ? 0 : sign);
             l += weight;
             total += weight * (double)key[j * WIDTH];
         }
         mean[i] = total / l * (1 + h->div * unit);
         of_part[i] = m + off_log(h, l, common ? 0 : sign);
+        of_part[i] += h->arguments * sign * (3 * fabs(of_part[i]) + fabs(m)) * unit;
     }
     double const greatest = fmax(of_part[0], of_part[1]);
     for (int i = 0; i < 2; i++) sum += off_exp(h, of_part[i] - greatest, common ? -1 : 0);
-    double const merged = greatest + off_log(h, sum, common ? -1 : 0);
+    double const merged = greatest + off_log(h, sum * (1 - h->sum * unit), common ? -1 : 0);
     double total = 0;
-    for (int i = 0; i < 2; i++) total += off_exp(h, of_part[i] - merged, i && !common ? -1 : 1) * mean[i];
-    o[0] = (float)(total * (1 + h->div * unit));
+    for (int i = 0; i < 2; i++) {
+        int const sign = i && !common ? -1 : 1;
+        double const formed = h->arguments * sign * 3 * (fabs(of_part[i]) + fabs(merged)) * unit;
+        total += off_exp(h, of_part[i] - merged + formed, sign) * mean[i];
+    }
+    o[0] = (float)(total * (1 + (h->div + h->sum) * unit));
     lse = (float)merged;
 }
 
 Test(softmax, merging_uses_its_terms)
 {
 #define HALVES "acc 53 rn; div ieee; rescales 0; scaled scores; parts 2; flush none; scores f32 must; P f32 must; "
+    static const double at = 2000; /* where the scores are that ask for it */
     static const struct {
         const char *declared;
         habits habits;
-        bool common;
+        bool common, high;
         double spread, least; /* of the scores; of the radius that is used */
     } rows[] = {
-        {HALVES "exp 0 0; log 9000 0", {.log_rel = 9000}, false, 0, 0.6},
-        {HALVES "exp 0 0; log 0 9000", {.log_abs = 9000}, false, 0, 0.9},
-        {HALVES "exp 9000 0; log 0 0", {.exp_rel = 9000}, false, 0, 0.9},
-        {HALVES "exp 0 900; log 0 0", {.exp_slope = 900}, false, 20, 0.1},
-        {HALVES "exp 0 0; log 9000 0", {.log_rel = 9000}, true, 0, 0.06},
-        {HALVES "exp 0 0; log 0 9000", {.log_abs = 9000}, true, 0, 0.9},
-        {HALVES "exp 9000 0; log 0 0", {.exp_rel = 9000}, true, 0, 0.9},
-        {HALVES "exp 0 0; log 0 0; div 9000", {.div = 9000}, true, 0, 0.9},
+        {HALVES "exp 0 0; log 9000 0", {.log_rel = 9000}, false, false, 0, 0.6},
+        {HALVES "exp 0 0; log 0 9000", {.log_abs = 9000}, false, false, 0, 0.9},
+        {HALVES "exp 9000 0; log 0 0", {.exp_rel = 9000}, false, false, 0, 0.9},
+        {HALVES "exp 0 900; log 0 0", {.exp_slope = 900}, false, false, 20, 0.1},
+        {HALVES "exp 0 0; log 9000 0", {.log_rel = 9000}, true, false, 0, 0.06},
+        {HALVES "exp 0 0; log 0 9000", {.log_abs = 9000}, true, false, 0, 0.9},
+        {HALVES "exp 9000 0; log 0 0", {.exp_rel = 9000}, true, false, 0, 0.9},
+        {HALVES "exp 0 0; log 0 0; div 9000", {.div = 9000}, true, false, 0, 0.9},
+        {HALVES "exp 0 0; log 0 0; parts 512", {.sum = 1024}, true, false, 0, 0.6},
+        {HALVES "exp 0 0; log 0 0", {.arguments = 1}, false, true, 0, 0.97},
     };
     srand48(22);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -409,7 +420,7 @@ Test(softmax, merging_uses_its_terms)
         for (int round = 0; round < 200; round++) {
             enum { N = 512 };
             for (int j = 0; j < N; j++) {
-                scores[j] = (float)(rows[i].spread * (j % (N / 2) ? 0 : drand48()));
+                scores[j] = (float)((rows[i].high ? at : 0) + rows[i].spread * (j % (N / 2) ? 0 : drand48()));
                 for (int c = 0; c < RANK; c++) key[j * WIDTH + c] = rows[i].common || j < N / 2 ? 1 : -1;
             }
             find_legal(&p, N);
@@ -505,7 +516,7 @@ Test(softmax, queries_scaled_first)
         for (int round = 0; round < 400; round++) {
             float q[WIDTH];
             int const n = 1 + round % 16;
-            double const scale = (0.5 + drand48()) * 0x1p-14;
+            double const scale = (0.5 + drand48()) * (round % 2 ? 0x1p-3 : 0x1p-14);
             fill_cancelling(q, n, round % 2);
             legal_scaled(rows[i].declared, q, scale, n);
             attend_scaled(q, scale, rows[i].base_2, n);
@@ -520,5 +531,23 @@ Test(softmax, queries_scaled_first)
             cr_expect(worst <= 1 && worst_lse <= 1 && worst_lse >= rows[i].least, "row %zu", i);
         else
             cr_expect(caught > 50, "row %zu: %d found out", i, caught);
+    }
+}
+
+/* Scores that BF16 moves apart: no weight is known, yet o lies between the values, and reaches them. */
+Test(softmax, means_stay_between_the_values)
+{
+    port const p = {"hull", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; parts 1; scores bf16 may; P f32 must",
+                    exact};
+    for (int end = -1; end <= 1; end += 2) {
+        for (int j = 0; j < 2; j++) {
+            scores[j] = 4112 + (float)((j ? 1 : -1) * end) / 256; /* half way between two numbers of BF16 */
+            for (int c = 0; c < RANK; c++) key[j * WIDTH + c] = j ? 1 : -1;
+        }
+        find_legal(&p, 2);
+        cr_expect(isfinite(legal_o[0].radius) && ref_upper(legal_o[0]) < 1.02 && ref_lower(legal_o[0]) > -1.02);
+        for (int j = 0; j < 2; j++) scores[j] = bf16(scores[j]);
+        attend(&p, 2);
+        cr_expect(fabsf(o[0]) > 0.9999f && share(&legal_o[0], o[0]) <= 1, "%a", (double)o[0]);
     }
 }
