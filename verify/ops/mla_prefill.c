@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/key_numbers.h"
+#include "case/large_scores.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -169,6 +170,14 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    const dsv3_mla_prefill_prob *const d = prob_of(p);
+    int64_t const width = key_width(d), from_end = width - 1 - i % width;
+    if (is(row, "q")) return large_query_entry(p->seed, i / width, from_end) / d->softmax_scale;
+    return is(row, "k") && from_end == 0 ? 1 : adversarial_value(p, row, i, bits);
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal"},
     {"exact", exact_value, "head h selects 2^(h mod 8) keys, the others vanish: o is a mean of whole numbers"},
@@ -176,6 +185,7 @@ static const fill_row fills[] = {
     {"uniform", uniform_value, "each query selects as many keys as a power of two allows, all with the same score"},
     {"adversarial", adversarial_value,
      "by head: one key above equal ones, periodic, large, and equal scores; values near 1"},
+    {"large", large_value, "scores near 120, -120, 720, -760, where e^score overflows and vanishes; values near 1"},
     {.name = NULL},
 };
 
