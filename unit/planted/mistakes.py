@@ -260,9 +260,11 @@ MISTAKES = {
         ("? top_two(group, size) : group[largest(group, size)]",
          "? top_two(group, power_of_two(size)) : group[largest(group, power_of_two(size))]", 1),
     ],
-    "X_amax_without_last": [
-        ("i < last; i++) amax", "i < last - (last - first == BLOCK); i++) amax", 1)
+    "X_fewer_groups": [
+        ("\n/* All groups but the best", WHOLE, 1),
+        ("g = largest(score, p->n_group)", "g = largest(score, power_of_two(p->n_group))", 1),
     ],
+    "X_amax_without_last": [("i < last; i++) amax", "i < last - (last - first == BLOCK); i++) amax", 1)],
 }
 
 

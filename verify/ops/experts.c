@@ -89,15 +89,15 @@ static double ids_value(const struct problem *p, const tensor_row *row, int64_t 
     return v * (double)(1 + i / size);
 }
 
-/* What a token of a kind is: large, zero, small, one large entry. */
+/* Tokens of different kinds whose activations are all numbers that BF16 holds: large, one large entry, small, zero. */
 static double mixed_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     int64_t const width = prob_of(p)->hidden_size, t = i / width, c = i % width;
     double const g = rng_gaussian(bits);
     if (!is(row, "hidden_states")) return real_value(p, row, i, bits);
     switch ((t + (int64_t)(p->seed % 4)) % 4) {
-    case 0: return 16 * g;
-    case 1: return c == t % width ? 64 : g / 16;
+    case 0: return 4 * g;
+    case 1: return c == t % width ? 16 : g / 16;
     case 2: return 0x1p-20 * g;
     default: return 0;
     }

@@ -127,7 +127,8 @@ static const fill_row fills[] = {
      "scores at seven levels, biases that lift them all to 1/2, or all scores alike: differences in the last bits"},
     {"negative", negative_value, "all biases below -1: a mask of 0 would be chosen"},
     {"adversarial", adversarial_value, "biases near 4, single strong experts, saturated and vanishing scores"},
-    {"large", large_value, "with softmax, logits near 120, -120, 720 or -760: e^logit overflows or vanishes; else real"},
+    {"large", large_value,
+     "with softmax, logits near 120, -120, 720 or -760: e^logit overflows or vanishes; else real"},
     {.name = NULL},
 };
 

@@ -379,8 +379,8 @@ static const fill_row fills[] = {
 
 static bool coded(const struct problem *p)
 {
-    return p->fill->value == exact_value || p->fill->value == onehot_value ||
-           p->fill->value == uniform_value || p->fill->value == ends_value;
+    return p->fill->value == exact_value || p->fill->value == onehot_value || p->fill->value == uniform_value ||
+           p->fill->value == ends_value;
 }
 
 static const char *rule(const struct problem *p)
