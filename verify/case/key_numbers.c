@@ -4,8 +4,7 @@
 #include "rng.h"
 
 const char key_numbers_rule[] =
-    "fills exact, onehot and uniform write the number of a key into its last entries: too many keys "
-    "for this width";
+    "this fill writes the number of a key into its last entries: too many keys for this width";
 
 key_numbers key_numbers_of(int64_t width, int64_t keys)
 {
