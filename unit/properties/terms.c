@@ -45,7 +45,7 @@ static void find_legal(const char *declaration, int n)
 static void expect(const ref_value *legal, long double got, const char *what)
 {
     double const stored = (double)(float)got;
-    if (getenv("SHOW")) printf("%s: %a in [%a, %a]\n", what, stored, ref_lower(*legal), ref_upper(*legal));
+
     cr_expect(inside(legal, stored), "%s: %a not in [%a, %a]", what, stored, ref_lower(*legal), ref_upper(*legal));
 }
 

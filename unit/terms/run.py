@@ -11,6 +11,7 @@ the honest ports of unit/legal. Exit code 1: a weakening survives that no proof 
 terms.txt, a block a term:
     term NAME LEMMA FILE       the term's name, its lemma in docs/numerics.md, where it is
     code TEXT {{TERM}} TEXT    the term in its line; stands once in FILE, blanks aside
+    with TEXT {{TERM}} TEXT    a term of second order that is weakened along with it, in the same file
     zero EXPRESSION            instead of TERM; 0 * (TERM) unless said
     part EXPRESSION            instead of TERM; 0.4 * (TERM) unless said; `-`: there is no such part
     tier TIER                  the tier whose witness this is; dd unless said
@@ -44,12 +45,12 @@ class Problem(Exception):
 class Term:
     def __init__(self, name, lemma, file):
         self.name, self.lemma, self.file = name, lemma, file
-        self.code, self.tier, self.ops, self.witnesses, self.free = "", "dd", "", [], {}
+        self.codes, self.tier, self.ops, self.witnesses, self.free = [], "dd", "", [], {}
         self.weaker = {"zero": None, "part": None}
 
     def add(self, key, rest):
-        if key == "code":
-            self.code = (self.code + " " + rest).strip()
+        if key in ("code", "with"):
+            self.codes.append(rest)
         elif key in self.weaker:
             self.weaker[key] = rest
         elif key in ("tier", "ops"):
@@ -62,9 +63,9 @@ class Term:
         else:
             raise Problem(f"{TABLE.name}: '{key}' is no key")
 
-    def parts(self):
+    def parts(self, code):
         """The text before the term, the term, the text behind it."""
-        match = re.fullmatch(r"(.*)\{\{(.+)\}\}(.*)", self.code)
+        match = re.fullmatch(r"(.*)\{\{(.+)\}\}(.*)", code)
         if not match:
             raise Problem(f"{self.name}: its code marks no term with {{{{ }}}}")
         return match.groups()
@@ -74,16 +75,21 @@ class Term:
 
     def weakened(self, text, which):
         """The text of the file with the term weakened."""
-        before, term, behind = self.parts()
-        match = re.search(pattern(before + term + behind), text)
-        new = self.weaker[which] or f"({'0' if which == 'zero' else '0.4'} * ({term.strip()}))"
-        return text[:match.start()] + before + new + behind + text[match.end():]
+        for number, code in enumerate(self.codes):
+            before, term, behind = self.parts(code)
+            match = re.search(pattern(before + term + behind), text)
+            new = f"({'0' if which == 'zero' else '0.4'} * ({term.strip()}))"
+            if number == 0 and self.weaker[which]:
+                new = self.weaker[which]
+            text = text[:match.start()] + before + new + behind + text[match.end():]
+        return text
 
     def check(self):
-        before, term, behind = self.parts()
-        found = len(re.findall(pattern(before + term + behind), (ROOT / self.file).read_text()))
-        if found != 1:
-            raise Problem(f"{self.name}: its code stands {found} times in {self.file}, not once: {self.code}")
+        text = (ROOT / self.file).read_text()
+        for code in self.codes:
+            found = len(re.findall(pattern("".join(self.parts(code))), text))
+            if found != 1:
+                raise Problem(f"{self.name}: its code stands {found} times in {self.file}, not once: {code}")
 
 
 def pattern(code):
