@@ -166,6 +166,7 @@ $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 
 inside_ball      := dd 256 1024
 inside_dot       := dd
+inside_edges     := dd
 inside_attention := dd
 inside_forms     := dd 256 512
 inside_log       := dd 256

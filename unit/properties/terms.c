@@ -243,7 +243,8 @@ Test(terms, sums_of_o)
     float of_sum[3] = {0}, of_both[3] = {0}, of_lse[3] = {0};
     srand48(2);
     for (int i = 0; i < TRIES; i++) {
-        score[0] = 0, score[1] = (float)-draw(0.01, 7), score[2] = (float)-draw(0.01, 7);
+        score[0] = 0; /* the others have 10 bits, so that q k is exact */
+        for (int j = 1; j < 3; j++) score[j] = -(float)rint(draw(1, 1000)) / 128;
         for (int j = 0; j < 3; j++) p[j] = expl((long double)score[j]);
         long double const l = total(3), rounded = to_bits(l, 11), n = p[1] + p[2];
         double const both = (double)(to_bits(n, 11) / rounded / (n / l) - 1), lse = (double)fabsl(rounded / l - 1);
@@ -280,6 +281,34 @@ Test(terms, sum_that_cancels)
                "P f32 may; rescales 0",
                N);
     expect(legal_o, sum / N, "a sum that cancels");
+}
+
+/* One key in 2048, and half of the least code is more than that: P, divided first, is 0. */
+Test(terms, selected_weights)
+{
+    enum { N = 2048 };
+    for (int j = 0; j < N; j++) score[j] = 0, value[j] = 1;
+    find_legal("acc 24 rn; div ieee; exp 2; flush none; scores f32 must; P f8_e4m3 must; rescales 0", N);
+    expect(legal_o, 0, "selected weights below the least code");
+
+    for (int j = 0; j < 64; j++) score[j] = 0, value[j] = 31 * 0x1p-149f; /* divided by 64 first: nothing is left */
+    find_legal("acc 24 rn; div ieee; exp 2; flush none; scores f32 must; P f32 must; rescales 0", 64);
+    expect(legal_o, 0, "selected values that underflow");
+}
+
+/* P is cut to BF16, and to E4M3, where that takes most of it. */
+Test(terms, weights_cut)
+{
+    two_keys(0, (float)logl(0x1p-4L * (1 + 0x1.fcp-8L)));
+    long double const exact = expl((long double)score[1]);
+    p[1] = 0x1p-4L;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must rz; rescales 0", 2);
+    expect(legal_o, p[1] / (1 + exact), "P cut to BF16");
+
+    enum { N = 1700 };
+    for (int j = 0; j < N; j++) score[j] = j ? (float)logl(0x1.fep-10L) : 0, value[j] = 1;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0", N);
+    expect(legal_lse, 0, "lse of P that is cut");
 }
 
 Test(terms, division_of_o)
@@ -389,4 +418,38 @@ Test(terms, query_scaled_first)
     ref_reading const rd = {&port, 0, false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
     expect(legal_lse, s, "q is scaled first");
+}
+
+/* ---- the exact reading: the working tier beside one of 512 bits ---- */
+
+static double apart(ref_value a, ref_value b)
+{
+    return fabs((a.hi - b.hi) + (a.lo - b.lo)) - (a.radius + b.radius);
+}
+
+Test(terms, exact_readings_agree)
+{
+    enum { N = 23 };
+    static float key[N * WIDTH];
+    float q[WIDTH];
+    int32_t block = 0, length = N;
+    dsv3_mla_decode_prob const prob = {1, 1, 1, RANK, 2, 2, N, N, 0.1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, WIDTH}, {WIDTH, WIDTH, WIDTH, 1}},
+                                   .kv_cache = {key, DSV3_F32, 3, {1, N, WIDTH}, {N * WIDTH, WIDTH, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {NULL, 0, false};
+    ref_value o[RANK], log_sum[1], better_o[RANK], better_log_sum[1];
+    srand48(9);
+    for (int round = 0; round < 200; round++) {
+        double const size = exp2(draw(0, 9));
+        for (int c = 0; c < WIDTH; c++) q[c] = (float)(draw(-1, 1) * size);
+        for (int i = 0; i < N * WIDTH; i++) key[i] = (float)draw(-1, 1);
+        cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, log_sum}));
+        cr_assert(ref_512.mla_decode(&rd, &prob, &io, (ref_value *const[]){better_o, better_log_sum}));
+        for (int c = 0; c < RANK; c++) cr_assert(apart(o[c], better_o[c]) <= 0, "o: %g apart", apart(o[c], better_o[c]));
+        cr_assert(apart(*log_sum, *better_log_sum) <= 0, "lse: %g apart", apart(*log_sum, *better_log_sum));
+    }
 }

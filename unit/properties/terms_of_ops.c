@@ -342,7 +342,7 @@ static bool accepts_is_legal(const char *declaration, draft d, int accepted)
     return !isnan(n.hi);
 }
 
-/* u q' < p', q' = q / Q and p' = p / P in wide arithmetic; q' and u q' are rounded to binary32. */
+/* u q' < p', q' = q / Q and p' = p / P in wide arithmetic; q', p' and u q' are rounded to binary32. */
 Test(terms_of_ops, acceptance)
 {
     double most = 0;
@@ -355,7 +355,7 @@ Test(terms_of_ops, acceptance)
         double const P = (double)d.p[0] + (double)d.p[1], Q = (double)d.q[0] + (double)d.q[1];
         if (P != Q) continue;
         float const q = (float)((double)d.q[0] / Q);
-        double const p = (double)d.p[0] / P, ratio = (double)d.p[0] / (double)d.q[0];
+        double const p = (double)(float)((double)d.p[0] / P), ratio = (double)d.p[0] / (double)d.q[0];
         for (int k = -6; k <= 6; k++) {
             d.u = (float)(ratio * (1 + k * 0x1p-25));
             double const exact = (double)d.u * (double)d.q[0] / (double)d.p[0] - 1;
@@ -373,4 +373,25 @@ Test(terms_of_ops, acceptance_by_divisions)
 {
     draft d = {{0.25f, 1.25f}, {0.5f, 1}, 0.5f * (1 + 1990 * 0x1p-24f)};
     cr_expect(accepts_is_legal("acc 53 rn; div 1000; flush none", d, 1), "divisions of an acceptance");
+}
+
+/* The same where the roundings are those of subnormal numbers. */
+Test(terms_of_ops, acceptance_of_subnormal_numbers)
+{
+    double most = 0;
+    draft worst = {{0}};
+    int decided = 0;
+    srand48(8);
+    for (int i = 0; i < 4000000; i++) {
+        int const k = 20 + (int)(lrand48() % 400);
+        float const sum = (float)draw(1.5, 1.9), q = (float)k * 0x1p-149f, u = 1 - (float)draw(0, 0.02);
+        float const p = (float)(k - (int)(lrand48() % 12)) * 0x1p-149f;
+        float const q_stored = (float)((double)q / (double)sum), p_stored = (float)((double)p / (double)sum);
+        bool const accepted = u * q_stored < p_stored;
+        double const off = ((double)u * (double)q - (double)p) / (double)sum * 0x1p149;
+        if (accepted == (off < 0) || fabs(off) <= most) continue;
+        most = fabs(off), worst = (draft){{p, sum}, {q, sum}, u}, decided = accepted;
+    }
+    printf("terms_of_ops: acceptance off by %.3f of the least number\n", most);
+    cr_expect(accepts_is_legal("acc 53 rn; div 0.001; flush none", worst, decided));
 }

@@ -14,6 +14,7 @@ terms.txt, a block a term:
     with TEXT {{TERM}} TEXT    a term of second order that is weakened along with it, in the same file
     zero EXPRESSION            instead of TERM; 0 * (TERM) unless said
     part EXPRESSION            instead of TERM; 0.4 * (TERM) unless said; `-`: there is no such part
+    share F                    instead of 0.4: half of what the worst known argument of an exact reading's primitive uses
     tier TIER                  the tier whose witness this is; dd unless said
     ops OP,...                 where --hunt looks; all ops unless said
     red suite SUITE [FILTER]   a witness: a suite of unit/, tests of FILTER
@@ -45,7 +46,7 @@ class Problem(Exception):
 class Term:
     def __init__(self, name, lemma, file):
         self.name, self.lemma, self.file = name, lemma, file
-        self.codes, self.tier, self.ops, self.witnesses, self.free = [], "dd", "", [], {}
+        self.share, self.codes, self.tier, self.ops, self.witnesses, self.free = "0.4", [], "dd", "", [], {}
         self.weaker = {"zero": None, "part": None}
 
     def add(self, key, rest):
@@ -53,7 +54,7 @@ class Term:
             self.codes.append(rest)
         elif key in self.weaker:
             self.weaker[key] = rest
-        elif key in ("tier", "ops"):
+        elif key in ("tier", "ops", "share"):
             setattr(self, key, rest)
         elif key == "red":
             self.witnesses.append(rest)
@@ -78,7 +79,7 @@ class Term:
         for number, code in enumerate(self.codes):
             before, term, behind = self.parts(code)
             match = re.search(pattern(before + term + behind), text)
-            new = f"({'0' if which == 'zero' else '0.4'} * ({term.strip()}))"
+            new = f"({'0' if which == 'zero' else self.share} * ({term.strip()}))"
             if number == 0 and self.weaker[which]:
                 new = self.weaker[which]
             text = text[:match.start()] + before + new + behind + text[match.end():]
