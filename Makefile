@@ -54,11 +54,11 @@ WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
           -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -MMD -MP $(SAN) \
           -Iinclude -Iref -Iverify
-LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lpthread -ldl -lm
+LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lsleef -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
+AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O3
 
 tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error attention \
               attention_error layer table $(OPS)
@@ -67,7 +67,8 @@ ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
               $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
 verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
-fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
+fast_src   := $(wildcard fast/*.c)
+fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(fast_src)) $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
@@ -114,8 +115,14 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 # ---- the harness and our backends ----
 
-$(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
+$(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512),-DPORTABLE)
 $(B)/obj/fast/backend.o: AVX512 :=
+$(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16
+$(B)/obj/portable/%.o: fast/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
+$(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)
+	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_portable $@.all $@
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
@@ -172,7 +179,7 @@ inside_forms     := dd 256 512
 inside_log       := dd 256
 
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
-suite_src := $(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)
+suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c)
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
