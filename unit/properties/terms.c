@@ -226,14 +226,16 @@ Test(terms, rescale_sums)
         score[N + i] = m, value[N + i] = 1;
         l = (float)((long double)l + 1);
     }
-    find_legal("acc 53 rn; div 0.001; log 0.001; flush none; arith f32; scores f32 must; P f32 may; exp 0.001; rescales 200",
-               N + MOVES);
+    find_legal(
+        "acc 53 rn; div 0.001; log 0.001; flush none; arith f32; scores f32 must; P f32 may; exp 0.001; rescales 200",
+        N + MOVES);
     expect(legal_lse, (long double)m + logl((long double)l), "a running sum is rounded");
 }
 
 /* All products of a sum enter one step, which is rounded once: to 11 bits. */
-#define SHORT \
-    "acc 11 rn fused block=4096 promote=4096 bits2=53; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 must; " \
+#define SHORT                                                                                                          \
+    "acc 11 rn fused block=4096 promote=4096 bits2=53; div 0.001; log 0.001; exp 0.001; flush none; arith f32; "       \
+    "scores f32 must; "                                                                                                \
     "P f32 may; rescales 0"
 
 Test(terms, sums_of_o)
@@ -302,12 +304,14 @@ Test(terms, weights_cut)
     two_keys(0, (float)logl(0x1p-4L * (1 + 0x1.fcp-8L)));
     long double const exact = expl((long double)score[1]);
     p[1] = 0x1p-4L;
-    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must rz; rescales 0", 2);
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must rz; rescales 0",
+               2);
     expect(legal_o, p[1] / (1 + exact), "P cut to BF16");
 
     enum { N = 1700 };
     for (int j = 0; j < N; j++) score[j] = j ? (float)logl(0x1.fep-10L) : 0, value[j] = 1;
-    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0", N);
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0",
+               N);
     expect(legal_lse, 0, "lse of P that is cut");
 }
 
@@ -323,7 +327,8 @@ Test(terms, division_of_o)
 Test(terms, weights_in_bf16)
 {
     enum { N = 400 };
-    static const char bf16_P[] = "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must; rescales 0";
+    static const char bf16_P[] =
+        "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must; rescales 0";
     two_keys(0, (float)logl(0x1p-4L * (1 + 0x1.01p-8L)));
     long double const exact = expl((long double)score[1]);
     p[1] = (long double)ref_round(DSV3_BF16, (double)exact);
@@ -343,7 +348,8 @@ Test(terms, weights_below_the_least_code)
 {
     enum { N = 1000 };
     for (int j = 0; j < N; j++) score[j] = j ? (float)logl(0x1.fep-11L) : 0, value[j] = 1, p[j] = j ? 0 : 1;
-    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must; rescales 0", N);
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must; rescales 0",
+               N);
     expect(legal_lse, logl(total(N)), "lse of small P");
 }
 
@@ -354,7 +360,8 @@ Test(terms, logarithm)
     long double const ln = logl(total(N));
     find_legal("acc 53 rn; div 0.001; log 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0", N);
     expect(legal_lse, ln * (1 + 0.999L * 4000 * 0x1p-24L), "a logarithm");
-    find_legal("acc 53 rn; div 0.001; log 0.001 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0", N);
+    find_legal("acc 53 rn; div 0.001; log 0.001 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0",
+               N);
     expect(legal_lse, ln + 0.999L * 4000 * 0x1p-24L, "a logarithm's absolute error");
 }
 
@@ -420,6 +427,87 @@ Test(terms, query_scaled_first)
     expect(legal_lse, s, "q is scaled first");
 }
 
+/* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */
+
+enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 2 };
+static const char late[] =
+    "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
+
+/* `n` keys: their codes 0 but for one in each tile; q meets these two. */
+static void find_coded(const char *declaration, int n, float (*scale)[2], float (*code)[2], float *first_two)
+{
+    static uint8_t cache[KEYS * ROW];
+    static float q[CODES + 2];
+    static ref_value o[CODES];
+    int32_t block = 0, length = n;
+    ref_numerics const port = numerics("mla_decode", declaration);
+    memset(cache, 0, sizeof cache);
+    for (int j = 0; j < n; j++)
+        for (int t = 0; t < 2; t++) {
+            ref_encode(DSV3_F8_E4M3, cache + j * ROW, t * TILE, (double)code[j][t]);
+            memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
+        }
+    q[0] = first_two[0], q[TILE] = first_two[1];
+    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
+                                   .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, CODES}, {CODES, CODES, CODES, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
+    legal_o[0] = o[0];
+}
+
+static float to_bf16(float v)
+{
+    return (float)ref_round(DSV3_BF16, (double)v);
+}
+
+/* The sums of two tiles, their scales and the products of these are rounded to BF16; the tiles all but cancel. */
+Test(terms, scales_after_sums)
+{
+    double up = 0, down = 0;
+    float scale[1][2] = {{0}}, code[1][2] = {{1, -1}}, q[2] = {0}, got[2] = {0};
+    srand48(10);
+    for (int i = 0; i < 1000000; i++) {
+        float const v = (float)draw(1, 1.2), s = (float)draw(1, 1.2), result = to_bf16(to_bf16(v) * to_bf16(s));
+        double const off = (double)result - (double)v * (double)s;
+        if (off > up) up = off, q[0] = v, scale[0][0] = s, got[0] = result;
+        if (-off > down) down = -off, q[1] = v, scale[0][1] = s, got[1] = result;
+    }
+    find_coded(late, 1, scale, code, q);
+    expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
+}
+
+/* Two keys of one weight and codes of either sign: the scales and their products with P are rounded to BF16. */
+Test(terms, scales_after_weights)
+{
+    double up = 0, down = 0;
+    float scale[2][2] = {{0}}, code[2][2] = {{1, 0}, {-1, 0}}, q[2] = {0, 0}, got[2] = {0};
+    srand48(11);
+    for (int i = 0; i < 1000000; i++) {
+        float const s = (float)draw(1, 1.1), result = to_bf16(to_bf16(s) * 1.0f);
+        double const off = (double)result - (double)s;
+        if (off > up) up = off, scale[0][0] = s, got[0] = result;
+        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
+    }
+    scale[0][1] = scale[1][1] = 1.1f;
+    find_coded(late, 2, scale, code, q);
+    expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after weights");
+}
+
+/* Products of codes that are half of the least number; the scale makes much of them. */
+Test(terms, codes_underflow)
+{
+    float scale[1][2] = {{0x1p40f, 0x1p40f}}, code[1][2] = {{0.46875f, 0.46875f}}, q[2] = {0x1p-149f, 0x1p-149f};
+    find_coded(
+        "acc 24 rn; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1,
+        scale, code, q);
+    expect(legal_lse, 0, "codes underflow");
+}
+
 /* ---- the exact reading: the working tier beside one of 512 bits ---- */
 
 static double apart(ref_value a, ref_value b)
@@ -449,7 +537,8 @@ Test(terms, exact_readings_agree)
         for (int i = 0; i < N * WIDTH; i++) key[i] = (float)draw(-1, 1);
         cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, log_sum}));
         cr_assert(ref_512.mla_decode(&rd, &prob, &io, (ref_value *const[]){better_o, better_log_sum}));
-        for (int c = 0; c < RANK; c++) cr_assert(apart(o[c], better_o[c]) <= 0, "o: %g apart", apart(o[c], better_o[c]));
+        for (int c = 0; c < RANK; c++)
+            cr_assert(apart(o[c], better_o[c]) <= 0, "o: %g apart", apart(o[c], better_o[c]));
         cr_assert(apart(*log_sum, *better_log_sum) <= 0, "lse: %g apart", apart(*log_sum, *better_log_sum));
     }
 }

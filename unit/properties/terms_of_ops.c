@@ -141,7 +141,7 @@ Test(terms_of_ops, subnormal_products)
 /* Half of the terms overflow before the others take them back. */
 Test(terms_of_ops, overflow)
 {
-    for (int i = 0; i < 4; i++) x[i] = 1, w[i] = (i < 2 ? 1 : -1) * 0x1.4p127f;
+    for (int i = 0; i < 4; i++) x[i] = 1, w[i] = (i < 2 ? 1 : -1) * 0x1.02p127f;
     find_sum("acc 24 rn; flush none", 4);
     cr_expect(isinf(legal->radius), "[%a, %a]", ref_lower(*legal), ref_upper(*legal));
 }
@@ -199,6 +199,14 @@ Test(terms_of_ops, scaled_underflow)
     expect(legal, 0, "codes that underflow");
 }
 
+/* 448 x overflows before the scale makes it small. */
+Test(terms_of_ops, scaled_overflow)
+{
+    x[0] = (float)(0x1.1p128 / 448);
+    find_coded("acc 24 rn; flush none; weight f32 may", 1, 448, 0x1p-100f);
+    cr_expect(isinf(legal->radius), "[%a, %a]", ref_lower(*legal), ref_upper(*legal));
+}
+
 /* ---- experts ---- */
 
 /* gate_proj is rounded to BF16 where silu is steepest. */
@@ -206,8 +214,9 @@ Test(terms_of_ops, steepest_silu)
 {
     float one[1] = {1}, gate[1] = {2.3984375f + 0x1p-8f}, up[1] = {1}, down[1] = {1};
     int32_t idx[1] = {0};
-    ref_numerics const port = numerics("experts", "acc 53 rn; sigmoid 0.001; flush none; gate_proj bf16 may; up_proj f32 must; silu f32 "
-                                                  "must; act f32 must; expert_out f32 must; routed f32 must");
+    ref_numerics const port =
+        numerics("experts", "acc 53 rn; sigmoid 0.001; flush none; gate_proj bf16 may; up_proj f32 must; silu f32 "
+                            "must; act f32 must; expert_out f32 must; routed f32 must");
     dsv3_weight const items[] = {{"experts.0.gate_proj.weight", {gate, DSV3_F32, 2, {1, 1}, {1, 1}}},
                                  {"experts.0.up_proj.weight", {up, DSV3_F32, 2, {1, 1}, {1, 1}}},
                                  {"experts.0.down_proj.weight", {down, DSV3_F32, 2, {1, 1}, {1, 1}}}};
@@ -309,8 +318,7 @@ Test(terms_of_ops, softmax_scores)
     for (int i = 0; i < 3000000; i++) {
         float const m = (float)draw(1e-5, 1e-4), s = (float)-draw(44.3614, 44.3614 + 0.02 * drand48());
         float const a = s * c, b = m * c;
-        double const off =
-            fabs((double)logl(exp2l((long double)(a - b)) / expl((long double)s - (long double)m)));
+        double const off = fabs((double)logl(exp2l((long double)(a - b)) / expl((long double)s - (long double)m)));
         if (off > most) most = off, logits[0] = m, logits[1] = s;
     }
     float const a = logits[1] * c, b = logits[0] * c;

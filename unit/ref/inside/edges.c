@@ -48,7 +48,8 @@ static double worst_of(bool product, int rounds, mpfr_t x, mpfr_t y)
     double worst = 0;
     srand48(31);
     for (int i = 0; i < rounds; i++) {
-        double const a = product ? draw(1, 1 + 0x1p-20) : draw(1, 2), b = product ? draw(1, 1 + 0x1p-20) : -draw(0.5, 1);
+        double const a = product ? draw(1, 1 + 0x1p-20) : draw(1, 2),
+                     b = product ? draw(1, 1 + 0x1p-20) : -draw(0.5, 1);
         ball const p = two_words(a, copysign(0x1.fffffffffffffp-54, drand48() - 0.5)),
                    q = two_words(b, copysign(product ? 0x1.fffffffffffffp-54 : 0x1.fffffffffffffp-55, drand48() - 0.5));
         exact_of(x, p.c);
@@ -186,7 +187,8 @@ static double worst_combined(bool on_grid, double radius)
             weight[j] = ball_div(ball_of(draw(0, 1)), ball_of(3));
             weight[j].r = radius * weight[j].c.hi;
             for (int c = 0; c < WIDTH; c++)
-                value[j * WIDTH + c] = on_grid ? ldexp(rint(draw(1, 128)), -7) : draw(0.99, 1) * (radius > 0 ? 1 : ldexp(1, -(int)(lrand48() % 50)));
+                value[j * WIDTH + c] = on_grid ? ldexp(rint(draw(1, 128)), -7)
+                                               : draw(0.99, 1) * (radius > 0 ? 1 : ldexp(1, -(int)(lrand48() % 50)));
         }
         ball_combine(&memory, weight, 1, N, value, WIDTH, WIDTH, out);
         scratch_back(&memory, NULL);
