@@ -6,6 +6,7 @@
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
 # make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
+# make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
@@ -24,6 +25,7 @@ endif
 NVCC         ?= $(shell command -v nvcc)
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?= 60
+TERMS        ?=
 WERROR       ?=
 SAN          ?=
 
@@ -37,7 +39,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := test check asan bench fuzz legal $(B)/unit/% $(B)/bin/bench
+tests  := test check asan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
 bare   := help setup verify transformers-port clean clean-ports deps format format-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
@@ -82,7 +84,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan fuzz legal model-test deps format format-check \
+.PHONY: all help setup verify test check bench asan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -171,6 +173,7 @@ $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 
 inside_ball      := dd 256 1024
 inside_dot       := dd
+inside_edges     := dd
 inside_attention := dd
 inside_forms     := dd 256 512
 inside_log       := dd 256
@@ -226,6 +229,10 @@ $(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/number
 legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 	@$(B)/legal/selftest
 	@BUILD=$(B) unit/legal/run.py --seconds=$(LEGAL_SECONDS)
+
+# Each term of each radius weakened alone, in copies of the tree: unit/terms.
+terms:
+	@BUILD=$(B) CC='$(CC)' unit/terms/run.py --terms='$(TERMS)'
 
 # Fuzzing: clang, its sanitizers, a folder of its own. The parsers need no tier of ref.
 fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))
