@@ -43,7 +43,8 @@ query_way scale_the_query(const attention *a, const operand *q)
     scratch *const memory = a->rd->scratch;
     int64_t const zeros = zeros_of(q);
     ball const factor = scaled(a, ball_of(1));
-    if (are_powers(q) && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
+    bool const normal = ball_lower(factor) > 0x1p-60 && ball_upper(factor) < 0x1p60;
+    if (are_powers(q) && normal && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
     ball *const entry = scratch_take(memory, q->n, sizeof *entry);
     double *const parts = scratch_take(memory, 3 * q->n, sizeof *parts);
     for (int64_t c = 0; c < q->n; c++) {
@@ -68,7 +69,8 @@ ball dot_of(const attention *a, const query_way *q, const sum_record *product)
     sum_record sum = *product;
     sum.zeros = q->zeros;
     if (q->rounded) sum.lsb = INT_MIN;
-    ball const dot = sum_of(a->rd, &sum);
+    double const early = q->rounded ? 2 * (double)sum.n * eta(a->rd->declared) / ball_lower(q->scale) : 0;
+    ball const dot = ball_widen(sum_of(a->rd, &sum), early);
     return round_op(a->rd, a->largest_scale > 0 ? scaled_after_sum(a, &q->query, product, dot) : dot);
 }
 
