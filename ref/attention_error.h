@@ -1,7 +1,7 @@
 /*
- * What a port may do to softmax attention, beside the formula: Lemmas Late, Scaled, Selection, Softmax and Parts, docs/numerics.md. Its o is not a
- * quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in mean-value form, from the relative
- * error E_j of each weight.
+ * What a port may do to softmax attention, beside the formula: Lemmas Late, Scaled, Selection, Softmax, Hull and Parts,
+ * docs/numerics.md. Its o is not a quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in
+ * mean-value form, from the relative error E_j of each weight.
  */
 #ifndef ATTENTION_ERROR_H
 #define ATTENTION_ERROR_H
