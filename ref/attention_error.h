@@ -26,8 +26,7 @@ typedef struct {
     operand query; /* scaled already where scale is 1 */
     ball scale;
     int64_t zeros; /* so many entries of the query are 0 */
-    bool
-        rounded; /* the port's own entries are other numbers, the query's times the scale: no sum of products is exact */
+    bool rounded;  /* the port's own entries are the query's times the scale, rounded: Lemma Exact is no use */
 } query_way;
 
 /* By scaling the sum; by scaling the query first. (Scaled) */
