@@ -29,9 +29,17 @@ typedef struct {
     bool rounded;  /* the port's own entries are the query's times the scale, rounded: Lemma Exact is no use */
 } query_way;
 
+/* What scales queries. */
+typedef struct {
+    const attention *a;
+    ball folded; /* scale log2(e), rounded, for exponentials of base 2 */
+    ball ln2;
+} scaling;
+scaling scaling_of(const attention *a);
+
 /* By scaling the sum; by scaling the query first. (Scaled) */
 query_way scale_the_sum(const attention *a, const operand *q);
-query_way scale_the_query(const attention *a, const operand *q);
+query_way scale_the_query(const scaling *s, const operand *q);
 
 /* query . k_j as a port computes it, before the scale. (Accumulate, Late) */
 ball dot_of(const attention *a, const query_way *q, const sum_record *product);
