@@ -62,6 +62,7 @@ static const function_row functions[] = {
 };
 _Static_assert(sizeof functions / sizeof *functions == CLAUSE_SIGMOID - CLAUSE_RSQRT + 1, "rsqrt to sigmoid");
 
+const char *const direction_names[] = {"rn", "rz", "rd"};
 const char *const flush_names[] = {"none", "ftz", "daz"};
 const char *const form_names[] = {"any", "naive", "absorbed"};
 const char *const quotient_names[] = {"any", "exact", "div", "recip"};

@@ -6,8 +6,8 @@
 
 static void print_acc(const ref_accumulator *a, char *text, size_t cap)
 {
-    int const natural_guard = a->truncates ? 0 : 255;
-    int used = snprintf(text, cap, "acc %d %s", a->bits, a->truncates ? "rz" : "rn");
+    int const natural_guard = a->rounding == REF_RN ? 255 : 0;
+    int used = snprintf(text, cap, "acc %d %s", a->bits, direction_names[a->rounding]);
 #define MORE(...) used += snprintf(text + used, used < (int)cap ? cap - (size_t)used : 0, __VA_ARGS__)
     if (a->fused) MORE(" fused");
     if (a->block != 1) MORE(" block=%d", a->block);

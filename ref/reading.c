@@ -86,7 +86,7 @@ int least_exponent(const ref_numerics *port)
 
 double eta(const ref_numerics *port)
 {
-    bool const nearest = port->flush == REF_FLUSH_NONE && !port->acc.truncates;
+    bool const nearest = port->flush == REF_FLUSH_NONE && port->acc.rounding == REF_RN;
     return ldexp(1, least_exponent(port) - nearest);
 }
 
@@ -106,22 +106,20 @@ typedef struct {
 
 static path longest_path(const ref_accumulator *acc, double n)
 {
+    bool const any_order = !acc->promote && !acc->splits;
+    if (any_order || n == 0) return (path){n, n, 0};
     double const block = (double)acc->block;
-    if (acc->promote && n > 0) {
-        double const chains = fmin(fmax((double)acc->splits, 1), n), chain = ceil(n / chains);
-        double const part = fmin((double)acc->promote, chain);
-        double const first = acc->promote_bits < acc->bits; /* the first is added to 0: only rounded */
-        return (path){ceil(part / block), part, ceil(chain / part) - 1 + first + chains - 1};
-    }
-    double const parts = (double)acc->splits, part = parts > 0 ? ceil(n / parts) : n;
-    if (parts == 0 || part + parts >= n) return (path){n, n, 0};
-    return (path){ceil(part / block) + parts, part + parts, 0};
+    double const chains = fmin(fmax((double)acc->splits, 1), n), chain = ceil(n / chains);
+    if (!acc->promote) return (path){ceil(chain / block) + chains - 1, chain + chains - 1, 0};
+    double const part = fmin((double)acc->promote, chain);
+    double const first = acc->promote_bits < acc->bits; /* the first is added to 0: only rounded */
+    return (path){ceil(part / block), part, ceil(chain / part) - 1 + first + chains - 1};
 }
 
 /* Lemma Accumulate: the relative error of the whole sum, th / (1 - th). */
 static double accumulation(const ref_accumulator *acc, int64_t n, int64_t zeros)
 {
-    double const rho = ldexp(1, acc->truncates ? 1 - acc->bits : -acc->bits);
+    double const rho = ldexp(1, acc->rounding == REF_RN ? -acc->bits : 1 - acc->bits);
     bool const aligned = acc->guard != 255 && !(acc->fused && acc->block == 1);
     double const cut = aligned ? ldexp(1 + rho, 1 - acc->bits - acc->guard) : 0;
     path p = longest_path(acc, (double)n);
@@ -147,7 +145,8 @@ ball sum_of(const ref_reading *rd, const sum_record *sum)
     double const share = accumulation(&port->acc, sum->n, sum->zeros);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
     double const lost = underflow(port, sum) * (1 + share); /* what is lost early is rounded with the rest */
-    return flushed(rd, ball_widen(sum->total, share * sum->sum_abs + lost));
+    double const size = sum->sum_abs + sum->flushed; /* a unit may align a subnormal factor as if it were 2^-126 */
+    return flushed(rd, ball_widen(sum->total, share * size + lost));
 }
 
 /* Lemma Function: the exact value times 1 + d, |d| <= rel * 2^-24; where that is subnormal, rel half units of it. */

@@ -31,9 +31,12 @@ enum {
     REF_POINTS
 };
 
+/* rn, rz, rd: to nearest (ties to even), toward zero, toward minus infinity. */
+typedef enum { REF_RN, REF_RZ, REF_RD } ref_direction;
+
 typedef struct {
-    int bits;         /* significand bits of the accumulator */
-    bool truncates;   /* rounds toward zero, else to nearest */
+    int bits; /* significand bits of the accumulator */
+    ref_direction rounding;
     int block;        /* products added in one step */
     int guard;        /* extra bits kept while a block is aligned; 255: the block is summed exactly */
     bool fused;       /* products enter unrounded */
@@ -87,6 +90,13 @@ bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, cha
 
 /* The full declaration in the same grammar: what was declared and what is assumed. */
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap);
+
+/* Matrix units that `acc` may name: the i-th row, or NULL past the end. */
+typedef struct {
+    const char *name, *acc; /* as in "hopper.f8"; the words of acc that it stands for */
+    bool flushes;           /* takes subnormal numbers for 0, whatever is asked of it */
+} ref_unit_row;
+const ref_unit_row *ref_unit(int i);
 
 /* Points of the op, for listings: the i-th row of points.def, or NULL past the end. */
 typedef struct {

@@ -100,7 +100,7 @@ static void alter(ref_numerics *n, int clause)
         memcpy((char *)n + f->offset, &other, sizeof other);
     }
     switch (clause) {
-    case CLAUSE_ACC: n->acc = (ref_accumulator){.bits = 9, .truncates = true, .block = 4, .promote_bits = 24}; break;
+    case CLAUSE_ACC: n->acc = (ref_accumulator){.bits = 9, .rounding = REF_RZ, .block = 4, .promote_bits = 24}; break;
     case CLAUSE_SINCOS: n->sincos = 1000; break;
     case CLAUSE_ANGLE: n->angle_f64 = !n->angle_f64; break;
     case CLAUSE_RESCALES: n->rescales = n->rescales < 0 ? 0 : -1; break;
