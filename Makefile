@@ -6,6 +6,7 @@
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
 # make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
+# make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
@@ -24,6 +25,7 @@ endif
 NVCC         ?= $(shell command -v nvcc)
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?= 60
+TERMS        ?=
 WERROR       ?=
 SAN          ?=
 
@@ -37,7 +39,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := test check asan bench fuzz legal $(B)/unit/% $(B)/bin/bench
+tests  := test check asan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
 bare   := help setup verify transformers-port clean clean-ports deps format format-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
@@ -52,11 +54,11 @@ WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
           -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -MMD -MP $(SAN) \
           -Iinclude -Iref -Iverify
-LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lpthread -ldl -lm
+LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lsleef -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -O3
+AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O3
 
 tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error attention \
               attention_error layer table $(OPS)
@@ -65,7 +67,8 @@ ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
               $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
 verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
-fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(wildcard fast/*.c))
+fast_src   := $(wildcard fast/*.c)
+fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(fast_src)) $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
@@ -81,7 +84,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan fuzz legal model-test deps format format-check \
+.PHONY: all help setup verify test check bench asan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -112,8 +115,14 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 # ---- the harness and our backends ----
 
-$(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512))
+$(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512),-DPORTABLE)
 $(B)/obj/fast/backend.o: AVX512 :=
+$(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16
+$(B)/obj/portable/%.o: fast/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
+$(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)
+	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_portable $@.all $@
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
@@ -164,12 +173,13 @@ $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 
 inside_ball      := dd 256 1024
 inside_dot       := dd
+inside_edges     := dd
 inside_attention := dd
 inside_forms     := dd 256 512
 inside_log       := dd 256
 
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
-suite_src := $(wildcard unit/ref/*.c unit/verify/*.c unit/properties/*.c)
+suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c)
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
@@ -219,6 +229,10 @@ $(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/number
 legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 	@$(B)/legal/selftest
 	@BUILD=$(B) unit/legal/run.py --seconds=$(LEGAL_SECONDS)
+
+# Each term of each radius weakened alone, in copies of the tree: unit/terms.
+terms:
+	@BUILD=$(B) CC='$(CC)' unit/terms/run.py --terms='$(TERMS)'
 
 # Fuzzing: clang, its sanitizers, a folder of its own. The parsers need no tier of ref.
 fuzzers := $(patsubst unit/fuzz/%.c,%,$(wildcard unit/fuzz/*.c))

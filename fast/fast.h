@@ -1,10 +1,13 @@
-/* Ops of the AVX-512 backend; numerics of each stand beside its code. */
+/* Ops of the AVX-512 backend, each in the file of its name; how it rounds stands beside it. */
 #ifndef FAST_H
 #define FAST_H
 
 #include "dsv3.h"
 
-dsv3_status fast_rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io);
-const char *fast_rmsnorm_numerics(const dsv3_rmsnorm_io *io);
+#define OP(op)                                                                                                         \
+    dsv3_status fast_##op(dsv3_ctx *ctx, const dsv3_##op##_prob *p, const dsv3_##op##_io *io);                         \
+    const char *fast_##op##_numerics(const void *prob, const void *io);
+DSV3_OPS(OP)
+#undef OP
 
 #endif

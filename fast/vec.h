@@ -1,44 +1,242 @@
-/* Sixteen binary32 numbers at a time: masked loads and stores of f32 and bf16. Nothing outside the mask is touched. */
+/*
+ * Sixteen binary32 numbers at a time: every intrinsic of the backend stands here. Loads and stores touch nothing outside
+ * their mask, convert from bf16 and E4M3 exactly, and to bf16 to nearest.
+ */
 #ifndef VEC_H
 #define VEC_H
+#ifdef PORTABLE
+#include "vec_portable.h"
+#else
 
 #include "dsv3.h"
 
 #include <immintrin.h>
+#include <math.h>
+#include <sleef.h>
+#include <stdbool.h>
 
 enum { WIDTH = 16 };
 
+typedef __m512 vec;
+typedef __mmask16 lanes;
+
 /* The first n of sixteen lanes, all for n >= 16. */
-static inline __mmask16 first_lanes(int64_t n)
+static inline lanes first_lanes(int64_t n)
 {
-    return (__mmask16)(n >= WIDTH ? 0xffffu : (1u << n) - 1);
+    return (lanes)(n >= WIDTH ? 0xffffu : (1u << n) - 1);
 }
 
-/* Elements at, at + 1, ... of an f32 or bf16 array; 0 outside the mask. */
-static inline __m512 load_lanes(const void *data, dsv3_dtype dtype, int64_t at, __mmask16 lanes)
+static inline vec vec_of(float v)
 {
-    if (dtype == DSV3_F32) return _mm512_maskz_loadu_ps(lanes, (const float *)data + at);
-    __m256i const half = _mm256_maskz_loadu_epi16(lanes, (const uint16_t *)data + at);
+    return _mm512_set1_ps(v);
+}
+
+static inline vec vec_load(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+
+static inline void vec_store(float *to, vec v)
+{
+    _mm512_storeu_ps(to, v);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline vec vec_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline vec vec_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* a b + c, rounded once. */
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* The larger; b where a is NaN. */
+static inline vec vec_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline vec vec_abs(vec a)
+{
+    return _mm512_abs_ps(a);
+}
+
+/* v in the lanes, `other` elsewhere. */
+static inline vec vec_choose(lanes of, vec v, vec other)
+{
+    return _mm512_mask_mov_ps(other, of, v);
+}
+
+/* Halves are added, four times: a tree of four levels. */
+static inline float vec_sum(vec v)
+{
+    return _mm512_reduce_add_ps(v);
+}
+
+/* Lane i is vec_sum(v[i]): the same four levels, two vectors at a time. */
+static inline vec vec_sums(const vec *v)
+{
+    vec eight[8], four[4], two[2];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) { /* halves: of v[i], then of v[i + 8] */
+        vec const low = _mm512_shuffle_f32x4(v[i], v[i + 8], _MM_SHUFFLE(1, 0, 1, 0));
+        eight[i] = vec_add(low, _mm512_shuffle_f32x4(v[i], v[i + 8], _MM_SHUFFLE(3, 2, 3, 2)));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* quarters: of i, i + 8, i + 4, i + 12 */
+        vec const low = _mm512_shuffle_f32x4(eight[i], eight[i + 4], _MM_SHUFFLE(2, 0, 2, 0));
+        four[i] = vec_add(low, _mm512_shuffle_f32x4(eight[i], eight[i + 4], _MM_SHUFFLE(3, 1, 3, 1)));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) { /* pairs: of i, then of i + 2, in each quarter */
+        vec const low = _mm512_shuffle_ps(four[i], four[i + 2], _MM_SHUFFLE(1, 0, 1, 0));
+        two[i] = vec_add(low, _mm512_shuffle_ps(four[i], four[i + 2], _MM_SHUFFLE(3, 2, 3, 2)));
+    }
+    vec const low = _mm512_shuffle_ps(two[0], two[1], _MM_SHUFFLE(2, 0, 2, 0));
+    vec const sums = vec_add(low, _mm512_shuffle_ps(two[0], two[1], _MM_SHUFFLE(3, 1, 3, 1)));
+    __m512i const order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+    return _mm512_permutexvar_ps(order, sums);
+}
+
+static inline float vec_largest(vec v)
+{
+    return _mm512_reduce_max_ps(v);
+}
+
+/* e^v within 1 ulp. */
+static inline vec vec_exp(vec v)
+{
+    return Sleef_finz_expf16_u10avx512f(v);
+}
+
+/* Sixteen E4M3 codes times 2^-8: a code's bits are those of a binary16 number, whose exponent has another bias. */
+static inline vec vec_of_codes(__m128i codes)
+{
+    __m256i const wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
+    return _mm512_cvtph_ps(_mm256_and_si256(wide, _mm256_set1_epi16((short)0xbfff)));
+}
+
+/* Elements at, at + 1, ... of an f32, bf16 or f8_e4m3 array, codes times 2^-8; 0 outside the mask. */
+static inline vec load_lanes(const void *data, dsv3_dtype dtype, int64_t at, lanes of)
+{
+    if (dtype == DSV3_F32) return _mm512_maskz_loadu_ps(of, (const float *)data + at);
+    if (dtype == DSV3_F8_E4M3) return vec_of_codes(_mm_maskz_loadu_epi8(of, (const uint8_t *)data + at));
+    __m256i const half = _mm256_maskz_loadu_epi16(of, (const uint16_t *)data + at);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
 /* To BF16, nearest, ties to even; NaN stays NaN. Subnormals are kept, unlike in the BF16 instructions. */
-static inline __m256i to_bf16(__m512 v)
+static inline __m256i to_bf16(vec v)
 {
     __m512i const bits = _mm512_castps_si512(v);
     __m512i const odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i const nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     __m512i const quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
-    __mmask16 const nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    lanes const nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_mask_mov_epi32(nearest, nan, quiet), 16));
 }
 
-static inline void store_lanes(void *data, dsv3_dtype dtype, int64_t at, __mmask16 lanes, __m512 v)
+static inline void store_lanes(void *data, dsv3_dtype dtype, int64_t at, lanes of, vec v)
 {
     if (dtype == DSV3_F32)
-        _mm512_mask_storeu_ps((float *)data + at, lanes, v);
+        _mm512_mask_storeu_ps((float *)data + at, of, v);
     else
-        _mm256_mask_storeu_epi16((uint16_t *)data + at, lanes, to_bf16(v));
+        _mm256_mask_storeu_epi16((uint16_t *)data + at, of, to_bf16(v));
 }
 
+/* To E4M3, nearest, ties to even, saturating; NaN stays NaN. Below 2^-6 codes are multiples of 2^-9, else of an eighth of a
+ * power of two. */
+static inline void store_codes(uint8_t *to, lanes of, vec v)
+{
+    __m512i const sign = _mm512_and_si512(_mm512_srli_epi32(_mm512_castps_si512(v), 24), _mm512_set1_epi32(0x80));
+    vec const size = _mm512_min_ps(vec_abs(v), vec_of(448));
+    __m512i const bits = _mm512_castps_si512(size);
+    __m512i const odd = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
+    __m512i const nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff)));
+    __m512i const normal = _mm512_sub_epi32(_mm512_srli_epi32(nearest, 20), _mm512_set1_epi32(120 << 3));
+    __m512i const subnormal = _mm512_cvtps_epi32(vec_mul(size, vec_of(0x1p9f)));
+    lanes const small = _mm512_cmp_ps_mask(size, vec_of(0x1p-6f), _CMP_LT_OQ),
+                nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    __m512i const code = _mm512_or_si512(_mm512_mask_mov_epi32(normal, small, subnormal), sign);
+    _mm512_mask_cvtepi32_storeu_epi8(to, of, _mm512_mask_mov_epi32(code, nan, _mm512_set1_epi32(0x7f)));
+}
+
+/* ---- pairs of BF16: where the processor multiplies them ---- */
+
+#ifdef __AVX512BF16__
+
+enum { PAIRED = 32 };
+
+typedef __m512i pairs; /* 32 BF16 numbers */
+typedef __mmask32 paired_lanes;
+
+static inline paired_lanes first_paired(int64_t n)
+{
+    return (paired_lanes)(n >= PAIRED ? 0xffffffffu : (1u << n) - 1);
+}
+
+/* 32 E4M3 codes as BF16, exactly: normal ones have another bias and a longer fraction, subnormal ones stand in a table. */
+static inline pairs pairs_of_codes(__m256i codes)
+{
+    __m512i const wide = _mm512_cvtepi8_epi16(codes), size = _mm512_and_si512(wide, _mm512_set1_epi16(0x7f));
+    __m512i const subnormal = _mm512_castsi128_si512(
+        _mm_setr_epi16(0x0000, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60)); /* multiples of 2^-9 */
+    __m512i const normal = _mm512_add_epi16(_mm512_slli_epi16(size, 4), _mm512_set1_epi16(120 << 7));
+    __mmask32 const small = _mm512_cmplt_epu16_mask(size, _mm512_set1_epi16(8));
+    __m512i const v = _mm512_mask_permutexvar_epi16(normal, small, size, subnormal);
+    return _mm512_or_si512(v, _mm512_and_si512(wide, _mm512_set1_epi16((short)0x8000)));
+}
+
+/* 32 numbers of a bf16 or f8_e4m3 array, codes as they are; 0 outside the mask. */
+static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, paired_lanes of)
+{
+    if (dtype == DSV3_BF16) return _mm512_maskz_loadu_epi16(of, (const uint16_t *)data + at);
+    return pairs_of_codes(_mm256_maskz_loadu_epi8(of, (const uint8_t *)data + at));
+}
+
+static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
+{
+    _mm512_mask_storeu_epi16(to, of, p);
+}
+
+/* Pairs (a[i], b[i]) of sixteen neighbouring numbers each. */
+static inline pairs interleave(const uint16_t *a, const uint16_t *b, lanes of)
+{
+    __m512i const low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(of, a));
+    return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(of, b)), 16));
+}
+
+/* One pair, sixteen times. */
+static inline pairs pairs_of(const uint16_t pair[2])
+{
+    int32_t both;
+    memcpy(&both, pair, sizeof both);
+    return _mm512_set1_epi32(both);
+}
+
+/* Sixteen sums: the product of the odd numbers is added, then that of the even ones, each rounded; subnormals are 0. */
+static inline vec vec_dot(pairs a, pairs b, vec sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+
+#endif
+#endif
 #endif

@@ -7,14 +7,16 @@
 
 /* The arithmetic that is assumed of a port that declares nothing: it covers what ordinary kernels do. */
 static const ref_numerics defaults = {
-    .acc = {.bits = 24, .truncates = true, .block = 1, .guard = 0, .fused = false, .promote_bits = 24},
+    .acc = {.bits = 24, .rounding = REF_RZ, .block = 1, .guard = 0, .fused = false, .promote_bits = 24},
     .rsqrt = {.rel = 4},
     .div = {.rel = 4},
     .exp = {.rel = 4, .more = 2},
     .log = {.rel = 4, .more = 8},
     .sigmoid = {.rel = 6, .more = 2},
     .sincos = 8,
+    .frequency = -1,
     .rescales = -1,
+    .parts = -1,
     .flush = REF_FLUSH_DAZ,
     .arith = DSV3_F32,
 };
@@ -23,12 +25,15 @@ static const ref_numerics defaults = {
  * no mscale is a few percent of a score, no YaRN a sixteenth of a turn. */
 static const double most_error = 0x1p14;
 
+enum { MOST_WORDS = 16 }; /* of a clause */
+
 /* A parse in progress: whose declaration, where it goes, and where an error goes. */
 typedef struct {
     const char *op;
     ref_numerics *n;
     char *why;
     size_t cap;
+    const ref_unit_row **unit; /* the one that acc names, or NULL */
 } parser;
 
 __attribute__((format(printf, 2, 3))) static bool refuse(const parser *p, const char *format, ...)
@@ -90,19 +95,61 @@ static bool parse_acc_key(const parser *p, const char *word)
                   word);
 }
 
+/* "BITS rn|rz|rd", and any keys. */
+static bool parse_acc_words(const parser *p, char **word, int words)
+{
+    ref_accumulator *const acc = &p->n->acc;
+    long bits;
+    int direction = 0;
+    while (words >= 2 && direction < 3 && strcmp(word[1], direction_names[direction])) direction++;
+    if (words < 2 || direction == 3 || !whole_number(word[0], 2, 53, &bits))
+        return refuse(p,
+                      "numerics: acc needs BITS (2 to 53) and rn, rz or rd, as in 'acc 24 rn fused'; or a unit, as in "
+                      "'acc hopper.f8' (docs/numerics.md lists them)");
+    acc->bits = (int)bits;
+    acc->rounding = (ref_direction)direction;
+    acc->guard = acc->rounding == REF_RN ? 255 : 0;
+    for (int i = 2; i < words; i++)
+        if (!parse_acc_key(p, word[i])) return false;
+    return true;
+}
+
+static int split_words(char *text, char **word, int most)
+{
+    char *rest = NULL;
+    int words = 0;
+    for (char *w = strtok_r(text, " \t\n", &rest); w; w = strtok_r(NULL, " \t\n", &rest)) {
+        if (words == most) return most + 1;
+        word[words++] = w;
+    }
+    return words;
+}
+
+/* A unit's own words, then those that say how its sums are split and promoted. */
+static bool parse_unit(const parser *p, const ref_unit_row *unit, char **word, int words)
+{
+    char text[80], *own[MOST_WORDS];
+    strcpy(text, unit->acc);
+    bool good = parse_acc_words(p, own, split_words(text, own, MOST_WORDS));
+    bool const promotes = p->n->acc.promote > 0;
+    for (int i = 0; good && i < words; i++) {
+        bool const splits = !strncmp(word[i], "splits=", 7);
+        bool const promote = !strncmp(word[i], "promote=", 8) || !strncmp(word[i], "bits2=", 6);
+        if (!splits && !(promote && !promotes))
+            return refuse(p, "numerics: '%s' may not follow %s, which is 'acc %s'", word[i], unit->name, unit->acc);
+        good = parse_acc_key(p, word[i]);
+    }
+    return good;
+}
+
 static bool parse_acc(const parser *p, char **word, int words)
 {
-    long bits;
-    if (words < 3 || !whole_number(word[1], 2, 53, &bits) || (strcmp(word[2], "rn") && strcmp(word[2], "rz")))
-        return refuse(p, "numerics: acc needs BITS (2 to 53) and rn or rz, as in 'acc 24 rn fused'");
-    ref_accumulator *const acc = &p->n->acc;
-    acc->bits = (int)bits;
-    acc->truncates = !strcmp(word[2], "rz");
-    acc->guard = acc->truncates ? 0 : 255;
-    for (int i = 3; i < words; i++)
-        if (!parse_acc_key(p, word[i])) return false;
-    p->n->declared |= (ref_set)1 << CLAUSE_ACC;
-    return true;
+    const ref_unit_row *const unit = words > 1 ? unit_called(word[1]) : NULL;
+    *p->unit = unit;
+    p->n->acc = defaults.acc;
+    bool const good = unit ? parse_unit(p, unit, word + 2, words - 2) : parse_acc_words(p, word + 1, words - 1);
+    if (good) p->n->declared |= (ref_set)1 << CLAUSE_ACC;
+    return good;
 }
 
 static bool parse_function(const parser *p, char **word, int words, int clause)
@@ -139,10 +186,12 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
 
 static bool parse_angle(const parser *p, char **word, int words)
 {
-    dsv3_dtype const f32 = words == 2 ? ref_dtype_of(word[1]) : DSV3_NONE;
-    bool const f64 = words == 2 && !strcmp(word[1], "f64");
-    if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
+    bool const f64 = words >= 2 && !strcmp(word[1], "f64"), f32 = words >= 2 && !strcmp(word[1], "f32");
+    if (words > 3 || (!f64 && !f32))
+        return refuse(p, "numerics: angle is f32 or f64, then perhaps the error of a frequency, as in 'angle f32 28'");
     p->n->angle_f64 = f64;
+    p->n->frequency = -1;
+    if (words == 3) return parse_number(p, word + 1, 2, most_error, &p->n->frequency, CLAUSE_ANGLE);
     p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
 }
@@ -167,6 +216,17 @@ static bool parse_quotient(const parser *p, char **word, int words)
             return true;
         }
     return refuse(p, "numerics: quotient is any, exact, div or recip");
+}
+
+static bool parse_scaled(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 3; i++)
+        if (!strcmp(word[1], scaled_names[i])) {
+            p->n->scaled = (ref_scaled)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_SCALED;
+            return true;
+        }
+    return refuse(p, "numerics: scaled is q, scores or any");
 }
 
 static bool parse_choice(const parser *p, char **word, int words)
@@ -212,7 +272,7 @@ static void append(const parser *p, const char *prefix, const char *word)
 static bool unknown_clause(const parser *p, const char *word)
 {
     refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
-    for (int i = CLAUSE_SINCOS; i <= CLAUSE_QUOTIENT; i++)
+    for (int i = CLAUSE_SINCOS; i <= CLAUSE_PARTS; i++)
         if (clause_concerns(p->op, i)) append(p, "", clause_name(i));
     for (int i = CLAUSE_RSQRT; i <= CLAUSE_SIGMOID; i++)
         if (clause_concerns(p->op, i)) append(p, "", clause_name(i));
@@ -232,6 +292,16 @@ static bool parse_rescales(const parser *p, char **word, int words)
     return good;
 }
 
+static bool parse_parts(const parser *p, char **word, int words)
+{
+    long n = -1;
+    if (words != 2 || (strcmp(word[1], "any") && !whole_number(word[1], 1, 1L << 40, &n)))
+        return refuse(p, "numerics: parts is any, or a whole number of 1 or more");
+    p->n->parts = n;
+    p->n->declared |= (ref_set)1 << CLAUSE_PARTS;
+    return true;
+}
+
 static bool parse_words(const parser *p, char **word, int words)
 {
     int const clause = clause_called(p->op, word[0]);
@@ -247,6 +317,8 @@ static bool parse_words(const parser *p, char **word, int words)
     case CLAUSE_RESCALES: return parse_rescales(p, word, words);
     case CLAUSE_FORM: return parse_form(p, word, words);
     case CLAUSE_QUOTIENT: return parse_quotient(p, word, words);
+    case CLAUSE_SCALED: return parse_scaled(p, word, words);
+    case CLAUSE_PARTS: return parse_parts(p, word, words);
     case CLAUSE_FLUSH:
     case CLAUSE_ARITH: return parse_choice(p, word, words);
     case CLAUSES: return unknown_clause(p, word[0]);
@@ -256,24 +328,24 @@ static bool parse_words(const parser *p, char **word, int words)
 
 static bool parse_clause(const parser *p, char *clause)
 {
-    char *word[16], *rest = NULL;
-    int words = 0;
-    for (char *w = strtok_r(clause, " \t\n", &rest); w; w = strtok_r(NULL, " \t\n", &rest)) {
-        if (words == 16) return refuse(p, "numerics: a clause has at most 16 words");
-        word[words++] = w;
-    }
+    char *word[MOST_WORDS];
+    int const words = split_words(clause, word, MOST_WORDS);
+    if (words > MOST_WORDS) return refuse(p, "numerics: a clause has at most %d words", MOST_WORDS);
     return words == 0 || parse_words(p, word, words);
 }
 
 bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, char *why, size_t cap)
 {
     char copy[REF_NUMERICS_CAP], *rest = NULL;
-    parser const p = {op, out, why, cap};
+    const ref_unit_row *unit = NULL;
+    parser const p = {op, out, why, cap, &unit};
     *out = defaults;
     if (!text) return true;
     if (strlen(text) >= sizeof copy) return refuse(&p, "numerics: longer than %zu characters", sizeof copy - 1);
     strcpy(copy, text);
     for (char *clause = strtok_r(copy, ";", &rest); clause; clause = strtok_r(NULL, ";", &rest))
         if (!parse_clause(&p, clause)) return false;
+    if (unit && unit->flushes && out->flush == REF_FLUSH_NONE)
+        return refuse(&p, "numerics: %s takes subnormal numbers for 0: declare flush daz, not none", unit->name);
     return true;
 }

@@ -6,8 +6,8 @@
 
 static void print_acc(const ref_accumulator *a, char *text, size_t cap)
 {
-    int const natural_guard = a->truncates ? 0 : 255;
-    int used = snprintf(text, cap, "acc %d %s", a->bits, a->truncates ? "rz" : "rn");
+    int const natural_guard = a->rounding == REF_RN ? 255 : 0;
+    int used = snprintf(text, cap, "acc %d %s", a->bits, direction_names[a->rounding]);
 #define MORE(...) used += snprintf(text + used, used < (int)cap ? cap - (size_t)used : 0, __VA_ARGS__)
     if (a->fused) MORE(" fused");
     if (a->block != 1) MORE(" block=%d", a->block);
@@ -63,7 +63,10 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: print_function(clause, n, text, cap); return;
     case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
-    case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
+    case CLAUSE_ANGLE:
+        snprintf(text, cap, "angle %s%s%s", n->angle_f64 ? "f64" : "f32", n->frequency < 0 ? "" : " ",
+                 n->frequency < 0 ? "" : number_text(n->frequency, number, sizeof number));
+        return;
     case CLAUSE_RESCALES:
         if (n->rescales < 0)
             snprintf(text, cap, "rescales any");
@@ -72,6 +75,13 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
         return;
     case CLAUSE_FORM: snprintf(text, cap, "form %s", form_names[n->form]); return;
     case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
+    case CLAUSE_SCALED: snprintf(text, cap, "scaled %s", scaled_names[n->scaled]); return;
+    case CLAUSE_PARTS:
+        if (n->parts < 0)
+            snprintf(text, cap, "parts any");
+        else
+            snprintf(text, cap, "parts %lld", (long long)n->parts);
+        return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(op, clause, n, text, cap);

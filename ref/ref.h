@@ -31,9 +31,12 @@ enum {
     REF_POINTS
 };
 
+/* rn, rz, rd: to nearest (ties to even), toward zero, toward minus infinity. */
+typedef enum { REF_RN, REF_RZ, REF_RD } ref_direction;
+
 typedef struct {
-    int bits;         /* significand bits of the accumulator */
-    bool truncates;   /* rounds toward zero, else to nearest */
+    int bits; /* significand bits of the accumulator */
+    ref_direction rounding;
     int block;        /* products added in one step */
     int guard;        /* extra bits kept while a block is aligned; 255: the block is summed exactly */
     bool fused;       /* products enter unrounded */
@@ -57,6 +60,9 @@ typedef struct {
 /* Keys and values expanded for each head, or the query brought to the latent; any: either may have been done. */
 typedef enum { REF_FORM_ANY, REF_FORM_NAIVE, REF_FORM_ABSORBED } ref_form;
 
+/* What softmax_scale multiplies: the query first, or q . k; any: either may have been done. */
+typedef enum { REF_SCALED_ANY, REF_SCALED_Q, REF_SCALED_SCORES } ref_scaled;
+
 typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
@@ -65,8 +71,11 @@ typedef struct {
     ref_function rsqrt, div, exp, log, sigmoid;
     double sincos;    /* absolute error in units of 2^-24 */
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
+    double frequency; /* relative error of an angle's frequency, in units of that format; -1: as Lemma Angle says */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
+    ref_scaled scaled;
+    int64_t parts; /* attention takes its keys in at most so many parts, merged by their lse; -1: in any number */
     /* How a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale. */
     ref_quotient quotient;
     ref_flush flush;
@@ -82,6 +91,13 @@ bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, cha
 
 /* The full declaration in the same grammar: what was declared and what is assumed. */
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap);
+
+/* Matrix units that `acc` may name: the i-th row, or NULL past the end. */
+typedef struct {
+    const char *name, *acc; /* as in "hopper.f8"; the words of acc that it stands for */
+    bool flushes;           /* takes subnormal numbers for 0, whatever is asked of it */
+} ref_unit_row;
+const ref_unit_row *ref_unit(int i);
 
 /* Points of the op, for listings: the i-th row of points.def, or NULL past the end. */
 typedef struct {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # setup.sh              installs the Debian packages that are missing, after saying which
 # setup.sh --check SET  says in one sentence what a build (SET build) or the tests (SET tests) lack here; else nothing
-build='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev'
+build='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev libsleef-dev'
 tests='libcriterion-dev libflint-dev libflint-arb-dev python3 python3-venv clang-format clang libclang-rt-14-dev'
 log=${TMPDIR:-/tmp}/dsv3-setup.$$
 trap 'rm -f "$log"' EXIT
@@ -14,7 +14,7 @@ header() { echo "#include <$1>" | $CC -E - >/dev/null 2>&1; }
 
 # What a build or the tests need and this machine lacks.
 absent() {
-    programs="${CC:=gcc} ld ar objcopy" headers='stdio.h gmp.h mpfr.h jansson.h xxhash.h'
+    programs="${CC:=gcc} ld ar objcopy" headers='stdio.h gmp.h mpfr.h jansson.h xxhash.h sleef.h'
     if [ "$1" = tests ]; then
         programs="$programs g++ python3" headers="$headers criterion/criterion.h arb.h"
     fi

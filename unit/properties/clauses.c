@@ -100,11 +100,13 @@ static void alter(ref_numerics *n, int clause)
         memcpy((char *)n + f->offset, &other, sizeof other);
     }
     switch (clause) {
-    case CLAUSE_ACC: n->acc = (ref_accumulator){.bits = 9, .truncates = true, .block = 4, .promote_bits = 24}; break;
+    case CLAUSE_ACC: n->acc = (ref_accumulator){.bits = 9, .rounding = REF_RZ, .block = 4, .promote_bits = 24}; break;
     case CLAUSE_SINCOS: n->sincos = 1000; break;
     case CLAUSE_ANGLE: n->angle_f64 = !n->angle_f64; break;
     case CLAUSE_RESCALES: n->rescales = n->rescales < 0 ? 0 : -1; break;
     case CLAUSE_FORM: n->form = (ref_form)((n->form + 1) % 3); break;
+    case CLAUSE_SCALED: n->scaled = (ref_scaled)((n->scaled + 1) % 3); break;
+    case CLAUSE_PARTS: n->parts = n->parts < 0 ? 1 : -1; break;
     case CLAUSE_QUOTIENT: n->quotient = (ref_quotient)((n->quotient + 1) % 4); break;
     case CLAUSE_FLUSH: n->flush = n->flush == REF_FLUSH_NONE ? REF_FLUSH_DAZ : REF_FLUSH_NONE; break;
     case CLAUSE_ARITH: n->arith = n->arith == DSV3_F32 ? DSV3_BF16 : DSV3_F32; break;

@@ -148,7 +148,7 @@ Test(options, a_breach_gets_one_sentence)
         {"--out= x", "--out has no value", "--out=DIR"},
         {"--jobs", "--jobs has no value", "--jobs=N"},
         {"--results=", "--results has no value", "--results=FILE"},
-        {"--backend=", "--backend has no value", "plain, avx512, cuda, transformers, a path"},
+        {"--backend=", "--backend has no value", "plain, avx512, portable, cuda, transformers, a path"},
         {"--backend=,", "--backend has no value", "exec:'command'"},
         {"--out=a --out=a", "--out is given twice", "leave one out"},
         {"--timeout 5 --timeout=5", "--timeout is given twice", "leave one out"},

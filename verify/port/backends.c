@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_cuda;
+extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_portable, dsv3_backend_cuda;
 
 typedef struct {
     const char *name;
@@ -19,6 +19,7 @@ typedef struct {
 static const known list[] = {
     {"plain", BACKEND_SHARED_OBJECT, NULL, "ports/plain.so", "not built: make"},
     {"avx512", BACKEND_BUILT_IN, &dsv3_backend_avx512, NULL, NULL},
+    {"portable", BACKEND_BUILT_IN, &dsv3_backend_portable, NULL, NULL},
     {"cuda", BACKEND_BUILT_IN, &dsv3_backend_cuda, NULL, NULL},
     {"transformers", BACKEND_PROGRAM, NULL, "ports/transformers", "not installed: make transformers-port"},
 };
@@ -59,7 +60,8 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
         refuse(why,
-               "unknown backend '%.100s': it takes plain, avx512, cuda, transformers, a path such as ./port.so, or "
+               "unknown backend '%.100s': it takes plain, avx512, portable, cuda, transformers, a path such as "
+               "./port.so, or "
                "exec:'command'",
                text);
         return false;

@@ -1,0 +1,68 @@
+/* See cost.h. */
+#include "cost.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int find(const problem *p, const char *name)
+{
+    for (int i = 0; i < p->tensors; i++)
+        if (!strcmp(p->tensor[i].name, name)) return i;
+    return -1;
+}
+
+/* The sum of a tensor of whole numbers. */
+static double sum_of(const problem *p, void *const data[], const char *name)
+{
+    int const i = find(p, name);
+    double sum = 0;
+    for (int64_t k = 0; i >= 0 && k < p->tensor[i].count; k++) sum += ref_decode(DSV3_I32, data[i], k);
+    return sum;
+}
+
+/* Did any token choose the expert that the tensor belongs to? Tensors of no expert are used. */
+static bool used(const problem *p, void *const data[], const tensor_info *t)
+{
+    const char *const at = strstr(t->name, "experts.");
+    int const chosen = find(p, "topk_idx");
+    if (!at || chosen < 0 || strstr(t->name, "shared_experts.")) return true;
+    for (int64_t k = 0; k < p->tensor[chosen].count; k++)
+        if (ref_decode(DSV3_I32, data[chosen], k) == (double)atoi(at + 8)) return true;
+    return false;
+}
+
+static double bytes_of(const problem *p, void *const data[], const tensor_info *t)
+{
+    if (!strcmp(t->name, "kv_cache"))
+        return sum_of(p, data, "cache_seqlens") * (double)t->bytes / (double)(t->shape[0] * t->shape[1]);
+    if (!strcmp(p->op->name, "embed") && t->row->kind == TENSOR_WEIGHT)
+        return (double)t->bytes / (double)t->shape[0] * (double)problem_size(p, "n_tokens");
+    return used(p, data, t) ? (double)t->bytes : 0;
+}
+
+/* Of weights and caches: activations may be converted. */
+static bool is_bf16(const problem *p)
+{
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        bool const large =
+            t->ndim >= 2 && (t->row->kind == TENSOR_WEIGHT || !strcmp(t->name, "kv_cache") || !strcmp(t->name, "k"));
+        if (large && t->dtype == DSV3_F32 && !strstr(t->name, "scale")) return false;
+    }
+    return true;
+}
+
+cost cost_of(const problem *p, void *const data[])
+{
+    cost c = {.operations = p->op->work ? 2 * p->op->work(p->prob.bytes) : 0, .bf16 = is_bf16(p)};
+    for (int i = 0; i < p->tensors; i++) c.bytes += bytes_of(p, data, &p->tensor[i]);
+    return c;
+}
+
+double floor_of(const cost *c, const anchor *limits)
+{
+    double const peak = c->bf16 ? limits->bf16 : limits->f32;
+    double const arithmetic = peak > 0 ? c->operations / peak : 0;
+    return fmax(arithmetic, c->bytes / limits->memory);
+}

@@ -1,0 +1,19 @@
+/* What a case must do at least: operations, and bytes that are read or written once. */
+#ifndef COST_H
+#define COST_H
+
+#include "anchor.h"
+#include "case/problem.h"
+
+typedef struct {
+    double operations, bytes;
+    bool bf16; /* its factors are BF16 or E4M3: a BF16 unit may take them */
+} cost;
+
+/* data: the tensors, inputs filled and outputs written: which experts and cache rows are used is seen in them. */
+cost cost_of(const problem *p, void *const data[]);
+
+/* Seconds that it takes at the limits. */
+double floor_of(const cost *c, const anchor *limits);
+
+#endif

@@ -1,0 +1,191 @@
+/* See ctx.h. */
+#include "ctx.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { MOST_WORKERS = 64, SPINS = 2000 };
+
+static const size_t reserve = (size_t)1 << 38; /* addresses, not memory */
+
+struct dsv3_ctx {
+    product_path path;
+    char *memory;
+    size_t used;
+    int workers;
+    pthread_t thread[MOST_WORKERS]; /* [0]: the caller's place, unused */
+    work *f;
+    const void *job;
+    int64_t parts;
+    _Atomic int64_t next;    /* part to be taken */
+    _Atomic int working;     /* workers that haven't finished this job */
+    _Atomic uint32_t serial; /* of the job; workers wait for another one */
+    _Atomic bool closing;
+};
+
+/* ---- path ---- */
+
+product_path path_here(void)
+{
+    const char *const forced = getenv("DSV3_FAST");
+    bool there = false, amd = false;
+#ifdef PORTABLE
+    there = true;
+#elif defined(__x86_64__)
+    there = __builtin_cpu_supports("avx512bf16"), amd = __builtin_cpu_is("amd");
+#endif
+    if (forced && !strcmp(forced, "fma")) return PATH_FMA;
+    if (forced && !strcmp(forced, "dpbf16")) return there ? PATH_PAIRS : PATH_FMA;
+    return there && amd ? PATH_PAIRS : PATH_FMA; /* Intel's vdpbf16ps is half as fast as its FMA */
+}
+
+product_path ctx_path(const dsv3_ctx *ctx)
+{
+    return ctx->path;
+}
+
+/* ---- memory ---- */
+
+void *ctx_take(dsv3_ctx *ctx, int64_t n, size_t size)
+{
+    size_t const bytes = ((size_t)n * size + 63) & ~(size_t)63;
+    if (bytes > reserve - ctx->used) return NULL;
+    void *const piece = ctx->memory + ctx->used;
+    ctx->used += bytes;
+    return piece;
+}
+
+size_t ctx_mark(const dsv3_ctx *ctx)
+{
+    return ctx->used;
+}
+
+void ctx_back(dsv3_ctx *ctx, size_t mark)
+{
+    ctx->used = mark;
+}
+
+/* ---- workers ---- */
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, MOST_WORKERS, NULL, NULL, 0);
+}
+
+static void take_parts(dsv3_ctx *ctx, int worker)
+{
+    int64_t const share = ctx->parts / (ctx->workers * 8), grain = share > 1 ? share : 1; /* parts taken at once */
+    for (int64_t first; (first = atomic_fetch_add(&ctx->next, grain)) < ctx->parts;)
+        for (int64_t part = first; part < first + grain && part < ctx->parts; part++) ctx->f(ctx->job, part, worker);
+}
+
+/* Waits for a job after `seen`: briefly awake, then asleep. */
+static uint32_t next_job(dsv3_ctx *ctx, uint32_t seen)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load(&ctx->serial) != seen) break;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    while (atomic_load(&ctx->serial) == seen) futex_wait(&ctx->serial, seen);
+    return atomic_load(&ctx->serial);
+}
+
+typedef struct {
+    dsv3_ctx *ctx;
+    int worker;
+} beginning;
+
+static void *live(void *argument)
+{
+    beginning const b = *(const beginning *)argument;
+    free(argument);
+    for (uint32_t seen = 0;;) {
+        seen = next_job(b.ctx, seen);
+        if (atomic_load(&b.ctx->closing)) return NULL;
+        take_parts(b.ctx, b.worker);
+        atomic_fetch_sub(&b.ctx->working, 1);
+    }
+}
+
+int ctx_workers(const dsv3_ctx *ctx)
+{
+    return ctx->workers;
+}
+
+void ctx_run(dsv3_ctx *ctx, work *f, const void *job, int64_t parts)
+{
+    if (ctx->workers == 1 || parts <= 1) {
+        for (int64_t part = 0; part < parts; part++) f(job, part, 0);
+        return;
+    }
+    ctx->f = f, ctx->job = job, ctx->parts = parts;
+    atomic_store(&ctx->next, 0);
+    atomic_store(&ctx->working, ctx->workers - 1);
+    atomic_fetch_add(&ctx->serial, 1);
+    futex_wake(&ctx->serial);
+    take_parts(ctx, 0);
+    for (int spins = 0; atomic_load(&ctx->working) > 0; spins++)
+        if (spins > SPINS) sched_yield();
+}
+
+/* ---- open and close ---- */
+
+/* Processors that this process may use, or DSV3_FAST_THREADS. */
+static int wanted_workers(void)
+{
+    const char *const said = getenv("DSV3_FAST_THREADS");
+    cpu_set_t set;
+    int const n = said ? atoi(said) : sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    return n < 1 ? 1 : n > MOST_WORKERS ? MOST_WORKERS : n;
+}
+
+/* Starts one more worker. */
+static bool start_worker(dsv3_ctx *ctx)
+{
+    beginning *const b = malloc(sizeof *b);
+    if (!b) return false;
+    *b = (beginning){ctx, ctx->workers};
+    if (pthread_create(&ctx->thread[ctx->workers], NULL, live, b)) return free(b), false;
+    ctx->workers++;
+    return true;
+}
+
+dsv3_status ctx_open(dsv3_ctx **out, int device)
+{
+    (void)device;
+    dsv3_ctx *const ctx = calloc(1, sizeof *ctx);
+    if (!ctx) return DSV3_NO_MEMORY;
+    ctx->memory = mmap(NULL, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (ctx->memory == MAP_FAILED) return free(ctx), DSV3_NO_MEMORY;
+    madvise(ctx->memory, reserve, MADV_HUGEPAGE);
+    ctx->path = path_here();
+    ctx->workers = 1;
+    int const wanted = wanted_workers();
+    while (ctx->workers < wanted && start_worker(ctx)) continue;
+    *out = ctx;
+    return DSV3_OK;
+}
+
+void ctx_close(dsv3_ctx *ctx)
+{
+    atomic_store(&ctx->closing, true);
+    atomic_fetch_add(&ctx->serial, 1);
+    futex_wake(&ctx->serial);
+    for (int i = 1; i < ctx->workers; i++) pthread_join(ctx->thread[i], NULL);
+    munmap(ctx->memory, reserve);
+    free(ctx);
+}

@@ -1,0 +1,37 @@
+/*
+ * What a context holds: workers that live as long as it does, and memory that is reserved once. Ops allocate nothing; pages
+ * are touched when they are first used.
+ */
+#ifndef CTX_H
+#define CTX_H
+
+#include "dsv3.h"
+
+dsv3_status ctx_open(dsv3_ctx **ctx, int device);
+void ctx_close(dsv3_ctx *ctx);
+
+/* How products of BF16 are made: in binary32, or by the processor's own instruction for pairs. */
+typedef enum { PATH_FMA, PATH_PAIRS } product_path;
+
+/* A pure function of the processor and of DSV3_FAST. */
+product_path ctx_path(const dsv3_ctx *ctx);
+product_path path_here(void);
+
+/* ---- memory: pieces are taken in order and given back to a mark ---- */
+
+/* n * size bytes at a multiple of 64; NULL when the reserve is used up. */
+void *ctx_take(dsv3_ctx *ctx, int64_t n, size_t size);
+size_t ctx_mark(const dsv3_ctx *ctx);
+void ctx_back(dsv3_ctx *ctx, size_t mark);
+
+/* ---- workers: the caller is one of them ---- */
+
+int ctx_workers(const dsv3_ctx *ctx);
+
+/* Part `part` of a job, by worker `worker`. */
+typedef void work(const void *job, int64_t part, int worker);
+
+/* Runs parts 0 to parts - 1, each once, by whoever is free. Which worker does a part must not change what comes out. */
+void ctx_run(dsv3_ctx *ctx, work *f, const void *job, int64_t parts);
+
+#endif

@@ -1,0 +1,43 @@
+/* Functions of vectors that several ops share. */
+#ifndef ELEMENTWISE_H
+#define ELEMENTWISE_H
+
+#include "vec.h"
+
+/* z / (1 + e^-z). sigmoid 4 */
+static inline vec vec_silu(vec z)
+{
+    return vec_div(z, vec_add(vec_of(1), vec_exp(vec_sub(vec_of(0), z))));
+}
+
+/* 1 / (1 + e^-z). sigmoid 4 */
+static inline vec vec_sigmoid(vec z)
+{
+    return vec_div(vec_of(1), vec_add(vec_of(1), vec_exp(vec_sub(vec_of(0), z))));
+}
+
+/* The largest of n numbers; -infinity of none. */
+static inline float largest_of(const float *v, int64_t n)
+{
+    vec most = vec_of(-INFINITY);
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        lanes const of = first_lanes(n - i);
+        most = vec_max(vec_choose(of, load_lanes(v, DSV3_F32, i, of), most), most);
+    }
+    return vec_largest(most);
+}
+
+/* v[i] becomes e^(v[i] - shift); returns their sum, of sixteen lanes and a tree. exp 2 */
+static inline float exponentials(float *v, int64_t n, float shift)
+{
+    vec sum = vec_of(0);
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        lanes const of = first_lanes(n - i);
+        vec const e = vec_exp(vec_sub(load_lanes(v, DSV3_F32, i, of), vec_of(shift)));
+        store_lanes(v, DSV3_F32, i, of, e);
+        sum = vec_add(sum, vec_choose(of, e, vec_of(0)));
+    }
+    return vec_sum(sum);
+}
+
+#endif

@@ -1,0 +1,167 @@
+/* See experts.h. */
+#include "experts.h"
+
+#include "elementwise.h"
+#include "fast.h"
+
+#include <stdio.h>
+
+static matrix find_leaf(const dsv3_weights *weights, const char *name, const char *leaf)
+{
+    char full[100];
+    snprintf(full, sizeof full, "%s.%s", name, leaf);
+    return find_matrix(weights, full);
+}
+
+network find_network(const dsv3_weights *weights, const char *name)
+{
+    return (network){find_leaf(weights, name, "gate_proj"), find_leaf(weights, name, "up_proj"),
+                     find_leaf(weights, name, "down_proj")};
+}
+
+int usable_network(const network *f)
+{
+    return usable(&f->gate) && usable(&f->up) && usable(&f->down);
+}
+
+static network find_expert(const layer *m, int64_t e)
+{
+    char name[40];
+    snprintf(name, sizeof name, "experts.%lld", (long long)e);
+    return find_network(m->weights, name);
+}
+
+int usable_experts(const layer *m)
+{
+    for (int64_t e = 0; e < m->experts; e++) {
+        network const f = find_expert(m, e);
+        if (!usable_network(&f)) return 0;
+    }
+    return 1;
+}
+
+int open_layer(layer *m)
+{
+    m->sum = ctx_take(m->ctx, m->n_tokens * m->hidden_size, sizeof *m->sum);
+    if (!m->sum) return 0;
+    memset(m->sum, 0, (size_t)(m->n_tokens * m->hidden_size) * sizeof *m->sum);
+    return 1;
+}
+
+/* silu(gate) up, row by row, to act; a copy goes to the stage, if that is wanted. */
+typedef struct {
+    const float *gate, *up;
+    dsv3_tensor act; /* (rows, width) */
+    const dsv3_tensor *stage;
+    const int64_t *slot;
+} activation;
+
+/* Where row i of (tokens, width), or of (tokens, k, width), begins. */
+static int64_t place_of(const dsv3_tensor *stage, int64_t i)
+{
+    if (stage->ndim == 2) return i * stage->stride[0];
+    return i / stage->shape[1] * stage->stride[0] + i % stage->shape[1] * stage->stride[1];
+}
+
+static void activate_row(const void *job, int64_t i, int worker)
+{
+    (void)worker;
+    const activation *const a = job;
+    int64_t const width = a->act.shape[1], kept = a->stage->data ? place_of(a->stage, a->slot[i]) : 0;
+    for (int64_t c = 0; c < width; c += WIDTH) {
+        lanes const of = first_lanes(width - c);
+        vec const gate = load_lanes(a->gate, DSV3_F32, i * width + c, of);
+        vec const v = vec_mul(vec_silu(gate), load_lanes(a->up, DSV3_F32, i * width + c, of));
+        store_lanes(a->act.data, a->act.dtype, i * width + c, of, v);
+        if (a->stage->data) store_lanes(a->stage->data, a->stage->dtype, kept + c, of, v);
+    }
+}
+
+static void add_weighted(const layer *m, int64_t t, float weight, const float *out)
+{
+    float *const sum = m->sum + t * m->hidden_size;
+    for (int64_t c = 0; c < m->hidden_size; c += WIDTH) {
+        lanes const of = first_lanes(m->hidden_size - c);
+        vec const more = vec_fma(vec_of(weight), load_lanes(out, DSV3_F32, c, of), load_lanes(sum, DSV3_F32, c, of));
+        store_lanes(sum, DSV3_F32, c, of, more);
+    }
+}
+
+/* (rows, columns) in the context's memory. */
+static dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns)
+{
+    return (dsv3_tensor){
+        ctx_take(ctx, rows * columns, dtype == DSV3_F32 ? 4 : 2), dtype, 2, {rows, columns}, {columns, 1}};
+}
+
+int add_network(const layer *m, const network *f, int64_t n, const int64_t *token, const float *weight,
+                const int64_t *slot, const dsv3_tensor *stage)
+{
+    int64_t const width = f->gate.weight->shape[0], hidden = m->hidden_size;
+    size_t const mark = ctx_mark(m->ctx);
+    dsv3_tensor const gate = tensor_in(m->ctx, DSV3_F32, n, width), up = tensor_in(m->ctx, DSV3_F32, n, width);
+    dsv3_tensor const act = tensor_in(m->ctx, m->x->dtype, n, width), out = tensor_in(m->ctx, DSV3_F32, n, hidden);
+    row_list x = rows_of(m->x);
+    x.index = token;
+    if (!gate.data || !up.data || !act.data || !out.data) return 0;
+    activation const a = {gate.data, up.data, act, stage, slot};
+    if (!multiply(m->ctx, &f->gate, x, n, rows_of(&gate)) || !multiply(m->ctx, &f->up, x, n, rows_of(&up))) return 0;
+    ctx_run(m->ctx, activate_row, &a, n);
+    if (!multiply(m->ctx, &f->down, rows_of(&act), n, rows_of(&out))) return 0;
+    for (int64_t i = 0; i < n; i++) add_weighted(m, token[i], weight[i], (const float *)out.data + i * hidden);
+    ctx_back(m->ctx, mark);
+    return 1;
+}
+
+int add_experts(const layer *m, const dsv3_tensor *idx, const dsv3_tensor *weight, const dsv3_tensor *act)
+{
+    int64_t *const token = ctx_take(m->ctx, m->n_tokens, sizeof *token);
+    int64_t *const slot = ctx_take(m->ctx, m->n_tokens, sizeof *slot);
+    float *const share = ctx_take(m->ctx, m->n_tokens, sizeof *share);
+    if (!token || !slot || !share) return 0;
+    for (int64_t e = 0; e < m->experts; e++) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < m->n_tokens * m->k; i++) {
+            int64_t const t = i / m->k, place = i % m->k;
+            if (((const int32_t *)idx->data)[t * idx->stride[0] + place] != e) continue;
+            token[n] = t, slot[n] = i;
+            share[n++] = ((const float *)weight->data)[t * weight->stride[0] + place];
+        }
+        network const f = find_expert(m, e);
+        if (n && !add_network(m, &f, n, token, share, slot, act)) return 0;
+    }
+    return 1;
+}
+
+void store_sums(const layer *m, const dsv3_tensor *y)
+{
+    for (int64_t t = 0; t < m->n_tokens; t++)
+        store_row(y, t * y->stride[0], m->sum + t * m->hidden_size, m->hidden_size);
+}
+
+dsv3_status fast_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_experts_io *io)
+{
+    layer m = {.ctx = ctx, .weights = &io->weights, .x = &io->hidden_states, .n_tokens = p->n_tokens};
+    m.hidden_size = p->hidden_size, m.experts = p->n_routed_experts, m.k = p->num_experts_per_tok;
+    if (!is_float(m.x) || !is_float(&io->y) || !usable_experts(&m)) return DSV3_UNSUPPORTED;
+    size_t const mark = ctx_mark(ctx);
+    int const done = open_layer(&m) && add_experts(&m, &io->topk_idx, &io->topk_weight, &io->act);
+    if (done) store_sums(&m, &io->y);
+    ctx_back(ctx, mark);
+    return done ? DSV3_OK : DSV3_NO_MEMORY;
+}
+
+#define STEPS                                                                                                          \
+    "sigmoid 4; gate_proj f32 must; up_proj f32 must; silu f32 must; act output must; expert_out f32 must; routed "    \
+    "f32 must; "
+#define FMA   "flush none; weight f32 must"
+#define PAIRS "flush daz; weight f32 may"
+
+/* A chain of at most sixteen terms is no longer than sixteen lanes. */
+const char *fast_experts_numerics(const void *prob, const void *io)
+{
+    bool const few = ((const dsv3_experts_prob *)prob)->num_experts_per_tok <= WIDTH;
+    if (by_pairs(((const dsv3_experts_io *)io)->hidden_states.dtype))
+        return few ? "acc 24 rn fused splits=16; " STEPS PAIRS : "acc 24 rn fused; " STEPS PAIRS;
+    return few ? "acc 24 rn fused splits=16; " STEPS FMA : "acc 24 rn fused; " STEPS FMA;
+}

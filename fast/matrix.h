@@ -1,0 +1,39 @@
+/* Matrices of a checkpoint, and products with them. */
+#ifndef MATRIX_H
+#define MATRIX_H
+
+#include "ctx.h"
+#include "rows.h"
+
+/* scale: NULL unless FP8. */
+typedef struct {
+    const dsv3_tensor *weight, *scale;
+} matrix;
+
+matrix find_matrix(const dsv3_weights *weights, const char *name); /* `name`.weight and `name`.weight_scale_inv */
+int usable(const matrix *m);
+int is_float(const dsv3_tensor *t); /* is it present, and f32 or bf16? */
+stored_row matrix_row(const matrix *m, int64_t o);
+
+/* Rows of f32 or bf16: of a tensor, or of numbers in memory. Row t is index[t], or t without an index. */
+typedef struct {
+    void *data;
+    dsv3_dtype dtype;
+    int64_t stride;
+    const int64_t *index;
+} row_list;
+
+row_list rows_of(const dsv3_tensor *x);
+
+/*
+ * y[t][o] = sum over k of x[t][k] W[o][k] for t < rows; 0: no memory. A row of y depends on its own row of x alone.
+ *
+ * BF16 rows and BF16 or E4M3 weights, where the context's path is pairs: acc avx512.bf16 splits=16, a block's codes are
+ * summed and then scaled. Else acc 24 rn fused splits=16 in binary32, codes times scale rounded first.
+ */
+int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y);
+
+/* May products with rows of this format go by pairs here? What declarations say. */
+int by_pairs(dsv3_dtype x);
+
+#endif

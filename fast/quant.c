@@ -1,0 +1,59 @@
+/* Activations to FP8, a scale for each tile of 1 x 128. */
+#include "ctx.h"
+#include "fast.h"
+#include "matrix.h"
+#include "vec.h"
+
+typedef struct {
+    const dsv3_quant_prob *p;
+    const dsv3_quant_io *io;
+} quantiser;
+
+static float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
+{
+    vec most = vec_of(0);
+    for (int64_t i = 0; i < n; i += WIDTH)
+        most = vec_max(most, vec_abs(load_lanes(x->data, x->dtype, from + i, first_lanes(n - i))));
+    return vec_largest(most);
+}
+
+static float tile_scale(const dsv3_quant_prob *p, float amax)
+{
+    float const most = fmaxf(amax, (float)p->amax_floor), scale = most / 448;
+    int exponent;
+    if (most == 0) return 1;
+    if (!p->scale_fmt) return scale;
+    return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
+}
+
+static void quantise_row(const void *job, int64_t t, int worker)
+{
+    (void)worker;
+    const quantiser *const m = job;
+    const dsv3_tensor *const x = &m->io->x, *const scale = &m->io->scale, *const q = &m->io->q;
+    for (int64_t first = 0; first < m->p->in_features; first += BLOCK) {
+        int64_t const n = m->p->in_features - first < BLOCK ? m->p->in_features - first : BLOCK;
+        int64_t const from = t * x->stride[0] + first;
+        float const of_tile = tile_scale(m->p, largest_size(x, from, n));
+        ((float *)scale->data)[t * scale->stride[0] + first / BLOCK] = of_tile;
+        for (int64_t i = 0; i < n; i += WIDTH) {
+            lanes const of = first_lanes(n - i);
+            store_codes((uint8_t *)q->data + t * q->stride[0] + first + i, of,
+                        vec_div(load_lanes(x->data, x->dtype, from + i, of), vec_of(of_tile)));
+        }
+    }
+}
+
+dsv3_status fast_quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_quant_io *io)
+{
+    quantiser const m = {p, io};
+    if (!is_float(&io->x)) return DSV3_UNSUPPORTED;
+    ctx_run(ctx, quantise_row, &m, p->n_tokens);
+    return DSV3_OK;
+}
+
+const char *fast_quant_numerics(const void *prob, const void *io)
+{
+    (void)prob, (void)io;
+    return "div ieee; quotient div; flush none";
+}

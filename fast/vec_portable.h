@@ -1,0 +1,250 @@
+/* The operations of vec.h for any processor, lane by lane, bit for bit: unit/fast/fast.c compares the two. (The exponential
+ * of a processor without FMA has other bits, within 1 ulp too.) */
+#ifndef VEC_PORTABLE_H
+#define VEC_PORTABLE_H
+
+#include "dsv3.h"
+
+#include <math.h>
+#ifndef FP_FAST_FMA
+#define FP_FAST_FMA /* sleef.h hides its finz functions where fma() is slow */
+#endif
+#include <sleef.h>
+#include <stdbool.h>
+
+enum { WIDTH = 16, PAIRED = 32 };
+
+typedef struct {
+    float lane[16];
+} vec;
+typedef uint16_t lanes;
+typedef struct {
+    uint16_t lane[32];
+} pairs;
+typedef uint32_t paired_lanes;
+
+#define EACH(expression)                                                                                               \
+    vec r;                                                                                                             \
+    for (int l = 0; l < WIDTH; l++) r.lane[l] = (expression);                                                          \
+    return r
+
+static inline uint32_t bits_of(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static inline float of_bits(uint32_t bits)
+{
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static inline lanes first_lanes(int64_t n)
+{
+    return (lanes)(n >= WIDTH ? 0xffffu : (1u << n) - 1);
+}
+
+static inline vec vec_of(float v)
+{
+    EACH(v);
+}
+
+static inline vec vec_load(const float *from)
+{
+    EACH(from[l]);
+}
+
+static inline void vec_store(float *to, vec v)
+{
+    memcpy(to, v.lane, sizeof v.lane);
+}
+
+static inline vec vec_add(vec a, vec b)
+{
+    EACH(a.lane[l] + b.lane[l]);
+}
+
+static inline vec vec_sub(vec a, vec b)
+{
+    EACH(a.lane[l] - b.lane[l]);
+}
+
+static inline vec vec_mul(vec a, vec b)
+{
+    EACH(a.lane[l] * b.lane[l]);
+}
+
+static inline vec vec_div(vec a, vec b)
+{
+    EACH(a.lane[l] / b.lane[l]);
+}
+
+static inline vec vec_fma(vec a, vec b, vec c)
+{
+    EACH(fmaf(a.lane[l], b.lane[l], c.lane[l]));
+}
+
+static inline vec vec_max(vec a, vec b)
+{
+    EACH(a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]);
+}
+
+static inline vec vec_abs(vec a)
+{
+    EACH(fabsf(a.lane[l]));
+}
+
+static inline vec vec_choose(lanes of, vec v, vec other)
+{
+    EACH(of >> l & 1 ? v.lane[l] : other.lane[l]);
+}
+
+static inline float vec_sum(vec v)
+{
+    for (int half = WIDTH / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) v.lane[l] += v.lane[l + half];
+    return v.lane[0];
+}
+
+static inline vec vec_sums(const vec *v)
+{
+    EACH(vec_sum(v[l]));
+}
+
+static inline float vec_largest(vec v)
+{
+    for (int half = WIDTH / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) v.lane[l] = v.lane[l] > v.lane[l + half] ? v.lane[l] : v.lane[l + half];
+    return v.lane[0];
+}
+
+static inline vec vec_exp(vec v)
+{
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("fma")) {
+        EACH(Sleef_cinz_expf1_u10purec(v.lane[l]));
+    }
+#endif
+    EACH(Sleef_finz_expf1_u10purecfma(v.lane[l]));
+}
+
+/* E4M3: sign, four bits of exponent, three of fraction. */
+static inline float of_code(uint8_t code)
+{
+    int const exponent = code >> 3 & 15, fraction = code & 7;
+    float const size =
+        exponent ? of_bits((uint32_t)(exponent + 120) << 23 | (uint32_t)fraction << 20) : (float)fraction * 0x1p-9f;
+    return code & 0x80 ? -size : size;
+}
+
+static inline float load_lane(const void *data, dsv3_dtype dtype, int64_t at)
+{
+    if (dtype == DSV3_F32) return ((const float *)data)[at];
+    if (dtype == DSV3_F8_E4M3) return of_code(((const uint8_t *)data)[at]) * 0x1p-8f;
+    return of_bits((uint32_t)((const uint16_t *)data)[at] << 16);
+}
+
+static inline vec load_lanes(const void *data, dsv3_dtype dtype, int64_t at, lanes of)
+{
+    EACH(of >> l & 1 ? load_lane(data, dtype, at + l) : 0);
+}
+
+static inline uint16_t to_bf16(float v)
+{
+    uint32_t const bits = bits_of(v);
+    if (v != v) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static inline void store_lanes(void *data, dsv3_dtype dtype, int64_t at, lanes of, vec v)
+{
+    for (int l = 0; l < WIDTH; l++) {
+        if (!(of >> l & 1)) continue;
+        if (dtype == DSV3_F32)
+            ((float *)data)[at + l] = v.lane[l];
+        else
+            ((uint16_t *)data)[at + l] = to_bf16(v.lane[l]);
+    }
+}
+
+static inline uint8_t to_code(float v)
+{
+    uint8_t const sign = signbit(v) ? 0x80 : 0;
+    float const size = fminf(fabsf(v), 448);
+    if (v != v) return 0x7f;
+    if (size < 0x1p-6f) return (uint8_t)(sign | (int)rintf(size * 0x1p9f));
+    uint32_t const bits = bits_of(size);
+    return (uint8_t)(sign | (((bits + 0x7ffff + (bits >> 20 & 1)) >> 20) - (120 << 3)));
+}
+
+static inline void store_codes(uint8_t *to, lanes of, vec v)
+{
+    for (int l = 0; l < WIDTH; l++)
+        if (of >> l & 1) to[l] = to_code(v.lane[l]);
+}
+
+/* ---- pairs of BF16 ---- */
+
+static inline paired_lanes first_paired(int64_t n)
+{
+    return (paired_lanes)(n >= PAIRED ? 0xffffffffu : (1u << n) - 1);
+}
+
+static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, paired_lanes of)
+{
+    pairs p;
+    for (int l = 0; l < PAIRED; l++) {
+        bool const there = of >> l & 1;
+        if (dtype == DSV3_BF16)
+            p.lane[l] = there ? ((const uint16_t *)data)[at + l] : 0;
+        else
+            p.lane[l] = there ? (uint16_t)(bits_of(of_code(((const uint8_t *)data)[at + l])) >> 16) : 0;
+    }
+    return p;
+}
+
+static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
+{
+    for (int l = 0; l < PAIRED; l++)
+        if (of >> l & 1) to[l] = p.lane[l];
+}
+
+static inline pairs interleave(const uint16_t *a, const uint16_t *b, lanes of)
+{
+    pairs p;
+    for (int l = 0; l < WIDTH; l++) {
+        p.lane[2 * l] = of >> l & 1 ? a[l] : 0;
+        p.lane[2 * l + 1] = of >> l & 1 ? b[l] : 0;
+    }
+    return p;
+}
+
+static inline pairs pairs_of(const uint16_t pair[2])
+{
+    pairs p;
+    for (int l = 0; l < PAIRED; l++) p.lane[l] = pair[l % 2];
+    return p;
+}
+
+/* 0 where it is subnormal. */
+static inline float normal_or_0(float v)
+{
+    return fabsf(v) < 0x1p-126f ? copysignf(0, v) : v;
+}
+
+static inline float add_product(uint16_t a, uint16_t b, float sum)
+{
+    float const x = of_bits((uint32_t)a << 16), y = of_bits((uint32_t)b << 16);
+    return normal_or_0(fmaf(normal_or_0(x), normal_or_0(y), normal_or_0(sum)));
+}
+
+static inline vec vec_dot(pairs a, pairs b, vec sum)
+{
+    EACH(add_product(a.lane[2 * l], b.lane[2 * l], add_product(a.lane[2 * l + 1], b.lane[2 * l + 1], sum.lane[l])));
+}
+
+#undef EACH
+#endif

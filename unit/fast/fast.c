@@ -1,0 +1,249 @@
+/*
+ * What the AVX-512 backend promises besides right results: a row's bits depend on that row alone and not on how many
+ * threads there are; the portable build has the same bits; ops allocate nothing; every E4M3 code is exact on every path.
+ */
+#include "case/fill.h"
+
+#include <criterion/criterion.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_portable;
+static const dsv3_backend *const fast = &dsv3_backend_avx512;
+
+TestSuite(fast, .timeout = 300);
+
+/* ---- every allocation of this program is counted ---- */
+
+static _Atomic long allocations;
+
+#ifndef __SANITIZE_ADDRESS__
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *old, size_t bytes);
+void *malloc(size_t bytes);
+void *calloc(size_t n, size_t size);
+void *realloc(void *old, size_t bytes);
+
+void *malloc(size_t bytes)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __libc_calloc(n, size);
+}
+
+void *realloc(void *old, size_t bytes)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __libc_realloc(old, bytes);
+}
+#endif
+
+/* ---- calls ---- */
+
+static const char *const paths[] = {"fma", "dpbf16"};
+
+static void needs_avx512(void)
+{
+    char why[200];
+    if (fast->probe(why, sizeof why) != DSV3_OK) cr_skip_test("%s", why);
+}
+
+/* A context of so many workers that goes by a path. */
+static dsv3_ctx *open_with(const char *threads, const char *path)
+{
+    dsv3_ctx *ctx = NULL;
+    setenv("DSV3_FAST_THREADS", threads, 1);
+    setenv("DSV3_FAST", path, 1);
+    cr_assert(fast->open(&ctx, 0) == DSV3_OK);
+    return ctx;
+}
+
+/* A case: its problem, its tensors, its io struct. */
+typedef struct {
+    problem p;
+    void **data, *io;
+} call;
+
+static call open_call(const char *id)
+{
+    call c;
+    complaint why;
+    cr_assert(problem_parse(id, &c.p, &why), "%s: %s", id, why.text);
+    cr_assert(tensors_open(&c.p, &c.data));
+    c.io = problem_bind(&c.p, c.data);
+    cr_assert(c.io != NULL);
+    return c;
+}
+
+static void close_call(call *c)
+{
+    free(c->io);
+    tensors_close(&c->p, c->data);
+    problem_close(&c->p);
+}
+
+static void run(const call *c, dsv3_ctx *ctx)
+{
+    cr_assert(op_call(c->p.op, fast, ctx, c->p.prob.bytes, c->io) == DSV3_OK, "%s", c->p.id);
+}
+
+/* Every op, in BF16 and in binary32, FP8 where it has that. */
+static const char *const ids[] = {
+    "rmsnorm@odd",
+    "rmsnorm@odd:residual=1,x=f32",
+    "linear@odd:n_tokens=20",
+    "linear@odd:n_tokens=3,weight=f8_e4m3",
+    "linear@odd:x=f32,weight=f32",
+    "rope@odd",
+    "gate@odd",
+    "mla_decode@odd",
+    "mla_decode@odd:kv_cache=u8",
+    "mla_prefill@odd:q=f32",
+    "mla@odd:stages=1",
+    "mla@odd:weights=f8_e4m3",
+    "swiglu@odd",
+    "embed@odd",
+    "cross_entropy@odd",
+    "quant@odd",
+    "experts@odd:n_tokens=9",
+    "experts@odd:weights=f8_e4m3,stages=1",
+    "moe@odd",
+    "bias_update@odd",
+    "balance_loss@odd",
+    "mtp_accept@odd",
+    "mtp@odd:stages=1",
+    "mtp@tiny:stages=0,hidden_states=f32",
+};
+enum { IDS = sizeof ids / sizeof *ids };
+
+/* ---- tests ---- */
+
+static bool same_outputs(const call *a, const call *b)
+{
+    for (int i = 0; i < a->p.tensors; i++)
+        if (a->p.tensor[i].row->kind == TENSOR_OUT && memcmp(a->data[i], b->data[i], a->p.tensor[i].bytes))
+            return false;
+    return true;
+}
+
+Test(fast, threads_do_not_change_bits)
+{
+    needs_avx512();
+    for (int path = 0; path < 2; path++) {
+        dsv3_ctx *const one = open_with("1", paths[path]), *const three = open_with("3", paths[path]);
+        for (int i = 0; i < IDS; i++) {
+            call a = open_call(ids[i]), b = open_call(ids[i]);
+            run(&a, one);
+            for (int round = 0; round < 5; round++) {
+                run(&b, three);
+                cr_expect(same_outputs(&a, &b), "%s, %s: three threads give other bits than one", ids[i], paths[path]);
+            }
+            close_call(&a), close_call(&b);
+        }
+        fast->close(one), fast->close(three);
+    }
+}
+
+Test(fast, portable_has_the_same_bits)
+{
+    needs_avx512();
+    for (int path = 0; path < 2; path++) {
+        dsv3_ctx *const native = open_with("1", paths[path]);
+        dsv3_ctx *portable = NULL;
+        cr_assert(dsv3_backend_portable.open(&portable, 0) == DSV3_OK);
+        for (int i = 0; i < IDS; i++) {
+            call a = open_call(ids[i]), b = open_call(ids[i]);
+            run(&a, native);
+            cr_assert(op_call(b.p.op, &dsv3_backend_portable, portable, b.p.prob.bytes, b.io) == DSV3_OK);
+            cr_expect(same_outputs(&a, &b), "%s, %s: the portable build has other bits", ids[i], paths[path]);
+            close_call(&a), close_call(&b);
+        }
+        fast->close(native), dsv3_backend_portable.close(portable);
+    }
+}
+
+/* The first row of y for so many tokens; 16 outputs or more. */
+static void first_row(const char *format, int tokens, dsv3_ctx *ctx, unsigned char row[256])
+{
+    char id[200];
+    snprintf(id, sizeof id, "linear@odd:in_features=1500,out_features=70,n_tokens=%d,%s", tokens, format);
+    call c = open_call(id);
+    run(&c, ctx);
+    for (int i = 0; i < c.p.tensors; i++)
+        if (!strcmp(c.p.tensor[i].name, "y")) memcpy(row, c.data[i], 140);
+    close_call(&c);
+}
+
+Test(fast, rows_do_not_depend_on_their_neighbours)
+{
+    static const char *const formats[] = {"weight=bf16", "weight=f8_e4m3", "x=f32,weight=f32", "x=f32,weight=f8_e4m3"};
+    needs_avx512();
+    for (int path = 0; path < 2; path++)
+        for (int f = 0; f < 4; f++) {
+            dsv3_ctx *const ctx = open_with("2", paths[path]);
+            unsigned char alone[256], row[256];
+            first_row(formats[f], 1, ctx, alone);
+            for (int tokens = 2; tokens <= 67; tokens++) {
+                first_row(formats[f], tokens, ctx, row);
+                cr_expect(!memcmp(alone, row, 140), "%s, %s: the first of %d rows has other bits than alone",
+                          formats[f], paths[path], tokens);
+            }
+            fast->close(ctx);
+        }
+}
+
+Test(fast, ops_allocate_nothing)
+{
+    needs_avx512();
+    for (int path = 0; path < 2; path++) {
+        dsv3_ctx *const ctx = open_with("2", paths[path]);
+        for (int i = 0; i < IDS; i++) {
+            call c = open_call(ids[i]);
+            long const before = atomic_load(&allocations);
+            run(&c, ctx);
+            long const after = atomic_load(&allocations);
+            cr_expect(after == before, "%s allocates %ld times", ids[i], after - before);
+            close_call(&c);
+        }
+        fast->close(ctx);
+    }
+}
+
+/* One weight a row, all codes but the two NaNs, a scale of 2^-3, x = 1: what comes out is the code. */
+static void try_codes(dsv3_ctx *ctx, dsv3_dtype format, int tokens)
+{
+    static uint8_t code[256];
+    static uint16_t x16[20];
+    static float x[20], y[20 * 256];
+    float scale[2] = {0.125f, 0.125f};
+    for (int i = 0; i < 256; i++) code[i] = (uint8_t)((i & 127) == 127 ? 0 : i);
+    for (int t = 0; t < tokens; t++) x[t] = 1, x16[t] = 0x3f80;
+    dsv3_weight const item[] = {{"weight", {code, DSV3_F8_E4M3, 2, {256, 1}, {1, 1}}},
+                                {"weight_scale_inv", {scale, DSV3_F32, 2, {2, 1}, {1, 1}}}};
+    dsv3_linear_prob const prob = {tokens, 1, 256};
+    dsv3_linear_io const io = {.x = {format == DSV3_F32 ? (void *)x : x16, format, 2, {tokens, 1}, {1, 1}},
+                               .weights = {2, item},
+                               .y = {y, DSV3_F32, 2, {tokens, 256}, {256, 1}}};
+    cr_assert(fast->linear(ctx, &prob, &io) == DSV3_OK);
+    for (int i = 0; i < tokens * 256; i++)
+        cr_expect((double)y[i] == ref_decode(DSV3_F8_E4M3, code, i % 256) / 8, "code %#x, %d tokens: %g", code[i % 256],
+                  tokens, (double)y[i]);
+}
+
+Test(fast, every_code_is_exact)
+{
+    needs_avx512();
+    for (int path = 0; path < 2; path++) {
+        dsv3_ctx *const ctx = open_with("1", paths[path]);
+        try_codes(ctx, DSV3_F32, 1), try_codes(ctx, DSV3_F32, 20);
+        try_codes(ctx, DSV3_BF16, 1), try_codes(ctx, DSV3_BF16, 20);
+        fast->close(ctx);
+    }
+}

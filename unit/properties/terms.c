@@ -1,0 +1,544 @@
+/*
+ * Ports that use most of one term of a radius and next to nothing of the others: wide arithmetic but for one rounding, on
+ * the inputs where that is worst. All are legal; unit/terms shows that each is accused where its term is weakened.
+ */
+#include "ref.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "declared.h"
+
+TestSuite(terms, .timeout = 120);
+
+enum { MOST = 4096, RANK = 2, WIDTH = RANK + 2 };
+
+/* ---- attention: the scores are entries of the keys ---- */
+
+static float score[MOST], value[MOST];
+static long double p[MOST]; /* the port's weights, relative to its maximum */
+static ref_value legal_o[RANK], legal_lse[1];
+
+static void find_legal(const char *declaration, int n)
+{
+    static float key[MOST * WIDTH];
+    float q[WIDTH] = {0};
+    int32_t block = 0, length = n;
+    ref_numerics const port = numerics("mla_decode", declaration);
+    q[WIDTH - 1] = 1;
+    for (int j = 0; j < n; j++) key[j * WIDTH] = value[j], key[j * WIDTH + WIDTH - 1] = score[j];
+    dsv3_mla_decode_prob const prob = {1, 1, 1, RANK, 2, 2, MOST, n, 1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, WIDTH}, {WIDTH, WIDTH, WIDTH, 1}},
+                                   .kv_cache = {key, DSV3_F32, 3, {1, MOST, WIDTH}, {MOST * WIDTH, WIDTH, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
+}
+
+static void expect(const ref_value *legal, long double got, const char *what)
+{
+    double const stored = (double)(float)got;
+
+    cr_expect(inside(legal, stored), "%s: %a not in [%a, %a]", what, stored, ref_lower(*legal), ref_upper(*legal));
+}
+
+static long double total(int n)
+{
+    long double sum = 0;
+    for (int j = 0; j < n; j++) sum += p[j];
+    return sum;
+}
+
+static long double weighted(int n)
+{
+    long double sum = 0;
+    for (int j = 0; j < n; j++) sum += p[j] * (long double)value[j];
+    return sum;
+}
+
+/* A weight that carries o alone: the key with the largest score has the value 0. */
+static void two_keys(float largest, float other)
+{
+    score[0] = largest, value[0] = 0;
+    score[1] = other, value[1] = 1;
+    p[0] = 1;
+}
+
+static double draw(double from, double to)
+{
+    return from + (to - from) * drand48();
+}
+
+/* A format of `bits` significant bits, no ends to its exponents. */
+static long double to_bits(long double v, int bits)
+{
+    int e = 0;
+    long double const fraction = frexpl(v, &e);
+    return ldexpl(rintl(ldexpl(fraction, bits)), e - bits);
+}
+
+static const long double log2_e = 1.4426950408889634073599246810019L;
+
+#define WIDE "acc 53 rn; div 0.001; log 0.001; flush none; arith f32; scores f32 must; P f32 may; "
+
+/* s log2 e and m log2 e are rounded, and their difference: e^s from a power of 2. */
+static long double folded(float s, float m)
+{
+    float const c = (float)log2_e;
+    float const a = s * c, b = m * c;
+    return exp2l((long double)(a - b));
+}
+
+Test(terms, softmax_argument)
+{
+    double most = 0;
+    float worst_s = 0, worst_m = 0;
+    srand48(1);
+    for (int i = 0; i < 3000000; i++) {
+        float const m = (float)draw(1e-5, 1e-4), s = (float)-draw(44.3614, 44.3614 + 0.02 * drand48());
+        double const off = fabs((double)logl(folded(s, m) / expl((long double)s - (long double)m)));
+        if (off > most) most = off, worst_s = s, worst_m = m;
+    }
+    printf("terms: argument off by %.3f units of |s| + |m|\n", most * 0x1p24 / (double)(worst_m - worst_s));
+    two_keys(worst_m, worst_s);
+    p[1] = folded(worst_s, worst_m);
+    find_legal(WIDE "exp 0.001; rescales 0", 2);
+    expect(legal_o, weighted(2) / total(2), "log2 e is folded in");
+}
+
+/* One exponential is off by all that is declared. */
+Test(terms, softmax_exp)
+{
+    long double const off = 1 + 0.999L * 4000 * 0x1p-24L;
+    two_keys(0, -10);
+    p[1] = expl(-10) * off;
+    find_legal(WIDE "exp 4000; rescales 0", 2);
+    expect(legal_o, weighted(2) / total(2), "exp");
+
+    p[1] = expl(-10) * off;
+    find_legal(WIDE "exp 0.001 400; rescales 0", 2);
+    expect(legal_o, weighted(2) / total(2), "exp, by its argument");
+}
+
+/* Many weights are off the same way: lse moves with their sum. */
+Test(terms, lse_of_weights)
+{
+    enum { N = 300 };
+    for (int j = 0; j < N; j++) {
+        score[j] = j ? -0.0001f : 0, value[j] = 1;
+        p[j] = j ? expl((long double)score[j]) * (1 + 0.999L * 4000 * 0x1p-24L) : 1;
+    }
+    find_legal(WIDE "exp 4000; rescales 0", N);
+    expect(legal_lse, logl(total(N)), "lse of weights");
+}
+
+/* Scores that a port rounds to BF16: a weight moves by the power of half a unit. */
+Test(terms, softmax_scores)
+{
+    static const char bf16_scores[] =
+        "acc 53 rn; div 0.001; log 0.001; exp 0.001; rescales 0; flush none; arith f32; scores bf16 may; P f32 may";
+    two_keys(0, -33.125f);
+    p[1] = expl(-33);
+    find_legal(bf16_scores, 2);
+    expect(legal_o, weighted(2) / total(2), "scores in BF16");
+
+    two_keys(100.25f, 64.75f); /* 100 and 65 */
+    p[1] = expl(65 - 100);
+    find_legal(bf16_scores, 2);
+    expect(legal_o, weighted(2) / total(2), "both scores in BF16, apart");
+
+    two_keys(600, 586); /* 600 and 588 */
+    p[1] = expl(588 - 600);
+    find_legal(bf16_scores, 2);
+    expect(legal_o, weighted(2) / total(2), "large scores in BF16");
+
+    score[0] = 64.75f, value[0] = 1; /* 65 */
+    find_legal(bf16_scores, 1);
+    expect(legal_lse, 65, "one score in BF16");
+}
+
+/* The running maximum moves a little and often; each factor has the error that is declared. */
+Test(terms, rescale_exp)
+{
+    enum { MOVES = 8, N = 3000 };
+    long double l = N;
+    for (int j = 0; j < N; j++) score[j] = 0, value[j] = 1;
+    for (int i = 0; i < MOVES; i++) {
+        score[N + i] = 0.0001f * (float)(i + 1), value[N + i] = 1;
+        long double const before = i ? (long double)score[N + i - 1] : 0;
+        l = l * expl(before - (long double)score[N + i]) * (1 + 0.999L * 1000 * 0x1p-24L) + 1;
+    }
+    find_legal(WIDE "exp 1000; rescales 8", N + MOVES);
+    expect(legal_lse, (long double)score[N + MOVES - 1] + logl(l), "factors of a running sum");
+}
+
+/* Each factor is 2^(a - b), b = m log2 e rounded, a the last maximum times log2 e, unrounded: the roundings of b add up. */
+Test(terms, rescale_argument)
+{
+    enum { MOVES = 60, N = 3000 };
+    float const c = (float)log2_e;
+    float m = 0.0f;
+    long double l = 0;
+    for (int j = 0; j < N; j++) score[j] = 22.1810f, value[j] = 1;
+    m = score[0];
+    l = N;
+    for (int i = 0; i < MOVES; i++) {
+        double most = -1;
+        float next = m, limit = m;
+        for (int k = 0; k < 40; k++) { /* the one of the next 40 numbers whose product is rounded up most */
+            limit = nextafterf(limit, 100);
+            double const up = (double)((long double)(limit * c) - (long double)limit * log2_e);
+            if (up > most) most = up, next = limit;
+        }
+        float const a = fmaf(m, c, -(next * c));
+        l = l * exp2l((long double)a) + 1;
+        m = next;
+        score[N + i] = m, value[N + i] = 1;
+    }
+    find_legal(WIDE "exp 0.001; rescales 60", N + MOVES);
+    expect(legal_lse, (long double)m + logl(l), "arguments of a running sum");
+}
+
+/* The running sum is rounded each time it moves, always the same way. */
+Test(terms, rescale_sums)
+{
+    enum { MOVES = 200, N = 1025 };
+    float m = 0x1p-40f, l = N;
+    for (int j = 0; j < N; j++) score[j] = m, value[j] = 1;
+    for (int i = 0; i < MOVES; i++) {
+        float next = m, best = m;
+        double most = -1;
+        for (int k = 0; k < 60; k++) {
+            next += 0x1p-30f * (float)(1 + k % 3);
+            long double const exact = (long double)l * expl((long double)m - (long double)next);
+            double const up = (double)((long double)(float)exact - exact);
+            if (up > most) most = up, best = next;
+        }
+        l = (float)((long double)l * expl((long double)m - (long double)best));
+        m = best;
+        score[N + i] = m, value[N + i] = 1;
+        l = (float)((long double)l + 1);
+    }
+    find_legal(
+        "acc 53 rn; div 0.001; log 0.001; flush none; arith f32; scores f32 must; P f32 may; exp 0.001; rescales 200",
+        N + MOVES);
+    expect(legal_lse, (long double)m + logl((long double)l), "a running sum is rounded");
+}
+
+/* All products of a sum enter one step, which is rounded once: to 11 bits. */
+#define SHORT                                                                                                          \
+    "acc 11 rn fused block=4096 promote=4096 bits2=53; div 0.001; log 0.001; exp 0.001; flush none; arith f32; "       \
+    "scores f32 must; "                                                                                                \
+    "P f32 may; rescales 0"
+
+Test(terms, sums_of_o)
+{
+    enum { TRIES = 200000 };
+    double most_sum = 0, most_both = 0, most_lse = 0;
+    float of_sum[3] = {0}, of_both[3] = {0}, of_lse[3] = {0};
+    srand48(2);
+    for (int i = 0; i < TRIES; i++) {
+        score[0] = 0; /* the others have 10 bits, so that q k is exact */
+        for (int j = 1; j < 3; j++) score[j] = -(float)rint(draw(1, 1000)) / 128;
+        for (int j = 0; j < 3; j++) p[j] = expl((long double)score[j]);
+        long double const l = total(3), rounded = to_bits(l, 11), n = p[1] + p[2];
+        double const both = (double)(to_bits(n, 11) / rounded / (n / l) - 1), lse = (double)fabsl(rounded / l - 1);
+        value[0] = 1, value[1] = -1, value[2] = 0; /* p of either sign, which leaves little of o */
+        if (lse > most_lse) most_lse = lse, memcpy(of_lse, score, sizeof of_lse);
+        if (both > most_both) most_both = both, memcpy(of_both, score, sizeof of_both);
+        double const alone = (double)(fabsl(to_bits(n, 11) / n - 1));
+        if (alone > most_sum) most_sum = alone, memcpy(of_sum, score, sizeof of_sum);
+    }
+    printf("terms: sums of 11 bits off by %.3f and %.3f of 2^-11\n", most_both * 0x1p11, most_lse * 0x1p11);
+
+    memcpy(score, of_both, sizeof of_both);
+    value[0] = 0, value[1] = value[2] = 1;
+    for (int j = 0; j < 3; j++) p[j] = expl((long double)score[j]);
+    find_legal(SHORT, 3);
+    expect(legal_o, to_bits(weighted(3), 11) / to_bits(total(3), 11), "both sums in 11 bits");
+
+    memcpy(score, of_lse, sizeof of_lse);
+    for (int j = 0; j < 3; j++) p[j] = expl((long double)score[j]);
+    find_legal(SHORT, 3);
+    expect(legal_lse, logl(to_bits(total(3), 11)), "lse of a sum in 11 bits");
+}
+
+/* A sum of 11 bits in order: each small value is rounded up to a whole unit, and the last one takes away all else. */
+Test(terms, sum_that_cancels)
+{
+    enum { N = 60 };
+    long double sum = 0;
+    for (int j = 0; j < N; j++) {
+        score[j] = 0, value[j] = j == 0 ? 1 : j < N - 1 ? 0x1.01p-11f : -1;
+        sum = to_bits(sum + (long double)value[j], 11);
+    }
+    find_legal("acc 11 rn fused splits=1; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 must; "
+               "P f32 may; rescales 0",
+               N);
+    expect(legal_o, sum / N, "a sum that cancels");
+}
+
+/* One key in 2048, and half of the least code is more than that: P, divided first, is 0. */
+Test(terms, selected_weights)
+{
+    enum { N = 2048 };
+    for (int j = 0; j < N; j++) score[j] = 0, value[j] = 1;
+    find_legal("acc 24 rn; div ieee; exp 2; flush none; scores f32 must; P f8_e4m3 must; rescales 0", N);
+    expect(legal_o, 0, "selected weights below the least code");
+
+    for (int j = 0; j < 64; j++) score[j] = 0, value[j] = 31 * 0x1p-149f; /* divided by 64 first: nothing is left */
+    find_legal("acc 24 rn; div ieee; exp 2; flush none; scores f32 must; P f32 must; rescales 0", 64);
+    expect(legal_o, 0, "selected values that underflow");
+}
+
+/* P is cut to BF16, and to E4M3, where that takes most of it. */
+Test(terms, weights_cut)
+{
+    two_keys(0, (float)logl(0x1p-4L * (1 + 0x1.fcp-8L)));
+    long double const exact = expl((long double)score[1]);
+    p[1] = 0x1p-4L;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must rz; rescales 0",
+               2);
+    expect(legal_o, p[1] / (1 + exact), "P cut to BF16");
+
+    enum { N = 1700 };
+    for (int j = 0; j < N; j++) score[j] = j ? (float)logl(0x1.fep-10L) : 0, value[j] = 1;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0",
+               N);
+    expect(legal_lse, 0, "lse of P that is cut");
+}
+
+Test(terms, division_of_o)
+{
+    two_keys(0, -1);
+    p[1] = expl(-1);
+    find_legal("acc 53 rn; div 4000; log 0.001; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0", 2);
+    expect(legal_o, weighted(2) / total(2) * (1 + 0.999L * 4000 * 0x1p-24L), "a division");
+}
+
+/* P is rounded to BF16 where that moves it most. */
+Test(terms, weights_in_bf16)
+{
+    enum { N = 400 };
+    static const char bf16_P[] =
+        "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must; rescales 0";
+    two_keys(0, (float)logl(0x1p-4L * (1 + 0x1.01p-8L)));
+    long double const exact = expl((long double)score[1]);
+    p[1] = (long double)ref_round(DSV3_BF16, (double)exact);
+    find_legal(bf16_P, 2);
+    expect(legal_o, p[1] / (1 + exact), "P in BF16");
+
+    for (int j = 0; j < N; j++) {
+        score[j] = j ? (float)logl(0x1p-4L * (1 + 0x1.01p-8L)) : 0, value[j] = 1;
+        p[j] = (long double)ref_round(DSV3_BF16, (double)expl((long double)score[j]));
+    }
+    find_legal(bf16_P, N);
+    expect(legal_lse, logl(total(N)), "lse of P in BF16");
+}
+
+/* Half of the least code is lost of each weight. */
+Test(terms, weights_below_the_least_code)
+{
+    enum { N = 1000 };
+    for (int j = 0; j < N; j++) score[j] = j ? (float)logl(0x1.fep-11L) : 0, value[j] = 1, p[j] = j ? 0 : 1;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must; rescales 0",
+               N);
+    expect(legal_lse, logl(total(N)), "lse of small P");
+}
+
+Test(terms, logarithm)
+{
+    enum { N = 64 };
+    for (int j = 0; j < N; j++) score[j] = -0.0001f * (float)(j != 0), value[j] = 1, p[j] = expl((long double)score[j]);
+    long double const ln = logl(total(N));
+    find_legal("acc 53 rn; div 0.001; log 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0", N);
+    expect(legal_lse, ln * (1 + 0.999L * 4000 * 0x1p-24L), "a logarithm");
+    find_legal("acc 53 rn; div 0.001; log 0.001 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0",
+               N);
+    expect(legal_lse, ln + 0.999L * 4000 * 0x1p-24L, "a logarithm's absolute error");
+}
+
+/* lse in base 2 until the end: the sum of m log2 e and log2 l is rounded, and then the product with ln 2. */
+Test(terms, lse_in_base_2)
+{
+    float const ln_2 = 0.69314718055994530942f;
+    double most = 0;
+    for (int n = 65; n < 4000; n++) { /* how many keys make the worst of it */
+        float const sum = (float)log2l((long double)n), got = sum * ln_2;
+        double const off = fabs((double)((long double)got / logl((long double)n) - 1));
+        if (off <= most || (n & (n - 1)) == 0) continue;
+        most = off;
+        for (int j = 0; j < n; j++) score[j] = 0, value[j] = 1;
+        find_legal(WIDE "exp 0.001; rescales 0", n);
+        expect(legal_lse, (long double)got, "lse in base 2");
+    }
+    printf("terms: lse in base 2 off by %.3f units\n", most * 0x1p24);
+}
+
+/* A port that flushes loses products. */
+Test(terms, products_flushed)
+{
+    enum { N = 65 };
+    for (int j = 0; j < N; j++) score[j] = j ? -10 : 0, value[j] = j ? (float)(0x1.fcp-127L * expl(10)) : 0;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush ftz; scores f32 must; P f32 must; rescales 0", N);
+    expect(legal_o, 0, "products are flushed");
+}
+
+/* q is scaled first, each entry rounded the wrong way; k has signs that leave little of q k. */
+Test(terms, query_scaled_first)
+{
+    enum { HALF = 8, K = 2 * HALF };
+    float q[K] = {0}, key[K], scaled[K];
+    int32_t block = 0, length = 1;
+    float const scale = 0.7f;
+    double up = -1, down = -1;
+    srand48(4);
+    for (int i = 0; i < 400000; i++) {
+        float const x = (float)draw(1.42858, 1.4287); /* times 0.7: just above 1 */
+        double const off = (double)(x * scale) - (double)x * (double)scale;
+        if (off > up) up = off, q[0] = x;
+        if (-off > down) down = -off, q[1] = x;
+    }
+    long double s = 0;
+    for (int c = 0; c < K; c++) {
+        q[c] = q[c % 2];
+        key[c] = c % 2 ? -1 : 1;
+        scaled[c] = q[c] * scale;
+        s += (long double)scaled[c] * (long double)key[c];
+    }
+    ref_numerics const port = numerics("mla_decode", WIDE "exp 0.001; rescales 0");
+    dsv3_mla_decode_prob const prob = {1, 1, 1, HALF, HALF, HALF, 1, 1, (double)scale};
+    ref_value o[HALF];
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, K}, {K, K, K, 1}},
+                                   .kv_cache = {key, DSV3_F32, 3, {1, 1, K}, {K, K, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, HALF}, {HALF, HALF, HALF, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
+    expect(legal_lse, s, "q is scaled first");
+}
+
+/* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */
+
+enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 2 };
+static const char late[] =
+    "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
+
+/* `n` keys: their codes 0 but for one in each tile; q meets these two. */
+static void find_coded(const char *declaration, int n, float (*scale)[2], float (*code)[2], float *first_two)
+{
+    static uint8_t cache[KEYS * ROW];
+    static float q[CODES + 2];
+    static ref_value o[CODES];
+    int32_t block = 0, length = n;
+    ref_numerics const port = numerics("mla_decode", declaration);
+    memset(cache, 0, sizeof cache);
+    for (int j = 0; j < n; j++)
+        for (int t = 0; t < 2; t++) {
+            ref_encode(DSV3_F8_E4M3, cache + j * ROW, t * TILE, (double)code[j][t]);
+            memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
+        }
+    q[0] = first_two[0], q[TILE] = first_two[1];
+    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
+                                   .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, CODES}, {CODES, CODES, CODES, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
+    legal_o[0] = o[0];
+}
+
+static float to_bf16(float v)
+{
+    return (float)ref_round(DSV3_BF16, (double)v);
+}
+
+/* The sums of two tiles, their scales and the products of these are rounded to BF16; the tiles all but cancel. */
+Test(terms, scales_after_sums)
+{
+    double up = 0, down = 0;
+    float scale[1][2] = {{0}}, code[1][2] = {{1, -1}}, q[2] = {0}, got[2] = {0};
+    srand48(10);
+    for (int i = 0; i < 1000000; i++) {
+        float const v = (float)draw(1, 1.2), s = (float)draw(1, 1.2), result = to_bf16(to_bf16(v) * to_bf16(s));
+        double const off = (double)result - (double)v * (double)s;
+        if (off > up) up = off, q[0] = v, scale[0][0] = s, got[0] = result;
+        if (-off > down) down = -off, q[1] = v, scale[0][1] = s, got[1] = result;
+    }
+    find_coded(late, 1, scale, code, q);
+    expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
+}
+
+/* Two keys of one weight and codes of either sign: the scales and their products with P are rounded to BF16. */
+Test(terms, scales_after_weights)
+{
+    double up = 0, down = 0;
+    float scale[2][2] = {{0}}, code[2][2] = {{1, 0}, {-1, 0}}, q[2] = {0, 0}, got[2] = {0};
+    srand48(11);
+    for (int i = 0; i < 1000000; i++) {
+        float const s = (float)draw(1, 1.1), result = to_bf16(to_bf16(s) * 1.0f);
+        double const off = (double)result - (double)s;
+        if (off > up) up = off, scale[0][0] = s, got[0] = result;
+        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
+    }
+    scale[0][1] = scale[1][1] = 1.1f;
+    find_coded(late, 2, scale, code, q);
+    expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after weights");
+}
+
+/* Products of codes that are half of the least number; the scale makes much of them. */
+Test(terms, codes_underflow)
+{
+    float scale[1][2] = {{0x1p40f, 0x1p40f}}, code[1][2] = {{0.46875f, 0.46875f}}, q[2] = {0x1p-149f, 0x1p-149f};
+    find_coded(
+        "acc 24 rn; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1,
+        scale, code, q);
+    expect(legal_lse, 0, "codes underflow");
+}
+
+/* ---- the exact reading: the working tier beside one of 512 bits ---- */
+
+static double apart(ref_value a, ref_value b)
+{
+    return fabs((a.hi - b.hi) + (a.lo - b.lo)) - (a.radius + b.radius);
+}
+
+Test(terms, exact_readings_agree)
+{
+    enum { N = 23 };
+    static float key[N * WIDTH];
+    float q[WIDTH];
+    int32_t block = 0, length = N;
+    dsv3_mla_decode_prob const prob = {1, 1, 1, RANK, 2, 2, N, N, 0.1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, WIDTH}, {WIDTH, WIDTH, WIDTH, 1}},
+                                   .kv_cache = {key, DSV3_F32, 3, {1, N, WIDTH}, {N * WIDTH, WIDTH, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {NULL, 0, false};
+    ref_value o[RANK], log_sum[1], better_o[RANK], better_log_sum[1];
+    srand48(9);
+    for (int round = 0; round < 200; round++) {
+        double const size = exp2(draw(0, 9));
+        for (int c = 0; c < WIDTH; c++) q[c] = (float)(draw(-1, 1) * size);
+        for (int i = 0; i < N * WIDTH; i++) key[i] = (float)draw(-1, 1);
+        cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, log_sum}));
+        cr_assert(ref_512.mla_decode(&rd, &prob, &io, (ref_value *const[]){better_o, better_log_sum}));
+        for (int c = 0; c < RANK; c++)
+            cr_assert(apart(o[c], better_o[c]) <= 0, "o: %g apart", apart(o[c], better_o[c]));
+        cr_assert(apart(*log_sum, *better_log_sum) <= 0, "lse: %g apart", apart(*log_sum, *better_log_sum));
+    }
+}

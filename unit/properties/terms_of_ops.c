@@ -1,0 +1,405 @@
+/*
+ * As unit/properties/terms, for the other ops: ports in wide arithmetic but for one rounding, on the inputs where that is
+ * worst. All are legal; unit/terms shows that each is accused where its term is weakened.
+ */
+#include "ref.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "declared.h"
+
+TestSuite(terms_of_ops, .timeout = 120);
+
+enum { MOST = 4096 };
+
+static float x[MOST], w[MOST], y32[1];
+static uint16_t y16[1], x16[MOST], w16[MOST];
+static ref_value legal[MOST];
+
+static double draw(double from, double to)
+{
+    return from + (to - from) * drand48();
+}
+
+/* A format of `bits` significant bits, no ends to its exponents. */
+static long double to_bits(long double v, int bits)
+{
+    int e = 0;
+    long double const fraction = frexpl(v, &e);
+    return ldexpl(rintl(ldexpl(fraction, bits)), e - bits);
+}
+
+static float bf16(float v)
+{
+    return (float)ref_round(DSV3_BF16, (double)v);
+}
+
+static void expect(const ref_value *v, long double got, const char *what)
+{
+    double const stored = (double)(float)got;
+    cr_expect(inside(v, stored), "%s: %a not in [%a, %a]", what, stored, ref_lower(*v), ref_upper(*v));
+}
+
+/* ---- sums: linear with one row, the products x[i] w[i] ---- */
+
+static void find_sum(const char *declaration, int n)
+{
+    ref_numerics const port = numerics("linear", declaration);
+    dsv3_weight const item = {"weight", {w, DSV3_F32, 2, {1, n}, {n, 1}}};
+    dsv3_linear_prob const prob = {1, n, 1};
+    dsv3_linear_io const io = {{x, DSV3_F32, 2, {1, n}, {n, 1}}, {1, &item}, {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
+}
+
+static const double up_11 = 0x1.01p-11; /* added to 1 and more, it becomes a whole unit of 11 bits */
+
+/* 1, then small terms at every `step`-th place. */
+static void small_terms(int n, int step)
+{
+    for (int i = 0; i < n; i++) x[i] = 1, w[i] = i == 0 ? 1 : i % step ? 0 : (float)up_11;
+}
+
+/* The running sum after each place, rounded to 11 bits. */
+static long double chain_of_11(int n)
+{
+    long double sum = 0;
+    for (int i = 0; i < n; i++) sum = to_bits(sum + (long double)x[i] * (long double)w[i], 11);
+    return sum;
+}
+
+Test(terms_of_ops, steps)
+{
+    small_terms(60, 1);
+    find_sum("acc 11 rn fused splits=1; flush none", 60);
+    expect(legal, chain_of_11(60), "steps");
+}
+
+Test(terms_of_ops, products)
+{
+    w[0] = w[1] = 1 + (float)up_11, w[2] = 0x1p-10f * (1 + 2 * (float)up_11);
+    long double sum = 0;
+    for (int i = 0; i < 3; i++) x[i] = 1, sum += to_bits((long double)w[i], 11);
+    find_sum("acc 11 rn block=4096 promote=4096 bits2=53; flush none", 3);
+    expect(legal, to_bits(sum, 11), "products");
+}
+
+/* One step cuts what is below the last bit of its largest product. */
+Test(terms_of_ops, cuts)
+{
+    for (int i = 0; i < 60; i++) x[i] = 1, w[i] = i ? 0x1.fp-11f : 1;
+    find_sum("acc 11 rz fused block=4096 guard=0 promote=4096 bits2=53; flush none", 60);
+    expect(legal, 1, "cuts");
+}
+
+Test(terms_of_ops, promotions)
+{
+    small_terms(60, 1);
+    find_sum("acc 53 rn fused promote=1 bits2=11; flush none", 60);
+    expect(legal, chain_of_11(60), "promotions");
+
+    w[0] = 1 + (float)up_11;
+    find_sum("acc 53 rn fused promote=1 bits2=11; flush none", 1);
+    expect(legal, to_bits((long double)w[0], 11), "the first promotion");
+}
+
+/* Sixteen parts of sixteen products, one step each; then they are merged. */
+Test(terms_of_ops, parts)
+{
+    small_terms(256, 16);
+    find_sum("acc 11 rn fused block=16 splits=16; flush none", 256);
+    expect(legal, chain_of_11(256), "parts");
+    find_sum("acc 53 rn fused promote=16 bits2=11 splits=16; flush none", 256);
+    expect(legal, chain_of_11(256), "chains");
+}
+
+/* Every product is flushed. */
+Test(terms_of_ops, flushed_products)
+{
+    for (int i = 0; i < 64; i++) x[i] = 0x1.fcp-64f, w[i] = 0x1p-63f;
+    find_sum("acc 24 rn; flush ftz", 64);
+    expect(legal, 0, "flushed products");
+}
+
+/* Every product is half a unit of the subnormal numbers, nearly, and is lost. */
+Test(terms_of_ops, subnormal_products)
+{
+    for (int i = 0; i < 64; i++) x[i] = 0x1p-149f, w[i] = 0.49f;
+    find_sum("acc 24 rn; flush none", 64);
+    expect(legal, 0, "subnormal products");
+
+    for (int i = 0; i < 64; i++) x[i] = 0x1p-149f, w[i] = 0.98f;
+    find_sum("acc 24 rz; flush none", 64);
+    expect(legal, 0, "subnormal products that are truncated");
+}
+
+/* Half of the terms overflow before the others take them back. */
+Test(terms_of_ops, overflow)
+{
+    for (int i = 0; i < 4; i++) x[i] = 1, w[i] = (i < 2 ? 1 : -1) * 0x1.02p127f;
+    find_sum("acc 24 rn; flush none", 4);
+    cr_expect(isinf(legal->radius), "[%a, %a]", ref_lower(*legal), ref_upper(*legal));
+}
+
+/* BF16: the sum goes through binary32, where it becomes a tie. */
+Test(terms_of_ops, rounded_twice)
+{
+    ref_numerics const port = numerics("linear", "acc 53 rn; flush none; arith bf16");
+    static const double term[3] = {1, 0x1p-8, 0x1p-30};
+    dsv3_weight const item = {"weight", {w16, DSV3_BF16, 2, {1, 3}, {3, 1}}};
+    dsv3_linear_prob const prob = {1, 3, 1};
+    dsv3_linear_io const io = {{x16, DSV3_BF16, 2, {1, 3}, {3, 1}}, {1, &item}, {y16, DSV3_BF16, 2, {1, 1}, {1, 1}}};
+    for (int i = 0; i < 3; i++) ref_encode(DSV3_BF16, x16, i, 1), ref_encode(DSV3_BF16, w16, i, term[i]);
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
+    expect(legal, 1, "rounded twice");
+}
+
+/* ---- FP8: a port sums codes and scales the sum ---- */
+
+static void find_coded(const char *declaration, int n, double code, float scale)
+{
+    static uint8_t codes[MOST];
+    ref_numerics const port = numerics("linear", declaration);
+    for (int i = 0; i < n; i++) ref_encode(DSV3_F8_E4M3, codes, i, code);
+    dsv3_weight const items[] = {{"weight", {codes, DSV3_F8_E4M3, 2, {1, n}, {n, 1}}},
+                                 {"weight_scale_inv", {&scale, DSV3_F32, 2, {1, 1}, {1, 1}}}};
+    dsv3_linear_prob const prob = {1, n, 1};
+    dsv3_linear_io const io = {{x, DSV3_F32, 2, {1, n}, {n, 1}}, {2, items}, {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
+}
+
+/* The sum, the scale and their product are rounded to BF16. */
+Test(terms_of_ops, scaled_sums)
+{
+    double most = 0;
+    float best_x = 0, best_scale = 0, got = 0;
+    srand48(5);
+    for (int i = 0; i < 2000000; i++) {
+        float const v = (float)draw(1, 1.2), scale = (float)draw(1, 1.2), result = bf16(bf16(v) * bf16(scale));
+        double const off = fabs((double)result / ((double)v * (double)scale) - 1);
+        if (off > most) most = off, best_x = v, best_scale = scale, got = result;
+    }
+    printf("terms_of_ops: a scaled sum off by %.3f units of BF16\n", most * 0x1p8);
+    x[0] = best_x;
+    find_coded("acc 53 rn; flush none; arith bf16; weight f32 may", 1, 1, best_scale);
+    expect(legal, (long double)got, "scaled sums");
+}
+
+Test(terms_of_ops, scaled_underflow)
+{
+    for (int i = 0; i < 64; i++) x[i] = 0x1p-149f;
+    find_coded("acc 24 rn; flush none; weight f32 may", 64, 0.46875, 0x1p20f);
+    expect(legal, 0, "codes that underflow");
+}
+
+/* 448 x overflows before the scale makes it small. */
+Test(terms_of_ops, scaled_overflow)
+{
+    x[0] = (float)(0x1.1p128 / 448);
+    find_coded("acc 24 rn; flush none; weight f32 may", 1, 448, 0x1p-100f);
+    cr_expect(isinf(legal->radius), "[%a, %a]", ref_lower(*legal), ref_upper(*legal));
+}
+
+/* ---- experts ---- */
+
+/* gate_proj is rounded to BF16 where silu is steepest. */
+Test(terms_of_ops, steepest_silu)
+{
+    float one[1] = {1}, gate[1] = {2.3984375f + 0x1p-8f}, up[1] = {1}, down[1] = {1};
+    int32_t idx[1] = {0};
+    ref_numerics const port =
+        numerics("experts", "acc 53 rn; sigmoid 0.001; flush none; gate_proj bf16 may; up_proj f32 must; silu f32 "
+                            "must; act f32 must; expert_out f32 must; routed f32 must");
+    dsv3_weight const items[] = {{"experts.0.gate_proj.weight", {gate, DSV3_F32, 2, {1, 1}, {1, 1}}},
+                                 {"experts.0.up_proj.weight", {up, DSV3_F32, 2, {1, 1}, {1, 1}}},
+                                 {"experts.0.down_proj.weight", {down, DSV3_F32, 2, {1, 1}, {1, 1}}}};
+    dsv3_experts_prob const prob = {1, 1, 1, 1, 1, 0};
+    dsv3_experts_io const io = {.hidden_states = {one, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                .topk_idx = {idx, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                .topk_weight = {one, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                .weights = {3, items},
+                                .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal}));
+    double const z = (double)bf16(gate[0]);
+    expect(legal, (long double)(z / (1 + exp(-z))), "the steepest silu");
+}
+
+/* ---- quant ---- */
+
+static ref_value quantised_scale(const char *declaration)
+{
+    static ref_value scale[1], codes[1];
+    static uint8_t code[1];
+    float stored[1] = {1};
+    ref_numerics const port = numerics("quant", declaration);
+    dsv3_quant_prob const prob = {.n_tokens = 1, .in_features = 1};
+    dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, 1}, {1, 1}},
+                              .q = {code, DSV3_F8_E4M3, 2, {1, 1}, {1, 1}},
+                              .scale = {stored, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, true};
+    cr_assert(ref_dd.quant(&rd, &prob, &io, (ref_value *const[]){scale, codes}));
+    return *scale;
+}
+
+/* A quotient of 4 units is off by 4 of the least number where it is subnormal. */
+Test(terms_of_ops, subnormal_quotient)
+{
+    x[0] = 100 * 0x1p-149f;
+    ref_value const scale = quantised_scale("div 4; flush none");
+    expect(&scale, 0x1p-147L, "a subnormal quotient");
+}
+
+/* ---- gate ---- */
+
+typedef struct {
+    ref_value idx[8], weight[8];
+} routed;
+
+/* Experts chosen from eight with these logits and biases. */
+static routed route(const char *declaration, dsv3_gate_prob prob, float *logits, float *bias, int32_t *idx)
+{
+    routed r;
+    int64_t const k = prob.num_experts_per_tok, n = prob.n_routed_experts;
+    ref_numerics const port = numerics("gate", declaration);
+    dsv3_weight const item = {"e_score_correction_bias", {bias, DSV3_F32, 1, {n}, {1}}};
+    dsv3_gate_io const io = {.logits = {logits, DSV3_F32, 2, {1, n}, {n, 1}},
+                             .weights = {bias ? 1 : 0, &item},
+                             .topk_idx = {idx, DSV3_I32, 2, {1, k}, {k, 1}},
+                             .topk_weight = {NULL, DSV3_F32, 2, {1, k}, {k, 1}}};
+    ref_reading const rd = {&port, 0, true};
+    cr_assert(ref_dd.gate(&rd, &prob, &io, (ref_value *const[]){r.idx, r.weight}));
+    return r;
+}
+
+/* Two groups whose scores are one number in binary32: 1 + 1 and, behind it, 1 + (1 + 2^-23). */
+Test(terms_of_ops, groups_that_tie_in_binary32)
+{
+    float logits[4] = {0}, bias[4] = {0.5f, 0.5f, 0.5f, 0.5f + 0x1p-23f};
+    int32_t idx[2] = {0, 1};
+    routed const r = route("acc 24 rn; sigmoid 0.001; div ieee; flush none; scores f32 must",
+                           (dsv3_gate_prob){1, 4, 2, 1, 2, 1, 1, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+    cr_expect(!isnan(r.idx[0].hi));
+}
+
+/* e^x that is below 2^-126, and a sigmoid whose e^-x overflows, are 0. */
+Test(terms_of_ops, scores_that_vanish)
+{
+    static const char wide[] = "acc 53 rn; exp 0.001; sigmoid 0.001; div 0.001; flush none; scores f32 must";
+    float logits[2] = {0, -87.5f}, bias[2] = {0};
+    int32_t idx[2] = {0, 1};
+    routed r = route(wide, (dsv3_gate_prob){1, 2, 1, 1, 2, 1, 0, DSV3_SOFTMAX, DSV3_GREEDY}, logits, NULL, idx);
+    expect(&r.weight[1], 0, "a softmax score");
+    logits[1] = -88.75f;
+    r = route(wide, (dsv3_gate_prob){1, 2, 1, 1, 2, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+    expect(&r.weight[1], 0, "a sigmoid");
+}
+
+/* The exponential of a gate, off by what is declared for its argument; and log2 e folded in. */
+Test(terms_of_ops, softmax_scores)
+{
+    static const long double log2_e = 1.4426950408889634073599246810019L;
+    dsv3_gate_prob const prob = {1, 2, 1, 1, 2, 1, 0, DSV3_SOFTMAX, DSV3_GREEDY};
+    float logits[2] = {0, -40};
+    int32_t idx[2] = {0, 1};
+    routed r = route("acc 53 rn; exp 0.001 100; div 0.001; flush none; scores f32 must", prob, logits, NULL, idx);
+    expect(&r.weight[1], expl(-40) * (1 + 0.999L * 4000 * 0x1p-24L), "slope of a softmax score");
+
+    double most = 0;
+    float const c = (float)log2_e;
+    srand48(6);
+    for (int i = 0; i < 3000000; i++) {
+        float const m = (float)draw(1e-5, 1e-4), s = (float)-draw(44.3614, 44.3614 + 0.02 * drand48());
+        float const a = s * c, b = m * c;
+        double const off = fabs((double)logl(exp2l((long double)(a - b)) / expl((long double)s - (long double)m)));
+        if (off > most) most = off, logits[0] = m, logits[1] = s;
+    }
+    float const a = logits[1] * c, b = logits[0] * c;
+    r = route("acc 53 rn; exp 0.001; div 0.001; flush none; scores f32 must", prob, logits, NULL, idx);
+    expect(&r.weight[1], exp2l((long double)(a - b)), "log2 e is folded in");
+}
+
+/* ---- acceptance ---- */
+
+typedef struct {
+    float p[2], q[2], u;
+} draft;
+
+static bool accepts_is_legal(const char *declaration, draft d, int accepted)
+{
+    ref_numerics const port = numerics("mtp_accept", declaration);
+    float p[4] = {d.p[0], d.p[1], 1, 0}, u[2] = {d.u, 0.5f};
+    int32_t drafted = 0, count = accepted, next = 0;
+    dsv3_mtp_accept_prob const prob = {1, 1, 2, 0};
+    dsv3_mtp_accept_io const io = {.draft_tokens = {&drafted, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .draft_probs = {d.q, DSV3_F32, 3, {1, 1, 2}, {2, 2, 1}},
+                                   .target_probs = {p, DSV3_F32, 3, {1, 2, 2}, {4, 2, 1}},
+                                   .uniforms = {u, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                   .accepted = {&count, DSV3_I32, 1, {1}, {1}},
+                                   .next_token = {&next, DSV3_I32, 1, {1}, {1}}};
+    ref_reading const rd = {&port, 0, true};
+    ref_value n, token;
+    cr_assert(ref_dd.mtp_accept(&rd, &prob, &io, (ref_value *const[]){&n, &token}));
+    return !isnan(n.hi);
+}
+
+/* u q' < p', q' = q / Q and p' = p / P in wide arithmetic; q', p' and u q' are rounded to binary32. */
+Test(terms_of_ops, acceptance)
+{
+    double most = 0;
+    draft worst = {{0}};
+    int decided = 0;
+    srand48(7);
+    for (int i = 0; i < 1000000; i++) {
+        draft d = {{(float)draw(0.1, 0.4)}, {(float)draw(0.5, 0.7)}, 0};
+        d.p[1] = 1.5f - d.p[0], d.q[1] = 1.5f - d.q[0];
+        double const P = (double)d.p[0] + (double)d.p[1], Q = (double)d.q[0] + (double)d.q[1];
+        if (P != Q) continue;
+        float const q = (float)((double)d.q[0] / Q);
+        double const p = (double)(float)((double)d.p[0] / P), ratio = (double)d.p[0] / (double)d.q[0];
+        for (int k = -6; k <= 6; k++) {
+            d.u = (float)(ratio * (1 + k * 0x1p-25));
+            double const exact = (double)d.u * (double)d.q[0] / (double)d.p[0] - 1;
+            bool const accepted = (double)(d.u * q) < p;
+            if (accepted == (exact < 0) || fabs(exact) <= most) continue;
+            most = fabs(exact), worst = d, decided = accepted;
+        }
+    }
+    printf("terms_of_ops: acceptance off by %.3f units\n", most * 0x1p24);
+    cr_expect(accepts_is_legal("acc 53 rn; div 0.001; flush none", worst, decided), "roundings of an acceptance");
+}
+
+/* Divisions of 1000 units, both the wrong way. */
+Test(terms_of_ops, acceptance_by_divisions)
+{
+    draft d = {{0.25f, 1.25f}, {0.5f, 1}, 0.5f * (1 + 1990 * 0x1p-24f)};
+    cr_expect(accepts_is_legal("acc 53 rn; div 1000; flush none", d, 1), "divisions of an acceptance");
+}
+
+/* The same where the roundings are those of subnormal numbers. */
+Test(terms_of_ops, acceptance_of_subnormal_numbers)
+{
+    double most = 0;
+    draft worst = {{0}};
+    int decided = 0;
+    srand48(8);
+    for (int i = 0; i < 4000000; i++) {
+        int const k = 20 + (int)(lrand48() % 400);
+        float const sum = (float)draw(1.5, 1.9), q = (float)k * 0x1p-149f, u = 1 - (float)draw(0, 0.02);
+        float const p = (float)(k - (int)(lrand48() % 12)) * 0x1p-149f;
+        float const q_stored = (float)((double)q / (double)sum), p_stored = (float)((double)p / (double)sum);
+        bool const accepted = u * q_stored < p_stored;
+        double const off = ((double)u * (double)q - (double)p) / (double)sum * 0x1p149;
+        if (accepted == (off < 0) || fabs(off) <= most) continue;
+        most = fabs(off), worst = (draft){{p, sum}, {q, sum}, u}, decided = accepted;
+    }
+    printf("terms_of_ops: acceptance off by %.3f of the least number\n", most);
+    cr_expect(accepts_is_legal("acc 53 rn; div 0.001; flush none", worst, decided));
+}

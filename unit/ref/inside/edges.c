@@ -1,0 +1,217 @@
+/* Arguments at which the working tier errs most, against MPFR: the terms of its own radii are used there. */
+#include "ball.h"
+#include "scratch.h"
+
+#include <criterion/criterion.h>
+#include <mpfr.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+TestSuite(edges, .timeout = 60);
+
+enum { BITS = 2400 };
+
+static void exact_of(mpfr_t out, centre c)
+{
+    mpfr_set_d(out, c.hi, MPFR_RNDN);
+    mpfr_add_d(out, out, c.lo, MPFR_RNDN);
+}
+
+/* |exact - centre| / radius */
+static double share(ball b, mpfr_t exact)
+{
+    mpfr_t c;
+    mpfr_init2(c, BITS);
+    exact_of(c, b.c);
+    mpfr_sub(c, c, exact, MPFR_RNDA);
+    mpfr_abs(c, c, MPFR_RNDN);
+    bool const hit = mpfr_zero_p(c);
+    mpfr_div_d(c, c, b.r > 0 ? b.r : 0x1p-1070, MPFR_RNDU);
+    double const used = hit ? 0 : mpfr_get_d(c, MPFR_RNDN);
+    mpfr_clear(c);
+    return used;
+}
+
+static ball two_words(double hi, double lo)
+{
+    return (ball){{hi, lo}, 0};
+}
+
+static double draw(double from, double to)
+{
+    return from + (to - from) * drand48();
+}
+
+/* Sums and products of numbers whose low words are as large as they may be, and of either sign. */
+static double worst_of(bool product, int rounds, mpfr_t x, mpfr_t y)
+{
+    double worst = 0;
+    srand48(31);
+    for (int i = 0; i < rounds; i++) {
+        double const a = product ? draw(1, 1 + 0x1p-20) : draw(1, 2),
+                     b = product ? draw(1, 1 + 0x1p-20) : -draw(0.5, 1);
+        ball const p = two_words(a, copysign(0x1.fffffffffffffp-54, drand48() - 0.5)),
+                   q = two_words(b, copysign(product ? 0x1.fffffffffffffp-54 : 0x1.fffffffffffffp-55, drand48() - 0.5));
+        exact_of(x, p.c);
+        exact_of(y, q.c);
+        (product ? mpfr_mul : mpfr_add)(x, x, y, MPFR_RNDN);
+        worst = fmax(worst, share(product ? ball_mul(p, q) : ball_add(p, q), x));
+    }
+    return worst;
+}
+
+Test(edges, sums_and_products)
+{
+    mpfr_t x, y;
+    mpfr_inits2(BITS, x, y, (mpfr_ptr)0);
+    double const sums = worst_of(false, 200000, x, y), products = worst_of(true, 200000, x, y);
+    printf("edges: sums use %.3f of their radius, products %.3f\n", sums, products);
+    cr_expect(sums <= 1 && products <= 1);
+
+    /* the largest error that Joldes, Muller and Popescu found: 2.25 u^2 */
+    ball const a = two_words(9007199254740991.0, -9007199254740991.0 * 0x1p-54);
+    ball const b = two_words(-9007199254740987.0 / 2, -9007199254740991.0 * 0x1p-56);
+    exact_of(x, a.c);
+    exact_of(y, b.c);
+    mpfr_add(x, x, y, MPFR_RNDN);
+    double const used = share(ball_add(a, b), x);
+    printf("edges: the published sum uses %.3f\n", used);
+    cr_expect(used <= 1);
+    mpfr_clears(x, y, (mpfr_ptr)0);
+}
+
+/* Near 700, where the low word of the argument is largest. */
+Test(edges, exponentials)
+{
+    mpfr_t x;
+    double one = 0, many = 0, moved = 0;
+    mpfr_init2(x, BITS);
+    srand48(32);
+    for (int i = 0; i < 20000; i++) {
+        double const hi = draw(512, 700);
+        ball const a = two_words(hi, copysign(0x1p-44 * (1 - 0x1p-20 * drand48()), drand48() - 0.5));
+        exact_of(x, a.c);
+        mpfr_exp(x, x, MPFR_RNDN);
+        one = fmax(one, share(ball_exp(a), x));
+        ball together = a;
+        ball_exp_all(&together, 1);
+        many = fmax(many, share(together, x));
+        if (i % 10) continue;
+        ball wide = a;
+        wide.r = 0.5 * drand48();
+        exact_of(x, wide.c);
+        mpfr_add_d(x, x, wide.r, MPFR_RNDN);
+        mpfr_exp(x, x, MPFR_RNDN);
+        ball_exp_all(&wide, 1);
+        moved = fmax(moved, share(wide, x));
+    }
+    printf("edges: exponentials use %.3f of their radius, many at once %.3f, of balls %.3f\n", one, many, moved);
+    cr_expect(one <= 1 && many <= 1 && moved <= 1);
+    mpfr_clear(x);
+}
+
+Test(edges, pi)
+{
+    mpfr_t x;
+    mpfr_init2(x, BITS);
+    mpfr_const_pi(x, MPFR_RNDN);
+    cr_expect(share(ball_pi(), x) <= 1, "%g", share(ball_pi(), x));
+    mpfr_clear(x);
+}
+
+Test(edges, roots_near_0)
+{
+    ball const b = {{0, 0}, 0x1p-20}, below = {{-0x1p-20, 0}, 0x1p-19};
+    cr_expect(ball_upper(ball_sqrt(b)) >= 0x1p-10, "%a", ball_upper(ball_sqrt(b)));
+    cr_expect(ball_upper(ball_sqrt(below)) >= 0x1p-10, "%a", ball_upper(ball_sqrt(below)));
+}
+
+/* Products of one word and of two whose sums lose bits beyond the second word. */
+static double worst_dot(bool low, double radius_a, double radius_b)
+{
+    enum { N = 200 };
+    static double a[3 * N], b[3 * N], ra[N], rb[N];
+    static ball ba[N], bb[N];
+    double worst = 0;
+    mpfr_t sum, x, y;
+    mpfr_inits2(BITS, sum, x, y, (mpfr_ptr)0);
+    srand48(33);
+    for (int round = 0; round < 300; round++) {
+        mpfr_set_zero(sum, 1);
+        for (int i = 0; i < N; i++) {
+            double const size = ldexp(1, -(int)(lrand48() % 70));
+            a[i] = low ? draw(1, 2) * size : (double)(float)(draw(1, 2) * size);
+            b[i] = low ? draw(-2, 2) * size : (double)(float)(draw(-2, 2) * size);
+            ra[i] = radius_a * fabs(a[i]), rb[i] = radius_b * fabs(b[i]);
+            ba[i] = two_words(a[i], low ? a[i] * 0x1p-55 : 0), bb[i] = two_words(b[i], low ? b[i] * 0x1p-55 : 0);
+            exact_of(x, ba[i].c);
+            exact_of(y, bb[i].c);
+            mpfr_add_d(x, x, ra[i], MPFR_RNDN);
+            mpfr_add_d(y, y, b[i] > 0 ? rb[i] : -rb[i], MPFR_RNDN);
+            mpfr_mul(x, x, y, MPFR_RNDN);
+            if (radius_a + radius_b > 0) mpfr_abs(x, x, MPFR_RNDN), b[i] = fabs(b[i]), bb[i] = two_words(b[i], 0);
+            mpfr_add(sum, sum, x, MPFR_RNDN);
+        }
+        operand const p = low ? operand_of_balls(ba, N, a) : operand_of(a, radius_a > 0 ? ra : NULL, N);
+        operand const q = low ? operand_of_balls(bb, N, b) : operand_of(b, radius_b > 0 ? rb : NULL, N);
+        sum_record const dot = ball_dot(&p, &q);
+        worst = fmax(worst, share(dot.total, sum));
+        double const most = mpfr_get_d(sum, MPFR_RNDU);
+        cr_expect(!(radius_a + radius_b > 0) || dot.sum_abs >= most * (1 - 0x1p-40), "%g < %g", dot.sum_abs, most);
+    }
+    mpfr_clears(sum, x, y, (mpfr_ptr)0);
+    return worst;
+}
+
+Test(edges, dots)
+{
+    double const plain = worst_dot(false, 0, 0), pairs = worst_dot(true, 0, 0);
+    double const both = worst_dot(false, 0.9, 0.9), one = worst_dot(false, 0.9, 0);
+    printf("edges: dots use %.3g of their radius, of pairs %.3g, of balls %.3f and %.3f\n", plain, pairs, both, one);
+    cr_expect(plain <= 1 && pairs <= 1 && both <= 1 && one <= 1);
+}
+
+/* Values on the grid of Lemma Slices, and off it; weights with and without a radius. */
+static double worst_combined(bool on_grid, double radius)
+{
+    enum { N = 100, WIDTH = 3 };
+    static ball weight[N], out[WIDTH];
+    static double value[N * WIDTH];
+    scratch memory = {NULL};
+    double worst = 0;
+    mpfr_t sum, x;
+    mpfr_inits2(BITS, sum, x, (mpfr_ptr)0);
+    srand48(34);
+    for (int round = 0; round < 300; round++) {
+        for (int j = 0; j < N; j++) {
+            weight[j] = ball_div(ball_of(draw(0, 1)), ball_of(3));
+            weight[j].r = radius * weight[j].c.hi;
+            for (int c = 0; c < WIDTH; c++)
+                value[j * WIDTH + c] = on_grid ? ldexp(rint(draw(1, 128)), -7)
+                                               : draw(0.99, 1) * (radius > 0 ? 1 : ldexp(1, -(int)(lrand48() % 50)));
+        }
+        ball_combine(&memory, weight, 1, N, value, WIDTH, WIDTH, out);
+        scratch_back(&memory, NULL);
+        for (int c = 0; c < WIDTH; c++) {
+            mpfr_set_zero(sum, 1);
+            for (int j = 0; j < N; j++) {
+                exact_of(x, weight[j].c);
+                mpfr_add_d(x, x, weight[j].r, MPFR_RNDN);
+                mpfr_mul_d(x, x, value[j * WIDTH + c], MPFR_RNDN);
+                mpfr_add(sum, sum, x, MPFR_RNDN);
+            }
+            worst = fmax(worst, share(out[c], sum));
+        }
+    }
+    mpfr_clears(sum, x, (mpfr_ptr)0);
+    return worst;
+}
+
+Test(edges, weighted_sums)
+{
+    double const grid = worst_combined(true, 0), any = worst_combined(false, 0);
+    double const grid_of_balls = worst_combined(true, 0.1), any_of_balls = worst_combined(false, 0.1);
+    printf("edges: weighted sums use %.3g and %.3g of their radius, of balls %.3f and %.3f\n", grid, any, grid_of_balls,
+           any_of_balls);
+    cr_expect(grid <= 1 && any <= 1 && grid_of_balls <= 1 && any_of_balls <= 1);
+}
