@@ -433,8 +433,8 @@ enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 2 };
 static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
 
-/* `n` keys: their codes 0 but for one in each tile; q meets these two. */
-static void find_coded(const char *declaration, int n, float (*scale)[2], float (*code)[2], float *first_two)
+/* `n` keys: their codes are 0 but for the first `places` of each tile, and so is q. */
+static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
 {
     static uint8_t cache[KEYS * ROW];
     static float q[CODES + 2];
@@ -442,12 +442,14 @@ static void find_coded(const char *declaration, int n, float (*scale)[2], float 
     int32_t block = 0, length = n;
     ref_numerics const port = numerics("mla_decode", declaration);
     memset(cache, 0, sizeof cache);
+    memset(q, 0, sizeof q);
     for (int j = 0; j < n; j++)
         for (int t = 0; t < 2; t++) {
-            ref_encode(DSV3_F8_E4M3, cache + j * ROW, t * TILE, (double)code[j][t]);
+            for (int c = 0; c < places; c++)
+                ref_encode(DSV3_F8_E4M3, cache + j * ROW, t * TILE + c, (double)code[j][t]);
             memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
         }
-    q[0] = first_two[0], q[TILE] = first_two[1];
+    for (int c = 0; c < places; c++) q[c] = entry[0], q[TILE + c] = entry[1];
     dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
     dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
                                    .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
@@ -477,7 +479,7 @@ Test(terms, scales_after_sums)
         if (off > up) up = off, q[0] = v, scale[0][0] = s, got[0] = result;
         if (-off > down) down = -off, q[1] = v, scale[0][1] = s, got[1] = result;
     }
-    find_coded(late, 1, scale, code, q);
+    find_coded(late, 1, 1, scale, code, q);
     expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
 }
 
@@ -494,18 +496,45 @@ Test(terms, scales_after_weights)
         if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
     }
     scale[0][1] = scale[1][1] = 1.1f;
-    find_coded(late, 2, scale, code, q);
+    find_coded(late, 2, 1, scale, code, q);
     expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after weights");
 }
 
-/* Products of codes that are half of the least number; the scale makes much of them. */
-Test(terms, codes_underflow)
+/* Two keys that are selected: their weights are 1. */
+Test(terms, scales_after_selection)
 {
-    float scale[1][2] = {{0x1p40f, 0x1p40f}}, code[1][2] = {{0.46875f, 0.46875f}}, q[2] = {0x1p-149f, 0x1p-149f};
+    double up = 0, down = 0;
+    float scale[2][2] = {{0}}, code[2][2] = {{1.125f, 0}, {-1.125f, 0}}, q[2] = {0, 0}, got[2] = {0};
+    srand48(16);
+    for (int i = 0; i < 1000000; i++) {
+        float const s = (float)draw(1, 1.1), result = to_bf16(to_bf16(s) * 1.125f);
+        double const off = (double)result - 1.125 * (double)s;
+        if (off > up) up = off, scale[0][0] = s, got[0] = result;
+        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
+    }
+    scale[0][1] = scale[1][1] = 1.1f;
     find_coded(
-        "acc 24 rn; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1,
-        scale, code, q);
-    expect(legal_lse, 0, "codes underflow");
+        "acc 53 rn; div ieee; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0", 2,
+        1, scale, code, q);
+    expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after selection");
+
+    scale[0][0] = 1 + 0x1.01p-8f, scale[1][0] = 1 + 0x1.fep-9f; /* P times one is rounded up, times the other down */
+    long double const o = (1.125L * (long double)to_bf16(scale[0][0]) - 1.125L * (long double)to_bf16(scale[1][0])) / 2;
+    find_coded(
+        "acc 53 rn; div ieee; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P bf16 must; rescales 0", 2,
+        1, scale, code, q);
+    expect(legal_o, o, "selected weights times scales, in BF16");
+}
+
+/* The sum of codes overflows before the scale makes it small. */
+Test(terms, codes_overflow)
+{
+    float scale[1][2] = {{0x1p-60f, 0x1p-60f}}, code[1][2] = {{448, 448}};
+    float const large = (float)(0x1.01p128 / CODES / 448);
+    float q[2] = {large, large};
+    find_coded("acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1, TILE,
+               scale, code, q);
+    cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
 }
 
 /* ---- the exact reading: the working tier beside one of 512 bits ---- */
@@ -517,7 +546,7 @@ static double apart(ref_value a, ref_value b)
 
 Test(terms, exact_readings_agree)
 {
-    enum { N = 23 };
+    enum { N = 2 };
     static float key[N * WIDTH];
     float q[WIDTH];
     int32_t block = 0, length = N;

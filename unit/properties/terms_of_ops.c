@@ -521,33 +521,38 @@ Test(terms_of_ops, quant_corners)
 {
     ref_value scale[1], code[2];
     x[0] = 448 * 0x1p-140f, x[1] = 0;
-    find_quant("div ieee; flush none", 0x1p-140f, scale, code);
+    find_quant("div 4; flush none", 0x1p-140f, scale, code);
     cr_expect(isinf(code[0].radius), "1 / scale overflows: [%a, %a]", ref_lower(*code), ref_upper(*code));
     x[0] = 0x1p-130f;
     find_quant("div ieee; flush daz", 1, scale, code);
     expect(scale, 1, "a tile of subnormal numbers");
 }
 
-/* scale = amax / 448, code = x (448 / amax): x near the middle of two codes. Two measures of what is worst. */
+/* scale = amax / 448, code = x (448 / amax), for an x near the middle of two codes: how far x times the reciprocal of the
+ * scale, or x / scale, is from that middle on the other side. */
 static void worst_code(bool by_reciprocal, const char *declaration)
 {
     double most = 0;
     float worst[3] = {0}, best_code = 0;
-    srand48(by_reciprocal ? 12 : 13);
-    for (int i = 0; i < 3000000; i++) {
-        float const amax = (float)draw(1, 2), s = amax / 448, r = 448 / amax,
-                    half = 1 + (float)(2 * (lrand48() % 8) + 1) / 16;
-        float v = half * s * (float)(1 + (double)(lrand48() % 9 - 4) * 0x1p-24);
-        float const got = (float)ref_round(DSV3_F8_E4M3, (double)(v * r));
-        double const from = by_reciprocal ? (double)v * (double)(1 / s) : (double)v / (double)s;
-        double const off = fabs(from / (double)half - 1);
-        if ((float)ref_round(DSV3_F8_E4M3, from) == got || off <= most) continue;
-        most = off, worst[0] = amax, worst[1] = v, worst[2] = s, best_code = got;
+    srand48(12);
+    for (int i = 0; i < 4000000; i++) {
+        float const amax = (float)draw(1, 2), s = amax / 448, r = 448 / amax;
+        if (fabs((double)r / (by_reciprocal ? (double)(1 / s) : 1 / (double)s) - 1) <
+            (by_reciprocal ? 1.7 : 1.3) * 0x1p-24)
+            continue;
+        for (int k = 0; k < 8 * 13; k++) {
+            float const half = 1 + (float)(2 * (k / 13) + 1) / 16, v = half * s * (float)(1 + (k % 13 - 6) * 0x1p-24);
+            double const from = by_reciprocal ? (double)v * (double)(1 / s) : (double)v / (double)s;
+            double const off = fabs(from / (double)half - 1);
+            if (off <= most || ((v * r > half) == (from > (double)half))) continue;
+            most = off, worst[0] = amax, worst[1] = v, worst[2] = s;
+            best_code = (float)ref_round(DSV3_F8_E4M3, (double)(v * r));
+        }
     }
     ref_value scale[1], code[2];
     x[0] = worst[0], x[1] = worst[1];
     find_quant(declaration, worst[2], scale, code);
-    printf("terms_of_ops: a code off by %.3f units\n", most * 0x1p24);
+    printf("terms_of_ops: a code off by %.3f units, %s\n", most * 0x1p24, declaration);
     expect(&code[1], (long double)best_code, declaration);
 }
 
@@ -591,17 +596,29 @@ Test(terms_of_ops, losses_of_two_words)
     logits[1] = worst;
     find_entropy(WIDE_LOSS "div 0.001", 1, 2, logits, label, loss, mean);
     expect(loss, logl((long double)(float)(1 + exp((double)worst))), "a sum that is rounded");
+}
 
-    logits[0] = 0.3f, label[0] = 1;
-    most = 0;
-    for (float z = -64; z > -64.01f; z = nextafterf(z, -65)) { /* z - m is rounded most */
-        double const off = fabs((double)(z - logits[0]) - ((double)z - (double)logits[0]));
-        if (off > most) most = off, worst = z;
+/* z less the maximum is rounded, and ln of the sum less that once more, the same way. */
+Test(terms_of_ops, a_logit_less_the_maximum)
+{
+    float const m = 39321.498f * 0x1p-17f, z = -64; /* z - m is 0.498 of a bit from what is stored of it */
+    float logits[3] = {m, z, 0};
+    int32_t label[1] = {1};
+    ref_value loss[1], mean[1];
+    double most = 0;
+    float worst = 0, got = 0;
+    srand48(17);
+    for (int i = 0; i < 100000; i++) {
+        float const other = -(float)drand48();
+        double const ln = log(1 + exp((double)other - (double)m) + exp((double)z - (double)m));
+        float const result = (float)(ln - (double)(z - m));
+        double const off = fabs((double)result - (ln - ((double)z - (double)m)));
+        if (off > most) most = off, worst = other, got = result;
     }
-    logits[1] = worst;
-    find_entropy(WIDE_LOSS "div 0.001", 1, 2, logits, label, loss, mean);
-    expect(loss, logl(1 + expl((long double)worst - (long double)logits[0])) - (long double)(worst - logits[0]),
-           "a logit less the maximum");
+    printf("terms_of_ops: a loss off by %.3f units of its logit\n", most * 0x1p24 / 64);
+    logits[2] = worst;
+    find_entropy(WIDE_LOSS "div 0.001", 1, 3, logits, label, loss, mean);
+    expect(loss, (long double)got, "a logit less the maximum");
 }
 
 /* Losses that are given: what a port makes of their mean. */
