@@ -537,9 +537,7 @@ static void worst_code(bool by_reciprocal, const char *declaration)
     srand48(12);
     for (int i = 0; i < 4000000; i++) {
         float const amax = (float)draw(1, 2), s = amax / 448, r = 448 / amax;
-        if (fabs((double)r / (by_reciprocal ? (double)(1 / s) : 1 / (double)s) - 1) <
-            (by_reciprocal ? 1.7 : 1.3) * 0x1p-24)
-            continue;
+        if (fabs((double)r / (by_reciprocal ? (double)(1 / s) : 1 / (double)s) - 1) < 1.65 * 0x1p-24) continue;
         for (int k = 0; k < 8 * 13; k++) {
             float const half = 1 + (float)(2 * (k / 13) + 1) / 16, v = half * s * (float)(1 + (k % 13 - 6) * 0x1p-24);
             double const from = by_reciprocal ? (double)v * (double)(1 / s) : (double)v / (double)s;
