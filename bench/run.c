@@ -65,37 +65,48 @@ static bool is_rotated(const tensor_info *t)
     return t->row->kind != TENSOR_OUT && t->bytes >= 4096;
 }
 
+/* Memory at a multiple of 64, as frameworks give it. */
+static void *copy_of(const void *data, size_t bytes)
+{
+    void *const copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (copy) memcpy(copy, data, bytes);
+    return copy;
+}
+
+/* One copy; what isn't rotated is that of the first. */
+static bool add_copy(rotation *r, void *const filled[])
+{
+    void **const copy = r->data[r->copies] = calloc((size_t)r->p->tensors + 1, sizeof *copy);
+    for (int i = 0; copy && i < r->p->tensors; i++) {
+        bool const shared = r->copies > 0 && !is_rotated(&r->p->tensor[i]);
+        copy[i] = shared ? r->data[0][i] : copy_of(filled[i], r->p->tensor[i].bytes);
+        if (!copy[i]) return false;
+    }
+    r->io[r->copies] = copy ? problem_bind(r->p, copy) : NULL;
+    return r->io[r->copies] && ++r->copies;
+}
+
 static bool open_rotation(rotation *r, const problem *p)
 {
     size_t bytes = 0;
-    *r = (rotation){.p = p, .copies = 1};
-    if (!tensors_open(p, &r->data[0])) return false;
+    void **filled;
+    *r = (rotation){.p = p};
+    bool good = tensors_open(p, &filled);
     for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
     int const wanted = bytes ? (int)fmin((double)(rotated / bytes) + 1, MOST_COPIES) : 1;
-    r->io[0] = problem_bind(p, r->data[0]);
-    for (; r->copies < wanted; r->copies++) {
-        void **const copy = r->data[r->copies] = calloc((size_t)p->tensors + 1, sizeof *copy);
-        for (int i = 0; copy && i < p->tensors; i++) {
-            copy[i] = r->data[0][i];
-            if (!is_rotated(&p->tensor[i])) continue;
-            if (!(copy[i] = malloc(p->tensor[i].bytes))) return false;
-            memcpy(copy[i], r->data[0][i], p->tensor[i].bytes);
-        }
-        r->io[r->copies] = copy ? problem_bind(p, copy) : NULL;
-        if (!r->io[r->copies]) return false;
-    }
-    return r->io[0] != NULL;
+    while (good && r->copies < wanted) good = add_copy(r, filled);
+    tensors_close(p, filled);
+    return good;
 }
 
 static void close_rotation(rotation *r)
 {
-    for (int c = 0; c < r->copies; c++) {
-        for (int i = 0; c && r->data[c] && i < r->p->tensors; i++)
-            if (is_rotated(&r->p->tensor[i])) free(r->data[c][i]);
+    for (int c = r->copies; c-- > 0;) {
+        for (int i = 0; i < r->p->tensors; i++)
+            if (!c || is_rotated(&r->p->tensor[i])) free(r->data[c][i]);
         free(r->io[c]);
-        if (c) free(r->data[c]);
+        free(r->data[c]);
     }
-    tensors_close(r->p, r->data[0]);
 }
 
 /* Seconds of n calls. */

@@ -1,4 +1,7 @@
-/* Attention of rows that share keys: the largest score is found first, weights aren't divided before they meet values. */
+/*
+ * Attention of rows that share keys. The largest score is found first, weights aren't divided before they meet values. Where
+ * queries and keys are BF16 and products go by pairs, weights are rounded to BF16 and values are taken two tokens at a time.
+ */
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
@@ -8,19 +11,19 @@
 /* A group of rows that have the same keys and values. */
 typedef struct {
     int64_t rows;                  /* queries */
-    const float *q;                /* row r at q + r * q_stride */
+    const void *q;                 /* row r at element r * q_stride */
     int64_t q_stride, width;       /* numbers of a key */
-    const stored_row *key, *value; /* of one format each */
-    int64_t len;                   /* keys */
-    int64_t columns;               /* numbers of a value */
+    dsv3_dtype dtype;              /* of queries, keys and values: f32 or bf16 */
+    const stored_row *key, *value; /* (len) */
+    int64_t len, columns;          /* keys; numbers of a value */
     float scale;
     const int64_t *seen; /* keys that row r sees */
-    float *o;            /* row r at o + r * o_stride */
-    int64_t o_stride;
-    float *lse; /* (rows), or NULL */
+    float *o;            /* row r at o + r * columns */
+    float *lse;          /* (rows), or NULL */
 } attention_group;
 
-/* acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scores f32 must; P f32 must. False: no memory. */
-int attend(dsv3_ctx *ctx, const attention_group *group, int64_t groups);
+/* acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; scores f32 must; P f32 must, or bf16 must
+ * with pairs. False: no memory. */
+int attend(dsv3_ctx *ctx, const attention_group *group);
 
 #endif

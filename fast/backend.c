@@ -48,6 +48,7 @@ const dsv3_backend TABLE = {.abi = DSV3_ABI,
                             .open = ctx_open,
                             .close = ctx_close,
                             .numerics = numerics,
+                            .align = 64, /* a load of sixteen numbers then lies in one cache line, where rows do */
 #define OP(op) .op = fast_##op,
                             DSV3_OPS(OP)
 #undef OP

@@ -86,7 +86,9 @@ static void futex_wake(_Atomic uint32_t *word)
 
 static void take_parts(dsv3_ctx *ctx, int worker)
 {
-    for (int64_t part; (part = atomic_fetch_add(&ctx->next, 1)) < ctx->parts;) ctx->f(ctx->job, part, worker);
+    int64_t const share = ctx->parts / (ctx->workers * 8), grain = share > 1 ? share : 1; /* parts taken at once */
+    for (int64_t first; (first = atomic_fetch_add(&ctx->next, grain)) < ctx->parts;)
+        for (int64_t part = first; part < first + grain && part < ctx->parts; part++) ctx->f(ctx->job, part, worker);
 }
 
 /* Waits for a job after `seen`: briefly awake, then asleep. */

@@ -1,4 +1,4 @@
-/* Absorbed attention over a paged cache: one key for all heads, whose start is the value. Keys become binary32 rows first. */
+/* Absorbed attention over a paged cache: one key for all heads, whose start is the value. */
 #include "attention.h"
 #include "fast.h"
 #include "matrix.h"
@@ -9,93 +9,139 @@
 typedef struct {
     const dsv3_mla_decode_prob *p;
     const dsv3_mla_decode_io *io;
-    int64_t b, width;
+    int64_t b, width, length;
+    bool pairs;
     float kv_scale;
-    float *keys; /* (length, width) */
+    void *keys;      /* (length, width), f32, or bf16 with pairs: where they aren't taken as they are cached */
+    stored_row *key; /* (length) */
 } sequence;
 
-/* A row of bytes: codes, a scale for each 128 of them, then the rotary part in BF16; scales lie at any byte. */
-static void load_bytes(const sequence *s, const uint8_t *from, float *to)
+/* Numbers become those of our own memory. */
+static void put(const sequence *s, int64_t j, int64_t from, const float *v, int64_t n)
 {
-    int64_t const rank = s->p->kv_lora_rank, tiles = (rank + BLOCK - 1) / BLOCK;
-    float scale[64];
-    memcpy(scale, from + rank, (size_t)tiles * sizeof *scale);
-    stored_row const codes = {from, DSV3_F8_E4M3, scale}, rope = {from + rank + 4 * tiles, DSV3_BF16, NULL};
-    load_row(&codes, rank, to);
-    load_row(&rope, s->p->qk_rope_head_dim, to + rank);
+    dsv3_tensor const to = {s->keys, s->pairs ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
+    store_row(&to, j * s->width + from, v, n);
 }
 
-static void load_codes(const sequence *s, const stored_row *row, float *to)
+/* A row of bytes: codes, a scale for each 128 of them, then the rotary part in BF16; scales lie at any byte. */
+static void convert_bytes(const sequence *s, int64_t j, const uint8_t *from)
 {
-    for (int64_t c = 0; c < s->width; c += WIDTH) {
-        lanes const of = first_lanes(s->width - c);
-        vec const codes = load_lanes(row->data, DSV3_F8_E4M3, c, of);
-        store_lanes(to, DSV3_F32, c, of, vec_mul(codes, vec_of(s->kv_scale * 0x1p8f)));
+    int64_t const rank = s->p->kv_lora_rank, tiles = (rank + BLOCK - 1) / BLOCK;
+    for (int64_t c = 0; c < rank; c += BLOCK) {
+        float scale, v[BLOCK];
+        memcpy(&scale, from + rank + c / BLOCK * 4, sizeof scale);
+        stored_row const codes = {from + c, DSV3_F8_E4M3, &scale};
+        int64_t const n = rank - c < BLOCK ? rank - c : BLOCK;
+        load_row(&codes, n, v);
+        put(s, j, c, v, n);
+    }
+    for (int64_t c = 0; c < s->p->qk_rope_head_dim; c += BLOCK) {
+        float v[BLOCK];
+        stored_row const rope = {from + rank + 4 * tiles + 2 * c, DSV3_BF16, NULL};
+        int64_t const n = s->p->qk_rope_head_dim - c < BLOCK ? s->p->qk_rope_head_dim - c : BLOCK;
+        load_row(&rope, n, v);
+        put(s, j, rank + c, v, n);
     }
 }
 
-static void load_key(const void *job, int64_t j, int worker)
+/* Numbers, or codes that have one scale. */
+static void convert_row(const sequence *s, int64_t j, const stored_row *row)
+{
+    int64_t const size = row->dtype == DSV3_F32 ? 4 : row->dtype == DSV3_BF16 ? 2 : 1;
+    for (int64_t c = 0; c < s->width; c += BLOCK) {
+        float v[BLOCK];
+        stored_row const part = {(const char *)row->data + c * size, row->dtype, &s->kv_scale};
+        int64_t const n = s->width - c < BLOCK ? s->width - c : BLOCK;
+        load_row(&part, n, v);
+        put(s, j, c, v, n);
+    }
+}
+
+static void find_key(const void *job, int64_t j, int worker)
 {
     (void)worker;
     const sequence *const s = job;
     const dsv3_tensor *const cache = &s->io->kv_cache, *const table = &s->io->block_table;
     int64_t const page = ((const int32_t *)table->data)[s->b * table->stride[0] + j / s->p->page_size];
-    int64_t const at = page * cache->stride[0] + j % s->p->page_size * cache->stride[1];
-    stored_row const row = row_of(cache, at);
-    float *const to = s->keys + j * s->width;
+    stored_row const row = row_of(cache, page * cache->stride[0] + j % s->p->page_size * cache->stride[1]);
+    s->key[j] = row;
+    if (!s->keys) return;
     if (cache->dtype == DSV3_U8)
-        load_bytes(s, row.data, to);
-    else if (cache->dtype == DSV3_F8_E4M3)
-        load_codes(s, &row, to);
+        convert_bytes(s, j, row.data);
     else
-        load_row(&row, s->width, to);
+        convert_row(s, j, &row);
+    dsv3_tensor const ours = {s->keys, s->pairs ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
+    s->key[j] = row_of(&ours, j * s->width);
+}
+
+/* Queries as they are computed with: (s_q * heads, width). */
+static void find_queries(const sequence *s, void *to, int64_t *seen)
+{
+    const dsv3_tensor *const q = &s->io->q;
+    dsv3_tensor const ours = {to, s->pairs ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
+    int64_t const heads = s->p->num_attention_heads;
+    for (int64_t r = 0; r < s->p->s_q * heads; r++) {
+        int64_t const from = s->b * q->stride[0] + r / heads * q->stride[1] + r % heads * q->stride[2];
+        int64_t const sees = s->length - s->p->s_q + r / heads + 1;
+        for (int64_t c = 0; c < s->width; c += BLOCK) {
+            float v[BLOCK];
+            stored_row const row = row_of(q, from + c);
+            int64_t const n = s->width - c < BLOCK ? s->width - c : BLOCK;
+            load_row(&row, n, v);
+            store_row(&ours, r * s->width + c, v, n);
+        }
+        seen[r] = sees > 0 ? sees : 0;
+    }
+}
+
+static void store_results(const sequence *s, const float *out, const float *out_lse)
+{
+    const dsv3_tensor *const o = &s->io->o, *const lse = &s->io->lse;
+    int64_t const heads = s->p->num_attention_heads, rank = s->p->kv_lora_rank;
+    for (int64_t r = 0; r < s->p->s_q * heads; r++) {
+        int64_t const i = r / heads, h = r % heads;
+        store_row(o, s->b * o->stride[0] + i * o->stride[1] + h * o->stride[2], out + r * rank, rank);
+        ((float *)lse->data)[s->b * lse->stride[0] + i * lse->stride[1] + h] = out_lse[r];
+    }
 }
 
 /* 0: no memory. */
 static int attend_sequence(dsv3_ctx *ctx, sequence *s)
 {
-    const dsv3_mla_decode_prob *const p = s->p;
-    const dsv3_tensor *const q = &s->io->q, *const o = &s->io->o, *const lse = &s->io->lse;
-    int64_t const length = ((const int32_t *)s->io->cache_seqlens.data)[s->b * s->io->cache_seqlens.stride[0]];
-    int64_t const heads = p->num_attention_heads, rows = p->s_q * heads;
-    size_t const mark = ctx_mark(ctx);
-    s->keys = ctx_take(ctx, length * s->width, sizeof(float));
-    stored_row *const key = ctx_take(ctx, length, sizeof *key);
-    float *const queries = ctx_take(ctx, rows * s->width, sizeof(float));
-    float *const out = ctx_take(ctx, rows * p->kv_lora_rank, sizeof(float));
-    float *const out_lse = ctx_take(ctx, rows, sizeof(float));
+    int64_t const rows = s->p->s_q * s->p->num_attention_heads, rank = s->p->kv_lora_rank;
+    size_t const size = s->pairs ? 2 : 4;
+    bool const as_cached = s->pairs && s->io->kv_cache.dtype == DSV3_BF16;
+    s->length = ((const int32_t *)s->io->cache_seqlens.data)[s->b * s->io->cache_seqlens.stride[0]];
+    s->keys = as_cached ? NULL : ctx_take(ctx, s->length * s->width, size);
+    s->key = ctx_take(ctx, s->length, sizeof *s->key);
+    void *const queries = ctx_take(ctx, rows * s->width, size);
+    float *const out = ctx_take(ctx, rows * rank, sizeof *out), *const lse = ctx_take(ctx, rows, sizeof *lse);
     int64_t *const seen = ctx_take(ctx, rows, sizeof *seen);
-    if (!s->keys || !key || !queries || !out || !out_lse || !seen) return 0;
-    ctx_run(ctx, load_key, s, length);
-    for (int64_t j = 0; j < length; j++) key[j] = (stored_row){s->keys + j * s->width, DSV3_F32, NULL};
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t const sees = length - p->s_q + r / heads + 1;
-        stored_row const row = row_of(q, s->b * q->stride[0] + r / heads * q->stride[1] + r % heads * q->stride[2]);
-        load_row(&row, s->width, queries + r * s->width);
-        seen[r] = sees > 0 ? sees : 0;
-    }
+    if ((!as_cached && !s->keys) || !s->key || !queries || !out || !lse || !seen) return 0;
+    ctx_run(ctx, find_key, s, s->length);
+    find_queries(s, queries, seen);
     attention_group const group = {.rows = rows,
                                    .q = queries,
                                    .q_stride = s->width,
                                    .width = s->width,
-                                   .key = key,
-                                   .value = key,
-                                   .len = length,
-                                   .columns = p->kv_lora_rank,
-                                   .scale = (float)p->softmax_scale,
+                                   .dtype = s->pairs ? DSV3_BF16 : DSV3_F32,
+                                   .key = s->key,
+                                   .value = s->key,
+                                   .len = s->length,
+                                   .columns = rank,
+                                   .scale = (float)s->p->softmax_scale,
                                    .seen = seen,
                                    .o = out,
-                                   .o_stride = p->kv_lora_rank,
-                                   .lse = out_lse};
-    int const done = attend(ctx, &group, 1);
-    for (int64_t r = 0; done && r < rows; r++) {
-        int64_t const i = r / heads, h = r % heads;
-        store_row(o, s->b * o->stride[0] + i * o->stride[1] + h * o->stride[2], out + r * p->kv_lora_rank,
-                  p->kv_lora_rank);
-        ((float *)lse->data)[s->b * lse->stride[0] + i * lse->stride[1] + h] = out_lse[r];
-    }
-    ctx_back(ctx, mark);
-    return done;
+                                   .lse = lse};
+    if (!attend(ctx, &group)) return 0;
+    store_results(s, out, lse);
+    return 1;
+}
+
+/* BF16 queries over a cache that is no binary32. */
+static bool takes_pairs(const dsv3_mla_decode_io *io)
+{
+    return by_pairs(io->q.dtype) && io->kv_cache.dtype != DSV3_F32;
 }
 
 dsv3_status fast_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io)
@@ -103,18 +149,23 @@ dsv3_status fast_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const 
     const dsv3_tensor *const scale = dsv3_find(&io->weights, "kv_scale");
     dsv3_dtype const cached = io->kv_cache.dtype;
     sequence s = {.p = p, .io = io, .width = p->kv_lora_rank + p->qk_rope_head_dim};
+    s.pairs = ctx_path(ctx) == PATH_PAIRS && io->q.dtype == DSV3_BF16 && cached != DSV3_F32;
     s.kv_scale = scale ? *(const float *)scale->data : 1;
     if (!is_float(&io->q) || !is_float(&io->o)) return DSV3_UNSUPPORTED;
     if (!is_float(&io->kv_cache) && cached != DSV3_U8 && !(cached == DSV3_F8_E4M3 && scale)) return DSV3_UNSUPPORTED;
-    if (p->kv_lora_rank > 64 * BLOCK) return DSV3_UNSUPPORTED;
-    for (s.b = 0; s.b < p->batch; s.b++)
-        if (!attend_sequence(ctx, &s)) return DSV3_NO_MEMORY;
+    size_t const mark = ctx_mark(ctx);
+    for (s.b = 0; s.b < p->batch; s.b++) {
+        int const done = attend_sequence(ctx, &s);
+        ctx_back(ctx, mark);
+        if (!done) return DSV3_NO_MEMORY;
+    }
     return DSV3_OK;
 }
 
+#define STEPS "acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; scores f32 must; "
+
 const char *fast_mla_decode_numerics(const void *prob, const void *io)
 {
-    (void)prob, (void)io;
-    return "acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; flush none; kv f32 must; scores f32 must; P f32 "
-           "must";
+    (void)prob;
+    return takes_pairs(io) ? STEPS "flush daz; kv bf16 must; P bf16 must" : STEPS "flush none; kv f32 must; P f32 must";
 }

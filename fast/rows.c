@@ -92,8 +92,9 @@ void tile_add(int m, const float *const x[TILE], const stored_row w[TILE], int64
 
 void tile_end(const tile_sums *s, float out[TILE][TILE])
 {
-    for (int i = 0; i < TILE; i++)
-        for (int j = 0; j < TILE; j++) out[i][j] = vec_sum(vec_load(s->lane[i][j]));
+    vec sum[TILE * TILE];
+    for (int i = 0; i < TILE * TILE; i++) sum[i] = vec_load(s->lane[i / TILE][i % TILE]);
+    vec_store(out[0], vec_sums(sum));
 }
 
 void dot_rows(int m, const float *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE])

@@ -90,6 +90,31 @@ static inline float vec_sum(vec v)
     return _mm512_reduce_add_ps(v);
 }
 
+/* Lane i is vec_sum(v[i]): the same four levels, two vectors at a time. */
+static inline vec vec_sums(const vec *v)
+{
+    vec eight[8], four[4], two[2];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) { /* halves: of v[i], then of v[i + 8] */
+        vec const low = _mm512_shuffle_f32x4(v[i], v[i + 8], _MM_SHUFFLE(1, 0, 1, 0));
+        eight[i] = vec_add(low, _mm512_shuffle_f32x4(v[i], v[i + 8], _MM_SHUFFLE(3, 2, 3, 2)));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* quarters: of i, i + 8, i + 4, i + 12 */
+        vec const low = _mm512_shuffle_f32x4(eight[i], eight[i + 4], _MM_SHUFFLE(2, 0, 2, 0));
+        four[i] = vec_add(low, _mm512_shuffle_f32x4(eight[i], eight[i + 4], _MM_SHUFFLE(3, 1, 3, 1)));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) { /* pairs: of i, then of i + 2, in each quarter */
+        vec const low = _mm512_shuffle_ps(four[i], four[i + 2], _MM_SHUFFLE(1, 0, 1, 0));
+        two[i] = vec_add(low, _mm512_shuffle_ps(four[i], four[i + 2], _MM_SHUFFLE(3, 2, 3, 2)));
+    }
+    vec const low = _mm512_shuffle_ps(two[0], two[1], _MM_SHUFFLE(2, 0, 2, 0));
+    vec const sums = vec_add(low, _mm512_shuffle_ps(two[0], two[1], _MM_SHUFFLE(3, 1, 3, 1)));
+    __m512i const order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+    return _mm512_permutexvar_ps(order, sums);
+}
+
 static inline float vec_largest(vec v)
 {
     return _mm512_reduce_max_ps(v);
@@ -189,6 +214,21 @@ static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, p
 static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
 {
     _mm512_mask_storeu_epi16(to, of, p);
+}
+
+/* Pairs (a[i], b[i]) of sixteen neighbouring numbers each. */
+static inline pairs interleave(const uint16_t *a, const uint16_t *b, lanes of)
+{
+    __m512i const low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(of, a));
+    return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(of, b)), 16));
+}
+
+/* One pair, sixteen times. */
+static inline pairs pairs_of(const uint16_t pair[2])
+{
+    int32_t both;
+    memcpy(&both, pair, sizeof both);
+    return _mm512_set1_epi32(both);
 }
 
 /* Sixteen sums: the product of the odd numbers is added, then that of the even ones, each rounded; subnormals are 0. */

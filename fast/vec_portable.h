@@ -109,6 +109,11 @@ static inline float vec_sum(vec v)
     return v.lane[0];
 }
 
+static inline vec vec_sums(const vec *v)
+{
+    EACH(vec_sum(v[l]));
+}
+
 static inline float vec_largest(vec v)
 {
     for (int half = WIDTH / 2; half; half /= 2)
@@ -205,6 +210,23 @@ static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
 {
     for (int l = 0; l < PAIRED; l++)
         if (of >> l & 1) to[l] = p.lane[l];
+}
+
+static inline pairs interleave(const uint16_t *a, const uint16_t *b, lanes of)
+{
+    pairs p;
+    for (int l = 0; l < WIDTH; l++) {
+        p.lane[2 * l] = of >> l & 1 ? a[l] : 0;
+        p.lane[2 * l + 1] = of >> l & 1 ? b[l] : 0;
+    }
+    return p;
+}
+
+static inline pairs pairs_of(const uint16_t pair[2])
+{
+    pairs p;
+    for (int l = 0; l < PAIRED; l++) p.lane[l] = pair[l % 2];
+    return p;
 }
 
 /* 0 where it is subnormal. */

@@ -7,14 +7,37 @@
 enum { MOST_ROWS = 128 };
 
 /* s_j = scale q . k_j */
-static void score_row(const attention_rows *b, int64_t r, const sum_record *product)
+static void score(const attention_rows *b, const query_way *q, ball *s)
 {
     const attention *const a = b->a;
-    query_bounds const bounds = query_bounds_of(a, &b->query[r]);
-    for (int64_t j = 0; j < b->seen[r]; j++) {
-        ball const dot = dot_of(a, &b->query[r], &bounds, &product[j]);
-        b->weight[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, a->scale));
-    }
+    scratch *const memory = a->rd->scratch;
+    sum_record *const product = scratch_take(memory, b->rows * b->len, sizeof *product);
+    operand *const query = scratch_take(memory, b->rows, sizeof *query);
+    for (int64_t r = 0; r < b->rows; r++) query[r] = q[r].query;
+    ball_dots(query, b->rows, a->key, b->len, product);
+    for (int64_t r = 0; r < b->rows; r++)
+        for (int64_t j = 0; j < b->seen[r]; j++) {
+            ball const dot = dot_of(a, &q[r], &product[r * b->len + j]);
+            s[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, q[r].scale));
+        }
+}
+
+/* The scores become the weights: scale (q . k_j), (scale q) . k_j, or what either may give. (Scaled) */
+static void score_rows(const attention_rows *b)
+{
+    const attention *const a = b->a;
+    scratch *const memory = a->rd->scratch;
+    ref_scaled const scaled = a->rd->declared ? declared(a->rd, CLAUSE_SCALED)->scaled : REF_SCALED_SCORES;
+    query_way *const way = scratch_take(memory, b->rows, sizeof *way);
+    for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_sum(a, &b->query[r]);
+    if (scaled != REF_SCALED_Q) score(b, way, b->weight);
+    if (scaled == REF_SCALED_SCORES) return;
+    ball *const first = scratch_take(memory, b->rows * b->len, sizeof *first);
+    for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_query(a, &b->query[r]);
+    score(b, way, first);
+    for (int64_t r = 0; r < b->rows; r++)
+        for (int64_t i = r * b->len; i < r * b->len + b->seen[r]; i++)
+            b->weight[i] = scaled == REF_SCALED_Q ? first[i] : either(b->weight[i], first[i]);
 }
 
 /* A row that sees no key, or selects some, needs no softmax: it gets its o and its lse. */
@@ -34,7 +57,7 @@ static void weigh_row(const attention_rows *b, int64_t r, ball *lse)
     ball *const w = b->weight + r * b->len;
     double *const error = b->error + r * b->len;
     for (int64_t j = b->seen[r]; j < b->len; j++) w[j] = ball_of(0), error[j] = 0;
-    b->of_row[r] = softmax_weigh(b->a->rd, w, error, b->seen[r]);
+    b->of_row[r] = softmax_weigh(b->a->rd, w, error, b->seen[r], most_parts(b->a->rd, b->seen[r]));
     if (lse) lse[r] = softmax_lse(b->a->rd, &b->of_row[r], rounding_of_weights(b->a, &b->of_row[r]));
 }
 
@@ -69,11 +92,9 @@ static void attend_rows(const attention *a, const value_bounds *v, int64_t first
     b.error = scratch_take(memory, rows * b.len, sizeof *b.error);
     b.of_row = scratch_zeros(memory, rows, sizeof *b.of_row);
     b.mean = scratch_take(memory, rows * a->width, sizeof *b.mean);
-    sum_record *const product = scratch_take(memory, rows * b.len, sizeof *product);
 
-    ball_dots(b.query, rows, a->key, b.len, product);
+    score_rows(&b);
     for (int64_t r = 0; r < rows; r++) {
-        score_row(&b, r, product + r * b.len);
         int64_t const selected = count_selected(&b, r);
         if (selected || !b.seen[r])
             finish_row(&b, r, selected, o, lse);

@@ -12,9 +12,9 @@
 /* Rows are queries that share keys and values: those of one head, or of all heads in the absorbed form. */
 typedef struct {
     const ref_reading *rd;
-    int scores, P;            /* the op's points of these names */
+    int scale_q, scores, P;   /* the op's points scale, scores and P */
     dsv3_dtype output;        /* format of the op's output: what these points are rounded to unless declared */
-    ball scale;               /* of q . k, as the port has it */
+    ball scale;               /* of q, or of q . k, as the port has it */
     int64_t rows, len, width; /* queries, keys, entries of a value */
     const operand *query;     /* (rows) by operand_of or operand_of_balls */
     const operand *key;       /* (len) */

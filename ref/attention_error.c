@@ -4,37 +4,82 @@
 #include "kernel.h"
 #include "scratch.h"
 
+#include <limits.h>
+
 static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
 static const double smallest = 0x1p-126; /* what flushing may remove */
 
 /* ---- scores ---- */
 
-query_bounds query_bounds_of(const attention *a, const operand *q)
+static int64_t zeros_of(const operand *q)
 {
-    const ref_numerics *const port = a->rd->declared;
-    bool const powers = q->bits <= 1 && !q->radius; /* scaling is exact then */
-    query_bounds b = {.sup = q->max_abs * (1 + 0x1p-50)};
-    b.scaled_first = powers || !port ? 0 : u * (1 + gamma_sum(port, q->n));
-    for (int64_t c = 0; q->radius && c < q->n; c++)
-        b.sup = fmax(b.sup, (fabs(q->value[c]) + q->radius[c]) * (1 + 0x1p-50));
-    return b;
+    int64_t zeros = 0;
+    for (int64_t c = 0; c < q->n; c++) zeros += q->value[c] == 0 && !(q->radius && q->radius[c] != 0);
+    return zeros;
+}
+
+query_way scale_the_sum(const attention *a, const operand *q)
+{
+    return (query_way){*q, a->scale, a->rd->declared ? zeros_of(q) : 0, false};
+}
+
+/* scale v, as a port has it that scales queries, by scale or in base 2 by scale log2(e). */
+static ball scaled(const attention *a, ball v)
+{
+    ball const s = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
+    if (declared_at(a->rd, a->scale_q).must) return s;
+    ball const ln2 = ball_log(ball_of(2)), folded = round_op(a->rd, ball_div(a->scale, ln2));
+    return either(s, ball_mul(round_at(a->rd, a->scale_q, a->output, ball_mul(folded, v)), ln2));
+}
+
+/* Are all entries powers of two, or 0, far from subnormal? Then one number scales them all. */
+static bool are_powers(const operand *q)
+{
+    return q->bits <= 1 && !q->radius && q->lsb >= -60 && q->max_abs <= 0x1p60;
+}
+
+query_way scale_the_query(const attention *a, const operand *q)
+{
+    scratch *const memory = a->rd->scratch;
+    int64_t const zeros = zeros_of(q);
+    ball const factor = scaled(a, ball_of(1));
+    if (are_powers(q) && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
+    ball *const entry = scratch_take(memory, q->n, sizeof *entry);
+    double *const parts = scratch_take(memory, 3 * q->n, sizeof *parts);
+    for (int64_t c = 0; c < q->n; c++) {
+        ball const e = ball_widen(element(a->rd, q->value[c]), q->radius ? q->radius[c] : 0);
+        entry[c] = scaled(a, q->elements ? q->elements[c] : e);
+    }
+    return (query_way){operand_of_balls(entry, q->n, parts), ball_of(1), zeros, false};
 }
 
 /* Lemma Late: a port sums products with codes and multiplies the sums by the scales. */
-static ball scaled_after_sum(const attention *a, const operand *q, double q_sup, const sum_record *t, ball dot)
+static ball scaled_after_sum(const attention *a, const operand *q, const sum_record *t, ball dot)
 {
     double const n = (double)t->n, sum = a->scale_after_sum * t->sum_abs, growth = 1 + gamma_sum(a->rd->declared, t->n);
     bool const exact = ball_is_point(dot) && a->scale_after_sum == 0 && q->lsb > -100;
-    if (!(n * q_sup * 448 * growth < 0x1p127)) return ball_any();
+    if (!(n * q->sup * 448 * growth < 0x1p127)) return ball_any();
     return exact ? dot : ball_widen(dot, (sum + n * eta(a->rd->declared) * (2 * a->largest_scale + 1)) * growth);
 }
 
-ball dot_of(const attention *a, const operand *q, const query_bounds *bounds, const sum_record *product)
+ball dot_of(const attention *a, const query_way *q, const sum_record *product)
 {
-    ball const dot = sum_of(a->rd, product);
-    if (!a->rd->declared) return dot;
-    ball const scaled = a->largest_scale > 0 ? scaled_after_sum(a, q, bounds->sup, product, dot) : dot;
-    return round_op(a->rd, ball_widen(scaled, bounds->scaled_first * product->sum_abs));
+    if (!a->rd->declared) return product->total;
+    sum_record sum = *product;
+    sum.zeros = q->zeros;
+    if (q->rounded) sum.lsb = INT_MIN;
+    ball const dot = sum_of(a->rd, &sum);
+    return round_op(a->rd, a->largest_scale > 0 ? scaled_after_sum(a, &q->query, product, dot) : dot);
+}
+
+/* ---- parts ---- */
+
+int64_t most_parts(const ref_reading *rd, int64_t seen)
+{
+    if (!rd->declared) return 1;
+    int64_t const parts = declared(rd, CLAUSE_PARTS)->parts;
+    int64_t const most = parts < 0 || parts > seen ? seen : parts;
+    return parts != 1 && most < 2 ? 2 : most;
 }
 
 /* ---- Lemma Selection ---- */
@@ -49,7 +94,7 @@ int64_t count_selected(const attention_rows *b, int64_t r)
     const ref_numerics *const port = b->a->rd->declared;
     const ball *const score = b->weight + r * b->len;
     int64_t count = 0;
-    if (!port || !port->div.ieee) return 0;
+    if (!port || !port->div.ieee || most_parts(b->a->rd, b->seen[r]) > 1) return 0;
     for (int64_t j = 0; j < b->seen[r]; j++) {
         bool const zero = is_zero(score[j]);
         if (!zero && !(ball_upper(score[j]) <= SOFTMAX_VANISHING)) return 0;
@@ -101,11 +146,24 @@ static void split_values(const attention *a, double *number, double *off)
     }
 }
 
+/* Ends of each column. */
+static void find_ends(const attention *a, const value_bounds *v, double *low, double *high)
+{
+    for (int64_t i = 0; i < a->len * a->width; i++) {
+        int64_t const j = i / a->width, c = i % a->width;
+        double const value = v->number[j * v->stride + c], off = (v->off ? v->off[i] : 0) + 0x1p-50 * fabs(value);
+        low[c] = j ? fmin(low[c], value - off) : value - off;
+        high[c] = j ? fmax(high[c], value + off) : value + off;
+    }
+}
+
 value_bounds value_bounds_of(const attention *a)
 {
     scratch *const memory = a->rd->scratch;
     double *const largest = scratch_zeros(memory, a->width, sizeof *largest);
-    value_bounds v = {.number = a->number, .stride = a->stride, .largest = largest};
+    double *const low = scratch_zeros(memory, a->width, sizeof *low), *const high =
+                                                                          scratch_zeros(memory, a->width, sizeof *high);
+    value_bounds v = {.number = a->number, .stride = a->stride, .largest = largest, .low = low, .high = high};
     v.origin = scratch_zeros(memory, a->width, sizeof *v.origin);
     if (a->value) {
         double *const number = scratch_take(memory, a->len * a->width, sizeof *number);
@@ -118,6 +176,7 @@ value_bounds value_bounds_of(const attention *a)
             double const size = fabs(v.number[j * v.stride + c]) + (v.off ? v.off[j * a->width + c] : 0);
             largest[c] = fmax(largest[c], size * (1 + 0x1p-50));
         }
+    if (a->rd->declared) find_ends(a, &v, low, high);
     return v;
 }
 
@@ -217,7 +276,7 @@ static deviation deviation_at(const deviations *d, int64_t r, int64_t c)
     return sums;
 }
 
-/* How far the port's o may be from o. */
+/* How far the port's o may be from o by the errors of its weights. */
 static double softmax_radius(const attention *a, const softmax *m, double o, const deviation *d, double largest)
 {
     const ref_numerics *const port = a->rd->declared;
@@ -225,15 +284,30 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     if (!port) return m->E < 0.9 ? (d->moved + tiny) / (1 - m->E) : (double)INFINITY;
     double const unit = unit_at_point(a->rd, a->P, a->output);
     double const div = quotient_error(a->rd, u);
-    if (!(m->E + unit < 0.9) || !(m->gamma < 0.5)) return (double)INFINITY;
+    if (!(m->E + unit < 0.9) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
     double const coarse = n * floor_at_point(a->rd, a->P, a->output) * 2 * largest; /* P below its normal numbers */
     double const size =
         d->size + d->moved + m->E * fabs(o) + coarse; /* >= the sum of |weight v| as the port has them */
+    double const parts = m->parts > 1 ? (double)m->parts : 0;
+    double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + div + u + a->scale_after_sum) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + u + a->scale_after_sum) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
-    double const lost = (2 * n * eta(port) * (1 + a->largest_scale) + 4 * smallest + tiny) * 2;
-    return (first + 2 * m->gamma * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+    double const lost = (2 * (n + parts) * eta(port) * (1 + a->largest_scale) + (4 + parts) * smallest + tiny) * 2;
+    double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */
+    return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+}
+
+/* The same by the values alone: whatever the weights are, a mean lies between the least and the largest value. (Hull) */
+static double hull_radius(const attention *a, const softmax *m, ball o, double low, double high, double largest)
+{
+    if (!a->rd->declared || !isfinite(m->E) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
+    double const unit = unit_at_point(a->rd, a->P, a->output), div = quotient_error(a->rd, u), n = (double)m->n;
+    double const relative = unit + 3 * m->gamma + 2 * div + u + a->scale_after_sum + 2 * m->merged;
+    double const coarse = n * (floor_at_point(a->rd, a->P, a->output) + m->floor) * 4 * largest;
+    double const lost = (4 * n * eta(a->rd->declared) * (1 + a->largest_scale) + (4 + n) * smallest) * 4;
+    double const apart = fmax(high - ball_lower(o), ball_upper(o) - low);
+    return (apart + expm1(relative) * largest + coarse + lost) * (1 + 0x1p-40);
 }
 
 void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
@@ -249,7 +323,10 @@ void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
         const softmax *const m = &b->of_row[i / width];
         if (!m->n) continue;
         deviation const sums = deviation_at(&d, i / width, i % width);
-        o[i] = ball_widen(b->mean[i], softmax_radius(b->a, m, ball_sup(b->mean[i]), &sums, v->largest[i % width]));
+        int64_t const c = i % width;
+        double const radius = softmax_radius(b->a, m, ball_sup(b->mean[i]), &sums, v->largest[c]);
+        double const hull = hull_radius(b->a, m, b->mean[i], v->low[c], v->high[c], v->largest[c]);
+        o[i] = ball_widen(b->mean[i], radius < hull ? radius : hull);
     }
     scratch_back(b->a->rd->scratch, mark);
 }

@@ -1,5 +1,5 @@
 /*
- * What a port may do to softmax attention, beside the formula: Lemmas Late, Selection and Softmax, docs/numerics.md. Its o is not a
+ * What a port may do to softmax attention, beside the formula: Lemmas Late, Scaled, Selection, Softmax and Parts, docs/numerics.md. Its o is not a
  * quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in mean-value form, from the relative
  * error E_j of each weight.
  */
@@ -21,15 +21,24 @@ typedef struct {
     ball *mean;           /* (rows, width): sum_j P_j v_j */
 } attention_rows;
 
-/* What the error of q . k_j needs of q. */
+/* How a port forms the scores of a row: scale (query . k_j). */
 typedef struct {
-    double sup;          /* >= every |element| */
-    double scaled_first; /* relative to sum |q k|: the rounding of scale q, if a port scales q first */
-} query_bounds;
-query_bounds query_bounds_of(const attention *a, const operand *q);
+    operand query; /* scaled already where scale is 1 */
+    ball scale;
+    int64_t zeros; /* so many entries of the query are 0 */
+    bool
+        rounded; /* the port's own entries are other numbers, the query's times the scale: no sum of products is exact */
+} query_way;
 
-/* q . k_j as a port computes it, before the scale. (Accumulate, Late, Softmax) */
-ball dot_of(const attention *a, const operand *q, const query_bounds *bounds, const sum_record *product);
+/* By scaling the sum; by scaling the query first. (Scaled) */
+query_way scale_the_sum(const attention *a, const operand *q);
+query_way scale_the_query(const attention *a, const operand *q);
+
+/* query . k_j as a port computes it, before the scale. (Accumulate, Late) */
+ball dot_of(const attention *a, const query_way *q, const sum_record *product);
+
+/* In how many parts a port may take the keys that a row sees: 1, or 2 and more where it may merge. (Parts) */
+int64_t most_parts(const ref_reading *rd, int64_t seen);
 
 /* With scores of exactly 0 for 2^k keys and vanishing ones for the others every weight is 1 or 0. Returns the number of keys
  * selected, or 0, for a row whose weights are still scores; and o, the mean of the selected values. (Selection) */
@@ -43,9 +52,10 @@ double rounding_of_weights(const attention *a, const softmax *m);
 typedef struct {
     const double *number;
     int64_t stride;
-    const double *off;     /* (len, width); NULL: not at all */
-    const double *origin;  /* (width) zeros */
-    const double *largest; /* (width): >= |v| of each column */
+    const double *off;        /* (len, width); NULL: not at all */
+    const double *origin;     /* (width) zeros */
+    const double *largest;    /* (width): >= |v| of each column */
+    const double *low, *high; /* (width): ends of each column; not in an exact reading */
 } value_bounds;
 value_bounds value_bounds_of(const attention *a);
 

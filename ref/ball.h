@@ -66,6 +66,7 @@ typedef struct {
     int lsb;        /* every term is a multiple of 2^lsb; INT_MIN: unknown */
     int64_t n;      /* terms */
     double flushed; /* the sum changes by at most this when subnormal binary32 factors count as 0 */
+    int64_t zeros;  /* so many terms at least are 0 */
 } sum_record;
 
 sum_record empty_sum(void);

@@ -51,8 +51,8 @@ static bool is_called(const char *op, int point, const char *word)
 
 /* ---- the other clauses ---- */
 
-static const char *const names[] = {"acc",   "rsqrt",    "div",  "exp",      "log",   "sigmoid", "sincos",
-                                    "angle", "rescales", "form", "quotient", "flush", "arith"};
+static const char *const names[] = {"acc",      "rsqrt", "div",      "exp",    "log",   "sigmoid", "sincos", "angle",
+                                    "rescales", "form",  "quotient", "scaled", "parts", "flush",   "arith"};
 _Static_assert(REF_POINTS + sizeof names / sizeof *names == CLAUSES, "one name each");
 
 static const function_row functions[] = {
@@ -66,6 +66,7 @@ const char *const direction_names[] = {"rn", "rz", "rd"};
 const char *const flush_names[] = {"none", "ftz", "daz"};
 const char *const form_names[] = {"any", "naive", "absorbed"};
 const char *const quotient_names[] = {"any", "exact", "div", "recip"};
+const char *const scaled_names[] = {"any", "q", "scores"};
 
 const char *clause_name(int clause)
 {
@@ -92,6 +93,8 @@ enum {
     RESCALES = BIT(RESCALES),
     FORM = BIT(FORM),
     QUOTIENT = BIT(QUOTIENT),
+    SCALED = BIT(SCALED),
+    PARTS = BIT(PARTS),
     EVERY_OP = BIT(FLUSH) | BIT(ARITH),
 #undef BIT
 #define DECLARES(op, set) DECLARES_##op = EVERY_OP | (set),

@@ -19,6 +19,8 @@ enum {
     CLAUSE_RESCALES,
     CLAUSE_FORM,
     CLAUSE_QUOTIENT,
+    CLAUSE_SCALED,
+    CLAUSE_PARTS,
     CLAUSE_FLUSH,
     CLAUSE_ARITH,
     CLAUSES
@@ -43,7 +45,7 @@ typedef struct {
 const function_row *clause_function(int clause); /* NULL: it names none */
 
 /* The words of the clauses that choose one of a few, in the order of their enums. */
-extern const char *const flush_names[3], *const form_names[3], *const quotient_names[4];
+extern const char *const flush_names[3], *const form_names[3], *const quotient_names[4], *const scaled_names[3];
 
 /* The unit of that name; NULL: none. */
 const ref_unit_row *unit_called(const char *name);

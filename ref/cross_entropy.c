@@ -60,7 +60,7 @@ static ball lse_of(const entropy *e)
         softmax const one = {.n = 1, .maximum = ball_of(0), .sum = ball_of(1)};
         return softmax_lse(e->rd, &one, 0);
     }
-    softmax const m = softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size);
+    softmax const m = softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size, 1);
     return softmax_lse(e->rd, &m, e->rd->declared ? u : 0);
 }
 

@@ -157,7 +157,7 @@ static sum_record dot_by_kernel(const operand *a, const operand *b)
         double const m = (double)(a->n / LANES + 1 + 2 * LANES + 1);
         total = (ball){{s.hi, s.lo}, up(sum_abs * (m * m * 0x1p-106))};
     }
-    return (sum_record){ball_make(total.c, total.r), sum_abs, lsb, a->n, 0};
+    return (sum_record){ball_make(total.c, total.r), sum_abs, lsb, a->n, 0, 0};
 }
 
 /* Lemma Pairs: centres of two words, or products that are no binary64 numbers. */
@@ -168,7 +168,7 @@ static sum_record dot_by_pairs(const operand *a, const operand *b)
     double const sum_abs = up_unless_zero(s.abs * (1 + 0x1p-50 * (double)(a->n + 8)));
     double const m = (double)(a->n / LANES + 1 + 2 * LANES + 8);
     ball const total = ball_make((centre){s.hi, s.lo}, up_unless_zero(sum_abs * (m * m * 0x1p-106)));
-    return (sum_record){total, sum_abs, known ? a->lsb + b->lsb : INT_MIN, a->n, 0};
+    return (sum_record){total, sum_abs, known ? a->lsb + b->lsb : INT_MIN, a->n, 0, 0};
 }
 
 sum_record ball_dot(const operand *a, const operand *b)

@@ -309,6 +309,7 @@ static vectors queries_of(const block *m, const sequence *s, vectors q, int64_t 
 static attention attention_of(const block *m, const sequence *s, vectors q, const int64_t *seen)
 {
     return (attention){.rd = m->rd,
+                       .scale_q = POINT_mla_scale,
                        .scores = POINT_mla_scores,
                        .P = POINT_mla_P,
                        .output = m->format,
@@ -385,12 +386,6 @@ static void naive(const block *m, const sequence *s, vectors q, const keys *k, b
         for (int64_t i = 0; i < s->n; i++)
             memcpy(o + (i * m->heads + h) * m->v, of_head.ball + i * m->v, (size_t)m->v * sizeof *o);
     }
-}
-
-/* What either form may give. */
-static ball either(ball a, ball b)
-{
-    return ball_hull(fmin(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
 }
 
 /* o of a sequence's new tokens, all heads, in the form that is asked for. */

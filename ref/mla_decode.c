@@ -176,6 +176,7 @@ static void attend_sequence(const sequence *s, ref_value *o_out, ref_value *lse_
     int64_t *const seen = scratch_take(memory, s->rows, sizeof *seen);
     for (int64_t r = 0; r < s->rows; r++) seen[r] = visible(s, r / s->prob->num_attention_heads);
     attention a = {.rd = s->rd,
+                   .scale_q = POINT_mla_decode_scale,
                    .scores = POINT_mla_decode_scores,
                    .P = POINT_mla_decode_P,
                    .output = s->io->q.dtype,

@@ -76,6 +76,7 @@ static void attend_head(const sequence *s, int64_t h, ref_value *o_out, ref_valu
     int64_t *const seen = scratch_take(memory, s->n, sizeof *seen);
     for (int64_t i = 0; i < s->n; i++) seen[i] = visible(s, i);
     attention const a = {.rd = s->rd,
+                         .scale_q = POINT_mla_prefill_scale,
                          .scores = POINT_mla_prefill_scores,
                          .P = POINT_mla_prefill_P,
                          .output = s->io->q.dtype,

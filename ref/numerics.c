@@ -15,6 +15,7 @@ static const ref_numerics defaults = {
     .sigmoid = {.rel = 6, .more = 2},
     .sincos = 8,
     .rescales = -1,
+    .parts = -1,
     .flush = REF_FLUSH_DAZ,
     .arith = DSV3_F32,
 };
@@ -214,6 +215,17 @@ static bool parse_quotient(const parser *p, char **word, int words)
     return refuse(p, "numerics: quotient is any, exact, div or recip");
 }
 
+static bool parse_scaled(const parser *p, char **word, int words)
+{
+    for (int i = 0; words == 2 && i < 3; i++)
+        if (!strcmp(word[1], scaled_names[i])) {
+            p->n->scaled = (ref_scaled)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_SCALED;
+            return true;
+        }
+    return refuse(p, "numerics: scaled is q, scores or any");
+}
+
 static bool parse_choice(const parser *p, char **word, int words)
 {
     bool const flush = !strcmp(word[0], "flush");
@@ -257,7 +269,7 @@ static void append(const parser *p, const char *prefix, const char *word)
 static bool unknown_clause(const parser *p, const char *word)
 {
     refuse(p, "numerics: '%.40s' is unknown to %s; known: acc flush arith", word, p->op);
-    for (int i = CLAUSE_SINCOS; i <= CLAUSE_QUOTIENT; i++)
+    for (int i = CLAUSE_SINCOS; i <= CLAUSE_PARTS; i++)
         if (clause_concerns(p->op, i)) append(p, "", clause_name(i));
     for (int i = CLAUSE_RSQRT; i <= CLAUSE_SIGMOID; i++)
         if (clause_concerns(p->op, i)) append(p, "", clause_name(i));
@@ -277,6 +289,16 @@ static bool parse_rescales(const parser *p, char **word, int words)
     return good;
 }
 
+static bool parse_parts(const parser *p, char **word, int words)
+{
+    long n = -1;
+    if (words != 2 || (strcmp(word[1], "any") && !whole_number(word[1], 1, 1L << 40, &n)))
+        return refuse(p, "numerics: parts is any, or a whole number of 1 or more");
+    p->n->parts = n;
+    p->n->declared |= (ref_set)1 << CLAUSE_PARTS;
+    return true;
+}
+
 static bool parse_words(const parser *p, char **word, int words)
 {
     int const clause = clause_called(p->op, word[0]);
@@ -292,6 +314,8 @@ static bool parse_words(const parser *p, char **word, int words)
     case CLAUSE_RESCALES: return parse_rescales(p, word, words);
     case CLAUSE_FORM: return parse_form(p, word, words);
     case CLAUSE_QUOTIENT: return parse_quotient(p, word, words);
+    case CLAUSE_SCALED: return parse_scaled(p, word, words);
+    case CLAUSE_PARTS: return parse_parts(p, word, words);
     case CLAUSE_FLUSH:
     case CLAUSE_ARITH: return parse_choice(p, word, words);
     case CLAUSES: return unknown_clause(p, word[0]);

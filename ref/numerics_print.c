@@ -72,6 +72,13 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
         return;
     case CLAUSE_FORM: snprintf(text, cap, "form %s", form_names[n->form]); return;
     case CLAUSE_QUOTIENT: snprintf(text, cap, "quotient %s", quotient_names[n->quotient]); return;
+    case CLAUSE_SCALED: snprintf(text, cap, "scaled %s", scaled_names[n->scaled]); return;
+    case CLAUSE_PARTS:
+        if (n->parts < 0)
+            snprintf(text, cap, "parts any");
+        else
+            snprintf(text, cap, "parts %lld", (long long)n->parts);
+        return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
     case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
     default: print_point(op, clause, n, text, cap);

@@ -117,12 +117,14 @@ static path longest_path(const ref_accumulator *acc, double n)
 }
 
 /* Lemma Accumulate: the relative error of the whole sum, th / (1 - th). */
-static double accumulation(const ref_accumulator *acc, int64_t n)
+static double accumulation(const ref_accumulator *acc, int64_t n, int64_t zeros)
 {
     double const rho = ldexp(1, acc->rounding == REF_RN ? -acc->bits : 1 - acc->bits);
     bool const aligned = acc->guard != 255 && !(acc->fused && acc->block == 1);
     double const cut = aligned ? ldexp(1 + rho, 1 - acc->bits - acc->guard) : 0;
-    path const p = longest_path(acc, (double)n);
+    path p = longest_path(acc, (double)n);
+    double const others = (double)(n - zeros); /* a step rounds where a leaf enters or meets another sum that isn't 0 */
+    p.steps = fmin(p.steps, others), p.added = fmin(p.added, others);
     double const product = acc->fused ? 0 : rho;
     double const sum = p.steps * rho + (p.steps + p.added) * cut + p.promoted * ldexp(1, -acc->promote_bits);
     double const th = (sum + product) * (1 + 0x1p-40);
@@ -140,7 +142,7 @@ ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
     if (!port || order_free(port, sum)) return sum->total;
-    double const share = accumulation(&port->acc, sum->n);
+    double const share = accumulation(&port->acc, sum->n, sum->zeros);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
     double const lost = underflow(port, sum) * (1 + share); /* what is lost early is rounded with the rest */
     double const size = sum->sum_abs + sum->flushed; /* a unit may align a subnormal factor as if it were 2^-126 */
@@ -255,6 +257,11 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     *sine = ball_widen(*sine, off);
 }
 
+ball either(ball a, ball b)
+{
+    return ball_hull(fmin(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
+}
+
 ball guarded(const ref_reading *rd, ball sum)
 {
     return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
@@ -262,7 +269,7 @@ ball guarded(const ref_reading *rd, ball sum)
 
 double gamma_sum(const ref_numerics *port, int64_t n)
 {
-    return accumulation(&port->acc, n);
+    return accumulation(&port->acc, n, 0);
 }
 
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)

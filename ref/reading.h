@@ -116,6 +116,9 @@ double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 /* What a rounding to a point's format may be off by where that is more: among the format's subnormals. (Point) */
 double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
+/* What one of two ways may give, when a port may take either. */
+ball either(ball a, ball b);
+
 /* A sum that divides: some ports add 10^-20 so that it isn't 0. */
 ball guarded(const ref_reading *rd, ball sum);
 

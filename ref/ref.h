@@ -60,6 +60,9 @@ typedef struct {
 /* Keys and values expanded for each head, or the query brought to the latent; any: either may have been done. */
 typedef enum { REF_FORM_ANY, REF_FORM_NAIVE, REF_FORM_ABSORBED } ref_form;
 
+/* What softmax_scale multiplies: the query first, or q . k; any: either may have been done. */
+typedef enum { REF_SCALED_ANY, REF_SCALED_Q, REF_SCALED_SCORES } ref_scaled;
+
 typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
@@ -70,6 +73,8 @@ typedef struct {
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
+    ref_scaled scaled;
+    int64_t parts; /* attention takes its keys in at most so many parts, merged by their lse; -1: in any number */
     /* How a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale. */
     ref_quotient quotient;
     ref_flush flush;

@@ -3,10 +3,10 @@
 
 #include "softmax_error.h"
 
-softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n)
+softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts)
 {
     score_range const range = score_range_of(rd, w, n);
-    softmax m = {.n = n, .maximum = ball_of(range.max), .sum = ball_of(0)};
+    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max), .top = range.top, .sum = ball_of(0)};
     for (int64_t j = 0; j < n; j++) { /* x_j = s_j - max */
         if (vanishes(rd, w[j], &range)) {
             m.floor = 0x1p-990;
@@ -15,7 +15,7 @@ softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n)
             continue;
         }
         ball const x = ball_sub((ball){w[j].c, 0}, m.maximum);
-        error[j] = exponent_error(rd, w[j], &range, n) + x.r;
+        error[j] = exponent_error(rd, w[j], &range, &m) + x.r;
         w[j] = (ball){x.c, 0};
     }
     ball_exp_all(w, n); /* w_j = e^x_j */

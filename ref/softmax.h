@@ -8,16 +8,20 @@
 
 /* One row's softmax: its normaliser, and the error terms of Lemma Softmax. */
 typedef struct {
-    int64_t n;    /* scores */
-    ball maximum; /* a point */
-    ball sum;     /* of the weights */
-    double E;     /* the mean of E_j: sum P_j E_j */
-    double floor; /* what else each weight may be off by, absolutely */
-    double gamma; /* bound on the relative error of the running sum, online-softmax rescaling included */
+    int64_t n;     /* scores */
+    int64_t parts; /* in which they are taken at most, each with a sum of its own */
+    ball maximum;  /* a point */
+    double top;    /* >= |maximum| of every port */
+    ball sum;      /* of the weights */
+    double E;      /* the mean of E_j: sum P_j E_j */
+    double floor;  /* what else each weight may be off by, absolutely */
+    double
+        gamma; /* bound on the relative error of the running sum, online-softmax rescaling and merging of parts included */
+    double merged; /* bound on the relative error of e^(lse_i - lse) that all parts share; 0: there is one part */
 } softmax;
 
-/* n scores become weights e^(score - maximum), points; their relative errors E_j go to error[]. */
-softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n);
+/* n scores, in at most so many parts, become weights e^(score - maximum), points; their relative errors E_j go to error[]. */
+softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts);
 
 /* ln of the sum of e^score. rounded: what else the sum, or each weight of it, may be off by, relative. */
 ball softmax_lse(const ref_reading *rd, const softmax *m, double rounded);

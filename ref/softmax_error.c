@@ -6,7 +6,8 @@ static const double smallest = 0x1p-126; /* what flushing may remove */
 
 score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
 {
-    score_range range = {-INFINITY, INFINITY, -INFINITY, 0};
+    score_range range = {-INFINITY, INFINITY, -INFINITY, 0, 0};
+    double greatest = -INFINITY;
     for (int64_t j = 0; j < n; j++) {
         double const high = ball_upper((ball){score[j].c, 0});
         if (high > range.max) range.max = high;
@@ -14,7 +15,9 @@ score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
         range.least_max = fmax(range.least_max, ball_lower(score[j]));
         range.min = fmin(range.min, high);
         range.sup = fmax(range.sup, ball_sup(score[j]));
+        greatest = fmax(greatest, ball_upper(score[j]));
     }
+    range.top = fmax(fabs(greatest), fabs(range.least_max));
     return range;
 }
 
@@ -45,13 +48,41 @@ static double rescale_error(const ref_numerics *port, const score_range *range, 
     return u * (moves * (port->exp.rel + 10 * range->sup) + (port->exp.more + 1) * (range->max - range->min));
 }
 
-double exponent_error(const ref_reading *rd, ball score, const score_range *range, int64_t n)
+/* ---- Lemma Parts ---- */
+
+/* Every lse_i, and lse, lies between a score of the part and this much above the largest score of all. */
+static double spread_of(int64_t n)
+{
+    return log((double)n) + 2;
+}
+
+/* How far a port's lse_i = m_i + ln l_i is off, or its lse; largest: >= the score's size and the maximum's. */
+static double part_error(const ref_reading *rd, double largest, int64_t n)
+{
+    double const most = spread_of(n);
+    ref_function const log = declared(rd, CLAUSE_LOG)->log;
+    return u * (log.rel * most + log.more + 4 * (largest + most));
+}
+
+/* Relative error of e^(lse_i - lse); below: how far the score is below the maximum. */
+static double merge_error(const ref_reading *rd, double largest, double below, int64_t n)
+{
+    double const most = spread_of(n);
+    ref_function const exp = declared(rd, CLAUSE_EXP)->exp;
+    return u * (6 * (largest + most) + exp.rel + exp.more * (below + most));
+}
+
+double exponent_error(const ref_reading *rd, ball score, const score_range *range, const softmax *m)
 {
     double const own = score.r * (1 + 0x1p-40);
     const ref_numerics *const port = declared(rd, CLAUSE_EXP);
     if (!port) return own;
     double const below = range->max - ball_lower((ball){score.c, 0});
-    return own + rescale_error(port, range, n) + exp_error(port, ball_sup(score), below, fabs(range->max));
+    double const sup = ball_sup(score), of_scores = own + rescale_error(port, range, m->n);
+    if (m->parts <= 1) return of_scores + exp_error(port, sup, below, fabs(range->max));
+    double const largest = fmax(sup, range->top); /* >= |m_i| */
+    double const merging = part_error(rd, largest, m->n) + merge_error(rd, largest, below, m->n);
+    return of_scores + exp_error(port, sup, below, largest) + merging;
 }
 
 /* ---- E_j and their sums ---- */
@@ -71,18 +102,27 @@ double weight_error(ball weight, double eta, softmax *m)
     return grown(eta);
 }
 
+/* The sum over parts; what the port's lse, and the weights of its sum, differ by from those of o; e^(lse_i - lse) flushed. */
+static void merge_parts(const ref_reading *rd, softmax *m)
+{
+    m->floor += smallest;
+    m->gamma += (double)m->parts * 2 * u;
+    m->merged = grown(part_error(rd, m->top, m->n) + 2 * merge_error(rd, m->top, 0, m->n));
+}
+
 void finish_errors(const ref_reading *rd, softmax *m)
 {
     m->E *= (1 + 0x1p-50 * (double)(m->n + 8)) / ball_lower(m->sum);
     if (!rd->declared) return;
     m->floor += smallest;
     m->gamma = gamma_sum(rd->declared, m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
+    if (m->parts > 1) merge_parts(rd, m);
 }
 
 double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded)
 {
-    if (!(m->E < 0.5) || !(m->gamma < 0.5) || !(rounded < 0.9)) return (double)INFINITY;
-    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E / (1 - m->E) + rounded / (1 - rounded);
+    if (!(m->E < 1e6) || !(m->gamma < 0.5) || !(rounded < 0.9)) return (double)INFINITY;
+    double r = 2 * m->gamma + 2 * (double)m->n * m->floor + m->E + rounded / (1 - rounded);
     if (rd->declared) r += log_error(rd, log_sum) + u * (3 * (ball_sup(m->maximum) + ball_sup(lse)));
     return r;
 }

@@ -1,5 +1,5 @@
-"""The plain port with one known mistake planted: each row names a quirk of ref/quirks.def and what to exchange in
-verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed.
+"""The plain port with one mistake planted: each row names a quirk of ref/quirks.def, or X_ and a mistake that none
+describes (unit/properties/shown.c), and what to exchange in verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed.
 
 usage: mistakes.py                           the names
        mistakes.py NAME FOLDER SOURCE...     the sources that have that mistake, into the folder; prints what to link:
@@ -55,6 +55,16 @@ static int dropped(const layer *m, const dsv3_tensor *idx, int64_t e, int64_t t)
 }
 
 /* Expert e, for"""
+
+WHOLE = """
+static int64_t power_of_two(int64_t n)
+{
+    int64_t k = 1;
+    while (2 * k <= n) k *= 2;
+    return k;
+}
+
+/* All groups but the best"""
 
 NORM_KEY = "normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);"
 ROTATE_KEY = "rotate(&a->rope, position, a->key + c, a->pe);"
@@ -230,6 +240,31 @@ MISTAKES = {
     "M5_first_zeroed": [(EMBEDDING, EMBEDDING + FIRST_ZEROED, 1)],
     "M6_own_token": [(EMBEDDING, EARLY + EMBEDDING.replace("t * m", "(t - early) * m"), 1)],
     "M10_position_ahead": [("(double)(past + i)", "(double)(past + i + 1)", 2)],
+    "X_no_maximum": [
+        ("float max = -INFINITY, sum = 0;\n    for (int64_t j", "float max = 0, sum = 0;\n    for (int64_t j", 1),
+        ("max = fmaxf(max, score(s, q, j))", "max = 0", 1),
+    ],
+    "X_no_maximum_mla": [("expf(a->score[j] - max)", "expf(a->score[j] - 0 * max)", 1)],
+    "X_no_maximum_gate": [("expf(z - max)", "expf(z - 0 * max)", 1)],
+    "X_no_maximum_loss": [
+        ("(double)expf(load(&io->logits, t, j) - max)", "exp((double)load(&io->logits, t, j))", 1),
+        ("(float)log(sum) + (max - load", "(float)log(sum) + (0 * max - load", 1),
+    ],
+    "X_positions_clamped": [("(double)(past + i)", "fmin((double)(past + i), 4095)", 2)],
+    "X_key_dropped": [("weight = expf(score(s, q, j) - max)", "weight = n > 2000 && j == n / 2 ? 0 : expf(score(s, q, j) - max)", 1)],
+    "X_last_page_dropped": [
+        ("n = seen > 0 ? seen : 0", "n = seen > 2000 ? seen / p->page_size * p->page_size : seen > 0 ? seen : 0", 1)
+    ],
+    "X_group_of_powers": [
+        ("\n/* All groups but the best", WHOLE, 1),
+        ("? top_two(group, size) : group[largest(group, size)]",
+         "? top_two(group, power_of_two(size)) : group[largest(group, power_of_two(size))]", 1),
+    ],
+    "X_fewer_groups": [
+        ("\n/* All groups but the best", WHOLE, 1),
+        ("g = largest(score, p->n_group)", "g = largest(score, power_of_two(p->n_group))", 1),
+    ],
+    "X_amax_without_last": [("i < last; i++) amax", "i < last - (last - first == BLOCK); i++) amax", 1)],
 }
 
 

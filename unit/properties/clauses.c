@@ -105,6 +105,8 @@ static void alter(ref_numerics *n, int clause)
     case CLAUSE_ANGLE: n->angle_f64 = !n->angle_f64; break;
     case CLAUSE_RESCALES: n->rescales = n->rescales < 0 ? 0 : -1; break;
     case CLAUSE_FORM: n->form = (ref_form)((n->form + 1) % 3); break;
+    case CLAUSE_SCALED: n->scaled = (ref_scaled)((n->scaled + 1) % 3); break;
+    case CLAUSE_PARTS: n->parts = n->parts < 0 ? 1 : -1; break;
     case CLAUSE_QUOTIENT: n->quotient = (ref_quotient)((n->quotient + 1) % 4); break;
     case CLAUSE_FLUSH: n->flush = n->flush == REF_FLUSH_NONE ? REF_FLUSH_DAZ : REF_FLUSH_NONE; break;
     case CLAUSE_ARITH: n->arith = n->arith == DSV3_F32 ? DSV3_BF16 : DSV3_F32; break;

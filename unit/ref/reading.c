@@ -419,7 +419,7 @@ Test(reading, declarations_round_trip_and_refusals_say_why)
         {"mla_decode", "exp ieee", "exp needs its relative error"},
         {"mla_decode", "exp 4 -2", "exp needs its relative error"},
         {"mla_decode", "rescales -1", "rescales needs one number"},
-        {"mla_decode", "sincos 1", "known: acc flush arith rescales div exp log kv scores P o lse"},
+        {"mla_decode", "sincos 1", "known: acc flush arith rescales scaled parts div exp log kv scale scores P o lse"},
         {"rope", "sincos 2; angle f64; cos_sin f32 must", NULL},
         {"rope", "angle bf16", "angle is f32 or f64"},
         {"rope", "sincos", "sincos needs one number"},

@@ -4,8 +4,7 @@
 #include "rng.h"
 
 const char key_numbers_rule[] =
-    "fills exact, onehot and uniform write the number of a key into its last entries: too many keys "
-    "for this width";
+    "this fill writes the number of a key into its last entries: too many keys for this width";
 
 key_numbers key_numbers_of(int64_t width, int64_t keys)
 {
@@ -28,14 +27,18 @@ double key_numbers_key(const key_numbers *n, int64_t j, int64_t c, uint64_t bits
     return (double)rng_whole(bits, -8, 8);
 }
 
-double key_numbers_query(const key_numbers *n, uint64_t draw, int64_t c, int64_t free, int64_t seen)
+double key_numbers_select(const key_numbers *n, int64_t block, int64_t c, int64_t free)
 {
     int64_t const from_end = n->width - 1 - c, bit = from_end - n->pads - 1;
-    if (seen <= 0) return 0;
-    while (seen >> free == 0) free--;
-    int64_t const block = rng_whole(draw, 0, (seen >> free) - 1);
     if (from_end == 0) return -(double)n->pads * 0x1p14;
     if (from_end <= n->pads) return from_end <= n->pads - n->bits + free ? 0x1p14 : 0;
     if (bit >= n->bits || bit < free) return 0;
     return block >> (bit - free) & 1 ? 0x1p14 : -0x1p14;
+}
+
+double key_numbers_query(const key_numbers *n, uint64_t draw, int64_t c, int64_t free, int64_t seen)
+{
+    if (seen <= 0) return 0;
+    while (seen >> free == 0) free--;
+    return key_numbers_select(n, rng_whole(draw, 0, (seen >> free) - 1), c, free);
 }

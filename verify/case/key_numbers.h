@@ -24,6 +24,9 @@ extern const char key_numbers_rule[];
 /* Entry c of key j; `bits` draws what doesn't count. */
 double key_numbers_key(const key_numbers *n, int64_t j, int64_t c, uint64_t bits);
 
+/* Entry c of the query that selects the 2^free keys of a block: those whose number / 2^free is `block`. */
+double key_numbers_select(const key_numbers *n, int64_t block, int64_t c, int64_t free);
+
 /* Entry c of the query that selects a block of 2^free keys, drawn by `draw`, among the first `seen`; fewer if
  * those are fewer. */
 double key_numbers_query(const key_numbers *n, uint64_t draw, int64_t c, int64_t free, int64_t seen);

@@ -1,6 +1,7 @@
 /* cross_entropy: rows only. The formula is in ref/cross_entropy.c. */
 #include "rows.h"
 
+#include "case/large_scores.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -89,12 +90,19 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    double const near = is_label(row) ? 0 : large_score(p->seed, i / prob_of(p)->vocab_size);
+    return near + real_value(p, row, i, bits);
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal logits, every fourth label ignored"},
     {"exact", exact_value, "one logit 0, the others -1024 to -4096: losses are whole numbers"},
     {"equal", equal_value, "rows of equal logits"},
     {"adversarial", adversarial_value,
      "by row: the label above all, another above all, +-10^4, +-80, subnormal logits"},
+    {"large", large_value, "as real, a row near 120, -120, 720 or -760: e^logit overflows or vanishes"},
     {.name = NULL},
 };
 

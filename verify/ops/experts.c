@@ -89,6 +89,20 @@ static double ids_value(const struct problem *p, const tensor_row *row, int64_t 
     return v * (double)(1 + i / size);
 }
 
+/* Tokens of different kinds whose activations are all numbers that BF16 holds: large, one large entry, small, zero. */
+static double mixed_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const width = prob_of(p)->hidden_size, t = i / width, c = i % width;
+    double const g = rng_gaussian(bits);
+    if (!is(row, "hidden_states")) return real_value(p, row, i, bits);
+    switch ((t + (int64_t)(p->seed % 4)) % 4) {
+    case 0: return 4 * g;
+    case 1: return c == t % width ? 16 : g / 16;
+    case 2: return 0x1p-20 * g;
+    default: return 0;
+    }
+}
+
 /* Tokens of different kinds: zero, saturating, tiny, one large entry. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
@@ -107,6 +121,7 @@ static const fill_row fills[] = {
     {"real", real_value, "near-normal hidden states, weights between 0.1 and 0.6"},
     {"ids", ids_value, "as real; an expert's output grows with its number"},
     {"adversarial", adversarial_value, "saturating, zero, tiny and spiked hidden states"},
+    {"mixed", mixed_value, "large, spiked, small and zero hidden states"},
     {.name = NULL},
 };
 

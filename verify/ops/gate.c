@@ -1,6 +1,7 @@
 /* gate: rows only. The formula is in ref/gate.c. */
 #include "rows.h"
 
+#include "case/large_scores.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -109,6 +110,14 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+/* Sigmoids of such logits would be 0 and 1. */
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    bool const softmax = prob_of(p)->scoring_func == DSV3_SOFTMAX && !is_bias(row);
+    double const near = softmax ? large_score(p->seed, i / prob_of(p)->n_routed_experts) : 0;
+    return near + real_value(p, row, i, bits);
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal logits, biases of both signs"},
     {"exact", exact_value,
@@ -118,6 +127,8 @@ static const fill_row fills[] = {
      "scores at seven levels, biases that lift them all to 1/2, or all scores alike: differences in the last bits"},
     {"negative", negative_value, "all biases below -1: a mask of 0 would be chosen"},
     {"adversarial", adversarial_value, "biases near 4, single strong experts, saturated and vanishing scores"},
+    {"large", large_value,
+     "with softmax, logits near 120, -120, 720 or -760: e^logit overflows or vanishes; else real"},
     {.name = NULL},
 };
 

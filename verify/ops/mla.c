@@ -199,10 +199,20 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+/* Shared keys of 64 times the size make scores beyond +-89: e^score overflows. */
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    const dsv3_mla_prob *const m = prob_of(p);
+    double const v = real_value(p, row, i, bits);
+    bool const shared = is(row, "kv_cache") && i % latent(m) >= m->kv_lora_rank;
+    return shared || is(row, "hidden_states") ? 64 * v : v;
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal; what is past and slots that are not hold the same kind of numbers"},
     {"nan_unused", nan_unused_value, "as real; NaN where the cache holds no past, page 2147480000 in dead entries"},
     {"adversarial", adversarial_value, "tiny, spiked, large and nearly constant hidden states"},
+    {"large", large_value, "hidden states and shared keys 64 times as large: e^score overflows"},
     {.name = NULL},
 };
 

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/key_numbers.h"
+#include "case/large_scores.h"
 #include "case/paged_cache.h"
 #include "case/rng.h"
 
@@ -238,21 +239,34 @@ static key_numbers numbers_for(const dsv3_mla_decode_prob *d)
     return key_numbers_of(key_width(d), d->kv_len);
 }
 
+/* The number that the key in a slot carries: any in an unused slot. */
+static int64_t number_of(const struct problem *p, int64_t slot, uint64_t bits)
+{
+    int64_t const token = token_of(p, slot);
+    return token < 0 ? (int64_t)(bits >> 40) : token;
+}
+
 static double numbered_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
 {
     key_numbers const n = numbers_for(prob_of(p));
-    int64_t const token = token_of(p, slot);
-    return key_numbers_key(&n, token < 0 ? (int64_t)(bits >> 40) : token, c, bits);
+    return key_numbers_key(&n, number_of(p, slot, bits), c, bits);
+}
+
+/* How many keys the query of row r sees; below 1: none. */
+static int64_t seen_by(const struct problem *p, int64_t r)
+{
+    const dsv3_mla_decode_prob *const d = prob_of(p);
+    int64_t const rows = d->s_q * d->num_attention_heads;
+    return length_of(p, r / rows) - d->s_q + r % rows / d->num_attention_heads + 1;
 }
 
 /* Queries that select 2^free keys, or as many as they see. */
 static double selecting(const struct problem *p, int64_t i, int64_t free)
 {
-    const dsv3_mla_decode_prob *const d = prob_of(p);
-    key_numbers const n = numbers_for(d);
-    int64_t const r = i / n.width, rows = d->s_q * d->num_attention_heads;
-    int64_t const seen = length_of(p, r / rows) - d->s_q + r % rows / d->num_attention_heads + 1;
-    return key_numbers_query(&n, rng_bits(rng_key(p->seed, "select"), (uint64_t)r), i % n.width, free, seen);
+    key_numbers const n = numbers_for(prob_of(p));
+    int64_t const r = i / n.width;
+    uint64_t const draw = rng_bits(rng_key(p->seed, "select"), (uint64_t)r);
+    return key_numbers_query(&n, draw, i % n.width, free, seen_by(p, r));
 }
 
 static double one_query(const struct problem *p, int64_t i, uint64_t bits)
@@ -281,6 +295,28 @@ static double onehot_value(const struct problem *p, const tensor_row *row, int64
 static double uniform_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     return input_value(p, row, i, bits, numbered_key, all_query);
+}
+
+/* By head: the last key that the query sees, the first of its page, the last of the page before, the first of all. */
+static int64_t end_of(const struct problem *p, int64_t seen, int64_t head)
+{
+    int64_t const last = seen - 1, page = prob_of(p)->page_size, first = last / page * page;
+    int64_t const ends[] = {last, first, first > 0 ? first - 1 : 0, 0};
+    return ends[(head + (int64_t)(p->seed % 4)) % 4];
+}
+
+static double end_query(const struct problem *p, int64_t i, uint64_t bits)
+{
+    const dsv3_mla_decode_prob *const d = prob_of(p);
+    key_numbers const n = numbers_for(d);
+    int64_t const r = i / n.width, seen = seen_by(p, r);
+    (void)bits;
+    return seen > 0 ? key_numbers_select(&n, end_of(p, seen, r % d->num_attention_heads), i % n.width, 0) : 0;
+}
+
+static double ends_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    return input_value(p, row, i, bits, numbered_key, end_query);
 }
 
 static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
@@ -315,6 +351,26 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     return input_value(p, row, i, bits, adversarial_key, adversarial_query);
 }
 
+static double clear_key(const struct problem *p, int64_t slot, int64_t c, uint64_t bits)
+{
+    key_numbers const n = numbers_for(prob_of(p));
+    return large_key(&n, number_of(p, slot, bits), c, rng_gaussian(bits));
+}
+
+static double clear_query(const struct problem *p, int64_t i, uint64_t bits)
+{
+    key_numbers const n = numbers_for(prob_of(p));
+    int64_t const r = i / n.width;
+    uint64_t const draw = rng_bits(rng_key(p->seed, "select"), (uint64_t)r);
+    (void)bits;
+    return large_query(&n, p->seed, r, draw, i % n.width, seen_by(p, r)) / prob_of(p)->softmax_scale;
+}
+
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    return input_value(p, row, i, bits, clear_key, clear_query);
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal; slots past the end of a sequence hold the same kind of numbers"},
     {"exact", exact_value, "head h selects 2^(h mod 8) keys, the others vanish: o is a mean of whole numbers"},
@@ -323,12 +379,16 @@ static const fill_row fills[] = {
     {"nan_unused", nan_unused_value, "as real; NaN in unused slots, page 2147480000 in dead entries of block_table"},
     {"adversarial", adversarial_value,
      "by head: one key above equal ones, periodic, large, and equal scores; values near 1"},
+    {"large", large_value,
+     "one key scores near 94, -106, 98 or -112, others are far below: e^score overflows or vanishes"},
+    {"ends", ends_value, "by head a query selects the last key, the first of its page, the last before it, the first"},
     {.name = NULL},
 };
 
 static bool coded(const struct problem *p)
 {
-    return p->fill->value == exact_value || p->fill->value == onehot_value || p->fill->value == uniform_value;
+    return p->fill->value == exact_value || p->fill->value == onehot_value || p->fill->value == uniform_value ||
+           p->fill->value == ends_value;
 }
 
 static const char *rule(const struct problem *p)
@@ -339,6 +399,7 @@ static const char *rule(const struct problem *p)
     if (mixed) return "a cache of f32 needs q of f32: no public model keeps one for bf16";
     if (d->qk_rope_head_dim % 2) return "qk_rope_head_dim is even";
     if (coded(p) && !key_numbers_fit(&n)) return key_numbers_rule;
+    if (p->fill->value == large_value && !large_scores_fit(&n)) return key_numbers_rule;
     return NULL;
 }
 

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/key_numbers.h"
+#include "case/large_scores.h"
 #include "case/rng.h"
 
 #include <math.h>
@@ -169,6 +170,17 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    key_numbers const n = numbers_for(p);
+    int64_t const r = i / n.width, heads = prob_of(p)->num_attention_heads;
+    uint64_t const draw = rng_bits(rng_key(p->seed, "select"), (uint64_t)r);
+    if (is(row, "q"))
+        return large_query(&n, p->seed, r, draw, i % n.width, seen_by(p, r / heads)) / prob_of(p)->softmax_scale;
+    return is(row, "k") ? large_key(&n, place_of(p, r / heads), i % n.width, rng_gaussian(bits))
+                        : real_value(p, row, i, bits);
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal"},
     {"exact", exact_value, "head h selects 2^(h mod 8) keys, the others vanish: o is a mean of whole numbers"},
@@ -176,6 +188,8 @@ static const fill_row fills[] = {
     {"uniform", uniform_value, "each query selects as many keys as a power of two allows, all with the same score"},
     {"adversarial", adversarial_value,
      "by head: one key above equal ones, periodic, large, and equal scores; values near 1"},
+    {"large", large_value,
+     "one key scores near 94, -106, 98 or -112, others are far below: e^score overflows or vanishes"},
     {.name = NULL},
 };
 
@@ -186,6 +200,7 @@ static const char *rule(const struct problem *p)
     key_numbers const n = numbers_for(p);
     if (prob_of(p)->qk_rope_head_dim % 2) return "qk_rope_head_dim is even";
     if (selects && !key_numbers_fit(&n)) return key_numbers_rule;
+    if (p->fill->value == large_value && !large_scores_fit(&n)) return key_numbers_rule;
     return NULL;
 }
 

@@ -1,6 +1,7 @@
 /* moe: rows only. The formula is in ref/moe.c. */
 #include "rows.h"
 
+#include "case/large_scores.h"
 #include "case/rng.h"
 #include "case/weight_values.h"
 
@@ -102,6 +103,20 @@ static double negative_value(const struct problem *p, const tensor_row *row, int
     return is(row, "gate.e_score_correction_bias") ? -1.5 + rng_gaussian(bits) / 32 : real_value(p, row, i, bits);
 }
 
+/* Tokens of different kinds whose activations are all numbers that BF16 holds: large, one large entry, small, zero. */
+static double mixed_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const width = prob_of(p)->hidden_size, t = i / width, c = i % width;
+    double const g = rng_gaussian(bits);
+    if (!is(row, "hidden_states")) return real_value(p, row, i, bits);
+    switch ((t + (int64_t)(p->seed % 4)) % 4) {
+    case 0: return 4 * g;
+    case 1: return c == t % width ? 16 : g / 16;
+    case 2: return 0x1p-20 * g;
+    default: return 0;
+    }
+}
+
 /* Tokens of different kinds: large, zero (every score is 1/2), tiny, one large entry. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
@@ -116,10 +131,22 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+/* With softmax, the first entry of a token makes its logits large. Sigmoids of such would be 0 and 1. */
+static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    const dsv3_moe_prob *const m = prob_of(p);
+    bool const first = m->scoring_func == DSV3_SOFTMAX && i % m->hidden_size == 0;
+    if (first && is(row, "hidden_states")) return large_score(p->seed, i / m->hidden_size);
+    return first && is(row, "gate.weight") ? 1 : real_value(p, row, i, bits);
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal hidden states, biases of both signs"},
     {"negative", negative_value, "all biases near -1.5: a mask of 0 would be chosen"},
     {"adversarial", adversarial_value, "large, zero, tiny and spiked hidden states"},
+    {"large", large_value,
+     "with softmax, logits near 120, -120, 720 or -760: e^logit overflows or vanishes; else real"},
+    {"mixed", mixed_value, "large, spiked, small and zero hidden states"},
     {.name = NULL},
 };
 

@@ -107,12 +107,22 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
     }
 }
 
+/* As real, but the largest of a tile is its last. */
+static double last_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    int64_t const width = prob_of(p)->in_features, next = i % width + 1;
+    double const v = real_value(p, row, i, bits);
+    bool const last = next == width || place_of(p, i) == 127;
+    return last ? copysign(ldexp(5, exponent_of(p, i)), v) : v; /* no drawn number is above 4 */
+}
+
 static const fill_row fills[] = {
     {"real", real_value, "near-normal tiles of different size"},
     {"exact", exact_value, "scales 2^k, and 2^k times every value of E4M3"},
     {"tie", tie_value, "scales 2^k, and 2^k times midpoints of neighbouring values and what is beside them"},
     {"adversarial", adversarial_value,
      "by tile: zeros, 1e-6, 465, 448 2^k and its neighbours, subnormal codes, an outlier"},
+    {"last", last_value, "as real; the largest of a tile is its last"},
     {.name = NULL},
 };
 

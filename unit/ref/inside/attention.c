@@ -34,6 +34,7 @@ static attention prepare(const ref_reading *rd, double radius, bool low)
     for (int r = 0; r < ROWS; r++) query_row[r] = operand_of(query + r * DIM, NULL, DIM), seen[r] = LEN - ROWS + 1 + r;
     for (int j = 0; j < LEN; j++) key_row[j] = operand_of(key + j * DIM, NULL, DIM);
     return (attention){.rd = rd,
+                       .scale_q = POINT_mla_prefill_scale,
                        .scores = POINT_mla_prefill_scores,
                        .P = POINT_mla_prefill_P,
                        .output = DSV3_F32,
@@ -125,7 +126,8 @@ Test(attention, ports_are_inside)
         for (int size = 0; size < 4; size++) {
             double worst = 0;
             ref_reading const rd = {.declared = &n, .scratch = &memory};
-            snprintf(text, sizeof text, "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; %s",
+            snprintf(text, sizeof text,
+                     "acc 24 rn; div ieee; exp 2; log 2; rescales 0; scaled scores; parts 1; flush none; %s",
                      rows[i].declared);
             cr_assert(ref_numerics_parse("mla_prefill", text, &n, why, sizeof why), "%s", why);
             for (int round = 0; round < 100; round++) {

@@ -61,6 +61,7 @@ const char *plain_mla_decode_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; kv f32 must; scores f32 must; P "
+    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; flush none; kv f32 "
+           "must; scores f32 must; P "
            "f32 must";
 }

@@ -53,5 +53,6 @@ const char *plain_mla_prefill_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; scores f32 must; P f32 must";
+    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; flush none; scores f32 "
+           "must; P f32 must";
 }
