@@ -243,6 +243,7 @@ static ball mean_of(const char *declaration, const double *score, const double *
     attention const a = {.rd = &rd,
                          .scores = POINT_mla_prefill_scores,
                          .P = POINT_mla_prefill_P,
+                         .scale_q = POINT_mla_prefill_scale,
                          .output = DSV3_F32,
                          .scale = ball_of(1),
                          .rows = 1,
@@ -258,7 +259,7 @@ static ball mean_of(const char *declaration, const double *score, const double *
     return o[0];
 }
 
-#define WIDE "acc 53 rn; div 0.001; log 0.001; flush none; rescales 0; scores f32 must; "
+#define WIDE "acc 53 rn; div 0.001; log 0.001; flush none; rescales 0; scores f32 must; scaled scores; parts 1; "
 
 /* One value at the end of its ball, and its weight off one way while the others' are off the other way. */
 Test(edges, weights_of_balls)
