@@ -289,6 +289,17 @@ Test(terms_of_ops, groups_that_tie_in_binary32)
     cr_expect(!isnan(r.idx[0].hi));
 }
 
+/* 1/2 + z/4 - z^3/48: below the middle of two binary32 numbers by 0.7 of half a unit of binary64, where it is that middle. */
+Test(terms_of_ops, sigmoid_rounded_twice)
+{
+    float logits[1] = {103 * 0x1p-23f}, bias[1] = {0};
+    int32_t idx[1] = {0};
+    routed const r = route("acc 53 rn; sigmoid 0; div 0.001; flush none; scores f32 must",
+                           (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+    cr_assert((1 / (1 + exp(-(double)logits[0]))) == 0.5 + 103 * 0x1p-25);
+    expect(r.weight, (long double)(float)(0.5 + 103 * 0x1p-25), "a sigmoid rounded twice");
+}
+
 /* e^x that is below 2^-126, and a sigmoid whose e^-x overflows, are 0. */
 Test(terms_of_ops, scores_that_vanish)
 {
