@@ -240,12 +240,12 @@ static bool parse_choice(const parser *p, char **word, int words)
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
-    if (d == DSV3_F32 || d == DSV3_BF16 || d == DSV3_F64) {
+    if (d == DSV3_F32 || d == DSV3_BF16) {
         p->n->arith = d;
         p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
-    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f64, f32 or bf16");
+    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
 }
 
 static bool parse_point(const parser *p, char **word, int words, int point)

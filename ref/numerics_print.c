@@ -94,13 +94,6 @@ static bool is_decision(int point)
     return !strcmp(clause_name(point), "topk_idx");
 }
 
-/* Is it the assumed rounding of a sigmoid that the port has said how good it is? */
-static bool is_idle(int clause, const ref_numerics *n)
-{
-    bool const sigmoid = n->declared >> CLAUSE_SIGMOID & 1, named = n->declared >> clause & 1;
-    return sigmoid && !named && !strcmp(clause_name(clause), "gate_sigmoid");
-}
-
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)
 {
     size_t used = 0;
@@ -112,7 +105,6 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         bool const undeclared_output = clause < REF_POINTS && (is_output_of(op, clause) || is_decision(clause));
         if (!clause_concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
         if (undeclared_output && !(n->declared >> clause & 1)) continue;
-        if (is_idle(clause, n)) continue;
         print_clause(op, clause, n, one, sizeof one);
         used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
         if (used >= cap) return;
