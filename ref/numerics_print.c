@@ -63,10 +63,7 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: print_function(clause, n, text, cap); return;
     case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
-    case CLAUSE_ANGLE:
-        snprintf(text, cap, "angle %s%s%s", n->angle_f64 ? "f64" : "f32", n->frequency < 0 ? "" : " ",
-                 n->frequency < 0 ? "" : number_text(n->frequency, number, sizeof number));
-        return;
+    case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
     case CLAUSE_RESCALES:
         if (n->rescales < 0)
             snprintf(text, cap, "rescales any");
