@@ -14,6 +14,7 @@ static const ref_numerics defaults = {
     .log = {.rel = 4, .more = 8},
     .sigmoid = {.rel = 6, .more = 2},
     .sincos = 8,
+    .frequency = -1,
     .rescales = -1,
     .flush = REF_FLUSH_DAZ,
     .arith = DSV3_F32,
@@ -139,10 +140,17 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
 
 static bool parse_angle(const parser *p, char **word, int words)
 {
-    dsv3_dtype const f32 = words == 2 ? ref_dtype_of(word[1]) : DSV3_NONE;
-    bool const f64 = words == 2 && !strcmp(word[1], "f64");
-    if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
-    p->n->angle_f64 = f64;
+    dsv3_dtype const format = words == 2 || words == 3 ? ref_dtype_of(word[1]) : DSV3_NONE;
+    char *end = NULL;
+    double const units = words == 3 ? strtod(word[2], &end) : -1;
+    bool const counted = words != 3 || (end != word[2] && !*end && units >= 0 && units <= most_error);
+    if ((format != DSV3_F32 && format != DSV3_F64) || !counted)
+        return refuse(p,
+                      "numerics: angle is f32 or f64, and perhaps the relative error of a frequency in units of that "
+                      "format, at most %g, as in 'angle f32 28'",
+                      most_error);
+    p->n->angle_f64 = format == DSV3_F64;
+    p->n->frequency = units;
     p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
 }

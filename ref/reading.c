@@ -250,7 +250,7 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     ball_cos_sin(turns, cosine, sine);
     if (!rd->declared || position == 0) return;
     double const unit = declared(rd, CLAUSE_ANGLE)->angle_f64 ? 0x1p-53 : 0x1p-24;
-    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2);
+    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-18), 2);
     double const off = moved + declared(rd, CLAUSE_SINCOS)->sincos * 0x1p-24;
     *cosine = ball_widen(*cosine, off);
     *sine = ball_widen(*sine, off);
