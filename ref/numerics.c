@@ -117,10 +117,17 @@ static bool parse_function(const parser *p, char **word, int words, int clause)
         *number[i - 1] = strtod(word[i], &end);
         good = end != word[i] && !*end && *number[i - 1] >= 0 && *number[i - 1] <= most_error;
     }
+    bool const way = clause == CLAUSE_RSQRT && words == 2 && (!strcmp(word[1], "recip") || !strcmp(word[1], "root"));
+    if (clause == CLAUSE_RSQRT)
+        p->n->root = !way ? REF_ROOT_ANY : !strcmp(word[1], "root") ? REF_ROOT_DIVIDED : REF_ROOT_RECIP;
+    if (way) f = (ref_function){.ieee = good = true};
     if (!good)
         return refuse(p, "numerics: %s needs %sits relative error in units of 2^-24%s, at most %g, as in '%s 4%s'",
-                      word[0], row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "",
-                      most_error, word[0], row->more ? " 2" : "");
+                      word[0],
+                      clause == CLAUSE_RSQRT ? "'ieee', 'recip', 'root' or "
+                      : row->ieee            ? "'ieee' or "
+                                             : "",
+                      row->more ? " and perhaps one number more" : "", most_error, word[0], row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
     p->n->declared |= (ref_set)1 << clause;
     return true;
@@ -188,12 +195,12 @@ static bool parse_choice(const parser *p, char **word, int words)
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
-    if (d == DSV3_F32 || d == DSV3_BF16) {
+    if (d == DSV3_F32 || d == DSV3_BF16 || d == DSV3_F64) {
         p->n->arith = d;
         p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
-    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
+    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32, bf16 or f64");
 }
 
 static bool parse_point(const parser *p, char **word, int words, int point)

@@ -35,7 +35,9 @@ static void print_function(int clause, const ref_numerics *n, char *text, size_t
     ref_function f;
     memcpy(&f, (const char *)n + row->offset, sizeof f);
     number_text(f.rel, rel, sizeof rel);
-    if (f.ieee)
+    if (f.ieee && clause == CLAUSE_RSQRT && n->root != REF_ROOT_ANY)
+        snprintf(text, cap, "%s %s", name, n->root == REF_ROOT_RECIP ? "recip" : "root");
+    else if (f.ieee)
         snprintf(text, cap, "%s ieee", name);
     else if (row->more)
         snprintf(text, cap, "%s %s %s", name, rel, number_text(f.more, more, sizeof more));
