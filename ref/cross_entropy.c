@@ -96,14 +96,14 @@ static ball term_of(const entropy *e, int64_t t)
     return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_ulp(DSV3_F32, stored)) : ball_of(stored);
 }
 
-/* The mean of a port that divides each loss before it adds them. (Lemma Cross-entropy) */
+/* The mean of a port that divides each loss before it adds them; an error of `div` is in mean already. (Lemma Cross-entropy) */
 static ball divided_first(const entropy *e, const sum_record *sum, ball mean)
 {
     const ref_numerics *const port = e->rd->declared;
     double const n = divisor_of(e);
     if (!port || sum->n < 2 || ball_is_any(mean) || !(n > 0)) return mean;
     if (port->div.ieee && ldexp(1, ilogb(n)) == n) return mean;
-    double const share = gamma_sum(port, sum->n), division = quotient_error(e->rd, u);
+    double const share = gamma_sum(port, sum->n), division = port->div.ieee ? quotient_error(e->rd, u) : 0;
     double const relative = (share + division + share * division) * (1 + 0x1p-40);
     return ball_widen(mean, relative * (sum->sum_abs / n) + 2 * (double)sum->n * eta(port));
 }
