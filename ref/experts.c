@@ -157,8 +157,9 @@ void add_experts(const mlp *m, const operand *x, const routing *r, int routed, c
 
 /* ---- the op ---- */
 
-static const mlp_points points = {POINT_experts_weight, POINT_experts_gate_proj, POINT_experts_up_proj,
-                                  POINT_experts_silu,   POINT_experts_act,       POINT_experts_expert_out};
+static const mlp_points points = {POINT_experts_weight,  POINT_experts_gate_proj,
+                                  POINT_experts_up_proj, {POINT_experts_gate_sigmoid, POINT_experts_silu},
+                                  POINT_experts_act,     POINT_experts_expert_out};
 
 static routing read_routing(const ref_reading *rd, const dsv3_experts_prob *p, const dsv3_experts_io *io)
 {

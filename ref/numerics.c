@@ -14,6 +14,7 @@ static const ref_numerics defaults = {
     .log = {.rel = 4, .more = 8},
     .sigmoid = {.rel = 6, .more = 2},
     .sincos = 8,
+    .frequency = -1,
     .rescales = -1,
     .parts = -1,
     .flush = REF_FLUSH_DAZ,
@@ -162,10 +163,17 @@ static bool parse_function(const parser *p, char **word, int words, int clause)
         *number[i - 1] = strtod(word[i], &end);
         good = end != word[i] && !*end && *number[i - 1] >= 0 && *number[i - 1] <= most_error;
     }
+    bool const way = clause == CLAUSE_RSQRT && words == 2 && (!strcmp(word[1], "recip") || !strcmp(word[1], "root"));
+    if (clause == CLAUSE_RSQRT)
+        p->n->root = !way ? REF_ROOT_ANY : !strcmp(word[1], "root") ? REF_ROOT_DIVIDED : REF_ROOT_RECIP;
+    if (way) f = (ref_function){.ieee = good = true};
     if (!good)
         return refuse(p, "numerics: %s needs %sits relative error in units of 2^-24%s, at most %g, as in '%s 4%s'",
-                      word[0], row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "",
-                      most_error, word[0], row->more ? " 2" : "");
+                      word[0],
+                      clause == CLAUSE_RSQRT ? "'ieee', 'recip', 'root' or "
+                      : row->ieee            ? "'ieee' or "
+                                             : "",
+                      row->more ? " and perhaps one number more" : "", most_error, word[0], row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
     p->n->declared |= (ref_set)1 << clause;
     return true;
@@ -185,10 +193,17 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
 
 static bool parse_angle(const parser *p, char **word, int words)
 {
-    dsv3_dtype const f32 = words == 2 ? ref_dtype_of(word[1]) : DSV3_NONE;
-    bool const f64 = words == 2 && !strcmp(word[1], "f64");
-    if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
-    p->n->angle_f64 = f64;
+    dsv3_dtype const format = words == 2 || words == 3 ? ref_dtype_of(word[1]) : DSV3_NONE;
+    char *end = NULL;
+    double const units = words == 3 ? strtod(word[2], &end) : -1;
+    bool const counted = words != 3 || (end != word[2] && !*end && units >= 0 && units <= most_error);
+    if ((format != DSV3_F32 && format != DSV3_F64) || !counted)
+        return refuse(p,
+                      "numerics: angle is f32 or f64, and perhaps the relative error of a frequency in units of that "
+                      "format, at most %g, as in 'angle f32 28'",
+                      most_error);
+    p->n->angle_f64 = format == DSV3_F64;
+    p->n->frequency = units;
     p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
 }
@@ -237,12 +252,12 @@ static bool parse_choice(const parser *p, char **word, int words)
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
-    if (d == DSV3_F32 || d == DSV3_BF16) {
+    if (d == DSV3_F32 || d == DSV3_BF16 || d == DSV3_F64) {
         p->n->arith = d;
         p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
-    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
+    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32, bf16 or f64");
 }
 
 static bool parse_point(const parser *p, char **word, int words, int point)

@@ -35,7 +35,9 @@ static void print_function(int clause, const ref_numerics *n, char *text, size_t
     ref_function f;
     memcpy(&f, (const char *)n + row->offset, sizeof f);
     number_text(f.rel, rel, sizeof rel);
-    if (f.ieee)
+    if (f.ieee && clause == CLAUSE_RSQRT && n->root != REF_ROOT_ANY)
+        snprintf(text, cap, "%s %s", name, n->root == REF_ROOT_RECIP ? "recip" : "root");
+    else if (f.ieee)
         snprintf(text, cap, "%s ieee", name);
     else if (row->more)
         snprintf(text, cap, "%s %s %s", name, rel, number_text(f.more, more, sizeof more));
@@ -52,6 +54,16 @@ static void print_point(const char *op, int i, const ref_numerics *n, char *text
              r->truncates ? " rz" : "");
 }
 
+static void print_angle(const ref_numerics *n, char *text, size_t cap)
+{
+    char number[32];
+    const char *const format = n->angle_f64 ? "f64" : "f32";
+    if (n->frequency < 0)
+        snprintf(text, cap, "angle %s", format);
+    else
+        snprintf(text, cap, "angle %s %s", format, number_text(n->frequency, number, sizeof number));
+}
+
 static void print_clause(const char *op, int clause, const ref_numerics *n, char *text, size_t cap)
 {
     char number[32];
@@ -63,7 +75,7 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: print_function(clause, n, text, cap); return;
     case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
-    case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
+    case CLAUSE_ANGLE: print_angle(n, text, cap); return;
     case CLAUSE_RESCALES:
         if (n->rescales < 0)
             snprintf(text, cap, "rescales any");

@@ -16,18 +16,19 @@ static ball gelu(const ref_reading *rd, ball z)
 }
 
 /* silu(z) */
-static ball activation(const ref_reading *rd, ball z)
+static ball activation(const ref_reading *rd, int point, dsv3_dtype output, ball z)
 {
     if (ball_is_any(z)) return ball_any();
     if (quirk(rd, QUIRK_S1_glu)) return sigmoid_of(rd, z);
     if (quirk(rd, QUIRK_S2_gelu)) return gelu(rd, z);
-    return silu_of(rd, z);
+    return silu_of(rd, point, output, z);
 }
 
-ball silu_times(const ref_reading *rd, int point, dsv3_dtype output, ball gate, ball up)
+ball silu_times(const ref_reading *rd, silu_points point, dsv3_dtype output, ball gate, ball up)
 {
-    if (quirk(rd, QUIRK_E8_gate_up_exchanged)) return ball_mul(round_at(rd, point, output, activation(rd, up)), gate);
-    return ball_mul(round_at(rd, point, output, activation(rd, gate)), up);
+    bool const exchanged = quirk(rd, QUIRK_E8_gate_up_exchanged);
+    ball const silu = activation(rd, point.gate_sigmoid, output, exchanged ? up : gate);
+    return ball_mul(round_at(rd, point.silu, output, silu), exchanged ? gate : up);
 }
 
 /* ---- the op ---- */
@@ -43,9 +44,10 @@ void ref_swiglu(const ref_reading *rd, const void *prob, const void *io_, ref_va
     const dsv3_swiglu_prob *const p = prob;
     int64_t const width = p->intermediate_size;
     dsv3_dtype const output = io->y.dtype;
+    silu_points const point = {POINT_swiglu_gate_sigmoid, POINT_swiglu_silu};
     for (int64_t k = 0; k < p->n_tokens * width; k++) {
         ball const gate = stored(rd, &io->gate, k / width, k % width), up = stored(rd, &io->up, k / width, k % width);
-        ball const y = silu_times(rd, POINT_swiglu_silu, output, gate, up);
+        ball const y = silu_times(rd, point, output, gate, up);
         out[0][k] = value_of(round_at(rd, POINT_swiglu_y, output, y));
     }
 }

@@ -99,7 +99,8 @@ dsv3_status plain_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_
 }
 
 #define STEPS                                                                                                          \
-    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu f32 "     \
+    "must; act f32 must; "                                                                                             \
     "expert_out f32 must; routed f32 must"
 
 /* Products with matrices are sums in LANES parts. A chain of so few terms is no longer than that. */

@@ -183,7 +183,7 @@ const char *plain_mla_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "acc 24 rn splits=8; rsqrt ieee; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; "
+    return "acc 24 rn splits=8; rsqrt recip; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; "
            "angle f64; sincos 3; flush none; form naive; "
            "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; "
            "cos_sin f32 must; q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; "

@@ -50,7 +50,8 @@ dsv3_status plain_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *
 
 #define STEPS                                                                                                          \
     "div ieee; exp 2 0; router_logits f32 must; scores f32 must; shared_act f32 must; "                                \
-    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu f32 "     \
+    "must; act f32 must; "                                                                                             \
     "expert_out f32 must; routed f32 must"
 
 /* As in experts.c; a softmax adds up all scores. */
