@@ -291,22 +291,23 @@ static void **with_own_outputs(const problem *pr, void *const data[])
     return NULL;
 }
 
-static bool compare_runs(const problem *pr, void *const first[], void *const second[], answer *a)
+static void compare_runs(const problem *pr, void *const first[], void *const second[], answer *a)
 {
     char why[160];
     for (int i = 0; i < pr->tensors; i++) {
         if (!memcmp(first[i], second[i], pr->tensor[i].bytes)) continue;
         snprintf(why, sizeof why, "two runs on the same inputs differ in %s", pr->tensor[i].name);
         answer_set(a, PORT_NONDET, why);
-        return false;
+        return;
     }
-    return true;
 }
 
-static void compare_replays(const problem *pr, void *const data[], answer *a)
+static bool compare_replays(const problem *pr, void *const data[], answer *a)
 {
     char why[200];
-    if (replay_differs(pr, data, why, sizeof why)) answer_set(a, PORT_NONDET, why);
+    bool const differs = replay_differs(pr, data, why, sizeof why);
+    if (differs) answer_set(a, PORT_NONDET, why);
+    return !differs;
 }
 
 static void run_twice(program *p, const problem *pr, void *const data[], answer *a)
@@ -321,8 +322,8 @@ static void run_twice(program *p, const problem *pr, void *const data[], answer 
         return;
     }
     run_once(p, pr, second, a);
-    if (a->outcome == PORT_RAN && compare_runs(pr, data, second, a))
-        compare_replays(pr, data, a);
+    if (a->outcome == PORT_RAN && compare_replays(pr, data, a))
+        compare_runs(pr, data, second, a);
     else if (a->outcome == PORT_SKIPPED)
         answer_set(a, PORT_NONDET, "it answered, and asked again for the same case it says unsupported");
     free_own_outputs(pr, second);

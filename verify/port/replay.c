@@ -22,7 +22,8 @@ bool replay_differs(const problem *p, void *const data[], char *why, size_t cap)
             const tensor_info *const t = difference(p, data, early, late);
             if (!t) break;
             snprintf(why, cap,
-                     "step %d of %d repeats step %d and differs from it in %s: the port keeps state between calls",
+                     "step %d of %d repeats step %d and differs from it in %s: the port keeps state between calls, or "
+                     "answers at random",
                      late + 1, p->steps, early + 1, t->name);
             return true;
         }

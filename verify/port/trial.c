@@ -399,7 +399,7 @@ void trial_run(trial *t, const loaded_port *port, answer *a)
     fault_begin(a);
     if (!declare(t) || !check_start(t)) return;
     fault_begin(a);
-    bool const good = run_once(t, 0) && run_once(t, 1) && compare_runs(t) && compare_replays(t);
+    bool const good = run_once(t, 0) && run_once(t, 1) && compare_replays(t) && compare_runs(t);
     if (twin_seen())
         fail(t, PORT_REJECTED, "the port forks, and both processes return");
     else if (good)
