@@ -264,23 +264,31 @@ static void name_step(const problem *p, int step, result *r)
     memcpy(r->why, why, sizeof r->why);
 }
 
-/* The result becomes that of the first step that isn't a PASS, or of the last one. */
+/* What a step says more than another: that it fails, then that it decides nothing. */
+static int weight_of(const result *r)
+{
+    return r->v == PASS ? 0 : verdict_counts_as(r->v, false) == COUNT_FAILED ? 2 : 1;
+}
+
+/* The result becomes that of the first step that fails; else of the first that isn't a PASS; else of the last. */
 static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r)
 {
-    result *const asked = malloc(sizeof *asked);
+    result *const one = malloc(2 * sizeof *one), *const asked = one + 1;
     double seconds = 0;
-    if (!asked) return case_unjudged(r, "no memory for the results of the steps");
+    if (!one) return case_unjudged(r, "no memory for the results of the steps");
     *asked = *r;
     for (int s = 0; s < q->p->steps; s++) {
         bool const last = s + 1 == q->p->steps;
-        *r = *asked;
-        memcpy(r->declared, answer_declared(a, s), sizeof r->declared);
-        judge_answer(q->step[s], last ? wanted : wanted & ~(unsigned)WANT_SIGHT, r);
-        name_step(q->p, s, r);
-        r->reference_seconds = seconds += r->reference_seconds;
-        if (r->v != PASS) break;
+        *one = *asked;
+        memcpy(one->declared, answer_declared(a, s), sizeof one->declared);
+        judge_answer(q->step[s], last ? wanted : wanted & ~(unsigned)WANT_SIGHT, one);
+        name_step(q->p, s, one);
+        seconds += one->reference_seconds;
+        if (s == 0 || weight_of(one) > weight_of(r) || (weight_of(r) == 0 && weight_of(one) == 0)) *r = *one;
+        if (weight_of(r) == 2) break;
     }
-    free(asked);
+    r->reference_seconds = seconds;
+    free(one);
 }
 
 static void run_sequence(const problem *p, port *const ports[], int count, unsigned wanted, result results[])
