@@ -15,9 +15,9 @@ typedef enum {
     FAIL,         /* an element is no legal result: proved */
     NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
     UNWRITTEN,    /* output elements were left as they were */
-    CORRUPT,      /* memory outside the outputs was written: an input, or beyond an end */
+    CORRUPT,      /* memory outside the outputs was written: an input, beyond an end, beside a view */
     FPENV,        /* rounding mode or flushing was left changed */
-    NONDET,       /* two runs on the same inputs differ */
+    NONDET,       /* two runs on the same inputs differ, or a step of a sequence and its repetition */
     CRASH,        /* died by a signal or exited */
     TIMEOUT,
     REJECTED, /* an error status, or an answer that can't be read */

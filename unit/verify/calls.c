@@ -100,7 +100,8 @@ Test(calls, files_hold_neither)
     } refused[] = {
         {"bundle make " BUILD "/unit/none rmsnorm@odd:n_tokens=7/9", "is a sequence of calls, which run alone judges"},
         {"compare none --case=rmsnorm@odd:n_tokens=7/9", "take a step of it, such as rmsnorm@odd\n"},
-        {"bundle make " BUILD "/unit/none rmsnorm@odd:view.y=0:64/65", "tensors in files are compact: leave view.y out"},
+        {"bundle make " BUILD "/unit/none rmsnorm@odd:view.y=0:64/65",
+         "tensors in files are compact: leave view.y out"},
         {"compare none --case=rmsnorm@odd:view.y=0:64/65", "tensors in files are compact: leave view.y out"},
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {

@@ -273,9 +273,9 @@ static int weight_of(const result *r)
 /* The result becomes that of the first step that fails; else of the first that isn't a PASS; else of the last. */
 static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r)
 {
-    result *const one = malloc(2 * sizeof *one), *const asked = one + 1;
+    result *const one = malloc(sizeof *one), *const asked = malloc(sizeof *asked);
     double seconds = 0;
-    if (!one) return case_unjudged(r, "no memory for the results of the steps");
+    if (!one || !asked) return free(one), free(asked), case_unjudged(r, "no memory for the results of the steps");
     *asked = *r;
     for (int s = 0; s < q->p->steps; s++) {
         bool const last = s + 1 == q->p->steps;
@@ -289,6 +289,7 @@ static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r
     }
     r->reference_seconds = seconds;
     free(one);
+    free(asked);
 }
 
 static void run_sequence(const problem *p, port *const ports[], int count, unsigned wanted, result results[])
