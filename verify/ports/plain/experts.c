@@ -69,11 +69,11 @@ static void add_expert(const layer *m, int64_t e, const dsv3_tensor *idx, const 
                        const dsv3_tensor *act)
 {
     network const f = find_expert(m, e);
-    int64_t const width = f.gate.weight->shape[0];
     for (int64_t t = 0; t < m->n_tokens; t++)
         for (int64_t i = 0; i < m->k; i++)
             if (((const int32_t *)idx->data)[t * idx->stride[0] + i] == e)
-                add_network(m, &f, t, load_at(weight, t * weight->stride[0] + i), act, (t * m->k + i) * width);
+                add_network(m, &f, t, load_at(weight, t * weight->stride[0] + i), act,
+                            t * act->stride[0] + i * act->stride[1]);
 }
 
 void add_experts(const layer *m, const dsv3_tensor *idx, const dsv3_tensor *weight, const dsv3_tensor *act)

@@ -55,7 +55,7 @@ static void make_input(const module *m, int64_t t)
     normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, m->width);
     normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width);
     multiply(&m->eh_proj, m->pair, h);
-    round_trip(&m->io->eh_proj, t * m->width, h, m->width);
+    round_trip(&m->io->eh_proj, t * m->io->eh_proj.stride[0], h, m->width);
 }
 
 /* The residual stream, normalised, to y. */
@@ -70,7 +70,8 @@ static void normalise_all(const module *m, const char *name, const dsv3_tensor *
 
 static void add_branch(const module *m, const dsv3_tensor *branch)
 {
-    for (int64_t i = 0; i < m->n * m->width; i++) m->h[i] += load_at(branch, i);
+    for (int64_t t = 0; t < m->n; t++)
+        for (int64_t i = 0; i < m->width; i++) m->h[t * m->width + i] += load(branch, t, i);
 }
 
 /* The weights below a prefix, without it. */
