@@ -1,7 +1,7 @@
 /* What an interrupted run leaves: manifest, parts, verdicts and the key under which they are used. */
 #include "files/dump.h"
 #include "model/key.h"
-#include "model/verdict.h"
+#include "verdict.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -310,7 +310,7 @@ Test(parts, verdicts_are_believed_only_when_sound)
     result read;
     cr_expect(verdict_read(&good, sizeof good, &read) && read.v == FAIL && read.output[0].outside == 4);
     cr_expect(!verdict_read(&good, sizeof good - 1, &read));
-    for (int how = 0; how < 14; how++) {
+    for (int how = 0; how < 19; how++) {
         result bad = good;
         switch (how) {
         case 0: bad.v = VERDICTS; break;
@@ -326,6 +326,11 @@ Test(parts, verdicts_are_believed_only_when_sound)
         case 10: bad.diagnosis[0].quirk = REF_QUIRKS; break;
         case 11: bad.diagnoses = MAX_DIAGNOSES + 1; break;
         case 12: memset(&bad.constant, 7, 1); break;
+        case 13: memset(&bad.output[0].bits_none, 7, 1); break;
+        case 14: memset(&bad.output[0].constant, 7, 1); break;
+        case 15: memset(&bad.output[0].vacuous, 7, 1); break;
+        case 16: memset(bad.port_output, 'x', sizeof bad.port_output); break;
+        case 17: memset(bad.undiagnosed, 'x', sizeof bad.undiagnosed); break;
         default: bad.output[0].dtype = DSV3_DTYPES;
         }
         cr_expect(!verdict_read(&bad, sizeof bad, &read), "way %d", how);
