@@ -180,7 +180,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-recipes    = $(if $(SAN),,unit/recipes.py)
+scripts    = $(if $(SAN),,unit/kills.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -200,7 +200,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 
 test: $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
 	@unit/headers.sh
-	@BUILD=$(B) unit/run.sh $(suites) $(recipes)
+	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check
 	$(B)/bin/verify run @ci
 asan:
