@@ -5,6 +5,7 @@
 # make setup         install what is missing
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
+# make tsan          the tests of our threads under ThreadSanitizer
 # make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
@@ -37,7 +38,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := test check asan bench fuzz legal $(B)/unit/% $(B)/bin/bench
+tests  := test check asan tsan bench fuzz legal $(B)/unit/% $(B)/bin/bench
 bare   := help setup verify transformers-port clean clean-ports deps format format-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
@@ -82,7 +83,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan fuzz legal model-test deps format format-check \
+.PHONY: all help setup verify test check bench asan tsan fuzz legal model-test deps format format-check \
         transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -206,6 +207,9 @@ check: test deps format-check
 asan:
 	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
+tsan:
+	@$(MAKE) --no-print-directory B=$(B)/tsan SAN=-fsanitize=thread $(B)/tsan/unit/fast/fast
+	@BUILD=$(B)/tsan unit/run.sh $(B)/tsan/unit/fast/fast
 model-test: $(B)/bin/verify $(ports) $(planted)
 	@$(B)/ports/python unit/model.py
 deps:

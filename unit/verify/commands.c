@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <unistd.h>
 
-TestSuite(cli, .timeout = 120);
+TestSuite(cli, .timeout = 480);
 
 typedef struct {
     const char *environment, *arguments;
