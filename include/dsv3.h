@@ -152,8 +152,8 @@ typedef struct {
      * text belongs to the port and lives as long as the port. */
     const char *(*numerics)(const char *op, const void *prob, const void *io);
 
-    /* Bytes to which the harness aligns tensor data; 0: element size. A port that reads beyond the
-     * end of a tensor by less than this is not caught. */
+    /* Bytes to which the harness aligns tensor data, a power of two up to 4096; 0: element size. A
+     * port that reads beyond the end of a tensor by less than this is not caught. */
     uint32_t align;
 
     /* The ops. An op reads inputs and weights, writes outputs whole, and touches nothing else. It
