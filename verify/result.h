@@ -99,6 +99,7 @@ typedef struct {
     int64_t flips;       /* rows whose choice is legal and not the reference's own */
     bool choice_illegal; /* `choice` describes a row whose choice is illegal */
     char choice[400];    /* the first such row, in words */
+    char would_pass[40]; /* of a FAIL that declares nothing: what would make it PASS; "" nothing known */
     int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
     int quirks_tried;      /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */

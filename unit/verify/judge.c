@@ -6,6 +6,7 @@
 #include "judge/flips.h"
 #include "judge/judge.h"
 #include "judge/mutants.h"
+#include "judge/would_pass.h"
 #include "report/text.h"
 
 #include <criterion/criterion.h>
@@ -364,6 +365,49 @@ Test(judge, only_explanations_are_named)
         cr_expect(strstr(text, rows[i].says) && !strstr(text, rows[i].hides), "row %zu:\n%s", i, text);
         free(text);
     }
+}
+
+static double bf16(double v)
+{
+    return ref_round(DSV3_BF16, v);
+}
+
+/* x / sqrt(mean + eps) * weight, where mean + eps is rounded to BF16 too; off: a factor. */
+static void write_rmsnorm(sight *s, double off)
+{
+    const tensor_info *const t = s->p.tensor, *const y = problem_tensor(&s->p, "y");
+    int64_t const x = problem_tensor(&s->p, "x") - t, weight = problem_tensor(&s->p, "weight") - t;
+    int64_t const n = y->shape[y->ndim - 1];
+    for (int64_t row = 0; row < y->count; row += n) {
+        double sum = 0;
+        for (int64_t k = row; k < row + n; k++) sum += pow(ref_decode(t[x].dtype, s->data[x], k), 2);
+        double const r = 1 / sqrt(bf16(sum / (double)n + 0.01));
+        for (int64_t k = row; k < row + n; k++) {
+            double const x_norm = bf16(ref_decode(t[x].dtype, s->data[x], k) * r);
+            ref_encode(y->dtype, s->data[y - t], k,
+                       off * bf16(x_norm * ref_decode(t[weight].dtype, s->data[weight], k - row)));
+        }
+    }
+}
+
+/* A port that rounds to BF16 and doesn't say so is told what to say; one that is wrong beyond that is not. */
+Test(judge, undeclared_arithmetic_is_guessed)
+{
+    sight s;
+    result r;
+    look(&s, "rmsnorm@odd", "");
+    write_rmsnorm(&s, 1);
+    cr_assert(judged(&s, &r) == FAIL, "%s", verdict_name(r.v));
+    cr_assert(find_passing(&s.p, &s.truth, &s.own, s.data, &r));
+    cr_expect(!strcmp(r.would_pass, "arith bf16"), "'%s'", r.would_pass);
+    char *const text = block_of(&r);
+    cr_expect(strstr(text, "would pass if it declared: arith bf16\n"), "%s", text);
+    free(text);
+    write_rmsnorm(&s, 1.5);
+    cr_assert(judged(&s, &r) == FAIL);
+    cr_assert(find_passing(&s.p, &s.truth, &s.own, s.data, &r));
+    cr_expect(!*r.would_pass, "'%s'", r.would_pass);
+    look_away(&s);
 }
 
 /* What a problem looks like when all elements but the first `tight` of an output tell nothing. */

@@ -99,6 +99,8 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
         if (r->quirks_blind >> q & 1) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
     fprintf(f, "],\"undiagnosed\":");
     print_json_string(f, r->undiagnosed);
+    fprintf(f, ",\"would_pass\":");
+    print_json_string(f, r->would_pass);
     fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
         if (i) fputc(',', f);

@@ -150,6 +150,15 @@ static void print_port_output(FILE *f, const result *r)
     if (*at) fprintf(f, "%-11s(of %lld bytes that it printed)\n", "", r->printed);
 }
 
+/* What would have made the answer of a port that declares nothing legal. */
+static void print_would_pass(FILE *f, const result *r)
+{
+    char text[80];
+    if (!*r->would_pass) return;
+    snprintf(text, sizeof text, "would pass if it declared: %s", r->would_pass);
+    print_wrapped(f, "  hint", text, 11, 98);
+}
+
 static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
@@ -158,6 +167,7 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);
     if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, 98);
+    print_would_pass(f, r);
     if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
     if (r->outputs) {
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);

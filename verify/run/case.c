@@ -4,6 +4,7 @@
 #include "case/fill.h"
 #include "judge/diagnose.h"
 #include "judge/judge.h"
+#include "judge/would_pass.h"
 #include "port/process.h"
 #include "printable.h"
 
@@ -149,6 +150,12 @@ static bool enclose_results(case_state *c, const ref_numerics *n, result *r)
 
 /* ---- 6: diagnose ---- */
 
+/* Of a FAIL that declares nothing: what it could have declared. Without memory there is no hint. */
+static void hint(const case_state *c, result *r)
+{
+    if (r->v == FAIL && !*r->declared && !find_passing(c->p, &c->truth, c->own, c->data, r)) *r->would_pass = 0;
+}
+
 /* Why there is nothing that a quirk could explain. */
 static const char *why_undiagnosed(verdict v)
 {
@@ -201,6 +208,7 @@ static void judge_answer(case_state *c, unsigned wanted, result *r)
     bool const judged = read_declaration(p, &declared, r) &&        /* 3: read the declaration */
                         enclose_results(c, &declared, r);           /* 4: enclose */
     if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
+    if (judged) hint(c, r);
     if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);  /* 6: diagnose */
     if (!judged) return;
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
