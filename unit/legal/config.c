@@ -96,13 +96,24 @@ void legal_sums(legal *c, bool chain_only)
     if (c->order != TREE && !chain_only) legal_say(c, " splits=%d", c->splits);
 }
 
+bool legal_unit_sums(legal *c)
+{
+    if (legal_draw(c, "by_name", 2)) return false;
+    c->unit = legal_unit_list + legal_draw(c, "unit", legal_unit_count - 2); /* the last two take FP8 */
+    c->acc = number_accumulator(c->unit->bits, false);
+    c->splits = 1 << legal_draw(c, "unit_splits", 4);
+    legal_say(c, "acc %s splits=%d", c->unit->name, c->splits);
+    return true;
+}
+
 void legal_arithmetic(legal *c, bool bf16)
 {
     static enum legal_arith const any[] = {IN_F32, IN_F32, IN_F64, IN_F32, IN_BF16};
     c->arith = any[legal_draw(c, "arith", 4)];
     if (bf16 && legal_disputed(c, "arith_bf16", 2)) c->arith = IN_BF16;
     if (c->arith == IN_F64 && c->acc.bits != 53) c->arith = IN_F32;
-    int const flush = legal_draw(c, "flush", 4);
+    bool const flushes = c->unit && (c->unit->kind == UNIT_PAIRS || c->unit->kind == UNIT_TWO_CHAINS);
+    int const flush = flushes ? 3 : legal_draw(c, "flush", 4);
     c->ftz = flush >= 2, c->daz = flush == 3;
     c->direction = legal_draw(c, "direction", 3) - 1;
     if (c->arith == IN_F64 || c->acc.bits == 53) c->ftz = c->daz = false;

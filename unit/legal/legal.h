@@ -10,6 +10,7 @@
 
 #include "dsv3.h"
 #include "number.h"
+#include "units.h"
 
 enum { LEGAL_TEXT = 512 };
 enum legal_order { FORWARD, BACKWARD, SHUFFLED, LANES, TREE };
@@ -35,6 +36,7 @@ typedef struct {
     enum legal_order order;
     bool fused, merges_in_tree;
     int block, guard, splits, promote;
+    legal_unit const *unit; /* a matrix unit by name, or NULL */
     /* elementwise */
     enum legal_arith arith;
     bool ftz, daz, cut_output, error_at_zero;
@@ -43,7 +45,9 @@ typedef struct {
     double div, rsqrt;    /* 0: correctly rounded */
     bool error_by_two;    /* of a division by a power of two */
     bool reciprocal;      /* a / b as a * (1 / b) */
-    legal_point point[6]; /* of the op, in an order of its own */
+    bool query_scaled;    /* attention: softmax_scale multiplies the query */
+    int parts;            /* attention: of the keys */
+    legal_point point[8]; /* of the op, in an order of its own */
 } legal;
 
 /* The choice named `name` of `count`: drawn, or set by LEGAL. */
@@ -54,6 +58,8 @@ void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int 
 
 /* Draw one group of choices and declare it. */
 void legal_sums(legal *c, bool chain_only);
+/* The same where both operands of every sum are BF16: matrix units by name too. True if one was drawn. */
+bool legal_unit_sums(legal *c);
 void legal_arithmetic(legal *c, bool bf16);
 void legal_division(legal *c);
 void legal_functions(legal *c, char const *words); /* of "exp log sigmoid sincos rsqrt" */
@@ -100,7 +106,9 @@ void legal_reset(void);
     PORT(gate) \
     PORT(bias_update) \
     PORT(embed) \
-    PORT(balance_loss)
+    PORT(balance_loss) \
+    PORT(mtp_accept) \
+    PORT(experts)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \
