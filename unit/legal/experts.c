@@ -22,29 +22,6 @@ void legal_experts_config(legal *c, dsv3_experts_prob const *p, dsv3_experts_io 
     config(c, &n, p, io);
 }
 
-/* Slots of a token in the order in which their outputs are added: as they come, backward, or by expert. */
-static void ordered(legal const *c, int64_t k, double const *expert, int64_t *slot)
-{
-    int const order = legal_draw(c, "experts_order", 4);
-    for (int64_t i = 0; i < k; i++) slot[i] = order == 1 ? k - 1 - i : i;
-    for (int64_t i = 1; i < k && order >= 2; i++)
-        for (int64_t j = i; j > 0 && (order == 2) == (expert[slot[j]] < expert[slot[j - 1]]); j--) {
-            int64_t const held = slot[j];
-            slot[j] = slot[j - 1], slot[j - 1] = held;
-        }
-}
-
-/* x[0] + ... + x[n - 1], one after the other or in a tree, each partial sum at the point. */
-static double summed(legal const *c, legal_point at, int64_t n, double *x)
-{
-    bool const tree = legal_draw(c, "experts_tree", 2);
-    for (int64_t i = 1; i < n && !tree; i++) x[0] = legal_at(c, at, legal_op(c, x[0] + x[i]));
-    for (; n > 1 && tree; n = (n + 1) / 2)
-        for (int64_t i = 0; i < (n + 1) / 2; i++)
-            x[i] = 2 * i + 1 < n ? legal_at(c, at, legal_op(c, x[2 * i] + x[2 * i + 1])) : x[2 * i];
-    return x[0];
-}
-
 enum { SLOTS = 64 };
 
 dsv3_status legal_experts(dsv3_ctx *ctx, dsv3_experts_prob const *p, dsv3_experts_io const *io)
@@ -77,13 +54,13 @@ dsv3_status legal_experts(dsv3_ctx *ctx, dsv3_experts_prob const *p, dsv3_expert
             legal_network_out(&c, &n, &io->weights, prefix, hidden, width, act, out + s * hidden);
         }
         c.cut_output = cut;
-        ordered(&c, k, expert, slot);
+        legal_order(&c, k, expert, slot);
         for (int64_t i = 0; i < hidden; i++) {
             for (int64_t s = 0; s < k; s++) {
                 double const y = legal_op(&c, weight[slot[s]] * out[slot[s] * hidden + i]);
                 term[s] = legal_at(&c, n.routed, y);
             }
-            legal_store(&c, &io->y, legal_row(&io->y, t) + i, summed(&c, n.routed, k, term));
+            legal_store(&c, &io->y, legal_row(&io->y, t) + i, legal_summed(&c, n.routed, k, term));
         }
     }
     return DSV3_OK;

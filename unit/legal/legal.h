@@ -89,6 +89,11 @@ double legal_load(legal const *c, dsv3_tensor const *t, int64_t at);
 void legal_store(legal const *c, dsv3_tensor const *t, int64_t at, double x);
 int64_t legal_row(dsv3_tensor const *t, int64_t i);
 
+/* The choice of a token by its logits z, and the weights of the chosen. work: 3 n_routed_experts doubles. */
+enum { LEGAL_CHOSEN = 64 };
+void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_tensor const *bias, double *work,
+                 int32_t *chosen, double *w);
+
 /* Room for n doubles until the op returns; NULL when it is used up. */
 double *legal_room(int64_t n);
 void legal_reset(void);
@@ -108,7 +113,8 @@ void legal_reset(void);
     PORT(embed) \
     PORT(balance_loss) \
     PORT(mtp_accept) \
-    PORT(experts)
+    PORT(experts) \
+    PORT(moe)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-enum { WEIGHT, GATE, UP, SILU, ACT, OUT };
+enum { WEIGHT = LEGAL_WEIGHT, GATE, UP, SILU, ACT = LEGAL_ACT, OUT };
 
 void legal_network_config(legal *c, legal_network *n, dsv3_dtype dtype, bool fp8, bool stages)
 {
@@ -65,4 +65,27 @@ void legal_network_out(legal const *c, legal_network const *n, dsv3_weights cons
 {
     project(c, n, weights, prefix, "down_proj", hidden, width, act, y);
     for (int64_t i = 0; i < hidden; i++) y[i] = legal_at(c, n->point[OUT], y[i]);
+}
+
+/* Slots of a token in the order in which their outputs are added: as they come, backward, or by expert. */
+void legal_order(legal const *c, int64_t k, double const *expert, int64_t *slot)
+{
+    int const order = legal_draw(c, "experts_order", 4);
+    for (int64_t i = 0; i < k; i++) slot[i] = order == 1 ? k - 1 - i : i;
+    for (int64_t i = 1; i < k && order >= 2; i++)
+        for (int64_t j = i; j > 0 && (order == 2) == (expert[slot[j]] < expert[slot[j - 1]]); j--) {
+            int64_t const held = slot[j];
+            slot[j] = slot[j - 1], slot[j - 1] = held;
+        }
+}
+
+/* x[0] + ... + x[n - 1], one after the other or in a tree, each partial sum at the point. */
+double legal_summed(legal const *c, legal_point at, int64_t n, double *x)
+{
+    bool const tree = legal_draw(c, "experts_tree", 2);
+    for (int64_t i = 1; i < n && !tree; i++) x[0] = legal_at(c, at, legal_op(c, x[0] + x[i]));
+    for (; n > 1 && tree; n = (n + 1) / 2)
+        for (int64_t i = 0; i < (n + 1) / 2; i++)
+            x[i] = 2 * i + 1 < n ? legal_at(c, at, legal_op(c, x[2 * i] + x[2 * i + 1])) : x[2 * i];
+    return x[0];
 }

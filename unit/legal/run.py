@@ -32,6 +32,8 @@ CASES = {
     "cross_entropy": ["divisor=0|1,logits=f32|bf16;fill=real|exact|equal|adversarial"],
     "quant": ["amax_floor=0|1e-4,scale_fmt=0|1,x=bf16|f32;fill=real|exact|tie|adversarial"],
     "experts": ["n_tokens=4,stages=0|1,hidden_states=bf16|f32;fill=real|ids|adversarial"],
+    "moe": ["n_tokens=4,stages=0|1,hidden_states=bf16|f32;fill=real|adversarial",
+            "n_tokens=4,stages=0|1,weights=f8_e4m3;fill=real"],
     "balance_loss": ["seq_aux=0|1;fill=real|exact|adversarial"],
     "bias_update": [";fill=real|exact|balanced|adversarial"],
     "embed": ["weight=bf16|f32;fill=real|exact|adversarial"],
