@@ -6,12 +6,8 @@
 enum { SCORES, P, SCALE };
 enum { KEYS = 1 << 14, WIDTH = 1 << 12, PARTS = 8 };
 
-static void attention_config(legal *c, dsv3_dtype dtype)
+void legal_attention_config(legal *c, dsv3_dtype dtype)
 {
-    legal_sums(c, false);
-    legal_arithmetic(c, false);
-    legal_division(c);
-    legal_functions(c, "exp log");
     legal_say(c, "; rescales 0");
     c->parts = legal_draw(c, "parts", 2) ? 1 : 2 + legal_draw(c, "how_many_parts", PARTS - 1);
     legal_say(c, "; parts %d", c->parts);
@@ -24,6 +20,15 @@ static void attention_config(legal *c, dsv3_dtype dtype)
     } else
         c->point[SCORES] = legal_round_at(c, "scores", dtype);
     c->point[P] = legal_round_at(c, "P", dtype);
+}
+
+static void attention_config(legal *c, dsv3_dtype dtype)
+{
+    legal_sums(c, false);
+    legal_arithmetic(c, false);
+    legal_division(c);
+    legal_functions(c, "exp log");
+    legal_attention_config(c, dtype);
     legal_output(c, "o", dtype);
 }
 
@@ -78,8 +83,8 @@ static double merged(legal const *c, int parts, int64_t v, double const *lse, do
     return all;
 }
 
-static double attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
-                     double const *value, int64_t value_step, double *o)
+double legal_attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
+                    double const *value, int64_t value_step, double *o)
 {
     for (int64_t i = 0; i < v; i++) o[i] = 0;
     if (n <= 0) return -INFINITY;
@@ -142,7 +147,7 @@ dsv3_status legal_mla_decode(dsv3_ctx *ctx, dsv3_mla_decode_prob const *p, dsv3_
         for (int64_t row = b * p->s_q * heads; row < (b + 1) * p->s_q * heads; row++) {
             for (int64_t i = 0; i < w; i++) q[i] = legal_load(&c, &io->q, legal_row(&io->q, row) + i);
             int64_t const n = length - p->s_q + row / heads % p->s_q + 1;
-            store(&c, &io->o, &io->lse, row, v, o, attend(&c, scale, n, w, v, q, key, key, w, o));
+            store(&c, &io->o, &io->lse, row, v, o, legal_attend(&c, scale, n, w, v, q, key, key, w, o));
         }
     }
     return DSV3_OK;
@@ -177,7 +182,7 @@ dsv3_status legal_mla_prefill(dsv3_ctx *ctx, dsv3_mla_prefill_prob const *p, dsv
             for (int64_t t = 0; t < queries; t++) {
                 int64_t const row = (q0 + t) * heads + h, n = keys - queries + t + 1;
                 for (int64_t i = 0; i < w; i++) q[i] = legal_load(&c, &io->q, legal_row(&io->q, row) + i);
-                store(&c, &io->o, &io->lse, row, v, o, attend(&c, scale, n, w, v, q, key, value, v, o));
+                store(&c, &io->o, &io->lse, row, v, o, legal_attend(&c, scale, n, w, v, q, key, value, v, o));
             }
         }
     }

@@ -12,7 +12,7 @@
 #include "number.h"
 #include "units.h"
 
-enum { LEGAL_TEXT = 512 };
+enum { LEGAL_TEXT = 1024 };
 enum legal_order { FORWARD, BACKWARD, SHUFFLED, LANES, TREE };
 enum legal_arith { IN_F32, IN_F64, IN_BF16 };
 
@@ -94,6 +94,16 @@ enum { LEGAL_CHOSEN = 64 };
 void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_tensor const *bias, double *work,
                  int32_t *chosen, double *w);
 
+/* Attention of one query over n keys of width w with values of width v, whose rows are value_step apart: the weighted
+ * values in o, lse returned. q is used up. legal_attention_config draws and declares rescales to P. */
+void legal_attention_config(legal *c, dsv3_dtype dtype);
+double legal_attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
+                    double const *value, int64_t value_step, double *o);
+
+/* Of rotary embedding: f_j and g(m). */
+long double legal_frequency(dsv3_rope_prob const *p, int64_t j);
+long double legal_mscale(double m, double factor);
+
 /* Room for n doubles until the op returns; NULL when it is used up. */
 double *legal_room(int64_t n);
 void legal_reset(void);
@@ -114,7 +124,8 @@ void legal_reset(void);
     PORT(balance_loss) \
     PORT(mtp_accept) \
     PORT(experts) \
-    PORT(moe)
+    PORT(moe) \
+    PORT(mla)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -9,7 +9,7 @@ static long double turns(dsv3_rope_prob const *p, double n)
     return r * logl((long double)p->original_max_position_embeddings / (2 * pi * n)) / (2 * logl(p->rope_theta));
 }
 
-static long double mscale(double m, double factor)
+long double legal_mscale(double m, double factor)
 {
     return factor <= 1 ? 1 : 0.1L * m * logl(factor) + 1;
 }
@@ -23,7 +23,7 @@ static long double blended(dsv3_rope_prob const *p, int64_t j, long double e)
     return e * (1 - ramp) + e / p->factor * ramp;
 }
 
-static long double frequency(dsv3_rope_prob const *p, int64_t j)
+long double legal_frequency(dsv3_rope_prob const *p, int64_t j)
 {
     return blended(p, j, powl(p->rope_theta, -2.0L * (long double)j / (long double)p->qk_rope_head_dim));
 }
@@ -44,7 +44,7 @@ static long double running_error(dsv3_rope_prob const *p, bool wide)
 {
     long double most = 0;
     for (int64_t j = 0; j < p->qk_rope_head_dim / 2; j++) {
-        long double const f = frequency(p, j);
+        long double const f = legal_frequency(p, j);
         most = fmaxl(most, fabsl(running(p, j, wide) - f) / f);
     }
     return ldexpl(most, wide ? 53 : 24);
@@ -72,10 +72,11 @@ dsv3_status legal_rope(dsv3_ctx *ctx, dsv3_rope_prob const *p, dsv3_rope_io cons
     bool const wide = legal_draw(&c, "angle", 2), fused = legal_draw(&c, "fma", 2);
     bool const product = legal_draw(&c, "running", 3) == 0;
     int64_t const half = p->qk_rope_head_dim / 2;
-    double const a = legal_constant(&c, (double)(mscale(p->mscale, p->factor) / mscale(p->mscale_all_dim, p->factor)));
+    double const a =
+        legal_constant(&c, (double)(legal_mscale(p->mscale, p->factor) / legal_mscale(p->mscale_all_dim, p->factor)));
     for (int64_t t = 0; t < p->n_tokens; t++)
         for (int64_t j = 0; j < half; j++) {
-            double const f = product ? running(p, j, wide) : (double)frequency(p, j),
+            double const f = product ? running(p, j, wide) : (double)legal_frequency(p, j),
                          position = legal_load(&c, &io->positions, t);
             double const angle = wide ? position * f : number_round(number_f32, number_round(number_f32, f) * position);
             legal_error const error = angle != 0 || c.error_at_zero ? c.sincos : (legal_error){0};
