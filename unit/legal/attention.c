@@ -16,7 +16,7 @@ void legal_attention_config(legal *c, dsv3_dtype dtype)
     if (c->query_scaled) c->point[SCALE] = legal_round_at(c, "scale", dtype);
     if (c->query_scaled || c->acc.bits == 53) {
         c->point[SCORES] = (legal_point){0};
-        legal_say(c, "; scores f32 may");
+        legal_say(c, "; %sscores f32 may", c->prefix);
     } else
         c->point[SCORES] = legal_round_at(c, "scores", dtype);
     c->point[P] = legal_round_at(c, "P", dtype);

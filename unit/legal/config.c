@@ -52,7 +52,8 @@ void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int 
     char const *text = getenv("LEGAL");
     uint64_t key = word(mixed(text ? strtoull(text, NULL, 10) + 1 : 1), op);
     key = mixed(mixed(mixed(mixed(key ^ (uint64_t)a) ^ (uint64_t)b) ^ (uint64_t)d) ^ (uint64_t)dtype);
-    *c = (legal){.key = key, .acc = number_f32, .outer = number_f32, .block = 1, .guard = 255, .splits = 1};
+    *c = (legal){
+        .key = key, .prefix = "", .acc = number_f32, .outer = number_f32, .block = 1, .guard = 255, .splits = 1};
     c->fused = true;
     legal_reset();
 }
@@ -171,7 +172,7 @@ void legal_output(legal *c, char const *name, dsv3_dtype dtype)
 {
     char const *format = dtype == DSV3_BF16 ? "bf16" : "f32";
     c->cut_output = legal_draw(c, name, 5) == 0;
-    legal_say(c, "; %s %s must %s", name, format, c->cut_output ? "rz" : "rn");
+    legal_say(c, "; %s%s %s must %s", c->prefix, name, format, c->cut_output ? "rz" : "rn");
 }
 
 /* Wide arithmetic keeps what is not rounded to BF16; an intermediate in binary32 is rounded already. */
@@ -179,7 +180,7 @@ legal_point legal_round_at(legal *c, char const *name, dsv3_dtype dtype)
 {
     bool const bf16 = c->arith == IN_BF16 || (dtype == DSV3_BF16 && legal_draw(c, name, 2));
     bool const kept = !bf16 && c->arith == IN_F64 && legal_draw(c, "keep", 2);
-    legal_say(c, "; %s %s %s", name, bf16 ? "bf16" : "f32", kept ? "may" : "must");
+    legal_say(c, "; %s%s %s %s", c->prefix, name, bf16 ? "bf16" : "f32", kept ? "may" : "must");
     return (legal_point){!kept, bf16 ? number_bf16 : number_f32};
 }
 

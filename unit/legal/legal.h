@@ -12,7 +12,7 @@
 #include "number.h"
 #include "units.h"
 
-enum { LEGAL_TEXT = 1024 };
+enum { LEGAL_TEXT = 2048 };
 enum legal_order { FORWARD, BACKWARD, SHUFFLED, LANES, TREE };
 enum legal_arith { IN_F32, IN_F64, IN_BF16 };
 
@@ -30,6 +30,7 @@ typedef struct {
 /* One configuration. */
 typedef struct {
     uint64_t key;
+    char const *prefix; /* of names of points: that of a part, or empty */
     char text[LEGAL_TEXT];
     /* sums */
     number_format acc, outer;
@@ -125,7 +126,8 @@ void legal_reset(void);
     PORT(mtp_accept) \
     PORT(experts) \
     PORT(moe) \
-    PORT(mla)
+    PORT(mla) \
+    PORT(mtp)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -1,30 +1,15 @@
 /* mla: docs/components/mla.md, naive and absorbed. */
-#include "network.h"
+#include "parts.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* The points of an attention module but those of attention itself. */
-typedef struct {
-    bool absorbed, y_cut;
-    legal_network weights; /* its first point is `weight` */
-    legal_point q_a, norm, q_a_normed, q_b, cos_sin, q, kv_a, kv_b, q_absorbed, o_latent, attn;
-} mla_config;
-
-static void config(legal *c, mla_config *m, dsv3_mla_prob const *p, dsv3_mla_io const *io)
+void legal_mla_points(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3_dtype x, bool fp8)
 {
-    dsv3_dtype const x = io->hidden_states.dtype;
-    dsv3_tensor const *w = dsv3_find(&io->weights, "o_proj.weight");
-    *m = (mla_config){0};
-    legal_start(c, "mla", p->hidden_size, p->q_lora_rank, p->stages * 2 + p->rope_layout, (int)(x * 8 + w->dtype));
-    legal_sums(c, false);
-    legal_arithmetic(c, false);
-    legal_division(c);
-    legal_functions(c, "exp log sincos rsqrt");
-    legal_say(c, "; angle f64");
+    *m = (legal_mla_parts){0};
     m->absorbed = legal_draw(c, "absorbed", 2);
     legal_say(c, "; form %s", m->absorbed ? "absorbed" : "naive");
-    if (w->dtype == DSV3_F8_E4M3) m->weights.point[LEGAL_WEIGHT] = legal_round_at(c, "weight", DSV3_BF16);
+    if (fp8) m->weights.point[LEGAL_WEIGHT] = legal_round_at(c, "weight", DSV3_BF16);
     if (p->q_lora_rank) m->q_a = legal_round_at(c, "q_a_proj", x);
     m->norm = legal_round_at(c, "x_norm", x);
     if (p->q_lora_rank && !p->stages) m->q_a_normed = legal_round_at(c, "q_a_layernorm", x);
@@ -44,9 +29,22 @@ static void config(legal *c, mla_config *m, dsv3_mla_prob const *p, dsv3_mla_io 
     c->cut_output = false;
 }
 
+static void config(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3_mla_io const *io)
+{
+    dsv3_dtype const x = io->hidden_states.dtype;
+    dsv3_tensor const *w = dsv3_find(&io->weights, "o_proj.weight");
+    legal_start(c, "mla", p->hidden_size, p->q_lora_rank, p->stages * 2 + p->rope_layout, (int)(x * 8 + w->dtype));
+    legal_sums(c, false);
+    legal_arithmetic(c, false);
+    legal_division(c);
+    legal_functions(c, "exp log sincos rsqrt");
+    legal_say(c, "; angle f64");
+    legal_mla_points(c, m, p, x, w->dtype == DSV3_F8_E4M3);
+}
+
 void legal_mla_config(legal *c, dsv3_mla_prob const *p, dsv3_mla_io const *io)
 {
-    mla_config m;
+    legal_mla_parts m;
     config(c, &m, p, io);
 }
 
@@ -59,7 +57,7 @@ static void stage(legal const *c, dsv3_tensor const *t, int64_t row, int64_t n, 
     }
 }
 
-static void normalise(legal const *c, legal_point point, dsv3_tensor const *weight, double eps, int64_t n, double *x)
+void legal_normalise(legal const *c, legal_point point, dsv3_tensor const *weight, double eps, int64_t n, double *x)
 {
     bool const wide = c->acc.bits == 53 && c->div == 0;
     double const sum = legal_cast(c, legal_dot(c, n, x, x));
@@ -80,7 +78,7 @@ static dsv3_rope_prob rope_of(dsv3_mla_prob const *p)
 }
 
 /* Interleaved pairs in, the layout of the problem out. */
-static void rotate(legal const *c, mla_config const *m, dsv3_mla_prob const *p, int64_t position, double *x)
+static void rotate(legal const *c, legal_mla_parts const *m, dsv3_mla_prob const *p, int64_t position, double *x)
 {
     dsv3_rope_prob const rope = rope_of(p);
     int64_t const half = p->qk_rope_head_dim / 2;
@@ -106,7 +104,7 @@ static void at_point(legal const *c, legal_point point, int64_t n, double *x)
 }
 
 /* Queries of token t, rotated, heads side by side. */
-static void queries(legal const *c, mla_config const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io, int64_t t,
+static void queries(legal const *c, legal_mla_parts const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io, int64_t t,
                     int64_t position, double const *x, double *latent, double *q)
 {
     int64_t const head = p->qk_nope_head_dim + p->qk_rope_head_dim, heads = p->num_attention_heads;
@@ -114,7 +112,7 @@ static void queries(legal const *c, mla_config const *m, dsv3_mla_prob const *p,
     if (rank) {
         legal_project(c, &m->weights, &io->weights, "q_a_proj", rank, p->hidden_size, x, latent);
         at_point(c, m->q_a, rank, latent);
-        normalise(c, m->norm, dsv3_find(&io->weights, "q_a_layernorm.weight"), p->rms_norm_eps, rank, latent);
+        legal_normalise(c, m->norm, dsv3_find(&io->weights, "q_a_layernorm.weight"), p->rms_norm_eps, rank, latent);
         at_point(c, m->q_a_normed, rank, latent);
         stage(c, &io->q_a_layernorm, t, rank, latent);
     }
@@ -129,19 +127,19 @@ static void queries(legal const *c, mla_config const *m, dsv3_mla_prob const *p,
     }
 }
 
-static void cached(legal const *c, mla_config const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io, int64_t t,
+static void cached(legal const *c, legal_mla_parts const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io, int64_t t,
                    int64_t position, double const *x, double *kv)
 {
     int64_t const rank = p->kv_lora_rank, width = rank + p->qk_rope_head_dim;
     legal_project(c, &m->weights, &io->weights, "kv_a_proj_with_mqa", width, p->hidden_size, x, kv);
     at_point(c, m->kv_a, width, kv);
-    normalise(c, m->norm, dsv3_find(&io->weights, "kv_a_layernorm.weight"), p->rms_norm_eps, rank, kv);
+    legal_normalise(c, m->norm, dsv3_find(&io->weights, "kv_a_layernorm.weight"), p->rms_norm_eps, rank, kv);
     rotate(c, m, p, position, kv + rank);
     stage(c, &io->kv, t, width, kv);
 }
 
 /* kv_b_proj as doubles, row by row. */
-static void expand(legal const *c, mla_config const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io, double *b)
+static void expand(legal const *c, legal_mla_parts const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io, double *b)
 {
     dsv3_tensor const *w = dsv3_find(&io->weights, "kv_b_proj.weight");
     dsv3_tensor const *scale = dsv3_find(&io->weights, "kv_b_proj.weight_scale_inv");
@@ -157,8 +155,8 @@ static void expand(legal const *c, mla_config const *m, dsv3_mla_prob const *p, 
 }
 
 /* One head with keys and values expanded: b holds its rows of kv_b_proj. */
-static void naive(legal const *c, mla_config const *m, dsv3_mla_prob const *p, double scale, int64_t n, double const *b,
-                  double const *kv, double *q, double *room, double *o)
+static void naive(legal const *c, legal_mla_parts const *m, dsv3_mla_prob const *p, double scale, int64_t n,
+                  double const *b, double const *kv, double *q, double *room, double *o)
 {
     int64_t const nope = p->qk_nope_head_dim, rope = p->qk_rope_head_dim, v = p->v_head_dim, rank = p->kv_lora_rank;
     double *key = room, *value = room + n * (nope + rope);
@@ -174,7 +172,7 @@ static void naive(legal const *c, mla_config const *m, dsv3_mla_prob const *p, d
 }
 
 /* One head with the query brought to the latent. */
-static void absorbed(legal const *c, mla_config const *m, dsv3_mla_prob const *p, double scale, int64_t n,
+static void absorbed(legal const *c, legal_mla_parts const *m, dsv3_mla_prob const *p, double scale, int64_t n,
                      double const *b, double const *kv, double const *q, double *room, double *o)
 {
     int64_t const nope = p->qk_nope_head_dim, rope = p->qk_rope_head_dim, rank = p->kv_lora_rank;
@@ -200,12 +198,8 @@ static void past(legal const *c, dsv3_mla_prob const *p, dsv3_mla_io const *io, 
     }
 }
 
-dsv3_status legal_mla(dsv3_ctx *ctx, dsv3_mla_prob const *p, dsv3_mla_io const *io)
+dsv3_status legal_mla_run(legal *c, legal_mla_parts const *m, dsv3_mla_prob const *p, dsv3_mla_io const *io)
 {
-    (void)ctx;
-    legal c;
-    mla_config m;
-    config(&c, &m, p, io);
     int64_t const heads = p->num_attention_heads, head = p->qk_nope_head_dim + p->qk_rope_head_dim;
     int64_t const v = p->v_head_dim, rank = p->kv_lora_rank, width = rank + p->qk_rope_head_dim;
     int64_t const of_head = (p->qk_nope_head_dim + v) * rank;
@@ -213,32 +207,41 @@ dsv3_status legal_mla(dsv3_ctx *ctx, dsv3_mla_prob const *p, dsv3_mla_io const *
     double *latent = legal_room(p->q_lora_rank + 1), *q = legal_room(heads * head), *o = legal_room(heads * v);
     double *room = legal_room((p->kv_len + 4) * (head + v + 2 * width)), *y = legal_room(p->hidden_size);
     if (!b || !kv || !x || !latent || !q || !o || !room || !y) return DSV3_UNSUPPORTED;
-    expand(&c, &m, p, io, b);
+    expand(c, m, p, io, b);
     long double const g = legal_mscale(p->mscale_all_dim, p->factor);
-    double const scale = legal_constant(&c, (double)(g * g / sqrtl((long double)head)));
+    double const scale = legal_constant(c, (double)(g * g / sqrtl((long double)head)));
     for (int64_t s = 0; s < p->batch; s++) {
-        int64_t const first = (int64_t)legal_load(&c, &io->cu_seqlens, s);
-        int64_t const last = (int64_t)legal_load(&c, &io->cu_seqlens, s + 1);
-        int64_t const old = (int64_t)legal_load(&c, &io->cache_seqlens, s) - (last - first);
-        past(&c, p, io, s, old, kv);
+        int64_t const first = (int64_t)legal_load(c, &io->cu_seqlens, s);
+        int64_t const last = (int64_t)legal_load(c, &io->cu_seqlens, s + 1);
+        int64_t const old = (int64_t)legal_load(c, &io->cache_seqlens, s) - (last - first);
+        past(c, p, io, s, old, kv);
         for (int64_t t = first; t < last; t++) {
             int64_t const position = old + t - first;
             for (int64_t i = 0; i < p->hidden_size; i++)
-                x[i] = legal_load(&c, &io->hidden_states, legal_row(&io->hidden_states, t) + i);
-            cached(&c, &m, p, io, t, position, x, kv + position * width);
-            queries(&c, &m, p, io, t, position, x, latent, q);
+                x[i] = legal_load(c, &io->hidden_states, legal_row(&io->hidden_states, t) + i);
+            cached(c, m, p, io, t, position, x, kv + position * width);
+            queries(c, m, p, io, t, position, x, latent, q);
             for (int64_t h = 0; h < heads; h++)
-                if (m.absorbed)
-                    absorbed(&c, &m, p, scale, position + 1, b + h * of_head, kv, q + h * head, room, o + h * v);
+                if (m->absorbed)
+                    absorbed(c, m, p, scale, position + 1, b + h * of_head, kv, q + h * head, room, o + h * v);
                 else
-                    naive(&c, &m, p, scale, position + 1, b + h * of_head, kv, q + h * head, room, o + h * v);
-            at_point(&c, m.attn, heads * v, o);
-            stage(&c, &io->attn_output, t, heads * v, o);
-            legal_project(&c, &m.weights, &io->weights, "o_proj", p->hidden_size, heads * v, o, y);
-            c.cut_output = m.y_cut;
-            for (int64_t i = 0; i < p->hidden_size; i++) legal_store(&c, &io->y, legal_row(&io->y, t) + i, y[i]);
-            c.cut_output = false;
+                    naive(c, m, p, scale, position + 1, b + h * of_head, kv, q + h * head, room, o + h * v);
+            at_point(c, m->attn, heads * v, o);
+            stage(c, &io->attn_output, t, heads * v, o);
+            legal_project(c, &m->weights, &io->weights, "o_proj", p->hidden_size, heads * v, o, y);
+            c->cut_output = m->y_cut;
+            for (int64_t i = 0; i < p->hidden_size; i++) legal_store(c, &io->y, legal_row(&io->y, t) + i, y[i]);
+            c->cut_output = false;
         }
     }
     return DSV3_OK;
+}
+
+dsv3_status legal_mla(dsv3_ctx *ctx, dsv3_mla_prob const *p, dsv3_mla_io const *io)
+{
+    (void)ctx;
+    legal c;
+    legal_mla_parts m;
+    config(&c, &m, p, io);
+    return legal_mla_run(&c, &m, p, io);
 }

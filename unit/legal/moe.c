@@ -1,27 +1,12 @@
 /* moe: docs/components/moe.md. */
-#include "network.h"
+#include "parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* What a configuration of moe holds besides: its networks, and which outputs are cut. */
-typedef struct {
-    legal_network net;
-    legal_point logits, shared_act;
-    bool weight_cut, y_cut;
-} moe_config;
-
-static void config(legal *c, moe_config *m, dsv3_moe_prob const *p, dsv3_moe_io const *io)
+void legal_moe_points(legal *c, legal_moe_parts *m, dsv3_moe_prob const *p, dsv3_dtype x, bool fp8)
 {
-    dsv3_tensor const *w = dsv3_find(&io->weights, "experts.0.gate_proj.weight");
-    dsv3_dtype const x = io->hidden_states.dtype;
-    bool const fp8 = w && w->dtype == DSV3_F8_E4M3;
-    *m = (moe_config){0};
-    legal_start(c, "moe", p->hidden_size, p->n_shared_experts, p->stages, (int)x * 2 + fp8);
-    legal_sums(c, false);
-    legal_arithmetic(c, false);
-    legal_division(c);
-    legal_functions(c, p->scoring_func == DSV3_SOFTMAX ? "exp sigmoid" : "sigmoid");
+    *m = (legal_moe_parts){0};
     if (!p->stages) m->logits = legal_round_at(c, "router_logits", x);
     c->point[0] = legal_round_at(c, "scores", DSV3_F32);
     legal_output(c, "topk_weight", DSV3_F32);
@@ -33,9 +18,22 @@ static void config(legal *c, moe_config *m, dsv3_moe_prob const *p, dsv3_moe_io 
     c->cut_output = false;
 }
 
+static void config(legal *c, legal_moe_parts *m, dsv3_moe_prob const *p, dsv3_moe_io const *io)
+{
+    dsv3_tensor const *w = dsv3_find(&io->weights, "experts.0.gate_proj.weight");
+    dsv3_dtype const x = io->hidden_states.dtype;
+    bool const fp8 = w && w->dtype == DSV3_F8_E4M3;
+    legal_start(c, "moe", p->hidden_size, p->n_shared_experts, p->stages, (int)x * 2 + fp8);
+    legal_sums(c, false);
+    legal_arithmetic(c, false);
+    legal_division(c);
+    legal_functions(c, p->scoring_func == DSV3_SOFTMAX ? "exp sigmoid" : "sigmoid");
+    legal_moe_points(c, m, p, x, fp8);
+}
+
 void legal_moe_config(legal *c, dsv3_moe_prob const *p, dsv3_moe_io const *io)
 {
-    moe_config m;
+    legal_moe_parts m;
     config(c, &m, p, io);
 }
 
@@ -55,7 +53,7 @@ static dsv3_gate_prob gate_of(dsv3_moe_prob const *p)
                             p->norm_topk_prob, p->scoring_func,        p->topk_method};
 }
 
-static void route(legal *c, moe_config const *m, dsv3_moe_prob const *p, dsv3_moe_io const *io, int64_t t,
+static void route(legal *c, legal_moe_parts const *m, dsv3_moe_prob const *p, dsv3_moe_io const *io, int64_t t,
                   double const *x, double *z, double *w, double *expert)
 {
     dsv3_gate_prob const gate = gate_of(p);
@@ -75,7 +73,7 @@ static void route(legal *c, moe_config const *m, dsv3_moe_prob const *p, dsv3_mo
 }
 
 /* Outputs of the experts, weighted, and of the shared network, added in an order of the configuration's. */
-static void add_up(legal *c, moe_config const *m, dsv3_moe_prob const *p, dsv3_moe_io const *io, int64_t t,
+static void add_up(legal *c, legal_moe_parts const *m, dsv3_moe_prob const *p, dsv3_moe_io const *io, int64_t t,
                    double const *expert, double const *w, double const *out)
 {
     int64_t const k = p->num_experts_per_tok, hidden = p->hidden_size, shared = p->n_shared_experts > 0;
@@ -93,37 +91,42 @@ static void add_up(legal *c, moe_config const *m, dsv3_moe_prob const *p, dsv3_m
     c->cut_output = false;
 }
 
-dsv3_status legal_moe(dsv3_ctx *ctx, dsv3_moe_prob const *p, dsv3_moe_io const *io)
+dsv3_status legal_moe_run(legal *c, legal_moe_parts const *m, dsv3_moe_prob const *p, dsv3_moe_io const *io)
 {
-    (void)ctx;
-    legal c;
-    moe_config m;
-    config(&c, &m, p, io);
     int64_t const k = p->num_experts_per_tok, hidden = p->hidden_size, width = p->moe_intermediate_size;
     int64_t const wide = width * (p->n_shared_experts > 1 ? p->n_shared_experts : 1);
     double *x = legal_room(hidden), *z = legal_room(4 * p->n_routed_experts), *act = legal_room(wide);
     double *out = legal_room((k + 1) * hidden);
     if (!x || !z || !act || !out || k > LEGAL_CHOSEN) return DSV3_UNSUPPORTED;
-    legal_network shared = m.net;
-    shared.point[LEGAL_ACT] = m.shared_act;
+    legal_network shared = m->net;
+    shared.point[LEGAL_ACT] = m->shared_act;
     for (int64_t t = 0; t < p->n_tokens; t++) {
         double w[LEGAL_CHOSEN], expert[LEGAL_CHOSEN];
         for (int64_t i = 0; i < hidden; i++)
-            x[i] = legal_load(&c, &io->hidden_states, legal_row(&io->hidden_states, t) + i);
-        route(&c, &m, p, io, t, x, z, w, expert);
+            x[i] = legal_load(c, &io->hidden_states, legal_row(&io->hidden_states, t) + i);
+        route(c, m, p, io, t, x, z, w, expert);
         for (int64_t s = 0; s < k; s++) {
             char prefix[32];
             snprintf(prefix, sizeof prefix, "experts.%d", (int)expert[s]);
-            legal_network_act(&c, &m.net, &io->weights, prefix, hidden, width, x, act);
-            stage(&c, &io->act, t * k + s, width, act);
-            legal_network_out(&c, &m.net, &io->weights, prefix, hidden, width, act, out + s * hidden);
+            legal_network_act(c, &m->net, &io->weights, prefix, hidden, width, x, act);
+            stage(c, &io->act, t * k + s, width, act);
+            legal_network_out(c, &m->net, &io->weights, prefix, hidden, width, act, out + s * hidden);
         }
         if (p->n_shared_experts > 0) {
-            legal_network_act(&c, &shared, &io->weights, "shared_experts", hidden, wide, x, act);
-            stage(&c, &io->shared_act, t, wide, act);
-            legal_network_out(&c, &m.net, &io->weights, "shared_experts", hidden, wide, act, out + k * hidden);
+            legal_network_act(c, &shared, &io->weights, "shared_experts", hidden, wide, x, act);
+            stage(c, &io->shared_act, t, wide, act);
+            legal_network_out(c, &m->net, &io->weights, "shared_experts", hidden, wide, act, out + k * hidden);
         }
-        add_up(&c, &m, p, io, t, expert, w, out);
+        add_up(c, m, p, io, t, expert, w, out);
     }
     return DSV3_OK;
+}
+
+dsv3_status legal_moe(dsv3_ctx *ctx, dsv3_moe_prob const *p, dsv3_moe_io const *io)
+{
+    (void)ctx;
+    legal c;
+    legal_moe_parts m;
+    config(&c, &m, p, io);
+    return legal_moe_run(&c, &m, p, io);
 }

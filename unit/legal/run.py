@@ -40,6 +40,7 @@ CASES = {
             "n_tokens=4,stages=0|1,weights=f8_e4m3;fill=real"],
     "mla": ["stages=0|1,hidden_states=bf16|f32;fill=real|adversarial", "stages=0|1,weights=f8_e4m3;fill=real",
             "rope_layout=1,stages=1,hidden_states=bf16|f32;fill=real"],
+    "mtp": ["stages=1,hidden_states=bf16|f32;fill=real|adversarial", "stages=1,weights=f8_e4m3;fill=real"],
     "balance_loss": ["seq_aux=0|1;fill=real|exact|adversarial"],
     "bias_update": [";fill=real|exact|balanced|adversarial"],
     "embed": ["weight=bf16|f32;fill=real|exact|adversarial"],
