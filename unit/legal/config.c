@@ -122,7 +122,22 @@ void legal_arithmetic(legal *c, bool bf16)
               c->daz   ? "daz"
               : c->ftz ? "ftz"
                        : "none",
-              c->arith == IN_BF16 ? "bf16" : "f32");
+              c->arith == IN_BF16                                       ? "bf16"
+              : c->arith == IN_F64 && legal_disputed(c, "arith_f64", 2) ? "f64"
+                                                                        : "f32");
+}
+
+double legal_silu(legal const *c, double z)
+{
+    double sigmoid = legal_sigmoid(c, z);
+    if (c->rounds_sigmoid) sigmoid = legal_at(c, c->gate_sigmoid, sigmoid);
+    return legal_op(c, z * sigmoid);
+}
+
+void legal_silu_config(legal *c, dsv3_dtype dtype)
+{
+    c->rounds_sigmoid = legal_disputed(c, "gate_sigmoid", 2);
+    if (c->rounds_sigmoid) c->gate_sigmoid = legal_round_at(c, "gate_sigmoid", dtype);
 }
 
 void legal_division(legal *c)

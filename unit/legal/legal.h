@@ -43,9 +43,11 @@ typedef struct {
     bool ftz, daz, cut_output, error_at_zero;
     int direction; /* of errors: 1 up, -1 down, 0 by the bits of the result */
     legal_error exp, log, sigmoid, sincos;
-    double div, rsqrt;    /* 0: correctly rounded */
-    bool error_by_two;    /* of a division by a power of two */
-    bool reciprocal;      /* a / b as a * (1 / b) */
+    double div, rsqrt;   /* 0: correctly rounded */
+    bool error_by_two;   /* of a division by a power of two */
+    bool reciprocal;     /* a / b as a * (1 / b) */
+    bool rounds_sigmoid; /* silu: gate times a sigmoid that was rounded */
+    legal_point gate_sigmoid;
     bool query_scaled;    /* attention: softmax_scale multiplies the query */
     int parts;            /* attention: of the keys */
     legal_point point[8]; /* of the op, in an order of its own */
@@ -82,6 +84,9 @@ double legal_div(legal const *c, double a, double b);
 double legal_exp(legal const *c, double x);
 double legal_log(legal const *c, double x);
 double legal_sigmoid(legal const *c, double x);
+/* z times its sigmoid; whether the sigmoid is a point of its own is drawn and declared by legal_silu_config. */
+double legal_silu(legal const *c, double z);
+void legal_silu_config(legal *c, dsv3_dtype dtype);
 double legal_rsqrt(legal const *c, double x);
 double legal_shift(legal const *c, long double exact, legal_error error, double argument);
 double legal_constant(legal const *c, double x); /* of a problem: in binary32 unless arithmetic is wider */

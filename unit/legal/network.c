@@ -10,6 +10,7 @@ void legal_network_config(legal *c, legal_network *n, dsv3_dtype dtype, bool fp8
     if (fp8) n->point[WEIGHT] = legal_round_at(c, "weight", legal_draw(c, "weight_f32", 2) ? DSV3_F32 : DSV3_BF16);
     n->point[GATE] = legal_round_at(c, "gate_proj", dtype);
     n->point[UP] = legal_round_at(c, "up_proj", dtype);
+    legal_silu_config(c, dtype);
     n->point[SILU] = legal_round_at(c, "silu", dtype);
     if (!stages) n->point[ACT] = legal_round_at(c, "act", dtype);
     n->point[OUT] = legal_round_at(c, "expert_out", dtype);
@@ -55,7 +56,7 @@ void legal_network_act(legal const *c, legal_network const *n, dsv3_weights cons
     project(c, n, weights, prefix, "up_proj", width, hidden, x, up);
     for (int64_t i = 0; i < width; i++) {
         double const z = legal_at(c, n->point[GATE], act[i]), u = legal_at(c, n->point[UP], up[i]);
-        double const silu = legal_at(c, n->point[SILU], legal_op(c, z * legal_sigmoid(c, z)));
+        double const silu = legal_at(c, n->point[SILU], legal_silu(c, z));
         act[i] = legal_at(c, n->point[ACT], legal_op(c, silu * u));
     }
 }

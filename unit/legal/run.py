@@ -51,13 +51,15 @@ CASES = {
 def ids_of(op, seed, words=None):
     """Case ids of an op with a seed; linear's formats of the weight need a fitting x, so they are two lists."""
     for words in CASES[op]:
-        yield f"{op}@{PRESETS}" + (words if words.startswith(";") else ":" + words) + f";seed={seed}..{seed + SEEDS - 1}"
+        keys = words if words.startswith(";") else ":" + words
+        yield f"{op}@{PRESETS}{keys};seed={seed}..{seed + SEEDS - 1}"
 
 
 def judge(legal, cases):
     """One run of the harness: the rows of its results."""
     env = dict(os.environ, LEGAL=f"{legal}{SETTINGS}")
-    command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl", f"--jobs={JOBS}"]
+    command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl",
+               f"--jobs={JOBS}"]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode == 2:
         sys.exit(f"run.py: {done.stderr.strip()}")
