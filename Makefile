@@ -224,10 +224,10 @@ format-check:
 
 # Honest ports, written from the contract alone: unit/legal.
 legal_src := $(filter-out unit/legal/selftest.c,$(wildcard unit/legal/*.c))
-$(B)/legal/legal.so: $(legal_src) unit/legal/legal.h unit/legal/number.h include/dsv3.h
+$(B)/legal/legal.so: $(legal_src) $(wildcard unit/legal/*.h) include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) -D_GNU_SOURCE $(filter-out -Wconversion -Wdouble-promotion,$(WARN)) -o $@ $(legal_src) -lm
-$(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/number.h
+$(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/units.c unit/legal/number.h unit/legal/units.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -o $@ $(filter %.c,$^) -lcriterion -lm
 legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest

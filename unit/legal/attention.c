@@ -3,7 +3,24 @@
 
 #include <math.h>
 
-enum { SCORES, P };
+enum { SCORES, P, SCALE };
+enum { KEYS = 1 << 14, WIDTH = 1 << 12, PARTS = 8 };
+
+void legal_attention_config(legal *c, dsv3_dtype dtype)
+{
+    legal_say(c, "; rescales 0");
+    c->parts = legal_draw(c, "parts", 2) ? 1 : 2 + legal_draw(c, "how_many_parts", PARTS - 1);
+    legal_say(c, "; parts %d", c->parts);
+    c->query_scaled = legal_draw(c, "q_first", 3) == 0;
+    legal_say(c, "; scaled %s", c->query_scaled ? "q" : legal_draw(c, "scaled_unsaid", 4) ? "scores" : "any");
+    if (c->query_scaled) c->point[SCALE] = legal_round_at(c, "scale", dtype);
+    if (c->query_scaled || c->acc.bits == 53) {
+        c->point[SCORES] = (legal_point){0};
+        legal_say(c, "; %sscores f32 may", c->prefix);
+    } else
+        c->point[SCORES] = legal_round_at(c, "scores", dtype);
+    c->point[P] = legal_round_at(c, "P", dtype);
+}
 
 static void attention_config(legal *c, dsv3_dtype dtype)
 {
@@ -11,45 +28,79 @@ static void attention_config(legal *c, dsv3_dtype dtype)
     legal_arithmetic(c, false);
     legal_division(c);
     legal_functions(c, "exp log");
-    legal_say(c, "; rescales 0");
-    bool const scaled_first = legal_disputed(c, "q_first", 2);
-    if (scaled_first || c->acc.bits == 53) {
-        c->point[SCORES] = (legal_point){0};
-        legal_say(c, "; scores f32 may");
-    } else
-        c->point[SCORES] = legal_round_at(c, "scores", dtype);
-    c->point[P] = legal_round_at(c, "P", dtype);
+    legal_attention_config(c, dtype);
     legal_output(c, "o", dtype);
 }
 
-/* The weighted values of one query: n keys of width w, values of width v. Returns lse. */
-static double attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
-                     double const *value, int64_t value_step, double *o)
+/* Keys of width w, values of width v, in rows value_step apart. */
+typedef struct {
+    int64_t n, w, v, value_step;
+    double const *key, *value;
+} key_rows;
+
+/* The weighted values of one query over some keys. Returns lse. */
+static double attend_once(legal const *c, double scale, key_rows k, double const *q, double *o)
 {
-    for (int64_t i = 0; i < v; i++) o[i] = 0;
-    if (n <= 0) return -INFINITY;
-    bool const first = legal_disputed(c, "q_first", 2), p_first = legal_draw(c, "p_first", 2);
-    static double s[1 << 14], column[1 << 14];
-    for (int64_t i = 0; first && i < w; i++) q[i] = legal_op(c, q[i] * scale);
+    bool const p_first = legal_draw(c, "p_first", 2);
+    static double s[KEYS], column[KEYS];
     double largest = -INFINITY;
-    for (int64_t j = 0; j < n; j++) {
-        double const dot = legal_dot(c, w, q, key + j * w);
-        s[j] = first ? dot : legal_op(c, dot * scale);
-        s[j] = legal_at(c, c->point[SCORES], s[j]);
+    for (int64_t j = 0; j < k.n; j++) {
+        double const dot = legal_dot(c, k.w, q, k.key + j * k.w);
+        s[j] = legal_at(c, c->point[SCORES], c->query_scaled ? dot : legal_op(c, dot * scale));
         largest = fmax(largest, s[j]);
     }
-    for (int64_t j = 0; j < n; j++) {
+    for (int64_t j = 0; j < k.n; j++) {
         s[j] = legal_exp(c, legal_op(c, s[j] - largest));
         if (!p_first) s[j] = legal_at(c, c->point[P], s[j]);
     }
-    double const sum = legal_cast(c, legal_dot(c, n, s, NULL));
-    for (int64_t j = 0; p_first && j < n; j++) s[j] = legal_at(c, c->point[P], legal_div(c, s[j], sum));
-    for (int64_t i = 0; i < v; i++) {
-        for (int64_t j = 0; j < n; j++) column[j] = value[j * value_step + i];
-        o[i] = legal_dot(c, n, s, column);
+    double const sum = legal_cast(c, legal_dot(c, k.n, s, NULL));
+    for (int64_t j = 0; p_first && j < k.n; j++) s[j] = legal_at(c, c->point[P], legal_div(c, s[j], sum));
+    for (int64_t i = 0; i < k.v; i++) {
+        for (int64_t j = 0; j < k.n; j++) column[j] = k.value[j * k.value_step + i];
+        o[i] = legal_dot(c, k.n, s, column);
         if (!p_first) o[i] = legal_div(c, o[i], sum);
     }
     return legal_op(c, largest + legal_log(c, sum));
+}
+
+/* Outputs of parts by their lse: with weights e^(lse_p - lse), or e^(lse_p - maximum) and one division. */
+static double merged(legal const *c, int parts, int64_t v, double const *lse, double part[PARTS][WIDTH], double *o)
+{
+    bool const divides = legal_draw(c, "merge_divides", 2);
+    double largest = -INFINITY, weight[PARTS], sum = 0;
+    for (int p = 0; p < parts; p++) largest = fmax(largest, lse[p]);
+    for (int p = 0; p < parts; p++) {
+        weight[p] = legal_exp(c, legal_op(c, lse[p] - largest));
+        sum = legal_op(c, sum + weight[p]);
+    }
+    double const all = legal_op(c, largest + legal_log(c, sum));
+    for (int p = 0; p < parts && !divides; p++) weight[p] = legal_exp(c, legal_op(c, lse[p] - all));
+    for (int64_t i = 0; i < v; i++) {
+        o[i] = 0;
+        for (int p = 0; p < parts; p++) o[i] = legal_op(c, o[i] + legal_op(c, weight[p] * part[p][i]));
+        if (divides) o[i] = legal_div(c, o[i], sum);
+    }
+    return all;
+}
+
+double legal_attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
+                    double const *value, int64_t value_step, double *o)
+{
+    for (int64_t i = 0; i < v; i++) o[i] = 0;
+    if (n <= 0) return -INFINITY;
+    for (int64_t i = 0; c->query_scaled && i < w; i++) q[i] = legal_at(c, c->point[SCALE], legal_op(c, q[i] * scale));
+    if (c->parts == 1) return attend_once(c, scale, (key_rows){n, w, v, value_step, key, value}, q, o);
+    static double part[PARTS][WIDTH];
+    double lse[PARTS];
+    int parts = 0;
+    int64_t const length = (n + c->parts - 1) / c->parts;
+    for (int64_t at = 0; at < n; at += length, parts++) {
+        int64_t const m = n - at < length ? n - at : length;
+        key_rows const some = {m, w, v, value_step, key + at * w, value + at * value_step};
+        lse[parts] = attend_once(c, scale, some, q, part[parts]);
+        for (int64_t i = 0; i < v; i++) part[parts][i] = legal_cast(c, part[parts][i]);
+    }
+    return merged(c, parts, v, lse, part, o);
 }
 
 static void store(legal *c, dsv3_tensor const *o, dsv3_tensor const *lse, int64_t row, int64_t v, double const *x,
@@ -96,7 +147,7 @@ dsv3_status legal_mla_decode(dsv3_ctx *ctx, dsv3_mla_decode_prob const *p, dsv3_
         for (int64_t row = b * p->s_q * heads; row < (b + 1) * p->s_q * heads; row++) {
             for (int64_t i = 0; i < w; i++) q[i] = legal_load(&c, &io->q, legal_row(&io->q, row) + i);
             int64_t const n = length - p->s_q + row / heads % p->s_q + 1;
-            store(&c, &io->o, &io->lse, row, v, o, attend(&c, scale, n, w, v, q, key, key, w, o));
+            store(&c, &io->o, &io->lse, row, v, o, legal_attend(&c, scale, n, w, v, q, key, key, w, o));
         }
     }
     return DSV3_OK;
@@ -131,7 +182,7 @@ dsv3_status legal_mla_prefill(dsv3_ctx *ctx, dsv3_mla_prefill_prob const *p, dsv
             for (int64_t t = 0; t < queries; t++) {
                 int64_t const row = (q0 + t) * heads + h, n = keys - queries + t + 1;
                 for (int64_t i = 0; i < w; i++) q[i] = legal_load(&c, &io->q, legal_row(&io->q, row) + i);
-                store(&c, &io->o, &io->lse, row, v, o, attend(&c, scale, n, w, v, q, key, value, v, o));
+                store(&c, &io->o, &io->lse, row, v, o, legal_attend(&c, scale, n, w, v, q, key, value, v, o));
             }
         }
     }

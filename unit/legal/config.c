@@ -52,7 +52,8 @@ void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int 
     char const *text = getenv("LEGAL");
     uint64_t key = word(mixed(text ? strtoull(text, NULL, 10) + 1 : 1), op);
     key = mixed(mixed(mixed(mixed(key ^ (uint64_t)a) ^ (uint64_t)b) ^ (uint64_t)d) ^ (uint64_t)dtype);
-    *c = (legal){.key = key, .acc = number_f32, .outer = number_f32, .block = 1, .guard = 255, .splits = 1};
+    *c = (legal){
+        .key = key, .prefix = "", .acc = number_f32, .outer = number_f32, .block = 1, .guard = 255, .splits = 1};
     c->fused = true;
     legal_reset();
 }
@@ -96,13 +97,24 @@ void legal_sums(legal *c, bool chain_only)
     if (c->order != TREE && !chain_only) legal_say(c, " splits=%d", c->splits);
 }
 
+bool legal_unit_sums(legal *c)
+{
+    if (legal_draw(c, "by_name", 2)) return false;
+    c->unit = legal_unit_list + legal_draw(c, "unit", legal_unit_count - 2); /* the last two take FP8 */
+    c->acc = number_accumulator(c->unit->bits, false);
+    c->splits = 1 << legal_draw(c, "unit_splits", 4);
+    legal_say(c, "acc %s splits=%d", c->unit->name, c->splits);
+    return true;
+}
+
 void legal_arithmetic(legal *c, bool bf16)
 {
     static enum legal_arith const any[] = {IN_F32, IN_F32, IN_F64, IN_F32, IN_BF16};
     c->arith = any[legal_draw(c, "arith", 4)];
     if (bf16 && legal_disputed(c, "arith_bf16", 2)) c->arith = IN_BF16;
     if (c->arith == IN_F64 && c->acc.bits != 53) c->arith = IN_F32;
-    int const flush = legal_draw(c, "flush", 4);
+    bool const flushes = c->unit && (c->unit->kind == UNIT_PAIRS || c->unit->kind == UNIT_TWO_CHAINS);
+    int const flush = flushes ? 3 : legal_draw(c, "flush", 4);
     c->ftz = flush >= 2, c->daz = flush == 3;
     c->direction = legal_draw(c, "direction", 3) - 1;
     if (c->arith == IN_F64 || c->acc.bits == 53) c->ftz = c->daz = false;
@@ -110,7 +122,22 @@ void legal_arithmetic(legal *c, bool bf16)
               c->daz   ? "daz"
               : c->ftz ? "ftz"
                        : "none",
-              c->arith == IN_BF16 ? "bf16" : "f32");
+              c->arith == IN_BF16                                       ? "bf16"
+              : c->arith == IN_F64 && legal_disputed(c, "arith_f64", 2) ? "f64"
+                                                                        : "f32");
+}
+
+double legal_silu(legal const *c, double z)
+{
+    double sigmoid = legal_sigmoid(c, z);
+    if (c->rounds_sigmoid) sigmoid = legal_at(c, c->gate_sigmoid, sigmoid);
+    return legal_op(c, z * sigmoid);
+}
+
+void legal_silu_config(legal *c, dsv3_dtype dtype)
+{
+    c->rounds_sigmoid = legal_disputed(c, "gate_sigmoid", 2);
+    if (c->rounds_sigmoid) c->gate_sigmoid = legal_round_at(c, "gate_sigmoid", dtype);
 }
 
 void legal_division(legal *c)
@@ -160,7 +187,7 @@ void legal_output(legal *c, char const *name, dsv3_dtype dtype)
 {
     char const *format = dtype == DSV3_BF16 ? "bf16" : "f32";
     c->cut_output = legal_draw(c, name, 5) == 0;
-    legal_say(c, "; %s %s must %s", name, format, c->cut_output ? "rz" : "rn");
+    legal_say(c, "; %s%s %s must %s", c->prefix, name, format, c->cut_output ? "rz" : "rn");
 }
 
 /* Wide arithmetic keeps what is not rounded to BF16; an intermediate in binary32 is rounded already. */
@@ -168,7 +195,7 @@ legal_point legal_round_at(legal *c, char const *name, dsv3_dtype dtype)
 {
     bool const bf16 = c->arith == IN_BF16 || (dtype == DSV3_BF16 && legal_draw(c, name, 2));
     bool const kept = !bf16 && c->arith == IN_F64 && legal_draw(c, "keep", 2);
-    legal_say(c, "; %s %s %s", name, bf16 ? "bf16" : "f32", kept ? "may" : "must");
+    legal_say(c, "; %s%s %s %s", c->prefix, name, bf16 ? "bf16" : "f32", kept ? "may" : "must");
     return (legal_point){!kept, bf16 ? number_bf16 : number_f32};
 }
 

@@ -54,6 +54,34 @@ static int64_t take(int64_t n, double *x)
     return best;
 }
 
+/* The choice of one token and its weights: z and bias of n experts. */
+void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_tensor const *bias, double *work,
+                 int32_t *chosen, double *w)
+{
+    int64_t const n = p->n_routed_experts, k = p->num_experts_per_tok;
+    bool const grouped = p->topk_method != DSV3_GREEDY, scale_first = legal_draw(c, "scale_first", 2);
+    int64_t const groups = grouped ? p->n_group : 1, each = n / groups, kept = grouped ? p->topk_group : 1;
+    double *s = work, *t = work + n, *u = work + 2 * n;
+    double const scale = legal_constant(c, p->routed_scaling_factor);
+    score(c, p, n, z, s);
+    for (int64_t e = 0; e < n; e++)
+        t[e] = p->topk_method == DSV3_NOAUX_TC ? legal_op(c, s[e] + legal_load(c, bias, e)) : s[e];
+    for (int64_t g = 0; g < groups; g++) u[g] = group_score(c, each, t + g * each, p->topk_method == DSV3_NOAUX_TC);
+    for (int64_t g = 0; g < kept; g++) u[take(groups, u)] = -INFINITY;
+    for (int64_t e = 0; e < n; e++)
+        if (u[e / each] != -INFINITY) t[e] = -INFINITY;
+    for (int64_t i = 0; i < k; i++) {
+        int64_t const e = take(n, t);
+        t[e] = -INFINITY, w[i] = s[e], chosen[i] = (int32_t)e;
+    }
+    double const sum = p->norm_topk_prob ? legal_cast(c, legal_dot(c, k, w, NULL)) : 1;
+    for (int64_t i = 0; i < k; i++) {
+        double x = scale_first ? legal_op(c, w[i] * scale) : w[i];
+        if (p->norm_topk_prob) x = legal_div(c, x, sum);
+        w[i] = scale_first ? x : legal_op(c, x * scale);
+    }
+}
+
 dsv3_status legal_gate(dsv3_ctx *ctx, dsv3_gate_prob const *p, dsv3_gate_io const *io)
 {
     (void)ctx;
@@ -61,31 +89,15 @@ dsv3_status legal_gate(dsv3_ctx *ctx, dsv3_gate_prob const *p, dsv3_gate_io cons
     legal_gate_config(&c, p, io);
     dsv3_tensor const *bias = dsv3_find(&io->weights, "e_score_correction_bias");
     int64_t const n = p->n_routed_experts, k = p->num_experts_per_tok;
-    bool const grouped = p->topk_method != DSV3_GREEDY, scale_first = legal_draw(&c, "scale_first", 2);
-    int64_t const groups = grouped ? p->n_group : 1, each = n / groups, kept = grouped ? p->topk_group : 1;
-    double *z = legal_room(n), *s = legal_room(n), *t = legal_room(n), *u = legal_room(n), *w = legal_room(k);
-    double const scale = legal_constant(&c, p->routed_scaling_factor);
+    double *z = legal_room(n), *work = legal_room(3 * n), *w = legal_room(k);
+    int32_t chosen[LEGAL_CHOSEN];
+    if (!z || !work || !w || k > LEGAL_CHOSEN) return DSV3_UNSUPPORTED;
     for (int64_t row = 0; row < p->n_tokens; row++) {
         for (int64_t e = 0; e < n; e++) z[e] = legal_load(&c, &io->logits, legal_row(&io->logits, row) + e);
-        score(&c, p, n, z, s);
-        for (int64_t e = 0; e < n; e++)
-            t[e] = p->topk_method == DSV3_NOAUX_TC ? legal_op(&c, s[e] + legal_load(&c, bias, e)) : s[e];
-        for (int64_t g = 0; g < groups; g++)
-            u[g] = group_score(&c, each, t + g * each, p->topk_method == DSV3_NOAUX_TC);
-        for (int64_t g = 0; g < kept; g++) u[take(groups, u)] = -INFINITY;
-        for (int64_t e = 0; e < n; e++)
-            if (u[e / each] != -INFINITY) t[e] = -INFINITY;
+        legal_route(&c, p, z, bias, work, chosen, w);
         for (int64_t i = 0; i < k; i++) {
-            int64_t const e = take(n, t);
-            t[e] = -INFINITY, w[i] = s[e];
-            put(&io->topk_idx, legal_row(&io->topk_idx, row) + i, (int32_t)e);
-        }
-        double const sum = p->norm_topk_prob ? legal_cast(&c, legal_dot(&c, k, w, NULL)) : 1;
-        for (int64_t i = 0; i < k; i++) {
-            double x = scale_first ? legal_op(&c, w[i] * scale) : w[i];
-            if (p->norm_topk_prob) x = legal_div(&c, x, sum);
-            legal_store(&c, &io->topk_weight, legal_row(&io->topk_weight, row) + i,
-                        scale_first ? x : legal_op(&c, x * scale));
+            put(&io->topk_idx, legal_row(&io->topk_idx, row) + i, chosen[i]);
+            legal_store(&c, &io->topk_weight, legal_row(&io->topk_weight, row) + i, w[i]);
         }
     }
     return DSV3_OK;

@@ -10,8 +10,9 @@
 
 #include "dsv3.h"
 #include "number.h"
+#include "units.h"
 
-enum { LEGAL_TEXT = 512 };
+enum { LEGAL_TEXT = 2048 };
 enum legal_order { FORWARD, BACKWARD, SHUFFLED, LANES, TREE };
 enum legal_arith { IN_F32, IN_F64, IN_BF16 };
 
@@ -29,21 +30,27 @@ typedef struct {
 /* One configuration. */
 typedef struct {
     uint64_t key;
+    char const *prefix; /* of names of points: that of a part, or empty */
     char text[LEGAL_TEXT];
     /* sums */
     number_format acc, outer;
     enum legal_order order;
     bool fused, merges_in_tree;
     int block, guard, splits, promote;
+    legal_unit const *unit; /* a matrix unit by name, or NULL */
     /* elementwise */
     enum legal_arith arith;
     bool ftz, daz, cut_output, error_at_zero;
     int direction; /* of errors: 1 up, -1 down, 0 by the bits of the result */
     legal_error exp, log, sigmoid, sincos;
-    double div, rsqrt;    /* 0: correctly rounded */
-    bool error_by_two;    /* of a division by a power of two */
-    bool reciprocal;      /* a / b as a * (1 / b) */
-    legal_point point[6]; /* of the op, in an order of its own */
+    double div, rsqrt;   /* 0: correctly rounded */
+    bool error_by_two;   /* of a division by a power of two */
+    bool reciprocal;     /* a / b as a * (1 / b) */
+    bool rounds_sigmoid; /* silu: gate times a sigmoid that was rounded */
+    legal_point gate_sigmoid;
+    bool query_scaled;    /* attention: softmax_scale multiplies the query */
+    int parts;            /* attention: of the keys */
+    legal_point point[8]; /* of the op, in an order of its own */
 } legal;
 
 /* The choice named `name` of `count`: drawn, or set by LEGAL. */
@@ -54,6 +61,8 @@ void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int 
 
 /* Draw one group of choices and declare it. */
 void legal_sums(legal *c, bool chain_only);
+/* The same where both operands of every sum are BF16: matrix units by name too. True if one was drawn. */
+bool legal_unit_sums(legal *c);
 void legal_arithmetic(legal *c, bool bf16);
 void legal_division(legal *c);
 void legal_functions(legal *c, char const *words); /* of "exp log sigmoid sincos rsqrt" */
@@ -75,6 +84,9 @@ double legal_div(legal const *c, double a, double b);
 double legal_exp(legal const *c, double x);
 double legal_log(legal const *c, double x);
 double legal_sigmoid(legal const *c, double x);
+/* z times its sigmoid; whether the sigmoid is a point of its own is drawn and declared by legal_silu_config. */
+double legal_silu(legal const *c, double z);
+void legal_silu_config(legal *c, dsv3_dtype dtype);
 double legal_rsqrt(legal const *c, double x);
 double legal_shift(legal const *c, long double exact, legal_error error, double argument);
 double legal_constant(legal const *c, double x); /* of a problem: in binary32 unless arithmetic is wider */
@@ -82,6 +94,21 @@ double legal_constant(legal const *c, double x); /* of a problem: in binary32 un
 double legal_load(legal const *c, dsv3_tensor const *t, int64_t at);
 void legal_store(legal const *c, dsv3_tensor const *t, int64_t at, double x);
 int64_t legal_row(dsv3_tensor const *t, int64_t i);
+
+/* The choice of a token by its logits z, and the weights of the chosen. work: 3 n_routed_experts doubles. */
+enum { LEGAL_CHOSEN = 64 };
+void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_tensor const *bias, double *work,
+                 int32_t *chosen, double *w);
+
+/* Attention of one query over n keys of width w with values of width v, whose rows are value_step apart: the weighted
+ * values in o, lse returned. q is used up. legal_attention_config draws and declares rescales to P. */
+void legal_attention_config(legal *c, dsv3_dtype dtype);
+double legal_attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
+                    double const *value, int64_t value_step, double *o);
+
+/* Of rotary embedding: f_j and g(m). */
+long double legal_frequency(dsv3_rope_prob const *p, int64_t j);
+long double legal_mscale(double m, double factor);
 
 /* Room for n doubles until the op returns; NULL when it is used up. */
 double *legal_room(int64_t n);
@@ -100,7 +127,12 @@ void legal_reset(void);
     PORT(gate) \
     PORT(bias_update) \
     PORT(embed) \
-    PORT(balance_loss)
+    PORT(balance_loss) \
+    PORT(mtp_accept) \
+    PORT(experts) \
+    PORT(moe) \
+    PORT(mla) \
+    PORT(mtp)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -5,12 +5,18 @@ void legal_linear_config(legal *c, dsv3_linear_prob const *p, dsv3_linear_io con
 {
     dsv3_dtype const dtype = dsv3_find(&io->weights, "weight")->dtype;
     legal_start(c, "linear", p->n_tokens, p->in_features, p->out_features, (int)(io->x.dtype * 8 + dtype));
-    legal_sums(c, false);
+    bool const narrow = io->x.dtype == DSV3_BF16 && dtype == DSV3_BF16;
+    if (!narrow || !legal_unit_sums(c)) legal_sums(c, false);
     legal_arithmetic(c, false);
     static char const *const how[] = {"f32 must", "bf16 must", "f32 may"};
     int const weight = legal_draw(c, "weight", 3);
     if (dtype == DSV3_F8_E4M3) legal_say(c, "; weight %s", how[weight]);
     c->point[0] = (legal_point){weight < 2, weight == 1 ? number_bf16 : number_f32};
+    c->point[1] = (legal_point){0};
+    if (io->x.dtype == DSV3_F32 && legal_disputed(c, "x", 2)) {
+        c->point[1] = (legal_point){true, number_bf16};
+        legal_say(c, "; x bf16 must");
+    }
     legal_output(c, "y", io->y.dtype);
 }
 
@@ -24,7 +30,8 @@ dsv3_status legal_linear(dsv3_ctx *ctx, dsv3_linear_prob const *p, dsv3_linear_i
     double *x = legal_room(p->n_tokens * n), *row = legal_room(n);
     if (!x || !row) return DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++)
-        for (int64_t i = 0; i < n; i++) x[t * n + i] = legal_load(&c, &io->x, legal_row(&io->x, t) + i);
+        for (int64_t i = 0; i < n; i++)
+            x[t * n + i] = legal_at(&c, c.point[1], legal_load(&c, &io->x, legal_row(&io->x, t) + i));
     for (int64_t o = 0; o < p->out_features; o++) {
         for (int64_t i = 0; i < n; i++) {
             row[i] = legal_load(&c, w, legal_row(w, o) + i);

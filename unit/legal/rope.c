@@ -3,6 +3,53 @@
 
 #include <math.h>
 
+static long double turns(dsv3_rope_prob const *p, double n)
+{
+    long double const pi = 3.14159265358979323846264338327950288L, r = (long double)p->qk_rope_head_dim;
+    return r * logl((long double)p->original_max_position_embeddings / (2 * pi * n)) / (2 * logl(p->rope_theta));
+}
+
+long double legal_mscale(double m, double factor)
+{
+    return factor <= 1 ? 1 : 0.1L * m * logl(factor) + 1;
+}
+
+static long double blended(dsv3_rope_prob const *p, int64_t j, long double e)
+{
+    long double const low = fmaxl(floorl(turns(p, p->beta_fast)), 0);
+    long double high = fminl(ceill(turns(p, p->beta_slow)), (long double)(p->qk_rope_head_dim - 1));
+    if (high == low) high += 0.001L;
+    long double const ramp = fminl(fmaxl(((long double)j - low) / (high - low), 0), 1);
+    return e * (1 - ramp) + e / p->factor * ramp;
+}
+
+long double legal_frequency(dsv3_rope_prob const *p, int64_t j)
+{
+    return blended(p, j, powl(p->rope_theta, -2.0L * (long double)j / (long double)p->qk_rope_head_dim));
+}
+
+/* theta^(-2j/r) as a product of j equal factors, each rounded to the format of angles. */
+static double running(dsv3_rope_prob const *p, int64_t j, bool wide)
+{
+    double const ratio = (double)powl(p->rope_theta, -2.0L / (long double)p->qk_rope_head_dim);
+    double const factor = wide ? ratio : number_round(number_f32, ratio);
+    double e = 1;
+    for (int64_t i = 0; i < j; i++) e = wide ? e * factor : number_round(number_f32, e * factor);
+    double const f = (double)blended(p, j, e);
+    return wide ? f : number_round(number_f32, f);
+}
+
+/* The largest relative error of a frequency so formed, in units of the format. */
+static long double running_error(dsv3_rope_prob const *p, bool wide)
+{
+    long double most = 0;
+    for (int64_t j = 0; j < p->qk_rope_head_dim / 2; j++) {
+        long double const f = legal_frequency(p, j);
+        most = fmaxl(most, fabsl(running(p, j, wide) - f) / f);
+    }
+    return ldexpl(most, wide ? 53 : 24);
+}
+
 void legal_rope_config(legal *c, dsv3_rope_prob const *p, dsv3_rope_io const *io)
 {
     legal_start(c, "rope", p->n_tokens, p->num_heads, p->qk_rope_head_dim, (int)io->x.dtype);
@@ -10,30 +57,11 @@ void legal_rope_config(legal *c, dsv3_rope_prob const *p, dsv3_rope_io const *io
     legal_say(c, "acc 53 rn");
     legal_arithmetic(c, false);
     legal_functions(c, "sincos");
-    legal_say(c, "; angle %s", legal_draw(c, "angle", 2) ? "f64" : "f32");
+    bool const wide = legal_draw(c, "angle", 2);
+    legal_say(c, "; angle %s", wide ? "f64" : "f32");
+    if (legal_draw(c, "running", 3) == 0) legal_say(c, " %.17g", ceil((double)running_error(p, wide)) + 1);
     c->point[0] = legal_round_at(c, "cos_sin", io->x.dtype);
     legal_output(c, "y", io->y.dtype);
-}
-
-static long double turns(dsv3_rope_prob const *p, double n)
-{
-    long double const pi = 3.14159265358979323846264338327950288L, r = (long double)p->qk_rope_head_dim;
-    return r * logl((long double)p->original_max_position_embeddings / (2 * pi * n)) / (2 * logl(p->rope_theta));
-}
-
-static long double mscale(double m, double factor)
-{
-    return factor <= 1 ? 1 : 0.1L * m * logl(factor) + 1;
-}
-
-static long double frequency(dsv3_rope_prob const *p, int64_t j)
-{
-    long double const low = fmaxl(floorl(turns(p, p->beta_fast)), 0);
-    long double high = fminl(ceill(turns(p, p->beta_slow)), (long double)(p->qk_rope_head_dim - 1));
-    if (high == low) high += 0.001L;
-    long double const ramp = fminl(fmaxl(((long double)j - low) / (high - low), 0), 1);
-    long double const e = powl(p->rope_theta, -2.0L * (long double)j / (long double)p->qk_rope_head_dim);
-    return e * (1 - ramp) + e / p->factor * ramp;
 }
 
 dsv3_status legal_rope(dsv3_ctx *ctx, dsv3_rope_prob const *p, dsv3_rope_io const *io)
@@ -42,11 +70,14 @@ dsv3_status legal_rope(dsv3_ctx *ctx, dsv3_rope_prob const *p, dsv3_rope_io cons
     legal c;
     legal_rope_config(&c, p, io);
     bool const wide = legal_draw(&c, "angle", 2), fused = legal_draw(&c, "fma", 2);
+    bool const product = legal_draw(&c, "running", 3) == 0;
     int64_t const half = p->qk_rope_head_dim / 2;
-    double const a = legal_constant(&c, (double)(mscale(p->mscale, p->factor) / mscale(p->mscale_all_dim, p->factor)));
+    double const a =
+        legal_constant(&c, (double)(legal_mscale(p->mscale, p->factor) / legal_mscale(p->mscale_all_dim, p->factor)));
     for (int64_t t = 0; t < p->n_tokens; t++)
         for (int64_t j = 0; j < half; j++) {
-            double const f = (double)frequency(p, j), position = legal_load(&c, &io->positions, t);
+            double const f = product ? running(p, j, wide) : (double)legal_frequency(p, j),
+                         position = legal_load(&c, &io->positions, t);
             double const angle = wide ? position * f : number_round(number_f32, number_round(number_f32, f) * position);
             legal_error const error = angle != 0 || c.error_at_zero ? c.sincos : (legal_error){0};
             double const cosine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, cosl(angle), error, 0)));

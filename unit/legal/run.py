@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Honest ports in all their configurations: the judge must pass every one.
 
-run.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--climb] [--set=CHOICE=N,...]
+run.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--climb] [--table] [--seeds=N] [--jobs=N] [--set=CHOICE=N,...]
 
 Draws configurations (LEGAL=N) and seeds of cases, and prints a row an op and format: configurations, elements, verdicts
 other than PASS, and the largest budget with the configuration that reached it. --climb then draws more around the best:
-the same configuration on other inputs, other configurations on the same input. Exit code 1 after a bad verdict.
+the same configuration on other inputs, other configurations on the same input. --table prints a row an op, format and
+clause instead: elements judged under it, bad ones, and the largest share of the budget with LEGAL and the case that
+reached it. --seeds judges each configuration on so many inputs of each fill. Exit code 1 after a bad verdict.
 """
 import argparse
 import json
@@ -16,6 +18,8 @@ import sys
 import time
 
 BUILD = os.environ.get("BUILD", "build")
+JOBS, SEEDS = 2, 1
+FREEDOMS = {}  # a Row for each op, format and clause
 SETTINGS = ""  # choices set by hand: ",disputed=1", ",exp=0"
 PRESETS = "tiny|odd|edge"
 CASES = {
@@ -32,6 +36,11 @@ CASES = {
     "cross_entropy": ["divisor=0|1,logits=f32|bf16;fill=real|exact|equal|adversarial"],
     "quant": ["amax_floor=0|1e-4,scale_fmt=0|1,x=bf16|f32;fill=real|exact|tie|adversarial"],
     "experts": ["n_tokens=4,stages=0|1,hidden_states=bf16|f32;fill=real|ids|adversarial"],
+    "moe": ["n_tokens=4,stages=0|1,hidden_states=bf16|f32;fill=real|adversarial",
+            "n_tokens=4,stages=0|1,weights=f8_e4m3;fill=real"],
+    "mla": ["stages=0|1,hidden_states=bf16|f32;fill=real|adversarial", "stages=0|1,weights=f8_e4m3;fill=real",
+            "rope_layout=1,stages=1,hidden_states=bf16|f32;fill=real"],
+    "mtp": ["stages=1,hidden_states=bf16|f32;fill=real|adversarial", "stages=1,weights=f8_e4m3;fill=real"],
     "balance_loss": ["seq_aux=0|1;fill=real|exact|adversarial"],
     "bias_update": [";fill=real|exact|balanced|adversarial"],
     "embed": ["weight=bf16|f32;fill=real|exact|adversarial"],
@@ -42,13 +51,15 @@ CASES = {
 def ids_of(op, seed, words=None):
     """Case ids of an op with a seed; linear's formats of the weight need a fitting x, so they are two lists."""
     for words in CASES[op]:
-        yield f"{op}@{PRESETS}" + (words if words.startswith(";") else ":" + words) + f";seed={seed}"
+        keys = words if words.startswith(";") else ":" + words
+        yield f"{op}@{PRESETS}{keys};seed={seed}..{seed + SEEDS - 1}"
 
 
 def judge(legal, cases):
     """One run of the harness: the rows of its results."""
     env = dict(os.environ, LEGAL=f"{legal}{SETTINGS}")
-    command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl", "--jobs=2"]
+    command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl",
+               f"--jobs={JOBS}"]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode == 2:
         sys.exit(f"run.py: {done.stderr.strip()}")
@@ -60,25 +71,45 @@ class Row:
         self.configurations, self.elements, self.cases, self.bad, self.vacuous = set(), 0, 0, 0, 0
         self.budget, self.best = -1, None
 
+    def add(self, legal, result):
+        """A case that is not skipped; True if its verdict is bad."""
+        bad = not result["verdict"].startswith("PASS") and result["verdict"] != "VACUOUS"
+        self.cases += 1
+        self.configurations.add(result["declared"])
+        self.vacuous += result["verdict"] == "VACUOUS"
+        self.bad += bad
+        self.elements += sum(o["count"] for o in result["outputs"])
+        for out in result["outputs"]:
+            used = out["budget"]
+            if result["verdict"] == "PASS" and isinstance(used, (int, float)) and used > self.budget:
+                self.budget, self.best = used, (legal, result["id"], result["declared"])
+        return bad
+
 
 def format_of(result):
-    return result["outputs"][0]["dtype"] if result["outputs"] else "?"
+    """That of the last output: y, o's lse apart."""
+    outputs = [o for o in result["outputs"] if o["name"] != "lse"]
+    return outputs[-1]["dtype"] if outputs else "?"
+
+
+def freedoms_of(declared):
+    """What a declaration says, clause by clause; of an accumulator the way it sums apart from its order."""
+    for clause in declared.split(";"):
+        words = clause.split()
+        if words[:1] == ["acc"]:
+            yield " ".join(w for w in words if not w.startswith("splits"))
+            yield from (f"acc {w}" for w in words if w.startswith("splits"))
+        elif words:
+            yield " ".join(words)
 
 
 def count(rows, findings, op, legal, result):
-    row = rows.setdefault((op, format_of(result)), Row())
-    row.cases += 1
-    row.configurations.add(result["declared"])
-    if result["verdict"] == "VACUOUS":
-        row.vacuous += 1
-    elif not result["verdict"].startswith("PASS"):
-        row.bad += 1
+    if result["verdict"] == "SKIP":
+        return
+    if rows.setdefault((op, format_of(result)), Row()).add(legal, result):
         findings.append((legal, result))
-    row.elements += sum(o["count"] for o in result["outputs"])
-    for out in result["outputs"]:
-        used = out["budget"]
-        if result["verdict"] == "PASS" and isinstance(used, (int, float)) and used > row.budget:
-            row.budget, row.best = used, (legal, result["id"], result["declared"])
+    for freedom in freedoms_of(result["declared"]):
+        FREEDOMS.setdefault((op, format_of(result), freedom), Row()).add(legal, result)
 
 
 def climb(rows, findings, op, ends):
@@ -104,10 +135,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--op", default="")
     parser.add_argument("--climb", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--show", type=int, default=20)
     parser.add_argument("--set", default="")
     args = parser.parse_args()
     globals()["SETTINGS"] = args.set and "," + args.set
+    globals()["JOBS"], globals()["SEEDS"] = args.jobs, args.seeds
     seed = args.seed if args.seed is not None else random.randrange(1 << 30)
     random.seed(seed)
     print(f"seed {seed}")
@@ -118,12 +153,13 @@ def main():
         while True:
             legal = random.randrange(1 << 30)
             for result in judge(legal, list(ids_of(op, random.randrange(1 << 30)))):
-                if result["verdict"] != "SKIP":
-                    count(rows, findings, op, legal, result)
+                count(rows, findings, op, legal, result)
             if time.time() > ends:
                 break
         if args.climb:
             climb(rows, findings, op, time.time() + args.seconds / len(ops) * 0.4)
+    if args.table:
+        table()
     report(rows, findings, args.show)
 
 
@@ -132,11 +168,21 @@ def have():
     return [op for op in CASES if f"PORT({op})" in text]
 
 
+def table():
+    """The witnesses: what every freedom of every op and format was seen to use of its budget."""
+    print(f"{'op':14} {'format':8} {'freedom':40} {'elements':>9} {'bad':>5} {'budget':>7}  reached by")
+    for (op, dtype, freedom), r in sorted(FREEDOMS.items()):
+        print(f"{op:14} {dtype:8} {freedom:40} {r.elements:9} {r.bad:5} {max(r.budget, 0) * 100:6.1f}%  "
+              + (f"LEGAL={r.best[0]} '{r.best[1]}'" if r.best else ""))
+    print()
+
+
 def report(rows, findings, show):
     print(f"{'op':14} {'format':8} {'configs':>8} {'cases':>7} {'elements':>9} {'vacuous':>8} {'bad':>5} {'budget':>7}")
     for (op, dtype), r in sorted(rows.items()):
         print(f"{op:14} {dtype:8} {len(r.configurations):8} {r.cases:7} {r.elements:9} {r.vacuous:8} {r.bad:5} "
               f"{r.budget * 100:6.1f}%  {r.best[0] if r.best else ''} {r.best[1] if r.best else ''}")
+    print(f"{sum(r.elements for r in rows.values())} elements, {sum(r.bad for r in rows.values())} bad verdicts")
     for legal, result in findings[:show]:
         wrong = next((o for o in result["outputs"] if o.get("outside")), {})
         keys = ("name", "count", "outside", "worst", "got", "truth", "lower", "upper")

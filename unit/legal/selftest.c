@@ -1,5 +1,6 @@
 /* selftest: the primitives of the legal ports against slower or simpler ways to the same numbers. */
 #include "number.h"
+#include "units.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -110,5 +111,77 @@ Test(number, pairs_round_like_sums)
         number_add(&sum, a);
         number_add(&sum, b);
         cr_assert(number_total(&sum, format) == number_round2(format, x, tail), "%a + %a, %d bits", a, b, bits);
+    }
+}
+
+static legal_unit const *named(char const *name)
+{
+    for (int i = 0; i < legal_unit_count; i++)
+        if (!strcmp(legal_unit_list[i].name, name)) return legal_unit_list + i;
+    return NULL;
+}
+
+/* 1 - 1 + x b: x counts if it is at least 2^-below, and is cut toward zero there. */
+static double beside_one(char const *name, double acc, double x, double b)
+{
+    double const p[] = {1, -1, x}, q[] = {1, 1, b};
+    return legal_unit_step(named(name), acc, 3, p, q);
+}
+
+Test(units, cut_below_the_largest_term)
+{
+    static struct {
+        char const *name;
+        int below;
+    } const facts[] = {{"volta.f16", 23}, {"ampere.bf16", 24},    {"ada.bf16", 24}, {"hopper.bf16", 25},
+                       {"hopper.f8", 13}, {"blackwell.bf16", 25}, {"ada.f8", 13}};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            double const last = sign * ldexp(1, -facts[i].below);
+            cr_assert(beside_one(facts[i].name, 0, last, 1) == last, "%s", facts[i].name);
+            cr_assert(beside_one(facts[i].name, last, 0, 1) == last, "%s", facts[i].name);
+            cr_assert(beside_one(facts[i].name, 0, last, 1.75) == last, "%s", facts[i].name);
+            cr_assert(beside_one(facts[i].name, 0, last, 0.5) == 0, "%s", facts[i].name);
+        }
+}
+
+/* 1.5 * 1.5 counts with exponent 0: its neighbours keep one bit more than beside 2.25 * 1. */
+Test(units, products_have_the_exponent_of_their_factors)
+{
+    double const x = 0x1p-25, a[] = {1.5, -1.5, x}, b[] = {1.5, 1.5, 1}, c[] = {2.25, -2.25, x}, d[] = {1, 1, 1};
+    cr_assert(legal_unit_step(named("hopper.bf16"), 0, 3, a, b) == x);
+    cr_assert(legal_unit_step(named("hopper.bf16"), 0, 3, c, d) == 0);
+}
+
+Test(units, results_are_cut_and_not_rounded)
+{
+    double const ones[32] = {1}, most[32] = {0x1.fffcp0};
+    cr_assert(legal_unit_step(named("hopper.f8"), 0, 32, ones, most) == 0x1.fff8p0);
+    cr_assert(beside_one("hopper.bf16", 0x1.fffffep0, 0x1.8p-24, 1) == 0x1.fffffep0);
+}
+
+Test(units, cdna3_rounds_down_where_the_accumulator_comes_in)
+{
+    cr_assert(beside_one("cdna3.bf16", 0x1p-30, 1, 1) == 1);
+    cr_assert(beside_one("cdna3.bf16", -0x1p-30, 1, 1) == 1 - 0x1p-24);
+    cr_assert(beside_one("cdna3.bf16", 0x1p24, -1, 0x1p-12) == 0x1p24);
+}
+
+Test(units, cpus_are_chains_of_fma)
+{
+    for (int i = 0; i < 100000; i++) {
+        double a[32], b[32], acc = number_round(number_f32, any_double(-8, 8));
+        for (int k = 0; k < 32; k++) {
+            a[k] = number_round(number_bf16, any_double(-8, 8));
+            b[k] = number_round(number_bf16, any_double(-8, 8));
+        }
+        float even = 0, odd = 0;
+        for (int k = 0; k < 32; k += 2) {
+            even = fmaf((float)a[k], (float)b[k], even);
+            odd = fmaf((float)a[k + 1], (float)b[k + 1], odd);
+        }
+        cr_assert(legal_unit_step(named("amx.bf16"), acc, 32, a, b) == (double)((float)acc + (even + odd)));
+        float const pair = fmaf((float)a[0], (float)b[0], fmaf((float)a[1], (float)b[1], (float)acc));
+        cr_assert(legal_unit_step(named("avx512.bf16"), acc, 2, a, b) == (double)pair);
     }
 }

@@ -117,8 +117,21 @@ static double tree(legal const *c, int64_t n, double const *a, double const *b)
     return plus(c, c->acc, n ? x[0] : 0, 0);
 }
 
+/* Parts of k go to units of their own; ordinary additions in binary32 merge them. */
+static double by_unit(legal const *c, int64_t n, double const *a, double const *b)
+{
+    double sum = 0;
+    int64_t const length = (n + c->splits - 1) / c->splits;
+    for (int64_t i = 0; i < n; i += length) {
+        double const x = legal_unit_dot(c->unit, n - i < length ? n - i : length, a + i, b + i);
+        sum = i ? plus(c, number_f32, sum, x) : x;
+    }
+    return sum;
+}
+
 double legal_dot(legal const *c, int64_t n, double const *a, double const *b)
 {
+    if (c->unit) return by_unit(c, n, a, b);
     if (c->order == TREE) return tree(c, n, a, b);
     static int64_t at[LONGEST], lane[LONGEST];
     static double sums[LONGEST];
