@@ -33,7 +33,8 @@ static void score_rows(const attention_rows *b)
     if (scaled != REF_SCALED_Q) score(b, way, b->weight);
     if (scaled == REF_SCALED_SCORES) return;
     ball *const first = scratch_take(memory, b->rows * b->len, sizeof *first);
-    for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_query(a, &b->query[r]);
+    scaling const s = scaling_of(a);
+    for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_query(&s, &b->query[r]);
     score(b, way, first);
     for (int64_t r = 0; r < b->rows; r++)
         for (int64_t i = r * b->len; i < r * b->len + b->seen[r]; i++)

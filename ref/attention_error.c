@@ -23,13 +23,20 @@ query_way scale_the_sum(const attention *a, const operand *q)
     return (query_way){*q, a->scale, a->rd->declared ? zeros_of(q) : 0, false};
 }
 
-/* scale v, as a port has it that scales queries, by scale or in base 2 by scale log2(e). */
-static ball scaled(const attention *a, ball v)
+scaling scaling_of(const attention *a)
 {
-    ball const s = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
-    if (declared_at(a->rd, a->scale_q).must) return s;
-    ball const ln2 = ball_log(ball_of(2)), folded = round_op(a->rd, ball_div(a->scale, ln2));
-    return either(s, ball_mul(round_at(a->rd, a->scale_q, a->output, ball_mul(folded, v)), ln2));
+    ball const ln2 = ball_log(ball_of(2));
+    return (scaling){a, round_op(a->rd, ball_div(a->scale, ln2)), ln2};
+}
+
+/* scale v, as a port has it that scales queries, by scale or in base 2 by scale log2(e). */
+static ball scaled(const scaling *s, ball v)
+{
+    const attention *const a = s->a;
+    ball const in_base_e = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
+    if (declared_at(a->rd, a->scale_q).must) return in_base_e;
+    ball const in_base_2 = round_at(a->rd, a->scale_q, a->output, ball_mul(s->folded, v));
+    return either(in_base_e, ball_mul(in_base_2, s->ln2));
 }
 
 /* Are all entries powers of two, or 0, far from subnormal? Then one number scales them all. */
@@ -38,17 +45,19 @@ static bool are_powers(const operand *q)
     return q->bits <= 1 && !q->radius && q->lsb >= -60 && q->max_abs <= 0x1p60;
 }
 
-query_way scale_the_query(const attention *a, const operand *q)
+query_way scale_the_query(const scaling *s, const operand *q)
 {
+    const attention *const a = s->a;
     scratch *const memory = a->rd->scratch;
     int64_t const zeros = zeros_of(q);
-    ball const factor = scaled(a, ball_of(1));
-    if (are_powers(q) && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
+    ball const factor = scaled(s, ball_of(1));
+    bool const normal = ball_lower(factor) > 0x1p-60 && ball_upper(factor) < 0x1p60;
+    if (are_powers(q) && normal && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
     ball *const entry = scratch_take(memory, q->n, sizeof *entry);
     double *const parts = scratch_take(memory, 3 * q->n, sizeof *parts);
     for (int64_t c = 0; c < q->n; c++) {
         ball const e = ball_widen(element(a->rd, q->value[c]), q->radius ? q->radius[c] : 0);
-        entry[c] = scaled(a, q->elements ? q->elements[c] : e);
+        entry[c] = scaled(s, q->elements ? q->elements[c] : e);
     }
     return (query_way){operand_of_balls(entry, q->n, parts), ball_of(1), zeros, false};
 }
@@ -68,7 +77,8 @@ ball dot_of(const attention *a, const query_way *q, const sum_record *product)
     sum_record sum = *product;
     sum.zeros = q->zeros;
     if (q->rounded) sum.lsb = INT_MIN;
-    ball const dot = sum_of(a->rd, &sum);
+    double const early = q->rounded ? 2 * (double)sum.n * eta(a->rd->declared) / ball_lower(q->scale) : 0;
+    ball const dot = ball_widen(sum_of(a->rd, &sum), early);
     return round_op(a->rd, a->largest_scale > 0 ? scaled_after_sum(a, &q->query, product, dot) : dot);
 }
 

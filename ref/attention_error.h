@@ -1,7 +1,7 @@
 /*
- * What a port may do to softmax attention, beside the formula: Lemmas Late, Scaled, Selection, Softmax and Parts, docs/numerics.md. Its o is not a
- * quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in mean-value form, from the relative
- * error E_j of each weight.
+ * What a port may do to softmax attention, beside the formula: Lemmas Late, Scaled, Selection, Softmax, Hull and Parts,
+ * docs/numerics.md. Its o is not a quotient of two balls: an error that all weights share cancels. Lemma Softmax states it in
+ * mean-value form, from the relative error E_j of each weight.
  */
 #ifndef ATTENTION_ERROR_H
 #define ATTENTION_ERROR_H
@@ -26,13 +26,20 @@ typedef struct {
     operand query; /* scaled already where scale is 1 */
     ball scale;
     int64_t zeros; /* so many entries of the query are 0 */
-    bool
-        rounded; /* the port's own entries are other numbers, the query's times the scale: no sum of products is exact */
+    bool rounded;  /* the port's own entries are the query's times the scale, rounded: Lemma Exact is no use */
 } query_way;
+
+/* What scales queries. */
+typedef struct {
+    const attention *a;
+    ball folded; /* scale log2(e), rounded, for exponentials of base 2 */
+    ball ln2;
+} scaling;
+scaling scaling_of(const attention *a);
 
 /* By scaling the sum; by scaling the query first. (Scaled) */
 query_way scale_the_sum(const attention *a, const operand *q);
-query_way scale_the_query(const attention *a, const operand *q);
+query_way scale_the_query(const scaling *s, const operand *q);
 
 /* query . k_j as a port computes it, before the scale. (Accumulate, Late) */
 ball dot_of(const attention *a, const query_way *q, const sum_record *product);

@@ -155,7 +155,8 @@ static sum_record dot_by_kernel(const operand *a, const operand *b)
     if (sum_abs != 0 && !exact_in_binary64(sum_abs, lsb)) {
         s = kernel->compensated(a->value, b->value, a->n);
         double const m = (double)(a->n / LANES + 1 + 2 * LANES + 1);
-        total = (ball){{s.hi, s.lo}, up(sum_abs * (m * m * 0x1p-106))};
+        bool const exact = exact_in_binary64(sum_abs * (m * 0x1p-53), lsb); /* of TwoSum's errors: Lemma Dot */
+        total = (ball){{s.hi, s.lo}, exact ? 0 : up(sum_abs * (m * m * 0x1p-106))};
     }
     return (sum_record){ball_make(total.c, total.r), sum_abs, lsb, a->n, 0, 0};
 }

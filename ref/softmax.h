@@ -15,8 +15,7 @@ typedef struct {
     ball sum;      /* of the weights */
     double E;      /* the mean of E_j: sum P_j E_j */
     double floor;  /* what else each weight may be off by, absolutely */
-    double
-        gamma; /* bound on the relative error of the running sum, online-softmax rescaling and merging of parts included */
+    double gamma;  /* bound on the relative error of the running sum, rescaling and merging included */
     double merged; /* bound on the relative error of e^(lse_i - lse) that all parts share; 0: there is one part */
 } softmax;
 
