@@ -304,9 +304,27 @@ Test(terms, selected_weights)
     for (int j = 0; j < N; j++) score[j] = 0, value[j] = 1;
     find_legal("acc 24 rn; div ieee; exp 2; flush none; scores f32 must; P f8_e4m3 must; rescales 0", N);
     expect(legal_o, 0, "selected weights below the least code");
+}
 
-    for (int j = 0; j < 64; j++) score[j] = 0, value[j] = 31 * 0x1p-149f; /* divided by 64 first: nothing is left */
-    find_legal("acc 24 rn; div ieee; exp 2; flush none; scores f32 must; P f32 must; rescales 0", 64);
+/* Values of 31 times the least number, divided by 64 first: nothing is left of them. */
+Test(terms, selected_products)
+{
+    enum { N = 64 };
+    float q[4] = {0}, k[N * 4] = {0}, v[N];
+    int32_t queries[] = {0, 1}, keys[] = {0, N};
+    for (int j = 0; j < N; j++) v[j] = 31 * 0x1p-149f;
+    ref_numerics const port = numerics("mla_prefill", "acc 24 rn; div ieee; rescales 0; flush none; scores f32 must; "
+                                                      "P f32 must; scaled scores; parts 1");
+    dsv3_mla_prefill_prob const prob = {1, 1, N, 1, 2, 2, 1, 0.5};
+    dsv3_mla_prefill_io const io = {.q = {q, DSV3_F32, 3, {1, 1, 4}, {4, 4, 1}},
+                                    .k = {k, DSV3_F32, 3, {N, 1, 4}, {4, 4, 1}},
+                                    .v = {v, DSV3_F32, 3, {N, 1, 1}, {1, 1, 1}},
+                                    .cu_seqlens_q = {queries, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {keys, DSV3_I32, 1, {2}, {1}},
+                                    .o = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
+                                    .lse = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_prefill(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
     expect(legal_o, 0, "selected values that underflow");
 }
 
@@ -492,7 +510,7 @@ Test(terms, query_scaled_first)
 
 /* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */
 
-enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 2 };
+enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 3 };
 static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
 
@@ -548,55 +566,27 @@ Test(terms, scales_after_sums)
     expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
 }
 
-/* Two keys of one weight and codes of either sign: the scales and their products with P are rounded to BF16. */
+/* Three keys of one weight, the codes of two of either sign: the scales and their products with P are rounded to BF16. */
 Test(terms, scales_after_weights)
 {
     double up = 0, down = 0;
-    float scale[2][2] = {{0}}, code[2][2] = {{1, 0}, {-1, 0}}, q[2] = {0, 0}, got[2] = {0};
+    float scale[3][2] = {{0}}, code[3][2] = {{1, 0}, {-1, 0}, {0, 0}}, q[2] = {0, 0}, got[2] = {0};
     srand48(11);
     for (int i = 0; i < 1000000; i++) {
-        float const s = (float)draw(1, 1.1), result = to_bf16(to_bf16(s) * 1.0f);
-        double const off = (double)result - (double)s;
+        float const s = (float)draw(1, 1.6), result = to_bf16(to_bf16(s) * (1.0f / 3));
+        double const off = (double)result - (double)s / 3;
         if (off > up) up = off, scale[0][0] = s, got[0] = result;
         if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
     }
-    scale[0][1] = scale[1][1] = 1.1f;
-    find_coded(late, 2, 1, scale, code, q);
-    expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after weights");
+    scale[0][1] = scale[1][1] = scale[2][0] = scale[2][1] = 1.1f;
+    find_coded(late, 3, 1, scale, code, q);
+    expect(legal_o, (long double)got[0] - (long double)got[1], "scales after weights");
 }
 
-/* Two keys that are selected: their weights are 1. */
-Test(terms, scales_after_selection)
-{
-    double up = 0, down = 0;
-    float scale[2][2] = {{0}}, code[2][2] = {{1.125f, 0}, {-1.125f, 0}}, q[2] = {0, 0}, got[2] = {0};
-    srand48(16);
-    for (int i = 0; i < 1000000; i++) {
-        float const s = (float)draw(1, 1.1), result = to_bf16(to_bf16(s) * 1.125f);
-        double const off = (double)result - 1.125 * (double)s;
-        if (off > up) up = off, scale[0][0] = s, got[0] = result;
-        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
-    }
-    scale[0][1] = scale[1][1] = 1.1f;
-    find_coded(
-        "acc 53 rn; div ieee; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0", 2,
-        1, scale, code, q);
-    expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after selection");
-
-    scale[0][0] = 1 + 0x1.01p-8f, scale[1][0] = 1 + 0x1.fep-9f; /* P times one is rounded up, times the other down */
-    long double const o = (1.125L * (long double)to_bf16(scale[0][0]) - 1.125L * (long double)to_bf16(scale[1][0])) / 2;
-    find_coded(
-        "acc 53 rn; div ieee; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P bf16 must; rescales 0", 2,
-        1, scale, code, q);
-    expect(legal_o, o, "selected weights times scales, in BF16");
-}
-
-/* The sum of codes overflows before the scale makes it small. */
+/* The sum of one tile overflows before the scale makes it small, and before the other tile takes it back. */
 Test(terms, codes_overflow)
 {
-    float scale[1][2] = {{0x1p-60f, 0x1p-60f}}, code[1][2] = {{448, 448}};
-    float const large = (float)(0x1.01p128 / CODES / 448);
-    float q[2] = {large, large};
+    float scale[1][2] = {{0x1p-60f, 0x1p-60f}}, code[1][2] = {{448, -448}}, q[2] = {0x1p113f, 0x1p113f};
     find_coded("acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1, TILE,
                scale, code, q);
     cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
@@ -629,6 +619,10 @@ Test(terms, exact_readings_agree)
         double const size = exp2(draw(0, 9));
         for (int c = 0; c < WIDTH; c++) q[c] = (float)(draw(-1, 1) * size);
         for (int i = 0; i < N * WIDTH; i++) key[i] = (float)draw(-1, 1);
+        for (int c = 0; c < WIDTH && round % 2; c++) { /* large scores that are nearly the same, of other values */
+            q[c] *= c < RANK ? 0 : 0x1p12f;
+            if (c >= RANK) key[WIDTH + c] = key[c] + (float)draw(-0x1p-20, 0x1p-20);
+        }
         cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, log_sum}));
         cr_assert(ref_512.mla_decode(&rd, &prob, &io, (ref_value *const[]){better_o, better_log_sum}));
         for (int c = 0; c < RANK; c++)

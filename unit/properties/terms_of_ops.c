@@ -126,16 +126,18 @@ Test(terms_of_ops, flushed_products)
     expect(legal, 0, "flushed products");
 }
 
-/* Every product is half a unit of the subnormal numbers, nearly, and is lost. */
+/* Normal numbers whose products lose half a unit of the subnormal numbers, nearly, or a whole one. */
+static const float loses_half = 0x1.0001fep-126f, loses_one = 0x1.0003fcp-126f; /* times 2^-9 */
+
 Test(terms_of_ops, subnormal_products)
 {
-    for (int i = 0; i < 64; i++) x[i] = 0x1p-149f, w[i] = 0.49f;
+    for (int i = 0; i < 64; i++) x[i] = loses_half, w[i] = 0x1p-9f;
     find_sum("acc 24 rn; flush none", 64);
-    expect(legal, 0, "subnormal products");
+    expect(legal, 64 * 0x1p-135L, "subnormal products");
 
-    for (int i = 0; i < 64; i++) x[i] = 0x1p-149f, w[i] = 0.98f;
+    for (int i = 0; i < 64; i++) x[i] = loses_one;
     find_sum("acc 24 rz; flush none", 64);
-    expect(legal, 0, "subnormal products that are truncated");
+    expect(legal, 64 * 0x1p-135L, "subnormal products that are truncated");
 }
 
 /* Half of the terms overflow before the others take them back. */
@@ -194,9 +196,9 @@ Test(terms_of_ops, scaled_sums)
 
 Test(terms_of_ops, scaled_underflow)
 {
-    for (int i = 0; i < 64; i++) x[i] = 0x1p-149f;
-    find_coded("acc 24 rn; flush none; weight f32 may", 64, 0.46875, 0x1p20f);
-    expect(legal, 0, "codes that underflow");
+    for (int i = 0; i < 64; i++) x[i] = loses_half;
+    find_coded("acc 24 rn; flush none; weight f32 may", 64, 0x1p-9, 0x1p20f);
+    expect(legal, 64 * 0x1p-115L, "codes that underflow");
 }
 
 /* 448 x overflows before the scale makes it small. */
@@ -440,6 +442,16 @@ Test(terms_of_ops, subnormal_sigmoid)
     float const z = (float)logl(1.502L * 0x1p-149L);
     find_swiglu("sigmoid 0.001; flush none; silu f32 must", z, 1);
     expect(legal, (long double)z * 0x1p-148L, "a subnormal sigmoid");
+}
+
+/* The sigmoid is rounded to BF16 where that moves it most, and to E4M3 where nothing is left of it. */
+Test(terms_of_ops, rounded_sigmoid)
+{
+    float const z = (float)-logl(1 / (0x1p-3L * (1 + 0x1.01p-8L)) - 1), far = -8;
+    find_swiglu("sigmoid 0.001; gate_sigmoid bf16 may; flush none; silu f32 must", z, 1);
+    expect(legal, (long double)z * (long double)ref_round(DSV3_BF16, 1 / (1 + exp(-(double)z))), "a sigmoid in BF16");
+    find_swiglu("sigmoid 0.001; gate_sigmoid f8_e4m3 may; flush none; silu f32 must", far, 1);
+    expect(legal, 0, "a sigmoid in E4M3");
 }
 
 /* ---- experts: a sum of equal outputs with these weights ---- */
@@ -691,6 +703,39 @@ Test(terms_of_ops, quotients_of_losses)
         ref_value const mean = mean_of(WIDE_LOSS "div ieee; terms f32 must", 3);
         expect(&mean, (long double)sum, "quotients of losses");
     }
+}
+
+/* ---- rope: pairs (1, 0), which become cos and sin ---- */
+
+/* Of pair j, at a position, for an angle that is off and functions that are. */
+static void turn(const char *declaration, int64_t r, int64_t j, int32_t position, double factor, double frequency,
+                 double off_by, double function_off)
+{
+    float in[64] = {0}, out[64] = {0};
+    ref_numerics const port = numerics("rope", declaration);
+    dsv3_rope_prob const prob = {1, 1, r, 10000, factor, 4096, 32, 1, 1, 1, DSV3_INTERLEAVED, DSV3_INTERLEAVED};
+    dsv3_rope_io const io = {.x = {in, DSV3_F32, 3, {1, 1, r}, {r, r, 1}},
+                             .positions = {&position, DSV3_I32, 1, {1}, {1}},
+                             .y = {out, DSV3_F32, 3, {1, 1, r}, {r, r, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    in[2 * j] = 1;
+    cr_assert(ref_dd.rope(&rd, &prob, &io, (ref_value *const[]){legal}));
+    double const angle = position * (frequency + off_by);
+    expect(&legal[2 * j], (long double)(cos(angle) + function_off), "cos");
+    expect(&legal[2 * j + 1], (long double)(sin(angle) + function_off), "sin");
+}
+
+Test(terms_of_ops, frequencies)
+{
+    static const char in_f32[] = "sincos 0.001; angle f32; flush none; cos_sin f32 must";
+    double const u = 0x1p-24, f = pow(10000, -2 * 5 / 64.0), e = pow(10000, -2 * 22 / 64.0);
+    turn(in_f32, 64, 5, 100000, 1, f, 6.9 * u * f, 0);
+    double const ramp = (22 - 10.0) / (23 - 10.0), blended = e * (1 - ramp) + e / 40 * ramp;
+    turn(in_f32, 64, 22, 10000000, 40, blended, u * (6.9 * blended + 1.9 * e), 0);
+    double const third = 2 * 5 / 42.0, g = pow(10000, -third); /* the exponent rounds, too */
+    turn(in_f32, 42, 5, 100000, 1, g, (6.9 + 0.99 * third * log(10000)) * u * g, 0);
+    turn("sincos 0.001; angle f32 1000; flush none; cos_sin f32 must", 64, 5, 1000, 1, f, 999 * u * f, 0);
+    turn("sincos 4000; angle f64; flush none; cos_sin f32 must", 64, 5, 1, 1, f, 0, 3990 * u);
 }
 
 /* ---- balance_loss: three tokens, all for expert 0 of 7, which alone has a score ---- */

@@ -66,7 +66,7 @@ class Term:
 
     def parts(self, code):
         """The text before the term, the term, the text behind it."""
-        match = re.fullmatch(r"(.*)\{\{(.+)\}\}(.*)", code)
+        match = re.fullmatch(r"(.*)\{\{(.+?)\}\}(.*)", code)
         if not match:
             raise Problem(f"{self.name}: its code marks no term with {{{{ }}}}")
         return match.groups()
