@@ -162,7 +162,7 @@ dsv3_status fast_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const 
     return DSV3_OK;
 }
 
-#define STEPS "acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scores f32 must; "
+#define STEPS "acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; scores f32 must; "
 
 const char *fast_mla_decode_numerics(const void *prob, const void *io)
 {

@@ -223,7 +223,8 @@ dsv3_status fast_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *i
 
 #define STEPS                                                                                                          \
     "acc 24 rn fused; "                                                                                                \
-    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; angle f64; sincos 3; form absorbed; "                       \
+    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; form "         \
+    "absorbed; "                                                                                                       \
     "x_norm f32 must; enorm output must; hnorm output must; eh_proj f32 must; input_layernorm output must; "           \
     "h1 f32 must; post_attention_layernorm output must; h2 f32 must; "                                                 \
     "self_attn.q_a_proj f32 must; self_attn.x_norm f32 must; self_attn.q_a_layernorm output must; "                    \

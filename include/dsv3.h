@@ -521,7 +521,7 @@ struct dsv3_mla_io {
  * greedy:                t = s, no groups
  * group_limited_greedy:  t = s, the score of a group is its largest t
  *
- * Ties go to the lower index. A token's experts may come in any order.
+ * Of equal t, or equal groups, any may be selected. A token's experts may come in any order.
  *
  * Source: DeepSeek-V3 report (arXiv 2412.19437) eqs. 12-16; transformers, modeling_deepseek_v3.py,
  * DeepseekV3TopkRouter, and modeling_deepseek_v2.py, DeepseekV2TopkRouter. */
@@ -716,7 +716,8 @@ struct dsv3_mtp_io {
  *   next_token is the smallest v with uniforms[n_draft] < F(v). F has the prefix sums of
  *   max(0, p_n - q_n) divided by its sum; of p_n when all drafts are accepted.
  *
- * greedy: x is accepted if x = argmax p_i; next_token = argmax p_n. Ties go to the lower token.
+ * greedy: x is accepted if x = argmax p_i; next_token = argmax p_n. Of tokens that are equally
+ * probable any is the argmax; a draft that is one of several may be accepted or not.
  *
  * Source: Leviathan et al. (arXiv 2211.17192), algorithm 1. */
 struct dsv3_mtp_accept_prob {

@@ -6,7 +6,7 @@
 
 /* The rounding points of one feed-forward network. */
 typedef struct {
-    int weight, gate_proj, up_proj, silu, act, expert_out;
+    int weight, gate_proj, up_proj, gate_sigmoid, silu, act, expert_out;
 } mlp_points;
 
 typedef struct {

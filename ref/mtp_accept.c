@@ -149,17 +149,18 @@ static double sign_of(ball b)
 
 /* ---- argmax ---- */
 
-/* Can v be the largest, and of equals the first? */
+/* Can v be the largest, or one of several that are? */
 static bool may_be_largest(const acceptance *a, int64_t i, int64_t v)
 {
     double const high = ball_upper(target_probability(a, i, v));
     for (int64_t w = 0; w < a->prob->vocab_size; w++) {
         double const low = ball_lower(target_probability(a, i, w));
-        if (w != v && !(w < v ? low < high : low <= high)) return false;
+        if (w != v && low > high) return false;
     }
     return true;
 }
 
+/* Of equals the first: the reference's own choice. */
 static int64_t largest(const acceptance *a, int64_t i)
 {
     int64_t best = 0;
@@ -174,7 +175,7 @@ static bool another_may_be_largest(const acceptance *a, int64_t i, int64_t x)
     double const low = ball_lower(target_probability(a, i, x));
     for (int64_t w = 0; w < a->prob->vocab_size; w++) {
         double const high = ball_upper(target_probability(a, i, w));
-        if (w != x && (w < x ? low <= high : low < high)) return true;
+        if (w != x && low <= high) return true;
     }
     return false;
 }
@@ -353,17 +354,15 @@ static int64_t legal_draws(const acceptance *a, const weights *w)
     return legal;
 }
 
-/* Tokens that may_be_largest takes, in one pass: their upper end is at least every lower end, and above those before. */
+/* Tokens that may_be_largest takes, in one pass: their upper end is at least every lower end. */
 static int64_t legal_argmaxima(const acceptance *a, int64_t n, int64_t i)
 {
-    double most = -INFINITY, before = -INFINITY;
+    double most = -INFINITY;
     int64_t legal = 0;
     for (int64_t v = 0; v < a->prob->vocab_size; v++) most = fmax(most, ball_lower(target_probability(a, i, v)));
     for (int64_t v = 0; v < a->prob->vocab_size; v++) {
-        ball const p = target_probability(a, i, v);
         bool const refused = n < a->prob->n_draft && v == draft(a, n) && !goes_on(a);
-        legal += !refused && ball_upper(p) >= most && ball_upper(p) > before;
-        before = fmax(before, ball_lower(p));
+        legal += !refused && ball_upper(target_probability(a, i, v)) >= most;
     }
     return legal;
 }

@@ -14,6 +14,7 @@ static const ref_numerics defaults = {
     .log = {.rel = 4, .more = 8},
     .sigmoid = {.rel = 6, .more = 2},
     .sincos = 8,
+    .frequency = -1,
     .rescales = -1,
     .parts = -1,
     .flush = REF_FLUSH_DAZ,
@@ -185,10 +186,12 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
 
 static bool parse_angle(const parser *p, char **word, int words)
 {
-    dsv3_dtype const f32 = words == 2 ? ref_dtype_of(word[1]) : DSV3_NONE;
-    bool const f64 = words == 2 && !strcmp(word[1], "f64");
-    if (!f64 && f32 != DSV3_F32) return refuse(p, "numerics: angle is f32 or f64");
+    bool const f64 = words >= 2 && !strcmp(word[1], "f64"), f32 = words >= 2 && !strcmp(word[1], "f32");
+    if (words > 3 || (!f64 && !f32))
+        return refuse(p, "numerics: angle is f32 or f64, then perhaps the error of a frequency, as in 'angle f32 28'");
     p->n->angle_f64 = f64;
+    p->n->frequency = -1;
+    if (words == 3) return parse_number(p, word + 1, 2, most_error, &p->n->frequency, CLAUSE_ANGLE);
     p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
 }
@@ -237,12 +240,12 @@ static bool parse_choice(const parser *p, char **word, int words)
                 return true;
             }
     dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
-    if (d == DSV3_F32 || d == DSV3_BF16) {
+    if (d == DSV3_F32 || d == DSV3_BF16 || d == DSV3_F64) {
         p->n->arith = d;
         p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
-    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32 or bf16");
+    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f64, f32 or bf16");
 }
 
 static bool parse_point(const parser *p, char **word, int words, int point)

@@ -63,7 +63,10 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: print_function(clause, n, text, cap); return;
     case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
-    case CLAUSE_ANGLE: snprintf(text, cap, "angle %s", n->angle_f64 ? "f64" : "f32"); return;
+    case CLAUSE_ANGLE:
+        snprintf(text, cap, "angle %s%s%s", n->angle_f64 ? "f64" : "f32", n->frequency < 0 ? "" : " ",
+                 n->frequency < 0 ? "" : number_text(n->frequency, number, sizeof number));
+        return;
     case CLAUSE_RESCALES:
         if (n->rescales < 0)
             snprintf(text, cap, "rescales any");
@@ -91,6 +94,13 @@ static bool is_decision(int point)
     return !strcmp(clause_name(point), "topk_idx");
 }
 
+/* Is it the assumed rounding of a sigmoid that the port has said how good it is? */
+static bool is_idle(int clause, const ref_numerics *n)
+{
+    bool const sigmoid = n->declared >> CLAUSE_SIGMOID & 1, named = n->declared >> clause & 1;
+    return sigmoid && !named && !strcmp(clause_name(clause), "gate_sigmoid");
+}
+
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)
 {
     size_t used = 0;
@@ -102,6 +112,7 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         bool const undeclared_output = clause < REF_POINTS && (is_output_of(op, clause) || is_decision(clause));
         if (!clause_concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
         if (undeclared_output && !(n->declared >> clause & 1)) continue;
+        if (is_idle(clause, n)) continue;
         print_clause(op, clause, n, one, sizeof one);
         used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
         if (used >= cap) return;

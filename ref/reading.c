@@ -43,6 +43,7 @@ static ball may_round(dsv3_dtype format, bool truncates, ball b)
 /* Lemma Twice: the result of an operation in a better format, which is then rounded to this one. */
 static ball computed_better(dsv3_dtype format, ball exact)
 {
+    if (format == DSV3_F64) return exact;
     if (format != DSV3_F32) return may_round(DSV3_F32, false, exact);
     bool const binary64 = ball_is_point(exact) && ball_lower(exact) == ball_upper(exact);
     return binary64 ? exact : ball_widen(exact, 0x1p-53 * ball_sup(exact));

@@ -71,6 +71,7 @@ typedef struct {
     ref_function rsqrt, div, exp, log, sigmoid;
     double sincos;    /* absolute error in units of 2^-24 */
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
+    double frequency; /* relative error of an angle's frequency, in units of that format; -1: as Lemma Angle says */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
     ref_scaled scaled;

@@ -96,13 +96,23 @@ static ball turns_at(const ref_turns *t, double position)
     return ball_widen(sum, fabs(position) * t->rest * (1 + 0x1p-50));
 }
 
-/* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, and where
- * both parts of it are blended the rounding of the ramp counts against all of e_j. */
-static double angle_spread(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
+/* Lemma Angle: what rounding the exponent 2j/r, unless it is a number of binary32, does to e_j, relative in units. */
+static double exponent_units(const dsv3_rope_prob *p, int64_t j)
 {
+    double const exponent = 2 * (double)j / (double)p->qk_rope_head_dim;
+    bool const exact = (2 * j << 30) % p->qk_rope_head_dim == 0;
+    return exact ? 0 : exponent * fabs(log(p->rope_theta)) * (1 + 0x1p-20);
+}
+
+/* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, and where
+ * both parts of it are blended the rounding of the ramp counts against all of e_j. The product with the position rounds once. */
+static double angle_spread(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int64_t j)
+{
+    const ref_numerics *const port = declared(rd, CLAUSE_ANGLE);
     ball const f = frequency(p, quirks, j), e = frequency(p, quirks | (ref_set)1 << QUIRK_R9_yarn_off, j);
     bool const blended = ball_sup(f) < 0.999999 * ball_sup(e) && ball_sup(f) * p->factor > 1.000001 * ball_sup(e);
-    return 7 * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
+    if (port && port->frequency >= 0) return (port->frequency + 1) * ball_sup(f);
+    return (7 + exponent_units(p, j)) * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
 }
 
 static const ref_table *tier_above(void)
@@ -127,7 +137,7 @@ rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set qui
     r.sine = scratch_take(rd->scratch, pairs, sizeof *r.sine);
     for (int64_t j = 0; j < pairs; j++) {
         r.turns[j] = tier_above()->rope_turns(p, quirks, j);
-        r.spread[j] = angle_spread(p, quirks, j);
+        r.spread[j] = angle_spread(rd, p, quirks, j);
     }
     return r;
 }

@@ -4,7 +4,8 @@
 
 #include "reading.h"
 
-/* silu(gate) * up: the exact product, of a silu(gate) that the port rounds at `point`. */
-ball silu_times(const ref_reading *rd, int point, dsv3_dtype output, ball gate, ball up);
+/* silu(gate) * up: the exact product, of a silu(gate) that the port rounds at `point`, from a sigmoid that it may round at
+ * `sigmoid`. */
+ball silu_times(const ref_reading *rd, int sigmoid, int point, dsv3_dtype output, ball gate, ball up);
 
 #endif

@@ -91,6 +91,10 @@ static const silu_port silu_ports[] = {
     {"fast reciprocal", "sigmoid 6; flush ftz; silu f32 must", by_fast_reciprocal, DSV3_F32},
     {"product, bf16", "", as_product, DSV3_BF16},
     {"silu in bf16", "sigmoid 4; flush none; silu bf16 must", silu_in_bf16, DSV3_BF16},
+    {"sigmoid in bf16, undeclared", "", rounded_sigmoid, DSV3_BF16},
+    {"sigmoid in bf16", "sigmoid 4; flush none; gate_sigmoid bf16 must; silu f32 must", rounded_sigmoid, DSV3_BF16},
+    {"sigmoid in bf16, perhaps", "flush none; gate_sigmoid bf16 may; silu f32 must", rounded_sigmoid, DSV3_BF16},
+    {"no sigmoid in bf16, perhaps", "flush none; gate_sigmoid bf16 may; silu f32 must", as_quotient, DSV3_BF16},
 };
 
 static double swiglu_input(int kind)
@@ -156,6 +160,7 @@ Test(elementwise, false_swiglu)
         {"fast reciprocal as exact", "sigmoid 2; flush none; silu f32 must", by_fast_reciprocal, DSV3_F32},
         {"silu kept in binary32", "sigmoid 4; flush none; silu bf16 must", as_quotient, DSV3_BF16},
         {"sigmoid in bf16", "sigmoid 4; flush none; silu f32 must", rounded_sigmoid, DSV3_BF16},
+        {"sigmoid not in bf16", "sigmoid 4; flush none; gate_sigmoid bf16 must; silu f32 must", as_quotient, DSV3_BF16},
         {"flushing, undeclared", "sigmoid 4; flush none; silu f32 must", flushing, DSV3_F32},
     };
     srand48(22);

@@ -23,12 +23,14 @@ static float score[MOST], value[MOST];
 static long double p[MOST]; /* the port's weights, relative to its maximum */
 static ref_value legal_o[RANK], legal_lse[1];
 
-static void find_legal(const char *declaration, int n)
+static void find_legal_in(const char *declaration, int n, const char *ways)
 {
+    char text[400];
+    snprintf(text, sizeof text, "%s; %s", declaration, ways);
     static float key[MOST * WIDTH];
     float q[WIDTH] = {0};
     int32_t block = 0, length = n;
-    ref_numerics const port = numerics("mla_decode", declaration);
+    ref_numerics const port = numerics("mla_decode", text);
     q[WIDTH - 1] = 1;
     for (int j = 0; j < n; j++) key[j * WIDTH] = value[j], key[j * WIDTH + WIDTH - 1] = score[j];
     dsv3_mla_decode_prob const prob = {1, 1, 1, RANK, 2, 2, MOST, n, 1};
@@ -40,6 +42,12 @@ static void find_legal(const char *declaration, int n)
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
     ref_reading const rd = {&port, 0, false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
+}
+
+/* Ports that scale the sum, and take the keys at once. */
+static void find_legal(const char *declaration, int n)
+{
+    find_legal_in(declaration, n, "scaled scores; parts 1");
 }
 
 static void expect(const ref_value *legal, long double got, const char *what)
@@ -153,6 +161,10 @@ Test(terms, softmax_scores)
     p[1] = expl(65 - 100);
     find_legal(bf16_scores, 2);
     expect(legal_o, weighted(2) / total(2), "both scores in BF16, apart");
+
+    two_keys(602, 598); /* 600, both */
+    find_legal(bf16_scores, 2);
+    expect(legal_o, 0.5L, "two scores become one");
 
     two_keys(600, 586); /* 600 and 588 */
     p[1] = expl(588 - 600);
@@ -341,6 +353,9 @@ Test(terms, weights_in_bf16)
     }
     find_legal(bf16_P, N);
     expect(legal_lse, logl(total(N)), "lse of P in BF16");
+    long double sum = 0;
+    for (int j = 0; j < N; j++) sum += expl((long double)score[j]);
+    expect(legal_o, total(N) / sum, "a mean above every value");
 }
 
 /* Half of the least code is lost of each weight. */
@@ -351,6 +366,7 @@ Test(terms, weights_below_the_least_code)
     find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must; rescales 0",
                N);
     expect(legal_lse, logl(total(N)), "lse of small P");
+    expect(legal_o, 1 / (1 + (N - 1) * expl((long double)score[1])), "a mean below every value");
 }
 
 Test(terms, logarithm)
@@ -391,6 +407,53 @@ Test(terms, products_flushed)
     expect(legal_o, 0, "products are flushed");
 }
 
+/* The same where all values are one. */
+Test(terms, equal_products_flushed)
+{
+    for (int j = 0; j < 64; j++) score[j] = j ? -0.5f : 0, value[j] = 0x1.8p-126f;
+    value[0] = 0x1.8p-126f;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush ftz; scores f32 must; P f32 must; rescales 0", 64);
+    long double const l = 1 + 63 * expl(-0.5L);
+    expect(legal_o, 0x1.8p-126L / l, "all products but one are flushed");
+}
+
+/* ---- two parts of the keys, merged by their lse ---- */
+
+/* o of the values 1 in the first part and 0 in the second: the errors of both parts' weights and of lse, relative. */
+static long double merged(long double first, long double second, long double error, long double error_of_lse)
+{
+    return first / (first + second) * (1 + error) * (1 + error_of_lse);
+}
+
+Test(terms, parts)
+{
+    enum { N = 64 };
+    long double const off = 0.999L * 4000 * 0x1p-24L;
+    for (int j = 0; j < 2 * N; j++) score[j] = 0, value[j] = j < N;
+    find_legal_in("acc 53 rn; div 0.001; log 0.001 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0",
+                  2 * N, "scaled scores; parts 2");
+    expect(legal_o, merged(N, N, off, off), "the lse of a part, and lse");
+
+    find_legal_in("acc 53 rn; div 0.001; log 4000; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0",
+                  2 * N, "scaled scores; parts 2");
+    expect(legal_o, merged(N, N, off * logl(N), off * logl(2 * N)), "logarithms of parts");
+
+    for (int j = 0; j < 2 * N; j++) score[j] = j % N ? -0.0001f : 0; /* e^0 is 1 */
+    find_legal_in("acc 53 rn; div 0.001; log 0.001; exp 4000; flush none; scores f32 must; P f32 may; rescales 0",
+                  2 * N, "scaled scores; parts 2");
+    expect(legal_o, merged(N * (1 + off), N * (1 - off), off, off), "exponentials of parts");
+
+    value[0] = 1; /* one key, and the others */
+    for (int j = 0; j < 2 * N; j++) score[j] = 0, value[j] = j == 0;
+    find_legal_in("acc 53 rn; div 0.001; log 0.001; exp 0.001 1000; flush none; scores f32 must; P f32 may; rescales 0",
+                  2 * N, "scaled scores; parts 2");
+    expect(legal_o, merged(1, 2 * N - 1, 0.999L * 1000 * 0x1p-24L * logl(2 * N), 0), "an exponential's argument");
+
+    find_legal_in("acc 53 rn; div 4000; log 0.001; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0",
+                  2 * N, "scaled scores; parts 2");
+    expect(legal_o, merged(1, 2 * N - 1, 2 * off, 0), "two divisions");
+}
+
 /* q is scaled first, each entry rounded the wrong way; k has signs that leave little of q k. */
 Test(terms, query_scaled_first)
 {
@@ -413,7 +476,7 @@ Test(terms, query_scaled_first)
         scaled[c] = q[c] * scale;
         s += (long double)scaled[c] * (long double)key[c];
     }
-    ref_numerics const port = numerics("mla_decode", WIDE "exp 0.001; rescales 0");
+    ref_numerics const port = numerics("mla_decode", WIDE "exp 0.001; rescales 0; scaled q; scale f32 may; parts 1");
     dsv3_mla_decode_prob const prob = {1, 1, 1, HALF, HALF, HALF, 1, 1, (double)scale};
     ref_value o[HALF];
     dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, K}, {K, K, K, 1}},
@@ -433,21 +496,25 @@ enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 2 };
 static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
 
-/* `n` keys: their codes 0 but for one in each tile; q meets these two. */
-static void find_coded(const char *declaration, int n, float (*scale)[2], float (*code)[2], float *first_two)
+/* `n` keys: their codes are 0 but for the first `places` of each tile, and so is q. */
+static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
 {
     static uint8_t cache[KEYS * ROW];
     static float q[CODES + 2];
     static ref_value o[CODES];
+    char text[400];
+    snprintf(text, sizeof text, "%s; scaled scores; parts 1", declaration);
     int32_t block = 0, length = n;
-    ref_numerics const port = numerics("mla_decode", declaration);
+    ref_numerics const port = numerics("mla_decode", text);
     memset(cache, 0, sizeof cache);
+    memset(q, 0, sizeof q);
     for (int j = 0; j < n; j++)
         for (int t = 0; t < 2; t++) {
-            ref_encode(DSV3_F8_E4M3, cache + j * ROW, t * TILE, (double)code[j][t]);
+            for (int c = 0; c < places; c++)
+                ref_encode(DSV3_F8_E4M3, cache + j * ROW, t * TILE + c, (double)code[j][t]);
             memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
         }
-    q[0] = first_two[0], q[TILE] = first_two[1];
+    for (int c = 0; c < places; c++) q[c] = entry[0], q[TILE + c] = entry[1];
     dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
     dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
                                    .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
@@ -477,7 +544,7 @@ Test(terms, scales_after_sums)
         if (off > up) up = off, q[0] = v, scale[0][0] = s, got[0] = result;
         if (-off > down) down = -off, q[1] = v, scale[0][1] = s, got[1] = result;
     }
-    find_coded(late, 1, scale, code, q);
+    find_coded(late, 1, 1, scale, code, q);
     expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
 }
 
@@ -494,18 +561,45 @@ Test(terms, scales_after_weights)
         if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
     }
     scale[0][1] = scale[1][1] = 1.1f;
-    find_coded(late, 2, scale, code, q);
+    find_coded(late, 2, 1, scale, code, q);
     expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after weights");
 }
 
-/* Products of codes that are half of the least number; the scale makes much of them. */
-Test(terms, codes_underflow)
+/* Two keys that are selected: their weights are 1. */
+Test(terms, scales_after_selection)
 {
-    float scale[1][2] = {{0x1p40f, 0x1p40f}}, code[1][2] = {{0.46875f, 0.46875f}}, q[2] = {0x1p-149f, 0x1p-149f};
+    double up = 0, down = 0;
+    float scale[2][2] = {{0}}, code[2][2] = {{1.125f, 0}, {-1.125f, 0}}, q[2] = {0, 0}, got[2] = {0};
+    srand48(16);
+    for (int i = 0; i < 1000000; i++) {
+        float const s = (float)draw(1, 1.1), result = to_bf16(to_bf16(s) * 1.125f);
+        double const off = (double)result - 1.125 * (double)s;
+        if (off > up) up = off, scale[0][0] = s, got[0] = result;
+        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
+    }
+    scale[0][1] = scale[1][1] = 1.1f;
     find_coded(
-        "acc 24 rn; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1,
-        scale, code, q);
-    expect(legal_lse, 0, "codes underflow");
+        "acc 53 rn; div ieee; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0", 2,
+        1, scale, code, q);
+    expect(legal_o, ((long double)got[0] - (long double)got[1]) / 2, "scales after selection");
+
+    scale[0][0] = 1 + 0x1.01p-8f, scale[1][0] = 1 + 0x1.fep-9f; /* P times one is rounded up, times the other down */
+    long double const o = (1.125L * (long double)to_bf16(scale[0][0]) - 1.125L * (long double)to_bf16(scale[1][0])) / 2;
+    find_coded(
+        "acc 53 rn; div ieee; log 0.001; exp 0.001; flush none; arith f32; scores f32 may; P bf16 must; rescales 0", 2,
+        1, scale, code, q);
+    expect(legal_o, o, "selected weights times scales, in BF16");
+}
+
+/* The sum of codes overflows before the scale makes it small. */
+Test(terms, codes_overflow)
+{
+    float scale[1][2] = {{0x1p-60f, 0x1p-60f}}, code[1][2] = {{448, 448}};
+    float const large = (float)(0x1.01p128 / CODES / 448);
+    float q[2] = {large, large};
+    find_coded("acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1, TILE,
+               scale, code, q);
+    cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
 }
 
 /* ---- the exact reading: the working tier beside one of 512 bits ---- */
@@ -517,7 +611,7 @@ static double apart(ref_value a, ref_value b)
 
 Test(terms, exact_readings_agree)
 {
-    enum { N = 23 };
+    enum { N = 2 };
     static float key[N * WIDTH];
     float q[WIDTH];
     int32_t block = 0, length = N;

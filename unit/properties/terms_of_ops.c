@@ -289,6 +289,17 @@ Test(terms_of_ops, groups_that_tie_in_binary32)
     cr_expect(!isnan(r.idx[0].hi));
 }
 
+/* 1/2 + z/4 - z^3/48: below the middle of two binary32 numbers by 0.7 of half a unit of binary64, where it is that middle. */
+Test(terms_of_ops, sigmoid_rounded_twice)
+{
+    float logits[1] = {103 * 0x1p-23f}, bias[1] = {0};
+    int32_t idx[1] = {0};
+    routed const r = route("acc 53 rn; sigmoid 0; div 0.001; flush none; scores f32 must",
+                           (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+    cr_assert((1 / (1 + exp(-(double)logits[0]))) == 0.5 + 103 * 0x1p-25);
+    expect(r.weight, (long double)(float)(0.5 + 103 * 0x1p-25), "a sigmoid rounded twice");
+}
+
 /* e^x that is below 2^-126, and a sigmoid whose e^-x overflows, are 0. */
 Test(terms_of_ops, scores_that_vanish)
 {
@@ -402,4 +413,320 @@ Test(terms_of_ops, acceptance_of_subnormal_numbers)
     }
     printf("terms_of_ops: acceptance off by %.3f of the least number\n", most);
     cr_expect(accepts_is_legal("acc 53 rn; div 0.001; flush none", worst, decided));
+}
+
+/* ---- swiglu ---- */
+
+static void find_swiglu(const char *declaration, float gate, float up)
+{
+    ref_numerics const port = numerics("swiglu", declaration);
+    dsv3_swiglu_prob const prob = {1, 1};
+    dsv3_swiglu_io const io = {.gate = {&gate, DSV3_F32, 2, {1, 1}, {1, 1}},
+                               .up = {&up, DSV3_F32, 2, {1, 1}, {1, 1}},
+                               .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.swiglu(&rd, &prob, &io, (ref_value *const[]){legal}));
+}
+
+Test(terms_of_ops, subnormal_inputs)
+{
+    find_swiglu("sigmoid 0.001; flush daz; silu f32 must", 100, 0x1p-127f);
+    expect(legal, 0, "a subnormal input");
+}
+
+/* The sigmoid is 1.502 times the least number, and rounded to 2 of it. */
+Test(terms_of_ops, subnormal_sigmoid)
+{
+    float const z = (float)logl(1.502L * 0x1p-149L);
+    find_swiglu("sigmoid 0.001; flush none; silu f32 must", z, 1);
+    expect(legal, (long double)z * 0x1p-148L, "a subnormal sigmoid");
+}
+
+/* ---- experts: a sum of equal outputs with these weights ---- */
+
+enum { EXPERTS = 48 };
+
+/* Each expert makes 100 down of the token. */
+static void find_experts(const char *declaration, int n, float *weight, float down)
+{
+    static char name[3 * EXPERTS][40];
+    static dsv3_weight item[3 * EXPERTS];
+    static float one[1] = {1}, hundred[1] = {100};
+    static const char *const leaf[] = {"gate_proj", "up_proj", "down_proj"};
+    float *const data[] = {hundred, one, &down};
+    int32_t idx[EXPERTS];
+    ref_numerics const port = numerics("experts", declaration);
+    for (int i = 0; i < 3 * n; i++) {
+        snprintf(name[i], sizeof name[i], "experts.%d.%s.weight", i / 3, leaf[i % 3]);
+        item[i] = (dsv3_weight){name[i], {data[i % 3], DSV3_F32, 2, {1, 1}, {1, 1}}};
+        idx[i / 3] = i / 3;
+    }
+    dsv3_experts_prob const prob = {1, 1, 1, n, n, 0};
+    dsv3_experts_io const io = {.hidden_states = {one, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                .topk_idx = {idx, DSV3_I32, 2, {1, n}, {n, 1}},
+                                .topk_weight = {weight, DSV3_F32, 2, {1, n}, {n, 1}},
+                                .weights = {3 * n, item},
+                                .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal}));
+}
+
+#define EXACT_EXPERTS                                                                                                  \
+    "sigmoid 0.001; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; expert_out f32 must; "
+
+Test(terms_of_ops, sums_of_experts)
+{
+    float weight[EXPERTS];
+    for (int i = 0; i < EXPERTS; i++) weight[i] = i ? (float)up_11 : 1;
+    long double sum = 0;
+    for (int i = 0; i < EXPERTS; i++) sum = to_bits(sum + 100 * (long double)weight[i] * 0.0125L, 11);
+    find_experts(EXACT_EXPERTS "acc 11 rn fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0.0125f);
+    expect(legal, sum, "experts in 11 bits");
+
+    sum = 0;
+    for (int i = 0; i < EXPERTS; i++) weight[i] = i ? 0x1.01p-8f : 1;
+    for (int i = 0; i < EXPERTS; i++) sum = to_bits(sum + 100 * (long double)weight[i] * 0.0101L, 8);
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0.0101f);
+    expect(legal, sum, "experts in BF16");
+}
+
+Test(terms_of_ops, experts_underflow)
+{
+    float weight[EXPERTS];
+    for (int i = 0; i < EXPERTS; i++) weight[i] = (i % 2 ? -0.68f : 1.2f) * 0x1p-126f;
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush ftz; routed f32 must", EXPERTS, weight, 0x1p-6f);
+    expect(legal, 0, "sums of two experts are flushed");
+
+    for (int i = 0; i < EXPERTS; i++) weight[i] = 0x1.3ep-133f;
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0x1p-8f);
+    expect(legal, 0, "sums of experts below the least number of BF16");
+}
+
+/* ---- gate, quant ---- */
+
+/* A port adds 10^-20 to the sum that divides. */
+Test(terms_of_ops, guarded_sum)
+{
+    float logits[1] = {-46.05f}, bias[1] = {0};
+    int32_t idx[1] = {0};
+    routed const r = route("acc 53 rn; sigmoid 0.001; div 0.001; flush none; scores f32 must",
+                           (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 1, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+    long double const s = 1 / (1 + expl(46.05L));
+    expect(r.weight, s / (s + 1e-20L), "a guarded sum");
+}
+
+/* One tile of two numbers: the largest and another. */
+static void find_quant(const char *declaration, float scale, ref_value *legal_scale, ref_value *legal_code)
+{
+    static uint8_t codes[2];
+    ref_numerics const port = numerics("quant", declaration);
+    dsv3_quant_prob const prob = {.n_tokens = 1, .in_features = 2};
+    dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, 2}, {2, 1}},
+                              .q = {codes, DSV3_F8_E4M3, 2, {1, 2}, {2, 1}},
+                              .scale = {&scale, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, true};
+    cr_assert(ref_dd.quant(&rd, &prob, &io, (ref_value *const[]){legal_scale, legal_code}));
+}
+
+Test(terms_of_ops, quant_corners)
+{
+    ref_value scale[1], code[2];
+    x[0] = 448 * 0x1p-140f, x[1] = 0;
+    find_quant("div 4; flush none", 0x1p-140f, scale, code);
+    cr_expect(isinf(code[0].radius), "1 / scale overflows: [%a, %a]", ref_lower(*code), ref_upper(*code));
+    x[0] = 0x1p-130f;
+    find_quant("div ieee; flush daz", 1, scale, code);
+    expect(scale, 1, "a tile of subnormal numbers");
+}
+
+/* a / b, correctly rounded, or as much too large as so many units allow. */
+static float quotient(float a, float b, double units)
+{
+    double const most = (double)a / (double)b * (1 + units * 0x1p-24);
+    float const q = (float)most;
+    return units > 0 && (double)q > most ? nextafterf(q, 0) : q;
+}
+
+/* scale = amax / 448, code = x (448 / amax), for an x near the middle of two codes: how far x times the reciprocal of the
+ * scale, or x / scale, is from that middle on the other side. */
+static void worst_code(bool by_reciprocal, const char *declaration)
+{
+    double const units = by_reciprocal ? 0 : 4;
+    double most = 0;
+    float worst[3] = {0}, best_code = 0;
+    srand48(12);
+    for (int i = 0; i < (by_reciprocal ? 4000000 : 100000); i++) {
+        float const amax = (float)draw(1, 2), s = quotient(amax, 448, units), r = quotient(448, amax, units);
+        if (fabs((double)r / (by_reciprocal ? (double)(1 / s) : 1 / (double)s) - 1) <
+            (by_reciprocal ? 1.7 : 6) * 0x1p-24)
+            continue;
+        for (int k = 0; k < 8 * 13; k++) {
+            float const half = 1 + (float)(2 * (k / 13) + 1) / 16,
+                        v = half * s * (float)(1 + (k % 13 - 6) * (by_reciprocal ? 1 : 2) * 0x1p-24);
+            double const from = by_reciprocal ? (double)v * (double)(1 / s) : (double)v / (double)s;
+            double const off = fabs(from / (double)half - 1);
+            if (off <= most || ((v * r > half) == (from > (double)half))) continue;
+            most = off, worst[0] = amax, worst[1] = v, worst[2] = s;
+            best_code = (float)ref_round(DSV3_F8_E4M3, (double)(v * r));
+        }
+    }
+    ref_value scale[1], code[2];
+    x[0] = worst[0], x[1] = worst[1];
+    find_quant(declaration, worst[2], scale, code);
+    printf("terms_of_ops: a code off by %.3f units, %s\n", most * 0x1p24, declaration);
+    expect(&code[1], (long double)best_code, declaration);
+}
+
+Test(terms_of_ops, codes_by_another_reciprocal)
+{
+    worst_code(true, "div ieee; flush none; quotient recip");
+    worst_code(false, "div 4; flush none; quotient any");
+}
+
+/* ---- losses ---- */
+
+static float stored_loss[MOST];
+
+static void find_entropy(const char *declaration, int tokens, int words, float *logits, int32_t *labels,
+                         ref_value *loss, ref_value *mean)
+{
+    float out[1] = {0};
+    ref_numerics const port = numerics("cross_entropy", declaration);
+    dsv3_cross_entropy_prob const prob = {tokens, words, 0};
+    dsv3_cross_entropy_io const io = {.logits = {logits, DSV3_F32, 2, {tokens, words}, {words, 1}},
+                                      .labels = {labels, DSV3_I32, 1, {tokens}, {1}},
+                                      .loss = {stored_loss, DSV3_F32, 1, {tokens}, {1}},
+                                      .mean = {out, DSV3_F32, 1, {1}, {1}}};
+    ref_reading const rd = {&port, 0, true};
+    cr_assert(ref_dd.cross_entropy(&rd, &prob, &io, (ref_value *const[]){loss, mean}));
+}
+
+#define WIDE_LOSS "acc 53 rn; exp 0.001; log 0.001; rescales 0; flush none; "
+
+Test(terms_of_ops, losses_of_two_words)
+{
+    float logits[2] = {0, -10};
+    int32_t label[1] = {0};
+    ref_value loss[1], mean[1];
+    double most = 0;
+    float worst = 0;
+    for (float z = -10; z > -10.01f; z = nextafterf(z, -11)) { /* the sum is rounded most */
+        double const sum = 1 + exp((double)z), off = fabs((double)(float)sum - sum);
+        if (off > most) most = off, worst = z;
+    }
+    logits[1] = worst;
+    find_entropy(WIDE_LOSS "div 0.001", 1, 2, logits, label, loss, mean);
+    expect(loss, logl((long double)(float)(1 + exp((double)worst))), "a sum that is rounded");
+}
+
+/* z less the maximum is rounded, and ln of the sum less that once more, the same way. */
+Test(terms_of_ops, a_logit_less_the_maximum)
+{
+    float const m = 39321.498f * 0x1p-17f, z = -64; /* z - m is 0.498 of a bit from what is stored of it */
+    float logits[3] = {m, z, 0};
+    int32_t label[1] = {1};
+    ref_value loss[1], mean[1];
+    double most = 0;
+    float worst = 0, got = 0;
+    srand48(17);
+    for (int i = 0; i < 100000; i++) {
+        float const other = -(float)drand48();
+        double const ln = log(1 + exp((double)other - (double)m) + exp((double)z - (double)m));
+        float const result = (float)(ln - (double)(z - m));
+        double const off = fabs((double)result - (ln - ((double)z - (double)m)));
+        if (off > most) most = off, worst = other, got = result;
+    }
+    printf("terms_of_ops: a loss off by %.3f units of its logit\n", most * 0x1p24 / 64);
+    logits[2] = worst;
+    find_entropy(WIDE_LOSS "div 0.001", 1, 3, logits, label, loss, mean);
+    expect(loss, (long double)got, "a logit less the maximum");
+}
+
+/* Losses that are given: what a port makes of their mean. */
+static ref_value mean_of(const char *declaration, int tokens)
+{
+    static float logits[2 * MOST];
+    static int32_t labels[MOST];
+    static ref_value loss[MOST], mean[1];
+    find_entropy(declaration, tokens, 2, logits, labels, loss, mean);
+    return *mean;
+}
+
+Test(terms_of_ops, means)
+{
+    ref_value mean;
+    for (int i = 0; i < 4; i++)
+        stored_loss[i] = 1 + (i == 0) * 0x1p-23f; /* the mean of what is stored: 1 and a quarter of a bit */
+    mean = mean_of(WIDE_LOSS "div 0.001; terms f32 may", 4);
+    expect(&mean, 1 + (0.25L + 0.49L) * 0x1p-23L, "losses before they are stored");
+
+    long double sum = 0;
+    for (int i = 0; i < 43; i++) { /* their sum is exact in 11 bits, that of their quotients is not */
+        stored_loss[i] = i ? 0x1p-10f : 1;
+        sum = to_bits(sum + (long double)stored_loss[i] / 43, 11);
+    }
+    mean = mean_of("exp 0.001; log 0.001; rescales 0; flush none; acc 11 rn fused splits=1; div 0.001; terms f32 must",
+                   43);
+    expect(&mean, sum, "quotients in 11 bits");
+
+    for (int i = 0; i < 101; i++) stored_loss[i] = 50 * 0x1p-149f;
+    mean = mean_of(WIDE_LOSS "div ieee; terms f32 must", 101);
+    expect(&mean, 0, "quotients that underflow");
+}
+
+/* Each loss divided first: the sum of the quotients is another number than it would be within half a unit of the mean. */
+Test(terms_of_ops, quotients_of_losses)
+{
+    srand48(14);
+    for (int found = 0, i = 0; found < 3 && i < 3000000; i++) {
+        double sum = 0, exact = 0;
+        for (int t = 0; t < 3; t++) {
+            stored_loss[t] = (float)draw(3.9, 4);
+            sum += (double)(stored_loss[t] / 3), exact += (double)stored_loss[t];
+        }
+        exact /= 3;
+        double const less = exact * (1 - 0.45 * 0x1p-24), more = exact * (1 + 0.45 * 0x1p-24);
+        if ((float)sum >= (float)less && (float)sum <= (float)more) continue;
+        found++;
+        ref_value const mean = mean_of(WIDE_LOSS "div ieee; terms f32 must", 3);
+        expect(&mean, (long double)sum, "quotients of losses");
+    }
+}
+
+/* ---- balance_loss: three tokens, all for expert 0 of 7, which alone has a score ---- */
+
+static ref_value balance_of(const char *declaration, float alpha, float score)
+{
+    float scores[3 * 7] = {score}, out[1] = {0};
+    int32_t idx[3] = {0}, starts[2] = {0, 3};
+    ref_value loss[1];
+    ref_numerics const port = numerics("balance_loss", declaration);
+    dsv3_balance_loss_prob const prob = {1, 3, 7, 1, (double)alpha, 0};
+    dsv3_balance_loss_io const io = {.scores = {scores, DSV3_F32, 2, {3, 7}, {7, 1}},
+                                     .topk_idx = {idx, DSV3_I32, 2, {3, 1}, {1, 1}},
+                                     .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
+                                     .loss = {out, DSV3_F32, 1, {1}, {1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.balance_loss(&rd, &prob, &io, (ref_value *const[]){loss}));
+    return *loss;
+}
+
+Test(terms_of_ops, constants_of_a_loss)
+{
+    ref_value loss = balance_of("acc 53 rn; div 4000; flush none", 1, 0.5f);
+    expect(&loss, 7.0L / 3 * 0.5L * (1 + 3.9L * 2000 * 0x1p-24L), "two divisions");
+
+    double most = 0;
+    float worst[2] = {0}, got = 0;
+    srand48(15);
+    for (int i = 0; i < 1000000; i++) {
+        float const alpha = (float)draw(1, 1.2), score = (float)draw(0.5, 1);
+        float const f = 7.0f / 3, constant = alpha * f, counted = constant * 3, mean = score / 3,
+                    result = counted * mean;
+        double const off = fabs((double)result / ((double)alpha * 7 / 3 * (double)score) - 1);
+        if (off > most) most = off, worst[0] = alpha, worst[1] = score, got = result;
+    }
+    printf("terms_of_ops: the constants of a loss off by %.3f units\n", most * 0x1p24);
+    loss = balance_of("acc 53 rn; div 0.001; flush none", worst[0], worst[1]);
+    expect(&loss, (long double)got, "constants");
 }

@@ -1,11 +1,13 @@
 /* Arguments at which the working tier errs most, against MPFR: the terms of its own radii are used there. */
-#include "ball.h"
+#include "attention.h"
 #include "scratch.h"
 
 #include <criterion/criterion.h>
 #include <mpfr.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "declared.h"
 
 TestSuite(edges, .timeout = 60);
 
@@ -55,7 +57,9 @@ static double worst_of(bool product, int rounds, mpfr_t x, mpfr_t y)
         exact_of(x, p.c);
         exact_of(y, q.c);
         (product ? mpfr_mul : mpfr_add)(x, x, y, MPFR_RNDN);
+        ball const thin = {p.c, 0x1p-200}; /* takes the way of balls */
         worst = fmax(worst, share(product ? ball_mul(p, q) : ball_add(p, q), x));
+        worst = fmax(worst, share(product ? ball_mul(thin, q) : ball_add(thin, q), x));
     }
     return worst;
 }
@@ -214,4 +218,76 @@ Test(edges, weighted_sums)
     printf("edges: weighted sums use %.3g and %.3g of their radius, of balls %.3f and %.3f\n", grid, any, grid_of_balls,
            any_of_balls);
     cr_expect(grid <= 1 && any <= 1 && grid_of_balls <= 1 && any_of_balls <= 1);
+}
+
+/* ---- attention over values that are balls ---- */
+
+enum { KEYS = 11 };
+
+/* Keys of one weight, nearly: score[j], and values in +-off[j]. */
+static ball mean_of(const char *declaration, const double *score, const double *off)
+{
+    static const double one[1] = {1};
+    static double key[KEYS];
+    static ball value[KEYS];
+    static operand rows[KEYS];
+    ref_numerics const port = numerics("mla_prefill", declaration);
+    scratch memory = {NULL};
+    ref_reading const rd = {.declared = &port, .scratch = &memory};
+    operand const query = operand_of(one, NULL, 1);
+    int64_t const seen = KEYS;
+    ball o[1], lse[1];
+    for (int j = 0; j < KEYS; j++) {
+        key[j] = score[j];
+        rows[j] = operand_of(key + j, NULL, 1);
+        value[j] = ball_widen(ball_of(0), off[j]);
+    }
+    attention const a = {.rd = &rd,
+                         .scores = POINT_mla_prefill_scores,
+                         .P = POINT_mla_prefill_P,
+                         .scale_q = POINT_mla_prefill_scale,
+                         .output = DSV3_F32,
+                         .scale = ball_of(1),
+                         .rows = 1,
+                         .len = KEYS,
+                         .width = 1,
+                         .query = &query,
+                         .key = rows,
+                         .seen = &seen,
+                         .value = value,
+                         .stride = 1};
+    attend(&a, o, lse);
+    scratch_back(&memory, NULL);
+    return o[0];
+}
+
+#define WIDE "acc 53 rn; div 0.001; log 0.001; flush none; rescales 0; scores f32 must; scaled scores; parts 1; "
+
+/* One value at the end of its ball, and its weight off one way while the others' are off the other way. */
+Test(edges, weights_of_balls)
+{
+    double score[KEYS] = {0}, off[KEYS] = {0};
+    long double sum = 0, part = 0;
+    for (int j = 1; j < KEYS; j++) score[j] = (double)(float)-0.0001;
+    off[1] = 1;
+    for (int j = 0; j < KEYS; j++) {
+        long double const error = j == 0 ? 0 : (j == 1 ? 1 : -1) * 0.999L * 16000 * 0x1p-24L;
+        long double const p = expl((long double)score[j]) * (1 + error);
+        sum += p, part += j == 1 ? p : 0;
+    }
+    ball const o = mean_of(WIDE "exp 16000; P f32 may", score, off);
+    cr_expect(ball_upper(o) >= (double)(part / sum), "%a above %a", (double)(part / sum), ball_upper(o));
+}
+
+/* Its weight is rounded up to BF16 before it meets the value. */
+Test(edges, rounded_weights_of_balls)
+{
+    double score[KEYS] = {0}, off[KEYS] = {0};
+    for (int j = 1; j < KEYS; j++) score[j] = j > 1 ? -30 : (double)(float)log(0x1p-4 * (1 + 0x1.01p-8));
+    off[1] = 1;
+    long double sum = 0;
+    for (int j = 0; j < KEYS; j++) sum += expl((long double)score[j]);
+    double const got = (double)((long double)ref_round(DSV3_BF16, exp(score[1])) / sum);
+    ball const o = mean_of(WIDE "exp 0.001; P bf16 must", score, off);
+    cr_expect(ball_upper(o) >= got, "%a above %a", got, ball_upper(o));
 }
