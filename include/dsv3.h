@@ -517,7 +517,7 @@ struct dsv3_mla_io {
  *   largest t (of one expert: that one). The topk_group best groups stay, and of their experts the
  *   num_experts_per_tok with the largest t are selected.
  *   topk_weight = routed_scaling_factor s / sum of the selected s; not divided unless
- *   norm_topk_prob.
+ *   norm_topk_prob. A single expert is divided too: its weight is routed_scaling_factor.
  * softmax:               s = e^logits / sum over all experts of e^logits
  * greedy:                t = s, no groups
  * group_limited_greedy:  t = s, the score of a group is its largest t

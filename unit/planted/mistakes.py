@@ -264,6 +264,9 @@ MISTAKES = {
         ("\n/* All groups but the best", WHOLE, 1),
         ("g = largest(score, p->n_group)", "g = largest(score, power_of_two(p->n_group))", 1),
     ],
+    "X_one_not_divided": [
+        ("if (p->norm_topk_prob) weight[k] /= sum;", "if (p->norm_topk_prob && p->num_experts_per_tok > 1) weight[k] /= sum;", 1)
+    ],
     "X_amax_without_last": [("i < last; i++) amax", "i < last - (last - first == BLOCK); i++) amax", 1)],
 }
 

@@ -41,6 +41,8 @@ static const row rows[] = {
     {"X_group_of_powers", "moe@odd:n_tokens=40,n_routed_experts=60,n_group=3", "moe@odd"},
     {"X_fewer_groups", "gate@odd:n_routed_experts=25,n_group=5,topk_group=2", "gate@odd"},
     {"X_fewer_groups", "moe@odd:n_routed_experts=15,n_group=5,topk_group=3", "moe@odd"},
+    {"X_one_not_divided", "gate@edge", "gate@odd"},
+    {"X_one_not_divided", "gate@v3:num_experts_per_tok=1", "gate@v3"},
     {"X_amax_without_last", "quant@v3;fill=last", "quant@v3;fill=tie"},
     {"X_amax_without_last", "quant@odd:x=f32;fill=last", "quant@odd:x=f32;fill=adversarial"},
 };
