@@ -150,3 +150,25 @@ Test(arithmetic, inputs_that_are_converted)
         cr_expect((outside == 0) == products[i].legal, "row %d, %s: %d outside", i, products[i].declared, outside);
     }
 }
+
+/* ---- quant ---- */
+
+/* x (448 / amax) is 2.18 units from x / s, s = amax / 448 stored, and beyond the midpoint of two codes. (Lemma Code) */
+Test(arithmetic, two_divisions_of_a_scale)
+{
+    float x[2] = {1.36851132f, 0.0129825305f}, scale = x[0] / 448;
+    uint8_t q[2] = {0};
+    ref_value s, code[2];
+    dsv3_quant_prob const prob = {.n_tokens = 1, .in_features = 2};
+    dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, 2}, {2, 1}},
+                              .q = {q, DSV3_F8_E4M3, 2, {1, 2}, {2, 1}},
+                              .scale = {&scale, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_numerics const n = numerics("quant", "quotient recip; div ieee; flush none");
+    ref_reading const rd = {.declared = &n, .teacher_forced = true};
+    cr_assert(ref_dd.quant(&rd, &prob, &io, (ref_value *const[]){&s, code}));
+    double const by_inverse = ref_round(DSV3_F8_E4M3, (double)(x[1] * (448 / x[0])));
+    double const exact = (double)x[1] / (double)scale;
+    cr_expect(fabs((double)(x[1] * (448 / x[0])) / exact - 1) > 2.1 * 0x1p-24);
+    cr_expect(inside(&code[1], by_inverse), "%g is not in [%g, %g]", by_inverse, ref_lower(code[1]),
+              ref_upper(code[1]));
+}
