@@ -209,7 +209,7 @@ static void judge_answer(case_state *c, unsigned wanted, result *r)
                         enclose_results(c, &declared, r);           /* 4: enclose */
     if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
     if (judged) hint(c, r);
-    if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);  /* 6: diagnose */
+    if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r); /* 6: diagnose */
     if (!judged) return;
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
         snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");

@@ -202,7 +202,7 @@ dsv3_status plain_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *
 }
 
 #define STEPS                                                                                                          \
-    "rsqrt recip; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; "              \
+    "rsqrt recip; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; "             \
     "flush none; form naive; "                                                                                         \
     "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "       \
     "post_attention_layernorm f32 must; h2 f32 must; "                                                                 \
