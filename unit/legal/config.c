@@ -136,7 +136,7 @@ double legal_silu(legal const *c, double z)
 
 void legal_silu_config(legal *c, dsv3_dtype dtype)
 {
-    c->rounds_sigmoid = legal_disputed(c, "gate_sigmoid", 2);
+    c->rounds_sigmoid = c->arith == IN_BF16 || legal_disputed(c, "gate_sigmoid", 2);
     if (c->rounds_sigmoid) c->gate_sigmoid = legal_round_at(c, "gate_sigmoid", dtype);
 }
 
