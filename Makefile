@@ -5,6 +5,7 @@
 # make setup         install what is missing
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
+# make tsan          the tests of our threads under ThreadSanitizer
 # make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
 # make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
@@ -39,7 +40,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := test check asan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
+tests  := test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
 bare   := help setup verify transformers-port clean clean-ports deps format format-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
@@ -84,7 +85,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -183,7 +184,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-recipes    = $(if $(SAN),,unit/recipes.py)
+scripts    = $(if $(SAN),,unit/kills.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -203,12 +204,15 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 
 test: $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
 	@unit/headers.sh
-	@BUILD=$(B) unit/run.sh $(suites) $(recipes)
+	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check
 	$(B)/bin/verify run @ci
 asan:
 	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
+tsan:
+	@$(MAKE) --no-print-directory B=$(B)/tsan SAN=-fsanitize=thread $(B)/tsan/unit/fast/fast
+	@BUILD=$(B)/tsan unit/run.sh $(B)/tsan/unit/fast/fast
 model-test: $(B)/bin/verify $(ports) $(planted)
 	@$(B)/ports/python unit/model.py
 deps:

@@ -152,7 +152,8 @@ dsv3_status fast_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_e
 }
 
 #define STEPS                                                                                                          \
-    "sigmoid 4; gate_proj f32 must; up_proj f32 must; silu f32 must; act output must; expert_out f32 must; routed "    \
+    "sigmoid 4; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu f32 must; act output must; "          \
+    "expert_out f32 must; routed "                                                                                     \
     "f32 must; "
 #define FMA   "flush none; weight f32 must"
 #define PAIRS "flush daz; weight f32 may"

@@ -307,7 +307,7 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
 }
 
 #define STEPS                                                                                                          \
-    "acc 24 rn fused; rsqrt ieee; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; angle f64; sincos 3; form "   \
+    "acc 24 rn fused; rsqrt recip; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; angle f64; sincos 3; form "  \
     "absorbed; "                                                                                                       \
     "q_a_proj f32 must; x_norm f32 must; q_a_layernorm output must; q_b_proj f32 must; cos_sin f32 must; "             \
     "q f32 must; kv_a_proj_with_mqa f32 must; q_absorbed f32 must; scores f32 must; P f32 must; o_latent f32 must; "   \

@@ -79,7 +79,8 @@ dsv3_status fast_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *i
 
 #define STEPS                                                                                                          \
     "div ieee; exp 2 0; sigmoid 4; router_logits f32 must; scores f32 must; shared_act output must; "                  \
-    "gate_proj f32 must; up_proj f32 must; silu f32 must; act output must; expert_out f32 must; routed f32 must; "
+    "gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu f32 must; act output must; expert_out f32 "      \
+    "must; routed f32 must; "
 #define FMA   "flush none; weight f32 must"
 #define PAIRS "flush daz; weight f32 may"
 

@@ -223,7 +223,7 @@ dsv3_status fast_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *i
 
 #define STEPS                                                                                                          \
     "acc 24 rn fused; "                                                                                                \
-    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; form "         \
+    "rsqrt recip; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; form "        \
     "absorbed; "                                                                                                       \
     "x_norm f32 must; enorm output must; hnorm output must; eh_proj f32 must; input_layernorm output must; "           \
     "h1 f32 must; post_attention_layernorm output must; h2 f32 must; "                                                 \
@@ -233,7 +233,8 @@ dsv3_status fast_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *i
     "self_attn.scores f32 must; self_attn.P f32 must; self_attn.o_latent f32 must; "                                   \
     "self_attn.attn_output output must; self_attn.y output must; "                                                     \
     "mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; mlp.up_proj f32 must; "                  \
-    "mlp.silu f32 must; mlp.act output must; mlp.shared_act output must; mlp.expert_out f32 must; "                    \
+    "mlp.gate_sigmoid f32 may; mlp.silu f32 must; mlp.act output must; mlp.shared_act output must; mlp.expert_out "    \
+    "f32 must; "                                                                                                       \
     "mlp.routed f32 must; mlp.y output must; "
 
 const char *fast_mtp_numerics(const void *prob, const void *io)

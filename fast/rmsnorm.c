@@ -89,6 +89,6 @@ const char *fast_rmsnorm_numerics(const void *prob, const void *io)
 {
     (void)prob;
     return ((const dsv3_rmsnorm_io *)io)->y.dtype == DSV3_BF16
-               ? "acc 24 rn fused splits=16; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
-               : "acc 24 rn fused splits=16; rsqrt ieee; div ieee; flush none; z f32 must; x_norm f32 must";
+               ? "acc 24 rn fused splits=16; rsqrt recip; div ieee; flush none; z bf16 must; x_norm f32 must"
+               : "acc 24 rn fused splits=16; rsqrt recip; div ieee; flush none; z f32 must; x_norm f32 must";
 }

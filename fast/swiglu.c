@@ -33,5 +33,5 @@ dsv3_status fast_swiglu(dsv3_ctx *ctx, const dsv3_swiglu_prob *p, const dsv3_swi
 const char *fast_swiglu_numerics(const void *prob, const void *io)
 {
     (void)prob, (void)io;
-    return "sigmoid 4; flush none; silu f32 must";
+    return "sigmoid 4; flush none; gate_sigmoid f32 may; silu f32 must";
 }

@@ -119,7 +119,7 @@ DSV3_OPS(OP)
 #undef OP
 
 /* State of a port: streams, scratch memory, threads. `open` makes it; the harness only hands it
- * on. */
+ * on. What an op answers depends on its problem and tensors alone, not on earlier calls. */
 typedef struct dsv3_ctx dsv3_ctx;
 
 typedef struct {
@@ -152,8 +152,8 @@ typedef struct {
      * text belongs to the port and lives as long as the port. */
     const char *(*numerics)(const char *op, const void *prob, const void *io);
 
-    /* Bytes to which the harness aligns tensor data; 0: element size. A port that reads beyond the
-     * end of a tensor by less than this is not caught. */
+    /* Bytes to which the harness aligns tensor data, a power of two up to 4096; 0: element size. A
+     * port that reads beyond the end of a tensor by less than this is not caught. */
     uint32_t align;
 
     /* The ops. An op reads inputs and weights, writes outputs whole, and touches nothing else. It
@@ -185,7 +185,8 @@ enum { DSV3_MAX_NDIM = 4 };
 
 /* A view. Element (i, j) is at data + (i * stride[0] + j * stride[1]) * element size. The memory
  * belongs to the caller. data is aligned to the element size and no further, unless the backend
- * asks for more (`align`). */
+ * asks for more (`align`); a row need not be. Any tensor with two axes or more may be columns of
+ * wider rows: what lies between its rows isn't written, and what is read there doesn't count. */
 typedef struct {
     void *data;
     dsv3_dtype dtype;

@@ -77,7 +77,7 @@ static ball widen_by_constants(const loss *l, ball sum, double KTT)
 {
     const ref_numerics *const port = l->rd->declared;
     bool const scales_exactly = power_of_two((double)l->prob->n_routed_experts) && power_of_two(KTT);
-    if (!port || (ball_is_point(sum) && scales_exactly && sums_fit(port))) return sum;
+    if (!port || (ball_is_point(sum) && scales_exactly && sums_fit(port) && port->div.ieee)) return sum;
     double const u = ref_half_ulp(port->arith, 1);
     double const s = 6 * u + 3 * quotient_error(l->rd, u);
     return ball_widen(sum, (s + s * s) * ball_sup(sum));

@@ -96,13 +96,14 @@ static ball term_of(const entropy *e, int64_t t)
     return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_ulp(DSV3_F32, stored)) : ball_of(stored);
 }
 
-/* The mean of a port that divides each loss before it adds them. (Lemma Cross-entropy) */
+/* The mean of a port that divides each loss before it adds them; an error of `div` is in mean already. (Lemma Cross-entropy) */
 static ball divided_first(const entropy *e, const sum_record *sum, ball mean)
 {
     const ref_numerics *const port = e->rd->declared;
     double const n = divisor_of(e);
-    if (!port || sum->n < 2 || ball_is_any(mean) || !(n > 0) || ldexp(1, ilogb(n)) == n) return mean;
-    double const share = gamma_sum(port, sum->n), division = quotient_error(e->rd, u);
+    if (!port || sum->n < 2 || ball_is_any(mean) || !(n > 0)) return mean;
+    if (port->div.ieee && ldexp(1, ilogb(n)) == n) return mean;
+    double const share = gamma_sum(port, sum->n), division = port->div.ieee ? quotient_error(e->rd, u) : 0;
     double const relative = (share + division + share * division) * (1 + 0x1p-40);
     return ball_widen(mean, relative * (sum->sum_abs / n) + 2 * (double)sum->n * eta(port));
 }
@@ -112,7 +113,7 @@ static ball mean_of(const entropy *e)
 {
     sum_record sum = empty_sum();
     for (int64_t t = 0; t < e->prob->n_tokens; t++) add_term(&sum, term_of(e, t));
-    ball const mean = quotient_of(e->rd, sum_of(e->rd, &sum), ball_of(divisor_of(e)));
+    ball const mean = mean_over(e->rd, sum_of(e->rd, &sum), divisor_of(e));
     return round_at(e->rd, POINT_cross_entropy_mean, DSV3_F32, divided_first(e, &sum, mean));
 }
 

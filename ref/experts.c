@@ -44,8 +44,7 @@ static int64_t within_capacity(const mlp *m, int64_t n)
 static ball gated(const mlp *m, ball gate, ball up)
 {
     bool const swapped = quirk(m->rd, QUIRK_E8_gate_up_swapped);
-    return silu_times(m->rd, m->point->gate_sigmoid, m->point->silu, m->format, swapped ? up : gate,
-                      swapped ? gate : up);
+    return silu_times(m->rd, m->point->silu, m->format, swapped ? up : gate, swapped ? gate : up);
 }
 
 /* w y, which becomes a term of the token's sum. */
@@ -158,9 +157,9 @@ void add_experts(const mlp *m, const operand *x, const routing *r, int routed, c
 
 /* ---- the op ---- */
 
-static const mlp_points points = {POINT_experts_weight,       POINT_experts_gate_proj, POINT_experts_up_proj,
-                                  POINT_experts_gate_sigmoid, POINT_experts_silu,      POINT_experts_act,
-                                  POINT_experts_expert_out};
+static const mlp_points points = {POINT_experts_weight,  POINT_experts_gate_proj,
+                                  POINT_experts_up_proj, {POINT_experts_gate_sigmoid, POINT_experts_silu},
+                                  POINT_experts_act,     POINT_experts_expert_out};
 
 static routing read_routing(const ref_reading *rd, const dsv3_experts_prob *p, const dsv3_experts_io *io)
 {

@@ -2,11 +2,13 @@
 #ifndef EXPERTS_H
 #define EXPERTS_H
 
-#include "reading.h"
+#include "swiglu.h"
 
 /* The rounding points of one feed-forward network. */
 typedef struct {
-    int weight, gate_proj, up_proj, gate_sigmoid, silu, act, expert_out;
+    int weight, gate_proj, up_proj;
+    silu_points silu;
+    int act, expert_out;
 } mlp_points;
 
 typedef struct {

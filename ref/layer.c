@@ -11,9 +11,9 @@
 #include "rmsnorm.h"
 #include "vectors.h"
 
-static const mlp_points dense_points = {POINT_moe_weight,       POINT_moe_gate_proj, POINT_moe_up_proj,
-                                        POINT_moe_gate_sigmoid, POINT_moe_silu,      POINT_moe_shared_act,
-                                        POINT_moe_expert_out};
+static const mlp_points dense_points = {POINT_moe_weight,     POINT_moe_gate_proj,
+                                        POINT_moe_up_proj,    {POINT_moe_gate_sigmoid, POINT_moe_silu},
+                                        POINT_moe_shared_act, POINT_moe_expert_out};
 
 /* The weights whose names begin with the prefix, without it. */
 static dsv3_weights weights_below(const layer *l, const char *prefix)

@@ -5,17 +5,16 @@
 #include "matrix.h"
 #include "vectors.h"
 
-/* Rows of x as a port's products take them: rounded at the point x, where that is coarser than what is stored. */
-static vectors read_x(const ref_reading *rd, const dsv3_linear_prob *p, const dsv3_linear_io *io)
+/* x as the products take it. A format that holds it changes nothing. */
+static vectors input_of(const ref_reading *rd, const dsv3_linear_prob *p, const dsv3_linear_io *io)
 {
-    dsv3_dtype const stored = io->x.dtype, output = io->y.dtype;
-    if (!rd->declared || unit_at_point(rd, POINT_linear_x, output) <= ref_half_ulp(stored, 1))
-        return vectors_read(rd->scratch, &io->x, p->n_tokens, p->in_features);
+    vectors const stored = vectors_read(rd->scratch, &io->x, p->n_tokens, p->in_features);
+    if (!rd->declared) return stored;
+    ref_rounding const r = declared_at(rd, POINT_linear_x);
+    if (digits_of(r.format ? r.format : io->y.dtype) >= digits_of(io->x.dtype)) return stored;
     vectors x = vectors_take(rd->scratch, p->n_tokens, p->in_features);
-    for (int64_t i = 0; i < x.n * x.width; i++) {
-        double const v = ref_decode(stored, io->x.data, i / x.width * io->x.stride[0] + i % x.width);
-        x.ball[i] = round_at(rd, POINT_linear_x, output, element(rd, v));
-    }
+    for (int64_t i = 0; i < x.n * x.width; i++)
+        x.ball[i] = cast_at(rd, POINT_linear_x, io->y.dtype, element(rd, stored.parts[i]));
     vectors_prepare(rd->scratch, &x);
     return x;
 }
@@ -25,7 +24,7 @@ void ref_linear(const ref_reading *rd, const void *prob, const void *io_, ref_va
     const dsv3_linear_prob *const p = prob;
     const dsv3_linear_io *const io = io_;
     matrix const w = matrix_of(rd, &io->weights, "", POINT_linear_weight, io->y.dtype);
-    vectors const x = read_x(rd, p, io);
+    vectors const x = input_of(rd, p, io);
     vectors const y = vectors_take(rd->scratch, p->n_tokens, p->out_features);
     matrix_times(&w, x.row, x.n, POINT_linear_y, io->y.dtype, y.ball);
     for (int64_t i = 0; out[0] && i < y.n * y.width; i++) out[0][i] = value_of(y.ball[i]);

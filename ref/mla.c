@@ -161,7 +161,7 @@ static void normalise_too_wide(const block *m, ball *kv)
 {
     sum_record sum = empty_sum();
     for (int64_t i = 0; i < m->latent; i++) add_term(&sum, ball_mul(kv[i], kv[i]));
-    ball const ms = quotient_of(m->rd, sum_of(m->rd, &sum), ball_of((double)m->latent));
+    ball const ms = mean_over(m->rd, sum_of(m->rd, &sum), (double)m->latent);
     ball const r = rsqrt_of(m->rd, round_op(m->rd, ball_add(ms, constant(m->rd, m->p->rms_norm_eps))));
     const dsv3_tensor *const weight = dsv3_find(&m->io->weights, "kv_a_layernorm.weight");
     for (int64_t i = 0; i < m->c; i++) {

@@ -163,10 +163,17 @@ static bool parse_function(const parser *p, char **word, int words, int clause)
         *number[i - 1] = strtod(word[i], &end);
         good = end != word[i] && !*end && *number[i - 1] >= 0 && *number[i - 1] <= most_error;
     }
+    bool const way = clause == CLAUSE_RSQRT && words == 2 && (!strcmp(word[1], "recip") || !strcmp(word[1], "root"));
+    if (clause == CLAUSE_RSQRT)
+        p->n->root = !way ? REF_ROOT_ANY : !strcmp(word[1], "root") ? REF_ROOT_DIVIDED : REF_ROOT_RECIP;
+    if (way) f = (ref_function){.ieee = good = true};
     if (!good)
         return refuse(p, "numerics: %s needs %sits relative error in units of 2^-24%s, at most %g, as in '%s 4%s'",
-                      word[0], row->ieee ? "'ieee' or " : "", row->more ? " and perhaps one number more" : "",
-                      most_error, word[0], row->more ? " 2" : "");
+                      word[0],
+                      clause == CLAUSE_RSQRT ? "'ieee', 'recip', 'root' or "
+                      : row->ieee            ? "'ieee' or "
+                                             : "",
+                      row->more ? " and perhaps one number more" : "", most_error, word[0], row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
     p->n->declared |= (ref_set)1 << clause;
     return true;
@@ -186,12 +193,17 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
 
 static bool parse_angle(const parser *p, char **word, int words)
 {
-    bool const f64 = words >= 2 && !strcmp(word[1], "f64"), f32 = words >= 2 && !strcmp(word[1], "f32");
-    if (words > 3 || (!f64 && !f32))
-        return refuse(p, "numerics: angle is f32 or f64, then perhaps the error of a frequency, as in 'angle f32 28'");
-    p->n->angle_f64 = f64;
-    p->n->frequency = -1;
-    if (words == 3) return parse_number(p, word + 1, 2, most_error, &p->n->frequency, CLAUSE_ANGLE);
+    dsv3_dtype const format = words == 2 || words == 3 ? ref_dtype_of(word[1]) : DSV3_NONE;
+    char *end = NULL;
+    double const units = words == 3 ? strtod(word[2], &end) : -1;
+    bool const counted = words != 3 || (end != word[2] && !*end && units >= 0 && units <= most_error);
+    if ((format != DSV3_F32 && format != DSV3_F64) || !counted)
+        return refuse(p,
+                      "numerics: angle is f32 or f64, and perhaps the relative error of a frequency in units of that "
+                      "format, at most %g, as in 'angle f32 28'",
+                      most_error);
+    p->n->angle_f64 = format == DSV3_F64;
+    p->n->frequency = units;
     p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
     return true;
 }
@@ -245,7 +257,7 @@ static bool parse_choice(const parser *p, char **word, int words)
         p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
         return true;
     }
-    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f64, f32 or bf16");
+    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32, bf16 or f64");
 }
 
 static bool parse_point(const parser *p, char **word, int words, int point)

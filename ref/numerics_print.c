@@ -35,7 +35,9 @@ static void print_function(int clause, const ref_numerics *n, char *text, size_t
     ref_function f;
     memcpy(&f, (const char *)n + row->offset, sizeof f);
     number_text(f.rel, rel, sizeof rel);
-    if (f.ieee)
+    if (f.ieee && clause == CLAUSE_RSQRT && n->root != REF_ROOT_ANY)
+        snprintf(text, cap, "%s %s", name, n->root == REF_ROOT_RECIP ? "recip" : "root");
+    else if (f.ieee)
         snprintf(text, cap, "%s ieee", name);
     else if (row->more)
         snprintf(text, cap, "%s %s %s", name, rel, number_text(f.more, more, sizeof more));
@@ -52,6 +54,16 @@ static void print_point(const char *op, int i, const ref_numerics *n, char *text
              r->truncates ? " rz" : "");
 }
 
+static void print_angle(const ref_numerics *n, char *text, size_t cap)
+{
+    char number[32];
+    const char *const format = n->angle_f64 ? "f64" : "f32";
+    if (n->frequency < 0)
+        snprintf(text, cap, "angle %s", format);
+    else
+        snprintf(text, cap, "angle %s %s", format, number_text(n->frequency, number, sizeof number));
+}
+
 static void print_clause(const char *op, int clause, const ref_numerics *n, char *text, size_t cap)
 {
     char number[32];
@@ -63,10 +75,7 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
     case CLAUSE_LOG:
     case CLAUSE_SIGMOID: print_function(clause, n, text, cap); return;
     case CLAUSE_SINCOS: snprintf(text, cap, "sincos %s", number_text(n->sincos, number, sizeof number)); return;
-    case CLAUSE_ANGLE:
-        snprintf(text, cap, "angle %s%s%s", n->angle_f64 ? "f64" : "f32", n->frequency < 0 ? "" : " ",
-                 n->frequency < 0 ? "" : number_text(n->frequency, number, sizeof number));
-        return;
+    case CLAUSE_ANGLE: print_angle(n, text, cap); return;
     case CLAUSE_RESCALES:
         if (n->rescales < 0)
             snprintf(text, cap, "rescales any");
@@ -94,13 +103,6 @@ static bool is_decision(int point)
     return !strcmp(clause_name(point), "topk_idx");
 }
 
-/* Is it the assumed rounding of a sigmoid that the port has said how good it is? */
-static bool is_idle(int clause, const ref_numerics *n)
-{
-    bool const sigmoid = n->declared >> CLAUSE_SIGMOID & 1, named = n->declared >> clause & 1;
-    return sigmoid && !named && !strcmp(clause_name(clause), "gate_sigmoid");
-}
-
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap)
 {
     size_t used = 0;
@@ -112,7 +114,6 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         bool const undeclared_output = clause < REF_POINTS && (is_output_of(op, clause) || is_decision(clause));
         if (!clause_concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
         if (undeclared_output && !(n->declared >> clause & 1)) continue;
-        if (is_idle(clause, n)) continue;
         print_clause(op, clause, n, one, sizeof one);
         used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
         if (used >= cap) return;

@@ -43,7 +43,6 @@ static ball may_round(dsv3_dtype format, bool truncates, ball b)
 /* Lemma Twice: the result of an operation in a better format, which is then rounded to this one. */
 static ball computed_better(dsv3_dtype format, ball exact)
 {
-    if (format == DSV3_F64) return exact;
     if (format != DSV3_F32) return may_round(DSV3_F32, false, exact);
     bool const binary64 = ball_is_point(exact) && ball_lower(exact) == ball_upper(exact);
     return binary64 ? exact : ball_widen(exact, 0x1p-53 * ball_sup(exact));
@@ -82,6 +81,7 @@ int least_exponent(const ref_numerics *port)
 {
     if (port->flush != REF_FLUSH_NONE) return -126;
     int const kept = kept_bits(&port->acc), arith = digits_of(port->arith);
+    if (kept >= 53 && arith >= 53) return -1000; /* binary64 throughout: no number of ours is smaller */
     return -125 - (kept < arith ? kept : arith);
 }
 
@@ -156,27 +156,72 @@ static ball with_error(const ref_reading *rd, const ref_function *fn, ball exact
     return flushed(rd, ball_widen(exact, fn->rel * 0x1p-24 * ball_sup(exact) + fmax(fn->rel, 1) * 0x1p-149));
 }
 
+/* Lemma Returned: what a function returns, as elementwise arithmetic keeps it. */
+static ball returned(const ref_reading *rd, ball b)
+{
+    return declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 ? round_op(rd, b) : b;
+}
+
+/* The result of a correctly rounded operation of `arith`. */
+static ball rounded_once(const ref_reading *rd, ball exact)
+{
+    dsv3_dtype const arith = declared(rd, CLAUSE_ARITH)->arith;
+    return arith == DSV3_BF16 ? round_op(rd, exact) : flushed(rd, must_round(arith, false, exact));
+}
+
 ball quotient_of(const ref_reading *rd, ball a, ball b)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_DIV);
     ball const exact = ball_div(a, b);
     if (!port) return exact;
-    if (port->div.ieee) return flushed(rd, must_round(DSV3_F32, false, exact));
-    return with_error(rd, &port->div, exact);
+    return port->div.ieee ? rounded_once(rd, exact) : returned(rd, with_error(rd, &port->div, exact));
+}
+
+/* Lemma Returned: the accumulator's more bits are rounded before the division, after it, or later. */
+ball mean_over(const ref_reading *rd, ball sum, double n)
+{
+    const ref_numerics *const port = declared(rd, CLAUSE_ACC);
+    bool const wide = port && (port->acc.bits > digits_of(port->arith) ||
+                               (port->acc.promote && port->acc.promote_bits > digits_of(port->arith)));
+    if (!wide) return quotient_of(rd, sum, ball_of(n));
+    ball const cast = round_op(rd, sum), exact = ball_div(cast, ball_of(n));
+    const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
+    return round_op(rd, div->ieee ? exact : with_error(rd, div, exact));
 }
 
 double quotient_error(const ref_reading *rd, double unit)
 {
     const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
-    return div->ieee ? unit : div->rel * 0x1p-24;
+    double const kept = declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 ? 0x1.01p-8 : 0;
+    return div->ieee ? fmax(unit, kept) : div->rel * 0x1p-24 + kept;
 }
 
 ball rsqrt_of(const ref_reading *rd, ball a)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_RSQRT);
     if (!port) return ball_rsqrt(a);
-    if (!port->rsqrt.ieee) return with_error(rd, &port->rsqrt, ball_rsqrt(a));
-    return must_round(DSV3_F32, false, ball_div(ball_of(1), must_round(DSV3_F32, false, ball_sqrt(a))));
+    if (!port->rsqrt.ieee) return returned(rd, with_error(rd, &port->rsqrt, ball_rsqrt(a)));
+    return rounded_once(rd, ball_div(ball_of(1), rounded_once(rd, ball_sqrt(a))));
+}
+
+rms rms_of(const ref_reading *rd, ball square)
+{
+    const ref_numerics *const port = declared(rd, CLAUSE_RSQRT);
+    rms r = {rsqrt_of(rd, square), ball_any()};
+    if (port && port->rsqrt.ieee && port->root != REF_ROOT_RECIP) r.root = rounded_once(rd, ball_sqrt(square));
+    return r;
+}
+
+/* Lemma Function: the product with 1 / sqrt, or the quotient by the root. */
+ball over_rms(const ref_reading *rd, ball z, const rms *r)
+{
+    const ref_numerics *const port = declared(rd, CLAUSE_DIV);
+    ball const product = ball_mul(z, r->inverse);
+    if (!port || !port->rsqrt.ieee || port->root == REF_ROOT_RECIP) return product;
+    ball const exact = ball_div(z, r->root), quotient = port->div.ieee ? exact : with_error(rd, &port->div, exact);
+    if (port->root == REF_ROOT_DIVIDED || ball_is_any(quotient)) return quotient;
+    if (ball_is_any(product)) return product;
+    return ball_hull(fmin(ball_lower(product), ball_lower(quotient)), fmax(ball_upper(product), ball_upper(quotient)));
 }
 
 /* The error of a sigmoid over a ball of arguments. */
@@ -188,27 +233,31 @@ static ref_function sigmoid_error(const ref_reading *rd, ball a)
 }
 
 /* Below -88.7 e^-a overflows binary32 and 0 is what comes out. */
+static ball sigmoid_with_error(const ref_reading *rd, ball a)
+{
+    ref_function const fn = sigmoid_error(rd, a);
+    ball const s = with_error(rd, &fn, ball_sigmoid(a));
+    return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
+}
+
 ball sigmoid_of(const ref_reading *rd, ball a)
 {
-    ball const exact = ball_sigmoid(a);
-    if (!rd->declared) return exact;
-    ref_function const fn = sigmoid_error(rd, a);
-    ball const s = with_error(rd, &fn, exact);
-    return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
+    return rd->declared ? returned(rd, sigmoid_with_error(rd, a)) : ball_sigmoid(a);
 }
 
 /* Lemma Shifted: the argument may be formed as a log2(e) - b log2(e), each rounded; what vanishes in binary64 is 0. */
 ball exp_of(const ref_reading *rd, ball a, double b)
 {
-    ball const x = ball_sub(a, ball_of(b));
-    if (!rd->declared || ball_is_any(x)) return ball_exp(x);
+    ball const difference = ball_sub(a, ball_of(b));
+    if (!rd->declared || ball_is_any(difference)) return ball_exp(difference);
+    ball const x = returned(rd, difference);
     if (ball_is_point(a) && ball_sup(a) == 0 && b == 0) return ball_of(1);
     double const formed = ball_sup(a) + fabs(b);
     if (ball_upper(x) <= -800 && formed < 0x1p20) return ball_of(0);
     ref_function fn = declared(rd, CLAUSE_EXP)->exp;
     fn.rel += fn.more * fmax(ball_sup(x), ball_sup(a));
     ball const e = with_error(rd, &fn, ball_exp(ball_widen(x, 5 * 0x1p-24 * formed)));
-    return ball_lower(x) > -87 ? e : ball_widen(e, normal_f32);
+    return returned(rd, ball_lower(x) > -87 ? e : ball_widen(e, normal_f32));
 }
 
 double log_error(const ref_reading *rd, ball log)
@@ -221,7 +270,8 @@ ball log_of(const ref_reading *rd, ball a)
 {
     ball const exact = ball_log(a);
     if (!rd->declared || ball_is_any(exact)) return exact;
-    return flushed(rd, ball_widen(exact, log_error(rd, exact) + fmax(rd->declared->log.rel, 1) * 0x1p-149));
+    double const floor = fmax(rd->declared->log.rel, 1) * 0x1p-149;
+    return returned(rd, flushed(rd, ball_widen(exact, log_error(rd, exact) + floor)));
 }
 
 /* Lemma Silu: at the centre, and the slope over the ball. */
@@ -234,16 +284,35 @@ static ball exact_silu(ball z)
 }
 
 /* Lemma Silu: where e^-z overflows binary32, or sigmoid(z) is subnormal, 0 is legal too. */
-ball silu_of(const ref_reading *rd, ball z)
+static ball silu_with_error(const ref_reading *rd, ball z)
 {
-    if (ball_is_any(z)) return ball_any();
-    ball const exact = exact_silu(z);
-    if (!rd->declared) return exact;
     ref_function const fn = sigmoid_error(rd, z);
-    ball const silu = with_error(rd, &fn, exact);
+    ball const silu = with_error(rd, &fn, exact_silu(z));
     if (ball_lower(z) > -87) return silu;
     ball const coarse = ball_widen(silu, fmax(fn.rel, 1) * 0x1p-149 * ball_sup(z));
     return ball_hull(fmin(ball_lower(coarse), 0), fmax(ball_upper(coarse), 0));
+}
+
+/* Lemma Silu: a port that multiplies by sigmoid(z) may round it to the point's format or to that of `arith` first. */
+static ball silu_of_rounded(const ref_reading *rd, dsv3_dtype format, bool truncates, ball z)
+{
+    ball const silu = silu_with_error(rd, z), s = sigmoid_with_error(rd, z);
+    bool const narrow = declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 || digits_of(format) < 24 || truncates;
+    if (!narrow || ball_is_any(s)) return silu;
+    ball const rounded = may_round(format, truncates, returned(rd, s));
+    if (ball_is_any(rounded)) return rounded;
+    double const moved = fmax(ball_upper(rounded) - ball_upper(s), ball_lower(s) - ball_lower(rounded));
+    return flushed(rd, ball_widen(silu, ball_sup(z) * (fmax(moved, 0) + 0x1p-50 * ball_sup(s)) * (1 + 0x1p-40)));
+}
+
+ball silu_of(const ref_reading *rd, int point, dsv3_dtype output, ball z)
+{
+    if (ball_is_any(z)) return ball_any();
+    if (!rd->declared) return exact_silu(z);
+    ref_rounding const r = declared_at(rd, point);
+    dsv3_dtype const format = r.format ? r.format : output;
+    if (!r.must) return silu_of_rounded(rd, format, r.truncates, z);
+    return flushed(rd, ball_mul(z, flushed(rd, must_round(format, r.truncates, sigmoid_of(rd, z)))));
 }
 
 /* Lemma Angle: the angle moves by position * spread units; cos and sin move no further. */
@@ -252,7 +321,7 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     ball_cos_sin(turns, cosine, sine);
     if (!rd->declared || position == 0) return;
     double const unit = declared(rd, CLAUSE_ANGLE)->angle_f64 ? 0x1p-53 : 0x1p-24;
-    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-20), 2);
+    double const moved = fmin(fabs(position) * spread * unit * (1 + 0x1p-18), 2);
     double const off = moved + declared(rd, CLAUSE_SINCOS)->sincos * 0x1p-24;
     *cosine = ball_widen(*cosine, off);
     *sine = ball_widen(*sine, off);
@@ -298,6 +367,14 @@ ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     ball const computed = same ? computed_better(format, exact) : round_op(rd, exact);
     ball const rounded = must ? must_round(format, r.truncates, computed) : may_round(format, r.truncates, computed);
     return flushed(rd, rounded);
+}
+
+ball cast_at(const ref_reading *rd, int point, dsv3_dtype output, ball stored)
+{
+    if (!rd->declared) return stored;
+    ref_rounding const r = declared_at(rd, point);
+    dsv3_dtype const format = r.format ? r.format : output;
+    return flushed(rd, (r.must ? must_round : may_round)(format, r.truncates, stored));
 }
 
 /* Lemma Partial: every partial sum is rounded by the accumulator and then to the point's format. */

@@ -13,6 +13,7 @@
  *   least_exponent     Underflow                    the exponent of the least subnormal: all numbers are multiples of it
  *   quotient_of, rsqrt_of, sigmoid_of, log_of
  *                      Function                     a relative error in units of 2^-24; or correct rounding (Snap)
+ *   mean_over          Returned                     a wide accumulator's sum is rounded before the division or after it
  *   exp_of             Shifted                      the absolute error of the argument is a relative one of the result
  *   silu_of            Silu                         z times sigmoid(z), overflow of e^-z included
  *   cos_sin_of         Angle                        the error of the argument's reduction, then that of the function
@@ -90,6 +91,17 @@ ball round_op(const ref_reading *rd, ball exact);
 ball quotient_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
 
+/* A sum divided by the number n, by a port whose accumulator may keep more bits than its elementwise arithmetic. (Returned) */
+ball mean_over(const ref_reading *rd, ball sum, double n);
+
+/* The root of a mean square, for z / sqrt(square) as a port forms it: a product with 1 / sqrt, or a quotient by the root;
+ * over_rms gives it before it is rounded. (Function) */
+typedef struct {
+    ball inverse, root; /* root: any unless it is divided by */
+} rms;
+rms rms_of(const ref_reading *rd, ball square);
+ball over_rms(const ref_reading *rd, ball z, const rms *r);
+
 /* The relative error of one division, where a formula bounds several operations at once; unit: that of one that rounds
  * correctly. (Function) */
 double quotient_error(const ref_reading *rd, double unit);
@@ -106,8 +118,8 @@ ball exp_of(const ref_reading *rd, ball a, double b);
 ball log_of(const ref_reading *rd, ball a);
 double log_error(const ref_reading *rd, ball log);
 
-/* z / (1 + e^-z), or z times sigmoid(z), as a port computes it. (Silu) */
-ball silu_of(const ref_reading *rd, ball z);
+/* z / (1 + e^-z), or z times sigmoid(z), as a port computes it that may round sigmoid(z) at the point. (Silu) */
+ball silu_of(const ref_reading *rd, int point, dsv3_dtype output, ball z);
 
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
 double gamma_sum(const ref_numerics *port, int64_t n);
@@ -124,6 +136,9 @@ ball guarded(const ref_reading *rd, ball sum);
 
 /* A rounding point of points.def; `output` is the format of the op's output. (Point, Snap) */
 ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
+
+/* A stored number that a port converts at the point before it uses it: no operation, so arith doesn't round it. (Point) */
+ball cast_at(const ref_reading *rd, int point, dsv3_dtype output, ball stored);
 
 /* A sum in any order whose partial sums a port rounds to the point's format or keeps in a better one. (Partial) */
 ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const sum_record *sum);

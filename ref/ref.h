@@ -63,15 +63,19 @@ typedef enum { REF_FORM_ANY, REF_FORM_NAIVE, REF_FORM_ABSORBED } ref_form;
 /* What softmax_scale multiplies: the query first, or q . k; any: either may have been done. */
 typedef enum { REF_SCALED_ANY, REF_SCALED_Q, REF_SCALED_SCORES } ref_scaled;
 
+/* How a norm with correctly rounded operations divides by its root: as a product with 1 / sqrt, as a quotient, or either. */
+typedef enum { REF_ROOT_ANY, REF_ROOT_RECIP, REF_ROOT_DIVIDED } ref_root;
+
 typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
 typedef struct {
     ref_accumulator acc;
     ref_function rsqrt, div, exp, log, sigmoid;
+    ref_root root;    /* where rsqrt is ieee */
     double sincos;    /* absolute error in units of 2^-24 */
     bool angle_f64;   /* angles are formed in binary64, else in binary32 */
-    double frequency; /* relative error of an angle's frequency, in units of that format; -1: as Lemma Angle says */
+    double frequency; /* relative error of an angle's frequency, in units of that format; -1: that of Lemma Angle */
     ref_form form;    /* of the attention block */
     int64_t rescales; /* a running softmax moves to another maximum at most so often; -1: at every key */
     ref_scaled scaled;

@@ -7,24 +7,25 @@
 
 #include "scratch.h"
 
-/* 1 / sqrt(mean(z^2) + eps) */
-static ball inverse_rms(const norm *n, const ball *z)
+/* sqrt(mean(z^2) + eps), for a division by it */
+static rms root_of(const norm *n, const ball *z)
 {
     const ref_reading *const rd = n->rd;
     sum_record sum = empty_sum();
     for (int64_t i = 0; i < n->width; i++) add_term(&sum, ball_mul(z[i], z[i]));
-    ball const ms = quotient_of(rd, sum_of(rd, &sum), ball_of((double)n->width));
+    ball const ms = mean_over(rd, sum_of(rd, &sum), (double)n->width);
     ball const eps = constant(rd, n->eps);
-    if (quirk(rd, QUIRK_A3_eps_missing)) return rsqrt_of(rd, ms);
-    if (quirk(rd, QUIRK_A3_eps_outside)) return quotient_of(rd, ball_of(1), round_op(rd, ball_add(ball_sqrt(ms), eps)));
-    return rsqrt_of(rd, round_op(rd, ball_add(ms, eps)));
+    if (quirk(rd, QUIRK_A3_eps_missing)) return rms_of(rd, ms);
+    if (!quirk(rd, QUIRK_A3_eps_outside)) return rms_of(rd, round_op(rd, ball_add(ms, eps)));
+    ball const outside = round_op(rd, ball_add(ball_sqrt(ms), eps));
+    return (rms){quotient_of(rd, ball_of(1), outside), outside};
 }
 
 void norm_row(const norm *n, const ball *z, ball *y)
 {
-    ball const r = inverse_rms(n, z);
+    rms const r = root_of(n, z);
     for (int64_t i = 0; i < n->width; i++) {
-        ball const x_norm = round_at(n->rd, n->point_x_norm, n->format, ball_mul(z[i], r));
+        ball const x_norm = round_at(n->rd, n->point_x_norm, n->format, over_rms(n->rd, z[i], &r));
         ball const weight = element(n->rd, ref_decode(n->weight->dtype, n->weight->data, i));
         y[i] = round_at(n->rd, n->point_y, n->format, ball_mul(weight, x_norm));
     }
@@ -54,7 +55,7 @@ static ball mean_of(const input *n, const ball *z)
 {
     sum_record sum = empty_sum();
     for (int64_t i = 0; i < n->prob->hidden_size; i++) add_term(&sum, z[i]);
-    return quotient_of(n->rd, sum_of(n->rd, &sum), ball_of((double)n->prob->hidden_size));
+    return mean_over(n->rd, sum_of(n->rd, &sum), (double)n->prob->hidden_size);
 }
 
 /* z: the row as the norm reads it. */

@@ -96,23 +96,25 @@ static ball turns_at(const ref_turns *t, double position)
     return ball_widen(sum, fabs(position) * t->rest * (1 + 0x1p-50));
 }
 
-/* Lemma Angle: what rounding the exponent 2j/r, unless it is a number of binary32, does to e_j, relative in units. */
-static double exponent_units(const dsv3_rope_prob *p, int64_t j)
+/* Lemma Angle: what the constants of a power round: ln(theta) 2j/r where 2j/r rounds, one unit where theta does, in units. */
+static double power_error(const dsv3_rope_prob *p, int64_t j)
 {
-    double const exponent = 2 * (double)j / (double)p->qk_rope_head_dim;
-    bool const exact = (2 * j << 30) % p->qk_rope_head_dim == 0;
-    return exact ? 0 : exponent * fabs(log(p->rope_theta)) * (1 + 0x1p-20);
+    double const theta = p->rope_theta, x = 2 * (double)j / (double)p->qk_rope_head_dim;
+    bool const dyadic = ball_is_point(ball_div(ball_of(2 * (double)j), ball_of((double)p->qk_rope_head_dim)));
+    bool const stored = ref_round(DSV3_F32, theta) == theta && ball_is_point(ball_decimal(theta));
+    return (dyadic ? 0 : x * fabs(log(theta))) + (stored ? 0 : x);
 }
 
-/* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, and where
- * both parts of it are blended the rounding of the ramp counts against all of e_j. The product with the position rounds once. */
+/* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, those of
+ * theta^(-2j/r)'s arguments apart, and where both parts of it are blended the rounding of the ramp counts against all of e_j. */
 static double angle_spread(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int64_t j)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ANGLE);
+    if (!port) return 0;
     ball const f = frequency(p, quirks, j), e = frequency(p, quirks | (ref_set)1 << QUIRK_R9_yarn_off, j);
+    if (port->frequency >= 0) return (port->frequency + 1) * ball_sup(f);
     bool const blended = ball_sup(f) < 0.999999 * ball_sup(e) && ball_sup(f) * p->factor > 1.000001 * ball_sup(e);
-    if (port && port->frequency >= 0) return (port->frequency + 1) * ball_sup(f);
-    return (7 + exponent_units(p, j)) * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
+    return (7 + power_error(p, j)) * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
 }
 
 static const ref_table *tier_above(void)

@@ -15,39 +15,20 @@ static ball gelu(const ref_reading *rd, ball z)
     return ball_mul(z, sigmoid_of(rd, ball_widen(inner, rd->declared ? 0x1p-20 * ball_sup(inner) : 0)));
 }
 
-/* Lemma Silu: may the sigmoid be rounded at its point? A port that says how good it is (the clause) has said so already. */
-static bool rounds_sigmoid(const ref_reading *rd, int sigmoid, dsv3_dtype output)
-{
-    const ref_numerics *const port = declared(rd, CLAUSE_SIGMOID);
-    if (!port) return false;
-    bool const named = port->declared >> sigmoid & 1, good = port->declared >> CLAUSE_SIGMOID & 1;
-    return unit_at_point(rd, sigmoid, output) > 0x1p-24 && (named || !good);
-}
-
-/* Lemma Silu: z times such a sigmoid. */
-static ball rounded_silu(const ref_reading *rd, int sigmoid, dsv3_dtype output, ball z)
-{
-    if (!rounds_sigmoid(rd, sigmoid, output)) return silu_of(rd, z);
-    ball const s = sigmoid_of(rd, z);
-    if (declared_at(rd, sigmoid).must) return round_op(rd, ball_mul(z, round_at(rd, sigmoid, output, s)));
-    double const moved = unit_at_point(rd, sigmoid, output) * ball_sup(s) + floor_at_point(rd, sigmoid, output);
-    return ball_widen(silu_of(rd, z), ball_sup(z) * moved * (1 + 0x1p-20));
-}
-
 /* silu(z) */
-static ball activation(const ref_reading *rd, int sigmoid, dsv3_dtype output, ball z)
+static ball activation(const ref_reading *rd, int point, dsv3_dtype output, ball z)
 {
     if (ball_is_any(z)) return ball_any();
     if (quirk(rd, QUIRK_S1_glu)) return sigmoid_of(rd, z);
     if (quirk(rd, QUIRK_S2_gelu)) return gelu(rd, z);
-    return rounded_silu(rd, sigmoid, output, z);
+    return silu_of(rd, point, output, z);
 }
 
-ball silu_times(const ref_reading *rd, int sigmoid, int point, dsv3_dtype output, ball gate, ball up)
+ball silu_times(const ref_reading *rd, silu_points point, dsv3_dtype output, ball gate, ball up)
 {
     bool const exchanged = quirk(rd, QUIRK_E8_gate_up_exchanged);
-    ball const z = exchanged ? up : gate, other = exchanged ? gate : up;
-    return ball_mul(round_at(rd, point, output, activation(rd, sigmoid, output, z)), other);
+    ball const silu = activation(rd, point.gate_sigmoid, output, exchanged ? up : gate);
+    return ball_mul(round_at(rd, point.silu, output, silu), exchanged ? gate : up);
 }
 
 /* ---- the op ---- */
@@ -63,9 +44,10 @@ void ref_swiglu(const ref_reading *rd, const void *prob, const void *io_, ref_va
     const dsv3_swiglu_prob *const p = prob;
     int64_t const width = p->intermediate_size;
     dsv3_dtype const output = io->y.dtype;
+    silu_points const point = {POINT_swiglu_gate_sigmoid, POINT_swiglu_silu};
     for (int64_t k = 0; k < p->n_tokens * width; k++) {
         ball const gate = stored(rd, &io->gate, k / width, k % width), up = stored(rd, &io->up, k / width, k % width);
-        ball const y = silu_times(rd, POINT_swiglu_gate_sigmoid, POINT_swiglu_silu, output, gate, up);
+        ball const y = silu_times(rd, point, output, gate, up);
         out[0][k] = value_of(round_at(rd, POINT_swiglu_y, output, y));
     }
 }

@@ -4,8 +4,11 @@
 
 #include "reading.h"
 
-/* silu(gate) * up: the exact product, of a silu(gate) that the port rounds at `point`, from a sigmoid that it may round at
- * `sigmoid`. */
-ball silu_times(const ref_reading *rd, int sigmoid, int point, dsv3_dtype output, ball gate, ball up);
+typedef struct {
+    int gate_sigmoid, silu;
+} silu_points;
+
+/* silu(gate) * up: the exact product, of a silu(gate) that the port rounds at the points. */
+ball silu_times(const ref_reading *rd, silu_points point, dsv3_dtype output, ball gate, ball up);
 
 #endif

@@ -591,6 +591,13 @@ def with_value(kind, name, index, value):
     return without(kind, "nan", put)
 
 
+def overflow(state):
+    """Weights of layer 0 near the end of f32: what its block makes of them has no binary64 norm."""
+    state["model.layers.0.post_attention_layernorm.weight"].mul_(1e38)
+    for leaf in ("gate_proj", "up_proj", "down_proj"):
+        state[f"model.layers.0.mlp.{leaf}.weight"].mul_(1e37)
+
+
 def finite():
     def twice(what, words, path):
         for port in ((), ("--backend=plain",)):
@@ -621,6 +628,8 @@ def finite():
         s = without("odd-f32", "huge", lambda s, n=layer: s[f"model.layers.{n}.input_layernorm.weight"].mul_(1e38))
         run = verify(s, f"--tokens={TOKENS}")
         check("radius" not in run.stdout or run.returncode == 0, f"gains of 1e38 in layer {layer}: exit {run.returncode}")
+    refused("truth beyond binary64", ["the truth of model.layers.1.input_layernorm is not finite", "row 0"],
+            without("odd-f32", "huge", overflow), f"--tokens={TOKENS}")
     run = verify(huge, f"--tokens={TOKENS}")
     check(run.returncode == 0 or (run.returncode == 2 and "not finite" in run.stderr), f"rows near 1e38: {run.stderr.strip()}")
     refused("--format against the checkpoint", ["--format=bf16", "are f32"], checkpoint("odd-f32"), "--tokens=1", "--format=bf16",

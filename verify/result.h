@@ -15,9 +15,9 @@ typedef enum {
     FAIL,         /* an element is no legal result: proved */
     NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
     UNWRITTEN,    /* output elements were left as they were */
-    CORRUPT,      /* memory outside the outputs was written: an input, or beyond an end */
+    CORRUPT,      /* memory outside the outputs was written: an input, beyond an end, beside a view */
     FPENV,        /* rounding mode or flushing was left changed */
-    NONDET,       /* two runs on the same inputs differ */
+    NONDET,       /* two runs on the same inputs differ, or a step of a sequence and its repetition */
     CRASH,        /* died by a signal or exited */
     TIMEOUT,
     REJECTED, /* an error status, or an answer that can't be read */
@@ -40,6 +40,7 @@ typedef enum {
     SKIP_START,  /* it can't run here: its probe says so, or it could not be started again */
     SKIP_OP,     /* a program's list of ops lacks this one */
     SKIP_CASE,   /* a port in C returned UNSUPPORTED */
+    SKIP_VIEW,   /* a program, whose tensors are files, was asked for views */
     SKIP_SAID,   /* a program answered "unsupported", with its reason */
     SKIP_REASONS
 } skip_reason;

@@ -12,11 +12,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     REQUIRE(good || why.text[0]);
     if (!good) return 0;
     REQUIRE(problem_parse(p.id, &again, &why) && !strcmp(p.id, again.id) && p.tensors == again.tensors);
+    REQUIRE(p.steps == again.steps);
     for (int i = 0; i < p.tensors; i++) {
         int64_t count = 1;
         for (int d = 0; d < p.tensor[i].ndim; d++)
             REQUIRE(!__builtin_mul_overflow(count, p.tensor[i].shape[d], &count));
         REQUIRE(count == p.tensor[i].count && count == again.tensor[i].count);
+        REQUIRE(tensor_room(&p.tensor[i]) >= p.tensor[i].bytes);
+        REQUIRE(tensor_room(&p.tensor[i]) == tensor_room(&again.tensor[i]));
     }
     REQUIRE(problem_memory(&p) >= 0);
     problem_close(&p);

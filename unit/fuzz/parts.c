@@ -1,7 +1,7 @@
 /* What lies in a folder of parts: a manifest, a part, a verdict. Nothing there is believed. */
 #include "files/parts.h"
 #include "fuzz.h"
-#include "model/verdict.h"
+#include "verdict.h"
 
 static const char key[] = "0123456789abcdef0123456789abcdef";
 

@@ -226,6 +226,9 @@ const dsv3_backend *dsv3_backend_get(uint32_t abi)
     if (planted("get_hangs")) sleep_for_ever();
     if (planted("size_none")) table.size = 0;
     if (planted("size_all")) table.size = ~0u;
+    if (planted("align_huge")) table.align = 1u << 31;
+    if (planted("align_odd")) table.align = 24;
+    if (planted("align_page")) table.align = 4096;
     if (planted("no_name")) table.name = NULL;
     return planted("table_nowhere") ? (const dsv3_backend *)(const void *)16 : &table;
 }

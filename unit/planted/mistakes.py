@@ -34,7 +34,7 @@ CENTRED = """    float mean = 0;
     for (int64_t e = 0; e < p->n_routed_experts; e++) {
         int64_t const shortage"""
 
-CHECKED = "while (n < m->n_draft && accepts(m, p + n * m->vocab_size, q + n * m->vocab_size, u[n], x[n])) n++;"
+CHECKED = "while (n < m->n_draft && accepts(m, p + n * p_row, q + n * q_row, u[n], x[n])) n++;"
 
 WIDE_NORM = """float sum = 0;
     for (int64_t i = 0; i < c + r; i++) sum += a->key[i] * a->key[i];
@@ -161,13 +161,13 @@ MISTAKES = {
     "M9_first_unchecked": [(CHECKED, CHECKED.replace("accepts(", "(n == 0 || accepts(").replace(") n++", ")) n++"), 1)],
     "M9_argmax_in_sampling": [("if (m->greedy) return largest", "return largest", 1)],
     "M9_greedy_samples": [("if (m->greedy) return", "if (0) return", 1), ("m->greedy ? largest(at", "0 ? largest(at", 1)],
-    "M9_residual_is_p": [("n < m->n_draft ? q + n * m->vocab_size : NULL", "NULL", 1)],
-    "M9_bonus_position": [("at = p + n * m->vocab_size", "at = p + (n < m->n_draft ? n : n - 1) * m->vocab_size", 1)],
+    "M9_residual_is_p": [("n < m->n_draft ? q + n * q_row : NULL", "NULL", 1)],
+    "M9_bonus_position": [("at = p + n * p_row", "at = p + (n < m->n_draft ? n : n - 1) * p_row", 1)],
     "M9_goes_on": [
         (
             CHECKED,
             "for (int64_t i = 0; i < m->n_draft; i++)\n"
-            "            n += accepts(m, p + i * m->vocab_size, q + i * m->vocab_size, u[i], x[i]);",
+            "            n += accepts(m, p + i * p_row, q + i * q_row, u[i], x[i]);",
             1,
         )
     ],
@@ -214,7 +214,7 @@ MISTAKES = {
     "R14_k_not_rotated": [(ROTATE_KEY, "memcpy(a->pe, a->key + c, (size_t)r * sizeof *a->pe);", 1)],
     "R15_positions_restart": [("(double)(past + i)", "(double)i", 2)],
     "E3_id_off_by_one": [
-        ("find_expert(m, e);\n    int64_t", "find_expert(m, e + 1 < m->experts ? e + 1 : e);\n    int64_t", 1)
+        ("find_expert(m, e);\n    for (", "find_expert(m, e + 1 < m->experts ? e + 1 : e);\n    for (", 1)
     ],
     "E8_gate_up_swapped": [
         ("silu(row_times(&f->gate, i, m->row)) * row_times(&f->up", "silu(row_times(&f->up, i, m->row)) * row_times(&f->gate", 1)

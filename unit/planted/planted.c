@@ -91,11 +91,17 @@ static dsv3_status rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3
     const float *const weight = dsv3_find(&io->weights, "weight")->data;
     float *const y = io->y.data;
     misbehave(p, io);
+    if (calls % 3 == 2) {
+        if (planted("third_scribbles")) *(float *)io->x.data = 1;
+        if (planted("third_overreads")) y[0] = ((volatile const float *)io->x.data)[p->n_tokens * p->hidden_size];
+        if (planted("third_overwrites")) y[p->n_tokens * p->hidden_size] = 1;
+        if (planted("third_refuses")) return DSV3_UNSUPPORTED;
+    }
     if (planted("late_refusal")) return y[0] = 1, DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++)
         norm(p, (const float *)io->x.data + t * p->hidden_size, weight, y + t * p->hidden_size,
              planted("nondet") && calls % 2);
-    if (planted("nan")) y[1] = (float)NAN;
+    if (planted("nan") || (planted("third_nan") && calls % 3 == 2)) y[1] = (float)NAN;
     if (planted("infinity")) y[1] = (float)INFINITY;
     if (planted("one_ulp")) y[1] = nextafterf(nextafterf(y[1], 1e30f), 1e30f);
     calls++;

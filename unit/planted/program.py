@@ -10,6 +10,7 @@ import dsv3_port  # noqa: E402
 
 PLANT = os.environ.get("PLANT", "honest")
 calls = 0
+longest = 0
 
 
 def f32(value):
@@ -23,7 +24,7 @@ def norm(x, weight, eps):
 
 
 def rmsnorm(case):
-    global calls
+    global calls, longest
     calls += 1
     if PLANT == "unsupported" or case.dtype("x") != "f32" or (PLANT == "second_unsupported" and calls % 2 == 0):
         raise dsv3_port.Unsupported("only on Sundays")
@@ -64,6 +65,9 @@ def rmsnorm(case):
     x, weight = (struct.unpack(f"<{len(case[n].data) // 4}f", case[n].data) for n in ("x", "weight"))
     width = len(weight)
     y = [v for i in range(0, len(x), width) for v in norm(x[i : i + width], weight, 0 if PLANT == "no_eps" else case.prob["rms_norm_eps"])]
+    longest = max(longest, len(x))
+    if PLANT == "keeps_rows" and len(x) < longest:
+        y[0] *= 1.5
     if PLANT == "nondet" and calls % 2:
         y[0] *= 1 + 2**-23
     shape = [width, len(x) // width] if PLANT == "shape" else case["x"].shape

@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <math.h>
 
-TestSuite(mistakes, .timeout = 120);
+TestSuite(mistakes, .timeout = 480);
 
 typedef struct {
     const char *name, *seen; /* a case in which it shows */

@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <unistd.h>
 
-TestSuite(cli, .timeout = 120);
+TestSuite(cli, .timeout = 480);
 
 typedef struct {
     const char *environment, *arguments;
@@ -95,6 +95,8 @@ static const bad inputs[] = {
     {"", "show linear@tiny rmsnorm@tiny", {"show takes one case", "'rmsnorm@tiny'"}},
     {"", "show linear@tiny --numerics", {"--numerics has no value", "--numerics=T"}},
     {"", "show linear@tiny --number='acc 24 rn'", {"unknown option '--number'", "--numerics"}},
+    {"", "show linear@tiny --numerics=/tmp", {"cannot read a declaration from /tmp: is no regular file"}},
+    {"", "show linear@tiny --numerics=/dev/zero", {"cannot read a declaration from /dev/zero: is no regular file"}},
     {"", "show linear@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
     {"", "show linear@tiny --numerics='x_norm bf16 must'", {"'x_norm' is unknown to linear", "known: acc"}},
     {"", "compare", {"compare needs a file and a case"}},

@@ -3,13 +3,17 @@
  * terminal as it is, and no process and no folder of it is left.
  */
 #include "case/expand.h"
+#include "case/folder.h"
+#include "files/safetensors.h"
 #include "command.h"
 #include "run/case.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -126,6 +130,9 @@ static const row rows[] = {
     {"table_nowhere", NULL, "signal SEGV"},
     {"size_none", NULL, "its table has 0 bytes"},
     {"size_all", "PASS", ""},
+    {"align_huge", NULL, "aligned to 2147483648 bytes: align is 0 or a power of two up to 4096"},
+    {"align_odd", NULL, "aligned to 24 bytes"},
+    {"align_page", "PASS", ""},
     {"no_name", "PASS", ""},
     {"probe_hangs", NULL, "no answer within 1 s"},
     {"probe_escapes", "SKIP", "\\x1b[31mred \\xff\\x0a9 passed, 0 failed, 0 skipped"},
@@ -245,6 +252,53 @@ Test(hostile, its_output_is_a_key)
 }
 
 /* ---- programs ---- */
+
+/* In a process of its own: data of the file go and come back, the header stays. */
+static pid_t cut_again_and_again(const char *path, off_t header)
+{
+    pid_t const pid = fork();
+    if (pid) return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int const fd = open(path, O_RDWR);
+    struct stat st;
+    fstat(fd, &st);
+    for (;;)
+        if (ftruncate(fd, header) || ftruncate(fd, st.st_size)) _exit(1);
+}
+
+/* Outputs shrink while they are read: that is a sentence, and no signal. */
+Test(hostile, outputs_that_are_cut_are_refused)
+{
+    problem p;
+    complaint why = {""};
+    int cut = 0, whole = 0;
+    char path[100];
+    make_folder();
+    snprintf(path, sizeof path, "%s/f", folder);
+    cr_assert(problem_parse("rmsnorm@v3:x=f32,n_tokens=32", &p, &why), "%s", why.text);
+    void *data[8] = {NULL};
+    tensor_info *const y = (tensor_info *)(uintptr_t)problem_tensor(&p, "y");
+    data[y - p.tensor] = calloc(1, y->bytes);
+    safetensor item = {.name = "y", .dtype = y->dtype, .ndim = y->ndim, .bytes = y->bytes, .data = data[y - p.tensor]};
+    memcpy(item.shape, y->shape, sizeof item.shape);
+    cr_assert(safetensors_write(path, &item, 1, &why), "%s", why.text);
+    struct stat st;
+    cr_assert(stat(path, &st) == 0);
+    pid_t const pid = cut_again_and_again(path, st.st_size - (off_t)y->bytes);
+    double const last = seconds() + 60;
+    for (int i = 0; seconds() < last && (i < 300 || !cut || !whole); i++)
+        if (folder_read_outputs(path, &p, data, &why))
+            whole++;
+        else
+            cut += strstr(why.text, "was cut while it was read") != NULL;
+    kill(pid, SIGKILL);
+    end_of(pid);
+    cr_expect(cut && whole, "%d cut, %d whole", cut, whole);
+    free(data[y - p.tensor]);
+    problem_close(&p);
+    remove(path);
+    rmdir(folder);
+}
 
 /* Any folder will do, and all that is put there goes. */
 Test(hostile, programs_leave_nothing)

@@ -1,7 +1,7 @@
 /* What an interrupted run leaves: manifest, parts, verdicts and the key under which they are used. */
 #include "files/dump.h"
 #include "model/key.h"
-#include "model/verdict.h"
+#include "verdict.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -171,6 +171,26 @@ Test(parts, seal_holds_every_bit)
     remove_folder(path);
 }
 
+/* Two extents change places: every byte count fits, and only the seal knows. */
+Test(parts, seal_holds_the_shape)
+{
+    char path[100];
+    complaint why;
+    safetensors s;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/p", new_folder());
+    cr_assert(part_write(path, KEY, 3, two, 2, &why), "%s", why.text);
+    char *const data = read_whole(path, &bytes), *const shape = memmem(data, bytes, "[2,3]", 5);
+    cr_assert(shape != NULL);
+    memcpy(shape, "[3,2]", 5);
+    cr_assert(safetensors_parse(path, data, bytes, &s, &why) && s.item[0].shape[0] == 3, "%s", why.text);
+    safetensors_close(&s);
+    cr_expect(!part_parse(path, data, bytes, KEY, 3, &s, &why) && strstr(why.text, "seal"), "%s", why.text);
+    free(data);
+    *strrchr(path, '/') = 0;
+    remove_folder(path);
+}
+
 /* ---- dumps ---- */
 
 static void open_dump(dump *d, const char *path, const char *key)
@@ -310,7 +330,7 @@ Test(parts, verdicts_are_believed_only_when_sound)
     result read;
     cr_expect(verdict_read(&good, sizeof good, &read) && read.v == FAIL && read.output[0].outside == 4);
     cr_expect(!verdict_read(&good, sizeof good - 1, &read));
-    for (int how = 0; how < 14; how++) {
+    for (int how = 0; how < 19; how++) {
         result bad = good;
         switch (how) {
         case 0: bad.v = VERDICTS; break;
@@ -326,6 +346,11 @@ Test(parts, verdicts_are_believed_only_when_sound)
         case 10: bad.diagnosis[0].quirk = REF_QUIRKS; break;
         case 11: bad.diagnoses = MAX_DIAGNOSES + 1; break;
         case 12: memset(&bad.constant, 7, 1); break;
+        case 13: memset(&bad.output[0].bits_none, 7, 1); break;
+        case 14: memset(&bad.output[0].constant, 7, 1); break;
+        case 15: memset(&bad.output[0].vacuous, 7, 1); break;
+        case 16: memset(bad.port_output, 'x', sizeof bad.port_output); break;
+        case 17: memset(bad.undiagnosed, 'x', sizeof bad.undiagnosed); break;
         default: bad.output[0].dtype = DSV3_DTYPES;
         }
         cr_expect(!verdict_read(&bad, sizeof bad, &read), "way %d", how);
@@ -385,14 +410,16 @@ static void touch(const world *w, const char *name)
 /* Each change gives another key; the same again gives the same. */
 Test(parts, key_has_everything_the_result_depends_on)
 {
-    enum { CHANGES = 12 };
+    enum { CHANGES = 13 };
     complaint why;
-    char keys[CHANGES + 1][FINGERPRINT_TEXT], again[FINGERPRINT_TEXT], program[300], path[200];
+    char keys[CHANGES + 1][FINGERPRINT_TEXT], again[FINGERPRINT_TEXT], before[FINGERPRINT_TEXT];
+    char program[300], path[200], version[200];
     world w = {.tokens = {1, 2, 3}};
     snprintf(w.dir, sizeof w.dir, "%s", new_folder());
     snprintf(w.so, sizeof w.so, "%s/p.so", w.dir);
     snprintf(program, sizeof program, "sh '%s/port.sh' --x=%s/side", w.dir, w.dir);
     snprintf(path, sizeof path, "%s/model.safetensors", w.dir);
+    snprintf(version, sizeof version, "'$(cat %s/version)'", w.dir);
     put_in(&w, "config.json", "{}");
     put_in(&w, "p.so", "code");
     put_in(&w, "side", "s");
@@ -405,6 +432,12 @@ Test(parts, key_has_everything_the_result_depends_on)
     cr_expect_str_eq(keys[0], again);
     say_hello(&w, "1", "comment");
     key_of(&w, &m, BACKEND_PROGRAM, program, true, keys[n++]);
+    put_in(&w, "version", "1b");
+    say_hello(&w, version, "comment");
+    key_of(&w, &m, BACKEND_PROGRAM, program, true, before);
+    put_in(&w, "version", "1c");
+    key_of(&w, &m, BACKEND_PROGRAM, program, true, keys[n++]);
+    cr_expect(strcmp(before, keys[n - 1]), "a version that comes from a file which the command doesn't name");
     say_hello(&w, "2", "comment");
     key_of(&w, &m, BACKEND_PROGRAM, program, true, keys[n++]);
     put_in(&w, "side", "t");

@@ -15,6 +15,7 @@ static bool same(const problem *a, const problem *b)
 {
     problem there = *b;
     there.tensor = a->tensor;
+    there.step = a->step;
     return !memcmp(a, &there, sizeof there) && !memcmp(a->tensor, b->tensor, (size_t)a->tensors * sizeof *a->tensor);
 }
 
@@ -31,6 +32,12 @@ Test(problem, ids_round_trip)
         {"rmsnorm@tiny:x=f32,weight=f32", "rmsnorm@tiny:x=f32"},
         {"linear@edge:weight=f8_e4m3,y=f32", "linear@edge:weight=f8_e4m3,y=f32"},
         {"linear@edge;seed=18446744073709551615", "linear@edge;seed=18446744073709551615"},
+        {"rmsnorm@odd:view.y=0:64/65,view.x=016:80/96,x=f32", "rmsnorm@odd:x=f32,view.x=16:80/96,view.y=0:64/65"},
+        {"rmsnorm@odd:view.x=0:64/64", "rmsnorm@odd"},
+        {"experts@odd:view.experts.3.up_proj.weight=1:65/66", "experts@odd:view.experts.3.up_proj.weight=1:65/66"},
+        {"rmsnorm@odd:n_tokens=7/09/7,hidden_size=64", "rmsnorm@odd:n_tokens=7/9/7"},
+        {"mla@odd:kv_lens=5/6,q_lens=2/2;seed=3", "mla@odd:q_lens=2,kv_lens=5/6;seed=3"},
+        {"mla_decode@odd:kv_lens=37+9/4;fill=exact", "mla_decode@odd:kv_lens=37+9/4;fill=exact"},
     };
     complaint why;
     problem p, again;
@@ -39,6 +46,8 @@ Test(problem, ids_round_trip)
         cr_expect(!strcmp(p.id, rows[i][1]), "%s prints as %s", rows[i][0], p.id);
         cr_assert(problem_parse(p.id, &again, &why), "%s: %s", p.id, why.text);
         cr_expect(same(&p, &again), "%s does not round-trip", p.id);
+        for (int s = 0; s < p.steps; s++)
+            cr_expect(same(&p.step[s], &again.step[s]), "step %d of %s does not round-trip", s, p.id);
         problem_close(&p);
         problem_close(&again);
     }
@@ -72,6 +81,56 @@ Test(problem, lists_of_lengths)
     problem_close(&p);
 }
 
+/* What is said of views and steps that mean nothing. */
+Test(problem, views_and_steps_that_are_refused)
+{
+    static const char *const rows[][2] = {
+        {"rmsnorm@odd:view.x=5:5/9", "view.x=5:5/9 has no columns: in A:B/W, A is less than B"},
+        {"rmsnorm@odd:view.x=9:5/9", "A is less than B"},
+        {"rmsnorm@odd:view.x=0:64/63", "leaves its rows: in A:B/W, B is at most W"},
+        {"rmsnorm@odd:view.x=0:63/64", "has 63 columns, and x has 64"},
+        {"rmsnorm@odd:view.q=0:64/65", "view.q: no tensor of that name is here"},
+        {"rmsnorm@odd:view.residual=0:64/65", "view.residual: no tensor of that name is here"},
+        {"rmsnorm@odd:view.weight=0:64/65", "weight takes no view: it has one axis"},
+        {"mla_decode@odd:view.kv_cache=0:24/25", "kv_cache takes no view: its rows lie in pages"},
+        {"rmsnorm@odd:view.x=0:64", "is no view: it is written A:B/W"},
+        {"rmsnorm@odd:view.x=-1:63/64", "is no view"},
+        {"rmsnorm@odd:view.x=0:64/65/66", "is no view"},
+        {"rmsnorm@odd:view.x=0:64/999999999", "is no view"},
+        {"rmsnorm@odd:view.x=0:64/65,view.x=0:64/65", "key view.x is given twice"},
+        {"rmsnorm@odd:n_tokens=3/3", "all steps are the same call"},
+        {"rmsnorm@odd:n_tokens=3/", "n_tokens= is no number"},
+        {"rmsnorm@odd:n_tokens=1/2/3/4/5/6/7/8/9", "9 steps are too many: a sequence has at most 8 calls"},
+        {"rmsnorm@odd:hidden_size=64/65", "hidden_size takes no steps"},
+        {"rmsnorm@odd:x=f32/bf16", "x takes no steps"},
+        {"mla@odd:q_lens=2/3,kv_lens=5/6/7", "kv_lens has 3 steps and a key before it 2"},
+        {"nothing@odd:n_tokens=3/4", "unknown op 'nothing'"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        complaint why = {""};
+        problem p;
+        bool const good = problem_parse(rows[i][0], &p, &why);
+        cr_expect(!good && strstr(why.text, rows[i][1]), "%s: '%s'", rows[i][0], why.text);
+        cr_expect(!p.tensor && !p.step, "%s leaves memory behind", rows[i][0]);
+        if (good) problem_close(&p);
+    }
+}
+
+/* Element (i, j, k) of a view lies where its strides say, and fills do not know of views. */
+Test(problem, views_are_laid_out_by_strides)
+{
+    complaint why;
+    problem p;
+    cr_assert(problem_parse("rope@odd:x=f32,view.x=3:11/16", &p, &why), "%s", why.text);
+    const tensor_info *const t = problem_tensor(&p, "x");
+    dsv3_tensor const v = tensor_in_room(t, NULL);
+    cr_expect(v.data == NULL && v.stride[2] == 1 && v.stride[1] == 16 && v.stride[0] == 16 * t->shape[1]);
+    cr_expect(tensor_room(t) == (size_t)(tensor_rows(t) * 16 * 4) && t->bytes == (size_t)t->count * 4);
+    char memory[64];
+    cr_expect((char *)tensor_in_room(t, memory).data == memory + 3 * 4);
+    problem_close(&p);
+}
+
 Test(problem, lists_and_ranges_are_written_out)
 {
     static const struct {
@@ -82,6 +141,8 @@ Test(problem, lists_and_ranges_are_written_out)
         {"rmsnorm@v3|odd:n_tokens=1..3,x=bf16|f32;fill=real|exact", 24, "rmsnorm@odd:n_tokens=3,x=f32;fill=exact"},
         {"linear@tiny;seed=1..5", 5, "linear@tiny;seed=5"},
         {"rmsnorm|linear@edge", 2, "linear@edge"},
+        {"rmsnorm@odd:view.x=0:64/65|3:67/70,x=f32|bf16", 4, "rmsnorm@odd:view.x=3:67/70"},
+        {"rmsnorm@odd:n_tokens=1/2|3/4/3", 2, "rmsnorm@odd:n_tokens=3/4/3"},
     };
     complaint why;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -86,7 +86,8 @@ static bool add_one(case_list *list, const char *id, complaint *why)
 static bool find_choice(const char *id, size_t *start, size_t *end)
 {
     for (size_t at = 0; id[at];) {
-        size_t const length = strcspn(id + at, "@:,;=");
+        bool const value = at && id[at - 1] == '='; /* a view has a colon in it */
+        size_t const length = strcspn(id + at, value ? ",;" : "@:,;=");
         bool const range = strstr(id + at, "..") && (size_t)(strstr(id + at, "..") - (id + at)) < length;
         if (memchr(id + at, '|', length) || range) {
             *start = at;

@@ -12,10 +12,16 @@ void fill_tensor(const problem *p, const tensor_info *t, void *data)
         ref_encode(t->dtype, data, i, p->fill->value(p, t->row, t->index * t->count + i, rng_bits(key, (uint64_t)i)));
 }
 
-void fill_inputs(const problem *p, void *const data[])
+static void fill_call(const problem *p, void *const data[])
 {
     for (int i = 0; i < p->tensors; i++)
         if (p->tensor[i].row->kind != TENSOR_OUT) fill_tensor(p, &p->tensor[i], data[i]);
+}
+
+void fill_inputs(const problem *p, void *const data[])
+{
+    for (int s = 0, first = 0; s < problem_calls(p); first += problem_step(p, s++)->tensors)
+        fill_call(problem_step(p, s), data + first);
 }
 
 bool tensors_open(const problem *p, void ***data)

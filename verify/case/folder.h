@@ -11,7 +11,8 @@
 bool folder_write(const char *dir, const problem *p, void *const data[], complaint *why);
 
 /* Copies the outputs in a safetensors file into data[], by name. False, and one sentence in why, when one is missing or has
- * another shape or format. */
+ * another shape or format, or when the file is much larger than they are. Somebody may be writing it: what was cut
+ * meanwhile is a sentence too. */
 bool folder_read_outputs(const char *path, const problem *p, void *const data[], complaint *why);
 
 #endif

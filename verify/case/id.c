@@ -4,13 +4,14 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* A parse in progress: the problem, which keys were given, and where an error goes. */
 typedef struct {
     problem *p;
-    dsv3_dtype *format_given; /* by row of the op; DSV3_NONE: not given */
+    id_tensors *said;
     bool field_given[MAX_FIELDS];
     complaint *why;
 } parser;
@@ -75,14 +76,14 @@ static bool set_tensor_key(parser *ps, int r, const char *text)
 {
     const op *const o = ps->p->op;
     const tensor_row *const row = &o->tensors[r];
-    if (ps->format_given[r]) return refuse(ps->why, "%s: key %s is given twice", o->name, row->name);
+    if (ps->said->format[r]) return refuse(ps->why, "%s: key %s is given twice", o->name, row->name);
     const char *const choices = row->dtypes[0] == '=' ? strchr(row->dtypes, ' ') : row->dtypes;
     if (!choices)
         return refuse(ps->why, "%s: the format of %s is always that of %s", o->name, row->name, row->dtypes + 1);
     if (!*text || strchr(text, ' ') || !has_word(choices + (*choices == ' '), text))
         return refuse(ps->why, "%s: %s=%s is no format of this tensor: it takes %s", o->name, row->name, text,
                       choices + (*choices == ' '));
-    ps->format_given[r] = ref_dtype_of(text);
+    ps->said->format[r] = ref_dtype_of(text);
     return true;
 }
 
@@ -145,6 +146,47 @@ static int find_list(const op *o, const char *name)
     return -1;
 }
 
+/* A whole number, and what comes behind it. False: none is here. */
+static bool read_whole(const char **text, int64_t *v)
+{
+    char *end;
+    enum { MOST_DIGITS = 8 };
+    if (!isdigit((unsigned char)**text)) return false;
+    *v = strtoll(*text, &end, 10);
+    bool const small = end - *text <= MOST_DIGITS;
+    *text = end;
+    return small;
+}
+
+/* "0:64/80" */
+static bool read_view(const char *text, id_view *v)
+{
+    return read_whole(&text, &v->from) && *text++ == ':' && read_whole(&text, &v->to) && *text++ == '/' &&
+           read_whole(&text, &v->wide) && !*text;
+}
+
+static bool set_view_key(parser *ps, const char *tensor, const char *text)
+{
+    const char *const name = ps->p->op->name;
+    id_tensors *const said = ps->said;
+    for (int i = 0; i < said->views; i++)
+        if (!strcmp(said->view[i].tensor, tensor))
+            return refuse(ps->why, "%s: key view.%s is given twice", name, tensor);
+    if (said->views == MAX_VIEWS) return refuse(ps->why, "%s: more than %d views: leave some out", name, MAX_VIEWS);
+    id_view *const v = &said->view[said->views++];
+    int const length = snprintf(v->tensor, sizeof v->tensor, "%s", tensor);
+    if (length >= (int)sizeof v->tensor) return refuse(ps->why, "%s: view.%s: no tensor has that name", name, tensor);
+    if (!read_view(text, v))
+        return refuse(ps->why,
+                      "%s: view.%s=%s is no view: it is written A:B/W, columns A to B of rows W wide, as in 0:64/80",
+                      name, tensor, text);
+    if (v->from >= v->to)
+        return refuse(ps->why, "%s: view.%s=%s has no columns: in A:B/W, A is less than B", name, tensor, text);
+    if (v->to > v->wide)
+        return refuse(ps->why, "%s: view.%s=%s leaves its rows: in A:B/W, B is at most W", name, tensor, text);
+    return true;
+}
+
 static bool unknown_key(const parser *ps, const char *key)
 {
     const op *const o = ps->p->op;
@@ -153,6 +195,7 @@ static bool unknown_key(const parser *ps, const char *key)
     for (const list_row *l = o->lists; l && l->name; l++) refuse_more(ps->why, " %s", l->name);
     for (const tensor_row *t = o->tensors; t->name; t++)
         if (t->dtypes[0] != '=' || strchr(t->dtypes, ' ')) refuse_more(ps->why, " %s", key_of(t));
+    refuse_more(ps->why, " view.TENSOR");
     return false;
 }
 
@@ -161,6 +204,7 @@ static bool set_key(parser *ps, char *pair)
     char *const equals = strchr(pair, '=');
     if (!equals) return refuse(ps->why, "%s: '%s' is not key=value", ps->p->op->name, pair);
     *equals = 0;
+    if (!strncmp(pair, "view.", 5)) return set_view_key(ps, pair + 5, equals + 1);
     const field_row *const f = op_field(ps->p->op, pair);
     if (f) return set_field_key(ps, f, equals + 1);
     int const which = find_list(ps->p->op, pair);
@@ -227,10 +271,10 @@ static bool set_tail(parser *ps, char *text)
     return true;
 }
 
-bool id_read(const char *id, problem *p, dsv3_dtype format_given[], complaint *why)
+bool id_read(const char *id, problem *p, id_tensors *said, complaint *why)
 {
     char copy[512];
-    parser ps = {.p = p, .format_given = format_given, .why = why};
+    parser ps = {.p = p, .said = said, .why = why};
     p->seed = 1;
     if (strlen(id) >= sizeof copy) return refuse(why, "case id is longer than %zu characters", sizeof copy - 1);
     strcpy(copy, id);
@@ -275,42 +319,118 @@ static bool set_by_list(const problem *p, const field_row *f)
     return false;
 }
 
-/* "0+37+64" */
-static void print_list(const problem *p, int which, char *text, size_t cap)
+/* An id as it is written. */
+typedef struct {
+    char *text;
+    size_t cap, used; /* used >= cap: it did not fit */
+    char mark;        /* before the next key */
+} printer;
+
+__attribute__((format(printf, 2, 3))) static void print(printer *out, const char *format, ...)
 {
-    size_t used = 0;
-    for (int i = 0; i < p->lists[which] && used < cap; i++)
-        used += (size_t)snprintf(text + used, cap - used, "%s%lld", i ? "+" : "", (long long)p->list[which][i]);
+    va_list arguments;
+    size_t const room = out->used < out->cap ? out->cap - out->used : 0;
+    va_start(arguments, format);
+    out->used += (size_t)vsnprintf(room ? out->text + out->used : NULL, room, format, arguments);
+    va_end(arguments);
 }
 
-void id_print(problem *p)
+static void print_key(printer *out, const char *prefix, const char *name)
 {
-    char *const id = p->id;
-    size_t const cap = sizeof p->id;
-    size_t used = (size_t)snprintf(id, cap, "%s@%s", p->op->name, preset_names[p->preset]);
-    char mark = ':', number[40];
-    for (const field_row *f = p->op->fields; f->name; f++) {
-        double const v = problem_field(p, f);
-        if (v == f->preset[p->preset] || set_by_list(p, f)) continue;
-        print_number(v, number, sizeof number);
-        if (f->kind != FIELD_REAL) snprintf(number, sizeof number, "%.0f", v);
-        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, f->name, number);
-        mark = ',';
+    print(out, "%c%s%s=", out->mark, prefix, name);
+    out->mark = ',';
+}
+
+static void print_field_value(printer *out, const problem *p, const field_row *f)
+{
+    char number[40];
+    double const v = problem_field(p, f);
+    print_number(v, number, sizeof number);
+    if (f->kind != FIELD_REAL) snprintf(number, sizeof number, "%.0f", v);
+    print(out, "%s", number);
+}
+
+static bool fields_differ(const problem *p, const field_row *f)
+{
+    for (int s = 1; s < p->steps; s++)
+        if (problem_field(&p->step[s], f) != problem_field(p, f)) return true;
+    return false;
+}
+
+static void print_field(printer *out, const problem *p, const field_row *f)
+{
+    bool const differ = fields_differ(p, f);
+    if (set_by_list(p, f) || (!differ && problem_field(p, f) == f->preset[p->preset])) return;
+    print_key(out, "", f->name);
+    for (int s = 0; s < (differ ? p->steps : 1); s++) {
+        if (s) print(out, "/");
+        print_field_value(out, problem_step(p, s), f);
     }
-    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) {
-        char list[256];
-        if (!p->lists[l]) continue;
-        print_list(p, l, list, sizeof list);
-        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, p->op->lists[l].name, list);
-        mark = ',';
+}
+
+/* "0+37+64" */
+static void print_list_value(printer *out, const problem *p, int which)
+{
+    for (int i = 0; i < p->lists[which]; i++) print(out, "%s%lld", i ? "+" : "", (long long)p->list[which][i]);
+}
+
+static bool lists_differ(const problem *p, int which)
+{
+    for (int s = 1; s < p->steps; s++) {
+        const problem *const other = &p->step[s];
+        if (other->lists[which] != p->lists[which]) return true;
+        if (memcmp(other->list[which], p->list[which], sizeof p->list[which])) return true;
     }
+    return false;
+}
+
+static void print_list(printer *out, const problem *p, int which)
+{
+    if (!p->lists[which]) return;
+    print_key(out, "", p->op->lists[which].name);
+    for (int s = 0; s < (lists_differ(p, which) ? p->steps : 1); s++) {
+        if (s) print(out, "/");
+        print_list_value(out, problem_step(p, s), which);
+    }
+}
+
+/* Of the first step: the others have the same. */
+static void print_tensors(printer *out, const problem *p)
+{
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
         bool const again = i > 0 && t->row == p->tensor[i - 1].row;
         if (again || t->dtype == problem_default_format(p, t->row)) continue;
-        used += (size_t)snprintf(id + used, cap - used, "%c%s=%s", mark, key_of(t->row), ref_dtype_name(t->dtype));
-        mark = ',';
+        print_key(out, "", key_of(t->row));
+        print(out, "%s", ref_dtype_name(t->dtype));
     }
-    if (p->fill != p->op->fills) used += (size_t)snprintf(id + used, cap - used, ";fill=%s", p->fill->name);
-    if (p->seed != 1) snprintf(id + used, cap - used, ";seed=%llu", (unsigned long long)p->seed);
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        if (!t->wide) continue;
+        print_key(out, "view.", t->name);
+        print(out, "%lld:%lld/%lld", (long long)t->first, (long long)(t->first + t->shape[t->ndim - 1]),
+              (long long)t->wide);
+    }
+}
+
+bool id_steps_differ(const problem *p, complaint *why)
+{
+    bool differ = false;
+    for (const field_row *f = p->op->fields; f->name; f++) differ |= fields_differ(p, f);
+    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) differ |= lists_differ(p, l);
+    return differ ||
+           refuse(why, "%s: all steps are the same call: write it once, a case is called twice anyway", p->op->name);
+}
+
+bool id_print(problem *p, complaint *why)
+{
+    printer out = {p->id, sizeof p->id, 0, ':'};
+    print(&out, "%s@%s", p->op->name, preset_names[p->preset]);
+    for (const field_row *f = p->op->fields; f->name; f++) print_field(&out, p, f);
+    for (int l = 0; p->op->lists && p->op->lists[l].name; l++) print_list(&out, p, l);
+    print_tensors(&out, problem_step(p, 0));
+    if (p->fill != p->op->fills) print(&out, ";fill=%s", p->fill->name);
+    if (p->seed != 1) print(&out, ";seed=%llu", (unsigned long long)p->seed);
+    return out.used < out.cap ||
+           refuse(why, "case id is longer than %zu characters when all is written out", out.cap - 1);
 }

@@ -7,12 +7,29 @@
 
 #include "problem.h"
 
-/* Reads what an id says: op, preset, fields, lists, fill and seed into *p, which is all 0 before; and the formats
- * given, by row of the op, into format_given[MAX_ROWS], all DSV3_NONE before. On an error returns false and one
- * sentence in why. */
-bool id_read(const char *id, problem *p, dsv3_dtype format_given[], complaint *why);
+enum { MAX_VIEWS = 32 };
 
-/* Writes the canonical id of a problem whose tensors are known into p->id. */
-void id_print(problem *p);
+/* view.TENSOR=FROM:TO/WIDE */
+typedef struct {
+    char tensor[64];
+    int64_t from, to, wide;
+} id_view;
+
+/* What an id says of tensors. */
+typedef struct {
+    dsv3_dtype format[MAX_ROWS]; /* by row of the op; DSV3_NONE: not given */
+    int views;
+    id_view view[MAX_VIEWS]; /* from < to <= wide */
+} id_tensors;
+
+/* Reads what an id of one call says: op, preset, fields, lists, fill and seed into *p, and what it says of tensors into
+ * *said; both are all 0 before. On an error returns false and one sentence in why. */
+bool id_read(const char *id, problem *p, id_tensors *said, complaint *why);
+
+/* Is there a step that differs from the first? False: one sentence in why. */
+bool id_steps_differ(const problem *p, complaint *why);
+
+/* Writes the canonical id of a problem whose tensors are known into p->id. False: it is too long, and why says so. */
+bool id_print(problem *p, complaint *why);
 
 #endif

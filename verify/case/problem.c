@@ -2,6 +2,7 @@
 #include "problem.h"
 
 #include "id.h"
+#include "sequence.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,32 +117,141 @@ static bool set_tensors(problem *p, const dsv3_dtype format_given[], complaint *
     return true;
 }
 
+/* ---- views ---- */
+
+/* Why a tensor can't be a view, or NULL. */
+static const char *rowless(const tensor_info *t)
+{
+    if (t->ndim < 2) return "it has one axis, whose stride is 1";
+    if (!strncmp(t->row->shape, "pages ", 6)) return "its rows lie in pages";
+    return NULL;
+}
+
+static bool set_view(problem *p, const id_view *v, complaint *why)
+{
+    tensor_info *t = p->tensor;
+    while (t < p->tensor + p->tensors && strcmp(t->name, v->tensor)) t++;
+    if (t == p->tensor + p->tensors)
+        return refuse(why, "%s: view.%s: no tensor of that name is here", p->op->name, v->tensor);
+    if (rowless(t)) return refuse(why, "%s: %s takes no view: %s", p->op->name, t->name, rowless(t));
+    int64_t const columns = t->shape[t->ndim - 1];
+    if (v->to - v->from != columns)
+        return refuse(why, "%s: view.%s=%lld:%lld/%lld has %lld columns, and %s has %lld", p->op->name, t->name,
+                      (long long)v->from, (long long)v->to, (long long)v->wide, (long long)(v->to - v->from), t->name,
+                      (long long)columns);
+    if (v->wide > columns) t->first = v->from, t->wide = v->wide; /* else it is compact */
+    return true;
+}
+
+static bool set_views(problem *p, const id_tensors *said, complaint *why)
+{
+    for (int i = 0; i < said->views; i++)
+        if (!set_view(p, &said->view[i], why)) return false;
+    return true;
+}
+
+/* ---- a whole problem ---- */
+
 static bool is_legal(const problem *p, complaint *why)
 {
     const char *const broken = p->op->rule ? p->op->rule(p) : NULL;
     return !broken || refuse(why, "%s: %s", p->op->name, broken);
 }
 
+static bool parse_call(const char *id, problem *p, complaint *why)
+{
+    id_tensors said = {.views = 0};
+    return id_read(id, p, &said, why) && set_tensors(p, said.format, why) && set_views(p, &said, why) &&
+           is_legal(p, why);
+}
+
+/* The tensors of all steps become those of the sequence. */
+static bool join_tensors(problem *p, complaint *why)
+{
+    int const each = p->step[0].tensors;
+    tensor_info *const all = calloc((size_t)(each * p->steps) + 1, sizeof *all);
+    if (!all) return refuse(why, "no memory for the tensors of %s", p->op->name);
+    for (int s = 0; s < p->steps; s++) {
+        problem *const step = &p->step[s];
+        memcpy(all + s * each, step->tensor, (size_t)each * sizeof *all);
+        free(step->tensor);
+        step->tensor = all + s * each;
+    }
+    p->tensor = all;
+    p->tensors = each * p->steps;
+    return true;
+}
+
+static bool parse_steps(const char *id, problem *p, complaint *why)
+{
+    char one[sizeof p->id];
+    problem *const step = calloc(MAX_STEPS, sizeof *step);
+    int const steps = sequence_steps(id);
+    bool good = step ? sequence_check(id, why) : refuse(why, "no memory for the steps");
+    int read = 0;
+    for (; good && read < steps; read++) {
+        sequence_take(id, read, one, sizeof one);
+        good = problem_parse(one, &step[read], why);
+        if (!good) break;
+        good = step[read].tensors == step[0].tensors || refuse(why, "the steps have not the same tensors");
+    }
+    if (good) *p = step[0], p->steps = steps, p->step = step, p->tensor = NULL, p->tensors = 0;
+    if (good && id_steps_differ(p, why) && join_tensors(p, why)) return true;
+    for (int s = 0; s < read; s++) problem_close(&step[s]);
+    free(step);
+    memset(p, 0, sizeof *p);
+    return false;
+}
+
 bool problem_parse(const char *id, problem *p, complaint *why)
 {
-    dsv3_dtype format_given[MAX_ROWS] = {DSV3_NONE};
     memset(p, 0, sizeof *p);
-    bool const good = id_read(id, p, format_given, why) && set_tensors(p, format_given, why) && is_legal(p, why);
-    if (good)
-        id_print(p);
-    else
-        problem_close(p);
-    return good;
+    bool const good = sequence_steps(id) > 1 ? parse_steps(id, p, why) : parse_call(id, p, why);
+    if (good && id_print(p, why)) return true;
+    problem_close(p);
+    return false;
 }
 
 void problem_close(problem *p)
 {
-    free(p->tensor);
-    p->tensor = NULL;
-    p->tensors = 0;
+    free(p->tensor); /* those of the steps, too */
+    free(p->step);
+    p->tensor = NULL, p->step = NULL;
+    p->tensors = 0, p->steps = 0;
 }
 
 /* ---- use ---- */
+
+int problem_calls(const problem *p)
+{
+    return p->steps ? p->steps : 1;
+}
+
+const problem *problem_step(const problem *p, int step)
+{
+    return p->steps ? &p->step[step] : p;
+}
+
+int64_t tensor_rows(const tensor_info *t)
+{
+    int64_t const columns = t->ndim ? t->shape[t->ndim - 1] : 1;
+    return columns ? t->count / columns : 0;
+}
+
+size_t tensor_room(const tensor_info *t)
+{
+    return t->wide ? (size_t)(tensor_rows(t) * t->wide) * ref_dtype_size(t->dtype) : t->bytes;
+}
+
+dsv3_tensor tensor_in_room(const tensor_info *t, void *room)
+{
+    dsv3_tensor v = problem_view(t, room);
+    if (!t->wide) return v;
+    for (int d = t->ndim - 2, last = d; d >= 0; d--)
+        v.stride[d] = d == last ? t->wide : v.stride[d + 1] * t->shape[d + 1];
+    if (room) v.data = (char *)room + (size_t)t->first * ref_dtype_size(t->dtype);
+    return v;
+}
 
 dsv3_tensor problem_view(const tensor_info *t, void *data)
 {
@@ -155,7 +265,9 @@ dsv3_tensor problem_view(const tensor_info *t, void *data)
     return v;
 }
 
-void *problem_bind(const problem *p, void *const data[])
+typedef dsv3_tensor placing(const tensor_info *t, void *memory);
+
+static void *bind(const problem *p, void *const data[], placing *place)
 {
     int64_t weights = 0;
     char *const io = calloc(1, p->op->io_size + (size_t)p->tensors * sizeof(dsv3_weight));
@@ -163,7 +275,7 @@ void *problem_bind(const problem *p, void *const data[])
     dsv3_weight *const items = (void *)(io + p->op->io_size);
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        dsv3_tensor const v = problem_view(t, data ? data[i] : NULL);
+        dsv3_tensor const v = place(t, data ? data[i] : NULL);
         if (t->row->kind == TENSOR_WEIGHT)
             items[weights++] = (dsv3_weight){t->name, v};
         else
@@ -174,6 +286,16 @@ void *problem_bind(const problem *p, void *const data[])
     return io;
 }
 
+void *problem_bind(const problem *p, void *const data[])
+{
+    return bind(p, data, problem_view);
+}
+
+void *problem_bind_rooms(const problem *p, void *const room[])
+{
+    return bind(p, room, tensor_in_room);
+}
+
 double problem_memory(const problem *p)
 {
     double bytes = 16e6;
@@ -181,7 +303,8 @@ double problem_memory(const problem *p)
         const tensor_info *const t = &p->tensor[i];
         double const here = (double)t->count * (double)ref_dtype_size(t->dtype);
         /* here and in the port's process, twice each; binary64 rows of inputs; centres and radii of outputs */
-        bytes += 4 * here + (double)t->count * (t->row->kind == TENSOR_IN ? 8 : t->row->kind == TENSOR_OUT ? 80 : 0);
+        bytes += 4 * here + 2 * ((double)tensor_room(t) - here);
+        bytes += (double)t->count * (t->row->kind == TENSOR_IN ? 8 : t->row->kind == TENSOR_OUT ? 80 : 0);
     }
     return bytes;
 }

@@ -6,6 +6,7 @@
 
 #include "files/complaint.h"
 #include "op.h"
+#include "steps.h"
 
 typedef struct {
     const tensor_row *row;
@@ -16,6 +17,7 @@ typedef struct {
     int64_t shape[DSV3_MAX_NDIM];
     int64_t count; /* elements */
     size_t bytes;
+    int64_t first, wide; /* a view: rows begin in column `first` of rows so `wide`; wide 0: it is compact */
 } tensor_info;
 
 enum { MAX_LIST = 16 };
@@ -35,6 +37,10 @@ typedef struct problem {
     int64_t list[MAX_LISTS][MAX_LIST];
     int tensors;
     tensor_info *tensor; /* those that are present, in the order of the rows; the problem owns them */
+    /* A sequence of calls: its steps, each a problem of one call with as many tensors; those of the sequence are theirs
+     * in order, and all the rest is that of the first step. steps 0: one call. */
+    int steps;
+    struct problem *step;
 } problem;
 
 /* Reads one id without lists or ranges; equal ids make equal problems. On an error returns false and one sentence
@@ -49,12 +55,26 @@ const tensor_info *problem_tensor(const problem *p, const char *name); /* NULL: 
 /* The format of a row's tensors when the id names none: that of another tensor ("=x"), or the first of the list. */
 dsv3_dtype problem_default_format(const problem *p, const tensor_row *row);
 
-/* A tensor over its memory. */
+/* How many calls it is: a problem of one call is its own only step. */
+int problem_calls(const problem *p);
+const problem *problem_step(const problem *p, int step);
+
+/* A tensor over its memory, compact: how the harness keeps it. */
 dsv3_tensor problem_view(const tensor_info *t, void *data);
+
+/* Rows along its last axis. */
+int64_t tensor_rows(const tensor_info *t);
+
+/* What a port gets: bytes of the memory that a tensor lies in, its wide rows if it is a view; and that view. */
+size_t tensor_room(const tensor_info *t);
+dsv3_tensor tensor_in_room(const tensor_info *t, void *room);
 
 /* The io struct over the given memory: data[i] belongs to tensor[i], NULL allowed; data NULL: all NULL. One block
  * with the list of weights behind the struct: the caller frees it. NULL: no memory. */
 void *problem_bind(const problem *p, void *const data[]);
+
+/* The same for a port: room[i] is the memory that tensor[i] lies in. */
+void *problem_bind_rooms(const problem *p, void *const room[]);
 
 /* Bytes that judging it needs, in this process and in the port's. */
 double problem_memory(const problem *p);

@@ -117,7 +117,7 @@ static int make_bundle(const char *dir, const char *id, const char *declared)
     complaint why;
     loaded_case *const l = loaded_case_open(id, declared);
     if (!l) return EXIT_USAGE;
-    int code = loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
+    int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
     if (!code && !write_bundle(dir, l, &why)) code = usage_error("%s", why.text);
     loaded_case_close(l);
     return code;

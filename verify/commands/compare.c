@@ -64,7 +64,7 @@ int command_compare(int argc, char **argv)
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
     loaded_case *const l = loaded_case_open(a.id, declared);
     if (!l) return EXIT_USAGE;
-    code = loaded_case_fill(l) ? judge_file(l, rest.word[0], a.verbose) : EXIT_USAGE;
+    code = loaded_case_fits_files(l) && loaded_case_fill(l) ? judge_file(l, rest.word[0], a.verbose) : EXIT_USAGE;
     loaded_case_close(l);
     return code;
 }

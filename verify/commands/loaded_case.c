@@ -7,10 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* These commands know single calls. */
+static bool is_one_call(const problem *p, complaint *why)
+{
+    return !p->steps || refuse(why, "%s is a sequence of calls, which run alone judges: take a step of it, such as %s",
+                               p->id, p->step[0].id);
+}
+
 static bool parse(loaded_case *l, const char *id, const char *declared, complaint *why)
 {
     snprintf(l->declared, sizeof l->declared, "%s", declared);
-    return problem_parse(id, &l->p, why) &&
+    return problem_parse(id, &l->p, why) && is_one_call(&l->p, why) &&
            ref_numerics_parse(l->p.op->name, declared, &l->numerics, why->text, sizeof why->text);
 }
 
@@ -21,8 +28,18 @@ loaded_case *loaded_case_open(const char *id, const char *declared)
     if (!l) return usage_error("no memory"), NULL;
     if (parse(l, id, declared, &why)) return l;
     usage_error("%s", why.text);
+    problem_close(&l->p);
     free(l);
     return NULL;
+}
+
+bool loaded_case_fits_files(const loaded_case *l)
+{
+    for (int i = 0; i < l->p.tensors; i++)
+        if (l->p.tensor[i].wide)
+            return usage_error("%s: tensors in files are compact: leave view.%s out", l->p.id, l->p.tensor[i].name),
+                   false;
+    return true;
 }
 
 bool loaded_case_fill(loaded_case *l)

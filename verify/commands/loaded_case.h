@@ -15,6 +15,9 @@ typedef struct {
  * EXIT_USAGE. */
 loaded_case *loaded_case_open(const char *id, const char *declared);
 
+/* Can files stand for its tensors? False: one is a view, and the sentence is printed. */
+bool loaded_case_fits_files(const loaded_case *l);
+
 /* Makes room for the tensors and fills the inputs. False: no memory, and the sentence is printed. */
 bool loaded_case_fill(loaded_case *l);
 void loaded_case_close(loaded_case *l);

@@ -4,6 +4,7 @@
 #include "model/interrupt.h"
 #include "model/key.h"
 #include "options.h"
+#include "port/content.h"
 #include "port/process.h"
 #include "report/text.h"
 
@@ -306,7 +307,7 @@ static bool open_dump(const model_run *m, progress *p, complaint *why)
     char key[FINGERPRINT_TEXT];
     bool const good = (!p->o->dump || model_key(m, p->o->backend ? p->b : NULL, key, why)) &&
                       dump_open(p->kept, p->o->dump, key, count_parts(m), why);
-    const char *const lacks = p->o->backend ? model_key_lacks(p->b) : NULL;
+    const char *const lacks = p->o->backend ? content_lacks(p->b) : NULL;
     if (good && p->kept->parts && lacks) refuse_more(&p->kept->note, "; of the port it compared %s", lacks);
     if (good) show_note(p);
     return good;

@@ -1,6 +1,7 @@
 /* See options.h. */
 #include "options.h"
 
+#include "files/file_map.h"
 #include "port/backends.h"
 #include "report/wrap.h"
 
@@ -220,17 +221,19 @@ bool read_numerics_option(const char *value, char *text, size_t cap, complaint *
 {
     *text = 0;
     if (!value) return true;
-    FILE *const f = fopen(value, "r");
-    if (!f) {
+    file_identity there;
+    size_t size;
+    if (!file_identify(value, &there)) {
         snprintf(text, cap, "%s", value);
         return true;
     }
-    size_t const n = fread(text, 1, cap - 1, f);
-    bool const whole = feof(f) && !ferror(f);
-    fclose(f);
-    text[n] = 0;
+    refuse(why, "cannot read a declaration from ");
+    complaint cause;
+    char *const content = file_read(&(about_file){value, &cause}, cap - 1, &size);
+    if (!content) return refuse_more(why, "%s", cause.text);
+    snprintf(text, cap, "%.*s", (int)size, content);
+    free(content);
     for (char *s = text; *s; s++)
         if (*s == '\n') *s = ';';
-    if (!whole) refuse(why, "cannot read a declaration from %s: it is longer than %zu characters", value, cap - 1);
-    return whole;
+    return true;
 }

@@ -3,6 +3,7 @@
 #include "report/report.h"
 #include "port/port.h"
 #include "printable.h"
+#include "resume.h"
 #include "run/case.h"
 #include "run/schedule.h"
 
@@ -15,7 +16,7 @@
 
 typedef struct {
     option_list backends, requires;
-    const char *format, *out;
+    const char *format, *out, *resume;
     port_limits limits;
     int jobs;
     bool strict, diagnose, verbose;
@@ -30,6 +31,8 @@ static const option options[] = {
     {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "text (default), jsonl, or both: text,jsonl"},
     {"--out", OPTION_TEXT, offsetof(arguments, out), "DIR",
      "where jsonl goes, as DIR/results.jsonl; default: standard output"},
+    {"--resume", OPTION_TEXT, offsetof(arguments, resume), "JOURNAL",
+     "write each verdict to this file as it comes; the same command goes on from there if it was killed"},
     {"--jobs", OPTION_WHOLE, offsetof(arguments, jobs), "N",
      "processes that judge; default: as many as there are processors", 1, 64},
     {"--timeout", OPTION_NUMBER, offsetof(arguments, limits.timeout), "S",
@@ -70,6 +73,9 @@ typedef struct {
     int outputs;
     output output[MAX_FORMATS];
     bool people; /* one of them is for people */
+    resume_port port[MAX_BACKENDS];
+    journal kept;
+    complaint lost; /* why the journal could not be written; "": it could */
     tally t;
     bool progress;
 } session;
@@ -197,6 +203,16 @@ static int refuse_backend(const session *s, int b, const port *p)
     return usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
 }
 
+/* Where there is a journal: what it must be the journal of. */
+static int note_content(session *s, int b, const port *p)
+{
+    complaint why;
+    if (!s->a.resume || port_is(p) == PORT_UNUSABLE) return EXIT_GOOD;
+    bool const good =
+        resume_port_of(s->reported.text[b], &s->pl.backend[b], port_hello(p), s->reported.absent[b], &s->port[b], &why);
+    return good ? EXIT_GOOD : usage_error("backend %s can't be used: %s", s->reported.text[b], why.text);
+}
+
 /* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
 static int check_backends(session *s)
 {
@@ -207,7 +223,7 @@ static int check_backends(session *s)
             snprintf(s->absent[b], sizeof s->absent[b], "%s", port_why(p));
             s->reported.absent[b] = s->absent[b];
         }
-        if (port_is(p) == PORT_UNUSABLE) code = refuse_backend(s, b, p);
+        code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);
         if (*why.text) fprintf(stderr, "verify: note: backend %s: %s\n", s->reported.text[b], why.text);
@@ -225,6 +241,30 @@ static int check_requires(const session *s)
     return EXIT_GOOD;
 }
 
+/* The journal, with what an earlier run found. */
+static int open_journal(session *s)
+{
+    complaint why;
+    if (!s->a.resume) return EXIT_GOOD;
+    if (!resume_open(&s->kept, s->a.resume, &s->pl, s->port, &why)) return usage_error("%s", why.text);
+    if (s->kept.torn) fprintf(stderr, "verify: note: %s: its last line was torn, and is dropped\n", s->a.resume);
+    int const known = plan_known(&s->pl);
+    if (!known) return EXIT_GOOD;
+    fprintf(stderr, "verify: note: %s: goes on behind %d of %d cases", s->a.resume, known, s->pl.cases.count);
+    for (int b = 0; b < s->pl.backends; b++)
+        if (s->port[b].lacks) fprintf(stderr, "; of %s it compared %s", s->reported.name[b], s->port[b].lacks);
+    fputc('\n', stderr);
+    return EXIT_GOOD;
+}
+
+/* A report must not be written over the journal. */
+static bool is_journal(const session *s, const char *path)
+{
+    file_identity report, kept;
+    return s->a.resume && file_identify(path, &report) && file_identify(s->a.resume, &kept) &&
+           file_is_one(&report, &kept);
+}
+
 static int open_file(const session *s, output *o)
 {
     char path[1200];
@@ -235,6 +275,7 @@ static int open_file(const session *s, output *o)
     if (mkdir(s->a.out, 0777) && errno != EEXIST)
         return usage_error("cannot make the folder %s: %s", s->a.out, strerror(errno));
     snprintf(path, sizeof path, "%s/%s", s->a.out, o->format->file);
+    if (is_journal(s, path)) return usage_error("--resume=%s: is the report's own file; name another", s->a.resume);
     o->f = fopen(path, "w");
     return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
 }
@@ -293,6 +334,13 @@ static bool is_unread(const session *s)
     return s->outputs == 1 && s->output[0].f == stdout && ferror(stdout) && !has_reader(STDOUT_FILENO);
 }
 
+/* False: what isn't kept would be lost. */
+static bool on_judged(const plan *pl, int index, const result results[], void *context)
+{
+    session *const s = context;
+    return resume_add(&s->kept, pl, index, results, &s->lost);
+}
+
 static bool on_case(const plan *pl, int index, const result results[], void *context)
 {
     session *const s = context;
@@ -325,12 +373,17 @@ static int run_session(session *s)
     int code = check_memory(s);
     if (!code) code = check_requires(s);
     if (!code) code = check_backends(s);
+    if (!code) code = open_journal(s);
     if (!code) code = open_reports(s);
     if (code) return code;
     s->progress = isatty(STDERR_FILENO) && s->people;
-    if (s->pl.jobs > s->pl.cases.count) s->pl.jobs = s->pl.cases.count;
+    s->pl.judged = s->a.resume ? on_judged : NULL;
+    int const left = s->pl.cases.count - plan_known(&s->pl);
+    if (s->pl.jobs > left) s->pl.jobs = left;
     int const signal_number = run_plan(&s->pl, on_case, s);
     if (!close_reports(s)) return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (*s->lost.text) return usage_error("%s", s->lost.text);
+    if (signal_number && s->a.resume) fprintf(stderr, "verify: the same command goes on from %s\n", s->a.resume);
     return signal_number ? 128 + signal_number : exit_code(s);
 }
 
@@ -343,11 +396,13 @@ int command_run(int argc, char **argv)
     if (!s) return usage_error("no memory");
     long const processors = sysconf(_SC_NPROCESSORS_ONLN);
     int const jobs = processors > 0 && processors < 64 ? (int)processors : 1;
+    s->kept.fd = -1;
     s->a = (arguments){.format = "text", .limits = {.timeout = 60}, .jobs = jobs};
     if (options_read(&run_syntax, argc, argv, &s->a, &cases, &code)) {
         code = use_arguments(s, &cases);
         if (!code) code = run_session(s);
     }
+    resume_close(&s->kept, &s->pl);
     cases_free(&s->pl.cases);
     free(s);
     return code;

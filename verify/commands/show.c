@@ -27,7 +27,8 @@ static const syntax show_syntax = {
     "usage: verify show CASE [--numerics=TEXT|FILE]\n"
     "\n"
     "Prints the tensors of a case, the arithmetic that is assumed of a port, how many bits a\n"
-    "verdict resolves under it, and which known mistakes this case sees.\n",
+    "verdict resolves under it, and which known mistakes this case sees. Of a sequence of\n"
+    "calls it shows the first.\n",
     options, NULL};
 
 static void wrapped(const char *label, const char *text)
@@ -52,7 +53,11 @@ static void print_tensors(const problem *p)
         const tensor_info *const t = &p->tensor[i];
         printf("%-10s%-17s %-7s %-8s (", i ? "" : "tensors", t->name, kinds[t->row->kind], ref_dtype_name(t->dtype));
         for (int d = 0; d < t->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)t->shape[d]);
-        printf(")\n");
+        printf(")");
+        if (t->wide)
+            printf(", columns %lld:%lld of %lld", (long long)t->first, (long long)(t->first + t->shape[t->ndim - 1]),
+                   (long long)t->wide);
+        printf("\n");
     }
 }
 
@@ -165,6 +170,19 @@ static int show(loaded_case *l)
     return print_sight(p, &l->numerics, l->data) ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }
 
+/* Of a sequence, its first call: the others differ in lengths alone. */
+static loaded_case *open_first_call(const char *id, const char *declared)
+{
+    problem p;
+    complaint why;
+    char first[sizeof p.id];
+    if (!problem_parse(id, &p, &why)) return usage_error("%s", why.text), NULL;
+    snprintf(first, sizeof first, "%s", problem_step(&p, 0)->id);
+    if (p.steps) printf("the first of the %d calls of %s:\n", p.steps, p.id);
+    problem_close(&p);
+    return loaded_case_open(first, declared);
+}
+
 int command_show(int argc, char **argv)
 {
     complaint why;
@@ -176,7 +194,7 @@ int command_show(int argc, char **argv)
     if (rest.count == 0) return usage_error("show needs a case, as in: verify show linear@v3");
     if (rest.count > 1) return usage_error("show takes one case, '%s' is a second", rest.word[1]);
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-    loaded_case *const l = loaded_case_open(rest.word[0], declared);
+    loaded_case *const l = open_first_call(rest.word[0], declared);
     if (!l) return EXIT_USAGE;
     code = show(l);
     loaded_case_close(l);

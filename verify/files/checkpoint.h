@@ -31,8 +31,8 @@ typedef struct {
 } checkpoint;
 
 /* Opens and checks a folder: every header, and that index and files say the same. On an error returns false
- * and one sentence in why that names the file and the tensor. Touching a tensor of a file that was cut since
- * is a SIGBUS. */
+ * and one sentence in why that names the file and the tensor. Whoever touches a tensor
+ * of a file that was cut since gets SIGBUS; see model/interrupt.h, which makes a sentence of it. */
 bool checkpoint_open(const char *dir, checkpoint *c, complaint *why);
 void checkpoint_close(checkpoint *c);
 

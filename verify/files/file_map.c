@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -58,6 +60,41 @@ bool file_map_open(file_map *m, const about_file *to)
     bool const good = map_regular(m, fd, to);
     close(fd);
     return good;
+}
+
+/* That many bytes, or a sentence. */
+static bool read_all(int fd, char *data, size_t size, const about_file *to)
+{
+    for (size_t at = 0; at < size;) {
+        ssize_t const n = read(fd, data + at, size - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return refuse_file(to, "%s", strerror(errno));
+        if (n == 0) return refuse_file(to, "was cut while it was read");
+        at += (size_t)n;
+    }
+    return true;
+}
+
+static char *read_regular(int fd, const about_file *to, size_t most, size_t *size)
+{
+    struct stat st;
+    if (fstat(fd, &st)) return refuse_file(to, "%s", strerror(errno)), NULL;
+    if (!S_ISREG(st.st_mode)) return refuse_file(to, "is no regular file"), NULL;
+    if ((uintmax_t)st.st_size > most)
+        return refuse_file(to, "has %lld bytes, at most %zu are read", (long long)st.st_size, most), NULL;
+    *size = (size_t)st.st_size;
+    char *const data = malloc(*size + 1);
+    if (!data) return refuse_file(to, "no memory for its %zu bytes", *size), NULL;
+    return read_all(fd, data, *size, to) ? data : (free(data), NULL);
+}
+
+char *file_read(const about_file *to, size_t most, size_t *size)
+{
+    int const fd = open(to->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return refuse_file(to, "%s", strerror(errno)), NULL;
+    char *const data = read_regular(fd, to, most, size);
+    close(fd);
+    return data;
 }
 
 void file_map_close(file_map *m)

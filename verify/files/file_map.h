@@ -36,4 +36,8 @@ bool file_is_one(const file_identity *a, const file_identity *b);
 bool file_map_open(file_map *m, const about_file *to);
 void file_map_close(file_map *m);
 
+/* The content of a regular file in memory of its own, to be freed: whoever cuts the file meanwhile causes a sentence, not a
+ * signal. At most `most` bytes. NULL: one sentence. */
+char *file_read(const about_file *to, size_t most, size_t *size);
+
 #endif

@@ -10,7 +10,4 @@
  * NULL for truth. False: one sentence in why. */
 bool model_key(const model_run *m, const backend *b, char key[FINGERPRINT_TEXT], complaint *why);
 
-/* What a key can't know of a port, in words; NULL: nothing. */
-const char *model_key_lacks(const backend *b);
-
 #endif

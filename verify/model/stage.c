@@ -13,8 +13,10 @@ struct stage {
     const model_run *m;
     char module[NAME]; /* path of the module whose weights it has */
     problem p;
-    void **data; /* of each tensor of p */
-    bool *owned; /* data[i] is memory of the stage, not the checkpoint's or the caller's */
+    void **data;     /* of each tensor of p */
+    bool *owned;     /* data[i] is memory of the stage, not the checkpoint's or the caller's */
+    int64_t *finite; /* elements of each weight, from the first on, that were read and found finite */
+    bool unfit;      /* one that was read isn't finite: why says so */
     complaint *why;
 };
 
@@ -74,7 +76,8 @@ static bool open_tensors(stage *s)
 {
     s->data = calloc((size_t)s->p.tensors, sizeof *s->data);
     s->owned = calloc((size_t)s->p.tensors, sizeof *s->owned);
-    if (!s->data || !s->owned) return refuse(s->why, "no memory for %s", s->module);
+    s->finite = calloc((size_t)s->p.tensors, sizeof *s->finite);
+    if (!s->data || !s->owned || !s->finite) return refuse(s->why, "no memory for %s", s->module);
     for (int i = 0; i < s->p.tensors; i++)
         if (!open_tensor(s, i)) return false;
     return true;
@@ -101,6 +104,7 @@ bool stage_close(stage *s, bool good, void **y)
     }
     free(s->data);
     free(s->owned);
+    free(s->finite);
     problem_close(&s->p);
     free(s);
     return good;
@@ -206,27 +210,52 @@ static bool check_rows(const stage *s, const safetensor *w, const tensor_info *i
     return true;
 }
 
+static const safetensor *weight_of(const stage *s, int i)
+{
+    char name[NAME + 64];
+    snprintf(name, sizeof name, "%s%s%s", s->module, *s->module ? "." : "", s->p.tensor[i].name);
+    return checkpoint_find(s->m->weights, name);
+}
+
 /* Weights that are used are finite: of an embedding the rows of the tokens, of the experts (`routed`) the chosen ones.
- * Scales were checked when they were opened. */
+ * Scales were checked when they were opened, and what the reference read when it had read it. */
 static bool check_weights(const stage *s, bool routed)
 {
     const tensor_info *const ids = problem_tensor(&s->p, "input_ids");
     for (int i = 0; i < s->p.tensors; i++) {
-        char name[NAME + 64];
         const tensor_info *const t = &s->p.tensor[i];
-        int64_t const expert = expert_of(t);
+        int64_t const expert = expert_of(t), from = s->finite[i];
         if (t->row->kind != TENSOR_WEIGHT || (expert >= 0) != routed || (routed && !is_chosen(s, expert))) continue;
-        snprintf(name, sizeof name, "%s%s%s", s->module, *s->module ? "." : "", t->name);
-        const safetensor *const w = checkpoint_find(s->m->weights, name);
-        bool const good = ids ? check_rows(s, w, ids) : checkpoint_check_finite(s->m->weights, w, 0, t->count, s->why);
+        const safetensor *const w = weight_of(s, i);
+        bool const good =
+            ids ? check_rows(s, w, ids) : checkpoint_check_finite(s->m->weights, w, from, t->count - from, s->why);
         if (!good) return false;
     }
     return true;
 }
 
-static void release_pages(void *user, const void *data, size_t bytes)
+/* The tensor in which these data lie; -1: none. */
+static int tensor_at(const stage *s, const char *data)
 {
-    (void)user;
+    for (int i = 0; i < s->p.tensors; i++) {
+        const char *const first = s->data[i];
+        if (first && data >= first && data < first + s->p.tensor[i].bytes) return i;
+    }
+    return -1;
+}
+
+/* What the reference has read is checked while it is at hand, and its pages are released. */
+static void on_used(void *user, const void *data, size_t bytes)
+{
+    stage *const s = user;
+    int const i = tensor_at(s, data);
+    if (i >= 0 && s->p.tensor[i].row->kind == TENSOR_WEIGHT && !s->unfit) {
+        size_t const size = ref_dtype_size(s->p.tensor[i].dtype);
+        int64_t const first = ((const char *)data - (const char *)s->data[i]) / (int64_t)size;
+        int64_t const count = (int64_t)(bytes / size);
+        s->unfit = !checkpoint_check_finite(s->m->weights, weight_of(s, i), first, count, s->why);
+        if (!s->unfit && first == s->finite[i]) s->finite[i] += count;
+    }
     checkpoint_release(data, bytes);
 }
 
@@ -271,7 +300,8 @@ static bool keep_truth(stage *s, const enclosures *truth, const named_output *na
         for (int64_t k = 0; truth->value[i] && k < t->count; k++)
             ref_encode(t->dtype, s->data[i], k, truth->value[i][k].hi);
     }
-    if (!check_weights(s, true) || !checkpoint_check_unchanged(s->m->weights, s->why)) return false;
+    if (s->unfit || !check_weights(s, false) || !check_weights(s, true)) return false;
+    if (!checkpoint_check_unchanged(s->m->weights, s->why)) return false;
     for (int i = 0; i < s->p.tensors; i++)
         if (truth->value[i] && !check_finite(s, i, truth->value[i])) return false;
     for (int i = 0; i < s->p.tensors; i++)
@@ -281,7 +311,7 @@ static bool keep_truth(stage *s, const enclosures *truth, const named_output *na
 
 static bool run_truth(stage *s, const named_output *names)
 {
-    ref_reading const rd = {.used = release_pages};
+    ref_reading const rd = {.used = on_used, .user = s};
     enclosures truth;
     if (!enclose(&s->p, &rd, &ref_dd, s->data, &truth))
         return refuse(s->why, "no memory for the reference of %s", s->module);
@@ -320,6 +350,6 @@ static bool run_port(stage *s, const named_output *names)
 bool stage_run(stage *s, const named_output *names)
 {
     if (restore(s, names)) return true;
-    if (!check_weights(s, false)) return false;
-    return s->m->judged ? run_port(s, names) : run_truth(s, names);
+    if (!s->m->judged) return run_truth(s, names);
+    return check_weights(s, false) && run_port(s, names);
 }

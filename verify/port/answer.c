@@ -20,15 +20,27 @@ void answer_set(answer *a, port_outcome outcome, const char *why)
     snprintf(a->why, sizeof a->why, "%s", why);
 }
 
+char *answer_declared(answer *a, int step)
+{
+    return step ? a->later[step - 1] : a->declared;
+}
+
+static void make_printable(char declared[REF_NUMERICS_CAP])
+{
+    char copy[REF_NUMERICS_CAP];
+    size_t const length = strlen(declared);
+    for (size_t i = 0; i < length; i++) { /* the same to whoever reads a declaration */
+        bool const blank = declared[i] == '\n' || declared[i] == '\t';
+        copy[i] = blank ? (char)' ' : declared[i];
+    }
+    printable(declared, REF_NUMERICS_CAP, copy, length, false);
+}
+
 void answer_make_printable(answer *a)
 {
-    char copy[sizeof a->declared];
-    size_t const said = strlen(a->why), declared = strlen(a->declared);
+    char copy[sizeof a->why];
+    size_t const said = strlen(a->why);
     memcpy(copy, a->why, said);
     printable(a->why, sizeof a->why, copy, said, false);
-    for (size_t i = 0; i < declared; i++) { /* the same to whoever reads a declaration */
-        bool const blank = a->declared[i] == '\n' || a->declared[i] == '\t';
-        copy[i] = blank ? (char)' ' : a->declared[i];
-    }
-    printable(a->declared, sizeof a->declared, copy, declared, false);
+    for (int s = 0; s < MAX_STEPS; s++) make_printable(answer_declared(a, s));
 }

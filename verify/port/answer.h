@@ -4,6 +4,7 @@
 #ifndef ANSWER_H
 #define ANSWER_H
 
+#include "case/steps.h"
 #include "result.h"
 
 typedef enum {
@@ -24,7 +25,8 @@ typedef struct {
     skip_reason skip;                /* when skipped */
     char why[512];                   /* one sentence, unless it ran */
     char declared[REF_NUMERICS_CAP]; /* its numerics, "" none; at the start of a port in C the names of its ops */
-    double seconds;                  /* of one call */
+    char later[MAX_STEPS - 1][REF_NUMERICS_CAP]; /* its numerics in the later steps of a sequence */
+    double seconds;                              /* of one call, or of those of a sequence */
 } answer;
 
 /* The port was skipped: `why` becomes the sentence of the reason; own_words where only the port can say it. */
@@ -32,6 +34,9 @@ void answer_skip(answer *a, skip_reason reason, const char *own_words);
 
 /* Its texts become such as can be printed: they are the port's. */
 void answer_make_printable(answer *a);
+
+/* What it declared in a step. */
+char *answer_declared(answer *a, int step);
 
 /* Any other end. why: one sentence, "" when it ran. What the port declared stays. */
 void answer_set(answer *a, port_outcome outcome, const char *why);

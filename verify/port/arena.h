@@ -14,18 +14,23 @@ typedef struct {
     char *map; /* guard page, room, guard page */
     size_t mapped;
     char *data;
-    size_t bytes;
+    size_t bytes; /* of the tensor's room */
+    size_t most;  /* of the largest that lies here, of any step */
     const char *name;
 } region;
 
 typedef struct {
     int count;
-    region *item; /* item[i] belongs to tensor[i] */
+    region *item; /* item[i] belongs to tensor[i] of a step */
 } arena;
 
-/* align: bytes the data must be aligned to; 0: the element size. False: no memory. */
+/* align: bytes the data must be aligned to; 0: the element size. The steps of a sequence share the memory, which is that
+ * of the largest: arena_place comes before each call. False: no memory. */
 bool arena_open(arena *a, const problem *p, guard_side side, size_t align);
 void arena_close(arena *a);
+
+/* Makes room for the tensors of one call: each begins where those of other steps do, and canaries fill the rest. */
+void arena_place(arena *a, const problem *step);
 
 /* The tensor whose canaries were overwritten, or NULL. */
 const char *arena_damage(const arena *a);

@@ -13,6 +13,7 @@
 static struct {
     const arena *memory;
     int answers;
+    int step, steps;
     uint64_t serial;
     answer last;
 } fault;
@@ -24,7 +25,9 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (!twin_is_worker()) _exit(128 + number);
     fault.last.outcome = PORT_CRASHED;
     if (fault.memory) arena_locate(fault.memory, info->si_addr, where, sizeof where);
-    snprintf(fault.last.why, sizeof fault.last.why, "signal %s: %s", sigabbrev_np(number), where);
+    int used = 0;
+    if (fault.step) used = snprintf(fault.last.why, sizeof fault.last.why, "step %d of %d: ", fault.step, fault.steps);
+    snprintf(fault.last.why + used, sizeof fault.last.why - (size_t)used, "signal %s: %s", sigabbrev_np(number), where);
     wire_send(fault.answers, FRAME_ANSWER, fault.serial, &fault.last, sizeof fault.last);
     _exit(128 + number);
 }
@@ -48,6 +51,12 @@ void fault_case(uint64_t serial)
 void fault_begin(const answer *so_far)
 {
     fault.last = *so_far;
+}
+
+void fault_step(int step, int steps)
+{
+    fault.step = step;
+    fault.steps = steps;
 }
 
 void fault_watch(const arena *memory)

@@ -17,4 +17,7 @@ void fault_begin(const answer *so_far);
 /* The tensors that a fault may be beside; NULL: none. */
 void fault_watch(const arena *memory);
 
+/* The step of a sequence that is called from now on, from 1; 0: there are none. */
+void fault_step(int step, int steps);
+
 #endif

@@ -52,6 +52,16 @@ static void complete_table(const dsv3_backend *theirs, dsv3_backend *ours)
     memcpy(ours, theirs, theirs->size < sizeof *ours ? theirs->size : sizeof *ours);
 }
 
+/* A page is what every tensor begins or ends at. */
+static bool has_good_align(const loaded_port *p, answer *a)
+{
+    enum { MOST = 4096 };
+    uint32_t const n = p->table.align;
+    if (!(n & (n - 1)) && n <= MOST) return true;
+    return unusable(a, PORT_REJECTED, "it wants tensors aligned to %u bytes: align is 0 or a power of two up to %d", n,
+                    MOST);
+}
+
 static bool start_port(const backend *b, loaded_port *p, answer *a)
 {
     char why[256] = "it doesn't say why";
@@ -59,6 +69,7 @@ static bool start_port(const backend *b, loaded_port *p, answer *a)
     const dsv3_backend *const table = find_table(b, a);
     if (!table) return false;
     complete_table(table, &p->table);
+    if (!has_good_align(p, a)) return false;
     dsv3_status const usable = p->table.probe ? p->table.probe(why, sizeof why) : DSV3_OK;
     why[sizeof why - 1] = 0;
     if (usable != DSV3_OK) return answer_skip(a, SKIP_START, why), false;

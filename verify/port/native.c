@@ -76,17 +76,33 @@ static wire_state receive_outputs(native *n, const problem *p, void *const data[
     return state;
 }
 
+/* The steps of a sequence come as its id: they lie elsewhere in this process. */
+static bool make_steps(problem *p)
+{
+    problem whole;
+    complaint why;
+    if (!p->steps) return true;
+    p->step = NULL;
+    if (!problem_parse(p->id, &whole, &why)) return false;
+    free(p->tensor);
+    *p = whole;
+    return true;
+}
+
 /* problem_close either way. */
 static bool receive_case(int fd, case_head *head, uint64_t *serial)
 {
     frame f;
     head->p = (problem){.tensors = 0};
     if (!wire_receive_head(fd, FRAME_CASE, &f)) return false;
-    if (!read_all(fd, head, sizeof *head)) return head->p.tensor = NULL, false;
+    bool const read = read_all(fd, head, sizeof *head);
+    head->p.step = NULL;
+    if (!read) return head->p.tensor = NULL, false;
     size_t const bytes = (size_t)head->p.tensors * sizeof *head->p.tensor;
     *serial = f.serial;
     head->p.tensor = calloc(1, bytes + 1);
-    return head->p.tensor && f.bytes == sizeof *head + bytes && read_all(fd, head->p.tensor, bytes);
+    return head->p.tensor && f.bytes == sizeof *head + bytes && read_all(fd, head->p.tensor, bytes) &&
+           make_steps(&head->p);
 }
 
 static bool receive_inputs(int fd, uint64_t serial, const problem *p, void *const data[])
@@ -113,8 +129,8 @@ typedef struct {
 
 static void run_trial(desk *d, trial *t, bool given, answer *a)
 {
-    if (!given) fill_inputs(t->p, t->input);
-    if (!given || receive_inputs(d->requests, d->serial, t->p, t->input))
+    if (!given) fill_inputs(t->whole, t->input);
+    if (!given || receive_inputs(d->requests, d->serial, t->whole, t->input))
         trial_run(t, &d->port, a);
     else
         answer_set(a, PORT_NOT_ASKED, "the inputs did not arrive");
@@ -159,7 +175,7 @@ static bool serve_next(desk *d)
     bool const come = receive_case(d->requests, &next, &d->serial);
     fault_case(d->serial);
     if (come && !serve_case(d, &next.p, next.given)) pause(); /* the pipe is closed: the other side ends this process */
-    free(next.p.tensor);
+    problem_close(&next.p);
     return come;
 }
 

@@ -4,6 +4,7 @@
 #include "case/folder.h"
 #include "case_folders.h"
 #include "deadline.h"
+#include "replay.h"
 #include "reply.h"
 
 #include <errno.h>
@@ -233,7 +234,7 @@ static port_outcome run_in_folder(program *p, const problem *pr, void *const dat
     return outcome;
 }
 
-static void run_once(program *p, const problem *pr, void *const data[], answer *a)
+static void run_step(program *p, const problem *pr, void *const data[], answer *a)
 {
     complaint why = {""};
     port_outcome const outcome = run_in_folder(p, pr, data, a, &why);
@@ -243,6 +244,28 @@ static void run_once(program *p, const problem *pr, void *const data[], answer *
         answer_set(a, outcome, why.text);
     answer_make_printable(a);
     if (outcome != PORT_RAN && outcome != PORT_SKIPPED) finish(p, 2); /* dead, or out of step */
+}
+
+/* An answer to one step, put into that to the whole sequence. */
+static void add_step(const problem *pr, int step, const answer *here, answer *a)
+{
+    char text[sizeof a->why];
+    snprintf(text, sizeof text, "step %d of %d: %.480s", step + 1, pr->steps, here->why);
+    snprintf(answer_declared(a, step), REF_NUMERICS_CAP, "%s", here->declared);
+    a->outcome = here->outcome;
+    a->skip = here->skip;
+    snprintf(a->why, sizeof a->why, "%s", here->outcome == PORT_RAN ? "" : text);
+}
+
+static void run_once(program *p, const problem *pr, void *const data[], answer *a)
+{
+    if (!pr->steps) return run_step(p, pr, data, a);
+    for (int s = 0, first = 0; s < pr->steps; first += pr->step[s++].tensors) {
+        answer here = {.outcome = PORT_NOT_ASKED};
+        run_step(p, &pr->step[s], data + first, &here);
+        add_step(pr, s, &here, a);
+        if (here.outcome != PORT_RAN) return;
+    }
 }
 
 /* ---- twice: a port must answer the same ---- */
@@ -279,6 +302,14 @@ static void compare_runs(const problem *pr, void *const first[], void *const sec
     }
 }
 
+static bool compare_replays(const problem *pr, void *const data[], answer *a)
+{
+    char why[200];
+    bool const differs = replay_differs(pr, data, why, sizeof why);
+    if (differs) answer_set(a, PORT_NONDET, why);
+    return !differs;
+}
+
 static void run_twice(program *p, const problem *pr, void *const data[], answer *a)
 {
     double const from = now();
@@ -291,11 +322,18 @@ static void run_twice(program *p, const problem *pr, void *const data[], answer 
         return;
     }
     run_once(p, pr, second, a);
-    if (a->outcome == PORT_RAN)
+    if (a->outcome == PORT_RAN && compare_replays(pr, data, a))
         compare_runs(pr, data, second, a);
     else if (a->outcome == PORT_SKIPPED)
         answer_set(a, PORT_NONDET, "it answered, and asked again for the same case it says unsupported");
     free_own_outputs(pr, second);
+}
+
+static bool has_views(const problem *pr)
+{
+    for (int i = 0; i < pr->tensors; i++)
+        if (pr->tensor[i].wide) return true;
+    return false;
 }
 
 void program_ask(program *p, const problem *pr, void *const data[], answer *a)
@@ -306,9 +344,11 @@ void program_ask(program *p, const problem *pr, void *const data[], answer *a)
     if (!p->process.pid) begin_answer(p, a);
     if (a->outcome != PORT_RAN) return;
     p->heard.kept = 0, p->heard.bytes = 0;
-    if (program_has_op(p, pr->op->name))
-        run_twice(p, pr, data, a);
-    else
+    if (!program_has_op(p, pr->op->name))
         answer_skip(a, SKIP_OP, NULL);
+    else if (has_views(pr))
+        answer_skip(a, SKIP_VIEW, NULL);
+    else
+        run_twice(p, pr, data, a);
     if (p->process.pid) process_hear(&p->process);
 }

@@ -5,22 +5,40 @@
 #include "fpenv.h"
 #include "own_locale.h"
 #include "process.h"
+#include "replay.h"
+#include "rooms.h"
 #include "twin.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static const unsigned char poison[2] = {0xa5, 0x5a}; /* by run */
+/* By run: what an element of an output holds before. */
+#define EIGHT(byte)                                                                                                    \
+    {                                                                                                                  \
+        byte, byte, byte, byte, byte, byte, byte, byte                                                                 \
+    }
+static const unsigned char poison[2][8] = {EIGHT(0xa5), EIGHT(0x5a)};
 
 static bool is_output(const trial *t, int i)
 {
     return t->p->tensor[i].row->kind == TENSOR_OUT;
 }
 
+/* Of a sequence it says which step. */
 static bool fail(trial *t, port_outcome outcome, const char *why)
 {
-    answer_set(t->a, outcome, why);
+    char text[sizeof t->a->why];
+    snprintf(text, sizeof text, "step %d of %d: %.480s", t->step + 1, t->whole->steps, why);
+    answer_set(t->a, outcome, t->whole->steps ? text : why);
     return false;
+}
+
+static void take_step(trial *t, int step)
+{
+    t->p = problem_step(t->whole, step);
+    t->step = step;
+    t->first = step * t->p->tensors;
+    fault_step(t->whole->steps ? step + 1 : 0, t->whole->steps);
 }
 
 /* ---- memory ---- */
@@ -28,12 +46,12 @@ static bool fail(trial *t, port_outcome outcome, const char *why)
 bool trial_open(trial *t, const problem *p)
 {
     size_t const n = (size_t)p->tensors + 1; /* calloc may give NULL for none */
-    *t = (trial){.p = p, .input = calloc(n, sizeof *t->input), .bound = calloc(n, sizeof *t->bound)};
+    *t = (trial){.whole = p, .p = p, .input = calloc(n, sizeof *t->input), .bound = calloc(n, sizeof *t->bound)};
     for (int run = 0; run < 2; run++) t->written[run] = calloc(n, sizeof *t->written[run]);
     bool good = t->input && t->bound && t->written[0] && t->written[1];
     for (int i = 0; good && i < p->tensors; i++) {
         size_t const bytes = p->tensor[i].bytes;
-        if (!is_output(t, i))
+        if (p->tensor[i].row->kind != TENSOR_OUT)
             good = (t->input[i] = malloc(bytes)) != NULL;
         else
             good = (t->written[0][i] = malloc(bytes)) && (t->written[1][i] = malloc(bytes));
@@ -49,40 +67,51 @@ static void free_each(void **data, int count)
 
 void trial_close(trial *t)
 {
-    free_each(t->input, t->p->tensors);
-    free_each(t->written[0], t->p->tensors);
-    free_each(t->written[1], t->p->tensors);
+    free_each(t->input, t->whole->tensors);
+    free_each(t->written[0], t->whole->tensors);
+    free_each(t->written[1], t->whole->tensors);
     free(t->bound);
 }
 
 /* ---- the port's code is called ---- */
 
 /* False: its text is too long. */
-static bool declare(trial *t)
+static bool declare_step(trial *t)
 {
+    char *const declared = answer_declared(t->a, t->step);
     const dsv3_backend *const table = &t->port->table;
     char why[80];
-    void *const io = problem_bind(t->p, NULL);
+    void *const io = problem_bind_rooms(t->p, NULL);
     const char *const text = table->numerics && io ? table->numerics(t->p->op->name, t->p->prob.bytes, io) : NULL;
     twin_end();
     own_locale();
-    bool const fits = !text || strlen(text) < sizeof t->a->declared;
-    if (fits) snprintf(t->a->declared, sizeof t->a->declared, "%s", text ? text : "");
+    bool const fits = !text || strlen(text) < REF_NUMERICS_CAP;
+    if (fits) snprintf(declared, REF_NUMERICS_CAP, "%s", text ? text : "");
     free(io);
     snprintf(why, sizeof why, "its declaration is longer than %d characters", REF_NUMERICS_CAP - 1);
     return fits || fail(t, PORT_REJECTED, why);
 }
 
+static bool declare(trial *t)
+{
+    bool good = true;
+    for (int s = 0; good && s < problem_calls(t->whole); s++) {
+        take_step(t, s);
+        good = declare_step(t);
+    }
+    return good;
+}
+
 static bool call_op(trial *t, dsv3_status *status)
 {
     const loaded_port *const port = t->port;
-    void *const io = problem_bind(t->p, t->bound);
+    void *const io = problem_bind_rooms(t->p, t->bound);
     if (!io) return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
     double const from = now();
     *status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
     if (*status == DSV3_OK && port->table.sync) *status = port->table.sync(port->ctx);
     twin_end();
-    t->a->seconds = now() - from;
+    t->a->seconds += now() - from;
     free(io);
     return true;
 }
@@ -101,22 +130,43 @@ static bool copy_device(trial *t, bool get)
     return true;
 }
 
-/* Calls the op on the guarded memory, through device memory where the port has its own. */
-static bool call_port(trial *t, dsv3_status *status)
+static bool has_device(const trial *t)
 {
     const dsv3_backend *const table = &t->port->table;
-    bool const device = table->alloc && table->release && table->put && table->get;
+    return table->alloc && table->release && table->put && table->get;
+}
+
+/* What the op is called with: the guarded memory, or device memory where the port has its own. */
+static bool open_bound(trial *t)
+{
+    bool const device = has_device(t);
     bool good = true;
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory.item[i];
-        t->bound[i] = device ? table->alloc(t->port->ctx, r->bytes) : r->data;
+        t->bound[i] = device ? t->port->table.alloc(t->port->ctx, r->most) : r->data;
         if (!t->bound[i]) good = fail(t, PORT_REJECTED, "alloc returned NULL");
     }
+    return good;
+}
+
+static void close_bound(trial *t)
+{
+    bool const device = has_device(t);
+    for (int i = 0; i < t->p->tensors; i++) {
+        if (device && t->bound[i]) t->port->table.release(t->port->ctx, t->bound[i]);
+        t->bound[i] = NULL;
+    }
+}
+
+/* Calls the op; the calls of a sequence share their memory. */
+static bool call_port(trial *t, dsv3_status *status)
+{
+    bool const device = has_device(t), last = t->step + 1 == problem_calls(t->whole);
+    bool good = t->step > 0 || open_bound(t);
     if (good && device) good = copy_device(t, false);
     good = good && call_op(t, status);
     if (good && device && *status == DSV3_OK) good = copy_device(t, true);
-    for (int i = 0; device && i < t->p->tensors; i++)
-        if (t->bound[i]) table->release(t->port->ctx, t->bound[i]);
+    if (last || !good || *status != DSV3_OK) close_bound(t);
     return good;
 }
 
@@ -129,7 +179,7 @@ static bool check_refusal(trial *t, int run)
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory.item[i];
         for (size_t k = 0; is_output(t, i) && k < r->bytes; k++) {
-            if ((unsigned char)r->data[k] == poison[run]) continue;
+            if ((unsigned char)r->data[k] == poison[run][0]) continue;
             snprintf(why, sizeof why, "the port wrote to %s and then said UNSUPPORTED", r->name);
             return fail(t, PORT_REJECTED, why);
         }
@@ -201,8 +251,30 @@ static bool check_memory(trial *t)
     }
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory.item[i];
-        if (is_output(t, i) || !memcmp(r->data, t->input[i], r->bytes)) continue;
+        if (is_output(t, i) || room_holds(&t->p->tensor[i], r->data, t->input[t->first + i])) continue;
         snprintf(why, sizeof why, "the port changed its input %s", r->name);
+        return fail(t, PORT_CORRUPT, why);
+    }
+    return true;
+}
+
+/* Views of inputs stand among NaN, those of outputs among poison. */
+static unsigned char const *around(const trial *t, int i, int run)
+{
+    return is_output(t, i) ? poison[run] : NULL;
+}
+
+static bool check_views(trial *t, int run)
+{
+    char why[200];
+    for (int i = 0; i < t->p->tensors; i++) {
+        const tensor_info *const info = &t->p->tensor[i];
+        int64_t const at = room_touched(info, t->memory.item[i].data, around(t, i, run));
+        if (at < 0) continue;
+        snprintf(why, sizeof why,
+                 "the port wrote outside the view of %s: row %lld, column %lld (the view is %lld:%lld/%lld)",
+                 info->name, (long long)(at / info->wide), (long long)(at % info->wide), (long long)info->first,
+                 (long long)(info->first + info->shape[info->ndim - 1]), (long long)info->wide);
         return fail(t, PORT_CORRUPT, why);
     }
     return true;
@@ -215,16 +287,16 @@ static void lay_out(trial *t, int run)
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory.item[i];
         if (is_output(t, i))
-            memset(r->data, poison[run], r->bytes);
+            memset(r->data, poison[run][0], r->bytes);
         else
-            memcpy(r->data, t->input[i], r->bytes);
+            room_fill(&t->p->tensor[i], r->data, t->input[t->first + i]);
     }
 }
 
 static void keep_outputs(trial *t, int run)
 {
     for (int i = 0; i < t->p->tensors; i++)
-        if (is_output(t, i)) memcpy(t->written[run][i], t->memory.item[i].data, t->memory.item[i].bytes);
+        if (is_output(t, i)) room_read(&t->p->tensor[i], t->memory.item[i].data, t->written[run][t->first + i]);
 }
 
 /* Calls the port and checks what it left, whatever it did. False: that is the outcome. */
@@ -236,19 +308,31 @@ static bool call_and_check(trial *t, int run)
     unsigned const after = fpenv_control();
     fpenv_restore(t->port->clean);
     own_locale();
-    return called && check_status(t, run, status) && check_fpenv(t, t->port->control, after) && check_memory(t);
+    return called && check_status(t, run, status) && check_fpenv(t, t->port->control, after) && check_memory(t) &&
+           check_views(t, run);
+}
+
+static bool run_step(trial *t, int run, int step)
+{
+    take_step(t, step);
+    arena_place(&t->memory, t->p);
+    lay_out(t, run);
+    bool const good = call_and_check(t, run);
+    if (good) keep_outputs(t, run);
+    return good;
 }
 
 /* In fresh memory that is guarded on one side, or the other. False: that is the outcome. */
 static bool run_once(trial *t, int run)
 {
-    if (!arena_open(&t->memory, t->p, run ? GUARD_BEFORE : GUARD_BEHIND, t->port->table.align))
+    bool good = true;
+    t->a->seconds = 0;
+    if (!arena_open(&t->memory, t->whole, run ? GUARD_BEFORE : GUARD_BEHIND, t->port->table.align))
         return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
-    lay_out(t, run);
     fault_watch(&t->memory);
-    bool const good = call_and_check(t, run);
+    for (int s = 0; good && s < problem_calls(t->whole); s++) good = run_step(t, run, s);
+    close_bound(t);
     fault_watch(NULL);
-    if (good) keep_outputs(t, run);
     arena_close(&t->memory);
     return good;
 }
@@ -260,7 +344,8 @@ static bool still_poisoned(const trial *t, int i, int64_t k, size_t size)
 {
     for (int run = 0; run < 2; run++)
         for (size_t b = 0; b < size; b++)
-            if (((const unsigned char *)t->written[run][i])[(size_t)k * size + b] != poison[run]) return false;
+            if (((const unsigned char *)t->written[run][t->first + i])[(size_t)k * size + b] != poison[run][0])
+                return false;
     return true;
 }
 
@@ -281,12 +366,30 @@ static bool explain_difference(trial *t, int i)
     return fail(t, unwritten ? PORT_UNWRITTEN : PORT_NONDET, why);
 }
 
+static bool compare_step(trial *t, int step)
+{
+    take_step(t, step);
+    for (int i = 0; i < t->p->tensors; i++) {
+        const void *const first = t->written[0][t->first + i], *const second = t->written[1][t->first + i];
+        if (is_output(t, i) && memcmp(first, second, t->p->tensor[i].bytes)) return explain_difference(t, i);
+    }
+    return true;
+}
+
 static bool compare_runs(trial *t)
 {
-    for (int i = 0; i < t->p->tensors; i++)
-        if (is_output(t, i) && memcmp(t->written[0][i], t->written[1][i], t->p->tensor[i].bytes))
-            return explain_difference(t, i);
-    return true;
+    bool good = true;
+    for (int s = 0; good && s < problem_calls(t->whole); s++) good = compare_step(t, s);
+    return good;
+}
+
+/* A step that repeats another, on the same inputs in the same memory. */
+static bool compare_replays(trial *t)
+{
+    char why[200];
+    if (!replay_differs(t->whole, t->written[0], why, sizeof why)) return true;
+    answer_set(t->a, PORT_NONDET, why);
+    return false;
 }
 
 void trial_run(trial *t, const loaded_port *port, answer *a)
@@ -296,7 +399,7 @@ void trial_run(trial *t, const loaded_port *port, answer *a)
     fault_begin(a);
     if (!declare(t) || !check_start(t)) return;
     fault_begin(a);
-    bool const good = run_once(t, 0) && run_once(t, 1) && compare_runs(t);
+    bool const good = run_once(t, 0) && run_once(t, 1) && compare_replays(t) && compare_runs(t);
     if (twin_seen())
         fail(t, PORT_REJECTED, "the port forks, and both processes return");
     else if (good)

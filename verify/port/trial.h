@@ -1,6 +1,7 @@
 /*
  * One case on a loaded port: two runs on the same inputs, in fresh guarded memory, with outputs poisoned before; and what the port
- * did besides computing. It calls the port's code: only a worker does that.
+ * did besides computing. A run of a sequence is all of its calls in the same memory. It calls the port's code: only a worker does
+ * that.
  */
 #ifndef TRIAL_H
 #define TRIAL_H
@@ -11,11 +12,13 @@
 #include "load.h"
 
 typedef struct {
-    const problem *p;
-    void **input;      /* as filled; NULL for outputs */
-    void **written[2]; /* outputs of either run; NULL for inputs */
-    void **bound;      /* what the op is called with */
-    arena memory;      /* of the run in work */
+    const problem *whole; /* maybe a sequence: the pointers below are in the order of its tensors */
+    const problem *p;     /* the call in work */
+    int step, first;      /* its number, and that of its first tensor */
+    void **input;         /* as filled; NULL for outputs */
+    void **written[2];    /* outputs of either run; NULL for inputs */
+    void **bound;         /* what the op is called with, by tensor of a call */
+    arena memory;         /* of the run in work */
     const loaded_port *port;
     answer *a;
 } trial;

@@ -69,13 +69,20 @@ static bool is_text(const char *s, size_t cap)
     return memchr(s, 0, cap) != NULL;
 }
 
+static bool declarations_end(const answer *a)
+{
+    for (int s = 0; s < MAX_STEPS - 1; s++)
+        if (!is_text(a->later[s], sizeof a->later[s])) return false;
+    return is_text(a->declared, sizeof a->declared);
+}
+
 static bool is_answer(const answer *a)
 {
     int const outcome = (int)a->outcome, skip = (int)a->skip;
     bool const skipped = a->outcome == PORT_SKIPPED;
     return outcome >= PORT_NOT_ASKED && outcome < PORT_LATE && skip >= SKIP_NOT && skip < SKIP_REASONS &&
            skipped == (skip != SKIP_NOT) && isfinite(a->seconds) && a->seconds >= 0 && is_text(a->why, sizeof a->why) &&
-           is_text(a->declared, sizeof a->declared);
+           declarations_end(a);
 }
 
 wire_state wire_read_answer(const deadline *d, process *from, uint64_t serial, answer *a)

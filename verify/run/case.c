@@ -85,20 +85,19 @@ static void keep_output(const port *asked, result *r)
     printable(r->port_output, sizeof r->port_output, h->text, h->kept, true);
 }
 
-/* False: there is nothing to judge. */
-static bool ask(case_state *c, port *asked, result *r)
+/* data[i] belongs to tensor[i] of p. False: there is nothing to judge. */
+static bool ask(const problem *p, void *const data[], bool given, port *asked, answer *a, result *r)
 {
-    answer a;
     memset(r, 0, sizeof *r);
-    if (!c) return case_unjudged(r, "no memory for the tensors"), false;
-    port_answer(asked, c->p, c->data, c->given, &a);
+    if (!data) return case_unjudged(r, "no memory for the tensors"), false;
+    port_answer(asked, p, data, given, a);
     keep_output(asked, r);
-    r->v = verdict_of(a.outcome);
-    r->skip = a.skip;
-    r->port_seconds = a.seconds;
-    memcpy(r->why, a.why, sizeof r->why);
-    memcpy(r->declared, a.declared, sizeof r->declared);
-    return a.outcome == PORT_RAN;
+    r->v = verdict_of(a->outcome);
+    r->skip = a->skip;
+    r->port_seconds = a->seconds;
+    memcpy(r->why, a->why, sizeof r->why);
+    memcpy(r->declared, a->declared, sizeof r->declared);
+    return a->outcome == PORT_RAN;
 }
 
 /* ---- 3: read the declaration ---- */
@@ -200,24 +199,124 @@ static bool is_illegal(const result *r)
     return r->v == FAIL || r->v == NOT_A_NUMBER;
 }
 
-void run_case(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted, result results[])
+/* Judges what a port answered to one call. */
+static void judge_answer(case_state *c, unsigned wanted, result *r)
+{
+    ref_numerics declared;
+    const problem *const p = c->p;
+    double const from = now();
+    bool const judged = read_declaration(p, &declared, r) &&        /* 3: read the declaration */
+                        enclose_results(c, &declared, r);           /* 4: enclose */
+    if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
+    if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);  /* 6: diagnose */
+    if (!judged) return;
+    hint(c, r);
+    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
+        snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
+    r->reference_seconds = now() - from;
+    if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, &declared, r); /* 7: look */
+}
+
+static void run_call(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted,
+                     result results[])
 {
     case_state *const c = case_open(p, given); /* 1: fill */
     for (int b = 0; b < count; b++) {
         result *const r = &results[b];
-        ref_numerics declared;
-        bool const answered = ask(c, ports[b], r); /* 2: ask */
-        double const from = now();
-        bool const judged = answered && read_declaration(p, &declared, r) && /* 3: read the declaration */
-                            enclose_results(c, &declared, r);                /* 4: enclose */
-        if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r);      /* 5: judge */
-        if (judged) hint(c, r);
-        if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r); /* 6: diagnose */
-        if (!judged) continue;
-        if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
-            snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
-        r->reference_seconds = now() - from;
-        if ((wanted & WANT_SIGHT) && r->v == PASS && !given) look_if_cheap(c, &declared, r); /* 7: look */
+        answer a;
+        if (ask(p, c ? c->data : NULL, given != NULL, ports[b], &a, r)) /* 2: ask */
+            judge_answer(c, wanted, r);
+        else if (wanted & WANT_DIAGNOSIS)
+            note_undiagnosed(r);
     }
     case_close(c);
+}
+
+/* ---- a sequence ---- */
+
+/* Its steps as cases of their own, and their tensors in one list. */
+typedef struct {
+    const problem *p;
+    case_state *step[MAX_STEPS];
+    void **data; /* NULL: no memory */
+} sequence_state;
+
+static sequence_state sequence_open(const problem *p)
+{
+    sequence_state q = {.p = p, .data = calloc((size_t)p->tensors + 1, sizeof *q.data)};
+    bool good = q.data != NULL;
+    for (int s = 0; s < p->steps; s++) {
+        int const each = p->step[s].tensors;
+        q.step[s] = case_open(&p->step[s], NULL);
+        good = good && q.step[s];
+        if (good) memcpy(q.data + s * each, q.step[s]->data, (size_t)each * sizeof *q.data);
+    }
+    if (good) return q;
+    free(q.data);
+    q.data = NULL;
+    return q;
+}
+
+static void sequence_close(sequence_state *q)
+{
+    for (int s = 0; s < q->p->steps; s++) case_close(q->step[s]);
+    free(q->data);
+}
+
+/* Puts in front of what is wrong with a step which one it is. */
+static void name_step(const problem *p, int step, result *r)
+{
+    char why[sizeof r->why];
+    if (r->v == PASS) return;
+    snprintf(why, sizeof why, "step %d of %d, %.200s: %.280s", step + 1, p->steps, p->step[step].id, r->why);
+    memcpy(r->why, why, sizeof r->why);
+}
+
+/* What a step says more than another: that it fails, then that it decides nothing. */
+static int weight_of(const result *r)
+{
+    return r->v == PASS ? 0 : verdict_counts_as(r->v, false) == COUNT_FAILED ? 2 : 1;
+}
+
+/* The result becomes that of the first step that fails; else of the first that isn't a PASS; else of the last. */
+static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r)
+{
+    result *const one = malloc(sizeof *one), *const asked = malloc(sizeof *asked);
+    double seconds = 0;
+    if (!one || !asked) return free(one), free(asked), case_unjudged(r, "no memory for the results of the steps");
+    *asked = *r;
+    for (int s = 0; s < q->p->steps; s++) {
+        bool const last = s + 1 == q->p->steps;
+        *one = *asked;
+        memcpy(one->declared, answer_declared(a, s), sizeof one->declared);
+        judge_answer(q->step[s], last ? wanted : wanted & ~(unsigned)WANT_SIGHT, one);
+        name_step(q->p, s, one);
+        seconds += one->reference_seconds;
+        if (s == 0 || weight_of(one) > weight_of(r) || (weight_of(r) == 0 && weight_of(one) == 0)) *r = *one;
+        if (weight_of(r) == 2) break;
+    }
+    r->reference_seconds = seconds;
+    free(one);
+    free(asked);
+}
+
+static void run_sequence(const problem *p, port *const ports[], int count, unsigned wanted, result results[])
+{
+    sequence_state q = sequence_open(p); /* 1: fill */
+    for (int b = 0; b < count; b++) {
+        answer a;
+        if (ask(p, q.data, false, ports[b], &a, &results[b])) /* 2: ask */
+            judge_steps(&q, &a, wanted, &results[b]);         /* 3 to 7, step by step */
+        else if (wanted & WANT_DIAGNOSIS)
+            note_undiagnosed(&results[b]);
+    }
+    sequence_close(&q);
+}
+
+void run_case(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted, result results[])
+{
+    if (p->steps)
+        run_sequence(p, ports, count, wanted, results);
+    else
+        run_call(p, given, ports, count, wanted, results);
 }

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,12 +80,39 @@ void catch_interrupts(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+/* Is there a verdict of an earlier run? */
+static bool is_known(const plan *pl, int index)
+{
+    const result *const r = pl->earlier ? pl->earlier[index] : NULL;
+    for (int b = 0; r && b < pl->backends; b++)
+        if (r[b].v == ERROR) return false;
+    return r != NULL;
+}
+
+int plan_known(const plan *pl)
+{
+    int n = 0;
+    for (int i = 0; i < pl->cases.count; i++) n += is_known(pl, i);
+    return n;
+}
+
 static void show_ready(schedule *s)
 {
     while (s->shown < s->pl->cases.count && s->done[s->shown]) {
         s->stopped |= !s->report(s->pl, s->shown, s->done[s->shown], s->context);
         free(s->done[s->shown]);
         s->done[s->shown++] = NULL;
+    }
+}
+
+static void take_earlier(schedule *s)
+{
+    size_t const bytes = (size_t)s->pl->backends * sizeof(result);
+    for (int i = 0; i < s->pl->cases.count; i++) {
+        if (!is_known(s->pl, i)) continue;
+        s->done[i] = malloc(bytes);
+        if (!s->done[i]) abort();
+        memcpy(s->done[i], s->pl->earlier[i], bytes);
     }
 }
 
@@ -97,6 +125,7 @@ static void show_rest(schedule *s)
 
 static void hand_out(schedule *s, runner *r)
 {
+    while (s->next < s->pl->cases.count && is_known(s->pl, s->next)) s->next++;
     if (r->process.pid <= 0 || r->index >= 0 || s->next >= s->pl->cases.count) return;
     r->index = s->next++;
     write_all(r->process.requests, &r->index, sizeof r->index);
@@ -111,6 +140,14 @@ static void record_death(const schedule *s, int status, result *results)
     else
         snprintf(why, sizeof why, "the judging process ended with exit code %d", WEXITSTATUS(status));
     for (int b = 0; b < s->pl->backends; b++) case_unjudged(&results[b], why);
+}
+
+/* What an earlier run found stays found. */
+static void keep_earlier(const plan *pl, int index, result *results)
+{
+    const result *const earlier = pl->earlier ? pl->earlier[index] : NULL;
+    for (int b = 0; earlier && b < pl->backends; b++)
+        if (earlier[b].v != ERROR) results[b] = earlier[b];
 }
 
 static void collect(schedule *s, runner *r)
@@ -128,7 +165,9 @@ static void collect(schedule *s, runner *r)
         free(results);
         return;
     }
+    keep_earlier(s->pl, index, results);
     s->done[index] = results;
+    if (s->pl->judged) s->stopped |= !s->pl->judged(s->pl, index, results, s->context);
     show_ready(s);
 }
 
@@ -176,6 +215,8 @@ int run_plan(const plan *pl, on_results *report, void *context)
     schedule s = {pl, report, context, calloc((size_t)pl->cases.count, sizeof(result *)), 0, 0, false};
     if (!s.done) abort();
     running = 1;
+    take_earlier(&s);
+    show_ready(&s);
     for (int j = 0; j < pl->jobs; j++) runner_start(pl, &runners[j]);
     while (s.shown < pl->cases.count && !interrupted && !s.stopped && any_alive(pl, runners)) {
         for (int j = 0; j < pl->jobs; j++) hand_out(&s, &runners[j]);

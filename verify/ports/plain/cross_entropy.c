@@ -13,7 +13,7 @@ static float token_loss(const dsv3_cross_entropy_prob *p, const dsv3_cross_entro
     double sum = 0;
     for (int64_t j = 0; j < p->vocab_size; j++) max = fmaxf(max, load(&io->logits, t, j));
     for (int64_t j = 0; j < p->vocab_size; j++) sum += (double)expf(load(&io->logits, t, j) - max);
-    return (float)log(sum) + (max - load(&io->logits, t, label));
+    return (float)(log(sum) + (double)max - (double)load(&io->logits, t, label));
 }
 
 dsv3_status plain_cross_entropy(dsv3_ctx *ctx, const dsv3_cross_entropy_prob *p, const dsv3_cross_entropy_io *io)
@@ -37,5 +37,5 @@ const char *plain_cross_entropy_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "acc 53 rn; div 1; exp 2; log 2; rescales 0; flush none; terms f32 must";
+    return "acc 53 rn; div 1; exp 2; log 2; rescales 0; flush none; arith f64; terms f32 must";
 }

@@ -69,11 +69,11 @@ static void add_expert(const layer *m, int64_t e, const dsv3_tensor *idx, const 
                        const dsv3_tensor *act)
 {
     network const f = find_expert(m, e);
-    int64_t const width = f.gate.weight->shape[0];
     for (int64_t t = 0; t < m->n_tokens; t++)
         for (int64_t i = 0; i < m->k; i++)
             if (((const int32_t *)idx->data)[t * idx->stride[0] + i] == e)
-                add_network(m, &f, t, load_at(weight, t * weight->stride[0] + i), act, (t * m->k + i) * width);
+                add_network(m, &f, t, load_at(weight, t * weight->stride[0] + i), act,
+                            t * act->stride[0] + i * act->stride[1]);
 }
 
 void add_experts(const layer *m, const dsv3_tensor *idx, const dsv3_tensor *weight, const dsv3_tensor *act)
@@ -99,7 +99,8 @@ dsv3_status plain_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_
 }
 
 #define STEPS                                                                                                          \
-    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu f32 "     \
+    "must; act f32 must; "                                                                                             \
     "expert_out f32 must; routed f32 must"
 
 /* Products with matrices are sums in LANES parts. A chain of so few terms is no longer than that. */

@@ -23,7 +23,7 @@ static void make_query(const attention *a, int64_t t)
     if (p->q_lora_rank) {
         multiply(&a->q_a, a->x, a->q_latent);
         normalise(a->q_norm, p->rms_norm_eps, a->q_latent, p->q_lora_rank);
-        round_trip(&a->io->q_a_layernorm, t * p->q_lora_rank, a->q_latent, p->q_lora_rank);
+        round_trip(&a->io->q_a_layernorm, t * a->io->q_a_layernorm.stride[0], a->q_latent, p->q_lora_rank);
         from = a->q_latent;
     }
     multiply(&a->q_b, from, q);
@@ -36,8 +36,8 @@ static void rotate_query(const attention *a, int64_t t, double position)
         float *const pe = q + h * a->qk + a->p->qk_nope_head_dim;
         rotate(&a->rope, position, pe, a->pe);
         memcpy(pe, a->pe, (size_t)a->p->qk_rope_head_dim * sizeof *pe);
+        round_trip(&a->io->q, t * a->io->q.stride[0] + h * a->io->q.stride[1], q + h * a->qk, a->qk);
     }
-    round_trip(&a->io->q, t * a->heads * a->qk, q, a->heads * a->qk);
 }
 
 /* Latent and shared key of a new token, to io->kv. */
@@ -47,8 +47,8 @@ static void make_key(const attention *a, int64_t t, double position)
     multiply(&a->kv_a, a->x, a->key);
     normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);
     rotate(&a->rope, position, a->key + c, a->pe);
-    for (int64_t i = 0; i < c; i++) store_at(&a->io->kv, t * a->latent + i, a->key[i]);
-    for (int64_t i = 0; i < r; i++) store_at(&a->io->kv, t * a->latent + c + i, a->pe[i]);
+    for (int64_t i = 0; i < c; i++) store(&a->io->kv, t, i, a->key[i]);
+    for (int64_t i = 0; i < r; i++) store(&a->io->kv, t, c + i, a->pe[i]);
 }
 
 /* What is cached of token j of sequence b, into a->key. */
@@ -56,7 +56,7 @@ static void load_key(const attention *a, int64_t b, int64_t j, int64_t past, int
 {
     const dsv3_tensor *const table = &a->io->block_table, *const cache = &a->io->kv_cache;
     if (j >= past) {
-        load_row(&a->io->kv, (first + j - past) * a->latent, a->key, a->latent);
+        load_row(&a->io->kv, (first + j - past) * a->io->kv.stride[0], a->key, a->latent);
         return;
     }
     int64_t const page = int_at(table, b * table->stride[0] + j / a->p->page_size);
@@ -92,7 +92,7 @@ static void attend_sequence(const attention *a, int64_t b)
     int64_t const first = int_at(&a->io->cu_seqlens, b), n = int_at(&a->io->cu_seqlens, b + 1) - first;
     int64_t const len = int_at(&a->io->cache_seqlens, b), past = len - n, v = a->p->v_head_dim;
     for (int64_t i = 0; i < n; i++) {
-        load_row(&a->io->hidden_states, (first + i) * a->p->hidden_size, a->x, a->p->hidden_size);
+        load_row(&a->io->hidden_states, (first + i) * a->io->hidden_states.stride[0], a->x, a->p->hidden_size);
         make_query(a, first + i);
         rotate_query(a, first + i, (double)(past + i));
         make_key(a, first + i, (double)(past + i));
@@ -173,8 +173,8 @@ dsv3_status plain_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *
     for (int64_t t = 0; t < p->n_tokens; t++) {
         int64_t const width = a.heads * p->v_head_dim;
         float *const o = a.o + t * width;
-        round_trip(&io->attn_output, t * width, o, width);
-        for (int64_t i = 0; i < p->hidden_size; i++) store_at(&io->y, t * p->hidden_size + i, row_times(&a.out, i, o));
+        round_trip(&io->attn_output, t * io->attn_output.stride[0], o, width);
+        for (int64_t i = 0; i < p->hidden_size; i++) store(&io->y, t, i, row_times(&a.out, i, o));
     }
     return DSV3_OK;
 }
@@ -183,7 +183,7 @@ const char *plain_mla_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "acc 24 rn splits=8; rsqrt ieee; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; "
+    return "acc 24 rn splits=8; rsqrt recip; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; "
            "angle f64; sincos 3; flush none; form naive; "
            "weight f32 may; q_a_proj f32 must; x_norm f32 must; q_a_layernorm f32 must; q_b_proj f32 must; "
            "cos_sin f32 must; q f32 must; kv_a_proj_with_mqa f32 must; kv_b_proj f32 must; "

@@ -23,7 +23,7 @@ static void route_tokens(const layer *m, const dsv3_gate_prob *p, const matrix *
     for (int64_t t = 0; t < m->n_tokens; t++) {
         load_token(m, t);
         multiply(gate, m->row, logits);
-        round_trip(&io->router_logits, t * m->experts, logits, m->experts);
+        round_trip(&io->router_logits, t * io->router_logits.stride[0], logits, m->experts);
         route(p, bias, logits, (int32_t *)io->topk_idx.data + t * io->topk_idx.stride[0],
               (float *)io->topk_weight.data + t * io->topk_weight.stride[0]);
     }
@@ -43,14 +43,15 @@ dsv3_status plain_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *
     route_tokens(&m, &routing, &gate, io);
     add_experts(&m, &io->topk_idx, &io->topk_weight, &io->act);
     for (int64_t t = 0; shared_width && t < m.n_tokens; t++)
-        add_network(&m, &shared, t, 1, &io->shared_act, t * shared_width);
+        add_network(&m, &shared, t, 1, &io->shared_act, t * io->shared_act.stride[0]);
     store_sums(&m, &io->y);
     return DSV3_OK;
 }
 
 #define STEPS                                                                                                          \
     "div ieee; exp 2 0; router_logits f32 must; scores f32 must; shared_act f32 must; "                                \
-    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; silu f32 must; act f32 must; "       \
+    "sigmoid 4; flush none; weight f32 may; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu f32 "     \
+    "must; act f32 must; "                                                                                             \
     "expert_out f32 must; routed f32 must"
 
 /* As in experts.c; a softmax adds up all scores. */

@@ -55,7 +55,7 @@ static void make_input(const module *m, int64_t t)
     normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, m->width);
     normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width);
     multiply(&m->eh_proj, m->pair, h);
-    round_trip(&m->io->eh_proj, t * m->width, h, m->width);
+    round_trip(&m->io->eh_proj, t * m->io->eh_proj.stride[0], h, m->width);
 }
 
 /* The residual stream, normalised, to y. */
@@ -70,7 +70,8 @@ static void normalise_all(const module *m, const char *name, const dsv3_tensor *
 
 static void add_branch(const module *m, const dsv3_tensor *branch)
 {
-    for (int64_t i = 0; i < m->n * m->width; i++) m->h[i] += load_at(branch, i);
+    for (int64_t t = 0; t < m->n; t++)
+        for (int64_t i = 0; i < m->width; i++) m->h[t * m->width + i] += load(branch, t, i);
 }
 
 /* The weights below a prefix, without it. */
@@ -201,7 +202,7 @@ dsv3_status plain_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *
 }
 
 #define STEPS                                                                                                          \
-    "rsqrt ieee; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; "              \
+    "rsqrt recip; div ieee; exp 2 0; sigmoid 4; rescales 0; scaled scores; parts 1; angle f64; sincos 3; "              \
     "flush none; form naive; "                                                                                         \
     "x_norm f32 must; enorm f32 must; hnorm f32 must; eh_proj f32 must; input_layernorm f32 must; h1 f32 must; "       \
     "post_attention_layernorm f32 must; h2 f32 must; "                                                                 \
@@ -211,7 +212,8 @@ dsv3_status plain_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *
     "self_attn.kv_b_proj f32 must; self_attn.scores f32 must; self_attn.P f32 must; "                                  \
     "self_attn.attn_output f32 must; self_attn.y f32 must; "                                                           \
     "mlp.weight f32 may; mlp.router_logits f32 must; mlp.scores f32 must; mlp.gate_proj f32 must; "                    \
-    "mlp.up_proj f32 must; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; mlp.expert_out f32 must; "    \
+    "mlp.up_proj f32 must; mlp.gate_sigmoid f32 may; mlp.silu f32 must; mlp.act f32 must; mlp.shared_act f32 must; "   \
+    "mlp.expert_out f32 must; "                                                                                        \
     "mlp.routed f32 must; mlp.y f32 must"
 
 const char *plain_mtp_numerics(const void *prob, const void *io)

@@ -46,8 +46,9 @@ dsv3_status plain_mtp_accept(dsv3_ctx *ctx, const dsv3_mtp_accept_prob *m, const
         const float *const p = (const float *)io->target_probs.data + b * io->target_probs.stride[0];
         const float *const u = (const float *)io->uniforms.data + b * io->uniforms.stride[0];
         int64_t n = 0;
-        while (n < m->n_draft && accepts(m, p + n * m->vocab_size, q + n * m->vocab_size, u[n], x[n])) n++;
-        const float *const at = p + n * m->vocab_size, *const rejected = n < m->n_draft ? q + n * m->vocab_size : NULL;
+        int64_t const p_row = io->target_probs.stride[1], q_row = io->draft_probs.stride[1];
+        while (n < m->n_draft && accepts(m, p + n * p_row, q + n * q_row, u[n], x[n])) n++;
+        const float *const at = p + n * p_row, *const rejected = n < m->n_draft ? q + n * q_row : NULL;
         ((int32_t *)io->accepted.data)[b] = (int32_t)n;
         ((int32_t *)io->next_token.data)[b] =
             (int32_t)(m->greedy ? largest(at, m->vocab_size) : sample(m, at, rejected, u[m->n_draft]));

@@ -37,6 +37,6 @@ const char *plain_rmsnorm_numerics(const void *prob, const void *io_)
 {
     const dsv3_rmsnorm_io *const io = io_;
     (void)prob;
-    return io->y.dtype == DSV3_BF16 ? "acc 24 rn; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
-                                    : "acc 24 rn; rsqrt ieee; div ieee; flush none; z f32 must; x_norm f32 must";
+    return io->y.dtype == DSV3_BF16 ? "acc 24 rn; rsqrt recip; div ieee; flush none; z bf16 must; x_norm f32 must"
+                                    : "acc 24 rn; rsqrt recip; div ieee; flush none; z f32 must; x_norm f32 must";
 }

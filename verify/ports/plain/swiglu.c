@@ -22,5 +22,5 @@ const char *plain_swiglu_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "sigmoid 4; flush none; silu f32 must";
+    return "sigmoid 4; flush none; gate_sigmoid f32 may; silu f32 must";
 }

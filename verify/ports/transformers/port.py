@@ -354,7 +354,7 @@ EXPERTS_POINTS = ("gate_proj", "up_proj", "silu", "act", "expert_out", "routed")
 
 def experts_numerics(dtype):
     flush = "daz" if dtype == "bf16" else "none"  # as in linear
-    return f"acc 24 rn; sigmoid 5; flush {flush}; " + "; ".join(f"{point} {dtype} must" for point in EXPERTS_POINTS)
+    return f"acc 24 rn; sigmoid 5; flush {flush}; gate_sigmoid f32 may; " + "; ".join(f"{point} {dtype} must" for point in EXPERTS_POINTS)
 
 
 def experts(case):
@@ -488,7 +488,7 @@ def mtp(case):
     points += ["mlp." + point for point in EXPERTS_POINTS + ("shared_act", "y")]
     flush = "daz" if dtype == "bf16" else "none"
     return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
-            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; sigmoid 5; rescales 0; scaled scores; parts 1; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; "
+            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; sigmoid 5; mlp.gate_sigmoid f32 may; rescales 0; scaled scores; parts 1; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; "
             "mlp.router_logits f32 must; mlp.scores f32 must; " + "; ".join(f"{point} {dtype} must" for point in points))
 
 
@@ -498,7 +498,7 @@ def swiglu(case):
 
     y = ACT2FN[DeepseekV3Config().hidden_act](case.torch("gate")) * case.torch("up")
     # x / (1 + exp(-x)) in f32, rounded to the input's format
-    return {"y": y}, f"sigmoid 5; flush none; silu {case.dtype('gate')} must"
+    return {"y": y}, f"sigmoid 5; flush none; gate_sigmoid f32 may; silu {case.dtype('gate')} must"
 
 
 def embed(case):

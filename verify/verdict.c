@@ -16,7 +16,10 @@ static bool is_bool(const unsigned char *bytes, size_t at)
 
 static bool is_sound_output(const output_stats *o, const unsigned char *bytes)
 {
-    bool good = ends(o->name, sizeof o->name) && is_bool(bytes, offsetof(output_stats, bits_exact));
+    static const size_t bools[] = {offsetof(output_stats, bits_exact), offsetof(output_stats, bits_none),
+                                   offsetof(output_stats, constant), offsetof(output_stats, vacuous)};
+    bool good = ends(o->name, sizeof o->name);
+    for (size_t i = 0; i < sizeof bools / sizeof *bools; i++) good = good && is_bool(bytes, bools[i]);
     good = good && o->ndim >= 0 && o->ndim <= DSV3_MAX_NDIM && (unsigned)o->dtype < DSV3_DTYPES;
     int64_t count = 1;
     for (int d = 0; good && d < o->ndim; d++)
@@ -30,8 +33,9 @@ static bool is_sound(const result *r, const unsigned char *bytes)
     bool good = is_bool(bytes, offsetof(result, constant)) && is_bool(bytes, offsetof(result, choice_illegal)) &&
                 (unsigned)r->v < VERDICTS && (unsigned)r->skip < SKIP_REASONS && ends(r->why, sizeof r->why) &&
                 ends(r->declared, sizeof r->declared) && ends(r->assumed, sizeof r->assumed) &&
-                ends(r->choice, sizeof r->choice) && r->outputs >= 0 && r->outputs <= MAX_OUTPUTS && r->flips >= 0 &&
-                r->diagnoses >= 0 && r->diagnoses <= MAX_DIAGNOSES;
+                ends(r->choice, sizeof r->choice) && ends(r->port_output, sizeof r->port_output) &&
+                ends(r->undiagnosed, sizeof r->undiagnosed) && r->outputs >= 0 && r->outputs <= MAX_OUTPUTS &&
+                r->flips >= 0 && r->diagnoses >= 0 && r->diagnoses <= MAX_DIAGNOSES;
     for (int i = 0; good && i < r->outputs; i++)
         good = is_sound_output(&r->output[i], bytes + offsetof(result, output) + (size_t)i * sizeof(output_stats));
     for (int i = 0; good && i < r->diagnoses; i++)

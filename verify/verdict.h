@@ -1,4 +1,4 @@
-/* A verdict that an earlier run left in a part. */
+/* A verdict that an earlier run left in a part or a journal. */
 #ifndef VERDICT_H
 #define VERDICT_H
 
