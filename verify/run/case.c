@@ -211,6 +211,7 @@ static void judge_answer(case_state *c, unsigned wanted, result *r)
     if (judged) hint(c, r);
     if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r); /* 6: diagnose */
     if (!judged) return;
+    hint(c, r);
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
         snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
     r->reference_seconds = now() - from;
