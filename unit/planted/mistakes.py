@@ -247,8 +247,8 @@ MISTAKES = {
     "X_no_maximum_mla": [("expf(a->score[j] - max)", "expf(a->score[j] - 0 * max)", 1)],
     "X_no_maximum_gate": [("expf(z - max)", "expf(z - 0 * max)", 1)],
     "X_no_maximum_loss": [
-        ("(double)expf(load(&io->logits, t, j) - max)", "exp((double)load(&io->logits, t, j))", 1),
-        ("(float)log(sum) + (max - load", "(float)log(sum) + (0 * max - load", 1),
+        ("(double)expf(load(&io->logits, t, j) - max)", "(double)expf(load(&io->logits, t, j))", 1),
+        ("log(sum) + (double)max - ", "log(sum) - ", 1),
     ],
     "X_positions_clamped": [("(double)(past + i)", "fmin((double)(past + i), 4095)", 2)],
     "X_key_dropped": [("weight = expf(score(s, q, j) - max)", "weight = n > 2000 && j == n / 2 ? 0 : expf(score(s, q, j) - max)", 1)],

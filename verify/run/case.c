@@ -208,8 +208,7 @@ static void judge_answer(case_state *c, unsigned wanted, result *r)
     bool const judged = read_declaration(p, &declared, r) &&        /* 3: read the declaration */
                         enclose_results(c, &declared, r);           /* 4: enclose */
     if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
-    if (judged) hint(c, r);
-    if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r); /* 6: diagnose */
+    if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);  /* 6: diagnose */
     if (!judged) return;
     hint(c, r);
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
