@@ -5,7 +5,7 @@
 # make setup         install what is missing
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
-# make tsan          the tests of our threads under ThreadSanitizer
+# make tsan          cases on our threads (fast/) under ThreadSanitizer
 # make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
 # make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
@@ -211,8 +211,9 @@ asan:
 	ASAN_OPTIONS=detect_leaks=1 $(MAKE) B=$(B)/asan \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" test
 tsan:
-	@$(MAKE) --no-print-directory B=$(B)/tsan SAN=-fsanitize=thread $(B)/tsan/unit/fast/fast
-	@BUILD=$(B)/tsan unit/run.sh $(B)/tsan/unit/fast/fast
+	@$(MAKE) --no-print-directory B=$(B)/tsan SAN=-fsanitize=thread $(B)/tsan/bin/verify
+	@TSAN_OPTIONS=halt_on_error=1 DSV3_FAST_THREADS=4 $(B)/tsan/bin/verify run --backend=avx512 \
+	    'linear@odd:n_tokens=64' 'rmsnorm@odd:n_tokens=64' gate@odd experts@odd moe@odd mla@odd
 model-test: $(B)/bin/verify $(ports) $(planted)
 	@$(B)/ports/python unit/model.py
 deps:
