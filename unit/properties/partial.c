@@ -83,8 +83,9 @@ static void judge(const double *y, const char *routed, tally *sum)
     int64_t const cells = prob.n_tokens * prob.hidden_size;
     ref_value *const legal = malloc((size_t)cells * sizeof *legal);
     snprintf(text, sizeof text,
-             "acc 24 rn; sigmoid 4; flush none; gate_proj bf16 must; up_proj bf16 must; silu bf16 must; act bf16 must; "
-             "expert_out bf16 must; routed %s must",
+             "acc 24 rn; sigmoid 4; flush none; gate_proj bf16 must; up_proj bf16 must; gate_sigmoid f32 may; silu "
+             "bf16 must; "
+             "act bf16 must; expert_out bf16 must; routed %s must",
              routed);
     cr_assert(ref_numerics_parse("experts", text, &n, why.text, sizeof why.text), "%s", why.text);
     ref_reading const rd = {.declared = &n};
