@@ -89,6 +89,25 @@ Test(angles, powers_are_inside_at_every_width)
     cr_expect(worst > 0.3, "the worst uses %.3f of a radius", worst);
 }
 
+/* Where an exponent just above 1/2 rounds by nearly a whole unit, and what it does to the angle is large against all else. */
+Test(angles, exponents_use_their_term)
+{
+    srand48(5);
+    double worst = 0;
+    for (int r = 6; r <= MOST; r += 2)
+        for (int round = 0; round < 4; round++) {
+            fill(r);
+            for (int t = 0; t < TOKENS; t++) position[t] = 1900000000 + (int32_t)(240000000 * drand48());
+            rotate(by_power, 1e17, r);
+            enclose("sincos 1; flush none; cos_sin f32 must", 1e17, r);
+            cr_assert(outside(r) == 0, "width %d: %d outside", r, outside(r));
+            for (int e = 0; e < TOKENS * r; e++)
+                if (legal[e].radius > 1e-4) worst = fmax(worst, fabs((double)y[e] - legal[e].hi) / legal[e].radius);
+        }
+    printf("angles: exponents above 1/2 use %.2f of a radius\n", worst);
+    cr_expect(worst > 0.5, "the worst uses %.3f of a radius", worst);
+}
+
 Test(angles, a_running_product_says_its_units)
 {
     srand48(4);

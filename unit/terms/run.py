@@ -6,7 +6,7 @@ run.py [--terms=NAME,...|tenth] [--seed=N] [--jobs=N] [--hunt=SECONDS] [--keep]
 terms.txt lists the terms. Each is weakened to 0 and to 0.4 of itself in a copy of the tree under $BUILD/terms, the witness
 is built there and run. A weakening survives where no witness of its row turns red. --terms takes names, beginnings of
 names with a dot (`softmax.`), or `tenth`: a tenth of them, drawn by --seed. --hunt looks for a witness of a survivor among
-the honest ports of unit/legal. Exit code 1: a weakening survives that no proof calls unreachable.
+the honest ports of unit/legal. Exit code 1: a weakening survives that is neither proved unreachable nor known to be open.
 
 terms.txt, a block a term:
     term NAME LEMMA FILE       the term's name, its lemma in docs/numerics.md, where it is
@@ -20,6 +20,7 @@ terms.txt, a block a term:
     red suite SUITE [FILTER]   a witness: a suite of unit/, tests of FILTER
     red legal LEGAL CASE       a witness: the honest port with this number on this case
     free zero|part|both: WHY   the proof that no legal port can use the term, or so much of it
+    open zero|part|both: WHY   no witness is known yet: what one would be
 """
 import argparse
 import concurrent.futures
@@ -46,7 +47,7 @@ class Problem(Exception):
 class Term:
     def __init__(self, name, lemma, file):
         self.name, self.lemma, self.file = name, lemma, file
-        self.share, self.codes, self.tier, self.ops, self.witnesses, self.free = "0.4", [], "dd", "", [], {}
+        self.share, self.codes, self.tier, self.ops, self.witnesses, self.free, self.open = "0.4", [], "dd", "", [], {}, {}
         self.weaker = {"zero": None, "part": None}
 
     def add(self, key, rest):
@@ -58,9 +59,9 @@ class Term:
             setattr(self, key, rest)
         elif key == "red":
             self.witnesses.append(rest)
-        elif key == "free":
+        elif key in ("free", "open"):
             which, _, why = rest.partition(":")
-            self.free.update({w: why.strip() for w in (("zero", "part") if which == "both" else (which,))})
+            getattr(self, key).update({w: why.strip() for w in (("zero", "part") if which == "both" else (which,))})
         else:
             raise Problem(f"{TABLE.name}: '{key}' is no key")
 
@@ -216,7 +217,7 @@ class Outcome:
             return "ERROR"
         if self.killer:
             return "killed"
-        return "unreachable" if self.which in self.term.free else "survived"
+        return "unreachable" if self.which in self.term.free else "open" if self.which in self.term.open else "survived"
 
 
 def weaken(tree, term, hunt):
@@ -283,7 +284,7 @@ def chosen(terms, words, seed):
 
 
 def print_row(out):
-    why = out.error or out.killer or out.term.free.get(out.which) or (out.found and f"found: {out.found}") or "no witness turns red"
+    why = out.error or out.killer or out.term.free.get(out.which) or out.term.open.get(out.which) or (out.found and f"found: {out.found}") or "no witness turns red"
     print(f"{out.term.name:34} {out.which:5} {out.word():12} {out.seconds:5.1f} s  {why}", flush=True)
 
 
@@ -317,7 +318,7 @@ def run(args):
     words = [o.word() for o in outcomes]
     failed = words.count("survived") + words.count("ERROR")
     print(f"{len(terms)} terms, {len(outcomes)} weakenings, {time.time() - began:.0f} s")
-    print(f"{words.count('killed')} passed, {failed} failed, {words.count('unreachable')} skipped")
+    print(f"{words.count('killed')} passed, {failed} failed, {words.count('unreachable') + words.count('open')} skipped")
     return 1 if failed else 0
 
 
