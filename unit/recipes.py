@@ -37,8 +37,13 @@ NOT_RUN = {
 }
 # Run where a file is there that takes gigabytes to get; else skipped.
 NEEDS = {"transformers": "ports/transformers"}
-# This test is part of it, or it takes most of an hour (.ci/run has a tenth): it is only asked what it would do.
-AROUND = {"make test": "make -n test", "make terms": "make -n terms", "make terms TERMS=tenth": "make -n terms"}
+# This test is part of it, or it takes many minutes: it is only asked what it would do.
+AROUND = {
+    "make test": "make -n test",
+    "make terms": "make -n terms",
+    "make terms TERMS=tenth": "make -n terms",
+    "build/bin/bench run @bench/perf.txt --format=jsonl": "build/bin/bench run --help",
+}
 
 BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z_]+=\S+ build/bin/\w+) \S")
 SPAN = re.compile(r"([A-Z_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
