@@ -16,7 +16,7 @@ enum { MOST_THREADS = 64, CHAINS = 12, STEPS = 100000 };
 
 static const size_t room = (size_t)192 << 20; /* bytes read by each thread */
 
-typedef enum { F32, BF16, MEMORY, KINDS } kind;
+typedef enum { F32, BF16, MEMORY } kind;
 
 /* One measurement: every thread does the same, from the moment when all are there. */
 static struct {
@@ -30,7 +30,6 @@ static struct {
     _Atomic unsigned sink;
 } all;
 
-typedef float lanes16 __attribute__((vector_size(64)));
 typedef int64_t words8 __attribute__((vector_size(64)));
 
 #if defined(__x86_64__)

@@ -27,7 +27,6 @@ typedef struct {
     option_list backends;
     const char *format;
     int threads;
-    double limit; /* seconds for a judgement */
 } settings;
 
 static const option table[] = {
@@ -120,12 +119,6 @@ static double call(const rotation *r, const loaded_port *loaded, int64_t n, int6
     return now() - from;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double const x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void measure(const rotation *r, const loaded_port *loaded, timing_row *row)
 {
     double seconds[SAMPLES];
@@ -137,7 +130,7 @@ static void measure(const rotation *r, const loaded_port *loaded, timing_row *ro
     call(r, loaded, n, &at);
     for (int i = 0; i < SAMPLES; i++) seconds[i] = call(r, loaded, n, &at) / (double)n;
     row->limits = anchor_between(before, measure_anchor());
-    qsort(seconds, SAMPLES, sizeof *seconds, by_value);
+    sort_values(seconds, SAMPLES);
     row->seconds = seconds[SAMPLES / 2], row->least = seconds[SAMPLES / 4],
     row->most = seconds[SAMPLES - 1 - SAMPLES / 4];
     row->needs = cost_of(r->p, r->data[0]);

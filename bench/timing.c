@@ -31,11 +31,16 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void sort_values(double *value, int n)
+{
+    qsort(value, (size_t)n, sizeof *value, by_value);
+}
+
 double median(const double *value, int n)
 {
     double copy[64];
     memcpy(copy, value, (size_t)n * sizeof *copy);
-    qsort(copy, (size_t)n, sizeof *copy, by_value);
+    sort_values(copy, n);
     return copy[n / 2];
 }
 

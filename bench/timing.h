@@ -12,6 +12,9 @@ typedef struct {
 
 timed time_reading(const problem *p, void *const data[], const ref_reading *rd);
 
+/* In ascending order. */
+void sort_values(double *value, int n);
+
 /* The middle one of n, at most 64. */
 double median(const double *value, int n);
 

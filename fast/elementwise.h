@@ -27,6 +27,15 @@ static inline float largest_of(const float *v, int64_t n)
     return vec_largest(most);
 }
 
+/* Where the first of the largest is; 0 if none is equal to itself. */
+static inline int64_t first_largest(const float *v, int64_t n)
+{
+    float const most = largest_of(v, n);
+    for (int64_t i = 0; i < n; i++)
+        if (v[i] == most) return i;
+    return 0;
+}
+
 /* v[i] becomes e^(v[i] - shift); returns their sum, of sixteen lanes and a tree. exp 2 */
 static inline float exponentials(float *v, int64_t n, float shift)
 {

@@ -87,13 +87,6 @@ static void add_weighted(const layer *m, int64_t t, float weight, const float *o
     }
 }
 
-/* (rows, columns) in the context's memory. */
-static dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns)
-{
-    return (dsv3_tensor){
-        ctx_take(ctx, rows * columns, dtype == DSV3_F32 ? 4 : 2), dtype, 2, {rows, columns}, {columns, 1}};
-}
-
 int add_network(const layer *m, const network *f, int64_t n, const int64_t *token, const float *weight,
                 const int64_t *slot, const dsv3_tensor *stage)
 {

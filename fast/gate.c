@@ -13,15 +13,6 @@ int can_route(const dsv3_gate_prob *p)
     return p->n_routed_experts <= MOST_EXPERTS && p->n_group <= MOST_GROUPS && p->num_experts_per_tok <= WIDTH;
 }
 
-/* The first of the largest values. */
-static int64_t best_of(const float *v, int64_t n)
-{
-    float const most = largest_of(v, n);
-    for (int64_t i = 0; i < n; i++)
-        if (v[i] == most) return i;
-    return 0;
-}
-
 static float top_two(const float *v, int64_t n)
 {
     float first = -INFINITY, second = -INFINITY;
@@ -53,7 +44,7 @@ static void mask_groups(const dsv3_gate_prob *p, float *t)
     for (int64_t g = 0; g < p->n_group; g++)
         of_group[g] = p->topk_method == DSV3_NOAUX_TC ? top_two(t + g * size, size) : largest_of(t + g * size, size);
     for (int64_t i = 0; i < p->topk_group; i++) {
-        int64_t const g = best_of(of_group, p->n_group);
+        int64_t const g = first_largest(of_group, p->n_group);
         kept[g] = true;
         of_group[g] = -INFINITY;
     }
@@ -69,7 +60,7 @@ void route(const dsv3_gate_prob *p, const dsv3_tensor *bias, float *logits, int3
     for (int64_t e = 0; e < p->n_routed_experts; e++) t[e] = bias ? s[e] + ((const float *)bias->data)[e] : s[e];
     if (p->topk_method != DSV3_GREEDY) mask_groups(p, t);
     for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
-        idx[k] = (int32_t)best_of(t, p->n_routed_experts);
+        idx[k] = (int32_t)first_largest(t, p->n_routed_experts);
         t[idx[k]] = -INFINITY;
         weight[k] = s[idx[k]];
         sum += weight[k];

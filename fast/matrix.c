@@ -34,6 +34,17 @@ stored_row matrix_row(const matrix *m, int64_t o)
     return row;
 }
 
+static size_t size_of(dsv3_dtype dtype)
+{
+    return dtype == DSV3_F32 ? 4 : 2;
+}
+
+dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns)
+{
+    void *const data = ctx_take(ctx, rows * columns, size_of(dtype));
+    return (dsv3_tensor){data, dtype, 2, {rows, columns}, {columns, 1}};
+}
+
 row_list rows_of(const dsv3_tensor *x)
 {
     return (row_list){x->data, x->dtype, x->stride[0], NULL};
@@ -62,11 +73,6 @@ typedef struct {
     int64_t pitch;
     tile_sums *sums; /* (workers, OUTPUTS / TILE, TOKENS / TILE) */
 } product;
-
-static size_t size_of(dsv3_dtype dtype)
-{
-    return dtype == DSV3_F32 ? 4 : 2;
-}
 
 static const void *row_at(const row_list *x, int64_t t)
 {

@@ -15,6 +15,9 @@ int usable(const matrix *m);
 int is_float(const dsv3_tensor *t); /* is it present, and f32 or bf16? */
 stored_row matrix_row(const matrix *m, int64_t o);
 
+/* (rows, columns) in the context's memory; data NULL: there is none. */
+dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns);
+
 /* Rows of f32 or bf16: of a tensor, or of numbers in memory. Row t is index[t], or t without an index. */
 typedef struct {
     void *data;

@@ -239,22 +239,14 @@ static int supported(const block *a)
            is_float(a->kv_norm) && is_float(&a->io->hidden_states) && is_float(&a->io->kv_cache);
 }
 
-/* (new tokens, columns) in the format of hidden_states. */
-static dsv3_tensor tensor_in(dsv3_ctx *ctx, const block *a, int64_t columns)
-{
-    dsv3_dtype const dtype = a->io->hidden_states.dtype;
-    void *const data = ctx_take(ctx, a->n * columns, dtype == DSV3_F32 ? 4 : 2);
-    return (dsv3_tensor){data, dtype, 2, {a->n, columns}, {columns, 1}};
-}
-
 static int find_memory(dsv3_ctx *ctx, block *a)
 {
     const dsv3_mla_prob *const p = a->p;
     int64_t const rows = a->n * a->heads;
     a->position = ctx_take(ctx, a->n, sizeof *a->position);
     a->q_a = ctx_take(ctx, a->n * p->q_lora_rank, sizeof(float));
-    a->q_latent = tensor_in(ctx, a, p->q_lora_rank);
-    a->attn_output = tensor_in(ctx, a, a->heads * p->v_head_dim);
+    a->q_latent = tensor_in(ctx, a->io->hidden_states.dtype, a->n, p->q_lora_rank);
+    a->attn_output = tensor_in(ctx, a->io->hidden_states.dtype, a->n, a->heads * p->v_head_dim);
     a->q = ctx_take(ctx, rows * a->qk, sizeof(float));
     a->kv = ctx_take(ctx, a->n * a->latent, sizeof(float));
     a->absorbed = ctx_take(ctx, rows * a->latent, sizeof(float));

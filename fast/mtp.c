@@ -17,22 +17,14 @@ typedef struct {
     int32_t *lengths;               /* of each sequence */
 } module;
 
-/* (tokens, columns) in the format of hidden_states. */
-static dsv3_tensor tensor_in(dsv3_ctx *ctx, const module *m, int64_t columns)
-{
-    dsv3_dtype const dtype = m->io->hidden_states.dtype;
-    void *const data = ctx_take(ctx, m->n * columns, dtype == DSV3_F32 ? 4 : 2);
-    return (dsv3_tensor){data, dtype, 2, {m->n, columns}, {columns, 1}};
-}
-
 static int find_memory(dsv3_ctx *ctx, module *m)
 {
     m->h = ctx_take(ctx, m->n * m->width, sizeof *m->h);
     m->row = ctx_take(ctx, m->width, sizeof *m->row);
-    m->pair = tensor_in(ctx, m, 2 * m->width);
-    m->normed = tensor_in(ctx, m, m->width);
-    m->kv = tensor_in(ctx, m, m->p->kv_lora_rank + m->p->qk_rope_head_dim);
-    m->branch = tensor_in(ctx, m, m->width);
+    m->pair = tensor_in(ctx, m->io->hidden_states.dtype, m->n, 2 * m->width);
+    m->normed = tensor_in(ctx, m->io->hidden_states.dtype, m->n, m->width);
+    m->kv = tensor_in(ctx, m->io->hidden_states.dtype, m->n, m->p->kv_lora_rank + m->p->qk_rope_head_dim);
+    m->branch = tensor_in(ctx, m->io->hidden_states.dtype, m->n, m->width);
     m->below = ctx_take(ctx, m->io->weights.count, sizeof *m->below);
     m->lengths = ctx_take(ctx, m->p->batch, sizeof *m->lengths);
     return m->h && m->row && m->pair.data && m->normed.data && m->kv.data && m->branch.data && m->below && m->lengths;

@@ -15,18 +15,9 @@ static double total(const float *v, int64_t n)
     return sum;
 }
 
-/* The first of the largest. */
-static int32_t argmax(const float *v, int64_t n)
-{
-    float const most = largest_of(v, n);
-    int32_t at = 0;
-    while (at < n - 1 && v[at] != most) at++;
-    return at;
-}
-
 static bool accepts(const dsv3_mtp_accept_prob *m, const float *p, const float *q, float u, int32_t x)
 {
-    if (m->greedy) return argmax(p, m->vocab_size) == x;
+    if (m->greedy) return first_largest(p, m->vocab_size) == x;
     return (double)u * ((double)q[x] / total(q, m->vocab_size)) < (double)p[x] / total(p, m->vocab_size);
 }
 
@@ -66,7 +57,8 @@ static void accept_sequence(const void *job, int64_t b, int worker)
     while (n < drafts && accepts(m->p, p + n * p_row, q + n * q_row, u[n], x[n])) n++;
     const float *const at = p + n * p_row, *const rejected = n < drafts ? q + n * q_row : NULL;
     ((int32_t *)io->accepted.data)[b] = (int32_t)n;
-    ((int32_t *)io->next_token.data)[b] = m->p->greedy ? argmax(at, vocab) : sample(at, rejected, vocab, u[drafts]);
+    ((int32_t *)io->next_token.data)[b] =
+        m->p->greedy ? (int32_t)first_largest(at, vocab) : sample(at, rejected, vocab, u[drafts]);
 }
 
 dsv3_status fast_mtp_accept(dsv3_ctx *ctx, const dsv3_mtp_accept_prob *p, const dsv3_mtp_accept_io *io)
