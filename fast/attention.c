@@ -15,6 +15,12 @@ typedef struct {
     uint32_t *value;  /* (spans, len / 2, SPAN): entries of two tokens side by side; with pairs */
 } attention;
 
+stored_row paged_row(const dsv3_tensor *cache, const dsv3_tensor *block_table, int64_t page_size, int64_t b, int64_t j)
+{
+    int64_t const page = ((const int32_t *)block_table->data)[b * block_table->stride[0] + j / page_size];
+    return row_of(cache, page * cache->stride[0] + j % page_size * cache->stride[1]);
+}
+
 /* ---- scores ---- */
 
 static const void *query_at(const attention_group *g, int64_t r)

@@ -22,6 +22,9 @@ typedef struct {
     float *lse;          /* (rows), or NULL */
 } attention_group;
 
+/* The cached row of token j of sequence b. */
+stored_row paged_row(const dsv3_tensor *cache, const dsv3_tensor *block_table, int64_t page_size, int64_t b, int64_t j);
+
 /* acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; scores f32 must; P f32 must, or bf16 must
  * with pairs. False: no memory. */
 int attend(dsv3_ctx *ctx, const attention_group *group);

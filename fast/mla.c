@@ -157,15 +157,12 @@ static void load_key(const void *job, int64_t j, int worker)
     (void)worker;
     const cached *const s = job;
     const dsv3_mla_io *const io = s->a->io;
-    const dsv3_tensor *const table = &io->block_table, *const cache = &io->kv_cache;
     float *const to = s->key + j * s->a->latent;
     if (j >= s->past) {
         memcpy(to, s->a->kv + (s->first + j - s->past) * s->a->latent, (size_t)s->a->latent * sizeof *to);
         return;
     }
-    int64_t const size = s->a->p->page_size;
-    int64_t const page = ((const int32_t *)table->data)[s->b * table->stride[0] + j / size];
-    stored_row const row = row_of(cache, page * cache->stride[0] + j % size * cache->stride[1]);
+    stored_row const row = paged_row(&io->kv_cache, &io->block_table, s->a->p->page_size, s->b, j);
     load_row(&row, s->a->latent, to);
 }
 

@@ -61,9 +61,8 @@ static void find_key(const void *job, int64_t j, int worker)
 {
     (void)worker;
     const sequence *const s = job;
-    const dsv3_tensor *const cache = &s->io->kv_cache, *const table = &s->io->block_table;
-    int64_t const page = ((const int32_t *)table->data)[s->b * table->stride[0] + j / s->p->page_size];
-    stored_row const row = row_of(cache, page * cache->stride[0] + j % s->p->page_size * cache->stride[1]);
+    const dsv3_tensor *const cache = &s->io->kv_cache;
+    stored_row const row = paged_row(cache, &s->io->block_table, s->p->page_size, s->b, j);
     s->key[j] = row;
     if (!s->keys) return;
     if (cache->dtype == DSV3_U8)
