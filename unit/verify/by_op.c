@@ -1,5 +1,5 @@
-/* The table of a run: what is counted, which reason is shown, what shares a line, and what has none. */
-#include "report/by_op.h"
+/* The tables of a run: what is counted, which reason is shown, what shares a line, and what has none. */
+#include "report/table.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -24,18 +24,21 @@ static result not_passed(verdict v, const char *why)
     return r;
 }
 
-/* The table of one port's results; the caller frees it. */
-static char *table_of(int cases, const char *const id[], const char *absent, const result results[])
+/* The table of the ports' results, those of a case one after another; the caller frees it. */
+static char *table_of_ports(int cases, const char *const id[], int ports, const char *absent, const result results[])
 {
     char *text = NULL;
     size_t bytes;
-    report_run const run = {
-        .cases = cases, .id = (char *const *)(uintptr_t)id, .backends = 1, .name = {"port"}, .absent = {absent}};
+    report_run const run = {.cases = cases,
+                            .id = (char *const *)(uintptr_t)id,
+                            .backends = ports,
+                            .name = {"port", "other", "third", "fourth", "fifth", "./sixth_of_a_long_name.so"},
+                            .absent = {absent}};
     FILE *const f = open_memstream(&text, &bytes);
     by_op *const t = by_op_open(&run);
     cr_assert(f && t);
-    for (int i = 0; i < cases; i++) cr_assert(by_op_add(t, i, &results[i]));
-    by_op_print(f, t);
+    for (int i = 0; i < cases; i++) cr_assert(by_op_add(t, i, &results[i * ports]));
+    table_print(f, t);
     by_op_close(t);
     fclose(f);
     return text;
@@ -43,14 +46,20 @@ static char *table_of(int cases, const char *const id[], const char *absent, con
 
 #define HEAD "port          op                   passed   elements  budget    bits\n"
 
-static void expect_table(int cases, const char *const id[], const char *absent, const result results[],
+static void expect_ports(int cases, const char *const id[], int ports, const char *absent, const result results[],
                          const char *expected)
 {
-    char *const text = table_of(cases, id, absent, results);
+    char *const text = table_of_ports(cases, id, ports, absent, results);
     cr_expect_str_eq(text, expected);
     for (const char *s = text; *s; s += strcspn(s, "\n") + 1)
         cr_expect(strcspn(s, "\n") <= 100, "wider than 100 columns: %s", s);
     free(text);
+}
+
+static void expect_table(int cases, const char *const id[], const char *absent, const result results[],
+                         const char *expected)
+{
+    expect_ports(cases, id, 1, absent, results, expected);
 }
 
 Test(by_op, a_row_holds_the_worst_of_what_passed)
@@ -140,4 +149,56 @@ Test(by_op, an_absent_port_has_no_row)
     static const char *const id[] = {"mla@v3", "mla@odd"};
     result const results[] = {not_passed(SKIP, "for the moon"), not_passed(SKIP, "for the moon")};
     expect_table(2, id, "for the moon", results, "");
+}
+
+/* Two cases of an op, the same result of every port. */
+#define EACH(r) r, r, r, r, r, r
+
+Test(by_op, several_ports_share_the_row_of_an_op)
+{
+    static const char *const id[] = {"rope@v3", "rope@odd", "mla@v3", "mla@odd"};
+    result const good = passed(1, 9, false), same = passed(0, 0, true), none = not_passed(SKIP, "one"),
+                 bad = not_passed(FAIL, "no");
+    result const results[] = {good, same, none, good, same, not_passed(SKIP, "two"), good, bad, none, none, none, none};
+    expect_ports(4, id, 3, NULL, results,
+                 "                           port            other            third\n"
+                 "op                passed   bits    passed   bits    passed   bits\n"
+                 "rope                 2/2    9.0       2/2  exact         -      -\n"
+                 "mla                  1/1    9.0       0/1      -         -      -\n"
+                 "port          1 skipped: one\n"
+                 "other         1 skipped: one\n"
+                 "third         4 skipped: 3 one; 1 two\n");
+}
+
+Test(by_op, an_absent_port_has_no_column)
+{
+    static const char *const id[] = {"mla@v3", "mla@odd"};
+    result const skip = not_passed(SKIP, "for the moon"), good = passed(1, 9, false);
+    result const results[] = {skip, good, good, skip, good, good};
+    expect_ports(2, id, 3, "for the moon", results,
+                 "                          other            third\n"
+                 "op                passed   bits    passed   bits\n"
+                 "mla                  2/2    9.0       2/2    9.0\n");
+}
+
+Test(by_op, six_ports_take_two_blocks)
+{
+    static const char *const id[] = {"mla@v3", "mla@odd"};
+    result const good = passed(1, 9, false);
+    result const results[] = {EACH(good), EACH(good)};
+    char *const text = table_of_ports(2, id, 6, NULL, results);
+    cr_expect(strstr(text, "\n               ./sixth_of_a_lon\nop                passed   bits\n"), "%s", text);
+    free(text);
+}
+
+Test(by_op, the_common_reasons_come_first)
+{
+    static const char *const id[] = {"mla@v3",     "mla@odd",    "mla;seed=1", "mla;seed=2",
+                                     "mla;seed=3", "mla;seed=4", "mla;seed=5"};
+    static const char *const why[] = {"a", "b", "b", "c", "d", "e", "b"};
+    result results[14];
+    for (int i = 0; i < 7; i++) results[2 * i] = passed(1, 9, false), results[2 * i + 1] = not_passed(SKIP, why[i]);
+    char *const text = table_of_ports(7, id, 2, NULL, results);
+    cr_expect(strstr(text, "\nother         7 skipped: 3 b; 1 a; 1 c; 1 d; 1 for other reasons\n"), "%s", text);
+    free(text);
 }

@@ -1,10 +1,34 @@
-/* A table of a run: one row an op and port. */
+/* What a run made of each op: counts of its cases, by port. */
 #ifndef BY_OP_H
 #define BY_OP_H
 
+#include "reasons.h"
 #include "report.h"
 
-typedef struct by_op by_op;
+/* What one port made of the cases of one op. Budget and bits are of the cases that passed. */
+typedef struct {
+    int passed, failed, vacuous, constant;
+    int partly_constant; /* in some outputs */
+    int64_t flips;
+    double elements, budget;
+    double bits;  /* the fewest; infinite: none were measured */
+    bool inexact; /* some output is */
+    reasons skips;
+} cell;
+
+typedef struct {
+    char name[32];
+    int cases;
+    cell of[MAX_BACKENDS];
+} op_row;
+
+/* Read through op and ops; op_of is its own. */
+typedef struct {
+    const report_run *run;
+    int ops; /* in the order of the cases */
+    op_row *op;
+    int *op_of; /* by case */
+} by_op;
 
 by_op *by_op_open(const report_run *run); /* NULL: no memory */
 void by_op_close(by_op *t);
@@ -12,13 +36,13 @@ void by_op_close(by_op *t);
 /* Counts what the ports made of case `index`. False: no memory. */
 bool by_op_add(by_op *t, int index, const result results[]);
 
-/* Is the case the only one of its op? Then its own line says more than a row, and the table has none. */
+/* Is the case the only one of its op? Then its own line says more than a row, and a table has none. */
 bool by_op_is_single(const by_op *t, int index);
 
-bool by_op_has_rows(const by_op *t);
+/* Did the port get anywhere with the op? An op with a single case has no row. */
+bool by_op_has_row(const op_row *o, int b);
 
-/* The rows, ports one after another, ops in the order of the cases. A row with skipped cases says the most common
- * reason in a second line; the ops that a port skips wholly share one line. No rows: nothing. */
-void by_op_print(FILE *f, const by_op *t);
+/* Does the port skip every case of the op? */
+bool by_op_skips(const op_row *o, int b);
 
 #endif

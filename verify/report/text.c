@@ -1,12 +1,13 @@
 /* See text.h. */
 #include "text.h"
 
-#include "by_op.h"
+#include "table.h"
 #include "witness.h"
 #include "wrap.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* "PASS(proved)": every verdict of this version rests on theorems alone. */
 static void print_verdict(char *text, size_t cap, const result *r)
@@ -183,13 +184,15 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
 {
     char verdict_text[40];
     print_verdict(verdict_text, sizeof verdict_text, r);
-    fprintf(f, "%-12s %-13s %s", backend, verdict_text, id);
+    int const pad = 12 + 1 + 13 + 1 + strlen(id) <= 100 ? 13 : 0; /* a long id stays within 100 columns if it can */
+    fprintf(f, "%-12s %-*s %s", backend, pad, verdict_text, id);
     bool const bad = verdict_counts_as(r->v, true) == COUNT_FAILED;
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
     if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
-    if (r->v == SKIP || r->v == VACUOUS) fprintf(f, "  %s", r->why);
+    if (r->v == SKIP) fprintf(f, "  %s", r->why);
     fputc('\n', f);
+    if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, 98);
     if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);
 }
 
@@ -238,8 +241,8 @@ static void print_results(void *own, int index, const result results[])
 static void close_text(void *own, const tally *counts)
 {
     text_report *const t = own;
-    if (t->lines && by_op_has_rows(t->table)) fputc('\n', t->f);
-    by_op_print(t->f, t->table);
+    if (t->lines && table_has_rows(t->table)) fputc('\n', t->f);
+    table_print(t->f, t->table);
     if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
     report_summary(t->f, t->run->name, t->run->absent, t->run->backends, counts);
     by_op_close(t->table);
