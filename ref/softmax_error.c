@@ -64,12 +64,12 @@ static double part_error(const ref_reading *rd, double largest, int64_t n)
     return u * (log.rel * most + log.more + 4 * (largest + most));
 }
 
-/* Relative error of e^(lse_i - lse); below: how far the score is below the maximum. */
-static double merge_error(const ref_reading *rd, double largest, double below, int64_t n)
+/* Relative error of e^(lse_i - lse); argument: the most of lse - lse_i, but for what exp_error has of it. */
+static double merge_error(const ref_reading *rd, double largest, double argument, int64_t n)
 {
     double const most = spread_of(n);
     ref_function const exp = declared(rd, CLAUSE_EXP)->exp;
-    return u * (6 * (largest + most) + exp.rel + exp.more * (below + most));
+    return u * (6 * (largest + most) + exp.rel + exp.more * argument);
 }
 
 double exponent_error(const ref_reading *rd, ball score, const score_range *range, const softmax *m)
@@ -81,7 +81,7 @@ double exponent_error(const ref_reading *rd, ball score, const score_range *rang
     double const sup = ball_sup(score), of_scores = own + rescale_error(port, range, m->n);
     if (m->parts <= 1) return of_scores + exp_error(port, sup, below, fabs(range->max));
     double const largest = fmax(sup, range->top); /* >= |m_i| */
-    double const merging = part_error(rd, largest, m->n) + merge_error(rd, largest, below, m->n);
+    double const merging = part_error(rd, largest, m->n) + merge_error(rd, largest, spread_of(m->n), m->n);
     return of_scores + exp_error(port, sup, below, largest) + merging;
 }
 
@@ -107,7 +107,8 @@ static void merge_parts(const ref_reading *rd, softmax *m)
 {
     m->floor += smallest;
     m->gamma += (double)m->parts * 2 * u;
-    m->merged = grown(part_error(rd, m->top, m->n) + 2 * merge_error(rd, m->top, 0, m->n));
+    double const entropy = spread_of(m->parts); /* >= the mean of lse - lse_i */
+    m->merged = grown(part_error(rd, m->top, m->n) + 2 * merge_error(rd, m->top, entropy, m->n));
 }
 
 void finish_errors(const ref_reading *rd, softmax *m)
