@@ -6,19 +6,21 @@
 
 enum { MOST_ROWS = 128 };
 
+enum { NEAR = 64 }; /* keys that stay near while every query uses them */
+
 /* s_j = scale q . k_j */
 static void score(const attention_rows *b, const query_way *q, ball *s)
 {
     const attention *const a = b->a;
-    scratch *const memory = a->rd->scratch;
-    sum_record *const product = scratch_take(memory, b->rows * b->len, sizeof *product);
-    operand *const query = scratch_take(memory, b->rows, sizeof *query);
-    for (int64_t r = 0; r < b->rows; r++) query[r] = q[r].query;
-    ball_dots(query, b->rows, a->key, b->len, product);
-    for (int64_t r = 0; r < b->rows; r++)
-        for (int64_t j = 0; j < b->seen[r]; j++) {
-            ball const dot = dot_of(a, &q[r], &product[r * b->len + j]);
-            s[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, q[r].scale));
+    sum_record product[NEAR];
+    for (int64_t from = 0; from < b->len; from += NEAR)
+        for (int64_t r = 0; r < b->rows; r++) {
+            int64_t const seen = b->seen[r] - from, n = seen < NEAR ? seen : NEAR;
+            ball_dots(&q[r].query, &a->key[from], n, product);
+            for (int64_t j = 0; j < n; j++) {
+                ball const dot = dot_of(a, &q[r], &product[j]);
+                s[r * b->len + from + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, q[r].scale));
+            }
         }
 }
 

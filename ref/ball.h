@@ -100,8 +100,8 @@ operand operand_of_balls(const ball *b, int64_t n, double *parts);
 /* sum of a.value[i] * b.value[i], i < n; a and b have the same n. */
 sum_record ball_dot(const operand *a, const operand *b);
 
-/* out[i * rows_b + j] = ball_dot(&a[i], &b[j]). */
-void ball_dots(const operand *a, int64_t rows_a, const operand *b, int64_t rows_b, sum_record *out);
+/* out[j] = ball_dot(a, &b[j]), j < n. */
+void ball_dots(const operand *a, const operand *b, int64_t n, sum_record *out);
 
 struct scratch; /* memory of the evaluation: scratch.h */
 

@@ -188,10 +188,7 @@ sum_record ball_dot(const operand *a, const operand *b)
 }
 #endif
 
-void ball_dots(const operand *a, int64_t rows_a, const operand *b, int64_t rows_b, sum_record *out)
+void ball_dots(const operand *a, const operand *b, int64_t n, sum_record *out)
 {
-    enum { NEAR = 64 }; /* rows of b that stay near while every row of a uses them */
-    for (int64_t from = 0; from < rows_b; from += NEAR)
-        for (int64_t i = 0; i < rows_a; i++)
-            for (int64_t j = from; j < rows_b && j < from + NEAR; j++) out[i * rows_b + j] = ball_dot(&a[i], &b[j]);
+    for (int64_t j = 0; j < n; j++) out[j] = ball_dot(a, &b[j]);
 }

@@ -42,13 +42,28 @@ dsv3_dtype ref_dtype_of(const char *name)
     return DSV3_NONE;
 }
 
-/* The distance of neighbouring values in the binade of v. */
+/* floor(log2 |v|) of a normal binary64 number; less than that of any for 0 and subnormal ones. */
+static int exponent_of(double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (int)(bits >> 52 & 0x7ff) - 1023;
+}
+
+static double power_of_two(int e)
+{
+    uint64_t const bits = (uint64_t)(e + 1023) << 52;
+    double v;
+    if (e < -1022 || e > 1023) return ldexp(1, e);
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* The distance of neighbouring values in the binade of v, which is finite. */
 static double unit_at(const format *f, double v)
 {
-    int e;
-    frexp(v, &e);
-    int const exponent = v == 0 || e - 1 < f->least ? f->least : e - 1;
-    return ldexp(1, exponent - f->digits + 1);
+    int const e = exponent_of(v), exponent = e < f->least ? f->least : e;
+    return power_of_two(exponent - f->digits + 1);
 }
 
 double ref_half_ulp(dsv3_dtype d, double v)
@@ -150,11 +165,10 @@ static uint32_t code_of(const format *f, bool fn, double v)
     if (isnan(v)) return sign | exponents | (fn ? 7 : 1u << (f->mantissa - 1));
     if (isinf(v)) return fn ? sign | (exponents + 6) : sign | exponents;
     if (v == 0) return sign;
-    int e;
-    frexp(v, &e);
-    if (e - 1 < f->least) return sign | (uint32_t)ldexp(fabs(v), f->mantissa - f->least);
-    uint32_t const fraction = (uint32_t)ldexp(fabs(v), f->mantissa - (e - 1)) - (1u << f->mantissa);
-    return sign | (uint32_t)(e - 1 + f->bias) << f->mantissa | fraction;
+    int const e = exponent_of(v);
+    if (e < f->least) return sign | (uint32_t)(fabs(v) * power_of_two(f->mantissa - f->least));
+    uint32_t const fraction = (uint32_t)(fabs(v) * power_of_two(f->mantissa - e)) - (1u << f->mantissa);
+    return sign | (uint32_t)(e + f->bias) << f->mantissa | fraction;
 }
 
 void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
