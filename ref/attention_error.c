@@ -6,8 +6,7 @@
 
 #include <limits.h>
 
-static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
-static const double smallest = 0x1p-126; /* what flushing may remove */
+static const double u = 0x1p-24; /* the softmax runs in binary32, or better */
 
 /* ---- scores ---- */
 
@@ -306,7 +305,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded = unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
-    double const lost = (2 * (n + parts) * eta(port) * amplified(a) + (4 + parts) * smallest + tiny) * 2;
+    double const lost = (2 * (n + parts) * eta(port) * amplified(a) + tiny) * 2;
     double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */
     return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
@@ -318,7 +317,7 @@ static double hull_radius(const attention *a, const softmax *m, ball o, double l
     double const unit = unit_at_point(a->rd, a->P, a->output), div = quotient_error(a->rd, u), n = (double)m->n;
     double const relative = unit + 3 * m->gamma + 2 * div + u + 2 * m->merged;
     double const coarse = n * (floor_at_point(a->rd, a->P, a->output) + m->floor) * 4 * largest;
-    double const lost = (4 * n * eta(a->rd->declared) * amplified(a) + (4 + n) * smallest) * 4;
+    double const lost = 16 * n * eta(a->rd->declared) * amplified(a);
     double const apart = fmax(high - ball_lower(o), ball_upper(o) - low);
     return (apart + expm1(relative) * largest + coarse + lost) * (1 + 0x1p-40);
 }
