@@ -6,8 +6,7 @@
 
 #include <limits.h>
 
-static const double u = 0x1p-24;         /* the softmax runs in binary32, or better */
-static const double smallest = 0x1p-126; /* what flushing may remove */
+static const double u = 0x1p-24; /* the softmax runs in binary32, or better */
 
 /* ---- scores ---- */
 
@@ -132,14 +131,12 @@ static double lost_by_small_weights(const attention *a, const sum_record *sum, i
 void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o)
 {
     const attention *const a = b->a;
-    double const late = a->scale_after_sum > 0 ? a->scale_after_sum + unit_at_point(a->rd, a->P, a->output)
-                                               : 0; /* weights are scaled, too */
     for (int64_t c = 0; c < a->width; c++) {
         sum_record sum = empty_sum();
         for (int64_t j = 0; j < b->seen[r]; j++)
             if (is_zero(b->weight[r * b->len + j])) add_term(&sum, value_at(a, j, c));
-        ball const total = ball_widen(sum_of(a->rd, &sum), 2 * late * sum.sum_abs);
-        o[c] = ball_widen(quotient_of(a->rd, total, ball_of((double)count)), lost_by_small_weights(a, &sum, count));
+        ball const mean = quotient_of(a->rd, sum_of(a->rd, &sum), ball_of((double)count));
+        o[c] = ball_widen(mean, lost_by_small_weights(a, &sum, count));
     }
 }
 
@@ -286,6 +283,12 @@ static deviation deviation_at(const deviations *d, int64_t r, int64_t c)
     return sums;
 }
 
+/* What o may owe to all that underflows, in losses of one key. (Late: a scale or a code follows) */
+static double amplified(const attention *a)
+{
+    return a->largest_scale > 0 ? 1 + 448 + a->largest_scale : 1;
+}
+
 /* How far the port's o may be from o by the errors of its weights. */
 static double softmax_radius(const attention *a, const softmax *m, double o, const deviation *d, double largest)
 {
@@ -302,7 +305,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded = unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
-    double const lost = (2 * (n + parts) * eta(port) * (1 + a->largest_scale) + (4 + parts) * smallest + tiny) * 2;
+    double const lost = (2 * (n + parts) * eta(port) * amplified(a) + tiny) * 2;
     double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */
     return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
@@ -314,7 +317,7 @@ static double hull_radius(const attention *a, const softmax *m, ball o, double l
     double const unit = unit_at_point(a->rd, a->P, a->output), div = quotient_error(a->rd, u), n = (double)m->n;
     double const relative = unit + 3 * m->gamma + 2 * div + u + 2 * m->merged;
     double const coarse = n * (floor_at_point(a->rd, a->P, a->output) + m->floor) * 4 * largest;
-    double const lost = (4 * n * eta(a->rd->declared) * (1 + a->largest_scale) + (4 + n) * smallest) * 4;
+    double const lost = 16 * n * eta(a->rd->declared) * amplified(a);
     double const apart = fmax(high - ball_lower(o), ball_upper(o) - low);
     return (apart + expm1(relative) * largest + coarse + lost) * (1 + 0x1p-40);
 }

@@ -6,18 +6,16 @@ static const double smallest = 0x1p-126; /* what flushing may remove */
 
 score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
 {
-    score_range range = {-INFINITY, INFINITY, -INFINITY, 0, 0};
-    double greatest = -INFINITY;
+    score_range range = {-INFINITY, -INFINITY, -INFINITY, 0, 0};
     for (int64_t j = 0; j < n; j++) {
         double const high = ball_upper((ball){score[j].c, 0});
         if (high > range.max) range.max = high;
         if (!rd->declared) continue;
         range.least_max = fmax(range.least_max, ball_lower(score[j]));
-        range.min = fmin(range.min, high);
         range.sup = fmax(range.sup, ball_sup(score[j]));
-        greatest = fmax(greatest, ball_upper(score[j]));
+        range.most = fmax(range.most, ball_upper(score[j]));
     }
-    range.top = fmax(fabs(greatest), fabs(range.least_max));
+    range.top = fmax(fabs(range.most), fabs(range.least_max));
     return range;
 }
 
@@ -45,7 +43,7 @@ static double rescale_error(const ref_numerics *port, const score_range *range, 
 {
     double const moves = (double)rescales(port, n);
     if (moves == 0) return 0;
-    return u * (moves * (port->exp.rel + 10 * range->sup) + (port->exp.more + 1) * (range->max - range->min));
+    return u * moves * (port->exp.rel + 10 * range->sup);
 }
 
 /* ---- Lemma Parts ---- */
@@ -77,7 +75,7 @@ double exponent_error(const ref_reading *rd, ball score, const score_range *rang
     double const own = score.r * (1 + 0x1p-40);
     const ref_numerics *const port = declared(rd, CLAUSE_EXP);
     if (!port) return own;
-    double const below = range->max - ball_lower((ball){score.c, 0});
+    double const below = range->most - ball_lower(score);
     double const sup = ball_sup(score), of_scores = own + rescale_error(port, range, m->n);
     if (m->parts <= 1) return of_scores + exp_error(port, sup, below, fabs(range->max));
     double const largest = fmax(sup, range->top); /* >= |m_i| */

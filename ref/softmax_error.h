@@ -4,10 +4,10 @@
 
 #include "softmax.h"
 
-/* Ends of one row's scores: of their centres, and what every port finds for the maximum at least; only max in an exact reading. */
+/* One row's scores: the largest centre, and what a port may find; only max in an exact reading. */
 typedef struct {
-    double max, min, least_max; /* least_max: every port's maximum is no less */
-    double sup, top;            /* >= every |score|; >= every port's |maximum| */
+    double max, least_max, most; /* every port's maximum lies between the last two */
+    double sup, top;             /* >= every |score|; >= every port's |maximum| */
 } score_range;
 score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n);
 

@@ -515,7 +515,8 @@ static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
 
 /* `n` keys: their codes are 0 but for the first `places` of each tile, and so is q. */
-static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
+static void find_coded_at(double softmax_scale, const char *declaration, int n, int places, float (*scale)[2],
+                          float (*code)[2], float *entry)
 {
     static uint8_t cache[KEYS * ROW];
     static float q[CODES + 2];
@@ -533,7 +534,7 @@ static void find_coded(const char *declaration, int n, int places, float (*scale
             memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
         }
     for (int c = 0; c < places; c++) q[c] = entry[0], q[TILE + c] = entry[1];
-    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
+    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, softmax_scale};
     dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
                                    .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
                                    .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
@@ -543,6 +544,11 @@ static void find_coded(const char *declaration, int n, int places, float (*scale
     ref_reading const rd = {&port, 0, false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
     legal_o[0] = o[0];
+}
+
+static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
+{
+    find_coded_at(1, declaration, n, places, scale, code, entry);
 }
 
 static float to_bf16(float v)
@@ -590,6 +596,27 @@ Test(terms, codes_overflow)
     find_coded("acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1, TILE,
                scale, code, q);
     cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
+}
+
+static const char late_exact[] =
+    "acc 53 rn; div 0; log 0; exp 0; flush ftz; arith f32; scores f32 may; P f32 may; rescales 0";
+
+/* A weight times its key's scale is flushed, before a code makes it large again. */
+Test(terms, scaled_weights_flushed)
+{
+    float scale[2][2] = {{0x1p-60f, 0x1p-60f}, {0x1p-60f, 0x1p-60f}}, code[2][2] = {{0, 0}, {448, 0}};
+    float q[2] = {-46 * 0x1p60f / 448, 0};
+    find_coded(late_exact, 2, 1, scale, code, q);
+    cr_assert_lt(expl(-46) * 0x1p-60L, 0x1p-126L);
+    expect(legal_o, 0, "P times a scale is flushed");
+}
+
+/* All products with codes are flushed, and a large scale would have followed. */
+Test(terms, coded_products_flushed)
+{
+    float scale[1][2] = {{0x1p60f, 0x1p60f}}, code[1][2] = {{1, 1}}, q[2] = {0x1.fffffcp-127f, 0x1.fffffcp-127f};
+    find_coded_at(0x1p19, late_exact, 1, TILE, scale, code, q);
+    expect(legal_lse, 0, "products with codes are flushed");
 }
 
 /* ---- the exact reading: the working tier beside one of 512 bits ---- */
