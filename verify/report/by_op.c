@@ -29,6 +29,7 @@ typedef struct {
     double bits;  /* the fewest; infinite: none were measured */
     bool inexact; /* some output is */
     reasons skips;
+    reasons partial; /* made without some outputs: `why` names them */
 } cell;
 
 typedef struct {
@@ -83,6 +84,16 @@ static void describe_skips(const reasons *s, char *text, size_t cap)
         snprintf(text, cap, "%d skipped, %d of them: %s", s->skipped, most->count, most->why);
 }
 
+/* "9 without lse", or "9 without an output, 6 of them act". */
+static void describe_partial(const reasons *s, char *text, size_t cap)
+{
+    if (s->items == 1)
+        snprintf(text, cap, "%d without %.240s", s->skipped, s->item->why);
+    else
+        snprintf(text, cap, "%d without an output, %d of them %.240s", s->skipped, most_common(s)->count,
+                 most_common(s)->why);
+}
+
 /* ---- counting ---- */
 
 /* The op's name ends where the preset, the keys or the fill begin. */
@@ -121,7 +132,7 @@ by_op *by_op_open(const report_run *run)
 void by_op_close(by_op *t)
 {
     for (int i = 0; i < t->ops; i++)
-        for (int b = 0; b < t->run->backends; b++) free(t->op[i].of[b].skips.item);
+        for (int b = 0; b < t->run->backends; b++) free(t->op[i].of[b].skips.item), free(t->op[i].of[b].partial.item);
     free(t->op);
     free(t->op_of);
     free(t);
@@ -152,13 +163,14 @@ static bool count(cell *c, const result *r)
 {
     for (int i = 0; i < r->outputs; i++) c->elements += (double)r->output[i].count;
     if (r->v == SKIP) return add_reason(&c->skips, r->why, 1);
+    bool const noted = !*r->not_made || add_reason(&c->partial, r->not_made, 1);
     if (r->v == VACUOUS)
         c->vacuous++;
     else if (verdict_counts_as(r->v, false) == COUNT_PASSED)
         count_passed(c, r);
     else
         c->failed++;
-    return true;
+    return noted;
 }
 
 bool by_op_add(by_op *t, int index, const result results[])
@@ -203,7 +215,7 @@ static void describe_bits(const cell *c, char *text, size_t cap)
         snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
 }
 
-/* What isn't in the columns: "1 failed, 2 vacuous, 12 skipped: why". */
+/* What isn't in the columns: "1 failed, 2 vacuous, 9 without lse, 12 skipped: why". */
 static void describe_rest(const cell *c, char *text, size_t cap)
 {
     int used = 0;
@@ -213,6 +225,11 @@ static void describe_rest(const cell *c, char *text, size_t cap)
     if (c->partly_constant)
         used +=
             snprintf(text + used, cap - (size_t)used, "%s%d constant in part", used ? ", " : "", c->partly_constant);
+    if (c->partial.items) {
+        char partial[300];
+        describe_partial(&c->partial, partial, sizeof partial);
+        used += snprintf(text + used, cap - (size_t)used, "%s%s", used ? ", " : "", partial);
+    }
     if (used && c->skips.skipped) used += snprintf(text + used, cap - (size_t)used, ", ");
     describe_skips(&c->skips, text + used, cap - (size_t)used);
 }
