@@ -48,9 +48,9 @@ static dsv3_status mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, cons
 {
     dsv3_mla_decode_io own = *io;
     own.lse.data = malloc(bytes_of(&io->lse) + 1);
-    if (planted("no_o")) own.o.data = malloc(bytes_of(&io->o) + 1);
+    if (planted("no_o") || planted("no_o_nor_lse")) own.o.data = malloc(bytes_of(&io->o) + 1);
     dsv3_status const s = plain->mla_decode(ctx, p, &own);
-    if (planted("no_o")) free(own.o.data);
+    if (own.o.data != io->o.data) free(own.o.data);
     if (planted("wrong_o")) spoil(&io->o);
     hand_on(&io->lse, own.lse.data);
     return s;
