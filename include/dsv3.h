@@ -156,8 +156,8 @@ typedef struct {
      * port that reads beyond the end of a tensor by less than this is not caught. */
     uint32_t align;
 
-    /* The ops. An op reads inputs and weights, writes outputs whole, and touches nothing else. It
-     * allocates nothing. NULL: not supported, reported as SKIP. */
+    /* The ops. An op reads inputs and weights, writes outputs whole (but for those that `numerics`
+     * says it is without), and touches nothing else. It allocates nothing. NULL: not supported, reported as SKIP. */
 #define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
     DSV3_OPS(OP)
 #undef OP
@@ -222,6 +222,10 @@ static inline const dsv3_tensor *dsv3_find(const dsv3_weights *weights, const ch
  * A stage is an output that lies inside a composition (mla, experts, moe, mtp). With stages = 1 a
  * port writes the stages too, and computes each later step from what it wrote: the harness judges
  * each step given the port's own value of the step before.
+ *
+ * lse and the stages are optional: a port that doesn't make them leaves them alone and declares
+ * "without lse" or "without stages", and the other outputs are judged. It makes all of an op's
+ * stages or none.
  *
  * A double in a problem stands for the shortest decimal that round-trips to it: 1e-6 means 10^-6.
  * A port may round it to binary32.

@@ -41,6 +41,24 @@ bool is_output_of(const char *op, int point)
     return points[point].output && !strcmp(points[point].op, op);
 }
 
+/* ---- optional outputs ---- */
+
+unsigned ref_optional(const char *op)
+{
+    unsigned set = 0;
+    for (int i = 0; i < REF_POINTS; i++) {
+        if (is_output_of(op, i) && !strcmp(points[i].name, "lse")) set |= REF_LSE;
+        if (points[i].stage && !strcmp(points[i].op, op)) set |= REF_STAGES;
+    }
+    return set;
+}
+
+const char *ref_without_name(int bit)
+{
+    static const char *const names[REF_WITHOUT] = {"lse", "stages"};
+    return names[bit];
+}
+
 /* Is this what the op calls the point? */
 static bool is_called(const char *op, int point, const char *word)
 {

@@ -275,6 +275,17 @@ static bool parse_point(const parser *p, char **word, int words, int point)
     return true;
 }
 
+/* An output that the port doesn't make. */
+static bool parse_without(const parser *p, char **word, int words)
+{
+    unsigned const optional = ref_optional(p->op);
+    for (int bit = 0; words == 2 && bit < REF_WITHOUT; bit++)
+        if (optional >> bit & 1 && !strcmp(word[1], ref_without_name(bit))) return p->n->without |= 1u << bit, true;
+    if (!optional) return refuse(p, "numerics: %s has no output that a port may be without", p->op);
+    return refuse(p, "numerics: of %s a port may be without %s alone, as in 'without %s'", p->op,
+                  ref_without_name(optional != REF_LSE), ref_without_name(optional != REF_LSE));
+}
+
 static void append(const parser *p, const char *prefix, const char *word)
 {
     size_t const used = strlen(p->why); /* below cap */
@@ -292,6 +303,7 @@ static bool unknown_clause(const parser *p, const char *word)
         if (!strcmp(ref_point(i)->op, p->op)) append(p, "", clause_name(i));
     for (const part_row *part = op_parts; part->op; part++)
         if (!strcmp(part->op, p->op)) append(p, part->prefix, "POINT");
+    if (ref_optional(p->op)) append(p, "", "without");
     return false;
 }
 
@@ -317,6 +329,7 @@ static bool parse_parts(const parser *p, char **word, int words)
 static bool parse_words(const parser *p, char **word, int words)
 {
     int const clause = clause_called(p->op, word[0]);
+    if (!strcmp(word[0], "without")) return parse_without(p, word, words);
     switch (clause) {
     case CLAUSE_ACC: return parse_acc(p, word, words);
     case CLAUSE_RSQRT:

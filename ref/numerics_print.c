@@ -118,4 +118,7 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
         if (used >= cap) return;
     }
+    for (int bit = 0; bit < REF_WITHOUT && !assumed_only && used < cap; bit++)
+        if (n->without >> bit & 1)
+            used += (size_t)snprintf(text + used, cap - used, "; without %s", ref_without_name(bit));
 }

@@ -86,6 +86,7 @@ typedef struct {
     dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
     ref_rounding point[REF_POINTS];
     ref_set declared; /* bit i: clause i of clauses.h was declared, not assumed */
+    unsigned without; /* outputs that the port doesn't make: no matter of arithmetic, and no formula reads it */
 } ref_numerics;
 
 enum { REF_NUMERICS_CAP = 4096 }; /* bytes that hold any declaration */
@@ -95,6 +96,11 @@ bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, cha
 
 /* The full declaration in the same grammar: what was declared and what is assumed. */
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap);
+
+/* Outputs that a port may declare it is without: the bits of `without`. What an op is for is none of them. */
+enum { REF_LSE = 1, REF_STAGES = 2, REF_WITHOUT = 2 /* bits */ };
+unsigned ref_optional(const char *op); /* those that the op has */
+const char *ref_without_name(int bit); /* the word for bit 0, 1, ... */
 
 /* Matrix units that `acc` may name: the i-th row, or NULL past the end. */
 typedef struct {

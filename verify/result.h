@@ -96,6 +96,7 @@ typedef struct {
     char port_output[16384]; /* what they begin with, made printable */
     int outputs;
     output_stats output[MAX_OUTPUTS];
+    char not_made[240];  /* optional outputs that the port is without, as it declares: "act, shared_act"; "" none */
     int64_t flips;       /* rows whose choice is legal and not the reference's own */
     bool choice_illegal; /* `choice` describes a row whose choice is illegal */
     char choice[400];    /* the first such row, in words */

@@ -1,5 +1,8 @@
-"""A program as a port, with one planted fault chosen by the environment variable PLANT. rmsnorm in f32, pure Python."""
+"""A program as a port, with one planted fault chosen by the environment variable PLANT. rmsnorm and mla_decode in f32, pure Python.
 
+With arguments, program.py FOLDER OUT, it answers the case in a folder into a file."""
+
+import math
 import os
 import struct
 import sys
@@ -78,6 +81,55 @@ def rmsnorm(case):
     return {"y": ("f32", shape, struct.pack(f"<{len(y)}f", *y))}
 
 
+def numbers(tensor):
+    kind = {"f32": "f", "i32": "i"}[tensor.dtype]
+    return struct.unpack(f"<{len(tensor.data) // 4}{kind}", tensor.data)
+
+
+def attend(q, rows, rank, scale):
+    """o and lse of one query, in binary64."""
+    scores = [scale * sum(a * b for a, b in zip(q, row)) for row in rows]
+    if not scores:
+        return [0.0] * rank, -math.inf
+    most = max(scores)
+    lse = most + math.log(sum(math.exp(s - most) for s in scores))
+    return [sum(math.exp(s - lse) * row[c] for s, row in zip(scores, rows)) for c in range(rank)], lse
+
+
+def mla_decode(case):
+    global calls
+    calls += 1
+    if case.dtype("q") != "f32" or case.dtype("kv_cache") != "f32":
+        raise dsv3_port.Unsupported("f32 only")
+    p, q, cache, table, lengths = case.prob, *(numbers(case[n]) for n in ("q", "kv_cache", "block_table", "cache_seqlens"))
+    rank, page, queries, heads = int(p["kv_lora_rank"]), int(p["page_size"]), int(p["s_q"]), int(p["num_attention_heads"])
+    width, pages = rank + int(p["qk_rope_head_dim"]), case["block_table"].shape[1]
+    o, lse = [], []
+    for r in range(len(q) // width):
+        b = r // (queries * heads)
+        seen = max(0, lengths[b] - queries + r // heads % queries + 1)
+        slots = [table[b * pages + j // page] * page + j % page for j in range(seen)]
+        row, sum_of = attend(q[r * width : (r + 1) * width], [cache[s * width : (s + 1) * width] for s in slots], rank,
+                             p["softmax_scale"])
+        o += row
+        lse.append(sum_of)
+    if PLANT == "wrong_o":
+        o[0] += 1
+    shape = case["q"].shape[:-1]
+    outputs = {"o": ("f32", shape + [rank], struct.pack(f"<{len(o)}f", *o)), "lse": ("f32", shape, struct.pack(f"<{len(lse)}f", *lse))}
+    if PLANT == "half_lse":
+        outputs["lse"] = ("f32", [1] + shape[1:], outputs["lse"][2][: 4 * queries * heads])
+    if PLANT in ("no_lse", "undeclared", "wrong_o") or (PLANT == "second_lse" and calls % 2):
+        del outputs["lse"]
+    if PLANT == "no_o":
+        del outputs["o"]
+    return outputs, "" if PLANT == "undeclared" else "without lse"
+
+
+if len(sys.argv) == 3:
+    answer, _ = mla_decode(dsv3_port.Case(sys.argv[1]))
+    dsv3_port.write_safetensors(sys.argv[2], {name: dsv3_port.Tensor(*tensor) for name, tensor in answer.items()})
+    sys.exit(0)
 if PLANT == "slow_start":
     time.sleep(2)
 if PLANT == "fails_to_start":
@@ -86,4 +138,4 @@ if PLANT == "mute":
     time.sleep(1000)
 if PLANT == "old_protocol":
     dsv3_port.PROTOCOL = 0
-dsv3_port.serve("planted", {"rmsnorm": rmsnorm})
+dsv3_port.serve("planted", {"rmsnorm": rmsnorm, "mla_decode": mla_decode})

@@ -77,6 +77,21 @@ Test(by_op, a_row_holds_the_worst_of_what_passed)
                       "    1 failed, 1 vacuous, 1 constant in part\n");
 }
 
+Test(by_op, what_is_not_made_is_named)
+{
+    static const char *const id[] = {"moe@odd", "moe@v3", "moe@tiny", "moe@edge"};
+    result results[] = {passed(0.25, 12, false), passed(0.25, 12, false), passed(0.25, 12, false),
+                        not_passed(FAIL, "no")};
+    for (int i = 0; i < 4; i++)
+        snprintf(results[i].not_made, sizeof results[i].not_made, i == 1 ? "router_logits, act" : "act");
+    expect_table(4, id, NULL, results,
+                 HEAD "port          moe                  3 of 4        400    25 %    12.0\n"
+                      "    1 failed, 4 without an output, 3 of them act\n");
+    expect_table(3, id, NULL, (result[]){results[0], results[2], not_passed(SKIP, "why")},
+                 HEAD "port          moe                  2 of 3        200    25 %    12.0\n"
+                      "    2 without act, 1 skipped: why\n");
+}
+
 Test(by_op, bits_are_exact_or_absent)
 {
     static const char *const id[] = {"embed@odd", "embed@v3", "rope@odd", "rope@v3", "gate@odd", "gate@v3"};

@@ -2,6 +2,7 @@
 #include "folder.h"
 
 #include "files/safetensors.h"
+#include "without.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -88,15 +89,20 @@ static bool copy_output(const char *path, const safetensors *file, const tensor_
 }
 
 static bool copy_outputs(const char *path, const safetensors *file, const problem *p, void *const data[],
-                         complaint *why)
+                         unsigned *left_out, complaint *why)
 {
     bool good = true;
-    for (int i = 0; good && i < p->tensors; i++)
-        if (p->tensor[i].row->kind == TENSOR_OUT) good = copy_output(path, file, &p->tensor[i], data[i], why);
+    *left_out = 0;
+    for (int i = 0; good && i < p->tensors; i++) {
+        const tensor_info *const t = &p->tensor[i];
+        bool const out = t->row->kind == TENSOR_OUT, missing = optional_as(t) && !safetensors_find(file, t->name);
+        if (missing) memset(data[i], 0xa5, t->bytes), *left_out |= output_bit(p, i);
+        if (out && !missing) good = copy_output(path, file, t, data[i], why);
+    }
     return good;
 }
 
-bool folder_read_outputs(const char *path, const problem *p, void *const data[], complaint *why)
+bool folder_read_outputs(const char *path, const problem *p, void *const data[], unsigned *left_out, complaint *why)
 {
     safetensors file;
     size_t most = SAFETENSORS_MAX_HEADER, size = 0;
@@ -104,7 +110,7 @@ bool folder_read_outputs(const char *path, const problem *p, void *const data[],
     char *const content = file_read(&(about_file){path, why}, most, &size);
     bool good = content && safetensors_parse(path, content, size, &file, why);
     if (good) {
-        good = copy_outputs(path, &file, p, data, why);
+        good = copy_outputs(path, &file, p, data, left_out, why);
         safetensors_close(&file);
     }
     free(content);

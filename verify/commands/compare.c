@@ -1,5 +1,6 @@
 /* verify compare: judges the tensors that a port wrote to a file. */
 #include "case/folder.h"
+#include "case/without.h"
 #include "judge/judge.h"
 #include "loaded_case.h"
 #include "options.h"
@@ -27,21 +28,29 @@ static const syntax compare_syntax = {
     "inputs of the case (verify bundle make writes those). Exit codes are those of run.\n",
     options, NULL};
 
-static int judge_file(loaded_case *l, const char *path, bool verbose)
+/* Reads the outputs; what the file doesn't hold, as declared, is no part of the case from then on. False: the sentence is printed. */
+static bool read_outputs(loaded_case *l, const char *path, result *r)
 {
     complaint why;
-    enclosures truth, legal, own = {0};
+    unsigned left_out, without;
+    if (!folder_read_outputs(path, &l->p, l->data, &left_out, &why)) return usage_error("%s", why.text), false;
+    if (!without_read(&l->p, left_out, l->numerics.without, &without, &why))
+        return usage_error("%s: %s", path, why.text), false;
+    without_print(&l->p, without, r->not_made, sizeof r->not_made);
+    return loaded_case_leave_out(l, without);
+}
+
+static int judge_file(loaded_case *l, const char *path, bool verbose)
+{
+    readings read;
     result r = {.v = ERROR};
     const char *const name = "file", *const absent = NULL;
     tally t = {0};
-    if (!folder_read_outputs(path, &l->p, l->data, &why)) return usage_error("%s", why.text);
-    if ((l->p.op->choice && !enclose_own(&l->p, l->data, &own)) ||
-        !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+    if (!read_outputs(l, path, &r)) return EXIT_USAGE;
+    if (!readings_open(&l->p, &l->numerics, l->data, &read))
         return usage_error("no memory for the reference of %s", l->p.id);
-    judge(&l->p, &truth, &legal, &own, l->data, &r);
-    enclosures_free(&truth);
-    enclosures_free(&legal);
-    enclosures_free(&own);
+    judge(&l->p, &read.truth, &read.legal, &read.own, l->data, &r);
+    readings_free(&read);
     snprintf(r.declared, sizeof r.declared, "%s", l->declared);
     ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
     tally_add(&t, 0, &r, false);

@@ -2,6 +2,7 @@
 #include "loaded_case.h"
 
 #include "case/fill.h"
+#include "case/without.h"
 #include "options.h"
 
 #include <stdio.h>
@@ -45,6 +46,21 @@ bool loaded_case_fits_files(const loaded_case *l)
 bool loaded_case_fill(loaded_case *l)
 {
     return tensors_open(&l->p, &l->data) || (usage_error("no memory for %s", l->p.id), false);
+}
+
+bool loaded_case_leave_out(loaded_case *l, unsigned without)
+{
+    problem rest = {.tensors = 0};
+    void **const kept = calloc((size_t)l->p.tensors + 1, sizeof *kept);
+    if (!kept || !problem_without(&l->p, without, l->data, &rest, kept))
+        return free(kept), usage_error("no memory for %s", l->p.id), false;
+    for (int i = 0; i < l->p.tensors; i++)
+        if (optional_as(&l->p.tensor[i]) & without) free(l->data[i]);
+    free(l->data);
+    problem_close(&l->p);
+    l->p = rest;
+    l->data = kept;
+    return true;
 }
 
 void loaded_case_close(loaded_case *l)

@@ -20,6 +20,10 @@ bool loaded_case_fits_files(const loaded_case *l);
 
 /* Makes room for the tensors and fills the inputs. False: no memory, and the sentence is printed. */
 bool loaded_case_fill(loaded_case *l);
+
+/* Makes it the case without those outputs (case/without.h). False: no memory, and the sentence is printed. */
+bool loaded_case_leave_out(loaded_case *l, unsigned without);
+
 void loaded_case_close(loaded_case *l);
 
 #endif

@@ -155,7 +155,8 @@ static void count_result(progress *p, const char *module, const result *r)
 static void show_result(const progress *p, const char *module, const problem *pr, const result *r)
 {
     if (verdict_counts_as(r->v, false) == COUNT_PASSED && !p->o->verbose)
-        printf("%-12s %-14s %s (%s)\n", p->b->name, "PASS(proved)", module, pr->op->name);
+        printf("%-12s %-14s %s (%s)%s%s\n", p->b->name, "PASS(proved)", module, pr->op->name,
+               *r->not_made ? "  not made: " : "", r->not_made);
     else
         report_text(stdout, module, p->b->name, NULL, r, p->o->verbose);
     fflush(stdout);

@@ -124,27 +124,24 @@ static bool print_quirks(const problem *p, const ref_numerics *n, void *const da
 }
 
 /* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
-static void judge_truth(const problem *p, const enclosures *truth, const enclosures *legal, const enclosures *own,
-                        void *const data[], result *r)
+static void judge_truth(const problem *p, const readings *read, void *const data[], result *r)
 {
+    ref_value *const *const truth = read->truth.value;
     for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; truth->value[i] && k < p->tensor[i].count; k++)
-            ref_encode(p->tensor[i].dtype, data[i], k, truth->value[i][k].hi);
-    judge(p, truth, legal, own, data, r);
+        for (int64_t k = 0; truth[i] && k < p->tensor[i].count; k++)
+            ref_encode(p->tensor[i].dtype, data[i], k, truth[i][k].hi);
+    judge(p, &read->truth, &read->legal, &read->own, data, r);
 }
 
 static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
 {
-    enclosures truth, legal, own = {0};
+    readings read;
     result r = {.v = ERROR};
-    if (p->op->choice && !enclose_own(p, data, &own)) return false;
-    if (!decide_own(p, 0, data) || !enclose_both(p, n, data, &truth, &legal)) return false;
-    judge_truth(p, &truth, &legal, &own, data, &r);
+    if (!decide_own(p, 0, data) || !readings_open(p, n, data, &read)) return false;
+    judge_truth(p, &read, data, &r);
     print_stats(&r);
     bool const shown = print_quirks(p, n, data);
-    enclosures_free(&truth);
-    enclosures_free(&legal);
-    enclosures_free(&own);
+    readings_free(&read);
     return shown;
 }
 
@@ -164,9 +161,9 @@ static int show(loaded_case *l)
     wrapped("needs", text);
     print_points(p);
     ref_numerics_print(p->op->name, &l->numerics, false, text, sizeof text);
-    wrapped(l->numerics.declared ? "declared" : "assumed", text);
+    wrapped(l->numerics.declared || l->numerics.without ? "declared" : "assumed", text);
     fflush(stdout);
-    if (!loaded_case_fill(l)) return EXIT_USAGE;
+    if (!loaded_case_fill(l) || !loaded_case_leave_out(l, l->numerics.without)) return EXIT_USAGE;
     return print_sight(p, &l->numerics, l->data) ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }
 

@@ -87,6 +87,22 @@ bool enclose_own(const problem *p, void *const data[], enclosures *own)
     return enclose(p, &exact, &ref_dd, data, own);
 }
 
+bool readings_open(const problem *p, const ref_numerics *n, void *const data[], readings *out)
+{
+    *out = (readings){.own = {NULL, 0, NULL}};
+    if (p->op->choice && !enclose_own(p, data, &out->own)) return false;
+    if (enclose_both(p, n, data, &out->truth, &out->legal)) return true;
+    enclosures_free(&out->own);
+    return false;
+}
+
+void readings_free(readings *r)
+{
+    enclosures_free(&r->truth);
+    enclosures_free(&r->legal);
+    enclosures_free(&r->own);
+}
+
 bool decide_own(const problem *p, ref_set quirks, void *const data[])
 {
     ref_reading const rd = {.quirks = quirks};

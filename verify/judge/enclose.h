@@ -30,6 +30,15 @@ bool enclose_both(const problem *p, const ref_numerics *n, void *const data[], e
 /* The exact results with the reference's own decisions: outputs in data are not read. */
 bool enclose_own(const problem *p, void *const data[], enclosures *own);
 
+/* All that a judge needs: truth, legal results, and where the op has a choice the reference's own. */
+typedef struct {
+    enclosures truth, legal, own;
+} readings;
+
+/* False: no memory, and nothing to free. */
+bool readings_open(const problem *p, const ref_numerics *n, void *const data[], readings *out);
+void readings_free(readings *r);
+
 /* Puts the reference's own outputs into data; nothing if the op isn't staged. False: no memory. */
 bool decide_own(const problem *p, ref_set quirks, void *const data[]);
 

@@ -27,6 +27,7 @@ typedef struct {
     char declared[REF_NUMERICS_CAP]; /* its numerics, "" none; at the start of a port in C the names of its ops */
     char later[MAX_STEPS - 1][REF_NUMERICS_CAP]; /* its numerics in the later steps of a sequence */
     double seconds;                              /* of one call, or of those of a sequence */
+    unsigned left_out[MAX_STEPS]; /* of a port that ran: optional outputs that it left alone (without.h), by step */
 } answer;
 
 /* The port was skipped: `why` becomes the sentence of the reason; own_words where only the port can say it. */

@@ -213,13 +213,13 @@ static port_outcome ask_for_folder(program *p, const char *dir, answer *a, compl
 }
 
 /* What isn't a file may never end. */
-static port_outcome read_outputs(const char *dir, const problem *pr, void *const data[], complaint *why)
+static port_outcome read_outputs(const char *dir, const problem *pr, void *const data[], answer *a, complaint *why)
 {
     char path[4200];
     struct stat st;
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
     if (!lstat(path, &st) && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
-    return folder_read_outputs(path, pr, data, why) ? PORT_RAN : PORT_REJECTED;
+    return folder_read_outputs(path, pr, data, &a->left_out[0], why) ? PORT_RAN : PORT_REJECTED;
 }
 
 static port_outcome run_in_folder(program *p, const problem *pr, void *const data[], answer *a, complaint *why)
@@ -229,7 +229,7 @@ static port_outcome run_in_folder(program *p, const problem *pr, void *const dat
     if (!case_folder_make(dir, sizeof dir, why)) return PORT_NOT_ASKED;
     port_outcome outcome = folder_write(dir, pr, data, why) ? PORT_RAN : PORT_NOT_ASKED;
     if (outcome == PORT_RAN) outcome = ask_for_folder(p, dir, a, why);
-    if (outcome == PORT_RAN) outcome = read_outputs(dir, pr, data, why);
+    if (outcome == PORT_RAN) outcome = read_outputs(dir, pr, data, a, why);
     case_folder_remove(dir);
     return outcome;
 }
@@ -252,6 +252,7 @@ static void add_step(const problem *pr, int step, const answer *here, answer *a)
     char text[sizeof a->why];
     snprintf(text, sizeof text, "step %d of %d: %.480s", step + 1, pr->steps, here->why);
     snprintf(answer_declared(a, step), REF_NUMERICS_CAP, "%s", here->declared);
+    a->left_out[step] = here->left_out[0];
     a->outcome = here->outcome;
     a->skip = here->skip;
     snprintf(a->why, sizeof a->why, "%s", here->outcome == PORT_RAN ? "" : text);

@@ -35,7 +35,8 @@ build/bin/verify run 'rmsnorm@odd:x=f32' --backend=exec:'python3 rmsnorm_port.py
 
 A function gets a Case and returns its outputs by name, or a pair (outputs, numerics): numerics is a text that says how
 the port rounds, as in "acc 24 rn; x_norm bf16 must" (docs/numerics.md). An output is a triple (format, shape, bytes), a
-Tensor, or a torch tensor; an input is case["x"], a Tensor, or case.torch("x"). A function may raise Unsupported(why) for
+Tensor, or a torch tensor; one that the port doesn't have, lse or the stages, stays out, and numerics says "without lse"
+or "without stages". An input is case["x"], a Tensor, or case.torch("x"). A function may raise Unsupported(why) for
 a case that it doesn't do. Any other exception is reported as the port's error, with the traceback on standard error.
 
 Formats are named f32, bf16, f8_e4m3, i32, u8. Only the standard library is needed, and torch for what is named so.

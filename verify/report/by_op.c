@@ -42,7 +42,8 @@ by_op *by_op_open(const report_run *run)
 void by_op_close(by_op *t)
 {
     for (int i = 0; i < t->ops; i++)
-        for (int b = 0; b < t->run->backends; b++) reasons_free(&t->op[i].of[b].skips);
+        for (int b = 0; b < t->run->backends; b++)
+            reasons_free(&t->op[i].of[b].skips), reasons_free(&t->op[i].of[b].partial);
     free(t->op);
     free(t->op_of);
     free(t);
@@ -73,13 +74,14 @@ static bool count(cell *c, const result *r)
 {
     for (int i = 0; i < r->outputs; i++) c->elements += (double)r->output[i].count;
     if (r->v == SKIP) return reasons_add(&c->skips, r->why, 1);
+    bool const noted = !*r->not_made || reasons_add(&c->partial, r->not_made, 1);
     if (r->v == VACUOUS)
         c->vacuous++;
     else if (verdict_counts_as(r->v, false) == COUNT_PASSED)
         count_passed(c, r);
     else
         c->failed++;
-    return true;
+    return noted;
 }
 
 bool by_op_add(by_op *t, int index, const result results[])

@@ -14,6 +14,7 @@ typedef struct {
     double bits;  /* the fewest; infinite: none were measured */
     bool inexact; /* some output is */
     reasons skips;
+    reasons partial; /* made without some outputs: `why` names them */
 } cell;
 
 typedef struct {

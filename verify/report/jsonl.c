@@ -65,6 +65,19 @@ static void print_json_output(FILE *f, const output_stats *s)
     fputc('}', f);
 }
 
+/* A list of names, from "act, shared_act"; nothing for none. */
+static void print_not_made(FILE *f, const char *names)
+{
+    if (!*names) return;
+    fprintf(f, ",\"not_made\":[");
+    for (const char *at = names; *at;) {
+        int const length = (int)strcspn(at, ",");
+        fprintf(f, "%s\"%.*s\"", at == names ? "" : ",", length, at);
+        at += length + 2 * (at[length] == ',');
+    }
+    fputc(']', f);
+}
+
 static void print_result(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     fprintf(f, "{\"id\":");
@@ -101,6 +114,7 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
     print_json_string(f, r->undiagnosed);
     fprintf(f, ",\"would_pass\":");
     print_json_string(f, r->would_pass);
+    print_not_made(f, r->not_made);
     fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
         if (i) fputc(',', f);

@@ -74,3 +74,14 @@ void reasons_list(const reasons *s, int most, char *text, size_t cap)
     if (used < cap && listed < s->items)
         snprintf(text + used, cap - used, "; %d for other reasons", s->skipped - cases);
 }
+
+void reasons_without(const reasons *s, char *text, size_t cap)
+{
+    *text = 0;
+    if (!s->items) return;
+    const reason *const most = next_common(s, NULL);
+    if (s->items == 1)
+        snprintf(text, cap, "%d without %.240s", s->skipped, most->why);
+    else
+        snprintf(text, cap, "%d without an output, %d of them %.240s", s->skipped, most->count, most->why);
+}

@@ -27,4 +27,8 @@ void reasons_describe(const reasons *s, char *text, size_t cap);
  */
 void reasons_list(const reasons *s, int most, char *text, size_t cap);
 
+/* Of cases that were judged without some outputs, which the reasons name: "9 without lse", or "9 without an output, 6 of
+ * them act"; nothing if there is none. */
+void reasons_without(const reasons *s, char *text, size_t cap);
+
 #endif

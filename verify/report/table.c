@@ -26,9 +26,10 @@ static void describe_choices(const cell *c, char *text, size_t cap)
     if (c->constant) snprintf(text + used, cap - (size_t)used, "%s%d constant", used ? ", " : "  ", c->constant);
 }
 
-/* What isn't in the columns: "1 failed, 2 vacuous, 12 skipped: why". */
+/* What isn't in the columns: "1 failed, 2 vacuous, 9 without lse, 12 skipped: why". */
 static void describe_rest(const cell *c, char *text, size_t cap)
 {
+    char partial[300];
     int used = 0;
     *text = 0;
     if (c->failed) used = snprintf(text, cap, "%d failed", c->failed);
@@ -36,6 +37,8 @@ static void describe_rest(const cell *c, char *text, size_t cap)
     if (c->partly_constant)
         used +=
             snprintf(text + used, cap - (size_t)used, "%s%d constant in part", used ? ", " : "", c->partly_constant);
+    reasons_without(&c->partial, partial, sizeof partial);
+    if (*partial) used += snprintf(text + used, cap - (size_t)used, "%s%s", used ? ", " : "", partial);
     if (used && c->skips.skipped) used += snprintf(text + used, cap - (size_t)used, ", ");
     reasons_describe(&c->skips, text + used, cap - (size_t)used);
 }
@@ -113,27 +116,36 @@ static void print_block(FILE *f, const by_op *t, int ports, const int port[])
     fputc('\n', f);
 }
 
-/* What the port skipped, with the most common reasons. */
-static void print_skips(FILE *f, const by_op *t, int b)
+static void print_note(FILE *f, const char *port, const char *text)
+{
+    char label[48];
+    snprintf(label, sizeof label, "%-12s  ", port);
+    if (*text) print_wrapped(f, label, text, (int)strlen(label), COLUMNS);
+}
+
+/* What the port skipped, with the most common reasons, and what it was judged without. */
+static void print_notes(FILE *f, const by_op *t, int b)
 {
     enum { REASONS = 4 };
-    char label[48], text[2400];
-    reasons all = {NULL, 0, 0};
-    for (int i = 0; i < t->ops; i++)
-        if (t->op[i].cases > 1 && !reasons_join(&all, &t->op[i].of[b].skips)) break;
-    if (all.skipped) {
-        reasons_list(&all, REASONS, text, sizeof text);
-        snprintf(label, sizeof label, "%-12s  ", t->run->name[b]);
-        print_wrapped(f, label, text, (int)strlen(label), COLUMNS);
+    char skipped[2400] = "", partial[300];
+    reasons skips = {NULL, 0, 0}, without = {NULL, 0, 0};
+    for (int i = 0; i < t->ops; i++) {
+        const cell *const c = &t->op[i].of[b];
+        if (t->op[i].cases > 1 && !(reasons_join(&skips, &c->skips) && reasons_join(&without, &c->partial))) break;
     }
-    reasons_free(&all);
+    if (skips.skipped) reasons_list(&skips, REASONS, skipped, sizeof skipped);
+    reasons_without(&without, partial, sizeof partial);
+    print_note(f, t->run->name[b], partial);
+    print_note(f, t->run->name[b], skipped);
+    reasons_free(&skips);
+    reasons_free(&without);
 }
 
 static void print_ports(FILE *f, const by_op *t, int ports, const int port[])
 {
     for (int p = 0; p < ports; p += PORTS_A_BLOCK)
         print_block(f, t, ports - p < PORTS_A_BLOCK ? ports - p : PORTS_A_BLOCK, port + p);
-    for (int p = 0; p < ports; p++) print_skips(f, t, port[p]);
+    for (int p = 0; p < ports; p++) print_notes(f, t, port[p]);
 }
 
 /* ---- both ---- */

@@ -160,6 +160,11 @@ static void print_would_pass(FILE *f, const result *r)
     print_wrapped(f, "  hint", text, 11, 98);
 }
 
+static bool is_bad(const result *r)
+{
+    return verdict_counts_as(r->v, true) == COUNT_FAILED;
+}
+
 static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
@@ -170,6 +175,7 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
     if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, 98);
     print_would_pass(f, r);
     if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
+    if (*r->not_made && is_bad(r)) print_wrapped(f, "  not made", r->not_made, 11, 98);
     if (r->outputs) {
         print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
         if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
@@ -186,10 +192,11 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
     print_verdict(verdict_text, sizeof verdict_text, r);
     int const pad = 12 + 1 + 13 + 1 + strlen(id) <= 100 ? 13 : 0; /* a long id stays within 100 columns if it can */
     fprintf(f, "%-12s %-*s %s", backend, pad, verdict_text, id);
-    bool const bad = verdict_counts_as(r->v, true) == COUNT_FAILED;
+    bool const bad = is_bad(r);
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
     if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
+    if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
     if (r->v == SKIP) fprintf(f, "  %s", r->why);
     fputc('\n', f);
     if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, 98);

@@ -2,6 +2,7 @@
 #include "case.h"
 
 #include "case/fill.h"
+#include "case/without.h"
 #include "judge/diagnose.h"
 #include "judge/judge.h"
 #include "judge/would_pass.h"
@@ -150,10 +151,10 @@ static bool enclose_results(case_state *c, const ref_numerics *n, result *r)
 
 /* ---- 6: diagnose ---- */
 
-/* Of a FAIL that declares nothing: what it could have declared. Without memory there is no hint. */
-static void hint(const case_state *c, result *r)
+/* Of a FAIL that declares no arithmetic: what it could have declared. Without memory there is no hint. */
+static void hint(const case_state *c, const ref_numerics *n, result *r)
 {
-    if (r->v == FAIL && !*r->declared && !find_passing(c->p, &c->truth, c->own, c->data, r)) *r->would_pass = 0;
+    if (r->v == FAIL && !n->declared && !find_passing(c->p, &c->truth, c->own, c->data, r)) *r->would_pass = 0;
 }
 
 /* Why there is nothing that a quirk could explain. */
@@ -199,22 +200,64 @@ static bool is_illegal(const result *r)
     return r->v == FAIL || r->v == NOT_A_NUMBER;
 }
 
-/* Judges what a port answered to one call. */
-static void judge_answer(case_state *c, unsigned wanted, result *r)
+/* Judges the outputs under a declaration. */
+static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned wanted, result *r)
 {
-    ref_numerics declared;
     const problem *const p = c->p;
     double const from = now();
-    bool const judged = read_declaration(p, &declared, r) &&        /* 3: read the declaration */
-                        enclose_results(c, &declared, r);           /* 4: enclose */
-    if (judged) judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
-    if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);  /* 6: diagnose */
-    if (!judged) return;
-    hint(c, r);
-    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
+    if (!enclose_results(c, declared, r)) return;       /* 4: enclose */
+    judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
+    hint(c, declared, r);                               /* 6: diagnose */
+    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, declared, &c->legal, c->data, r))
         snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
     r->reference_seconds = now() - from;
-    if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, &declared, r); /* 7: look */
+    if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 7: look */
+}
+
+/* The same of a port that is without some of them: what it made is judged as the case without the others. */
+static void judge_without(const case_state *c, unsigned without, const ref_numerics *declared, unsigned wanted,
+                          result *r)
+{
+    problem rest = {.tensors = 0};
+    void **const kept = calloc((size_t)c->p->tensors + 1, sizeof *kept);
+    case_state *const narrow = calloc(1, sizeof *narrow);
+    if (kept && narrow && problem_without(c->p, without, c->data, &rest, kept)) {
+        *narrow = (case_state){.p = &rest, .given = c->given, .data = kept};
+        judge_outputs(narrow, declared, wanted, r);
+    } else {
+        case_unjudged(r, "no memory for the outputs that are there");
+    }
+    case_close(narrow);
+    problem_close(&rest);
+    free(kept);
+}
+
+/* False: the port left out what it doesn't declare to be without. */
+static bool read_left_out(const problem *p, unsigned left_out, const ref_numerics *declared, unsigned *without,
+                          result *r)
+{
+    complaint why;
+    if (without_read(p, left_out, declared->without, without, &why)) {
+        without_print(p, *without, r->not_made, sizeof r->not_made);
+        return true;
+    }
+    r->v = UNWRITTEN;
+    snprintf(r->why, sizeof r->why, "%.500s", why.text);
+    return false;
+}
+
+/* Judges what a port answered to one call. */
+static void judge_answer(case_state *c, unsigned left_out, unsigned wanted, result *r)
+{
+    ref_numerics declared;
+    unsigned without = 0;
+    bool const whole = read_declaration(c->p, &declared, r) && /* 3: read the declaration */
+                       read_left_out(c->p, left_out, &declared, &without, r);
+    if (whole && without)
+        judge_without(c, without, &declared, wanted, r);
+    else if (whole)
+        judge_outputs(c, &declared, wanted, r);
+    if (wanted & WANT_DIAGNOSIS) note_undiagnosed(r);
 }
 
 static void run_call(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted,
@@ -225,7 +268,7 @@ static void run_call(const problem *p, void *const given[], port *const ports[],
         result *const r = &results[b];
         answer a;
         if (ask(p, c ? c->data : NULL, given != NULL, ports[b], &a, r)) /* 2: ask */
-            judge_answer(c, wanted, r);
+            judge_answer(c, a.left_out[0], wanted, r);
         else if (wanted & WANT_DIAGNOSIS)
             note_undiagnosed(r);
     }
@@ -289,7 +332,7 @@ static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r
         bool const last = s + 1 == q->p->steps;
         *one = *asked;
         memcpy(one->declared, answer_declared(a, s), sizeof one->declared);
-        judge_answer(q->step[s], last ? wanted : wanted & ~(unsigned)WANT_SIGHT, one);
+        judge_answer(q->step[s], a->left_out[s], last ? wanted : wanted & ~(unsigned)WANT_SIGHT, one);
         name_step(q->p, s, one);
         seconds += one->reference_seconds;
         if (s == 0 || weight_of(one) > weight_of(r) || (weight_of(r) == 0 && weight_of(one) == 0)) *r = *one;
