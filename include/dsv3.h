@@ -157,7 +157,8 @@ typedef struct {
     uint32_t align;
 
     /* The ops. An op reads inputs and weights, writes outputs whole (but for those that `numerics`
-     * says it is without), and touches nothing else. It allocates nothing. NULL: not supported, reported as SKIP. */
+     * says it is without), and touches nothing else. It allocates nothing. NULL: not supported,
+     * reported as SKIP. */
 #define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
     DSV3_OPS(OP)
 #undef OP

@@ -46,7 +46,8 @@ static void norm(const dsv3_rmsnorm_prob *p, const float *x, const float *weight
     float const r = 1 / sqrtf(sum_of_squares(x, n, backward) / (float)n + eps);
     int64_t const written = planted("unwritten") ? n - 1 : n;
     for (int64_t i = 0; i < written; i++) {
-        float const x_norm = planted("false_declaration") ? half_precision(x[i] * r) : x[i] * r;
+        float const x_norm =
+            planted("false_declaration") || planted("silent_bf16") ? half_precision(x[i] * r) : x[i] * r;
         y[i] = weight[i] * x_norm;
     }
 }
@@ -113,7 +114,7 @@ static const char *numerics(const char *op, const void *prob, const void *io)
     (void)op, (void)prob, (void)io;
     if (planted("vacuous")) return "acc 2 rz";
     if (planted("garbled")) return "acc many bits";
-    if (planted("silent")) return NULL;
+    if (planted("silent") || planted("silent_bf16")) return NULL;
     return "acc 24 rn; flush none; rsqrt ieee; div ieee; x_norm f32 must";
 }
 

@@ -1,6 +1,6 @@
 /*
  * The port at $PLAIN without outputs that are optional, and faults that hide behind that, as the environment variable PLANT says:
- * lse of attention, the stages of experts, moe and mla.
+ * lse of attention, the stages of compositions.
  */
 #include "dsv3.h"
 
@@ -97,6 +97,17 @@ static dsv3_status mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io 
     return plain->mla(ctx, &without, &rest);
 }
 
+static dsv3_status mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *io)
+{
+    dsv3_mtp_prob without = *p;
+    dsv3_mtp_io rest = *io;
+    without.stages = 0;
+    rest.eh_proj = rest.input_layernorm = rest.post_attention_layernorm = none;
+    rest.q_a_layernorm = rest.q = rest.kv = rest.attn_output = rest.self_attn = none;
+    rest.router_logits = rest.act = rest.shared_act = rest.mlp = none;
+    return plain->mtp(ctx, &without, &rest);
+}
+
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
     static char text[4096];
@@ -125,5 +136,6 @@ const dsv3_backend *dsv3_backend_get(uint32_t abi)
     table.experts = experts;
     table.moe = moe;
     table.mla = mla;
+    table.mtp = mtp;
     return &table;
 }

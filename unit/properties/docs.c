@@ -4,26 +4,13 @@
 #include "case/fill.h"
 #include "dsv3_config.h"
 #include "judge/diagnose.h"
+#include "text.h"
 
-#include <criterion/criterion.h>
 #include <ctype.h>
 #include <glob.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 TestSuite(docs, .timeout = 300);
-
-static char text[1 << 20];
-
-static const char *read_text(const char *path)
-{
-    FILE *const f = fopen(path, "r");
-    size_t const n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    cr_assert(f && n > 0 && n < sizeof text - 1, "%s can't be read", path);
-    fclose(f);
-    text[n] = 0;
-    return text;
-}
 
 static bool exists(const char *path)
 {
@@ -358,7 +345,7 @@ Test(docs, glossary_names_what_exists)
 {
     static char glossary[1 << 16];
     int identifiers = 0;
-    snprintf(glossary, sizeof glossary, "%s", read_text("docs/glossary.md"));
+    copy_text("docs/glossary.md", glossary, sizeof glossary);
     for (const char *s = glossary; (s = strstr(s, "\n| "));) {
         s++;
         if (strncmp(s, "| here ", 7)) identifiers += check_cell(last_cell(s));
@@ -385,7 +372,7 @@ Test(docs, lemmas_are_proved)
     static char page[1 << 17];
     glob_t found = {0};
     int lemmas = 0;
-    snprintf(page, sizeof page, "%s", read_text("docs/numerics.md"));
+    copy_text("docs/numerics.md", page, sizeof page);
     cr_assert(!glob("ref/*.[ch]", 0, NULL, &found));
     for (size_t i = 0; i < found.gl_pathc; i++) check_lemmas(found.gl_pathv[i], page, &lemmas);
     globfree(&found);
@@ -400,7 +387,7 @@ Test(docs, every_room_is_described)
     static char arrows[1 << 14];
     char folder[100];
     int rooms = 0;
-    snprintf(arrows, sizeof arrows, "%s", read_text("unit/arrows.txt"));
+    copy_text("unit/arrows.txt", arrows, sizeof arrows);
     read_text("docs/harness.md");
     for (const char *s = arrows; (s = strstr(s, "\nverify")); rooms++) {
         s++;

@@ -2,9 +2,7 @@
  * port that was compiled with an older header relies on it. To add a member at the end of a struct, add its line here
  * and change the struct's size; any other red line is a break of the contract. */
 #include "dsv3.h"
-
-#include <criterion/criterion.h>
-#include <stdio.h>
+#include "text.h"
 
 _Static_assert(sizeof(void *) == 8, "the figures below are those of 8-byte pointers");
 _Static_assert(sizeof(dsv3_status) == 4, "dsv3.h");
@@ -397,18 +395,6 @@ _Static_assert(offsetof(dsv3_backend, mtp_accept) == 216, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mtp) == 224, "dsv3.h");
 _Static_assert(sizeof(dsv3_backend) == 232, "dsv3.h");
 
-static char text[1 << 20];
-
-static const char *read_text(const char *path)
-{
-    FILE *const f = fopen(path, "r");
-    size_t const n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    cr_assert(f && n > 0 && n < sizeof text - 1, "%s can't be read", path);
-    fclose(f);
-    text[n] = 0;
-    return text;
-}
-
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)
 {
@@ -427,7 +413,7 @@ Test(abi, every_type_is_pinned)
     static char header[1 << 20];
     char name[64], pin[100];
     int count = 0;
-    snprintf(header, sizeof header, "%s", read_text("include/dsv3.h"));
+    copy_text("include/dsv3.h", header, sizeof header);
     read_text("unit/verify/abi.c");
     for (const char *line = header; line; line = strchr(line, '\n')) {
         if (!type_at(line += *line == '\n', name, sizeof name)) continue;

@@ -76,6 +76,66 @@ Test(calls, the_step_is_named)
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) check(&steps[i], BUILD "/planted/planted.so");
 }
 
+/* ---- what is said of all steps ---- */
+
+/* The result as JSON; the caller drops it. */
+static json_t *result_of(const char *environment, const char *id, const char *port)
+{
+    char arguments[300];
+    snprintf(arguments, sizeof arguments, "run '%s' --format=jsonl --backend=%s", id, port);
+    const outcome *const o = run_verify(environment, arguments);
+    json_t *const line = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert(line != NULL, "%s: no JSON line but: %s%s", id, o->out, o->err);
+    return line;
+}
+
+static double number_of(const json_t *line, size_t output, const char *key)
+{
+    return json_number_value(json_object_get(json_array_get(json_object_get(line, "outputs"), output), key));
+}
+
+/* Statistics are those of all steps: sums, the largest budget, the smallest resolution. */
+Test(calls, all_steps_count)
+{
+    static const char *const ids[] = {"mla_decode@odd:kv_lens=37+9/41+9/20+9", "mla_decode@odd:kv_lens=37+9",
+                                      "mla_decode@odd:kv_lens=41+9", "mla_decode@odd:kv_lens=20+9"};
+    static const char *const sums[] = {"count", "single", "mutants", "decidable", "decided", "rows"};
+    json_t *line[4];
+    for (int i = 0; i < 4; i++) line[i] = result_of("", ids[i], "plain");
+    for (size_t output = 0; output < 2; output++) {
+        double budget = 0, bits = 1e9, worst = -1, before = 0;
+        for (int i = 1; i < 4; i++) {
+            double const here = number_of(line[i], output, "budget");
+            if (here > budget) budget = here, worst = before + number_of(line[i], output, "worst");
+            before += number_of(line[i], output, "count");
+            bits = number_of(line[i], output, "bits") < bits ? number_of(line[i], output, "bits") : bits;
+        }
+        for (size_t k = 0; k < sizeof sums / sizeof *sums; k++) {
+            double sum = 0;
+            for (int i = 1; i < 4; i++) sum += number_of(line[i], output, sums[k]);
+            cr_expect(number_of(line[0], output, sums[k]) == sum, "output %zu: %s %g", output, sums[k],
+                      number_of(line[0], output, sums[k]));
+        }
+        cr_expect(number_of(line[0], output, "budget") == budget && number_of(line[0], output, "bits") == bits &&
+                      number_of(line[0], output, "worst") == worst,
+                  "output %zu: budget %g, %g bits, worst %g", output, budget, bits, worst);
+    }
+    for (int i = 0; i < 4; i++) json_decref(line[i]);
+}
+
+/* A hint is one step's: a sequence has none, and its reason names the step that has. */
+Test(calls, a_sequence_has_no_hint)
+{
+    json_t *const all = result_of("PLANT=silent_bf16", "rmsnorm@odd:n_tokens=7/9,x=f32", BUILD "/planted/planted.so");
+    json_t *const step = result_of("PLANT=silent_bf16", "rmsnorm@odd:x=f32", BUILD "/planted/planted.so");
+    const char *const why = json_string_value(json_object_get(all, "why"));
+    cr_expect(strstr(why, "step 1 of 2, rmsnorm@odd:x=f32: ") != NULL, "%s", why);
+    cr_expect_str_eq(json_string_value(json_object_get(all, "would_pass")), "");
+    cr_expect_str_eq(json_string_value(json_object_get(step, "would_pass")), "arith bf16");
+    json_decref(all);
+    json_decref(step);
+}
+
 static const row programs[] = {
     {"honest", "rmsnorm@odd:n_tokens=7/9/7,x=f32", "PASS", "", 0},
     {"honest", "rmsnorm@odd:x=f32,view.x=0:64/65", "SKIP", "views are for ports in C", 3},

@@ -36,6 +36,10 @@ static const row rows[] = {
     {"no_stages", "moe@odd:stages=1", "PASS", "", "router_logits act shared_act ", 0},
     {"no_stages", "moe@odd", "PASS", "", "", 0},
     {"no_stages", "mla@odd:stages=1", "PASS", "", "q_a_layernorm q attn_output ", 0},
+    {"no_stages", "mtp@tiny:stages=1", "PASS", "",
+     "eh_proj input_layernorm q_a_layernorm q kv attn_output self_attn post_attention_layernorm router_logits act "
+     "shared_act mlp ",
+     0},
     {"undeclared", "moe@odd:stages=1", "UNWRITTEN", "not written: router_logits, act, shared_act" LACKS, "", 1},
     {"some_stages", "moe@odd:stages=1", "UNWRITTEN",
      "not written: act, shared_act; it declares 'without stages' and yet makes router_logits", "", 1},

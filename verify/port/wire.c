@@ -76,20 +76,13 @@ static bool declarations_end(const answer *a)
     return is_text(a->declared, sizeof a->declared);
 }
 
-static bool are_outputs(const answer *a)
-{
-    for (int s = 0; s < MAX_STEPS; s++)
-        if (a->left_out[s] >> MAX_OUTPUTS) return false;
-    return true;
-}
-
 static bool is_answer(const answer *a)
 {
     int const outcome = (int)a->outcome, skip = (int)a->skip;
     bool const skipped = a->outcome == PORT_SKIPPED;
     return outcome >= PORT_NOT_ASKED && outcome < PORT_LATE && skip >= SKIP_NOT && skip < SKIP_REASONS &&
            skipped == (skip != SKIP_NOT) && isfinite(a->seconds) && a->seconds >= 0 && is_text(a->why, sizeof a->why) &&
-           declarations_end(a) && are_outputs(a);
+           declarations_end(a);
 }
 
 wire_state wire_read_answer(const deadline *d, process *from, uint64_t serial, answer *a)

@@ -196,8 +196,8 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
     if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
-    if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
     if (r->v == SKIP) fprintf(f, "  %s", r->why);
+    if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
     fputc('\n', f);
     if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, 98);
     if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);

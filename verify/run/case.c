@@ -1,6 +1,7 @@
 /* See case.h. */
 #include "case.h"
 
+#include "add_step.h"
 #include "case/fill.h"
 #include "case/without.h"
 #include "judge/diagnose.h"
@@ -321,7 +322,8 @@ static int weight_of(const result *r)
     return r->v == PASS ? 0 : verdict_counts_as(r->v, false) == COUNT_FAILED ? 2 : 1;
 }
 
-/* The result becomes that of the first step that fails; else of the first that isn't a PASS; else of the last. */
+/* The result becomes that of the first step that fails; else of the first that isn't a PASS; else of all. What would make one step
+ * pass needn't do so for the others: there is no hint. */
 static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r)
 {
     result *const one = malloc(sizeof *one), *const asked = malloc(sizeof *asked);
@@ -335,10 +337,14 @@ static void judge_steps(sequence_state *q, answer *a, unsigned wanted, result *r
         judge_answer(q->step[s], a->left_out[s], last ? wanted : wanted & ~(unsigned)WANT_SIGHT, one);
         name_step(q->p, s, one);
         seconds += one->reference_seconds;
-        if (s == 0 || weight_of(one) > weight_of(r) || (weight_of(r) == 0 && weight_of(one) == 0)) *r = *one;
+        if (s == 0 || weight_of(one) > weight_of(r))
+            *r = *one;
+        else if (weight_of(r) == 0)
+            add_step(r, one);
         if (weight_of(r) == 2) break;
     }
     r->reference_seconds = seconds;
+    *r->would_pass = 0;
     free(one);
     free(asked);
 }

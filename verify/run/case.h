@@ -12,7 +12,7 @@ enum {
 };
 
 /* Judges what each port makes of a problem; the steps and their order are those of docs/harness.md, the port before the reference.
- * The result of a sequence is that of its first call that fails, else of the first that isn't a PASS, else of the last.
+ * The result of a sequence is that of its first call that fails, else of the first that isn't a PASS, else of all of them.
  * given: tensors that no fill made, given[i] belongs to tensor[i]; its outputs are the last port's. NULL: the problem's own fill.
  * wanted: what is asked for besides a verdict. Each result is filled here and nowhere else. */
 void run_case(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted, result results[]);
