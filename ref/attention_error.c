@@ -303,7 +303,8 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
         d->size + d->moved + m->E * fabs(o) + coarse; /* >= the sum of |weight v| as the port has them */
     double const parts = m->parts > 1 ? (double)m->parts : 0;
     double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
-    double const rounded = unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided) * size;
+    double const rounded =
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + a->scale_after_sum) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
     double const lost = (2 * (n + parts) * eta(port) * amplified(a) + tiny) * 2;
     double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */
@@ -315,7 +316,7 @@ static double hull_radius(const attention *a, const softmax *m, ball o, double l
 {
     if (!a->rd->declared || !isfinite(m->E) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
     double const unit = unit_at_point(a->rd, a->P, a->output), div = quotient_error(a->rd, u), n = (double)m->n;
-    double const relative = unit + 3 * m->gamma + 2 * div + u + 2 * m->merged;
+    double const relative = unit + 3 * m->gamma + 2 * div + u + a->scale_after_sum + 2 * m->merged;
     double const coarse = n * (floor_at_point(a->rd, a->P, a->output) + m->floor) * 4 * largest;
     double const lost = 16 * n * eta(a->rd->declared) * amplified(a);
     double const apart = fmax(high - ball_lower(o), ball_upper(o) - low);
