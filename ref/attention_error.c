@@ -304,7 +304,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const parts = m->parts > 1 ? (double)m->parts : 0;
     double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + a->scale_after_sum) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + u + a->scale_after_sum) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
     double const lost = (2 * (n + parts) * eta(port) * amplified(a) + tiny) * 2;
     double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */

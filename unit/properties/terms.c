@@ -353,6 +353,27 @@ Test(terms, division_of_o)
     expect(legal_o, weighted(2) / total(2) * (1 + 0.999L * 4000 * 0x1p-24L), "a division");
 }
 
+/* The numerator leaves an accumulator of 53 bits for binary32, and the quotient is rounded the same way. */
+Test(terms, numerator_handed_on)
+{
+    double most = 0;
+    float worst_s = 0, worst_v = 0;
+    srand48(26);
+    for (int i = 0; i < 200000; i++) {
+        float const s = (float)-draw(9, 10), v = (float)draw(-1, 1);
+        long double const P = expl((long double)s), n = 1 + P * (long double)v, l = 1 + P;
+        double const off = (double)fabsl((long double)(float)((long double)(float)n / l) / (n / l) - 1);
+        if (off > most) most = off, worst_s = s, worst_v = v;
+    }
+    printf("terms: a numerator in binary32 and its quotient off by %.3f units\n", most * 0x1p24);
+    two_keys(0, worst_s);
+    value[0] = 1, value[1] = worst_v, p[1] = expl((long double)worst_s);
+    find_legal(
+        "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith f32; scores f32 must; P f64 must; rescales 0",
+        2);
+    expect(legal_o, (long double)(float)weighted(2) / total(2), "a numerator in binary32");
+}
+
 /* P is rounded to BF16 where that moves it most. */
 Test(terms, weights_in_bf16)
 {
