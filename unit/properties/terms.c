@@ -482,11 +482,15 @@ Test(terms, parts)
                   2 * N, "scaled scores; parts 2");
     expect(legal_o, merged(N * (1 + off), N * (1 - off), off, off), "exponentials of parts");
 
-    value[0] = 1; /* one key, and the others */
-    for (int j = 0; j < MANY; j++) score[j] = 0, value[j] = j == 0;
+    for (int j = 0; j < MANY; j++) score[j] = 0, value[j] = j % 2 ? 1 : -1; /* each key is a part */
+    find_legal_in("acc 53 rn; div 0.001; log 0.001; exp 0.001 4000; flush none; scores f32 must; P f32 may; rescales 0",
+                  MANY, "scaled scores; parts any");
+    expect(legal_o, off * logl(MANY), "arguments of exponentials");
+
+    for (int j = 0; j < 2 * N; j++) value[j] = j == 0; /* one key, and the others */
     find_legal_in("acc 53 rn; div 0.001; log 0.001; exp 0.001 1000; flush none; scores f32 must; P f32 may; rescales 0",
-                  MANY, "scaled scores; parts 2");
-    expect(legal_o, merged(1, MANY - 1, 0.999L * 1000 * 0x1p-24L * logl(MANY), 0), "an exponential's argument");
+                  2 * N, "scaled scores; parts 2");
+    expect(legal_o, merged(1, 2 * N - 1, 0.999L * 1000 * 0x1p-24L * logl(2 * N), 0), "an exponential's argument");
 
     find_legal_in("acc 53 rn; div 4000; log 0.001; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0",
                   2 * N, "scaled scores; parts 2");
