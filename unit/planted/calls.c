@@ -2,18 +2,7 @@
  * The port at $PLAIN with a fault that no single call on compact tensors shows, as the environment variable PLANT says: it
  * takes tensors to be compact, writes beside a row, or keeps something from an earlier call.
  */
-#include "dsv3.h"
-
-#include <dlfcn.h>
-#include <stdlib.h>
-
-static const dsv3_backend *plain;
-
-static int planted(const char *fault)
-{
-    const char *const plant = getenv("PLANT");
-    return plant && !strcmp(plant, fault);
-}
+#include "on_plain.h"
 
 static void make_compact(dsv3_tensor *t)
 {
@@ -52,16 +41,10 @@ static dsv3_status mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, cons
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
 {
-    static dsv3_backend table;
-    const char *const path = getenv("PLAIN");
-    void *const library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    const dsv3_backend *(*get)(uint32_t) = NULL;
-    if (library) *(void **)(void *)&get = dlsym(library, "dsv3_backend_get");
-    plain = get ? get(abi) : NULL;
-    if (!plain) return NULL;
-    table = *plain;
-    table.name = "calls";
-    table.rmsnorm = rmsnorm;
-    table.mla_decode = mla_decode;
-    return &table;
+    dsv3_backend *const table = load_plain(abi);
+    if (!table) return NULL;
+    table->name = "calls";
+    table->rmsnorm = rmsnorm;
+    table->mla_decode = mla_decode;
+    return table;
 }

@@ -2,16 +2,12 @@
  * The port at $PLAIN with every decision that it writes overwritten, as the environment variable PLANT says: an index twice
  * in a row, or one that is out of range. All else is as that port gives it.
  */
-#include "dsv3.h"
+#include "on_plain.h"
 
-#include <dlfcn.h>
 #include <limits.h>
-#include <stdlib.h>
-
-static const dsv3_backend *plain;
 
 /* What stands for decision k of a row of `width` of n that were `count` to choose among. */
-static int32_t planted(const int32_t *row, int64_t k, int64_t width, int64_t count)
+static int32_t overwritten(const int32_t *row, int64_t k, int64_t width, int64_t count)
 {
     const char *const plant = getenv("PLANT");
     if (!plant) return row[k];
@@ -31,7 +27,7 @@ static void overwrite(const dsv3_tensor *t, int64_t first, int64_t count)
     int64_t const width = t->ndim > 1 ? t->shape[t->ndim - 1] : 1;
     for (int64_t r = first; r < t->shape[0]; r++) {
         int32_t *const row = (int32_t *)t->data + r * t->stride[0];
-        for (int64_t k = 0; k < width; k++) row[k] = planted(row, k, width, count);
+        for (int64_t k = 0; k < width; k++) row[k] = overwritten(row, k, width, count);
     }
 }
 
@@ -73,18 +69,12 @@ static dsv3_status mtp_accept(dsv3_ctx *ctx, const dsv3_mtp_accept_prob *p, cons
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
 {
-    static dsv3_backend table;
-    const char *const path = getenv("PLAIN");
-    void *const library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    const dsv3_backend *(*get)(uint32_t) = NULL;
-    if (library) *(void **)(void *)&get = dlsym(library, "dsv3_backend_get");
-    plain = get ? get(abi) : NULL;
-    if (!plain) return NULL;
-    table = *plain;
-    table.name = "decisions";
-    table.gate = gate;
-    table.moe = moe;
-    table.mtp = mtp;
-    table.mtp_accept = mtp_accept;
-    return &table;
+    dsv3_backend *const table = load_plain(abi);
+    if (!table) return NULL;
+    table->name = "decisions";
+    table->gate = gate;
+    table->moe = moe;
+    table->mtp = mtp;
+    table->mtp_accept = mtp_accept;
+    return table;
 }

@@ -2,19 +2,9 @@
  * The port at $PLAIN without outputs that are optional, and faults that hide behind that, as the environment variable PLANT says:
  * lse of attention, the stages of compositions.
  */
-#include "dsv3.h"
+#include "on_plain.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-static const dsv3_backend *plain;
-
-static int planted(const char *fault)
-{
-    const char *const plant = getenv("PLANT");
-    return plant && !strcmp(plant, fault);
-}
 
 static int64_t count_of(const dsv3_tensor *t)
 {
@@ -121,21 +111,15 @@ static const char *numerics(const char *op, const void *prob, const void *io)
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
 {
-    static dsv3_backend table;
-    const char *const path = getenv("PLAIN");
-    void *const library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    const dsv3_backend *(*get)(uint32_t) = NULL;
-    if (library) *(void **)(void *)&get = dlsym(library, "dsv3_backend_get");
-    plain = get ? get(abi) : NULL;
-    if (!plain) return NULL;
-    table = *plain;
-    table.name = "without";
-    table.numerics = numerics;
-    table.mla_decode = mla_decode;
-    table.mla_prefill = mla_prefill;
-    table.experts = experts;
-    table.moe = moe;
-    table.mla = mla;
-    table.mtp = mtp;
-    return &table;
+    dsv3_backend *const table = load_plain(abi);
+    if (!table) return NULL;
+    table->name = "without";
+    table->numerics = numerics;
+    table->mla_decode = mla_decode;
+    table->mla_prefill = mla_prefill;
+    table->experts = experts;
+    table->moe = moe;
+    table->mla = mla;
+    table->mtp = mtp;
+    return table;
 }
