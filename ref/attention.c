@@ -4,24 +4,22 @@
 #include "attention_error.h"
 #include "scratch.h"
 
-enum { MOST_ROWS = 128 };
-
-enum { NEAR = 64 }; /* keys that stay near while every query uses them */
+enum {
+    MOST_ROWS = 128,
+    NEAR = 64, /* keys that stay near while every query uses them */
+};
 
 /* s_j = scale q . k_j */
 static void score(const attention_rows *b, const query_way *q, ball *s)
 {
     const attention *const a = b->a;
-    sum_record product[NEAR];
     for (int64_t from = 0; from < b->len; from += NEAR)
-        for (int64_t r = 0; r < b->rows; r++) {
-            int64_t const seen = b->seen[r] - from, n = seen < NEAR ? seen : NEAR;
-            ball_dots(&q[r].query, &a->key[from], n, product);
-            for (int64_t j = 0; j < n; j++) {
-                ball const dot = dot_of(a, &q[r], &product[j]);
-                s[r * b->len + from + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, q[r].scale));
+        for (int64_t r = 0; r < b->rows; r++)
+            for (int64_t j = from; j < b->seen[r] && j < from + NEAR; j++) {
+                sum_record const product = ball_dot(&q[r].query, &a->key[j]);
+                ball const dot = dot_of(a, &q[r], &product);
+                s[r * b->len + j] = round_at(a->rd, a->scores, a->output, ball_mul(dot, q[r].scale));
             }
-        }
 }
 
 /* The scores become the weights: scale (q . k_j), (scale q) . k_j, or what either may give. (Scaled) */

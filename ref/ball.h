@@ -100,9 +100,6 @@ operand operand_of_balls(const ball *b, int64_t n, double *parts);
 /* sum of a.value[i] * b.value[i], i < n; a and b have the same n. */
 sum_record ball_dot(const operand *a, const operand *b);
 
-/* out[j] = ball_dot(a, &b[j]), j < n. */
-void ball_dots(const operand *a, const operand *b, int64_t n, sum_record *out);
-
 struct scratch; /* memory of the evaluation: scratch.h */
 
 /* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. */

@@ -187,8 +187,3 @@ sum_record ball_dot(const operand *a, const operand *b)
     return sum;
 }
 #endif
-
-void ball_dots(const operand *a, const operand *b, int64_t n, sum_record *out)
-{
-    for (int64_t j = 0; j < n; j++) out[j] = ball_dot(a, &b[j]);
-}

@@ -35,7 +35,7 @@ int64_t problem_size(const problem *p, const char *name)
 const tensor_info *problem_tensor(const problem *p, const char *name)
 {
     for (int i = 0; i < p->tensors; i++)
-        if (p->tensor[i].name[0] == name[0] && !strcmp(p->tensor[i].name, name)) return &p->tensor[i];
+        if (same_name(p->tensor[i].name, name)) return &p->tensor[i];
     return NULL;
 }
 

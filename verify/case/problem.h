@@ -20,6 +20,12 @@ typedef struct {
     int64_t first, wide; /* a view: rows begin in column `first` of rows so `wide`; wide 0: it is compact */
 } tensor_info;
 
+/* A fill asks it of every element: first letters are compared at once. */
+static inline bool same_name(const char *a, const char *b)
+{
+    return *a == *b && !strcmp(a, b);
+}
+
 enum { MAX_LIST = 16 };
 
 typedef struct problem {

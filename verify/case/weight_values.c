@@ -8,7 +8,7 @@
 bool ends_with(const char *name, const char *end)
 {
     size_t const n = strlen(name), m = strlen(end);
-    return n >= m && name[n - m] == *end && !strcmp(name + n - m, end);
+    return n >= m && same_name(name + n - m, end);
 }
 
 double weight_value(const char *name, bool fp8, int64_t inputs, uint64_t bits)

@@ -11,7 +11,7 @@
 /* Is that the tensor's name? */
 static inline bool is(const tensor_row *row, const char *name)
 {
-    return row->name[0] == name[0] && !strcmp(row->name, name);
+    return same_name(row->name, name);
 }
 
 /* How many blocks of 128, the last one perhaps shorter, n elements make. */
