@@ -69,7 +69,7 @@ ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
 verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_src   := $(wildcard fast/*.c)
-fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(fast_src)) $(B)/obj/portable.o
+fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
@@ -122,8 +122,10 @@ $(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
+$(B)/obj/avx512.o: $(fast_src:%.c=$(B)/obj/%.o)
 $(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)
-	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_portable $@.all $@
+$(B)/obj/avx512.o $(B)/obj/portable.o:
+	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_$(@F:.o=) $@.all $@
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@

@@ -35,7 +35,7 @@ static dsv3_status probe(char *why, size_t cap)
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
 #define OP(name)                                                                                                       \
-    if (!strcmp(op, #name)) return fast_##name##_numerics(prob, io);
+    if (!strcmp(op, #name)) return fast_##name##_numerics ? fast_##name##_numerics(prob, io) : NULL;
     DSV3_OPS(OP)
 #undef OP
     return NULL;

@@ -114,7 +114,8 @@ void finish_errors(const ref_reading *rd, softmax *m)
     m->E *= (1 + 0x1p-50 * (double)(m->n + 8)) / ball_lower(m->sum);
     if (!rd->declared) return;
     m->floor += smallest;
-    m->gamma = gamma_sum(rd->declared, m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
+    m->gamma =
+        gamma_sum(declared(rd, CLAUSE_ACC), m->n) + (double)rescales(declared(rd, CLAUSE_RESCALES), m->n) * 2 * u;
     if (m->parts > 1) merge_parts(rd, m);
 }
 
