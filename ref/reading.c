@@ -27,7 +27,7 @@ static ball must_round(dsv3_dtype format, bool truncates, ball b)
     return ball_hull(rounding(format, ball_lower(b)), rounding(format, ball_upper(b)));
 }
 
-/* Lemma Point: any format that contains this one rounds v no further away than |R(v) - v|; binary64 may come between. */
+/* Lemma Point: any format that contains this one moves an end no further than R does; what lies between stays between. */
 static ball may_round(dsv3_dtype format, bool truncates, ball b)
 {
     if (ball_is_any(b)) return b;
@@ -35,17 +35,13 @@ static ball may_round(dsv3_dtype format, bool truncates, ball b)
     double const lo = ball_lower(b), hi = ball_upper(b);
     double const rlo = rounding(format, lo), rhi = rounding(format, hi);
     if (!isfinite(rlo) || !isfinite(rhi)) return ball_any();
-    double moved = max_abs(rlo - lo, rhi - hi);
-    if (rlo != rhi) moved = fmax(moved, ref_half_ulp(format, max_abs(lo, hi)) * (truncates ? 2 : 1));
-    return ball_widen(b, moved == 0 ? 0 : moved + 0x1p-52 * max_abs(lo, hi));
+    return ball_widen(ball_hull(lo, hi), max_abs(rlo - lo, rhi - hi));
 }
 
 /* Lemma Twice: the result of an operation in a better format, which is then rounded to this one. */
 static ball computed_better(dsv3_dtype format, ball exact)
 {
-    if (format != DSV3_F32) return may_round(DSV3_F32, false, exact);
-    bool const binary64 = ball_is_point(exact) && ball_lower(exact) == ball_upper(exact);
-    return binary64 ? exact : ball_widen(exact, 0x1p-53 * ball_sup(exact));
+    return format == DSV3_F32 ? exact : may_round(DSV3_F32, false, exact);
 }
 
 ball element(const ref_reading *rd, double v)
