@@ -110,8 +110,7 @@ bool legal_unit_sums(legal *c)
 void legal_arithmetic(legal *c, bool bf16)
 {
     static enum legal_arith const any[] = {IN_F32, IN_F32, IN_F64, IN_F32, IN_BF16};
-    c->arith = any[legal_draw(c, "arith", 4)];
-    if (bf16 && legal_disputed(c, "arith_bf16", 2)) c->arith = IN_BF16;
+    c->arith = any[legal_draw(c, "arith", bf16 ? 5 : 4)];
     if (c->arith == IN_F64 && c->acc.bits != 53) c->arith = IN_F32;
     bool const flushes = c->unit && (c->unit->kind == UNIT_PAIRS || c->unit->kind == UNIT_TWO_CHAINS);
     int const flush = flushes ? 3 : legal_draw(c, "flush", 4);
@@ -122,9 +121,9 @@ void legal_arithmetic(legal *c, bool bf16)
               c->daz   ? "daz"
               : c->ftz ? "ftz"
                        : "none",
-              c->arith == IN_BF16                                       ? "bf16"
-              : c->arith == IN_F64 && legal_disputed(c, "arith_f64", 2) ? "f64"
-                                                                        : "f32");
+              c->arith == IN_BF16                                   ? "bf16"
+              : c->arith == IN_F64 && legal_draw(c, "arith_f64", 2) ? "f64"
+                                                                    : "f32");
 }
 
 double legal_silu(legal const *c, double z)
@@ -136,7 +135,7 @@ double legal_silu(legal const *c, double z)
 
 void legal_silu_config(legal *c, dsv3_dtype dtype)
 {
-    c->rounds_sigmoid = c->arith == IN_BF16 || legal_disputed(c, "gate_sigmoid", 2);
+    c->rounds_sigmoid = c->arith == IN_BF16 || legal_draw(c, "gate_sigmoid", 2);
     if (c->rounds_sigmoid) c->gate_sigmoid = legal_round_at(c, "gate_sigmoid", dtype);
 }
 

@@ -22,7 +22,7 @@ void legal_mla_points(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3
         m->o_latent = legal_round_at(c, "o_latent", x);
     } else
         m->kv_b = legal_round_at(c, "kv_b_proj", x);
-    legal_attention_config(c, x);
+    legal_attention_config(c, x, p->kv_len);
     if (!p->stages) m->attn = legal_round_at(c, "attn_output", x);
     legal_output(c, "y", x);
     m->y_cut = c->cut_output;
@@ -35,7 +35,7 @@ static void config(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3_ml
     dsv3_tensor const *w = dsv3_find(&io->weights, "o_proj.weight");
     legal_start(c, "mla", p->hidden_size, p->q_lora_rank, p->stages * 2 + p->rope_layout, (int)(x * 8 + w->dtype));
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, x == DSV3_BF16);
     legal_division(c);
     legal_functions(c, "exp log sincos rsqrt");
     legal_say(c, "; angle f64");

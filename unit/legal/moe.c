@@ -25,7 +25,7 @@ static void config(legal *c, legal_moe_parts *m, dsv3_moe_prob const *p, dsv3_mo
     bool const fp8 = w && w->dtype == DSV3_F8_E4M3;
     legal_start(c, "moe", p->hidden_size, p->n_shared_experts, p->stages, (int)x * 2 + fp8);
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, x == DSV3_BF16);
     legal_division(c);
     legal_functions(c, p->scoring_func == DSV3_SOFTMAX ? "exp sigmoid" : "sigmoid");
     legal_moe_points(c, m, p, x, fp8);

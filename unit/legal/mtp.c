@@ -65,7 +65,7 @@ static void config(mtp_config *m, dsv3_mtp_prob const *p, dsv3_mtp_io const *io)
     bool const fp8 = dsv3_find(&io->weights, "self_attn.o_proj.weight")->dtype == DSV3_F8_E4M3;
     legal_start(c, "mtp", p->hidden_size, p->q_lora_rank, p->rope_layout, (int)x * 2 + fp8);
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, x == DSV3_BF16);
     legal_division(c);
     legal_functions(c, "exp log sigmoid sincos rsqrt");
     legal_say(c, "; angle f64");
