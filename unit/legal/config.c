@@ -87,7 +87,7 @@ void legal_sums(legal *c, bool chain_only)
     c->merges_in_tree = legal_draw(c, "merge", 2);
     c->order = (enum legal_order)legal_draw(c, "order", c->block == 1 && !c->promote && c->guard == 255 ? 5 : 4);
     c->splits = chain_only || c->order == TREE ? 1 : parts[legal_draw(c, "splits", 7)];
-    if (c->promote && !legal_disputed(c, "promoted_parts", 2)) c->splits = 1;
+    if (c->promote && !legal_draw(c, "promoted_parts", 2)) c->splits = 1;
     if (c->order == LANES && c->splits == 1) c->order = FORWARD;
     legal_say(c, "acc %d %s", unit[u].bits, unit[u].cut ? "rz" : "rn");
     if (c->fused) legal_say(c, " fused");
@@ -143,9 +143,9 @@ void legal_division(legal *c)
 {
     static double const rel[] = {0, 0, 1, 2, 4};
     c->div = rel[legal_draw(c, "div", 5)];
-    c->error_by_two = legal_disputed(c, "by_two", 2);
-    c->reciprocal = legal_disputed(c, "recip", 2);
-    if (c->div > 0 || c->arith == IN_F64 || (c->acc.bits == 53 && !legal_disputed(c, "cast", 2)))
+    c->error_by_two = legal_draw(c, "by_two", 2);
+    c->reciprocal = legal_draw(c, "recip", 2);
+    if (c->div > 0 || c->arith == IN_F64 || (c->acc.bits == 53 && !legal_draw(c, "cast", 2)))
         legal_say(c, "; div %g", fmax(c->div, 1));
     else
         legal_say(c, "; div ieee");
@@ -156,7 +156,6 @@ void legal_functions(legal *c, char const *words)
     static legal_error const levels[] = {{1, 0, 0}, {2, 0, 0}, {4, 2, 0}, {8, 1, 0}, {100, 0, 0}};
     static legal_error const logs[] = {{2, 0, 0}, {1, 0, 1}, {4, 0, 8}, {2, 0, 100}};
     static double const angles[] = {2, 3, 8, 1000}, roots[] = {0, 0, 1, 2, 4, 1000};
-    c->error_at_zero = legal_disputed(c, "zero", 2); /* e^0, cos 0, sin 0 with an error */
     if (strstr(words, "exp")) {
         c->exp = levels[legal_draw(c, "exp", 5)];
         legal_say(c, "; exp %g %g", c->exp.rel, c->exp.slope);

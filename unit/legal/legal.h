@@ -40,7 +40,7 @@ typedef struct {
     legal_unit const *unit; /* a matrix unit by name, or NULL */
     /* elementwise */
     enum legal_arith arith;
-    bool ftz, daz, cut_output, error_at_zero;
+    bool ftz, daz, cut_output;
     int direction; /* of errors: 1 up, -1 down, 0 by the bits of the result */
     legal_error exp, log, sigmoid, sincos;
     double div, rsqrt;   /* 0: correctly rounded */
