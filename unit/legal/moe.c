@@ -13,6 +13,11 @@ void legal_moe_points(legal *c, legal_moe_parts *m, dsv3_moe_prob const *p, dsv3
     m->weight_cut = c->cut_output;
     legal_network_config(c, &m->net, x, fp8, p->stages);
     if (!p->stages && p->n_shared_experts > 0) m->shared_act = legal_round_at(c, "shared_act", x);
+    c->cut_output = false;
+    if (*c->prefix && !p->stages) {
+        m->y = legal_round_at(c, "y", x);
+        return;
+    }
     legal_output(c, "y", x);
     m->y_cut = c->cut_output;
     c->cut_output = false;
