@@ -67,7 +67,7 @@ MANY = {  # cases of many elements, where the sizes above have few
             "@tiny:batch=40,n_tokens=200,kv_len=5,stages=0|1,hidden_states=bf16|f32"],
     "mtp": ["@odd:batch=4,n_tokens=20,stages=1,hidden_states=bf16|f32",
             "@tiny:batch=40,n_tokens=200,stages=0|1,hidden_states=bf16|f32"],
-    "balance_loss": [":batch=4096,n_tokens=9000,n_routed_experts=4,num_experts_per_tok=2,seq_aux=0|1"],
+    "balance_loss": [":batch=4096,n_tokens=9000,n_routed_experts=4,num_experts_per_tok=2"],
     "bias_update": [":n_routed_experts=16384;fill=real|balanced|adversarial"],
     "mtp_accept": [":batch=5000,vocab_size=8,n_draft=2,greedy=0|1;fill=real|neartie"],
 }
