@@ -318,7 +318,7 @@ Test(judge, what_allows_anything_explains_nothing)
         for (int64_t k = 0; k < o->count; k++)
             ref_encode(o->dtype, s.data[o - s.p.tensor], k, 0.9 * s.truth.value[o - s.p.tensor][k].hi + 0.001);
         cr_assert(judged(&s, &r) == FAIL, "%s: %s", s.p.id, verdict_name(r.v));
-        cr_assert(diagnose(&s.p, &n, &s.legal, s.data, &r) && r.diagnoses > 0);
+        cr_assert(diagnose(&s.p, &n, &s.legal, s.data, &r, NULL, NULL) && r.diagnoses > 0);
         bool padding = false;
         for (int d = 0; d < r.diagnoses; d++) {
             cr_expect(r.diagnosis[d].illegal > 0, "%s explains all of %s", ref_quirk(r.diagnosis[d].quirk)->name,

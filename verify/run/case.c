@@ -211,7 +211,7 @@ static void judge_answer(case_state *c, unsigned wanted, result *r)
     if ((wanted & WANT_DIAGNOSIS) && !judged) note_undiagnosed(r);  /* 6: diagnose */
     if (!judged) return;
     hint(c, r);
-    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r))
+    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, &declared, &c->legal, c->data, r, NULL, NULL))
         snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
     r->reference_seconds = now() - from;
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, &declared, r); /* 7: look */
