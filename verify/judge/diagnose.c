@@ -101,12 +101,12 @@ static bool try_all(search *s)
     return true;
 }
 
-/* The one that leaves the fewest failing rows unexplained, of those that explain some and weren't read on the whole; -1: none. */
+/* The one that leaves the fewest failing rows unexplained, of those that explain most and weren't read on the whole; -1: none. */
 static int likeliest(const search *s)
 {
     int best = -1;
     for (int i = 0; i < s->count; i++) {
-        if (s->whole[i] || s->found[i].illegal >= s->failing_few) continue;
+        if (s->whole[i] || 2 * s->found[i].illegal >= s->failing_few) continue;
         if (best < 0 || s->found[i].illegal < s->found[best].illegal) best = i;
     }
     return best;

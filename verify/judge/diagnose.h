@@ -22,10 +22,10 @@ typedef struct {
 } watcher;
 
 /* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Where rows stand for themselves it
- * reads quirks on a few that fail, and on the whole only the likeliest: one, or up to three that explain those rows equally well. A
- * quirk that explains none of them counts as one that explains nothing. Those that leave the fewest elements unexplained come first.
- * An element of which a quirk allows any value is unexplained: where the reference itself reads NaN every answer would fit. Sets
- * diagnoses and diagnosis[] of the result. watched and cost may be NULL. False: no memory. */
+ * reads quirks on a few that fail, and on the whole only the likeliest: one, or up to three that explain those rows equally well.
+ * A quirk that doesn't explain most of them counts as one that explains nothing. Those that leave the fewest elements unexplained
+ * come first. An element of which a quirk allows any value is unexplained: where the reference itself reads NaN every answer would
+ * fit. Sets diagnoses and diagnosis[] of the result. watched and cost may be NULL. False: no memory. */
 bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
               const watcher *watched, diagnosis_cost *cost);
 
