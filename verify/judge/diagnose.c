@@ -3,6 +3,7 @@
 
 #include "element.h"
 #include "excerpt.h"
+#include "reach.h"
 
 #include <math.h>
 
@@ -58,6 +59,8 @@ typedef struct {
     excerpt few; /* of the failing rows */
     bool parted; /* there is such a excerpt */
     int64_t failing, failing_few;
+    const char *output[MAX_OUTPUTS]; /* those with failing elements */
+    int outputs;
     int tried[REF_QUIRKS], count;    /* quirks of the op */
     diagnosis_row found[REF_QUIRKS]; /* of tried[i] */
     bool whole[REF_QUIRKS];          /* found[i] is of the whole problem */
@@ -65,15 +68,31 @@ typedef struct {
     diagnosis_cost cost;
 } search;
 
+static int64_t count_failing_in(const problem *p, const enclosures *legal, void *const got[], int i)
+{
+    int64_t count = 0;
+    for (int64_t k = 0; legal->value[i] && k < p->tensor[i].count; k++) {
+        element const e = element_of(legal->value[i], legal->value[i], k);
+        count += !is_legal(&e, ref_decode(p->tensor[i].dtype, got[i], k));
+    }
+    return count;
+}
+
 static int64_t count_failing(const problem *p, const enclosures *legal, void *const got[])
 {
     int64_t count = 0;
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; legal->value[i] && k < p->tensor[i].count; k++) {
-            element const e = element_of(legal->value[i], legal->value[i], k);
-            count += !is_legal(&e, ref_decode(p->tensor[i].dtype, got[i], k));
-        }
+    for (int i = 0; i < p->tensors; i++) count += count_failing_in(p, legal, got, i);
     return count;
+}
+
+/* The same, and which outputs they are in. */
+static void note_failing(search *s)
+{
+    for (int i = 0; i < s->p->tensors; i++) {
+        int64_t const count = count_failing_in(s->p, s->legal, s->got, i);
+        if (count) s->output[s->outputs++] = s->p->tensor[i].name;
+        s->failing += count;
+    }
 }
 
 /* Reads quirk i on the few rows, or on the whole. False: no memory. */
@@ -93,11 +112,21 @@ static bool try_quirk(search *s, int i, bool whole)
     return true;
 }
 
+/* What can't change an output that fails explains nothing: that is known without a reading. */
+static void pass_over(search *s, int i)
+{
+    s->found[i] = (diagnosis_row){.quirk = s->tried[i], .illegal = s->failing, .worst = HUGE_VAL};
+    s->whole[i] = true;
+}
+
 /* Every quirk: on the failing rows where those show it. */
 static bool try_all(search *s)
 {
     for (int i = 0; i < s->count; i++)
-        if (!try_quirk(s, i, !s->parted || excerpt_misleads(s->tried[i]))) return false;
+        if (!reaches(s->tried[i], s->p, s->output, s->outputs))
+            pass_over(s, i);
+        else if (!try_quirk(s, i, !s->parted || excerpt_misleads(s->tried[i])))
+            return false;
     return true;
 }
 
@@ -138,7 +167,7 @@ static bool search_all(search *s)
 {
     for (int q = 0; ref_quirk(q); q++)
         if (!strcmp(ref_quirk(q)->op, s->p->op->name)) s->tried[s->count++] = q;
-    s->failing = count_failing(s->p, s->legal, s->got);
+    note_failing(s);
     s->parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
     if (s->parted) s->failing_few = count_failing(&s->few.p, &s->few.legal, s->few.data);
     bool const good = try_all(s) && (!s->parted || confirm(s));
