@@ -29,7 +29,7 @@ static const row rows[] = {
     {"infinity", "NAN", "1 of 448 elements", 1},
     {"unwritten", "UNWRITTEN", "7 of 448 elements of y were not written, the first is 63", 1},
     {"overwrite", "CORRUPT", "beyond the ends of y", 1},
-    {"scribble", "CORRUPT", "changed its input x", 1},
+    {"scribble", "CORRUPT", "wrote to input x, at byte 0", 1},
     {"flush", "FPENV", "flush-to-zero denormals-are-zero", 1},
     {"round_up", "FPENV", "the rounding mode", 1},
     {"nondet", "NONDET", "two runs on the same inputs differ in y", 1},
