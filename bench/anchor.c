@@ -1,16 +1,16 @@
 /* See anchor.h. */
 #include "anchor.h"
 
-#include "port/process.h"
-
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 enum { MOST_THREADS = 64, CHAINS = 12, STEPS = 100000 };
 
@@ -25,6 +25,7 @@ static struct {
     char *memory[MOST_THREADS];
     pthread_barrier_t begin, end;
     kind what;
+    clockid_t clock;
     bool closing;
     double seconds[MOST_THREADS];
     _Atomic unsigned sink;
@@ -111,6 +112,13 @@ static void pin(int cpu)
     }
 }
 
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(all.clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static void *live(void *number)
 {
     int const me = (int)(intptr_t)number;
@@ -119,13 +127,26 @@ static void *live(void *number)
     for (;;) {
         pthread_barrier_wait(&all.begin);
         if (all.closing) return NULL;
-        double const from = now();
+        double const from = seconds();
         if (all.what == F32) chains_f32();
         if (all.what == BF16) chains_bf16();
         if (all.what == MEMORY) read_memory(all.memory[me]);
-        all.seconds[me] = now() - from;
+        all.seconds[me] = seconds() - from;
         pthread_barrier_wait(&all.end);
     }
+}
+
+int processors(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+void use_threads(int threads)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", threads);
+    setenv("DSV3_FAST_THREADS", text, 0);
 }
 
 int anchors_open(int threads)
@@ -152,10 +173,11 @@ void anchors_close(void)
     }
 }
 
-/* What all threads did in a second. */
-static double rate(kind k, double each)
+/* What all threads did in a second of that clock. */
+static double rate(kind k, double each, clockid_t clock)
 {
     double sum = 0;
+    all.clock = clock;
     all.what = k;
     pthread_barrier_wait(&all.begin);
     pthread_barrier_wait(&all.end);
@@ -166,10 +188,21 @@ static double rate(kind k, double each)
 anchor measure_anchor(void)
 {
     anchor a = {0, 0, 0};
-    if (has(F32)) a.f32 = rate(F32, 2 * work_of(F32));
-    a.bf16 = has(BF16) ? rate(BF16, 2 * work_of(BF16)) : a.f32;
-    a.memory = rate(MEMORY, (double)room);
+    if (has(F32)) a.f32 = rate(F32, 2 * work_of(F32), CLOCK_MONOTONIC);
+    a.bf16 = has(BF16) ? rate(BF16, 2 * work_of(BF16), CLOCK_MONOTONIC) : a.f32;
+    a.memory = rate(MEMORY, (double)room, CLOCK_MONOTONIC);
     return a;
+}
+
+double measure_arithmetic(void)
+{
+    kind const k = has(BF16) ? BF16 : F32;
+    return has(k) ? rate(k, 2 * work_of(k), CLOCK_THREAD_CPUTIME_ID) : 0;
+}
+
+double measure_memory(void)
+{
+    return rate(MEMORY, (double)room, CLOCK_THREAD_CPUTIME_ID);
 }
 
 anchor anchor_between(anchor a, anchor b)
