@@ -168,6 +168,9 @@ $(B)/planted/mistake_%.so: $(plain_obj) unit/planted/mistakes.py
 	@mkdir -p $(B)/planted/$*
 	$(call run,LD)from=$$(python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)) && \
 	    $(port_cc) -Iverify/ports/plain -o $@ $$from -lm
+$(B)/planted/avx512.so: unit/planted/avx512.c $(fast_src:%.c=$(B)/obj/%.o) include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) $(SAN) -Wl,-Bsymbolic -o $@ $(filter-out %.h,$^) -lsleef -lpthread -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -o $@ $< -lm
