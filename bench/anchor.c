@@ -142,6 +142,15 @@ int processors(void)
     return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 }
 
+void processor_name(char *text, size_t cap)
+{
+    char line[300], name[200] = "";
+    FILE *const f = fopen("/proc/cpuinfo", "r");
+    while (f && !*name && fgets(line, sizeof line, f)) sscanf(line, "model name : %199[^\n\"\\]", name);
+    if (f) fclose(f);
+    snprintf(text, cap, "%s", name);
+}
+
 void use_threads(int threads)
 {
     char text[16];

@@ -5,6 +5,8 @@
 #ifndef ANCHOR_H
 #define ANCHOR_H
 
+#include <stddef.h>
+
 typedef struct {
     double f32, bf16; /* operations a second, two for a multiply-add; bf16 is f32's where there is no instruction */
     double memory;    /* bytes a second */
@@ -12,6 +14,9 @@ typedef struct {
 
 /* How many processors this process may use. */
 int processors(void);
+
+/* The processor's name, as /proc/cpuinfo has it; "" if it has none. */
+void processor_name(char *text, size_t cap);
 
 /* From now on ports that read DSV3_FAST_THREADS have so many, unless it is set. */
 void use_threads(int threads);

@@ -46,6 +46,8 @@ typedef struct {
     cost needs;
     anchor limits;
     const char *verdict;
+    const char *cpu; /* where it was measured, and on how many threads */
+    int threads;
 } timing_row;
 
 /* Times of a call, in ascending order. */
@@ -100,22 +102,38 @@ static bool path_passes(const char *path, const problem *p)
     return good;
 }
 
-/* Times one other path, and says so if it is faster beyond the spread of both and the judge passes it. */
-static void try_path(rotation *r, const backend *b, const char *path, const timing_row *row)
+/* In how many of so many pairs of samples is the other path faster by more than 3 %? gain: the median ratio. */
+static int faster_pairs(rotation *r, const loaded_port *loaded, const loaded_port *other, double *gain)
 {
-    double seconds[SAMPLES];
-    loaded_port loaded;
-    if (!load_path(b, path, &loaded)) return;
-    time_calls(r, &loaded, seconds);
-    unload_port(&loaded);
-    if (seconds[SAMPLES - 1 - SAMPLES / 4] >= 0.97 * row->least || !path_passes(path, r->p)) return;
+    double ratio[SAMPLES];
+    int faster = 0;
+    int64_t const n = rotation_calls(r, loaded, sample_seconds);
+    rotation_call(r, other, n);
+    for (int i = 0; i < SAMPLES; i++) {
+        double const ours = rotation_call(r, loaded, n);
+        ratio[i] = ours / rotation_call(r, other, n);
+        faster += ratio[i] > 1.03;
+    }
+    sort_values(ratio, SAMPLES);
+    *gain = ratio[SAMPLES / 2];
+    return faster;
+}
+
+/* Times one other path beside this one, and says so if it is faster in every pair and the judge passes it. */
+static void try_path(rotation *r, const backend *b, const char *path, const loaded_port *loaded)
+{
+    loaded_port other;
+    double gain;
+    bool const there = load_path(b, path, &other);
+    int const faster = there ? faster_pairs(r, loaded, &other, &gain) : 0;
+    if (there) unload_port(&other);
+    if (faster < SAMPLES || !path_passes(path, r->p)) return;
     progress_hide();
-    fprintf(stderr, "bench: %s: DSV3_FAST=%s would have been faster: %.1f us, %.2f times\n", r->p->id, path,
-            seconds[SAMPLES / 2] * 1e6, row->seconds / seconds[SAMPLES / 2]);
+    fprintf(stderr, "bench: %s: DSV3_FAST=%s would have been faster, %.2f times\n", r->p->id, path, gain);
 }
 
 /* Paths that declare another arithmetic than the one that was timed. */
-static void try_paths(rotation *r, const backend *b, const loaded_port *loaded, const timing_row *row)
+static void try_paths(rotation *r, const backend *b, const loaded_port *loaded)
 {
     char here[REF_NUMERICS_CAP], given[64];
     const char *const forced = getenv("DSV3_FAST");
@@ -123,7 +141,7 @@ static void try_paths(rotation *r, const backend *b, const loaded_port *loaded, 
     snprintf(given, sizeof given, "%s", forced ? forced : "");
     for (int i = 0; paths[i]; i++) {
         setenv("DSV3_FAST", paths[i], 1);
-        if (strcmp(here, declaration(r, loaded))) try_path(r, b, paths[i], row);
+        if (strcmp(here, declaration(r, loaded))) try_path(r, b, paths[i], loaded);
     }
     if (forced)
         setenv("DSV3_FAST", given, 1);
@@ -140,7 +158,8 @@ static void print_head(const char *format)
         printf("%-10s %11s %5s %9s %8s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "verdict");
     if (!strcmp(format, "md"))
         printf("| case | port | time | of the limit | GFLOP/s | GB/s | verdict |\n|---|---|---|---|---|---|---|\n");
-    if (!strcmp(format, "csv")) printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict\n");
+    if (!strcmp(format, "csv"))
+        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,cpu,threads\n");
 }
 
 /* first: no row was printed before. */
@@ -155,17 +174,17 @@ static void print_row(const timing_row *r, const char *format, bool first)
         printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %s |\n", r->id, r->port, r->seconds * 1e6, share, rate,
                bytes, r->verdict);
     if (!strcmp(format, "csv"))
-        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s\n", r->id, r->port, r->seconds, r->least,
-               r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16, r->limits.memory,
-               r->verdict);
+        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,\"%s\",%d\n", r->id, r->port, r->seconds,
+               r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16,
+               r->limits.memory, r->verdict, r->cpu, r->threads);
     bool const json = !strcmp(format, "json");
     if (json && !first) puts(",");
     if (json || !strcmp(format, "jsonl"))
         printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
-               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"verdict\":\"%s\"}%s",
+               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}%s",
                r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
-               r->limits.f32, r->limits.bf16, r->limits.memory, r->verdict, json ? "" : "\n");
+               r->limits.f32, r->limits.bf16, r->limits.memory, r->verdict, r->cpu, r->threads, json ? "" : "\n");
     fflush(stdout);
 }
 
@@ -181,6 +200,7 @@ typedef struct {
     subjects *ports;
     case_list cases;
     progress at;
+    char cpu[100];
     int printed;
     bool good; /* every case was timed on every port */
 } bench_state;
@@ -196,7 +216,11 @@ static void time_port(bench_state *b, rotation *r, int i)
 {
     complaint why;
     const result *const judged = &b->ports->verdict[i];
-    timing_row row = {.id = r->p->id, .port = b->ports->of[i].name, .verdict = verdict_name(judged->v)};
+    timing_row row = {.id = r->p->id,
+                      .port = b->ports->of[i].name,
+                      .verdict = verdict_name(judged->v),
+                      .cpu = b->cpu,
+                      .threads = b->s.threads};
     if (!subject_passed(judged)) {
         subject_refused(b->ports, i, r->p, &why);
         complain(b, why.text);
@@ -205,7 +229,7 @@ static void time_port(bench_state *b, rotation *r, int i)
     measure(r, &b->ports->loaded[i], &row);
     progress_hide();
     print_row(&row, b->s.format, !b->printed++);
-    if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i], &row);
+    if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i]);
 }
 
 static void time_ports(bench_state *b, const problem *p)
@@ -259,6 +283,7 @@ int bench_run(int argc, char **argv)
     if (!b.s.backends.count) b.s.backends.item[b.s.backends.count++] = "avx512";
     twin_watch(); /* ports are loaded into this process */
     use_threads(b.s.threads);
+    processor_name(b.cpu, sizeof b.cpu);
     bool const good = check_format(b.s.format, &why) && subjects_cases(&b.cases, ids.count, ids.word, &why) &&
                       (b.ports = subjects_open(&b.s.backends, NULL, &why));
     if (!good) complain(&b, why.text);

@@ -33,17 +33,22 @@ static bool open_judge(subjects *s, int i, complaint *why)
     return refuse(why, "%s can't be timed here: %s", s->of[i].name, port_why(s->judged[i]));
 }
 
-/* The judges' processes are forked before any port has threads here. */
-static bool open_all(subjects *s, const option_list *names, const char *const shown[], complaint *why)
+static bool load_all(subjects *s, int count, complaint *why)
 {
     answer a = {0};
-    if (!resolve_all(s, names, shown, why)) return false;
-    for (int i = 0; i < names->count; i++)
-        if (!open_judge(s, i, why)) return false;
-    for (; s->count < names->count; s->count++)
+    for (; s->count < count; s->count++)
         if (!load_port(&s->of[s->count], &s->loaded[s->count], &a))
             return refuse(why, "%s: %s", s->of[s->count].name, a.why);
     return true;
+}
+
+/* The judges' processes are forked before any port has threads here. */
+static bool open_all(subjects *s, const option_list *names, const char *const shown[], complaint *why)
+{
+    if (!resolve_all(s, names, shown, why)) return false;
+    for (int i = 0; i < names->count; i++)
+        if (!open_judge(s, i, why)) return false;
+    return load_all(s, names->count, why);
 }
 
 subjects *subjects_open(const option_list *names, const char *const shown[], complaint *why)
