@@ -26,7 +26,7 @@ static struct {
     pthread_barrier_t begin, end;
     kind what;
     clockid_t clock;
-    bool closing;
+    bool closing, filled;
     double seconds[MOST_THREADS];
     _Atomic unsigned sink;
 } all;
@@ -123,7 +123,7 @@ static void *live(void *number)
 {
     int const me = (int)(intptr_t)number;
     pin(me);
-    memset(all.memory[me], 1, room);
+    if (!all.filled) memset(all.memory[me], 1, room);
     for (;;) {
         pthread_barrier_wait(&all.begin);
         if (all.closing) return NULL;
@@ -158,18 +158,32 @@ void use_threads(int threads)
     setenv("DSV3_FAST_THREADS", text, 0);
 }
 
+static bool begin_threads(void)
+{
+    pthread_barrier_init(&all.begin, NULL, (unsigned)all.threads + 1);
+    pthread_barrier_init(&all.end, NULL, (unsigned)all.threads + 1);
+    for (int i = 0; i < all.threads; i++)
+        if (pthread_create(&all.thread[i], NULL, live, (void *)(intptr_t)i)) return false;
+    return true;
+}
+
 int anchors_open(int threads)
 {
     all.threads = threads < MOST_THREADS ? threads : MOST_THREADS;
-    pthread_barrier_init(&all.begin, NULL, (unsigned)all.threads + 1);
-    pthread_barrier_init(&all.end, NULL, (unsigned)all.threads + 1);
+    bool good = true;
     for (int i = 0; i < all.threads; i++) {
         all.memory[i] = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (all.memory[i] == MAP_FAILED || pthread_create(&all.thread[i], NULL, live, (void *)(intptr_t)i))
-            return fprintf(stderr, "bench: no memory or threads for the limits\n"), 0;
-        madvise(all.memory[i], room, MADV_HUGEPAGE);
+        good = good && all.memory[i] != MAP_FAILED;
+        if (good) madvise(all.memory[i], room, MADV_HUGEPAGE);
     }
-    return 1;
+    if (!good || !begin_threads()) return fprintf(stderr, "bench: no memory or threads for the limits\n"), 0;
+    measure_arithmetic(); /* by then all have filled their memory */
+    return all.filled = true;
+}
+
+bool anchors_again(void)
+{
+    return begin_threads();
 }
 
 void anchors_close(void)

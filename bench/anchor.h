@@ -5,6 +5,7 @@
 #ifndef ANCHOR_H
 #define ANCHOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct {
@@ -24,6 +25,9 @@ void use_threads(int threads);
 /* Memory and threads for it; false: there are none, and one sentence was printed. */
 int anchors_open(int threads);
 void anchors_close(void);
+
+/* In a process forked from one where they are open: the same memory, threads of its own. False: there are none. */
+bool anchors_again(void);
 
 /* About 30 ms. */
 anchor measure_anchor(void);

@@ -1,8 +1,10 @@
 /*
  * bench compare: is the second build of a port slower than the first?
  *
- * Both are loaded into this process from files of their own, with a copy of the first as control, and called on the same
- * tensors in drawn order. What the times say is decided in compare_rounds.h.
+ * Both are loaded into one process from files of their own, with a copy of the first as control, and called on the same
+ * tensors in drawn order. Where code and memory happen to lie makes one load of a build a few per cent slower than another
+ * of the same build, as long as the process lives: so a few rounds have a process of their own, which is forked here and
+ * loads all builds anew, in drawn order. What the times say is decided in compare_rounds.h.
  */
 #include "anchor.h"
 #include "bench.h"
@@ -19,8 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { BASE, COPY, NEXT, BUILDS };
+enum { PROCESS_ROUNDS = 5 };
 
 static double const sample_seconds = 0.001;
 
@@ -54,7 +58,8 @@ typedef struct {
     settings s;
     char *const *word; /* BASE and NEXT, as they were given */
     case_list cases;
-    subjects *ports; /* the base, its copy, the next */
+    const builds *builds;
+    subjects *ports; /* the base, its copy, the next: as they are judged */
     uint64_t drawn;
     progress at;
     int count[COMPARE_VOID + 1];
@@ -86,14 +91,14 @@ static void draw_order(uint64_t *state, int order[BUILDS])
     }
 }
 
-static round_times time_round(comparing *c, rotation *r, int64_t calls)
+static round_times time_round(rotation *r, const loaded_port loaded[BUILDS], uint64_t *drawn, int64_t calls)
 {
     int order[BUILDS];
     double seconds[BUILDS] = {INFINITY, INFINITY, INFINITY};
-    draw_order(&c->drawn, order);
+    draw_order(drawn, order);
     for (int i = 0; i < 2 * BUILDS; i++) {
         int const build = order[i < BUILDS ? i : 2 * BUILDS - 1 - i];
-        seconds[build] = fmin(seconds[build], rotation_call(r, &c->ports->loaded[build], calls));
+        seconds[build] = fmin(seconds[build], rotation_call(r, &loaded[build], calls));
     }
     return (round_times){.base = seconds[BASE], .copy = seconds[COPY], .next = seconds[NEXT]};
 }
@@ -106,21 +111,77 @@ static bool reads_memory(const rotation *r)
     return needs.bytes / limits.memory > needs.operations / (needs.bf16 ? limits.bf16 : limits.f32);
 }
 
-/* Rounds until there is a decision. */
-static comparison time_rounds(comparing *c, rotation *r)
+/* What a process of its own says about a few rounds. */
+typedef struct {
+    bool good;
+    complaint why;
+    round_times round[PROCESS_ROUNDS];
+} process_times;
+
+static bool load_builds(const builds *b, uint64_t *drawn, loaded_port loaded[BUILDS], complaint *why)
 {
-    static round_times round[MOST_ROUNDS];
-    double const miss = compare_miss(c->cases.count, c->s.rounds);
-    int64_t const calls = rotation_calls(r, &c->ports->loaded[BASE], sample_seconds);
-    for (int i = COPY; i < BUILDS; i++) rotation_call(r, &c->ports->loaded[i], 2);
+    const char *const file[BUILDS] = {b->base, b->copy, b->next};
+    int order[BUILDS];
+    draw_order(drawn, order);
+    for (int i = 0; i < BUILDS; i++)
+        if (!builds_load(file[order[i]], &loaded[order[i]], why)) return false;
+    return true;
+}
+
+static void time_some(const comparing *c, rotation *r, process_times *t)
+{
+    loaded_port loaded[BUILDS];
+    uint64_t drawn = c->drawn;
+    if (!load_builds(c->builds, &drawn, loaded, &t->why)) return;
+    if (!anchors_again()) {
+        refuse(&t->why, "no threads for the limits");
+        return;
+    }
+    int64_t const calls = rotation_calls(r, &loaded[BASE], sample_seconds);
+    for (int i = COPY; i < BUILDS; i++) rotation_call(r, &loaded[i], 2);
     double (*const limit)(void) = reads_memory(r) ? measure_memory : measure_arithmetic;
     double before = limit();
-    for (int n = 0;; n++) {
-        round[n] = time_round(c, r, calls);
-        round[n].before = before, round[n].after = before = limit();
-        if (!compare_is_look(n + 1, c->s.rounds)) continue;
-        comparison const said = compare_decide(round, n + 1, miss);
-        if (said.verdict != COMPARE_UNDECIDED || n + 1 == c->s.rounds) return said;
+    for (int n = 0; n < PROCESS_ROUNDS; n++) {
+        t->round[n] = time_round(r, loaded, &drawn, calls);
+        t->round[n].before = before, t->round[n].after = before = limit();
+    }
+    t->good = true;
+}
+
+static _Noreturn void be_timed(const comparing *c, rotation *r, int answers)
+{
+    process_times t = {0};
+    twin_watch();
+    time_some(c, r, &t);
+    _exit(!write_all(answers, &t, sizeof t));
+}
+
+/* Rounds in a new process. False: one sentence in why. */
+static bool time_in_process(comparing *c, rotation *r, round_times *round, complaint *why)
+{
+    static process_times t;
+    process p;
+    draw(&c->drawn, 2);
+    fflush(stdout);
+    if (!process_start(&p, NULL)) return refuse(why, "no process to time %s in", r->p->id);
+    if (!p.pid) be_timed(c, r, p.answers);
+    bool const answered = read_all(p.answers, &t, sizeof t);
+    process_end(&p, 10);
+    if (!answered) return refuse(why, "%s: a build died when it was timed", r->p->id);
+    memcpy(round, t.round, sizeof t.round);
+    return t.good || refuse(why, "%s", t.why.text);
+}
+
+/* Rounds until there is a decision. False: one sentence in why. */
+static bool time_rounds(comparing *c, rotation *r, comparison *said, complaint *why)
+{
+    static round_times round[MOST_ROUNDS + PROCESS_ROUNDS];
+    double const miss = compare_miss(c->cases.count, c->s.rounds);
+    for (int n = 1;; n++) {
+        if ((n - 1) % PROCESS_ROUNDS == 0 && !time_in_process(c, r, round + n - 1, why)) return false;
+        if (!compare_is_look(n, c->s.rounds)) continue;
+        *said = compare_decide(round, n, miss);
+        if (said->verdict != COMPARE_UNDECIDED || n == c->s.rounds) return true;
     }
 }
 
@@ -198,14 +259,14 @@ static void compare_case(comparing *c, const problem *p)
         return;
     }
     progress_say(&c->at, "timing", p->id);
+    comparison said;
     rotation *const r = calloc(1, sizeof *r);
     bool const there = r && rotation_open(r, p);
-    if (there) {
-        comparison const said = time_rounds(c, r);
+    if (!there) refuse(&why, "no memory to time %s", p->id);
+    if (there && time_rounds(c, r, &said, &why)) {
         c->count[said.verdict]++;
         print_row(c, p->id, &said);
     } else {
-        refuse(&why, "no memory to time %s", p->id);
         complain(c, why.text);
     }
     if (r) rotation_close(r);
@@ -273,8 +334,7 @@ int bench_compare(int argc, char **argv)
     int code;
     if (!options_read(&compare_syntax, argc, argv, &c.s, &rest, &code)) return code;
     if (rest.count < 2) return fprintf(stderr, "bench: compare needs two ports or revisions, BASE and NEXT\n"), 2;
-    c.word = rest.word, c.drawn = (uint64_t)(now() * 1e6) | 1;
-    twin_watch(); /* ports are loaded into this process */
+    c.word = rest.word, c.builds = &b, c.drawn = (uint64_t)(now() * 1e6) | 1;
     use_threads(c.s.threads);
     bool const open = open_all(&c, &b, &rest, &why);
     if (!open) complain(&c, why.text);

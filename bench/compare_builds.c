@@ -94,7 +94,7 @@ static void last_line(const char *path, char *text, size_t cap)
 }
 
 /* Runs the recipe, its output into a log. Returns its exit code. */
-static int run_recipe(const char *rev, const char *tree, const char *so, const char *backend, const char *log)
+static int run_recipe(const char *rev, const char *tree, const char *so, const char *port_name, const char *log)
 {
     int status = 0;
     pid_t const child = fork();
@@ -102,19 +102,19 @@ static int run_recipe(const char *rev, const char *tree, const char *so, const c
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
         if (!freopen(log, "w", stdout) || dup2(1, 2) < 0) _exit(127);
-        execlp("sh", "sh", "-c", recipe, "sh", rev, tree, so, backend, (char *)NULL);
+        execlp("sh", "sh", "-c", recipe, "sh", rev, tree, so, port_name, (char *)NULL);
         _exit(127);
     }
     if (child < 0 || waitpid(child, &status, 0) != child) return 127;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 127;
 }
 
-static bool build_revision(const builds *b, const char *rev, const char *backend, const char *so, complaint *why)
+static bool build_revision(const builds *b, const char *rev, const char *port_name, const char *so, complaint *why)
 {
     char tree[300], log[300], said[300];
     snprintf(tree, sizeof tree, "%s/tree", b->folder);
     snprintf(log, sizeof log, "%s/log", b->folder);
-    int const code = run_recipe(rev, tree, so, backend, log);
+    int const code = run_recipe(rev, tree, so, port_name, log);
     last_line(log, said, sizeof said);
     unlink(log);
     if (!code) return true;
@@ -122,7 +122,7 @@ static bool build_revision(const builds *b, const char *rev, const char *backend
         return refuse(why, "%s: this folder is in no git repository; a port is named by its file, as in ./a.so", rev);
     if (code == NO_REVISION)
         return refuse(why, "%s is no revision of this repository; a port is named by its file, as in ./a.so", rev);
-    return refuse(why, "%s: its %s can't be built: %s", rev, backend, said);
+    return refuse(why, "%s: its %s can't be built: %s", rev, port_name, said);
 }
 
 /* A file is named by a path or ends like a shared object; branches may have a slash too. */
@@ -133,16 +133,27 @@ static bool is_file(const char *word)
     return shared || word[0] == '.' || word[0] == '/' || (strchr(word, '/') && !access(word, F_OK));
 }
 
-static bool make_one(const builds *b, const char *word, const char *backend, const char *so, complaint *why)
+static bool make_one(const builds *b, const char *word, const char *port_name, const char *so, complaint *why)
 {
-    return is_file(word) ? copy_file(word, so, why) : build_revision(b, word, backend, so, why);
+    return is_file(word) ? copy_file(word, so, why) : build_revision(b, word, port_name, so, why);
 }
 
-bool builds_open(builds *b, char *const word[2], const char *backend, complaint *why)
+bool builds_open(builds *b, char *const word[2], const char *port_name, complaint *why)
 {
     *b = (builds){""};
-    return make_folder(b, why) && make_one(b, word[0], backend, b->base, why) && copy_file(b->base, b->copy, why) &&
-           make_one(b, word[1], backend, b->next, why);
+    return make_folder(b, why) && make_one(b, word[0], port_name, b->base, why) && copy_file(b->base, b->copy, why) &&
+           make_one(b, word[1], port_name, b->next, why);
+}
+
+bool builds_load(const char *file, loaded_port *loaded, complaint *why)
+{
+    backend of = {.kind = BACKEND_SHARED_OBJECT};
+    answer a = {0};
+    snprintf(of.target, sizeof of.target, "%s-%d.so", file, (int)getpid()); /* a name of its own: it is known by it */
+    if (!copy_file(file, of.target, why)) return false;
+    bool const good = load_port(&of, loaded, &a);
+    unlink(of.target);
+    return good || refuse(why, "%s", a.why);
 }
 
 void builds_close(const builds *b)

@@ -5,6 +5,7 @@
 #define COMPARE_BUILDS_H
 
 #include "files/complaint.h"
+#include "port/load.h"
 
 typedef struct {
     char folder[200]; /* temporary; it goes when the builds are closed or the program is interrupted */
@@ -16,5 +17,8 @@ typedef struct {
  * Close either way. */
 bool builds_open(builds *b, char *const word[2], const char *backend, complaint *why);
 void builds_close(const builds *b);
+
+/* Loads a build from a new copy of its file: neither its addresses nor its pages are those of another load. */
+bool builds_load(const char *file, loaded_port *loaded, complaint *why);
 
 #endif

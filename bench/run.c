@@ -285,7 +285,7 @@ int bench_run(int argc, char **argv)
     use_threads(b.s.threads);
     processor_name(b.cpu, sizeof b.cpu);
     bool const good = check_format(b.s.format, &why) && subjects_cases(&b.cases, ids.count, ids.word, &why) &&
-                      (b.ports = subjects_open(&b.s.backends, NULL, &why));
+                      (b.ports = subjects_open(&b.s.backends, NULL, &why)) && subjects_load(b.ports, &why);
     if (!good) complain(&b, why.text);
     b.good = good && anchors_open(b.s.threads);
     if (b.good) {

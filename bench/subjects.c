@@ -33,22 +33,21 @@ static bool open_judge(subjects *s, int i, complaint *why)
     return refuse(why, "%s can't be timed here: %s", s->of[i].name, port_why(s->judged[i]));
 }
 
-static bool load_all(subjects *s, int count, complaint *why)
-{
-    answer a = {0};
-    for (; s->count < count; s->count++)
-        if (!load_port(&s->of[s->count], &s->loaded[s->count], &a))
-            return refuse(why, "%s: %s", s->of[s->count].name, a.why);
-    return true;
-}
-
-/* The judges' processes are forked before any port has threads here. */
 static bool open_all(subjects *s, const option_list *names, const char *const shown[], complaint *why)
 {
     if (!resolve_all(s, names, shown, why)) return false;
-    for (int i = 0; i < names->count; i++)
-        if (!open_judge(s, i, why)) return false;
-    return load_all(s, names->count, why);
+    for (; s->count < names->count; s->count++)
+        if (!open_judge(s, s->count, why)) return false;
+    return true;
+}
+
+bool subjects_load(subjects *s, complaint *why)
+{
+    answer a = {0};
+    for (; s->loads < s->count; s->loads++)
+        if (!load_port(&s->of[s->loads], &s->loaded[s->loads], &a))
+            return refuse(why, "%s: %s", s->of[s->loads].name, a.why);
+    return true;
 }
 
 subjects *subjects_open(const option_list *names, const char *const shown[], complaint *why)
@@ -63,7 +62,7 @@ subjects *subjects_open(const option_list *names, const char *const shown[], com
 void subjects_close(subjects *s)
 {
     if (!s) return;
-    for (int i = 0; i < s->count; i++) unload_port(&s->loaded[i]);
+    for (int i = 0; i < s->loads; i++) unload_port(&s->loaded[i]);
     for (int i = 0; i < MAX_BACKENDS; i++)
         if (s->judged[i]) port_close(s->judged[i]);
     free(s);

@@ -1,5 +1,5 @@
 /*
- * The ports of a run: each is resolved once, judged in a process of its own, and loaded into this one, where it is timed.
+ * The ports of a run: each is resolved once, judged in a process of its own, and loaded into the one where it is timed.
  */
 #ifndef SUBJECTS_H
 #define SUBJECTS_H
@@ -11,7 +11,7 @@
 #include "result.h"
 
 typedef struct {
-    int count;
+    int count, loads; /* loads: of them are loaded */
     backend of[MAX_BACKENDS];
     port *judged[MAX_BACKENDS];
     loaded_port loaded[MAX_BACKENDS];
@@ -25,6 +25,9 @@ void subjects_close(subjects *s);
 
 /* Judges all of them on a case. False: one didn't pass, and one sentence in why says which. */
 bool subjects_judge(subjects *s, const problem *p, complaint *why);
+
+/* Loads all of them into this process. False: one sentence in why. */
+bool subjects_load(subjects *s, complaint *why);
 
 /* Is this verdict one whose time means something? */
 bool subject_passed(const result *r);
