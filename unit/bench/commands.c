@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <stdbool.h>
 
 TestSuite(bench, .timeout = 300);
 
@@ -17,7 +18,7 @@ typedef struct {
 #define CASE    "rmsnorm@tiny"
 
 static const bad inputs[] = {
-    {"", "fly", {"unknown command 'fly'", "known: run, compare"}},
+    {"", "fly", {"unknown command 'fly'", "known: run, compare, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
@@ -42,6 +43,13 @@ static const bad inputs[] = {
     {"", "compare ./README.md " PLAIN CASE, {"can't be timed here", "cannot load"}},
     {"PLANT=not_here", "compare " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
     {"", "compare " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
+    {"", "plot", {"plot draws kv", "bench plot kv"}},
+    {"", "plot pie", {"plot draws kv"}},
+    {"", "plot kv a b", {"takes one file", "'b' is a second"}},
+    {"", "plot kv --fast", {"unknown option '--fast'", "see bench plot --help"}},
+    {"", "plot kv /no/file.jsonl", {"/no/file.jsonl", "No such file", "bench run --format=jsonl writes"}},
+    {"", "plot kv README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
+    {"", "plot kv /dev/null --check", {"/dev/null is empty"}},
 };
 
 static void expect_sentence(const bad *b)
@@ -106,4 +114,59 @@ Test(bench, a_slow_build_is_an_alarm)
                                          "compare " PLAIN BUILD "/planted/slow.so rmsnorm@tiny:n_tokens=64");
     cr_expect_eq(o->code, 1, "%d: %s%s", o->code, o->out, o->err);
     cr_expect(strstr(o->out, "1 slower, 0 not slower"), "%s", o->out);
+}
+
+/* ---- figures ---- */
+
+/* What the committed figures show is so: sizes are those that were published, times agree with each other. */
+Test(bench, check_lines_of_the_figures_are_ok)
+{
+    const outcome *const o = run_program("", "bench", "plot kv --check");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, " 0 wrong") && !strstr(o->out, "WRONG"), "%s", o->out);
+}
+
+/* The check lines read the data: others are wrong, or miss. sed makes them. */
+Test(bench, check_lines_see_other_data)
+{
+    static const struct {
+        const char *edit, *says;
+    } others[] = {
+        {"s/\"verdict\":\"PASS\"/\"verdict\":\"VACUOUS\"/", "WRONG  35 of 35 timed cases"},
+        {"/mla_prefill/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  from 256 keys on"},
+        {"/n_keys=4096/d", "WRONG  1 cases of the figures are missing"},
+        {"/kv_len=16384\"/s/\"seconds\":[^,]*/\"seconds\":9/", "WRONG  eight times the keys"},
+        {"s/\"memory\":[^,]*/\"memory\":1e9/;s/\"floor\":[^,]*/\"floor\":1/", "WRONG  27 cases lie"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char command[400];
+        snprintf(command, sizeof command, "sed '%s' docs/data/kv.jsonl >" BUILD "/other.jsonl &&", others[i].edit);
+        const outcome *const o = run_program(command, "bench", "plot kv --check " BUILD "/other.jsonl");
+        cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
+        cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s", others[i].edit, others[i].says, o->out);
+    }
+    remove(BUILD "/other.jsonl");
+}
+
+/* The scripts that are committed are those that the program writes; drawn where gnuplot is installed. */
+Test(bench, figures_are_those_of_the_data)
+{
+    static const char *const names[] = {"bytes", "context", "fit", "forms", "reduction", "roofline"};
+    static char ours[65536], theirs[65536];
+    bool const gnuplot = !system("command -v gnuplot >/dev/null");
+    const outcome *const o = run_program("", "bench", "plot kv --out=" BUILD "/figures");
+    cr_expect_eq(o->code, gnuplot ? 0 : 2, "%s%s", o->out, o->err);
+    if (!gnuplot) cr_expect(strstr(o->err, "plot needs gnuplot: apt-get install gnuplot-nox"), "%s", o->err);
+    for (int i = 0; gnuplot && i < 6; i++) {
+        char path[200];
+        snprintf(path, sizeof path, BUILD "/figures/kv_%s.gp", names[i]);
+        read_file(path, theirs, sizeof theirs);
+        snprintf(path, sizeof path, "docs/figures/kv_%s.gp", names[i]);
+        read_file(path, ours, sizeof ours);
+        const char *const a = strchr(ours, '\n'), *const b = strchr(theirs, '\n'); /* the first line names the folder */
+        cr_expect(a && b && !strcmp(a, b), "%s is not what bench plot kv writes", path);
+        snprintf(path, sizeof path, BUILD "/figures/kv_%s.svg", names[i]);
+        read_file(path, theirs, sizeof theirs);
+        cr_expect(strstr(theirs, "<svg"), "%s", path);
+    }
 }
