@@ -141,10 +141,14 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c))
-$(B)/bin/bench: $(bench_obj) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(lib)
+bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o
+$(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt
+	@mkdir -p $(@D)
+	$(call run,CP)cp $< $@
+$(B)/perf.txt: bench/perf.txt
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
 $(B)/ports/%.py: bench/%.py
@@ -167,6 +171,9 @@ $(B)/planted/mistake_%.so: $(plain_obj) unit/planted/mistakes.py
 	@mkdir -p $(B)/planted/$*
 	$(call run,LD)from=$$(python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)) && \
 	    $(port_cc) -Iverify/ports/plain -o $@ $$from -lm
+$(B)/planted/avx512.so: unit/planted/avx512.c $(fast_src:%.c=$(B)/obj/%.o) include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) $(SAN) -Wl,-Bsymbolic -o $@ $(filter-out %.h,$^) -lsleef -lpthread -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -o $@ $< -lm
@@ -183,7 +190,7 @@ inside_forms     := dd 256 512
 inside_log       := dd 256
 
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
-suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c)
+suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c unit/bench/*.c)
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
@@ -201,11 +208,15 @@ $(B)/unit/ref/inside/%_$(1): $(B)/obj/unit/ref/inside/%_$(1).o $(in_tier) $(lib)
 	$$(test_link)
 endef
 $(foreach t,$(TIERS),$(eval $(call inside_rules,$(t))))
+$(B)/obj/unit/bench/%.o: CFLAGS += -Ibench
+$(B)/unit/bench/%: $(B)/obj/unit/bench/%.o $(bench_part) $(lib)
+	@mkdir -p $(@D)
+	$(test_link)
 $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
 
-test: $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
+test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites)
 	@unit/headers.sh
 	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check
@@ -217,7 +228,7 @@ tsan:
 	@$(MAKE) --no-print-directory B=$(B)/tsan SAN=-fsanitize=thread $(B)/tsan/bin/verify
 	@TSAN_OPTIONS=halt_on_error=1 DSV3_FAST_THREADS=4 $(B)/tsan/bin/verify run --backend=avx512 \
 	    'linear@odd:n_tokens=64' 'rmsnorm@odd:n_tokens=64' gate@odd experts@odd moe@odd mla@odd
-model-test: $(B)/bin/verify $(ports) $(planted)
+model-test: $(B)/bin/verify bench $(ports) $(planted)
 	@$(B)/ports/python unit/model.py
 deps:
 	@unit/deps.sh
@@ -262,7 +273,7 @@ verify: setup
 	@echo 'Building $(B)/bin/verify and the ports'
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
-bench: $(B)/bin/bench $(B)/ports/torch_peer.py
+bench: $(B)/bin/bench $(B)/perf.txt $(B)/ports/torch_peer.py
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
