@@ -79,7 +79,7 @@ cases      := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
 plain      := $(wildcard verify/ports/plain/*.c)
 mistakes   := $(shell sed -n 's/^    "\([A-Z][A-Za-z0-9_]*\)": \[.*/\1/p' unit/planted/mistakes.py)
 planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
-              $(mistakes:%=$(B)/planted/mistake_%.so)
+              $(mistakes:%=$(B)/planted/mistake_%.so) $(B)/planted/older.so
 
 # $(call run,WORD): the command that follows, shown as WORD and its target, or whole with V=1.
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
@@ -151,7 +151,7 @@ $(B)/ports/%.py: bench/%.py
 # ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
 # A mistake is in one source or two; the others are compiled once for all mistakes.
 
-port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
+port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC $(older) -Iinclude
 port_h    := verify/ports/plain/plain.h include/dsv3.h
 plain_obj := $(plain:verify/ports/plain/%.c=$(B)/planted/plain/%.o)
 $(B)/ports/plain.so: $(plain) $(port_h)
@@ -164,6 +164,13 @@ $(B)/planted/mistake_%.so: $(plain_obj) unit/planted/mistakes.py
 	@mkdir -p $(B)/planted/$*
 	$(call run,LD)from=$$(python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)) && \
 	    $(port_cc) -Iverify/ports/plain -o $@ $$from -lm
+# One compiled with the header as it was before `prepare`.
+$(B)/planted/older/dsv3.h: include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,SED)sed '/What is done once for many calls/,/(\*unprepare)/d' $< >$@ && ! grep -q unprepare $@
+$(B)/planted/older.so: older := -I$(B)/planted/older
+$(B)/planted/older.so: unit/planted/planted.c $(B)/planted/older/dsv3.h
+	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -DOLDER -o $@ $< -lm
 $(B)/planted/%.so: unit/planted/%.c include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -o $@ $< -lm

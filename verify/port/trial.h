@@ -20,6 +20,7 @@ typedef struct {
     void **bound;         /* what the op is called with, by tensor of a call */
     arena memory;         /* of the run in work */
     const loaded_port *port;
+    bool preparing; /* the status in work is that of prepare */
     answer *a;
 } trial;
 
