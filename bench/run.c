@@ -27,6 +27,7 @@ typedef struct {
     option_list backends;
     const char *format;
     int threads;
+    bool unprepared;
 } settings;
 
 static const option table[] = {
@@ -34,6 +35,7 @@ static const option table[] = {
     {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, jsonl or md"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N",
      "of the limits and of avx512; all processors unless said", 1, 64},
+    {"--unprepared", OPTION_FLAG, offsetof(settings, unprepared), NULL, "ops are called without their prepare"},
     {NULL}};
 
 static const syntax run_syntax = {
@@ -46,6 +48,7 @@ typedef struct {
     const char *id, *port;
     double seconds, least, most; /* a call: median, and the middle half of the samples */
     double floor;                /* at the limits of the same minute */
+    double prepare;              /* seconds of one prepare: median; 0: there is none */
     cost needs;
     anchor limits;
     const char *verdict;
@@ -108,6 +111,25 @@ static void close_rotation(rotation *r)
     }
 }
 
+/* Each copy is prepared; seconds of one, or negative: it can't be. */
+static double prepare(const rotation *r, const loaded_port *loaded)
+{
+    double seconds[MOST_COPIES];
+    for (int c = 0; c < r->copies; c++) {
+        double const from = now();
+        if (loaded->table.prepare(loaded->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]) != DSV3_OK) return -1;
+        if (loaded->table.sync) loaded->table.sync(loaded->ctx);
+        seconds[c] = now() - from;
+    }
+    return median(seconds, r->copies);
+}
+
+static void unprepare(const rotation *r, const loaded_port *loaded)
+{
+    for (int c = 0; c < r->copies; c++)
+        loaded->table.unprepare(loaded->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]);
+}
+
 /* Seconds of n calls. */
 static double call(const rotation *r, const loaded_port *loaded, int64_t n, int64_t *at)
 {
@@ -142,10 +164,13 @@ static void measure(const rotation *r, const loaded_port *loaded, timing_row *ro
 static void print_head(const char *format)
 {
     if (!strcmp(format, "text"))
-        printf("%-10s %11s %5s %9s %8s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "verdict");
+        printf("%-10s %11s %5s %9s %8s %11s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "prepare",
+               "verdict");
     if (!strcmp(format, "md"))
-        printf("| case | port | time | of the limit | GFLOP/s | GB/s | verdict |\n|---|---|---|---|---|---|---|\n");
-    if (!strcmp(format, "csv")) printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict\n");
+        printf("| case | port | time | of the limit | GFLOP/s | GB/s | prepare | verdict |\n"
+               "|---|---|---|---|---|---|---|---|\n");
+    if (!strcmp(format, "csv"))
+        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,prepare\n");
 }
 
 static void print_row(const timing_row *r, const char *format)
@@ -153,21 +178,21 @@ static void print_row(const timing_row *r, const char *format)
     double const share = r->floor / r->seconds, rate = r->needs.operations / r->seconds * 1e-9,
                  bytes = r->needs.bytes / r->seconds * 1e-9;
     if (!strcmp(format, "text"))
-        printf("%-10s %8.1f us %5.2f %9.1f %8.1f %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes, r->verdict,
-               r->id);
+        printf("%-10s %8.1f us %5.2f %9.1f %8.1f %8.1f us %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes,
+               r->prepare * 1e6, r->verdict, r->id);
     if (!strcmp(format, "md"))
-        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %s |\n", r->id, r->port, r->seconds * 1e6, share, rate,
-               bytes, r->verdict);
+        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %.1f us | %s |\n", r->id, r->port, r->seconds * 1e6, share,
+               rate, bytes, r->prepare * 1e6, r->verdict);
     if (!strcmp(format, "csv"))
-        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s\n", r->id, r->port, r->seconds, r->least,
+        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,%.9g\n", r->id, r->port, r->seconds, r->least,
                r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16, r->limits.memory,
-               r->verdict);
+               r->verdict, r->prepare);
     if (!strcmp(format, "jsonl"))
         printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
-               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"verdict\":\"%s\"}\n",
+               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\"}\n",
                r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
-               r->limits.f32, r->limits.bf16, r->limits.memory, r->verdict);
+               r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict);
     fflush(stdout);
 }
 
@@ -195,14 +220,18 @@ static bool run_one(const problem *p, const backend *b, const settings *s)
     answer a = {0};
     rotation *const r = malloc(sizeof *r);
     timing_row row = {.id = p->id, .port = b->name, .verdict = verdict_name(judged.v)};
-    bool const there = r && load_port(b, &loaded, &a), good = there && open_rotation(r, p);
+    bool const there = r && load_port(b, &loaded, &a), open = there && open_rotation(r, p);
+    bool const prepared = open && loaded.table.prepare && loaded.table.unprepare && !s->unprepared;
+    if (prepared) row.prepare = prepare(r, &loaded);
+    bool const good = open && row.prepare >= 0;
     if (good) {
         measure(r, &loaded, &row);
         print_row(&row, s->format);
-        close_rotation(r);
     } else {
         fprintf(stderr, "bench: %s on %s: %s\n", p->id, b->name, there ? "no memory" : a.why);
     }
+    if (good && prepared) unprepare(r, &loaded);
+    if (open) close_rotation(r);
     if (there) unload_port(&loaded);
     free(r);
     return good;

@@ -2,6 +2,7 @@
  * With PORTABLE, the same ops in plain C: judged anywhere, measured nowhere. */
 #include "ctx.h"
 #include "fast.h"
+#include "pack.h"
 
 #include <stdio.h>
 
@@ -52,4 +53,5 @@ const dsv3_backend TABLE = {.abi = DSV3_ABI,
 #define OP(op) .op = fast_##op,
                             DSV3_OPS(OP)
 #undef OP
-};
+                                .prepare = fast_prepare,
+                            .unprepare = fast_unprepare};

@@ -1,6 +1,8 @@
 /* See ctx.h. */
 #include "ctx.h"
 
+#include "pack.h"
+
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -17,6 +19,7 @@ static const size_t reserve = (size_t)1 << 38; /* addresses, not memory */
 
 struct dsv3_ctx {
     product_path path;
+    packs *packs;
     char *memory;
     size_t used;
     int workers;
@@ -39,7 +42,7 @@ product_path path_here(void)
 #ifdef PORTABLE
     there = true;
 #elif defined(__x86_64__)
-    there = __builtin_cpu_supports("avx512bf16"), amd = __builtin_cpu_is("amd");
+    there = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi"), amd = __builtin_cpu_is("amd");
 #endif
     if (forced && !strcmp(forced, "fma")) return PATH_FMA;
     if (forced && !strcmp(forced, "dpbf16")) return there ? PATH_PAIRS : PATH_FMA;
@@ -49,6 +52,11 @@ product_path path_here(void)
 product_path ctx_path(const dsv3_ctx *ctx)
 {
     return ctx->path;
+}
+
+packs *ctx_packs(const dsv3_ctx *ctx)
+{
+    return ctx->packs;
 }
 
 /* ---- memory ---- */
@@ -164,13 +172,22 @@ static bool start_worker(dsv3_ctx *ctx)
     return true;
 }
 
+static dsv3_status give_up(dsv3_ctx *ctx)
+{
+    if (ctx->memory != MAP_FAILED) munmap(ctx->memory, reserve);
+    if (ctx->packs) packs_close(ctx->packs);
+    free(ctx);
+    return DSV3_NO_MEMORY;
+}
+
 dsv3_status ctx_open(dsv3_ctx **out, int device)
 {
     (void)device;
     dsv3_ctx *const ctx = calloc(1, sizeof *ctx);
     if (!ctx) return DSV3_NO_MEMORY;
+    ctx->packs = packs_open();
     ctx->memory = mmap(NULL, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (ctx->memory == MAP_FAILED) return free(ctx), DSV3_NO_MEMORY;
+    if (!ctx->packs || ctx->memory == MAP_FAILED) return give_up(ctx);
     madvise(ctx->memory, reserve, MADV_HUGEPAGE);
     ctx->path = path_here();
     ctx->workers = 1;
@@ -187,5 +204,6 @@ void ctx_close(dsv3_ctx *ctx)
     futex_wake(&ctx->serial);
     for (int i = 1; i < ctx->workers; i++) pthread_join(ctx->thread[i], NULL);
     munmap(ctx->memory, reserve);
+    packs_close(ctx->packs);
     free(ctx);
 }

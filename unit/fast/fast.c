@@ -89,6 +89,16 @@ static void close_call(call *c)
     problem_close(&c->p);
 }
 
+static void prepare(const call *c, dsv3_ctx *ctx)
+{
+    cr_assert(fast->prepare(ctx, c->p.op->name, c->p.prob.bytes, c->io) == DSV3_OK, "%s", c->p.id);
+}
+
+static void unprepare(const call *c, dsv3_ctx *ctx)
+{
+    fast->unprepare(ctx, c->p.op->name, c->p.prob.bytes, c->io);
+}
+
 static void run(const call *c, dsv3_ctx *ctx)
 {
     cr_assert(op_call(c->p.op, fast, ctx, c->p.prob.bytes, c->io) == DSV3_OK, "%s", c->p.id);
@@ -167,6 +177,73 @@ Test(fast, portable_has_the_same_bits)
         }
         fast->close(native), dsv3_backend_portable.close(portable);
     }
+}
+
+/* What is packed doesn't change bits; nor does what is left of it. Twice prepared, it is there until the second unprepare. */
+Test(fast, prepared_ops_have_the_same_bits)
+{
+    needs_avx512();
+    for (int path = 0; path < 2; path++) {
+        dsv3_ctx *const ctx = open_with("2", paths[path]);
+        for (int i = 0; i < IDS; i++) {
+            call a = open_call(ids[i]), b = open_call(ids[i]), other = open_call(ids[i]);
+            run(&a, ctx);
+            prepare(&b, ctx), prepare(&other, ctx), prepare(&b, ctx);
+            run(&b, ctx);
+            cr_expect(same_outputs(&a, &b), "%s, %s: prepared it has other bits", ids[i], paths[path]);
+            unprepare(&b, ctx), unprepare(&other, ctx);
+            run(&b, ctx);
+            cr_expect(same_outputs(&a, &b), "%s, %s: prepared twice, dropped once: other bits", ids[i], paths[path]);
+            unprepare(&b, ctx);
+            run(&b, ctx), run(&other, ctx);
+            cr_expect(same_outputs(&a, &b) && same_outputs(&a, &other), "%s, %s: unprepared it has other bits", ids[i],
+                      paths[path]);
+            close_call(&a), close_call(&b), close_call(&other);
+        }
+        fast->close(ctx);
+    }
+}
+
+/* A weight that changes behind prepare's back tells whether the op reads what was packed: it must, until unprepare. */
+Test(fast, prepared_weights_are_used)
+{
+    needs_avx512();
+    dsv3_ctx *const ctx = open_with("2", "dpbf16");
+    call a = open_call("linear@odd:n_tokens=3,weight=f8_e4m3"), b = open_call("linear@odd:n_tokens=3,weight=f8_e4m3");
+    run(&a, ctx);
+    prepare(&b, ctx);
+    for (int i = 0; i < b.p.tensors; i++)
+        if (!strcmp(b.p.tensor[i].name, "weight")) memset(b.data[i], 0, b.p.tensor[i].bytes);
+    run(&b, ctx);
+    cr_expect(same_outputs(&a, &b), "the op doesn't read what was packed");
+    unprepare(&b, ctx);
+    run(&b, ctx);
+    cr_expect(!same_outputs(&a, &b), "the op still reads what was dropped");
+    close_call(&a), close_call(&b);
+    fast->close(ctx);
+}
+
+/* Many matrices come and go in any order: those that are there are found, the others aren't. */
+Test(fast, packs_are_found_and_dropped)
+{
+    enum { MANY = 500 };
+    static float weight[MANY][4], x[1] = {1}, y[4];
+    needs_avx512();
+    dsv3_ctx *const ctx = open_with("1", "fma");
+    dsv3_linear_prob const prob = {1, 1, 4};
+    for (int step = 0; step < 3 * MANY; step++) {
+        int const at = step * 7 % MANY;
+        dsv3_weight const item = {"weight", {weight[at], DSV3_F32, 2, {4, 1}, {1, 1}}};
+        dsv3_linear_io const io = {
+            .x = {x, DSV3_F32, 2, {1, 1}, {1, 1}}, .weights = {1, &item}, .y = {y, DSV3_F32, 2, {1, 4}, {4, 1}}};
+        bool const packed = step >= MANY && step < 2 * MANY; /* all there; then dropped one by one */
+        if (step < MANY) weight[at][3] = (float)at, fast->prepare(ctx, "linear", &prob, &io), weight[at][3] = -1;
+        if (packed && step % 2) fast->unprepare(ctx, "linear", &prob, &io);
+        cr_assert(fast->linear(ctx, &prob, &io) == DSV3_OK);
+        bool const there = step < MANY || (packed && !(step % 2)) || (step >= 2 * MANY && !((step - MANY) % 2));
+        cr_expect(y[3] == (there ? (float)at : -1), "step %d, matrix %d: %g", step, at, (double)y[3]);
+    }
+    fast->close(ctx);
 }
 
 /* The first row of y for so many tokens; 16 outputs or more. */
