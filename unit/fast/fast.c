@@ -226,8 +226,9 @@ Test(fast, prepared_weights_are_used)
 /* Many matrices come and go in any order: those that are there are found, the others aren't. */
 Test(fast, packs_are_found_and_dropped)
 {
-    enum { MANY = 500 };
-    static float weight[MANY][4], x[1] = {1}, y[4];
+    enum { MANY = 500, ROOM = 65521 }; /* a prime: weights lie in no even distance, so that some collide */
+    static float room[ROOM][4], *weight[MANY], x[1] = {1}, y[4];
+    for (int i = 0; i < MANY; i++) weight[i] = room[i * i % ROOM];
     needs_avx512();
     dsv3_ctx *const ctx = open_with("1", "fma");
     dsv3_linear_prob const prob = {1, 1, 4};
