@@ -121,7 +121,8 @@ static double prepare(const rotation *r, const loaded_port *loaded)
         if (loaded->table.sync) loaded->table.sync(loaded->ctx);
         seconds[c] = now() - from;
     }
-    return median(seconds, r->copies);
+    sort_values(seconds, r->copies);
+    return seconds[r->copies / 2];
 }
 
 static void unprepare(const rotation *r, const loaded_port *loaded)

@@ -57,7 +57,8 @@ enum {
     TOKENS = 64,    /* that are in work together */
     FEW = 2 * TILE, /* up to so many rows of x are not copied */
     TILES = OUTPUTS / TILE,
-    AHEAD = 3 /* tiles that memory is asked for before they are used */
+    AHEAD = 1,          /* tiles that memory is asked for before they are used */
+    AHEAD_IN_ROW = 2048 /* bytes, where rows aren't packed and used once */
 };
 
 typedef struct {
@@ -149,7 +150,6 @@ static matrix_tile find_tile(const product *p, int64_t first, int64_t tile, int6
     w.dtype = p->m->weight->dtype;
     if (p->m->scale)
         w.scale = (const float *)p->m->scale->data + o / BLOCK * p->m->scale->stride[0] + stretch * (STRETCH / BLOCK);
-    w.later = later_tile(p, first, tile, stretch);
     return w;
 }
 
@@ -159,13 +159,30 @@ static void packed_there(const char *at, dsv3_dtype dtype, matrix_tile *w)
     int64_t const size = size_in(dtype);
     w->data = at, w->pitch = CHUNK * size, w->step = TILE * CHUNK * size, w->last = TILE;
     w->dtype = dtype;
-    w->later = NULL;
+}
+
+/* Rows that are used in one pass: what follows them, as it is reached. */
+static void ask_ahead(const product *p, matrix_tile *w)
+{
+    int64_t const size = size_in(w->dtype);
+    w->ahead = p->packed ? AHEAD * TILE * STRETCH * size : AHEAD_IN_ROW;
+    w->length = p->packed ? 0 : p->columns * size;
+}
+
+/* In more passes: a tile that is used later, evenly. */
+static void ask_later(const product *p, int64_t first, int64_t tile, int64_t stretch, int64_t passes, matrix_tile *w)
+{
+    int const of_code = 4, codes = size_in(p->m->weight->dtype) == 1; /* 2^4 lines of codes are a stretch */
+    w->later = later_tile(p, first, tile, stretch);
+    w->row_lines = p->packed ? 62 : codes ? of_code : of_code + 1;
+    w->to_ask = TILE * (codes ? 1 : 2) << of_code;
+    w->at_once = (w->to_ask + STRETCH / CHUNK * passes - 1) / (STRETCH / CHUNK * passes);
 }
 
 static int64_t columns_at(const product *p, int64_t stretch)
 {
     int64_t const left = p->columns - stretch * STRETCH;
-    return left < STRETCH ? left : STRETCH;
+    return left < STRETCH || p->stretches == 1 ? left : STRETCH;
 }
 
 /* n columns as binary32, packed. */
@@ -206,7 +223,7 @@ static void fill_panel(const part_of *part)
 
 /* ---- tiles of W with tiles of x ---- */
 
-static void add_tile(const product *p, int64_t t, int64_t k, const matrix_tile *w, int64_t n, tile_sums *sums)
+static void add_tile(const product *p, int64_t t, int64_t k, matrix_tile *w, int64_t n, tile_sums *sums)
 {
     int const rows = p->rows - t < TILE ? (int)(p->rows - t) : TILE;
     const void *x[TILE];
@@ -236,9 +253,14 @@ static void add_tokens(const part_of *part, int64_t t, int64_t tokens, int64_t t
     _Alignas(64) char decoded[TILE * STRETCH * sizeof(float)];
     matrix_tile w = find_tile(p, part->first, tile, stretch);
     if (part->panel) packed_there(panel_tile(part, tile, stretch), p->work, &w);
-    if (w.dtype != p->work && tokens > 1) decode_tile(p, &w, n, decoded);
-    for (int64_t i = 0; i < tokens; i += TILE, w.later = NULL)
-        add_tile(p, t + i, stretch * STRETCH, &w, n, &sums[i / TILE]);
+    bool const shared = tokens > (p->pairs ? TILE : 1);
+    int64_t const passes = (tokens + TILE - 1) / TILE * (w.scale ? 2 : 1);
+    if (tokens <= TILE)
+        ask_ahead(p, &w);
+    else if (!part->panel)
+        ask_later(p, part->first, tile, stretch, passes, &w);
+    if (w.dtype != p->work && shared) decode_tile(p, &w, n, decoded);
+    for (int64_t i = 0; i < tokens; i += TILE) add_tile(p, t + i, stretch * STRETCH, &w, n, &sums[i / TILE]);
 }
 
 static void multiply_tokens(const part_of *part, int64_t t)
@@ -270,10 +292,12 @@ int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list 
     product p = {.m = m, .x = x, .y = y, .rows = rows, .columns = m->weight->shape[1], .outputs = m->weight->shape[0]};
     p.pairs = ctx_path(ctx) == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
     p.work = p.pairs ? DSV3_BF16 : DSV3_F32;
-    p.packed = find_packed(ctx, m->weight);
+    bool const few_codes = p.pairs && rows > 1 && rows <= TILE && m->weight->dtype == DSV3_F8_E4M3;
+    p.packed = few_codes ? NULL : find_packed(ctx, m->weight); /* measured: those are faster from end to end */
     int64_t const size = size_in(m->weight->dtype);
     p.pitch = (p.packed ? CHUNK : m->weight->stride[0]) * size, p.step = (p.packed ? TILE : 1) * CHUNK * size;
-    p.stretches = (p.columns + STRETCH - 1) / STRETCH, p.part = packed_part(p.columns);
+    bool const at_once = rows <= TILE && p.pairs && !p.packed; /* rows from end to end */
+    p.stretches = at_once ? 1 : (p.columns + STRETCH - 1) / STRETCH, p.part = packed_part(p.columns);
     p.sums = ctx_take(ctx, ctx_workers(ctx) * TILES * (TOKENS / TILE), sizeof *p.sums);
     bool const panel = rows > TOKENS && !(p.packed && m->weight->dtype == p.work);
     if (panel) p.panel = ctx_take(ctx, ctx_workers(ctx) * p.part, (size_t)size_in(p.work));
