@@ -8,6 +8,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_portable;
 static const dsv3_backend *const fast = &dsv3_backend_avx512;
@@ -18,7 +21,21 @@ TestSuite(fast, .timeout = 300);
 
 static _Atomic long allocations;
 
+static _Atomic long mappings; /* made and not yet removed */
+
 #ifndef __SANITIZE_ADDRESS__
+void *mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset)
+{
+    atomic_fetch_add(&mappings, 1);
+    return (void *)syscall(SYS_mmap, at, bytes, protection, flags, file, offset);
+}
+
+int munmap(void *at, size_t bytes)
+{
+    atomic_fetch_sub(&mappings, 1);
+    return (int)syscall(SYS_munmap, at, bytes);
+}
+
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t bytes);
@@ -209,7 +226,7 @@ Test(fast, prepared_weights_are_used)
 {
     needs_avx512();
     dsv3_ctx *const ctx = open_with("2", "dpbf16");
-    call a = open_call("linear@odd:n_tokens=3,weight=f8_e4m3"), b = open_call("linear@odd:n_tokens=3,weight=f8_e4m3");
+    call a = open_call("linear@odd:n_tokens=7,weight=f8_e4m3"), b = open_call("linear@odd:n_tokens=7,weight=f8_e4m3");
     run(&a, ctx);
     prepare(&b, ctx);
     for (int i = 0; i < b.p.tensors; i++)
@@ -292,6 +309,51 @@ Test(fast, ops_allocate_nothing)
         }
         fast->close(ctx);
     }
+}
+
+static long resident_pages(void)
+{
+    long total = 0, resident = 0;
+    FILE *const f = fopen("/proc/self/statm", "r");
+    cr_assert(f && fscanf(f, "%ld %ld", &total, &resident) == 2);
+    fclose(f);
+    return resident;
+}
+
+/* Ten thousand calls, every tenth prepared and dropped: memory is what it was after the first ones. */
+Test(fast, calls_leak_nothing)
+{
+    enum { ROUNDS = 10000 / IDS + 1, WARM = 20, MOST_PAGES = 64 };
+    needs_avx512();
+    dsv3_ctx *const ctx = open_with("2", "dpbf16");
+    call c[IDS];
+    long pages = 0, mapped = 0;
+    for (int i = 0; i < IDS; i++) c[i] = open_call(ids[i]);
+    for (int round = 0; round < WARM + ROUNDS; round++) {
+        if (round == WARM) pages = resident_pages(), mapped = atomic_load(&mappings);
+        for (int i = 0; i < IDS; i++) {
+            if (!(round % 10)) prepare(&c[i], ctx);
+            run(&c[i], ctx);
+            if (!(round % 10)) unprepare(&c[i], ctx);
+        }
+    }
+    cr_expect(atomic_load(&mappings) == mapped, "%ld mappings are left", atomic_load(&mappings) - mapped);
+    cr_expect(resident_pages() - pages < MOST_PAGES, "%ld pages more than after %d rounds", resident_pages() - pages,
+              WARM);
+    for (int i = 0; i < IDS; i++) close_call(&c[i]);
+    fast->close(ctx);
+}
+
+Test(fast, paths_are_described)
+{
+    char text[256];
+    needs_avx512();
+    setenv("DSV3_FAST", "fma", 1);
+    fast->probe(text, sizeof text);
+    cr_expect(!strncmp(text, "fma runs; dpbf16: ", 18) && strstr(text, "; amx: "), "%s", text);
+    setenv("DSV3_FAST", "dpbf61", 1);
+    fast->probe(text, sizeof text);
+    cr_expect(strstr(text, "DSV3_FAST is none of fma, dpbf16, amx") != NULL, "%s", text);
 }
 
 /* One weight a row, all codes but the two NaNs, a scale of 2^-3, x = 1: what comes out is the code. */
