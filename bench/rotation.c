@@ -75,3 +75,22 @@ int64_t rotation_calls(rotation *r, const loaded_port *port, double seconds)
     double const once = rotation_call(r, port, 1);
     return (int64_t)fmax(1, fmin(seconds / once, 1e6));
 }
+
+double rotation_prepare(const rotation *r, const loaded_port *port)
+{
+    double seconds[MOST_COPIES];
+    for (int c = 0; c < r->copies; c++) {
+        double const from = now();
+        if (port->table.prepare(port->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]) != DSV3_OK) return -1;
+        if (port->table.sync) port->table.sync(port->ctx);
+        seconds[c] = now() - from;
+    }
+    sort_values(seconds, r->copies);
+    return seconds[r->copies / 2];
+}
+
+void rotation_unprepare(const rotation *r, const loaded_port *port)
+{
+    for (int c = 0; c < r->copies; c++)
+        port->table.unprepare(port->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]);
+}

@@ -20,6 +20,10 @@ typedef struct {
 bool rotation_open(rotation *r, const problem *p);
 void rotation_close(rotation *r);
 
+/* Prepares every copy; the median of the seconds that one took, or negative: one can't be. */
+double rotation_prepare(const rotation *r, const loaded_port *port);
+void rotation_unprepare(const rotation *r, const loaded_port *port);
+
 /* Seconds of n calls. */
 double rotation_call(rotation *r, const loaded_port *port, int64_t n);
 

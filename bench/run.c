@@ -21,6 +21,7 @@ typedef struct {
     option_list backends;
     const char *format;
     int threads;
+    bool unprepared;
 } settings;
 
 static const option table[] = {
@@ -28,6 +29,7 @@ static const option table[] = {
     {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, json, jsonl or md"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N",
      "of the limits and of avx512; all processors unless said", 1, 64},
+    {"--unprepared", OPTION_FLAG, offsetof(settings, unprepared), NULL, "ops are called without their prepare"},
     {NULL}};
 
 static const syntax run_syntax = {
@@ -45,6 +47,7 @@ typedef struct {
     double floor;                /* at the limits of the same minute */
     cost needs;
     anchor limits;
+    double prepare; /* seconds of one prepare: median; 0: there is none */
     const char *verdict;
     const char *cpu; /* where it was measured, and on how many threads */
     int threads;
@@ -155,11 +158,13 @@ static void print_head(const char *format)
 {
     if (!strcmp(format, "json")) puts("[");
     if (!strcmp(format, "text"))
-        printf("%-10s %11s %5s %9s %8s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "verdict");
+        printf("%-10s %11s %5s %9s %8s %11s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "prepare",
+               "verdict");
     if (!strcmp(format, "md"))
-        printf("| case | port | time | of the limit | GFLOP/s | GB/s | verdict |\n|---|---|---|---|---|---|---|\n");
+        printf("| case | port | time | of the limit | GFLOP/s | GB/s | prepare | verdict |\n"
+               "|---|---|---|---|---|---|---|---|\n");
     if (!strcmp(format, "csv"))
-        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,cpu,threads\n");
+        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,prepare,cpu,threads\n");
 }
 
 /* first: no row was printed before. */
@@ -168,23 +173,23 @@ static void print_row(const timing_row *r, const char *format, bool first)
     double const share = r->floor / r->seconds, rate = r->needs.operations / r->seconds * 1e-9,
                  bytes = r->needs.bytes / r->seconds * 1e-9;
     if (!strcmp(format, "text"))
-        printf("%-10s %8.1f us %5.2f %9.1f %8.1f %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes, r->verdict,
-               r->id);
+        printf("%-10s %8.1f us %5.2f %9.1f %8.1f %8.1f us %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes,
+               r->prepare * 1e6, r->verdict, r->id);
     if (!strcmp(format, "md"))
-        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %s |\n", r->id, r->port, r->seconds * 1e6, share, rate,
-               bytes, r->verdict);
+        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %.1f us | %s |\n", r->id, r->port, r->seconds * 1e6, share, rate,
+               bytes, r->prepare * 1e6, r->verdict);
     if (!strcmp(format, "csv"))
-        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,\"%s\",%d\n", r->id, r->port, r->seconds,
+        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,%.9g,\"%s\",%d\n", r->id, r->port, r->seconds,
                r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16,
-               r->limits.memory, r->verdict, r->cpu, r->threads);
+               r->limits.memory, r->verdict, r->prepare, r->cpu, r->threads);
     bool const json = !strcmp(format, "json");
     if (json && !first) puts(",");
     if (json || !strcmp(format, "jsonl"))
         printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
-               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}%s",
+               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}%s",
                r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
-               r->limits.f32, r->limits.bf16, r->limits.memory, r->verdict, r->cpu, r->threads, json ? "" : "\n");
+               r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads, json ? "" : "\n");
     fflush(stdout);
 }
 
@@ -226,7 +231,16 @@ static void time_port(bench_state *b, rotation *r, int i)
         complain(b, why.text);
         return;
     }
-    measure(r, &b->ports->loaded[i], &row);
+    const loaded_port *const loaded = &b->ports->loaded[i];
+    bool const prepared = !b->s.unprepared && loaded->table.prepare && loaded->table.unprepare;
+    if (prepared) row.prepare = rotation_prepare(r, loaded);
+    if (row.prepare < 0) {
+        refuse(&why, "%s on %s can't be prepared", r->p->id, row.port);
+        complain(b, why.text);
+        return;
+    }
+    measure(r, loaded, &row);
+    if (prepared) rotation_unprepare(r, loaded);
     progress_hide();
     print_row(&row, b->s.format, !b->printed++);
     if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i]);

@@ -106,18 +106,34 @@ static bool declare(trial *t)
     return good;
 }
 
-static bool call_op(trial *t, dsv3_status *status)
+/* What is made once for many calls of the op; its status stands for the op's. */
+static dsv3_status prepare(trial *t, const void *io)
 {
     const loaded_port *const port = t->port;
-    void *const io = problem_bind_rooms(t->p, t->bound);
-    if (!io) return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
+    t->preparing = true;
+    dsv3_status const status =
+        port->table.prepare ? port->table.prepare(port->ctx, t->p->op->name, t->p->prob.bytes, io) : DSV3_OK;
+    twin_end();
+    t->preparing = status != DSV3_OK;
+    return status;
+}
+
+static void unprepare(trial *t, const void *io)
+{
+    const loaded_port *const port = t->port;
+    if (port->table.unprepare) port->table.unprepare(port->ctx, t->p->op->name, t->p->prob.bytes, io);
+    twin_end();
+}
+
+static dsv3_status call_op(trial *t, const void *io)
+{
+    const loaded_port *const port = t->port;
     double const from = now();
-    *status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
-    if (*status == DSV3_OK && port->table.sync) *status = port->table.sync(port->ctx);
+    dsv3_status status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
+    if (status == DSV3_OK && port->table.sync) status = port->table.sync(port->ctx);
     twin_end();
     t->a->seconds += now() - from;
-    free(io);
-    return true;
+    return status;
 }
 
 /* Copies every tensor to the device (get: back). */
@@ -163,14 +179,29 @@ static void close_bound(trial *t)
     }
 }
 
-/* Calls the op; the calls of a sequence share their memory. */
+/* Prepares, calls the op, fetches what it wrote. */
+static bool call_prepared(trial *t, dsv3_status *status)
+{
+    void *const io = problem_bind_rooms(t->p, t->bound);
+    bool good = true;
+    if (!io) return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
+    *status = prepare(t, io);
+    if (*status == DSV3_OK) {
+        *status = call_op(t, io);
+        if (has_device(t) && *status == DSV3_OK) good = copy_device(t, true);
+        unprepare(t, io);
+    }
+    free(io);
+    return good;
+}
+
+/* The calls of a sequence share their memory. */
 static bool call_port(trial *t, dsv3_status *status)
 {
-    bool const device = has_device(t), last = t->step + 1 == problem_calls(t->whole);
+    bool const last = t->step + 1 == problem_calls(t->whole);
     bool good = t->step > 0 || open_bound(t);
-    if (good && device) good = copy_device(t, false);
-    good = good && call_op(t, status);
-    if (good && device && *status == DSV3_OK) good = copy_device(t, true);
+    if (good && has_device(t)) good = copy_device(t, false);
+    good = good && call_prepared(t, status);
     if (last || !good || *status != DSV3_OK) close_bound(t);
     return good;
 }
@@ -212,7 +243,7 @@ static bool check_status(trial *t, int run, dsv3_status status)
         return fail(t, PORT_NONDET, "the second run on the same inputs is UNSUPPORTED");
     if (status == DSV3_UNSUPPORTED) return check_refusal(t, run);
     if (status == DSV3_OK) return true;
-    snprintf(why, sizeof why, "the op returned status %s", status_name(status));
+    snprintf(why, sizeof why, "%s returned status %s", t->preparing ? "prepare" : "the op", status_name(status));
     return fail(t, PORT_REJECTED, why);
 }
 

@@ -21,6 +21,7 @@ typedef struct {
     arena memory[2];      /* by run: addresses of the first stay taken, so that what still writes there is seen */
     int run;              /* in work */
     const loaded_port *port;
+    bool preparing; /* the status in work is that of prepare */
     answer *a;
 } trial;
 
