@@ -302,6 +302,29 @@ Test(terms_of_ops, sigmoid_rounded_twice)
     expect(r.weight, (long double)(float)(0.5 + 103 * 0x1p-25), "a sigmoid rounded twice");
 }
 
+/* 1 / (1 + e^-z) of operations in BF16, where e^-z and the sum are both rounded down, or up, by half a unit. */
+Test(terms_of_ops, sigmoid_of_rounded_operations)
+{
+    double most[2] = {0}, share[2] = {0};
+    float bias[1] = {0};
+    int32_t idx[1] = {0};
+    for (float z = -20; z < 0; z = nextafterf(z, 0) * (1 - 0x1p-17f)) {
+        float const d = bf16(1 + bf16(expf(-z))), s = bf16(1 / d);
+        double const off = (double)s * (1 + exp(-(double)z)) - 1;
+        int const up = off > 0;
+        if (fabs(off) < most[up] - 0x1p-12) continue;
+        float logits[1] = {z};
+        routed const r = route("acc 53 rn; sigmoid 0.001; div 0.001; flush none; scores bf16 must; arith bf16",
+                               (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+        cr_assert(inside(r.weight, (double)s), "z %a: %a", (double)z, (double)s);
+        double const exact = 1 / (1 + exp(-(double)z)), end = up ? ref_upper(*r.weight) : ref_lower(*r.weight);
+        most[up] = fmax(most[up], fabs(off));
+        share[up] = fmax(share[up], ((double)s - exact) / (end - exact));
+    }
+    for (int up = 0; up < 2; up++)
+        printf("terms_of_ops: a sigmoid in BF16 off by %.3f units, %.3f of its ball\n", most[up] * 0x1p8, share[up]);
+}
+
 /* e^x that is below 2^-126, and a sigmoid whose e^-x overflows, are 0. */
 Test(terms_of_ops, scores_that_vanish)
 {
@@ -652,6 +675,20 @@ Test(terms_of_ops, a_logit_less_the_maximum)
     logits[2] = worst;
     find_entropy(WIDE_LOSS "div 0.001", 1, 3, logits, label, loss, mean);
     expect(loss, (long double)got, "a logit less the maximum");
+}
+
+/* In BF16 lse, 64.2, becomes 64; and a logit less the maximum, -32.124, becomes -32. */
+Test(terms_of_ops, losses_in_bf16)
+{
+    float logits[2] = {64, 62.5f};
+    int32_t label[1] = {0};
+    ref_value loss[1], mean[1];
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 2, logits, label, loss, mean);
+    expect(loss, 0, "lse in BF16");
+
+    logits[0] = 0x1.fep-3f, logits[1] = -31.875f, label[0] = 1;
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 2, logits, label, loss, mean);
+    expect(loss, 32, "a logit less the maximum, in BF16");
 }
 
 /* Losses that are given: what a port makes of their mean. */
