@@ -132,14 +132,12 @@ static double lost_by_small_weights(const attention *a, const sum_record *sum, i
 void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o)
 {
     const attention *const a = b->a;
-    double const late = a->scale_after_sum > 0 ? a->scale_after_sum + unit_at_point(a->rd, a->P, a->output)
-                                               : 0; /* weights are scaled, too */
     for (int64_t c = 0; c < a->width; c++) {
         sum_record sum = empty_sum();
         for (int64_t j = 0; j < b->seen[r]; j++)
             if (is_zero(b->weight[r * b->len + j])) add_term(&sum, value_at(a, j, c));
-        ball const total = ball_widen(sum_of(a->rd, &sum), 2 * late * sum.sum_abs);
-        o[c] = ball_widen(quotient_of(a->rd, total, ball_of((double)count)), lost_by_small_weights(a, &sum, count));
+        ball const mean = quotient_of(a->rd, sum_of(a->rd, &sum), ball_of((double)count));
+        o[c] = ball_widen(mean, lost_by_small_weights(a, &sum, count));
     }
 }
 

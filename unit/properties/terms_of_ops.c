@@ -57,6 +57,20 @@ static void find_sum(const char *declaration, int n)
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
+/* Subnormal factors of normal products: exact where they don't count as 0, and an aligned step has the bits. */
+Test(terms_of_ops, subnormal_factors_of_exact_sums)
+{
+    for (int i = 0; i < 2; i++) x[i] = i ? 0x1.8p-139f : 0x1p-140f, w[i] = 0x1p30f;
+    find_sum("acc 53 rn; flush none", 2);
+    cr_expect(legal->radius == 0 && legal->hi == 0x1p-108, "%a, %a", legal->hi, legal->radius);
+    find_sum("acc 53 rn; flush ftz", 2);
+    cr_expect(legal->radius == 0 && legal->hi == 0x1p-108, "%a, %a", legal->hi, legal->radius);
+    find_sum("acc 53 rn; flush daz", 2);
+    cr_expect(legal->radius > 0 && inside(legal, 0));
+    find_sum("acc 8 rz fused block=2; flush none", 2);
+    cr_expect(legal->radius > 0, "aligned with 2^-126 2^30, both products may be lost");
+}
+
 static const double up_11 = 0x1.01p-11; /* added to 1 and more, it becomes a whole unit of 11 bits */
 
 /* 1, then small terms at every `step`-th place. */
@@ -680,15 +694,16 @@ Test(terms_of_ops, a_logit_less_the_maximum)
 /* In BF16 lse, 64.2, becomes 64; and a logit less the maximum, -32.124, becomes -32. */
 Test(terms_of_ops, losses_in_bf16)
 {
-    float logits[2] = {64, 62.5f};
+    float logits[4] = {64, 62.5f};
     int32_t label[1] = {0};
     ref_value loss[1], mean[1];
     find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 2, logits, label, loss, mean);
     expect(loss, 0, "lse in BF16");
 
-    logits[0] = 0x1.fep-3f, logits[1] = -31.875f, label[0] = 1;
-    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 2, logits, label, loss, mean);
-    expect(loss, 32, "a logit less the maximum, in BF16");
+    for (int j = 0; j < 3; j++) logits[j] = 0x1.fep-3f;
+    logits[3] = -31.875f, label[0] = 3;
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 4, logits, label, loss, mean);
+    expect(loss, 33, "a logit less the maximum, in BF16"); /* 32 + ln 3 */
 }
 
 /* Losses that are given: what a port makes of their mean. */
