@@ -105,9 +105,9 @@ double eta(const ref_numerics *port)
 static bool order_free(const ref_numerics *port, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true;            /* all terms are 0 */
-    double const size = sum->sum_abs + sum->flushed; /* a unit may align a subnormal factor as if it were 2^-126 */
-    bool const fits = sum->lsb >= least_exponent(port) && size <= ldexp(1, sum->lsb + kept_bits(&port->acc));
-    return fits && size < overflow_f32 && (port->flush != REF_FLUSH_DAZ || sum->flushed == 0);
+    double const most = sum->flushed + sum->sum_abs; /* a unit may align a subnormal factor as if it were 2^-126 */
+    bool const fits = sum->lsb >= least_exponent(port) && most <= ldexp(1, sum->lsb + kept_bits(&port->acc));
+    return fits && most < overflow_f32 && (port->flush != REF_FLUSH_DAZ || sum->flushed == 0);
 }
 
 /* Lemma Accumulate: a leaf passes so many steps, which add so many products and partial sums besides it, and then so many
