@@ -3,6 +3,7 @@
 
 #include "case/fill.h"
 #include "port/process.h"
+#include "timing.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -91,6 +92,5 @@ double rotation_prepare(const rotation *r, const loaded_port *port)
 
 void rotation_unprepare(const rotation *r, const loaded_port *port)
 {
-    for (int c = 0; c < r->copies; c++)
-        port->table.unprepare(port->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]);
+    for (int c = 0; c < r->copies; c++) port->table.unprepare(port->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]);
 }

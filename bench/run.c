@@ -176,8 +176,8 @@ static void print_row(const timing_row *r, const char *format, bool first)
         printf("%-10s %8.1f us %5.2f %9.1f %8.1f %8.1f us %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes,
                r->prepare * 1e6, r->verdict, r->id);
     if (!strcmp(format, "md"))
-        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %.1f us | %s |\n", r->id, r->port, r->seconds * 1e6, share, rate,
-               bytes, r->prepare * 1e6, r->verdict);
+        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %.1f us | %s |\n", r->id, r->port, r->seconds * 1e6, share,
+               rate, bytes, r->prepare * 1e6, r->verdict);
     if (!strcmp(format, "csv"))
         printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,%.9g,\"%s\",%d\n", r->id, r->port, r->seconds,
                r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16,
@@ -187,9 +187,11 @@ static void print_row(const timing_row *r, const char *format, bool first)
     if (json || !strcmp(format, "jsonl"))
         printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
-               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}%s",
+               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\","
+               "\"threads\":%d}%s",
                r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
-               r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads, json ? "" : "\n");
+               r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads,
+               json ? "" : "\n");
     fflush(stdout);
 }
 

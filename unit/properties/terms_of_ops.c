@@ -65,6 +65,20 @@ static void find_sum(const char *declaration, int n)
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
+/* Subnormal factors of normal products: exact where they don't count as 0, and an aligned step has the bits. */
+Test(terms_of_ops, subnormal_factors_of_exact_sums)
+{
+    for (int i = 0; i < 2; i++) x[i] = i ? 0x1.8p-139f : 0x1p-140f, w[i] = 0x1p30f;
+    find_sum("acc 53 rn; flush none", 2);
+    cr_expect(legal->radius == 0 && legal->hi == 0x1p-108, "%a, %a", legal->hi, legal->radius);
+    find_sum("acc 53 rn; flush ftz", 2);
+    cr_expect(legal->radius == 0 && legal->hi == 0x1p-108, "%a, %a", legal->hi, legal->radius);
+    find_sum("acc 53 rn; flush daz", 2);
+    cr_expect(legal->radius > 0 && inside(legal, 0));
+    find_sum("acc 8 rz fused block=2; flush none", 2);
+    cr_expect(legal->radius > 0, "aligned with 2^-126 2^30, both products may be lost");
+}
+
 static const double up_11 = 0x1.01p-11; /* added to 1 and more, it becomes a whole unit of 11 bits */
 
 /* 1, then small terms at every `step`-th place. */
@@ -353,6 +367,29 @@ Test(terms_of_ops, sigmoid_rounded_twice)
                            (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
     cr_assert((1 / (1 + exp(-(double)logits[0]))) == 0.5 + 103 * 0x1p-25);
     expect(r.weight, (long double)(float)(0.5 + 103 * 0x1p-25), "a sigmoid rounded twice");
+}
+
+/* 1 / (1 + e^-z) of operations in BF16, where e^-z and the sum are both rounded down, or up, by half a unit. */
+Test(terms_of_ops, sigmoid_of_rounded_operations)
+{
+    double most[2] = {0}, share[2] = {0};
+    float bias[1] = {0};
+    int32_t idx[1] = {0};
+    for (float z = -20; z < 0; z = nextafterf(z, 0) * (1 - 0x1p-17f)) {
+        float const d = bf16(1 + bf16(expf(-z))), s = bf16(1 / d);
+        double const off = (double)s * (1 + exp(-(double)z)) - 1;
+        int const up = off > 0;
+        if (fabs(off) < most[up] - 0x1p-12) continue;
+        float logits[1] = {z};
+        routed const r = route("acc 53 rn; sigmoid 0.001; div 0.001; flush none; scores bf16 must; arith bf16",
+                               (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+        cr_assert(inside(r.weight, (double)s), "z %a: %a", (double)z, (double)s);
+        double const exact = 1 / (1 + exp(-(double)z)), end = up ? ref_upper(*r.weight) : ref_lower(*r.weight);
+        most[up] = fmax(most[up], fabs(off));
+        share[up] = fmax(share[up], ((double)s - exact) / (end - exact));
+    }
+    for (int up = 0; up < 2; up++)
+        printf("terms_of_ops: a sigmoid in BF16 off by %.3f units, %.3f of its ball\n", most[up] * 0x1p8, share[up]);
 }
 
 /* e^x that is below 2^-126, and a sigmoid whose e^-x overflows, are 0. */
@@ -737,6 +774,21 @@ Test(terms_of_ops, a_logit_less_the_maximum)
     logits[2] = worst;
     find_entropy(WIDE_LOSS "div 0.001", 1, 3, logits, label, loss, mean);
     expect(loss, (long double)got, "a logit less the maximum");
+}
+
+/* In BF16 lse, 64.2, becomes 64; and a logit less the maximum, -32.124, becomes -32. */
+Test(terms_of_ops, losses_in_bf16)
+{
+    float logits[4] = {64, 62.5f};
+    int32_t label[1] = {0};
+    ref_value loss[1], mean[1];
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 2, logits, label, loss, mean);
+    expect(loss, 0, "lse in BF16");
+
+    for (int j = 0; j < 3; j++) logits[j] = 0x1.fep-3f;
+    logits[3] = -31.875f, label[0] = 3;
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 4, logits, label, loss, mean);
+    expect(loss, 33, "a logit less the maximum, in BF16"); /* 32 + ln 3 */
 }
 
 /* Losses that are given: what a port makes of their mean. */
