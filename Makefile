@@ -80,7 +80,7 @@ cases      := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
 plain      := $(wildcard verify/ports/plain/*.c)
 mistakes   := $(shell sed -n 's/^    "\([A-Z][A-Za-z0-9_]*\)": \[.*/\1/p' unit/planted/mistakes.py)
 planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
-              $(mistakes:%=$(B)/planted/mistake_%.so)
+              $(mistakes:%=$(B)/planted/mistake_%.so) $(B)/planted/older.so
 
 # $(call run,WORD): the command that follows, shown as WORD and its target, or whole with V=1.
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
@@ -119,7 +119,7 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512),-DPORTABLE)
 $(B)/obj/fast/backend.o: AVX512 :=
-$(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16
+$(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16 -mavx512vbmi
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
@@ -158,7 +158,7 @@ $(B)/ports/%.py: bench/%.py
 # ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
 # A mistake is in one source or two; the others are compiled once for all mistakes.
 
-port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
+port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC $(older) -Iinclude
 port_h    := verify/ports/plain/plain.h include/dsv3.h
 plain_obj := $(plain:verify/ports/plain/%.c=$(B)/planted/plain/%.o)
 $(B)/ports/plain.so: $(plain) $(port_h)
