@@ -6,7 +6,8 @@
 # make bench         build/bin/bench
 # make asan          the tests under Address- and UBSanitizer
 # make tsan          cases on our threads (fast/) under ThreadSanitizer
-# make legal         honest ports in drawn configurations, LEGAL_SECONDS long: none may be accused
+# make legal         honest ports in drawn configurations: none may be accused. Until each op and format has
+#                    2 10^5 elements and all have 10^7, or for LEGAL_SECONDS
 # make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
@@ -25,7 +26,7 @@ CC           := gcc
 endif
 NVCC         ?= $(shell command -v nvcc)
 FUZZ_SECONDS ?= 60
-LEGAL_SECONDS ?= 60
+LEGAL_SECONDS ?=
 TERMS        ?=
 WERROR       ?=
 SAN          ?=
@@ -69,7 +70,7 @@ ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
 verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_src   := $(wildcard fast/*.c)
-fast_obj   := $(patsubst %.c,$(B)/obj/%.o,$(fast_src)) $(B)/obj/portable.o
+fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
@@ -79,7 +80,7 @@ cases      := $(patsubst verify/%,$(B)/%,$(wildcard verify/cases/*.txt))
 plain      := $(wildcard verify/ports/plain/*.c)
 mistakes   := $(shell sed -n 's/^    "\([A-Z][A-Za-z0-9_]*\)": \[.*/\1/p' unit/planted/mistakes.py)
 planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/planted/*.c)) \
-              $(mistakes:%=$(B)/planted/mistake_%.so)
+              $(mistakes:%=$(B)/planted/mistake_%.so) $(B)/planted/older.so
 
 # $(call run,WORD): the command that follows, shown as WORD and its target, or whole with V=1.
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
@@ -118,12 +119,14 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 $(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512),-DPORTABLE)
 $(B)/obj/fast/backend.o: AVX512 :=
-$(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16
+$(B)/obj/fast/pairs.o: AVX512 += -mavx512bf16 -mavx512vbmi
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
+$(B)/obj/avx512.o: $(fast_src:%.c=$(B)/obj/%.o)
 $(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)
-	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_portable $@.all $@
+$(B)/obj/avx512.o $(B)/obj/portable.o:
+	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_$(@F:.o=) $@.all $@
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
@@ -138,10 +141,14 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c))
-$(B)/bin/bench: $(bench_obj) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(lib)
+bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o
+$(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt
+	@mkdir -p $(@D)
+	$(call run,CP)cp $< $@
+$(B)/perf.txt: bench/perf.txt
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
 $(B)/ports/%.py: bench/%.py
@@ -151,7 +158,7 @@ $(B)/ports/%.py: bench/%.py
 # ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
 # A mistake is in one source or two; the others are compiled once for all mistakes.
 
-port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC -Iinclude
+port_cc    = $(CC) -std=c11 -O2 -ffp-contract=off -shared -fPIC $(older) -Iinclude
 port_h    := verify/ports/plain/plain.h include/dsv3.h
 plain_obj := $(plain:verify/ports/plain/%.c=$(B)/planted/plain/%.o)
 $(B)/ports/plain.so: $(plain) $(port_h)
@@ -164,6 +171,16 @@ $(B)/planted/mistake_%.so: $(plain_obj) unit/planted/mistakes.py
 	@mkdir -p $(B)/planted/$*
 	$(call run,LD)from=$$(python3 unit/planted/mistakes.py $* $(B)/planted/$* $(plain)) && \
 	    $(port_cc) -Iverify/ports/plain -o $@ $$from -lm
+$(B)/planted/avx512.so: unit/planted/avx512.c $(fast_src:%.c=$(B)/obj/%.o) include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) $(SAN) -Wl,-Bsymbolic -o $@ $(filter-out %.h,$^) -lsleef -lpthread -lm
+# One compiled with the header as it was before `prepare`.
+$(B)/planted/older/dsv3.h: include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,SED)sed '/What is done once for many calls/,/(\*unprepare)/d' $< >$@ && ! grep -q unprepare $@
+$(B)/planted/older.so: older := -I$(B)/planted/older
+$(B)/planted/older.so: unit/planted/planted.c $(B)/planted/older/dsv3.h
+	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -DOLDER -o $@ $< -lm
 $(B)/planted/%.so: unit/planted/%.c unit/planted/on_plain.h include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -o $@ $< -lm
@@ -180,7 +197,7 @@ inside_forms     := dd 256 512
 inside_log       := dd 256
 
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
-suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c)
+suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c unit/bench/*.c)
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
@@ -198,11 +215,15 @@ $(B)/unit/ref/inside/%_$(1): $(B)/obj/unit/ref/inside/%_$(1).o $(in_tier) $(lib)
 	$$(test_link)
 endef
 $(foreach t,$(TIERS),$(eval $(call inside_rules,$(t))))
+$(B)/obj/unit/bench/%.o: CFLAGS += -Ibench
+$(B)/unit/bench/%: $(B)/obj/unit/bench/%.o $(bench_part) $(lib)
+	@mkdir -p $(@D)
+	$(test_link)
 $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
 
-test: $(B)/bin/verify $(ports) $(planted) $(cases) $(suites)
+test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites)
 	@unit/headers.sh
 	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check
@@ -214,7 +235,7 @@ tsan:
 	@$(MAKE) --no-print-directory B=$(B)/tsan SAN=-fsanitize=thread $(B)/tsan/bin/verify
 	@TSAN_OPTIONS=halt_on_error=1 DSV3_FAST_THREADS=4 $(B)/tsan/bin/verify run --backend=avx512 \
 	    'linear@odd:n_tokens=64' 'rmsnorm@odd:n_tokens=64' gate@odd experts@odd moe@odd mla@odd
-model-test: $(B)/bin/verify $(ports) $(planted)
+model-test: $(B)/bin/verify bench $(ports) $(planted)
 	@$(B)/ports/python unit/model.py
 deps:
 	@unit/deps.sh
@@ -233,7 +254,7 @@ $(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/units.
 	$(call run,LD)$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -o $@ $(filter %.c,$^) -lcriterion -lm
 legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 	@$(B)/legal/selftest
-	@BUILD=$(B) unit/legal/run.py --seconds=$(LEGAL_SECONDS)
+	@BUILD=$(B) unit/legal/run.py $(if $(LEGAL_SECONDS),--seconds=$(LEGAL_SECONDS),--elements=200000 --total=10000000)
 
 # Each term of each radius weakened alone, in copies of the tree: unit/terms.
 terms:
@@ -259,7 +280,7 @@ verify: setup
 	@echo 'Building $(B)/bin/verify and the ports'
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
-bench: $(B)/bin/bench $(B)/ports/torch_peer.py
+bench: $(B)/bin/bench $(B)/perf.txt $(B)/ports/torch_peer.py
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:

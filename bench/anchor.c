@@ -1,16 +1,16 @@
 /* See anchor.h. */
 #include "anchor.h"
 
-#include "port/process.h"
-
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 enum { MOST_THREADS = 64, CHAINS = 12, STEPS = 100000 };
 
@@ -25,7 +25,8 @@ static struct {
     char *memory[MOST_THREADS];
     pthread_barrier_t begin, end;
     kind what;
-    bool closing;
+    clockid_t clock;
+    bool closing, filled;
     double seconds[MOST_THREADS];
     _Atomic unsigned sink;
 } all;
@@ -111,35 +112,78 @@ static void pin(int cpu)
     }
 }
 
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(all.clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static void *live(void *number)
 {
     int const me = (int)(intptr_t)number;
     pin(me);
-    memset(all.memory[me], 1, room);
+    if (!all.filled) memset(all.memory[me], 1, room);
     for (;;) {
         pthread_barrier_wait(&all.begin);
         if (all.closing) return NULL;
-        double const from = now();
+        double const from = seconds();
         if (all.what == F32) chains_f32();
         if (all.what == BF16) chains_bf16();
         if (all.what == MEMORY) read_memory(all.memory[me]);
-        all.seconds[me] = now() - from;
+        all.seconds[me] = seconds() - from;
         pthread_barrier_wait(&all.end);
     }
+}
+
+int processors(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+void processor_name(char *text, size_t cap)
+{
+    char line[300], name[200] = "";
+    FILE *const f = fopen("/proc/cpuinfo", "r");
+    while (f && !*name && fgets(line, sizeof line, f)) sscanf(line, "model name : %199[^\n\"\\]", name);
+    if (f) fclose(f);
+    snprintf(text, cap, "%s", name);
+}
+
+void use_threads(int threads)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", threads);
+    setenv("DSV3_FAST_THREADS", text, 0);
+}
+
+static bool begin_threads(void)
+{
+    pthread_barrier_init(&all.begin, NULL, (unsigned)all.threads + 1);
+    pthread_barrier_init(&all.end, NULL, (unsigned)all.threads + 1);
+    for (int i = 0; i < all.threads; i++)
+        if (pthread_create(&all.thread[i], NULL, live, (void *)(intptr_t)i)) return false;
+    return true;
 }
 
 int anchors_open(int threads)
 {
     all.threads = threads < MOST_THREADS ? threads : MOST_THREADS;
-    pthread_barrier_init(&all.begin, NULL, (unsigned)all.threads + 1);
-    pthread_barrier_init(&all.end, NULL, (unsigned)all.threads + 1);
+    bool good = true;
     for (int i = 0; i < all.threads; i++) {
         all.memory[i] = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (all.memory[i] == MAP_FAILED || pthread_create(&all.thread[i], NULL, live, (void *)(intptr_t)i))
-            return fprintf(stderr, "bench: no memory or threads for the limits\n"), 0;
-        madvise(all.memory[i], room, MADV_HUGEPAGE);
+        good = good && all.memory[i] != MAP_FAILED;
+        if (good) madvise(all.memory[i], room, MADV_HUGEPAGE);
     }
-    return 1;
+    if (!good || !begin_threads()) return fprintf(stderr, "bench: no memory or threads for the limits\n"), 0;
+    measure_arithmetic(); /* by then all have filled their memory */
+    return all.filled = true;
+}
+
+bool anchors_again(void)
+{
+    return begin_threads();
 }
 
 void anchors_close(void)
@@ -152,10 +196,11 @@ void anchors_close(void)
     }
 }
 
-/* What all threads did in a second. */
-static double rate(kind k, double each)
+/* What all threads did in a second of that clock. */
+static double rate(kind k, double each, clockid_t clock)
 {
     double sum = 0;
+    all.clock = clock;
     all.what = k;
     pthread_barrier_wait(&all.begin);
     pthread_barrier_wait(&all.end);
@@ -166,10 +211,21 @@ static double rate(kind k, double each)
 anchor measure_anchor(void)
 {
     anchor a = {0, 0, 0};
-    if (has(F32)) a.f32 = rate(F32, 2 * work_of(F32));
-    a.bf16 = has(BF16) ? rate(BF16, 2 * work_of(BF16)) : a.f32;
-    a.memory = rate(MEMORY, (double)room);
+    if (has(F32)) a.f32 = rate(F32, 2 * work_of(F32), CLOCK_MONOTONIC);
+    a.bf16 = has(BF16) ? rate(BF16, 2 * work_of(BF16), CLOCK_MONOTONIC) : a.f32;
+    a.memory = rate(MEMORY, (double)room, CLOCK_MONOTONIC);
     return a;
+}
+
+double measure_arithmetic(void)
+{
+    kind const k = has(BF16) ? BF16 : F32;
+    return has(k) ? rate(k, 2 * work_of(k), CLOCK_THREAD_CPUTIME_ID) : 0;
+}
+
+double measure_memory(void)
+{
+    return rate(MEMORY, (double)room, CLOCK_THREAD_CPUTIME_ID);
 }
 
 anchor anchor_between(anchor a, anchor b)

@@ -6,5 +6,7 @@ int bench_dot(void);
 int bench_attention(void);
 int bench_blocks(void);
 int bench_run(int argc, char **argv);
+int bench_compare(int argc, char **argv);
+int bench_plot(int argc, char **argv);
 
 #endif

@@ -1,44 +1,43 @@
 /* bench run: times of ports on cases that the judge passes, beside the limits of the same minute. */
 #include "anchor.h"
 #include "bench.h"
-#include "case/expand.h"
-#include "case/fill.h"
-#include "commands/options.h"
 #include "cost.h"
-#include "port/load.h"
 #include "port/process.h"
-#include "run/case.h"
 #include "port/twin.h"
+#include "progress.h"
+#include "rotation.h"
+#include "subjects.h"
 #include "timing.h"
 
-#include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { SAMPLES = 7, MOST_COPIES = 512 };
+enum { SAMPLES = 7 };
 
 static double const sample_seconds = 0.04;
-static size_t const rotated = (size_t)192 << 20; /* bytes of weights and caches that a round passes through */
 
 typedef struct {
     option_list backends;
     const char *format;
     int threads;
+    bool unprepared;
 } settings;
 
 static const option table[] = {
     {"--backend", OPTION_BACKENDS, offsetof(settings, backends), "B", "a port in C: avx512, plain or a path"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, jsonl or md"},
+    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, json, jsonl or md"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N",
      "of the limits and of avx512; all processors unless said", 1, 64},
+    {"--unprepared", OPTION_FLAG, offsetof(settings, unprepared), NULL, "ops are called without their prepare"},
     {NULL}};
 
 static const syntax run_syntax = {
     "run", "usage: bench run [OPTION]... ID|@FILE...\n", table,
-    "Every case is judged first; one that does not pass is not timed. A VACUOUS one is, and says so.\n"};
+    "Every case is judged first; one that does not pass is not timed. A VACUOUS one is, and says so.\n"
+    "@perf are the cases that come with bench. Where DSV3_FAST would have made avx512 faster, a line on\n"
+    "stderr says so.\n",
+    "bench"};
 
 /* ---- one case on one port ---- */
 
@@ -48,206 +47,268 @@ typedef struct {
     double floor;                /* at the limits of the same minute */
     cost needs;
     anchor limits;
+    double prepare; /* seconds of one prepare: median; 0: there is none */
     const char *verdict;
+    const char *cpu; /* where it was measured, and on how many threads */
+    int threads;
 } timing_row;
 
-/* Tensors of a call; copies share what is small. */
-typedef struct {
-    const problem *p;
-    int copies;
-    void **data[MOST_COPIES];
-    void *io[MOST_COPIES];
-} rotation;
-
-static bool is_rotated(const tensor_info *t)
+/* Times of a call, in ascending order. */
+static void time_calls(rotation *r, const loaded_port *loaded, double seconds[SAMPLES])
 {
-    return t->row->kind != TENSOR_OUT && t->bytes >= 4096;
+    int64_t const n = rotation_calls(r, loaded, sample_seconds);
+    rotation_call(r, loaded, n);
+    for (int i = 0; i < SAMPLES; i++) seconds[i] = rotation_call(r, loaded, n) / (double)n;
+    sort_values(seconds, SAMPLES);
 }
 
-/* Memory at a multiple of 64, as frameworks give it. */
-static void *copy_of(const void *data, size_t bytes)
-{
-    void *const copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (copy) memcpy(copy, data, bytes);
-    return copy;
-}
-
-/* One copy; what isn't rotated is that of the first. */
-static bool add_copy(rotation *r, void *const filled[])
-{
-    void **const copy = r->data[r->copies] = calloc((size_t)r->p->tensors + 1, sizeof *copy);
-    for (int i = 0; copy && i < r->p->tensors; i++) {
-        bool const shared = r->copies > 0 && !is_rotated(&r->p->tensor[i]);
-        copy[i] = shared ? r->data[0][i] : copy_of(filled[i], r->p->tensor[i].bytes);
-        if (!copy[i]) return false;
-    }
-    r->io[r->copies] = copy ? problem_bind(r->p, copy) : NULL;
-    return r->io[r->copies] && ++r->copies;
-}
-
-static bool open_rotation(rotation *r, const problem *p)
-{
-    size_t bytes = 0;
-    void **filled;
-    *r = (rotation){.p = p};
-    bool good = tensors_open(p, &filled);
-    for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
-    int const wanted = bytes ? (int)fmin((double)(rotated / bytes) + 1, MOST_COPIES) : 1;
-    while (good && r->copies < wanted) good = add_copy(r, filled);
-    tensors_close(p, filled);
-    return good;
-}
-
-static void close_rotation(rotation *r)
-{
-    for (int c = r->copies; c-- > 0;) {
-        for (int i = 0; i < r->p->tensors; i++)
-            if (!c || is_rotated(&r->p->tensor[i])) free(r->data[c][i]);
-        free(r->io[c]);
-        free(r->data[c]);
-    }
-}
-
-/* Seconds of n calls. */
-static double call(const rotation *r, const loaded_port *loaded, int64_t n, int64_t *at)
-{
-    double const from = now();
-    for (int64_t i = 0; i < n; i++, ++*at) {
-        op_call(r->p->op, &loaded->table, loaded->ctx, r->p->prob.bytes, r->io[*at % r->copies]);
-        if (loaded->table.sync) loaded->table.sync(loaded->ctx);
-    }
-    return now() - from;
-}
-
-static void measure(const rotation *r, const loaded_port *loaded, timing_row *row)
+static void measure(rotation *r, const loaded_port *loaded, timing_row *row)
 {
     double seconds[SAMPLES];
-    int64_t at = 0;
-    call(r, loaded, 1, &at);
-    double const once = call(r, loaded, 1, &at);
-    int64_t const n = (int64_t)fmax(1, fmin(sample_seconds / once, 1e6));
     anchor const before = measure_anchor();
-    call(r, loaded, n, &at);
-    for (int i = 0; i < SAMPLES; i++) seconds[i] = call(r, loaded, n, &at) / (double)n;
+    time_calls(r, loaded, seconds);
     row->limits = anchor_between(before, measure_anchor());
-    sort_values(seconds, SAMPLES);
     row->seconds = seconds[SAMPLES / 2], row->least = seconds[SAMPLES / 4],
     row->most = seconds[SAMPLES - 1 - SAMPLES / 4];
     row->needs = cost_of(r->p, r->data[0]);
     row->floor = floor_of(&row->needs, &row->limits);
 }
 
+/* ---- other paths of avx512 ---- */
+
+static const char *const paths[] = {"fma", "dpbf16", NULL};
+
+/* The port as it is with this DSV3_FAST. False: it can't be had. */
+static bool load_path(const backend *b, const char *path, loaded_port *loaded)
+{
+    answer a = {0};
+    setenv("DSV3_FAST", path, 1);
+    return load_port(b, loaded, &a);
+}
+
+/* As the port declares the case now. */
+static const char *declaration(const rotation *r, const loaded_port *loaded)
+{
+    const char *const text =
+        loaded->table.numerics ? loaded->table.numerics(r->p->op->name, r->p->prob.bytes, r->io[0]) : NULL;
+    return text ? text : "";
+}
+
+static bool path_passes(const char *path, const problem *p)
+{
+    option_list const names = {1, {"avx512"}};
+    complaint why;
+    setenv("DSV3_FAST", path, 1);
+    subjects *const s = subjects_open(&names, NULL, &why);
+    bool const good = s && subjects_judge(s, p, &why);
+    subjects_close(s);
+    return good;
+}
+
+/* In how many of so many pairs of samples is the other path faster by more than 3 %? gain: the median ratio. */
+static int faster_pairs(rotation *r, const loaded_port *loaded, const loaded_port *other, double *gain)
+{
+    double ratio[SAMPLES];
+    int faster = 0;
+    int64_t const n = rotation_calls(r, loaded, sample_seconds);
+    rotation_call(r, other, n);
+    for (int i = 0; i < SAMPLES; i++) {
+        double const ours = rotation_call(r, loaded, n);
+        ratio[i] = ours / rotation_call(r, other, n);
+        faster += ratio[i] > 1.03;
+    }
+    sort_values(ratio, SAMPLES);
+    *gain = ratio[SAMPLES / 2];
+    return faster;
+}
+
+/* Times one other path beside this one, and says so if it is faster in every pair and the judge passes it. */
+static void try_path(rotation *r, const backend *b, const char *path, const loaded_port *loaded)
+{
+    loaded_port other;
+    double gain;
+    bool const there = load_path(b, path, &other);
+    int const faster = there ? faster_pairs(r, loaded, &other, &gain) : 0;
+    if (there) unload_port(&other);
+    if (faster < SAMPLES || !path_passes(path, r->p)) return;
+    progress_hide();
+    fprintf(stderr, "bench: %s: DSV3_FAST=%s would have been faster, %.2f times\n", r->p->id, path, gain);
+}
+
+/* Paths that declare another arithmetic than the one that was timed. */
+static void try_paths(rotation *r, const backend *b, const loaded_port *loaded)
+{
+    char here[REF_NUMERICS_CAP], given[64];
+    const char *const forced = getenv("DSV3_FAST");
+    snprintf(here, sizeof here, "%s", declaration(r, loaded));
+    snprintf(given, sizeof given, "%s", forced ? forced : "");
+    for (int i = 0; paths[i]; i++) {
+        setenv("DSV3_FAST", paths[i], 1);
+        if (strcmp(here, declaration(r, loaded))) try_path(r, b, paths[i], loaded);
+    }
+    if (forced)
+        setenv("DSV3_FAST", given, 1);
+    else
+        unsetenv("DSV3_FAST");
+}
+
 /* ---- what is printed ---- */
 
 static void print_head(const char *format)
 {
+    if (!strcmp(format, "json")) puts("[");
     if (!strcmp(format, "text"))
-        printf("%-10s %11s %5s %9s %8s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "verdict");
+        printf("%-10s %11s %5s %9s %8s %11s %9s  case\n", "port", "time", "limit", "GFLOP/s", "GB/s", "prepare",
+               "verdict");
     if (!strcmp(format, "md"))
-        printf("| case | port | time | of the limit | GFLOP/s | GB/s | verdict |\n|---|---|---|---|---|---|---|\n");
-    if (!strcmp(format, "csv")) printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict\n");
+        printf("| case | port | time | of the limit | GFLOP/s | GB/s | prepare | verdict |\n"
+               "|---|---|---|---|---|---|---|---|\n");
+    if (!strcmp(format, "csv"))
+        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,prepare,cpu,threads\n");
 }
 
-static void print_row(const timing_row *r, const char *format)
+/* first: no row was printed before. */
+static void print_row(const timing_row *r, const char *format, bool first)
 {
     double const share = r->floor / r->seconds, rate = r->needs.operations / r->seconds * 1e-9,
                  bytes = r->needs.bytes / r->seconds * 1e-9;
     if (!strcmp(format, "text"))
-        printf("%-10s %8.1f us %5.2f %9.1f %8.1f %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes, r->verdict,
-               r->id);
+        printf("%-10s %8.1f us %5.2f %9.1f %8.1f %8.1f us %9s  %s\n", r->port, r->seconds * 1e6, share, rate, bytes,
+               r->prepare * 1e6, r->verdict, r->id);
     if (!strcmp(format, "md"))
-        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %s |\n", r->id, r->port, r->seconds * 1e6, share, rate,
-               bytes, r->verdict);
+        printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %.1f us | %s |\n", r->id, r->port, r->seconds * 1e6, share,
+               rate, bytes, r->prepare * 1e6, r->verdict);
     if (!strcmp(format, "csv"))
-        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s\n", r->id, r->port, r->seconds, r->least,
-               r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16, r->limits.memory,
-               r->verdict);
-    if (!strcmp(format, "jsonl"))
+        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,%.9g,\"%s\",%d\n", r->id, r->port, r->seconds,
+               r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16,
+               r->limits.memory, r->verdict, r->prepare, r->cpu, r->threads);
+    bool const json = !strcmp(format, "json");
+    if (json && !first) puts(",");
+    if (json || !strcmp(format, "jsonl"))
         printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
-               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"verdict\":\"%s\"}\n",
+               "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\","
+               "\"threads\":%d}%s",
                r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
-               r->limits.f32, r->limits.bf16, r->limits.memory, r->verdict);
+               r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads,
+               json ? "" : "\n");
     fflush(stdout);
+}
+
+static void print_foot(const char *format, bool empty)
+{
+    if (!strcmp(format, "json")) puts(empty ? "]" : "\n]");
 }
 
 /* ---- the command ---- */
 
-/* The judge's verdict on this build. */
-static result judge(const problem *p, const backend *b)
+typedef struct {
+    settings s;
+    subjects *ports;
+    case_list cases;
+    progress at;
+    char cpu[100];
+    int printed;
+    bool good; /* every case was timed on every port */
+} bench_state;
+
+static void complain(bench_state *b, const char *sentence)
 {
-    port_limits const limits = {.timeout = 600};
-    port *const asked = port_open(b, limits);
-    result r;
-    run_case(p, NULL, (port *const[]){asked}, 1, 0, &r);
-    port_close(asked);
-    return r;
+    progress_hide();
+    fprintf(stderr, "bench: %s\n", sentence);
+    b->good = false;
 }
 
-static bool run_one(const problem *p, const backend *b, const settings *s)
+static void time_port(bench_state *b, rotation *r, int i)
 {
-    result const judged = judge(p, b);
-    if (judged.v != PASS && judged.v != VACUOUS)
-        return fprintf(stderr, "bench: %s on %s is %s, and only what passes is timed: %s\n", p->id, b->name,
-                       verdict_name(judged.v), judged.why),
-               false;
-    loaded_port loaded;
-    answer a = {0};
-    rotation *const r = malloc(sizeof *r);
-    timing_row row = {.id = p->id, .port = b->name, .verdict = verdict_name(judged.v)};
-    bool const there = r && load_port(b, &loaded, &a), good = there && open_rotation(r, p);
-    if (good) {
-        measure(r, &loaded, &row);
-        print_row(&row, s->format);
-        close_rotation(r);
-    } else {
-        fprintf(stderr, "bench: %s on %s: %s\n", p->id, b->name, there ? "no memory" : a.why);
+    complaint why;
+    const result *const judged = &b->ports->verdict[i];
+    timing_row row = {.id = r->p->id,
+                      .port = b->ports->of[i].name,
+                      .verdict = verdict_name(judged->v),
+                      .cpu = b->cpu,
+                      .threads = b->s.threads};
+    if (!subject_passed(judged)) {
+        subject_refused(b->ports, i, r->p, &why);
+        complain(b, why.text);
+        return;
     }
-    if (there) unload_port(&loaded);
+    const loaded_port *const loaded = &b->ports->loaded[i];
+    bool const prepared = !b->s.unprepared && loaded->table.prepare && loaded->table.unprepare;
+    if (prepared) row.prepare = rotation_prepare(r, loaded);
+    if (row.prepare < 0) {
+        refuse(&why, "%s on %s can't be prepared", r->p->id, row.port);
+        complain(b, why.text);
+        return;
+    }
+    measure(r, loaded, &row);
+    if (prepared) rotation_unprepare(r, loaded);
+    progress_hide();
+    print_row(&row, b->s.format, !b->printed++);
+    if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i]);
+}
+
+static void time_ports(bench_state *b, const problem *p)
+{
+    complaint why;
+    rotation *const r = calloc(1, sizeof *r);
+    bool const there = r && rotation_open(r, p);
+    for (int i = 0; there && i < b->ports->count; i++) time_port(b, r, i);
+    if (!there) refuse(&why, "no memory to time %s", p->id), complain(b, why.text);
+    if (r) rotation_close(r);
     free(r);
-    return good;
 }
 
-static int processors(void)
+static void time_case(bench_state *b, const problem *p)
 {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    complaint why;
+    progress_say(&b->at, "judging", p->id);
+    bool const passed = subjects_judge(b->ports, p, &why);
+    progress_say(&b->at, "timing", p->id);
+    if (passed || problem_calls(p) == 1)
+        time_ports(b, p);
+    else
+        complain(b, why.text);
 }
 
-static bool known_format(const char *format)
+static void time_all(bench_state *b)
 {
-    static const char *const formats[] = {"text", "csv", "jsonl", "md"};
-    for (int i = 0; i < 4; i++)
+    print_head(b->s.format);
+    b->at = progress_begin(b->cases.count);
+    for (; b->at.done < b->cases.count; b->at.done++) time_case(b, b->cases.problem[b->at.done]);
+    progress_hide();
+    print_foot(b->s.format, !b->printed);
+}
+
+static bool check_format(const char *format, complaint *why)
+{
+    static const char *const formats[] = {"text", "csv", "json", "jsonl", "md"};
+    for (int i = 0; i < 5; i++)
         if (!strcmp(format, formats[i])) return true;
-    return fprintf(stderr, "bench: --format=%s: it is text, csv, jsonl or md\n", format), false;
+    return refuse(why, "--format=%s: it is text, csv, json, jsonl or md", format);
 }
 
 int bench_run(int argc, char **argv)
 {
-    settings s = {.format = "text", .threads = processors()};
+    bench_state b = {.s = {.format = "text", .threads = processors()}, .good = true};
     operands ids;
     complaint why;
     int code;
-    if (!options_read(&run_syntax, argc, argv, &s, &ids, &code)) return code;
-    if (!known_format(s.format)) return 2;
-    if (!ids.count) return fprintf(stderr, "bench: run needs a case id or @FILE\n"), 2;
-    if (!s.backends.count) s.backends.item[s.backends.count++] = "avx512";
-    case_list cases = {0};
-    for (int i = 0; i < ids.count; i++)
-        if (!cases_add(&cases, ids.word[i], &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
+    if (!options_read(&run_syntax, argc, argv, &b.s, &ids, &code)) return code;
+    if (!ids.count) return fprintf(stderr, "bench: run needs a case id or @FILE, as in: bench run @perf\n"), 2;
+    if (!b.s.backends.count) b.s.backends.item[b.s.backends.count++] = "avx512";
     twin_watch(); /* ports are loaded into this process */
-    if (!anchors_open(s.threads)) return 2;
-    bool good = true;
-    print_head(s.format);
-    for (int c = 0; c < cases.count; c++)
-        for (int i = 0; i < s.backends.count; i++) {
-            backend b;
-            if (!backend_resolve(s.backends.item[i], &b, &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
-            if (b.kind == BACKEND_PROGRAM)
-                return fprintf(stderr, "bench: %s is a program; bench times ports in C\n", b.name), 2;
-            good = run_one(cases.problem[c], &b, &s) && good;
-        }
-    anchors_close();
-    cases_free(&cases);
-    return good ? 0 : 2;
+    use_threads(b.s.threads);
+    processor_name(b.cpu, sizeof b.cpu);
+    bool const good = check_format(b.s.format, &why) && subjects_cases(&b.cases, ids.count, ids.word, &why) &&
+                      (b.ports = subjects_open(&b.s.backends, NULL, &why)) && subjects_load(b.ports, &why);
+    if (!good) complain(&b, why.text);
+    b.good = good && anchors_open(b.s.threads);
+    if (b.good) {
+        time_all(&b);
+        anchors_close();
+    }
+    subjects_close(b.ports);
+    cases_free(&b.cases);
+    return b.good ? 0 : 2;
 }

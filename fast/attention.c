@@ -4,7 +4,7 @@
 #include "elementwise.h"
 #include "tile.h"
 
-enum { ROWS = 4 * TILE }; /* that are in work together: they use a key while it is near */
+enum { ROWS = 8 * TILE }; /* that are in work together: they use a key while it is near */
 
 typedef struct {
     const attention_group *g;

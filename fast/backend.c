@@ -2,6 +2,7 @@
  * With PORTABLE, the same ops in plain C: judged anywhere, measured nowhere. */
 #include "ctx.h"
 #include "fast.h"
+#include "pack.h"
 
 #include <stdio.h>
 
@@ -18,12 +19,12 @@ extern const dsv3_backend TABLE;
 static dsv3_status probe(char *why, size_t cap)
 {
 #ifdef PORTABLE
-    (void)why, (void)cap;
+    path_describe(why, cap);
     return DSV3_OK;
 #elif defined(__x86_64__)
     int const there = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    if (there) return DSV3_OK;
+    if (there) return path_describe(why, cap), DSV3_OK;
     snprintf(why, cap, "this processor lacks AVX-512 (F, BW, VL, DQ)");
     return DSV3_UNSUPPORTED;
 #else
@@ -35,7 +36,7 @@ static dsv3_status probe(char *why, size_t cap)
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
 #define OP(name)                                                                                                       \
-    if (!strcmp(op, #name)) return fast_##name##_numerics(prob, io);
+    if (!strcmp(op, #name)) return fast_##name##_numerics ? fast_##name##_numerics(prob, io) : NULL;
     DSV3_OPS(OP)
 #undef OP
     return NULL;
@@ -52,4 +53,5 @@ const dsv3_backend TABLE = {.abi = DSV3_ABI,
 #define OP(op) .op = fast_##op,
                             DSV3_OPS(OP)
 #undef OP
-};
+                                .prepare = fast_prepare,
+                            .unprepare = fast_unprepare};

@@ -1,10 +1,16 @@
 /* See ctx.h. */
 #include "ctx.h"
 
+#include "pack.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -17,6 +23,7 @@ static const size_t reserve = (size_t)1 << 38; /* addresses, not memory */
 
 struct dsv3_ctx {
     product_path path;
+    packs *packs;
     char *memory;
     size_t used;
     int workers;
@@ -32,23 +39,80 @@ struct dsv3_ctx {
 
 /* ---- path ---- */
 
+/* Why the processor can't go by pairs; NULL: it can. */
+static const char *lacks_pairs(void)
+{
+#ifdef PORTABLE
+    return NULL;
+#elif defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx512bf16")) return "this processor lacks AVX512-BF16 (CPUID 7.1 EAX 5)";
+    return __builtin_cpu_supports("avx512vbmi") ? NULL : "this processor lacks AVX512-VBMI (CPUID 7.0 ECX 1)";
+#else
+    return "it belongs to x86-64 processors";
+#endif
+}
+
+/* Why there are no products by AMX. */
+static const char *lacks_amx(void)
+{
+#ifdef PORTABLE
+    return "no portable model of it here";
+#elif defined(__x86_64__)
+    unsigned a, b, c, d = 0;
+    bool const known = __get_cpuid_count(7, 0, &a, &b, &c, &d);
+    if (!known || !(d >> 22 & 1)) return "this processor lacks AMX-BF16 (CPUID 7.0 EDX 22)";
+    return "this backend has no such kernel";
+#else
+    return "it belongs to x86-64 processors";
+#endif
+}
+
+/* Intel's vdpbf16ps is half as fast as its FMA. */
+static bool pairs_are_faster(void)
+{
+#if defined(__x86_64__) && !defined(PORTABLE)
+    return __builtin_cpu_is("amd");
+#else
+    return false;
+#endif
+}
+
+static bool asked_for(const char *path)
+{
+    const char *const said = getenv("DSV3_FAST");
+    return said && !strcmp(said, path);
+}
+
 product_path path_here(void)
 {
-    const char *const forced = getenv("DSV3_FAST");
-    bool there = false, amd = false;
-#ifdef PORTABLE
-    there = true;
-#elif defined(__x86_64__)
-    there = __builtin_cpu_supports("avx512bf16"), amd = __builtin_cpu_is("amd");
-#endif
-    if (forced && !strcmp(forced, "fma")) return PATH_FMA;
-    if (forced && !strcmp(forced, "dpbf16")) return there ? PATH_PAIRS : PATH_FMA;
-    return there && amd ? PATH_PAIRS : PATH_FMA; /* Intel's vdpbf16ps is half as fast as its FMA */
+    if (asked_for("fma") || lacks_pairs()) return PATH_FMA;
+    return asked_for("dpbf16") || pairs_are_faster() ? PATH_PAIRS : PATH_FMA;
+}
+
+void path_describe(char *text, size_t cap)
+{
+    const char *const lacking = lacks_pairs(), *const said = getenv("DSV3_FAST");
+    bool const known = !said || asked_for("fma") || asked_for("dpbf16") || asked_for("amx");
+    if (path_here() == PATH_PAIRS)
+        snprintf(text, cap, "dpbf16 runs; fma: %s", asked_for("dpbf16") ? "DSV3_FAST=dpbf16" : "slower here");
+    else
+        snprintf(text, cap, "fma runs; dpbf16: %s",
+                 lacking            ? lacking
+                 : asked_for("fma") ? "DSV3_FAST=fma"
+                                    : "no faster on this processor");
+    size_t const used = strlen(text);
+    snprintf(text + used, cap - used, "; amx: %s%s", lacks_amx(),
+             known ? "" : "; DSV3_FAST is none of fma, dpbf16, amx");
 }
 
 product_path ctx_path(const dsv3_ctx *ctx)
 {
     return ctx->path;
+}
+
+packs *ctx_packs(const dsv3_ctx *ctx)
+{
+    return ctx->packs;
 }
 
 /* ---- memory ---- */
@@ -164,13 +228,22 @@ static bool start_worker(dsv3_ctx *ctx)
     return true;
 }
 
+static dsv3_status give_up(dsv3_ctx *ctx)
+{
+    if (ctx->memory != MAP_FAILED) munmap(ctx->memory, reserve);
+    if (ctx->packs) packs_close(ctx->packs);
+    free(ctx);
+    return DSV3_NO_MEMORY;
+}
+
 dsv3_status ctx_open(dsv3_ctx **out, int device)
 {
     (void)device;
     dsv3_ctx *const ctx = calloc(1, sizeof *ctx);
     if (!ctx) return DSV3_NO_MEMORY;
+    ctx->packs = packs_open();
     ctx->memory = mmap(NULL, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (ctx->memory == MAP_FAILED) return free(ctx), DSV3_NO_MEMORY;
+    if (!ctx->packs || ctx->memory == MAP_FAILED) return give_up(ctx);
     madvise(ctx->memory, reserve, MADV_HUGEPAGE);
     ctx->path = path_here();
     ctx->workers = 1;
@@ -187,5 +260,6 @@ void ctx_close(dsv3_ctx *ctx)
     futex_wake(&ctx->serial);
     for (int i = 1; i < ctx->workers; i++) pthread_join(ctx->thread[i], NULL);
     munmap(ctx->memory, reserve);
+    packs_close(ctx->packs);
     free(ctx);
 }

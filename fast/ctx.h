@@ -17,6 +17,13 @@ typedef enum { PATH_FMA, PATH_PAIRS } product_path;
 product_path ctx_path(const dsv3_ctx *ctx);
 product_path path_here(void);
 
+/* One line: which path runs, and why each other one doesn't. */
+void path_describe(char *text, size_t cap);
+
+/* What was prepared: pack.h. */
+typedef struct packs packs;
+packs *ctx_packs(const dsv3_ctx *ctx);
+
 /* ---- memory: pieces are taken in order and given back to a mark ---- */
 
 /* n * size bytes at a multiple of 64; NULL when the reserve is used up. */

@@ -1,6 +1,7 @@
 /* See matrix.h. */
 #include "matrix.h"
 
+#include "pack.h"
 #include "tile.h"
 #include "vec.h"
 
@@ -34,14 +35,9 @@ stored_row matrix_row(const matrix *m, int64_t o)
     return row;
 }
 
-static size_t size_of(dsv3_dtype dtype)
-{
-    return dtype == DSV3_F32 ? 4 : 2;
-}
-
 dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns)
 {
-    void *const data = ctx_take(ctx, rows * columns, size_of(dtype));
+    void *const data = ctx_take(ctx, rows * columns, (size_t)size_in(dtype));
     return (dsv3_tensor){data, dtype, 2, {rows, columns}, {columns, 1}};
 }
 
@@ -58,10 +54,11 @@ int by_pairs(dsv3_dtype x)
 /* ---- products ---- */
 
 enum {
-    OUTPUTS = 32,       /* of a part */
-    TOKENS = 64,        /* that are in work together */
-    FEW = 2 * TILE,     /* up to so many rows nothing is copied or decoded beforehand */
-    STRETCH = 8 * BLOCK /* of k, where a part passes over it more than once */
+    TOKENS = 64,    /* that are in work together */
+    FEW = 2 * TILE, /* up to so many rows of x are not copied */
+    TILES = OUTPUTS / TILE,
+    AHEAD = 1,          /* tiles that memory is asked for before they are used */
+    AHEAD_IN_ROW = 2048 /* bytes, where rows aren't packed and used once */
 };
 
 typedef struct {
@@ -69,14 +66,25 @@ typedef struct {
     row_list x, y; /* x: f32, or bf16 with pairs */
     int64_t rows, columns, outputs;
     bool pairs;
-    char *panel; /* (workers, OUTPUTS, pitch): rows of W as x is stored; NULL: few rows */
-    int64_t pitch;
-    tile_sums *sums; /* (workers, OUTPUTS / TILE, TOKENS / TILE) */
+    dsv3_dtype work;         /* the format in which rows of W meet those of x */
+    const char *packed;      /* W, by prepare; NULL: as it is stored */
+    int64_t pitch, step;     /* of W's rows and chunks there, in bytes */
+    int64_t stretches, part; /* of a row; elements of a packed part */
+    char *panel; /* (workers, a packed part) in the format of work: where a part's rows are used many times; or NULL */
+    tile_sums *sums; /* (workers, TILES, TOKENS / TILE) */
 } product;
+
+/* A part in work: OUTPUTS rows of W with all rows of x. */
+typedef struct {
+    const product *p;
+    int64_t first, n; /* rows of W */
+    char *panel;
+    tile_sums *sums;
+} part_of;
 
 static const void *row_at(const row_list *x, int64_t t)
 {
-    return (const char *)x->data + (size_t)((x->index ? x->index[t] : t) * x->stride) * size_of(x->dtype);
+    return (const char *)x->data + ((x->index ? x->index[t] : t) * x->stride) * size_in(x->dtype);
 }
 
 /* Numbers from row to row in memory of our own: rows must not lie a power of two apart, or they share cache lines' places. */
@@ -96,7 +104,7 @@ static void copy_row(const void *job, int64_t t, int worker)
 {
     (void)worker;
     const copying *const c = job;
-    char *const to = (char *)c->to->data + (size_t)(t * c->to->stride) * size_of(c->to->dtype);
+    char *const to = (char *)c->to->data + t * c->to->stride * size_in(c->to->dtype);
     stored_row const row = {row_at(c->from, t), c->from->dtype, NULL};
     if (c->to->dtype == DSV3_F32)
         load_row(&row, c->columns, (float *)(void *)to);
@@ -109,7 +117,7 @@ static bool copy_rows(dsv3_ctx *ctx, product *p)
     dsv3_dtype const dtype = p->pairs ? DSV3_BF16 : DSV3_F32;
     if (p->rows <= FEW && p->x.dtype == dtype) return true;
     row_list to = {NULL, dtype, pitch_of(p->columns), NULL};
-    to.data = ctx_take(ctx, p->rows * to.stride, size_of(dtype));
+    to.data = ctx_take(ctx, p->rows * to.stride, (size_t)size_in(dtype));
     if (!to.data) return false;
     copying const c = {&p->x, &to, p->columns};
     ctx_run(ctx, copy_row, &c, p->rows);
@@ -119,41 +127,111 @@ static bool copy_rows(dsv3_ctx *ctx, product *p)
 
 /* ---- rows of W ---- */
 
-/* Rows o to o + 3, past the last one that one again; decoded ones lie in the worker's panel. */
-static void find_tile(const product *p, int64_t o, int64_t first, int worker, stored_row w[TILE])
+/* Tile `tile` of the part that begins at `first`, from memory. */
+static const char *tile_at(const product *p, int64_t first, int64_t tile, int64_t stretch)
 {
-    for (int j = 0; j < TILE; j++) {
-        int64_t const at = o + j < p->outputs ? o + j : p->outputs - 1;
-        w[j] = matrix_row(p->m, at);
-        if (!p->panel) continue;
-        w[j].data = p->panel + (size_t)((worker * OUTPUTS + at - first) * p->pitch) * (p->pairs ? 2 : 4);
-        w[j].dtype = p->pairs ? DSV3_BF16 : DSV3_F32;
-    }
+    int64_t const size = size_in(p->m->weight->dtype);
+    if (p->packed) return p->packed + (first / OUTPUTS * p->part + packed_at(tile, stretch)) * size;
+    return (const char *)p->m->weight->data + (first + tile * TILE) * p->pitch + stretch * STRETCH * size;
 }
 
-static void decode_rows(const product *p, int64_t first, int64_t n, int worker)
+/* The one that comes AHEAD tiles later: in the next part, if it must be. */
+static const char *later_tile(const product *p, int64_t first, int64_t tile, int64_t stretch)
 {
-    for (int64_t o = 0; o < n; o++) {
-        char *const to = p->panel + (size_t)((worker * OUTPUTS + o) * p->pitch) * (p->pairs ? 2 : 4);
-        stored_row const row = matrix_row(p->m, first + o);
-        if (p->pairs)
-            load_pair_row(&row, p->columns, (uint16_t *)(void *)to);
-        else
-            load_row(&row, p->columns, (float *)(void *)to);
-    }
+    int64_t const later = stretch * TILES + tile + AHEAD;
+    if (later < p->stretches * TILES) return tile_at(p, first, later % TILES, later / TILES);
+    return tile_at(p, first + OUTPUTS, later % TILES, 0);
 }
 
-/* ---- a part: OUTPUTS rows of W with all rows of x ---- */
+static matrix_tile find_tile(const product *p, int64_t first, int64_t tile, int64_t stretch)
+{
+    int64_t const o = first + tile * TILE, left = p->outputs - o - 1;
+    matrix_tile w = {tile_at(p, first, tile, stretch), p->pitch, p->step, p->packed || left > TILE ? TILE : left};
+    w.dtype = p->m->weight->dtype;
+    if (p->m->scale)
+        w.scale = (const float *)p->m->scale->data + o / BLOCK * p->m->scale->stride[0] + stretch * (STRETCH / BLOCK);
+    return w;
+}
 
-static void add_tile(const product *p, int64_t t, const stored_row w[TILE], int64_t from, int64_t to, tile_sums *sums)
+/* The same rows, packed at `at`. */
+static void packed_there(const char *at, dsv3_dtype dtype, matrix_tile *w)
+{
+    int64_t const size = size_in(dtype);
+    w->data = at, w->pitch = CHUNK * size, w->step = TILE * CHUNK * size, w->last = TILE;
+    w->dtype = dtype;
+}
+
+/* Rows that are used in one pass: what follows them, as it is reached. */
+static void ask_ahead(const product *p, matrix_tile *w)
+{
+    int64_t const size = size_in(w->dtype);
+    w->ahead = p->packed ? AHEAD * TILE * STRETCH * size : AHEAD_IN_ROW;
+    w->length = p->packed ? 0 : p->columns * size;
+}
+
+/* In more passes: a tile that is used later, evenly. */
+static void ask_later(const product *p, int64_t first, int64_t tile, int64_t stretch, int64_t passes, matrix_tile *w)
+{
+    int const of_code = 4, codes = size_in(p->m->weight->dtype) == 1; /* 2^4 lines of codes are a stretch */
+    w->later = later_tile(p, first, tile, stretch);
+    w->row_lines = p->packed ? 62 : codes ? of_code : of_code + 1;
+    w->to_ask = TILE * (codes ? 1 : 2) << of_code;
+    w->at_once = (w->to_ask + STRETCH / CHUNK * passes - 1) / (STRETCH / CHUNK * passes);
+}
+
+static int64_t columns_at(const product *p, int64_t stretch)
+{
+    int64_t const left = p->columns - stretch * STRETCH;
+    return left < STRETCH || p->stretches == 1 ? left : STRETCH;
+}
+
+/* n columns as binary32, packed. */
+static void decode_floats(const matrix_tile *w, int64_t n, float *to)
+{
+    for (int64_t k = 0; k < n; k += CHUNK)
+        for (int j = 0; j < TILE; j++, to += CHUNK) {
+            const char *const row = w->data + (j < w->last ? j : w->last) * w->pitch;
+            stored_row const chunk = {row + k / CHUNK * w->step, w->dtype, w->scale ? w->scale + k / BLOCK : NULL};
+            load_row(&chunk, n - k < CHUNK ? n - k : CHUNK, to);
+        }
+}
+
+/* Rows w in the format of work, to `to`: w become those. */
+static void decode_tile(const product *p, matrix_tile *w, int64_t n, char *to)
+{
+    if (p->pairs)
+        decode_pairs(w, n, (uint16_t *)(void *)to);
+    else
+        decode_floats(w, n, (float *)(void *)to);
+    packed_there(to, p->work, w);
+}
+
+static char *panel_tile(const part_of *part, int64_t tile, int64_t stretch)
+{
+    return part->panel + packed_at(tile, stretch) * size_in(part->p->work);
+}
+
+static void fill_panel(const part_of *part)
+{
+    const product *const p = part->p;
+    for (int64_t s = 0; s < p->stretches; s++)
+        for (int64_t tile = 0; tile * TILE < part->n; tile++) {
+            matrix_tile w = find_tile(p, part->first, tile, s);
+            decode_tile(p, &w, columns_at(p, s), panel_tile(part, tile, s));
+        }
+}
+
+/* ---- tiles of W with tiles of x ---- */
+
+static void add_tile(const product *p, int64_t t, int64_t k, matrix_tile *w, int64_t n, tile_sums *sums)
 {
     int const rows = p->rows - t < TILE ? (int)(p->rows - t) : TILE;
     const void *x[TILE];
-    for (int i = 0; i < TILE; i++) x[i] = row_at(&p->x, t + (i < rows ? i : 0));
+    for (int i = 0; i < TILE; i++) x[i] = (const char *)row_at(&p->x, t + (i < rows ? i : 0)) + k * size_in(p->x.dtype);
     if (p->pairs)
-        tile_add_pairs(rows, (const uint16_t *const *)x, w, from, to, sums);
+        tile_add_pairs(rows, (const uint16_t *const *)x, w, n, sums);
     else
-        tile_add(rows, (const float *const *)x, w, from, to, sums);
+        tile_add(rows, (const float *const *)x, w, n, sums);
 }
 
 static void store_tile(const product *p, int64_t t, int64_t o, const tile_sums *sums)
@@ -166,31 +244,46 @@ static void store_tile(const product *p, int64_t t, int64_t o, const tile_sums *
                     load_lanes(out[i], DSV3_F32, 0, outputs));
 }
 
-/* Tokens t to t + TOKENS - 1, a stretch of k after the other. */
-static void multiply_tokens(const product *p, int64_t t, int64_t first, int64_t n, int worker)
+/* One tile of W at a stretch, with tokens t to t + tokens - 1. What several of them use is decoded once. */
+static void add_tokens(const part_of *part, int64_t t, int64_t tokens, int64_t tile, int64_t stretch)
 {
-    int64_t const tokens = p->rows - t < TOKENS ? p->rows - t : TOKENS, stretch = p->panel ? STRETCH : p->columns;
-    tile_sums *const sums = p->sums + worker * (OUTPUTS / TILE) * (TOKENS / TILE);
-    memset(sums, 0, (OUTPUTS / TILE) * (TOKENS / TILE) * sizeof *sums);
-    for (int64_t k = 0; k < p->columns; k += stretch)
-        for (int64_t o = 0; o < n; o += TILE) {
-            stored_row w[TILE];
-            find_tile(p, first + o, first, worker, w);
-            for (int64_t i = 0; i < tokens; i += TILE)
-                add_tile(p, t + i, w, k, k + stretch < p->columns ? k + stretch : p->columns,
-                         &sums[o / TILE * (TOKENS / TILE) + i / TILE]);
-        }
-    for (int64_t o = 0; o < n; o += TILE)
-        for (int64_t i = 0; i < tokens; i += TILE)
-            store_tile(p, t + i, first + o, &sums[o / TILE * (TOKENS / TILE) + i / TILE]);
+    const product *const p = part->p;
+    int64_t const n = columns_at(p, stretch);
+    tile_sums *const sums = part->sums + tile * (TOKENS / TILE);
+    _Alignas(64) char decoded[TILE * STRETCH * sizeof(float)];
+    matrix_tile w = find_tile(p, part->first, tile, stretch);
+    if (part->panel) packed_there(panel_tile(part, tile, stretch), p->work, &w);
+    bool const shared = tokens > (p->pairs ? TILE : 1);
+    int64_t const passes = (tokens + TILE - 1) / TILE * (w.scale ? 2 : 1);
+    if (tokens <= TILE)
+        ask_ahead(p, &w);
+    else if (!part->panel)
+        ask_later(p, part->first, tile, stretch, passes, &w);
+    if (w.dtype != p->work && shared) decode_tile(p, &w, n, decoded);
+    for (int64_t i = 0; i < tokens; i += TILE) add_tile(p, t + i, stretch * STRETCH, &w, n, &sums[i / TILE]);
 }
 
-static void multiply_part(const void *job, int64_t part, int worker)
+static void multiply_tokens(const part_of *part, int64_t t)
+{
+    const product *const p = part->p;
+    int64_t const tokens = p->rows - t < TOKENS ? p->rows - t : TOKENS;
+    for (int64_t tile = 0; tile < TILES; tile++)
+        memset(part->sums + tile * (TOKENS / TILE), 0, (size_t)((tokens + TILE - 1) / TILE) * sizeof *part->sums);
+    for (int64_t s = 0; s < p->stretches; s++)
+        for (int64_t tile = 0; tile * TILE < part->n; tile++) add_tokens(part, t, tokens, tile, s);
+    for (int64_t tile = 0; tile * TILE < part->n; tile++)
+        for (int64_t i = 0; i < tokens; i += TILE)
+            store_tile(p, t + i, part->first + tile * TILE, &part->sums[tile * (TOKENS / TILE) + i / TILE]);
+}
+
+static void multiply_part(const void *job, int64_t i, int worker)
 {
     const product *const p = job;
-    int64_t const first = part * OUTPUTS, n = p->outputs - first < OUTPUTS ? p->outputs - first : OUTPUTS;
-    if (p->panel) decode_rows(p, first, n, worker);
-    for (int64_t t = 0; t < p->rows; t += TOKENS) multiply_tokens(p, t, first, n, worker);
+    part_of part = {.p = p, .first = i * OUTPUTS, .sums = p->sums + worker * TILES * (TOKENS / TILE)};
+    part.n = p->outputs - part.first < OUTPUTS ? p->outputs - part.first : OUTPUTS;
+    if (p->panel) part.panel = p->panel + worker * p->part * size_in(p->work);
+    if (p->panel) fill_panel(&part);
+    for (int64_t t = 0; t < p->rows; t += TOKENS) multiply_tokens(&part, t);
 }
 
 int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
@@ -198,10 +291,17 @@ int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list 
     size_t const mark = ctx_mark(ctx);
     product p = {.m = m, .x = x, .y = y, .rows = rows, .columns = m->weight->shape[1], .outputs = m->weight->shape[0]};
     p.pairs = ctx_path(ctx) == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
-    p.pitch = pitch_of(p.columns);
-    p.sums = ctx_take(ctx, ctx_workers(ctx) * (OUTPUTS / TILE) * (TOKENS / TILE), sizeof *p.sums);
-    if (rows > FEW) p.panel = ctx_take(ctx, ctx_workers(ctx) * OUTPUTS * p.pitch, p.pairs ? 2 : 4);
-    bool const good = p.sums && (rows <= FEW || p.panel) && copy_rows(ctx, &p);
+    p.work = p.pairs ? DSV3_BF16 : DSV3_F32;
+    bool const few_codes = p.pairs && rows > 1 && rows <= TILE && m->weight->dtype == DSV3_F8_E4M3;
+    p.packed = few_codes ? NULL : find_packed(ctx, m->weight); /* measured: those are faster from end to end */
+    int64_t const size = size_in(m->weight->dtype);
+    p.pitch = (p.packed ? CHUNK : m->weight->stride[0]) * size, p.step = (p.packed ? TILE : 1) * CHUNK * size;
+    bool const at_once = rows <= TILE && p.pairs && !p.packed; /* rows from end to end */
+    p.stretches = at_once ? 1 : (p.columns + STRETCH - 1) / STRETCH, p.part = packed_part(p.columns);
+    p.sums = ctx_take(ctx, ctx_workers(ctx) * TILES * (TOKENS / TILE), sizeof *p.sums);
+    bool const panel = rows > TOKENS && !(p.packed && m->weight->dtype == p.work);
+    if (panel) p.panel = ctx_take(ctx, ctx_workers(ctx) * p.part, (size_t)size_in(p.work));
+    bool const good = p.sums && (!panel || p.panel) && copy_rows(ctx, &p);
     if (good) ctx_run(ctx, multiply_part, &p, (p.outputs + OUTPUTS - 1) / OUTPUTS);
     ctx_back(ctx, mark);
     return good;

@@ -9,8 +9,7 @@
 
 stored_row row_of(const dsv3_tensor *t, int64_t from)
 {
-    int64_t const size = t->dtype == DSV3_F32 ? 4 : t->dtype == DSV3_BF16 ? 2 : 1;
-    return (stored_row){(const char *)t->data + from * size, t->dtype, NULL};
+    return (stored_row){(const char *)t->data + from * size_in(t->dtype), t->dtype, NULL};
 }
 
 /* Entries at, at + 1, ... of a row in one block of 128; factor: its scale, times 2^8 for codes. */
@@ -50,11 +49,22 @@ void store_row(const dsv3_tensor *t, int64_t from, const float *v, int64_t n)
 
 /* ---- rows times rows ---- */
 
-KERNEL void dot_step(int m, dsv3_dtype dtype, const float *const x[TILE], const stored_row w[TILE], int64_t k, lanes of,
-                     const float factor[TILE], vec sum[TILE][TILE])
+/* Rows from some column on, and from chunk to chunk `step` bytes on. */
+typedef struct {
+    const char *data[TILE];
+    const float *scale[TILE];
+    int64_t step;
+} row_set;
+
+KERNEL void dot_step(int m, dsv3_dtype dtype, const float *const x[TILE], const char *const w[TILE], int64_t k,
+                     lanes of, const float factor[TILE], vec sum[TILE][TILE])
 {
     vec row[TILE];
-    UNROLL for (int j = 0; j < TILE; j++) row[j] = load_scaled(&w[j], dtype, k, of, factor[j]);
+    UNROLL for (int j = 0; j < TILE; j++)
+    {
+        vec const v = load_lanes(w[j], dtype, k, of);
+        row[j] = dtype == DSV3_F8_E4M3 ? vec_mul(v, vec_of(factor[j])) : v;
+    }
     UNROLL for (int i = 0; i < m; i++)
     {
         vec const entry = load_lanes(x[i], DSV3_F32, k, of);
@@ -62,32 +72,46 @@ KERNEL void dot_step(int m, dsv3_dtype dtype, const float *const x[TILE], const 
     }
 }
 
-KERNEL void add_kernel(int m, dsv3_dtype dtype, const float *const x[TILE], const stored_row w[TILE], int64_t begin,
-                       int64_t end, tile_sums *s)
+/* Columns k to k + n - 1, of one chunk. */
+KERNEL void dot_chunk(int m, dsv3_dtype dtype, const float *const x[TILE], const row_set *w, int64_t k, int64_t n,
+                      vec sum[TILE][TILE])
+{
+    const float *entry[TILE];
+    const char *row[TILE];
+    float factor[TILE];
+    int64_t const whole = n / WIDTH * WIDTH;
+    UNROLL for (int i = 0; i < m; i++) entry[i] = x[i] + k;
+    UNROLL for (int j = 0; j < TILE; j++)
+    {
+        row[j] = w->data[j] + k / CHUNK * w->step;
+        factor[j] = dtype == DSV3_F8_E4M3 ? w->scale[j][k / BLOCK] * 0x1p8f : 1;
+    }
+    for (int64_t c = 0; c < whole; c += WIDTH) dot_step(m, dtype, entry, row, c, first_lanes(WIDTH), factor, sum);
+    if (whole < n) dot_step(m, dtype, entry, row, whole, first_lanes(n - whole), factor, sum);
+}
+
+KERNEL void add_kernel(int m, dsv3_dtype dtype, const float *const x[TILE], const row_set *w, int64_t n, tile_sums *s)
 {
     vec sum[TILE][TILE];
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < TILE; j++) sum[i][j] = vec_load(s->lane[i][j]);
-    for (int64_t from = begin; from < end; from += BLOCK) {
-        int64_t const to = least(end, from + BLOCK), whole = from + (to - from) / WIDTH * WIDTH;
-        float factor[TILE];
-        UNROLL for (int j = 0; j < TILE; j++) factor[j] = factor_of(&w[j], dtype, from / BLOCK);
-        for (int64_t k = from; k < whole; k += WIDTH) dot_step(m, dtype, x, w, k, first_lanes(WIDTH), factor, sum);
-        if (whole < to) dot_step(m, dtype, x, w, whole, first_lanes(to - whole), factor, sum);
-    }
+    for (int64_t k = 0; k < n; k += CHUNK) dot_chunk(m, dtype, x, w, k, least(CHUNK, n - k), sum);
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < TILE; j++) vec_store(s->lane[i][j], sum[i][j]);
 }
 
-void tile_add(int m, const float *const x[TILE], const stored_row w[TILE], int64_t from, int64_t to, tile_sums *s)
+static void add_rows(int m, dsv3_dtype dtype, const float *const x[TILE], const row_set *w, int64_t n, tile_sums *s)
 {
-    switch (w->dtype) {
-    case DSV3_F32:
-        m > 1 ? add_kernel(TILE, DSV3_F32, x, w, from, to, s) : add_kernel(1, DSV3_F32, x, w, from, to, s);
-        return;
-    case DSV3_BF16:
-        m > 1 ? add_kernel(TILE, DSV3_BF16, x, w, from, to, s) : add_kernel(1, DSV3_BF16, x, w, from, to, s);
-        return;
-    default: m > 1 ? add_kernel(TILE, DSV3_F8_E4M3, x, w, from, to, s) : add_kernel(1, DSV3_F8_E4M3, x, w, from, to, s);
+    switch (dtype) {
+    case DSV3_F32: m > 1 ? add_kernel(TILE, DSV3_F32, x, w, n, s) : add_kernel(1, DSV3_F32, x, w, n, s); return;
+    case DSV3_BF16: m > 1 ? add_kernel(TILE, DSV3_BF16, x, w, n, s) : add_kernel(1, DSV3_BF16, x, w, n, s); return;
+    default: m > 1 ? add_kernel(TILE, DSV3_F8_E4M3, x, w, n, s) : add_kernel(1, DSV3_F8_E4M3, x, w, n, s);
     }
+}
+
+void tile_add(int m, const float *const x[TILE], const matrix_tile *w, int64_t n, tile_sums *s)
+{
+    row_set rows = {.step = w->step};
+    for (int j = 0; j < TILE; j++) rows.data[j] = w->data + least(j, w->last) * w->pitch, rows.scale[j] = w->scale;
+    add_rows(m, w->dtype, x, &rows, n, s);
 }
 
 void tile_end(const tile_sums *s, float out[TILE][TILE])
@@ -100,8 +124,10 @@ void tile_end(const tile_sums *s, float out[TILE][TILE])
 void dot_rows(int m, const float *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE])
 {
     tile_sums sums;
+    row_set rows = {.step = CHUNK * size_in(w->dtype)};
+    for (int j = 0; j < TILE; j++) rows.data[j] = w[j].data, rows.scale[j] = w[j].scale;
     memset(&sums, 0, sizeof sums);
-    tile_add(m, x, w, 0, n, &sums);
+    add_rows(m, w->dtype, x, &rows, n, &sums);
     tile_end(&sums, out);
 }
 

@@ -7,7 +7,8 @@
 
 #include "dsv3.h"
 
-enum { BLOCK = 128, TILE = 4, SPAN = 64 }; /* entries under one FP8 scale; rows of a tile; columns of a weighted sum */
+/* Entries under one FP8 scale; rows of a tile; columns of a weighted sum; entries of a packed row that lie side by side. */
+enum { BLOCK = 128, TILE = 4, SPAN = 64, CHUNK = 64 };
 
 /* A stored row. */
 typedef struct {
@@ -15,6 +16,12 @@ typedef struct {
     dsv3_dtype dtype;   /* f32, bf16 or f8_e4m3 */
     const float *scale; /* of each 128 codes; f8_e4m3 only */
 } stored_row;
+
+/* Bytes of a number. */
+static inline int64_t size_in(dsv3_dtype dtype)
+{
+    return dtype == DSV3_F32 ? 4 : dtype == DSV3_BF16 ? 2 : 1;
+}
 
 stored_row row_of(const dsv3_tensor *t, int64_t from); /* from element `from` of its memory on */
 

@@ -180,9 +180,27 @@ static inline void store_codes(uint8_t *to, lanes of, vec v)
 
 /* ---- pairs of BF16: where the processor multiplies them ---- */
 
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
 
 enum { PAIRED = 32 };
+
+/* The BF16 numbers of the codes 0 to 127: lower bytes, then upper ones. Normal codes have another bias and a longer fraction,
+ * subnormal ones are multiples of 2^-9. */
+#define EIGHT_LOW(e)                                                                                                   \
+    (e) << 7 & 0x80, ((e) << 7 & 0x80) + 0x10, ((e) << 7 & 0x80) + 0x20, ((e) << 7 & 0x80) + 0x30,                     \
+        ((e) << 7 & 0x80) + 0x40, ((e) << 7 & 0x80) + 0x50, ((e) << 7 & 0x80) + 0x60, ((e) << 7 & 0x80) + 0x70
+#define EIGHT_HIGH(e)                                                                                                  \
+    (e + 120) >> 1, (e + 120) >> 1, (e + 120) >> 1, (e + 120) >> 1, (e + 120) >> 1, (e + 120) >> 1, (e + 120) >> 1,    \
+        (e + 120) >> 1
+static const unsigned char bf16_of_code[4][64]
+    __attribute__((aligned(64))) = {{0x00, 0x00, 0x80, 0xc0, 0x00, 0x20, 0x40, 0x60, EIGHT_LOW(1), EIGHT_LOW(2),
+                                     EIGHT_LOW(3), EIGHT_LOW(4), EIGHT_LOW(5), EIGHT_LOW(6), EIGHT_LOW(7)},
+                                    {EIGHT_LOW(8), EIGHT_LOW(9), EIGHT_LOW(10), EIGHT_LOW(11), EIGHT_LOW(12),
+                                     EIGHT_LOW(13), EIGHT_LOW(14), EIGHT_LOW(15)},
+                                    {0x00, 0x3b, 0x3b, 0x3b, 0x3c, 0x3c, 0x3c, 0x3c, EIGHT_HIGH(1), EIGHT_HIGH(2),
+                                     EIGHT_HIGH(3), EIGHT_HIGH(4), EIGHT_HIGH(5), EIGHT_HIGH(6), EIGHT_HIGH(7)},
+                                    {EIGHT_HIGH(8), EIGHT_HIGH(9), EIGHT_HIGH(10), EIGHT_HIGH(11), EIGHT_HIGH(12),
+                                     EIGHT_HIGH(13), EIGHT_HIGH(14), EIGHT_HIGH(15)}};
 
 typedef __m512i pairs; /* 32 BF16 numbers */
 typedef __mmask32 paired_lanes;
@@ -192,23 +210,26 @@ static inline paired_lanes first_paired(int64_t n)
     return (paired_lanes)(n >= PAIRED ? 0xffffffffu : (1u << n) - 1);
 }
 
-/* 32 E4M3 codes as BF16, exactly: normal ones have another bias and a longer fraction, subnormal ones stand in a table. */
-static inline pairs pairs_of_codes(__m256i codes)
+/* 64 numbers of a bf16 or f8_e4m3 array, codes as they are: the first 32, the others; 0 from the n-th on. */
+static inline void load_pairs(const void *data, dsv3_dtype dtype, int64_t n, pairs to[2])
 {
-    __m512i const wide = _mm512_cvtepi8_epi16(codes), size = _mm512_and_si512(wide, _mm512_set1_epi16(0x7f));
-    __m512i const subnormal = _mm512_castsi128_si512(
-        _mm_setr_epi16(0x0000, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60)); /* multiples of 2^-9 */
-    __m512i const normal = _mm512_add_epi16(_mm512_slli_epi16(size, 4), _mm512_set1_epi16(120 << 7));
-    __mmask32 const small = _mm512_cmplt_epu16_mask(size, _mm512_set1_epi16(8));
-    __m512i const v = _mm512_mask_permutexvar_epi16(normal, small, size, subnormal);
-    return _mm512_or_si512(v, _mm512_and_si512(wide, _mm512_set1_epi16((short)0x8000)));
-}
-
-/* 32 numbers of a bf16 or f8_e4m3 array, codes as they are; 0 outside the mask. */
-static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, paired_lanes of)
-{
-    if (dtype == DSV3_BF16) return _mm512_maskz_loadu_epi16(of, (const uint16_t *)data + at);
-    return pairs_of_codes(_mm256_maskz_loadu_epi8(of, (const uint8_t *)data + at));
+    if (dtype == DSV3_BF16) {
+        const uint16_t *const from = data;
+        to[0] = _mm512_maskz_loadu_epi16(first_paired(n), from);
+        to[1] = n > PAIRED ? _mm512_maskz_loadu_epi16(first_paired(n - PAIRED), from + PAIRED) : _mm512_setzero_si512();
+        return;
+    }
+    __mmask64 const of = n >= 2 * PAIRED ? ~0ull : (1ull << n) - 1;
+    /* Halves of a code's number lie in tables: the lower ones, the upper ones without sign. Neighbours are joined within
+     * lanes of sixteen bytes, so that codes go there first. */
+    __m512i const order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    __m512i const codes = _mm512_permutexvar_epi64(order, _mm512_maskz_loadu_epi8(of, data));
+    const unsigned char(*const table)[64] = bf16_of_code;
+    __m512i const low = _mm512_permutex2var_epi8(_mm512_load_si512(table[0]), codes, _mm512_load_si512(table[1]));
+    __m512i const size = _mm512_permutex2var_epi8(_mm512_load_si512(table[2]), codes, _mm512_load_si512(table[3]));
+    __m512i const high = _mm512_ternarylogic_epi64(size, codes, _mm512_set1_epi8((char)0x80), 0xf8); /* a | (b & c) */
+    to[0] = _mm512_unpacklo_epi8(low, high);
+    to[1] = _mm512_unpackhi_epi8(low, high);
 }
 
 static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)

@@ -193,17 +193,15 @@ static inline paired_lanes first_paired(int64_t n)
     return (paired_lanes)(n >= PAIRED ? 0xffffffffu : (1u << n) - 1);
 }
 
-static inline pairs load_pairs(const void *data, dsv3_dtype dtype, int64_t at, paired_lanes of)
+static inline uint16_t load_half(const void *data, dsv3_dtype dtype, int64_t at)
 {
-    pairs p;
-    for (int l = 0; l < PAIRED; l++) {
-        bool const there = of >> l & 1;
-        if (dtype == DSV3_BF16)
-            p.lane[l] = there ? ((const uint16_t *)data)[at + l] : 0;
-        else
-            p.lane[l] = there ? (uint16_t)(bits_of(of_code(((const uint8_t *)data)[at + l])) >> 16) : 0;
-    }
-    return p;
+    if (dtype == DSV3_BF16) return ((const uint16_t *)data)[at];
+    return (uint16_t)(bits_of(of_code(((const uint8_t *)data)[at])) >> 16);
+}
+
+static inline void load_pairs(const void *data, dsv3_dtype dtype, int64_t n, pairs to[2])
+{
+    for (int64_t l = 0; l < 2 * PAIRED; l++) to[l / PAIRED].lane[l % PAIRED] = l < n ? load_half(data, dtype, l) : 0;
 }
 
 static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)

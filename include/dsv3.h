@@ -89,7 +89,7 @@ typedef enum {
 
 /* ================================= 3  The table ================================= */
 
-/* Every op. New ones are added at the end: this is their order in the table. */
+/* Every op: this is their order in the table. The list is complete: members stand behind it. */
 /* clang-format off */
 #define DSV3_OPS(OP) \
     OP(rmsnorm) \
@@ -162,6 +162,22 @@ typedef struct {
 #define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
     DSV3_OPS(OP)
 #undef OP
+
+    /* What is done once for many calls of `op`, such as weights in another order. It may allocate.
+     * prob and io point to the op's structs, as the op will get them; tensors lie where the op will
+     * find them. Of io only the weights hold their numbers already: activations may change between
+     * calls, n_tokens too. The op finds through ctx what was made, by where its weights lie.
+     *
+     * The harness calls prepare before the op, and unprepare with the same prob and io after it,
+     * when outputs have been read. Weights don't change in between. Both may return before they are
+     * done, as ops may. unprepare drops what prepare made; if prepare was called twice for a
+     * weight, the second unprepare does. NULL: there is nothing to prepare.
+     *
+     * An op that nothing was prepared for is right too. A status of prepare other than DSV3_OK is
+     * taken for the op's, which isn't called, and says that nothing was made; an op that needs
+     * nothing prepared has DSV3_OK. */
+    dsv3_status (*prepare)(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
+    void (*unprepare)(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
 } dsv3_backend;
 
 /* What a port exports. Returns NULL when the port doesn't speak that abi. The table lives as long

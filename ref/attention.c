@@ -45,7 +45,7 @@ static void score_rows(const attention_rows *b)
 static void finish_row(const attention_rows *b, int64_t r, int64_t selected, ball *o, ball *lse)
 {
     int64_t const width = b->a->width;
-    softmax const ones = {.n = b->seen[r], .maximum = ball_of(0), .sum = ball_of((double)selected)};
+    softmax const ones = softmax_of_zeros(b->a->rd, b->seen[r], selected);
     for (int64_t c = 0; o && c < width; c++) o[r * width + c] = ball_of(0);
     if (selected && o) mean_of_selected(b, r, selected, o + r * width);
     if (lse) lse[r] = selected ? softmax_lse(b->a->rd, &ones, rounding_of_weights(b->a, &ones)) : ball_any();
@@ -123,5 +123,6 @@ void attend(const attention *a, ball *o, ball *lse)
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse)
 {
     if (a->seen[r] == 0) return (ref_value){-HUGE_VAL, 0, 0};
-    return value_of(round_at(a->rd, point, DSV3_F32, lse));
+    reading_room room;
+    return value_of(round_at(reading_of(a->rd, REF_SOFTMAX, &room), point, DSV3_F32, lse));
 }

@@ -14,7 +14,7 @@ typedef struct {
     const ref_reading *rd;
     int scale_q, scores, P;   /* the op's points scale, scores and P */
     dsv3_dtype output;        /* format of the op's output: what these points are rounded to unless declared */
-    ball scale;               /* of q, or of q . k, as the port has it */
+    ball scale;               /* of q, or of q . k, as the port has it; made by the op: softmax_scale in mla.c */
     int64_t rows, len, width; /* queries, keys, entries of a value */
     const operand *query;     /* (rows) by operand_of or operand_of_balls */
     const operand *key;       /* (len) */

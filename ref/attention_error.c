@@ -296,7 +296,7 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const n = (double)m->n, tiny = n * m->floor * 2 * largest;
     if (!port) return m->E < 0.9 ? (d->moved + tiny) / (1 - m->E) : (double)INFINITY;
     double const unit = unit_at_point(a->rd, a->P, a->output);
-    double const div = quotient_error(a->rd, u);
+    double const each = fmax(u, m->coarse), div = quotient_error(a->rd, each);
     if (!(m->E + unit < 0.9) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
     double const coarse = n * floor_at_point(a->rd, a->P, a->output) * 2 * largest; /* P below its normal numbers */
     double const size =
@@ -304,10 +304,10 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const parts = m->parts > 1 ? (double)m->parts : 0;
     double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + u + a->scale_after_sum) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + each + a->scale_after_sum) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
     double const lost = (2 * (n + parts) * eta(port) * amplified(a) + tiny) * 2;
-    double const total = 2 * m->gamma + m->merged / (1 - m->merged); /* what divides */
+    double const total = 2 * m->gamma + m->stored / (1 - m->stored) + m->merged / (1 - m->merged); /* what divides */
     return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
 }
 
@@ -315,8 +315,9 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
 static double hull_radius(const attention *a, const softmax *m, ball o, double low, double high, double largest)
 {
     if (!a->rd->declared || !isfinite(m->E) || !(m->gamma < 0.5) || !(m->merged < 0.5)) return (double)INFINITY;
-    double const unit = unit_at_point(a->rd, a->P, a->output), div = quotient_error(a->rd, u), n = (double)m->n;
-    double const relative = unit + 3 * m->gamma + 2 * div + u + a->scale_after_sum + 2 * m->merged;
+    double const each = fmax(u, m->coarse), div = quotient_error(a->rd, each), n = (double)m->n;
+    double const unit = unit_at_point(a->rd, a->P, a->output), sums = 3 * m->gamma + 2 * (m->stored + m->merged);
+    double const relative = unit + sums + 2 * div + each + a->scale_after_sum;
     double const coarse = n * (floor_at_point(a->rd, a->P, a->output) + m->floor) * 4 * largest;
     double const lost = 16 * n * eta(a->rd->declared) * amplified(a);
     double const apart = fmax(high - ball_lower(o), ball_upper(o) - low);

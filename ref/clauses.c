@@ -86,6 +86,14 @@ const char *const form_names[] = {"any", "naive", "absorbed"};
 const char *const quotient_names[] = {"any", "exact", "div", "recip"};
 const char *const scaled_names[] = {"any", "q", "scores"};
 
+const char *const piece_names[REF_PIECES] = {"norm", "softmax", "sigmoid"};
+
+bool has_piece(const char *op, ref_piece piece)
+{
+    static const int function[REF_PIECES] = {CLAUSE_RSQRT, CLAUSE_EXP, CLAUSE_SIGMOID};
+    return clause_concerns(op, function[piece]);
+}
+
 const char *clause_name(int clause)
 {
     return clause < REF_POINTS ? points[clause].name : names[clause - REF_POINTS];

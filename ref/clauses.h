@@ -44,6 +44,10 @@ typedef struct {
 } function_row;
 const function_row *clause_function(int clause); /* NULL: it names none */
 
+/* The keys of arith, in the order of ref_piece; and whether the op has such a piece. */
+extern const char *const piece_names[REF_PIECES];
+bool has_piece(const char *op, ref_piece piece);
+
 /* The words of the clauses that choose one of a few, in the order of their enums. */
 extern const char *const flush_names[3], *const form_names[3], *const quotient_names[4], *const scaled_names[3];
 

@@ -53,23 +53,21 @@ static bool selects_one(const entropy *e)
     return zeros == 1;
 }
 
-/* lse = ln sum_j e^z_j. A port may round the sum before it takes the logarithm. */
-static ball lse_of(const entropy *e)
+/* sum_j e^z_j, and the largest z */
+static softmax weights_of(const entropy *e)
 {
-    if (e->rd->declared && selects_one(e)) {
-        softmax const one = {.n = 1, .maximum = ball_of(0), .sum = ball_of(1)};
-        return softmax_lse(e->rd, &one, 0);
-    }
-    softmax const m = softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size, 1);
-    return softmax_lse(e->rd, &m, e->rd->declared ? u : 0);
+    if (e->rd->declared && selects_one(e)) return softmax_of_zeros(e->rd, 1, 1);
+    return softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size, 1);
 }
 
-/* lse - z. A port may subtract the maximum from z first: one unit of |z| + |lse|. (Lemma Cross-entropy) */
-static ball less_logit(const entropy *e, ball lse, ball z)
+/* lse - z. A port may subtract the maximum from z first: one unit of |z| + |lse|. In coarse arithmetic it rounds lse or
+ * z - m. (Lemma Cross-entropy) */
+static ball less_logit(const entropy *e, const softmax *m, ball z)
 {
-    ball const loss = ball_sub(lse, z);
+    ball const lse = softmax_lse(e->rd, m, 0), loss = ball_sub(lse, z);
     if (!e->rd->declared || (ball_is_point(lse) && ball_sup(lse) == 0)) return loss;
-    return ball_widen(loss, u * (ball_sup(z) + ball_sup(lse)));
+    double const coarse = m->coarse * fmax(ball_sup(lse), ball_sup(ball_sub(z, m->maximum)) + m->shift);
+    return ball_widen(loss, u * (ball_sup(z) + ball_sup(lse)) + coarse);
 }
 
 /* loss_t = lse - z_label(t) */
@@ -82,7 +80,10 @@ static ball loss_of(const entropy *e, int64_t t)
     for (int64_t j = 0; j < e->prob->vocab_size; j++)
         e->z[j] = element(e->rd, ref_decode(logits->dtype, logits->data, t * logits->stride[0] + j));
     ball const z = e->z[(int64_t)label];
-    return round_at(e->rd, POINT_cross_entropy_loss, DSV3_F32, less_logit(e, lse_of(e), z));
+    softmax const m = weights_of(e);
+    reading_room room;
+    const ref_reading *const inner = reading_of(e->rd, REF_SOFTMAX, &room);
+    return round_at(inner, POINT_cross_entropy_loss, DSV3_F32, less_logit(e, &m, z));
 }
 
 /* ---- the mean ---- */
@@ -103,7 +104,8 @@ static ball divided_first(const entropy *e, const sum_record *sum, ball mean)
     double const n = divisor_of(e);
     if (!port || sum->n < 2 || ball_is_any(mean) || !(n > 0)) return mean;
     if (port->div.ieee && ldexp(1, ilogb(n)) == n) return mean;
-    double const share = gamma_sum(port, sum->n), division = port->div.ieee ? quotient_error(e->rd, u) : 0;
+    double const share = gamma_sum(port, sum->n),
+                 division = port->div.ieee ? quotient_error(e->rd, fmax(u, coarseness(port))) : 0;
     double const relative = (share + division + share * division) * (1 + 0x1p-40);
     return ball_widen(mean, relative * (sum->sum_abs / n) + 2 * (double)sum->n * eta(port));
 }

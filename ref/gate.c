@@ -66,13 +66,13 @@ static ball times_gamma(const gate *g, ball w)
 /* ---- scores ---- */
 
 /* A logit of any value has a sigmoid of any value. */
-static void sigmoid_scores(const gate *g, ball *s)
+static void sigmoid_scores(const ref_reading *rd, const gate *g, ball *s)
 {
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(g->rd, s[e]);
+    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(rd, s[e]);
 }
 
 /* A logit of any value makes every score so. */
-static void softmax_scores(const gate *g, ball *s)
+static void softmax_scores(const ref_reading *rd, const gate *g, ball *s)
 {
     int64_t const experts = g->prob->n_routed_experts;
     double largest = -INFINITY;
@@ -80,11 +80,11 @@ static void softmax_scores(const gate *g, ball *s)
     for (int64_t e = 0; e < experts; e++)
         if (!ball_is_any(s[e])) largest = fmax(largest, ball_upper((ball){s[e].c, 0}));
     for (int64_t e = 0; e < experts; e++) {
-        s[e] = exp_of(g->rd, s[e], largest);
+        s[e] = exp_of(rd, s[e], largest);
         add_term(&sum, s[e]);
     }
-    ball const total = round_op(g->rd, sum_of(g->rd, &sum));
-    for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(g->rd, s[e], total);
+    ball const total = round_op(rd, sum_of(rd, &sum));
+    for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(rd, s[e], total);
 }
 
 /* t = s + b, and its ends. */
@@ -267,8 +267,10 @@ bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
     const ref_reading *const rd = g->rd;
     int64_t const experts = g->prob->n_routed_experts, k_most = g->prob->num_experts_per_tok;
     memcpy(g->s, logits, (size_t)experts * sizeof *logits);
-    (by_softmax(g) ? softmax_scores : sigmoid_scores)(g, g->s); /* (15)  s = sigmoid(z) */
-    for (int64_t e = 0; e < experts; e++) g->s[e] = round_at(rd, g->point.scores, g->format, g->s[e]);
+    reading_room room;
+    const ref_reading *const inner = reading_of(rd, by_softmax(g) ? REF_SOFTMAX : REF_SIGMOID, &room);
+    (by_softmax(g) ? softmax_scores : sigmoid_scores)(inner, g, g->s); /* (15)  s = sigmoid(z) */
+    for (int64_t e = 0; e < experts; e++) g->s[e] = round_at(inner, g->point.scores, g->format, g->s[e]);
     add_bias(g); /* (16)  t = s + b */
     bool legal;
     bool const valid = choose(g, token, &legal); /* (16)  the largest t of the best groups */

@@ -241,23 +241,56 @@ static bool parse_scaled(const parser *p, char **word, int words)
     return refuse(p, "numerics: scaled is q, scores or any");
 }
 
-static bool parse_choice(const parser *p, char **word, int words)
+static bool parse_flush(const parser *p, char **word, int words)
 {
-    bool const flush = !strcmp(word[0], "flush");
-    if (flush)
-        for (int i = 0; words == 2 && i < 3; i++)
-            if (!strcmp(word[1], flush_names[i])) {
-                p->n->flush = (ref_flush)i;
-                p->n->declared |= (ref_set)1 << CLAUSE_FLUSH;
-                return true;
-            }
-    dsv3_dtype const d = words == 2 && !flush ? ref_dtype_of(word[1]) : DSV3_NONE;
-    if (d == DSV3_F32 || d == DSV3_BF16 || d == DSV3_F64) {
-        p->n->arith = d;
-        p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
-        return true;
+    for (int i = 0; words == 2 && i < 3; i++)
+        if (!strcmp(word[1], flush_names[i])) {
+            p->n->flush = (ref_flush)i;
+            p->n->declared |= (ref_set)1 << CLAUSE_FLUSH;
+            return true;
+        }
+    return refuse(p, "numerics: flush is none, ftz or daz");
+}
+
+/* A format of elementwise arithmetic. */
+static bool arithmetic(const char *word, dsv3_dtype *out)
+{
+    *out = ref_dtype_of(word);
+    return *out == DSV3_F32 || *out == DSV3_BF16 || *out == DSV3_F64;
+}
+
+static void append(const parser *p, const char *prefix, const char *word)
+{
+    size_t const used = strlen(p->why); /* below cap */
+    snprintf(p->why + used, p->cap - used, " %s%s", prefix, word);
+}
+
+/* "norm=FORMAT" and the like. */
+static bool parse_piece(const parser *p, const char *word)
+{
+    for (int i = 0; i < REF_PIECES; i++) {
+        size_t const length = strlen(piece_names[i]);
+        if (strncmp(word, piece_names[i], length) || word[length] != '=' || !has_piece(p->op, (ref_piece)i)) continue;
+        return arithmetic(word + length + 1, &p->n->arith_of[i]) ||
+               refuse(p, "numerics: %s of arith is f32, bf16 or f64", piece_names[i]);
     }
-    return flush ? refuse(p, "numerics: flush is none, ftz or daz") : refuse(p, "numerics: arith is f32, bf16 or f64");
+    refuse(p, "numerics: '%.40s' is no part of arith; it takes f32, bf16 or f64, then", word);
+    for (int i = 0, known = 0; i <= REF_PIECES; i++)
+        if (i < REF_PIECES && has_piece(p->op, (ref_piece)i))
+            append(p, piece_names[i], "="), known++;
+        else if (i == REF_PIECES && !known)
+            append(p, "", "nothing");
+    return false;
+}
+
+static bool parse_arith(const parser *p, char **word, int words)
+{
+    for (int i = 0; i < REF_PIECES; i++) p->n->arith_of[i] = DSV3_NONE;
+    if (words < 2 || !arithmetic(word[1], &p->n->arith)) return refuse(p, "numerics: arith is f32, bf16 or f64");
+    for (int i = 2; i < words; i++)
+        if (!parse_piece(p, word[i])) return false;
+    p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
+    return true;
 }
 
 static bool parse_point(const parser *p, char **word, int words, int point)
@@ -284,12 +317,6 @@ static bool parse_without(const parser *p, char **word, int words)
     if (!optional) return refuse(p, "numerics: %s has no output that a port may be without", p->op);
     return refuse(p, "numerics: of %s a port may be without %s alone, as in 'without %s'", p->op,
                   ref_without_name(optional != REF_LSE), ref_without_name(optional != REF_LSE));
-}
-
-static void append(const parser *p, const char *prefix, const char *word)
-{
-    size_t const used = strlen(p->why); /* below cap */
-    snprintf(p->why + used, p->cap - used, " %s%s", prefix, word);
 }
 
 static bool unknown_clause(const parser *p, const char *word)
@@ -344,8 +371,8 @@ static bool parse_words(const parser *p, char **word, int words)
     case CLAUSE_QUOTIENT: return parse_quotient(p, word, words);
     case CLAUSE_SCALED: return parse_scaled(p, word, words);
     case CLAUSE_PARTS: return parse_parts(p, word, words);
-    case CLAUSE_FLUSH:
-    case CLAUSE_ARITH: return parse_choice(p, word, words);
+    case CLAUSE_FLUSH: return parse_flush(p, word, words);
+    case CLAUSE_ARITH: return parse_arith(p, word, words);
     case CLAUSES: return unknown_clause(p, word[0]);
     default: return parse_point(p, word, words, clause);
     }

@@ -64,6 +64,14 @@ static void print_angle(const ref_numerics *n, char *text, size_t cap)
         snprintf(text, cap, "angle %s %s", format, number_text(n->frequency, number, sizeof number));
 }
 
+static void print_arith(const ref_numerics *n, char *text, size_t cap)
+{
+    size_t used = (size_t)snprintf(text, cap, "arith %s", ref_dtype_name(n->arith));
+    for (int i = 0; i < REF_PIECES && used < cap; i++)
+        if (n->arith_of[i])
+            used += (size_t)snprintf(text + used, cap - used, " %s=%s", piece_names[i], ref_dtype_name(n->arith_of[i]));
+}
+
 static void print_clause(const char *op, int clause, const ref_numerics *n, char *text, size_t cap)
 {
     char number[32];
@@ -92,7 +100,7 @@ static void print_clause(const char *op, int clause, const ref_numerics *n, char
             snprintf(text, cap, "parts %lld", (long long)n->parts);
         return;
     case CLAUSE_FLUSH: snprintf(text, cap, "flush %s", flush_names[n->flush]); return;
-    case CLAUSE_ARITH: snprintf(text, cap, "arith %s", ref_dtype_name(n->arith)); return;
+    case CLAUSE_ARITH: print_arith(n, text, cap); return;
     default: print_point(op, clause, n, text, cap);
     }
 }

@@ -143,7 +143,8 @@ static bool is_power_of_two(ball b)
 static double second_division(const quantiser *z, ball amax)
 {
     bool const same = z->prob->scale_fmt || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
-    return !z->rd->declared || same ? 0 : quotient_error(z->rd, 0x1p-24);
+    if (!z->rd->declared || same) return 0;
+    return quotient_error(z->rd, fmax(0x1p-24, coarseness(z->rd->declared)));
 }
 
 /* x / s in the declared way; undeclared, in any of them; apart: that of second_division. (Lemma Code) */

@@ -9,6 +9,16 @@ static double max_abs(double a, double b)
     return fmax(fabs(a), fabs(b));
 }
 
+const ref_reading *reading_of(const ref_reading *rd, ref_piece piece, reading_room *room)
+{
+    const ref_numerics *const port = declared(rd, CLAUSE_ARITH);
+    if (!port || !port->arith_of[piece]) return rd;
+    *room = (reading_room){*rd, *port};
+    room->port.arith = port->arith_of[piece];
+    room->rd.declared = &room->port;
+    return &room->rd;
+}
+
 /* Lemma Flush: a result smaller than every normal number, before or after it is rounded, may come out as 0. */
 static ball flushed(const ref_reading *rd, ball b)
 {
@@ -27,7 +37,7 @@ static ball must_round(dsv3_dtype format, bool truncates, ball b)
     return ball_hull(rounding(format, ball_lower(b)), rounding(format, ball_upper(b)));
 }
 
-/* Lemma Point: any format that contains this one rounds v no further away than |R(v) - v|; binary64 may come between. */
+/* Lemma Point: any format that contains this one moves an end no further than R does; what lies between stays between. */
 static ball may_round(dsv3_dtype format, bool truncates, ball b)
 {
     if (ball_is_any(b)) return b;
@@ -35,17 +45,13 @@ static ball may_round(dsv3_dtype format, bool truncates, ball b)
     double const lo = ball_lower(b), hi = ball_upper(b);
     double const rlo = rounding(format, lo), rhi = rounding(format, hi);
     if (!isfinite(rlo) || !isfinite(rhi)) return ball_any();
-    double moved = max_abs(rlo - lo, rhi - hi);
-    if (rlo != rhi) moved = fmax(moved, ref_half_ulp(format, max_abs(lo, hi)) * (truncates ? 2 : 1));
-    return ball_widen(b, moved == 0 ? 0 : moved + 0x1p-52 * max_abs(lo, hi));
+    return ball_widen(ball_hull(lo, hi), max_abs(rlo - lo, rhi - hi));
 }
 
 /* Lemma Twice: the result of an operation in a better format, which is then rounded to this one. */
 static ball computed_better(dsv3_dtype format, ball exact)
 {
-    if (format != DSV3_F32) return may_round(DSV3_F32, false, exact);
-    bool const binary64 = ball_is_point(exact) && ball_lower(exact) == ball_upper(exact);
-    return binary64 ? exact : ball_widen(exact, 0x1p-53 * ball_sup(exact));
+    return format == DSV3_F32 ? exact : may_round(DSV3_F32, false, exact);
 }
 
 ball element(const ref_reading *rd, double v)
@@ -94,9 +100,10 @@ double eta(const ref_numerics *port)
 /* Lemma Exact: every term is a multiple of 2^lsb and sum |term| fits the accumulator above it: no order rounds. */
 static bool order_free(const ref_numerics *port, const sum_record *sum)
 {
-    if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
-    bool const fits = sum->lsb >= least_exponent(port) && sum->sum_abs <= ldexp(1, sum->lsb + kept_bits(&port->acc));
-    return fits && sum->sum_abs < overflow_f32 && sum->flushed == 0;
+    if (sum->lsb == INT_MAX) return true;            /* all terms are 0 */
+    double const most = sum->flushed + sum->sum_abs; /* a unit may align a subnormal factor as if it were 2^-126 */
+    bool const fits = sum->lsb >= least_exponent(port) && most <= ldexp(1, sum->lsb + kept_bits(&port->acc));
+    return fits && most < overflow_f32 && (port->flush != REF_FLUSH_DAZ || sum->flushed == 0);
 }
 
 /* Lemma Accumulate: a leaf passes so many steps, which add so many products and partial sums besides it, and then so many
@@ -162,6 +169,11 @@ static ball returned(const ref_reading *rd, ball b)
     return declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 ? round_op(rd, b) : b;
 }
 
+double coarseness(const ref_numerics *port)
+{
+    return port->arith == DSV3_BF16 ? ref_half_ulp(DSV3_BF16, 1) * (1 + 0x1p-40) : 0;
+}
+
 /* The result of a correctly rounded operation of `arith`. */
 static ball rounded_once(const ref_reading *rd, ball exact)
 {
@@ -177,13 +189,17 @@ ball quotient_of(const ref_reading *rd, ball a, ball b)
     return port->div.ieee ? rounded_once(rd, exact) : returned(rd, with_error(rd, &port->div, exact));
 }
 
+bool accumulates_wider(const ref_numerics *port)
+{
+    int const bits = digits_of(port->arith);
+    return port->acc.bits > bits || (port->acc.promote && port->acc.promote_bits > bits);
+}
+
 /* Lemma Returned: the accumulator's more bits are rounded before the division, after it, or later. */
 ball mean_over(const ref_reading *rd, ball sum, double n)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
-    bool const wide = port && (port->acc.bits > digits_of(port->arith) ||
-                               (port->acc.promote && port->acc.promote_bits > digits_of(port->arith)));
-    if (!wide) return quotient_of(rd, sum, ball_of(n));
+    if (!port || !accumulates_wider(port)) return quotient_of(rd, sum, ball_of(n));
     ball const cast = round_op(rd, sum), exact = ball_div(cast, ball_of(n));
     const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
     return round_op(rd, div->ieee ? exact : with_error(rd, div, exact));
@@ -192,8 +208,8 @@ ball mean_over(const ref_reading *rd, ball sum, double n)
 double quotient_error(const ref_reading *rd, double unit)
 {
     const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
-    double const kept = declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 ? 0x1.01p-8 : 0;
-    return div->ieee ? fmax(unit, kept) : div->rel * 0x1p-24 + kept;
+    double const kept = unit > 0x1p-24 ? unit * (1 + unit) : 0; /* a function's result, rounded */
+    return div->ieee ? unit : div->rel * 0x1p-24 + kept;
 }
 
 ball rsqrt_of(const ref_reading *rd, ball a)
@@ -240,9 +256,18 @@ static ball sigmoid_with_error(const ref_reading *rd, ball a)
     return ball_is_any(a) || ball_lower(a) > -87 ? s : ball_widen(s, normal_f32);
 }
 
+/* Lemma Composed: e^-z and 1 + e^-z rounded move s by factors of at most 1 + v (1 - s) and 1 + v; then the quotient is rounded. */
+static ball composed(const ref_reading *rd, ball s)
+{
+    double const v = coarseness(declared(rd, CLAUSE_ARITH));
+    if (v == 0 || ball_is_any(s)) return s;
+    double const others = fmin(1 - ball_lower(s), 1); /* what e^-z is of 1 + e^-z */
+    return returned(rd, ball_widen(s, (v + (1 + v) * v * others) * ball_sup(s)));
+}
+
 ball sigmoid_of(const ref_reading *rd, ball a)
 {
-    return rd->declared ? returned(rd, sigmoid_with_error(rd, a)) : ball_sigmoid(a);
+    return rd->declared ? composed(rd, sigmoid_with_error(rd, a)) : ball_sigmoid(a);
 }
 
 /* Lemma Shifted: the argument may be formed as a log2(e) - b log2(e), each rounded; what vanishes in binary64 is 0. */
@@ -299,7 +324,7 @@ static ball silu_of_rounded(const ref_reading *rd, dsv3_dtype format, bool trunc
     ball const silu = silu_with_error(rd, z), s = sigmoid_with_error(rd, z);
     bool const narrow = declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 || digits_of(format) < 24 || truncates;
     if (!narrow || ball_is_any(s)) return silu;
-    ball const rounded = may_round(format, truncates, returned(rd, s));
+    ball const rounded = may_round(format, truncates, composed(rd, s));
     if (ball_is_any(rounded)) return rounded;
     double const moved = fmax(ball_upper(rounded) - ball_upper(s), ball_lower(s) - ball_lower(rounded));
     return flushed(rd, ball_widen(silu, ball_sup(z) * (fmax(moved, 0) + 0x1p-50 * ball_sup(s)) * (1 + 0x1p-40)));

@@ -15,6 +15,7 @@
  *                      Function                     a relative error in units of 2^-24; or correct rounding (Snap)
  *   mean_over          Returned                     a wide accumulator's sum is rounded before the division or after it
  *   exp_of             Shifted                      the absolute error of the argument is a relative one of the result
+ *   sigmoid_of         Composed                     e^-z, 1 + e^-z and the quotient, each an operation of `arith`
  *   silu_of            Silu                         z times sigmoid(z), overflow of e^-z included
  *   cos_sin_of         Angle                        the error of the argument's reduction, then that of the function
  *   round_at           Point, Snap, Twice           a rounding point: half an ulp of its format, double rounding included;
@@ -61,6 +62,13 @@ static inline const ref_numerics *declared(const ref_reading *rd, int clause)
     return rd->declared;
 }
 
+/* The reading of a piece of the formula: rd, or in room a copy whose arith is that of the piece, where it is declared by itself. */
+typedef struct {
+    ref_reading rd;
+    ref_numerics port;
+} reading_room;
+const ref_reading *reading_of(const ref_reading *rd, ref_piece piece, reading_room *room);
+
 /* What a port declared of a point; not in an exact reading. */
 static inline ref_rounding declared_at(const ref_reading *rd, int point)
 {
@@ -91,6 +99,12 @@ ball round_op(const ref_reading *rd, ball exact);
 ball quotient_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
 
+/* The relative error of one rounding to elementwise arithmetic that is coarser than binary32; 0: it isn't. (Returned) */
+double coarseness(const ref_numerics *port);
+
+/* Does the accumulator keep more bits than elementwise arithmetic has? Then what it hands on is rounded. (Returned) */
+bool accumulates_wider(const ref_numerics *port);
+
 /* A sum divided by the number n, by a port whose accumulator may keep more bits than its elementwise arithmetic. (Returned) */
 ball mean_over(const ref_reading *rd, ball sum, double n);
 
@@ -103,7 +117,7 @@ rms rms_of(const ref_reading *rd, ball square);
 ball over_rms(const ref_reading *rd, ball z, const rms *r);
 
 /* The relative error of one division, where a formula bounds several operations at once; unit: that of one that rounds
- * correctly. (Function) */
+ * correctly, of the arithmetic that keeps the quotient. (Function, Returned) */
 double quotient_error(const ref_reading *rd, double unit);
 
 /* 1 / (1 + e^-a), and cos and sin of the angle at `position`, as a port computes them. Per position its angle is off by at most

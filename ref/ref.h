@@ -69,6 +69,9 @@ typedef enum { REF_ROOT_ANY, REF_ROOT_RECIP, REF_ROOT_DIVIDED } ref_root;
 typedef enum { REF_QUOTIENT_ANY, REF_QUOTIENT_EXACT, REF_QUOTIENT_DIV, REF_QUOTIENT_RECIP } ref_quotient;
 typedef enum { REF_FLUSH_NONE, REF_FLUSH_FTZ, REF_FLUSH_DAZ } ref_flush; /* each includes the one before */
 
+/* Pieces of a formula whose elementwise arithmetic may be declared by itself: a norm, a softmax with its lse, a sigmoid or silu. */
+typedef enum { REF_NORM, REF_SOFTMAX, REF_SIGMOID, REF_PIECES } ref_piece;
+
 typedef struct {
     ref_accumulator acc;
     ref_function rsqrt, div, exp, log, sigmoid;
@@ -83,7 +86,8 @@ typedef struct {
     /* How a quantiser forms x / scale: exactly, by div, or by the product with div's 1 / scale. */
     ref_quotient quotient;
     ref_flush flush;
-    dsv3_dtype arith; /* format of elementwise arithmetic, or any better one; round to nearest */
+    dsv3_dtype arith;                /* format of elementwise arithmetic, or any better one; round to nearest */
+    dsv3_dtype arith_of[REF_PIECES]; /* of a piece's; DSV3_NONE: arith */
     ref_rounding point[REF_POINTS];
     ref_set declared; /* bit i: clause i of clauses.h was declared, not assumed */
     unsigned without; /* outputs that the port doesn't make: no matter of arithmetic, and no formula reads it */

@@ -21,13 +21,16 @@ static rms root_of(const norm *n, const ball *z)
     return (rms){quotient_of(rd, ball_of(1), outside), outside};
 }
 
-void norm_row(const norm *n, const ball *z, ball *y)
+void norm_row(const norm *given, const ball *z, ball *y)
 {
-    rms const r = root_of(n, z);
-    for (int64_t i = 0; i < n->width; i++) {
-        ball const x_norm = round_at(n->rd, n->point_x_norm, n->format, over_rms(n->rd, z[i], &r));
-        ball const weight = element(n->rd, ref_decode(n->weight->dtype, n->weight->data, i));
-        y[i] = round_at(n->rd, n->point_y, n->format, ball_mul(weight, x_norm));
+    reading_room room;
+    norm n = *given;
+    n.rd = reading_of(n.rd, REF_NORM, &room);
+    rms const r = root_of(&n, z);
+    for (int64_t i = 0; i < n.width; i++) {
+        ball const x_norm = round_at(n.rd, n.point_x_norm, n.format, over_rms(n.rd, z[i], &r));
+        ball const weight = element(n.rd, ref_decode(n.weight->dtype, n.weight->data, i));
+        y[i] = round_at(n.rd, n.point_y, n.format, ball_mul(weight, x_norm));
     }
 }
 

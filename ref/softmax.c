@@ -3,10 +3,18 @@
 
 #include "softmax_error.h"
 
+softmax softmax_of_zeros(const ref_reading *rd, int64_t n, int64_t selected)
+{
+    softmax m = {.n = n, .maximum = ball_of(0), .sum = ball_of((double)selected)};
+    begin_errors(rd, NULL, &m);
+    return m;
+}
+
 softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts)
 {
     score_range const range = score_range_of(rd, w, n);
-    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max), .top = range.top, .sum = ball_of(0)};
+    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max), .sum = ball_of(0)};
+    begin_errors(rd, &range, &m);
     for (int64_t j = 0; j < n; j++) { /* x_j = s_j - max */
         if (vanishes(rd, w[j], &range)) {
             m.floor = 0x1p-990;

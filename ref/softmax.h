@@ -12,12 +12,18 @@ typedef struct {
     int64_t parts; /* in which they are taken at most, each with a sum of its own */
     ball maximum;  /* a point */
     double top;    /* >= |maximum| of every port */
+    double shift;  /* >= how far a port's maximum is from `maximum` */
     ball sum;      /* of the weights */
     double E;      /* the mean of E_j: sum P_j E_j */
     double floor;  /* what else each weight may be off by, absolutely */
     double gamma;  /* bound on the relative error of the running sum, rescaling and merging included */
+    double coarse; /* relative error of each operation in arithmetic coarser than binary32; 0: it isn't */
+    double stored; /* of the sum where an accumulator of more bits hands it to that arithmetic; 0: none does */
     double merged; /* bound on the relative error of e^(lse_i - lse) that all parts share; 0: there is one part */
 } softmax;
+
+/* The softmax of `selected` scores of 0 among n. (Selection) */
+softmax softmax_of_zeros(const ref_reading *rd, int64_t n, int64_t selected);
 
 /* n scores, in at most so many parts, become weights e^(score - maximum), points; their relative errors E_j go to error[]. */
 softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts);

@@ -27,8 +27,10 @@ static ball activation(const ref_reading *rd, int point, dsv3_dtype output, ball
 ball silu_times(const ref_reading *rd, silu_points point, dsv3_dtype output, ball gate, ball up)
 {
     bool const exchanged = quirk(rd, QUIRK_E8_gate_up_exchanged);
-    ball const silu = activation(rd, point.gate_sigmoid, output, exchanged ? up : gate);
-    return ball_mul(round_at(rd, point.silu, output, silu), exchanged ? gate : up);
+    reading_room room;
+    const ref_reading *const inner = reading_of(rd, REF_SIGMOID, &room);
+    ball const silu = activation(inner, point.gate_sigmoid, output, exchanged ? up : gate);
+    return ball_mul(round_at(inner, point.silu, output, silu), exchanged ? gate : up);
 }
 
 /* ---- the op ---- */

@@ -26,13 +26,13 @@ static inline void read_file(const char *path, char *text, size_t cap)
 }
 
 /* arguments are shell words; environment stands before the program, as in "PLANT=nan". */
-static inline outcome *run_verify(const char *environment, const char *arguments)
+static inline outcome *run_program(const char *environment, const char *program, const char *arguments)
 {
     static outcome o;
     char name[] = "/tmp/dsv3-test-XXXXXX", command[4096];
     int const fd = mkstemp(name);
     if (fd < 0) abort();
-    snprintf(command, sizeof command, "%s %s/bin/verify %s 2>%s", environment, BUILD, arguments, name);
+    snprintf(command, sizeof command, "%s %s/bin/%s %s 2>%s", environment, BUILD, program, arguments, name);
     FILE *const pipe = popen(command, "r");
     if (!pipe) abort();
     size_t const n = fread(o.out, 1, sizeof o.out - 1, pipe);
@@ -42,6 +42,11 @@ static inline outcome *run_verify(const char *environment, const char *arguments
     read_file(name, o.err, sizeof o.err);
     remove(name);
     return &o;
+}
+
+static inline outcome *run_verify(const char *environment, const char *arguments)
+{
+    return run_program(environment, "verify", arguments);
 }
 
 #endif

@@ -43,6 +43,10 @@ AROUND = {
     "make terms": "make -n terms",
     "make terms TERMS=tenth": "make -n terms",
     "build/bin/bench run @bench/perf.txt --format=jsonl": "build/bin/bench run --help",
+    "build/bin/bench run @bench/kv.txt --format=jsonl": "build/bin/bench run --help",
+    "build/bin/bench compare HEAD~1 HEAD": "build/bin/bench compare --help",
+    "build/bin/bench compare ./old.so ./new.so linear@v3:n_tokens=16": "build/bin/bench compare --help",
+    "build/bin/bench plot kv": "build/bin/bench plot kv --check",
 }
 
 BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z_]+=\S+ build/bin/\w+) \S")

@@ -3,6 +3,7 @@
 #include "commands/options.h"
 #include "dsv3.h"
 #include "port/guardian.h"
+#include "port/struck.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +66,7 @@ static int run_command(int argc, char **argv)
                     {"bundle", command_bundle, false}, {"model", command_model, true}};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i].name)) continue;
-        if (commands[i].starts_ports) guard();
+        if (commands[i].starts_ports) guard(), struck_watch();
         return commands[i].run(argc - 1, argv + 1);
     }
     return usage_error("unknown command '%s'; known: run list show bundle compare model", argv[1]);

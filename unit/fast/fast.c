@@ -8,6 +8,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_portable;
 static const dsv3_backend *const fast = &dsv3_backend_avx512;
@@ -18,7 +21,21 @@ TestSuite(fast, .timeout = 300);
 
 static _Atomic long allocations;
 
+static _Atomic long mappings; /* made and not yet removed */
+
 #ifndef __SANITIZE_ADDRESS__
+void *mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset)
+{
+    atomic_fetch_add(&mappings, 1);
+    return (void *)syscall(SYS_mmap, at, bytes, protection, flags, file, offset);
+}
+
+int munmap(void *at, size_t bytes)
+{
+    atomic_fetch_sub(&mappings, 1);
+    return (int)syscall(SYS_munmap, at, bytes);
+}
+
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t bytes);
@@ -87,6 +104,16 @@ static void close_call(call *c)
     free(c->io);
     tensors_close(&c->p, c->data);
     problem_close(&c->p);
+}
+
+static void prepare(const call *c, dsv3_ctx *ctx)
+{
+    cr_assert(fast->prepare(ctx, c->p.op->name, c->p.prob.bytes, c->io) == DSV3_OK, "%s", c->p.id);
+}
+
+static void unprepare(const call *c, dsv3_ctx *ctx)
+{
+    fast->unprepare(ctx, c->p.op->name, c->p.prob.bytes, c->io);
 }
 
 static void run(const call *c, dsv3_ctx *ctx)
@@ -169,6 +196,74 @@ Test(fast, portable_has_the_same_bits)
     }
 }
 
+/* What is packed doesn't change bits; nor does what is left of it. Twice prepared, it is there until the second unprepare. */
+Test(fast, prepared_ops_have_the_same_bits)
+{
+    needs_avx512();
+    for (int path = 0; path < 2; path++) {
+        dsv3_ctx *const ctx = open_with("2", paths[path]);
+        for (int i = 0; i < IDS; i++) {
+            call a = open_call(ids[i]), b = open_call(ids[i]), other = open_call(ids[i]);
+            run(&a, ctx);
+            prepare(&b, ctx), prepare(&other, ctx), prepare(&b, ctx);
+            run(&b, ctx);
+            cr_expect(same_outputs(&a, &b), "%s, %s: prepared it has other bits", ids[i], paths[path]);
+            unprepare(&b, ctx), unprepare(&other, ctx);
+            run(&b, ctx);
+            cr_expect(same_outputs(&a, &b), "%s, %s: prepared twice, dropped once: other bits", ids[i], paths[path]);
+            unprepare(&b, ctx);
+            run(&b, ctx), run(&other, ctx);
+            cr_expect(same_outputs(&a, &b) && same_outputs(&a, &other), "%s, %s: unprepared it has other bits", ids[i],
+                      paths[path]);
+            close_call(&a), close_call(&b), close_call(&other);
+        }
+        fast->close(ctx);
+    }
+}
+
+/* A weight that changes behind prepare's back tells whether the op reads what was packed: it must, until unprepare. */
+Test(fast, prepared_weights_are_used)
+{
+    needs_avx512();
+    dsv3_ctx *const ctx = open_with("2", "dpbf16");
+    call a = open_call("linear@odd:n_tokens=7,weight=f8_e4m3"), b = open_call("linear@odd:n_tokens=7,weight=f8_e4m3");
+    run(&a, ctx);
+    prepare(&b, ctx);
+    for (int i = 0; i < b.p.tensors; i++)
+        if (!strcmp(b.p.tensor[i].name, "weight")) memset(b.data[i], 0, b.p.tensor[i].bytes);
+    run(&b, ctx);
+    cr_expect(same_outputs(&a, &b), "the op doesn't read what was packed");
+    unprepare(&b, ctx);
+    run(&b, ctx);
+    cr_expect(!same_outputs(&a, &b), "the op still reads what was dropped");
+    close_call(&a), close_call(&b);
+    fast->close(ctx);
+}
+
+/* Many matrices come and go in any order: those that are there are found, the others aren't. */
+Test(fast, packs_are_found_and_dropped)
+{
+    enum { MANY = 500, ROOM = 65521 }; /* a prime: weights lie in no even distance, so that some collide */
+    static float room[ROOM][4], *weight[MANY], x[1] = {1}, y[4];
+    for (int i = 0; i < MANY; i++) weight[i] = room[i * i % ROOM];
+    needs_avx512();
+    dsv3_ctx *const ctx = open_with("1", "fma");
+    dsv3_linear_prob const prob = {1, 1, 4};
+    for (int step = 0; step < 3 * MANY; step++) {
+        int const at = step * 7 % MANY;
+        dsv3_weight const item = {"weight", {weight[at], DSV3_F32, 2, {4, 1}, {1, 1}}};
+        dsv3_linear_io const io = {
+            .x = {x, DSV3_F32, 2, {1, 1}, {1, 1}}, .weights = {1, &item}, .y = {y, DSV3_F32, 2, {1, 4}, {4, 1}}};
+        bool const packed = step >= MANY && step < 2 * MANY; /* all there; then dropped one by one */
+        if (step < MANY) weight[at][3] = (float)at, fast->prepare(ctx, "linear", &prob, &io), weight[at][3] = -1;
+        if (packed && step % 2) fast->unprepare(ctx, "linear", &prob, &io);
+        cr_assert(fast->linear(ctx, &prob, &io) == DSV3_OK);
+        bool const there = step < MANY || (packed && !(step % 2)) || (step >= 2 * MANY && !((step - MANY) % 2));
+        cr_expect(y[3] == (there ? (float)at : -1), "step %d, matrix %d: %g", step, at, (double)y[3]);
+    }
+    fast->close(ctx);
+}
+
 /* The first row of y for so many tokens; 16 outputs or more. */
 static void first_row(const char *format, int tokens, dsv3_ctx *ctx, unsigned char row[256])
 {
@@ -214,6 +309,51 @@ Test(fast, ops_allocate_nothing)
         }
         fast->close(ctx);
     }
+}
+
+static long resident_pages(void)
+{
+    long total = 0, resident = 0;
+    FILE *const f = fopen("/proc/self/statm", "r");
+    cr_assert(f && fscanf(f, "%ld %ld", &total, &resident) == 2);
+    fclose(f);
+    return resident;
+}
+
+/* Ten thousand calls, every tenth prepared and dropped: memory is what it was after the first ones. */
+Test(fast, calls_leak_nothing)
+{
+    enum { ROUNDS = 10000 / IDS + 1, WARM = 20, MOST_PAGES = 64 };
+    needs_avx512();
+    dsv3_ctx *const ctx = open_with("2", "dpbf16");
+    call c[IDS];
+    long pages = 0, mapped = 0;
+    for (int i = 0; i < IDS; i++) c[i] = open_call(ids[i]);
+    for (int round = 0; round < WARM + ROUNDS; round++) {
+        if (round == WARM) pages = resident_pages(), mapped = atomic_load(&mappings);
+        for (int i = 0; i < IDS; i++) {
+            if (!(round % 10)) prepare(&c[i], ctx);
+            run(&c[i], ctx);
+            if (!(round % 10)) unprepare(&c[i], ctx);
+        }
+    }
+    cr_expect(atomic_load(&mappings) == mapped, "%ld mappings are left", atomic_load(&mappings) - mapped);
+    cr_expect(resident_pages() - pages < MOST_PAGES, "%ld pages more than after %d rounds", resident_pages() - pages,
+              WARM);
+    for (int i = 0; i < IDS; i++) close_call(&c[i]);
+    fast->close(ctx);
+}
+
+Test(fast, paths_are_described)
+{
+    char text[256];
+    needs_avx512();
+    setenv("DSV3_FAST", "fma", 1);
+    fast->probe(text, sizeof text);
+    cr_expect(!strncmp(text, "fma runs; dpbf16: ", 18) && strstr(text, "; amx: "), "%s", text);
+    setenv("DSV3_FAST", "dpbf61", 1);
+    fast->probe(text, sizeof text);
+    cr_expect(strstr(text, "DSV3_FAST is none of fma, dpbf16, amx") != NULL, "%s", text);
 }
 
 /* One weight a row, all codes but the two NaNs, a scale of 2^-3, x = 1: what comes out is the code. */

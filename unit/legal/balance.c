@@ -61,6 +61,7 @@ void legal_balance_loss_config(legal *c, dsv3_balance_loss_prob const *p, dsv3_b
     }
     legal_arithmetic(c, false);
     legal_division(c);
+    if (p->n_routed_experts == 1 && !legal_disputed(c, "recip_one", 2)) c->reciprocal = false;
     legal_output(c, "loss", DSV3_F32);
 }
 
@@ -96,11 +97,12 @@ dsv3_status legal_balance_loss(dsv3_ctx *ctx, dsv3_balance_loss_prob const *p, d
     int64_t const n = p->n_routed_experts;
     double *s = legal_room(p->n_tokens * n), *f = legal_room(n), *mean = legal_room(n + p->n_tokens);
     if (!s || !f || !mean) return DSV3_UNSUPPORTED;
+    double const whole = p->seq_aux ? 0 : loss_of(&c, p, io, 0, p->n_tokens, s, f, mean);
     for (int64_t b = 0; b < p->batch; b++) {
-        int64_t first = (int64_t)legal_load(&c, &io->cu_seqlens, b);
-        int64_t tokens = (int64_t)legal_load(&c, &io->cu_seqlens, b + 1) - first;
-        if (!p->seq_aux) first = 0, tokens = p->n_tokens;
-        legal_store(&c, &io->loss, b, tokens ? loss_of(&c, p, io, first, tokens, s, f, mean) : 0);
+        int64_t const first = (int64_t)legal_load(&c, &io->cu_seqlens, b);
+        int64_t const tokens = (int64_t)legal_load(&c, &io->cu_seqlens, b + 1) - first;
+        double const own = p->seq_aux && tokens ? loss_of(&c, p, io, first, tokens, s, f, mean) : whole;
+        legal_store(&c, &io->loss, b, own);
     }
     return DSV3_OK;
 }

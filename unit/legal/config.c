@@ -87,7 +87,7 @@ void legal_sums(legal *c, bool chain_only)
     c->merges_in_tree = legal_draw(c, "merge", 2);
     c->order = (enum legal_order)legal_draw(c, "order", c->block == 1 && !c->promote && c->guard == 255 ? 5 : 4);
     c->splits = chain_only || c->order == TREE ? 1 : parts[legal_draw(c, "splits", 7)];
-    if (c->promote && !legal_disputed(c, "promoted_parts", 2)) c->splits = 1;
+    if (c->promote && !legal_draw(c, "promoted_parts", 2)) c->splits = 1;
     if (c->order == LANES && c->splits == 1) c->order = FORWARD;
     legal_say(c, "acc %d %s", unit[u].bits, unit[u].cut ? "rz" : "rn");
     if (c->fused) legal_say(c, " fused");
@@ -110,8 +110,7 @@ bool legal_unit_sums(legal *c)
 void legal_arithmetic(legal *c, bool bf16)
 {
     static enum legal_arith const any[] = {IN_F32, IN_F32, IN_F64, IN_F32, IN_BF16};
-    c->arith = any[legal_draw(c, "arith", 4)];
-    if (bf16 && legal_disputed(c, "arith_bf16", 2)) c->arith = IN_BF16;
+    c->arith = any[legal_draw(c, "arith", bf16 ? 5 : 4)];
     if (c->arith == IN_F64 && c->acc.bits != 53) c->arith = IN_F32;
     bool const flushes = c->unit && (c->unit->kind == UNIT_PAIRS || c->unit->kind == UNIT_TWO_CHAINS);
     int const flush = flushes ? 3 : legal_draw(c, "flush", 4);
@@ -122,9 +121,9 @@ void legal_arithmetic(legal *c, bool bf16)
               c->daz   ? "daz"
               : c->ftz ? "ftz"
                        : "none",
-              c->arith == IN_BF16                                       ? "bf16"
-              : c->arith == IN_F64 && legal_disputed(c, "arith_f64", 2) ? "f64"
-                                                                        : "f32");
+              c->arith == IN_BF16                                   ? "bf16"
+              : c->arith == IN_F64 && legal_draw(c, "arith_f64", 2) ? "f64"
+                                                                    : "f32");
 }
 
 double legal_silu(legal const *c, double z)
@@ -136,7 +135,7 @@ double legal_silu(legal const *c, double z)
 
 void legal_silu_config(legal *c, dsv3_dtype dtype)
 {
-    c->rounds_sigmoid = c->arith == IN_BF16 || legal_disputed(c, "gate_sigmoid", 2);
+    c->rounds_sigmoid = c->arith == IN_BF16 || legal_draw(c, "gate_sigmoid", 2);
     if (c->rounds_sigmoid) c->gate_sigmoid = legal_round_at(c, "gate_sigmoid", dtype);
 }
 
@@ -144,9 +143,9 @@ void legal_division(legal *c)
 {
     static double const rel[] = {0, 0, 1, 2, 4};
     c->div = rel[legal_draw(c, "div", 5)];
-    c->error_by_two = legal_disputed(c, "by_two", 2);
-    c->reciprocal = legal_disputed(c, "recip", 2);
-    if (c->div > 0 || c->arith == IN_F64 || (c->acc.bits == 53 && !legal_disputed(c, "cast", 2)))
+    c->error_by_two = legal_draw(c, "by_two", 2);
+    c->reciprocal = legal_draw(c, "recip", 2);
+    if (c->div > 0 || c->arith == IN_F64 || (c->acc.bits == 53 && !legal_draw(c, "cast", 2)))
         legal_say(c, "; div %g", fmax(c->div, 1));
     else
         legal_say(c, "; div ieee");
@@ -157,7 +156,6 @@ void legal_functions(legal *c, char const *words)
     static legal_error const levels[] = {{1, 0, 0}, {2, 0, 0}, {4, 2, 0}, {8, 1, 0}, {100, 0, 0}};
     static legal_error const logs[] = {{2, 0, 0}, {1, 0, 1}, {4, 0, 8}, {2, 0, 100}};
     static double const angles[] = {2, 3, 8, 1000}, roots[] = {0, 0, 1, 2, 4, 1000};
-    c->error_at_zero = legal_disputed(c, "zero", 2); /* e^0, cos 0, sin 0 with an error */
     if (strstr(words, "exp")) {
         c->exp = levels[legal_draw(c, "exp", 5)];
         legal_say(c, "; exp %g %g", c->exp.rel, c->exp.slope);

@@ -17,7 +17,7 @@ double legal_op(legal const *c, double x)
 
 double legal_cast(legal const *c, double sum)
 {
-    return c->acc.bits == 53 && !legal_disputed(c, "cast", 2) ? sum : legal_op(c, sum);
+    return c->acc.bits == 53 && !legal_draw(c, "cast", 2) ? sum : legal_op(c, sum);
 }
 
 double legal_constant(legal const *c, double x)
@@ -72,7 +72,7 @@ double legal_div(legal const *c, double a, double b)
 
 double legal_exp(legal const *c, double x)
 {
-    if (x == 0 && !c->error_at_zero) return 1;
+    if (x == 0) return 1;
     return rounded(c, legal_shift(c, expl(x), c->exp, x));
 }
 

@@ -8,7 +8,7 @@ void legal_gate_config(legal *c, dsv3_gate_prob const *p, dsv3_gate_io const *io
 {
     legal_start(c, "gate", p->n_tokens, p->n_routed_experts, p->scoring_func, (int)io->logits.dtype);
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, io->logits.dtype == DSV3_BF16);
     legal_division(c);
     legal_functions(c, p->scoring_func == DSV3_SIGMOID ? "sigmoid" : "exp");
     c->point[0] = legal_round_at(c, "scores", DSV3_F32);
@@ -59,7 +59,9 @@ void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_
                  int32_t *chosen, double *w)
 {
     int64_t const n = p->n_routed_experts, k = p->num_experts_per_tok;
-    bool const grouped = p->topk_method != DSV3_GREEDY, scale_first = legal_draw(c, "scale_first", 2);
+    bool const grouped = p->topk_method != DSV3_GREEDY;
+    bool const scale_first =
+        c->arith == IN_BF16 ? legal_disputed(c, "scale_first_bf16", 2) : legal_draw(c, "scale_first", 2);
     int64_t const groups = grouped ? p->n_group : 1, each = n / groups, kept = grouped ? p->topk_group : 1;
     double *s = work, *t = work + n, *u = work + 2 * n;
     double const scale = legal_constant(c, p->routed_scaling_factor);

@@ -40,7 +40,7 @@ typedef struct {
     legal_unit const *unit; /* a matrix unit by name, or NULL */
     /* elementwise */
     enum legal_arith arith;
-    bool ftz, daz, cut_output, error_at_zero;
+    bool ftz, daz, cut_output;
     int direction; /* of errors: 1 up, -1 down, 0 by the bits of the result */
     legal_error exp, log, sigmoid, sincos;
     double div, rsqrt;   /* 0: correctly rounded */
@@ -49,7 +49,8 @@ typedef struct {
     bool rounds_sigmoid; /* silu: gate times a sigmoid that was rounded */
     legal_point gate_sigmoid;
     bool query_scaled;    /* attention: softmax_scale multiplies the query */
-    int parts;            /* attention: of the keys */
+    int parts, keys;      /* attention: of the keys; keys a block of a running softmax, 0: none */
+    double late;          /* attention: multiplies sums of FP8 codes; 0: codes are dequantised */
     legal_point point[8]; /* of the op, in an order of its own */
 } legal;
 
@@ -75,6 +76,8 @@ double legal_at(legal const *c, legal_point point, double x);
 
 /* sum a_i b_i; b NULL: sum a_i. */
 double legal_dot(legal const *c, int64_t n, double const *a, double const *b);
+/* A chain that goes on from start; for sums without parts or promotions, or in any order. */
+double legal_dot_on(legal const *c, double start, int64_t n, double const *a, double const *b);
 double legal_add(legal const *c, double a, double b); /* as the accumulator adds */
 
 /* The result x of one operation, rounded as elementwise arithmetic rounds. */
@@ -101,8 +104,9 @@ void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_
                  int32_t *chosen, double *w);
 
 /* Attention of one query over n keys of width w with values of width v, whose rows are value_step apart: the weighted
- * values in o, lse returned. q is used up. legal_attention_config draws and declares rescales to P. */
-void legal_attention_config(legal *c, dsv3_dtype dtype);
+ * values in o, lse returned. q is used up. legal_attention_config draws and declares parts to P,
+ * for at most `keys` keys. */
+void legal_attention_config(legal *c, dsv3_dtype dtype, int64_t keys);
 double legal_attend(legal const *c, double scale, int64_t n, int64_t w, int64_t v, double *q, double const *key,
                     double const *value, int64_t value_step, double *o);
 

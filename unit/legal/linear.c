@@ -13,7 +13,7 @@ void legal_linear_config(legal *c, dsv3_linear_prob const *p, dsv3_linear_io con
     if (dtype == DSV3_F8_E4M3) legal_say(c, "; weight %s", how[weight]);
     c->point[0] = (legal_point){weight < 2, weight == 1 ? number_bf16 : number_f32};
     c->point[1] = (legal_point){0};
-    if (io->x.dtype == DSV3_F32 && legal_disputed(c, "x", 2)) {
+    if (io->x.dtype == DSV3_F32 && legal_draw(c, "x", 2)) {
         c->point[1] = (legal_point){true, number_bf16};
         legal_say(c, "; x bf16 must");
     }

@@ -15,15 +15,21 @@ void legal_mla_points(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3
     if (p->q_lora_rank && !p->stages) m->q_a_normed = legal_round_at(c, "q_a_layernorm", x);
     m->q_b = legal_round_at(c, "q_b_proj", x);
     m->cos_sin = legal_round_at(c, "cos_sin", x);
-    if (!p->stages) m->q = legal_round_at(c, "q", x);
+    bool const whole = m->q_b.format.bits == number_bf16.bits || legal_disputed(c, "q_whole", 2);
+    if (!p->stages) m->q = legal_round_at(c, "q", whole ? x : DSV3_F32);
     m->kv_a = legal_round_at(c, "kv_a_proj_with_mqa", x);
     if (m->absorbed) {
         m->q_absorbed = legal_round_at(c, "q_absorbed", x);
         m->o_latent = legal_round_at(c, "o_latent", x);
     } else
         m->kv_b = legal_round_at(c, "kv_b_proj", x);
-    legal_attention_config(c, x);
+    legal_attention_config(c, x, p->kv_len);
     if (!p->stages) m->attn = legal_round_at(c, "attn_output", x);
+    if (*c->prefix && !p->stages) {
+        m->kv = legal_round_at(c, "kv", x);
+        m->y = legal_round_at(c, "y", x);
+        return;
+    }
     legal_output(c, "y", x);
     m->y_cut = c->cut_output;
     c->cut_output = false;
@@ -35,7 +41,7 @@ static void config(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3_ml
     dsv3_tensor const *w = dsv3_find(&io->weights, "o_proj.weight");
     legal_start(c, "mla", p->hidden_size, p->q_lora_rank, p->stages * 2 + p->rope_layout, (int)(x * 8 + w->dtype));
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, x == DSV3_BF16);
     legal_division(c);
     legal_functions(c, "exp log sincos rsqrt");
     legal_say(c, "; angle f64");

@@ -13,6 +13,11 @@ void legal_moe_points(legal *c, legal_moe_parts *m, dsv3_moe_prob const *p, dsv3
     m->weight_cut = c->cut_output;
     legal_network_config(c, &m->net, x, fp8, p->stages);
     if (!p->stages && p->n_shared_experts > 0) m->shared_act = legal_round_at(c, "shared_act", x);
+    c->cut_output = false;
+    if (*c->prefix && !p->stages) {
+        m->y = legal_round_at(c, "y", x);
+        return;
+    }
     legal_output(c, "y", x);
     m->y_cut = c->cut_output;
     c->cut_output = false;
@@ -25,7 +30,7 @@ static void config(legal *c, legal_moe_parts *m, dsv3_moe_prob const *p, dsv3_mo
     bool const fp8 = w && w->dtype == DSV3_F8_E4M3;
     legal_start(c, "moe", p->hidden_size, p->n_shared_experts, p->stages, (int)x * 2 + fp8);
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, x == DSV3_BF16);
     legal_division(c);
     legal_functions(c, p->scoring_func == DSV3_SOFTMAX ? "exp sigmoid" : "sigmoid");
     legal_moe_points(c, m, p, x, fp8);

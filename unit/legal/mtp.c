@@ -1,9 +1,10 @@
-/* mtp: docs/components/mtp.md, with stages only. */
+/* mtp: docs/components/mtp.md. */
 #include "parts.h"
 
 #include <string.h>
 
-enum { NORM, ENORM, HNORM, H1, H2, POINTS, SEQUENCES = 64, WEIGHTS = 4096 };
+enum { NORM, ENORM, HNORM, H1, H2, ALWAYS, EH_PROJ = ALWAYS, ATTENTION_IN, EXPERTS_IN, POINTS };
+enum { SEQUENCES = 4096, WEIGHTS = 4096 };
 
 /* One configuration: the parts have copies of c with their own points. */
 typedef struct {
@@ -35,7 +36,7 @@ static dsv3_mla_prob mla_of(dsv3_mtp_prob const *p)
                            .mscale = p->mscale,
                            .mscale_all_dim = p->mscale_all_dim,
                            .rope_layout = p->rope_layout,
-                           .stages = 1};
+                           .stages = p->stages};
 }
 
 static dsv3_moe_prob moe_of(dsv3_mtp_prob const *p)
@@ -52,24 +53,25 @@ static dsv3_moe_prob moe_of(dsv3_mtp_prob const *p)
                            .norm_topk_prob = p->norm_topk_prob,
                            .scoring_func = p->scoring_func,
                            .topk_method = p->topk_method,
-                           .stages = 1};
+                           .stages = p->stages};
 }
 
 static void config(mtp_config *m, dsv3_mtp_prob const *p, dsv3_mtp_io const *io)
 {
-    static char const *const names[POINTS] = {"x_norm", "enorm", "hnorm", "h1", "h2"};
+    static char const *const names[POINTS] = {"x_norm", "enorm",   "hnorm",           "h1",
+                                              "h2",     "eh_proj", "input_layernorm", "post_attention_layernorm"};
     legal *c = &m->c;
     dsv3_dtype const x = io->hidden_states.dtype;
     dsv3_mla_prob const mla = mla_of(p);
     dsv3_moe_prob const moe = moe_of(p);
     bool const fp8 = dsv3_find(&io->weights, "self_attn.o_proj.weight")->dtype == DSV3_F8_E4M3;
-    legal_start(c, "mtp", p->hidden_size, p->q_lora_rank, p->rope_layout, (int)x * 2 + fp8);
+    legal_start(c, "mtp", p->hidden_size, p->q_lora_rank, p->rope_layout, (int)x * 4 + fp8 * 2 + p->stages);
     legal_sums(c, false);
-    legal_arithmetic(c, false);
+    legal_arithmetic(c, x == DSV3_BF16);
     legal_division(c);
     legal_functions(c, "exp log sigmoid sincos rsqrt");
     legal_say(c, "; angle f64");
-    for (int i = 0; i < POINTS; i++) m->point[i] = legal_round_at(c, names[i], x);
+    for (int i = 0; i < (p->stages ? ALWAYS : POINTS); i++) m->point[i] = legal_round_at(c, names[i], x);
     m->mla = *c, m->mla.prefix = "self_attn.";
     legal_mla_points(&m->mla, &m->attention, &mla, x, fp8);
     m->moe = m->mla, m->moe.prefix = "mlp.";
@@ -182,33 +184,61 @@ static void first_sum(mtp_config const *m, dsv3_mtp_prob const *p, dsv3_mtp_io c
     }
 }
 
-dsv3_status legal_mtp(dsv3_ctx *ctx, dsv3_mtp_prob const *p, dsv3_mtp_io const *io)
+/* A matrix for an intermediate, in the format of its point. */
+static dsv3_tensor matrix(legal_point at, int64_t rows, int64_t n)
 {
-    (void)ctx;
-    static mtp_config m;
-    if (!p->stages || p->batch > SEQUENCES) return DSV3_UNSUPPORTED;
-    config(&m, p, io);
-    legal *c = &m.c;
+    dsv3_dtype const dtype = !at.rounds ? DSV3_F64 : at.format.bits == number_bf16.bits ? DSV3_BF16 : DSV3_F32;
+    return (dsv3_tensor){legal_room(rows * n), dtype, 2, {rows, n}, {n, 1}};
+}
+
+/* Without stages the port has matrices of its own in their place. False: no room. */
+static bool own_stages(mtp_config const *m, dsv3_mtp_prob const *p, dsv3_mtp_io *io)
+{
+    int64_t const rows = p->n_tokens, n = p->hidden_size, width = p->kv_lora_rank + p->qk_rope_head_dim;
+    io->eh_proj = matrix(m->point[EH_PROJ], rows, n);
+    io->input_layernorm = matrix(m->point[ATTENTION_IN], rows, n);
+    io->kv = matrix(m->attention.kv, rows, width);
+    io->self_attn = matrix(m->attention.y, rows, n);
+    io->post_attention_layernorm = matrix(m->point[EXPERTS_IN], rows, n);
+    io->mlp = matrix(m->experts.y, rows, n);
+    return io->eh_proj.data && io->input_layernorm.data && io->kv.data && io->self_attn.data &&
+           io->post_attention_layernorm.data && io->mlp.data;
+}
+
+static dsv3_status run(mtp_config *m, dsv3_mtp_prob const *p, dsv3_mtp_io const *io)
+{
+    legal *c = &m->c;
     int64_t const n = p->hidden_size;
     bool const cut = c->cut_output;
     double *x = legal_room(3 * n);
     if (!x) return DSV3_UNSUPPORTED;
     c->cut_output = false;
-    enter(&m, p, io, x);
-    if (attention(&m, p, io) != DSV3_OK) return DSV3_UNSUPPORTED;
+    enter(m, p, io, x);
+    if (attention(m, p, io) != DSV3_OK) return DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++) {
-        first_sum(&m, p, io, t, x);
-        norm(&m, p, io, "post_attention_layernorm.weight", x);
+        first_sum(m, p, io, t, x);
+        norm(m, p, io, "post_attention_layernorm.weight", x);
         store(c, &io->post_attention_layernorm, t, n, x);
     }
-    if (experts(&m, p, io) != DSV3_OK) return DSV3_UNSUPPORTED;
+    if (experts(m, p, io) != DSV3_OK) return DSV3_UNSUPPORTED;
     c->cut_output = cut;
     for (int64_t t = 0; t < p->n_tokens; t++) {
-        first_sum(&m, p, io, t, x);
+        first_sum(m, p, io, t, x);
         for (int64_t i = 0; i < n; i++)
-            x[i] = legal_at(c, m.point[H2], legal_op(c, x[i] + legal_load(c, &io->mlp, legal_row(&io->mlp, t) + i)));
-        norm(&m, p, io, "shared_head.norm.weight", x);
+            x[i] = legal_at(c, m->point[H2], legal_op(c, x[i] + legal_load(c, &io->mlp, legal_row(&io->mlp, t) + i)));
+        norm(m, p, io, "shared_head.norm.weight", x);
         store(c, &io->y, t, n, x);
     }
     return DSV3_OK;
+}
+
+dsv3_status legal_mtp(dsv3_ctx *ctx, dsv3_mtp_prob const *p, dsv3_mtp_io const *io)
+{
+    (void)ctx;
+    static mtp_config m;
+    if (p->batch > SEQUENCES) return DSV3_UNSUPPORTED;
+    config(&m, p, io);
+    dsv3_mtp_io with_stages = *io;
+    if (!p->stages && !own_stages(&m, p, &with_stages)) return DSV3_UNSUPPORTED;
+    return run(&m, p, &with_stages);
 }

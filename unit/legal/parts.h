@@ -9,12 +9,14 @@ typedef struct {
     bool absorbed, y_cut;
     legal_network weights; /* its first point is `weight` */
     legal_point q_a, norm, q_a_normed, q_b, cos_sin, q, kv_a, kv_b, q_absorbed, o_latent, attn;
+    legal_point kv, y; /* of a part without stages, where they are no outputs */
 } legal_mla_parts;
 
 /* What a configuration of moe holds besides: its networks, and which outputs are cut. */
 typedef struct {
     legal_network net;
     legal_point logits, shared_act;
+    legal_point y; /* of a part without stages, where it is no output */
     bool weight_cut, y_cut;
 } legal_moe_parts;
 

@@ -79,7 +79,7 @@ dsv3_status legal_rope(dsv3_ctx *ctx, dsv3_rope_prob const *p, dsv3_rope_io cons
             double const f = product ? running(p, j, wide) : (double)legal_frequency(p, j),
                          position = legal_load(&c, &io->positions, t);
             double const angle = wide ? position * f : number_round(number_f32, number_round(number_f32, f) * position);
-            legal_error const error = angle != 0 || c.error_at_zero ? c.sincos : (legal_error){0};
+            legal_error const error = angle != 0 ? c.sincos : (legal_error){0};
             double const cosine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, cosl(angle), error, 0)));
             double const sine = legal_at(&c, c.point[0], legal_op(&c, a * legal_shift(&c, sinl(angle), error, 0)));
             for (int64_t h = 0; h < p->num_heads; h++) {

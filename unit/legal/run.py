@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Honest ports in all their configurations: the judge must pass every one.
 
-run.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--climb] [--table] [--seeds=N] [--jobs=N] [--set=CHOICE=N,...]
+run.py [--seed=N] [--seconds=S] [--elements=N] [--total=N] [--op=OP[,OP...]] [--climb] [--table] [--seeds=N] [--jobs=N]
+       [--set=CHOICE=N,...]
 
-Draws configurations (LEGAL=N) and seeds of cases, and prints a row an op and format: configurations, elements, verdicts
-other than PASS, and the largest budget with the configuration that reached it. --climb then draws more around the best:
-the same configuration on other inputs, other configurations on the same input. --table prints a row an op, format and
-clause instead: elements judged under it, bad ones, and the largest share of the budget with LEGAL and the case that
-reached it. --seeds judges each configuration on so many inputs of each fill. Exit code 1 after a bad verdict.
+Draws configurations (LEGAL=N) and seeds of cases, and prints a row an op and format: declarations drawn, cases (views and
+sequences of calls among them), elements that were judged, vacuous and bad verdicts, and the largest budget with the
+configuration that reached it. Each round is one configuration of an op on its CASES, on the larger ones in MANY, and on
+a case with views or a sequence from verify/cases/ci.txt. Rounds go on for --seconds; with --elements until every op and
+format has so many elements of cases that are not vacuous, and all together --total, and --seconds is a limit. --climb
+then draws more around the best: the same configuration on other inputs, other configurations on the same input. --table
+prints a row an op, format and clause besides: elements judged under it, bad ones, and the largest share of the budget
+with LEGAL and the case that reached it. --seeds judges each configuration on so many inputs of each fill. Exit code 1
+after a bad verdict, or where the elements were not reached.
 """
 import argparse
 import json
@@ -30,7 +35,7 @@ CASES = {
     "gate": ["logits=f32|bf16;fill=real|exact|tie|neartie|negative|adversarial",
              "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=f32;fill=real|neartie|adversarial"],
     "mla_decode": ["q=bf16|f32;fill=real|exact|onehot|uniform|nan_unused|adversarial",
-                   "q=bf16|f32,kv_cache=f8_e4m3|u8;fill=real|exact|nan_unused"],
+                   "q=bf16|f32,kv_cache=f8_e4m3|u8;fill=real|exact|nan_unused|adversarial"],
     "mla_prefill": ["q=bf16|f32;fill=real|exact|onehot|uniform|adversarial"],
     "swiglu": ["gate=bf16|f32;fill=real|exact|adversarial"],
     "cross_entropy": ["divisor=0|1,logits=f32|bf16;fill=real|exact|equal|adversarial"],
@@ -40,19 +45,50 @@ CASES = {
             "n_tokens=4,stages=0|1,weights=f8_e4m3;fill=real"],
     "mla": ["stages=0|1,hidden_states=bf16|f32;fill=real|adversarial", "stages=0|1,weights=f8_e4m3;fill=real",
             "rope_layout=1,stages=1,hidden_states=bf16|f32;fill=real"],
-    "mtp": ["stages=1,hidden_states=bf16|f32;fill=real|adversarial", "stages=1,weights=f8_e4m3;fill=real"],
+    "mtp": ["stages=0|1,hidden_states=bf16|f32;fill=real|adversarial", "stages=0|1,weights=f8_e4m3;fill=real"],
     "balance_loss": ["seq_aux=0|1;fill=real|exact|adversarial"],
     "bias_update": [";fill=real|exact|balanced|adversarial"],
     "embed": ["weight=bf16|f32;fill=real|exact|adversarial"],
     "mtp_accept": ["greedy=0|1;fill=real|exact|tie|neartie|onehot|adversarial"],
 }
 
+MANY = {  # cases of many elements, where the sizes above have few
+    "rmsnorm": ["@odd:n_tokens=100,x=bf16|f32"],
+    "linear": ["@odd:n_tokens=100,weight=bf16|f8_e4m3", "@odd:n_tokens=100,x=f32,weight=f32|f8_e4m3"],
+    "rope": ["@odd:n_tokens=200,x=bf16|f32;fill=real|far"],
+    "gate": ["@odd:n_tokens=1000,logits=f32|bf16"],
+    "mla_decode": ["@odd:batch=20,q=bf16|f32,kv_cache=bf16|u8"],
+    "mla_prefill": ["@odd:batch=10,n_tokens=60,n_keys=100,q=bf16|f32"],
+    "swiglu": ["@odd:n_tokens=400,gate=bf16|f32"],
+    "cross_entropy": [":n_tokens=5000,vocab_size=7,logits=f32|bf16;fill=real|exact|adversarial"],
+    "experts": ["@odd:n_tokens=30,stages=1,hidden_states=bf16|f32", "@tiny:n_tokens=200,stages=0,hidden_states=bf16|f32"],
+    "moe": ["@odd:n_tokens=30,stages=1,hidden_states=bf16|f32", "@tiny:n_tokens=200,stages=0,hidden_states=bf16|f32"],
+    "mla": ["@odd:batch=8,n_tokens=40,kv_len=5,stages=1,hidden_states=bf16|f32",
+            "@tiny:batch=40,n_tokens=200,kv_len=5,stages=0|1,hidden_states=bf16|f32"],
+    "mtp": ["@odd:batch=4,n_tokens=20,stages=1,hidden_states=bf16|f32",
+            "@tiny:batch=40,n_tokens=200,stages=0|1,hidden_states=bf16|f32"],
+    "balance_loss": [":batch=4096,n_tokens=9000,n_routed_experts=4,num_experts_per_tok=2"],
+    "bias_update": [":n_routed_experts=16384;fill=real|balanced|adversarial"],
+    "mtp_accept": [":batch=5000,vocab_size=8,n_draft=2,greedy=0|1;fill=real|neartie"],
+}
 
-def ids_of(op, seed, words=None):
+
+def listed(op):
+    """Cases of an op with views or a sequence of calls in @ci; those of DeepSeek-V3's sizes take too long."""
+    with open("verify/cases/ci.txt", encoding="utf-8") as lines:
+        ids = [line.split("#")[0].strip() for line in lines]
+    return [i for i in ids if i.startswith(f"{op}@") and "@v3" not in i and ("view." in i or "/" in i)]
+
+
+def ids_of(op, seed):
     """Case ids of an op with a seed; linear's formats of the weight need a fitting x, so they are two lists."""
     for words in CASES[op]:
         keys = words if words.startswith(";") else ":" + words
         yield f"{op}@{PRESETS}{keys};seed={seed}..{seed + SEEDS - 1}"
+    for words in MANY.get(op, []):
+        yield f"{op}{words};seed={seed}"
+    if listed(op):
+        yield f"{random.choice(listed(op))};seed={seed}"
 
 
 def judge(legal, cases):
@@ -69,6 +105,7 @@ def judge(legal, cases):
 class Row:
     def __init__(self):
         self.configurations, self.elements, self.cases, self.bad, self.vacuous = set(), 0, 0, 0, 0
+        self.views, self.sequences = 0, 0
         self.budget, self.best = -1, None
 
     def add(self, legal, result):
@@ -78,7 +115,10 @@ class Row:
         self.configurations.add(result["declared"])
         self.vacuous += result["verdict"] == "VACUOUS"
         self.bad += bad
-        self.elements += sum(o["count"] for o in result["outputs"])
+        self.views += "view." in result["id"]
+        self.sequences += "/" in result["id"]
+        if result["verdict"] != "VACUOUS":
+            self.elements += sum(o["count"] for o in result["outputs"])
         for out in result["outputs"]:
             used = out["budget"]
             if result["verdict"] == "PASS" and isinstance(used, (int, float)) and used > self.budget:
@@ -132,7 +172,9 @@ def climb(rows, findings, op, ends):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--elements", type=int, default=0)
+    parser.add_argument("--total", type=int, default=0)
     parser.add_argument("--op", default="")
     parser.add_argument("--climb", action="store_true")
     parser.add_argument("--table", action="store_true")
@@ -148,19 +190,46 @@ def main():
     print(f"seed {seed}")
     ops = [o for o in args.op.split(",") if o] or have()
     rows, findings = {}, []
-    for op in ops:
-        ends = time.time() + args.seconds / len(ops) * (0.6 if args.climb else 1)
-        while True:
-            legal = random.randrange(1 << 30)
-            for result in judge(legal, list(ids_of(op, random.randrange(1 << 30)))):
-                count(rows, findings, op, legal, result)
-            if time.time() > ends:
-                break
-        if args.climb:
-            climb(rows, findings, op, time.time() + args.seconds / len(ops) * 0.4)
+    seconds = args.seconds or (3600 if args.elements or args.total else 30)
+    if args.elements or args.total:
+        until_reached(rows, findings, ops, args, time.time() + seconds)
+    else:
+        for_seconds(rows, findings, ops, seconds, args.climb)
     if args.table:
         table()
-    report(rows, findings, args.show)
+    report(rows, findings, args)
+
+
+def round_of(rows, findings, op):
+    legal = random.randrange(1 << 30)
+    for result in judge(legal, list(ids_of(op, random.randrange(1 << 30)))):
+        count(rows, findings, op, legal, result)
+
+
+def for_seconds(rows, findings, ops, seconds, climbs):
+    """The same time for every op, and at least a round."""
+    for op in ops:
+        ends = time.time() + seconds / len(ops) * (0.6 if climbs else 1)
+        round_of(rows, findings, op)
+        while time.time() < ends:
+            round_of(rows, findings, op)
+        if climbs:
+            climb(rows, findings, op, time.time() + seconds / len(ops) * 0.4)
+
+
+def missing(rows, ops, wanted):
+    """The ops that have a format with fewer elements than wanted; all have at least a round behind them."""
+    return [op for op in ops if any(r.elements < wanted for (name, _), r in rows.items() if name == op)]
+
+
+def until_reached(rows, findings, ops, args, ends):
+    """A round for every op, then rounds for those with too few elements, then for all until the total is there."""
+    todo = ops
+    while todo and time.time() < ends:
+        for op in todo:
+            round_of(rows, findings, op)
+        total = sum(r.elements for r in rows.values())
+        todo = missing(rows, ops, args.elements) or (ops if total < args.total else [])
 
 
 def have():
@@ -177,18 +246,24 @@ def table():
     print()
 
 
-def report(rows, findings, show):
-    print(f"{'op':14} {'format':8} {'configs':>8} {'cases':>7} {'elements':>9} {'vacuous':>8} {'bad':>5} {'budget':>7}")
+def report(rows, findings, args):
+    print(f"{'op':14} {'format':8} {'draws':>6} {'cases':>7} {'views':>6} {'calls':>6} {'elements':>9} {'vacuous':>8} "
+          f"{'bad':>5} {'budget':>7}")
     for (op, dtype), r in sorted(rows.items()):
-        print(f"{op:14} {dtype:8} {len(r.configurations):8} {r.cases:7} {r.elements:9} {r.vacuous:8} {r.bad:5} "
-              f"{r.budget * 100:6.1f}%  {r.best[0] if r.best else ''} {r.best[1] if r.best else ''}")
-    print(f"{sum(r.elements for r in rows.values())} elements, {sum(r.bad for r in rows.values())} bad verdicts")
-    for legal, result in findings[:show]:
+        print(f"{op:14} {dtype:8} {len(r.configurations):6} {r.cases:7} {r.views:6} {r.sequences:6} {r.elements:9} "
+              f"{r.vacuous:8} {r.bad:5} {max(r.budget, 0) * 100:6.1f}%  {r.best[0] if r.best else ''} "
+              f"{r.best[1] if r.best else ''}")
+    total = sum(r.elements for r in rows.values())
+    print(f"{total} elements, {sum(r.bad for r in rows.values())} bad verdicts")
+    few = [f"{op} {dtype}" for (op, dtype), r in sorted(rows.items()) if r.elements < args.elements]
+    if few or total < args.total:
+        print(f"fewer elements than asked for: {', '.join(few) or 'the total'}")
+    for legal, result in findings[:args.show]:
         wrong = next((o for o in result["outputs"] if o.get("outside")), {})
         keys = ("name", "count", "outside", "worst", "got", "truth", "lower", "upper")
         print(f"\n{result['verdict']} LEGAL={legal} '{result['id']}' {result['why']}\n    {result['declared']}\n    "
               + " ".join(f"{k}={wrong[k]}" for k in keys if k in wrong))
-    sys.exit(1 if findings else 0)
+    sys.exit(1 if findings or few or total < args.total else 0)
 
 
 if __name__ == "__main__":

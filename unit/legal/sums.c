@@ -45,9 +45,9 @@ static double product_of(legal const *c, double const *a, double const *b, int64
     return !b || c->fused || c->acc.bits == 53 ? x : flushed(c, number_round(c->acc, x));
 }
 
-static double chain(legal const *c, int64_t n, int64_t const *at, double const *a, double const *b)
+static double chain(legal const *c, double acc, int64_t n, int64_t const *at, double const *a, double const *b)
 {
-    double acc = 0, product[STEP];
+    double product[STEP];
     for (int64_t i = 0; i < n; i += c->block) {
         int const m = (int)(n - i < c->block ? n - i : c->block);
         if (c->acc.bits == 53 && c->fused && b) {
@@ -72,10 +72,10 @@ static double plus(legal const *c, number_format format, double x, double y)
 
 static double part(legal const *c, int64_t n, int64_t const *at, double const *a, double const *b)
 {
-    if (!c->promote) return chain(c, n, at, a, b);
+    if (!c->promote) return chain(c, 0, n, at, a, b);
     double outer = 0;
     for (int64_t i = 0; i < n; i += c->promote)
-        outer = plus(c, c->outer, outer, chain(c, n - i < c->promote ? n - i : c->promote, at + i, a, b));
+        outer = plus(c, c->outer, outer, chain(c, 0, n - i < c->promote ? n - i : c->promote, at + i, a, b));
     return outer;
 }
 
@@ -146,6 +146,14 @@ double legal_dot(legal const *c, int64_t n, double const *a, double const *b)
         sums[s] = part(c, m, lane, a, b);
     }
     return merged(c, c->promote ? c->outer : c->acc, parts, sums);
+}
+
+double legal_dot_on(legal const *c, double start, int64_t n, double const *a, double const *b)
+{
+    static int64_t at[LONGEST];
+    if (c->order == TREE) return plus(c, c->acc, start, tree(c, n, a, b));
+    arrange(c, n, at);
+    return chain(c, start, n, at, a, b);
 }
 
 double legal_add(legal const *c, double a, double b)

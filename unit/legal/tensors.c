@@ -25,6 +25,7 @@ double legal_load(legal const *c, dsv3_tensor const *t, int64_t at)
         memcpy(&x, (char const *)t->data + 4 * at, 4);
         return flushed(c->daz, (double)x);
     }
+    if (t->dtype == DSV3_F64) return ((double const *)t->data)[at];
     if (t->dtype == DSV3_BF16) {
         uint16_t x = 0;
         memcpy(&x, (char const *)t->data + 2 * at, 2);
@@ -40,6 +41,10 @@ double legal_load(legal const *c, dsv3_tensor const *t, int64_t at)
 
 void legal_store(legal const *c, dsv3_tensor const *t, int64_t at, double x)
 {
+    if (t->dtype == DSV3_F64) {
+        ((double *)t->data)[at] = x;
+        return;
+    }
     number_format format = t->dtype == DSV3_BF16 ? number_bf16 : number_f32;
     format.to_zero = c->cut_output;
     float const y = (float)flushed(c->ftz, number_round(format, x));

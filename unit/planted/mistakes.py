@@ -1,5 +1,6 @@
 """The plain port with one mistake planted: each row names a quirk of ref/quirks.def, or X_ and a mistake that none
-describes (unit/properties/shown.c), and what to exchange in verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed.
+describes (unit/properties/shown.c), and what to exchange in verify/ports/plain. The text must stand there exactly as often as said, so that a port that changes is noticed:
+in the file of the quirk's op and those that no op is named after, or else in all files.
 
 usage: mistakes.py                           the names
        mistakes.py NAME FOLDER SOURCE...     the sources that have that mistake, into the folder; prints what to link:
@@ -7,6 +8,7 @@ usage: mistakes.py                           the names
 """
 
 import os
+import re
 import sys
 
 TOP_SUM = """
@@ -271,21 +273,33 @@ MISTAKES = {
 }
 
 
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def no_other_op(name, path):
+    """Is the file that of the quirk's op, or of no op? Not one in which another op repeats a line by chance."""
+    ops = re.findall(r"^    OP\((\w+)\)", read("include/dsv3.h"), re.MULTILINE)
+    op = re.findall(rf"^QUIRK\({name}, (\w+)", read("ref/quirks.def"), re.MULTILINE)
+    stem = os.path.basename(path)[:-2]
+    return stem not in ops or stem in op
+
+
 def main():
     if len(sys.argv) == 1:
         print("\n".join(MISTAKES))
         return
     name, folder, *paths = sys.argv[1:]
-    sources = {}
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            sources[path] = file.read()
+    sources = {path: read(path) for path in paths}
     right_sources = dict(sources)
     for right, wrong, times in MISTAKES[name]:
-        found = sum(source.count(right) for source in sources.values())
+        near = [path for path in paths if no_other_op(name, path)]
+        places = near if sum(sources[path].count(right) for path in near) == times else paths
+        found = sum(sources[path].count(right) for path in places)
         if found != times:
             sys.exit(f"mistakes.py: {name}: '{right}' stands {found} times in {' '.join(paths)}, not {times}")
-        sources = {path: source.replace(right, wrong) for path, source in sources.items()}
+        sources.update({path: sources[path].replace(right, wrong) for path in places})
     for path, source in sources.items():
         file_name = os.path.basename(path)
         if source == right_sources[path]:

@@ -109,6 +109,39 @@ static dsv3_status rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3
     return DSV3_OK;
 }
 
+/* ---- prepare: the one weight that the op may be called with ---- */
+
+#ifndef OLDER
+static const void *prepared;
+
+static dsv3_status prepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io)
+{
+    const dsv3_rmsnorm_io *const t = io;
+    (void)ctx, (void)prob;
+    if (planted("older_header")) abort();
+    if (planted("prepare_fails")) return DSV3_NO_MEMORY;
+    if (planted("prepare_refuses")) return DSV3_UNSUPPORTED;
+    if (planted("prepare_scribbles")) *(float *)t->x.data = 1;
+    if (strcmp(op, "rmsnorm") || prepared) return DSV3_FAILED;
+    prepared = dsv3_find(&t->weights, "weight")->data;
+    return DSV3_OK;
+}
+
+static void unprepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io)
+{
+    const dsv3_rmsnorm_io *const t = io;
+    (void)ctx, (void)op, (void)prob;
+    if (prepared != dsv3_find(&t->weights, "weight")->data) abort();
+    prepared = NULL;
+}
+
+static dsv3_status prepared_rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io)
+{
+    if (prepared != dsv3_find(&io->weights, "weight")->data) return DSV3_FAILED;
+    return rmsnorm(ctx, p, io);
+}
+#endif
+
 static const char *numerics(const char *op, const void *prob, const void *io)
 {
     (void)op, (void)prob, (void)io;
@@ -166,5 +199,11 @@ const dsv3_backend *dsv3_backend_get(uint32_t abi)
         table.release = device_release;
         table.put = table.get = device_copy;
     }
+#ifndef OLDER
+    if (planted("older_header")) table.size = (uint32_t)offsetof(dsv3_backend, prepare), table.prepare = prepare;
+    if (planted("prepared")) table.rmsnorm = prepared_rmsnorm;
+    if (planted("prepared") || strstr(getenv("PLANT") ? getenv("PLANT") : "", "prepare_"))
+        table.prepare = prepare, table.unprepare = unprepare;
+#endif
     return &table;
 }

@@ -72,6 +72,23 @@ static float rounded_sigmoid(float z)
     return z * bf16(1 / (1 + expf(-z)));
 }
 
+/* Sigmoids of operations whose results are BF16. */
+static float composed_product(float z)
+{
+    return bf16(z * bf16(1 / bf16(1 + bf16(expf(-z)))));
+}
+
+static float composed_quotient(float z)
+{
+    return bf16(z / bf16(1 + bf16(expf(-z))));
+}
+
+static float composed_of_growing_power(float z)
+{
+    float const e = bf16(expf(z));
+    return z > 80 ? z : bf16(z * bf16(e / bf16(1 + e)));
+}
+
 typedef struct {
     const char *name, *declared;
     float (*silu)(float);
@@ -93,6 +110,12 @@ static const silu_port silu_ports[] = {
     {"sigmoid in bf16, undeclared", "", rounded_sigmoid, DSV3_BF16},
     {"sigmoid in bf16", "sigmoid 4; flush none; gate_sigmoid bf16 must; silu f32 must", rounded_sigmoid, DSV3_BF16},
     {"sigmoid by arith", "sigmoid 4; flush none; arith bf16; gate_sigmoid f32 may", rounded_sigmoid, DSV3_BF16},
+    {"composed in bf16", "sigmoid 4; flush none; arith bf16", composed_product, DSV3_BF16},
+    {"composed in bf16, binary32 inputs", "sigmoid 4; flush none; arith bf16", composed_product, DSV3_F32},
+    {"composed in bf16, sigmoid in bf16", "sigmoid 4; flush none; arith bf16; gate_sigmoid bf16 must", composed_product,
+     DSV3_BF16},
+    {"composed in bf16, a quotient", "sigmoid 4; flush none; arith bf16; silu bf16 must", composed_quotient, DSV3_BF16},
+    {"composed in bf16, of e^z", "sigmoid 4; flush none; arith bf16", composed_of_growing_power, DSV3_BF16},
     {"silu in bf16", "sigmoid 4; flush none; silu bf16 must", silu_in_bf16, DSV3_BF16},
 };
 
@@ -157,6 +180,7 @@ Test(elementwise, false_swiglu)
     static const silu_port rows[] = {
         {"base 2 without its slope", "sigmoid 4; flush none; silu f32 must", by_base_2, DSV3_F32},
         {"fast reciprocal as exact", "sigmoid 2; flush none; silu f32 must", by_fast_reciprocal, DSV3_F32},
+        {"composed in bf16", "sigmoid 4; flush none; arith bf16 sigmoid=f32", composed_product, DSV3_BF16},
         {"silu kept in binary32", "sigmoid 4; flush none; silu bf16 must", as_quotient, DSV3_BF16},
         {"sigmoid in bf16", "sigmoid 4; flush none; gate_sigmoid f32 may; silu f32 must", rounded_sigmoid, DSV3_BF16},
         {"sigmoid in binary32", "sigmoid 4; flush none; gate_sigmoid bf16 must", as_product, DSV3_BF16},
@@ -175,7 +199,7 @@ static float logits[MOST];
 
 typedef struct {
     const char *name, *declared;
-    bool online, base_2, truncates, log_softmax, binary64, weights_bf16;
+    bool online, base_2, truncates, log_softmax, binary64, weights_bf16, coarse; /* coarse: every result is BF16 */
 } loss_port;
 
 static const loss_port loss_ports[] = {
@@ -186,13 +210,21 @@ static const loss_port loss_ports[] = {
     {"online, base 2 folded", "", .online = true, .base_2 = true},
     {"base 2 folded", "acc 24 rn; exp 2 2; rescales 0", .base_2 = true},
     {"truncating sums", "acc 24 rz; exp 2; rescales 0", .truncates = true},
+    {"all in BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; arith bf16", .coarse = true},
+    {"log-softmax in BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; arith bf16", .coarse = true,
+     .log_softmax = true},
     {"binary64", "acc 53 rn; div ieee; exp 1e-4; log 1e-4; rescales 0; flush none", .binary64 = true},
 };
 
+static float kept(const loss_port *p, float v)
+{
+    return p->coarse ? bf16(v) : v;
+}
+
 static float power(const loss_port *p, float z, float m)
 {
-    float const c = 1.44269504f, weight = p->base_2 ? exp2f(fmaf(z, c, -(m * c))) : expf(z - m);
-    return p->weights_bf16 ? bf16(weight) : weight;
+    float const c = 1.44269504f, weight = p->base_2 ? exp2f(fmaf(z, c, -(m * c))) : expf(kept(p, z - m));
+    return p->weights_bf16 || p->coarse ? bf16(weight) : weight;
 }
 
 static float plus(const loss_port *p, float a, float b)
@@ -220,7 +252,8 @@ static double port_loss(const loss_port *p, int n, int label)
         }
         l = plus(p, l, power(p, logits[j], m));
     }
-    float const direct = m + logf(l) - logits[label], shifted = -((logits[label] - m) - logf(l));
+    float const ln = kept(p, logf(kept(p, l))), direct = kept(p, m + ln) - logits[label];
+    float const shifted = -(kept(p, logits[label] - m) - ln);
     return (double)(p->log_softmax ? shifted : direct);
 }
 

@@ -15,7 +15,7 @@
 
 TestSuite(terms, .timeout = 120);
 
-enum { MOST = 4096, RANK = 2, WIDTH = RANK + 2 };
+enum { MOST = 1 << 16, RANK = 2, WIDTH = RANK + 2 };
 
 /* ---- attention: the scores are entries of the keys ---- */
 
@@ -343,6 +343,11 @@ Test(terms, weights_cut)
     find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0",
                N);
     expect(legal_lse, 0, "lse of P that is cut");
+
+    for (int j = 0; j < MOST; j++) score[j] = j ? (float)logl(0x1.fep-10L) : 0, value[j] = 1;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0",
+               MOST);
+    expect(legal_lse, 0, "lse of P that is cut, of many keys");
 }
 
 Test(terms, division_of_o)
@@ -456,6 +461,95 @@ Test(terms, equal_products_flushed)
     expect(legal_o, 0x1.8p-126L / l, "all products but one are flushed");
 }
 
+/* ---- arithmetic in BF16 ---- */
+
+static float to_bf16(float v)
+{
+    return (float)ref_round(DSV3_BF16, (double)v);
+}
+
+/* lse of two parts, 64.25 and 64.7, becomes 64.5; their own becomes 65. */
+Test(terms, coarse_parts)
+{
+    static const float scores[] = {64, 62.75f, 64, 64, 59.5f};
+    for (int j = 0; j < 5; j++) score[j] = scores[j], value[j] = j < 2;
+    find_legal_in("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f32 may; rescales 0; "
+                  "arith bf16",
+                  5, "scaled scores; parts 2");
+    long double const first = 64 + logl(1 + expl(-1.25L)), second = 64 + logl(2 + expl(-4.5L));
+    long double const lse = 65.5L + logl(2 * expl(-1));
+    cr_assert(to_bf16((float)first) == 64.5f && to_bf16((float)second) == 64.5f && to_bf16((float)lse) == 65);
+    expect(legal_o, expl(-0.5L), "lse of parts in BF16");
+}
+
+#define COARSE "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f32 may; "
+
+/* A score less the maximum, both of BF16, is rounded by half a unit; with a maximum that may run, too. */
+Test(terms, coarse_differences)
+{
+    two_keys(0x1.fep-3f, -31.875f); /* -32.124 becomes -32 */
+    p[1] = expl(-32);
+    find_legal(COARSE "arith bf16; rescales 0", 2);
+    expect(legal_o, weighted(2) / total(2), "a difference in BF16");
+    find_legal(COARSE "arith bf16; rescales 1", 2);
+    expect(legal_o, weighted(2) / total(2), "a difference in BF16, of a running maximum");
+    find_legal(COARSE "arith bf16 softmax=f32; rescales 0", 2);
+    cr_expect(!inside(legal_o, (double)(weighted(2) / total(2))), "the softmax is in binary32");
+}
+
+/* Three weights of e^-0.53, their sum and its logarithm are rounded to BF16; the differences are numbers of BF16. */
+Test(terms, coarse_exponentials)
+{
+    for (int j = 0; j < 4; j++) score[j] = j ? -1.53125f : -1, value[j] = 1;
+    float const l = to_bf16(1 + 3 * to_bf16((float)exp(-0.53125)));
+    find_legal(COARSE "arith bf16; rescales 0", 4);
+    expect(legal_lse, (long double)to_bf16(-1 + to_bf16((float)log((double)l))), "exponentials in BF16");
+}
+
+/* ln 3075 is 8.031, and 8 in BF16. */
+Test(terms, coarse_logarithm)
+{
+    enum { N = 3075 };
+    for (int j = 0; j < N; j++) score[j] = -8, value[j] = 1;
+    find_legal(COARSE "arith bf16; rescales 0", N);
+    expect(legal_lse, 0, "a logarithm in BF16");
+}
+
+/* Both sums of o leave an accumulator of 53 bits for binary32, and for BF16: one is rounded up, the other down. */
+Test(terms, sums_handed_on)
+{
+    for (int coarse = 0; coarse < 2; coarse++) {
+        double up = 0, down = 0;
+        float s = 0, v = 0;
+        double const unit = coarse ? 0x1p-8 : 0x1p-24;
+        float (*const store)(float) = coarse ? to_bf16 : NULL;
+        srand48(25);
+        for (int i = 0; i < 100000; i++) {
+            float const at = coarse ? -(float)rint(draw(1, 8) * 16) / 16 : -(float)draw(9, 10);
+            double const l = 1 + exp((double)at), kept = (double)(store ? store((float)l) : (float)l);
+            if (kept - l > up) up = kept - l, s = at;
+        }
+        for (int i = 0; i < 100000; i++) {
+            float const at = coarse ? to_bf16((float)draw(-1, 1)) : (float)draw(-1, 1);
+            double const n = 1 + exp((double)s) * (double)at, kept = (double)(store ? store((float)n) : (float)n);
+            if (n > 1 && n - kept > down) down = n - kept, v = at;
+        }
+        two_keys(0, s);
+        value[0] = 1, value[1] = v, p[1] = expl((long double)s);
+        long double const n = weighted(2), l = total(2);
+        printf("terms: sums handed on, off by %.3f and %.3f units\n", down / unit, up / unit);
+        find_legal(coarse ? "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f64 must; "
+                            "rescales 0; arith bf16"
+                          : "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f64 must; "
+                            "rescales 0; arith f32",
+                   2);
+        if (coarse)
+            expect(legal_o, (long double)to_bf16(to_bf16((float)n) / to_bf16((float)l)), "sums in BF16");
+        else
+            expect(legal_o, (long double)(float)n / (long double)(float)l, "sums in binary32");
+    }
+}
+
 /* ---- two parts of the keys, merged by their lse ---- */
 
 /* o of the values 1 in the first part and 0 in the second: the errors of both parts' weights and of lse, relative. */
@@ -537,11 +631,11 @@ Test(terms, query_scaled_first)
 
 enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 3 };
 static const char late[] =
-    "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16; scores f32 may; P f32 may; rescales 0";
+    "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16 softmax=f32; scores f32 may; P f32 may; "
+    "rescales 0";
 
 /* `n` keys: their codes are 0 but for the first `places` of each tile, and so is q. */
-static void find_coded_at(double softmax_scale, const char *declaration, int n, int places, float (*scale)[2],
-                          float (*code)[2], float *entry)
+static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
 {
     static uint8_t cache[KEYS * ROW];
     static float q[CODES + 2];
@@ -559,7 +653,7 @@ static void find_coded_at(double softmax_scale, const char *declaration, int n, 
             memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
         }
     for (int c = 0; c < places; c++) q[c] = entry[0], q[TILE + c] = entry[1];
-    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, softmax_scale};
+    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
     dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
                                    .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
                                    .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
@@ -569,16 +663,6 @@ static void find_coded_at(double softmax_scale, const char *declaration, int n, 
     ref_reading const rd = {&port, 0, false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
     legal_o[0] = o[0];
-}
-
-static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
-{
-    find_coded_at(1, declaration, n, places, scale, code, entry);
-}
-
-static float to_bf16(float v)
-{
-    return (float)ref_round(DSV3_BF16, (double)v);
 }
 
 /* The sums of two tiles, their scales and the products of these are rounded to BF16; the tiles all but cancel. */
@@ -634,14 +718,6 @@ Test(terms, scaled_weights_flushed)
     find_coded(late_exact, 2, 1, scale, code, q);
     cr_assert_lt(expl(-46) * 0x1p-60L, 0x1p-126L);
     expect(legal_o, 0, "P times a scale is flushed");
-}
-
-/* All products with codes are flushed, and a large scale would have followed. */
-Test(terms, coded_products_flushed)
-{
-    float scale[1][2] = {{0x1p60f, 0x1p60f}}, code[1][2] = {{1, 1}}, q[2] = {0x1.fffffcp-127f, 0x1.fffffcp-127f};
-    find_coded_at(0x1p19, late_exact, 1, TILE, scale, code, q);
-    expect(legal_lse, 0, "products with codes are flushed");
 }
 
 /* ---- the exact reading: the working tier beside one of 512 bits ---- */

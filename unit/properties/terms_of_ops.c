@@ -34,6 +34,14 @@ static long double to_bits(long double v, int bits)
     return ldexpl(rintl(ldexpl(fraction, bits)), e - bits);
 }
 
+/* The same, toward minus infinity. */
+static long double down_to_bits(long double v, int bits)
+{
+    int e = 0;
+    long double const fraction = frexpl(v, &e);
+    return ldexpl(floorl(ldexpl(fraction, bits)), e - bits);
+}
+
 static float bf16(float v)
 {
     return (float)ref_round(DSV3_BF16, (double)v);
@@ -57,6 +65,20 @@ static void find_sum(const char *declaration, int n)
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
+/* Subnormal factors of normal products: exact where they don't count as 0, and an aligned step has the bits. */
+Test(terms_of_ops, subnormal_factors_of_exact_sums)
+{
+    for (int i = 0; i < 2; i++) x[i] = i ? 0x1.8p-139f : 0x1p-140f, w[i] = 0x1p30f;
+    find_sum("acc 53 rn; flush none", 2);
+    cr_expect(legal->radius == 0 && legal->hi == 0x1p-108, "%a, %a", legal->hi, legal->radius);
+    find_sum("acc 53 rn; flush ftz", 2);
+    cr_expect(legal->radius == 0 && legal->hi == 0x1p-108, "%a, %a", legal->hi, legal->radius);
+    find_sum("acc 53 rn; flush daz", 2);
+    cr_expect(legal->radius > 0 && inside(legal, 0));
+    find_sum("acc 8 rz fused block=2; flush none", 2);
+    cr_expect(legal->radius > 0, "aligned with 2^-126 2^30, both products may be lost");
+}
+
 static const double up_11 = 0x1.01p-11; /* added to 1 and more, it becomes a whole unit of 11 bits */
 
 /* 1, then small terms at every `step`-th place. */
@@ -78,6 +100,21 @@ Test(terms_of_ops, steps)
     small_terms(60, 1);
     find_sum("acc 11 rn fused splits=1; flush none", 60);
     expect(legal, chain_of_11(60), "steps");
+}
+
+/* Two chains of sums that are rounded down end above 4, where the last bit is larger; then 40 more sums are added. */
+Test(terms_of_ops, growth)
+{
+    enum { CHAIN = 44, CHAINS = 42 };
+    long double sum = 0;
+    for (int i = 0; i < CHAINS * CHAIN; i++) x[i] = 1, w[i] = i == 0 ? -1 : i == CHAIN ? -2 : -0x1p-40f;
+    for (int k = 0; k < CHAINS; k++) {
+        long double chain = 0;
+        for (int i = k * CHAIN; i < (k + 1) * CHAIN; i++) chain = down_to_bits(chain + (long double)w[i], 8);
+        sum = down_to_bits(sum + chain, 8);
+    }
+    find_sum("acc 8 rd fused splits=42; flush none", CHAINS * CHAIN);
+    expect(legal, sum, "sums that grow");
 }
 
 Test(terms_of_ops, products)
@@ -201,6 +238,36 @@ Test(terms_of_ops, scaled_underflow)
     expect(legal, 64 * 0x1p-115L, "codes that underflow");
 }
 
+/* Two blocks, of codes 1: their sums are rounded to binary32, and so are the products with the scales. */
+Test(terms_of_ops, scaled_sums_of_blocks)
+{
+    enum { BLOCK = 128, N = BLOCK + 2 };
+    uint8_t codes[N] = {0};
+    float scale[2] = {0}, product[2] = {0};
+    double most[2] = {0};
+    srand48(21);
+    for (int i = 0; i < 4000000; i++) { /* the second block's product is an odd multiple of 2^-22 off the first one's */
+        float const v = (float)draw(1, 1.03), rest = (float)draw(0.5, 0.6) * 0x1p-23f;
+        float const s = 1 + (float)(1 + lrand48() % 8192) * 0x1p-19f, result = (float)((double)v + (double)rest) * s;
+        double const off = ((double)result - ((double)v + (double)rest) * (double)s) / (double)result;
+        int const odd = (int)((double)result * 0x1p23) & 1;
+        if (off <= most[odd]) continue;
+        most[odd] = off, scale[odd] = s, product[odd] = result;
+        x[odd * BLOCK] = v, x[odd * BLOCK + 1] = rest;
+    }
+    for (int i = 2; i < BLOCK; i++) x[i] = 0;
+    for (int i = 0; i < N; i++) ref_encode(DSV3_F8_E4M3, codes, i, 1);
+    printf("terms_of_ops: scaled sums of blocks off by %.3f and %.3f units\n", most[0] * 0x1p24, most[1] * 0x1p24);
+    ref_numerics const port = numerics("linear", "acc 53 rn; flush none; arith f32; weight f32 must");
+    dsv3_weight const items[] = {{"weight", {codes, DSV3_F8_E4M3, 2, {1, N}, {N, 1}}},
+                                 {"weight_scale_inv", {scale, DSV3_F32, 2, {1, 2}, {2, 1}}}};
+    dsv3_linear_prob const prob = {1, N, 1};
+    dsv3_linear_io const io = {{x, DSV3_F32, 2, {1, N}, {N, 1}}, {2, items}, {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
+    expect(legal, (long double)product[0] + (long double)product[1], "scaled sums of blocks");
+}
+
 /* 448 x overflows before the scale makes it small. */
 Test(terms_of_ops, scaled_overflow)
 {
@@ -300,6 +367,29 @@ Test(terms_of_ops, sigmoid_rounded_twice)
                            (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
     cr_assert((1 / (1 + exp(-(double)logits[0]))) == 0.5 + 103 * 0x1p-25);
     expect(r.weight, (long double)(float)(0.5 + 103 * 0x1p-25), "a sigmoid rounded twice");
+}
+
+/* 1 / (1 + e^-z) of operations in BF16, where e^-z and the sum are both rounded down, or up, by half a unit. */
+Test(terms_of_ops, sigmoid_of_rounded_operations)
+{
+    double most[2] = {0}, share[2] = {0};
+    float bias[1] = {0};
+    int32_t idx[1] = {0};
+    for (float z = -20; z < 0; z = nextafterf(z, 0) * (1 - 0x1p-17f)) {
+        float const d = bf16(1 + bf16(expf(-z))), s = bf16(1 / d);
+        double const off = (double)s * (1 + exp(-(double)z)) - 1;
+        int const up = off > 0;
+        if (fabs(off) < most[up] - 0x1p-12) continue;
+        float logits[1] = {z};
+        routed const r = route("acc 53 rn; sigmoid 0.001; div 0.001; flush none; scores bf16 must; arith bf16",
+                               (dsv3_gate_prob){1, 1, 1, 1, 1, 1, 0, DSV3_SIGMOID, DSV3_NOAUX_TC}, logits, bias, idx);
+        cr_assert(inside(r.weight, (double)s), "z %a: %a", (double)z, (double)s);
+        double const exact = 1 / (1 + exp(-(double)z)), end = up ? ref_upper(*r.weight) : ref_lower(*r.weight);
+        most[up] = fmax(most[up], fabs(off));
+        share[up] = fmax(share[up], ((double)s - exact) / (end - exact));
+    }
+    for (int up = 0; up < 2; up++)
+        printf("terms_of_ops: a sigmoid in BF16 off by %.3f units, %.3f of its ball\n", most[up] * 0x1p8, share[up]);
 }
 
 /* e^x that is below 2^-126, and a sigmoid whose e^-x overflows, are 0. */
@@ -417,6 +507,34 @@ Test(terms_of_ops, acceptance_of_subnormal_numbers)
     cr_expect(accepts_is_legal("acc 53 rn; div 0.001; flush none", worst, decided));
 }
 
+/* A scan in 16 chains of 60 probabilities. The first one's roundings lose all but its first number, those of the others and
+ * of their sums go up. */
+Test(terms_of_ops, scan_in_chains)
+{
+    enum { CHAIN = 60, V = 16 * CHAIN };
+    float p[2 * V] = {1}, q[V] = {1}, u[2] = {0.5f, 0}, *const next = p + V;
+    int32_t drafted = 0, accepted = 1, token = CHAIN;
+    for (int k = 0; k < 16; k++) next[k * CHAIN] = k == 1 ? 1 : (float)up_11;
+    for (int i = 1; i < CHAIN; i++) next[i] = 0x1.fp-23f, next[CHAIN + i] = (float)up_11;
+    long double chain[16] = {0}, total = 0;
+    for (int i = 0; i < V; i++) chain[i / CHAIN] = to_bits(chain[i / CHAIN] + (long double)next[i], 11);
+    total = chain[1];
+    for (int k = 0; k < 16; k++) total = k == 1 ? total : to_bits(total + chain[k], 11);
+    u[1] = (float)(chain[0] / total * (1 + 0x1p-20L));
+    ref_numerics const port = numerics("mtp_accept", "acc 11 rn fused splits=16; div 0.001; flush none");
+    dsv3_mtp_accept_prob const prob = {1, 1, V, 0};
+    dsv3_mtp_accept_io const io = {.draft_tokens = {&drafted, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .draft_probs = {q, DSV3_F32, 3, {1, 1, V}, {V, V, 1}},
+                                   .target_probs = {p, DSV3_F32, 3, {1, 2, V}, {2 * V, V, 1}},
+                                   .uniforms = {u, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                   .accepted = {&accepted, DSV3_I32, 1, {1}, {1}},
+                                   .next_token = {&token, DSV3_I32, 1, {1}, {1}}};
+    ref_reading const rd = {&port, 0, true};
+    ref_value n, drawn;
+    cr_assert(ref_dd.mtp_accept(&rd, &prob, &io, (ref_value *const[]){&n, &drawn}));
+    cr_expect(!isnan(drawn.hi), "a scan in chains");
+}
+
 /* ---- swiglu ---- */
 
 static void find_swiglu(const char *declaration, float gate, float up)
@@ -512,6 +630,10 @@ Test(terms_of_ops, experts_underflow)
     for (int i = 0; i < EXPERTS; i++) weight[i] = 0x1.3ep-133f;
     find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0x1p-8f);
     expect(legal, 0, "sums of experts below the least number of BF16");
+
+    for (int i = 0; i < EXPERTS; i++) weight[i] = 655 * 0x1p-149f;
+    find_experts(EXACT_EXPERTS "acc 14 rz fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0x1p-6f);
+    expect(legal, 0, "experts below the least number of 14 bits");
 }
 
 /* ---- gate, quant ---- */
@@ -652,6 +774,21 @@ Test(terms_of_ops, a_logit_less_the_maximum)
     logits[2] = worst;
     find_entropy(WIDE_LOSS "div 0.001", 1, 3, logits, label, loss, mean);
     expect(loss, (long double)got, "a logit less the maximum");
+}
+
+/* In BF16 lse, 64.2, becomes 64; and a logit less the maximum, -32.124, becomes -32. */
+Test(terms_of_ops, losses_in_bf16)
+{
+    float logits[4] = {64, 62.5f};
+    int32_t label[1] = {0};
+    ref_value loss[1], mean[1];
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 2, logits, label, loss, mean);
+    expect(loss, 0, "lse in BF16");
+
+    for (int j = 0; j < 3; j++) logits[j] = 0x1.fep-3f;
+    logits[3] = -31.875f, label[0] = 3;
+    find_entropy(WIDE_LOSS "div 0.001; arith bf16", 1, 4, logits, label, loss, mean);
+    expect(loss, 33, "a logit less the maximum, in BF16"); /* 32 + ln 3 */
 }
 
 /* Losses that are given: what a port makes of their mean. */

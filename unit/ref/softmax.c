@@ -37,6 +37,8 @@ typedef struct {
     int tile;                /* keys that share a maximum; online only */
     int parts;               /* in which the keys are taken; 0: one */
     bool converted, divided; /* lse of a part brought to base e; the merged sum divided at last */
+    bool scores_only;        /* scores are BF16 */
+    bool coarse;             /* so is every operation's result result, but for the sums inside an accumulator */
 } port;
 
 static const port ports[] = {
@@ -65,6 +67,18 @@ static const port ports[] = {
      .parts = 7, .base_2 = true, .converted = true},
     {"64 parts", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; parts 64; flush none; P f32 must", exact, .parts = 64},
     {"64 parts, undeclared", "", bf16, .parts = 64},
+    {"all in BF16", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; parts 1; flush none; arith bf16; P bf16 must", bf16,
+     .coarse = true},
+    {"all in BF16, normalised",
+     "acc 24 rn; div ieee; exp 2; log 2; rescales 0; parts 1; flush none; arith bf16; scores bf16 must; P bf16 must",
+     bf16, .coarse = true, .normalised = true},
+    {"all in BF16, tiles of 256", "acc 24 rn; div ieee; exp 2; log 2; rescales 3; parts 1; flush none; arith bf16",
+     bf16, .coarse = true, .online = true, .tile = 256},
+    {"all in BF16, 3 parts", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; parts 3; flush none; arith bf16", bf16,
+     .coarse = true, .parts = 3},
+    {"softmax in binary32 of BF16 scores",
+     "acc 24 rn; div ieee; exp 2; log 2; rescales 0; parts 1; flush none; arith bf16 softmax=f32; P bf16 must", bf16,
+     .scores_only = true},
     {"truncating sums", "acc 24 rz; div ieee; exp 2; rescales 0; P bf16 must", bf16, .truncates = true},
 };
 
@@ -73,11 +87,17 @@ static float plus(const port *p, float a, float b)
     return p->truncates ? (float)ref_truncate(DSV3_F32, (double)a + (double)b) : a + b;
 }
 
+/* An operation's result. */
+static float kept(const port *p, float v)
+{
+    return p->coarse ? bf16(v) : v;
+}
+
 /* e^(s - m), in one of two ways. */
 static float power(const port *p, float s, float m)
 {
     float const c = 1.44269504f;
-    return p->base_2 ? exp2f(fmaf(s, c, -(m * c))) : expf(s - m);
+    return p->base_2 ? exp2f(fmaf(s, c, -(m * c))) : kept(p, expf(kept(p, s - m)));
 }
 
 static float largest(int from, int to)
@@ -92,21 +112,22 @@ static float attend_part(const port *p, int from, int to, float *mean)
 {
     float m = p->online ? -INFINITY : largest(from, to), l = 0, total = 1, acc[RANK] = {0};
     for (int j = from; p->normalised && j < to; j++) l = plus(p, l, power(p, scores[j], m));
-    if (p->normalised) total = l, l = 0;
+    if (p->normalised) total = kept(p, l), l = 0;
     for (int j = from; j < to; j++) {
         if (p->online && j % p->tile == 0) {
             float const next = fmaxf(m, largest(j, j + p->tile < to ? j + p->tile : to));
             float const factor = isinf(m) ? 0 : power(p, m, next);
-            l *= factor;
-            for (int c = 0; c < RANK; c++) acc[c] *= factor;
+            l = kept(p, kept(p, l) * factor);
+            for (int c = 0; c < RANK; c++) acc[c] = kept(p, kept(p, acc[c]) * factor);
             m = next;
         }
-        float const weight = power(p, scores[j], m), stored = p->store(weight / total);
+        float const weight = power(p, scores[j], m), stored = p->store(kept(p, weight / total));
         l = plus(p, l, p->sums_stored ? stored : weight);
         for (int c = 0; c < RANK; c++) acc[c] = plus(p, acc[c], stored * key[j * WIDTH + c]);
     }
-    for (int c = 0; c < RANK; c++) mean[c] = p->normalised ? acc[c] : acc[c] / l;
-    return p->converted ? (m * 1.44269504f + log2f(l)) * 0.693147181f : m + logf(l);
+    l = kept(p, l);
+    for (int c = 0; c < RANK; c++) mean[c] = p->normalised ? acc[c] : kept(p, kept(p, acc[c]) / l);
+    return p->converted ? (m * 1.44269504f + log2f(l)) * 0.693147181f : kept(p, m + kept(p, logf(l)));
 }
 
 /* o and lse of parts of almost equal length, merged. */
@@ -115,15 +136,17 @@ static void attend(const port *p, int n)
     enum { PARTS = 64 };
     float mean[PARTS][RANK], of_part[PARTS], greatest = -INFINITY, sum = 0;
     int const parts = p->parts < 1 ? 1 : p->parts < n ? p->parts : n;
+    for (int j = 0; (p->coarse || p->scores_only) && j < n; j++) scores[j] = bf16(scores[j]);
     for (int i = 0; i < parts; i++) {
         of_part[i] = attend_part(p, i * n / parts, (i + 1) * n / parts, mean[i]);
         greatest = fmaxf(greatest, of_part[i]);
     }
     for (int i = 0; i < parts; i++) sum += power(p, of_part[i], greatest);
-    lse = parts == 1 ? of_part[0] : greatest + logf(sum);
+    lse = parts == 1 ? of_part[0] : kept(p, greatest + kept(p, logf(kept(p, sum))));
     for (int c = 0; c < RANK; c++) {
         float total = 0;
-        for (int i = 0; i < parts; i++) total += power(p, of_part[i], p->divided ? greatest : lse) * mean[i][c];
+        for (int i = 0; i < parts; i++)
+            total = kept(p, total + kept(p, power(p, of_part[i], p->divided ? greatest : lse) * mean[i][c]));
         o[c] = p->divided ? total / sum : total;
     }
 }

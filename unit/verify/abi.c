@@ -1,7 +1,8 @@
 /* The binary contract of dsv3.h, pinned: where every member lies, how large every struct is, what every constant is. A
  * port that was compiled with an older header relies on it. To add a member at the end of a struct, add its line here
- * and change the struct's size; any other red line is a break of the contract. */
-#include "dsv3.h"
+ * and change the struct's size; any other red line is a break of the contract. The lines of a new op are printed. */
+#include "case/op.h"
+
 #include "text.h"
 
 _Static_assert(sizeof(void *) == 8, "the figures below are those of 8-byte pointers");
@@ -393,7 +394,9 @@ _Static_assert(offsetof(dsv3_backend, bias_update) == 200, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, balance_loss) == 208, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mtp_accept) == 216, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mtp) == 224, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 232, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, prepare) == 232, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, unprepare) == 240, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 248, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)
@@ -406,6 +409,32 @@ static bool type_at(const char *line, char *name, size_t cap)
         return true;
     }
     return false;
+}
+
+/* The lines of an op's structs as they are now, to be copied from the test's output. */
+static void print_lines(const op *o)
+{
+    static const char member[] = "_Static_assert(offsetof(dsv3_%s_%s, %s) == %zu, \"dsv3.h\");\n";
+    static const char size[] = "_Static_assert(sizeof(dsv3_%s_%s) == %zu, \"dsv3.h\");\n\n";
+    for (const field_row *f = o->fields; f->name; f++) printf(member, o->name, "prob", f->name, f->offset);
+    printf(size, o->name, "prob", o->prob_size);
+    for (const tensor_row *t = o->tensors; t->name; t++)
+        if (t->kind != TENSOR_WEIGHT) printf(member, o->name, "io", t->name, t->offset);
+    printf(member, o->name, "io", "weights", o->weights_offset);
+    printf(size, o->name, "io", o->io_size);
+}
+
+/* An op's member of the table has a line, and so have those of its structs. */
+Test(abi, every_op_is_pinned)
+{
+    char pin[100], member[100];
+    read_text("unit/verify/abi.c");
+    for (int i = 0; ops[i]; i++) {
+        snprintf(pin, sizeof pin, "sizeof(dsv3_%s_io)", ops[i]->name);
+        snprintf(member, sizeof member, "offsetof(dsv3_backend, %s)", ops[i]->name);
+        cr_expect(strstr(text, member) != NULL, "%s has no line in unit/verify/abi.c", member);
+        if (!strstr(text, pin)) print_lines(ops[i]);
+    }
 }
 
 Test(abi, every_type_is_pinned)

@@ -62,7 +62,8 @@ Test(calls, faults_that_one_call_hides)
 static const row steps[] = {
     {"honest", "rmsnorm@odd:n_tokens=7/9/8,x=f32", "PASS", "", 0},
     {"third_nan", "rmsnorm@odd:n_tokens=7/9/8,x=f32", "NAN", "step 3 of 3, rmsnorm@odd:n_tokens=8,x=f32: ", 1},
-    {"third_scribbles", "rmsnorm@odd:n_tokens=7/9/8,x=f32", "CORRUPT", "step 3 of 3: the port changed its input x", 1},
+    {"third_scribbles", "rmsnorm@odd:n_tokens=7/9/8,x=f32", "CORRUPT",
+     "step 3 of 3: the port wrote to input x, at byte 0", 1},
     {"third_overreads", "rmsnorm@odd:n_tokens=7/8/9,x=f32", "CRASH", "step 3 of 3: signal SEGV: access 0 bytes behind",
      1},
     {"third_overwrites", "rmsnorm@odd:n_tokens=9/8/7,x=f32", "CORRUPT",

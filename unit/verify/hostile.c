@@ -159,7 +159,7 @@ static const row rows[] = {
     {"stops", "TIMEOUT", "no answer within 1 s"},
     {"stops_parent", "PASS", ""},
     {"ends_group", "CRASH", "signal KILL"},
-    {"ends_parent", "ERROR", "the judging process died by signal TERM"},
+    {"ends_parent", "REJECTED", "the port sent signal TERM to the process that judges it"},
     {"ignores_term", "TIMEOUT", "no answer within 1 s"},
     {"exits_well", "CRASH", "exit code 0"},
     {"becomes_another", "CRASH", "exit code 0"},

@@ -25,7 +25,8 @@ static const option options[] = {
     {"--quirks", OPTION_FLAG, offsetof(arguments, quirks), NULL, "known mistakes, with evidence"},
     {"--points", OPTION_FLAG, offsetof(arguments, points), NULL,
      "named rounding points, which are also the names of dumped stages"},
-    {"--backends", OPTION_FLAG, offsetof(arguments, backends), NULL, "names that --backend takes"},
+    {"--backends", OPTION_FLAG, offsetof(arguments, backends), NULL,
+     "names that --backend takes; built-in ones say how they run here, or why not"},
     {NULL},
 };
 
@@ -76,9 +77,18 @@ static void list_points(void)
     }
 }
 
+/* Built-in ones say how they run here, or why they don't. */
 static void list_backends(void)
 {
-    for (int i = 0; backend_known(i); i++) puts(backend_known(i));
+    for (int i = 0; backend_known(i); i++) {
+        backend b;
+        complaint why;
+        char line[256] = "";
+        bool const good = backend_resolve(backend_known(i), &b, &why);
+        if (good && b.table && b.table->probe) b.table->probe(line, sizeof line);
+        if (good && *b.absent) snprintf(line, sizeof line, "%s", b.absent);
+        printf(*line ? "%-13s %s\n" : "%s\n", backend_known(i), line);
+    }
 }
 
 static int list_cases(const operands *rest)

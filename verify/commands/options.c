@@ -98,12 +98,17 @@ static const option *find_option(const syntax *s, const char *word, size_t lengt
     return NULL;
 }
 
+static const char *program_of(const syntax *s)
+{
+    return s->program ? s->program : "verify";
+}
+
 static bool refuse_unknown(const reader *r, const char *word, size_t length)
 {
     int const shown = length < LONGEST_SHOWN ? (int)length : LONGEST_SHOWN;
     refuse(r->why, "unknown option '%.*s' of %s; it takes", shown, word, r->s->command);
     for (const option *o = r->s->options; o->name; o++) refuse_more(r->why, " %s", o->name);
-    return refuse_more(r->why, "; see verify %s --help", r->s->command);
+    return refuse_more(r->why, "; see %s %s --help", program_of(r->s), r->s->command);
 }
 
 /* NULL: there is none, and why says so. */
@@ -200,7 +205,8 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
     *code = EXIT_GOOD;
     if (asks_for_help(argc, argv)) return print_help(s), false;
     if (options_parse(s, argc, argv, to, rest, &why)) return true;
-    *code = usage_error("%s", why.text);
+    fprintf(stderr, "%s: %s\n", program_of(s), why.text);
+    *code = EXIT_USAGE;
     return false;
 }
 

@@ -44,7 +44,8 @@ typedef struct {
     const char *command;
     const char *usage; /* help before the options, from "usage: " on */
     const option *options;
-    const char *notes; /* help behind the options; NULL: none */
+    const char *notes;   /* help behind the options; NULL: none */
+    const char *program; /* whose command it is; NULL: verify's */
 } syntax;
 
 /* Arguments that are no options. */

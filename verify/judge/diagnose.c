@@ -2,6 +2,8 @@
 #include "diagnose.h"
 
 #include "element.h"
+#include "excerpt.h"
+#include "reach.h"
 
 #include <math.h>
 
@@ -48,19 +50,140 @@ static void insert_diagnosis(result *r, diagnosis_row d)
     r->diagnosis[at] = d;
 }
 
-bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r)
+/* A search for what explains an answer. */
+typedef struct {
+    const problem *p;
+    const ref_numerics *n;
+    const enclosures *legal;
+    void *const *got;
+    excerpt few; /* of the failing rows */
+    bool parted; /* there is such a excerpt */
+    int64_t failing, failing_few;
+    const char *output[MAX_OUTPUTS]; /* those with failing elements */
+    int outputs;
+    int tried[REF_QUIRKS], count;    /* quirks of the op */
+    diagnosis_row found[REF_QUIRKS]; /* of tried[i] */
+    bool whole[REF_QUIRKS];          /* found[i] is of the whole problem */
+    const watcher *watched;
+    diagnosis_cost cost;
+} search;
+
+static int64_t count_failing_in(const problem *p, const enclosures *legal, void *const got[], int i)
 {
-    r->diagnoses = 0;
-    for (int q = 0; ref_quirk(q); q++) {
-        diagnosis_row d = {.quirk = q};
-        enclosures quirky;
-        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
-        if (!enclose_quirky(p, n, (ref_set)1 << q, got, &quirky)) return false;
-        explain(p, legal, &quirky, got, &d);
-        enclosures_free(&quirky);
-        insert_diagnosis(r, d);
+    int64_t count = 0;
+    for (int64_t k = 0; legal->value[i] && k < p->tensor[i].count; k++) {
+        element const e = element_of(legal->value[i], legal->value[i], k);
+        count += !is_legal(&e, ref_decode(p->tensor[i].dtype, got[i], k));
+    }
+    return count;
+}
+
+static int64_t count_failing(const problem *p, const enclosures *legal, void *const got[])
+{
+    int64_t count = 0;
+    for (int i = 0; i < p->tensors; i++) count += count_failing_in(p, legal, got, i);
+    return count;
+}
+
+/* The same, and which outputs they are in. */
+static void note_failing(search *s)
+{
+    for (int i = 0; i < s->p->tensors; i++) {
+        int64_t const count = count_failing_in(s->p, s->legal, s->got, i);
+        if (count) s->output[s->outputs++] = s->p->tensor[i].name;
+        s->failing += count;
+    }
+}
+
+/* Reads quirk i on the few rows, or on the whole. False: no memory. */
+static bool try_quirk(search *s, int i, bool whole)
+{
+    enclosures quirky;
+    const problem *const p = whole ? s->p : &s->few.p;
+    void *const *const got = whole ? s->got : s->few.data;
+    s->found[i] = (diagnosis_row){.quirk = s->tried[i]};
+    s->whole[i] = whole;
+    if (s->watched) s->watched->tell(s->watched->context, s->cost.whole + s->cost.parts, s->count);
+    s->cost.whole += whole;
+    s->cost.parts += !whole;
+    if (!enclose_quirky(p, s->n, (ref_set)1 << s->tried[i], got, &quirky)) return false;
+    explain(p, whole ? s->legal : &s->few.legal, &quirky, got, &s->found[i]);
+    enclosures_free(&quirky);
+    return true;
+}
+
+/* What can't change an output that fails explains nothing: that is known without a reading. */
+static void pass_over(search *s, int i)
+{
+    s->found[i] = (diagnosis_row){.quirk = s->tried[i], .illegal = s->failing, .worst = HUGE_VAL};
+    s->whole[i] = true;
+}
+
+/* Every quirk: on the failing rows where those show it. */
+static bool try_all(search *s)
+{
+    for (int i = 0; i < s->count; i++)
+        if (!reaches(s->tried[i], s->p, s->output, s->outputs))
+            pass_over(s, i);
+        else if (!try_quirk(s, i, !s->parted || excerpt_misleads(s->tried[i])))
+            return false;
+    return true;
+}
+
+/* The one that leaves the fewest failing rows unexplained, of those that explain most and weren't read on the whole; -1: none. */
+static int likeliest(const search *s)
+{
+    int best = -1;
+    for (int i = 0; i < s->count; i++) {
+        if (s->whole[i] || 2 * s->found[i].illegal >= s->failing_few) continue;
+        if (best < 0 || s->found[i].illegal < s->found[best].illegal) best = i;
+    }
+    return best;
+}
+
+/* Those that explain most of the few rows, and as much as one another, are read on the whole. */
+static bool confirm(search *s)
+{
+    int64_t least = 0;
+    for (int done = 0, i; done < MOST_CONFIRMED && (i = likeliest(s)) >= 0; done++) {
+        if (done && s->found[i].illegal > least) break;
+        least = s->found[i].illegal;
+        if (!try_quirk(s, i, true)) return false;
     }
     return true;
+}
+
+/* What was read on few rows alone explains nothing of the whole that anybody knows of. */
+static diagnosis_row on_the_whole(const search *s, int i)
+{
+    diagnosis_row d = s->found[i];
+    if (s->whole[i]) return d;
+    if (d.undecided && d.undecided == d.illegal) d.undecided = s->failing;
+    d.illegal = s->failing;
+    return d;
+}
+
+static bool search_all(search *s)
+{
+    for (int q = 0; ref_quirk(q); q++)
+        if (!strcmp(ref_quirk(q)->op, s->p->op->name)) s->tried[s->count++] = q;
+    note_failing(s);
+    s->parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
+    if (s->parted) s->failing_few = count_failing(&s->few.p, &s->few.legal, s->few.data);
+    bool const good = try_all(s) && (!s->parted || confirm(s));
+    if (s->parted) excerpt_close(&s->few);
+    return good;
+}
+
+bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
+              const watcher *watched, diagnosis_cost *cost)
+{
+    search s = {.p = p, .n = n, .legal = legal, .got = got, .watched = watched};
+    bool const good = search_all(&s);
+    r->diagnoses = 0;
+    for (int i = 0; good && i < s.count; i++) insert_diagnosis(r, on_the_whole(&s, i));
+    if (cost) *cost = s.cost;
+    return good;
 }
 
 static int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)

@@ -8,10 +8,26 @@
 #include "enclose.h"
 #include "result.h"
 
-/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Those that leave the
- * fewest elements unexplained come first. An element of which a quirk allows any value is unexplained: where the
- * reference itself reads NaN every answer would fit. Sets diagnoses and diagnosis[] of the result. False: no memory. */
-bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r);
+enum { MOST_CONFIRMED = 3 };
+
+/* Readings of the reference that a diagnosis took: of the whole problem, and of its failing rows. */
+typedef struct {
+    int whole, parts;
+} diagnosis_cost;
+
+/* Who is told before each reading: so many are done, for so many quirks. */
+typedef struct {
+    void (*tell)(void *context, int done, int quirks);
+    void *context;
+} watcher;
+
+/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Where rows stand for themselves it
+ * reads quirks on a few that fail, and on the whole only the likeliest: one, or up to three that explain those rows equally well.
+ * A quirk that doesn't explain most of them counts as one that explains nothing. Those that leave the fewest elements unexplained
+ * come first. An element of which a quirk allows any value is unexplained: where the reference itself reads NaN every answer would
+ * fit. Sets diagnoses and diagnosis[] of the result. watched and cost may be NULL. False: no memory. */
+bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
+              const watcher *watched, diagnosis_cost *cost);
 
 /* Counts the elements whose legal results with the quirks and without have nothing in common, and all
  * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */

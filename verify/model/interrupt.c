@@ -1,6 +1,8 @@
 /* See interrupt.h. */
 #include "interrupt.h"
 
+#include "port/struck.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,9 +30,10 @@ static bool is_forked(int number)
     return true;
 }
 
-static void on_interrupt(int number)
+static void on_interrupt(int number, siginfo_t *info, void *context)
 {
-    if (is_forked(number)) return;
+    (void)context;
+    if (is_forked(number) || struck_by_port(info)) return;
     say(STDOUT_FILENO, state.out);
     say(STDERR_FILENO, isatty(STDERR_FILENO) ? "\r\033[Kverify: interrupted by SIG" : "verify: interrupted by SIG");
     say(STDERR_FILENO, number == SIGINT ? "INT" : "TERM");
@@ -59,7 +62,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 
 void interrupt_catch(void)
 {
-    struct sigaction const end = {.sa_handler = on_interrupt};
+    struct sigaction const end = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO | SA_RESTART};
     struct sigaction const fault = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
     state.owner = getpid();
     sigaction(SIGINT, &end, NULL);

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { CANARY = 0xc5 };
+enum { CANARY = 0xc5, WIDEST = 256 << 20 };
 
 static size_t page_size(void)
 {
@@ -19,19 +19,43 @@ static size_t lead_of(const tensor_info *t)
     return (size_t)t->first * ref_dtype_size(t->dtype);
 }
 
+static char *room_of(const region *r)
+{
+    return r->map + r->zone;
+}
+
+static char *end_of(const region *r)
+{
+    return room_of(r) + r->room;
+}
+
+static size_t extent_of(const region *r)
+{
+    return 2 * r->zone + r->room;
+}
+
+/* Addresses for it, with zones as wide as the process may have: they are no memory. */
+static bool reserve(region *r)
+{
+    size_t const page = page_size();
+    for (size_t zone = WIDEST; zone >= page; zone /= 16) {
+        r->zone = zone / page * page;
+        r->map = mmap(NULL, extent_of(r), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (r->map != MAP_FAILED) return true;
+    }
+    return false;
+}
+
 static bool open_region(region *r, const tensor_info *t, size_t most, guard_side side, size_t align)
 {
     size_t const page = page_size(), step = align ? align : ref_dtype_size(t->dtype);
     size_t const lead = lead_of(t) % step, start = lead ? step - lead : 0; /* the first element is the aligned one */
     size_t const need = start + (most + step - 1) / step * step, room = (need + page - 1) / page * page;
     size_t const last = (room - most - start) / step * step + start;
-    *r = (region){.mapped = room + 2 * page, .most = most, .name = t->name};
-    r->map = mmap(NULL, r->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (r->map == MAP_FAILED) return false;
-    r->data = r->map + page + (side == GUARD_BEHIND ? last : start);
-    mprotect(r->map, page, PROT_NONE);
-    mprotect(r->map + page + room, page, PROT_NONE);
-    return true;
+    *r = (region){.room = room, .most = most, .input = t->row->kind != TENSOR_OUT, .name = t->name};
+    if (!reserve(r)) return false;
+    r->data = room_of(r) + (side == GUARD_BEHIND ? last : start);
+    return mprotect(room_of(r), room, PROT_READ | PROT_WRITE) == 0 || (munmap(r->map, extent_of(r)), false);
 }
 
 /* Of tensor i in all steps. */
@@ -62,19 +86,43 @@ bool arena_open(arena *a, const problem *p, guard_side side, size_t align)
 
 void arena_place(arena *a, const problem *step)
 {
-    size_t const page = page_size();
+    arena_set(a, ARENA_OURS);
     for (int i = 0; i < a->count; i++) {
         region *const r = &a->item[i];
         r->bytes = tensor_room(&step->tensor[i]);
         char *const end = r->data + r->bytes;
-        memset(r->map + page, CANARY, (size_t)(r->data - r->map) - page);
-        memset(end, CANARY, (size_t)(r->map + r->mapped - page - end));
+        memset(room_of(r), CANARY, (size_t)(r->data - room_of(r)));
+        memset(end, CANARY, (size_t)(end_of(r) - end));
     }
+}
+
+static int protection(const region *r, arena_state state)
+{
+    if (state == ARENA_GONE) return PROT_NONE;
+    return state == ARENA_OURS || (state == ARENA_GIVEN && !r->input) ? PROT_READ | PROT_WRITE : PROT_READ;
+}
+
+/* Memory that the port has closed or given back faults here, and not behind our back. */
+static void read_each_page(const region *r)
+{
+    size_t const page = page_size();
+    for (volatile const char *s = room_of(r); s < end_of(r); s += page) (void)*s;
+}
+
+void arena_set(arena *a, arena_state state)
+{
+    for (int i = 0; i < a->count; i++) {
+        region *const r = &a->item[i];
+        if (state == ARENA_BACK) read_each_page(r);
+        if (state == ARENA_GONE) madvise(room_of(r), r->room, MADV_DONTNEED);
+        mprotect(room_of(r), r->room, protection(r, state));
+    }
+    a->state = state;
 }
 
 void arena_close(arena *a)
 {
-    for (int i = 0; i < a->count; i++) munmap(a->item[i].map, a->item[i].mapped);
+    for (int i = 0; i < a->count; i++) munmap(a->item[i].map, extent_of(&a->item[i]));
     free(a->item);
     *a = (arena){0};
 }
@@ -88,28 +136,44 @@ static bool all_canaries(const char *from, const char *to)
 
 const char *arena_damage(const arena *a)
 {
-    size_t const page = page_size();
     for (int i = 0; i < a->count; i++) {
         const region *const r = &a->item[i];
-        bool const before = all_canaries(r->map + page, r->data);
-        if (!before || !all_canaries(r->data + r->bytes, r->map + r->mapped - page)) return r->name;
+        bool const before = all_canaries(room_of(r), r->data);
+        if (!before || !all_canaries(r->data + r->bytes, end_of(r))) return r->name;
     }
     return NULL;
 }
 
-bool arena_locate(const arena *a, const void *address, char *text, size_t cap)
+/* An access to the tensor itself. */
+static arena_access name_inside(const region *r, int state, ptrdiff_t at, bool writes, char *text, size_t cap)
+{
+    bool const late = state == ARENA_BACK || state == ARENA_GONE;
+    if (writes && late)
+        snprintf(text, cap, "wrote to %s, at byte %td, after the op had returned", r->name, at);
+    else if (writes && r->input)
+        snprintf(text, cap, "wrote to input %s, at byte %td", r->name, at);
+    else
+        snprintf(text, cap, "access inside %s, at byte %td", r->name, at);
+    return writes && (late || r->input) ? ACCESS_CORRUPTING : ACCESS_BAD;
+}
+
+static arena_access name_access(const region *r, int state, const char *at, bool writes, char *text, size_t cap)
+{
+    if (at >= r->data + r->bytes)
+        snprintf(text, cap, "access %td bytes behind the end of %s", at - (r->data + r->bytes), r->name);
+    else if (at < r->data)
+        snprintf(text, cap, "access %td bytes before the start of %s", r->data - at, r->name);
+    else
+        return name_inside(r, state, at - r->data, writes, text, cap);
+    return ACCESS_BAD;
+}
+
+arena_access arena_locate(const arena *a, const void *address, bool writes, char *text, size_t cap)
 {
     const char *const at = address;
     for (int i = 0; i < a->count; i++) {
         const region *const r = &a->item[i];
-        if (at < r->map || at >= r->map + r->mapped) continue;
-        if (at >= r->data + r->bytes)
-            snprintf(text, cap, "access %td bytes behind the end of %s", at - (r->data + r->bytes), r->name);
-        else if (at < r->data)
-            snprintf(text, cap, "access %td bytes before the start of %s", r->data - at, r->name);
-        else
-            snprintf(text, cap, "access inside %s, at byte %td", r->name, at - r->data);
-        return true;
+        if (at >= r->map && at < r->map + extent_of(r)) return name_access(r, a->state, at, writes, text, cap);
     }
-    return false;
+    return ACCESS_ELSEWHERE;
 }

@@ -1,4 +1,4 @@
-/* How long a port may take, and what is said of one that takes longer. */
+/* How long a port may take, and what is said of one that takes longer: PORT_LATE, in verify/run/case.c TIMEOUT. */
 #ifndef DEADLINE_H
 #define DEADLINE_H
 

@@ -5,29 +5,63 @@
 #include "wire.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* What the handler needs; a signal handler can be told in no other way. */
 static struct {
-    const arena *memory;
+    const arena *memory; /* of so many runs */
+    int memories;
     int answers;
+    bool working; /* somebody waits for an answer */
     int step, steps;
     uint64_t serial;
     answer last;
 } fault;
 
+static atomic_flag answered = ATOMIC_FLAG_INIT; /* by one of many threads */
+
+/* Where the machine doesn't say so: no. */
+static bool is_write(const void *context)
+{
+#if defined(__x86_64__)
+    return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2;
+#else
+    return (void)context, false;
+#endif
+}
+
+static arena_access locate(const void *address, bool writes, char *where, size_t cap)
+{
+    arena_access found = ACCESS_ELSEWHERE;
+    snprintf(where, cap, "outside all tensors");
+    for (int i = 0; i < fault.memories && found == ACCESS_ELSEWHERE; i++)
+        found = arena_locate(&fault.memory[i], address, writes, where, cap);
+    return found;
+}
+
 static void on_fault(int number, siginfo_t *info, void *context)
 {
-    (void)context;
-    char where[160] = "outside all tensors";
+    char where[160];
     if (!twin_is_worker()) _exit(128 + number);
-    fault.last.outcome = PORT_CRASHED;
-    if (fault.memory) arena_locate(fault.memory, info->si_addr, where, sizeof where);
+    if (!fault.working) {
+        signal(number, SIG_DFL); /* it happens again, on return */
+        return;
+    }
+    while (atomic_flag_test_and_set(&answered)) pause();
+    bool const corrupting = locate(info->si_addr, is_write(context), where, sizeof where) == ACCESS_CORRUPTING;
+    fault.last.outcome = corrupting ? PORT_CORRUPT : PORT_CRASHED;
     int used = 0;
     if (fault.step) used = snprintf(fault.last.why, sizeof fault.last.why, "step %d of %d: ", fault.step, fault.steps);
-    snprintf(fault.last.why + used, sizeof fault.last.why - (size_t)used, "signal %s: %s", sigabbrev_np(number), where);
+    char *const text = fault.last.why + used;
+    size_t const left = sizeof fault.last.why - (size_t)used;
+    if (corrupting)
+        snprintf(text, left, "the port %s", where);
+    else
+        snprintf(text, left, "signal %s: %s", sigabbrev_np(number), where);
     wire_send(fault.answers, FRAME_ANSWER, fault.serial, &fault.last, sizeof fault.last);
     _exit(128 + number);
 }
@@ -38,6 +72,7 @@ void fault_catch(int answers)
     stack_t const other = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     fault.answers = answers;
+    fault.working = true;
     sigaltstack(&other, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
@@ -46,6 +81,12 @@ void fault_catch(int answers)
 void fault_case(uint64_t serial)
 {
     fault.serial = serial;
+    fault.working = true;
+}
+
+void fault_rest(void)
+{
+    fault.working = false;
 }
 
 void fault_begin(const answer *so_far)
@@ -59,7 +100,8 @@ void fault_step(int step, int steps)
     fault.steps = steps;
 }
 
-void fault_watch(const arena *memory)
+void fault_watch(const arena *memory, int count)
 {
     fault.memory = memory;
+    fault.memories = count;
 }

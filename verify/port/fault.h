@@ -14,8 +14,11 @@ void fault_catch(int answers);
 void fault_case(uint64_t serial);
 void fault_begin(const answer *so_far);
 
-/* The tensors that a fault may be beside; NULL: none. */
-void fault_watch(const arena *memory);
+/* The tensors that a fault may be beside, of so many runs. */
+void fault_watch(const arena *memory, int count);
+
+/* No case is in work: a fault ends the process by its signal, and answers nothing. */
+void fault_rest(void);
 
 /* The step of a sequence that is called from now on, from 1; 0: there are none. */
 void fault_step(int step, int steps);

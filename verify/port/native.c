@@ -152,6 +152,7 @@ static bool serve_case(desk *d, const problem *p, bool given)
         run_trial(d, &t, given, &a);
     else
         answer_set(&a, PORT_NOT_ASKED, "no memory for the tensors");
+    fault_rest();
     bool const sent =
         send_answer(d, &a) && (a.outcome != PORT_RAN || send_outputs(d->answers, d->serial, p, t.written[0]));
     trial_close(&t);
@@ -241,7 +242,8 @@ static void await(native *n, const deadline *until, answer *a)
     wire_state const state = wire_read_answer(until, &n->worker, n->serial, a);
     if (state != WIRE_GOOD)
         give_up(n, state, until, a);
-    else if (a->outcome == PORT_CRASHED)
+    else if (a->outcome == PORT_CRASHED ||
+             a->outcome == PORT_CORRUPT) /* it is gone, or its memory isn't to be trusted */
         process_end(&n->worker, deadline_to_end(n->limits.timeout));
 }
 

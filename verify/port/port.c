@@ -3,9 +3,12 @@
 
 #include "native.h"
 #include "program.h"
+#include "struck.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Either native or program; the other is NULL, and both are when the port is absent. */
 struct port {
@@ -21,11 +24,22 @@ static port_state state_after(port_outcome hello)
     return hello == PORT_RAN ? PORT_READY : hello == PORT_SKIPPED ? PORT_ABSENT : PORT_UNUSABLE;
 }
 
+/* What a port got from us counts for nothing when it sent a signal to this process. */
+static void hold_signal_against(answer *a)
+{
+    char why[100];
+    int const number = struck_take();
+    if (!number || (a->outcome != PORT_RAN && a->outcome != PORT_SKIPPED)) return;
+    snprintf(why, sizeof why, "the port sent signal %s to the process that judges it", sigabbrev_np(number));
+    answer_set(a, PORT_REJECTED, why);
+}
+
 port *port_open(const backend *b, port_limits limits)
 {
     port *const p = calloc(1, sizeof *p);
     if (!p) abort();
     p->b = *b;
+    struck_take();
     if (*b->absent) {
         answer_set(&p->hello, PORT_SKIPPED, b->absent);
         p->hello.skip = SKIP_ABSENT;
@@ -34,6 +48,7 @@ port *port_open(const backend *b, port_limits limits)
     } else {
         p->native = native_open(&p->b, limits, &p->hello);
     }
+    hold_signal_against(&p->hello);
     p->state = state_after(p->hello.outcome);
     return p;
 }
@@ -80,10 +95,11 @@ bool port_has_op(const port *p, const char *name)
 void port_answer(port *p, const problem *pr, void *const data[], bool given, answer *a)
 {
     memset(a, 0, sizeof *a);
-    if (p->state == PORT_ABSENT)
-        answer_skip(a, p->hello.skip, p->hello.why);
-    else if (p->program)
+    if (p->state == PORT_ABSENT) return answer_skip(a, p->hello.skip, p->hello.why);
+    struck_take();
+    if (p->program)
         program_ask(p->program, pr, data, a);
     else
         native_ask(p->native, pr, data, given, a);
+    hold_signal_against(a);
 }

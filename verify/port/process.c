@@ -76,11 +76,17 @@ static int raise_descriptor(int fd)
 /* Signals act as in a program that was just started. */
 static void reset_signals(void)
 {
-    static const int ours[] = {SIGINT, SIGTERM, SIGPIPE, SIGCHLD, SIGHUP};
     sigset_t none;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) signal(ours[i], SIG_DFL);
+    for (int number = 1; number <= SIGRTMAX; number++) signal(number, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* A port that takes all memory ends, and not whoever judges it. */
+static void end_first_without_memory(void)
+{
+    int const score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (score >= 0 && write(score, "1000", 4) == 4) close(score);
 }
 
 /* In the child. */
@@ -91,6 +97,7 @@ static void become_child(process *p, const pipes *all, bool stranger)
     if (stranger) {
         int const nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
         setpgid(0, 0);
+        end_first_without_memory();
         p->requests = raise_descriptor(p->requests);
         p->answers = raise_descriptor(p->answers);
         dup2(nothing, STDIN_FILENO);

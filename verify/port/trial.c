@@ -8,6 +8,7 @@
 #include "process.h"
 #include "replay.h"
 #include "rooms.h"
+#include "settle.h"
 #include "twin.h"
 
 #include <stdio.h>
@@ -72,6 +73,8 @@ void trial_close(trial *t)
     free_each(t->written[0], t->whole->tensors);
     free_each(t->written[1], t->whole->tensors);
     free(t->bound);
+    fault_watch(NULL, 0);
+    for (int run = 0; run < 2; run++) arena_close(&t->memory[run]);
 }
 
 /* ---- the port's code is called ---- */
@@ -103,26 +106,43 @@ static bool declare(trial *t)
     return good;
 }
 
-static bool call_op(trial *t, dsv3_status *status)
+/* What is made once for many calls of the op; its status stands for the op's. */
+static dsv3_status prepare(trial *t, const void *io)
 {
     const loaded_port *const port = t->port;
-    void *const io = problem_bind_rooms(t->p, t->bound);
-    if (!io) return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
-    double const from = now();
-    *status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
-    if (*status == DSV3_OK && port->table.sync) *status = port->table.sync(port->ctx);
+    t->preparing = true;
+    dsv3_status const status =
+        port->table.prepare ? port->table.prepare(port->ctx, t->p->op->name, t->p->prob.bytes, io) : DSV3_OK;
     twin_end();
-    t->a->seconds += now() - from;
-    free(io);
-    return true;
+    t->preparing = status != DSV3_OK;
+    return status;
 }
 
-/* Copies every tensor to the device (get: outputs back). */
+static void unprepare(trial *t, const void *io)
+{
+    const loaded_port *const port = t->port;
+    if (port->table.unprepare) port->table.unprepare(port->ctx, t->p->op->name, t->p->prob.bytes, io);
+    twin_end();
+}
+
+static dsv3_status call_op(trial *t, const void *io)
+{
+    const loaded_port *const port = t->port;
+    double const from = now();
+    dsv3_status status = op_call(t->p->op, &port->table, port->ctx, t->p->prob.bytes, io);
+    if (status == DSV3_OK && port->table.sync) status = port->table.sync(port->ctx);
+    twin_end();
+    t->a->seconds += now() - from;
+    return status;
+}
+
+/* Copies every tensor to the device (get: back). */
 static bool copy_device(trial *t, bool get)
 {
     const loaded_port *const port = t->port;
+    if (get) arena_set(&t->memory[t->run], ARENA_OURS); /* inputs come back too, and are compared */
     for (int i = 0; i < t->p->tensors; i++) {
-        const region *const r = &t->memory.item[i];
+        const region *const r = &t->memory[t->run].item[i];
         dsv3_status const s = get ? port->table.get(port->ctx, r->data, t->bound[i], r->bytes)
                                   : port->table.put(port->ctx, t->bound[i], r->data, r->bytes);
         if (s != DSV3_OK)
@@ -143,7 +163,7 @@ static bool open_bound(trial *t)
     bool const device = has_device(t);
     bool good = true;
     for (int i = 0; i < t->p->tensors; i++) {
-        const region *const r = &t->memory.item[i];
+        const region *const r = &t->memory[t->run].item[i];
         t->bound[i] = device ? t->port->table.alloc(t->port->ctx, r->most) : r->data;
         if (!t->bound[i]) good = fail(t, PORT_REJECTED, "alloc returned NULL");
     }
@@ -159,14 +179,29 @@ static void close_bound(trial *t)
     }
 }
 
-/* Calls the op; the calls of a sequence share their memory. */
+/* Prepares, calls the op, fetches what it wrote. */
+static bool call_prepared(trial *t, dsv3_status *status)
+{
+    void *const io = problem_bind_rooms(t->p, t->bound);
+    bool good = true;
+    if (!io) return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
+    *status = prepare(t, io);
+    if (*status == DSV3_OK) {
+        *status = call_op(t, io);
+        if (has_device(t) && *status == DSV3_OK) good = copy_device(t, true);
+        unprepare(t, io);
+    }
+    free(io);
+    return good;
+}
+
+/* The calls of a sequence share their memory. */
 static bool call_port(trial *t, dsv3_status *status)
 {
-    bool const device = has_device(t), last = t->step + 1 == problem_calls(t->whole);
+    bool const last = t->step + 1 == problem_calls(t->whole);
     bool good = t->step > 0 || open_bound(t);
-    if (good && device) good = copy_device(t, false);
-    good = good && call_op(t, status);
-    if (good && device && *status == DSV3_OK) good = copy_device(t, true);
+    if (good && has_device(t)) good = copy_device(t, false);
+    good = good && call_prepared(t, status);
     if (last || !good || *status != DSV3_OK) close_bound(t);
     return good;
 }
@@ -178,7 +213,7 @@ static bool check_refusal(trial *t, int run)
 {
     char why[160];
     for (int i = 0; i < t->p->tensors; i++) {
-        const region *const r = &t->memory.item[i];
+        const region *const r = &t->memory[t->run].item[i];
         for (size_t k = 0; is_output(t, i) && k < r->bytes; k++) {
             if ((unsigned char)r->data[k] == poison[run][0]) continue;
             snprintf(why, sizeof why, "the port wrote to %s and then said UNSUPPORTED", r->name);
@@ -208,7 +243,7 @@ static bool check_status(trial *t, int run, dsv3_status status)
         return fail(t, PORT_NONDET, "the second run on the same inputs is UNSUPPORTED");
     if (status == DSV3_UNSUPPORTED) return check_refusal(t, run);
     if (status == DSV3_OK) return true;
-    snprintf(why, sizeof why, "the op returned status %s", status_name(status));
+    snprintf(why, sizeof why, "%s returned status %s", t->preparing ? "prepare" : "the op", status_name(status));
     return fail(t, PORT_REJECTED, why);
 }
 
@@ -245,13 +280,13 @@ static bool check_fpenv(trial *t, unsigned before, unsigned after)
 static bool check_memory(trial *t)
 {
     char why[160];
-    const char *const damaged = arena_damage(&t->memory);
+    const char *const damaged = arena_damage(&t->memory[t->run]);
     if (damaged) {
         snprintf(why, sizeof why, "the port wrote beyond the ends of %s", damaged);
         return fail(t, PORT_CORRUPT, why);
     }
     for (int i = 0; i < t->p->tensors; i++) {
-        const region *const r = &t->memory.item[i];
+        const region *const r = &t->memory[t->run].item[i];
         if (is_output(t, i) || room_holds(&t->p->tensor[i], r->data, t->input[t->first + i])) continue;
         snprintf(why, sizeof why, "the port changed its input %s", r->name);
         return fail(t, PORT_CORRUPT, why);
@@ -270,7 +305,7 @@ static bool check_views(trial *t, int run)
     char why[200];
     for (int i = 0; i < t->p->tensors; i++) {
         const tensor_info *const info = &t->p->tensor[i];
-        int64_t const at = room_touched(info, t->memory.item[i].data, around(t, i, run));
+        int64_t const at = room_touched(info, t->memory[t->run].item[i].data, around(t, i, run));
         if (at < 0) continue;
         snprintf(why, sizeof why,
                  "the port wrote outside the view of %s: row %lld, column %lld (the view is %lld:%lld/%lld)",
@@ -286,7 +321,7 @@ static bool check_views(trial *t, int run)
 static void lay_out(trial *t, int run)
 {
     for (int i = 0; i < t->p->tensors; i++) {
-        const region *const r = &t->memory.item[i];
+        const region *const r = &t->memory[t->run].item[i];
         if (is_output(t, i))
             memset(r->data, poison[run][0], r->bytes);
         else
@@ -297,18 +332,21 @@ static void lay_out(trial *t, int run)
 static void keep_outputs(trial *t, int run)
 {
     for (int i = 0; i < t->p->tensors; i++)
-        if (is_output(t, i)) room_read(&t->p->tensor[i], t->memory.item[i].data, t->written[run][t->first + i]);
+        if (is_output(t, i)) room_read(&t->p->tensor[i], t->memory[t->run].item[i].data, t->written[run][t->first + i]);
 }
 
 /* Calls the port and checks what it left, whatever it did. False: that is the outcome. */
 static bool call_and_check(trial *t, int run)
 {
     dsv3_status status = DSV3_OK;
+    int const threads = threads_now();
     fpenv_restore(t->port->control);
     bool const called = call_port(t, &status);
     unsigned const after = fpenv_control();
     fpenv_restore(t->port->clean);
     own_locale();
+    arena_set(&t->memory[t->run], ARENA_BACK);
+    threads_settle(threads);
     return called && check_status(t, run, status) && check_fpenv(t, t->port->control, after) && check_memory(t) &&
            check_views(t, run);
 }
@@ -316,8 +354,9 @@ static bool call_and_check(trial *t, int run)
 static bool run_step(trial *t, int run, int step)
 {
     take_step(t, step);
-    arena_place(&t->memory, t->p);
+    arena_place(&t->memory[run], t->p);
     lay_out(t, run);
+    arena_set(&t->memory[run], ARENA_GIVEN);
     bool const good = call_and_check(t, run);
     if (good) keep_outputs(t, run);
     return good;
@@ -328,13 +367,13 @@ static bool run_once(trial *t, int run)
 {
     bool good = true;
     t->a->seconds = 0;
-    if (!arena_open(&t->memory, t->whole, run ? GUARD_BEFORE : GUARD_BEHIND, t->port->table.align))
+    t->run = run;
+    if (!arena_open(&t->memory[run], t->whole, run ? GUARD_BEFORE : GUARD_BEHIND, t->port->table.align))
         return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
-    fault_watch(&t->memory);
+    fault_watch(t->memory, 2);
     for (int s = 0; good && s < problem_calls(t->whole); s++) good = run_step(t, run, s);
     close_bound(t);
-    fault_watch(NULL);
-    arena_close(&t->memory);
+    arena_set(&t->memory[run], ARENA_GONE);
     return good;
 }
 

@@ -18,8 +18,10 @@ typedef struct {
     void **input;         /* as filled; NULL for outputs */
     void **written[2];    /* outputs of either run; NULL for inputs */
     void **bound;         /* what the op is called with, by tensor of a call */
-    arena memory;         /* of the run in work */
+    arena memory[2];      /* by run: addresses of the first stay taken, so that what still writes there is seen */
+    int run;              /* in work */
     const loaded_port *port;
+    bool preparing; /* the status in work is that of prepare */
     answer *a;
 } trial;
 

@@ -71,7 +71,7 @@ static void print_worst(FILE *f, const output_stats *s)
         fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
 }
 
-/* What a quirk explains of so many illegal elements, some at least. */
+/* What a quirk explains of so many illegal elements, most of them. */
 static void describe_explanation(const diagnosis_row *d, int64_t outside, char *text, size_t cap)
 {
     const ref_quirk_row *const q = ref_quirk(d->quirk);
@@ -93,13 +93,13 @@ static void describe_no_explanation(const result *r, char *text, size_t cap)
         snprintf(text, cap, "no known mistake explains it");
 }
 
-/* The quirks that explain everything, or else the one that explains most. */
+/* The quirks that explain everything, or else the one that explains most; of a few elements any explains some by chance. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
     int64_t outside = 0;
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
-    if (r->diagnosis[0].illegal >= outside) {
+    if (2 * r->diagnosis[0].illegal >= outside) {
         describe_no_explanation(r, text, sizeof text);
         print_wrapped(f, "  mistake", text, 11, 98);
         return;

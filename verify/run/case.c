@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A case while its ports are judged, one after another. What doesn't depend on the port is made once. */
 typedef struct {
@@ -158,6 +159,32 @@ static void hint(const case_state *c, const ref_numerics *n, result *r)
     if (r->v == FAIL && !n->declared && !find_passing(c->p, &c->truth, c->own, c->data, r)) *r->would_pass = 0;
 }
 
+enum { QUIET_SECONDS = 10 };
+
+/* A diagnosis that somebody may be waiting for. */
+typedef struct {
+    const char *id;
+    double from;
+    bool told;
+} wait_state;
+
+static void tell_progress(void *context, int done, int quirks)
+{
+    wait_state *const w = context;
+    if (now() - w->from < QUIET_SECONDS || !isatty(STDERR_FILENO)) return;
+    fprintf(stderr, "\r\033[K%.60s: known mistakes, %d of %d tried", w->id, done < quirks ? done : quirks, quirks);
+    w->told = true;
+}
+
+static void seek_quirks(const case_state *c, const ref_numerics *n, result *r)
+{
+    wait_state w = {c->p->id, now(), false};
+    watcher const watched = {tell_progress, &w};
+    if (!diagnose(c->p, n, &c->legal, c->data, r, &watched, NULL))
+        snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
+    if (w.told) fprintf(stderr, "\r\033[K");
+}
+
 /* Why there is nothing that a quirk could explain. */
 static const char *why_undiagnosed(verdict v)
 {
@@ -209,8 +236,7 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     if (!enclose_results(c, declared, r)) return;       /* 4: enclose */
     judge(p, &c->truth, &c->legal, c->own, c->data, r); /* 5: judge */
     hint(c, declared, r);                               /* 6: diagnose */
-    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r) && !diagnose(p, declared, &c->legal, c->data, r))
-        snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
+    if ((wanted & WANT_DIAGNOSIS) && is_illegal(r)) seek_quirks(c, declared, r);
     r->reference_seconds = now() - from;
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 7: look */
 }

@@ -3,6 +3,7 @@
 
 #include "case.h"
 #include "port/process.h"
+#include "port/struck.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -30,6 +31,7 @@ static _Noreturn void runner_serve(const plan *pl, pid_t judge_of_all, int reque
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != judge_of_all) _exit(0);
     signal(SIGPIPE, SIG_IGN);
+    struck_watch();
     for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->limits);
     while (read_all(requests, &index, sizeof index)) {
         run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->wanted, results);
@@ -64,8 +66,10 @@ typedef struct {
 static volatile sig_atomic_t interrupted; /* set by a signal handler: its number */
 static volatile sig_atomic_t running;     /* a handler only takes note */
 
-static void on_interrupt(int number)
+static void on_interrupt(int number, siginfo_t *info, void *context)
 {
+    (void)context;
+    if (struck_by_port(info)) return;
     static const char text[] = "verify: interrupted before anything was judged\n";
     interrupted = number;
     if (running) return;
@@ -75,7 +79,7 @@ static void on_interrupt(int number)
 
 void catch_interrupts(void)
 {
-    struct sigaction const action = {.sa_handler = on_interrupt};
+    struct sigaction const action = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -136,7 +140,8 @@ static void record_death(const schedule *s, int status, result *results)
 {
     char why[100];
     if (WIFSIGNALED(status))
-        snprintf(why, sizeof why, "the judging process died by signal %s", sigabbrev_np(WTERMSIG(status)));
+        snprintf(why, sizeof why, "the judging process died by signal %s%s", sigabbrev_np(WTERMSIG(status)),
+                 WTERMSIG(status) == SIGKILL ? ", which a port, or the system without memory, may send" : "");
     else
         snprintf(why, sizeof why, "the judging process ended with exit code %d", WEXITSTATUS(status));
     for (int b = 0; b < s->pl->backends; b++) case_unjudged(&results[b], why);

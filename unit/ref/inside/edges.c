@@ -224,8 +224,8 @@ Test(edges, weighted_sums)
 
 enum { KEYS = 11 };
 
-/* Keys of one weight, nearly: score[j], and values in +-off[j]. */
-static ball mean_of(const char *declaration, const double *score, const double *off)
+/* Keys of one weight, nearly: score[j], and values in middle +- off[j]. */
+static ball mean_around(double middle, const char *declaration, const double *score, const double *off)
 {
     static const double one[1] = {1};
     static double key[KEYS];
@@ -240,7 +240,7 @@ static ball mean_of(const char *declaration, const double *score, const double *
     for (int j = 0; j < KEYS; j++) {
         key[j] = score[j];
         rows[j] = operand_of(key + j, NULL, 1);
-        value[j] = ball_widen(ball_of(0), off[j]);
+        value[j] = ball_widen(ball_of(middle), off[j]);
     }
     attention const a = {.rd = &rd,
                          .scores = POINT_mla_prefill_scores,
@@ -259,6 +259,11 @@ static ball mean_of(const char *declaration, const double *score, const double *
     attend(&a, o, lse);
     scratch_back(&memory, NULL);
     return o[0];
+}
+
+static ball mean_of(const char *declaration, const double *score, const double *off)
+{
+    return mean_around(0, declaration, score, off);
 }
 
 #define WIDE "acc 53 rn; div 0.001; log 0.001; flush none; rescales 0; scores f32 must; scaled scores; parts 1; "
@@ -289,5 +294,20 @@ Test(edges, rounded_weights_of_balls)
     for (int j = 0; j < KEYS; j++) sum += expl((long double)score[j]);
     double const got = (double)((long double)ref_round(DSV3_BF16, exp(score[1])) / sum);
     ball const o = mean_of(WIDE "exp 0.001; P bf16 must", score, off);
+    cr_expect(ball_upper(o) >= got, "%a above %a", got, ball_upper(o));
+}
+
+/* Values at the upper ends of their balls; all weights but the largest are rounded up to BF16, and the sum has them unrounded. */
+Test(edges, rounded_weights_of_equal_balls)
+{
+    double score[KEYS] = {0}, off[KEYS];
+    long double sum = 0, rounded = 0;
+    for (int j = 0; j < KEYS; j++) {
+        score[j] = j ? (double)(float)log(0x1.01p-1 * (1 + 0x1p-20)) : 0, off[j] = 1;
+        long double const p = expl((long double)score[j]);
+        sum += p, rounded += (long double)ref_round(DSV3_BF16, (double)p);
+    }
+    double const got = (double)(2 * rounded / sum);
+    ball const o = mean_around(1, WIDE "exp 0.001; P bf16 must", score, off);
     cr_expect(ball_upper(o) >= got, "%a above %a", got, ball_upper(o));
 }

@@ -160,8 +160,8 @@ def mla_decode(case):
         lse[b, hidden:] = torch.logsumexp(scores.float(), -1)[0].transpose(0, 1)
     # scores and weights are stored in the input's format; softmax is computed in f32 with torch's vectorised exp
     flush = "daz" if dtype == "bf16" else "none"
-    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; scaled scores; parts 1; flush {flush}; arith {dtype}; "
-                                  f"scores {dtype} must; P {dtype} must")
+    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; scaled scores; parts 1; flush {flush}; "
+                                  f"arith {dtype} softmax=f32; scores {dtype} must; P {dtype} must")
 
 
 def mla_prefill(case):
@@ -190,8 +190,8 @@ def mla_prefill(case):
         o[from_q + hidden:to_q] = out[0]
         lse[from_q + hidden:to_q] = torch.logsumexp(scores.float(), -1)[0].transpose(0, 1)
     flush = "daz" if dtype == "bf16" else "none"  # as in mla_decode
-    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; scaled scores; parts 1; flush {flush}; arith {dtype}; "
-                                  f"scores {dtype} must; P {dtype} must")
+    return {"o": o, "lse": lse}, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; scaled scores; parts 1; flush {flush}; "
+                                  f"arith {dtype} softmax=f32; scores {dtype} must; P {dtype} must")
 
 
 def rope_parameters(p):
@@ -297,7 +297,8 @@ def mla(case):
     flush = "daz" if dtype == "bf16" else "none"
     numerics = "; ".join(f"{point} {dtype} must" for point in ATTENTION_POINTS)
     return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
-            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; scaled scores; parts 1; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; {numerics}")
+            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; rescales 0; scaled scores; parts 1; angle f32; sincos 2; flush {flush}; "
+            f"arith {dtype} norm=f32 softmax=f32; form naive; {numerics}")
 
 
 def experts_module(case, hf):
@@ -488,7 +489,9 @@ def mtp(case):
     points += ["mlp." + point for point in EXPERTS_POINTS + ("shared_act", "y")]
     flush = "daz" if dtype == "bf16" else "none"
     return ({name: torch.cat(parts).reshape(case.outputs[name]["shape"]) for name, parts in outputs.items()},
-            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; sigmoid 5; mlp.gate_sigmoid f32 may; rescales 0; scaled scores; parts 1; angle f32; sincos 2; flush {flush}; arith {dtype}; form naive; "
+            f"acc 24 rn; rsqrt 2; div 2; exp 4 0; sigmoid 5; mlp.gate_sigmoid f32 may; rescales 0; scaled scores; parts 1; angle f32; sincos 2; flush {flush}; "
+            # RMSNorm, softmax and silu compute in f32 and hand on the input's format
+            f"arith {dtype} norm=f32 softmax=f32 sigmoid=f32; form naive; "
             "mlp.router_logits f32 must; mlp.scores f32 must; " + "; ".join(f"{point} {dtype} must" for point in points))
 
 

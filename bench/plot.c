@@ -1,0 +1,201 @@
+/* See plot.h. */
+#include "plot.h"
+
+#include "bench.h"
+#include "case/problem.h"
+#include "commands/options.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- data ---- */
+
+static bool read_text(const json_t *row, const char *key, char *text, size_t cap)
+{
+    const char *const value = json_string_value(json_object_get(row, key));
+    return value && (size_t)snprintf(text, cap, "%s", value) < cap;
+}
+
+static bool read_number(const json_t *row, const char *key, double *value)
+{
+    json_t *const number = json_object_get(row, key);
+    *value = json_number_value(number);
+    return json_is_number(number) && *value >= 0;
+}
+
+static bool read_row(const json_t *j, measured *m)
+{
+    return read_text(j, "id", m->id, sizeof m->id) && read_text(j, "port", m->port, sizeof m->port) &&
+           read_text(j, "verdict", m->verdict, sizeof m->verdict) && read_number(j, "seconds", &m->seconds) &&
+           read_number(j, "least", &m->least) && read_number(j, "most", &m->most) &&
+           read_number(j, "floor", &m->floor) && read_number(j, "operations", &m->operations) &&
+           read_number(j, "bytes", &m->bytes) && read_number(j, "f32", &m->f32) && read_number(j, "bf16", &m->bf16) &&
+           read_number(j, "memory", &m->memory) && m->seconds > 0 && m->memory > 0 && m->bf16 > 0;
+}
+
+/* Where it was measured; the last row says. */
+static void read_origin(const json_t *j, measurements *m)
+{
+    char cpu[90] = "a processor unknown";
+    double threads = 0;
+    read_text(j, "cpu", cpu, sizeof cpu);
+    read_number(j, "threads", &threads);
+    snprintf(m->from, sizeof m->from, "%s, %.0f threads", cpu, threads);
+}
+
+static bool add_row(measurements *m, const char *line)
+{
+    json_t *const j = json_loads(line, 0, NULL);
+    measured *const row = realloc(m->row, (size_t)(m->count + 1) * sizeof *row);
+    if (row) m->row = row;
+    bool const good = j && row && read_row(j, &row[m->count]);
+    if (good) read_origin(j, m), m->count++;
+    json_decref(j);
+    return good;
+}
+
+bool measurements_read(measurements *m, const char *file, complaint *why)
+{
+    char line[4096];
+    *m = (measurements){.file = file};
+    FILE *const f = fopen(file, "r");
+    if (!f) return refuse(why, "%s: %s; bench run --format=jsonl writes such a file", file, strerror(errno));
+    bool good = true;
+    for (int number = 1; good && fgets(line, sizeof line, f); number++) {
+        good = add_row(m, line);
+        if (!good) refuse(why, "%s, line %d is no row of bench run --format=jsonl", file, number);
+    }
+    fclose(f);
+    if (good && !m->count) return refuse(why, "%s is empty; bench run --format=jsonl writes such a file", file);
+    return good;
+}
+
+void measurements_close(measurements *m)
+{
+    free(m->row);
+}
+
+const measured *measurement_of(const measurements *m, const char *id)
+{
+    problem p;
+    complaint why;
+    if (!problem_parse(id, &p, &why)) return NULL;
+    const measured *found = NULL;
+    for (int i = 0; i < m->count && !found; i++)
+        if (!strcmp(m->row[i].id, p.id)) found = &m->row[i];
+    problem_close(&p);
+    return found;
+}
+
+/* ---- figures ---- */
+
+bool figure_begin(figure *f, const char *folder, const char *name, const measurements *m, complaint *why)
+{
+    char path[600];
+    *f = (figure){.folder = folder, .name = name};
+    snprintf(path, sizeof path, "%s/%s.gp", folder, name);
+    if (!(f->script = fopen(path, "w"))) return refuse(why, "%s: %s", path, strerror(errno));
+    fprintf(f->script,
+            "# Made by: build/bin/bench plot kv %s --out=%s\n"
+            "# from what was measured by: build/bin/bench run @bench/kv.txt --format=jsonl >%s\n"
+            "set terminal svg size 860,520 font 'DejaVu Sans,13' background 'white'\n"
+            "set output '%s.svg'\n"
+            "set label 1000 'bench plot kv; %s; %s' at screen 0.01,0.02 font ',9' textcolor rgb '#777777'\n"
+            "set bmargin 5\nset border 3\nset tics nomirror\nset grid ytics lc rgb '#dddddd'\nunset key\n",
+            m->file, folder, m->file, name, m->file, m->from);
+    return true;
+}
+
+static int run_gnuplot(const figure *f)
+{
+    char script[200];
+    int status = 0;
+    snprintf(script, sizeof script, "%s.gp", f->name);
+    pid_t const child = fork();
+    if (child == 0) {
+        if (!chdir(f->folder)) execlp("gnuplot", "gnuplot", script, (char *)NULL);
+        _exit(127);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child) return 127;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 127;
+}
+
+bool figure_end(figure *f, complaint *why)
+{
+    fprintf(f->script,
+            "set terminal pngcairo size 860,520 font 'DejaVu Sans,11' background 'white'\n"
+            "set output '%s.png'\nreplot\n",
+            f->name);
+    bool const written = !fclose(f->script);
+    int const code = written ? run_gnuplot(f) : 1;
+    if (code == 127) return refuse(why, "plot needs gnuplot: apt-get install gnuplot-nox");
+    return !code || refuse(why, "gnuplot could not make %s/%s.svg", f->folder, f->name);
+}
+
+void check(checks *c, bool good, const char *sentence, ...)
+{
+    va_list args;
+    c->lines++, c->wrong += !good;
+    fputs(good ? "ok     " : "WRONG  ", stdout);
+    va_start(args, sentence);
+    vprintf(sentence, args);
+    va_end(args);
+    putchar('\n');
+}
+
+/* ---- the command ---- */
+
+typedef struct {
+    bool check;
+    const char *out;
+} settings;
+
+static const option table[] = {
+    {"--check", OPTION_FLAG, offsetof(settings, check), NULL, "check lines alone, no figures"},
+    {"--out", OPTION_TEXT, offsetof(settings, out), "DIR", "where the figures go; docs/figures unless said"},
+    {NULL}};
+
+static const syntax plot_syntax = {
+    "plot", "usage: bench plot kv [OPTION]... [FILE]\n", table,
+    "FILE is what bench run @bench/kv.txt --format=jsonl wrote; docs/data/kv.jsonl unless said.\n"
+    "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
+    "\n"
+    "exit: 0 drawn, all check lines are ok; 1 one is wrong; 2 usage, or a file or gnuplot is missing\n",
+    "bench"};
+
+static int plot(const measurements *m, const settings *s, complaint *why)
+{
+    checks c = {0, 0};
+    kv_check(m, &c);
+    printf("%d checks, %d wrong\n", c.lines, c.wrong);
+    fflush(stdout);
+    if (c.wrong) return EXIT_BAD_VERDICT;
+    if (s->check) return EXIT_GOOD;
+    if (mkdir(s->out, 0777) && errno != EEXIST) return refuse(why, "%s: %s", s->out, strerror(errno)), EXIT_USAGE;
+    return kv_figures(m, s->out, why) ? EXIT_GOOD : EXIT_USAGE;
+}
+
+int bench_plot(int argc, char **argv)
+{
+    settings s = {.out = "docs/figures"};
+    measurements m = {0};
+    operands rest;
+    complaint why = {""};
+    int code;
+    if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
+    if (!rest.count || strcmp(rest.word[0], "kv"))
+        return fprintf(stderr, "bench: plot draws kv, as in: bench plot kv\n"), EXIT_USAGE;
+    if (rest.count > 2)
+        return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;
+    bool const read = measurements_read(&m, rest.count == 2 ? rest.word[1] : "docs/data/kv.jsonl", &why);
+    code = read ? plot(&m, &s, &why) : EXIT_USAGE;
+    if (code == EXIT_USAGE) fprintf(stderr, "bench: %s\n", why.text);
+    measurements_close(&m);
+    return code;
+}

@@ -1,0 +1,56 @@
+/*
+ * Figures: what `bench run --format=jsonl` wrote is read, a gnuplot script that holds its data is written and run. Every figure
+ * has check lines: they compare what it shows with published numbers and with each other, and are tests.
+ */
+#ifndef PLOT_H
+#define PLOT_H
+
+#include "files/complaint.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* One row of data, as bench run prints it. */
+typedef struct {
+    char id[512], port[64], verdict[16];
+    double seconds, least, most, floor, operations, bytes, f32, bf16, memory;
+} measured;
+
+typedef struct {
+    const char *file; /* as it was named */
+    char from[128];   /* processor and threads */
+    int count;
+    measured *row;
+} measurements;
+
+/* False: one sentence in why. Close either way. */
+bool measurements_read(measurements *m, const char *file, complaint *why);
+void measurements_close(measurements *m);
+
+/* NULL: there is none. The id is made canonical first. */
+const measured *measurement_of(const measurements *m, const char *id);
+
+/* A figure being written: DIR/NAME.gp. */
+typedef struct {
+    FILE *script;
+    const char *folder, *name;
+} figure;
+
+/* Writes the head of the script; what comes before figure_end is the figure's own. False: one sentence in why. */
+bool figure_begin(figure *f, const char *folder, const char *name, const measurements *m, complaint *why);
+
+/* Runs the script: NAME.svg and NAME.png beside it. */
+bool figure_end(figure *f, complaint *why);
+
+/* Check lines on standard output: how many were wrong. */
+typedef struct {
+    int lines, wrong;
+} checks;
+
+__attribute__((format(printf, 3, 4))) void check(checks *c, bool good, const char *sentence, ...);
+
+/* The figures of the cache: false with one sentence in why if one can't be made. */
+void kv_check(const measurements *m, checks *c);
+bool kv_figures(const measurements *m, const char *folder, complaint *why);
+
+#endif

@@ -1,0 +1,96 @@
+/* See rotation.h. */
+#include "rotation.h"
+
+#include "case/fill.h"
+#include "port/process.h"
+#include "timing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t const rotated = (size_t)192 << 20; /* bytes of weights and caches that a round passes through */
+
+static bool is_rotated(const tensor_info *t)
+{
+    return t->row->kind != TENSOR_OUT && t->bytes >= 4096;
+}
+
+/* Memory at a multiple of 64, as frameworks give it. */
+static void *copy_of(const void *data, size_t bytes)
+{
+    void *const copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (copy) memcpy(copy, data, bytes);
+    return copy;
+}
+
+/* One copy; what isn't rotated is that of the first. */
+static bool add_copy(rotation *r, void *const filled[])
+{
+    void **const copy = r->data[r->copies] = calloc((size_t)r->p->tensors + 1, sizeof *copy);
+    for (int i = 0; copy && i < r->p->tensors; i++) {
+        bool const shared = r->copies > 0 && !is_rotated(&r->p->tensor[i]);
+        copy[i] = shared ? r->data[0][i] : copy_of(filled[i], r->p->tensor[i].bytes);
+        if (!copy[i]) return false;
+    }
+    r->io[r->copies] = copy ? problem_bind(r->p, copy) : NULL;
+    return r->io[r->copies] && ++r->copies;
+}
+
+bool rotation_open(rotation *r, const problem *p)
+{
+    size_t bytes = 0;
+    void **filled;
+    *r = (rotation){.p = p};
+    bool good = tensors_open(p, &filled);
+    for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
+    int const wanted = bytes ? (int)fmin((double)(rotated / bytes) + 1, MOST_COPIES) : 1;
+    while (good && r->copies < wanted) good = add_copy(r, filled);
+    tensors_close(p, filled);
+    return good;
+}
+
+void rotation_close(rotation *r)
+{
+    for (int c = r->copies; c-- > 0;) {
+        for (int i = 0; i < r->p->tensors; i++)
+            if (!c || is_rotated(&r->p->tensor[i])) free(r->data[c][i]);
+        free(r->io[c]);
+        free(r->data[c]);
+    }
+}
+
+double rotation_call(rotation *r, const loaded_port *port, int64_t n)
+{
+    double const from = now();
+    for (int64_t i = 0; i < n; i++, r->at++) {
+        op_call(r->p->op, &port->table, port->ctx, r->p->prob.bytes, r->io[r->at % r->copies]);
+        if (port->table.sync) port->table.sync(port->ctx);
+    }
+    return now() - from;
+}
+
+int64_t rotation_calls(rotation *r, const loaded_port *port, double seconds)
+{
+    rotation_call(r, port, 1);
+    double const once = rotation_call(r, port, 1);
+    return (int64_t)fmax(1, fmin(seconds / once, 1e6));
+}
+
+double rotation_prepare(const rotation *r, const loaded_port *port)
+{
+    double seconds[MOST_COPIES];
+    for (int c = 0; c < r->copies; c++) {
+        double const from = now();
+        if (port->table.prepare(port->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]) != DSV3_OK) return -1;
+        if (port->table.sync) port->table.sync(port->ctx);
+        seconds[c] = now() - from;
+    }
+    sort_values(seconds, r->copies);
+    return seconds[r->copies / 2];
+}
+
+void rotation_unprepare(const rotation *r, const loaded_port *port)
+{
+    for (int c = 0; c < r->copies; c++) port->table.unprepare(port->ctx, r->p->op->name, r->p->prob.bytes, r->io[c]);
+}

@@ -1,0 +1,100 @@
+/* See subjects.h. */
+#include "subjects.h"
+
+#include "files/products.h"
+#include "run/case.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool resolve(const char *name, backend *b, complaint *why)
+{
+    if (!backend_resolve(name, b, why)) return false;
+    if (*b->absent) return refuse(why, "%s is %s", b->name, b->absent);
+    return b->kind != BACKEND_PROGRAM || refuse(why, "%s is a program; bench times ports in C", b->name);
+}
+
+static bool resolve_all(subjects *s, const option_list *names, const char *const shown[], complaint *why)
+{
+    if (names->count > MAX_BACKENDS) return refuse(why, "%d ports are more than %d", names->count, MAX_BACKENDS);
+    for (int i = 0; i < names->count; i++) {
+        if (!resolve(names->item[i], &s->of[i], why)) return false;
+        if (shown) snprintf(s->of[i].name, sizeof s->of[i].name, "%.63s", shown[i]);
+    }
+    return true;
+}
+
+static bool open_judge(subjects *s, int i, complaint *why)
+{
+    port_limits const limits = {.timeout = 600};
+    s->judged[i] = port_open(&s->of[i], limits);
+    if (port_is(s->judged[i]) == PORT_READY) return true;
+    return refuse(why, "%s can't be timed here: %s", s->of[i].name, port_why(s->judged[i]));
+}
+
+static bool open_all(subjects *s, const option_list *names, const char *const shown[], complaint *why)
+{
+    if (!resolve_all(s, names, shown, why)) return false;
+    for (; s->count < names->count; s->count++)
+        if (!open_judge(s, s->count, why)) return false;
+    return true;
+}
+
+bool subjects_load(subjects *s, complaint *why)
+{
+    answer a = {0};
+    for (; s->loads < s->count; s->loads++)
+        if (!load_port(&s->of[s->loads], &s->loaded[s->loads], &a))
+            return refuse(why, "%s: %s", s->of[s->loads].name, a.why);
+    return true;
+}
+
+subjects *subjects_open(const option_list *names, const char *const shown[], complaint *why)
+{
+    subjects *const s = calloc(1, sizeof *s);
+    if (!s) return refuse(why, "no memory for the ports"), NULL;
+    if (open_all(s, names, shown, why)) return s;
+    subjects_close(s);
+    return NULL;
+}
+
+void subjects_close(subjects *s)
+{
+    if (!s) return;
+    for (int i = 0; i < s->loads; i++) unload_port(&s->loaded[i]);
+    for (int i = 0; i < MAX_BACKENDS; i++)
+        if (s->judged[i]) port_close(s->judged[i]);
+    free(s);
+}
+
+bool subject_passed(const result *r)
+{
+    return r->v == PASS || r->v == VACUOUS;
+}
+
+bool subject_refused(const subjects *s, int i, const problem *p, complaint *why)
+{
+    const result *const r = &s->verdict[i];
+    return refuse(why, "%s on %s is %s, and only what passes is timed: %s", p->id, s->of[i].name, verdict_name(r->v),
+                  r->why);
+}
+
+bool subjects_judge(subjects *s, const problem *p, complaint *why)
+{
+    if (problem_calls(p) > 1) return refuse(why, "%s is a sequence of calls, and only one call is timed", p->id);
+    run_case(p, NULL, s->judged, s->count, 0, s->verdict);
+    for (int i = 0; i < s->count; i++)
+        if (!subject_passed(&s->verdict[i])) return subject_refused(s, i, p, why);
+    return true;
+}
+
+bool subjects_cases(case_list *list, int count, char *const word[], complaint *why)
+{
+    char folder[500], perf[600];
+    products_folder(folder, sizeof folder);
+    snprintf(perf, sizeof perf, "@%s/perf.txt", folder);
+    for (int i = 0; i < count; i++)
+        if (!cases_add(list, strcmp(word[i], "@perf") ? word[i] : perf, why)) return false;
+    return true;
+}

@@ -1,0 +1,42 @@
+/*
+ * Packed matrices: what `prepare` makes of a checkpoint's, so that a product reads memory from front to back. OUTPUTS rows by
+ * STRETCH columns lie together: tile by tile, and of a tile a chunk of each row in turn. Ends are filled up with zeros.
+ */
+#ifndef PACK_H
+#define PACK_H
+
+#include "ctx.h"
+#include "rows.h"
+
+enum {
+    OUTPUTS = 32,       /* rows of a part */
+    STRETCH = 8 * BLOCK /* columns in which a part passes over its rows */
+};
+
+/* Where tile `tile` of a part begins at a stretch, in elements from the part's start. */
+static inline int64_t packed_at(int64_t tile, int64_t stretch)
+{
+    return (stretch * (OUTPUTS / TILE) + tile) * TILE * STRETCH;
+}
+
+/* Elements of a part. */
+static inline int64_t packed_part(int64_t columns)
+{
+    return (columns + STRETCH - 1) / STRETCH * OUTPUTS * STRETCH;
+}
+
+packs *packs_open(void); /* NULL: no memory */
+void packs_close(packs *p);
+
+/* The packed form of a weight that lies there and is stored so, or NULL. */
+const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight);
+
+/* Packs it, or counts one use more of what was packed; 0: no memory. unpack counts one use less. */
+int pack(dsv3_ctx *ctx, const dsv3_tensor *weight);
+void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight);
+
+/* The contract's prepare and unprepare: of every matrix that the op multiplies with. */
+dsv3_status fast_prepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
+void fast_unprepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
+
+#endif

@@ -1,0 +1,172 @@
+/* bench: bad input gets one sentence on standard error and exit code 2; formats hold the same rows. */
+#include "command.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdbool.h>
+
+TestSuite(bench, .timeout = 300);
+
+typedef struct {
+    const char *environment, *arguments;
+    const char *says[3]; /* the input, the rule, the fix */
+} bad;
+
+#define PLAIN   BUILD "/ports/plain.so "
+#define MISTAKE BUILD "/planted/mistake_R4_sign_flipped.so "
+#define PLANTED BUILD "/planted/planted.so "
+#define CASE    "rmsnorm@tiny"
+
+static const bad inputs[] = {
+    {"", "fly", {"unknown command 'fly'", "known: run, compare, plot"}},
+    {"", "run", {"needs a case id", "bench run @perf"}},
+    {"", "run norm@v3", {"unknown op 'norm'"}},
+    {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
+    {"", "run --threads=0 " CASE, {"--threads=0 is out of range"}},
+    {"", "run --format=xml " CASE, {"--format=xml", "text, csv, json, jsonl or md"}},
+    {"", "run --backend=none " CASE, {"unknown backend 'none'"}},
+    {"", "run --backend=exec:true " CASE, {"is a program", "ports in C"}},
+    {"", "run --backend=./nothing.so " CASE, {"./nothing.so"}},
+    {"PLANT=not_here", "run --backend=./" PLANTED CASE, {"planted can't be timed here", "for the moon"}},
+    {"PLANT=unwritten", "run --backend=./" PLANTED "rmsnorm@tiny:x=f32,weight=f32", {"UNWRITTEN", "only what passes"}},
+    {"", "compare", {"BASE and NEXT"}},
+    {"", "compare " PLAIN, {"BASE and NEXT"}},
+    {"", "compare " PLAIN PLAIN "norm@v3", {"unknown op 'norm'"}},
+    {"", "compare ./nothing.so " PLAIN CASE, {"./nothing.so", "No such file"}},
+    {"", "compare ./unit " PLAIN CASE, {"./unit", "no file"}},
+    {"", "compare README.md.so " PLAIN CASE, {"README.md.so", "No such file"}},
+    {"", "compare no-such-branch HEAD " CASE, {"no-such-branch is no revision", "as in ./a.so"}},
+    {"GIT_DIR=/nowhere", "compare HEAD HEAD " CASE, {"HEAD", "no git repository"}},
+    {"", "compare --backend=cuda HEAD HEAD " CASE, {"--backend=cuda", "avx512, portable or plain"}},
+    {"", "compare --rounds=5 " PLAIN PLAIN CASE, {"--rounds=5 is out of range", "from 20 to 300"}},
+    {"", "compare --format=json " PLAIN PLAIN CASE, {"--format=json", "text, csv, jsonl or md"}},
+    {"", "compare ./README.md " PLAIN CASE, {"can't be timed here", "cannot load"}},
+    {"PLANT=not_here", "compare " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
+    {"", "compare " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
+    {"", "plot", {"plot draws kv", "bench plot kv"}},
+    {"", "plot pie", {"plot draws kv"}},
+    {"", "plot kv a b", {"takes one file", "'b' is a second"}},
+    {"", "plot kv --fast", {"unknown option '--fast'", "see bench plot --help"}},
+    {"", "plot kv /no/file.jsonl", {"/no/file.jsonl", "No such file", "bench run --format=jsonl writes"}},
+    {"", "plot kv README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
+    {"", "plot kv /dev/null --check", {"/dev/null is empty"}},
+};
+
+static void expect_sentence(const bad *b)
+{
+    const outcome *const o = run_program(b->environment, "bench", b->arguments);
+    const char *const newline = strchr(o->err, '\n');
+    cr_expect_eq(o->code, 2, "bench %s: code %d\n%s", b->arguments, o->code, o->err);
+    cr_expect(!strncmp(o->err, "bench: ", 7), "bench %s: %s", b->arguments, o->err);
+    cr_expect(newline && !newline[1], "bench %s: more than one sentence:\n%s", b->arguments, o->err);
+    for (int i = 0; i < 3 && b->says[i]; i++)
+        cr_expect(strstr(o->err, b->says[i]), "bench %s: lacks '%s': %s", b->arguments, b->says[i], o->err);
+}
+
+Test(bench, bad_input_gets_one_sentence)
+{
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) expect_sentence(&inputs[i]);
+}
+
+/* Each format has the case, and only those that can be read by machines every number. */
+Test(bench, run_prints_every_format)
+{
+    static const char *const formats[] = {"text", "csv", "json", "jsonl", "md"};
+    for (int i = 0; i < 5; i++) {
+        char arguments[200];
+        snprintf(arguments, sizeof arguments, "run --format=%s --backend=plain,avx512 rmsnorm@tiny rope@tiny",
+                 formats[i]);
+        const outcome *const o = run_program("", "bench", arguments);
+        const char *const first = strstr(o->out, "rmsnorm@tiny");
+        cr_expect_eq(o->code, 0, "%s: %s", formats[i], o->err);
+        cr_expect(first && strstr(first + 1, "rmsnorm@tiny") && strstr(o->out, "rope@tiny"), "%s", o->out);
+    }
+}
+
+Test(bench, json_is_one_array_of_rows)
+{
+    const outcome *const o = run_program("", "bench", "run --format=json --backend=plain rmsnorm@tiny rope@tiny");
+    json_t *const rows = json_loads(o->out, 0, NULL);
+    cr_assert(json_is_array(rows), "%s", o->out);
+    cr_expect_eq(json_array_size(rows), 2);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        cr_expect_gt(json_real_value(json_object_get(json_array_get(rows, i), "seconds")), 0);
+    json_decref(rows);
+}
+
+/* A build beside itself, at the bench's own control: whatever the machine does, no alarm. */
+Test(bench, a_build_is_not_slower_than_itself)
+{
+    const outcome *const o =
+        run_program("", "bench", "compare --rounds=60 --format=jsonl " PLAIN PLAIN "rmsnorm@tiny:n_tokens=64");
+    json_t *const row = json_loads(o->out, JSON_DISABLE_EOF_CHECK, NULL);
+    cr_assert(json_is_object(row), "%s%s", o->out, o->err);
+    const char *const verdict = json_string_value(json_object_get(row, "verdict"));
+    cr_expect(o->code == 0 || o->code == 3, "%d: %s", o->code, o->out);
+    cr_expect(verdict && strcmp(verdict, "slower"), "%s", o->out);
+    json_decref(row);
+}
+
+/* A port twice as slow is an alarm even on the worst machine. */
+Test(bench, a_slow_build_is_an_alarm)
+{
+    const outcome *const o = run_program("SLOWER=100 SLOWED=" PLAIN, "bench",
+                                         "compare " PLAIN BUILD "/planted/slow.so rmsnorm@tiny:n_tokens=64");
+    cr_expect_eq(o->code, 1, "%d: %s%s", o->code, o->out, o->err);
+    cr_expect(strstr(o->out, "1 slower, 0 not slower"), "%s", o->out);
+}
+
+/* ---- figures ---- */
+
+/* What the committed figures show is so: sizes are those that were published, times agree with each other. */
+Test(bench, check_lines_of_the_figures_are_ok)
+{
+    const outcome *const o = run_program("", "bench", "plot kv --check");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, " 0 wrong") && !strstr(o->out, "WRONG"), "%s", o->out);
+}
+
+/* The check lines read the data: others are wrong, or miss. sed makes them. */
+Test(bench, check_lines_see_other_data)
+{
+    static const struct {
+        const char *edit, *says;
+    } others[] = {
+        {"s/\"verdict\":\"PASS\"/\"verdict\":\"VACUOUS\"/", "WRONG  35 of 35 timed cases"},
+        {"/mla_prefill/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  from 256 keys on"},
+        {"/n_keys=4096/d", "WRONG  1 cases of the figures are missing"},
+        {"/kv_len=16384\"/s/\"seconds\":[^,]*/\"seconds\":9/", "WRONG  eight times the keys"},
+        {"s/\"memory\":[^,]*/\"memory\":1e9/;s/\"floor\":[^,]*/\"floor\":1/", "WRONG  27 cases lie"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char command[400];
+        snprintf(command, sizeof command, "sed '%s' docs/data/kv.jsonl >" BUILD "/other.jsonl &&", others[i].edit);
+        const outcome *const o = run_program(command, "bench", "plot kv --check " BUILD "/other.jsonl");
+        cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
+        cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s", others[i].edit, others[i].says, o->out);
+    }
+    remove(BUILD "/other.jsonl");
+}
+
+/* The scripts that are committed are those that the program writes; drawn where gnuplot is installed. */
+Test(bench, figures_are_those_of_the_data)
+{
+    static const char *const names[] = {"bytes", "context", "fit", "forms", "reduction", "roofline"};
+    static char ours[65536], theirs[65536];
+    bool const gnuplot = !system("command -v gnuplot >/dev/null");
+    const outcome *const o = run_program("", "bench", "plot kv --out=" BUILD "/figures");
+    cr_expect_eq(o->code, gnuplot ? 0 : 2, "%s%s", o->out, o->err);
+    if (!gnuplot) cr_expect(strstr(o->err, "plot needs gnuplot: apt-get install gnuplot-nox"), "%s", o->err);
+    for (int i = 0; gnuplot && i < 6; i++) {
+        char path[200];
+        snprintf(path, sizeof path, BUILD "/figures/kv_%s.gp", names[i]);
+        read_file(path, theirs, sizeof theirs);
+        snprintf(path, sizeof path, "docs/figures/kv_%s.gp", names[i]);
+        read_file(path, ours, sizeof ours);
+        const char *const a = strchr(ours, '\n'), *const b = strchr(theirs, '\n'); /* the first line names the folder */
+        cr_expect(a && b && !strcmp(a, b), "%s is not what bench plot kv writes", path);
+        snprintf(path, sizeof path, BUILD "/figures/kv_%s.svg", names[i]);
+        read_file(path, theirs, sizeof theirs);
+        cr_expect(strstr(theirs, "<svg"), "%s", path);
+    }
+}
