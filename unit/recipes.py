@@ -47,6 +47,10 @@ AROUND = {
     "build/bin/bench compare HEAD~1 HEAD": "build/bin/bench compare --help",
     "build/bin/bench compare ./old.so ./new.so linear@v3:n_tokens=16": "build/bin/bench compare --help",
     "build/bin/bench plot kv": "build/bin/bench plot kv --check",
+    # Of a mistake and cases that the reader adds.
+    "make build/bin/verify build/planted/mistake_NAME.so": "make build/planted/mistake_A1_absorbed_scale.so",
+    "build/bin/verify run ID --diagnose --backend=build/planted/mistake_NAME.so": "build/bin/verify run --help",
+    "build/bin/verify show OTHER_ID": "build/bin/verify show rmsnorm@tiny",
 }
 
 BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z_]+=\S+ build/bin/\w+) \S")

@@ -24,7 +24,7 @@ static const row rows[] = {
     {"prepared", "PASS", "", 0},
     {"prepare_fails", "REJECTED", "prepare returned status NO_MEMORY", 1},
     {"prepare_refuses", "SKIP", "doesn't support", 3},
-    {"prepare_scribbles", "CORRUPT", "changed its input x", 1},
+    {"prepare_scribbles", "CORRUPT", "wrote to input x, at byte 0", 1},
     {"no_eps", "FAIL", "no legal result", 1},
     {"one_ulp", "FAIL", "1 of 448 elements", 1, "exact"},
     {"honest", "PASS", "", 0, "exact"},

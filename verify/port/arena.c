@@ -111,13 +111,13 @@ static void read_each_page(const region *r)
 
 void arena_set(arena *a, arena_state state)
 {
+    a->state = state; /* first: a thread of the port may fault while the pages change */
     for (int i = 0; i < a->count; i++) {
         region *const r = &a->item[i];
         if (state == ARENA_BACK) read_each_page(r);
         if (state == ARENA_GONE) madvise(room_of(r), r->room, MADV_DONTNEED);
         mprotect(room_of(r), r->room, protection(r, state));
     }
-    a->state = state;
 }
 
 void arena_close(arena *a)
