@@ -17,7 +17,4 @@ enum {
  * wanted: what is asked for besides a verdict. Each result is filled here and nowhere else. */
 void run_case(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted, result results[]);
 
-/* The result of a case that could not be judged, by our own fault. */
-void case_unjudged(result *r, const char *why);
-
 #endif

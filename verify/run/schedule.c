@@ -1,6 +1,7 @@
 /* See schedule.h. */
 #include "schedule.h"
 
+#include "ask.h"
 #include "case.h"
 #include "port/process.h"
 #include "port/struck.h"

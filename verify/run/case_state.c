@@ -1,0 +1,61 @@
+/* See case_state.h. */
+#include "case_state.h"
+
+#include "ask.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void case_close(case_state *c)
+{
+    if (!c) return;
+    tensors_close(c->p, c->filled);
+    enclosures_free(&c->truth);
+    enclosures_free(&c->legal);
+    enclosures_free(&c->alone);
+    free(c);
+}
+
+case_state *case_open(const problem *p, void *const given[])
+{
+    case_state *const c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->p = p;
+    c->given = given != NULL;
+    c->data = given;
+    if (given) return c;
+    bool const good = tensors_open(p, &c->filled);
+    c->data = c->filled;
+    if (good) return c;
+    case_close(c);
+    return NULL;
+}
+
+/* Evaluates the reference unless that was done. */
+static bool enclose_once(const case_state *c, const ref_reading *rd, enclosures *e, bool *has)
+{
+    if (!*has) *has = enclose(c->p, rd, &ref_dd, c->data, e);
+    return *has;
+}
+
+static void drop(enclosures *e, bool *has)
+{
+    if (*has) enclosures_free(e);
+    *has = false;
+}
+
+bool enclose_results(case_state *c, const ref_numerics *n, result *r)
+{
+    bool const staged = c->p->op->staged;
+    ref_reading const exact = {.teacher_forced = staged}, conforming = {.declared = n, .teacher_forced = staged},
+                      alone = {.teacher_forced = false};
+    if (staged) drop(&c->truth, &c->has_truth);
+    if (staged || strcmp(c->declared, r->declared)) drop(&c->legal, &c->has_legal);
+    memcpy(c->declared, r->declared, sizeof c->declared);
+    c->own = staged ? &c->alone : &c->truth;
+    bool const good = enclose_once(c, &exact, &c->truth, &c->has_truth) &&
+                      enclose_once(c, &conforming, &c->legal, &c->has_legal) &&
+                      (!staged || !c->p->op->choice || enclose_once(c, &alone, &c->alone, &c->has_alone));
+    if (!good) case_unjudged(r, "no memory for the reference");
+    return good;
+}
