@@ -30,9 +30,11 @@ static inline float largest_of(const float *v, int64_t n)
 /* Where the first of the largest is; 0 if none is equal to itself. */
 static inline int64_t first_largest(const float *v, int64_t n)
 {
-    float const most = largest_of(v, n);
-    for (int64_t i = 0; i < n; i++)
-        if (v[i] == most) return i;
+    vec const most = vec_of(largest_of(v, n));
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        lanes const of = first_lanes(n - i), equal = vec_equal(load_lanes(v, DSV3_F32, i, of), most) & of;
+        if (equal) return i + __builtin_ctz(equal);
+    }
     return 0;
 }
 

@@ -13,14 +13,19 @@ int can_route(const dsv3_gate_prob *p)
     return p->n_routed_experts <= MOST_EXPERTS && p->n_group <= MOST_GROUPS && p->num_experts_per_tok <= WIDTH;
 }
 
+/* The sum of the largest two of n numbers. */
 static float top_two(const float *v, int64_t n)
 {
-    float first = -INFINITY, second = -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        second = fmaxf(second, fminf(first, v[i]));
-        first = fmaxf(first, v[i]);
+    vec first = vec_of(-INFINITY), second = first; /* in each lane */
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        lanes const of = first_lanes(n - i);
+        vec const next = vec_choose(of, load_lanes(v, DSV3_F32, i, of), vec_of(-INFINITY));
+        second = vec_max(vec_min(next, first), second);
+        first = vec_max(next, first);
     }
-    return n > 1 ? first + second : first;
+    float const most = vec_largest(first);
+    lanes const where = vec_equal(first, vec_of(most)), one = where & (lanes)-where;
+    return n > 1 ? most + vec_largest(vec_choose(one, second, first)) : most;
 }
 
 static void score(const dsv3_gate_prob *p, float *s)
@@ -32,6 +37,15 @@ static void score(const dsv3_gate_prob *p, float *s)
         lanes const of = first_lanes(n - e);
         vec const v = load_lanes(s, DSV3_F32, e, of);
         store_lanes(s, DSV3_F32, e, of, softmax ? vec_div(v, vec_of(sum)) : vec_sigmoid(v));
+    }
+}
+
+static void add_bias(const float *s, const dsv3_tensor *bias, float *t, int64_t n)
+{
+    for (int64_t e = 0; e < n; e += WIDTH) {
+        lanes const of = first_lanes(n - e);
+        vec const v = load_lanes(s, DSV3_F32, e, of);
+        store_lanes(t, DSV3_F32, e, of, bias ? vec_add(v, load_lanes(bias->data, DSV3_F32, e, of)) : v);
     }
 }
 
@@ -48,8 +62,8 @@ static void mask_groups(const dsv3_gate_prob *p, float *t)
         kept[g] = true;
         of_group[g] = -INFINITY;
     }
-    for (int64_t e = 0; e < p->n_routed_experts; e++)
-        if (!kept[e / size]) t[e] = -INFINITY;
+    for (int64_t g = 0; g < p->n_group; g++)
+        for (int64_t e = g * size; !kept[g] && e < (g + 1) * size; e++) t[e] = -INFINITY;
 }
 
 void route(const dsv3_gate_prob *p, const dsv3_tensor *bias, float *logits, int32_t *idx, float *weight)
@@ -57,7 +71,7 @@ void route(const dsv3_gate_prob *p, const dsv3_tensor *bias, float *logits, int3
     float t[MOST_EXPERTS], sum = 0;
     const float *const s = logits;
     score(p, logits);
-    for (int64_t e = 0; e < p->n_routed_experts; e++) t[e] = bias ? s[e] + ((const float *)bias->data)[e] : s[e];
+    add_bias(s, bias, t, p->n_routed_experts);
     if (p->topk_method != DSV3_GREEDY) mask_groups(p, t);
     for (int64_t k = 0; k < p->num_experts_per_tok; k++) {
         idx[k] = (int32_t)first_largest(t, p->n_routed_experts);

@@ -13,7 +13,7 @@
 typedef struct {
     const dsv3_mla_prob *p;
     const dsv3_mla_io *io;
-    dsv3_rope_prob rope;
+    rope rope;
     matrix q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj; /* q_b_proj: q_proj without a query latent */
     const dsv3_tensor *q_norm, *kv_norm;
     int64_t n, heads, qk, latent; /* new tokens; entries of a query head, of what is cached */
@@ -50,7 +50,7 @@ static void normalise_latent(const void *job, int64_t t, int worker)
 static void rotate_in_place(const block *a, const float *cosine, const float *sine, float *pe)
 {
     float rotated[WIDEST_ROPE];
-    rotate(&a->rope, cosine, sine, pe, rotated);
+    rotate(&a->rope, cosine, sine, pe, DSV3_F32, rotated, DSV3_F32);
     memcpy(pe, rotated, (size_t)a->p->qk_rope_head_dim * sizeof *pe);
 }
 
@@ -282,13 +282,15 @@ static int run(dsv3_ctx *ctx, block *a)
 
 dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
 {
-    block a = {.p = p, .io = io, .rope = rope_of(p), .n = p->n_tokens, .heads = p->num_attention_heads};
+    block a = {.p = p, .io = io, .n = p->n_tokens, .heads = p->num_attention_heads};
     a.qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
     a.latent = p->kv_lora_rank + p->qk_rope_head_dim;
     double const g = mscale(p->factor, p->mscale_all_dim);
     a.scale = (float)(g * g / sqrt((double)a.qk));
     find_weights(&a);
     if (!supported(&a)) return DSV3_UNSUPPORTED;
+    dsv3_rope_prob const rotation = rope_of(p);
+    a.rope = rope_make(&rotation);
     size_t const mark = ctx_mark(ctx);
     int const done = run(ctx, &a);
     ctx_back(ctx, mark);

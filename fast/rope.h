@@ -9,10 +9,22 @@ enum { WIDEST_ROPE = 1024 };
 /* 1 when nothing is extended, else 0.1 m ln(factor) + 1. */
 double mscale(double factor, double m);
 
-/* cos and sin of pair j < r/2 at a position, times the amplitude; angles in binary64. angle f64; sincos 3; cos_sin f32 must */
-void rope_table(const dsv3_rope_prob *p, double position, float *cosine, float *sine);
+/* What all positions share. */
+typedef struct {
+    dsv3_rope_prob prob;
+    float amplitude;
+    double frequency[WIDEST_ROPE / 2]; /* of pair j < r/2: radians a position */
+} rope;
 
-/* Rotates one vector of r numbers. */
-void rotate(const dsv3_rope_prob *p, const float *cosine, const float *sine, const float *x, float *y);
+/* r <= WIDEST_ROPE */
+rope rope_make(const dsv3_rope_prob *p);
+
+/* cos and sin of r/2 pairs at a position, times the amplitude; angles in binary64. angle f64; sincos 3; cos_sin f32 must
+ * Room for a multiple of sixteen. */
+void rope_table(const rope *m, double position, float *cosine, float *sine);
+
+/* Rotates one vector of r numbers, from x to y, which are apart; f32 or bf16. */
+void rotate(const rope *m, const float *cosine, const float *sine, const void *x, dsv3_dtype from, void *y,
+            dsv3_dtype to);
 
 #endif

@@ -73,9 +73,37 @@ static inline vec vec_max(vec a, vec b)
     return _mm512_max_ps(a, b);
 }
 
+/* The smaller; b where a is NaN. */
+static inline vec vec_min(vec a, vec b)
+{
+    return _mm512_min_ps(a, b);
+}
+
 static inline vec vec_abs(vec a)
 {
     return _mm512_abs_ps(a);
+}
+
+/* Where they are equal. */
+static inline lanes vec_equal(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+/* Of 32 numbers, a and then b: those at even places, those at odd ones. */
+static inline void vec_part(vec a, vec b, vec *even, vec *odd)
+{
+    __m512i const first = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *even = _mm512_permutex2var_ps(a, first, b);
+    *odd = _mm512_permutex2var_ps(a, _mm512_or_si512(first, _mm512_set1_epi32(1)), b);
+}
+
+/* The way back. */
+static inline void vec_join(vec even, vec odd, vec *a, vec *b)
+{
+    __m512i const first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *a = _mm512_permutex2var_ps(even, first, odd);
+    *b = _mm512_permutex2var_ps(even, _mm512_or_si512(first, _mm512_set1_epi32(8)), odd);
 }
 
 /* v in the lanes, `other` elsewhere. */
@@ -124,6 +152,18 @@ static inline float vec_largest(vec v)
 static inline vec vec_exp(vec v)
 {
     return Sleef_finz_expf16_u10avx512f(v);
+}
+
+/* cos and sin of sixteen angles, each within 1 ulp of binary64 and then rounded. */
+static inline void vec_cos_sin(const double angle[16], vec *cosine, vec *sine)
+{
+    __m512d const low = _mm512_loadu_pd(angle), high = _mm512_loadu_pd(angle + 8);
+    __m512 const c = _mm512_castps256_ps512(_mm512_cvtpd_ps(Sleef_finz_cosd8_u10avx512f(low)));
+    __m512 const s = _mm512_castps256_ps512(_mm512_cvtpd_ps(Sleef_finz_sind8_u10avx512f(low)));
+    __m256d const c_high = _mm256_castps_pd(_mm512_cvtpd_ps(Sleef_finz_cosd8_u10avx512f(high)));
+    __m256d const s_high = _mm256_castps_pd(_mm512_cvtpd_ps(Sleef_finz_sind8_u10avx512f(high)));
+    *cosine = _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castps_pd(c), c_high, 1));
+    *sine = _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castps_pd(s), s_high, 1));
 }
 
 /* Sixteen E4M3 codes times 2^-8: a code's bits are those of a binary16 number, whose exponent has another bias. */

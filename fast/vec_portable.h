@@ -92,9 +92,39 @@ static inline vec vec_max(vec a, vec b)
     EACH(a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]);
 }
 
+static inline vec vec_min(vec a, vec b)
+{
+    EACH(a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]);
+}
+
 static inline vec vec_abs(vec a)
 {
     EACH(fabsf(a.lane[l]));
+}
+
+static inline lanes vec_equal(vec a, vec b)
+{
+    lanes equal = 0;
+    for (int l = 0; l < WIDTH; l++) equal |= (lanes)((a.lane[l] == b.lane[l]) << l);
+    return equal;
+}
+
+static inline void vec_part(vec a, vec b, vec *even, vec *odd)
+{
+    for (int l = 0; l < WIDTH; l++) {
+        const vec *const from = l < WIDTH / 2 ? &a : &b;
+        even->lane[l] = from->lane[2 * l % WIDTH];
+        odd->lane[l] = from->lane[2 * l % WIDTH + 1];
+    }
+}
+
+static inline void vec_join(vec even, vec odd, vec *a, vec *b)
+{
+    for (int l = 0; l < WIDTH; l++) {
+        vec *const to = l < WIDTH / 2 ? a : b;
+        to->lane[2 * l % WIDTH] = even.lane[l];
+        to->lane[2 * l % WIDTH + 1] = odd.lane[l];
+    }
 }
 
 static inline vec vec_choose(lanes of, vec v, vec other)
@@ -129,6 +159,21 @@ static inline vec vec_exp(vec v)
     }
 #endif
     EACH(Sleef_finz_expf1_u10purecfma(v.lane[l]));
+}
+
+static inline void vec_cos_sin(const double angle[16], vec *cosine, vec *sine)
+{
+    for (int l = 0; l < WIDTH; l++) {
+#if defined(__x86_64__)
+        if (!__builtin_cpu_supports("fma")) {
+            cosine->lane[l] = (float)Sleef_cinz_cosd1_u10purec(angle[l]);
+            sine->lane[l] = (float)Sleef_cinz_sind1_u10purec(angle[l]);
+            continue;
+        }
+#endif
+        cosine->lane[l] = (float)Sleef_finz_cosd1_u10purecfma(angle[l]);
+        sine->lane[l] = (float)Sleef_finz_sind1_u10purecfma(angle[l]);
+    }
 }
 
 /* E4M3: sign, four bits of exponent, three of fraction. */
