@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PATH_SIZE = 1200 };
@@ -227,12 +228,29 @@ static bool write_manifest(const dump *d, complaint *why)
     return good || refuse(why, "cannot write %s/%s: %s", d->folder, manifest_name, strerror(errno));
 }
 
-/* Two runs must not write into one folder. */
+/* Is it still the folder that has this name? */
+static bool still_there(const dump *d)
+{
+    struct stat held, named;
+    return !fstat(d->lock, &held) && !lstat(d->folder, &named) && held.st_ino == named.st_ino;
+}
+
+/* Two runs must not write into one folder. Waits a little: of a run that was killed the last process may be ending. */
 static bool lock_folder(dump *d, complaint *why)
 {
-    d->lock = open(d->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (d->lock < 0) return refuse(why, "cannot open %s: %s", d->folder, strerror(errno));
-    if (!flock(d->lock, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return true;
+    enum { TRIES = 300 };
+    for (int i = 0; i < TRIES; i++) {
+        if (mkdir(d->folder, 0777) && errno != EEXIST)
+            return refuse(why, "cannot make %s: %s", d->folder, strerror(errno));
+        d->lock = open(d->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (d->lock < 0 && errno == ENOENT) continue; /* the other run has just removed it */
+        if (d->lock < 0) return refuse(why, "cannot open %s: %s", d->folder, strerror(errno));
+        bool const busy = flock(d->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+        if (!busy && still_there(d)) return true;
+        close(d->lock);
+        d->lock = -1;
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
     return refuse(why, "%s: another run is writing it: wait for that or name another dump", d->folder);
 }
 
@@ -300,7 +318,6 @@ bool dump_open(dump *d, const char *path, const char *key, int64_t parts, compla
     d->end = calloc((size_t)parts + 1, sizeof *d->end);
     if (!d->end) return refuse(why, "no memory for the parts of %s", path);
     if (!name_paths(d, path, why) || !check_target(d, why)) return d->path[0] = 0, false;
-    if (mkdir(d->folder, 0777) && errno != EEXIST) return refuse(why, "cannot make %s: %s", d->folder, strerror(errno));
     return lock_folder(d, why) && take_folder(d, why);
 }
 
