@@ -390,6 +390,7 @@ static pid_t start_run(const char *plant, const char *asked, const char *cases)
     snprintf(out, sizeof out, "%s/.out", folder);
     pid_t const pid = fork();
     if (pid) return pid;
+    signal(SIGINT, SIG_DFL); /* shells let what runs in the background ignore it, and so it would until verify looks */
     putenv(mark);
     setenv("PLANT", plant, 1);
     setenv("TMPDIR", folder, 1);
