@@ -13,6 +13,7 @@ typedef struct {
     const dsv3_bias_update_prob *prob;
     const dsv3_bias_update_io *io;
     double total; /* of the loads; below 2^47 */
+    ball speed;   /* u, as the port has it */
     ball mean;    /* of the directions; of a mistake only */
 } update;
 
@@ -45,15 +46,20 @@ static ball mean_direction(const update *u)
     return round_op(u->rd, ball_div(ball_of(sum), ball_of((double)u->prob->n_routed_experts)));
 }
 
+/* The mistake: u (mean load - load) */
+static ball proportional(const update *u, int64_t e)
+{
+    ball const error = ball_div(ball_of(shortage(u, e)), ball_of((double)u->prob->n_routed_experts));
+    return round_op(u->rd, ball_mul(u->speed, round_op(u->rd, error)));
+}
+
 /* u sign(mean load - load) */
 static ball change(const update *u, int64_t e)
 {
-    ball const speed = constant(u->rd, u->prob->bias_update_speed);
-    ball const error = ball_div(ball_of(shortage(u, e)), ball_of((double)u->prob->n_routed_experts));
-    if (quirk(u->rd, QUIRK_T1_proportional)) return round_op(u->rd, ball_mul(speed, round_op(u->rd, error)));
-    ball const d = ball_mul(speed, ball_of(direction(u, e)));
+    if (quirk(u->rd, QUIRK_T1_proportional)) return proportional(u, e);
+    ball const d = ball_mul(u->speed, ball_of(direction(u, e)));
     if (!quirk(u->rd, QUIRK_T1_centred)) return d;
-    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(speed, u->mean))));
+    return round_op(u->rd, ball_sub(d, round_op(u->rd, ball_mul(u->speed, u->mean))));
 }
 
 /* ---- the op ---- */
@@ -62,6 +68,7 @@ void ref_bias_update(const ref_reading *rd, const void *prob, const void *io_, r
 {
     const dsv3_bias_update_io *const io = io_;
     update u = {.rd = rd, .prob = prob, .io = io};
+    u.speed = constant(rd, u.prob->bias_update_speed);
     for (int64_t e = 0; e < u.prob->n_routed_experts; e++) u.total += load_of(io, e);
     if (quirk(rd, QUIRK_T1_centred)) u.mean = mean_direction(&u);
     for (int64_t e = 0; e < u.prob->n_routed_experts && out[0]; e++) {

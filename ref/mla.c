@@ -420,7 +420,42 @@ static void hand_on(const block *m, const dsv3_tensor *port, ref_value *out, vec
     stage(m->rd, port, 0, out, v.ball, v.n * v.width);
 }
 
-/* The numbers of equations are those of the V3 report. [a | b]: side by side. */
+/* A stage that nobody asks for and that the port's own replaces need not be computed. */
+static bool is_given(const block *m, const dsv3_tensor *port, const ref_value *out)
+{
+    return m->rd->teacher_forced && port->data && !out;
+}
+
+/* q before its rotation. The numbers of equations are those of the V3 report. */
+static void project_queries(const block *m, vectors x, ref_value *c_q_out, vectors q)
+{
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
+    vectors const c_q = room(m, m->p->q_lora_rank);
+    if (m->p->q_lora_rank) {
+        linear(m, "q_a_proj", x, POINT_mla_q_a_proj, c_q); /* (6)  c_q = RMSNorm(W_qa x) */
+        if (!quirk(m->rd, QUIRK_A2_no_q_norm))
+            normalise(m, "q_a_layernorm.weight", c_q.width, POINT_mla_q_a_layernorm, c_q);
+        hand_on(m, &m->io->q_a_layernorm, c_q_out, c_q);
+        linear(m, "q_b_proj", c_q, POINT_mla_q_b_proj, q); /* (7, 8)  q_h = [q_nope | q_pe] = W_qb c_q */
+    } else {
+        linear(m, "q_proj", x, POINT_mla_q_b_proj, q);
+    }
+    scratch_back(m->rd->scratch, mark);
+}
+
+/* (2, 5, 10)  o_h = sum_j softmax_j(scale q_h . k_j) v_j */
+static void attend_all(const block *m, const ball *const *past, vectors q, vectors kv, vectors o)
+{
+    for (int64_t b = 0; b < m->p->batch; b++) {
+        scratch_piece *const of_sequence = scratch_mark(m->rd->scratch);
+        sequence const s = sequence_of(m, b);
+        keys const k = keys_of(m, &s, past, kv);
+        attend_sequence(m, &s, q, &k, o.ball + s.first * o.width);
+        scratch_back(m->rd->scratch, of_sequence);
+    }
+}
+
+/* [a | b]: side by side. */
 void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, vectors x,
                      const ball *const *past, ball *kv_, ball *y_, ref_value *const out[])
 {
@@ -429,36 +464,23 @@ void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
     staged.stages = p->stages;
     dsv3_rope_prob const rope = rope_of(p);
     block const m = block_of(&staged, p, io, &rope);
-    vectors const q = room(&m, m.heads * m.qk), o = room(&m, m.heads * m.v), c_q = room(&m, p->q_lora_rank);
+    vectors const q = room(&m, m.heads * m.qk), o = room(&m, m.heads * m.v);
     vectors const kv = {p->n_tokens, m.latent, kv_, NULL, NULL}, y = {p->n_tokens, p->hidden_size, y_, NULL, NULL};
+    bool const q_given = !out[0] && is_given(&m, &io->q, out[1]), o_given = is_given(&m, &io->attn_output, out[3]);
 
-    if (p->q_lora_rank) {
-        linear(&m, "q_a_proj", x, POINT_mla_q_a_proj, c_q); /* (6)  c_q = RMSNorm(W_qa x) */
-        if (!quirk(rd, QUIRK_A2_no_q_norm))
-            normalise(&m, "q_a_layernorm.weight", c_q.width, POINT_mla_q_a_layernorm, c_q);
-        hand_on(&m, &io->q_a_layernorm, out[0], c_q);
-        linear(&m, "q_b_proj", c_q, POINT_mla_q_b_proj, q); /* (7, 8)  q_h = [q_nope | q_pe] = W_qb c_q */
-    } else {
-        linear(&m, "q_proj", x, POINT_mla_q_b_proj, q);
-    }
+    if (!q_given) project_queries(&m, x, out[0], q);
     linear(&m, "kv_a_proj_with_mqa", x, POINT_mla_kv_a_proj_with_mqa, kv); /* (1, 3)  [c | k_pe] = W_kva x */
     normalise_latents(&m, kv);                                             /* (1)  c = RMSNorm(c) */
     for (int64_t b = 0; b < p->batch; b++) {
         sequence const s = sequence_of(&m, b);
-        rope_q(&m, &s, q);  /* (8, 9)  q_pe = RoPE(q_pe) */
-        rope_k(&m, &s, kv); /* (3, 4)  k_pe = RoPE(k_pe) */
+        if (!q_given) rope_q(&m, &s, q); /* (8, 9)  q_pe = RoPE(q_pe) */
+        rope_k(&m, &s, kv);              /* (3, 4)  k_pe = RoPE(k_pe) */
     }
     hand_on(&m, &io->q, out[1], q);
     hand_on(&m, &io->kv, out[2], kv);
-    for (int64_t b = 0; b < p->batch; b++) { /* (2, 5, 10)  o_h = sum_j softmax_j(scale q_h . k_j) v_j */
-        scratch_piece *const of_sequence = scratch_mark(rd->scratch);
-        sequence const s = sequence_of(&m, b);
-        keys const k = keys_of(&m, &s, past, kv);
-        attend_sequence(&m, &s, q, &k, o.ball + s.first * o.width);
-        scratch_back(rd->scratch, of_sequence);
-    }
+    if (!o_given) attend_all(&m, past, q, kv, o);
     hand_on(&m, &io->attn_output, out[3], o);
-    linear(&m, "o_proj", o, POINT_mla_y, y); /* (11)  y = W_o [o_0 | o_1 | ...] */
+    if (y_) linear(&m, "o_proj", o, POINT_mla_y, y); /* (11)  y = W_o [o_0 | o_1 | ...] */
     for (int64_t i = 0; out[4] && i < y.n * y.width; i++) out[4][i] = value_of(y.ball[i]);
     scratch_back(rd->scratch, mark);
 }
@@ -471,6 +493,6 @@ void ref_mla(const ref_reading *rd, const void *prob, const void *io_, ref_value
     const dsv3_mla_io *const io = io_;
     vectors const x = vectors_read(rd->scratch, &io->hidden_states, p->n_tokens, p->hidden_size);
     vectors const kv = vectors_take(rd->scratch, p->n_tokens, p->kv_lora_rank + p->qk_rope_head_dim);
-    vectors const y = vectors_take(rd->scratch, p->n_tokens, p->hidden_size);
-    attention_block(rd, p, io, x, NULL, kv.ball, y.ball, out);
+    ball *const y = out[4] ? vectors_take(rd->scratch, p->n_tokens, p->hidden_size).ball : NULL;
+    attention_block(rd, p, io, x, NULL, kv.ball, y, out);
 }

@@ -39,7 +39,7 @@ typedef void formula(const ref_reading *rd, const void *prob, const void *io, re
 #define OP(op) formula ref_##op;
 DSV3_OPS(OP)
 #undef OP
-ref_turns ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
+void ref_rope_turns(const dsv3_rope_prob *prob, ref_set quirks, ref_turns *turns);
 
 /* Numbers of this size that are so close are ties where the exact reading counts what may be chosen: binary32 and its sums can't
  * tell them apart. */

@@ -182,8 +182,8 @@ typedef struct {
 #define OP(op) ref_op *op;
     DSV3_OPS(OP)
 #undef OP
-    /* The angle of pair j at position 1, f_j / (2 pi): a tier takes it from the tier above, so that far positions are exact. */
-    ref_turns (*rope_turns)(const dsv3_rope_prob *prob, ref_set quirks, int64_t j);
+    /* The angle of each pair j at position 1, f_j / (2 pi): a tier takes them from the tier above, so that far positions are exact. */
+    void (*rope_turns)(const dsv3_rope_prob *prob, ref_set quirks, ref_turns *turns);
 } ref_table;
 
 /* The same sources, compiled for centres of about 106, and of 256, 512 and 1024 bits. */

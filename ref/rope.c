@@ -32,7 +32,14 @@ static ball pair_of_turns(const dsv3_rope_prob *p, double n)
     return ball_mul(ball_of((double)p->qk_rope_head_dim / 2), ratio);
 }
 
-/* Where the ramp from untouched to divided frequencies begins and ends, in pairs. */
+/* What the frequencies of all pairs share. */
+typedef struct {
+    const dsv3_rope_prob *p;
+    bool scaled; /* by YaRN */
+    ball factor, log_theta;
+    ball low, high; /* where the ramp from untouched to divided frequencies begins and ends, in pairs */
+} yarn;
+
 static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *high)
 {
     double const last = (double)p->qk_rope_head_dim - 1;
@@ -49,31 +56,44 @@ static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *
         *high = ball_add(*high, ball_decimal(0.001));
 }
 
-/* clamp((j - low) / (high - low), 0, 1) */
-static ball ramp(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
+static yarn yarn_of(const dsv3_rope_prob *p, ref_set quirks)
 {
-    ball low, high;
-    ramp_ends(p, quirks, &low, &high);
-    ball const r = ball_div(ball_sub(ball_of((double)j), low), ball_sub(high, low));
+    yarn y = {.p = p, .scaled = p->factor != 1 && !(quirks >> QUIRK_R9_yarn_off & 1)};
+    y.factor = ball_decimal(p->factor);
+    y.log_theta = ball_log(ball_decimal(p->rope_theta));
+    if (y.scaled) ramp_ends(p, quirks, &y.low, &y.high);
+    return y;
+}
+
+/* clamp((j - low) / (high - low), 0, 1) */
+static ball ramp(const yarn *y, int64_t j)
+{
+    ball const r = ball_div(ball_sub(ball_of((double)j), y->low), ball_sub(y->high, y->low));
     if (ball_upper(r) <= 0) return ball_of(0);
     return ball_lower(r) >= 1 ? ball_of(1) : r;
 }
 
-/* f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j,  e_j = theta^(-2j/r); in radians a position. */
-static ball frequency(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
+/* e_j = theta^(-2j/r); in radians a position. */
+static ball power(const yarn *y, int64_t j)
 {
-    ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)p->qk_rope_head_dim));
-    ball const e = j ? ball_exp(ball_mul(exponent, ball_log(ball_decimal(p->rope_theta)))) : ball_of(1);
-    if (p->factor == 1 || quirks >> QUIRK_R9_yarn_off & 1) return e;
-    ball const r = ramp(p, quirks, j);
-    ball const divided = ball_mul(ball_div(e, ball_decimal(p->factor)), r);
+    ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)y->p->qk_rope_head_dim));
+    return j ? ball_exp(ball_mul(exponent, y->log_theta)) : ball_of(1);
+}
+
+/* f_j = e_j (1 - ramp_j) + e_j / factor * ramp_j */
+static ball frequency(const yarn *y, int64_t j)
+{
+    ball const e = power(y, j);
+    if (!y->scaled) return e;
+    ball const r = ramp(y, j);
+    ball const divided = ball_mul(ball_div(e, y->factor), r);
     return ball_add(ball_mul(e, ball_sub(ball_of(1), r)), divided);
 }
 
-/* f_j / (2 pi), cut into pieces until nothing is left but the ball's own radius. */
-ref_turns ref_rope_turns(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
+/* f / (2 pi), cut into pieces until nothing is left but the ball's own radius. */
+static ref_turns turns_of(ball f)
 {
-    ball left = ball_div(frequency(p, quirks, j), ball_mul(ball_of(2), ball_pi()));
+    ball left = ball_div(f, ball_mul(ball_of(2), ball_pi()));
     ref_turns t = {0};
     double unit = 0x1p-20;
     for (; t.parts < REF_TURN_PARTS && ball_lower(left) > 2 * left.r && unit > 0x1p-990; unit *= 0x1p-20) {
@@ -82,6 +102,12 @@ ref_turns ref_rope_turns(const dsv3_rope_prob *p, ref_set quirks, int64_t j)
     }
     t.rest = ball_sup(left);
     return t;
+}
+
+void ref_rope_turns(const dsv3_rope_prob *p, ref_set quirks, ref_turns *turns)
+{
+    yarn const y = yarn_of(p, quirks);
+    for (int64_t j = 0; j < p->qk_rope_head_dim / 2; j++) turns[j] = turns_of(frequency(&y, j));
 }
 
 /* position * f_j / (2 pi), less whole turns. */
@@ -107,11 +133,12 @@ static double power_error(const dsv3_rope_prob *p, int64_t j)
 
 /* Lemma Angle: how far a port's angle is off for each position, in units of its format. f_j is built in six roundings, those of
  * theta^(-2j/r)'s arguments apart, and where both parts of it are blended the rounding of the ramp counts against all of e_j. */
-static double angle_spread(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int64_t j)
+static double angle_spread(const ref_reading *rd, const yarn *y, int64_t j)
 {
+    const dsv3_rope_prob *const p = y->p;
     const ref_numerics *const port = declared(rd, CLAUSE_ANGLE);
     if (!port) return 0;
-    ball const f = frequency(p, quirks, j), e = frequency(p, quirks | (ref_set)1 << QUIRK_R9_yarn_off, j);
+    ball const f = frequency(y, j), e = power(y, j);
     if (port->frequency >= 0) return (port->frequency + 1) * ball_sup(f);
     bool const blended = ball_sup(f) < 0.999999 * ball_sup(e) && ball_sup(f) * p->factor > 1.000001 * ball_sup(e);
     return (7 + power_error(p, j)) * ball_sup(f) + (blended ? 2 * ball_sup(e) : 0);
@@ -137,10 +164,9 @@ rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set qui
     r.spread = scratch_take(rd->scratch, pairs, sizeof *r.spread);
     r.cosine = scratch_take(rd->scratch, pairs, sizeof *r.cosine);
     r.sine = scratch_take(rd->scratch, pairs, sizeof *r.sine);
-    for (int64_t j = 0; j < pairs; j++) {
-        r.turns[j] = tier_above()->rope_turns(p, quirks, j);
-        r.spread[j] = angle_spread(rd, p, quirks, j);
-    }
+    tier_above()->rope_turns(p, quirks, r.turns);
+    yarn const y = yarn_of(p, quirks);
+    for (int64_t j = 0; j < pairs; j++) r.spread[j] = angle_spread(rd, &y, j);
     return r;
 }
 

@@ -142,6 +142,22 @@ static int surprises(const problem *p, const enclosures *legal, const enclosures
     return count;
 }
 
+/* Outputs that a mistake reaches, and that come out otherwise when nothing else is asked for. */
+static int apart_alone(const problem *p, const ref_reading *rd, int quirk, void *const data[], const enclosures *all)
+{
+    bool wanted[256] = {false};
+    enclosures some;
+    int count = 0;
+    if (!reached(quirk, p, wanted)) return 0;
+    cr_assert(p->tensors <= 256 && enclose_some(p, rd, &ref_dd, data, wanted, &some));
+    for (int i = 0; i < p->tensors; i++) {
+        cr_expect(!some.value[i] == !wanted[i], "%s: %s", p->id, p->tensor[i].name);
+        count += wanted[i] && !equal(some.value[i], all->value[i], p->tensor[i].count);
+    }
+    enclosures_free(&some);
+    return count;
+}
+
 Test(diagnosis, mistakes_show_where_they_are_said_to)
 {
     bool changes[REF_QUIRKS] = {false};
@@ -159,6 +175,7 @@ Test(diagnosis, mistakes_show_where_they_are_said_to)
             ref_reading const rd = {.declared = &n, .quirks = (ref_set)1 << q, .teacher_forced = true};
             cr_assert(enclose(&p, &rd, &ref_dd, data, &quirky));
             cr_expect(surprises(&p, &legal, &quirky, q, &changes[q]) == 0, "%s: %s", p.id, ref_quirk(q)->name);
+            cr_expect(apart_alone(&p, &rd, q, data, &quirky) == 0, "%s: %s alone", p.id, ref_quirk(q)->name);
             enclosures_free(&quirky);
         }
         enclosures_free(&legal);

@@ -6,12 +6,23 @@
 #include "reach.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Results that conform to n in a port with the quirks. */
 static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], enclosures *out)
 {
     ref_reading const faulty = {.declared = n, .quirks = quirks, .teacher_forced = p->op->staged};
     return enclose(p, &faulty, &ref_dd, data, out);
+}
+
+/* The same of the outputs that the quirk may change: the others have no value. */
+static bool enclose_reached(const problem *p, const ref_numerics *n, int quirk, void *const data[], enclosures *out)
+{
+    ref_reading const faulty = {.declared = n, .quirks = (ref_set)1 << quirk, .teacher_forced = p->op->staged};
+    bool *const wanted = calloc((size_t)p->tensors, sizeof *wanted);
+    bool const good = wanted && enclose_some(p, &faulty, &ref_dd, data, reached(quirk, p, wanted) ? wanted : NULL, out);
+    free(wanted);
+    return good;
 }
 
 /* What the quirk leaves unexplained of one element: it is no legal result with the quirk either, or the quirk allows
@@ -27,13 +38,15 @@ static void weigh(diagnosis_row *d, const ref_value *legal, const ref_value *qui
     d->worst = fmax(d->worst, budget_used(&wrong, got));
 }
 
-/* A quirk as an explanation of got[]. */
+/* A quirk as an explanation of got[]. What it doesn't reach is what is legal. */
 static void explain(const problem *p, const enclosures *legal, const enclosures *quirky, void *const got[],
                     diagnosis_row *d)
 {
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; quirky->value[i] && k < p->tensor[i].count; k++)
-            weigh(d, legal->value[i], quirky->value[i], k, ref_decode(p->tensor[i].dtype, got[i], k));
+    for (int i = 0; i < p->tensors; i++) {
+        const ref_value *const wrong = quirky->value[i] ? quirky->value[i] : legal->value[i];
+        for (int64_t k = 0; wrong && k < p->tensor[i].count; k++)
+            weigh(d, legal->value[i], wrong, k, ref_decode(p->tensor[i].dtype, got[i], k));
+    }
     if (!(d->worst > 1)) d->worst = 0; /* that of the illegal ones alone */
 }
 
@@ -106,7 +119,7 @@ static bool try_quirk(search *s, int i, bool whole)
     if (s->watched) s->watched->tell(s->watched->context, s->cost.whole + s->cost.parts, s->count);
     s->cost.whole += whole;
     s->cost.parts += !whole;
-    if (!enclose_quirky(p, s->n, (ref_set)1 << s->tried[i], got, &quirky)) return false;
+    if (!enclose_reached(p, s->n, s->tried[i], got, &quirky)) return false;
     explain(p, whole ? s->legal : &s->few.legal, &quirky, got, &s->found[i]);
     enclosures_free(&quirky);
     return true;

@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 
-/* Memory for every output; outputs[]: the same in the order of the op's rows, NULL for one that is absent. */
-static bool open_values(const problem *p, enclosures *e, ref_value *outputs[])
+/* Memory for every output that is wanted; outputs[]: the same in the order of the op's rows, NULL for one that is absent. */
+static bool open_values(const problem *p, const bool wanted[], enclosures *e, ref_value *outputs[])
 {
     int n = 0;
     e->tensors = p->tensors;
@@ -14,7 +14,7 @@ static bool open_values(const problem *p, enclosures *e, ref_value *outputs[])
     for (const tensor_row *row = p->op->tensors; e->value && row->name; row++) {
         if (row->kind != TENSOR_OUT) continue;
         const tensor_info *const t = problem_tensor(p, row->name);
-        if (t) {
+        if (t && (!wanted || wanted[t - p->tensor])) {
             outputs[n] = calloc((size_t)t->count, sizeof(ref_value));
             if (!outputs[n]) return false;
             e->value[t - p->tensor] = outputs[n];
@@ -40,16 +40,22 @@ static bool part_rivals(const problem *p, enclosures *e)
     return e->rivals != NULL;
 }
 
-bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
+bool enclose_some(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[],
+                  const bool wanted[], enclosures *out)
 {
     ref_value *outputs[MAX_OUTPUTS] = {NULL};
     void *const io = problem_bind(p, data);
     *out = (enclosures){NULL, 0, NULL};
-    bool const good = io && open_values(p, out, outputs) && op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs) &&
-                      part_rivals(p, out);
+    bool const good = io && open_values(p, wanted, out, outputs) &&
+                      op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs) && part_rivals(p, out);
     if (!good) enclosures_free(out);
     free(io);
     return good;
+}
+
+bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out)
+{
+    return enclose_some(p, rd, tier, data, NULL, out);
 }
 
 void enclosures_free(enclosures *e)

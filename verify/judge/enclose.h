@@ -20,6 +20,10 @@ typedef struct {
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out);
 void enclosures_free(enclosures *e);
 
+/* The same of the outputs that `wanted`, by tensor, names; the others have no value. */
+bool enclose_some(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[],
+                  const bool wanted[], enclosures *out);
+
 /* In the working tier, and false as above. Where the outputs of an op follow from one another (op.staged),
  * truth and legal results are those given the port's own decisions and stages, which are read from data. */
 bool enclose_truth(const problem *p, void *const data[], enclosures *truth); /* exact */

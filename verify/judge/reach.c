@@ -68,3 +68,11 @@ bool reaches(int quirk, const problem *p, const char *const outputs[], int count
         if (has_word(words, outputs[i], strlen(outputs[i]))) return true;
     return false;
 }
+
+bool reached(int quirk, const problem *p, bool outputs[])
+{
+    const char *const words = reach_of(quirk);
+    if (!words || !all_present(p, words)) return false;
+    for (int i = 0; i < p->tensors; i++) outputs[i] = has_word(words, p->tensor[i].name, strlen(p->tensor[i].name));
+    return true;
+}

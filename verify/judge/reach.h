@@ -10,4 +10,7 @@ const char *reach_of(int quirk);
 /* Can the quirk change one of these outputs of the problem? */
 bool reaches(int quirk, const problem *p, const char *const outputs[], int count);
 
+/* The outputs of the problem that the quirk changes, by tensor. False: that isn't known, or it may be all. */
+bool reached(int quirk, const problem *p, bool outputs[]);
+
 #endif
