@@ -122,7 +122,7 @@ static void add_shares(const loss *l, int64_t t)
     }
     ball const total = normalises(l) ? guarded(l->rd, round_op(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
     for (int64_t e = 0; e < experts; e++)
-        add_term(&l->share[e], normalises(l) ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
+        add_term(&l->share[e], normalises(l) ? share_of(l->rd, l->score[e], total) : l->score[e]);
 }
 
 /* The numbers of equations are those of the V3 report: f_i = E / (K T) c_i, P_i = g_i / T. */

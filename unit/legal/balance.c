@@ -54,7 +54,6 @@ void legal_balance_loss_config(legal *c, dsv3_balance_loss_prob const *p, dsv3_b
     legal_sums(c, false);
     legal_arithmetic(c, false);
     legal_division(c);
-    if (p->n_routed_experts == 1 && !legal_disputed(c, "recip_one", 2)) c->reciprocal = false;
     legal_output(c, "loss", DSV3_F32);
 }
 

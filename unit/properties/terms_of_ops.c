@@ -405,6 +405,19 @@ Test(terms_of_ops, scores_that_vanish)
     expect(&r.weight[1], 0, "a sigmoid");
 }
 
+/* One of 13 equal scores: s times RN(1/s) is less than 1. */
+Test(terms_of_ops, shares_by_a_reciprocal)
+{
+    float logits[13] = {0};
+    int32_t idx[1] = {0};
+    float const s = 1.0f / 13, inverse = 1 / s;
+    cr_assert(s * inverse < 1);
+    routed const r = route("acc 24 rn; exp 1; div ieee; flush none; scores f32 must",
+                           (dsv3_gate_prob){1, 13, 1, 1, 1, 1, 1, DSV3_SOFTMAX, DSV3_GREEDY}, logits, NULL, idx);
+    expect(&r.weight[0], (long double)(s * inverse), "a weight by the reciprocal");
+    expect(&r.weight[0], 1, "a weight by a division");
+}
+
 /* The exponential of a gate, off by what is declared for its argument; and log2 e folded in. */
 Test(terms_of_ops, softmax_scores)
 {
