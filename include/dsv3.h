@@ -520,7 +520,8 @@ struct dsv3_mla_io {
 
     /* out (n_tokens, q_lora_rank) stage: normalised query latent; absent without q_lora_rank */
     dsv3_tensor q_a_layernorm;
-    /* out (n_tokens, heads, qk_nope_head_dim + qk_rope_head_dim) stage: rotated */
+    /* out (n_tokens, heads, qk_nope_head_dim + qk_rope_head_dim) stage: q_nope, and q_pe
+     * rotated */
     dsv3_tensor q;
     /* out (n_tokens, kv_lora_rank + qk_rope_head_dim) like hidden_states: [c | k_pe], to cache */
     dsv3_tensor kv;

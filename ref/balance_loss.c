@@ -12,6 +12,8 @@
 
 #include "scratch.h"
 
+#include <limits.h>
+
 typedef struct {
     const ref_reading *rd;
     const dsv3_balance_loss_prob *prob;
@@ -71,14 +73,27 @@ static bool sums_fit(const ref_numerics *port)
     return port->acc.bits <= digits_of(port->arith) && promoted <= digits_of(port->arith);
 }
 
-/* Lemma Balance: three divisions and six other roundings, s + s^2 relative, unless the sum is a point, a number of `arith`, and E
- * and K T^2 are powers of 2. */
-static ball widen_by_constants(const loss *l, ball sum, double KTT)
+/* Do the constants keep what they meet a number of few bits? E and K T^2 are powers of two, sums are numbers of `arith`. */
+static bool constants_are_exact(const loss *l, double KTT)
 {
     const ref_numerics *const port = l->rd->declared;
     bool const scales_exactly = power_of_two((double)l->prob->n_routed_experts) && power_of_two(KTT);
-    if (!port || (ball_is_point(sum) && scales_exactly && sums_fit(port) && port->div.ieee)) return sum;
-    double const u = ref_half_ulp(port->arith, 1);
+    return !port || (scales_exactly && sums_fit(port) && port->div.ieee);
+}
+
+/* Lemma Balance: where constants round, no sum of shares is certain to be exact, nor one of their means. */
+static ball sum_of_shares(const loss *l, double KTT, const sum_record *share)
+{
+    sum_record sum = *share;
+    if (sum.lsb != INT_MAX && !constants_are_exact(l, KTT)) sum.lsb = INT_MIN;
+    return sum_of(l->rd, &sum);
+}
+
+/* Lemma Balance: three divisions and six other roundings, s + s^2 relative, unless the sum is a point and constants are exact. */
+static ball widen_by_constants(const loss *l, ball sum, double KTT)
+{
+    if (constants_are_exact(l, KTT) && (ball_is_point(sum) || !l->rd->declared)) return sum;
+    double const u = ref_half_ulp(l->rd->declared->arith, 1);
     double const s = 6 * u + 3 * quotient_error(l->rd, u);
     return ball_widen(sum, (s + s * s) * ball_sup(sum));
 }
@@ -107,7 +122,7 @@ static void add_shares(const loss *l, int64_t t)
     }
     ball const total = normalises(l) ? guarded(l->rd, round_op(l->rd, sum_of(l->rd, &sum))) : ball_of(1);
     for (int64_t e = 0; e < experts; e++)
-        add_term(&l->share[e], normalises(l) ? quotient_of(l->rd, l->score[e], total) : l->score[e]);
+        add_term(&l->share[e], normalises(l) ? share_of(l->rd, l->score[e], total) : l->score[e]);
 }
 
 /* The numbers of equations are those of the V3 report: f_i = E / (K T) c_i, P_i = g_i / T. */
@@ -120,10 +135,11 @@ static ball loss_of(const loss *l, tokens of_shares)
     for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->share[e] = empty_sum();
     for (int64_t t = counted.first; t < counted.last; t++) add_assignments(l, t); /* (18)  c_i */
     for (int64_t t = of_shares.first; t < of_shares.last; t++) add_shares(l, t);  /* (19, 20)  g_i */
-    for (int64_t e = 0; e < l->prob->n_routed_experts; e++)                       /* (17)  sum_i c_i g_i */
-        add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of(l->rd, &l->share[e])));
+    double const KTT = (double)l->prob->num_experts_per_tok * T * T_shares;
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) /* (17)  sum_i c_i g_i */
+        add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of_shares(l, KTT, &l->share[e])));
     ball const C = constant_of(l, T, T_shares), alpha = constant(l->rd, l->prob->aux_loss_alpha);
-    ball const cg = widen_by_constants(l, sum_of(l->rd, &sum), (double)l->prob->num_experts_per_tok * T * T_shares);
+    ball const cg = widen_by_constants(l, sum_of(l->rd, &sum), KTT);
     return round_at(l->rd, POINT_balance_loss_loss, l->io->loss.dtype, ball_mul(alpha, ball_mul(C, cg))); /* (17) */
 }
 

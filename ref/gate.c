@@ -84,7 +84,7 @@ static void softmax_scores(const ref_reading *rd, const gate *g, ball *s)
         add_term(&sum, s[e]);
     }
     ball const total = round_op(rd, sum_of(rd, &sum));
-    for (int64_t e = 0; e < experts; e++) s[e] = quotient_of(rd, s[e], total);
+    for (int64_t e = 0; e < experts; e++) s[e] = share_of(rd, s[e], total);
 }
 
 /* t = s + b, and its ends. */
@@ -257,7 +257,7 @@ static bool choose(const gate *g, int64_t token, bool *legal)
 
 static ball weight_of(const gate *g, int64_t e, ball total)
 {
-    ball const s = score_in_weight(g, e), w = divides(g) ? round_op(g->rd, quotient_of(g->rd, s, total)) : s;
+    ball const s = score_in_weight(g, e), w = divides(g) ? round_op(g->rd, share_of(g->rd, s, total)) : s;
     return round_at(g->rd, g->point.weight, g->format, times_gamma(g, w));
 }
 

@@ -188,14 +188,14 @@ static void rotate_in_place(const block *m, const rotation *rope, ball *pe)
     scratch_back(m->rd->scratch, mark);
 }
 
-/* q_pe of every head. q_nope is handed on as it is; as a stage it is rounded like the rest. */
+/* q_pe of every head. Point q is the whole query: q_nope is rounded there too. */
 static void rope_q(const block *m, const sequence *s, vectors q)
 {
     for (int64_t i = 0; i < s->n; i++) {
         ball *const token = q.ball + (s->first + i) * q.width;
         rotation_set(&m->rope_q, position_of(m, s, i));
         for (int64_t h = 0; h < m->heads; h++) {
-            if (m->rd->stages) round_each(m, POINT_mla_q, m->nope, token + h * m->qk);
+            round_each(m, POINT_mla_q, m->nope, token + h * m->qk);
             rotate_in_place(m, &m->rope_q, token + h * m->qk + m->nope);
         }
     }

@@ -189,6 +189,15 @@ ball quotient_of(const ref_reading *rd, ball a, ball b)
     return port->div.ieee ? rounded_once(rd, exact) : returned(rd, with_error(rd, &port->div, exact));
 }
 
+/* Lemma Function: a / b, or a times 1 / b, each operation rounded correctly. */
+ball share_of(const ref_reading *rd, ball a, ball b)
+{
+    ball const quotient = quotient_of(rd, a, b);
+    if (!rd->declared || !rd->declared->div.ieee || ball_is_any(quotient)) return quotient;
+    ball const product = rounded_once(rd, ball_mul(a, quotient_of(rd, ball_of(1), b)));
+    return ball_is_any(product) ? product : either(quotient, product);
+}
+
 bool accumulates_wider(const ref_numerics *port)
 {
     int const bits = digits_of(port->arith);

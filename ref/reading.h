@@ -11,7 +11,7 @@
  *   gamma_sum          Accumulate                   gamma_n = n u / (1 - n u), for the accumulator's u and block
  *   eta                Underflow                    eta, the underflow unit: what a subnormal result may lose
  *   least_exponent     Underflow                    the exponent of the least subnormal: all numbers are multiples of it
- *   quotient_of, rsqrt_of, sigmoid_of, log_of
+ *   quotient_of, share_of, rsqrt_of, sigmoid_of, log_of
  *                      Function                     a relative error in units of 2^-24; or correct rounding (Snap)
  *   mean_over          Returned                     a wide accumulator's sum is rounded before the division or after it
  *   exp_of             Shifted                      the absolute error of the argument is a relative one of the result
@@ -97,6 +97,9 @@ ball round_op(const ref_reading *rd, ball exact);
 
 /* a / b and 1 / sqrt(a) as a port computes them. (Function) */
 ball quotient_of(const ref_reading *rd, ball a, ball b);
+
+/* The same where one b divides several a, which a port may multiply by 1 / b instead. (Function) */
+ball share_of(const ref_reading *rd, ball a, ball b);
 ball rsqrt_of(const ref_reading *rd, ball a);
 
 /* The relative error of one rounding to elementwise arithmetic that is coarser than binary32; 0: it isn't. (Returned) */

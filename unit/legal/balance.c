@@ -52,16 +52,8 @@ void legal_balance_loss_config(legal *c, dsv3_balance_loss_prob const *p, dsv3_b
 {
     legal_start(c, "balance_loss", p->batch, p->n_tokens, p->n_routed_experts, (int)io->scores.dtype);
     legal_sums(c, false);
-    if (c->acc.bits < 24 && !legal_disputed(c, "narrow", 2)) {
-        c->acc = number_accumulator(24, c->acc.to_zero);
-        char rest[LEGAL_TEXT];
-        strcpy(rest, strchr(c->text + 4, ' '));
-        c->text[0] = 0;
-        legal_say(c, "acc 24%s", rest);
-    }
     legal_arithmetic(c, false);
     legal_division(c);
-    if (p->n_routed_experts == 1 && !legal_disputed(c, "recip_one", 2)) c->reciprocal = false;
     legal_output(c, "loss", DSV3_F32);
 }
 

@@ -15,8 +15,7 @@ void legal_mla_points(legal *c, legal_mla_parts *m, dsv3_mla_prob const *p, dsv3
     if (p->q_lora_rank && !p->stages) m->q_a_normed = legal_round_at(c, "q_a_layernorm", x);
     m->q_b = legal_round_at(c, "q_b_proj", x);
     m->cos_sin = legal_round_at(c, "cos_sin", x);
-    bool const whole = m->q_b.format.bits == number_bf16.bits || legal_disputed(c, "q_whole", 2);
-    if (!p->stages) m->q = legal_round_at(c, "q", whole ? x : DSV3_F32);
+    if (!p->stages) m->q = legal_round_at(c, "q", x);
     m->kv_a = legal_round_at(c, "kv_a_proj_with_mqa", x);
     if (m->absorbed) {
         m->q_absorbed = legal_round_at(c, "q_absorbed", x);

@@ -405,6 +405,19 @@ Test(terms_of_ops, scores_that_vanish)
     expect(&r.weight[1], 0, "a sigmoid");
 }
 
+/* One of 13 equal scores: s times RN(1/s) is less than 1. */
+Test(terms_of_ops, shares_by_a_reciprocal)
+{
+    float logits[13] = {0};
+    int32_t idx[1] = {0};
+    float const s = 1.0f / 13, inverse = 1 / s;
+    cr_assert(s * inverse < 1);
+    routed const r = route("acc 24 rn; exp 1; div ieee; flush none; scores f32 must",
+                           (dsv3_gate_prob){1, 13, 1, 1, 1, 1, 1, DSV3_SOFTMAX, DSV3_GREEDY}, logits, NULL, idx);
+    expect(&r.weight[0], (long double)(s * inverse), "a weight by the reciprocal");
+    expect(&r.weight[0], 1, "a weight by a division");
+}
+
 /* The exponential of a gate, off by what is declared for its argument; and log2 e folded in. */
 Test(terms_of_ops, softmax_scores)
 {
@@ -891,6 +904,48 @@ static ref_value balance_of(const char *declaration, float alpha, float score)
     ref_reading const rd = {&port, 0, false};
     cr_assert(ref_dd.balance_loss(&rd, &prob, &io, (ref_value *const[]){loss}));
     return *loss;
+}
+
+/* The classic loss, seq_aux 0. */
+static ref_value classic_loss(const char *declaration, int tokens, int experts, int chosen, float *scores, int32_t *idx)
+{
+    float out[1] = {0};
+    int32_t starts[2] = {0, tokens};
+    ref_value loss[1];
+    ref_numerics const port = numerics("balance_loss", declaration);
+    dsv3_balance_loss_prob const prob = {1, tokens, experts, chosen, 1, 0};
+    dsv3_balance_loss_io const io = {.scores = {scores, DSV3_F32, 2, {tokens, experts}, {experts, 1}},
+                                     .topk_idx = {idx, DSV3_I32, 2, {tokens, chosen}, {chosen, 1}},
+                                     .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
+                                     .loss = {out, DSV3_F32, 1, {1}, {1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.balance_loss(&rd, &prob, &io, (ref_value *const[]){loss}));
+    return *loss;
+}
+
+/* Numbers whose sum is exact in 11 bits, and their quotients by the number of tokens, whose sum is not. */
+Test(terms_of_ops, sums_of_rounded_terms)
+{
+    enum { MANY = 45, FEW = 15, LONG = 43 };
+    const char *const declaration = "acc 11 rn fused splits=1; div 0.001; flush none";
+    static float mean[3 * MANY], share[LONG * 2];
+    static int32_t idx[LONG + 3 * FEW];
+
+    long double sum = 0; /* every f is 1 */
+    for (int e = 0; e < MANY; e++) {
+        mean[e] = e ? 0x1p-10f : 0.75f + 0x1p-10f, idx[e] = e;
+        sum = to_bits(sum + (long double)(mean[e] / 3), 11);
+    }
+    ref_value loss = classic_loss(declaration, 3, MANY, FEW, mean, idx);
+    expect(&loss, sum, "f P, each rounded");
+
+    sum = 0; /* the first expert has all scores, and one token */
+    for (int t = 0; t < LONG; t++) {
+        share[2 * t] = t ? 0x1p-10f : 1, idx[t] = t != 0;
+        sum = to_bits(sum + (long double)(share[2 * t] / LONG), 11);
+    }
+    loss = classic_loss(declaration, LONG, 2, 1, share, idx);
+    expect(&loss, to_bits(sum * (long double)(2.0f / LONG), 11), "shares, each divided");
 }
 
 Test(terms_of_ops, constants_of_a_loss)
