@@ -804,10 +804,9 @@ static ref_value mean_of(const char *declaration, int tokens)
 Test(terms_of_ops, means)
 {
     ref_value mean;
-    for (int i = 0; i < 4; i++)
-        stored_loss[i] = 1 + (i == 0) * 0x1p-23f; /* the mean of what is stored: 1 and a quarter of a bit */
-    mean = mean_of(WIDE_LOSS "div 0.001; terms f32 may", 4);
-    expect(&mean, 1 + (0.25L + 0.49L) * 0x1p-23L, "losses before they are stored");
+    for (int i = 0; i < 50; i++) stored_loss[i] = 1 + (i == 0) * 0x1p-23f; /* their mean: 1 and a fiftieth of a bit */
+    mean = mean_of(WIDE_LOSS "div 0.001; terms f32 may; arith f64", 50);
+    expect(&mean, 1 + (0.02L + 0.499L) * 0x1p-23L, "losses before they are stored");
 
     long double sum = 0;
     for (int i = 0; i < 43; i++) { /* their sum is exact in 11 bits, that of their quotients is not */
