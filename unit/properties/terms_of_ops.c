@@ -631,6 +631,10 @@ Test(terms_of_ops, experts_underflow)
     find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0x1p-8f);
     expect(legal, 0, "sums of experts below the least number of BF16");
 
+    for (int i = 0; i < 8; i++) weight[i] = (i ? -0.02f : 8.4f) * 0x1p-133f / 1.5625f;
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may rz", 8, weight, 0x1p-6f);
+    expect(legal, 0x1p-133L, "seven sums lose a unit each"); /* 8 units, less almost nothing, are 7 */
+
     for (int i = 0; i < EXPERTS; i++) weight[i] = 655 * 0x1p-149f;
     find_experts(EXACT_EXPERTS "acc 14 rz fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0x1p-6f);
     expect(legal, 0, "experts below the least number of 14 bits");
