@@ -411,6 +411,13 @@ ball cast_at(const ref_reading *rd, int point, dsv3_dtype output, ball stored)
     return flushed(rd, (r.must ? must_round : may_round)(format, r.truncates, stored));
 }
 
+/* Lemma Partial: what n terms lose in partial sums that are subnormal in the point's format, besides their own roundings. */
+static double lost_by_partial_sums(const ref_numerics *port, ref_rounding r, dsv3_dtype format, double n)
+{
+    double const half = ref_half_ulp(format, 0);
+    return r.truncates ? 2 * n * half : n * fmin(eta(port), half) + half;
+}
+
 /* Lemma Partial: every partial sum is rounded by the accumulator and then to the point's format. */
 ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const sum_record *sum)
 {
@@ -423,7 +430,7 @@ ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const s
     double const acc = gamma_sum(port, sum->n), rounded = th / (1 - th) * (1 + 0x1p-40);
     double const share = acc + rounded + acc * rounded, largest = sum->sum_abs * (1 + share);
     if (!(largest < 0x1p127) || !isfinite(ref_round(format, largest))) return ball_any();
-    double const lost = underflow(port, sum) + 2 * n * ref_half_ulp(format, 0);
+    double const lost = underflow(port, sum) + lost_by_partial_sums(port, r, format, n);
     return flushed(rd, ball_widen(sum->total, share * sum->sum_abs + lost * (1 + share)));
 }
 

@@ -338,6 +338,13 @@ Test(terms, weights_cut)
                2);
     expect(legal_o, p[1] / (1 + exact), "P cut to BF16");
 
+    for (int j = 0; j < 65; j++) { /* the sum is made of weights that aren't cut */
+        score[j] = j ? (float)logl(0.5L * (1 + 0x1.fcp-8L)) : 0, value[j] = j > 0;
+    }
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P bf16 must rz; rescales 0",
+               65);
+    expect(legal_o, 32 / (1 + 64 * expl((long double)score[1])), "many P cut to BF16");
+
     enum { N = 1700 };
     for (int j = 0; j < N; j++) score[j] = j ? (float)logl(0x1.fep-10L) : 0, value[j] = 1;
     find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; scores f32 must; P f8_e4m3 must rz; rescales 0",

@@ -644,6 +644,10 @@ Test(terms_of_ops, experts_underflow)
     find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0x1p-8f);
     expect(legal, 0, "sums of experts below the least number of BF16");
 
+    for (int i = 0; i < 8; i++) weight[i] = (i ? -0.02f : 8.4f) * 0x1p-133f / 1.5625f;
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may rz", 8, weight, 0x1p-6f);
+    expect(legal, 0x1p-133L, "seven sums lose a unit each"); /* 8 units, less almost nothing, are 7 */
+
     for (int i = 0; i < EXPERTS; i++) weight[i] = 655 * 0x1p-149f;
     find_experts(EXACT_EXPERTS "acc 14 rz fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0x1p-6f);
     expect(legal, 0, "experts below the least number of 14 bits");
@@ -817,10 +821,9 @@ static ref_value mean_of(const char *declaration, int tokens)
 Test(terms_of_ops, means)
 {
     ref_value mean;
-    for (int i = 0; i < 4; i++)
-        stored_loss[i] = 1 + (i == 0) * 0x1p-23f; /* the mean of what is stored: 1 and a quarter of a bit */
-    mean = mean_of(WIDE_LOSS "div 0.001; terms f32 may", 4);
-    expect(&mean, 1 + (0.25L + 0.49L) * 0x1p-23L, "losses before they are stored");
+    for (int i = 0; i < 50; i++) stored_loss[i] = 1 + (i == 0) * 0x1p-23f; /* their mean: 1 and a fiftieth of a bit */
+    mean = mean_of(WIDE_LOSS "div 0.001; terms f32 may; arith f64", 50);
+    expect(&mean, 1 + (0.02L + 0.499L) * 0x1p-23L, "losses before they are stored");
 
     long double sum = 0;
     for (int i = 0; i < 43; i++) { /* their sum is exact in 11 bits, that of their quotients is not */
@@ -836,23 +839,24 @@ Test(terms_of_ops, means)
     expect(&mean, 0, "quotients that underflow");
 }
 
-/* Each loss divided first: the sum of the quotients is another number than it would be within half a unit of the mean. */
+/* Each loss divided first: quotients of either sign, each rounded up by nearly half a unit, which all but cancel. */
 Test(terms_of_ops, quotients_of_losses)
 {
+    enum { TOKENS = 127 };
+    double most[2] = {0};
+    float worst[2] = {0};
     srand48(14);
-    for (int found = 0, i = 0; found < 3 && i < 3000000; i++) {
-        double sum = 0, exact = 0;
-        for (int t = 0; t < 3; t++) {
-            stored_loss[t] = (float)draw(3.9, 4);
-            sum += (double)(stored_loss[t] / 3), exact += (double)stored_loss[t];
-        }
-        exact /= 3;
-        double const less = exact * (1 - 0.45 * 0x1p-24), more = exact * (1 + 0.45 * 0x1p-24);
-        if ((float)sum >= (float)less && (float)sum <= (float)more) continue;
-        found++;
-        ref_value const mean = mean_of(WIDE_LOSS "div ieee; terms f32 must", 3);
-        expect(&mean, (long double)sum, "quotients of losses");
+    for (int i = 0; i < 100000; i++) {
+        float const loss = (i % 2 ? -1 : 1) * (float)draw(127, 127.4);
+        double const up = (double)(loss / TOKENS) - (double)loss / TOKENS;
+        if (up > most[i % 2]) most[i % 2] = up, worst[i % 2] = loss;
     }
+    long double sum = 0;
+    for (int t = 0; t < TOKENS; t++)
+        stored_loss[t] = t ? worst[t % 2] : 0, sum += (long double)(stored_loss[t] / TOKENS);
+    printf("terms_of_ops: quotients of losses off by %.3f and %.3f units\n", most[0] * 0x1p24, most[1] * 0x1p24);
+    ref_value const mean = mean_of(WIDE_LOSS "div ieee; terms f32 must", TOKENS);
+    expect(&mean, sum, "quotients of losses");
 }
 
 /* ---- rope: pairs (1, 0), which become cos and sin ---- */
