@@ -589,8 +589,8 @@ Test(terms_of_ops, rounded_sigmoid)
 
 enum { EXPERTS = 48 };
 
-/* Each expert makes 100 down of the token. */
-static void find_experts(const char *declaration, int n, float *weight, float down)
+/* Each expert makes 100 down of the token; down, if `act` are the port's own. */
+static void find_experts(const char *declaration, int n, float *weight, float down, float *act)
 {
     static char name[3 * EXPERTS][40];
     static dsv3_weight item[3 * EXPERTS];
@@ -604,13 +604,14 @@ static void find_experts(const char *declaration, int n, float *weight, float do
         item[i] = (dsv3_weight){name[i], {data[i % 3], DSV3_F32, 2, {1, 1}, {1, 1}}};
         idx[i / 3] = i / 3;
     }
-    dsv3_experts_prob const prob = {1, 1, 1, n, n, 0};
+    dsv3_experts_prob const prob = {1, 1, 1, n, n, act != NULL};
     dsv3_experts_io const io = {.hidden_states = {one, DSV3_F32, 2, {1, 1}, {1, 1}},
                                 .topk_idx = {idx, DSV3_I32, 2, {1, n}, {n, 1}},
                                 .topk_weight = {weight, DSV3_F32, 2, {1, n}, {n, 1}},
                                 .weights = {3 * n, item},
+                                .act = {act, DSV3_F32, 3, {1, n, 1}, {n, 1, 1}},
                                 .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {.declared = &port, .teacher_forced = act != NULL};
     cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal}));
 }
 
@@ -623,13 +624,13 @@ Test(terms_of_ops, sums_of_experts)
     for (int i = 0; i < EXPERTS; i++) weight[i] = i ? (float)up_11 : 1;
     long double sum = 0;
     for (int i = 0; i < EXPERTS; i++) sum = to_bits(sum + 100 * (long double)weight[i] * 0.0125L, 11);
-    find_experts(EXACT_EXPERTS "acc 11 rn fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0.0125f);
+    find_experts(EXACT_EXPERTS "acc 11 rn fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0.0125f, NULL);
     expect(legal, sum, "experts in 11 bits");
 
     sum = 0;
     for (int i = 0; i < EXPERTS; i++) weight[i] = i ? 0x1.01p-8f : 1;
     for (int i = 0; i < EXPERTS; i++) sum = to_bits(sum + 100 * (long double)weight[i] * 0.0101L, 8);
-    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0.0101f);
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0.0101f, NULL);
     expect(legal, sum, "experts in BF16");
 }
 
@@ -637,20 +638,34 @@ Test(terms_of_ops, experts_underflow)
 {
     float weight[EXPERTS];
     for (int i = 0; i < EXPERTS; i++) weight[i] = (i % 2 ? -0.68f : 1.2f) * 0x1p-126f;
-    find_experts(EXACT_EXPERTS "acc 53 rn; flush ftz; routed f32 must", EXPERTS, weight, 0x1p-6f);
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush ftz; routed f32 must", EXPERTS, weight, 0x1p-6f, NULL);
     expect(legal, 0, "sums of two experts are flushed");
 
     for (int i = 0; i < EXPERTS; i++) weight[i] = 0x1.3ep-133f;
-    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0x1p-8f);
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may", EXPERTS, weight, 0x1p-8f, NULL);
     expect(legal, 0, "sums of experts below the least number of BF16");
 
     for (int i = 0; i < 8; i++) weight[i] = (i ? -0.02f : 8.4f) * 0x1p-133f / 1.5625f;
-    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may rz", 8, weight, 0x1p-6f);
+    find_experts(EXACT_EXPERTS "acc 53 rn; flush none; routed bf16 may rz", 8, weight, 0x1p-6f, NULL);
     expect(legal, 0x1p-133L, "seven sums lose a unit each"); /* 8 units, less almost nothing, are 7 */
 
     for (int i = 0; i < EXPERTS; i++) weight[i] = 655 * 0x1p-149f;
-    find_experts(EXACT_EXPERTS "acc 14 rz fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0x1p-6f);
+    find_experts(EXACT_EXPERTS "acc 14 rz fused splits=1; flush none; routed f32 may", EXPERTS, weight, 0x1p-6f, NULL);
     expect(legal, 0, "experts below the least number of 14 bits");
+}
+
+/* Terms of one unit and of half a unit, which are added to a BF16 sum as they are: ties, each to the even number above. */
+Test(terms_of_ops, subnormal_ties_of_experts)
+{
+    float weight[EXPERTS], act[EXPERTS];
+    double sum = 0;
+    for (int i = 0; i < EXPERTS; i++) {
+        weight[i] = i % 2 ? 0x1p-134f : 0x1p-133f, act[i] = 1;
+        sum = ref_round(DSV3_BF16, sum + (double)weight[i]);
+    }
+    cr_assert(sum == EXPERTS * 0x1p-133);
+    find_experts(EXACT_EXPERTS "acc 24 rn; flush none; routed bf16 may", EXPERTS, weight, 1, act);
+    expect(legal, (long double)sum, "ties of subnormal sums");
 }
 
 /* ---- gate, quant ---- */
