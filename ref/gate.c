@@ -255,10 +255,21 @@ static bool choose(const gate *g, int64_t token, bool *legal)
     return valid;
 }
 
+/* gamma s / total before it is rounded for the last time: divided first; scaled first; or s times gamma / total. (Lemma Weight) */
+static ball divided_weight(const gate *g, ball s, ball total)
+{
+    ball const divided = times_gamma(g, round_op(g->rd, share_of(g->rd, s, total)));
+    if (!g->rd->declared || ball_is_any(divided)) return divided;
+    ball const scaled = unrounded_share(g->rd, round_op(g->rd, times_gamma(g, s)), total);
+    ball const by_factor = ball_mul(s, share_of(g->rd, times_gamma(g, ball_of(1)), total));
+    if (ball_is_any(scaled) || ball_is_any(by_factor)) return ball_any();
+    return either(divided, either(scaled, by_factor));
+}
+
 static ball weight_of(const gate *g, int64_t e, ball total)
 {
-    ball const s = score_in_weight(g, e), w = divides(g) ? round_op(g->rd, share_of(g->rd, s, total)) : s;
-    return round_at(g->rd, g->point.weight, g->format, times_gamma(g, w));
+    ball const s = score_in_weight(g, e), w = divides(g) ? divided_weight(g, s, total) : times_gamma(g, s);
+    return round_at(g->rd, g->point.weight, g->format, w);
 }
 
 /* The numbers of equations are those of the V3 report. */

@@ -189,13 +189,22 @@ ball quotient_of(const ref_reading *rd, ball a, ball b)
     return port->div.ieee ? rounded_once(rd, exact) : returned(rd, with_error(rd, &port->div, exact));
 }
 
-/* Lemma Function: a / b, or a times 1 / b, each operation rounded correctly. */
+/* Lemma Function: a / b, or a times 1 / b, which is rounded. */
+ball unrounded_share(const ref_reading *rd, ball a, ball b)
+{
+    const ref_numerics *const port = declared(rd, CLAUSE_DIV);
+    ball const quotient = ball_div(a, b);
+    if (!port || ball_is_any(quotient)) return quotient;
+    if (!port->div.ieee) return with_error(rd, &port->div, quotient);
+    ball const product = ball_mul(a, quotient_of(rd, ball_of(1), b));
+    return ball_is_any(product) ? product : either(quotient, product);
+}
+
 ball share_of(const ref_reading *rd, ball a, ball b)
 {
-    ball const quotient = quotient_of(rd, a, b);
-    if (!rd->declared || !rd->declared->div.ieee || ball_is_any(quotient)) return quotient;
-    ball const product = rounded_once(rd, ball_mul(a, quotient_of(rd, ball_of(1), b)));
-    return ball_is_any(product) ? product : either(quotient, product);
+    ball const share = unrounded_share(rd, a, b);
+    if (!rd->declared) return share;
+    return rd->declared->div.ieee ? rounded_once(rd, share) : returned(rd, share);
 }
 
 bool accumulates_wider(const ref_numerics *port)

@@ -100,6 +100,7 @@ ball quotient_of(const ref_reading *rd, ball a, ball b);
 
 /* The same where one b divides several a, which a port may multiply by 1 / b instead. (Function) */
 ball share_of(const ref_reading *rd, ball a, ball b);
+ball unrounded_share(const ref_reading *rd, ball a, ball b); /* before the last rounding, which is left to a point */
 ball rsqrt_of(const ref_reading *rd, ball a);
 
 /* The relative error of one rounding to elementwise arithmetic that is coarser than binary32; 0: it isn't. (Returned) */

@@ -60,8 +60,8 @@ void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_
 {
     int64_t const n = p->n_routed_experts, k = p->num_experts_per_tok;
     bool const grouped = p->topk_method != DSV3_GREEDY;
-    bool const scale_first =
-        c->arith == IN_BF16 ? legal_disputed(c, "scale_first_bf16", 2) : legal_draw(c, "scale_first", 2);
+    bool const scale_first = legal_draw(c, "scale_first", 2);
+    bool const by_factor = scale_first && p->norm_topk_prob && legal_draw(c, "by_factor", 2);
     int64_t const groups = grouped ? p->n_group : 1, each = n / groups, kept = grouped ? p->topk_group : 1;
     double *s = work, *t = work + n, *u = work + 2 * n;
     double const scale = legal_constant(c, p->routed_scaling_factor);
@@ -77,7 +77,8 @@ void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_
         t[e] = -INFINITY, w[i] = s[e], chosen[i] = (int32_t)e;
     }
     double const sum = p->norm_topk_prob ? legal_cast(c, legal_dot(c, k, w, NULL)) : 1;
-    for (int64_t i = 0; i < k; i++) {
+    for (int64_t i = 0; by_factor && i < k; i++) w[i] = legal_op(c, w[i] * legal_div(c, scale, sum));
+    for (int64_t i = 0; !by_factor && i < k; i++) {
         double x = scale_first ? legal_op(c, w[i] * scale) : w[i];
         if (p->norm_topk_prob) x = legal_div(c, x, sum);
         w[i] = scale_first ? x : legal_op(c, x * scale);

@@ -405,17 +405,31 @@ Test(terms_of_ops, scores_that_vanish)
     expect(&r.weight[1], 0, "a sigmoid");
 }
 
-/* One of 13 equal scores: s times RN(1/s) is less than 1. */
-Test(terms_of_ops, shares_by_a_reciprocal)
+/* One of 13 equal scores s, so that the weight is gamma: two roundings that end farthest above it. */
+Test(terms_of_ops, weights_scaled_first)
 {
-    float logits[13] = {0};
+    const char *const ways[2] = {"acc 24 rn; exp 1; div 0.001; flush none; scores f32 must",
+                                 "acc 24 rn; exp 1; div ieee; flush none; scores f32 must"};
+    float const s = 1.0f / 13;
+    float gammas[2] = {0}, logits[13] = {0};
+    long double most[2] = {0}, got[2] = {0};
     int32_t idx[1] = {0};
-    float const s = 1.0f / 13, inverse = 1 / s;
-    cr_assert(s * inverse < 1);
-    routed const r = route("acc 24 rn; exp 1; div ieee; flush none; scores f32 must",
-                           (dsv3_gate_prob){1, 13, 1, 1, 1, 1, 1, DSV3_SOFTMAX, DSV3_GREEDY}, logits, NULL, idx);
-    expect(&r.weight[0], (long double)(s * inverse), "a weight by the reciprocal");
-    expect(&r.weight[0], 1, "a weight by a division");
+    srand48(16);
+    for (int i = 0; i < 100000; i++) {
+        float const gamma = (float)draw(1, 4), scaled = s * gamma, factor = gamma / s;
+        long double const way[2] = {(long double)scaled / (long double)s, (long double)s * (long double)factor};
+        for (int k = 0; k < 2; k++) {
+            long double const off = way[k] / (long double)gamma - 1;
+            bool const alone = (float)way[k] > gamma && (float)way[1 - k] <= gamma;
+            if (alone && off > most[k]) most[k] = off, gammas[k] = gamma, got[k] = way[k];
+        }
+    }
+    for (int k = 0; k < 2; k++) {
+        dsv3_gate_prob const prob = {1, 13, 1, 1, 1, (double)gammas[k], 1, DSV3_SOFTMAX, DSV3_GREEDY};
+        routed const r = route(ways[k], prob, logits, NULL, idx);
+        printf("terms_of_ops: a weight off by %.3Lf units\n", most[k] * 0x1p24L);
+        expect(&r.weight[0], got[k], k ? "by gamma / sum" : "scaled first");
+    }
 }
 
 /* The exponential of a gate, off by what is declared for its argument; and log2 e folded in. */
@@ -925,14 +939,15 @@ static ref_value balance_of(const char *declaration, float alpha, float score)
     return *loss;
 }
 
-/* The classic loss, seq_aux 0. */
-static ref_value classic_loss(const char *declaration, int tokens, int experts, int chosen, float *scores, int32_t *idx)
+/* Of one sequence, or the classic loss. */
+static ref_value loss_by(const char *declaration, bool seq_aux, int tokens, int experts, int chosen, float *scores,
+                         int32_t *idx)
 {
     float out[1] = {0};
     int32_t starts[2] = {0, tokens};
     ref_value loss[1];
     ref_numerics const port = numerics("balance_loss", declaration);
-    dsv3_balance_loss_prob const prob = {1, tokens, experts, chosen, 1, 0};
+    dsv3_balance_loss_prob const prob = {1, tokens, experts, chosen, 1, seq_aux};
     dsv3_balance_loss_io const io = {.scores = {scores, DSV3_F32, 2, {tokens, experts}, {experts, 1}},
                                      .topk_idx = {idx, DSV3_I32, 2, {tokens, chosen}, {chosen, 1}},
                                      .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
@@ -955,7 +970,7 @@ Test(terms_of_ops, sums_of_rounded_terms)
         mean[e] = e ? 0x1p-10f : 0.75f + 0x1p-10f, idx[e] = e;
         sum = to_bits(sum + (long double)(mean[e] / 3), 11);
     }
-    ref_value loss = classic_loss(declaration, 3, MANY, FEW, mean, idx);
+    ref_value loss = loss_by(declaration, false, 3, MANY, FEW, mean, idx);
     expect(&loss, sum, "f P, each rounded");
 
     sum = 0; /* the first expert has all scores, and one token */
@@ -963,8 +978,20 @@ Test(terms_of_ops, sums_of_rounded_terms)
         share[2 * t] = t ? 0x1p-10f : 1, idx[t] = t != 0;
         sum = to_bits(sum + (long double)(share[2 * t] / LONG), 11);
     }
-    loss = classic_loss(declaration, LONG, 2, 1, share, idx);
+    loss = loss_by(declaration, false, LONG, 2, 1, share, idx);
     expect(&loss, to_bits(sum * (long double)(2.0f / LONG), 11), "shares, each divided");
+}
+
+/* One expert: s times RN(1/s) is less than 1. */
+Test(terms_of_ops, shares_by_a_reciprocal)
+{
+    float s = 1.0f / 13;
+    int32_t idx = 0;
+    float const inverse = 1 / s, product = s * inverse;
+    cr_assert(product < 1);
+    ref_value const loss = loss_by("acc 24 rn; div ieee; flush none", true, 1, 1, 1, &s, &idx);
+    expect(&loss, (long double)product, "a share by the reciprocal");
+    expect(&loss, 1, "a share by a division");
 }
 
 Test(terms_of_ops, constants_of_a_loss)
