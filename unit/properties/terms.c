@@ -636,7 +636,7 @@ Test(terms, query_scaled_first)
 
 /* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */
 
-enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 3 };
+enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 35 };
 static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16 softmax=f32; scores f32 may; P f32 may; "
     "rescales 0";
@@ -688,21 +688,26 @@ Test(terms, scales_after_sums)
     expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
 }
 
-/* Three keys of one weight, the codes of two of either sign: the scales and their products with P are rounded to BF16. */
+/* Keys of one weight, two of them codes of either sign whose dequantised numbers are numbers of BF16 and all but cancel;
+ * their scales, and the products of these with P, are rounded to BF16, up and down. */
 Test(terms, scales_after_weights)
 {
-    double up = 0, down = 0;
-    float scale[3][2] = {{0}}, code[3][2] = {{1, 0}, {-1, 0}, {0, 0}}, q[2] = {0, 0}, got[2] = {0};
-    srand48(11);
-    for (int i = 0; i < 1000000; i++) {
-        float const s = (float)draw(1, 1.6), result = to_bf16(to_bf16(s) * (1.0f / 3));
-        double const off = (double)result - (double)s / 3;
-        if (off > up) up = off, scale[0][0] = s, got[0] = result;
-        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
+    double most[2] = {0};
+    float scale[KEYS][2] = {{0}}, code[KEYS][2] = {{0}}, q[2] = {0, 0};
+    long double o = 0;
+    for (int j = 0; j < KEYS; j++) scale[j][0] = scale[j][1] = 1.1f;
+    for (int k = 0; k < 2 * 8 * 64; k++) {
+        int const down = k % 2;
+        float const c = 1 + (float)(k / 2 % 8) / 8, key = 1.5f + (float)(k / 16) / 128, s = key / c;
+        float const got = to_bf16(to_bf16(s) / (float)KEYS) * c;
+        double const off = (down ? -1 : 1) * ((double)got * KEYS / (double)key - 1);
+        bool const exact = fabs((double)s * (double)c - (double)key) < 0x1p-20;
+        if (exact && off > most[down]) most[down] = off, scale[down][0] = s, code[down][0] = down ? -c : c;
     }
-    scale[0][1] = scale[1][1] = scale[2][0] = scale[2][1] = 1.1f;
-    find_coded(late, 3, 1, scale, code, q);
-    expect(legal_o, (long double)got[0] - (long double)got[1], "scales after weights");
+    printf("terms: weights times scales off by %.3f and %.3f units of BF16\n", most[0] * 0x1p8, most[1] * 0x1p8);
+    for (int j = 0; j < 2; j++) o += (long double)to_bf16(to_bf16(scale[j][0]) / (float)KEYS) * (long double)code[j][0];
+    find_coded(late, KEYS, 1, scale, code, q);
+    expect(legal_o, o, "scales after weights");
 }
 
 /* The sum of one tile overflows before the scale makes it small, and before the other tile takes it back. */
