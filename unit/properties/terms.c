@@ -641,16 +641,32 @@ static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16 softmax=f32; scores f32 may; P f32 may; "
     "rescales 0";
 
-/* `n` keys: their codes are 0 but for the first `places` of each tile, and so is q. */
-static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
+/* `n` keys of so many codes, and q, an entry for each of those and 2. */
+static void find_of_cache(const char *declaration, int n, int codes, uint8_t *cache, float *q)
 {
-    static uint8_t cache[KEYS * ROW];
-    static float q[CODES + 2];
     static ref_value o[CODES];
     char text[400];
     snprintf(text, sizeof text, "%s; scaled scores; parts 1", declaration);
     int32_t block = 0, length = n;
+    int64_t const row = codes + 4 * (codes / TILE) + 2 * 2, width = codes + 2;
     ref_numerics const port = numerics("mla_decode", text);
+    dsv3_mla_decode_prob const prob = {1, 1, 1, codes, 2, 2, KEYS, n, 1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, width}, {width, width, width, 1}},
+                                   .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, row}, {KEYS * row, row, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, codes}, {codes, codes, codes, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
+    legal_o[0] = o[0];
+}
+
+/* `n` keys of two tiles: their codes are 0 but for the first `places` of each tile, and so is q. */
+static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
+{
+    static uint8_t cache[KEYS * ROW];
+    static float q[CODES + 2];
     memset(cache, 0, sizeof cache);
     memset(q, 0, sizeof q);
     for (int j = 0; j < n; j++)
@@ -660,16 +676,7 @@ static void find_coded(const char *declaration, int n, int places, float (*scale
             memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
         }
     for (int c = 0; c < places; c++) q[c] = entry[0], q[TILE + c] = entry[1];
-    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
-    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
-                                   .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
-                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
-                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
-                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, CODES}, {CODES, CODES, CODES, 1}},
-                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {&port, 0, false};
-    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
-    legal_o[0] = o[0];
+    find_of_cache(declaration, n, CODES, cache, q);
 }
 
 /* The sums of two tiles, their scales and the products of these are rounded to BF16; the tiles all but cancel. */
@@ -710,12 +717,23 @@ Test(terms, scales_after_weights)
     expect(legal_o, o, "scales after weights");
 }
 
-/* The sum of one tile overflows before the scale makes it small, and before the other tile takes it back. */
+/* The sum of one tile overflows before the scale makes it small, and before the other tile, or k_pe, takes it back. */
 Test(terms, codes_overflow)
 {
+    static const char port[] =
+        "acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0";
     float scale[1][2] = {{0x1p-60f, 0x1p-60f}}, code[1][2] = {{448, -448}}, q[2] = {0x1p113f, 0x1p113f};
-    find_coded("acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1, TILE,
-               scale, code, q);
+    find_coded(port, 1, TILE, scale, code, q);
+    cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
+
+    static uint8_t cache[KEYS * ROW];
+    float query[TILE + 2];
+    for (int c = 0; c < TILE + 2; c++) query[c] = 0x1.28p112f;
+    for (int c = 0; c < TILE; c++) ref_encode(DSV3_F8_E4M3, cache, c, 448);
+    memcpy(cache + TILE, &scale[0][0], 4);
+    ref_encode(DSV3_BF16, cache + TILE + 4, 0, TILE * -448 * 0x1p-60);
+    cr_assert(isinf(TILE * (448 * query[0])));
+    find_of_cache(port, 1, TILE, cache, query);
     cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
 }
 
