@@ -8,7 +8,7 @@
 # make tsan          cases on our threads (fast/) under ThreadSanitizer
 # make legal         honest ports in drawn configurations: none may be accused. Until each op and format has
 #                    2 10^5 elements and all have 10^7, or for LEGAL_SECONDS
-# make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth
+# make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth; SHARES=1: a table
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache

@@ -636,21 +636,37 @@ Test(terms, query_scaled_first)
 
 /* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */
 
-enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 3 };
+enum { CODES = 256, ROW = CODES + 2 * 4 + 2 * 2, TILE = 128, KEYS = 35 };
 static const char late[] =
     "acc 53 rn; div 0.001; log 0.001; exp 0.001; flush none; arith bf16 softmax=f32; scores f32 may; P f32 may; "
     "rescales 0";
 
-/* `n` keys: their codes are 0 but for the first `places` of each tile, and so is q. */
-static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
+/* `n` keys of so many codes, and q, an entry for each of those and 2. */
+static void find_of_cache(const char *declaration, int n, int codes, uint8_t *cache, float *q)
 {
-    static uint8_t cache[KEYS * ROW];
-    static float q[CODES + 2];
     static ref_value o[CODES];
     char text[400];
     snprintf(text, sizeof text, "%s; scaled scores; parts 1", declaration);
     int32_t block = 0, length = n;
+    int64_t const row = codes + 4 * (codes / TILE) + 2 * 2, width = codes + 2;
     ref_numerics const port = numerics("mla_decode", text);
+    dsv3_mla_decode_prob const prob = {1, 1, 1, codes, 2, 2, KEYS, n, 1};
+    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, width}, {width, width, width, 1}},
+                                   .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, row}, {KEYS * row, row, 1}},
+                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, codes}, {codes, codes, codes, 1}},
+                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
+    legal_o[0] = o[0];
+}
+
+/* `n` keys of two tiles: their codes are 0 but for the first `places` of each tile, and so is q. */
+static void find_coded(const char *declaration, int n, int places, float (*scale)[2], float (*code)[2], float *entry)
+{
+    static uint8_t cache[KEYS * ROW];
+    static float q[CODES + 2];
     memset(cache, 0, sizeof cache);
     memset(q, 0, sizeof q);
     for (int j = 0; j < n; j++)
@@ -660,16 +676,7 @@ static void find_coded(const char *declaration, int n, int places, float (*scale
             memcpy(cache + j * ROW + CODES + 4 * t, &scale[j][t], 4);
         }
     for (int c = 0; c < places; c++) q[c] = entry[0], q[TILE + c] = entry[1];
-    dsv3_mla_decode_prob const prob = {1, 1, 1, CODES, 2, 2, KEYS, n, 1};
-    dsv3_mla_decode_io const io = {.q = {q, DSV3_F32, 4, {1, 1, 1, CODES + 2}, {CODES + 2, CODES + 2, CODES + 2, 1}},
-                                   .kv_cache = {cache, DSV3_U8, 3, {1, KEYS, ROW}, {KEYS * ROW, ROW, 1}},
-                                   .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
-                                   .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
-                                   .o = {NULL, DSV3_F32, 4, {1, 1, 1, CODES}, {CODES, CODES, CODES, 1}},
-                                   .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {&port, 0, false};
-    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
-    legal_o[0] = o[0];
+    find_of_cache(declaration, n, CODES, cache, q);
 }
 
 /* The sums of two tiles, their scales and the products of these are rounded to BF16; the tiles all but cancel. */
@@ -688,29 +695,45 @@ Test(terms, scales_after_sums)
     expect(legal_lse, (long double)got[0] - (long double)got[1], "scales after sums");
 }
 
-/* Three keys of one weight, the codes of two of either sign: the scales and their products with P are rounded to BF16. */
+/* Keys of one weight, two of them codes of either sign whose dequantised numbers are numbers of BF16 and all but cancel;
+ * their scales, and the products of these with P, are rounded to BF16, up and down. */
 Test(terms, scales_after_weights)
 {
-    double up = 0, down = 0;
-    float scale[3][2] = {{0}}, code[3][2] = {{1, 0}, {-1, 0}, {0, 0}}, q[2] = {0, 0}, got[2] = {0};
-    srand48(11);
-    for (int i = 0; i < 1000000; i++) {
-        float const s = (float)draw(1, 1.6), result = to_bf16(to_bf16(s) * (1.0f / 3));
-        double const off = (double)result - (double)s / 3;
-        if (off > up) up = off, scale[0][0] = s, got[0] = result;
-        if (-off > down) down = -off, scale[1][0] = s, got[1] = result;
+    double most[2] = {0};
+    float scale[KEYS][2] = {{0}}, code[KEYS][2] = {{0}}, q[2] = {0, 0};
+    long double o = 0;
+    for (int j = 0; j < KEYS; j++) scale[j][0] = scale[j][1] = 1.1f;
+    for (int k = 0; k < 2 * 8 * 64; k++) {
+        int const down = k % 2;
+        float const c = 1 + (float)(k / 2 % 8) / 8, key = 1.5f + (float)(k / 16) / 128, s = key / c;
+        float const got = to_bf16(to_bf16(s) / (float)KEYS) * c;
+        double const off = (down ? -1 : 1) * ((double)got * KEYS / (double)key - 1);
+        bool const exact = fabs((double)s * (double)c - (double)key) < 0x1p-20;
+        if (exact && off > most[down]) most[down] = off, scale[down][0] = s, code[down][0] = down ? -c : c;
     }
-    scale[0][1] = scale[1][1] = scale[2][0] = scale[2][1] = 1.1f;
-    find_coded(late, 3, 1, scale, code, q);
-    expect(legal_o, (long double)got[0] - (long double)got[1], "scales after weights");
+    printf("terms: weights times scales off by %.3f and %.3f units of BF16\n", most[0] * 0x1p8, most[1] * 0x1p8);
+    for (int j = 0; j < 2; j++) o += (long double)to_bf16(to_bf16(scale[j][0]) / (float)KEYS) * (long double)code[j][0];
+    find_coded(late, KEYS, 1, scale, code, q);
+    expect(legal_o, o, "scales after weights");
 }
 
-/* The sum of one tile overflows before the scale makes it small, and before the other tile takes it back. */
+/* The sum of one tile overflows before the scale makes it small, and before the other tile, or k_pe, takes it back. */
 Test(terms, codes_overflow)
 {
+    static const char port[] =
+        "acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0";
     float scale[1][2] = {{0x1p-60f, 0x1p-60f}}, code[1][2] = {{448, -448}}, q[2] = {0x1p113f, 0x1p113f};
-    find_coded("acc 24 rn; div 0.001; exp 0.001; flush none; arith f32; scores f32 may; P f32 may; rescales 0", 1, TILE,
-               scale, code, q);
+    find_coded(port, 1, TILE, scale, code, q);
+    cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
+
+    static uint8_t cache[KEYS * ROW];
+    float query[TILE + 2];
+    for (int c = 0; c < TILE + 2; c++) query[c] = 0x1.28p112f;
+    for (int c = 0; c < TILE; c++) ref_encode(DSV3_F8_E4M3, cache, c, 448);
+    memcpy(cache + TILE, &scale[0][0], 4);
+    ref_encode(DSV3_BF16, cache + TILE + 4, 0, TILE * -448 * 0x1p-60);
+    cr_assert(isinf(TILE * (448 * query[0])));
+    find_of_cache(port, 1, TILE, cache, query);
     cr_expect(isinf(legal_lse->radius), "[%a, %a]", ref_lower(*legal_lse), ref_upper(*legal_lse));
 }
 

@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Every term of every radius is watched: each one alone is weakened, and a witness must turn red.
 
-run.py [--terms=NAME,...|tenth] [--seed=N] [--jobs=N] [--hunt=SECONDS] [--keep]
+run.py [--terms=NAME,...|tenth] [--seed=N] [--jobs=N] [--hunt=SECONDS] [--shares]
 
 terms.txt lists the terms. Each is weakened to 0 and to 0.4 of itself in a copy of the tree under $BUILD/terms, the witness
 is built there and run. A weakening survives where no witness of its row turns red. --terms takes names, beginnings of
 names with a dot (`softmax.`), or `tenth`: a tenth of them, drawn by --seed. --hunt looks for a witness of a survivor among
-the honest ports of unit/legal. Exit code 1: a weakening survives that is neither proved unreachable nor known to be open.
+the honest ports of unit/legal. --shares prints a table at the end: lemma, term, and the share of the term that its witnesses
+reach at least, the largest factor (of some, by bisection) at which one is still red. Exit code 1: a weakening survives that is neither proved unreachable nor known to be open.
 
 terms.txt, a block a term:
     term NAME LEMMA FILE       the term's name, its lemma in docs/numerics.md, where it is
     code TEXT {{TERM}} TEXT    the term in its line; stands once in FILE, blanks aside
     with TEXT {{TERM}} TEXT    a term of second order that is weakened along with it, in the same file
     zero EXPRESSION            instead of TERM; 0 * (TERM) unless said
-    part EXPRESSION            instead of TERM; 0.4 * (TERM) unless said; `-`: there is no such part
+    part EXPRESSION            instead of TERM; 0.4 * (TERM) unless said, and with --shares another factor takes the place of
+                               0.4, 1 minus it that of 0.6, 1 plus it that of 1.4; `-`: there is no such part
     share F                    instead of 0.4: half of what the worst known argument of an exact reading's primitive uses
     tier TIER                  the tier whose witness this is; dd unless said
     ops OP,...                 where --hunt looks; all ops unless said
@@ -38,6 +40,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "unit/terms/terms.txt"
 TIERS = ("dd", "256", "512", "1024")
 LIMIT = 150  # seconds of one witness
+MULTIPLES = (0.125, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.25, 2.375)  # of 0.4 (or a row's share): what --shares tries
 
 
 class Problem(Exception):
@@ -49,6 +52,7 @@ class Term:
         self.name, self.lemma, self.file = name, lemma, file
         self.share, self.codes, self.tier, self.ops, self.witnesses, self.free, self.open = "0.4", [], "dd", "", [], {}, {}
         self.weaker = {"zero": None, "part": None}
+        self.reached = None  # the share that witnesses are known to reach
 
     def add(self, key, rest):
         if key in ("code", "with"):
@@ -76,15 +80,23 @@ class Term:
         return [w for w in ("zero", "part") if self.weaker[w] != "-"]
 
     def weakened(self, text, which):
-        """The text of the file with the term weakened."""
+        """The text of the file with the term weakened: to zero, to its part, or to a factor of it."""
+        factor = {"zero": "0", "part": self.share}.get(which, which)
         for number, code in enumerate(self.codes):
             before, term, behind = self.parts(code)
             match = re.search(pattern(before + term + behind), text)
-            new = f"({'0' if which == 'zero' else self.share} * ({term.strip()}))"
-            if number == 0 and self.weaker[which]:
+            new = f"({factor} * ({term.strip()}))"
+            if number == 0 and self.weaker.get(which):
                 new = self.weaker[which]
+            elif number == 0 and which != "zero" and self.weaker["part"]:
+                new = self.part_of(float(factor))
             text = text[:match.start()] + before + new + behind + text[match.end():]
         return text
+
+    def part_of(self, factor):
+        """The row's own expression of a part, with another factor than 0.4."""
+        numbers = {"0.4": factor, "0.6": 1 - factor, "1.4": 1 + factor}
+        return re.sub(r"\b[01]\.[46]\b", lambda match: f"{numbers[match.group()]:.4g}", self.weaker["part"])
 
     def check(self):
         text = (ROOT / self.file).read_text()
@@ -220,25 +232,52 @@ class Outcome:
         return "unreachable" if self.which in self.term.free else "open" if self.which in self.term.open else "survived"
 
 
-def weaken(tree, term, hunt):
+def killer_of(tree, term, which):
+    """The first witness that is red with the term so weakened; None: all are green."""
+    (tree.folder / term.file).write_text(term.weakened((ROOT / term.file).read_text(), which))
+    for witness in term.witnesses:
+        tree.make(targets_of(witness), {"dd", term.tier})
+        if is_red(tree, witness):
+            return witness
+    return None
+
+
+def share_reached(tree, term, killed):
+    """The largest factor at which a witness is red, of those that are tried; None where none is at zero."""
+    if not killed:
+        return None
+    share = float(term.share)
+    reached = share if "part" in killed else 0
+    if term.weaker["part"] == "-":
+        return reached
+    factors = [share * m for m in MULTIPLES if (m > 1 if reached else m < 1)]
+    while factors:
+        middle = len(factors) // 2
+        if killer_of(tree, term, f"{factors[middle]:.4g}"):
+            reached, factors = factors[middle], factors[middle + 1:]
+        else:
+            factors = factors[:middle]
+    return reached
+
+
+def weaken(tree, term, args):
     """Both weakenings of a term, in one tree."""
     outcomes = []
     for which in term.weakenings():
         out, began = Outcome(term, which), time.time()
         outcomes.append(out)
-        text = (ROOT / term.file).read_text()
         try:
-            (tree.folder / term.file).write_text(term.weakened(text, which))
-            for witness in term.witnesses:
-                tree.make(targets_of(witness), {"dd", term.tier})
-                if is_red(tree, witness):
-                    out.killer = witness
-                    break
-            if not out.killer and hunt and which not in term.free:
-                out.found = hunt_in(tree, term, hunt)
+            out.killer = killer_of(tree, term, which)
+            if not out.killer and args.hunt and which not in term.free:
+                out.found = hunt_in(tree, term, args.hunt)
         except Problem as why:
             out.error = str(why)
         out.seconds = time.time() - began
+    try:
+        if args.shares:
+            term.reached = share_reached(tree, term, [o.which for o in outcomes if o.killer])
+    except Problem as why:
+        outcomes[-1].error = str(why)
     tree.restore(term)
     if term.tier != "dd" or term.file.endswith(".h"):
         tree.make(["build/libverify.a"], TIERS)
@@ -288,6 +327,15 @@ def print_row(out):
     print(f"{out.term.name:34} {out.which:5} {out.word():12} {out.seconds:5.1f} s  {why}", flush=True)
 
 
+def print_shares(terms):
+    print(f"\n{'lemma':36} {'term':30} share")
+    for term in sorted(terms, key=lambda t: (t.lemma, t.name)):
+        proved = all(w in term.free for w in term.weakenings())
+        share = "none, proved" if proved else "unknown" if term.reached is None else f"{term.reached:.3g}"
+        print(f"{term.lemma.replace('-', ' '):36} {term.name:30} {share}")
+    print()
+
+
 def run(args):
     terms = chosen(read_table(), args.terms, args.seed)
     began, folder = time.time(), ROOT / os.environ.get("BUILD", "build") / "terms"
@@ -305,7 +353,7 @@ def run(args):
         def one(term):
             tree = free.get()
             try:
-                return weaken(tree, term, args.hunt)
+                return weaken(tree, term, args)
             finally:
                 free.put(tree)
 
@@ -315,6 +363,8 @@ def run(args):
             outcomes += rows
             for row in rows:
                 print_row(row)
+    if args.shares:
+        print_shares(terms)
     words = [o.word() for o in outcomes]
     failed = words.count("survived") + words.count("ERROR")
     print(f"{len(terms)} terms, {len(outcomes)} weakenings, {time.time() - began:.0f} s")
@@ -328,6 +378,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--hunt", type=float, default=0)
+    parser.add_argument("--shares", action="store_true", default=bool(os.environ.get("SHARES")))
     args = parser.parse_args()
     try:
         return run(args)
