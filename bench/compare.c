@@ -295,13 +295,10 @@ static void compare_all(comparing *c)
 
 static bool check_settings(const settings *s, complaint *why)
 {
-    static const char *const formats[] = {"text", "csv", "jsonl", "md"}, *const backends[] = {"avx512", "portable",
-                                                                                              "plain"};
-    bool format = false, whose = false;
-    for (int i = 0; i < 4; i++) format |= !strcmp(s->format, formats[i]);
-    for (int i = 0; i < 3; i++) whose |= !strcmp(s->backend, backends[i]);
-    if (!format) return refuse(why, "--format=%s: it is text, csv, jsonl or md", s->format);
-    return whose || refuse(why, "--backend=%s: of a revision it is avx512, portable or plain", s->backend);
+    static const char *const formats[] = {"text", "csv", "jsonl", "md"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(s->format, formats[i])) return builds_backend(s->backend, why);
+    return refuse(why, "--format=%s: it is text, csv, jsonl or md", s->format);
 }
 
 static bool open_cases(comparing *c, int count, char *const word[], complaint *why)
