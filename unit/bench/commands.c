@@ -18,7 +18,7 @@ typedef struct {
 #define CASE    "rmsnorm@tiny"
 
 static const bad inputs[] = {
-    {"", "fly", {"unknown command 'fly'", "known: run, compare, plot"}},
+    {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
@@ -43,6 +43,11 @@ static const bad inputs[] = {
     {"", "compare ./README.md " PLAIN CASE, {"can't be timed here", "cannot load"}},
     {"PLANT=not_here", "compare " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
     {"", "compare " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
+    {"", "exact " PLAIN, {"BASE and NEXT"}},
+    {"", "exact no-such-branch HEAD " CASE, {"no-such-branch is no revision"}},
+    {"", "exact --format=md " PLAIN PLAIN CASE, {"--format=md", "text or jsonl"}},
+    {"", "exact --backend=cuda HEAD HEAD " CASE, {"--backend=cuda", "avx512, portable or plain"}},
+    {"", "exact " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
     {"", "plot", {"plot draws kv", "bench plot kv"}},
     {"", "plot pie", {"plot draws kv"}},
     {"", "plot kv a b", {"takes one file", "'b' is a second"}},
@@ -114,6 +119,30 @@ Test(bench, a_slow_build_is_an_alarm)
                                          "compare " PLAIN BUILD "/planted/slow.so rmsnorm@tiny:n_tokens=64");
     cr_expect_eq(o->code, 1, "%d: %s%s", o->code, o->out, o->err);
     cr_expect(strstr(o->out, "1 slower, 0 not slower"), "%s", o->out);
+}
+
+/* Steps are the same in every run, and a call of a clock more is seen. */
+Test(bench, exact_counts_the_same_twice)
+{
+    char first[400];
+    const outcome *o = run_program("", "bench", "exact --format=jsonl " PLAIN PLAIN CASE);
+    snprintf(first, sizeof first, "%.399s", o->out);
+    cr_expect(o->code == 0 && strstr(first, "\"grew\":false"), "%d: %s%s", o->code, o->out, o->err);
+    o = run_program("", "bench", "exact --format=jsonl " PLAIN PLAIN CASE);
+    cr_expect_str_eq(o->out, first);
+    json_t *const row = json_loads(first, JSON_DISABLE_EOF_CHECK, NULL);
+    long const base = (long)json_integer_value(json_object_get(row, "base_instructions"));
+    cr_expect(base > 50 && base == json_integer_value(json_object_get(row, "next_instructions")), "%s", first);
+    cr_expect_eq(json_integer_value(json_object_get(row, "base_allocations")), 0);
+    json_decref(row);
+}
+
+Test(bench, exact_sees_more_instructions)
+{
+    const outcome *const o =
+        run_program("SLOWER=0 SLOWED=" PLAIN, "bench", "exact " PLAIN BUILD "/planted/slow.so " CASE);
+    cr_expect_eq(o->code, 1, "%d: %s%s", o->code, o->out, o->err);
+    cr_expect(strstr(o->out, "GREW") && strstr(o->out, "1 cases, 1 grew"), "%s", o->out);
 }
 
 /* ---- figures ---- */
