@@ -5,15 +5,18 @@
 #ifndef EXACT_STEPS_H
 #define EXACT_STEPS_H
 
-#include "case/problem.h"
+#include "allocations.h"
 #include "files/complaint.h"
+#include "rotation.h"
 
 typedef struct {
     long instructions;
-    long allocations; /* -1: not counted */
+    bool counted; /* asked is known */
+    allocations asked;
 } exact_count;
 
-/* Of the call of a case, the third after the port in this file was loaded. False: one sentence in why. */
-bool exact_steps(const problem *p, const char *file, exact_count *count, complaint *why);
+/* Of the call on the first copy, the third after the port in this file was loaded. It must run on the calling thread alone.
+ * False: one sentence in why. */
+bool exact_steps(rotation *r, const char *file, exact_count *count, complaint *why);
 
 #endif
