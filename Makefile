@@ -148,7 +148,7 @@ $(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
 $(B)/cases/%.txt: verify/cases/%.txt
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
-$(B)/perf.txt: bench/perf.txt
+$(B)/%.txt: bench/%.txt
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
 $(B)/ports/%.py: bench/%.py
@@ -280,7 +280,7 @@ verify: setup
 	@echo 'Building $(B)/bin/verify and the ports'
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
-bench: $(B)/bin/bench $(B)/perf.txt $(B)/ports/torch_peer.py
+bench: $(B)/bin/bench $(B)/perf.txt $(B)/exact.txt $(B)/ports/torch_peer.py
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:

@@ -7,6 +7,7 @@ int bench_attention(void);
 int bench_blocks(void);
 int bench_run(int argc, char **argv);
 int bench_compare(int argc, char **argv);
+int bench_exact(int argc, char **argv);
 int bench_plot(int argc, char **argv);
 
 #endif

@@ -3,7 +3,8 @@
 #
 # Ten tries in which the second build is 5 % slower, twenty in which it is the first: JSON lines into FILE, a count on
 # standard output. Exit 0: each case was found in nine of ten, and none was an alarm in twenty.
-# PLANTED=N and EQUAL=N: other numbers of tries.
+# PLANTED=N and EQUAL=N: other numbers of tries. A whole campaign takes about half an hour; what it does stands on standard
+# error. The other processors are kept busy at the least priority: what else runs there, or here, counts as noise.
 cd "$(dirname "$0")/.." || exit
 B=${BUILD:-build}
 file=${1:-$B/campaign.jsonl}
@@ -15,13 +16,14 @@ trap 'kill $busy 2>/dev/null' EXIT
 trap 'exit 1' INT TERM
 last=$(($(nproc) - 1))
 for cpu in $(seq 1 "$last"); do
-    taskset -c "$cpu" sh -c 'while :; do :; done' &
+    nice -n 19 taskset -c "$cpu" sh -c 'while :; do :; done' &
     busy="$busy $!"
 done
 
 # tries COUNT PER_CENT NEXT: on the first processor.
 tries() {
     for try in $(seq "$1"); do
+        echo "$(date +%T) $2 % slower, try $try of $1" >&2
         load=$(cut -d ' ' -f 1 /proc/loadavg)
         SLOWED=$B/planted/avx512.so SLOWER=$2 taskset -c 0 "$B/bin/bench" compare --format=jsonl \
             "$B/planted/avx512.so" "$3" $cases |

@@ -3,8 +3,8 @@
  *
  * Both are loaded into one process from files of their own, with a copy of the first as control, and called on the same
  * tensors in drawn order. Where code and memory happen to lie makes one load of a build a few per cent slower than another
- * of the same build, as long as the process lives: so a few rounds have a process of their own, which is forked here and
- * loads all builds anew, in drawn order. What the times say is decided in compare_rounds.h.
+ * of the same build, as long as the process lives: so each round has a process of its own, which is forked here and loads
+ * all builds anew, in drawn order. What the times say is decided in compare_rounds.h.
  */
 #include "anchor.h"
 #include "bench.h"
@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum { BASE, COPY, NEXT, BUILDS };
-enum { PROCESS_ROUNDS = 5 };
+enum { REPEATS = 3 }; /* orders in a round */
 
 static double const sample_seconds = 0.001;
 
@@ -91,17 +91,19 @@ static void draw_order(uint64_t *state, int order[BUILDS])
     }
 }
 
-static round_times time_round(rotation *r, const loaded_port loaded[BUILDS], uint64_t *drawn, int64_t calls)
+/* Each build twice in drawn order; the least of all its times is kept. */
+static void time_order(rotation *r, const loaded_port loaded[BUILDS], uint64_t *drawn, int64_t calls,
+                       double seconds[BUILDS])
 {
     int order[BUILDS];
-    double seconds[BUILDS] = {INFINITY, INFINITY, INFINITY};
     draw_order(drawn, order);
     for (int i = 0; i < 2 * BUILDS; i++) {
         int const build = order[i < BUILDS ? i : 2 * BUILDS - 1 - i];
         seconds[build] = fmin(seconds[build], rotation_call(r, &loaded[build], calls));
     }
-    return (round_times){.base = seconds[BASE], .copy = seconds[COPY], .next = seconds[NEXT]};
 }
+
+typedef double limit_of(void);
 
 /* Does memory set the limit of the case, or arithmetic? */
 static bool reads_memory(const rotation *r)
@@ -111,74 +113,83 @@ static bool reads_memory(const rotation *r)
     return needs.bytes / limits.memory > needs.operations / (needs.bf16 ? limits.bf16 : limits.f32);
 }
 
-/* What a process of its own says about a few rounds. */
+/* What the process of a round says. */
 typedef struct {
     bool good;
     complaint why;
-    round_times round[PROCESS_ROUNDS];
-} process_times;
+    round_times round;
+} round_answer;
 
-static bool load_builds(const builds *b, uint64_t *drawn, loaded_port loaded[BUILDS], complaint *why)
+/* Builds that pack weights do so before they are called, as for bench run. What that made goes with the process. */
+static bool begin_build(rotation *r, const char *file, loaded_port *loaded, complaint *why)
+{
+    if (!builds_load(file, loaded, why)) return false;
+    if (loaded->table.prepare && rotation_prepare(r, loaded) < 0)
+        return refuse(why, "%s: a build can't prepare it", r->p->id);
+    rotation_call(r, loaded, 2);
+    return true;
+}
+
+/* In drawn order: the first gets other memory than the last. */
+static bool begin_builds(const builds *b, rotation *r, uint64_t *drawn, loaded_port loaded[BUILDS], complaint *why)
 {
     const char *const file[BUILDS] = {b->base, b->copy, b->next};
     int order[BUILDS];
     draw_order(drawn, order);
     for (int i = 0; i < BUILDS; i++)
-        if (!builds_load(file[order[i]], &loaded[order[i]], why)) return false;
+        if (!begin_build(r, file[order[i]], &loaded[order[i]], why)) return false;
     return true;
 }
 
-static void time_some(const comparing *c, rotation *r, process_times *t)
+static void time_round(const comparing *c, rotation *r, limit_of *limit, round_answer *t)
 {
     loaded_port loaded[BUILDS];
+    double seconds[BUILDS] = {INFINITY, INFINITY, INFINITY};
     uint64_t drawn = c->drawn;
-    if (!load_builds(c->builds, &drawn, loaded, &t->why)) return;
+    if (!begin_builds(c->builds, r, &drawn, loaded, &t->why)) return;
     if (!anchors_again()) {
         refuse(&t->why, "no threads for the limits");
         return;
     }
     int64_t const calls = rotation_calls(r, &loaded[BASE], sample_seconds);
-    for (int i = COPY; i < BUILDS; i++) rotation_call(r, &loaded[i], 2);
-    double (*const limit)(void) = reads_memory(r) ? measure_memory : measure_arithmetic;
-    double before = limit();
-    for (int n = 0; n < PROCESS_ROUNDS; n++) {
-        t->round[n] = time_round(r, loaded, &drawn, calls);
-        t->round[n].before = before, t->round[n].after = before = limit();
-    }
+    double const before = limit();
+    for (int i = 0; i < REPEATS; i++) time_order(r, loaded, &drawn, calls, seconds);
+    t->round = (round_times){seconds[BASE], seconds[COPY], seconds[NEXT], before, limit()};
     t->good = true;
 }
 
-static _Noreturn void be_timed(const comparing *c, rotation *r, int answers)
+static _Noreturn void be_timed(const comparing *c, rotation *r, limit_of *limit, int answers)
 {
-    process_times t = {0};
+    round_answer t = {0};
     twin_watch();
-    time_some(c, r, &t);
+    time_round(c, r, limit, &t);
     _exit(!write_all(answers, &t, sizeof t));
 }
 
-/* Rounds in a new process. False: one sentence in why. */
-static bool time_in_process(comparing *c, rotation *r, round_times *round, complaint *why)
+/* A round in a new process. False: one sentence in why. */
+static bool time_in_process(comparing *c, rotation *r, limit_of *limit, round_times *round, complaint *why)
 {
-    static process_times t;
+    static round_answer t;
     process p;
     draw(&c->drawn, 2);
     fflush(stdout);
     if (!process_start(&p, NULL)) return refuse(why, "no process to time %s in", r->p->id);
-    if (!p.pid) be_timed(c, r, p.answers);
+    if (!p.pid) be_timed(c, r, limit, p.answers);
     bool const answered = read_all(p.answers, &t, sizeof t);
     process_end(&p, 10);
     if (!answered) return refuse(why, "%s: a build died when it was timed", r->p->id);
-    memcpy(round, t.round, sizeof t.round);
+    *round = t.round;
     return t.good || refuse(why, "%s", t.why.text);
 }
 
 /* Rounds until there is a decision. False: one sentence in why. */
 static bool time_rounds(comparing *c, rotation *r, comparison *said, complaint *why)
 {
-    static round_times round[MOST_ROUNDS + PROCESS_ROUNDS];
+    static round_times round[MOST_ROUNDS];
     double const miss = compare_miss(c->cases.count, c->s.rounds);
+    limit_of *const limit = reads_memory(r) ? measure_memory : measure_arithmetic;
     for (int n = 1;; n++) {
-        if ((n - 1) % PROCESS_ROUNDS == 0 && !time_in_process(c, r, round + n - 1, why)) return false;
+        if (!time_in_process(c, r, limit, round + n - 1, why)) return false;
         if (!compare_is_look(n, c->s.rounds)) continue;
         *said = compare_decide(round, n, miss);
         if (said->verdict != COMPARE_UNDECIDED || n == c->s.rounds) return true;
@@ -284,13 +295,10 @@ static void compare_all(comparing *c)
 
 static bool check_settings(const settings *s, complaint *why)
 {
-    static const char *const formats[] = {"text", "csv", "jsonl", "md"}, *const backends[] = {"avx512", "portable",
-                                                                                              "plain"};
-    bool format = false, whose = false;
-    for (int i = 0; i < 4; i++) format |= !strcmp(s->format, formats[i]);
-    for (int i = 0; i < 3; i++) whose |= !strcmp(s->backend, backends[i]);
-    if (!format) return refuse(why, "--format=%s: it is text, csv, jsonl or md", s->format);
-    return whose || refuse(why, "--backend=%s: of a revision it is avx512, portable or plain", s->backend);
+    static const char *const formats[] = {"text", "csv", "jsonl", "md"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(s->format, formats[i])) return builds_backend(s->backend, why);
+    return refuse(why, "--format=%s: it is text, csv, jsonl or md", s->format);
 }
 
 static bool open_cases(comparing *c, int count, char *const word[], complaint *why)

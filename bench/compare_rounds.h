@@ -1,9 +1,9 @@
 /*
  * What paired times say about two builds.
  *
- * A round times the base, a copy of the base, and the build to be judged, in an order drawn for it and then in that order
- * backwards: a drift makes either build as often the slower one. Of its two times each build keeps the lesser: what else
- * runs on the processor can only lengthen one. The log ratio belongs to the round alone: rounds are blocks. The interval of the
+ * A round times the base, a copy of the base, and the build to be judged, in a drawn order and then in that order backwards,
+ * some times over: a drift makes either build as often the slower one. Each build keeps the least of its times: what else
+ * runs on the processor can only lengthen one. Rounds share nothing but the machine. The interval of the
  * median is exact for any distribution of independent rounds with that median: it goes by the signs alone.
  */
 #ifndef COMPARE_ROUNDS_H

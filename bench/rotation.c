@@ -37,17 +37,26 @@ static bool add_copy(rotation *r, void *const filled[])
     return r->io[r->copies] && ++r->copies;
 }
 
-bool rotation_open(rotation *r, const problem *p)
+static bool open_copies(rotation *r, const problem *p, int wanted)
 {
-    size_t bytes = 0;
     void **filled;
     *r = (rotation){.p = p};
     bool good = tensors_open(p, &filled);
-    for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
-    int const wanted = bytes ? (int)fmin((double)(rotated / bytes) + 1, MOST_COPIES) : 1;
     while (good && r->copies < wanted) good = add_copy(r, filled);
     tensors_close(p, filled);
     return good;
+}
+
+bool rotation_open(rotation *r, const problem *p)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
+    return open_copies(r, p, bytes ? (int)fmin((double)(rotated / bytes) + 1, MOST_COPIES) : 1);
+}
+
+bool rotation_open_once(rotation *r, const problem *p)
+{
+    return open_copies(r, p, 1);
 }
 
 void rotation_close(rotation *r)

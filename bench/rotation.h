@@ -18,6 +18,7 @@ typedef struct {
 
 /* False: no memory. Close either way. */
 bool rotation_open(rotation *r, const problem *p);
+bool rotation_open_once(rotation *r, const problem *p); /* one copy */
 void rotation_close(rotation *r);
 
 /* Prepares every copy; the median of the seconds that one took, or negative: one can't be. */

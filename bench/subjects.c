@@ -89,12 +89,19 @@ bool subjects_judge(subjects *s, const problem *p, complaint *why)
     return true;
 }
 
+/* "@perf" and "@exact" lie beside the program. */
+static bool add_cases(case_list *list, const char *word, complaint *why)
+{
+    char folder[500], ours[600];
+    products_folder(folder, sizeof folder);
+    snprintf(ours, sizeof ours, "@%s/%s.txt", folder, word + (*word == '@'));
+    bool const is_ours = !strcmp(word, "@perf") || !strcmp(word, "@exact");
+    return cases_add(list, is_ours ? ours : word, why);
+}
+
 bool subjects_cases(case_list *list, int count, char *const word[], complaint *why)
 {
-    char folder[500], perf[600];
-    products_folder(folder, sizeof folder);
-    snprintf(perf, sizeof perf, "@%s/perf.txt", folder);
     for (int i = 0; i < count; i++)
-        if (!cases_add(list, strcmp(word[i], "@perf") ? word[i] : perf, why)) return false;
+        if (!add_cases(list, word[i], why)) return false;
     return true;
 }

@@ -17,8 +17,14 @@ typedef struct {
 #define PLANTED BUILD "/planted/planted.so "
 #define CASE    "rmsnorm@tiny"
 
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 static const bad inputs[] = {
-    {"", "fly", {"unknown command 'fly'", "known: run, compare, plot"}},
+    {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
@@ -43,6 +49,11 @@ static const bad inputs[] = {
     {"", "compare ./README.md " PLAIN CASE, {"can't be timed here", "cannot load"}},
     {"PLANT=not_here", "compare " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
     {"", "compare " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
+    {"", "exact " PLAIN, {"BASE and NEXT"}},
+    {"", "exact no-such-branch HEAD " CASE, {"no-such-branch is no revision"}},
+    {"", "exact --format=md " PLAIN PLAIN CASE, {"--format=md", "text or jsonl"}},
+    {"", "exact --backend=cuda HEAD HEAD " CASE, {"--backend=cuda", "avx512, portable or plain"}},
+    {"", "exact " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
     {"", "plot", {"plot draws kv", "bench plot kv"}},
     {"", "plot pie", {"plot draws kv"}},
     {"", "plot kv a b", {"takes one file", "'b' is a second"}},
@@ -114,6 +125,70 @@ Test(bench, a_slow_build_is_an_alarm)
                                          "compare " PLAIN BUILD "/planted/slow.so rmsnorm@tiny:n_tokens=64");
     cr_expect_eq(o->code, 1, "%d: %s%s", o->code, o->out, o->err);
     cr_expect(strstr(o->out, "1 slower, 0 not slower"), "%s", o->out);
+}
+
+/* Twenty runs say the same to the last instruction, and both builds do. */
+Test(bench, exact_counts_the_same_in_every_run)
+{
+    char first[400];
+    for (int run = 0; run < 20; run++) {
+        const outcome *const o = run_program("", "bench", "exact --format=jsonl " PLAIN PLAIN CASE);
+        cr_assert_eq(o->code, 0, "%s%s", o->out, o->err);
+        if (!run) snprintf(first, sizeof first, "%.399s", o->out);
+        cr_expect_str_eq(o->out, first, "run %d: %s", run, o->out);
+    }
+    json_t *const row = json_loads(first, JSON_DISABLE_EOF_CHECK, NULL);
+    long const base = (long)json_integer_value(json_object_get(row, "base_instructions"));
+    cr_expect(base > 50 && base == json_integer_value(json_object_get(row, "next_instructions")), "%s", first);
+    cr_expect(json_is_integer(json_object_get(row, "base_bytes")) || SANITIZED, "%s", first);
+    json_decref(row);
+}
+
+#define HEAVY "exact --format=jsonl " PLAIN BUILD "/planted/heavy.so rmsnorm@tiny:n_tokens=64"
+
+typedef struct {
+    const char *extra;
+    bool grew;
+    int times, bytes; /* of asking for memory */
+} planted_extra;
+
+static void expect_extra(const planted_extra *x)
+{
+    char environment[200];
+    snprintf(environment, sizeof environment, "UNDER=" PLAIN "EXTRA=%s", x->extra);
+    const outcome *const o = run_program(environment, "bench", HEAVY);
+    json_t *const row = json_loads(o->out, JSON_DISABLE_EOF_CHECK, NULL);
+    cr_expect_eq(o->code, x->grew, "%s: %d: %s%s", x->extra, o->code, o->out, o->err);
+    cr_expect_eq(json_is_true(json_object_get(row, "grew")), x->grew, "%s: %s", x->extra, o->out);
+    if (!SANITIZED) {
+        cr_expect_eq(json_integer_value(json_object_get(row, "next_allocations")), x->times, "%s", o->out);
+        cr_expect_eq(json_integer_value(json_object_get(row, "next_bytes")), x->bytes, "%s", o->out);
+        cr_expect_eq(json_integer_value(json_object_get(row, "base_allocations")), 0, "%s", o->out);
+    }
+    json_decref(row);
+}
+
+/* A loop of thirty rounds is seen, and one byte that is asked for; a jump from one table to another is within the band. */
+Test(bench, exact_sees_a_loop_and_a_byte)
+{
+    static const planted_extra extras[] = {{"nothing", false, 0, 0},
+                                           {"loop", true, 0, 0},
+                                           {"malloc", true, 1, 1},
+                                           {"aligned", true, 1, 128},
+                                           {"mmap", true, 1, 4096}};
+    for (int try = 0; try < 3; try++)
+        for (size_t i = 0; i < sizeof extras / sizeof *extras; i++) expect_extra(&extras[i]);
+}
+
+/* What one stepped thread can't show gets a sentence, and no number. */
+Test(bench, exact_says_what_it_cannot_count)
+{
+    static const bad inputs_of_exact[] = {
+        {"UNDER=" PLAIN "EXTRA=thread", HEAVY, {"a build starts a thread", "counted on one"}},
+        {"UNDER=" PLAIN "EXTRA=worker", HEAVY, {"a build keeps 2 threads", "counted on one"}},
+        {"UNDER=" PLAIN "EXTRA=trap", HEAVY, {"a build dies of signal 4 when it is stepped"}},
+    };
+    for (size_t i = 0; i < sizeof inputs_of_exact / sizeof *inputs_of_exact; i++) expect_sentence(&inputs_of_exact[i]);
 }
 
 /* ---- figures ---- */

@@ -5,6 +5,7 @@
 #include "case/fill.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static _Atomic long mappings; /* made and not yet removed */
 void *mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset)
 {
     atomic_fetch_add(&mappings, 1);
+    atomic_fetch_add(&allocations, 1);
     return (void *)syscall(SYS_mmap, at, bytes, protection, flags, file, offset);
 }
 
@@ -39,6 +41,9 @@ int munmap(void *at, size_t bytes)
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *old, size_t bytes);
+void *__libc_memalign(size_t align, size_t bytes);
+void *aligned_alloc(size_t align, size_t bytes);
+int posix_memalign(void **where, size_t align, size_t bytes);
 void *malloc(size_t bytes);
 void *calloc(size_t n, size_t size);
 void *realloc(void *old, size_t bytes);
@@ -59,6 +64,18 @@ void *realloc(void *old, size_t bytes)
 {
     atomic_fetch_add(&allocations, 1);
     return __libc_realloc(old, bytes);
+}
+
+void *aligned_alloc(size_t align, size_t bytes)
+{
+    atomic_fetch_add(&allocations, 1);
+    return __libc_memalign(align, bytes);
+}
+
+int posix_memalign(void **where, size_t align, size_t bytes)
+{
+    *where = aligned_alloc(align, bytes);
+    return *where ? 0 : ENOMEM;
 }
 #endif
 
@@ -294,6 +311,33 @@ Test(fast, rows_do_not_depend_on_their_neighbours)
         }
 }
 
+static bool is_in_ids(const char *name)
+{
+    for (int i = 0; i < IDS; i++)
+        if (!strncmp(ids[i], name, strlen(name)) && ids[i][strlen(name)] == '@') return true;
+    return false;
+}
+
+Test(fast, every_op_has_an_id_here)
+{
+    for (int i = 0; ops[i]; i++) cr_expect(is_in_ids(ops[i]->name), "%s is in no id", ops[i]->name);
+}
+
+#ifndef __SANITIZE_ADDRESS__
+/* By whichever function memory is asked for. */
+Test(fast, every_allocation_is_counted)
+{
+    void *got[5];
+    long const before = atomic_load(&allocations);
+    got[0] = malloc(1), got[1] = calloc(1, 1), got[2] = realloc(NULL, 1), got[3] = aligned_alloc(64, 64);
+    cr_expect_eq(posix_memalign(&got[4], 64, 64), 0);
+    munmap(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096);
+    cr_expect_eq(atomic_load(&allocations) - before, 6);
+    for (int i = 0; i < 5; i++) free(got[i]);
+}
+#endif
+
+/* Not in its first call either. */
 Test(fast, ops_allocate_nothing)
 {
     needs_avx512();
