@@ -97,6 +97,8 @@ EMBEDDING = "    load_row(&m->io->inputs_embeds, t * m->io->inputs_embeds.stride
 ENORM = 'normalise(gain(m, "enorm.weight"), m->p->rms_norm_eps, embedding, m->width);'
 HNORM = 'normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width);'
 
+AWAY = "io->y.dtype == DSV3_F32 ? VALUE : from_bits((to_bits(VALUE) + 0x8000) & 0xffff0000u)"
+
 MISTAKES = {
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
@@ -268,6 +270,12 @@ MISTAKES = {
     ],
     "X_one_not_divided": [
         ("if (p->norm_topk_prob) weight[k] /= sum;", "if (p->norm_topk_prob && p->num_experts_per_tok > 1) weight[k] /= sum;", 1)
+    ],
+    # what is midway between two results goes to the larger; SwiGLU's silu is a BF16 number, as in eager code
+    "X_ties_away": [("store_at(&io->y, to + i, y[i])", "store_at(&io->y, to + i, " + AWAY.replace("VALUE", "y[i]") + ")", 1)],
+    "X_ties_away_swiglu": [
+        ("silu(gate) * up);", AWAY.replace("VALUE", "from_bits((uint32_t)to_bf16(silu(gate)) << 16) * up") + ");", 1),
+        ("sigmoid 4; flush none; gate_sigmoid f32 may; silu f32 must", "sigmoid 4; flush none; gate_sigmoid f32 may; silu bf16 must", 1),
     ],
     "X_amax_without_last": [("i < last; i++) amax", "i < last - (last - first == BLOCK); i++) amax", 1)],
 }

@@ -78,6 +78,7 @@ static void misbehave(const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io)
     if (planted("kill_parent")) kill(getppid(), SIGKILL);
 #if defined(__x86_64__)
     if (planted("flush")) _mm_setcsr(_mm_getcsr() | 0x8040);
+    if (planted("x87_short")) __asm__ volatile("fldcw %0" ::"m"(*(const unsigned short[]){0x027f}));
     if (planted("round_up")) _mm_setcsr(_mm_getcsr() | 0x4000);
 #endif
 }

@@ -17,7 +17,8 @@ typedef struct {
     const char *unseen;  /* not by this one, of the same op */
 } row;
 
-#define KEYS "mla_decode@v3:num_attention_heads=4,kv_lora_rank=32,kv_len="
+#define KEYS   "mla_decode@v3:num_attention_heads=4,kv_lora_rank=32,kv_len="
+#define HALVES "factor=40,mscale=1.355425153,mscale_all_dim=0,x=bf16;fill=exact" /* A is 1.5 in binary32 */
 static const row rows[] = {
     {"X_no_maximum", "mla_decode@odd;fill=large", "mla_decode@odd;fill=adversarial"},
     {"X_no_maximum", "mla_decode@v3:kv_cache=u8,num_attention_heads=32;fill=large", "mla_decode@v3;fill=adversarial"},
@@ -45,6 +46,10 @@ static const row rows[] = {
     {"X_one_not_divided", "gate@v3:num_experts_per_tok=1", "gate@v3"},
     {"X_amax_without_last", "quant@v3;fill=last", "quant@v3;fill=tie"},
     {"X_amax_without_last", "quant@odd:x=f32;fill=last", "quant@odd:x=f32;fill=adversarial"},
+    {"X_ties_away", "rope@odd:" HALVES, "rope@odd;fill=exact"},
+    {"X_ties_away", "rope@v3:" HALVES, "rope@v3"},
+    {"X_ties_away_swiglu", "swiglu@odd;fill=tie", "swiglu@odd;fill=exact"},
+    {"X_ties_away_swiglu", "swiglu@edge;fill=tie", "swiglu@edge"},
 };
 
 /* The first word that the port's verdict on a case begins with: PASS, FAIL. */

@@ -48,6 +48,7 @@ static const bad inputs[] = {
     {"", "run rmsnorm@tiny --backend=gpu", {"unknown backend 'gpu'", "it takes plain, avx512"}},
     {"", "run rmsnorm@tiny --backend=./no/such.so", {"./no/such.so", "No such file"}},
     {"", "run rmsnorm@tiny --backend=./README.md", {"./README.md", "can't be used"}},
+    {"", "run rmsnorm@tiny --backend=/dev/zero", {"can't be used", "no regular file"}},
     {"", "run rmsnorm@tiny --backend=" BUILD "/planted/nosymbol.so", {"exports no dsv3_backend_get", "include/dsv3.h"}},
     {"PLANT=old_abi", "run rmsnorm@tiny" SO, {"speaks abi 0, not 1", "rebuild it"}},
     {"PLANT=no_table", "run rmsnorm@tiny" SO, {"does not speak abi 1", "rebuild it"}},

@@ -26,6 +26,12 @@ static bool add_file_of(fingerprint *f, const checkpoint *c, const char *name, c
     return fingerprint_add_file(f, name, path, why);
 }
 
+static void add_time(fingerprint *f, struct timespec t)
+{
+    add_number(f, "seconds", t.tv_sec);
+    add_number(f, "nanoseconds", t.tv_nsec);
+}
+
 /* 8 bytes of length and the header: where the data of each tensor lie. */
 static void add_header(fingerprint *f, const file_map *m)
 {
@@ -42,8 +48,8 @@ static bool add_checkpoint(fingerprint *f, const checkpoint *c, complaint *why)
         const file_identity *const id = &c->file[i].content.map.identity;
         add_text(f, "shard", c->file[i].name);
         add_number(f, "size", id->size);
-        add_number(f, "seconds", id->written.tv_sec);
-        add_number(f, "nanoseconds", id->written.tv_nsec);
+        add_time(f, id->written);
+        add_time(f, id->changed); /* whoever writes can put back the other */
         add_header(f, &c->file[i].content.map);
     }
     return checkpoint_check_unchanged(c, why);

@@ -46,6 +46,17 @@ static double exact_value(const struct problem *p, const tensor_row *row, int64_
     return k == 4 ? 0 : ldexp(1, (int)k);
 }
 
+/* Gates of 3 2^k, silu the gate but for e^-96 of it, and an odd up of as many bits as make the product one bit too long: it is
+ * midway between two results, of which the even one is now the smaller, now the larger. */
+static double tie_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
+    (void)i;
+    if (is_gate(row)) return ldexp(3, (int)rng_whole(bits, 5, 7));
+    bool const is_f32 = problem_tensor(p, row->name)->dtype == DSV3_F32;
+    int64_t const half = is_f32 ? rng_whole(bits, 2796203, 5592404) : rng_whole(bits, 43, 84);
+    return (double)(2 * half + 1) * (bits & 1 ? -1 : 1);
+}
+
 /* Near 0, subnormal, the whole range of e^-z, its overflow, far below it, and far above; large and tiny partners. */
 static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
@@ -68,6 +79,7 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
 static const fill_row fills[] = {
     {"real", real_value, "near-normal gates of sd 2.3, rows of up of different size"},
     {"exact", exact_value, "gates 0 and 2^5 to 2^9, whole numbers: silu(gate) is the gate"},
+    {"tie", tie_value, "gates 96, 192 and 384, odd up: silu(gate) up is midway between two results"},
     {"adversarial", adversarial_value, "the minimum, overflow of e^-z, subnormals, both far ends, large and tiny up"},
     {.name = NULL},
 };

@@ -7,14 +7,19 @@
 #endif
 
 #if defined(__x86_64__)
+/* The low half is that of SSE and AVX, without its sticky flags, the high half that of the x87 unit: long double. */
 unsigned fpenv_control(void)
 {
-    return _mm_getcsr() & ~0x3fu; /* without the sticky flags */
+    unsigned short x87;
+    __asm__ volatile("fnstcw %0" : "=m"(x87));
+    return (_mm_getcsr() & 0xffc0) | (unsigned)x87 << 16;
 }
 
 void fpenv_restore(unsigned control)
 {
-    _mm_setcsr(control);
+    unsigned short const x87 = (unsigned short)(control >> 16);
+    _mm_setcsr(control & 0xffff);
+    __asm__ volatile("fldcw %0" ::"m"(x87));
 }
 
 unsigned fpenv_flushing(void)
@@ -24,11 +29,12 @@ unsigned fpenv_flushing(void)
 
 void fpenv_describe(const char *who, unsigned before, unsigned after, char *why, size_t cap)
 {
-    unsigned const changed = before ^ after;
-    snprintf(why, cap, "%s left%s%s%s%s changed (MXCSR %04x, was %04x)", who,
+    unsigned const changed = before ^ after, x87 = changed >> 16;
+    snprintf(why, cap, "%s left%s%s%s%s%s%s changed (MXCSR %04x, was %04x; x87 %04x, was %04x)", who,
              changed & 0x6000 ? " the rounding mode" : "", changed & 0x8000 ? " flush-to-zero" : "",
-             changed & 0x0040 ? " denormals-are-zero" : "", changed & 0x1f80 ? " the exception masks" : "", after,
-             before);
+             changed & 0x0040 ? " denormals-are-zero" : "", changed & 0x1f80 ? " the exception masks" : "",
+             x87 & 0x0f00 ? " the x87 rounding" : "", x87 & 0x003f ? " the x87 exception masks" : "", after & 0xffff,
+             before & 0xffff, after >> 16, before >> 16);
 }
 #elif defined(__aarch64__)
 unsigned fpenv_control(void)

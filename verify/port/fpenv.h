@@ -1,14 +1,14 @@
-/* The floating-point control register of this thread: rounding mode, flushing, exception masks. */
+/* The floating-point control registers of this thread: rounding mode, flushing, exception masks. */
 #ifndef FPENV_H
 #define FPENV_H
 
 #include <stddef.h>
 
-/* The register without the sticky flags. */
+/* The registers without the sticky flags. */
 unsigned fpenv_control(void);
 void fpenv_restore(unsigned control);
 
-/* Its bits that flush subnormal numbers to zero. */
+/* The bits that flush subnormal numbers to zero. */
 unsigned fpenv_flushing(void);
 
 /* One sentence: what was left changed, and by whom, as in "the port". */

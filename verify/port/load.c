@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 __attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outcome outcome, const char *format, ...)
 {
@@ -24,6 +25,9 @@ __attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outco
 static const dsv3_backend *find_table(const backend *b, answer *a)
 {
     if (b->table) return b->table;
+    struct stat st;
+    if (!stat(b->target, &st) && !S_ISREG(st.st_mode)) /* a pipe would be waited for */
+        return unusable(a, PORT_REJECTED, "cannot load %s: it is no regular file", b->target), NULL;
     void *const object = dlopen(b->target, RTLD_NOW | RTLD_LOCAL);
     if (!object) return unusable(a, PORT_REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
     const dsv3_backend *(*get)(uint32_t) = NULL;
