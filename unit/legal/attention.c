@@ -95,11 +95,11 @@ static double scaled_late(legal const *c, double x)
     return c->late > 0 ? legal_op(c, legal_cast(c, x) * c->late) : x;
 }
 
-/* BF16 arithmetic but for what is named, which is done in binary32. */
+/* BF16 arithmetic, or binary32 for what is named. */
 static legal wider(legal const *c, char const *name)
 {
     legal wide = *c;
-    if (c->arith == IN_BF16 && !legal_disputed(c, name, 2)) wide.arith = IN_F32;
+    if (c->arith == IN_BF16 && !legal_draw(c, name, 2)) wide.arith = IN_F32;
     return wide;
 }
 

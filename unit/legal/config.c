@@ -40,13 +40,6 @@ int legal_draw(legal const *c, char const *name, int count)
     return (int)(word(c->key, name) >> 16 & 0xffffff) % count;
 }
 
-int legal_disputed(legal const *c, char const *name, int count)
-{
-    int value = 0;
-    if (set_by_hand(name, &value)) return value;
-    return set_by_hand("disputed", &value) ? legal_draw(c, name, count) : 0;
-}
-
 void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype)
 {
     char const *text = getenv("LEGAL");

@@ -56,8 +56,6 @@ typedef struct {
 
 /* The choice named `name` of `count`: drawn, or set by LEGAL. */
 int legal_draw(legal const *c, char const *name, int count);
-/* A choice that words allow and the judge is known to refuse: 0 unless LEGAL says disputed=1. */
-int legal_disputed(legal const *c, char const *name, int count);
 void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype);
 
 /* Draw one group of choices and declare it. */

@@ -25,7 +25,7 @@ import time
 BUILD = os.environ.get("BUILD", "build")
 JOBS, SEEDS = 2, 1
 FREEDOMS = {}  # a Row for each op, format and clause
-SETTINGS = ""  # choices set by hand: ",disputed=1", ",exp=0"
+SETTINGS = ""  # choices set by hand: ",exp=0"
 PRESETS = "tiny|odd|edge"
 CASES = {
     "rmsnorm": ["residual=0|1,x=bf16|f32;fill=real|exact|adversarial"],
