@@ -513,6 +513,25 @@ Test(terms, coarse_exponentials)
     expect(legal_lse, (long double)to_bf16(-1 + to_bf16((float)log((double)l))), "exponentials in BF16");
 }
 
+/* Weights whose exponentials and quotients by the sum are rounded up, and others where both are rounded down; all but cancel. */
+Test(terms, coarse_weights_that_cancel)
+{
+    enum { UP = 4, DOWN = 7, N = 1 + UP + DOWN };
+    float const at[] = {0, -1.2109375f, -1.359375f};
+    float got[3] = {1}, l = 0;
+    for (int i = 1; i < 3; i++) got[i] = to_bf16((float)exp((double)at[i]));
+    l = 1 + UP * got[1] + DOWN * got[2];
+    long double const up = to_bf16(got[1] / l), down = to_bf16(got[2] / l);
+    long double const exact = 1 + UP * expl((long double)at[1]) + DOWN * expl((long double)at[2]);
+    printf("terms: weights of BF16 off by %.3f and %.3f units\n",
+           (double)(up / expl((long double)at[1]) * exact - 1) * 0x1p8,
+           (double)(1 - down / expl((long double)at[2]) * exact) * 0x1p8);
+    for (int j = 0; j < N; j++) score[j] = at[(j > 0) + (j > UP)], value[j] = j > UP ? -1 : j > 0;
+    for (int j = 1; j <= UP; j++) value[j] = (float)(DOWN * exp((double)at[2] - (double)at[1]) / UP);
+    find_legal(COARSE "arith bf16; rescales 0", N);
+    expect(legal_o, UP * up * (long double)value[1] - DOWN * down, "weights of BF16 that cancel");
+}
+
 /* ln 3075 is 8.031, and 8 in BF16. */
 Test(terms, coarse_logarithm)
 {
