@@ -304,11 +304,13 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     double const parts = m->parts > 1 ? (double)m->parts : 0;
     double const divided = parts > 0 ? div + div * (1 + m->gamma + div) : div; /* each part, and their sum */
     double const rounded =
-        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + each + a->scale_after_sum) * size;
+        unit * fmax(size, d->spread + d->moved) + (m->gamma * (1 + unit) + divided + a->scale_after_sum) * size;
     double const first = (d->moved + rounded + coarse) / (1 - m->E - unit);
     double const lost = (2 * (n + parts) * eta(port) * amplified(a) + tiny) * 2;
     double const total = 2 * m->gamma + m->stored / (1 - m->stored) + m->merged / (1 - m->merged); /* what divides */
-    return (first + total * (fabs(o) + first) + lost) * (1 + 0x1p-40);
+    double const handed_on =
+        each * (parts > 0 ? size / (1 - m->E - unit) : fabs(o) + first); /* a numerator, or each part's */
+    return (first + total * (fabs(o) + first) + handed_on * (1 + total) + lost) * (1 + 0x1p-40);
 }
 
 /* The same by the values alone: whatever the weights are, a mean lies between the least and the largest value. (Hull) */

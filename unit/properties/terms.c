@@ -513,6 +513,25 @@ Test(terms, coarse_exponentials)
     expect(legal_lse, (long double)to_bf16(-1 + to_bf16((float)log((double)l))), "exponentials in BF16");
 }
 
+/* Weights whose exponentials and quotients by the sum are rounded up, and others where both are rounded down; all but cancel. */
+Test(terms, coarse_weights_that_cancel)
+{
+    enum { UP = 4, DOWN = 7, N = 1 + UP + DOWN };
+    float const at[] = {0, -1.2109375f, -1.359375f};
+    float got[3] = {1}, l = 0;
+    for (int i = 1; i < 3; i++) got[i] = to_bf16((float)exp((double)at[i]));
+    l = 1 + UP * got[1] + DOWN * got[2];
+    long double const up = to_bf16(got[1] / l), down = to_bf16(got[2] / l);
+    long double const exact = 1 + UP * expl((long double)at[1]) + DOWN * expl((long double)at[2]);
+    printf("terms: weights of BF16 off by %.3f and %.3f units\n",
+           (double)(up / expl((long double)at[1]) * exact - 1) * 0x1p8,
+           (double)(1 - down / expl((long double)at[2]) * exact) * 0x1p8);
+    for (int j = 0; j < N; j++) score[j] = at[(j > 0) + (j > UP)], value[j] = j > UP ? -1 : j > 0;
+    for (int j = 1; j <= UP; j++) value[j] = (float)(DOWN * exp((double)at[2] - (double)at[1]) / UP);
+    find_legal(COARSE "arith bf16; rescales 0", N);
+    expect(legal_o, UP * up * (long double)value[1] - DOWN * down, "weights of BF16 that cancel");
+}
+
 /* ln 3075 is 8.031, and 8 in BF16. */
 Test(terms, coarse_logarithm)
 {
@@ -632,6 +651,65 @@ Test(terms, query_scaled_first)
     ref_reading const rd = {&port, 0, false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
     expect(legal_lse, s, "q is scaled first");
+}
+
+/* ---- the scale of mla's softmax, in a port that scales queries first ---- */
+
+enum { NOPE = 2, PE = 16, QK = NOPE + PE }; /* entries of a query: only those of q_pe aren't 0 */
+
+/* o of one cached key with the value 1, and a new one with the score and the value 0, from the port's own q. */
+static void find_scaled_query(double mscale_all_dim, float *q, float *cached)
+{
+    static float zeros[QK], one[1] = {1}, values[NOPE + 1] = {[NOPE] = 1}, kv[1 + PE];
+    int32_t starts[2] = {0, 1}, block = 0, length = 2;
+    dsv3_weight const items[] = {{"q_proj.weight", {zeros, DSV3_F32, 2, {QK, 1}, {1, 1}}},
+                                 {"kv_a_proj_with_mqa.weight", {zeros, DSV3_F32, 2, {1 + PE, 1}, {1, 1}}},
+                                 {"kv_a_layernorm.weight", {one, DSV3_F32, 1, {1}, {1}}},
+                                 {"kv_b_proj.weight", {values, DSV3_F32, 2, {NOPE + 1, 1}, {1, 1}}},
+                                 {"o_proj.weight", {one, DSV3_F32, 2, {1, 1}, {1, 1}}}};
+    dsv3_mla_prob const prob = {
+        1, 1, 2, 2, 1, 1, 0, 1, NOPE, PE, 1, 1e-6, 10000, 40, 4096, 32, 1, 1, mscale_all_dim, DSV3_INTERLEAVED, 1};
+    dsv3_tensor const cell = {one, DSV3_F32, 2, {1, 1}, {1, 1}};
+    dsv3_mla_io const io = {.hidden_states = cell,
+                            .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
+                            .kv_cache = {cached, DSV3_F32, 3, {1, 2, 1 + PE}, {2 * (1 + PE), 1 + PE, 1}},
+                            .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
+                            .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+                            .weights = {5, items},
+                            .q = {q, DSV3_F32, 3, {1, 1, QK}, {QK, QK, 1}},
+                            .kv = {kv, DSV3_F32, 2, {1, 1 + PE}, {1 + PE, 1}},
+                            .attn_output = cell,
+                            .y = cell};
+    ref_numerics const port = numerics("mla", WIDE "exp 0.001; rescales 0; sincos 0.001; rsqrt 0.001; angle f32; "
+                                                   "form absorbed; scaled q; scale f32 must; parts 1");
+    ref_reading const rd = {&port, 0, true};
+    cr_assert(ref_dd.mla(&rd, &prob, &io, (ref_value *const[]){NULL, NULL, NULL, legal_o, NULL}));
+}
+
+/* A scale that is a number of binary32, nearly, and the next number as three rounded steps make it: an entry near 96 times
+ * that is next to a tie, so that some entries move by two units and some by one. Their keys have either sign. */
+Test(terms, scale_of_softmax)
+{
+    float const root = (float)(1 / sqrtl(QK));
+    float q[QK] = {0}, cached[2 * (1 + PE)] = {1}, scale = 0, nearest = 0, entry[2] = {0};
+    double mscale = 0;
+    long double exact = 0;
+    for (int i = 400; i < 2000 && !(scale > nearest && fabsl(exact - (long double)nearest) < 0x1p-29L); i++) {
+        mscale = i / 4096.0;
+        long double const g = 0.1L * (long double)mscale * logl(40) + 1;
+        exact = g * g / sqrtl(QK), nearest = (float)exact, scale = root * (float)(g * g);
+    }
+    cr_assert(scale > nearest, "no such scale");
+    for (float v = 96; v < 96.2f; v = nextafterf(v, 97)) {
+        long double const product = exact * (long double)v, off = (product - (long double)(float)product) * 0x1p19L;
+        if (fabsl(off) > 0.05L && fabsl(off) < 0.2L) entry[off < 0] = v;
+    }
+    for (int c = 0; c < PE; c++) q[NOPE + c] = entry[c % 2], cached[1 + c] = c % 2 ? -1 : 1;
+    long double const s = PE / 2 * ((long double)(scale * entry[0]) - (long double)(scale * entry[1]));
+    printf("terms: a score of %.4f off by %.1f units of 1\n", (double)s,
+           (double)(s - PE / 2 * exact * ((long double)entry[0] - (long double)entry[1])) * 0x1p24);
+    find_scaled_query(mscale, q, cached);
+    expect(legal_o, 1 / (1 + expl(-s)), "the scale of a softmax");
 }
 
 /* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */

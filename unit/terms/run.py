@@ -331,8 +331,8 @@ def print_shares(terms):
     print(f"\n{'lemma':36} {'term':30} share")
     for term in sorted(terms, key=lambda t: (t.lemma, t.name)):
         proved = all(w in term.free for w in term.weakenings())
-        share = "none, proved" if proved else "unknown" if term.reached is None else f"{term.reached:.3g}"
-        print(f"{term.lemma.replace('-', ' '):36} {term.name:30} {share}")
+        known = f"{term.reached:.3g}" if term.reached else "above 0" if term.reached == 0 else "unknown"
+        print(f"{term.lemma.replace('-', ' '):36} {term.name:30} {'none, proved' if proved else known}")
     print()
 
 
