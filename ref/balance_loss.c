@@ -13,20 +13,20 @@
 #include "scratch.h"
 
 #include <limits.h>
+/* Tokens [first, last). */
+typedef struct {
+    int64_t first, last;
+} tokens;
 
 typedef struct {
     const ref_reading *rd;
     const dsv3_balance_loss_prob *prob;
     const dsv3_balance_loss_io *io;
     double *count;     /* (experts): c_i, assignments */
+    tokens counted;    /* those that count[] is of */
     sum_record *share; /* (experts): g_i, the sum of its shares over the tokens */
     ball *score;       /* (experts): of the token in work */
 } loss;
-
-/* Tokens [first, last). */
-typedef struct {
-    int64_t first, last;
-} tokens;
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
@@ -110,6 +110,15 @@ static void add_assignments(const loss *l, int64_t t)
     }
 }
 
+/* c_i of these tokens, unless it has them. */
+static void count_assignments(loss *l, tokens of)
+{
+    if (of.first == l->counted.first && of.last == l->counted.last) return;
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0;
+    for (int64_t t = of.first; t < of.last; t++) add_assignments(l, t);
+    l->counted = of;
+}
+
 /* g_i += s_it / sum_j s_jt */
 static void add_shares(const loss *l, int64_t t)
 {
@@ -126,15 +135,15 @@ static void add_shares(const loss *l, int64_t t)
 }
 
 /* The numbers of equations are those of the V3 report: f_i = E / (K T) c_i, P_i = g_i / T. */
-static ball loss_of(const loss *l, tokens of_shares)
+static ball loss_of(loss *l, tokens of_shares)
 {
     tokens const counted = counted_for(l, of_shares);
     double const T = (double)(counted.last - counted.first), T_shares = (double)(of_shares.last - of_shares.first);
     sum_record sum = empty_sum();
     if (l->prob->seq_aux && of_shares.first == of_shares.last) return ball_of(0);
-    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->count[e] = 0, l->share[e] = empty_sum();
-    for (int64_t t = counted.first; t < counted.last; t++) add_assignments(l, t); /* (18)  c_i */
-    for (int64_t t = of_shares.first; t < of_shares.last; t++) add_shares(l, t);  /* (19, 20)  g_i */
+    for (int64_t e = 0; e < l->prob->n_routed_experts; e++) l->share[e] = empty_sum();
+    count_assignments(l, counted);                                               /* (18)  c_i */
+    for (int64_t t = of_shares.first; t < of_shares.last; t++) add_shares(l, t); /* (19, 20)  g_i */
     double const KTT = (double)l->prob->num_experts_per_tok * T * T_shares;
     for (int64_t e = 0; e < l->prob->n_routed_experts; e++) /* (17)  sum_i c_i g_i */
         add_term(&sum, ball_mul(ball_of(l->count[e]), sum_of_shares(l, KTT, &l->share[e])));
@@ -148,8 +157,11 @@ static ball loss_of(const loss *l, tokens of_shares)
 void ref_balance_loss(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     loss l = {.rd = rd, .prob = prob, .io = io};
-    l.count = scratch_take(rd->scratch, l.prob->n_routed_experts, sizeof *l.count);
+    l.count = scratch_zeros(rd->scratch, l.prob->n_routed_experts, sizeof *l.count);
     l.share = scratch_take(rd->scratch, l.prob->n_routed_experts, sizeof *l.share);
     l.score = scratch_take(rd->scratch, l.prob->n_routed_experts, sizeof *l.score);
-    for (int64_t b = 0; out[0] && b < l.prob->batch; b++) out[0][b] = value_of(loss_of(&l, tokens_of(&l, b)));
+    for (int64_t b = 0; out[0] && b < l.prob->batch; b++) {
+        bool const same = b > 0 && !l.prob->seq_aux; /* the loss of the whole batch */
+        out[0][b] = same ? out[0][0] : value_of(loss_of(&l, tokens_of(&l, b)));
+    }
 }

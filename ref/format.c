@@ -59,11 +59,22 @@ static double power_of_two(int e)
     return v;
 }
 
-/* The distance of neighbouring values in the binade of v, which is finite. */
-static double unit_at(const format *f, double v)
+/* Neighbouring values in the binade of v, which is finite, are 2^this apart. */
+static int unit_exponent(const format *f, double v)
 {
     int const e = exponent_of(v), exponent = e < f->least ? f->least : e;
-    return power_of_two(exponent - f->digits + 1);
+    return exponent - f->digits + 1;
+}
+
+static double unit_at(const format *f, double v)
+{
+    return power_of_two(unit_exponent(f, v));
+}
+
+/* The whole number nearest to |v| < 2^52, of two the even one, with the sign of v. */
+static double nearest_whole(double v)
+{
+    return copysign((fabs(v) + 0x1p52) - 0x1p52, v);
 }
 
 double ref_half_ulp(dsv3_dtype d, double v)
@@ -74,9 +85,9 @@ double ref_half_ulp(dsv3_dtype d, double v)
 double ref_round(dsv3_dtype d, double v)
 {
     const format *const f = &formats[d];
-    if (!isfinite(v)) return v;
-    double const unit = unit_at(f, v);
-    double const rounded = rint(v / unit) * unit; /* to even; division by a power of two is exact */
+    if (!isfinite(v) || d == DSV3_F64) return v;
+    int const unit = unit_exponent(f, v); /* products with powers of two are exact */
+    double const rounded = nearest_whole(v * power_of_two(-unit)) * power_of_two(unit);
     if (fabs(rounded) > f->largest) return copysign(HUGE_VAL, v);
     return rounded;
 }
