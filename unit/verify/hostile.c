@@ -455,6 +455,28 @@ static pid_t child_of(pid_t parent)
     return (pid_t)atoi(text);
 }
 
+/* A shell starts with & what it is to leave alone: SIGINT is ignored there. Sent by name it ends a run all the same, however
+ * early it comes. */
+Test(hostile, a_run_in_the_background_can_be_interrupted)
+{
+    char path[100];
+    make_folder();
+    signal(SIGINT, SIG_IGN);
+    for (int i = 0; i < 10; i++) {
+        pid_t const pid = start_run("honest", HOSTILE, "rmsnorm@odd:n_tokens=1..200,x=f32");
+        for (int k = 0; k < 2000 && !child_of(pid); k++) usleep(500);
+        if (!child_of(pid)) cr_skip("/proc says no children here");
+        usleep((useconds_t)i * 2000);
+        kill(pid, SIGINT);
+        int const code = end_of(pid);
+        cr_expect(code == 128 + SIGINT, "%d ms: exit code %d", 2 * i, code);
+        check_nothing_left("background", 3);
+    }
+    snprintf(path, sizeof path, "%s/.out", folder);
+    remove(path);
+    rmdir(folder);
+}
+
 static void kill_marked(void)
 {
     DIR *const all = opendir("/proc");

@@ -108,7 +108,8 @@ typedef struct {
     struct sigaction action[PASSED_ON];
 } signals;
 
-/* None of them acts from now on: they wait. One that was ignored on purpose, as by nohup, stays so. */
+/* None of them acts from now on: they wait. One that was ignored on purpose, as by nohup, stays so; but SIGINT is ignored by
+ * whatever a shell starts with &, and acts as it does elsewhere, also before the command has a handler of its own. */
 static void hold_signals(signals *before, sigset_t *held)
 {
     signal(SIGCHLD, SIG_DFL); /* a caller may have left it ignored, and then nobody could be waited for */
@@ -116,8 +117,9 @@ static void hold_signals(signals *before, sigset_t *held)
     sigaddset(held, SIGCHLD);
     for (int i = 0; i < PASSED_ON; i++) {
         sigaction(passed_on[i], NULL, &before->action[i]);
-        bool const ignored = before->action[i].sa_handler == SIG_IGN && passed_on[i] != SIGINT;
-        if (!ignored) sigaddset(held, passed_on[i]);
+        bool const ignored = before->action[i].sa_handler == SIG_IGN;
+        if (ignored && passed_on[i] == SIGINT) before->action[i] = (struct sigaction){.sa_handler = SIG_DFL};
+        if (!ignored || passed_on[i] == SIGINT) sigaddset(held, passed_on[i]);
     }
     sigprocmask(SIG_BLOCK, held, &before->mask);
 }

@@ -75,12 +75,14 @@ static void compare(const char *what, const ball *a, const ball *b, int64_t n)
 }
 
 static const char *const cases[] = {"mla@odd:q_lens=3+0+1+5,kv_lens=3+4+9+8,hidden_states=f32",
-                                    "mla@odd:q_lora_rank=0,rope_layout=0,weights=f8_e4m3", "mla@tiny"};
+                                    "mla@odd:q_lora_rank=0,rope_layout=0,weights=f8_e4m3", "mla@tiny",
+                                    "mla@v3:n_tokens=1,kv_len=20,num_attention_heads=4,weights=f8_e4m3"};
 
 Test(forms, absorbed_is_naive)
 {
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         static fixture f;
+        if (strstr(cases[c], "@v3") && CENTRE_BITS >= 256) continue; /* 15 s */
         open_fixture(&f, cases[c]);
         int64_t const n = f.prob.n_tokens * f.prob.hidden_size,
                       cached = f.prob.n_tokens * (f.prob.kv_lora_rank + f.prob.qk_rope_head_dim);
