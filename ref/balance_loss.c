@@ -13,6 +13,7 @@
 #include "scratch.h"
 
 #include <limits.h>
+
 /* Tokens [first, last). */
 typedef struct {
     int64_t first, last;
