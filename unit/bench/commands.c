@@ -24,7 +24,7 @@ enum { SANITIZED = 0 };
 #endif
 
 static const bad inputs[] = {
-    {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, plot"}},
+    {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, peers, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
