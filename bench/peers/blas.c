@@ -28,7 +28,7 @@ static const char *find(void)
     void *const library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     gemm = library ? (cblas_sgemm_fn *)dlsym(library, "cblas_sgemm") : NULL;
     gemv = library ? (cblas_sgemv_fn *)dlsym(library, "cblas_sgemv") : NULL;
-    return gemm && gemv ? NULL : "libopenblas.so.0 is not installed: apt-get install libopenblas0-pthread";
+    return gemm && gemv ? NULL : "apt-get install libopenblas0-pthread";
 }
 
 static void multiply(const dsv3_linear_prob *p, const float *x, const float *w, float *y)
@@ -50,7 +50,7 @@ static const char *find(void)
     void *library = dlopen("libdnnl.so.3", RTLD_NOW | RTLD_LOCAL);
     if (!library) library = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
     gemm = library ? (dnnl_sgemm_fn *)dlsym(library, "dnnl_sgemm") : NULL;
-    return gemm ? NULL : "libdnnl.so is not installed: apt-get install libdnnl2";
+    return gemm ? NULL : "apt-get install libdnnl2";
 }
 
 static void multiply(const dsv3_linear_prob *p, const float *x, const float *w, float *y)
@@ -62,8 +62,8 @@ static void multiply(const dsv3_linear_prob *p, const float *x, const float *w, 
 
 static dsv3_status probe(char *why, size_t cap)
 {
-    const char *const absent = find();
-    if (absent) snprintf(why, cap, "%s", absent);
+    const char *const absent = find(), *const said = absent ? dlerror() : NULL;
+    if (absent) snprintf(why, cap, "%s: %s", absent, said ? said : "it lacks a function");
     return absent ? DSV3_UNSUPPORTED : DSV3_OK;
 }
 

@@ -32,7 +32,7 @@ static void spin(double from)
     {                                                                                                                  \
         double const from = seconds();                                                                                 \
         dsv3_status const status = other->op(ctx, p, io);                                                              \
-        spin(from);                                                                            \
+        spin(from);                                                                                                    \
         return status;                                                                                                 \
     }
 DSV3_OPS(OP)
