@@ -1,4 +1,7 @@
-/* bench peers: our time and error on a case, and those of libraries that others wrote, called by the same judge on the same tensors. */
+/*
+ * bench peers: our time and error on a case, and those of libraries that others wrote, asked by the same judge on the
+ * same tensors.
+ */
 #include "anchor.h"
 #include "bench.h"
 #include "compare_builds.h"

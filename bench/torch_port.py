@@ -1,4 +1,4 @@
-"""torch as a peer of bench peers: a port that answers, and then times itself as bench times ports: weights and caches pass
+"""torch as a peer of bench peers: a port that answers, and then times itself as bench times ports: weights pass
 through 192 MB, seven samples of 0.04 s, the median. Seconds of a call go into the file that DSV3_PEER_SECONDS names."""
 
 import os

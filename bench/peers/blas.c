@@ -1,6 +1,6 @@
 /*
- * linear of a BLAS library that is loaded here, as a port that bench peers judges and times: OpenBLAS or oneDNN, binary32.
- * PEER says which at compile time. It declares nothing, so the judge assumes the widest arithmetic.
+ * linear of a library that is loaded here, as a port that bench peers judges and times: OpenBLAS with PEER_OPENBLAS
+ * defined, else oneDNN; binary32. It declares nothing, so the judge assumes the widest arithmetic.
  */
 #include "dsv3.h"
 

@@ -27,6 +27,8 @@ static const bad inputs[] = {
     {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, peers, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
+    {"DSV3_FAST=quick", "run " CASE, {"DSV3_FAST=quick", "it is fma or dpbf16"}},
+    {"DSV3_FAST=", "exact " PLAIN PLAIN CASE, {"DSV3_FAST=", "it is fma or dpbf16"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
     {"", "run --threads=0 " CASE, {"--threads=0 is out of range"}},
     {"", "run --format=xml " CASE, {"--format=xml", "text, csv, json, jsonl or md"}},
