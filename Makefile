@@ -151,6 +151,12 @@ $(B)/cases/%.txt: verify/cases/%.txt
 $(B)/%.txt: bench/%.txt
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
+$(B)/ports/openblas.so $(B)/ports/onednn.so: $(B)/ports/%.so: bench/peers/blas.c include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,LD)$(port_cc) -D_GNU_SOURCE $(WARN) -DPEER_$(if $(filter openblas,$*),OPENBLAS,ONEDNN) -o $@ $< -ldl
+$(B)/ports/dsv3_port.py: verify/ports/dsv3_port.py
+	@mkdir -p $(@D)
+	$(call run,CP)cp $< $@
 $(B)/ports/%.py: bench/%.py
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
@@ -280,7 +286,8 @@ verify: setup
 	@echo 'Building $(B)/bin/verify and the ports'
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
-bench: $(B)/bin/bench $(B)/perf.txt $(B)/exact.txt $(B)/ports/torch_peer.py
+peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py dsv3_port.py)
+bench: $(B)/bin/bench $(B)/perf.txt $(B)/exact.txt $(B)/peers.txt $(peers)
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:

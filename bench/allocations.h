@@ -1,6 +1,6 @@
 /*
- * How often this program and the ports that it loads have asked for memory, and for how much of it: malloc and its kind, and
- * mmap.
+ * How often this program and the ports that it loads have asked for memory, and for how much of it:
+ * malloc and its kind, and mmap.
  */
 #ifndef ALLOCATIONS_H
 #define ALLOCATIONS_H

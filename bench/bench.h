@@ -8,6 +8,7 @@ int bench_blocks(void);
 int bench_run(int argc, char **argv);
 int bench_compare(int argc, char **argv);
 int bench_exact(int argc, char **argv);
+int bench_peers(int argc, char **argv);
 int bench_plot(int argc, char **argv);
 
 #endif

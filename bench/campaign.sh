@@ -3,8 +3,9 @@
 #
 # Ten tries in which the second build is 5 % slower, twenty in which it is the first: JSON lines into FILE, a count on
 # standard output. Exit 0: each case was found in nine of ten, and none was an alarm in twenty.
-# PLANTED=N and EQUAL=N: other numbers of tries. A whole campaign takes about half an hour; what it does stands on standard
-# error. The other processors are kept busy at the least priority: what else runs there, or here, counts as noise.
+# PLANTED=N and EQUAL=N: other numbers of tries. A whole campaign takes about half an hour on a machine of its own.
+# Each try is announced on standard error. The other processors are kept busy at the least priority; what else runs
+# is noise.
 cd "$(dirname "$0")/.." || exit
 B=${BUILD:-build}
 file=${1:-$B/campaign.jsonl}

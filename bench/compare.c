@@ -26,7 +26,7 @@
 enum { BASE, COPY, NEXT, BUILDS };
 enum { REPEATS = 3 }; /* orders in a round */
 
-static double const sample_seconds = 0.001;
+static double const round_seconds = 0.001;
 
 typedef struct {
     const char *backend, *format;
@@ -151,7 +151,7 @@ static void time_round(const comparing *c, rotation *r, limit_of *limit, round_a
         refuse(&t->why, "no threads for the limits");
         return;
     }
-    int64_t const calls = rotation_calls(r, &loaded[BASE], sample_seconds);
+    int64_t const calls = rotation_calls(r, &loaded[BASE], round_seconds);
     double const before = limit();
     for (int i = 0; i < REPEATS; i++) time_order(r, loaded, &drawn, calls, seconds);
     t->round = (round_times){seconds[BASE], seconds[COPY], seconds[NEXT], before, limit()};

@@ -136,7 +136,7 @@ static void count_all(counting *c)
     if (text) printf("%d cases, %d grew\n", c->cases.count, c->grew);
 }
 
-/* Loops over what lies before an aligned address are as long as addresses say: these are always the same ones. argv[0] is
+/* Loops over what lies before an aligned address are as long as addresses say: these are always the same. argv[0] is
  * the command's name, and before it stands the program's. Returns where they are so already, or can't be. */
 static void fix_addresses(char **argv)
 {

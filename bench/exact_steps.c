@@ -26,7 +26,7 @@ typedef struct {
 
 /* ---- in the process that is stepped ---- */
 
-/* Between two marks lies the call alone. The last one is an illegal instruction that no port has: a text is behind it. */
+/* Between two marks lies the call alone. The last is an illegal instruction that no port has: a text is behind it. */
 #define END_MARK                                                                                                       \
     "\x0f\x0b"                                                                                                         \
     "dsv3 ex"

@@ -1,19 +1,23 @@
 /* bench: what things cost, side by side in one run. */
 #include "bench.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char help[] =
     "usage: bench run [OPTION]... ID|@FILE...\n"
     "       bench compare [OPTION]... BASE NEXT [ID|@FILE]...\n"
     "       bench exact [OPTION]... BASE NEXT [ID|@FILE]...\n"
+    "       bench peers [OPTION]... [ID|@FILE]...\n"
     "       bench plot kv [OPTION]... [FILE]\n"
     "       bench truth\n"
     "\n"
     "  run     times of a port beside the limits of the same minute; bench run --help\n"
     "  compare whether the second of two builds of a port is slower; bench compare --help\n"
     "  exact   whether the second takes more instructions; bench exact --help\n"
+    "  peers   time and error beside those of OpenBLAS, oneDNN and torch; bench peers --help\n"
     "  plot    figures of the KV cache, and check lines of what they show; bench plot --help\n"
     "  truth   ball_dot, in every build that this processor can run, against Arb's arb_dot: median\n"
     "          nanoseconds a term of interleaved rounds, and the ratio. Then one decode step of\n"
@@ -22,15 +26,26 @@ static const char help[] =
     "\n"
     "exit: 0 measured; 1 a build is slower or takes more; 2 usage; 3 void: nothing could be measured\n";
 
+/* A path that there isn't would be measured as the one that is taken by default. */
+static bool path_is_known(void)
+{
+    const char *const path = getenv("DSV3_FAST");
+    bool const known = !path || !strcmp(path, "fma") || !strcmp(path, "dpbf16");
+    if (!known) fprintf(stderr, "bench: DSV3_FAST=%s: it is fma or dpbf16\n", path);
+    return known;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
+    if (!path_is_known()) return 2;
     if (argc == 2 && !strcmp(argv[1], "truth")) return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
     if (argc >= 2 && !strcmp(argv[1], "run")) return bench_run(argc - 1, argv + 1);
     if (argc >= 2 && !strcmp(argv[1], "exact")) return bench_exact(argc - 1, argv + 1);
+    if (argc >= 2 && !strcmp(argv[1], "peers")) return bench_peers(argc - 1, argv + 1);
     if (argc >= 2 && !strcmp(argv[1], "plot")) return bench_plot(argc - 1, argv + 1);
     if (argc >= 2 && !strcmp(argv[1], "compare")) return bench_compare(argc - 1, argv + 1);
     if (argc < 2) return fputs(help, stderr), 2;
-    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, plot, truth\n", argv[1]);
+    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, truth\n", argv[1]);
     return 2;
 }

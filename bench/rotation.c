@@ -86,6 +86,16 @@ int64_t rotation_calls(rotation *r, const loaded_port *port, double seconds)
     return (int64_t)fmax(1, fmin(seconds / once, 1e6));
 }
 
+double const sample_seconds = 0.04;
+
+void rotation_samples(rotation *r, const loaded_port *port, double seconds[SAMPLES])
+{
+    int64_t const n = rotation_calls(r, port, sample_seconds);
+    rotation_call(r, port, n);
+    for (int i = 0; i < SAMPLES; i++) seconds[i] = rotation_call(r, port, n) / (double)n;
+    sort_values(seconds, SAMPLES);
+}
+
 double rotation_prepare(const rotation *r, const loaded_port *port)
 {
     double seconds[MOST_COPIES];

@@ -31,4 +31,10 @@ double rotation_call(rotation *r, const loaded_port *port, int64_t n);
 /* How many calls take about so many seconds: at least one. Calls the port twice. */
 int64_t rotation_calls(rotation *r, const loaded_port *port, double seconds);
 
+enum { SAMPLES = 7 };
+extern double const sample_seconds;
+
+/* Seconds of a call, from samples that take sample_seconds each, in ascending order. */
+void rotation_samples(rotation *r, const loaded_port *port, double seconds[SAMPLES]);
+
 #endif

@@ -13,10 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 7 };
-
-static double const sample_seconds = 0.04;
-
 typedef struct {
     option_list backends;
     const char *format;
@@ -53,20 +49,11 @@ typedef struct {
     int threads;
 } timing_row;
 
-/* Times of a call, in ascending order. */
-static void time_calls(rotation *r, const loaded_port *loaded, double seconds[SAMPLES])
-{
-    int64_t const n = rotation_calls(r, loaded, sample_seconds);
-    rotation_call(r, loaded, n);
-    for (int i = 0; i < SAMPLES; i++) seconds[i] = rotation_call(r, loaded, n) / (double)n;
-    sort_values(seconds, SAMPLES);
-}
-
 static void measure(rotation *r, const loaded_port *loaded, timing_row *row)
 {
     double seconds[SAMPLES];
     anchor const before = measure_anchor();
-    time_calls(r, loaded, seconds);
+    rotation_samples(r, loaded, seconds);
     row->limits = anchor_between(before, measure_anchor());
     row->seconds = seconds[SAMPLES / 2], row->least = seconds[SAMPLES / 4],
     row->most = seconds[SAMPLES - 1 - SAMPLES / 4];

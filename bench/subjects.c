@@ -89,13 +89,13 @@ bool subjects_judge(subjects *s, const problem *p, complaint *why)
     return true;
 }
 
-/* "@perf" and "@exact" lie beside the program. */
+/* "@perf", "@exact" and "@peers" lie beside the program. */
 static bool add_cases(case_list *list, const char *word, complaint *why)
 {
     char folder[500], ours[600];
     products_folder(folder, sizeof folder);
     snprintf(ours, sizeof ours, "@%s/%s.txt", folder, word + (*word == '@'));
-    bool const is_ours = !strcmp(word, "@perf") || !strcmp(word, "@exact");
+    bool const is_ours = !strcmp(word, "@perf") || !strcmp(word, "@exact") || !strcmp(word, "@peers");
     return cases_add(list, is_ours ? ours : word, why);
 }
 

@@ -35,7 +35,7 @@ bool subject_passed(const result *r);
 /* Why subject i isn't timed, in why. Returns false. */
 bool subject_refused(const subjects *s, int i, const problem *p, complaint *why);
 
-/* Cases to time: ids, @FILE, or @perf or @exact for those that come with bench. False: one sentence in why. */
+/* Cases to time: ids, @FILE, or @perf, @exact or @peers for those that come with bench. False: one sentence in why. */
 bool subjects_cases(case_list *list, int count, char *const word[], complaint *why);
 
 #endif

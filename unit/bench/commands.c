@@ -24,9 +24,11 @@ enum { SANITIZED = 0 };
 #endif
 
 static const bad inputs[] = {
-    {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, plot"}},
+    {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, peers, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
+    {"DSV3_FAST=quick", "run " CASE, {"DSV3_FAST=quick", "it is fma or dpbf16"}},
+    {"DSV3_FAST=", "exact " PLAIN PLAIN CASE, {"DSV3_FAST=", "it is fma or dpbf16"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
     {"", "run --threads=0 " CASE, {"--threads=0 is out of range"}},
     {"", "run --format=xml " CASE, {"--format=xml", "text, csv, json, jsonl or md"}},
@@ -54,6 +56,14 @@ static const bad inputs[] = {
     {"", "exact --format=md " PLAIN PLAIN CASE, {"--format=md", "text or jsonl"}},
     {"", "exact --backend=cuda HEAD HEAD " CASE, {"--backend=cuda", "avx512, portable or plain"}},
     {"", "exact " PLAIN MISTAKE "rope@tiny", {"sign_flipped.so is FAIL", "only what passes is timed"}},
+    {"", "exact norm@v3", {"BASE and NEXT"}},
+    {"", "exact " PLAIN PLAIN "norm@v3", {"unknown op 'norm'"}},
+    {"PLANT=not_here", "exact " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
+    {"", "peers --peer=mkl " CASE, {"--peer=mkl", "openblas, onednn or torch"}},
+    {"", "peers --format=md " CASE, {"--format=md", "text or jsonl"}},
+    {"", "peers --backend=cuda " CASE, {"--backend=cuda"}},
+    {"", "peers norm@v3", {"unknown op 'norm'"}},
+    {"", "peers @no-such-file", {"no-such-file"}},
     {"", "plot", {"plot draws kv", "bench plot kv"}},
     {"", "plot pie", {"plot draws kv"}},
     {"", "plot kv a b", {"takes one file", "'b' is a second"}},
@@ -189,6 +199,38 @@ Test(bench, exact_says_what_it_cannot_count)
         {"UNDER=" PLAIN "EXTRA=trap", HEAVY, {"a build dies of signal 4 when it is stepped"}},
     };
     for (size_t i = 0; i < sizeof inputs_of_exact / sizeof *inputs_of_exact; i++) expect_sentence(&inputs_of_exact[i]);
+}
+
+/* ---- peers ---- */
+
+/* A library that isn't there is one sentence with its package and code 2, and ours is timed; one that is there has a time,
+ * and an error as every port has one. */
+static void expect_peer(const char *name, const char *package)
+{
+    char arguments[200];
+    snprintf(arguments, sizeof arguments,
+             "peers --format=jsonl --backend=plain --peer=%s linear@tiny:x=f32,weight=f32 gate@tiny", name);
+    const outcome *const o = run_program("", "bench", arguments);
+    json_t *const ours = json_loads(o->out, JSON_DISABLE_EOF_CHECK, NULL);
+    cr_expect_gt(json_real_value(json_object_get(ours, "seconds")), 0, "%s%s", o->out, o->err);
+    if (o->code == 2) {
+        cr_expect(strstr(o->err, package) && strchr(o->err, '\n') && !strchr(o->err, '\n')[1], "%s", o->err);
+    } else {
+        char shown[40];
+        snprintf(shown, sizeof shown, "\"port\":\"%s\"", name);
+        const char *const theirs = strstr(o->out, shown);
+        cr_assert(o->code == 0 && theirs, "%d: %s%s", o->code, o->out, o->err);
+        cr_expect(!strncmp(strstr(theirs, "\"verdict\""), "\"verdict\":\"PASS\"", 16), "%s", o->out);
+        cr_expect(strstr(theirs, "\"seconds\":null") && strstr(theirs, "SKIP"), "gate has no number: %s", o->out);
+    }
+    json_decref(ours);
+}
+
+Test(bench, peers_are_timed_or_missed)
+{
+    expect_peer("openblas", "apt-get install libopenblas0-pthread");
+    expect_peer("onednn", "apt-get install libdnnl2");
+    expect_peer("torch", "make transformers-port");
 }
 
 /* ---- figures ---- */

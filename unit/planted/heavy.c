@@ -1,7 +1,7 @@
 /*
- * A port that is another one, UNDER, and does a little more in each call, as EXTRA says: nothing, `loop`, `malloc`, `aligned`,
- * `mmap`; or what can't be stepped: `thread`, `worker`, and `trap`, which it does only where it is traced. Right like the
- * other.
+ * A port that is another one, UNDER, and does a little more in each call, as EXTRA says: nothing, `loop`, `malloc`,
+ * `aligned`, `mmap`; or what can't be stepped: `thread`, `worker`, and `trap`, which it does only where it is traced.
+ * Right like the other.
  */
 #include "dsv3.h"
 
