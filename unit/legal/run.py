@@ -32,7 +32,7 @@ CASES = {
     "linear": ["weight=bf16|f8_e4m3;fill=real|exact|adversarial",
                "x=f32,weight=f32|bf16|f8_e4m3;fill=real|exact|adversarial"],
     "rope": ["x=bf16|f32;fill=real|exact|far|onehot|adversarial",
-             "mscale=1.355425153,mscale_all_dim=0,x=bf16;fill=exact"],
+             "mscale=2.855425153,mscale_all_dim=1,x=bf16;fill=exact"],
     "gate": ["logits=f32|bf16;fill=real|exact|tie|neartie|negative|adversarial",
              "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=f32;fill=real|neartie|adversarial"],
     "mla_decode": ["q=bf16|f32;fill=real|exact|onehot|uniform|nan_unused|adversarial",

@@ -18,7 +18,7 @@ typedef struct {
 } row;
 
 #define KEYS   "mla_decode@v3:num_attention_heads=4,kv_lora_rank=32,kv_len="
-#define HALVES "factor=40,mscale=1.355425153,mscale_all_dim=0,x=bf16;fill=exact" /* A is 1.5 in binary32 */
+#define HALVES "factor=40,mscale=2.855425153,mscale_all_dim=1,x=bf16;fill=exact" /* A is 1.5 in binary32 */
 static const row rows[] = {
     {"X_no_maximum", "mla_decode@odd;fill=large", "mla_decode@odd;fill=adversarial"},
     {"X_no_maximum", "mla_decode@v3:kv_cache=u8,num_attention_heads=32;fill=large", "mla_decode@v3;fill=adversarial"},
