@@ -193,8 +193,10 @@ static double seconds_of(int experts)
 /* The cost of a diagnosis grows like that of the case: ten times the experts were a hundred times as dear. */
 Test(mistakes, a_diagnosis_costs_what_the_case_does)
 {
+    enum { TRIES = 6 }; /* on a busy machine the least time says most */
     double small = seconds_of(2000), large = seconds_of(20000);
-    small = fmin(small, seconds_of(2000)), large = fmin(large, seconds_of(20000));
+    for (int i = 1; i < TRIES && large >= 40 * small; i++)
+        small = fmin(small, seconds_of(2000)), large = fmin(large, seconds_of(20000));
     printf("diagnosis of bias_update: %g s for 2000 experts, %g s for 20000\n", small, large);
     cr_expect(large < 40 * small, "%g s, and %g s for ten times as many", small, large);
 }
