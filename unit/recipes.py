@@ -42,6 +42,7 @@ AROUND = {
     "make test": "make -n test",
     "make terms": "make -n terms",
     "make terms TERMS=tenth": "make -n terms",
+    "make terms SHARES=1": "make -n terms",
     "build/bin/bench run @bench/perf.txt --format=jsonl": "build/bin/bench run --help",
     "build/bin/bench run @bench/kv.txt --format=jsonl": "build/bin/bench run --help",
     "build/bin/bench compare HEAD~1 HEAD": "build/bin/bench compare --help",
