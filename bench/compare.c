@@ -66,13 +66,6 @@ typedef struct {
     bool good; /* every case was compared */
 } comparing;
 
-static void complain(comparing *c, const char *sentence)
-{
-    progress_hide();
-    fprintf(stderr, "bench: %s\n", sentence);
-    c->good = false;
-}
-
 /* ---- rounds ---- */
 
 /* xorshift64: a number below n. */
@@ -120,12 +113,10 @@ typedef struct {
     round_times round;
 } round_answer;
 
-/* Builds that pack weights do so before they are called, as for bench run. What that made goes with the process. */
+/* Builds that pack weights do so before they are called, as for bench run. */
 static bool begin_build(rotation *r, const char *file, loaded_port *loaded, complaint *why)
 {
-    if (!builds_load(file, loaded, why)) return false;
-    if (loaded->table.prepare && rotation_prepare(r, loaded) < 0)
-        return refuse(why, "%s: a build can't prepare it", r->p->id);
+    if (!builds_begin(file, r, loaded, why)) return false;
     rotation_call(r, loaded, 2);
     return true;
 }
@@ -266,7 +257,7 @@ static void compare_case(comparing *c, const problem *p)
     complaint why;
     progress_say(&c->at, "judging", p->id);
     if (!subjects_judge(c->ports, p, &why)) {
-        complain(c, why.text);
+        progress_complain(&c->good, why.text);
         return;
     }
     progress_say(&c->at, "timing", p->id);
@@ -278,7 +269,7 @@ static void compare_case(comparing *c, const problem *p)
         c->count[said.verdict]++;
         print_row(c, p->id, &said);
     } else {
-        complain(c, why.text);
+        progress_complain(&c->good, why.text);
     }
     if (r) rotation_close(r);
     free(r);
@@ -345,7 +336,7 @@ int bench_compare(int argc, char **argv)
     c.word = rest.word, c.builds = &b, c.drawn = (uint64_t)(now() * 1e6) | 1;
     use_threads(c.s.threads);
     bool const open = open_all(&c, &b, &rest, &why);
-    if (!open) complain(&c, why.text);
+    if (!open) progress_complain(&c.good, why.text);
     c.good = open && anchors_open(c.s.threads);
     if (c.good) {
         compare_all(&c);

@@ -153,7 +153,8 @@ bool builds_open(builds *b, char *const word[2], const char *port_name, complain
            make_one(b, word[1], port_name, b->next, why);
 }
 
-bool builds_load(const char *file, loaded_port *loaded, complaint *why)
+/* From a new copy of its file: neither its addresses nor its pages are those of another load. */
+static bool load(const char *file, loaded_port *loaded, complaint *why)
 {
     backend of = {.kind = BACKEND_SHARED_OBJECT};
     answer a = {0};
@@ -162,6 +163,13 @@ bool builds_load(const char *file, loaded_port *loaded, complaint *why)
     bool const good = load_port(&of, loaded, &a);
     unlink(of.target);
     return good || refuse(why, "%s", a.why);
+}
+
+bool builds_begin(const char *file, const rotation *r, loaded_port *loaded, complaint *why)
+{
+    if (!load(file, loaded, why)) return false;
+    return !loaded->table.prepare || rotation_prepare(r, loaded) >= 0 ||
+           refuse(why, "%s: a build can't prepare it", r->p->id);
 }
 
 void builds_close(const builds *b)

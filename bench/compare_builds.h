@@ -6,6 +6,7 @@
 
 #include "files/complaint.h"
 #include "port/load.h"
+#include "rotation.h"
 
 typedef struct {
     char folder[200]; /* temporary; it goes when the builds are closed or the program is interrupted */
@@ -21,7 +22,8 @@ bool builds_backend(const char *name, complaint *why);
 bool builds_open(builds *b, char *const word[2], const char *backend, complaint *why);
 void builds_close(const builds *b);
 
-/* Loads a build from a new copy of its file: neither its addresses nor its pages are those of another load. */
-bool builds_load(const char *file, loaded_port *loaded, complaint *why);
+/* Loads a build from a new copy of its file: neither its addresses nor its pages are those of another load. One that packs
+ * weights does so: rotation_prepare. What that made goes with the process. */
+bool builds_begin(const char *file, const rotation *r, loaded_port *loaded, complaint *why);
 
 #endif

@@ -46,13 +46,6 @@ typedef struct {
     bool good;
 } counting;
 
-static void complain(counting *c, const char *sentence)
-{
-    progress_hide();
-    fprintf(stderr, "bench: %s\n", sentence);
-    c->good = false;
-}
-
 /* An allocation more, or a byte, is growth. */
 static bool has_grown(const exact_count *base, const exact_count *next)
 {
@@ -121,7 +114,7 @@ static void count_case(counting *c, const problem *p)
         print_row(c, p->id, &base, &next);
         c->grew += has_grown(&base, &next);
     } else {
-        complain(c, why.text);
+        progress_complain(&c->good, why.text);
     }
 }
 
@@ -192,7 +185,7 @@ int bench_exact(int argc, char **argv)
     if (open_all(&c, &rest, &why))
         count_all(&c);
     else
-        complain(&c, why.text);
+        progress_complain(&c.good, why.text);
     subjects_close(c.ports);
     builds_close(&c.files);
     cases_free(&c.cases);

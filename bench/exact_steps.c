@@ -52,9 +52,7 @@ static int threads_here(void)
 static bool begin(rotation *r, const char *file, loaded_port *loaded, report *said)
 {
     allocations before, after;
-    if (!builds_load(file, loaded, &said->why)) return false;
-    if (loaded->table.prepare && rotation_prepare(r, loaded) < 0)
-        return refuse(&said->why, "%s: a build can't prepare it", r->p->id);
+    if (!builds_begin(file, r, loaded, &said->why)) return false;
     rotation_call(r, loaded, 1);
     said->count.counted = allocations_so_far(&before);
     rotation_call(r, loaded, 1);

@@ -64,13 +64,6 @@ typedef struct {
     bool good;
 } peers_state;
 
-static void complain(peers_state *b, const char *sentence)
-{
-    progress_hide();
-    fprintf(stderr, "bench: %s\n", sentence);
-    b->good = false;
-}
-
 /* ---- ports ---- */
 
 static bool resolve_library(const char *name, backend *of, complaint *why)
@@ -126,7 +119,7 @@ static void add_peer(peers_state *b, const char *name)
     if (resolve_peer(name, &p->of, &why) && start(p, &why)) {
         b->ports++;
     } else {
-        complain(b, why.text);
+        progress_complain(&b->good, why.text);
         end(p);
     }
 }
@@ -244,14 +237,14 @@ static void time_case(peers_state *b, const problem *p)
     complaint why;
     progress_say(&b->at, "judging and timing", p->id);
     if (!judge(b, p, judged, &why)) {
-        complain(b, why.text);
+        progress_complain(&b->good, why.text);
         return;
     }
     rotation *const r = calloc(1, sizeof *r);
     if (r && rotation_open(r, p))
         time_ports(b, r, judged);
     else
-        refuse(&why, "no memory to time %s", p->id), complain(b, why.text);
+        refuse(&why, "no memory to time %s", p->id), progress_complain(&b->good, why.text);
     if (r) rotation_close(r);
     free(r);
 }
@@ -327,7 +320,7 @@ int bench_peers(int argc, char **argv)
         for (int i = 0; i < b.s.peers.count; i++) add_peer(&b, b.s.peers.item[i]);
         time_all(&b);
     } else {
-        complain(&b, why.text);
+        progress_complain(&b.good, why.text);
     }
     while (b.ports) end(&b.port[--b.ports]);
     if (*b.seconds_file) unlink(b.seconds_file);

@@ -25,3 +25,10 @@ void progress_hide(void)
 {
     if (isatty(2)) fputs("\r\033[K", stderr), fflush(stderr);
 }
+
+void progress_complain(bool *good, const char *sentence)
+{
+    progress_hide();
+    fprintf(stderr, "bench: %s\n", sentence);
+    *good = false;
+}

@@ -2,6 +2,8 @@
 #ifndef PROGRESS_H
 #define PROGRESS_H
 
+#include <stdbool.h>
+
 typedef struct {
     int done, all;
     double from; /* as now() says it */
@@ -14,5 +16,8 @@ void progress_say(const progress *p, const char *doing, const char *what);
 
 /* Takes the line away: what is printed next stands alone. */
 void progress_hide(void);
+
+/* The same, and a sentence on stderr: the work is not good any more. */
+void progress_complain(bool *good, const char *sentence);
 
 #endif

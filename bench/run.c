@@ -199,13 +199,6 @@ typedef struct {
     bool good; /* every case was timed on every port */
 } bench_state;
 
-static void complain(bench_state *b, const char *sentence)
-{
-    progress_hide();
-    fprintf(stderr, "bench: %s\n", sentence);
-    b->good = false;
-}
-
 static void time_port(bench_state *b, rotation *r, int i)
 {
     complaint why;
@@ -217,7 +210,7 @@ static void time_port(bench_state *b, rotation *r, int i)
                       .threads = b->s.threads};
     if (!subject_passed(judged)) {
         subject_refused(b->ports, i, r->p, &why);
-        complain(b, why.text);
+        progress_complain(&b->good, why.text);
         return;
     }
     const loaded_port *const loaded = &b->ports->loaded[i];
@@ -225,7 +218,7 @@ static void time_port(bench_state *b, rotation *r, int i)
     if (prepared) row.prepare = rotation_prepare(r, loaded);
     if (row.prepare < 0) {
         refuse(&why, "%s on %s can't be prepared", r->p->id, row.port);
-        complain(b, why.text);
+        progress_complain(&b->good, why.text);
         return;
     }
     measure(r, loaded, &row);
@@ -241,7 +234,7 @@ static void time_ports(bench_state *b, const problem *p)
     rotation *const r = calloc(1, sizeof *r);
     bool const there = r && rotation_open(r, p);
     for (int i = 0; there && i < b->ports->count; i++) time_port(b, r, i);
-    if (!there) refuse(&why, "no memory to time %s", p->id), complain(b, why.text);
+    if (!there) refuse(&why, "no memory to time %s", p->id), progress_complain(&b->good, why.text);
     if (r) rotation_close(r);
     free(r);
 }
@@ -255,7 +248,7 @@ static void time_case(bench_state *b, const problem *p)
     if (passed || problem_calls(p) == 1)
         time_ports(b, p);
     else
-        complain(b, why.text);
+        progress_complain(&b->good, why.text);
 }
 
 static void time_all(bench_state *b)
@@ -289,7 +282,7 @@ int bench_run(int argc, char **argv)
     processor_name(b.cpu, sizeof b.cpu);
     bool const good = check_format(b.s.format, &why) && subjects_cases(&b.cases, ids.count, ids.word, &why) &&
                       (b.ports = subjects_open(&b.s.backends, NULL, &why)) && subjects_load(b.ports, &why);
-    if (!good) complain(&b, why.text);
+    if (!good) progress_complain(&b.good, why.text);
     b.good = good && anchors_open(b.s.threads);
     if (b.good) {
         time_all(&b);
