@@ -2,24 +2,14 @@
  * The port at $PLAIN, which in every op also attacks memory that isn't its own, or the processes that judge it, as the environment
  * variable PLANT says. Its numbers are right.
  */
-#include "dsv3.h"
+#include "on_plain.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static const dsv3_backend *plain;
-
-static int planted(const char *fault)
-{
-    const char *const plant = getenv("PLANT");
-    return plant && !strcmp(plant, fault);
-}
 
 /* ---- memory ---- */
 
@@ -138,17 +128,11 @@ DSV3_OPS(OP)
 
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
 {
-    static dsv3_backend table;
-    const char *const path = getenv("PLAIN");
-    void *const library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    const dsv3_backend *(*get)(uint32_t) = NULL;
-    if (library) *(void **)(void *)&get = dlsym(library, "dsv3_backend_get");
-    plain = get ? get(abi) : NULL;
-    if (!plain) return NULL;
-    table = *plain;
-    table.name = "attacks";
-#define OP(op) table.op = op;
+    dsv3_backend *const table = load_plain(abi);
+    if (!table) return NULL;
+    table->name = "attacks";
+#define OP(op) table->op = op;
     DSV3_OPS(OP)
 #undef OP
-    return &table;
+    return table;
 }
