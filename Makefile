@@ -180,10 +180,10 @@ $(B)/planted/mistake_%.so: $(plain_obj) unit/planted/mistakes.py
 $(B)/planted/avx512.so: unit/planted/avx512.c $(fast_src:%.c=$(B)/obj/%.o) include/dsv3.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(port_cc) $(SAN) -Wl,-Bsymbolic -o $@ $(filter-out %.h,$^) -lsleef -lpthread -lm
-# One compiled with the header as it was before `prepare`.
+# One compiled with the header as it was before `prepare` and the later ops.
 $(B)/planted/older/dsv3.h: include/dsv3.h
 	@mkdir -p $(@D)
-	$(call run,SED)sed '/What is done once for many calls/,/(\*unprepare)/d' $< >$@ && ! grep -q unprepare $@
+	$(call run,SED)sed '/What is done once for many calls/,/DSV3_LATER_OPS(OP)$$/d' $< >$@ && ! grep -q "(\*unprepare)" $@
 $(B)/planted/older.so: older := -I$(B)/planted/older
 $(B)/planted/older.so: unit/planted/planted.c $(B)/planted/older/dsv3.h
 	$(call run,LD)$(port_cc) -O1 -D_GNU_SOURCE $(WARN) -DOLDER -o $@ $< -lm

@@ -89,9 +89,10 @@ typedef enum {
 
 /* ================================= 3  The table ================================= */
 
-/* Every op: this is their order in the table. The list is complete: members stand behind it. */
+/* Every op, in the order of the table. The first ops stand before `prepare`, and their list is
+ * closed; ops that came later stand behind `unprepare`, each new one last. */
 /* clang-format off */
-#define DSV3_OPS(OP) \
+#define DSV3_FIRST_OPS(OP) \
     OP(rmsnorm) \
     OP(linear) \
     OP(rope) \
@@ -109,7 +110,9 @@ typedef enum {
     OP(balance_loss) \
     OP(mtp_accept) \
     OP(mtp)
+#define DSV3_LATER_OPS(OP)
 /* clang-format on */
+#define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
 /* An op has a problem (sizes, constants, flags) and tensors: dsv3_<op>_prob and dsv3_<op>_io. */
 #define OP(op)                                                                                     \
@@ -160,8 +163,7 @@ typedef struct {
      * says it is without), and touches nothing else. It allocates nothing. NULL: not supported,
      * reported as SKIP. */
 #define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
-    DSV3_OPS(OP)
-#undef OP
+    DSV3_FIRST_OPS(OP)
 
     /* What is done once for many calls of `op`, such as weights in another order. It may allocate.
      * prob and io point to the op's structs, as the op will get them; tensors lie where the op will
@@ -178,6 +180,9 @@ typedef struct {
      * nothing prepared has DSV3_OK. */
     dsv3_status (*prepare)(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
     void (*unprepare)(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
+
+    DSV3_LATER_OPS(OP)
+#undef OP
 } dsv3_backend;
 
 /* What a port exports. Returns NULL when the port doesn't speak that abi. The table lives as long

@@ -394,6 +394,7 @@ _Static_assert(offsetof(dsv3_backend, bias_update) == 200, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, balance_loss) == 208, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mtp_accept) == 216, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mtp) == 224, "dsv3.h");
+/* However many ops come. */
 _Static_assert(offsetof(dsv3_backend, prepare) == 232, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, unprepare) == 240, "dsv3.h");
 _Static_assert(sizeof(dsv3_backend) == 248, "dsv3.h");

@@ -1,7 +1,7 @@
 /*
  * An op as the harness sees it: rows of fields and tensors, and a few small functions. From the rows come id keys,
  * ranges, presets, allocation, legal formats, fills, file names, JSON and listings; verify/ops/<op>.c has nothing
- * else. The truth of an op needs four files: its structs and a word in DSV3_OPS in include/dsv3.h, its clauses and
+ * else. The truth of an op needs four files: its structs and a word in DSV3_LATER_OPS in include/dsv3.h, its clauses and
  * points in ref/points.def, its formula in ref/<op>.c, its rows in verify/ops/<op>.c. What else the tests demand:
  * docs/adding-an-op.md.
  */
