@@ -35,17 +35,25 @@ static bool path_is_known(void)
     return known;
 }
 
+static int bench_truth(int argc, char **argv)
+{
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
+    if (argc > 1) return fprintf(stderr, "bench: truth takes no '%s': it has no options and no cases\n", argv[1]), 2;
+    return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
+}
+
 int main(int argc, char **argv)
 {
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } commands[] = {{"run", bench_run},     {"compare", bench_compare}, {"exact", bench_exact},
+                    {"peers", bench_peers}, {"plot", bench_plot},       {"truth", bench_truth}};
+    if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
-    if (argc == 2 && !strcmp(argv[1], "truth")) return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
-    if (argc >= 2 && !strcmp(argv[1], "run")) return bench_run(argc - 1, argv + 1);
-    if (argc >= 2 && !strcmp(argv[1], "exact")) return bench_exact(argc - 1, argv + 1);
-    if (argc >= 2 && !strcmp(argv[1], "peers")) return bench_peers(argc - 1, argv + 1);
-    if (argc >= 2 && !strcmp(argv[1], "plot")) return bench_plot(argc - 1, argv + 1);
-    if (argc >= 2 && !strcmp(argv[1], "compare")) return bench_compare(argc - 1, argv + 1);
-    if (argc < 2) return fputs(help, stderr), 2;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
     fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, truth\n", argv[1]);
     return 2;
 }

@@ -24,6 +24,7 @@ enum { SANITIZED = 0 };
 #endif
 
 static const bad inputs[] = {
+    {"", "truth v3", {"truth takes no 'v3'"}},
     {"", "fly", {"unknown command 'fly'", "known: run, compare, exact, peers, plot"}},
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},

@@ -275,9 +275,9 @@ static bool check_finite(const stage *s, int i, const ref_value *v)
     int64_t const columns = t->ndim > 1 ? t->shape[t->ndim - 1] : t->count;
     for (int64_t k = 0; k < t->count; k++)
         if (!isfinite(v[k].hi) || !isfinite(v[k].radius))
-            return refuse(s->why,
-                          "the truth of %s is not finite: %s, row %lld, column %lld (%s); nothing follows from it",
-                          s->module, t->name, (long long)(k / columns), (long long)(k % columns), s->p.op->name);
+            return refuse(
+                s->why, "the truth of %s has no finite bound: %s, row %lld, column %lld (%s); nothing follows from it",
+                s->module, t->name, (long long)(k / columns), (long long)(k % columns), s->p.op->name);
     return true;
 }
 
