@@ -22,12 +22,24 @@ static void score(const attention_rows *b, const query_way *q, ball *s)
             }
 }
 
+/* Without an error. */
+static void score_exactly(const attention_rows *b)
+{
+    const attention *const a = b->a;
+    ball_dots(a->rd->scratch, b->query, b->rows, a->key, b->len, b->weight);
+    for (int64_t i = 0; i < b->rows * b->len; i++) b->weight[i] = ball_mul(b->weight[i], a->scale);
+}
+
 /* The scores become the weights: scale (q . k_j), (scale q) . k_j, or what either may give. (Scaled) */
 static void score_rows(const attention_rows *b)
 {
     const attention *const a = b->a;
     scratch *const memory = a->rd->scratch;
-    ref_scaled const scaled = a->rd->declared ? declared(a->rd, CLAUSE_SCALED)->scaled : REF_SCALED_SCORES;
+    if (!a->rd->declared) {
+        score_exactly(b);
+        return;
+    }
+    ref_scaled const scaled = declared(a->rd, CLAUSE_SCALED)->scaled;
     query_way *const way = scratch_take(memory, b->rows, sizeof *way);
     for (int64_t r = 0; r < b->rows; r++) way[r] = scale_the_sum(a, &b->query[r]);
     if (scaled != REF_SCALED_Q) score(b, way, b->weight);
@@ -67,10 +79,11 @@ static void combine(const attention_rows *b)
 {
     const attention *const a = b->a;
     scratch *const memory = a->rd->scratch;
+    weight_rows const w = {b->weight, b->rows, b->len, b->len};
     if (a->value)
-        ball_combine_balls(memory, b->weight, b->rows, b->len, a->value, a->stride, a->width, b->mean);
+        ball_combine_balls(memory, &w, a->value, a->stride, a->width, b->mean);
     else
-        ball_combine(memory, b->weight, b->rows, b->len, a->number, a->stride, a->width, b->mean);
+        ball_combine(memory, &w, a->number, a->stride, a->width, b->mean);
     for (int64_t i = 0; i < b->rows * a->width; i++)
         if (b->of_row[i / a->width].n) b->mean[i] = ball_div(b->mean[i], b->of_row[i / a->width].sum);
 }

@@ -2,6 +2,7 @@
 #include "attention_error.h"
 
 #include "kernel.h"
+#include "radius.h"
 #include "scratch.h"
 
 #include <limits.h>
@@ -181,7 +182,7 @@ value_bounds value_bounds_of(const attention *a)
     for (int64_t j = 0; j < a->len; j++)
         for (int64_t c = 0; c < a->width; c++) {
             double const size = fabs(v.number[j * v.stride + c]) + (v.off ? v.off[j * a->width + c] : 0);
-            largest[c] = fmax(largest[c], size * (1 + 0x1p-50));
+            largest[c] = larger(largest[c], size * (1 + 0x1p-50));
         }
     if (a->rd->declared) find_ends(a, &v, low, high);
     return v;

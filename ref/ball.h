@@ -102,12 +102,21 @@ sum_record ball_dot(const operand *a, const operand *b);
 
 struct scratch; /* memory of the evaluation: scratch.h */
 
-/* out[i * width + c] = sum over j < n of weight[i * n + j] * value[j * stride + c], for i < rows and c < width. */
-void ball_combine(struct scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value,
-                  int64_t stride, int64_t width, ball *out);
+/* out[i * n + j] = a_i . b_j, the totals of ball_dot, for i < rows and j < n. */
+void ball_dots(struct scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, ball *out);
+
+/* Rows of n weights each; row i begins at first[i * stride]. */
+typedef struct {
+    const ball *first;
+    int64_t rows, n, stride;
+} weight_rows;
+
+/* out[i * width + c] = sum over j < n of weight (i, j) * value[j * stride + c], for i < rows and c < width. */
+void ball_combine(struct scratch *memory, const weight_rows *weight, const double *value, int64_t stride, int64_t width,
+                  ball *out);
 
 /* The same with balls as values; no point of a weight is negative. */
-void ball_combine_balls(struct scratch *memory, const ball *weight, int64_t rows, int64_t n, const ball *value,
-                        int64_t stride, int64_t width, ball *out);
+void ball_combine_balls(struct scratch *memory, const weight_rows *weight, const ball *value, int64_t stride,
+                        int64_t width, ball *out);
 
 #endif

@@ -2,28 +2,39 @@
 #include "radius.h"
 #include "scratch.h"
 
+/* Row i of the weights. */
+static const ball *row_of(const weight_rows *w, int64_t i)
+{
+    return w->first + i * w->stride;
+}
+
 #ifdef PROOF_BITS
-void ball_combine(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride,
-                  int64_t width, ball *out)
+void ball_dots(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, ball *out)
 {
     (void)memory;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < rows * n; i++) out[i] = ball_dot(&a[i / n], &b[i % n]).total;
+}
+
+void ball_combine(scratch *memory, const weight_rows *w, const double *value, int64_t stride, int64_t width, ball *out)
+{
+    (void)memory;
+    for (int64_t i = 0; i < w->rows; i++)
         for (int64_t c = 0; c < width; c++) {
             ball sum = ball_of(0);
-            for (int64_t j = 0; j < n; j++)
-                sum = ball_add(sum, ball_mul(weight[i * n + j], ball_of(value[j * stride + c])));
+            for (int64_t j = 0; j < w->n; j++)
+                sum = ball_add(sum, ball_mul(row_of(w, i)[j], ball_of(value[j * stride + c])));
             out[i * width + c] = sum;
         }
 }
 
-void ball_combine_balls(scratch *memory, const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride,
-                        int64_t width, ball *out)
+void ball_combine_balls(scratch *memory, const weight_rows *w, const ball *value, int64_t stride, int64_t width,
+                        ball *out)
 {
     (void)memory;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < w->rows; i++)
         for (int64_t c = 0; c < width; c++) {
             ball sum = ball_of(0);
-            for (int64_t j = 0; j < n; j++) sum = ball_add(sum, ball_mul(weight[i * n + j], value[j * stride + c]));
+            for (int64_t j = 0; j < w->n; j++) sum = ball_add(sum, ball_mul(row_of(w, i)[j], value[j * stride + c]));
             out[i * width + c] = sum;
         }
 }
@@ -36,8 +47,7 @@ static void column_sup(const double *value, int64_t n, int64_t stride, int64_t w
     for (int64_t c = 0; c < width; c++) sup[c] = 0;
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; c < width; c++) {
-            double const v = fabs(value[j * stride + c]);
-            if (!(v <= sup[c])) sup[c] = v; /* NaN stays */
+            sup[c] = larger(sup[c], fabs(value[j * stride + c]));
         }
 }
 
@@ -52,31 +62,36 @@ static void combine_tile(const kernels *k, const ball *weight, int64_t n, const 
     k->combine(hi, lo, value, n, stride, width, sum, rest);
 }
 
+/* What a sum of n numbers, none negative, may be low by. */
+static double slack(int64_t n)
+{
+    return 1 + 0x1p-50 * (double)(n + 8);
+}
+
 /* >= sum |weight| and sum of the radii. */
 static void weigh(const ball *weight, int64_t n, double *total, double *radius)
 {
     double t = 0, r = 0;
     for (int64_t j = 0; j < n; j++) t += fabs(weight[j].c.hi), r += weight[j].r;
-    double const slack = 1 + 0x1p-50 * (double)(n + 8);
-    *total = t * slack;
-    *radius = r * slack;
+    *total = t * slack(n);
+    *radius = r * slack(n);
 }
 
 /* Sums by TwoSum: any values. (Lemma Combine) */
-static void combine_any(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value,
-                        int64_t stride, int64_t width, const double *sup, ball *out)
+static void combine_any(scratch *memory, const weight_rows *w, const double *value, int64_t stride, int64_t width,
+                        const double *sup, ball *out)
 {
     const kernels *const k = kernels_for_this_cpu();
-    double *const sum = scratch_zeros(memory, 2 * rows * width, sizeof *sum);
-    double *const rest = sum + rows * width;
-    for (int64_t from = 0; from < n; from += TILE)
-        for (int64_t i = 0; i < rows; i++)
-            combine_tile(k, weight + i * n + from, n - from < TILE ? n - from : TILE, value + from * stride, stride,
+    int64_t const cells = w->rows * width;
+    double *const sum = scratch_zeros(memory, 2 * cells, sizeof *sum), *const rest = sum + cells;
+    for (int64_t from = 0; from < w->n; from += TILE)
+        for (int64_t i = 0; i < w->rows; i++)
+            combine_tile(k, row_of(w, i) + from, w->n - from < TILE ? w->n - from : TILE, value + from * stride, stride,
                          width, sum + i * width, rest + i * width);
-    double const m = (double)(n + 4) * 0x1p-53;
-    for (int64_t i = 0; i < rows; i++) {
+    double const m = (double)(w->n + 4) * 0x1p-53;
+    for (int64_t i = 0; i < w->rows; i++) {
         double total, radius;
-        weigh(weight + i * n, n, &total, &radius);
+        weigh(row_of(w, i), w->n, &total, &radius);
         for (int64_t c = 0; c < width; c++) {
             double const bound = sup[c] * (total * (m * m) + radius);
             out[i * width + c] = ball_make(two_sum(sum[i * width + c], rest[i * width + c]), up_unless_zero(bound));
@@ -84,34 +99,44 @@ static void combine_any(scratch *memory, const ball *weight, int64_t rows, int64
     }
 }
 
-/* Lemma Slices. Values are multiples of 2^(top - GRID) below 2^top. A weight is cut into three multiples of 2^-cut, cut growing,
- * so short that sums of pieces times values are exact; what is left goes into the radius. */
+/* ---- Lemma Slices: values are multiples of 2^(top - GRID) below 2^top, weights are cut into pieces ---- */
+
 enum { GRID = 18 };
 
+/* Of a row of weights: added and subtracted, round[k] rounds to a multiple of 2^-cut, cut growing. What is left of all weights
+ * goes into the radius. */
 typedef struct {
-    double round[3]; /* added and subtracted: rounds to a multiple of 2^-cut */
-    double left;     /* >= what is left of a weight */
+    double round[PIECES], left;
 } cutting;
 
+/* total: >= the sum of all |weights|. */
 static cutting cuts_for(double total, int64_t n)
 {
-    cutting c;
-    int cut = 51 - GRID - ilogb(fmax(total, 1));
+    cutting c = {.left = 0};
+    int cut = 51 - GRID - ilogb(fmax(total, 0x1p-200));
     int const log_n = ilogb((double)n) + 1;
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < PIECES; k++) {
         c.round[k] = ldexp(1.5, 52 - cut);
-        c.left = ldexp(1, -cut - 1) * (1 + 0x1p-30);
         cut += 52 - GRID - log_n;
     }
     return c;
 }
 
-static void cut_weight(const cutting *c, centre w, double piece[3])
+/* Piece k of weight j to piece[k * stride + j]; hi and lo are used up. */
+static void cut_weights(cutting *c, double *hi, double *lo, int64_t n, int64_t stride, double *piece)
 {
-    for (int k = 0; k < 3; k++) {
-        piece[k] = (w.hi + c->round[k]) - c->round[k];
-        w = two_sum(w.hi - piece[k], w.lo);
-    }
+    kernels_for_this_cpu()->cut(hi, lo, n, c->round, stride, piece);
+    for (int64_t j = 0; j < n; j++) c->left += fabs(hi[j]) + fabs(lo[j]);
+}
+
+/* The sum of a column from those of its pieces, which are LANES apart; sup: >= every |value|, radius: what else each may be
+ * multiplied by. */
+static ball sum_of_pieces(const double *s, int pieces, double sup, double left, double radius)
+{
+    double err = sup * (left + radius);
+    centre sum = centre_of(s[(pieces - 1) * LANES]);
+    for (int k = pieces - 2; k >= 0; k--) sum = centre_add(sum, centre_of(s[k * LANES]), &err);
+    return ball_make(sum, up_unless_zero(err));
 }
 
 /* Are all values multiples of 2^(top - GRID)? */
@@ -127,6 +152,8 @@ static bool on_grid(const double *value, int64_t n, int64_t stride, int64_t widt
     return off == 0;
 }
 
+/* ---- rows of values ---- */
+
 /* A tile of rows of values, 32 columns of them, side by side: they stay near while every row of weights uses them. */
 static void pack(const double *value, int64_t n, int64_t stride, int64_t columns, double *block)
 {
@@ -134,7 +161,7 @@ static void pack(const double *value, int64_t n, int64_t stride, int64_t columns
         for (int64_t c = 0; c < LANES; c++) block[j * LANES + c] = c < columns ? value[j * stride + c] : 0;
 }
 
-/* The sums of one tile: piece (rows, TILE, 3), sums (blocks, rows, 3, 32). */
+/* The sums of one tile: piece (rows, PIECES, TILE), sums (blocks, rows, PIECES, 32). */
 static void slice_tile(const double *piece, int64_t rows, int64_t n, const double *value, int64_t stride, int64_t width,
                        double *sums)
 {
@@ -143,90 +170,212 @@ static void slice_tile(const double *piece, int64_t rows, int64_t n, const doubl
     for (int64_t from = 0; from < width; from += LANES) {
         pack(value + from, n, stride, width - from, block);
         for (int64_t i = 0; i < rows; i++)
-            k->slices(piece + i * 3 * TILE, block, n, sums + (from / LANES * rows + i) * 3 * LANES);
+            k->slices(piece + i * PIECES * TILE, TILE, PIECES, block, n,
+                      sums + (from / LANES * rows + i) * PIECES * LANES);
     }
 }
 
-static void finish_slices(const cutting *cut, int64_t n, double radius, const double *sup, const double *sums,
-                          int64_t rows, int64_t width, ball *out)
+static void cut_tile(cutting *c, const ball *weight, int64_t n, double *piece)
 {
-    for (int64_t c = 0; c < width; c++) {
-        const double *const s = sums + c / LANES * rows * 3 * LANES + c % LANES;
-        double err = sup[c] * ((double)n * cut->left + radius);
-        centre const low = two_sum(s[LANES], s[2 * LANES]);
-        out[c] = ball_make(centre_add(low, centre_of(s[0]), &err), up_unless_zero(err));
-    }
+    double hi[TILE], lo[TILE];
+    for (int64_t j = 0; j < n; j++) hi[j] = weight[j].c.hi, lo[j] = weight[j].c.lo;
+    cut_weights(c, hi, lo, n, TILE, piece);
 }
 
-static void combine_on_grid(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value,
-                            int64_t stride, int64_t width, const double *sup, ball *out)
+static void combine_on_grid(scratch *memory, const weight_rows *w, const double *value, int64_t stride, int64_t width,
+                            const double *sup, ball *out)
 {
-    int64_t const blocks = (width + LANES - 1) / LANES;
-    double *const sums = scratch_zeros(memory, rows * blocks * 3 * LANES, sizeof *sums);
-    double *const piece = scratch_take(memory, rows * 3 * TILE, sizeof *piece);
+    int64_t const rows = w->rows, blocks = (width + LANES - 1) / LANES;
+    double *const sums = scratch_zeros(memory, rows * blocks * PIECES * LANES, sizeof *sums);
+    double *const piece = scratch_take(memory, rows * PIECES * TILE, sizeof *piece);
     double *const radius = scratch_take(memory, rows, sizeof *radius);
     cutting *const cut = scratch_take(memory, rows, sizeof *cut);
     for (int64_t i = 0; i < rows; i++) {
         double total;
-        weigh(weight + i * n, n, &total, &radius[i]);
-        cut[i] = cuts_for(total, n);
+        weigh(row_of(w, i), w->n, &total, &radius[i]);
+        cut[i] = cuts_for(total, w->n);
     }
-    for (int64_t from = 0; from < n; from += TILE) {
-        int64_t const m = n - from < TILE ? n - from : TILE;
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < m; j++) cut_weight(&cut[i], weight[i * n + from + j].c, piece + (i * TILE + j) * 3);
-        slice_tile(piece, rows, m, value + from * stride, stride, width, sums);
+    for (int64_t from = 0; from < w->n; from += TILE) {
+        int64_t const n = w->n - from < TILE ? w->n - from : TILE;
+        for (int64_t i = 0; i < rows; i++) cut_tile(&cut[i], row_of(w, i) + from, n, piece + i * PIECES * TILE);
+        slice_tile(piece, rows, n, value + from * stride, stride, width, sums);
     }
     for (int64_t i = 0; i < rows; i++)
-        finish_slices(&cut[i], n, radius[i], sup, sums + i * 3 * LANES, rows, width, out + i * width);
+        for (int64_t c = 0; c < width; c++)
+            out[i * width + c] = sum_of_pieces(sums + (c / LANES * rows + i) * PIECES * LANES + c % LANES, PIECES,
+                                               sup[c], cut[i].left * slack(w->n), radius[i]);
 }
 
-void ball_combine(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *value, int64_t stride,
-                  int64_t width, ball *out)
+void ball_combine(scratch *memory, const weight_rows *w, const double *value, int64_t stride, int64_t width, ball *out)
 {
     scratch_piece *const mark = scratch_mark(memory);
     double *const sup = scratch_take(memory, width, sizeof *sup);
     double most = 0, heaviest = 0;
-    column_sup(value, n, stride, width, sup);
-    for (int64_t c = 0; c < width; c++) most = fmax(most, isnan(sup[c]) ? (double)INFINITY : sup[c]);
-    for (int64_t i = 0; i < rows * n; i++) heaviest = fmax(heaviest, fabs(weight[i].c.hi));
-    bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest <= 1 && n < 1 << 24;
-    if (fits && on_grid(value, n, stride, width, ilogb(most) + 1))
-        combine_on_grid(memory, weight, rows, n, value, stride, width, sup, out);
+    column_sup(value, w->n, stride, width, sup);
+    for (int64_t c = 0; c < width; c++) most = larger(most, sup[c]);
+    for (int64_t i = 0; i < w->rows; i++)
+        for (int64_t j = 0; j < w->n; j++) heaviest = larger(heaviest, fabs(row_of(w, i)[j].c.hi));
+    bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest < 0x1p100 && w->n < 1 << 24;
+    if (fits && on_grid(value, w->n, stride, width, ilogb(most) + 1))
+        combine_on_grid(memory, w, value, stride, width, sup, out);
     else
-        combine_any(memory, weight, rows, n, value, stride, width, sup, out);
+        combine_any(memory, w, value, stride, width, sup, out);
     scratch_back(memory, mark);
 }
 
+/* ---- values that are balls ---- */
+
 /* A part of values times the weights: its ends join out. */
-static void combine_part(scratch *memory, const ball *weight, int64_t rows, int64_t n, const double *part,
-                         int64_t width, bool radii, ball *sum, ball *out)
+static void combine_part(scratch *memory, const weight_rows *w, const double *part, int64_t width, bool radii,
+                         ball *sum, ball *out)
 {
     double most = 0;
-    for (int64_t i = 0; i < n * width; i++) most = fmax(most, isnan(part[i]) ? (double)INFINITY : fabs(part[i]));
+    for (int64_t i = 0; i < w->n * width; i++) most = larger(most, fabs(part[i]));
     if (most == 0) return;
-    ball_combine(memory, weight, rows, n, part, width, width, sum);
-    for (int64_t i = 0; i < rows * width; i++)
+    ball_combine(memory, w, part, width, width, sum);
+    for (int64_t i = 0; i < w->rows * width; i++)
         out[i] = radii ? ball_widen(out[i], ball_upper(sum[i])) : ball_add(out[i], sum[i]);
 }
 
-/* High words, low words and radii are combined like any numbers. */
-void ball_combine_balls(scratch *memory, const ball *weight, int64_t rows, int64_t n, const ball *value, int64_t stride,
-                        int64_t width, ball *out)
+/* The first rows of values that are single numbers: cached keys, before those of new tokens. */
+static int64_t leading_numbers(const ball *value, int64_t n, int64_t stride, int64_t width)
 {
-    int64_t const cells = n * width;
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < width; c++)
+            if (value[j * stride + c].r != 0 || value[j * stride + c].c.lo != 0) return j;
+    return n;
+}
+
+/* High words, low words and radii are combined like any numbers. */
+void ball_combine_balls(scratch *memory, const weight_rows *w, const ball *value, int64_t stride, int64_t width,
+                        ball *out)
+{
+    int64_t const numbers = leading_numbers(value, w->n, stride, width), later = w->n - numbers;
+    weight_rows const of_numbers = {w->first, w->rows, numbers, w->stride};
+    weight_rows const of_balls = {w->first + numbers, w->rows, later, w->stride};
     scratch_piece *const mark = scratch_mark(memory);
-    double *const high = scratch_take(memory, 3 * cells, sizeof *high), *const low = high + cells;
-    double *const radius = low + cells;
-    ball *const sum = scratch_take(memory, rows * width, sizeof *sum);
-    for (int64_t i = 0; i < cells; i++) {
-        ball const v = value[i / width * stride + i % width];
-        high[i] = v.c.hi, low[i] = v.c.lo, radius[i] = v.r;
+    double *const high = scratch_take(memory, (w->n + 2 * later) * width, sizeof *high);
+    double *const low = high + w->n * width, *const radius = low + later * width;
+    ball *const sum = scratch_take(memory, w->rows * width, sizeof *sum);
+    for (int64_t i = 0; i < w->n * width; i++) high[i] = value[i / width * stride + i % width].c.hi;
+    for (int64_t i = 0; i < later * width; i++) {
+        ball const v = value[(numbers + i / width) * stride + i % width];
+        low[i] = v.c.lo, radius[i] = v.r;
     }
-    for (int64_t i = 0; i < rows * width; i++) out[i] = ball_of(0);
-    combine_part(memory, weight, rows, n, high, width, false, sum, out);
-    combine_part(memory, weight, rows, n, low, width, false, sum, out);
-    combine_part(memory, weight, rows, n, radius, width, true, sum, out);
+    for (int64_t i = 0; i < w->rows * width; i++) out[i] = ball_of(0);
+    combine_part(memory, &of_numbers, high, width, false, sum, out);
+    combine_part(memory, &of_balls, high + numbers * width, width, false, sum, out);
+    combine_part(memory, &of_balls, low, width, false, sum, out);
+    combine_part(memory, &of_balls, radius, width, true, sum, out);
+    scratch_back(memory, mark);
+}
+
+/* ---- dot products of all pairs ---- */
+
+/* Are all numbers, on one grid? */
+static bool are_on_grid(const operand *b, int64_t n)
+{
+    double most = 0;
+    int lsb = INT_MAX;
+    for (int64_t j = 0; j < n; j++) {
+        if (b[j].radius || b[j].low || b[j].bits > MANY_BITS) return false;
+        most = larger(most, b[j].max_abs);
+        if (b[j].lsb < lsb) lsb = b[j].lsb;
+    }
+    return most > 0x1p-100 && most < 0x1p100 && lsb > ilogb(most) - GRID;
+}
+
+static bool are_weights(const operand *a, int64_t rows)
+{
+    for (int64_t i = 0; i < rows; i++)
+        if (a[i].bits > MANY_BITS || !(a[i].max_abs < 0x1p100) || a[i].n >= 1 << 24) return false;
+    return true;
+}
+
+/* A vector in pieces. */
+typedef struct {
+    double *piece; /* (PIECES, n) */
+    int pieces;    /* the others are all 0 */
+    double left;   /* of all its entries, as far as they are cut */
+    double radius; /* the sum of its radii */
+} cut_vector;
+
+static int pieces_of(const double *piece, int64_t n)
+{
+    int64_t used = PIECES * n;
+    while (used && piece[used - 1] == 0) used--;
+    return used > n ? (int)((used + n - 1) / n) : 1;
+}
+
+/* room: for 2 n numbers. */
+static cut_vector cut_into(const operand *a, double *piece, double *room)
+{
+    cut_vector v = {.piece = piece};
+    double *const hi = room, *const lo = room + a->n;
+    double total = 0;
+    for (int64_t j = 0; j < a->n; j++) {
+        hi[j] = a->value[j], lo[j] = a->low ? a->low[j] : 0;
+        total += fabs(hi[j]);
+        v.radius += a->radius ? a->radius[j] : 0;
+    }
+    cutting cut = cuts_for(total * slack(a->n), a->n);
+    cut_weights(&cut, hi, lo, a->n, a->n, piece);
+    v.pieces = pieces_of(piece, a->n);
+    v.left = cut.left * slack(a->n);
+    v.radius *= slack(a->n);
+    return v;
+}
+
+/* Entries [from, from + n) of 32 vectors, side by side. */
+static void pack_across(const operand *b, int64_t vectors, int64_t from, int64_t n, double *block)
+{
+    for (int64_t c = 0; c < LANES; c++)
+        for (int64_t j = 0; j < n; j++) block[j * LANES + c] = c < vectors ? b[c].value[from + j] : 0;
+}
+
+/* With 32 vectors at most: sums (rows, PIECES, 32). */
+static void dots_of_block(const cut_vector *v, int64_t rows, const operand *b, int64_t vectors, double *sums)
+{
+    const kernels *const k = kernels_for_this_cpu();
+    double block[TILE * LANES];
+    for (int64_t from = 0; from < b->n; from += TILE) {
+        int64_t const n = b->n - from < TILE ? b->n - from : TILE;
+        pack_across(b, vectors, from, n, block);
+        for (int64_t i = 0; i < rows; i++)
+            k->slices(v[i].piece + from, b->n, v[i].pieces, block, n, sums + i * PIECES * LANES);
+    }
+}
+
+static void dots_on_grid(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, ball *out)
+{
+    int64_t const width = a->n;
+    double *const piece = scratch_take(memory, rows * width * PIECES, sizeof *piece);
+    double *const sums = scratch_take(memory, rows * PIECES * LANES, sizeof *sums);
+    double *const room = scratch_take(memory, 2 * width, sizeof *room);
+    cut_vector *const v = scratch_take(memory, rows, sizeof *v);
+    for (int64_t i = 0; i < rows; i++) v[i] = cut_into(&a[i], piece + i * width * PIECES, room);
+    for (int64_t from = 0; from < n; from += LANES) {
+        int64_t const vectors = n - from < LANES ? n - from : LANES;
+        memset(sums, 0, (size_t)(rows * PIECES * LANES) * sizeof *sums);
+        dots_of_block(v, rows, b + from, vectors, sums);
+        for (int64_t i = 0; i < rows * vectors; i++) {
+            const cut_vector *const of = &v[i / vectors];
+            int64_t const c = i % vectors;
+            out[i / vectors * n + from + c] = sum_of_pieces(sums + i / vectors * PIECES * LANES + c, of->pieces,
+                                                            b[from + c].max_abs, of->left, of->radius);
+        }
+    }
+}
+
+void ball_dots(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, ball *out)
+{
+    scratch_piece *const mark = scratch_mark(memory);
+    if (rows > 1 && are_on_grid(b, n) && are_weights(a, rows))
+        dots_on_grid(memory, a, rows, b, n, out);
+    else
+        for (int64_t from = 0; from < n; from += TILE)
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = from; j < n && j < from + TILE; j++) out[i * n + j] = ball_dot(&a[i], &b[j]).total;
     scratch_back(memory, mark);
 }
 #endif

@@ -55,12 +55,9 @@ static dot_sum plain(const double *restrict a, const double *restrict b, int64_t
         s[k] += p;
         m[k] += fabs(p);
     }
-    dot_sum sum = {0, 0, 0};
-    for (int k = 0; k < L; k++) {
-        sum.hi += s[k];
-        sum.abs += m[k];
-    }
-    return sum;
+    for (int half = L / 2; half; half /= 2)
+        for (int k = 0; k < half; k++) s[k] += s[k + half], m[k] += m[k + half];
+    return (dot_sum){s[0], 0, m[0]};
 }
 
 /* The lanes by a chain of TwoSum; its errors and the corrections c into the low word. */
@@ -178,27 +175,49 @@ static void combine(const double *restrict hi, const double *restrict lo, const 
     }
 }
 
-/* Every step is exact, so that fusing it changes no bit. */
-__attribute__((optimize("fp-contract=fast"))) static void
-slices(const double *restrict weight, const double *restrict value, int64_t n, double *restrict sums)
+static void cut(double *restrict hi, double *restrict lo, int64_t n, const double *restrict round, int64_t stride,
+                double *restrict piece)
 {
-    vec a[V] = {{0}}, b[V] = {{0}}, c[V] = {{0}};
+    for (int i = 0; i < PIECES; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double const rounded = (hi[j] + round[i]) - round[i];
+            centre const rest = two_sum(hi[j] - rounded, lo[j]);
+            piece[i * stride + j] = rounded;
+            hi[j] = rest.hi, lo[j] = rest.lo;
+        }
+}
+
+/* Every step is exact, so that fusing it changes no bit. */
+#define FUSED __attribute__((optimize("fp-contract=fast"))) static
+
+FUSED inline __attribute__((always_inline)) void slice(const double *restrict piece, int64_t stride, int pieces,
+                                                       const double *restrict value, int64_t n, double *restrict sums)
+{
+    vec part[PIECES][V] = {{{0}}};
     for (int64_t j = 0; j < n; j++) {
-        const double *const w = weight + 3 * j;
 #pragma GCC unroll 16
         for (int k = 0; k < V; k++) {
             vec const x = vec_load(value + j * L + WIDE * k);
-            a[k] += w[0] * x;
-            b[k] += w[1] * x;
-            c[k] += w[2] * x;
+#pragma GCC unroll 4
+            for (int i = 0; i < pieces; i++) part[i][k] += piece[i * stride + j] * x;
         }
     }
-    double part[3][L];
-    memcpy(part[0], a, sizeof a);
-    memcpy(part[1], b, sizeof b);
-    memcpy(part[2], c, sizeof c);
-    for (int k = 0; k < L; k++)
-        for (int i = 0; i < 3; i++) sums[i * L + k] += part[i][k];
+    for (int i = 0; i < pieces; i++) {
+        double s[L];
+        memcpy(s, part[i], sizeof s);
+        for (int k = 0; k < L; k++) sums[i * L + k] += s[k];
+    }
+}
+
+FUSED void slices(const double *restrict piece, int64_t stride, int pieces, const double *restrict value, int64_t n,
+                  double *restrict sums)
+{
+    switch (pieces) {
+    case 1: slice(piece, stride, 1, value, n, sums); break;
+    case 2: slice(piece, stride, 2, value, n, sums); break;
+    case 3: slice(piece, stride, 3, value, n, sums); break;
+    default: slice(piece, stride, PIECES, value, n, sums);
+    }
 }
 
 static void exponential(double *restrict hi, double *restrict lo, int64_t n)
@@ -278,5 +297,5 @@ static number_survey survey(const double *value, int64_t n)
     return s;
 }
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs, combine,
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs, combine, cut,
                                             slices,           exponential, deviate,     survey};

@@ -23,7 +23,10 @@ typedef struct {
     int64_t tiny;      /* numbers below 2^-126 that aren't 0 */
 } number_survey;
 
-enum { LANES = 32 };
+enum {
+    LANES = 32,
+    PIECES = 4, /* of a weight, at most */
+};
 
 typedef struct {
     const char *isa;
@@ -37,9 +40,12 @@ typedef struct {
      * (Lemma Combine) */
     void (*combine)(const double *hi, const double *lo, const double *value, int64_t n, int64_t stride, int64_t width,
                     double *sum, double *rest);
-    /* 32 columns: sums[32 i + c] grows by the sum over j < n of weight[3j + i] * value[32 j + c], i < 3; every product and
-     * partial sum must be a binary64 number. (Lemma Slices) */
-    void (*slices)(const double *weight, const double *value, int64_t n, double *sums);
+    /* Piece i < 4 of weight j, at piece[i * stride + j], is what is left of hi[j] + lo[j], rounded to a multiple of 2^-cut:
+     * round[i] is 1.5 * 2^(52 - cut). What is left at the end is in hi and lo. (Lemma Slices) */
+    void (*cut)(double *hi, double *lo, int64_t n, const double *round, int64_t stride, double *piece);
+    /* 32 columns: sums[32 i + c] grows by the sum over j < n of piece[i * stride + j] * value[32 j + c], i < pieces <= 4;
+     * every product and partial sum must be a binary64 number. (Lemma Slices) */
+    void (*slices)(const double *piece, int64_t stride, int pieces, const double *value, int64_t n, double *sums);
     /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700. (Lemma Exp) */
     void (*exponential)(double *hi, double *lo, int64_t n);
     /* Three sums for each column c < width grow by those over j < n, v = value[j * stride + c]: sums[3c] of p[j] |v|,

@@ -15,6 +15,13 @@ static inline double up_unless_zero(double v)
     return v == 0 ? 0 : up(v);
 }
 
+/* The larger of two numbers that aren't negative, without a call; NaN is as infinity. */
+static inline double larger(double a, double b)
+{
+    if (b <= a) return a;
+    return isnan(b) ? (double)INFINITY : b;
+}
+
 /* A radius that is none, negative or NaN, says nothing. */
 static inline ball ball_make(centre c, double r)
 {

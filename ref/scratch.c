@@ -4,16 +4,27 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct scratch_piece {
     scratch_piece *before;
     _Alignas(max_align_t) char data[];
 };
 
+/* Large pieces lie on huge pages, where the system has them: they are written once and given back. */
+static void *fresh(size_t bytes)
+{
+    size_t const huge = (size_t)1 << 21;
+    if (bytes < 2 * huge || bytes > SIZE_MAX - huge) return malloc(bytes);
+    void *const piece = aligned_alloc(huge, (bytes + huge - 1) & ~(huge - 1));
+    if (piece) madvise(piece, bytes, MADV_HUGEPAGE);
+    return piece;
+}
+
 static void *allocate(const scratch *s, void *piece, size_t bytes)
 {
     if (s->allocate) return s->allocate(s->user, piece, bytes);
-    if (bytes) return malloc(bytes);
+    if (bytes) return fresh(bytes);
     free(piece);
     return NULL;
 }

@@ -305,7 +305,7 @@ Test(ball, many_at_once)
     }
     for (int i = 0; i < WEIGHTS * N; i++) weight[i] = ball_div(draw_ball(6), ball_of(3)), weight[i].r *= i < N ? 0 : 1;
     scratch memory = {NULL};
-    ball_combine(&memory, weight, WEIGHTS, N, value, WIDTH, WIDTH, out);
+    ball_combine(&memory, &(weight_rows){weight, WEIGHTS, N, N}, value, WIDTH, WIDTH, out);
     scratch_back(&memory, NULL);
     mpfr_t exact, w;
     mpfr_inits2(BITS, exact, w, (mpfr_ptr)0);
@@ -450,11 +450,11 @@ Test(ball, combining_what_is_unbounded)
     ball values[N * WIDTH], out[WIDTH];
     scratch memory = {NULL};
     for (int i = 0; i < N * WIDTH; i++) values[i] = ball_of(value[i]);
-    ball_combine(&memory, one, 1, N, value, WIDTH, WIDTH, out);
+    ball_combine(&memory, &(weight_rows){one, 1, N, N}, value, WIDTH, WIDTH, out);
     cr_expect(ball_is_any(out[0]) && holds(&out[1], 4.75));
-    ball_combine_balls(&memory, one, 1, N, values, WIDTH, WIDTH, out);
+    ball_combine_balls(&memory, &(weight_rows){one, 1, N, N}, values, WIDTH, WIDTH, out);
     cr_expect(ball_is_any(out[0]));
-    ball_combine_balls(&memory, open, 1, N, values, WIDTH, WIDTH, out);
+    ball_combine_balls(&memory, &(weight_rows){open, 1, N, N}, values, WIDTH, WIDTH, out);
     cr_expect(ball_is_any(out[0]) && ball_is_any(out[1]));
     scratch_back(&memory, NULL);
 }

@@ -194,7 +194,7 @@ static double worst_combined(bool on_grid, double radius)
                 value[j * WIDTH + c] = on_grid ? ldexp(rint(draw(1, 128)), -7)
                                                : draw(0.99, 1) * (radius > 0 ? 1 : ldexp(1, -(int)(lrand48() % 50)));
         }
-        ball_combine(&memory, weight, 1, N, value, WIDTH, WIDTH, out);
+        ball_combine(&memory, &(weight_rows){weight, 1, N, N}, value, WIDTH, WIDTH, out);
         scratch_back(&memory, NULL);
         for (int c = 0; c < WIDTH; c++) {
             mpfr_set_zero(sum, 1);
