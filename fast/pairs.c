@@ -4,7 +4,6 @@
 #include "vec.h"
 
 #define KERNEL static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 4") /* sums stay in registers */
 
 /* Rows from some column on, and from chunk to chunk `step` bytes on. */
 typedef struct {

@@ -5,7 +5,6 @@
 #include "vec.h"
 
 #define KERNEL static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 4") /* sums stay in registers */
 
 stored_row row_of(const dsv3_tensor *t, int64_t from)
 {

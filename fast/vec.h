@@ -17,6 +17,8 @@
 
 enum { WIDTH = 16 };
 
+#define UNROLL _Pragma("GCC unroll 4") /* sums stay in registers */
+
 typedef __m512 vec;
 typedef __mmask16 lanes;
 
