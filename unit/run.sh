@@ -1,21 +1,23 @@
 #!/bin/sh
-# Runs Criterion suites, and Python scripts that end with such a line, and adds up their counts. Last line:
-# N passed, N failed, N skipped. A suite that runs no test fails: Criterion itself would call that a success.
+# Runs Criterion suites, and Python scripts that end with such a line, says how long each took and adds up their counts.
+# Last line: N passed, N failed, N skipped. A suite that runs no test fails: Criterion itself would call that a success.
 passed=0 failed=0 skipped=0
 
 # The counts of a script, which are the numbers of its last line.
 run_script() {
+    since=$(date +%s)
     log=$("$1" 2>&1) && code=0 || code=$?
     counts=$(printf '%s\n' "$log" | tail -n 1 | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
     set -- "${1##*/}" ${counts:-0 1 0}
     [ "$code" -eq 0 ] || [ "$3" -gt 0 ] || set -- "$1" "$2" 1 "$4"
     [ "$3" -eq 0 ] && [ -z "$VERBOSE" ] || printf '%s\n' "$log"
-    printf '%-16s %3d passed, %d failed, %d skipped\n' "$@"
+    printf '%-16s %3d passed, %d failed, %d skipped, %d s\n' "$@" $(($(date +%s) - since))
     passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
 }
 
 for suite in "$@"; do
     case $suite in *.py) run_script "$suite"; continue ;; esac
+    since=$(date +%s)
     log=$("$suite" --short-filename 2>&1) && code=0 || code=$?
     line=$(printf '%s\n' "$log" | grep 'Synthesis: Tested: ')
     tested=$(printf '%s' "$line" | sed -n 's/.*Tested: \([0-9]*\).*/\1/p')
@@ -25,7 +27,7 @@ for suite in "$@"; do
     # Criterion passes a test in which a sanitizer complained
     if printf '%s\n' "$log" | grep -q 'SUMMARY: .*Sanitizer'; then bad=$((bad > 0 ? bad : 1)); fi
     [ "$bad" -eq 0 ] && [ -z "$VERBOSE" ] || printf '%s\n' "$log"
-    printf '%-16s %3d passed, %d failed\n' "${suite##*/}" $((tested - bad)) "$bad"
+    printf '%-16s %3d passed, %d failed, %d s\n' "${suite##*/}" $((tested - bad)) "$bad" $(($(date +%s) - since))
     passed=$((passed + tested - bad)) failed=$((failed + bad))
 done
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
