@@ -149,11 +149,12 @@ static sum_record dot_by_kernel(const operand *a, const operand *b)
 {
     const kernels *const kernel = kernels_for_this_cpu();
     int const lsb = a->lsb == INT_MAX || b->lsb == INT_MAX ? INT_MAX : a->lsb + b->lsb;
-    dot_sum s = kernel->plain(a->value, b->value, a->n);
-    double sum_abs = up_unless_zero(s.abs * (1 + 0x1p-52 * (double)(a->n + 1)));
-    ball total = {{s.hi, 0}, 0};
+    bool const hopeful = lsb == INT_MAX || exact_in_binary64(a->max_abs * b->max_abs, lsb); /* of one term it is */
+    dot_sum s = (hopeful ? kernel->plain : kernel->compensated)(a->value, b->value, a->n);
+    double const sum_abs = up_unless_zero(s.abs * (1 + 0x1p-52 * (double)(a->n + 1)));
+    ball total = {{s.hi, s.lo}, 0};
     if (sum_abs != 0 && !exact_in_binary64(sum_abs, lsb)) {
-        s = kernel->compensated(a->value, b->value, a->n);
+        if (hopeful) s = kernel->compensated(a->value, b->value, a->n);
         double const m = (double)(a->n / LANES + 1 + 2 * LANES + 1);
         bool const exact = exact_in_binary64(sum_abs * (m * 0x1p-53), lsb); /* of TwoSum's errors: Lemma Dot */
         total = (ball){{s.hi, s.lo}, exact ? 0 : up(sum_abs * (m * m * 0x1p-106))};

@@ -19,6 +19,7 @@ typedef struct {
     block_codes *codes; /* (across), of block row `down`; NULL unless FP8 */
     bool exact;         /* W of a code is the product with the scale, a binary64 number: all are known beforehand */
     double of_code[CODES];
+    operand of_row; /* then: what holds for every row of the blocks */
 } reader;
 
 static const dsv3_tensor *find(const dsv3_weights *weights, const char *name, const char *leaf)
@@ -86,6 +87,20 @@ static reader reader_of(const matrix *m)
     return r;
 }
 
+/* Codes are multiples of 2^-9 up to 448 that have 4 bits, scales binary32 numbers. */
+static operand operand_of_codes(const reader *r)
+{
+    operand w = {.n = r->m->columns, .bits = 4 + 24, .lsb = INT_MAX};
+    for (int64_t a = 0; a < r->across; a++) {
+        double const scale = fabs(r->codes[a].scale);
+        int const lsb = scale == 0 ? INT_MAX : centre_lsb(centre_of(scale)) - 9;
+        if (lsb < w.lsb) w.lsb = lsb;
+        w.max_abs = fmax(w.max_abs, 448 * scale);
+    }
+    w.sup = w.max_abs;
+    return w;
+}
+
 static void reader_move(reader *r, int64_t down)
 {
     if (r->down == down) return;
@@ -97,6 +112,7 @@ static void reader_move(reader *r, int64_t down)
         c->scale = scale_at(r->m, down, a);
         for (int code = 0; r->exact && code < CODES; code++) c->value[code] = r->of_code[code] * c->scale;
     }
+    if (r->exact) r->of_row = operand_of_codes(r);
 }
 
 /* The part of a row that lies in one block. False: no radius was written, all are 0. */
@@ -125,13 +141,17 @@ static bool read_codes(reader *r, int64_t o, double *value, double *radius)
     return rounded;
 }
 
-/* Row o of W. False: all radii are 0, and none was written. */
-static bool read_row(reader *r, int64_t o, double *value, double *radius)
+/* Row o of W; room for its numbers and radii. */
+static operand read_row(reader *r, int64_t o, double *value, double *radius)
 {
     const dsv3_tensor *const w = r->m->weight;
-    if (r->codes) return read_codes(r, o, value, radius);
-    ref_decode_all(w->dtype, w->data, o * w->stride[0], r->m->columns, value);
-    return false;
+    int64_t const n = r->m->columns;
+    bool const rounded = r->codes && read_codes(r, o, value, radius);
+    if (!r->codes) ref_decode_all(w->dtype, w->data, o * w->stride[0], n, value);
+    if (!r->codes || !r->exact) return operand_of(value, rounded ? radius : NULL, n);
+    operand row = r->of_row;
+    row.value = value;
+    return row;
 }
 
 operand *matrix_rows(const matrix *m, int64_t first, int64_t n)
@@ -140,10 +160,8 @@ operand *matrix_rows(const matrix *m, int64_t first, int64_t n)
     double *value = scratch_take(m->rd->scratch, 2 * n * m->columns, sizeof *value), *radius = value + n * m->columns;
     scratch_piece *const mark = scratch_mark(m->rd->scratch);
     reader r = reader_of(m);
-    for (int64_t o = 0; o < n; o++, value += m->columns, radius += m->columns) {
-        bool const rounded = read_row(&r, first + o, value, radius);
-        rows[o] = operand_of(value, rounded ? radius : NULL, m->columns);
-    }
+    for (int64_t o = 0; o < n; o++, value += m->columns, radius += m->columns)
+        rows[o] = read_row(&r, first + o, value, radius);
     scratch_back(m->rd->scratch, mark);
     return rows;
 }
@@ -185,8 +203,7 @@ void matrix_times(const matrix *m, const operand *x, int64_t n, int point, dsv3_
     double *const value = scratch_take(memory, 2 * m->columns, sizeof *value), *const radius = value + m->columns;
     reader r = reader_of(m);
     for (int64_t o = 0; o < m->rows; o++) {
-        bool const rounded = read_row(&r, o, value, radius);
-        operand const w = operand_of(value, rounded ? radius : NULL, m->columns);
+        operand const w = read_row(&r, o, value, radius);
         for (int64_t t = 0; t < n; t++) {
             sum_record const sum = ball_dot(&x[t], &w);
             y[t * m->rows + o] = round_at(m->rd, point, format, scaled_sum(m, &x[t], &sum));
