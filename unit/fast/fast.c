@@ -292,20 +292,19 @@ Test(fast, prepared_weights_are_used)
 /* One weight that meets rows of both formats: each finds what was packed for it, or the weight itself. */
 Test(fast, a_weight_serves_both_formats)
 {
-    enum { COLUMNS = 1100, OUTPUTS = 40, ROWS = 3 };
-    static uint16_t x16[ROWS * COLUMNS], w[OUTPUTS * COLUMNS];
-    static float x32[ROWS * COLUMNS], y[4][ROWS * OUTPUTS];
-    for (int i = 0; i < ROWS * COLUMNS; i++)
-        x16[i] = (uint16_t)(0x3f80 | (i * 7919 & 0x807f)), x32[i] = (float)(i % 13);
-    for (int i = 0; i < OUTPUTS * COLUMNS; i++) w[i] = (uint16_t)(0x3e80 | (i * 104729 & 0x80ff));
-    dsv3_weight const item = {"weight", {w, DSV3_BF16, 2, {OUTPUTS, COLUMNS}, {COLUMNS, 1}}};
-    dsv3_linear_prob const prob = {ROWS, COLUMNS, OUTPUTS};
+    enum { WIDE = 1100, HIGH = 40, ROWS = 3 };
+    static uint16_t x16[ROWS * WIDE], w[HIGH * WIDE];
+    static float x32[ROWS * WIDE], y[4][ROWS * HIGH];
+    for (int i = 0; i < ROWS * WIDE; i++) x16[i] = (uint16_t)(0x3f80 | (i * 7919 & 0x807f)), x32[i] = (float)(i % 13);
+    for (int i = 0; i < HIGH * WIDE; i++) w[i] = (uint16_t)(0x3e80 | (i * 104729 & 0x80ff));
+    dsv3_weight const item = {"weight", {w, DSV3_BF16, 2, {HIGH, WIDE}, {WIDE, 1}}};
+    dsv3_linear_prob const prob = {ROWS, WIDE, HIGH};
     dsv3_linear_io io[4];
     for (int i = 0; i < 4; i++)
-        io[i] = (dsv3_linear_io){
-            .x = {i % 2 ? (void *)x32 : x16, i % 2 ? DSV3_F32 : DSV3_BF16, 2, {ROWS, COLUMNS}, {COLUMNS, 1}},
-            .weights = {1, &item},
-            .y = {y[i], DSV3_F32, 2, {ROWS, OUTPUTS}, {OUTPUTS, 1}}};
+        io[i] =
+            (dsv3_linear_io){.x = {i % 2 ? (void *)x32 : x16, i % 2 ? DSV3_F32 : DSV3_BF16, 2, {ROWS, WIDE}, {WIDE, 1}},
+                             .weights = {1, &item},
+                             .y = {y[i], DSV3_F32, 2, {ROWS, HIGH}, {HIGH, 1}}};
     for (int way = 0; way < WAYS; way++) {
         if (!take(way)) continue;
         dsv3_ctx *const ctx = open_with("2");
@@ -345,15 +344,15 @@ Test(fast, packs_are_found_and_dropped)
     fast->close(ctx);
 }
 
-/* The first row of y for so many tokens; 16 outputs or more. */
-static void first_row(const char *format, int tokens, dsv3_ctx *ctx, unsigned char row[256])
+/* The first row of y for so many tokens. */
+static void first_row(const char *format, int tokens, dsv3_ctx *ctx, float row[70])
 {
     char id[200];
-    snprintf(id, sizeof id, "linear@odd:in_features=1500,out_features=70,n_tokens=%d,%s", tokens, format);
+    snprintf(id, sizeof id, "linear@odd:in_features=1500,out_features=70,y=f32,n_tokens=%d,%s", tokens, format);
     call c = open_call(id);
     run(&c, ctx);
     for (int i = 0; i < c.p.tensors; i++)
-        if (!strcmp(c.p.tensor[i].name, "y")) memcpy(row, c.data[i], 140);
+        if (!strcmp(c.p.tensor[i].name, "y")) memcpy(row, c.data[i], 70 * sizeof *row);
     close_call(&c);
 }
 
@@ -363,11 +362,11 @@ Test(fast, rows_do_not_depend_on_their_neighbours)
     for (int way = 0; way < WAYS; way++)
         for (int f = 0; take(way) && f < 4; f++) {
             dsv3_ctx *const ctx = open_with("2");
-            unsigned char alone[256], row[256];
+            float alone[70], row[70];
             first_row(formats[f], 1, ctx, alone);
             for (int tokens = 2; tokens <= 67; tokens++) {
                 first_row(formats[f], tokens, ctx, row);
-                cr_expect(!memcmp(alone, row, 140), "%s, %s: the first of %d rows has other bits than alone",
+                cr_expect(!memcmp(alone, row, sizeof row), "%s, %s: the first of %d rows has other bits than alone",
                           formats[f], path, tokens);
             }
             fast->close(ctx);
@@ -580,6 +579,88 @@ Test(fast, the_model_of_tiles_is_the_manual)
         cr_expect(same_sums((const float(*)[16])sum, (const float(*)[16])expected), "round %d", round);
     }
 }
+
+/* ---- products by it ---- */
+
+enum { COLUMNS = 300, PITCH = 320, OUTPUTS = 40, TOKENS = 19 };
+
+/* A matrix, and rows that it is multiplied with. Behind a row's columns lie NaNs. */
+static struct {
+    uint16_t x[TOKENS][PITCH], bf16[OUTPUTS][PITCH];
+    uint8_t code[OUTPUTS][PITCH];
+    float scale[3], y[TOKENS][OUTPUTS];
+} given;
+
+static void fill_given(void)
+{
+    uint32_t random = 3;
+    memset(&given, 0xff, sizeof given);
+    for (int i = 0; i < 3; i++) given.scale[i] = 0.3f + (float)i;
+    for (int k = 0; k < COLUMNS; k++) {
+        for (int t = 0; t < TOKENS; t++) given.x[t][k] = any_normal(random = random * 1664525 + 1013904223);
+        for (int o = 0; o < OUTPUTS; o++) {
+            uint8_t const code = (uint8_t)((random = random * 1664525 + 1013904223) >> 16);
+            given.bf16[o][k] = any_normal(random);
+            given.code[o][k] = (code & 0x7f) == 0x7f ? 0 : code;
+        }
+    }
+}
+
+static uint16_t weight_at(dsv3_dtype dtype, int o, int k)
+{
+    if (dtype == DSV3_BF16) return given.bf16[o][k];
+    float const v = (float)ref_decode(DSV3_F8_E4M3, &given.code[o][k], 0);
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+/* As fast.md says: 32 columns at a time, and a block's codes before their scale. */
+static float square_sum(dsv3_dtype dtype, int o, int t)
+{
+    float total = 0, sum = 0;
+    for (int k = 0; k < COLUMNS; k += 32) {
+        uint16_t a[32] = {0}, b[16][32] = {{0}};
+        for (int i = 0; i < 32 && k + i < COLUMNS; i++)
+            a[i] = weight_at(dtype, o, k + i), b[i / 2][i % 2] = given.x[t][k + i];
+        sum = manual(a, (const uint16_t(*)[32])b, 0, sum);
+        bool const ends = (k + 32) % 128 == 0 || k + 32 >= COLUMNS;
+        if (dtype == DSV3_F8_E4M3 && ends) total = fmaf(sum, given.scale[k / 128], total), sum = 0;
+    }
+    return dtype == DSV3_BF16 ? sum : total;
+}
+
+static void try_squares(dsv3_dtype dtype, bool prepared)
+{
+    dsv3_ctx *const ctx = open_with("2");
+    void *const data = dtype == DSV3_BF16 ? (void *)given.bf16 : given.code;
+    dsv3_weight const item[] = {{"weight", {data, dtype, 2, {OUTPUTS, COLUMNS}, {PITCH, 1}}},
+                                {"weight_scale_inv", {given.scale, DSV3_F32, 2, {1, 3}, {3, 1}}}};
+    dsv3_linear_prob const prob = {TOKENS, COLUMNS, OUTPUTS};
+    dsv3_linear_io const io = {.x = {given.x, DSV3_BF16, 2, {TOKENS, COLUMNS}, {PITCH, 1}},
+                               .weights = {dtype == DSV3_BF16 ? 1 : 2, item},
+                               .y = {given.y, DSV3_F32, 2, {TOKENS, OUTPUTS}, {OUTPUTS, 1}}};
+    if (prepared) fast->prepare(ctx, "linear", &prob, &io);
+    cr_assert(fast->linear(ctx, &prob, &io) == DSV3_OK);
+    if (prepared) fast->unprepare(ctx, "linear", &prob, &io);
+    for (int t = 0; t < TOKENS; t++)
+        for (int o = 0; o < OUTPUTS; o++)
+            cr_expect(given.y[t][o] == square_sum(dtype, o, t), "format %d, prepared %d, row %d, output %d: %a", dtype,
+                      prepared, t, o, (double)given.y[t][o]);
+    fast->close(ctx);
+}
+
+Test(fast, squares_are_the_sums_that_are_declared)
+{
+    fill_given();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way) || strcmp(path, "amx")) continue;
+        try_squares(DSV3_BF16, false), try_squares(DSV3_BF16, true);
+        try_squares(DSV3_F8_E4M3, false), try_squares(DSV3_F8_E4M3, true);
+    }
+}
+
+/* ---- the order of sums ---- */
 
 /* One sum by hand: products[k] at place k, all times 1. */
 static float one_sum(float before, const float products[32])
