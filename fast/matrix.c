@@ -312,10 +312,12 @@ static void multiply_part(const void *job, int64_t i, int worker)
 
 int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
 {
-    if (lies_in_squares(ctx, x.dtype, m->weight->dtype)) return multiply_squares(ctx, m, x, rows, y);
+    product_path const path = ctx_path(ctx);
+    if (path == PATH_AMX && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32)
+        return multiply_squares(ctx, m, x, rows, y);
     size_t const mark = ctx_mark(ctx);
     product p = {.m = m, .x = x, .y = y, .rows = rows, .columns = m->weight->shape[1], .outputs = m->weight->shape[0]};
-    p.pairs = ctx_path(ctx) == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
+    p.pairs = path == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
     p.work = p.pairs ? DSV3_BF16 : DSV3_F32;
     bool const few_codes = p.pairs && rows > 1 && rows <= TILE && m->weight->dtype == DSV3_F8_E4M3;
     p.packed = few_codes ? NULL : find_packed(ctx, m->weight, TILE); /* measured: those are faster from end to end */

@@ -42,7 +42,7 @@ static int64_t after(const packs *p, int64_t i)
 }
 
 /* Where the weight is, or would be. */
-static entry *place_of(const packs *p, const dsv3_tensor *weight, int64_t rows)
+static inline entry *place_of(const packs *p, const dsv3_tensor *weight, int64_t rows)
 {
     int64_t i = home_of(p, weight);
     while (p->entry[i].uses && !is_packed_as(&p->entry[i], weight, rows)) i = after(p, i);
