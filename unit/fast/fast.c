@@ -580,6 +580,40 @@ Test(fast, the_model_of_tiles_is_the_manual)
     }
 }
 
+/* ---- the kernel that was never run: its object code ---- */
+
+#if defined(__x86_64__)
+static bool is_one_of(const char *word, const char *const *list)
+{
+    for (; *list; list++)
+        if (!strncmp(word, *list, strlen(*list)) && strchr(".>", word[strlen(*list)])) return true;
+    return false;
+}
+
+/* Each instruction for tiles is there, and only in functions that are called where the path is amx, or is looked for. */
+Test(fast, tiles_are_behind_the_guard)
+{
+    static const char *const instructions[] = {"ldtilecfg", "tilezero",   "tileloadd",
+                                               "tdpbf16ps", "tilestored", "tilerelease"};
+    static const char *const guarded[] = {"unit_open", "unit_close", "add_group", "add_two", "step_of_unit", NULL};
+    enum { KINDS = sizeof instructions / sizeof *instructions };
+    char line[512], function[200] = "";
+    int seen[KINDS] = {0};
+    FILE *const code = popen("objdump -d --no-show-raw-insn " BUILD "/obj/avx512.o", "r");
+    cr_assert(code != NULL);
+    while (fgets(line, sizeof line, code)) {
+        sscanf(line, "%*x <%199s", function);
+        for (int i = 0; i < KINDS; i++) {
+            if (!strstr(line, instructions[i])) continue;
+            seen[i]++;
+            cr_expect(is_one_of(function, guarded), "%s in <%s", instructions[i], function);
+        }
+    }
+    pclose(code);
+    for (int i = 0; i < KINDS; i++) cr_expect(seen[i] > 0, "no %s", instructions[i]);
+}
+#endif
+
 /* ---- products by it ---- */
 
 enum { COLUMNS = 300, PITCH = 320, OUTPUTS = 40, TOKENS = 19 };
