@@ -24,14 +24,17 @@ static const char help[] =
     "          mla_decode@v3 over 4096 keys, one token of a whole mla@v3 over as many, and of a whole\n"
     "          moe@v3, both with FP8 weights, against torch in float64\n"
     "\n"
+    "DSV3_FAST=fma, dpbf16 or amx asks for a path of avx512 and of portable; verify list --backends says\n"
+    "which one runs, and why each other one doesn't.\n"
+    "\n"
     "exit: 0 measured; 1 a build is slower or takes more; 2 usage; 3 void: nothing could be measured\n";
 
 /* A path that there isn't would be measured as the one that is taken by default. */
 static bool path_is_known(void)
 {
     const char *const path = getenv("DSV3_FAST");
-    bool const known = !path || !strcmp(path, "fma") || !strcmp(path, "dpbf16");
-    if (!known) fprintf(stderr, "bench: DSV3_FAST=%s: it is fma or dpbf16\n", path);
+    bool const known = !path || !strcmp(path, "fma") || !strcmp(path, "dpbf16") || !strcmp(path, "amx");
+    if (!known) fprintf(stderr, "bench: DSV3_FAST=%s: it is fma, dpbf16 or amx\n", path);
     return known;
 }
 

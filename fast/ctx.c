@@ -1,6 +1,7 @@
 /* See ctx.h. */
 #include "ctx.h"
 
+#include "amx.h"
 #include "pack.h"
 
 #if defined(__x86_64__)
@@ -52,20 +53,65 @@ static const char *lacks_pairs(void)
 #endif
 }
 
-/* Why there are no products by AMX. */
-static const char *lacks_amx(void)
+#if defined(__x86_64__) && !defined(PORTABLE)
+
+/* What the system saves for a thread. */
+static uint64_t saved_state(void)
 {
-#ifdef PORTABLE
-    return "no portable model of it here";
-#elif defined(__x86_64__)
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (uint64_t)high << 32 | low;
+}
+
+/* Why the processor or the system has no AMX; NULL: it has. */
+static const char *has_no_amx(void)
+{
+    uint64_t const tiles = 3 << 17; /* their configuration, their data */
     unsigned a, b, c, d = 0;
     bool const known = __get_cpuid_count(7, 0, &a, &b, &c, &d);
-    if (!known || !(d >> 22 & 1)) return "this processor lacks AMX-BF16 (CPUID 7.0 EDX 22)";
-    return "this backend has no such kernel";
-#else
-    return "it belongs to x86-64 processors";
-#endif
+    if (!known || !(d >> 24 & 1)) return "this processor lacks AMX-TILE (CPUID 7.0 EDX 24)";
+    if (!(d >> 22 & 1)) return "this processor lacks AMX-BF16 (CPUID 7.0 EDX 22)";
+    if (lacks_pairs()) return lacks_pairs(); /* rows are decoded by the same instructions */
+    if ((saved_state() & tiles) != tiles) return "the system doesn't save tiles (XCR0 17, 18)";
+    return NULL;
 }
+
+static const char *amx_refused;
+
+/* The system is asked once, and the unit tried. */
+static void ask_for_amx(void)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    if (syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA))
+        amx_refused = "the system refuses tiles (arch_prctl ARCH_REQ_XCOMP_PERM 18)";
+    else
+        amx_refused = unit_fault();
+}
+
+/* Why products can't go by AMX; NULL: they can. */
+static const char *lacks_amx(void)
+{
+    static pthread_once_t asked = PTHREAD_ONCE_INIT;
+    const char *const lacking = has_no_amx();
+    if (lacking) return lacking;
+    pthread_once(&asked, ask_for_amx);
+    return amx_refused;
+}
+
+#else
+
+/* A model of it is always there. */
+static const char *has_no_amx(void)
+{
+    return NULL;
+}
+
+static const char *lacks_amx(void)
+{
+    return NULL;
+}
+
+#endif
 
 /* Intel's vdpbf16ps is half as fast as its FMA. */
 static bool pairs_are_faster(void)
@@ -77,6 +123,16 @@ static bool pairs_are_faster(void)
 #endif
 }
 
+/* Where AMX is, it is taken. */
+static bool amx_is_taken(void)
+{
+#ifdef PORTABLE
+    return false;
+#else
+    return true;
+#endif
+}
+
 static bool asked_for(const char *path)
 {
     const char *const said = getenv("DSV3_FAST");
@@ -85,24 +141,49 @@ static bool asked_for(const char *path)
 
 product_path path_here(void)
 {
-    if (asked_for("fma") || lacks_pairs()) return PATH_FMA;
-    return asked_for("dpbf16") || pairs_are_faster() ? PATH_PAIRS : PATH_FMA;
+    if (asked_for("fma")) return PATH_FMA;
+    bool const pairs = asked_for("dpbf16"), amx = asked_for("amx") || (!pairs && amx_is_taken());
+    if (amx && !lacks_amx()) return PATH_AMX;
+    return !lacks_pairs() && (pairs || pairs_are_faster()) ? PATH_PAIRS : PATH_FMA;
+}
+
+static const char *const path_names[] = {"fma", "dpbf16", "amx"};
+
+/* Why `runs` does, and not another path that could. */
+static const char *preferred(product_path runs)
+{
+    static const char *const asked[] = {"DSV3_FAST=fma", "DSV3_FAST=dpbf16", "DSV3_FAST=amx"};
+    static const char *const chosen[] = {"no faster on this processor", "slower here", "amx is there"};
+    return asked_for(path_names[runs]) ? asked[runs] : chosen[runs];
+}
+
+static const char *why_not(product_path path, product_path runs)
+{
+    bool const other = asked_for("fma") || asked_for("dpbf16"); /* then nobody asks the system for tiles */
+    const char *const lacking = path == PATH_PAIRS          ? lacks_pairs()
+                                : path == PATH_AMX && other ? has_no_amx()
+                                : path == PATH_AMX          ? lacks_amx()
+                                                            : NULL;
+    return lacking ? lacking : preferred(runs);
+}
+
+static void append(char *text, size_t cap, const char *path, const char *why)
+{
+    size_t const used = strlen(text);
+    snprintf(text + used, cap - used, "; %s%s%s", path, why ? ": " : "", why ? why : "");
 }
 
 void path_describe(char *text, size_t cap)
 {
-    const char *const lacking = lacks_pairs(), *const said = getenv("DSV3_FAST");
-    bool const known = !said || asked_for("fma") || asked_for("dpbf16") || asked_for("amx");
-    if (path_here() == PATH_PAIRS)
-        snprintf(text, cap, "dpbf16 runs; fma: %s", asked_for("dpbf16") ? "DSV3_FAST=dpbf16" : "slower here");
-    else
-        snprintf(text, cap, "fma runs; dpbf16: %s",
-                 lacking            ? lacking
-                 : asked_for("fma") ? "DSV3_FAST=fma"
-                                    : "no faster on this processor");
-    size_t const used = strlen(text);
-    snprintf(text + used, cap - used, "; amx: %s%s", lacks_amx(),
-             known ? "" : "; DSV3_FAST is none of fma, dpbf16, amx");
+    const char *const said = getenv("DSV3_FAST");
+    product_path const runs = path_here();
+    bool known = !said;
+    snprintf(text, cap, "%s runs", path_names[runs]);
+    for (product_path path = PATH_FMA; path <= PATH_AMX; path++) {
+        known |= asked_for(path_names[path]);
+        if (path != runs) append(text, cap, path_names[path], why_not(path, runs));
+    }
+    if (!known) append(text, cap, "DSV3_FAST is none of fma, dpbf16, amx", NULL);
 }
 
 product_path ctx_path(const dsv3_ctx *ctx)

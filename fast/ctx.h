@@ -10,10 +10,10 @@
 dsv3_status ctx_open(dsv3_ctx **ctx, int device);
 void ctx_close(dsv3_ctx *ctx);
 
-/* How products of BF16 are made: in binary32, or by the processor's own instruction for pairs. */
-typedef enum { PATH_FMA, PATH_PAIRS } product_path;
+/* How products of BF16 are made: in binary32, or by the processor's own instructions for pairs or for tiles. */
+typedef enum { PATH_FMA, PATH_PAIRS, PATH_AMX } product_path;
 
-/* A pure function of the processor and of DSV3_FAST. */
+/* A pure function of the processor, of what the system allows, and of DSV3_FAST. */
 product_path ctx_path(const dsv3_ctx *ctx);
 product_path path_here(void);
 

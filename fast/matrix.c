@@ -1,6 +1,7 @@
 /* See matrix.h. */
 #include "matrix.h"
 
+#include "amx.h"
 #include "pack.h"
 #include "tile.h"
 #include "vec.h"
@@ -35,6 +36,11 @@ stored_row matrix_row(const matrix *m, int64_t o)
     return row;
 }
 
+int is_matrix(const dsv3_weight *w)
+{
+    return w->tensor.ndim == 2 && !strstr(w->name, "weight_scale_inv");
+}
+
 dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns)
 {
     void *const data = ctx_take(ctx, rows * columns, (size_t)size_in(dtype));
@@ -49,6 +55,24 @@ row_list rows_of(const dsv3_tensor *x)
 int by_pairs(dsv3_dtype x)
 {
     return path_here() == PATH_PAIRS && x == DSV3_BF16;
+}
+
+int lies_in_squares(const dsv3_ctx *ctx, dsv3_dtype x, dsv3_dtype weight)
+{
+    return ctx_path(ctx) == PATH_AMX && x == DSV3_BF16 && weight != DSV3_F32;
+}
+
+int by_amx(dsv3_dtype x)
+{
+    return path_here() == PATH_AMX && x == DSV3_BF16;
+}
+
+int all_by_amx(dsv3_dtype x, const dsv3_weights *weights)
+{
+    if (!by_amx(x)) return 0;
+    for (int64_t i = 0; i < weights->count; i++)
+        if (is_matrix(&weights->item[i]) && weights->item[i].tensor.dtype == DSV3_F32) return 0;
+    return 1;
 }
 
 /* ---- products ---- */
@@ -288,12 +312,15 @@ static void multiply_part(const void *job, int64_t i, int worker)
 
 int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
 {
+    product_path const path = ctx_path(ctx);
+    if (path == PATH_AMX && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32)
+        return multiply_squares(ctx, m, x, rows, y);
     size_t const mark = ctx_mark(ctx);
     product p = {.m = m, .x = x, .y = y, .rows = rows, .columns = m->weight->shape[1], .outputs = m->weight->shape[0]};
-    p.pairs = ctx_path(ctx) == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
+    p.pairs = path == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
     p.work = p.pairs ? DSV3_BF16 : DSV3_F32;
     bool const few_codes = p.pairs && rows > 1 && rows <= TILE && m->weight->dtype == DSV3_F8_E4M3;
-    p.packed = few_codes ? NULL : find_packed(ctx, m->weight); /* measured: those are faster from end to end */
+    p.packed = few_codes ? NULL : find_packed(ctx, m->weight, TILE); /* measured: those are faster from end to end */
     int64_t const size = size_in(m->weight->dtype);
     p.pitch = (p.packed ? CHUNK : m->weight->stride[0]) * size, p.step = (p.packed ? TILE : 1) * CHUNK * size;
     bool const at_once = rows <= TILE && p.pairs && !p.packed; /* rows from end to end */

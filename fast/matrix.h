@@ -14,6 +14,7 @@ matrix find_matrix(const dsv3_weights *weights, const char *name); /* `name`.wei
 int usable(const matrix *m);
 int is_float(const dsv3_tensor *t); /* is it present, and f32 or bf16? */
 stored_row matrix_row(const matrix *m, int64_t o);
+int is_matrix(const dsv3_weight *w); /* no norm, bias or scale */
 
 /* (rows, columns) in the context's memory; data NULL: there is none. */
 dsv3_tensor tensor_in(dsv3_ctx *ctx, dsv3_dtype dtype, int64_t rows, int64_t columns);
@@ -31,12 +32,19 @@ row_list rows_of(const dsv3_tensor *x);
 /*
  * y[t][o] = sum over k of x[t][k] W[o][k] for t < rows; 0: no memory. A row of y depends on its own row of x alone.
  *
- * BF16 rows and BF16 or E4M3 weights, where the context's path is pairs: acc avx512.bf16 splits=16, a block's codes are
- * summed and then scaled. Else acc 24 rn fused splits=16 in binary32, codes times scale rounded first.
+ * BF16 rows and BF16 or E4M3 weights: a block's codes are summed and then scaled. Where the context's path is pairs, acc
+ * avx512.bf16 splits=16; where it is amx, acc amx.bf16. Else acc 24 rn fused splits=16 in binary32, codes times scale rounded first.
  */
 int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y);
 
-/* May products with rows of this format go by pairs here? What declarations say. */
+/* Do they go by AMX? Then matrices are packed for it. */
+int lies_in_squares(const dsv3_ctx *ctx, dsv3_dtype x, dsv3_dtype weight);
+
+/* May products with rows of this format go by pairs, or by AMX, here? What declarations say. */
 int by_pairs(dsv3_dtype x);
+int by_amx(dsv3_dtype x);
+
+/* By AMX, all of them: is no matrix binary32? */
+int all_by_amx(dsv3_dtype x, const dsv3_weights *weights);
 
 #endif

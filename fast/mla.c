@@ -307,6 +307,6 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
 const char *fast_mla_numerics(const void *prob, const void *io)
 {
     (void)prob;
-    return by_pairs(((const dsv3_mla_io *)io)->hidden_states.dtype) ? STEPS "flush daz; weight f32 may"
-                                                                    : STEPS "flush none; weight f32 must";
+    dsv3_dtype const x = ((const dsv3_mla_io *)io)->hidden_states.dtype;
+    return by_pairs(x) || by_amx(x) ? STEPS "flush daz; weight f32 may" : STEPS "flush none; weight f32 must";
 }

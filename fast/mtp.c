@@ -232,7 +232,7 @@ dsv3_status fast_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *i
 const char *fast_mtp_numerics(const void *prob, const void *io)
 {
     (void)prob;
-    return by_pairs(((const dsv3_mtp_io *)io)->hidden_states.dtype)
-               ? STEPS "flush daz; self_attn.weight f32 may; mlp.weight f32 may"
-               : STEPS "flush none; self_attn.weight f32 must; mlp.weight f32 must";
+    dsv3_dtype const x = ((const dsv3_mtp_io *)io)->hidden_states.dtype;
+    return by_pairs(x) || by_amx(x) ? STEPS "flush daz; self_attn.weight f32 may; mlp.weight f32 may"
+                                    : STEPS "flush none; self_attn.weight f32 must; mlp.weight f32 must";
 }

@@ -1,12 +1,15 @@
 /* See pack.h. */
 #include "pack.h"
 
+#include "matrix.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
 typedef struct {
     dsv3_tensor weight;
+    int64_t rows; /* of a tile */
     void *memory;
     size_t bytes;
     int64_t uses; /* 0: a free place */
@@ -20,10 +23,11 @@ struct packs {
 
 /* ---- places ---- */
 
-static bool same_matrix(const dsv3_tensor *a, const dsv3_tensor *b)
+static bool is_packed_as(const entry *e, const dsv3_tensor *weight, int64_t rows)
 {
+    const dsv3_tensor *const a = &e->weight, *const b = weight;
     return a->data == b->data && a->dtype == b->dtype && a->shape[0] == b->shape[0] && a->shape[1] == b->shape[1] &&
-           a->stride[0] == b->stride[0];
+           a->stride[0] == b->stride[0] && e->rows == rows;
 }
 
 static int64_t home_of(const packs *p, const dsv3_tensor *weight)
@@ -38,10 +42,10 @@ static int64_t after(const packs *p, int64_t i)
 }
 
 /* Where the weight is, or would be. */
-static entry *place_of(const packs *p, const dsv3_tensor *weight)
+static inline entry *place_of(const packs *p, const dsv3_tensor *weight, int64_t rows)
 {
     int64_t i = home_of(p, weight);
-    while (p->entry[i].uses && !same_matrix(&p->entry[i].weight, weight)) i = after(p, i);
+    while (p->entry[i].uses && !is_packed_as(&p->entry[i], weight, rows)) i = after(p, i);
     return &p->entry[i];
 }
 
@@ -51,7 +55,7 @@ static bool spread(packs *p, int64_t places)
     packs wider = {places, p->used, calloc((size_t)places, sizeof *wider.entry)};
     if (!wider.entry) return false;
     for (int64_t i = 0; i < p->places; i++)
-        if (p->entry[i].uses) *place_of(&wider, &p->entry[i].weight) = p->entry[i];
+        if (p->entry[i].uses) *place_of(&wider, &p->entry[i].weight, p->entry[i].rows) = p->entry[i];
     free(p->entry);
     *p = wider;
     return true;
@@ -89,18 +93,19 @@ void packs_close(packs *p)
 
 typedef struct {
     const dsv3_tensor *weight;
+    int64_t rows, chunk; /* of a tile; entries */
     char *to;
 } packing;
 
 /* A tile's rows at a stretch; `to` holds zeros. */
 static void pack_tile(const packing *p, int64_t first, int64_t from, char *to)
 {
-    int64_t const size = size_in(p->weight->dtype), columns = p->weight->shape[1];
-    for (int64_t k = from; k < columns && k < from + STRETCH; k += CHUNK)
-        for (int64_t o = first; o < first + TILE && o < p->weight->shape[0]; o++)
-            memcpy(to + ((k - from) * TILE + (o - first) * CHUNK) * size,
+    int64_t const size = size_in(p->weight->dtype), columns = p->weight->shape[1], chunk = p->chunk;
+    for (int64_t k = from; k < columns && k < from + STRETCH; k += chunk)
+        for (int64_t o = first; o < first + p->rows && o < p->weight->shape[0]; o++)
+            memcpy(to + ((k - from) * p->rows + (o - first) * chunk) * size,
                    (const char *)p->weight->data + (o * p->weight->stride[0] + k) * size,
-                   (size_t)((columns - k < CHUNK ? columns - k : CHUNK) * size));
+                   (size_t)((columns - k < chunk ? columns - k : chunk) * size));
 }
 
 static void pack_part(const void *job, int64_t part, int worker)
@@ -110,44 +115,44 @@ static void pack_part(const void *job, int64_t part, int worker)
     int64_t const size = size_in(p->weight->dtype), columns = p->weight->shape[1];
     char *const to = p->to + part * packed_part(columns) * size;
     for (int64_t s = 0; s * STRETCH < columns; s++)
-        for (int64_t tile = 0; tile < OUTPUTS / TILE; tile++)
-            pack_tile(p, part * OUTPUTS + tile * TILE, s * STRETCH, to + packed_at(tile, s) * size);
+        for (int64_t o = 0; o < OUTPUTS; o += p->rows)
+            pack_tile(p, part * OUTPUTS + o, s * STRETCH, to + packed_at(o / TILE, s) * size);
 }
 
-static bool make(dsv3_ctx *ctx, const dsv3_tensor *weight, entry *e)
+static bool make(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows, entry *e)
 {
     int64_t const parts = (weight->shape[0] + OUTPUTS - 1) / OUTPUTS;
-    *e = (entry){.weight = *weight, .uses = 1};
+    *e = (entry){.weight = *weight, .rows = rows, .uses = 1};
     e->bytes = (size_t)(parts * packed_part(weight->shape[1]) * size_in(weight->dtype));
     e->memory = mmap(NULL, e->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (e->memory == MAP_FAILED) return *e = (entry){.uses = 0}, false;
     madvise(e->memory, e->bytes, MADV_HUGEPAGE);
-    packing const job = {weight, e->memory};
+    packing const job = {weight, rows, rows == TILE ? CHUNK : 64 / size_in(weight->dtype), e->memory};
     ctx_run(ctx, pack_part, &job, parts);
     return true;
 }
 
-const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight)
+const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
 {
     const packs *const p = ctx_packs(ctx);
-    return p->used ? place_of(p, weight)->memory : NULL;
+    return p->used ? place_of(p, weight, rows)->memory : NULL;
 }
 
-int pack(dsv3_ctx *ctx, const dsv3_tensor *weight)
+int pack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
 {
     packs *const p = ctx_packs(ctx);
     if (2 * (p->used + 1) > p->places && !spread(p, 2 * p->places)) return 0;
-    entry *const e = place_of(p, weight);
+    entry *const e = place_of(p, weight, rows);
     if (e->uses) return e->uses++, 1;
-    if (!make(ctx, weight, e)) return 0;
+    if (!make(ctx, weight, rows, e)) return 0;
     p->used++;
     return 1;
 }
 
-void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight)
+void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
 {
     packs *const p = ctx_packs(ctx);
-    entry *const e = place_of(p, weight);
+    entry *const e = place_of(p, weight, rows);
     if (!e->uses || --e->uses) return;
     munmap(e->memory, e->bytes);
     drop(p, e - p->entry);
@@ -155,38 +160,53 @@ void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight)
 
 /* ---- prepare ---- */
 
-/* Those of the ops that multiply with matrices; NULL: it is none of them. */
-static const dsv3_weights *weights_of(const char *op, const void *io)
+/* What an op multiplies with matrices, and these. */
+typedef struct {
+    const dsv3_tensor *x;
+    const dsv3_weights *weights; /* NULL: it is an op without */
+} factors;
+
+#define FACTORS(op, x)                                                                                                 \
+    if (!strcmp(name, #op)) return (factors){&((const dsv3_##op##_io *)io)->x, &((const dsv3_##op##_io *)io)->weights};
+
+static factors factors_of(const char *name, const void *io)
 {
-    if (!strcmp(op, "linear")) return &((const dsv3_linear_io *)io)->weights;
-    if (!strcmp(op, "experts")) return &((const dsv3_experts_io *)io)->weights;
-    if (!strcmp(op, "moe")) return &((const dsv3_moe_io *)io)->weights;
-    if (!strcmp(op, "mla")) return &((const dsv3_mla_io *)io)->weights;
-    if (!strcmp(op, "mtp")) return &((const dsv3_mtp_io *)io)->weights;
-    return NULL;
+    FACTORS(linear, x)
+    FACTORS(experts, hidden_states)
+    FACTORS(moe, hidden_states)
+    FACTORS(mla, hidden_states)
+    FACTORS(mtp, hidden_states)
+    return (factors){NULL, NULL};
 }
 
-/* kv_b_proj is used by heads, and not packed; norms, biases and scales are no matrices. */
+/* kv_b_proj is used by heads, and not packed. */
 static bool is_packed(const dsv3_weight *w)
 {
     dsv3_dtype const dtype = w->tensor.dtype;
     bool const stored = dtype == DSV3_F32 || dtype == DSV3_BF16 || dtype == DSV3_F8_E4M3;
-    return stored && w->tensor.ndim == 2 && !strstr(w->name, "weight_scale_inv") && !strstr(w->name, "kv_b_proj");
+    return stored && is_matrix(w) && !strstr(w->name, "kv_b_proj");
 }
 
-static void unpack_first(dsv3_ctx *ctx, const dsv3_weights *w, int64_t n)
+static int64_t rows_together(const dsv3_ctx *ctx, const factors *f, int64_t i)
 {
+    return lies_in_squares(ctx, f->x->dtype, f->weights->item[i].tensor.dtype) ? SIDE : TILE;
+}
+
+static void unpack_first(dsv3_ctx *ctx, const factors *f, int64_t n)
+{
+    const dsv3_weight *const w = f->weights->item;
     for (int64_t i = 0; i < n; i++)
-        if (is_packed(&w->item[i])) unpack(ctx, &w->item[i].tensor);
+        if (is_packed(&w[i])) unpack(ctx, &w[i].tensor, rows_together(ctx, f, i));
 }
 
 dsv3_status fast_prepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io)
 {
-    const dsv3_weights *const w = weights_of(op, io);
+    factors const f = factors_of(op, io);
     (void)prob;
-    for (int64_t i = 0; w && i < w->count; i++) {
-        if (!is_packed(&w->item[i]) || pack(ctx, &w->item[i].tensor)) continue;
-        unpack_first(ctx, w, i);
+    for (int64_t i = 0; f.weights && i < f.weights->count; i++) {
+        const dsv3_weight *const w = &f.weights->item[i];
+        if (!is_packed(w) || pack(ctx, &w->tensor, rows_together(ctx, &f, i))) continue;
+        unpack_first(ctx, &f, i);
         return DSV3_NO_MEMORY;
     }
     return DSV3_OK;
@@ -194,7 +214,7 @@ dsv3_status fast_prepare(dsv3_ctx *ctx, const char *op, const void *prob, const 
 
 void fast_unprepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io)
 {
-    const dsv3_weights *const w = weights_of(op, io);
+    factors const f = factors_of(op, io);
     (void)prob;
-    if (w) unpack_first(ctx, w, w->count);
+    if (f.weights) unpack_first(ctx, &f, f.weights->count);
 }

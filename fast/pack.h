@@ -1,6 +1,7 @@
 /*
  * Packed matrices: what `prepare` makes of a checkpoint's, so that a product reads memory from front to back. OUTPUTS rows by
  * STRETCH columns lie together: tile by tile, and of a tile a chunk of each row in turn. Ends are filled up with zeros.
+ * Tiles have TILE rows and chunks CHUNK entries; for AMX sixteen, and 64 bytes.
  */
 #ifndef PACK_H
 #define PACK_H
@@ -28,12 +29,12 @@ static inline int64_t packed_part(int64_t columns)
 packs *packs_open(void); /* NULL: no memory */
 void packs_close(packs *p);
 
-/* The packed form of a weight that lies there and is stored so, or NULL. */
-const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight);
+/* The packed form of a weight that lies there and is stored so, in tiles of so many rows, or NULL. */
+const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
 
 /* Packs it, or counts one use more of what was packed; 0: no memory. unpack counts one use less. */
-int pack(dsv3_ctx *ctx, const dsv3_tensor *weight);
-void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight);
+int pack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
+void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
 
 /* The contract's prepare and unprepare: of every matrix that the op multiplies with. */
 dsv3_status fast_prepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);

@@ -7,8 +7,9 @@
 
 #include "dsv3.h"
 
-/* Entries under one FP8 scale; rows of a tile; columns of a weighted sum; entries of a packed row that lie side by side. */
-enum { BLOCK = 128, TILE = 4, SPAN = 64, CHUNK = 64 };
+/* Entries under one FP8 scale; rows of a tile, and of one of the matrix unit; columns of a weighted sum; entries of a packed row
+ * that lie side by side. */
+enum { BLOCK = 128, TILE = 4, SIDE = 16, SPAN = 64, CHUNK = 64 };
 
 /* A stored row. */
 typedef struct {

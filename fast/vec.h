@@ -294,6 +294,12 @@ static inline pairs pairs_of(const uint16_t pair[2])
     return _mm512_set1_epi32(both);
 }
 
+/* Sixteen pairs as they lie. */
+static inline vec vec_of_pairs(pairs p)
+{
+    return _mm512_castsi512_ps(p);
+}
+
 /* Sixteen sums: the product of the odd numbers is added, then that of the even ones, each rounded; subnormals are 0. */
 static inline vec vec_dot(pairs a, pairs b, vec sum)
 {

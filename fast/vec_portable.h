@@ -3,6 +3,7 @@
 #ifndef VEC_PORTABLE_H
 #define VEC_PORTABLE_H
 
+#include "bf16_model.h"
 #include "dsv3.h"
 
 #include <math.h>
@@ -274,16 +275,11 @@ static inline pairs pairs_of(const uint16_t pair[2])
     return p;
 }
 
-/* 0 where it is subnormal. */
-static inline float normal_or_0(float v)
+static inline vec vec_of_pairs(pairs p)
 {
-    return fabsf(v) < 0x1p-126f ? copysignf(0, v) : v;
-}
-
-static inline float add_product(uint16_t a, uint16_t b, float sum)
-{
-    float const x = of_bits((uint32_t)a << 16), y = of_bits((uint32_t)b << 16);
-    return normal_or_0(fmaf(normal_or_0(x), normal_or_0(y), normal_or_0(sum)));
+    vec v;
+    memcpy(&v, &p, sizeof v);
+    return v;
 }
 
 static inline vec vec_dot(pairs a, pairs b, vec sum)

@@ -2,6 +2,7 @@
  * What the AVX-512 backend promises besides right results: a row's bits depend on that row alone and not on how many
  * threads there are; the portable build has the same bits; ops allocate nothing; every E4M3 code is exact on every path.
  */
+#include "../../fast/unit_check.h"
 #include "case/fill.h"
 
 #include <criterion/criterion.h>
@@ -14,7 +15,10 @@
 #include <unistd.h>
 
 extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_portable;
-static const dsv3_backend *const fast = &dsv3_backend_avx512;
+
+/* The build in hand and the path that it goes by. */
+static const dsv3_backend *fast = &dsv3_backend_avx512;
+static const char *path = "fma";
 
 TestSuite(fast, .timeout = 300);
 
@@ -81,7 +85,24 @@ int posix_memalign(void **where, size_t align, size_t bytes)
 
 /* ---- calls ---- */
 
-static const char *const paths[] = {"fma", "dpbf16"};
+static const struct {
+    const dsv3_backend *build;
+    const char *path;
+} ways[] = {{&dsv3_backend_avx512, "fma"},
+            {&dsv3_backend_avx512, "dpbf16"},
+            {&dsv3_backend_avx512, "amx"},
+            {&dsv3_backend_portable, "amx"}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* Takes a way in hand; false: it can't be gone here. */
+static bool take(int way)
+{
+    char text[256];
+    fast = ways[way].build, path = ways[way].path;
+    setenv("DSV3_FAST", path, 1);
+    bool const runs = fast->probe(text, sizeof text) == DSV3_OK;
+    return runs && (strcmp(path, "amx") || !strncmp(text, "amx runs; ", 10));
+}
 
 static void needs_avx512(void)
 {
@@ -89,8 +110,8 @@ static void needs_avx512(void)
     if (fast->probe(why, sizeof why) != DSV3_OK) cr_skip_test("%s", why);
 }
 
-/* A context of so many workers that goes by a path. */
-static dsv3_ctx *open_with(const char *threads, const char *path)
+/* A context of so many workers that goes by the path in hand. */
+static dsv3_ctx *open_with(const char *threads)
 {
     dsv3_ctx *ctx = NULL;
     setenv("DSV3_FAST_THREADS", threads, 1);
@@ -144,6 +165,8 @@ static const char *const ids[] = {
     "rmsnorm@odd:residual=1,x=f32",
     "linear@odd:n_tokens=20",
     "linear@odd:n_tokens=3,weight=f8_e4m3",
+    "linear@odd:in_features=1500,out_features=70,n_tokens=40",
+    "linear@odd:in_features=1500,out_features=70,n_tokens=17,weight=f8_e4m3",
     "linear@odd:x=f32,weight=f32",
     "rope@odd",
     "gate@odd",
@@ -179,15 +202,15 @@ static bool same_outputs(const call *a, const call *b)
 
 Test(fast, threads_do_not_change_bits)
 {
-    needs_avx512();
-    for (int path = 0; path < 2; path++) {
-        dsv3_ctx *const one = open_with("1", paths[path]), *const three = open_with("3", paths[path]);
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const one = open_with("1"), *const three = open_with("3");
         for (int i = 0; i < IDS; i++) {
             call a = open_call(ids[i]), b = open_call(ids[i]);
             run(&a, one);
             for (int round = 0; round < 5; round++) {
                 run(&b, three);
-                cr_expect(same_outputs(&a, &b), "%s, %s: three threads give other bits than one", ids[i], paths[path]);
+                cr_expect(same_outputs(&a, &b), "%s, %s: three threads give other bits than one", ids[i], path);
             }
             close_call(&a), close_call(&b);
         }
@@ -197,16 +220,16 @@ Test(fast, threads_do_not_change_bits)
 
 Test(fast, portable_has_the_same_bits)
 {
-    needs_avx512();
-    for (int path = 0; path < 2; path++) {
-        dsv3_ctx *const native = open_with("1", paths[path]);
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way) || fast == &dsv3_backend_portable) continue;
+        dsv3_ctx *const native = open_with("1");
         dsv3_ctx *portable = NULL;
         cr_assert(dsv3_backend_portable.open(&portable, 0) == DSV3_OK);
         for (int i = 0; i < IDS; i++) {
             call a = open_call(ids[i]), b = open_call(ids[i]);
             run(&a, native);
             cr_assert(op_call(b.p.op, &dsv3_backend_portable, portable, b.p.prob.bytes, b.io) == DSV3_OK);
-            cr_expect(same_outputs(&a, &b), "%s, %s: the portable build has other bits", ids[i], paths[path]);
+            cr_expect(same_outputs(&a, &b), "%s, %s: the portable build has other bits", ids[i], path);
             close_call(&a), close_call(&b);
         }
         fast->close(native), dsv3_backend_portable.close(portable);
@@ -216,22 +239,22 @@ Test(fast, portable_has_the_same_bits)
 /* What is packed doesn't change bits; nor does what is left of it. Twice prepared, it is there until the second unprepare. */
 Test(fast, prepared_ops_have_the_same_bits)
 {
-    needs_avx512();
-    for (int path = 0; path < 2; path++) {
-        dsv3_ctx *const ctx = open_with("2", paths[path]);
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
         for (int i = 0; i < IDS; i++) {
             call a = open_call(ids[i]), b = open_call(ids[i]), other = open_call(ids[i]);
             run(&a, ctx);
             prepare(&b, ctx), prepare(&other, ctx), prepare(&b, ctx);
             run(&b, ctx);
-            cr_expect(same_outputs(&a, &b), "%s, %s: prepared it has other bits", ids[i], paths[path]);
+            cr_expect(same_outputs(&a, &b), "%s, %s: prepared it has other bits", ids[i], path);
             unprepare(&b, ctx), unprepare(&other, ctx);
             run(&b, ctx);
-            cr_expect(same_outputs(&a, &b), "%s, %s: prepared twice, dropped once: other bits", ids[i], paths[path]);
+            cr_expect(same_outputs(&a, &b), "%s, %s: prepared twice, dropped once: other bits", ids[i], path);
             unprepare(&b, ctx);
             run(&b, ctx), run(&other, ctx);
             cr_expect(same_outputs(&a, &b) && same_outputs(&a, &other), "%s, %s: unprepared it has other bits", ids[i],
-                      paths[path]);
+                      path);
             close_call(&a), close_call(&b), close_call(&other);
         }
         fast->close(ctx);
@@ -239,22 +262,62 @@ Test(fast, prepared_ops_have_the_same_bits)
 }
 
 /* A weight that changes behind prepare's back tells whether the op reads what was packed: it must, until unprepare. */
-Test(fast, prepared_weights_are_used)
+static void try_changed_weights(const char *id)
 {
-    needs_avx512();
-    dsv3_ctx *const ctx = open_with("2", "dpbf16");
-    call a = open_call("linear@odd:n_tokens=7,weight=f8_e4m3"), b = open_call("linear@odd:n_tokens=7,weight=f8_e4m3");
+    dsv3_ctx *const ctx = open_with("2");
+    call a = open_call(id), b = open_call(id);
     run(&a, ctx);
     prepare(&b, ctx);
     for (int i = 0; i < b.p.tensors; i++)
         if (!strcmp(b.p.tensor[i].name, "weight")) memset(b.data[i], 0, b.p.tensor[i].bytes);
     run(&b, ctx);
-    cr_expect(same_outputs(&a, &b), "the op doesn't read what was packed");
+    cr_expect(same_outputs(&a, &b), "%s, %s: the op doesn't read what was packed", id, path);
     unprepare(&b, ctx);
     run(&b, ctx);
-    cr_expect(!same_outputs(&a, &b), "the op still reads what was dropped");
+    cr_expect(!same_outputs(&a, &b), "%s, %s: the op still reads what was dropped", id, path);
     close_call(&a), close_call(&b);
     fast->close(ctx);
+}
+
+Test(fast, prepared_weights_are_used)
+{
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        try_changed_weights("linear@odd:n_tokens=7,weight=bf16");
+        try_changed_weights("linear@odd:n_tokens=7,weight=f8_e4m3");
+        try_changed_weights("linear@odd:n_tokens=7,x=f32,weight=bf16");
+    }
+}
+
+/* One weight that meets rows of both formats: each finds what was packed for it, or the weight itself. */
+Test(fast, a_weight_serves_both_formats)
+{
+    enum { WIDE = 1100, HIGH = 40, ROWS = 3 };
+    static uint16_t x16[ROWS * WIDE], w[HIGH * WIDE];
+    static float x32[ROWS * WIDE], y[4][ROWS * HIGH];
+    for (int i = 0; i < ROWS * WIDE; i++) x16[i] = (uint16_t)(0x3f80 | (i * 7919 & 0x807f)), x32[i] = (float)(i % 13);
+    for (int i = 0; i < HIGH * WIDE; i++) w[i] = (uint16_t)(0x3e80 | (i * 104729 & 0x80ff));
+    dsv3_weight const item = {"weight", {w, DSV3_BF16, 2, {HIGH, WIDE}, {WIDE, 1}}};
+    dsv3_linear_prob const prob = {ROWS, WIDE, HIGH};
+    dsv3_linear_io io[4];
+    for (int i = 0; i < 4; i++)
+        io[i] =
+            (dsv3_linear_io){.x = {i % 2 ? (void *)x32 : x16, i % 2 ? DSV3_F32 : DSV3_BF16, 2, {ROWS, WIDE}, {WIDE, 1}},
+                             .weights = {1, &item},
+                             .y = {y[i], DSV3_F32, 2, {ROWS, HIGH}, {HIGH, 1}}};
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        fast->linear(ctx, &prob, &io[0]), fast->linear(ctx, &prob, &io[1]);
+        for (int step = 0; step < 5; step++) { /* packed for one, for both, for the other, for none */
+            if (step == 1 || step == 2) fast->prepare(ctx, "linear", &prob, &io[step - 1]);
+            if (step == 3 || step == 4) fast->unprepare(ctx, "linear", &prob, &io[step - 3]);
+            memset(y[2], 0, sizeof y[2]), memset(y[3], 0, sizeof y[3]);
+            fast->linear(ctx, &prob, &io[2]), fast->linear(ctx, &prob, &io[3]);
+            cr_expect(!memcmp(y[0], y[2], sizeof y[0]) && !memcmp(y[1], y[3], sizeof y[1]), "%s, step %d", path, step);
+        }
+        fast->close(ctx);
+    }
 }
 
 /* Many matrices come and go in any order: those that are there are found, the others aren't. */
@@ -264,7 +327,7 @@ Test(fast, packs_are_found_and_dropped)
     static float room[ROOM][4], *weight[MANY], x[1] = {1}, y[4];
     for (int i = 0; i < MANY; i++) weight[i] = room[i * i % ROOM];
     needs_avx512();
-    dsv3_ctx *const ctx = open_with("1", "fma");
+    dsv3_ctx *const ctx = open_with("1");
     dsv3_linear_prob const prob = {1, 1, 4};
     for (int step = 0; step < 3 * MANY; step++) {
         int const at = step * 7 % MANY;
@@ -281,31 +344,30 @@ Test(fast, packs_are_found_and_dropped)
     fast->close(ctx);
 }
 
-/* The first row of y for so many tokens; 16 outputs or more. */
-static void first_row(const char *format, int tokens, dsv3_ctx *ctx, unsigned char row[256])
+/* The first row of y for so many tokens. */
+static void first_row(const char *format, int tokens, dsv3_ctx *ctx, float row[70])
 {
     char id[200];
-    snprintf(id, sizeof id, "linear@odd:in_features=1500,out_features=70,n_tokens=%d,%s", tokens, format);
+    snprintf(id, sizeof id, "linear@odd:in_features=1500,out_features=70,y=f32,n_tokens=%d,%s", tokens, format);
     call c = open_call(id);
     run(&c, ctx);
     for (int i = 0; i < c.p.tensors; i++)
-        if (!strcmp(c.p.tensor[i].name, "y")) memcpy(row, c.data[i], 140);
+        if (!strcmp(c.p.tensor[i].name, "y")) memcpy(row, c.data[i], 70 * sizeof *row);
     close_call(&c);
 }
 
 Test(fast, rows_do_not_depend_on_their_neighbours)
 {
     static const char *const formats[] = {"weight=bf16", "weight=f8_e4m3", "x=f32,weight=f32", "x=f32,weight=f8_e4m3"};
-    needs_avx512();
-    for (int path = 0; path < 2; path++)
-        for (int f = 0; f < 4; f++) {
-            dsv3_ctx *const ctx = open_with("2", paths[path]);
-            unsigned char alone[256], row[256];
+    for (int way = 0; way < WAYS; way++)
+        for (int f = 0; take(way) && f < 4; f++) {
+            dsv3_ctx *const ctx = open_with("2");
+            float alone[70], row[70];
             first_row(formats[f], 1, ctx, alone);
             for (int tokens = 2; tokens <= 67; tokens++) {
                 first_row(formats[f], tokens, ctx, row);
-                cr_expect(!memcmp(alone, row, 140), "%s, %s: the first of %d rows has other bits than alone",
-                          formats[f], paths[path], tokens);
+                cr_expect(!memcmp(alone, row, sizeof row), "%s, %s: the first of %d rows has other bits than alone",
+                          formats[f], path, tokens);
             }
             fast->close(ctx);
         }
@@ -340,9 +402,9 @@ Test(fast, every_allocation_is_counted)
 /* Not in its first call either. */
 Test(fast, ops_allocate_nothing)
 {
-    needs_avx512();
-    for (int path = 0; path < 2; path++) {
-        dsv3_ctx *const ctx = open_with("2", paths[path]);
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
         for (int i = 0; i < IDS; i++) {
             call c = open_call(ids[i]);
             long const before = atomic_load(&allocations);
@@ -369,7 +431,8 @@ Test(fast, calls_leak_nothing)
 {
     enum { ROUNDS = 10000 / IDS + 1, WARM = 20, MOST_PAGES = 64 };
     needs_avx512();
-    dsv3_ctx *const ctx = open_with("2", "dpbf16");
+    path = "dpbf16";
+    dsv3_ctx *const ctx = open_with("2");
     call c[IDS];
     long pages = 0, mapped = 0;
     for (int i = 0; i < IDS; i++) c[i] = open_call(ids[i]);
@@ -386,6 +449,42 @@ Test(fast, calls_leak_nothing)
               WARM);
     for (int i = 0; i < IDS; i++) close_call(&c[i]);
     fast->close(ctx);
+}
+
+static const char *described(const dsv3_backend *build, const char *asked, char text[256])
+{
+    if (asked)
+        setenv("DSV3_FAST", asked, 1);
+    else
+        unsetenv("DSV3_FAST");
+    build->probe(text, 256);
+    return text;
+}
+
+Test(fast, portable_paths_are_described)
+{
+    char text[256];
+    const dsv3_backend *const build = &dsv3_backend_portable;
+    const char *const chosen = "fma runs; dpbf16: no faster on this processor; amx: no faster on this processor";
+    cr_expect_str_eq(described(build, NULL, text), chosen);
+    cr_expect_str_eq(described(build, "fma", text), "fma runs; dpbf16: DSV3_FAST=fma; amx: DSV3_FAST=fma");
+    cr_expect_str_eq(described(build, "dpbf16", text), "dpbf16 runs; fma: DSV3_FAST=dpbf16; amx: DSV3_FAST=dpbf16");
+    cr_expect_str_eq(described(build, "amx", text), "amx runs; fma: DSV3_FAST=amx; dpbf16: DSV3_FAST=amx");
+}
+
+/* Asked for or not: AMX runs, or one sentence says what is missing. */
+Test(fast, missing_amx_is_named)
+{
+    static const char *const reasons[] = {"AMX-TILE", "AMX-BF16", "AVX512-BF16", "AVX512-VBMI", "XCR0", "arch_prctl"};
+    char text[256];
+    needs_avx512();
+    described(fast, "amx", text);
+    const char *const why = strstr(text, "; amx: ");
+    bool named = !strncmp(text, "amx runs; ", 10);
+    for (size_t i = 0; why && i < sizeof reasons / sizeof *reasons; i++) named |= strstr(why, reasons[i]) != NULL;
+    for (size_t i = 0; why && i < sizeof unit_trials / sizeof *unit_trials; i++)
+        named |= strstr(why, unit_trials[i].fault) != NULL;
+    cr_expect(named, "%s", text);
 }
 
 Test(fast, paths_are_described)
@@ -423,11 +522,250 @@ static void try_codes(dsv3_ctx *ctx, dsv3_dtype format, int tokens)
 
 Test(fast, every_code_is_exact)
 {
-    needs_avx512();
-    for (int path = 0; path < 2; path++) {
-        dsv3_ctx *const ctx = open_with("1", paths[path]);
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("1");
         try_codes(ctx, DSV3_F32, 1), try_codes(ctx, DSV3_F32, 20);
         try_codes(ctx, DSV3_BF16, 1), try_codes(ctx, DSV3_BF16, 20);
         fast->close(ctx);
     }
+}
+
+/* ---- the model of the matrix unit ---- */
+
+/* As Intel's manual has TDPBF16PS: one sum. */
+static float manual(const uint16_t a[32], const uint16_t b[16][32], int t, float sum)
+{
+    float chain[2] = {0, 0};
+    for (int k = 0; k < 32; k++) {
+        double const x = ref_decode(DSV3_BF16, a, k), y = ref_decode(DSV3_BF16, b[k / 2], 2 * t + k % 2);
+        chain[k % 2] = fmaf(fpclassify(x) != FP_ZERO && fabs(x) < 0x1p-126 ? 0 : (float)x,
+                            fabs(y) < 0x1p-126 ? 0 : (float)y, chain[k % 2]);
+        if (fpclassify(chain[k % 2]) == FP_SUBNORMAL) chain[k % 2] = 0;
+    }
+    float const both = chain[0] + chain[1], before = fpclassify(sum) == FP_SUBNORMAL ? 0 : sum;
+    float const all = before + (fpclassify(both) == FP_SUBNORMAL ? 0 : both);
+    return fpclassify(all) == FP_SUBNORMAL ? 0 : all;
+}
+
+static uint16_t any_bits(uint32_t random)
+{
+    return (uint16_t)(random >> 8);
+}
+
+static void fill_tiles(uint16_t (*number)(uint32_t), uint32_t *random, uint16_t a[16][32], uint16_t b[16][32],
+                       float sum[16][16])
+{
+    for (int i = 0; i < 512; i++) {
+        a[i / 32][i % 32] = number(*random = *random * 1664525 + 1013904223);
+        b[i / 32][i % 32] = number(*random = *random * 1664525 + 1013904223);
+    }
+    for (int i = 0; i < 256; i++) sum[i / 16][i % 16] = of_bf16(a[i % 16][i / 16]) * of_bf16(b[i % 16][i / 16]);
+}
+
+Test(fast, the_model_of_tiles_is_the_manual)
+{
+    enum { TRIALS = sizeof unit_trials / sizeof *unit_trials };
+    uint32_t random = 7;
+    for (int round = 0; round < 200; round++) {
+        uint16_t a[16][32], b[16][32];
+        float sum[16][16], expected[16][16];
+        int const trial = round % (TRIALS + 1), columns = 1 + round % 16;
+        fill_tiles(trial < TRIALS ? unit_trials[trial].number : any_bits, &random, a, b, sum);
+        memcpy(expected, sum, sizeof sum);
+        for (int i = 0; i < 16; i++)
+            for (int t = 0; t < columns; t++) expected[i][t] = manual(a[i], (const uint16_t(*)[32])b, t, sum[i][t]);
+        tile_model((const uint16_t(*)[32])a, (const uint16_t(*)[32])b, columns, sum);
+        cr_expect(same_sums((const float(*)[16])sum, (const float(*)[16])expected), "round %d", round);
+    }
+}
+
+/* ---- the kernel that was never run: its object code ---- */
+
+#if defined(__x86_64__)
+static bool is_one_of(const char *word, const char *const *list)
+{
+    for (; *list; list++)
+        if (!strncmp(word, *list, strlen(*list)) && strchr(".>", word[strlen(*list)])) return true;
+    return false;
+}
+
+/* Each instruction for tiles is there, and only in functions that are called where the path is amx, or is looked for. */
+Test(fast, tiles_are_behind_the_guard)
+{
+    static const char *const instructions[] = {"ldtilecfg", "tilezero",   "tileloadd",
+                                               "tdpbf16ps", "tilestored", "tilerelease"};
+    static const char *const guarded[] = {"unit_open", "unit_close", "add_group", "add_two", "step_of_unit", NULL};
+    enum { KINDS = sizeof instructions / sizeof *instructions };
+    char line[512], function[200] = "";
+    int seen[KINDS] = {0};
+    FILE *const code = popen("objdump -d --no-show-raw-insn " BUILD "/obj/avx512.o", "r");
+    cr_assert(code != NULL);
+    while (fgets(line, sizeof line, code)) {
+        sscanf(line, "%*x <%199s", function);
+        for (int i = 0; i < KINDS; i++) {
+            if (!strstr(line, instructions[i])) continue;
+            seen[i]++;
+            cr_expect(is_one_of(function, guarded), "%s in <%s", instructions[i], function);
+        }
+    }
+    pclose(code);
+    for (int i = 0; i < KINDS; i++) cr_expect(seen[i] > 0, "no %s", instructions[i]);
+}
+#endif
+
+/* ---- products by it ---- */
+
+enum { COLUMNS = 300, PITCH = 320, OUTPUTS = 40, TOKENS = 19 };
+
+/* A matrix, and rows that it is multiplied with. Behind a row's columns lie NaNs. */
+static struct {
+    uint16_t x[TOKENS][PITCH], bf16[OUTPUTS][PITCH];
+    uint8_t code[OUTPUTS][PITCH];
+    float scale[3], y[TOKENS][OUTPUTS];
+} given;
+
+static void fill_given(void)
+{
+    uint32_t random = 3;
+    memset(&given, 0xff, sizeof given);
+    for (int i = 0; i < 3; i++) given.scale[i] = 0.3f + (float)i;
+    for (int k = 0; k < COLUMNS; k++) {
+        for (int t = 0; t < TOKENS; t++) given.x[t][k] = any_normal(random = random * 1664525 + 1013904223);
+        for (int o = 0; o < OUTPUTS; o++) {
+            uint8_t const code = (uint8_t)((random = random * 1664525 + 1013904223) >> 16);
+            given.bf16[o][k] = any_normal(random);
+            given.code[o][k] = (code & 0x7f) == 0x7f ? 0 : code;
+        }
+    }
+}
+
+static uint16_t weight_at(dsv3_dtype dtype, int o, int k)
+{
+    if (dtype == DSV3_BF16) return given.bf16[o][k];
+    float const v = (float)ref_decode(DSV3_F8_E4M3, &given.code[o][k], 0);
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (uint16_t)(bits >> 16);
+}
+
+/* As fast.md says: 32 columns at a time, and a block's codes before their scale. */
+static float square_sum(dsv3_dtype dtype, int o, int t)
+{
+    float total = 0, sum = 0;
+    for (int k = 0; k < COLUMNS; k += 32) {
+        uint16_t a[32] = {0}, b[16][32] = {{0}};
+        for (int i = 0; i < 32 && k + i < COLUMNS; i++)
+            a[i] = weight_at(dtype, o, k + i), b[i / 2][i % 2] = given.x[t][k + i];
+        sum = manual(a, (const uint16_t(*)[32])b, 0, sum);
+        bool const ends = (k + 32) % 128 == 0 || k + 32 >= COLUMNS;
+        if (dtype == DSV3_F8_E4M3 && ends) total = fmaf(sum, given.scale[k / 128], total), sum = 0;
+    }
+    return dtype == DSV3_BF16 ? sum : total;
+}
+
+static void try_squares(dsv3_dtype dtype, bool prepared)
+{
+    dsv3_ctx *const ctx = open_with("2");
+    void *const data = dtype == DSV3_BF16 ? (void *)given.bf16 : given.code;
+    dsv3_weight const item[] = {{"weight", {data, dtype, 2, {OUTPUTS, COLUMNS}, {PITCH, 1}}},
+                                {"weight_scale_inv", {given.scale, DSV3_F32, 2, {1, 3}, {3, 1}}}};
+    dsv3_linear_prob const prob = {TOKENS, COLUMNS, OUTPUTS};
+    dsv3_linear_io const io = {.x = {given.x, DSV3_BF16, 2, {TOKENS, COLUMNS}, {PITCH, 1}},
+                               .weights = {dtype == DSV3_BF16 ? 1 : 2, item},
+                               .y = {given.y, DSV3_F32, 2, {TOKENS, OUTPUTS}, {OUTPUTS, 1}}};
+    if (prepared) fast->prepare(ctx, "linear", &prob, &io);
+    cr_assert(fast->linear(ctx, &prob, &io) == DSV3_OK);
+    if (prepared) fast->unprepare(ctx, "linear", &prob, &io);
+    for (int t = 0; t < TOKENS; t++)
+        for (int o = 0; o < OUTPUTS; o++)
+            cr_expect(given.y[t][o] == square_sum(dtype, o, t), "format %d, prepared %d, row %d, output %d: %a", dtype,
+                      prepared, t, o, (double)given.y[t][o]);
+    fast->close(ctx);
+}
+
+Test(fast, squares_are_the_sums_that_are_declared)
+{
+    fill_given();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way) || strcmp(path, "amx")) continue;
+        try_squares(DSV3_BF16, false), try_squares(DSV3_BF16, true);
+        try_squares(DSV3_F8_E4M3, false), try_squares(DSV3_F8_E4M3, true);
+    }
+}
+
+/* ---- the order of sums ---- */
+
+/* One sum by hand: products[k] at place k, all times 1. */
+static float one_sum(float before, const float products[32])
+{
+    uint16_t a[16][32] = {{0}}, b[16][32] = {{0}};
+    float sum[16][16] = {{before}};
+    for (int k = 0; k < 32; k++) {
+        uint32_t bits;
+        memcpy(&bits, &products[k], sizeof bits);
+        a[0][k] = (uint16_t)(bits >> 16), b[k / 2][k % 2] = 0x3f80;
+    }
+    tile_model((const uint16_t(*)[32])a, (const uint16_t(*)[32])b, 16, sum);
+    return sum[0][0];
+}
+
+Test(fast, a_tile_adds_in_the_order_of_the_unit)
+{
+    /* A small one is lost beside 1 in its own chain, not in the other; chains meet before they meet what was there. */
+    cr_expect(one_sum(0, (const float[32]){1, 0, 0x1p-24f, 0, 0x1p-24f}) == 1);
+    cr_expect(one_sum(0, (const float[32]){1, 0x1p-24f, 0, 0x1p-24f}) == 1 + 0x1p-23f);
+    cr_expect(one_sum(1, (const float[32]){0x1p-24f, 0x1p-24f}) == 1 + 0x1p-23f);
+    cr_expect(one_sum(1, (const float[32]){0x1p-24f}) == 1);
+    cr_expect(one_sum(1 + 0x1p-23f, (const float[32]){0x1p-24f}) == 1 + 0x1p-22f);
+    cr_expect(one_sum(0, (const float[32]){0x1p-127f, 0x1p-127f}) == 0);
+    cr_expect(one_sum(0x1p-127f, (const float[32]){0x1p-126f}) == 0x1p-126f);
+    cr_expect(one_sum(0x1.8p-126f, (const float[32]){-0x1p-126f}) == 0);
+    cr_expect(one_sum(0, (const float[32]){INFINITY, 1}) == INFINITY);
+    cr_expect(isnan(one_sum(0, (const float[32]){INFINITY, -INFINITY})) && isnan(one_sum(NAN, (const float[32]){1})));
+}
+
+/* Units of another kind. */
+static void one_chain(const uint16_t a[16][32], const uint16_t b[16][32], float sum[16][16])
+{
+    for (int i = 0; i < 256; i++)
+        for (int k = 0; k < 32; k++)
+            sum[i / 16][i % 16] = add_product(a[i / 16][k], b[k / 2][i % 16 * 2 + k % 2], sum[i / 16][i % 16]);
+}
+
+static void other_sum(const uint16_t a[16][32], const uint16_t b[16][32], float sum[16][16], int fault)
+{
+    for (int i = 0; i < 256; i++) {
+        float chain[2] = {0, 0}, *const to = &sum[i / 16][i % 16];
+        for (int k = 0; k < 32; k++) {
+            float const x = of_bf16(a[i / 16][k]), y = of_bf16(b[k / 2][i % 16 * 2 + k % 2]);
+            chain[k % 2] = fault == 0 ? fmaf(x, y, chain[k % 2])
+                                      : add_product(a[i / 16][k], b[k / 2][i % 16 * 2 + k % 2], chain[k % 2]);
+        }
+        *to = fault == 0 ? *to + (chain[0] + chain[1]) : add_normal(*to, add_normal(chain[0], chain[1]));
+        if (fault == 1 && !isfinite(*to)) *to = 0x1.fffffep127f;
+    }
+}
+
+static void keeps_subnormals(const uint16_t a[16][32], const uint16_t b[16][32], float sum[16][16])
+{
+    other_sum(a, b, sum, 0);
+}
+
+static void saturates(const uint16_t a[16][32], const uint16_t b[16][32], float sum[16][16])
+{
+    other_sum(a, b, sum, 1);
+}
+
+static void is_the_model(const uint16_t a[16][32], const uint16_t b[16][32], float sum[16][16])
+{
+    tile_model(a, b, 16, sum);
+}
+
+Test(fast, another_unit_is_refused_by_name)
+{
+    cr_expect(fault_of(is_the_model) == NULL);
+    cr_expect(fault_of(one_chain) == unit_trials[0].fault);
+    cr_expect(fault_of(keeps_subnormals) == unit_trials[2].fault);
+    cr_expect(fault_of(saturates) == unit_trials[3].fault);
 }

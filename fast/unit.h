@@ -1,0 +1,113 @@
+/*
+ * The matrix unit of a thread: eight tiles of sixteen rows of 64 bytes. Tiles 0 to 3 hold sums of binary32, 4 and 5 rows of
+ * BF16, 6 and 7 pairs of sixteen rows side by side. Intrinsics, or with PORTABLE the model of them.
+ *
+ * Tiles are named by literals. Columns beyond those that the unit was opened with don't exist.
+ */
+#ifndef UNIT_H
+#define UNIT_H
+
+#include "bf16_model.h"
+#include "rows.h"
+
+enum { DEEP = 32, TILE_BYTES = 1024 }; /* columns of BF16 in a row of a tile */
+
+#ifdef PORTABLE
+
+#define USES_UNIT
+
+typedef struct {
+    int columns;
+    union {
+        unsigned char bytes[SIDE][64];
+        float sum[SIDE][SIDE];
+        uint16_t half[SIDE][DEEP];
+    } tile[8];
+} unit;
+
+static inline void unit_open(unit *u, int columns)
+{
+    u->columns = columns;
+    memset(u->tile, 0, sizeof u->tile);
+}
+
+static inline void unit_close(const unit *u)
+{
+    (void)u;
+}
+
+static inline size_t unit_width(const unit *u, int tile)
+{
+    return tile == 4 || tile == 5 ? 64 : 4 * (size_t)u->columns;
+}
+
+static inline void unit_zero(unit *u, int tile)
+{
+    memset(u->tile[tile].bytes, 0, TILE_BYTES);
+}
+
+/* Rows lie `pitch` bytes apart. */
+static inline void unit_load(unit *u, int tile, const void *from, int64_t pitch)
+{
+    for (int i = 0; i < SIDE; i++) memcpy(u->tile[tile].bytes[i], (const char *)from + i * pitch, unit_width(u, tile));
+}
+
+static inline void unit_store(const unit *u, int tile, void *to, int64_t pitch)
+{
+    for (int i = 0; i < SIDE; i++) memcpy((char *)to + i * pitch, u->tile[tile].bytes[i], unit_width(u, tile));
+}
+
+/* sum += rows times pairs. */
+static inline void unit_dot(unit *u, int sum, int rows, int pairs)
+{
+    tile_model(u->tile[rows].half, u->tile[pairs].half, u->columns, u->tile[sum].sum);
+}
+
+#else
+
+#include <immintrin.h>
+
+/* Of the only functions with instructions for tiles. They are called where path_here() is PATH_AMX, and to find that out. */
+#define USES_UNIT   __attribute__((target("amx-tile,amx-bf16")))
+
+/* What ldtilecfg reads. */
+typedef struct {
+    _Alignas(64) uint8_t palette;
+    uint8_t start_row, reserved[14];
+    uint16_t width[16]; /* bytes of a row */
+    uint8_t rows[16];
+} unit;
+
+/* Intrinsics don't tell the compiler what they read: before one reads, memory is as the program has it. */
+#define WRITTEN(at) __asm__ volatile("" ::"r"(at) : "memory")
+
+static inline USES_UNIT void unit_open(unit *u, int columns)
+{
+    memset(u, 0, sizeof *u);
+    u->palette = 1;
+    for (int tile = 0; tile < 8; tile++) {
+        u->rows[tile] = SIDE;
+        u->width[tile] = (uint16_t)(tile == 4 || tile == 5 ? 64 : 4 * columns);
+    }
+    WRITTEN(u);
+    _tile_loadconfig(u);
+}
+
+static inline USES_UNIT void unit_close(const unit *u)
+{
+    (void)u;
+    _tile_release();
+}
+
+#define UNIT(u, step)                                                                                                  \
+    do {                                                                                                               \
+        WRITTEN(u);                                                                                                    \
+        step;                                                                                                          \
+    } while (0)
+#define unit_zero(u, tile)              UNIT(u, _tile_zero(tile))
+#define unit_load(u, tile, from, pitch) UNIT(u, _tile_loadd(tile, from, pitch))
+#define unit_store(u, tile, to, pitch)  UNIT(u, _tile_stored(tile, to, pitch))
+#define unit_dot(u, sum, rows, pairs)   UNIT(u, _tile_dpbf16ps(sum, rows, pairs))
+
+#endif
+#endif
