@@ -123,16 +123,6 @@ static bool pairs_are_faster(void)
 #endif
 }
 
-/* Where AMX is, it is taken. */
-static bool amx_is_taken(void)
-{
-#ifdef PORTABLE
-    return false;
-#else
-    return true;
-#endif
-}
-
 static bool asked_for(const char *path)
 {
     const char *const said = getenv("DSV3_FAST");
@@ -142,29 +132,28 @@ static bool asked_for(const char *path)
 product_path path_here(void)
 {
     if (asked_for("fma")) return PATH_FMA;
-    bool const pairs = asked_for("dpbf16"), amx = asked_for("amx") || (!pairs && amx_is_taken());
-    if (amx && !lacks_amx()) return PATH_AMX;
-    return !lacks_pairs() && (pairs || pairs_are_faster()) ? PATH_PAIRS : PATH_FMA;
+    if (asked_for("amx") && !lacks_amx()) return PATH_AMX; /* nobody measured it: only who asks for it gets it */
+    return !lacks_pairs() && (asked_for("dpbf16") || pairs_are_faster()) ? PATH_PAIRS : PATH_FMA;
 }
 
 static const char *const path_names[] = {"fma", "dpbf16", "amx"};
 
-/* Why `runs` does, and not another path that could. */
-static const char *preferred(product_path runs)
+/* Why `runs` does, and not a path that could. */
+static const char *preferred(product_path path, product_path runs)
 {
     static const char *const asked[] = {"DSV3_FAST=fma", "DSV3_FAST=dpbf16", "DSV3_FAST=amx"};
-    static const char *const chosen[] = {"no faster on this processor", "slower here", "amx is there"};
-    return asked_for(path_names[runs]) ? asked[runs] : chosen[runs];
+    if (asked_for(path_names[runs])) return asked[runs];
+    if (path == PATH_AMX) return "never measured, DSV3_FAST=amx asks for it";
+    return runs == PATH_PAIRS ? "slower here" : "no faster on this processor";
 }
 
 static const char *why_not(product_path path, product_path runs)
 {
-    bool const other = asked_for("fma") || asked_for("dpbf16"); /* then nobody asks the system for tiles */
-    const char *const lacking = path == PATH_PAIRS          ? lacks_pairs()
-                                : path == PATH_AMX && other ? has_no_amx()
-                                : path == PATH_AMX          ? lacks_amx()
-                                                            : NULL;
-    return lacking ? lacking : preferred(runs);
+    const char *lacking = NULL;
+    if (path == PATH_PAIRS) lacking = lacks_pairs();
+    if (path == PATH_AMX)
+        lacking = asked_for("amx") ? lacks_amx() : has_no_amx(); /* else nobody asks the system for tiles */
+    return lacking ? lacking : preferred(path, runs);
 }
 
 static void append(char *text, size_t cap, const char *path, const char *why)
