@@ -10,6 +10,8 @@
 #include <criterion/criterion.h>
 #include <mpfr.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 TestSuite(ball, .timeout = 120);
 
@@ -328,6 +330,328 @@ Test(ball, many_at_once)
     printf("ball %-4s combine worst err/radius %.3g\n", CENTRE_TIER, worst);
     cr_expect(worst <= 1 && worst > 0);
     mpfr_clears(exact, w, (mpfr_ptr)0);
+}
+
+/* ---- many dot products and weighted sums at once ---- */
+
+/* Exact sums of products of any doubles are kept whole. */
+enum { SUM_BITS = 5600 };
+
+typedef enum {
+    WHOLE,
+    POWERS,
+    ZEROS,
+    FP8,
+    BF16,
+    BINARY32,
+    WIDE32,
+    WIDEST32,
+    DOUBLES,
+    ONE_HUGE,
+    SUBNORMAL32,
+    SUBNORMAL64,
+    NUMBER_KINDS
+} number_kind;
+
+typedef enum { NO_RADII, RELATIVE_RADII, SOME_RADII, SMALL_RADII, WIDE_RADII, RADIUS_KINDS } radius_kind;
+
+typedef enum { SINGLE, TWO_WORDS, ALL_BITS, FORMS } number_form;
+
+static int64_t draw_between(int64_t least, int64_t most)
+{
+    return least + (int64_t)(draw() % (uint64_t)(most - least + 1));
+}
+
+static double draw_of_kind(number_kind kind, bool huge)
+{
+    double const sign = draw() & 1 ? 1 : -1, m = 1 + (double)(draw() >> 12) * 0x1p-52,
+                 whole = (double)draw_between(1, 1000);
+    switch (kind) {
+    case WHOLE: return (double)draw_between(-8, 8);
+    case POWERS: return ldexp(sign, (int)draw_between(-90, 90));
+    case ZEROS: return sign * 0;
+    case FP8: return sign * ldexp((double)draw_between(0, 15), (int)draw_between(-9, 5));
+    case BF16: return sign * ldexp((double)draw_between(128, 255), (int)draw_between(-14, -7));
+    case BINARY32: return sign * (double)(float)m * ldexp(1, (int)draw_between(-8, 0));
+    case WIDE32: return sign * ldexp((double)(float)m, (int)draw_between(-90, 90));
+    case WIDEST32: return sign * (double)(float)ldexp(m, (int)draw_between(-149, 120));
+    case DOUBLES: return sign * ldexp(m, (int)draw_between(-20, 0));
+    case ONE_HUGE: return sign * ldexp(m, huge ? 120 : -100);
+    case SUBNORMAL32: return sign * ldexp(whole, -149);
+    default: return sign * ldexp(whole, -1074);
+    }
+}
+
+static double draw_radius(radius_kind kind, double value)
+{
+    bool const some = draw() % 5 == 0;
+    switch (kind) {
+    case NO_RADII: return 0;
+    case RELATIVE_RADII: return fabs(value) * ldexp(1, -(int)draw_between(3, 110));
+    case SOME_RADII: return some ? fabs(value) * 0x1p-9 : 0;
+    case SMALL_RADII: return some ? 0x1p-900 : 0;
+    default: return some ? 0x1p10 : fabs(value);
+    }
+}
+
+static ball draw_element(number_kind kind, number_form form, radius_kind radius, bool huge)
+{
+    double const v = draw_of_kind(kind, huge);
+    ball b = ball_of(v);
+    if (form == TWO_WORDS) b = ball_add(b, ball_of(v * 0x1p-54 * (draw() & 1 ? 0.9 : -0.4)));
+    if (form == ALL_BITS) b = ball_div(b, ball_of(3));
+    b.r = draw_radius(radius, v);
+    return b;
+}
+
+static ball *room_for_balls(int64_t n)
+{
+    ball *const b = calloc((size_t)n + 1, sizeof *b);
+    cr_assert(b != NULL);
+    return b;
+}
+
+static double *room_for_numbers(int64_t n)
+{
+    double *const v = calloc((size_t)n + 1, sizeof *v);
+    cr_assert(v != NULL);
+    return v;
+}
+
+/* `count` vectors of `width` elements, as balls and prepared. */
+typedef struct {
+    int64_t count, width;
+    number_form form;
+    ball *element;
+    double *parts;
+    operand *row;
+} vector_set;
+
+static vector_set room_for_vectors(int64_t count, int64_t width)
+{
+    return (vector_set){count,
+                        width,
+                        SINGLE,
+                        room_for_balls(count * width),
+                        room_for_numbers(3 * count * width),
+                        calloc((size_t)count, sizeof(operand))};
+}
+
+static void free_vectors(vector_set *v)
+{
+    free(v->element), free(v->parts), free(v->row);
+}
+
+/* As operands: numbers and radii, or balls. */
+static void prepare(vector_set *v)
+{
+    for (int64_t i = 0; i < v->count; i++) {
+        ball *const b = v->element + i * v->width;
+        double *const value = v->parts + 3 * i * v->width, *const radius = value + v->width;
+        bool balls = false;
+        if (v->form != SINGLE) {
+            v->row[i] = operand_of_balls(b, v->width, value);
+            continue;
+        }
+        for (int64_t k = 0; k < v->width; k++) {
+            value[k] = centre_up(b[k].c), radius[k] = b[k].r;
+            balls |= b[k].r != 0;
+        }
+        v->row[i] = operand_of(value, balls ? radius : NULL, v->width);
+    }
+}
+
+/* stored: of one format and near in size, as keys are. */
+static void draw_vectors(vector_set *v, bool stored, bool mixed)
+{
+    static const number_kind stored_kinds[] = {WHOLE, FP8, BF16, BINARY32, POWERS, FP8, BF16};
+    number_kind kind = stored ? stored_kinds[draw() % 7] : (number_kind)(draw() % SUBNORMAL64);
+    radius_kind radius = (radius_kind)(draw() % 3 ? NO_RADII : draw() % RADIUS_KINDS);
+    int const spread = draw() % 2 ? 0 : stored ? 3 : 45;
+    for (int64_t i = 0; i < v->count; i++) {
+        if (mixed) kind = (number_kind)(draw() % SUBNORMAL64);
+        if (mixed) radius = (radius_kind)(draw() % 2 ? NO_RADII : draw() % RADIUS_KINDS);
+        int const exponent = (int)draw_between(-spread, spread);
+        int64_t const huge = draw_between(0, v->width - 1);
+        for (int64_t k = 0; k < v->width; k++) {
+            ball const b = draw_element(kind, v->form, radius, k == huge);
+            ball const scaled = spread ? ball_mul(b, ball_of(ldexp(1, exponent))) : b;
+            v->element[i * v->width + k] = ball_is_point(b) == ball_is_point(scaled) ? scaled : b;
+        }
+    }
+    prepare(v);
+}
+
+/* Points move to an end of their balls: that one which makes the product larger, or smaller, or any; 0: they stay. */
+static void point_of(mpfr_t out, const ball *b, int toward, bool other_is_negative)
+{
+    exact_of(out, &b->c);
+    if (b->r == 0 || toward == 0) return;
+    double const share = toward == 2 ? (double)(draw() >> 11) * 0x1p-52 - 1 : other_is_negative ? -toward : toward;
+    mpfr_add_d(out, out, share * b->r, MPFR_RNDN);
+}
+
+static void add_product(mpfr_t sum, const ball *a, const ball *b, int toward)
+{
+    mpfr_t x, y, p;
+    mpfr_init2(x, SUM_BITS), mpfr_init2(y, SUM_BITS), mpfr_init2(p, SUM_BITS);
+    mpfr_prec_t const bits = CENTRE_BITS < 120 && a->r == 0 && b->r == 0 ? 2200 : SUM_BITS;
+    mpfr_set_prec(x, bits), mpfr_set_prec(y, bits);
+    exact_of(x, &b->c);
+    exact_of(y, &a->c);
+    bool const a_negative = mpfr_sgn(y) < 0, b_negative = mpfr_sgn(x) < 0;
+    point_of(x, a, toward, b_negative);
+    point_of(y, b, toward, a_negative);
+    mpfr_mul(p, x, y, MPFR_RNDN);
+    mpfr_add(sum, sum, p, MPFR_RNDN);
+    mpfr_clear(x), mpfr_clear(y), mpfr_clear(p);
+}
+
+/* The share of the radius that the sum uses; infinite where a radius of 0 is no proof. */
+static double strict_share(const ball *result, mpfr_t exact)
+{
+    if (ball_is_any(*result)) return 0;
+    double const share = share_of_radius(result, exact);
+    return result->r == 0 && share > 0 ? (double)INFINITY : share;
+}
+
+static double worst_share_of_dot(const ball *result, const ball *a, const ball *b, int64_t n)
+{
+    double worst = 0;
+    mpfr_t exact;
+    mpfr_init2(exact, SUM_BITS);
+    for (int toward = -1; toward <= 2; toward++) {
+        mpfr_set_zero(exact, 1);
+        for (int64_t k = 0; k < n; k++) add_product(exact, a + k, b + k, toward);
+        worst = fmax(worst, strict_share(result, exact));
+    }
+    mpfr_clear(exact);
+    return worst;
+}
+
+static bool is_one_word(const ball *b)
+{
+    return ball_is_point(*b) && centre_up(b->c) == centre_down(b->c);
+}
+
+typedef struct {
+    double share, share_of_points; /* of the radius, at most */
+    int64_t dots, other;           /* how many, and how many with a smaller radius than ball_dot's */
+    double of_points, of_balls;    /* radii, in those of ball_dot and radius_by_sizes */
+} dots_seen;
+
+/* What the radii of factors do to the product of any factors so large. */
+static double radius_by_sizes(const operand *a, const operand *b)
+{
+    double of_a = 0, of_b = 0;
+    for (int64_t k = 0; k < a->n; k++) {
+        of_a += a->radius ? a->radius[k] : 0;
+        of_b += b->radius ? b->radius[k] : 0;
+    }
+    return of_a * b->sup + of_b * a->sup;
+}
+
+/* All beside ball_dot; `checked` of them beside the exact sums. */
+static void check_dots(const vector_set *a, const vector_set *b, int checked, dots_seen *seen, const char *what)
+{
+    int64_t const rows = a->count, n = b->count, width = a->width;
+    ball *const out = room_for_balls(rows * n);
+    scratch memory = {NULL};
+    ball_dots(&memory, a->row, rows, b->row, n, out);
+    scratch_back(&memory, NULL);
+    for (int64_t i = 0; i < rows * n; i++) {
+        ball const one = ball_dot(a->row + i / n, b->row + i % n).total;
+        cr_assert(ball_is_any(one) == ball_is_any(out[i]), "%s: (%d, %d) is any in one of them: %g, %g", what,
+                  (int)(i / n), (int)(i % n), out[i].r, one.r);
+        cr_assert(!is_one_word(&one) || is_one_word(&out[i]), "%s: (%d, %d): radius %g", what, (int)(i / n),
+                  (int)(i % n), out[i].r);
+        seen->dots++, seen->other += out[i].r < one.r;
+        bool const points = !a->row[i / n].radius && !b->row[i % n].radius;
+        double const least = points ? one.r : one.r + radius_by_sizes(a->row + i / n, b->row + i % n);
+        double *const factor = points ? &seen->of_points : &seen->of_balls;
+        if (least > 0 && !ball_is_any(one)) *factor = fmax(*factor, out[i].r / least);
+        cr_assert(least > 0 || out[i].r == 0, "%s: (%d, %d): radius %g of two words", what, (int)(i / n), (int)(i % n),
+                  out[i].r);
+    }
+    for (int k = 0; k < checked; k++) {
+        int64_t const place = k == 0   ? 0
+                              : k == 1 ? rows * n - 1
+                                       : draw_between(0, rows * n - 1),
+                      i = place / n, j = place % n;
+        double const share = worst_share_of_dot(&out[place], a->element + i * width, b->element + j * width, width);
+        cr_assert(share <= 1, "%s: (%d, %d) of (%d, %d), width %d: %g of radius %g", what, (int)i, (int)j, (int)rows,
+                  (int)n, (int)width, share, out[place].r);
+        double *const worst = a->row[i].radius || b->row[j].radius ? &seen->share : &seen->share_of_points;
+        *worst = fmax(*worst, share);
+    }
+    free(out);
+}
+
+static const int64_t widths[] = {1, 31, 64, 65, 576, 1000, 2, 128};
+
+Test(ball, many_dots)
+{
+    dots_seen seen = {0};
+    for (int round = 0; round < (CENTRE_BITS > 200 ? 40 : 500); round++) {
+        state = 1000 + (uint64_t)round;
+        int64_t const width = widths[draw() % 8], rows = draw_between(1, width > 500 && draw() % 4 ? 3 : 40),
+                      n = draw_between(1, width > 500 && draw() % 4 ? 10 : 100);
+        bool const mixed = draw() % 4 == 0;
+        char what[40];
+        snprintf(what, sizeof what, "round %d", round);
+        vector_set a = room_for_vectors(rows, width), b = room_for_vectors(n, width);
+        if (draw() % 3 == 0) a.form = (number_form)(draw() % FORMS);
+        if (draw() % 3 == 0) b.form = (number_form)(draw() % FORMS);
+        bool const stored = draw() % 3 > 0;
+        if (stored) b.form = SINGLE;
+        draw_vectors(&a, false, mixed && draw() % 2);
+        draw_vectors(&b, stored, mixed && !stored);
+        check_dots(&a, &b, 6, &seen, what);
+        free_vectors(&a), free_vectors(&b);
+    }
+    printf("ball %-4s many dots: worst err/radius %.3g on points, %.6f on balls; radii %.3g and %.6f times that "
+           "of one at most; %lld of %lld smaller\n",
+           CENTRE_TIER, seen.share_of_points, seen.share, seen.of_points, seen.of_balls, (long long)seen.other,
+           (long long)seen.dots);
+    cr_expect(seen.of_points <= 100 && seen.of_balls <= 2);
+}
+
+/* One product, alone among zeros, of n equal vectors b. */
+static void check_one_product(double value, double radius, double b_value, number_form form, int64_t n)
+{
+    vector_set a = room_for_vectors(2, 2), b = room_for_vectors(n, 2);
+    dots_seen seen = {0};
+    char what[90];
+    snprintf(what, sizeof what, "(%a +- %g) %a, form %d", value, radius, b_value, (int)form);
+    a.form = form;
+    for (int k = 0; k < 4; k++) {
+        a.element[k] = k % 2 ? ball_of(0) : ball_of(value);
+        if (form == ALL_BITS) a.element[k] = ball_div(a.element[k], ball_of(3));
+        a.element[k].r = k % 2 ? 0 : radius;
+    }
+    for (int k = 0; k < 2 * n; k++) b.element[k] = ball_of(b_value);
+    prepare(&a), prepare(&b);
+    check_dots(&a, &b, 3, &seen, what);
+    free_vectors(&a), free_vectors(&b);
+}
+
+/* Below every binary64 number there are products, and radii of them: neither makes a result exact. */
+Test(ball, radii_that_vanish)
+{
+    static const double rows[][3] = {
+        {0x1p86, 0x1p-1074, 0x1.36p-5}, {0x1p-40, 0x1p-1000, 0x1p-80}, {0, 0x1p-1000, 0x1p-80}};
+    for (int i = 0; i < 3 * FORMS; i++)
+        for (int64_t n = 1; n < 70; n += 33)
+            check_one_product(rows[i / FORMS][0], rows[i / FORMS][1], rows[i / FORMS][2], (number_form)(i % FORMS), n);
+}
+
+Test(ball, products_that_vanish)
+{
+    static const double rows[][2] = {
+        {0x1p-1060, 0x1.1p-20}, {0x1.fffffffffffffp-600, 0x1p-600}, {0x1.fffffffffffffp-600, 0x1.8p-420}};
+    for (int i = 0; i < 3 * FORMS; i++)
+        for (int64_t n = 1; n < 70; n += 33)
+            check_one_product(rows[i / FORMS][0], 0, rows[i / FORMS][1], (number_form)(i % FORMS), n);
 }
 
 #ifndef PROOF_BITS
