@@ -654,6 +654,272 @@ Test(ball, products_that_vanish)
             check_one_product(rows[i / FORMS][0], 0, rows[i / FORMS][1], (number_form)(i % FORMS), n);
 }
 
+/* What is no number makes any of the results that it enters, and of no other. */
+Test(ball, dots_of_no_numbers)
+{
+    static const double odd[] = {NAN, HUGE_VAL, -HUGE_VAL};
+    state = 77;
+    for (int round = 0; round < 60; round++) {
+        int64_t const rows = draw_between(1, 20), n = draw_between(1, 70), width = draw_between(1, 70);
+        vector_set a = room_for_vectors(rows, width), b = room_for_vectors(n, width);
+        a.form = (number_form)(draw() % FORMS);
+        draw_vectors(&a, false, false), draw_vectors(&b, true, false);
+        vector_set *const one = round % 2 ? &a : &b;
+        int64_t const row = draw_between(0, one->count - 1), place = draw_between(0, width - 1);
+        double *const value = one->parts + 3 * row * width;
+        if (one->form == SINGLE) {
+            value[place] = odd[round / 2 % 3];
+            one->row[row] = operand_of(value, round % 5 ? NULL : value + width, width);
+        } else {
+            one->element[row * width + place] = ball_any();
+            one->row[row] = operand_of_balls(one->element + row * width, width, value);
+        }
+        ball *const out = room_for_balls(rows * n);
+        scratch memory = {NULL};
+        ball_dots(&memory, a.row, rows, b.row, n, out);
+        scratch_back(&memory, NULL);
+        for (int64_t i = 0; i < rows * n; i++) {
+            bool const enters = (round % 2 ? i / n : i % n) == row;
+            cr_assert(ball_is_any(out[i]) == enters, "round %d: (%d, %d), odd one in %d", round, (int)(i / n),
+                      (int)(i % n), (int)row);
+        }
+        free(out), free_vectors(&a), free_vectors(&b);
+    }
+    ball untouched = ball_of(3);
+    scratch memory = {NULL};
+    ball_dots(&memory, NULL, 0, NULL, 0, &untouched);
+    scratch_back(&memory, NULL);
+    cr_expect(ball_upper(untouched) == 3);
+}
+
+/* ---- weighted sums ---- */
+
+typedef enum { NO_BALLS, LAST_BALLS, ALL_BALLS, ONE_BALL, ANY_BALLS, BALL_PATTERNS } ball_pattern;
+
+typedef enum {
+    SOFTMAX,
+    WIDE_WEIGHTS,
+    HUGE_WEIGHT,
+    ONE_WEIGHT,
+    NO_WEIGHT,
+    WHOLE_WEIGHTS,
+    EQUAL_WEIGHTS,
+    WEIGHT_KINDS
+} weight_kind;
+
+typedef struct {
+    int64_t rows, n, weight_stride, width, stride;
+    bool balls;
+    ball *weight, *value;
+    double *number; /* the values, unless they are balls */
+    ball *out;
+} combination;
+
+static combination room_for_combination(int64_t rows, int64_t n, int64_t width, bool balls)
+{
+    combination c = {rows, n, n + draw_between(0, 3), width, width + draw_between(0, 40), balls};
+    c.weight = room_for_balls(rows * c.weight_stride);
+    c.value = room_for_balls(n * c.stride);
+    c.number = room_for_numbers(n * c.stride);
+    c.out = room_for_balls(rows * width);
+    /* what lies between rows is nobody's */
+    for (int64_t i = 0; i < rows * c.weight_stride; i++) c.weight[i] = ball_any();
+    for (int64_t i = 0; i < n * c.stride; i++) c.value[i] = ball_any(), c.number[i] = NAN;
+    return c;
+}
+
+static void free_combination(combination *c)
+{
+    free(c->weight), free(c->value), free(c->number), free(c->out);
+}
+
+static double draw_weight(weight_kind kind, int64_t j, int64_t chosen)
+{
+    double const m = 1 + (double)(draw() >> 12) * 0x1p-52;
+    switch (kind) {
+    case SOFTMAX: return exp(-(double)(draw() % 4000) * 0x1p-8);
+    case WIDE_WEIGHTS: return ldexp(m, (int)draw_between(-60, 0));
+    case HUGE_WEIGHT: return j == chosen ? m : ldexp(m, -70);
+    case ONE_WEIGHT: return j == chosen ? m : 0;
+    case NO_WEIGHT: return 0;
+    case WHOLE_WEIGHTS: return (double)draw_between(0, 9);
+    default: return 1;
+    }
+}
+
+static void draw_weights(combination *c, bool negative)
+{
+    for (int64_t i = 0; i < c->rows; i++) {
+        weight_kind const kind = (weight_kind)(draw() % WEIGHT_KINDS);
+        number_form const form = (number_form)(draw() % FORMS);
+        radius_kind const radius = draw() % 2 ? NO_RADII : (radius_kind)(draw() % SMALL_RADII);
+        ball const size = ball_of(ldexp(1, (int)draw_between(-150, 100)));
+        bool const whole = kind == WHOLE_WEIGHTS && draw() % 2;
+        int64_t const chosen = draw_between(0, c->n - 1);
+        for (int64_t j = 0; j < c->n; j++) {
+            double const v = draw_weight(kind, j, chosen) * (negative && draw() % 2 ? -1 : 1);
+            ball b = ball_of(v);
+            if (form == TWO_WORDS && !whole) b = ball_add(b, ball_of(v * 0x1p-54 * (draw() & 1 ? 0.9 : -0.4)));
+            if (form == ALL_BITS && !whole) b = ball_div(b, ball_of(3));
+            b.r = 0;
+            if (!whole) b = ball_mul(b, size);
+            b.r = whole ? 0 : draw_radius(radius, ball_sup(b)) * (draw() % 7 ? 1 : 0.99);
+            c->weight[i * c->weight_stride + j] = b;
+        }
+    }
+}
+
+static void draw_values(combination *c, ball_pattern pattern)
+{
+    number_kind const kind = (number_kind)(draw() % SUBNORMAL64);
+    number_form const form = (number_form)(draw() % FORMS);
+    radius_kind const radius = (radius_kind)(draw() % RADIUS_KINDS);
+    int const spread = draw() % 2 ? 0 : draw() % 2 ? 4 : 30;
+    int64_t const first = draw_between(0, c->n);
+    for (int64_t j = 0; j < c->n; j++) {
+        bool const is_ball = pattern == ALL_BALLS || (pattern == LAST_BALLS && j >= first) ||
+                             (pattern == ONE_BALL && j == first) || (pattern == ANY_BALLS && draw() % 3 == 0);
+        double const size = ldexp(1, (int)draw_between(-spread, spread));
+        for (int64_t k = 0; k < c->width; k++) {
+            double const v = draw_of_kind(kind, k == j % 8) * size;
+            ball b = ball_of(v);
+            if (is_ball && form == TWO_WORDS) b = ball_add(b, ball_of(v * 0x1.2p-54));
+            if (is_ball && form == ALL_BITS) b = ball_div(b, ball_of(3));
+            b.r = is_ball ? draw_radius(radius, v) : 0;
+            c->value[j * c->stride + k] = b;
+            c->number[j * c->stride + k] = v;
+        }
+    }
+}
+
+static void combine(combination *c)
+{
+    scratch memory = {NULL};
+    weight_rows const w = {c->weight, c->rows, c->n, c->weight_stride};
+    if (c->balls)
+        ball_combine_balls(&memory, &w, c->value, c->stride, c->width, c->out);
+    else
+        ball_combine(&memory, &w, c->number, c->stride, c->width, c->out);
+    scratch_back(&memory, NULL);
+}
+
+static double worst_share_of_sum(const combination *c, int64_t i, int64_t k)
+{
+    double worst = 0;
+    mpfr_t exact;
+    mpfr_init2(exact, SUM_BITS);
+    for (int toward = -1; toward <= 2; toward++) {
+        mpfr_set_zero(exact, 1);
+        for (int64_t j = 0; j < c->n; j++)
+            add_product(exact, c->weight + i * c->weight_stride + j, c->value + j * c->stride + k, toward);
+        worst = fmax(worst, strict_share(&c->out[i * c->width + k], exact));
+    }
+    mpfr_clear(exact);
+    return worst;
+}
+
+/* The radius that the sizes of weights and of column k make likely. */
+static double likely_radius(const combination *c, int64_t i, int64_t k)
+{
+    double of_weights = 0, of_values = 0, total = 0, sup = 0;
+    for (int64_t j = 0; j < c->n; j++) {
+        const ball *const w = c->weight + i * c->weight_stride + j, *const v = c->value + j * c->stride + k;
+        of_weights += w->r, total += ball_sup(*w), of_values += ball_sup(*w) * v->r;
+        sup = fmax(sup, ball_sup(*v));
+    }
+    return of_weights * sup + of_values + total * sup * 0x1p-90 + 0x1p-990;
+}
+
+typedef struct {
+    double points, balls; /* shares of radii, at most */
+    double size;          /* of radii, in likely ones */
+    int64_t exact;
+} sums_seen;
+
+static void check_sums(const combination *c, int checked, sums_seen *seen, const char *what)
+{
+    for (int64_t i = 0; i < c->rows; i++)
+        for (int64_t k = 0; k < c->width; k++) {
+            ball const *const sum = &c->out[i * c->width + k];
+            cr_assert(!ball_is_any(*sum), "%s: (%d, %d) is any", what, (int)i, (int)k);
+            seen->size = fmax(seen->size, sum->r / likely_radius(c, i, k));
+            seen->exact += sum->r == 0;
+        }
+    for (int m = 0; m < checked; m++) {
+        int64_t const last = c->rows * c->width - 1,
+                      place = m == 0   ? 0
+                              : m == 1 ? last
+                                       : draw_between(0, last),
+                      i = place / c->width, k = place % c->width;
+        bool points = true;
+        for (int64_t j = 0; j < c->n; j++)
+            points &= c->weight[i * c->weight_stride + j].r == 0 && c->value[j * c->stride + k].r == 0;
+        double const share = worst_share_of_sum(c, i, k);
+        cr_assert(share <= 1, "%s: (%d, %d) of (%d, %d), n = %d: %g of radius %g", what, (int)i, (int)k, (int)c->rows,
+                  (int)c->width, (int)c->n, share, c->out[place].r);
+        double *const worst = points ? &seen->points : &seen->balls;
+        *worst = fmax(*worst, share);
+    }
+}
+
+Test(ball, weighted_sums)
+{
+    for (int balls = 0; balls < 2; balls++) {
+        sums_seen seen = {0};
+        for (int round = 0; round < (CENTRE_BITS > 200 ? 60 : 700); round++) {
+            state = 5000 + (uint64_t)(2 * round + balls);
+            int64_t const rows = draw_between(1, 40), n = draw() % 4 ? draw_between(1, 40) : draw_between(1, 300),
+                          width = draw() % 3 ? draw_between(1, 40) : widths[draw() % 8];
+            combination c = room_for_combination(n > 100 || width > 100 ? 1 + rows % 4 : rows, n, width, balls);
+            char what[40];
+            snprintf(what, sizeof what, "%s, round %d", balls ? "balls" : "numbers", round);
+            draw_weights(&c, !balls && draw() % 4 == 0);
+            draw_values(&c, balls ? (ball_pattern)(draw() % BALL_PATTERNS) : NO_BALLS);
+            combine(&c);
+            check_sums(&c, 6, &seen, what);
+            free_combination(&c);
+        }
+        printf("ball %-4s weighted sums of %s: worst err/radius %.3g on points, %.6f on balls; %.3g times the likely "
+               "radius; %lld exact\n",
+               CENTRE_TIER, balls ? "balls" : "numbers", seen.points, seen.balls, seen.size, (long long)seen.exact);
+        cr_expect(seen.points > 0.01 && seen.balls > 0.99 && seen.size <= 2 && seen.exact > 0);
+    }
+}
+
+/* Odd numbers and any balls make any of the sums that they enter, and of no other; a sum of none is 0. */
+Test(ball, weighted_sums_of_no_numbers)
+{
+    static const double odd[] = {NAN, HUGE_VAL, -HUGE_VAL};
+    for (int round = 0; round < 60; round++) {
+        state = 9000 + (uint64_t)round;
+        bool const balls = round % 2, in_weight = round % 3 == 0;
+        int64_t const rows = draw_between(1, 9), n = draw_between(1, 60), width = draw_between(1, 70),
+                      j = draw_between(0, n - 1), i = draw_between(0, rows - 1), k = draw_between(0, width - 1);
+        combination c = room_for_combination(rows, n, width, balls);
+        draw_weights(&c, false);
+        draw_values(&c, balls ? (ball_pattern)(draw() % BALL_PATTERNS) : NO_BALLS);
+        if (in_weight) {
+            c.weight[i * c.weight_stride + j] = ball_any();
+        } else {
+            for (int64_t row = 0; row < rows; row++) c.weight[row * c.weight_stride + j] = ball_of(0.75);
+            c.value[j * c.stride + k] = ball_any();
+            c.number[j * c.stride + k] = odd[round / 2 % 3];
+        }
+        combine(&c);
+        for (int64_t place = 0; place < rows * width; place++) {
+            bool const enters = in_weight ? place / width == i : place % width == k;
+            cr_assert(ball_is_any(c.out[place]) == enters, "round %d: (%d, %d), odd one at (%d, %d)", round,
+                      (int)(place / width), (int)(place % width), (int)i, (int)k);
+        }
+        free_combination(&c);
+        combination none = room_for_combination(2, 0, 33, balls);
+        combine(&none);
+        for (int place = 0; place < 66; place++)
+            cr_assert(ball_is_point(none.out[place]) && ball_upper(none.out[place]) == 0);
+        free_combination(&none);
+    }
+}
+
 #ifndef PROOF_BITS
 #include "kernel.h"
 
