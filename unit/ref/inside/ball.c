@@ -920,6 +920,39 @@ Test(ball, weighted_sums_of_no_numbers)
     }
 }
 
+/* Likewise of weights and values. */
+Test(ball, weighted_sums_that_vanish)
+{
+    static const double rows[][4] = {/* weight, its radius, value, its radius */
+                                     {0x1p-600, 0, 0x1p-600, 0},         {0x1.fffffffffffffp-600, 0, 0x1.8p-430, 0},
+                                     {0x1p-900, 0, 0x1.1p-149, 0},       {0x1p-40, 0x1p-1000, 0x1p-80, 0},
+                                     {0x1p-1000, 0x1p-1000, 0x1p-80, 0}, {0x1p-200, 0, 0, 0x1p-1000},
+                                     {0x1p-80, 0, 1, 0x1p-1074},         {1, 0x1p-1074, 0x1p-80, 0}};
+    state = 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int form = SINGLE; form < 2 * FORMS; form++) {
+            bool const balls = form >= FORMS;
+            combination c = room_for_combination(2, 3, 33, balls);
+            for (int64_t j = 0; j < c.rows * c.weight_stride; j++) {
+                ball b = ball_of(j % 2 ? rows[i][0] : 0);
+                if (form % FORMS == ALL_BITS) b = ball_div(b, ball_of(3)), b = ball_add(b, b);
+                b.r = j % 2 ? rows[i][1] : 0;
+                c.weight[j] = b;
+            }
+            for (int64_t j = 0; j < c.n * c.stride; j++) {
+                c.number[j] = rows[i][2];
+                c.value[j] = (ball){ball_of(rows[i][2]).c, rows[i][3]};
+                if (balls && form % FORMS == TWO_WORDS) c.value[j].c = ball_div(c.value[j], ball_of(3)).c;
+            }
+            combine(&c);
+            sums_seen seen = {0};
+            char what[40];
+            snprintf(what, sizeof what, "row %zu, form %d", i, form);
+            if (balls || rows[i][3] == 0) check_sums(&c, 10, &seen, what);
+            free_combination(&c);
+        }
+}
+
 #ifndef PROOF_BITS
 #include "kernel.h"
 
