@@ -220,6 +220,36 @@ Test(edges, weighted_sums)
     cr_expect(grid <= 1 && any <= 1 && grid_of_balls <= 1 && any_of_balls <= 1);
 }
 
+/* A weight so far below the largest that some of it is cut off; the largest meets a 0, so that its own rounding is none. */
+static double share_of_a_cut_weight(int below, int bits, bool pair)
+{
+    enum { WIDTH = 2 };
+    double const most = ldexp(1, bits) - 1, hi = ldexp(draw(1, 2), -below);
+    double const value[2 * WIDTH] = {0, most, most, most};
+    ball const weight[2] = {two_words(1, 0), two_words(hi, pair ? hi * draw(-0x1p-54, 0x1p-54) : 0)};
+    ball out[WIDTH];
+    scratch memory = {NULL};
+    ball_combine(&memory, &(weight_rows){weight, 1, 2, 2}, value, WIDTH, WIDTH, out);
+    scratch_back(&memory, NULL);
+    mpfr_t sum;
+    mpfr_init2(sum, BITS);
+    exact_of(sum, weight[1].c);
+    mpfr_mul_d(sum, sum, most, MPFR_RNDN);
+    double const used = share(out[0], sum);
+    mpfr_clear(sum);
+    return used;
+}
+
+Test(edges, cut_weights)
+{
+    double worst = 0;
+    srand48(35);
+    for (int below = 40; below < 400; below++)
+        for (int bits = 1; bits < 20; bits++) worst = fmax(worst, share_of_a_cut_weight(below, bits, below % 2));
+    printf("edges: what is cut off a weight uses %.3f of its radius\n", worst);
+    cr_expect(worst <= 1 && worst > 0.5, "%g", worst);
+}
+
 /* ---- attention over values that are balls ---- */
 
 enum { KEYS = 11 };
