@@ -953,6 +953,51 @@ Test(ball, weighted_sums_that_vanish)
         }
 }
 
+/* A weight that is any, infinity or NaN, makes any of 0 too, as ball_mul does: of rows of zeros alone and beside others. */
+Test(ball, any_weights_of_zeros)
+{
+    state = 3;
+    for (int form = 0; form < 4; form++) {
+        bool const balls = form & 1;
+        combination c = room_for_combination(1, 3, 2, balls);
+        for (int64_t j = 0; j < 3; j++) {
+            c.weight[j] = j == 0 ? ball_any() : ball_of(0.5);
+            for (int64_t k = 0; k < 2; k++) {
+                c.number[j * c.stride + k] = form & 2 && j > 0 ? 3 : 0;
+                c.value[j * c.stride + k] = ball_of(c.number[j * c.stride + k]);
+                if (form & 2 && j > 0) c.value[j * c.stride + k].r = 0.25;
+            }
+        }
+        combine(&c);
+        cr_expect(ball_is_any(c.out[0]) && ball_is_any(c.out[1]), "%s, %s: radius %g", balls ? "balls" : "numbers",
+                  form & 2 ? "others beside" : "zeros alone", c.out[0].r);
+        free_combination(&c);
+    }
+}
+
+/* The smallest numbers beside large ones: no grid has both. */
+Test(ball, smallest_values_beside_large_ones)
+{
+    state = 4;
+    for (int balls = 0; balls < 2; balls++)
+        for (int exponent = -1074; exponent < -900; exponent += 13)
+            for (int large = 0; large < 100; large += 11) {
+                combination c = room_for_combination(1, 2, 2, balls);
+                double const value[2][2] = {{ldexp(1, large), 0}, {ldexp(1, exponent), 0}};
+                for (int64_t j = 0; j < 2; j++) {
+                    c.weight[j] = ball_of(j ? 1 : 1.25);
+                    for (int64_t k = 0; k < 2; k++)
+                        c.number[j * c.stride + k] = value[j][k], c.value[j * c.stride + k] = ball_of(value[j][k]);
+                }
+                combine(&c);
+                sums_seen seen = {0};
+                char what[60];
+                snprintf(what, sizeof what, "%s, 2^%d beside 2^%d", balls ? "balls" : "numbers", exponent, large);
+                check_sums(&c, 6, &seen, what);
+                free_combination(&c);
+            }
+}
+
 #ifndef PROOF_BITS
 #include "kernel.h"
 
