@@ -250,6 +250,43 @@ Test(edges, cut_weights)
     cr_expect(worst <= 1 && worst > 0.5, "%g", worst);
 }
 
+/* The largest sums of pieces: the largest values times weights that all leave half a unit of their first piece. */
+static double share_of_full_pieces(int n)
+{
+    enum { MOST = 2047 };
+    static ball weight[MOST];
+    static double value[MOST];
+    double const unit = ldexp(1, -33), whole = floor(1.99 / n / unit);
+    ball out[1];
+    scratch memory = {NULL};
+    mpfr_t sum, x;
+    mpfr_inits2(BITS, sum, x, (mpfr_ptr)0);
+    mpfr_set_zero(sum, 1);
+    for (int j = 0; j < n; j++) {
+        double const hi = (whole + 0.5 - draw(0, 0x1p-15)) * unit;
+        weight[j] = two_words(hi, hi * draw(-0x1p-54, 0x1p-54));
+        value[j] = 0x1p18 - 1;
+        exact_of(x, weight[j].c);
+        mpfr_mul_d(x, x, value[j], MPFR_RNDN);
+        mpfr_add(sum, sum, x, MPFR_RNDN);
+    }
+    ball_combine(&memory, &(weight_rows){weight, 1, n, n}, value, 1, 1, out);
+    scratch_back(&memory, NULL);
+    double const used = share(out[0], sum);
+    mpfr_clears(sum, x, (mpfr_ptr)0);
+    return used;
+}
+
+Test(edges, full_pieces)
+{
+    double worst = 0;
+    srand48(36);
+    for (int n = 1; n < 2048; n = 2 * n + 1)
+        for (int round = 0; round < 10; round++) worst = fmax(worst, share_of_full_pieces(n));
+    printf("edges: sums of full pieces use %.3f of their radius\n", worst);
+    cr_expect(worst <= 1, "%g", worst);
+}
+
 /* ---- attention over values that are balls ---- */
 
 enum { KEYS = 11 };
