@@ -10,6 +10,8 @@
 #include <criterion/criterion.h>
 #include <mpfr.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 TestSuite(ball, .timeout = 120);
 
@@ -328,6 +330,672 @@ Test(ball, many_at_once)
     printf("ball %-4s combine worst err/radius %.3g\n", CENTRE_TIER, worst);
     cr_expect(worst <= 1 && worst > 0);
     mpfr_clears(exact, w, (mpfr_ptr)0);
+}
+
+/* ---- many dot products and weighted sums at once ---- */
+
+/* Exact sums of products of any doubles are kept whole. */
+enum { SUM_BITS = 5600 };
+
+typedef enum {
+    WHOLE,
+    POWERS,
+    ZEROS,
+    FP8,
+    BF16,
+    BINARY32,
+    WIDE32,
+    WIDEST32,
+    DOUBLES,
+    ONE_HUGE,
+    SUBNORMAL32,
+    SUBNORMAL64,
+    NUMBER_KINDS
+} number_kind;
+
+typedef enum { NO_RADII, RELATIVE_RADII, SOME_RADII, SMALL_RADII, WIDE_RADII, RADIUS_KINDS } radius_kind;
+
+typedef enum { SINGLE, TWO_WORDS, ALL_BITS, FORMS } number_form;
+
+static int64_t draw_between(int64_t least, int64_t most)
+{
+    return least + (int64_t)(draw() % (uint64_t)(most - least + 1));
+}
+
+static double draw_of_kind(number_kind kind, bool huge)
+{
+    double const sign = draw() & 1 ? 1 : -1, m = 1 + (double)(draw() >> 12) * 0x1p-52,
+                 whole = (double)draw_between(1, 1000);
+    switch (kind) {
+    case WHOLE: return (double)draw_between(-8, 8);
+    case POWERS: return ldexp(sign, (int)draw_between(-90, 90));
+    case ZEROS: return sign * 0;
+    case FP8: return sign * ldexp((double)draw_between(0, 15), (int)draw_between(-9, 5));
+    case BF16: return sign * ldexp((double)draw_between(128, 255), (int)draw_between(-14, -7));
+    case BINARY32: return sign * (double)(float)m * ldexp(1, (int)draw_between(-8, 0));
+    case WIDE32: return sign * ldexp((double)(float)m, (int)draw_between(-90, 90));
+    case WIDEST32: return sign * (double)(float)ldexp(m, (int)draw_between(-149, 120));
+    case DOUBLES: return sign * ldexp(m, (int)draw_between(-20, 0));
+    case ONE_HUGE: return sign * ldexp(m, huge ? 120 : -100);
+    case SUBNORMAL32: return sign * ldexp(whole, -149);
+    default: return sign * ldexp(whole, -1074);
+    }
+}
+
+static double draw_radius(radius_kind kind, double value)
+{
+    bool const some = draw() % 5 == 0;
+    switch (kind) {
+    case NO_RADII: return 0;
+    case RELATIVE_RADII: return fabs(value) * ldexp(1, -(int)draw_between(3, 110));
+    case SOME_RADII: return some ? fabs(value) * 0x1p-9 : 0;
+    case SMALL_RADII: return some ? 0x1p-900 : 0;
+    default: return some ? 0x1p10 : fabs(value);
+    }
+}
+
+static ball draw_element(number_kind kind, number_form form, radius_kind radius, bool huge)
+{
+    double const v = draw_of_kind(kind, huge);
+    ball b = ball_of(v);
+    if (form == TWO_WORDS) b = ball_add(b, ball_of(v * 0x1p-54 * (draw() & 1 ? 0.9 : -0.4)));
+    if (form == ALL_BITS) b = ball_div(b, ball_of(3));
+    b.r = draw_radius(radius, v);
+    return b;
+}
+
+static ball *room_for_balls(int64_t n)
+{
+    ball *const b = calloc((size_t)n + 1, sizeof *b);
+    cr_assert(b != NULL);
+    return b;
+}
+
+static double *room_for_numbers(int64_t n)
+{
+    double *const v = calloc((size_t)n + 1, sizeof *v);
+    cr_assert(v != NULL);
+    return v;
+}
+
+/* `count` vectors of `width` elements, as balls and prepared. */
+typedef struct {
+    int64_t count, width;
+    number_form form;
+    ball *element;
+    double *parts;
+    operand *row;
+} vector_set;
+
+static vector_set room_for_vectors(int64_t count, int64_t width)
+{
+    return (vector_set){count,
+                        width,
+                        SINGLE,
+                        room_for_balls(count * width),
+                        room_for_numbers(3 * count * width),
+                        calloc((size_t)count, sizeof(operand))};
+}
+
+static void free_vectors(vector_set *v)
+{
+    free(v->element), free(v->parts), free(v->row);
+}
+
+/* As operands: numbers and radii, or balls. */
+static void prepare(vector_set *v)
+{
+    for (int64_t i = 0; i < v->count; i++) {
+        ball *const b = v->element + i * v->width;
+        double *const value = v->parts + 3 * i * v->width, *const radius = value + v->width;
+        bool balls = false;
+        if (v->form != SINGLE) {
+            v->row[i] = operand_of_balls(b, v->width, value);
+            continue;
+        }
+        for (int64_t k = 0; k < v->width; k++) {
+            value[k] = centre_up(b[k].c), radius[k] = b[k].r;
+            balls |= b[k].r != 0;
+        }
+        v->row[i] = operand_of(value, balls ? radius : NULL, v->width);
+    }
+}
+
+/* stored: of one format and near in size, as keys are. */
+static void draw_vectors(vector_set *v, bool stored, bool mixed)
+{
+    static const number_kind stored_kinds[] = {WHOLE, FP8, BF16, BINARY32, POWERS, FP8, BF16};
+    number_kind kind = stored ? stored_kinds[draw() % 7] : (number_kind)(draw() % SUBNORMAL64);
+    radius_kind radius = (radius_kind)(draw() % 3 ? NO_RADII : draw() % RADIUS_KINDS);
+    int const spread = draw() % 2 ? 0 : stored ? 3 : 45;
+    for (int64_t i = 0; i < v->count; i++) {
+        if (mixed) kind = (number_kind)(draw() % SUBNORMAL64);
+        if (mixed) radius = (radius_kind)(draw() % 2 ? NO_RADII : draw() % RADIUS_KINDS);
+        int const exponent = (int)draw_between(-spread, spread);
+        int64_t const huge = draw_between(0, v->width - 1);
+        for (int64_t k = 0; k < v->width; k++) {
+            ball const b = draw_element(kind, v->form, radius, k == huge);
+            ball const scaled = spread ? ball_mul(b, ball_of(ldexp(1, exponent))) : b;
+            v->element[i * v->width + k] = ball_is_point(b) == ball_is_point(scaled) ? scaled : b;
+        }
+    }
+    prepare(v);
+}
+
+/* Points move to an end of their balls: that one which makes the product larger, or smaller, or any; 0: they stay. */
+static void point_of(mpfr_t out, const ball *b, int toward, bool other_is_negative)
+{
+    exact_of(out, &b->c);
+    if (b->r == 0 || toward == 0) return;
+    double const share = toward == 2 ? (double)(draw() >> 11) * 0x1p-52 - 1 : other_is_negative ? -toward : toward;
+    mpfr_add_d(out, out, share * b->r, MPFR_RNDN);
+}
+
+static void add_product(mpfr_t sum, const ball *a, const ball *b, int toward)
+{
+    mpfr_t x, y, p;
+    mpfr_init2(x, SUM_BITS), mpfr_init2(y, SUM_BITS), mpfr_init2(p, SUM_BITS);
+    mpfr_prec_t const bits = CENTRE_BITS < 120 && a->r == 0 && b->r == 0 ? 2200 : SUM_BITS;
+    mpfr_set_prec(x, bits), mpfr_set_prec(y, bits);
+    exact_of(x, &b->c);
+    exact_of(y, &a->c);
+    bool const a_negative = mpfr_sgn(y) < 0, b_negative = mpfr_sgn(x) < 0;
+    point_of(x, a, toward, b_negative);
+    point_of(y, b, toward, a_negative);
+    mpfr_mul(p, x, y, MPFR_RNDN);
+    mpfr_add(sum, sum, p, MPFR_RNDN);
+    mpfr_clear(x), mpfr_clear(y), mpfr_clear(p);
+}
+
+/* The share of the radius that the sum uses; infinite where a radius of 0 is no proof. */
+static double strict_share(const ball *result, mpfr_t exact)
+{
+    if (ball_is_any(*result)) return 0;
+    double const share = share_of_radius(result, exact);
+    return result->r == 0 && share > 0 ? (double)INFINITY : share;
+}
+
+static double worst_share_of_dot(const ball *result, const ball *a, const ball *b, int64_t n)
+{
+    double worst = 0;
+    mpfr_t exact;
+    mpfr_init2(exact, SUM_BITS);
+    for (int toward = -1; toward <= 2; toward++) {
+        mpfr_set_zero(exact, 1);
+        for (int64_t k = 0; k < n; k++) add_product(exact, a + k, b + k, toward);
+        worst = fmax(worst, strict_share(result, exact));
+    }
+    mpfr_clear(exact);
+    return worst;
+}
+
+static bool is_one_word(const ball *b)
+{
+    return ball_is_point(*b) && centre_up(b->c) == centre_down(b->c);
+}
+
+typedef struct {
+    double share, share_of_points; /* of the radius, at most */
+    int64_t dots, other;           /* how many, and how many with a smaller radius than ball_dot's */
+    double of_points, of_balls;    /* radii, in those of ball_dot and radius_by_sizes */
+} dots_seen;
+
+/* What the radii of factors do to the product of any factors so large. */
+static double radius_by_sizes(const operand *a, const operand *b)
+{
+    double of_a = 0, of_b = 0;
+    for (int64_t k = 0; k < a->n; k++) {
+        of_a += a->radius ? a->radius[k] : 0;
+        of_b += b->radius ? b->radius[k] : 0;
+    }
+    return of_a * b->sup + of_b * a->sup;
+}
+
+/* All beside ball_dot; `checked` of them beside the exact sums. */
+static void check_dots(const vector_set *a, const vector_set *b, int checked, dots_seen *seen, const char *what)
+{
+    int64_t const rows = a->count, n = b->count, width = a->width;
+    ball *const out = room_for_balls(rows * n);
+    scratch memory = {NULL};
+    ball_dots(&memory, a->row, rows, b->row, n, out);
+    scratch_back(&memory, NULL);
+    for (int64_t i = 0; i < rows * n; i++) {
+        ball const one = ball_dot(a->row + i / n, b->row + i % n).total;
+        cr_assert(ball_is_any(one) == ball_is_any(out[i]), "%s: (%d, %d) is any in one of them: %g, %g", what,
+                  (int)(i / n), (int)(i % n), out[i].r, one.r);
+        cr_assert(!is_one_word(&one) || is_one_word(&out[i]), "%s: (%d, %d): radius %g", what, (int)(i / n),
+                  (int)(i % n), out[i].r);
+        seen->dots++, seen->other += out[i].r < one.r;
+        bool const points = !a->row[i / n].radius && !b->row[i % n].radius;
+        double const least = points ? one.r : one.r + radius_by_sizes(a->row + i / n, b->row + i % n);
+        double *const factor = points ? &seen->of_points : &seen->of_balls;
+        if (least > 0 && !ball_is_any(one)) *factor = fmax(*factor, out[i].r / least);
+        cr_assert(least > 0 || out[i].r == 0, "%s: (%d, %d): radius %g of two words", what, (int)(i / n), (int)(i % n),
+                  out[i].r);
+    }
+    for (int k = 0; k < checked; k++) {
+        int64_t const place = k == 0   ? 0
+                              : k == 1 ? rows * n - 1
+                                       : draw_between(0, rows * n - 1),
+                      i = place / n, j = place % n;
+        double const share = worst_share_of_dot(&out[place], a->element + i * width, b->element + j * width, width);
+        cr_assert(share <= 1, "%s: (%d, %d) of (%d, %d), width %d: %g of radius %g", what, (int)i, (int)j, (int)rows,
+                  (int)n, (int)width, share, out[place].r);
+        double *const worst = a->row[i].radius || b->row[j].radius ? &seen->share : &seen->share_of_points;
+        *worst = fmax(*worst, share);
+    }
+    free(out);
+}
+
+static const int64_t widths[] = {1, 31, 64, 65, 576, 1000, 2, 128};
+
+Test(ball, many_dots)
+{
+    dots_seen seen = {0};
+    for (int round = 0; round < (CENTRE_BITS > 200 ? 40 : 500); round++) {
+        state = 1000 + (uint64_t)round;
+        int64_t const width = widths[draw() % 8], rows = draw_between(1, width > 500 && draw() % 4 ? 3 : 40),
+                      n = draw_between(1, width > 500 && draw() % 4 ? 10 : 100);
+        bool const mixed = draw() % 4 == 0;
+        char what[40];
+        snprintf(what, sizeof what, "round %d", round);
+        vector_set a = room_for_vectors(rows, width), b = room_for_vectors(n, width);
+        if (draw() % 3 == 0) a.form = (number_form)(draw() % FORMS);
+        if (draw() % 3 == 0) b.form = (number_form)(draw() % FORMS);
+        bool const stored = draw() % 3 > 0;
+        if (stored) b.form = SINGLE;
+        draw_vectors(&a, false, mixed && draw() % 2);
+        draw_vectors(&b, stored, mixed && !stored);
+        check_dots(&a, &b, 6, &seen, what);
+        free_vectors(&a), free_vectors(&b);
+    }
+    printf("ball %-4s many dots: worst err/radius %.3g on points, %.6f on balls; radii %.3g and %.6f times that "
+           "of one at most; %lld of %lld smaller\n",
+           CENTRE_TIER, seen.share_of_points, seen.share, seen.of_points, seen.of_balls, (long long)seen.other,
+           (long long)seen.dots);
+    cr_expect(seen.of_points <= 100 && seen.of_balls <= 2);
+}
+
+/* One product, alone among zeros, of n equal vectors b. */
+static void check_one_product(double value, double radius, double b_value, number_form form, int64_t n)
+{
+    vector_set a = room_for_vectors(2, 2), b = room_for_vectors(n, 2);
+    dots_seen seen = {0};
+    char what[90];
+    snprintf(what, sizeof what, "(%a +- %g) %a, form %d", value, radius, b_value, (int)form);
+    a.form = form;
+    for (int k = 0; k < 4; k++) {
+        a.element[k] = k % 2 ? ball_of(0) : ball_of(value);
+        if (form == ALL_BITS) a.element[k] = ball_div(a.element[k], ball_of(3));
+        a.element[k].r = k % 2 ? 0 : radius;
+    }
+    for (int k = 0; k < 2 * n; k++) b.element[k] = ball_of(b_value);
+    prepare(&a), prepare(&b);
+    check_dots(&a, &b, 3, &seen, what);
+    free_vectors(&a), free_vectors(&b);
+}
+
+/* Below every binary64 number there are products, and radii of them: neither makes a result exact. */
+Test(ball, radii_that_vanish)
+{
+    static const double rows[][3] = {
+        {0x1p86, 0x1p-1074, 0x1.36p-5}, {0x1p-40, 0x1p-1000, 0x1p-80}, {0, 0x1p-1000, 0x1p-80}};
+    for (int i = 0; i < 3 * FORMS; i++)
+        for (int64_t n = 1; n < 70; n += 33)
+            check_one_product(rows[i / FORMS][0], rows[i / FORMS][1], rows[i / FORMS][2], (number_form)(i % FORMS), n);
+}
+
+Test(ball, products_that_vanish)
+{
+    static const double rows[][2] = {
+        {0x1p-1060, 0x1.1p-20}, {0x1.fffffffffffffp-600, 0x1p-600}, {0x1.fffffffffffffp-600, 0x1.8p-420}};
+    for (int i = 0; i < 3 * FORMS; i++)
+        for (int64_t n = 1; n < 70; n += 33)
+            check_one_product(rows[i / FORMS][0], 0, rows[i / FORMS][1], (number_form)(i % FORMS), n);
+}
+
+/* What is no number makes any of the results that it enters, and of no other. */
+Test(ball, dots_of_no_numbers)
+{
+    static const double odd[] = {NAN, HUGE_VAL, -HUGE_VAL};
+    state = 77;
+    for (int round = 0; round < 60; round++) {
+        int64_t const rows = draw_between(1, 20), n = draw_between(1, 70), width = draw_between(1, 70);
+        vector_set a = room_for_vectors(rows, width), b = room_for_vectors(n, width);
+        a.form = (number_form)(draw() % FORMS);
+        draw_vectors(&a, false, false), draw_vectors(&b, true, false);
+        vector_set *const one = round % 2 ? &a : &b;
+        int64_t const row = draw_between(0, one->count - 1), place = draw_between(0, width - 1);
+        double *const value = one->parts + 3 * row * width;
+        if (one->form == SINGLE) {
+            value[place] = odd[round / 2 % 3];
+            one->row[row] = operand_of(value, round % 5 ? NULL : value + width, width);
+        } else {
+            one->element[row * width + place] = ball_any();
+            one->row[row] = operand_of_balls(one->element + row * width, width, value);
+        }
+        ball *const out = room_for_balls(rows * n);
+        scratch memory = {NULL};
+        ball_dots(&memory, a.row, rows, b.row, n, out);
+        scratch_back(&memory, NULL);
+        for (int64_t i = 0; i < rows * n; i++) {
+            bool const enters = (round % 2 ? i / n : i % n) == row;
+            cr_assert(ball_is_any(out[i]) == enters, "round %d: (%d, %d), odd one in %d", round, (int)(i / n),
+                      (int)(i % n), (int)row);
+        }
+        free(out), free_vectors(&a), free_vectors(&b);
+    }
+    ball untouched = ball_of(3);
+    scratch memory = {NULL};
+    ball_dots(&memory, NULL, 0, NULL, 0, &untouched);
+    scratch_back(&memory, NULL);
+    cr_expect(ball_upper(untouched) == 3);
+}
+
+/* ---- weighted sums ---- */
+
+typedef enum { NO_BALLS, LAST_BALLS, ALL_BALLS, ONE_BALL, ANY_BALLS, BALL_PATTERNS } ball_pattern;
+
+typedef enum {
+    SOFTMAX,
+    WIDE_WEIGHTS,
+    HUGE_WEIGHT,
+    ONE_WEIGHT,
+    NO_WEIGHT,
+    WHOLE_WEIGHTS,
+    EQUAL_WEIGHTS,
+    WEIGHT_KINDS
+} weight_kind;
+
+typedef struct {
+    int64_t rows, n, weight_stride, width, stride;
+    bool balls;
+    ball *weight, *value;
+    double *number; /* the values, unless they are balls */
+    ball *out;
+} combination;
+
+static combination room_for_combination(int64_t rows, int64_t n, int64_t width, bool balls)
+{
+    combination c = {rows, n, n + draw_between(0, 3), width, width + draw_between(0, 40), balls};
+    c.weight = room_for_balls(rows * c.weight_stride);
+    c.value = room_for_balls(n * c.stride);
+    c.number = room_for_numbers(n * c.stride);
+    c.out = room_for_balls(rows * width);
+    /* what lies between rows is nobody's */
+    for (int64_t i = 0; i < rows * c.weight_stride; i++) c.weight[i] = ball_any();
+    for (int64_t i = 0; i < n * c.stride; i++) c.value[i] = ball_any(), c.number[i] = NAN;
+    return c;
+}
+
+static void free_combination(combination *c)
+{
+    free(c->weight), free(c->value), free(c->number), free(c->out);
+}
+
+static double draw_weight(weight_kind kind, int64_t j, int64_t chosen)
+{
+    double const m = 1 + (double)(draw() >> 12) * 0x1p-52;
+    switch (kind) {
+    case SOFTMAX: return exp(-(double)(draw() % 4000) * 0x1p-8);
+    case WIDE_WEIGHTS: return ldexp(m, (int)draw_between(-60, 0));
+    case HUGE_WEIGHT: return j == chosen ? m : ldexp(m, -70);
+    case ONE_WEIGHT: return j == chosen ? m : 0;
+    case NO_WEIGHT: return 0;
+    case WHOLE_WEIGHTS: return (double)draw_between(0, 9);
+    default: return 1;
+    }
+}
+
+static void draw_weights(combination *c, bool negative)
+{
+    for (int64_t i = 0; i < c->rows; i++) {
+        weight_kind const kind = (weight_kind)(draw() % WEIGHT_KINDS);
+        number_form const form = (number_form)(draw() % FORMS);
+        radius_kind const radius = draw() % 2 ? NO_RADII : (radius_kind)(draw() % SMALL_RADII);
+        ball const size = ball_of(ldexp(1, (int)draw_between(-150, 100)));
+        bool const whole = kind == WHOLE_WEIGHTS && draw() % 2;
+        int64_t const chosen = draw_between(0, c->n - 1);
+        for (int64_t j = 0; j < c->n; j++) {
+            double const v = draw_weight(kind, j, chosen) * (negative && draw() % 2 ? -1 : 1);
+            ball b = ball_of(v);
+            if (form == TWO_WORDS && !whole) b = ball_add(b, ball_of(v * 0x1p-54 * (draw() & 1 ? 0.9 : -0.4)));
+            if (form == ALL_BITS && !whole) b = ball_div(b, ball_of(3));
+            b.r = 0;
+            if (!whole) b = ball_mul(b, size);
+            b.r = whole ? 0 : draw_radius(radius, ball_sup(b)) * (draw() % 7 ? 1 : 0.99);
+            c->weight[i * c->weight_stride + j] = b;
+        }
+    }
+}
+
+static void draw_values(combination *c, ball_pattern pattern)
+{
+    number_kind const kind = (number_kind)(draw() % SUBNORMAL64);
+    number_form const form = (number_form)(draw() % FORMS);
+    radius_kind const radius = (radius_kind)(draw() % RADIUS_KINDS);
+    int const spread = draw() % 2 ? 0 : draw() % 2 ? 4 : 30;
+    int64_t const first = draw_between(0, c->n);
+    for (int64_t j = 0; j < c->n; j++) {
+        bool const is_ball = pattern == ALL_BALLS || (pattern == LAST_BALLS && j >= first) ||
+                             (pattern == ONE_BALL && j == first) || (pattern == ANY_BALLS && draw() % 3 == 0);
+        double const size = ldexp(1, (int)draw_between(-spread, spread));
+        for (int64_t k = 0; k < c->width; k++) {
+            double const v = draw_of_kind(kind, k == j % 8) * size;
+            ball b = ball_of(v);
+            if (is_ball && form == TWO_WORDS) b = ball_add(b, ball_of(v * 0x1.2p-54));
+            if (is_ball && form == ALL_BITS) b = ball_div(b, ball_of(3));
+            b.r = is_ball ? draw_radius(radius, v) : 0;
+            c->value[j * c->stride + k] = b;
+            c->number[j * c->stride + k] = v;
+        }
+    }
+}
+
+static void combine(combination *c)
+{
+    scratch memory = {NULL};
+    weight_rows const w = {c->weight, c->rows, c->n, c->weight_stride};
+    if (c->balls)
+        ball_combine_balls(&memory, &w, c->value, c->stride, c->width, c->out);
+    else
+        ball_combine(&memory, &w, c->number, c->stride, c->width, c->out);
+    scratch_back(&memory, NULL);
+}
+
+static double worst_share_of_sum(const combination *c, int64_t i, int64_t k)
+{
+    double worst = 0;
+    mpfr_t exact;
+    mpfr_init2(exact, SUM_BITS);
+    for (int toward = -1; toward <= 2; toward++) {
+        mpfr_set_zero(exact, 1);
+        for (int64_t j = 0; j < c->n; j++)
+            add_product(exact, c->weight + i * c->weight_stride + j, c->value + j * c->stride + k, toward);
+        worst = fmax(worst, strict_share(&c->out[i * c->width + k], exact));
+    }
+    mpfr_clear(exact);
+    return worst;
+}
+
+/* The radius that the sizes of weights and of column k make likely. */
+static double likely_radius(const combination *c, int64_t i, int64_t k)
+{
+    double of_weights = 0, of_values = 0, total = 0, sup = 0;
+    for (int64_t j = 0; j < c->n; j++) {
+        const ball *const w = c->weight + i * c->weight_stride + j, *const v = c->value + j * c->stride + k;
+        of_weights += w->r, total += ball_sup(*w), of_values += ball_sup(*w) * v->r;
+        sup = fmax(sup, ball_sup(*v));
+    }
+    return of_weights * sup + of_values + total * sup * 0x1p-90 + 0x1p-990;
+}
+
+typedef struct {
+    double points, balls; /* shares of radii, at most */
+    double size;          /* of radii, in likely ones */
+    int64_t exact;
+} sums_seen;
+
+static void check_sums(const combination *c, int checked, sums_seen *seen, const char *what)
+{
+    for (int64_t i = 0; i < c->rows; i++)
+        for (int64_t k = 0; k < c->width; k++) {
+            ball const *const sum = &c->out[i * c->width + k];
+            cr_assert(!ball_is_any(*sum), "%s: (%d, %d) is any", what, (int)i, (int)k);
+            seen->size = fmax(seen->size, sum->r / likely_radius(c, i, k));
+            seen->exact += sum->r == 0;
+        }
+    for (int m = 0; m < checked; m++) {
+        int64_t const last = c->rows * c->width - 1,
+                      place = m == 0   ? 0
+                              : m == 1 ? last
+                                       : draw_between(0, last),
+                      i = place / c->width, k = place % c->width;
+        bool points = true;
+        for (int64_t j = 0; j < c->n; j++)
+            points &= c->weight[i * c->weight_stride + j].r == 0 && c->value[j * c->stride + k].r == 0;
+        double const share = worst_share_of_sum(c, i, k);
+        cr_assert(share <= 1, "%s: (%d, %d) of (%d, %d), n = %d: %g of radius %g", what, (int)i, (int)k, (int)c->rows,
+                  (int)c->width, (int)c->n, share, c->out[place].r);
+        double *const worst = points ? &seen->points : &seen->balls;
+        *worst = fmax(*worst, share);
+    }
+}
+
+Test(ball, weighted_sums)
+{
+    for (int balls = 0; balls < 2; balls++) {
+        sums_seen seen = {0};
+        for (int round = 0; round < (CENTRE_BITS > 200 ? 60 : 700); round++) {
+            state = 5000 + (uint64_t)(2 * round + balls);
+            int64_t const rows = draw_between(1, 40), n = draw() % 4 ? draw_between(1, 40) : draw_between(1, 300),
+                          width = draw() % 3 ? draw_between(1, 40) : widths[draw() % 8];
+            combination c = room_for_combination(n > 100 || width > 100 ? 1 + rows % 4 : rows, n, width, balls);
+            char what[40];
+            snprintf(what, sizeof what, "%s, round %d", balls ? "balls" : "numbers", round);
+            draw_weights(&c, !balls && draw() % 4 == 0);
+            draw_values(&c, balls ? (ball_pattern)(draw() % BALL_PATTERNS) : NO_BALLS);
+            combine(&c);
+            check_sums(&c, 6, &seen, what);
+            free_combination(&c);
+        }
+        printf("ball %-4s weighted sums of %s: worst err/radius %.3g on points, %.6f on balls; %.3g times the likely "
+               "radius; %lld exact\n",
+               CENTRE_TIER, balls ? "balls" : "numbers", seen.points, seen.balls, seen.size, (long long)seen.exact);
+        cr_expect(seen.points > 0.01 && seen.balls > 0.99 && seen.size <= 2 && seen.exact > 0);
+    }
+}
+
+/* Odd numbers and any balls make any of the sums that they enter, and of no other; a sum of none is 0. */
+Test(ball, weighted_sums_of_no_numbers)
+{
+    static const double odd[] = {NAN, HUGE_VAL, -HUGE_VAL};
+    for (int round = 0; round < 60; round++) {
+        state = 9000 + (uint64_t)round;
+        bool const balls = round % 2, in_weight = round % 3 == 0;
+        int64_t const rows = draw_between(1, 9), n = draw_between(1, 60), width = draw_between(1, 70),
+                      j = draw_between(0, n - 1), i = draw_between(0, rows - 1), k = draw_between(0, width - 1);
+        combination c = room_for_combination(rows, n, width, balls);
+        draw_weights(&c, false);
+        draw_values(&c, balls ? (ball_pattern)(draw() % BALL_PATTERNS) : NO_BALLS);
+        if (in_weight) {
+            c.weight[i * c.weight_stride + j] = ball_any();
+        } else {
+            for (int64_t row = 0; row < rows; row++) c.weight[row * c.weight_stride + j] = ball_of(0.75);
+            c.value[j * c.stride + k] = ball_any();
+            c.number[j * c.stride + k] = odd[round / 2 % 3];
+        }
+        combine(&c);
+        for (int64_t place = 0; place < rows * width; place++) {
+            bool const enters = in_weight ? place / width == i : place % width == k;
+            cr_assert(ball_is_any(c.out[place]) == enters, "round %d: (%d, %d), odd one at (%d, %d)", round,
+                      (int)(place / width), (int)(place % width), (int)i, (int)k);
+        }
+        free_combination(&c);
+        combination none = room_for_combination(2, 0, 33, balls);
+        combine(&none);
+        for (int place = 0; place < 66; place++)
+            cr_assert(ball_is_point(none.out[place]) && ball_upper(none.out[place]) == 0);
+        free_combination(&none);
+    }
+}
+
+/* Likewise of weights and values. */
+Test(ball, weighted_sums_that_vanish)
+{
+    static const double rows[][4] = {/* weight, its radius, value, its radius */
+                                     {0x1p-600, 0, 0x1p-600, 0},         {0x1.fffffffffffffp-600, 0, 0x1.8p-430, 0},
+                                     {0x1p-900, 0, 0x1.1p-149, 0},       {0x1p-40, 0x1p-1000, 0x1p-80, 0},
+                                     {0x1p-1000, 0x1p-1000, 0x1p-80, 0}, {0x1p-200, 0, 0, 0x1p-1000},
+                                     {0x1p-80, 0, 1, 0x1p-1074},         {1, 0x1p-1074, 0x1p-80, 0}};
+    state = 1;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int form = SINGLE; form < 2 * FORMS; form++) {
+            bool const balls = form >= FORMS;
+            combination c = room_for_combination(2, 3, 33, balls);
+            for (int64_t j = 0; j < c.rows * c.weight_stride; j++) {
+                ball b = ball_of(j % 2 ? rows[i][0] : 0);
+                if (form % FORMS == ALL_BITS) b = ball_div(b, ball_of(3)), b = ball_add(b, b);
+                b.r = j % 2 ? rows[i][1] : 0;
+                c.weight[j] = b;
+            }
+            for (int64_t j = 0; j < c.n * c.stride; j++) {
+                c.number[j] = rows[i][2];
+                c.value[j] = (ball){ball_of(rows[i][2]).c, rows[i][3]};
+                if (balls && form % FORMS == TWO_WORDS) c.value[j].c = ball_div(c.value[j], ball_of(3)).c;
+            }
+            combine(&c);
+            sums_seen seen = {0};
+            char what[40];
+            snprintf(what, sizeof what, "row %zu, form %d", i, form);
+            if (balls || rows[i][3] == 0) check_sums(&c, 10, &seen, what);
+            free_combination(&c);
+        }
+}
+
+/* A weight that is any, infinity or NaN, makes any of 0 too, as ball_mul does: of rows of zeros alone and beside others. */
+Test(ball, any_weights_of_zeros)
+{
+    state = 3;
+    for (int form = 0; form < 4; form++) {
+        bool const balls = form & 1;
+        combination c = room_for_combination(1, 3, 2, balls);
+        for (int64_t j = 0; j < 3; j++) {
+            c.weight[j] = j == 0 ? ball_any() : ball_of(0.5);
+            for (int64_t k = 0; k < 2; k++) {
+                c.number[j * c.stride + k] = form & 2 && j > 0 ? 3 : 0;
+                c.value[j * c.stride + k] = ball_of(c.number[j * c.stride + k]);
+                if (form & 2 && j > 0) c.value[j * c.stride + k].r = 0.25;
+            }
+        }
+        combine(&c);
+        cr_expect(ball_is_any(c.out[0]) && ball_is_any(c.out[1]), "%s, %s: radius %g", balls ? "balls" : "numbers",
+                  form & 2 ? "others beside" : "zeros alone", c.out[0].r);
+        free_combination(&c);
+    }
+}
+
+/* The smallest numbers beside large ones: no grid has both. */
+Test(ball, smallest_values_beside_large_ones)
+{
+    state = 4;
+    for (int balls = 0; balls < 2; balls++)
+        for (int exponent = -1074; exponent < -900; exponent += 13)
+            for (int large = 0; large < 100; large += 11) {
+                combination c = room_for_combination(1, 2, 2, balls);
+                double const value[2][2] = {{ldexp(1, large), 0}, {ldexp(1, exponent), 0}};
+                for (int64_t j = 0; j < 2; j++) {
+                    c.weight[j] = ball_of(j ? 1 : 1.25);
+                    for (int64_t k = 0; k < 2; k++)
+                        c.number[j * c.stride + k] = value[j][k], c.value[j * c.stride + k] = ball_of(value[j][k]);
+                }
+                combine(&c);
+                sums_seen seen = {0};
+                char what[60];
+                snprintf(what, sizeof what, "%s, 2^%d beside 2^%d", balls ? "balls" : "numbers", exponent, large);
+                check_sums(&c, 6, &seen, what);
+                free_combination(&c);
+            }
 }
 
 #ifndef PROOF_BITS

@@ -367,3 +367,137 @@ Test(dot, pairs_are_bit_identical)
         }
     }
 }
+
+/* ---- weights in pieces ---- */
+
+enum { CUT_N = 150, CUT_STRIDE = 160, COLUMNS = 32 };
+
+static int other_builds(const kernels **builds)
+{
+    int count = 0;
+    (void)builds;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) builds[count++] = &kernels_v3;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) builds[count++] = &kernels_v4;
+#endif
+    return count;
+}
+
+typedef struct {
+    double hi[CUT_N], lo[CUT_N], piece[PIECES * CUT_STRIDE];
+} cut_weights;
+
+/* Sizes of many kinds, some 0, some halfway between two multiples. */
+static void draw_cut_weights(cut_weights *w, int first)
+{
+    for (int j = 0; j < CUT_N; j++) {
+        double const size = ldexp(1, -first - (int)(lrand48() % 2 * (lrand48() % 240)));
+        double const hi = lrand48() % 9 == 0   ? 0
+                          : lrand48() % 5 == 0 ? ldexp((double)(lrand48() % 8), -first - 45)
+                                               : size * uniform();
+        double const lo = hi * (lrand48() % 3 ? 0x1p-53 * uniform() : 0);
+        w->hi[j] = hi + lo, w->lo[j] = (hi - w->hi[j]) + lo;
+    }
+    memset(w->piece, -1, sizeof w->piece);
+}
+
+/* The pieces and what is left are all of the weight; each piece is a multiple of its unit and the nearest to the high word. */
+static void check_pieces(const cut_weights *before, const cut_weights *after, int n, const int *cut)
+{
+    mpfr_t left;
+    mpfr_init2(left, BITS);
+    for (int j = 0; j < n; j++) {
+        mpfr_set_d(left, before->hi[j], MPFR_RNDN);
+        mpfr_add_d(left, left, before->lo[j], MPFR_RNDN);
+        for (int i = 0; i < PIECES; i++) {
+            double const piece = after->piece[i * CUT_STRIDE + j], whole = ldexp(piece, cut[i]);
+            cr_assert(whole == rint(whole), "piece %d of weight %d: %a", i, j, piece);
+            mpfr_sub_d(left, left, piece, MPFR_RNDN);
+            double const over = fabs(mpfr_get_d(left, MPFR_RNDA));
+            cr_assert(over <= ldexp(0.625, -cut[i]), "piece %d of weight %d: %a is left", i, j, over);
+        }
+        mpfr_sub_d(left, left, after->hi[j], MPFR_RNDN);
+        mpfr_sub_d(left, left, after->lo[j], MPFR_RNDN);
+        cr_assert(mpfr_zero_p(left), "weight %d: pieces aren't all of it", j);
+    }
+    for (int i = 0; i < PIECES * CUT_STRIDE; i++)
+        cr_assert(i % CUT_STRIDE < n || !memcmp(&after->piece[i], &before->piece[i], sizeof(double)), "%d", i);
+    mpfr_clear(left);
+}
+
+Test(dot, cut_weights_are_whole_and_bit_identical)
+{
+    static cut_weights before, first, other;
+    const kernels *builds[2];
+    int const count = other_builds(builds);
+    srand48(12);
+    for (int round = 0; round < 200; round++) {
+        int const n = round % CUT_N, start = (int)(lrand48() % 300) - 150, step = 20 + (int)(lrand48() % 31);
+        int cut[PIECES];
+        double magic[PIECES];
+        for (int i = 0; i < PIECES; i++) cut[i] = start + step * (i + 1), magic[i] = ldexp(1.5, 52 - cut[i]);
+        draw_cut_weights(&before, start);
+        first = before;
+        kernels_baseline.cut(first.hi, first.lo, n, magic, CUT_STRIDE, first.piece);
+        check_pieces(&before, &first, n, cut);
+        for (int k = 0; k < count; k++) {
+            other = before;
+            builds[k]->cut(other.hi, other.lo, n, magic, CUT_STRIDE, other.piece);
+            cr_assert(!memcmp(&first, &other, sizeof first), "%s, n = %d", builds[k]->isa, n);
+        }
+    }
+}
+
+/* Sums that binary64 holds: they are these numbers, in every build. */
+Test(dot, slices_are_exact_and_bit_identical)
+{
+    static double piece[PIECES * CUT_STRIDE], value[CUT_N * COLUMNS], begin[PIECES * COLUMNS], first[PIECES * COLUMNS],
+        other[PIECES * COLUMNS];
+    const kernels *builds[2];
+    int const count = other_builds(builds);
+    srand48(13);
+    for (int round = 0; round < 400; round++) {
+        int const n = round % CUT_N, pieces = 1 + round % PIECES, bits = 1 + (int)(lrand48() % 22);
+        double const unit = ldexp(1, (int)(lrand48() % 200) - 100);
+        for (int i = 0; i < PIECES * CUT_STRIDE; i++)
+            piece[i] = i % CUT_STRIDE < n ? unit * rint(ldexp(uniform(), 44 - bits)) : (double)NAN;
+        for (int i = 0; i < CUT_N * COLUMNS; i++)
+            value[i] = i < n * COLUMNS ? rint(ldexp(uniform(), bits)) : (double)NAN;
+        for (int i = 0; i < PIECES * COLUMNS; i++) begin[i] = first[i] = unit * rint(0x1p50 * uniform());
+        kernels_baseline.slices(piece, CUT_STRIDE, pieces, value, n, first);
+        for (int i = 0; i < PIECES * COLUMNS; i++) {
+            long double sum = (long double)begin[i];
+            for (int j = 0; j < n && i < pieces * COLUMNS; j++)
+                sum += (long double)piece[i / COLUMNS * CUT_STRIDE + j] * (long double)value[j * COLUMNS + i % COLUMNS];
+            cr_assert((long double)first[i] == sum, "piece %d, column %d, n = %d", i / COLUMNS, i % COLUMNS, n);
+        }
+        for (int k = 0; k < count; k++) {
+            memcpy(other, begin, sizeof other);
+            builds[k]->slices(piece, CUT_STRIDE, pieces, value, n, other);
+            cr_assert(!memcmp(first, other, sizeof first), "%s, n = %d", builds[k]->isa, n);
+        }
+    }
+}
+
+/* The same sums however the weights, the columns and the rows lie. */
+Test(dot, combined_columns_are_bit_identical)
+{
+    enum { WIDTH = 77, STRIDE = 81 };
+    static double hi[CUT_N], lo[CUT_N], value[CUT_N * STRIDE], first[2][WIDTH], other[2][WIDTH];
+    const kernels *builds[2];
+    int const count = other_builds(builds);
+    srand48(14);
+    for (int n = 0; n < CUT_N; n = n * 3 / 2 + 1) {
+        for (int j = 0; j < n; j++) hi[j] = drand48(), lo[j] = hi[j] * 0x1p-53 * uniform();
+        for (int i = 0; i < n * STRIDE; i++) value[i] = ldexp(uniform(), (int)(40 * uniform()));
+        for (int width = 1; width <= WIDTH; width += 19) {
+            memset(first, 0, sizeof first), memset(other, 0, sizeof other);
+            kernels_baseline.combine(hi, lo, value, n, STRIDE, width, first[0], first[1]);
+            for (int k = 0; k < count; k++) {
+                memset(other, 0, sizeof other);
+                builds[k]->combine(hi, lo, value, n, STRIDE, width, other[0], other[1]);
+                cr_assert(!memcmp(first, other, sizeof first), "%s, n = %d, width %d", builds[k]->isa, n, width);
+            }
+        }
+    }
+}

@@ -220,6 +220,73 @@ Test(edges, weighted_sums)
     cr_expect(grid <= 1 && any <= 1 && grid_of_balls <= 1 && any_of_balls <= 1);
 }
 
+/* A weight so far below the largest that some of it is cut off; the largest meets a 0, so that its own rounding is none. */
+static double share_of_a_cut_weight(int below, int bits, bool pair)
+{
+    enum { WIDTH = 2 };
+    double const most = ldexp(1, bits) - 1, hi = ldexp(draw(1, 2), -below);
+    double const value[2 * WIDTH] = {0, most, most, most};
+    ball const weight[2] = {two_words(1, 0), two_words(hi, pair ? hi * draw(-0x1p-54, 0x1p-54) : 0)};
+    ball out[WIDTH];
+    scratch memory = {NULL};
+    ball_combine(&memory, &(weight_rows){weight, 1, 2, 2}, value, WIDTH, WIDTH, out);
+    scratch_back(&memory, NULL);
+    mpfr_t sum;
+    mpfr_init2(sum, BITS);
+    exact_of(sum, weight[1].c);
+    mpfr_mul_d(sum, sum, most, MPFR_RNDN);
+    double const used = share(out[0], sum);
+    mpfr_clear(sum);
+    return used;
+}
+
+Test(edges, cut_weights)
+{
+    double worst = 0;
+    srand48(35);
+    for (int below = 40; below < 400; below++)
+        for (int bits = 1; bits < 20; bits++) worst = fmax(worst, share_of_a_cut_weight(below, bits, below % 2));
+    printf("edges: what is cut off a weight uses %.3f of its radius\n", worst);
+    cr_expect(worst <= 1 && worst > 0.5, "%g", worst);
+}
+
+/* The largest sums of pieces: the largest values times weights that all leave half a unit of their first piece. */
+static double share_of_full_pieces(int n)
+{
+    enum { MOST = 2047 };
+    static ball weight[MOST];
+    static double value[MOST];
+    double const unit = ldexp(1, -33), whole = floor(1.99 / n / unit);
+    ball out[1];
+    scratch memory = {NULL};
+    mpfr_t sum, x;
+    mpfr_inits2(BITS, sum, x, (mpfr_ptr)0);
+    mpfr_set_zero(sum, 1);
+    for (int j = 0; j < n; j++) {
+        double const hi = (whole + 0.5 - draw(0, 0x1p-15)) * unit;
+        weight[j] = two_words(hi, hi * draw(-0x1p-54, 0x1p-54));
+        value[j] = 0x1p18 - 1;
+        exact_of(x, weight[j].c);
+        mpfr_mul_d(x, x, value[j], MPFR_RNDN);
+        mpfr_add(sum, sum, x, MPFR_RNDN);
+    }
+    ball_combine(&memory, &(weight_rows){weight, 1, n, n}, value, 1, 1, out);
+    scratch_back(&memory, NULL);
+    double const used = share(out[0], sum);
+    mpfr_clears(sum, x, (mpfr_ptr)0);
+    return used;
+}
+
+Test(edges, full_pieces)
+{
+    double worst = 0;
+    srand48(36);
+    for (int n = 1; n < 2048; n = 2 * n + 1)
+        for (int round = 0; round < 10; round++) worst = fmax(worst, share_of_full_pieces(n));
+    printf("edges: sums of full pieces use %.3f of their radius\n", worst);
+    cr_expect(worst <= 1, "%g", worst);
+}
+
 /* ---- attention over values that are balls ---- */
 
 enum { KEYS = 11 };
