@@ -68,12 +68,12 @@ static double slack(int64_t n)
     return 1 + 0x1p-50 * (double)(n + 8);
 }
 
-/* >= sum |weight| and sum of the radii. */
+/* >= sum |weight|, far above underflow unless it is 0, and sum of the radii. */
 static void weigh(const ball *weight, int64_t n, double *total, double *radius)
 {
     double t = 0, r = 0;
     for (int64_t j = 0; j < n; j++) t += fabs(weight[j].c.hi), r += weight[j].r;
-    *total = t * slack(n);
+    *total = t == 0 ? 0 : t * slack(n) + 0x1p-800;
     *radius = r * slack(n);
 }
 
@@ -93,15 +93,15 @@ static void combine_any(scratch *memory, const weight_rows *w, const double *val
         double total, radius;
         weigh(row_of(w, i), w->n, &total, &radius);
         for (int64_t c = 0; c < width; c++) {
-            double const bound = sup[c] * (total * (m * m) + radius);
-            out[i * width + c] = ball_make(two_sum(sum[i * width + c], rest[i * width + c]), up_unless_zero(bound));
+            double const bound = up_product(sup[c], total * (m * m) + radius);
+            out[i * width + c] = ball_make(two_sum(sum[i * width + c], rest[i * width + c]), bound);
         }
     }
 }
 
 /* ---- Lemma Slices: values are multiples of 2^(top - GRID) below 2^top, weights are cut into pieces ---- */
 
-enum { GRID = 18 };
+enum { GRID = 18, MOST_CUT = 1 << 17 }; /* weights: pieces of more would be shorter than 16 bits */
 
 /* Of a row of weights: added and subtracted, round[k] rounds to a multiple of 2^-cut, cut growing. What is left of all weights
  * goes into the radius. */
@@ -133,21 +133,21 @@ static void cut_weights(cutting *c, double *hi, double *lo, int64_t n, int64_t s
  * multiplied by. */
 static ball sum_of_pieces(const double *s, int pieces, double sup, double left, double radius)
 {
-    double err = sup * (left + radius);
+    double err = up_product(sup, left + radius);
     centre sum = centre_of(s[(pieces - 1) * LANES]);
     for (int k = pieces - 2; k >= 0; k--) sum = centre_add(sum, centre_of(s[k * LANES]), &err);
     return ball_make(sum, up_unless_zero(err));
 }
 
-/* Are all values multiples of 2^(top - GRID)? */
+/* Are all values multiples of 2^(top - GRID)? Then rounding to those changes none. */
 static bool on_grid(const double *value, int64_t n, int64_t stride, int64_t width, int top)
 {
-    double const scale = ldexp(1, GRID - top);
+    double const round = ldexp(1.5, 52 + top - GRID);
     double off = 0;
     for (int64_t j = 0; j < n; j++)
         for (int64_t c = 0; c < width; c++) {
-            double const v = value[j * stride + c] * scale;
-            off += fabs(v - ((v + 0x1.8p52) - 0x1.8p52));
+            double const v = value[j * stride + c];
+            off += fabs(v - ((v + round) - round));
         }
     return off == 0;
 }
@@ -215,7 +215,7 @@ void ball_combine(scratch *memory, const weight_rows *w, const double *value, in
     for (int64_t c = 0; c < width; c++) most = larger(most, sup[c]);
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t j = 0; j < w->n; j++) heaviest = larger(heaviest, fabs(row_of(w, i)[j].c.hi));
-    bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest < 0x1p100 && w->n < 1 << 24;
+    bool const fits = most > 0x1p-100 && most < 0x1p100 && heaviest < 0x1p100 && w->n <= MOST_CUT;
     if (fits && on_grid(value, w->n, stride, width, ilogb(most) + 1))
         combine_on_grid(memory, w, value, stride, width, sup, out);
     else
@@ -229,12 +229,16 @@ void ball_combine(scratch *memory, const weight_rows *w, const double *value, in
 static void combine_part(scratch *memory, const weight_rows *w, const double *part, int64_t width, bool radii,
                          ball *sum, ball *out)
 {
-    double most = 0;
-    for (int64_t i = 0; i < w->n * width; i++) most = larger(most, fabs(part[i]));
-    if (most == 0) return;
     ball_combine(memory, w, part, width, width, sum);
     for (int64_t i = 0; i < w->rows * width; i++)
         out[i] = radii ? ball_widen(out[i], ball_upper(sum[i])) : ball_add(out[i], sum[i]);
+}
+
+static bool all_zero(const double *v, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (v[i] != 0) return false;
+    return true;
 }
 
 /* The first rows of values that are single numbers: cached keys, before those of new tokens. */
@@ -264,9 +268,9 @@ void ball_combine_balls(scratch *memory, const weight_rows *w, const ball *value
     }
     for (int64_t i = 0; i < w->rows * width; i++) out[i] = ball_of(0);
     combine_part(memory, &of_numbers, high, width, false, sum, out);
-    combine_part(memory, &of_balls, high + numbers * width, width, false, sum, out);
-    combine_part(memory, &of_balls, low, width, false, sum, out);
-    combine_part(memory, &of_balls, radius, width, true, sum, out);
+    if (later) combine_part(memory, &of_balls, high + numbers * width, width, false, sum, out);
+    if (!all_zero(low, later * width)) combine_part(memory, &of_balls, low, width, false, sum, out);
+    if (!all_zero(radius, later * width)) combine_part(memory, &of_balls, radius, width, true, sum, out);
     scratch_back(memory, mark);
 }
 
@@ -288,7 +292,7 @@ static bool are_on_grid(const operand *b, int64_t n)
 static bool are_weights(const operand *a, int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++)
-        if (a[i].bits > MANY_BITS || !(a[i].max_abs < 0x1p100) || a[i].n >= 1 << 24) return false;
+        if (a[i].bits > MANY_BITS || !(a[i].max_abs < 0x1p100) || a[i].n > MOST_CUT) return false;
     return true;
 }
 

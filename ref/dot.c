@@ -162,6 +162,14 @@ static sum_record dot_by_kernel(const operand *a, const operand *b)
     return (sum_record){ball_make(total.c, total.r), sum_abs, lsb, a->n, 0, 0};
 }
 
+/* Is some product not 0, whatever is left of it? */
+static bool any_product(const operand *a, const operand *b)
+{
+    for (int64_t i = 0; i < a->n; i++)
+        if (a->value[i] != 0 && b->value[i] != 0) return true;
+    return false;
+}
+
 /* Lemma Pairs: centres of two words, or products that are no binary64 numbers. */
 static sum_record dot_by_pairs(const operand *a, const operand *b)
 {
@@ -169,7 +177,8 @@ static sum_record dot_by_pairs(const operand *a, const operand *b)
     dot_sum const s = kernels_for_this_cpu()->pairs(a->value, a->low, b->value, b->low, a->n);
     double const sum_abs = up_unless_zero(s.abs * (1 + 0x1p-50 * (double)(a->n + 8)));
     double const m = (double)(a->n / LANES + 1 + 2 * LANES + 8);
-    ball const total = ball_make((centre){s.hi, s.lo}, up_unless_zero(sum_abs * (m * m * 0x1p-106)));
+    bool const none = sum_abs == 0 && !any_product(a, b);
+    ball const total = ball_make((centre){s.hi, s.lo}, none ? 0 : up(sum_abs * (m * m * 0x1p-106)));
     return (sum_record){total, sum_abs, known ? a->lsb + b->lsb : INT_MIN, a->n, 0, 0};
 }
 

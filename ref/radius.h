@@ -15,6 +15,13 @@ static inline double up_unless_zero(double v)
     return v == 0 ? 0 : up(v);
 }
 
+/* Of a product, which may underflow: 0 if a factor is. */
+static inline double up_product(double a, double b)
+{
+    double const product = a * b;
+    return product == 0 && (a == 0 || b == 0) ? 0 : up(product);
+}
+
 /* The larger of two numbers that aren't negative, without a call; NaN is as infinity. */
 static inline double larger(double a, double b)
 {
