@@ -129,14 +129,15 @@ static bool equal(const ref_value *a, const ref_value *b, int64_t count)
     return true;
 }
 
-/* Outputs of p that the quirk changes, and that it isn't said to; changes: does it change any? */
+/* Outputs of p that the quirk changes, and that it isn't said to, or though no formula asked for it; changes: does it change any? */
 static int surprises(const problem *p, const enclosures *legal, const enclosures *quirky, int quirk, bool *changes)
 {
+    bool said[MAX_TENSORS] = {false};
+    bool const any = !reached(quirk, p, said), asked = legal->asked >> quirk & 1;
     int count = 0;
     for (int i = 0; i < p->tensors; i++) {
         if (!legal->value[i] || equal(legal->value[i], quirky->value[i], p->tensor[i].count)) continue;
-        const char *const name = p->tensor[i].name;
-        count += !reaches(quirk, p, &name, 1);
+        count += !asked || !(any || said[i]);
         *changes = true;
     }
     return count;

@@ -19,10 +19,8 @@ static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quir
 static bool enclose_reached(const problem *p, const ref_numerics *n, int quirk, void *const data[], enclosures *out)
 {
     ref_reading const faulty = {.declared = n, .quirks = (ref_set)1 << quirk, .teacher_forced = p->op->staged};
-    bool *const wanted = calloc((size_t)p->tensors, sizeof *wanted);
-    bool const good = wanted && enclose_some(p, &faulty, &ref_dd, data, reached(quirk, p, wanted) ? wanted : NULL, out);
-    free(wanted);
-    return good;
+    bool wanted[MAX_TENSORS] = {false};
+    return enclose_some(p, &faulty, &ref_dd, data, reached(quirk, p, wanted) ? wanted : NULL, out);
 }
 
 /* What the quirk leaves unexplained of one element: it is no legal result with the quirk either, or the quirk allows
@@ -72,8 +70,7 @@ typedef struct {
     excerpt few; /* of the failing rows */
     bool parted; /* there is such a excerpt */
     int64_t failing, failing_few;
-    const char *output[MAX_OUTPUTS]; /* those with failing elements */
-    int outputs;
+    int output[MAX_OUTPUTS], outputs; /* tensors with failing elements */
     int tried[REF_QUIRKS], count;    /* quirks of the op */
     diagnosis_row found[REF_QUIRKS]; /* of tried[i] */
     bool whole[REF_QUIRKS];          /* found[i] is of the whole problem */
@@ -103,7 +100,7 @@ static void note_failing(search *s)
 {
     for (int i = 0; i < s->p->tensors; i++) {
         int64_t const count = count_failing_in(s->p, s->legal, s->got, i);
-        if (count) s->output[s->outputs++] = s->p->tensor[i].name;
+        if (count) s->output[s->outputs++] = i;
         s->failing += count;
     }
 }
@@ -125,7 +122,18 @@ static bool try_quirk(search *s, int i, bool whole)
     return true;
 }
 
-/* What can't change an output that fails explains nothing: that is known without a reading. */
+/* Can the quirk change an output that fails? It changes nothing where the formula doesn't ask for it. */
+static bool matters(const search *s, int quirk)
+{
+    bool changed[MAX_TENSORS] = {false};
+    if (!(s->legal->asked >> quirk & 1)) return false;
+    if (!reached(quirk, s->p, changed)) return true;
+    for (int i = 0; i < s->outputs; i++)
+        if (changed[s->output[i]]) return true;
+    return false;
+}
+
+/* What can't explains nothing: that is known without a reading. */
 static void pass_over(search *s, int i)
 {
     s->found[i] = (diagnosis_row){.quirk = s->tried[i], .illegal = s->failing, .worst = HUGE_VAL};
@@ -136,7 +144,7 @@ static void pass_over(search *s, int i)
 static bool try_all(search *s)
 {
     for (int i = 0; i < s->count; i++)
-        if (!reaches(s->tried[i], s->p, s->output, s->outputs))
+        if (!matters(s, s->tried[i]))
             pass_over(s, i);
         else if (!try_quirk(s, i, !s->parted || excerpt_misleads(s->tried[i])))
             return false;
