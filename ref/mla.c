@@ -404,15 +404,13 @@ static void attend_sequence(const block *m, const sequence *s, vectors q, const 
 
 /* ---- the block ---- */
 
-static block block_of(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const dsv3_rope_prob *rope)
+static block block_of(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io)
 {
     block m = {.rd = rd, .p = p, .io = io, .format = io->y.dtype, .heads = p->num_attention_heads};
     m.nope = p->qk_nope_head_dim, m.pe = p->qk_rope_head_dim, m.qk = m.nope + m.pe;
     m.c = p->kv_lora_rank, m.latent = m.c + m.pe, m.v = p->v_head_dim;
     m.scale = softmax_scale(rd, p);
     m.kv_b = matrix_of(rd, &io->weights, "kv_b_proj", POINT_mla_weight, m.format);
-    m.rope_q = rotation_of(rd, rope, 0, POINT_mla_cos_sin, POINT_mla_q, m.format);
-    m.rope_k = rotation_of(rd, rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
     return m;
 }
 
@@ -464,13 +462,16 @@ void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
     ref_reading staged = *rd;
     staged.stages = p->stages;
     dsv3_rope_prob const rope = rope_of(p);
-    block const m = block_of(&staged, p, io, &rope);
+    block m = block_of(&staged, p, io);
     vectors const q = room(&m, m.heads * m.qk), o = room(&m, m.heads * m.v);
     vectors const kv = {p->n_tokens, m.latent, kv_, NULL, NULL}, y = {p->n_tokens, p->hidden_size, y_, NULL, NULL};
     bool const o_wanted = out[3] || (y_ && !is_given(&m, &io->attn_output, out[3]));
     bool const q_wanted = out[0] || out[1] || (o_wanted && !is_given(&m, &io->q, out[1]));
     bool const kv_wanted = !is_given(&m, &io->kv, out[2]);
 
+    if (q_wanted) m.rope_q = rotation_of(&staged, &rope, 0, POINT_mla_cos_sin, POINT_mla_q, m.format);
+    if (kv_wanted)
+        m.rope_k = rotation_of(&staged, &rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
     if (q_wanted) project_queries(&m, x, out[0], q);
     if (kv_wanted)
         linear(&m, "kv_a_proj_with_mqa", x, POINT_mla_kv_a_proj_with_mqa, kv); /* (1, 3)  [c | k_pe] = W_kva x */

@@ -106,9 +106,10 @@ Test(diagnosis, rows_stand_for_themselves)
     for (int q = 0; ref_quirk(q); q++) cr_expect(mixes[q] || !excerpt_misleads(q), "%s", ref_quirk(q)->name);
 }
 
-/* ---- outputs that follow from one another ---- */
+/* ---- what a mistake changes ---- */
 
-static const char *const staged[] = {
+/* Outputs that follow from one another, with stages and without; and where a formula asks for fewer of its mistakes. */
+static const char *const changed[] = {
     "mla@odd:stages=1",
     "mla@odd:stages=1,hidden_states=f32,q_lora_rank=0",
     "mla@odd:stages=1,weights=f8_e4m3;fill=adversarial",
@@ -118,8 +119,30 @@ static const char *const staged[] = {
     "mtp@odd:hidden_states=f32",
     "mtp@tiny",
     "mtp@odd:weights=f8_e4m3;fill=adversarial",
+    "mla@odd:num_attention_heads=1,kv_lora_rank=8,factor=1",
+    "mla@odd:n_tokens=3,q_lora_rank=0",
+    "mla@odd:q_lens=3+7,kv_lens=3+7",
     "moe@odd:stages=1",
     "moe@odd",
+    "experts@odd:stages=1",
+    "experts@odd",
+    "gate@v3",
+    "gate@odd",
+    "gate@odd:n_group=1,topk_group=1",
+    "gate@odd;fill=negative",
+    "gate@odd:scoring_func=1,topk_method=1",
+    "gate@odd:scoring_func=1,topk_method=2",
+    "rope@odd",
+    "rope@odd:factor=1",
+    "bias_update@v3",
+    "bias_update@v3;fill=balanced",
+    "mla_decode@odd:kv_cache=u8,kv_lora_rank=300",
+    "mla_decode@tiny",
+    "linear@odd",
+    "linear@odd:in_features=320,out_features=192,weight=f8_e4m3",
+    "quant@odd;fill=adversarial",
+    "cross_entropy@odd",
+    "balance_loss@odd",
 };
 
 static bool equal(const ref_value *a, const ref_value *b, int64_t count)
@@ -162,13 +185,13 @@ static int apart_alone(const problem *p, const ref_reading *rd, int quirk, void 
 Test(diagnosis, mistakes_show_where_they_are_said_to)
 {
     bool changes[REF_QUIRKS] = {false};
-    for (size_t c = 0; c < sizeof staged / sizeof *staged; c++) {
+    for (size_t c = 0; c < sizeof changed / sizeof *changed; c++) {
         problem p;
         complaint why;
         ref_numerics n;
         void **data;
         enclosures legal, quirky;
-        cr_assert(problem_parse(staged[c], &p, &why), "%s", why.text);
+        cr_assert(problem_parse(changed[c], &p, &why), "%s", why.text);
         cr_assert(ref_numerics_parse(p.op->name, "", &n, why.text, sizeof why.text), "%s", why.text);
         cr_assert(tensors_open(&p, &data) && decide_own(&p, 0, data) && enclose_legal(&p, &n, data, &legal));
         for (int q = 0; ref_quirk(q); q++) {

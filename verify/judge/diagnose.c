@@ -71,9 +71,9 @@ typedef struct {
     bool parted; /* there is such a excerpt */
     int64_t failing, failing_few;
     int output[MAX_OUTPUTS], outputs; /* tensors with failing elements */
-    int tried[REF_QUIRKS], count;    /* quirks of the op */
-    diagnosis_row found[REF_QUIRKS]; /* of tried[i] */
-    bool whole[REF_QUIRKS];          /* found[i] is of the whole problem */
+    int tried[REF_QUIRKS], count;     /* quirks of the op */
+    diagnosis_row found[REF_QUIRKS];  /* of tried[i] */
+    bool whole[REF_QUIRKS];           /* found[i] is of the whole problem */
     const watcher *watched;
     diagnosis_cost cost;
 } search;
