@@ -27,12 +27,13 @@ static bool enclose_reached(const problem *p, const ref_numerics *n, int quirk, 
  * anything where the declaration did not. The distance is that from the middle of the ball. */
 static void weigh(diagnosis_row *d, const ref_value *legal, const ref_value *quirky, int64_t k, double got)
 {
-    element const right = element_of(legal, legal, k);
     element wrong = element_of(quirky, quirky, k);
+    bool const any = any_is_legal(&wrong);
+    element const right = any ? element_of(legal, legal, k) : wrong;
+    if (is_legal(&right, got)) return;
+    d->illegal++;
+    d->undecided += any;
     wrong.truth = (wrong.lower + wrong.upper) / 2;
-    bool const undecided = any_is_legal(&wrong) && !is_legal(&right, got);
-    d->undecided += undecided;
-    d->illegal += undecided || !is_legal(&wrong, got);
     d->worst = fmax(d->worst, budget_used(&wrong, got));
 }
 
@@ -45,7 +46,6 @@ static void explain(const problem *p, const enclosures *legal, const enclosures 
         for (int64_t k = 0; wrong && k < p->tensor[i].count; k++)
             weigh(d, legal->value[i], wrong, k, ref_decode(p->tensor[i].dtype, got[i], k));
     }
-    if (!(d->worst > 1)) d->worst = 0; /* that of the illegal ones alone */
 }
 
 /* Does a leave less unexplained than b, or come nearer? */

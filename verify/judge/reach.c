@@ -38,6 +38,8 @@ static const reach_row rows[] = {
     {QUIRK_G5_not_normalised, "topk_weight"},
     {QUIRK_G7_scaled_twice, "topk_weight"},
     {QUIRK_E8_gate_up_swapped, "act|y"},
+    {QUIRK_A12_lse_base_2, "lse"},
+    {QUIRK_A12_lse_base_2_prefill, "lse"},
     {QUIRK_M11_labels_rolled, "loss"},
     {QUIRK_M11_ignored_counted, "loss mean"},
     {QUIRK_M11_other_divisor, "mean"},
