@@ -48,7 +48,7 @@ static inline double tie(const ref_reading *rd, double size)
     return rd->declared ? 0 : 0x1p-16 * size;
 }
 
-/* Does the reading make this known mistake? Asked where the mistake would change something, and nowhere else. */
+/* Does the reading make this known mistake? A formula asks only where the mistake may change something. */
 static inline bool quirk(const ref_reading *rd, int q)
 {
     if (rd->asked) *rd->asked |= (ref_set)1 << q;
