@@ -74,8 +74,7 @@ typedef struct {
 /* How the elements of one weight are drawn: see case/weight_values.h. */
 typedef struct {
     enum { WEIGHT_MATRIX, WEIGHT_CODES, WEIGHT_SCALES, WEIGHT_GAIN } kind;
-    int half;    /* of log2 of its inputs */
-    double unit; /* 2^-half */
+    float unit; /* 2^-(log2 of its inputs / 2) */
 } weight_law;
 
 typedef struct {
