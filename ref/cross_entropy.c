@@ -126,7 +126,8 @@ void ref_cross_entropy(const ref_reading *rd, const void *prob, const void *io, 
     e.z = scratch_take(rd->scratch, e.prob->vocab_size, sizeof *e.z);
     e.error = scratch_take(rd->scratch, e.prob->vocab_size, sizeof *e.error);
     e.loss = scratch_take(rd->scratch, e.prob->n_tokens, sizeof *e.loss);
-    for (int64_t t = 0; t < e.prob->n_tokens; t++) {
+    bool const wanted = out[0] || !rd->teacher_forced; /* else the mean is that of the port's losses */
+    for (int64_t t = 0; wanted && t < e.prob->n_tokens; t++) {
         e.loss[t] = loss_of(&e, t);
         if (out[0]) out[0][t] = value_of(e.loss[t]);
     }

@@ -24,7 +24,7 @@ static bool by_softmax(const gate *g)
 
 static bool by_groups(const ref_reading *rd, const dsv3_gate_prob *p)
 {
-    return p->topk_method != DSV3_GREEDY && !quirk(rd, QUIRK_G4_ungrouped);
+    return p->topk_method != DSV3_GREEDY && !(p->topk_group < p->n_group && quirk(rd, QUIRK_G4_ungrouped));
 }
 
 /* How many of a group's largest t make its score. */
@@ -33,9 +33,10 @@ static int64_t counted(const gate *g)
     const dsv3_gate_prob *const p = g->prob;
     int64_t const size = p->n_routed_experts / g->groups;
     int64_t n = p->topk_method == DSV3_GROUP_LIMITED_GREEDY ? 1 : 2;
-    if (quirk(g->rd, QUIRK_G2_group_max)) n = 1;
-    if (quirk(g->rd, QUIRK_G2_group_sum_of_two)) n = 2;
-    if (quirk(g->rd, QUIRK_G2_group_top_k_over_m)) n = p->num_experts_per_tok / p->topk_group;
+    int64_t const share = p->num_experts_per_tok / p->topk_group;
+    if (n != 1 && quirk(g->rd, QUIRK_G2_group_max)) n = 1;
+    if (n != 2 && quirk(g->rd, QUIRK_G2_group_sum_of_two)) n = 2;
+    if (n != share && quirk(g->rd, QUIRK_G2_group_top_k_over_m)) n = share;
     if (n < 1) n = 1;
     return n < size ? n : size;
 }
@@ -43,12 +44,12 @@ static int64_t counted(const gate *g)
 /* The t of an expert outside the best groups is -infinity; the mistake: 0. */
 static bool masks_to_zero(const gate *g)
 {
-    return quirk(g->rd, QUIRK_G3_masked_to_zero);
+    return g->groups_kept < g->groups && quirk(g->rd, QUIRK_G3_masked_to_zero);
 }
 
 static ball score_in_weight(const gate *g, int64_t e)
 {
-    return quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
+    return g->bias && quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
 }
 
 static bool divides(const gate *g)
@@ -363,7 +364,7 @@ static double rivals(const gate *g)
 
 void choice_values(const gate *g, bool legal, ref_value *idx)
 {
-    double const others = g->rd->teacher_forced ? rivals(g) : 0;
+    double const others = g->rd->teacher_forced && !g->rd->quirks ? rivals(g) : 0;
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
         idx[k] = (ref_value){legal ? (double)g->choice[k] : (double)NAN, 0, others};
 }

@@ -50,8 +50,8 @@ static int64_t index_at(const dsv3_tensor *t, int64_t i)
 /* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; the port computes it in up to three rounded steps. (Scale of softmax) */
 static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
 {
-    int64_t const width = quirk(rd, QUIRK_A1_latent_scale) ? p->kv_lora_rank + p->qk_rope_head_dim
-                                                           : p->qk_nope_head_dim + p->qk_rope_head_dim;
+    bool const of_latent = p->kv_lora_rank != p->qk_nope_head_dim && quirk(rd, QUIRK_A1_latent_scale);
+    int64_t const width = (of_latent ? p->kv_lora_rank : p->qk_nope_head_dim) + p->qk_rope_head_dim;
     ball scale = ball_rsqrt(ball_of((double)width));
     if (p->factor > 1 && !quirk(rd, QUIRK_R6_no_mscale)) {
         ball const m =
@@ -88,28 +88,29 @@ static ref_set quirks_of_rope_k(const ref_reading *rd)
 /* Of new token i of the sequence. */
 static double position_of(const block *m, const sequence *s, int64_t i)
 {
-    int64_t const before = quirk(m->rd, QUIRK_R15_positions_restart) ? 0 : s->past;
+    int64_t const before = s->past && quirk(m->rd, QUIRK_R15_positions_restart) ? 0 : s->past;
     return (double)(before + i + (quirk(m->rd, QUIRK_M10_position_ahead) ? 1 : 0));
 }
 
 /* How many keys new token i of the sequence sees. */
 static int64_t visible(const block *m, const sequence *s, int64_t i)
 {
-    if (quirk(m->rd, QUIRK_A9_no_mask)) return s->len;
-    if (quirk(m->rd, QUIRK_A10_mask_from_start)) return i + 1;
-    return s->past + i + 1;
+    int64_t const n = s->past + i + 1;
+    if (n < s->len && quirk(m->rd, QUIRK_A9_no_mask)) return s->len;
+    if (s->past && quirk(m->rd, QUIRK_A10_mask_from_start)) return i + 1;
+    return n;
 }
 
 /* Where head h's W_k begins among the rows of kv_b_proj, [W_k | W_v] head by head; and its W_v. */
 static int64_t first_of_keys(const block *m, int64_t h)
 {
-    if (quirk(m->rd, QUIRK_A6_halves_global)) return h * m->nope;
+    if (m->heads > 1 && quirk(m->rd, QUIRK_A6_halves_global)) return h * m->nope;
     return h * (m->nope + m->v) + (quirk(m->rd, QUIRK_A6_halves_swapped) ? m->v : 0);
 }
 
 static int64_t first_of_values(const block *m, int64_t h)
 {
-    if (quirk(m->rd, QUIRK_A6_halves_global)) return m->heads * m->nope + h * m->v;
+    if (m->heads > 1 && quirk(m->rd, QUIRK_A6_halves_global)) return m->heads * m->nope + h * m->v;
     return h * (m->nope + m->v) + (quirk(m->rd, QUIRK_A6_halves_swapped) ? 0 : m->nope);
 }
 
@@ -403,15 +404,13 @@ static void attend_sequence(const block *m, const sequence *s, vectors q, const 
 
 /* ---- the block ---- */
 
-static block block_of(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io, const dsv3_rope_prob *rope)
+static block block_of(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io)
 {
     block m = {.rd = rd, .p = p, .io = io, .format = io->y.dtype, .heads = p->num_attention_heads};
     m.nope = p->qk_nope_head_dim, m.pe = p->qk_rope_head_dim, m.qk = m.nope + m.pe;
     m.c = p->kv_lora_rank, m.latent = m.c + m.pe, m.v = p->v_head_dim;
     m.scale = softmax_scale(rd, p);
     m.kv_b = matrix_of(rd, &io->weights, "kv_b_proj", POINT_mla_weight, m.format);
-    m.rope_q = rotation_of(rd, rope, 0, POINT_mla_cos_sin, POINT_mla_q, m.format);
-    m.rope_k = rotation_of(rd, rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
     return m;
 }
 
@@ -463,22 +462,28 @@ void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
     ref_reading staged = *rd;
     staged.stages = p->stages;
     dsv3_rope_prob const rope = rope_of(p);
-    block const m = block_of(&staged, p, io, &rope);
+    block m = block_of(&staged, p, io);
     vectors const q = room(&m, m.heads * m.qk), o = room(&m, m.heads * m.v);
     vectors const kv = {p->n_tokens, m.latent, kv_, NULL, NULL}, y = {p->n_tokens, p->hidden_size, y_, NULL, NULL};
-    bool const q_given = !out[0] && is_given(&m, &io->q, out[1]), o_given = is_given(&m, &io->attn_output, out[3]);
+    bool const o_wanted = out[3] || (y_ && !is_given(&m, &io->attn_output, out[3]));
+    bool const q_wanted = out[0] || out[1] || (o_wanted && !is_given(&m, &io->q, out[1]));
+    bool const kv_wanted = !is_given(&m, &io->kv, out[2]);
 
-    if (!q_given) project_queries(&m, x, out[0], q);
-    linear(&m, "kv_a_proj_with_mqa", x, POINT_mla_kv_a_proj_with_mqa, kv); /* (1, 3)  [c | k_pe] = W_kva x */
-    normalise_latents(&m, kv);                                             /* (1)  c = RMSNorm(c) */
+    if (q_wanted) m.rope_q = rotation_of(&staged, &rope, 0, POINT_mla_cos_sin, POINT_mla_q, m.format);
+    if (kv_wanted)
+        m.rope_k = rotation_of(&staged, &rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
+    if (q_wanted) project_queries(&m, x, out[0], q);
+    if (kv_wanted)
+        linear(&m, "kv_a_proj_with_mqa", x, POINT_mla_kv_a_proj_with_mqa, kv); /* (1, 3)  [c | k_pe] = W_kva x */
+    if (kv_wanted) normalise_latents(&m, kv);                                  /* (1)  c = RMSNorm(c) */
     for (int64_t b = 0; b < p->batch; b++) {
         sequence const s = sequence_of(&m, b);
-        if (!q_given) rope_q(&m, &s, q); /* (8, 9)  q_pe = RoPE(q_pe) */
-        rope_k(&m, &s, kv);              /* (3, 4)  k_pe = RoPE(k_pe) */
+        if (q_wanted) rope_q(&m, &s, q);   /* (8, 9)  q_pe = RoPE(q_pe) */
+        if (kv_wanted) rope_k(&m, &s, kv); /* (3, 4)  k_pe = RoPE(k_pe) */
     }
     hand_on(&m, &io->q, out[1], q);
     hand_on(&m, &io->kv, out[2], kv);
-    if (!o_given) attend_all(&m, past, q, kv, o);
+    if (o_wanted) attend_all(&m, past, q, kv, o);
     hand_on(&m, &io->attn_output, out[3], o);
     if (y_) linear(&m, "o_proj", o, POINT_mla_y, y); /* (11)  y = W_o [o_0 | o_1 | ...] */
     for (int64_t i = 0; out[4] && i < y.n * y.width; i++) out[4][i] = value_of(y.ball[i]);

@@ -31,8 +31,8 @@ static ball scale_of(const ref_reading *rd, const dsv3_mla_decode_prob *p)
 static int64_t visible(const sequence *s, int64_t i)
 {
     int64_t const s_q = s->prob->s_q;
-    if (quirk(s->rd, QUIRK_A9_not_causal)) return s->len;
-    if (quirk(s->rd, QUIRK_A10_square_mask) && s_q > 1) return i + 1 < s->len ? i + 1 : s->len;
+    if (i + 1 < s_q && quirk(s->rd, QUIRK_A9_not_causal)) return s->len;
+    if (s_q > 1 && quirk(s->rd, QUIRK_A10_square_mask)) return i + 1 < s->len ? i + 1 : s->len;
     int64_t const n = s->len - s_q + i + 1;
     return n > 0 ? n : 0;
 }
@@ -40,7 +40,7 @@ static int64_t visible(const sequence *s, int64_t i)
 static int64_t length_of(const ref_reading *rd, const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t b)
 {
     int64_t const len = (int64_t)ref_decode(DSV3_I32, io->cache_seqlens.data, b * io->cache_seqlens.stride[0]);
-    if (!quirk(rd, QUIRK_A16_last_page_whole)) return len;
+    if (len % p->page_size == 0 || !quirk(rd, QUIRK_A16_last_page_whole)) return len;
     return (len + p->page_size - 1) / p->page_size * p->page_size;
 }
 
@@ -78,8 +78,8 @@ static double scale_at(const sequence *s, int64_t place, int64_t c)
     if (cache->dtype == DSV3_F8_E4M3) return ref_decode(one->dtype, one->data, 0);
     const char *const scales = (const char *)cache->data + place + s->prob->kv_lora_rank;
     int64_t tile = c / TILE_SIZE;
-    if (quirk(s->rd, QUIRK_F15_one_scale)) tile = 0;
-    if (quirk(s->rd, QUIRK_F15_tiles_reversed)) tile = tiles_of(s) - 1 - tile;
+    if (tile > 0 && quirk(s->rd, QUIRK_F15_one_scale)) tile = 0;
+    if (tiles_of(s) > 1 && quirk(s->rd, QUIRK_F15_tiles_reversed)) tile = tiles_of(s) - 1 - tile;
     return ref_decode(DSV3_F32, scales, tile);
 }
 

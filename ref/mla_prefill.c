@@ -29,9 +29,9 @@ static ball scale_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p)
 static int64_t visible(const sequence *s, int64_t i)
 {
     int64_t n = s->len - s->n + i + 1;
-    if (quirk(s->rd, QUIRK_A9_not_causal_prefill)) n = s->len;
+    if (n < s->len && quirk(s->rd, QUIRK_A9_not_causal_prefill)) n = s->len;
+    if (s->n < s->len && quirk(s->rd, QUIRK_A10_square_mask_prefill)) n = i + 1;
     if (quirk(s->rd, QUIRK_A9_not_itself_prefill)) n--;
-    if (quirk(s->rd, QUIRK_A10_square_mask_prefill)) n = i + 1;
     if (n > s->len) n = s->len;
     return n > 0 ? n : 0;
 }

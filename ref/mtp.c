@@ -216,6 +216,14 @@ static void run_layer(const module *m, vectors h, vectors kv, ref_value *const o
     scratch_back(m->rd->scratch, mark);
 }
 
+/* Is an output wanted that comes after EH_PROJ? */
+static bool wants_more(ref_value *const out[])
+{
+    for (int i = EH_PROJ + 1; i <= Y; i++)
+        if (out[i]) return true;
+    return false;
+}
+
 /* ---- the op ---- */
 
 /* The numbers of equations are those of the V3 report; (23) is the op's part of it, the shared head multiplies y. */
@@ -233,6 +241,7 @@ void ref_mtp(const ref_reading *rd, const void *prob, const void *io_, ref_value
 
     project_pairs(&m, h); /* (21)  u = W_eh [RMSNorm(e) | RMSNorm(h)] */
     stage(&staged, &io->eh_proj, 0, out[EH_PROJ], h.ball, h.n * h.width);
+    if (!wants_more(out)) return;
     run_layer(&m, h, kv, out);                               /* (22)  h = Layer(u) */
     for (int64_t t = 0; out[Y] && head_norm && t < h.n; t++) /* (23)  y = RMSNorm(h) */
         normalise(&m, "shared_head.norm.weight", POINT_mtp_y, h.ball + t * h.width);

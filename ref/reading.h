@@ -48,9 +48,10 @@ static inline double tie(const ref_reading *rd, double size)
     return rd->declared ? 0 : 0x1p-16 * size;
 }
 
-/* Does the reading make this known mistake? */
+/* Does the reading make this known mistake? A formula asks only where the mistake may change something. */
 static inline bool quirk(const ref_reading *rd, int q)
 {
+    if (rd->asked) *rd->asked |= (ref_set)1 << q;
     return rd->quirks >> q & 1;
 }
 

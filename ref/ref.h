@@ -154,6 +154,7 @@ typedef struct {
     ref_set hidden;  /* set by a composition: points that are outputs of their own op, and of no tensor here */
     bool naive;      /* exact: the attention block in its naive form, else absorbed: the same in real numbers */
     ref_set *called; /* receives the clauses and points of the declaration that the formula reads; or NULL */
+    ref_set *asked;  /* receives the quirks that the formula asks for: another can't change this evaluation; or NULL */
     /* Called for weights that won't be read again, so that mapped pages can be released; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
     ref_allocator *allocate; /* NULL: malloc and free */

@@ -205,6 +205,16 @@ void rotate(const rotation *n, const ball *x, ball *y)
 
 /* ---- the op ---- */
 
+/* The known mistakes that the reading makes. Without YaRN four of them change nothing. */
+static ref_set quirks_of(const ref_reading *rd, const dsv3_rope_prob *p)
+{
+    static int const all[] = {QUIRK_R1_half_split, QUIRK_R4_sign_flipped, QUIRK_R7_mscale_on_cos,
+                              QUIRK_R9_yarn_off,   QUIRK_R10_untruncated, QUIRK_R10_clamp_half};
+    ref_set set = 0;
+    for (int i = 0; i < (p->factor == 1 ? 2 : 6); i++) set |= (ref_set)quirk(rd, all[i]) << all[i];
+    return set;
+}
+
 /* One head of one token; x and y: room for two vectors. */
 static void rotate_head(const rotation *r, const dsv3_tensor *in, int64_t t, int64_t h, ball *x, ref_value *out)
 {
@@ -221,7 +231,7 @@ void ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_valu
     const dsv3_rope_prob *const p = prob;
     const dsv3_rope_io *const io = io_;
     int64_t const width = p->qk_rope_head_dim;
-    rotation const r = rotation_of(rd, p, rd->quirks, POINT_rope_cos_sin, POINT_rope_y, io->y.dtype);
+    rotation const r = rotation_of(rd, p, quirks_of(rd, p), POINT_rope_cos_sin, POINT_rope_y, io->y.dtype);
     ball *const x = scratch_take(rd->scratch, 2 * width, sizeof *x);
     for (int64_t t = 0; t < p->n_tokens; t++) {
         rotation_set(&r, ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]));

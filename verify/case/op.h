@@ -71,6 +71,12 @@ typedef struct {
     const char *help;
 } fill_row;
 
+/* How the elements of one weight are drawn: see case/weight_values.h. */
+typedef struct {
+    enum { WEIGHT_MATRIX, WEIGHT_CODES, WEIGHT_SCALES, WEIGHT_GAIN } kind;
+    float unit; /* 2^-(log2 of its inputs / 2) */
+} weight_law;
+
 typedef struct {
     const char *name;
     const char *summary;
@@ -83,6 +89,8 @@ typedef struct {
     const list_row *lists; /* at most MAX_LISTS; NULL: none */
     /* Which rule the problem breaks, or NULL; NULL: there is no rule. */
     const char *(*rule)(const struct problem *p);
+    /* The law of a weight whose fills ask weight_value; NULL: of none. */
+    weight_law (*law)(const struct problem *p, const tensor_row *row);
     /* Multiply-adds, for estimates. */
     double (*work)(const void *prob);
     /* Outputs follow from one another: each is judged given the port's own earlier ones. */

@@ -117,6 +117,14 @@ static bool set_tensors(problem *p, const dsv3_dtype format_given[], complaint *
     return true;
 }
 
+static void set_laws(problem *p)
+{
+    for (int i = 0; p->op->law && i < p->tensors; i++) {
+        const tensor_row *const row = p->tensor[i].row;
+        if (row->kind == TENSOR_WEIGHT) p->law[row - p->op->tensors] = p->op->law(p, row);
+    }
+}
+
 /* ---- views ---- */
 
 /* Why a tensor can't be a view, or NULL. */
@@ -161,8 +169,9 @@ static bool is_legal(const problem *p, complaint *why)
 static bool parse_call(const char *id, problem *p, complaint *why)
 {
     id_tensors said = {.views = 0};
-    return id_read(id, p, &said, why) && set_tensors(p, said.format, why) && set_views(p, &said, why) &&
-           is_legal(p, why);
+    if (!id_read(id, p, &said, why) || !set_tensors(p, said.format, why)) return false;
+    set_laws(p);
+    return set_views(p, &said, why) && is_legal(p, why);
 }
 
 /* The tensors of all steps become those of the sequence. */

@@ -41,6 +41,7 @@ typedef struct problem {
     } prob;
     int lists[MAX_LISTS]; /* numbers in each of the op's lists; 0: not given */
     int64_t list[MAX_LISTS][MAX_LIST];
+    weight_law law[MAX_ROWS]; /* of the row's tensors, where the op has laws */
     int tensors;
     tensor_info *tensor; /* those that are present, in the order of the rows; the problem owns them */
     /* A sequence of calls: its steps, each a problem of one call with as many tensors; those of the sequence are theirs

@@ -15,26 +15,25 @@ static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quir
     return enclose(p, &faulty, &ref_dd, data, out);
 }
 
-/* The same of the outputs that the quirk may change: the others have no value. */
+/* The same of the outputs that the quirk may change: the others have no value. n NULL: the exact results. */
 static bool enclose_reached(const problem *p, const ref_numerics *n, int quirk, void *const data[], enclosures *out)
 {
     ref_reading const faulty = {.declared = n, .quirks = (ref_set)1 << quirk, .teacher_forced = p->op->staged};
-    bool *const wanted = calloc((size_t)p->tensors, sizeof *wanted);
-    bool const good = wanted && enclose_some(p, &faulty, &ref_dd, data, reached(quirk, p, wanted) ? wanted : NULL, out);
-    free(wanted);
-    return good;
+    bool wanted[MAX_TENSORS] = {false};
+    return enclose_some(p, &faulty, &ref_dd, data, reached(quirk, p, wanted) ? wanted : NULL, out);
 }
 
 /* What the quirk leaves unexplained of one element: it is no legal result with the quirk either, or the quirk allows
  * anything where the declaration did not. The distance is that from the middle of the ball. */
 static void weigh(diagnosis_row *d, const ref_value *legal, const ref_value *quirky, int64_t k, double got)
 {
-    element const right = element_of(legal, legal, k);
     element wrong = element_of(quirky, quirky, k);
+    bool const any = any_is_legal(&wrong);
+    element const right = any ? element_of(legal, legal, k) : wrong;
+    if (is_legal(&right, got)) return;
+    d->illegal++;
+    d->undecided += any;
     wrong.truth = (wrong.lower + wrong.upper) / 2;
-    bool const undecided = any_is_legal(&wrong) && !is_legal(&right, got);
-    d->undecided += undecided;
-    d->illegal += undecided || !is_legal(&wrong, got);
     d->worst = fmax(d->worst, budget_used(&wrong, got));
 }
 
@@ -47,21 +46,27 @@ static void explain(const problem *p, const enclosures *legal, const enclosures 
         for (int64_t k = 0; wrong && k < p->tensor[i].count; k++)
             weigh(d, legal->value[i], wrong, k, ref_decode(p->tensor[i].dtype, got[i], k));
     }
-    if (!(d->worst > 1)) d->worst = 0; /* that of the illegal ones alone */
+}
+
+/* Does a leave less unexplained than b, or come nearer? */
+static bool explains_more(const diagnosis_row *a, const diagnosis_row *b)
+{
+    return a->illegal < b->illegal || (a->illegal == b->illegal && a->worst < b->worst);
 }
 
 /* Sorted in: fewest illegal elements first, then the smallest distance. */
 static void insert_diagnosis(result *r, diagnosis_row d)
 {
     int at = r->diagnoses;
-    while (at > 0 && (d.illegal < r->diagnosis[at - 1].illegal ||
-                      (d.illegal == r->diagnosis[at - 1].illegal && d.worst < r->diagnosis[at - 1].worst)))
-        at--;
+    while (at > 0 && explains_more(&d, &r->diagnosis[at - 1])) at--;
     if (at == MAX_DIAGNOSES) return;
     if (r->diagnoses < MAX_DIAGNOSES) r->diagnoses++;
     memmove(&r->diagnosis[at + 1], &r->diagnosis[at], (size_t)(r->diagnoses - 1 - at) * sizeof d);
     r->diagnosis[at] = d;
 }
+
+/* How a quirk is read. */
+typedef enum { ON_FEW_ROWS, EXACTLY, ON_THE_WHOLE } look;
 
 /* A search for what explains an answer. */
 typedef struct {
@@ -69,14 +74,13 @@ typedef struct {
     const ref_numerics *n;
     const enclosures *legal;
     void *const *got;
-    excerpt few; /* of the failing rows */
-    bool parted; /* there is such a excerpt */
-    int64_t failing, failing_few;
-    const char *output[MAX_OUTPUTS]; /* those with failing elements */
-    int outputs;
-    int tried[REF_QUIRKS], count;    /* quirks of the op */
-    diagnosis_row found[REF_QUIRKS]; /* of tried[i] */
-    bool whole[REF_QUIRKS];          /* found[i] is of the whole problem */
+    look first;                       /* how all are read before the likeliest are on the whole */
+    excerpt few;                      /* ON_FEW_ROWS: of those that fail */
+    int64_t failing, failing_first;   /* elements: of the whole, and in that first look */
+    int output[MAX_OUTPUTS], outputs; /* tensors with failing elements */
+    int tried[REF_QUIRKS], count;     /* quirks of the op */
+    diagnosis_row found[REF_QUIRKS];  /* of tried[i] */
+    bool whole[REF_QUIRKS];           /* found[i] is final */
     const watcher *watched;
     diagnosis_cost cost;
 } search;
@@ -103,70 +107,95 @@ static void note_failing(search *s)
 {
     for (int i = 0; i < s->p->tensors; i++) {
         int64_t const count = count_failing_in(s->p, s->legal, s->got, i);
-        if (count) s->output[s->outputs++] = s->p->tensor[i].name;
+        if (count) s->output[s->outputs++] = i;
         s->failing += count;
     }
 }
 
-/* Reads quirk i on the few rows, or on the whole. False: no memory. */
-static bool try_quirk(search *s, int i, bool whole)
+/* As much around exact results as the declaration allows around those without the quirk, and a rounding to the output's format. */
+static void widen(const problem *p, const enclosures *legal, enclosures *exact)
+{
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; exact->value[i] && k < p->tensor[i].count; k++) {
+            ref_value *const v = &exact->value[i][k];
+            v->radius += legal->value[i][k].radius + ref_half_ulp(p->tensor[i].dtype, v->hi);
+        }
+}
+
+/* Reads quirk i. False: no memory. */
+static bool try_quirk(search *s, int i, look how)
 {
     enclosures quirky;
-    const problem *const p = whole ? s->p : &s->few.p;
-    void *const *const got = whole ? s->got : s->few.data;
+    bool const few = how == ON_FEW_ROWS;
+    const problem *const p = few ? &s->few.p : s->p;
+    const enclosures *const legal = few ? &s->few.legal : s->legal;
+    void *const *const got = few ? s->few.data : s->got;
     s->found[i] = (diagnosis_row){.quirk = s->tried[i]};
-    s->whole[i] = whole;
-    if (s->watched) s->watched->tell(s->watched->context, s->cost.whole + s->cost.parts, s->count);
-    s->cost.whole += whole;
-    s->cost.parts += !whole;
-    if (!enclose_reached(p, s->n, s->tried[i], got, &quirky)) return false;
-    explain(p, whole ? s->legal : &s->few.legal, &quirky, got, &s->found[i]);
+    s->whole[i] = how == ON_THE_WHOLE;
+    if (s->watched) s->watched->tell(s->watched->context, s->cost.whole + s->cost.first, s->count);
+    s->cost.whole += s->whole[i];
+    s->cost.first += !s->whole[i];
+    if (!enclose_reached(p, how == EXACTLY ? NULL : s->n, s->tried[i], got, &quirky)) return false;
+    if (how == EXACTLY) widen(p, legal, &quirky);
+    explain(p, legal, &quirky, got, &s->found[i]);
     enclosures_free(&quirky);
     return true;
 }
 
-/* What can't change an output that fails explains nothing: that is known without a reading. */
+/* Can the quirk change an output that fails? It changes nothing where the formula doesn't ask for it. */
+static bool matters(const search *s, int quirk)
+{
+    bool changed[MAX_TENSORS] = {false};
+    if (!(s->legal->asked >> quirk & 1)) return false;
+    if (!reached(quirk, s->p, changed)) return true;
+    for (int i = 0; i < s->outputs; i++)
+        if (changed[s->output[i]]) return true;
+    return false;
+}
+
+/* What can't explains nothing: that is known without a reading. */
 static void pass_over(search *s, int i)
 {
     s->found[i] = (diagnosis_row){.quirk = s->tried[i], .illegal = s->failing, .worst = HUGE_VAL};
     s->whole[i] = true;
 }
 
-/* Every quirk: on the failing rows where those show it. */
+/* Every quirk that matters gets its first look. */
 static bool try_all(search *s)
 {
-    for (int i = 0; i < s->count; i++)
-        if (!reaches(s->tried[i], s->p, s->output, s->outputs))
-            pass_over(s, i);
-        else if (!try_quirk(s, i, !s->parted || excerpt_misleads(s->tried[i])))
-            return false;
+    for (int i = 0; i < s->count; i++) {
+        bool const misled = s->first == ON_FEW_ROWS && excerpt_misleads(s->tried[i]);
+        if (!s->whole[i] && !try_quirk(s, i, misled ? ON_THE_WHOLE : s->first)) return false;
+    }
     return true;
 }
 
-/* The one that leaves the fewest failing rows unexplained, of those that explain most and weren't read on the whole; -1: none. */
+/* The one that leaves the fewest failing elements unexplained, of those that explain most and weren't read on the whole; -1: none. Of
+ * exact results the nearest counts whatever it explains: a port with that quirk may be allowed more. */
 static int likeliest(const search *s)
 {
+    bool const any = s->first == EXACTLY && !s->cost.whole;
     int best = -1;
     for (int i = 0; i < s->count; i++) {
-        if (s->whole[i] || 2 * s->found[i].illegal >= s->failing_few) continue;
-        if (best < 0 || s->found[i].illegal < s->found[best].illegal) best = i;
+        if (s->whole[i] || (!any && 2 * s->found[i].illegal >= s->failing_first)) continue;
+        if (best < 0 || explains_more(&s->found[i], &s->found[best])) best = i;
     }
     return best;
 }
 
-/* Those that explain most of the few rows, and as much as one another, are read on the whole. */
+/* Those that explain most in their first look, and as much as one another, are read on the whole. */
 static bool confirm(search *s)
 {
     int64_t least = 0;
     for (int done = 0, i; done < MOST_CONFIRMED && (i = likeliest(s)) >= 0; done++) {
         if (done && s->found[i].illegal > least) break;
         least = s->found[i].illegal;
-        if (!try_quirk(s, i, true)) return false;
+        if (!try_quirk(s, i, ON_THE_WHOLE)) return false;
     }
     return true;
 }
 
-/* What was read on few rows alone explains nothing of the whole that anybody knows of. */
+/* What got nothing but a first look explains nothing of the whole that anybody knows of. */
 static diagnosis_row on_the_whole(const search *s, int i)
 {
     diagnosis_row d = s->found[i];
@@ -176,15 +205,29 @@ static diagnosis_row on_the_whole(const search *s, int i)
     return d;
 }
 
+/* Few rows where there are such; else exact results, which cost less than what a declaration allows, unless all that are left may
+ * be read on the whole. */
+static void choose_look(search *s, int left)
+{
+    bool const parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
+    s->first = parted ? ON_FEW_ROWS : left < MOST_CONFIRMED ? ON_THE_WHOLE : EXACTLY;
+    s->failing_first = parted ? count_failing(&s->few.p, &s->few.legal, s->few.data) : s->failing;
+}
+
 static bool search_all(search *s)
 {
     for (int q = 0; ref_quirk(q); q++)
         if (!strcmp(ref_quirk(q)->op, s->p->op->name)) s->tried[s->count++] = q;
     note_failing(s);
-    s->parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
-    if (s->parted) s->failing_few = count_failing(&s->few.p, &s->few.legal, s->few.data);
-    bool const good = try_all(s) && (!s->parted || confirm(s));
-    if (s->parted) excerpt_close(&s->few);
+    int left = 0;
+    for (int i = 0; i < s->count; i++)
+        if (matters(s, s->tried[i]))
+            left++;
+        else
+            pass_over(s, i);
+    choose_look(s, left);
+    bool const good = try_all(s) && confirm(s);
+    if (s->first == ON_FEW_ROWS) excerpt_close(&s->few);
     return good;
 }
 

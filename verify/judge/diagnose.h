@@ -10,9 +10,9 @@
 
 enum { MOST_CONFIRMED = 3 };
 
-/* Readings of the reference that a diagnosis took: of the whole problem, and of its failing rows. */
+/* Readings of the reference that a diagnosis took: of the whole as declared, and first looks, at few rows or exact ones. */
 typedef struct {
-    int whole, parts;
+    int whole, first;
 } diagnosis_cost;
 
 /* Who is told before each reading: so many are done, for so many quirks. */
@@ -21,11 +21,12 @@ typedef struct {
     void *context;
 } watcher;
 
-/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Where rows stand for themselves it
- * reads quirks on a few that fail, and on the whole only the likeliest: one, or up to three that explain those rows equally well.
- * A quirk that doesn't explain most of them counts as one that explains nothing. Those that leave the fewest elements unexplained
- * come first. An element of which a quirk allows any value is unexplained: where the reference itself reads NaN every answer would
- * fit. Sets diagnoses and diagnosis[] of the result. watched and cost may be NULL. False: no memory. */
+/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Quirks get a first look: where rows stand
+ * for themselves on a few that fail, else by their exact results if there are many. Only the likeliest is read on the whole as n says:
+ * one, or up to three that explain as much as one another. A quirk that doesn't explain most of its first look counts as one that
+ * explains nothing. Those that leave the fewest elements unexplained come first. An element of which a quirk allows any value is
+ * unexplained: where the reference itself reads NaN every answer would fit. Sets diagnoses and diagnosis[] of the result. watched and
+ * cost may be NULL. False: no memory. */
 bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
               const watcher *watched, diagnosis_cost *cost);
 

@@ -45,9 +45,11 @@ bool enclose_some(const problem *p, const ref_reading *rd, const ref_table *tier
 {
     ref_value *outputs[MAX_OUTPUTS] = {NULL};
     void *const io = problem_bind(p, data);
-    *out = (enclosures){NULL, 0, NULL};
+    ref_reading noting = *rd;
+    noting.asked = &out->asked;
+    *out = (enclosures){.value = NULL};
     bool const good = io && open_values(p, wanted, out, outputs) &&
-                      op_reference(p->op, tier)(rd, p->prob.bytes, io, outputs) && part_rivals(p, out);
+                      op_reference(p->op, tier)(&noting, p->prob.bytes, io, outputs) && part_rivals(p, out);
     if (!good) enclosures_free(out);
     free(io);
     return good;
@@ -64,7 +66,7 @@ void enclosures_free(enclosures *e)
     for (int i = 0; e->rivals && i < e->tensors; i++) free(e->rivals[i]);
     free(e->value);
     free(e->rivals);
-    *e = (enclosures){NULL, 0, NULL};
+    *e = (enclosures){.value = NULL};
 }
 
 bool enclose_truth(const problem *p, void *const data[], enclosures *truth)
@@ -95,7 +97,7 @@ bool enclose_own(const problem *p, void *const data[], enclosures *own)
 
 bool readings_open(const problem *p, const ref_numerics *n, void *const data[], readings *out)
 {
-    *out = (readings){.own = {NULL, 0, NULL}};
+    *out = (readings){.own = {.value = NULL}};
     if (p->op->choice && !enclose_own(p, data, &out->own)) return false;
     if (enclose_both(p, n, data, &out->truth, &out->legal)) return true;
     enclosures_free(&out->own);

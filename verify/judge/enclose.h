@@ -14,6 +14,7 @@ typedef struct {
     ref_value **value;
     int tensors;
     double **rivals;
+    ref_set asked; /* quirks that can change them: the reading asked for them */
 } enclosures;
 
 /* One reading in one tier. False: no memory, and nothing to free. */

@@ -203,7 +203,7 @@ static bool excerpt_open(const problem *p, const enclosures *legal, void *const 
 {
     size_t const n = (size_t)p->tensors;
     *out = (excerpt){.p = *p, .data = calloc(n, sizeof *out->data), .copied = calloc(n, sizeof *out->copied)};
-    out->legal = (enclosures){calloc(n, sizeof *out->legal.value), p->tensors, NULL};
+    out->legal = (enclosures){.value = calloc(n, sizeof *out->legal.value), .tensors = p->tensors};
     out->p.tensor = calloc(n, sizeof *out->p.tensor);
     bool good = out->data && out->copied && out->legal.value && out->p.tensor;
     for (int i = 0; good && i < p->tensors; i++) good = take_tensor(p, legal, data, s, i, out);

@@ -1,24 +1,26 @@
 /* See reach.h. */
 #include "reach.h"
 
+#include <stdio.h>
+
 typedef struct {
     int quirk;
     const char *outputs;
 } reach_row;
 
 static const reach_row rows[] = {
-    {QUIRK_A1_latent_scale, "attn_output"},
-    {QUIRK_R6_no_mscale, "attn_output"},
-    {QUIRK_A2_no_q_norm, "q_a_layernorm"},
+    {QUIRK_A1_latent_scale, "attn_output|y"},
+    {QUIRK_R6_no_mscale, "attn_output|y"},
+    {QUIRK_A2_no_q_norm, "q_a_layernorm|q|attn_output|y"},
     {QUIRK_A2_wide_norm, "kv"},
     {QUIRK_A5_latent_not_normed, "kv"},
-    {QUIRK_A6_halves_swapped, "attn_output"},
-    {QUIRK_A6_halves_global, "attn_output"},
-    {QUIRK_A9_no_mask, "attn_output"},
-    {QUIRK_A10_mask_from_start, "attn_output"},
+    {QUIRK_A6_halves_swapped, "attn_output|y"},
+    {QUIRK_A6_halves_global, "attn_output|y"},
+    {QUIRK_A9_no_mask, "attn_output|y"},
+    {QUIRK_A10_mask_from_start, "attn_output|y"},
     {QUIRK_R2_k_half_split, "kv"},
     {QUIRK_R14_k_not_rotated, "kv"},
-    {QUIRK_R15_positions_restart, "q kv"},
+    {QUIRK_R15_positions_restart, "q|attn_output|y kv"},
     {QUIRK_M1_hidden_first, "eh_proj"},
     {QUIRK_M1_norms_exchanged, "eh_proj"},
     {QUIRK_M4_no_enorm, "eh_proj"},
@@ -27,6 +29,20 @@ static const reach_row rows[] = {
     {QUIRK_M5_first_zeroed, "eh_proj"},
     {QUIRK_M6_own_token, "eh_proj"},
     {QUIRK_M10_position_ahead, "q kv"},
+    {QUIRK_G1_bias_in_weights, "topk_weight"},
+    {QUIRK_G2_group_max, "topk_idx"},
+    {QUIRK_G2_group_sum_of_two, "topk_idx"},
+    {QUIRK_G2_group_top_k_over_m, "topk_idx"},
+    {QUIRK_G3_masked_to_zero, "topk_idx"},
+    {QUIRK_G4_ungrouped, "topk_idx"},
+    {QUIRK_G5_not_normalised, "topk_weight"},
+    {QUIRK_G7_scaled_twice, "topk_weight"},
+    {QUIRK_E8_gate_up_swapped, "act|y"},
+    {QUIRK_A12_lse_base_2, "lse"},
+    {QUIRK_A12_lse_base_2_prefill, "lse"},
+    {QUIRK_M11_labels_rolled, "loss"},
+    {QUIRK_M11_ignored_counted, "loss mean"},
+    {QUIRK_M11_other_divisor, "mean"},
     {QUIRK_G7_scale_again, "y"},
     {QUIRK_G8_scale_dropped, "y"},
     {QUIRK_G9_shared_scaled, "y"},
@@ -41,38 +57,27 @@ const char *reach_of(int quirk)
     return NULL;
 }
 
-static bool has_word(const char *words, const char *word, size_t length)
-{
-    for (const char *s = words; *s; s += strcspn(s, " "), s += strspn(s, " "))
-        if (strcspn(s, " ") == length && !strncmp(s, word, length)) return true;
-    return false;
-}
-
-static bool all_present(const problem *p, const char *words)
+/* The first of the outputs "a|b|c" that the problem has: `length` bytes. NULL: it has none of them. */
+static const tensor_info *first_present(const problem *p, const char *names, size_t length)
 {
     char name[64];
-    for (const char *s = words; *s; s += strcspn(s, " "), s += strspn(s, " ")) {
-        size_t const length = strcspn(s, " ");
-        memcpy(name, s, length);
-        name[length] = 0;
-        if (!problem_tensor(p, name)) return false;
+    for (const char *s = names, *const end = names + length; s < end; s += strcspn(s, "| ") + 1) {
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(s, "| "), s);
+        const tensor_info *const t = problem_tensor(p, name);
+        if (t) return t;
     }
-    return true;
-}
-
-bool reaches(int quirk, const problem *p, const char *const outputs[], int count)
-{
-    const char *const words = reach_of(quirk);
-    if (!words || !all_present(p, words)) return true;
-    for (int i = 0; i < count; i++)
-        if (has_word(words, outputs[i], strlen(outputs[i]))) return true;
-    return false;
+    return NULL;
 }
 
 bool reached(int quirk, const problem *p, bool outputs[])
 {
-    const char *const words = reach_of(quirk);
-    if (!words || !all_present(p, words)) return false;
-    for (int i = 0; i < p->tensors; i++) outputs[i] = has_word(words, p->tensor[i].name, strlen(p->tensor[i].name));
+    const char *s = reach_of(quirk);
+    if (!s) return false;
+    for (size_t n; *s; s += n, s += strspn(s, " ")) {
+        n = strcspn(s, " ");
+        const tensor_info *const t = first_present(p, s, n);
+        if (!t) return false;
+        outputs[t - p->tensor] = true;
+    }
     return true;
 }

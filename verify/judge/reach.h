@@ -4,13 +4,10 @@
 
 #include "case/problem.h"
 
-/* The outputs that a quirk changes, "q kv"; NULL: any. With all of those present it changes no other. */
+/* The outputs that a quirk changes, "q kv", where each is present; of "attn_output|y" it is the first that is. NULL: any. */
 const char *reach_of(int quirk);
 
-/* Can the quirk change one of these outputs of the problem? */
-bool reaches(int quirk, const problem *p, const char *const outputs[], int count);
-
-/* The outputs of the problem that the quirk changes, by tensor. False: that isn't known, or it may be all. */
+/* The same by tensor of the problem: sets outputs[] of those it changes. False: that isn't known, it may be all. */
 bool reached(int quirk, const problem *p, bool outputs[]);
 
 #endif

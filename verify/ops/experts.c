@@ -69,14 +69,19 @@ static double chosen(const struct problem *p, int64_t i)
     return (double)((start + k * (e->n_routed_experts % 7 ? 7 : 1)) % e->n_routed_experts);
 }
 
-static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+static weight_law law(const struct problem *p, const tensor_row *row)
 {
     const dsv3_experts_prob *const e = prob_of(p);
+    bool const down = !strncmp(row->name, "experts.#.down", 14);
+    return weight_law_of(row->name, fp8(p), down ? e->moe_intermediate_size : e->hidden_size);
+}
+
+static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
     if (is(row, "topk_idx")) return chosen(p, i);
     if (is(row, "topk_weight")) return 0.1 + (double)(bits >> 40) * 0x1p-25;
     if (is(row, "hidden_states")) return rng_gaussian(bits);
-    bool const down = !strncmp(row->name, "experts.#.down", 14);
-    return weight_value(row->name, fp8(p), down ? e->moe_intermediate_size : e->hidden_size, bits);
+    return weight_value(p, row, bits);
 }
 
 /* What an expert gives grows with its number: the result tells which ones were used. */
@@ -154,5 +159,6 @@ const op op_experts = {
     .fills = fills,
     .rule = rule,
     .work = work,
+    .law = law,
     .staged = true,
 };

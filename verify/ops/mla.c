@@ -165,17 +165,16 @@ static int64_t fan_in(const dsv3_mla_prob *p, const char *name)
     return p->hidden_size;
 }
 
-static double stored_value(const struct problem *p, const tensor_row *row, uint64_t bits)
+static weight_law law(const struct problem *p, const tensor_row *row)
 {
     bool const fp8 = problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3;
-    if (ends_with(row->name, "layernorm.weight")) return 1 + rng_gaussian(bits) / 8;
-    return weight_value(row->name, fp8, fan_in(prob_of(p), row->name), bits);
+    return weight_law_of(row->name, fp8, fan_in(prob_of(p), row->name));
 }
 
 static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     if (is_index(row)) return index_value(p, row, i, 0);
-    return row->kind == TENSOR_WEIGHT ? stored_value(p, row, bits) : rng_gaussian(bits);
+    return row->kind == TENSOR_WEIGHT ? weight_value(p, row, bits) : rng_gaussian(bits);
 }
 
 static double nan_unused_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
@@ -255,5 +254,6 @@ const op op_mla = {
     .rule = rule,
     .work = work,
     .lists = lists,
+    .law = law,
     .staged = true,
 };

@@ -88,13 +88,17 @@ static int64_t inputs_of(const dsv3_moe_prob *p, const char *name)
     return name[0] == 's' ? shared_width(p) : p->moe_intermediate_size;
 }
 
+static weight_law law(const struct problem *p, const tensor_row *row)
+{
+    return weight_law_of(row->name, fp8(p) && !is(row, "gate.weight"), inputs_of(prob_of(p), row->name));
+}
+
 static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
 {
     (void)i;
     if (is(row, "hidden_states")) return rng_gaussian(bits);
     if (is(row, "gate.e_score_correction_bias")) return rng_gaussian(bits) / 8;
-    bool const codes = fp8(p) && !is(row, "gate.weight");
-    return weight_value(row->name, codes, inputs_of(prob_of(p), row->name), bits);
+    return weight_value(p, row, bits);
 }
 
 /* Biases below every score: a mask of 0 would be chosen. */
@@ -182,6 +186,7 @@ const op op_moe = {
     .fills = fills,
     .rule = rule,
     .work = work,
+    .law = law,
     .staged = true,
     .choice = "topk_idx",
 };

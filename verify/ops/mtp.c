@@ -152,15 +152,19 @@ static int64_t fan_in(const dsv3_mtp_prob *p, const char *name)
     return strstr(name, "shared") ? shared_width(p) : p->moe_intermediate_size;
 }
 
-static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+static weight_law law(const struct problem *p, const tensor_row *row)
 {
     bool const scaled =
         problem_tensor(p, FIRST)->dtype == DSV3_F8_E4M3 && !is(row, "eh_proj.weight") && !is(row, "mlp.gate.weight");
+    return weight_law_of(row->name, scaled, fan_in(prob_of(p), row->name));
+}
+
+static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
+{
     if (is(row, "cu_seqlens")) return begins(p, i);
     if (row->kind != TENSOR_WEIGHT) return rng_gaussian(bits);
     if (is(row, "mlp.gate.e_score_correction_bias")) return rng_gaussian(bits) / 8;
-    if (ends_with(row->name, "norm.weight")) return 1 + rng_gaussian(bits) / 8;
-    return weight_value(row->name, scaled, fan_in(prob_of(p), row->name), bits);
+    return weight_value(p, row, bits);
 }
 
 /* Rows of different kinds: tiny (eps shows), large, one large entry, all alike; of the embedding another kind than
@@ -227,6 +231,7 @@ const op op_mtp = {
     .rule = rule,
     .work = work,
     .lists = lists,
+    .law = law,
     .staged = true,
     .choice = "topk_idx",
 };
