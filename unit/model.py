@@ -18,6 +18,7 @@ finite     NaN and infinity in a weight that is used, a truth that overflows: ex
 Last line: N passed, N failed, N skipped.
 """
 
+import concurrent.futures
 import fcntl
 import json
 import math
@@ -70,6 +71,7 @@ def tensors(path):
 
 
 def compare(kind, truth, other, what):
+    """Whether they agree, and what to say of it."""
     import numpy as np
 
     worst, sets = {}, 0
@@ -82,22 +84,29 @@ def compare(kind, truth, other, what):
         elif name.endswith("logits"):
             worst[name] = np.abs(ours - theirs).max() / np.abs(theirs).max()
     most = max(worst.values())
-    check(most <= 2.0**-40 and sets == 0 and len(worst) == 3,
-          f"{kind}, {what}: logits of the model and {len(worst) - 1} MTP modules within 2^{math.log2(most):.1f}, "
-          f"{sets} routing sets differ")
+    return (most <= 2.0**-40 and sets == 0 and len(worst) == 3,
+            f"{kind}, {what}: logits of the model and {len(worst) - 1} MTP modules within 2^{math.log2(most):.1f}, "
+            f"{sets} routing sets differ")
+
+
+def agree(kind):
+    path, dump = checkpoint(kind), os.path.join(FOLDER, f"truth-{kind}.safetensors")
+    run = verify(path, f"--tokens={TOKENS}", f"--dump={dump}")
+    if run.returncode:
+        return [(False, f"{kind}: {run.stderr}")]
+    found = []
+    for what, more in (("prefill", ()), ("cached decode", ("--prefill", "5"))):
+        other = os.path.join(FOLDER, f"oracle-{kind}.safetensors")
+        python("oracle.py", path, other, "--tokens", TOKENS, *more)
+        found.append(compare(kind, tensors(dump), tensors(other), what))
+    return found
 
 
 def agreement():
-    for kind in [*KINDS, "odd-fp8-sharded"]:
-        path, dump = checkpoint(kind), os.path.join(FOLDER, "truth.safetensors")
-        run = verify(path, f"--tokens={TOKENS}", f"--dump={dump}")
-        if run.returncode:
-            check(False, f"{kind}: {run.stderr}")
-            continue
-        for what, more in (("prefill", ()), ("cached decode", ("--prefill", "5"))):
-            other = os.path.join(FOLDER, "oracle.safetensors")
-            python("oracle.py", path, other, "--tokens", TOKENS, *more)
-            compare(kind, tensors(dump), tensors(other), what)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(agree, [*KINDS, "odd-fp8-sharded"]):
+            for good, text in found:
+                check(good, text)
 
 
 # ---- ports ----

@@ -23,14 +23,11 @@ static float score[MOST], value[MOST];
 static long double p[MOST]; /* the port's weights, relative to its maximum */
 static ref_value legal_o[RANK], legal_lse[1];
 
-static void find_legal_in(const char *declaration, int n, const char *ways)
+static void read_keys(const ref_table *tier, const ref_reading *rd, int n, ref_value *o, ref_value *lse)
 {
-    char text[400];
-    snprintf(text, sizeof text, "%s; %s", declaration, ways);
     static float key[MOST * WIDTH];
     float q[WIDTH] = {0};
     int32_t block = 0, length = n;
-    ref_numerics const port = numerics("mla_decode", text);
     q[WIDTH - 1] = 1;
     for (int j = 0; j < n; j++) key[j * WIDTH] = value[j], key[j * WIDTH + WIDTH - 1] = score[j];
     dsv3_mla_decode_prob const prob = {1, 1, 1, RANK, 2, 2, MOST, n, 1};
@@ -40,8 +37,16 @@ static void find_legal_in(const char *declaration, int n, const char *ways)
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+    cr_assert(tier->mla_decode(rd, &prob, &io, (ref_value *const[]){o, lse}));
+}
+
+static void find_legal_in(const char *declaration, int n, const char *ways)
+{
+    char text[400];
+    snprintf(text, sizeof text, "%s; %s", declaration, ways);
+    ref_numerics const port = numerics("mla_decode", text);
     ref_reading const rd = {&port, 0, false};
-    cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
+    read_keys(&ref_dd, &rd, n, legal_o, legal_lse);
 }
 
 /* Ports that scale the sum, and take the keys at once. */
@@ -418,6 +423,15 @@ Test(terms, weights_below_the_least_code)
                N);
     expect(legal_lse, logl(total(N)), "lse of small P");
     expect(legal_o, 1 / (1 + (N - 1) * expl((long double)score[1])), "a mean below every value");
+}
+
+/* Below 2^-126 a weight is flushed, of the one key whose value isn't 0. */
+Test(terms, weights_flushed)
+{
+    two_keys(0, -87.35f);
+    value[0] = 0, value[1] = 0x1p10f, p[1] = 0;
+    find_legal("acc 53 rn; div 0.001; log 0.001; exp 0.001; flush ftz; scores f32 must; P f32 must; rescales 0", 2);
+    expect(legal_o, 0, "a weight that is flushed");
 }
 
 Test(terms, logarithm)
@@ -864,5 +878,20 @@ Test(terms, exact_readings_agree)
         for (int c = 0; c < RANK; c++)
             cr_assert(apart(o[c], better_o[c]) <= 0, "o: %g apart", apart(o[c], better_o[c]));
         cr_assert(apart(*log_sum, *better_log_sum) <= 0, "lse: %g apart", apart(*log_sum, *better_log_sum));
+    }
+}
+
+/* Values of few bits whose weighted sum nearly vanishes: nothing but the exponential errs. */
+Test(terms, exact_weights_that_cancel)
+{
+    ref_reading const rd = {NULL, 0, false};
+    ref_value o[RANK], lse[1], better_o[RANK], better_lse[1];
+    for (int k = 1; k <= 8; k++) {
+        double const unit = ldexp(1, ilogb(exp(k)) - 15);
+        two_keys(0, (float)-k);
+        value[0] = 1, value[1] = (float)(-rint(exp(k) / unit) * unit);
+        read_keys(&ref_dd, &rd, 2, o, lse);
+        read_keys(&ref_512, &rd, 2, better_o, better_lse);
+        cr_expect(apart(*o, *better_o) <= 0, "e^-%d: %g apart", k, apart(*o, *better_o));
     }
 }
