@@ -115,13 +115,26 @@ static void reader_move(reader *r, int64_t down)
     if (r->exact) r->of_row = operand_of_codes(r);
 }
 
+/* value[i] = table[code[i]], eight codes at a time. */
+static void look_up(const double table[CODES], const uint8_t *code, int64_t n, double *value)
+{
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t word;
+        memcpy(&word, code + i, sizeof word);
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) value[i + k] = table[word >> 8 * k & 0xff];
+    }
+    for (; i < n; i++) value[i] = table[code[i]];
+}
+
 /* The part of a row that lies in one block. False: no radius was written, all are 0. */
 static bool read_block(const reader *r, int64_t across, const uint8_t *code, int64_t n, double *value, double *radius)
 {
     block_codes *const c = &r->codes[across];
     for (int64_t i = 0; !r->exact && i < n; i++)
         if (!c->known[code[i]]) dequantise(r->m, code[i], c);
-    for (int64_t i = 0; i < n; i++) value[i] = c->value[code[i]];
+    look_up(c->value, code, n, value);
     for (int64_t i = 0; c->rounded && i < n; i++) radius[i] = c->radius[code[i]];
     return c->rounded;
 }
