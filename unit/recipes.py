@@ -28,7 +28,7 @@ NOT_RUN = {
     "make asan": "all tests once more, many times slower",
     "make fuzz": "a minute for each parser; .ci/run has it",
     "make model-test": "minutes of transformers; .ci/run has it",
-    "make bench && build/bin/bench truth": "half an hour on a quiet machine",
+    "make bench && build/bin/bench truth": "a minute of a quiet machine, and torch",
     "build/bin/verify run @ci --format=jsonl --out=build/ci": "every case: .ci/run has it",
     "build/bin/verify list --matrix --results=build/ci/results.jsonl": "reads what the line before wrote",
     "verify list --matrix --results=build/ci/results.jsonl": "the same",
