@@ -127,6 +127,17 @@ static tile_rows find_rows(const product *p, int64_t first, int64_t stretch, til
 
 /* ---- squares ---- */
 
+/* Step s of both halves, which stay in tiles 4 and 5, with a group's x to tiles 0 and 1. */
+static inline __attribute__((always_inline)) USES_UNIT void add_step(unit *u, const tile_rows w[HALVES], const tile *x,
+                                                                     int64_t s)
+{
+    unit_load(u, 6, x, 64);
+    unit_load(u, 4, w[0].data + s * w[0].step, w[0].pitch);
+    unit_dot(u, 0, 4, 6);
+    unit_load(u, 5, w[1].data + s * w[1].step, w[1].pitch);
+    unit_dot(u, 1, 5, 6);
+}
+
 /* Adds steps of both halves of a part with one group of x to sums[half]; fresh: to 0. */
 static USES_UNIT void add_group(unit *u, const tile_rows w[HALVES], const tile *x, int64_t steps, bool fresh,
                                 square *sums)
@@ -139,11 +150,7 @@ static USES_UNIT void add_group(unit *u, const tile_rows w[HALVES], const tile *
         unit_load(u, 1, &sums[1], 64);
     }
     for (int64_t s = 0; s < steps; s++) {
-        unit_load(u, 6, &x[s], 64);
-        unit_load(u, 4, w[0].data + s * w[0].step, w[0].pitch);
-        unit_dot(u, 0, 4, 6);
-        unit_load(u, 5, w[1].data + s * w[1].step, w[1].pitch);
-        unit_dot(u, 1, 5, 6);
+        add_step(u, w, &x[s], s);
     }
     unit_store(u, 0, &sums[0], 64);
     unit_store(u, 1, &sums[1], 64);
@@ -165,11 +172,7 @@ static USES_UNIT void add_two(unit *u, const tile_rows w[HALVES], const tile *x,
         unit_load(u, 3, &sums[3], 64);
     }
     for (int64_t s = 0; s < steps; s++) {
-        unit_load(u, 6, &x[s], 64);
-        unit_load(u, 4, w[0].data + s * w[0].step, w[0].pitch);
-        unit_dot(u, 0, 4, 6);
-        unit_load(u, 5, w[1].data + s * w[1].step, w[1].pitch);
-        unit_dot(u, 1, 5, 6);
+        add_step(u, w, &x[s], s);
         unit_load(u, 7, &next[s], 64);
         unit_dot(u, 2, 4, 7);
         unit_dot(u, 3, 5, 7);

@@ -53,12 +53,17 @@ static void column_sup(const double *value, int64_t n, int64_t stride, int64_t w
 
 enum { TILE = 64 }; /* rows of values that stay near while every row of weights uses them */
 
+static void split(const ball *weight, int64_t n, double *hi, double *lo)
+{
+    for (int64_t j = 0; j < n; j++) hi[j] = weight[j].c.hi, lo[j] = weight[j].c.lo;
+}
+
 /* One row of weights times one tile of values. */
 static void combine_tile(const kernels *k, const ball *weight, int64_t n, const double *value, int64_t stride,
                          int64_t width, double *sum, double *rest)
 {
     double hi[TILE], lo[TILE];
-    for (int64_t j = 0; j < n; j++) hi[j] = weight[j].c.hi, lo[j] = weight[j].c.lo;
+    split(weight, n, hi, lo);
     k->combine(hi, lo, value, n, stride, width, sum, rest);
 }
 
@@ -178,7 +183,7 @@ static void slice_tile(const double *piece, int64_t rows, int64_t n, const doubl
 static void cut_tile(cutting *c, const ball *weight, int64_t n, double *piece)
 {
     double hi[TILE], lo[TILE];
-    for (int64_t j = 0; j < n; j++) hi[j] = weight[j].c.hi, lo[j] = weight[j].c.lo;
+    split(weight, n, hi, lo);
     cut_weights(c, hi, lo, n, TILE, piece);
 }
 
