@@ -2,6 +2,7 @@
  * What the AVX-512 backend promises besides right results: a row's bits depend on that row alone and not on how many
  * threads there are; the portable build has the same bits; ops allocate nothing; every E4M3 code is exact on every path.
  */
+#include "../../fast/unit.h"
 #include "../../fast/unit_check.h"
 #include "case/fill.h"
 
@@ -612,6 +613,43 @@ Test(fast, tiles_are_behind_the_guard)
     }
     pclose(code);
     for (int i = 0; i < KINDS; i++) cr_expect(seen[i] > 0, "no %s", instructions[i]);
+}
+#endif
+
+/* ---- the unit itself, where there is one ---- */
+
+#if defined(__x86_64__)
+static USES_UNIT void by_the_processor(const uint16_t a[16][32], const uint16_t b[16][32], int columns,
+                                       float sum[16][16])
+{
+    unit u;
+    unit_open(&u, columns);
+    unit_load(&u, 0, sum, 64);
+    unit_load(&u, 4, a, 64);
+    unit_load(&u, 6, b, 64);
+    unit_dot(&u, 0, 4, 6);
+    unit_store(&u, 0, sum, 64);
+    unit_close(&u);
+}
+
+Test(fast, the_model_of_tiles_is_this_processor)
+{
+    enum { TRIALS = sizeof unit_trials / sizeof *unit_trials };
+    fast = &dsv3_backend_avx512;
+    char text[400];
+    described(fast, "amx", text);
+    if (strncmp(text, "amx runs; ", 10)) cr_skip_test("%s", text);
+    uint32_t random = 11;
+    for (int round = 0; round < 20000; round++) {
+        uint16_t a[16][32], b[16][32];
+        float sum[16][16], expected[16][16];
+        int const trial = round % (TRIALS + 1), columns = 1 + round % 16;
+        fill_tiles(trial < TRIALS ? unit_trials[trial].number : any_bits, &random, a, b, sum);
+        memcpy(expected, sum, sizeof sum);
+        by_the_processor((const uint16_t(*)[32])a, (const uint16_t(*)[32])b, columns, sum);
+        tile_model((const uint16_t(*)[32])a, (const uint16_t(*)[32])b, columns, expected);
+        cr_assert(same_sums((const float(*)[16])sum, (const float(*)[16])expected), "round %d", round);
+    }
 }
 #endif
 
