@@ -144,14 +144,15 @@ uint64_t draw(uint64_t below)
     return (state >> 11) % below;
 }
 
-/* How a tile's numbers are drawn: exponents `spread` about 1 either way, of which one in `rare` is subnormal or zero. */
+/* How a tile's numbers are drawn: exponents `spread` about 1 either way, of which one in `rare` is subnormal or zero; rare 1: all
+ * are, or next to it. */
 struct fill {
     int spread, rare;
     bool positive, cancels;
 };
 
-const fill fills[] = {{1, 0, false, false}, {4, 30, false, false}, {0, 0, true, false},
-                      {12, 8, false, true}, {60, 3, false, false}, {2, 0, false, true}};
+const fill fills[] = {{1, 0, false, false},  {4, 30, false, false}, {0, 0, true, false}, {12, 8, false, true},
+                      {60, 3, false, false}, {2, 0, false, true},   {0, 1, false, true}};
 
 uint32_t code(const instruction *i, const fill *f)
 {

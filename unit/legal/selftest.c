@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,4 +185,96 @@ Test(units, cpus_are_chains_of_fma)
         float const pair = fmaf((float)a[0], (float)b[0], fmaf((float)a[1], (float)b[1], (float)acc));
         cr_assert(legal_unit_step(named("avx512.bf16"), acc, 2, a, b) == (double)pair);
     }
+}
+
+/* ---- sums of a GPU, as unit/cuda/unit_sums.cu prints them ---- */
+
+enum { MOST = 32 };
+
+/* A format's bits, what the instruction does with it, and where its halves are chosen: see sum_of. */
+typedef struct {
+    char const *name;
+    int exponent, mantissa, k;
+    legal_unit unit;
+} instruction;
+
+static instruction const instructions[] = {
+    {"mma.m16n8k8.f16", 5, 10, 8, {"", UNIT_CUT, 8, 25, 24, -14}},
+    {"mma.m16n8k16.f16", 5, 10, 16, {"", UNIT_CUT, 16, 25, 24, -14}},
+    {"mma.m16n8k8.bf16", 8, 7, 8, {"", UNIT_CUT, 8, 25, 24, -126}},
+    {"mma.m16n8k16.bf16", 8, 7, 16, {"hopper.bf16"}},
+    {"mma.m16n8k4.tf32", 8, 23, 4, {"", UNIT_CUT, 4, 25, 24, -126}},
+    {"mma.m16n8k8.tf32", 8, 23, 8, {"", UNIT_CUT, 8, 25, 24, -126}},
+    {"mma.m16n8k32.e4m3", 4, 3, 32, {"", UNIT_CUT, 16, 25, 24, -14}},
+    {"mma.m16n8k32.e5m2", 5, 2, 32, {"", UNIT_CUT, 16, 25, 24, -14}},
+    {"wgmma.m64n8k16.f16", 5, 10, 16, {"", UNIT_CUT, 16, 25, 24, -14}},
+    {"wgmma.m64n8k16.bf16", 8, 7, 16, {"hopper.bf16"}},
+    {"wgmma.m64n8k8.tf32", 8, 23, 8, {"", UNIT_CUT, 8, 25, 24, -126}},
+    {"wgmma.m64n8k32.e4m3", 4, 3, 32, {"hopper.f8"}},
+    {"wgmma.m64n8k32.e5m2", 5, 2, 32, {"", UNIT_CUT, 32, 13, 14, -14}},
+};
+
+static double value_of(instruction const *i, uint32_t bits)
+{
+    int const bias = (1 << (i->exponent - 1)) - 1, field = (int)(bits >> i->mantissa & ((1u << i->exponent) - 1));
+    uint32_t const kept = i->mantissa == 23 ? bits & ~0x1fffu : bits; /* tf32 */
+    double const mantissa = ldexp(kept & ((1u << i->mantissa) - 1), -i->mantissa);
+    double const size = ldexp(mantissa + (field ? 1 : 0), (field ? field : 1) - bias);
+    return bits >> (i->exponent + i->mantissa) & 1 ? -size : size;
+}
+
+static void read_codes(instruction const *i, char const *hex, double *to)
+{
+    int const digits = (1 + i->exponent + i->mantissa) / 4;
+    for (int k = 0; k < i->k; k++) {
+        char code[9] = "";
+        memcpy(code, hex + k * digits, (size_t)digits);
+        to[k] = value_of(i, (uint32_t)strtoul(code, NULL, 16));
+    }
+}
+
+/* On Hopper FP8 by mma.sync is two steps by f16 from 0, of the first and of the second two in each four; c is then added. */
+static double sum_of(instruction const *i, double c, double const *a, double const *b)
+{
+    legal_unit const *const u = *i->unit.name ? named(i->unit.name) : &i->unit;
+    if (u->step == i->k) return legal_unit_step(u, c, i->k, a, b);
+    double half[2][2][MOST / 2];
+    for (int k = 0; k < i->k; k++) {
+        int const at = k / 4 * 2 + k % 2;
+        half[k / 2 % 2][0][at] = a[k], half[k / 2 % 2][1][at] = b[k];
+    }
+    double const first = legal_unit_step(u, 0, MOST / 2, half[0][0], half[0][1]);
+    return number_round(number_f32, c + legal_unit_step(u, first, MOST / 2, half[1][0], half[1][1]));
+}
+
+static double float_of(char const *hex)
+{
+    uint32_t const bits = (uint32_t)strtoul(hex, NULL, 16);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return (double)x;
+}
+
+Test(units, an_h100_sums_so)
+{
+    enum { KINDS = sizeof instructions / sizeof *instructions };
+    char const *const file = getenv("SUMS") ? getenv("SUMS") : "unit/legal/sums_h100.txt";
+    FILE *const in = fopen(file, "r");
+    cr_assert(in, "%s", file);
+    char line[400], name[40], c[9], hex_a[80], hex_b[80], d[9];
+    int seen[KINDS] = {0};
+    while (fgets(line, sizeof line, in)) {
+        if (line[0] == '#') continue;
+        cr_assert(sscanf(line, "%39s %8s %79s %79s %8s", name, c, hex_a, hex_b, d) == 5, "%s", line);
+        int n = 0;
+        while (n < KINDS && strcmp(instructions[n].name, name) != 0) n++;
+        cr_assert(n < KINDS, "%s", name);
+        double a[MOST], b[MOST];
+        read_codes(&instructions[n], hex_a, a), read_codes(&instructions[n], hex_b, b);
+        double const got = sum_of(&instructions[n], float_of(c), a, b);
+        cr_expect(got == float_of(d), "%s: %a, the unit says %a", name, got, float_of(d));
+        seen[n]++;
+    }
+    fclose(in);
+    for (int n = 0; n < KINDS; n++) cr_expect(seen[n] >= 50, "%s: %d sums", instructions[n].name, seen[n]);
 }

@@ -5,25 +5,25 @@
 #include <stdbool.h>
 
 legal_unit const legal_unit_list[] = {
-    {"volta.f16", UNIT_CUT, 4, 23, 24},       {"ampere.bf16", UNIT_CUT, 8, 24, 24},
-    {"ada.bf16", UNIT_CUT, 8, 24, 24},        {"hopper.bf16", UNIT_CUT, 16, 25, 24},
-    {"blackwell.bf16", UNIT_CUT, 16, 25, 24}, {"cdna3.bf16", UNIT_DOWN, 8, 24, 24},
-    {"avx512.bf16", UNIT_PAIRS, 2, 0, 24},    {"amx.bf16", UNIT_TWO_CHAINS, 32, 0, 24},
-    {"hopper.f8", UNIT_CUT, 32, 13, 14},      {"ada.f8", UNIT_CUT, 16, 13, 14},
+    {"volta.f16", UNIT_CUT, 4, 23, 24, -126},       {"ampere.bf16", UNIT_CUT, 8, 24, 24, -126},
+    {"ada.bf16", UNIT_CUT, 8, 24, 24, -126},        {"hopper.bf16", UNIT_CUT, 16, 25, 24, -126},
+    {"blackwell.bf16", UNIT_CUT, 16, 25, 24, -126}, {"cdna3.bf16", UNIT_DOWN, 8, 24, 24, -126},
+    {"avx512.bf16", UNIT_PAIRS, 2, 0, 24, -126},    {"amx.bf16", UNIT_TWO_CHAINS, 32, 0, 24, -126},
+    {"hopper.f8", UNIT_CUT, 32, 13, 14, -6},        {"ada.f8", UNIT_CUT, 16, 13, 14, -6},
 };
 int const legal_unit_count = sizeof legal_unit_list / sizeof *legal_unit_list;
 
 /* Exponent of x as the adder sees it: that of its significand in [1, 2); of 0 and subnormal numbers the least. */
-static int exponent_of(double x)
+static int exponent_of(double x, int least)
 {
-    int e = -125;
+    int e = least + 1;
     if (x != 0) frexp(x, &e);
-    return e - 1 < -126 ? -126 : e - 1;
+    return e - 1 < least ? least : e - 1;
 }
 
-static int product_exponent(double a, double b)
+static int product_exponent(legal_unit const *u, double a, double b)
 {
-    return a == 0 || b == 0 ? -126 : exponent_of(a) + exponent_of(b);
+    return a == 0 || b == 0 ? -126 : exponent_of(a, u->least) + exponent_of(b, u->least);
 }
 
 /* x at `place`, cut toward zero or toward minus infinity. */
@@ -40,8 +40,8 @@ static double total(number_sum const *sum, int bits, bool to_zero)
 
 static double cut_step(legal_unit const *u, double acc, int n, double const *a, double const *b)
 {
-    int most = exponent_of(acc);
-    for (int i = 0; i < n; i++) most = product_exponent(a[i], b[i]) > most ? product_exponent(a[i], b[i]) : most;
+    int most = exponent_of(acc, -126);
+    for (int i = 0; i < n; i++) most = product_exponent(u, a[i], b[i]) > most ? product_exponent(u, a[i], b[i]) : most;
     number_sum sum;
     number_clear(&sum);
     number_add(&sum, aligned(acc, most - u->below, false));
@@ -52,11 +52,11 @@ static double cut_step(legal_unit const *u, double acc, int n, double const *a, 
 /* Products cut at 24 bits, their sum at 31 bits and the accumulator at 24 rounded down, the result to nearest. */
 static double down_step(legal_unit const *u, double acc, int n, double const *a, double const *b)
 {
-    int most = product_exponent(a[0], b[0]);
-    for (int i = 1; i < n; i++) most = product_exponent(a[i], b[i]) > most ? product_exponent(a[i], b[i]) : most;
+    int most = product_exponent(u, a[0], b[0]);
+    for (int i = 1; i < n; i++) most = product_exponent(u, a[i], b[i]) > most ? product_exponent(u, a[i], b[i]) : most;
     double products = 0; /* exact: at most 29 bits */
     for (int i = 0; i < n; i++) products += aligned(a[i] * b[i], most - u->below, false);
-    int const other = exponent_of(acc), top = most > other ? most : other;
+    int const other = exponent_of(acc, -126), top = most > other ? most : other;
     number_sum sum;
     number_clear(&sum);
     number_add(&sum, aligned(products, top - 31, true));

@@ -6,11 +6,12 @@
 
 enum unit_kind { UNIT_CUT, UNIT_DOWN, UNIT_PAIRS, UNIT_TWO_CHAINS };
 
-/* below: fraction bits kept below the largest exponent; step: products a step; bits: of the result. */
+/* below: fraction bits kept below the largest exponent; step: products a step; bits: of the result; least: exponent of the
+ * factors' smallest normal number, which subnormal ones count with. */
 typedef struct {
     char const *name;
     enum unit_kind kind;
-    int step, below, bits;
+    int step, below, bits, least;
 } legal_unit;
 
 extern legal_unit const legal_unit_list[];
