@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { MOST_WORKERS = 64, SPINS = 2000 };
+enum { MOST_WORKERS = 64, SPINS = 2000, PAGE = 4096 };
 
 static const size_t reserve = (size_t)1 << 38; /* addresses, not memory */
 
@@ -113,12 +113,14 @@ static const char *lacks_amx(void)
 
 #endif
 
-/* Intel's vdpbf16ps is half as fast as its FMA. */
-static bool pairs_are_faster(void)
+/* As measured: Intel's vdpbf16ps is half as fast as its FMA, tiles are three to six times as fast from two rows on. A model is
+ * slower than what it models. */
+static bool is_faster(product_path path)
 {
 #if defined(__x86_64__) && !defined(PORTABLE)
-    return __builtin_cpu_is("amd");
+    return path == PATH_AMX || __builtin_cpu_is("amd");
 #else
+    (void)path;
     return false;
 #endif
 }
@@ -129,22 +131,39 @@ static bool asked_for(const char *path)
     return said && !strcmp(said, path);
 }
 
-product_path path_here(void)
+static const char *const path_names[] = {"fma", "dpbf16", "amx"};
+
+static bool is_asked_for(product_path path)
 {
-    if (asked_for("fma")) return PATH_FMA;
-    if (asked_for("amx") && !lacks_amx()) return PATH_AMX; /* nobody measured it: only who asks for it gets it */
-    return !lacks_pairs() && (asked_for("dpbf16") || pairs_are_faster()) ? PATH_PAIRS : PATH_FMA;
+    return asked_for(path_names[path]);
 }
 
-static const char *const path_names[] = {"fma", "dpbf16", "amx"};
+static bool another_is_asked_for(product_path path)
+{
+    for (product_path other = PATH_FMA; other <= PATH_AMX; other++)
+        if (other != path && is_asked_for(other)) return true;
+    return false;
+}
+
+static bool is_wanted(product_path path)
+{
+    return is_asked_for(path) || (is_faster(path) && !another_is_asked_for(path));
+}
+
+product_path path_here(void)
+{
+    if (is_wanted(PATH_AMX) && !lacks_amx()) return PATH_AMX;
+    if (is_asked_for(PATH_FMA) || lacks_pairs()) return PATH_FMA;
+    return is_asked_for(PATH_PAIRS) || is_faster(PATH_PAIRS) ? PATH_PAIRS : PATH_FMA;
+}
 
 /* Why `runs` does, and not a path that could. */
 static const char *preferred(product_path path, product_path runs)
 {
     static const char *const asked[] = {"DSV3_FAST=fma", "DSV3_FAST=dpbf16", "DSV3_FAST=amx"};
-    if (asked_for(path_names[runs])) return asked[runs];
-    if (path == PATH_AMX) return "never measured, DSV3_FAST=amx asks for it";
-    return runs == PATH_PAIRS ? "slower here" : "no faster on this processor";
+    if (is_asked_for(runs)) return asked[runs];
+    if (path == PATH_AMX) return "a model of it, DSV3_FAST=amx asks for it";
+    return runs == PATH_FMA ? "no faster on this processor" : "slower here";
 }
 
 static const char *why_not(product_path path, product_path runs)
@@ -152,7 +171,7 @@ static const char *why_not(product_path path, product_path runs)
     const char *lacking = NULL;
     if (path == PATH_PAIRS) lacking = lacks_pairs();
     if (path == PATH_AMX)
-        lacking = asked_for("amx") ? lacks_amx() : has_no_amx(); /* else nobody asks the system for tiles */
+        lacking = is_wanted(path) ? lacks_amx() : has_no_amx(); /* else nobody asks the system for tiles */
     return lacking ? lacking : preferred(path, runs);
 }
 
@@ -169,7 +188,7 @@ void path_describe(char *text, size_t cap)
     bool known = !said;
     snprintf(text, cap, "%s runs", path_names[runs]);
     for (product_path path = PATH_FMA; path <= PATH_AMX; path++) {
-        known |= asked_for(path_names[path]);
+        known |= is_asked_for(path);
         if (path != runs) append(text, cap, path_names[path], why_not(path, runs));
     }
     if (!known) append(text, cap, "DSV3_FAST is none of fma, dpbf16, amx", NULL);
@@ -187,13 +206,25 @@ packs *ctx_packs(const dsv3_ctx *ctx)
 
 /* ---- memory ---- */
 
+static size_t rounded(size_t bytes, size_t to)
+{
+    return (bytes + to - 1) & ~(to - 1);
+}
+
 void *ctx_take(dsv3_ctx *ctx, int64_t n, size_t size)
 {
-    size_t const bytes = ((size_t)n * size + 63) & ~(size_t)63;
+    size_t const bytes = rounded((size_t)n * size, 64);
     if (bytes > reserve - ctx->used) return NULL;
     void *const piece = ctx->memory + ctx->used;
     ctx->used += bytes;
     return piece;
+}
+
+worker_pieces ctx_take_each(dsv3_ctx *ctx, int64_t n, size_t size)
+{
+    size_t const pitch = rounded((size_t)n * size, PAGE);
+    ctx->used = rounded(ctx->used, PAGE);
+    return (worker_pieces){ctx_take(ctx, ctx->workers, pitch), pitch};
 }
 
 size_t ctx_mark(const dsv3_ctx *ctx)

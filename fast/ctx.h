@@ -28,6 +28,21 @@ packs *ctx_packs(const dsv3_ctx *ctx);
 
 /* n * size bytes at a multiple of 64; NULL when the reserve is used up. */
 void *ctx_take(dsv3_ctx *ctx, int64_t n, size_t size);
+
+/* A piece for each worker, on pages of its own: processors fetch ahead up to a page's end, and what one fetches of another's
+ * piece while that is written goes back and forth between them. memory NULL: the reserve is used up. */
+typedef struct {
+    char *memory;
+    size_t pitch;
+} worker_pieces;
+
+worker_pieces ctx_take_each(dsv3_ctx *ctx, int64_t n, size_t size);
+
+static inline void *piece_of(const worker_pieces *pieces, int worker)
+{
+    return pieces->memory + (size_t)worker * pieces->pitch;
+}
+
 size_t ctx_mark(const dsv3_ctx *ctx);
 void ctx_back(dsv3_ctx *ctx, size_t mark);
 

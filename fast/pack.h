@@ -1,7 +1,7 @@
 /*
  * Packed matrices: what `prepare` makes of a checkpoint's, so that a product reads memory from front to back. OUTPUTS rows by
  * STRETCH columns lie together: tile by tile, and of a tile a chunk of each row in turn. Ends are filled up with zeros.
- * Tiles have TILE rows and chunks CHUNK entries; for AMX sixteen, and 64 bytes.
+ * Tiles have TILE rows and chunks CHUNK entries; for AMX OUTPUTS, and 64 bytes.
  */
 #ifndef PACK_H
 #define PACK_H

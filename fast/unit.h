@@ -2,7 +2,8 @@
  * The matrix unit of a thread: eight tiles of sixteen rows of 64 bytes. Tiles 0 to 3 hold sums of binary32, 4 and 5 rows of
  * BF16, 6 and 7 pairs of sixteen rows side by side. Intrinsics, or with PORTABLE the model of them.
  *
- * Tiles are named by literals. Columns beyond those that the unit was opened with don't exist.
+ * Tiles are named by literals. Sums in columns beyond those that the unit was opened with are anything, or aren't there: the
+ * processor makes all sixteen, since what a narrower tile stores can't be loaded again before it has left the core.
  */
 #ifndef UNIT_H
 #define UNIT_H
@@ -83,11 +84,12 @@ typedef struct {
 
 static inline USES_UNIT void unit_open(unit *u, int columns)
 {
+    (void)columns;
     memset(u, 0, sizeof *u);
     u->palette = 1;
     for (int tile = 0; tile < 8; tile++) {
         u->rows[tile] = SIDE;
-        u->width[tile] = (uint16_t)(tile == 4 || tile == 5 ? 64 : 4 * columns);
+        u->width[tile] = 64;
     }
     WRITTEN(u);
     _tile_loadconfig(u);
