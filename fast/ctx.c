@@ -24,6 +24,7 @@ static const size_t reserve = (size_t)1 << 38; /* addresses, not memory */
 
 struct dsv3_ctx {
     product_path path;
+    int invariant;
     packs *packs;
     char *memory;
     size_t used;
@@ -199,6 +200,17 @@ product_path ctx_path(const dsv3_ctx *ctx)
     return ctx->path;
 }
 
+int ctx_invariant(const dsv3_ctx *ctx)
+{
+    return ctx->invariant;
+}
+
+int invariant_here(void)
+{
+    const char *const said = getenv("DSV3_FAST_INVARIANT");
+    return said && !strcmp(said, "1");
+}
+
 packs *ctx_packs(const dsv3_ctx *ctx)
 {
     return ctx->packs;
@@ -347,6 +359,7 @@ dsv3_status ctx_open(dsv3_ctx **out, int device)
     if (!ctx->packs || ctx->memory == MAP_FAILED) return give_up(ctx);
     madvise(ctx->memory, reserve, MADV_HUGEPAGE);
     ctx->path = path_here();
+    ctx->invariant = invariant_here();
     ctx->workers = 1;
     int const wanted = wanted_workers();
     while (ctx->workers < wanted && start_worker(ctx)) continue;

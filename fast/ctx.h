@@ -17,6 +17,10 @@ typedef enum { PATH_FMA, PATH_PAIRS, PATH_AMX } product_path;
 product_path ctx_path(const dsv3_ctx *ctx);
 product_path path_here(void);
 
+/* DSV3_FAST_INVARIANT=1: must a row have the same bits alone as beside others? Else a row may go by what is faster for it. */
+int ctx_invariant(const dsv3_ctx *ctx);
+int invariant_here(void);
+
 /* One line: which path runs, and why each other one doesn't. */
 void path_describe(char *text, size_t cap);
 

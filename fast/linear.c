@@ -15,9 +15,9 @@ const char *fast_linear_numerics(const void *prob, const void *io)
 {
     const dsv3_linear_io *const t = io;
     const dsv3_tensor *const weight = dsv3_find(&t->weights, "weight");
-    bool const pairs = weight && by_pairs(t->x.dtype) && weight->dtype != DSV3_F32;
-    (void)prob;
-    if (weight && by_amx(t->x.dtype) && weight->dtype != DSV3_F32) return "acc amx.bf16; flush daz; weight f32 may";
+    bool const pairs = weight && weight->dtype != DSV3_F32 && (by_pairs(t->x.dtype) || by_amx(t->x.dtype));
+    if (weight && all_by_amx(t->x.dtype, ((const dsv3_linear_prob *)prob)->n_tokens, &t->weights))
+        return "acc amx.bf16; flush daz; weight f32 may";
     return pairs ? "acc avx512.bf16 splits=16; flush daz; weight f32 may"
                  : "acc 24 rn fused splits=16; flush none; weight f32 must";
 }

@@ -57,8 +57,15 @@ int by_pairs(dsv3_dtype x)
     return path_here() == PATH_PAIRS && x == DSV3_BF16;
 }
 
-int lies_in_squares(const dsv3_ctx *ctx, dsv3_dtype x, dsv3_dtype weight)
+/* Codes of one row are read once: what tiles would save is less than what they cost. */
+static bool is_better_alone(int64_t rows, dsv3_dtype weight)
 {
+    return rows == 1 && weight == DSV3_F8_E4M3;
+}
+
+int lies_in_squares(const dsv3_ctx *ctx, dsv3_dtype x, dsv3_dtype weight, int64_t rows)
+{
+    if (is_better_alone(rows, weight) && !ctx_invariant(ctx)) return 0;
     return ctx_path(ctx) == PATH_AMX && x == DSV3_BF16 && weight != DSV3_F32;
 }
 
@@ -67,11 +74,14 @@ int by_amx(dsv3_dtype x)
     return path_here() == PATH_AMX && x == DSV3_BF16;
 }
 
-int all_by_amx(dsv3_dtype x, const dsv3_weights *weights)
+int all_by_amx(dsv3_dtype x, int64_t rows, const dsv3_weights *weights)
 {
     if (!by_amx(x)) return 0;
-    for (int64_t i = 0; i < weights->count; i++)
-        if (is_matrix(&weights->item[i]) && weights->item[i].tensor.dtype == DSV3_F32) return 0;
+    for (int64_t i = 0; i < weights->count; i++) {
+        dsv3_dtype const dtype = weights->item[i].tensor.dtype;
+        bool const alone = is_better_alone(rows, dtype) && !invariant_here();
+        if (is_matrix(&weights->item[i]) && (dtype == DSV3_F32 || alone)) return 0;
+    }
     return 1;
 }
 
@@ -312,12 +322,10 @@ static void multiply_part(const void *job, int64_t i, int worker)
 
 int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
 {
-    product_path const path = ctx_path(ctx);
-    if (path == PATH_AMX && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32)
-        return multiply_squares(ctx, m, x, rows, y);
+    if (lies_in_squares(ctx, x.dtype, m->weight->dtype, rows)) return multiply_squares(ctx, m, x, rows, y);
     size_t const mark = ctx_mark(ctx);
     product p = {.m = m, .x = x, .y = y, .rows = rows, .columns = m->weight->shape[1], .outputs = m->weight->shape[0]};
-    p.pairs = path == PATH_PAIRS && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
+    p.pairs = ctx_path(ctx) != PATH_FMA && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
     p.work = p.pairs ? DSV3_BF16 : DSV3_F32;
     bool const few_codes = p.pairs && rows > 1 && rows <= TILE && m->weight->dtype == DSV3_F8_E4M3;
     p.packed = few_codes ? NULL : find_packed(ctx, m->weight, TILE); /* measured: those are faster from end to end */

@@ -189,7 +189,7 @@ static bool is_packed(const dsv3_weight *w)
 
 static int64_t rows_together(const dsv3_ctx *ctx, const factors *f, int64_t i)
 {
-    return lies_in_squares(ctx, f->x->dtype, f->weights->item[i].tensor.dtype) ? OUTPUTS : TILE;
+    return lies_in_squares(ctx, f->x->dtype, f->weights->item[i].tensor.dtype, f->x->shape[0]) ? OUTPUTS : TILE;
 }
 
 static void unpack_first(dsv3_ctx *ctx, const factors *f, int64_t n)

@@ -359,6 +359,7 @@ static void first_row(const char *format, int tokens, dsv3_ctx *ctx, float row[7
 
 Test(fast, rows_do_not_depend_on_their_neighbours)
 {
+    setenv("DSV3_FAST_INVARIANT", "1", 1);
     static const char *const formats[] = {"weight=bf16", "weight=f8_e4m3", "x=f32,weight=f32", "x=f32,weight=f8_e4m3"};
     for (int way = 0; way < WAYS; way++)
         for (int f = 0; take(way) && f < 4; f++) {
@@ -372,6 +373,34 @@ Test(fast, rows_do_not_depend_on_their_neighbours)
             }
             fast->close(ctx);
         }
+}
+
+/* The first of two rows on path amx, alone, and alone on path dpbf16, of the same build. */
+static void three_rows(const char *format, const char *invariant, float beside[70], float alone[70], float by_pairs[70])
+{
+    setenv("DSV3_FAST_INVARIANT", invariant, 1);
+    dsv3_ctx *ctx = open_with("2");
+    first_row(format, 2, ctx, beside), first_row(format, 1, ctx, alone);
+    fast->close(ctx);
+    path = "dpbf16";
+    ctx = open_with("2");
+    first_row(format, 1, ctx, by_pairs);
+    fast->close(ctx);
+    path = "amx";
+}
+
+Test(fast, one_row_of_codes_goes_by_pairs_on_amx)
+{
+    float beside[70], alone[70], by_pairs[70];
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way) || strcmp(path, "amx")) continue;
+        three_rows("weight=f8_e4m3", "0", beside, alone, by_pairs);
+        cr_expect(!memcmp(alone, by_pairs, sizeof alone) && memcmp(alone, beside, sizeof alone));
+        three_rows("weight=f8_e4m3", "1", beside, alone, by_pairs);
+        cr_expect(!memcmp(alone, beside, sizeof alone) && memcmp(alone, by_pairs, sizeof alone));
+        three_rows("weight=bf16", "0", beside, alone, by_pairs);
+        cr_expect(!memcmp(alone, beside, sizeof alone) && memcmp(alone, by_pairs, sizeof alone));
+    }
 }
 
 static bool is_in_ids(const char *name)
