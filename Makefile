@@ -48,7 +48,12 @@ check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goa
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
 $(if $(absent),$(error $(absent)))
 
-ARCH   := $(shell uname -m)
+ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+# The compiler's own: another processor's object files want them.
+tool    = $(shell $(CC) -print-prog-name=$(1))
+LD     := $(call tool,ld)
+OBJCOPY := $(call tool,objcopy)
+AR     := $(call tool,ar)
 TIERS  := dd 256 512 1024
 OPS    := $(filter-out ops,$(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c)))
 
@@ -60,7 +65,8 @@ LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lsleef -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
 ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
-AVX512 := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O3
+x86    := $(filter x86_64,$(ARCH))
+AVX512 := $(if $(x86),-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O3,-DPORTABLE)
 
 tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error attention \
               attention_error layer table $(OPS)
@@ -102,7 +108,7 @@ $(B)/obj/ref_$(1)/%.o: ref/%.c
 	@mkdir -p $$(@D)
 	$$(call run,CC)$$(CC) $$(CFLAGS) $$(WARN) -DTIER=$(1) $(bits_$(1)) -c $$< -o $$@
 $(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o)
-	$$(call run,LD)ld -r $$^ -o $$@.all && objcopy --keep-global-symbol=ref_$(1) $$@.all $$@
+	$$(call run,LD)$(LD) -r $$^ -o $$@.all && $(OBJCOPY) --keep-global-symbol=ref_$(1) $$@.all $$@
 endef
 $(foreach t,$(filter-out dd,$(TIERS)),$(eval bits_$(t) := -DPROOF_BITS=$(t)))
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
@@ -117,16 +123,16 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 # ---- the harness and our backends ----
 
-$(B)/obj/fast/%.o: CFLAGS += $(if $(filter x86_64,$(ARCH)),$(AVX512),-DPORTABLE)
+$(B)/obj/fast/%.o: CFLAGS += $(AVX512)
 $(B)/obj/fast/backend.o: AVX512 :=
-$(B)/obj/fast/pairs.o $(B)/obj/fast/amx.o: AVX512 += -mavx512bf16 -mavx512vbmi
+$(B)/obj/fast/pairs.o $(B)/obj/fast/amx.o: AVX512 += $(if $(x86),-mavx512bf16 -mavx512vbmi)
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
 $(B)/obj/avx512.o: $(fast_src:%.c=$(B)/obj/%.o)
 $(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)
 $(B)/obj/avx512.o $(B)/obj/portable.o:
-	$(call run,LD)ld -r $^ -o $@.all && objcopy --keep-global-symbol=dsv3_backend_$(@F:.o=) $@.all $@
+	$(call run,LD)$(LD) -r $^ -o $@.all && $(OBJCOPY) --keep-global-symbol=dsv3_backend_$(@F:.o=) $@.all $@
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
@@ -136,7 +142,7 @@ $(B)/obj/cuda/%.o: cuda/%.cu
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
-	$(call run,AR)ar rcs $@ $^
+	$(call run,AR)$(AR) rcs $@ $^
 $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
@@ -279,7 +285,7 @@ fuzz:
 parsing := $(filter-out $(foreach d,commands judge model report run,$(B)/obj/verify/$(d)/%),$(verify_obj))
 $(B)/libparsers.a: $(parsing) $(once:%=$(B)/obj/ref/%.o)
 	@rm -f $@
-	$(call run,AR)ar rcs $@ $^
+	$(call run,AR)$(AR) rcs $@ $^
 $(B)/fuzz_%: $(B)/obj/unit/fuzz/%.o $(B)/libparsers.a
 	$(call run,LD)$(CC) $(subst fuzzer-no-link,fuzzer,$(SAN)) $^ -o $@ $(LDLIBS)
 
