@@ -2,7 +2,8 @@
 #include "attention_squares.h"
 
 #include "unit.h"
-#include "vec.h"
+
+#include "elementwise.h"
 
 #define KERNEL static inline __attribute__((always_inline))
 
@@ -12,7 +13,8 @@ enum {
     BLOCK_KEYS = 256, /* whose weights have one maximum */
     PART_KEYS = 1024, /* whose sums are one worker's */
     ROW_TILES = ROWS / SIDE,
-    BLOCK_STEPS = BLOCK_KEYS / DEEP
+    BLOCK_STEPS = BLOCK_KEYS / DEEP,
+    NEAR_STEPS = 9 /* of two tiles of keys and two of queries: 36 KiB */
 };
 
 /* A tile's memory: rows, or pairs of rows, of BF16; and sums. */
@@ -209,23 +211,33 @@ static void pair_values(const work_rows *w, int64_t j, int64_t i, tile *to)
 
 /* ---- squares ---- */
 
-/* Two tiles of rows with two of pairs: to[i] = a[i] b, next[i] = a[i] c. */
+/* Two tiles of rows with two of pairs: to[i] += a[i] b, next[i] += a[i] c; fresh: to 0. */
 static USES_UNIT void multiply_four(unit *u, const tile_rows a[2], const tile *b, const tile *c, int64_t steps,
-                                    square to[2], square next[2])
+                                    bool fresh, square to[2], square next[2])
 {
-    unit_zero(u, 0);
-    unit_zero(u, 1);
-    unit_zero(u, 2);
-    unit_zero(u, 3);
+    const char *one = a[0].data, *other = a[1].data;
+    int64_t const pitch = a[0].pitch, step = a[0].step, other_pitch = a[1].pitch, other_step = a[1].step;
+    if (fresh) {
+        unit_zero(u, 0);
+        unit_zero(u, 1);
+        unit_zero(u, 2);
+        unit_zero(u, 3);
+    } else {
+        unit_load(u, 0, &to[0], 64);
+        unit_load(u, 1, &to[1], 64);
+        unit_load(u, 2, &next[0], 64);
+        unit_load(u, 3, &next[1], 64);
+    }
     for (int64_t s = 0; s < steps; s++) {
         unit_load(u, 6, b + s, 64);
-        unit_load(u, 4, a[0].data + s * a[0].step, a[0].pitch);
+        unit_load(u, 4, one, pitch);
         unit_dot(u, 0, 4, 6);
-        unit_load(u, 5, a[1].data + s * a[1].step, a[1].pitch);
+        unit_load(u, 5, other, other_pitch);
         unit_dot(u, 1, 5, 6);
         unit_load(u, 7, c + s, 64);
         unit_dot(u, 2, 4, 7);
         unit_dot(u, 3, 5, 7);
+        one += step, other += other_step;
     }
     unit_store(u, 0, &to[0], 64);
     unit_store(u, 1, &to[1], 64);
@@ -238,19 +250,35 @@ static square *scores_of(const work_rows *w, int64_t t)
     return w->d->score + t * (BLOCK_KEYS / SIDE);
 }
 
+/* The same from step s on. */
+static tile_rows skip(tile_rows rows, int64_t s)
+{
+    return (tile_rows){rows.data + s * rows.step, rows.pitch, rows.step};
+}
+
+/* Scores of thirty-two keys from j on. Few steps at a time stay near while all rows pass. */
+static void score_keys(const work_rows *w, const tile_rows key[2], int64_t first, int64_t j)
+{
+    const attention *const a = w->a;
+    for (int64_t s = 0; s < a->steps; s += NEAR_STEPS) {
+        tile_rows const here[2] = {skip(key[0], s), skip(key[1], s)};
+        for (int64_t t = 0; t < a->rows / SIDE; t += 2) {
+            const tile *const q = w->d->query + t * a->steps + s;
+            square *const to = scores_of(w, t) + j / SIDE;
+            if (j < seen_by_two(w, t, first))
+                multiply_four(w->u, here, q, q + a->steps, least(NEAR_STEPS, a->steps - s), !s, to,
+                              to + BLOCK_KEYS / SIDE);
+        }
+    }
+}
+
 /* Scores of a block, and its values as pairs. */
 static void score_block(const work_rows *w, int64_t first, int64_t keys)
 {
-    const attention *const a = w->a;
     for (int64_t j = 0; j < keys; j += DEEP) {
         tile_rows const key[2] = {find_keys(w->g, first + j, w->d->key),
-                                  find_keys(w->g, first + j + SIDE, w->d->key + a->steps)};
-        for (int64_t t = 0; t < a->rows / SIDE; t += 2) {
-            const tile *const q = w->d->query + t * a->steps;
-            if (j < seen_by_two(w, t, first))
-                multiply_four(w->u, key, q, q + a->steps, a->steps, scores_of(w, t) + j / SIDE,
-                              scores_of(w, t + 1) + j / SIDE);
-        }
+                                  find_keys(w->g, first + j + SIDE, w->d->key + w->a->steps)};
+        score_keys(w, key, first, j);
         for (int64_t i = 0; i < SIDE; i++) pair_values(w, first + j + 2 * i, i, w->d->value + j / DEEP);
     }
 }
@@ -294,8 +322,8 @@ KERNEL vec weigh_step(bool all, const view *v, const square *score, int64_t j, v
 {
     vec row[SIDE], even = vec_of(0), odd = vec_of(0);
     for (int i = 0; i < SIDE; i++) {
-        vec const one = vec_exp(vec_sub(score_of(all, v, score, j + 2 * i), shift));
-        vec const other = vec_exp(vec_sub(score_of(all, v, score, j + 2 * i + 1), shift));
+        vec const one = vec_weight(vec_sub(score_of(all, v, score, j + 2 * i), shift));
+        vec const other = vec_weight(vec_sub(score_of(all, v, score, j + 2 * i + 1), shift));
         even = vec_add(even, one), odd = vec_add(odd, other);
         row[i] = vec_of_pairs(rounded_pairs(one, other));
     }
@@ -310,7 +338,7 @@ KERNEL void weigh(bool all, const view *v, const square *score, tile_column *mos
     vec const before = vec_load(most->at), after = largest_of_block(all, v, score, before);
     vec const shift =
         vec_choose(vec_equal(after, vec_of(-INFINITY)), vec_of(0), after); /* -infinity less 0 is no NaN */
-    vec const moved = vec_exp(vec_sub(before, shift));
+    vec const moved = vec_weight(vec_sub(before, shift));
     vec total = vec_of(0);
     for (int64_t j = 0; j < v->keys; j += DEEP)
         total = vec_add(total, weigh_step(all, v, score, j, shift, to + j / DEEP));
@@ -351,7 +379,7 @@ static void sum_four(const work_rows *w, const partial *p, int64_t t, int64_t c,
     for (int i = 0; i < 2; i++)
         weight[i] = (tile_rows){(const char *)(w->d->weight + (t + i) * BLOCK_STEPS), 64, sizeof(tile)};
     const tile *const value = w->d->value + c * BLOCK_STEPS;
-    multiply_four(w->u, weight, value, value + BLOCK_STEPS, over(keys, DEEP), more[0], more[1]);
+    multiply_four(w->u, weight, value, value + BLOCK_STEPS, over(keys, DEEP), true, more[0], more[1]);
     for (int i = 0; i < 2; i++)
         for (int h = 0; h < 2; h++)
             add_square(&more[h][i], &factor[t + i], fresh, p->o + (t + i) * w->a->columns + c + h);
@@ -399,7 +427,7 @@ static vec join_sums(const attention *a, int64_t slot, int64_t parts, int64_t t,
     vec const shift = vec_choose(vec_equal(most, vec_of(-INFINITY)), vec_of(0), most);
     for (int64_t i = 0; i < parts; i++) {
         partial const p = partial_at(a, slot + i);
-        vec const factor = vec_exp(vec_sub(vec_load(p.most[t].at), shift));
+        vec const factor = vec_weight(vec_sub(vec_load(p.most[t].at), shift));
         *sum = vec_fma(vec_load(p.sum[t].at), factor, *sum);
         vec_store(p.most[t].at, factor);
     }

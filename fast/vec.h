@@ -98,6 +98,12 @@ static inline lanes vec_above(vec a, vec b)
     return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
 }
 
+/* Where a isn't smaller; NaN isn't. */
+static inline lanes vec_not_below(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+
 /* Of 32 numbers, a and then b: those at even places, those at odd ones. */
 static inline void vec_part(vec a, vec b, vec *even, vec *odd)
 {
@@ -173,6 +179,13 @@ static inline float vec_largest(vec v)
 static inline vec vec_exp(vec v)
 {
     return Sleef_finz_expf16_u10avx512f(v);
+}
+
+/* v 2^n, where t is n + 1.5 2^23 and the result is normal; 0 outside the lanes. */
+static inline vec vec_times_power(vec v, vec t, lanes of)
+{
+    __m512i const exponent = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    return _mm512_castsi512_ps(_mm512_maskz_add_epi32(of, _mm512_castps_si512(v), exponent));
 }
 
 /* cos and sin of sixteen angles, each within 1 ulp of binary64 and then rounded. */

@@ -119,6 +119,11 @@ static inline lanes vec_above(vec a, vec b)
     return above;
 }
 
+static inline lanes vec_not_below(vec a, vec b)
+{
+    return (lanes)~vec_above(b, a);
+}
+
 static inline void vec_part(vec a, vec b, vec *even, vec *odd)
 {
     for (int l = 0; l < WIDTH; l++) {
@@ -177,6 +182,11 @@ static inline vec vec_exp(vec v)
     }
 #endif
     EACH(Sleef_finz_expf1_u10purecfma(v.lane[l]));
+}
+
+static inline vec vec_times_power(vec v, vec t, lanes of)
+{
+    EACH(of >> l & 1 ? of_bits(bits_of(v.lane[l]) + (bits_of(t.lane[l]) << 23)) : 0);
 }
 
 static inline void vec_cos_sin(const double angle[16], vec *cosine, vec *sine)
