@@ -14,7 +14,9 @@ enum {
     PART_KEYS = 1024, /* whose sums are one worker's */
     ROW_TILES = ROWS / SIDE,
     BLOCK_STEPS = BLOCK_KEYS / DEEP,
-    NEAR_STEPS = 9 /* of two tiles of keys and two of queries: 36 KiB */
+    NEAR_STEPS = 9, /* of two tiles of keys and two of queries: 36 KiB */
+    VALUE_TILES =
+        BLOCK_STEPS + 1 /* of a column: one is left free, or all columns would want the same sets of a cache */
 };
 
 /* A tile's memory: rows, or pairs of rows, of BF16; and sums. */
@@ -45,7 +47,8 @@ typedef struct {
     tile *key;      /* (2, steps): keys that can't be taken as they lie */
     square *score;  /* (tiles of rows, BLOCK_KEYS / SIDE): [key][row] */
     tile *weight;   /* (tiles of rows, BLOCK_STEPS): [row][key] */
-    tile *value;    /* (tiles of columns, BLOCK_STEPS): pairs of keys, [pair of keys][column] */
+    tile *value;    /* (tiles of columns, VALUE_TILES): pairs of keys, [pair of keys][column] */
+    int64_t asked;  /* keys before this one are asked for */
 } desk;
 
 typedef struct {
@@ -53,6 +56,7 @@ typedef struct {
     int64_t groups, rows, blocks; /* rows in work together; such blocks of a group's rows */
     int64_t steps, columns;       /* of a key, thirty-two numbers each; tiles of columns, an even number */
     int64_t parts;                /* of the longest keys */
+    int64_t few;                  /* keys that are asked for at once, so that each block asks for as many as it has */
     desk *desk;                   /* (workers) */
     square *o;                    /* (slots, tiles of rows, columns) */
     tile_column *most, *sum;      /* (slots, tiles of rows) */
@@ -91,17 +95,26 @@ static int64_t seen_by(const square_group *g, int64_t r)
     return seen > 0 ? seen : 0;
 }
 
-/* Of the block that begins with key `first`. */
+/* Keys that have one maximum. */
+typedef struct {
+    int64_t first, keys;         /* where they begin; how many any row sees */
+    int64_t seen[ROW_TILES / 2]; /* how many tiles 2 i and 2 i + 1 of rows see */
+    int64_t next;                /* where those end that come next */
+    bool fresh;                  /* no keys came before in this part */
+} key_block;
+
 static int64_t seen_in_block(const square_group *g, int64_t r, int64_t first)
 {
     int64_t const seen = seen_by(g, r) - first;
     return seen < 0 ? 0 : least(seen, BLOCK_KEYS);
 }
 
-/* What tiles t and t + 1 of rows see of it. */
-static int64_t seen_by_two(const work_rows *w, int64_t t, int64_t first)
+static key_block block_at(const work_rows *w, int64_t first, int64_t end)
 {
-    return seen_in_block(w->g, w->row + (t + 2) * SIDE - 1, first);
+    key_block b = {.first = first, .next = least(end, first + 2 * BLOCK_KEYS), .fresh = first % PART_KEYS == 0};
+    for (int64_t i = 0; i < w->a->rows / (2 * SIDE); i++)
+        b.keys = b.seen[i] = seen_in_block(w->g, w->row + (2 * i + 2) * SIDE - 1, first);
+    return b;
 }
 
 /* Keys that any row of a block of rows sees, in parts. */
@@ -190,22 +203,54 @@ static tile_rows find_keys(const square_group *g, int64_t j, tile *room)
 
 /* ---- values ---- */
 
-/* Row i of a step's tiles: keys j and j + 1, zeros behind the last one. */
-static void pair_values(const work_rows *w, int64_t j, int64_t i, tile *to)
+/* Row i of a step's tiles: two keys; zeros in place of one that isn't there, and behind the last column. */
+KERNEL void pair_rows_of_values(bool whole, const uint16_t *first, const uint16_t *second, int64_t columns, int64_t i,
+                                tile *to)
 {
-    const square_group *const g = w->g;
-    const uint16_t *const first = j < g->len ? (const uint16_t *)row_at(&g->value, j) : NULL;
-    const uint16_t *const second = j + 1 < g->len ? (const uint16_t *)row_at(&g->value, j + 1) : NULL;
-    for (int64_t c = 0; c < g->columns; c += CHUNK) {
+    for (int64_t c = 0; c < columns; c += CHUNK) {
         pairs one[2] = {0}, other[2] = {0};
-        if (first) load_pairs(first + c, DSV3_BF16, g->columns - c, one);
-        if (second) load_pairs(second + c, DSV3_BF16, g->columns - c, other);
-        for (int h = 0; h < 2 && c + h * DEEP < g->columns; h++, to += 2 * BLOCK_STEPS) {
+        if (whole || first) load_pairs(first + c, DSV3_BF16, whole ? CHUNK : columns - c, one);
+        if (whole || second) load_pairs(second + c, DSV3_BF16, whole ? CHUNK : columns - c, other);
+        for (int h = 0; h < 2 && (whole || c + h * DEEP < columns); h++, to += 2 * VALUE_TILES) {
             pairs low, high;
             weave(one[h], other[h], &low, &high);
             store_pairs(to[0].at[i], first_paired(PAIRED), low);
-            store_pairs(to[BLOCK_STEPS].at[i], first_paired(PAIRED), high);
+            store_pairs(to[VALUE_TILES].at[i], first_paired(PAIRED), high);
         }
+    }
+}
+
+/* Thirty-two keys from j on. */
+static void pair_values(const square_group *g, int64_t j, tile *to)
+{
+    bool const whole = j + DEEP <= g->len && g->columns % CHUNK == 0;
+    for (int64_t i = 0; i < SIDE; i++, j += 2) {
+        const void *const first = j < g->len ? row_at(&g->value, j) : NULL;
+        const void *const second = j + 1 < g->len ? row_at(&g->value, j + 1) : NULL;
+        if (whole)
+            pair_rows_of_values(true, first, second, g->columns, i, to);
+        else
+            pair_rows_of_values(false, first, second, g->columns, i, to);
+    }
+}
+
+/* ---- memory is asked for in time ---- */
+
+static void ask_for_row(const char *row, int64_t bytes)
+{
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+}
+
+/* A few keys of the next block. */
+static void ask_for_keys(const work_rows *w, const key_block *b)
+{
+    const square_group *const g = w->g;
+    if (w->d->asked < b->first + b->keys) w->d->asked = b->first + b->keys;
+    int64_t const until = least(w->d->asked + w->a->few, b->next);
+    for (; w->d->asked < until; w->d->asked++) {
+        const char *const key = row_at(&g->key, w->d->asked), *const value = row_at(&g->value, w->d->asked);
+        ask_for_row(key, 2 * g->width);
+        if (value != key) ask_for_row(value, 2 * g->columns);
     }
 }
 
@@ -256,8 +301,8 @@ static tile_rows skip(tile_rows rows, int64_t s)
     return (tile_rows){rows.data + s * rows.step, rows.pitch, rows.step};
 }
 
-/* Scores of thirty-two keys from j on. Few steps at a time stay near while all rows pass. */
-static void score_keys(const work_rows *w, const tile_rows key[2], int64_t first, int64_t j)
+/* Scores of thirty-two keys from number j of a block on. Few steps at a time stay near while all rows pass. */
+static void score_keys(const work_rows *w, const key_block *b, const tile_rows key[2], int64_t j)
 {
     const attention *const a = w->a;
     for (int64_t s = 0; s < a->steps; s += NEAR_STEPS) {
@@ -265,7 +310,7 @@ static void score_keys(const work_rows *w, const tile_rows key[2], int64_t first
         for (int64_t t = 0; t < a->rows / SIDE; t += 2) {
             const tile *const q = w->d->query + t * a->steps + s;
             square *const to = scores_of(w, t) + j / SIDE;
-            if (j < seen_by_two(w, t, first))
+            if (j < b->seen[t / 2])
                 multiply_four(w->u, here, q, q + a->steps, least(NEAR_STEPS, a->steps - s), !s, to,
                               to + BLOCK_KEYS / SIDE);
         }
@@ -273,35 +318,33 @@ static void score_keys(const work_rows *w, const tile_rows key[2], int64_t first
 }
 
 /* Scores of a block, and its values as pairs. */
-static void score_block(const work_rows *w, int64_t first, int64_t keys)
+static void score_block(const work_rows *w, const key_block *b)
 {
-    for (int64_t j = 0; j < keys; j += DEEP) {
-        tile_rows const key[2] = {find_keys(w->g, first + j, w->d->key),
-                                  find_keys(w->g, first + j + SIDE, w->d->key + w->a->steps)};
-        score_keys(w, key, first, j);
-        for (int64_t i = 0; i < SIDE; i++) pair_values(w, first + j + 2 * i, i, w->d->value + j / DEEP);
+    for (int64_t j = 0; j < b->keys; j += DEEP) {
+        tile_rows const key[2] = {find_keys(w->g, b->first + j, w->d->key),
+                                  find_keys(w->g, b->first + j + SIDE, w->d->key + w->a->steps)};
+        score_keys(w, b, key, j);
+        pair_values(w->g, b->first + j, w->d->value + j / DEEP);
     }
 }
 
 /* ---- weights ---- */
 
-/* How a tile of rows sees a block: each of them `seen` keys of it, and whether that is all `keys`, a multiple of DEEP. */
+/* How a tile of rows sees a block: `keys` of it, a multiple of DEEP; each row sees all of them, or the first `seen`. */
 typedef struct {
     vec scale, seen;
     int64_t keys;
     bool all;
 } view;
 
-static view view_of(const work_rows *w, int64_t t, int64_t first)
+static view view_of(const work_rows *w, const key_block *b, int64_t t)
 {
-    int64_t const row = w->row + t * SIDE, keys = over(seen_by_two(w, t / 2 * 2, first), DEEP) * DEEP;
+    int64_t const row = w->row + t * SIDE, keys = over(b->seen[t / 2], DEEP) * DEEP;
+    view v = {.scale = vec_of(w->g->scale), .keys = keys, .all = seen_in_block(w->g, row, b->first) >= keys};
     float seen[SIDE];
-    bool all = true;
-    for (int i = 0; i < SIDE; i++) {
-        int64_t const sees = row + i < rows_of_group(w->g) ? seen_in_block(w->g, row + i, first) : 0;
-        seen[i] = (float)sees, all &= sees >= keys;
-    }
-    return (view){vec_of(w->g->scale), vec_load(seen), keys, all};
+    for (int i = 0; i < SIDE && !v.all; i++) seen[i] = (float)seen_in_block(w->g, row + i, b->first);
+    if (!v.all) v.seen = vec_load(seen);
+    return v;
 }
 
 /* Of key j, sixteen rows; -infinity where it isn't seen. */
@@ -332,37 +375,44 @@ KERNEL vec weigh_step(bool all, const view *v, const square *score, int64_t j, v
     return vec_add(even, odd);
 }
 
-KERNEL void weigh(bool all, const view *v, const square *score, tile_column *most, tile_column *sum,
-                  tile_column *factor, tile *to)
+/* What a tile of rows has so far; factor: what that is multiplied by. */
+typedef struct {
+    tile_column *most, *sum, *factor;
+} so_far;
+
+KERNEL void weigh(bool all, const work_rows *w, const key_block *b, const view *v, const square *score, so_far s,
+                  tile *to)
 {
-    vec const before = vec_load(most->at), after = largest_of_block(all, v, score, before);
+    vec const before = vec_load(s.most->at), after = largest_of_block(all, v, score, before);
     vec const shift =
         vec_choose(vec_equal(after, vec_of(-INFINITY)), vec_of(0), after); /* -infinity less 0 is no NaN */
     vec const moved = vec_weight(vec_sub(before, shift));
     vec total = vec_of(0);
-    for (int64_t j = 0; j < v->keys; j += DEEP)
+    for (int64_t j = 0; j < v->keys; j += DEEP) {
+        ask_for_keys(w, b);
         total = vec_add(total, weigh_step(all, v, score, j, shift, to + j / DEEP));
-    vec_store(most->at, after);
-    vec_store(factor->at, moved);
-    vec_store(sum->at, vec_fma(vec_load(sum->at), moved, total));
+    }
+    vec_store(s.most->at, after);
+    vec_store(s.factor->at, moved);
+    vec_store(s.sum->at, vec_fma(vec_load(s.sum->at), moved, total));
 }
 
-/* factor: what was summed before is multiplied by. */
-static void weigh_block(const work_rows *w, const partial *p, int64_t first, tile_column *factor)
+static void weigh_block(const work_rows *w, const key_block *b, const partial *p, tile_column *factor)
 {
     for (int64_t t = 0; t < w->a->rows / SIDE; t++) {
-        view const v = view_of(w, t, first);
+        view const v = view_of(w, b, t);
+        so_far const s = {&p->most[t], &p->sum[t], &factor[t]};
         tile *const to = w->d->weight + t * BLOCK_STEPS;
         if (v.all)
-            weigh(true, &v, scores_of(w, t), &p->most[t], &p->sum[t], &factor[t], to);
+            weigh(true, w, b, &v, scores_of(w, t), s, to);
         else
-            weigh(false, &v, scores_of(w, t), &p->most[t], &p->sum[t], &factor[t], to);
+            weigh(false, w, b, &v, scores_of(w, t), s, to);
     }
 }
 
 /* ---- weighted sums ---- */
 
-static void add_square(const square *more, const tile_column *factor, bool fresh, square *o)
+KERNEL void add_square(bool fresh, const square *more, const tile_column *factor, square *o)
 {
     for (int i = 0; i < SIDE; i++) {
         vec const v = vec_load(more->at[i]);
@@ -370,27 +420,31 @@ static void add_square(const square *more, const tile_column *factor, bool fresh
     }
 }
 
+static void add_squares(bool fresh, const square *more, const tile_column *factor, square *o)
+{
+    fresh ? add_square(true, more, factor, o) : add_square(false, more, factor, o);
+}
+
 /* Tiles t and t + 1 of rows, c and c + 1 of columns. */
-static void sum_four(const work_rows *w, const partial *p, int64_t t, int64_t c, int64_t keys, bool fresh,
+static void sum_four(const work_rows *w, const key_block *b, const partial *p, int64_t t, int64_t c,
                      const tile_column *factor)
 {
     square more[2][2];
-    tile_rows weight[2];
-    for (int i = 0; i < 2; i++)
-        weight[i] = (tile_rows){(const char *)(w->d->weight + (t + i) * BLOCK_STEPS), 64, sizeof(tile)};
-    const tile *const value = w->d->value + c * BLOCK_STEPS;
-    multiply_four(w->u, weight, value, value + BLOCK_STEPS, over(keys, DEEP), true, more[0], more[1]);
+    const tile *const weight = w->d->weight + t * BLOCK_STEPS, *const value = w->d->value + c * VALUE_TILES;
+    tile_rows const rows[2] = {{(const char *)weight, 64, sizeof *weight},
+                               {(const char *)(weight + BLOCK_STEPS), 64, sizeof *weight}};
+    multiply_four(w->u, rows, value, value + VALUE_TILES, over(b->seen[t / 2], DEEP), true, more[0], more[1]);
     for (int i = 0; i < 2; i++)
         for (int h = 0; h < 2; h++)
-            add_square(&more[h][i], &factor[t + i], fresh, p->o + (t + i) * w->a->columns + c + h);
+            add_squares(b->fresh, &more[h][i], &factor[t + i], p->o + (t + i) * w->a->columns + c + h);
 }
 
-static void sum_block(const work_rows *w, const partial *p, int64_t first, bool fresh, const tile_column *factor)
+static void sum_block(const work_rows *w, const key_block *b, const partial *p, const tile_column *factor)
 {
     for (int64_t c = 0; c < w->a->columns; c += 2)
         for (int64_t t = 0; t < w->a->rows / SIDE; t += 2) {
-            int64_t const keys = seen_by_two(w, t, first);
-            if (keys || fresh) sum_four(w, p, t, c, keys, fresh, factor);
+            ask_for_keys(w, b);
+            if (b->seen[t / 2] || b->fresh) sum_four(w, b, p, t, c, factor);
         }
 }
 
@@ -407,12 +461,14 @@ static void attend_part(const work_rows *w, int64_t part, const partial *p)
     int64_t const tiles = w->a->rows / SIDE, begin = part * PART_KEYS;
     int64_t const end = least(begin + PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
     tile_column factor[ROW_TILES];
+    w->d->asked = begin;
     find_queries(w);
     for (int64_t t = 0; t < tiles; t++) vec_store(p->most[t].at, vec_of(-INFINITY)), vec_store(p->sum[t].at, vec_of(0));
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
-        score_block(w, first, least(BLOCK_KEYS, end - first));
-        weigh_block(w, p, first, factor);
-        sum_block(w, p, first, first == begin, factor);
+        key_block const b = block_at(w, first, end);
+        score_block(w, &b);
+        weigh_block(w, &b, p, factor);
+        sum_block(w, &b, p, factor);
     }
 }
 
@@ -434,8 +490,8 @@ static vec join_sums(const attention *a, int64_t slot, int64_t parts, int64_t t,
     return most;
 }
 
-/* Row i of a tile: of columns 32 c and on, all parts over their sum. */
-static void join_row(const attention *a, int64_t slot, int64_t parts, int64_t t, int i, int64_t c, float sum, vec to[2])
+/* Row i of a tile: of columns 32 c and on, all parts. */
+KERNEL void join_row(const attention *a, int64_t slot, int64_t parts, int64_t t, int i, int64_t c, vec to[2])
 {
     vec woven[2] = {vec_of(0), vec_of(0)};
     for (int64_t n = 0; n < parts; n++) {
@@ -443,23 +499,24 @@ static void join_row(const attention *a, int64_t slot, int64_t parts, int64_t t,
         const square *const o = p.o + t * a->columns + 2 * c;
         for (int h = 0; h < 2; h++) woven[h] = vec_fma(vec_load(o[h].at[i]), vec_of(p.most[t].at[i]), woven[h]);
     }
-    for (int h = 0; h < 2; h++) woven[h] = parts ? vec_div(woven[h], vec_of(sum)) : vec_of(0);
     unweave(woven[0], woven[1], &to[0], &to[1]);
 }
 
+/* Row i of tile t, which is row `row` of its group. */
 static void finish_row(const attention *a, const square_group *g, int64_t row, int64_t slot, int64_t t, int i,
                        float most, float sum)
 {
-    int64_t const parts = over(seen_by(g, row), PART_KEYS), at = row / g->heads, head = row % g->heads;
-    int64_t const to = at * g->o.token + head * g->o.head;
+    int64_t const token = row / g->heads, head = row - token * g->heads, to = token * g->o.token + head * g->o.head;
+    int64_t const seen = g->len - g->tokens + token + 1, parts = seen > 0 ? over(seen, PART_KEYS) : 0;
+    vec const divisor = vec_of(parts ? sum : 1), inverse = vec_div(vec_of(1), divisor);
     for (int64_t c = 0; c < g->columns; c += DEEP) {
         vec o[2];
-        join_row(a, slot, parts, t, i, c / DEEP, sum, o);
-        store_lanes(g->o.data, g->o.dtype, to + c, first_lanes(g->columns - c), o[0]);
-        if (c + WIDTH < g->columns)
-            store_lanes(g->o.data, g->o.dtype, to + c + WIDTH, first_lanes(g->columns - c - WIDTH), o[1]);
+        join_row(a, slot, parts, t, i, c / DEEP, o);
+        for (int h = 0; h < 2 && c + h * WIDTH < g->columns; h++)
+            store_lanes(g->o.data, g->o.dtype, to + c + h * WIDTH, first_lanes(g->columns - c - h * WIDTH),
+                        vec_quotient(o[h], divisor, inverse));
     }
-    g->lse[at * g->lse_token + head] = parts ? most + logf(sum) : -INFINITY;
+    g->lse[token * g->lse_token + head] = parts ? most + logf(sum) : -INFINITY;
 }
 
 /* Tile t of the rows that begin with `row`, whose parts lie in slots from `slot` on. */
@@ -527,7 +584,7 @@ static bool find_desks(dsv3_ctx *ctx, attention *a)
         d->key = ctx_take(ctx, 2 * a->steps, sizeof *d->key);
         d->score = ctx_take(ctx, tiles * (BLOCK_KEYS / SIDE), sizeof *d->score);
         d->weight = ctx_take(ctx, tiles * BLOCK_STEPS, sizeof *d->weight);
-        d->value = ctx_take(ctx, a->columns * BLOCK_STEPS, sizeof *d->value);
+        d->value = ctx_take(ctx, a->columns * VALUE_TILES, sizeof *d->value);
         if (!d->query || !d->key || !d->score || !d->weight || !d->value) return false;
     }
     return a->desk;
@@ -571,6 +628,7 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     a.blocks = over(rows_of_group(group), a.rows);
     a.steps = over(group->width, DEEP);
     a.columns = 2 * over(group->columns, DEEP);
+    a.few = over(BLOCK_KEYS, a.rows / SIDE * (BLOCK_STEPS + a.columns / 4));
     int64_t const blocks = a.groups * a.blocks;
     bool const by_parts = a.parts > 1 && blocks < 4 * workers;
     bool const good = find_desks(ctx, &a) && find_partials(ctx, &a, (by_parts ? blocks : workers) * a.parts);

@@ -32,6 +32,17 @@ static inline vec vec_weight(vec v)
     return vec_times_power(p, t, vec_not_below(v, vec_of(-0x1.5d589ep+6f)));
 }
 
+/* a / b rounded once, 1/2 <= b < 2^30 and its reciprocal as vec_div() has it. What a quotient leaves is exact, and corrects it: once to
+ * less than an ulp, and then, by Markstein's theorem, to the nearest number. Where such steps may underflow b divides. */
+static inline vec vec_quotient(vec a, vec b, vec reciprocal)
+{
+    vec const size = vec_abs(a), minus = vec_sub(vec_of(0), b);
+    lanes const usual = vec_above(size, vec_of(0x1p-90f)) & vec_above(vec_of(0x1p90f), size);
+    if (usual != first_lanes(WIDTH)) return vec_div(a, b);
+    vec const rough = vec_mul(a, reciprocal), near = vec_fma(vec_fma(minus, rough, a), reciprocal, rough);
+    return vec_fma(vec_fma(minus, near, a), reciprocal, near);
+}
+
 /* The largest of n numbers; -infinity of none. */
 static inline float largest_of(const float *v, int64_t n)
 {

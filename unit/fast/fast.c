@@ -173,7 +173,9 @@ static const char *const ids[] = {
     "gate@odd",
     "mla_decode@odd",
     "mla_decode@odd:kv_cache=u8",
+    "mla_decode@odd:num_attention_heads=35,kv_lens=1100+1030+3",
     "mla_prefill@odd:q=f32",
+    "mla_prefill@odd:n_tokens=300,n_keys=1100,num_attention_heads=2",
     "mla@odd:stages=1",
     "mla@odd:weights=f8_e4m3",
     "swiglu@odd",
@@ -372,6 +374,160 @@ Test(fast, rows_do_not_depend_on_their_neighbours)
             }
             fast->close(ctx);
         }
+}
+
+/* Attention over keys that lie anywhere: behind and between them are NaNs. */
+enum { LATENT = 72, RANK = 40, HEADS = 35, KEYS = 300, PLACES = KEYS + 70, SPACED = LATENT + 3 };
+
+static struct {
+    uint16_t q[HEADS][SPACED], key[KEYS][LATENT], cache[PLACES * SPACED];
+    int32_t table[PLACES];
+} cached;
+
+/* Below 2. */
+static uint16_t any_small(uint32_t *random)
+{
+    return (uint16_t)(any_normal(*random = *random * 1664525 + 1013904223) - (8 << 7));
+}
+
+static void fill_cached(void)
+{
+    uint32_t random = 5;
+    memset(&cached, 0xff, sizeof cached);
+    for (int c = 0; c < LATENT; c++) {
+        for (int h = 0; h < HEADS; h++) cached.q[h][c] = any_small(&random);
+        for (int j = 0; j < KEYS; j++) cached.key[j][c] = any_small(&random);
+    }
+}
+
+/* Keys lie in pages of so many; the last page comes first. */
+static void place_keys(int len, int page_size)
+{
+    int const pages = (len + page_size - 1) / page_size;
+    memset(cached.cache, 0xff, sizeof cached.cache);
+    for (int i = 0; i < pages; i++) cached.table[i] = pages - 1 - i;
+    for (int j = 0; j < len; j++)
+        memcpy(cached.cache + (cached.table[j / page_size] * page_size + j % page_size) * SPACED, cached.key[j],
+               sizeof cached.key[j]);
+}
+
+typedef struct {
+    float o[HEADS][RANK], lse[HEADS];
+} decoded;
+
+/* Heads from `first` on. */
+static void decode(dsv3_ctx *ctx, int first, int heads, int len, int page_size, decoded *to)
+{
+    dsv3_mla_decode_prob const prob = {1, 1, heads, RANK, LATENT - RANK, 24, page_size, len, 0.25};
+    int32_t length = len;
+    dsv3_mla_decode_io const io = {
+        .q = {cached.q[first], DSV3_BF16, 4, {1, 1, heads, LATENT}, {heads * SPACED, heads * SPACED, SPACED, 1}},
+        .kv_cache =
+            {cached.cache, DSV3_BF16, 3, {PLACES / page_size, page_size, LATENT}, {page_size * SPACED, SPACED, 1}},
+        .block_table = {cached.table, DSV3_I32, 2, {1, PLACES}, {PLACES, 1}},
+        .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+        .o = {to->o[first], DSV3_F32, 4, {1, 1, heads, RANK}, {heads * RANK, heads * RANK, RANK, 1}},
+        .lse = {to->lse + first, DSV3_F32, 3, {1, 1, heads}, {heads, heads, 1}}};
+    cr_assert(fast->mla_decode(ctx, &prob, &io) == DSV3_OK);
+}
+
+/* One entry of o in binary64, and lse. */
+static double mean_of_values(int head, int len, int column, double *lse)
+{
+    double sum = 0, mean = 0;
+    for (int j = 0; j < len; j++) {
+        double score = 0;
+        for (int c = 0; c < LATENT; c++)
+            score += 0.25 * (double)of_bf16(cached.q[head][c]) * (double)of_bf16(cached.key[j][c]);
+        sum += exp(score), mean += exp(score) * (double)of_bf16(cached.key[j][column]);
+    }
+    return *lse = log(sum), mean / sum;
+}
+
+static void try_pages(dsv3_ctx *ctx, int len)
+{
+    static const int sizes[] = {64, 1, 5, 16, 40};
+    static decoded right, other;
+    for (int i = 0; i < 5; i++) {
+        decoded *const to = i ? &other : &right;
+        place_keys(len, sizes[i]);
+        decode(ctx, 0, HEADS, len, sizes[i], to);
+        cr_expect(!memcmp(&right, to, sizeof right), "%s, %d keys in pages of %d", path, len, sizes[i]);
+    }
+    for (int h = 0; h < HEADS; h += 17)
+        for (int c = 0; c < RANK; c += 13) {
+            double lse;
+            double const mean = mean_of_values(h, len, c, &lse);
+            cr_expect(fabs((double)right.o[h][c] - mean) < 0.02 && fabs((double)right.lse[h] - lse) < 0.002,
+                      "%s, %d keys, head %d, column %d: %g, not %g", path, len, h, c, (double)right.o[h][c], mean);
+        }
+}
+
+Test(fast, pages_do_not_change_bits)
+{
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        for (int len = 1; len <= 40; len++) try_pages(ctx, len);
+        try_pages(ctx, 255), try_pages(ctx, 257), try_pages(ctx, KEYS);
+        fast->close(ctx);
+    }
+}
+
+Test(fast, heads_do_not_depend_on_their_neighbours)
+{
+    static decoded all, alone;
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        place_keys(KEYS, 16);
+        for (int h = 0; h < HEADS; h++) decode(ctx, h, 1, KEYS, 16, &alone);
+        for (int heads = 1; heads <= HEADS; heads++) {
+            decode(ctx, 0, heads, KEYS, 16, &all);
+            cr_expect(!memcmp(all.o, alone.o, (size_t)heads * sizeof *all.o) &&
+                          !memcmp(all.lse, alone.lse, (size_t)heads * sizeof *all.lse),
+                      "%s, %d heads", path, heads);
+        }
+        fast->close(ctx);
+    }
+}
+
+/* The last `tokens` of the tokens before `end`: token i sees keys 0 to i. Its row of q is row i % HEADS of the heads. */
+static void prefill(dsv3_ctx *ctx, int end, int tokens, decoded *to)
+{
+    int32_t const cu_q[2] = {0, tokens}, cu_k[2] = {0, end};
+    dsv3_mla_prefill_prob const prob = {1, tokens, end, 1, LATENT - 24, 24, RANK, 0.25};
+    dsv3_mla_prefill_io const io = {
+        .q = {cached.q[end - tokens], DSV3_BF16, 3, {tokens, 1, LATENT}, {SPACED, SPACED, 1}},
+        .k = {cached.cache, DSV3_BF16, 3, {end, 1, LATENT}, {SPACED, SPACED, 1}},
+        .v = {cached.cache + 1, DSV3_BF16, 3, {end, 1, RANK}, {SPACED, SPACED, 1}},
+        .cu_seqlens_q = {(void *)cu_q, DSV3_I32, 1, {2}, {1}},
+        .cu_seqlens_k = {(void *)cu_k, DSV3_I32, 1, {2}, {1}},
+        .o = {to->o[end - tokens], DSV3_F32, 3, {tokens, 1, RANK}, {RANK, RANK, 1}},
+        .lse = {to->lse + end - tokens, DSV3_F32, 2, {tokens, 1}, {1, 1}}};
+    cr_assert(fast->mla_prefill(ctx, &prob, &io) == DSV3_OK);
+}
+
+Test(fast, tokens_do_not_depend_on_their_neighbours)
+{
+    static decoded all, alone;
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        place_keys(HEADS, HEADS);
+        for (int end = 1; end <= HEADS; end++) prefill(ctx, end, 1, &alone);
+        for (int tokens = 1; tokens <= HEADS; tokens++) {
+            prefill(ctx, HEADS, tokens, &all);
+            cr_expect(
+                !memcmp(all.o[HEADS - tokens], alone.o[HEADS - tokens], (size_t)tokens * sizeof *all.o) &&
+                    !memcmp(all.lse + HEADS - tokens, alone.lse + HEADS - tokens, (size_t)tokens * sizeof *all.lse),
+                "%s, %d tokens", path, tokens);
+        }
+        fast->close(ctx);
+    }
 }
 
 static bool is_in_ids(const char *name)
