@@ -377,7 +377,8 @@ Test(fast, rows_do_not_depend_on_their_neighbours)
 }
 
 /* Attention over keys that lie anywhere: behind and between them are NaNs. */
-enum { LATENT = 72, RANK = 40, HEADS = 35, KEYS = 300, PLACES = KEYS + 70, SPACED = LATENT + 3 };
+enum { LATENT = 96, RANK = 40, HEADS = 35, KEYS = 300, PLACES = KEYS + 70, SPACED = LATENT + 3 };
+enum { ODD = 70 }; /* numbers of a key that don't fill tiles */
 
 static struct {
     uint16_t q[HEADS][SPACED], key[KEYS][LATENT], cache[PLACES * SPACED];
@@ -498,15 +499,14 @@ Test(fast, heads_do_not_depend_on_their_neighbours)
 static void prefill(dsv3_ctx *ctx, int end, int tokens, decoded *to)
 {
     int32_t const cu_q[2] = {0, tokens}, cu_k[2] = {0, end};
-    dsv3_mla_prefill_prob const prob = {1, tokens, end, 1, LATENT - 24, 24, RANK, 0.25};
-    dsv3_mla_prefill_io const io = {
-        .q = {cached.q[end - tokens], DSV3_BF16, 3, {tokens, 1, LATENT}, {SPACED, SPACED, 1}},
-        .k = {cached.cache, DSV3_BF16, 3, {end, 1, LATENT}, {SPACED, SPACED, 1}},
-        .v = {cached.cache + 1, DSV3_BF16, 3, {end, 1, RANK}, {SPACED, SPACED, 1}},
-        .cu_seqlens_q = {(void *)cu_q, DSV3_I32, 1, {2}, {1}},
-        .cu_seqlens_k = {(void *)cu_k, DSV3_I32, 1, {2}, {1}},
-        .o = {to->o[end - tokens], DSV3_F32, 3, {tokens, 1, RANK}, {RANK, RANK, 1}},
-        .lse = {to->lse + end - tokens, DSV3_F32, 2, {tokens, 1}, {1, 1}}};
+    dsv3_mla_prefill_prob const prob = {1, tokens, end, 1, ODD - 24, 24, RANK, 0.25};
+    dsv3_mla_prefill_io const io = {.q = {cached.q[end - tokens], DSV3_BF16, 3, {tokens, 1, ODD}, {SPACED, SPACED, 1}},
+                                    .k = {cached.cache, DSV3_BF16, 3, {end, 1, ODD}, {SPACED, SPACED, 1}},
+                                    .v = {cached.cache + 1, DSV3_BF16, 3, {end, 1, RANK}, {SPACED, SPACED, 1}},
+                                    .cu_seqlens_q = {(void *)cu_q, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {(void *)cu_k, DSV3_I32, 1, {2}, {1}},
+                                    .o = {to->o[end - tokens], DSV3_F32, 3, {tokens, 1, RANK}, {RANK, RANK, 1}},
+                                    .lse = {to->lse + end - tokens, DSV3_F32, 2, {tokens, 1}, {1, 1}}};
     cr_assert(fast->mla_prefill(ctx, &prob, &io) == DSV3_OK);
 }
 
