@@ -40,15 +40,39 @@ typedef struct {
     tile_column *sum;  /* (tiles of rows): of weights */
 } partial;
 
+/* Weights of a block in the making: those of tile t of rows from key j on are missing. */
+typedef struct {
+    int64_t tiles, t, j;
+    const square *block; /* scores: (tiles, BLOCK_KEYS / SIDE) */
+    const float *score;  /* of that key: sixteen rows */
+    tile *weight;        /* (tiles, BLOCK_STEPS) */
+    tile pairs;          /* thirty-two keys' weights, [pair of keys][row] */
+    tile_column even, odd, scale;
+    tile_column shift[ROW_TILES], sees[ROW_TILES]; /* what is subtracted from scores; how many keys rows see */
+    tile_column total[ROW_TILES];
+    int64_t keys[ROW_TILES]; /* how many are weighed, a multiple of DEEP */
+} weighing;
+
+/* Values of a block that are being paired: of two tiles of columns, from pair i on. */
+typedef struct {
+    int64_t i, pairs;
+    int64_t first, column; /* the block's first key; the first column */
+    tile *to;
+} pairing;
+
 /* What a worker works on. */
 typedef struct {
-    int64_t packed; /* the rows whose queries are here, from 1 on; 0: none */
-    tile *query;    /* (tiles of rows, steps): pairs of queries */
-    tile *key;      /* (2, steps): keys that can't be taken as they lie */
-    square *score;  /* (tiles of rows, BLOCK_KEYS / SIDE): [key][row] */
-    tile *weight;   /* (tiles of rows, BLOCK_STEPS): [row][key] */
-    tile *value;    /* (tiles of columns, VALUE_TILES): pairs of keys, [pair of keys][column] */
-    int64_t asked;  /* keys before this one are asked for */
+    _Alignas(64) int64_t packed; /* the rows whose queries are here, from 1 on; 0: none */
+    tile *query;                 /* (tiles of rows, steps): pairs of queries */
+    tile *key;                   /* (2, steps): keys that can't be taken as they lie */
+    square *score[2];            /* (tiles of rows, BLOCK_KEYS / SIDE): [key][row], of two blocks */
+    tile *weight;                /* (tiles of rows, BLOCK_STEPS): [row][key] */
+    tile *value;                 /* (tiles of columns, VALUE_TILES): pairs of keys, [pair of keys][column] */
+    int64_t asked, line, until;  /* keys before this one were asked for, and so many lines of it; where that ends */
+    weighing weighing;
+    pairing pairing;
+    tile_column sees[ROW_TILES]; /* how many keys rows see of the block whose scores are made */
+    float number[BLOCK_KEYS];    /* 0, 1, ... */
 } desk;
 
 typedef struct {
@@ -56,10 +80,12 @@ typedef struct {
     int64_t groups, rows, blocks; /* rows in work together; such blocks of a group's rows */
     int64_t steps, columns;       /* of a key, thirty-two numbers each; tiles of columns, an even number */
     int64_t parts;                /* of the longest keys */
-    int64_t few;                  /* keys that are asked for at once, so that each block asks for as many as it has */
-    desk *desk;                   /* (workers) */
-    square *o;                    /* (slots, tiles of rows, columns) */
-    tile_column *most, *sum;      /* (slots, tiles of rows) */
+    /* What is done between two steps of tiles, so that it is done when they are: pairs of keys that are weighed, or whose values are
+     * paired; lines of memory that are asked for. */
+    int64_t weighed, paired, lines;
+    desk *desk;              /* (workers) */
+    square *o;               /* (slots, tiles of rows, columns) */
+    tile_column *most, *sum; /* (slots, tiles of rows) */
 } attention;
 
 /* Rows of a group from `row` on. */
@@ -99,8 +125,9 @@ static int64_t seen_by(const square_group *g, int64_t r)
 typedef struct {
     int64_t first, keys;         /* where they begin; how many any row sees */
     int64_t seen[ROW_TILES / 2]; /* how many tiles 2 i and 2 i + 1 of rows see */
-    int64_t next;                /* where those end that come next */
+    tile_column most[ROW_TILES]; /* the largest score */
     bool fresh;                  /* no keys came before in this part */
+    square *score;
 } key_block;
 
 static int64_t seen_in_block(const square_group *g, int64_t r, int64_t first)
@@ -109,12 +136,13 @@ static int64_t seen_in_block(const square_group *g, int64_t r, int64_t first)
     return seen < 0 ? 0 : least(seen, BLOCK_KEYS);
 }
 
-static key_block block_at(const work_rows *w, int64_t first, int64_t end)
+static void begin_block(const work_rows *w, int64_t first, key_block *b)
 {
-    key_block b = {.first = first, .next = least(end, first + 2 * BLOCK_KEYS), .fresh = first % PART_KEYS == 0};
-    for (int64_t i = 0; i < w->a->rows / (2 * SIDE); i++)
-        b.keys = b.seen[i] = seen_in_block(w->g, w->row + (2 * i + 2) * SIDE - 1, first);
-    return b;
+    b->first = first, b->fresh = first % PART_KEYS == 0, b->score = w->d->score[first / BLOCK_KEYS % 2];
+    for (int64_t t = 0; t < w->a->rows / SIDE; t++) {
+        if (!(t % 2)) b->keys = b->seen[t / 2] = seen_in_block(w->g, w->row + (t + 2) * SIDE - 1, first);
+        vec_store(b->most[t].at, vec_of(-INFINITY));
+    }
 }
 
 /* Keys that any row of a block of rows sees, in parts. */
@@ -203,63 +231,126 @@ static tile_rows find_keys(const square_group *g, int64_t j, tile *room)
 
 /* ---- values ---- */
 
-/* Row i of a step's tiles: two keys; zeros in place of one that isn't there, and behind the last column. */
-KERNEL void pair_rows_of_values(bool whole, const uint16_t *first, const uint16_t *second, int64_t columns, int64_t i,
-                                tile *to)
+static const uint16_t *value_at(const square_group *g, int64_t j, int64_t column)
 {
-    for (int64_t c = 0; c < columns; c += CHUNK) {
-        pairs one[2] = {0}, other[2] = {0};
-        if (whole || first) load_pairs(first + c, DSV3_BF16, whole ? CHUNK : columns - c, one);
-        if (whole || second) load_pairs(second + c, DSV3_BF16, whole ? CHUNK : columns - c, other);
-        for (int h = 0; h < 2 && (whole || c + h * DEEP < columns); h++, to += 2 * VALUE_TILES) {
-            pairs low, high;
-            weave(one[h], other[h], &low, &high);
-            store_pairs(to[0].at[i], first_paired(PAIRED), low);
-            store_pairs(to[VALUE_TILES].at[i], first_paired(PAIRED), high);
-        }
-    }
+    return j < g->len ? (const uint16_t *)row_at(&g->value, j) + column : NULL;
 }
 
-/* Thirty-two keys from j on. */
-static void pair_values(const square_group *g, int64_t j, tile *to)
+/* Two keys become a row of two tiles; zeros in place of one that isn't there, and behind the last column. */
+KERNEL void pair_one(const square_group *g, pairing *p)
 {
-    bool const whole = j + DEEP <= g->len && g->columns % CHUNK == 0;
-    for (int64_t i = 0; i < SIDE; i++, j += 2) {
-        const void *const first = j < g->len ? row_at(&g->value, j) : NULL;
-        const void *const second = j + 1 < g->len ? row_at(&g->value, j + 1) : NULL;
-        if (whole)
-            pair_rows_of_values(true, first, second, g->columns, i, to);
-        else
-            pair_rows_of_values(false, first, second, g->columns, i, to);
-    }
+    if (p->i == p->pairs) return;
+    int64_t const j = p->first + 2 * p->i, columns = least(g->columns - p->column, DEEP);
+    const uint16_t *const first = value_at(g, j, p->column), *const second = value_at(g, j + 1, p->column);
+    tile *const to = p->to + p->i / SIDE;
+    pairs one[2] = {0}, other[2] = {0}, low, high;
+    if (first) load_pairs(first, DSV3_BF16, columns, one);
+    if (second) load_pairs(second, DSV3_BF16, columns, other);
+    weave(one[0], other[0], &low, &high);
+    store_pairs(to[0].at[p->i % SIDE], first_paired(PAIRED), low);
+    store_pairs(to[VALUE_TILES].at[p->i % SIDE], first_paired(PAIRED), high);
+    p->i++;
+}
+
+/* Of tiles c and c + 1 of columns. */
+static void begin_pairing(const work_rows *w, const key_block *b, int64_t c)
+{
+    w->d->pairing = (pairing){0, over(b->keys, DEEP) * SIDE, b->first, c * SIDE, w->d->value + c * VALUE_TILES};
+}
+
+static void finish_pairing(const work_rows *w)
+{
+    pairing *const p = &w->d->pairing;
+    while (p->i < p->pairs) pair_one(w->g, p);
 }
 
 /* ---- memory is asked for in time ---- */
 
-static void ask_for_row(const char *row, int64_t bytes)
+/* From behind a block on. */
+static void ask_from(const work_rows *w, const key_block *b)
 {
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+    if (w->d->asked < b->first + b->keys || w->d->asked > b->first + 2 * BLOCK_KEYS)
+        w->d->asked = b->first + b->keys, w->d->line = 0;
 }
 
-/* A few keys of the next block. */
-static void ask_for_keys(const work_rows *w, const key_block *b)
+/* The next few lines of keys and their values. */
+KERNEL void ask_ahead(const square_group *g, desk *d, int64_t few)
 {
-    const square_group *const g = w->g;
-    if (w->d->asked < b->first + b->keys) w->d->asked = b->first + b->keys;
-    int64_t const until = least(w->d->asked + w->a->few, b->next);
-    for (; w->d->asked < until; w->d->asked++) {
-        const char *const key = row_at(&g->key, w->d->asked), *const value = row_at(&g->value, w->d->asked);
-        ask_for_row(key, 2 * g->width);
-        if (value != key) ask_for_row(value, 2 * g->columns);
-    }
+    if (d->asked >= d->until) return;
+    const char *const key = row_at(&g->key, d->asked), *const value = row_at(&g->value, d->asked);
+    int64_t const lines = over(2 * g->width, 64), more = value == key ? 0 : over(2 * g->columns, 64);
+    for (int64_t i = 0; i < few; i++, d->line++)
+        __builtin_prefetch(d->line < lines ? key + 64 * d->line : value + 64 * least(d->line - lines, more), 0, 2);
+    if (d->line >= lines + more) d->asked++, d->line = 0;
+}
+
+/* ---- weights ---- */
+
+/* Scores of sixteen rows for a key; -infinity where it isn't seen. */
+KERNEL vec score_of(const float *score, vec scale, vec sees, float key)
+{
+    return vec_choose(vec_above(sees, vec_of(key)), vec_mul(vec_load(score), scale), vec_of(-INFINITY));
+}
+
+/* Goes to the next tile of rows that sees a key, from tile t on. */
+static void begin_tile(weighing *g, int64_t t)
+{
+    while (t < g->tiles && !g->keys[t]) t++;
+    g->t = t, g->j = 0, g->score = g->block->at[0] + t * BLOCK_KEYS * SIDE;
+}
+
+/* Thirty-two keys are weighed: their weights are turned, and added to those before. */
+static void end_step(weighing *g)
+{
+    vec row[SIDE];
+    tile *const to = g->weight + g->t * BLOCK_STEPS + g->j / DEEP - 1;
+    for (int i = 0; i < SIDE; i++) memcpy(&row[i], g->pairs.at[i], sizeof row[i]);
+    vec_transpose(row);
+    for (int i = 0; i < SIDE; i++) memcpy(to->at[i], &row[i], sizeof to->at[i]);
+    vec const step = vec_add(vec_load(g->even.at), vec_load(g->odd.at));
+    vec_store(g->total[g->t].at, vec_add(vec_load(g->total[g->t].at), step));
+    vec_store(g->even.at, vec_of(0)), vec_store(g->odd.at, vec_of(0));
+    if (g->j == g->keys[g->t]) begin_tile(g, g->t + 1);
+}
+
+/* Two keys of sixteen rows. */
+KERNEL void weigh_two(weighing *g, const float *number)
+{
+    if (g->t == g->tiles) return;
+    vec const scale = vec_load(g->scale.at), sees = vec_load(g->sees[g->t].at), shift = vec_load(g->shift[g->t].at);
+    vec const one = vec_weight(vec_sub(score_of(g->score, scale, sees, number[g->j]), shift));
+    vec const other = vec_weight(vec_sub(score_of(g->score + SIDE, scale, sees, number[g->j + 1]), shift));
+    vec_store(g->even.at, vec_add(vec_load(g->even.at), one));
+    vec_store(g->odd.at, vec_add(vec_load(g->odd.at), other));
+    store_pairs(g->pairs.at[g->j % DEEP / 2], first_paired(PAIRED), rounded_pairs(one, other));
+    g->j += 2, g->score += 2 * SIDE;
+    if (g->j % DEEP == 0) end_step(g);
+}
+
+static void finish_weighing(const work_rows *w)
+{
+    weighing *const g = &w->d->weighing;
+    while (g->t < g->tiles) weigh_two(g, w->d->number);
 }
 
 /* ---- squares ---- */
 
-/* Two tiles of rows with two of pairs: to[i] += a[i] b, next[i] += a[i] c; fresh: to 0. */
-static USES_UNIT void multiply_four(unit *u, const tile_rows a[2], const tile *b, const tile *c, int64_t steps,
-                                    bool fresh, square to[2], square next[2])
+typedef enum { WEIGH, PAIR } beside;
+
+/* What is done beside the tiles' work. */
+KERNEL void work_beside(beside what, const work_rows *w)
 {
+    desk *const d = w->d;
+    for (int64_t i = 0; what == WEIGH && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
+    for (int64_t i = 0; what == PAIR && i < w->a->paired; i++) pair_one(w->g, &d->pairing);
+    ask_ahead(w->g, d, w->a->lines);
+}
+
+/* Two tiles of rows with two of pairs: to[i] += a[i] b, next[i] += a[i] c; fresh: to 0. */
+KERNEL USES_UNIT void multiply_four(beside what, const work_rows *w, const tile_rows a[2], const tile *b, const tile *c,
+                                    int64_t steps, bool fresh, square to[2], square next[2])
+{
+    unit *const u = w->u;
     const char *one = a[0].data, *other = a[1].data;
     int64_t const pitch = a[0].pitch, step = a[0].step, other_pitch = a[1].pitch, other_step = a[1].step;
     if (fresh) {
@@ -283,6 +374,7 @@ static USES_UNIT void multiply_four(unit *u, const tile_rows a[2], const tile *b
         unit_dot(u, 2, 4, 7);
         unit_dot(u, 3, 5, 7);
         one += step, other += other_step;
+        work_beside(what, w);
     }
     unit_store(u, 0, &to[0], 64);
     unit_store(u, 1, &to[1], 64);
@@ -290,9 +382,39 @@ static USES_UNIT void multiply_four(unit *u, const tile_rows a[2], const tile *b
     unit_store(u, 3, &next[1], 64);
 }
 
-static square *scores_of(const work_rows *w, int64_t t)
+static USES_UNIT void score_four(const work_rows *w, const tile_rows key[2], const tile *q, int64_t steps, bool fresh,
+                                 square *to)
 {
-    return w->d->score + t * (BLOCK_KEYS / SIDE);
+    multiply_four(WEIGH, w, key, q, q + w->a->steps, steps, fresh, to, to + BLOCK_KEYS / SIDE);
+}
+
+static USES_UNIT void sum_four(const work_rows *w, const tile_rows weight[2], const tile *value, int64_t steps,
+                               square more[2][2])
+{
+    multiply_four(PAIR, w, weight, value, value + VALUE_TILES, steps, true, more[0], more[1]);
+}
+
+/* ---- scores ---- */
+
+/* How many keys of the block rows of tile t see. */
+static vec sees_of(const work_rows *w, const key_block *b, int64_t t)
+{
+    int64_t const row = w->row + t * SIDE, first = seen_in_block(w->g, row, b->first);
+    float sees[SIDE];
+    if (first == b->keys) return vec_of((float)first);
+    for (int i = 0; i < SIDE; i++) sees[i] = (float)seen_in_block(w->g, row + i, b->first);
+    return vec_load(sees);
+}
+
+/* Thirty-two keys from j on of tile t of rows. */
+static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
+{
+    const float *const score = b->score[t * (BLOCK_KEYS / SIDE) + j / SIDE].at[0];
+    vec const scale = vec_of(w->g->scale), sees = vec_load(w->d->sees[t].at);
+    vec most = vec_load(b->most[t].at);
+    for (int64_t i = 0; i < DEEP; i++)
+        most = vec_max(score_of(score + i * SIDE, scale, sees, w->d->number[j + i]), most);
+    vec_store(b->most[t].at, most);
 }
 
 /* The same from step s on. */
@@ -302,112 +424,53 @@ static tile_rows skip(tile_rows rows, int64_t s)
 }
 
 /* Scores of thirty-two keys from number j of a block on. Few steps at a time stay near while all rows pass. */
-static void score_keys(const work_rows *w, const key_block *b, const tile_rows key[2], int64_t j)
+static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2], int64_t j)
 {
     const attention *const a = w->a;
     for (int64_t s = 0; s < a->steps; s += NEAR_STEPS) {
         tile_rows const here[2] = {skip(key[0], s), skip(key[1], s)};
         for (int64_t t = 0; t < a->rows / SIDE; t += 2) {
-            const tile *const q = w->d->query + t * a->steps + s;
-            square *const to = scores_of(w, t) + j / SIDE;
-            if (j < b->seen[t / 2])
-                multiply_four(w->u, here, q, q + a->steps, least(NEAR_STEPS, a->steps - s), !s, to,
-                              to + BLOCK_KEYS / SIDE);
+            if (j >= b->seen[t / 2]) continue;
+            score_four(w, here, w->d->query + t * a->steps + s, least(NEAR_STEPS, a->steps - s), !s,
+                       b->score + t * (BLOCK_KEYS / SIDE) + j / SIDE);
+            if (s + NEAR_STEPS >= a->steps) raise_most(w, b, t, j), raise_most(w, b, t + 1, j);
         }
     }
 }
 
-/* Scores of a block, and its values as pairs. */
-static void score_block(const work_rows *w, const key_block *b)
+static void score_block(const work_rows *w, key_block *b)
 {
+    for (int64_t t = 0; t < w->a->rows / SIDE; t++) vec_store(w->d->sees[t].at, sees_of(w, b, t));
     for (int64_t j = 0; j < b->keys; j += DEEP) {
         tile_rows const key[2] = {find_keys(w->g, b->first + j, w->d->key),
                                   find_keys(w->g, b->first + j + SIDE, w->d->key + w->a->steps)};
         score_keys(w, b, key, j);
-        pair_values(w->g, b->first + j, w->d->value + j / DEEP);
     }
 }
 
-/* ---- weights ---- */
-
-/* How a tile of rows sees a block: `keys` of it, a multiple of DEEP; each row sees all of them, or the first `seen`. */
-typedef struct {
-    vec scale, seen;
-    int64_t keys;
-    bool all;
-} view;
-
-static view view_of(const work_rows *w, const key_block *b, int64_t t)
+/* Weights of a block whose scores are there; factor: what was summed before is multiplied by. */
+static void begin_weighing(const work_rows *w, const key_block *b, const partial *p, tile_column *factor)
 {
-    int64_t const row = w->row + t * SIDE, keys = over(b->seen[t / 2], DEEP) * DEEP;
-    view v = {.scale = vec_of(w->g->scale), .keys = keys, .all = seen_in_block(w->g, row, b->first) >= keys};
-    float seen[SIDE];
-    for (int i = 0; i < SIDE && !v.all; i++) seen[i] = (float)seen_in_block(w->g, row + i, b->first);
-    if (!v.all) v.seen = vec_load(seen);
-    return v;
-}
-
-/* Of key j, sixteen rows; -infinity where it isn't seen. */
-KERNEL vec score_of(bool all, const view *v, const square *score, int64_t j)
-{
-    vec const s = vec_mul(vec_load(score[j / SIDE].at[j % SIDE]), v->scale);
-    return all ? s : vec_choose(vec_above(v->seen, vec_of((float)j)), s, vec_of(-INFINITY));
-}
-
-KERNEL vec largest_of_block(bool all, const view *v, const square *score, vec most)
-{
-    for (int64_t j = 0; j < v->keys; j++) most = vec_max(score_of(all, v, score, j), most);
-    return most;
-}
-
-/* Thirty-two keys' weights; returns their sum, of two chains. */
-KERNEL vec weigh_step(bool all, const view *v, const square *score, int64_t j, vec shift, tile *to)
-{
-    vec row[SIDE], even = vec_of(0), odd = vec_of(0);
-    for (int i = 0; i < SIDE; i++) {
-        vec const one = vec_weight(vec_sub(score_of(all, v, score, j + 2 * i), shift));
-        vec const other = vec_weight(vec_sub(score_of(all, v, score, j + 2 * i + 1), shift));
-        even = vec_add(even, one), odd = vec_add(odd, other);
-        row[i] = vec_of_pairs(rounded_pairs(one, other));
+    weighing *const g = &w->d->weighing;
+    g->tiles = w->a->rows / SIDE, g->block = b->score, g->weight = w->d->weight;
+    vec_store(g->even.at, vec_of(0)), vec_store(g->odd.at, vec_of(0));
+    vec_store(g->scale.at, vec_of(w->g->scale));
+    for (int64_t t = 0; t < g->tiles; t++) {
+        vec const before = vec_load(p->most[t].at), after = vec_max(vec_load(b->most[t].at), before);
+        vec const shift = vec_choose(vec_equal(after, vec_of(-INFINITY)), vec_of(0), after); /* else NaN */
+        g->sees[t] = w->d->sees[t], g->keys[t] = over(b->seen[t / 2], DEEP) * DEEP;
+        vec_store(g->shift[t].at, shift), vec_store(g->total[t].at, vec_of(0));
+        vec_store(factor[t].at, vec_weight(vec_sub(before, shift)));
+        vec_store(p->most[t].at, after);
     }
-    vec_transpose(row);
-    for (int i = 0; i < SIDE; i++) memcpy(to->at[i], &row[i], sizeof to->at[i]);
-    return vec_add(even, odd);
+    begin_tile(g, 0);
 }
 
-/* What a tile of rows has so far; factor: what that is multiplied by. */
-typedef struct {
-    tile_column *most, *sum, *factor;
-} so_far;
-
-KERNEL void weigh(bool all, const work_rows *w, const key_block *b, const view *v, const square *score, so_far s,
-                  tile *to)
+static void add_weights(const work_rows *w, const partial *p, const tile_column *factor)
 {
-    vec const before = vec_load(s.most->at), after = largest_of_block(all, v, score, before);
-    vec const shift =
-        vec_choose(vec_equal(after, vec_of(-INFINITY)), vec_of(0), after); /* -infinity less 0 is no NaN */
-    vec const moved = vec_weight(vec_sub(before, shift));
-    vec total = vec_of(0);
-    for (int64_t j = 0; j < v->keys; j += DEEP) {
-        ask_for_keys(w, b);
-        total = vec_add(total, weigh_step(all, v, score, j, shift, to + j / DEEP));
-    }
-    vec_store(s.most->at, after);
-    vec_store(s.factor->at, moved);
-    vec_store(s.sum->at, vec_fma(vec_load(s.sum->at), moved, total));
-}
-
-static void weigh_block(const work_rows *w, const key_block *b, const partial *p, tile_column *factor)
-{
-    for (int64_t t = 0; t < w->a->rows / SIDE; t++) {
-        view const v = view_of(w, b, t);
-        so_far const s = {&p->most[t], &p->sum[t], &factor[t]};
-        tile *const to = w->d->weight + t * BLOCK_STEPS;
-        if (v.all)
-            weigh(true, w, b, &v, scores_of(w, t), s, to);
-        else
-            weigh(false, w, b, &v, scores_of(w, t), s, to);
-    }
+    for (int64_t t = 0; t < w->a->rows / SIDE; t++)
+        vec_store(p->sum[t].at,
+                  vec_fma(vec_load(p->sum[t].at), vec_load(factor[t].at), vec_load(w->d->weighing.total[t].at)));
 }
 
 /* ---- weighted sums ---- */
@@ -426,26 +489,30 @@ static void add_squares(bool fresh, const square *more, const tile_column *facto
 }
 
 /* Tiles t and t + 1 of rows, c and c + 1 of columns. */
-static void sum_four(const work_rows *w, const key_block *b, const partial *p, int64_t t, int64_t c,
-                     const tile_column *factor)
+static void sum_values(const work_rows *w, const key_block *b, const partial *p, int64_t t, int64_t c,
+                       const tile_column *factor)
 {
     square more[2][2];
-    const tile *const weight = w->d->weight + t * BLOCK_STEPS, *const value = w->d->value + c * VALUE_TILES;
+    const tile *const weight = w->d->weight + t * BLOCK_STEPS;
     tile_rows const rows[2] = {{(const char *)weight, 64, sizeof *weight},
                                {(const char *)(weight + BLOCK_STEPS), 64, sizeof *weight}};
-    multiply_four(w->u, rows, value, value + VALUE_TILES, over(b->seen[t / 2], DEEP), true, more[0], more[1]);
+    sum_four(w, rows, w->d->value + c * VALUE_TILES, over(b->seen[t / 2], DEEP), more);
     for (int i = 0; i < 2; i++)
         for (int h = 0; h < 2; h++)
             add_squares(b->fresh, &more[h][i], &factor[t + i], p->o + (t + i) * w->a->columns + c + h);
 }
 
-static void sum_block(const work_rows *w, const key_block *b, const partial *p, const tile_column *factor)
+/* Values of the next block take the place of those that were used. */
+static void sum_block(const work_rows *w, const key_block *b, const key_block *next, const partial *p,
+                      const tile_column *factor)
 {
-    for (int64_t c = 0; c < w->a->columns; c += 2)
-        for (int64_t t = 0; t < w->a->rows / SIDE; t += 2) {
-            ask_for_keys(w, b);
-            if (b->seen[t / 2] || b->fresh) sum_four(w, b, p, t, c, factor);
-        }
+    for (int64_t c = 0; c < w->a->columns; c += 2) {
+        for (int64_t t = 0; t < w->a->rows / SIDE; t += 2)
+            if (b->seen[t / 2] || b->fresh) sum_values(w, b, p, t, c, factor);
+        finish_pairing(w);
+        if (next) begin_pairing(w, next, c);
+    }
+    finish_pairing(w);
 }
 
 /* ---- parts ---- */
@@ -456,19 +523,40 @@ static partial partial_at(const attention *a, int64_t slot)
     return (partial){a->o + slot * tiles * a->columns, a->most + slot * tiles, a->sum + slot * tiles};
 }
 
+static void pair_block(const work_rows *w, const key_block *b)
+{
+    for (int64_t c = 0; c < w->a->columns; c += 2) begin_pairing(w, b, c), finish_pairing(w);
+}
+
+static void begin_part(const work_rows *w, int64_t end, const partial *p)
+{
+    w->d->until = end, w->d->pairing.i = w->d->pairing.pairs = w->d->weighing.t = w->d->weighing.tiles = 0;
+    find_queries(w);
+    for (int64_t t = 0; t < w->a->rows / SIDE; t++)
+        vec_store(p->most[t].at, vec_of(-INFINITY)), vec_store(p->sum[t].at, vec_of(0));
+}
+
+/* The next block is scored while one is weighed, and its values are paired while those are summed. */
 static void attend_part(const work_rows *w, int64_t part, const partial *p)
 {
-    int64_t const tiles = w->a->rows / SIDE, begin = part * PART_KEYS;
+    int64_t const begin = part * PART_KEYS;
     int64_t const end = least(begin + PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
     tile_column factor[ROW_TILES];
-    w->d->asked = begin;
-    find_queries(w);
-    for (int64_t t = 0; t < tiles; t++) vec_store(p->most[t].at, vec_of(-INFINITY)), vec_store(p->sum[t].at, vec_of(0));
+    key_block blocks[2], *b = &blocks[0], *next = &blocks[1];
+    begin_part(w, end, p);
+    begin_block(w, begin, b);
+    ask_from(w, b);
+    score_block(w, b);
+    pair_block(w, b);
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
-        key_block const b = block_at(w, first, end);
-        score_block(w, &b);
-        weigh_block(w, &b, p, factor);
-        sum_block(w, &b, p, factor);
+        bool const more = first + BLOCK_KEYS < end;
+        begin_weighing(w, b, p, factor);
+        if (more) begin_block(w, first + BLOCK_KEYS, next), ask_from(w, next), score_block(w, next);
+        finish_weighing(w);
+        add_weights(w, p, factor);
+        sum_block(w, b, more ? next : NULL, p, factor);
+        key_block *const done = b;
+        b = next, next = done;
     }
 }
 
@@ -579,13 +667,14 @@ static bool find_desks(dsv3_ctx *ctx, attention *a)
     a->desk = ctx_take(ctx, ctx_workers(ctx), sizeof *a->desk);
     for (int i = 0; a->desk && i < ctx_workers(ctx); i++) {
         desk *const d = a->desk + i;
-        d->packed = 0;
+        d->packed = 0, d->asked = d->line = 0;
+        for (int n = 0; n < BLOCK_KEYS; n++) d->number[n] = (float)n;
         d->query = ctx_take(ctx, tiles * a->steps, sizeof *d->query);
         d->key = ctx_take(ctx, 2 * a->steps, sizeof *d->key);
-        d->score = ctx_take(ctx, tiles * (BLOCK_KEYS / SIDE), sizeof *d->score);
+        for (int n = 0; n < 2; n++) d->score[n] = ctx_take(ctx, tiles * (BLOCK_KEYS / SIDE), sizeof *d->score[n]);
         d->weight = ctx_take(ctx, tiles * BLOCK_STEPS, sizeof *d->weight);
         d->value = ctx_take(ctx, a->columns * VALUE_TILES, sizeof *d->value);
-        if (!d->query || !d->key || !d->score || !d->weight || !d->value) return false;
+        if (!d->query || !d->key || !d->score[0] || !d->score[1] || !d->weight || !d->value) return false;
     }
     return a->desk;
 }
@@ -617,6 +706,17 @@ static int64_t rows_together(const attention *a, int64_t workers)
     return rows;
 }
 
+/* A block's weights are made while steps / 32 of its scores are; its values are paired while its weighted sums are made. */
+static void find_rates(attention *a)
+{
+    bool const apart = !a->group->value.row || a->group->value.row != a->group->key.row;
+    int64_t const twos = a->rows / (2 * SIDE);
+    int64_t const lines = over(2 * a->group->width, 64) + (apart ? over(2 * a->group->columns, 64) : 0);
+    a->weighed = over(DEEP, a->steps);
+    a->paired = over(SIDE, twos);
+    a->lines = over(BLOCK_KEYS * lines, twos * BLOCK_STEPS * (a->steps + a->columns / 2));
+}
+
 /* Where few rows are, their parts are work for several. Sums are the same. */
 bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
 {
@@ -628,7 +728,7 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     a.blocks = over(rows_of_group(group), a.rows);
     a.steps = over(group->width, DEEP);
     a.columns = 2 * over(group->columns, DEEP);
-    a.few = over(BLOCK_KEYS, a.rows / SIDE * (BLOCK_STEPS + a.columns / 4));
+    find_rates(&a);
     int64_t const blocks = a.groups * a.blocks;
     bool const by_parts = a.parts > 1 && blocks < 4 * workers;
     bool const good = find_desks(ctx, &a) && find_partials(ctx, &a, (by_parts ? blocks : workers) * a.parts);
