@@ -53,7 +53,7 @@ typedef struct {
     int64_t keys[ROW_TILES]; /* how many are weighed, a multiple of DEEP */
 } weighing;
 
-/* Values of a block that are being paired: of two tiles of columns, from pair i on. */
+/* Values of a block that are being paired: of four tiles of columns, from pair i on. */
 typedef struct {
     int64_t i, pairs;
     int64_t first, column; /* the block's first key; the first column */
@@ -78,7 +78,7 @@ typedef struct {
 typedef struct {
     const square_group *group;
     int64_t groups, rows, blocks; /* rows in work together; such blocks of a group's rows */
-    int64_t steps, columns;       /* of a key, thirty-two numbers each; tiles of columns, an even number */
+    int64_t steps, columns;       /* of a key, thirty-two numbers each; tiles of columns, a multiple of four */
     int64_t parts;                /* of the longest keys */
     /* What is done between two steps of tiles, so that it is done when they are: pairs of keys that are weighed, or whose values are
      * paired; lines of memory that are asked for. */
@@ -236,23 +236,33 @@ static const uint16_t *value_at(const square_group *g, int64_t j, int64_t column
     return j < g->len ? (const uint16_t *)row_at(&g->value, j) + column : NULL;
 }
 
-/* Two keys become a row of two tiles; zeros in place of one that isn't there, and behind the last column. */
-KERNEL void pair_one(const square_group *g, pairing *p)
+/* Two keys become a row of four tiles; zeros in place of one that isn't there, and behind the last column. */
+KERNEL void pair_two(bool whole, const uint16_t *first, const uint16_t *second, int64_t columns, tile *to, int64_t row)
+{
+    pairs one[2] = {0}, other[2] = {0};
+    if (whole || first) load_pairs(first, DSV3_BF16, whole ? CHUNK : columns, one);
+    if (whole || second) load_pairs(second, DSV3_BF16, whole ? CHUNK : columns, other);
+    for (int h = 0; h < 2; h++, to += 2 * VALUE_TILES) {
+        pairs low, high;
+        weave(one[h], other[h], &low, &high);
+        store_pairs(to[0].at[row], first_paired(PAIRED), low);
+        store_pairs(to[VALUE_TILES].at[row], first_paired(PAIRED), high);
+    }
+}
+
+KERNEL void pair_next(const square_group *g, pairing *p)
 {
     if (p->i == p->pairs) return;
-    int64_t const j = p->first + 2 * p->i, columns = least(g->columns - p->column, DEEP);
+    int64_t const j = p->first + 2 * p->i, columns = g->columns - p->column;
     const uint16_t *const first = value_at(g, j, p->column), *const second = value_at(g, j + 1, p->column);
-    tile *const to = p->to + p->i / SIDE;
-    pairs one[2] = {0}, other[2] = {0}, low, high;
-    if (first) load_pairs(first, DSV3_BF16, columns, one);
-    if (second) load_pairs(second, DSV3_BF16, columns, other);
-    weave(one[0], other[0], &low, &high);
-    store_pairs(to[0].at[p->i % SIDE], first_paired(PAIRED), low);
-    store_pairs(to[VALUE_TILES].at[p->i % SIDE], first_paired(PAIRED), high);
+    if (columns >= CHUNK && first && second)
+        pair_two(true, first, second, CHUNK, p->to + p->i / SIDE, p->i % SIDE);
+    else
+        pair_two(false, first, second, columns, p->to + p->i / SIDE, p->i % SIDE);
     p->i++;
 }
 
-/* Of tiles c and c + 1 of columns. */
+/* Of tiles c to c + 3 of columns. */
 static void begin_pairing(const work_rows *w, const key_block *b, int64_t c)
 {
     w->d->pairing = (pairing){0, over(b->keys, DEEP) * SIDE, b->first, c * SIDE, w->d->value + c * VALUE_TILES};
@@ -261,7 +271,7 @@ static void begin_pairing(const work_rows *w, const key_block *b, int64_t c)
 static void finish_pairing(const work_rows *w)
 {
     pairing *const p = &w->d->pairing;
-    while (p->i < p->pairs) pair_one(w->g, p);
+    while (p->i < p->pairs) pair_next(w->g, p);
 }
 
 /* ---- memory is asked for in time ---- */
@@ -342,7 +352,7 @@ KERNEL void work_beside(beside what, const work_rows *w)
 {
     desk *const d = w->d;
     for (int64_t i = 0; what == WEIGH && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
-    for (int64_t i = 0; what == PAIR && i < w->a->paired; i++) pair_one(w->g, &d->pairing);
+    for (int64_t i = 0; what == PAIR && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
     ask_ahead(w->g, d, w->a->lines);
 }
 
@@ -438,8 +448,11 @@ static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2],
     }
 }
 
-static void score_block(const work_rows *w, key_block *b)
+/* The block that begins with key `first`. */
+static void score_block(const work_rows *w, int64_t first, key_block *b)
 {
+    begin_block(w, first, b);
+    ask_from(w, b);
     for (int64_t t = 0; t < w->a->rows / SIDE; t++) vec_store(w->d->sees[t].at, sees_of(w, b, t));
     for (int64_t j = 0; j < b->keys; j += DEEP) {
         tile_rows const key[2] = {find_keys(w->g, b->first + j, w->d->key),
@@ -509,8 +522,9 @@ static void sum_block(const work_rows *w, const key_block *b, const key_block *n
     for (int64_t c = 0; c < w->a->columns; c += 2) {
         for (int64_t t = 0; t < w->a->rows / SIDE; t += 2)
             if (b->seen[t / 2] || b->fresh) sum_values(w, b, p, t, c, factor);
+        if (c % 4 == 0) continue;
         finish_pairing(w);
-        if (next) begin_pairing(w, next, c);
+        if (next) begin_pairing(w, next, c - 2);
     }
     finish_pairing(w);
 }
@@ -525,7 +539,7 @@ static partial partial_at(const attention *a, int64_t slot)
 
 static void pair_block(const work_rows *w, const key_block *b)
 {
-    for (int64_t c = 0; c < w->a->columns; c += 2) begin_pairing(w, b, c), finish_pairing(w);
+    for (int64_t c = 0; c < w->a->columns; c += 4) begin_pairing(w, b, c), finish_pairing(w);
 }
 
 static void begin_part(const work_rows *w, int64_t end, const partial *p)
@@ -544,14 +558,12 @@ static void attend_part(const work_rows *w, int64_t part, const partial *p)
     tile_column factor[ROW_TILES];
     key_block blocks[2], *b = &blocks[0], *next = &blocks[1];
     begin_part(w, end, p);
-    begin_block(w, begin, b);
-    ask_from(w, b);
-    score_block(w, b);
+    score_block(w, begin, b);
     pair_block(w, b);
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
         bool const more = first + BLOCK_KEYS < end;
         begin_weighing(w, b, p, factor);
-        if (more) begin_block(w, first + BLOCK_KEYS, next), ask_from(w, next), score_block(w, next);
+        if (more) score_block(w, first + BLOCK_KEYS, next);
         finish_weighing(w);
         add_weights(w, p, factor);
         sum_block(w, b, more ? next : NULL, p, factor);
@@ -713,7 +725,7 @@ static void find_rates(attention *a)
     int64_t const twos = a->rows / (2 * SIDE);
     int64_t const lines = over(2 * a->group->width, 64) + (apart ? over(2 * a->group->columns, 64) : 0);
     a->weighed = over(DEEP, a->steps);
-    a->paired = over(SIDE, twos);
+    a->paired = over(SIDE, 2 * twos);
     a->lines = over(BLOCK_KEYS * lines, twos * BLOCK_STEPS * (a->steps + a->columns / 2));
 }
 
@@ -727,7 +739,7 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     a.rows = rows_together(&a, workers);
     a.blocks = over(rows_of_group(group), a.rows);
     a.steps = over(group->width, DEEP);
-    a.columns = 2 * over(group->columns, DEEP);
+    a.columns = 4 * over(group->columns, CHUNK);
     find_rates(&a);
     int64_t const blocks = a.groups * a.blocks;
     bool const by_parts = a.parts > 1 && blocks < 4 * workers;
