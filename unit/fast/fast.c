@@ -6,6 +6,10 @@
 #include "../../fast/unit_check.h"
 #include "case/fill.h"
 
+#define PORTABLE
+#include "../../fast/elementwise.h"
+#undef PORTABLE
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -809,6 +813,43 @@ Test(fast, the_model_of_tiles_is_this_processor)
     }
 }
 #endif
+
+/* ---- functions, as the portable build has them ---- */
+
+static float float_of(uint32_t bits)
+{
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* All of them were tried once: 1.293 units at most. */
+Test(fast, weights_are_within_two_units)
+{
+    enum { STEP = 4099 };
+    for (uint32_t bits = 0x80000000u; bits < 0xc2aeac50u; bits += STEP) { /* -0 to -87.3365 */
+        vec const v = vec_of(float_of(bits)), e = vec_weight(v);
+        double const right = exp((double)v.lane[0]), off = fabs((double)e.lane[0] - right) / right * 0x1p24;
+        cr_assert(off <= 2, "e^%a is off by %g units", (double)v.lane[0], off);
+    }
+    cr_expect(vec_weight(vec_of(0)).lane[0] == 1 && vec_weight(vec_of(-0.0f)).lane[0] == 1);
+    cr_expect(vec_weight(vec_of(-INFINITY)).lane[0] == 0 && vec_weight(vec_of(-87.34f)).lane[0] == 0);
+    cr_expect(isnan(vec_weight(vec_of(NAN)).lane[0]));
+}
+
+Test(fast, quotients_are_those_of_division)
+{
+    static const uint32_t often[] = {0, 1, 0x400000, 0x7ffffe, 0x7fffff};
+    uint32_t random = 17;
+    for (int round = 0; round < 200000; round++) {
+        uint32_t const a = random = random * 1664525 + 1013904223, b = random = random * 1664525 + 1013904223;
+        uint32_t const digits = round % 3 ? b >> 9 : often[b % 5]; /* of divisors from 1/2 to 2^30 */
+        vec const x = vec_of(float_of(a)), y = vec_of(float_of((126 + b % 31) << 23 | digits));
+        float const q = vec_quotient(x, y, vec_div(vec_of(1), y)).lane[0], right = x.lane[0] / y.lane[0];
+        cr_assert(q == right || (isnan(q) && isnan(right)), "%a / %a: %a", (double)x.lane[0], (double)y.lane[0],
+                  (double)q);
+    }
+}
 
 /* ---- products by it ---- */
 
