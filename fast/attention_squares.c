@@ -69,6 +69,9 @@ typedef struct {
     tile *weight;                /* (tiles of rows, BLOCK_STEPS): [row][key] */
     tile *value;                 /* (tiles of columns, VALUE_TILES): pairs of keys, [pair of keys][column] */
     int64_t asked, line, until;  /* keys before this one were asked for, and so many lines of it; where that ends */
+    int64_t gathered;            /* the group whose keys and values lie together here, from 1 on; 0: none */
+    char *near;                  /* (longest, bytes of a key and of a value) */
+    square_group group;          /* that group, with its keys and values there */
     weighing weighing;
     pairing pairing;
     tile_column sees[ROW_TILES]; /* how many keys rows see of the block whose scores are made */
@@ -83,6 +86,8 @@ typedef struct {
     /* What is done between two steps of tiles, so that it is done when they are: pairs of keys that are weighed, or whose values are
      * paired; lines of memory that are asked for. */
     int64_t weighed, paired, lines;
+    int64_t longest;         /* keys */
+    bool gathers;            /* keys and values that lie far from one another are brought together */
     desk *desk;              /* (workers) */
     square *o;               /* (slots, tiles of rows, columns) */
     tile_column *most, *sum; /* (slots, tiles of rows) */
@@ -94,7 +99,7 @@ typedef struct {
     const square_group *g;
     desk *d;
     unit *u;
-    int64_t row;
+    int64_t block, row; /* their number among all blocks of rows */
 } work_rows;
 
 static int64_t least(int64_t a, int64_t b)
@@ -151,6 +156,35 @@ static int64_t parts_of(const attention *a, const square_group *g, int64_t row)
     return over(seen_by(g, row + a->rows - 1), PART_KEYS);
 }
 
+/* ---- keys and values that lie apart ---- */
+
+static const char *row_at(const key_rows *rows, int64_t j)
+{
+    return rows->row ? rows->row[j].data : rows->first + j * rows->pitch;
+}
+
+static key_rows gather_rows(key_rows from, int64_t n, int64_t bytes, char *to)
+{
+    enum { AHEAD = 12 }; /* rows */
+    for (int64_t j = 0; j < n; j++) {
+        for (int64_t at = 0; j + AHEAD < n && at < bytes; at += 64) __builtin_prefetch(row_at(&from, j + AHEAD) + at);
+        memcpy(to + j * bytes, row_at(&from, j), (size_t)bytes);
+    }
+    return (key_rows){NULL, to, bytes};
+}
+
+/* Heads of a token lie side by side, so that all tokens of a head want few sets of a cache. */
+static const square_group *find_group(const attention *a, int64_t index, desk *d)
+{
+    const square_group *const g = a->group + index;
+    if (!a->gathers) return g;
+    if (d->gathered == index + 1) return &d->group;
+    d->gathered = index + 1, d->group = *g;
+    d->group.key = gather_rows(g->key, g->len, 2 * g->width, d->near);
+    d->group.value = gather_rows(g->value, g->len, 2 * g->columns, d->near + a->longest * 2 * g->width);
+    return &d->group;
+}
+
 /* ---- queries ---- */
 
 static const uint16_t *query_at(const square_group *g, int64_t r)
@@ -178,7 +212,7 @@ static void pair_queries(const square_group *g, int64_t row, int64_t k, tile *to
 static void find_queries(const work_rows *w)
 {
     const attention *const a = w->a;
-    int64_t const these = 1 + ((w->g - a->group) * a->blocks + w->row / a->rows);
+    int64_t const these = 1 + w->block;
     if (w->d->packed == these) return;
     w->d->packed = these;
     for (int64_t t = 0; t < a->rows / SIDE; t++)
@@ -193,11 +227,6 @@ typedef struct {
     const char *data;
     int64_t pitch, step;
 } tile_rows;
-
-static const char *row_at(const key_rows *rows, int64_t j)
-{
-    return rows->row ? rows->row[j].data : rows->first + j * rows->pitch;
-}
 
 /* Do sixteen keys lie in equal distances, all of whose numbers fill tiles? */
 static bool lie_evenly(const square_group *g, int64_t j)
@@ -634,7 +663,8 @@ static void finish_tile(const attention *a, const square_group *g, int64_t row, 
 
 static work_rows rows_at(const attention *a, int64_t block, int worker, unit *u)
 {
-    return (work_rows){a, a->group + block / a->blocks, a->desk + worker, u, block % a->blocks * a->rows};
+    desk *const d = a->desk + worker;
+    return (work_rows){a, find_group(a, block / a->blocks, d), d, u, block, block % a->blocks * a->rows};
 }
 
 /* Rows with one part of their keys. */
@@ -673,19 +703,27 @@ static void sum_rows_whole(const void *job, int64_t block, int worker)
     for (int64_t t = 0; t < a->rows / SIDE; t++) finish_tile(a, w.g, w.row, worker * a->parts, t);
 }
 
+/* And of its value. */
+static int64_t bytes_of_key(const square_group *g)
+{
+    return 2 * (g->width + g->columns);
+}
+
 static bool find_desks(dsv3_ctx *ctx, attention *a)
 {
     int64_t const tiles = a->rows / SIDE;
     a->desk = ctx_take(ctx, ctx_workers(ctx), sizeof *a->desk);
     for (int i = 0; a->desk && i < ctx_workers(ctx); i++) {
         desk *const d = a->desk + i;
-        d->packed = 0, d->asked = d->line = 0;
+        d->packed = d->gathered = d->asked = d->line = 0;
         for (int n = 0; n < BLOCK_KEYS; n++) d->number[n] = (float)n;
         d->query = ctx_take(ctx, tiles * a->steps, sizeof *d->query);
         d->key = ctx_take(ctx, 2 * a->steps, sizeof *d->key);
         for (int n = 0; n < 2; n++) d->score[n] = ctx_take(ctx, tiles * (BLOCK_KEYS / SIDE), sizeof *d->score[n]);
         d->weight = ctx_take(ctx, tiles * BLOCK_STEPS, sizeof *d->weight);
         d->value = ctx_take(ctx, a->columns * VALUE_TILES, sizeof *d->value);
+        d->near = a->gathers ? ctx_take(ctx, a->longest, (size_t)bytes_of_key(a->group)) : NULL;
+        if (a->gathers && !d->near) return false;
         if (!d->query || !d->key || !d->score[0] || !d->score[1] || !d->weight || !d->value) return false;
     }
     return a->desk;
@@ -735,7 +773,8 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     if (!groups || !rows_of_group(group)) return true;
     size_t const mark = ctx_mark(ctx);
     int64_t const workers = ctx_workers(ctx);
-    attention a = {.group = group, .groups = groups, .parts = over(longest_of(group, groups), PART_KEYS)};
+    attention a = {.group = group, .groups = groups, .longest = longest_of(group, groups)};
+    a.parts = over(a.longest, PART_KEYS);
     a.rows = rows_together(&a, workers);
     a.blocks = over(rows_of_group(group), a.rows);
     a.steps = over(group->width, DEEP);
@@ -743,6 +782,7 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     find_rates(&a);
     int64_t const blocks = a.groups * a.blocks;
     bool const by_parts = a.parts > 1 && blocks < 4 * workers;
+    a.gathers = !by_parts && !group->key.row && group->key.pitch != 2 * group->width;
     bool const good = find_desks(ctx, &a) && find_partials(ctx, &a, (by_parts ? blocks : workers) * a.parts);
     if (good && by_parts) {
         ctx_run(ctx, sum_part, &a, blocks * a.parts);
