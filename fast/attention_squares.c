@@ -15,6 +15,7 @@ enum {
     ROW_TILES = ROWS / SIDE,
     BLOCK_STEPS = BLOCK_KEYS / DEEP,
     NEAR_STEPS = 9, /* of two tiles of keys and two of queries: 36 KiB */
+    FEW_LINES = 16, /* are asked for while two steps of sixteen queries are paired */
     VALUE_TILES =
         BLOCK_STEPS + 1 /* of a column: one is left free, or all columns would want the same sets of a cache */
 };
@@ -60,6 +61,12 @@ typedef struct {
     tile *to;
 } pairing;
 
+/* Keys that memory is asked for: from some line of a key on, until another key. */
+typedef struct {
+    const square_group *g;
+    int64_t key, line, until;
+} asking;
+
 /* What a worker works on. */
 typedef struct {
     _Alignas(64) int64_t packed; /* the rows whose queries are here, from 1 on; 0: none */
@@ -68,10 +75,10 @@ typedef struct {
     square *score[2];            /* (tiles of rows, BLOCK_KEYS / SIDE): [key][row], of two blocks */
     tile *weight;                /* (tiles of rows, BLOCK_STEPS): [row][key] */
     tile *value;                 /* (tiles of columns, VALUE_TILES): pairs of keys, [pair of keys][column] */
-    int64_t asked, line, until;  /* keys before this one were asked for, and so many lines of it; where that ends */
     int64_t gathered;            /* the group whose keys and values lie together here, from 1 on; 0: none */
     char *near;                  /* (longest, bytes of a key and of a value) */
     square_group group;          /* that group, with its keys and values there */
+    asking asking;
     weighing weighing;
     pairing pairing;
     tile_column sees[ROW_TILES]; /* how many keys rows see of the block whose scores are made */
@@ -80,6 +87,7 @@ typedef struct {
 
 typedef struct {
     const square_group *group;
+    int64_t workers;
     int64_t groups, rows, blocks; /* rows in work together; such blocks of a group's rows */
     int64_t steps, columns;       /* of a key, thirty-two numbers each; tiles of columns, a multiple of four */
     int64_t parts;                /* of the longest keys */
@@ -100,6 +108,9 @@ typedef struct {
     desk *d;
     unit *u;
     int64_t block, row; /* their number among all blocks of rows */
+    const square_group
+        *then; /* what this worker is likely to do next: a group from some key on; NULL: nothing is known */
+    int64_t then_key;
 } work_rows;
 
 static int64_t least(int64_t a, int64_t b)
@@ -156,11 +167,28 @@ static int64_t parts_of(const attention *a, const square_group *g, int64_t row)
     return over(seen_by(g, row + a->rows - 1), PART_KEYS);
 }
 
-/* ---- keys and values that lie apart ---- */
+/* ---- where keys and values lie ---- */
 
 static const char *row_at(const key_rows *rows, int64_t j)
 {
     return rows->row ? rows->row[j].data : rows->first + j * rows->pitch;
+}
+
+static void begin_asking(desk *d, const square_group *g, int64_t first)
+{
+    d->asking = (asking){g, first, 0, g ? least(first + BLOCK_KEYS, g->len) : 0};
+}
+
+/* The next few lines of keys and their values. */
+KERNEL void ask_ahead(asking *a, int64_t few)
+{
+    if (a->key >= a->until) return;
+    const square_group *const g = a->g;
+    const char *const key = row_at(&g->key, a->key), *const value = row_at(&g->value, a->key);
+    int64_t const lines = over(2 * g->width, 64), more = value == key ? 0 : over(2 * g->columns, 64);
+    for (int64_t i = 0; i < few; i++, a->line++)
+        __builtin_prefetch(a->line < lines ? key + 64 * a->line : value + 64 * least(a->line - lines, more), 0, 2);
+    if (a->line >= lines + more) a->key++, a->line = 0;
 }
 
 static key_rows gather_rows(key_rows from, int64_t n, int64_t bytes, char *to)
@@ -216,8 +244,10 @@ static void find_queries(const work_rows *w)
     if (w->d->packed == these) return;
     w->d->packed = these;
     for (int64_t t = 0; t < a->rows / SIDE; t++)
-        for (int64_t s = 0; s < a->steps; s += 2)
+        for (int64_t s = 0; s < a->steps; s += 2) {
             pair_queries(w->g, w->row + t * SIDE, s * DEEP, w->d->query + t * a->steps + s);
+            ask_ahead(&w->d->asking, FEW_LINES);
+        }
 }
 
 /* ---- keys ---- */
@@ -303,26 +333,6 @@ static void finish_pairing(const work_rows *w)
     while (p->i < p->pairs) pair_next(w->g, p);
 }
 
-/* ---- memory is asked for in time ---- */
-
-/* From behind a block on. */
-static void ask_from(const work_rows *w, const key_block *b)
-{
-    if (w->d->asked < b->first + b->keys || w->d->asked > b->first + 2 * BLOCK_KEYS)
-        w->d->asked = b->first + b->keys, w->d->line = 0;
-}
-
-/* The next few lines of keys and their values. */
-KERNEL void ask_ahead(const square_group *g, desk *d, int64_t few)
-{
-    if (d->asked >= d->until) return;
-    const char *const key = row_at(&g->key, d->asked), *const value = row_at(&g->value, d->asked);
-    int64_t const lines = over(2 * g->width, 64), more = value == key ? 0 : over(2 * g->columns, 64);
-    for (int64_t i = 0; i < few; i++, d->line++)
-        __builtin_prefetch(d->line < lines ? key + 64 * d->line : value + 64 * least(d->line - lines, more), 0, 2);
-    if (d->line >= lines + more) d->asked++, d->line = 0;
-}
-
 /* ---- weights ---- */
 
 /* Scores of sixteen rows for a key; -infinity where it isn't seen. */
@@ -382,7 +392,7 @@ KERNEL void work_beside(beside what, const work_rows *w)
     desk *const d = w->d;
     for (int64_t i = 0; what == WEIGH && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
     for (int64_t i = 0; what == PAIR && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
-    ask_ahead(w->g, d, w->a->lines);
+    ask_ahead(&d->asking, w->a->lines);
 }
 
 /* Two tiles of rows with two of pairs: to[i] += a[i] b, next[i] += a[i] c; fresh: to 0. */
@@ -478,10 +488,11 @@ static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2],
 }
 
 /* The block that begins with key `first`. */
-static void score_block(const work_rows *w, int64_t first, key_block *b)
+static void score_block(const work_rows *w, int64_t first, int64_t end, key_block *b)
 {
+    bool const more = first + BLOCK_KEYS < end;
+    begin_asking(w->d, more ? w->g : w->then, more ? first + BLOCK_KEYS : w->then_key);
     begin_block(w, first, b);
-    ask_from(w, b);
     for (int64_t t = 0; t < w->a->rows / SIDE; t++) vec_store(w->d->sees[t].at, sees_of(w, b, t));
     for (int64_t j = 0; j < b->keys; j += DEEP) {
         tile_rows const key[2] = {find_keys(w->g, b->first + j, w->d->key),
@@ -571,9 +582,10 @@ static void pair_block(const work_rows *w, const key_block *b)
     for (int64_t c = 0; c < w->a->columns; c += 4) begin_pairing(w, b, c), finish_pairing(w);
 }
 
-static void begin_part(const work_rows *w, int64_t end, const partial *p)
+static void begin_part(const work_rows *w, int64_t begin, const partial *p)
 {
-    w->d->until = end, w->d->pairing.i = w->d->pairing.pairs = w->d->weighing.t = w->d->weighing.tiles = 0;
+    begin_asking(w->d, w->g, begin);
+    w->d->pairing.i = w->d->pairing.pairs = w->d->weighing.t = w->d->weighing.tiles = 0;
     find_queries(w);
     for (int64_t t = 0; t < w->a->rows / SIDE; t++)
         vec_store(p->most[t].at, vec_of(-INFINITY)), vec_store(p->sum[t].at, vec_of(0));
@@ -586,13 +598,13 @@ static void attend_part(const work_rows *w, int64_t part, const partial *p)
     int64_t const end = least(begin + PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
     tile_column factor[ROW_TILES];
     key_block blocks[2], *b = &blocks[0], *next = &blocks[1];
-    begin_part(w, end, p);
-    score_block(w, begin, b);
+    begin_part(w, begin, p);
+    score_block(w, begin, end, b);
     pair_block(w, b);
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
         bool const more = first + BLOCK_KEYS < end;
         begin_weighing(w, b, p, factor);
-        if (more) score_block(w, first + BLOCK_KEYS, next);
+        if (more) score_block(w, first + BLOCK_KEYS, end, next);
         finish_weighing(w);
         add_weights(w, p, factor);
         sum_block(w, b, more ? next : NULL, p, factor);
@@ -664,16 +676,19 @@ static void finish_tile(const attention *a, const square_group *g, int64_t row, 
 static work_rows rows_at(const attention *a, int64_t block, int worker, unit *u)
 {
     desk *const d = a->desk + worker;
-    return (work_rows){a, find_group(a, block / a->blocks, d), d, u, block, block % a->blocks * a->rows};
+    return (work_rows){a, find_group(a, block / a->blocks, d), d, u, block, block % a->blocks * a->rows, NULL, 0};
 }
 
-/* Rows with one part of their keys. */
+/* Rows with one part of their keys. While there are such parts every worker takes one after the other. */
 static void sum_part(const void *job, int64_t at, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows const w = rows_at(a, at / a->parts, worker, &u);
+    work_rows w = rows_at(a, at / a->parts, worker, &u);
+    int64_t const then = at + a->workers;
     if (at % a->parts >= parts_of(a, w.g, w.row)) return;
+    if (then < a->groups * a->blocks * a->parts)
+        w.then = a->group + then / a->parts / a->blocks, w.then_key = then % a->parts * PART_KEYS;
     partial const p = partial_at(a, at);
     unit_open(&u, SIDE);
     attend_part(&w, at % a->parts, &p);
@@ -693,9 +708,10 @@ static void sum_rows_whole(const void *job, int64_t block, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows const w = rows_at(a, block, worker, &u);
+    work_rows w = rows_at(a, block, worker, &u);
     unit_open(&u, SIDE);
     for (int64_t part = 0; part < parts_of(a, w.g, w.row); part++) {
+        w.then = part + 1 < parts_of(a, w.g, w.row) ? w.g : NULL, w.then_key = (part + 1) * PART_KEYS;
         partial const p = partial_at(a, worker * a->parts + part);
         attend_part(&w, part, &p);
     }
@@ -715,7 +731,7 @@ static bool find_desks(dsv3_ctx *ctx, attention *a)
     a->desk = ctx_take(ctx, ctx_workers(ctx), sizeof *a->desk);
     for (int i = 0; a->desk && i < ctx_workers(ctx); i++) {
         desk *const d = a->desk + i;
-        d->packed = d->gathered = d->asked = d->line = 0;
+        d->packed = d->gathered = 0;
         for (int n = 0; n < BLOCK_KEYS; n++) d->number[n] = (float)n;
         d->query = ctx_take(ctx, tiles * a->steps, sizeof *d->query);
         d->key = ctx_take(ctx, 2 * a->steps, sizeof *d->key);
@@ -773,7 +789,7 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     if (!groups || !rows_of_group(group)) return true;
     size_t const mark = ctx_mark(ctx);
     int64_t const workers = ctx_workers(ctx);
-    attention a = {.group = group, .groups = groups, .longest = longest_of(group, groups)};
+    attention a = {.workers = workers, .group = group, .groups = groups, .longest = longest_of(group, groups)};
     a.parts = over(a.longest, PART_KEYS);
     a.rows = rows_together(&a, workers);
     a.blocks = over(rows_of_group(group), a.rows);
