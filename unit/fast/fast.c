@@ -181,6 +181,7 @@ static const char *const ids[] = {
     "mla_prefill@odd:q=f32",
     "mla_prefill@odd:n_tokens=300,n_keys=1100,num_attention_heads=2",
     "mla@odd:stages=1",
+    "mla@odd:num_attention_heads=35,kv_len=1100",
     "mla@odd:weights=f8_e4m3",
     "swiglu@odd",
     "embed@odd",
