@@ -16,6 +16,33 @@ static inline vec vec_sigmoid(vec z)
     return vec_div(vec_of(1), vec_add(vec_of(1), vec_exp(vec_sub(vec_of(0), z))));
 }
 
+/* e^v for v <= 0 within 2 units of 2^-24, 0 where that is subnormal: e^r 2^n, r = v - n ln 2, ln 2 as two numbers, e^r by a
+ * polynomial. exp 2 */
+static inline vec vec_weight(vec v)
+{
+    vec const t = vec_fma(v, vec_of(0x1.715476p+0f), vec_of(0x1.8p23f)), n = vec_sub(t, vec_of(0x1.8p23f));
+    vec const r = vec_fma(n, vec_of(-0x1.7f7d1cp-20f), vec_fma(n, vec_of(-0x1.62e400p-1f), v));
+    vec p = vec_of(0x1.6a23dp-10f);
+    p = vec_fma(p, r, vec_of(0x1.123a2p-7f));
+    p = vec_fma(p, r, vec_of(0x1.5558f2p-5f));
+    p = vec_fma(p, r, vec_of(0x1.555492p-3f));
+    p = vec_fma(p, r, vec_of(0x1.fffffcp-2f));
+    p = vec_fma(p, r, vec_of(1));
+    p = vec_fma(p, r, vec_of(1));
+    return vec_times_power(p, t, vec_not_below(v, vec_of(-0x1.5d589ep+6f)));
+}
+
+/* a / b rounded once, 1/2 <= b < 2^30 and its reciprocal as vec_div() has it. What a quotient leaves is exact, and corrects it: once to
+ * less than an ulp, and then, by Markstein's theorem, to the nearest number. Where such steps may underflow b divides. */
+static inline vec vec_quotient(vec a, vec b, vec reciprocal)
+{
+    vec const size = vec_abs(a), minus = vec_sub(vec_of(0), b);
+    lanes const usual = vec_above(size, vec_of(0x1p-90f)) & vec_above(vec_of(0x1p90f), size);
+    if (usual != first_lanes(WIDTH)) return vec_div(a, b);
+    vec const rough = vec_mul(a, reciprocal), near = vec_fma(vec_fma(minus, rough, a), reciprocal, rough);
+    return vec_fma(vec_fma(minus, near, a), reciprocal, near);
+}
+
 /* The largest of n numbers; -infinity of none. */
 static inline float largest_of(const float *v, int64_t n)
 {

@@ -3,6 +3,7 @@
  * values are expanded after it. What is between the steps is binary32, unless it is a stage: that is stored, and read again.
  */
 #include "attention.h"
+#include "attention_squares.h"
 #include "fast.h"
 #include "matrix.h"
 #include "norm.h"
@@ -17,6 +18,7 @@ typedef struct {
     matrix q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj; /* q_b_proj: q_proj without a query latent */
     const dsv3_tensor *q_norm, *kv_norm;
     int64_t n, heads, qk, latent; /* new tokens; entries of a query head, of what is cached */
+    bool squares;                 /* attention goes by AMX: queries are rounded to BF16, as keys are */
     float scale;
     int64_t *position;                 /* (n) */
     dsv3_tensor q_latent, attn_output; /* (n, q_lora_rank), (n, heads v_head_dim): in the format of hidden_states */
@@ -33,6 +35,19 @@ static void keep(const dsv3_tensor *stage, int64_t from, float *v, int64_t n)
     stored_row const kept = row_of(stage, from);
     store_row(stage, from, v, n);
     load_row(&kept, n, v);
+}
+
+/* To BF16 and back. */
+static void round_row(float *v, int64_t n)
+{
+    for (int64_t c = 0; c < n; c += BLOCK) {
+        uint16_t half[BLOCK];
+        dsv3_tensor const rounded = {half, DSV3_BF16, 0, {0}, {0}};
+        stored_row const row = row_of(&rounded, 0);
+        int64_t const some = n - c < BLOCK ? n - c : BLOCK;
+        store_row(&rounded, 0, v + c, some);
+        load_row(&row, some, v + c);
+    }
 }
 
 static void normalise_latent(const void *job, int64_t t, int worker)
@@ -65,6 +80,7 @@ static void finish_token(const void *job, int64_t t, int worker)
     for (int64_t h = 0; h < a->heads; h++) {
         float *const of_head = a->q + (t * a->heads + h) * a->qk;
         rotate_in_place(a, cosine, sine, of_head + a->p->qk_nope_head_dim);
+        if (a->squares) round_row(of_head, a->qk);
         keep(q, t * q->stride[0] + h * q->stride[1], of_head, a->qk);
     }
     normalise(a->kv_norm, a->p->rms_norm_eps, kv, kv, a->p->kv_lora_rank);
@@ -193,6 +209,66 @@ static int attend_sequence(dsv3_ctx *ctx, const block *a, int64_t b)
     return attend(ctx, &group);
 }
 
+/* ---- attention by AMX ---- */
+
+typedef struct {
+    const block *a;
+    int64_t b, first, past;
+    dsv3_tensor q, fresh; /* (new tokens, heads, latent), (new tokens, latent): BF16 */
+    stored_row *key;      /* (tokens of the sequence) */
+} halves;
+
+/* The queries of a new token, and its key. */
+static void store_token(const void *job, int64_t t, int worker)
+{
+    (void)worker;
+    const halves *const s = job;
+    int64_t const wide = s->a->heads * s->a->latent, latent = s->a->latent;
+    store_row(&s->q, t * wide, s->a->absorbed + (s->first + t) * wide, wide);
+    store_row(&s->fresh, t * latent, s->a->kv + (s->first + t) * latent, latent);
+}
+
+static void find_key(const void *job, int64_t j, int worker)
+{
+    (void)worker;
+    const halves *const s = job;
+    const dsv3_mla_io *const io = s->a->io;
+    s->key[j] = j < s->past ? paged_row(&io->kv_cache, &io->block_table, s->a->p->page_size, s->b, j)
+                            : row_of(&s->fresh, (j - s->past) * s->a->latent);
+}
+
+static int attend_halves(dsv3_ctx *ctx, const block *a, int64_t b)
+{
+    const int32_t *const begin = a->io->cu_seqlens.data;
+    int64_t const first = begin[b], n = begin[b + 1] - first, rank = a->p->kv_lora_rank;
+    int64_t const len = ((const int32_t *)a->io->cache_seqlens.data)[b];
+    halves const s = {.a = a,
+                      .b = b,
+                      .first = first,
+                      .past = len - n,
+                      .q = tensor_in(ctx, DSV3_BF16, n, a->heads * a->latent),
+                      .fresh = tensor_in(ctx, DSV3_BF16, n, a->latent),
+                      .key = ctx_take(ctx, len, sizeof *s.key)};
+    float *const lse = ctx_take(ctx, n * a->heads, sizeof *lse);
+    if (!s.q.data || !s.fresh.data || !s.key || !lse) return 0;
+    ctx_run(ctx, store_token, &s, n);
+    ctx_run(ctx, find_key, &s, len);
+    float *const o = a->o_latent + first * a->heads * rank;
+    square_group const group = {.tokens = n,
+                                .heads = a->heads,
+                                .q = {s.q.data, DSV3_BF16, a->heads * a->latent, a->latent},
+                                .o = {o, DSV3_F32, a->heads * rank, rank},
+                                .lse = lse,
+                                .lse_token = a->heads,
+                                .key = {s.key, NULL, 0},
+                                .value = {s.key, NULL, 0},
+                                .len = len,
+                                .width = a->latent,
+                                .columns = rank,
+                                .scale = a->scale};
+    return attend_squares(ctx, &group, 1);
+}
+
 static void find_positions(const block *a)
 {
     const int32_t *const begin = a->io->cu_seqlens.data, *const lengths = a->io->cache_seqlens.data;
@@ -271,13 +347,19 @@ static int run(dsv3_ctx *ctx, block *a)
     ctx_run(ctx, absorb_head, a, a->heads);
     for (int64_t b = 0; b < a->p->batch; b++) {
         size_t const mark = ctx_mark(ctx);
-        int const done = attend_sequence(ctx, a, b);
+        int const done = a->squares ? attend_halves(ctx, a, b) : attend_sequence(ctx, a, b);
         ctx_back(ctx, mark);
         if (!done) return 0;
     }
     ctx_run(ctx, expand_head, a, a->heads);
     ctx_run(ctx, keep_output, a, a->n);
     return multiply(ctx, &a->o_proj, rows_of(&a->attn_output), a->n, rows_of(&a->io->y));
+}
+
+/* Keys in BF16: those that are cached, and the new ones, whose format is that of hidden_states. */
+static bool has_halves(const dsv3_mla_io *io)
+{
+    return io->hidden_states.dtype == DSV3_BF16 && io->kv_cache.dtype == DSV3_BF16;
 }
 
 dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
@@ -287,6 +369,7 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
     a.latent = p->kv_lora_rank + p->qk_rope_head_dim;
     double const g = mscale(p->factor, p->mscale_all_dim);
     a.scale = (float)(g * g / sqrt((double)a.qk));
+    a.squares = ctx_path(ctx) == PATH_AMX && has_halves(io);
     find_weights(&a);
     if (!supported(&a)) return DSV3_UNSUPPORTED;
     dsv3_rope_prob const rotation = rope_of(p);
@@ -298,15 +381,17 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
 }
 
 #define STEPS                                                                                                          \
-    "acc 24 rn fused; rsqrt recip; div ieee; exp 2 0; rescales 0; scaled scores; parts 1; angle f64; sincos 3; form "  \
-    "absorbed; "                                                                                                       \
+    "rsqrt recip; div ieee; exp 2 0; scaled scores; parts 1; angle f64; sincos 3; form absorbed; "                     \
     "q_a_proj f32 must; x_norm f32 must; q_a_layernorm output must; q_b_proj f32 must; cos_sin f32 must; "             \
-    "q f32 must; kv_a_proj_with_mqa f32 must; q_absorbed f32 must; scores f32 must; P f32 must; o_latent f32 must; "   \
-    "attn_output output must; "
+    "kv_a_proj_with_mqa f32 must; scores f32 must; o_latent f32 must; attn_output output must; "
+#define IN_BINARY32 "acc 24 rn fused; rescales 0; q f32 must; q_absorbed f32 must; P f32 must; "
+#define IN_BF16     "acc 24 rn fused; rescales 4; q bf16 must; q_absorbed bf16 must; P bf16 must; "
 
 const char *fast_mla_numerics(const void *prob, const void *io)
 {
     (void)prob;
     dsv3_dtype const x = ((const dsv3_mla_io *)io)->hidden_states.dtype;
-    return by_pairs(x) || by_amx(x) ? STEPS "flush daz; weight f32 may" : STEPS "flush none; weight f32 must";
+    if (by_amx(x) && has_halves(io)) return STEPS IN_BF16 "flush daz; weight f32 may";
+    return by_pairs(x) || by_amx(x) ? STEPS IN_BINARY32 "flush daz; weight f32 may"
+                                    : STEPS IN_BINARY32 "flush none; weight f32 must";
 }

@@ -1,5 +1,6 @@
 /* Absorbed attention over a paged cache: one key for all heads, whose start is the value. */
 #include "attention.h"
+#include "attention_squares.h"
 #include "fast.h"
 #include "matrix.h"
 
@@ -10,16 +11,16 @@ typedef struct {
     const dsv3_mla_decode_prob *p;
     const dsv3_mla_decode_io *io;
     int64_t b, width, length;
-    bool pairs;
+    bool bf16;
     float kv_scale;
-    void *keys;      /* (length, width), f32, or bf16 with pairs: where they aren't taken as they are cached */
+    void *keys;      /* (length, width), f32, or bf16: where they aren't taken as they are cached */
     stored_row *key; /* (length) */
 } sequence;
 
 /* Numbers become those of our own memory. */
 static void put(const sequence *s, int64_t j, int64_t from, const float *v, int64_t n)
 {
-    dsv3_tensor const to = {s->keys, s->pairs ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
+    dsv3_tensor const to = {s->keys, s->bf16 ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
     store_row(&to, j * s->width + from, v, n);
 }
 
@@ -69,7 +70,7 @@ static void find_key(const void *job, int64_t j, int worker)
         convert_bytes(s, j, row.data);
     else
         convert_row(s, j, &row);
-    dsv3_tensor const ours = {s->keys, s->pairs ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
+    dsv3_tensor const ours = {s->keys, s->bf16 ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
     s->key[j] = row_of(&ours, j * s->width);
 }
 
@@ -77,7 +78,7 @@ static void find_key(const void *job, int64_t j, int worker)
 static void find_queries(const sequence *s, void *to, int64_t *seen)
 {
     const dsv3_tensor *const q = &s->io->q;
-    dsv3_tensor const ours = {to, s->pairs ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
+    dsv3_tensor const ours = {to, s->bf16 ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
     int64_t const heads = s->p->num_attention_heads;
     for (int64_t r = 0; r < s->p->s_q * heads; r++) {
         int64_t const from = s->b * q->stride[0] + r / heads * q->stride[1] + r % heads * q->stride[2];
@@ -104,26 +105,33 @@ static void store_results(const sequence *s, const float *out, const float *out_
     }
 }
 
+/* The keys of sequence b. 0: no memory. */
+static int find_keys(dsv3_ctx *ctx, sequence *s, int64_t b)
+{
+    bool const as_cached = s->bf16 && s->io->kv_cache.dtype == DSV3_BF16;
+    s->b = b;
+    s->length = ((const int32_t *)s->io->cache_seqlens.data)[b * s->io->cache_seqlens.stride[0]];
+    s->keys = as_cached ? NULL : ctx_take(ctx, s->length * s->width, s->bf16 ? 2 : 4);
+    s->key = ctx_take(ctx, s->length, sizeof *s->key);
+    if ((!as_cached && !s->keys) || !s->key) return 0;
+    ctx_run(ctx, find_key, s, s->length);
+    return 1;
+}
+
 /* 0: no memory. */
-static int attend_sequence(dsv3_ctx *ctx, sequence *s)
+static int attend_sequence(dsv3_ctx *ctx, const sequence *s)
 {
     int64_t const rows = s->p->s_q * s->p->num_attention_heads, rank = s->p->kv_lora_rank;
-    size_t const size = s->pairs ? 2 : 4;
-    bool const as_cached = s->pairs && s->io->kv_cache.dtype == DSV3_BF16;
-    s->length = ((const int32_t *)s->io->cache_seqlens.data)[s->b * s->io->cache_seqlens.stride[0]];
-    s->keys = as_cached ? NULL : ctx_take(ctx, s->length * s->width, size);
-    s->key = ctx_take(ctx, s->length, sizeof *s->key);
-    void *const queries = ctx_take(ctx, rows * s->width, size);
+    void *const queries = ctx_take(ctx, rows * s->width, s->bf16 ? 2 : 4);
     float *const out = ctx_take(ctx, rows * rank, sizeof *out), *const lse = ctx_take(ctx, rows, sizeof *lse);
     int64_t *const seen = ctx_take(ctx, rows, sizeof *seen);
-    if ((!as_cached && !s->keys) || !s->key || !queries || !out || !lse || !seen) return 0;
-    ctx_run(ctx, find_key, s, s->length);
+    if (!queries || !out || !lse || !seen) return 0;
     find_queries(s, queries, seen);
     attention_group const group = {.rows = rows,
                                    .q = queries,
                                    .q_stride = s->width,
                                    .width = s->width,
-                                   .dtype = s->pairs ? DSV3_BF16 : DSV3_F32,
+                                   .dtype = s->bf16 ? DSV3_BF16 : DSV3_F32,
                                    .key = s->key,
                                    .value = s->key,
                                    .len = s->length,
@@ -137,10 +145,61 @@ static int attend_sequence(dsv3_ctx *ctx, sequence *s)
     return 1;
 }
 
-/* BF16 queries over a cache that is no binary32. */
-static bool takes_pairs(const dsv3_mla_decode_io *io)
+/* ---- by AMX: all sequences at once ---- */
+
+static head_rows heads_of(const dsv3_tensor *t, int64_t b)
 {
-    return by_pairs(io->q.dtype) && io->kv_cache.dtype != DSV3_F32;
+    return (head_rows){(char *)t->data + b * t->stride[0] * size_in(t->dtype), t->dtype, t->stride[1], t->stride[2]};
+}
+
+static square_group group_of(const sequence *s)
+{
+    const dsv3_tensor *const lse = &s->io->lse;
+    return (square_group){.tokens = s->p->s_q,
+                          .heads = s->p->num_attention_heads,
+                          .q = heads_of(&s->io->q, s->b),
+                          .o = heads_of(&s->io->o, s->b),
+                          .lse = (float *)lse->data + s->b * lse->stride[0],
+                          .lse_token = lse->stride[1],
+                          .key = {s->key, NULL, 0},
+                          .value = {s->key, NULL, 0},
+                          .len = s->length,
+                          .width = s->width,
+                          .columns = s->p->kv_lora_rank,
+                          .scale = (float)s->p->softmax_scale};
+}
+
+/* 0: no memory. */
+static int attend_batch(dsv3_ctx *ctx, const sequence *any)
+{
+    square_group *const group = ctx_take(ctx, any->p->batch, sizeof *group);
+    if (!group) return 0;
+    for (int64_t b = 0; b < any->p->batch; b++) {
+        sequence s = *any;
+        if (!find_keys(ctx, &s, b)) return 0;
+        group[b] = group_of(&s);
+    }
+    return attend_squares(ctx, group, any->p->batch);
+}
+
+/* ---- the op ---- */
+
+/* BF16 queries over a cache that is no binary32. */
+static bool takes_bf16(const dsv3_mla_decode_io *io)
+{
+    return io->q.dtype == DSV3_BF16 && io->kv_cache.dtype != DSV3_F32;
+}
+
+/* 0: no memory. */
+static int attend_in_turn(dsv3_ctx *ctx, sequence *s)
+{
+    size_t const mark = ctx_mark(ctx);
+    for (int64_t b = 0; b < s->p->batch; b++) {
+        int const done = find_keys(ctx, s, b) && attend_sequence(ctx, s);
+        ctx_back(ctx, mark);
+        if (!done) return 0;
+    }
+    return 1;
 }
 
 dsv3_status fast_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io)
@@ -148,23 +207,23 @@ dsv3_status fast_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const 
     const dsv3_tensor *const scale = dsv3_find(&io->weights, "kv_scale");
     dsv3_dtype const cached = io->kv_cache.dtype;
     sequence s = {.p = p, .io = io, .width = p->kv_lora_rank + p->qk_rope_head_dim};
-    s.pairs = ctx_path(ctx) == PATH_PAIRS && io->q.dtype == DSV3_BF16 && cached != DSV3_F32;
+    s.bf16 = ctx_path(ctx) != PATH_FMA && takes_bf16(io);
     s.kv_scale = scale ? *(const float *)scale->data : 1;
     if (!is_float(&io->q) || !is_float(&io->o)) return DSV3_UNSUPPORTED;
     if (!is_float(&io->kv_cache) && cached != DSV3_U8 && !(cached == DSV3_F8_E4M3 && scale)) return DSV3_UNSUPPORTED;
     size_t const mark = ctx_mark(ctx);
-    for (s.b = 0; s.b < p->batch; s.b++) {
-        int const done = attend_sequence(ctx, &s);
-        ctx_back(ctx, mark);
-        if (!done) return DSV3_NO_MEMORY;
-    }
-    return DSV3_OK;
+    int const done = s.bf16 && ctx_path(ctx) == PATH_AMX ? attend_batch(ctx, &s) : attend_in_turn(ctx, &s);
+    ctx_back(ctx, mark);
+    return done ? DSV3_OK : DSV3_NO_MEMORY;
 }
 
-#define STEPS "acc 24 rn fused; div ieee; exp 2 0; log 2 0; rescales 0; scaled scores; parts 1; scores f32 must; "
+#define STEPS "div ieee; exp 2 0; log 2 0; scaled scores; parts 1; scores f32 must; "
 
 const char *fast_mla_decode_numerics(const void *prob, const void *io)
 {
     (void)prob;
-    return takes_pairs(io) ? STEPS "flush daz; kv bf16 must; P bf16 must" : STEPS "flush none; kv f32 must; P f32 must";
+    bool const bf16 = takes_bf16(io);
+    if (bf16 && by_amx(DSV3_BF16)) return STEPS "acc amx.bf16; rescales 4; flush daz; kv bf16 must; P bf16 must";
+    if (bf16 && by_pairs(DSV3_BF16)) return STEPS "acc 24 rn fused; rescales 0; flush daz; kv bf16 must; P bf16 must";
+    return STEPS "acc 24 rn fused; rescales 0; flush none; kv f32 must; P f32 must";
 }

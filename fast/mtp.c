@@ -132,9 +132,11 @@ static dsv3_status attend_block(dsv3_ctx *ctx, const module *m, const dsv3_tenso
     dsv3_tensor const lengths = {m->lengths, DSV3_I32, 1, {m->p->batch}, {1}};
     for (int64_t b = 0; b < m->p->batch; b++) m->lengths[b] = begin[b + 1] - begin[b];
     dsv3_mla_prob const p = attention_of(m);
+    dsv3_tensor past = m->kv; /* nothing is read from it, but attention in binary32 is told by it */
+    past.dtype = DSV3_F32;
     dsv3_mla_io const io = {.hidden_states = *x,
                             .cu_seqlens = m->io->cu_seqlens,
-                            .kv_cache = m->kv, /* nothing is read from it: there is no past */
+                            .kv_cache = past,
                             .block_table = lengths,
                             .cache_seqlens = lengths,
                             .weights = weights_below(m, "self_attn."),

@@ -92,6 +92,18 @@ static inline lanes vec_equal(vec a, vec b)
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
 
+/* Where a is larger. */
+static inline lanes vec_above(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+
+/* Where a isn't smaller; NaN isn't. */
+static inline lanes vec_not_below(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ);
+}
+
 /* Of 32 numbers, a and then b: those at even places, those at odd ones. */
 static inline void vec_part(vec a, vec b, vec *even, vec *odd)
 {
@@ -106,6 +118,19 @@ static inline void vec_join(vec even, vec odd, vec *a, vec *b)
     __m512i const first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     *a = _mm512_permutex2var_ps(even, first, odd);
     *b = _mm512_permutex2var_ps(even, _mm512_or_si512(first, _mm512_set1_epi32(8)), odd);
+}
+
+/* Sixteen rows of sixteen become columns: four times the first half meets the second one by one. */
+static inline void vec_transpose(vec v[WIDTH])
+{
+#pragma GCC unroll 4
+    for (int round = 0; round < 4; round++) {
+        vec joined[WIDTH];
+#pragma GCC unroll 8
+        for (int i = 0; i < WIDTH / 2; i++) vec_join(v[i], v[i + WIDTH / 2], &joined[2 * i], &joined[2 * i + 1]);
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH; i++) v[i] = joined[i];
+    }
 }
 
 /* v in the lanes, `other` elsewhere. */
@@ -154,6 +179,13 @@ static inline float vec_largest(vec v)
 static inline vec vec_exp(vec v)
 {
     return Sleef_finz_expf16_u10avx512f(v);
+}
+
+/* v 2^n, where t is n + 1.5 2^23 and the result is normal; 0 outside the lanes. */
+static inline vec vec_times_power(vec v, vec t, lanes of)
+{
+    __m512i const exponent = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
+    return _mm512_castsi512_ps(_mm512_maskz_add_epi32(of, _mm512_castps_si512(v), exponent));
 }
 
 /* cos and sin of sixteen angles, each within 1 ulp of binary64 and then rounded. */
@@ -298,6 +330,29 @@ static inline pairs pairs_of(const uint16_t pair[2])
 static inline vec vec_of_pairs(pairs p)
 {
     return _mm512_castsi512_ps(p);
+}
+
+/* Pairs (a[i], b[i]) of numbers rounded to BF16, nearest, ties to even; subnormal ones are 0. */
+static inline pairs rounded_pairs(vec a, vec b)
+{
+    static const uint16_t order[PAIRED] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                           8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(b, a));
+}
+
+/* Pairs (a[i], b[i]) of 32 numbers each. low has those of i % 8 < 4, high the others. */
+static inline void weave(pairs a, pairs b, pairs *low, pairs *high)
+{
+    *low = _mm512_unpacklo_epi16(a, b);
+    *high = _mm512_unpackhi_epi16(a, b);
+}
+
+/* Numbers of sixteen pairs each that weave() made, as they were: the first sixteen, the others. */
+static inline void unweave(vec low, vec high, vec *a, vec *b)
+{
+    __m512i const first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    *a = _mm512_permutex2var_ps(low, first, high);
+    *b = _mm512_permutex2var_ps(low, _mm512_or_si512(first, _mm512_set1_epi32(8)), high);
 }
 
 /* Sixteen sums: the product of the odd numbers is added, then that of the even ones, each rounded; subnormals are 0. */

@@ -112,6 +112,18 @@ static inline lanes vec_equal(vec a, vec b)
     return equal;
 }
 
+static inline lanes vec_above(vec a, vec b)
+{
+    lanes above = 0;
+    for (int l = 0; l < WIDTH; l++) above |= (lanes)((a.lane[l] > b.lane[l]) << l);
+    return above;
+}
+
+static inline lanes vec_not_below(vec a, vec b)
+{
+    return (lanes)~vec_above(b, a);
+}
+
 static inline void vec_part(vec a, vec b, vec *even, vec *odd)
 {
     for (int l = 0; l < WIDTH; l++) {
@@ -128,6 +140,14 @@ static inline void vec_join(vec even, vec odd, vec *a, vec *b)
         to->lane[2 * l % WIDTH] = even.lane[l];
         to->lane[2 * l % WIDTH + 1] = odd.lane[l];
     }
+}
+
+static inline void vec_transpose(vec v[WIDTH])
+{
+    vec was[WIDTH];
+    memcpy(was, v, sizeof was);
+    for (int i = 0; i < WIDTH; i++)
+        for (int l = 0; l < WIDTH; l++) v[i].lane[l] = was[l].lane[i];
 }
 
 static inline vec vec_choose(lanes of, vec v, vec other)
@@ -162,6 +182,11 @@ static inline vec vec_exp(vec v)
     }
 #endif
     EACH(Sleef_finz_expf1_u10purecfma(v.lane[l]));
+}
+
+static inline vec vec_times_power(vec v, vec t, lanes of)
+{
+    EACH(of >> l & 1 ? of_bits(bits_of(v.lane[l]) + (bits_of(t.lane[l]) << 23)) : 0);
 }
 
 static inline void vec_cos_sin(const double angle[16], vec *cosine, vec *sine)
@@ -280,6 +305,33 @@ static inline vec vec_of_pairs(pairs p)
     vec v;
     memcpy(&v, &p, sizeof v);
     return v;
+}
+
+static inline pairs rounded_pairs(vec a, vec b)
+{
+    pairs p;
+    for (int l = 0; l < WIDTH; l++) {
+        p.lane[2 * l] = to_bf16(normal_or_0(a.lane[l]));
+        p.lane[2 * l + 1] = to_bf16(normal_or_0(b.lane[l]));
+    }
+    return p;
+}
+
+static inline void weave(pairs a, pairs b, pairs *low, pairs *high)
+{
+    for (int l = 0; l < PAIRED; l++) {
+        pairs *const to = l % 8 < 4 ? low : high;
+        int const at = 2 * (l / 8 * 4 + l % 4);
+        to->lane[at] = a.lane[l], to->lane[at + 1] = b.lane[l];
+    }
+}
+
+static inline void unweave(vec low, vec high, vec *a, vec *b)
+{
+    for (int l = 0; l < PAIRED; l++) {
+        const vec *const from = l % 8 < 4 ? &low : &high;
+        (l < WIDTH ? a : b)->lane[l % WIDTH] = from->lane[l / 8 * 4 + l % 4];
+    }
 }
 
 static inline vec vec_dot(pairs a, pairs b, vec sum)

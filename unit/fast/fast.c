@@ -6,6 +6,10 @@
 #include "../../fast/unit_check.h"
 #include "case/fill.h"
 
+#define PORTABLE
+#include "../../fast/elementwise.h"
+#undef PORTABLE
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -173,8 +177,11 @@ static const char *const ids[] = {
     "gate@odd",
     "mla_decode@odd",
     "mla_decode@odd:kv_cache=u8",
+    "mla_decode@odd:num_attention_heads=35,kv_lens=1100+1030+3",
     "mla_prefill@odd:q=f32",
+    "mla_prefill@odd:n_tokens=300,n_keys=1100,num_attention_heads=2",
     "mla@odd:stages=1",
+    "mla@odd:num_attention_heads=35,kv_len=1100",
     "mla@odd:weights=f8_e4m3",
     "swiglu@odd",
     "embed@odd",
@@ -403,6 +410,160 @@ Test(fast, one_row_of_codes_goes_by_pairs_on_amx)
     }
 }
 
+/* Attention over keys that lie anywhere: behind and between them are NaNs. */
+enum { LATENT = 96, RANK = 40, HEADS = 35, KEYS = 300, PLACES = KEYS + 70, SPACED = LATENT + 3 };
+enum { ODD = 70 }; /* numbers of a key that don't fill tiles */
+
+static struct {
+    uint16_t q[HEADS][SPACED], key[KEYS][LATENT], cache[PLACES * SPACED];
+    int32_t table[PLACES];
+} cached;
+
+/* Below 2. */
+static uint16_t any_small(uint32_t *random)
+{
+    return (uint16_t)(any_normal(*random = *random * 1664525 + 1013904223) - (8 << 7));
+}
+
+static void fill_cached(void)
+{
+    uint32_t random = 5;
+    memset(&cached, 0xff, sizeof cached);
+    for (int c = 0; c < LATENT; c++) {
+        for (int h = 0; h < HEADS; h++) cached.q[h][c] = any_small(&random);
+        for (int j = 0; j < KEYS; j++) cached.key[j][c] = any_small(&random);
+    }
+}
+
+/* Keys lie in pages of so many; the last page comes first. */
+static void place_keys(int len, int page_size)
+{
+    int const pages = (len + page_size - 1) / page_size;
+    memset(cached.cache, 0xff, sizeof cached.cache);
+    for (int i = 0; i < pages; i++) cached.table[i] = pages - 1 - i;
+    for (int j = 0; j < len; j++)
+        memcpy(cached.cache + (cached.table[j / page_size] * page_size + j % page_size) * SPACED, cached.key[j],
+               sizeof cached.key[j]);
+}
+
+typedef struct {
+    float o[HEADS][RANK], lse[HEADS];
+} decoded;
+
+/* Heads from `first` on. */
+static void decode(dsv3_ctx *ctx, int first, int heads, int len, int page_size, decoded *to)
+{
+    dsv3_mla_decode_prob const prob = {1, 1, heads, RANK, LATENT - RANK, 24, page_size, len, 0.25};
+    int32_t length = len;
+    dsv3_mla_decode_io const io = {
+        .q = {cached.q[first], DSV3_BF16, 4, {1, 1, heads, LATENT}, {heads * SPACED, heads * SPACED, SPACED, 1}},
+        .kv_cache =
+            {cached.cache, DSV3_BF16, 3, {PLACES / page_size, page_size, LATENT}, {page_size * SPACED, SPACED, 1}},
+        .block_table = {cached.table, DSV3_I32, 2, {1, PLACES}, {PLACES, 1}},
+        .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+        .o = {to->o[first], DSV3_F32, 4, {1, 1, heads, RANK}, {heads * RANK, heads * RANK, RANK, 1}},
+        .lse = {to->lse + first, DSV3_F32, 3, {1, 1, heads}, {heads, heads, 1}}};
+    cr_assert(fast->mla_decode(ctx, &prob, &io) == DSV3_OK);
+}
+
+/* One entry of o in binary64, and lse. */
+static double mean_of_values(int head, int len, int column, double *lse)
+{
+    double sum = 0, mean = 0;
+    for (int j = 0; j < len; j++) {
+        double score = 0;
+        for (int c = 0; c < LATENT; c++)
+            score += 0.25 * (double)of_bf16(cached.q[head][c]) * (double)of_bf16(cached.key[j][c]);
+        sum += exp(score), mean += exp(score) * (double)of_bf16(cached.key[j][column]);
+    }
+    return *lse = log(sum), mean / sum;
+}
+
+static void try_pages(dsv3_ctx *ctx, int len)
+{
+    static const int sizes[] = {64, 1, 5, 16, 40};
+    static decoded right, other;
+    for (int i = 0; i < 5; i++) {
+        decoded *const to = i ? &other : &right;
+        place_keys(len, sizes[i]);
+        decode(ctx, 0, HEADS, len, sizes[i], to);
+        cr_expect(!memcmp(&right, to, sizeof right), "%s, %d keys in pages of %d", path, len, sizes[i]);
+    }
+    for (int h = 0; h < HEADS; h += 17)
+        for (int c = 0; c < RANK; c += 13) {
+            double lse;
+            double const mean = mean_of_values(h, len, c, &lse);
+            cr_expect(fabs((double)right.o[h][c] - mean) < 0.02 && fabs((double)right.lse[h] - lse) < 0.002,
+                      "%s, %d keys, head %d, column %d: %g, not %g", path, len, h, c, (double)right.o[h][c], mean);
+        }
+}
+
+Test(fast, pages_do_not_change_bits)
+{
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        for (int len = 1; len <= 40; len++) try_pages(ctx, len);
+        try_pages(ctx, 255), try_pages(ctx, 257), try_pages(ctx, KEYS);
+        fast->close(ctx);
+    }
+}
+
+Test(fast, heads_do_not_depend_on_their_neighbours)
+{
+    static decoded all, alone;
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        place_keys(KEYS, 16);
+        for (int h = 0; h < HEADS; h++) decode(ctx, h, 1, KEYS, 16, &alone);
+        for (int heads = 1; heads <= HEADS; heads++) {
+            decode(ctx, 0, heads, KEYS, 16, &all);
+            cr_expect(!memcmp(all.o, alone.o, (size_t)heads * sizeof *all.o) &&
+                          !memcmp(all.lse, alone.lse, (size_t)heads * sizeof *all.lse),
+                      "%s, %d heads", path, heads);
+        }
+        fast->close(ctx);
+    }
+}
+
+/* The last `tokens` of the tokens before `end`: token i sees keys 0 to i. Its row of q is row i % HEADS of the heads. */
+static void prefill(dsv3_ctx *ctx, int end, int tokens, decoded *to)
+{
+    int32_t const cu_q[2] = {0, tokens}, cu_k[2] = {0, end};
+    dsv3_mla_prefill_prob const prob = {1, tokens, end, 1, ODD - 24, 24, RANK, 0.25};
+    dsv3_mla_prefill_io const io = {.q = {cached.q[end - tokens], DSV3_BF16, 3, {tokens, 1, ODD}, {SPACED, SPACED, 1}},
+                                    .k = {cached.cache, DSV3_BF16, 3, {end, 1, ODD}, {SPACED, SPACED, 1}},
+                                    .v = {cached.cache + 1, DSV3_BF16, 3, {end, 1, RANK}, {SPACED, SPACED, 1}},
+                                    .cu_seqlens_q = {(void *)cu_q, DSV3_I32, 1, {2}, {1}},
+                                    .cu_seqlens_k = {(void *)cu_k, DSV3_I32, 1, {2}, {1}},
+                                    .o = {to->o[end - tokens], DSV3_F32, 3, {tokens, 1, RANK}, {RANK, RANK, 1}},
+                                    .lse = {to->lse + end - tokens, DSV3_F32, 2, {tokens, 1}, {1, 1}}};
+    cr_assert(fast->mla_prefill(ctx, &prob, &io) == DSV3_OK);
+}
+
+Test(fast, tokens_do_not_depend_on_their_neighbours)
+{
+    static decoded all, alone;
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        place_keys(HEADS, HEADS);
+        for (int end = 1; end <= HEADS; end++) prefill(ctx, end, 1, &alone);
+        for (int tokens = 1; tokens <= HEADS; tokens++) {
+            prefill(ctx, HEADS, tokens, &all);
+            cr_expect(
+                !memcmp(all.o[HEADS - tokens], alone.o[HEADS - tokens], (size_t)tokens * sizeof *all.o) &&
+                    !memcmp(all.lse + HEADS - tokens, alone.lse + HEADS - tokens, (size_t)tokens * sizeof *all.lse),
+                "%s, %d tokens", path, tokens);
+        }
+        fast->close(ctx);
+    }
+}
+
 static bool is_in_ids(const char *name)
 {
     for (int i = 0; i < IDS; i++)
@@ -626,7 +787,8 @@ Test(fast, tiles_are_behind_the_guard)
 {
     static const char *const instructions[] = {"ldtilecfg", "tilezero",   "tileloadd",
                                                "tdpbf16ps", "tilestored", "tilerelease"};
-    static const char *const guarded[] = {"unit_open", "unit_close", "add_group", "add_two", "step_of_unit", NULL};
+    static const char *const guarded[] = {"unit_open",    "unit_close", "add_group", "add_two",
+                                          "step_of_unit", "score_four", "sum_four",  NULL};
     enum { KINDS = sizeof instructions / sizeof *instructions };
     char line[512], function[200] = "";
     int seen[KINDS] = {0};
@@ -680,6 +842,43 @@ Test(fast, the_model_of_tiles_is_this_processor)
     }
 }
 #endif
+
+/* ---- functions, as the portable build has them ---- */
+
+static float float_of(uint32_t bits)
+{
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* All of them were tried once: 1.293 units at most. */
+Test(fast, weights_are_within_two_units)
+{
+    enum { STEP = 4099 };
+    for (uint32_t bits = 0x80000000u; bits < 0xc2aeac50u; bits += STEP) { /* -0 to -87.3365 */
+        vec const v = vec_of(float_of(bits)), e = vec_weight(v);
+        double const right = exp((double)v.lane[0]), off = fabs((double)e.lane[0] - right) / right * 0x1p24;
+        cr_assert(off <= 2, "e^%a is off by %g units", (double)v.lane[0], off);
+    }
+    cr_expect(vec_weight(vec_of(0)).lane[0] == 1 && vec_weight(vec_of(-0.0f)).lane[0] == 1);
+    cr_expect(vec_weight(vec_of(-INFINITY)).lane[0] == 0 && vec_weight(vec_of(-87.34f)).lane[0] == 0);
+    cr_expect(isnan(vec_weight(vec_of(NAN)).lane[0]));
+}
+
+Test(fast, quotients_are_those_of_division)
+{
+    static const uint32_t often[] = {0, 1, 0x400000, 0x7ffffe, 0x7fffff};
+    uint32_t random = 17;
+    for (int round = 0; round < 200000; round++) {
+        uint32_t const a = random = random * 1664525 + 1013904223, b = random = random * 1664525 + 1013904223;
+        uint32_t const digits = round % 3 ? b >> 9 : often[b % 5]; /* of divisors from 1/2 to 2^30 */
+        vec const x = vec_of(float_of(a)), y = vec_of(float_of((126 + b % 31) << 23 | digits));
+        float const q = vec_quotient(x, y, vec_div(vec_of(1), y)).lane[0], right = x.lane[0] / y.lane[0];
+        cr_assert(q == right || (isnan(q) && isnan(right)), "%a / %a: %a", (double)x.lane[0], (double)y.lane[0],
+                  (double)q);
+    }
+}
 
 /* ---- products by it ---- */
 
