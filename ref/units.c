@@ -5,8 +5,9 @@
  *
  * NVIDIA: k exact products and the accumulator are aligned to the largest exponent, cut toward zero F bits below it, and
  * added; the sum is cut to 24 bits, or to 14: guard = F - 23, or F - 13. The largest instructions of ampere and ada are two
- * halves, one after the other. CDNA3 is alike, but rounds down where the accumulator joins. CDNA1 and CDNA2 add each group
- * of products to the accumulator, amx those of a tile: a promoted sum.
+ * halves, one after the other. hopper.f8 is wgmma; mma.sync makes two steps by f16 of 32 products of FP8, from 0, and adds
+ * them to the accumulator, to nearest (an H100's sums: unit/legal/sums_h100.txt). CDNA3 is alike, but rounds down where the
+ * accumulator joins. CDNA1 and CDNA2 add each group of products to the accumulator, amx those of a tile: a promoted sum.
  */
 #include "clauses.h"
 
@@ -21,6 +22,7 @@ static const ref_unit_row units[] = {
     {"hopper.f16", "24 rz fused block=16 guard=2", false},
     {"hopper.bf16", "24 rz fused block=16 guard=2", false},
     {"hopper.f8", "14 rz fused block=32", false},
+    {"hopper_mma.f8", "24 rz fused block=16 guard=2 promote=32 bits2=24", false},
     {"blackwell.f16", "24 rz fused block=16 guard=2", false},
     {"blackwell.bf16", "24 rz fused block=16 guard=2", false},
     {"blackwell.f8", "24 rz fused block=32 guard=2", false},

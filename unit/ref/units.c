@@ -159,6 +159,28 @@ static double run_amx(int n)
     return (double)c;
 }
 
+/* Of each four products the first two go first. */
+static double run_hopper_mma(int n)
+{
+    static const nvidia f16 = {"", -14, 25, 32, 24};
+    static float from[2][MOST];
+    float c = 0;
+    memcpy(from[0], x, sizeof x), memcpy(from[1], w, sizeof w);
+    for (int i = 0; i < n; i += 32) {
+        int const of_step = n - i < 32 ? n - i : 32;
+        double sum = 0;
+        for (int half = 0; half < 2; half++) {
+            int k = 0;
+            for (int j = 0; j < of_step; j++)
+                if (j / 2 % 2 == half) x[k] = from[0][i + j], w[k++] = from[1][i + j];
+            sum = nvidia_step(&f16, sum, 0, k);
+        }
+        c += (float)sum;
+    }
+    memcpy(x, from[0], sizeof x), memcpy(w, from[1], sizeof w);
+    return (double)c;
+}
+
 static double run_fma(int n)
 {
     float c = 0;
@@ -177,6 +199,7 @@ static double run(const char *unit, int n)
     if (!strncmp(unit, "cdna", 4)) return run_trees(4, n);
     if (!strcmp(unit, "avx512.bf16")) return run_dpbf16(n);
     if (!strcmp(unit, "amx.bf16")) return run_amx(n);
+    if (!strcmp(unit, "hopper_mma.f8")) return run_hopper_mma(n);
     cr_assert_fail("no model of %s", unit);
     return 0;
 }
@@ -308,11 +331,15 @@ Test(units, another_unit_is_found_out)
 {
     static const struct {
         const char *declared, *ran;
-    } rows[] = {{"blackwell.f8", "hopper.f8"}, {"hopper.f16", "volta.f16"}, {"hopper.f16", "turing.f16"}};
+    } rows[] = {{"blackwell.f8", "hopper.f8"},
+                {"hopper_mma.f8", "hopper.f8"},
+                {"hopper.f16", "volta.f16"},
+                {"hopper.f16", "turing.f16"}};
     srand48(12);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[64];
-        snprintf(text, sizeof text, "acc %s splits=1; flush none", rows[i].declared);
+        bool const promotes = !strcmp(rows[i].declared, "hopper_mma.f8");
+        snprintf(text, sizeof text, "acc %s%s; flush none", rows[i].declared, promotes ? "" : " splits=1");
         ref_numerics const declared = numerics("linear", text);
         snprintf(text, sizeof text, "acc %s", rows[i].ran);
         ref_numerics const ran = numerics("linear", text);
