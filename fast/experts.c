@@ -4,6 +4,7 @@
 #include "elementwise.h"
 #include "fast.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 static matrix find_leaf(const dsv3_weights *weights, const char *name, const char *leaf)
@@ -24,27 +25,60 @@ int usable_network(const network *f)
     return usable(&f->gate) && usable(&f->up) && usable(&f->down);
 }
 
-static network find_expert(const layer *m, int64_t e)
+/* The matrix of a network that a name like gate_proj.weight belongs to, and where its tensor goes; NULL: none. */
+static const dsv3_tensor **place_in(network *f, const char *leaf)
 {
-    char name[40];
-    snprintf(name, sizeof name, "experts.%lld", (long long)e);
-    return find_network(m->weights, name);
+    static const char *const leaves[] = {"gate_proj", "up_proj", "down_proj"};
+    matrix *const of_leaf[] = {&f->gate, &f->up, &f->down};
+    for (int i = 0; i < 3; i++) {
+        size_t const length = strlen(leaves[i]);
+        if (strncmp(leaf, leaves[i], length)) continue;
+        if (!strcmp(leaf + length, ".weight")) return &of_leaf[i]->weight;
+        if (!strcmp(leaf + length, ".weight_scale_inv")) return &of_leaf[i]->scale;
+    }
+    return NULL;
+}
+
+/* The number of the expert in a name like experts.17.gate_proj.weight, and what stands behind it; -1: it is another name. */
+static int64_t expert_of(const char *name, int64_t experts, const char **leaf)
+{
+    static const char prefix[] = "experts.";
+    int64_t e = 0;
+    if (strncmp(name, prefix, sizeof prefix - 1)) return -1;
+    const char *const first = name + sizeof prefix - 1, *digit = first;
+    for (; *digit >= '0' && *digit <= '9' && e < experts; digit++) e = 10 * e + *digit - '0';
+    bool const number = digit > first && *digit == '.' && (*first != '0' || digit == first + 1);
+    *leaf = digit + 1;
+    return number && e < experts ? e : -1;
+}
+
+/* All experts in one pass over the weights: a search for each would take longer than their products. Of two of a name the
+ * first counts. */
+static void find_experts(const layer *m)
+{
+    memset(m->expert, 0, (size_t)m->experts * sizeof *m->expert);
+    for (int64_t i = 0; i < m->weights->count; i++) {
+        const char *leaf = NULL;
+        int64_t const e = expert_of(m->weights->item[i].name, m->experts, &leaf);
+        const dsv3_tensor **const place = e < 0 ? NULL : place_in(&m->expert[e], leaf);
+        if (place && !*place) *place = &m->weights->item[i].tensor;
+    }
 }
 
 int usable_experts(const layer *m)
 {
-    for (int64_t e = 0; e < m->experts; e++) {
-        network const f = find_expert(m, e);
-        if (!usable_network(&f)) return 0;
-    }
+    for (int64_t e = 0; e < m->experts; e++)
+        if (!usable_network(&m->expert[e])) return 0;
     return 1;
 }
 
 int open_layer(layer *m)
 {
     m->sum = ctx_take(m->ctx, m->n_tokens * m->hidden_size, sizeof *m->sum);
-    if (!m->sum) return 0;
+    m->expert = ctx_take(m->ctx, m->experts, sizeof *m->expert);
+    if (!m->sum || !m->expert) return 0;
     memset(m->sum, 0, (size_t)(m->n_tokens * m->hidden_size) * sizeof *m->sum);
+    find_experts(m);
     return 1;
 }
 
@@ -120,8 +154,7 @@ int add_experts(const layer *m, const dsv3_tensor *idx, const dsv3_tensor *weigh
             token[n] = t, slot[n] = i;
             share[n++] = ((const float *)weight->data)[t * weight->stride[0] + place];
         }
-        network const f = find_expert(m, e);
-        if (n && !add_network(m, &f, n, token, share, slot, act)) return 0;
+        if (n && !add_network(m, &m->expert[e], n, token, share, slot, act)) return 0;
     }
     return 1;
 }
@@ -136,12 +169,13 @@ dsv3_status fast_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_e
 {
     layer m = {.ctx = ctx, .weights = &io->weights, .x = &io->hidden_states, .n_tokens = p->n_tokens};
     m.hidden_size = p->hidden_size, m.experts = p->n_routed_experts, m.k = p->num_experts_per_tok;
-    if (!is_float(m.x) || !is_float(&io->y) || !usable_experts(&m)) return DSV3_UNSUPPORTED;
+    if (!is_float(m.x) || !is_float(&io->y)) return DSV3_UNSUPPORTED;
     size_t const mark = ctx_mark(ctx);
-    int const done = open_layer(&m) && add_experts(&m, &io->topk_idx, &io->topk_weight, &io->act);
+    int const open = open_layer(&m), able = open && usable_experts(&m);
+    int const done = able && add_experts(&m, &io->topk_idx, &io->topk_weight, &io->act);
     if (done) store_sums(&m, &io->y);
     ctx_back(ctx, mark);
-    return done ? DSV3_OK : DSV3_NO_MEMORY;
+    return done ? DSV3_OK : open && !able ? DSV3_UNSUPPORTED : DSV3_NO_MEMORY;
 }
 
 #define STEPS                                                                                                          \

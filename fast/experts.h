@@ -11,17 +11,18 @@ typedef struct {
 network find_network(const dsv3_weights *weights, const char *name);
 int usable_network(const network *f);
 
-/* The tokens of a layer, and the sums of what its experts add. */
+/* The tokens of a layer, its experts, and the sums of what they add. */
 typedef struct {
     dsv3_ctx *ctx;
     const dsv3_weights *weights;
     const dsv3_tensor *x;
     int64_t n_tokens, hidden_size, experts, k;
-    float *sum; /* (n_tokens, hidden_size) */
+    float *sum;      /* (n_tokens, hidden_size) */
+    network *expert; /* (experts) */
 } layer;
 
+int open_layer(layer *m); /* its sums and experts; 0: no memory */
 int usable_experts(const layer *m);
-int open_layer(layer *m); /* its sums; 0: no memory */
 
 /* Adds a network's output for the tokens, times its weights: token[i] gets weight[i] of it. Activations have the format of x; they go to row
  * slot[i] of act, if that is wanted. 0: no memory.

@@ -66,15 +66,16 @@ dsv3_status fast_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *i
     dsv3_gate_prob const gating = gate_of(p);
     matrix const gate = find_matrix(m.weights, "gate");
     network const shared = find_network(m.weights, "shared_experts");
-    if (!is_float(m.x) || !is_float(&io->y) || !usable(&gate) || !usable_experts(&m)) return DSV3_UNSUPPORTED;
+    if (!is_float(m.x) || !is_float(&io->y) || !usable(&gate)) return DSV3_UNSUPPORTED;
     if ((p->n_shared_experts && !usable_network(&shared)) || !can_route(&gating)) return DSV3_UNSUPPORTED;
     size_t const mark = ctx_mark(ctx);
-    bool const done = open_layer(&m) && route_tokens(&m, &gating, &gate, io) &&
+    bool const open = open_layer(&m), able = open && usable_experts(&m);
+    bool const done = able && route_tokens(&m, &gating, &gate, io) &&
                       add_experts(&m, &io->topk_idx, &io->topk_weight, &io->act) &&
                       (!p->n_shared_experts || add_shared(&m, &shared, &io->shared_act));
     if (done) store_sums(&m, &io->y);
     ctx_back(ctx, mark);
-    return done ? DSV3_OK : DSV3_NO_MEMORY;
+    return done ? DSV3_OK : open && !able ? DSV3_UNSUPPORTED : DSV3_NO_MEMORY;
 }
 
 #define STEPS                                                                                                          \

@@ -564,6 +564,42 @@ Test(fast, tokens_do_not_depend_on_their_neighbours)
     }
 }
 
+/* Weights in any order, among others with names that only look like an expert's; of two of a name the first counts. */
+Test(fast, experts_are_found_by_name)
+{
+    static const char *const others[] = {"experts.01.gate_proj.weight",
+                                         "experts.00.up_proj.weight",
+                                         "experts.1.gate_proj.weight_",
+                                         "experts.1.gate_projx.weight",
+                                         "experts.1",
+                                         "experts..up_proj.weight",
+                                         "experts.99999999999999999999.up_proj.weight",
+                                         "xperts.1.up_proj.weight",
+                                         "experts.-1.up_proj.weight"};
+    enum { OTHERS = sizeof others / sizeof *others };
+    static uint8_t nothing[1 << 16];
+    memset(nothing, 0xff, sizeof nothing);
+    take(3), path = "fma";
+    dsv3_ctx *const ctx = open_with("1");
+    call a = open_call("experts@odd:n_tokens=9"), b = open_call("experts@odd:n_tokens=9");
+    run(&a, ctx);
+    dsv3_weights *const weights = &((dsv3_experts_io *)b.io)->weights;
+    int64_t const n = weights->count;
+    dsv3_weight *const item = calloc((size_t)(2 * n + OTHERS), sizeof *item);
+    for (int i = 0; i < OTHERS; i++) item[i] = (dsv3_weight){others[i], weights->item[0].tensor};
+    for (int i = 0; i < OTHERS; i++) item[i].tensor.data = nothing;
+    for (int64_t i = 0; i < n; i++) item[OTHERS + i] = weights->item[n - 1 - i];
+    for (int64_t i = 0; i < n; i++) item[OTHERS + n + i] = weights->item[i], item[OTHERS + n + i].tensor.data = nothing;
+    *weights = (dsv3_weights){2 * n + OTHERS, item};
+    run(&b, ctx);
+    cr_expect(same_outputs(&a, &b));
+    weights->count = OTHERS + n - 1; /* the first expert's first matrix is missing */
+    cr_expect(fast->experts(ctx, (const dsv3_experts_prob *)b.p.prob.bytes, b.io) == DSV3_UNSUPPORTED);
+    close_call(&a), close_call(&b);
+    free(item);
+    fast->close(ctx);
+}
+
 static bool is_in_ids(const char *name)
 {
     for (int i = 0; i < IDS; i++)
