@@ -94,6 +94,7 @@ typedef struct {
     /* What is done between two steps of tiles, so that it is done when they are: pairs of keys that are weighed, or whose values are
      * paired; lines of memory that are asked for. */
     int64_t weighed, paired, lines;
+    int64_t run, runs;       /* parts that a worker takes at once; such runs of a block of rows */
     int64_t longest;         /* keys */
     bool gathers;            /* keys and values that lie far from one another are brought together */
     desk *desk;              /* (workers) */
@@ -108,8 +109,8 @@ typedef struct {
     desk *d;
     unit *u;
     int64_t block, row; /* their number among all blocks of rows */
-    const square_group
-        *then; /* what this worker is likely to do next: a group from some key on; NULL: nothing is known */
+    /* What this worker is likely to do next: a group from some key on. NULL: nothing is known. */
+    const square_group *then;
     int64_t then_key;
 } work_rows;
 
@@ -582,32 +583,36 @@ static void pair_block(const work_rows *w, const key_block *b)
     for (int64_t c = 0; c < w->a->columns; c += 4) begin_pairing(w, b, c), finish_pairing(w);
 }
 
-static void begin_part(const work_rows *w, int64_t begin, const partial *p)
+static void begin_parts(const work_rows *w, int64_t begin, int64_t parts, int64_t slot)
 {
     begin_asking(w->d, w->g, begin);
     w->d->pairing.i = w->d->pairing.pairs = w->d->weighing.t = w->d->weighing.tiles = 0;
     find_queries(w);
-    for (int64_t t = 0; t < w->a->rows / SIDE; t++)
-        vec_store(p->most[t].at, vec_of(-INFINITY)), vec_store(p->sum[t].at, vec_of(0));
+    for (int64_t i = 0; i < parts * (w->a->rows / SIDE); i++) {
+        partial const p = partial_at(w->a, slot);
+        vec_store(p.most[i].at, vec_of(-INFINITY)), vec_store(p.sum[i].at, vec_of(0));
+    }
 }
 
-/* The next block is scored while one is weighed, and its values are paired while those are summed. */
-static void attend_part(const work_rows *w, int64_t part, const partial *p)
+/* Parts from one on, to slots from `slot` on. The next block is scored while one is weighed, and its values are paired while those are
+ * summed. */
+static void attend_parts(const work_rows *w, int64_t part, int64_t parts, int64_t slot)
 {
     int64_t const begin = part * PART_KEYS;
-    int64_t const end = least(begin + PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
+    int64_t const end = least(begin + parts * PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
     tile_column factor[ROW_TILES];
     key_block blocks[2], *b = &blocks[0], *next = &blocks[1];
-    begin_part(w, begin, p);
+    begin_parts(w, begin, parts, slot);
     score_block(w, begin, end, b);
     pair_block(w, b);
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
         bool const more = first + BLOCK_KEYS < end;
-        begin_weighing(w, b, p, factor);
+        partial const p = partial_at(w->a, slot + first / PART_KEYS - part);
+        begin_weighing(w, b, &p, factor);
         if (more) score_block(w, first + BLOCK_KEYS, end, next);
         finish_weighing(w);
-        add_weights(w, p, factor);
-        sum_block(w, b, more ? next : NULL, p, factor);
+        add_weights(w, &p, factor);
+        sum_block(w, b, more ? next : NULL, &p, factor);
         key_block *const done = b;
         b = next, next = done;
     }
@@ -679,19 +684,19 @@ static work_rows rows_at(const attention *a, int64_t block, int worker, unit *u)
     return (work_rows){a, find_group(a, block / a->blocks, d), d, u, block, block % a->blocks * a->rows, NULL, 0};
 }
 
-/* Rows with one part of their keys. While there are such parts every worker takes one after the other. */
-static void sum_part(const void *job, int64_t at, int worker)
+/* Rows with a run of parts of their keys. Where there are many every worker takes one after the other. */
+static void sum_run(const void *job, int64_t at, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows w = rows_at(a, at / a->parts, worker, &u);
-    int64_t const then = at + a->workers;
-    if (at % a->parts >= parts_of(a, w.g, w.row)) return;
-    if (then < a->groups * a->blocks * a->parts)
-        w.then = a->group + then / a->parts / a->blocks, w.then_key = then % a->parts * PART_KEYS;
-    partial const p = partial_at(a, at);
+    work_rows w = rows_at(a, at / a->runs, worker, &u);
+    int64_t const part = at % a->runs * a->run, then = at + a->workers;
+    int64_t const parts = least(a->run, parts_of(a, w.g, w.row) - part);
+    if (parts <= 0) return;
+    if (then < a->groups * a->blocks * a->runs)
+        w.then = a->group + then / a->runs / a->blocks, w.then_key = then % a->runs * a->run * PART_KEYS;
     unit_open(&u, SIDE);
-    attend_part(&w, at % a->parts, &p);
+    attend_parts(&w, part, parts, w.block * a->parts + part);
     unit_close(&u);
 }
 
@@ -708,13 +713,10 @@ static void sum_rows_whole(const void *job, int64_t block, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows w = rows_at(a, block, worker, &u);
+    work_rows const w = rows_at(a, block, worker, &u);
+    int64_t const parts = parts_of(a, w.g, w.row);
     unit_open(&u, SIDE);
-    for (int64_t part = 0; part < parts_of(a, w.g, w.row); part++) {
-        w.then = part + 1 < parts_of(a, w.g, w.row) ? w.g : NULL, w.then_key = (part + 1) * PART_KEYS;
-        partial const p = partial_at(a, worker * a->parts + part);
-        attend_part(&w, part, &p);
-    }
+    if (parts) attend_parts(&w, 0, parts, worker * a->parts);
     unit_close(&u);
     for (int64_t t = 0; t < a->rows / SIDE; t++) finish_tile(a, w.g, w.row, worker * a->parts, t);
 }
@@ -783,6 +785,15 @@ static void find_rates(attention *a)
     a->lines = over(BLOCK_KEYS * lines, twos * BLOCK_STEPS * (a->steps + a->columns / 2));
 }
 
+/* A worker gets eight parts at once, or what makes the shares equal. */
+static void find_runs(attention *a)
+{
+    int64_t all = 0;
+    for (int64_t i = 0; i < a->groups; i++) all += over(a->group[i].len, PART_KEYS) * a->blocks;
+    a->run = all ? over(all, a->workers * over(all, 8 * a->workers)) : 1;
+    a->runs = over(a->parts, a->run);
+}
+
 /* Where few rows are, their parts are work for several. Sums are the same. */
 bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
 {
@@ -799,9 +810,10 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     int64_t const blocks = a.groups * a.blocks;
     bool const by_parts = a.parts > 1 && blocks < 4 * workers;
     a.gathers = !by_parts && !group->key.row && group->key.pitch != 2 * group->width;
+    find_runs(&a);
     bool const good = find_desks(ctx, &a) && find_partials(ctx, &a, (by_parts ? blocks : workers) * a.parts);
     if (good && by_parts) {
-        ctx_run(ctx, sum_part, &a, blocks * a.parts);
+        ctx_run(ctx, sum_run, &a, blocks * a.runs);
         ctx_run(ctx, finish_part, &a, blocks * (a.rows / SIDE));
     } else if (good) {
         ctx_run(ctx, sum_rows_whole, &a, blocks);
