@@ -144,6 +144,8 @@ typedef struct {
     int64_t seen[ROW_TILES / 2]; /* how many tiles 2 i and 2 i + 1 of rows see */
     tile_column most[ROW_TILES]; /* the largest score */
     bool fresh;                  /* no keys came before in this part */
+    bool late;                   /* scores of two tiles of rows for thirty-two keys aren't among the largest yet */
+    int64_t late_t, late_j;
     square *score;
 } key_block;
 
@@ -155,7 +157,8 @@ static int64_t seen_in_block(const square_group *g, int64_t r, int64_t first)
 
 static void begin_block(const work_rows *w, int64_t first, key_block *b)
 {
-    b->first = first, b->fresh = first % PART_KEYS == 0, b->score = w->d->score[first / BLOCK_KEYS % 2];
+    b->first = first, b->fresh = first % PART_KEYS == 0, b->late = false,
+    b->score = w->d->score[first / BLOCK_KEYS % 2];
     for (int64_t t = 0; t < w->a->rows / SIDE; t++) {
         if (!(t % 2)) b->keys = b->seen[t / 2] = seen_in_block(w->g, w->row + (t + 2) * SIDE - 1, first);
         vec_store(b->most[t].at, vec_of(-INFINITY));
@@ -457,7 +460,7 @@ static vec sees_of(const work_rows *w, const key_block *b, int64_t t)
 }
 
 /* Thirty-two keys from j on of tile t of rows. */
-static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
+static void raise_tile(const work_rows *w, key_block *b, int64_t t, int64_t j)
 {
     const float *const score = b->score[t * (BLOCK_KEYS / SIDE) + j / SIDE].at[0];
     vec const scale = vec_of(w->g->scale), sees = vec_load(w->d->sees[t].at);
@@ -465,6 +468,13 @@ static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
     for (int64_t i = 0; i < DEEP; i++)
         most = vec_max(score_of(score + i * SIDE, scale, sees, w->d->number[j + i]), most);
     vec_store(b->most[t].at, most);
+}
+
+/* Tiles t and t + 1 of rows have their scores soon: those before are looked at, which the unit doesn't work on any more. */
+static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
+{
+    if (b->late) raise_tile(w, b, b->late_t, b->late_j), raise_tile(w, b, b->late_t + 1, b->late_j);
+    b->late = true, b->late_t = t, b->late_j = j;
 }
 
 /* The same from step s on. */
@@ -483,7 +493,7 @@ static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2],
             if (j >= b->seen[t / 2]) continue;
             score_four(w, here, w->d->query + t * a->steps + s, least(NEAR_STEPS, a->steps - s), !s,
                        b->score + t * (BLOCK_KEYS / SIDE) + j / SIDE);
-            if (s + NEAR_STEPS >= a->steps) raise_most(w, b, t, j), raise_most(w, b, t + 1, j);
+            if (s + NEAR_STEPS >= a->steps) raise_most(w, b, t, j);
         }
     }
 }
@@ -500,6 +510,7 @@ static void score_block(const work_rows *w, int64_t first, int64_t end, key_bloc
                                   find_keys(w->g, b->first + j + SIDE, w->d->key + w->a->steps)};
         score_keys(w, b, key, j);
     }
+    raise_most(w, b, 0, 0);
 }
 
 /* Weights of a block whose scores are there; factor: what was summed before is multiplied by. */
@@ -542,31 +553,47 @@ static void add_squares(bool fresh, const square *more, const tile_column *facto
     fresh ? add_square(true, more, factor, o) : add_square(false, more, factor, o);
 }
 
-/* Tiles t and t + 1 of rows, c and c + 1 of columns. */
-static void sum_values(const work_rows *w, const key_block *b, const partial *p, int64_t t, int64_t c,
-                       const tile_column *factor)
+/* Weighted sums of a block in the making. Two sets of squares: one is added while the unit makes the other. */
+typedef struct {
+    square more[2][2][2]; /* [set][column][row] */
+    int64_t made, t, c;   /* sets so far; where the last one belongs */
+    bool fresh;
+    const tile_column *factor;
+    const partial *p;
+} summing;
+
+static void add_last(const work_rows *w, const summing *s)
 {
-    square more[2][2];
+    for (int i = 0; s->made && i < 2; i++)
+        for (int h = 0; h < 2; h++)
+            add_squares(s->fresh, &s->more[(s->made - 1) % 2][h][i], &s->factor[s->t + i],
+                        s->p->o + (s->t + i) * w->a->columns + s->c + h);
+}
+
+/* Tiles t and t + 1 of rows, c and c + 1 of columns. */
+static void sum_values(const work_rows *w, summing *s, int64_t t, int64_t c, int64_t keys)
+{
     const tile *const weight = w->d->weight + t * BLOCK_STEPS;
     tile_rows const rows[2] = {{(const char *)weight, 64, sizeof *weight},
                                {(const char *)(weight + BLOCK_STEPS), 64, sizeof *weight}};
-    sum_four(w, rows, w->d->value + c * VALUE_TILES, over(b->seen[t / 2], DEEP), more);
-    for (int i = 0; i < 2; i++)
-        for (int h = 0; h < 2; h++)
-            add_squares(b->fresh, &more[h][i], &factor[t + i], p->o + (t + i) * w->a->columns + c + h);
+    sum_four(w, rows, w->d->value + c * VALUE_TILES, over(keys, DEEP), s->more[s->made % 2]);
+    add_last(w, s);
+    s->made++, s->t = t, s->c = c;
 }
 
 /* Values of the next block take the place of those that were used. */
 static void sum_block(const work_rows *w, const key_block *b, const key_block *next, const partial *p,
                       const tile_column *factor)
 {
+    summing s = {.made = 0, .fresh = b->fresh, .factor = factor, .p = p};
     for (int64_t c = 0; c < w->a->columns; c += 2) {
         for (int64_t t = 0; t < w->a->rows / SIDE; t += 2)
-            if (b->seen[t / 2] || b->fresh) sum_values(w, b, p, t, c, factor);
+            if (b->seen[t / 2] || b->fresh) sum_values(w, &s, t, c, b->seen[t / 2]);
         if (c % 4 == 0) continue;
         finish_pairing(w);
         if (next) begin_pairing(w, next, c - 2);
     }
+    add_last(w, &s);
     finish_pairing(w);
 }
 
