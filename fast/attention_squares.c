@@ -54,11 +54,12 @@ typedef struct {
     int64_t keys[ROW_TILES]; /* how many are weighed, a multiple of DEEP */
 } weighing;
 
-/* Values of a block that are being paired: of four tiles of columns, from pair i on. */
+/* Values of a block that are being paired, four tiles of columns after the other: pairs of keys from `begin` to `end`, of which number i is
+ * next, of columns from `column` to `columns`. */
 typedef struct {
-    int64_t i, pairs;
-    int64_t first, column; /* the block's first key; the first column */
-    tile *to;
+    int64_t begin, end, i, column, columns;
+    int64_t first; /* the block's first key */
+    tile *to;      /* of those columns */
 } pairing;
 
 /* Keys that memory is asked for: from some line of a key on, until another key. */
@@ -315,26 +316,33 @@ KERNEL void pair_two(bool whole, const uint16_t *first, const uint16_t *second, 
 
 KERNEL void pair_next(const square_group *g, pairing *p)
 {
-    if (p->i == p->pairs) return;
+    if (p->column >= p->columns) return;
     int64_t const j = p->first + 2 * p->i, columns = g->columns - p->column;
     const uint16_t *const first = value_at(g, j, p->column), *const second = value_at(g, j + 1, p->column);
     if (columns >= CHUNK && first && second)
         pair_two(true, first, second, CHUNK, p->to + p->i / SIDE, p->i % SIDE);
     else
         pair_two(false, first, second, columns, p->to + p->i / SIDE, p->i % SIDE);
-    p->i++;
+    if (++p->i == p->end) p->i = p->begin, p->column += CHUNK, p->to += 4 * VALUE_TILES;
 }
 
-/* Of tiles c to c + 3 of columns. */
-static void begin_pairing(const work_rows *w, const key_block *b, int64_t c)
+/* Of tiles c to c + 3 of columns, all keys. */
+static void pair_columns(const work_rows *w, const key_block *b, int64_t c)
 {
-    w->d->pairing = (pairing){0, over(b->keys, DEEP) * SIDE, b->first, c * SIDE, w->d->value + c * VALUE_TILES};
+    int64_t const end = over(b->keys, DEEP) * SIDE;
+    w->d->pairing = (pairing){0, end, 0, c * SIDE, c * SIDE + CHUNK, b->first, w->d->value + c * VALUE_TILES};
+}
+
+/* Of all columns, thirty-two keys from number j of the block on. */
+static void pair_keys(const work_rows *w, const key_block *b, int64_t j)
+{
+    w->d->pairing = (pairing){j / 2, j / 2 + SIDE, j / 2, 0, w->g->columns, b->first, w->d->value};
 }
 
 static void finish_pairing(const work_rows *w)
 {
     pairing *const p = &w->d->pairing;
-    while (p->i < p->pairs) pair_next(w->g, p);
+    while (p->column < p->columns) pair_next(w->g, p);
 }
 
 /* ---- weights ---- */
@@ -390,12 +398,13 @@ static void finish_weighing(const work_rows *w)
 
 typedef enum { WEIGH, PAIR } beside;
 
-/* What is done beside the tiles' work. */
+/* What is done beside the tiles' work. Where there is nothing to weigh the values of a run's first block are paired. */
 KERNEL void work_beside(beside what, const work_rows *w)
 {
     desk *const d = w->d;
-    for (int64_t i = 0; what == WEIGH && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
-    for (int64_t i = 0; what == PAIR && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
+    bool const weighs = what == WEIGH && d->weighing.t < d->weighing.tiles;
+    for (int64_t i = 0; weighs && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
+    for (int64_t i = 0; !weighs && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
     ask_ahead(&d->asking, w->a->lines);
 }
 
@@ -498,8 +507,8 @@ static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2],
     }
 }
 
-/* The block that begins with key `first`. */
-static void score_block(const work_rows *w, int64_t first, int64_t end, key_block *b)
+/* The block that begins with key `first`. Of a run's first block the values of keys that were scored are paired. */
+static void score_block(const work_rows *w, int64_t first, int64_t end, bool begins, key_block *b)
 {
     bool const more = first + BLOCK_KEYS < end;
     begin_asking(w->d, more ? w->g : w->then, more ? first + BLOCK_KEYS : w->then_key);
@@ -509,7 +518,10 @@ static void score_block(const work_rows *w, int64_t first, int64_t end, key_bloc
         tile_rows const key[2] = {find_keys(w->g, b->first + j, w->d->key),
                                   find_keys(w->g, b->first + j + SIDE, w->d->key + w->a->steps)};
         score_keys(w, b, key, j);
+        finish_pairing(w);
+        if (begins) pair_keys(w, b, j);
     }
+    finish_pairing(w);
     raise_most(w, b, 0, 0);
 }
 
@@ -591,7 +603,7 @@ static void sum_block(const work_rows *w, const key_block *b, const key_block *n
             if (b->seen[t / 2] || b->fresh) sum_values(w, &s, t, c, b->seen[t / 2]);
         if (c % 4 == 0) continue;
         finish_pairing(w);
-        if (next) begin_pairing(w, next, c - 2);
+        if (next) pair_columns(w, next, c - 2);
     }
     add_last(w, &s);
     finish_pairing(w);
@@ -605,15 +617,10 @@ static partial partial_at(const attention *a, int64_t slot)
     return (partial){a->o + slot * tiles * a->columns, a->most + slot * tiles, a->sum + slot * tiles};
 }
 
-static void pair_block(const work_rows *w, const key_block *b)
-{
-    for (int64_t c = 0; c < w->a->columns; c += 4) begin_pairing(w, b, c), finish_pairing(w);
-}
-
 static void begin_parts(const work_rows *w, int64_t begin, int64_t parts, int64_t slot)
 {
     begin_asking(w->d, w->g, begin);
-    w->d->pairing.i = w->d->pairing.pairs = w->d->weighing.t = w->d->weighing.tiles = 0;
+    w->d->pairing.column = w->d->pairing.columns = w->d->weighing.t = w->d->weighing.tiles = 0;
     find_queries(w);
     for (int64_t i = 0; i < parts * (w->a->rows / SIDE); i++) {
         partial const p = partial_at(w->a, slot);
@@ -630,13 +637,12 @@ static void attend_parts(const work_rows *w, int64_t part, int64_t parts, int64_
     tile_column factor[ROW_TILES];
     key_block blocks[2], *b = &blocks[0], *next = &blocks[1];
     begin_parts(w, begin, parts, slot);
-    score_block(w, begin, end, b);
-    pair_block(w, b);
+    score_block(w, begin, end, true, b);
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
         bool const more = first + BLOCK_KEYS < end;
         partial const p = partial_at(w->a, slot + first / PART_KEYS - part);
         begin_weighing(w, b, &p, factor);
-        if (more) score_block(w, first + BLOCK_KEYS, end, next);
+        if (more) score_block(w, first + BLOCK_KEYS, end, false, next);
         finish_weighing(w);
         add_weights(w, &p, factor);
         sum_block(w, b, more ? next : NULL, &p, factor);
