@@ -54,11 +54,12 @@ typedef struct {
     int64_t keys[ROW_TILES]; /* how many are weighed, a multiple of DEEP */
 } weighing;
 
-/* Values of a block that are being paired: of four tiles of columns, from pair i on. */
+/* Values of a block that are being paired, four tiles of columns after the other: pairs of keys from `begin` to `end`, of which number i is
+ * next, of columns from `column` to `columns`. */
 typedef struct {
-    int64_t i, pairs;
-    int64_t first, column; /* the block's first key; the first column */
-    tile *to;
+    int64_t begin, end, i, column, columns;
+    int64_t first; /* the block's first key */
+    tile *to;      /* of those columns */
 } pairing;
 
 /* Keys that memory is asked for: from some line of a key on, until another key. */
@@ -94,6 +95,7 @@ typedef struct {
     /* What is done between two steps of tiles, so that it is done when they are: pairs of keys that are weighed, or whose values are
      * paired; lines of memory that are asked for. */
     int64_t weighed, paired, lines;
+    int64_t run, runs;       /* parts that a worker takes at once; such runs of a block of rows */
     int64_t longest;         /* keys */
     bool gathers;            /* keys and values that lie far from one another are brought together */
     desk *desk;              /* (workers) */
@@ -108,8 +110,8 @@ typedef struct {
     desk *d;
     unit *u;
     int64_t block, row; /* their number among all blocks of rows */
-    const square_group
-        *then; /* what this worker is likely to do next: a group from some key on; NULL: nothing is known */
+    /* What this worker is likely to do next: a group from some key on. NULL: nothing is known. */
+    const square_group *then;
     int64_t then_key;
 } work_rows;
 
@@ -143,6 +145,8 @@ typedef struct {
     int64_t seen[ROW_TILES / 2]; /* how many tiles 2 i and 2 i + 1 of rows see */
     tile_column most[ROW_TILES]; /* the largest score */
     bool fresh;                  /* no keys came before in this part */
+    bool late;                   /* scores of two tiles of rows for thirty-two keys aren't among the largest yet */
+    int64_t late_t, late_j;
     square *score;
 } key_block;
 
@@ -154,7 +158,8 @@ static int64_t seen_in_block(const square_group *g, int64_t r, int64_t first)
 
 static void begin_block(const work_rows *w, int64_t first, key_block *b)
 {
-    b->first = first, b->fresh = first % PART_KEYS == 0, b->score = w->d->score[first / BLOCK_KEYS % 2];
+    b->first = first, b->fresh = first % PART_KEYS == 0, b->late = false,
+    b->score = w->d->score[first / BLOCK_KEYS % 2];
     for (int64_t t = 0; t < w->a->rows / SIDE; t++) {
         if (!(t % 2)) b->keys = b->seen[t / 2] = seen_in_block(w->g, w->row + (t + 2) * SIDE - 1, first);
         vec_store(b->most[t].at, vec_of(-INFINITY));
@@ -311,26 +316,33 @@ KERNEL void pair_two(bool whole, const uint16_t *first, const uint16_t *second, 
 
 KERNEL void pair_next(const square_group *g, pairing *p)
 {
-    if (p->i == p->pairs) return;
+    if (p->column >= p->columns) return;
     int64_t const j = p->first + 2 * p->i, columns = g->columns - p->column;
     const uint16_t *const first = value_at(g, j, p->column), *const second = value_at(g, j + 1, p->column);
     if (columns >= CHUNK && first && second)
         pair_two(true, first, second, CHUNK, p->to + p->i / SIDE, p->i % SIDE);
     else
         pair_two(false, first, second, columns, p->to + p->i / SIDE, p->i % SIDE);
-    p->i++;
+    if (++p->i == p->end) p->i = p->begin, p->column += CHUNK, p->to += 4 * VALUE_TILES;
 }
 
-/* Of tiles c to c + 3 of columns. */
-static void begin_pairing(const work_rows *w, const key_block *b, int64_t c)
+/* Of tiles c to c + 3 of columns, all keys. */
+static void pair_columns(const work_rows *w, const key_block *b, int64_t c)
 {
-    w->d->pairing = (pairing){0, over(b->keys, DEEP) * SIDE, b->first, c * SIDE, w->d->value + c * VALUE_TILES};
+    int64_t const end = over(b->keys, DEEP) * SIDE;
+    w->d->pairing = (pairing){0, end, 0, c * SIDE, c * SIDE + CHUNK, b->first, w->d->value + c * VALUE_TILES};
+}
+
+/* Of all columns, thirty-two keys from number j of the block on. */
+static void pair_keys(const work_rows *w, const key_block *b, int64_t j)
+{
+    w->d->pairing = (pairing){j / 2, j / 2 + SIDE, j / 2, 0, w->g->columns, b->first, w->d->value};
 }
 
 static void finish_pairing(const work_rows *w)
 {
     pairing *const p = &w->d->pairing;
-    while (p->i < p->pairs) pair_next(w->g, p);
+    while (p->column < p->columns) pair_next(w->g, p);
 }
 
 /* ---- weights ---- */
@@ -386,12 +398,13 @@ static void finish_weighing(const work_rows *w)
 
 typedef enum { WEIGH, PAIR } beside;
 
-/* What is done beside the tiles' work. */
+/* What is done beside the tiles' work. Where there is nothing to weigh the values of a run's first block are paired. */
 KERNEL void work_beside(beside what, const work_rows *w)
 {
     desk *const d = w->d;
-    for (int64_t i = 0; what == WEIGH && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
-    for (int64_t i = 0; what == PAIR && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
+    bool const weighs = what == WEIGH && d->weighing.t < d->weighing.tiles;
+    for (int64_t i = 0; weighs && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
+    for (int64_t i = 0; !weighs && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
     ask_ahead(&d->asking, w->a->lines);
 }
 
@@ -456,7 +469,7 @@ static vec sees_of(const work_rows *w, const key_block *b, int64_t t)
 }
 
 /* Thirty-two keys from j on of tile t of rows. */
-static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
+static void raise_tile(const work_rows *w, key_block *b, int64_t t, int64_t j)
 {
     const float *const score = b->score[t * (BLOCK_KEYS / SIDE) + j / SIDE].at[0];
     vec const scale = vec_of(w->g->scale), sees = vec_load(w->d->sees[t].at);
@@ -464,6 +477,13 @@ static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
     for (int64_t i = 0; i < DEEP; i++)
         most = vec_max(score_of(score + i * SIDE, scale, sees, w->d->number[j + i]), most);
     vec_store(b->most[t].at, most);
+}
+
+/* Tiles t and t + 1 of rows have their scores soon: those before are looked at, which the unit doesn't work on any more. */
+static void raise_most(const work_rows *w, key_block *b, int64_t t, int64_t j)
+{
+    if (b->late) raise_tile(w, b, b->late_t, b->late_j), raise_tile(w, b, b->late_t + 1, b->late_j);
+    b->late = true, b->late_t = t, b->late_j = j;
 }
 
 /* The same from step s on. */
@@ -482,13 +502,13 @@ static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2],
             if (j >= b->seen[t / 2]) continue;
             score_four(w, here, w->d->query + t * a->steps + s, least(NEAR_STEPS, a->steps - s), !s,
                        b->score + t * (BLOCK_KEYS / SIDE) + j / SIDE);
-            if (s + NEAR_STEPS >= a->steps) raise_most(w, b, t, j), raise_most(w, b, t + 1, j);
+            if (s + NEAR_STEPS >= a->steps) raise_most(w, b, t, j);
         }
     }
 }
 
-/* The block that begins with key `first`. */
-static void score_block(const work_rows *w, int64_t first, int64_t end, key_block *b)
+/* The block that begins with key `first`. Of a run's first block the values of keys that were scored are paired. */
+static void score_block(const work_rows *w, int64_t first, int64_t end, bool begins, key_block *b)
 {
     bool const more = first + BLOCK_KEYS < end;
     begin_asking(w->d, more ? w->g : w->then, more ? first + BLOCK_KEYS : w->then_key);
@@ -498,7 +518,11 @@ static void score_block(const work_rows *w, int64_t first, int64_t end, key_bloc
         tile_rows const key[2] = {find_keys(w->g, b->first + j, w->d->key),
                                   find_keys(w->g, b->first + j + SIDE, w->d->key + w->a->steps)};
         score_keys(w, b, key, j);
+        finish_pairing(w);
+        if (begins) pair_keys(w, b, j);
     }
+    finish_pairing(w);
+    raise_most(w, b, 0, 0);
 }
 
 /* Weights of a block whose scores are there; factor: what was summed before is multiplied by. */
@@ -541,31 +565,47 @@ static void add_squares(bool fresh, const square *more, const tile_column *facto
     fresh ? add_square(true, more, factor, o) : add_square(false, more, factor, o);
 }
 
-/* Tiles t and t + 1 of rows, c and c + 1 of columns. */
-static void sum_values(const work_rows *w, const key_block *b, const partial *p, int64_t t, int64_t c,
-                       const tile_column *factor)
+/* Weighted sums of a block in the making. Two sets of squares: one is added while the unit makes the other. */
+typedef struct {
+    square more[2][2][2]; /* [set][column][row] */
+    int64_t made, t, c;   /* sets so far; where the last one belongs */
+    bool fresh;
+    const tile_column *factor;
+    const partial *p;
+} summing;
+
+static void add_last(const work_rows *w, const summing *s)
 {
-    square more[2][2];
+    for (int i = 0; s->made && i < 2; i++)
+        for (int h = 0; h < 2; h++)
+            add_squares(s->fresh, &s->more[(s->made - 1) % 2][h][i], &s->factor[s->t + i],
+                        s->p->o + (s->t + i) * w->a->columns + s->c + h);
+}
+
+/* Tiles t and t + 1 of rows, c and c + 1 of columns. */
+static void sum_values(const work_rows *w, summing *s, int64_t t, int64_t c, int64_t keys)
+{
     const tile *const weight = w->d->weight + t * BLOCK_STEPS;
     tile_rows const rows[2] = {{(const char *)weight, 64, sizeof *weight},
                                {(const char *)(weight + BLOCK_STEPS), 64, sizeof *weight}};
-    sum_four(w, rows, w->d->value + c * VALUE_TILES, over(b->seen[t / 2], DEEP), more);
-    for (int i = 0; i < 2; i++)
-        for (int h = 0; h < 2; h++)
-            add_squares(b->fresh, &more[h][i], &factor[t + i], p->o + (t + i) * w->a->columns + c + h);
+    sum_four(w, rows, w->d->value + c * VALUE_TILES, over(keys, DEEP), s->more[s->made % 2]);
+    add_last(w, s);
+    s->made++, s->t = t, s->c = c;
 }
 
 /* Values of the next block take the place of those that were used. */
 static void sum_block(const work_rows *w, const key_block *b, const key_block *next, const partial *p,
                       const tile_column *factor)
 {
+    summing s = {.made = 0, .fresh = b->fresh, .factor = factor, .p = p};
     for (int64_t c = 0; c < w->a->columns; c += 2) {
         for (int64_t t = 0; t < w->a->rows / SIDE; t += 2)
-            if (b->seen[t / 2] || b->fresh) sum_values(w, b, p, t, c, factor);
+            if (b->seen[t / 2] || b->fresh) sum_values(w, &s, t, c, b->seen[t / 2]);
         if (c % 4 == 0) continue;
         finish_pairing(w);
-        if (next) begin_pairing(w, next, c - 2);
+        if (next) pair_columns(w, next, c - 2);
     }
+    add_last(w, &s);
     finish_pairing(w);
 }
 
@@ -577,37 +617,35 @@ static partial partial_at(const attention *a, int64_t slot)
     return (partial){a->o + slot * tiles * a->columns, a->most + slot * tiles, a->sum + slot * tiles};
 }
 
-static void pair_block(const work_rows *w, const key_block *b)
-{
-    for (int64_t c = 0; c < w->a->columns; c += 4) begin_pairing(w, b, c), finish_pairing(w);
-}
-
-static void begin_part(const work_rows *w, int64_t begin, const partial *p)
+static void begin_parts(const work_rows *w, int64_t begin, int64_t parts, int64_t slot)
 {
     begin_asking(w->d, w->g, begin);
-    w->d->pairing.i = w->d->pairing.pairs = w->d->weighing.t = w->d->weighing.tiles = 0;
+    w->d->pairing.column = w->d->pairing.columns = w->d->weighing.t = w->d->weighing.tiles = 0;
     find_queries(w);
-    for (int64_t t = 0; t < w->a->rows / SIDE; t++)
-        vec_store(p->most[t].at, vec_of(-INFINITY)), vec_store(p->sum[t].at, vec_of(0));
+    for (int64_t i = 0; i < parts * (w->a->rows / SIDE); i++) {
+        partial const p = partial_at(w->a, slot);
+        vec_store(p.most[i].at, vec_of(-INFINITY)), vec_store(p.sum[i].at, vec_of(0));
+    }
 }
 
-/* The next block is scored while one is weighed, and its values are paired while those are summed. */
-static void attend_part(const work_rows *w, int64_t part, const partial *p)
+/* Parts from one on, to slots from `slot` on. The next block is scored while one is weighed, and its values are paired while those are
+ * summed. */
+static void attend_parts(const work_rows *w, int64_t part, int64_t parts, int64_t slot)
 {
     int64_t const begin = part * PART_KEYS;
-    int64_t const end = least(begin + PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
+    int64_t const end = least(begin + parts * PART_KEYS, seen_by(w->g, w->row + w->a->rows - 1));
     tile_column factor[ROW_TILES];
     key_block blocks[2], *b = &blocks[0], *next = &blocks[1];
-    begin_part(w, begin, p);
-    score_block(w, begin, end, b);
-    pair_block(w, b);
+    begin_parts(w, begin, parts, slot);
+    score_block(w, begin, end, true, b);
     for (int64_t first = begin; first < end; first += BLOCK_KEYS) {
         bool const more = first + BLOCK_KEYS < end;
-        begin_weighing(w, b, p, factor);
-        if (more) score_block(w, first + BLOCK_KEYS, end, next);
+        partial const p = partial_at(w->a, slot + first / PART_KEYS - part);
+        begin_weighing(w, b, &p, factor);
+        if (more) score_block(w, first + BLOCK_KEYS, end, false, next);
         finish_weighing(w);
-        add_weights(w, p, factor);
-        sum_block(w, b, more ? next : NULL, p, factor);
+        add_weights(w, &p, factor);
+        sum_block(w, b, more ? next : NULL, &p, factor);
         key_block *const done = b;
         b = next, next = done;
     }
@@ -679,19 +717,19 @@ static work_rows rows_at(const attention *a, int64_t block, int worker, unit *u)
     return (work_rows){a, find_group(a, block / a->blocks, d), d, u, block, block % a->blocks * a->rows, NULL, 0};
 }
 
-/* Rows with one part of their keys. While there are such parts every worker takes one after the other. */
-static void sum_part(const void *job, int64_t at, int worker)
+/* Rows with a run of parts of their keys. Where there are many every worker takes one after the other. */
+static void sum_run(const void *job, int64_t at, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows w = rows_at(a, at / a->parts, worker, &u);
-    int64_t const then = at + a->workers;
-    if (at % a->parts >= parts_of(a, w.g, w.row)) return;
-    if (then < a->groups * a->blocks * a->parts)
-        w.then = a->group + then / a->parts / a->blocks, w.then_key = then % a->parts * PART_KEYS;
-    partial const p = partial_at(a, at);
+    work_rows w = rows_at(a, at / a->runs, worker, &u);
+    int64_t const part = at % a->runs * a->run, then = at + a->workers;
+    int64_t const parts = least(a->run, parts_of(a, w.g, w.row) - part);
+    if (parts <= 0) return;
+    if (then < a->groups * a->blocks * a->runs)
+        w.then = a->group + then / a->runs / a->blocks, w.then_key = then % a->runs * a->run * PART_KEYS;
     unit_open(&u, SIDE);
-    attend_part(&w, at % a->parts, &p);
+    attend_parts(&w, part, parts, w.block * a->parts + part);
     unit_close(&u);
 }
 
@@ -708,13 +746,10 @@ static void sum_rows_whole(const void *job, int64_t block, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows w = rows_at(a, block, worker, &u);
+    work_rows const w = rows_at(a, block, worker, &u);
+    int64_t const parts = parts_of(a, w.g, w.row);
     unit_open(&u, SIDE);
-    for (int64_t part = 0; part < parts_of(a, w.g, w.row); part++) {
-        w.then = part + 1 < parts_of(a, w.g, w.row) ? w.g : NULL, w.then_key = (part + 1) * PART_KEYS;
-        partial const p = partial_at(a, worker * a->parts + part);
-        attend_part(&w, part, &p);
-    }
+    if (parts) attend_parts(&w, 0, parts, worker * a->parts);
     unit_close(&u);
     for (int64_t t = 0; t < a->rows / SIDE; t++) finish_tile(a, w.g, w.row, worker * a->parts, t);
 }
@@ -783,6 +818,15 @@ static void find_rates(attention *a)
     a->lines = over(BLOCK_KEYS * lines, twos * BLOCK_STEPS * (a->steps + a->columns / 2));
 }
 
+/* A worker gets eight parts at once, or what makes the shares equal. */
+static void find_runs(attention *a)
+{
+    int64_t all = 0;
+    for (int64_t i = 0; i < a->groups; i++) all += over(a->group[i].len, PART_KEYS) * a->blocks;
+    a->run = all ? over(all, a->workers * over(all, 8 * a->workers)) : 1;
+    a->runs = over(a->parts, a->run);
+}
+
 /* Where few rows are, their parts are work for several. Sums are the same. */
 bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
 {
@@ -799,9 +843,10 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     int64_t const blocks = a.groups * a.blocks;
     bool const by_parts = a.parts > 1 && blocks < 4 * workers;
     a.gathers = !by_parts && !group->key.row && group->key.pitch != 2 * group->width;
+    find_runs(&a);
     bool const good = find_desks(ctx, &a) && find_partials(ctx, &a, (by_parts ? blocks : workers) * a.parts);
     if (good && by_parts) {
-        ctx_run(ctx, sum_part, &a, blocks * a.parts);
+        ctx_run(ctx, sum_run, &a, blocks * a.runs);
         ctx_run(ctx, finish_part, &a, blocks * (a.rows / SIDE));
     } else if (good) {
         ctx_run(ctx, sum_rows_whole, &a, blocks);
