@@ -17,16 +17,6 @@ enum {
     LINE = 64
 };
 
-/* Sums of sixteen rows of W with sixteen rows of x: [output][token]. */
-typedef struct {
-    _Alignas(64) float at[SIDE][SIDE];
-} square;
-
-/* Pairs of sixteen rows of x, or rows of W: a tile's memory. */
-typedef struct {
-    _Alignas(64) uint16_t at[SIDE][DEEP];
-} tile;
-
 typedef struct {
     const matrix *m;
     row_list x, y;
@@ -46,16 +36,6 @@ static int64_t least(int64_t a, int64_t b)
 
 /* ---- rows of x: pairs side by side, zeros behind the last row and the last column ---- */
 
-/* Sixteen rows of sixteen become columns: four times the first half meets the second one by one. */
-static void transpose(vec v[SIDE])
-{
-    for (int round = 0; round < 4; round++) {
-        vec joined[SIDE];
-        for (int i = 0; i < SIDE / 2; i++) vec_join(v[i], v[i + SIDE / 2], &joined[2 * i], &joined[2 * i + 1]);
-        memcpy(v, joined, sizeof joined);
-    }
-}
-
 static const uint16_t *row_at(const row_list *x, int64_t t)
 {
     return (const uint16_t *)x->data + (x->index ? x->index[t] : t) * x->stride;
@@ -74,7 +54,7 @@ static void pair_up(const product *p, int64_t group, int64_t k, tile *to)
         v[0][t] = vec_of_pairs(row[0]), v[1][t] = vec_of_pairs(row[1]);
     }
     for (int h = 0; h < 2 && k + h * DEEP < p->columns; h++) {
-        transpose(v[h]);
+        vec_transpose(v[h]);
         for (int i = 0; i < SIDE; i++) memcpy(to[h].at[i], &v[h][i], sizeof to[h].at[i]);
     }
 }
@@ -88,12 +68,6 @@ static void pair_steps(const void *job, int64_t part, int worker)
 }
 
 /* ---- rows of W ---- */
-
-/* Sixteen of them from some step on. */
-typedef struct {
-    const char *data;
-    int64_t pitch, step; /* bytes from row to row, from step to step */
-} tile_rows;
 
 /* From column k on, the first of a lump: packed, all rows of a part have a line there, one behind the other. */
 static const char *stored_at(const product *p, int64_t first, int64_t k)
@@ -297,7 +271,7 @@ static void store_square(const product *p, int64_t group, int64_t first, const s
     lanes const of = first_lanes(p->outputs - first);
     vec v[SIDE];
     for (int i = 0; i < SIDE; i++) v[i] = vec_load(sums->at[i]);
-    transpose(v);
+    vec_transpose(v);
     for (int64_t t = group * SIDE; t < p->rows && t < (group + 1) * SIDE; t++)
         store_lanes(p->y.data, p->y.dtype, t * p->y.stride + first, of, v[t % SIDE]);
 }

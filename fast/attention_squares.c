@@ -20,15 +20,6 @@ enum {
         BLOCK_STEPS + 1 /* of a column: one is left free, or all columns would want the same sets of a cache */
 };
 
-/* A tile's memory: rows, or pairs of rows, of BF16; and sums. */
-typedef struct {
-    _Alignas(64) uint16_t at[SIDE][DEEP];
-} tile;
-
-typedef struct {
-    _Alignas(64) float at[SIDE][SIDE];
-} square;
-
 /* A number for each row of a tile of them. */
 typedef struct {
     _Alignas(64) float at[SIDE];
@@ -256,12 +247,6 @@ static void find_queries(const work_rows *w)
 }
 
 /* ---- keys ---- */
-
-/* Sixteen rows from some step on: bytes from row to row, from step to step. */
-typedef struct {
-    const char *data;
-    int64_t pitch, step;
-} tile_rows;
 
 /* Do sixteen keys lie in equal distances, all of whose numbers fill tiles? */
 static bool lie_evenly(const square_group *g, int64_t j)

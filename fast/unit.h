@@ -13,6 +13,21 @@
 
 enum { DEEP = 32, TILE_BYTES = 1024 }; /* columns of BF16 in a row of a tile */
 
+/* A tile's memory: rows, or pairs of sixteen rows, of BF16; and sums, [row][row of which pairs were made]. */
+typedef struct {
+    _Alignas(64) uint16_t at[SIDE][DEEP];
+} tile;
+
+typedef struct {
+    _Alignas(64) float at[SIDE][SIDE];
+} square;
+
+/* Sixteen rows of tiles from some step on: bytes from row to row, from step to step. */
+typedef struct {
+    const char *data;
+    int64_t pitch, step;
+} tile_rows;
+
 #ifdef PORTABLE
 
 #define USES_UNIT
@@ -37,25 +52,26 @@ static inline void unit_close(const unit *u)
     (void)u;
 }
 
-static inline size_t unit_width(const unit *u, int tile)
+static inline size_t unit_width(const unit *u, int number)
 {
-    return tile == 4 || tile == 5 ? 64 : 4 * (size_t)u->columns;
+    return number == 4 || number == 5 ? 64 : 4 * (size_t)u->columns;
 }
 
-static inline void unit_zero(unit *u, int tile)
+static inline void unit_zero(unit *u, int number)
 {
-    memset(u->tile[tile].bytes, 0, TILE_BYTES);
+    memset(u->tile[number].bytes, 0, TILE_BYTES);
 }
 
 /* Rows lie `pitch` bytes apart. */
-static inline void unit_load(unit *u, int tile, const void *from, int64_t pitch)
+static inline void unit_load(unit *u, int number, const void *from, int64_t pitch)
 {
-    for (int i = 0; i < SIDE; i++) memcpy(u->tile[tile].bytes[i], (const char *)from + i * pitch, unit_width(u, tile));
+    for (int i = 0; i < SIDE; i++)
+        memcpy(u->tile[number].bytes[i], (const char *)from + i * pitch, unit_width(u, number));
 }
 
-static inline void unit_store(const unit *u, int tile, void *to, int64_t pitch)
+static inline void unit_store(const unit *u, int number, void *to, int64_t pitch)
 {
-    for (int i = 0; i < SIDE; i++) memcpy((char *)to + i * pitch, u->tile[tile].bytes[i], unit_width(u, tile));
+    for (int i = 0; i < SIDE; i++) memcpy((char *)to + i * pitch, u->tile[number].bytes[i], unit_width(u, number));
 }
 
 /* sum += rows times pairs. */
@@ -87,9 +103,9 @@ static inline USES_UNIT void unit_open(unit *u, int columns)
     (void)columns;
     memset(u, 0, sizeof *u);
     u->palette = 1;
-    for (int tile = 0; tile < 8; tile++) {
-        u->rows[tile] = SIDE;
-        u->width[tile] = 64;
+    for (int number = 0; number < 8; number++) {
+        u->rows[number] = SIDE;
+        u->width[number] = 64;
     }
     WRITTEN(u);
     _tile_loadconfig(u);
