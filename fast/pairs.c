@@ -98,6 +98,14 @@ KERNEL void add_codes(int m, dsv3_dtype dtype, asking how, const uint16_t *const
     store_sums(m, lane, total);
 }
 
+/* Codes that are decoded already, without their scale. */
+KERNEL void add_shared_codes(int m, asking how, const uint16_t *const x[], const row_set *rows, matrix_tile *w,
+                             int64_t n, float (*lane)[TILE][WIDTH])
+{
+    add_codes(2, DSV3_BF16, how, x, rows, w, n, lane);
+    if (m > 2) add_codes(2, DSV3_BF16, how, x + 2, rows, w, n, lane + 2);
+}
+
 /* Row by row of W, so that few of its numbers are in registers. */
 KERNEL void code_chunk(const uint16_t *const x[], const row_set *rows, int64_t k, int64_t n, vec sum[][TILE])
 {
@@ -180,9 +188,8 @@ void tile_add_pairs(int m, const uint16_t *const x[TILE], matrix_tile *w, int64_
     } else if (w->dtype == DSV3_F8_E4M3) {
         m > 1 ? add_few_codes(x, &rows, w, n, s->lane) : add_codes(1, DSV3_F8_E4M3, ASK_AHEAD, x, &rows, w, n, s->lane);
     } else {
-        for (int i = 0; i < m; i += 2)
-            w->later ? add_codes(2, DSV3_BF16, ASK_LATER, x + i, &rows, w, n, s->lane + i)
-                     : add_codes(2, DSV3_BF16, ASK_NOTHING, x + i, &rows, w, n, s->lane + i);
+        w->later ? add_shared_codes(m, ASK_LATER, x, &rows, w, n, s->lane)
+                 : add_shared_codes(m, ASK_NOTHING, x, &rows, w, n, s->lane);
     }
 }
 

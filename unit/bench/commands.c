@@ -60,7 +60,7 @@ static const bad inputs[] = {
     {"", "exact norm@v3", {"BASE and NEXT"}},
     {"", "exact " PLAIN PLAIN "norm@v3", {"unknown op 'norm'"}},
     {"PLANT=not_here", "exact " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
-    {"", "peers --peer=mkl " CASE, {"--peer=mkl", "openblas, onednn or torch"}},
+    {"", "peers --peer=mkl " CASE, {"--peer=mkl", "openblas, onednn, torch or vllm"}},
     {"", "peers --format=md " CASE, {"--format=md", "text or jsonl"}},
     {"", "peers --backend=cuda " CASE, {"--backend=cuda"}},
     {"", "peers norm@v3", {"unknown op 'norm'"}},
