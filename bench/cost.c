@@ -75,7 +75,7 @@ const char *unit_of(const cost *c, const anchor *limits)
 
 bool beats_floor(double seconds, double floor, complaint *why)
 {
-    if (seconds >= floor) return false;
+    if (!(seconds < floor)) return false; /* NaN: there is no time */
     refuse(why, "in %.2f of the time that its limit allows: the limit is measured too low, or its data lay in a cache",
            seconds / floor);
     return true;

@@ -204,7 +204,7 @@ def experts(case):
     work = lambda x, index, weight, *w: routed(x, index, weight, w)
     routed(case.torch("hidden_states"), index, weight, every, act)
     y = answer(how, work, [case.torch("hidden_states"), index, weight, *every])
-    return {"act": act.to(TORCH[case.dtype("act")]), "y": y.to(TORCH[case.dtype("y")])}
+    return {name: t.to(TORCH[case.dtype(name)]) for name, t in (("act", act), ("y", y)) if name in case.outputs}
 
 
 def moe(case):
@@ -216,9 +216,10 @@ def moe(case):
 
     def work(x, gate_weight, bias, *w):
         index, weight = choose(p, product(x.float(), gate_weight.float()), bias)
-        return routed(x, index, weight, w[3:]) + network(x, w[:3])[1]
+        return index, weight, routed(x, index, weight, w[3:]) + network(x, w[:3])[1]
 
-    return {"y": answer("sigmoid, topk, " + how, work, [*tensors, *shared, *every]).to(TORCH[case.dtype("y")])}
+    index, weight, y = answer("sigmoid, topk, " + how, work, [*tensors, *shared, *every])
+    return {"topk_idx": index.to(torch.int32), "topk_weight": weight, "y": y.to(TORCH[case.dtype("y")])}
 
 
 OPS = {"linear": linear, "rmsnorm": rmsnorm, "swiglu": swiglu, "mla_decode": mla_decode, "rope": rope, "gate": gate,

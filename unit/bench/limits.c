@@ -6,6 +6,7 @@
 #include "rotation.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,7 @@ Test(limits, a_time_that_beats_its_floor_gets_a_sentence)
 {
     complaint why = {""};
     cr_expect(!beats_floor(1.01e-3, 1e-3, &why) && !*why.text);
+    cr_expect(!beats_floor(NAN, 1e-3, &why), "there is no time");
     cr_expect(beats_floor(0.8e-3, 1e-3, &why));
     cr_expect(strstr(why.text, "in 0.80 of the time that its limit allows"), "%s", why.text);
 }
