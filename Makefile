@@ -297,7 +297,7 @@ verify: setup
 	@echo 'Building $(B)/bin/verify and the ports'
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
-peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py dsv3_port.py)
+peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
 bench: $(B)/bin/bench $(B)/perf.txt $(B)/exact.txt $(B)/peers.txt $(peers)
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers

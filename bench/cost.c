@@ -66,3 +66,17 @@ double floor_of(const cost *c, const anchor *limits)
     double const arithmetic = peak > 0 ? c->operations / peak : 0;
     return fmax(arithmetic, c->bytes / limits->memory);
 }
+
+const char *unit_of(const cost *c, const anchor *limits)
+{
+    if (c->bf16) return limits->unit;
+    return limits->f32 > 0 ? "fma" : "none";
+}
+
+bool beats_floor(double seconds, double floor, complaint *why)
+{
+    if (!(seconds < floor)) return false; /* NaN: there is no time */
+    refuse(why, "in %.2f of the time that its limit allows: the limit is measured too low, or its data lay in a cache",
+           seconds / floor);
+    return true;
+}

@@ -16,4 +16,10 @@ cost cost_of(const problem *p, void *const data[]);
 /* Seconds that it takes at the limits. */
 double floor_of(const cost *c, const anchor *limits);
 
+/* The unit whose peak that takes: amx, dpbf16 or fma; "none": there is none. */
+const char *unit_of(const cost *c, const anchor *limits);
+
+/* Is that less time than the floor? Then why says how much, and what it may come from. */
+bool beats_floor(double seconds, double floor, complaint *why);
+
 #endif

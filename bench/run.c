@@ -155,7 +155,7 @@ static void print_head(const char *format)
         printf("| case | port | time | of the limit | GFLOP/s | GB/s | prepare | verdict |\n"
                "|---|---|---|---|---|---|---|---|\n");
     if (!strcmp(format, "csv"))
-        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,prepare,cpu,threads\n");
+        printf("id,port,seconds,least,most,floor,operations,bytes,f32,bf16,memory,verdict,prepare,cpu,threads,unit\n");
 }
 
 /* first: no row was printed before. */
@@ -170,19 +170,20 @@ static void print_row(const timing_row *r, const char *format, bool first)
         printf("| `%s` | %s | %.1f us | %.2f | %.1f | %.1f | %.1f us | %s |\n", r->id, r->port, r->seconds * 1e6, share,
                rate, bytes, r->prepare * 1e6, r->verdict);
     if (!strcmp(format, "csv"))
-        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,%.9g,\"%s\",%d\n", r->id, r->port, r->seconds,
-               r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32, r->limits.bf16,
-               r->limits.memory, r->verdict, r->prepare, r->cpu, r->threads);
+        printf("\"%s\",%s,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%.9g,%s,%.9g,\"%s\",%d,%s\n", r->id, r->port,
+               r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32,
+               r->limits.bf16, r->limits.memory, r->verdict, r->prepare, r->cpu, r->threads,
+               unit_of(&r->needs, &r->limits));
     bool const json = !strcmp(format, "json");
     if (json && !first) puts(",");
     if (json || !strcmp(format, "jsonl"))
         printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
                "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\","
-               "\"threads\":%d}%s",
+               "\"threads\":%d,\"unit\":\"%s\"}%s",
                r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
                r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads,
-               json ? "" : "\n");
+               unit_of(&r->needs, &r->limits), json ? "" : "\n");
     fflush(stdout);
 }
 
@@ -229,6 +230,7 @@ static void time_port(bench_state *b, rotation *r, int i)
     if (prepared) rotation_unprepare(r, loaded);
     progress_hide();
     print_row(&row, b->s.format, !b->printed++);
+    if (beats_floor(row.seconds, row.floor, &why)) fprintf(stderr, "bench: %s on %s: %s\n", row.id, row.port, why.text);
     if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i]);
 }
 

@@ -3,10 +3,8 @@
 
 #include "amx.h"
 #include "pack.h"
+#include "tiles_here.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -56,25 +54,12 @@ static const char *lacks_pairs(void)
 
 #if defined(__x86_64__) && !defined(PORTABLE)
 
-/* What the system saves for a thread. */
-static uint64_t saved_state(void)
-{
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (uint64_t)high << 32 | low;
-}
-
 /* Why the processor or the system has no AMX; NULL: it has. */
 static const char *has_no_amx(void)
 {
-    uint64_t const tiles = 3 << 17; /* their configuration, their data */
-    unsigned a, b, c, d = 0;
-    bool const known = __get_cpuid_count(7, 0, &a, &b, &c, &d);
-    if (!known || !(d >> 24 & 1)) return "this processor lacks AMX-TILE (CPUID 7.0 EDX 24)";
-    if (!(d >> 22 & 1)) return "this processor lacks AMX-BF16 (CPUID 7.0 EDX 22)";
+    if (processor_lacks_tiles()) return processor_lacks_tiles();
     if (lacks_pairs()) return lacks_pairs(); /* rows are decoded by the same instructions */
-    if ((saved_state() & tiles) != tiles) return "the system doesn't save tiles (XCR0 17, 18)";
-    return NULL;
+    return system_saves_no_tiles();
 }
 
 static const char *amx_refused;
@@ -82,11 +67,8 @@ static const char *amx_refused;
 /* The system is asked once, and the unit tried. */
 static void ask_for_amx(void)
 {
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-    if (syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA))
-        amx_refused = "the system refuses tiles (arch_prctl ARCH_REQ_XCOMP_PERM 18)";
-    else
-        amx_refused = unit_fault();
+    amx_refused = system_refuses_tiles();
+    if (!amx_refused) amx_refused = unit_fault();
 }
 
 /* Why products can't go by AMX; NULL: they can. */

@@ -82,21 +82,28 @@ KERNEL void add_bf16(int m, asking how, const uint16_t *const x[], const row_set
 }
 
 /* A block's sum of codes, then its scale. Two rows at a time leave room for both sums in registers. */
-KERNEL void add_codes(int m, dsv3_dtype dtype, const uint16_t *const x[], const row_set *rows, matrix_tile *w,
-                      int64_t n, float (*lane)[TILE][WIDTH])
+KERNEL void add_codes(int m, dsv3_dtype dtype, asking how, const uint16_t *const x[], const row_set *rows,
+                      matrix_tile *w, int64_t n, float (*lane)[TILE][WIDTH])
 {
     vec total[2][TILE];
     load_sums(m, lane, total);
     for (int64_t k = 0; k < n; k += BLOCK) {
         vec sum[2][TILE];
         UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < TILE; j++) sum[i][j] = vec_of(0);
-        pair_chunks(m, dtype, dtype == DSV3_BF16 ? ASK_LATER : ASK_AHEAD, x, rows, w, k, k + BLOCK < n ? k + BLOCK : n,
-                    sum);
+        pair_chunks(m, dtype, how, x, rows, w, k, k + BLOCK < n ? k + BLOCK : n, sum);
         vec const factor = vec_of(w->scale[k / BLOCK]);
         UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < TILE; j++) total[i][j] =
             vec_fma(sum[i][j], factor, total[i][j]);
     }
     store_sums(m, lane, total);
+}
+
+/* Codes that are decoded already, without their scale. */
+KERNEL void add_shared_codes(int m, asking how, const uint16_t *const x[], const row_set *rows, matrix_tile *w,
+                             int64_t n, float (*lane)[TILE][WIDTH])
+{
+    add_codes(2, DSV3_BF16, how, x, rows, w, n, lane);
+    if (m > 2) add_codes(2, DSV3_BF16, how, x + 2, rows, w, n, lane + 2);
 }
 
 /* Row by row of W, so that few of its numbers are in registers. */
@@ -173,13 +180,16 @@ void tile_add_pairs(int m, const uint16_t *const x[TILE], matrix_tile *w, int64_
     row_set const rows = rows_of_tile(w);
     if (!w->scale && w->ahead) {
         m > 1 ? add_bf16(TILE, ASK_AHEAD, x, &rows, w, n, s->lane) : add_bf16(1, ASK_AHEAD, x, &rows, w, n, s->lane);
-    } else if (!w->scale) {
+    } else if (!w->scale && w->later) {
         m > 1 ? add_bf16(TILE, ASK_LATER, x, &rows, w, n, s->lane) : add_bf16(1, ASK_LATER, x, &rows, w, n, s->lane);
+    } else if (!w->scale) {
+        m > 1 ? add_bf16(TILE, ASK_NOTHING, x, &rows, w, n, s->lane)
+              : add_bf16(1, ASK_NOTHING, x, &rows, w, n, s->lane);
     } else if (w->dtype == DSV3_F8_E4M3) {
-        m > 1 ? add_few_codes(x, &rows, w, n, s->lane) : add_codes(1, DSV3_F8_E4M3, x, &rows, w, n, s->lane);
+        m > 1 ? add_few_codes(x, &rows, w, n, s->lane) : add_codes(1, DSV3_F8_E4M3, ASK_AHEAD, x, &rows, w, n, s->lane);
     } else {
-        add_codes(2, DSV3_BF16, x, &rows, w, n, s->lane);
-        if (m > 2) add_codes(2, DSV3_BF16, x + 2, &rows, w, n, s->lane + 2);
+        w->later ? add_shared_codes(m, ASK_LATER, x, &rows, w, n, s->lane)
+                 : add_shared_codes(m, ASK_NOTHING, x, &rows, w, n, s->lane);
     }
 }
 

@@ -48,6 +48,7 @@ AROUND = {
     "build/bin/bench compare HEAD~1 HEAD": "build/bin/bench compare --help",
     "build/bin/bench exact HEAD~1 HEAD": "build/bin/bench exact --help",
     "build/bin/bench peers --format=jsonl": "build/bin/bench peers --help",
+    "build/bin/bench peers --format=jsonl --peer=openblas,onednn,torch,vllm": "build/bin/bench peers --help",
     "build/bin/bench compare ./old.so ./new.so linear@v3:n_tokens=16": "build/bin/bench compare --help",
     "build/bin/bench plot kv": "build/bin/bench plot kv --check",
     # Of a mistake and cases that the reader adds.

