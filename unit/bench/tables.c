@@ -101,3 +101,38 @@ Test(tables, peers_are_those_of_the_data)
     cr_expect_eq(lines_like(text, "| `", "@v3"), listed, "a row has no data");
     free_rows(&r);
 }
+
+/* Seconds of a case on a path; NaN: it wasn't measured. */
+static double seconds_on(const rows *r, const char *path, const char *id)
+{
+    for (int i = 0; i < r->count; i++)
+        if (!strcmp(word(r->row[i], "path"), path) && !strcmp(word(r->row[i], "id"), id))
+            return number(r->row[i], "seconds");
+    return (double)NAN;
+}
+
+static void ratio_text(double ratio, char text[16])
+{
+    snprintf(text, 16, isnan(ratio) ? "-" : "%.1f", ratio);
+}
+
+Test(tables, paths_are_those_of_the_data)
+{
+    static char text[1 << 16];
+    char line[400], pairs[16], amx[16];
+    int listed = 0;
+    rows r = read_rows("docs/data/paths_xeon.jsonl");
+    read_file("docs/fast.md", text, sizeof text);
+    for (int i = 0; i < r.count; i++) {
+        const char *const id = word(r.row[i], "id");
+        if (strcmp(word(r.row[i], "path"), "fma")) continue;
+        double const fma = number(r.row[i], "seconds");
+        ratio_text(fma / seconds_on(&r, "dpbf16", id), pairs), ratio_text(fma / seconds_on(&r, "amx", id), amx);
+        snprintf(line, sizeof line, "\n| %s | %s | `%s` |\n", pairs, amx, id);
+        expect_line(text, line);
+        listed++;
+    }
+    cr_expect_gt(listed, 5);
+    cr_expect_eq(lines_like(text, "| ", "| `linear@v3"), listed, "a row has no data");
+    free_rows(&r);
+}
