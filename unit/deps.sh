@@ -27,7 +27,8 @@ FNR == 1 { from = folder(FILENAME); sub("^verify/ports/.*", "verify/ports", from
 /^ *#include "/ {
     split($0, part, "\"")
     name = part[2]
-    if (name ~ /\//) to = "verify/" folder(name)
+    if (name ~ /^\.\.\//) to = folder(substr(name, 4))
+    else if (name ~ /\//) to = "verify/" folder(name)
     else if (exists(folder(FILENAME) "/" name)) next
     else if (exists("include/" name)) to = "include"
     else if (exists("ref/" name)) to = "ref"
@@ -36,6 +37,7 @@ FNR == 1 { from = folder(FILENAME); sub("^verify/ports/.*", "verify/ports", from
     drawn[from " " to] = 1
     if (!known[from]) wrong(from " has no row in unit/arrows.txt")
     else if (!((from, to) in arrow)) wrong(FILENAME ": " from " may not include " name " of " to)
+    else if (to == "fast" && from == "bench" && name !~ /tiles_here/) wrong(FILENAME ": of fast/ bench knows tiles_here.h alone")
     else if (to == "ref" && inner(name)) wrong(FILENAME ": " name " is inside ref/; from outside there is ref.h alone")
 }
 END {

@@ -133,6 +133,6 @@ Test(tables, paths_are_those_of_the_data)
         listed++;
     }
     cr_expect_gt(listed, 5);
-    cr_expect_eq(lines_like(text, "| ", "| `linear@v3"), listed, "a row has no data");
+    cr_expect_eq(lines_like(text, "| ", " | `linear@v3"), listed, "a row has no data");
     free_rows(&r);
 }
