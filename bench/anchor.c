@@ -239,11 +239,23 @@ static bool begin_threads(void)
     return true;
 }
 
+/* Memory may not allow as much as it takes. */
+static void say_what_is_cached(void)
+{
+    size_t const mega = (size_t)1 << 20, rotated = uncached_bytes(1);
+    if (rotated > last_cache()) return;
+    fprintf(
+        stderr,
+        "bench: the last-level cache of %zu MiB holds all %zu MiB that weights pass through: times can beat limits\n",
+        last_cache() / mega, rotated / mega);
+}
+
 int anchors_open(int threads)
 {
     all.threads = threads < MOST_THREADS ? threads : MOST_THREADS;
     room = (uncached_bytes(all.threads) + 4095) / 4096 * 4096;
     tiles_allowed = may_use_tiles();
+    say_what_is_cached();
     bool good = true;
     for (int i = 0; i < all.threads; i++) {
         all.memory[i] = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -2,7 +2,6 @@
 #include "cache.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 static const size_t mega = (size_t)1 << 20;
 
@@ -38,9 +37,24 @@ size_t bytes_beyond(size_t cache, size_t free)
     return bytes > few ? bytes : few;
 }
 
+/* Memory that programs can still get; files that the system keeps in it make room. 0: it isn't said. */
+static size_t free_bytes(void)
+{
+    char line[200];
+    unsigned long kilobytes = 0;
+    FILE *const f = fopen("/proc/meminfo", "r");
+    while (f && !kilobytes && fgets(line, sizeof line, f)) sscanf(line, "MemAvailable: %lu kB", &kilobytes);
+    if (f) fclose(f);
+    return (size_t)kilobytes << 10;
+}
+
+size_t last_cache(void)
+{
+    return cache_bytes("/sys/devices/system/cpu/cpu0/cache");
+}
+
 size_t uncached_bytes(int readers)
 {
-    long const pages = sysconf(_SC_AVPHYS_PAGES);
-    size_t const free = pages > 0 ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : 0, n = (size_t)readers;
-    return bytes_beyond(cache_bytes("/sys/devices/system/cpu/cpu0/cache") * 2 / (n + 1), free * 2 / (n + 1));
+    size_t const n = (size_t)readers;
+    return bytes_beyond(last_cache() * 2 / (n + 1), free_bytes() * 2 / (n + 1));
 }

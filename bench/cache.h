@@ -8,6 +8,9 @@
  * another like it. */
 size_t cache_bytes(const char *folder);
 
+/* That of this machine. */
+size_t last_cache(void);
+
 /* 192 MiB or 1.5 times the last-level cache, whichever is more; at most 1 GiB, and a quarter of the memory that is free, but
  * 192 MiB at least. */
 size_t bytes_beyond(size_t cache, size_t free);
