@@ -144,17 +144,16 @@ static ball sum_of_pieces(const double *s, int pieces, double sup, double left, 
     return ball_make(sum, up_unless_zero(err));
 }
 
-/* Are all values multiples of 2^(top - GRID)? Then rounding to those changes none. */
+/* Are all values multiples of 2^(top - GRID)? */
 static bool on_grid(const double *value, int64_t n, int64_t stride, int64_t width, int top)
 {
-    double const round = ldexp(1.5, 52 + top - GRID);
-    double off = 0;
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t c = 0; c < width; c++) {
-            double const v = value[j * stride + c];
-            off += fabs(v - ((v + round) - round));
-        }
-    return off == 0;
+    const kernels *const k = kernels_for_this_cpu();
+    double const unit = ldexp(1, top - GRID);
+    for (int64_t j = 0; j < n; j++) {
+        number_survey const row = k->survey(value + j * stride, width);
+        if (row.odd || row.unit < unit) return false;
+    }
+    return true;
 }
 
 /* ---- rows of values ---- */
