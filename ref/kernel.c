@@ -152,7 +152,7 @@ __attribute__((always_inline)) static inline dot_sum pairs_with(const double *re
 {
     lane_sums l = {{{0}}, {{0}}, {{0}}};
     int64_t i = 0;
-    for (; i + L <= n; i += L) pairs_step(a + i, al + i, b + i, bl + i, low, &l);
+    for (; i + L <= n; i += L) pairs_step(a + i, low & 1 ? al + i : NULL, b + i, low & 2 ? bl + i : NULL, low, &l);
     if (i < n) {
         double part[4][L] = {{0}};
         size_t const size = (size_t)(n - i) * sizeof *a;

@@ -521,7 +521,7 @@ Test(dot, scaled_codes_are_products)
         for (int i = 0; i < N; i++) {
             do code[i] = (uint8_t)(lrand48() >> 8);
             while ((code[i] & 0x7f) == 0x7f || ((code[i] & 0x78) == 0 && code[i] & 7));
-            if (i == odd) code[i] = lrand48() % 2 ? 0xff : (uint8_t)(1 + lrand48() % 7);
+            if (i == odd) code[i] = (uint8_t)(lrand48() % 2 ? 0xff : 1 + lrand48() % 7);
         }
         for (int k = 0; k < count; k++) {
             bool const taken = builds[k]->scaled_codes(code, N, scale, value);
