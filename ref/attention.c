@@ -27,7 +27,7 @@ static void score_exactly(const attention_rows *b)
 {
     const attention *const a = b->a;
     ball_dots(a->rd->scratch, b->query, b->rows, a->key, b->len, b->weight);
-    for (int64_t i = 0; i < b->rows * b->len; i++) b->weight[i] = ball_mul(b->weight[i], a->scale);
+    ball_mul_all(b->weight, b->rows * b->len, a->scale);
 }
 
 /* The scores become the weights: scale (q . k_j), (scale q) . k_j, or what either may give. (Scaled) */

@@ -150,7 +150,8 @@ static void split_values(const attention *a, double *number, double *off)
         ball const v = value_at(a, i / a->width, i % a->width);
         double low, rest;
         centre_split(v.c, &number[i], &low, &rest);
-        off[i] = ball_sup(ball_widen(ball_of(fabs(low)), v.r + fabs(rest)));
+        bool const single = low == 0 && rest == 0 && v.r == 0;
+        off[i] = single ? 0 : ball_sup(ball_widen(ball_of(fabs(low)), v.r + fabs(rest)));
     }
 }
 

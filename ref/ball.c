@@ -64,11 +64,16 @@ double ball_upper(ball a)
 }
 
 /* |(a + b) - c| <= r_a + r_b + error of the centre. */
-ball ball_add(ball a, ball b)
+static inline __attribute__((always_inline)) ball add(ball a, ball b)
 {
     double err = 0;
     centre const c = centre_add(a.c, b.c, &err);
     return ball_make(c, up_unless_zero(err + a.r + b.r));
+}
+
+ball ball_add(ball a, ball b)
+{
+    return add(a, b);
 }
 
 ball ball_sub(ball a, ball b)
@@ -76,8 +81,21 @@ ball ball_sub(ball a, ball b)
     return ball_add(a, ball_neg(b));
 }
 
+void ball_sub_all(ball *x, int64_t n, ball b)
+{
+    ball const negative = ball_neg(b);
+    for (int64_t i = 0; i < n; i++) x[i] = add(x[i], negative);
+}
+
+ball ball_sum(const ball *x, int64_t n)
+{
+    ball sum = ball_of(0);
+    for (int64_t i = 0; i < n; i++) sum = add(sum, x[i]);
+    return sum;
+}
+
 /* |ab - a_c b_c| <= |a_c| r_b + |b_c| r_a + r_a r_b. */
-ball ball_mul(ball a, ball b)
+static inline __attribute__((always_inline)) ball multiply(ball a, ball b)
 {
     if (ball_is_any(a) || ball_is_any(b)) return ball_any();
     double err = 0;
@@ -85,6 +103,16 @@ ball ball_mul(ball a, ball b)
     if (a.r == 0 && b.r == 0) return ball_make(c, up_unless_zero(err));
     double const spread = centre_sup(a.c) * b.r + centre_sup(b.c) * a.r + a.r * b.r;
     return ball_make(c, up(err + spread));
+}
+
+ball ball_mul(ball a, ball b)
+{
+    return multiply(a, b);
+}
+
+void ball_mul_all(ball *x, int64_t n, ball b)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = multiply(x[i], b);
 }
 
 /* Lemma Quotient: |a/b - q| = |a - q b| / |b| for every a, b of the balls, and a - q b is a ball operation. */

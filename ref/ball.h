@@ -54,8 +54,13 @@ double ball_sup(ball a);   /* a double above every |point| */
 /* The decimal that prints as v: 1e-6 stands for 10^-6, not for the double nearest to it. */
 ball ball_decimal(double v);
 
-/* Replaces each of n balls by its exponential. */
+/* Replaces each of n balls: by its exponential, by its product with b, by its difference from b. */
 void ball_exp_all(ball *x, int64_t n);
+void ball_mul_all(ball *x, int64_t n, ball b);
+void ball_sub_all(ball *x, int64_t n, ball b);
+
+/* The sum of n balls, added in their order. */
+ball ball_sum(const ball *x, int64_t n);
 
 /*
  * A sum together with its condition: rounding errors grow with the sum of |term| and with n, not with the sum.

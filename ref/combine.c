@@ -144,17 +144,16 @@ static ball sum_of_pieces(const double *s, int pieces, double sup, double left, 
     return ball_make(sum, up_unless_zero(err));
 }
 
-/* Are all values multiples of 2^(top - GRID)? Then rounding to those changes none. */
+/* Are all values multiples of 2^(top - GRID)? */
 static bool on_grid(const double *value, int64_t n, int64_t stride, int64_t width, int top)
 {
-    double const round = ldexp(1.5, 52 + top - GRID);
-    double off = 0;
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t c = 0; c < width; c++) {
-            double const v = value[j * stride + c];
-            off += fabs(v - ((v + round) - round));
-        }
-    return off == 0;
+    const kernels *const k = kernels_for_this_cpu();
+    double const unit = ldexp(1, top - GRID);
+    for (int64_t j = 0; j < n; j++) {
+        number_survey const row = k->survey(value + j * stride, width);
+        if (row.odd || row.unit < unit) return false;
+    }
+    return true;
 }
 
 /* ---- rows of values ---- */
@@ -281,32 +280,35 @@ void ball_combine_balls(scratch *memory, const weight_rows *w, const ball *value
 
 /* ---- dot products of all pairs ---- */
 
-/* Are all numbers, on one grid? */
-static bool are_on_grid(const operand *b, int64_t n)
+/* The first vectors of numbers that are on one grid: cached keys, before those of new tokens. */
+static int64_t leading_on_grid(const operand *b, int64_t n)
 {
+    int64_t leading = 0;
     double most = 0;
     int lsb = INT_MAX;
-    for (int64_t j = 0; j < n; j++) {
-        if (b[j].radius || b[j].low || b[j].bits > MANY_BITS) return false;
+    for (int64_t j = 0; j < n && !b[j].radius && !b[j].low && b[j].bits <= MANY_BITS; j++) {
         most = larger(most, b[j].max_abs);
         if (b[j].lsb < lsb) lsb = b[j].lsb;
+        if (most <= 0x1p-100) continue;
+        if (!(most < 0x1p100) || lsb <= ilogb(most) - GRID) break;
+        leading = j + 1;
     }
-    return most > 0x1p-100 && most < 0x1p100 && lsb > ilogb(most) - GRID;
+    return leading;
 }
 
 static bool are_weights(const operand *a, int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++)
-        if (a[i].bits > MANY_BITS || !(a[i].max_abs < 0x1p100) || a[i].n > MOST_CUT) return false;
+        if (!(a[i].sup < 0x1p100) || a[i].n > MOST_CUT) return false;
     return true;
 }
 
 /* A vector in pieces. */
 typedef struct {
-    double *piece; /* (PIECES, n) */
-    int pieces;    /* the others are all 0 */
-    double left;   /* of all its entries, as far as they are cut */
-    double radius; /* the sum of its radii */
+    double *piece;        /* (PIECES, n) */
+    int pieces;           /* the others are all 0 */
+    double left;          /* of all its entries, as far as they are cut */
+    const double *radius; /* NULL: all 0 */
 } cut_vector;
 
 static int pieces_of(const double *piece, int64_t n)
@@ -316,7 +318,17 @@ static int pieces_of(const double *piece, int64_t n)
     return used > n ? (int)((used + n - 1) / n) : 1;
 }
 
-/* room: for 2 n numbers. */
+/* Radii rounded up to at most 18 bits, multiples of one number: products with values on the grid, and their sums, are exact. */
+static void round_radii(const double *radius, int64_t n, double *rounded)
+{
+    double most = 0;
+    for (int64_t j = 0; j < n; j++) most = larger(most, radius[j]);
+    int const top = ilogb(fmax(most, 0x1p-1000)) + 1;
+    double const unit = ldexp(1, top - 18), round = ldexp(1.5, 52 + top - 18);
+    for (int64_t j = 0; j < n; j++) rounded[j] = radius[j] == 0 ? 0 : (radius[j] + round) - round + unit;
+}
+
+/* piece: for PIECES + 1 times n numbers, room: for 2 n. */
 static cut_vector cut_into(const operand *a, double *piece, double *room)
 {
     cut_vector v = {.piece = piece};
@@ -325,14 +337,22 @@ static cut_vector cut_into(const operand *a, double *piece, double *room)
     for (int64_t j = 0; j < a->n; j++) {
         hi[j] = a->value[j], lo[j] = a->low ? a->low[j] : 0;
         total += fabs(hi[j]);
-        v.radius += a->radius ? a->radius[j] : 0;
     }
     cutting cut = cuts_for(total * slack(a->n), a->n);
     cut_weights(&cut, hi, lo, a->n, a->n, piece);
     v.pieces = pieces_of(piece, a->n);
     v.left = cut.left * slack(a->n);
-    v.radius *= slack(a->n);
+    if (!a->radius) return v;
+    round_radii(a->radius, a->n, piece + PIECES * a->n);
+    v.radius = piece + PIECES * a->n;
     return v;
+}
+
+/* The dot product with b, from the sums that are LANES apart. */
+static ball total_of(const cut_vector *a, const double *s, const operand *b)
+{
+    ball const total = sum_of_pieces(s, a->pieces, b->max_abs, a->left, 0);
+    return a->radius && b->max_abs > 0 ? ball_widen(total, up(s[PIECES * LANES])) : total;
 }
 
 /* Entries [from, from + n) of 32 vectors, side by side. */
@@ -342,49 +362,52 @@ static void pack_across(const operand *b, int64_t vectors, int64_t from, int64_t
         for (int64_t j = 0; j < n; j++) block[j * LANES + c] = c < vectors ? b[c].value[from + j] : 0;
 }
 
-/* With 32 vectors at most: sums (rows, PIECES, 32). */
+/* With 32 vectors at most: sums (rows, PIECES + 1, 32), the last those of radii times |values|. */
 static void dots_of_block(const cut_vector *v, int64_t rows, const operand *b, int64_t vectors, double *sums)
 {
     const kernels *const k = kernels_for_this_cpu();
-    double block[TILE * LANES];
+    double block[TILE * LANES], size[TILE * LANES];
     for (int64_t from = 0; from < b->n; from += TILE) {
         int64_t const n = b->n - from < TILE ? b->n - from : TILE;
         pack_across(b, vectors, from, n, block);
-        for (int64_t i = 0; i < rows; i++)
-            k->slices(v[i].piece + from, b->n, v[i].pieces, block, n, sums + i * PIECES * LANES);
+        for (int64_t j = 0; j < n * LANES; j++) size[j] = fabs(block[j]);
+        for (int64_t i = 0; i < rows; i++) {
+            double *const to = sums + i * (PIECES + 1) * LANES;
+            k->slices(v[i].piece + from, b->n, v[i].pieces, block, n, to);
+            if (v[i].radius) k->slices(v[i].radius + from, b->n, 1, size, n, to + PIECES * LANES);
+        }
     }
 }
 
-static void dots_on_grid(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, ball *out)
+/* Rows of out are `stride` apart. */
+static void dots_on_grid(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, int64_t stride,
+                         ball *out)
 {
+    enum { PARTS = PIECES + 1 };
     int64_t const width = a->n;
-    double *const piece = scratch_take(memory, rows * width * PIECES, sizeof *piece);
-    double *const sums = scratch_take(memory, rows * PIECES * LANES, sizeof *sums);
+    double *const piece = scratch_take(memory, rows * width * PARTS, sizeof *piece);
+    double *const sums = scratch_take(memory, rows * PARTS * LANES, sizeof *sums);
     double *const room = scratch_take(memory, 2 * width, sizeof *room);
     cut_vector *const v = scratch_take(memory, rows, sizeof *v);
-    for (int64_t i = 0; i < rows; i++) v[i] = cut_into(&a[i], piece + i * width * PIECES, room);
+    for (int64_t i = 0; i < rows; i++) v[i] = cut_into(&a[i], piece + i * width * PARTS, room);
     for (int64_t from = 0; from < n; from += LANES) {
         int64_t const vectors = n - from < LANES ? n - from : LANES;
-        memset(sums, 0, (size_t)(rows * PIECES * LANES) * sizeof *sums);
+        memset(sums, 0, (size_t)(rows * PARTS * LANES) * sizeof *sums);
         dots_of_block(v, rows, b + from, vectors, sums);
-        for (int64_t i = 0; i < rows * vectors; i++) {
-            const cut_vector *const of = &v[i / vectors];
-            int64_t const c = i % vectors;
-            out[i / vectors * n + from + c] = sum_of_pieces(sums + i / vectors * PIECES * LANES + c, of->pieces,
-                                                            b[from + c].max_abs, of->left, of->radius);
-        }
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t c = 0; c < vectors; c++)
+                out[i * stride + from + c] = total_of(&v[i], sums + i * PARTS * LANES + c, &b[from + c]);
     }
 }
 
 void ball_dots(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, ball *out)
 {
     scratch_piece *const mark = scratch_mark(memory);
-    if (rows > 1 && are_on_grid(b, n) && are_weights(a, rows))
-        dots_on_grid(memory, a, rows, b, n, out);
-    else
-        for (int64_t from = 0; from < n; from += TILE)
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t j = from; j < n && j < from + TILE; j++) out[i * n + j] = ball_dot(&a[i], &b[j]).total;
+    int64_t const leading = rows > 1 && are_weights(a, rows) ? leading_on_grid(b, n) : 0;
+    if (leading) dots_on_grid(memory, a, rows, b, leading, n, out);
+    for (int64_t from = leading; from < n; from += TILE)
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = from; j < n && j < from + TILE; j++) out[i * n + j] = ball_dot(&a[i], &b[j]).total;
     scratch_back(memory, mark);
 }
 #endif

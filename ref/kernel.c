@@ -77,61 +77,91 @@ static dot_sum gather(const double s[L], const double c[L], const double m[L])
     return (dot_sum){hi, (high - (hi - z)) + (low - z), abs};
 }
 
+/* a * b - c, of one rounding. */
+static inline vec vec_residual(vec a, vec b, vec c)
+{
+    double x[WIDE], y[WIDE], z[WIDE];
+    vec r;
+    memcpy(x, &a, sizeof a), memcpy(y, &b, sizeof b), memcpy(z, &c, sizeof c);
+    for (int k = 0; k < WIDE; k++) x[k] = fma(x[k], y[k], -z[k]);
+    memcpy(&r, x, sizeof r);
+    return r;
+}
+
+/* What is fused here is exact, so that fusing changes no bit. */
+#define FUSED __attribute__((optimize("fp-contract=fast"))) static
+
+/* Up to L terms, lane by lane. */
+typedef struct {
+    vec sum[V], rest[V], size[V];
+} lane_sums;
+
 /* Lemma Dot: lanes s with the errors e of TwoSum added into c; then the lanes by a chain of TwoSum. */
-static dot_sum compensated(const double *restrict a, const double *restrict b, int64_t n)
+static inline vec add_product(vec p, vec *sum)
 {
-    double s[L] = {0}, c[L] = {0}, m[L] = {0};
-    int64_t i = 0;
-    for (; i < n; i += L) {
-        int const width = n - i < L ? (int)(n - i) : L;
-        if (width < L) {
-            for (int k = 0; k < width; k++) {
-                double const p = a[i + k] * b[i + k];
-                double const t = s[k] + p;
-                double const z = t - s[k];
-                c[k] += (s[k] - (t - z)) + (p - z);
-                s[k] = t;
-                m[k] += fabs(p);
-            }
-            break;
-        }
-        for (int k = 0; k < L; k++) {
-            double const p = a[i + k] * b[i + k];
-            double const t = s[k] + p;
-            double const z = t - s[k];
-            c[k] += (s[k] - (t - z)) + (p - z);
-            s[k] = t;
-            m[k] += fabs(p);
-        }
+    vec const t = *sum + p, z = t - *sum, e = (*sum - (t - z)) + (p - z);
+    *sum = t;
+    return e;
+}
+
+FUSED inline __attribute__((always_inline)) void compensated_step(const double *a, const double *b, lane_sums *l)
+{
+#pragma GCC unroll 16
+    for (int k = 0; k < V; k++) {
+        vec const x = vec_load(a + WIDE * k), y = vec_load(b + WIDE * k);
+        vec const t = l->sum[k] + x * y, z = t - l->sum[k];
+        l->rest[k] += (l->sum[k] - (t - z)) + (x * y - z);
+        l->size[k] += vec_abs(x) * vec_abs(y);
+        l->sum[k] = t;
     }
-    return gather(s, c, m);
 }
 
-/* One term: its product and the sum are split, and everything that is left goes to c. */
-static inline void pair_step(double a, double a_low, double b, double b_low, double *restrict s, double *restrict c,
-                             double *restrict m)
+FUSED dot_sum compensated(const double *restrict a, const double *restrict b, int64_t n)
 {
-    double const p = a * b;
-    double const t = *s + p;
-    double const z = t - *s;
-    *c += ((*s - (t - z)) + (p - z)) + (fma(a, b, -p) + (a * b_low + a_low * b));
-    *s = t;
-    *m += fabs(p);
+    lane_sums l = {{{0}}, {{0}}, {{0}}};
+    int64_t i = 0;
+    for (; i + L <= n; i += L) compensated_step(a + i, b + i, &l);
+    if (i < n) {
+        double x[L] = {0}, y[L] = {0};
+        memcpy(x, a + i, (size_t)(n - i) * sizeof *a);
+        memcpy(y, b + i, (size_t)(n - i) * sizeof *b);
+        compensated_step(x, y, &l);
+    }
+    return gather((double *)l.sum, (double *)l.rest, (double *)l.size);
 }
 
-/* low: the low words that there are, of a 1, of b 2. */
+/* One term: its product and the sum are split, and everything that is left goes to c. low: the low words that there are, of a 1, of b 2. */
+__attribute__((always_inline)) static inline void pairs_step(const double *a, const double *al, const double *b,
+                                                             const double *bl, int low, lane_sums *l)
+{
+#pragma GCC unroll 16
+    for (int k = 0; k < V; k++) {
+        vec const x = vec_load(a + WIDE * k), y = vec_load(b + WIDE * k), p = x * y;
+        vec left = vec_residual(x, y, p);
+        if (low == 1) left += vec_load(al + WIDE * k) * y;
+        if (low == 2) left += x * vec_load(bl + WIDE * k);
+        if (low == 3) left += x * vec_load(bl + WIDE * k) + vec_load(al + WIDE * k) * y;
+        l->rest[k] += add_product(p, &l->sum[k]) + left;
+        l->size[k] += vec_abs(p);
+    }
+}
+
 __attribute__((always_inline)) static inline dot_sum pairs_with(const double *restrict a, const double *restrict al,
                                                                 const double *restrict b, const double *restrict bl,
                                                                 int64_t n, int low)
 {
-    double s[L] = {0}, c[L] = {0}, m[L] = {0};
+    lane_sums l = {{{0}}, {{0}}, {{0}}};
     int64_t i = 0;
-    for (; i + L <= n; i += L)
-        for (int k = 0; k < L; k++)
-            pair_step(a[i + k], low & 1 ? al[i + k] : 0, b[i + k], low & 2 ? bl[i + k] : 0, &s[k], &c[k], &m[k]);
-    for (int k = 0; i + k < n; k++)
-        pair_step(a[i + k], low & 1 ? al[i + k] : 0, b[i + k], low & 2 ? bl[i + k] : 0, &s[k], &c[k], &m[k]);
-    return gather(s, c, m);
+    for (; i + L <= n; i += L) pairs_step(a + i, low & 1 ? al + i : NULL, b + i, low & 2 ? bl + i : NULL, low, &l);
+    if (i < n) {
+        double part[4][L] = {{0}};
+        size_t const size = (size_t)(n - i) * sizeof *a;
+        memcpy(part[0], a + i, size), memcpy(part[2], b + i, size);
+        if (low & 1) memcpy(part[1], al + i, size);
+        if (low & 2) memcpy(part[3], bl + i, size);
+        pairs_step(part[0], part[1], part[2], part[3], low, &l);
+    }
+    return gather((double *)l.sum, (double *)l.rest, (double *)l.size);
 }
 
 static dot_sum pairs(const double *a, const double *al, const double *b, const double *bl, int64_t n)
@@ -186,9 +216,6 @@ static void cut(double *restrict hi, double *restrict lo, int64_t n, const doubl
             hi[j] = rest.hi, lo[j] = rest.lo;
         }
 }
-
-/* Every step is exact, so that fusing it changes no bit. */
-#define FUSED __attribute__((optimize("fp-contract=fast"))) static
 
 FUSED inline __attribute__((always_inline)) void slice(const double *restrict piece, int64_t stride, int pieces,
                                                        const double *restrict value, int64_t n, double *restrict sums)
@@ -297,5 +324,40 @@ static number_survey survey(const double *value, int64_t n)
     return s;
 }
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs, combine, cut,
-                                            slices,           exponential, deviate,     survey};
+#if defined(__AVX512F__)
+/* No NaN, and no subnormal but 0. */
+static bool all_normal(const uint8_t *code, int64_t n)
+{
+    uint8_t odd = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint8_t const size = code[i] & 0x7f;
+        odd |= (uint8_t)(size - 1) < 7 || size == 0x7f;
+    }
+    return !odd;
+}
+
+/* Eight codes at once: sign, exponent and fraction go to their places in binary64, whose exponent is 1016 more. */
+static bool scaled_codes(const uint8_t *code, int64_t n, double scale, double *restrict value)
+{
+    vec_bits const place = {56, 48, 40, 32, 24, 16, 8, 0};
+    if (n % WIDE != 0 || !all_normal(code, n)) return false;
+    for (int64_t i = 0; i < n; i += WIDE) {
+        int64_t word;
+        memcpy(&word, code + i, sizeof word);
+        vec_bits const first = ((vec_bits){0} + word) << place;
+        vec const v = (vec)((first & INT64_MIN) | (first >> 7 & 0x7fLL << 49));
+        vec const scaled = v * 0x1p1016 * scale;
+        memcpy(value + i, &scaled, sizeof scaled);
+    }
+    return true;
+}
+#else
+static bool scaled_codes(const uint8_t *code, int64_t n, double scale, double *restrict value)
+{
+    (void)code, (void)n, (void)scale, (void)value;
+    return false;
+}
+#endif
+
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs,  combine,     cut,
+                                            slices,           exponential, deviate,     survey, scaled_codes};

@@ -54,6 +54,8 @@ typedef struct {
                     const double *o, double *sums);
     /* What operand_of needs to know. */
     number_survey (*survey)(const double *value, int64_t n);
+    /* value[i] = scale times E4M3 number code[i]: exact when scale is a binary32 number. False: it can't, and wrote nothing. */
+    bool (*scaled_codes)(const uint8_t *code, int64_t n, double scale, double *value);
 } kernels;
 
 extern const kernels kernels_baseline;

@@ -2,6 +2,8 @@
  * weight_dequant_kernel. */
 #include "matrix.h"
 
+#include "kernel.h"
+
 #include <stdio.h>
 
 enum { BLOCK = 128, CODES = 256 };
@@ -134,7 +136,8 @@ static bool read_block(const reader *r, int64_t across, const uint8_t *code, int
     block_codes *const c = &r->codes[across];
     for (int64_t i = 0; !r->exact && i < n; i++)
         if (!c->known[code[i]]) dequantise(r->m, code[i], c);
-    look_up(c->value, code, n, value);
+    bool const scaled = r->exact && kernels_for_this_cpu()->scaled_codes(code, n, c->scale, value);
+    if (!scaled) look_up(c->value, code, n, value);
     for (int64_t i = 0; c->rounded && i < n; i++) radius[i] = c->radius[code[i]];
     return c->rounded;
 }

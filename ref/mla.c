@@ -36,8 +36,9 @@ typedef struct {
 
 /* The keys [c_j | k_pe_j] of a sequence, prepared. */
 typedef struct {
-    vectors of;   /* (len, latent) */
-    bool numbers; /* every one is a number of the cache's format: the first third of its parts */
+    vectors of;     /* (len, latent) */
+    double *number; /* (len, latent): the nearest ones */
+    bool numbers;   /* every one is a number of the cache's format */
 } keys;
 
 static int64_t index_at(const dsv3_tensor *t, int64_t i)
@@ -222,8 +223,10 @@ static void take_balls(const block *m, keys *k, int64_t from, int64_t to, const 
     vectors part = vectors_slice(k->of, from, to - from);
     memcpy(part.ball, kv, (size_t)(part.n * part.width) * sizeof *kv);
     vectors_prepare(m->rd->scratch, &part);
-    for (int64_t j = 0; j < part.n; j++)
+    for (int64_t j = 0; j < part.n; j++) {
+        memcpy(k->number + (from + j) * m->latent, part.row[j].value, (size_t)m->latent * sizeof *k->number);
         k->numbers = k->numbers && !part.row[j].low && !part.row[j].radius && part.row[j].bits <= 24;
+    }
 }
 
 static void read_cache(const block *m, const sequence *s, const keys *k)
@@ -232,7 +235,7 @@ static void read_cache(const block *m, const sequence *s, const keys *k)
     for (int64_t j = 0; j < s->past; j++) {
         int64_t const page = index_at(table, s->b * table->stride[0] + j / m->p->page_size);
         int64_t const from = page * cache->stride[0] + j % m->p->page_size * cache->stride[1];
-        double *const number = k->of.parts + 3 * j * m->latent;
+        double *const number = k->number + j * m->latent;
         ref_decode_all(cache->dtype, cache->data, from, m->latent, number);
         for (int64_t i = 0; i < m->latent; i++) k->of.ball[j * m->latent + i] = element(m->rd, number[i]);
         k->of.row[j] = operand_of(number, NULL, m->latent);
@@ -242,7 +245,8 @@ static void read_cache(const block *m, const sequence *s, const keys *k)
 /* Cached ones first. past: as balls; NULL: they are in the io's cache. */
 static keys keys_of(const block *m, const sequence *s, const ball *const *past, vectors kv)
 {
-    keys k = {vectors_take(m->rd->scratch, s->len, m->latent), true};
+    keys k = {.of = vectors_take(m->rd->scratch, s->len, m->latent), .numbers = true};
+    k.number = scratch_take(m->rd->scratch, s->len * m->latent, sizeof *k.number);
     vectors_room(m->rd->scratch, &k.of);
     if (past)
         take_balls(m, &k, 0, s->past, past[s->b]);
@@ -332,7 +336,7 @@ static void attend_latents(const block *m, const sequence *s, int64_t i, const k
     attention a = attention_of(m, s, q, seen);
     a.key = k->of.row, a.width = m->c;
     if (k->numbers)
-        a.number = k->of.parts, a.stride = 3 * m->latent;
+        a.number = k->number, a.stride = m->latent;
     else
         a.value = k->of.ball, a.stride = m->latent;
     attend(&a, u, NULL);

@@ -3,6 +3,8 @@
 
 #include "softmax_error.h"
 
+#define VANISHED (-1.0) /* no error is */
+
 softmax softmax_of_zeros(const ref_reading *rd, int64_t n, int64_t selected)
 {
     softmax m = {.n = n, .maximum = ball_of(0), .sum = ball_of((double)selected)};
@@ -13,26 +15,26 @@ softmax softmax_of_zeros(const ref_reading *rd, int64_t n, int64_t selected)
 softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts)
 {
     score_range const range = score_range_of(rd, w, n);
-    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max), .sum = ball_of(0)};
+    softmax m = {.n = n, .parts = parts, .maximum = ball_of(range.max)};
     begin_errors(rd, &range, &m);
-    for (int64_t j = 0; j < n; j++) { /* x_j = s_j - max */
-        if (vanishes(rd, w[j], &range)) {
-            m.floor = 0x1p-990;
-            error[j] = 0;
-            w[j] = ball_of(SOFTMAX_VANISHING);
-            continue;
-        }
-        ball const x = ball_sub((ball){w[j].c, 0}, m.maximum);
-        error[j] = exponent_error(rd, w[j], &range, &m) + x.r;
-        w[j] = (ball){x.c, 0};
+    for (int64_t j = 0; j < n; j++) {
+        error[j] = vanishes(rd, w[j], &range) ? VANISHED : exponent_error(rd, w[j], &range, &m);
+        w[j].r = 0;
+    }
+    ball_sub_all(w, n, m.maximum); /* x_j = s_j - max */
+    for (int64_t j = 0; j < n; j++) {
+        bool const vanished = error[j] == VANISHED;
+        if (vanished) m.floor = 0x1p-990;
+        error[j] = vanished ? 0 : error[j] + w[j].r;
+        w[j] = vanished ? ball_of(SOFTMAX_VANISHING) : (ball){w[j].c, 0};
     }
     ball_exp_all(w, n); /* w_j = e^x_j */
     for (int64_t j = 0; j < n; j++) {
         error[j] = weight_error(w[j], error[j], &m);
         w[j].r = 0;
         m.E += ball_sup(w[j]) * error[j];
-        m.sum = ball_add(m.sum, w[j]);
     }
+    m.sum = ball_sum(w, n);
     finish_errors(rd, &m);
     return m;
 }

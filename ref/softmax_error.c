@@ -8,7 +8,7 @@ score_range score_range_of(const ref_reading *rd, const ball *score, int64_t n)
 {
     score_range range = {-INFINITY, -INFINITY, -INFINITY, 0, 0};
     for (int64_t j = 0; j < n; j++) {
-        double const high = ball_upper((ball){score[j].c, 0});
+        double const high = centre_up(score[j].c);
         if (high > range.max) range.max = high;
         if (!rd->declared) continue;
         range.least_max = fmax(range.least_max, ball_lower(score[j]));
@@ -130,7 +130,7 @@ static double grown(double eta)
 
 double weight_error(ball weight, double eta, softmax *m)
 {
-    double const p = ball_lower((ball){weight.c, 0});
+    double const p = centre_down(weight.c);
     if (p > 0x1p-900) return grown(eta + weight.r / p * (1 + 0x1p-40));
     m->floor = fmax(m->floor, 2 * ball_sup(weight));
     return grown(eta);

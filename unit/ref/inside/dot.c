@@ -1,6 +1,7 @@
 /* ball_dot of the working tier against exact sums, and its builds against each other. */
 #include "ball.h"
 #include "kernel.h"
+#include "ref.h"
 
 #include <criterion/criterion.h>
 #include <mpfr.h>
@@ -497,6 +498,39 @@ Test(dot, combined_columns_are_bit_identical)
                 memset(other, 0, sizeof other);
                 builds[k]->combine(hi, lo, value, n, STRIDE, width, other[0], other[1]);
                 cr_assert(!memcmp(first, other, sizeof first), "%s, n = %d, width %d", builds[k]->isa, n, width);
+            }
+        }
+    }
+}
+
+/* ---- codes ---- */
+
+/* Codes times a scale, or nothing: where a kernel takes them it takes all normal numbers and zeros. */
+Test(dot, scaled_codes_are_products)
+{
+    enum { N = 128 };
+    static const double scales[] = {1, 0x1.6abcdep-9, -0x1.fffffep+127, 0x1p-149, 0x1.000002p-126, 0};
+    const kernels *builds[3] = {&kernels_baseline};
+    int const count = 1 + other_builds(builds + 1);
+    srand48(51);
+    for (int round = 0; round < 600; round++) {
+        uint8_t code[N];
+        double value[N];
+        double const scale = scales[round % 6];
+        int const odd = round % 3 ? -1 : (int)(lrand48() % N);
+        for (int i = 0; i < N; i++) {
+            do code[i] = (uint8_t)(lrand48() >> 8);
+            while ((code[i] & 0x7f) == 0x7f || ((code[i] & 0x78) == 0 && code[i] & 7));
+            if (i == odd) code[i] = (uint8_t)(lrand48() % 2 ? 0xff : 1 + lrand48() % 7);
+        }
+        for (int k = 0; k < count; k++) {
+            bool const taken = builds[k]->scaled_codes(code, N, scale, value);
+            cr_assert(!taken || odd < 0, "%s took code %d", builds[k]->isa, code[odd]);
+            cr_assert(taken || odd >= 0 || strcmp(builds[k]->isa, "v4"), "round %d: v4 took none", round);
+            for (int i = 0; taken && i < N; i++) {
+                double const product = ref_decode(DSV3_F8_E4M3, code, i) * scale;
+                cr_assert(!memcmp(&value[i], &product, sizeof product), "%s, code %d: %a", builds[k]->isa, code[i],
+                          value[i]);
             }
         }
     }
