@@ -177,6 +177,7 @@ static const char *const ids[] = {
     "gate@odd",
     "mla_decode@odd",
     "mla_decode@odd:kv_cache=u8",
+    "mla_decode@odd:kv_cache=u8,kv_lora_rank=15", /* numbers at odd addresses */
     "mla_decode@odd:num_attention_heads=35,kv_lens=1100+1030+3",
     "mla_prefill@odd:q=f32",
     "mla_prefill@odd:n_tokens=300,n_keys=1100,num_attention_heads=2",
