@@ -565,6 +565,29 @@ Test(fast, tokens_do_not_depend_on_their_neighbours)
     }
 }
 
+/* On amx. Tokens that see what isn't finite have NaN, those before them what they had. */
+Test(fast, keys_that_a_token_does_not_see_are_nothing_to_it)
+{
+    static const uint16_t wild[] = {0x7fc0, 0x7f80, 0xff80};
+    static decoded right, other;
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way) || strcmp(path, "amx")) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        for (int key = 1; key < HEADS; key++) {
+            place_keys(HEADS, HEADS);
+            prefill(ctx, HEADS, HEADS, &right);
+            cached.cache[key * SPACED + 1 + key % RANK] = wild[key % 3];
+            prefill(ctx, HEADS, HEADS, &other);
+            cr_expect(!memcmp(&right, &other, (size_t)key * sizeof *right.o) &&
+                          !memcmp(right.lse, other.lse, (size_t)key * sizeof *right.lse),
+                      "key %d reaches tokens before it", key);
+            cr_expect(!isfinite(other.o[HEADS - 1][key % RANK]), "key %d doesn't reach the last token", key);
+        }
+        fast->close(ctx);
+    }
+}
+
 static bool is_in_ids(const char *name)
 {
     for (int i = 0; i < IDS; i++)
