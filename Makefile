@@ -231,6 +231,13 @@ $(B)/obj/unit/bench/%.o: CFLAGS += -Ibench
 $(B)/unit/bench/%: $(B)/obj/unit/bench/%.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
+# What vec.h has twice, as each has it.
+twice_native   := $(AVX512) $(if $(x86),-mavx512bf16 -mavx512vbmi)
+twice_portable := -DPORTABLE
+$(B)/obj/unit/fast/twice/%.o: unit/fast/twice/functions.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) $(twice_$*) -DFUNCTIONS=$*_functions -c $< -o $@
+$(B)/unit/fast/functions: $(B)/obj/unit/fast/twice/native.o $(B)/obj/unit/fast/twice/portable.o
 $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)

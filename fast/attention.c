@@ -128,7 +128,7 @@ static void attend_rows(const void *job, int64_t part, int worker)
             combine(a, r + i, rows - i < TILE ? rows - i : TILE, n, c, score + i, weight + i, sum + i);
 }
 
-int attend(dsv3_ctx *ctx, const attention_group *g)
+static int attend_together(dsv3_ctx *ctx, const attention_group *g)
 {
     size_t const mark = ctx_mark(ctx);
     attention a = {.g = g, .pairs = ctx_path(ctx) == PATH_PAIRS && g->dtype == DSV3_BF16};
@@ -143,4 +143,50 @@ int attend(dsv3_ctx *ctx, const attention_group *g)
     if (good) ctx_run(ctx, attend_rows, &a, (g->rows + ROWS - 1) / ROWS);
     ctx_back(ctx, mark);
     return good;
+}
+
+/* ---- keys that not all rows see ---- */
+
+static bool is_finite(const stored_row *row, int64_t n)
+{
+    float v[BLOCK];
+    bool finite = true;
+    for (int64_t c = 0; c < n; c += BLOCK) {
+        int64_t const some = n - c < BLOCK ? n - c : BLOCK;
+        stored_row const part = {(const char *)row->data + c * size_in(row->dtype), row->dtype, row->scale};
+        load_row(&part, some, v);
+        for (int64_t i = 0; i < some; i++) finite &= v[i] - v[i] == 0;
+    }
+    return finite;
+}
+
+/* Has a value that the last row sees, and the first one doesn't, a NaN or an infinity? Later rows see more. */
+static bool has_wild_values(const attention_group *g)
+{
+    for (int64_t j = g->rows ? g->seen[0] : g->len; j < g->len; j++)
+        if (!is_finite(&g->value[j], g->columns)) return true;
+    return false;
+}
+
+/* `rows` rows from row r on, which see the same keys. */
+static attention_group group_of_rows(const attention_group *g, int64_t r, int64_t rows)
+{
+    attention_group part = *g;
+    part.rows = rows, part.len = g->seen[r], part.seen = g->seen + r;
+    part.q = query_at(g, r);
+    part.o = g->o + r * g->columns;
+    part.lse = g->lse ? g->lse + r : NULL;
+    return part;
+}
+
+/* A weight of 0 times what isn't finite is NaN: rows that see other keys stand apart then. Their bits are the same. */
+int attend(dsv3_ctx *ctx, const attention_group *g)
+{
+    if (!has_wild_values(g)) return attend_together(ctx, g);
+    for (int64_t r = 0, end; r < g->rows; r = end) {
+        for (end = r + 1; end < g->rows && g->seen[end] == g->seen[r];) end++;
+        attention_group const part = group_of_rows(g, r, end - r);
+        if (!attend_together(ctx, &part)) return 0;
+    }
+    return 1;
 }

@@ -17,7 +17,7 @@ typedef struct {
     const stored_row *key, *value; /* (len) */
     int64_t len, columns;          /* keys; numbers of a value */
     float scale;
-    const int64_t *seen; /* keys that row r sees */
+    const int64_t *seen; /* keys that row r sees; never fewer than the row before */
     float *o;            /* row r at o + r * columns */
     float *lse;          /* (rows), or NULL */
 } attention_group;

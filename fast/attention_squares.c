@@ -813,9 +813,8 @@ static void find_runs(attention *a)
 }
 
 /* Where few rows are, their parts are work for several. Sums are the same. */
-bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
+static bool attend_together(dsv3_ctx *ctx, const square_group *group, int64_t groups)
 {
-    if (!groups || !rows_of_group(group)) return true;
     size_t const mark = ctx_mark(ctx);
     int64_t const workers = ctx_workers(ctx);
     attention a = {.workers = workers, .group = group, .groups = groups, .longest = longest_of(group, groups)};
@@ -836,6 +835,68 @@ bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
     } else if (good) {
         ctx_run(ctx, sum_rows_whole, &a, blocks);
     }
+    ctx_back(ctx, mark);
+    return good;
+}
+
+/* ---- keys that not all tokens see ---- */
+
+typedef struct {
+    const square_group *group;
+    bool *wild;
+} search;
+
+static bool is_finite(const uint16_t *v, int64_t n)
+{
+    int wild = 0;
+    for (int64_t i = 0; i < n; i++) wild |= (v[i] & 0x7f80) == 0x7f80;
+    return !wild;
+}
+
+/* Has a value that the last token sees, and the first one doesn't, a NaN or an infinity? */
+static void search_group(const void *job, int64_t at, int worker)
+{
+    (void)worker;
+    const search *const s = job;
+    const square_group *const g = s->group + at;
+    int64_t j = g->len - g->tokens + 1;
+    for (j = j > 0 ? j : 0; j < g->len && is_finite(value_at(g, j, 0), g->columns);) j++;
+    s->wild[at] = j < g->len;
+}
+
+static square_group group_of_token(const square_group *g, int64_t token)
+{
+    square_group one = *g;
+    int64_t const seen = g->len - g->tokens + token + 1;
+    one.tokens = 1, one.len = seen > 0 ? seen : 0;
+    one.q.data = (uint16_t *)g->q.data + token * g->q.token;
+    one.o.data = (char *)g->o.data + token * g->o.token * (g->o.dtype == DSV3_F32 ? 4 : 2);
+    one.lse = g->lse + token * g->lse_token;
+    return one;
+}
+
+/* A weight of 0 times what isn't finite is NaN, so that tokens stand alone there. */
+static bool attend_apart(dsv3_ctx *ctx, const square_group *g, bool wild)
+{
+    bool good = wild || attend_together(ctx, g, 1);
+    for (int64_t token = 0; good && wild && token < g->tokens; token++) {
+        square_group const one = group_of_token(g, token);
+        good = attend_together(ctx, &one, 1);
+    }
+    return good;
+}
+
+bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups)
+{
+    if (!groups || !rows_of_group(group)) return true;
+    if (group->tokens == 1) return attend_together(ctx, group, groups);
+    size_t const mark = ctx_mark(ctx);
+    search const s = {group, ctx_take(ctx, groups, sizeof *s.wild)};
+    if (!s.wild) return false;
+    ctx_run(ctx, search_group, &s, groups);
+    bool const any = memchr(s.wild, true, (size_t)groups);
+    bool good = any || attend_together(ctx, group, groups);
+    for (int64_t i = 0; any && good && i < groups; i++) good = attend_apart(ctx, &group[i], s.wild[i]);
     ctx_back(ctx, mark);
     return good;
 }

@@ -39,7 +39,8 @@ typedef struct {
 
 /*
  * Groups that differ in q, o, lse, keys and values, and in how many there are. acc amx.bf16; div ieee; exp 2 0; log 2 0; rescales 4;
- * scaled scores; parts 1; scores f32 must; P bf16 must; flush daz. False: no memory. Only where the path is amx.
+ * scaled scores; parts 1; scores f32 must; P bf16 must; flush daz. False: no memory. Only where the path is amx. NaN and infinities
+ * reach tokens that see them, and no others.
  */
 bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups);
 

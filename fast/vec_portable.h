@@ -213,11 +213,15 @@ static inline float of_code(uint8_t code)
     return code & 0x80 ? -size : size;
 }
 
+/* From any address: a row of bytes has numbers of BF16 behind its codes. */
 static inline float load_lane(const void *data, dsv3_dtype dtype, int64_t at)
 {
-    if (dtype == DSV3_F32) return ((const float *)data)[at];
+    float single;
+    uint16_t half;
     if (dtype == DSV3_F8_E4M3) return of_code(((const uint8_t *)data)[at]) * 0x1p-8f;
-    return of_bits((uint32_t)((const uint16_t *)data)[at] << 16);
+    if (dtype == DSV3_F32) return memcpy(&single, (const float *)data + at, sizeof single), single;
+    memcpy(&half, (const uint16_t *)data + at, sizeof half);
+    return of_bits((uint32_t)half << 16);
 }
 
 static inline vec load_lanes(const void *data, dsv3_dtype dtype, int64_t at, lanes of)

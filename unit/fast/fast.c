@@ -177,6 +177,7 @@ static const char *const ids[] = {
     "gate@odd",
     "mla_decode@odd",
     "mla_decode@odd:kv_cache=u8",
+    "mla_decode@odd:kv_cache=u8,kv_lora_rank=15", /* numbers at odd addresses */
     "mla_decode@odd:num_attention_heads=35,kv_lens=1100+1030+3",
     "mla_prefill@odd:q=f32",
     "mla_prefill@odd:n_tokens=300,n_keys=1100,num_attention_heads=2",
@@ -598,6 +599,29 @@ Test(fast, experts_are_found_by_name)
     close_call(&a), close_call(&b);
     free(item);
     fast->close(ctx);
+}
+
+/* Tokens that see what isn't finite have NaN, those before them what they had. */
+Test(fast, keys_that_a_token_does_not_see_are_nothing_to_it)
+{
+    static const uint16_t wild[] = {0x7fc0, 0x7f80, 0xff80};
+    static decoded right, other;
+    fill_cached();
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        dsv3_ctx *const ctx = open_with("2");
+        for (int key = 1; key < HEADS; key++) {
+            place_keys(HEADS, HEADS);
+            prefill(ctx, HEADS, HEADS, &right);
+            cached.cache[key * SPACED + 1 + key % RANK] = wild[key % 3];
+            prefill(ctx, HEADS, HEADS, &other);
+            cr_expect(!memcmp(&right, &other, (size_t)key * sizeof *right.o) &&
+                          !memcmp(right.lse, other.lse, (size_t)key * sizeof *right.lse),
+                      "%s: key %d reaches tokens before it", path, key);
+            cr_expect(!isfinite(other.o[HEADS - 1][key % RANK]), "key %d doesn't reach the last token", key);
+        }
+        fast->close(ctx);
+    }
 }
 
 static bool is_in_ids(const char *name)
