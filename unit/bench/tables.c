@@ -98,7 +98,7 @@ Test(tables, peers_are_those_of_the_data)
         expect_line(text, line);
         listed++;
     }
-    cr_expect_eq(lines_like(text, "| `", "@v3"), listed, "a row has no data");
+    cr_expect_eq(lines_like(text, "| `", "@v3") - lines_like(text, "| `", " of "), listed, "a row has no data");
     free_rows(&r);
 }
 
@@ -134,5 +134,38 @@ Test(tables, paths_are_those_of_the_data)
     }
     cr_expect_gt(listed, 5);
     cr_expect_eq(lines_like(text, "| ", " | `linear@v3"), listed, "a row has no data");
+    free_rows(&r);
+}
+
+/* How many verdicts a case had, of the run that line `run` began (0, 1), with builds so much slower. */
+static int verdicts(const rows *r, int run, const char *id, int planted, const char *verdict)
+{
+    int at = -1, n = 0;
+    for (int i = 0; i < r->count; i++) {
+        const json_t *const row = r->row[i];
+        if (*word(row, "command")) at++;
+        n += at == run && !strcmp(word(row, "id"), id) && number(row, "planted") == planted &&
+             (!verdict || !strcmp(word(row, "verdict"), verdict));
+    }
+    return n;
+}
+
+Test(tables, campaign_is_that_of_the_data)
+{
+    static const char *const ids[] = {"rmsnorm@v3:n_tokens=16", "linear@v3:n_tokens=1,out_features=512",
+                                      "mla_decode@v3:num_attention_heads=16,kv_len=1024"};
+    static char text[1 << 16];
+    char line[300], undecided[40] = "";
+    rows r = read_rows("docs/data/campaign.jsonl");
+    read_file("docs/bench.md", text, sizeof text);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        int const open = verdicts(&r, 0, ids[i], 5, "undecided");
+        snprintf(undecided, sizeof undecided, open ? ", %d undecided" : "", open);
+        snprintf(line, sizeof line, "\n| `%s` | %d of %d%s | %d of %d | %d of %d |\n", ids[i],
+                 verdicts(&r, 0, ids[i], 5, "slower"), verdicts(&r, 0, ids[i], 5, NULL), undecided,
+                 verdicts(&r, 1, ids[i], 5, "slower"), verdicts(&r, 1, ids[i], 5, NULL),
+                 verdicts(&r, 0, ids[i], 0, "slower"), verdicts(&r, 0, ids[i], 0, NULL));
+        expect_line(text, line);
+    }
     free_rows(&r);
 }
