@@ -96,7 +96,7 @@ static const char *lacks_amx(void)
 
 #endif
 
-/* As measured: Intel's vdpbf16ps is half as fast as its FMA, tiles are three to six times as fast from two rows on. A model is
+/* As measured: Intel's vdpbf16ps is half as fast as its FMA, tiles are two to six times as fast from sixteen rows on. A model is
  * slower than what it models. */
 static bool is_faster(product_path path)
 {
