@@ -165,17 +165,7 @@ static USES_UNIT void add_group(unit *u, const tile_rows w[HALVES], const tile *
 static USES_UNIT void add_two(unit *u, const tile_rows w[HALVES], const tile *x, const tile *next, int64_t steps,
                               bool fresh, const asked *later, square *sums)
 {
-    if (fresh) {
-        unit_zero(u, 0);
-        unit_zero(u, 1);
-        unit_zero(u, 2);
-        unit_zero(u, 3);
-    } else {
-        unit_load(u, 0, &sums[0], LINE);
-        unit_load(u, 1, &sums[1], LINE);
-        unit_load(u, 2, &sums[2], LINE);
-        unit_load(u, 3, &sums[3], LINE);
-    }
+    unit_begin_four(u, fresh, sums, sums + HALVES);
     for (int64_t s = 0; s < steps; s++) {
         ask(later, s);
         add_step(u, w, &x[s], s);
@@ -183,10 +173,7 @@ static USES_UNIT void add_two(unit *u, const tile_rows w[HALVES], const tile *x,
         unit_dot(u, 2, 4, 7);
         unit_dot(u, 3, 5, 7);
     }
-    unit_store(u, 0, &sums[0], LINE);
-    unit_store(u, 1, &sums[1], LINE);
-    unit_store(u, 2, &sums[2], LINE);
-    unit_store(u, 3, &sums[3], LINE);
+    unit_end_four(u, sums, sums + HALVES);
 }
 
 static void add_groups(unit *u, const product *p, const tile_rows w[HALVES], int64_t group, int64_t step, int64_t steps,

@@ -147,24 +147,11 @@ static int attend_together(dsv3_ctx *ctx, const attention_group *g)
 
 /* ---- keys that not all rows see ---- */
 
-static bool is_finite(const stored_row *row, int64_t n)
-{
-    float v[BLOCK];
-    bool finite = true;
-    for (int64_t c = 0; c < n; c += BLOCK) {
-        int64_t const some = n - c < BLOCK ? n - c : BLOCK;
-        stored_row const part = {(const char *)row->data + c * size_in(row->dtype), row->dtype, row->scale};
-        load_row(&part, some, v);
-        for (int64_t i = 0; i < some; i++) finite &= v[i] - v[i] == 0;
-    }
-    return finite;
-}
-
 /* Has a value that the last row sees, and the first one doesn't, a NaN or an infinity? Later rows see more. */
 static bool has_wild_values(const attention_group *g)
 {
     for (int64_t j = g->rows ? g->seen[0] : g->len; j < g->len; j++)
-        if (!is_finite(&g->value[j], g->columns)) return true;
+        if (!row_is_finite(&g->value[j], g->columns)) return true;
     return false;
 }
 

@@ -400,17 +400,7 @@ KERNEL USES_UNIT void multiply_four(beside what, const work_rows *w, const tile_
     unit *const u = w->u;
     const char *one = a[0].data, *other = a[1].data;
     int64_t const pitch = a[0].pitch, step = a[0].step, other_pitch = a[1].pitch, other_step = a[1].step;
-    if (fresh) {
-        unit_zero(u, 0);
-        unit_zero(u, 1);
-        unit_zero(u, 2);
-        unit_zero(u, 3);
-    } else {
-        unit_load(u, 0, &to[0], 64);
-        unit_load(u, 1, &to[1], 64);
-        unit_load(u, 2, &next[0], 64);
-        unit_load(u, 3, &next[1], 64);
-    }
+    unit_begin_four(u, fresh, to, next);
     for (int64_t s = 0; s < steps; s++) {
         unit_load(u, 6, b + s, 64);
         unit_load(u, 4, one, pitch);
@@ -423,10 +413,7 @@ KERNEL USES_UNIT void multiply_four(beside what, const work_rows *w, const tile_
         one += step, other += other_step;
         work_beside(what, w);
     }
-    unit_store(u, 0, &to[0], 64);
-    unit_store(u, 1, &to[1], 64);
-    unit_store(u, 2, &next[0], 64);
-    unit_store(u, 3, &next[1], 64);
+    unit_end_four(u, to, next);
 }
 
 static USES_UNIT void score_four(const work_rows *w, const tile_rows key[2], const tile *q, int64_t steps, bool fresh,
@@ -846,13 +833,6 @@ typedef struct {
     bool *wild;
 } search;
 
-static bool is_finite(const uint16_t *v, int64_t n)
-{
-    int wild = 0;
-    for (int64_t i = 0; i < n; i++) wild |= (v[i] & 0x7f80) == 0x7f80;
-    return !wild;
-}
-
 /* Has a value that the last token sees, and the first one doesn't, a NaN or an infinity? */
 static void search_group(const void *job, int64_t at, int worker)
 {
@@ -860,7 +840,8 @@ static void search_group(const void *job, int64_t at, int worker)
     const search *const s = job;
     const square_group *const g = s->group + at;
     int64_t j = g->len - g->tokens + 1;
-    for (j = j > 0 ? j : 0; j < g->len && is_finite(value_at(g, j, 0), g->columns);) j++;
+    for (j = j > 0 ? j : 0; j < g->len && row_is_finite(&(stored_row){value_at(g, j, 0), DSV3_BF16, NULL}, g->columns);)
+        j++;
     s->wild[at] = j < g->len;
 }
 

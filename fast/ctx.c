@@ -108,43 +108,36 @@ static bool is_faster(product_path path)
 #endif
 }
 
-static bool asked_for(const char *path)
-{
-    const char *const said = getenv("DSV3_FAST");
-    return said && !strcmp(said, path);
-}
-
 static const char *const path_names[] = {"fma", "dpbf16", "amx"};
 
-static bool is_asked_for(product_path path)
+/* The path that DSV3_FAST names; -1: none. */
+static int path_asked_for(void)
 {
-    return asked_for(path_names[path]);
-}
-
-static bool another_is_asked_for(product_path path)
-{
-    for (product_path other = PATH_FMA; other <= PATH_AMX; other++)
-        if (other != path && is_asked_for(other)) return true;
-    return false;
+    const char *const said = getenv("DSV3_FAST");
+    for (int path = PATH_FMA; said && path <= PATH_AMX; path++)
+        if (!strcmp(said, path_names[path])) return path;
+    return -1;
 }
 
 static bool is_wanted(product_path path)
 {
-    return is_asked_for(path) || (is_faster(path) && !another_is_asked_for(path));
+    int const asked = path_asked_for();
+    return asked < 0 ? is_faster(path) : asked == (int)path;
 }
 
 product_path path_here(void)
 {
+    int const asked = path_asked_for();
     if (is_wanted(PATH_AMX) && !lacks_amx()) return PATH_AMX;
-    if (is_asked_for(PATH_FMA) || lacks_pairs()) return PATH_FMA;
-    return is_asked_for(PATH_PAIRS) || is_faster(PATH_PAIRS) ? PATH_PAIRS : PATH_FMA;
+    if (asked == PATH_FMA || lacks_pairs()) return PATH_FMA;
+    return asked == PATH_PAIRS || is_faster(PATH_PAIRS) ? PATH_PAIRS : PATH_FMA;
 }
 
 /* Why `runs` does, and not a path that could. */
 static const char *preferred(product_path path, product_path runs)
 {
     static const char *const asked[] = {"DSV3_FAST=fma", "DSV3_FAST=dpbf16", "DSV3_FAST=amx"};
-    if (is_asked_for(runs)) return asked[runs];
+    if (path_asked_for() == (int)runs) return asked[runs];
     if (path == PATH_AMX) return "a model of it, DSV3_FAST=amx asks for it";
     return runs == PATH_FMA ? "no faster on this processor" : "slower here";
 }
@@ -168,13 +161,11 @@ void path_describe(char *text, size_t cap)
 {
     const char *const said = getenv("DSV3_FAST");
     product_path const runs = path_here();
-    bool known = !said;
     snprintf(text, cap, "%s runs", path_names[runs]);
     for (product_path path = PATH_FMA; path <= PATH_AMX; path++) {
-        known |= is_asked_for(path);
         if (path != runs) append(text, cap, path_names[path], why_not(path, runs));
     }
-    if (!known) append(text, cap, "DSV3_FAST is none of fma, dpbf16, amx", NULL);
+    if (said && path_asked_for() < 0) append(text, cap, "DSV3_FAST is none of fma, dpbf16, amx", NULL);
 }
 
 product_path ctx_path(const dsv3_ctx *ctx)

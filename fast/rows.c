@@ -38,6 +38,19 @@ void load_row(const stored_row *row, int64_t n, float *to)
     }
 }
 
+bool row_is_finite(const stored_row *row, int64_t n)
+{
+    float v[BLOCK];
+    bool finite = true;
+    for (int64_t c = 0; c < n; c += BLOCK) {
+        int64_t const some = n - c < BLOCK ? n - c : BLOCK;
+        stored_row const part = {(const char *)row->data + c * size_in(row->dtype), row->dtype, NULL};
+        load_row(&part, some, v);
+        for (int64_t i = 0; i < some; i++) finite &= v[i] - v[i] == 0;
+    }
+    return finite;
+}
+
 void store_row(const dsv3_tensor *t, int64_t from, const float *v, int64_t n)
 {
     for (int64_t i = 0; i < n; i += WIDTH) {

@@ -7,6 +7,8 @@
 
 #include "dsv3.h"
 
+#include <stdbool.h>
+
 /* Entries under one FP8 scale; rows of a tile, and of one of the matrix unit; columns of a weighted sum; entries of a packed row
  * that lie side by side. */
 enum { BLOCK = 128, TILE = 4, SIDE = 16, SPAN = 64, CHUNK = 64 };
@@ -29,6 +31,9 @@ stored_row row_of(const dsv3_tensor *t, int64_t from); /* from element `from` of
 /* n numbers of a row, as binary32; codes times scale are rounded. */
 void load_row(const stored_row *row, int64_t n, float *to);
 void store_row(const dsv3_tensor *t, int64_t from, const float *v, int64_t n);
+
+/* Are n numbers of a row of f32 or bf16 neither NaN nor infinite? */
+bool row_is_finite(const stored_row *row, int64_t n);
 
 /* out[i][j] = sum over k < n of x[i][k] w[j][k]: sixteen lanes of fused sums and a tree. i < m, j < TILE rows of one format; m <= TILE.
  * acc 24 rn fused splits=16 */

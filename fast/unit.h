@@ -11,6 +11,8 @@
 #include "bf16_model.h"
 #include "rows.h"
 
+#include <stdbool.h>
+
 enum { DEEP = 32, TILE_BYTES = 1024 }; /* columns of BF16 in a row of a tile */
 
 /* A tile's memory: rows, or pairs of sixteen rows, of BF16; and sums, [row][row of which pairs were made]. */
@@ -128,4 +130,29 @@ static inline USES_UNIT void unit_close(const unit *u)
 #define unit_dot(u, sum, rows, pairs)   UNIT(u, _tile_dpbf16ps(sum, rows, pairs))
 
 #endif
+
+/* Tiles 0 to 3 are what lies in first[0], first[1], second[0] and second[1]; fresh: 0. */
+static inline __attribute__((always_inline)) USES_UNIT void unit_begin_four(unit *u, bool fresh, const square first[2],
+                                                                            const square second[2])
+{
+    if (fresh) {
+        unit_zero(u, 0);
+        unit_zero(u, 1);
+        unit_zero(u, 2);
+        unit_zero(u, 3);
+    } else {
+        unit_load(u, 0, &first[0], 64);
+        unit_load(u, 1, &first[1], 64);
+        unit_load(u, 2, &second[0], 64);
+        unit_load(u, 3, &second[1], 64);
+    }
+}
+
+static inline __attribute__((always_inline)) USES_UNIT void unit_end_four(unit *u, square first[2], square second[2])
+{
+    unit_store(u, 0, &first[0], 64);
+    unit_store(u, 1, &first[1], 64);
+    unit_store(u, 2, &second[0], 64);
+    unit_store(u, 3, &second[1], 64);
+}
 #endif
