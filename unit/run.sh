@@ -15,20 +15,28 @@ run_script() {
     passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
 }
 
+# A count of the whole suite: the first of its name in Criterion's report.
+count_of() {
+    sed -n "s/^  \"$1\": \([0-9]*\),\$/\1/p" "$report" 2>/dev/null | head -n 1
+}
+
+report=$(mktemp) || exit 1
+trap 'rm -f "$report"' EXIT
 for suite in "$@"; do
     case $suite in *.py) run_script "$suite"; continue ;; esac
     since=$(date +%s)
-    log=$("$suite" --short-filename 2>&1) && code=0 || code=$?
-    line=$(printf '%s\n' "$log" | grep 'Synthesis: Tested: ')
-    tested=$(printf '%s' "$line" | sed -n 's/.*Tested: \([0-9]*\).*/\1/p')
-    bad=$(printf '%s' "$line" | sed -n 's/.*Failing: \([0-9]*\).*/\1/p')
-    if [ "${tested:-0}" -eq 0 ]; then tested=1 bad=1; fi
-    if [ "$code" -ne 0 ] && [ "${bad:-0}" -eq 0 ]; then bad=1; fi
+    : >"$report"
+    log=$("$suite" --short-filename --json="$report" 2>&1) && code=0 || code=$?
+    good=$(count_of passed) bad=$(count_of failed) crashed=$(count_of errored) omitted=$(count_of skipped)
+    good=${good:-0} bad=$((${bad:-0} + ${crashed:-0})) omitted=${omitted:-0}
+    if [ $((good + bad + omitted)) -eq 0 ]; then bad=1; fi
+    if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     # Criterion passes a test in which a sanitizer complained
     if printf '%s\n' "$log" | grep -q 'SUMMARY: .*Sanitizer'; then bad=$((bad > 0 ? bad : 1)); fi
     [ "$bad" -eq 0 ] && [ -z "$VERBOSE" ] || printf '%s\n' "$log"
-    printf '%-16s %3d passed, %d failed, %d s\n' "${suite##*/}" $((tested - bad)) "$bad" $(($(date +%s) - since))
-    passed=$((passed + tested - bad)) failed=$((failed + bad))
+    printf '%-16s %3d passed, %d failed, %d skipped, %d s\n' "${suite##*/}" "$good" "$bad" "$omitted" \
+        $(($(date +%s) - since))
+    passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + omitted))
 done
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

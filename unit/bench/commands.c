@@ -116,28 +116,6 @@ Test(bench, json_is_one_array_of_rows)
     json_decref(rows);
 }
 
-/* A build beside itself, at the bench's own control: whatever the machine does, no alarm. */
-Test(bench, a_build_is_not_slower_than_itself)
-{
-    const outcome *const o =
-        run_program("", "bench", "compare --rounds=60 --format=jsonl " PLAIN PLAIN "rmsnorm@tiny:n_tokens=64");
-    json_t *const row = json_loads(o->out, JSON_DISABLE_EOF_CHECK, NULL);
-    cr_assert(json_is_object(row), "%s%s", o->out, o->err);
-    const char *const verdict = json_string_value(json_object_get(row, "verdict"));
-    cr_expect(o->code == 0 || o->code == 3, "%d: %s", o->code, o->out);
-    cr_expect(verdict && strcmp(verdict, "slower"), "%s", o->out);
-    json_decref(row);
-}
-
-/* A port twice as slow is an alarm even on the worst machine. */
-Test(bench, a_slow_build_is_an_alarm)
-{
-    const outcome *const o = run_program("SLOWER=100 SLOWED=" PLAIN, "bench",
-                                         "compare " PLAIN BUILD "/planted/slow.so rmsnorm@tiny:n_tokens=64");
-    cr_expect_eq(o->code, 1, "%d: %s%s", o->code, o->out, o->err);
-    cr_expect(strstr(o->out, "1 slower, 0 not slower"), "%s", o->out);
-}
-
 /* Twenty runs say the same to the last instruction, and both builds do. */
 Test(bench, exact_counts_the_same_in_every_run)
 {
