@@ -16,6 +16,7 @@
  *      5.4  Multi-token prediction           mtp, mtp_accept
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
  *      5.6  Quantisation                     quant
+ *      5.7  Gradients                        swiglu_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -110,7 +111,8 @@ typedef enum {
     OP(balance_loss) \
     OP(mtp_accept) \
     OP(mtp)
-#define DSV3_LATER_OPS(OP)
+#define DSV3_LATER_OPS(OP) \
+    OP(swiglu_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -865,6 +867,33 @@ struct dsv3_quant_io {
     dsv3_weights weights; /* none */
     dsv3_tensor scale;    /* out (n_tokens, ceil(in_features/128)) f32 */
     dsv3_tensor q;        /* out (n_tokens, in_features) f8_e4m3, from scale */
+};
+
+/* ---------------------- 5.7  Gradients ----------------------
+ *
+ * grad_z is what a loss changes by with z, in the shape of z: torch calls it z.grad. An op's inputs
+ * are those of the op it belongs to, and the gradient by each of its outputs; its outputs are the
+ * gradients by the inputs and weights.
+ */
+
+/* swiglu_backward: y = silu(gate) * up, as in swiglu.
+ *
+ *   grad_gate = grad_y * up * silu'(gate),  silu'(z) = s (1 + z (1 - s)),  s = 1 / (1 + e^-z)
+ *   grad_up = grad_y * silu(gate)
+ *
+ * Source: the derivative of swiglu; torch, derivatives.yaml, silu. */
+struct dsv3_swiglu_backward_prob {
+    int64_t n_tokens;
+    int64_t intermediate_size;
+};
+
+struct dsv3_swiglu_backward_io {
+    dsv3_tensor gate;      /* in  (n_tokens, intermediate_size) f32 or bf16 */
+    dsv3_tensor up;        /* in  (n_tokens, intermediate_size) like gate */
+    dsv3_tensor grad_y;    /* in  (n_tokens, intermediate_size) like gate */
+    dsv3_weights weights;  /* none */
+    dsv3_tensor grad_gate; /* out (n_tokens, intermediate_size) like gate */
+    dsv3_tensor grad_up;   /* out (n_tokens, intermediate_size) like gate */
 };
 
 #ifdef __cplusplus

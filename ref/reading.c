@@ -380,6 +380,23 @@ ball guarded(const ref_reading *rd, ball sum)
     return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
 }
 
+/* Lemma Product: n - 2 roundings, each of which may also lose a subnormal number that later factors enlarge. */
+ball product_of(const ref_reading *rd, const ball *factor, int n)
+{
+    ball product = factor[0];
+    double largest = fmax(ball_sup(factor[0]), 1); /* >= every partial product */
+    for (int i = 1; i < n; i++) {
+        product = ball_mul(product, factor[i]);
+        largest *= fmax(ball_sup(factor[i]), 1);
+    }
+    if (!rd->declared || n < 3 || ball_is_any(product)) return product;
+    if (!(largest < 0x1p127)) return ball_any();
+    const ref_numerics *const port = declared(rd, CLAUSE_ARITH);
+    double const lost = declared(rd, CLAUSE_FLUSH)->flush ? normal_f32 : ref_half_ulp(port->arith, 0);
+    double const inner = n - 2, unit = ref_half_ulp(port->arith, 1) * (1 + 0x1p-40);
+    return ball_widen(product, inner * (unit * (1 + n * unit) * ball_sup(product) + 2 * lost * largest));
+}
+
 double gamma_sum(const ref_numerics *port, int64_t n)
 {
     return accumulation(&port->acc, n, 0);

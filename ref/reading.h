@@ -147,6 +147,9 @@ double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 /* What a rounding to a point's format may be off by where that is more: among the format's subnormals. (Point) */
 double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
+/* The product of n numbers in any order, each partial product rounded but the last, which is left to a point. (Product) */
+ball product_of(const ref_reading *rd, const ball *factor, int n);
+
 /* What one of two ways may give, when a port may take either. */
 ball either(ball a, ball b);
 

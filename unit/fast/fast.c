@@ -185,6 +185,7 @@ static const char *const ids[] = {
     "mla@odd:num_attention_heads=35,kv_len=1100",
     "mla@odd:weights=f8_e4m3",
     "swiglu@odd",
+    "swiglu_backward@odd",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -178,6 +178,11 @@ MISTAKES = {
     "E8_gate_up_exchanged": [
         ("gate = load(&io->gate, t, i), up = load(&io->up, t, i)", "up = load(&io->gate, t, i), gate = load(&io->up, t, i)", 1)
     ],
+    "D1_slope_of_sigmoid": [("(s * (1 + gate * (1 - s)))", "(s * (1 - s))", 1)],
+    "D1_grads_exchanged": [
+        ("store(&io->grad_gate, t, i, grad_y * up", "store(&io->grad_up, t, i, grad_y * up", 1),
+        ("store(&io->grad_up, t, i, grad_y * silu", "store(&io->grad_gate, t, i, grad_y * silu", 1),
+    ],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

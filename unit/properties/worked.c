@@ -448,6 +448,41 @@ Test(worked, swiglu)
         }
 }
 
+Test(worked, swiglu_backward)
+{
+    static const struct {
+        float gate, up, grad_y;
+        int quirk; /* -1: none */
+        const char *grad_gate, *grad_up;
+    } rows[] = {
+        {1, 3, 0.5f, -1, "1.39150576780723009768287596311161794998111789",
+         "0.36552928931500243962557962091091813718257232"},
+        {-2, 5, 4, -1, "-1.81568497569790957513955021646495035329955325",
+         "-0.953623376176940447522166869580825638348925611"},
+        {20, 3, 1, -1, "3.00000011748575598194034987484508993514764783",
+         "19.9999999587769276361959283713827574105081462"},
+        {-100, 3, 1, -1, "-1.10486256487818828099902965374734614619559093e-41",
+         "-3.72007597602083596295969580386311833735889215e-42"},
+        {1, 3, 0.5f, QUIRK_D1_slope_of_sigmoid, "0.294917899862222778806137100378863538433400928",
+         "0.36552928931500243962557962091091813718257232"},
+        {1, 3, 0.5f, QUIRK_D1_grads_exchanged, "0.36552928931500243962557962091091813718257232",
+         "1.39150576780723009768287596311161794998111789"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            float gate = rows[i].gate, up = rows[i].up, grad_y = rows[i].grad_y;
+            ref_value by_gate, by_up;
+            dsv3_swiglu_backward_prob const prob = {1, 1};
+            dsv3_tensor const one = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}};
+            dsv3_swiglu_backward_io io = {.gate = one, .up = one, .grad_y = one, .grad_gate = one, .grad_up = one};
+            io.gate.data = &gate, io.up.data = &up, io.grad_y.data = &grad_y;
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->swiglu_backward(&rd, &prob, &io, (ref_value *const[]){&by_gate, &by_up}));
+            check(&by_gate, rows[i].grad_gate, "grad_y up silu'(gate)", t);
+            check(&by_up, rows[i].grad_up, "grad_y silu(gate)", t);
+        }
+}
+
 Test(worked, embed)
 {
     static const struct {

@@ -364,6 +364,18 @@ _Static_assert(offsetof(dsv3_mtp_io, mlp) == 1296, "dsv3.h");
 _Static_assert(offsetof(dsv3_mtp_io, y) == 1376, "dsv3.h");
 _Static_assert(sizeof(dsv3_mtp_io) == 1456, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_swiglu_backward_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_backward_prob, intermediate_size) == 8, "dsv3.h");
+_Static_assert(sizeof(dsv3_swiglu_backward_prob) == 16, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_swiglu_backward_io, gate) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_backward_io, up) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_backward_io, grad_y) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_backward_io, weights) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_backward_io, grad_gate) == 256, "dsv3.h");
+_Static_assert(offsetof(dsv3_swiglu_backward_io, grad_up) == 336, "dsv3.h");
+_Static_assert(sizeof(dsv3_swiglu_backward_io) == 416, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -397,7 +409,8 @@ _Static_assert(offsetof(dsv3_backend, mtp) == 224, "dsv3.h");
 /* However many ops come. */
 _Static_assert(offsetof(dsv3_backend, prepare) == 232, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, unprepare) == 240, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 248, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, swiglu_backward) == 248, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 256, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

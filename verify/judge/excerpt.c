@@ -26,6 +26,8 @@ static const axis_row axes[] = {
     {"mla_prefill", "num_attention_heads", 1, NULL},
     {"swiglu", "n_tokens", 1, NULL},
     {"swiglu", "intermediate_size", 1, NULL},
+    {"swiglu_backward", "n_tokens", 1, NULL},
+    {"swiglu_backward", "intermediate_size", 1, NULL},
     {"embed", "n_tokens", 1, NULL},
     {"quant", "n_tokens", 1, NULL},
     {"quant", "in_features", 128, "tiles"},

@@ -15,6 +15,7 @@ experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one
 moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
+swiglu_backward: autograd through the same
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
 quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
@@ -504,6 +505,17 @@ def swiglu(case):
     return {"y": y}, f"sigmoid 5; flush none; gate_sigmoid f32 may; silu {case.dtype('gate')} must"
 
 
+def swiglu_backward(case):
+    from transformers.activations import ACT2FN
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Config
+
+    gate, up = (case.torch(name).requires_grad_() for name in ("gate", "up"))
+    (ACT2FN[DeepseekV3Config().hidden_act](gate) * up).backward(case.torch("grad_y"))
+    dtype = case.dtype("gate")  # silu is saved, and grad_y up made, in the input's format
+    return ({"grad_gate": gate.grad, "grad_up": up.grad},
+            f"sigmoid 5; flush none; gate_sigmoid f32 may; silu {dtype} must; grad_silu {dtype} must")
+
+
 def embed(case):
     import torch
 
@@ -546,5 +558,6 @@ if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
+    ops["swiglu_backward"] = swiglu_backward
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)

@@ -1,0 +1,97 @@
+/*
+ * SwiGLU's gradients:  grad_gate = grad_y up silu'(gate),  grad_up = grad_y silu(gate),
+ * silu'(z) = s (1 + z (1 - s)),  s = sigmoid(z).
+ * Source: the derivative of swiglu; pytorch/pytorch, aten/src/ATen/native/cpu/Activation.cpp, silu_backward_kernel;
+ * linkedin/Liger-Kernel, src/liger_kernel/ops/swiglu.py.
+ */
+#include "reading.h"
+
+/* What a port forms of a gate. */
+typedef struct {
+    ball s, silu;
+    ball rest;  /* 1 - s */
+    ball inner; /* 1 + z (1 - s) */
+    ball slope; /* silu'(z) */
+} gate_values;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+/* 1 + z (1 - s) */
+static ball inner_of(const ref_reading *rd, ball z, ball rest)
+{
+    if (quirk(rd, QUIRK_D1_slope_of_sigmoid)) return rest;
+    return round_op(rd, ball_add(ball_of(1), round_op(rd, ball_mul(z, rest))));
+}
+
+/* s (1 + z (1 - s)), s + silu (1 - s), or silu + s (1 - silu). (Lemma Slope) */
+static ball slope_of(const ref_reading *rd, const gate_values *g)
+{
+    ball const product = round_op(rd, ball_mul(g->s, g->inner));
+    if (!rd->declared || quirk(rd, QUIRK_D1_slope_of_sigmoid)) return product;
+    ball const of_rest = round_op(rd, ball_add(g->s, round_op(rd, ball_mul(g->silu, g->rest))));
+    ball const less = round_op(rd, ball_sub(ball_of(1), g->silu));
+    ball const of_less = round_op(rd, ball_add(g->silu, round_op(rd, ball_mul(g->s, less))));
+    return either(product, either(of_rest, of_less));
+}
+
+/* sigmoid(z), as the port keeps it. */
+static ball sigmoid_at(const ref_reading *rd, dsv3_dtype output, ball z)
+{
+    return round_at(rd, POINT_swiglu_backward_gate_sigmoid, output, sigmoid_of(rd, z));
+}
+
+/* 1 - s, or sigmoid(-z) */
+static ball rest_of(const ref_reading *rd, dsv3_dtype output, ball z, ball s)
+{
+    ball const opposite = sigmoid_at(rd, output, ball_neg(z));
+    return rd->declared ? either(opposite, round_op(rd, ball_sub(ball_of(1), s))) : opposite;
+}
+
+static gate_values values_of(const ref_reading *rd, dsv3_dtype output, ball z)
+{
+    ball const silu = silu_of(rd, POINT_swiglu_backward_gate_sigmoid, output, z);
+    gate_values g = {.s = sigmoid_at(rd, output, z), .silu = round_at(rd, POINT_swiglu_backward_silu, output, silu)};
+    g.rest = rest_of(rd, output, z, g.s);
+    g.inner = inner_of(rd, z, g.rest);
+    g.slope = slope_of(rd, &g);
+    return g;
+}
+
+/* grad_y up silu'(gate), in any order. */
+static ball grad_gate_of(const ref_reading *rd, dsv3_dtype output, const gate_values *g, ball grad_y, ball up)
+{
+    ball const grad_silu = round_at(rd, POINT_swiglu_backward_grad_silu, output, ball_mul(grad_y, up));
+    ball const in_order = ball_mul(grad_silu, g->slope);
+    if (!rd->declared) return in_order;
+    ball const split = product_of(rd, (ball[]){grad_silu, g->s, g->inner}, 3);
+    ball const mixed = product_of(rd, (ball[]){grad_y, up, g->slope}, 3);
+    ball const all = product_of(rd, (ball[]){grad_y, up, g->s, g->inner}, 4);
+    return either(either(in_order, split), either(mixed, all));
+}
+
+/* ---- the op ---- */
+
+static ball stored(const ref_reading *rd, const dsv3_tensor *x, int64_t t, int64_t i)
+{
+    return element(rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
+}
+
+void ref_swiglu_backward(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+{
+    const dsv3_swiglu_backward_io *const io = io_;
+    const dsv3_swiglu_backward_prob *const p = prob;
+    int64_t const width = p->intermediate_size;
+    dsv3_dtype const output = io->grad_gate.dtype;
+    bool const exchanged = quirk(rd, QUIRK_D1_grads_exchanged);
+    ref_value *const by_gate = out[exchanged], *const by_up = out[!exchanged];
+    reading_room room;
+    const ref_reading *const inner = reading_of(rd, REF_SIGMOID, &room);
+    for (int64_t k = 0; k < p->n_tokens * width; k++) {
+        int64_t const t = k / width, i = k % width;
+        gate_values const g = values_of(inner, output, stored(rd, &io->gate, t, i));
+        ball const grad_y = stored(rd, &io->grad_y, t, i), up = stored(rd, &io->up, t, i);
+        ball const grad_gate = grad_gate_of(rd, output, &g, grad_y, up), grad_up = ball_mul(grad_y, g.silu);
+        if (by_gate) by_gate[k] = value_of(round_at(rd, POINT_swiglu_backward_grad_gate, output, grad_gate));
+        if (by_up) by_up[k] = value_of(round_at(rd, POINT_swiglu_backward_grad_up, output, grad_up));
+    }
+}
