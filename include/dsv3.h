@@ -16,7 +16,7 @@
  *      5.4  Multi-token prediction           mtp, mtp_accept
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
  *      5.6  Quantisation                     quant
- *      5.7  Gradients                        swiglu_backward
+ *      5.7  Gradients                        swiglu_backward, rope_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -112,7 +112,8 @@ typedef enum {
     OP(mtp_accept) \
     OP(mtp)
 #define DSV3_LATER_OPS(OP) \
-    OP(swiglu_backward)
+    OP(swiglu_backward) \
+    OP(rope_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -894,6 +895,37 @@ struct dsv3_swiglu_backward_io {
     dsv3_weights weights;  /* none */
     dsv3_tensor grad_gate; /* out (n_tokens, intermediate_size) like gate */
     dsv3_tensor grad_up;   /* out (n_tokens, intermediate_size) like gate */
+};
+
+/* rope_backward: y = x rotated as in rope; a vector of x serves num_heads / num_key_value_heads
+ * neighbouring heads of y. g is the sum of grad_y over those:
+ *
+ *   grad_x1 = A (g1 cos + g2 sin),  grad_x2 = A (g2 cos - g1 sin)
+ *
+ * The key that all heads of MLA share has num_key_value_heads 1. in_layout is that of x and grad_x,
+ * out_layout that of grad_y.
+ *
+ * Source: the transpose of rope; transformers, modeling_deepseek_v3.py, DeepseekV3Attention: k_rot
+ * is expanded to all heads. */
+struct dsv3_rope_backward_prob {
+    int64_t n_tokens;
+    int64_t num_heads;
+    int64_t num_key_value_heads; /* divides num_heads */
+    int64_t qk_rope_head_dim;    /* from here on as in rope */
+    double rope_theta;
+    double factor;
+    int64_t original_max_position_embeddings;
+    double beta_fast, beta_slow;
+    double mscale, mscale_all_dim;
+    int32_t in_layout;
+    int32_t out_layout;
+};
+
+struct dsv3_rope_backward_io {
+    dsv3_tensor grad_y;    /* in  (n_tokens, num_heads, qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor positions; /* in  (n_tokens) i32, >= 0 */
+    dsv3_weights weights;  /* none */
+    dsv3_tensor grad_x;    /* out (n_tokens, num_key_value_heads, qk_rope_head_dim) like grad_y */
 };
 
 #ifdef __cplusplus

@@ -380,6 +380,17 @@ ball guarded(const ref_reading *rd, ball sum)
     return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
 }
 
+double product_error(const ref_reading *rd)
+{
+    return ref_half_ulp(declared(rd, CLAUSE_ARITH)->arith, 1) * (1 + 0x1p-40);
+}
+
+double product_loss(const ref_reading *rd)
+{
+    dsv3_dtype const arith = declared(rd, CLAUSE_ARITH)->arith;
+    return declared(rd, CLAUSE_FLUSH)->flush ? normal_f32 : ref_half_ulp(arith, 0);
+}
+
 /* Lemma Product: n - 2 roundings, each of which may also lose a subnormal number that later factors enlarge. */
 ball product_of(const ref_reading *rd, const ball *factor, int n)
 {
@@ -391,10 +402,8 @@ ball product_of(const ref_reading *rd, const ball *factor, int n)
     }
     if (!rd->declared || n < 3 || ball_is_any(product)) return product;
     if (!(largest < 0x1p127)) return ball_any();
-    const ref_numerics *const port = declared(rd, CLAUSE_ARITH);
-    double const lost = declared(rd, CLAUSE_FLUSH)->flush ? normal_f32 : ref_half_ulp(port->arith, 0);
-    double const inner = n - 2, unit = ref_half_ulp(port->arith, 1) * (1 + 0x1p-40);
-    return ball_widen(product, inner * (unit * (1 + n * unit) * ball_sup(product) + 2 * lost * largest));
+    double const inner = n - 2, unit = product_error(rd);
+    return ball_widen(product, inner * (unit * (1 + n * unit) * ball_sup(product) + 2 * product_loss(rd) * largest));
 }
 
 double gamma_sum(const ref_numerics *port, int64_t n)

@@ -147,6 +147,11 @@ double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 /* What a rounding to a point's format may be off by where that is more: among the format's subnormals. (Point) */
 double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
+/* What one operation of `arith` may be off by: of itself, and by what it loses to subnormals or to flushing; bounds of several
+ * operations at once are made of these. (Product) */
+double product_error(const ref_reading *rd);
+double product_loss(const ref_reading *rd);
+
 /* The product of n numbers in any order, each partial product rounded but the last, which is left to a point. (Product) */
 ball product_of(const ref_reading *rd, const ball *factor, int n);
 

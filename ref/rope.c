@@ -159,7 +159,7 @@ rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set qui
                      dsv3_dtype format)
 {
     int64_t const pairs = p->qk_rope_head_dim / 2;
-    rotation r = {rd, p, point_cos_sin, point_y, format, quirks, amplitude(p, quirks), NULL, NULL, NULL, NULL};
+    rotation r = {rd, p, point_cos_sin, point_y, format, quirks, false, amplitude(p, quirks), NULL, NULL, NULL, NULL};
     r.turns = scratch_take(rd->scratch, pairs, sizeof *r.turns);
     r.spread = scratch_take(rd->scratch, pairs, sizeof *r.spread);
     r.cosine = scratch_take(rd->scratch, pairs, sizeof *r.cosine);
@@ -183,7 +183,7 @@ void rotation_set(const rotation *r, double position)
     for (int64_t j = 0; j < r->prob->qk_rope_head_dim / 2; j++) {
         ball c, s;
         cos_sin_of(r->rd, turns_at(&r->turns[j], position), position, r->spread[j], &c, &s);
-        if (r->quirks >> QUIRK_R4_sign_flipped & 1) s = ball_neg(s);
+        if ((r->quirks >> QUIRK_R4_sign_flipped & 1) != r->inverse) s = ball_neg(s);
         r->cosine[j] = in_table(r, c);
         r->sine[j] = in_table(r, s);
     }

@@ -11,6 +11,7 @@ typedef struct {
     int point_cos_sin, point_y;
     dsv3_dtype format; /* of both, unless declared otherwise */
     ref_set quirks;    /* those that concern it */
+    bool inverse;      /* by the negative angle */
     ball amplitude;
     ref_turns *turns;    /* of each pair */
     double *spread;      /* error of a port's angle for each position; see cos_sin_of */

@@ -103,6 +103,8 @@ static const struct {
     {"M5_first_zeroed", "mtp@odd"},
     {"M6_own_token", "mtp@odd"},
     {"M10_position_ahead", "mtp@odd"},
+    {"D2_not_inverted", "rope_backward@odd"},
+    {"D2_heads_not_summed", "rope_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

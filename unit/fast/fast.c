@@ -186,6 +186,7 @@ static const char *const ids[] = {
     "mla@odd:weights=f8_e4m3",
     "swiglu@odd",
     "swiglu_backward@odd",
+    "rope_backward@odd",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -183,6 +183,8 @@ MISTAKES = {
         ("store(&io->grad_gate, t, i, grad_y * up", "store(&io->grad_up, t, i, grad_y * up", 1),
         ("store(&io->grad_up, t, i, grad_y * silu", "store(&io->grad_gate, t, i, grad_y * silu", 1),
     ],
+    "D2_not_inverted": [("-(double)position", "position", 1)],
+    "D2_heads_not_summed": [("v * sharing, sharing, width", "v * sharing, 1, width", 1)],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

@@ -416,6 +416,34 @@ Test(worked, attention_in_every_tier)
     cr_expect(o[0][0].radius <= 0x1p-85);
 }
 
+Test(worked, rope_backward)
+{
+    static const struct {
+        int quirk; /* -1: none */
+        const char *x1, *x2;
+    } rows[] = {
+        {-1, "2.01622700749930726450642782594187413679214843", "0.966865375442925025925251000688498207263700216"},
+        {QUIRK_D2_not_inverted, "1.98322850485392437944405749611592304788624923",
+         "1.03286238073369079604999166034040038507549861"},
+        {QUIRK_D2_heads_not_summed, "1.03286238073369079604999166034040038507549861",
+         "1.98322850485392437944405749611592304788624923"}};
+    static float grad_y[2 * 64];
+    static ref_value x[64];
+    int32_t position = 3;
+    grad_y[16] = 1, grad_y[48] = 2, grad_y[64 + 16] = 1, grad_y[64 + 48] = -1;
+    dsv3_rope_backward_prob const prob = {1, 2, 1, 64, 10000, 40, 4096, 32, 1, 1, 1, DSV3_HALF, DSV3_HALF};
+    dsv3_rope_backward_io const io = {.grad_y = {grad_y, DSV3_F32, 3, {1, 2, 64}, {128, 64, 1}},
+                                      .positions = {&position, DSV3_I32, 1, {1}, {1}},
+                                      .grad_x = {NULL, DSV3_F32, 3, {1, 1, 64}, {64, 64, 1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->rope_backward(&rd, &prob, &io, (ref_value *const[]){x}));
+            check(&x[16], rows[i].x1, "grad_x1", t);
+            check(&x[48], rows[i].x2, "grad_x2", t);
+        }
+}
+
 /* ---- swiglu, embed, cross_entropy, quant ---- */
 
 Test(worked, swiglu)

@@ -376,6 +376,27 @@ _Static_assert(offsetof(dsv3_swiglu_backward_io, grad_gate) == 256, "dsv3.h");
 _Static_assert(offsetof(dsv3_swiglu_backward_io, grad_up) == 336, "dsv3.h");
 _Static_assert(sizeof(dsv3_swiglu_backward_io) == 416, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_rope_backward_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, num_heads) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, num_key_value_heads) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, qk_rope_head_dim) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, rope_theta) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, factor) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, original_max_position_embeddings) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, beta_fast) == 56, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, beta_slow) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, mscale) == 72, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, mscale_all_dim) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, in_layout) == 88, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_prob, out_layout) == 92, "dsv3.h");
+_Static_assert(sizeof(dsv3_rope_backward_prob) == 96, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_rope_backward_io, grad_y) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_io, positions) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_rope_backward_io, grad_x) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_rope_backward_io) == 256, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -410,7 +431,8 @@ _Static_assert(offsetof(dsv3_backend, mtp) == 224, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, prepare) == 232, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, unprepare) == 240, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, swiglu_backward) == 248, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 256, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, rope_backward) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 264, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

@@ -15,7 +15,7 @@ experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one
 moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
-swiglu_backward: autograd through the same
+swiglu_backward, rope_backward: autograd through the same
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
 quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
@@ -69,14 +69,11 @@ def linear(case):
     return {"y": module(case.torch("x"))}, f"acc 24 rn; flush {flush}"
 
 
-def rope(case):
+def rope_config(p):
     from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # it warns that factor is not what the lengths imply
-    p, dtype = case.prob, case.dtype("x")
-    if not p["out_layout"]:
-        raise dsv3_port.Unsupported("it hands the rotated vector on in half layout")
     yarn = p["factor"] != 1
     parameters = {"rope_type": "default", "rope_theta": p["rope_theta"]}
     if yarn:
@@ -86,12 +83,43 @@ def rope(case):
     config = hf.DeepseekV3Config(qk_rope_head_dim=int(p["qk_rope_head_dim"]), rope_parameters=parameters,
                                  max_position_embeddings=1 << 24)
     config.head_dim = int(p["qk_rope_head_dim"])
+    return config
+
+
+def rope(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    p, dtype = case.prob, case.dtype("x")
+    if not p["out_layout"]:
+        raise dsv3_port.Unsupported("it hands the rotated vector on in half layout")
+    config = rope_config(p)
     x = case.torch("x").transpose(0, 1).unsqueeze(0)  # (1, heads, tokens, dim)
     cos, sin = hf.DeepseekV3RotaryEmbedding(config)(x, case.torch("positions").unsqueeze(0))
     apply = hf.apply_rotary_pos_emb if p["in_layout"] else hf.apply_rotary_pos_emb_interleave
     y = apply(x, x[:, :1], cos, sin)[0].squeeze(0).transpose(0, 1)
     # frequencies and angles in f32; cos and sin are cast to the input's format, and the rotation is computed in it
     return {"y": y}, f"angle f32; sincos 2; flush none; cos_sin {dtype} must; arith {dtype}"
+
+
+def rope_backward(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    p, dtype = case.prob, case.dtype("grad_y")
+    if not p["out_layout"]:
+        raise dsv3_port.Unsupported("it hands the rotated vector on in half layout")
+    import torch
+
+    grad_y = case.torch("grad_y")
+    tokens, heads, width = grad_y.shape
+    vectors = int(p["num_key_value_heads"])
+    config = rope_config(p)
+    cos, sin = hf.DeepseekV3RotaryEmbedding(config)(grad_y, case.torch("positions").unsqueeze(0))
+    x = torch.zeros(1, vectors, tokens, width, dtype=grad_y.dtype, requires_grad=True)
+    apply = hf.apply_rotary_pos_emb if p["in_layout"] else hf.apply_rotary_pos_emb_interleave
+    y = hf.repeat_kv(apply(x, x[:, :1], cos, sin)[0], heads // vectors)
+    y.squeeze(0).transpose(0, 1).backward(grad_y)
+    return ({"grad_x": x.grad.squeeze(0).transpose(0, 1)},
+            f"acc 24 rn; angle f32; sincos 2; flush none; cos_sin {dtype} must; grad_sum {dtype} must; arith {dtype}")
 
 
 def gate_v2(case):
@@ -558,6 +586,6 @@ if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
-    ops["swiglu_backward"] = swiglu_backward
+    ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward})
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
