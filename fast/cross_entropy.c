@@ -1,36 +1,13 @@
 /* Loss of each token and their mean: exponentials in sixteen lanes, sums in binary64. */
 #include "ctx.h"
-#include "elementwise.h"
 #include "fast.h"
+#include "logits.h"
 #include "matrix.h"
 
 typedef struct {
     const dsv3_cross_entropy_prob *p;
     const dsv3_cross_entropy_io *io;
 } losses;
-
-/* The sum of e^(logits - shift) in binary64. */
-static double sum_of_exponentials(const dsv3_tensor *x, int64_t from, int64_t n, float shift)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        float e[WIDTH];
-        lanes const of = first_lanes(n - i);
-        vec_store(e, vec_exp(vec_sub(load_lanes(x->data, x->dtype, from + i, of), vec_of(shift))));
-        for (int64_t l = 0; l < WIDTH && i + l < n; l++) sum += (double)e[l];
-    }
-    return sum;
-}
-
-static float largest_logit(const dsv3_tensor *x, int64_t from, int64_t n)
-{
-    vec most = vec_of(-INFINITY);
-    for (int64_t i = 0; i < n; i += WIDTH) {
-        lanes const of = first_lanes(n - i);
-        most = vec_max(vec_choose(of, load_lanes(x->data, x->dtype, from + i, of), most), most);
-    }
-    return vec_largest(most);
-}
 
 static void find_loss(const void *job, int64_t t, int worker)
 {

@@ -16,7 +16,7 @@
  *      5.4  Multi-token prediction           mtp, mtp_accept
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
  *      5.6  Quantisation                     quant
- *      5.7  Gradients                        swiglu_backward, rope_backward
+ *      5.7  Gradients                        swiglu_backward, rope_backward, cross_entropy_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -113,7 +113,8 @@ typedef enum {
     OP(mtp)
 #define DSV3_LATER_OPS(OP) \
     OP(swiglu_backward) \
-    OP(rope_backward)
+    OP(rope_backward) \
+    OP(cross_entropy_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -926,6 +927,29 @@ struct dsv3_rope_backward_io {
     dsv3_tensor positions; /* in  (n_tokens) i32, >= 0 */
     dsv3_weights weights;  /* none */
     dsv3_tensor grad_x;    /* out (n_tokens, num_key_value_heads, qk_rope_head_dim) like grad_y */
+};
+
+/* cross_entropy_backward: of the mean of cross_entropy. P_t is the softmax of the row logits[t].
+ *
+ *   grad_logits[t][j] = grad_mean / divisor (P_t[j] - 1) where j is labels[t], else
+ *                       grad_mean / divisor P_t[j]
+ *
+ * A row whose label is DSV3_IGNORED has the gradient 0.
+ *
+ * Source: the derivative of cross_entropy; torch, aten/src/ATen/native/LossNLL.cpp and
+ * SoftMax.cpp. */
+struct dsv3_cross_entropy_backward_prob {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int32_t divisor; /* as in cross_entropy */
+};
+
+struct dsv3_cross_entropy_backward_io {
+    dsv3_tensor logits;      /* in  (n_tokens, vocab_size) f32 or bf16 */
+    dsv3_tensor labels;      /* in  (n_tokens) i32, as in cross_entropy */
+    dsv3_tensor grad_mean;   /* in  (1) f32 */
+    dsv3_weights weights;    /* none */
+    dsv3_tensor grad_logits; /* out (n_tokens, vocab_size) like logits */
 };
 
 #ifdef __cplusplus

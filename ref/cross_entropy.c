@@ -41,22 +41,10 @@ static double divisor_of(const entropy *e)
 
 /* ---- the loss of a token ---- */
 
-/* Lemma Selection: is one logit 0 and does every other weight vanish? Then lse is 0 in any arithmetic that has ln 1 = 0. */
-static bool selects_one(const entropy *e)
-{
-    int64_t zeros = 0;
-    for (int64_t j = 0; j < e->prob->vocab_size; j++) {
-        bool const zero = ball_is_point(e->z[j]) && ball_sup(e->z[j]) == 0;
-        if (!zero && !(ball_upper(e->z[j]) <= SOFTMAX_VANISHING)) return false;
-        zeros += zero;
-    }
-    return zeros == 1;
-}
-
 /* sum_j e^z_j, and the largest z */
 static softmax weights_of(const entropy *e)
 {
-    if (e->rd->declared && selects_one(e)) return softmax_of_zeros(e->rd, 1, 1);
+    if (e->rd->declared && softmax_selects_one(e->z, e->prob->vocab_size)) return softmax_of_zeros(e->rd, 1, 1);
     return softmax_weigh(e->rd, e->z, e->error, e->prob->vocab_size, 1);
 }
 

@@ -12,6 +12,17 @@ softmax softmax_of_zeros(const ref_reading *rd, int64_t n, int64_t selected)
     return m;
 }
 
+bool softmax_selects_one(const ball *score, int64_t n)
+{
+    int64_t zeros = 0;
+    for (int64_t j = 0; j < n; j++) {
+        bool const zero = ball_is_point(score[j]) && ball_sup(score[j]) == 0;
+        if (!zero && !(ball_upper(score[j]) <= SOFTMAX_VANISHING)) return false;
+        zeros += zero;
+    }
+    return zeros == 1;
+}
+
 softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts)
 {
     score_range const range = score_range_of(rd, w, n);

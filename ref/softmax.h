@@ -25,6 +25,10 @@ typedef struct {
 /* The softmax of `selected` scores of 0 among n. (Selection) */
 softmax softmax_of_zeros(const ref_reading *rd, int64_t n, int64_t selected);
 
+/* Is one score 0, and does every other weight vanish? Then that weight is 1, and lse 0, in any arithmetic that has ln 1 = 0.
+ * (Selection) */
+bool softmax_selects_one(const ball *score, int64_t n);
+
 /* n scores, in at most so many parts, become weights e^(score - maximum), points; their relative errors E_j go to error[]. */
 softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, int64_t parts);
 

@@ -105,6 +105,8 @@ static const struct {
     {"M10_position_ahead", "mtp@odd"},
     {"D2_not_inverted", "rope_backward@odd"},
     {"D2_heads_not_summed", "rope_backward@odd"},
+    {"D3_ignored_counted", "cross_entropy_backward@odd"},
+    {"D3_other_divisor", "cross_entropy_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

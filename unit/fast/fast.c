@@ -187,6 +187,7 @@ static const char *const ids[] = {
     "swiglu@odd",
     "swiglu_backward@odd",
     "rope_backward@odd",
+    "cross_entropy_backward@odd",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -444,6 +444,38 @@ Test(worked, rope_backward)
         }
 }
 
+Test(worked, cross_entropy_backward)
+{
+    static const char *const P[] = {"0.0900305731703804579980221014844917978679308649",
+                                    "0.244728471054797652472959618340762797199300075",
+                                    "0.66524095577482188952901828017474540493276906"},
+                             *const label_2 = "-0.33475904422517811047098171982525459506723094";
+    static const struct {
+        int quirk; /* -1: none */
+        bool second_row;
+        double share;
+    } rows[] = {{-1, false, 1}, {QUIRK_D3_other_divisor, false, 2}, {-1, true, 1}, {QUIRK_D3_ignored_counted, true, 1}};
+    float logits[] = {1, 2, 3, 1, 2, 3}, grad_mean = 2;
+    int32_t labels[] = {2, DSV3_IGNORED};
+    dsv3_cross_entropy_backward_prob const prob = {2, 3, 0};
+    dsv3_cross_entropy_backward_io const io = {.logits = {logits, DSV3_F32, 2, {2, 3}, {3, 1}},
+                                               .labels = {labels, DSV3_I32, 1, {2}, {1}},
+                                               .grad_mean = {&grad_mean, DSV3_F32, 1, {1}, {1}},
+                                               .grad_logits = {NULL, DSV3_F32, 2, {2, 3}, {3, 1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value grad[6];
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->cross_entropy_backward(&rd, &prob, &io, (ref_value *const[]){grad}));
+            for (int j = 0; j < 3; j++) {
+                const ref_value *const g = &grad[j + 3 * rows[i].second_row];
+                ref_value const share = {g->hi / rows[i].share, g->lo / rows[i].share, g->radius / rows[i].share};
+                bool const zero = rows[i].second_row && rows[i].quirk < 0;
+                check(&share, zero ? "0" : j == 2 && !rows[i].second_row ? label_2 : P[j], "gradient", t);
+            }
+        }
+}
+
 /* ---- swiglu, embed, cross_entropy, quant ---- */
 
 Test(worked, swiglu)

@@ -1,10 +1,7 @@
 /* cross_entropy: rows only. The formula is in ref/cross_entropy.c. */
 #include "rows.h"
 
-#include "case/large_scores.h"
-#include "case/rng.h"
-
-#include <math.h>
+#include "case/token_logits.h"
 
 #define FIELD(name) #name, offsetof(dsv3_cross_entropy_prob, name)
 static const field_row fields[] = {
@@ -31,78 +28,13 @@ static int64_t one(const void *prob)
 
 static const derived_row derived[] = {{"one", one}, {.name = NULL}};
 
-static const dsv3_cross_entropy_prob *prob_of(const struct problem *p)
-{
-    return (const dsv3_cross_entropy_prob *)(const void *)p->prob.bytes;
-}
-
-static bool is_label(const tensor_row *row)
-{
-    return row->name[1] == 'a';
-}
-
-/* A token; every fourth label, never the first, is ignored. */
-static double label_value(const struct problem *p, int64_t t, uint64_t bits)
-{
-    return t % 4 == 2 ? DSV3_IGNORED : (double)rng_whole(bits, 0, prob_of(p)->vocab_size - 1);
-}
-
-static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    return is_label(row) ? label_value(p, i, bits) : rng_gaussian(bits) / 2;
-}
-
-/* The token whose logit stands out. */
-static int64_t favourite(const struct problem *p, int64_t t)
-{
-    return rng_whole(rng_bits(rng_key(p->seed, "favourite"), (uint64_t)t), 0, prob_of(p)->vocab_size - 1);
-}
-
-/* One logit is 0, the others are whole thousands below: the loss is 0, or whole thousands. No label is ignored. */
-static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    int64_t const width = prob_of(p)->vocab_size;
-    int64_t const away = i % 2 && width > 1 ? rng_whole(bits, 1, width - 1) : 0;
-    if (is_label(row)) return (double)((favourite(p, i) + away) % width);
-    return i % width == favourite(p, i / width) ? 0 : -1024 * (double)rng_whole(bits, 1, 4);
-}
-
-/* All logits of a row are the same: the loss is ln vocab_size. */
-static double equal_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    return is_label(row) ? label_value(p, i, bits) : (double)(i / prob_of(p)->vocab_size % 7) / 4;
-}
-
-/* By row: the label's logit far above, another one far above, large logits of both signs, subnormal ones. */
-static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    int64_t const width = prob_of(p)->vocab_size, t = is_label(row) ? i : i / width;
-    int64_t const kind = (t + (int64_t)(p->seed % 5)) % 5;
-    double const g = rng_gaussian(bits);
-    if (is_label(row)) return kind == 0 ? (double)favourite(p, i) : t % 7 == 4 ? DSV3_IGNORED : label_value(p, 0, bits);
-    bool const out = i % width == favourite(p, t);
-    switch (kind) {
-    case 0: return out ? 24 : g;
-    case 1: return out ? 40 : g;
-    case 2: return 2500 * g;
-    case 3: return 20 * g;
-    default: return ldexp(g, -135);
-    }
-}
-
-static double large_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    double const near = is_label(row) ? 0 : large_score(p->seed, i / prob_of(p)->vocab_size);
-    return near + real_value(p, row, i, bits);
-}
-
 static const fill_row fills[] = {
-    {"real", real_value, "near-normal logits, every fourth label ignored"},
-    {"exact", exact_value, "one logit 0, the others -1024 to -4096: losses are whole numbers"},
-    {"equal", equal_value, "rows of equal logits"},
-    {"adversarial", adversarial_value,
-     "by row: the label above all, another above all, +-10^4, +-80, subnormal logits"},
-    {"large", large_value, "as real, a row near 120, -120, 720 or -760: e^logit overflows or vanishes"},
+    {"real", token_real, "near-normal logits, every fourth label ignored"},
+    {"exact", token_exact, "one logit 0, the others -1024 to -4096: losses are whole numbers"},
+    {"equal", token_equal, "rows of equal logits"},
+    {"adversarial", token_adversarial,
+     "by row: the label above all, another above all, +-10^4, +-30, subnormal logits"},
+    {"large", token_large, "as real, a row near 120, -120, 720 or -760: e^logit overflows or vanishes"},
     {.name = NULL},
 };
 

@@ -15,7 +15,7 @@ experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one
 moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
-swiglu_backward, rope_backward: autograd through the same
+swiglu_backward, rope_backward, cross_entropy_backward: autograd through the same
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
 quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
@@ -564,6 +564,16 @@ def cross_entropy(case):
     return {"loss": loss, "mean": mean.reshape(1)}, "acc 24 rn; div ieee; exp 4 0; log 2 1; rescales 0; flush none; terms f32 must"
 
 
+def cross_entropy_backward(case):
+    from transformers.loss.loss_utils import fixed_cross_entropy
+
+    stored, labels = case.torch("logits").requires_grad_(), case.torch("labels").long()
+    count = None if case.prob["divisor"] else len(labels)
+    mean = fixed_cross_entropy(stored.float(), labels, num_items_in_batch=count, ignore_index=-100)
+    mean.backward(case.torch("grad_mean").reshape(()))
+    return {"grad_logits": stored.grad}, "acc 24 rn; div ieee; exp 4 0; log 2 1; rescales 0; flush none; P f32 must"
+
+
 def quant(case):
     import types
 
@@ -586,6 +596,7 @@ if __name__ == "__main__":
     ops = {"rmsnorm": rmsnorm, "linear": linear, "rope": rope, "gate": gate, "mla_decode": mla_decode,
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
-    ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward})
+    ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward,
+                "cross_entropy_backward": cross_entropy_backward})
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)

@@ -1,0 +1,125 @@
+/*
+ * The gradient of the mean cross-entropy:  grad_logits_tj = (P_tj - [j = label(t)]) grad_mean / divisor,  P_t the softmax
+ * of row t;  0 where the label is ignored.
+ * Source: the derivative of cross_entropy; pytorch/pytorch, aten/src/ATen/native/LossNLL.cpp and SoftMax.cpp.
+ */
+#include "softmax.h"
+
+#include "scratch.h"
+
+static const double u = 0x1p-24;
+
+typedef struct {
+    const ref_reading *rd;
+    const dsv3_cross_entropy_backward_prob *prob;
+    const dsv3_cross_entropy_backward_io *io;
+    ball grad_mean, share; /* grad_mean / divisor */
+    double divisor;
+    ball *P;       /* (vocab_size): the logits of the token in work, their weights, the softmax */
+    double *error; /* (vocab_size): of the weights */
+} entropy;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+static double label_of(const entropy *e, int64_t t)
+{
+    return ref_decode(DSV3_I32, e->io->labels.data, t * e->io->labels.stride[0]);
+}
+
+/* All tokens, or those that have a label. */
+static double divisor_of(const entropy *e)
+{
+    bool const labels_only = e->prob->divisor != quirk(e->rd, QUIRK_D3_other_divisor);
+    double n = 0;
+    for (int64_t t = 0; t < e->prob->n_tokens; t++) n += !labels_only || label_of(e, t) != DSV3_IGNORED;
+    return n;
+}
+
+static bool has_gradient(const entropy *e, double label)
+{
+    return label != DSV3_IGNORED || quirk(e->rd, QUIRK_D3_ignored_counted);
+}
+
+/* ---- the softmax of a row ---- */
+
+static ball logit(const entropy *e, int64_t t, int64_t j)
+{
+    const dsv3_tensor *const z = &e->io->logits;
+    return element(e->rd, ref_decode(z->dtype, z->data, t * z->stride[0] + j));
+}
+
+/* A weight over the sum of all, whose common error cancels. (Lemma Probability) */
+static ball divided(const ref_reading *rd, const softmax *m, ball weight, double error)
+{
+    ball const exact = ball_div(weight, m->sum);
+    if (!rd->declared) return ball_widen(exact, 2 * m->floor);
+    double const below = (1 - m->E) * (1 - 2 * m->gamma) * (1 - m->stored);
+    if (!(m->E < 1) || !(below > 0.1)) return ball_any();
+    double const above = (1 + error) * (1 + quotient_error(rd, fmax(u, m->coarse)));
+    double const share = (above / below - 1) * (1 + 0x1p-40) + 0x1p-50;
+    return ball_widen(exact, share * ball_sup(exact) + 2 * (double)(m->n + 1) * m->floor);
+}
+
+/* e^(z - lse) of a port that has lse, or the maximum and ln of the sum. */
+static ball from_lse(const ref_reading *rd, const softmax *m, ball z, ball lse)
+{
+    double const size = ball_sup(z) + ball_sup(lse) + ball_sup(m->maximum) + m->shift;
+    return exp_of(rd, ball_widen(ball_sub(z, lse), (6 * u + 2 * m->coarse) * size), 0);
+}
+
+/* Row t of logits becomes its softmax. */
+static void softmax_row(const entropy *e, int64_t t)
+{
+    int64_t const n = e->prob->vocab_size;
+    dsv3_dtype const format = e->io->grad_logits.dtype;
+    reading_room room;
+    const ref_reading *const inner = reading_of(e->rd, REF_SOFTMAX, &room);
+    for (int64_t j = 0; j < n; j++) e->P[j] = logit(e, t, j);
+    if (e->rd->declared && softmax_selects_one(e->P, n)) {
+        for (int64_t j = 0; j < n; j++) e->P[j] = ball_of(ball_sup(e->P[j]) == 0);
+        return;
+    }
+    softmax const m = softmax_weigh(e->rd, e->P, e->error, n, 1);
+    ball const lse = e->rd->declared ? softmax_lse(e->rd, &m, 0) : ball_of(0);
+    for (int64_t j = 0; j < n; j++) {
+        ball P = divided(inner, &m, e->P[j], e->error[j]);
+        if (e->rd->declared) P = either(P, from_lse(inner, &m, logit(e, t, j), lse));
+        e->P[j] = round_at(inner, POINT_cross_entropy_backward_P, format, P);
+    }
+}
+
+/* ---- the gradient ---- */
+
+/* (P - 1 or P) grad_mean / divisor: divided last or first; or P share - share. */
+static ball gradient_of(const entropy *e, ball P, bool is_label)
+{
+    ball const less = is_label ? round_op(e->rd, ball_sub(P, ball_of(1))) : P;
+    ball const first = ball_mul(less, e->share);
+    if (!e->rd->declared) return first;
+    ball const last = unrounded_share(e->rd, round_op(e->rd, ball_mul(less, e->grad_mean)), ball_of(e->divisor));
+    if (!is_label) return either(first, last);
+    return either(either(first, last), ball_sub(round_op(e->rd, ball_mul(P, e->share)), e->share));
+}
+
+static void gradient_of_row(const entropy *e, int64_t t, ref_value *out)
+{
+    double const label = label_of(e, t);
+    bool const known = label == DSV3_IGNORED || (label >= 0 && label < (double)e->prob->vocab_size);
+    bool const any = has_gradient(e, label);
+    if (any && known) softmax_row(e, t);
+    for (int64_t j = 0; j < e->prob->vocab_size; j++) {
+        ball const grad = !known ? ball_any() : any ? gradient_of(e, e->P[j], (double)j == label) : ball_of(0);
+        out[j] = value_of(round_at(e->rd, POINT_cross_entropy_backward_grad_logits, e->io->grad_logits.dtype, grad));
+    }
+}
+
+void ref_cross_entropy_backward(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+{
+    entropy e = {.rd = rd, .prob = prob, .io = io};
+    e.P = scratch_take(rd->scratch, e.prob->vocab_size, sizeof *e.P);
+    e.error = scratch_take(rd->scratch, e.prob->vocab_size, sizeof *e.error);
+    e.grad_mean = element(rd, ref_decode(DSV3_F32, e.io->grad_mean.data, 0));
+    e.divisor = divisor_of(&e);
+    e.share = share_of(rd, e.grad_mean, ball_of(e.divisor));
+    for (int64_t t = 0; out[0] && t < e.prob->n_tokens; t++) gradient_of_row(&e, t, out[0] + t * e.prob->vocab_size);
+}
