@@ -16,7 +16,8 @@
  *      5.4  Multi-token prediction           mtp, mtp_accept
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
  *      5.6  Quantisation                     quant
- *      5.7  Gradients                        swiglu_backward, rope_backward, cross_entropy_backward
+ *      5.7  Gradients                        swiglu_backward, rope_backward,
+ *                                            cross_entropy_backward, rmsnorm_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -114,7 +115,8 @@ typedef enum {
 #define DSV3_LATER_OPS(OP) \
     OP(swiglu_backward) \
     OP(rope_backward) \
-    OP(cross_entropy_backward)
+    OP(cross_entropy_backward) \
+    OP(rmsnorm_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -950,6 +952,32 @@ struct dsv3_cross_entropy_backward_io {
     dsv3_tensor grad_mean;   /* in  (1) f32 */
     dsv3_weights weights;    /* none */
     dsv3_tensor grad_logits; /* out (n_tokens, vocab_size) like logits */
+};
+
+/* rmsnorm_backward: y = weight x_norm, x_norm = x / sqrt(mean(x^2) + rms_norm_eps), as in rmsnorm;
+ * x is what is normalised: with a residual, the sum.
+ *
+ *   g = weight grad_y,  r = 1 / sqrt(mean(x^2) + rms_norm_eps)
+ *   grad_x = r (g - x_norm mean(g x_norm)) (+ grad_residual_out)
+ *   grad_weight = sum over tokens of grad_y x_norm
+ *
+ * Where a residual was added, grad_x is the gradient by both summands.
+ *
+ * Source: the derivative of rmsnorm; torch, autograd through DeepseekV3RMSNorm. */
+struct dsv3_rmsnorm_backward_prob {
+    int64_t n_tokens;
+    int64_t hidden_size;
+    double rms_norm_eps; /* as in rmsnorm */
+    int32_t residual;    /* 1: the sum was handed on too, and grad_residual_out is its gradient */
+};
+
+struct dsv3_rmsnorm_backward_io {
+    dsv3_tensor x;                 /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor grad_y;            /* in  (n_tokens, hidden_size) like x */
+    dsv3_tensor grad_residual_out; /* in  (n_tokens, hidden_size) like x; with prob.residual only */
+    dsv3_weights weights;          /* weight (hidden_size) f32 or bf16 */
+    dsv3_tensor grad_x;            /* out (n_tokens, hidden_size) like x */
+    dsv3_tensor grad_weight;       /* out (hidden_size) like weight */
 };
 
 #ifdef __cplusplus

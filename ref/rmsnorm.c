@@ -7,8 +7,7 @@
 
 #include "scratch.h"
 
-/* sqrt(mean(z^2) + eps), for a division by it */
-static rms root_of(const norm *n, const ball *z)
+rms norm_root(const norm *n, const ball *z)
 {
     const ref_reading *const rd = n->rd;
     sum_record sum = empty_sum();
@@ -26,7 +25,7 @@ void norm_row(const norm *given, const ball *z, ball *y)
     reading_room room;
     norm n = *given;
     n.rd = reading_of(n.rd, REF_NORM, &room);
-    rms const r = root_of(&n, z);
+    rms const r = norm_root(&n, z);
     for (int64_t i = 0; i < n.width; i++) {
         ball const x_norm = round_at(n.rd, n.point_x_norm, n.format, over_rms(n.rd, z[i], &r));
         ball const weight = element(n.rd, ref_decode(n.weight->dtype, n.weight->data, i));

@@ -14,6 +14,9 @@ typedef struct {
     dsv3_dtype format; /* of both, unless declared otherwise */
 } norm;
 
+/* sqrt(mean(z^2) + eps), for a division by it; of the norm only rd, width and eps are read. */
+rms norm_root(const norm *n, const ball *z);
+
 /* y_i = weight_i z_i / sqrt(mean(z^2) + eps); y may be z. */
 void norm_row(const norm *n, const ball *z, ball *y);
 

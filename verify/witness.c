@@ -107,6 +107,8 @@ static const struct {
     {"D2_heads_not_summed", "rope_backward@odd"},
     {"D3_ignored_counted", "cross_entropy_backward@odd"},
     {"D3_other_divisor", "cross_entropy_backward@odd"},
+    {"D4_mean_missing", "rmsnorm_backward@odd"},
+    {"D4_gain_missing", "rmsnorm_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

@@ -188,6 +188,7 @@ static const char *const ids[] = {
     "swiglu_backward@odd",
     "rope_backward@odd",
     "cross_entropy_backward@odd",
+    "rmsnorm_backward@odd:residual=1",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -187,6 +187,11 @@ MISTAKES = {
     "D2_heads_not_summed": [("v * sharing, sharing, width", "v * sharing, 1, width", 1)],
     "D3_ignored_counted": [("if (label_of(io, t) != DSV3_IGNORED)\n            gradient", "if (1)\n            gradient", 1)],
     "D3_other_divisor": [("(double)(p->divisor ? counted", "(double)(!p->divisor ? counted", 1)],
+    "D4_mean_missing": [("grad_y - x_norm * n.mean)", "grad_y)", 1)],
+    "D4_gain_missing": [
+        ("n.r * (load(weight, 0, i) * grad_y -", "n.r * (grad_y -", 1),
+        ("products += load(weight, 0, i) * load(&io->grad_y", "products += load(&io->grad_y", 1),
+    ],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

@@ -476,6 +476,37 @@ Test(worked, cross_entropy_backward)
         }
 }
 
+Test(worked, rmsnorm_backward)
+{
+    static const struct {
+        int quirk; /* -1: none */
+        const char *grad_x[2];
+    } rows[] = {
+        {-1, {"-0.090509667991878083123308078349420677028459", "0.06788225099390856234248105876206550777134425"}},
+        {QUIRK_D4_mean_missing,
+         {"0.282842712474619009760337744841939615713934375", "0.56568542494923801952067548968387923142786875"}},
+        {QUIRK_D4_gain_missing,
+         {"0.0452548339959390415616540391747103385142295", "-0.033941125496954281171240529381032753885672125"}}};
+    static const char *const x_norm[] = {"0.848528137423857029281013234525818847141803125",
+                                         "1.1313708498984760390413509793677584628557375"};
+    float x[] = {3, 4}, weight[] = {1, 2}, grad_y[] = {1, 1};
+    dsv3_weight const item = {"weight", {weight, DSV3_F32, 1, {2}, {1}}};
+    dsv3_rmsnorm_backward_prob const prob = {1, 2, 0, 0};
+    dsv3_rmsnorm_backward_io const io = {.x = {x, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                         .grad_y = {grad_y, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                         .weights = {1, &item},
+                                         .grad_x = {NULL, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                         .grad_weight = {NULL, DSV3_F32, 1, {2}, {1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value grad_x[2], grad_weight[2];
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->rmsnorm_backward(&rd, &prob, &io, (ref_value *const[]){grad_x, grad_weight}));
+            for (int j = 0; j < 2; j++) check(&grad_x[j], rows[i].grad_x[j], "grad_x", t);
+            for (int j = 0; j < 2; j++) check(&grad_weight[j], x_norm[j], "grad_weight", t);
+        }
+}
+
 /* ---- swiglu, embed, cross_entropy, quant ---- */
 
 Test(worked, swiglu)

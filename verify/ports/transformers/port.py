@@ -15,7 +15,7 @@ experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one
 moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
-swiglu_backward, rope_backward, cross_entropy_backward: autograd through the same
+swiglu_backward, rope_backward, cross_entropy_backward, rmsnorm_backward: autograd through the same
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
 quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
@@ -53,6 +53,26 @@ def rmsnorm(case):
     module = DeepseekV3RMSNorm(x.shape[-1], eps=case.prob["rms_norm_eps"]).requires_grad_(False)
     module.weight.data = case.torch("weight")
     return {"y": module(x)}, f"acc 24 rn; rsqrt 2; div ieee; flush none; x_norm {dtype} must"
+
+
+def rmsnorm_backward(case):
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3RMSNorm
+
+    dtype = same_formats(case, "x", "weight", "grad_x")
+    x = case.torch("x").requires_grad_()
+    module = DeepseekV3RMSNorm(x.shape[-1], eps=case.prob["rms_norm_eps"])
+    module.weight.data = case.torch("weight")
+    y = module(x)
+    if case.prob["residual"]:  # the sum is handed on too
+        import torch
+
+        torch.autograd.backward([y, x.clone()], [case.torch("grad_y"), case.torch("grad_residual_out")])
+    else:
+        y.backward(case.torch("grad_y"))
+    return ({"grad_x": x.grad, "grad_weight": module.weight.grad},
+            f"acc 24 rn; rsqrt 2; div ieee; flush none; g {dtype} must; x_norm {dtype} must; terms {dtype} must; "
+            # in f32 the gradients that meet at x are added in any order
+            f"x_hat f32 must; grad_norm {dtype} {'must' if dtype == 'bf16' else 'may'}")
 
 
 def linear(case):
@@ -597,6 +617,6 @@ if __name__ == "__main__":
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
     ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward,
-                "cross_entropy_backward": cross_entropy_backward})
+                "cross_entropy_backward": cross_entropy_backward, "rmsnorm_backward": rmsnorm_backward})
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
