@@ -40,6 +40,7 @@ bool row_is_finite(const stored_row *row, int64_t n);
 void dot_rows(int m, const float *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE]);
 
 /* out[i][c] = sum over j < n of p[i][j] v[j][c], c from `from` on, at most SPAN columns: one chain of fused sums.
+ * All TILE rows of p are read unless m is 1.
  * acc 24 rn fused splits=1 */
 void sum_rows(int m, const float *const p[TILE], const stored_row *v, int64_t n, int64_t from, int64_t columns,
               float out[TILE][SPAN]);

@@ -17,7 +17,8 @@
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
  *      5.6  Quantisation                     quant
  *      5.7  Gradients                        swiglu_backward, rope_backward,
- *                                            cross_entropy_backward, rmsnorm_backward
+ *                                            cross_entropy_backward, rmsnorm_backward,
+ *                                            linear_backward, embed_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -116,7 +117,9 @@ typedef enum {
     OP(swiglu_backward) \
     OP(rope_backward) \
     OP(cross_entropy_backward) \
-    OP(rmsnorm_backward)
+    OP(rmsnorm_backward) \
+    OP(linear_backward) \
+    OP(embed_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -978,6 +981,44 @@ struct dsv3_rmsnorm_backward_io {
     dsv3_weights weights;          /* weight (hidden_size) f32 or bf16 */
     dsv3_tensor grad_x;            /* out (n_tokens, hidden_size) like x */
     dsv3_tensor grad_weight;       /* out (hidden_size) like weight */
+};
+
+/* linear_backward: y = x weight^T, as in linear.
+ *
+ *   grad_x = grad_y weight
+ *   grad_weight = grad_y^T x: the sum over tokens
+ *
+ * Source: the derivative of linear; torch.nn.Linear. */
+struct dsv3_linear_backward_prob {
+    int64_t n_tokens;
+    int64_t in_features;
+    int64_t out_features;
+};
+
+struct dsv3_linear_backward_io {
+    dsv3_tensor x;           /* in  (n_tokens, in_features) f32 or bf16 */
+    dsv3_tensor grad_y;      /* in  (n_tokens, out_features) like x */
+    dsv3_weights weights;    /* weight (out_features, in_features) like x */
+    dsv3_tensor grad_x;      /* out (n_tokens, in_features) like x */
+    dsv3_tensor grad_weight; /* out (out_features, in_features) f32 or bf16 */
+};
+
+/* embed_backward: y[t] = weight[input_ids[t]], as in embed.
+ *
+ *   grad_weight[v] = the sum of grad_y[t] over all t with input_ids[t] = v, 0 where there is none
+ *
+ * Source: the derivative of embed; torch.nn.Embedding. */
+struct dsv3_embed_backward_prob {
+    int64_t n_tokens;
+    int64_t vocab_size;
+    int64_t hidden_size;
+};
+
+struct dsv3_embed_backward_io {
+    dsv3_tensor input_ids;   /* in  (n_tokens) i32, 0 <= id < vocab_size */
+    dsv3_tensor grad_y;      /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_weights weights;    /* none */
+    dsv3_tensor grad_weight; /* out (vocab_size, hidden_size) f32 or bf16 */
 };
 
 #ifdef __cplusplus

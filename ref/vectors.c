@@ -47,3 +47,13 @@ vectors vectors_slice(vectors v, int64_t first, int64_t n)
     if (v.ball && v.row) part.parts = v.parts + 3 * first * v.width;
     return part;
 }
+
+vectors vectors_columns(scratch *s, const dsv3_tensor *x, int64_t n, int64_t width)
+{
+    operand *const columns = scratch_take(s, width, sizeof *columns);
+    double *const values = scratch_take(s, n * width, sizeof *values);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c++) values[c * n + i] = ref_decode(x->dtype, x->data, i * x->stride[0] + c);
+    for (int64_t c = 0; c < width; c++) columns[c] = operand_of(values + c * n, NULL, n);
+    return (vectors){width, n, NULL, columns, values};
+}

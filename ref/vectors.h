@@ -28,4 +28,7 @@ vectors vectors_strided(scratch *s, const ball *first, int64_t n, int64_t stride
 /* The first n rows of a tensor: stored numbers, prepared. */
 vectors vectors_read(scratch *s, const dsv3_tensor *x, int64_t n, int64_t width);
 
+/* The columns of n rows of a tensor: vectors of n stored numbers each, prepared. */
+vectors vectors_columns(scratch *s, const dsv3_tensor *x, int64_t n, int64_t width);
+
 #endif

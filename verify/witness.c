@@ -109,6 +109,9 @@ static const struct {
     {"D3_other_divisor", "cross_entropy_backward@odd"},
     {"D4_mean_missing", "rmsnorm_backward@odd"},
     {"D4_gain_missing", "rmsnorm_backward@odd"},
+    {"D5_last_token", "linear_backward@odd"},
+    {"D5_mean_of_tokens", "linear_backward@odd"},
+    {"D6_overwritten", "embed_backward@tiny"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

@@ -189,6 +189,8 @@ static const char *const ids[] = {
     "rope_backward@odd",
     "cross_entropy_backward@odd",
     "rmsnorm_backward@odd:residual=1",
+    "linear_backward@odd",
+    "embed_backward@odd",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -507,6 +507,60 @@ Test(worked, rmsnorm_backward)
         }
 }
 
+/* The values of n elements. */
+static void check_all(const ref_value *v, const double *right, int n, const char *what)
+{
+    for (int i = 0; i < n; i++)
+        cr_expect(v[i].hi == right[i] && v[i].lo == 0 && v[i].radius == 0, "%s[%d]: %g, not %g", what, i, v[i].hi,
+                  right[i]);
+}
+
+Test(worked, linear_backward)
+{
+    static const struct {
+        int quirk; /* -1: none */
+        double grad_weight[2];
+    } rows[] = {{-1, {31, 46}}, {QUIRK_D5_last_token, {24, 32}}, {QUIRK_D5_mean_of_tokens, {15.5, 23}}};
+    static const double right_x[] = {35, 42, 40, 48};
+    float x[] = {1, 2, 3, 4}, weight[] = {5, 6}, grad_y[] = {7, 8};
+    dsv3_weight const item = {"weight", {weight, DSV3_F32, 2, {1, 2}, {2, 1}}};
+    dsv3_linear_backward_prob const prob = {2, 2, 1};
+    dsv3_linear_backward_io const io = {.x = {x, DSV3_F32, 2, {2, 2}, {2, 1}},
+                                        .grad_y = {grad_y, DSV3_F32, 2, {2, 1}, {1, 1}},
+                                        .weights = {1, &item},
+                                        .grad_x = {NULL, DSV3_F32, 2, {2, 2}, {2, 1}},
+                                        .grad_weight = {NULL, DSV3_F32, 2, {1, 2}, {2, 1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value grad_x[4], grad_weight[2];
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->linear_backward(&rd, &prob, &io, (ref_value *const[]){grad_x, grad_weight}));
+            check_all(grad_x, right_x, 4, "grad_x");
+            check_all(grad_weight, rows[i].grad_weight, 2, "grad_weight");
+        }
+}
+
+Test(worked, embed_backward)
+{
+    static const struct {
+        int quirk; /* -1: none */
+        double grad_weight[6];
+    } rows[] = {{-1, {3, 4, 6, 8, 0, 0}}, {QUIRK_D6_overwritten, {3, 4, 5, 6, 0, 0}}};
+    float grad_y[] = {1, 2, 3, 4, 5, 6};
+    int32_t ids[] = {1, 0, 1};
+    dsv3_embed_backward_prob const prob = {3, 3, 2};
+    dsv3_embed_backward_io const io = {.input_ids = {ids, DSV3_I32, 1, {3}, {1}},
+                                       .grad_y = {grad_y, DSV3_F32, 2, {3, 2}, {2, 1}},
+                                       .grad_weight = {NULL, DSV3_F32, 2, {3, 2}, {2, 1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value grad_weight[6];
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->embed_backward(&rd, &prob, &io, (ref_value *const[]){grad_weight}));
+            check_all(grad_weight, rows[i].grad_weight, 6, "grad_weight");
+        }
+}
+
 /* ---- swiglu, embed, cross_entropy, quant ---- */
 
 Test(worked, swiglu)

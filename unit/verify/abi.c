@@ -423,6 +423,29 @@ _Static_assert(offsetof(dsv3_rmsnorm_backward_io, grad_x) == 256, "dsv3.h");
 _Static_assert(offsetof(dsv3_rmsnorm_backward_io, grad_weight) == 336, "dsv3.h");
 _Static_assert(sizeof(dsv3_rmsnorm_backward_io) == 416, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_linear_backward_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_backward_prob, in_features) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_backward_prob, out_features) == 16, "dsv3.h");
+_Static_assert(sizeof(dsv3_linear_backward_prob) == 24, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_linear_backward_io, x) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_backward_io, grad_y) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_backward_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_backward_io, grad_x) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_backward_io, grad_weight) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_linear_backward_io) == 336, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_embed_backward_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_backward_prob, vocab_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_backward_prob, hidden_size) == 16, "dsv3.h");
+_Static_assert(sizeof(dsv3_embed_backward_prob) == 24, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_embed_backward_io, input_ids) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_backward_io, grad_y) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_backward_io, weights) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_embed_backward_io, grad_weight) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_embed_backward_io) == 256, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -460,7 +483,9 @@ _Static_assert(offsetof(dsv3_backend, swiglu_backward) == 248, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, rope_backward) == 256, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, cross_entropy_backward) == 264, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, rmsnorm_backward) == 272, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 280, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, linear_backward) == 280, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, embed_backward) == 288, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 296, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

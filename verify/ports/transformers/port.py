@@ -15,7 +15,7 @@ experts: DeepseekV3Experts, its eager loop, gate and up rows of an expert in one
 moe:     DeepseekV3MoE: DeepseekV3TopkRouter, DeepseekV3Experts in the same way, DeepseekV3MLP for the shared experts
 mtp:     modeling_layers.MtpLayer around DeepseekV3DecoderLayer; row i at position i, where MtpModel has i + 1
 swiglu:  the activation that DeepseekV3Config names, times up, as DeepseekV3MLP has it
-swiglu_backward, rope_backward, cross_entropy_backward, rmsnorm_backward: autograd through the same
+NAME_backward: autograd through what NAME is here
 embed:   torch.nn.Embedding, which DeepseekV3Model.embed_tokens is
 cross_entropy: torch's cross_entropy without reduction; the mean by loss_utils.fixed_cross_entropy, on logits in f32
 quant:   integrations.finegrained_fp8.Fp8Quantize with blocks of 1 x 128: it has no floor and takes whole tiles only
@@ -87,6 +87,26 @@ def linear(case):
     # BF16 products may go through an instruction that takes subnormals as 0 (vdpbf16ps)
     flush = "daz" if dtype == "bf16" else "none"
     return {"y": module(case.torch("x"))}, f"acc 24 rn; flush {flush}"
+
+
+def linear_backward(case):
+    dtype = same_formats(case, "x", "weight", "grad_weight")
+    import torch
+
+    x, weight = case.torch("x").requires_grad_(), case.torch("weight").requires_grad_()
+    torch.nn.functional.linear(x, weight).backward(case.torch("grad_y"))
+    flush = "daz" if dtype == "bf16" else "none"
+    return {"grad_x": x.grad, "grad_weight": weight.grad}, f"acc 24 rn; flush {flush}"
+
+
+def embed_backward(case):
+    dtype = same_formats(case, "grad_y", "grad_weight")
+    import torch
+
+    grad_y = case.torch("grad_y")
+    weight = torch.zeros(int(case.prob["vocab_size"]), grad_y.shape[1], dtype=grad_y.dtype, requires_grad=True)
+    torch.nn.functional.embedding(case.torch("input_ids"), weight).backward(grad_y)
+    return {"grad_weight": weight.grad}, f"acc 24 rn; flush none; partial {dtype} must"  # added in place
 
 
 def rope_config(p):
@@ -617,6 +637,7 @@ if __name__ == "__main__":
            "mla_prefill": mla_prefill, "mla": mla}
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
     ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward,
-                "cross_entropy_backward": cross_entropy_backward, "rmsnorm_backward": rmsnorm_backward})
+                "cross_entropy_backward": cross_entropy_backward, "rmsnorm_backward": rmsnorm_backward,
+                "linear_backward": linear_backward, "embed_backward": embed_backward})
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
