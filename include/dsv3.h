@@ -18,7 +18,7 @@
  *      5.6  Quantisation                     quant
  *      5.7  Gradients                        swiglu_backward, rope_backward,
  *                                            cross_entropy_backward, rmsnorm_backward,
- *                                            linear_backward, embed_backward
+ *                                            linear_backward, embed_backward, gate_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -119,7 +119,8 @@ typedef enum {
     OP(cross_entropy_backward) \
     OP(rmsnorm_backward) \
     OP(linear_backward) \
-    OP(embed_backward)
+    OP(embed_backward) \
+    OP(gate_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -1019,6 +1020,36 @@ struct dsv3_embed_backward_io {
     dsv3_tensor grad_y;      /* in  (n_tokens, hidden_size) f32 or bf16 */
     dsv3_weights weights;    /* none */
     dsv3_tensor grad_weight; /* out (vocab_size, hidden_size) f32 or bf16 */
+};
+
+/* gate_backward: the weights of gate, given the choice, which has no gradient. s and the chosen
+ * experts' scores t_k = s[topk_idx[k]] as in gate; S is the sum of t.
+ *
+ *   g_k = grad_topk_weight[k]
+ *   with norm_topk_prob:  grad_t_k = routed_scaling_factor / S (g_k - sum_j g_j t_j / S)
+ *   without:              grad_t_k = routed_scaling_factor g_k
+ *   sigmoid:  grad_logits of a chosen expert = grad_t s (1 - s), of another 0
+ *   softmax:  grad_logits[e] = s_e (grad_s_e - sum over e of grad_s s), grad_s 0 where not chosen
+ *
+ * e_score_correction_bias takes part in the choice alone: it has no gradient, and isn't read.
+ *
+ * Source: the derivative of gate; torch, autograd through DeepseekV3TopkRouter. */
+struct dsv3_gate_backward_prob {
+    int64_t n_tokens;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    double routed_scaling_factor;
+    int32_t norm_topk_prob;
+    int32_t scoring_func; /* as in gate */
+    int32_t topk_method;  /* as in gate: noaux_tc has the bias */
+};
+
+struct dsv3_gate_backward_io {
+    dsv3_tensor logits;           /* in  (n_tokens, n_routed_experts) f32 or bf16 */
+    dsv3_tensor topk_idx;         /* in  (n_tokens, num_experts_per_tok) i32, no expert twice */
+    dsv3_tensor grad_topk_weight; /* in  (n_tokens, num_experts_per_tok) f32 */
+    dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32, for noaux_tc only */
+    dsv3_tensor grad_logits; /* out (n_tokens, n_routed_experts) like logits */
 };
 
 #ifdef __cplusplus

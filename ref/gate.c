@@ -66,26 +66,23 @@ static ball times_gamma(const gate *g, ball w)
 
 /* ---- scores ---- */
 
-/* A logit of any value has a sigmoid of any value. */
-static void sigmoid_scores(const ref_reading *rd, const gate *g, ball *s)
+void score_by_sigmoid(const ref_reading *rd, ball *s, int64_t n)
 {
-    for (int64_t e = 0; e < g->prob->n_routed_experts; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(rd, s[e]);
+    for (int64_t e = 0; e < n; e++) s[e] = ball_is_any(s[e]) ? s[e] : sigmoid_of(rd, s[e]);
 }
 
-/* A logit of any value makes every score so. */
-static void softmax_scores(const ref_reading *rd, const gate *g, ball *s)
+void score_by_softmax(const ref_reading *rd, ball *s, int64_t n)
 {
-    int64_t const experts = g->prob->n_routed_experts;
     double largest = -INFINITY;
     sum_record sum = empty_sum();
-    for (int64_t e = 0; e < experts; e++)
+    for (int64_t e = 0; e < n; e++)
         if (!ball_is_any(s[e])) largest = fmax(largest, ball_upper((ball){s[e].c, 0}));
-    for (int64_t e = 0; e < experts; e++) {
+    for (int64_t e = 0; e < n; e++) {
         s[e] = exp_of(rd, s[e], largest);
         add_term(&sum, s[e]);
     }
     ball const total = round_op(rd, sum_of(rd, &sum));
-    for (int64_t e = 0; e < experts; e++) s[e] = share_of(rd, s[e], total);
+    for (int64_t e = 0; e < n; e++) s[e] = share_of(rd, s[e], total);
 }
 
 /* t = s + b, and its ends. */
@@ -281,7 +278,7 @@ bool gate_route(const gate *g, int64_t token, const ball *logits, ball *weight)
     memcpy(g->s, logits, (size_t)experts * sizeof *logits);
     reading_room room;
     const ref_reading *const inner = reading_of(rd, by_softmax(g) ? REF_SOFTMAX : REF_SIGMOID, &room);
-    (by_softmax(g) ? softmax_scores : sigmoid_scores)(inner, g, g->s); /* (15)  s = sigmoid(z) */
+    (by_softmax(g) ? score_by_softmax : score_by_sigmoid)(inner, g->s, experts); /* (15)  s = sigmoid(z) */
     for (int64_t e = 0; e < experts; e++) g->s[e] = round_at(inner, g->point.scores, g->format, g->s[e]);
     add_bias(g); /* (16)  t = s + b */
     bool legal;

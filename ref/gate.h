@@ -26,6 +26,10 @@ typedef struct {
     int64_t *choice; /* (num_experts_per_tok): the port's or the reference's; all -1: the port's is none */
 } gate;
 
+/* n logits become scores. A logit of any value has a sigmoid of any value, and makes every share of a softmax so. */
+void score_by_sigmoid(const ref_reading *rd, ball *s, int64_t n);
+void score_by_softmax(const ref_reading *rd, ball *s, int64_t n);
+
 /* A gate with room for one token, in the reading's scratch. */
 gate gate_take(const ref_reading *rd, const dsv3_gate_prob *prob, const dsv3_tensor *bias, const dsv3_tensor *topk_idx,
                gate_points point, dsv3_dtype format);

@@ -112,6 +112,10 @@ static const struct {
     {"D5_last_token", "linear_backward@odd"},
     {"D5_mean_of_tokens", "linear_backward@odd"},
     {"D6_overwritten", "embed_backward@tiny"},
+    {"D7_sum_constant", "gate_backward@odd"},
+    {"D7_single_not_divided", "gate_backward@odd:num_experts_per_tok=1"},
+    {"D7_scale_missing", "gate_backward@odd"},
+    {"D7_bias_in_scores", "gate_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

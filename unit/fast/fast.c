@@ -191,6 +191,7 @@ static const char *const ids[] = {
     "rmsnorm_backward@odd:residual=1",
     "linear_backward@odd",
     "embed_backward@odd",
+    "gate_backward@odd",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

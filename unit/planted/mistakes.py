@@ -195,6 +195,14 @@ MISTAKES = {
     "D5_last_token": [("for (int64_t k = 0; k < n; k++) sum += load(a", "for (int64_t k = n - 1; k < n; k++) sum += load(a", 1)],
     "D5_mean_of_tokens": [("&io->x, i, p->n_tokens));", "&io->x, i, p->n_tokens) / (float)p->n_tokens);", 1)],
     "D6_overwritten": [("sum[i] += load(&io->grad_y, t, i);", "sum[i] = load(&io->grad_y, t, i);", 1)],
+    "D7_sum_constant": [("scale * (grad - mean) / sum", "scale * grad / sum", 1)],
+    "D7_single_not_divided": [("p->norm_topk_prob ? scale * (grad", "p->norm_topk_prob && p->num_experts_per_tok > 1 ? scale * (grad", 1)],
+    "D7_scale_missing": [("float const scale = (float)p->routed_scaling_factor;", "float const scale = 1;", 1)],
+    "D7_bias_in_scores": [
+        ("float const score = s[int_at(idx, t * idx->stride[0] + k)];",
+         "const dsv3_tensor *const bias = dsv3_find(&io->weights, \"e_score_correction_bias\");\n        "
+         "float const score = s[int_at(idx, t * idx->stride[0] + k)] + (bias ? load(bias, 0, int_at(idx, t * idx->stride[0] + k)) : 0);", 1)
+    ],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

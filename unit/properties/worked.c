@@ -561,6 +561,51 @@ Test(worked, embed_backward)
         }
 }
 
+Test(worked, gate_backward)
+{
+    static const struct {
+        int quirk; /* -1: none */
+        int32_t norm_topk_prob, scoring_func;
+        const char *grad[3];
+    } rows[] = {
+        {-1,
+         1,
+         0,
+         {"-0.228994192391901797547187758519364622932037465", "0", "0.0723015534885436510868936620184561680290924178"}},
+        {-1, 0, 0, {"0", "0", "0.262483963508766293371560461901063403073241705"}},
+        {-1,
+         0,
+         1,
+         {"-0.344269030643010331307281246608482172000572609", "-0.0768168039415195914316149895868917893162647041",
+          "0.421085834584529922738896236195373961316837313"}},
+        {QUIRK_D7_sum_constant, 1, 0, {"0", "0", "0.174610240745284839169347172536525787550311355"}},
+        {QUIRK_D7_scale_missing,
+         1,
+         0,
+         {"-0.091597676956760719018875103407745849172814986", "0", "0.0289206213954174604347574648073824672116369671"}},
+        {QUIRK_D7_bias_in_scores,
+         1,
+         0,
+         {"-0.165548910549220804866983374588521345649099716", "0", "0.0570656653730062737238088334053427888718947569"}},
+    };
+    float logits[] = {0.5f, -1, 2}, g[] = {1, 0}, bias[] = {0.25f, 0.25f, 0.25f};
+    int32_t idx[] = {2, 0};
+    dsv3_weight const item = {"e_score_correction_bias", {bias, DSV3_F32, 1, {3}, {1}}};
+    dsv3_gate_backward_io const io = {.logits = {logits, DSV3_F32, 2, {1, 3}, {3, 1}},
+                                      .topk_idx = {idx, DSV3_I32, 2, {1, 2}, {2, 1}},
+                                      .grad_topk_weight = {g, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                      .weights = {1, &item},
+                                      .grad_logits = {NULL, DSV3_F32, 2, {1, 3}, {3, 1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value grad[3];
+            dsv3_gate_backward_prob const prob = {1, 3, 2, 2.5, rows[i].norm_topk_prob, rows[i].scoring_func, 0};
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->gate_backward(&rd, &prob, &io, (ref_value *const[]){grad}));
+            for (int e = 0; e < 3; e++) check(&grad[e], rows[i].grad[e], "grad_logits", t);
+        }
+}
+
 /* ---- swiglu, embed, cross_entropy, quant ---- */
 
 Test(worked, swiglu)

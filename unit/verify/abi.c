@@ -446,6 +446,22 @@ _Static_assert(offsetof(dsv3_embed_backward_io, weights) == 160, "dsv3.h");
 _Static_assert(offsetof(dsv3_embed_backward_io, grad_weight) == 176, "dsv3.h");
 _Static_assert(sizeof(dsv3_embed_backward_io) == 256, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_gate_backward_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_prob, n_routed_experts) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_prob, num_experts_per_tok) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_prob, routed_scaling_factor) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_prob, norm_topk_prob) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_prob, scoring_func) == 36, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_prob, topk_method) == 40, "dsv3.h");
+_Static_assert(sizeof(dsv3_gate_backward_prob) == 48, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_gate_backward_io, logits) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_io, topk_idx) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_io, grad_topk_weight) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_io, weights) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_gate_backward_io, grad_logits) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_gate_backward_io) == 336, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -485,7 +501,8 @@ _Static_assert(offsetof(dsv3_backend, cross_entropy_backward) == 264, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, rmsnorm_backward) == 272, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, linear_backward) == 280, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, embed_backward) == 288, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 296, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, gate_backward) == 296, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 304, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

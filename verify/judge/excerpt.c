@@ -26,6 +26,7 @@ static const axis_row axes[] = {
     {"mla_prefill", "num_attention_heads", 1, NULL},
     {"swiglu", "n_tokens", 1, NULL},
     {"swiglu", "intermediate_size", 1, NULL},
+    {"gate_backward", "n_tokens", 1, NULL},
     {"rope_backward", "n_tokens", 1, NULL},
     {"swiglu_backward", "n_tokens", 1, NULL},
     {"swiglu_backward", "intermediate_size", 1, NULL},

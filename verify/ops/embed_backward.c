@@ -17,7 +17,8 @@ static const field_row fields[] = {
 static const tensor_row tensors[] = {
     {"input_ids", TENSOR_IN, IO(input_ids), "i32", "n_tokens", NULL, "0 <= id < vocab_size"},
     {"grad_y", TENSOR_IN, IO(grad_y), "bf16 f32", "n_tokens hidden_size", NULL, "gradient by y"},
-    {"grad_weight", TENSOR_OUT, IO(grad_weight), "=grad_y bf16 f32", "vocab_size hidden_size", NULL, "gradient by weight"},
+    {"grad_weight", TENSOR_OUT, IO(grad_weight), "=grad_y bf16 f32", "vocab_size hidden_size", NULL,
+     "gradient by weight"},
     {.name = NULL},
 };
 

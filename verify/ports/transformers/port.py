@@ -201,6 +201,22 @@ def gate(case):
     return {"topk_idx": idx.to(torch.int32), "topk_weight": weight}, "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must"
 
 
+def gate_backward(case):
+    import torch
+
+    p = case.prob
+    if p["scoring_func"]:
+        raise dsv3_port.Unsupported("DeepseekV3TopkRouter's scores are sigmoids")
+    logits, idx = case.torch("logits").requires_grad_(), case.torch("topk_idx").long()
+    # the lines of DeepseekV3TopkRouter.forward behind the choice
+    weight = logits.float().sigmoid().gather(1, idx)
+    if p["norm_topk_prob"]:
+        weight = weight / (weight.sum(dim=-1, keepdim=True) + 1e-20)
+    (weight * p["routed_scaling_factor"]).backward(case.torch("grad_topk_weight"))
+    return ({"grad_logits": logits.grad},
+            "acc 24 rn; div ieee; sigmoid 6 2; flush none; scores f32 must; grad_scores f32 may")
+
+
 def mla_decode(case):
     import types
 
@@ -638,6 +654,6 @@ if __name__ == "__main__":
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
     ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward,
                 "cross_entropy_backward": cross_entropy_backward, "rmsnorm_backward": rmsnorm_backward,
-                "linear_backward": linear_backward, "embed_backward": embed_backward})
+                "linear_backward": linear_backward, "embed_backward": embed_backward, "gate_backward": gate_backward})
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
