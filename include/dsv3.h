@@ -18,7 +18,8 @@
  *      5.6  Quantisation                     quant
  *      5.7  Gradients                        swiglu_backward, rope_backward,
  *                                            cross_entropy_backward, rmsnorm_backward,
- *                                            linear_backward, embed_backward, gate_backward
+ *                                            linear_backward, embed_backward, gate_backward,
+ *                                            balance_loss_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -120,7 +121,8 @@ typedef enum {
     OP(rmsnorm_backward) \
     OP(linear_backward) \
     OP(embed_backward) \
-    OP(gate_backward)
+    OP(gate_backward) \
+    OP(balance_loss_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -1050,6 +1052,33 @@ struct dsv3_gate_backward_io {
     dsv3_tensor grad_topk_weight; /* in  (n_tokens, num_experts_per_tok) f32 */
     dsv3_weights weights;    /* e_score_correction_bias (n_routed_experts) f32, for noaux_tc only */
     dsv3_tensor grad_logits; /* out (n_tokens, n_routed_experts) like logits */
+};
+
+/* balance_loss_backward: of each sequence's loss, as in balance_loss; counts have no gradient.
+ * f, T as there; token t of sequence b has S_t = sum_j s_tj.
+ *
+ *   grad_scores[t][i] = grad_loss[b] aux_loss_alpha / (T S_t) (f_i - sum_j f_j s_tj / S_t)
+ *
+ * of every expert, chosen or not. seq_aux 0: grad_scores[t][i] = aux_loss_alpha f_i / T times the
+ * sum of grad_loss, since every sequence has the loss of the whole batch.
+ *
+ * Source: the derivative of balance_loss; DeepSeek-V3 report (arXiv 2412.19437) 2.1.2. */
+struct dsv3_balance_loss_backward_prob {
+    int64_t batch;
+    int64_t n_tokens;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+    double aux_loss_alpha;
+    int32_t seq_aux; /* as in balance_loss */
+};
+
+struct dsv3_balance_loss_backward_io {
+    dsv3_tensor scores;      /* in  (n_tokens, n_routed_experts) f32, >= 0: sigmoids */
+    dsv3_tensor topk_idx;    /* in  (n_tokens, num_experts_per_tok) i32: the routing */
+    dsv3_tensor cu_seqlens;  /* in  (batch + 1) i32, as in balance_loss */
+    dsv3_tensor grad_loss;   /* in  (batch) f32 */
+    dsv3_weights weights;    /* none */
+    dsv3_tensor grad_scores; /* out (n_tokens, n_routed_experts) f32 */
 };
 
 #ifdef __cplusplus

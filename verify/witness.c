@@ -116,6 +116,8 @@ static const struct {
     {"D7_single_not_divided", "gate_backward@odd:num_experts_per_tok=1"},
     {"D7_scale_missing", "gate_backward@odd"},
     {"D7_bias_in_scores", "gate_backward@odd"},
+    {"D8_sum_constant", "balance_loss_backward@odd"},
+    {"D8_chosen_only", "balance_loss_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

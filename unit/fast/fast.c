@@ -192,6 +192,7 @@ static const char *const ids[] = {
     "linear_backward@odd",
     "embed_backward@odd",
     "gate_backward@odd",
+    "balance_loss_backward@odd",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -203,6 +203,13 @@ MISTAKES = {
          "const dsv3_tensor *const bias = dsv3_find(&io->weights, \"e_score_correction_bias\");\n        "
          "float const score = s[int_at(idx, t * idx->stride[0] + k)] + (bias ? load(bias, 0, int_at(idx, t * idx->stride[0] + k)) : 0);", 1)
     ],
+    "D8_sum_constant": [("scale * (count[e] - mean) / sum : scale * count[e]", "scale * count[e] / sum : scale * count[e]", 1)],
+    "D8_chosen_only": [
+        ("store(&io->grad_scores, t, e, p->seq_aux",
+         "for (int64_t k = -1; k < p->num_experts_per_tok; k++)\n            "
+         "if (k < 0 || int_at(&io->topk_idx, t * io->topk_idx.stride[0] + k) == e)\n                "
+         "store(&io->grad_scores, t, e, k < 0 ? 0 : p->seq_aux", 1)
+    ],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

@@ -606,6 +606,33 @@ Test(worked, gate_backward)
         }
 }
 
+Test(worked, balance_loss_backward)
+{
+    static const struct {
+        int quirk, seq_aux; /* quirk -1: none */
+        const char *grad[2];
+    } rows[] = {
+        {-1, 1, {"2.66666666666666666666666666666666666666666667", "-5.33333333333333333333333333333333333333333333"}},
+        {-1, 0, {"6", "0"}},
+        {QUIRK_D8_sum_constant, 1, {"8", "0"}},
+        {QUIRK_D8_chosen_only, 1, {"2.66666666666666666666666666666666666666666667", "0"}}};
+    float scores[] = {0.5f, 0.25f}, grad_loss = 3;
+    int32_t idx = 0, begin[] = {0, 1};
+    dsv3_balance_loss_backward_io const io = {.scores = {scores, DSV3_F32, 2, {1, 2}, {2, 1}},
+                                              .topk_idx = {&idx, DSV3_I32, 2, {1, 1}, {1, 1}},
+                                              .cu_seqlens = {begin, DSV3_I32, 1, {2}, {1}},
+                                              .grad_loss = {&grad_loss, DSV3_F32, 1, {1}, {1}},
+                                              .grad_scores = {NULL, DSV3_F32, 2, {1, 2}, {2, 1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value grad[2];
+            dsv3_balance_loss_backward_prob const prob = {1, 1, 2, 1, 1, rows[i].seq_aux};
+            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            cr_assert(tiers[t]->balance_loss_backward(&rd, &prob, &io, (ref_value *const[]){grad}));
+            for (int e = 0; e < 2; e++) check(&grad[e], rows[i].grad[e], "grad_scores", t);
+        }
+}
+
 /* ---- swiglu, embed, cross_entropy, quant ---- */
 
 Test(worked, swiglu)

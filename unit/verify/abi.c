@@ -462,6 +462,22 @@ _Static_assert(offsetof(dsv3_gate_backward_io, weights) == 240, "dsv3.h");
 _Static_assert(offsetof(dsv3_gate_backward_io, grad_logits) == 256, "dsv3.h");
 _Static_assert(sizeof(dsv3_gate_backward_io) == 336, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_balance_loss_backward_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_prob, n_routed_experts) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_prob, num_experts_per_tok) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_prob, aux_loss_alpha) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_prob, seq_aux) == 40, "dsv3.h");
+_Static_assert(sizeof(dsv3_balance_loss_backward_prob) == 48, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_balance_loss_backward_io, scores) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_io, topk_idx) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_io, cu_seqlens) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_io, grad_loss) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_io, weights) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_balance_loss_backward_io, grad_scores) == 336, "dsv3.h");
+_Static_assert(sizeof(dsv3_balance_loss_backward_io) == 416, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -502,7 +518,8 @@ _Static_assert(offsetof(dsv3_backend, rmsnorm_backward) == 272, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, linear_backward) == 280, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, embed_backward) == 288, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, gate_backward) == 296, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 304, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, balance_loss_backward) == 304, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 312, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)
