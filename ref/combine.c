@@ -41,16 +41,6 @@ void ball_combine_balls(scratch *memory, const weight_rows *w, const ball *value
 #else
 #include "kernel.h"
 
-/* The largest |value| of each column. */
-static void column_sup(const double *value, int64_t n, int64_t stride, int64_t width, double *sup)
-{
-    for (int64_t c = 0; c < width; c++) sup[c] = 0;
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t c = 0; c < width; c++) {
-            sup[c] = larger(sup[c], fabs(value[j * stride + c]));
-        }
-}
-
 enum { TILE = 64 }; /* rows of values that stay near while every row of weights uses them */
 
 static void split(const ball *weight, int64_t n, double *hi, double *lo)
@@ -213,9 +203,9 @@ static void combine_on_grid(scratch *memory, const weight_rows *w, const double 
 void ball_combine(scratch *memory, const weight_rows *w, const double *value, int64_t stride, int64_t width, ball *out)
 {
     scratch_piece *const mark = scratch_mark(memory);
-    double *const sup = scratch_take(memory, width, sizeof *sup);
+    double *const sup = scratch_zeros(memory, width, sizeof *sup);
     double most = 0, heaviest = 0;
-    column_sup(value, w->n, stride, width, sup);
+    kernels_for_this_cpu()->column_sup(value, w->n, stride, width, sup);
     for (int64_t c = 0; c < width; c++) most = larger(most, sup[c]);
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t j = 0; j < w->n; j++) heaviest = larger(heaviest, fabs(row_of(w, i)[j].c.hi));

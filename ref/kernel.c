@@ -284,6 +284,15 @@ static void deviate(const double *restrict p, const double *restrict pe, const d
     }
 }
 
+static void column_sup(const double *restrict value, int64_t n, int64_t stride, int64_t width, double *restrict sup)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < width; c++) {
+            double const size = fabs(value[j * stride + c]), least = size <= sup[c] ? sup[c] : size;
+            sup[c] = isnan(size) ? (double)INFINITY : least;
+        }
+}
+
 /* Where mask is all ones a, where it is 0 b. */
 static inline vec vec_choose(vec_bits mask, vec a, vec b)
 {
@@ -359,5 +368,5 @@ static bool scaled_codes(const uint8_t *code, int64_t n, double scale, double *r
 }
 #endif
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs,  combine,     cut,
-                                            slices,           exponential, deviate,     survey, scaled_codes};
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,   compensated, pairs,  combine,     cut, slices,
+                                            exponential,      deviate, column_sup,  survey, scaled_codes};

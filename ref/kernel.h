@@ -52,6 +52,8 @@ typedef struct {
      * sums[3c + 1] of pe[j] |v - o[c]|, sums[3c + 2] of p[j] |v - o[c]|; rounded to nearest. */
     void (*deviate)(const double *p, const double *pe, const double *value, int64_t n, int64_t stride, int64_t width,
                     const double *o, double *sums);
+    /* sup[c] grows to the largest |value[j * stride + c]| over j < n, for each c < width; infinite where one is NaN. */
+    void (*column_sup)(const double *value, int64_t n, int64_t stride, int64_t width, double *sup);
     /* What operand_of needs to know. */
     number_survey (*survey)(const double *value, int64_t n);
     /* value[i] = scale times E4M3 number code[i]: exact when scale is a binary32 number. False: it can't, and wrote nothing. */

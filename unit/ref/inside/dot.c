@@ -503,6 +503,30 @@ Test(dot, combined_columns_are_bit_identical)
     }
 }
 
+/* The largest size of each column and of what was there; infinite for NaN, whatever comes before or after it. */
+Test(dot, column_sup_is_the_largest)
+{
+    enum { WIDTH = 37, STRIDE = 41, ROWS = 9 };
+    static double value[ROWS * STRIDE], sup[STRIDE], expected[STRIDE];
+    const kernels *builds[3] = {&kernels_baseline};
+    int const count = 1 + other_builds(builds + 1);
+    srand48(52);
+    for (int round = 0; round < 500 * count; round++) {
+        int const rows = (int)(lrand48() % (ROWS + 1)), width = (int)(lrand48() % (WIDTH + 1));
+        for (int i = 0; i < ROWS * STRIDE; i++) value[i] = lrand48() % 5 ? uniform() : -0.0;
+        if (round % 3 == 0) value[lrand48() % (ROWS * STRIDE)] = round % 2 ? (double)NAN : -HUGE_VAL;
+        for (int c = 0; c < STRIDE; c++) {
+            expected[c] = sup[c] = c % 4 ? 0 : 0.75;
+            for (int j = 0; j < rows && c < width; j++) {
+                double const v = fabs(value[j * STRIDE + c]);
+                expected[c] = isnan(v) ? HUGE_VAL : fmax(expected[c], v);
+            }
+        }
+        builds[round % count]->column_sup(value, rows, STRIDE, width, sup);
+        cr_assert(!memcmp(sup, expected, sizeof sup), "%s, %d rows of %d", builds[round % count]->isa, rows, width);
+    }
+}
+
 /* ---- codes ---- */
 
 /* Codes times a scale, or nothing: where a kernel takes them it takes all normal numbers and zeros. */
