@@ -503,6 +503,28 @@ Test(dot, combined_columns_are_bit_identical)
     }
 }
 
+/* Balls times a ball, and plus one. */
+Test(dot, balls_of_kernels_are_bit_identical)
+{
+    static double before[3][CUT_N], first[3][CUT_N], other[3][CUT_N];
+    const kernels *builds[2];
+    int const count = other_builds(builds);
+    srand48(53);
+    for (int n = 0; n < CUT_N; n++)
+        for (int k = 0; k < 2 * count; k++) {
+            double const b[] = {uniform(), n % 3 ? 0x1p-55 : -0x1p-58, n % 4 ? 0x1p-60 : 0};
+            for (int j = 0; j < CUT_N; j++) {
+                before[0][j] = ldexp(uniform(), (int)(90 * uniform()));
+                before[1][j] = lrand48() % 3 ? before[0][j] * uniform() * 0x1p-53 : 0;
+                before[2][j] = lrand48() % 3 ? fabs(before[0][j]) * 0x1p-50 : 0;
+            }
+            memcpy(first, before, sizeof first), memcpy(other, before, sizeof other);
+            (k % 2 ? kernels_baseline.add : kernels_baseline.multiply)(first[0], first[1], first[2], n, b);
+            (k % 2 ? builds[k / 2]->add : builds[k / 2]->multiply)(other[0], other[1], other[2], n, b);
+            cr_assert(!memcmp(first, other, sizeof first), "%s, n = %d, add %d", builds[k / 2]->isa, n, k % 2);
+        }
+}
+
 /* The largest size of each column and of what was there; infinite for NaN, whatever comes before or after it. */
 Test(dot, column_sup_is_the_largest)
 {
