@@ -1,6 +1,8 @@
 /* Ball arithmetic: the rules for the radius, once for every tier. Lemmas are proved in docs/numerics.md. */
 #include "radius.h"
 
+#include "binary64.h"
+
 #ifndef PROOF_BITS
 #include "kernel.h"
 #endif
@@ -53,14 +55,16 @@ static double inf_abs(ball a)
 
 double ball_lower(ball a)
 {
-    double const low = centre_down(a.c);
-    return a.r == 0 ? low : nextafter(low - a.r, -INFINITY);
+    double const end = centre_down(a.c), low = end - a.r;
+    if (a.r == 0) return end;
+    return isinf(low) ? low : -next_above(-low);
 }
 
 double ball_upper(ball a)
 {
-    double const high = centre_up(a.c);
-    return a.r == 0 ? high : nextafter(high + a.r, INFINITY);
+    double const end = centre_up(a.c), high = end + a.r;
+    if (a.r == 0) return end;
+    return isinf(high) ? high : next_above(high);
 }
 
 /* |(a + b) - c| <= r_a + r_b + error of the centre. */
