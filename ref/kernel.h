@@ -48,8 +48,8 @@ typedef struct {
     void (*slices)(const double *piece, int64_t stride, int pieces, const double *value, int64_t n, double *sums);
     /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700. (Lemma Exp) */
     void (*exponential)(double *hi, double *lo, int64_t n);
-    /* Ball (hi[j] + lo[j], r[j]) becomes its product with b = {hi, lo, r}, lo not 0; or its sum with b. Radii are those of
-     * ball_mul and ball_add before they are rounded up; NaN or infinite if an argument's is. */
+    /* Ball (hi[j] + lo[j], r[j]) becomes its product with b = {hi, lo, r}, lo not 0; or its sum with b. Radii are
+     * those of ball_mul and ball_add before they are rounded up; NaN or infinite if an argument's is. */
     void (*multiply)(double *hi, double *lo, double *r, int64_t n, const double b[3]);
     void (*add)(double *hi, double *lo, double *r, int64_t n, const double b[3]);
     /* Three sums for each column c < width grow by those over j < n, v = value[j * stride + c]: sums[3c] of p[j] |v|,
