@@ -166,6 +166,16 @@ static void find_ends(const attention *a, const value_bounds *v, double *low, do
     }
 }
 
+/* >= |v| of each column. largest: zeros. */
+static void find_largest(const attention *a, const value_bounds *v, double *largest)
+{
+    if (!v->off) kernels_for_this_cpu()->column_sup(v->number, a->len, v->stride, a->width, largest);
+    for (int64_t j = 0; v->off && j < a->len; j++)
+        for (int64_t c = 0; c < a->width; c++)
+            largest[c] = larger(largest[c], fabs(v->number[j * v->stride + c]) + v->off[j * a->width + c]);
+    for (int64_t c = 0; c < a->width; c++) largest[c] *= 1 + 0x1p-50;
+}
+
 value_bounds value_bounds_of(const attention *a)
 {
     scratch *const memory = a->rd->scratch;
@@ -180,11 +190,7 @@ value_bounds value_bounds_of(const attention *a)
         split_values(a, number, off);
         v.number = number, v.off = off, v.stride = a->width;
     }
-    for (int64_t j = 0; j < a->len; j++)
-        for (int64_t c = 0; c < a->width; c++) {
-            double const size = fabs(v.number[j * v.stride + c]) + (v.off ? v.off[j * a->width + c] : 0);
-            largest[c] = larger(largest[c], size * (1 + 0x1p-50));
-        }
+    find_largest(a, &v, largest);
     if (a->rd->declared) find_ends(a, &v, low, high);
     return v;
 }

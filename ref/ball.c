@@ -1,6 +1,8 @@
 /* Ball arithmetic: the rules for the radius, once for every tier. Lemmas are proved in docs/numerics.md. */
 #include "radius.h"
 
+#include "binary64.h"
+
 #ifndef PROOF_BITS
 #include "kernel.h"
 #endif
@@ -53,14 +55,16 @@ static double inf_abs(ball a)
 
 double ball_lower(ball a)
 {
-    double const low = centre_down(a.c);
-    return a.r == 0 ? low : nextafter(low - a.r, -INFINITY);
+    double const end = centre_down(a.c), low = end - a.r;
+    if (a.r == 0) return end;
+    return isinf(low) ? low : -next_above(-low);
 }
 
 double ball_upper(ball a)
 {
-    double const high = centre_up(a.c);
-    return a.r == 0 ? high : nextafter(high + a.r, INFINITY);
+    double const end = centre_up(a.c), high = end + a.r;
+    if (a.r == 0) return end;
+    return isinf(high) ? high : next_above(high);
 }
 
 /* |(a + b) - c| <= r_a + r_b + error of the centre. */
@@ -81,12 +85,6 @@ ball ball_sub(ball a, ball b)
     return ball_add(a, ball_neg(b));
 }
 
-void ball_sub_all(ball *x, int64_t n, ball b)
-{
-    ball const negative = ball_neg(b);
-    for (int64_t i = 0; i < n; i++) x[i] = add(x[i], negative);
-}
-
 ball ball_sum(const ball *x, int64_t n)
 {
     ball sum = ball_of(0);
@@ -95,7 +93,7 @@ ball ball_sum(const ball *x, int64_t n)
 }
 
 /* |ab - a_c b_c| <= |a_c| r_b + |b_c| r_a + r_a r_b. */
-static inline __attribute__((always_inline)) ball multiply(ball a, ball b)
+ball ball_mul(ball a, ball b)
 {
     if (ball_is_any(a) || ball_is_any(b)) return ball_any();
     double err = 0;
@@ -103,16 +101,6 @@ static inline __attribute__((always_inline)) ball multiply(ball a, ball b)
     if (a.r == 0 && b.r == 0) return ball_make(c, up_unless_zero(err));
     double const spread = centre_sup(a.c) * b.r + centre_sup(b.c) * a.r + a.r * b.r;
     return ball_make(c, up(err + spread));
-}
-
-ball ball_mul(ball a, ball b)
-{
-    return multiply(a, b);
-}
-
-void ball_mul_all(ball *x, int64_t n, ball b)
-{
-    for (int64_t i = 0; i < n; i++) x[i] = multiply(x[i], b);
 }
 
 /* Lemma Quotient: |a/b - q| = |a - q b| / |b| for every a, b of the balls, and a - q b is a ball operation. */
@@ -249,8 +237,44 @@ void ball_exp_all(ball *x, int64_t n)
 {
     for (int64_t j = 0; j < n; j++) x[j] = ball_exp(x[j]);
 }
+
+void ball_mul_all(ball *x, int64_t n, ball b)
+{
+    for (int64_t j = 0; j < n; j++) x[j] = ball_mul(x[j], b);
+}
+
+void ball_sub_all(ball *x, int64_t n, ball b)
+{
+    for (int64_t j = 0; j < n; j++) x[j] = ball_sub(x[j], b);
+}
 #else
-enum { TOGETHER = 256 }; /* exponentials that one call of the kernel computes */
+enum { TOGETHER = 256 }; /* balls that one call of a kernel takes */
+
+typedef void kernel_of_balls(double *hi, double *lo, double *r, int64_t n, const double b[3]);
+
+static void each_with(kernel_of_balls *kernel, ball *x, int64_t n, ball b)
+{
+    double const other[] = {b.c.hi, b.c.lo, b.r};
+    double hi[TOGETHER], lo[TOGETHER], r[TOGETHER];
+    for (int64_t from = 0; from < n; from += TOGETHER) {
+        int64_t const m = n - from < TOGETHER ? n - from : TOGETHER;
+        for (int64_t j = 0; j < m; j++) hi[j] = x[from + j].c.hi, lo[j] = x[from + j].c.lo, r[j] = x[from + j].r;
+        kernel(hi, lo, r, m, other);
+        for (int64_t j = 0; j < m; j++) x[from + j] = ball_make((centre){hi[j], lo[j]}, up_unless_zero(r[j]));
+    }
+}
+
+/* A product with one word may be exact: the kernel's never is. */
+void ball_mul_all(ball *x, int64_t n, ball b)
+{
+    if (b.c.lo != 0) each_with(kernels_for_this_cpu()->multiply, x, n, b);
+    for (int64_t j = 0; b.c.lo == 0 && j < n; j++) x[j] = ball_mul(x[j], b);
+}
+
+void ball_sub_all(ball *x, int64_t n, ball b)
+{
+    each_with(kernels_for_this_cpu()->add, x, n, ball_neg(b));
+}
 
 void ball_exp_all(ball *x, int64_t n)
 {

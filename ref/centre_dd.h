@@ -9,6 +9,7 @@
 #ifndef CENTRE_DD_H
 #define CENTRE_DD_H
 
+#include "binary64.h"
 #include "kernel.h"
 
 #include <limits.h>
@@ -118,17 +119,6 @@ static inline void centre_split(centre a, double *hi, double *lo, double *rest)
     *hi = a.hi;
     *lo = a.lo;
     *rest = 0;
-}
-
-/* The double next to v, finite, above it; as nextafter, without a call. */
-static inline double next_above(double v)
-{
-    int64_t bits;
-    if (v == 0) return 0x1p-1074;
-    memcpy(&bits, &v, sizeof bits);
-    bits += v > 0 ? 1 : -1;
-    memcpy(&v, &bits, sizeof v);
-    return v;
 }
 
 static inline double centre_down(centre a)

@@ -41,16 +41,6 @@ void ball_combine_balls(scratch *memory, const weight_rows *w, const ball *value
 #else
 #include "kernel.h"
 
-/* The largest |value| of each column. */
-static void column_sup(const double *value, int64_t n, int64_t stride, int64_t width, double *sup)
-{
-    for (int64_t c = 0; c < width; c++) sup[c] = 0;
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t c = 0; c < width; c++) {
-            sup[c] = larger(sup[c], fabs(value[j * stride + c]));
-        }
-}
-
 enum { TILE = 64 }; /* rows of values that stay near while every row of weights uses them */
 
 static void split(const ball *weight, int64_t n, double *hi, double *lo)
@@ -213,9 +203,9 @@ static void combine_on_grid(scratch *memory, const weight_rows *w, const double 
 void ball_combine(scratch *memory, const weight_rows *w, const double *value, int64_t stride, int64_t width, ball *out)
 {
     scratch_piece *const mark = scratch_mark(memory);
-    double *const sup = scratch_take(memory, width, sizeof *sup);
+    double *const sup = scratch_zeros(memory, width, sizeof *sup);
     double most = 0, heaviest = 0;
-    column_sup(value, w->n, stride, width, sup);
+    kernels_for_this_cpu()->column_sup(value, w->n, stride, width, sup);
     for (int64_t c = 0; c < width; c++) most = larger(most, sup[c]);
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t j = 0; j < w->n; j++) heaviest = larger(heaviest, fabs(row_of(w, i)[j].c.hi));
@@ -303,13 +293,21 @@ static bool are_weights(const operand *a, int64_t rows)
     return true;
 }
 
-/* A vector in pieces. */
+/* A vector in pieces; those of all vectors lie one after another. */
 typedef struct {
-    double *piece;        /* (PIECES, n) */
-    int pieces;           /* the others are all 0 */
-    double left;          /* of all its entries, as far as they are cut */
-    const double *radius; /* NULL: all 0 */
+    int64_t first; /* among all pieces */
+    int pieces;    /* the others are all 0 */
+    double left;   /* of all its entries, as far as they are cut */
+    bool blurred;  /* it has radii: row `radius` of all radii */
+    int64_t radius;
 } cut_vector;
+
+/* Vectors in pieces. */
+typedef struct {
+    cut_vector *of;
+    int64_t rows, width, pieces, radii;
+    double *piece, *radius; /* (pieces, width), (radii, width) */
+} cut_vectors;
 
 static int pieces_of(const double *piece, int64_t n)
 {
@@ -328,11 +326,10 @@ static void round_radii(const double *radius, int64_t n, double *rounded)
     for (int64_t j = 0; j < n; j++) rounded[j] = radius[j] == 0 ? 0 : (radius[j] + round) - round + unit;
 }
 
-/* piece: for PIECES + 1 times n numbers, room: for 2 n. */
-static cut_vector cut_into(const operand *a, double *piece, double *room)
+/* Joins v. room: for 2 n numbers. */
+static void cut_into(cut_vectors *v, const operand *a, double *room)
 {
-    cut_vector v = {.piece = piece};
-    double *const hi = room, *const lo = room + a->n;
+    double *const hi = room, *const lo = room + a->n, *const piece = v->piece + v->pieces * v->width;
     double total = 0;
     for (int64_t j = 0; j < a->n; j++) {
         hi[j] = a->value[j], lo[j] = a->low ? a->low[j] : 0;
@@ -340,19 +337,29 @@ static cut_vector cut_into(const operand *a, double *piece, double *room)
     }
     cutting cut = cuts_for(total * slack(a->n), a->n);
     cut_weights(&cut, hi, lo, a->n, a->n, piece);
-    v.pieces = pieces_of(piece, a->n);
-    v.left = cut.left * slack(a->n);
-    if (!a->radius) return v;
-    round_radii(a->radius, a->n, piece + PIECES * a->n);
-    v.radius = piece + PIECES * a->n;
+    cut_vector const one = {v->pieces, pieces_of(piece, a->n), cut.left * slack(a->n), a->radius != NULL, v->radii};
+    if (one.blurred) round_radii(a->radius, a->n, v->radius + v->radii++ * v->width);
+    v->pieces += one.pieces;
+    v->of[v->rows++] = one;
+}
+
+static cut_vectors cut_all(scratch *memory, const operand *a, int64_t rows)
+{
+    int64_t const width = a->n;
+    cut_vectors v = {.width = width};
+    v.of = scratch_take(memory, rows, sizeof *v.of);
+    v.piece = scratch_take(memory, rows * PIECES * width, sizeof *v.piece);
+    v.radius = scratch_take(memory, rows * width, sizeof *v.radius);
+    double *const room = scratch_take(memory, 2 * width, sizeof *room);
+    for (int64_t i = 0; i < rows; i++) cut_into(&v, &a[i], room);
     return v;
 }
 
-/* The dot product with b, from the sums that are LANES apart. */
-static ball total_of(const cut_vector *a, const double *s, const operand *b)
+/* The dot product with b, from the sums of pieces and of radii, which are LANES apart. */
+static ball total_of(const cut_vector *a, const double *pieces, const double *radii, const operand *b)
 {
-    ball const total = sum_of_pieces(s, a->pieces, b->max_abs, a->left, 0);
-    return a->radius && b->max_abs > 0 ? ball_widen(total, up(s[PIECES * LANES])) : total;
+    ball const total = sum_of_pieces(pieces + a->first * LANES, a->pieces, b->max_abs, a->left, 0);
+    return a->blurred && b->max_abs > 0 ? ball_widen(total, up(radii[a->radius * LANES])) : total;
 }
 
 /* Entries [from, from + n) of 32 vectors, side by side. */
@@ -362,20 +369,25 @@ static void pack_across(const operand *b, int64_t vectors, int64_t from, int64_t
         for (int64_t j = 0; j < n; j++) block[j * LANES + c] = c < vectors ? b[c].value[from + j] : 0;
 }
 
-/* With 32 vectors at most: sums (rows, PIECES + 1, 32), the last those of radii times |values|. */
-static void dots_of_block(const cut_vector *v, int64_t rows, const operand *b, int64_t vectors, double *sums)
+/* Rows of weights, `stride` apart, times 32 columns of n values: sums (rows, 32). */
+static void slice_rows(const double *weight, int64_t rows, int64_t stride, const double *block, int64_t n, double *sums)
 {
     const kernels *const k = kernels_for_this_cpu();
-    double block[TILE * LANES], size[TILE * LANES];
-    for (int64_t from = 0; from < b->n; from += TILE) {
-        int64_t const n = b->n - from < TILE ? b->n - from : TILE;
+    for (int64_t i = 0; i < rows; i += PIECES)
+        k->slices(weight + i * stride, stride, rows - i < PIECES ? (int)(rows - i) : PIECES, block, n,
+                  sums + i * LANES);
+}
+
+/* With 32 vectors at most: the sums of pieces times values (pieces, 32), of radii times |values| (radii, 32). */
+static void dots_of_block(const cut_vectors *v, const operand *b, int64_t vectors, double *pieces, double *radii)
+{
+    double block[TILE * LANES];
+    for (int64_t from = 0; from < v->width; from += TILE) {
+        int64_t const n = v->width - from < TILE ? v->width - from : TILE;
         pack_across(b, vectors, from, n, block);
-        for (int64_t j = 0; j < n * LANES; j++) size[j] = fabs(block[j]);
-        for (int64_t i = 0; i < rows; i++) {
-            double *const to = sums + i * (PIECES + 1) * LANES;
-            k->slices(v[i].piece + from, b->n, v[i].pieces, block, n, to);
-            if (v[i].radius) k->slices(v[i].radius + from, b->n, 1, size, n, to + PIECES * LANES);
-        }
+        slice_rows(v->piece + from, v->pieces, v->width, block, n, pieces);
+        for (int64_t j = 0; v->radii && j < n * LANES; j++) block[j] = fabs(block[j]);
+        slice_rows(v->radius + from, v->radii, v->width, block, n, radii);
     }
 }
 
@@ -383,20 +395,16 @@ static void dots_of_block(const cut_vector *v, int64_t rows, const operand *b, i
 static void dots_on_grid(scratch *memory, const operand *a, int64_t rows, const operand *b, int64_t n, int64_t stride,
                          ball *out)
 {
-    enum { PARTS = PIECES + 1 };
-    int64_t const width = a->n;
-    double *const piece = scratch_take(memory, rows * width * PARTS, sizeof *piece);
-    double *const sums = scratch_take(memory, rows * PARTS * LANES, sizeof *sums);
-    double *const room = scratch_take(memory, 2 * width, sizeof *room);
-    cut_vector *const v = scratch_take(memory, rows, sizeof *v);
-    for (int64_t i = 0; i < rows; i++) v[i] = cut_into(&a[i], piece + i * width * PARTS, room);
+    cut_vectors const v = cut_all(memory, a, rows);
+    int64_t const sums = (v.pieces + v.radii) * LANES;
+    double *const pieces = scratch_take(memory, sums, sizeof *pieces), *const radii = pieces + v.pieces * LANES;
     for (int64_t from = 0; from < n; from += LANES) {
         int64_t const vectors = n - from < LANES ? n - from : LANES;
-        memset(sums, 0, (size_t)(rows * PARTS * LANES) * sizeof *sums);
-        dots_of_block(v, rows, b + from, vectors, sums);
+        memset(pieces, 0, (size_t)sums * sizeof *pieces);
+        dots_of_block(&v, b + from, vectors, pieces, radii);
         for (int64_t i = 0; i < rows; i++)
             for (int64_t c = 0; c < vectors; c++)
-                out[i * stride + from + c] = total_of(&v[i], sums + i * PARTS * LANES + c, &b[from + c]);
+                out[i * stride + from + c] = total_of(&v.of[i], pieces + c, radii + c, &b[from + c]);
     }
 }
 

@@ -2,6 +2,8 @@
  * that is certain. */
 #include "radius.h"
 
+#include "binary64.h"
+
 #ifndef PROOF_BITS
 #include "kernel.h"
 #endif
@@ -141,7 +143,7 @@ static double radius_of_products(const operand *a, const operand *b)
 /* Lemma Exact: all terms are multiples of 2^lsb and sum |term| <= 2^(lsb + 53): every partial sum is a double. */
 static bool exact_in_binary64(double sum_abs, int lsb)
 {
-    return lsb > -1000 && lsb < 900 && sum_abs <= ldexp(1, lsb + 53);
+    return lsb > -1000 && lsb < 900 && sum_abs <= two_to(lsb + 53);
 }
 
 /* Points whose products are binary64 numbers. */

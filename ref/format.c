@@ -1,5 +1,6 @@
 /* Stored formats, from their definitions. Nothing here is shared with a port: a decoder on both sides would hide its own
  * mistakes. */
+#include "binary64.h"
 #include "ref.h"
 
 #include <float.h>
@@ -50,15 +51,6 @@ static int exponent_of(double v)
     return (int)(bits >> 52 & 0x7ff) - 1023;
 }
 
-static double power_of_two(int e)
-{
-    uint64_t const bits = (uint64_t)(e + 1023) << 52;
-    double v;
-    if (e < -1022 || e > 1023) return ldexp(1, e);
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 /* Neighbouring values in the binade of v, which is finite, are 2^this apart. */
 static int unit_exponent(const format *f, double v)
 {
@@ -68,7 +60,7 @@ static int unit_exponent(const format *f, double v)
 
 static double unit_at(const format *f, double v)
 {
-    return power_of_two(unit_exponent(f, v));
+    return two_to(unit_exponent(f, v));
 }
 
 /* The whole number nearest to |v| < 2^52, of two the even one, with the sign of v. */
@@ -87,7 +79,7 @@ double ref_round(dsv3_dtype d, double v)
     const format *const f = &formats[d];
     if (!isfinite(v) || d == DSV3_F64) return v;
     int const unit = unit_exponent(f, v); /* products with powers of two are exact */
-    double const rounded = nearest_whole(v * power_of_two(-unit)) * power_of_two(unit);
+    double const rounded = nearest_whole(v * two_to(-unit)) * two_to(unit);
     if (fabs(rounded) > f->largest) return copysign(HUGE_VAL, v);
     return rounded;
 }
@@ -177,8 +169,8 @@ static uint32_t code_of(const format *f, bool fn, double v)
     if (isinf(v)) return fn ? sign | (exponents + 6) : sign | exponents;
     if (v == 0) return sign;
     int const e = exponent_of(v);
-    if (e < f->least) return sign | (uint32_t)(fabs(v) * power_of_two(f->mantissa - f->least));
-    uint32_t const fraction = (uint32_t)(fabs(v) * power_of_two(f->mantissa - e)) - (1u << f->mantissa);
+    if (e < f->least) return sign | (uint32_t)(fabs(v) * two_to(f->mantissa - f->least));
+    uint32_t const fraction = (uint32_t)(fabs(v) * two_to(f->mantissa - e)) - (1u << f->mantissa);
     return sign | (uint32_t)(e + f->bias) << f->mantissa | fraction;
 }
 

@@ -256,6 +256,38 @@ static void exponential(double *restrict hi, double *restrict lo, int64_t n)
     }
 }
 
+/* centre_sup, without a branch: a low word of the same sign moves the end away from 0. */
+static inline double size_of(double hi, double lo)
+{
+    double size;
+    int64_t h, l;
+    memcpy(&h, &hi, sizeof h), memcpy(&l, &lo, sizeof l);
+    int64_t const outwards = (h ^ l) < 0 || (l & INT64_MAX) == 0 ? 0 : 1, bits = (h & INT64_MAX) + outwards;
+    memcpy(&size, &bits, sizeof size);
+    return size;
+}
+
+static void multiply(double *restrict hi, double *restrict lo, double *restrict r, int64_t n, const double *restrict b)
+{
+    centre const factor = {b[0], b[1]};
+    double const radius = b[2], size = size_of(b[0], b[1]);
+    for (int64_t j = 0; j < n; j++) {
+        centre const c = mul_dd((centre){hi[j], lo[j]}, factor);
+        double const spread = size_of(hi[j], lo[j]) * radius + size * r[j] + r[j] * radius;
+        hi[j] = c.hi, lo[j] = c.lo, r[j] = (0x1.3p-103 * fabs(c.hi) + 0x1p-1000) + spread;
+    }
+}
+
+static void add(double *restrict hi, double *restrict lo, double *restrict r, int64_t n, const double *restrict b)
+{
+    for (int64_t j = 0; j < n; j++) {
+        centre const s = two_sum(hi[j], b[0]), t = two_sum(lo[j], b[1]), v = fast_two_sum(s.hi, s.lo + t.hi);
+        centre const c = fast_two_sum(v.hi, v.lo + t.lo);
+        double const err = (lo[j] == 0) & (b[1] == 0) ? 0 : 0x1p-104 * fabs(c.hi);
+        hi[j] = c.hi, lo[j] = c.lo, r[j] = err + r[j] + b[2];
+    }
+}
+
 static void deviate(const double *restrict p, const double *restrict pe, const double *restrict value, int64_t n,
                     int64_t stride, int64_t width, const double *restrict o, double *restrict sums)
 {
@@ -282,6 +314,15 @@ static void deviate(const double *restrict p, const double *restrict pe, const d
             sums[3 * (from + k) + 2] += spread[k];
         }
     }
+}
+
+static void column_sup(const double *restrict value, int64_t n, int64_t stride, int64_t width, double *restrict sup)
+{
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t c = 0; c < width; c++) {
+            double const size = fabs(value[j * stride + c]), least = size <= sup[c] ? sup[c] : size;
+            sup[c] = isnan(size) ? (double)INFINITY : least;
+        }
 }
 
 /* Where mask is all ones a, where it is 0 b. */
@@ -359,5 +400,6 @@ static bool scaled_codes(const uint8_t *code, int64_t n, double scale, double *r
 }
 #endif
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs,  combine,     cut,
-                                            slices,           exponential, deviate,     survey, scaled_codes};
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs, combine, cut,
+                                            slices,           exponential, multiply,    add,   deviate, column_sup,
+                                            survey,           scaled_codes};

@@ -48,10 +48,16 @@ typedef struct {
     void (*slices)(const double *piece, int64_t stride, int pieces, const double *value, int64_t n, double *sums);
     /* hi[j] + lo[j] becomes its exponential, -700 <= hi <= 700. (Lemma Exp) */
     void (*exponential)(double *hi, double *lo, int64_t n);
+    /* Ball (hi[j] + lo[j], r[j]) becomes its product with b = {hi, lo, r}, lo not 0; or its sum with b. Radii are
+     * those of ball_mul and ball_add before they are rounded up; NaN or infinite if an argument's is. */
+    void (*multiply)(double *hi, double *lo, double *r, int64_t n, const double b[3]);
+    void (*add)(double *hi, double *lo, double *r, int64_t n, const double b[3]);
     /* Three sums for each column c < width grow by those over j < n, v = value[j * stride + c]: sums[3c] of p[j] |v|,
      * sums[3c + 1] of pe[j] |v - o[c]|, sums[3c + 2] of p[j] |v - o[c]|; rounded to nearest. */
     void (*deviate)(const double *p, const double *pe, const double *value, int64_t n, int64_t stride, int64_t width,
                     const double *o, double *sums);
+    /* sup[c] grows to the largest |value[j * stride + c]| over j < n, for each c < width; infinite where one is NaN. */
+    void (*column_sup)(const double *value, int64_t n, int64_t stride, int64_t width, double *sup);
     /* What operand_of needs to know. */
     number_survey (*survey)(const double *value, int64_t n);
     /* value[i] = scale times E4M3 number code[i]: exact when scale is a binary32 number. False: it can't, and wrote nothing. */

@@ -1,6 +1,8 @@
 /* The hooks: everything that a port may do to a result. See reading.h. */
 #include "reading.h"
 
+#include "binary64.h"
+
 static const double normal_f32 = 0x1p-126;
 static const double overflow_f32 = 0x1.ffffffp127; /* rounds to infinity */
 
@@ -94,7 +96,7 @@ int least_exponent(const ref_numerics *port)
 double eta(const ref_numerics *port)
 {
     bool const nearest = port->flush == REF_FLUSH_NONE && port->acc.rounding == REF_RN;
-    return ldexp(1, least_exponent(port) - nearest);
+    return two_to(least_exponent(port) - nearest);
 }
 
 /* Lemma Exact: every term is a multiple of 2^lsb and sum |term| fits the accumulator above it: no order rounds. */
@@ -102,7 +104,7 @@ static bool order_free(const ref_numerics *port, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true;            /* all terms are 0 */
     double const most = sum->flushed + sum->sum_abs; /* a unit may align a subnormal factor as if it were 2^-126 */
-    bool const fits = sum->lsb >= least_exponent(port) && most <= ldexp(1, sum->lsb + kept_bits(&port->acc));
+    bool const fits = sum->lsb >= least_exponent(port) && most <= two_to(sum->lsb + kept_bits(&port->acc));
     return fits && most < overflow_f32 && (port->flush != REF_FLUSH_DAZ || sum->flushed == 0);
 }
 
@@ -127,14 +129,14 @@ static path longest_path(const ref_accumulator *acc, double n)
 /* Lemma Accumulate: the relative error of the whole sum, th / (1 - th). */
 static double accumulation(const ref_accumulator *acc, int64_t n, int64_t zeros)
 {
-    double const rho = ldexp(1, acc->rounding == REF_RN ? -acc->bits : 1 - acc->bits);
+    double const rho = two_to(acc->rounding == REF_RN ? -acc->bits : 1 - acc->bits);
     bool const aligned = acc->guard != 255 && !(acc->fused && acc->block == 1);
-    double const cut = aligned ? ldexp(1 + rho, 1 - acc->bits - acc->guard) : 0;
+    double const cut = aligned ? (1 + rho) * two_to(1 - acc->bits - acc->guard) : 0;
     path p = longest_path(acc, (double)n);
     double const others = (double)(n - zeros); /* a step rounds where a leaf enters or meets another sum that isn't 0 */
     p.steps = fmin(p.steps, others), p.added = fmin(p.added, others);
     double const product = acc->fused ? 0 : rho;
-    double const sum = p.steps * rho + (p.steps + p.added) * cut + p.promoted * ldexp(1, -acc->promote_bits);
+    double const sum = p.steps * rho + (p.steps + p.added) * cut + p.promoted * two_to(-acc->promote_bits);
     double const th = (sum + product) * (1 + 0x1p-40);
     return th < 1 ? th / (1 - th) : (double)INFINITY;
 }

@@ -6,8 +6,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+enum { ALIGNED = 64 }; /* a vector register, a line of the cache */
+
 struct scratch_piece {
     scratch_piece *before;
+    char unused[ALIGNED - sizeof(scratch_piece *)]; /* where a piece is aligned its data are */
     _Alignas(max_align_t) char data[];
 };
 
@@ -15,9 +18,10 @@ struct scratch_piece {
 static void *fresh(size_t bytes)
 {
     size_t const huge = (size_t)1 << 21;
-    if (bytes < 2 * huge || bytes > SIZE_MAX - huge) return malloc(bytes);
-    void *const piece = aligned_alloc(huge, (bytes + huge - 1) & ~(huge - 1));
-    if (piece) madvise(piece, bytes, MADV_HUGEPAGE);
+    bool const large = bytes >= 2 * huge && bytes <= SIZE_MAX - huge;
+    void *piece;
+    if (posix_memalign(&piece, large ? huge : ALIGNED, bytes)) return NULL;
+    if (large) madvise(piece, bytes, MADV_HUGEPAGE);
     return piece;
 }
 

@@ -21,7 +21,8 @@ typedef struct scratch {
 /* work(context). False: it ran out of memory. All that it took is freed, either way. */
 bool scratch_run(scratch *s, void (*work)(void *context), void *context);
 
-/* `count` objects of `size` bytes, aligned as by malloc; unset, or all bits 0. Never NULL, not even for none. */
+/* `count` objects of `size` bytes, aligned to 64 bytes, or as the reading's allocator does; unset, or all bits 0. Never
+ * NULL, not even for none. */
 void *scratch_take(scratch *s, int64_t count, size_t size);
 void *scratch_zeros(scratch *s, int64_t count, size_t size);
 

@@ -287,6 +287,39 @@ Test(ball, corners_of_functions)
     cr_expect(ball_is_any(ball_exp(ball_any())) && ball_is_any(ball_log(ball_any())));
 }
 
+static bool same_ball(const ball *a, const ball *b)
+{
+#ifdef PROOF_BITS
+    return ball_lower(*a) == ball_lower(*b) && ball_upper(*a) == ball_upper(*b) && a->r == b->r;
+#else
+    return !memcmp(a, b, sizeof *a);
+#endif
+}
+
+/* Products and differences of many are those of each, bit by bit. */
+Test(ball, each_of_many)
+{
+    enum { N = 600 };
+    static ball x[N], product[N], difference[N];
+    state = 22;
+    for (int round = 0; round < 300; round++) {
+        int const spread = round % 3 ? 5 : 400, n = (int)(draw() % N);
+        ball const b = round % 50 == 7 ? ball_any() : draw_ball(spread);
+        for (int i = 0; i < n; i++) {
+            x[i] = i % 5 ? draw_partner(b, spread) : draw_ball(spread);
+            if (i % 97 == 0) x[i] = i % 2 ? ball_any() : ball_of(draw() % 2 ? 0x1p1000 : -0.0);
+            product[i] = difference[i] = x[i];
+        }
+        ball_mul_all(product, n, b);
+        ball_sub_all(difference, n, b);
+        for (int i = 0; i < n; i++) {
+            ball const times = ball_mul(x[i], b), less = ball_sub(x[i], b);
+            cr_assert(same_ball(&product[i], &times), "product %d of %d, round %d", i, n, round);
+            cr_assert(same_ball(&difference[i], &less), "difference %d of %d, round %d", i, n, round);
+        }
+    }
+}
+
 /* Many at once are what they are one by one; weighted sums hold the sums of balls. */
 Test(ball, many_at_once)
 {

@@ -503,6 +503,52 @@ Test(dot, combined_columns_are_bit_identical)
     }
 }
 
+/* Balls times a ball, and plus one. */
+Test(dot, balls_of_kernels_are_bit_identical)
+{
+    static double before[3][CUT_N], first[3][CUT_N], other[3][CUT_N];
+    const kernels *builds[2];
+    int const count = other_builds(builds);
+    srand48(53);
+    for (int n = 0; n < CUT_N; n++)
+        for (int k = 0; k < 2 * count; k++) {
+            double const b[] = {uniform(), n % 3 ? 0x1p-55 : -0x1p-58, n % 4 ? 0x1p-60 : 0};
+            for (int j = 0; j < CUT_N; j++) {
+                before[0][j] = ldexp(uniform(), (int)(90 * uniform()));
+                before[1][j] = lrand48() % 3 ? before[0][j] * uniform() * 0x1p-53 : 0;
+                before[2][j] = lrand48() % 3 ? fabs(before[0][j]) * 0x1p-50 : 0;
+            }
+            memcpy(first, before, sizeof first), memcpy(other, before, sizeof other);
+            (k % 2 ? kernels_baseline.add : kernels_baseline.multiply)(first[0], first[1], first[2], n, b);
+            (k % 2 ? builds[k / 2]->add : builds[k / 2]->multiply)(other[0], other[1], other[2], n, b);
+            cr_assert(!memcmp(first, other, sizeof first), "%s, n = %d, add %d", builds[k / 2]->isa, n, k % 2);
+        }
+}
+
+/* The largest size of each column and of what was there; infinite for NaN, whatever comes before or after it. */
+Test(dot, column_sup_is_the_largest)
+{
+    enum { WIDTH = 37, STRIDE = 41, ROWS = 9 };
+    static double value[ROWS * STRIDE], sup[STRIDE], expected[STRIDE];
+    const kernels *builds[3] = {&kernels_baseline};
+    int const count = 1 + other_builds(builds + 1);
+    srand48(52);
+    for (int round = 0; round < 500 * count; round++) {
+        int const rows = (int)(lrand48() % (ROWS + 1)), width = (int)(lrand48() % (WIDTH + 1));
+        for (int i = 0; i < ROWS * STRIDE; i++) value[i] = lrand48() % 5 ? uniform() : -0.0;
+        if (round % 3 == 0) value[lrand48() % (ROWS * STRIDE)] = round % 2 ? (double)NAN : -HUGE_VAL;
+        for (int c = 0; c < STRIDE; c++) {
+            expected[c] = sup[c] = c % 4 ? 0 : 0.75;
+            for (int j = 0; j < rows && c < width; j++) {
+                double const v = fabs(value[j * STRIDE + c]);
+                expected[c] = isnan(v) ? HUGE_VAL : fmax(expected[c], v);
+            }
+        }
+        builds[round % count]->column_sup(value, rows, STRIDE, width, sup);
+        cr_assert(!memcmp(sup, expected, sizeof sup), "%s, %d rows of %d", builds[round % count]->isa, rows, width);
+    }
+}
+
 /* ---- codes ---- */
 
 /* Codes times a scale, or nothing: where a kernel takes them it takes all normal numbers and zeros. */
