@@ -198,7 +198,6 @@ static int attend_sequence(dsv3_ctx *ctx, const block *a, int64_t b)
                                    .q = a->absorbed + first * a->heads * a->latent,
                                    .q_stride = a->latent,
                                    .width = a->latent,
-                                   .dtype = DSV3_F32,
                                    .key = key,
                                    .value = key,
                                    .len = len,

@@ -141,22 +141,6 @@ KERNEL void add_few_codes(const uint16_t *const x[], const row_set *rows, matrix
     }
 }
 
-/* acc 24 rn fused: what tile_add_pairs does, without lanes in memory. */
-KERNEL void dot_kernel(int m, const uint16_t *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE])
-{
-    row_set rows = {.step = CHUNK * sizeof(uint16_t)};
-    vec sum[TILE][TILE];
-    UNROLL for (int j = 0; j < TILE; j++) rows.data[j] = w[j].data;
-    UNROLL for (int i = 0; i < TILE; i++) UNROLL for (int j = 0; j < TILE; j++) sum[i][j] = vec_of(0);
-    pair_chunks(m, DSV3_BF16, ASK_NOTHING, x, &rows, NULL, 0, n, sum);
-    vec_store(out[0], vec_sums(&sum[0][0]));
-}
-
-void dot_pairs(int m, const uint16_t *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE])
-{
-    m > 1 ? dot_kernel(TILE, x, w, n, out) : dot_kernel(1, x, w, n, out);
-}
-
 static row_set rows_of_tile(const matrix_tile *w)
 {
     row_set rows = {.step = w->step};
@@ -191,39 +175,4 @@ void tile_add_pairs(int m, const uint16_t *const x[TILE], matrix_tile *w, int64_
         w->later ? add_shared_codes(m, ASK_LATER, x, &rows, w, n, s->lane)
                  : add_shared_codes(m, ASK_NOTHING, x, &rows, w, n, s->lane);
     }
-}
-
-/* ---- weighted sums of pairs of rows ---- */
-
-void pair_rows(const uint16_t *a, const uint16_t *b, int64_t n, uint32_t *to)
-{
-    static const uint16_t none[WIDTH];
-    for (int64_t c = 0; c < SPAN; c += WIDTH) {
-        lanes const of = n > c ? first_lanes(n - c) : 0;
-        store_pairs((uint16_t *)(to + c), first_paired(PAIRED),
-                    interleave(of ? a + c : none, of && b ? b + c : none, of));
-    }
-}
-
-enum { SPANS = SPAN / WIDTH };
-
-KERNEL void sum_kernel(int m, const uint16_t *const p[TILE], const uint32_t *v, int64_t n, float out[TILE][SPAN])
-{
-    vec sum[TILE][SPANS];
-    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] = vec_of(0);
-    for (int64_t j = 0; j < n; j++) {
-        pairs row[SPANS];
-        UNROLL for (int c = 0; c < SPANS; c += 2) load_pairs(v + j * SPAN + c * WIDTH, DSV3_BF16, 2 * PAIRED, row + c);
-        UNROLL for (int i = 0; i < m; i++)
-        {
-            pairs const weight = pairs_of(p[i] + 2 * j);
-            UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] = vec_dot(weight, row[c], sum[i][c]);
-        }
-    }
-    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) vec_store(out[i] + c * WIDTH, sum[i][c]);
-}
-
-void sum_pairs(int m, const uint16_t *const p[TILE], const uint32_t *v, int64_t n, float out[TILE][SPAN])
-{
-    m > 1 ? sum_kernel(TILE, p, v, n, out) : sum_kernel(1, p, v, n, out);
 }

@@ -39,16 +39,6 @@ void tile_add_pairs(int m, const uint16_t *const x[TILE], matrix_tile *w, int64_
 /* n columns of bf16 or f8_e4m3 rows as BF16, codes without their scale, packed. Likewise. */
 void decode_pairs(const matrix_tile *w, int64_t n, uint16_t *to);
 
-/* As dot_rows, of rows of bf16: acc avx512.bf16 splits=16. Likewise. */
-void dot_pairs(int m, const uint16_t *const x[TILE], const stored_row w[TILE], int64_t n, float out[TILE][TILE]);
-
-/* SPAN entries of two rows of bf16 side by side, zeros behind the n that there are; b NULL: zeros. Likewise. */
-void pair_rows(const uint16_t *a, const uint16_t *b, int64_t n, uint32_t *to);
-
-/* out[i][c] = sum over j < n of p[i][2 j] v[j][c].first + p[i][2 j + 1] v[j][c].second for SPAN columns c; v[j] at v + j * SPAN.
- * One chain: acc avx512.bf16 splits=1. Likewise. */
-void sum_pairs(int m, const uint16_t *const p[TILE], const uint32_t *v, int64_t n, float out[TILE][SPAN]);
-
 /* Each sum's lanes are added by a tree. */
 void tile_end(const tile_sums *sums, float out[TILE][TILE]);
 

@@ -1020,6 +1020,50 @@ Test(fast, squares_are_the_sums_that_are_declared)
     }
 }
 
+/* ---- attention by pairs ---- */
+
+/* As fast.md says: chains of 288 products, the odd one of a pair first. */
+static float paired_sum(const uint16_t *a, const uint16_t *b, int n)
+{
+    float sum = 0;
+    for (int k = 0; k < n; k += 288) {
+        float chain = 0;
+        for (int i = k; i < k + 288 && i < n; i += 2)
+            chain = add_product(a[i], b[i], add_product(a[i + 1], b[i + 1], chain));
+        sum = add_normal(sum, chain);
+    }
+    return sum;
+}
+
+/* Of one key the lse is its score. */
+Test(fast, scores_by_pairs_are_the_sums_that_are_declared)
+{
+    enum { WIDE = 600, VALUES = 40 };
+    static uint16_t q[HEADS][WIDE], key[WIDE];
+    static float o[HEADS][VALUES], lse[HEADS];
+    uint32_t random = 9;
+    int32_t page = 0, length = 1;
+    for (int c = 0; c < WIDE; c++) key[c] = any_small(&random);
+    for (int i = 0; i < HEADS * WIDE; i++) q[i / WIDE][i % WIDE] = any_small(&random);
+    char text[400];
+    path = "dpbf16", described(fast, path, text);
+    if (strncmp(text, "dpbf16 runs; ", 13)) cr_skip_test("%s", text);
+    dsv3_ctx *const ctx = open_with("2");
+    dsv3_mla_decode_prob const prob = {1, 1, HEADS, VALUES, WIDE - VALUES, 24, 1, 1, 1};
+    dsv3_mla_decode_io const io = {
+        .q = {q, DSV3_BF16, 4, {1, 1, HEADS, WIDE}, {HEADS * WIDE, HEADS * WIDE, WIDE, 1}},
+        .kv_cache = {key, DSV3_BF16, 3, {1, 1, WIDE}, {WIDE, WIDE, 1}},
+        .block_table = {&page, DSV3_I32, 2, {1, 1}, {1, 1}},
+        .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
+        .o = {o, DSV3_F32, 4, {1, 1, HEADS, VALUES}, {HEADS * VALUES, HEADS * VALUES, VALUES, 1}},
+        .lse = {lse, DSV3_F32, 3, {1, 1, HEADS}, {HEADS, HEADS, 1}}};
+    cr_assert(fast->mla_decode(ctx, &prob, &io) == DSV3_OK);
+    for (int h = 0; h < HEADS; h++)
+        cr_expect(lse[h] == paired_sum(q[h], key, WIDE), "head %d: %a, not %a", h, (double)lse[h],
+                  (double)paired_sum(q[h], key, WIDE));
+    fast->close(ctx);
+}
+
 /* ---- the order of sums ---- */
 
 /* One sum by hand: products[k] at place k, all times 1. */
