@@ -10,7 +10,6 @@
 enum {
     HALVES = OUTPUTS / SIDE, /* tiles side by side that a part's rows make */
     EIGHT = 8,               /* rows of x whose sums are in registers */
-    FEW = 4,                 /* so many take codes as they are packed; for more these are decoded once */
     TOKENS = 512,            /* rows of x that are in work together, at most */
     BLOCK_STEPS = BLOCK / DEEP,
     SPAN_STEPS = 2 * BLOCK_STEPS, /* of a part, that stay near while rows of x pass by: 16 KiB */
@@ -37,13 +36,15 @@ typedef struct {
     const char *from;
     int64_t pitch, next, end, each; /* bytes from row to row; lines; so many a step */
     int row_lines;                  /* 2^row_lines of them lie in a row */
+    bool near;                      /* into the first cache, where a span of codes has room; else the second */
 } asking;
 
 KERNEL void ask(asking *a)
 {
     for (int64_t const until = least(a->next + a->each, a->end); a->next < until; a->next++) {
         int64_t const row = a->next >> a->row_lines, line = a->next - (row << a->row_lines);
-        __builtin_prefetch(a->from + row * a->pitch + line * LINE);
+        const char *const at = a->from + row * a->pitch + line * LINE;
+        a->near ? __builtin_prefetch(at) : __builtin_prefetch(at, 0, 2);
     }
 }
 
@@ -54,11 +55,12 @@ typedef struct {
     const char *tiles;
     dsv3_dtype dtype;
     const float *scale; /* NULL: none */
+    tile *decoded;      /* where codes are left in BF16; NULL: nowhere */
 } part_tiles;
 
-/* Adds at most a block's steps of m rows of x, with pairs from x[i] on, to total. */
+/* Adds at most a block's steps of m rows of x, with pairs from x[i] on, to total. Not NULL: tiles go to `decoded`. */
 KERNEL void add_block(int m, dsv3_dtype dtype, const char *const x[EIGHT], const char *tiles, int64_t steps,
-                      const float *scale, asking *later, float (*total)[OUTPUTS])
+                      const float *scale, tile *decoded, asking *later, float (*total)[OUTPUTS])
 {
     int64_t const size = size_in(dtype), tile_size = SIDE * DEEP * size;
     vec sum[EIGHT][HALVES];
@@ -69,6 +71,9 @@ KERNEL void add_block(int m, dsv3_dtype dtype, const char *const x[EIGHT], const
             pairs w[HALVES][2];
             const char *const at = tiles + s * HALVES * tile_size + k * DEEP * size;
             UNROLL for (int h = 0; h < HALVES; h++) load_pairs(at + h * tile_size, dtype, CHUNK, w[h]);
+            for (int h = 0; decoded && h < HALVES; h++)
+                UNROLL for (int odd = 0; odd < 2; odd++)
+                    store_pairs(decoded[s * HALVES + h].at[k + odd], first_paired(PAIRED), w[h][odd]);
             UNROLL for (int odd = 0; odd < 2; odd++) UNROLL_EIGHT for (int i = 0; i < m; i++)
             {
                 pairs const one = pairs_of((const uint16_t *)(const void *)x[i] + s * DEEP + 2 * (k + odd));
@@ -84,36 +89,38 @@ KERNEL void add_block(int m, dsv3_dtype dtype, const char *const x[EIGHT], const
     }
 }
 
-KERNEL void add_blocks(int m, dsv3_dtype dtype, const char *const x[EIGHT], const part_tiles *w, int64_t steps,
-                       asking *later, float (*total)[OUTPUTS])
+KERNEL void add_blocks(int m, dsv3_dtype dtype, bool keep, const char *const x[EIGHT], const part_tiles *w,
+                       int64_t steps, asking *later, float (*total)[OUTPUTS])
 {
     const char *row[EIGHT];
     UNROLL_EIGHT for (int i = 0; i < m; i++) row[i] = x[i];
     for (int64_t s = 0; s < steps; s += BLOCK_STEPS) {
         const char *const tiles = w->tiles + s * HALVES * SIDE * DEEP * size_in(dtype);
         add_block(m, dtype, row, tiles, least(BLOCK_STEPS, steps - s), w->scale ? w->scale + s / BLOCK_STEPS : NULL,
-                  later, total);
+                  keep ? w->decoded + s * HALVES : NULL, later, total);
         UNROLL_EIGHT for (int i = 0; i < m; i++) row[i] += BLOCK * sizeof(uint16_t);
     }
 }
 
-/* m rows of x; of more than FEW there are places for EIGHT. */
 static void add_codes(int64_t m, const char *const x[EIGHT], const part_tiles *w, int64_t steps, asking *later,
                       float (*total)[OUTPUTS])
 {
-    if (m == 1) add_blocks(1, DSV3_F8_E4M3, x, w, steps, later, total);
-    if (m == 2) add_blocks(2, DSV3_F8_E4M3, x, w, steps, later, total);
-    if (m > 2) add_blocks(4, DSV3_F8_E4M3, x, w, steps, later, total);
+    if (w->decoded) return add_blocks(EIGHT, DSV3_F8_E4M3, true, x, w, steps, later, total);
+    if (m == 1) add_blocks(1, DSV3_F8_E4M3, false, x, w, steps, later, total);
+    if (m == 2) add_blocks(2, DSV3_F8_E4M3, false, x, w, steps, later, total);
+    if (m > 2 && m <= 4) add_blocks(4, DSV3_F8_E4M3, false, x, w, steps, later, total);
+    if (m > 4) add_blocks(EIGHT, DSV3_F8_E4M3, false, x, w, steps, later, total);
 }
 
+/* m rows of x; there are places for EIGHT. */
 static void add_rows(int64_t m, const char *const x[EIGHT], const part_tiles *w, int64_t steps, asking *later,
                      float (*total)[OUTPUTS])
 {
     if (w->dtype == DSV3_F8_E4M3) return add_codes(m, x, w, steps, later, total);
-    if (m == 1) add_blocks(1, DSV3_BF16, x, w, steps, later, total);
-    if (m == 2) add_blocks(2, DSV3_BF16, x, w, steps, later, total);
-    if (m > 2 && m <= 4) add_blocks(4, DSV3_BF16, x, w, steps, later, total);
-    if (m > 4) add_blocks(8, DSV3_BF16, x, w, steps, later, total);
+    if (m == 1) add_blocks(1, DSV3_BF16, false, x, w, steps, later, total);
+    if (m == 2) add_blocks(2, DSV3_BF16, false, x, w, steps, later, total);
+    if (m > 2 && m <= 4) add_blocks(4, DSV3_BF16, false, x, w, steps, later, total);
+    if (m > 4) add_blocks(EIGHT, DSV3_BF16, false, x, w, steps, later, total);
 }
 
 /* ---- rows of W ---- */
@@ -133,6 +140,7 @@ static asking asking_after(const product *p, int64_t part, int64_t step)
     bool const last = step + SPAN_STEPS >= p->steps;
     asking a = {.from = last ? stored_at(p, part + 1, 0) : stored_at(p, part, step + SPAN_STEPS)};
     a.pitch = p->m->weight->stride[0] * size, a.row_lines = p->packed ? 62 : size == 1 ? 2 : 3;
+    a.near = size == 1;
     a.end = SPAN_STEPS * DEEP * OUTPUTS * size / LINE;
     return a;
 }
@@ -141,19 +149,6 @@ static asking asking_after(const product *p, int64_t part, int64_t step)
 static void share(asking *a, int64_t shares)
 {
     a->each = (a->end - a->next + shares - 1) / shares;
-}
-
-/* Packed codes become BF16. */
-static void decode_span(const char *codes, int64_t steps, asking *later, tile *to)
-{
-    for (int64_t i = 0; i < steps * HALVES; i++, codes += SIDE * DEEP) {
-        ask(later);
-        for (int k = 0; k < SIDE; k += 2) {
-            pairs two[2];
-            load_pairs(codes + k * DEEP, DSV3_F8_E4M3, CHUNK, two);
-            for (int h = 0; h < 2; h++) store_pairs(to[i].at[k + h], first_paired(PAIRED), two[h]);
-        }
-    }
 }
 
 KERNEL void turn(vec v[SIDE], tile *to)
@@ -205,20 +200,18 @@ static void pair_rows(const product *p, int64_t first, int64_t k, asking *later,
         pair_whole(DSV3_F8_E4M3, at, pitch, later, to);
 }
 
-/* A part from a step on, for a span of steps that meet so many rows of x. */
+/* A part from a step on, for a span of steps that meet so many rows of x. The first ones decode codes for all. */
 static part_tiles find_tiles(const product *p, int64_t part, int64_t step, int64_t steps, int64_t tokens, asking *later,
                              tile *panel)
 {
     dsv3_dtype const dtype = p->m->weight->dtype;
     const dsv3_tensor *const scale = p->m->scale;
-    part_tiles w = {(const char *)panel, DSV3_BF16, NULL};
+    part_tiles w = {(const char *)panel, DSV3_BF16, NULL, NULL};
     if (dtype == DSV3_F8_E4M3)
         w.scale = (const float *)scale->data + part * OUTPUTS / BLOCK * scale->stride[0] + step / BLOCK_STEPS;
-    if (p->packed && (dtype == DSV3_BF16 || tokens <= FEW)) {
+    if (p->packed) {
         w.tiles = stored_at(p, part, step), w.dtype = dtype;
-    } else if (p->packed) {
-        share(later, (2 + tokens / EIGHT) * SPAN_STEPS * HALVES / 2);
-        decode_span(stored_at(p, part, step), steps, later, panel);
+        w.decoded = dtype == DSV3_F8_E4M3 && tokens > EIGHT ? panel : NULL;
     } else {
         share(later, (1 + tokens / EIGHT) * SPAN_STEPS);
         for (int64_t s = 0; s < steps; s += 2)
@@ -294,10 +287,12 @@ static void multiply_tokens(const product *p, int64_t part, int64_t t, int64_t t
     for (int64_t step = 0; step < p->steps; step += SPAN_STEPS) {
         int64_t const steps = least(SPAN_STEPS, p->steps - step);
         asking later = asking_after(p, part, step);
-        part_tiles const w = find_tiles(p, part, step, steps, tokens, &later, piece_of(&p->panel, worker));
+        part_tiles w = find_tiles(p, part, step, steps, tokens, &later, piece_of(&p->panel, worker));
         share(&later, (tokens + EIGHT - 1) / EIGHT * SPAN_STEPS);
-        for (int64_t i = 0; i < tokens; i += EIGHT)
+        for (int64_t i = 0; i < tokens; i += EIGHT) {
             add_group(p, t + i, least(EIGHT, tokens - i), &w, step, steps, &later, total + i);
+            if (w.decoded) w = (part_tiles){(const char *)w.decoded, DSV3_BF16, w.scale, NULL};
+        }
     }
     store_part(p, part, t, tokens, total);
 }
