@@ -8,11 +8,8 @@ enum { ROWS = 8 * TILE }; /* that are in work together: they use a key while it 
 
 typedef struct {
     const attention_group *g;
-    bool pairs;
-    int64_t longest;  /* keys, rounded up */
-    float *score;     /* (workers, ROWS, longest): scores, then weights */
-    uint16_t *weight; /* (workers, ROWS, longest): the same in BF16; with pairs */
-    uint32_t *value;  /* (spans, len / 2, SPAN): entries of two tokens side by side; with pairs */
+    int64_t longest; /* keys, rounded up */
+    float *score;    /* (workers, ROWS, longest): scores, then weights */
 } attention;
 
 stored_row paged_row(const dsv3_tensor *cache, const dsv3_tensor *block_table, int64_t page_size, int64_t b, int64_t j)
@@ -23,9 +20,9 @@ stored_row paged_row(const dsv3_tensor *cache, const dsv3_tensor *block_table, i
 
 /* ---- scores ---- */
 
-static const void *query_at(const attention_group *g, int64_t r)
+static const float *query_at(const attention_group *g, int64_t r)
 {
-    return (const char *)g->q + (size_t)(r * g->q_stride) * (g->dtype == DSV3_F32 ? 4 : 2);
+    return g->q + r * g->q_stride;
 }
 
 /* Rows r to r + rows - 1 against keys j to j + 3; past the last key that one again. There is room
@@ -33,15 +30,12 @@ static const void *query_at(const attention_group *g, int64_t r)
 static void score_tile(const attention *a, int64_t r, int rows, int64_t j, int64_t n, float *const score[TILE])
 {
     const attention_group *const g = a->g;
-    const void *q[TILE];
+    const float *q[TILE];
     stored_row k[TILE];
     float dot[TILE][TILE];
     for (int i = 0; i < TILE; i++) q[i] = query_at(g, r + (i < rows ? i : 0));
     for (int c = 0; c < TILE; c++) k[c] = g->key[j + c < n ? j + c : n - 1];
-    if (a->pairs)
-        dot_pairs(rows, (const uint16_t *const *)q, k, g->width, dot);
-    else
-        dot_rows(rows, (const float *const *)q, k, g->width, dot);
+    dot_rows(rows, q, k, g->width, dot);
     for (int i = 0; i < rows; i++)
         for (int c = 0; c < TILE; c++) score[i][j + c] = dot[i][c] * g->scale;
 }
@@ -49,47 +43,25 @@ static void score_tile(const attention *a, int64_t r, int rows, int64_t j, int64
 /* ---- weights ---- */
 
 /* Scores become weights; keys that the row doesn't see have none. Returns their sum. */
-static float weigh(const attention *a, int64_t r, int64_t n, float *score, uint16_t *weight)
+static float weigh(const attention *a, int64_t r, int64_t n, float *score)
 {
-    int64_t const seen = a->g->seen[r], even = n + n % 2;
+    int64_t const seen = a->g->seen[r];
     float const most = largest_of(score, seen), sum = exponentials(score, seen, most);
-    for (int64_t j = seen; j < even; j++) score[j] = 0;
+    for (int64_t j = seen; j < n; j++) score[j] = 0;
     if (a->g->lse) a->g->lse[r] = seen ? most + logf(sum) : -INFINITY;
-    for (int64_t j = 0; a->pairs && j < even; j += WIDTH)
-        store_lanes(weight, DSV3_BF16, j, first_lanes(even - j), load_lanes(score, DSV3_F32, j, first_lanes(even - j)));
     return sum;
 }
 
 /* ---- values ---- */
 
-static int64_t pairs_of_tokens(const attention_group *g)
-{
-    return (g->len + 1) / 2;
-}
-
-/* Values of tokens 2 i and 2 i + 1, side by side. */
-static void pair_values(const void *job, int64_t i, int worker)
-{
-    (void)worker;
-    const attention *const a = job;
-    const uint16_t *const first = a->g->value[2 * i].data;
-    const uint16_t *const second = 2 * i + 1 < a->g->len ? a->g->value[2 * i + 1].data : NULL;
-    for (int64_t c = 0; c < a->g->columns; c += SPAN)
-        pair_rows(first + c, second ? second + c : NULL, a->g->columns - c,
-                  a->value + (c / SPAN * pairs_of_tokens(a->g) + i) * SPAN);
-}
-
 /* Columns c to c + SPAN - 1 of rows r to r + rows - 1. */
 static void combine(const attention *a, int64_t r, int rows, int64_t n, int64_t c, float *const score[TILE],
-                    uint16_t *const weight[TILE], const float *sum)
+                    const float *sum)
 {
     const attention_group *const g = a->g;
     int64_t const columns = g->columns - c < SPAN ? g->columns - c : SPAN;
     float mean[TILE][SPAN];
-    if (a->pairs)
-        sum_pairs(rows, (const uint16_t *const *)weight, a->value + c * pairs_of_tokens(g), (n + 1) / 2, mean);
-    else
-        sum_rows(rows, (const float *const *)score, g->value, n, c, columns, mean);
+    sum_rows(rows, (const float *const *)score, g->value, n, c, columns, mean);
     for (int i = 0; i < rows; i++)
         for (int64_t s = 0; s < columns; s += WIDTH) {
             vec const o = g->seen[r + i] ? vec_div(vec_load(mean[i] + s), vec_of(sum[i])) : vec_of(0);
@@ -115,31 +87,21 @@ static void attend_rows(const void *job, int64_t part, int worker)
     int const rows = g->rows - r < ROWS ? (int)(g->rows - r) : ROWS;
     int64_t const n = most_seen(g, r, rows);
     float *score[ROWS], sum[ROWS];
-    uint16_t *weight[ROWS];
-    for (int i = 0; i < ROWS; i++) {
-        int64_t const at = (worker * ROWS + (i < rows ? i : 0)) * a->longest;
-        score[i] = a->score + at, weight[i] = a->pairs ? a->weight + at : NULL;
-    }
+    for (int i = 0; i < ROWS; i++) score[i] = a->score + (worker * ROWS + (i < rows ? i : 0)) * a->longest;
     for (int64_t j = 0; j < n; j += TILE)
         for (int i = 0; i < rows; i += TILE) score_tile(a, r + i, rows - i < TILE ? rows - i : TILE, j, n, score + i);
-    for (int i = 0; i < rows; i++) sum[i] = weigh(a, r + i, n, score[i], weight[i]);
+    for (int i = 0; i < rows; i++) sum[i] = weigh(a, r + i, n, score[i]);
     for (int64_t c = 0; c < g->columns; c += SPAN)
         for (int i = 0; i < rows; i += TILE)
-            combine(a, r + i, rows - i < TILE ? rows - i : TILE, n, c, score + i, weight + i, sum + i);
+            combine(a, r + i, rows - i < TILE ? rows - i : TILE, n, c, score + i, sum + i);
 }
 
 static int attend_together(dsv3_ctx *ctx, const attention_group *g)
 {
     size_t const mark = ctx_mark(ctx);
-    attention a = {.g = g, .pairs = ctx_path(ctx) == PATH_PAIRS && g->dtype == DSV3_BF16};
-    int64_t const room = ctx_workers(ctx) * ROWS;
-    a.longest = (g->len / WIDTH + 1) * WIDTH + WIDTH;
-    int64_t const spans = (g->columns + SPAN - 1) / SPAN;
-    a.score = ctx_take(ctx, room * a.longest, sizeof *a.score);
-    if (a.pairs) a.weight = ctx_take(ctx, room * a.longest, sizeof *a.weight);
-    if (a.pairs) a.value = ctx_take(ctx, spans * pairs_of_tokens(g), SPAN * sizeof *a.value);
-    bool const good = a.score && (!a.pairs || (a.weight && a.value));
-    if (good && a.pairs) ctx_run(ctx, pair_values, &a, pairs_of_tokens(g));
+    attention a = {.g = g, .longest = (g->len / WIDTH + 1) * WIDTH + WIDTH};
+    a.score = ctx_take(ctx, ctx_workers(ctx) * ROWS * a.longest, sizeof *a.score);
+    bool const good = a.score;
     if (good) ctx_run(ctx, attend_rows, &a, (g->rows + ROWS - 1) / ROWS);
     ctx_back(ctx, mark);
     return good;

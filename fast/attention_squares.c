@@ -1,7 +1,7 @@
-/* See attention_squares.h. Compiled for AMX and AVX512-BF16, called only where they are. */
+/* See attention_squares.h. Compiled for AMX and AVX512-BF16, called only where the latter is. */
 #include "attention_squares.h"
 
-#include "unit.h"
+#include "squares.h"
 
 #include "elementwise.h"
 
@@ -79,6 +79,7 @@ typedef struct {
 
 typedef struct {
     const square_group *group;
+    bool pairs; /* by vdpbf16ps, else by the unit */
     int64_t workers;
     int64_t groups, rows, blocks; /* rows in work together; such blocks of a group's rows */
     int64_t steps, columns;       /* of a key, thirty-two numbers each; tiles of columns, a multiple of four */
@@ -99,7 +100,7 @@ typedef struct {
     const attention *a;
     const square_group *g;
     desk *d;
-    unit *u;
+    unit *u;            /* NULL: by pairs */
     int64_t block, row; /* their number among all blocks of rows */
     /* What this worker is likely to do next: a group from some key on. NULL: nothing is known. */
     const square_group *then;
@@ -128,6 +129,12 @@ static int64_t seen_by(const square_group *g, int64_t r)
 {
     int64_t const seen = g->len - g->tokens + least(r, rows_of_group(g) - 1) / g->heads + 1;
     return seen > 0 ? seen : 0;
+}
+
+/* Rows of the group from tile t of those in work on. */
+static int64_t rows_from(const work_rows *w, int64_t t)
+{
+    return rows_of_group(w->g) - w->row - t * SIDE;
 }
 
 /* Keys that have one maximum. */
@@ -428,6 +435,41 @@ static USES_UNIT void sum_four(const work_rows *w, const tile_rows weight[2], co
     multiply_four(PAIR, w, weight, value, value + VALUE_TILES, steps, true, more[0], more[1]);
 }
 
+/* The same by pairs, eight rows of a after the other; only as many as there are. c NULL: b alone. */
+static void multiply_by_pairs(beside what, const work_rows *w, const tile_rows a[2], int64_t rows, const tile *b,
+                              const tile *c, int64_t steps, bool fresh, square to[2], square next[2])
+{
+    for (int64_t i = 0; i < rows && i < 2 * SIDE; i += EIGHT) {
+        int64_t const h = i / SIDE, r = i % SIDE;
+        tile_rows const eight = {a[h].data + r * a[h].pitch, a[h].pitch, a[h].step};
+        dot_eight(eight, b, c, steps, fresh, to[h].at + r, next[h].at + r);
+        for (int64_t s = 0; s < steps; s++) work_beside(what, w);
+    }
+}
+
+/* Two tiles of keys, of which there are so many, with tiles t and t + 1 of queries. */
+static void score_two(const work_rows *w, const tile_rows key[2], int64_t keys, int64_t t, int64_t s, square *to)
+{
+    const attention *const a = w->a;
+    const tile *const q = w->d->query + t * a->steps + s;
+    int64_t const steps = least(NEAR_STEPS, a->steps - s);
+    if (a->pairs)
+        multiply_by_pairs(WEIGH, w, key, keys, q, rows_from(w, t) > SIDE ? q + a->steps : NULL, steps, !s, to,
+                          to + BLOCK_KEYS / SIDE);
+    else
+        score_four(w, key, q, steps, !s, to);
+}
+
+/* Tiles t and t + 1 of rows of weights with two of columns. */
+static void sum_two(const work_rows *w, const tile_rows weight[2], int64_t t, const tile *value, int64_t steps,
+                    square more[2][2])
+{
+    if (w->a->pairs)
+        multiply_by_pairs(PAIR, w, weight, rows_from(w, t), value, value + VALUE_TILES, steps, true, more[0], more[1]);
+    else
+        sum_four(w, weight, value, steps, more);
+}
+
 /* ---- scores ---- */
 
 /* How many keys of the block rows of tile t see. */
@@ -472,8 +514,7 @@ static void score_keys(const work_rows *w, key_block *b, const tile_rows key[2],
         tile_rows const here[2] = {skip(key[0], s), skip(key[1], s)};
         for (int64_t t = 0; t < a->rows / SIDE; t += 2) {
             if (j >= b->seen[t / 2]) continue;
-            score_four(w, here, w->d->query + t * a->steps + s, least(NEAR_STEPS, a->steps - s), !s,
-                       b->score + t * (BLOCK_KEYS / SIDE) + j / SIDE);
+            score_two(w, here, b->keys - j, t, s, b->score + t * (BLOCK_KEYS / SIDE) + j / SIDE);
             if (s + NEAR_STEPS >= a->steps) raise_most(w, b, t, j);
         }
     }
@@ -560,7 +601,7 @@ static void sum_values(const work_rows *w, summing *s, int64_t t, int64_t c, int
     const tile *const weight = w->d->weight + t * BLOCK_STEPS;
     tile_rows const rows[2] = {{(const char *)weight, 64, sizeof *weight},
                                {(const char *)(weight + BLOCK_STEPS), 64, sizeof *weight}};
-    sum_four(w, rows, w->d->value + c * VALUE_TILES, over(keys, DEEP), s->more[s->made % 2]);
+    sum_two(w, rows, t, w->d->value + c * VALUE_TILES, over(keys, DEEP), s->more[s->made % 2]);
     add_last(w, s);
     s->made++, s->t = t, s->c = c;
 }
@@ -694,15 +735,15 @@ static void sum_run(const void *job, int64_t at, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows w = rows_at(a, at / a->runs, worker, &u);
+    work_rows w = rows_at(a, at / a->runs, worker, a->pairs ? NULL : &u);
     int64_t const part = at % a->runs * a->run, then = at + a->workers;
     int64_t const parts = least(a->run, parts_of(a, w.g, w.row) - part);
     if (parts <= 0) return;
     if (then < a->groups * a->blocks * a->runs)
         w.then = a->group + then / a->runs / a->blocks, w.then_key = then % a->runs * a->run * PART_KEYS;
-    unit_open(&u, SIDE);
+    if (w.u) unit_open(&u, SIDE);
     attend_parts(&w, part, parts, w.block * a->parts + part);
-    unit_close(&u);
+    if (w.u) unit_close(&u);
 }
 
 static void finish_part(const void *job, int64_t at, int worker)
@@ -718,11 +759,11 @@ static void sum_rows_whole(const void *job, int64_t block, int worker)
 {
     const attention *const a = job;
     unit u;
-    work_rows const w = rows_at(a, block, worker, &u);
+    work_rows const w = rows_at(a, block, worker, a->pairs ? NULL : &u);
     int64_t const parts = parts_of(a, w.g, w.row);
-    unit_open(&u, SIDE);
+    if (w.u) unit_open(&u, SIDE);
     if (parts) attend_parts(&w, 0, parts, worker * a->parts);
-    unit_close(&u);
+    if (w.u) unit_close(&u);
     for (int64_t t = 0; t < a->rows / SIDE; t++) finish_tile(a, w.g, w.row, worker * a->parts, t);
 }
 
@@ -783,11 +824,11 @@ static int64_t rows_together(const attention *a, int64_t workers)
 static void find_rates(attention *a)
 {
     bool const apart = !a->group->value.row || a->group->value.row != a->group->key.row;
-    int64_t const twos = a->rows / (2 * SIDE);
+    int64_t const twos = a->rows / (2 * SIDE), times = a->pairs ? 2 * SIDE / EIGHT : 1; /* that work is done beside */
     int64_t const lines = over(2 * a->group->width, 64) + (apart ? over(2 * a->group->columns, 64) : 0);
-    a->weighed = over(DEEP, a->steps);
-    a->paired = over(SIDE, 2 * twos);
-    a->lines = over(BLOCK_KEYS * lines, twos * BLOCK_STEPS * (a->steps + a->columns / 2));
+    a->weighed = over(DEEP, times * a->steps);
+    a->paired = over(SIDE, 2 * times * twos);
+    a->lines = over(BLOCK_KEYS * lines, times * twos * BLOCK_STEPS * (a->steps + a->columns / 2));
 }
 
 /* A worker gets eight parts at once, or what makes the shares equal. */
@@ -805,6 +846,7 @@ static bool attend_together(dsv3_ctx *ctx, const square_group *group, int64_t gr
     size_t const mark = ctx_mark(ctx);
     int64_t const workers = ctx_workers(ctx);
     attention a = {.workers = workers, .group = group, .groups = groups, .longest = longest_of(group, groups)};
+    a.pairs = ctx_path(ctx) != PATH_AMX;
     a.parts = over(a.longest, PART_KEYS);
     a.rows = rows_together(&a, workers);
     a.blocks = over(rows_of_group(group), a.rows);

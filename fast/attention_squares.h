@@ -1,5 +1,5 @@
 /*
- * Attention by the matrix unit AMX, of queries, keys and values in BF16. Keys are taken in parts whose number depends on theirs
+ * Attention by the matrix unit AMX, or by pairs, of queries, keys and values in BF16. Keys are taken in parts whose number depends on theirs
  * alone, a part in blocks: a block's largest score is found before its weights are made, and sums that other maxima made are moved
  * to the largest. Weights aren't divided before they meet values.
  */
@@ -38,9 +38,9 @@ typedef struct {
 } square_group;
 
 /*
- * Groups that differ in q, o, lse, keys and values, and in how many there are. acc amx.bf16; div ieee; exp 2 0; log 2 0; rescales 4;
- * scaled scores; parts 1; scores f32 must; P bf16 must; flush daz. False: no memory. Only where the path is amx. NaN and infinities
- * reach tokens that see them, and no others.
+ * Groups that differ in q, o, lse, keys and values, and in how many there are. acc amx.bf16, or where the path isn't amx acc
+ * avx512.bf16 promote=288 bits2=24; div ieee; exp 2 0; log 2 0; rescales 4; scaled scores; parts 1; scores f32 must; P bf16 must;
+ * flush daz. False: no memory. Only where there is AVX512-BF16. NaN and infinities reach tokens that see them, and no others.
  */
 bool attend_squares(dsv3_ctx *ctx, const square_group *group, int64_t groups);
 

@@ -198,7 +198,6 @@ static int attend_sequence(dsv3_ctx *ctx, const block *a, int64_t b)
                                    .q = a->absorbed + first * a->heads * a->latent,
                                    .q_stride = a->latent,
                                    .width = a->latent,
-                                   .dtype = DSV3_F32,
                                    .key = key,
                                    .value = key,
                                    .len = len,
@@ -209,7 +208,7 @@ static int attend_sequence(dsv3_ctx *ctx, const block *a, int64_t b)
     return attend(ctx, &group);
 }
 
-/* ---- attention by AMX ---- */
+/* ---- attention in BF16 ---- */
 
 typedef struct {
     const block *a;
@@ -369,7 +368,7 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
     a.latent = p->kv_lora_rank + p->qk_rope_head_dim;
     double const g = mscale(p->factor, p->mscale_all_dim);
     a.scale = (float)(g * g / sqrt((double)a.qk));
-    a.squares = ctx_path(ctx) == PATH_AMX && has_halves(io);
+    a.squares = ctx_path(ctx) != PATH_FMA && has_halves(io);
     find_weights(&a);
     if (!supported(&a)) return DSV3_UNSUPPORTED;
     dsv3_rope_prob const rotation = rope_of(p);
@@ -391,7 +390,7 @@ const char *fast_mla_numerics(const void *prob, const void *io)
 {
     (void)prob;
     dsv3_dtype const x = ((const dsv3_mla_io *)io)->hidden_states.dtype;
-    if (by_amx(x) && has_halves(io)) return STEPS IN_BF16 "flush daz; weight f32 may";
+    if ((by_pairs(x) || by_amx(x)) && has_halves(io)) return STEPS IN_BF16 "flush daz; weight f32 may";
     return by_pairs(x) || by_amx(x) ? STEPS IN_BINARY32 "flush daz; weight f32 may"
                                     : STEPS IN_BINARY32 "flush none; weight f32 must";
 }

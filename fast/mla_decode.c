@@ -75,21 +75,15 @@ static void find_key(const void *job, int64_t j, int worker)
 }
 
 /* Queries as they are computed with: (s_q * heads, width). */
-static void find_queries(const sequence *s, void *to, int64_t *seen)
+static void find_queries(const sequence *s, float *to, int64_t *seen)
 {
     const dsv3_tensor *const q = &s->io->q;
-    dsv3_tensor const ours = {to, s->bf16 ? DSV3_BF16 : DSV3_F32, 0, {0}, {0}};
     int64_t const heads = s->p->num_attention_heads;
     for (int64_t r = 0; r < s->p->s_q * heads; r++) {
         int64_t const from = s->b * q->stride[0] + r / heads * q->stride[1] + r % heads * q->stride[2];
         int64_t const sees = s->length - s->p->s_q + r / heads + 1;
-        for (int64_t c = 0; c < s->width; c += BLOCK) {
-            float v[BLOCK];
-            stored_row const row = row_of(q, from + c);
-            int64_t const n = s->width - c < BLOCK ? s->width - c : BLOCK;
-            load_row(&row, n, v);
-            store_row(&ours, r * s->width + c, v, n);
-        }
+        stored_row const row = row_of(q, from);
+        load_row(&row, s->width, to + r * s->width);
         seen[r] = sees > 0 ? sees : 0;
     }
 }
@@ -118,11 +112,11 @@ static int find_keys(dsv3_ctx *ctx, sequence *s, int64_t b)
     return 1;
 }
 
-/* 0: no memory. */
+/* In binary32. 0: no memory. */
 static int attend_sequence(dsv3_ctx *ctx, const sequence *s)
 {
     int64_t const rows = s->p->s_q * s->p->num_attention_heads, rank = s->p->kv_lora_rank;
-    void *const queries = ctx_take(ctx, rows * s->width, s->bf16 ? 2 : 4);
+    float *const queries = ctx_take(ctx, rows * s->width, sizeof *queries);
     float *const out = ctx_take(ctx, rows * rank, sizeof *out), *const lse = ctx_take(ctx, rows, sizeof *lse);
     int64_t *const seen = ctx_take(ctx, rows, sizeof *seen);
     if (!queries || !out || !lse || !seen) return 0;
@@ -131,7 +125,6 @@ static int attend_sequence(dsv3_ctx *ctx, const sequence *s)
                                    .q = queries,
                                    .q_stride = s->width,
                                    .width = s->width,
-                                   .dtype = s->bf16 ? DSV3_BF16 : DSV3_F32,
                                    .key = s->key,
                                    .value = s->key,
                                    .len = s->length,
@@ -145,7 +138,7 @@ static int attend_sequence(dsv3_ctx *ctx, const sequence *s)
     return 1;
 }
 
-/* ---- by AMX: all sequences at once ---- */
+/* ---- in BF16: all sequences at once ---- */
 
 static head_rows heads_of(const dsv3_tensor *t, int64_t b)
 {
@@ -212,7 +205,7 @@ dsv3_status fast_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const 
     if (!is_float(&io->q) || !is_float(&io->o)) return DSV3_UNSUPPORTED;
     if (!is_float(&io->kv_cache) && cached != DSV3_U8 && !(cached == DSV3_F8_E4M3 && scale)) return DSV3_UNSUPPORTED;
     size_t const mark = ctx_mark(ctx);
-    int const done = s.bf16 && ctx_path(ctx) == PATH_AMX ? attend_batch(ctx, &s) : attend_in_turn(ctx, &s);
+    int const done = s.bf16 ? attend_batch(ctx, &s) : attend_in_turn(ctx, &s);
     ctx_back(ctx, mark);
     return done ? DSV3_OK : DSV3_NO_MEMORY;
 }
@@ -224,6 +217,7 @@ const char *fast_mla_decode_numerics(const void *prob, const void *io)
     (void)prob;
     bool const bf16 = takes_bf16(io);
     if (bf16 && by_amx(DSV3_BF16)) return STEPS "acc amx.bf16; rescales 4; flush daz; kv bf16 must; P bf16 must";
-    if (bf16 && by_pairs(DSV3_BF16)) return STEPS "acc 24 rn fused; rescales 0; flush daz; kv bf16 must; P bf16 must";
+    if (bf16 && by_pairs(DSV3_BF16))
+        return STEPS "acc avx512.bf16 promote=288 bits2=24; rescales 4; flush daz; kv bf16 must; P bf16 must";
     return STEPS "acc 24 rn fused; rescales 0; flush none; kv f32 must; P f32 must";
 }

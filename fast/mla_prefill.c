@@ -6,13 +6,13 @@
 
 #include <stdbool.h>
 
-/* The rows of one head of a tensor (tokens, heads, width), binary32 or as they are stored. */
+/* The rows of one head of a tensor (tokens, heads, width). */
 static void find_head(const dsv3_tensor *t, int64_t first, int64_t n, int64_t h, stored_row *row)
 {
     for (int64_t j = 0; j < n; j++) row[j] = row_of(t, (first + j) * t->stride[0] + h * t->stride[1]);
 }
 
-/* One head of a sequence; o and lse of its queries. 0: no memory. */
+/* One head of a sequence, in binary32; o and lse of its queries. 0: no memory. */
 static int attend_head(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const dsv3_mla_prefill_io *io, int64_t b,
                        int64_t h)
 {
@@ -20,22 +20,19 @@ static int attend_head(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const dsv3
     int64_t const rows = at_q[b + 1] - at_q[b], len = at_k[b + 1] - at_k[b], columns = p->v_head_dim;
     int64_t const width = p->qk_nope_head_dim + p->qk_rope_head_dim;
     stored_row *const key = ctx_take(ctx, len, sizeof *key), *const value = ctx_take(ctx, len, sizeof *value);
-    bool const f32 = io->q.dtype == DSV3_F32 || ctx_path(ctx) != PATH_PAIRS;
-    dsv3_tensor const q = {ctx_take(ctx, rows * width, f32 ? 4 : 2), f32 ? DSV3_F32 : DSV3_BF16, 0, {0}, {0}};
-    float *const o = ctx_take(ctx, rows * columns, sizeof *o), *const row = ctx_take(ctx, width, sizeof *row);
+    float *const q = ctx_take(ctx, rows * width, sizeof *q), *const o = ctx_take(ctx, rows * columns, sizeof *o);
     float *const lse = ctx_take(ctx, rows, sizeof *lse);
     int64_t *const seen = ctx_take(ctx, rows, sizeof *seen);
-    if (!key || !value || !q.data || !row || !o || !lse || !seen) return 0;
+    if (!key || !value || !q || !o || !lse || !seen) return 0;
     find_head(&io->k, at_k[b], len, h, key);
     find_head(&io->v, at_k[b], len, h, value);
     for (int64_t i = 0; i < rows; i++) {
         stored_row const from = row_of(&io->q, (at_q[b] + i) * io->q.stride[0] + h * io->q.stride[1]);
-        load_row(&from, width, row);
-        store_row(&q, i * width, row, width);
+        load_row(&from, width, q + i * width);
         seen[i] = len - rows + i + 1 > 0 ? len - rows + i + 1 : 0;
     }
-    attention_group const group = {
-        rows, q.data, width, width, q.dtype, key, value, len, columns, (float)p->softmax_scale, seen, o, lse};
+    attention_group const group = {rows, q, width, width, key, value, len, columns, (float)p->softmax_scale,
+                                   seen, o, lse};
     int const done = attend(ctx, &group);
     for (int64_t i = 0; done && i < rows; i++) {
         store_row(&io->o, (at_q[b] + i) * io->o.stride[0] + h * io->o.stride[1], o + i * columns, columns);
@@ -56,7 +53,7 @@ static int attend_in_turn(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const d
     return 1;
 }
 
-/* ---- by AMX: all heads of a sequence at once ---- */
+/* ---- in BF16: all heads of a sequence at once ---- */
 
 /* Row t of a head of the sequence that begins with row `first`. */
 static head_rows rows_of_head(const dsv3_tensor *t, int64_t first, int64_t h)
@@ -100,7 +97,7 @@ static int attend_heads(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const dsv
 dsv3_status fast_mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const dsv3_mla_prefill_io *io)
 {
     if (!is_float(&io->q) || io->k.dtype != io->q.dtype || io->v.dtype != io->q.dtype) return DSV3_UNSUPPORTED;
-    bool const squares = ctx_path(ctx) == PATH_AMX && io->q.dtype == DSV3_BF16;
+    bool const squares = ctx_path(ctx) != PATH_FMA && io->q.dtype == DSV3_BF16;
     for (int64_t b = 0; b < p->batch; b++) {
         size_t const mark = ctx_mark(ctx);
         int const done = squares ? attend_heads(ctx, p, io, b) : attend_in_turn(ctx, p, io, b);
@@ -117,6 +114,6 @@ const char *fast_mla_prefill_numerics(const void *prob, const void *io)
     (void)prob;
     dsv3_dtype const q = ((const dsv3_mla_prefill_io *)io)->q.dtype;
     if (by_amx(q)) return STEPS "acc amx.bf16; rescales 4; flush daz; P bf16 must";
-    if (by_pairs(q)) return STEPS "acc 24 rn fused; rescales 0; flush daz; P bf16 must";
+    if (by_pairs(q)) return STEPS "acc avx512.bf16 promote=288 bits2=24; rescales 4; flush daz; P bf16 must";
     return STEPS "acc 24 rn fused; rescales 0; flush none; P f32 must";
 }

@@ -17,7 +17,9 @@
 
 enum { WIDTH = 16 };
 
-#define UNROLL _Pragma("GCC unroll 4") /* sums stay in registers */
+#define UNROLL         _Pragma("GCC unroll 4") /* sums stay in registers */
+#define UNROLL_EIGHT   _Pragma("GCC unroll 8")
+#define UNROLL_SIXTEEN _Pragma("GCC unroll 16")
 
 typedef __m512 vec;
 typedef __mmask16 lanes;
@@ -309,13 +311,6 @@ static inline void load_pairs(const void *data, dsv3_dtype dtype, int64_t n, pai
 static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
 {
     _mm512_mask_storeu_epi16(to, of, p);
-}
-
-/* Pairs (a[i], b[i]) of sixteen neighbouring numbers each. */
-static inline pairs interleave(const uint16_t *a, const uint16_t *b, lanes of)
-{
-    __m512i const low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(of, a));
-    return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(of, b)), 16));
 }
 
 /* One pair, sixteen times. */

@@ -15,6 +15,8 @@
 
 enum { WIDTH = 16, PAIRED = 32 };
 
+#define UNROLL_EIGHT
+#define UNROLL_SIXTEEN
 #define UNROLL /* loops stay loops: half a minute of compiling less */
 
 typedef struct {
@@ -285,16 +287,6 @@ static inline void store_pairs(uint16_t *to, paired_lanes of, pairs p)
 {
     for (int l = 0; l < PAIRED; l++)
         if (of >> l & 1) to[l] = p.lane[l];
-}
-
-static inline pairs interleave(const uint16_t *a, const uint16_t *b, lanes of)
-{
-    pairs p;
-    for (int l = 0; l < WIDTH; l++) {
-        p.lane[2 * l] = of >> l & 1 ? a[l] : 0;
-        p.lane[2 * l + 1] = of >> l & 1 ? b[l] : 0;
-    }
-    return p;
 }
 
 static inline pairs pairs_of(const uint16_t pair[2])
