@@ -305,7 +305,7 @@ verify: setup
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
 peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
-bench: $(B)/bin/bench $(B)/perf.txt $(B)/exact.txt $(B)/peers.txt $(peers)
+bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
