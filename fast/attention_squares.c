@@ -831,11 +831,11 @@ static void find_rates(attention *a)
     a->lines = over(BLOCK_KEYS * lines, times * twos * BLOCK_STEPS * (a->steps + a->columns / 2));
 }
 
-/* A worker gets eight parts at once, or what makes the shares equal. */
+/* A worker gets eight parts at once, or what makes the shares equal: of whole parts, or one more key would make them 3 and 2. */
 static void find_runs(attention *a)
 {
     int64_t all = 0;
-    for (int64_t i = 0; i < a->groups; i++) all += over(a->group[i].len, PART_KEYS) * a->blocks;
+    for (int64_t i = 0; i < a->groups; i++) all += a->group[i].len / PART_KEYS * a->blocks;
     a->run = all ? over(all, a->workers * over(all, 8 * a->workers)) : 1;
     a->runs = over(a->parts, a->run);
 }
