@@ -18,6 +18,6 @@ const char *fast_linear_numerics(const void *prob, const void *io)
     bool const pairs = weight && weight->dtype != DSV3_F32 && (by_pairs(t->x.dtype) || by_amx(t->x.dtype));
     if (weight && all_by_amx(t->x.dtype, ((const dsv3_linear_prob *)prob)->n_tokens, &t->weights))
         return "acc amx.bf16; flush daz; weight f32 may";
-    return pairs ? "acc avx512.bf16 splits=16; flush daz; weight f32 may"
+    return pairs ? "acc avx512.bf16 promote=128 bits2=24; flush daz; weight f32 may"
                  : "acc 24 rn fused splits=16; flush none; weight f32 must";
 }

@@ -2,6 +2,7 @@
 #include "matrix.h"
 
 #include "amx.h"
+#include "lanes.h"
 #include "pack.h"
 #include "tile.h"
 #include "vec.h"
@@ -57,6 +58,14 @@ int by_pairs(dsv3_dtype x)
     return path_here() == PATH_PAIRS && x == DSV3_BF16;
 }
 
+int all_by_pairs(dsv3_dtype x, const dsv3_weights *weights)
+{
+    if (!by_pairs(x)) return 0;
+    for (int64_t i = 0; i < weights->count; i++)
+        if (is_matrix(&weights->item[i]) && weights->item[i].tensor.dtype == DSV3_F32) return 0;
+    return 1;
+}
+
 /* Codes of one row are read once: what tiles would save is less than what they cost. */
 static bool is_better_alone(int64_t rows, dsv3_dtype weight)
 {
@@ -67,6 +76,11 @@ int lies_in_squares(const dsv3_ctx *ctx, dsv3_dtype x, dsv3_dtype weight, int64_
 {
     if (is_better_alone(rows, weight) && !ctx_invariant(ctx)) return 0;
     return ctx_path(ctx) == PATH_AMX && x == DSV3_BF16 && weight != DSV3_F32;
+}
+
+int lies_in_lanes(const dsv3_ctx *ctx, dsv3_dtype x, dsv3_dtype weight)
+{
+    return ctx_path(ctx) != PATH_FMA && x == DSV3_BF16 && weight != DSV3_F32;
 }
 
 int by_amx(dsv3_dtype x)
@@ -90,29 +104,25 @@ int all_by_amx(dsv3_dtype x, int64_t rows, const dsv3_weights *weights)
 enum {
     TOKENS = 64,    /* that are in work together */
     FEW = 2 * TILE, /* up to so many rows of x are not copied */
-    TILES = OUTPUTS / TILE,
-    AHEAD = 1,          /* tiles that memory is asked for before they are used */
-    AHEAD_IN_ROW = 2048 /* bytes, where rows aren't packed and used once */
+    TILES = OUTPUTS / TILE
 };
 
 typedef struct {
     const matrix *m;
-    row_list x, y; /* x: f32, or bf16 with pairs */
+    row_list x, y; /* x: f32 */
     int64_t rows, columns, outputs;
-    bool pairs;
-    dsv3_dtype work;         /* the format in which rows of W meet those of x */
     const char *packed;      /* W, by prepare; NULL: as it is stored */
     int64_t pitch, step;     /* of W's rows and chunks there, in bytes */
     int64_t stretches, part; /* of a row; elements of a packed part */
-    char *panel; /* (workers, a packed part) in the format of work: where a part's rows are used many times; or NULL */
-    tile_sums *sums; /* (workers, TILES, TOKENS / TILE) */
+    float *panel;            /* (workers, a packed part): where a part's rows are used many times; or NULL */
+    tile_sums *sums;         /* (workers, TILES, TOKENS / TILE) */
 } product;
 
 /* A part in work: OUTPUTS rows of W with all rows of x. */
 typedef struct {
     const product *p;
     int64_t first, n; /* rows of W */
-    char *panel;
+    float *panel;
     tile_sums *sums;
 } part_of;
 
@@ -138,20 +148,15 @@ static void copy_row(const void *job, int64_t t, int worker)
 {
     (void)worker;
     const copying *const c = job;
-    char *const to = (char *)c->to->data + t * c->to->stride * size_in(c->to->dtype);
     stored_row const row = {row_at(c->from, t), c->from->dtype, NULL};
-    if (c->to->dtype == DSV3_F32)
-        load_row(&row, c->columns, (float *)(void *)to);
-    else
-        memcpy(to, row.data, (size_t)c->columns * sizeof(uint16_t));
+    load_row(&row, c->columns, (float *)c->to->data + t * c->to->stride);
 }
 
 static bool copy_rows(dsv3_ctx *ctx, product *p)
 {
-    dsv3_dtype const dtype = p->pairs ? DSV3_BF16 : DSV3_F32;
-    if (p->rows <= FEW && p->x.dtype == dtype) return true;
-    row_list to = {NULL, dtype, pitch_of(p->columns), NULL};
-    to.data = ctx_take(ctx, p->rows * to.stride, (size_t)size_in(dtype));
+    if (p->rows <= FEW && p->x.dtype == DSV3_F32) return true;
+    row_list to = {NULL, DSV3_F32, pitch_of(p->columns), NULL};
+    to.data = ctx_take(ctx, p->rows * to.stride, sizeof(float));
     if (!to.data) return false;
     copying const c = {&p->x, &to, p->columns};
     ctx_run(ctx, copy_row, &c, p->rows);
@@ -169,14 +174,6 @@ static const char *tile_at(const product *p, int64_t first, int64_t tile, int64_
     return (const char *)p->m->weight->data + (first + tile * TILE) * p->pitch + stretch * STRETCH * size;
 }
 
-/* The one that comes AHEAD tiles later: in the next part, if it must be. */
-static const char *later_tile(const product *p, int64_t first, int64_t tile, int64_t stretch)
-{
-    int64_t const later = stretch * TILES + tile + AHEAD;
-    if (later < p->stretches * TILES) return tile_at(p, first, later % TILES, later / TILES);
-    return tile_at(p, first + OUTPUTS, later % TILES, 0);
-}
-
 static matrix_tile find_tile(const product *p, int64_t first, int64_t tile, int64_t stretch)
 {
     int64_t const o = first + tile * TILE, left = p->outputs - o - 1;
@@ -187,36 +184,18 @@ static matrix_tile find_tile(const product *p, int64_t first, int64_t tile, int6
     return w;
 }
 
-/* The same rows, packed at `at`. */
-static void packed_there(const char *at, dsv3_dtype dtype, matrix_tile *w)
+/* The same rows as binary32, packed at `at`. */
+static void packed_there(const float *at, matrix_tile *w)
 {
-    int64_t const size = size_in(dtype);
-    w->data = at, w->pitch = CHUNK * size, w->step = TILE * CHUNK * size, w->last = TILE;
-    w->dtype = dtype;
-}
-
-/* Rows that are used in one pass: what follows them, as it is reached. */
-static void ask_ahead(const product *p, matrix_tile *w)
-{
-    int64_t const size = size_in(w->dtype);
-    w->ahead = p->packed ? AHEAD * TILE * STRETCH * size : AHEAD_IN_ROW;
-    w->length = p->packed ? 0 : p->columns * size;
-}
-
-/* In more passes: a tile that is used later, evenly. */
-static void ask_later(const product *p, int64_t first, int64_t tile, int64_t stretch, int64_t passes, matrix_tile *w)
-{
-    int const of_code = 4, codes = size_in(p->m->weight->dtype) == 1; /* 2^4 lines of codes are a stretch */
-    w->later = later_tile(p, first, tile, stretch);
-    w->row_lines = p->packed ? 62 : codes ? of_code : of_code + 1;
-    w->to_ask = TILE * (codes ? 1 : 2) << of_code;
-    w->at_once = (w->to_ask + STRETCH / CHUNK * passes - 1) / (STRETCH / CHUNK * passes);
+    int64_t const size = sizeof *at;
+    w->data = (const char *)at, w->pitch = CHUNK * size, w->step = TILE * CHUNK * size, w->last = TILE;
+    w->dtype = DSV3_F32;
 }
 
 static int64_t columns_at(const product *p, int64_t stretch)
 {
     int64_t const left = p->columns - stretch * STRETCH;
-    return left < STRETCH || p->stretches == 1 ? left : STRETCH;
+    return left < STRETCH ? left : STRETCH;
 }
 
 /* n columns as binary32, packed. */
@@ -230,19 +209,16 @@ static void decode_floats(const matrix_tile *w, int64_t n, float *to)
         }
 }
 
-/* Rows w in the format of work, to `to`: w become those. */
-static void decode_tile(const product *p, matrix_tile *w, int64_t n, char *to)
+/* To `to`: w become those. */
+static void decode_tile(matrix_tile *w, int64_t n, float *to)
 {
-    if (p->pairs)
-        decode_pairs(w, n, (uint16_t *)(void *)to);
-    else
-        decode_floats(w, n, (float *)(void *)to);
-    packed_there(to, p->work, w);
+    decode_floats(w, n, to);
+    packed_there(to, w);
 }
 
-static char *panel_tile(const part_of *part, int64_t tile, int64_t stretch)
+static float *panel_tile(const part_of *part, int64_t tile, int64_t stretch)
 {
-    return part->panel + packed_at(tile, stretch) * size_in(part->p->work);
+    return part->panel + packed_at(tile, stretch);
 }
 
 static void fill_panel(const part_of *part)
@@ -251,21 +227,18 @@ static void fill_panel(const part_of *part)
     for (int64_t s = 0; s < p->stretches; s++)
         for (int64_t tile = 0; tile * TILE < part->n; tile++) {
             matrix_tile w = find_tile(p, part->first, tile, s);
-            decode_tile(p, &w, columns_at(p, s), panel_tile(part, tile, s));
+            decode_tile(&w, columns_at(p, s), panel_tile(part, tile, s));
         }
 }
 
 /* ---- tiles of W with tiles of x ---- */
 
-static void add_tile(const product *p, int64_t t, int64_t k, matrix_tile *w, int64_t n, tile_sums *sums)
+static void add_tile(const product *p, int64_t t, int64_t k, const matrix_tile *w, int64_t n, tile_sums *sums)
 {
     int const rows = p->rows - t < TILE ? (int)(p->rows - t) : TILE;
-    const void *x[TILE];
-    for (int i = 0; i < TILE; i++) x[i] = (const char *)row_at(&p->x, t + (i < rows ? i : 0)) + k * size_in(p->x.dtype);
-    if (p->pairs)
-        tile_add_pairs(rows, (const uint16_t *const *)x, w, n, sums);
-    else
-        tile_add(rows, (const float *const *)x, w, n, sums);
+    const float *x[TILE];
+    for (int i = 0; i < TILE; i++) x[i] = (const float *)row_at(&p->x, t + (i < rows ? i : 0)) + k;
+    tile_add(rows, x, w, n, sums);
 }
 
 static void store_tile(const product *p, int64_t t, int64_t o, const tile_sums *sums)
@@ -284,16 +257,10 @@ static void add_tokens(const part_of *part, int64_t t, int64_t tokens, int64_t t
     const product *const p = part->p;
     int64_t const n = columns_at(p, stretch);
     tile_sums *const sums = part->sums + tile * (TOKENS / TILE);
-    _Alignas(64) char decoded[TILE * STRETCH * sizeof(float)];
+    _Alignas(64) float decoded[TILE * STRETCH];
     matrix_tile w = find_tile(p, part->first, tile, stretch);
-    if (part->panel) packed_there(panel_tile(part, tile, stretch), p->work, &w);
-    bool const shared = tokens > (p->pairs ? TILE : 1);
-    int64_t const passes = (tokens + TILE - 1) / TILE * (w.scale ? 2 : 1);
-    if (tokens <= TILE)
-        ask_ahead(p, &w);
-    else if (!part->panel)
-        ask_later(p, part->first, tile, stretch, passes, &w);
-    if (w.dtype != p->work && shared) decode_tile(p, &w, n, decoded);
+    if (part->panel) packed_there(panel_tile(part, tile, stretch), &w);
+    if (w.dtype != DSV3_F32 && tokens > 1) decode_tile(&w, n, decoded);
     for (int64_t i = 0; i < tokens; i += TILE) add_tile(p, t + i, stretch * STRETCH, &w, n, &sums[i / TILE]);
 }
 
@@ -315,7 +282,7 @@ static void multiply_part(const void *job, int64_t i, int worker)
     const product *const p = job;
     part_of part = {.p = p, .first = i * OUTPUTS, .sums = p->sums + worker * TILES * (TOKENS / TILE)};
     part.n = p->outputs - part.first < OUTPUTS ? p->outputs - part.first : OUTPUTS;
-    if (p->panel) part.panel = p->panel + worker * p->part * size_in(p->work);
+    if (p->panel) part.panel = p->panel + worker * p->part;
     if (p->panel) fill_panel(&part);
     for (int64_t t = 0; t < p->rows; t += TOKENS) multiply_tokens(&part, t);
 }
@@ -323,19 +290,16 @@ static void multiply_part(const void *job, int64_t i, int worker)
 int multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
 {
     if (lies_in_squares(ctx, x.dtype, m->weight->dtype, rows)) return multiply_squares(ctx, m, x, rows, y);
+    if (lies_in_lanes(ctx, x.dtype, m->weight->dtype)) return multiply_lanes(ctx, m, x, rows, y);
     size_t const mark = ctx_mark(ctx);
     product p = {.m = m, .x = x, .y = y, .rows = rows, .columns = m->weight->shape[1], .outputs = m->weight->shape[0]};
-    p.pairs = ctx_path(ctx) != PATH_FMA && x.dtype == DSV3_BF16 && m->weight->dtype != DSV3_F32;
-    p.work = p.pairs ? DSV3_BF16 : DSV3_F32;
-    bool const few_codes = p.pairs && rows > 1 && rows <= TILE && m->weight->dtype == DSV3_F8_E4M3;
-    p.packed = few_codes ? NULL : find_packed(ctx, m->weight, TILE); /* measured: those are faster from end to end */
+    p.packed = find_packed(ctx, m->weight, TILE);
     int64_t const size = size_in(m->weight->dtype);
     p.pitch = (p.packed ? CHUNK : m->weight->stride[0]) * size, p.step = (p.packed ? TILE : 1) * CHUNK * size;
-    bool const at_once = rows <= TILE && p.pairs && !p.packed; /* rows from end to end */
-    p.stretches = at_once ? 1 : (p.columns + STRETCH - 1) / STRETCH, p.part = packed_part(p.columns);
+    p.stretches = (p.columns + STRETCH - 1) / STRETCH, p.part = packed_part(p.columns);
     p.sums = ctx_take(ctx, ctx_workers(ctx) * TILES * (TOKENS / TILE), sizeof *p.sums);
-    bool const panel = rows > TOKENS && !(p.packed && m->weight->dtype == p.work);
-    if (panel) p.panel = ctx_take(ctx, ctx_workers(ctx) * p.part, (size_t)size_in(p.work));
+    bool const panel = rows > TOKENS && !(p.packed && m->weight->dtype == DSV3_F32);
+    if (panel) p.panel = ctx_take(ctx, ctx_workers(ctx) * p.part, sizeof *p.panel);
     bool const good = p.sums && (!panel || p.panel) && copy_rows(ctx, &p);
     if (good) ctx_run(ctx, multiply_part, &p, (p.outputs + OUTPUTS - 1) / OUTPUTS);
     ctx_back(ctx, mark);

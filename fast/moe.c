@@ -92,6 +92,8 @@ const char *fast_moe_numerics(const void *prob, const void *io)
     dsv3_dtype const x = ((const dsv3_moe_io *)io)->hidden_states.dtype;
     if (few && all_by_amx(x, 1, &((const dsv3_moe_io *)io)->weights)) return "acc amx.bf16; " STEPS PAIRS;
     if (by_amx(x)) return "acc 24 rn fused; " STEPS PAIRS;
+    if (few && all_by_pairs(x, &((const dsv3_moe_io *)io)->weights))
+        return "acc avx512.bf16 promote=128 bits2=24; " STEPS PAIRS;
     if (by_pairs(x)) return few ? "acc 24 rn fused splits=16; " STEPS PAIRS : "acc 24 rn fused; " STEPS PAIRS;
     return few ? "acc 24 rn fused splits=16; " STEPS FMA : "acc 24 rn fused; " STEPS FMA;
 }

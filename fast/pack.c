@@ -108,12 +108,30 @@ static void pack_tile(const packing *p, int64_t first, int64_t from, char *to)
                    (size_t)((columns - k < chunk ? columns - k : chunk) * size));
 }
 
+/* Rows from `first` on, in pairs: of thirty-two columns sixteen rows' pairs side by side. */
+static void pack_pairs(const packing *p, int64_t first, char *to)
+{
+    enum { DEEP = 32 };
+    int64_t const size = size_in(p->weight->dtype), columns = p->weight->shape[1], left = p->weight->shape[0] - first;
+    for (int64_t o = 0; o < OUTPUTS && o < left; o++) {
+        const char *const row = (const char *)p->weight->data + (first + o) * p->weight->stride[0] * size;
+        for (int64_t k = 0; k < columns; k += 2) {
+            int64_t const tile = k / DEEP * OUTPUTS / SIDE + o / SIDE, at = k % DEEP / 2 * DEEP + o % SIDE * 2;
+            memcpy(to + (tile * SIDE * DEEP + at) * size, row + k * size, (size_t)((columns - k < 2 ? 1 : 2) * size));
+        }
+    }
+}
+
 static void pack_part(const void *job, int64_t part, int worker)
 {
     (void)worker;
     const packing *const p = job;
     int64_t const size = size_in(p->weight->dtype), columns = p->weight->shape[1];
     char *const to = p->to + part * packed_part(columns) * size;
+    if (p->rows == SIDE) {
+        pack_pairs(p, part * OUTPUTS, to);
+        return;
+    }
     for (int64_t s = 0; s * STRETCH < columns; s++)
         for (int64_t o = 0; o < OUTPUTS; o += p->rows)
             pack_tile(p, part * OUTPUTS + o, s * STRETCH, to + packed_at(o / TILE, s) * size);
@@ -189,7 +207,9 @@ static bool is_packed(const dsv3_weight *w)
 
 static int64_t rows_together(const dsv3_ctx *ctx, const factors *f, int64_t i)
 {
-    return lies_in_squares(ctx, f->x->dtype, f->weights->item[i].tensor.dtype, f->x->shape[0]) ? OUTPUTS : TILE;
+    dsv3_dtype const weight = f->weights->item[i].tensor.dtype;
+    if (lies_in_squares(ctx, f->x->dtype, weight, f->x->shape[0])) return OUTPUTS;
+    return lies_in_lanes(ctx, f->x->dtype, weight) ? SIDE : TILE;
 }
 
 static void unpack_first(dsv3_ctx *ctx, const factors *f, int64_t n)

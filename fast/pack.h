@@ -1,7 +1,8 @@
 /*
  * Packed matrices: what `prepare` makes of a checkpoint's, so that a product reads memory from front to back. OUTPUTS rows by
  * STRETCH columns lie together: tile by tile, and of a tile a chunk of each row in turn. Ends are filled up with zeros.
- * Tiles have TILE rows and chunks CHUNK entries; for AMX OUTPUTS, and 64 bytes.
+ * Tiles have TILE rows and chunks CHUNK entries; for AMX OUTPUTS, and 64 bytes. For pairs a part is tiles of SIDE rows by
+ * 32 columns: of each pair of columns those of all rows side by side.
  */
 #ifndef PACK_H
 #define PACK_H

@@ -1,6 +1,6 @@
 /*
- * Squares of sums by pairs: what the matrix unit makes of its tiles, by vdpbf16ps. A number of a row meets sixteen numbers at once;
- * a sum is one chain, the odd number of a pair first.
+ * Squares of sums by pairs: what the matrix unit makes of its tiles, by vdpbf16ps. A pair of a row meets sixteen pairs at
+ * once; a sum is one chain, the odd number of a pair first.
  */
 #ifndef SQUARES_H
 #define SQUARES_H

@@ -17,8 +17,9 @@
 
 enum { WIDTH = 16 };
 
-#define UNROLL       _Pragma("GCC unroll 4") /* sums stay in registers */
-#define UNROLL_EIGHT _Pragma("GCC unroll 8")
+#define UNROLL         _Pragma("GCC unroll 4") /* sums stay in registers */
+#define UNROLL_EIGHT   _Pragma("GCC unroll 8")
+#define UNROLL_SIXTEEN _Pragma("GCC unroll 16")
 
 typedef __m512 vec;
 typedef __mmask16 lanes;

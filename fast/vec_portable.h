@@ -16,6 +16,7 @@
 enum { WIDTH = 16, PAIRED = 32 };
 
 #define UNROLL_EIGHT
+#define UNROLL_SIXTEEN
 #define UNROLL /* loops stay loops: half a minute of compiling less */
 
 typedef struct {
