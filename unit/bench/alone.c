@@ -18,8 +18,7 @@ static void expect_no_alarm(void)
 /* A port twice as slow: an alarm or, on a machine whose own speed changes too much, nothing. Never not slower. */
 static bool is_alarm(void)
 {
-    const outcome *const o =
-        run_program("SLOWER=100 SLOWED=" PLAIN, "bench", "compare " PLAIN SLOW CASE);
+    const outcome *const o = run_program("SLOWER=100 SLOWED=" PLAIN, "bench", "compare " PLAIN SLOW CASE);
     cr_assert(strstr(o->out, ", 0 not slower,"), "%d: %s%s", o->code, o->out, o->err);
     if (o->code == 1 && strstr(o->out, "\n1 slower,")) return true;
     cr_assert(strstr(o->out, o->code == 3 ? "1 void" : "1 undecided"), "%d: %s%s", o->code, o->out, o->err);
