@@ -1,6 +1,6 @@
 /*
  * What attention by squares works on: rows of queries with blocks of their keys. Which rows see what, and where keys and values lie.
- * Of attention_squares.c, attention_scores.c and attention_sums.c alone, which are compiled for AMX and AVX512-BF16.
+ * Of attention_*.c alone, which are compiled for AMX and AVX512-BF16.
  */
 #ifndef ATTENTION_DESK_H
 #define ATTENTION_DESK_H
@@ -178,6 +178,18 @@ static inline const uint16_t *value_at(const square_group *g, int64_t j, int64_t
 static inline void begin_asking(desk *d, const square_group *g, int64_t first)
 {
     d->asking = (asking){g, first, 0, g ? least(first + BLOCK_KEYS, g->len) : 0};
+}
+
+/* The next few lines of keys and their values. */
+KERNEL void ask_ahead(asking *a, int64_t few)
+{
+    if (a->key >= a->until) return;
+    const square_group *const g = a->g;
+    const char *const key = row_at(&g->key, a->key), *const value = row_at(&g->value, a->key);
+    int64_t const lines = over(2 * g->width, 64), more = value == key ? 0 : over(2 * g->columns, 64);
+    for (int64_t i = 0; i < few; i++, a->line++)
+        __builtin_prefetch(a->line < lines ? key + 64 * a->line : value + 64 * least(a->line - lines, more), 0, 2);
+    if (a->line >= lines + more) a->key++, a->line = 0;
 }
 
 #endif

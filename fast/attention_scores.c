@@ -1,7 +1,8 @@
 /* See attention_scores.h. */
 #include "attention_scores.h"
 
-#include "attention_beside.h"
+#include "attention_steps.h"
+#include "attention_weight.h"
 
 /* ---- queries ---- */
 
@@ -88,25 +89,6 @@ static void begin_block(const work_rows *w, int64_t first, key_block *b)
 static void pair_keys(const work_rows *w, const key_block *b, int64_t j)
 {
     w->d->pairing = (pairing){j / 2, j / 2 + SIDE, j / 2, 0, w->g->columns, b->first, w->d->value};
-}
-
-static USES_UNIT void score_four(const work_rows *w, const tile_rows key[2], const tile *q, int64_t steps, bool fresh,
-                                 square *to)
-{
-    multiply_four(WEIGH, w, key, q, q + w->a->steps, steps, fresh, to, to + BLOCK_KEYS / SIDE);
-}
-
-/* Two tiles of keys, of which there are so many, with tiles t and t + 1 of queries. */
-static void score_two(const work_rows *w, const tile_rows key[2], int64_t keys, int64_t t, int64_t s, square *to)
-{
-    const attention *const a = w->a;
-    const tile *const q = w->d->query + t * a->steps + s;
-    int64_t const steps = least(NEAR_STEPS, a->steps - s);
-    if (a->pairs)
-        multiply_by_pairs(WEIGH, w, key, keys, q, rows_from(w, t) > SIDE ? q + a->steps : NULL, steps, !s, to,
-                          to + BLOCK_KEYS / SIDE);
-    else
-        score_four(w, key, q, steps, !s, to);
 }
 
 /* How many keys of the block rows of tile t see. */

@@ -3,6 +3,7 @@
 
 #include "attention_desk.h"
 #include "attention_scores.h"
+#include "attention_steps.h"
 #include "attention_sums.h"
 
 /* ---- parts ---- */

@@ -1,7 +1,8 @@
 /* See attention_sums.h. */
 #include "attention_sums.h"
 
-#include "attention_beside.h"
+#include "attention_steps.h"
+#include "elementwise.h"
 
 #include <math.h>
 
@@ -22,13 +23,7 @@ void begin_weighing(const work_rows *w, const key_block *b, const partial *p, ti
         vec_store(factor[t].at, vec_weight(vec_sub(before, shift)));
         vec_store(p->most[t].at, after);
     }
-    begin_tile(g, 0);
-}
-
-void finish_weighing(const work_rows *w)
-{
-    weighing *const g = &w->d->weighing;
-    while (g->t < g->tiles) weigh_two(g, w->d->number);
+    begin_weighing_tile(g, 0);
 }
 
 void add_weights(const work_rows *w, const partial *p, const tile_column *factor)
@@ -45,22 +40,6 @@ static void pair_columns(const work_rows *w, const key_block *b, int64_t c)
 {
     int64_t const end = over(b->keys, DEEP) * SIDE;
     w->d->pairing = (pairing){0, end, 0, c * SIDE, c * SIDE + CHUNK, b->first, w->d->value + c * VALUE_TILES};
-}
-
-static USES_UNIT void sum_four(const work_rows *w, const tile_rows weight[2], const tile *value, int64_t steps,
-                               square more[2][2])
-{
-    multiply_four(PAIR, w, weight, value, value + VALUE_TILES, steps, true, more[0], more[1]);
-}
-
-/* Tiles t and t + 1 of rows of weights with two of columns. */
-static void sum_two(const work_rows *w, const tile_rows weight[2], int64_t t, const tile *value, int64_t steps,
-                    square more[2][2])
-{
-    if (w->a->pairs)
-        multiply_by_pairs(PAIR, w, weight, rows_from(w, t), value, value + VALUE_TILES, steps, true, more[0], more[1]);
-    else
-        sum_four(w, weight, value, steps, more);
 }
 
 KERNEL void add_square(bool fresh, const square *more, const tile_column *factor, square *o)

@@ -6,9 +6,8 @@
 
 partial partial_at(const attention *a, int64_t slot);
 
-/* factor: what was summed before is multiplied by. While the next block is scored weights are made; finish_weighing makes the rest. */
+/* factor: what was summed before is multiplied by. Weights are made while the next block is scored; add_weights follows them. */
 void begin_weighing(const work_rows *w, const key_block *b, const partial *p, tile_column *factor);
-void finish_weighing(const work_rows *w);
 void add_weights(const work_rows *w, const partial *p, const tile_column *factor);
 
 /* Values of the next block (NULL: there is none) take the place of those that were used. */

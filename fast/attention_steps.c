@@ -1,24 +1,7 @@
-/*
- * What is done between two steps of tiles, so that it is done when they are: memory is asked for, values are paired, scores become
- * weights. And the steps themselves.
- */
-#ifndef ATTENTION_BESIDE_H
-#define ATTENTION_BESIDE_H
+/* See attention_steps.h. */
+#include "attention_steps.h"
 
-#include "attention_desk.h"
-#include "elementwise.h"
-
-/* The next few lines of keys and their values. */
-KERNEL void ask_ahead(asking *a, int64_t few)
-{
-    if (a->key >= a->until) return;
-    const square_group *const g = a->g;
-    const char *const key = row_at(&g->key, a->key), *const value = row_at(&g->value, a->key);
-    int64_t const lines = over(2 * g->width, 64), more = value == key ? 0 : over(2 * g->columns, 64);
-    for (int64_t i = 0; i < few; i++, a->line++)
-        __builtin_prefetch(a->line < lines ? key + 64 * a->line : value + 64 * least(a->line - lines, more), 0, 2);
-    if (a->line >= lines + more) a->key++, a->line = 0;
-}
+#include "attention_weight.h"
 
 /* ---- values ---- */
 
@@ -48,7 +31,7 @@ KERNEL void pair_next(const square_group *g, pairing *p)
     if (++p->i == p->end) p->i = p->begin, p->column += CHUNK, p->to += 4 * VALUE_TILES;
 }
 
-static inline void finish_pairing(const work_rows *w)
+void finish_pairing(const work_rows *w)
 {
     pairing *const p = &w->d->pairing;
     while (p->column < p->columns) pair_next(w->g, p);
@@ -56,21 +39,15 @@ static inline void finish_pairing(const work_rows *w)
 
 /* ---- weights ---- */
 
-/* Scores of sixteen rows for a key; -infinity where it isn't seen. */
-KERNEL vec score_of(const float *score, vec scale, vec sees, float key)
-{
-    return vec_choose(vec_above(sees, vec_of(key)), vec_mul(vec_load(score), scale), vec_of(-INFINITY));
-}
-
 /* Goes to the next tile of rows that sees a key, from tile t on. */
-static inline void begin_tile(weighing *g, int64_t t)
+void begin_weighing_tile(weighing *g, int64_t t)
 {
     while (t < g->tiles && !g->keys[t]) t++;
     g->t = t, g->j = 0, g->score = g->block->at[0] + t * BLOCK_KEYS * SIDE;
 }
 
 /* Thirty-two keys are weighed: their weights are turned, and added to those before. */
-static inline void end_step(weighing *g)
+static void end_step(weighing *g)
 {
     vec row[SIDE];
     tile *const to = g->weight + g->t * BLOCK_STEPS + g->j / DEEP - 1;
@@ -80,7 +57,7 @@ static inline void end_step(weighing *g)
     vec const step = vec_add(vec_load(g->even.at), vec_load(g->odd.at));
     vec_store(g->total[g->t].at, vec_add(vec_load(g->total[g->t].at), step));
     vec_store(g->even.at, vec_of(0)), vec_store(g->odd.at, vec_of(0));
-    if (g->j == g->keys[g->t]) begin_tile(g, g->t + 1);
+    if (g->j == g->keys[g->t]) begin_weighing_tile(g, g->t + 1);
 }
 
 /* Two keys of sixteen rows. */
@@ -97,6 +74,12 @@ KERNEL void weigh_two(weighing *g, const float *number)
     if (g->j % DEEP == 0) end_step(g);
 }
 
+void finish_weighing(const work_rows *w)
+{
+    weighing *const g = &w->d->weighing;
+    while (g->t < g->tiles) weigh_two(g, w->d->number);
+}
+
 /* ---- squares ---- */
 
 typedef enum { WEIGH, PAIR } beside;
@@ -106,8 +89,9 @@ KERNEL void work_beside(beside what, const work_rows *w)
 {
     desk *const d = w->d;
     bool const weighs = what == WEIGH && d->weighing.t < d->weighing.tiles;
+    bool const joins = !weighs && d->pairing.column < d->pairing.columns;
     for (int64_t i = 0; weighs && i < w->a->weighed; i++) weigh_two(&d->weighing, d->number);
-    for (int64_t i = 0; !weighs && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
+    for (int64_t i = 0; joins && i < w->a->paired; i++) pair_next(w->g, &d->pairing);
     ask_ahead(&d->asking, w->a->lines);
 }
 
@@ -134,9 +118,21 @@ KERNEL USES_UNIT void multiply_four(beside what, const work_rows *w, const tile_
     unit_end_four(u, to, next);
 }
 
+static USES_UNIT void score_four(const work_rows *w, const tile_rows key[2], const tile *q, int64_t steps, bool fresh,
+                                 square *to)
+{
+    multiply_four(WEIGH, w, key, q, q + w->a->steps, steps, fresh, to, to + BLOCK_KEYS / SIDE);
+}
+
+static USES_UNIT void sum_four(const work_rows *w, const tile_rows weight[2], const tile *value, int64_t steps,
+                               square more[2][2])
+{
+    multiply_four(PAIR, w, weight, value, value + VALUE_TILES, steps, true, more[0], more[1]);
+}
+
 /* The same by pairs, eight rows of a after the other; only as many as there are. c NULL: b alone. */
-static inline void multiply_by_pairs(beside what, const work_rows *w, const tile_rows a[2], int64_t rows, const tile *b,
-                                     const tile *c, int64_t steps, bool fresh, square to[2], square next[2])
+KERNEL void multiply_by_pairs(beside what, const work_rows *w, const tile_rows a[2], int64_t rows, const tile *b,
+                              const tile *c, int64_t steps, bool fresh, square to[2], square next[2])
 {
     for (int64_t i = 0; i < rows && i < 2 * SIDE; i += EIGHT) {
         int64_t const h = i / SIDE, r = i % SIDE;
@@ -146,4 +142,25 @@ static inline void multiply_by_pairs(beside what, const work_rows *w, const tile
     }
 }
 
-#endif
+/* Two tiles of keys, of which there are so many, with tiles t and t + 1 of queries. */
+void score_two(const work_rows *w, const tile_rows key[2], int64_t keys, int64_t t, int64_t s, square *to)
+{
+    const attention *const a = w->a;
+    const tile *const q = w->d->query + t * a->steps + s;
+    int64_t const steps = least(NEAR_STEPS, a->steps - s);
+    if (a->pairs)
+        multiply_by_pairs(WEIGH, w, key, keys, q, rows_from(w, t) > SIDE ? q + a->steps : NULL, steps, !s, to,
+                          to + BLOCK_KEYS / SIDE);
+    else
+        score_four(w, key, q, steps, !s, to);
+}
+
+/* Tiles t and t + 1 of rows of weights with two of columns. */
+void sum_two(const work_rows *w, const tile_rows weight[2], int64_t t, const tile *value, int64_t steps,
+             square more[2][2])
+{
+    if (w->a->pairs)
+        multiply_by_pairs(PAIR, w, weight, rows_from(w, t), value, value + VALUE_TILES, steps, true, more[0], more[1]);
+    else
+        sum_four(w, weight, value, steps, more);
+}
