@@ -125,7 +125,7 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 $(B)/obj/fast/%.o: CFLAGS += $(AVX512)
 $(B)/obj/fast/backend.o: AVX512 :=
-$(B)/obj/fast/lanes.o $(B)/obj/fast/amx.o $(B)/obj/fast/attention_squares.o: AVX512 += $(if $(x86),-mavx512bf16 -mavx512vbmi)
+$(B)/obj/fast/lanes.o $(B)/obj/fast/amx.o $(patsubst %,$(B)/obj/fast/attention_%.o,scores squares steps sums): AVX512 += $(if $(x86),-mavx512bf16 -mavx512vbmi)
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
@@ -305,7 +305,7 @@ verify: setup
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
 peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
-bench: $(B)/bin/bench $(B)/perf.txt $(B)/exact.txt $(B)/peers.txt $(peers)
+bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:

@@ -53,9 +53,28 @@ static bool is_bf16(const problem *p)
     return true;
 }
 
+/* Multiply-adds of mla in the absorbed form: queries are brought to the latent, which keys and values stay in. */
+static double absorbed_work(const problem *p)
+{
+    double const tokens = (double)problem_size(p, "n_tokens"), heads = (double)problem_size(p, "num_attention_heads");
+    double const hidden = (double)problem_size(p, "hidden_size"), latent = (double)problem_size(p, "kv_lora_rank");
+    double const nope = (double)problem_size(p, "qk_nope_head_dim"), rope = (double)problem_size(p, "qk_rope_head_dim");
+    double const v = (double)problem_size(p, "v_head_dim"), rank = (double)problem_size(p, "q_lora_rank");
+    double const wide = heads * (nope + rope), q = rank > 0 ? rank * (hidden + wide) : hidden * wide;
+    double const keys = (double)problem_size(p, "kv_len") * heads * (2 * latent + rope);
+    return tokens * (q + hidden * (latent + rope) + heads * latent * (nope + v) + keys + heads * v * hidden);
+}
+
+/* Of the form that takes least. */
+static double work_of(const problem *p)
+{
+    double const work = p->op->work ? p->op->work(p->prob.bytes) : 0;
+    return strcmp(p->op->name, "mla") ? work : fmin(work, absorbed_work(p));
+}
+
 cost cost_of(const problem *p, void *const data[])
 {
-    cost c = {.operations = p->op->work ? 2 * p->op->work(p->prob.bytes) : 0, .bf16 = is_bf16(p)};
+    cost c = {.operations = 2 * work_of(p), .bf16 = is_bf16(p)};
     for (int i = 0; i < p->tensors; i++) c.bytes += bytes_of(p, data, &p->tensor[i]);
     return c;
 }

@@ -190,7 +190,7 @@ static double seconds_of_port(rotation *r, const loaded_port *loaded)
 
 static bool has_run(const result *judged)
 {
-    return subject_passed(judged) || judged->v == FAIL;
+    return judged->v == PASS || judged->v == VACUOUS || judged->v == FAIL;
 }
 
 static void add_errors(const result *judged, row *of)
@@ -284,8 +284,9 @@ static bool judge(const peers_state *b, const problem *p, result judged[], compl
     if (problem_calls(p) > 1) return refuse(why, "%s is a sequence of calls, and only one call is timed", p->id);
     for (int i = 0; i < b->ports; i++) ports[i] = b->port[i].judged;
     run_case(p, NULL, ports, b->ports, 0, judged);
-    return subject_passed(&judged[0]) || refuse(why, "%s on %s is %s, and only what passes is timed: %s", p->id,
-                                                b->port[0].of.name, verdict_name(judged[0].v), judged[0].why);
+    return verdict_counts(&judged[0], p, ports[0]) ||
+           refuse(why, "%s on %s is %s, and only what passes is timed: %s", p->id, b->port[0].of.name,
+                  verdict_name(judged[0].v), judged[0].why);
 }
 
 static void time_case(peers_state *b, const problem *p)

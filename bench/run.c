@@ -7,6 +7,7 @@
 #include "progress.h"
 #include "rotation.h"
 #include "subjects.h"
+#include "sum.h"
 #include "timing.h"
 
 #include <stdio.h>
@@ -17,12 +18,13 @@ typedef struct {
     option_list backends;
     const char *format;
     int threads;
-    bool unprepared;
+    bool unprepared, sum;
 } settings;
 
 static const option table[] = {
     {"--backend", OPTION_BACKENDS, offsetof(settings, backends), "B", "a port in C: avx512, plain or a path"},
     {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, json, jsonl or md"},
+    {"--sum", OPTION_FLAG, offsetof(settings, sum), NULL, "of all cases: their times beside their limits, last"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N",
      "of the limits and of avx512; all processors unless said", 1, 64},
     {"--unprepared", OPTION_FLAG, offsetof(settings, unprepared), NULL, "ops are called without their prepare"},
@@ -30,9 +32,10 @@ static const option table[] = {
 
 static const syntax run_syntax = {
     "run", "usage: bench run [OPTION]... ID|@FILE...\n", table,
-    "Every case is judged first; one that does not pass is not timed. A VACUOUS one is, and says so.\n"
-    "@perf are the cases that come with bench. Where DSV3_FAST would have made avx512 faster, a line on\n"
-    "stderr says so.\n",
+    "Every case is judged first; one that does not pass is not timed. A VACUOUS one is where the same case\n"
+    "with stages=1 passes, and a line on stderr says so. There is no sum where a case has no time.\n"
+    "@perf are the cases that come with bench, @layer those of a layer: bench run --sum @layer. Where DSV3_FAST\n"
+    "would have made avx512 faster, a line on stderr says so.\n",
     "bench"};
 
 /* ---- one case on one port ---- */
@@ -198,6 +201,7 @@ typedef struct {
     settings s;
     subjects *ports;
     case_list cases;
+    time_sum sum[MAX_BACKENDS];
     progress at;
     char cpu[100];
     int printed;
@@ -213,7 +217,7 @@ static void time_port(bench_state *b, rotation *r, int i)
                       .verdict = verdict_name(judged->v),
                       .cpu = b->cpu,
                       .threads = b->s.threads};
-    if (!subject_passed(judged)) {
+    if (!subject_passed(b->ports, i)) {
         subject_refused(b->ports, i, r->p, &why);
         progress_complain(&b->good, why.text);
         return;
@@ -229,7 +233,10 @@ static void time_port(bench_state *b, rotation *r, int i)
     measure(r, loaded, &row);
     if (prepared) rotation_unprepare(r, loaded);
     progress_hide();
+    if (judged->v == VACUOUS)
+        fprintf(stderr, "bench: %s on %s is VACUOUS; with stages=1 it is PASS\n", row.id, row.port);
     print_row(&row, b->s.format, !b->printed++);
+    sum_add(&b->sum[i], row.seconds, row.floor, &row.needs);
     if (beats_floor(row.seconds, row.floor, &why)) fprintf(stderr, "bench: %s on %s: %s\n", row.id, row.port, why.text);
     if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i]);
 }
@@ -257,12 +264,26 @@ static void time_case(bench_state *b, const problem *p)
         progress_complain(&b->good, why.text);
 }
 
+static void print_sum(bench_state *b, int i)
+{
+    complaint why;
+    const char *const name = b->ports->of[i].name;
+    sum_place const at = {name, b->cpu, b->s.threads, !b->printed};
+    if (!sum_is_whole(&b->sum[i], b->cases.count, name, &why)) {
+        progress_complain(&b->good, why.text);
+        return;
+    }
+    sum_print(&b->sum[i], &at, b->s.format);
+    b->printed++;
+}
+
 static void time_all(bench_state *b)
 {
     print_head(b->s.format);
     b->at = progress_begin(b->cases.count);
     for (; b->at.done < b->cases.count; b->at.done++) time_case(b, b->cases.problem[b->at.done]);
     progress_hide();
+    for (int i = 0; b->s.sum && i < b->ports->count; i++) print_sum(b, i);
     print_foot(b->s.format, !b->printed);
 }
 

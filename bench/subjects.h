@@ -16,6 +16,7 @@ typedef struct {
     port *judged[MAX_BACKENDS];
     loaded_port loaded[MAX_BACKENDS];
     result verdict[MAX_BACKENDS]; /* of the last case */
+    bool passed[MAX_BACKENDS];    /* it means something what the port takes for that */
 } subjects;
 
 /* NULL: one sentence in why, and nothing is open. Only ports in C can be timed. shown[i]: what port i is called; NULL: as
@@ -29,13 +30,19 @@ bool subjects_judge(subjects *s, const problem *p, complaint *why);
 /* Loads all of them into this process. False: one sentence in why. */
 bool subjects_load(subjects *s, complaint *why);
 
-/* Is this verdict one whose time means something? */
-bool subject_passed(const result *r);
+/* Is a time of subject i on the last case one that means something? It is PASS, or VACUOUS and its stages are judged. */
+bool subject_passed(const subjects *s, int i);
+
+/* Is the verdict PASS, or VACUOUS while the same case with stages=1 is PASS on the port? */
+bool verdict_counts(const result *r, const problem *p, port *of);
+
+/* The id of the same case with stages=1. False: there is none, or it has them. */
+bool staged_id(const problem *p, char *id, size_t cap);
 
 /* Why subject i isn't timed, in why. Returns false. */
 bool subject_refused(const subjects *s, int i, const problem *p, complaint *why);
 
-/* Cases to time: ids, @FILE, or @perf, @exact or @peers for those that come with bench. False: one sentence in why. */
+/* Cases to time: ids, @FILE, or @perf, @layer, @exact or @peers for those that come with bench. False: one sentence in why. */
 bool subjects_cases(case_list *list, int count, char *const word[], complaint *why);
 
 #endif

@@ -18,7 +18,7 @@ typedef struct {
     matrix q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj; /* q_b_proj: q_proj without a query latent */
     const dsv3_tensor *q_norm, *kv_norm;
     int64_t n, heads, qk, latent; /* new tokens; entries of a query head, of what is cached */
-    bool squares;                 /* attention goes by AMX: queries are rounded to BF16, as keys are */
+    bool squares;                 /* attention goes in BF16: queries are rounded to that, as keys are */
     float scale;
     int64_t *position;                 /* (n) */
     dsv3_tensor q_latent, attn_output; /* (n, q_lora_rank), (n, heads v_head_dim): in the format of hidden_states */
@@ -390,7 +390,6 @@ const char *fast_mla_numerics(const void *prob, const void *io)
 {
     (void)prob;
     dsv3_dtype const x = ((const dsv3_mla_io *)io)->hidden_states.dtype;
-    if ((by_pairs(x) || by_amx(x)) && has_halves(io)) return STEPS IN_BF16 "flush daz; weight f32 may";
-    return by_pairs(x) || by_amx(x) ? STEPS IN_BINARY32 "flush daz; weight f32 may"
-                                    : STEPS IN_BINARY32 "flush none; weight f32 must";
+    if (!by_pairs(x) && !by_amx(x)) return STEPS IN_BINARY32 "flush none; weight f32 must";
+    return has_halves(io) ? STEPS IN_BF16 "flush daz; weight f32 may" : STEPS IN_BINARY32 "flush daz; weight f32 may";
 }

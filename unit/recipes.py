@@ -44,6 +44,7 @@ AROUND = {
     "make terms TERMS=tenth": "make -n terms",
     "make terms SHARES=1": "make -n terms",
     "build/bin/bench run @bench/perf.txt --format=jsonl": "build/bin/bench run --help",
+    "build/bin/bench run --sum --threads=2 --format=jsonl @bench/layer.txt": "build/bin/bench run --help",
     "build/bin/bench run @bench/kv.txt --format=jsonl": "build/bin/bench run --help",
     "build/bin/bench compare HEAD~1 HEAD": "build/bin/bench compare --help",
     "build/bin/bench exact HEAD~1 HEAD": "build/bin/bench exact --help",

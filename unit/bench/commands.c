@@ -16,6 +16,7 @@ typedef struct {
 #define MISTAKE BUILD "/planted/mistake_R4_sign_flipped.so "
 #define PLANTED BUILD "/planted/planted.so "
 #define CASE    "rmsnorm@tiny"
+#define WIDE    "mla@v3:hidden_size=512,num_attention_heads=4"
 
 #ifdef __SANITIZE_ADDRESS__
 enum { SANITIZED = 1 };
@@ -38,6 +39,9 @@ static const bad inputs[] = {
     {"", "run --backend=./nothing.so " CASE, {"./nothing.so"}},
     {"PLANT=not_here", "run --backend=./" PLANTED CASE, {"planted can't be timed here", "for the moon"}},
     {"PLANT=unwritten", "run --backend=./" PLANTED "rmsnorm@tiny:x=f32,weight=f32", {"UNWRITTEN", "only what passes"}},
+    {"PLANT=vacuous", "run --backend=./" PLANTED "rmsnorm@tiny:x=f32,weight=f32", {"VACUOUS", "only what passes"}},
+    {"", "run --sum=1 " CASE, {"--sum"}},
+    {"", "run --sum", {"needs a case id", "bench run @perf"}},
     {"", "compare", {"BASE and NEXT"}},
     {"", "compare " PLAIN, {"BASE and NEXT"}},
     {"", "compare " PLAIN PLAIN "norm@v3", {"unknown op 'norm'"}},
@@ -103,6 +107,57 @@ Test(bench, run_prints_every_format)
         cr_expect_eq(o->code, 0, "%s: %s", formats[i], o->err);
         cr_expect(first && strstr(first + 1, "rmsnorm@tiny") && strstr(o->out, "rope@tiny"), "%s", o->out);
     }
+}
+
+/* Each format ends with the sum of both times: machines read it in full. */
+Test(bench, run_sums_in_every_format)
+{
+    static const char *const formats[] = {"text", "csv", "json", "jsonl", "md"};
+    static const char *const ends[] = {"  sum of 2, limit ", "\n\"sum of 2\",plain,", "{\"sum\":2,\"port\":\"plain\"",
+                                       "\n{\"sum\":2,\"port\":\"plain\"", "\n| sum of 2, limit "};
+    for (int i = 0; i < 5; i++) {
+        char arguments[200];
+        snprintf(arguments, sizeof arguments, "run --sum --format=%s --backend=plain rmsnorm@tiny rmsnorm@tiny",
+                 formats[i]);
+        const outcome *const o = run_program("", "bench", arguments);
+        const char *const end = strstr(o->out, ends[i]);
+        cr_expect_eq(o->code, 0, "%s: %s", formats[i], o->err);
+        cr_expect(end && !strstr(end + 1, "rmsnorm@tiny"), "%s:\n%s", formats[i], o->out);
+    }
+}
+
+Test(bench, the_sum_is_that_of_the_rows_that_are_printed)
+{
+    const outcome *const o = run_program("", "bench", "run --sum --format=json --backend=plain rmsnorm@tiny rope@tiny");
+    json_t *const rows = json_loads(o->out, 0, NULL);
+    static const char *const keys[] = {"seconds", "floor", "operations", "bytes"};
+    cr_assert_eq(json_array_size(rows), 3, "%s", o->out);
+    const json_t *const sum = json_array_get(rows, 2);
+    for (int k = 0; k < 4; k++) {
+        double const a = json_number_value(json_object_get(json_array_get(rows, 0), keys[k])),
+                     b = json_number_value(json_object_get(json_array_get(rows, 1), keys[k]));
+        cr_expect_float_eq(json_number_value(json_object_get(sum, keys[k])), a + b, 1e-7 * (a + b), "%s", keys[k]);
+    }
+    json_decref(rows);
+}
+
+/* What can't be timed is missing from no sum: there is none, and a sentence says so. */
+Test(bench, a_sum_without_a_case_is_none)
+{
+    const outcome *const o = run_program(
+        "PLANT=vacuous", "bench", "run --sum --format=jsonl --backend=./" PLANTED "rmsnorm@tiny:x=f32,weight=f32");
+    cr_expect_eq(o->code, 2, "%s", o->err);
+    cr_expect(!strstr(o->out, "sum"), "%s", o->out);
+    cr_expect(strstr(o->err, "there is no sum on planted: 1 of 1 cases have no time"), "%s", o->err);
+}
+
+/* A case whose results are too wide for a verdict is timed where its stages are judged, and says so. */
+Test(bench, vacuous_is_timed_where_stages_pass)
+{
+    const outcome *const o = run_program("", "bench", "run --format=jsonl --backend=plain " WIDE);
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    cr_expect(strstr(o->out, "\"verdict\":\"VACUOUS\""), "%s", o->out);
+    cr_expect(strstr(o->err, " on plain is VACUOUS; with stages=1 it is PASS"), "%s", o->err);
 }
 
 Test(bench, json_is_one_array_of_rows)

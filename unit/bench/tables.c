@@ -137,6 +137,42 @@ Test(tables, paths_are_those_of_the_data)
     free_rows(&r);
 }
 
+/* A number of each of three runs that have so many rows, from row i of the first on. */
+static void three_text(const rows *r, int pitch, int i, const char *over, const char *format, char text[64])
+{
+    for (int run = 0, used = 0; run < 3; run++) {
+        const json_t *const row = r->row[run * pitch + i];
+        double const v = over ? number(row, over) / number(row, "seconds") : number(row, "seconds") * 1e6;
+        used += snprintf(text + used, 64 - (size_t)used, run ? ", " : ""),
+            used += snprintf(text + used, 64 - (size_t)used, format, v);
+    }
+}
+
+/* The last row of five is the sum of those before it. */
+static void expect_sum(const rows *r, int run, const char *key)
+{
+    double sum = 0;
+    for (int i = 0; i < 4; i++) sum += number(r->row[run * 5 + i], key);
+    cr_expect_float_eq(number(r->row[run * 5 + 4], key), sum, 1e-8 * sum, "run %d: %s", run, key);
+}
+
+Test(tables, layer_is_that_of_the_data)
+{
+    static char text[1 << 16];
+    char line[400], times[64], shares[64], name[200];
+    rows r = read_rows("docs/data/layer_zen4.jsonl");
+    read_file("docs/fast.md", text, sizeof text);
+    cr_assert_eq(r.count, 15, "three runs of four cases and their sum");
+    for (int run = 0; run < 3; run++) expect_sum(&r, run, "seconds"), expect_sum(&r, run, "floor");
+    for (int i = 0; i < 5; i++) {
+        three_text(&r, 5, i, NULL, "%.1f", times), three_text(&r, 5, i, "floor", "%.2f", shares);
+        snprintf(name, sizeof name, i < 4 ? "`%s`" : "the sum", word(r.row[i], "id"));
+        snprintf(line, sizeof line, "\n| %s | %s | %s |\n", times, shares, name);
+        expect_line(text, line);
+    }
+    free_rows(&r);
+}
+
 /* How many verdicts a case had, of the run that line `run` began (0, 1), with builds so much slower. */
 static int verdicts(const rows *r, int run, const char *id, int planted, const char *verdict)
 {
@@ -167,5 +203,6 @@ Test(tables, campaign_is_that_of_the_data)
                  verdicts(&r, 0, ids[i], 0, "slower"), verdicts(&r, 0, ids[i], 0, NULL));
         expect_line(text, line);
     }
+    cr_expect_eq(lines_like(text, "| `", " of 20 |"), (int)(sizeof ids / sizeof *ids), "a row has no data");
     free_rows(&r);
 }

@@ -582,8 +582,10 @@ Test(fast, experts_are_found_by_name)
                                          "experts.1.gate_projx.weight",
                                          "experts.1",
                                          "experts..up_proj.weight",
-                                         "experts.99999999999999999999.up_proj.weight",
+                                         "experts.18446744073709551617.up_proj.weight", /* 1 in 64 bits */
                                          "xperts.1.up_proj.weight",
+                                         "Experts.1.up_proj.weight",
+                                         "shared_experts.1.up_proj.weight",
                                          "experts.-1.up_proj.weight"};
     enum { OTHERS = sizeof others / sizeof *others };
     static uint8_t nothing[1 << 16];

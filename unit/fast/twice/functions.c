@@ -78,6 +78,12 @@ static void weight(const uint32_t in[WORDS], uint32_t out[WORDS])
     give(out, 1, vec_weight(vec_sub(vec_of(0), between(in, 1, -30, 7))));
 }
 
+static void exponential(const uint32_t in[WORDS], uint32_t out[WORDS])
+{
+    give(out, 0, vec_exp(number(in, 0)));
+    give(out, 1, vec_exp(between(in, 1, -30, 7)));
+}
+
 static void quotient(const uint32_t in[WORDS], uint32_t out[WORDS])
 {
     vec const b = between(in, 1, -1, 30);
@@ -133,6 +139,7 @@ const twice FUNCTIONS[] = {
     {"vec_part, vec_join", part_and_join, 0},
     {"vec_times_power", times_power, 0},
     {"vec_weight", weight, 1},
+    {"vec_exp", exponential, 1},
     {"vec_quotient", quotient, 1},
     {"rounded_pairs", round_pairs, 0},
     {"weave", weave_pairs, 0},
