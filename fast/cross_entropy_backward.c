@@ -26,7 +26,7 @@ static void gradient_of_row(const gradients *g, int64_t t, int32_t label)
     vec const inverse = vec_of((float)(1 / sum_of_exponentials(z, from, n, most))), share = vec_of(g->share);
     for (int64_t i = 0; i < n; i += WIDTH) {
         bool const here = label >= i && label < i + WIDTH;
-        lanes const of = first_lanes(n - i), labelled = here ? (lanes)(1u << (label - i)) : 0;
+        lanes const of = first_lanes(n - i), labelled = (lanes)(here ? 1u << (label - i) : 0u);
         vec const e = vec_exp(vec_sub(load_lanes(z->data, z->dtype, from + i, of), vec_of(most)));
         vec const P = vec_mul(e, inverse), less = vec_choose(labelled, vec_sub(P, vec_of(1)), P);
         store_lanes(y->data, y->dtype, t * y->stride[0] + i, of, vec_mul(less, share));

@@ -25,7 +25,7 @@ enum {
     CLAUSE_ARITH,
     CLAUSES
 };
-_Static_assert(CLAUSES <= 128, "a ref_set holds 128");
+_Static_assert((int)CLAUSES <= (int)REF_SET_MOST, "a ref_set holds them");
 
 /* The word that a clause begins with; of a point its name alone. */
 const char *clause_name(int clause);

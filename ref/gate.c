@@ -361,7 +361,7 @@ static double rivals(const gate *g)
 
 void choice_values(const gate *g, bool legal, ref_value *idx)
 {
-    double const others = g->rd->teacher_forced && !g->rd->quirks ? rivals(g) : 0;
+    double const others = g->rd->teacher_forced && ref_is_empty(g->rd->quirks) ? rivals(g) : 0;
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
         idx[k] = (ref_value){legal ? (double)g->choice[k] : (double)NAN, 0, others};
 }

@@ -83,7 +83,7 @@ static dsv3_rope_prob rope_of(const dsv3_mla_prob *p)
 /* The mistakes of the rotation of keys, as the rope op names them. */
 static ref_set quirks_of_rope_k(const ref_reading *rd)
 {
-    return quirk(rd, QUIRK_R2_k_half_split) ? (ref_set)1 << QUIRK_R1_half_split : 0;
+    return quirk(rd, QUIRK_R2_k_half_split) ? ref_only(QUIRK_R1_half_split) : ref_none();
 }
 
 /* Of new token i of the sequence. */
@@ -473,7 +473,7 @@ void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
     bool const q_wanted = out[0] || out[1] || (o_wanted && !is_given(&m, &io->q, out[1]));
     bool const kv_wanted = !is_given(&m, &io->kv, out[2]);
 
-    if (q_wanted) m.rope_q = rotation_of(&staged, &rope, 0, POINT_mla_cos_sin, POINT_mla_q, m.format);
+    if (q_wanted) m.rope_q = rotation_of(&staged, &rope, ref_none(), POINT_mla_cos_sin, POINT_mla_q, m.format);
     if (kv_wanted)
         m.rope_k = rotation_of(&staged, &rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
     if (q_wanted) project_queries(&m, x, out[0], q);

@@ -62,8 +62,10 @@ static const char *hnorm_of(const ref_reading *rd)
 /* Without stages these are outputs of no tensor: a port rounds them as it declares. */
 static ref_set hidden_points(const dsv3_mtp_prob *p)
 {
-    ref_set const one = 1;
-    return p->stages ? 0 : one << POINT_mla_kv | one << POINT_mla_y | one << POINT_moe_y;
+    static int const inside[] = {POINT_mla_kv, POINT_mla_y, POINT_moe_y};
+    ref_set hidden = ref_none();
+    for (int i = 0; i < 3 && !p->stages; i++) ref_add(&hidden, inside[i]);
+    return hidden;
 }
 
 /* ---- the layer's input ---- */

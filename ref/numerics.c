@@ -148,7 +148,7 @@ static bool parse_acc(const parser *p, char **word, int words)
     *p->unit = unit;
     p->n->acc = defaults.acc;
     bool const good = unit ? parse_unit(p, unit, word + 2, words - 2) : parse_acc_words(p, word + 1, words - 1);
-    if (good) p->n->declared |= (ref_set)1 << CLAUSE_ACC;
+    if (good) ref_add(&p->n->declared, CLAUSE_ACC);
     return good;
 }
 
@@ -175,7 +175,7 @@ static bool parse_function(const parser *p, char **word, int words, int clause)
                                              : "",
                       row->more ? " and perhaps one number more" : "", most_error, word[0], row->more ? " 2" : "");
     memcpy((char *)p->n + row->offset, &f, sizeof f);
-    p->n->declared |= (ref_set)1 << clause;
+    ref_add(&p->n->declared, clause);
     return true;
 }
 
@@ -187,7 +187,7 @@ static bool parse_number(const parser *p, char **word, int words, double most, d
     if (!end || end == word[1] || *end || !(v >= 0 && v <= most))
         return refuse(p, "numerics: %s needs one number from 0 to %g", word[0], most);
     *out = v;
-    p->n->declared |= (ref_set)1 << clause;
+    ref_add(&p->n->declared, clause);
     return true;
 }
 
@@ -204,7 +204,7 @@ static bool parse_angle(const parser *p, char **word, int words)
                       most_error);
     p->n->angle_f64 = format == DSV3_F64;
     p->n->frequency = units;
-    p->n->declared |= (ref_set)1 << CLAUSE_ANGLE;
+    ref_add(&p->n->declared, CLAUSE_ANGLE);
     return true;
 }
 
@@ -213,7 +213,7 @@ static bool parse_form(const parser *p, char **word, int words)
     for (int i = 0; words == 2 && i < 3; i++)
         if (!strcmp(word[1], form_names[i])) {
             p->n->form = (ref_form)i;
-            p->n->declared |= (ref_set)1 << CLAUSE_FORM;
+            ref_add(&p->n->declared, CLAUSE_FORM);
             return true;
         }
     return refuse(p, "numerics: form is naive, absorbed or any");
@@ -224,7 +224,7 @@ static bool parse_quotient(const parser *p, char **word, int words)
     for (int i = 0; words == 2 && i < 4; i++)
         if (!strcmp(word[1], quotient_names[i])) {
             p->n->quotient = (ref_quotient)i;
-            p->n->declared |= (ref_set)1 << CLAUSE_QUOTIENT;
+            ref_add(&p->n->declared, CLAUSE_QUOTIENT);
             return true;
         }
     return refuse(p, "numerics: quotient is any, exact, div or recip");
@@ -235,7 +235,7 @@ static bool parse_scaled(const parser *p, char **word, int words)
     for (int i = 0; words == 2 && i < 3; i++)
         if (!strcmp(word[1], scaled_names[i])) {
             p->n->scaled = (ref_scaled)i;
-            p->n->declared |= (ref_set)1 << CLAUSE_SCALED;
+            ref_add(&p->n->declared, CLAUSE_SCALED);
             return true;
         }
     return refuse(p, "numerics: scaled is q, scores or any");
@@ -246,7 +246,7 @@ static bool parse_flush(const parser *p, char **word, int words)
     for (int i = 0; words == 2 && i < 3; i++)
         if (!strcmp(word[1], flush_names[i])) {
             p->n->flush = (ref_flush)i;
-            p->n->declared |= (ref_set)1 << CLAUSE_FLUSH;
+            ref_add(&p->n->declared, CLAUSE_FLUSH);
             return true;
         }
     return refuse(p, "numerics: flush is none, ftz or daz");
@@ -289,7 +289,7 @@ static bool parse_arith(const parser *p, char **word, int words)
     if (words < 2 || !arithmetic(word[1], &p->n->arith)) return refuse(p, "numerics: arith is f32, bf16 or f64");
     for (int i = 2; i < words; i++)
         if (!parse_piece(p, word[i])) return false;
-    p->n->declared |= (ref_set)1 << CLAUSE_ARITH;
+    ref_add(&p->n->declared, CLAUSE_ARITH);
     return true;
 }
 
@@ -304,7 +304,7 @@ static bool parse_point(const parser *p, char **word, int words, int point)
         return refuse(p, "numerics: a rounding point needs FORMAT must|may [rn|rz], as in '%s bf16 must'", word[0]);
     if (output && !must) return refuse(p, "numerics: %s is an output, and outputs are always must", word[0]);
     *r = (ref_rounding){ref_dtype_of(word[1]), must, words == 4 && !strcmp(word[3], "rz")};
-    p->n->declared |= (ref_set)1 << point;
+    ref_add(&p->n->declared, point);
     return true;
 }
 
@@ -337,7 +337,7 @@ static bool unknown_clause(const parser *p, const char *word)
 static bool parse_rescales(const parser *p, char **word, int words)
 {
     double n = 0;
-    if (words == 2 && !strcmp(word[1], "any")) return p->n->declared |= (ref_set)1 << CLAUSE_RESCALES, true;
+    if (words == 2 && !strcmp(word[1], "any")) return ref_add(&p->n->declared, CLAUSE_RESCALES), true;
     bool const good = parse_number(p, word, words, 0x1p40, &n, CLAUSE_RESCALES);
     p->n->rescales = good ? (int64_t)n : 0;
     return good;
@@ -349,7 +349,7 @@ static bool parse_parts(const parser *p, char **word, int words)
     if (words != 2 || (strcmp(word[1], "any") && !whole_number(word[1], 1, 1L << 40, &n)))
         return refuse(p, "numerics: parts is any, or a whole number of 1 or more");
     p->n->parts = n;
-    p->n->declared |= (ref_set)1 << CLAUSE_PARTS;
+    ref_add(&p->n->declared, CLAUSE_PARTS);
     return true;
 }
 

@@ -120,8 +120,8 @@ void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only
         int const clause = i == 0 ? CLAUSE_ACC : i <= REF_POINTS ? i - 1 : i;
         char one[160];
         bool const undeclared_output = clause < REF_POINTS && (is_output_of(op, clause) || is_decision(clause));
-        if (!clause_concerns(op, clause) || (assumed_only && n->declared >> clause & 1)) continue;
-        if (undeclared_output && !(n->declared >> clause & 1)) continue;
+        if (!clause_concerns(op, clause) || (assumed_only && ref_has(n->declared, clause))) continue;
+        if (undeclared_output && !(ref_has(n->declared, clause))) continue;
         print_clause(op, clause, n, one, sizeof one);
         used += (size_t)snprintf(text + used, cap - used, "%s%s", used ? "; " : "", one);
         if (used >= cap) return;

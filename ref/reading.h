@@ -51,15 +51,15 @@ static inline double tie(const ref_reading *rd, double size)
 /* Does the reading make this known mistake? A formula asks only where the mistake may change something. */
 static inline bool quirk(const ref_reading *rd, int q)
 {
-    if (rd->asked) *rd->asked |= (ref_set)1 << q;
-    return rd->quirks >> q & 1;
+    if (rd->asked) ref_add(rd->asked, q);
+    return ref_has(rd->quirks, q);
 }
 
 /* The declaration, for a formula that reads one clause or point of it itself; NULL in an exact reading. Notes the clause
  * in rd->called: an op's DECLARES row of points.def has the clauses that are noted. */
 static inline const ref_numerics *declared(const ref_reading *rd, int clause)
 {
-    if (rd->called) *rd->called |= (ref_set)1 << clause;
+    if (rd->called) ref_add(rd->called, clause);
     return rd->declared;
 }
 

@@ -10,8 +10,41 @@
 
 #include <stdbool.h>
 
-/* A set of small numbers: bit i stands for i. */
-typedef unsigned __int128 ref_set;
+/* A set of numbers 0 .. REF_SET_MOST - 1; all zeros: the empty one. */
+enum { REF_SET_MOST = 256 };
+typedef struct {
+    uint64_t word[REF_SET_MOST / 64];
+} ref_set;
+
+static inline bool ref_has(ref_set set, int i)
+{
+    return set.word[i / 64] >> i % 64 & 1;
+}
+
+static inline bool ref_is_empty(ref_set set)
+{
+    for (int w = 0; w < REF_SET_MOST / 64; w++)
+        if (set.word[w]) return false;
+    return true;
+}
+
+static inline void ref_add(ref_set *set, int i)
+{
+    set->word[i / 64] |= (uint64_t)1 << i % 64;
+}
+
+static inline ref_set ref_none(void)
+{
+    return (ref_set){{0}};
+}
+
+/* The set of i alone; -1: of none. */
+static inline ref_set ref_only(int i)
+{
+    ref_set set = ref_none();
+    if (i >= 0) ref_add(&set, i);
+    return set;
+}
 
 /* Where the value of an output element lies: |value - (hi + lo)| <= radius, |lo| <= 2^-53 |hi|. radius 0: exactly
  * there. radius infinite: nothing is known, any value is legal, NaN included. */
@@ -133,7 +166,7 @@ enum {
 #undef QUIRK
     REF_QUIRKS
 };
-_Static_assert(REF_QUIRKS <= 128, "a ref_set holds 128");
+_Static_assert(REF_QUIRKS <= (int)REF_SET_MOST, "a ref_set holds them");
 
 typedef struct {
     const char *name, *op, *summary, *evidence;

@@ -18,7 +18,7 @@ static ball mscale(const dsv3_rope_prob *p, double m)
 /* A = g(mscale) / g(mscale_all_dim) */
 static ball amplitude(const dsv3_rope_prob *p, ref_set quirks)
 {
-    if (quirks >> QUIRK_R7_mscale_on_cos & 1) return mscale(p, p->mscale);
+    if (ref_has(quirks, QUIRK_R7_mscale_on_cos)) return mscale(p, p->mscale);
     if (p->mscale == p->mscale_all_dim) return ball_of(1);
     return ball_div(mscale(p, p->mscale), mscale(p, p->mscale_all_dim));
 }
@@ -45,11 +45,11 @@ static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *
     double const last = (double)p->qk_rope_head_dim - 1;
     *low = pair_of_turns(p, p->beta_fast);
     *high = pair_of_turns(p, p->beta_slow);
-    if (!(quirks >> QUIRK_R10_untruncated & 1)) {
+    if (!ref_has(quirks, QUIRK_R10_untruncated)) {
         *low = ball_of(floor(ball_lower(*low)));
         *high = ball_of(ceil(ball_upper(*high)));
     }
-    double const most = quirks >> QUIRK_R10_clamp_half & 1 ? (last - 1) / 2 : last;
+    double const most = ref_has(quirks, QUIRK_R10_clamp_half) ? (last - 1) / 2 : last;
     if (ball_upper(*low) < 0) *low = ball_of(0);
     if (ball_lower(*high) > most) *high = ball_of(most);
     if (ball_is_point(*low) && ball_is_point(*high) && ball_lower(*low) == ball_lower(*high))
@@ -58,7 +58,7 @@ static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *
 
 static yarn yarn_of(const dsv3_rope_prob *p, ref_set quirks)
 {
-    yarn y = {.p = p, .scaled = p->factor != 1 && !(quirks >> QUIRK_R9_yarn_off & 1)};
+    yarn y = {.p = p, .scaled = p->factor != 1 && !ref_has(quirks, QUIRK_R9_yarn_off)};
     y.factor = ball_decimal(p->factor);
     y.log_theta = ball_log(ball_decimal(p->rope_theta));
     if (y.scaled) ramp_ends(p, quirks, &y.low, &y.high);
@@ -183,7 +183,7 @@ void rotation_set(const rotation *r, double position)
     for (int64_t j = 0; j < r->prob->qk_rope_head_dim / 2; j++) {
         ball c, s;
         cos_sin_of(r->rd, turns_at(&r->turns[j], position), position, r->spread[j], &c, &s);
-        if ((r->quirks >> QUIRK_R4_sign_flipped & 1) != r->inverse) s = ball_neg(s);
+        if ((ref_has(r->quirks, QUIRK_R4_sign_flipped)) != r->inverse) s = ball_neg(s);
         r->cosine[j] = in_table(r, c);
         r->sine[j] = in_table(r, s);
     }
@@ -193,7 +193,7 @@ void rotate(const rotation *n, const ball *x, ball *y)
 {
     int64_t const r = n->prob->qk_rope_head_dim;
     int32_t const out = n->prob->out_layout;
-    int32_t const in = n->quirks >> QUIRK_R1_half_split & 1 ? !n->prob->in_layout : n->prob->in_layout;
+    int32_t const in = ref_has(n->quirks, QUIRK_R1_half_split) ? !n->prob->in_layout : n->prob->in_layout;
     for (int64_t j = 0; j < r / 2; j++) {
         ball const x1 = x[place(in, r, j, 0)], x2 = x[place(in, r, j, 1)], c = n->cosine[j], s = n->sine[j];
         ball const y1 = ball_sub(round_op(n->rd, ball_mul(x1, c)), round_op(n->rd, ball_mul(x2, s)));
@@ -210,8 +210,9 @@ static ref_set quirks_of(const ref_reading *rd, const dsv3_rope_prob *p)
 {
     static int const all[] = {QUIRK_R1_half_split, QUIRK_R4_sign_flipped, QUIRK_R7_mscale_on_cos,
                               QUIRK_R9_yarn_off,   QUIRK_R10_untruncated, QUIRK_R10_clamp_half};
-    ref_set set = 0;
-    for (int i = 0; i < (p->factor == 1 ? 2 : 6); i++) set |= (ref_set)quirk(rd, all[i]) << all[i];
+    ref_set set = ref_none();
+    for (int i = 0; i < (p->factor == 1 ? 2 : 6); i++)
+        if (quirk(rd, all[i])) ref_add(&set, all[i]);
     return set;
 }
 

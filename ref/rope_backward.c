@@ -78,7 +78,8 @@ void ref_rope_backward(const ref_reading *rd, const void *prob, const void *io_,
     int64_t const width = p->qk_rope_head_dim, vectors = p->num_key_value_heads;
     dsv3_rope_prob const rope = back_to_x(p);
     gradient d = {.rd = rd, .prob = p, .io = io};
-    d.back = rotation_of(rd, &rope, 0, POINT_rope_backward_cos_sin, POINT_rope_backward_grad_x, io->grad_x.dtype);
+    d.back =
+        rotation_of(rd, &rope, ref_none(), POINT_rope_backward_cos_sin, POINT_rope_backward_grad_x, io->grad_x.dtype);
     d.back.inverse = !quirk(rd, QUIRK_D2_not_inverted);
     d.g = scratch_take(rd->scratch, width, sizeof *d.g);
     d.x = scratch_take(rd->scratch, width, sizeof *d.x);

@@ -46,7 +46,7 @@ static void rotate(float (*frequency)(double theta, int r, int j), double theta,
 static void enclose(const char *declared, double theta, int r)
 {
     ref_numerics const n = numerics("rope", declared);
-    ref_reading const rd = {&n, 0};
+    ref_reading const rd = {&n, ref_none()};
     dsv3_rope_prob const prob = {TOKENS, 1, r, theta, 1, 4096, 32, 1, 1, 1, DSV3_INTERLEAVED, DSV3_INTERLEAVED};
     dsv3_rope_io const io = {.x = {x, DSV3_F32, 3, {TOKENS, 1, r}, {r, r, 1}},
                              .positions = {position, DSV3_I32, 1, {TOKENS}, {1}},

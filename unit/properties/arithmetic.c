@@ -81,7 +81,7 @@ static int run_norm(int row)
                                 .weights = {1, &named},
                                 .y = {NULL, DSV3_F32, 2, {1, WIDTH}, {WIDTH, 1}}};
     ref_numerics const n = numerics("rmsnorm", norms[row].declared);
-    ref_reading const rd = {&n, 0, false};
+    ref_reading const rd = {&n, ref_none(), false};
     int outside = 0;
     for (int k = 0; k < ROUNDS; k++) {
         for (int i = 0; i < WIDTH; i++) {
@@ -128,7 +128,7 @@ static int run_product(int row)
                                .weights = {1, &named},
                                .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
     ref_numerics const n = numerics("linear", products[row].declared);
-    ref_reading const rd = {&n, 0, false};
+    ref_reading const rd = {&n, ref_none(), false};
     int outside = 0;
     for (int k = 0; k < ROUNDS; k++) {
         double sum = 0;

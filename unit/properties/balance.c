@@ -14,7 +14,7 @@ TestSuite(balance, .timeout = 120);
 static const ref_table *const tiers[] = {&ref_dd, &ref_256, &ref_512, &ref_1024};
 enum { TIERS = 4 };
 
-static const ref_reading exactly = {NULL, 0, false};
+static const ref_reading exactly;
 
 static void check(const ref_value *v, const char *decimal, const char *what, int tier)
 {
@@ -90,7 +90,7 @@ Test(balance, softmax_gates)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int t = 0; t < TIERS; t++) {
             dsv3_gate_prob const prob = {1, EXPERTS, 2, 1, CHOSEN, 1, rows[i].norm, DSV3_SOFTMAX, rows[i].method};
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             ref_value idx[CHOSEN], weight[CHOSEN];
             route(tiers[t], &rd, &prob, z, NULL, idx, weight);
             for (int k = 0; k < CHOSEN; k++) {
@@ -144,7 +144,7 @@ Test(balance, softmax_gates_of_ports)
         int32_t idx[CHOSEN];
         ref_value legal_idx[CHOSEN], legal[CHOSEN];
         bool const wide = round % 6 < 3 && round % 7 < 5;
-        ref_reading const rd = {wide ? &divides : &narrow, 0, true};
+        ref_reading const rd = {wide ? &divides : &narrow, ref_none(), true};
         double const size = round % 7 == 0 ? 0.01 : round % 2 ? 3 : 40;
         for (int e = 0; e < EXPERTS; e++)
             z[e] = round % 5 ? (float)(size * uniform()) : (float)size + (float)(lrand48() % 9) * 0x1p-21f;
@@ -193,7 +193,7 @@ Test(balance, bias_update)
     };
     for (int t = 0; t < TIERS; t++)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             ref_value out[4];
             update(t, &rd, load, bias, 4, 0.001, out);
             for (int e = 0; e < 4; e++) {
@@ -211,7 +211,7 @@ Test(balance, bias_update_counts_in_whole_numbers)
     static const double direction[] = {-1, 1, 0, 0};
     ref_numerics const n = numerics("bias_update", "");
     for (int conforming = 0; conforming < 2; conforming++) {
-        ref_reading const rd = {conforming ? &n : NULL, 0, false};
+        ref_reading const rd = {conforming ? &n : NULL, ref_none(), false};
         ref_value out[4];
         update(0, &rd, load, bias, 4, 0.5, out);
         for (int e = 0; e < 4; e++)
@@ -250,7 +250,7 @@ Test(balance, losses)
     for (int t = 0; t < TIERS; t++)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             dsv3_balance_loss_prob const p = {3, 3, 4, 2, 1, rows[i].seq_aux};
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             ref_value loss[3];
             balance_loss(t, &rd, &p, scores, idx, start, loss);
             for (int b = 0; b < 3; b++) check(&loss[b], rows[i].loss[b], "loss", t);
@@ -271,7 +271,7 @@ Test(balance, loss_of_sigmoids)
     for (int i = 0; i < 8; i++) scores[i] = (float)sigmoid(z[i]);
     for (int t = 0; t < TIERS; t++) {
         dsv3_balance_loss_prob const p = {1, 2, 4, 2, 0.0001, 1};
-        ref_reading const wrong = {NULL, (ref_set)1 << QUIRK_T6_not_normalised, false};
+        ref_reading const wrong = {NULL, ref_only(QUIRK_T6_not_normalised), false};
         ref_value loss;
         balance_loss(t, &exactly, &p, scores, idx, start, &loss);
         cr_expect(fabs(loss.hi / 0.0001 - 1.14883320859409010442) < 1e-7, "%.17g", loss.hi);
@@ -332,7 +332,7 @@ Test(balance, a_constant_that_rounds_in_every_term)
     enum { E = 7, K = 2 };
     static const int32_t start[] = {0, 1}, idx[] = {1, 4};
     ref_numerics const n = numerics("balance_loss", "acc 24 rn splits=1; div ieee; flush none");
-    ref_reading const rd = {&n, 0, false};
+    ref_reading const rd = {&n, ref_none(), false};
     dsv3_balance_loss_prob const p = {1, 1, E, K, 1, 0};
     srand48(23);
     for (int round = 0; round < 1000; round++) {
@@ -359,7 +359,7 @@ Test(balance, losses_of_ports)
         bool const wide = round & 1;
         double const least = round % 3 ? 0 : 0.99;
         bool const alike = round % 7 < 3; /* then only constants round */
-        ref_reading const rd = {&n[wide + (wide && alike)], 0, false};
+        ref_reading const rd = {&n[wide + (wide && alike)], ref_none(), false};
         for (int i = 0; i < TOKENS * EXPERTS; i++) scores[i] = alike ? 0.5f : (float)(least + (1 - least) * drand48());
         for (int i = 0; i < TOKENS * TOP; i++) idx[i] = (int32_t)(lrand48() % (1 + round % EXPERTS));
         dsv3_balance_loss_prob const p = {1, TOKENS, EXPERTS, TOP, 0.0001, 1};
@@ -473,7 +473,7 @@ Test(balance, legal_answers)
         {p, 1, 0, 0, 0, 1, 1, true, false},
     };
     ref_numerics const n = numerics("mtp_accept", "acc 24 rn; div ieee; flush none");
-    ref_reading const rd = {&n, 0, true};
+    ref_reading const rd = {&n, ref_none(), true};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         episode const e = {1,
                            4,
@@ -643,7 +643,7 @@ Test(balance, emitted_tokens_have_the_target_distribution)
             for (int i = 0; i < 2 * DISTRIBUTIONS * DISTRIBUTIONS; i++) {
                 const int(*const d)[MOST_TOKENS] = i % 2 ? eighths : fifths;
                 int const p = i / 2 % DISTRIBUTIONS, q = i / 2 / DISTRIBUTIONS, sum = i % 2 ? 8 : 5;
-                emitted const out = all_that_is_emitted(d, p, q, drafts, t, 0);
+                emitted const out = all_that_is_emitted(d, p, q, drafts, t, ref_none());
                 cr_expect(is_target(&out, d, p, q, drafts, sum), "%d drafts, tier %s, p %d and q %d of %d", drafts,
                           tiers[t]->tier, p, q, sum);
             }
@@ -655,7 +655,7 @@ Test(balance, mistakes_change_the_distribution)
     static const int mistakes[] = {QUIRK_M9_first_unchecked, QUIRK_M9_argmax_in_sampling, QUIRK_M9_residual_is_p,
                                    QUIRK_M9_bonus_position};
     for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
-        emitted const out = all_that_is_emitted(eighths, 0, 1, 1, 0, (ref_set)1 << mistakes[i]);
+        emitted const out = all_that_is_emitted(eighths, 0, 1, 1, 0, ref_only(mistakes[i]));
         cr_expect(!is_target(&out, eighths, 0, 1, 1, 8), "%s", ref_quirk(mistakes[i])->name);
     }
 }
@@ -730,7 +730,7 @@ Test(balance, acceptance_of_ports)
     srand48(8);
     for (int round = 0; round < 20000; round++) {
         way const w = {round & 1, round >> 1 & 1, round >> 2 & 1, round >> 3 & 1, round >> 4 & 1};
-        ref_reading const rd = {&n[w.wide], 0, true};
+        ref_reading const rd = {&n[w.wide], ref_none(), true};
         float p[2 * VOCABULARY], q[VOCABULARY], u[2] = {(float)drand48() * 0.999f, (float)drand48() * 0.999f};
         int32_t x = (int32_t)(lrand48() % VOCABULARY), accepted, next;
         draw_distribution(p), draw_distribution(p + VOCABULARY), draw_distribution(q);

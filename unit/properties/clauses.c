@@ -144,7 +144,7 @@ static case_set open_cases(const case_list *ids, const op *o)
         s.p = realloc(s.p, (size_t)(s.count + 1) * sizeof *s.p);
         s.data = realloc(s.data, (size_t)(s.count + 1) * sizeof *s.data);
         s.p[s.count] = p;
-        cr_assert(tensors_open(&p, &s.data[s.count]) && decide_own(&p, 0, s.data[s.count]));
+        cr_assert(tensors_open(&p, &s.data[s.count]) && decide_own(&p, ref_none(), s.data[s.count]));
         s.count++;
     }
     cr_assert(s.count > 3, "%s has no small cases", o->name);
@@ -191,7 +191,7 @@ static bool differs(const case_set *s, int i, const ref_numerics *n, const ref_n
 
 static void compare_calls(const op *o, const case_set *s)
 {
-    ref_set called = 0;
+    ref_set called = ref_none();
     for (int i = 0; i < s->count; i++)
         for (int v = 0; v < 2 * VARIANTS; v++) {
             ref_numerics const n = variant(o->name, v / 2);
@@ -200,7 +200,7 @@ static void compare_calls(const op *o, const case_set *s)
             enclosures_free(&out);
         }
     for (int c = 0; c < CLAUSES; c++) {
-        bool const read = called >> c & 1, may = clause_concerns(o->name, c);
+        bool const read = ref_has(called, c), may = clause_concerns(o->name, c);
         bool const known = excepted(never_read, o->name, c);
         cr_expect(may || !read, "%s reads %s, which no port of it may declare", o->name, clause_name(c));
         cr_expect(!may || read != known, "%s: a port may declare %s, which the formula %s", o->name, clause_name(c),

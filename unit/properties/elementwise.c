@@ -138,7 +138,7 @@ static double swiglu_input(int kind)
 static long run_swiglu(const silu_port *p, int rounds)
 {
     ref_numerics const n = numerics("swiglu", p->declared);
-    ref_reading const rd = {&n, 0, false};
+    ref_reading const rd = {&n, ref_none(), false};
     dsv3_swiglu_prob const prob = {1, 1};
     long outside = 0;
     bool const flushes = n.flush != REF_FLUSH_NONE;
@@ -271,7 +271,7 @@ static void fill_logits(int kind, int n)
 static long run_loss(const loss_port *p, int rounds)
 {
     ref_numerics const numeric = numerics("cross_entropy", p->declared);
-    ref_reading const rd = {&numeric, 0, true};
+    ref_reading const rd = {&numeric, ref_none(), true};
     long outside = 0;
     for (int i = 0; i < rounds; i++) {
         int const n = 1 + (int)(drand48() * (MOST / 2 - 1)), label = i % 3 ? (int)(drand48() * n) : n / 3;
@@ -324,7 +324,7 @@ Test(elementwise, means_of_ports)
     enum { N = 7 };
     ref_numerics const declared =
         numerics("cross_entropy", "acc 24 rn; div ieee; exp 2; log 2; rescales 0; flush none; terms f32 must");
-    ref_reading const rd = {&declared, 0, true};
+    ref_reading const rd = {&declared, ref_none(), true};
     float z[N * 2] = {0}, stored[N], mean;
     int32_t const labels[N] = {0};
     srand48(31);
@@ -352,7 +352,7 @@ Test(elementwise, means_of_ports)
 Test(elementwise, selected_token)
 {
     ref_numerics const declared = numerics("cross_entropy", "acc 24 rn; div ieee; exp 2; log 2; flush none");
-    ref_reading const rd = {&declared, 0, false};
+    ref_reading const rd = {&declared, ref_none(), false};
     float z[] = {-1024, 0, -2048};
     for (int label = 0; label < 3; label++) {
         int32_t labels[] = {label};
@@ -474,7 +474,7 @@ static void fill_tile(int kind)
 static long run_quant(const quant_port *p, int rounds)
 {
     ref_numerics const n = numerics("quant", p->declared);
-    ref_reading const rd = {&n, 0, true};
+    ref_reading const rd = {&n, ref_none(), true};
     long outside = 0;
     for (int i = 0; i < rounds; i++) {
         ref_value legal_scale, legal[TILE];

@@ -60,7 +60,7 @@ static double used(int port, double theta, int r, int32_t position)
                              .positions = {&position, DSV3_I32, 1, {1}, {1}},
                              .y = {NULL, DSV3_F32, 3, {1, 1, r}, {r, r, 1}}};
     ref_numerics const n = numerics("rope", ports[port].declared);
-    ref_reading const rd = {&n, 0, false};
+    ref_reading const rd = {&n, ref_none(), false};
     double most = 0;
     for (int j = 0; j < r / 2; j++) x[j] = 1;
     cr_assert(ref_dd.rope(&rd, &prob, &io, (ref_value *const[]){y}));

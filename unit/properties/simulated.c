@@ -292,7 +292,7 @@ static void fp8_legal(const ref_numerics *declared, int n, bool y_bf16)
     dsv3_linear_io const io = {.x = {x, DSV3_F32, 2, {1, n}, {n, 1}},
                                .weights = {2, items},
                                .y = {NULL, y_bf16 ? DSV3_BF16 : DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {declared, 0};
+    ref_reading const rd = {declared, ref_none()};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
@@ -338,7 +338,7 @@ Test(simulated, a_mean_that_underflows)
     x[0] = 0x1p-74f, x[1] = x[2] = 0, weight[0] = weight[1] = weight[2] = 1;
     for (int i = 0; i < 6; i++) {
         ref_numerics const d = numerics("rmsnorm", declared[i % 3]);
-        quirks = i < 3 ? 0 : (ref_set)1 << QUIRK_A3_eps_missing; /* eps is 0: the same, without the sum */
+        quirks = ref_only(i < 3 ? -1 : QUIRK_A3_eps_missing); /* eps is 0: the same, without the sum */
         norm_legal(&d, 3, 0, false, false);
         norm_binary32(&(norm_port){.a = keeps}, 3, 0, false, false);
         cr_expect(y[0] == sqrtf(2) && inside(&legal[0], y[0]), "%s: %a not in [%a, %a]", declared[i % 3], (double)y[0],
@@ -354,7 +354,7 @@ static ref_value sum_legal(const char *declared, int n)
     dsv3_linear_prob const prob = {1, n, 1};
     dsv3_linear_io const io = {
         .x = {x, DSV3_F32, 2, {1, n}, {n, 1}}, .weights = {1, &item}, .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&d, 0};
+    ref_reading const rd = {&d, ref_none()};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
     return legal[0];
 }
@@ -462,7 +462,7 @@ Test(simulated, padded_scales)
     dsv3_linear_io const io = {
         .x = {x, DSV3_F32, 2, {1, 1}, {1, 1}}, .weights = {2, items}, .y = {NULL, DSV3_F32, 2, {1, ROWS}, {ROWS, 1}}};
     ref_numerics const d = numerics("linear", "");
-    ref_reading const rd = {&d, 0};
+    ref_reading const rd = {&d, ref_none()};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){v}));
     cr_expect(ref_lower(v[ROWS - 1]) <= 0, "the last block's scale is 2^20: [%a, %a]", ref_lower(v[ROWS - 1]),
               ref_upper(v[ROWS - 1]));
@@ -481,7 +481,7 @@ Test(simulated, infinite_inputs)
         dsv3_linear_io const io = {
             .x = {in, DSV3_F32, 2, {1, 2}, {2, 1}}, .weights = {1, &item}, .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
         ref_numerics const d = numerics("linear", "");
-        ref_reading const rd = {i % 2 ? &d : NULL, 0};
+        ref_reading const rd = {i % 2 ? &d : NULL, ref_none()};
         for (int t = 0; t < 2; t++) {
             cr_assert(tiers[t]->linear(&rd, &prob, &io, (ref_value *const[]){legal}));
             cr_expect(isinf(legal[0].radius), "tier %s, %g", tiers[t]->tier, (double)bad[i / 2]);

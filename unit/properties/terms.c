@@ -45,7 +45,7 @@ static void find_legal_in(const char *declaration, int n, const char *ways)
     char text[400];
     snprintf(text, sizeof text, "%s; %s", declaration, ways);
     ref_numerics const port = numerics("mla_decode", text);
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     read_keys(&ref_dd, &rd, n, legal_o, legal_lse);
 }
 
@@ -328,7 +328,7 @@ Test(terms, selected_products)
                                     .cu_seqlens_k = {keys, DSV3_I32, 1, {2}, {1}},
                                     .o = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
                                     .lse = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.mla_prefill(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
     expect(legal_o, 0, "selected values that underflow");
 }
@@ -662,7 +662,7 @@ Test(terms, query_scaled_first)
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, HALF}, {HALF, HALF, HALF, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
     expect(legal_lse, s, "q is scaled first");
 }
@@ -696,7 +696,7 @@ static void find_scaled_query(double mscale_all_dim, float *q, float *cached)
                             .y = cell};
     ref_numerics const port = numerics("mla", WIDE "exp 0.001; rescales 0; sincos 0.001; rsqrt 0.001; angle f32; "
                                                    "form absorbed; scaled q; scale f32 must; parts 1");
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     cr_assert(ref_dd.mla(&rd, &prob, &io, (ref_value *const[]){NULL, NULL, NULL, legal_o, NULL}));
 }
 
@@ -749,7 +749,7 @@ static void find_of_cache(const char *declaration, int n, int codes, uint8_t *ca
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, codes}, {codes, codes, codes, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){o, legal_lse}));
     legal_o[0] = o[0];
 }
@@ -862,7 +862,7 @@ Test(terms, exact_readings_agree)
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {NULL, 0, false};
+    ref_reading const rd = {NULL, ref_none(), false};
     ref_value o[RANK], log_sum[1], better_o[RANK], better_log_sum[1];
     srand48(9);
     for (int round = 0; round < 200; round++) {
@@ -884,7 +884,7 @@ Test(terms, exact_readings_agree)
 /* Values of few bits whose weighted sum nearly vanishes: nothing but the exponential errs. */
 Test(terms, exact_weights_that_cancel)
 {
-    ref_reading const rd = {NULL, 0, false};
+    ref_reading const rd = {NULL, ref_none(), false};
     ref_value o[RANK], lse[1], better_o[RANK], better_lse[1];
     for (int k = 1; k <= 8; k++) {
         double const unit = ldexp(1, ilogb(exp(k)) - 15);

@@ -61,7 +61,7 @@ static void find_sum(const char *declaration, int n)
     dsv3_weight const item = {"weight", {w, DSV3_F32, 2, {1, n}, {n, 1}}};
     dsv3_linear_prob const prob = {1, n, 1};
     dsv3_linear_io const io = {{x, DSV3_F32, 2, {1, n}, {n, 1}}, {1, &item}, {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
@@ -194,7 +194,7 @@ Test(terms_of_ops, rounded_twice)
     dsv3_linear_prob const prob = {1, 3, 1};
     dsv3_linear_io const io = {{x16, DSV3_BF16, 2, {1, 3}, {3, 1}}, {1, &item}, {y16, DSV3_BF16, 2, {1, 1}, {1, 1}}};
     for (int i = 0; i < 3; i++) ref_encode(DSV3_BF16, x16, i, 1), ref_encode(DSV3_BF16, w16, i, term[i]);
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
     expect(legal, 1, "rounded twice");
 }
@@ -210,7 +210,7 @@ static void find_coded(const char *declaration, int n, double code, float scale)
                                  {"weight_scale_inv", {&scale, DSV3_F32, 2, {1, 1}, {1, 1}}}};
     dsv3_linear_prob const prob = {1, n, 1};
     dsv3_linear_io const io = {{x, DSV3_F32, 2, {1, n}, {n, 1}}, {2, items}, {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
@@ -263,7 +263,7 @@ Test(terms_of_ops, scaled_sums_of_blocks)
                                  {"weight_scale_inv", {scale, DSV3_F32, 2, {1, 2}, {2, 1}}}};
     dsv3_linear_prob const prob = {1, N, 1};
     dsv3_linear_io const io = {{x, DSV3_F32, 2, {1, N}, {N, 1}}, {2, items}, {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
     expect(legal, (long double)product[0] + (long double)product[1], "scaled sums of blocks");
 }
@@ -295,7 +295,7 @@ Test(terms_of_ops, steepest_silu)
                                 .topk_weight = {one, DSV3_F32, 2, {1, 1}, {1, 1}},
                                 .weights = {3, items},
                                 .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal}));
     double const z = (double)bf16(gate[0]);
     expect(legal, (long double)(z / (1 + exp(-z))), "the steepest silu");
@@ -313,7 +313,7 @@ static ref_value quantised_scale(const char *declaration)
     dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, 1}, {1, 1}},
                               .q = {code, DSV3_F8_E4M3, 2, {1, 1}, {1, 1}},
                               .scale = {stored, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     cr_assert(ref_dd.quant(&rd, &prob, &io, (ref_value *const[]){scale, codes}));
     return *scale;
 }
@@ -343,7 +343,7 @@ static routed route(const char *declaration, dsv3_gate_prob prob, float *logits,
                              .weights = {bias ? 1 : 0, &item},
                              .topk_idx = {idx, DSV3_I32, 2, {1, k}, {k, 1}},
                              .topk_weight = {NULL, DSV3_F32, 2, {1, k}, {k, 1}}};
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     cr_assert(ref_dd.gate(&rd, &prob, &io, (ref_value *const[]){r.idx, r.weight}));
     return r;
 }
@@ -474,7 +474,7 @@ static bool accepts_is_legal(const char *declaration, draft d, int accepted)
                                    .uniforms = {u, DSV3_F32, 2, {1, 2}, {2, 1}},
                                    .accepted = {&count, DSV3_I32, 1, {1}, {1}},
                                    .next_token = {&next, DSV3_I32, 1, {1}, {1}}};
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     ref_value n, token;
     cr_assert(ref_dd.mtp_accept(&rd, &prob, &io, (ref_value *const[]){&n, &token}));
     return !isnan(n.hi);
@@ -556,7 +556,7 @@ Test(terms_of_ops, scan_in_chains)
                                    .uniforms = {u, DSV3_F32, 2, {1, 2}, {2, 1}},
                                    .accepted = {&accepted, DSV3_I32, 1, {1}, {1}},
                                    .next_token = {&token, DSV3_I32, 1, {1}, {1}}};
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     ref_value n, drawn;
     cr_assert(ref_dd.mtp_accept(&rd, &prob, &io, (ref_value *const[]){&n, &drawn}));
     cr_expect(!isnan(drawn.hi), "a scan in chains");
@@ -571,7 +571,7 @@ static void find_swiglu(const char *declaration, float gate, float up)
     dsv3_swiglu_io const io = {.gate = {&gate, DSV3_F32, 2, {1, 1}, {1, 1}},
                                .up = {&up, DSV3_F32, 2, {1, 1}, {1, 1}},
                                .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.swiglu(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
@@ -704,7 +704,7 @@ static void find_quant(const char *declaration, float scale, ref_value *legal_sc
     dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, 2}, {2, 1}},
                               .q = {codes, DSV3_F8_E4M3, 2, {1, 2}, {2, 1}},
                               .scale = {&scale, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     cr_assert(ref_dd.quant(&rd, &prob, &io, (ref_value *const[]){legal_scale, legal_code}));
 }
 
@@ -777,7 +777,7 @@ static void find_entropy(const char *declaration, int tokens, int words, float *
                                       .labels = {labels, DSV3_I32, 1, {tokens}, {1}},
                                       .loss = {stored_loss, DSV3_F32, 1, {tokens}, {1}},
                                       .mean = {out, DSV3_F32, 1, {1}, {1}}};
-    ref_reading const rd = {&port, 0, true};
+    ref_reading const rd = {&port, ref_none(), true};
     cr_assert(ref_dd.cross_entropy(&rd, &prob, &io, (ref_value *const[]){loss, mean}));
 }
 
@@ -900,7 +900,7 @@ static void turn(const char *declaration, int64_t r, int64_t j, int32_t position
     dsv3_rope_io const io = {.x = {in, DSV3_F32, 3, {1, 1, r}, {r, r, 1}},
                              .positions = {&position, DSV3_I32, 1, {1}, {1}},
                              .y = {out, DSV3_F32, 3, {1, 1, r}, {r, r, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     in[2 * j] = 1;
     cr_assert(ref_dd.rope(&rd, &prob, &io, (ref_value *const[]){legal}));
     double const angle = position * (frequency + off_by);
@@ -934,7 +934,7 @@ static ref_value balance_of(const char *declaration, float alpha, float score)
                                      .topk_idx = {idx, DSV3_I32, 2, {3, 1}, {1, 1}},
                                      .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
                                      .loss = {out, DSV3_F32, 1, {1}, {1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.balance_loss(&rd, &prob, &io, (ref_value *const[]){loss}));
     return *loss;
 }
@@ -952,7 +952,7 @@ static ref_value loss_by(const char *declaration, bool seq_aux, int tokens, int 
                                      .topk_idx = {idx, DSV3_I32, 2, {tokens, chosen}, {chosen, 1}},
                                      .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
                                      .loss = {out, DSV3_F32, 1, {1}, {1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.balance_loss(&rd, &prob, &io, (ref_value *const[]){loss}));
     return *loss;
 }

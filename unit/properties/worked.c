@@ -52,12 +52,12 @@ Test(worked, yarn_angles)
     ref_value y[64];
     for (int t = 0; t < TIERS; t++) {
         for (int i = 0; i < 4; i++) {
-            rotate(t, &v3_rope, 0, rows[i].position, rows[i].j, 1, 0, y);
+            rotate(t, &v3_rope, ref_none(), rows[i].position, rows[i].j, 1, 0, y);
             check(&y[2 * rows[i].j], rows[i].cosine, "cos", t);
             check(&y[2 * rows[i].j + 1], rows[i].sine, "sin", t);
             cr_expect(y[2 * rows[i].j].radius <= 0x1p-95, "radius %g", y[2 * rows[i].j].radius);
         }
-        rotate(t, &v3_rope, 0, 3, 16, 2, 1, y);
+        rotate(t, &v3_rope, ref_none(), 3, 16, 2, 1, y);
         check(&y[32], "1.983228504853924379444057496115923047886", "pair (2, 1), first", t);
         check(&y[33], "1.032862380733690796049991660340400385075", "pair (2, 1), second", t);
     }
@@ -87,7 +87,7 @@ Test(worked, yarn_frequencies)
     mpfr_inits2(400, value, piece, (mpfr_ptr)0);
     for (int t = 1; t < TIERS; t++) {
         ref_turns all[32];
-        tiers[t]->rope_turns(&v3_rope, 0, all);
+        tiers[t]->rope_turns(&v3_rope, ref_none(), all);
         for (int j = 0; j < 32; j++) {
             ref_turns const turns = all[j];
             mpfr_set_zero(value, 1);
@@ -115,7 +115,7 @@ Test(worked, mscale)
 {
     ref_value y[64];
     for (int t = 0; t < TIERS; t++) {
-        rotate(t, &v3_rope, (ref_set)1 << QUIRK_R7_mscale_on_cos, 0, 5, 1, 0, y);
+        rotate(t, &v3_rope, ref_only(QUIRK_R7_mscale_on_cos), 0, 5, 1, 0, y);
         check(&y[10], "1.36888794541139363028524556976007173437521018", "g(40, 1)", t);
     }
     ref_value const g = {y[10].hi, y[10].lo, 0};
@@ -136,7 +136,7 @@ Test(worked, groups_apart_by_less_than_binary64)
                              .weights = {1, &item},
                              .topk_idx = {NULL, DSV3_I32, 2, {1, 1}, {1, 1}},
                              .topk_weight = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {NULL, 0, false};
+    ref_reading const rd = {NULL, ref_none(), false};
     for (int t = 0; t < TIERS; t++) {
         ref_value idx[1], weight[1];
         cr_assert(tiers[t]->gate(&rd, &prob, &io, (ref_value *const[]){idx, weight}));
@@ -226,7 +226,7 @@ Test(worked, gate)
                                      .weights = {1, &item},
                                      .topk_idx = {NULL, DSV3_I32, 2, {1, g->chosen}, {g->chosen, 1}},
                                      .topk_weight = {NULL, DSV3_F32, 2, {1, g->chosen}, {g->chosen, 1}}};
-            ref_reading const rd = {NULL, g->quirk < 0 ? 0 : 1ull << g->quirk, false};
+            ref_reading const rd = {NULL, ref_only(g->quirk), false};
             cr_assert(tiers[t]->gate(&rd, &prob, &io, (ref_value *const[]){idx, weight}));
             for (int k = 0; k < g->chosen; k++) {
                 cr_expect(idx[k].hi == g->idx[k], "%s, tier %s: expert %g, not %d", g->name, tiers[t]->tier, idx[k].hi,
@@ -273,7 +273,7 @@ Test(worked, legal_choices)
                                  .topk_idx = {port, DSV3_I32, 2, {1, chosen}, {chosen, 1}},
                                  .topk_weight = {NULL, DSV3_F32, 2, {1, chosen}, {chosen, 1}}};
         cr_assert(ref_numerics_parse("gate", "", &n, why, sizeof why));
-        ref_reading const rd = {&n, 0, true};
+        ref_reading const rd = {&n, ref_none(), true};
         cr_assert(ref_dd.gate(&rd, &prob, &io, (ref_value *const[]){idx, weight}));
         cr_expect(isnan(idx[0].hi) == !rows[i].legal, "row %zu", i);
     }
@@ -295,7 +295,7 @@ static void attend(int tier, int heads, int rank, int keys, double scale, float 
         .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
         .o = {NULL, DSV3_F32, 4, {1, 1, heads, rank}, {heads * rank, heads * rank, rank, 1}},
         .lse = {NULL, DSV3_F32, 3, {1, 1, heads}, {heads, heads, 1}}};
-    ref_reading const rd = {NULL, 0, false};
+    ref_reading const rd = {NULL, ref_none(), false};
     cr_assert(tiers[tier]->mla_decode(&rd, &p, &io, (ref_value *const[]){o, lse}));
 }
 
@@ -437,7 +437,7 @@ Test(worked, rope_backward)
                                       .grad_x = {NULL, DSV3_F32, 3, {1, 1, 64}, {64, 64, 1}}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int t = 0; t < TIERS; t++) {
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->rope_backward(&rd, &prob, &io, (ref_value *const[]){x}));
             check(&x[16], rows[i].x1, "grad_x1", t);
             check(&x[48], rows[i].x2, "grad_x2", t);
@@ -465,7 +465,7 @@ Test(worked, cross_entropy_backward)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int t = 0; t < TIERS; t++) {
             ref_value grad[6];
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->cross_entropy_backward(&rd, &prob, &io, (ref_value *const[]){grad}));
             for (int j = 0; j < 3; j++) {
                 const ref_value *const g = &grad[j + 3 * rows[i].second_row];
@@ -500,7 +500,7 @@ Test(worked, rmsnorm_backward)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int t = 0; t < TIERS; t++) {
             ref_value grad_x[2], grad_weight[2];
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->rmsnorm_backward(&rd, &prob, &io, (ref_value *const[]){grad_x, grad_weight}));
             for (int j = 0; j < 2; j++) check(&grad_x[j], rows[i].grad_x[j], "grad_x", t);
             for (int j = 0; j < 2; j++) check(&grad_weight[j], x_norm[j], "grad_weight", t);
@@ -533,7 +533,7 @@ Test(worked, linear_backward)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int t = 0; t < TIERS; t++) {
             ref_value grad_x[4], grad_weight[2];
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->linear_backward(&rd, &prob, &io, (ref_value *const[]){grad_x, grad_weight}));
             check_all(grad_x, right_x, 4, "grad_x");
             check_all(grad_weight, rows[i].grad_weight, 2, "grad_weight");
@@ -555,7 +555,7 @@ Test(worked, embed_backward)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int t = 0; t < TIERS; t++) {
             ref_value grad_weight[6];
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->embed_backward(&rd, &prob, &io, (ref_value *const[]){grad_weight}));
             check_all(grad_weight, rows[i].grad_weight, 6, "grad_weight");
         }
@@ -600,7 +600,7 @@ Test(worked, gate_backward)
         for (int t = 0; t < TIERS; t++) {
             ref_value grad[3];
             dsv3_gate_backward_prob const prob = {1, 3, 2, 2.5, rows[i].norm_topk_prob, rows[i].scoring_func, 0};
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->gate_backward(&rd, &prob, &io, (ref_value *const[]){grad}));
             for (int e = 0; e < 3; e++) check(&grad[e], rows[i].grad[e], "grad_logits", t);
         }
@@ -627,7 +627,7 @@ Test(worked, balance_loss_backward)
         for (int t = 0; t < TIERS; t++) {
             ref_value grad[2];
             dsv3_balance_loss_backward_prob const prob = {1, 1, 2, 1, 1, rows[i].seq_aux};
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->balance_loss_backward(&rd, &prob, &io, (ref_value *const[]){grad}));
             for (int e = 0; e < 2; e++) check(&grad[e], rows[i].grad[e], "grad_scores", t);
         }
@@ -659,7 +659,7 @@ Test(worked, swiglu)
             dsv3_swiglu_io const io = {.gate = {&gate, DSV3_F32, 2, {1, 1}, {1, 1}},
                                        .up = {&up, DSV3_F32, 2, {1, 1}, {1, 1}},
                                        .y = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : 1ull << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->swiglu(&rd, &prob, &io, (ref_value *const[]){&y}));
             check(&y, rows[i].y, "silu(gate) up", t);
         }
@@ -693,7 +693,7 @@ Test(worked, swiglu_backward)
             dsv3_tensor const one = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}};
             dsv3_swiglu_backward_io io = {.gate = one, .up = one, .grad_y = one, .grad_gate = one, .grad_up = one};
             io.gate.data = &gate, io.up.data = &up, io.grad_y.data = &grad_y;
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : (ref_set)1 << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->swiglu_backward(&rd, &prob, &io, (ref_value *const[]){&by_gate, &by_up}));
             check(&by_gate, rows[i].grad_gate, "grad_y up silu'(gate)", t);
             check(&by_up, rows[i].grad_up, "grad_y silu(gate)", t);
@@ -718,15 +718,14 @@ Test(worked, embed)
     for (int i = 0; i < 2 * 2; i++)
         for (int t = 0; t < TIERS; t++) {
             ref_value y[4];
-            ref_reading const rd = {i % 2 ? &flushing : NULL, rows[i / 2].quirk < 0 ? 0 : 1ull << rows[i / 2].quirk,
-                                    false};
+            ref_reading const rd = {i % 2 ? &flushing : NULL, ref_only(rows[i / 2].quirk), false};
             cr_assert(tiers[t]->embed(&rd, &prob, &io, (ref_value *const[]){y}));
             for (int k = 0; k < 4; k++)
                 cr_expect(y[k].hi == rows[i / 2].y[k] && y[k].lo == 0 && y[k].radius == 0, "row %d, %d: %g", i, k,
                           y[k].hi);
         }
     ref_value y;
-    ref_reading const rd = {NULL, 1ull << QUIRK_W2_scaled, false};
+    ref_reading const rd = {NULL, ref_only(QUIRK_W2_scaled), false};
     dsv3_embed_prob const one = {1, 3, 2};
     ref_value two[2];
     cr_assert(ref_dd.embed(&rd, &one, &io, (ref_value *const[]){two}));
@@ -754,7 +753,7 @@ Test(worked, cross_entropy)
             dsv3_cross_entropy_prob const prob = {2, 3, rows[i].divisor};
             dsv3_cross_entropy_io const io = {.logits = {logits, DSV3_F32, 2, {2, 3}, {3, 1}},
                                               .labels = {labels, DSV3_I32, 1, {2}, {1}}};
-            ref_reading const rd = {NULL, rows[i].quirk < 0 ? 0 : 1ull << rows[i].quirk, false};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
             cr_assert(tiers[t]->cross_entropy(&rd, &prob, &io, (ref_value *const[]){loss, &mean}));
             check(&loss[0], rows[i].loss, "loss", t);
             cr_expect(loss[1].hi == 0 && loss[1].radius == 0, "ignored: %g", loss[1].hi);
@@ -770,7 +769,7 @@ static void quantise(int tier, const dsv3_quant_prob *p, const char *declared, f
     char why[200];
     dsv3_quant_io const io = {.x = {x, DSV3_F32, 2, {1, n}, {n, 1}}};
     cr_assert(ref_numerics_parse("quant", declared, &numerics, why, sizeof why), "%s", why);
-    ref_reading const rd = {declared ? &numerics : NULL, 0, false};
+    ref_reading const rd = {declared ? &numerics : NULL, ref_none(), false};
     cr_assert(tiers[tier]->quant(&rd, p, &io, (ref_value *const[]){scale, q}));
 }
 
@@ -867,7 +866,7 @@ Test(worked, the_ports_own_power)
         dsv3_quant_prob const p = {1, 1, 0, 1};
         dsv3_quant_io const io = {.x = {&x, DSV3_F32, 2, {1, 1}, {1, 1}}, .scale = {&own, DSV3_F32, 2, {1, 1}, {1, 1}}};
         cr_assert(ref_numerics_parse("quant", "", &n, why, sizeof why));
-        ref_reading const rd = {&n, 0, true};
+        ref_reading const rd = {&n, ref_none(), true};
         cr_assert(ref_dd.quant(&rd, &p, &io, (ref_value *const[]){&s, &q}));
         cr_expect((ref_lower(s) <= (double)own && (double)own <= ref_upper(s)) == rows[i].legal, "%g: [%g, %g]",
                   (double)own, ref_lower(s), ref_upper(s));

@@ -124,7 +124,7 @@ Test(mtp, worked_numbers)
         "1.22640608907331529047973779507093409015786984", "-1.40844326074413866204859534788238151514773273"};
     for (int t = 0; t < TIERS; t++) {
         ref_value got[4], idx[2];
-        small_depth(t, 0, idx, got);
+        small_depth(t, ref_none(), idx, got);
         cr_expect(idx[0].hi == 1 && idx[1].hi == 0, "experts %g and %g", idx[0].hi, idx[1].hi);
         for (int i = 0; i < 4; i++) {
             cr_expect(agrees(&got[i], y[i]), "tier %s, y %d: %.17g", tiers[t]->tier, i, got[i].hi);
@@ -155,7 +155,7 @@ Test(mtp, disputes_of_the_worked_example)
     for (int t = 0; t < TIERS; t++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
             ref_value got[4], idx[2];
-            small_depth(t, (ref_set)1 << rows[r].quirk, idx, got);
+            small_depth(t, ref_only(rows[r].quirk), idx, got);
             for (int i = 0; i < 4; i++)
                 cr_expect(agrees(&got[i], rows[r].y[i]) && got[i].radius <= 0x1p-60, "tier %s, %s, y %d: %.17g",
                           tiers[t]->tier, ref_quirk(rows[r].quirk)->name, i, got[i].hi);
@@ -193,7 +193,7 @@ static void chain_depth(int tier, const shared *s, dsv3_mtp_prob p, dsv3_weights
     double *const e = malloc((size_t)(n * s->width) * sizeof *e);
     ref_value *const idx = malloc((size_t)(n * p.num_experts_per_tok) * sizeof *idx);
     embed(s, s->token + k, n, e);
-    run_depth(tier, 0, p, w, matrix_in(h, DSV3_F64, n, s->width), matrix_in(e, DSV3_F64, n, s->width), idx, y);
+    run_depth(tier, ref_none(), p, w, matrix_in(h, DSV3_F64, n, s->width), matrix_in(e, DSV3_F64, n, s->width), idx, y);
     for (int64_t i = 0; i < n * s->width; i++) h[i] = y[i].hi;
     dsv3_linear_prob const head = {n, s->width, s->vocab};
     dsv3_weight const weight = {"weight", s->head};

@@ -190,7 +190,7 @@ static ref_value legal_sum(int64_t n, const char *declared)
     char why[300];
     ref_numerics numerics;
     cr_assert(ref_numerics_parse("linear", declared, &numerics, why, sizeof why), "%s: %s", declared, why);
-    ref_reading const rd = {&numerics, 0};
+    ref_reading const rd = {&numerics, ref_none()};
     dsv3_weight const item = {"weight", {w, DSV3_F32, 2, {1, n}, {n, 1}}};
     dsv3_linear_prob const prob = {1, n, 1};
     dsv3_linear_io io = {
@@ -255,7 +255,7 @@ Test(reading, false_declarations_are_found_out)
 static void norm(const ref_table *tier, const ref_numerics *n, dsv3_dtype d, int64_t width, const float *in,
                  const float *gain, double eps, ref_value *y)
 {
-    ref_reading const rd = {n, 0};
+    ref_reading const rd = {n, ref_none()};
     uint16_t xb[8], gb[8];
     for (int64_t i = 0; d == DSV3_BF16 && i < width; i++) {
         ref_encode(d, xb, i, (double)in[i]);
@@ -371,7 +371,7 @@ Test(reading, rounding_twice_is_legal)
     char why[300];
     ref_value v;
     cr_assert(ref_numerics_parse("linear", "acc 24 rn; flush none; weight bf16 must", &n, why, sizeof why), "%s", why);
-    ref_reading const rd = {&n, 0};
+    ref_reading const rd = {&n, ref_none()};
     cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){&v}));
     cr_expect(ref_lower(v) <= 1 && ref_upper(v) >= 1.0078125, "[%.9g, %.9g]", ref_lower(v), ref_upper(v));
 }

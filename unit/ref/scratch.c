@@ -72,7 +72,7 @@ static bool evaluate(const problem *p, void *const data[], ref_reading rd, heap 
 
 static ref_set quirks_of(const memory_case *c)
 {
-    return c->quirk < 0 ? 0 : (ref_set)1 << c->quirk;
+    return ref_only(c->quirk);
 }
 
 static void open_case(const char *id, problem *p, void ***data, ref_numerics *n)

@@ -168,7 +168,7 @@ static void find_legal_in(const port *p, int n, bool exact_reading)
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {exact_reading ? NULL : &numerics, 0, false};
+    ref_reading const rd = {exact_reading ? NULL : &numerics, ref_none(), false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
 }
 
@@ -277,7 +277,7 @@ Test(softmax, gate_weights)
                                  .topk_idx = {idx, DSV3_I32, 2, {1, 8}, {8, 1}},
                                  .topk_weight = {NULL, DSV3_F32, 2, {1, 8}, {8, 1}}};
         cr_assert(ref_numerics_parse("gate", declared[round % 3], &n, why, sizeof why), "%s", why);
-        ref_reading const rd = {&n, 0, true};
+        ref_reading const rd = {&n, ref_none(), true};
         cr_assert(ref_dd.gate(&rd, &prob, &io, (ref_value *const[]){legal_idx, legal}));
         for (int k = 0; k < 8; k++, judged++) {
             float const w = store(store(s[k] / sum) * 2.5f);
@@ -331,7 +331,7 @@ Test(softmax, divided_weights_underflow)
                                     .cu_seqlens_k = {(void *)(uintptr_t)keys, DSV3_I32, 1, {2}, {1}},
                                     .o = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
                                     .lse = {NULL, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&n, 0, false};
+    ref_reading const rd = {&n, ref_none(), false};
     cr_assert(ref_dd.mla_prefill(&rd, &p, &io, (ref_value *const[]){legal_o, legal_lse}));
     cr_expect(mean == 0 && ref_lower(*legal_o) <= 0 && 0x1p-148 <= ref_upper(*legal_o), "[%a, %a]", ref_lower(*legal_o),
               ref_upper(*legal_o));
@@ -492,7 +492,7 @@ static void legal_scaled(const char *declared, const float *q, double scale, int
                                    .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                                    .o = {NULL, DSV3_F32, 4, {1, 1, 1, RANK}, {RANK, RANK, RANK, 1}},
                                    .lse = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
-    ref_reading const rd = {&numerics, 0, false};
+    ref_reading const rd = {&numerics, ref_none(), false};
     cr_assert(ref_dd.mla_decode(&rd, &prob, &io, (ref_value *const[]){legal_o, legal_lse}));
 }
 

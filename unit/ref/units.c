@@ -277,7 +277,7 @@ static void fill(const char *unit, data_kind kind, int n)
 
 static ref_value legal_sum(int n, const ref_numerics *declared)
 {
-    ref_reading const rd = {declared, 0};
+    ref_reading const rd = {declared, ref_none()};
     dsv3_weight const item = {"weight", {w, DSV3_F32, 2, {1, n}, {n, 1}}};
     dsv3_linear_prob const prob = {1, n, 1};
     dsv3_linear_io const io = {

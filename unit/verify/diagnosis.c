@@ -90,12 +90,12 @@ Test(diagnosis, rows_stand_for_themselves)
         void **data;
         cr_assert(problem_parse(ids[c], &p, &why), "%s", why.text);
         cr_assert(ref_numerics_parse(p.op->name, "", &n, why.text, sizeof why.text), "%s", why.text);
-        cr_assert(tensors_open(&p, &data) && decide_own(&p, 0, data));
+        cr_assert(tensors_open(&p, &data) && decide_own(&p, ref_none(), data));
         ref_reading const exact = {.teacher_forced = p.op->staged};
         cr_expect(apart_somewhere(&p, &exact, data) == 0, "%s: exact", p.id);
         for (int q = 0; ref_quirk(q); q++) {
             if (strcmp(ref_quirk(q)->op, p.op->name)) continue;
-            ref_reading const rd = {.declared = &n, .quirks = (ref_set)1 << q, .teacher_forced = p.op->staged};
+            ref_reading const rd = {.declared = &n, .quirks = ref_only(q), .teacher_forced = p.op->staged};
             int64_t const count = apart_somewhere(&p, &rd, data);
             mixes[q] |= count > 0;
             cr_expect(count == 0 || excerpt_misleads(q), "%s: %s", p.id, ref_quirk(q)->name);
@@ -159,7 +159,7 @@ static bool equal(const ref_value *a, const ref_value *b, int64_t count)
 static int surprises(const problem *p, const enclosures *legal, const enclosures *quirky, int quirk, bool *changes)
 {
     bool said[MAX_TENSORS] = {false};
-    bool const any = !reached(quirk, p, said), asked = legal->asked >> quirk & 1;
+    bool const any = !reached(quirk, p, said), asked = ref_has(legal->asked, quirk);
     int count = 0;
     for (int i = 0; i < p->tensors; i++) {
         if (!legal->value[i] || equal(legal->value[i], quirky->value[i], p->tensor[i].count)) continue;
@@ -196,10 +196,10 @@ Test(diagnosis, mistakes_show_where_they_are_said_to)
         enclosures legal, quirky;
         cr_assert(problem_parse(changed[c], &p, &why), "%s", why.text);
         cr_assert(ref_numerics_parse(p.op->name, "", &n, why.text, sizeof why.text), "%s", why.text);
-        cr_assert(tensors_open(&p, &data) && decide_own(&p, 0, data) && enclose_legal(&p, &n, data, &legal));
+        cr_assert(tensors_open(&p, &data) && decide_own(&p, ref_none(), data) && enclose_legal(&p, &n, data, &legal));
         for (int q = 0; ref_quirk(q); q++) {
             if (strcmp(ref_quirk(q)->op, p.op->name)) continue;
-            ref_reading const rd = {.declared = &n, .quirks = (ref_set)1 << q, .teacher_forced = true};
+            ref_reading const rd = {.declared = &n, .quirks = ref_only(q), .teacher_forced = true};
             cr_assert(enclose(&p, &rd, &ref_dd, data, &quirky));
             cr_expect(surprises(&p, &legal, &quirky, q, &changes[q]) == 0, "%s: %s", p.id, ref_quirk(q)->name);
             cr_expect(apart_alone(&p, &rd, q, data, &quirky) == 0, "%s: %s alone", p.id, ref_quirk(q)->name);
@@ -261,7 +261,7 @@ static void spoil(const problem *p, void *const data[])
 /* The answer of the reference with the quirk; each output is rounded before the next follows from it. */
 static void answer_as(const problem *p, int quirk, void *const data[])
 {
-    ref_reading rd = {.quirks = quirk < 0 ? 0 : (ref_set)1 << quirk};
+    ref_reading rd = {.quirks = ref_only(quirk)};
     for (int pass = 0; pass < (p->op->staged ? MAX_OUTPUTS : 1); pass++) {
         enclosures own;
         rd.teacher_forced = pass > 0;

@@ -29,7 +29,7 @@ static void look(sight *s, const char *id, const char *declared)
     cr_assert(problem_parse(id, &s->p, &why), "%s", why.text);
     cr_assert(ref_numerics_parse(s->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
     cr_assert(tensors_open(&s->p, &s->data));
-    cr_assert(decide_own(&s->p, 0, s->data));
+    cr_assert(decide_own(&s->p, ref_none(), s->data));
     cr_assert(enclose_both(&s->p, &n, s->data, &s->truth, &s->legal));
     cr_assert(enclose_own(&s->p, s->data, &s->own));
 }
@@ -71,7 +71,7 @@ Test(judge, tiers_overlap)
     static const char *const ids[] = {"rmsnorm@odd:residual=1", "rmsnorm@odd;fill=adversarial",
                                       "linear@odd:weight=f8_e4m3;fill=adversarial", "linear@odd:x=f32"};
     static const ref_table *const tiers[] = {&ref_256, &ref_512, &ref_1024};
-    ref_reading const exact = {NULL, 0};
+    ref_reading const exact = {NULL, ref_none()};
     for (size_t c = 0; c < sizeof ids / sizeof *ids; c++) {
         sight s;
         look(&s, ids[c], "");
@@ -205,7 +205,7 @@ Test(judge, every_quirk_is_seen_somewhere)
             complaint why;
             look(&s, blind ? rows[q].blind : rows[q].seen, "");
             ref_numerics_parse(s.p.op->name, "", &n, why.text, sizeof why.text);
-            ref_reading const rd = {&n, 1ull << rows[q].quirk};
+            ref_reading const rd = {&n, ref_only(rows[q].quirk)};
             cr_assert(enclose(&s.p, &rd, &ref_dd, s.data, &wrong));
             int64_t apart = 0;
             int const y = (int)(problem_tensor(&s.p, "y") - s.p.tensor);

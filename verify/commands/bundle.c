@@ -80,7 +80,7 @@ static bool write_truth(const loaded_case *l, const char *path, complaint *why)
 {
     enclosures truth, legal;
     int64_t count = 0;
-    if (!decide_own(&l->p, 0, l->data) || !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
+    if (!decide_own(&l->p, ref_none(), l->data) || !enclose_both(&l->p, &l->numerics, l->data, &truth, &legal))
         return refuse(why, "no memory for the reference");
     safetensor *const item = calloc(4 * (size_t)l->p.tensors, sizeof *item);
     bool const good = item && collect_truth(l, &truth, &legal, item, &count) ? safetensors_write(path, item, count, why)

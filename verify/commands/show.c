@@ -103,7 +103,7 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
 {
     int64_t count;
     char line[200];
-    int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
+    int64_t const apart = seen_in(p, n, ref_only(q), data, &count);
     if (apart == 0) {
         print_blind(q);
         return true;
@@ -137,7 +137,7 @@ static bool print_sight(const problem *p, const ref_numerics *n, void *const dat
 {
     readings read;
     result r = {.v = ERROR};
-    if (!decide_own(p, 0, data) || !readings_open(p, n, data, &read)) return false;
+    if (!decide_own(p, ref_none(), data) || !readings_open(p, n, data, &read)) return false;
     judge_truth(p, &read, data, &r);
     print_stats(&r);
     bool const shown = print_quirks(p, n, data);
@@ -161,7 +161,7 @@ static int show(loaded_case *l)
     wrapped("needs", text);
     print_points(p);
     ref_numerics_print(p->op->name, &l->numerics, false, text, sizeof text);
-    wrapped(l->numerics.declared || l->numerics.without ? "declared" : "assumed", text);
+    wrapped(!ref_is_empty(l->numerics.declared) || l->numerics.without ? "declared" : "assumed", text);
     fflush(stdout);
     if (!loaded_case_fill(l) || !loaded_case_leave_out(l, l->numerics.without)) return EXIT_USAGE;
     return print_sight(p, &l->numerics, l->data) ? EXIT_GOOD : usage_error("no memory to show %s", p->id);

@@ -18,7 +18,7 @@ static bool enclose_quirky(const problem *p, const ref_numerics *n, ref_set quir
 /* The same of the outputs that the quirk may change: the others have no value. n NULL: the exact results. */
 static bool enclose_reached(const problem *p, const ref_numerics *n, int quirk, void *const data[], enclosures *out)
 {
-    ref_reading const faulty = {.declared = n, .quirks = (ref_set)1 << quirk, .teacher_forced = p->op->staged};
+    ref_reading const faulty = {.declared = n, .quirks = ref_only(quirk), .teacher_forced = p->op->staged};
     bool wanted[MAX_TENSORS] = {false};
     return enclose_some(p, &faulty, &ref_dd, data, reached(quirk, p, wanted) ? wanted : NULL, out);
 }
@@ -146,7 +146,7 @@ static bool try_quirk(search *s, int i, look how)
 static bool matters(const search *s, int quirk)
 {
     bool changed[MAX_TENSORS] = {false};
-    if (!(s->legal->asked >> quirk & 1)) return false;
+    if (!(ref_has(s->legal->asked, quirk))) return false;
     if (!reached(quirk, s->p, changed)) return true;
     for (int i = 0; i < s->outputs; i++)
         if (changed[s->output[i]]) return true;
@@ -277,14 +277,14 @@ int quirks_of(const op *o)
 bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r)
 {
     r->quirks_tried = 0;
-    r->quirks_blind = 0;
+    r->quirks_blind = ref_none();
     for (int q = 0; ref_quirk(q); q++) {
         int64_t count;
         if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
-        int64_t const apart = seen_in(p, n, (ref_set)1 << q, data, &count);
+        int64_t const apart = seen_in(p, n, ref_only(q), data, &count);
         if (apart < 0) return false;
         r->quirks_tried++;
-        if (apart == 0) r->quirks_blind |= (ref_set)1 << q;
+        if (apart == 0) ref_add(&r->quirks_blind, q);
     }
     return true;
 }

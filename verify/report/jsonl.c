@@ -109,7 +109,7 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
     }
     fprintf(f, "],\"quirks_tried\":%d,\"blind\":[", r->quirks_tried);
     for (int q = 0, n = 0; ref_quirk(q); q++)
-        if (r->quirks_blind >> q & 1) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
+        if (ref_has(r->quirks_blind, q)) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
     fprintf(f, "],\"undiagnosed\":");
     print_json_string(f, r->undiagnosed);
     fprintf(f, ",\"would_pass\":");

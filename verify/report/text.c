@@ -113,7 +113,7 @@ static void print_diagnosis(FILE *f, const result *r)
 static int count_blind(const result *r)
 {
     int n = 0;
-    for (int q = 0; ref_quirk(q); q++) n += (r->quirks_blind >> q & 1) != 0;
+    for (int q = 0; ref_quirk(q); q++) n += ref_has(r->quirks_blind, q);
     return n;
 }
 
@@ -129,7 +129,7 @@ static void print_sight(FILE *f, const char *id, const result *r)
     snprintf(text, sizeof text, "%d of %d known mistakes", r->quirks_tried - count_blind(r), r->quirks_tried);
     print_wrapped(f, "  sees", text, 11, 98);
     for (int q = 0, first = 1; ref_quirk(q); q++) {
-        if (!(r->quirks_blind >> q & 1)) continue;
+        if (!ref_has(r->quirks_blind, q)) continue;
         const char *const seen = witness_of(q);
         snprintf(text, sizeof text, "%s%s%s", ref_quirk(q)->name, seen ? ", seen by " : "", seen ? seen : "");
         print_wrapped(f, first ? "  blind to" : "", text, 11, 98);

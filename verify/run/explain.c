@@ -10,7 +10,8 @@
 
 void hint(const case_state *c, const ref_numerics *n, result *r)
 {
-    if (r->v == FAIL && !n->declared && !find_passing(c->p, &c->truth, c->own, c->data, r)) *r->would_pass = 0;
+    if (r->v == FAIL && ref_is_empty(n->declared) && !find_passing(c->p, &c->truth, c->own, c->data, r))
+        *r->would_pass = 0;
 }
 
 enum { QUIET_SECONDS = 10 };

@@ -107,8 +107,7 @@ Test(forms, a_mistake_in_one_form_is_seen)
     ball *const y[2] = {balls(n), balls(n)}, *const kv = balls(cached);
     int64_t apart = 0;
     for (int naive = 0; naive < 2; naive++) {
-        ref_reading const rd = {
-            .scratch = &memory, .naive = naive, .quirks = naive ? (ref_set)1 << QUIRK_A9_no_mask : 0};
+        ref_reading const rd = {.scratch = &memory, .naive = naive, .quirks = ref_only(naive ? QUIRK_A9_no_mask : -1)};
         attention_block(&rd, &f.prob, &f.io, f.x, NULL, kv, y[naive], nothing);
     }
     for (int64_t i = 0; i < n; i++) {
@@ -256,8 +255,8 @@ Test(forms, a_dense_layer_is_shared_experts_alone)
 {
     static layer_fixture f;
     open_layer_fixture(&f);
-    run_layer_fixture(&f, false, 0);
-    run_layer_fixture(&f, true, 0);
+    run_layer_fixture(&f, false, ref_none());
+    run_layer_fixture(&f, true, ref_none());
     compare("layer", f.y[0], f.y[1], 6 * 64);
     close_layer_fixture(&f);
 }
@@ -267,8 +266,8 @@ Test(forms, a_layer_without_its_mask_is_another)
 {
     static layer_fixture f;
     open_layer_fixture(&f);
-    run_layer_fixture(&f, true, 0);
-    run_layer_fixture(&f, false, (ref_set)1 << QUIRK_A9_no_mask);
+    run_layer_fixture(&f, true, ref_none());
+    run_layer_fixture(&f, false, ref_only(QUIRK_A9_no_mask));
     int apart = 0;
     for (int i = 0; i < 6 * 64; i++) {
         ball const d = ball_sub(f.y[0][i], f.y[1][i]);
@@ -283,7 +282,7 @@ Test(forms, hidden_outputs_are_intermediates)
 {
     complaint why;
     ref_numerics n;
-    ref_set const hidden = (ref_set)1 << POINT_moe_y;
+    ref_set const hidden = ref_only(POINT_moe_y);
     ball const fine = ball_of(1 + 0x1p-20);
     cr_assert(ref_numerics_parse("mtp", "mlp.y f32 must; flush none", &n, why.text, sizeof why.text), "%s", why.text);
     ref_reading const own = {.declared = &n}, part = {.declared = &n, .hidden = hidden};

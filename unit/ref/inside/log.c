@@ -93,9 +93,9 @@ Test(log, corners)
 Test(log, it_is_noted)
 {
     ref_numerics const n = declaring(4, 8);
-    ref_set called = 0;
+    ref_set called = ref_none();
     ref_reading const rd = {.declared = &n, .called = &called};
     log_of(&rd, ball_of(2));
-    cr_expect(called >> CLAUSE_LOG & 1);
-    cr_expect(!(called >> CLAUSE_EXP & 1));
+    cr_expect(ref_has(called, CLAUSE_LOG));
+    cr_expect(!ref_has(called, CLAUSE_EXP));
 }
