@@ -82,6 +82,8 @@ double legal_add(legal const *c, double a, double b); /* as the accumulator adds
 double legal_op(legal const *c, double x);
 double legal_cast(legal const *c, double sum); /* a sum, on its way to elementwise arithmetic */
 double legal_div(legal const *c, double a, double b);
+/* n <= 8 factors multiplied, two after two, in an order drawn by name. */
+double legal_product(legal const *c, char const *name, int n, double const *factor);
 double legal_exp(legal const *c, double x);
 double legal_log(legal const *c, double x);
 double legal_sigmoid(legal const *c, double x);
@@ -134,7 +136,13 @@ void legal_reset(void);
     PORT(experts) \
     PORT(moe) \
     PORT(mla) \
-    PORT(mtp)
+    PORT(mtp) \
+    PORT(swiglu_backward) \
+    PORT(cross_entropy_backward) \
+    PORT(rmsnorm_backward) \
+    PORT(rope_backward) \
+    PORT(linear_backward) \
+    PORT(embed_backward)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -51,6 +51,13 @@ CASES = {
     "bias_update": [";fill=real|exact|balanced|adversarial"],
     "embed": ["weight=bf16|f32;fill=real|exact|adversarial"],
     "mtp_accept": ["greedy=0|1;fill=real|exact|tie|neartie|onehot|adversarial"],
+    "swiglu_backward": ["gate=bf16|f32;fill=real|exact|adversarial"],
+    "rope_backward": ["grad_y=bf16|f32;fill=real|exact|far|onehot|adversarial",
+                      "mscale=2.855425153,mscale_all_dim=1,grad_y=bf16;fill=exact"],
+    "cross_entropy_backward": ["divisor=0|1,logits=f32|bf16;fill=real|exact|equal|large|adversarial"],
+    "rmsnorm_backward": ["residual=0|1,x=bf16|f32,weight=bf16|f32;fill=real|exact|adversarial"],
+    "linear_backward": ["x=bf16|f32,grad_weight=bf16|f32;fill=real|exact|adversarial"],
+    "embed_backward": ["grad_y=bf16|f32,grad_weight=bf16|f32;fill=real|exact|adversarial"],
 }
 
 MANY = {  # cases of many elements, where the sizes above have few
@@ -71,6 +78,13 @@ MANY = {  # cases of many elements, where the sizes above have few
     "balance_loss": [":batch=4096,n_tokens=9000,n_routed_experts=4,num_experts_per_tok=2"],
     "bias_update": [":n_routed_experts=16384;fill=real|balanced|adversarial"],
     "mtp_accept": [":batch=5000,vocab_size=8,n_draft=2,greedy=0|1;fill=real|neartie"],
+    "swiglu_backward": ["@odd:n_tokens=400,gate=bf16|f32"],
+    "rope_backward": ["@odd:n_tokens=200,grad_y=bf16|f32;fill=real|far"],
+    "cross_entropy_backward": [":n_tokens=1000,vocab_size=7,logits=f32|bf16;fill=real|exact|adversarial"],
+    "rmsnorm_backward": ["@odd:n_tokens=100,residual=0|1,x=bf16|f32",
+                         ":hidden_size=1..3,n_tokens=300,residual=0|1,x=f32;fill=real|exact"],
+    "linear_backward": ["@odd:n_tokens=100,x=bf16|f32"],
+    "embed_backward": ["@odd:n_tokens=500,grad_y=bf16|f32"],
 }
 
 
