@@ -67,6 +67,14 @@ static ball from_lse(const ref_reading *rd, const softmax *m, ball z, ball lse)
     return exp_of(rd, ball_widen(ball_sub(z, lse), (6 * u + 2 * m->coarse) * size), 0);
 }
 
+/* Of one logit 0 whose row has no other weight: 1 over 1, or e to minus the logarithm of 1. */
+static ball selected(const entropy *e, const ref_reading *inner)
+{
+    softmax const one = softmax_of_zeros(e->rd, 1, 1);
+    ball const quotient = quotient_of(inner, ball_of(1), ball_of(1));
+    return either(quotient, from_lse(inner, &one, ball_of(0), softmax_lse(e->rd, &one, 0)));
+}
+
 /* Row t of logits becomes its softmax. */
 static void softmax_row(const entropy *e, int64_t t)
 {
@@ -76,7 +84,8 @@ static void softmax_row(const entropy *e, int64_t t)
     const ref_reading *const inner = reading_of(e->rd, REF_SOFTMAX, &room);
     for (int64_t j = 0; j < n; j++) e->P[j] = logit(e, t, j);
     if (e->rd->declared && softmax_selects_one(e->P, n)) {
-        for (int64_t j = 0; j < n; j++) e->P[j] = ball_of(ball_sup(e->P[j]) == 0);
+        ball const P = round_at(inner, POINT_cross_entropy_backward_P, format, selected(e, inner));
+        for (int64_t j = 0; j < n; j++) e->P[j] = ball_sup(e->P[j]) == 0 ? P : ball_of(0);
         return;
     }
     softmax const m = softmax_weigh(e->rd, e->P, e->error, n, 1);

@@ -40,11 +40,13 @@ static ball sigmoid_at(const ref_reading *rd, dsv3_dtype output, ball z)
     return round_at(rd, POINT_swiglu_backward_gate_sigmoid, output, sigmoid_of(rd, z));
 }
 
-/* 1 - s, or sigmoid(-z) */
+/* 1 - s, or sigmoid(-z), which is no sigmoid of the gate: the point may leave it alone. */
 static ball rest_of(const ref_reading *rd, dsv3_dtype output, ball z, ball s)
 {
-    ball const opposite = sigmoid_at(rd, output, ball_neg(z));
-    return rd->declared ? either(opposite, round_op(rd, ball_sub(ball_of(1), s))) : opposite;
+    ball const opposite = sigmoid_of(rd, ball_neg(z));
+    if (!rd->declared) return opposite;
+    ball const rounded = sigmoid_at(rd, output, ball_neg(z));
+    return either(either(opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
 }
 
 static gate_values values_of(const ref_reading *rd, dsv3_dtype output, ball z)
