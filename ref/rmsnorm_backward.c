@@ -45,6 +45,13 @@ typedef struct {
     ball by_hat, by_x;
 } means;
 
+/* The sum over n, divided here or behind what multiplies it. */
+static ball mean_of(const ref_reading *rd, ball sum, double n)
+{
+    ball const mean = mean_over(rd, sum, n);
+    return rd->declared && !ball_is_any(mean) ? either(mean, ball_div(sum, ball_of(n))) : mean;
+}
+
 static means means_of(const gradient *d)
 {
     int64_t const n = d->prob->hidden_size;
@@ -54,7 +61,14 @@ static means means_of(const gradient *d)
         add_term(&by_x, ball_mul(d->g[i], d->x[i]));
     }
     return (means){mean_over(d->inner, sum_of(d->inner, &by_hat), (double)n),
-                   mean_over(d->inner, sum_of(d->inner, &by_x), (double)n)};
+                   mean_of(d->inner, sum_of(d->inner, &by_x), (double)n)};
+}
+
+/* What multiplies by r, a product or a quotient by the root. */
+static ball over_root(const ref_reading *rd, const rms *r)
+{
+    ball const quotient = over_rms(rd, ball_of(1), r);
+    return rd->declared && !ball_is_any(quotient) ? either(r->inverse, quotient) : r->inverse;
 }
 
 /* The summands of an element: r g, and x_hat r m or x r^3 mean(g x), which is taken away. */
@@ -65,8 +79,9 @@ typedef struct {
 static summands summands_of(const gradient *d, const rms *r, const means *m, int64_t i)
 {
     const ref_reading *const rd = d->inner;
-    ball const r1 = r->inverse, by_hat = product_of(rd, (ball[]){d->x_hat[i], r1, m->by_hat}, 3);
-    ball const by_x = rd->declared ? product_of(rd, (ball[]){d->x[i], r1, r1, r1, m->by_x}, 5) : by_hat;
+    ball const r1 = over_root(rd, r), by_hat = product_of(rd, (ball[]){d->x_hat[i], r1, m->by_hat}, 3);
+    ball const one = ball_of(1); /* of a mean that is divided late */
+    ball const by_x = rd->declared ? product_of(rd, (ball[]){d->x[i], r1, r1, r1, m->by_x, one}, 6) : by_hat;
     return (summands){round_op(rd, over_rms(rd, d->g[i], r)), round_op(rd, either(by_hat, by_x))};
 }
 

@@ -2,6 +2,7 @@
 #include "legal.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { G, X_HAT, X_NORM, TERMS, GRAD_NORM };
 enum { OUTSIDE, INSIDE, CUBED, FORMS };
@@ -18,6 +19,21 @@ static bool fuses_terms(legal const *c)
     return c->fused && c->arith != IN_BF16 && legal_draw(c, "fused_terms", 2);
 }
 
+static bool roots(legal const *c)
+{
+    return c->rsqrt == 0 && c->div == 0 && legal_draw(c, "root", 2);
+}
+
+/* The root, and whether it divides or its reciprocal multiplies: said, or left open. */
+static void root_config(legal *c)
+{
+    size_t const before = strlen(c->text);
+    legal_functions(c, "rsqrt");
+    if (c->rsqrt > 0 || c->arith == IN_F64 || !legal_draw(c, "root_said", 2)) return;
+    c->text[before] = 0;
+    legal_say(c, "; rsqrt %s", roots(c) ? "root" : "recip");
+}
+
 void legal_rmsnorm_backward_config(legal *c, dsv3_rmsnorm_backward_prob const *p, dsv3_rmsnorm_backward_io const *io)
 {
     dsv3_dtype const dtype = io->x.dtype;
@@ -26,7 +42,8 @@ void legal_rmsnorm_backward_config(legal *c, dsv3_rmsnorm_backward_prob const *p
     legal_sums(c, false);
     legal_arithmetic(c, dtype == DSV3_BF16);
     legal_division(c);
-    legal_functions(c, "rsqrt");
+    c->reciprocal = false; /* a mean is no share of a sum; r is a point of its own */
+    root_config(c);
     c->point[G] = legal_round_at(c, "g", dtype);
     c->point[X_HAT] = legal_round_at(c, "x_hat", dtype);
     c->point[X_NORM] = legal_round_at(c, "x_norm", dtype);
@@ -56,8 +73,7 @@ static row_scale scale_of(legal const *c, dsv3_rmsnorm_backward_prob const *p, d
     bool const wide = c->acc.bits == 53 && c->div == 0 && !legal_draw(c, "cast", 2);
     double const n = (double)p->hidden_size, mean = wide ? sum / n : legal_div(c, sum, n);
     double const square = legal_cast(c, mean + eps);
-    bool const roots = c->rsqrt == 0 && c->div == 0 && legal_draw(c, "root", 2);
-    return (row_scale){roots, legal_rsqrt(c, square), roots ? legal_op(c, sqrt(square)) : 0};
+    return (row_scale){roots(c), legal_rsqrt(c, square), roots(c) ? legal_op(c, sqrt(square)) : 0};
 }
 
 /* x r^3 times the mean of g x, and the division of that mean early, late (torch) or by a rounded 1 / n (Liger). */
@@ -73,20 +89,26 @@ static double cubed(legal const *c, double x, double r, double sum, double n)
     return legal_product(c, "product", 5, (double const[]){x, r, r, r, legal_div(c, sum, n)});
 }
 
+/* x_hat m over the root: a product with r, or a quotient by the root. */
+static double turned(legal const *c, row_scale s, double hat, double mean)
+{
+    if (s.roots && legal_draw(c, "divides", 2)) return scaled(c, s, legal_op(c, hat * mean));
+    return legal_product(c, "product", 3, (double const[]){s.r, hat, mean});
+}
+
 /* grad_x before its point; residual 0 where there is none. */
-static double through(legal const *c, row_scale s, double g, double x, double hat, double sum, double n, double residual,
-                      bool adds)
+static double through(legal const *c, row_scale s, double g, double x, double hat, double sum, double n,
+                      double residual, bool adds)
 {
     int const form = legal_draw(c, "form", FORMS);
-    double const r = s.r, mean = form == CUBED ? 0 : legal_div(c, sum, n);
+    double const mean = form == CUBED ? 0 : legal_div(c, sum, n);
     double grad = 0;
     if (form == OUTSIDE) {
         double const product = legal_draw(c, "fused_mean", 2) ? hat * mean : legal_op(c, hat * mean);
         grad = scaled(c, s, legal_op(c, g - product));
     } else {
         double first = scaled(c, s, g);
-        double second = form == CUBED ? cubed(c, x, r, sum, n)
-                                      : legal_product(c, "product", 3, (double const[]){r, hat, mean});
+        double second = form == CUBED ? cubed(c, x, s.r, sum, n) : turned(c, s, hat, mean);
         if (adds && added(c) == TO_FIRST) first = legal_op(c, first + residual);
         if (adds && added(c) == TO_SECOND) second = legal_op(c, second - residual);
         grad = legal_op(c, first - second);

@@ -81,7 +81,8 @@ MANY = {  # cases of many elements, where the sizes above have few
     "swiglu_backward": ["@odd:n_tokens=400,gate=bf16|f32"],
     "rope_backward": ["@odd:n_tokens=200,grad_y=bf16|f32;fill=real|far"],
     "cross_entropy_backward": [":n_tokens=1000,vocab_size=7,logits=f32|bf16;fill=real|exact|adversarial"],
-    "rmsnorm_backward": ["@odd:n_tokens=100,residual=0|1,x=bf16|f32"],
+    "rmsnorm_backward": ["@odd:n_tokens=100,residual=0|1,x=bf16|f32",
+                         ":hidden_size=1..3,n_tokens=300,residual=0|1,x=f32;fill=real|exact"],
     "linear_backward": ["@odd:n_tokens=100,x=bf16|f32"],
     "embed_backward": ["@odd:n_tokens=500,grad_y=bf16|f32"],
 }
