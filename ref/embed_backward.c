@@ -27,6 +27,17 @@ static void add_row(const gradient *d, int64_t t, sum_record *sum)
     }
 }
 
+/* One row is copied, or added to 0 and rounded at the point; twice alike is once. (Lemma Partial) */
+static ball one_row(const ref_reading *rd, dsv3_dtype output, const sum_record *sum)
+{
+    ball const total = sum_of(rd, sum);
+    if (!rd->declared || ball_is_any(total)) return total;
+    ref_rounding const partial = declared_at(rd, POINT_embed_backward_partial),
+                       last = declared_at(rd, POINT_embed_backward_grad_weight);
+    bool const alike = (!partial.format || partial.format == output) && partial.truncates == last.truncates;
+    return alike ? total : either(total, cast_at(rd, POINT_embed_backward_partial, output, total));
+}
+
 /* ---- the op ---- */
 
 static void row_of(const gradient *d, int64_t v, sum_record *sum, ref_value *out)
@@ -37,8 +48,8 @@ static void row_of(const gradient *d, int64_t v, sum_record *sum, ref_value *out
     for (int64_t t = 0; t < d->prob->n_tokens; t++)
         if (d->id[t] == v) add_row(d, t, sum);
     for (int64_t i = 0; i < width; i++) {
-        bool const adds = sum[i].n > 1; /* one row is copied */
-        ball const total = adds ? sum_rounded_at(d->rd, POINT_embed_backward_partial, format, &sum[i]) : sum[i].total;
+        ball const total = sum[i].n > 1 ? sum_rounded_at(d->rd, POINT_embed_backward_partial, format, &sum[i])
+                                        : one_row(d->rd, format, &sum[i]);
         ball const grad = d->lost ? ball_any() : total;
         out[i] = value_of(round_at(d->rd, POINT_embed_backward_grad_weight, format, grad));
     }

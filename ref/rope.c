@@ -175,7 +175,9 @@ static ball in_table(const rotation *r, ball c)
 {
     ball const a = r->amplitude;
     bool const one = ball_is_point(a) && ball_lower(a) == 1;
-    return round_at(r->rd, r->point_cos_sin, r->format, one ? c : ball_mul(c, round_op(r->rd, a)));
+    bool const coarse = r->rd->declared && coarseness(r->rd->declared) > 0; /* then cos returns a rounded number */
+    ball const product = ball_mul(coarse ? round_op(r->rd, c) : c, round_op(r->rd, a));
+    return round_at(r->rd, r->point_cos_sin, r->format, one ? c : product);
 }
 
 void rotation_set(const rotation *r, double position)

@@ -44,12 +44,14 @@ static int64_t heads_summed(const gradient *d)
     return sharing > 1 && quirk(d->rd, QUIRK_D2_heads_not_summed) ? 1 : sharing;
 }
 
-/* What a port moves g by that rotates each head's gradient and then adds. (Lemma Shared) */
+/* What a port moves g by that rotates each head's gradient and then adds: its sum rounds where that of g may be exact.
+ * (Lemma Shared) */
 static double rotated_first(const gradient *d, const sum_record *sum)
 {
     if (!d->rd->declared || declared_at(d->rd, POINT_rope_backward_grad_sum).must) return 0;
     double const unit = product_error(d->rd), lost = product_loss(d->rd) / fmin(ball_lower(d->back.amplitude), 1);
-    return unit * (2 + unit) * sum->sum_abs + 4 * (double)sum->n * lost;
+    double const share = gamma_sum(d->rd->declared, sum->n), own = unit * (2 + unit);
+    return (share + own * (1 + share)) * sum->sum_abs + 4 * (double)sum->n * lost * (1 + share);
 }
 
 /* An element of the sum of `heads` heads, from the first on. */

@@ -139,7 +139,10 @@ void legal_reset(void);
     PORT(mtp) \
     PORT(swiglu_backward) \
     PORT(cross_entropy_backward) \
-    PORT(rmsnorm_backward)
+    PORT(rmsnorm_backward) \
+    PORT(rope_backward) \
+    PORT(linear_backward) \
+    PORT(embed_backward)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \
