@@ -34,6 +34,14 @@ static void root_config(legal *c)
     legal_say(c, "; rsqrt %s", roots(c) ? "root" : "recip");
 }
 
+/* A port that rounds may leave open whether it does. */
+static void last_config(legal *c, dsv3_dtype dtype)
+{
+    c->point[GRAD_NORM] = legal_round_at(c, "grad_norm", dtype);
+    char *const must = c->text + strlen(c->text) - 4;
+    if (!strcmp(must, "must") && legal_draw(c, "grad_norm_open", 3) == 0) strcpy(must, "may");
+}
+
 void legal_rmsnorm_backward_config(legal *c, dsv3_rmsnorm_backward_prob const *p, dsv3_rmsnorm_backward_io const *io)
 {
     dsv3_dtype const dtype = io->x.dtype;
@@ -49,7 +57,7 @@ void legal_rmsnorm_backward_config(legal *c, dsv3_rmsnorm_backward_prob const *p
     c->point[X_NORM] = legal_round_at(c, "x_norm", dtype);
     if (!fuses_terms(c)) c->point[TERMS] = legal_round_at(c, "terms", dtype);
     if (fuses_terms(c)) legal_say(c, "; terms f32 may");
-    if (p->residual && added(c) == LAST) c->point[GRAD_NORM] = legal_round_at(c, "grad_norm", dtype);
+    if (p->residual && added(c) == LAST) last_config(c, dtype);
     legal_output(c, "grad_x", dtype);
     legal_output(c, "grad_weight", io->grad_weight.dtype);
 }

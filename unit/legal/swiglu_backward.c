@@ -5,7 +5,7 @@
 
 enum { SILU, GRAD_SILU };
 enum { FACTORS, SUM_FROM_S, SUM_FROM_SILU, ONE_NUMBER, FORMS };
-enum { SUBTRACTED, FUNCTION };
+enum { SUBTRACTED, OPPOSITE };
 
 /* grad_y up is formed, and rounded at its point; else other products come first and nothing is said of it. */
 static bool forms_grad_silu(legal const *c)
@@ -33,9 +33,12 @@ static double plus_product(legal const *c, double a, double b, double d)
     return legal_op(c, a + (legal_draw(c, "fused", 2) ? b * d : legal_op(c, b * d)));
 }
 
+/* sigmoid(-z), rounded as that of the gate is or left alone; or a difference. */
 static double one_minus(legal const *c, double z, double s)
 {
-    return legal_draw(c, "one_minus", 2) == FUNCTION ? legal_sigmoid(c, -z) : legal_op(c, 1 - s);
+    if (legal_draw(c, "one_minus", 2) == SUBTRACTED) return legal_op(c, 1 - s);
+    double const opposite = legal_sigmoid(c, -z);
+    return c->rounds_sigmoid && legal_draw(c, "rounds_opposite", 2) ? legal_at(c, c->gate_sigmoid, opposite) : opposite;
 }
 
 /* The factors of silu' into f: s and 1 + z (1 - s), or one number. */

@@ -1013,3 +1013,181 @@ Test(terms_of_ops, constants_of_a_loss)
     loss = balance_of("acc 53 rn; div 0.001; flush none", worst[0], worst[1]);
     expect(&loss, (long double)got, "constants");
 }
+
+/* ---- gradients of losses: one token ---- */
+
+static float grad_mean = 1;
+
+static void find_loss_gradient(const char *declaration, int tokens, int words, float *logits, int32_t *labels)
+{
+    static float out[MOST];
+    ref_numerics const port = numerics("cross_entropy_backward", declaration);
+    dsv3_cross_entropy_backward_prob const prob = {tokens, words, 0};
+    dsv3_cross_entropy_backward_io const io = {.logits = {logits, DSV3_F32, 2, {tokens, words}, {words, 1}},
+                                               .labels = {labels, DSV3_I32, 1, {tokens}, {1}},
+                                               .grad_mean = {&grad_mean, DSV3_F32, 1, {1}, {1}},
+                                               .grad_logits = {out, DSV3_F32, 2, {tokens, words}, {words, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.cross_entropy_backward(&rd, &prob, &io, (ref_value *const[]){legal}));
+}
+
+#define WIDE_P "rescales 0; flush none; P f32 must; "
+
+/* Exponentials, and both divisions, off by as much as they may. */
+Test(terms_of_ops, probabilities_off)
+{
+    static float logits[101];
+    int32_t label = 0;
+    long double const off = 3990 * 0x1p-24L, first = expl(-5), v = expl((long double)-0.01f);
+    logits[1] = -5, grad_mean = 1;
+    find_loss_gradient("acc 53 rn; exp 4000; log 0.001; div 4000; " WIDE_P, 1, 2, logits, &label);
+    expect(&legal[1], first * (1 + off) / (1 + first * (1 + off)) * (1 + off) * (1 + off), "a weight and a division");
+
+    for (int i = 1; i < 101; i++) logits[i] = -0.01f;
+    find_loss_gradient("acc 53 rn; exp 4000; log 0.001; div 4000; " WIDE_P, 1, 101, logits, &label);
+    long double const sum = 1 + v * (1 + off) + 99 * v * (1 - off);
+    expect(&legal[1], v * (1 + off) / sum * (1 + off) * (1 + off), "all other weights");
+
+    label = 1, logits[1] = -900;
+    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 4000; " WIDE_P, 1, 2, logits, &label);
+    expect(&legal[0], (1 + off) * (1 + off), "1 over 1");
+}
+
+/* 1 and 100 weights that are each lost: the sum is 1. */
+Test(terms_of_ops, probabilities_of_a_short_sum)
+{
+    static float logits[101];
+    int32_t label = 1;
+    long double const off = 999 * 0x1p-24L;
+    for (int i = 1; i < 101; i++) logits[i] = (float)log(0.99 * 0x1p-24);
+    grad_mean = 1;
+    find_loss_gradient("acc 24 rn fused splits=1; exp 0.001; log 0.001; div 1000; " WIDE_P, 1, 101, logits, &label);
+    expect(&legal[0], (1 + off) * (1 + off), "weights that are lost");
+}
+
+/* A sum in binary64 that becomes 1, and a division by it that is rounded up at the point. */
+Test(terms_of_ops, probabilities_of_a_stored_sum)
+{
+    float logits[2] = {0, (float)log(0.99 * 0x1p-24)}, share = 0;
+    int32_t label = 1;
+    double const off = 9.05 * 0x1p-24;
+    double least = 1;
+    srand48(21);
+    for (int i = 0; i < 10000; i++) {
+        float const g = (float)draw(1.9, 1.99);
+        float s = (float)((double)g * (1 + off));
+        if ((double)s > (double)g * (1 + off)) s = nextafterf(s, 0);
+        double const left = (double)g * (1 + off) - (double)s;
+        if (left < least) least = left, grad_mean = g, share = s;
+    }
+    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 9.05; " WIDE_P, 1, 2, logits, &label);
+    expect(&legal[0], (long double)((float)(1 + off) * share), "a sum that is stored");
+}
+
+/* (z - m) - ln l in BF16, each difference rounded the same way. */
+Test(terms_of_ops, probabilities_in_bf16)
+{
+    float logits[3] = {0, 0, -16};
+    float best[2] = {0}, got = 0;
+    double most = 0;
+    int32_t label = 0;
+    for (float m = 0x1p-6f; m < 0x1p-4f; m = bf16(m * 1.01f))
+        for (float other = -4; other < -2; other = bf16(other + 0x1p-6f)) {
+            float const e = bf16(expf(bf16(other - m))), ln = bf16(logf(bf16(1 + e)));
+            float const z = bf16(bf16(-16 - m) - ln);
+            double const off =
+                (double)z + 16 + (double)m + log1p(exp((double)other - (double)m) + exp(-16 - (double)m));
+            if (off > most) most = off, best[0] = m, best[1] = other, got = bf16(bf16(expf(z)));
+        }
+    printf("terms_of_ops: an argument off by %.3f of two roundings\n", most / 0.125);
+    logits[0] = best[0], logits[1] = best[1], grad_mean = 1;
+    find_loss_gradient("acc 53 rn; exp 1; log 1; div 0.001; arith bf16; " WIDE_P, 1, 3, logits, &label);
+    expect(&legal[2], (long double)got, "two differences");
+}
+
+/* P share - share: the product is rounded, and what is left is small. */
+Test(terms_of_ops, a_share_less_a_share)
+{
+    float logits[2] = {0, -13};
+    int32_t label = 0;
+    float const P = (float)(1 / (1 + exp(-13.0)));
+    double most = 0;
+    float worst = 1;
+    srand48(22);
+    for (int i = 0; i < 10000; i++) {
+        float const share = (float)draw(1, 2);
+        double const off = fabs((double)(P * share) - (double)P * (double)share) / (double)share;
+        if (off > most) most = off, worst = share;
+    }
+    grad_mean = worst;
+    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 0.001; " WIDE_P, 1, 2, logits, &label);
+    expect(&legal[0], (long double)(P * worst - worst), "a share less a share");
+}
+
+/* P grad_mean, rounded, and divided by 7, where grad_mean is 7. */
+Test(terms_of_ops, a_product_that_is_divided)
+{
+    enum { TOKENS = 7 };
+    float logits[2 * TOKENS] = {0}, P = 0;
+    int32_t labels[TOKENS] = {0};
+    for (float z = -1; z < 0; z += 0x1p-8f) {
+        P = (float)(exp((double)z) / (1 + exp((double)z)));
+        logits[1] = z;
+        if ((double)(float)((double)(P * TOKENS) / TOKENS) != (double)P) break;
+    }
+    float const got = (float)((double)(P * TOKENS) / TOKENS);
+    cr_assert(got != P);
+    grad_mean = TOKENS;
+    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 0.001; " WIDE_P, TOKENS, 2, logits, labels);
+    expect(&legal[1], (long double)got, "a product that is divided");
+}
+
+/* ---- gradients of activations and rotations ---- */
+
+/* grad_y sigmoid, times the rest of silu', times up: what two products lose below the least number, up enlarges. */
+Test(terms_of_ops, products_that_up_enlarges)
+{
+    double const up = 0x1p100;
+    double most = 0;
+    float best[2] = {0}, got = 0;
+    srand48(23);
+    for (int i = 0; i < 200000; i++) {
+        float const gate = (float)draw(-1, 2), grad = (float)(1 + (int)draw(0, 20)) * 0x1p-149f;
+        double const s = 1 / (1 + exp(-(double)gate)), rest = 1 + (double)gate * (1 - s);
+        float const result = (float)((double)(float)((double)(float)((double)grad * s) * rest) * up);
+        double const off = fabs((double)result - (double)grad * s * rest * up) / (0x1p-149 * up);
+        if (off > most) most = off, best[0] = gate, best[1] = grad, got = result;
+    }
+    printf("terms_of_ops: two products off by %.3f of the least number\n", most);
+    float out[1] = {0}, larger = (float)up;
+    ref_numerics const port = numerics("swiglu_backward", "sigmoid 0.001; flush none; silu f32 must");
+    dsv3_swiglu_backward_prob const prob = {1, 1};
+    dsv3_swiglu_backward_io const io = {.gate = {best, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                        .up = {&larger, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                        .grad_y = {best + 1, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                        .grad_gate = {out, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                        .grad_up = {out, DSV3_F32, 2, {1, 1}, {1, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.swiglu_backward(&rd, &prob, &io, (ref_value *const[]){legal, NULL}));
+    expect(legal, (long double)got, "products that up enlarges");
+}
+
+/* Heads rotated first: both products of each are just below 2^-126, though all gradients are multiples of it. */
+Test(terms_of_ops, rotated_heads_flushed)
+{
+    enum { HEADS = 4, WIDTH = 64, PAIR = 31 };
+    static float in[HEADS * WIDTH], out[WIDTH];
+    int32_t position = 1;
+    double const f = pow(10000, -2.0 * PAIR / WIDTH);
+    for (int h = 0; h < HEADS; h++) in[h * WIDTH + PAIR] = 0x1p-126f;
+    for (int h = 0; h < HEADS; h++) in[h * WIDTH + PAIR + WIDTH / 2] = (float)floor(0.9999 / sin(f)) * 0x1p-126f;
+    ref_numerics const port =
+        numerics("rope_backward", "acc 24 rn; sincos 0.001; angle f64; flush ftz; cos_sin f32 must");
+    dsv3_rope_backward_prob const prob = {1, HEADS, 1, WIDTH, 10000, 1, 4096, 32, 1, 1, 1, DSV3_HALF, DSV3_HALF};
+    dsv3_rope_backward_io const io = {.grad_y = {in, DSV3_F32, 3, {1, HEADS, WIDTH}, {HEADS * WIDTH, WIDTH, 1}},
+                                      .positions = {&position, DSV3_I32, 1, {1}, {1}},
+                                      .grad_x = {out, DSV3_F32, 3, {1, 1, WIDTH}, {WIDTH, WIDTH, 1}}};
+    ref_reading const rd = {&port, 0, false};
+    cr_assert(ref_dd.rope_backward(&rd, &prob, &io, (ref_value *const[]){legal}));
+    expect(&legal[PAIR], 0, "rotated heads");
+}
