@@ -1120,7 +1120,8 @@ Test(terms_of_ops, a_share_less_a_share)
         if (off > most) most = off, worst = share;
     }
     grad_mean = worst;
-    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 0.001; " WIDE_P, 1, 2, logits, &label);
+    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 0.001; arith f32 softmax=f64; " WIDE_P, 1, 2, logits,
+                       &label);
     expect(&legal[0], (long double)(P * worst - worst), "a share less a share");
 }
 
@@ -1129,17 +1130,18 @@ Test(terms_of_ops, a_product_that_is_divided)
 {
     enum { TOKENS = 7 };
     float logits[2 * TOKENS] = {0}, P = 0;
-    int32_t labels[TOKENS] = {0};
-    for (float z = -1; z < 0; z += 0x1p-8f) {
-        P = (float)(exp((double)z) / (1 + exp((double)z)));
+    int32_t labels[TOKENS] = {1};
+    for (float z = -16; z < -9; z += 0x1p-8f) {
+        P = (float)(1 / (1 + exp((double)z)));
         logits[1] = z;
-        if ((double)(float)((double)(P * TOKENS) / TOKENS) != (double)P) break;
+        if (P * TOKENS / TOKENS != P) break;
     }
-    float const got = (float)((double)(P * TOKENS) / TOKENS);
+    float const got = P * TOKENS / TOKENS;
     cr_assert(got != P);
     grad_mean = TOKENS;
-    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 0.001; " WIDE_P, TOKENS, 2, logits, labels);
-    expect(&legal[1], (long double)got, "a product that is divided");
+    find_loss_gradient("acc 53 rn; exp 0.001; log 0.001; div 0.001; arith f32 softmax=f64; " WIDE_P, TOKENS, 2, logits,
+                       labels);
+    expect(&legal[0], (long double)got, "a product that is divided");
 }
 
 /* ---- gradients of activations and rotations ---- */
