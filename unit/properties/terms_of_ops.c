@@ -1027,7 +1027,7 @@ static void find_loss_gradient(const char *declaration, int tokens, int words, f
                                                .labels = {labels, DSV3_I32, 1, {tokens}, {1}},
                                                .grad_mean = {&grad_mean, DSV3_F32, 1, {1}, {1}},
                                                .grad_logits = {out, DSV3_F32, 2, {tokens, words}, {words, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.cross_entropy_backward(&rd, &prob, &io, (ref_value *const[]){legal}));
 }
 
@@ -1169,7 +1169,7 @@ Test(terms_of_ops, products_that_up_enlarges)
                                         .grad_y = {best + 1, DSV3_F32, 2, {1, 1}, {1, 1}},
                                         .grad_gate = {out, DSV3_F32, 2, {1, 1}, {1, 1}},
                                         .grad_up = {out, DSV3_F32, 2, {1, 1}, {1, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.swiglu_backward(&rd, &prob, &io, (ref_value *const[]){legal, NULL}));
     expect(legal, (long double)got, "products that up enlarges");
 }
@@ -1189,7 +1189,7 @@ Test(terms_of_ops, rotated_heads_flushed)
     dsv3_rope_backward_io const io = {.grad_y = {in, DSV3_F32, 3, {1, HEADS, WIDTH}, {HEADS * WIDTH, WIDTH, 1}},
                                       .positions = {&position, DSV3_I32, 1, {1}, {1}},
                                       .grad_x = {out, DSV3_F32, 3, {1, 1, WIDTH}, {WIDTH, WIDTH, 1}}};
-    ref_reading const rd = {&port, 0, false};
+    ref_reading const rd = {&port, ref_none(), false};
     cr_assert(ref_dd.rope_backward(&rd, &prob, &io, (ref_value *const[]){legal}));
     expect(&legal[PAIR], 0, "rotated heads");
 }
