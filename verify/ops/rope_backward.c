@@ -1,9 +1,7 @@
 /* rope_backward: rows only. The formula is in ref/rope_backward.c. */
 #include "rows.h"
 
-#include "case/rng.h"
-
-#include <math.h>
+#include "case/rotated_vectors.h"
 
 #define FIELD(name) #name, offsetof(dsv3_rope_backward_prob, name)
 static const field_row fields[] = {
@@ -32,61 +30,12 @@ static const dsv3_rope_backward_prob *prob_of(const struct problem *p)
     return (const dsv3_rope_backward_prob *)(const void *)p->prob.bytes;
 }
 
-static bool is_positions(const tensor_row *row)
-{
-    return !strcmp(row->name, "positions");
-}
-
-static double real_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    (void)p, (void)i;
-    return is_positions(row) ? (double)rng_whole(bits, 1, 4095) : rng_gaussian(bits);
-}
-
-/* Position 0: nothing turns, so that only the places of the elements are left to be wrong. */
-static double exact_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    (void)p, (void)i;
-    return is_positions(row) ? 0 : (double)rng_whole(bits, -100, 100);
-}
-
-/* Where 16-bit positions, BF16 tables, the original length and binary32 angles end; then anywhere far out. */
-static double far_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    static const double edges[] = {163839, 4096, 65537, 131071, 257, 4095, 65535, 16777215};
-    (void)p;
-    if (!is_positions(row)) return rng_gaussian(bits);
-    return i < 8 ? edges[i] : (double)rng_whole(bits, 4096, 163839);
-}
-
-static double onehot_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    int64_t const r = prob_of(p)->qk_rope_head_dim;
-    if (is_positions(row)) return (double)rng_whole(bits, 1, 4095);
-    return i % r == (i / r + (int64_t)(p->seed % 1024)) % r ? 1 : 0;
-}
-
-/* Pairs of very different size, nearly equal ones, subnormal ones, zeros. */
-static double adversarial_value(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
-{
-    int64_t const r = prob_of(p)->qk_rope_head_dim;
-    double const g = rng_gaussian(bits);
-    if (is_positions(row)) return (double)rng_whole(bits, 0, i % 3 ? 100000 : 8);
-    switch ((i / r + (int64_t)(p->seed % 5)) % 5) {
-    case 0: return i % 2 ? g : 0x1p20 * g;
-    case 1: return 1 + 0x1p-7 * g;
-    case 2: return 0x1p-130 * g;
-    case 3: return i % 3 ? 0 : g;
-    default: return 0x1p60 * g;
-    }
-}
-
 static const fill_row fills[] = {
-    {"real", real_value, "near-normal vectors, positions 1 to 4095"},
-    {"exact", exact_value, "whole numbers at position 0: sums over heads, up to the layouts"},
-    {"far", far_value, "near-normal vectors, positions up to 163839 and one at 2^24 - 1"},
-    {"onehot", onehot_value, "one element of each vector is 1: shows what each element turns into"},
-    {"adversarial", adversarial_value, "pairs of very different size, nearly equal, subnormal, zero and large ones"},
+    {"real", rotated_real, "near-normal vectors, positions 1 to 4095"},
+    {"exact", rotated_exact, "whole numbers at position 0: sums over heads, up to the layouts"},
+    {"far", rotated_far, "near-normal vectors, positions up to 163839 and one at 2^24 - 1"},
+    {"onehot", rotated_onehot, "one element of each vector is 1: shows what each element turns into"},
+    {"adversarial", rotated_adversarial, "pairs of very different size, nearly equal, subnormal, zero and large ones"},
     {.name = NULL},
 };
 
