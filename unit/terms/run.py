@@ -153,6 +153,10 @@ class Tree:
     def refresh(self):
         listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
                                 check=True).stdout.split("\n")
+        for old in self.folder.rglob("*"):  # files that the tree has no more
+            name = old.relative_to(self.folder).as_posix()
+            if old.is_file() and not name.startswith("build/") and not (ROOT / name).is_file():
+                old.unlink()
         for name in filter(None, listed):
             source, target = ROOT / name, self.folder / name
             if not source.is_file():
