@@ -215,9 +215,11 @@ static void expand_pairs(const block *a, int64_t h, int64_t t, int64_t rows, int
     for (int i = 0; i < TILE; i++) x[i] = parted + token_of(0, i, rows) * whole_chunks(rank);
     for (int64_t i = 0; i < rows; i++)
         part_row(a->o_latent + ((t + i) * a->heads + h) * rank, rank, parted + i * whole_chunks(rank));
+    stored_row w[SIDE + AHEAD];
+    for (int j = 0; j < AHEAD; j++) w[SIDE + j] = row_or_next(a, h, nope, v, j);
     for (int64_t d = 0; d < v; d += SIDE) {
-        stored_row w[SIDE + AHEAD];
-        for (int j = 0; j < SIDE + AHEAD; j++) w[j] = row_or_next(a, h, nope, v, d + j);
+        memmove(w, w + SIDE, AHEAD * sizeof *w);
+        for (int j = AHEAD; j < AHEAD + SIDE; j++) w[j] = row_or_next(a, h, nope, v, d + j);
         expand_rows((int)rows, x, w, rank, out);
         for (int64_t i = 0; i < rows; i++)
             memcpy(a->o + ((t + i) * a->heads + h) * v + d, out[i],
