@@ -125,7 +125,7 @@ $(B)/obj/ref/format.o: CFLAGS += -O3
 
 $(B)/obj/fast/%.o: CFLAGS += $(AVX512)
 $(B)/obj/fast/backend.o: AVX512 :=
-$(B)/obj/fast/lanes.o $(B)/obj/fast/amx.o $(patsubst %,$(B)/obj/fast/attention_%.o,scores squares steps sums): AVX512 += $(if $(x86),-mavx512bf16 -mavx512vbmi)
+$(patsubst %,$(B)/obj/fast/%.o,lanes expansion amx) $(patsubst %,$(B)/obj/fast/attention_%.o,scores squares steps sums): AVX512 += $(if $(x86),-mavx512bf16 -mavx512vbmi)
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@

@@ -4,6 +4,7 @@
  */
 #include "attention.h"
 #include "attention_squares.h"
+#include "expansion.h"
 #include "fast.h"
 #include "matrix.h"
 #include "norm.h"
@@ -19,11 +20,13 @@ typedef struct {
     const dsv3_tensor *q_norm, *kv_norm;
     int64_t n, heads, qk, latent; /* new tokens; entries of a query head, of what is cached */
     bool squares;                 /* attention goes in BF16: queries are rounded to that, as keys are */
+    bool pairs;                   /* and kv_b_proj is BF16 or codes, which are decoded as pairs */
     float scale;
     int64_t *position;                 /* (n) */
     dsv3_tensor q_latent, attn_output; /* (n, q_lora_rank), (n, heads v_head_dim): in the format of hidden_states */
     float *q_a, *q, *kv;               /* (n, q_lora_rank), (n, heads, qk), (n, latent) */
     float *absorbed, *o_latent, *o;    /* (n, heads, latent), (n, heads, kv_lora_rank), (n, heads, v_head_dim) */
+    worker_pieces rows;                /* (TILE, whole chunks of kv_lora_rank) */
 } block;
 
 /* ---- queries and keys ---- */
@@ -110,6 +113,20 @@ static stored_row expansion_row(const block *a, int64_t h, int64_t d)
     return matrix_row(&a->kv_b_proj, h * (a->p->qk_nope_head_dim + a->p->v_head_dim) + d);
 }
 
+/* Row d of n in a head's keys or values, which begin at `first`; behind the last one those of the next head. */
+static stored_row row_or_next(const block *a, int64_t h, int64_t first, int64_t n, int64_t d)
+{
+    bool const next = d >= n && h + 1 < a->heads;
+    int64_t const at = next ? d - n : d;
+    return expansion_row(a, h + next, first + (at < n ? at : n - 1));
+}
+
+/* Row i of a tile of tokens t, t + 1, ..., of which there are `rows`: the last ones are the first. */
+static int64_t token_of(int64_t t, int64_t i, int64_t rows)
+{
+    return t + (i < rows ? i : 0);
+}
+
 /* q_absorbed = W_k^T q_nope, then q_pe; tokens t to t + rows - 1 of head h. */
 static void absorb_tile(const block *a, int64_t h, int64_t t, int rows, const stored_row *w)
 {
@@ -129,6 +146,34 @@ static void absorb_tile(const block *a, int64_t h, int64_t t, int rows, const st
 }
 
 enum { MOST_NOPE = 1024 };
+
+/* The same of queries in BF16. */
+static void absorb_pairs(const block *a, int64_t h, int64_t t, int64_t rows, const stored_row *w, int worker)
+{
+    int64_t const nope = a->p->qk_nope_head_dim, rank = a->p->kv_lora_rank;
+    uint16_t half[TILE][MOST_NOPE];
+    const uint16_t *q[TILE];
+    float *to[TILE];
+    for (int i = 0; i < TILE; i++) {
+        int64_t const row = token_of(t, i, rows) * a->heads + h;
+        dsv3_tensor const rounded = {half[i], DSV3_BF16, 0, {0}, {0}};
+        if (i < rows) store_row(&rounded, 0, a->q + row * a->qk, nope);
+        q[i] = half[i < rows ? i : 0], to[i] = a->absorbed + row * a->latent;
+    }
+    absorb_rows((int)rows, q, w, nope, rank, piece_of(&a->rows, worker), to);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(to[i] + rank, a->q + ((t + i) * a->heads + h) * a->qk + nope,
+               (size_t)a->p->qk_rope_head_dim * sizeof **to);
+}
+
+static void absorb_head_pairs(const void *job, int64_t h, int worker)
+{
+    const block *const a = job;
+    int64_t const nope = a->p->qk_nope_head_dim;
+    stored_row w[MOST_NOPE + AHEAD];
+    for (int64_t d = 0; d < nope + AHEAD; d++) w[d] = row_or_next(a, h, 0, nope, d);
+    for (int64_t t = 0; t < a->n; t += TILE) absorb_pairs(a, h, t, a->n - t < TILE ? a->n - t : TILE, w, worker);
+}
 
 static void absorb_head(const void *job, int64_t h, int worker)
 {
@@ -158,6 +203,34 @@ static void expand_head(const void *job, int64_t h, int worker)
                 for (int j = 0; j < TILE && d + j < v; j++) a->o[((t + i) * a->heads + h) * v + d + j] = tile[i][j];
         }
     }
+}
+
+/* The same of tokens t to t + rows - 1, from whole chunks of o_latent and decoded pairs. */
+static void expand_pairs(const block *a, int64_t h, int64_t t, int64_t rows, int worker)
+{
+    int64_t const nope = a->p->qk_nope_head_dim, v = a->p->v_head_dim, rank = a->p->kv_lora_rank;
+    float *const parted = piece_of(&a->rows, worker);
+    const float *x[TILE];
+    float out[TILE][SIDE];
+    for (int i = 0; i < TILE; i++) x[i] = parted + token_of(0, i, rows) * whole_chunks(rank);
+    for (int64_t i = 0; i < rows; i++)
+        part_row(a->o_latent + ((t + i) * a->heads + h) * rank, rank, parted + i * whole_chunks(rank));
+    stored_row w[SIDE + AHEAD];
+    for (int j = 0; j < AHEAD; j++) w[SIDE + j] = row_or_next(a, h, nope, v, j);
+    for (int64_t d = 0; d < v; d += SIDE) {
+        memmove(w, w + SIDE, AHEAD * sizeof *w);
+        for (int j = AHEAD; j < AHEAD + SIDE; j++) w[j] = row_or_next(a, h, nope, v, d + j);
+        expand_rows((int)rows, x, w, rank, out);
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(a->o + ((t + i) * a->heads + h) * v + d, out[i],
+                   (size_t)(v - d < SIDE ? v - d : SIDE) * sizeof **out);
+    }
+}
+
+static void expand_head_pairs(const void *job, int64_t h, int worker)
+{
+    const block *const a = job;
+    for (int64_t t = 0; t < a->n; t += TILE) expand_pairs(a, h, t, a->n - t < TILE ? a->n - t : TILE, worker);
 }
 
 /* ---- attention ---- */
@@ -324,8 +397,9 @@ static int find_memory(dsv3_ctx *ctx, block *a)
     a->absorbed = ctx_take(ctx, rows * a->latent, sizeof(float));
     a->o_latent = ctx_take(ctx, rows * p->kv_lora_rank, sizeof(float));
     a->o = ctx_take(ctx, rows * p->v_head_dim, sizeof(float));
-    return a->position && a->q_a && a->q_latent.data && a->attn_output.data && a->q && a->kv && a->absorbed &&
-           a->o_latent && a->o;
+    a->rows = ctx_take_each(ctx, TILE * whole_chunks(p->kv_lora_rank), sizeof(float));
+    return a->rows.memory && a->position && a->q_a && a->q_latent.data && a->attn_output.data && a->q && a->kv &&
+           a->absorbed && a->o_latent && a->o;
 }
 
 static void keep_output(const void *job, int64_t t, int worker)
@@ -343,14 +417,14 @@ static int run(dsv3_ctx *ctx, block *a)
     if (!find_memory(ctx, a)) return 0;
     find_positions(a);
     if (!project(ctx, a)) return 0;
-    ctx_run(ctx, absorb_head, a, a->heads);
+    ctx_run(ctx, a->pairs ? absorb_head_pairs : absorb_head, a, a->heads);
     for (int64_t b = 0; b < a->p->batch; b++) {
         size_t const mark = ctx_mark(ctx);
         int const done = a->squares ? attend_halves(ctx, a, b) : attend_sequence(ctx, a, b);
         ctx_back(ctx, mark);
         if (!done) return 0;
     }
-    ctx_run(ctx, expand_head, a, a->heads);
+    ctx_run(ctx, a->pairs ? expand_head_pairs : expand_head, a, a->heads);
     ctx_run(ctx, keep_output, a, a->n);
     return multiply(ctx, &a->o_proj, rows_of(&a->attn_output), a->n, rows_of(&a->io->y));
 }
@@ -371,6 +445,7 @@ dsv3_status fast_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
     a.squares = ctx_path(ctx) != PATH_FMA && has_halves(io);
     find_weights(&a);
     if (!supported(&a)) return DSV3_UNSUPPORTED;
+    a.pairs = a.squares && a.kv_b_proj.weight->dtype != DSV3_F32;
     dsv3_rope_prob const rotation = rope_of(p);
     a.rope = rope_make(&rotation);
     size_t const mark = ctx_mark(ctx);

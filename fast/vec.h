@@ -327,6 +327,13 @@ static inline vec vec_of_pairs(pairs p)
     return _mm512_castsi512_ps(p);
 }
 
+/* The first numbers of sixteen pairs, the second ones. */
+static inline void split_pairs(pairs p, vec *even, vec *odd)
+{
+    *even = _mm512_castsi512_ps(_mm512_slli_epi32(p, 16));
+    *odd = _mm512_castsi512_ps(_mm512_and_si512(p, _mm512_set1_epi32((int)0xffff0000)));
+}
+
 /* Pairs (a[i], b[i]) of numbers rounded to BF16, nearest, ties to even; subnormal ones are 0. */
 static inline pairs rounded_pairs(vec a, vec b)
 {

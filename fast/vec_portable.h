@@ -303,6 +303,14 @@ static inline vec vec_of_pairs(pairs p)
     return v;
 }
 
+static inline void split_pairs(pairs p, vec *even, vec *odd)
+{
+    for (int l = 0; l < WIDTH; l++) {
+        even->lane[l] = of_bits((uint32_t)p.lane[2 * l] << 16);
+        odd->lane[l] = of_bits((uint32_t)p.lane[2 * l + 1] << 16);
+    }
+}
+
 static inline pairs rounded_pairs(vec a, vec b)
 {
     pairs p;

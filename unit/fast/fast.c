@@ -391,6 +391,38 @@ Test(fast, rows_do_not_depend_on_their_neighbours)
         }
 }
 
+/* y of a token of mla whose sequence is that token alone, beside `tokens` - 1 such sequences; returns its bytes. */
+static size_t first_token(const char *format, int tokens, dsv3_ctx *ctx, char y[1024])
+{
+    char id[200], ones[20] = "1";
+    size_t bytes = 0;
+    for (int t = 1; t < tokens; t++) strcat(ones, "+1");
+    snprintf(id, sizeof id, "mla@odd:kv_lora_rank=129,%s,q_lens=%s,kv_lens=%s", format, ones, ones);
+    call c = open_call(id);
+    run(&c, ctx);
+    for (int i = 0; i < c.p.tensors; i++)
+        if (!strcmp(c.p.tensor[i].name, "y")) bytes = c.p.tensor[i].bytes / (size_t)tokens, memcpy(y, c.data[i], bytes);
+    close_call(&c);
+    return bytes;
+}
+
+Test(fast, tokens_of_mla_do_not_depend_on_their_neighbours)
+{
+    setenv("DSV3_FAST_INVARIANT", "1", 1);
+    static const char *const formats[] = {"weights=bf16", "weights=f8_e4m3"};
+    for (int way = 0; way < WAYS; way++)
+        for (int f = 0; take(way) && f < 2; f++) {
+            dsv3_ctx *const ctx = open_with("2");
+            char alone[1024], beside[1024];
+            size_t const bytes = first_token(formats[f], 1, ctx, alone);
+            for (int tokens = 2; tokens <= 6; tokens++)
+                cr_expect(bytes && bytes == first_token(formats[f], tokens, ctx, beside) &&
+                              !memcmp(alone, beside, bytes),
+                          "%s, %s: the first of %d tokens has other bits than alone", formats[f], path, tokens);
+            fast->close(ctx);
+        }
+}
+
 /* The first of two rows on path amx, alone, and alone on path dpbf16, of the same build. */
 static void three_rows(const char *format, const char *invariant, float beside[70], float alone[70], float by_pairs[70])
 {
