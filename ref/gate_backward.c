@@ -15,9 +15,9 @@ typedef struct {
     const dsv3_gate_backward_io *io;
     const dsv3_tensor *bias; /* NULL: there is none */
     /* of the token in work */
-    ball *z, *s;      /* (n_routed_experts) */
-    ball *t, *g, *by; /* (num_experts_per_tok): chosen scores, gradients by the weights and by the scores */
-    int64_t *choice;  /* (num_experts_per_tok) */
+    ball *z, *s;          /* (n_routed_experts) */
+    ball *t, *g, *x, *by; /* (num_experts_per_tok): chosen scores; gradients by the weights, scaled, by the scores */
+    int64_t *choice;      /* (num_experts_per_tok) */
 } gradient;
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
@@ -48,12 +48,12 @@ static ball chosen_score(const gradient *d, int64_t e)
 /* ---- from weights to scores ---- */
 
 /* sum_j g_j t_j / S: the products divided, or their sum. */
-static ball mean_gradient(const gradient *d, ball S)
+static ball mean_gradient(const gradient *d, const ball *g, ball S)
 {
     sum_record of_shares = empty_sum(), of_scores = empty_sum();
     for (int64_t k = 0; k < d->prob->num_experts_per_tok; k++) {
-        add_term(&of_shares, ball_mul(d->g[k], share_of(d->rd, d->t[k], S)));
-        add_term(&of_scores, ball_mul(d->g[k], d->t[k]));
+        add_term(&of_shares, ball_mul(g[k], share_of(d->rd, d->t[k], S)));
+        add_term(&of_scores, ball_mul(g[k], d->t[k]));
     }
     ball const late = share_of(d->rd, sum_of(d->rd, &of_scores), S);
     return d->rd->declared ? either(late, round_op(d->rd, sum_of(d->rd, &of_shares))) : late;
@@ -76,15 +76,42 @@ static ball divided_gradient(const gradient *d, ball g, ball m, ball S)
     return either(all, either(ball_sub(along, back), scaled));
 }
 
+/* What is common to all x_k / S, as autograd has it: the sum of x_j ((t_j / S) / S). */
+static ball common_gradient(const gradient *d, ball S)
+{
+    sum_record sum = empty_sum();
+    for (int64_t k = 0; k < d->prob->num_experts_per_tok; k++) {
+        ball const share = share_of(d->rd, share_of(d->rd, d->t[k], S), S);
+        add_term(&sum, round_op(d->rd, ball_mul(d->x[k], share)));
+    }
+    return round_op(d->rd, sum_of(d->rd, &sum));
+}
+
+/* The same of gradients that gamma multiplied first, x = gamma g: (x - m) / S, or x / S less what is common. */
+static void scale_gradients_first(const gradient *d, ball S)
+{
+    const ref_reading *const rd = d->rd;
+    int64_t const n = d->prob->num_experts_per_tok;
+    for (int64_t k = 0; k < n; k++) d->x[k] = round_op(rd, ball_mul(gamma_of(d), d->g[k]));
+    ball const m = mean_gradient(d, d->x, S), common = common_gradient(d, S);
+    for (int64_t k = 0; k < n; k++) {
+        ball const late = unrounded_share(rd, round_op(rd, ball_sub(d->x[k], m)), S);
+        d->x[k] = either(late, ball_sub(share_of(rd, d->x[k], S), common));
+    }
+}
+
 /* The gradients by the chosen scores. */
 static void to_scores(const gradient *d)
 {
     int64_t const n = d->prob->num_experts_per_tok;
     sum_record sum = empty_sum();
     for (int64_t k = 0; k < n; k++) add_term(&sum, d->t[k]);
-    ball const S = guarded(d->rd, round_op(d->rd, sum_of(d->rd, &sum))), m = mean_gradient(d, S);
+    ball const S = guarded(d->rd, round_op(d->rd, sum_of(d->rd, &sum))), m = mean_gradient(d, d->g, S);
+    bool const scaled = d->rd->declared && divides(d) && sum_varies(d);
+    if (scaled) scale_gradients_first(d, S);
     for (int64_t k = 0; k < n; k++) {
-        ball const by = divides(d) ? divided_gradient(d, d->g[k], m, S) : ball_mul(gamma_of(d), d->g[k]);
+        ball const own = divides(d) ? divided_gradient(d, d->g[k], m, S) : ball_mul(gamma_of(d), d->g[k]);
+        ball const by = scaled ? either(own, d->x[k]) : own;
         d->by[k] = round_at(d->rd, POINT_gate_backward_grad_scores, DSV3_F32, by);
     }
 }
@@ -94,7 +121,8 @@ static void to_scores(const gradient *d)
 /* by s (1 - s), in any order */
 static ball through_sigmoid(const ref_reading *rd, ball by, ball s, ball z)
 {
-    ball const opposite = sigmoid_of(rd, ball_neg(z));
+    ball const kept = sigmoid_of(rd, ball_neg(z));
+    ball const opposite = rd->declared ? either(kept, round_at(rd, POINT_gate_backward_scores, DSV3_F32, kept)) : kept;
     ball const rest = rd->declared ? either(opposite, round_op(rd, ball_sub(ball_of(1), s))) : opposite;
     return product_of(rd, (ball[]){by, s, rest}, 3);
 }
@@ -179,8 +207,9 @@ void ref_gate_backward(const ref_reading *rd, const void *prob, const void *io_,
     gradient d = {.rd = rd, .prob = p, .io = io, .bias = dsv3_find(&io->weights, "e_score_correction_bias")};
     d.z = scratch_take(rd->scratch, 2 * p->n_routed_experts, sizeof *d.z);
     d.s = d.z + p->n_routed_experts;
-    d.t = scratch_take(rd->scratch, 3 * p->num_experts_per_tok, sizeof *d.t);
+    d.t = scratch_take(rd->scratch, 4 * p->num_experts_per_tok, sizeof *d.t);
     d.g = d.t + p->num_experts_per_tok, d.by = d.g + p->num_experts_per_tok;
+    d.x = d.by + p->num_experts_per_tok;
     d.choice = scratch_take(rd->scratch, p->num_experts_per_tok, sizeof *d.choice);
     for (int64_t t = 0; t < p->n_tokens; t++) gradient_of_token(&d, t, out[0] + t * p->n_routed_experts);
 }

@@ -142,7 +142,9 @@ void legal_reset(void);
     PORT(rmsnorm_backward) \
     PORT(rope_backward) \
     PORT(linear_backward) \
-    PORT(embed_backward)
+    PORT(embed_backward) \
+    PORT(gate_backward) \
+    PORT(balance_loss_backward)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

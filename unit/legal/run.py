@@ -58,6 +58,9 @@ CASES = {
     "rmsnorm_backward": ["residual=0|1,x=bf16|f32,weight=bf16|f32;fill=real|exact|adversarial"],
     "linear_backward": ["x=bf16|f32,grad_weight=bf16|f32;fill=real|exact|adversarial"],
     "embed_backward": ["grad_y=bf16|f32,grad_weight=bf16|f32;fill=real|exact|adversarial"],
+    "gate_backward": ["logits=bf16|f32,norm_topk_prob=0|1;fill=real|exact|adversarial",
+                      "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=bf16|f32;fill=real|exact|adversarial"],
+    "balance_loss_backward": ["seq_aux=0|1;fill=real|exact|adversarial"],
 }
 
 MANY = {  # cases of many elements, where the sizes above have few
@@ -85,6 +88,10 @@ MANY = {  # cases of many elements, where the sizes above have few
                          ":hidden_size=1..3,n_tokens=300,residual=0|1,x=f32;fill=real|exact"],
     "linear_backward": ["@odd:n_tokens=100,x=bf16|f32"],
     "embed_backward": ["@odd:n_tokens=500,grad_y=bf16|f32"],
+    "gate_backward": ["@odd:n_tokens=500,scoring_func=0|1,logits=bf16|f32",
+                      "@odd:num_experts_per_tok=1|2|3,n_tokens=100,scoring_func=0|1,logits=bf16|f32;fill=real|exact"],
+    "balance_loss_backward": ["@odd:n_tokens=500,batch=20,seq_aux=0|1;fill=real|exact|adversarial",
+                              ":n_routed_experts=1..3,num_experts_per_tok=1,n_tokens=7|100;fill=real|exact"],
 }
 
 
