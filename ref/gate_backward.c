@@ -112,18 +112,22 @@ static void to_scores(const gradient *d)
     for (int64_t k = 0; k < n; k++) {
         ball const own = divides(d) ? divided_gradient(d, d->g[k], m, S) : ball_mul(gamma_of(d), d->g[k]);
         ball const by = scaled ? either(own, d->x[k]) : own;
-        d->by[k] = round_at(d->rd, POINT_gate_backward_grad_scores, DSV3_F32, by);
+        d->by[k] = round_at(d->rd, POINT_gate_backward_grad_scores, d->io->grad_logits.dtype, by);
     }
 }
 
 /* ---- from scores to logits ---- */
 
 /* by s (1 - s), in any order */
-static ball through_sigmoid(const ref_reading *rd, ball by, ball s, ball z)
+static ball through_sigmoid(const gradient *d, ball by, ball s, ball z)
 {
-    ball const kept = sigmoid_of(rd, ball_neg(z));
-    ball const opposite = rd->declared ? either(kept, round_at(rd, POINT_gate_backward_scores, DSV3_F32, kept)) : kept;
-    ball const rest = rd->declared ? either(opposite, round_op(rd, ball_sub(ball_of(1), s))) : opposite;
+    const ref_reading *const rd = d->rd;
+    reading_room room;
+    const ref_reading *const inner = reading_of(rd, REF_SIGMOID, &room);
+    ball const opposite = sigmoid_of(inner, ball_neg(z));
+    if (!rd->declared) return product_of(rd, (ball[]){by, s, opposite}, 3);
+    ball const rounded = round_at(inner, POINT_gate_backward_scores, d->io->grad_logits.dtype, opposite);
+    ball const rest = either(either(opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
     return product_of(rd, (ball[]){by, s, rest}, 3);
 }
 
@@ -160,7 +164,7 @@ static bool is_chosen(const gradient *d, int64_t e)
 static ball to_logit(const gradient *d, ball m, int64_t e)
 {
     if (d->prob->scoring_func == DSV3_SOFTMAX) return through_softmax(d->rd, by_score(d, e), d->s[e], m);
-    return is_chosen(d, e) ? through_sigmoid(d->rd, by_score(d, e), d->s[e], d->z[e]) : ball_of(0);
+    return is_chosen(d, e) ? through_sigmoid(d, by_score(d, e), d->s[e], d->z[e]) : ball_of(0);
 }
 
 /* ---- the op ---- */
@@ -178,7 +182,8 @@ static bool read_token(const gradient *d, int64_t t)
         d->s[e] = d->z[e];
     }
     (softmax ? score_by_softmax : score_by_sigmoid)(inner, d->s, experts);
-    for (int64_t e = 0; e < experts; e++) d->s[e] = round_at(inner, POINT_gate_backward_scores, DSV3_F32, d->s[e]);
+    for (int64_t e = 0; e < experts; e++)
+        d->s[e] = round_at(inner, POINT_gate_backward_scores, io->grad_logits.dtype, d->s[e]);
     if (!read_choice(&io->topk_idx, t * io->topk_idx.stride[0], n, experts, d->choice)) return false;
     for (int64_t k = 0; k < n; k++) {
         const dsv3_tensor *const g = &io->grad_topk_weight;
