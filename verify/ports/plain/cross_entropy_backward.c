@@ -13,6 +13,12 @@ static double divisor_of(const dsv3_cross_entropy_backward_prob *p, const dsv3_c
     return (double)(p->divisor ? counted : p->n_tokens);
 }
 
+static double weight_of(const dsv3_cross_entropy_backward_io *io, int64_t t, int64_t j, float max)
+{
+    float const below = load(&io->logits, t, j) - max;
+    return (double)expf(below);
+}
+
 /* share: grad_mean / divisor */
 static void gradient_of_row(const dsv3_cross_entropy_backward_prob *p, const dsv3_cross_entropy_backward_io *io,
                             int64_t t, double share)
@@ -21,9 +27,9 @@ static void gradient_of_row(const dsv3_cross_entropy_backward_prob *p, const dsv
     double sum = 0;
     int32_t const label = label_of(io, t);
     for (int64_t j = 0; j < p->vocab_size; j++) max = fmaxf(max, load(&io->logits, t, j));
-    for (int64_t j = 0; j < p->vocab_size; j++) sum += (double)expf(load(&io->logits, t, j) - max);
+    for (int64_t j = 0; j < p->vocab_size; j++) sum += weight_of(io, t, j, max);
     for (int64_t j = 0; j < p->vocab_size; j++) {
-        double const P = (double)expf(load(&io->logits, t, j) - max) / sum;
+        double const P = weight_of(io, t, j, max) / sum;
         store(&io->grad_logits, t, j, (float)((P - (j == label)) * share));
     }
 }

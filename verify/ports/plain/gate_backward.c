@@ -7,8 +7,8 @@ static void scores_of(const dsv3_gate_backward_prob *p, const dsv3_tensor *logit
     float max = -INFINITY, sum = 0;
     for (int64_t e = 0; e < p->n_routed_experts; e++) max = fmaxf(max, load(logits, t, e));
     for (int64_t e = 0; e < p->n_routed_experts; e++) {
-        float const z = load(logits, t, e);
-        s[e] = p->scoring_func == DSV3_SOFTMAX ? expf(z - max) : 1 / (1 + expf(-z));
+        float const logit = load(logits, t, e);
+        s[e] = p->scoring_func == DSV3_SOFTMAX ? expf(logit - max) : 1 / (1 + expf(-logit));
         sum += s[e];
     }
     for (int64_t e = 0; e < p->n_routed_experts && p->scoring_func == DSV3_SOFTMAX; e++) s[e] /= sum;
