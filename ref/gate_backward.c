@@ -139,12 +139,12 @@ static ball through_softmax(const ref_reading *rd, ball by, ball s, ball m)
     return either(last, ball_sub(round_op(rd, ball_mul(s, by)), round_op(rd, ball_mul(s, m))));
 }
 
-/* The gradient by the score of expert e, 0 where it isn't chosen. */
-static ball by_score(const gradient *d, int64_t e)
+/* Which of the token's experts e is; -1: none. */
+static int64_t slot_of(const gradient *d, int64_t e)
 {
     for (int64_t k = 0; k < d->prob->num_experts_per_tok; k++)
-        if (d->choice[k] == e) return d->by[k];
-    return ball_of(0);
+        if (d->choice[k] == e) return k;
+    return -1;
 }
 
 static ball mean_over_scores(const gradient *d)
@@ -154,17 +154,12 @@ static ball mean_over_scores(const gradient *d)
     return round_op(d->rd, sum_of(d->rd, &sum));
 }
 
-static bool is_chosen(const gradient *d, int64_t e)
-{
-    for (int64_t k = 0; k < d->prob->num_experts_per_tok; k++)
-        if (d->choice[k] == e) return true;
-    return false;
-}
-
 static ball to_logit(const gradient *d, ball m, int64_t e)
 {
-    if (d->prob->scoring_func == DSV3_SOFTMAX) return through_softmax(d->rd, by_score(d, e), d->s[e], m);
-    return is_chosen(d, e) ? through_sigmoid(d, by_score(d, e), d->s[e], d->z[e]) : ball_of(0);
+    int64_t const k = slot_of(d, e);
+    ball const by = k < 0 ? ball_of(0) : d->by[k];
+    if (d->prob->scoring_func == DSV3_SOFTMAX) return through_softmax(d->rd, by, d->s[e], m);
+    return k < 0 ? by : through_sigmoid(d, by, d->s[e], d->z[e]);
 }
 
 /* ---- the op ---- */

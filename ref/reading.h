@@ -79,6 +79,12 @@ static inline ref_rounding declared_at(const ref_reading *rd, int point)
 /* A stored number as a port reads it: a subnormal binary32 may count as 0. (Flush) */
 ball element(const ref_reading *rd, double v);
 
+/* Element i of row t of a tensor, likewise. */
+static inline ball element_at(const ref_reading *rd, const dsv3_tensor *x, int64_t t, int64_t i)
+{
+    return element(rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
+}
+
 /* A constant of the config: its decimal, which a port may round. (Point) */
 ball constant(const ref_reading *rd, double decimal);
 

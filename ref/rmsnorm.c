@@ -41,16 +41,11 @@ typedef struct {
     const dsv3_rmsnorm_io *io;
 } input;
 
-static ball stored(const input *n, const dsv3_tensor *x, int64_t t, int64_t i)
-{
-    return element(n->rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
-}
-
 /* x + residual, exactly. */
 static ball residual_sum(const input *n, int64_t t, int64_t i)
 {
-    ball const x = stored(n, &n->io->x, t, i);
-    return n->prob->residual ? ball_add(x, stored(n, &n->io->residual, t, i)) : x;
+    ball const x = element_at(n->rd, &n->io->x, t, i);
+    return n->prob->residual ? ball_add(x, element_at(n->rd, &n->io->residual, t, i)) : x;
 }
 
 static ball mean_of(const input *n, const ball *z)

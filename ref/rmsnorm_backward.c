@@ -18,16 +18,11 @@ typedef struct {
     sum_record *sum;     /* (hidden_size): of grad_weight */
 } gradient;
 
-static ball stored(const gradient *d, const dsv3_tensor *x, int64_t t, int64_t i)
-{
-    return element(d->rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
-}
-
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
 static ball g_of(const gradient *d, int64_t t, int64_t i)
 {
-    ball const grad_y = stored(d, &d->io->grad_y, t, i);
+    ball const grad_y = element_at(d->rd, &d->io->grad_y, t, i);
     if (quirk(d->rd, QUIRK_D4_gain_missing)) return grad_y;
     ball const weight = element(d->rd, ref_decode(d->weight->dtype, d->weight->data, i));
     return round_at(d->inner, POINT_rmsnorm_backward_g, d->io->grad_x.dtype, ball_mul(weight, grad_y));
@@ -115,7 +110,7 @@ static ball grad_x_of(const gradient *d, const rms *r, const means *m, int64_t t
     ball grad = through_norm(d, r, m, i);
     if (d->prob->residual) {
         summands const s = summands_of(d, r, m, i);
-        grad = add_residual(d, grad, &s, stored(d, &d->io->grad_residual_out, t, i));
+        grad = add_residual(d, grad, &s, element_at(d->rd, &d->io->grad_residual_out, t, i));
     }
     return round_at(d->rd, POINT_rmsnorm_backward_grad_x, d->io->grad_x.dtype, grad);
 }
@@ -125,7 +120,8 @@ static ball term_of(const gradient *d, const rms *r, int64_t t, int64_t i)
 {
     dsv3_dtype const format = d->io->grad_x.dtype;
     ball const x_norm = round_at(d->inner, POINT_rmsnorm_backward_x_norm, format, over_rms(d->inner, d->x[i], r));
-    return round_at(d->inner, POINT_rmsnorm_backward_terms, format, ball_mul(stored(d, &d->io->grad_y, t, i), x_norm));
+    return round_at(d->inner, POINT_rmsnorm_backward_terms, format,
+                    ball_mul(element_at(d->rd, &d->io->grad_y, t, i), x_norm));
 }
 
 /* Reads token t and makes its root. */
@@ -133,7 +129,7 @@ static rms read_row(const gradient *d, int64_t t)
 {
     int64_t const width = d->prob->hidden_size;
     norm const n = {.rd = d->inner, .width = width, .eps = d->prob->rms_norm_eps};
-    for (int64_t i = 0; i < width; i++) d->x[i] = stored(d, &d->io->x, t, i), d->g[i] = g_of(d, t, i);
+    for (int64_t i = 0; i < width; i++) d->x[i] = element_at(d->rd, &d->io->x, t, i), d->g[i] = g_of(d, t, i);
     rms const r = norm_root(&n, d->x);
     for (int64_t i = 0; i < width; i++)
         d->x_hat[i] =

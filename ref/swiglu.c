@@ -35,11 +35,6 @@ ball silu_times(const ref_reading *rd, silu_points point, dsv3_dtype output, bal
 
 /* ---- the op ---- */
 
-static ball stored(const ref_reading *rd, const dsv3_tensor *x, int64_t t, int64_t i)
-{
-    return element(rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
-}
-
 void ref_swiglu(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_swiglu_io *const io = io_;
@@ -48,7 +43,8 @@ void ref_swiglu(const ref_reading *rd, const void *prob, const void *io_, ref_va
     dsv3_dtype const output = io->y.dtype;
     silu_points const point = {POINT_swiglu_gate_sigmoid, POINT_swiglu_silu};
     for (int64_t k = 0; k < p->n_tokens * width; k++) {
-        ball const gate = stored(rd, &io->gate, k / width, k % width), up = stored(rd, &io->up, k / width, k % width);
+        ball const gate = element_at(rd, &io->gate, k / width, k % width),
+                   up = element_at(rd, &io->up, k / width, k % width);
         ball const y = silu_times(rd, point, output, gate, up);
         out[0][k] = value_of(round_at(rd, POINT_swiglu_y, output, y));
     }

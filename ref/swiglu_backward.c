@@ -73,11 +73,6 @@ static ball grad_gate_of(const ref_reading *rd, dsv3_dtype output, const gate_va
 
 /* ---- the op ---- */
 
-static ball stored(const ref_reading *rd, const dsv3_tensor *x, int64_t t, int64_t i)
-{
-    return element(rd, ref_decode(x->dtype, x->data, t * x->stride[0] + i));
-}
-
 void ref_swiglu_backward(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_swiglu_backward_io *const io = io_;
@@ -90,8 +85,8 @@ void ref_swiglu_backward(const ref_reading *rd, const void *prob, const void *io
     const ref_reading *const inner = reading_of(rd, REF_SIGMOID, &room);
     for (int64_t k = 0; k < p->n_tokens * width; k++) {
         int64_t const t = k / width, i = k % width;
-        gate_values const g = values_of(inner, output, stored(rd, &io->gate, t, i));
-        ball const grad_y = stored(rd, &io->grad_y, t, i), up = stored(rd, &io->up, t, i);
+        gate_values const g = values_of(inner, output, element_at(rd, &io->gate, t, i));
+        ball const grad_y = element_at(rd, &io->grad_y, t, i), up = element_at(rd, &io->up, t, i);
         ball const grad_gate = grad_gate_of(rd, output, &g, grad_y, up), grad_up = ball_mul(grad_y, g.silu);
         if (by_gate) by_gate[k] = value_of(round_at(rd, POINT_swiglu_backward_grad_gate, output, grad_gate));
         if (by_up) by_up[k] = value_of(round_at(rd, POINT_swiglu_backward_grad_up, output, grad_up));
