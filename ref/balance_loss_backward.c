@@ -75,12 +75,6 @@ static ball scale_of(const gradient *d, ball grad_loss)
 
 /* ---- a token ---- */
 
-static ball score(const gradient *d, int64_t t, int64_t e)
-{
-    const dsv3_tensor *const s = &d->io->scores;
-    return element(d->rd, ref_decode(s->dtype, s->data, t * s->stride[0] + e));
-}
-
 /* sum_j count_j s_j / S: of shares, or divided last. */
 static ball mean_count(const gradient *d, ball S)
 {
@@ -112,7 +106,7 @@ static void gradient_of_token(const gradient *d, int64_t t, ref_value *out)
 {
     int64_t const experts = d->prob->n_routed_experts;
     sum_record sum = empty_sum();
-    for (int64_t e = 0; e < experts; e++) add_term(&sum, d->s[e] = score(d, t, e));
+    for (int64_t e = 0; e < experts; e++) add_term(&sum, d->s[e] = element_at(d->rd, &d->io->scores, t, e));
     ball const S = d->prob->seq_aux ? guarded(d->rd, round_op(d->rd, sum_of(d->rd, &sum))) : ball_of(1);
     ball const m = d->prob->seq_aux ? mean_count(d, S) : ball_of(0);
     for (int64_t e = 0; e < experts; e++) {

@@ -44,8 +44,7 @@ static bool has_gradient(const entropy *e, double label)
 
 static ball logit(const entropy *e, int64_t t, int64_t j)
 {
-    const dsv3_tensor *const z = &e->io->logits;
-    return element(e->rd, ref_decode(z->dtype, z->data, t * z->stride[0] + j));
+    return element_at(e->rd, &e->io->logits, t, j);
 }
 
 /* A weight over the sum of all, whose common error cancels. (Lemma Probability) */

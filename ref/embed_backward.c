@@ -19,11 +19,10 @@ typedef struct {
 /* Starts anew at a token that comes again, if that overwrites. */
 static void add_row(const gradient *d, int64_t t, sum_record *sum)
 {
-    const dsv3_tensor *const y = &d->io->grad_y;
     bool const anew = sum->n > 0 && quirk(d->rd, QUIRK_D6_overwritten);
     for (int64_t i = 0; i < d->prob->hidden_size; i++) {
         if (anew) sum[i] = empty_sum();
-        add_term(&sum[i], element(d->rd, ref_decode(y->dtype, y->data, t * y->stride[0] + i)));
+        add_term(&sum[i], element_at(d->rd, &d->io->grad_y, t, i));
     }
 }
 

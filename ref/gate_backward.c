@@ -173,7 +173,7 @@ static bool read_token(const gradient *d, int64_t t)
     reading_room room;
     const ref_reading *const inner = reading_of(d->rd, softmax ? REF_SOFTMAX : REF_SIGMOID, &room);
     for (int64_t e = 0; e < experts; e++) {
-        d->z[e] = element(d->rd, ref_decode(io->logits.dtype, io->logits.data, t * io->logits.stride[0] + e));
+        d->z[e] = element_at(d->rd, &io->logits, t, e);
         d->s[e] = d->z[e];
     }
     (softmax ? score_by_softmax : score_by_sigmoid)(inner, d->s, experts);
@@ -181,9 +181,8 @@ static bool read_token(const gradient *d, int64_t t)
         d->s[e] = round_at(inner, POINT_gate_backward_scores, io->grad_logits.dtype, d->s[e]);
     if (!read_choice(&io->topk_idx, t * io->topk_idx.stride[0], n, experts, d->choice)) return false;
     for (int64_t k = 0; k < n; k++) {
-        const dsv3_tensor *const g = &io->grad_topk_weight;
         d->t[k] = chosen_score(d, d->choice[k]);
-        d->g[k] = element(d->rd, ref_decode(DSV3_F32, g->data, t * g->stride[0] + k));
+        d->g[k] = element_at(d->rd, &io->grad_topk_weight, t, k);
     }
     return true;
 }
