@@ -19,7 +19,7 @@
  *      5.7  Gradients                        swiglu_backward, rope_backward,
  *                                            cross_entropy_backward, rmsnorm_backward,
  *                                            linear_backward, embed_backward, gate_backward,
- *                                            balance_loss_backward
+ *                                            balance_loss_backward, experts_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -122,7 +122,8 @@ typedef enum {
     OP(linear_backward) \
     OP(embed_backward) \
     OP(gate_backward) \
-    OP(balance_loss_backward)
+    OP(balance_loss_backward) \
+    OP(experts_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -1079,6 +1080,47 @@ struct dsv3_balance_loss_backward_io {
     dsv3_tensor grad_loss;   /* in  (batch) f32 */
     dsv3_weights weights;    /* none */
     dsv3_tensor grad_scores; /* out (n_tokens, n_routed_experts) f32 */
+};
+
+/* experts_backward: y_t = sum_k w_tk down_e a_tk with a_tk = silu(g_tk) * u_tk, g_tk = gate_e x_t,
+ * u_tk = up_e x_t, as in experts; e = topk_idx[t][k], w = topk_weight, x = hidden_states.
+ *
+ *   grad_topk_weight[t][k] = <grad_y[t], down_e a_tk>
+ *   grad_a_tk = w_tk down_e^T grad_y[t];  grad_g_tk, grad_u_tk as in swiglu_backward
+ *   grad_hidden_states[t] = sum_k (gate_e^T grad_g_tk + up_e^T grad_u_tk)
+ *   grad_gate_proj[e] = the sum over all (t, k) that chose e of grad_g_tk x_t^T
+ *   grad_up_proj[e]   = likewise of grad_u_tk x_t^T
+ *   grad_down_proj[e] = likewise of w_tk grad_y[t] a_tk^T
+ *
+ * The last three are 0 for an expert that nothing chose.
+ *
+ * Source: the derivative of experts; torch, autograd through DeepseekV3Experts. */
+struct dsv3_experts_backward_prob {
+    int64_t n_tokens;
+    int64_t hidden_size;
+    int64_t moe_intermediate_size;
+    int64_t n_routed_experts;
+    int64_t num_experts_per_tok;
+};
+
+struct dsv3_experts_backward_io {
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor topk_idx;      /* in  (n_tokens, num_experts_per_tok) i32, no expert twice */
+    dsv3_tensor topk_weight;   /* in  (n_tokens, num_experts_per_tok) f32 */
+    dsv3_tensor grad_y;        /* in  (n_tokens, hidden_size) like hidden_states */
+
+    /* like hidden_states:
+     * experts.E.gate_proj.weight, experts.E.up_proj.weight  (moe_intermediate_size, hidden_size)
+     * experts.E.down_proj.weight                            (hidden_size, moe_intermediate_size) */
+    dsv3_weights weights;
+
+    dsv3_tensor grad_hidden_states; /* out (n_tokens, hidden_size) like hidden_states */
+    dsv3_tensor grad_topk_weight;   /* out (n_tokens, num_experts_per_tok) f32 */
+    /* out (n_routed_experts, moe_intermediate_size, hidden_size) f32 or bf16, these two alike */
+    dsv3_tensor grad_gate_proj;
+    dsv3_tensor grad_up_proj;
+    /* out (n_routed_experts, hidden_size, moe_intermediate_size) like grad_gate_proj */
+    dsv3_tensor grad_down_proj;
 };
 
 #ifdef __cplusplus

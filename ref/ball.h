@@ -76,6 +76,7 @@ typedef struct {
 
 sum_record empty_sum(void);
 void add_term(sum_record *sum, ball term);
+sum_record joined(sum_record a, sum_record b); /* of the terms of both */
 
 /*
  * A vector prepared as an operand of ball_dot: its elements, and what decides how their products can be summed. The

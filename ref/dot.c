@@ -22,6 +22,17 @@ void add_term(sum_record *sum, ball term)
     sum->n++;
 }
 
+sum_record joined(sum_record a, sum_record b)
+{
+    sum_record const both = {ball_add(a.total, b.total),
+                             up_unless_zero(a.sum_abs + b.sum_abs),
+                             a.lsb < b.lsb ? a.lsb : b.lsb,
+                             a.n + b.n,
+                             up_unless_zero(a.flushed + b.flushed),
+                             a.zeros + b.zeros};
+    return both;
+}
+
 /* ---- operands ---- */
 
 static bool any_radius(const double *radius, int64_t n)

@@ -19,6 +19,17 @@ routing routing_take(const ref_reading *rd, int64_t n_tokens, int64_t k, int64_t
     return (routing){n_tokens, k, n_routed_experts, idx, scratch_take(rd->scratch, n_tokens * k, sizeof(ball))};
 }
 
+routing routing_read(const ref_reading *rd, const dsv3_tensor *idx, const dsv3_tensor *weight, int64_t n_routed_experts)
+{
+    int64_t const k = idx->shape[1];
+    routing const r = routing_take(rd, idx->shape[0], k, n_routed_experts);
+    for (int64_t i = 0; i < r.n_tokens * k; i++) {
+        r.idx[i] = read_index(idx, i / k * idx->stride[0] + i % k, n_routed_experts);
+        r.weight[i] = element_at(rd, weight, i / k, i % k);
+    }
+    return r;
+}
+
 sum_record *sums_take(const ref_reading *rd, int64_t n)
 {
     sum_record *const sum = scratch_take(rd->scratch, n, sizeof *sum);
@@ -87,8 +98,7 @@ void feed_forward(const mlp *m, const char *name, const operand *x, int64_t n, c
 
 /* ---- the tokens of one expert ---- */
 
-/* The slots of idx that name expert e, in order: slot[i] belongs to token slot[i] / k. Returns how many; slot NULL: counts. */
-static int64_t slots_of(const routing *r, int64_t e, int64_t *slot)
+int64_t slots_of(const routing *r, int64_t e, int64_t *slot)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < r->n_tokens * r->k; i++) {
@@ -161,18 +171,6 @@ static const mlp_points points = {POINT_experts_weight,  POINT_experts_gate_proj
                                   POINT_experts_up_proj, {POINT_experts_gate_sigmoid, POINT_experts_silu},
                                   POINT_experts_act,     POINT_experts_expert_out};
 
-static routing read_routing(const ref_reading *rd, const dsv3_experts_prob *p, const dsv3_experts_io *io)
-{
-    const dsv3_tensor *const idx = &io->topk_idx, *const weight = &io->topk_weight;
-    int64_t const k = p->num_experts_per_tok;
-    routing const r = routing_take(rd, p->n_tokens, k, p->n_routed_experts);
-    for (int64_t i = 0; i < r.n_tokens * k; i++) {
-        r.idx[i] = read_index(idx, i / k * idx->stride[0] + i % k, p->n_routed_experts);
-        r.weight[i] = element(rd, ref_decode(weight->dtype, weight->data, i / k * weight->stride[0] + i % k));
-    }
-    return r;
-}
-
 /* The number of the equation is that of the V3 report. */
 void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
@@ -183,7 +181,7 @@ void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_v
     staged.stages = p->stages;
     mlp const m = {&staged, &io->weights, &points, io->y.dtype, p->hidden_size, p->moe_intermediate_size};
     vectors const x = vectors_read(rd->scratch, &io->hidden_states, p->n_tokens, p->hidden_size);
-    routing const r = read_routing(rd, p, io);
+    routing const r = routing_read(rd, &io->topk_idx, &io->topk_weight, p->n_routed_experts);
     sum_record *const sum = sums_take(rd, cells);
 
     add_experts(&m, x.row, &r, POINT_experts_routed, &io->act, out[0], sum); /* (12)  y = sum_k w_k FFN_k(x) */

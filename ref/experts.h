@@ -35,6 +35,13 @@ typedef struct {
 
 routing routing_take(const ref_reading *rd, int64_t n_tokens, int64_t k, int64_t n_routed_experts);
 
+/* What a case says of them. */
+routing routing_read(const ref_reading *rd, const dsv3_tensor *idx, const dsv3_tensor *weight,
+                     int64_t n_routed_experts);
+
+/* The slots of idx that name expert e, in order: slot[i] belongs to token slot[i] / k. Returns how many; slot NULL: counts. */
+int64_t slots_of(const routing *r, int64_t e, int64_t *slot);
+
 /* n sums without a term. */
 sum_record *sums_take(const ref_reading *rd, int64_t n);
 

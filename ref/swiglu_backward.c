@@ -4,15 +4,7 @@
  * Source: the derivative of swiglu; pytorch/pytorch, aten/src/ATen/native/cpu/Activation.cpp, silu_backward_kernel;
  * linkedin/Liger-Kernel, src/liger_kernel/ops/swiglu.py.
  */
-#include "reading.h"
-
-/* What a port forms of a gate. */
-typedef struct {
-    ball s, silu;
-    ball rest;  /* 1 - s */
-    ball inner; /* 1 + z (1 - s) */
-    ball slope; /* silu'(z) */
-} gate_values;
+#include "swiglu_backward.h"
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
@@ -35,34 +27,36 @@ static ball slope_of(const ref_reading *rd, const gate_values *g)
 }
 
 /* sigmoid(z), as the port keeps it. */
-static ball sigmoid_at(const ref_reading *rd, dsv3_dtype output, ball z)
+static ball sigmoid_at(const ref_reading *rd, int point, dsv3_dtype output, ball z)
 {
-    return round_at(rd, POINT_swiglu_backward_gate_sigmoid, output, sigmoid_of(rd, z));
+    return round_at(rd, point, output, sigmoid_of(rd, z));
 }
 
 /* 1 - s, or sigmoid(-z), which is no sigmoid of the gate: the point may leave it alone. */
-static ball rest_of(const ref_reading *rd, dsv3_dtype output, ball z, ball s)
+static ball rest_of(const ref_reading *rd, int point, dsv3_dtype output, ball z, ball s)
 {
     ball const opposite = sigmoid_of(rd, ball_neg(z));
     if (!rd->declared) return opposite;
-    ball const rounded = sigmoid_at(rd, output, ball_neg(z));
+    ball const rounded = sigmoid_at(rd, point, output, ball_neg(z));
     return either(either(opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
 }
 
-static gate_values values_of(const ref_reading *rd, dsv3_dtype output, ball z)
+gate_values gate_values_of(const ref_reading *rd, silu_points point, dsv3_dtype output, ball z)
 {
-    ball const silu = silu_of(rd, POINT_swiglu_backward_gate_sigmoid, output, z);
-    gate_values g = {.s = sigmoid_at(rd, output, z), .silu = round_at(rd, POINT_swiglu_backward_silu, output, silu)};
-    g.rest = rest_of(rd, output, z, g.s);
-    g.inner = inner_of(rd, z, g.rest);
-    g.slope = slope_of(rd, &g);
+    reading_room room;
+    const ref_reading *const inner = reading_of(rd, REF_SIGMOID, &room);
+    ball const silu = silu_of(inner, point.gate_sigmoid, output, z);
+    gate_values g = {.s = sigmoid_at(inner, point.gate_sigmoid, output, z),
+                     .silu = round_at(inner, point.silu, output, silu)};
+    g.rest = rest_of(inner, point.gate_sigmoid, output, z, g.s);
+    g.inner = inner_of(inner, z, g.rest);
+    g.slope = slope_of(inner, &g);
     return g;
 }
 
-/* grad_y up silu'(gate), in any order. */
-static ball grad_gate_of(const ref_reading *rd, dsv3_dtype output, const gate_values *g, ball grad_y, ball up)
+ball gate_gradient(const ref_reading *rd, int point, dsv3_dtype output, const gate_values *g, ball grad_y, ball up)
 {
-    ball const grad_silu = round_at(rd, POINT_swiglu_backward_grad_silu, output, ball_mul(grad_y, up));
+    ball const grad_silu = round_at(rd, point, output, ball_mul(grad_y, up));
     ball const in_order = ball_mul(grad_silu, g->slope);
     if (!rd->declared) return in_order;
     ball const split = product_of(rd, (ball[]){grad_silu, g->s, g->inner}, 3);
@@ -81,13 +75,13 @@ void ref_swiglu_backward(const ref_reading *rd, const void *prob, const void *io
     dsv3_dtype const output = io->grad_gate.dtype;
     bool const exchanged = quirk(rd, QUIRK_D1_grads_exchanged);
     ref_value *const by_gate = out[exchanged], *const by_up = out[!exchanged];
-    reading_room room;
-    const ref_reading *const inner = reading_of(rd, REF_SIGMOID, &room);
+    silu_points const point = {POINT_swiglu_backward_gate_sigmoid, POINT_swiglu_backward_silu};
     for (int64_t k = 0; k < p->n_tokens * width; k++) {
         int64_t const t = k / width, i = k % width;
-        gate_values const g = values_of(inner, output, element_at(rd, &io->gate, t, i));
+        gate_values const g = gate_values_of(rd, point, output, element_at(rd, &io->gate, t, i));
         ball const grad_y = element_at(rd, &io->grad_y, t, i), up = element_at(rd, &io->up, t, i);
-        ball const grad_gate = grad_gate_of(rd, output, &g, grad_y, up), grad_up = ball_mul(grad_y, g.silu);
+        ball const grad_gate = gate_gradient(rd, POINT_swiglu_backward_grad_silu, output, &g, grad_y, up);
+        ball const grad_up = ball_mul(grad_y, g.silu);
         if (by_gate) by_gate[k] = value_of(round_at(rd, POINT_swiglu_backward_grad_gate, output, grad_gate));
         if (by_up) by_up[k] = value_of(round_at(rd, POINT_swiglu_backward_grad_up, output, grad_up));
     }

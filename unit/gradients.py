@@ -22,7 +22,7 @@ CASES = [f"{op}_backward@odd|tiny:{formats};fill=real|exact" for op, formats in 
     ("swiglu", "gate=bf16|f32"), ("rope", "num_heads=6,num_key_value_heads=1|2|6,in_layout=0|1,out_layout=0|1,grad_y=f32"),
     ("cross_entropy", "divisor=0|1,logits=f32|bf16"), ("rmsnorm", "residual=0|1,x=f32|bf16"),
     ("linear", "x=f32|bf16"), ("embed", "grad_y=f32|bf16"),
-    ("gate", "norm_topk_prob=0|1,scoring_func=0|1,logits=f32|bf16"), ("balance_loss", "seq_aux=0|1"))]  # fmt: skip
+    ("gate", "norm_topk_prob=0|1,scoring_func=0|1,logits=f32|bf16"), ("balance_loss", "seq_aux=0|1"), ("experts", "hidden_states=f32|bf16"))]  # fmt: skip
 
 try:
     import torch
@@ -117,6 +117,19 @@ def balance_loss(t, p):
         f = experts / (k * max(last - first, 1)) * count
         loss.append(p["aux_loss_alpha"] * (f * shares.sum(0) / max(last - first, 1)).sum())
     return {"grad_loss": torch.stack(loss)}, ("scores",)
+
+
+def experts(t, p):
+    x, idx, w = t["hidden_states"], t["topk_idx"].long(), t["topk_weight"]
+    matrices = {leaf: torch.stack([t[f"experts.{e}.{leaf}.weight"] for e in range(int(p["n_routed_experts"]))])
+                for leaf in ("gate_proj", "up_proj", "down_proj")}  # fmt: skip
+    for leaf, m in matrices.items():
+        t[leaf] = m.detach().requires_grad_()
+    y = torch.zeros_like(x)
+    for k in range(idx.shape[1]):
+        g, u = (torch.einsum("tiw,tw->ti", t[leaf][idx[:, k]], x) for leaf in ("gate_proj", "up_proj"))
+        y = y + w[:, k, None] * torch.einsum("twi,ti->tw", t["down_proj"][idx[:, k]], g / (1 + torch.exp(-g)) * u)
+    return {"grad_y": y}, ("hidden_states", "topk_weight", *matrices)
 
 
 # ---- a case ----

@@ -118,6 +118,11 @@ static const struct {
     {"D7_bias_in_scores", "gate_backward@odd"},
     {"D8_sum_constant", "balance_loss_backward@odd"},
     {"D8_chosen_only", "balance_loss_backward@odd"},
+    {"D9_weight_missing", "experts_backward@odd"},
+    {"D9_weight_twice", "experts_backward@odd"},
+    {"D9_last_token_dropped", "experts_backward@odd"},
+    {"D9_projections_exchanged", "experts_backward@odd"},
+    {"D9_overwritten", "experts_backward@odd:hidden_states=f32"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

@@ -210,6 +210,31 @@ MISTAKES = {
          "if (k < 0 || int_at(&io->topk_idx, t * io->topk_idx.stride[0] + k) == e)\n                "
          "store(&io->grad_scores, t, e, k < 0 ? 0 : p->seq_aux", 1)
     ],
+    "D9_weight_missing": [("d->grad_out[c] = weight * d->grad_y[c];", "(void)weight, d->grad_out[c] = d->grad_y[c];", 1)],
+    "D9_weight_twice": [
+        ("store(&d->io->grad_topk_weight, t, k, product(d->grad_y, d->out, 1, d->hidden));\n    go_back(d, load(&d->io->topk_weight, t, k));",
+         "go_back(d, load(&d->io->topk_weight, t, k));\n    "
+         "store(&d->io->grad_topk_weight, t, k, product(d->grad_out, d->out, 1, d->hidden));", 1)
+    ],
+    "D9_last_token_dropped": [
+        ("static void gradients_of_token(",
+         "/* Is it the last token of several that chose its expert? */\n"
+         "static int is_last(const gradient *d, int64_t t, int64_t k)\n{\n    "
+         "const dsv3_tensor *const idx = &d->io->topk_idx;\n    "
+         "int64_t const n = d->p->num_experts_per_tok, e = int_at(idx, t * idx->stride[0] + k);\n    "
+         "int before = 0, after = 0;\n    "
+         "for (int64_t i = 0; i < t * n; i++) before += int_at(idx, i / n * idx->stride[0] + i % n) == e;\n    "
+         "for (int64_t i = (t + 1) * n; i < d->p->n_tokens * n; i++)\n        "
+         "after += int_at(idx, i / n * idx->stride[0] + i % n) == e;\n    "
+         "return before && !after;\n}\n\nstatic void gradients_of_token(", 1),
+        ("    load_row(&d->io->hidden_states,",
+         "    store(&d->io->grad_topk_weight, t, k, 0);\n    if (is_last(d, t, k)) return;\n    load_row(&d->io->hidden_states,", 1)
+    ],
+    "D9_projections_exchanged": [
+        ("d->grad_g[i] = d->grad_act[i] * d->u[i]", "d->grad_u[i] = d->grad_act[i] * d->u[i]", 1),
+        ("d->grad_u[i] = d->grad_act[i] * silu(g)", "d->grad_g[i] = d->grad_act[i] * silu(g)", 1)
+    ],
+    "D9_overwritten": [("d->by_x[t * d->hidden + c] += part;", "d->by_x[t * d->hidden + c] = part;", 1)],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

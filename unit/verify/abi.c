@@ -478,6 +478,25 @@ _Static_assert(offsetof(dsv3_balance_loss_backward_io, weights) == 320, "dsv3.h"
 _Static_assert(offsetof(dsv3_balance_loss_backward_io, grad_scores) == 336, "dsv3.h");
 _Static_assert(sizeof(dsv3_balance_loss_backward_io) == 416, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_experts_backward_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_prob, hidden_size) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_prob, moe_intermediate_size) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_prob, n_routed_experts) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_prob, num_experts_per_tok) == 32, "dsv3.h");
+_Static_assert(sizeof(dsv3_experts_backward_prob) == 40, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_experts_backward_io, hidden_states) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, topk_idx) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, topk_weight) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, grad_y) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, weights) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, grad_hidden_states) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, grad_topk_weight) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, grad_gate_proj) == 496, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, grad_up_proj) == 576, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_backward_io, grad_down_proj) == 656, "dsv3.h");
+_Static_assert(sizeof(dsv3_experts_backward_io) == 736, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -519,7 +538,8 @@ _Static_assert(offsetof(dsv3_backend, linear_backward) == 280, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, embed_backward) == 288, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, gate_backward) == 296, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, balance_loss_backward) == 304, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 312, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, experts_backward) == 312, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 320, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)
