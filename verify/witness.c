@@ -118,6 +118,11 @@ static const struct {
     {"D7_bias_in_scores", "gate_backward@odd"},
     {"D8_sum_constant", "balance_loss_backward@odd"},
     {"D8_chosen_only", "balance_loss_backward@odd"},
+    {"D9_scale_missing_k", "mla_prefill_backward@odd"},
+    {"D9_no_D", "mla_prefill_backward@odd"},
+    {"D9_not_masked", "mla_prefill_backward@odd"},
+    {"D9_square_mask", "mla_prefill_backward@odd"},
+    {"D9_lse_base_2", "mla_prefill_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };
