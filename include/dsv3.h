@@ -19,7 +19,8 @@
  *      5.7  Gradients                        swiglu_backward, rope_backward,
  *                                            cross_entropy_backward, rmsnorm_backward,
  *                                            linear_backward, embed_backward, gate_backward,
- *                                            balance_loss_backward, experts_backward
+ *                                            balance_loss_backward, experts_backward,
+ *                                            mla_prefill_backward
  *
  * Read 1 to 4, then the op you have. docs/porting.md says more, docs/components has a page an op,
  * and verify/ports/plain is a port that has them all.
@@ -123,7 +124,8 @@ typedef enum {
     OP(embed_backward) \
     OP(gate_backward) \
     OP(balance_loss_backward) \
-    OP(experts_backward)
+    OP(experts_backward) \
+    OP(mla_prefill_backward)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -1121,6 +1123,45 @@ struct dsv3_experts_backward_io {
     dsv3_tensor grad_up_proj;
     /* out (n_routed_experts, hidden_size, moe_intermediate_size) like grad_gate_proj */
     dsv3_tensor grad_down_proj;
+};
+
+/* mla_prefill_backward: o and lse as in mla_prefill; P_ij = e^(s_ij - lse_i) over the keys j that
+ * query i sees.
+ *
+ *   dP_ij = grad_o_i . v_j,  D_i = grad_o_i . o_i (= sum_j P_ij dP_ij)
+ *   dS_ij = P_ij (dP_ij - D_i)
+ *   grad_q_i = softmax_scale sum_j dS_ij k_j,  grad_k_j = softmax_scale sum_i dS_ij q_i
+ *   grad_v_j = sum_i P_ij grad_o_i
+ *
+ * A query without a key has grad_q = 0 and adds nothing. o and lse are what mla_prefill makes of q,
+ * k and v; a port may read them or make its own.
+ *
+ * Source: the derivative of mla_prefill; Dao et al. (arXiv 2205.14135), appendix B.2, 2307.08691,
+ * algorithm 2. */
+struct dsv3_mla_prefill_backward_prob {
+    int64_t batch; /* all as in mla_prefill */
+    int64_t n_tokens;
+    int64_t n_keys;
+    int64_t num_attention_heads;
+    int64_t qk_nope_head_dim;
+    int64_t qk_rope_head_dim;
+    int64_t v_head_dim;
+    double softmax_scale;
+};
+
+struct dsv3_mla_prefill_backward_io {
+    dsv3_tensor q; /* in  these five as in mla_prefill */
+    dsv3_tensor k;
+    dsv3_tensor v;
+    dsv3_tensor cu_seqlens_q;
+    dsv3_tensor cu_seqlens_k;
+    dsv3_tensor o;        /* in  (n_tokens, num_attention_heads, v_head_dim) like q */
+    dsv3_tensor lse;      /* in  (n_tokens, num_attention_heads) f32; -infinity without a key */
+    dsv3_tensor grad_o;   /* in  (n_tokens, num_attention_heads, v_head_dim) like q */
+    dsv3_weights weights; /* none */
+    dsv3_tensor grad_q;   /* out in the shape of q, like q */
+    dsv3_tensor grad_k;   /* out in the shape of k, like q */
+    dsv3_tensor grad_v;   /* out in the shape of v, like q */
 };
 
 #ifdef __cplusplus

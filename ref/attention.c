@@ -53,6 +53,15 @@ static void score_rows(const attention_rows *b)
             b->weight[i] = scaled == REF_SCALED_Q ? first[i] : either(b->weight[i], first[i]);
 }
 
+void attention_scores(const attention *a, ball *s)
+{
+    scratch_piece *const mark = scratch_mark(a->rd->scratch);
+    attention_rows const all = {
+        .a = a, .query = a->query, .seen = a->seen, .rows = a->rows, .len = a->len, .weight = s};
+    score_rows(&all);
+    scratch_back(a->rd->scratch, mark);
+}
+
 /* A row that sees no key, or selects some, needs no softmax: it gets its o and its lse. */
 static void finish_row(const attention_rows *b, int64_t r, int64_t selected, ball *o, ball *lse)
 {

@@ -31,6 +31,9 @@ typedef struct {
  * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. */
 void attend(const attention *a, ball *o, ball *lse);
 
+/* s (rows, len): the scores of the keys that each row sees, as a port has them; what others get is left open. */
+void attention_scores(const attention *a, ball *s);
+
 /* The lse of row r as the port writes it, at the op's point of that name. */
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse);
 

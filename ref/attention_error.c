@@ -29,8 +29,7 @@ scaling scaling_of(const attention *a)
     return (scaling){a, round_op(a->rd, ball_div(a->scale, ln2)), ln2};
 }
 
-/* scale v, as a port has it that scales queries, by scale or in base 2 by scale log2(e). */
-static ball scaled(const scaling *s, ball v)
+ball scaled_entry(const scaling *s, ball v)
 {
     const attention *const a = s->a;
     ball const in_base_e = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
@@ -50,14 +49,14 @@ query_way scale_the_query(const scaling *s, const operand *q)
     const attention *const a = s->a;
     scratch *const memory = a->rd->scratch;
     int64_t const zeros = zeros_of(q);
-    ball const factor = scaled(s, ball_of(1));
+    ball const factor = scaled_entry(s, ball_of(1));
     bool const normal = ball_lower(factor) > 0x1p-60 && ball_upper(factor) < 0x1p60;
     if (are_powers(q) && normal && !ball_is_point(factor)) return (query_way){*q, factor, zeros, true};
     ball *const entry = scratch_take(memory, q->n, sizeof *entry);
     double *const parts = scratch_take(memory, 3 * q->n, sizeof *parts);
     for (int64_t c = 0; c < q->n; c++) {
         ball const e = ball_widen(element(a->rd, q->value[c]), q->radius ? q->radius[c] : 0);
-        entry[c] = scaled(s, q->elements ? q->elements[c] : e);
+        entry[c] = scaled_entry(s, q->elements ? q->elements[c] : e);
     }
     return (query_way){operand_of_balls(entry, q->n, parts), ball_of(1), zeros, false};
 }

@@ -37,6 +37,9 @@ typedef struct {
 } scaling;
 scaling scaling_of(const attention *a);
 
+/* scale v, as a port has it that scales queries, by scale or in base 2 by scale log2(e). */
+ball scaled_entry(const scaling *s, ball v);
+
 /* By scaling the sum; by scaling the query first. (Scaled) */
 query_way scale_the_sum(const attention *a, const operand *q);
 query_way scale_the_query(const scaling *s, const operand *q);

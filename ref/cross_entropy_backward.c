@@ -3,11 +3,9 @@
  * of row t;  0 where the label is ignored.
  * Source: the derivative of cross_entropy; pytorch/pytorch, aten/src/ATen/native/LossNLL.cpp and SoftMax.cpp.
  */
-#include "softmax.h"
+#include "probability.h"
 
 #include "scratch.h"
-
-static const double u = 0x1p-24;
 
 typedef struct {
     const ref_reading *rd;
@@ -47,33 +45,6 @@ static ball logit(const entropy *e, int64_t t, int64_t j)
     return element_at(e->rd, &e->io->logits, t, j);
 }
 
-/* A weight over the sum of all, whose common error cancels. (Lemma Probability) */
-static ball divided(const ref_reading *rd, const softmax *m, ball weight, double error)
-{
-    ball const exact = ball_div(weight, m->sum);
-    if (!rd->declared) return ball_widen(exact, 2 * m->floor);
-    double const below = (1 - m->E) * (1 - 2 * m->gamma) * (1 - m->stored);
-    if (!(m->E < 1) || !(below > 0.1)) return ball_any();
-    double const above = (1 + error) * (1 + quotient_error(rd, fmax(u, m->coarse)));
-    double const share = (above / below - 1) * (1 + 0x1p-40) + 0x1p-50;
-    return ball_widen(exact, share * ball_sup(exact) + 2 * (double)(m->n + 1) * m->floor);
-}
-
-/* e^(z - lse) of a port that has lse, or the maximum and ln of the sum. */
-static ball from_lse(const ref_reading *rd, const softmax *m, ball z, ball lse)
-{
-    double const size = ball_sup(z) + ball_sup(lse) + ball_sup(m->maximum) + m->shift;
-    return exp_of(rd, ball_widen(ball_sub(z, lse), (6 * u + 2 * m->coarse) * size), 0);
-}
-
-/* Of one logit 0 whose row has no other weight: 1 over 1, or e to minus the logarithm of 1. */
-static ball selected(const entropy *e, const ref_reading *inner)
-{
-    softmax const one = softmax_of_zeros(e->rd, 1, 1);
-    ball const quotient = quotient_of(inner, ball_of(1), ball_of(1));
-    return either(quotient, from_lse(inner, &one, ball_of(0), softmax_lse(e->rd, &one, 0)));
-}
-
 /* Row t of logits becomes its softmax. */
 static void softmax_row(const entropy *e, int64_t t)
 {
@@ -83,15 +54,15 @@ static void softmax_row(const entropy *e, int64_t t)
     const ref_reading *const inner = reading_of(e->rd, REF_SOFTMAX, &room);
     for (int64_t j = 0; j < n; j++) e->P[j] = logit(e, t, j);
     if (e->rd->declared && softmax_selects_one(e->P, n)) {
-        ball const P = round_at(inner, POINT_cross_entropy_backward_P, format, selected(e, inner));
+        ball const P = round_at(inner, POINT_cross_entropy_backward_P, format, probability_selected(e->rd, inner));
         for (int64_t j = 0; j < n; j++) e->P[j] = ball_sup(e->P[j]) == 0 ? P : ball_of(0);
         return;
     }
     softmax const m = softmax_weigh(e->rd, e->P, e->error, n, 1);
     ball const lse = e->rd->declared ? softmax_lse(e->rd, &m, 0) : ball_of(0);
     for (int64_t j = 0; j < n; j++) {
-        ball P = divided(inner, &m, e->P[j], e->error[j]);
-        if (e->rd->declared) P = either(P, from_lse(inner, &m, logit(e, t, j), lse));
+        ball P = probability_divided(inner, &m, e->P[j], e->error[j]);
+        if (e->rd->declared) P = either(P, probability_from_lse(inner, &m, logit(e, t, j), lse));
         e->P[j] = round_at(inner, POINT_cross_entropy_backward_P, format, P);
     }
 }

@@ -5,15 +5,15 @@
  * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive; deepseek-ai/FlashMLA, flash_attn_varlen_func.
  */
 #include "attention.h"
+#include "sequence.h"
 #include "vectors.h"
 
-/* One sequence, and the first of its queries and keys among all. */
 typedef struct {
     const ref_reading *rd;
     const dsv3_mla_prefill_prob *prob;
     const dsv3_mla_prefill_io *io;
-    int64_t first_query, first_key, n, len; /* queries, keys */
-} sequence;
+    sequence at;
+} prefill;
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
@@ -26,13 +26,14 @@ static ball scale_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p)
 }
 
 /* How many keys query i of the sequence sees. */
-static int64_t visible(const sequence *s, int64_t i)
+static int64_t visible(const prefill *s, int64_t i)
 {
-    int64_t n = s->len - s->n + i + 1;
-    if (n < s->len && quirk(s->rd, QUIRK_A9_not_causal_prefill)) n = s->len;
-    if (s->n < s->len && quirk(s->rd, QUIRK_A10_square_mask_prefill)) n = i + 1;
+    int64_t const len = s->at.len;
+    int64_t n = len - s->at.n + i + 1;
+    if (n < len && quirk(s->rd, QUIRK_A9_not_causal_prefill)) n = len;
+    if (s->at.n < len && quirk(s->rd, QUIRK_A10_square_mask_prefill)) n = i + 1;
     if (quirk(s->rd, QUIRK_A9_not_itself_prefill)) n--;
-    if (n > s->len) n = s->len;
+    if (n > len) n = len;
     return n > 0 ? n : 0;
 }
 
@@ -43,46 +44,33 @@ static ball in_base(const ref_reading *rd, ball lse)
 
 /* ---- the op ---- */
 
-static sequence sequence_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p, const dsv3_mla_prefill_io *io,
-                            int64_t b)
-{
-    const dsv3_tensor *const cu_q = &io->cu_seqlens_q, *const cu_k = &io->cu_seqlens_k;
-    int64_t const q = (int64_t)ref_decode(DSV3_I32, cu_q->data, b * cu_q->stride[0]);
-    int64_t const k = (int64_t)ref_decode(DSV3_I32, cu_k->data, b * cu_k->stride[0]);
-    int64_t const q_end = (int64_t)ref_decode(DSV3_I32, cu_q->data, (b + 1) * cu_q->stride[0]);
-    int64_t const k_end = (int64_t)ref_decode(DSV3_I32, cu_k->data, (b + 1) * cu_k->stride[0]);
-    return (sequence){rd, p, io, q, k, q_end - q, k_end - k};
-}
-
 /* Rows [first, first + n) of a tensor of heads, the part of head h. */
-static vectors read_head(const sequence *s, const dsv3_tensor *t, int64_t h, int64_t first, int64_t n, int64_t width)
+static vectors read_head(const prefill *s, const dsv3_tensor *t, int64_t h, int64_t first, int64_t n, int64_t width)
 {
-    dsv3_tensor head = *t;
-    size_t const before = (size_t)(first * t->stride[0] + h * t->stride[1]) * ref_dtype_size(t->dtype);
-    if (n > 0) head.data = (char *)t->data + before;
+    dsv3_tensor const head = rows_of_head(t, h, first, n);
     return vectors_read(s->rd->scratch, &head, n, width);
 }
 
 /* o and lse of all heads and sequences. */
-static void attend_head(const sequence *s, int64_t h, ref_value *o_out, ref_value *lse_out)
+static void attend_head(const prefill *s, int64_t h, ref_value *o_out, ref_value *lse_out)
 {
     const dsv3_mla_prefill_prob *const p = s->prob;
     scratch *const memory = s->rd->scratch;
     int64_t const qk = p->qk_nope_head_dim + p->qk_rope_head_dim;
-    vectors const q = read_head(s, &s->io->q, h, s->first_query, s->n, qk);
-    vectors const k = read_head(s, &s->io->k, h, s->first_key, s->len, qk);
-    vectors const v = read_head(s, &s->io->v, h, s->first_key, s->len, p->v_head_dim);
-    vectors const o = vectors_take(memory, s->n, p->v_head_dim), lse = vectors_take(memory, s->n, 1);
-    int64_t *const seen = scratch_take(memory, s->n, sizeof *seen);
-    for (int64_t i = 0; i < s->n; i++) seen[i] = visible(s, i);
+    vectors const q = read_head(s, &s->io->q, h, s->at.first_query, s->at.n, qk);
+    vectors const k = read_head(s, &s->io->k, h, s->at.first_key, s->at.len, qk);
+    vectors const v = read_head(s, &s->io->v, h, s->at.first_key, s->at.len, p->v_head_dim);
+    vectors const o = vectors_take(memory, s->at.n, p->v_head_dim), lse = vectors_take(memory, s->at.n, 1);
+    int64_t *const seen = scratch_take(memory, s->at.n, sizeof *seen);
+    for (int64_t i = 0; i < s->at.n; i++) seen[i] = visible(s, i);
     attention const a = {.rd = s->rd,
                          .scale_q = POINT_mla_prefill_scale,
                          .scores = POINT_mla_prefill_scores,
                          .P = POINT_mla_prefill_P,
                          .output = s->io->q.dtype,
                          .scale = scale_of(s->rd, p),
-                         .rows = s->n,
-                         .len = s->len,
+                         .rows = s->at.n,
+                         .len = s->at.len,
                          .width = p->v_head_dim,
                          .query = q.row,
                          .key = k.row,
@@ -90,19 +78,20 @@ static void attend_head(const sequence *s, int64_t h, ref_value *o_out, ref_valu
                          .number = v.parts,
                          .stride = p->v_head_dim};
     attend(&a, o_out ? o.ball : NULL, lse_out ? lse.ball : NULL);
-    for (int64_t i = 0; i < s->n; i++) {
-        int64_t const r = (s->first_query + i) * p->num_attention_heads + h;
+    for (int64_t i = 0; i < s->at.n; i++) {
+        int64_t const r = (s->at.first_query + i) * p->num_attention_heads + h;
         for (int64_t c = 0; o_out && c < a.width; c++)
             o_out[r * a.width + c] = value_of(round_at(s->rd, POINT_mla_prefill_o, a.output, o.ball[i * a.width + c]));
         if (lse_out) lse_out[r] = lse_value(&a, i, POINT_mla_prefill_lse, in_base(s->rd, lse.ball[i]));
     }
 }
 
-void ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+void ref_mla_prefill(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
     const dsv3_mla_prefill_prob *const p = prob;
+    const dsv3_mla_prefill_io *const io = io_;
     for (int64_t b = 0; b < p->batch; b++) {
-        sequence const s = sequence_of(rd, p, io, b);
+        prefill const s = {rd, p, io, sequence_of(&io->cu_seqlens_q, &io->cu_seqlens_k, b)};
         for (int64_t h = 0; h < p->num_attention_heads; h++) {
             scratch_piece *const mark = scratch_mark(rd->scratch);
             attend_head(&s, h, out[0], out[1]);

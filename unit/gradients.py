@@ -22,7 +22,10 @@ CASES = [f"{op}_backward@odd|tiny:{formats};fill=real|exact" for op, formats in 
     ("swiglu", "gate=bf16|f32"), ("rope", "num_heads=6,num_key_value_heads=1|2|6,in_layout=0|1,out_layout=0|1,grad_y=f32"),
     ("cross_entropy", "divisor=0|1,logits=f32|bf16"), ("rmsnorm", "residual=0|1,x=f32|bf16"),
     ("linear", "x=f32|bf16"), ("embed", "grad_y=f32|bf16"),
-    ("gate", "norm_topk_prob=0|1,scoring_func=0|1,logits=f32|bf16"), ("balance_loss", "seq_aux=0|1"), ("experts", "hidden_states=f32|bf16"))]  # fmt: skip
+    ("gate", "norm_topk_prob=0|1,scoring_func=0|1,logits=f32|bf16"), ("balance_loss", "seq_aux=0|1"),
+    ("experts", "hidden_states=f32|bf16"),
+    ("mla_prefill", "q=bf16|f32"))] + [
+    "mla_prefill_backward@odd:q_lens=0+4+2+1,kv_lens=5+0+1+7,q=f32;fill=real|uniform|shifted"]  # fmt: skip
 
 try:
     import torch
@@ -130,6 +133,18 @@ def experts(t, p):
         g, u = (torch.einsum("tiw,tw->ti", t[leaf][idx[:, k]], x) for leaf in ("gate_proj", "up_proj"))
         y = y + w[:, k, None] * torch.einsum("twi,ti->tw", t["down_proj"][idx[:, k]], g / (1 + torch.exp(-g)) * u)
     return {"grad_y": y}, ("hidden_states", "topk_weight", *matrices)
+
+
+def mla_prefill(t, p):
+    """Queries without keys have o 0."""
+    rows = []
+    begin_q, begin_k = t["cu_seqlens_q"].tolist(), t["cu_seqlens_k"].tolist()
+    for q0, q1, k0, k1 in zip(begin_q, begin_q[1:], begin_k, begin_k[1:]):
+        for i in range(q1 - q0):
+            n = max(k1 - k0 - (q1 - q0) + i + 1, 0)
+            s = p["softmax_scale"] * torch.einsum("hc,jhc->hj", t["q"][q0 + i], t["k"][k0:k0 + n])
+            rows.append(torch.einsum("hj,jhc->hc", s.softmax(1), t["v"][k0:k0 + n]))
+    return {"grad_o": torch.stack(rows)}, ("q", "k", "v")
 
 
 # ---- a case ----

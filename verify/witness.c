@@ -123,6 +123,11 @@ static const struct {
     {"D9_last_token_dropped", "experts_backward@odd"},
     {"D9_projections_exchanged", "experts_backward@odd"},
     {"D9_overwritten", "experts_backward@odd:hidden_states=f32"},
+    {"D10_scale_missing_k", "mla_prefill_backward@odd"},
+    {"D10_no_D", "mla_prefill_backward@odd"},
+    {"D10_not_masked", "mla_prefill_backward@odd"},
+    {"D10_square_mask", "mla_prefill_backward@odd"},
+    {"D10_lse_base_2", "mla_prefill_backward@odd"},
     {"D1_slope_of_sigmoid", "swiglu_backward@odd"},
     {"D1_grads_exchanged", "swiglu_backward@odd"},
 };

@@ -235,6 +235,13 @@ MISTAKES = {
         ("d->grad_u[i] = d->grad_act[i] * silu(g)", "d->grad_g[i] = d->grad_act[i] * silu(g)", 1)
     ],
     "D9_overwritten": [("d->by_x[t * d->hidden + c] += part;", "d->by_x[t * d->hidden + c] = part;", 1)],
+    "D10_scale_missing_k": [("s->dS, &io->q, s->width, s->scale,", "s->dS, &io->q, s->width, 1,", 1)],
+    "D10_no_D": [("P * (dP - D)", "P * (dP - 0 * D)", 1)],
+    "D10_not_masked": [("j < n ? expf(score - lse)", "n > 0 ? expf(score - lse)", 1)],
+    "D10_square_mask": [
+        ("j < n ? expf(score - lse)", "n > 0 && j < (s->queries < s->keys ? i + 1 : n) ? expf(score - lse)", 1)
+    ],
+    "D10_lse_base_2": [("expf(score - lse)", "expf(score - 1.44269504f * lse)", 1)],
     "S1_glu": [("gate / (1 + expf(-gate))", "1 / (1 + expf(-gate))", 1)],
     "S2_gelu": [("expf(-gate)", "expf(-1.59576912f * (gate + 0.044715f * gate * gate * gate))", 1)],
     "W1_next_row": [("load(weight, id, i)", "load(weight, id + 1 < p->vocab_size ? id + 1 : id, i)", 1)],

@@ -496,6 +496,29 @@ _Static_assert(offsetof(dsv3_experts_backward_io, grad_gate_proj) == 496, "dsv3.
 _Static_assert(offsetof(dsv3_experts_backward_io, grad_up_proj) == 576, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_backward_io, grad_down_proj) == 656, "dsv3.h");
 _Static_assert(sizeof(dsv3_experts_backward_io) == 736, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, n_keys) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, num_attention_heads) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, qk_nope_head_dim) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, qk_rope_head_dim) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, v_head_dim) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_prob, softmax_scale) == 56, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prefill_backward_prob) == 64, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, q) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, k) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, v) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, cu_seqlens_q) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, cu_seqlens_k) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, o) == 400, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, lse) == 480, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, grad_o) == 560, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, weights) == 640, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, grad_q) == 656, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, grad_k) == 736, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_backward_io, grad_v) == 816, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prefill_backward_io) == 896, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
@@ -539,7 +562,8 @@ _Static_assert(offsetof(dsv3_backend, embed_backward) == 288, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, gate_backward) == 296, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, balance_loss_backward) == 304, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, experts_backward) == 312, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mla_prefill_backward) == 320, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 328, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

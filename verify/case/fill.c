@@ -12,16 +12,19 @@ void fill_tensor(const problem *p, const tensor_info *t, void *data)
         ref_encode(t->dtype, data, i, p->fill->value(p, t->row, t->index * t->count + i, rng_bits(key, (uint64_t)i)));
 }
 
-static void fill_call(const problem *p, void *const data[])
+static bool fill_call(const problem *p, void *const data[])
 {
     for (int i = 0; i < p->tensors; i++)
         if (p->tensor[i].row->kind != TENSOR_OUT) fill_tensor(p, &p->tensor[i], data[i]);
+    return !p->op->derive || p->op->derive(p, data);
 }
 
-void fill_inputs(const problem *p, void *const data[])
+bool fill_inputs(const problem *p, void *const data[])
 {
-    for (int s = 0, first = 0; s < problem_calls(p); first += problem_step(p, s++)->tensors)
-        fill_call(problem_step(p, s), data + first);
+    bool good = true;
+    for (int s = 0, first = 0; good && s < problem_calls(p); first += problem_step(p, s++)->tensors)
+        good = fill_call(problem_step(p, s), data + first);
+    return good;
 }
 
 bool tensors_open(const problem *p, void ***data)
@@ -32,8 +35,7 @@ bool tensors_open(const problem *p, void ***data)
         d[i] = calloc(1, p->tensor[i].bytes);
         good = d[i] != NULL;
     }
-    if (good) fill_inputs(p, d);
-    return good;
+    return good && fill_inputs(p, d);
 }
 
 void tensors_close(const problem *p, void **data)

@@ -87,6 +87,9 @@ typedef struct {
     const derived_row *derived; /* NULL: none */
     const fill_row *fills;
     const list_row *lists; /* at most MAX_LISTS; NULL: none */
+    /* Writes the inputs that a formula makes of the others, which are filled: data[i] belongs to tensor[i]. False: no memory;
+     * NULL: there are none. */
+    bool (*derive)(const struct problem *p, void *const data[]);
     /* Which rule the problem breaks, or NULL; NULL: there is no rule. */
     const char *(*rule)(const struct problem *p);
     /* The law of a weight whose fills ask weight_value; NULL: of none. */

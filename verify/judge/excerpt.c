@@ -24,6 +24,7 @@ static const axis_row axes[] = {
     {"mla_decode", "batch", 1, NULL},
     {"mla_decode", "num_attention_heads", 1, NULL},
     {"mla_prefill", "num_attention_heads", 1, NULL},
+    {"mla_prefill_backward", "num_attention_heads", 1, NULL},
     {"swiglu", "n_tokens", 1, NULL},
     {"swiglu", "intermediate_size", 1, NULL},
     {"gate_backward", "n_tokens", 1, NULL},

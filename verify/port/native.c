@@ -129,11 +129,10 @@ typedef struct {
 
 static void run_trial(desk *d, trial *t, bool given, answer *a)
 {
-    if (!given) fill_inputs(t->whole, t->input);
-    if (!given || receive_inputs(d->requests, d->serial, t->whole, t->input))
+    if (given ? receive_inputs(d->requests, d->serial, t->whole, t->input) : fill_inputs(t->whole, t->input))
         trial_run(t, &d->port, a);
     else
-        answer_set(a, PORT_NOT_ASKED, "the inputs did not arrive");
+        answer_set(a, PORT_NOT_ASKED, given ? "the inputs did not arrive" : "no memory for the inputs");
 }
 
 /* What the port printed is out before the answer. */

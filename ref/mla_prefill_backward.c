@@ -1,0 +1,399 @@
+/*
+ * The gradients of causal attention, of each head and sequence:
+ *   P_ij = e^(s_ij - lse_i),  dP_ij = grad_o_i . v_j,  D_i = sum_j P_ij dP_ij = grad_o_i . o_i,  dS_ij = P_ij (dP_ij - D_i),
+ *   grad_q_i = softmax_scale sum_j dS_ij k_j,  grad_k_j = softmax_scale sum_i dS_ij q_i,  grad_v_j = sum_i P_ij grad_o_i.
+ * Source: the derivative of mla_prefill; Dao et al. (arXiv 2205.14135), appendix B.2; Dao (arXiv 2307.08691), algorithm 2.
+ *
+ * The truth is a function of q, k, v and grad_o. A port may read o and lse, or make its own: points o and lse hold both.
+ */
+#include "attention.h"
+#include "attention_error.h"
+#include "probability.h"
+#include "sequence.h"
+#include "vectors.h"
+
+/* One head of one sequence. P and what comes of it are 0 where a query doesn't see a key. */
+typedef struct {
+    const ref_reading *rd, *inner;  /* inner: of the softmax */
+    dsv3_dtype format;              /* of all but lse */
+    int64_t n, len, width, columns; /* queries, keys; entries of a query, of a value */
+    vectors q, k, v, grad_o;        /* rows */
+    vectors q_of, k_of, grad_o_of;  /* columns */
+    const ball *scaled_q;           /* (width, n): columns of softmax_scale q; NULL: no port has them */
+    ball scale;
+    int64_t *seen, *used, *most;      /* keys of a query: that it sees, that its gradient takes, the more of both */
+    ball *scores, *P_v, *dS, *scaled; /* (n, len); scaled: softmax_scale dS, not in an exact reading */
+    ball *o;                          /* (n, columns); not in an exact reading */
+    ball *P, *dP;                     /* (len): of the query in work */
+    double *error;
+} head;
+
+/* ---- decisions: what the formula does here, and which quirks do instead ---- */
+
+/* How many keys query i sees. */
+static int64_t visible(const head *h, int64_t i)
+{
+    int64_t const n = h->len - h->n + i + 1;
+    return n > 0 ? n : 0;
+}
+
+/* How many of them its gradient takes. */
+static int64_t taken(const head *h, int64_t i)
+{
+    int64_t n = h->seen[i];
+    if (n == 0) return 0;
+    if (n < h->len && quirk(h->rd, QUIRK_D10_not_masked)) n = h->len;
+    if (h->n < h->len && quirk(h->rd, QUIRK_D10_square_mask)) n = i + 1;
+    return n;
+}
+
+static ball by_scale_of_k(const head *h, ball sum)
+{
+    return quirk(h->rd, QUIRK_D10_scale_missing_k) ? sum : ball_mul(h->scale, sum);
+}
+
+static ball less_D(const head *h, ball dP, ball D)
+{
+    return quirk(h->rd, QUIRK_D10_no_D) ? dP : round_op(h->rd, ball_sub(dP, D));
+}
+
+static bool takes_base_2(const head *h)
+{
+    return quirk(h->rd, QUIRK_D10_lse_base_2);
+}
+
+/* ---- P ---- */
+
+typedef struct {
+    softmax m;
+    ball lse; /* as the port has it */
+} normaliser;
+
+static ball from_lse(const head *h, const softmax *m, ball score, ball lse)
+{
+    return h->rd->declared ? probability_from_lse(h->inner, m, score, lse) : ball_exp(ball_sub(score, lse));
+}
+
+static normaliser normaliser_of(const head *h, softmax m)
+{
+    return (normaliser){m, round_at(h->inner, POINT_mla_prefill_backward_lse, DSV3_F32, softmax_lse(h->rd, &m, 0))};
+}
+
+/* One key has all the weight. (Selection) */
+static normaliser select_one(const head *h, int64_t n)
+{
+    ball const one = probability_selected(h->rd, h->inner);
+    for (int64_t j = 0; j < n; j++) h->P[j] = ball_sup(h->P[j]) == 0 ? one : ball_of(0);
+    return normaliser_of(h, softmax_of_zeros(h->rd, 1, 1));
+}
+
+/* The scores of query i become P, before its points. */
+static normaliser weigh(const head *h, int64_t i)
+{
+    const ref_reading *const rd = h->rd;
+    int64_t const n = h->seen[i];
+    const ball *const score = h->scores + i * h->len;
+    for (int64_t j = 0; j < n; j++) h->P[j] = score[j];
+    if (rd->declared && softmax_selects_one(h->P, n)) return select_one(h, n);
+    normaliser const z = normaliser_of(h, softmax_weigh(rd, h->P, h->error, n, most_parts(rd, n)));
+    for (int64_t j = 0; j < n; j++) {
+        ball const divided = probability_divided(h->inner, &z.m, h->P[j], h->error[j]);
+        h->P[j] = rd->declared ? either(divided, from_lse(h, &z.m, score[j], z.lse)) : divided;
+    }
+    return z;
+}
+
+/* What mistakes make of it: P of keys that the query doesn't see, or P by another lse. */
+static void mistake(const head *h, int64_t i, const normaliser *z)
+{
+    bool const base_2 = takes_base_2(h);
+    ball const lse = base_2 ? ball_div(z->lse, ball_log(ball_of(2))) : z->lse;
+    for (int64_t j = base_2 ? 0 : h->seen[i]; j < h->used[i]; j++)
+        h->P[j] = from_lse(h, &z->m, h->scores[i * h->len + j], lse);
+}
+
+static ball at_point(const head *h, int point, ball P)
+{
+    return round_at(h->inner, point, h->format, P);
+}
+
+/* ---- dP and D ---- */
+
+/* One term of a sum, which arithmetic coarser than binary32 rounds before it is added. */
+static ball product(const ref_reading *rd, ball a, ball b)
+{
+    ball const exact = ball_mul(a, b);
+    return rd->declared && coarseness(rd->declared) > 0 ? round_op(rd, exact) : exact;
+}
+
+static ball D_by_keys(const head *h, int64_t i)
+{
+    sum_record sum = empty_sum();
+    for (int64_t j = 0; j < h->seen[i]; j++)
+        add_term(&sum, product(h->rd, at_point(h, POINT_mla_prefill_backward_P, h->P[j]), h->dP[j]));
+    return sum_of(h->rd, &sum);
+}
+
+static ball D_by_columns(const head *h, int64_t i)
+{
+    sum_record sum = empty_sum();
+    for (int64_t c = 0; c < h->columns; c++) {
+        ball const o = round_at(h->rd, POINT_mla_prefill_backward_o, h->format, h->o[i * h->columns + c]);
+        add_term(&sum, product(h->rd, element(h->rd, h->grad_o.row[i].value[c]), o));
+    }
+    return sum_of(h->rd, &sum);
+}
+
+static ball D_of(const head *h, int64_t i)
+{
+    ball const by_keys = D_by_keys(h, i);
+    if (!h->rd->declared) return by_keys;
+    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(by_keys, D_by_columns(h, i)));
+}
+
+/* ---- dS ---- */
+
+/* P (dP - D), or P dP - P D; and softmax_scale times that, in any order. */
+static void differentiate(const head *h, int64_t at, ball P, ball dP, ball D)
+{
+    const ref_reading *const rd = h->rd;
+    int const point = POINT_mla_prefill_backward_dS;
+    ball const less = less_D(h, dP, D), whole = ball_mul(P, less);
+    if (!rd->declared) {
+        h->dS[at] = whole;
+        return;
+    }
+    ball const apart = ball_sub(round_op(rd, ball_mul(P, dP)), round_op(rd, ball_mul(P, D)));
+    h->dS[at] = round_at(rd, point, h->format, quirk(rd, QUIRK_D10_no_D) ? whole : either(whole, apart));
+    ball const late = ball_mul(h->scale, h->dS[at]), early = product_of(rd, (ball[]){h->scale, P, less}, 3);
+    h->scaled[at] = round_at(rd, point, h->format, either(late, early));
+}
+
+static void differentiate_row(const head *h, int64_t i)
+{
+    const ref_reading *const rd = h->rd;
+    if (h->seen[i] == 0) return;
+    normaliser const z = weigh(h, i);
+    for (int64_t j = 0; j < h->most[i]; j++) {
+        sum_record const sum = ball_dot(&h->grad_o.row[i], &h->v.row[j]);
+        h->dP[j] = round_at(rd, POINT_mla_prefill_backward_dP, h->format, sum_of(rd, &sum));
+    }
+    ball const D = D_of(h, i);
+    mistake(h, i, &z);
+    for (int64_t j = 0; j < h->used[i]; j++) {
+        h->P_v[i * h->len + j] = at_point(h, POINT_mla_prefill_backward_P_v, h->P[j]);
+        differentiate(h, i * h->len + j, at_point(h, POINT_mla_prefill_backward_P, h->P[j]), h->dP[j], D);
+    }
+}
+
+/* ---- sums over keys and over queries ---- */
+
+/* Entries [from, from + n). */
+static operand part_of(operand a, int64_t from, int64_t n)
+{
+    a.n = n;
+    a.value += from;
+    if (a.low) a.low += from;
+    if (a.radius) a.radius += from;
+    if (a.elements) a.elements += from;
+    return a;
+}
+
+static ball sum_with(const head *h, const operand *a, const operand *b)
+{
+    sum_record const sum = ball_dot(a, b);
+    return sum_of(h->rd, &sum);
+}
+
+static operand row_of(const head *h, const ball *matrix, int64_t i)
+{
+    double *const parts = scratch_take(h->rd->scratch, 3 * h->used[i], sizeof *parts);
+    return operand_of_balls(matrix + i * h->len, h->used[i], parts);
+}
+
+static void grad_q_of(const head *h, int64_t i, ref_value *out)
+{
+    scratch_piece *const mark = scratch_mark(h->rd->scratch);
+    const ref_reading *const rd = h->rd;
+    operand const dS = row_of(h, h->dS, i);
+    for (int64_t c = 0; c < h->width; c++) {
+        operand const k = part_of(h->k_of.row[c], 0, h->used[i]);
+        ball grad = ball_mul(h->scale, round_op(rd, sum_with(h, &dS, &k)));
+        if (rd->declared) {
+            operand const scaled = row_of(h, h->scaled, i);
+            grad = either(grad, sum_with(h, &scaled, &k));
+        }
+        out[c] = value_of(round_at(rd, POINT_mla_prefill_backward_grad_q, h->format, grad));
+    }
+    scratch_back(rd->scratch, mark);
+}
+
+/* Column j of a matrix, of the queries from `first` on. */
+static operand column_of(const head *h, const ball *matrix, int64_t j, int64_t first)
+{
+    int64_t const n = h->n - first;
+    ball *const column = scratch_take(h->rd->scratch, n, sizeof *column);
+    double *const parts = scratch_take(h->rd->scratch, 3 * n, sizeof *parts);
+    for (int64_t i = 0; i < n; i++) column[i] = matrix[(first + i) * h->len + j];
+    return operand_of_balls(column, n, parts);
+}
+
+/* The first query whose gradient takes key j; n: none does. Later ones take no fewer keys. */
+static int64_t first_taking(const head *h, int64_t j)
+{
+    int64_t i = 0;
+    while (i < h->n && h->used[i] <= j) i++;
+    return i;
+}
+
+/* The sum of dS and softmax_scale q, which a port may have in base 2: then two more roundings follow. */
+static ball with_scaled_q(const head *h, const operand *dS, int64_t c, int64_t first)
+{
+    const ref_reading *const rd = h->rd;
+    int64_t const n = h->n - first;
+    double *const parts = scratch_take(rd->scratch, 3 * n, sizeof *parts);
+    operand const q = operand_of_balls(h->scaled_q + c * h->n + first, n, parts);
+    ball const sum = sum_with(h, dS, &q), one = ball_of(1);
+    if (declared_at(rd, POINT_mla_prefill_backward_scale).must) return sum;
+    return product_of(rd, (ball[]){sum, one, one, one}, 4);
+}
+
+static void grad_k_of(const head *h, int64_t j, ref_value *out)
+{
+    const ref_reading *const rd = h->rd;
+    scratch_piece *const mark = scratch_mark(rd->scratch);
+    int64_t const first = first_taking(h, j);
+    operand const dS = column_of(h, h->dS, j, first);
+    for (int64_t c = 0; c < h->width; c++) {
+        scratch_piece *const of_column = scratch_mark(rd->scratch);
+        operand const q = part_of(h->q_of.row[c], first, h->n - first);
+        ball grad = by_scale_of_k(h, round_op(rd, sum_with(h, &dS, &q)));
+        if (rd->declared && !quirk(rd, QUIRK_D10_scale_missing_k)) {
+            operand const scaled = column_of(h, h->scaled, j, first);
+            grad = either(grad, sum_with(h, &scaled, &q));
+            if (h->scaled_q) grad = either(grad, with_scaled_q(h, &dS, c, first));
+        }
+        out[c] = value_of(round_at(rd, POINT_mla_prefill_backward_grad_k, h->format, grad));
+        scratch_back(rd->scratch, of_column);
+    }
+    scratch_back(rd->scratch, mark);
+}
+
+static void grad_v_of(const head *h, int64_t j, ref_value *out)
+{
+    scratch_piece *const mark = scratch_mark(h->rd->scratch);
+    int64_t const first = first_taking(h, j);
+    operand const P = column_of(h, h->P_v, j, first);
+    for (int64_t c = 0; c < h->columns; c++) {
+        operand const grad_o = part_of(h->grad_o_of.row[c], first, h->n - first);
+        ball const sum = sum_with(h, &P, &grad_o);
+        out[c] = value_of(round_at(h->rd, POINT_mla_prefill_backward_grad_v, h->format, sum));
+    }
+    scratch_back(h->rd->scratch, mark);
+}
+
+/* ---- the op ---- */
+
+static attention attention_of(const head *h, const int64_t *seen)
+{
+    return (attention){.rd = h->rd,
+                       .scale_q = POINT_mla_prefill_backward_scale,
+                       .scores = POINT_mla_prefill_backward_scores,
+                       .P = POINT_mla_prefill_backward_P_v,
+                       .output = h->format,
+                       .scale = h->scale,
+                       .rows = h->n,
+                       .len = h->len,
+                       .width = h->columns,
+                       .query = h->q.row,
+                       .key = h->k.row,
+                       .seen = seen,
+                       .number = h->v.parts,
+                       .stride = h->columns};
+}
+
+/* The columns of softmax_scale q, where a port may have them. */
+static const ball *scale_queries(const head *h)
+{
+    if (!h->rd->declared || declared(h->rd, CLAUSE_SCALED)->scaled == REF_SCALED_SCORES) return NULL;
+    attention const a = attention_of(h, h->seen);
+    scaling const s = scaling_of(&a);
+    ball *const columns = scratch_take(h->rd->scratch, h->n * h->width, sizeof *columns);
+    for (int64_t i = 0; i < h->n; i++)
+        for (int64_t c = 0; c < h->width; c++)
+            columns[c * h->n + i] = scaled_entry(&s, element(h->rd, h->q.row[i].value[c]));
+    return columns;
+}
+
+static ball *zeros(const head *h, int64_t n)
+{
+    ball *const z = scratch_take(h->rd->scratch, n, sizeof *z);
+    for (int64_t i = 0; i < n; i++) z[i] = ball_of(0);
+    return z;
+}
+
+static void prepare(head *h)
+{
+    scratch *const memory = h->rd->scratch;
+    int64_t const cells = h->n * h->len;
+    h->seen = scratch_take(memory, h->n, sizeof *h->seen);
+    h->used = scratch_take(memory, h->n, sizeof *h->used);
+    h->most = scratch_take(memory, h->n, sizeof *h->most);
+    for (int64_t i = 0; i < h->n; i++) {
+        h->seen[i] = visible(h, i), h->used[i] = taken(h, i);
+        h->most[i] = h->used[i] > h->seen[i] ? h->used[i] : h->seen[i];
+    }
+    h->scores = scratch_take(memory, cells, sizeof *h->scores);
+    h->P_v = zeros(h, cells), h->dS = zeros(h, cells), h->scaled = h->rd->declared ? zeros(h, cells) : NULL;
+    h->P = scratch_take(memory, h->len, sizeof *h->P);
+    h->dP = scratch_take(memory, h->len, sizeof *h->dP);
+    h->error = scratch_take(memory, h->len, sizeof *h->error);
+    attention const all = attention_of(h, h->most), own = attention_of(h, h->seen);
+    attention_scores(&all, h->scores);
+    h->scaled_q = scale_queries(h);
+    if (!h->rd->declared) return;
+    h->o = scratch_take(memory, h->n * h->columns, sizeof *h->o);
+    attend(&own, h->o, NULL);
+}
+
+static void grads_of_head(const ref_reading *rd, const dsv3_mla_prefill_backward_prob *p,
+                          const dsv3_mla_prefill_backward_io *io, const sequence *s, int64_t at, ref_value *const out[])
+{
+    scratch *const memory = rd->scratch;
+    int64_t const width = p->qk_nope_head_dim + p->qk_rope_head_dim, columns = p->v_head_dim;
+    dsv3_tensor const q = rows_of_head(&io->q, at, s->first_query, s->n),
+                      k = rows_of_head(&io->k, at, s->first_key, s->len),
+                      v = rows_of_head(&io->v, at, s->first_key, s->len),
+                      grad_o = rows_of_head(&io->grad_o, at, s->first_query, s->n);
+    reading_room room;
+    head h = {.rd = rd, .format = io->q.dtype, .n = s->n, .len = s->len, .width = width, .columns = columns};
+    h.inner = reading_of(rd, REF_SOFTMAX, &room);
+    h.scale = constant(rd, p->softmax_scale);
+    h.q = vectors_read(memory, &q, s->n, width), h.q_of = vectors_columns(memory, &q, s->n, width);
+    h.k = vectors_read(memory, &k, s->len, width), h.k_of = vectors_columns(memory, &k, s->len, width);
+    h.v = vectors_read(memory, &v, s->len, columns);
+    h.grad_o = vectors_read(memory, &grad_o, s->n, columns);
+    h.grad_o_of = vectors_columns(memory, &grad_o, s->n, columns);
+    prepare(&h);
+    for (int64_t i = 0; i < s->n; i++) differentiate_row(&h, i);
+    for (int64_t i = 0; out[0] && i < s->n; i++)
+        grad_q_of(&h, i, out[0] + ((s->first_query + i) * p->num_attention_heads + at) * width);
+    for (int64_t j = 0; out[1] && j < s->len; j++)
+        grad_k_of(&h, j, out[1] + ((s->first_key + j) * p->num_attention_heads + at) * width);
+    for (int64_t j = 0; out[2] && j < s->len; j++)
+        grad_v_of(&h, j, out[2] + ((s->first_key + j) * p->num_attention_heads + at) * columns);
+}
+
+void ref_mla_prefill_backward(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+{
+    const dsv3_mla_prefill_backward_prob *const p = prob;
+    const dsv3_mla_prefill_backward_io *const io = io_;
+    for (int64_t b = 0; b < p->batch; b++) {
+        sequence const s = sequence_of(&io->cu_seqlens_q, &io->cu_seqlens_k, b);
+        for (int64_t h = 0; h < p->num_attention_heads; h++) {
+            scratch_piece *const mark = scratch_mark(rd->scratch);
+            grads_of_head(rd, p, io, &s, h, out);
+            scratch_back(rd->scratch, mark);
+        }
+    }
+}
