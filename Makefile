@@ -4,6 +4,7 @@
 # make check         test, the cases of ci, deps, format
 # make setup         install what is missing
 # make bench         build/bin/bench
+# make text          build/text.txt, which bench train learns
 # make asan          the tests under Address- and UBSanitizer
 # make tsan          cases on our threads (fast/) under ThreadSanitizer
 # make legal         honest ports in drawn configurations: none may be accused. Until each op and format has
@@ -42,7 +43,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port clean clean-ports deps format format-check
+bare   := help setup verify transformers-port clean clean-ports deps format format-check text
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -93,7 +94,7 @@ quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
 .PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
-        transformers-port clean clean-ports
+        transformers-port clean clean-ports text
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -146,7 +147,8 @@ $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
-bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c))
+bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c train/*.c))
+$(B)/obj/train/adamw.o: CFLAGS += -O3 -fno-math-errno
 bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o
 $(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
@@ -304,8 +306,16 @@ verify: setup
 	@echo 'Building $(B)/bin/verify and the ports'
 	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
 	@$(B)/bin/verify run @smoke
+text_sha256 := b5c4940bcfeee072c0935b5200d0f9d88a00a0199cb0961d16133458fcdfae5d
 peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
 bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)
+# What bench train learns: one text, the same everywhere.
+text: $(B)/text.txt
+$(B)/text.txt:
+	@command -v bible >/dev/null || { echo "make text: install bible-kjv and bible-kjv-text" >&2; exit 2; }
+	@mkdir -p $(@D)
+	$(call run,TEXT)bible -f 'gen1:1-rev22:21' | sed 's/^[^ ]* //' >$@.part && \
+	    echo '$(text_sha256)  $@.part' | sha256sum --check --quiet && mv $@.part $@
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:

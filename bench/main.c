@@ -12,6 +12,8 @@ static const char help[] =
     "       bench exact [OPTION]... BASE NEXT [ID|@FILE]...\n"
     "       bench peers [OPTION]... [ID|@FILE]...\n"
     "       bench plot kv [OPTION]... [FILE]\n"
+    "       bench train [OPTION]... --text=FILE --out=DIR\n"
+    "       bench generate [OPTION]... --model=DIR --text=FILE\n"
     "       bench truth\n"
     "\n"
     "  run     times of a port beside the limits of the same minute; bench run --help\n"
@@ -19,6 +21,9 @@ static const char help[] =
     "  exact   whether the second takes more instructions; bench exact --help\n"
     "  peers   time and error beside those of OpenBLAS, oneDNN and torch; bench peers --help\n"
     "  plot    figures of the KV cache, and check lines of what they show; bench plot --help\n"
+    "  train   a small DeepSeek-V3 learns a text on a port's ops; bench train --help\n"
+    "  generate\n"
+    "          a trained model writes on, with and without speculation; bench generate --help\n"
     "  truth   ball_dot, in every build that this processor can run, against Arb's arb_dot: median\n"
     "          nanoseconds a term of interleaved rounds, and the ratio. Then one decode step of\n"
     "          mla_decode@v3 over 4096 keys, one token of a whole mla@v3 over as many, and of a whole\n"
@@ -51,12 +56,13 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
     } commands[] = {{"run", bench_run},     {"compare", bench_compare}, {"exact", bench_exact},
-                    {"peers", bench_peers}, {"plot", bench_plot},       {"truth", bench_truth}};
+                    {"peers", bench_peers}, {"plot", bench_plot},       {"train", bench_train},
+                    {"generate", bench_generate}, {"truth", bench_truth}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, truth\n", argv[1]);
+    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, train, generate, truth\n", argv[1]);
     return 2;
 }

@@ -95,20 +95,20 @@ const measured *measurement_of(const measurements *m, const char *id)
 
 /* ---- figures ---- */
 
-bool figure_begin(figure *f, const char *folder, const char *name, const measurements *m, complaint *why)
+bool figure_begin(figure *f, const char *folder, const char *name, const figure_source *from, complaint *why)
 {
     char path[600];
     *f = (figure){.folder = folder, .name = name};
     snprintf(path, sizeof path, "%s/%s.gp", folder, name);
     if (!(f->script = fopen(path, "w"))) return refuse(why, "%s: %s", path, strerror(errno));
     fprintf(f->script,
-            "# Made by: build/bin/bench plot kv %s --out=%s\n"
-            "# from what was measured by: build/bin/bench run @bench/kv.txt --format=jsonl >%s\n"
+            "# Made by: build/bin/bench plot %s %s --out=%s\n"
+            "# from what was measured by: %s >%s\n"
             "set terminal svg size 860,520 font 'DejaVu Sans,13' background 'white'\n"
             "set output '%s.svg'\n"
-            "set label 1000 'bench plot kv; %s; %s' at screen 0.01,0.02 font ',9' textcolor rgb '#777777'\n"
+            "set label 1000 'bench plot %s; %s; %s' at screen 0.01,0.02 font ',9' textcolor rgb '#777777'\n"
             "set bmargin 5\nset border 3\nset tics nomirror\nset grid ytics lc rgb '#dddddd'\nunset key\n",
-            m->file, folder, m->file, name, m->file, m->from);
+            from->study, from->file, folder, from->command, from->file, name, from->study, from->file, from->from);
     return true;
 }
 
@@ -162,40 +162,92 @@ static const option table[] = {
     {NULL}};
 
 static const syntax plot_syntax = {
-    "plot", "usage: bench plot kv [OPTION]... [FILE]\n", table,
-    "FILE is what bench run @bench/kv.txt --format=jsonl wrote; docs/data/kv.jsonl unless said.\n"
+    "plot", "usage: bench plot kv|balance|mtp [OPTION]... [FILE]\n", table,
+    "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, docs/data/kv.jsonl\n"
+    "           unless said\n"
+    "  balance  how even the experts' load is; FILE is logs of bench train, one behind another, docs/data/balance.jsonl unless\n"
+    "           said\n"
+    "  mtp      how often drafts are accepted; likewise, docs/data/mtp.jsonl unless said\n"
+    "\n"
     "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
     "\n"
     "exit: 0 drawn, all check lines are ok; 1 one is wrong; 2 usage, or a file or gnuplot is missing\n",
     "bench"};
 
-static int plot(const measurements *m, const settings *s, complaint *why)
+/* A study: its data is read, checked and drawn. */
+typedef struct {
+    const char *name, *file;
+    bool (*read)(void *data, const char *file, complaint *why);
+    void (*check)(const void *data, checks *c);
+    bool (*draw)(const void *data, const char *folder, complaint *why);
+    void (*close)(void *data);
+} study;
+
+#define STUDY(name, type, reader, closer)                                                                              \
+    static bool name##_read(void *data, const char *file, complaint *why)                                             \
+    {                                                                                                                  \
+        return reader((type *)data, file, why);                                                                        \
+    }                                                                                                                  \
+    static void name##_look(const void *data, checks *c)                                                               \
+    {                                                                                                                  \
+        name##_check((const type *)data, c);                                                                           \
+    }                                                                                                                  \
+    static bool name##_draw(const void *data, const char *folder, complaint *why)                                      \
+    {                                                                                                                  \
+        return name##_figures((const type *)data, folder, why);                                                        \
+    }                                                                                                                  \
+    static void name##_close(void *data)                                                                               \
+    {                                                                                                                  \
+        closer((type *)data);                                                                                          \
+    }
+STUDY(kv, measurements, measurements_read, measurements_close)
+STUDY(balance, training_logs, training_logs_read, training_logs_close)
+STUDY(mtp, training_logs, training_logs_read, training_logs_close)
+#undef STUDY
+
+static const study studies[] = {
+    {"kv", "docs/data/kv.jsonl", kv_read, kv_look, kv_draw, kv_close},
+    {"balance", "docs/data/balance.jsonl", balance_read, balance_look, balance_draw, balance_close},
+    {"mtp", "docs/data/mtp.jsonl", mtp_read, mtp_look, mtp_draw, mtp_close},
+};
+
+static const study *study_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof studies / sizeof *studies; i++)
+        if (!strcmp(studies[i].name, name)) return &studies[i];
+    return NULL;
+}
+
+static int plot(const study *of, const void *data, const settings *s, complaint *why)
 {
     checks c = {0, 0};
-    kv_check(m, &c);
+    of->check(data, &c);
     printf("%d checks, %d wrong\n", c.lines, c.wrong);
     fflush(stdout);
     if (c.wrong) return EXIT_BAD_VERDICT;
     if (s->check) return EXIT_GOOD;
     if (mkdir(s->out, 0777) && errno != EEXIST) return refuse(why, "%s: %s", s->out, strerror(errno)), EXIT_USAGE;
-    return kv_figures(m, s->out, why) ? EXIT_GOOD : EXIT_USAGE;
+    return of->draw(data, s->out, why) ? EXIT_GOOD : EXIT_USAGE;
 }
 
 int bench_plot(int argc, char **argv)
 {
     settings s = {.out = "docs/figures"};
-    measurements m = {0};
+    union {
+        measurements m;
+        training_logs t;
+    } data;
     operands rest;
     complaint why = {""};
     int code;
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (!rest.count || strcmp(rest.word[0], "kv"))
-        return fprintf(stderr, "bench: plot draws kv, as in: bench plot kv\n"), EXIT_USAGE;
+    const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
+    if (!of) return fprintf(stderr, "bench: plot draws kv, balance or mtp, as in: bench plot kv\n"), EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;
-    bool const read = measurements_read(&m, rest.count == 2 ? rest.word[1] : "docs/data/kv.jsonl", &why);
-    code = read ? plot(&m, &s, &why) : EXIT_USAGE;
+    bool const read = of->read(&data, rest.count == 2 ? rest.word[1] : of->file, &why);
+    code = read ? plot(of, &data, &s, &why) : EXIT_USAGE;
     if (code == EXIT_USAGE) fprintf(stderr, "bench: %s\n", why.text);
-    measurements_close(&m);
+    of->close(&data);
     return code;
 }

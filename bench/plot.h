@@ -1,11 +1,12 @@
 /*
- * Figures: what `bench run --format=jsonl` wrote is read, a gnuplot script that holds its data is written and run. Every figure
- * has check lines: they compare what it shows with published numbers and with each other, and are tests.
+ * Figures: what `bench run --format=jsonl` or `bench train` wrote is read, a gnuplot script that holds its data is written and
+ * run. Every figure has check lines: they compare what it shows with published numbers and with each other, and are tests.
  */
 #ifndef PLOT_H
 #define PLOT_H
 
 #include "files/complaint.h"
+#include "training_logs.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,8 +37,16 @@ typedef struct {
     const char *folder, *name;
 } figure;
 
+/* What a figure is made of. */
+typedef struct {
+    const char *study;  /* the word behind bench plot */
+    const char *file;   /* the data, as it was named */
+    const char *command; /* what wrote the data */
+    const char *from;   /* where: a processor and its threads, or a port */
+} figure_source;
+
 /* Writes the head of the script; what comes before figure_end is the figure's own. False: one sentence in why. */
-bool figure_begin(figure *f, const char *folder, const char *name, const measurements *m, complaint *why);
+bool figure_begin(figure *f, const char *folder, const char *name, const figure_source *from, complaint *why);
 
 /* Runs the script: NAME.svg and NAME.png beside it. */
 bool figure_end(figure *f, complaint *why);
@@ -52,5 +61,11 @@ __attribute__((format(printf, 3, 4))) void check(checks *c, bool good, const cha
 /* The figures of the cache: false with one sentence in why if one can't be made. */
 void kv_check(const measurements *m, checks *c);
 bool kv_figures(const measurements *m, const char *folder, complaint *why);
+
+/* The same of trainings: how even the load of experts is, and how often drafts are accepted. */
+void balance_check(const training_logs *t, checks *c);
+bool balance_figures(const training_logs *t, const char *folder, complaint *why);
+void mtp_check(const training_logs *t, checks *c);
+bool mtp_figures(const training_logs *t, const char *folder, complaint *why);
 
 #endif

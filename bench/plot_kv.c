@@ -370,9 +370,10 @@ static void draw(FILE *g, const char *name, const measurements *m)
 bool kv_figures(const measurements *m, const char *folder, complaint *why)
 {
     static const char *const names[] = {"kv_bytes", "kv_context", "kv_reduction", "kv_fit", "kv_forms", "kv_roofline"};
+    figure_source const from = {"kv", m->file, "build/bin/bench run @bench/kv.txt --format=jsonl", m->from};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         figure f;
-        if (!figure_begin(&f, folder, names[i], m, why)) return false;
+        if (!figure_begin(&f, folder, names[i], &from, why)) return false;
         draw(f.script, names[i], m);
         if (!figure_end(&f, why)) return false;
     }

@@ -7,7 +7,7 @@ complain() {
         bad=1
     fi
 }
-sources=$(git ls-files 'include/*.h' 'ref/*.[chd]*' 'fast/*.[ch]' 'cuda/*.cu' 'cuda/*.cuh' 'cuda/*.[ch]' 'verify/*.[ch]' 'bench/*.[ch]')
+sources=$(git ls-files 'include/*.h' 'ref/*.[chd]*' 'fast/*.[ch]' 'cuda/*.cu' 'cuda/*.cuh' 'cuda/*.[ch]' 'verify/*.[ch]' 'bench/*.[ch]' 'train/*.[ch]')
 # The folder of an include is read off its path; a bare name is the file's own folder's, or include/'s, ref/'s, verify/'s.
 awk '
 BEGIN {

@@ -1,0 +1,284 @@
+/*
+ * Figures of how even the load of experts is while a model trains: MaxVio, the largest load over the mean less 1 (Wang et al.,
+ * arXiv 2408.15664). Trainings of one way to balance differ in their seeds.
+ */
+#include "plot.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- ways to balance ---- */
+
+typedef struct {
+    const char *balance;
+    double speed; /* of bias */
+    const char *title, *colour;
+} way;
+
+static const way ways[] = {
+    {"none", 0, "none", "#444444"},
+    {"aux", 0, "auxiliary loss, 0.01", "#7570b3"},
+    {"bias", 1e-4, "bias, u = 0.0001", "#66a61e"},
+    {"bias", 1e-3, "bias, u = 0.001", "#1f78b4"},
+    {"bias", 1e-2, "bias, u = 0.01", "#d95f02"},
+};
+enum { NONE, AUX, SLOWEST, SLOW, FAST, WAYS };
+
+static int way_of(const training_log *log)
+{
+    const char *const balance = plan_word(log, "balance");
+    double const speed = plan_number(log, "bias_update_speed");
+    for (int w = 0; balance && w < WAYS; w++)
+        if (!strcmp(balance, ways[w].balance) && fabs(speed - ways[w].speed) < 1e-12) return w;
+    return -1;
+}
+
+/* ---- what holds for every log ---- */
+
+/* A token gives an expert one assignment at most: the largest load is E / K times the mean. */
+static double ceiling_of(const training_log *log)
+{
+    return plan_number(log, "n_routed_experts") / plan_number(log, "num_experts_per_tok") - 1;
+}
+
+/* The value below which a share p of a normal distribution lies. */
+static double normal_quantile(double p)
+{
+    double low = -10, high = 10;
+    while (high - low > 1e-9) {
+        double const middle = (low + high) / 2;
+        *(0.5 * erfc(-middle / sqrt(2)) < p ? &low : &high) = middle;
+    }
+    return low;
+}
+
+/* MaxVio where each assignment is drawn alone and all experts are equal: the largest of E loads, each nearly normal (Blom). */
+static double floor_of_chance(const training_log *log)
+{
+    double const experts = plan_number(log, "n_routed_experts"), k = plan_number(log, "num_experts_per_tok");
+    double const mean = plan_number(log, "batch") * plan_number(log, "length") * k / experts;
+    return normal_quantile((experts - 0.375) / (experts + 0.25)) * sqrt((1 - k / experts) / mean);
+}
+
+static void check_limits(const training_log *log, checks *c)
+{
+    double most = 0, widest = 0;
+    double const speed = plan_number(log, "bias_update_speed"), ceiling = ceiling_of(log);
+    int beyond = 0;
+    for (int i = 0; i < log->count; i++) {
+        double const step = json_number_value(json_object_get(log->line[i], "step"));
+        if (!json_object_get(log->line[i], "step")) continue;
+        most = fmax(most, most_violation(log, log->line[i]));
+        for (int l = 0; l < list_length(log->line[i], "bias_range"); l++) {
+            double const low = lists_number(log->line[i], "bias_range", l, 0);
+            double const high = lists_number(log->line[i], "bias_range", l, 1);
+            widest = fmax(widest, fmax(-low, high));
+            beyond += fmax(-low, high) > speed * (step + 1) * (1 + 1e-4);
+        }
+    }
+    check(c, most <= ceiling * 1.0001, "%s seed %.0f: MaxVio is %.3f at most, and can be no more than %.0f",
+          plan_word(log, "balance"), plan_number(log, "seed"), most, ceiling);
+    check(c, !beyond, "%s seed %.0f: a bias is %.4g at most, never more than u times the steps so far",
+          plan_word(log, "balance"), plan_number(log, "seed"), widest);
+}
+
+/* ---- what the study found: bands for the plan of docs/studies.md ---- */
+
+typedef struct {
+    int way, first, last; /* steps */
+    double least, most;
+} band;
+
+static const band bands[] = {
+    {NONE, 140, 160, 3.5, 7},  {FAST, 140, 160, 0, 0.9},     {FAST, 550, 599, 0.12, 0.35},
+    {SLOW, 190, 210, 2.5, 7},  {SLOW, 550, 599, 0, 0.4},     {AUX, 550, 599, 0.3, 0.8},
+};
+
+/* The plan and the text to which the bands belong. */
+static bool is_of_study(const training_log *log)
+{
+    return plan_number(log, "steps") == 600 && plan_number(log, "batch") == 16 && plan_number(log, "length") == 128 &&
+           plan_number(log, "modules") == 0 && plan_number(log, "n_routed_experts") == 32;
+}
+
+static void check_bands(const training_log *log, checks *c)
+{
+    int const w = way_of(log);
+    for (size_t i = 0; i < sizeof bands / sizeof *bands; i++) {
+        const band *const b = &bands[i];
+        if (b->way != w) continue;
+        double const found = violation_between(log, b->first, b->last);
+        check(c, found >= b->least && found <= b->most, "%s, seed %.0f, steps %d to %d: MaxVio %.3f (%.2f .. %.2f)",
+              ways[w].title, plan_number(log, "seed"), b->first, b->last, found, b->least, b->most);
+    }
+    const json_t *const last = line_at(log, "evaluation", 600);
+    double const loss = last ? list_number(last, "loss", 0) : (double)NAN;
+    check(c, loss >= 1.42 && loss <= 1.52, "%s, seed %.0f: held-out loss %.4f after 600 steps (1.42 .. 1.52)",
+          w >= 0 ? ways[w].title : "?", plan_number(log, "seed"), loss);
+}
+
+static const training_log *log_of(const training_logs *t, int w, double seed)
+{
+    for (int i = 0; i < t->count; i++)
+        if (way_of(&t->log[i]) == w && plan_number(&t->log[i], "seed") == seed) return &t->log[i];
+    return NULL;
+}
+
+/* Ways of one seed beside each other. */
+static void check_order(const training_logs *t, double seed, checks *c)
+{
+    static const int in_order[] = {FAST, AUX, SLOW, NONE};
+    double before = 0, least = INFINITY, most = 0;
+    bool good = true;
+    for (int i = 0; i < 4; i++) {
+        const training_log *const log = log_of(t, in_order[i], seed);
+        if (!log) return;
+        double const found = violation_between(log, 95, 105);
+        const json_t *const last = line_at(log, "evaluation", 600);
+        double const loss = last ? list_number(last, "loss", 0) : (double)NAN;
+        good = good && found > before;
+        before = found, least = fmin(least, loss), most = fmax(most, loss);
+    }
+    check(c, good, "seed %.0f, step 100: u = 0.01 is below the auxiliary loss, that below u = 0.001, that below none", seed);
+    check(c, most - least < 0.02, "seed %.0f: the held-out losses of the four differ by %.4f (less than 0.02)", seed,
+          most - least);
+}
+
+void balance_check(const training_logs *t, checks *c)
+{
+    bool of_study = true;
+    for (int i = 0; i < t->count; i++) {
+        check_limits(&t->log[i], c);
+        of_study = of_study && is_of_study(&t->log[i]);
+        if (is_of_study(&t->log[i])) check_bands(&t->log[i], c);
+    }
+    for (int seed = 0; of_study && seed < 3; seed++) check_order(t, seed, c);
+}
+
+/* ---- figures ---- */
+
+/* The mean over the logs of a way, and the least and most layer of any. */
+typedef struct {
+    double sum, least, most;
+    int n;
+} spread;
+
+static spread spread_at(const training_logs *t, int w, int step)
+{
+    spread s = {0, INFINITY, 0, 0};
+    for (int i = 0; i < t->count; i++) {
+        const json_t *const line = way_of(&t->log[i]) == w ? line_at(&t->log[i], "step", step) : NULL;
+        if (!line) continue;
+        s.sum += mean_violation(&t->log[i], line), s.n++;
+        s.least = fmin(s.least, least_violation(&t->log[i], line));
+        s.most = fmax(s.most, most_violation(&t->log[i], line));
+    }
+    return s;
+}
+
+static int last_step(const training_logs *t)
+{
+    double last = 0;
+    for (int i = 0; i < t->count; i++) last = fmax(last, plan_number(&t->log[i], "steps"));
+    return (int)last;
+}
+
+static double print_way(FILE *g, const training_logs *t, int w)
+{
+    double last = NAN;
+    fprintf(g, "$way%d << EOD\n", w);
+    for (int step = 0; step < last_step(t); step++) {
+        spread const s = spread_at(t, w, step);
+        if (!s.n) continue;
+        last = s.sum / s.n;
+        fprintf(g, "%d %.5g %.5g %.5g\n", step, last, s.least, s.most);
+    }
+    fprintf(g, "EOD\n");
+    return last;
+}
+
+static void draw_violation(FILE *g, const training_logs *t)
+{
+    double end[WAYS], floor = floor_of_chance(&t->log[0]), ceiling = ceiling_of(&t->log[0]);
+    int const steps = last_step(t);
+    for (int w = 0; w < WAYS; w++) end[w] = print_way(g, t, w);
+    fprintf(g,
+            "set title 'How uneven the experts are used while a small DeepSeek-V3 trains'\n"
+            "set logscale y\nset yrange [0.05:10]\nset xrange [0:%d]\nset xlabel 'step'\nset rmargin 24\n"
+            "set ylabel 'MaxVio of the batch: largest load over the mean, less 1'\n"
+            "set arrow from 0,%.5g to %d,%.5g nohead dt 3 lc rgb '#777777'\n"
+            "set label 'ceiling: %.3g' at %d,%.5g textcolor rgb '#777777'\n"
+            "set arrow from 0,%.5g to %d,%.5g nohead dt 3 lc rgb '#777777'\n"
+            "set label 'chance alone: %.2f' at %d,%.5g textcolor rgb '#777777'\n",
+            steps, ceiling, steps, ceiling, ceiling, steps / 50, ceiling * 1.2, floor, steps, floor, floor, steps / 50,
+            floor * 0.83);
+    for (int w = 0; w < WAYS; w++)
+        if (end[w] > 0)
+            fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", ways[w].title, steps * 1.01, end[w],
+                    ways[w].colour);
+    fprintf(g, "plot ");
+    const char *between = "";
+    for (int w = 0; w < WAYS; w++) {
+        if (!(end[w] > 0)) continue;
+        fprintf(g,
+                "%s$way%d using 1:3:4 with filledcurves fs transparent solid 0.12 noborder lc rgb '%s', \\\n"
+                "     '' using 1:2 with lines lw 2 lc rgb '%s'",
+                between, w, ways[w].colour, ways[w].colour);
+        between = ", \\\n     ";
+    }
+    fprintf(g, "\n");
+}
+
+/* Loads of the held-out text after the last step, over the mean: layers of each way, experts by load. */
+static void print_loads(FILE *g, const training_log *log, int row, const char *title)
+{
+    const json_t *const line = line_at(log, "evaluation", (int)plan_number(log, "steps"));
+    int const experts = (int)plan_number(log, "n_routed_experts");
+    for (int l = 0; l < main_layers(log); l++) {
+        double sum = 0;
+        for (int e = 0; e < experts; e++) sum += lists_number(line, "load", l, e);
+        for (int e = 0; e < experts; e++)
+            fprintf(g, "%d %d %.5g \"%s\"\n", e, row + l, lists_number(line, "load", l, e) * experts / sum, title);
+    }
+}
+
+static void draw_loads(FILE *g, const training_logs *t)
+{
+    int row = 0;
+    fprintf(g, "$loads << EOD\n");
+    for (int w = WAYS; w-- > 0;) {
+        const training_log *const log = log_of(t, w, 0);
+        if (!log || !line_at(log, "evaluation", (int)plan_number(log, "steps"))) continue;
+        print_loads(g, log, row, ways[w].title);
+        row += main_layers(log) + 1;
+    }
+    fprintf(g, "EOD\nset title 'Load of each expert on held-out text, over the mean (seed 0)'\nset lmargin 26\n"
+               "set xlabel 'expert'\nset xrange [-0.5:%g]\nset yrange [-0.5:%g]\nunset ytics\nset cbrange [0:4]\nunset grid\n"
+               "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2.5 '#f4a582', 4 '#b2182b')\n"
+               "set cblabel '1: even; 4 and more: darkest'\n",
+            plan_number(&t->log[0], "n_routed_experts") - 0.5, row - 1.5);
+    row = 0;
+    for (int w = WAYS; w-- > 0;) {
+        const training_log *const log = log_of(t, w, 0);
+        if (!log || !line_at(log, "evaluation", (int)plan_number(log, "steps"))) continue;
+        double const middle = row + 0.5 * (main_layers(log) - 1);
+        fprintf(g, "set label '%s' at graph -0.02,first %g right\n", ways[w].title, middle);
+        row += main_layers(log) + 1;
+    }
+    fprintf(g, "plot $loads using 1:2:3 with image\n");
+}
+
+bool balance_figures(const training_logs *t, const char *folder, complaint *why)
+{
+    static const char *const names[] = {"balance_violation", "balance_loads"};
+    static void (*const draw[])(FILE *, const training_logs *) = {draw_violation, draw_loads};
+    figure_source const from = {"balance", t->file, "bench/studies.sh balance", plan_word(&t->log[0], "port")};
+    for (int i = 0; i < 2; i++) {
+        figure f;
+        if (!figure_begin(&f, folder, names[i], &from, why)) return false;
+        draw[i](f.script, t);
+        if (!figure_end(&f, why)) return false;
+    }
+    return true;
+}

@@ -1,0 +1,129 @@
+/* See caller.h. */
+#include "caller.h"
+
+#include <stdlib.h>
+
+#define OPS_OF_TRAINING(OP)                                                                                            \
+    OP(embed) OP(rmsnorm) OP(linear) OP(rope) OP(mla_prefill) OP(swiglu) OP(gate) OP(experts) OP(cross_entropy)        \
+    OP(balance_loss) OP(bias_update) OP(embed_backward) OP(rmsnorm_backward) OP(linear_backward) OP(rope_backward)     \
+    OP(mla_prefill_backward) OP(swiglu_backward) OP(gate_backward) OP(experts_backward) OP(cross_entropy_backward)     \
+    OP(balance_loss_backward)
+
+void called(caller *c, const char *op, dsv3_status status)
+{
+    static const char *const words[] = {"ok", "it does not do this problem", "it calls the problem invalid",
+                                        "it has no memory left", "it failed"};
+    if (status == DSV3_OK) return;
+    c->good = refuse(c->why, "%s: %s", op, (unsigned)status < 5 ? words[status] : "it answers no known status");
+}
+
+bool can_train(const loaded_port *port, const char *name, complaint *why)
+{
+#define OP(op)                                                                                                         \
+    if (!port->table.op) return refuse(why, "%s has no %s, which training calls", name, #op);
+    OPS_OF_TRAINING(OP)
+#undef OP
+    if (port->table.alloc || port->table.sync)
+        return refuse(why, "%s works in memory of its own or later: training calls ports on host memory", name);
+    return true;
+}
+
+/* ---- tensors ---- */
+
+dsv3_tensor rows_at(float *data, int64_t rows, int64_t width)
+{
+    return (dsv3_tensor){data, DSV3_F32, 2, {rows, width}, {width, 1}};
+}
+
+dsv3_tensor list_at(int32_t *data, int64_t n)
+{
+    return (dsv3_tensor){data, DSV3_I32, 1, {n}, {1}};
+}
+
+static float *element_of(const dsv3_tensor *t, int64_t offset)
+{
+    return (float *)t->data + offset;
+}
+
+dsv3_tensor columns_of(dsv3_tensor rows, int64_t first, int64_t width)
+{
+    rows.data = element_of(&rows, first);
+    rows.shape[1] = width;
+    return rows;
+}
+
+dsv3_tensor rows_from(dsv3_tensor rows, int64_t first, int64_t n)
+{
+    rows.data = element_of(&rows, first * rows.stride[0]);
+    rows.shape[0] = n;
+    return rows;
+}
+
+dsv3_tensor heads_of(dsv3_tensor rows, int64_t heads)
+{
+    int64_t const width = rows.shape[1] / heads;
+    return (dsv3_tensor){rows.data, rows.dtype, 3, {rows.shape[0], heads, width}, {rows.stride[0], width, 1}};
+}
+
+dsv3_tensor part_of_heads(dsv3_tensor heads, int64_t first, int64_t width)
+{
+    heads.data = element_of(&heads, first);
+    heads.shape[2] = width;
+    return heads;
+}
+
+/* The same with three axes. */
+static dsv3_tensor in_three(dsv3_tensor t)
+{
+    if (t.ndim == 3) return t;
+    return (dsv3_tensor){t.data, t.dtype, 3, {t.shape[0], 1, t.shape[1]}, {t.stride[0], 0, 1}};
+}
+
+static void combine(dsv3_tensor to, dsv3_tensor from, bool add)
+{
+    to = in_three(to), from = in_three(from);
+    for (int64_t i = 0; i < to.shape[0]; i++)
+        for (int64_t j = 0; j < to.shape[1]; j++) {
+            float *const a = element_of(&to, i * to.stride[0] + j * to.stride[1]);
+            const float *const b = element_of(&from, i * from.stride[0] + j * from.stride[1]);
+            if (add)
+                for (int64_t c = 0; c < to.shape[2]; c++) a[c] += b[c];
+            else
+                memcpy(a, b, (size_t)to.shape[2] * sizeof *a);
+        }
+}
+
+void copy_values(dsv3_tensor to, dsv3_tensor from)
+{
+    combine(to, from, false);
+}
+
+void add_values(dsv3_tensor to, dsv3_tensor from)
+{
+    combine(to, from, true);
+}
+
+/* ---- memory ---- */
+
+void *room_take(room *r, int64_t n, size_t size)
+{
+    size_t const bytes = ((size_t)n * size + 64) / 64 * 64;
+    void **const more = realloc(r->piece, ((size_t)r->count + 1) * sizeof *more);
+    if (more) r->piece = more;
+    void *const piece = more ? aligned_alloc(64, bytes) : NULL;
+    if (!piece) return r->short_of = true, NULL;
+    memset(piece, 0, bytes);
+    return r->piece[r->count++] = piece;
+}
+
+dsv3_tensor room_rows(room *r, int64_t rows, int64_t width)
+{
+    return rows_at(room_take(r, rows * width, sizeof(float)), rows, width);
+}
+
+void room_close(room *r)
+{
+    while (r->count) free(r->piece[--r->count]);
+    free(r->piece);
+    r->piece = NULL;
+}

@@ -1,0 +1,179 @@
+/* See log.h. */
+#include "log.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+FILE *log_open(const char *dir, int64_t bytes, complaint *why)
+{
+    char path[1000];
+    snprintf(path, sizeof path, "%s/log.jsonl", dir);
+    if (mkdir(dir, 0777) && errno != EEXIST) return refuse(why, "%s: %s", dir, strerror(errno)), NULL;
+    FILE *const log = fopen(path, "ab");
+    if (!log) return refuse(why, "%s: %s", path, strerror(errno)), NULL;
+    if (!ftruncate(fileno(log), bytes) && !fseek(log, 0, SEEK_END)) return log;
+    refuse(why, "%s: it can't be cut to %lld bytes: %s", path, (long long)bytes, strerror(errno));
+    fclose(log);
+    return NULL;
+}
+
+bool log_is_good(FILE *log, const char *dir, complaint *why)
+{
+    if (!fflush(log) && !ferror(log)) return true;
+    return refuse(why, "%s/log.jsonl: it can't be written: %s", dir, strerror(errno));
+}
+
+/* ---- lists ---- */
+
+static void begin(FILE *log, const char *key)
+{
+    fprintf(log, ",\"%s\":[", key);
+}
+
+static void put_number(FILE *log, int i, double v)
+{
+    fprintf(log, "%s%.9g", i ? "," : "", v);
+}
+
+/* Of whole numbers: no more digits are needed to tell two of them apart. */
+static void put_short(FILE *log, int i, double v)
+{
+    fprintf(log, "%s%.5g", i ? "," : "", v);
+}
+
+static void put_depths(FILE *log, const char *key, const double *v, int from, int to)
+{
+    begin(log, key);
+    for (int k = from; k <= to; k++) put_number(log, k - from, v[k]);
+    fputs("]", log);
+}
+
+static double violation_of(const layer *l, int64_t experts)
+{
+    int64_t most = 0, sum = 0;
+    for (int64_t e = 0; e < experts; e++) {
+        sum += l->load[e];
+        if (l->load[e] > most) most = l->load[e];
+    }
+    return sum ? (double)most * (double)experts / (double)sum - 1 : 0;
+}
+
+static int dead_in(const layer *l, int64_t experts)
+{
+    int dead = 0;
+    for (int64_t e = 0; e < experts; e++) dead += !l->load[e];
+    return dead;
+}
+
+static void put_spread(FILE *log, const layer *l, int64_t experts)
+{
+    float least = l->bias[0], most = l->bias[0];
+    for (int64_t e = 1; e < experts; e++) {
+        if (l->bias[e] < least) least = l->bias[e];
+        if (l->bias[e] > most) most = l->bias[e];
+    }
+    fprintf(log, "[%.7g,%.7g]", (double)least, (double)most);
+}
+
+/* ---- lines ---- */
+
+void log_plan(FILE *log, const training *g, const char *port)
+{
+    static const char *const balances[] = {"none", "aux", "bias"};
+    const training_plan *const p = &g->plan;
+    const dsv3_config *const c = &g->m.config;
+    fprintf(log,
+            "{\"study\":\"train\",\"port\":\"%s\",\"seed\":%llu,\"steps\":%lld,\"batch\":%lld,\"length\":%lld,"
+            "\"learning_rate\":%.9g,\"warmup_steps\":%lld,\"balance\":\"%s\",\"bias_update_speed\":%.9g,"
+            "\"aux_loss_alpha\":%.9g,\"modules\":%d,\"mtp_loss_weight\":%.9g,\"n_routed_experts\":%lld,"
+            "\"num_experts_per_tok\":%lld,\"first_k_dense_replace\":%lld,\"num_hidden_layers\":%lld,"
+            "\"text\":\"%016llx\"}\n",
+            port, (unsigned long long)p->seed, (long long)p->steps, (long long)p->batch, (long long)p->length,
+            p->learning_rate, (long long)p->warmup_steps, balances[p->balance],
+            p->balance == BALANCE_BIAS ? p->bias_update_speed : 0, p->balance == BALANCE_AUX ? p->aux_loss_alpha : 0,
+            g->learn.modules, p->mtp_loss_weight, (long long)c->n_routed_experts, (long long)c->num_experts_per_tok,
+            (long long)c->first_k_dense_replace, (long long)c->num_hidden_layers, (unsigned long long)g->t.hash);
+}
+
+void log_step(FILE *log, const training *g)
+{
+    int64_t const experts = g->m.config.n_routed_experts;
+    int const layers = model_moe_layers(&g->m);
+    fprintf(log, "{\"step\":%lld", (long long)g->step - 1);
+    put_depths(log, "loss", g->learn.loss, 0, g->learn.modules);
+    fprintf(log, ",\"grad_norm\":%.9g", g->grad_norm);
+    begin(log, "max_violation");
+    for (int i = 0; i < layers; i++) put_short(log, i, violation_of(model_moe_layer(&g->m, i), experts));
+    fputs("]", log);
+    begin(log, "dead");
+    for (int i = 0; i < layers; i++) put_number(log, i, dead_in(model_moe_layer(&g->m, i), experts));
+    fputs("]", log);
+    begin(log, "bias_range");
+    for (int i = 0; i < layers; i++) {
+        if (i) fputs(",", log);
+        put_spread(log, model_moe_layer(&g->m, i), experts);
+    }
+    fputs("]}\n", log);
+}
+
+/* Nine digits say binary32 exactly. */
+static void put_biases(FILE *log, const training *g)
+{
+    begin(log, "bias");
+    for (int i = 0; i < model_moe_layers(&g->m); i++) {
+        fputs(i ? ",[" : "[", log);
+        for (int e = 0; e < g->m.config.n_routed_experts; e++)
+            put_number(log, e, (double)model_moe_layer(&g->m, i)->bias[e]);
+        fputs("]", log);
+    }
+    fputs("]", log);
+}
+
+void log_loads(FILE *log, const training *g, bool biases)
+{
+    int64_t const experts = g->m.config.n_routed_experts;
+    int const layers = model_moe_layers(&g->m);
+    fprintf(log, "{\"loads\":%lld", (long long)g->step - 1);
+    begin(log, "load");
+    for (int i = 0; i < layers; i++) {
+        fputs(i ? ",[" : "[", log);
+        for (int e = 0; e < experts; e++) put_number(log, e, model_moe_layer(&g->m, i)->load[e]);
+        fputs("]", log);
+    }
+    fputs("]", log);
+    if (biases) put_biases(log, g);
+    fputs("}\n", log);
+}
+
+static void put_acceptance(FILE *log, const evaluation *e, int modules)
+{
+    put_depths(log, "agree", e->agree, 1, modules);
+    put_depths(log, "agree_in_turn", e->agree_in_turn, 1, modules);
+    for (int i = 0; i < TEMPERATURES; i++) {
+        fprintf(log, ",\"accept_%g\":[", evaluation_temperature[i]);
+        for (int k = 1; k <= modules; k++) put_number(log, k - 1, e->accept[k][i]);
+        fputs("]", log);
+    }
+    fprintf(log, ",\"shifted\":%.9g,\"frequent\":%.9g", e->shifted, e->frequent);
+}
+
+void log_evaluation(FILE *log, const training *g, const evaluation *e)
+{
+    int64_t const experts = g->m.config.n_routed_experts;
+    int const layers = model_moe_layers(&g->m), modules = g->learn.modules;
+    fprintf(log, "{\"evaluation\":%lld,\"windows\":%lld", (long long)g->step, (long long)e->windows);
+    put_depths(log, "loss", e->loss, 0, modules);
+    put_depths(log, "top1", e->top1, 0, modules);
+    if (modules) put_acceptance(log, e, modules);
+    begin(log, "max_violation");
+    for (int i = 0; i < layers; i++) put_short(log, i, max_violation(e->load + i * experts, experts));
+    fputs("]", log);
+    begin(log, "load");
+    for (int i = 0; i < layers; i++) {
+        fputs(i ? ",[" : "[", log);
+        for (int x = 0; x < experts; x++) put_number(log, x, (double)e->load[i * experts + x]);
+        fputs("]", log);
+    }
+    fputs("]}\n", log);
+}

@@ -1,0 +1,67 @@
+/* A model that is trained: its parameters by the names of a Hugging Face checkpoint, their gradients, AdamW's moments. */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "caller.h"
+#include "dsv3_config.h"
+
+/* One tensor, or those of all routed experts, stacked. */
+typedef struct {
+    char name[128];  /* as in a checkpoint, without .weight; for experts a '*' stands for the number */
+    int32_t ndim;    /* of one tensor: 1 or 2 */
+    int64_t experts; /* stacked tensors; 0: it is one */
+    int64_t shape[2], count;
+    double deviation; /* of the start's normal distribution; 0: all entries are 1 */
+    float *value, *grad;
+} parameter;
+
+typedef struct {
+    parameter *q_a_proj, *q_a_layernorm, *q_b_proj, *kv_a_proj_with_mqa, *kv_a_layernorm, *kv_b_proj, *o_proj;
+} attention_weights;
+
+typedef struct {
+    parameter *gate_proj, *up_proj, *down_proj;
+} mlp_weights;
+
+typedef struct {
+    parameter *input_layernorm, *post_attention_layernorm;
+    attention_weights self_attn;
+    mlp_weights mlp;     /* of a dense layer, or of the shared experts */
+    parameter *gate;     /* NULL: the layer is dense */
+    mlp_weights experts; /* stacked */
+    float *bias;         /* (n_routed_experts) e_score_correction_bias: no gradient */
+    int32_t *load;       /* (n_routed_experts) assignments of the last pass */
+    char bias_name[128];
+    dsv3_weight *expert_weight; /* (3 n_routed_experts) the experts as the op takes them */
+} layer;
+
+/* A module of multi-token prediction. */
+typedef struct {
+    parameter *enorm, *hnorm, *eh_proj, *norm;
+    layer block;
+} mtp_module;
+
+typedef struct {
+    dsv3_config config;
+    int parameters;
+    parameter *parameter;
+    int64_t count; /* of all numbers, with the gaps between tensors */
+    float *value, *grad, *first, *second;
+    parameter *embed_tokens, *norm, *lm_head;
+    layer *layers;
+    mtp_module *modules;
+    room memory;
+} model;
+
+/* What training can do of a config: one sentence otherwise. */
+bool model_check(const dsv3_config *config, complaint *why);
+
+/* False: no memory. Close either way. Values are those of the start with this seed. */
+bool model_open(model *m, const dsv3_config *config, uint64_t seed, complaint *why);
+void model_close(model *m);
+
+/* Layers with experts, those of the modules last. */
+int model_moe_layers(const model *m);
+layer *model_moe_layer(const model *m, int i);
+
+#endif

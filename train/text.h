@@ -1,0 +1,19 @@
+/* The text that a model learns: bytes of a file. The last twentieth is held out. */
+#ifndef TEXT_H
+#define TEXT_H
+
+#include "files/complaint.h"
+
+#include <stdint.h>
+
+typedef struct {
+    uint8_t *byte;
+    int64_t count, learned; /* the first `learned` bytes are for training */
+    uint64_t hash;          /* XXH3 of all */
+} text;
+
+/* False: one sentence in why. least: bytes that a window has. */
+bool text_open(text *t, const char *path, int64_t least, complaint *why);
+void text_close(text *t);
+
+#endif
