@@ -41,7 +41,7 @@ static const syntax generate_syntax = {
 typedef struct {
     const settings *s;
     generation g;
-    text t;
+    training_text t;
     generation_count all;
     double plain_seconds, seconds; /* token by token, and by speculation */
     int different;
@@ -106,7 +106,7 @@ static void print_result(const generate_run *r)
     puts(json ? "]}" : "");
 }
 
-static bool check_settings(settings *s, const model *m, const text *t, complaint *why)
+static bool check_settings(settings *s, const model *m, const training_text *t, complaint *why)
 {
     int const there = (int)m->config.num_nextn_predict_layers;
     if (!there) return refuse(why, "%s has no module of multi-token prediction", s->model);

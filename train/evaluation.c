@@ -106,7 +106,7 @@ static void add_loads(evaluation *e, const model *m)
         for (int64_t x = 0; x < experts; x++) e->load[i * experts + x] += model_moe_layer(m, i)->load[x];
 }
 
-static int most_frequent(const text *t)
+static int most_frequent(const training_text *t)
 {
     int64_t seen[256] = {0};
     int most = 0;
@@ -116,7 +116,7 @@ static int most_frequent(const text *t)
     return most;
 }
 
-static bool run_batches(evaluation *e, tally *y, pass *p, const text *t, int64_t windows)
+static bool run_batches(evaluation *e, tally *y, pass *p, const training_text *t, int64_t windows)
 {
     int64_t const step = 3 * p->length;
     for (int64_t w = 0; w < windows; w += p->d.batch, e->windows += p->d.batch) {
@@ -141,7 +141,7 @@ static void settle(evaluation *e, const tally *y, const pass *p)
     e->shifted = rate(&y->shifted), e->frequent = rate(&y->frequent);
 }
 
-bool evaluate(evaluation *e, pass *p, const text *t, int64_t windows, complaint *why)
+bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why)
 {
     const model *const m = p->m;
     int64_t const held_out = t->count - t->learned;

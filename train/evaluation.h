@@ -24,7 +24,7 @@ extern double const evaluation_temperature[TEMPERATURES];
 
 /* Windows at every third of their length in the held-out text, `windows` at most, a whole number of batches. The pass is
  * forward only. False: one sentence, nothing to close. */
-bool evaluate(evaluation *e, pass *p, const text *t, int64_t windows, complaint *why);
+bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why);
 void evaluation_close(evaluation *e);
 
 /* The largest load over the mean, less 1. */

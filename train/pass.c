@@ -110,7 +110,7 @@ static void find_loss(pass *p, int k)
     dsv3_cross_entropy_prob const prob = {p->d.n, p->m->config.vocab_size, 0};
     dsv3_cross_entropy_io const io = {.logits = of_depth(p, p->logits, k),
                                       .labels = list_at(p->labels + k * p->d.n, p->d.n),
-                                      .loss = {p->token_loss.data, DSV3_F32, 1, {p->d.n}, {1}},
+                                      .loss = {(float *)p->token_loss.data + k * p->d.n, DSV3_F32, 1, {p->d.n}, {1}},
                                       .mean = {&mean, DSV3_F32, 1, {1}, {1}}};
     CALL(&p->call, cross_entropy, &prob, &io);
     p->loss[k] = (double)mean;

@@ -8,11 +8,11 @@
 
 enum { MOST_BYTES = 1 << 30 };
 
-bool text_open(text *t, const char *path, int64_t least, complaint *why)
+bool text_open(training_text *t, const char *path, int64_t least, complaint *why)
 {
     size_t size = 0;
     about_file const about = {path, why};
-    *t = (text){.byte = (uint8_t *)file_read(&about, MOST_BYTES, &size)};
+    *t = (training_text){.byte = (uint8_t *)file_read(&about, MOST_BYTES, &size)};
     if (!t->byte) return false;
     t->count = (int64_t)size, t->learned = t->count * 95 / 100;
     t->hash = XXH3_64bits(t->byte, size);
@@ -21,7 +21,7 @@ bool text_open(text *t, const char *path, int64_t least, complaint *why)
                        (long long)t->count, (long long)least);
 }
 
-void text_close(text *t)
+void text_close(training_text *t)
 {
     free(t->byte);
 }

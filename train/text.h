@@ -10,10 +10,10 @@ typedef struct {
     uint8_t *byte;
     int64_t count, learned; /* the first `learned` bytes are for training */
     uint64_t hash;          /* XXH3 of all */
-} text;
+} training_text;
 
 /* False: one sentence in why. least: bytes that a window has. */
-bool text_open(text *t, const char *path, int64_t least, complaint *why);
-void text_close(text *t);
+bool text_open(training_text *t, const char *path, int64_t least, complaint *why);
+void text_close(training_text *t);
 
 #endif

@@ -25,7 +25,7 @@ typedef struct {
     training_plan plan;
     model m;
     pass learn, look; /* with gradients; without, for evaluations */
-    text t;
+    training_text t;
     int64_t step; /* done so far */
     double grad_norm;
 } training;
