@@ -52,16 +52,14 @@ static int64_t expert_of(const char *name, int64_t experts, const char **leaf)
     return number && e < experts ? e : -1;
 }
 
-/* All experts in one pass over the weights: a search for each would take longer than their products. Of two of a name the
- * first counts. */
-static void find_experts(const layer *m)
+void find_experts(const dsv3_weights *weights, int64_t experts, network *expert)
 {
-    memset(m->expert, 0, (size_t)m->experts * sizeof *m->expert);
-    for (int64_t i = 0; i < m->weights->count; i++) {
+    memset(expert, 0, (size_t)experts * sizeof *expert);
+    for (int64_t i = 0; i < weights->count; i++) {
         const char *leaf = NULL;
-        int64_t const e = expert_of(m->weights->item[i].name, m->experts, &leaf);
-        const dsv3_tensor **const place = e < 0 ? NULL : place_in(&m->expert[e], leaf);
-        if (place && !*place) *place = &m->weights->item[i].tensor;
+        int64_t const e = expert_of(weights->item[i].name, experts, &leaf);
+        const dsv3_tensor **const place = e < 0 ? NULL : place_in(&expert[e], leaf);
+        if (place && !*place) *place = &weights->item[i].tensor;
     }
 }
 
@@ -78,7 +76,7 @@ int open_layer(layer *m)
     m->expert = ctx_take(m->ctx, m->experts, sizeof *m->expert);
     if (!m->sum || !m->expert) return 0;
     memset(m->sum, 0, (size_t)(m->n_tokens * m->hidden_size) * sizeof *m->sum);
-    find_experts(m);
+    find_experts(m->weights, m->experts, m->expert);
     return 1;
 }
 

@@ -11,6 +11,10 @@ typedef struct {
 network find_network(const dsv3_weights *weights, const char *name);
 int usable_network(const network *f);
 
+/* All experts in one pass over the weights: a search for each would take longer than their products. Of two of a name the
+ * first counts. */
+void find_experts(const dsv3_weights *weights, int64_t experts, network *expert);
+
 /* The tokens of a layer, its experts, and the sums of what they add. */
 typedef struct {
     dsv3_ctx *ctx;
