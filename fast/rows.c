@@ -147,19 +147,19 @@ void dot_rows(int m, const float *const x[TILE], const stored_row w[TILE], int64
 
 enum { SPANS = SPAN / WIDTH };
 
-KERNEL void sum_kernel(int m, dsv3_dtype dtype, const float *const p[TILE], const stored_row *v, int64_t n,
+KERNEL void sum_kernel(int m, int spans, dsv3_dtype dtype, const float *const p[TILE], const stored_row *v, int64_t n,
                        int64_t from, const lanes of[SPANS], float out[TILE][SPAN])
 {
     vec sum[TILE][SPANS];
-    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] = vec_of(0);
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < spans; c++) sum[i][c] = vec_of(0);
     for (int64_t j = 0; j < n; j++) {
         float const factor = factor_of(&v[j], dtype, from / BLOCK);
         vec row[SPANS];
-        UNROLL for (int c = 0; c < SPANS; c++) row[c] = load_scaled(&v[j], dtype, from + c * WIDTH, of[c], factor);
-        UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) sum[i][c] =
+        UNROLL for (int c = 0; c < spans; c++) row[c] = load_scaled(&v[j], dtype, from + c * WIDTH, of[c], factor);
+        UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < spans; c++) sum[i][c] =
             vec_fma(vec_of(p[i][j]), row[c], sum[i][c]);
     }
-    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < SPANS; c++) vec_store(out[i] + c * WIDTH, sum[i][c]);
+    UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < spans; c++) vec_store(out[i] + c * WIDTH, sum[i][c]);
 }
 
 void sum_rows(int m, const float *const p[TILE], const stored_row *v, int64_t n, int64_t from, int64_t columns,
@@ -170,13 +170,21 @@ void sum_rows(int m, const float *const p[TILE], const stored_row *v, int64_t n,
     dsv3_dtype const dtype = n ? v->dtype : DSV3_F32;
     switch (dtype) {
     case DSV3_F32:
-        m > 1 ? sum_kernel(TILE, DSV3_F32, p, v, n, from, of, out) : sum_kernel(1, DSV3_F32, p, v, n, from, of, out);
+        if (m == 1)
+            sum_kernel(1, SPANS, DSV3_F32, p, v, n, from, of, out);
+        else if (columns <= 2 * WIDTH)
+            sum_kernel(TILE, 2, DSV3_F32, p, v, n, from, of, out);
+        else if (columns <= 3 * WIDTH)
+            sum_kernel(TILE, 3, DSV3_F32, p, v, n, from, of, out);
+        else
+            sum_kernel(TILE, SPANS, DSV3_F32, p, v, n, from, of, out);
         return;
     case DSV3_BF16:
-        m > 1 ? sum_kernel(TILE, DSV3_BF16, p, v, n, from, of, out) : sum_kernel(1, DSV3_BF16, p, v, n, from, of, out);
+        m > 1 ? sum_kernel(TILE, SPANS, DSV3_BF16, p, v, n, from, of, out)
+              : sum_kernel(1, SPANS, DSV3_BF16, p, v, n, from, of, out);
         return;
     default:
-        m > 1 ? sum_kernel(TILE, DSV3_F8_E4M3, p, v, n, from, of, out)
-              : sum_kernel(1, DSV3_F8_E4M3, p, v, n, from, of, out);
+        m > 1 ? sum_kernel(TILE, SPANS, DSV3_F8_E4M3, p, v, n, from, of, out)
+              : sum_kernel(1, SPANS, DSV3_F8_E4M3, p, v, n, from, of, out);
     }
 }
