@@ -100,7 +100,8 @@ static void print_result(const generate_run *r)
                   "\"main_calls\":%lld,\"tokens_a_call\":%.9g,\"faster\":%.9g,\"accepted\":["
                 : "%d prompts, %d written otherwise; %d modules drafted; %lld tokens in %lld calls of the main model:\n"
                   "%.3f tokens a call, %.2f times as fast as token by token; accepted by depth: ",
-           r->s->prompts, r->different, r->s->modules, (long long)c->tokens, (long long)c->main_calls, per_call, faster);
+           r->s->prompts, r->different, r->s->modules, (long long)c->tokens, (long long)c->main_calls, per_call,
+           faster);
     for (int k = 1; k <= r->s->modules; k++)
         printf(json ? "%s%.9g" : "%s%.3f", k > 1 ? (json ? "," : " ") : "", ratio(c->accepted[k], c->drafted[k]));
     puts(json ? "]}" : "");
@@ -161,7 +162,8 @@ static bool generate_with(settings *s, int *different, complaint *why)
 
 int bench_generate(int argc, char **argv)
 {
-    settings s = {.backend = "avx512", .format = "text", .prompts = 6, .prompt = 64, .new = 64, .threads = processors()};
+    settings s = {
+        .backend = "avx512", .format = "text", .prompts = 6, .prompt = 64, .new = 64, .threads = processors()};
     operands rest;
     complaint why;
     int code, different = 0;

@@ -55,14 +55,15 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", bench_run},     {"compare", bench_compare}, {"exact", bench_exact},
-                    {"peers", bench_peers}, {"plot", bench_plot},       {"train", bench_train},
+    } commands[] = {{"run", bench_run},           {"compare", bench_compare}, {"exact", bench_exact},
+                    {"peers", bench_peers},       {"plot", bench_plot},       {"train", bench_train},
                     {"generate", bench_generate}, {"truth", bench_truth}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, train, generate, truth\n", argv[1]);
+    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, train, generate, truth\n",
+            argv[1]);
     return 2;
 }

@@ -163,9 +163,11 @@ static const option table[] = {
 
 static const syntax plot_syntax = {
     "plot", "usage: bench plot kv|balance|mtp [OPTION]... [FILE]\n", table,
-    "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, docs/data/kv.jsonl\n"
+    "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
+    "docs/data/kv.jsonl\n"
     "           unless said\n"
-    "  balance  how even the experts' load is; FILE is logs of bench train, one behind another, docs/data/balance.jsonl unless\n"
+    "  balance  how even the experts' load is; FILE is logs of bench train, one behind another, "
+    "docs/data/balance.jsonl unless\n"
     "           said\n"
     "  mtp      how often drafts are accepted; likewise, docs/data/mtp.jsonl unless said\n"
     "\n"
@@ -184,7 +186,7 @@ typedef struct {
 } study;
 
 #define STUDY(name, type, reader, closer)                                                                              \
-    static bool name##_read(void *data, const char *file, complaint *why)                                             \
+    static bool name##_read(void *data, const char *file, complaint *why)                                              \
     {                                                                                                                  \
         return reader((type *)data, file, why);                                                                        \
     }                                                                                                                  \

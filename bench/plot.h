@@ -39,10 +39,10 @@ typedef struct {
 
 /* What a figure is made of. */
 typedef struct {
-    const char *study;  /* the word behind bench plot */
-    const char *file;   /* the data, as it was named */
+    const char *study;   /* the word behind bench plot */
+    const char *file;    /* the data, as it was named */
     const char *command; /* what wrote the data */
-    const char *from;   /* where: a processor and its threads, or a port */
+    const char *from;    /* where: a processor and its threads, or a port */
 } figure_source;
 
 /* Writes the head of the script; what comes before figure_end is the figure's own. False: one sentence in why. */

@@ -91,8 +91,8 @@ typedef struct {
 } band;
 
 static const band bands[] = {
-    {NONE, 140, 160, 3.5, 7},  {FAST, 140, 160, 0, 0.9},     {FAST, 550, 599, 0.12, 0.35},
-    {SLOW, 190, 210, 2.5, 7},  {SLOW, 550, 599, 0, 0.4},     {AUX, 550, 599, 0.3, 0.8},
+    {NONE, 140, 160, 3.5, 7}, {FAST, 140, 160, 0, 0.9}, {FAST, 550, 599, 0.12, 0.35},
+    {SLOW, 190, 210, 2.5, 7}, {SLOW, 550, 599, 0, 0.4}, {AUX, 550, 599, 0.3, 0.8},
 };
 
 /* The plan and the text to which the bands belong. */
@@ -140,7 +140,8 @@ static void check_order(const training_logs *t, double seed, checks *c)
         good = good && found > before;
         before = found, least = fmin(least, loss), most = fmax(most, loss);
     }
-    check(c, good, "seed %.0f, step 100: u = 0.01 is below the auxiliary loss, that below u = 0.001, that below none", seed);
+    check(c, good, "seed %.0f, step 100: u = 0.01 is below the auxiliary loss, that below u = 0.001, that below none",
+          seed);
     check(c, most - least < 0.02, "seed %.0f: the held-out losses of the four differ by %.4f (less than 0.02)", seed,
           most - least);
 }
@@ -253,11 +254,13 @@ static void draw_loads(FILE *g, const training_logs *t)
         print_loads(g, log, row, ways[w].title);
         row += main_layers(log) + 1;
     }
-    fprintf(g, "EOD\nset title 'Load of each expert on held-out text, over the mean (seed 0)'\nset lmargin 26\n"
-               "set xlabel 'expert'\nset xrange [-0.5:%g]\nset yrange [-0.5:%g]\nunset ytics\nset cbrange [0:4]\nunset grid\n"
-               "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2.5 '#f4a582', 4 '#b2182b')\n"
-               "set cblabel '1: even; 4 and more: darkest'\n",
-            plan_number(&t->log[0], "n_routed_experts") - 0.5, row - 1.5);
+    fprintf(
+        g,
+        "EOD\nset title 'Load of each expert on held-out text, over the mean (seed 0)'\nset lmargin 26\n"
+        "set xlabel 'expert'\nset xrange [-0.5:%g]\nset yrange [-0.5:%g]\nunset ytics\nset cbrange [0:4]\nunset grid\n"
+        "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2.5 '#f4a582', 4 '#b2182b')\n"
+        "set cblabel '1: even; 4 and more: darkest'\n",
+        plan_number(&t->log[0], "n_routed_experts") - 0.5, row - 1.5);
     row = 0;
     for (int w = WAYS; w-- > 0;) {
         const training_log *const log = log_of(t, w, 0);

@@ -71,8 +71,8 @@ static void check_bands(const training_log *log, checks *c)
     check(c, loss >= 1.32 && loss <= 1.41, "seed %.0f: held-out loss %.4f after 1000 steps (1.32 .. 1.41)", seed, loss);
     for (int k = 1; k < 3; k++)
         check(c, list_number(last, "loss", k) < loss + 0.02,
-              "seed %.0f: the loss of depth %d is %.4f, and it saw %d bytes more", seed, k, list_number(last, "loss", k),
-              k);
+              "seed %.0f: the loss of depth %d is %.4f, and it saw %d bytes more", seed, k,
+              list_number(last, "loss", k), k);
 }
 
 /* For every log: a draft beside the wrong place is hardly ever right. */
@@ -180,8 +180,7 @@ static void draw_acceptance(FILE *g, const training_logs *t)
             steps);
     for (int i = 0; i < 6; i++)
         if (!isnan(end[i]))
-            fprintf(g,
-                    "%s$%s using 1:2:3:4 with yerrorlines pt 7 ps 0.5 lw 2 dt %s lc rgb '%s' title '%s: %.3f'",
+            fprintf(g, "%s$%s using 1:2:3:4 with yerrorlines pt 7 ps 0.5 lw 2 dt %s lc rgb '%s' title '%s: %.3f'",
                     i ? ", \\\n     " : "", series[i].name, series[i].dash, series[i].colour, series[i].title, end[i]);
     fprintf(g, "\n");
 }

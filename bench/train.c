@@ -63,8 +63,8 @@ static const syntax train_syntax = {
 
 /* 256 bytes; the proportions of DeepSeek-V3, small enough for a minute of training. */
 static const dsv3_config bytes_config = {
-    256, 128, 384, 64, 4,    1, 4, 64, 32,  32,  16, 32, 32, 1, 4, 4, 2, 2.5, 1e-6, 10000, 1,
-    4096, 4096, 32, 1, 1, 1, 2, 1, 1, 0, {0, 0}, 0,
+    256, 128,  384,   64, 4,    1,    4,  64, 32, 32, 16, 32, 32, 1, 4,      4, 2,
+    2.5, 1e-6, 10000, 1,  4096, 4096, 32, 1,  1,  1,  2,  1,  1,  0, {0, 0}, 0,
 };
 
 /* ---- what was asked for ---- */
@@ -194,8 +194,8 @@ static bool train(train_run *r, const char *port)
     if (!found) log_plan(r->log, &r->g, port);
     if (found) printf("%s goes on after step %lld\n", r->s->out, (long long)r->g.step);
     dsv3_dtype const dtype = strcmp(r->s->dtype, "bf16") ? DSV3_F32 : DSV3_BF16;
-    bool const good = run_steps(r) && log_is_good(r->log, r->s->out, r->why) &&
-                      saved_checkpoint(&r->g, r->s->out, dtype, r->why);
+    bool const good =
+        run_steps(r) && log_is_good(r->log, r->s->out, r->why) && saved_checkpoint(&r->g, r->s->out, dtype, r->why);
     fclose(r->log);
     if (good) print_speed(r);
     return good;

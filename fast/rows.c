@@ -32,6 +32,10 @@ KERNEL int64_t least(int64_t a, int64_t b)
 
 void load_row(const stored_row *row, int64_t n, float *to)
 {
+    if (row->dtype == DSV3_F32) {
+        memcpy(to, row->data, (size_t)n * sizeof *to);
+        return;
+    }
     for (int64_t i = 0; i < n; i += WIDTH) {
         lanes const of = first_lanes(n - i);
         store_lanes(to, DSV3_F32, i, of, load_scaled(row, row->dtype, i, of, factor_of(row, row->dtype, i / BLOCK)));

@@ -8,9 +8,9 @@
 #include "model.h"
 
 typedef struct {
-    dsv3_tensor q_a, q_a_norm, q_b, q;     /* q: q_b with its last columns rotated */
-    dsv3_tensor kv_a, kv_a_norm, kv, k;    /* k of every head */
-    dsv3_tensor k_pe;                      /* rotated, once for all heads */
+    dsv3_tensor q_a, q_a_norm, q_b, q;  /* q: q_b with its last columns rotated */
+    dsv3_tensor kv_a, kv_a_norm, kv, k; /* k of every head */
+    dsv3_tensor k_pe;                   /* rotated, once for all heads */
     dsv3_tensor o, lse;
 } attention_values;
 
@@ -19,13 +19,13 @@ typedef struct {
 } mlp_values;
 
 typedef struct {
-    dsv3_tensor stream, norm;   /* the sum that comes in, and its norm */
+    dsv3_tensor stream, norm; /* the sum that comes in, and its norm */
     attention_values attention;
-    dsv3_tensor attn_output;    /* of o_proj */
-    dsv3_tensor between, norm2; /* the sum behind attention, and its norm */
-    mlp_values mlp;             /* dense or shared */
+    dsv3_tensor attn_output;                                  /* of o_proj */
+    dsv3_tensor between, norm2;                               /* the sum behind attention, and its norm */
+    mlp_values mlp;                                           /* dense or shared */
     dsv3_tensor router_logits, topk_idx, topk_weight, routed; /* with experts only */
-    dsv3_tensor out;            /* of the feed-forward */
+    dsv3_tensor out;                                          /* of the feed-forward */
     double balance_loss;
 } layer_values;
 
@@ -35,7 +35,7 @@ typedef struct {
     int64_t batch, n;
     dsv3_tensor positions, cu_seqlens, whole; /* whole: all tokens as one sequence */
     double softmax_scale;
-    double aux_loss_alpha; /* of the balance loss over the batch; 0: none */
+    double aux_loss_alpha;                          /* of the balance loss over the batch; 0: none */
     dsv3_tensor grad_norm, grad_part, grad_between; /* (n, hidden_size) */
     attention_values attention;                     /* gradients by the values of that name */
     mlp_values mlp;

@@ -30,10 +30,10 @@ bool can_train(const loaded_port *port, const char *name, complaint *why);
 
 dsv3_tensor rows_at(float *data, int64_t rows, int64_t width);
 dsv3_tensor list_at(int32_t *data, int64_t n);
-dsv3_tensor columns_of(dsv3_tensor rows, int64_t first, int64_t width);        /* of each row */
-dsv3_tensor rows_from(dsv3_tensor rows, int64_t first, int64_t n);             /* some of its rows */
-dsv3_tensor heads_of(dsv3_tensor rows, int64_t heads);                         /* (rows, heads, width / heads) */
-dsv3_tensor part_of_heads(dsv3_tensor heads, int64_t first, int64_t width);    /* columns of each head */
+dsv3_tensor columns_of(dsv3_tensor rows, int64_t first, int64_t width);     /* of each row */
+dsv3_tensor rows_from(dsv3_tensor rows, int64_t first, int64_t n);          /* some of its rows */
+dsv3_tensor heads_of(dsv3_tensor rows, int64_t heads);                      /* (rows, heads, width / heads) */
+dsv3_tensor part_of_heads(dsv3_tensor heads, int64_t first, int64_t width); /* columns of each head */
 
 /* to = from, and to += from: of the same shape, at most three axes. */
 void copy_values(dsv3_tensor to, dsv3_tensor from);

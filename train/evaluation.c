@@ -66,7 +66,7 @@ typedef struct {
     share top1[MOST_MODULES + 1], agree[MOST_MODULES + 1], in_turn[MOST_MODULES + 1];
     share accept[MOST_MODULES + 1][TEMPERATURES], shifted, frequent;
     double *space; /* (2, vocab_size) */
-    int *best;    /* (depth, n) */
+    int *best;     /* (depth, n) */
     int frequent_byte;
 } tally;
 
@@ -141,6 +141,11 @@ static void settle(evaluation *e, const tally *y, const pass *p)
     e->shifted = rate(&y->shifted), e->frequent = rate(&y->frequent);
 }
 
+int64_t evaluation_bytes(const pass *p)
+{
+    return (p->d.batch - 1) * 3 * p->length + window_bytes(p);
+}
+
 bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why)
 {
     const model *const m = p->m;
@@ -148,10 +153,8 @@ bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, c
     int64_t const there = (held_out - window_bytes(p)) / (3 * p->length) + 1;
     if (windows > there) windows = there;
     windows -= windows % p->d.batch;
+    if (windows < p->d.batch) windows = p->d.batch; /* for which there is text: evaluation_bytes */
     *e = (evaluation){.load = calloc((size_t)(model_moe_layers(m) * m->config.n_routed_experts), sizeof *e->load)};
-    if (windows < 1)
-        return evaluation_close(e), refuse(why, "the held-out text has %lld windows of %lld bytes: a batch has %lld",
-                                           (long long)there, (long long)p->length, (long long)p->d.batch);
     tally y = {.space = calloc((size_t)(2 * p->logits.shape[1]), sizeof *y.space),
                .best = calloc((size_t)((p->modules + 1) * p->d.n), sizeof *y.best),
                .frequent_byte = most_frequent(t)};

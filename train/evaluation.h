@@ -10,19 +10,22 @@ enum { TEMPERATURES = 2 };
 /* Depth k drafts the token k further on. Rates are over all places where both models speak. */
 typedef struct {
     int64_t windows;
-    double loss[MOST_MODULES + 1];                /* nats a byte, by depth */
-    double top1[MOST_MODULES + 1];                /* the largest logit is the byte that comes */
-    double agree[MOST_MODULES + 1];               /* from depth 1 on: it is that of the main model, one depth ago each */
-    double agree_in_turn[MOST_MODULES + 1];       /* this depth and all before it do */
+    double loss[MOST_MODULES + 1];          /* nats a byte, by depth */
+    double top1[MOST_MODULES + 1];          /* the largest logit is the byte that comes */
+    double agree[MOST_MODULES + 1];         /* from depth 1 on: it is that of the main model, one depth ago each */
+    double agree_in_turn[MOST_MODULES + 1]; /* this depth and all before it do */
     double accept[MOST_MODULES + 1][TEMPERATURES]; /* sum over bytes of min(p, q) at evaluation_temperature */
-    double shifted;                               /* depth 1 against the place behind: a control */
-    double frequent;                              /* the most frequent byte of the text against the main model: another */
-    int64_t *load;                                /* (MoE layers, n_routed_experts), to be freed */
+    double shifted;                                /* depth 1 against the place behind: a control */
+    double frequent; /* the most frequent byte of the text against the main model: another */
+    int64_t *load;   /* (MoE layers, n_routed_experts), to be freed */
 } evaluation;
 
 extern double const evaluation_temperature[TEMPERATURES];
 
-/* Windows at every third of their length in the held-out text, `windows` at most, a whole number of batches. The pass is
+/* Bytes of held-out text that an evaluation wants at least: a batch of windows. */
+int64_t evaluation_bytes(const pass *p);
+
+/* Windows at every third of their length in the held-out text, about `windows` of them, a whole number of batches. The pass is
  * forward only. False: one sentence, nothing to close. */
 bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why);
 void evaluation_close(evaluation *e);

@@ -40,8 +40,7 @@ void mlp_backward(const desk *d, const mlp_weights *w, dsv3_tensor x, const mlp_
 
 static void route(const desk *d, const dsv3_config *c, const layer *l, const layer_values *v)
 {
-    dsv3_weight const bias = {"e_score_correction_bias",
-                              {l->bias, DSV3_F32, 1, {c->n_routed_experts}, {1}}};
+    dsv3_weight const bias = {"e_score_correction_bias", {l->bias, DSV3_F32, 1, {c->n_routed_experts}, {1}}};
     dsv3_gate_prob const p = {.n_tokens = d->n,
                               .n_routed_experts = c->n_routed_experts,
                               .n_group = c->n_group,
@@ -64,15 +63,14 @@ static void count_load(const desk *d, const dsv3_config *c, layer *l, const laye
         if (idx[i] >= 0 && idx[i] < c->n_routed_experts)
             l->load[idx[i]]++;
         else
-            d->call->good = refuse(d->call->why, "gate: it chose expert %d of %lld", (int)idx[i],
-                                   (long long)c->n_routed_experts);
+            d->call->good =
+                refuse(d->call->why, "gate: it chose expert %d of %lld", (int)idx[i], (long long)c->n_routed_experts);
     }
 }
 
 static void route_backward(const desk *d, const dsv3_config *c, const layer *l, const layer_values *v)
 {
-    dsv3_weight const bias = {"e_score_correction_bias",
-                              {l->bias, DSV3_F32, 1, {c->n_routed_experts}, {1}}};
+    dsv3_weight const bias = {"e_score_correction_bias", {l->bias, DSV3_F32, 1, {c->n_routed_experts}, {1}}};
     dsv3_gate_backward_prob const p = {.n_tokens = d->n,
                                        .n_routed_experts = c->n_routed_experts,
                                        .num_experts_per_tok = c->num_experts_per_tok,
@@ -101,10 +99,8 @@ static void balance(const desk *d, const dsv3_config *c, layer_values *v)
 {
     float loss = 0;
     dsv3_balance_loss_prob const p = {1, d->n, c->n_routed_experts, c->num_experts_per_tok, d->aux_loss_alpha, 1};
-    dsv3_balance_loss_io const io = {.scores = d->scores,
-                                     .topk_idx = v->topk_idx,
-                                     .cu_seqlens = d->whole,
-                                     .loss = {&loss, DSV3_F32, 1, {1}, {1}}};
+    dsv3_balance_loss_io const io = {
+        .scores = d->scores, .topk_idx = v->topk_idx, .cu_seqlens = d->whole, .loss = {&loss, DSV3_F32, 1, {1}, {1}}};
     make_scores(d, v);
     CALL(d->call, balance_loss, &p, &io);
     v->balance_loss = (double)loss;
@@ -130,8 +126,8 @@ static void balance_backward(const desk *d, const dsv3_config *c, const layer_va
 
 static void run_experts(const desk *d, const dsv3_config *c, const layer *l, const layer_values *v)
 {
-    dsv3_experts_prob const p = {d->n, c->hidden_size, c->moe_intermediate_size, c->n_routed_experts,
-                                 c->num_experts_per_tok, 0};
+    dsv3_experts_prob const p = {
+        d->n, c->hidden_size, c->moe_intermediate_size, c->n_routed_experts, c->num_experts_per_tok, 0};
     dsv3_experts_io const io = {.hidden_states = v->norm2,
                                 .topk_idx = v->topk_idx,
                                 .topk_weight = v->topk_weight,

@@ -109,8 +109,8 @@ bool generation_open(generation *g, model *m, const loaded_port *port, int64_t c
     g->modules = (int)m->config.num_nextn_predict_layers;
     g->pages = (capacity + PAGE_SIZE - 1) / PAGE_SIZE;
     if (!m->config.rope_interleave) return refuse(why, "rope_interleave is false: generation wants it true");
-    if (g->modules > MOST_MODULES) return refuse(why, "num_nextn_predict_layers is %d: there is room for %d",
-                                                 g->modules, MOST_MODULES);
+    if (g->modules > MOST_MODULES)
+        return refuse(why, "num_nextn_predict_layers is %d: there is room for %d", g->modules, MOST_MODULES);
     if (!has_ops(port, why)) return false;
     open_rows(g);
     bool const good = open_table(g) && open_layers(g) && !g->memory.short_of;
@@ -186,15 +186,15 @@ static void attend(generation *g, int64_t n, int64_t from, dsv3_tensor x, dsv3_t
                              .mscale = c->mscale,
                              .mscale_all_dim = c->mscale_all_dim,
                              .rope_layout = DSV3_HALF};
-    dsv3_mla_io const io = {.hidden_states = x,
-                            .cu_seqlens = list_at(number, 2),
-                            .kv_cache = {g->cache[n], DSV3_F32, 3, {g->pages, g->page_size, width},
-                                         {g->page_size * width, width, 1}},
-                            .block_table = g->block_table,
-                            .cache_seqlens = list_at(number + 2, 1),
-                            .weights = {OF_ATTENTION, g->attention[n]},
-                            .kv = first_rows(g->kv, rows),
-                            .y = y};
+    dsv3_mla_io const io = {
+        .hidden_states = x,
+        .cu_seqlens = list_at(number, 2),
+        .kv_cache = {g->cache[n], DSV3_F32, 3, {g->pages, g->page_size, width}, {g->page_size * width, width, 1}},
+        .block_table = g->block_table,
+        .cache_seqlens = list_at(number + 2, 1),
+        .weights = {OF_ATTENTION, g->attention[n]},
+        .kv = first_rows(g->kv, rows),
+        .y = y};
     CALL(&g->call, mla, &p, &io);
     append(g, n, from, rows);
 }
@@ -315,7 +315,7 @@ static void run_module(generation *g, int depth, int64_t from, int64_t rows)
 typedef struct {
     int64_t known; /* tokens of the text */
     int64_t main, module[MOST_MODULES + 1];
-    int drafts;    /* tokens behind the known ones */
+    int drafts; /* tokens behind the known ones */
 } progress_of_text;
 
 /* The main model on all rows that aren't final, drafts too: what it says of each place is the text; drafts that say the same

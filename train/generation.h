@@ -11,13 +11,13 @@ typedef struct {
     model *m;
     caller call;
     int modules;
-    int64_t capacity, page_size, pages; /* tokens of the text at most; the cache's pages of a layer */
-    int32_t *token;                     /* (capacity) the text, and drafts behind it */
-    int32_t *best[MOST_MODULES + 1];    /* (capacity) of each row, the largest logit of each depth */
+    int64_t capacity, page_size, pages;   /* tokens of the text at most; the cache's pages of a layer */
+    int32_t *token;                       /* (capacity) the text, and drafts behind it */
+    int32_t *best[MOST_MODULES + 1];      /* (capacity) of each row, the largest logit of each depth */
     dsv3_tensor hidden[MOST_MODULES + 1]; /* (capacity, hidden_size) behind the last norm of each depth */
-    float **cache;                      /* of each layer (pages, page_size, kv_lora_rank + qk_rope_head_dim) */
-    dsv3_weight **attention, **moe;     /* weights of each layer, as ops take them */
-    dsv3_tensor block_table, logits;    /* logits: of the last call's rows */
+    float **cache;                        /* of each layer (pages, page_size, kv_lora_rank + qk_rope_head_dim) */
+    dsv3_weight **attention, **moe;       /* weights of each layer, as ops take them */
+    dsv3_tensor block_table, logits;      /* logits: of the last call's rows */
     dsv3_tensor stream, other, norm, out, both, kv, gate, up, act; /* (capacity, ...) of one call */
     dsv3_tensor topk_idx, topk_weight, numbers;
     room memory;

@@ -77,14 +77,14 @@ static layer add_layer(model *m, const char *prefix, bool has_experts)
     snprintf(attn, sizeof attn, "%sself_attn.", prefix);
     snprintf(mlp, sizeof mlp, "%smlp.", prefix);
     l.input_layernorm = add(m, prefix, "input_layernorm", hidden, 0);
-    l.self_attn = (attention_weights){
-        add(m, attn, "q_a_proj", c->q_lora_rank, hidden),
-        add(m, attn, "q_a_layernorm", c->q_lora_rank, 0),
-        add(m, attn, "q_b_proj", heads * qk, c->q_lora_rank),
-        add(m, attn, "kv_a_proj_with_mqa", c->kv_lora_rank + c->qk_rope_head_dim, hidden),
-        add(m, attn, "kv_a_layernorm", c->kv_lora_rank, 0),
-        add(m, attn, "kv_b_proj", heads * (c->qk_nope_head_dim + c->v_head_dim), c->kv_lora_rank),
-        add(m, attn, "o_proj", hidden, heads * c->v_head_dim)};
+    l.self_attn =
+        (attention_weights){add(m, attn, "q_a_proj", c->q_lora_rank, hidden),
+                            add(m, attn, "q_a_layernorm", c->q_lora_rank, 0),
+                            add(m, attn, "q_b_proj", heads * qk, c->q_lora_rank),
+                            add(m, attn, "kv_a_proj_with_mqa", c->kv_lora_rank + c->qk_rope_head_dim, hidden),
+                            add(m, attn, "kv_a_layernorm", c->kv_lora_rank, 0),
+                            add(m, attn, "kv_b_proj", heads * (c->qk_nope_head_dim + c->v_head_dim), c->kv_lora_rank),
+                            add(m, attn, "o_proj", hidden, heads * c->v_head_dim)};
     l.post_attention_layernorm = add(m, prefix, "post_attention_layernorm", hidden, 0);
     if (has_experts)
         add_experts(m, prefix, &l);

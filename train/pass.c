@@ -69,8 +69,7 @@ static void embed_all(pass *p)
     const parameter *const w = p->m->embed_tokens;
     dsv3_weight const weight = {"weight", rows_at(w->value, w->shape[0], w->shape[1])};
     dsv3_embed_prob const prob = {p->embeds.shape[0], w->shape[0], w->shape[1]};
-    dsv3_embed_io const io = {
-        .input_ids = list_at(p->ids, prob.n_tokens), .weights = {1, &weight}, .y = p->embeds};
+    dsv3_embed_io const io = {.input_ids = list_at(p->ids, prob.n_tokens), .weights = {1, &weight}, .y = p->embeds};
     CALL(&p->call, embed, &prob, &io);
 }
 
@@ -94,7 +93,8 @@ static void run_module(pass *p, int k)
     mtp_module *const w = &p->m->modules[k - 1];
     const module_values *const v = &p->module[k - 1];
     layer_values *const block = &p->layer[c->num_hidden_layers + k - 1];
-    dsv3_tensor const e = columns_of(v->both, 0, c->hidden_size), h = columns_of(v->both, c->hidden_size, c->hidden_size);
+    dsv3_tensor const e = columns_of(v->both, 0, c->hidden_size),
+                      h = columns_of(v->both, c->hidden_size, c->hidden_size);
     norm_forward(&p->d, w->enorm, c->rms_norm_eps, of_depth(p, p->embeds, k), NULL, e, e);
     norm_forward(&p->d, w->hnorm, c->rms_norm_eps, of_depth(p, p->hidden, k - 1), NULL, h, h);
     linear_forward(&p->d, w->eh_proj, v->both, v->u);
@@ -161,8 +161,7 @@ static void go_back_through_main(pass *p)
     const dsv3_config *const c = &p->m->config;
     norm_backward(&p->d, p->m->norm, c->rms_norm_eps, of_depth(p, p->sum, 0), of_depth(p, p->grad_hidden, 0), NULL,
                   p->grad);
-    for (int64_t n = c->num_hidden_layers; n-- > 0;)
-        layer_backward(&p->d, c, &p->m->layers[n], &p->layer[n], p->grad);
+    for (int64_t n = c->num_hidden_layers; n-- > 0;) layer_backward(&p->d, c, &p->m->layers[n], &p->layer[n], p->grad);
     copy_values(of_depth(p, p->grad_embeds, 0), p->grad);
 }
 

@@ -175,18 +175,11 @@ bool saved_checkpoint(const training *g, const char *dir, dsv3_dtype dtype, comp
 static uint64_t plan_hash(const training *g)
 {
     const training_plan *const p = &g->plan;
-    const double number[] = {p->learning_rate,
-                             p->last_share,
-                             p->mtp_loss_weight,
-                             p->bias_update_speed,
-                             p->aux_loss_alpha,
-                             p->optimizer.beta1,
-                             p->optimizer.beta2,
-                             p->optimizer.eps,
-                             p->optimizer.weight_decay,
-                             p->optimizer.max_norm};
-    const int64_t whole[] = {(int64_t)p->seed,   p->steps, p->batch, p->length, p->warmup_steps, (int64_t)p->balance,
-                             (int64_t)g->t.hash, g->m.count};
+    const double number[] = {p->learning_rate,          p->last_share,        p->mtp_loss_weight, p->bias_update_speed,
+                             p->aux_loss_alpha,         p->optimizer.beta1,   p->optimizer.beta2, p->optimizer.eps,
+                             p->optimizer.weight_decay, p->optimizer.max_norm};
+    const int64_t whole[] = {(int64_t)p->seed,    p->steps,           p->batch,  p->length, p->warmup_steps,
+                             (int64_t)p->balance, (int64_t)g->t.hash, g->m.count};
     json_t *const j = config_json(&g->m.config);
     char *const config = json_dumps(j, JSON_SORT_KEYS);
     uint64_t hash = XXH3_64bits_withSeed(number, sizeof number, XXH3_64bits(whole, sizeof whole));
@@ -242,8 +235,10 @@ bool saved_write(const training *g, const char *dir, int64_t log_bytes, complain
     move_biases(m, bias, true);
     safetensor const item[TENSORS] = {
         {.name = "head", .dtype = DSV3_I32, .ndim = 1, .shape = {HEAD}, .data = head, .bytes = sizeof head},
-        numbers("value", m->value, m->count), numbers("first", m->first, m->count),
-        numbers("second", m->second, m->count), numbers("bias", bias, bias_count(m))};
+        numbers("value", m->value, m->count),
+        numbers("first", m->first, m->count),
+        numbers("second", m->second, m->count),
+        numbers("bias", bias, bias_count(m))};
     snprintf(path, sizeof path, "%s/training.safetensors", dir);
     bool const good = make_folder(dir, why) && safetensors_write(path, item, TENSORS, why);
     free(bias);

@@ -12,7 +12,7 @@ typedef struct {
     uint64_t hash;          /* XXH3 of all */
 } training_text;
 
-/* False: one sentence in why. least: bytes that a window has. */
+/* False: one sentence in why. least: bytes that the held-out text must have at least. */
 bool text_open(training_text *t, const char *path, int64_t least, complaint *why);
 void text_close(training_text *t);
 

@@ -27,7 +27,7 @@ bool training_open(training *g, const training_plan *plan, const dsv3_config *co
     if (config->vocab_size < 256)
         return refuse(why, "vocab_size is %lld: the tokens are the 256 bytes", (long long)config->vocab_size);
     if (plan->balance == BALANCE_AUX) g->learn.d.aux_loss_alpha = plan->aux_loss_alpha;
-    return text_open(&g->t, text_path, window_bytes(&g->learn), why);
+    return text_open(&g->t, text_path, evaluation_bytes(&g->look), why);
 }
 
 void training_close(training *g)

@@ -13,8 +13,8 @@
 
 /* No two sizes alike, YaRN, one dense layer, two modules. */
 static const dsv3_config small = {
-    256, 24, 20, 12, 3,  1,   2,  10, 12, 6, 4, 8, 8, 2, 3, 4, 2, 1.7, 1e-5, 100, 8,
-    64,  512, 32, 1, 0.7, 1.1, 2,  1,  1, 0, {0, 0}, 0,
+    256, 24,   20,  12, 3,  1,   2,  10, 12,  6,   4, 8, 8, 2, 3,      4, 2,
+    1.7, 1e-5, 100, 8,  64, 512, 32, 1,  0.7, 1.1, 2, 1, 1, 0, {0, 0}, 0,
 };
 
 enum { BATCH = 2, LENGTH = 7 };
@@ -33,7 +33,8 @@ static void give_windows(pass *p)
 {
     uint8_t window[LENGTH + 8];
     for (int b = 0; b < BATCH; b++) {
-        for (int i = 0; i < LENGTH + 8; i++) window[i] = (uint8_t)(97 + rng_whole(rng_bits(7, (uint64_t)(b * 99 + i)), 0, 9));
+        for (int i = 0; i < LENGTH + 8; i++)
+            window[i] = (uint8_t)(97 + rng_whole(rng_bits(7, (uint64_t)(b * 99 + i)), 0, 9));
         pass_set(p, b, window);
     }
 }
@@ -100,8 +101,9 @@ static void check_parameter(pass *p, const parameter *w)
     for (step = 0.02 / sqrt(square); step > 1e-4 / sqrt(square); step /= 2)
         if (find_slope(p, w, kept, grad, step, &slope)) break;
     double const noise = 0x1p-22 / step;
-    cr_expect(fabs(slope - square) < 0.01 * square + noise, "%s: the loss has the slope %g, the gradient says %g (step %g)",
-              w->name, slope, square, step * sqrt(square));
+    cr_expect(fabs(slope - square) < 0.01 * square + noise,
+              "%s: the loss has the slope %g, the gradient says %g (step %g)", w->name, slope, square,
+              step * sqrt(square));
     free(kept), free(grad);
 }
 
@@ -125,4 +127,200 @@ Test(training, the_gradient_is_the_slope_of_the_loss, .timeout = 300)
     pass_close(&p);
     model_close(&m);
     unload_port(&port);
+}
+
+/* ---- the command ---- */
+
+#define FOLDER BUILD "/training"
+#define PLAN                                                                                                           \
+    "train --backend=plain --config=" FOLDER "/config.json --text=" FOLDER "/text --steps=12 --batch=2 --length=16 "   \
+    "--windows=4 --evaluate-every=6 --save-every=1 --log-every=1 --loads --balance=bias --learning-rate=0.01 "
+
+static const char small_config[] =
+    "{\"vocab_size\":256,\"hidden_size\":24,\"intermediate_size\":20,\"moe_intermediate_size\":12,"
+    "\"num_hidden_layers\":3,\"first_k_dense_replace\":1,\"num_attention_heads\":2,\"q_lora_rank\":10,"
+    "\"kv_lora_rank\":12,\"qk_nope_head_dim\":6,\"qk_rope_head_dim\":4,\"v_head_dim\":8,\"n_routed_experts\":8,"
+    "\"n_shared_experts\":2,\"num_experts_per_tok\":3,\"n_group\":4,\"topk_group\":2,\"routed_scaling_factor\":1.7,"
+    "\"rms_norm_eps\":1e-6,\"rope_theta\":10000,\"max_position_embeddings\":4096,\"num_nextn_predict_layers\":2,"
+    "\"norm_topk_prob\":true,\"model_type\":\"deepseek_v3\",\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\"}";
+
+static void write_text(const char *path, const char *words, size_t bytes)
+{
+    FILE *const f = fopen(path, "w");
+    cr_assert(f && fwrite(words, 1, bytes, f) == bytes && !fclose(f), "%s", path);
+}
+
+/* Words that repeat, so that there is something to learn. */
+static void write_inputs(void)
+{
+    static const char *const words[] = {"in ", "the ", "beginning ", "was ", "word ", "and ", "light\n"};
+    static char all[20000];
+    size_t n = 0;
+    for (uint64_t i = 0; n < sizeof all - 20; i++) {
+        const char *const word = words[rng_whole(rng_bits(1, i), 0, 6)];
+        memcpy(all + n, word, strlen(word));
+        n += strlen(word);
+    }
+    cr_assert(!system("mkdir -p " FOLDER));
+    write_text(FOLDER "/text", all, n);
+    write_text(FOLDER "/config.json", small_config, sizeof small_config - 1);
+}
+
+static void remove_folder(const char *name)
+{
+    char command[200];
+    snprintf(command, sizeof command, "rm -rf " FOLDER "/%s", name);
+    cr_assert(!system(command));
+}
+
+static void expect_same_files(const char *a, const char *b)
+{
+    static const char *const names[] = {"log.jsonl", "model.safetensors", "training.safetensors", "config.json"};
+    for (int i = 0; i < 4; i++) {
+        char command[300];
+        snprintf(command, sizeof command, "cmp " FOLDER "/%s/%s " FOLDER "/%s/%s", a, names[i], b, names[i]);
+        cr_expect(!system(command), "%s", command);
+    }
+}
+
+static const outcome *train(const char *environment, const char *options)
+{
+    char arguments[1000];
+    snprintf(arguments, sizeof arguments, PLAN "%s", options);
+    return run_program(environment, "bench", arguments);
+}
+
+/* Killed again and again, at no particular place, until it is through. */
+static int kills_until_done(const char *options)
+{
+    for (int kills = 0; kills < 200; kills++) {
+        char environment[60];
+        snprintf(environment, sizeof environment, "timeout -s KILL 0.%02d", 10 + 7 * kills % 60);
+        if (train(environment, options)->code == 0) return kills;
+    }
+    return -1;
+}
+
+Test(training, killed_it_goes_on_to_the_same_bytes, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("whole"), remove_folder("killed");
+    const outcome *const o = train("", "--out=" FOLDER "/whole");
+    cr_assert_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, "step 12: held-out loss"), "%s", o->out);
+    int const kills = kills_until_done("--out=" FOLDER "/killed");
+    cr_assert(kills >= 0, "it never ended");
+    expect_same_files("whole", "killed");
+    cr_expect(kills > 0, "it was never killed: the test says nothing");
+}
+
+Test(training, threads_do_not_change_a_byte, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("1"), remove_folder("2");
+    for (int threads = 1; threads < 3; threads++) {
+        char arguments[500];
+        snprintf(arguments, sizeof arguments,
+                 "train --backend=portable --config=" FOLDER "/config.json --text=" FOLDER "/text --steps=4 --batch=2 "
+                 "--length=16 --windows=4 --evaluate-every=4 --threads=%d --out=" FOLDER "/%d",
+                 threads, threads);
+        const outcome *const o = run_program("", "bench", arguments);
+        cr_assert_eq(o->code, 0, "%s%s", o->out, o->err);
+    }
+    expect_same_files("1", "2");
+}
+
+/* What was trained is a checkpoint like any other. */
+Test(training, the_judge_passes_the_checkpoint, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("judged");
+    cr_assert_eq(train("", "--out=" FOLDER "/judged")->code, 0);
+    const outcome *const o =
+        run_verify("", "model " FOLDER "/judged --tokens=105,110,32,116,104,101,32,119,111,114 --backend=plain");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, "0 failed"), "%s", o->out);
+}
+
+Test(training, speculation_writes_the_same_text, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("speaks");
+    cr_assert_eq(train("", "--out=" FOLDER "/speaks")->code, 0);
+    const outcome *const o = run_program("", "bench",
+                                         "generate --backend=plain --model=" FOLDER "/speaks --text=" FOLDER
+                                         "/text --prompts=3 --prompt=20 --new=30 --format=jsonl");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, "\"different\":0"), "%s", o->out);
+}
+
+/* ---- bad input ---- */
+
+typedef struct {
+    const char *arguments, *says[2];
+} bad;
+
+#define TRAIN    "train --backend=plain --text=" FOLDER "/text --out=" FOLDER "/bad "
+#define GENERATE "generate --backend=plain --text=" FOLDER "/text "
+
+static const bad inputs[] = {
+    {"train --text=README.md", {"needs --out=DIR"}},
+    {"train --out=" FOLDER "/bad", {"needs --text=FILE", "make text"}},
+    {"train --out=" FOLDER "/bad --text=/no/such", {"/no/such"}},
+    {"train --out=" FOLDER "/bad --text=LICENSE --length=4000", {"LICENSE", "for a batch of windows"}},
+    {"train --out=/no/such/folder --text=" FOLDER "/text --steps=1 --batch=1 --length=8 --backend=plain",
+     {"/no/such/folder"}},
+    {TRAIN "more", {"takes no 'more'"}},
+    {TRAIN "--balance=even", {"--balance=even", "none, aux or bias"}},
+    {TRAIN "--dtype=f8", {"--dtype=f8", "f32 or bf16"}},
+    {TRAIN "--steps=0", {"--steps=0 is out of range"}},
+    {TRAIN "--batch=64 --length=16", {"must have", "for a batch of windows"}},
+    {TRAIN "--config=README.md", {"README.md", "is no JSON object"}},
+    {TRAIN "--config=/no/such.json", {"/no/such.json"}},
+    {"train --backend=transformers --text=" FOLDER "/text --out=" FOLDER "/bad", {"--backend=transformers"}},
+    {"train --backend=none --text=" FOLDER "/text --out=" FOLDER "/bad", {"unknown backend 'none'"}},
+    {"train --backend=" BUILD "/planted/nosymbol.so --text=" FOLDER "/text --out=" FOLDER "/bad",
+     {"nosymbol.so", "exports no"}},
+    {"train --backend=" BUILD "/planted/older.so --text=" FOLDER "/text --out=" FOLDER "/bad",
+     {"has no", "training calls"}},
+    {"generate --text=" FOLDER "/text", {"needs --model=DIR"}},
+    {GENERATE "--model=/no/such", {"/no/such"}},
+    {GENERATE "--model=" FOLDER "/judged --format=xml", {"--format=xml"}},
+    {GENERATE "--model=" FOLDER "/judged --modules=3", {"--modules=3", "has 2"}},
+    {GENERATE "--model=" FOLDER "/judged --prompt=5000", {"too few for"}},
+};
+
+Test(training, bad_input_is_one_sentence, .timeout = 300)
+{
+    write_inputs();
+    if (train("", "--out=" FOLDER "/judged")->code) cr_skip_test("there is no checkpoint to begin with");
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        remove_folder("bad");
+        const outcome *const o = run_program("", "bench", inputs[i].arguments);
+        cr_expect_eq(o->code, 2, "%s: code %d\n%s%s", inputs[i].arguments, o->code, o->out, o->err);
+        cr_expect(!strncmp(o->err, "bench: ", 7), "%s: %s", inputs[i].arguments, o->err);
+        cr_expect_eq(strchr(o->err, '\n'), o->err + strlen(o->err) - 1, "%s: %s", inputs[i].arguments, o->err);
+        for (int k = 0; k < 2 && inputs[i].says[k]; k++)
+            cr_expect(strstr(o->err, inputs[i].says[k]), "%s: lacks '%s': %s", inputs[i].arguments, inputs[i].says[k],
+                      o->err);
+    }
+}
+
+/* A folder goes on with its own plan alone; what was cut or isn't ours is not taken for a training. */
+Test(training, another_plan_is_refused, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("plan");
+    cr_assert_eq(train("", "--out=" FOLDER "/plan")->code, 0);
+    const outcome *o = train("", "--seed=1 --out=" FOLDER "/plan");
+    cr_expect_eq(o->code, 2);
+    cr_expect(strstr(o->err, "another plan"), "%s", o->err);
+    cr_assert(!system("truncate -s 1000 " FOLDER "/plan/training.safetensors"));
+    o = train("", "--out=" FOLDER "/plan");
+    cr_expect_eq(o->code, 2);
+    cr_expect(strstr(o->err, "training.safetensors"), "%s", o->err);
+    cr_assert(!system("cp " FOLDER "/plan/model.safetensors " FOLDER "/plan/training.safetensors"));
+    o = train("", "--out=" FOLDER "/plan");
+    cr_expect_eq(o->code, 2);
+    cr_expect(strstr(o->err, "no saved training"), "%s", o->err);
 }

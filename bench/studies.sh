@@ -1,0 +1,58 @@
+#!/bin/sh
+# studies.sh [balance] [mtp]: the trainings of docs/studies.md, one after another, and their logs in docs/data. A run that was
+# stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
+set -eu
+cd "$(dirname "$0")/.."
+build=${BUILD:-build} to=${STUDIES:-${BUILD:-build}/studies}
+seeds='0 1 2'
+
+# train NAME OPTION...: one training; the log stands in $to/NAME.
+train() {
+    name=$1
+    shift
+    echo "$name"
+    "$build/bin/bench" train --text="$build/text.txt" --out="$to/$name" "$@"
+}
+
+# gather FILE NAME...: the logs of these trainings, one behind another.
+gather() {
+    file=$1
+    shift
+    for name in "$@"; do cat "$to/$name/log.jsonl"; done >"$file.part"
+    mv "$file.part" "$file"
+    echo "$file: $(wc -l <"$file") lines"
+}
+
+balance() {
+    names=
+    for seed in $seeds; do
+        train "none-$seed" --seed="$seed" --modules=0 --balance=none
+        train "aux-$seed" --seed="$seed" --modules=0 --balance=aux --aux-loss-alpha=0.01
+        for speed in 0.0001 0.001 0.01; do
+            train "bias-$speed-$seed" --seed="$seed" --modules=0 --balance=bias --bias-update-speed="$speed"
+        done
+        names="$names none-$seed aux-$seed bias-0.0001-$seed bias-0.001-$seed bias-0.01-$seed"
+    done
+    gather docs/data/balance.jsonl $names
+}
+
+mtp() {
+    names=
+    for seed in $seeds; do
+        train "mtp-$seed" --seed="$seed" --modules=2 --steps=1000 --evaluate-every=100
+        names="$names mtp-$seed"
+    done
+    gather docs/data/mtp.jsonl $names
+}
+
+make -s text
+mkdir -p "$to"
+for study in ${*:-balance mtp}; do
+    case $study in
+    balance | mtp) $study ;;
+    *)
+        echo "studies.sh: '$study' is no study: balance or mtp" >&2
+        exit 2
+        ;;
+    esac
+done
