@@ -162,13 +162,14 @@ static const option table[] = {
     {NULL}};
 
 static const syntax plot_syntax = {
-    "plot", "usage: bench plot kv|balance|mtp [OPTION]... [FILE]\n", table,
+    "plot", "usage: bench plot kv|balance|biases|mtp [OPTION]... [FILE]\n", table,
     "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
     "docs/data/kv.jsonl\n"
     "           unless said\n"
     "  balance  how even the experts' load is; FILE is logs of bench train, one behind another, "
     "docs/data/balance.jsonl unless\n"
     "           said\n"
+    "  biases   of one layer, step by step; a log with --loads, docs/data/biases.jsonl unless said\n"
     "  mtp      how often drafts are accepted; likewise, docs/data/mtp.jsonl unless said\n"
     "\n"
     "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
@@ -204,12 +205,14 @@ typedef struct {
     }
 STUDY(kv, measurements, measurements_read, measurements_close)
 STUDY(balance, training_logs, training_logs_read, training_logs_close)
+STUDY(biases, training_logs, training_logs_read, training_logs_close)
 STUDY(mtp, training_logs, training_logs_read, training_logs_close)
 #undef STUDY
 
 static const study studies[] = {
     {"kv", "docs/data/kv.jsonl", kv_read, kv_look, kv_draw, kv_close},
     {"balance", "docs/data/balance.jsonl", balance_read, balance_look, balance_draw, balance_close},
+    {"biases", "docs/data/biases.jsonl", biases_read, biases_look, biases_draw, biases_close},
     {"mtp", "docs/data/mtp.jsonl", mtp_read, mtp_look, mtp_draw, mtp_close},
 };
 
@@ -244,7 +247,7 @@ int bench_plot(int argc, char **argv)
     int code;
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
-    if (!of) return fprintf(stderr, "bench: plot draws kv, balance or mtp, as in: bench plot kv\n"), EXIT_USAGE;
+    if (!of) return fprintf(stderr, "bench: plot draws kv, balance, biases or mtp, as in: bench plot kv\n"), EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;
     bool const read = of->read(&data, rest.count == 2 ? rest.word[1] : of->file, &why);

@@ -62,9 +62,11 @@ __attribute__((format(printf, 3, 4))) void check(checks *c, bool good, const cha
 void kv_check(const measurements *m, checks *c);
 bool kv_figures(const measurements *m, const char *folder, complaint *why);
 
-/* The same of trainings: how even the load of experts is, and how often drafts are accepted. */
+/* The same of trainings: how even the load of experts is, the biases that make it so, and how often drafts are accepted. */
 void balance_check(const training_logs *t, checks *c);
 bool balance_figures(const training_logs *t, const char *folder, complaint *why);
+void biases_check(const training_logs *t, checks *c);
+bool biases_figures(const training_logs *t, const char *folder, complaint *why);
 void mtp_check(const training_logs *t, checks *c);
 bool mtp_figures(const training_logs *t, const char *folder, complaint *why);
 

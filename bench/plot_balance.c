@@ -2,6 +2,7 @@
  * Figures of how even the load of experts is while a model trains: MaxVio, the largest load over the mean less 1 (Wang et al.,
  * arXiv 2408.15664). Trainings of one way to balance differ in their seeds.
  */
+#include "eplb.h"
 #include "plot.h"
 
 #include <jansson.h>
@@ -102,16 +103,28 @@ static bool is_of_study(const training_log *log)
            plan_number(log, "modules") == 0 && plan_number(log, "n_routed_experts") == 32;
 }
 
+/* The last step that is logged: a training may have been stopped before its end. */
+static double steps_of(const training_log *log)
+{
+    double last = -1;
+    for (int i = 0; i < log->count; i++) {
+        const json_t *const step = json_object_get(log->line[i], "step");
+        if (step) last = json_number_value(step);
+    }
+    return last;
+}
+
 static void check_bands(const training_log *log, checks *c)
 {
     int const w = way_of(log);
     for (size_t i = 0; i < sizeof bands / sizeof *bands; i++) {
         const band *const b = &bands[i];
-        if (b->way != w) continue;
+        if (b->way != w || b->last > steps_of(log)) continue;
         double const found = violation_between(log, b->first, b->last);
         check(c, found >= b->least && found <= b->most, "%s, seed %.0f, steps %d to %d: MaxVio %.3f (%.2f .. %.2f)",
               ways[w].title, plan_number(log, "seed"), b->first, b->last, found, b->least, b->most);
     }
+    if (steps_of(log) < 599) return;
     const json_t *const last = line_at(log, "evaluation", 600);
     double const loss = last ? list_number(last, "loss", 0) : (double)NAN;
     check(c, loss >= 1.42 && loss <= 1.52, "%s, seed %.0f: held-out loss %.4f after 600 steps (1.42 .. 1.52)",
@@ -199,6 +212,23 @@ static double print_way(FILE *g, const training_logs *t, int w)
     return last;
 }
 
+/* Beside the ends of the lines, each at least a line of text above the one below it. */
+static void print_names(FILE *g, const double end[WAYS], double x)
+{
+    double above = 0;
+    bool named[WAYS] = {false};
+    for (int i = 0; i < WAYS; i++) {
+        int lowest = -1;
+        for (int w = 0; w < WAYS; w++)
+            if (!named[w] && end[w] > 0 && (lowest < 0 || end[w] < end[lowest])) lowest = w;
+        if (lowest < 0) return;
+        named[lowest] = true;
+        above = fmax(end[lowest], above * 1.28);
+        fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", ways[lowest].title, x, above,
+                ways[lowest].colour);
+    }
+}
+
 static void draw_violation(FILE *g, const training_logs *t)
 {
     double end[WAYS], floor = floor_of_chance(&t->log[0]), ceiling = ceiling_of(&t->log[0]);
@@ -214,10 +244,7 @@ static void draw_violation(FILE *g, const training_logs *t)
             "set label 'chance alone: %.2f' at %d,%.5g textcolor rgb '#777777'\n",
             steps, ceiling, steps, ceiling, ceiling, steps / 50, ceiling * 1.2, floor, steps, floor, floor, steps / 50,
             floor * 0.83);
-    for (int w = 0; w < WAYS; w++)
-        if (end[w] > 0)
-            fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", ways[w].title, steps * 1.01, end[w],
-                    ways[w].colour);
+    print_names(g, end, steps * 1.01);
     fprintf(g, "plot ");
     const char *between = "";
     for (int w = 0; w < WAYS; w++) {
@@ -272,12 +299,69 @@ static void draw_loads(FILE *g, const training_logs *t)
     fprintf(g, "plot $loads using 1:2:3 with image\n");
 }
 
+/* ---- devices ---- */
+
+enum { GPUS = 8, KINDS = 4 };
+static const int redundant[KINDS] = {-1, 0, 8, 16}; /* -1: experts stay where they are */
+
+/* The worst layer of the main model: the largest load of a device over the mean. */
+static double worst_layer(const training_log *log, int kind)
+{
+    const json_t *const line = line_at(log, "evaluation", (int)plan_number(log, "steps"));
+    int const experts = (int)plan_number(log, "n_routed_experts");
+    eplb_shape const s = {experts, experts + (kind ? redundant[kind] : 0), 1, 1, GPUS};
+    double load[EPLB_MOST], worst = 0;
+    int expert[EPLB_MOST];
+    if (!line || experts > EPLB_MOST || !eplb_fits(&s)) return (double)NAN;
+    for (int l = 0; l < main_layers(log); l++) {
+        for (int e = 0; e < experts; e++) load[e] = lists_number(line, "load", l, e);
+        eplb_place(&s, load, expert);
+        worst = fmax(worst, kind ? eplb_imbalance(&s, load, expert) : eplb_unmoved(experts, GPUS, load));
+    }
+    return worst;
+}
+
+/* The mean over the logs of a way. */
+static double worst_of_way(const training_logs *t, int w, int kind)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < t->count; i++) {
+        double const worst = way_of(&t->log[i]) == w ? worst_layer(&t->log[i], kind) : (double)NAN;
+        if (!isnan(worst)) sum += worst, n++;
+    }
+    return n ? sum / n : (double)NAN;
+}
+
+static void draw_devices(FILE *g, const training_logs *t)
+{
+    static const char *const titles[KINDS] = {"experts in their order", "packed anew", "and 8 replicas", "and 16 replicas"};
+    static const char *const colours[KINDS] = {"#bbbbbb", "#a6cee3", "#1f78b4", "#08306b"};
+    int rows = 0;
+    fprintf(g, "$devices << EOD\n");
+    for (int w = 0; w < WAYS; w++) {
+        if (isnan(worst_of_way(t, w, 0))) continue;
+        fprintf(g, "\"%s\"", ways[w].title);
+        for (int k = 0; k < KINDS; k++) fprintf(g, " %.4f", worst_of_way(t, w, k));
+        fprintf(g, "\n"), rows++;
+    }
+    fprintf(g,
+            "EOD\nset title 'Eight devices, four experts each: the most loaded one over the mean (worst layer)'\n"
+            "set style data histograms\nset style histogram clustered gap 1.2\nset style fill solid 0.9\n"
+            "set yrange [1:*]\nset xrange [-0.6:%g]\nset ylabel '1: even'\nset key top right\nplot ",
+            rows - 0.4);
+    for (int k = 0; k < KINDS; k++)
+        fprintf(g, "%s$devices using %d%s lc rgb '%s' title '%s'", k ? ", \\\n     " : "", k + 2,
+                k ? "" : ":xtic(1)", colours[k], titles[k]);
+    fprintf(g, "\n");
+}
+
 bool balance_figures(const training_logs *t, const char *folder, complaint *why)
 {
-    static const char *const names[] = {"balance_violation", "balance_loads"};
-    static void (*const draw[])(FILE *, const training_logs *) = {draw_violation, draw_loads};
+    static const char *const names[] = {"balance_violation", "balance_loads", "balance_devices"};
+    static void (*const draw[])(FILE *, const training_logs *) = {draw_violation, draw_loads, draw_devices};
     figure_source const from = {"balance", t->file, "bench/studies.sh balance", plan_word(&t->log[0], "port")};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         figure f;
         if (!figure_begin(&f, folder, names[i], &from, why)) return false;
         draw[i](f.script, t);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# studies.sh [balance] [mtp]: the trainings of docs/studies.md, one after another, and their logs in docs/data. A run that was
+# studies.sh [balance] [biases] [mtp]: the trainings of docs/studies.md, one after another, and their logs in docs/data. A run that was
 # stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,12 +28,19 @@ balance() {
     for seed in $seeds; do
         train "none-$seed" --seed="$seed" --modules=0 --balance=none
         train "aux-$seed" --seed="$seed" --modules=0 --balance=aux --aux-loss-alpha=0.01
-        for speed in 0.0001 0.001 0.01; do
+        for speed in 0.001 0.01; do
             train "bias-$speed-$seed" --seed="$seed" --modules=0 --balance=bias --bias-update-speed="$speed"
         done
-        names="$names none-$seed aux-$seed bias-0.0001-$seed bias-0.001-$seed bias-0.01-$seed"
+        names="$names none-$seed aux-$seed bias-0.001-$seed bias-0.01-$seed"
     done
+    train bias-0.0001-0 --modules=0 --balance=bias --bias-update-speed=0.0001
+    names="$names bias-0.0001-0"
     gather docs/data/balance.jsonl $names
+}
+
+biases() {
+    train biases-0 --modules=0 --bias-update-speed=0.01 --loads --log-every=600 --evaluate-every=600
+    gather docs/data/biases.jsonl biases-0
 }
 
 mtp() {
@@ -47,11 +54,11 @@ mtp() {
 
 make -s text
 mkdir -p "$to"
-for study in ${*:-balance mtp}; do
+for study in ${*:-balance biases mtp}; do
     case $study in
-    balance | mtp) $study ;;
+    balance | biases | mtp) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance or mtp" >&2
+        echo "studies.sh: '$study' is no study: balance, biases or mtp" >&2
         exit 2
         ;;
     esac

@@ -16,7 +16,7 @@
 
 typedef struct {
     const char *backend, *text, *out, *config, *balance, *dtype;
-    int seed, steps, batch, length, warmup_steps, modules, log_every, evaluate_every, save_every, windows, threads;
+    int seed, steps, batch, length, warmup_steps, modules, log_every, evaluate_every, save_every, stop_at, windows, threads;
     double learning_rate, bias_update_speed, aux_loss_alpha, mtp_loss_weight;
     bool loads;
 } settings;
@@ -50,6 +50,8 @@ static const option table[] = {
     {"--windows", OPTION_WHOLE, offsetof(settings, windows), "N",
      "of an evaluation, spread over the held-out text; 64 unless said", 1, 1e6},
     {"--save-every", OPTION_WHOLE, offsetof(settings, save_every), "N", "steps; 100 unless said", 1, 1e7},
+    {"--stop-at", OPTION_WHOLE, offsetof(settings, stop_at), "N",
+     "steps done: save and end there; the same command without it goes on", 1, 1e7},
     {"--dtype", OPTION_TEXT, offsetof(settings, dtype), "D", "of the checkpoint's matrices: f32 or bf16"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of avx512; all processors unless said", 1, 64},
     {NULL}};
@@ -150,6 +152,12 @@ static bool every(int64_t step, int n, int64_t steps)
     return step % n == 0 || step == steps;
 }
 
+static int64_t last_step(const train_run *r)
+{
+    int64_t const steps = r->g.plan.steps;
+    return r->s->stop_at && r->s->stop_at < steps ? r->s->stop_at : steps;
+}
+
 static bool step_once(train_run *r)
 {
     training *const g = &r->g;
@@ -157,14 +165,14 @@ static bool step_once(train_run *r)
     if (every(g->step - 1, r->s->log_every, g->plan.steps - 1)) log_step(r->log, g);
     if (r->s->loads || g->step == g->plan.steps) log_loads(r->log, g, g->step == g->plan.steps);
     if (every(g->step, r->s->evaluate_every, g->plan.steps) && !evaluate_now(r)) return false;
-    return !every(g->step, r->s->save_every, g->plan.steps) || save_now(r);
+    return !every(g->step, r->s->save_every, last_step(r)) || save_now(r);
 }
 
 static bool run_steps(train_run *r)
 {
-    progress at = progress_begin((int)(r->g.plan.steps - r->first_step));
+    progress at = progress_begin((int)(last_step(r) - r->first_step));
     char loss[60];
-    for (bool good = true; r->g.step < r->g.plan.steps; at.done++) {
+    for (bool good = true; r->g.step < last_step(r); at.done++) {
         snprintf(loss, sizeof loss, "a step, loss %.4f", r->g.learn.loss[0]);
         progress_say(&at, "training", loss);
         good = step_once(r);
