@@ -5,6 +5,8 @@
 # make setup         install what is missing
 # make bench         build/bin/bench
 # make text          build/text.txt, which bench train learns
+# make studies       the trainings of docs/studies.md, anew, and their figures: an hour
+# make studies-smoke a minute of it
 # make asan          the tests under Address- and UBSanitizer
 # make tsan          cases on our threads (fast/) under ThreadSanitizer
 # make legal         honest ports in drawn configurations: none may be accused. Until each op and format has
@@ -42,7 +44,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
+tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
 bare   := help setup verify transformers-port clean clean-ports deps format format-check text
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
@@ -94,7 +96,7 @@ quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
 .PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
-        transformers-port clean clean-ports text
+        transformers-port clean clean-ports text studies studies-smoke
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -309,6 +311,9 @@ verify: setup
 text_sha256 := b5c4940bcfeee072c0935b5200d0f9d88a00a0199cb0961d16133458fcdfae5d
 peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
 bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)
+studies studies-smoke: bench
+	@BUILD=$(B) bench/studies.sh $(if $(filter studies-smoke,$@),smoke)
+	@$(if $(filter studies,$@),for study in balance biases mtp; do $(B)/bin/bench plot $$study || exit; done)
 # What bench train learns: one text, the same everywhere.
 text: $(B)/text.txt
 $(B)/text.txt:

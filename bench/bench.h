@@ -10,6 +10,7 @@ int bench_compare(int argc, char **argv);
 int bench_exact(int argc, char **argv);
 int bench_peers(int argc, char **argv);
 int bench_plot(int argc, char **argv);
+int bench_kv(int argc, char **argv);
 int bench_train(int argc, char **argv);
 int bench_generate(int argc, char **argv);
 

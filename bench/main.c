@@ -12,6 +12,7 @@ static const char help[] =
     "       bench exact [OPTION]... BASE NEXT [ID|@FILE]...\n"
     "       bench peers [OPTION]... [ID|@FILE]...\n"
     "       bench plot kv [OPTION]... [FILE]\n"
+    "       bench kv [OPTION]...\n"
     "       bench train [OPTION]... --text=FILE --out=DIR\n"
     "       bench generate [OPTION]... --model=DIR --text=FILE\n"
     "       bench truth\n"
@@ -21,6 +22,7 @@ static const char help[] =
     "  exact   whether the second takes more instructions; bench exact --help\n"
     "  peers   time and error beside those of OpenBLAS, oneDNN and torch; bench peers --help\n"
     "  plot    figures of the KV cache, and check lines of what they show; bench plot --help\n"
+    "  kv      bytes of the cache of any config.json, by kind of attention; bench kv --help\n"
     "  train   a small DeepSeek-V3 learns a text on a port's ops; bench train --help\n"
     "  generate\n"
     "          a trained model writes on, with and without speculation; bench generate --help\n"
@@ -55,15 +57,16 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", bench_run},           {"compare", bench_compare}, {"exact", bench_exact},
-                    {"peers", bench_peers},       {"plot", bench_plot},       {"train", bench_train},
-                    {"generate", bench_generate}, {"truth", bench_truth}};
+    } commands[] = {{"run", bench_run},     {"compare", bench_compare},   {"exact", bench_exact},
+                    {"peers", bench_peers}, {"plot", bench_plot},         {"kv", bench_kv},
+                    {"train", bench_train}, {"generate", bench_generate}, {"truth", bench_truth}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "bench: unknown command '%s'; known: run, compare, exact, peers, plot, train, generate, truth\n",
+    fprintf(stderr,
+            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, truth\n",
             argv[1]);
     return 2;
 }

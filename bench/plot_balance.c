@@ -224,8 +224,7 @@ static void print_names(FILE *g, const double end[WAYS], double x)
         if (lowest < 0) return;
         named[lowest] = true;
         above = fmax(end[lowest], above * 1.28);
-        fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", ways[lowest].title, x, above,
-                ways[lowest].colour);
+        fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", ways[lowest].title, x, above, ways[lowest].colour);
     }
 }
 
@@ -335,7 +334,8 @@ static double worst_of_way(const training_logs *t, int w, int kind)
 
 static void draw_devices(FILE *g, const training_logs *t)
 {
-    static const char *const titles[KINDS] = {"experts in their order", "packed anew", "and 8 replicas", "and 16 replicas"};
+    static const char *const titles[KINDS] = {"experts in their order", "packed anew", "and 8 replicas",
+                                              "and 16 replicas"};
     static const char *const colours[KINDS] = {"#bbbbbb", "#a6cee3", "#1f78b4", "#08306b"};
     int rows = 0;
     fprintf(g, "$devices << EOD\n");
@@ -351,8 +351,8 @@ static void draw_devices(FILE *g, const training_logs *t)
             "set yrange [1:*]\nset xrange [-0.6:%g]\nset ylabel '1: even'\nset key top right\nplot ",
             rows - 0.4);
     for (int k = 0; k < KINDS; k++)
-        fprintf(g, "%s$devices using %d%s lc rgb '%s' title '%s'", k ? ", \\\n     " : "", k + 2,
-                k ? "" : ":xtic(1)", colours[k], titles[k]);
+        fprintf(g, "%s$devices using %d%s lc rgb '%s' title '%s'", k ? ", \\\n     " : "", k + 2, k ? "" : ":xtic(1)",
+                colours[k], titles[k]);
     fprintf(g, "\n");
 }
 

@@ -63,8 +63,8 @@ static void check_layer(const training_log *log, int layer, checks *c)
         wrong += (float)lists_number(last, "bias", layer, e) != p.bias[(p.steps - 1) * p.experts + e];
     for (int s = 0; s < p.steps; s++)
         uneven += total(log, line_at(log, "loads", s), layer) != tokens * plan_number(log, "num_experts_per_tok");
-    check(c, !wrong, "layer %d: %d of %d biases differ from those made again from %d steps' loads", layer, wrong, p.experts,
-          p.steps);
+    check(c, !wrong, "layer %d: %d of %d biases differ from those made again from %d steps' loads", layer, wrong,
+          p.experts, p.steps);
     check(c, !uneven, "layer %d: in %d steps the loads are not num_experts_per_tok times the tokens", layer, uneven);
     free(p.bias);
 }
@@ -120,7 +120,8 @@ bool biases_figures(const training_logs *t, const char *folder, complaint *why)
 {
     figure f;
     path p;
-    int const layer = main_layers(&t->log[0]) - 1; /* of the main model the last one: it is the most uneven without biases */
+    int const layer =
+        main_layers(&t->log[0]) - 1; /* of the main model the last one: it is the most uneven without biases */
     figure_source const from = {"biases", t->file, "bench/studies.sh biases", plan_word(&t->log[0], "port")};
     if (!replay(&t->log[0], layer, &p)) return refuse(why, "%s: a step has no loads, or there is no memory", t->file);
     bool const begun = figure_begin(&f, folder, "balance_biases", &from, why);

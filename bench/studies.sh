@@ -1,6 +1,6 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp]: the trainings of docs/studies.md, one after another, and their logs in docs/data. A run that was
-# stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
+# studies.sh [balance] [biases] [mtp] [smoke]: the trainings of docs/studies.md, one after another, and their logs in docs/data;
+# smoke: a minute of it, which changes no file there. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build} to=${STUDIES:-${BUILD:-build}/studies}
@@ -52,13 +52,26 @@ mtp() {
     gather docs/data/mtp.jsonl $names
 }
 
+# A minute of it, whose bands are checked: without balancing experts collapse, with biases they don't; drafts change no text.
+smoke() {
+    to=$to/smoke
+    rm -rf "$to"
+    train none --modules=0 --balance=none --stop-at=165 --evaluate-every=600
+    train bias-0.01 --modules=0 --stop-at=165 --evaluate-every=600
+    gather "$to/balance.jsonl" none bias-0.01
+    train mtp --modules=2 --stop-at=60 --evaluate-every=60
+    "$build/bin/bench" plot balance --check "$to/balance.jsonl"
+    "$build/bin/bench" plot mtp --check "$to/mtp/log.jsonl"
+    DSV3_FAST_INVARIANT=1 "$build/bin/bench" generate --model="$to/mtp" --text="$build/text.txt" --prompts=3
+}
+
 make -s text
 mkdir -p "$to"
 for study in ${*:-balance biases mtp}; do
     case $study in
-    balance | biases | mtp) $study ;;
+    balance | biases | mtp | smoke) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance, biases or mtp" >&2
+        echo "studies.sh: '$study' is no study: balance, biases, mtp or smoke" >&2
         exit 2
         ;;
     esac

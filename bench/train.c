@@ -16,7 +16,8 @@
 
 typedef struct {
     const char *backend, *text, *out, *config, *balance, *dtype;
-    int seed, steps, batch, length, warmup_steps, modules, log_every, evaluate_every, save_every, stop_at, windows, threads;
+    int seed, steps, batch, length, warmup_steps, modules, log_every, evaluate_every, save_every, stop_at, windows,
+        threads;
     double learning_rate, bias_update_speed, aux_loss_alpha, mtp_loss_weight;
     bool loads;
 } settings;

@@ -17,7 +17,8 @@ bool text_open(training_text *t, const char *path, int64_t least, complaint *why
     t->count = (int64_t)size, t->learned = t->count * 95 / 100;
     t->hash = XXH3_64bits(t->byte, size);
     if (t->count - t->learned >= least) return true;
-    return refuse_file(&about, "it has %lld bytes: the twentieth that is held out must have %lld, for a batch of windows",
+    return refuse_file(&about,
+                       "it has %lld bytes: the twentieth that is held out must have %lld, for a batch of windows",
                        (long long)t->count, (long long)least);
 }
 

@@ -2,7 +2,7 @@
 # setup.sh              installs the Debian packages that are missing, after saying which
 # setup.sh --check SET  says in one sentence what a build (SET build) or the tests (SET tests) lack here; else nothing
 build='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev libsleef-dev'
-tests='libcriterion-dev libflint-dev libflint-arb-dev python3 python3-venv clang-format clang libclang-rt-14-dev'
+tests='libcriterion-dev libflint-dev libflint-arb-dev python3 python3-venv clang-format clang libclang-rt-14-dev bible-kjv bible-kjv-text'
 log=${TMPDIR:-/tmp}/dsv3-setup.$$
 trap 'rm -f "$log"' EXIT
 

@@ -69,6 +69,11 @@ static const bad inputs[] = {
     {"", "peers --backend=cuda " CASE, {"--backend=cuda"}},
     {"", "peers norm@v3", {"unknown op 'norm'"}},
     {"", "peers @no-such-file", {"no-such-file"}},
+    {"", "kv more", {"kv takes no 'more'", "--config=FILE"}},
+    {"", "kv --config=/no/config.json", {"/no/config.json"}},
+    {"", "kv --config=README.md", {"README.md is no JSON object"}},
+    {"", "kv --format=csv", {"--format=csv", "text or jsonl"}},
+    {"", "kv --groups=0", {"--groups=0 is out of range"}},
     {"", "plot", {"plot draws kv", "bench plot kv"}},
     {"", "plot pie", {"plot draws kv"}},
     {"", "plot kv a b", {"takes one file", "'b' is a second"}},
@@ -76,6 +81,10 @@ static const bad inputs[] = {
     {"", "plot kv /no/file.jsonl", {"/no/file.jsonl", "No such file", "bench run --format=jsonl writes"}},
     {"", "plot kv README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
     {"", "plot kv /dev/null --check", {"/dev/null is empty"}},
+    {"", "plot balance /no/file.jsonl", {"/no/file.jsonl", "No such file", "logs of bench train"}},
+    {"", "plot mtp README.md --check", {"README.md, line 1 is no line of a log of bench train"}},
+    {"", "plot biases docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
+    {"", "plot mtp /dev/null --check", {"/dev/null is empty"}},
 };
 
 static void expect_sentence(const bad *b)
@@ -309,55 +318,106 @@ Test(bench, vllm_is_timed_or_missed)
 
 /* ---- figures ---- */
 
-/* What the committed figures show is so: sizes are those that were published, times agree with each other. */
+/* What the committed figures show is so: sizes are those that were published, times agree with each other, trainings lie in the
+ * bands of their studies, for three seeds. */
 Test(bench, check_lines_of_the_figures_are_ok)
 {
-    const outcome *const o = run_program("", "bench", "plot kv --check");
-    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
-    cr_expect(strstr(o->out, " 0 wrong") && !strstr(o->out, "WRONG"), "%s", o->out);
+    static const struct {
+        const char *study, *says;
+    } studies[] = {{"kv", " 0 wrong"},
+                   {"balance", "67 checks, 0 wrong"},
+                   {"biases", "6 checks, 0 wrong"},
+                   {"mtp", "27 checks, 0 wrong"}};
+    for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
+        char arguments[100];
+        snprintf(arguments, sizeof arguments, "plot %s --check", studies[i].study);
+        const outcome *const o = run_program("", "bench", arguments);
+        cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+        cr_expect(strstr(o->out, studies[i].says) && !strstr(o->out, "WRONG"), "%s: %s", arguments, o->out);
+    }
+}
+
+/* DeepSeek-V3's: what docs/bench.md says, and what our own caches have. */
+Test(bench, bytes_of_a_configuration)
+{
+    const outcome *const o = run_program("", "bench", "kv --format=jsonl");
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    static const char *const rows[] = {
+        "\"MHA\",\"precision\":\"bf16\",\"bytes_a_token\":3997696,\"tokens\":20011,\"ours\":0}",
+        "\"GQA\",\"precision\":\"bf16\",\"bytes_a_token\":249856,",
+        "\"MLA\",\"precision\":\"bf16\",\"bytes_a_token\":70272,\"tokens\":1138433,\"ours\":70272}",
+        "\"MLA\",\"precision\":\"fp8\",\"bytes_a_token\":40016,\"tokens\":1999200,\"ours\":40016}"};
+    for (int i = 0; i < 4; i++) cr_expect(strstr(o->out, rows[i]), "lacks %s\n%s", rows[i], o->out);
 }
 
 /* The check lines read the data: others are wrong, or miss. sed makes them. */
 Test(bench, check_lines_see_other_data)
 {
     static const struct {
-        const char *edit, *says;
+        const char *study, *edit, *says;
     } others[] = {
-        {"s/\"verdict\":\"PASS\"/\"verdict\":\"VACUOUS\"/", "WRONG  35 of 35 timed cases"},
-        {"/mla_prefill/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  from 256 keys on"},
-        {"/n_keys=4096/d", "WRONG  1 cases of the figures are missing"},
-        {"/kv_len=16384\"/s/\"seconds\":[^,]*/\"seconds\":9/", "WRONG  eight times the keys"},
-        {"s/\"memory\":[^,]*/\"memory\":1e9/;s/\"floor\":[^,]*/\"floor\":1/", "WRONG  27 cases lie"},
+        {"kv", "s/\"verdict\":\"PASS\"/\"verdict\":\"VACUOUS\"/", "WRONG  35 of 35 timed cases"},
+        {"kv", "/mla_prefill/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  from 256 keys on"},
+        {"kv", "/n_keys=4096/d", "WRONG  1 cases of the figures are missing"},
+        {"kv", "/kv_len=16384\"/s/\"seconds\":[^,]*/\"seconds\":9/", "WRONG  eight times the keys"},
+        {"kv", "s/\"memory\":[^,]*/\"memory\":1e9/;s/\"floor\":[^,]*/\"floor\":1/", "WRONG  27 cases lie"},
+        {"balance", "s/\"balance\":\"none\"/\"balance\":\"aux\"/", "WRONG  auxiliary loss, 0.01, seed 0, steps 550"},
+        {"balance", "s/\"max_violation\":\\[[^,]*/\"max_violation\":[7.5/", "and can be no more than 7"},
+        {"balance", "s/\"bias_update_speed\":0.01/\"bias_update_speed\":0.001/", "WRONG  bias seed 0: a bias is"},
+        {"balance", "/\"evaluation\":600/d", "WRONG  none, seed 0: held-out loss"},
+        {"biases", "3s/\"load\":\\[\\[\\([0-9]*\\)/\"load\":[[\\10/", "WRONG  layer 0: in 1 steps"},
+        {"biases", "/\"loads\":77,/d", "WRONG  layer 0: the log lacks the loads"},
+        {"biases", "$s/\"bias\":\\[\\[[^,]*/\"bias\":[[0.123/;/\"loads\":599/s/\"bias\":\\[\\[[^,]*/\"bias\":[[0.123/",
+         "WRONG  layer 0: 1 of 32 biases"},
+        {"mtp", "s/\"agree\":\\[[^,]*/\"agree\":[0.5/", "WRONG  seed 0, step 200: depth 1"},
+        {"mtp", "s/\"shifted\":[^,]*/\"shifted\":0.4/", "WRONG  seed 0: against the place behind"},
+        {"mtp", "/\"evaluation\":1000/s/\"loss\":\\[[^,]*,[^,]*/\"loss\":[1.36,1.5/",
+         "WRONG  seed 0: the loss of depth 1"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        char command[400];
-        snprintf(command, sizeof command, "sed '%s' docs/data/kv.jsonl >" BUILD "/other.jsonl &&", others[i].edit);
-        const outcome *const o = run_program(command, "bench", "plot kv --check " BUILD "/other.jsonl");
+        char command[500], arguments[200];
+        snprintf(command, sizeof command, "sed '%s' docs/data/%s.jsonl >" BUILD "/other.jsonl &&", others[i].edit,
+                 others[i].study);
+        snprintf(arguments, sizeof arguments, "plot %s --check " BUILD "/other.jsonl", others[i].study);
+        const outcome *const o = run_program(command, "bench", arguments);
         cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
         cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s", others[i].edit, others[i].says, o->out);
     }
     remove(BUILD "/other.jsonl");
 }
 
+/* The script of a figure, but for its first line, which names the folder. */
+static void compare_scripts(const char *name)
+{
+    static char ours[1 << 20], theirs[1 << 20];
+    char path[200];
+    snprintf(path, sizeof path, BUILD "/figures/%s.gp", name);
+    read_file(path, theirs, sizeof theirs);
+    snprintf(path, sizeof path, "docs/figures/%s.gp", name);
+    read_file(path, ours, sizeof ours);
+    const char *const a = strchr(ours, '\n'), *const b = strchr(theirs, '\n');
+    cr_expect(a && b && !strcmp(a, b), "%s is not what bench plot writes", path);
+    snprintf(path, sizeof path, BUILD "/figures/%s.svg", name);
+    read_file(path, theirs, sizeof theirs);
+    cr_expect(strstr(theirs, "<svg"), "%s", path);
+}
+
 /* The scripts that are committed are those that the program writes; drawn where gnuplot is installed. */
 Test(bench, figures_are_those_of_the_data)
 {
-    static const char *const names[] = {"bytes", "context", "fit", "forms", "reduction", "roofline"};
-    static char ours[65536], theirs[65536];
+    static const struct {
+        const char *study, *figures[6];
+    } studies[] = {{"kv", {"kv_bytes", "kv_context", "kv_fit", "kv_forms", "kv_reduction", "kv_roofline"}},
+                   {"balance", {"balance_violation", "balance_loads", "balance_devices"}},
+                   {"biases", {"balance_biases"}},
+                   {"mtp", {"mtp_acceptance", "mtp_tokens"}}};
     bool const gnuplot = !system("command -v gnuplot >/dev/null");
-    const outcome *const o = run_program("", "bench", "plot kv --out=" BUILD "/figures");
-    cr_expect_eq(o->code, gnuplot ? 0 : 2, "%s%s", o->out, o->err);
-    if (!gnuplot) cr_expect(strstr(o->err, "plot needs gnuplot: apt-get install gnuplot-nox"), "%s", o->err);
-    for (int i = 0; gnuplot && i < 6; i++) {
-        char path[200];
-        snprintf(path, sizeof path, BUILD "/figures/kv_%s.gp", names[i]);
-        read_file(path, theirs, sizeof theirs);
-        snprintf(path, sizeof path, "docs/figures/kv_%s.gp", names[i]);
-        read_file(path, ours, sizeof ours);
-        const char *const a = strchr(ours, '\n'), *const b = strchr(theirs, '\n'); /* the first line names the folder */
-        cr_expect(a && b && !strcmp(a, b), "%s is not what bench plot kv writes", path);
-        snprintf(path, sizeof path, BUILD "/figures/kv_%s.svg", names[i]);
-        read_file(path, theirs, sizeof theirs);
-        cr_expect(strstr(theirs, "<svg"), "%s", path);
+    for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
+        char arguments[100];
+        snprintf(arguments, sizeof arguments, "plot %s --out=" BUILD "/figures", studies[i].study);
+        const outcome *const o = run_program("", "bench", arguments);
+        cr_expect_eq(o->code, gnuplot ? 0 : 2, "%s%s", o->out, o->err);
+        if (!gnuplot) cr_expect(strstr(o->err, "plot needs gnuplot: apt-get install gnuplot-nox"), "%s", o->err);
+        for (int k = 0; gnuplot && k < 6 && studies[i].figures[k]; k++) compare_scripts(studies[i].figures[k]);
     }
 }

@@ -42,7 +42,7 @@ Test(eplb, every_expert_has_a_replica_and_even_loads_stay_even)
 
 Test(eplb, sizes_that_do_not_divide_are_refused)
 {
-    static const eplb_shape bad[] = {{12, 16, 5, 1, 8}, {12, 16, 4, 3, 8}, {12, 16, 4, 2, 6}, {12, 11, 1, 1, 1},
+    static const eplb_shape bad[] = {{12, 16, 5, 1, 8}, {12, 16, 4, 3, 8}, {12, 16, 4, 2, 6},  {12, 11, 1, 1, 1},
                                      {12, 15, 1, 1, 2}, {0, 16, 1, 1, 8},  {12, 2048, 1, 1, 8}};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) cr_expect(!eplb_fits(&bad[i]), "shape %u", i);
 }
