@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-double const evaluation_temperature[TEMPERATURES] = {0.5, 1};
+double const evaluation_temperature[TEMPERATURES] = {0.25, 0.5, 0.7, 1, 1.5};
 
 double max_violation(const int64_t *load, int64_t n_routed_experts)
 {
@@ -64,16 +64,28 @@ static void count(share *s, double hit)
 
 typedef struct {
     share top1[MOST_MODULES + 1], agree[MOST_MODULES + 1], in_turn[MOST_MODULES + 1];
-    share accept[MOST_MODULES + 1][TEMPERATURES], shifted, frequent;
+    share accept[MOST_MODULES + 1][TEMPERATURES], greedy_draft[TEMPERATURES], reused, shifted, frequent;
     double *space; /* (2, vocab_size) */
     int *best;     /* (depth, n) */
     int frequent_byte;
 } tally;
 
+/* Sampled: the overlap of both distributions, which is in y->space afterwards, the main model's first. */
+static void tally_sampled(tally *y, const pass *p, int64_t b, int64_t t, int k)
+{
+    int64_t const vocab = p->logits.shape[1];
+    int const draft = y->best[k * p->d.n + b * p->length + t];
+    for (int i = 0; i < TEMPERATURES; i++) {
+        count(&y->accept[k][i], overlap(logits_of(p, 0, b, t + k), logits_of(p, k, b, t), vocab,
+                                        evaluation_temperature[i], y->space));
+        if (k == 1) count(&y->greedy_draft[i], y->space[draft]);
+    }
+}
+
 /* Place t of window b: depth k spoke there of byte t + k + 1, and the main model at t + k of the same one. */
 static void tally_place(tally *y, const pass *p, int64_t b, int64_t t)
 {
-    int64_t const at = b * p->length + t, vocab = p->logits.shape[1];
+    int64_t const at = b * p->length + t;
     bool in_turn = true;
     for (int k = 0; k <= p->modules; k++) count(&y->top1[k], y->best[k * p->d.n + at] == p->labels[k * p->d.n + at]);
     count(&y->frequent, y->best[at] == y->frequent_byte);
@@ -83,9 +95,7 @@ static void tally_place(tally *y, const pass *p, int64_t b, int64_t t)
         if (k == 1 && t + 2 < p->length) count(&y->shifted, y->best[p->d.n + at] == y->best[at + 2]);
         in_turn = in_turn && agrees;
         count(&y->in_turn[k], in_turn);
-        for (int i = 0; i < TEMPERATURES; i++)
-            count(&y->accept[k][i], overlap(logits_of(p, 0, b, t + k), logits_of(p, k, b, t), vocab,
-                                            evaluation_temperature[i], y->space));
+        tally_sampled(y, p, b, t, k);
     }
 }
 
@@ -95,6 +105,17 @@ static void tally_pass(tally *y, const pass *p)
         y->best[i] = largest((const float *)p->logits.data + i * p->logits.shape[1], p->logits.shape[1]);
     for (int64_t b = 0; b < p->d.batch; b++)
         for (int64_t t = 0; t < p->length; t++) tally_place(y, p, b, t);
+}
+
+/* Depth 2 by module 1, at the places where depth 1 agreed. */
+static void tally_reused(tally *y, const pass *p)
+{
+    for (int64_t i = 0; i < p->d.n; i++)
+        y->best[2 * p->d.n + i] = largest((const float *)p->logits.data + (2 * p->d.n + i) * p->logits.shape[1],
+                                          p->logits.shape[1]);
+    for (int64_t i = 0; i < p->d.n; i++)
+        if (i % p->length + 2 < p->length && y->best[p->d.n + i] == y->best[i + 1])
+            count(&y->reused, y->best[2 * p->d.n + i] == y->best[i + 2]);
 }
 
 /* ---- all of them ---- */
@@ -125,6 +146,8 @@ static bool run_batches(evaluation *e, tally *y, pass *p, const training_text *t
         for (int k = 0; k <= p->modules; k++) e->loss[k] += p->loss[k];
         add_loads(e, p->m);
         tally_pass(y, p);
+        if (p->modules > 1 && !pass_reuse_first_module(p)) return false;
+        if (p->modules > 1) tally_reused(y, p);
     }
     return true;
 }
@@ -138,7 +161,8 @@ static void settle(evaluation *e, const tally *y, const pass *p)
         e->agree[k] = rate(&y->agree[k]), e->agree_in_turn[k] = rate(&y->in_turn[k]);
         for (int i = 0; i < TEMPERATURES; i++) e->accept[k][i] = rate(&y->accept[k][i]);
     }
-    e->shifted = rate(&y->shifted), e->frequent = rate(&y->frequent);
+    for (int i = 0; i < TEMPERATURES; i++) e->greedy_draft[i] = rate(&y->greedy_draft[i]);
+    e->reused = rate(&y->reused), e->shifted = rate(&y->shifted), e->frequent = rate(&y->frequent);
 }
 
 int64_t evaluation_bytes(const pass *p)

@@ -153,8 +153,9 @@ static void put_acceptance(FILE *log, const evaluation *e, int modules)
     for (int i = 0; i < TEMPERATURES; i++) {
         fprintf(log, ",\"accept_%g\":[", evaluation_temperature[i]);
         for (int k = 1; k <= modules; k++) put_number(log, k - 1, e->accept[k][i]);
-        fputs("]", log);
+        fprintf(log, "],\"greedy_draft_%g\":%.9g", evaluation_temperature[i], e->greedy_draft[i]);
     }
+    if (modules > 1) fprintf(log, ",\"reused\":%.9g", e->reused);
     fprintf(log, ",\"shifted\":%.9g,\"frequent\":%.9g", e->shifted, e->frequent);
 }
 

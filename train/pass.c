@@ -86,11 +86,10 @@ static void run_main(pass *p)
                  of_depth(p, p->hidden, 0));
 }
 
-/* Depth k, of module k - 1. */
-static void run_module(pass *p, int k)
+/* Depth k, by a module's weights. */
+static void run_module(pass *p, int k, mtp_module *w)
 {
     const dsv3_config *const c = &p->m->config;
-    mtp_module *const w = &p->m->modules[k - 1];
     const module_values *const v = &p->module[k - 1];
     layer_values *const block = &p->layer[c->num_hidden_layers + k - 1];
     dsv3_tensor const e = columns_of(v->both, 0, c->hidden_size),
@@ -120,9 +119,16 @@ bool pass_forward(pass *p)
 {
     embed_all(p);
     run_main(p);
-    for (int k = 1; k <= p->modules; k++) run_module(p, k);
+    for (int k = 1; k <= p->modules; k++) run_module(p, k, &p->m->modules[k - 1]);
     linear_forward(&p->d, p->m->lm_head, p->hidden, p->logits);
     for (int k = 0; k <= p->modules; k++) find_loss(p, k);
+    return p->call.good;
+}
+
+bool pass_reuse_first_module(pass *p)
+{
+    for (int k = 2; k <= p->modules; k++) run_module(p, k, &p->m->modules[0]);
+    linear_forward(&p->d, p->m->lm_head, p->hidden, p->logits);
     return p->call.good;
 }
 

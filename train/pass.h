@@ -47,6 +47,9 @@ void pass_set(pass *p, int64_t b, const uint8_t *window);
 /* Losses, logits and loads. False: one sentence in why. */
 bool pass_forward(pass *p);
 
+/* After pass_forward: depths from 2 on once more, all by module 1, as engines do that have one module. */
+bool pass_reuse_first_module(pass *p);
+
 /* After pass_forward: the gradient of loss[0] + mtp_loss_weight / modules * (loss[1] + ...) + balance losses. */
 bool pass_backward(pass *p, double mtp_loss_weight);
 
