@@ -32,6 +32,25 @@ static double number_of(const json_t *line, const char *key)
     return json_number_value(json_object_get(line, key));
 }
 
+enum { TEMPERATURES = 5 };
+static const char *const temperature[TEMPERATURES] = {"0.25", "0.5", "0.7", "1", "1.5"};
+
+/* The sum over bytes of min(p, q). */
+static double sampled(const json_t *line, int depth, int t)
+{
+    char key[40];
+    snprintf(key, sizeof key, "accept_%s", temperature[t]);
+    return list_number(line, key, depth - 1);
+}
+
+/* p at the largest q. */
+static double greedy_draft(const json_t *line, int t)
+{
+    char key[40];
+    snprintf(key, sizeof key, "greedy_draft_%s", temperature[t]);
+    return number_of(line, key);
+}
+
 static bool is_evaluation(const json_t *line)
 {
     return json_object_get(line, "evaluation") && json_object_get(line, "agree");
@@ -60,6 +79,22 @@ static double evaluations_until(const training_log *log)
     return last;
 }
 
+/* Sampled drafts: nearly the same at every temperature. Greedy ones under a sampled main model: fewer the warmer it is. */
+static void check_temperatures(const json_t *line, double seed, checks *c)
+{
+    double before = 0, step = 0;
+    bool falls = true;
+    for (int i = 0; i < TEMPERATURES; i++) {
+        double const now = sampled(line, 1, i);
+        if (i) step = fmin(step, now - before);
+        falls = falls && (!i || greedy_draft(line, i) < greedy_draft(line, i - 1));
+        before = now;
+    }
+    check(c, step > -0.02,
+          "seed %.0f: sampled, depth 1 falls by %.3f from one temperature to the next (less than 0.02)", seed, -step);
+    check(c, falls, "seed %.0f: greedy drafts under a sampled model are accepted less the warmer it is", seed);
+}
+
 static void check_bands(const training_log *log, checks *c)
 {
     static const band first[] = {{200, 0.72, 0.82}, {600, 0.80, 0.87}, {1000, 0.83, 0.89}};
@@ -79,6 +114,10 @@ static void check_bands(const training_log *log, checks *c)
     check(c, tokens >= 2.45 && tokens <= 2.70, "seed %.0f: %.3f tokens a call of the main model (2.45 .. 2.70)", seed,
           tokens);
     check(c, loss >= 1.32 && loss <= 1.41, "seed %.0f: held-out loss %.4f after 1000 steps (1.32 .. 1.41)", seed, loss);
+    double const reused = number_of(last, "reused");
+    check(c, reused >= 0.5 && reused <= 0.72, "seed %.0f: depth 2 by module 1 agrees %.3f (0.50 .. 0.72)", seed,
+          reused);
+    check_temperatures(last, seed, c);
     for (int k = 1; k < 3; k++)
         check(c, list_number(last, "loss", k) < loss + 0.02,
               "seed %.0f: the loss of depth %d is %.4f, and it saw %d bytes more", seed, k,
@@ -124,12 +163,12 @@ static double second_depth(const json_t *line)
 
 static double sampled_first(const json_t *line)
 {
-    return list_number(line, "accept_1", 0);
+    return sampled(line, 1, 3);
 }
 
 static double sampled_second(const json_t *line)
 {
-    return list_number(line, "accept_1", 1);
+    return sampled(line, 2, 3);
 }
 
 static double shifted(const json_t *line)
@@ -206,12 +245,45 @@ static void draw_tokens(FILE *g, const training_logs *t)
             last_step(t), end);
 }
 
+/* The last evaluation of each log: means. */
+static double last_mean(const training_logs *t, double (*value)(const json_t *line, int depth, int i), int depth, int i)
+{
+    double sum = 0;
+    int n = 0;
+    for (int l = 0; l < t->count; l++) {
+        const json_t *const line = line_at(&t->log[l], "evaluation", (int)plan_number(&t->log[l], "steps"));
+        if (line && is_evaluation(line)) sum += value(line, depth, i), n++;
+    }
+    return n ? sum / n : (double)NAN;
+}
+
+static double greedy_of(const json_t *line, int depth, int i)
+{
+    (void)depth;
+    return greedy_draft(line, i);
+}
+
+static void draw_temperatures(FILE *g, const training_logs *t)
+{
+    fprintf(g, "$rates << EOD\n");
+    for (int i = 0; i < TEMPERATURES; i++)
+        fprintf(g, "%s %.4f %.4f %.4f\n", temperature[i], last_mean(t, sampled, 1, i), last_mean(t, sampled, 2, i),
+                last_mean(t, greedy_of, 1, i));
+    fprintf(g,
+            "EOD\nset title 'Drafts accepted when the main model samples, by temperature (no sampling noise)'\n"
+            "set xrange [0:1.6]\nset yrange [0:1]\nset xlabel 'temperature'\nset ylabel 'share of drafts'\n"
+            "set key bottom left\n"
+            "plot $rates using 1:2 with linespoints pt 7 lw 2 lc rgb '#d95f02' title 'depth 1, sampled', \\\n"
+            "     '' using 1:3 with linespoints pt 7 lw 2 lc rgb '#1f78b4' title 'depth 2, sampled', \\\n"
+            "     '' using 1:4 with linespoints pt 6 lw 2 dt 2 lc rgb '#d95f02' title 'depth 1, always its largest'\n");
+}
+
 bool mtp_figures(const training_logs *t, const char *folder, complaint *why)
 {
-    static const char *const names[] = {"mtp_acceptance", "mtp_tokens"};
-    static void (*const draw[])(FILE *, const training_logs *) = {draw_acceptance, draw_tokens};
+    static const char *const names[] = {"mtp_acceptance", "mtp_tokens", "mtp_temperature"};
+    static void (*const draw[])(FILE *, const training_logs *) = {draw_acceptance, draw_tokens, draw_temperatures};
     figure_source const from = {"mtp", t->file, "bench/studies.sh mtp", plan_word(&t->log[0], "port")};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         figure f;
         if (!figure_begin(&f, folder, names[i], &from, why)) return false;
         draw[i](f.script, t);

@@ -119,7 +119,8 @@ typedef struct {
     const settings *s;
     training g;
     FILE *log;
-    double from; /* seconds */
+    double step_seconds; /* without evaluations and saving */
+    anchor before;
     int64_t first_step;
     complaint *why;
 } train_run;
@@ -162,7 +163,9 @@ static int64_t last_step(const train_run *r)
 static bool step_once(train_run *r)
 {
     training *const g = &r->g;
+    double const from = now();
     if (!training_step(g)) return false;
+    r->step_seconds += now() - from;
     if (every(g->step - 1, r->s->log_every, g->plan.steps - 1)) log_step(r->log, g);
     if (r->s->loads || g->step == g->plan.steps) log_loads(r->log, g, g->step == g->plan.steps);
     if (every(g->step, r->s->evaluate_every, g->plan.steps) && !evaluate_now(r)) return false;
@@ -183,13 +186,17 @@ static bool run_steps(train_run *r)
     return true;
 }
 
+/* Beside what the machine's binary32 allows in the same minutes. */
 static void print_speed(const train_run *r)
 {
-    double const seconds = now() - r->from;
     int64_t const steps = r->g.step - r->first_step;
-    if (steps)
-        printf("%lld steps in %.1f s with evaluations: %.0f tokens/s\n", (long long)steps, seconds,
-               (double)(steps * r->g.plan.batch * r->g.plan.length) / seconds);
+    if (!steps) return;
+    anchor const limits = anchor_between(r->before, measure_anchor());
+    double const rate = training_operations(&r->g) * (double)steps / r->step_seconds;
+    printf("%lld steps: %.0f tokens/s, %.1f GFLOP/s", (long long)steps,
+           (double)(steps * r->g.plan.batch * r->g.plan.length) / r->step_seconds, rate * 1e-9);
+    if (limits.f32 > 0) printf(", %.2f of this machine's binary32 limit", rate / limits.f32);
+    puts("");
 }
 
 static bool train(train_run *r, const char *port)
@@ -199,7 +206,7 @@ static bool train(train_run *r, const char *port)
     if (!saved_read(&r->g, r->s->out, &log_bytes, &found, r->why)) return false;
     r->log = log_open(r->s->out, log_bytes, r->why);
     if (!r->log) return false;
-    r->first_step = r->g.step, r->from = now();
+    r->first_step = r->g.step;
     if (!found) log_plan(r->log, &r->g, port);
     if (found) printf("%s goes on after step %lld\n", r->s->out, (long long)r->g.step);
     dsv3_dtype const dtype = strcmp(r->s->dtype, "bf16") ? DSV3_F32 : DSV3_BF16;
@@ -214,7 +221,7 @@ static bool train_on(const settings *s, const loaded_port *port, const char *nam
 {
     training_plan plan;
     dsv3_config config;
-    train_run r = {.s = s, .why = why};
+    train_run r = {.s = s, .why = why, .before = measure_anchor()};
     bool const asked = can_train(port, name, why) && read_config(s, &config, why) && read_plan(s, &plan, why);
     bool const good = asked && training_open(&r.g, &plan, &config, s->text, port, why) && train(&r, name);
     if (asked) training_close(&r.g);
@@ -262,6 +269,9 @@ int bench_train(int argc, char **argv)
     if (rest.count) return fprintf(stderr, "bench: train takes no '%s'\n", rest.word[0]), 2;
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);
-    if (!check_settings(&s, &why) || !train_with(&s, &why)) progress_complain(&good, why.text);
+    if (!check_settings(&s, &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
+    if (!anchors_open(s.threads)) return 2; /* it said why */
+    if (!train_with(&s, &why)) progress_complain(&good, why.text);
+    anchors_close();
     return good ? 0 : 2;
 }

@@ -45,6 +45,27 @@ double learning_rate_at(const training_plan *plan, int64_t step)
     return plan->learning_rate * warm * (plan->last_share + (1 - plan->last_share) * down);
 }
 
+/* Of one token, forward: two for each entry of a matrix that it meets, and for each pair of it and an earlier token. */
+static double operations_of_token(const training *g)
+{
+    const dsv3_config *const c = &g->m.config;
+    double const layers = (double)(c->num_hidden_layers + g->learn.modules), seen = (double)(g->plan.length + 1) / 2;
+    double const per_key = (double)(c->qk_nope_head_dim + c->qk_rope_head_dim + c->v_head_dim);
+    double entries = layers * (double)c->num_attention_heads * per_key * seen;
+    for (int i = 0; i < g->m.parameters; i++) {
+        const parameter *const p = &g->m.parameter[i];
+        double const met = p->experts ? (double)c->num_experts_per_tok / (double)p->experts : 1;
+        if (p->ndim > 1 && p != g->m.embed_tokens) entries += met * (double)p->count;
+    }
+    entries += g->learn.modules * (double)g->m.lm_head->count; /* every depth has the head */
+    return 2 * entries;
+}
+
+double training_operations(const training *g)
+{
+    return 3 * operations_of_token(g) * (double)(g->plan.batch * g->plan.length);
+}
+
 /* Window b of a step begins anywhere in the text that is learned. */
 static void choose_windows(training *g)
 {

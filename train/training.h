@@ -38,6 +38,9 @@ void training_close(training *g);
 /* The next step: losses are in learn.loss, loads in the layers. False: one sentence in why. */
 bool training_step(training *g);
 
+/* Additions and multiplications of a step's matrix products, forward and backward: three times the forward ones. */
+double training_operations(const training *g);
+
 /* Of step `step`, counted from 0. */
 double learning_rate_at(const training_plan *plan, int64_t step);
 

@@ -370,6 +370,9 @@ Test(bench, check_lines_see_other_data)
         {"biases", "$s/\"bias\":\\[\\[[^,]*/\"bias\":[[0.123/;/\"loads\":599/s/\"bias\":\\[\\[[^,]*/\"bias\":[[0.123/",
          "WRONG  layer 0: 1 of 32 biases"},
         {"mtp", "s/\"agree\":\\[[^,]*/\"agree\":[0.5/", "WRONG  seed 0, step 200: depth 1"},
+        {"mtp", "s/\"reused\":[^,]*/\"reused\":0.84/", "WRONG  seed 0: depth 2 by module 1"},
+        {"mtp", "s/\"accept_0.7\":\\[[^,]*/\"accept_0.7\":[0.5/", "WRONG  seed 0: sampled, depth 1 falls"},
+        {"mtp", "s/\"greedy_draft_1\":[^,]*/\"greedy_draft_1\":0.9/", "WRONG  seed 0: greedy drafts"},
         {"mtp", "s/\"shifted\":[^,]*/\"shifted\":0.4/", "WRONG  seed 0: against the place behind"},
         {"mtp", "/\"evaluation\":1000/s/\"loss\":\\[[^,]*,[^,]*/\"loss\":[1.36,1.5/",
          "WRONG  seed 0: the loss of depth 1"},
@@ -410,7 +413,7 @@ Test(bench, figures_are_those_of_the_data)
     } studies[] = {{"kv", {"kv_bytes", "kv_context", "kv_fit", "kv_forms", "kv_reduction", "kv_roofline"}},
                    {"balance", {"balance_violation", "balance_loads", "balance_devices"}},
                    {"biases", {"balance_biases"}},
-                   {"mtp", {"mtp_acceptance", "mtp_tokens"}}};
+                   {"mtp", {"mtp_acceptance", "mtp_tokens", "mtp_temperature"}}};
     bool const gnuplot = !system("command -v gnuplot >/dev/null");
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
