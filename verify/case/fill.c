@@ -36,8 +36,7 @@ static bool fill_touched(void *context, int i, void *to)
 
 static void *open_lazy(const problem *p, int i)
 {
-    return lazy_open(p->tensor[i].bytes,
-                     &(lazy_source){fill_touched, (void *)(uintptr_t)p, i, PROT_READ | PROT_WRITE});
+    return lazy_open(p->tensor[i].bytes, &(lazy_source){fill_touched, (void *)(uintptr_t)p, i, PROT_READ | PROT_WRITE});
 }
 
 static void *open_filled(const problem *p, int i)

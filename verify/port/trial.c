@@ -326,7 +326,8 @@ static bool check_memory(trial *t)
     }
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory[t->run].item[i];
-        if (is_output(t, i) || !region_is_there(r) || room_holds(&t->p->tensor[i], r->data, t->input[t->first + i])) continue;
+        if (is_output(t, i) || !region_is_there(r) || room_holds(&t->p->tensor[i], r->data, t->input[t->first + i]))
+            continue;
         snprintf(why, sizeof why, "the port changed its input %s", r->name);
         return fail(t, PORT_CORRUPT, why);
     }
