@@ -15,9 +15,11 @@ static bool is_rotated(const tensor_info *t)
     return t->row->kind != TENSOR_OUT && t->bytes >= 4096;
 }
 
-/* Memory at a multiple of 64, as frameworks give it. */
-static void *copy_of(const void *data, size_t bytes)
+/* Memory at a multiple of 64, as frameworks give it. Lazy ones are filled anew. */
+static void *copy_of(const problem *p, int i, const void *data)
 {
+    size_t const bytes = p->tensor[i].bytes;
+    if (tensor_is_lazy(p, i)) return tensor_open(p, i);
     void *const copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (copy) memcpy(copy, data, bytes);
     return copy;
@@ -29,7 +31,7 @@ static bool add_copy(rotation *r, void *const filled[])
     void **const copy = r->data[r->copies] = calloc((size_t)r->p->tensors + 1, sizeof *copy);
     for (int i = 0; copy && i < r->p->tensors; i++) {
         bool const shared = r->copies > 0 && !is_rotated(&r->p->tensor[i]);
-        copy[i] = shared ? r->data[0][i] : copy_of(filled[i], r->p->tensor[i].bytes);
+        copy[i] = shared ? r->data[0][i] : copy_of(r->p, i, filled[i]);
         if (!copy[i]) return false;
     }
     r->io[r->copies] = copy ? problem_bind(r->p, copy) : NULL;
@@ -53,10 +55,18 @@ size_t rotated_bytes(void)
     return bytes;
 }
 
+/* Bytes of a tensor that a call reads: of lazy ones, what one token chooses. */
+static size_t least_read(const problem *p, int i)
+{
+    size_t const bytes = p->tensor[i].bytes;
+    if (!tensor_is_lazy(p, i)) return bytes;
+    return bytes * (size_t)problem_size(p, "num_experts_per_tok") / (size_t)problem_size(p, "n_routed_experts");
+}
+
 bool rotation_open(rotation *r, const problem *p)
 {
     size_t bytes = 0;
-    for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? p->tensor[i].bytes : 0;
+    for (int i = 0; i < p->tensors; i++) bytes += is_rotated(&p->tensor[i]) ? least_read(p, i) : 0;
     return open_copies(r, p, bytes ? (int)fmin((double)(rotated_bytes() / bytes) + 1, MOST_COPIES) : 1);
 }
 
@@ -69,7 +79,7 @@ void rotation_close(rotation *r)
 {
     for (int c = r->copies; c-- > 0;) {
         for (int i = 0; i < r->p->tensors; i++)
-            if (!c || is_rotated(&r->p->tensor[i])) free(r->data[c][i]);
+            if (!c || is_rotated(&r->p->tensor[i])) tensor_close(r->p, i, r->data[c][i]);
         free(r->io[c]);
         free(r->data[c]);
     }
@@ -85,8 +95,24 @@ double rotation_call(rotation *r, const loaded_port *port, int64_t n)
     return now() - from;
 }
 
+bool has_experts(const problem *p)
+{
+    for (int i = 0; i < p->tensors; i++)
+        if (p->tensor[i].row->repeat) return true;
+    return false;
+}
+
+double rotation_first(rotation *r, const loaded_port *port)
+{
+    double seconds[MOST_COPIES];
+    for (int c = 0; c < r->copies; c++) seconds[c] = rotation_call(r, port, 1);
+    sort_values(seconds, r->copies);
+    return seconds[r->copies / 2];
+}
+
 int64_t rotation_calls(rotation *r, const loaded_port *port, double seconds)
 {
+    if (has_experts(r->p)) rotation_first(r, port);
     rotation_call(r, port, 1);
     double const once = rotation_call(r, port, 1);
     return (int64_t)fmax(1, fmin(seconds / once, 1e6));

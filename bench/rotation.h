@@ -24,14 +24,20 @@ bool rotation_open(rotation *r, const problem *p);
 bool rotation_open_once(rotation *r, const problem *p); /* one copy */
 void rotation_close(rotation *r);
 
-/* Prepares every copy; the median of the seconds that one took, or negative: one can't be. */
+/* Prepares every copy (but for what waits for the first call); the median of the seconds that one took, or negative: one can't be. */
 double rotation_prepare(const rotation *r, const loaded_port *port);
 void rotation_unprepare(const rotation *r, const loaded_port *port);
+
+/* Do tokens choose some of its weights? What is made of those may wait for the first call. */
+bool has_experts(const problem *p);
+
+/* Calls it once on every copy; the median of the seconds that one took. */
+double rotation_first(rotation *r, const loaded_port *port);
 
 /* Seconds of n calls. */
 double rotation_call(rotation *r, const loaded_port *port, int64_t n);
 
-/* How many calls take about so many seconds: at least one. Calls the port twice. */
+/* How many calls take about so many seconds: at least one. Calls the port twice, where there are experts on every copy. */
 int64_t rotation_calls(rotation *r, const loaded_port *port, double seconds);
 
 enum { SAMPLES = 7 };

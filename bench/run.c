@@ -2,6 +2,7 @@
 #include "anchor.h"
 #include "bench.h"
 #include "cost.h"
+#include "paths.h"
 #include "port/process.h"
 #include "port/twin.h"
 #include "progress.h"
@@ -10,6 +11,7 @@
 #include "sum.h"
 #include "timing.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +48,7 @@ typedef struct {
     double floor;                /* at the limits of the same minute */
     cost needs;
     anchor limits;
-    double prepare; /* seconds of one prepare: median; 0: there is none */
+    double prepare; /* seconds of one prepare, and of what the first call makes of experts: medians; 0: there is none */
     const char *verdict;
     const char *cpu; /* where it was measured, and on how many threads */
     int threads;
@@ -62,88 +64,6 @@ static void measure(rotation *r, const loaded_port *loaded, timing_row *row)
     row->most = seconds[SAMPLES - 1 - SAMPLES / 4];
     row->needs = cost_of(r->p, r->data[0]);
     row->floor = floor_of(&row->needs, &row->limits);
-}
-
-/* ---- other paths of avx512 ---- */
-
-static const char *const paths[] = {"fma", "dpbf16", "amx", NULL};
-
-/* The port as it is with this DSV3_FAST. False: it can't be had. */
-static bool load_path(const backend *b, const char *path, loaded_port *loaded)
-{
-    answer a = {0};
-    setenv("DSV3_FAST", path, 1);
-    return load_port(b, loaded, &a);
-}
-
-/* As the port declares the case now. */
-static const char *declaration(const rotation *r, const loaded_port *loaded)
-{
-    const char *const text =
-        loaded->table.numerics ? loaded->table.numerics(r->p->op->name, r->p->prob.bytes, r->io[0]) : NULL;
-    return text ? text : "";
-}
-
-static bool path_passes(const char *path, const problem *p)
-{
-    option_list const names = {1, {"avx512"}};
-    complaint why;
-    setenv("DSV3_FAST", path, 1);
-    subjects *const s = subjects_open(&names, NULL, &why);
-    bool const good = s && subjects_judge(s, p, &why);
-    subjects_close(s);
-    return good;
-}
-
-/* In how many of so many pairs of samples is the other path faster by more than 3 %? gain: the median ratio. */
-static int faster_pairs(rotation *r, const loaded_port *loaded, const loaded_port *other, double *gain)
-{
-    double ratio[SAMPLES];
-    int faster = 0;
-    int64_t const n = rotation_calls(r, loaded, sample_seconds);
-    rotation_call(r, other, n);
-    for (int i = 0; i < SAMPLES; i++) {
-        double const ours = rotation_call(r, loaded, n);
-        ratio[i] = ours / rotation_call(r, other, n);
-        faster += ratio[i] > 1.03;
-    }
-    sort_values(ratio, SAMPLES);
-    *gain = ratio[SAMPLES / 2];
-    return faster;
-}
-
-/* Times one other path beside this one, and says so if it is faster in every pair and the judge passes it. */
-static void try_path(rotation *r, const backend *b, const char *path, const loaded_port *loaded)
-{
-    loaded_port other;
-    double gain;
-    bool const there = load_path(b, path, &other);
-    int const faster = there ? faster_pairs(r, loaded, &other, &gain) : 0;
-    if (there) unload_port(&other);
-    if (faster < SAMPLES || !path_passes(path, r->p)) return;
-    progress_hide();
-    fprintf(stderr, "bench: %s: DSV3_FAST=%s would have been faster, %.2f times\n", r->p->id, path, gain);
-}
-
-/* Paths that declare another arithmetic than the one that was timed, and than the one before: a path that there isn't
- * declares that of another. */
-static void try_paths(rotation *r, const backend *b, const loaded_port *loaded)
-{
-    char here[REF_NUMERICS_CAP], before[REF_NUMERICS_CAP] = "", given[64];
-    const char *const forced = getenv("DSV3_FAST");
-    snprintf(here, sizeof here, "%s", declaration(r, loaded));
-    snprintf(given, sizeof given, "%s", forced ? forced : "");
-    for (int i = 0; paths[i]; i++) {
-        setenv("DSV3_FAST", paths[i], 1);
-        const char *const there = declaration(r, loaded);
-        bool const other = strcmp(here, there) && strcmp(before, there);
-        snprintf(before, sizeof before, "%s", there);
-        if (other) try_path(r, b, paths[i], loaded);
-    }
-    if (forced)
-        setenv("DSV3_FAST", given, 1);
-    else
-        unsetenv("DSV3_FAST");
 }
 
 /* ---- what is printed ---- */
@@ -224,21 +144,24 @@ static void time_port(bench_state *b, rotation *r, int i)
     }
     const loaded_port *const loaded = &b->ports->loaded[i];
     bool const prepared = !b->s.unprepared && loaded->table.prepare && loaded->table.unprepare;
+    if (has_experts(r->p)) rotation_first(r, loaded); /* what it touches is filled then */
     if (prepared) row.prepare = rotation_prepare(r, loaded);
     if (row.prepare < 0) {
         refuse(&why, "%s on %s can't be prepared", r->p->id, row.port);
         progress_complain(&b->good, why.text);
         return;
     }
+    double const first = has_experts(r->p) && prepared ? rotation_first(r, loaded) : 0;
     measure(r, loaded, &row);
-    if (prepared) rotation_unprepare(r, loaded);
+    row.prepare += fmax(0, first - row.seconds);
     progress_hide();
     if (judged->v == VACUOUS)
         fprintf(stderr, "bench: %s on %s is VACUOUS; with stages=1 it is PASS\n", row.id, row.port);
     print_row(&row, b->s.format, !b->printed++);
     sum_add(&b->sum[i], row.seconds, row.floor, &row.needs);
     if (beats_floor(row.seconds, row.floor, &why)) fprintf(stderr, "bench: %s on %s: %s\n", row.id, row.port, why.text);
-    if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], &b->ports->loaded[i]);
+    if (!strcmp(row.port, "avx512")) try_paths(r, &b->ports->of[i], loaded, prepared);
+    if (prepared) rotation_unprepare(r, loaded);
 }
 
 static void time_ports(bench_state *b, const problem *p)

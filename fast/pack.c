@@ -13,6 +13,7 @@ typedef struct {
     void *memory;
     size_t bytes;
     int64_t uses; /* 0: a free place */
+    bool made;    /* else its memory is to be filled */
 } entry;
 
 /* Places are searched from the one that an address has; at least half of them are free. */
@@ -137,32 +138,45 @@ static void pack_part(const void *job, int64_t part, int worker)
             pack_tile(p, part * OUTPUTS + o, s * STRETCH, to + packed_at(o / TILE, s) * size);
 }
 
-static bool make(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows, entry *e)
+static int64_t parts_of(const dsv3_tensor *weight)
 {
-    int64_t const parts = (weight->shape[0] + OUTPUTS - 1) / OUTPUTS;
+    return (weight->shape[0] + OUTPUTS - 1) / OUTPUTS;
+}
+
+static bool open_entry(const dsv3_tensor *weight, int64_t rows, entry *e)
+{
     *e = (entry){.weight = *weight, .rows = rows, .uses = 1};
-    e->bytes = (size_t)(parts * packed_part(weight->shape[1]) * size_in(weight->dtype));
-    e->memory = mmap(NULL, e->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    e->bytes = (size_t)(parts_of(weight) * packed_part(weight->shape[1]) * size_in(weight->dtype));
+    e->memory = mmap(NULL, e->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (e->memory == MAP_FAILED) return *e = (entry){.uses = 0}, false;
     madvise(e->memory, e->bytes, MADV_HUGEPAGE);
-    packing const job = {weight, rows, rows == TILE ? CHUNK : 64 / size_in(weight->dtype), e->memory};
-    ctx_run(ctx, pack_part, &job, parts);
     return true;
 }
 
-const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
+static void make(dsv3_ctx *ctx, entry *e)
 {
-    const packs *const p = ctx_packs(ctx);
-    return p->used ? place_of(p, weight, rows)->memory : NULL;
+    int64_t const chunk = e->rows == TILE ? CHUNK : 64 / size_in(e->weight.dtype);
+    packing const job = {&e->weight, e->rows, chunk, e->memory};
+    ctx_run(ctx, pack_part, &job, parts_of(&e->weight));
+    e->made = true;
 }
 
-int pack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
+const void *find_packed(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
+{
+    const packs *const p = ctx_packs(ctx);
+    entry *const e = p->used ? place_of(p, weight, rows) : NULL;
+    if (!e || !e->uses) return NULL;
+    if (!e->made) make(ctx, e);
+    return e->memory;
+}
+
+int pack_later(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows)
 {
     packs *const p = ctx_packs(ctx);
     if (2 * (p->used + 1) > p->places && !spread(p, 2 * p->places)) return 0;
     entry *const e = place_of(p, weight, rows);
     if (e->uses) return e->uses++, 1;
-    if (!make(ctx, weight, rows, e)) return 0;
+    if (!open_entry(weight, rows, e)) return 0;
     p->used++;
     return 1;
 }
@@ -205,6 +219,12 @@ static bool is_packed(const dsv3_weight *w)
     return stored && is_matrix(w) && !strstr(w->name, "kv_b_proj");
 }
 
+/* Tokens choose a few of them. */
+static bool is_of_routed_expert(const dsv3_weight *w)
+{
+    return strstr(w->name, "experts.") && !strstr(w->name, "shared_experts.");
+}
+
 static int64_t rows_together(const dsv3_ctx *ctx, const factors *f, int64_t i)
 {
     dsv3_dtype const weight = f->weights->item[i].tensor.dtype;
@@ -225,9 +245,9 @@ dsv3_status fast_prepare(dsv3_ctx *ctx, const char *op, const void *prob, const 
     (void)prob;
     for (int64_t i = 0; f.weights && i < f.weights->count; i++) {
         const dsv3_weight *const w = &f.weights->item[i];
-        if (!is_packed(w) || pack(ctx, &w->tensor, rows_together(ctx, &f, i))) continue;
-        unpack_first(ctx, &f, i);
-        return DSV3_NO_MEMORY;
+        if (!is_packed(w)) continue;
+        if (!pack_later(ctx, &w->tensor, rows_together(ctx, &f, i))) return unpack_first(ctx, &f, i), DSV3_NO_MEMORY;
+        if (!is_of_routed_expert(w)) find_packed(ctx, &w->tensor, rows_together(ctx, &f, i));
     }
     return DSV3_OK;
 }

@@ -30,14 +30,16 @@ static inline int64_t packed_part(int64_t columns)
 packs *packs_open(void); /* NULL: no memory */
 void packs_close(packs *p);
 
-/* The packed form of a weight that lies there and is stored so, in tiles of so many rows, or NULL. */
-const void *find_packed(const dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
+/* The packed form of a weight that lies there and is stored so, in tiles of so many rows, or NULL. It is packed now, if only its
+ * place is there. */
+const void *find_packed(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
 
-/* Packs it, or counts one use more of what was packed; 0: no memory. unpack counts one use less. */
-int pack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
+/* A place for it, addresses without memory, or one use more of what is there; 0: no memory. unpack counts one use less. */
+int pack_later(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
 void unpack(dsv3_ctx *ctx, const dsv3_tensor *weight, int64_t rows);
 
-/* The contract's prepare and unprepare: of every matrix that the op multiplies with. */
+/* The contract's prepare and unprepare: of every matrix that the op multiplies with. Those of routed experts are packed when a
+ * token first chooses them: others take no memory. */
 dsv3_status fast_prepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
 void fast_unprepare(dsv3_ctx *ctx, const char *op, const void *prob, const void *io);
 

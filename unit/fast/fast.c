@@ -306,6 +306,40 @@ Test(fast, prepared_weights_are_used)
     }
 }
 
+/* Weights of routed experts become zeros behind prepare's back. */
+static void wipe_experts(const call *c)
+{
+    for (int i = 0; i < c->p.tensors; i++)
+        if (c->p.tensor[i].row->repeat) memset(c->data[i], 0, c->p.tensor[i].bytes);
+}
+
+/* After prepare nothing of an expert is packed; after a call, what tokens chose is, until unprepare. */
+static void try_wiped_experts(const char *id)
+{
+    dsv3_ctx *const ctx = open_with("2");
+    call a = open_call(id), early = open_call(id), late = open_call(id);
+    run(&a, ctx);
+    prepare(&early, ctx), wipe_experts(&early), run(&early, ctx);
+    cr_expect(!same_outputs(&a, &early), "%s, %s: prepare packs experts that nobody has chosen", id, path);
+    prepare(&late, ctx), run(&late, ctx), wipe_experts(&late), run(&late, ctx);
+    cr_expect(same_outputs(&a, &late), "%s, %s: the op doesn't read what it packed", id, path);
+    unprepare(&early, ctx), unprepare(&late, ctx);
+    run(&late, ctx);
+    cr_expect(!same_outputs(&a, &late), "%s, %s: the op still reads what was dropped", id, path);
+    close_call(&a), close_call(&early), close_call(&late);
+    fast->close(ctx);
+}
+
+Test(fast, experts_are_packed_when_they_are_chosen)
+{
+    for (int way = 0; way < WAYS; way++) {
+        if (!take(way)) continue;
+        try_wiped_experts("experts@odd:n_tokens=7");
+        try_wiped_experts("moe@odd:n_tokens=7");
+        try_wiped_experts("mtp@odd");
+    }
+}
+
 /* One weight that meets rows of both formats: each finds what was packed for it, or the weight itself. */
 Test(fast, a_weight_serves_both_formats)
 {

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         REQUIRE(tensor_room(&p.tensor[i]) >= p.tensor[i].bytes);
         REQUIRE(tensor_room(&p.tensor[i]) == tensor_room(&again.tensor[i]));
     }
-    REQUIRE(problem_memory(&p) >= 0);
+    REQUIRE(problem_memory(&p, false) >= 0 && problem_memory(&p, true) >= problem_memory(&p, false));
     problem_close(&p);
     problem_close(&again);
     return 0;

@@ -2,6 +2,7 @@
 #include "folder.h"
 
 #include "files/safetensors.h"
+#include "fill.h"
 #include "without.h"
 
 #include <errno.h>
@@ -48,6 +49,7 @@ bool folder_write(const char *dir, const problem *p, void *const data[], complai
     safetensor *const item = calloc((size_t)p->tensors, sizeof *item);
     int64_t count = 0;
     if (!item) return refuse(why, "no memory for the list of tensors");
+    if (!tensors_touch(p, data)) return free(item), refuse(why, "no memory for the tensors of %s", p->op->name);
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
         if (t->row->kind == TENSOR_OUT) continue;

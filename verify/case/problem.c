@@ -4,6 +4,7 @@
 #include "id.h"
 #include "sequence.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -241,6 +242,19 @@ const problem *problem_step(const problem *p, int step)
     return p->steps ? &p->step[step] : p;
 }
 
+/* Of all tensors that are one of many. */
+static size_t repeated_bytes(const problem *p)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < p->tensors; i++) bytes += p->tensor[i].row->repeat ? p->tensor[i].bytes : 0;
+    return bytes;
+}
+
+bool tensor_is_lazy(const problem *p, int i)
+{
+    return p->tensor[i].row->repeat && !p->steps && repeated_bytes(p) >= (size_t)1 << 30;
+}
+
 int64_t tensor_rows(const tensor_info *t)
 {
     int64_t const columns = t->ndim ? t->shape[t->ndim - 1] : 1;
@@ -305,14 +319,22 @@ void *problem_bind_rooms(const problem *p, void *const room[])
     return bind(p, room, tensor_in_room);
 }
 
-double problem_memory(const problem *p)
+/* What part of its lazy tensors will be touched: other experts than the tokens choose are read where something is wrong. */
+static double touched_part(const problem *p)
+{
+    double const chosen = (double)problem_size(p, "n_tokens") * (double)problem_size(p, "num_experts_per_tok");
+    return fmin(1, chosen / (double)problem_size(p, "n_routed_experts"));
+}
+
+double problem_memory(const problem *p, bool whole)
 {
     double bytes = 16e6;
     for (int i = 0; i < p->tensors; i++) {
         const tensor_info *const t = &p->tensor[i];
-        double const here = (double)t->count * (double)ref_dtype_size(t->dtype);
+        double const part = tensor_is_lazy(p, i) && !whole ? touched_part(p) : 1;
+        double const here = part * (double)t->count * (double)ref_dtype_size(t->dtype);
         /* here and in the port's process, twice each; binary64 rows of inputs; centres and radii of outputs */
-        bytes += 4 * here + 2 * ((double)tensor_room(t) - here);
+        bytes += 4 * here + 2 * (part * (double)tensor_room(t) - here);
         bytes += (double)t->count * (t->row->kind == TENSOR_IN ? 8 : t->row->kind == TENSOR_OUT ? 80 : 0);
     }
     return bytes;

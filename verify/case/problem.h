@@ -66,6 +66,10 @@ dsv3_dtype problem_default_format(const problem *p, const tensor_row *row);
 int problem_calls(const problem *p);
 const problem *problem_step(const problem *p, int step);
 
+/* Is it one of many alike that take a GiB together, of a single call? Tokens choose a few of them: the memory of the others is
+ * not filled. */
+bool tensor_is_lazy(const problem *p, int i);
+
 /* A tensor over its memory, compact: how the harness keeps it. */
 dsv3_tensor problem_view(const tensor_info *t, void *data);
 
@@ -83,7 +87,8 @@ void *problem_bind(const problem *p, void *const data[]);
 /* The same for a port: room[i] is the memory that tensor[i] lies in. */
 void *problem_bind_rooms(const problem *p, void *const room[]);
 
-/* Bytes that judging it needs, in this process and in the port's. */
-double problem_memory(const problem *p);
+/* Bytes that judging it needs, about, in this process and in the port's; whole: for ports that are given all tensors, others
+ * are given those that are touched. */
+double problem_memory(const problem *p, bool whole);
 
 #endif

@@ -172,9 +172,17 @@ static double memory_available(void)
     return kilobytes > 0 ? kilobytes * 1024 : HUGE_VAL;
 }
 
-static int check_need(const problem *p, double there)
+/* Programs get all tensors, as files. */
+static bool asks_programs(const session *s)
 {
-    double const need = problem_memory(p);
+    for (int b = 0; b < s->pl.backends; b++)
+        if (s->pl.backend[b].kind == BACKEND_PROGRAM) return true;
+    return false;
+}
+
+static int check_need(const problem *p, bool whole, double there)
+{
+    double const need = problem_memory(p, whole);
     if (need <= there) return EXIT_GOOD;
     return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p->id, need / 1e9,
                        there / 1e9);
@@ -183,8 +191,9 @@ static int check_need(const problem *p, double there)
 static int check_memory(const session *s)
 {
     double const there = memory_available();
+    bool const whole = asks_programs(s);
     int code = EXIT_GOOD;
-    for (int i = 0; i < s->pl.cases.count && !code; i++) code = check_need(s->pl.cases.problem[i], there);
+    for (int i = 0; i < s->pl.cases.count && !code; i++) code = check_need(s->pl.cases.problem[i], whole, there);
     return code;
 }
 

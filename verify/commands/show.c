@@ -156,7 +156,7 @@ static int show(loaded_case *l)
     snprintf(text, sizeof text, "%s: %s; seed %llu", p->fill->name, p->fill->help, (unsigned long long)p->seed);
     wrapped("fill", text);
     print_tensors(p);
-    snprintf(text, sizeof text, "%.3g MB memory, %.3g million multiply-adds", problem_memory(p) / 1e6,
+    snprintf(text, sizeof text, "%.3g MB memory, %.3g million multiply-adds", problem_memory(p, false) / 1e6,
              p->op->work(p->prob.bytes) / 1e6);
     wrapped("needs", text);
     print_points(p);

@@ -1,6 +1,8 @@
 /* See arena.h. */
 #include "arena.h"
 
+#include "case/lazy.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -69,10 +71,40 @@ static size_t largest_room(const problem *p, int i)
     return most;
 }
 
-bool arena_open(arena *a, const problem *p, guard_side side, size_t align)
+static void fill_canaries(const region *r, char *room)
+{
+    size_t const lead = (size_t)(r->data - room_of(r)), end = lead + r->bytes;
+    memset(room, CANARY, lead);
+    memset(room + end, CANARY, r->room - end);
+}
+
+/* A lazy_fill. */
+static bool fill_region(void *context, int i, void *room)
+{
+    const arena *const a = context;
+    const region *const r = &a->item[i];
+    fill_canaries(r, room);
+    return a->filler.fill(a->filler.context, i, (char *)room + (r->data - room_of(r)));
+}
+
+/* Its pages can't be read until they are filled. */
+static bool cover(arena *a, int i)
+{
+    region *const r = &a->item[i];
+    r->lazy = true;
+    return !mprotect(room_of(r), r->room, PROT_NONE) &&
+           lazy_cover(room_of(r), r->room, &(lazy_source){fill_region, a, i, PROT_READ});
+}
+
+bool region_is_there(const region *r)
+{
+    return !r->lazy || lazy_is_filled(room_of(r));
+}
+
+bool arena_open(arena *a, const problem *p, guard_side side, size_t align, arena_filler filler)
 {
     const problem *const first = problem_step(p, 0);
-    *a = (arena){.item = calloc((size_t)first->tensors + 1, sizeof *a->item)};
+    *a = (arena){.filler = filler, .item = calloc((size_t)first->tensors + 1, sizeof *a->item)};
     if (!a->item) return false;
     for (int i = 0; i < first->tensors; i++) {
         if (!open_region(&a->item[i], &first->tensor[i], largest_room(p, i), side, align)) {
@@ -80,6 +112,7 @@ bool arena_open(arena *a, const problem *p, guard_side side, size_t align)
             return false;
         }
         a->count++;
+        if (filler.fill && tensor_is_lazy(p, i) && !cover(a, i)) return arena_close(a), false;
     }
     return true;
 }
@@ -90,9 +123,7 @@ void arena_place(arena *a, const problem *step)
     for (int i = 0; i < a->count; i++) {
         region *const r = &a->item[i];
         r->bytes = tensor_room(&step->tensor[i]);
-        char *const end = r->data + r->bytes;
-        memset(room_of(r), CANARY, (size_t)(r->data - room_of(r)));
-        memset(end, CANARY, (size_t)(end_of(r) - end));
+        if (!r->lazy) fill_canaries(r, room_of(r));
     }
 }
 
@@ -114,6 +145,8 @@ void arena_set(arena *a, arena_state state)
     a->state = state; /* first: a thread of the port may fault while the pages change */
     for (int i = 0; i < a->count; i++) {
         region *const r = &a->item[i];
+        if (state == ARENA_GONE && r->lazy) lazy_close(room_of(r));
+        if (state != ARENA_GONE && !region_is_there(r)) continue;
         if (state == ARENA_BACK) read_each_page(r);
         if (state == ARENA_GONE) madvise(room_of(r), r->room, MADV_DONTNEED);
         mprotect(room_of(r), r->room, protection(r, state));
@@ -122,7 +155,10 @@ void arena_set(arena *a, arena_state state)
 
 void arena_close(arena *a)
 {
-    for (int i = 0; i < a->count; i++) munmap(a->item[i].map, extent_of(&a->item[i]));
+    for (int i = 0; i < a->count; i++) {
+        if (a->item[i].lazy) lazy_close(room_of(&a->item[i]));
+        munmap(a->item[i].map, extent_of(&a->item[i]));
+    }
     free(a->item);
     *a = (arena){0};
 }
@@ -138,6 +174,7 @@ const char *arena_damage(const arena *a)
 {
     for (int i = 0; i < a->count; i++) {
         const region *const r = &a->item[i];
+        if (!region_is_there(r)) continue;
         bool const before = all_canaries(room_of(r), r->data);
         if (!before || !all_canaries(r->data + r->bytes, end_of(r))) return r->name;
     }

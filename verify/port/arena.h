@@ -18,17 +18,26 @@ typedef struct {
     size_t bytes; /* of the tensor's room */
     size_t most;  /* of the largest that lies here, of any step */
     const char *name;
+    bool lazy; /* filled when it is touched */
 } region;
+
+/* Fills the room of tensor[i]: see lazy_fill. fill NULL: no tensor is lazy here. */
+typedef struct {
+    bool (*fill)(void *context, int i, void *room);
+    void *context;
+} arena_filler;
 
 typedef struct {
     int count;
     region *item; /* item[i] belongs to tensor[i] of a step */
     int state;    /* an arena_state */
+    arena_filler filler;
 } arena;
 
 /* align: bytes the data must be aligned to; 0: the element size. The steps of a sequence share the memory, which is that
- * of the largest: arena_place comes before each call. False: no memory. */
-bool arena_open(arena *a, const problem *p, guard_side side, size_t align);
+ * of the largest: arena_place comes before each call. Lazy tensors are the filler's, while the arena stays where it is. False:
+ * no memory. */
+bool arena_open(arena *a, const problem *p, guard_side side, size_t align, arena_filler filler);
 void arena_close(arena *a);
 
 /* Who may do what. */
@@ -40,6 +49,9 @@ typedef enum {
 } arena_state;
 
 void arena_set(arena *a, arena_state state);
+
+/* Is anything in it? Not where it is lazy and nobody has touched it. */
+bool region_is_there(const region *r);
 
 /* Makes room for the tensors of one call: each begins where those of other steps do, and canaries fill the rest. The arena is
  * ours then. */

@@ -1,6 +1,7 @@
 /* See fault.h. */
 #include "fault.h"
 
+#include "case/lazy.h"
 #include "twin.h"
 #include "wire.h"
 
@@ -43,27 +44,37 @@ static arena_access locate(const void *address, bool writes, char *where, size_t
     return found;
 }
 
+/* The last answer: of a sequence it says which step. */
+static _Noreturn void answer_and_end(int number, port_outcome outcome, const char *text)
+{
+    size_t const cap = sizeof fault.last.why;
+    int used = 0;
+    fault.last.outcome = outcome;
+    if (fault.step) used = snprintf(fault.last.why, cap, "step %d of %d: ", fault.step, fault.steps);
+    snprintf(fault.last.why + used, cap - (size_t)used, "%s", text);
+    wire_send(fault.answers, FRAME_ANSWER, fault.serial, &fault.last, sizeof fault.last);
+    _exit(128 + number);
+}
+
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     char where[160];
+    lazy_answer const lazy = is_write(context) ? LAZY_ELSEWHERE : lazy_touch(info->si_addr);
+    if (lazy == LAZY_FILLED) return;
     if (!twin_is_worker()) _exit(128 + number);
     if (!fault.working) {
         signal(number, SIG_DFL); /* it happens again, on return */
         return;
     }
     while (atomic_flag_test_and_set(&answered)) pause();
+    if (lazy == LAZY_NO_MEMORY) answer_and_end(number, PORT_NOT_ASKED, "no memory for the tensors");
     bool const corrupting = locate(info->si_addr, is_write(context), where, sizeof where) == ACCESS_CORRUPTING;
-    fault.last.outcome = corrupting ? PORT_CORRUPT : PORT_CRASHED;
-    int used = 0;
-    if (fault.step) used = snprintf(fault.last.why, sizeof fault.last.why, "step %d of %d: ", fault.step, fault.steps);
-    char *const text = fault.last.why + used;
-    size_t const left = sizeof fault.last.why - (size_t)used;
+    char text[200];
     if (corrupting)
-        snprintf(text, left, "the port %s", where);
+        snprintf(text, sizeof text, "the port %s", where);
     else
-        snprintf(text, left, "signal %s: %s", sigabbrev_np(number), where);
-    wire_send(fault.answers, FRAME_ANSWER, fault.serial, &fault.last, sizeof fault.last);
-    _exit(128 + number);
+        snprintf(text, sizeof text, "signal %s: %s", sigabbrev_np(number), where);
+    answer_and_end(number, corrupting ? PORT_CORRUPT : PORT_CRASHED, text);
 }
 
 void fault_catch(int answers)

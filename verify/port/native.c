@@ -130,7 +130,7 @@ typedef struct {
 static void run_trial(desk *d, trial *t, bool given, answer *a)
 {
     if (given ? receive_inputs(d->requests, d->serial, t->whole, t->input) : fill_inputs(t->whole, t->input))
-        trial_run(t, &d->port, a);
+        trial_run(t, a);
     else
         answer_set(a, PORT_NOT_ASKED, given ? "the inputs did not arrive" : "no memory for the inputs");
 }
@@ -147,7 +147,7 @@ static bool serve_case(desk *d, const problem *p, bool given)
 {
     trial t;
     answer a = {.outcome = PORT_NOT_ASKED};
-    if (trial_open(&t, p))
+    if (trial_open(&t, p, &d->port, given))
         run_trial(d, &t, given, &a);
     else
         answer_set(&a, PORT_NOT_ASKED, "no memory for the tensors");
@@ -241,8 +241,8 @@ static void await(native *n, const deadline *until, answer *a)
     wire_state const state = wire_read_answer(until, &n->worker, n->serial, a);
     if (state != WIRE_GOOD)
         give_up(n, state, until, a);
-    else if (a->outcome == PORT_CRASHED ||
-             a->outcome == PORT_CORRUPT) /* it is gone, or its memory isn't to be trusted */
+    else if (a->outcome == PORT_CRASHED || a->outcome == PORT_NOT_ASKED || /* it is gone, or without memory, */
+             a->outcome == PORT_CORRUPT)                                   /* or its memory isn't to be trusted */
         process_end(&n->worker, deadline_to_end(n->limits.timeout));
 }
 

@@ -1,6 +1,7 @@
 /* See trial.h. */
 #include "trial.h"
 
+#include "case/fill.h"
 #include "case/without.h"
 #include "fault.h"
 #include "fpenv.h"
@@ -13,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* By run: what an element of an output holds before. */
 #define EIGHT(byte)                                                                                                    \
@@ -45,14 +47,56 @@ static void take_step(trial *t, int step)
 
 /* ---- memory ---- */
 
-bool trial_open(trial *t, const problem *p)
+static bool has_device(const loaded_port *port)
+{
+    const dsv3_backend *const table = &port->table;
+    return table->alloc && table->release && table->put && table->get;
+}
+
+static bool is_lazy(const trial *t, int i)
+{
+    return t->on_demand && tensor_is_lazy(t->whole, i);
+}
+
+/* Its input, made when the port first touches it: it lies in memory that a signal handler can ask for. */
+static bool make_input(trial *t, int i)
+{
+    const tensor_info *const info = &t->whole->tensor[i];
+    void *const made = mmap(NULL, info->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made == MAP_FAILED) return false;
+    fill_tensor(t->whole, info, made);
+    t->input[i] = made;
+    return true;
+}
+
+static void drop_input(const trial *t, int i)
+{
+    if (!is_lazy(t, i))
+        free(t->input[i]);
+    else if (t->input[i])
+        munmap(t->input[i], t->whole->tensor[i].bytes);
+}
+
+/* When the port first touches a lazy tensor. */
+static bool fill_touched(void *context, int i, void *room)
+{
+    trial *const t = context;
+    if (!t->input[i] && !make_input(t, i)) return false;
+    room_fill(&t->p->tensor[i], room, t->input[i]);
+    return true;
+}
+
+bool trial_open(trial *t, const problem *p, const loaded_port *port, bool given)
 {
     size_t const n = (size_t)p->tensors + 1; /* calloc may give NULL for none */
     *t = (trial){.whole = p, .p = p, .input = calloc(n, sizeof *t->input), .bound = calloc(n, sizeof *t->bound)};
+    t->port = port;
+    t->on_demand = !given && !has_device(port);
     for (int run = 0; run < 2; run++) t->written[run] = calloc(n, sizeof *t->written[run]);
     bool good = t->input && t->bound && t->written[0] && t->written[1];
     for (int i = 0; good && i < p->tensors; i++) {
         size_t const bytes = p->tensor[i].bytes;
+        if (is_lazy(t, i)) continue;
         if (p->tensor[i].row->kind != TENSOR_OUT)
             good = (t->input[i] = malloc(bytes)) != NULL;
         else
@@ -69,7 +113,8 @@ static void free_each(void **data, int count)
 
 void trial_close(trial *t)
 {
-    free_each(t->input, t->whole->tensors);
+    for (int i = 0; t->input && i < t->whole->tensors; i++) drop_input(t, i);
+    free(t->input);
     free_each(t->written[0], t->whole->tensors);
     free_each(t->written[1], t->whole->tensors);
     free(t->bound);
@@ -151,16 +196,10 @@ static bool copy_device(trial *t, bool get)
     return true;
 }
 
-static bool has_device(const trial *t)
-{
-    const dsv3_backend *const table = &t->port->table;
-    return table->alloc && table->release && table->put && table->get;
-}
-
 /* What the op is called with: the guarded memory, or device memory where the port has its own. */
 static bool open_bound(trial *t)
 {
-    bool const device = has_device(t);
+    bool const device = has_device(t->port);
     bool good = true;
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory[t->run].item[i];
@@ -172,7 +211,7 @@ static bool open_bound(trial *t)
 
 static void close_bound(trial *t)
 {
-    bool const device = has_device(t);
+    bool const device = has_device(t->port);
     for (int i = 0; i < t->p->tensors; i++) {
         if (device && t->bound[i]) t->port->table.release(t->port->ctx, t->bound[i]);
         t->bound[i] = NULL;
@@ -188,7 +227,7 @@ static bool call_prepared(trial *t, dsv3_status *status)
     *status = prepare(t, io);
     if (*status == DSV3_OK) {
         *status = call_op(t, io);
-        if (has_device(t) && *status == DSV3_OK) good = copy_device(t, true);
+        if (has_device(t->port) && *status == DSV3_OK) good = copy_device(t, true);
         unprepare(t, io);
     }
     free(io);
@@ -200,7 +239,7 @@ static bool call_port(trial *t, dsv3_status *status)
 {
     bool const last = t->step + 1 == problem_calls(t->whole);
     bool good = t->step > 0 || open_bound(t);
-    if (good && has_device(t)) good = copy_device(t, false);
+    if (good && has_device(t->port)) good = copy_device(t, false);
     good = good && call_prepared(t, status);
     if (last || !good || *status != DSV3_OK) close_bound(t);
     return good;
@@ -287,7 +326,8 @@ static bool check_memory(trial *t)
     }
     for (int i = 0; i < t->p->tensors; i++) {
         const region *const r = &t->memory[t->run].item[i];
-        if (is_output(t, i) || room_holds(&t->p->tensor[i], r->data, t->input[t->first + i])) continue;
+        if (is_output(t, i) || !region_is_there(r) || room_holds(&t->p->tensor[i], r->data, t->input[t->first + i]))
+            continue;
         snprintf(why, sizeof why, "the port changed its input %s", r->name);
         return fail(t, PORT_CORRUPT, why);
     }
@@ -324,7 +364,7 @@ static void lay_out(trial *t, int run)
         const region *const r = &t->memory[t->run].item[i];
         if (is_output(t, i))
             memset(r->data, poison[run][0], r->bytes);
-        else
+        else if (!is_lazy(t, i))
             room_fill(&t->p->tensor[i], r->data, t->input[t->first + i]);
     }
 }
@@ -368,7 +408,8 @@ static bool run_once(trial *t, int run)
     bool good = true;
     t->a->seconds = 0;
     t->run = run;
-    if (!arena_open(&t->memory[run], t->whole, run ? GUARD_BEFORE : GUARD_BEHIND, t->port->table.align))
+    arena_filler const filler = {t->on_demand ? fill_touched : NULL, t};
+    if (!arena_open(&t->memory[run], t->whole, run ? GUARD_BEFORE : GUARD_BEHIND, t->port->table.align, filler))
         return fail(t, PORT_NOT_ASKED, "no memory for the tensors");
     fault_watch(t->memory, 2);
     for (int s = 0; good && s < problem_calls(t->whole); s++) good = run_step(t, run, s);
@@ -435,9 +476,8 @@ static bool compare_replays(trial *t)
     return false;
 }
 
-void trial_run(trial *t, const loaded_port *port, answer *a)
+void trial_run(trial *t, answer *a)
 {
-    t->port = port;
     t->a = a;
     fault_begin(a);
     if (!declare(t) || !check_start(t)) return;

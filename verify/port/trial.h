@@ -15,7 +15,8 @@ typedef struct {
     const problem *whole; /* maybe a sequence: the pointers below are in the order of its tensors */
     const problem *p;     /* the call in work */
     int step, first;      /* its number, and that of its first tensor */
-    void **input;         /* as filled; NULL for outputs */
+    bool on_demand;       /* lazy tensors are filled when the port touches them */
+    void **input;         /* as filled; NULL for outputs, and for what isn't filled yet */
     void **written[2];    /* outputs of either run; NULL for inputs */
     void **bound;         /* what the op is called with, by tensor of a call */
     arena memory[2];      /* by run: addresses of the first stay taken, so that what still writes there is seen */
@@ -25,11 +26,11 @@ typedef struct {
     answer *a;
 } trial;
 
-/* Memory for all of it; the inputs are the caller's to fill. False: no memory. Close either way. */
-bool trial_open(trial *t, const problem *p);
+/* Memory for all of it. What inputs there are, are the caller's to fill; given: all of them. False: no memory. Close either way. */
+bool trial_open(trial *t, const problem *p, const loaded_port *port, bool given);
 void trial_close(trial *t);
 
 /* Sets outcome, why, declared and seconds of the answer. */
-void trial_run(trial *t, const loaded_port *port, answer *a);
+void trial_run(trial *t, answer *a);
 
 #endif
