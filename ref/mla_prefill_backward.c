@@ -54,7 +54,7 @@ static ball by_scale_of_k(const head *h, ball sum)
 
 static ball less_D(const head *h, ball dP, ball D)
 {
-    return quirk(h->rd, QUIRK_D9_no_D) ? dP : round_op(h->rd, ball_sub(dP, D));
+    return quirk(h->rd, QUIRK_D9_no_D) ? dP : round_op(h->inner, ball_sub(dP, D));
 }
 
 static bool takes_base_2(const head *h)
@@ -130,8 +130,8 @@ static ball D_by_keys(const head *h, int64_t i)
 {
     sum_record sum = empty_sum();
     for (int64_t j = 0; j < h->seen[i]; j++)
-        add_term(&sum, product(h->rd, at_point(h, POINT_mla_prefill_backward_P, h->P[j]), h->dP[j]));
-    return sum_of(h->rd, &sum);
+        add_term(&sum, product(h->inner, at_point(h, POINT_mla_prefill_backward_P, h->P[j]), h->dP[j]));
+    return sum_of(h->inner, &sum);
 }
 
 static ball D_by_columns(const head *h, int64_t i)
@@ -163,8 +163,8 @@ static void differentiate(const head *h, int64_t at, ball P, ball dP, ball D)
         h->dS[at] = whole;
         return;
     }
-    ball const apart = ball_sub(round_op(rd, ball_mul(P, dP)), round_op(rd, ball_mul(P, D)));
-    h->dS[at] = round_at(rd, point, h->format, quirk(rd, QUIRK_D9_no_D) ? whole : either(whole, apart));
+    ball const apart = ball_sub(round_op(h->inner, ball_mul(P, dP)), round_op(h->inner, ball_mul(P, D)));
+    h->dS[at] = round_at(h->inner, point, h->format, quirk(rd, QUIRK_D9_no_D) ? whole : either(whole, apart));
     ball const late = ball_mul(h->scale, h->dS[at]), early = product_of(rd, (ball[]){h->scale, P, less}, 3);
     h->scaled[at] = round_at(rd, point, h->format, either(late, early));
 }

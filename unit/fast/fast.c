@@ -193,6 +193,8 @@ static const char *const ids[] = {
     "embed_backward@odd",
     "gate_backward@odd",
     "balance_loss_backward@odd",
+    "mla_prefill_backward@odd:q=f32",
+    "mla_prefill_backward@odd:n_tokens=70,n_keys=150,num_attention_heads=3",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",
