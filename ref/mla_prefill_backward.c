@@ -23,9 +23,11 @@ typedef struct {
     ball scale;
     int64_t *seen, *used, *most;      /* keys of a query: that it sees, that its gradient takes, the more of both */
     ball *scores, *P_v, *dS, *scaled; /* (n, len); scaled: softmax_scale dS, not in an exact reading */
-    ball *o;                          /* (n, columns); not in an exact reading */
-    ball *P, *dP;                     /* (len): of the query in work */
-    double *error;
+    ball *o;                          /* (n, columns); not in an exact reading, nor is the next */
+    double *by_weights;               /* (n, columns): what of o's radius is owed to weights */
+    ball *P, *dP;                     /* (len): of the query in work, as the port has them */
+    ball *weight, *exact;             /* (len): P and dP themselves */
+    double *error;                    /* (len): E_j of the weights */
 } head;
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
@@ -64,6 +66,24 @@ static bool takes_base_2(const head *h)
 
 /* ---- P ---- */
 
+static attention attention_of(const head *h, const int64_t *seen)
+{
+    return (attention){.rd = h->rd,
+                       .scale_q = POINT_mla_prefill_backward_scale,
+                       .scores = POINT_mla_prefill_backward_scores,
+                       .P = POINT_mla_prefill_backward_P_v,
+                       .output = h->format,
+                       .scale = h->scale,
+                       .rows = h->n,
+                       .len = h->len,
+                       .width = h->columns,
+                       .query = h->q.row,
+                       .key = h->k.row,
+                       .seen = seen,
+                       .number = h->v.parts,
+                       .stride = h->columns};
+}
+
 typedef struct {
     softmax m;
     ball lse; /* as the port has it */
@@ -83,7 +103,10 @@ static normaliser normaliser_of(const head *h, softmax m)
 static normaliser select_one(const head *h, int64_t n)
 {
     ball const one = probability_selected(h->rd, h->inner);
-    for (int64_t j = 0; j < n; j++) h->P[j] = ball_sup(h->P[j]) == 0 ? one : ball_of(0);
+    for (int64_t j = 0; j < n; j++) {
+        bool const selected = ball_sup(h->P[j]) == 0;
+        h->P[j] = selected ? one : ball_of(0), h->weight[j] = ball_of(selected), h->error[j] = 0;
+    }
     return normaliser_of(h, softmax_of_zeros(h->rd, 1, 1));
 }
 
@@ -98,6 +121,7 @@ static normaliser weigh(const head *h, int64_t i)
     normaliser const z = normaliser_of(h, softmax_weigh(rd, h->P, h->error, n, most_parts(rd, n)));
     for (int64_t j = 0; j < n; j++) {
         ball const divided = probability_divided(h->inner, &z.m, h->P[j], h->error[j]);
+        h->weight[j] = ball_div(h->P[j], z.m.sum);
         h->P[j] = rd->declared ? either(divided, from_lse(h, &z.m, score[j], z.lse)) : divided;
     }
     return z;
@@ -134,21 +158,65 @@ static ball D_by_keys(const head *h, int64_t i)
     return sum_of(h->inner, &sum);
 }
 
-static ball D_by_columns(const head *h, int64_t i)
+/* What D owes to weights of o that are off: as o would, were it the mean of the dP. (Delta) */
+static double D_by_weights(const head *h, int64_t i, const softmax *m)
+{
+    attention const a = attention_of(h, h->seen);
+    weighted_sums s = {0};
+    ball D = ball_of(0);
+    for (int64_t j = 0; j < h->seen[i]; j++) D = ball_add(D, ball_mul(h->weight[j], h->exact[j]));
+    for (int64_t j = 0; j < h->seen[i]; j++) {
+        double const P = ball_sup(h->weight[j]), off = ball_sup(ball_sub(h->exact[j], D)), dP = ball_sup(h->exact[j]);
+        s.size += P * dP, s.moved += P * h->error[j] * off, s.spread += P * off;
+        s.largest = fmax(s.largest, dP);
+    }
+    double const slack = 1 + 0x1p-50 * (double)(h->seen[i] + 8);
+    s.size *= slack, s.moved *= slack, s.spread *= slack, s.o = ball_sup(D);
+    return weights_radius(&a, m, &s);
+}
+
+/* o at its point, rounded as that says; or moved by a rounding at most, whatever it was. */
+static ball stored_o(const head *h, ball o, bool moved)
+{
+    int const point = POINT_mla_prefill_backward_o;
+    if (!moved) return round_at(h->rd, point, h->format, o);
+    double const unit = unit_at_point(h->rd, point, h->format), floor = floor_at_point(h->rd, point, h->format);
+    return ball_widen(o, unit * ball_sup(o) * (1 + 0x1p-40) + floor);
+}
+
+static ball D_by_columns(const head *h, int64_t i, bool moved)
 {
     sum_record sum = empty_sum();
     for (int64_t c = 0; c < h->columns; c++) {
-        ball const o = round_at(h->rd, POINT_mla_prefill_backward_o, h->format, h->o[i * h->columns + c]);
+        ball const o = stored_o(h, h->o[i * h->columns + c], moved);
         add_term(&sum, product(h->rd, element(h->rd, h->grad_o.row[i].value[c]), o));
     }
     return sum_of(h->rd, &sum);
 }
 
-static ball D_of(const head *h, int64_t i)
+/* The sum of |grad_o| times what each entry of o owes to weights. */
+static double apart_by_weights(const head *h, int64_t i)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < h->columns; c++) sum += fabs(h->grad_o.row[i].value[c]) * h->by_weights[i * h->columns + c];
+    return sum * (1 - 0x1p-40);
+}
+
+/* grad_o . o. Weights that are off move all entries of o together, and D by less than each by itself. (Delta) */
+static ball D_by_o(const head *h, int64_t i, const softmax *m)
+{
+    ball const rounded = D_by_columns(h, i, false), moved = D_by_columns(h, i, true);
+    double const apart = apart_by_weights(h, i), together = apart > 0 ? D_by_weights(h, i, m) : 0;
+    if (ball_is_any(moved) || !(together < apart)) return rounded;
+    ball const D = {moved.c, fmax(moved.r - apart, 0) * (1 + 0x1p-40) + together};
+    return D.r < rounded.r ? D : rounded;
+}
+
+static ball D_of(const head *h, int64_t i, const softmax *m)
 {
     ball const by_keys = D_by_keys(h, i);
     if (!h->rd->declared) return by_keys;
-    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(by_keys, D_by_columns(h, i)));
+    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(by_keys, D_by_o(h, i, m)));
 }
 
 /* ---- dS ---- */
@@ -176,9 +244,10 @@ static void differentiate_row(const head *h, int64_t i)
     normaliser const z = weigh(h, i);
     for (int64_t j = 0; j < h->most[i]; j++) {
         sum_record const sum = ball_dot(&h->grad_o.row[i], &h->v.row[j]);
+        h->exact[j] = sum.total;
         h->dP[j] = round_at(rd, POINT_mla_prefill_backward_dP, h->format, sum_of(rd, &sum));
     }
-    ball const D = D_of(h, i);
+    ball const D = D_of(h, i, &z.m);
     mistake(h, i, &z);
     for (int64_t j = 0; j < h->used[i]; j++) {
         h->P_v[i * h->len + j] = at_point(h, POINT_mla_prefill_backward_P_v, h->P[j]);
@@ -294,24 +363,6 @@ static void grad_v_of(const head *h, int64_t j, ref_value *out)
 
 /* ---- the op ---- */
 
-static attention attention_of(const head *h, const int64_t *seen)
-{
-    return (attention){.rd = h->rd,
-                       .scale_q = POINT_mla_prefill_backward_scale,
-                       .scores = POINT_mla_prefill_backward_scores,
-                       .P = POINT_mla_prefill_backward_P_v,
-                       .output = h->format,
-                       .scale = h->scale,
-                       .rows = h->n,
-                       .len = h->len,
-                       .width = h->columns,
-                       .query = h->q.row,
-                       .key = h->k.row,
-                       .seen = seen,
-                       .number = h->v.parts,
-                       .stride = h->columns};
-}
-
 /* The columns of softmax_scale q, where a port may have them. */
 static const ball *scale_queries(const head *h)
 {
@@ -347,13 +398,15 @@ static void prepare(head *h)
     h->P_v = zeros(h, cells), h->dS = zeros(h, cells), h->scaled = h->rd->declared ? zeros(h, cells) : NULL;
     h->P = scratch_take(memory, h->len, sizeof *h->P);
     h->dP = scratch_take(memory, h->len, sizeof *h->dP);
+    h->weight = scratch_take(memory, 2 * h->len, sizeof *h->weight), h->exact = h->weight + h->len;
     h->error = scratch_take(memory, h->len, sizeof *h->error);
     attention const all = attention_of(h, h->most), own = attention_of(h, h->seen);
     attention_scores(&all, h->scores);
     h->scaled_q = scale_queries(h);
     if (!h->rd->declared) return;
     h->o = scratch_take(memory, h->n * h->columns, sizeof *h->o);
-    attend(&own, h->o, NULL);
+    h->by_weights = scratch_take(memory, h->n * h->columns, sizeof *h->by_weights);
+    attend_apart(&own, h->o, h->by_weights);
 }
 
 static void grads_of_head(const ref_reading *rd, const dsv3_mla_prefill_backward_prob *p,
