@@ -150,10 +150,10 @@ void attend(const attention *a, ball *o, ball *lse)
     attend_all(a, o, lse, NULL);
 }
 
-void attend_apart(const attention *a, ball *o, double *by_weights)
+void attend_apart(const attention *a, ball *o, ball *lse, double *by_weights)
 {
     for (int64_t i = 0; i < a->rows * a->width; i++) by_weights[i] = 0;
-    attend_all(a, o, NULL, by_weights);
+    attend_all(a, o, lse, by_weights);
 }
 
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse)
