@@ -217,7 +217,8 @@ static double apart_by_weights(const head *h, int64_t i)
     return sum * (1 - 0x1p-40);
 }
 
-/* grad_o . o of an o that the port makes. Weights that are off move all entries of o together, and D by less than each by itself. (Delta) */
+/* grad_o . o of an o that the port makes. Weights that are off move all entries together, and D by less than each by itself.
+ * (Delta) */
 static ball D_by_own_o(const head *h, int64_t i, const softmax *m)
 {
     ball const rounded = D_by_columns(h, i, h->o, false), moved = D_by_columns(h, i, h->o, true);
