@@ -106,10 +106,12 @@ static int64_t most_seen(const int64_t *seen, int64_t rows)
 }
 
 /* Rows [first, first + rows). */
-static void attend_rows(const attention *a, const value_bounds *v, int64_t first, int64_t rows, ball *o, ball *lse)
+static void attend_rows(const attention *a, const value_bounds *v, int64_t first, int64_t rows, ball *o, ball *lse,
+                        double *by_weights)
 {
     scratch *const memory = a->rd->scratch;
     attention_rows b = {.a = a, .query = a->query + first, .seen = a->seen + first, .rows = rows};
+    b.by_weights = by_weights;
     b.len = most_seen(b.seen, rows);
     b.weight = scratch_take(memory, rows * b.len, sizeof *b.weight);
     b.error = scratch_take(memory, rows * b.len, sizeof *b.error);
@@ -129,17 +131,29 @@ static void attend_rows(const attention *a, const value_bounds *v, int64_t first
     widen_means(&b, v, o);
 }
 
-void attend(const attention *a, ball *o, ball *lse)
+static void attend_all(const attention *a, ball *o, ball *lse, double *by_weights)
 {
     scratch_piece *const mark = scratch_mark(a->rd->scratch);
     value_bounds const v = value_bounds_of(a);
     for (int64_t first = 0; first < a->rows; first += MOST_ROWS) {
         scratch_piece *const of_rows = scratch_mark(a->rd->scratch);
         int64_t const rows = a->rows - first < MOST_ROWS ? a->rows - first : MOST_ROWS;
-        attend_rows(a, &v, first, rows, o ? o + first * a->width : NULL, lse ? lse + first : NULL);
+        attend_rows(a, &v, first, rows, o ? o + first * a->width : NULL, lse ? lse + first : NULL,
+                    by_weights ? by_weights + first * a->width : NULL);
         scratch_back(a->rd->scratch, of_rows);
     }
     scratch_back(a->rd->scratch, mark);
+}
+
+void attend(const attention *a, ball *o, ball *lse)
+{
+    attend_all(a, o, lse, NULL);
+}
+
+void attend_apart(const attention *a, ball *o, ball *lse, double *by_weights)
+{
+    for (int64_t i = 0; i < a->rows * a->width; i++) by_weights[i] = 0;
+    attend_all(a, o, lse, by_weights);
 }
 
 ref_value lse_value(const attention *a, int64_t r, int point, ball lse)

@@ -31,6 +31,10 @@ typedef struct {
  * o = 0; its lse is -infinity, which no ball is: that is left to the caller, and any is written. */
 void attend(const attention *a, ball *o, ball *lse);
 
+/* o and lse as attend has them; and by_weights (rows, width): how much of each radius is owed to weights that are off, not to sums. 0: little, or
+ * unknown. Sums of entries of o have less of it than the sum of these: see Lemma Delta. Not in an exact reading. */
+void attend_apart(const attention *a, ball *o, ball *lse, double *by_weights);
+
 /* s (rows, len): the scores of the keys that each row sees, as a port has them; what others get is left open. */
 void attention_scores(const attention *a, ball *s);
 

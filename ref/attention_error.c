@@ -320,6 +320,15 @@ static double softmax_radius(const attention *a, const softmax *m, double o, con
     return (first + total * (fabs(o) + first) + handed_on * (1 + total) + lost) * (1 + 0x1p-40);
 }
 
+double weights_radius(const attention *a, const softmax *m, const weighted_sums *s)
+{
+    double const unit = unit_at_point(a->rd, a->P, a->output);
+    double const coarse = (double)m->n * floor_at_point(a->rd, a->P, a->output) * 2 * s->largest;
+    double const size = s->size + s->moved + m->E * s->o + coarse;
+    if (!(m->E + unit < 0.9)) return INFINITY;
+    return (s->moved + unit * fmax(size, s->spread + s->moved) + coarse) / (1 - m->E - unit) * (1 + 0x1p-40);
+}
+
 /* The same by the values alone: whatever the weights are, a mean lies between the least and the largest value. (Hull) */
 static double hull_radius(const attention *a, const softmax *m, ball o, double low, double high, double largest)
 {
@@ -349,7 +358,9 @@ void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
         int64_t const c = i % width;
         double const radius = softmax_radius(b->a, m, ball_sup(b->mean[i]), &sums, v->largest[c]);
         double const hull = hull_radius(b->a, m, b->mean[i], v->low[c], v->high[c], v->largest[c]);
+        weighted_sums const s = {sums.size, sums.moved, sums.spread, ball_sup(b->mean[i]), v->largest[c]};
         o[i] = ball_widen(b->mean[i], radius < hull ? radius : hull);
+        if (b->by_weights && radius < hull) b->by_weights[i] = weights_radius(b->a, m, &s);
     }
     scratch_back(b->a->rd->scratch, mark);
 }

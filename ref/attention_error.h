@@ -19,6 +19,7 @@ typedef struct {
     double *error;        /* (rows, len): E_j */
     softmax *of_row;      /* (rows); n = 0: the row has its o already */
     ball *mean;           /* (rows, width): sum_j P_j v_j */
+    double *by_weights;   /* (rows, width): zeros, or NULL; see attend_apart */
 } attention_rows;
 
 /* How a port forms the scores of a row: scale (query . k_j). */
@@ -68,6 +69,13 @@ typedef struct {
     const double *low, *high; /* (width): ends of each column; not in an exact reading */
 } value_bounds;
 value_bounds value_bounds_of(const attention *a);
+
+/* How far a mean with weights that are off by E_j and by the rounding of P may be from the mean. (Softmax, Delta) */
+typedef struct {
+    double size, moved, spread; /* the sums of P |v|, P E |v - o|, P |v - o| */
+    double o, largest;          /* >= |o|, >= every |v| */
+} weighted_sums;
+double weights_radius(const attention *a, const softmax *m, const weighted_sums *s);
 
 /* o (rows, width) is the mean and everything that a port may make of it, for the rows that have a softmax. (Softmax) */
 void widen_means(const attention_rows *b, const value_bounds *v, ball *o);

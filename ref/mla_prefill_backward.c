@@ -20,12 +20,16 @@ typedef struct {
     vectors q, k, v, grad_o;        /* rows */
     vectors q_of, k_of, grad_o_of;  /* columns */
     const ball *scaled_q;           /* (width, n): columns of softmax_scale q; NULL: no port has them */
+    double softmax_scale;
     ball scale;
     int64_t *seen, *used, *most;      /* keys of a query: that it sees, that its gradient takes, the more of both */
     ball *scores, *P_v, *dS, *scaled; /* (n, len); scaled: softmax_scale dS, not in an exact reading */
-    ball *o;                          /* (n, columns); not in an exact reading */
-    ball *P, *dP;                     /* (len): of the query in work */
-    double *error;
+    ball *o, *lse;                    /* (n, columns), (n); these five not in an exact reading */
+    ball *read_o, *read_lse;          /* what mla_prefill makes, without an error */
+    double *by_weights;               /* (n, columns): what of o's radius is owed to weights */
+    ball *P, *dP;                     /* (len): of the query in work, as the port has them */
+    ball *weight, *exact;             /* (len): P and dP themselves */
+    double *error;                    /* (len): E_j of the weights */
 } head;
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
@@ -54,7 +58,7 @@ static ball by_scale_of_k(const head *h, ball sum)
 
 static ball less_D(const head *h, ball dP, ball D)
 {
-    return quirk(h->rd, QUIRK_D10_no_D) ? dP : round_op(h->rd, ball_sub(dP, D));
+    return quirk(h->rd, QUIRK_D10_no_D) ? dP : round_op(h->inner, ball_sub(dP, D));
 }
 
 static bool takes_base_2(const head *h)
@@ -64,9 +68,27 @@ static bool takes_base_2(const head *h)
 
 /* ---- P ---- */
 
+static attention attention_of(const ref_reading *rd, const head *h, const int64_t *seen)
+{
+    return (attention){.rd = rd,
+                       .scale_q = POINT_mla_prefill_backward_scale,
+                       .scores = POINT_mla_prefill_backward_scores,
+                       .P = POINT_mla_prefill_backward_P_v,
+                       .output = h->format,
+                       .scale = constant(rd, h->softmax_scale),
+                       .rows = h->n,
+                       .len = h->len,
+                       .width = h->columns,
+                       .query = h->q.row,
+                       .key = h->k.row,
+                       .seen = seen,
+                       .number = h->v.parts,
+                       .stride = h->columns};
+}
+
 typedef struct {
     softmax m;
-    ball lse; /* as the port has it */
+    ball lse, read; /* as the port makes it, and as it reads it */
 } normaliser;
 
 static ball from_lse(const head *h, const softmax *m, ball score, ball lse)
@@ -74,17 +96,31 @@ static ball from_lse(const head *h, const softmax *m, ball score, ball lse)
     return h->rd->declared ? probability_from_lse(h->inner, m, score, lse) : ball_exp(ball_sub(score, lse));
 }
 
-static normaliser normaliser_of(const head *h, softmax m)
+static normaliser normaliser_of(const head *h, int64_t i, softmax m)
 {
-    return (normaliser){m, round_at(h->inner, POINT_mla_prefill_backward_lse, DSV3_F32, softmax_lse(h->rd, &m, 0))};
+    int const point = POINT_mla_prefill_backward_lse;
+    if (!h->rd->declared) return (normaliser){m, softmax_lse(h->rd, &m, 0), ball_any()};
+    ball const made = round_at(h->inner, point, DSV3_F32, h->lse[i]);
+    return (normaliser){m, made, cast_at(h->inner, point, DSV3_F32, h->read_lse[i])};
+}
+
+/* P of a port that has the maximum and the sum, lse of its own, or lse that it reads. */
+static ball by_any(const head *h, const normaliser *z, ball divided, ball score)
+{
+    if (!h->rd->declared) return divided;
+    return either(divided, either(from_lse(h, &z->m, score, z->lse), from_lse(h, &z->m, score, z->read)));
 }
 
 /* One key has all the weight. (Selection) */
-static normaliser select_one(const head *h, int64_t n)
+static normaliser select_one(const head *h, int64_t i)
 {
-    ball const one = probability_selected(h->rd, h->inner);
-    for (int64_t j = 0; j < n; j++) h->P[j] = ball_sup(h->P[j]) == 0 ? one : ball_of(0);
-    return normaliser_of(h, softmax_of_zeros(h->rd, 1, 1));
+    normaliser const z = normaliser_of(h, i, softmax_of_zeros(h->rd, 1, 1));
+    ball const one = by_any(h, &z, probability_selected(h->rd, h->inner), ball_of(0));
+    for (int64_t j = 0; j < h->seen[i]; j++) {
+        bool const selected = ball_sup(h->P[j]) == 0;
+        h->P[j] = selected ? one : ball_of(0), h->weight[j] = ball_of(selected), h->error[j] = 0;
+    }
+    return z;
 }
 
 /* The scores of query i become P, before its points. */
@@ -94,11 +130,13 @@ static normaliser weigh(const head *h, int64_t i)
     int64_t const n = h->seen[i];
     const ball *const score = h->scores + i * h->len;
     for (int64_t j = 0; j < n; j++) h->P[j] = score[j];
-    if (rd->declared && softmax_selects_one(h->P, n)) return select_one(h, n);
-    normaliser const z = normaliser_of(h, softmax_weigh(rd, h->P, h->error, n, most_parts(rd, n)));
+    int64_t const parts = most_parts(rd, n);
+    if (rd->declared && parts <= 1 && softmax_selects_one(h->P, n)) return select_one(h, i);
+    normaliser const z = normaliser_of(h, i, softmax_weigh(rd, h->P, h->error, n, parts));
     for (int64_t j = 0; j < n; j++) {
         ball const divided = probability_divided(h->inner, &z.m, h->P[j], h->error[j]);
-        h->P[j] = rd->declared ? either(divided, from_lse(h, &z.m, score[j], z.lse)) : divided;
+        h->weight[j] = ball_div(h->P[j], z.m.sum);
+        h->P[j] = by_any(h, &z, divided, score[j]);
     }
     return z;
 }
@@ -130,25 +168,72 @@ static ball D_by_keys(const head *h, int64_t i)
 {
     sum_record sum = empty_sum();
     for (int64_t j = 0; j < h->seen[i]; j++)
-        add_term(&sum, product(h->rd, at_point(h, POINT_mla_prefill_backward_P, h->P[j]), h->dP[j]));
-    return sum_of(h->rd, &sum);
+        add_term(&sum, product(h->inner, at_point(h, POINT_mla_prefill_backward_P, h->P[j]), h->dP[j]));
+    sum.zeros = h->len - sum.n, sum.n = h->len;
+    return sum_of(h->inner, &sum);
 }
 
-static ball D_by_columns(const head *h, int64_t i)
+/* What D owes to weights of o that are off: as o would, were it the mean of the dP. (Delta) */
+static double D_by_weights(const head *h, int64_t i, const softmax *m)
+{
+    attention const a = attention_of(h->rd, h, h->seen);
+    weighted_sums s = {0};
+    ball D = ball_of(0);
+    for (int64_t j = 0; j < h->seen[i]; j++) D = ball_add(D, ball_mul(h->weight[j], h->exact[j]));
+    for (int64_t j = 0; j < h->seen[i]; j++) {
+        double const P = ball_sup(h->weight[j]), off = ball_sup(ball_sub(h->exact[j], D)), dP = ball_sup(h->exact[j]);
+        s.size += P * dP, s.moved += P * h->error[j] * off, s.spread += P * off;
+        s.largest = fmax(s.largest, dP);
+    }
+    double const slack = 1 + 0x1p-50 * (double)(h->seen[i] + 8);
+    s.size *= slack, s.moved *= slack, s.spread *= slack, s.o = ball_sup(D);
+    return weights_radius(&a, m, &s);
+}
+
+/* o at its point, rounded as that says; or moved by a rounding at most, whatever it was. */
+static ball stored_o(const head *h, ball o, bool moved)
+{
+    int const point = POINT_mla_prefill_backward_o;
+    if (!moved) return round_at(h->rd, point, h->format, o);
+    double const unit = unit_at_point(h->rd, point, h->format), floor = floor_at_point(h->rd, point, h->format);
+    return ball_widen(o, unit * ball_sup(o) * (1 + 0x1p-40) + floor);
+}
+
+static ball D_by_columns(const head *h, int64_t i, const ball *o, bool moved)
 {
     sum_record sum = empty_sum();
     for (int64_t c = 0; c < h->columns; c++) {
-        ball const o = round_at(h->rd, POINT_mla_prefill_backward_o, h->format, h->o[i * h->columns + c]);
-        add_term(&sum, product(h->rd, element(h->rd, h->grad_o.row[i].value[c]), o));
+        ball const entry = stored_o(h, o[i * h->columns + c], moved);
+        add_term(&sum, product(h->rd, element(h->rd, h->grad_o.row[i].value[c]), entry));
     }
     return sum_of(h->rd, &sum);
 }
 
-static ball D_of(const head *h, int64_t i)
+/* The sum of |grad_o| times what each entry of o owes to weights. */
+static double apart_by_weights(const head *h, int64_t i)
+{
+    double sum = 0;
+    for (int64_t c = 0; c < h->columns; c++) sum += fabs(h->grad_o.row[i].value[c]) * h->by_weights[i * h->columns + c];
+    return sum * (1 - 0x1p-40);
+}
+
+/* grad_o . o of an o that the port makes. Weights that are off move all entries together, and D by less than each by itself.
+ * (Delta) */
+static ball D_by_own_o(const head *h, int64_t i, const softmax *m)
+{
+    ball const rounded = D_by_columns(h, i, h->o, false), moved = D_by_columns(h, i, h->o, true);
+    double const apart = apart_by_weights(h, i), together = apart > 0 ? D_by_weights(h, i, m) : 0;
+    if (ball_is_any(moved) || !(together < apart)) return rounded;
+    ball const D = {moved.c, fmax(moved.r - apart, 0) * (1 + 0x1p-40) + together};
+    return D.r < rounded.r ? D : rounded;
+}
+
+static ball D_of(const head *h, int64_t i, const softmax *m)
 {
     ball const by_keys = D_by_keys(h, i);
     if (!h->rd->declared) return by_keys;
-    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(by_keys, D_by_columns(h, i)));
+    ball const by_o = either(D_by_own_o(h, i, m), D_by_columns(h, i, h->read_o, false));
+    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(by_keys, by_o));
 }
 
 /* ---- dS ---- */
@@ -163,8 +248,8 @@ static void differentiate(const head *h, int64_t at, ball P, ball dP, ball D)
         h->dS[at] = whole;
         return;
     }
-    ball const apart = ball_sub(round_op(rd, ball_mul(P, dP)), round_op(rd, ball_mul(P, D)));
-    h->dS[at] = round_at(rd, point, h->format, quirk(rd, QUIRK_D10_no_D) ? whole : either(whole, apart));
+    ball const apart = ball_sub(round_op(h->inner, ball_mul(P, dP)), round_op(h->inner, ball_mul(P, D)));
+    h->dS[at] = round_at(h->inner, point, h->format, quirk(rd, QUIRK_D10_no_D) ? whole : either(whole, apart));
     ball const late = ball_mul(h->scale, h->dS[at]), early = product_of(rd, (ball[]){h->scale, P, less}, 3);
     h->scaled[at] = round_at(rd, point, h->format, either(late, early));
 }
@@ -176,9 +261,10 @@ static void differentiate_row(const head *h, int64_t i)
     normaliser const z = weigh(h, i);
     for (int64_t j = 0; j < h->most[i]; j++) {
         sum_record const sum = ball_dot(&h->grad_o.row[i], &h->v.row[j]);
+        h->exact[j] = sum.total;
         h->dP[j] = round_at(rd, POINT_mla_prefill_backward_dP, h->format, sum_of(rd, &sum));
     }
-    ball const D = D_of(h, i);
+    ball const D = D_of(h, i, &z.m);
     mistake(h, i, &z);
     for (int64_t j = 0; j < h->used[i]; j++) {
         h->P_v[i * h->len + j] = at_point(h, POINT_mla_prefill_backward_P_v, h->P[j]);
@@ -199,9 +285,11 @@ static operand part_of(operand a, int64_t from, int64_t n)
     return a;
 }
 
-static ball sum_with(const head *h, const operand *a, const operand *b)
+/* Of n terms, those that aren't here being 0: a port may add them. */
+static ball sum_with(const head *h, const operand *a, const operand *b, int64_t n)
 {
-    sum_record const sum = ball_dot(a, b);
+    sum_record sum = ball_dot(a, b);
+    sum.zeros = n - sum.n, sum.n = n;
     return sum_of(h->rd, &sum);
 }
 
@@ -218,10 +306,10 @@ static void grad_q_of(const head *h, int64_t i, ref_value *out)
     operand const dS = row_of(h, h->dS, i);
     for (int64_t c = 0; c < h->width; c++) {
         operand const k = part_of(h->k_of.row[c], 0, h->used[i]);
-        ball grad = ball_mul(h->scale, round_op(rd, sum_with(h, &dS, &k)));
+        ball grad = ball_mul(h->scale, round_op(rd, sum_with(h, &dS, &k, h->len)));
         if (rd->declared) {
             operand const scaled = row_of(h, h->scaled, i);
-            grad = either(grad, sum_with(h, &scaled, &k));
+            grad = either(grad, sum_with(h, &scaled, &k, h->len));
         }
         out[c] = value_of(round_at(rd, POINT_mla_prefill_backward_grad_q, h->format, grad));
     }
@@ -253,7 +341,7 @@ static ball with_scaled_q(const head *h, const operand *dS, int64_t c, int64_t f
     int64_t const n = h->n - first;
     double *const parts = scratch_take(rd->scratch, 3 * n, sizeof *parts);
     operand const q = operand_of_balls(h->scaled_q + c * h->n + first, n, parts);
-    ball const sum = sum_with(h, dS, &q), one = ball_of(1);
+    ball const sum = sum_with(h, dS, &q, h->n), one = ball_of(1);
     if (declared_at(rd, POINT_mla_prefill_backward_scale).must) return sum;
     return product_of(rd, (ball[]){sum, one, one, one}, 4);
 }
@@ -267,10 +355,10 @@ static void grad_k_of(const head *h, int64_t j, ref_value *out)
     for (int64_t c = 0; c < h->width; c++) {
         scratch_piece *const of_column = scratch_mark(rd->scratch);
         operand const q = part_of(h->q_of.row[c], first, h->n - first);
-        ball grad = by_scale_of_k(h, round_op(rd, sum_with(h, &dS, &q)));
+        ball grad = by_scale_of_k(h, round_op(rd, sum_with(h, &dS, &q, h->n)));
         if (rd->declared && !quirk(rd, QUIRK_D10_scale_missing_k)) {
             operand const scaled = column_of(h, h->scaled, j, first);
-            grad = either(grad, sum_with(h, &scaled, &q));
+            grad = either(grad, sum_with(h, &scaled, &q, h->n));
             if (h->scaled_q) grad = either(grad, with_scaled_q(h, &dS, c, first));
         }
         out[c] = value_of(round_at(rd, POINT_mla_prefill_backward_grad_k, h->format, grad));
@@ -286,7 +374,7 @@ static void grad_v_of(const head *h, int64_t j, ref_value *out)
     operand const P = column_of(h, h->P_v, j, first);
     for (int64_t c = 0; c < h->columns; c++) {
         operand const grad_o = part_of(h->grad_o_of.row[c], first, h->n - first);
-        ball const sum = sum_with(h, &P, &grad_o);
+        ball const sum = sum_with(h, &P, &grad_o, h->n);
         out[c] = value_of(round_at(h->rd, POINT_mla_prefill_backward_grad_v, h->format, sum));
     }
     scratch_back(h->rd->scratch, mark);
@@ -294,29 +382,11 @@ static void grad_v_of(const head *h, int64_t j, ref_value *out)
 
 /* ---- the op ---- */
 
-static attention attention_of(const head *h, const int64_t *seen)
-{
-    return (attention){.rd = h->rd,
-                       .scale_q = POINT_mla_prefill_backward_scale,
-                       .scores = POINT_mla_prefill_backward_scores,
-                       .P = POINT_mla_prefill_backward_P_v,
-                       .output = h->format,
-                       .scale = h->scale,
-                       .rows = h->n,
-                       .len = h->len,
-                       .width = h->columns,
-                       .query = h->q.row,
-                       .key = h->k.row,
-                       .seen = seen,
-                       .number = h->v.parts,
-                       .stride = h->columns};
-}
-
 /* The columns of softmax_scale q, where a port may have them. */
 static const ball *scale_queries(const head *h)
 {
     if (!h->rd->declared || declared(h->rd, CLAUSE_SCALED)->scaled == REF_SCALED_SCORES) return NULL;
-    attention const a = attention_of(h, h->seen);
+    attention const a = attention_of(h->rd, h, h->seen);
     scaling const s = scaling_of(&a);
     ball *const columns = scratch_take(h->rd->scratch, h->n * h->width, sizeof *columns);
     for (int64_t i = 0; i < h->n; i++)
@@ -330,6 +400,21 @@ static ball *zeros(const head *h, int64_t n)
     ball *const z = scratch_take(h->rd->scratch, n, sizeof *z);
     for (int64_t i = 0; i < n; i++) z[i] = ball_of(0);
     return z;
+}
+
+/* o of the port's own arithmetic, and o and lse that it may read. */
+static void prepare_o(head *h)
+{
+    scratch *const memory = h->rd->scratch;
+    int64_t const cells = h->n * h->columns;
+    ref_reading exact = *h->rd;
+    exact.declared = NULL;
+    attention const own = attention_of(h->rd, h, h->seen), truth = attention_of(&exact, h, h->seen);
+    h->o = scratch_take(memory, 2 * cells, sizeof *h->o), h->read_o = h->o + cells;
+    h->by_weights = scratch_take(memory, cells, sizeof *h->by_weights);
+    h->lse = scratch_take(memory, 2 * h->n, sizeof *h->lse), h->read_lse = h->lse + h->n;
+    attend_apart(&own, h->o, h->lse, h->by_weights);
+    attend(&truth, h->read_o, h->read_lse);
 }
 
 static void prepare(head *h)
@@ -347,13 +432,12 @@ static void prepare(head *h)
     h->P_v = zeros(h, cells), h->dS = zeros(h, cells), h->scaled = h->rd->declared ? zeros(h, cells) : NULL;
     h->P = scratch_take(memory, h->len, sizeof *h->P);
     h->dP = scratch_take(memory, h->len, sizeof *h->dP);
+    h->weight = scratch_take(memory, 2 * h->len, sizeof *h->weight), h->exact = h->weight + h->len;
     h->error = scratch_take(memory, h->len, sizeof *h->error);
-    attention const all = attention_of(h, h->most), own = attention_of(h, h->seen);
+    attention const all = attention_of(h->rd, h, h->most);
     attention_scores(&all, h->scores);
     h->scaled_q = scale_queries(h);
-    if (!h->rd->declared) return;
-    h->o = scratch_take(memory, h->n * h->columns, sizeof *h->o);
-    attend(&own, h->o, NULL);
+    if (h->rd->declared) prepare_o(h);
 }
 
 static void grads_of_head(const ref_reading *rd, const dsv3_mla_prefill_backward_prob *p,
@@ -368,7 +452,7 @@ static void grads_of_head(const ref_reading *rd, const dsv3_mla_prefill_backward
     reading_room room;
     head h = {.rd = rd, .format = io->q.dtype, .n = s->n, .len = s->len, .width = width, .columns = columns};
     h.inner = reading_of(rd, REF_SOFTMAX, &room);
-    h.scale = constant(rd, p->softmax_scale);
+    h.softmax_scale = p->softmax_scale, h.scale = constant(rd, p->softmax_scale);
     h.q = vectors_read(memory, &q, s->n, width), h.q_of = vectors_columns(memory, &q, s->n, width);
     h.k = vectors_read(memory, &k, s->len, width), h.k_of = vectors_columns(memory, &k, s->len, width);
     h.v = vectors_read(memory, &v, s->len, columns);

@@ -193,6 +193,8 @@ static const char *const ids[] = {
     "embed_backward@odd",
     "gate_backward@odd",
     "balance_loss_backward@odd",
+    "mla_prefill_backward@odd:q=f32",
+    "mla_prefill_backward@odd:n_tokens=70,n_keys=150,num_attention_heads=3",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",
@@ -698,6 +700,51 @@ Test(fast, keys_that_a_token_does_not_see_are_nothing_to_it)
         }
         fast->close(ctx);
     }
+}
+
+/* A NaN in row r of a tensor, one head; what it made before is in `before`. */
+static void run_with_nan(dsv3_ctx *ctx, call *c, const call *before, const char *name, int64_t r)
+{
+    const tensor_info *const t = problem_tensor(&c->p, name);
+    int64_t const i = t - c->p.tensor, width = t->shape[2];
+    memcpy(c->data[i], before->data[i], t->bytes);
+    ((float *)c->data[i])[r * width] = NAN;
+    run(c, ctx);
+    memcpy(c->data[i], before->data[i], t->bytes);
+}
+
+static bool same_rows(const call *a, const call *b, const char *name, int64_t first, int64_t end)
+{
+    const tensor_info *const t = problem_tensor(&a->p, name);
+    int64_t const i = t - a->p.tensor, width = t->shape[2];
+    const float *const x = a->data[i], *const y = b->data[i];
+    return !memcmp(x + first * width, y + first * width, (size_t)((end - first) * width) * sizeof *x);
+}
+
+/* Query i sees keys 0 to i + 4. What isn't finite reaches the gradients of rows that meet it, and leaves the others their bits. */
+Test(fast, gradients_of_what_a_query_does_not_see)
+{
+    static const char *const id = "mla_prefill_backward@odd:batch=1,n_tokens=37,n_keys=41,num_attention_heads=1,q=f32";
+    enum { QUERIES = 37, BEFORE = 4, LAST = QUERIES + BEFORE };
+    take(3), path = "fma";
+    dsv3_ctx *const ctx = open_with("2");
+    call right = open_call(id), other = open_call(id);
+    run(&right, ctx);
+    for (int64_t key = BEFORE + 1; key < LAST; key++) {
+        run_with_nan(ctx, &other, &right, "k", key);
+        cr_expect(same_rows(&right, &other, "grad_q", 0, key - BEFORE), "key %lld reaches queries before it",
+                  (long long)key);
+        cr_expect(!same_rows(&right, &other, "grad_q", key - BEFORE, QUERIES), "key %lld is lost", (long long)key);
+    }
+    for (int64_t i = 0; i < QUERIES - 1; i++) {
+        run_with_nan(ctx, &other, &right, "q", i);
+        cr_expect(same_rows(&right, &other, "grad_k", i + BEFORE + 1, LAST), "query %lld reaches keys behind it",
+                  (long long)i);
+        run_with_nan(ctx, &other, &right, "grad_o", i);
+        cr_expect(same_rows(&right, &other, "grad_v", i + BEFORE + 1, LAST), "its gradient does");
+    }
+    close_call(&right), close_call(&other);
+    fast->close(ctx);
 }
 
 static bool is_in_ids(const char *name)

@@ -51,7 +51,7 @@ typedef struct {
     bool query_scaled;    /* attention: softmax_scale multiplies the query */
     int parts, keys;      /* attention: of the keys; keys a block of a running softmax, 0: none */
     double late;          /* attention: multiplies sums of FP8 codes; 0: codes are dequantised */
-    legal_point point[8]; /* of the op, in an order of its own */
+    legal_point point[9]; /* of the op, in an order of its own */
 } legal;
 
 /* The choice named `name` of `count`: drawn, or set by LEGAL. */
@@ -144,7 +144,8 @@ void legal_reset(void);
     PORT(linear_backward) \
     PORT(embed_backward) \
     PORT(gate_backward) \
-    PORT(balance_loss_backward)
+    PORT(balance_loss_backward) \
+    PORT(mla_prefill_backward)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

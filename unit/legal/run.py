@@ -61,6 +61,7 @@ CASES = {
     "gate_backward": ["logits=bf16|f32,norm_topk_prob=0|1;fill=real|exact|adversarial",
                       "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=bf16|f32;fill=real|exact|adversarial"],
     "balance_loss_backward": ["seq_aux=0|1;fill=real|exact|adversarial"],
+    "mla_prefill_backward": ["q=bf16|f32;fill=real|exact|onehot|uniform|adversarial|shifted"],
 }
 
 MANY = {  # cases of many elements, where the sizes above have few
@@ -92,6 +93,8 @@ MANY = {  # cases of many elements, where the sizes above have few
                       "@odd:num_experts_per_tok=1|2|3,n_tokens=100,scoring_func=0|1,logits=bf16|f32;fill=real|exact"],
     "balance_loss_backward": ["@odd:n_tokens=500,batch=20,seq_aux=0|1;fill=real|exact|adversarial",
                               ":n_routed_experts=1..3,num_experts_per_tok=1,n_tokens=7|100;fill=real|exact"],
+    "mla_prefill_backward": ["@odd:batch=4,n_tokens=50,n_keys=70,q=bf16|f32;fill=real|adversarial",
+                             "@odd:q_lens=0+4+2+1,kv_lens=5+0+1+7,q=bf16|f32;fill=real|uniform"],
 }
 
 

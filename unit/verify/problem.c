@@ -5,6 +5,7 @@
 #include "dsv3_config.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -232,6 +233,41 @@ Test(problem, data_depend_on_seed_name_and_index_alone)
     cr_expect(memcmp(a, c, bytes), "another seed gives the same data");
     free(a), free(b), free(c);
     problem_close(&small), problem_close(&large), problem_close(&other);
+}
+
+static void expect_nearest(const tensor_info *t, const void *data, const ref_value *truth)
+{
+    for (int64_t i = 0; i < t->count; i++) {
+        double const got = ref_decode(t->dtype, data, i), right = truth[i].hi;
+        double const half = isinf(right) ? 0 : ref_half_ulp(t->dtype, right);
+        cr_expect(got == right || fabs(got - right) <= half, "%s[%lld] is %.17g, not %.17g", t->name, (long long)i, got,
+                  right);
+    }
+}
+
+/* Inputs that follow from others are the exact ones, to nearest; a query without keys has lse = -infinity. */
+Test(problem, derived_inputs_are_nearest)
+{
+    static const char *const ids[] = {"mla_prefill_backward@odd", "mla_prefill_backward@odd:q=f32;fill=adversarial",
+                                      "mla_prefill_backward@odd:q_lens=0+4+2+1,kv_lens=5+0+1+7,q=f32;fill=shifted"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        problem p;
+        void **data;
+        complaint why;
+        cr_assert(problem_parse(ids[i], &p, &why) && tensors_open(&p, &data));
+        dsv3_mla_prefill_backward_io *const io = problem_bind(&p, data);
+        const tensor_info *const o = problem_tensor(&p, "o"), *const lse = problem_tensor(&p, "lse");
+        ref_value *const truth = calloc((size_t)(o->count + lse->count), sizeof *truth);
+        dsv3_mla_prefill_io const forward = {io->q,     io->k, io->v,  io->cu_seqlens_q, io->cu_seqlens_k,
+                                             {0, NULL}, io->o, io->lse};
+        ref_reading const exact = {.declared = NULL};
+        cr_assert(truth &&
+                  ref_256.mla_prefill(&exact, p.prob.bytes, &forward, (ref_value *const[]){truth, truth + o->count}));
+        expect_nearest(o, io->o.data, truth), expect_nearest(lse, io->lse.data, truth + o->count);
+        free(truth), free(io);
+        tensors_close(&p, data);
+        problem_close(&p);
+    }
 }
 
 /* No fill makes a NaN or an infinity out of an input. */

@@ -279,6 +279,35 @@ def mla_prefill(case):
                                   f"arith {dtype} softmax=f32; scores {dtype} must; P {dtype} must")
 
 
+def mla_prefill_backward(case):
+    import types
+
+    import torch
+    from transformers.models.deepseek_v3.modeling_deepseek_v3 import eager_attention_forward
+
+    p, dtype = case.prob, case.dtype("q")
+    module = types.SimpleNamespace(num_key_value_groups=1, training=False)
+    q, k, v = (case.torch(name).requires_grad_() for name in ("q", "k", "v"))
+    grad_o = case.torch("grad_o")
+    starts_q, starts_k = (case.torch(name).tolist() for name in ("cu_seqlens_q", "cu_seqlens_k"))
+    for from_q, to_q, from_k, to_k in zip(starts_q, starts_q[1:], starts_k, starts_k[1:]):
+        queries, keys = to_q - from_q, to_k - from_k
+        hidden = max(0, queries - keys)  # queries that see no key
+        if hidden == queries:
+            continue
+        query, key, value = (x.transpose(0, 1).unsqueeze(0)  # (1, heads, tokens, dim)
+                             for x in (q[from_q + hidden:to_q], k[from_k:to_k], v[from_k:to_k]))
+        seen = torch.arange(keys) <= keys - queries + torch.arange(hidden, queries)[:, None]
+        mask = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
+        out, _ = eager_attention_forward(module, query, key, value, mask, p["softmax_scale"])
+        out.backward(grad_o[from_q + hidden:to_q].unsqueeze(0))
+    flush = "daz" if dtype == "bf16" else "none"  # as in mla_decode
+    grads = {f"grad_{name}": torch.zeros_like(x) if x.grad is None else x.grad for name, x in zip("qkv", (q, k, v))}
+    return grads, (f"acc 24 rn; div 2; exp 4 0; log 2 1; rescales 0; scaled scores; parts 1; flush {flush}; "
+                   f"arith {dtype} softmax=f32; scores {dtype} must; o f32 must; lse f32 must; P f32 must; "
+                   f"P_v {dtype} must; dP {dtype} must; D f32 must; dS {dtype} must")
+
+
 def rope_parameters(p):
     """The rotation of a config: YaRN, or plain when nothing is extended."""
     if p["factor"] == 1:
@@ -654,6 +683,7 @@ if __name__ == "__main__":
     ops.update({"swiglu": swiglu, "embed": embed, "cross_entropy": cross_entropy, "quant": quant})
     ops.update({"swiglu_backward": swiglu_backward, "rope_backward": rope_backward,
                 "cross_entropy_backward": cross_entropy_backward, "rmsnorm_backward": rmsnorm_backward,
-                "linear_backward": linear_backward, "embed_backward": embed_backward, "gate_backward": gate_backward})
+                "linear_backward": linear_backward, "embed_backward": embed_backward, "gate_backward": gate_backward,
+                "mla_prefill_backward": mla_prefill_backward})
     ops.update({"experts": experts, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
