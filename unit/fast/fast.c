@@ -193,6 +193,8 @@ static const char *const ids[] = {
     "embed_backward@odd",
     "gate_backward@odd",
     "balance_loss_backward@odd",
+    "experts_backward@odd",
+    "experts_backward@odd:n_tokens=100,hidden_states=f32",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",
