@@ -61,6 +61,7 @@ CASES = {
     "gate_backward": ["logits=bf16|f32,norm_topk_prob=0|1;fill=real|exact|adversarial",
                       "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=bf16|f32;fill=real|exact|adversarial"],
     "balance_loss_backward": ["seq_aux=0|1;fill=real|exact|adversarial"],
+    "experts_backward": ["n_tokens=4,hidden_size=9,hidden_states=bf16|f32,grad_gate_proj=bf16|f32;fill=real|exact|adversarial"],
 }
 
 MANY = {  # cases of many elements, where the sizes above have few
@@ -92,6 +93,8 @@ MANY = {  # cases of many elements, where the sizes above have few
                       "@odd:num_experts_per_tok=1|2|3,n_tokens=100,scoring_func=0|1,logits=bf16|f32;fill=real|exact"],
     "balance_loss_backward": ["@odd:n_tokens=500,batch=20,seq_aux=0|1;fill=real|exact|adversarial",
                               ":n_routed_experts=1..3,num_experts_per_tok=1,n_tokens=7|100;fill=real|exact"],
+    "experts_backward": ["@tiny:n_tokens=200,hidden_states=bf16|f32;fill=real|adversarial",
+                         "@odd:hidden_size=40,moe_intermediate_size=12,n_routed_experts=6,hidden_states=bf16|f32"],
 }
 
 
