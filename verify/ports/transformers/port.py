@@ -464,9 +464,10 @@ def experts_backward(case):
     gate, up = experts.gate_up_proj.grad.chunk(2, dim=1)
     grads = {"hidden_states": x, "topk_weight": weight, "down_proj": experts.down_proj}
     # gate and up are one matrix; w grad_y is made in f32 and rounded to the input's format
-    points = ("grad_expert_out", "grad_act", "grad_silu", "grad_gate", "grad_up")
+    rounded = ("grad_expert_out", "grad_act", "grad_silu", "grad_gate", "grad_up")
+    never = ("weighted_act", "grad_weighted_act", "grad_x")
     return ({f"grad_{name}": leaf.grad for name, leaf in grads.items()} | {"grad_gate_proj": gate, "grad_up_proj": up},
-            "; ".join([experts_numerics(dtype)] + [f"{point} {dtype} must" for point in points] + ["grad_x f32 may"]))
+            "; ".join([experts_numerics(dtype)] + [f"{p} {dtype} must" for p in rounded] + [f"{p} f32 may" for p in never]))
 
 
 def moe_module(case, hf):
