@@ -193,8 +193,9 @@ static void widen_by_late_weight(const gradient *d, const pass *s, int64_t i, ba
     if (is_formed(d, POINT_experts_backward_grad_act)) return;
     const gate_values *const g = &s->of_gate[i];
     ball const w = weight_of(d, s->slot[i / d->width]), grad = s->grad_weighted_act.ball[i], u = s->u[i];
-    ball const split = product_of(rd, (ball[]){w, grad, u, g->s, g->inner}, 5);
-    *grad_gate = either(*grad_gate, either(product_of(rd, (ball[]){w, grad, u, g->slope}, 4), split));
+    ball const mixed = product_of(rd, (ball[]){w, grad, u, g->slope}, 4);
+    ball const split = product_of(rd, (ball[]){w, grad, u, g->s, g->inner}, 5), late = either(mixed, split);
+    *grad_gate = either(*grad_gate, late);
     *grad_up = either(*grad_up, product_of(rd, (ball[]){w, grad, g->silu}, 3));
 }
 
