@@ -320,7 +320,9 @@ const char *fast_experts_backward_numerics(const void *prob, const void *io)
     (void)prob, (void)io;
     return "acc 24 rn fused; sigmoid 4; flush none; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 may; silu "
            "f32 "
-           "must; act f32 must; weighted_act f32 must; grad_weighted_act f32 must; grad_act f32 must; grad_silu f32 "
-           "must; "
-           "grad_gate f32 must; grad_up f32 must; grad_x f32 may; routed f32 must";
+           "must; act f32 must; weighted_act f32 must; expert_out f32 may; grad_expert_out f32 may; grad_weighted_act "
+           "f32 "
+           "must; grad_act f32 must; grad_silu f32 must; grad_gate f32 must; grad_up f32 must; grad_x f32 may; routed "
+           "f32 "
+           "must";
 }

@@ -71,18 +71,10 @@ static bool overwrites(const gradient *d)
     return quirk(d->rd, QUIRK_D9_overwritten);
 }
 
-/* ---- ways that are equal in real numbers ---- */
-
+/* Does the port say that it rounds there? Then it goes the way that has the point. (Lemma Routed) */
 static bool is_formed(const gradient *d, int point)
 {
     return declared_at(d->rd, point).must;
-}
-
-/* Of two ways the one whose point alone the port says that it forms, or either. The exact reading has the first. (Lemma Routed) */
-static ball way_of(const gradient *d, int first, int second, ball a, ball b)
-{
-    bool const one = is_formed(d, first), other = is_formed(d, second);
-    return one == other ? either(a, b) : one ? a : b;
 }
 
 /* ---- products ---- */
@@ -190,8 +182,7 @@ static void go_back(const gradient *d, pass *s)
     for (int64_t i = 0; i < s->n * d->width; i++) {
         ball const grad = ball_mul(weight_of(d, s->slot[i / d->width]), s->grad_weighted_act.ball[i]);
         s->grad_act.ball[i] =
-            way_of(d, POINT_experts_backward_grad_expert_out, POINT_experts_backward_grad_weighted_act,
-                   s->grad_act.ball[i], round_at(rd, POINT_experts_backward_grad_act, d->format, grad));
+            either(s->grad_act.ball[i], round_at(rd, POINT_experts_backward_grad_act, d->format, grad));
     }
 }
 
@@ -199,13 +190,12 @@ static void go_back(const gradient *d, pass *s)
 static void widen_by_late_weight(const gradient *d, const pass *s, int64_t i, ball *grad_gate, ball *grad_up)
 {
     const ref_reading *const rd = d->rd;
-    bool const by_out =
-        is_formed(d, POINT_experts_backward_grad_expert_out) && !is_formed(d, POINT_experts_backward_grad_weighted_act);
-    if (by_out || is_formed(d, POINT_experts_backward_grad_act)) return;
+    if (is_formed(d, POINT_experts_backward_grad_act)) return;
     const gate_values *const g = &s->of_gate[i];
     ball const w = weight_of(d, s->slot[i / d->width]), grad = s->grad_weighted_act.ball[i], u = s->u[i];
-    ball const split = product_of(rd, (ball[]){w, grad, u, g->s, g->inner}, 5);
-    *grad_gate = either(*grad_gate, either(product_of(rd, (ball[]){w, grad, u, g->slope}, 4), split));
+    ball const mixed = product_of(rd, (ball[]){w, grad, u, g->slope}, 4);
+    ball const split = product_of(rd, (ball[]){w, grad, u, g->s, g->inner}, 5), late = either(mixed, split);
+    *grad_gate = either(*grad_gate, late);
     *grad_up = either(*grad_up, product_of(rd, (ball[]){w, grad, g->silu}, 3));
 }
 
@@ -241,10 +231,9 @@ static void write_by_weight(const gradient *d, const pass *s)
     for (int64_t i = 0; i < s->n; i++) {
         sum_record const of_out = ball_dot(&s->grad_y[i], &out.row[i]);
         ball grad = sum_of(rd, &of_out);
-        if (rd->declared) {
+        if (rd->declared && !is_formed(d, POINT_experts_backward_expert_out)) {
             sum_record const of_act = ball_dot(&s->grad_weighted_act.row[i], &s->act.row[i]);
-            grad = way_of(d, POINT_experts_backward_expert_out, POINT_experts_backward_grad_weighted_act, grad,
-                          sum_of(rd, &of_act));
+            grad = either(grad, sum_of(rd, &of_act));
         }
         ball const weighted = by_weight(d, s->slot[i], grad);
         d->out[1][s->slot[i]] = value_of(round_at(rd, POINT_experts_backward_grad_topk_weight, DSV3_F32, weighted));
@@ -275,10 +264,10 @@ static void add_to_grad_x(const gradient *d, const pass *s, int64_t i, int64_t c
     *entries = joined(*entries, both);
 }
 
-/* <a, b> over the expert's tokens, for each of a and each of b; of two ways either, where there is another. */
+/* <a, b> over the expert's tokens, for each of a and each of b. */
 typedef struct {
     int point;
-    const vectors *a, *b, *other_a, *other_b; /* the latter: NULL: no other way */
+    const vectors *a, *b, *other_a, *other_b; /* other: with weighted_act; NULL: there is no other way */
 } outer;
 
 static void write_outer(const gradient *d, const pass *s, const outer *o, dsv3_dtype format, ref_value *out)
@@ -290,8 +279,8 @@ static void write_outer(const gradient *d, const pass *s, const outer *o, dsv3_d
         ball grad = sum_of(rd, &sum);
         if (o->other_a && rd->declared) {
             sum_record const other = ball_dot(&o->other_a->row[i / n], &o->other_b->row[i % n]);
-            grad = way_of(d, POINT_experts_backward_grad_expert_out, POINT_experts_backward_weighted_act, grad,
-                          sum_of(rd, &other));
+            ball const by_act = sum_of(rd, &other);
+            grad = is_formed(d, POINT_experts_backward_weighted_act) ? by_act : either(grad, by_act);
         }
         out[s->e * cells + i] = value_of(round_at(rd, o->point, format, grad));
     }

@@ -195,6 +195,8 @@ static const char *const ids[] = {
     "balance_loss_backward@odd",
     "mla_prefill_backward@odd:q=f32",
     "mla_prefill_backward@odd:n_tokens=70,n_keys=150,num_attention_heads=3",
+    "experts_backward@odd",
+    "experts_backward@odd:n_tokens=100,hidden_states=f32",
     "embed@odd",
     "cross_entropy@odd",
     "quant@odd",

@@ -90,6 +90,8 @@ double legal_sigmoid(legal const *c, double x);
 /* z times its sigmoid; whether the sigmoid is a point of its own is drawn and declared by legal_silu_config. */
 double legal_silu(legal const *c, double z);
 void legal_silu_config(legal *c, dsv3_dtype dtype);
+/* The factors of silu'(z) into f: s and 1 + z (1 - s), or one number. Returns how many. */
+int legal_slope(legal const *c, double z, double s, double silu, double *f);
 double legal_rsqrt(legal const *c, double x);
 double legal_shift(legal const *c, long double exact, legal_error error, double argument);
 double legal_constant(legal const *c, double x); /* of a problem: in binary32 unless arithmetic is wider */
@@ -145,7 +147,8 @@ void legal_reset(void);
     PORT(embed_backward) \
     PORT(gate_backward) \
     PORT(balance_loss_backward) \
-    PORT(mla_prefill_backward)
+    PORT(mla_prefill_backward) \
+    PORT(experts_backward)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

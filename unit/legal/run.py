@@ -62,6 +62,7 @@ CASES = {
                       "scoring_func=1,topk_method=1|2,norm_topk_prob=0|1,logits=bf16|f32;fill=real|exact|adversarial"],
     "balance_loss_backward": ["seq_aux=0|1;fill=real|exact|adversarial"],
     "mla_prefill_backward": ["q=bf16|f32;fill=real|exact|onehot|uniform|adversarial|shifted"],
+    "experts_backward": ["n_tokens=4,hidden_size=9,hidden_states=bf16|f32,grad_gate_proj=bf16|f32;fill=real|exact|adversarial"],
 }
 
 MANY = {  # cases of many elements, where the sizes above have few
@@ -95,6 +96,8 @@ MANY = {  # cases of many elements, where the sizes above have few
                               ":n_routed_experts=1..3,num_experts_per_tok=1,n_tokens=7|100;fill=real|exact"],
     "mla_prefill_backward": ["@odd:batch=4,n_tokens=50,n_keys=70,q=bf16|f32;fill=real|adversarial",
                              "@odd:q_lens=0+4+2+1,kv_lens=5+0+1+7,q=bf16|f32;fill=real|uniform"],
+    "experts_backward": ["@tiny:n_tokens=200,hidden_states=bf16|f32;fill=real|adversarial",
+                         "@odd:hidden_size=40,moe_intermediate_size=12,n_routed_experts=6,hidden_states=bf16|f32"],
 }
 
 

@@ -41,8 +41,7 @@ static double one_minus(legal const *c, double z, double s)
     return c->rounds_sigmoid && legal_draw(c, "rounds_opposite", 2) ? legal_at(c, c->gate_sigmoid, opposite) : opposite;
 }
 
-/* The factors of silu' into f: s and 1 + z (1 - s), or one number. */
-static int slope(legal const *c, double z, double s, double silu, double *f)
+int legal_slope(legal const *c, double z, double s, double silu, double *f)
 {
     int const form = legal_draw(c, "form", FORMS);
     if (form == SUM_FROM_S) f[0] = plus_product(c, s, silu, one_minus(c, z, s));
@@ -73,7 +72,7 @@ dsv3_status legal_swiglu_backward(dsv3_ctx *ctx, dsv3_swiglu_backward_prob const
             int n = 0;
             if (forms) f[n++] = legal_at(&c, c.point[GRAD_SILU], legal_op(&c, grad * up));
             if (!forms) f[n++] = grad, f[n++] = up;
-            n += slope(&c, z, s, silu, f + n);
+            n += legal_slope(&c, z, s, silu, f + n);
             c.cut_output = gate_cut;
             legal_store(&c, &io->grad_gate, legal_row(&io->grad_gate, t) + i, legal_product(&c, "product", n, f));
             c.cut_output = up_cut;

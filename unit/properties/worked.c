@@ -979,6 +979,59 @@ Test(worked, experts)
     }
 }
 
+/* Of each output: its elements. Expert 2, which nothing chose, has gradients of 0. */
+typedef struct {
+    int quirk; /* -1: none */
+    const char *grad_x[2], *grad_w[2];
+} experts_gradient;
+
+Test(worked, experts_backward)
+{
+    static const experts_gradient rows[] = {
+        {-1,
+         {"0.833923644084278156330874307197048290425357", "4.66841761299544888476481119416361800622513"},
+         {"21.1391298714691786574334993912575230849532", "-1.46211715726000975850231848364367254873029"}},
+        {QUIRK_D9_weight_twice,
+         {"0.833923644084278156330874307197048290425357", "4.66841761299544888476481119416361800622513"},
+         {"5.2847824678672946643583748478143807712383", "-0.731058578630004879251159241821836274365145"}},
+        {QUIRK_D9_overwritten,
+         {"1.76159415595576488811945828260479359041277", "5.0339469023104513243903908150745361434077"},
+         {"21.1391298714691786574334993912575230849532", "-1.46211715726000975850231848364367254873029"}},
+    };
+    static const char *const grad_gate[] = {
+        "-0.927670511871486731788583975407745299987412", "-1.85534102374297346357716795081549059997482",
+        "3.27235274635468643627093253246974255299493", "6.54470549270937287254186506493948510598987"};
+    static const char *const grad_up[] = {
+        "-0.365529289315002439625579620910918137182572", "-0.731058578630004879251159241821836274365145",
+        "1.76159415595576488811945828260479359041277", "3.52318831191152977623891656520958718082554"};
+    static const char *const grad_down[] = {
+        "0.731058578630004879251159241821836274365145", "1.46211715726000975850231848364367254873029",
+        "1.32119561696682366608959371195359519280958", "2.64239123393364733217918742390719038561915"};
+    float x[] = {1, 2}, weight[] = {0.25, 0.5};
+    int32_t idx[] = {1, 0};
+    dsv3_experts_backward_prob const p = {1, 2, 1, 3, 2};
+    dsv3_experts_backward_io const io = {.hidden_states = table(x, DSV3_F32, 1, 2),
+                                         .topk_idx = table(idx, DSV3_I32, 1, 2),
+                                         .topk_weight = table(weight, DSV3_F32, 1, 2),
+                                         .grad_y = table(x, DSV3_F32, 1, 2),
+                                         .weights = {9, toy},
+                                         .grad_hidden_states = table(NULL, DSV3_F32, 1, 2),
+                                         .grad_gate_proj = table(NULL, DSV3_F32, 1, 2)};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            ref_value by_x[2], by_w[2], gate[6], up[6], down[6];
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
+            cr_assert(tiers[t]->experts_backward(&rd, &p, &io, (ref_value *const[]){by_x, by_w, gate, up, down}));
+            for (int k = 0; k < 2; k++) check(&by_x[k], rows[i].grad_x[k], "grad_hidden_states", t);
+            for (int k = 0; k < 2; k++) check(&by_w[k], rows[i].grad_w[k], "grad_topk_weight", t);
+            for (int k = 0; k < 4; k++) check(&gate[k], grad_gate[k], "grad_gate_proj", t);
+            for (int k = 0; k < 4; k++) check(&up[k], grad_up[k], "grad_up_proj", t);
+            for (int k = 0; k < 4; k++) check(&down[k], grad_down[k], "grad_down_proj", t);
+            check_all(gate + 4, (double const[2]){0}, 2, "grad_gate_proj of expert 2");
+            check_all(down + 4, (double const[2]){0}, 2, "grad_down_proj of expert 2");
+        }
+}
+
 Test(worked, moe)
 {
     static const double logits[] = {0, 0, 2};

@@ -111,12 +111,12 @@ static const char *rule(const struct problem *p)
     return NULL;
 }
 
-/* Nine products of each token with an expert's matrices, and the gradients of all experts. */
+/* A token times three matrices, back through two more, and three gradients of matrices. */
 static double work(const void *prob)
 {
     const dsv3_experts_backward_prob *const p = prob;
-    double const matrix = (double)p->hidden_size * (double)p->moe_intermediate_size;
-    return 9 * (double)p->n_tokens * (double)p->num_experts_per_tok * matrix + 3 * (double)p->n_routed_experts * matrix;
+    return 8 * (double)p->n_tokens * (double)p->num_experts_per_tok * (double)p->hidden_size *
+           (double)p->moe_intermediate_size;
 }
 
 const op op_experts_backward = {

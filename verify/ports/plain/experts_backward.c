@@ -140,7 +140,8 @@ dsv3_status plain_experts_backward(dsv3_ctx *ctx, const dsv3_experts_backward_pr
 
 #define STEPS                                                                                                          \
     "sigmoid 4; flush none; gate_proj f32 must; up_proj f32 must; gate_sigmoid f32 must; silu f32 must; act f32 "      \
-    "must; expert_out f32 must; grad_expert_out f32 must; grad_act f32 must; grad_silu f32 must; grad_gate f32 must; " \
+    "must; expert_out f32 must; grad_expert_out f32 must; weighted_act f32 may; grad_weighted_act f32 may; grad_act "  \
+    "f32 must; grad_silu f32 must; grad_gate f32 must; "                                                               \
     "grad_up f32 must; grad_x f32 must; routed f32 must"
 
 /* A chain of so few terms is no longer than one of the LANES parts. */

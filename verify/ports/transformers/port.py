@@ -482,6 +482,23 @@ def experts(case):
     return {name: outputs[name] for name in case.outputs}, experts_numerics(dtype)
 
 
+def experts_backward(case):
+    from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf
+
+    same_formats(case, "hidden_states", "grad_gate_proj")
+    module, dtype = experts_module(case, hf)
+    experts = module.experts.requires_grad_()
+    x, weight = case.torch("hidden_states").requires_grad_(), case.torch("topk_weight").requires_grad_()
+    experts(x, case.torch("topk_idx").long(), weight).backward(case.torch("grad_y"))
+    gate, up = experts.gate_up_proj.grad.chunk(2, dim=1)
+    grads = {"hidden_states": x, "topk_weight": weight, "down_proj": experts.down_proj}
+    # gate and up are one matrix; w grad_y is made in f32 and rounded to the input's format
+    rounded = ("grad_expert_out", "grad_act", "grad_silu", "grad_gate", "grad_up")
+    never = ("weighted_act", "grad_weighted_act", "grad_x")
+    return ({f"grad_{name}": leaf.grad for name, leaf in grads.items()} | {"grad_gate_proj": gate, "grad_up_proj": up},
+            "; ".join([experts_numerics(dtype)] + [f"{p} {dtype} must" for p in rounded] + [f"{p} f32 may" for p in never]))
+
+
 def moe_module(case, hf):
     """DeepseekV3MoE with the case's weights, and their format."""
     p = case.prob
@@ -685,5 +702,5 @@ if __name__ == "__main__":
                 "cross_entropy_backward": cross_entropy_backward, "rmsnorm_backward": rmsnorm_backward,
                 "linear_backward": linear_backward, "embed_backward": embed_backward, "gate_backward": gate_backward,
                 "mla_prefill_backward": mla_prefill_backward})
-    ops.update({"experts": experts, "moe": moe, "mtp": mtp})
+    ops.update({"experts": experts, "experts_backward": experts_backward, "moe": moe, "mtp": mtp})
     dsv3_port.serve("transformers", ops)
