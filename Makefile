@@ -312,7 +312,7 @@ text_sha256 := b5c4940bcfeee072c0935b5200d0f9d88a00a0199cb0961d16133458fcdfae5d
 peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
 bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)
 studies studies-smoke: bench
-	@BUILD=$(B) bench/studies.sh $(if $(filter studies-smoke,$@),smoke)
+	+@BUILD=$(B) bench/studies.sh $(if $(filter studies-smoke,$@),smoke)
 	@$(if $(filter studies,$@),for study in balance biases mtp; do $(B)/bin/bench plot $$study || exit; done)
 # What bench train learns: one text, the same everywhere.
 text: $(B)/text.txt

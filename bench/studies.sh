@@ -56,6 +56,7 @@ mtp() {
 smoke() {
     to=$to/smoke
     rm -rf "$to"
+    mkdir -p "$to"
     train none --modules=0 --balance=none --stop-at=165 --evaluate-every=600
     train bias-0.01 --modules=0 --stop-at=165 --evaluate-every=600
     gather "$to/balance.jsonl" none bias-0.01

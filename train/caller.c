@@ -3,13 +3,13 @@
 
 #include <stdlib.h>
 
-#define OPS_OF_TRAINING(OP)                                                                                            \
-    OP(embed)                                                                                                          \
-    OP(rmsnorm)                                                                                                        \
-    OP(linear) OP(rope) OP(mla_prefill) OP(swiglu) OP(gate) OP(experts) OP(cross_entropy) OP(balance_loss)             \
-        OP(bias_update) OP(embed_backward) OP(rmsnorm_backward) OP(linear_backward) OP(rope_backward)                  \
-            OP(mla_prefill_backward) OP(swiglu_backward) OP(gate_backward) OP(experts_backward)                        \
-                OP(cross_entropy_backward) OP(balance_loss_backward)
+/* clang-format off */
+#define OPS_OF_TRAINING(OP) \
+    OP(embed) OP(rmsnorm) OP(linear) OP(rope) OP(mla_prefill) OP(swiglu) OP(gate) OP(experts) OP(cross_entropy) \
+    OP(balance_loss) OP(bias_update) \
+    OP(embed_backward) OP(rmsnorm_backward) OP(linear_backward) OP(rope_backward) OP(mla_prefill_backward) \
+    OP(swiglu_backward) OP(gate_backward) OP(experts_backward) OP(cross_entropy_backward) OP(balance_loss_backward)
+/* clang-format on */
 
 void called(caller *c, const char *op, dsv3_status status)
 {

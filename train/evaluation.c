@@ -76,8 +76,8 @@ static void tally_sampled(tally *y, const pass *p, int64_t b, int64_t t, int k)
     int64_t const vocab = p->logits.shape[1];
     int const draft = y->best[k * p->d.n + b * p->length + t];
     for (int i = 0; i < TEMPERATURES; i++) {
-        count(&y->accept[k][i], overlap(logits_of(p, 0, b, t + k), logits_of(p, k, b, t), vocab,
-                                        evaluation_temperature[i], y->space));
+        count(&y->accept[k][i],
+              overlap(logits_of(p, 0, b, t + k), logits_of(p, k, b, t), vocab, evaluation_temperature[i], y->space));
         if (k == 1) count(&y->greedy_draft[i], y->space[draft]);
     }
 }
@@ -111,8 +111,8 @@ static void tally_pass(tally *y, const pass *p)
 static void tally_reused(tally *y, const pass *p)
 {
     for (int64_t i = 0; i < p->d.n; i++)
-        y->best[2 * p->d.n + i] = largest((const float *)p->logits.data + (2 * p->d.n + i) * p->logits.shape[1],
-                                          p->logits.shape[1]);
+        y->best[2 * p->d.n + i] =
+            largest((const float *)p->logits.data + (2 * p->d.n + i) * p->logits.shape[1], p->logits.shape[1]);
     for (int64_t i = 0; i < p->d.n; i++)
         if (i % p->length + 2 < p->length && y->best[p->d.n + i] == y->best[i + 1])
             count(&y->reused, y->best[2 * p->d.n + i] == y->best[i + 2]);

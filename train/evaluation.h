@@ -15,8 +15,8 @@ typedef struct {
     double agree[MOST_MODULES + 1];         /* from depth 1 on: it is that of the main model, one depth ago each */
     double agree_in_turn[MOST_MODULES + 1]; /* this depth and all before it do */
     double accept[MOST_MODULES + 1][TEMPERATURES]; /* sum over bytes of min(p, q) at evaluation_temperature */
-    double greedy_draft[TEMPERATURES];            /* of depth 1: p at the largest logit of q, p at that temperature */
-    double reused;                                /* depth 2 by module 1, where depth 1 agrees */
+    double greedy_draft[TEMPERATURES];             /* of depth 1: p at the largest logit of q, p at that temperature */
+    double reused;                                 /* depth 2 by module 1, where depth 1 agrees */
     double shifted;                                /* depth 1 against the place behind: a control */
     double frequent; /* the most frequent byte of the text against the main model: another */
     int64_t *load;   /* (MoE layers, n_routed_experts), to be freed */
