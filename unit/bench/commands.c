@@ -71,7 +71,7 @@ static const bad inputs[] = {
     {"", "peers @no-such-file", {"no-such-file"}},
     {"", "kv more", {"kv takes no 'more'", "--config=FILE"}},
     {"", "kv --config=/no/config.json", {"/no/config.json"}},
-    {"", "kv --config=README.md", {"README.md is no JSON object"}},
+    {"", "kv --config=README.md", {"README.md: is no JSON object"}},
     {"", "kv --format=csv", {"--format=csv", "text or jsonl"}},
     {"", "kv --groups=0", {"--groups=0 is out of range"}},
     {"", "plot", {"plot draws kv", "bench plot kv"}},
