@@ -1,6 +1,6 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp] [smoke]: the trainings of docs/studies.md, one after another, and their logs in docs/data;
-# smoke: a minute of it, which changes no file there. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
+# studies.sh [balance] [biases] [mtp] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
+# docs/data; smoke: a minute of it, which changes no file there; speed: beside torch. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build} to=${STUDIES:-${BUILD:-build}/studies}
@@ -66,13 +66,29 @@ smoke() {
     DSV3_FAST_INVARIANT=1 "$build/bin/bench" generate --model="$to/mtp" --text="$build/text.txt" --prompts=3
 }
 
+# Beside torch, three times in turn, with two modules and without: on a machine that does nothing else, with torch installed.
+speed() {
+    file=docs/data/train_speed.txt
+    : >"$file"
+    for turn in 1 2 3; do
+        for modules in 0 2; do
+            echo "turn $turn, --modules=$modules" >>"$file"
+            rm -rf "$to/speed"
+            train speed --steps=1000 --stop-at=60 --modules=$modules --log-every=1 --evaluate-every=1000 | tail -n 1 >>"$file"
+            OMP_WAIT_POLICY=passive "$build/ports/python" bench/torch_train.py "$build/text.txt" "$to/speed/log.jsonl" 30 |
+                tail -n 1 >>"$file"
+        done
+    done
+    cat "$file"
+}
+
 make -s text
 mkdir -p "$to"
 for study in ${*:-balance biases mtp}; do
     case $study in
-    balance | biases | mtp | smoke) $study ;;
+    balance | biases | mtp | smoke | speed) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance, biases, mtp or smoke" >&2
+        echo "studies.sh: '$study' is no study: balance, biases, mtp, smoke or speed" >&2
         exit 2
         ;;
     esac

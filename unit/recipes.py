@@ -51,7 +51,13 @@ AROUND = {
     "build/bin/bench peers --format=jsonl": "build/bin/bench peers --help",
     "build/bin/bench peers --format=jsonl --peer=openblas,onednn,torch,vllm": "build/bin/bench peers --help",
     "build/bin/bench compare ./old.so ./new.so linear@v3:n_tokens=16": "build/bin/bench compare --help",
+    "build/bin/bench kv --config=FILE": "build/bin/bench kv",
     "build/bin/bench plot kv": "build/bin/bench plot kv --check",
+    "build/bin/bench plot balance": "build/bin/bench plot balance --check",
+    "build/bin/bench plot mtp": "build/bin/bench plot mtp --check",
+    "build/bin/bench train --text=build/text.txt --out=build/first":
+        "build/bin/bench train --text=build/text.txt --out=build/first --backend=plain --stop-at=2 --batch=2 --length=16",
+    "build/bin/bench generate --model=build/studies/mtp-0 --text=build/text.txt": "build/bin/bench generate --help",
     # Of a mistake and cases that the reader adds.
     "make build/bin/verify build/planted/mistake_NAME.so": "make build/planted/mistake_A1_absorbed_scale.so",
     "build/bin/verify run ID --diagnose --backend=build/planted/mistake_NAME.so": "build/bin/verify run --help",
