@@ -5,15 +5,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char first_words[] = "{\"study\":\"train\"";
+
+/* What is there may be cut: it is a log of ours, or empty, and not shorter than it was. */
+static bool check_log(FILE *log, const char *path, int64_t bytes, complaint *why)
+{
+    char words[sizeof first_words] = "";
+    struct stat st;
+    size_t const n = fseek(log, 0, SEEK_SET) ? 0 : fread(words, 1, sizeof words - 1, log);
+    if (n && strcmp(words, first_words))
+        return refuse(why, "%s: it is no log of a training: take another folder, or move it", path);
+    if (fstat(fileno(log), &st) || st.st_size < bytes)
+        return refuse(why, "%s: it was cut: it had %lld bytes when the training was saved", path, (long long)bytes);
+    return true;
+}
+
 FILE *log_open(const char *dir, int64_t bytes, complaint *why)
 {
     char path[1000];
     snprintf(path, sizeof path, "%s/log.jsonl", dir);
     if (mkdir(dir, 0777) && errno != EEXIST) return refuse(why, "%s: %s", dir, strerror(errno)), NULL;
-    FILE *const log = fopen(path, "ab");
+    FILE *const log = fopen(path, "a+b");
     if (!log) return refuse(why, "%s: %s", path, strerror(errno)), NULL;
-    if (!ftruncate(fileno(log), bytes) && !fseek(log, 0, SEEK_END)) return log;
-    refuse(why, "%s: it can't be cut to %lld bytes: %s", path, (long long)bytes, strerror(errno));
+    bool const ours = check_log(log, path, bytes, why);
+    if (ours && !ftruncate(fileno(log), bytes) && !fseek(log, 0, SEEK_END)) return log;
+    if (ours) refuse(why, "%s: it can't be cut to %lld bytes: %s", path, (long long)bytes, strerror(errno));
     fclose(log);
     return NULL;
 }

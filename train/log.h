@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-/* Opens DIR/log.jsonl and cuts it to `bytes`. NULL: one sentence. */
+/* Opens DIR/log.jsonl and cuts it to `bytes`. NULL: one sentence; nothing that is no log of ours is cut. */
 FILE *log_open(const char *dir, int64_t bytes, complaint *why);
 
 /* False after any of these, or at the end: it can't be written, one sentence. */

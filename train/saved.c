@@ -76,7 +76,7 @@ static bool write_config(const dsv3_config *c, const char *dir, complaint *why)
 /* ---- model.safetensors ---- */
 
 typedef struct {
-    int64_t count, room;
+    int64_t count;
     safetensor *item;
     void **owned; /* converted data of each, or NULL */
     dsv3_dtype matrices;
@@ -153,8 +153,7 @@ bool saved_checkpoint(const training *g, const char *dir, dsv3_dtype dtype, comp
     char path[PATH];
     int64_t most = m->parameters + model_moe_layers(m) + 2 * m->config.num_nextn_predict_layers;
     most += model_moe_layers(m) * 3 * m->config.n_routed_experts;
-    tensor_list l = {.room = most,
-                     .item = calloc((size_t)most, sizeof *l.item),
+    tensor_list l = {.item = calloc((size_t)most, sizeof *l.item),
                      .owned = calloc((size_t)most, sizeof *l.owned),
                      .matrices = dtype,
                      .good = true};
@@ -277,6 +276,20 @@ static bool take_over(training *g, const safetensors *s, const char *path, int64
     return true;
 }
 
+/* A folder without a saved training: nothing in it may be lost. */
+static bool check_folder(const char *dir, complaint *why)
+{
+    static const char *const names[] = {"model.safetensors", "config.json"};
+    for (int i = 0; i < 2; i++) {
+        char path[PATH];
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        if (!lstat(path, &st))
+            return refuse(why, "%s: it is there, and no training to go on with: take another folder, or move it", path);
+    }
+    return true;
+}
+
 bool saved_read(training *g, const char *dir, int64_t *log_bytes, bool *found, complaint *why)
 {
     char path[PATH];
@@ -284,7 +297,7 @@ bool saved_read(training *g, const char *dir, int64_t *log_bytes, bool *found, c
     struct stat st;
     snprintf(path, sizeof path, "%s/training.safetensors", dir);
     *found = false;
-    if (stat(path, &st) && (errno == ENOENT || errno == ENOTDIR)) return true;
+    if (stat(path, &st) && (errno == ENOENT || errno == ENOTDIR)) return check_folder(dir, why);
     if (!safetensors_open(path, &s, why)) return false;
     *found = take_over(g, &s, path, log_bytes, why);
     safetensors_close(&s);

@@ -324,3 +324,35 @@ Test(training, another_plan_is_refused, .timeout = 300)
     cr_expect_eq(o->code, 2);
     cr_expect(strstr(o->err, "no saved training"), "%s", o->err);
 }
+
+/* What somebody else left in the folder is not written over. */
+Test(training, nothing_of_others_is_lost, .timeout = 300)
+{
+    static const struct {
+        const char *make, *says;
+    } others[] = {{"echo notes >log.jsonl", "it is no log of a training"},
+                  {"echo weights >model.safetensors", "no training to go on with"},
+                  {"echo sizes >config.json", "no training to go on with"}};
+    write_inputs();
+    for (int i = 0; i < 3; i++) {
+        char command[300];
+        remove_folder("others");
+        snprintf(command, sizeof command, "mkdir " FOLDER "/others && cd " FOLDER "/others && %s", others[i].make);
+        cr_assert(!system(command));
+        const outcome *const o = train("", "--out=" FOLDER "/others");
+        cr_expect_eq(o->code, 2, "%s%s", o->out, o->err);
+        cr_expect(strstr(o->err, others[i].says), "%s", o->err);
+        cr_expect(!system("test $(cat " FOLDER "/others/* | wc -w) = 1"), "%s", others[i].make);
+    }
+}
+
+Test(training, a_log_that_was_cut_is_noticed, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("cut");
+    cr_assert_eq(train("", "--stop-at=6 --out=" FOLDER "/cut")->code, 0);
+    cr_assert(!system("truncate -s 500 " FOLDER "/cut/log.jsonl"));
+    const outcome *const o = train("", "--out=" FOLDER "/cut");
+    cr_expect_eq(o->code, 2);
+    cr_expect(strstr(o->err, "log.jsonl: it was cut"), "%s", o->err);
+}
