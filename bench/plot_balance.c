@@ -7,32 +7,68 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- ways to balance ---- */
 
+/* Trainings that differ in their seeds alone are of one way. */
 typedef struct {
     const char *balance;
-    double speed; /* of bias */
-    const char *title, *colour;
+    double speed; /* of biases */
+    const char *colour;
 } way;
 
-static const way ways[] = {
-    {"none", 0, "none", "#444444"},
-    {"aux", 0, "auxiliary loss, 0.01", "#7570b3"},
-    {"bias", 1e-4, "bias, u = 0.0001", "#66a61e"},
-    {"bias", 1e-3, "bias, u = 0.001", "#1f78b4"},
-    {"bias", 1e-2, "bias, u = 0.01", "#d95f02"},
-};
-enum { NONE, AUX, SLOWEST, SLOW, FAST, WAYS };
+/* Those of docs/studies.md. */
+enum { NONE, AUX, SLOWEST, SLOW, FAST, OF_STUDY };
+static const way known[OF_STUDY] = {{"none", 0, "#444444"},
+                                    {"aux", 0, "#7570b3"},
+                                    {"bias", 1e-4, "#66a61e"},
+                                    {"bias", 1e-3, "#1f78b4"},
+                                    {"bias", 1e-2, "#d95f02"}};
 
-static int way_of(const training_log *log)
+enum { MOST_WAYS = 12 };
+typedef struct {
+    int count;
+    way of[MOST_WAYS];
+} way_list;
+
+static bool is_of_way(const training_log *log, const way *w)
 {
-    const char *const balance = plan_word(log, "balance");
-    double const speed = plan_number(log, "bias_update_speed");
-    for (int w = 0; balance && w < WAYS; w++)
-        if (!strcmp(balance, ways[w].balance) && fabs(speed - ways[w].speed) < 1e-12) return w;
-    return -1;
+    return !strcmp(plan_word(log, "balance"), w->balance) &&
+           fabs(plan_number(log, "bias_update_speed") - w->speed) < 1e-12;
+}
+
+static const char *title_of(const way *w, char title[60])
+{
+    if (!strcmp(w->balance, "none")) return "none";
+    if (!strcmp(w->balance, "aux")) return "auxiliary loss";
+    snprintf(title, 60, "%s, u = %g", w->balance, w->speed);
+    return title;
+}
+
+static bool has_way(const training_logs *t, const way *w)
+{
+    for (int i = 0; i < t->count; i++)
+        if (is_of_way(&t->log[i], w)) return true;
+    return false;
+}
+
+/* The ways of these logs: those of the studies first, in their order; of others as many as there is room for. */
+static way_list ways_of(const training_logs *t)
+{
+    static const char *const colours[] = {"#e7298a", "#a6761d", "#1b9e77", "#e6ab02", "#666666", "#a6cee3", "#b2182b"};
+    way_list list = {0};
+    for (int w = 0; w < OF_STUDY; w++)
+        if (has_way(t, &known[w])) list.of[list.count++] = known[w];
+    for (int i = 0, others = 0; i < t->count && list.count < MOST_WAYS; i++) {
+        bool there = false;
+        for (int w = 0; w < list.count; w++) there = there || is_of_way(&t->log[i], &list.of[w]);
+        if (there) continue;
+        list.of[list.count++] = (way){plan_word(&t->log[i], "balance"), plan_number(&t->log[i], "bias_update_speed"),
+                                      colours[others++ % 7]};
+    }
+    return list;
 }
 
 /* ---- what holds for every log ---- */
@@ -67,13 +103,13 @@ static void check_limits(const training_log *log, checks *c)
     double most = 0, widest = 0;
     double const speed = plan_number(log, "bias_update_speed"), ceiling = ceiling_of(log);
     int beyond = 0;
-    for (int i = 0; i < log->count; i++) {
-        double const step = json_number_value(json_object_get(log->line[i], "step"));
-        if (!json_object_get(log->line[i], "step")) continue;
-        most = fmax(most, most_violation(log, log->line[i]));
-        for (int l = 0; l < list_length(log->line[i], "bias_range"); l++) {
-            double const low = lists_number(log->line[i], "bias_range", l, 0);
-            double const high = lists_number(log->line[i], "bias_range", l, 1);
+    for (int i = 0; i < log->numbers[LINE_STEP]; i++) {
+        double const step = log->of[LINE_STEP][i].number;
+        const json_t *const line = log->of[LINE_STEP][i].line;
+        most = fmax(most, most_violation(log, line));
+        for (int l = 0; l < list_length(line, "bias_range"); l++) {
+            double const low = lists_number(line, "bias_range", l, 0);
+            double const high = lists_number(line, "bias_range", l, 1);
             widest = fmax(widest, fmax(-low, high));
             beyond += fmax(-low, high) > speed * (step + 1) * (1 + 1e-4);
         }
@@ -107,34 +143,32 @@ static bool is_of_study(const training_log *log)
 static double steps_of(const training_log *log)
 {
     double last = -1;
-    for (int i = 0; i < log->count; i++) {
-        const json_t *const step = json_object_get(log->line[i], "step");
-        if (step) last = json_number_value(step);
-    }
+    for (int i = 0; i < log->numbers[LINE_STEP]; i++) last = log->of[LINE_STEP][i].number;
     return last;
 }
 
 static void check_bands(const training_log *log, checks *c)
 {
-    int const w = way_of(log);
+    char title[60];
     for (size_t i = 0; i < sizeof bands / sizeof *bands; i++) {
         const band *const b = &bands[i];
-        if (b->way != w || b->last > steps_of(log)) continue;
+        if (!is_of_way(log, &known[b->way]) || b->last > steps_of(log)) continue;
         double const found = violation_between(log, b->first, b->last);
         check(c, found >= b->least && found <= b->most, "%s, seed %.0f, steps %d to %d: MaxVio %.3f (%.2f .. %.2f)",
-              ways[w].title, plan_number(log, "seed"), b->first, b->last, found, b->least, b->most);
+              title_of(&known[b->way], title), plan_number(log, "seed"), b->first, b->last, found, b->least, b->most);
     }
     if (steps_of(log) < 599) return;
-    const json_t *const last = line_at(log, "evaluation", 600);
+    const json_t *const last = line_at(log, LINE_EVALUATION, 600);
     double const loss = last ? list_number(last, "loss", 0) : (double)NAN;
+    way const w = {plan_word(log, "balance"), plan_number(log, "bias_update_speed"), NULL};
     check(c, loss >= 1.42 && loss <= 1.52, "%s, seed %.0f: held-out loss %.4f after 600 steps (1.42 .. 1.52)",
-          w >= 0 ? ways[w].title : "?", plan_number(log, "seed"), loss);
+          title_of(&w, title), plan_number(log, "seed"), loss);
 }
 
-static const training_log *log_of(const training_logs *t, int w, double seed)
+static const training_log *log_of(const training_logs *t, const way *w, double seed)
 {
     for (int i = 0; i < t->count; i++)
-        if (way_of(&t->log[i]) == w && plan_number(&t->log[i], "seed") == seed) return &t->log[i];
+        if (is_of_way(&t->log[i], w) && plan_number(&t->log[i], "seed") == seed) return &t->log[i];
     return NULL;
 }
 
@@ -146,7 +180,7 @@ static void check_order(const training_logs *t, double seed, checks *c)
     double before = 0;
     bool good = true;
     for (int i = 0; i < 4; i++) {
-        const training_log *const log = log_of(t, in_order[i], seed);
+        const training_log *const log = log_of(t, &known[in_order[i]], seed);
         if (!log) return;
         double const found = violation_between(log, 95, 105);
         good = good && found > before;
@@ -163,8 +197,8 @@ static void check_losses(const training_logs *t, checks *c)
     for (int i = 0; i < 4; i++) {
         double sum = 0;
         for (int seed = 0; seed < 3; seed++) {
-            const training_log *const log = log_of(t, in_order[i], seed);
-            const json_t *const last = log ? line_at(log, "evaluation", 600) : NULL;
+            const training_log *const log = log_of(t, &known[in_order[i]], seed);
+            const json_t *const last = log ? line_at(log, LINE_EVALUATION, 600) : NULL;
             sum += last ? list_number(last, "loss", 0) / 3 : (double)NAN;
         }
         if (isnan(sum)) return;
@@ -194,11 +228,11 @@ typedef struct {
     int n;
 } spread;
 
-static spread spread_at(const training_logs *t, int w, int step)
+static spread spread_at(const training_logs *t, const way *w, double step)
 {
     spread s = {0, INFINITY, 0, 0};
     for (int i = 0; i < t->count; i++) {
-        const json_t *const line = way_of(&t->log[i]) == w ? line_at(&t->log[i], "step", step) : NULL;
+        const json_t *const line = is_of_way(&t->log[i], w) ? line_at(&t->log[i], LINE_STEP, step) : NULL;
         if (!line) continue;
         s.sum += mean_violation(&t->log[i], line), s.n++;
         s.least = fmin(s.least, least_violation(&t->log[i], line));
@@ -214,41 +248,47 @@ static int last_step(const training_logs *t)
     return (int)last;
 }
 
-static double print_way(FILE *g, const training_logs *t, int w)
+/* Returns the last mean; NaN: there is none. */
+static double print_way(FILE *g, const training_logs *t, const way *w, int number)
 {
-    double last = NAN;
-    fprintf(g, "$way%d << EOD\n", w);
-    for (int step = 0; step < last_step(t); step++) {
-        spread const s = spread_at(t, w, step);
+    int steps = 0;
+    double last = (double)NAN, *const step = numbers_of(t, LINE_STEP, &steps);
+    fprintf(g, "$way%d << EOD\n", number);
+    for (int i = 0; i < steps; i++) {
+        spread const s = spread_at(t, w, step[i]);
         if (!s.n) continue;
         last = s.sum / s.n;
-        fprintf(g, "%d %.5g %.5g %.5g\n", step, last, s.least, s.most);
+        fprintf(g, "%.0f %.5g %.5g %.5g\n", step[i], last, s.least, s.most);
     }
     fprintf(g, "EOD\n");
+    free(step);
     return last;
 }
 
 /* Beside the ends of the lines, each at least a line of text above the one below it. */
-static void print_names(FILE *g, const double end[WAYS], double x)
+static void print_names(FILE *g, const way_list *ways, const double end[MOST_WAYS], double x)
 {
     double above = 0;
-    bool named[WAYS] = {false};
-    for (int i = 0; i < WAYS; i++) {
+    bool named[MOST_WAYS] = {false};
+    char title[60];
+    for (int i = 0; i < ways->count; i++) {
         int lowest = -1;
-        for (int w = 0; w < WAYS; w++)
+        for (int w = 0; w < ways->count; w++)
             if (!named[w] && end[w] > 0 && (lowest < 0 || end[w] < end[lowest])) lowest = w;
         if (lowest < 0) return;
         named[lowest] = true;
         above = fmax(end[lowest], above * 1.28);
-        fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", ways[lowest].title, x, above, ways[lowest].colour);
+        fprintf(g, "set label '%s' at %g,%.5g textcolor rgb '%s'\n", title_of(&ways->of[lowest], title), x, above,
+                ways->of[lowest].colour);
     }
 }
 
 static void draw_violation(FILE *g, const training_logs *t)
 {
-    double end[WAYS], floor = floor_of_chance(&t->log[0]), ceiling = ceiling_of(&t->log[0]);
+    way_list const ways = ways_of(t);
+    double end[MOST_WAYS], floor = floor_of_chance(&t->log[0]), ceiling = ceiling_of(&t->log[0]);
     int const steps = last_step(t);
-    for (int w = 0; w < WAYS; w++) end[w] = print_way(g, t, w);
+    for (int w = 0; w < ways.count; w++) end[w] = print_way(g, t, &ways.of[w], w);
     fprintf(g,
             "set title 'How uneven the experts are used while a small DeepSeek-V3 trains'\n"
             "set logscale y\nset yrange [0.05:10]\nset xrange [0:%d]\nset xlabel 'step'\nset rmargin 24\n"
@@ -259,56 +299,58 @@ static void draw_violation(FILE *g, const training_logs *t)
             "set label 'chance alone: %.2f' at %d,%.5g textcolor rgb '#777777'\n",
             steps, ceiling, steps, ceiling, ceiling, steps / 50, ceiling * 1.2, floor, steps, floor, floor, steps / 50,
             floor * 0.83);
-    print_names(g, end, steps * 1.01);
+    print_names(g, &ways, end, steps * 1.01);
     fprintf(g, "plot ");
     const char *between = "";
-    for (int w = 0; w < WAYS; w++) {
+    for (int w = 0; w < ways.count; w++) {
         if (!(end[w] > 0)) continue;
         fprintf(g,
                 "%s$way%d using 1:3:4 with filledcurves fs transparent solid 0.12 noborder lc rgb '%s', \\\n"
                 "     '' using 1:2 with lines lw 2 lc rgb '%s'",
-                between, w, ways[w].colour, ways[w].colour);
+                between, w, ways.of[w].colour, ways.of[w].colour);
         between = ", \\\n     ";
     }
     fprintf(g, "\n");
 }
 
 /* Loads of the held-out text after the last step, over the mean: layers of each way, experts by load. */
-static void print_loads(FILE *g, const training_log *log, int row, const char *title)
+static void print_loads(FILE *g, const training_log *log, int row)
 {
-    const json_t *const line = line_at(log, "evaluation", (int)plan_number(log, "steps"));
+    const json_t *const line = line_at(log, LINE_EVALUATION, plan_number(log, "steps"));
     int const experts = (int)plan_number(log, "n_routed_experts");
     for (int l = 0; l < main_layers(log); l++) {
         double sum = 0;
         for (int e = 0; e < experts; e++) sum += lists_number(line, "load", l, e);
         for (int e = 0; e < experts; e++)
-            fprintf(g, "%d %d %.5g \"%s\"\n", e, row + l, lists_number(line, "load", l, e) * experts / sum, title);
+            fprintf(g, "%d %d %.5g\n", e, row + l, lists_number(line, "load", l, e) * experts / sum);
     }
 }
 
 static void draw_loads(FILE *g, const training_logs *t)
 {
+    way_list const ways = ways_of(t);
+    char title[60];
     int row = 0;
     fprintf(g, "$loads << EOD\n");
-    for (int w = WAYS; w-- > 0;) {
-        const training_log *const log = log_of(t, w, 0);
-        if (!log || !line_at(log, "evaluation", (int)plan_number(log, "steps"))) continue;
-        print_loads(g, log, row, ways[w].title);
+    for (int w = ways.count; w-- > 0;) {
+        const training_log *const log = log_of(t, &ways.of[w], plan_number(&t->log[0], "seed"));
+        if (!log || !line_at(log, LINE_EVALUATION, plan_number(log, "steps"))) continue;
+        print_loads(g, log, row);
         row += main_layers(log) + 1;
     }
     fprintf(
         g,
-        "EOD\nset title 'Load of each expert on held-out text, over the mean (seed 0)'\nset lmargin 26\n"
+        "EOD\nset title 'Load of each expert on held-out text, over the mean (one seed)'\nset lmargin 26\n"
         "set xlabel 'expert'\nset xrange [-0.5:%g]\nset yrange [-0.5:%g]\nunset ytics\nset cbrange [0:4]\nunset grid\n"
         "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2.5 '#f4a582', 4 '#b2182b')\n"
         "set cblabel '1: even; 4 and more: darkest'\n",
         plan_number(&t->log[0], "n_routed_experts") - 0.5, row - 1.5);
     row = 0;
-    for (int w = WAYS; w-- > 0;) {
-        const training_log *const log = log_of(t, w, 0);
-        if (!log || !line_at(log, "evaluation", (int)plan_number(log, "steps"))) continue;
+    for (int w = ways.count; w-- > 0;) {
+        const training_log *const log = log_of(t, &ways.of[w], plan_number(&t->log[0], "seed"));
+        if (!log || !line_at(log, LINE_EVALUATION, plan_number(log, "steps"))) continue;
         double const middle = row + 0.5 * (main_layers(log) - 1);
-        fprintf(g, "set label '%s' at graph -0.02,first %g right\n", ways[w].title, middle);
+        fprintf(g, "set label '%s' at graph -0.02,first %g right\n", title_of(&ways.of[w], title), middle);
         row += main_layers(log) + 1;
     }
     fprintf(g, "plot $loads using 1:2:3 with image\n");
@@ -322,7 +364,7 @@ static const int redundant[KINDS] = {-1, 0, 8, 16}; /* -1: experts stay where th
 /* The worst layer of the main model: the largest load of a device over the mean. */
 static double worst_layer(const training_log *log, int kind)
 {
-    const json_t *const line = line_at(log, "evaluation", (int)plan_number(log, "steps"));
+    const json_t *const line = line_at(log, LINE_EVALUATION, plan_number(log, "steps"));
     int const experts = (int)plan_number(log, "n_routed_experts");
     eplb_shape const s = {experts, experts + (kind ? redundant[kind] : 0), 1, 1, GPUS};
     double load[EPLB_MOST], worst = 0;
@@ -337,12 +379,12 @@ static double worst_layer(const training_log *log, int kind)
 }
 
 /* The mean over the logs of a way. */
-static double worst_of_way(const training_logs *t, int w, int kind)
+static double worst_of_way(const training_logs *t, const way *w, int kind)
 {
     double sum = 0;
     int n = 0;
     for (int i = 0; i < t->count; i++) {
-        double const worst = way_of(&t->log[i]) == w ? worst_layer(&t->log[i], kind) : (double)NAN;
+        double const worst = is_of_way(&t->log[i], w) ? worst_layer(&t->log[i], kind) : (double)NAN;
         if (!isnan(worst)) sum += worst, n++;
     }
     return n ? sum / n : (double)NAN;
@@ -353,12 +395,14 @@ static void draw_devices(FILE *g, const training_logs *t)
     static const char *const titles[KINDS] = {"experts in their order", "packed anew", "and 8 replicas",
                                               "and 16 replicas"};
     static const char *const colours[KINDS] = {"#bbbbbb", "#a6cee3", "#1f78b4", "#08306b"};
+    way_list const ways = ways_of(t);
+    char title[60];
     int rows = 0;
     fprintf(g, "$devices << EOD\n");
-    for (int w = 0; w < WAYS; w++) {
-        if (isnan(worst_of_way(t, w, 0))) continue;
-        fprintf(g, "\"%s\"", ways[w].title);
-        for (int k = 0; k < KINDS; k++) fprintf(g, " %.4f", worst_of_way(t, w, k));
+    for (int w = 0; w < ways.count; w++) {
+        if (isnan(worst_of_way(t, &ways.of[w], 0))) continue;
+        fprintf(g, "\"%s\"", title_of(&ways.of[w], title));
+        for (int k = 0; k < KINDS; k++) fprintf(g, " %.4f", worst_of_way(t, &ways.of[w], k));
         fprintf(g, "\n"), rows++;
     }
     fprintf(g,
@@ -372,12 +416,36 @@ static void draw_devices(FILE *g, const training_logs *t)
     fprintf(g, "\n");
 }
 
+/* Of the first seed, for the figure of loads. */
+static bool has_evaluations(const training_logs *t)
+{
+    way_list const ways = ways_of(t);
+    for (int w = 0; w < ways.count; w++) {
+        const training_log *const log = log_of(t, &ways.of[w], plan_number(&t->log[0], "seed"));
+        if (log && line_at(log, LINE_EVALUATION, plan_number(log, "steps"))) return true;
+    }
+    return false;
+}
+
+static bool has_devices(const training_logs *t)
+{
+    way_list const ways = ways_of(t);
+    for (int w = 0; w < ways.count; w++)
+        if (!isnan(worst_of_way(t, &ways.of[w], 0))) return has_evaluations(t);
+    return false;
+}
+
 bool balance_figures(const training_logs *t, const char *folder, complaint *why)
 {
     static const char *const names[] = {"balance_violation", "balance_loads", "balance_devices"};
     static void (*const draw[])(FILE *, const training_logs *) = {draw_violation, draw_loads, draw_devices};
     figure_source const from = {"balance", t->file, "bench/studies.sh balance", plan_word(&t->log[0], "port")};
-    for (int i = 0; i < 3; i++) {
+    int const drawn = has_devices(t) ? 3 : has_evaluations(t) ? 2 : 1;
+    if (drawn < 3)
+        fprintf(stderr, "bench: %s: %s\n", t->file,
+                drawn < 2 ? "no log has an evaluation after its last step: no figures of loads"
+                          : "its experts are not shared evenly by eight devices: no figure of them");
+    for (int i = 0; i < drawn; i++) {
         figure f;
         if (!figure_begin(&f, folder, names[i], &from, why)) return false;
         draw[i](f.script, t);

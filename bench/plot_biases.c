@@ -34,7 +34,7 @@ static float *replay(const training_log *log, int layer, path *p)
     *p = (path){(int)plan_number(log, "steps"), (int)plan_number(log, "n_routed_experts"), NULL};
     p->bias = calloc((size_t)p->steps * (size_t)p->experts, sizeof *p->bias);
     for (int s = 0; p->bias && s < p->steps; s++) {
-        const json_t *const line = line_at(log, "loads", s);
+        const json_t *const line = line_at(log, LINE_LOADS, s);
         float *const after = p->bias + (size_t)s * (size_t)p->experts;
         if (!line || list_length(line, "load") <= layer) return free(p->bias), p->bias = NULL;
         next_biases(line, layer, speed, s ? after - p->experts : NULL, p->experts, after);
@@ -57,12 +57,12 @@ static void check_layer(const training_log *log, int layer, checks *c)
         check(c, false, "layer %d: the log lacks the loads of a step: bench train --loads writes them", layer);
         return;
     }
-    const json_t *const last = line_at(log, "loads", p.steps - 1);
+    const json_t *const last = line_at(log, LINE_LOADS, p.steps - 1);
     int wrong = 0, uneven = 0;
     for (int e = 0; e < p.experts; e++)
         wrong += (float)lists_number(last, "bias", layer, e) != p.bias[(p.steps - 1) * p.experts + e];
     for (int s = 0; s < p.steps; s++)
-        uneven += total(log, line_at(log, "loads", s), layer) != tokens * plan_number(log, "num_experts_per_tok");
+        uneven += total(log, line_at(log, LINE_LOADS, s), layer) != tokens * plan_number(log, "num_experts_per_tok");
     check(c, !wrong, "layer %d: %d of %d biases differ from those made again from %d steps' loads", layer, wrong,
           p.experts, p.steps);
     check(c, !uneven, "layer %d: in %d steps the loads are not num_experts_per_tok times the tokens", layer, uneven);
@@ -83,7 +83,7 @@ static double early_load(const training_log *log, int layer, int expert)
     int const steps = (int)plan_number(log, "steps") / 10 + 1;
     double sum = 0;
     for (int s = 0; s < steps; s++) {
-        const json_t *const line = line_at(log, "loads", s);
+        const json_t *const line = line_at(log, LINE_LOADS, s);
         sum += lists_number(line, "load", layer, expert) / total(log, line, layer);
     }
     return sum / steps * plan_number(log, "n_routed_experts");

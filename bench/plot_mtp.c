@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- what an evaluation says ---- */
@@ -100,13 +101,13 @@ static void check_bands(const training_log *log, checks *c)
     static const band first[] = {{200, 0.72, 0.82}, {600, 0.80, 0.87}, {1000, 0.83, 0.89}};
     double const seed = plan_number(log, "seed");
     for (int i = 0; i < 3; i++) {
-        const json_t *const line = line_at(log, "evaluation", first[i].step);
+        const json_t *const line = line_at(log, LINE_EVALUATION, first[i].step);
         if (!line && first[i].step > evaluations_until(log)) continue; /* it was stopped before */
         double const a = line ? agreement(line, 1) : (double)NAN;
         check(c, a >= first[i].least && a <= first[i].most, "seed %.0f, step %d: depth 1 agrees %.3f (%.2f .. %.2f)",
               seed, first[i].step, a, first[i].least, first[i].most);
     }
-    const json_t *const last = line_at(log, "evaluation", 1000);
+    const json_t *const last = line_at(log, LINE_EVALUATION, 1000);
     if (!last) return;
     double const second = agreement_in_turn(last, 2), tokens = tokens_of(last), loss = list_number(last, "loss", 0);
     check(c, second >= 0.81 && second <= 0.89, "seed %.0f: depth 2 agrees %.3f where depth 1 does (0.81 .. 0.89)", seed,
@@ -191,20 +192,22 @@ static int last_step(const training_logs *t)
 /* Step, mean over the logs, least, most. */
 static double print_values(FILE *g, const training_logs *t, const char *name, value_of *value)
 {
-    double last = NAN;
+    int steps = 0;
+    double last = (double)NAN, *const step = numbers_of(t, LINE_EVALUATION, &steps);
     fprintf(g, "$%s << EOD\n", name);
-    for (int step = 1; step <= last_step(t); step++) {
+    for (int at = 0; at < steps; at++) {
         double sum = 0, least = INFINITY, most = -INFINITY;
         int n = 0;
         for (int i = 0; i < t->count; i++) {
-            const json_t *const line = line_at(&t->log[i], "evaluation", step);
+            const json_t *const line = line_at(&t->log[i], LINE_EVALUATION, step[at]);
             double const v = line && is_evaluation(line) ? value(line) : (double)NAN;
             if (isnan(v)) continue;
             sum += v, n++, least = fmin(least, v), most = fmax(most, v);
         }
-        if (n) fprintf(g, "%d %.5g %.5g %.5g\n", step, last = sum / n, least, most);
+        if (n) fprintf(g, "%.0f %.5g %.5g %.5g\n", step[at], last = sum / n, least, most);
     }
     fprintf(g, "EOD\n");
+    free(step);
     return last;
 }
 
@@ -251,7 +254,7 @@ static double last_mean(const training_logs *t, double (*value)(const json_t *li
     double sum = 0;
     int n = 0;
     for (int l = 0; l < t->count; l++) {
-        const json_t *const line = line_at(&t->log[l], "evaluation", (int)plan_number(&t->log[l], "steps"));
+        const json_t *const line = line_at(&t->log[l], LINE_EVALUATION, plan_number(&t->log[l], "steps"));
         if (line && is_evaluation(line)) sum += value(line, depth, i), n++;
     }
     return n ? sum / n : (double)NAN;

@@ -28,14 +28,119 @@ static bool add_line(training_log *log, json_t *line)
     return true;
 }
 
-static bool take_line(training_logs *t, const char *text)
+/* ---- what a line must have ---- */
+
+static double number_of(const json_t *j)
 {
-    json_t *const j = json_loads(text, 0, NULL);
+    return json_is_number(j) ? json_number_value(j) : (double)NAN;
+}
+
+static const char *const key_of[LINE_KINDS] = {"step", "evaluation", "loads"};
+
+/* A whole number of the plan, from least to most; otherwise *lacks is its key. */
+static bool has_whole(const json_t *plan, const char *key, double least, double most, const char **lacks)
+{
+    double const v = number_of(json_object_get(plan, key));
+    if (v >= least && v <= most && v == floor(v)) return true;
+    *lacks = key;
+    return false;
+}
+
+static bool check_plan(const json_t *p, const char **lacks)
+{
+    bool const whole = has_whole(p, "seed", 0, 1e15, lacks) && has_whole(p, "steps", 1, 1e9, lacks) &&
+                       has_whole(p, "batch", 1, 1e9, lacks) && has_whole(p, "length", 1, 1e9, lacks) &&
+                       has_whole(p, "n_routed_experts", 1, 1024, lacks) &&
+                       has_whole(p, "num_experts_per_tok", 1, 1024, lacks) &&
+                       has_whole(p, "num_hidden_layers", 1, 1000, lacks) &&
+                       has_whole(p, "first_k_dense_replace", 0, 999, lacks) && has_whole(p, "modules", 0, 100, lacks);
+    if (!whole) return false;
+    static const char *const words[] = {"balance", "port"};
+    for (int i = 0; i < 2; i++)
+        if (!json_is_string(json_object_get(p, words[i]))) return *lacks = words[i], false;
+    if (!json_is_number(json_object_get(p, *lacks = "bias_update_speed"))) return false;
+    return json_number_value(json_object_get(p, "num_hidden_layers")) >
+           json_number_value(json_object_get(p, *lacks = "first_k_dense_replace"));
+}
+
+/* A list of at least n numbers, each not negative unless `any`. */
+static bool has_numbers(const json_t *list, size_t n, bool any)
+{
+    if (json_array_size(list) < n) return false;
+    for (size_t i = 0; i < n; i++) {
+        double const v = number_of(json_array_get(list, i));
+        if (!isfinite(v) || (!any && v < 0)) return false;
+    }
+    return true;
+}
+
+static bool has_lists(const json_t *lists, size_t n, size_t each, bool any)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!has_numbers(json_array_get(lists, i), each, any)) return false;
+    return true;
+}
+
+static bool check_line(const training_log *log, const json_t *j, const char **lacks)
+{
+    size_t const layers = (size_t)main_layers(log), experts = (size_t)plan_number(log, "n_routed_experts");
+    if (json_object_get(j, "step"))
+        return has_numbers(json_object_get(j, *lacks = "max_violation"), layers, false) &&
+               has_lists(json_object_get(j, *lacks = "bias_range"), layers, 2, true);
+    *lacks = "loss";
+    if (json_object_get(j, "evaluation") && !has_numbers(json_object_get(j, "loss"), 1, true)) return false;
+    return has_lists(json_object_get(j, *lacks = "load"), layers, experts, false);
+}
+
+/* ---- a line ---- */
+
+static bool take_line(training_logs *t, json_t *j, const char **lacks)
+{
     const char *const study = json_string_value(json_object_get(j, "study"));
-    bool const plan = study && !strcmp(study, "train");
-    bool const good = j && (plan ? begin_log(t, j) : t->count && !study && add_line(&t->log[t->count - 1], j));
+    training_log *const log = t->count ? &t->log[t->count - 1] : NULL;
+    int kinds = 0;
+    *lacks = "study";
+    if (study) return !strcmp(study, "train") && check_plan(j, lacks) && begin_log(t, j);
+    *lacks = "step, evaluation or loads";
+    for (int k = 0; k < LINE_KINDS; k++) kinds += json_is_number(json_object_get(j, key_of[k]));
+    return log && kinds == 1 && check_line(log, j, lacks) && add_line(log, j);
+}
+
+static bool read_line(training_logs *t, const char *text, int number, complaint *why)
+{
+    const char *lacks = NULL;
+    json_t *const j = json_loads(text, 0, NULL);
+    if (!json_is_object(j)) {
+        json_decref(j);
+        return refuse(why, "%s, line %d is no line of a log of bench train", t->file, number);
+    }
+    bool const good = take_line(t, j, &lacks);
     json_decref(j);
-    return good;
+    return good ||
+           refuse(why, "%s, line %d is no line of a log of bench train: its %s is missing or not what it can be",
+                  t->file, number, lacks);
+}
+
+/* ---- lines by their numbers ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    double const x = ((const numbered *)a)->number, y = ((const numbered *)b)->number;
+    return (x > y) - (x < y);
+}
+
+static bool index_lines(training_log *log)
+{
+    for (int k = 0; k < LINE_KINDS; k++) {
+        log->of[k] = calloc((size_t)log->count + 1, sizeof *log->of[k]);
+        if (!log->of[k]) return false;
+        for (int i = 0; i < log->count; i++) {
+            json_t *const number = json_object_get(log->line[i], key_of[k]);
+            if (number) log->of[k][log->numbers[k]++] = (numbered){json_number_value(number), log->line[i]};
+        }
+        qsort(log->of[k], (size_t)log->numbers[k], sizeof *log->of[k], by_number);
+    }
+    return true;
 }
 
 bool training_logs_read(training_logs *t, const char *file, complaint *why)
@@ -46,13 +151,14 @@ bool training_logs_read(training_logs *t, const char *file, complaint *why)
     FILE *const f = fopen(file, "r");
     if (!f) return refuse(why, "%s: %s; logs of bench train are wanted", file, strerror(errno));
     bool good = true;
-    for (int number = 1; good && getline(&text, &cap, f) >= 0; number++) {
-        good = take_line(t, text);
-        if (!good) refuse(why, "%s, line %d is no line of a log of bench train", file, number);
-    }
+    for (int number = 1; good && getline(&text, &cap, f) >= 0; number++) good = read_line(t, text, number, why);
     free(text);
     fclose(f);
     if (good && !t->count) return refuse(why, "%s is empty; logs of bench train are wanted", file);
+    int lines = 0;
+    for (int i = 0; i < t->count; i++) lines += t->log[i].count;
+    if (good && !lines) return refuse(why, "%s has plans alone: no step is logged", file);
+    for (int i = 0; good && i < t->count; i++) good = index_lines(&t->log[i]) || refuse(why, "no memory for %s", file);
     return good;
 }
 
@@ -60,6 +166,7 @@ void training_logs_close(training_logs *t)
 {
     for (int i = 0; i < t->count; i++) {
         for (int k = 0; k < t->log[i].count; k++) json_decref(t->log[i].line[k]);
+        for (int k = 0; k < LINE_KINDS; k++) free(t->log[i].of[k]);
         json_decref(t->log[i].plan);
         free(t->log[i].line);
     }
@@ -67,11 +174,6 @@ void training_logs_close(training_logs *t)
 }
 
 /* ---- what a log says ---- */
-
-static double number_of(const json_t *j)
-{
-    return json_is_number(j) ? json_number_value(j) : (double)NAN;
-}
 
 double plan_number(const training_log *log, const char *key)
 {
@@ -98,11 +200,31 @@ int list_length(const json_t *line, const char *key)
     return (int)json_array_size(json_object_get(line, key));
 }
 
-const json_t *line_at(const training_log *log, const char *key, int number)
+const json_t *line_at(const training_log *log, line_kind kind, double number)
 {
-    for (int i = 0; i < log->count; i++)
-        if (number_of(json_object_get(log->line[i], key)) == number) return log->line[i];
-    return NULL;
+    numbered const wanted = {number, NULL};
+    const numbered *const found = bsearch(&wanted, log->of[kind], (size_t)log->numbers[kind], sizeof wanted, by_number);
+    return found ? found->line : NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double const x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double *numbers_of(const training_logs *t, line_kind kind, int *count)
+{
+    size_t n = 0, all = 0;
+    for (int i = 0; i < t->count; i++) all += (size_t)t->log[i].numbers[kind];
+    double *const number = calloc(all + 1, sizeof *number);
+    for (int i = 0; number && i < t->count; i++)
+        for (int k = 0; k < t->log[i].numbers[kind]; k++) number[n++] = t->log[i].of[kind][k].number;
+    if (number) qsort(number, n, sizeof *number, by_value);
+    *count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!i || number[i] > number[i - 1]) number[(*count)++] = number[i];
+    return number;
 }
 
 int main_layers(const training_log *log)
@@ -137,9 +259,9 @@ double violation_between(const training_log *log, int first, int last)
 {
     double sum = 0;
     int n = 0;
-    for (int i = 0; i < log->count; i++) {
-        double const step = number_of(json_object_get(log->line[i], "step"));
-        if (step >= first && step <= last) sum += mean_violation(log, log->line[i]), n++;
+    for (int i = 0; i < log->numbers[LINE_STEP]; i++) {
+        const numbered *const step = &log->of[LINE_STEP][i];
+        if (step->number >= first && step->number <= last) sum += mean_violation(log, step->line), n++;
     }
     return n ? sum / n : (double)NAN;
 }

@@ -9,11 +9,21 @@
 
 typedef struct json_t json_t;
 
-/* A training. Lines are as docs/formats.md says. */
+/* The lines that have a number under one key, as in {"step":100, ...}, by that number. */
+typedef struct {
+    double number;
+    const json_t *line;
+} numbered;
+
+typedef enum { LINE_STEP, LINE_EVALUATION, LINE_LOADS, LINE_KINDS } line_kind;
+
+/* A training. Lines are as docs/formats.md says, and have the lists that it says, of the plan's lengths. */
 typedef struct {
     json_t *plan;
     int count;
     json_t **line;
+    int numbers[LINE_KINDS];
+    numbered *of[LINE_KINDS];
 } training_log;
 
 typedef struct {
@@ -36,8 +46,11 @@ double list_number(const json_t *line, const char *key, int i);
 double lists_number(const json_t *line, const char *key, int j, int i);
 int list_length(const json_t *line, const char *key);
 
-/* The line whose `key` is that number, as in {"step":100, ...}. */
-const json_t *line_at(const training_log *log, const char *key, int number);
+/* The line of that number; NULL: there is none. */
+const json_t *line_at(const training_log *log, line_kind kind, double number);
+
+/* The numbers of all logs' lines, each once, in order: to be freed. NULL: there are none, or there is no memory. */
+double *numbers_of(const training_logs *t, line_kind kind, int *count);
 
 /* Layers with experts in the main model. */
 int main_layers(const training_log *log);

@@ -636,7 +636,7 @@ set arrow from 0,0.12083 to 600,0.12083 nohead dt 3 lc rgb '#777777'
 set label 'chance alone: 0.12' at 12,0.10029 textcolor rgb '#777777'
 set label 'bias, u = 0.01' at 606,0.23958 textcolor rgb '#d95f02'
 set label 'bias, u = 0.001' at 606,0.30667 textcolor rgb '#1f78b4'
-set label 'auxiliary loss, 0.01' at 606,0.42839 textcolor rgb '#7570b3'
+set label 'auxiliary loss' at 606,0.42839 textcolor rgb '#7570b3'
 set label 'none' at 606,4.4944 textcolor rgb '#444444'
 set label 'bias, u = 0.0001' at 606,5.7528 textcolor rgb '#66a61e'
 plot $way0 using 1:3:4 with filledcurves fs transparent solid 0.12 noborder lc rgb '#444444', \

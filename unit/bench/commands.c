@@ -361,7 +361,7 @@ Test(bench, check_lines_see_other_data)
         {"kv", "/n_keys=4096/d", "WRONG  1 cases of the figures are missing"},
         {"kv", "/kv_len=16384\"/s/\"seconds\":[^,]*/\"seconds\":9/", "WRONG  eight times the keys"},
         {"kv", "s/\"memory\":[^,]*/\"memory\":1e9/;s/\"floor\":[^,]*/\"floor\":1/", "WRONG  27 cases lie"},
-        {"balance", "s/\"balance\":\"none\"/\"balance\":\"aux\"/", "WRONG  auxiliary loss, 0.01, seed 0, steps 550"},
+        {"balance", "s/\"balance\":\"none\"/\"balance\":\"aux\"/", "WRONG  auxiliary loss, seed 0, steps 550"},
         {"balance", "s/\"max_violation\":\\[[^,]*/\"max_violation\":[7.5/", "and can be no more than 7"},
         {"balance", "s/\"bias_update_speed\":0.01/\"bias_update_speed\":0.001/", "WRONG  bias seed 0: a bias is"},
         {"balance", "/\"evaluation\":600/d", "WRONG  none, seed 0: held-out loss"},
@@ -385,6 +385,36 @@ Test(bench, check_lines_see_other_data)
         const outcome *const o = run_program(command, "bench", arguments);
         cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
         cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s", others[i].edit, others[i].says, o->out);
+    }
+    remove(BUILD "/other.jsonl");
+}
+
+/* A log may be anybody's: what it can't be is refused by its line. */
+Test(bench, logs_that_cannot_be)
+{
+    static const struct {
+        const char *edit, *says; /* of the first lines of docs/data/balance.jsonl */
+    } others[] = {
+        {"1s/:32,/:5000,/", "line 1 is no line of a log of bench train: its n_routed_experts"},
+        {"1s/:32,/:0,/", "line 1 is no line of a log of bench train: its n_routed_experts"},
+        {"1s/\"steps\":600/\"steps\":1e300/", "its steps"},
+        {"1s/\"port\":\"avx512\"/\"port\":7/", "its port"},
+        {"2s/\"max_violation\":\\[[^]]*/\"max_violation\":[/",
+         "line 2 is no line of a log of bench train: its max_violation"},
+        {"2s/\"bias_range\":\\[\\[[^]]*/\"bias_range\":[[7/", "its bias_range"},
+        {"3s/\"step\":[0-9]*/\"step\":NaN/", "line 3 is no line"},
+        {"3s/\"step\"/\"stop\"/", "its step, evaluation or loads"},
+        {"3s/.\\{9\\}$//", "line 3 is no line"},
+        {"2,$d", "has plans alone"},
+        {"1d", "line 1 is no line"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char command[300];
+        snprintf(command, sizeof command, "head -5 docs/data/balance.jsonl | sed '%s' >" BUILD "/other.jsonl &&",
+                 others[i].edit);
+        const outcome *const o = run_program(command, "bench", "plot balance --check " BUILD "/other.jsonl");
+        cr_expect_eq(o->code, 2, "%s: code %d", others[i].edit, o->code);
+        cr_expect(strstr(o->err, others[i].says), "%s: lacks '%s': %s", others[i].edit, others[i].says, o->err);
     }
     remove(BUILD "/other.jsonl");
 }
