@@ -165,9 +165,9 @@ static void settle(evaluation *e, const tally *y, const pass *p)
     e->reused = rate(&y->reused), e->shifted = rate(&y->shifted), e->frequent = rate(&y->frequent);
 }
 
-int64_t evaluation_bytes(const pass *p)
+int64_t evaluation_bytes(int64_t batch, int64_t length, int64_t modules)
 {
-    return (p->d.batch - 1) * 3 * p->length + window_bytes(p);
+    return (batch - 1) * 3 * length + length + 1 + modules;
 }
 
 bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why)

@@ -25,7 +25,7 @@ typedef struct {
 extern double const evaluation_temperature[TEMPERATURES];
 
 /* Bytes of held-out text that an evaluation wants at least: a batch of windows. */
-int64_t evaluation_bytes(const pass *p);
+int64_t evaluation_bytes(int64_t batch, int64_t length, int64_t modules);
 
 /* Windows at every third of their length in the held-out text, about `windows` of them, a whole number of batches. The pass is
  * forward only. False: one sentence, nothing to close. */

@@ -17,17 +17,20 @@ const training_plan usual_plan = {.steps = 600,
                                   .aux_loss_alpha = 1e-2,
                                   .optimizer = {0.9, 0.95, 1e-10, 0.1, 1}};
 
+/* The text before the model: a batch that it is too small for may not fit in memory either. */
 bool training_open(training *g, const training_plan *plan, const dsv3_config *config, const char *text_path,
                    const loaded_port *port, complaint *why)
 {
+    int64_t const least = evaluation_bytes(plan->batch, plan->length, config->num_nextn_predict_layers);
     *g = (training){.plan = *plan};
-    if (!model_check(config, why) || !model_open(&g->m, config, plan->seed, why)) return false;
-    if (!pass_open(&g->learn, &g->m, port, plan->batch, plan->length, true, why)) return false;
-    if (!pass_open(&g->look, &g->m, port, plan->batch, plan->length, false, why)) return false;
     if (config->vocab_size < 256)
         return refuse(why, "vocab_size is %lld: the tokens are the 256 bytes", (long long)config->vocab_size);
+    if (!model_check(config, why) || !text_open(&g->t, text_path, least, why)) return false;
+    if (!model_open(&g->m, config, plan->seed, why)) return false;
+    if (!pass_open(&g->learn, &g->m, port, plan->batch, plan->length, true, why)) return false;
+    if (!pass_open(&g->look, &g->m, port, plan->batch, plan->length, false, why)) return false;
     if (plan->balance == BALANCE_AUX) g->learn.d.aux_loss_alpha = plan->aux_loss_alpha;
-    return text_open(&g->t, text_path, evaluation_bytes(&g->look), why);
+    return true;
 }
 
 void training_close(training *g)

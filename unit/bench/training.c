@@ -275,6 +275,7 @@ static const bad inputs[] = {
     {TRAIN "--dtype=f8", {"--dtype=f8", "f32 or bf16"}},
     {TRAIN "--steps=0", {"--steps=0 is out of range"}},
     {TRAIN "--batch=64 --length=16", {"must have", "for a batch of windows"}},
+    {TRAIN "--batch=4096 --length=65536", {"must have", "for a batch of windows"}},
     {TRAIN "--config=README.md", {"README.md", "is no JSON object"}},
     {TRAIN "--config=/no/such.json", {"/no/such.json"}},
     {"train --backend=transformers --text=" FOLDER "/text --out=" FOLDER "/bad", {"--backend=transformers"}},
