@@ -195,3 +195,23 @@ Test(lazy, an_expert_that_nobody_chose_is_the_one_it_was)
     cr_expect(o->code == 1 && strstr(o->out, "\"verdict\":\"FAIL\"") && strstr(o->out, "E3_id_off_by_one"),
               "exit code %d: %s%s", o->code, o->out, o->err);
 }
+
+static volatile sig_atomic_t heard;
+
+static void on_sent(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    heard += info->si_code <= 0;
+}
+
+/* A signal that somebody sends is no touch: whoever caught it before hears of each one. */
+Test(lazy, a_signal_that_is_sent_reaches_who_caught_it)
+{
+    struct sigaction const action = {.sa_sigaction = on_sent, .sa_flags = SA_SIGINFO};
+    cr_assert(!sigaction(SIGSEGV, &action, NULL));
+    lazy_catch();
+    for (int i = 1; i < 4; i++) {
+        kill(getpid(), SIGSEGV);
+        cr_expect_eq(heard, i, "%d of %d were heard", (int)heard, i);
+    }
+}

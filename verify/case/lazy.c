@@ -147,11 +147,24 @@ lazy_answer lazy_touch(const void *address)
 
 /* ---- faults ---- */
 
-/* One that isn't ours happens again, as if nobody had caught it. */
+/* Somebody sent it: whoever caught it before hears of it, since it doesn't happen again. */
+static void hand_on(int number, siginfo_t *info, void *context)
+{
+    if (lazy.before.sa_flags & SA_SIGINFO) {
+        lazy.before.sa_sigaction(number, info, context);
+        return;
+    }
+    sigaction(number, &lazy.before, NULL);
+    raise(number); /* acts when this returns */
+}
+
+/* A fault that isn't ours happens again, as if nobody had caught it. */
 static void on_fault(int number, siginfo_t *info, void *context)
 {
-    (void)context;
-    if (lazy_touch(info->si_addr) != LAZY_FILLED) sigaction(number, &lazy.before, NULL);
+    if (info->si_code <= 0)
+        hand_on(number, info, context);
+    else if (lazy_touch(info->si_addr) != LAZY_FILLED)
+        sigaction(number, &lazy.before, NULL);
 }
 
 void lazy_catch(void)
