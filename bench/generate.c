@@ -149,11 +149,7 @@ static bool generate_with(settings *s, int *different, complaint *why)
     backend b;
     loaded_port port;
     model m;
-    answer a = {0};
-    if (!backend_resolve(s->backend, &b, why)) return false;
-    if (b.kind == BACKEND_PROGRAM) return refuse(why, "--backend=%s: generation wants a port in C", s->backend);
-    if (*b.absent) return refuse(why, "--backend=%s: %s", s->backend, b.absent);
-    if (!load_port(&b, &port, &a)) return refuse(why, "--backend=%s: %s", s->backend, a.why);
+    if (!open_port(s->backend, "generation", &b, &port, why)) return false;
     bool const good = model_load(&m, s->model, why) && generate_on(s, &port, &m, different, why);
     model_close(&m);
     unload_port(&port);

@@ -3,11 +3,9 @@
 #include "case/problem.h"
 #include "commands/options.h"
 #include "files/config.h"
-#include "files/file_map.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -90,23 +88,11 @@ static void print_rows(const settings *s, const dsv3_config *c, const cache_row 
     }
 }
 
-static bool read_config(const settings *s, dsv3_config *c, complaint *why)
-{
-    *c = dsv3_config_v3;
-    if (!s->config) return true;
-    about_file const about = {s->config, why};
-    size_t size = 0;
-    char *const words = file_read(&about, CONFIG_MAX_SIZE, &size);
-    bool const good = words && config_parse(s->config, words, size, c, why);
-    free(words);
-    return good;
-}
-
 int bench_kv(int argc, char **argv)
 {
     settings s = {.format = "text", .memory = 80e9, .groups = 8};
     operands rest;
-    dsv3_config c;
+    dsv3_config c = dsv3_config_v3;
     complaint why;
     cache_row row[8];
     int code;
@@ -115,7 +101,7 @@ int bench_kv(int argc, char **argv)
         return fprintf(stderr, "bench: kv takes no '%s'; --config=FILE names a config.json\n", rest.word[0]), 2;
     if (strcmp(s.format, "text") && strcmp(s.format, "jsonl"))
         return fprintf(stderr, "bench: --format=%s: it is text or jsonl\n", s.format), 2;
-    if (!read_config(&s, &c, &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
+    if (s.config && !config_read(s.config, &c, &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
     print_rows(&s, &c, row, fill_rows(&s, &c, row));
     return 0;
 }

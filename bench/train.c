@@ -4,7 +4,6 @@
 #include "bench.h"
 #include "commands/options.h"
 #include "files/config.h"
-#include "files/file_map.h"
 #include "port/process.h"
 #include "port/twin.h"
 #include "progress.h"
@@ -75,14 +74,7 @@ static const dsv3_config bytes_config = {
 static bool read_config(const settings *s, dsv3_config *c, complaint *why)
 {
     *c = bytes_config;
-    if (s->config) {
-        about_file const about = {s->config, why};
-        size_t size = 0;
-        char *const words = file_read(&about, CONFIG_MAX_SIZE, &size);
-        bool const good = words && config_parse(s->config, words, size, c, why);
-        free(words);
-        if (!good) return false;
-    }
+    if (s->config && !config_read(s->config, c, why)) return false;
     if (s->modules >= 0) c->num_nextn_predict_layers = s->modules;
     return true;
 }
@@ -232,11 +224,7 @@ static bool train_with(const settings *s, complaint *why)
 {
     backend b;
     loaded_port port;
-    answer a = {0};
-    if (!backend_resolve(s->backend, &b, why)) return false;
-    if (b.kind == BACKEND_PROGRAM) return refuse(why, "--backend=%s: training wants a port in C", s->backend);
-    if (*b.absent) return refuse(why, "--backend=%s: %s", s->backend, b.absent);
-    if (!load_port(&b, &port, &a)) return refuse(why, "--backend=%s: %s", s->backend, a.why);
+    if (!open_port(s->backend, "training", &b, &port, why)) return false;
     bool const good = train_on(s, &port, b.name, why);
     unload_port(&port);
     return good;

@@ -19,6 +19,15 @@ void called(caller *c, const char *op, dsv3_status status)
     c->good = refuse(c->why, "%s: %s", op, (unsigned)status < 5 ? words[status] : "it answers no known status");
 }
 
+bool open_port(const char *name, const char *purpose, backend *b, loaded_port *port, complaint *why)
+{
+    answer a = {0};
+    if (!backend_resolve(name, b, why)) return false;
+    if (b->kind == BACKEND_PROGRAM) return refuse(why, "--backend=%s: %s wants a port in C", name, purpose);
+    if (*b->absent) return refuse(why, "--backend=%s: %s", name, b->absent);
+    return load_port(b, port, &a) || refuse(why, "--backend=%s: %s", name, a.why);
+}
+
 bool can_train(const loaded_port *port, const char *name, complaint *why)
 {
 #define OP(op)                                                                                                         \

@@ -22,6 +22,9 @@ void called(caller *c, const char *op, dsv3_status status);
         if ((c)->good) called(c, #op, (c)->port->table.op((c)->port->ctx, prob, io));                                  \
     } while (0)
 
+/* Loads the port of a --backend into this process; purpose: "training", for the sentence. False: one sentence in why. */
+bool open_port(const char *name, const char *purpose, backend *b, loaded_port *port, complaint *why);
+
 /* Does the port have every op that training calls? Otherwise one sentence names the first one that it lacks. Ports that want
  * memory of their own can't train. */
 bool can_train(const loaded_port *port, const char *name, complaint *why);

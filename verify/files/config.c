@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef enum { SIZE, REAL, FLAG } kind; /* int64_t, double, int32_t in dsv3_config */
@@ -316,6 +317,16 @@ bool config_parse(const char *path, const char *text, size_t length, dsv3_config
                                 read_quantisation(&s) && check_relations(&s)
                           : refuse_file(&to, "is no JSON object: %s", root ? "it is something else" : error.text);
     json_decref(root);
+    return good;
+}
+
+bool config_read(const char *path, dsv3_config *out, complaint *why)
+{
+    about_file const to = {path, why};
+    size_t size = 0;
+    char *const text = file_read(&to, CONFIG_MAX_SIZE, &size);
+    bool const good = text && config_parse(path, text, size, out, why);
+    free(text);
     return good;
 }
 

@@ -13,6 +13,9 @@ enum { CONFIG_MAX_SIZE = 1 << 20 }; /* bytes of a config.json */
  * is expected. */
 bool config_parse(const char *path, const char *text, size_t length, dsv3_config *out, complaint *why);
 
+/* The same for a file of any name. */
+bool config_read(const char *path, dsv3_config *out, complaint *why);
+
 /* The same for dir/config.json. */
 bool config_open(const char *dir, dsv3_config *out, complaint *why);
 
