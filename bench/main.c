@@ -15,6 +15,7 @@ static const char help[] =
     "       bench kv [OPTION]...\n"
     "       bench train [OPTION]... --text=FILE --out=DIR\n"
     "       bench generate [OPTION]... --model=DIR --text=FILE\n"
+    "       bench evaluate [OPTION]... --model=DIR --text=FILE\n"
     "       bench truth\n"
     "\n"
     "  run     times of a port beside the limits of the same minute; bench run --help\n"
@@ -26,6 +27,8 @@ static const char help[] =
     "  train   a small DeepSeek-V3 learns a text on a port's ops; bench train --help\n"
     "  generate\n"
     "          a trained model writes on, with and without speculation; bench generate --help\n"
+    "  evaluate\n"
+    "          a trained model in the formats of engines, its flips judged; bench evaluate --help\n"
     "  truth   ball_dot, in every build that this processor can run, against Arb's arb_dot: median\n"
     "          nanoseconds a term of interleaved rounds, and the ratio. Then one decode step of\n"
     "          mla_decode@v3 over 4096 keys, one token of a whole mla@v3 over as many, and of a whole\n"
@@ -59,14 +62,15 @@ int main(int argc, char **argv)
         int (*run)(int argc, char **argv);
     } commands[] = {{"run", bench_run},     {"compare", bench_compare},   {"exact", bench_exact},
                     {"peers", bench_peers}, {"plot", bench_plot},         {"kv", bench_kv},
-                    {"train", bench_train}, {"generate", bench_generate}, {"truth", bench_truth}};
+                    {"train", bench_train}, {"generate", bench_generate}, {"evaluate", bench_evaluate},
+                    {"truth", bench_truth}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
     fprintf(stderr,
-            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, truth\n",
+            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, evaluate, truth\n",
             argv[1]);
     return 2;
 }

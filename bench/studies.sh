@@ -1,5 +1,5 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
+# studies.sh [balance] [biases] [mtp] [formats] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
 # docs/data; smoke: a minute of it, which changes no file there; speed: beside torch. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
@@ -52,6 +52,16 @@ mtp() {
     gather docs/data/mtp.jsonl $names
 }
 
+# What was trained for mtp, in the formats of engines.
+formats() {
+    file=docs/data/formats.jsonl
+    for seed in $seeds; do
+        "$build/bin/bench" evaluate --model="$to/mtp-$seed" --text="$build/text.txt" --format=jsonl
+    done >"$file.part"
+    mv "$file.part" "$file"
+    cat "$file"
+}
+
 # A minute of it, whose bands are checked: without balancing experts collapse, with biases they don't; drafts change no text.
 smoke() {
     to=$to/smoke
@@ -64,6 +74,7 @@ smoke() {
     "$build/bin/bench" plot balance --check "$to/balance.jsonl"
     "$build/bin/bench" plot mtp --check "$to/mtp/log.jsonl"
     DSV3_FAST_INVARIANT=1 "$build/bin/bench" generate --model="$to/mtp" --text="$build/text.txt" --prompts=3
+    "$build/bin/bench" evaluate --model="$to/mtp" --text="$build/text.txt"
 }
 
 # Beside torch, three times in turn, with two modules and without: on a machine that does nothing else, with torch installed.
@@ -84,11 +95,11 @@ speed() {
 
 make -s text
 mkdir -p "$to"
-for study in ${*:-balance biases mtp}; do
+for study in ${*:-balance biases mtp formats}; do
     case $study in
-    balance | biases | mtp | smoke | speed) $study ;;
+    balance | biases | mtp | formats | smoke | speed) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance, biases, mtp, smoke or speed" >&2
+        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, smoke or speed" >&2
         exit 2
         ;;
     esac

@@ -6,19 +6,19 @@
 
 static double const latent_eps = 1e-6;
 
-attention_values attention_values_open(room *r, const dsv3_config *c, int64_t n)
+attention_values attention_values_open(room *r, const dsv3_config *c, dsv3_dtype format, int64_t n)
 {
     int64_t const heads = c->num_attention_heads, qk = c->qk_nope_head_dim + c->qk_rope_head_dim;
-    return (attention_values){.q_a = room_rows(r, n, c->q_lora_rank),
-                              .q_a_norm = room_rows(r, n, c->q_lora_rank),
-                              .q_b = room_rows(r, n, heads * qk),
-                              .q = room_rows(r, n, heads * qk),
-                              .kv_a = room_rows(r, n, c->kv_lora_rank + c->qk_rope_head_dim),
-                              .kv_a_norm = room_rows(r, n, c->kv_lora_rank),
-                              .kv = room_rows(r, n, heads * (c->qk_nope_head_dim + c->v_head_dim)),
-                              .k = room_rows(r, n, heads * qk),
-                              .k_pe = room_rows(r, n, c->qk_rope_head_dim),
-                              .o = room_rows(r, n, heads * c->v_head_dim),
+    return (attention_values){.q_a = room_values(r, format, n, c->q_lora_rank),
+                              .q_a_norm = room_values(r, format, n, c->q_lora_rank),
+                              .q_b = room_values(r, format, n, heads * qk),
+                              .q = room_values(r, format, n, heads * qk),
+                              .kv_a = room_values(r, format, n, c->kv_lora_rank + c->qk_rope_head_dim),
+                              .kv_a_norm = room_values(r, format, n, c->kv_lora_rank),
+                              .kv = room_values(r, format, n, heads * (c->qk_nope_head_dim + c->v_head_dim)),
+                              .k = room_values(r, format, n, heads * qk),
+                              .k_pe = room_values(r, format, n, c->qk_rope_head_dim),
+                              .o = room_values(r, format, n, heads * c->v_head_dim),
                               .lse = room_rows(r, n, heads)};
 }
 

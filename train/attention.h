@@ -4,7 +4,7 @@
 
 #include "block.h"
 
-attention_values attention_values_open(room *r, const dsv3_config *c, int64_t n);
+attention_values attention_values_open(room *r, const dsv3_config *c, dsv3_dtype format, int64_t n);
 
 /* y = self_attn(x) */
 void attention_forward(const desk *d, const dsv3_config *c, const attention_weights *w, dsv3_tensor x,

@@ -8,9 +8,10 @@
 
 /* ---- memory ---- */
 
-static mlp_values mlp_values_open(room *r, int64_t n, int64_t width)
+static mlp_values mlp_values_open(room *r, dsv3_dtype format, int64_t n, int64_t width)
 {
-    return (mlp_values){room_rows(r, n, width), room_rows(r, n, width), room_rows(r, n, width)};
+    return (mlp_values){room_values(r, format, n, width), room_values(r, format, n, width),
+                        room_values(r, format, n, width)};
 }
 
 static int64_t mlp_width(const dsv3_config *c, bool has_experts)
@@ -24,12 +25,12 @@ static dsv3_tensor indices_at(room *r, int64_t rows, int64_t width)
     return (dsv3_tensor){data, DSV3_I32, 2, {rows, width}, {width, 1}};
 }
 
-bool layer_values_open(layer_values *v, const dsv3_config *c, bool has_experts, int64_t n, room *r)
+bool layer_values_open(layer_values *v, const dsv3_config *c, dsv3_dtype format, bool has_experts, int64_t n, room *r)
 {
     dsv3_tensor *const hidden[] = {&v->stream, &v->norm, &v->attn_output, &v->between, &v->norm2, &v->out, &v->routed};
-    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) *hidden[i] = room_rows(r, n, c->hidden_size);
-    v->attention = attention_values_open(r, c, n);
-    v->mlp = mlp_values_open(r, n, mlp_width(c, has_experts));
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) *hidden[i] = room_values(r, format, n, c->hidden_size);
+    v->attention = attention_values_open(r, c, format, n);
+    v->mlp = mlp_values_open(r, format, n, mlp_width(c, has_experts));
     v->router_logits = room_rows(r, n, c->n_routed_experts);
     v->topk_idx = indices_at(r, n, c->num_experts_per_tok);
     v->topk_weight = room_rows(r, n, c->num_experts_per_tok);
@@ -63,8 +64,8 @@ bool desk_open(desk *d, const dsv3_config *c, int64_t batch, int64_t length, boo
     int64_t const dense = mlp_width(c, false), shared = mlp_width(c, true);
     dsv3_tensor *const hidden[] = {&d->grad_norm, &d->grad_part, &d->grad_between};
     for (size_t i = 0; i < 3; i++) *hidden[i] = room_rows(r, d->n, c->hidden_size);
-    d->attention = attention_values_open(r, c, d->n);
-    d->mlp = mlp_values_open(r, d->n, dense > shared ? dense : shared);
+    d->attention = attention_values_open(r, c, DSV3_F32, d->n);
+    d->mlp = mlp_values_open(r, DSV3_F32, d->n, dense > shared ? dense : shared);
     d->router_logits = room_rows(r, d->n, c->n_routed_experts), d->scores = room_rows(r, d->n, c->n_routed_experts);
     d->grad_scores = room_rows(r, d->n, c->n_routed_experts);
     d->topk_weight = room_rows(r, d->n, c->num_experts_per_tok);
@@ -76,9 +77,8 @@ bool desk_open(desk *d, const dsv3_config *c, int64_t batch, int64_t length, boo
 void norm_forward(const desk *d, const parameter *w, double eps, dsv3_tensor x, const dsv3_tensor *residual,
                   dsv3_tensor sum, dsv3_tensor y)
 {
-    dsv3_weight const weight = {"weight", {w->value, DSV3_F32, 1, {w->count}, {1}}};
     dsv3_rmsnorm_prob const p = {x.shape[0], w->count, eps, residual != NULL};
-    dsv3_rmsnorm_io io = {.x = x, .weights = {1, &weight}, .y = y};
+    dsv3_rmsnorm_io io = {.x = x, .weights = {w->weights, w->weight}, .y = y};
     if (residual) io.residual = *residual, io.residual_out = sum;
     CALL(d->call, rmsnorm, &p, &io);
 }
@@ -96,9 +96,8 @@ void norm_backward(const desk *d, const parameter *w, double eps, dsv3_tensor x,
 
 void linear_forward(const desk *d, const parameter *w, dsv3_tensor x, dsv3_tensor y)
 {
-    dsv3_weight const weight = {"weight", rows_at(w->value, w->shape[0], w->shape[1])};
     dsv3_linear_prob const p = {x.shape[0], w->shape[1], w->shape[0]};
-    dsv3_linear_io const io = {.x = x, .weights = {1, &weight}, .y = y};
+    dsv3_linear_io const io = {.x = x, .weights = {w->weights, w->weight}, .y = y};
     CALL(d->call, linear, &p, &io);
 }
 

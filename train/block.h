@@ -44,7 +44,7 @@ typedef struct {
 
 /* False: no memory. The memory is the room's. */
 bool desk_open(desk *d, const dsv3_config *c, int64_t batch, int64_t length, bool backward, room *r);
-bool layer_values_open(layer_values *v, const dsv3_config *c, bool has_experts, int64_t n, room *r);
+bool layer_values_open(layer_values *v, const dsv3_config *c, dsv3_dtype format, bool has_experts, int64_t n, room *r);
 
 /* y = norm(x); with a residual of x + residual, which goes to `sum`. */
 void norm_forward(const desk *d, const parameter *w, double eps, dsv3_tensor x, const dsv3_tensor *residual,

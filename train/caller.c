@@ -1,6 +1,8 @@
 /* See caller.h. */
 #include "caller.h"
 
+#include "ref.h"
+
 #include <stdlib.h>
 
 /* clang-format off */
@@ -51,9 +53,9 @@ dsv3_tensor list_at(int32_t *data, int64_t n)
     return (dsv3_tensor){data, DSV3_I32, 1, {n}, {1}};
 }
 
-static float *element_of(const dsv3_tensor *t, int64_t offset)
+static void *element_of(const dsv3_tensor *t, int64_t offset)
 {
-    return (float *)t->data + offset;
+    return (char *)t->data + offset * (int64_t)ref_dtype_size(t->dtype);
 }
 
 dsv3_tensor columns_of(dsv3_tensor rows, int64_t first, int64_t width)
@@ -90,28 +92,39 @@ static dsv3_tensor in_three(dsv3_tensor t)
     return (dsv3_tensor){t.data, t.dtype, 3, {t.shape[0], 1, t.shape[1]}, {t.stride[0], 0, 1}};
 }
 
-static void combine(dsv3_tensor to, dsv3_tensor from, bool add)
+static void copy_run(dsv3_dtype format, void *to, const void *from, int64_t n)
+{
+    memcpy(to, from, (size_t)n * ref_dtype_size(format));
+}
+
+static void add_run(dsv3_dtype format, void *to, const void *from, int64_t n)
+{
+    float *const a = to;
+    const float *const b = from;
+    if (format == DSV3_F32)
+        for (int64_t c = 0; c < n; c++) a[c] += b[c];
+    else
+        for (int64_t c = 0; c < n; c++)
+            ref_encode(format, to, c, ref_decode(format, to, c) + ref_decode(format, from, c));
+}
+
+static void combine(dsv3_tensor to, dsv3_tensor from, void (*run)(dsv3_dtype, void *, const void *, int64_t))
 {
     to = in_three(to), from = in_three(from);
     for (int64_t i = 0; i < to.shape[0]; i++)
-        for (int64_t j = 0; j < to.shape[1]; j++) {
-            float *const a = element_of(&to, i * to.stride[0] + j * to.stride[1]);
-            const float *const b = element_of(&from, i * from.stride[0] + j * from.stride[1]);
-            if (add)
-                for (int64_t c = 0; c < to.shape[2]; c++) a[c] += b[c];
-            else
-                memcpy(a, b, (size_t)to.shape[2] * sizeof *a);
-        }
+        for (int64_t j = 0; j < to.shape[1]; j++)
+            run(to.dtype, element_of(&to, i * to.stride[0] + j * to.stride[1]),
+                element_of(&from, i * from.stride[0] + j * from.stride[1]), to.shape[2]);
 }
 
 void copy_values(dsv3_tensor to, dsv3_tensor from)
 {
-    combine(to, from, false);
+    combine(to, from, copy_run);
 }
 
 void add_values(dsv3_tensor to, dsv3_tensor from)
 {
-    combine(to, from, true);
+    combine(to, from, add_run);
 }
 
 /* ---- memory ---- */
@@ -127,9 +140,15 @@ void *room_take(room *r, int64_t n, size_t size)
     return r->piece[r->count++] = piece;
 }
 
+dsv3_tensor room_values(room *r, dsv3_dtype format, int64_t rows, int64_t width)
+{
+    void *const data = room_take(r, rows * width, ref_dtype_size(format));
+    return (dsv3_tensor){data, format, 2, {rows, width}, {width, 1}};
+}
+
 dsv3_tensor room_rows(room *r, int64_t rows, int64_t width)
 {
-    return rows_at(room_take(r, rows * width, sizeof(float)), rows, width);
+    return room_values(r, DSV3_F32, rows, width);
 }
 
 void room_close(room *r)

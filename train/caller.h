@@ -29,7 +29,7 @@ bool open_port(const char *name, const char *purpose, backend *b, loaded_port *p
  * memory of their own can't train. */
 bool can_train(const loaded_port *port, const char *name, complaint *why);
 
-/* ---- tensors of binary32 and indices ---- */
+/* ---- tensors ---- */
 
 dsv3_tensor rows_at(float *data, int64_t rows, int64_t width);
 dsv3_tensor list_at(int32_t *data, int64_t n);
@@ -38,7 +38,7 @@ dsv3_tensor rows_from(dsv3_tensor rows, int64_t first, int64_t n);          /* s
 dsv3_tensor heads_of(dsv3_tensor rows, int64_t heads);                      /* (rows, heads, width / heads) */
 dsv3_tensor part_of_heads(dsv3_tensor heads, int64_t first, int64_t width); /* columns of each head */
 
-/* to = from, and to += from: of the same shape, at most three axes. */
+/* to = from, and to += from, each sum rounded once: of the same shape and format, at most three axes. */
 void copy_values(dsv3_tensor to, dsv3_tensor from);
 void add_values(dsv3_tensor to, dsv3_tensor from);
 
@@ -50,8 +50,9 @@ typedef struct {
     void **piece;
 } room;
 
-void *room_take(room *r, int64_t n, size_t size); /* zeros, at a multiple of 64 bytes; NULL: no memory */
-dsv3_tensor room_rows(room *r, int64_t rows, int64_t width);
+void *room_take(room *r, int64_t n, size_t size);            /* zeros, at a multiple of 64 bytes; NULL: no memory */
+dsv3_tensor room_rows(room *r, int64_t rows, int64_t width); /* of binary32 */
+dsv3_tensor room_values(room *r, dsv3_dtype format, int64_t rows, int64_t width);
 void room_close(room *r);
 
 #endif

@@ -137,11 +137,24 @@ static int most_frequent(const training_text *t)
     return most;
 }
 
+int64_t held_out_windows(const pass *p, const training_text *t, int64_t windows)
+{
+    int64_t const held_out = t->count - t->learned;
+    int64_t const there = (held_out - window_bytes(p)) / (3 * p->length) + 1;
+    if (windows > there) windows = there;
+    windows -= windows % p->d.batch;
+    return windows < p->d.batch ? p->d.batch : windows; /* for which there is text: evaluation_bytes */
+}
+
+void held_out_set(pass *p, const training_text *t, int64_t first)
+{
+    for (int64_t b = 0; b < p->d.batch; b++) pass_set(p, b, t->byte + t->learned + (first + b) * 3 * p->length);
+}
+
 static bool run_batches(evaluation *e, tally *y, pass *p, const training_text *t, int64_t windows)
 {
-    int64_t const step = 3 * p->length;
     for (int64_t w = 0; w < windows; w += p->d.batch, e->windows += p->d.batch) {
-        for (int64_t b = 0; b < p->d.batch; b++) pass_set(p, b, t->byte + t->learned + (w + b) * step);
+        held_out_set(p, t, w);
         if (!pass_forward(p)) return false;
         for (int k = 0; k <= p->modules; k++) e->loss[k] += p->loss[k];
         add_loads(e, p->m);
@@ -173,18 +186,13 @@ int64_t evaluation_bytes(int64_t batch, int64_t length, int64_t modules)
 bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why)
 {
     const model *const m = p->m;
-    int64_t const held_out = t->count - t->learned;
-    int64_t const there = (held_out - window_bytes(p)) / (3 * p->length) + 1;
-    if (windows > there) windows = there;
-    windows -= windows % p->d.batch;
-    if (windows < p->d.batch) windows = p->d.batch; /* for which there is text: evaluation_bytes */
     *e = (evaluation){.load = calloc((size_t)(model_moe_layers(m) * m->config.n_routed_experts), sizeof *e->load)};
     tally y = {.space = calloc((size_t)(2 * p->logits.shape[1]), sizeof *y.space),
                .best = calloc((size_t)((p->modules + 1) * p->d.n), sizeof *y.best),
                .frequent_byte = most_frequent(t)};
     bool const there_is = e->load && y.space && y.best;
     if (!there_is) refuse(why, "no memory for an evaluation");
-    bool const good = there_is && run_batches(e, &y, p, t, windows);
+    bool const good = there_is && run_batches(e, &y, p, t, held_out_windows(p, t, windows));
     if (good) settle(e, &y, p);
     free(y.space), free(y.best);
     if (!good) evaluation_close(e);

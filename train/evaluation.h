@@ -27,6 +27,10 @@ extern double const evaluation_temperature[TEMPERATURES];
 /* Bytes of held-out text that an evaluation wants at least: a batch of windows. */
 int64_t evaluation_bytes(int64_t batch, int64_t length, int64_t modules);
 
+/* How many windows of so many there is text for, in whole batches; and a batch of them, from window `first` on. */
+int64_t held_out_windows(const pass *p, const training_text *t, int64_t windows);
+void held_out_set(pass *p, const training_text *t, int64_t first);
+
 /* Windows at every third of their length in the held-out text, about `windows` of them, a whole number of batches. The pass is
  * forward only. False: one sentence, nothing to close. */
 bool evaluate(evaluation *e, pass *p, const training_text *t, int64_t windows, complaint *why);

@@ -38,18 +38,23 @@ void mlp_backward(const desk *d, const mlp_weights *w, dsv3_tensor x, const mlp_
 
 /* ---- routing ---- */
 
+dsv3_gate_prob gate_of(const dsv3_config *c, int64_t n_tokens)
+{
+    return (dsv3_gate_prob){.n_tokens = n_tokens,
+                            .n_routed_experts = c->n_routed_experts,
+                            .n_group = c->n_group,
+                            .topk_group = c->topk_group,
+                            .num_experts_per_tok = c->num_experts_per_tok,
+                            .routed_scaling_factor = c->routed_scaling_factor,
+                            .norm_topk_prob = c->norm_topk_prob,
+                            .scoring_func = DSV3_SIGMOID,
+                            .topk_method = DSV3_NOAUX_TC};
+}
+
 static void route(const desk *d, const dsv3_config *c, const layer *l, const layer_values *v)
 {
     dsv3_weight const bias = {"e_score_correction_bias", {l->bias, DSV3_F32, 1, {c->n_routed_experts}, {1}}};
-    dsv3_gate_prob const p = {.n_tokens = d->n,
-                              .n_routed_experts = c->n_routed_experts,
-                              .n_group = c->n_group,
-                              .topk_group = c->topk_group,
-                              .num_experts_per_tok = c->num_experts_per_tok,
-                              .routed_scaling_factor = c->routed_scaling_factor,
-                              .norm_topk_prob = c->norm_topk_prob,
-                              .scoring_func = DSV3_SIGMOID,
-                              .topk_method = DSV3_NOAUX_TC};
+    dsv3_gate_prob const p = gate_of(c, d->n);
     dsv3_gate_io const io = {
         .logits = v->router_logits, .weights = {1, &bias}, .topk_idx = v->topk_idx, .topk_weight = v->topk_weight};
     CALL(d->call, gate, &p, &io);
@@ -131,7 +136,7 @@ static void run_experts(const desk *d, const dsv3_config *c, const layer *l, con
     dsv3_experts_io const io = {.hidden_states = v->norm2,
                                 .topk_idx = v->topk_idx,
                                 .topk_weight = v->topk_weight,
-                                .weights = {3 * c->n_routed_experts, l->expert_weight},
+                                .weights = {l->expert_weights, l->expert_weight},
                                 .y = v->routed};
     CALL(d->call, experts, &p, &io);
 }
@@ -151,7 +156,7 @@ static void run_experts_backward(const desk *d, const dsv3_config *c, const laye
                                          .topk_idx = v->topk_idx,
                                          .topk_weight = v->topk_weight,
                                          .grad_y = grad_y,
-                                         .weights = {3 * c->n_routed_experts, l->expert_weight},
+                                         .weights = {l->expert_weights, l->expert_weight},
                                          .grad_hidden_states = grad_x,
                                          .grad_topk_weight = d->topk_weight,
                                          .grad_gate_proj = stacked(l->experts.gate_proj),

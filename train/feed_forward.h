@@ -4,6 +4,9 @@
 
 #include "block.h"
 
+/* The problem of a layer's gate. */
+dsv3_gate_prob gate_of(const dsv3_config *c, int64_t n_tokens);
+
 /* y = down_proj(silu(gate_proj x) * up_proj x) */
 void mlp_forward(const desk *d, const mlp_weights *w, dsv3_tensor x, const mlp_values *v, dsv3_tensor y);
 void mlp_backward(const desk *d, const mlp_weights *w, dsv3_tensor x, const mlp_values *v, dsv3_tensor grad_y,

@@ -11,8 +11,7 @@ enum { PAGE_SIZE = 16, OF_ATTENTION = 7, OF_ROUTER = 5 };
 
 static dsv3_weight weight_of(const char *name, const parameter *p)
 {
-    dsv3_tensor const row = {p->value, DSV3_F32, 1, {p->count}, {1}};
-    return (dsv3_weight){name, p->ndim > 1 ? rows_at(p->value, p->shape[0], p->shape[1]) : row};
+    return (dsv3_weight){name, p->weight[0].tensor};
 }
 
 static dsv3_weight *attention_list(generation *g, const attention_weights *w)

@@ -175,11 +175,11 @@ static void put_acceptance(FILE *log, const evaluation *e, int modules)
     fprintf(log, ",\"shifted\":%.9g,\"frequent\":%.9g", e->shifted, e->frequent);
 }
 
-void log_evaluation(FILE *log, const training *g, const evaluation *e)
+void put_evaluation(FILE *log, const model *m, const evaluation *e)
 {
-    int64_t const experts = g->m.config.n_routed_experts;
-    int const layers = model_moe_layers(&g->m), modules = g->learn.modules;
-    fprintf(log, "{\"evaluation\":%lld,\"windows\":%lld", (long long)g->step, (long long)e->windows);
+    int64_t const experts = m->config.n_routed_experts;
+    int const layers = model_moe_layers(m), modules = (int)m->config.num_nextn_predict_layers;
+    fprintf(log, ",\"windows\":%lld", (long long)e->windows);
     put_depths(log, "loss", e->loss, 0, modules);
     put_depths(log, "top1", e->top1, 0, modules);
     if (modules) put_acceptance(log, e, modules);
@@ -192,5 +192,12 @@ void log_evaluation(FILE *log, const training *g, const evaluation *e)
         for (int x = 0; x < experts; x++) put_number(log, x, (double)e->load[i * experts + x]);
         fputs("]", log);
     }
-    fputs("]}\n", log);
+    fputs("]", log);
+}
+
+void log_evaluation(FILE *log, const training *g, const evaluation *e)
+{
+    fprintf(log, "{\"evaluation\":%lld", (long long)g->step);
+    put_evaluation(log, &g->m, e);
+    fputs("}\n", log);
 }

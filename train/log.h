@@ -20,4 +20,7 @@ void log_step(FILE *log, const training *g);
 void log_loads(FILE *log, const training *g, bool biases); /* of each layer with experts */
 void log_evaluation(FILE *log, const training *g, const evaluation *e);
 
+/* The keys of an evaluation but for the step, a comma before each. */
+void put_evaluation(FILE *log, const model *m, const evaluation *e);
+
 #endif

@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include "case/rng.h"
+#include "ref.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -64,7 +65,6 @@ static void add_experts(model *m, const char *prefix, layer *l)
                                add_stacked(m, experts, "down_proj", hidden, width)};
     l->bias = room_take(&m->memory, c->n_routed_experts, sizeof *l->bias);
     l->load = room_take(&m->memory, c->n_routed_experts, sizeof *l->load);
-    l->expert_weight = room_take(&m->memory, 3 * c->n_routed_experts, sizeof *l->expert_weight);
 }
 
 static layer add_layer(model *m, const char *prefix, bool has_experts)
@@ -134,23 +134,38 @@ static bool take_numbers(model *m)
         parameter *const p = &m->parameter[i];
         p->value = m->value + at, p->grad = m->grad + at;
         at += gap_after(p->count);
+        p->weights = 1;
+        p->weight[0] = (dsv3_weight){"weight", rows_at(p->value, p->shape[0], p->shape[1])};
+        if (p->ndim == 1) p->weight[0].tensor = (dsv3_tensor){p->value, DSV3_F32, 1, {p->count}, {1}};
     }
     return true;
 }
 
 /* The experts as the op finds them: experts.E.gate_proj.weight and so on. */
-static bool name_experts(model *m, layer *l)
+static bool list_experts(model *m, layer *l)
 {
     static const char *const leaves[] = {"gate_proj", "up_proj", "down_proj"};
     const parameter *const of_leaf[] = {l->experts.gate_proj, l->experts.up_proj, l->experts.down_proj};
-    char(*const name)[48] = room_take(&m->memory, 3 * m->config.n_routed_experts, sizeof *name);
-    for (int64_t i = 0; name && i < 3 * m->config.n_routed_experts; i++) {
-        const parameter *const p = of_leaf[i % 3];
-        snprintf(name[i], sizeof *name, "experts.%lld.%s.weight", (long long)(i / 3), leaves[i % 3]);
-        float *const value = p->value + i / 3 * (p->count / p->experts);
-        l->expert_weight[i] = (dsv3_weight){name[i], rows_at(value, p->shape[0], p->shape[1])};
+    int64_t const each = of_leaf[0]->weights, experts = m->config.n_routed_experts;
+    char(*const name)[64] = room_take(&m->memory, 3 * each * experts, sizeof *name);
+    l->expert_weight = room_take(&m->memory, 3 * each * experts, sizeof *l->expert_weight);
+    l->expert_weights = 3 * each * experts;
+    for (int64_t i = 0; l->expert_weight && name && i < l->expert_weights; i++) {
+        int64_t const leaf = i / each % 3, expert = i / each / 3;
+        dsv3_weight const first = of_leaf[leaf]->weight[i % each];
+        dsv3_tensor t = first.tensor;
+        snprintf(name[i], sizeof *name, "experts.%lld.%s.%s", (long long)expert, leaves[leaf], first.name);
+        t.data = (char *)t.data + expert * t.shape[0] * t.shape[1] * (int64_t)ref_dtype_size(t.dtype);
+        l->expert_weight[i] = (dsv3_weight){name[i], t};
     }
-    return name;
+    return l->expert_weight && name;
+}
+
+bool model_list_experts(model *m)
+{
+    bool good = true;
+    for (int i = 0; good && i < model_moe_layers(m); i++) good = list_experts(m, model_moe_layer(m, i));
+    return good;
 }
 
 static void start(model *m, uint64_t seed)
@@ -167,15 +182,13 @@ static void start(model *m, uint64_t seed)
 bool model_open(model *m, const dsv3_config *config, uint64_t seed, complaint *why)
 {
     int64_t const layers = config->num_hidden_layers, modules = config->num_nextn_predict_layers;
-    *m = (model){.config = *config};
+    *m = (model){.config = *config, .format = DSV3_F32};
     m->parameter = room_take(&m->memory, 3 + layers * OF_LAYER + modules * OF_MODULE, sizeof *m->parameter);
     m->layers = room_take(&m->memory, layers, sizeof *m->layers);
     m->modules = room_take(&m->memory, modules, sizeof *m->modules);
     if (m->memory.short_of) return refuse(why, "no memory for the model");
     add_all(m);
-    bool good = take_numbers(m);
-    for (int i = 0; good && i < model_moe_layers(m); i++) good = name_experts(m, model_moe_layer(m, i));
-    if (!good) return refuse(why, "no memory for the model");
+    if (!take_numbers(m) || !model_list_experts(m)) return refuse(why, "no memory for the model");
     start(m, seed);
     return true;
 }

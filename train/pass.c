@@ -22,16 +22,18 @@ static bool open_values(pass *p, bool backward)
 {
     const dsv3_config *const c = &p->m->config;
     int64_t const rows = (p->modules + 1) * p->d.n, layers = c->num_hidden_layers + p->modules;
+    dsv3_dtype const format = p->m->format;
     room *const r = &p->memory;
     p->ids = room_take(r, rows, sizeof *p->ids), p->labels = room_take(r, rows, sizeof *p->labels);
-    p->embeds = room_rows(r, rows, c->hidden_size), p->sum = room_rows(r, rows, c->hidden_size);
-    p->hidden = room_rows(r, rows, c->hidden_size), p->logits = room_rows(r, rows, c->vocab_size);
+    p->embeds = room_values(r, format, rows, c->hidden_size), p->sum = room_values(r, format, rows, c->hidden_size);
+    p->hidden = room_values(r, format, rows, c->hidden_size), p->logits = room_rows(r, rows, c->vocab_size);
     p->token_loss = room_rows(r, 1, rows);
     p->layer = room_take(r, layers, sizeof *p->layer);
     for (int64_t n = 0; p->layer && n < layers; n++)
-        layer_values_open(&p->layer[n], c, n >= c->first_k_dense_replace, p->d.n, r);
+        layer_values_open(&p->layer[n], c, format, n >= c->first_k_dense_replace, p->d.n, r);
     for (int k = 0; k < p->modules; k++)
-        p->module[k] = (module_values){room_rows(r, p->d.n, 2 * c->hidden_size), room_rows(r, p->d.n, c->hidden_size)};
+        p->module[k] = (module_values){room_values(r, format, p->d.n, 2 * c->hidden_size),
+                                       room_values(r, format, p->d.n, c->hidden_size)};
     if (backward) open_gradients(p, rows);
     return !r->short_of;
 }
@@ -67,9 +69,9 @@ void pass_set(pass *p, int64_t b, const uint8_t *window)
 static void embed_all(pass *p)
 {
     const parameter *const w = p->m->embed_tokens;
-    dsv3_weight const weight = {"weight", rows_at(w->value, w->shape[0], w->shape[1])};
     dsv3_embed_prob const prob = {p->embeds.shape[0], w->shape[0], w->shape[1]};
-    dsv3_embed_io const io = {.input_ids = list_at(p->ids, prob.n_tokens), .weights = {1, &weight}, .y = p->embeds};
+    dsv3_embed_io const io = {
+        .input_ids = list_at(p->ids, prob.n_tokens), .weights = {w->weights, w->weight}, .y = p->embeds};
     CALL(&p->call, embed, &prob, &io);
 }
 

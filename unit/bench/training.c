@@ -254,6 +254,24 @@ Test(training, speculation_writes_the_same_text, .timeout = 300)
     cr_expect(strstr(o->out, "\"different\":0"), "%s", o->out);
 }
 
+/* In the formats of engines: a line each. So small a text says nothing of the bands: both codes are good. */
+Test(training, the_checkpoint_is_evaluated_in_each_format, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("formats");
+    cr_assert_eq(train("", "--out=" FOLDER "/formats")->code, 0);
+    const outcome *const o = run_program("", "bench",
+                                         "evaluate --backend=plain --model=" FOLDER "/formats --text=" FOLDER
+                                         "/text --batch=2 --length=16 --windows=4 --format=jsonl");
+    cr_expect(o->code == 0 || (o->code == 1 && strstr(o->err, "they may differ by")), "%s%s", o->out, o->err);
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"\"format\":\"f32\"", "\"format\":\"bf16\"", "\"format\":\"f8_e4m3\""};
+        cr_expect(strstr(o->out, names[i]), "%s", o->out);
+    }
+    cr_expect(strstr(o->out, "\"illegal\":0}"), "%s", o->out);
+    cr_expect(!strstr(o->err, "not legal"), "%s", o->err);
+}
+
 /* ---- bad input ---- */
 
 typedef struct {
@@ -261,6 +279,7 @@ typedef struct {
 } bad;
 
 #define TRAIN    "train --backend=plain --text=" FOLDER "/text --out=" FOLDER "/bad "
+#define EVALUATE "evaluate --backend=plain --text=" FOLDER "/text "
 #define GENERATE "generate --backend=plain --text=" FOLDER "/text "
 
 static const bad inputs[] = {
@@ -285,6 +304,11 @@ static const bad inputs[] = {
     {"train --backend=" BUILD "/planted/older.so --text=" FOLDER "/text --out=" FOLDER "/bad",
      {"has no", "training calls"}},
     {"generate --text=" FOLDER "/text", {"needs --model=DIR"}},
+    {"evaluate --text=" FOLDER "/text", {"needs --model=DIR"}},
+    {EVALUATE "--model=/no/such", {"/no/such"}},
+    {EVALUATE "--model=" FOLDER "/judged --format=xml", {"--format=xml"}},
+    {EVALUATE "--model=" FOLDER "/judged --batch=64 --length=16", {"must have", "for a batch of windows"}},
+    {EVALUATE "--model=" FOLDER "/judged more", {"takes no 'more'"}},
     {GENERATE "--model=/no/such", {"/no/such"}},
     {GENERATE "--model=" FOLDER "/judged --format=xml", {"--format=xml"}},
     {GENERATE "--model=" FOLDER "/judged --modules=3", {"--modules=3", "has 2"}},
