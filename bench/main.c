@@ -69,8 +69,9 @@ int main(int argc, char **argv)
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr,
-            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, evaluate, truth\n",
-            argv[1]);
+    fprintf(
+        stderr,
+        "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, evaluate, truth\n",
+        argv[1]);
     return 2;
 }
