@@ -14,5 +14,6 @@ int bench_kv(int argc, char **argv);
 int bench_train(int argc, char **argv);
 int bench_generate(int argc, char **argv);
 int bench_evaluate(int argc, char **argv);
+int bench_record(int argc, char **argv);
 
 #endif

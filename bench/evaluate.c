@@ -10,6 +10,7 @@
 #include "port/twin.h"
 #include "progress.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,9 +125,21 @@ static void print_text(const reading *x, const char *name)
     puts("");
 }
 
-static void print_json(const reading *x, const char *name, const char *port)
+/* The folder's own name. */
+static const char *model_name(const char *path)
 {
-    printf("{\"study\":\"evaluate\",\"port\":\"%s\",\"format\":\"%s\"", port, name);
+    const char *const slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static void print_json(const reading *x, const char *name, const char *port, const char *of)
+{
+    json_t *const of_model = json_string(model_name(of)), *const of_port = json_string(port);
+    char *const model_text = json_dumps(of_model, JSON_ENCODE_ANY), *const port_text =
+                                                                        json_dumps(of_port, JSON_ENCODE_ANY);
+    printf("{\"study\":\"evaluate\",\"model\":%s,\"port\":%s,\"format\":\"%s\"", model_text, port_text, name);
+    free(model_text), free(port_text);
+    json_decref(of_model), json_decref(of_port);
     put_evaluation(stdout, &x->m, &x->e);
     printf(",\"tokens\":%lld,\"flipped\":[", (long long)x->f.tokens);
     for (int i = 0; i < model_moe_layers(&x->m); i++) printf("%s%lld", i ? "," : "", (long long)x->f.flipped[i]);
@@ -155,7 +168,7 @@ static bool report(const evaluate_run *r, const char *port)
         if (strcmp(r->s->format, "jsonl"))
             print_text(&r->of[i], formats[i].name);
         else
-            print_json(&r->of[i], formats[i].name, port);
+            print_json(&r->of[i], formats[i].name, port, r->s->model);
         good = check(r, i) && good;
     }
     return good;

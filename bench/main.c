@@ -16,6 +16,7 @@ static const char help[] =
     "       bench train [OPTION]... --text=FILE --out=DIR\n"
     "       bench generate [OPTION]... --model=DIR --text=FILE\n"
     "       bench evaluate [OPTION]... --model=DIR --text=FILE\n"
+    "       bench record [OPTION]... --model=DIR --text=FILE --out=FILE\n"
     "       bench truth\n"
     "\n"
     "  run     times of a port beside the limits of the same minute; bench run --help\n"
@@ -29,6 +30,7 @@ static const char help[] =
     "          a trained model writes on, with and without speculation; bench generate --help\n"
     "  evaluate\n"
     "          a trained model in the formats of engines, its flips judged; bench evaluate --help\n"
+    "  record  what flows through a trained model, to a file; bench record --help\n"
     "  truth   ball_dot, in every build that this processor can run, against Arb's arb_dot: median\n"
     "          nanoseconds a term of interleaved rounds, and the ratio. Then one decode step of\n"
     "          mla_decode@v3 over 4096 keys, one token of a whole mla@v3 over as many, and of a whole\n"
@@ -60,18 +62,18 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", bench_run},     {"compare", bench_compare},   {"exact", bench_exact},
-                    {"peers", bench_peers}, {"plot", bench_plot},         {"kv", bench_kv},
-                    {"train", bench_train}, {"generate", bench_generate}, {"evaluate", bench_evaluate},
-                    {"truth", bench_truth}};
+    } commands[] = {{"run", bench_run},       {"compare", bench_compare},   {"exact", bench_exact},
+                    {"peers", bench_peers},   {"plot", bench_plot},         {"kv", bench_kv},
+                    {"train", bench_train},   {"generate", bench_generate}, {"evaluate", bench_evaluate},
+                    {"record", bench_record}, {"truth", bench_truth}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(
-        stderr,
-        "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, evaluate, truth\n",
-        argv[1]);
+    fprintf(stderr,
+            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, evaluate, "
+            "record, truth\n",
+            argv[1]);
     return 2;
 }

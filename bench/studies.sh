@@ -1,5 +1,5 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp] [formats] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
+# studies.sh [balance] [biases] [mtp] [formats] [trained] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
 # docs/data; smoke: a minute of it, which changes no file there; speed: beside torch. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
@@ -62,6 +62,16 @@ formats() {
     cat "$file"
 }
 
+# The model of fill=trained, and what flows through it; verify/trained/config.json says how small it is.
+trained() {
+    rm -rf "$to/trained"
+    train trained --config=verify/trained/config.json --dtype=bf16 --steps=1000 --evaluate-every=250
+    cp "$to/trained/config.json" "$to/trained/model.safetensors" verify/trained/
+    "$build/bin/bench" record --model=verify/trained --text="$build/text.txt" --out=verify/trained/activations.safetensors
+    (cd verify/trained && sha256sum config.json model.safetensors activations.safetensors >SHA256SUMS)
+    "$build/bin/bench" evaluate --model=verify/trained --text="$build/text.txt"
+}
+
 # A minute of it, whose bands are checked: without balancing experts collapse, with biases they don't; drafts change no text.
 smoke() {
     to=$to/smoke
@@ -97,9 +107,9 @@ make -s text
 mkdir -p "$to"
 for study in ${*:-balance biases mtp formats}; do
     case $study in
-    balance | biases | mtp | formats | smoke | speed) $study ;;
+    balance | biases | mtp | formats | trained | smoke | speed) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, smoke or speed" >&2
+        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, trained, smoke or speed" >&2
         exit 2
         ;;
     esac

@@ -52,7 +52,7 @@ static const option table[] = {
     {"--save-every", OPTION_WHOLE, offsetof(settings, save_every), "N", "steps; 100 unless said", 1, 1e7},
     {"--stop-at", OPTION_WHOLE, offsetof(settings, stop_at), "N",
      "steps done: save and end there; the same command without it goes on", 1, 1e7},
-    {"--dtype", OPTION_TEXT, offsetof(settings, dtype), "D", "of the checkpoint's matrices: f32 or bf16"},
+    {"--dtype", OPTION_TEXT, offsetof(settings, dtype), "D", "of the checkpoint: f32 or bf16"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of avx512; all processors unless said", 1, 64},
     {NULL}};
 

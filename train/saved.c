@@ -78,8 +78,8 @@ static bool write_config(const dsv3_config *c, const char *dir, complaint *why)
 typedef struct {
     int64_t count;
     safetensor *item;
-    void **owned; /* converted data of each, or NULL */
-    dsv3_dtype matrices;
+    void **owned;     /* converted data of each, or NULL */
+    dsv3_dtype dtype; /* of all but e_score_correction_bias, as in DeepSeek-V3's */
     bool good;
 } tensor_list;
 
@@ -95,7 +95,7 @@ static void put(tensor_list *l, const char *name, const char *leaf, int ndim, co
     if (!l->good) return;
     safetensor *const t = &l->item[l->count];
     int64_t const n = shape[0] * (ndim > 1 ? shape[1] : 1);
-    bool const narrow = l->matrices == DSV3_BF16 && ndim > 1;
+    bool const narrow = l->dtype == DSV3_BF16 && !strstr(name, "e_score_correction_bias");
     *t = (safetensor){.dtype = narrow ? DSV3_BF16 : DSV3_F32, .ndim = ndim, .data = data};
     t->shape[0] = shape[0], t->shape[1] = ndim > 1 ? shape[1] : 0;
     t->bytes = (size_t)n * (narrow ? 2 : 4);
@@ -155,7 +155,7 @@ bool saved_checkpoint(const training *g, const char *dir, dsv3_dtype dtype, comp
     most += model_moe_layers(m) * 3 * m->config.n_routed_experts;
     tensor_list l = {.item = calloc((size_t)most, sizeof *l.item),
                      .owned = calloc((size_t)most, sizeof *l.owned),
-                     .matrices = dtype,
+                     .dtype = dtype,
                      .good = true};
     l.good = l.item && l.owned;
     put_all(&l, m);

@@ -14,7 +14,7 @@ bool saved_write(const training *g, const char *dir, int64_t log_bytes, complain
  * one sentence. */
 bool saved_read(training *g, const char *dir, int64_t *log_bytes, bool *found, complaint *why);
 
-/* The checkpoint, its matrices in BF16 or all of it in F32. */
+/* The checkpoint in F32, or but for e_score_correction_bias in BF16. */
 bool saved_checkpoint(const training *g, const char *dir, dsv3_dtype dtype, complaint *why);
 
 #endif

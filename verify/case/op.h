@@ -44,6 +44,7 @@ typedef struct {
 } tensor_row;
 
 struct problem;
+struct tensor_info;
 
 /* A size computed from the fields, for shapes; or also from the formats of this tensor and those before it. */
 typedef struct {
@@ -69,6 +70,8 @@ typedef struct {
      * tensor to tensor. */
     double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
     const char *help;
+    /* Instead of values: fills a whole tensor. */
+    void (*tensor)(const struct problem *p, const struct tensor_info *t, void *data);
 } fill_row;
 
 /* How the elements of one weight are drawn: see case/weight_values.h. */

@@ -3,6 +3,7 @@
 
 #include "id.h"
 #include "sequence.h"
+#include "trained.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -164,7 +165,8 @@ static bool set_views(problem *p, const id_tensors *said, complaint *why)
 static bool is_legal(const problem *p, complaint *why)
 {
     const char *const broken = p->op->rule ? p->op->rule(p) : NULL;
-    return !broken || refuse(why, "%s: %s", p->op->name, broken);
+    if (broken) return refuse(why, "%s: %s", p->op->name, broken);
+    return !p->fill->tensor || trained_fits(p, why);
 }
 
 static bool parse_call(const char *id, problem *p, complaint *why)

@@ -8,7 +8,7 @@
 #include "op.h"
 #include "steps.h"
 
-typedef struct {
+typedef struct tensor_info {
     const tensor_row *row;
     char name[64];
     int64_t index; /* of a repeated row: which */

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/token_logits.h"
+#include "case/trained.h"
 
 #define FIELD(name) #name, offsetof(dsv3_cross_entropy_prob, name)
 static const field_row fields[] = {
@@ -35,6 +36,7 @@ static const fill_row fills[] = {
     {"adversarial", token_adversarial,
      "by row: the label above all, another above all, +-10^4, +-30, subnormal logits"},
     {"large", token_large, "as real, a row near 120, -120, 720 or -760: e^logit overflows or vanishes"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/rng.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -55,6 +56,7 @@ static const fill_row fills[] = {
     {"real", real_value, "any ids, near-normal rows"},
     {"exact", exact_value, "any ids, whole numbers"},
     {"adversarial", adversarial_value, "first and last ids; rows of every exponent, subnormals, both zeros"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

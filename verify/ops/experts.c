@@ -3,6 +3,7 @@
 
 #include "case/rng.h"
 #include "case/weight_values.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -127,6 +128,7 @@ static const fill_row fills[] = {
     {"ids", ids_value, "as real; an expert's output grows with its number"},
     {"adversarial", adversarial_value, "saturating, zero, tiny and spiked hidden states"},
     {"mixed", mixed_value, "large, spiked, small and zero hidden states"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -3,6 +3,7 @@
 
 #include "case/large_scores.h"
 #include "case/rng.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -129,6 +130,7 @@ static const fill_row fills[] = {
     {"adversarial", adversarial_value, "biases near 4, single strong experts, saturated and vanishing scores"},
     {"large", large_value,
      "with softmax, logits near 120, -120, 720 or -760: e^logit overflows or vanishes; else real"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

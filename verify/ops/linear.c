@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/rng.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -103,6 +104,7 @@ static const fill_row fills[] = {
     {"real", real_value, "near-normal; block scales log-uniform over 2^8"},
     {"exact", exact_value, "whole numbers -2..2, scales 1..8: every order of summation gives the same bits"},
     {"adversarial", adversarial_value, "cancelling pairs, large products around small ones, outliers, equal terms"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -4,6 +4,7 @@
 #include "case/paged_cache.h"
 #include "case/rng.h"
 #include "case/weight_values.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -212,6 +213,7 @@ static const fill_row fills[] = {
     {"nan_unused", nan_unused_value, "as real; NaN where the cache holds no past, page 2147480000 in dead entries"},
     {"adversarial", adversarial_value, "tiny, spiked, large and nearly constant hidden states"},
     {"large", large_value, "hidden states and shared keys 64 times as large: e^score overflows"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/ragged_attention.h"
+#include "case/trained.h"
 
 #define FIELD(name) #name, offsetof(dsv3_mla_prefill_prob, name)
 static const field_row fields[] = {
@@ -43,6 +44,7 @@ static const fill_row fills[] = {
      "by head: one key above equal ones, periodic, large, and equal scores; values near 1"},
     {"large", ragged_large,
      "one key scores near 94, -106, 98 or -112, others are far below: e^score overflows or vanishes"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

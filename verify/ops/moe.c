@@ -4,6 +4,7 @@
 #include "case/large_scores.h"
 #include "case/rng.h"
 #include "case/weight_values.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -151,6 +152,7 @@ static const fill_row fills[] = {
     {"large", large_value,
      "with softmax, logits near 120, -120, 720 or -760: e^logit overflows or vanishes; else real"},
     {"mixed", mixed_value, "large, spiked, small and zero hidden states"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -3,6 +3,7 @@
 
 #include "case/rng.h"
 #include "case/weight_values.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -186,6 +187,7 @@ static double adversarial_value(const struct problem *p, const tensor_row *row, 
 static const fill_row fills[] = {
     {"real", real_value, "near-normal states and embeddings"},
     {"adversarial", adversarial_value, "tiny, spiked, large and nearly constant rows"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

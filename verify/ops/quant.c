@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/rng.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -123,6 +124,7 @@ static const fill_row fills[] = {
     {"adversarial", adversarial_value,
      "by tile: zeros, 1e-6, 465, 448 2^k and its neighbours, subnormal codes, an outlier"},
     {"last", last_value, "as real; the largest of a tile is its last"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/rng.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -65,6 +66,7 @@ static const fill_row fills[] = {
     {"real", real_value, "near-normal rows of different size, weights near 1"},
     {"exact", exact_value, "rows of +-2^k: every legal order of IEEE operations gives the same bits"},
     {"adversarial", adversarial_value, "tiny, spiked, constant, huge, subnormal and zero rows"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 

@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include "case/rng.h"
+#include "case/trained.h"
 
 #include <math.h>
 
@@ -81,6 +82,7 @@ static const fill_row fills[] = {
     {"exact", exact_value, "gates 0 and 2^5 to 2^9, whole numbers: silu(gate) is the gate"},
     {"tie", tie_value, "gates 96, 192 and 384, odd up: silu(gate) up is midway between two results"},
     {"adversarial", adversarial_value, "the minimum, overflow of e^-z, subnormals, both far ends, large and tiny up"},
+    FILL_TRAINED,
     {.name = NULL},
 };
 
