@@ -132,6 +132,7 @@ $(patsubst %,$(B)/obj/fast/%.o,lanes expansion amx) $(patsubst %,$(B)/obj/fast/a
 $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
+$(B)/obj/verify/case/trained.o: $(wildcard verify/trained/*.safetensors)
 $(B)/obj/avx512.o: $(fast_src:%.c=$(B)/obj/%.o)
 $(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)
 $(B)/obj/avx512.o $(B)/obj/portable.o:
