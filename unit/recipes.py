@@ -64,6 +64,9 @@ AROUND = {
     "build/bin/verify show OTHER_ID": "build/bin/verify show rmsnorm@tiny",
 }
 
+# Half a minute each time: run where it stands first, behind that only asked what it would do.
+ONCE = {"make verify": "make -n verify"}
+
 BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z_]+=\S+ build/bin/\w+) \S")
 SPAN = re.compile(r"([A-Z_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
 FORM = re.compile(r"\b[A-Z]+\b(?!=)")  # a word in capitals stands for something else
@@ -159,11 +162,14 @@ def fresh_copy(folder, build):
         place(os.path.join(build, name), os.path.join(folder, "build", name))
 
 
-def run(step, folder):
-    """None, or what is wrong."""
+def run(step, folder, before):
+    """None, or what is wrong. before: keys of what was run already, in any folder."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "BUILD")}
     environment["PATH"] += ":" + os.path.join(folder, "build/bin")
     command = AROUND.get(step.key(), step.command)
+    if step.key() in before:
+        command = ONCE.get(step.key(), command)
+    before.add(step.key())
     try:
         done = subprocess.run(["sh", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
@@ -175,7 +181,7 @@ def run(step, folder):
     return None if done.returncode == 0 else f"exit code {done.returncode}:\n" + "\n".join(done.stdout.split("\n")[-12:])
 
 
-def check(path, build, counts, unused):
+def check(path, build, counts, unused, before):
     with open(path, encoding="utf-8") as file:
         steps = steps_of(path, file.read())
     if not steps:
@@ -188,7 +194,7 @@ def check(path, build, counts, unused):
                 unused.discard(step.key())
                 continue
             lacks = [f for word, f in NEEDS.items() if word in step.command and not os.path.exists(f"{build}/{f}")]
-            wrong = None if lacks else run(step, folder)
+            wrong = None if lacks else run(step, folder, before)
             if os.environ.get("VERBOSE"):
                 print(f"{path}:{step.line}: {step.key()}{' (skipped)' if lacks else ''}")
             if wrong:
@@ -201,10 +207,10 @@ def check(path, build, counts, unused):
 
 def main():
     build = os.path.realpath(os.environ.get("BUILD", "build"))
-    counts, unused = [0, 0, 0], set(NOT_RUN)
+    counts, unused, before = [0, 0, 0], set(NOT_RUN), set()
     paths = sys.argv[1:] or [p for pattern in DOCUMENTS for p in sorted(glob.glob(pattern))] + SOURCES
     for path in paths:
-        check(path, build, counts, unused)
+        check(path, build, counts, unused, before)
     if len(NOT_RUN) > 10:
         print(f"recipes.py: {len(NOT_RUN)} commands are not run, ten may be")
         counts[1] += 1
