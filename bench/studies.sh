@@ -28,13 +28,11 @@ balance() {
     for seed in $seeds; do
         train "none-$seed" --seed="$seed" --modules=0 --balance=none
         train "aux-$seed" --seed="$seed" --modules=0 --balance=aux --aux-loss-alpha=0.01
-        for speed in 0.001 0.01; do
+        for speed in 0.0001 0.001 0.01; do
             train "bias-$speed-$seed" --seed="$seed" --modules=0 --balance=bias --bias-update-speed="$speed"
         done
-        names="$names none-$seed aux-$seed bias-0.001-$seed bias-0.01-$seed"
+        names="$names none-$seed aux-$seed bias-0.0001-$seed bias-0.001-$seed bias-0.01-$seed"
     done
-    train bias-0.0001-0 --modules=0 --balance=bias --bias-update-speed=0.0001
-    names="$names bias-0.0001-0"
     gather docs/data/balance.jsonl $names
 }
 
