@@ -28,7 +28,9 @@ static const syntax kv_syntax = {
     "Bytes of a token are those of all layers. MHA keeps a key and a value of every head, GQA of every group, MQA of\n"
     "one head, of v_head_dim numbers each; MLA a latent and a rotary key. In FP8 a number is a byte; MLA's row keeps\n"
     "its rotary part in BF16 and a scale for each 128 codes. ours: what a slot of the harness's own cache has; none\n"
-    "where it has no such rows.\n",
+    "where it has no such rows.\n"
+    "\n"
+    "exit: 0 printed; 2 usage, or a config that can't be read\n",
     "bench"};
 
 /* A row of the cache of one layer. */

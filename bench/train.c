@@ -60,7 +60,9 @@ static const syntax train_syntax = {
     "train", "usage: bench train [OPTION]... --text=FILE --out=DIR\n", table,
     "Tokens are bytes. The last twentieth of the text is held out. The same seed, plan and text give the same\n"
     "bytes, for any number of threads, and when it was killed and went on too.\n"
-    "docs/studies.md says what the log holds and what was found.\n",
+    "docs/studies.md says what was found, docs/formats.md what the log holds.\n"
+    "\n"
+    "exit: 0 trained; 2 usage, or something is missing; killed, the same command goes on\n",
     "bench"};
 
 /* 256 bytes; the proportions of DeepSeek-V3, small enough for a minute of training. */
