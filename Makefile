@@ -5,6 +5,7 @@
 # make setup         install what is missing
 # make bench         build/bin/bench
 # make text          build/text.txt, which bench train learns
+# make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
 # make asan          the tests under Address- and UBSanitizer
@@ -45,7 +46,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port clean clean-ports deps format format-check text
+bare   := help setup verify transformers-port cuda-machine clean clean-ports deps format format-check text
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -140,9 +141,25 @@ $(B)/obj/avx512.o $(B)/obj/portable.o:
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
-$(B)/obj/cuda/%.o: cuda/%.cu
+# The object for a device, and beside it the PTX that the machine runs (cuda/emu).
+$(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -Iinclude -Xcompiler -fPIC -c $< -o $@
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+$(B)/bin/ptx2c: cuda/emu/ptx2c.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) $< -o $@
+$(B)/obj/cuda/%.ptx.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
+	$(call run,PTX)$(B)/bin/ptx2c $< >$@
+$(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
+	@mkdir -p $(@D)
+	$(call run,PTX)$(B)/bin/ptx2c $< >$@
+$(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
+	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+cuda-machine: $(B)/ports/cuda_machine.so
+emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine switch runtime port)
+$(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
+	@mkdir -p $(@D)
+	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
@@ -214,7 +231,7 @@ inside_forms     := dd 256 512
 inside_log       := dd 256
 
 inside    := $(patsubst unit/ref/inside/%.c,%,$(wildcard unit/ref/inside/*.c))
-suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c unit/bench/*.c)
+suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properties/*.c unit/bench/*.c unit/cuda/*.c)
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
@@ -234,6 +251,9 @@ endef
 $(foreach t,$(TIERS),$(eval $(call inside_rules,$(t))))
 $(B)/obj/unit/bench/%.o: CFLAGS += -Ibench
 $(B)/unit/bench/%: $(B)/obj/unit/bench/%.o $(bench_part) $(lib)
+	@mkdir -p $(@D)
+	$(test_link)
+$(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.ptx.o $(B)/obj/cuda/emu/machine.o $(B)/obj/cuda/emu/switch.o | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(test_link)
 # What vec.h has twice, as each has it.

@@ -36,7 +36,7 @@ NOT_RUN = {
     "build/bin/verify model DIR --tokens=3,1,4 --backend=./yourport.so": "the same",
 }
 # Run where a file is there that takes gigabytes to get; else skipped.
-NEEDS = {"transformers": "ports/transformers"}
+NEEDS = {"transformers": "ports/transformers", "cuda": "ports/cuda_machine.so"}
 # This test is part of it, or it takes many minutes: it is only asked what it would do.
 AROUND = {
     "make test": "make -n test",

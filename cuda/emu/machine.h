@@ -1,0 +1,61 @@
+/*
+ * A machine for one kernel at a time: the threads of a block are fibers of one CPU thread, which run until they meet. Memory is
+ * watched: shared bytes that two threads touch without a barrier between, bytes that nobody wrote, accesses outside every
+ * allocation. Kernels are C that ptx2c made of the compiler's own PTX. Source: NVIDIA, PTX ISA 9.0.
+ */
+#ifndef MACHINE_H
+#define MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct machine machine;
+
+/* A kernel as ptx2c writes it. param: the bytes of its parameters. */
+typedef void kernel_body(machine *m, const uint8_t *param);
+
+typedef struct {
+    const char *name, *file; /* the PTX entry, and the file of its lines */
+    kernel_body *body;
+    uint32_t shared; /* bytes of its static arrays */
+    int params;
+    const uint32_t *offset, *size; /* of each parameter */
+} kernel;
+
+/* ---- for whoever launches ---- */
+
+typedef enum { ORDER_UP, ORDER_DOWN, ORDER_SHUFFLED } machine_order; /* in which threads run */
+
+machine *machine_open(machine_order order); /* NULL: no memory */
+void machine_close(machine *m);
+
+/* Device memory, every byte of it poison (0xff). NULL: none. */
+void *machine_alloc(machine *m, size_t bytes);
+bool machine_free(machine *m, void *memory); /* false: it is no such memory */
+
+/* Runs all blocks. False: one sentence in machine_fault, which names kernel, line and thread. */
+bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const uint32_t block[3], uint32_t shared,
+                    void *const args[]);
+const char *machine_fault(const machine *m);
+
+/* ---- for kernels ---- */
+
+enum { SPACE_GLOBAL, SPACE_SHARED };
+enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
+
+/* What a thread sees of itself: tid, ntid, ctaid, nctaid by axis. */
+typedef struct {
+    uint32_t tid[3], ntid[3], ctaid[3], nctaid[3];
+} place;
+
+const place *machine_place(const machine *m);
+
+/* The bytes at an address, if the thread may touch them; a fault ends the launch. */
+void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool write, int line);
+
+void machine_barrier(machine *m, int line);
+uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
+                      bool *in_range, int line);
+
+#endif

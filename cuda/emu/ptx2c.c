@@ -1,0 +1,720 @@
+/*
+ * ptx2c FILE.ptx: the C of its kernels, a statement a statement, on standard output. An opcode or a feature that it doesn't know is
+ * one sentence that names the line, and exit 2: nothing is left out in silence. Source: NVIDIA, PTX ISA 9.0.
+ */
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT = 4000, OPERANDS = 8, PARTS = 10, KERNELS = 1000, SYMBOLS = 200 };
+
+/* ---- what is read ---- */
+
+typedef struct {
+    char name[400];
+    uint32_t offset, size;
+} symbol;
+
+typedef struct {
+    int count;
+    symbol item[SYMBOLS];
+    uint32_t end; /* of the last one */
+} symbols;
+
+typedef struct {
+    const char *path, *at;
+    int line;
+    symbols shared; /* static arrays of the file, and of the kernel that is read */
+    symbols param;  /* of the kernel that is read */
+    int kernels;
+    struct {
+        char name[400];
+        uint32_t shared;
+        symbols param;
+    } kernel[KERNELS];
+} reader;
+
+/* An instruction: opcode cut at its dots, operands at their commas. */
+typedef struct {
+    char word[TEXT];
+    char guard[80];
+    int parts, operands;
+    const char *part[PARTS];
+    char operand[OPERANDS][TEXT / 4];
+} instruction;
+
+__attribute__((noreturn, format(printf, 2, 3))) static void stop(const reader *r, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "ptx2c: %s:%d: ", r->path, r->line);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputs("\n", stderr);
+    exit(2);
+}
+
+/* ---- reading ---- */
+
+static void skip_space(reader *r)
+{
+    for (;; r->at++) {
+        if (*r->at == '\n') r->line++;
+        if (!*r->at || !isspace((unsigned char)*r->at)) return;
+    }
+}
+
+/* Comments become blanks, so that lines keep their numbers. */
+static void blank_comments(char *text)
+{
+    for (char *s = text; *s; s++) {
+        if (s[0] != '/' || (s[1] != '/' && s[1] != '*')) continue;
+        bool const to_end_of_line = s[1] == '/';
+        for (; *s && (to_end_of_line ? *s != '\n' : strncmp(s, "*/", 2)); s++)
+            if (*s != '\n') *s = ' ';
+        if (!to_end_of_line && *s) s[0] = s[1] = ' ';
+        if (!*s) return;
+    }
+}
+
+static bool take(reader *r, const char *word)
+{
+    size_t const n = strlen(word);
+    skip_space(r);
+    if (strncmp(r->at, word, n)) return false;
+    r->at += n;
+    return true;
+}
+
+static bool in_name(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || c == '$' || c == '%' || c == '.';
+}
+
+/* The next name, or "". */
+static void take_name(reader *r, char *name, size_t cap)
+{
+    size_t n = 0;
+    skip_space(r);
+    while (in_name(*r->at) && n + 1 < cap) name[n++] = *r->at++;
+    name[n] = 0;
+}
+
+/* Up to one of these, on one level of brackets; it is taken, too. */
+static char take_until(reader *r, const char *ends, char *text, size_t cap)
+{
+    size_t n = 0;
+    int depth = 0;
+    for (; *r->at; r->at++) {
+        char const c = *r->at;
+        if (!depth && strchr(ends, c)) {
+            text[n] = 0;
+            r->line += c == '\n';
+            return r->at++, c;
+        }
+        depth += (c == '{' || c == '[' || c == '(') - (c == '}' || c == ']' || c == ')');
+        if (c == '\n') r->line++;
+        if (n + 1 >= cap) stop(r, "a statement is longer than %zu bytes", cap);
+        text[n++] = c == '\n' || c == '\t' ? ' ' : c;
+    }
+    stop(r, "the file ends inside a statement");
+}
+
+static uint32_t width_of(const char *type)
+{
+    static const struct {
+        const char *name;
+        uint32_t bytes;
+    } types[] = {{"pred", 1}, {"b8", 1},  {"u8", 1},   {"s8", 1},  {"b16", 2}, {"u16", 2},
+                 {"s16", 2},  {"f16", 2}, {"bf16", 2}, {"b32", 4}, {"u32", 4}, {"s32", 4},
+                 {"f32", 4},  {"b64", 8}, {"u64", 8},  {"s64", 8}, {"f64", 8}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(types[i].name, type)) return types[i].bytes;
+    return 0;
+}
+
+/* .shared .align 4 .b8 name[32], .param .align 8 .b8 name[88], .param .u64 name */
+static void read_symbol(reader *r, const char *text, symbols *to)
+{
+    char word[400];
+    uint32_t align = 1, bytes = 0;
+    const char *s = text;
+    symbol *const v = &to->item[to->count];
+    while (sscanf(s, " %399[^ \t[]", word) == 1) {
+        s = strstr(s, word) + strlen(word);
+        if (!strcmp(word, ".align"))
+            align = (uint32_t)strtoul(s, (char **)(uintptr_t)&s, 10);
+        else if (*word == '.')
+            bytes = width_of(word + 1);
+        else
+            break;
+    }
+    if (!bytes || to->count + 1 == SYMBOLS) stop(r, "what is declared isn't known: %s", text);
+    if (align < bytes) align = bytes;
+    uint32_t elements = 1;
+    if (strchr(s, '[')) elements = (uint32_t)strtoul(strchr(s, '[') + 1, NULL, 10);
+    if (!elements) stop(r, "shared memory of a size that the launch gives isn't known: %s", text);
+    snprintf(v->name, sizeof v->name, "%s", word);
+    v->offset = (to->end + align - 1) / align * align, v->size = bytes * elements;
+    to->end = v->offset + v->size;
+    to->count++;
+}
+
+static const symbol *find(const symbols *in, const char *name)
+{
+    for (int i = 0; i < in->count; i++)
+        if (!strcmp(in->item[i].name, name)) return &in->item[i];
+    return NULL;
+}
+
+static char *trimmed(char *s)
+{
+    while (isspace((unsigned char)*s)) s++;
+    for (size_t n = strlen(s); n && isspace((unsigned char)s[n - 1]); n--) s[n - 1] = 0;
+    return s;
+}
+
+static void split_operands(const reader *r, instruction *i, char *text)
+{
+    int depth = 0;
+    char *from = text;
+    i->operands = 0;
+    for (char *s = text;; s++) {
+        depth += (*s == '{' || *s == '[' || *s == '(') - (*s == '}' || *s == ']' || *s == ')');
+        if (*s && (*s != ',' || depth)) continue;
+        char const end = *s;
+        *s = 0;
+        if (i->operands == OPERANDS) stop(r, "more than %d operands", OPERANDS);
+        if (*trimmed(from)) snprintf(i->operand[i->operands++], sizeof *i->operand, "%s", trimmed(from));
+        if (!end) return;
+        from = s + 1;
+    }
+}
+
+/* "@%p1 add.s64 %rd1, %rd2, 4" */
+static void read_instruction(const reader *r, char *text, instruction *i)
+{
+    char *s = trimmed(text);
+    *i->guard = 0;
+    if (*s == '@') {
+        size_t const n = strcspn(s, " ");
+        snprintf(i->guard, sizeof i->guard, "%.*s", (int)n - 1, s + 1);
+        s = trimmed(s + n);
+    }
+    size_t const n = strcspn(s, " ");
+    snprintf(i->word, sizeof i->word, "%.*s", (int)n, s);
+    i->parts = 0;
+    for (char *part = strtok(i->word, "."); part; part = strtok(NULL, ".")) {
+        if (i->parts == PARTS) stop(r, "an opcode with more than %d parts", PARTS);
+        i->part[i->parts++] = part;
+    }
+    split_operands(r, i, s + n);
+}
+
+/* ---- names and types in C ---- */
+
+/* Registers and labels: %rd12 -> r_rd12, $L__BB0_2 -> r__L__BB0_2 */
+static const char *c_name(const char *name)
+{
+    static char text[8][400];
+    static int next;
+    char *const to = text[next = (next + 1) % 8];
+    size_t n = 2;
+    memcpy(to, "r_", 3);
+    for (const char *s = name; *s && n + 1 < sizeof *text; s++)
+        if (*s != '%') to[n++] = *s == '$' || *s == '.' ? '_' : *s;
+    to[n] = 0;
+    return to;
+}
+
+static bool has(const instruction *i, const char *part)
+{
+    for (int p = 1; p < i->parts; p++)
+        if (!strcmp(i->part[p], part)) return true;
+    return false;
+}
+
+static const char *type_of(const instruction *i)
+{
+    return i->part[i->parts - 1];
+}
+
+/* As C computes with it. */
+static const char *c_type(const reader *r, const char *type)
+{
+    static const char *const of_sign[2][4] = {{"uint8_t", "uint16_t", "uint32_t", "uint64_t"},
+                                              {"int8_t", "int16_t", "int32_t", "int64_t"}};
+    uint32_t const bytes = width_of(type);
+    if (!strcmp(type, "pred")) return "bool";
+    if (!strcmp(type, "f32")) return "float";
+    if (!strcmp(type, "f64")) return "double";
+    if (!bytes) stop(r, "type .%s isn't known", type);
+    return of_sign[*type == 's'][bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3];
+}
+
+/* What a register of that width is. */
+static const char *c_bits(const reader *r, const char *type)
+{
+    char bits[8];
+    if (!strcmp(type, "pred")) return "bool";
+    snprintf(bits, sizeof bits, "b%u", width_of(type) * 8);
+    return c_type(r, bits);
+}
+
+static bool is_float(const char *type)
+{
+    return !strcmp(type, "f32") || !strcmp(type, "f64");
+}
+
+static const char *special(const char *name)
+{
+    static char text[40];
+    static const char *const kinds[] = {"tid", "ntid", "ctaid", "nctaid"};
+    for (int k = 0; k < 4; k++) {
+        size_t const n = strlen(kinds[k]);
+        if (strncmp(name + 1, kinds[k], n) || name[n + 1] != '.' || !strchr("xyz", name[n + 2]) || name[n + 3])
+            continue;
+        snprintf(text, sizeof text, "machine_place(m)->%s[%d]", kinds[k], name[n + 2] - 'x');
+        return text;
+    }
+    return NULL;
+}
+
+/* An operand as a value of a type; in two buffers by turns. */
+static const char *value(const reader *r, const char *operand, const char *type)
+{
+    static char text[8][600];
+    static int next;
+    char *const to = text[next = (next + 1) % 8];
+    const char *const place = *operand == '%' ? special(operand) : NULL;
+    bool const negated = *operand == '!', number = isdigit((unsigned char)*operand) || *operand == '-';
+    const symbol *const shared = find(&r->shared, operand);
+    if (place)
+        snprintf(to, sizeof *text, "(%s)%s", c_type(r, type), place);
+    else if (number && !strncmp(operand, "0f", 2))
+        snprintf(to, sizeof *text, is_float(type) ? "of_bits_f32(0x%su)" : "0x%su", operand + 2);
+    else if (number && !strncmp(operand, "0d", 2))
+        snprintf(to, sizeof *text, is_float(type) ? "of_bits_f64(0x%sull)" : "0x%sull", operand + 2);
+    else if (number)
+        snprintf(to, sizeof *text, "(%s)%s%s", c_type(r, type), operand, "ll");
+    else if (shared)
+        snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), shared->offset);
+    else if (*operand != '%' && !negated)
+        stop(r, "operand '%s' isn't known", operand);
+    else if (is_float(type))
+        snprintf(to, sizeof *text, "of_bits_%s(%s)", type, c_name(operand));
+    else
+        snprintf(to, sizeof *text, "%s(%s)%s", negated ? "!" : "", c_type(r, type), c_name(operand + negated));
+    return to;
+}
+
+/* ---- statements ---- */
+
+__attribute__((format(printf, 4, 5))) static void put(const reader *r, const char *to, const char *type,
+                                                      const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (is_float(type))
+        printf("%s = bits_of_%s(", c_name(to), type);
+    else
+        printf("%s = (%s)(", c_name(to), c_bits(r, type));
+    vprintf(format, args);
+    puts(");");
+    va_end(args);
+}
+
+static const char *operator_of(const char *head, const char *const names[], const char *const signs[], int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(head, names[i])) return signs[i];
+    return NULL;
+}
+
+static void refuse_modifiers(const reader *r, const instruction *i, const char *allowed)
+{
+    for (int p = 1; p + 1 < i->parts; p++) {
+        char word[40];
+        snprintf(word, sizeof word, " %s ", i->part[p]);
+        if (!strstr(allowed, word)) stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
+    }
+}
+
+static void need(const reader *r, const instruction *i, int operands)
+{
+    if (i->operands != operands) stop(r, "%s has %d operands, %d are known", i->part[0], i->operands, operands);
+}
+
+/* add, sub, mul, div of two floats, to nearest; fma of three. */
+static bool put_float(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"add", "sub", "mul", "div"}, *const signs[] = {"+", "-", "*", "/"};
+    const char *const type = type_of(i), *const sign = operator_of(i->part[0], names, signs, 4);
+    const char *const suffix = strcmp(type, "f32") ? "" : "f";
+    if (!is_float(type)) return false;
+    refuse_modifiers(r, i, " rn ");
+    if (sign)
+        need(r, i, 3),
+            put(r, i->operand[0], type, "%s %s %s", value(r, i->operand[1], type), sign, value(r, i->operand[2], type));
+    else if (!strcmp(i->part[0], "fma"))
+        need(r, i, 4), put(r, i->operand[0], type, "fma%s(%s, %s, %s)", suffix, value(r, i->operand[1], type),
+                           value(r, i->operand[2], type), value(r, i->operand[3], type));
+    else if (!strcmp(i->part[0], "sqrt"))
+        need(r, i, 2), put(r, i->operand[0], type, "sqrt%s(%s)", suffix, value(r, i->operand[1], type));
+    else if (!strcmp(i->part[0], "neg"))
+        need(r, i, 2), put(r, i->operand[0], type, "-%s", value(r, i->operand[1], type));
+    else if (!strcmp(i->part[0], "abs"))
+        need(r, i, 2), put(r, i->operand[0], type, "fabs%s(%s)", suffix, value(r, i->operand[1], type));
+    else
+        return false;
+    return true;
+}
+
+/* mul.wide and mad.wide: of twice the width. */
+static bool put_wide(const reader *r, const instruction *i)
+{
+    const char *const type = type_of(i);
+    char twice[8];
+    bool const adds = !strcmp(i->part[0], "mad");
+    if (!has(i, "wide") || (!adds && strcmp(i->part[0], "mul"))) return false;
+    snprintf(twice, sizeof twice, "%c%u", *type, width_of(type) * 16);
+    need(r, i, 3 + adds);
+    put(r, i->operand[0], twice, "(%s)%s * %s%s%s", c_type(r, twice), value(r, i->operand[1], type),
+        value(r, i->operand[2], type), adds ? " + " : "", adds ? value(r, i->operand[3], twice) : "");
+    return true;
+}
+
+/* In unsigned arithmetic, which wraps as the machine's does. */
+static bool put_whole(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"add", "sub", "mul", "and", "or", "xor"}, *const signs[] = {"+", "-", "*",
+                                                                                                    "&", "|", "^"};
+    const char *const type = type_of(i), *const sign = operator_of(i->part[0], names, signs, 6);
+    const char *const bits = strcmp(type, "pred") ? type : "pred";
+    char unsigned_type[8];
+    snprintf(unsigned_type, sizeof unsigned_type, "b%u", width_of(type) * 8);
+    const char *const u = strcmp(type, "pred") ? unsigned_type : "pred";
+    if (put_wide(r, i)) return true;
+    refuse_modifiers(r, i, " lo ");
+    if (sign)
+        need(r, i, 3),
+            put(r, i->operand[0], bits, "%s %s %s", value(r, i->operand[1], u), sign, value(r, i->operand[2], u));
+    else if (!strcmp(i->part[0], "mad"))
+        need(r, i, 4), put(r, i->operand[0], bits, "%s * %s + %s", value(r, i->operand[1], u),
+                           value(r, i->operand[2], u), value(r, i->operand[3], u));
+    else if (!strcmp(i->part[0], "not"))
+        need(r, i, 2), put(r, i->operand[0], bits, strcmp(type, "pred") ? "~%s" : "!%s", value(r, i->operand[1], u));
+    else if (!strcmp(i->part[0], "neg"))
+        need(r, i, 2), put(r, i->operand[0], bits, "0 - %s", value(r, i->operand[1], u));
+    else
+        return false;
+    return true;
+}
+
+/* By so many bits or more everything is shifted out; an arithmetic shift leaves the sign. */
+static void put_shift(const reader *r, const instruction *i)
+{
+    const char *const type = type_of(i), *const n = value(r, i->operand[2], "u32");
+    uint32_t const width = width_of(type) * 8;
+    need(r, i, 3);
+    if (!strcmp(i->part[0], "shl"))
+        put(r, i->operand[0], type, "%s < %u ? %s << %s : 0", n, width, value(r, i->operand[1], type), n);
+    else if (*type == 's')
+        put(r, i->operand[0], type, "%s >> (%s < %u ? %s : %u)", value(r, i->operand[1], type), n, width, n, width - 1);
+    else
+        put(r, i->operand[0], type, "%s < %u ? %s >> %s : 0", n, width, value(r, i->operand[1], type), n);
+}
+
+static void put_comparison(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs"},
+                             *const signs[] = {"==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">="};
+    const char *const sign = operator_of(i->part[1], names, signs, 10), *const type = type_of(i);
+    if (!sign || i->parts != 3) stop(r, "setp.%s isn't known", i->part[1]);
+    need(r, i, 3);
+    if (is_float(type) && !strcmp(i->part[1], "ne")) /* false of a NaN, which C's != is not */
+        put(r, i->operand[0], "pred", "is_apart(%s, %s)", value(r, i->operand[1], type), value(r, i->operand[2], type));
+    else
+        put(r, i->operand[0], "pred", "%s %s %s", value(r, i->operand[1], type), sign, value(r, i->operand[2], type));
+}
+
+/* mov.b32 %r, {%a, %b}, mov.b32 {%a, %b}, %r, and of one register. */
+static void put_move(const reader *r, instruction *i)
+{
+    const char *const type = type_of(i);
+    bool const pack = *i->operand[1] == '{', unpack = *i->operand[0] == '{';
+    instruction *const half = calloc(1, sizeof *half);
+    need(r, i, 2);
+    if (pack || unpack) {
+        char *const inner = i->operand[pack] + 1, bits[8];
+        inner[strlen(inner) - 1] = 0;
+        split_operands(r, half, inner);
+        uint32_t const width = width_of(type) * 8 / (uint32_t)half->operands;
+        snprintf(bits, sizeof bits, "b%u", width);
+        if (pack) printf("%s = 0", c_name(i->operand[0]));
+        for (int k = 0; k < half->operands; k++)
+            if (pack)
+                printf(" | (%s)%s << %u", c_bits(r, type), value(r, half->operand[k], bits), width * (uint32_t)k);
+            else
+                put(r, half->operand[k], bits, "%s >> %u", value(r, i->operand[1], type), width * (uint32_t)k);
+        if (pack) puts(";");
+    } else
+        put(r, i->operand[0], type, "%s", value(r, i->operand[1], type));
+    free(half);
+}
+
+static void put_conversion(const reader *r, const instruction *i)
+{
+    const char *const from = type_of(i), *const to = i->part[i->parts - 2];
+    const char *const v = strcmp(from, "bf16") ? value(r, i->operand[1], from) : "";
+    need(r, i, 2);
+    for (int p = 1; p + 2 < i->parts; p++)
+        if (strcmp(i->part[p], "rn")) stop(r, "cvt: .%s isn't known", i->part[p]);
+    if (!strcmp(to, "bf16") && !strcmp(from, "f32"))
+        put(r, i->operand[0], "b16", "bf16_of(%s)", v);
+    else if (is_float(from) && !is_float(to))
+        stop(r, "cvt.%s.%s isn't known", to, from);
+    else if (!strcmp(from, "bf16") || !strcmp(to, "f16") || !strcmp(from, "f16"))
+        stop(r, "cvt.%s.%s isn't known", to, from);
+    else
+        put(r, i->operand[0], to, "(%s)%s", c_type(r, to), v);
+}
+
+/* "[%rd1+8]", "[name+4]", "[name]": C's value of the address in a space. */
+static const char *address(const reader *r, char *operand, bool *is_param)
+{
+    static char text[700];
+    char *const inner = operand + 1, *const plus = strchr(operand, '+');
+    inner[strlen(inner) - 1] = 0;
+    if (plus) *plus = 0;
+    long long const offset = plus ? strtoll(plus + 1, NULL, 10) : 0;
+    const symbol *const param = find(&r->param, trimmed(inner)), *const shared = find(&r->shared, trimmed(inner));
+    *is_param = param != NULL;
+    if (param || shared)
+        snprintf(text, sizeof text, "%lld", (long long)(param ? param : shared)->offset + offset);
+    else if (*inner == '%')
+        snprintf(text, sizeof text, "(uint64_t)%s + (uint64_t)(%lldll)", c_name(trimmed(inner)), offset);
+    else
+        stop(r, "address '%s' isn't known", inner);
+    return text;
+}
+
+/* ld and st of one register or of two or four. */
+static void put_access(const reader *r, instruction *i, bool write)
+{
+    const char *const type = type_of(i);
+    char *const regs = i->operand[write], *const memory = i->operand[!write];
+    instruction *const each = calloc(1, sizeof *each);
+    bool is_param = false;
+    need(r, i, 2);
+    if (*memory != '[') stop(r, "%s: '%s' is no address", i->part[0], memory);
+    const char *const at = address(r, memory, &is_param);
+    if (*regs == '{') regs[strlen(regs) - 1] = 0;
+    split_operands(r, each, regs + (*regs == '{'));
+    for (int p = 1; p + 1 < i->parts; p++)
+        if (!strstr(" param global shared nc v2 v4 volatile ", i->part[p]))
+            stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
+    if (is_param != has(i, "param") || (!is_param && !has(i, "global") && !has(i, "shared")))
+        stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
+    uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
+    if (is_param)
+        printf("{ const uint8_t *const at = param + %s;", at);
+    else
+        printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);", has(i, "shared") ? "SHARED" : "GLOBAL",
+               at, all, write ? "true" : "false", r->line);
+    for (int k = 0; k < each->operands; k++)
+        if (write)
+            printf(" { %s const x = (%s)%s; memcpy(at + %u, &x, %u); }", c_bits(r, type), c_bits(r, type),
+                   *each->operand[k] == '%' ? c_name(each->operand[k]) : value(r, each->operand[k], type),
+                   one * (uint32_t)k, one);
+        else
+            printf(" { %s x; memcpy(&x, at + %u, %u); %s = (%s)x; }",
+                   is_float(type) ? c_bits(r, type) : c_type(r, type), one * (uint32_t)k, one, c_name(each->operand[k]),
+                   is_float(type) ? c_bits(r, type) : c_type(r, type));
+    puts(" }");
+    free(each);
+}
+
+/* shfl.sync.bfly.b32 d|p, a, lane, clamp, mask */
+static void put_shfl(const reader *r, instruction *i)
+{
+    static const char *const names[] = {"up", "down", "bfly", "idx"}, *const modes[] = {"UP", "DOWN", "BFLY", "IDX"};
+    const char *const mode = i->parts == 4 ? operator_of(i->part[2], names, modes, 4) : NULL;
+    char *const bar = strchr(i->operand[0], '|');
+    if (!mode || strcmp(i->part[1], "sync")) stop(r, "this shfl isn't known");
+    need(r, i, 5);
+    if (bar) *bar = 0;
+    printf("%s = machine_shfl(m, SHFL_%s, %s, %s, %s, %s, %s%s, %d);\n", c_name(trimmed(i->operand[0])), mode,
+           value(r, i->operand[1], "b32"), value(r, i->operand[2], "b32"), value(r, i->operand[3], "b32"),
+           value(r, i->operand[4], "b32"), bar ? "&" : "NULL", bar ? c_name(trimmed(bar + 1)) : "", r->line);
+}
+
+static void put_instruction(const reader *r, instruction *i)
+{
+    const char *const head = i->part[0];
+    if (!strcmp(head, "ret"))
+        puts("return;");
+    else if (!strcmp(head, "bra"))
+        printf("goto %s;\n", c_name(i->operand[0]));
+    else if ((!strcmp(head, "bar") || !strcmp(head, "barrier")) && i->operands == 1 && !strcmp(i->operand[0], "0"))
+        printf("machine_barrier(m, %d);\n", r->line);
+    else if (!strcmp(head, "ld") || !strcmp(head, "st"))
+        put_access(r, i, *head == 's');
+    else if (!strcmp(head, "cvta") && has(i, "global"))
+        put(r, i->operand[0], type_of(i), "%s", value(r, i->operand[1], type_of(i)));
+    else if (!strcmp(head, "mov"))
+        put_move(r, i);
+    else if (!strcmp(head, "shl") || !strcmp(head, "shr"))
+        put_shift(r, i);
+    else if (!strcmp(head, "setp"))
+        put_comparison(r, i);
+    else if (!strcmp(head, "selp"))
+        put(r, i->operand[0], type_of(i), "%s ? %s : %s", value(r, i->operand[3], "pred"),
+            value(r, i->operand[1], type_of(i)), value(r, i->operand[2], type_of(i)));
+    else if (!strcmp(head, "cvt"))
+        put_conversion(r, i);
+    else if (!strcmp(head, "shfl"))
+        put_shfl(r, i);
+    else if (!put_float(r, i) && (is_float(type_of(i)) || !put_whole(r, i)))
+        stop(r, "opcode %s with type .%s isn't known", head, type_of(i));
+}
+
+/* .reg .b32 %r<27>; or .reg .b32 t; */
+static void put_registers(const reader *r, char *text)
+{
+    char type[20], name[200];
+    int count = -1;
+    if (sscanf(text, " .reg .%19s %199[^< ]<%d>", type, name, &count) < 2) stop(r, "%s isn't known", text);
+    if (!width_of(type)) stop(r, "registers of type .%s aren't known", type);
+    printf("%s ", c_bits(r, type));
+    if (count < 0) printf("%s", c_name(name));
+    for (int k = 0; k < count; k++) printf("%s%s%d", k ? ", " : "", c_name(name), k);
+    puts(";");
+}
+
+/* One statement of a body: a label, a scope, a declaration or an instruction. False: the body ended. */
+static bool put_statement(reader *r, int *depth)
+{
+    char text[TEXT];
+    instruction *const i = calloc(1, sizeof *i);
+    bool more = true;
+    if (take(r, "{"))
+        puts("{"), ++*depth;
+    else if (take(r, "}"))
+        puts("}"), more = --*depth > 0;
+    else if (!*r->at)
+        stop(r, "the file ends inside a kernel");
+    else if (take_until(r, ";:", text, sizeof text) == ':')
+        printf("%s:;\n", c_name(trimmed(text)));
+    else if (!strncmp(trimmed(text), ".reg", 4))
+        put_registers(r, trimmed(text));
+    else if (!strncmp(trimmed(text), ".shared", 7))
+        read_symbol(r, trimmed(text), &r->shared);
+    else if (!strncmp(trimmed(text), ".pragma", 7) || !*trimmed(text))
+        ;
+    else if (*trimmed(text) == '.')
+        stop(r, "%s isn't known here", trimmed(text));
+    else {
+        read_instruction(r, text, i);
+        if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
+        printf("{ ");
+        put_instruction(r, i);
+        puts("}");
+    }
+    free(i);
+    return more;
+}
+
+/* Behind ".entry": name, parameters, body. */
+static void put_kernel(reader *r)
+{
+    char text[TEXT], name[400];
+    int depth = 0;
+    symbols const of_file = r->shared;
+    take_name(r, name, sizeof name);
+    r->param = (symbols){0};
+    if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
+    while (!take(r, ")")) {
+        char const end = take_until(r, ",)", text, sizeof text);
+        read_symbol(r, text, &r->param);
+        if (end == ')') break;
+    }
+    while (skip_space(r), *r->at == '.') take_until(r, "\n", text, sizeof text); /* .maxntid and so on */
+    if (r->kernels == KERNELS) stop(r, "more than %d kernels", KERNELS);
+    snprintf(r->kernel[r->kernels].name, sizeof r->kernel->name, "%s", name);
+    r->kernel[r->kernels].param = r->param;
+    printf("static void k_%d(machine *m, const uint8_t *param)\n", r->kernels);
+    while (put_statement(r, &depth)) continue;
+    r->kernel[r->kernels++].shared = r->shared.end;
+    r->shared = of_file;
+}
+
+static void put_table(const reader *r)
+{
+    for (int k = 0; k < r->kernels; k++) {
+        const symbols *const p = &r->kernel[k].param;
+        printf("static const uint32_t offset_%d[] = {0", k);
+        for (int i = 0; i < p->count; i++) printf("%s%u", i ? ", " : " + ", p->item[i].offset);
+        printf("}, size_%d[] = {0", k);
+        for (int i = 0; i < p->count; i++) printf("%s%u", i ? ", " : " + ", p->item[i].size);
+        puts("};");
+    }
+    puts("static const kernel kernels[] = {");
+    for (int k = 0; k < r->kernels; k++)
+        printf("    {\"%s\", \"%s\", k_%d, %u, %d, offset_%d, size_%d},\n", r->kernel[k].name, r->path, k,
+               r->kernel[k].shared, r->kernel[k].param.count, k, k);
+    printf("};\n__attribute__((constructor)) static void announce(void)\n{\n    runtime_kernels(kernels, %d);\n}\n",
+           r->kernels);
+}
+
+static void put_all(reader *r)
+{
+    char text[TEXT];
+    bool version = false;
+    puts("#include \"translated.h\"");
+    for (skip_space(r); *r->at; skip_space(r)) {
+        if (take(r, ".visible") || take(r, ".weak")) continue;
+        if (take(r, ".entry"))
+            put_kernel(r);
+        else if (!strncmp(r->at, ".shared", 7))
+            take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
+        else if (!strncmp(r->at, ".version", 8) || !strncmp(r->at, ".target", 7) ||
+                 !strncmp(r->at, ".address_size", 13))
+            version = true, take_until(r, "\n", text, sizeof text);
+        else {
+            take_name(r, text, sizeof text);
+            stop(r, "%s isn't known at the level of the file", text);
+        }
+    }
+    if (!version) stop(r, "it is no PTX: .version isn't there");
+    if (r->kernels) put_table(r);
+}
+
+static char *read_file(const char *path)
+{
+    FILE *const f = fopen(path, "rb");
+    size_t room = 1 << 16, n = 0, got;
+    char *text = f ? malloc(room + 1) : NULL;
+    while (text && (got = fread(text + n, 1, room - n, f)) > 0)
+        if ((n += got) == room) text = realloc(text, (room *= 2) + 1);
+    if (f) fclose(f);
+    if (text) text[n] = 0;
+    return text;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) return fputs("usage: ptx2c FILE.ptx\n\nThe C of its kernels, on standard output.\n", stderr), 2;
+    char *const text = read_file(argv[1]);
+    reader *const r = calloc(1, sizeof *r);
+    if (!text || !r) return fprintf(stderr, "ptx2c: %s: it can't be read\n", argv[1]), 2;
+    blank_comments(text);
+    *r = (reader){.path = argv[1], .at = text, .line = 1};
+    put_all(r);
+    free(text), free(r);
+    return 0;
+}

@@ -1,0 +1,216 @@
+/* See runtime.h. One machine for the process: host code has no handle of its own to give. */
+#include "runtime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* As cuda_runtime_api.h numbers them. */
+typedef enum {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    MEMORY_ALLOCATION = 2,
+    INVALID_DEVICE_FUNCTION = 98,
+    INVALID_DEVICE = 101,
+    LAUNCH_FAILURE = 719
+} error;
+
+typedef struct {
+    unsigned x, y, z;
+} dim3;
+
+enum { MOST_FILES = 64, MOST_FUNCTIONS = 1000 };
+
+static struct {
+    machine *m;
+    int files, functions;
+    struct {
+        const kernel *list;
+        int count;
+    } file[MOST_FILES];
+    struct {
+        const void *host; /* what host code calls the kernel by */
+        const char *name;
+    } function[MOST_FUNCTIONS];
+    dim3 grid, block; /* of the launch that is being made */
+    size_t shared;
+    void *stream;
+    error last;
+    char fault[700];
+} here;
+
+void runtime_kernels(const kernel *list, int count)
+{
+    if (here.files == MOST_FILES) abort();
+    here.file[here.files].list = list, here.file[here.files++].count = count;
+}
+
+const char *runtime_fault(void)
+{
+    return here.fault;
+}
+
+/* False: DSV3_CUDA_ORDER names none. */
+static bool read_order(machine_order *order)
+{
+    static const char *const names[] = {"up", "down", "shuffled"};
+    const char *const asked = getenv("DSV3_CUDA_ORDER");
+    *order = ORDER_UP;
+    for (int i = 0; asked && i < 3; i++)
+        if (!strcmp(asked, names[i])) return *order = (machine_order)i, true;
+    if (asked) snprintf(here.fault, sizeof here.fault, "DSV3_CUDA_ORDER=%.100s: it is up, down or shuffled", asked);
+    return !asked;
+}
+
+static machine *the_machine(void)
+{
+    machine_order order;
+    if (!here.m && read_order(&order)) here.m = machine_open(order);
+    return here.m;
+}
+
+static error failed(error e)
+{
+    return here.last = e;
+}
+
+/* ---- what nvcc's host code calls before main and around a launch ---- */
+
+#pragma GCC diagnostic ignored "-Wmissing-prototypes" /* they are in NVIDIA's headers */
+
+void **__cudaRegisterFatBinary(void *binary)
+{
+    static void *handle;
+    (void)binary;
+    return &handle;
+}
+
+void __cudaRegisterFatBinaryEnd(void **handle)
+{
+    (void)handle;
+}
+
+void __cudaUnregisterFatBinary(void **handle)
+{
+    (void)handle;
+}
+
+void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int threads, void *tid,
+                            void *bid, dim3 *block, dim3 *grid, int *warp)
+{
+    (void)handle, (void)device, (void)threads, (void)tid, (void)bid, (void)block, (void)grid, (void)warp;
+    if (here.functions == MOST_FUNCTIONS) abort();
+    here.function[here.functions].host = host, here.function[here.functions++].name = name;
+}
+
+unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, void *stream)
+{
+    here.grid = grid, here.block = block, here.shared = shared, here.stream = stream;
+    return 0;
+}
+
+error __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, void *stream)
+{
+    *grid = here.grid, *block = here.block, *shared = here.shared, *(void **)stream = here.stream;
+    return SUCCESS;
+}
+
+error __cudaGetKernel(const void **k, const void *host)
+{
+    *k = host;
+    return SUCCESS;
+}
+
+static const kernel *kernel_of(const void *host)
+{
+    const char *name = NULL;
+    for (int i = 0; i < here.functions; i++)
+        if (here.function[i].host == host) name = here.function[i].name;
+    for (int f = 0; name && f < here.files; f++)
+        for (int i = 0; i < here.file[f].count; i++)
+            if (!strcmp(here.file[f].list[i].name, name)) return &here.file[f].list[i];
+    return NULL;
+}
+
+error __cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **args, size_t shared, void *stream)
+{
+    const kernel *const k = kernel_of(host);
+    uint32_t const blocks[3] = {grid.x, grid.y, grid.z}, threads[3] = {block.x, block.y, block.z};
+    (void)stream;
+    if (!k || !the_machine()) return failed(INVALID_DEVICE_FUNCTION);
+    if (machine_launch(here.m, k, blocks, threads, (uint32_t)shared, args)) return SUCCESS;
+    if (!*here.fault) snprintf(here.fault, sizeof here.fault, "%s", machine_fault(here.m));
+    fprintf(stderr, "cuda: %s\n", machine_fault(here.m));
+    return failed(LAUNCH_FAILURE);
+}
+
+/* ---- what people call ---- */
+
+error cudaGetDeviceCount(int *count)
+{
+    machine_order order;
+    *count = 1;
+    return read_order(&order) ? SUCCESS : failed(LAUNCH_FAILURE);
+}
+
+error cudaSetDevice(int device)
+{
+    return device ? failed(INVALID_DEVICE) : SUCCESS;
+}
+
+const char *cudaGetErrorString(error e)
+{
+    switch (e) {
+    case SUCCESS: return "no error";
+    case INVALID_VALUE: return "invalid argument";
+    case MEMORY_ALLOCATION: return "out of memory";
+    case INVALID_DEVICE_FUNCTION: return "invalid device function";
+    case INVALID_DEVICE: return "invalid device ordinal";
+    case LAUNCH_FAILURE: return *here.fault ? here.fault : "unspecified launch failure";
+    }
+    return "unrecognized error code";
+}
+
+error cudaGetLastError(void)
+{
+    error const e = here.last;
+    here.last = SUCCESS;
+    return e;
+}
+
+error cudaMalloc(void **memory, size_t bytes)
+{
+    *memory = the_machine() ? machine_alloc(here.m, bytes) : NULL;
+    return *memory ? SUCCESS : failed(MEMORY_ALLOCATION);
+}
+
+error cudaFree(void *memory)
+{
+    return !memory || (here.m && machine_free(here.m, memory)) ? SUCCESS : failed(INVALID_VALUE);
+}
+
+error cudaMemcpyAsync(void *to, const void *from, size_t bytes, int kind, void *stream)
+{
+    (void)kind, (void)stream;
+    memcpy(to, from, bytes);
+    return SUCCESS;
+}
+
+error cudaStreamCreate(void **stream)
+{
+    *stream = &here;
+    return SUCCESS;
+}
+
+error cudaStreamDestroy(void *stream)
+{
+    (void)stream;
+    return SUCCESS;
+}
+
+/* A launch has ended when it returns; what failed is said once more. */
+error cudaStreamSynchronize(void *stream)
+{
+    (void)stream;
+    return *here.fault ? LAUNCH_FAILURE : SUCCESS;
+}

@@ -1,0 +1,214 @@
+/* The machine that runs kernels without a device: what is right comes out right in every order of the threads, and each mistake of
+ * unit/cuda/kernels.cu is named with its kernel, line and thread. */
+#include "../../cuda/emu/runtime.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(machine, .timeout = 60);
+
+enum { THREADS = 64, ORDERS = 3 };
+
+static const kernel *list;
+static int listed;
+
+/* In the place of the runtime's: kernels.ptx alone is known here. */
+void runtime_kernels(const kernel *k, int count)
+{
+    list = k, listed = count;
+}
+
+static const kernel *find(const char *name)
+{
+    for (int i = 0; i < listed; i++)
+        if (!strcmp(list[i].name, name)) return &list[i];
+    cr_assert(false, "there is no kernel %s", name);
+    abort();
+}
+
+/* Device memory of one test: so many numbers in and out, poison behind them. */
+typedef struct {
+    machine *m;
+    void *in, *out;
+} device;
+
+static device open_device(int order, size_t in, size_t out)
+{
+    device d = {.m = machine_open((machine_order)order)};
+    cr_assert(d.m);
+    d.in = machine_alloc(d.m, in), d.out = machine_alloc(d.m, out);
+    cr_assert(d.in && d.out);
+    return d;
+}
+
+static bool launch(const device *d, const char *name, uint32_t blocks)
+{
+    uint32_t const grid[3] = {blocks, 1, 1}, block[3] = {THREADS, 1, 1};
+    int beyond = 1;
+    void *args[] = {(void *)(uintptr_t)&d->in, (void *)(uintptr_t)&d->out, &beyond};
+    return machine_launch(d->m, find(name), grid, block, 0, args);
+}
+
+Test(machine, sums_are_right_in_every_order)
+{
+    for (int order = 0; order < ORDERS; order++) {
+        device const d = open_device(order, 5 * THREADS * sizeof(float), 5 * sizeof(float));
+        float *const x = d.in, *const sum = d.out;
+        for (int i = 0; i < 5 * THREADS; i++) x[i] = (float)(i % 97);
+        cr_assert(launch(&d, "tree_sum", 5), "%s", machine_fault(d.m));
+        for (int b = 0; b < 5; b++) {
+            float right = 0;
+            for (int i = 0; i < THREADS; i++) right += x[b * THREADS + i];
+            cr_expect_eq(sum[b], right, "order %d, block %d: %g", order, b, (double)sum[b]);
+        }
+        machine_close(d.m);
+    }
+}
+
+/* PTX ISA 9.0, shfl.sync, worked out lane by lane. */
+static int shuffled(int way, int t, const int *x)
+{
+    int const lane = t % 32, warp = t - lane;
+    if (way == 0) return x[warp + (lane ^ 5)];
+    if (way == 1) return x[lane % 16 < 3 ? t : t - 3];
+    if (way == 2) return x[lane > 24 ? t : t + 7];
+    return x[warp + lane / 8 * 8 + 9 % 8];
+}
+
+Test(machine, lanes_take_what_shfl_says)
+{
+    for (int order = 0; order < ORDERS; order++) {
+        device const d = open_device(order, THREADS * sizeof(int), 4 * THREADS * sizeof(int));
+        int *const x = d.in, *const y = d.out;
+        for (int i = 0; i < THREADS; i++) x[i] = 1000 + i * i;
+        cr_assert(launch(&d, "shuffles", 1), "%s", machine_fault(d.m));
+        for (int i = 0; i < 4 * THREADS; i++)
+            cr_expect_eq(y[i], shuffled(i / THREADS, i % THREADS, x), "order %d, way %d, thread %d: %d", order,
+                         i / THREADS, i % THREADS, y[i]);
+        machine_close(d.m);
+    }
+}
+
+Test(machine, registers_have_their_widths_and_signs)
+{
+    enum { N = 256 };
+    device const d = open_device(0, N, N * sizeof(double));
+    uint8_t *const a = d.in;
+    double *const out = d.out;
+    int16_t *const b = machine_alloc(d.m, N * sizeof *b);
+    int64_t *const c = machine_alloc(d.m, N * sizeof *c);
+    for (int i = 0; i < N; i++)
+        a[i] = (uint8_t)(255 - i), b[i] = (int16_t)(i * 257 - 32768), c[i] = (i - 128) * 0x123456789abc;
+    const void *const in[] = {a, b, c, out};
+    void *args[] = {(void *)(uintptr_t)&in[0], (void *)(uintptr_t)&in[1], (void *)(uintptr_t)&in[2],
+                    (void *)(uintptr_t)&in[3]};
+    uint32_t const grid[3] = {1, 1, 1}, block[3] = {32, 8, 1};
+    cr_assert(machine_launch(d.m, find("mixes_widths"), grid, block, 0, args), "%s", machine_fault(d.m));
+    for (int i = 0; i < N; i++) {
+        double const right = (double)(c[i] >> (a[i] & 7)) + (double)(b[i] * 4) - (double)(a[i] >> 1);
+        cr_expect_eq(out[i], right, "%d: %.17g, right is %.17g", i, out[i], right);
+    }
+    machine_close(d.m);
+}
+
+/* ---- mistakes ---- */
+
+typedef struct {
+    const char *kernel, *says[2]; /* in the order of the threads' numbers */
+} mistake;
+
+static const mistake mistakes[] = {
+    {"lacks_first_barrier", {"reads shared memory that nobody wrote", "thread (0, 0, 0)"}},
+    {"lacks_second_barrier", {"race: it reads what thread 31 wrote with no barrier between", "thread (32, 0, 0)"}},
+    {"writes_what_others_read", {"race: it writes what thread 0 read with no barrier between", "thread (32, 0, 0)"}},
+    {"all_write_one", {"race: it writes what thread 0 wrote with no barrier between", "thread (1, 0, 0)"}},
+    {"reads_past", {"read of 4 bytes outside every allocation", "thread (63, 0, 0)"}},
+    {"writes_past", {"write of 4 bytes outside every allocation", "thread (63, 0, 0)"}},
+    {"writes_past_shared", {"write of 4 bytes at 256 of shared memory, which has 256", "thread (63, 0, 0)"}},
+    {"reads_what_nobody_wrote", {"reads shared memory that nobody wrote", "thread (7, 0, 0)"}},
+    {"is_misaligned", {"misaligned: 4 bytes", "thread (0, 0, 0)"}},
+    {"some_return_before", {"a barrier after thread 5 returned", "thread (6, 0, 0)"}},
+    {"waits_for_absent_lanes", {"32 for their warp", "32 have returned"}},
+    {"reads_a_lane_outside_the_mask",
+     {"shfl.sync from lane 16, which is not in the mask 0000ffff", "thread (0, 0, 0)"}},
+};
+
+/* A race between warps shows in whichever order they run; what a device would do then isn't asked. */
+static void check_mistake(const mistake *k, int order)
+{
+    device const d = open_device(order, THREADS * sizeof(float), THREADS * sizeof(float));
+    float *const x = d.in;
+    for (int i = 0; i < THREADS; i++) x[i] = (float)i;
+    cr_expect(!launch(&d, k->kernel, 1), "%s, order %d: nothing was found", k->kernel, order);
+    const char *const fault = machine_fault(d.m);
+    cr_expect(strstr(fault, k->kernel), "%s", fault);
+    cr_expect(strstr(fault, "kernels.ptx"), "%s", fault);
+    if (order == ORDER_UP)
+        for (int i = 0; i < 2; i++) cr_expect(strstr(fault, k->says[i]), "%s, order %d: %s", k->kernel, order, fault);
+    cr_expect(launch(&d, "tree_sum", 1), "after a fault: %s", machine_fault(d.m));
+    machine_close(d.m);
+}
+
+Test(machine, mistakes_are_named)
+{
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++)
+        for (int order = 0; order < ORDERS; order++) check_mistake(&mistakes[i], order);
+}
+
+Test(machine, a_launch_that_no_device_takes_is_refused)
+{
+    static const uint32_t bad[][7] = {
+        {1, 1, 1, 1025, 1, 1, 0}, {1, 1, 1, 0, 1, 1, 0}, {0, 1, 1, 64, 1, 1, 0}, {1, 1, 1, 64, 1, 1, 232448}};
+    device const d = open_device(0, 16, 16);
+    void *args[] = {(void *)(uintptr_t)&d.in, (void *)(uintptr_t)&d.out};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        cr_expect(!machine_launch(d.m, find("tree_sum"), bad[i], bad[i] + 3, bad[i][6], args) && *machine_fault(d.m));
+    machine_close(d.m);
+}
+
+/* ---- the translator ---- */
+
+/* What ptx2c says to a file. */
+static int translate(const char *ptx, char *said, size_t cap)
+{
+    const char *const path = BUILD "/cuda/bad.ptx";
+    FILE *const f = fopen(path, "w");
+    cr_assert(f && fputs(ptx, f) >= 0 && !fclose(f));
+    FILE *const p = popen(BUILD "/bin/ptx2c " BUILD "/cuda/bad.ptx 2>&1 >/dev/null", "r");
+    cr_assert(p);
+    said[fread(said, 1, cap - 1, p)] = 0;
+    return pclose(p) / 256;
+}
+
+#define HEAD                                                                                                           \
+    ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry k(\n.param .u64 k_param_0\n)\n{\n.reg .f32 "       \
+    "%f<3>;\n"
+
+Test(machine, what_it_does_not_know_stops_the_translator)
+{
+    static const struct {
+        const char *ptx, *says;
+    } bad[] = {
+        {HEAD "ex2.approx.f32 %f1, %f2;\nret;\n}\n", "bad.ptx:9: ex2"},
+        {HEAD "// a comment\n/* two\nlines */ add.sat.f32 %f1, %f2, %f1;\nret;\n}\n",
+         "bad.ptx:11: add: .sat isn't known"},
+        {HEAD "add.f32 %f1, %f2;\nret;\n}\n", "2 operands, 3 are known"},
+        {HEAD "ld.f32 %f1, [%f2];\n}\n", "says nothing of its space"},
+        {HEAD "call f;\nret;\n}\n", "isn't known"},
+        {HEAD "ret;\n", "the file ends inside a kernel"},
+        {HEAD "ret", "the file ends inside a statement"},
+        {".version 9.0\n.target sm_80\n.func f()\n{\n}\n", "bad.ptx:3: .func isn't known"},
+        {".version 9.0\n.extern .shared .align 16 .b8 all[];\n", "isn't known"},
+        {"", "it is no PTX"},
+        {"hello", "hello isn't known at the level of the file"},
+    };
+    char said[1000];
+    cr_assert(!system("mkdir -p " BUILD "/cuda"));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect_eq(translate(bad[i].ptx, said, sizeof said), 2, "%s", bad[i].ptx);
+        cr_expect(strstr(said, bad[i].says), "%s: %s", bad[i].says, said);
+        cr_expect_eq(strchr(said, '\n'), said + strlen(said) - 1, "%s", said);
+    }
+}
