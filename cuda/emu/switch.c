@@ -21,8 +21,9 @@ __asm__(".text\n.type switch_begin, @function\nswitch_begin:\nmov %r13, %rdi\nca
 void switch_open(standing *s, void *stack, size_t bytes, void (*start)(void *context), void *context)
 {
     uintptr_t const end = ((uintptr_t)stack + bytes) & ~(uintptr_t)15;
-    void **const top = (void **)end - 8; /* r15 r14 r13 r12 rbx rbp, where to return, and one for the alignment */
-    top[0] = top[1] = top[4] = top[5] = top[7] = NULL;
+    void **const top =
+        (void **)end - 9; /* r15 r14 r13 r12 rbx rbp, where to return; then a multiple of 16, as calls want it */
+    top[0] = top[1] = top[4] = top[5] = NULL;
     top[2] = context, top[3] = (void *)(uintptr_t)start, top[6] = (void *)(uintptr_t)switch_begin;
     s->top = top;
 }

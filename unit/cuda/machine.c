@@ -168,6 +168,25 @@ Test(machine, a_launch_that_no_device_takes_is_refused)
     machine_close(d.m);
 }
 
+/* A call wants its stack at a multiple of 16, whoever made the stack. */
+static uintptr_t frame;
+
+static void note_frame(machine *m, const uint8_t *param)
+{
+    (void)m, (void)param;
+    frame |= (uintptr_t)__builtin_frame_address(0) & 15;
+}
+
+Test(machine, stacks_begin_where_calls_want_them)
+{
+    static const kernel k = {"notes_frame", "machine.c", note_frame, 0, 0, NULL, NULL};
+    uint32_t const grid[3] = {2, 1, 1}, block[3] = {33, 1, 1};
+    machine *const m = machine_open(ORDER_UP);
+    cr_assert(m && machine_launch(m, &k, grid, block, 0, NULL));
+    cr_expect_eq(frame, 0);
+    machine_close(m);
+}
+
 /* ---- the translator ---- */
 
 /* What ptx2c says to a file. */
