@@ -162,7 +162,7 @@ static const option table[] = {
     {NULL}};
 
 static const syntax plot_syntax = {
-    "plot", "usage: bench plot kv|balance|biases|mtp [OPTION]... [FILE]\n", table,
+    "plot", "usage: bench plot kv|balance|biases|mtp|budget [OPTION]... [FILE]\n", table,
     "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
     "docs/data/kv.jsonl\n"
     "           unless said\n"
@@ -171,6 +171,9 @@ static const syntax plot_syntax = {
     "           said\n"
     "  biases   of one layer, step by step; a log with --loads, docs/data/biases.jsonl unless said\n"
     "  mtp      how often drafts are accepted; likewise, docs/data/mtp.jsonl unless said\n"
+    "  budget   errors as fractions of what is legal; FILE is what verify run --format=jsonl wrote, "
+    "docs/data/budget.jsonl\n"
+    "           unless said\n"
     "\n"
     "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
     "\n"
@@ -207,6 +210,7 @@ STUDY(kv, measurements, measurements_read, measurements_close)
 STUDY(balance, training_logs, training_logs_read, training_logs_close)
 STUDY(biases, training_logs, training_logs_read, training_logs_close)
 STUDY(mtp, training_logs, training_logs_read, training_logs_close)
+STUDY(budget, budgets, budgets_read, budgets_close)
 #undef STUDY
 
 static const study studies[] = {
@@ -214,6 +218,7 @@ static const study studies[] = {
     {"balance", "docs/data/balance.jsonl", balance_read, balance_look, balance_draw, balance_close},
     {"biases", "docs/data/biases.jsonl", biases_read, biases_look, biases_draw, biases_close},
     {"mtp", "docs/data/mtp.jsonl", mtp_read, mtp_look, mtp_draw, mtp_close},
+    {"budget", "docs/data/budget.jsonl", budget_read, budget_look, budget_draw, budget_close},
 };
 
 static const study *study_named(const char *name)
@@ -241,13 +246,16 @@ int bench_plot(int argc, char **argv)
     union {
         measurements m;
         training_logs t;
+        budgets b;
     } data;
     operands rest;
     complaint why = {""};
     int code;
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
-    if (!of) return fprintf(stderr, "bench: plot draws kv, balance, biases or mtp, as in: bench plot kv\n"), EXIT_USAGE;
+    if (!of)
+        return fprintf(stderr, "bench: plot draws kv, balance, biases, mtp or budget, as in: bench plot kv\n"),
+               EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;
     bool const read = of->read(&data, rest.count == 2 ? rest.word[1] : of->file, &why);

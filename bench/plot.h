@@ -5,6 +5,7 @@
 #ifndef PLOT_H
 #define PLOT_H
 
+#include "budgets.h"
 #include "files/complaint.h"
 #include "training_logs.h"
 
@@ -69,5 +70,9 @@ void biases_check(const training_logs *t, checks *c);
 bool biases_figures(const training_logs *t, const char *folder, complaint *why);
 void mtp_check(const training_logs *t, checks *c);
 bool mtp_figures(const training_logs *t, const char *folder, complaint *why);
+
+/* The same of results of verify run: the share of its budget that each output used. */
+void budget_check(const budgets *b, checks *c);
+bool budget_figures(const budgets *b, const char *folder, complaint *why);
 
 #endif
