@@ -75,4 +75,16 @@ bool mtp_figures(const training_logs *t, const char *folder, complaint *why);
 void budget_check(const budgets *b, checks *c);
 bool budget_figures(const budgets *b, const char *folder, complaint *why);
 
+/* The same of an expert's product by its tokens, and of the tokens that experts got in trainings. */
+typedef struct {
+    measurements times;
+    training_logs loads;
+} experts_data;
+
+/* Both files are read. False: one sentence in why. Close either way. */
+bool experts_data_read(experts_data *d, const char *file, const char *log, complaint *why);
+void experts_data_close(experts_data *d);
+void experts_check(const experts_data *d, checks *c);
+bool experts_figures(const experts_data *d, const char *folder, complaint *why);
+
 #endif

@@ -89,6 +89,9 @@ static const bad inputs[] = {
     {"", "plot budget README.md --check", {"README.md, line 1 is no line of verify run"}},
     {"", "plot budget docs/data/kv.jsonl --check", {"kv.jsonl, line 1 is no line of verify run", "its backend"}},
     {"", "plot budget /dev/null --check", {"/dev/null is empty"}},
+    {"", "plot experts README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
+    {"", "plot experts --loads=/no/file.jsonl", {"/no/file.jsonl", "No such file", "logs of bench train"}},
+    {"", "plot experts --loads=docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
 };
 
 static void expect_sentence(const bad *b)
@@ -332,7 +335,8 @@ Test(bench, check_lines_of_the_figures_are_ok)
                    {"balance", "61 checks, 0 wrong"},
                    {"biases", "6 checks, 0 wrong"},
                    {"mtp", "36 checks, 0 wrong"},
-                   {"budget", "10 checks, 0 wrong"}};
+                   {"budget", "10 checks, 0 wrong"},
+                   {"experts", "25 checks, 0 wrong"}};
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
         snprintf(arguments, sizeof arguments, "plot %s --check", studies[i].study);
@@ -391,6 +395,12 @@ Test(bench, check_lines_see_other_data)
         {"budget", "/mistake_W2_scaled/s/FAIL/PASS/",
          "WRONG  115 of 116 mistakes are beyond 1 where they FAIL, not mistake_W2"},
         {"budget", "/mistake_D4_gain/s/\\[.*\\]/[0.5]/", "where they FAIL, not mistake_D4_gain_missing"},
+        {"experts", "s/PASS/VACUOUS/", "WRONG  20 of 20 timed cases"},
+        {"experts", "/n_tokens=64,/d", "WRONG  2 cases of the figure are missing"},
+        {"experts", "/n_tokens=128,out_features=2048\"/s/\"seconds\":[^,]*/\"seconds\":1/",
+         "WRONG  BF16, 128 tokens: 0.0"},
+        {"experts", "/n_tokens=512,.*f8/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  FP8, 512 tokens: "},
+        {"experts", "/n_tokens=1,.*f8/s/\"seconds\":[^,]*/\"seconds\":1/", "WRONG  one token: BF16 takes 0.00 times"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char command[500], arguments[200];
@@ -402,6 +412,29 @@ Test(bench, check_lines_see_other_data)
         cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s", others[i].edit, others[i].says, o->out);
     }
     remove(BUILD "/other.jsonl");
+}
+
+/* The same of the log whose loads stand beneath a figure. */
+Test(bench, check_lines_see_other_loads)
+{
+    static const struct {
+        const char *edit, *says;
+    } others[] = {
+        {"s/\"balance\":\"bias\"/\"balance\":\"aux\"/", "loads.jsonl: loads of 0 experts with biases, of 288"},
+        {"s/\"balance\":\"none\"/\"balance\":\"aux\"/", "of 576 experts with biases, of 0 without balancing"},
+        {"s/\"n_routed_experts\":32/\"n_routed_experts\":2/;s/\"load\":\\[\\[[^]]*\\],\\[[^]]*\\],\\[[^]]*/"
+         "\"load\":[[9000,1],[9000,1],[9000,1/",
+         "WRONG  half to twice the mean get 0 % of the experts with biases, 0 %"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char command[500];
+        snprintf(command, sizeof command, "sed '%s' docs/data/balance.jsonl >" BUILD "/loads.jsonl &&", others[i].edit);
+        const outcome *const o = run_program(command, "bench", "plot experts --check --loads=" BUILD "/loads.jsonl");
+        cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
+        cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s%s", others[i].edit, others[i].says, o->out,
+                  o->err);
+    }
+    remove(BUILD "/loads.jsonl");
 }
 
 typedef struct {
@@ -500,7 +533,8 @@ Test(bench, figures_are_those_of_the_data)
                    {"balance", {"balance_violation", "balance_loads", "balance_devices"}},
                    {"biases", {"balance_biases"}},
                    {"mtp", {"mtp_acceptance", "mtp_tokens", "mtp_temperature"}},
-                   {"budget", {"budget_f32", "budget_bf16"}}};
+                   {"budget", {"budget_f32", "budget_bf16"}},
+                   {"experts", {"experts_tokens"}}};
     bool const gnuplot = !system("command -v gnuplot >/dev/null");
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
