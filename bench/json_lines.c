@@ -53,3 +53,18 @@ bool json_text(const json_t *line, const char *key, char *text, unsigned long ca
     const char *const value = json_string_value(json_object_get(line, key));
     return value && *value && (size_t)snprintf(text, cap, "%s", value) < cap;
 }
+
+void json_print_text(const char *key, const char *text)
+{
+    json_t *const j = json_string(text);
+    char *const quoted = j ? json_dumps(j, JSON_ENCODE_ANY) : NULL;
+    printf(",\"%s\":%s", key, quoted ? quoted : "\"\"");
+    free(quoted);
+    json_decref(j);
+}
+
+const char *folder_name(const char *path)
+{
+    const char *const slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}

@@ -1,4 +1,4 @@
-/* A file of objects, one a line, as --format=jsonl of our commands writes it. */
+/* A file of objects, one a line, as --format=jsonl of our commands writes it; and texts of such lines. */
 #ifndef JSON_LINES_H
 #define JSON_LINES_H
 
@@ -19,5 +19,11 @@ double json_amount(const json_t *line, const char *key);
 
 /* A text that isn't empty, under a key, of at most cap - 1 bytes. */
 bool json_text(const json_t *line, const char *key, char *text, unsigned long cap);
+
+/* ,"key":"text" on standard output, what JSON wants escaped. */
+void json_print_text(const char *key, const char *text);
+
+/* The last part of a folder's path, which lines have in its place. */
+const char *folder_name(const char *path);
 
 #endif

@@ -164,7 +164,10 @@ static const option table[] = {
     {NULL}};
 
 static const syntax plot_syntax = {
-    "plot", "usage: bench plot kv|balance|biases|mtp|budget|experts [OPTION]... [FILE]\n", table,
+    "plot",
+    "usage: bench plot kv|balance|biases|mtp|budget|experts|speculation\n"
+    "                  [OPTION]... [FILE]\n",
+    table,
     "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
     "docs/data/kv.jsonl\n"
     "           unless said\n"
@@ -178,6 +181,9 @@ static const syntax plot_syntax = {
     "           unless said\n"
     "  experts  an expert's product by its tokens; FILE is what bench run @bench/experts.txt --format=jsonl wrote,\n"
     "           docs/data/experts.jsonl unless said\n"
+    "  speculation\n"
+    "           what drafts gain; FILE is what bench generate --format=jsonl wrote, docs/data/speculation.jsonl\n"
+    "           unless said\n"
     "\n"
     "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
     "\n"
@@ -218,6 +224,7 @@ STUDY(biases, training_logs, training_logs_read(data, file, why), training_logs_
 STUDY(mtp, training_logs, training_logs_read(data, file, why), training_logs_close)
 STUDY(budget, budgets, budgets_read(data, file, why), budgets_close)
 STUDY(experts, experts_data, experts_data_read(data, file, loads, why), experts_data_close)
+STUDY(speculation, speculations, speculations_read(data, file, why), speculations_close)
 #undef STUDY
 
 static const study studies[] = {
@@ -227,6 +234,8 @@ static const study studies[] = {
     {"mtp", "docs/data/mtp.jsonl", mtp_read, mtp_look, mtp_draw, mtp_close},
     {"budget", "docs/data/budget.jsonl", budget_read, budget_look, budget_draw, budget_close},
     {"experts", "docs/data/experts.jsonl", experts_read, experts_look, experts_draw, experts_close},
+    {"speculation", "docs/data/speculation.jsonl", speculation_read, speculation_look, speculation_draw,
+     speculation_close},
 };
 
 static const study *study_named(const char *name)
@@ -256,6 +265,7 @@ int bench_plot(int argc, char **argv)
         training_logs t;
         budgets b;
         experts_data e;
+        speculations s;
     } data;
     operands rest;
     complaint why = {""};
@@ -263,7 +273,8 @@ int bench_plot(int argc, char **argv)
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
     if (!of)
-        return fprintf(stderr, "bench: plot draws kv, balance, biases, mtp, budget or experts, as in: bench plot kv\n"),
+        return fprintf(stderr, "bench: plot draws kv, balance, biases, mtp, budget, experts or speculation, as in: "
+                               "bench plot kv\n"),
                EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;

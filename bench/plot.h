@@ -87,4 +87,30 @@ void experts_data_close(experts_data *d);
 void experts_check(const experts_data *d, checks *c);
 bool experts_figures(const experts_data *d, const char *folder, complaint *why);
 
+/* A model that wrote token by token or by speculation; without the calls that read its prompts. */
+typedef struct {
+    double tokens, seconds, calls, call_seconds, draft_seconds; /* calls: of the main model; drafts: by the modules */
+} decoding;
+
+enum { MOST_DRAFTS = 4 };
+typedef struct {
+    char model[512], port[64];
+    int modules;         /* that drafted */
+    double different;    /* texts that are not those without drafts */
+    double module_share; /* operations of a module beside those of the main model */
+    decoding plain, speculative;
+} speculation;
+
+typedef struct {
+    const char *file; /* as it was named */
+    int count;
+    speculation *line;
+} speculations;
+
+/* The same of lines of bench generate: what drafts gain. */
+bool speculations_read(speculations *s, const char *file, complaint *why);
+void speculations_close(speculations *s);
+void speculation_check(const speculations *s, checks *c);
+bool speculation_figures(const speculations *s, const char *folder, complaint *why);
+
 #endif

@@ -89,6 +89,8 @@ static const bad inputs[] = {
     {"", "plot budget README.md --check", {"README.md, line 1 is no line of verify run"}},
     {"", "plot budget docs/data/kv.jsonl --check", {"kv.jsonl, line 1 is no line of verify run", "its backend"}},
     {"", "plot budget /dev/null --check", {"/dev/null is empty"}},
+    {"", "plot speculation README.md --check", {"README.md, line 1 is no line of bench generate --format=jsonl"}},
+    {"", "plot speculation docs/data/mtp.jsonl", {"mtp.jsonl, line 1 is no line of bench generate", "its different"}},
     {"", "plot experts README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
     {"", "plot experts --loads=/no/file.jsonl", {"/no/file.jsonl", "No such file", "logs of bench train"}},
     {"", "plot experts --loads=docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
@@ -336,7 +338,8 @@ Test(bench, check_lines_of_the_figures_are_ok)
                    {"biases", "6 checks, 0 wrong"},
                    {"mtp", "36 checks, 0 wrong"},
                    {"budget", "10 checks, 0 wrong"},
-                   {"experts", "25 checks, 0 wrong"}};
+                   {"experts", "25 checks, 0 wrong"},
+                   {"speculation", "19 checks, 0 wrong"}};
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
         snprintf(arguments, sizeof arguments, "plot %s --check", studies[i].study);
@@ -401,6 +404,10 @@ Test(bench, check_lines_see_other_data)
          "WRONG  BF16, 128 tokens: 0.0"},
         {"experts", "/n_tokens=512,.*f8/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  FP8, 512 tokens: "},
         {"experts", "/n_tokens=1,.*f8/s/\"seconds\":[^,]*/\"seconds\":1/", "WRONG  one token: BF16 takes 0.00 times"},
+        {"speculation", "1s/\"different\":0/\"different\":2/", "WRONG  mtp-0, 1 modules: 2 texts differ"},
+        {"speculation", "2s/\\(\"plain\":{\"tokens\":[0-9]*,\"seconds\":\\)[^,]*/\\199/", "WRONG  mtp-0, 2 modules: "},
+        {"speculation", "4s/\\(\"speculative\":{\"tokens\":[0-9]*,\"seconds\":\\)[^,]*/\\199/",
+         "by the model, of which 0.0"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char command[500], arguments[200];
@@ -493,6 +500,28 @@ Test(bench, budgets_that_cannot_be)
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) expect_refusal("budget.jsonl", "budget", &others[i]);
 }
 
+Test(bench, speculations_that_cannot_be)
+{
+    static const refusal others[] = {
+        {"1s/generate/evaluate/", "line 1 is no line of bench generate --format=jsonl: its study"},
+        {"2s/\"different\":0/\"different\":-1/", "line 2 is no line of bench generate --format=jsonl: its different"},
+        {"2s/\"model\":\"[^\"]*/\"model\":\"/", "its model"},
+        {"2s/\"port\":\"[^\"]*/\"port\":\"/", "its port"},
+        {"2s/\"module_share\"/\"share\"/", "its module_share"},
+        {"3s/\"modules\":1/\"modules\":0/", "its modules"},
+        {"3s/\"modules\":1/\"modules\":1.5/", "its modules"},
+        {"3s/\"modules\":1/\"modules\":5/", "its modules"},
+        {"3s/\"modules\":1/\"modules\":2/", "its speculative"},
+        {"4s/\"plain\":{\"tokens\":[0-9]*/\"plain\":{\"tokens\":0/", "its plain"},
+        {"4s/\"plain\"/\"plane\"/", "its plain"},
+        {"4s/\"calls\":\\[0/\"calls\":[-1/", "its speculative"},
+        {"5s/\"call_seconds\":\\[0/\"call_seconds\":[\"0\"/", "its speculative"},
+        {"5s/.$//", "line 5 is no line"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        expect_refusal("speculation.jsonl", "speculation", &others[i]);
+}
+
 /* What verify run writes can be drawn as it is. */
 Test(bench, budgets_of_a_run)
 {
@@ -534,7 +563,8 @@ Test(bench, figures_are_those_of_the_data)
                    {"biases", {"balance_biases"}},
                    {"mtp", {"mtp_acceptance", "mtp_tokens", "mtp_temperature"}},
                    {"budget", {"budget_f32", "budget_bf16"}},
-                   {"experts", {"experts_tokens"}}};
+                   {"experts", {"experts_tokens"}},
+                   {"speculation", {"mtp_speculation"}}};
     bool const gnuplot = !system("command -v gnuplot >/dev/null");
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
