@@ -99,3 +99,30 @@ bool beats_floor(double seconds, double floor, complaint *why)
            seconds / floor);
     return true;
 }
+
+/* ---- of whole models ---- */
+
+static double attention_work(const dsv3_config *c)
+{
+    double const heads = (double)c->num_attention_heads, hidden = (double)c->hidden_size;
+    double const query = heads * (double)(c->qk_nope_head_dim + c->qk_rope_head_dim);
+    double const key_value = heads * (double)(c->qk_nope_head_dim + c->v_head_dim);
+    double const of_queries = c->q_lora_rank ? (double)c->q_lora_rank * (hidden + query) : hidden * query;
+    return of_queries + hidden * (double)(c->kv_lora_rank + c->qk_rope_head_dim) + (double)c->kv_lora_rank * key_value +
+           heads * (double)c->v_head_dim * hidden;
+}
+
+static double experts_work(const dsv3_config *c)
+{
+    double const used = (double)(c->num_experts_per_tok + c->n_shared_experts), hidden = (double)c->hidden_size;
+    return used * 3 * hidden * (double)c->moe_intermediate_size + hidden * (double)c->n_routed_experts;
+}
+
+double module_share(const dsv3_config *c)
+{
+    double const hidden = (double)c->hidden_size, head = hidden * (double)c->vocab_size;
+    double const dense = 3 * hidden * (double)c->intermediate_size, layers = (double)c->num_hidden_layers;
+    double const attention = attention_work(c), experts = experts_work(c), first = (double)c->first_k_dense_replace;
+    return (attention + experts + 2 * hidden * hidden + head) /
+           (layers * attention + first * dense + (layers - first) * experts + head);
+}

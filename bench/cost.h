@@ -4,6 +4,7 @@
 
 #include "anchor.h"
 #include "case/problem.h"
+#include "dsv3_config.h"
 
 typedef struct {
     double operations, bytes;
@@ -21,5 +22,8 @@ const char *unit_of(const cost *c, const anchor *limits);
 
 /* Is that less time than the floor? Then why says how much, and what it may come from. */
 bool beats_floor(double seconds, double floor, complaint *why);
+
+/* Multiply-adds of one module of multi-token prediction beside those of the main model, for a token behind a short text. */
+double module_share(const dsv3_config *c);
 
 #endif

@@ -8,6 +8,7 @@
 #include "files/config.h"
 #include "port/process.h"
 #include "port/twin.h"
+#include "json_lines.h"
 #include "progress.h"
 
 #include <jansson.h>
@@ -125,21 +126,12 @@ static void print_text(const reading *x, const char *name)
     puts("");
 }
 
-/* The folder's own name. */
-static const char *model_name(const char *path)
-{
-    const char *const slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 static void print_json(const reading *x, const char *name, const char *port, const char *of)
 {
-    json_t *const of_model = json_string(model_name(of)), *const of_port = json_string(port);
-    char *const model_text = json_dumps(of_model, JSON_ENCODE_ANY), *const port_text =
-                                                                        json_dumps(of_port, JSON_ENCODE_ANY);
-    printf("{\"study\":\"evaluate\",\"model\":%s,\"port\":%s,\"format\":\"%s\"", model_text, port_text, name);
-    free(model_text), free(port_text);
-    json_decref(of_model), json_decref(of_port);
+    printf("{\"study\":\"evaluate\"");
+    json_print_text("model", folder_name(of));
+    json_print_text("port", port);
+    printf(",\"format\":\"%s\"", name);
     put_evaluation(stdout, &x->m, &x->e);
     printf(",\"tokens\":%lld,\"flipped\":[", (long long)x->f.tokens);
     for (int i = 0; i < model_moe_layers(&x->m); i++) printf("%s%lld", i ? "," : "", (long long)x->f.flipped[i]);

@@ -5,8 +5,10 @@
 #include "anchor.h"
 #include "bench.h"
 #include "commands/options.h"
+#include "cost.h"
 #include "port/process.h"
 #include "port/twin.h"
+#include "json_lines.h"
 #include "progress.h"
 
 #include <stdio.h>
@@ -42,9 +44,10 @@ typedef struct {
     const settings *s;
     generation g;
     training_text t;
-    generation_count all;
-    double plain_seconds, seconds; /* token by token, and by speculation */
+    generation_count plain, all;   /* token by token, and by speculation */
+    double plain_seconds, seconds; /* the same */
     int different;
+    char cpu[90];
     complaint *why;
 } generate_run;
 
@@ -67,6 +70,9 @@ static bool continue_prompt(generate_run *r, int i, int speculate, generation_co
 static void add_counts(generation_count *all, const generation_count *one)
 {
     all->tokens += one->tokens, all->main_calls += one->main_calls;
+    all->prompt_seconds += one->prompt_seconds, all->draft_seconds += one->draft_seconds;
+    for (int i = 0; i < MOST_MODULES + 2; i++)
+        all->calls[i] += one->calls[i], all->call_seconds[i] += one->call_seconds[i];
     for (int k = 0; k <= MOST_MODULES; k++) all->drafted[k] += one->drafted[k], all->accepted[k] += one->accepted[k];
 }
 
@@ -81,7 +87,7 @@ static bool compare_ways(generate_run *r, int i)
     if (good) memcpy(kept, r->g.token, bytes);
     bool const both = good && continue_prompt(r, i, r->s->modules, &drafted, &r->seconds);
     if (both) r->different += memcmp(kept, r->g.token, bytes) != 0;
-    if (both) add_counts(&r->all, &drafted);
+    if (both) add_counts(&r->plain, &plain), add_counts(&r->all, &drafted);
     free(kept);
     return both;
 }
@@ -89,6 +95,17 @@ static bool compare_ways(generate_run *r, int i)
 static double ratio(int64_t a, int64_t b)
 {
     return b ? (double)a / (double)b : 0;
+}
+
+/* What is left of a count without the prompts' calls: the first token of each is theirs. */
+static void print_decoding(const char *name, const generation_count *c, double seconds, int prompts, int rows)
+{
+    printf(",\"%s\":{\"tokens\":%lld,\"seconds\":%.9g,\"calls\":[", name, (long long)(c->tokens - prompts),
+           seconds - c->prompt_seconds);
+    for (int i = 1; i <= rows; i++) printf("%s%lld", i > 1 ? "," : "", (long long)c->calls[i]);
+    printf("],\"call_seconds\":[");
+    for (int i = 1; i <= rows; i++) printf("%s%.9g", i > 1 ? "," : "", c->call_seconds[i]);
+    printf("],\"draft_seconds\":%.9g}", c->draft_seconds);
 }
 
 static void print_result(const generate_run *r)
@@ -104,7 +121,15 @@ static void print_result(const generate_run *r)
            faster);
     for (int k = 1; k <= r->s->modules; k++)
         printf(json ? "%s%.9g" : "%s%.3f", k > 1 ? (json ? "," : " ") : "", ratio(c->accepted[k], c->drafted[k]));
-    puts(json ? "]}" : "");
+    if (!json) return (void)puts("");
+    printf("]");
+    json_print_text("model", folder_name(r->s->model));
+    json_print_text("port", r->s->backend);
+    json_print_text("cpu", r->cpu);
+    printf(",\"threads\":%d,\"module_share\":%.9g", r->s->threads, module_share(&r->g.m->config));
+    print_decoding("plain", &r->plain, r->plain_seconds, r->s->prompts, 1);
+    print_decoding("speculative", c, r->seconds, r->s->prompts, r->s->modules + 1);
+    puts("}");
 }
 
 static bool check_settings(settings *s, const model *m, const training_text *t, complaint *why)
@@ -136,6 +161,7 @@ static bool generate_on(settings *s, const loaded_port *port, model *m, int *dif
     bool const read = text_open(&r.t, s->text, 1, why);
     bool const asked = read && check_settings(s, m, &r.t, why);
     bool const open = asked && generation_open(&r.g, m, port, s->prompt + s->new + 2 * MOST_MODULES, why);
+    processor_name(r.cpu, sizeof r.cpu);
     bool const good = open && run_prompts(&r);
     if (good) print_result(&r);
     *different = r.different;

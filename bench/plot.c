@@ -153,16 +153,21 @@ void check(checks *c, bool good, const char *sentence, ...)
 
 typedef struct {
     bool check;
-    const char *out;
+    const char *out, *loads;
 } settings;
 
 static const option table[] = {
     {"--check", OPTION_FLAG, offsetof(settings, check), NULL, "check lines alone, no figures"},
     {"--out", OPTION_TEXT, offsetof(settings, out), "DIR", "where the figures go; docs/figures unless said"},
+    {"--loads", OPTION_TEXT, offsetof(settings, loads), "LOG",
+     "of experts: logs of bench train; docs/data/balance.jsonl unless said"},
     {NULL}};
 
 static const syntax plot_syntax = {
-    "plot", "usage: bench plot kv|balance|biases|mtp [OPTION]... [FILE]\n", table,
+    "plot",
+    "usage: bench plot kv|balance|biases|mtp|budget|experts|speculation\n"
+    "                  [OPTION]... [FILE]\n",
+    table,
     "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
     "docs/data/kv.jsonl\n"
     "           unless said\n"
@@ -171,6 +176,14 @@ static const syntax plot_syntax = {
     "           said\n"
     "  biases   of one layer, step by step; a log with --loads, docs/data/biases.jsonl unless said\n"
     "  mtp      how often drafts are accepted; likewise, docs/data/mtp.jsonl unless said\n"
+    "  budget   errors as fractions of what is legal; FILE is what verify run --format=jsonl wrote, "
+    "docs/data/budget.jsonl\n"
+    "           unless said\n"
+    "  experts  an expert's product by its tokens; FILE is what bench run @bench/experts.txt --format=jsonl wrote,\n"
+    "           docs/data/experts.jsonl unless said\n"
+    "  speculation\n"
+    "           what drafts gain; FILE is what bench generate --format=jsonl wrote, docs/data/speculation.jsonl\n"
+    "           unless said\n"
     "\n"
     "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
     "\n"
@@ -180,16 +193,18 @@ static const syntax plot_syntax = {
 /* A study: its data is read, checked and drawn. */
 typedef struct {
     const char *name, *file;
-    bool (*read)(void *data, const char *file, complaint *why);
+    bool (*read)(void *data, const char *file, const char *loads, complaint *why);
     void (*check)(const void *data, checks *c);
     bool (*draw)(const void *data, const char *folder, complaint *why);
     void (*close)(void *data);
 } study;
 
-#define STUDY(name, type, reader, closer)                                                                              \
-    static bool name##_read(void *data, const char *file, complaint *why)                                              \
+/* reading: an expression of data, file, loads, why. */
+#define STUDY(name, type, reading, closer)                                                                             \
+    static bool name##_read(void *data, const char *file, const char *loads, complaint *why)                           \
     {                                                                                                                  \
-        return reader((type *)data, file, why);                                                                        \
+        (void)loads;                                                                                                   \
+        return reading;                                                                                                \
     }                                                                                                                  \
     static void name##_look(const void *data, checks *c)                                                               \
     {                                                                                                                  \
@@ -203,10 +218,13 @@ typedef struct {
     {                                                                                                                  \
         closer((type *)data);                                                                                          \
     }
-STUDY(kv, measurements, measurements_read, measurements_close)
-STUDY(balance, training_logs, training_logs_read, training_logs_close)
-STUDY(biases, training_logs, training_logs_read, training_logs_close)
-STUDY(mtp, training_logs, training_logs_read, training_logs_close)
+STUDY(kv, measurements, measurements_read(data, file, why), measurements_close)
+STUDY(balance, training_logs, training_logs_read(data, file, why), training_logs_close)
+STUDY(biases, training_logs, training_logs_read(data, file, why), training_logs_close)
+STUDY(mtp, training_logs, training_logs_read(data, file, why), training_logs_close)
+STUDY(budget, budgets, budgets_read(data, file, why), budgets_close)
+STUDY(experts, experts_data, experts_data_read(data, file, loads, why), experts_data_close)
+STUDY(speculation, speculations, speculations_read(data, file, why), speculations_close)
 #undef STUDY
 
 static const study studies[] = {
@@ -214,6 +232,10 @@ static const study studies[] = {
     {"balance", "docs/data/balance.jsonl", balance_read, balance_look, balance_draw, balance_close},
     {"biases", "docs/data/biases.jsonl", biases_read, biases_look, biases_draw, biases_close},
     {"mtp", "docs/data/mtp.jsonl", mtp_read, mtp_look, mtp_draw, mtp_close},
+    {"budget", "docs/data/budget.jsonl", budget_read, budget_look, budget_draw, budget_close},
+    {"experts", "docs/data/experts.jsonl", experts_read, experts_look, experts_draw, experts_close},
+    {"speculation", "docs/data/speculation.jsonl", speculation_read, speculation_look, speculation_draw,
+     speculation_close},
 };
 
 static const study *study_named(const char *name)
@@ -237,20 +259,26 @@ static int plot(const study *of, const void *data, const settings *s, complaint 
 
 int bench_plot(int argc, char **argv)
 {
-    settings s = {.out = "docs/figures"};
+    settings s = {.out = "docs/figures", .loads = "docs/data/balance.jsonl"};
     union {
         measurements m;
         training_logs t;
+        budgets b;
+        experts_data e;
+        speculations s;
     } data;
     operands rest;
     complaint why = {""};
     int code;
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
-    if (!of) return fprintf(stderr, "bench: plot draws kv, balance, biases or mtp, as in: bench plot kv\n"), EXIT_USAGE;
+    if (!of)
+        return fprintf(stderr, "bench: plot draws kv, balance, biases, mtp, budget, experts or speculation, as in: "
+                               "bench plot kv\n"),
+               EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;
-    bool const read = of->read(&data, rest.count == 2 ? rest.word[1] : of->file, &why);
+    bool const read = of->read(&data, rest.count == 2 ? rest.word[1] : of->file, s.loads, &why);
     code = read ? plot(of, &data, &s, &why) : EXIT_USAGE;
     if (code == EXIT_USAGE) fprintf(stderr, "bench: %s\n", why.text);
     of->close(&data);

@@ -5,6 +5,7 @@
 #ifndef PLOT_H
 #define PLOT_H
 
+#include "budgets.h"
 #include "files/complaint.h"
 #include "training_logs.h"
 
@@ -69,5 +70,47 @@ void biases_check(const training_logs *t, checks *c);
 bool biases_figures(const training_logs *t, const char *folder, complaint *why);
 void mtp_check(const training_logs *t, checks *c);
 bool mtp_figures(const training_logs *t, const char *folder, complaint *why);
+
+/* The same of results of verify run: the share of its budget that each output used. */
+void budget_check(const budgets *b, checks *c);
+bool budget_figures(const budgets *b, const char *folder, complaint *why);
+
+/* The same of an expert's product by its tokens, and of the tokens that experts got in trainings. */
+typedef struct {
+    measurements times;
+    training_logs loads;
+} experts_data;
+
+/* Both files are read. False: one sentence in why. Close either way. */
+bool experts_data_read(experts_data *d, const char *file, const char *log, complaint *why);
+void experts_data_close(experts_data *d);
+void experts_check(const experts_data *d, checks *c);
+bool experts_figures(const experts_data *d, const char *folder, complaint *why);
+
+/* A model that wrote token by token or by speculation; without the calls that read its prompts. */
+typedef struct {
+    double tokens, seconds, calls, call_seconds, draft_seconds; /* calls: of the main model; drafts: by the modules */
+} decoding;
+
+enum { MOST_DRAFTS = 4 };
+typedef struct {
+    char model[512], port[64];
+    int modules;         /* that drafted */
+    double different;    /* texts that are not those without drafts */
+    double module_share; /* operations of a module beside those of the main model */
+    decoding plain, speculative;
+} speculation;
+
+typedef struct {
+    const char *file; /* as it was named */
+    int count;
+    speculation *line;
+} speculations;
+
+/* The same of lines of bench generate: what drafts gain. */
+bool speculations_read(speculations *s, const char *file, complaint *why);
+void speculations_close(speculations *s);
+void speculation_check(const speculations *s, checks *c);
+bool speculation_figures(const speculations *s, const char *folder, complaint *why);
 
 #endif

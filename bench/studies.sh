@@ -1,5 +1,5 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp] [formats] [trained] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
+# studies.sh [balance] [biases] [mtp] [formats] [speculation] [trained] [smoke] [speed]: the trainings of docs/studies.md, one after another, and their logs in
 # docs/data; smoke: a minute of it, which changes no file there; speed: beside torch. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
@@ -60,6 +60,20 @@ formats() {
     cat "$file"
 }
 
+# What drafts gain: the models of mtp write on with one module and with two, beside token by token. Prompt and text have the
+# 128 tokens of the windows that they learned.
+speculation() {
+    file=docs/data/speculation.jsonl
+    for seed in $seeds; do
+        for modules in 1 2; do
+            DSV3_FAST_INVARIANT=1 "$build/bin/bench" generate --model="$to/mtp-$seed" --text="$build/text.txt" \
+                --modules=$modules --prompts=100 --format=jsonl
+        done
+    done >"$file.part"
+    mv "$file.part" "$file"
+    cat "$file"
+}
+
 # The model of fill=trained, and what flows through it; verify/trained/config.json says how small it is.
 trained() {
     rm -rf "$to/trained"
@@ -105,9 +119,9 @@ make -s text
 mkdir -p "$to"
 for study in ${*:-balance biases mtp formats}; do
     case $study in
-    balance | biases | mtp | formats | trained | smoke | speed) $study ;;
+    balance | biases | mtp | formats | speculation | trained | smoke | speed) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, trained, smoke or speed" >&2
+        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, speculation, trained, smoke or speed" >&2
         exit 2
         ;;
     esac

@@ -1,6 +1,8 @@
 /* See generation.h. Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, 5.4.3; Leviathan et al. (arXiv 2211.17192). */
 #include "generation.h"
 
+#include "port/process.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -322,8 +324,13 @@ typedef struct {
 static void check_drafts(generation *g, progress_of_text *at, generation_count *count)
 {
     int same = 0;
-    run_main(g, at->main, at->known + at->drafts - at->main);
-    count->main_calls++;
+    int64_t const rows = at->known + at->drafts - at->main;
+    double const from = now();
+    run_main(g, at->main, rows);
+    if (count->main_calls++)
+        count->calls[rows]++, count->call_seconds[rows] += now() - from;
+    else
+        count->prompt_seconds += now() - from;
     while (same < at->drafts && g->token[at->known + same] == g->best[0][at->known - 1 + same]) same++;
     for (int k = 1; k <= at->drafts && k <= same + 1; k++) count->drafted[k]++, count->accepted[k] += k <= same;
     g->token[at->known + same] = g->best[0][at->known - 1 + same];
@@ -332,14 +339,16 @@ static void check_drafts(generation *g, progress_of_text *at, generation_count *
 }
 
 /* Module k's rows up to the last state; the last one says a token, which module k + 1 reads. */
-static void draft(generation *g, progress_of_text *at, int modules)
+static void draft(generation *g, progress_of_text *at, int modules, generation_count *count)
 {
+    double const from = now();
     for (int k = 1; k <= modules && at->known + k <= g->capacity; k++) {
         run_module(g, k, at->module[k], at->known - 1 - at->module[k]);
         at->module[k] = at->known - k > 0 ? at->known - k : 0;
         g->token[at->known + k - 1] = g->best[k][at->known - 2];
         at->drafts = k;
     }
+    *(count->main_calls > 1 ? &count->draft_seconds : &count->prompt_seconds) += now() - from;
 }
 
 bool generate(generation *g, int64_t prompt, int64_t new, int speculate, generation_count *count)
@@ -348,7 +357,7 @@ bool generate(generation *g, int64_t prompt, int64_t new, int speculate, generat
     *count = (generation_count){0};
     while (g->call.good && at.known < prompt + new) {
         check_drafts(g, &at, count);
-        if (speculate && at.known < prompt + new) draft(g, &at, speculate);
+        if (speculate && at.known < prompt + new) draft(g, &at, speculate, count);
     }
     count->tokens = at.known - prompt;
     return g->call.good;

@@ -27,6 +27,9 @@ typedef struct {
 typedef struct {
     int64_t tokens, main_calls;
     int64_t drafted[MOST_MODULES + 1], accepted[MOST_MODULES + 1]; /* by depth */
+    double prompt_seconds;           /* of the first call, which reads the prompt, and of what is drafted behind it */
+    int64_t calls[MOST_MODULES + 2]; /* of the main model, all others, by their rows */
+    double call_seconds[MOST_MODULES + 2], draft_seconds; /* of these, and of the modules between them */
 } generation_count;
 
 /* The config wants rope_interleave. False: one sentence, which the generation keeps; close either way. */

@@ -46,6 +46,7 @@ AROUND = {
     "build/bin/bench run @bench/perf.txt --format=jsonl": "build/bin/bench run --help",
     "build/bin/bench run --sum --threads=2 --format=jsonl @bench/layer.txt": "build/bin/bench run --help",
     "build/bin/bench run @bench/kv.txt --format=jsonl": "build/bin/bench run --help",
+    "build/bin/bench run @bench/experts.txt --format=jsonl": "build/bin/bench run --help",
     "build/bin/bench compare HEAD~1 HEAD": "build/bin/bench compare --help",
     "build/bin/bench exact HEAD~1 HEAD": "build/bin/bench exact --help",
     "build/bin/bench peers --format=jsonl": "build/bin/bench peers --help",
@@ -55,6 +56,9 @@ AROUND = {
     "build/bin/bench plot kv": "build/bin/bench plot kv --check",
     "build/bin/bench plot balance": "build/bin/bench plot balance --check",
     "build/bin/bench plot mtp": "build/bin/bench plot mtp --check",
+    "build/bin/bench plot budget": "build/bin/bench plot budget --check",
+    "build/bin/bench plot experts": "build/bin/bench plot experts --check",
+    "build/bin/bench plot speculation": "build/bin/bench plot speculation --check",
     "build/bin/bench train --text=build/text.txt --out=build/first":
         "build/bin/bench train --text=build/text.txt --out=build/first --backend=plain --stop-at=2 --batch=2 --length=16",
     "build/bin/bench generate --model=build/studies/mtp-0 --text=build/text.txt": "build/bin/bench generate --help",

@@ -85,6 +85,15 @@ static const bad inputs[] = {
     {"", "plot mtp README.md --check", {"README.md, line 1 is no line of a log of bench train"}},
     {"", "plot biases docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
     {"", "plot mtp /dev/null --check", {"/dev/null is empty"}},
+    {"", "plot budget /no/file.jsonl", {"/no/file.jsonl", "No such file", "verify run --format=jsonl writes"}},
+    {"", "plot budget README.md --check", {"README.md, line 1 is no line of verify run"}},
+    {"", "plot budget docs/data/kv.jsonl --check", {"kv.jsonl, line 1 is no line of verify run", "its backend"}},
+    {"", "plot budget /dev/null --check", {"/dev/null is empty"}},
+    {"", "plot speculation README.md --check", {"README.md, line 1 is no line of bench generate --format=jsonl"}},
+    {"", "plot speculation docs/data/mtp.jsonl", {"mtp.jsonl, line 1 is no line of bench generate", "its different"}},
+    {"", "plot experts README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
+    {"", "plot experts --loads=/no/file.jsonl", {"/no/file.jsonl", "No such file", "logs of bench train"}},
+    {"", "plot experts --loads=docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
 };
 
 static void expect_sentence(const bad *b)
@@ -327,7 +336,10 @@ Test(bench, check_lines_of_the_figures_are_ok)
     } studies[] = {{"kv", " 0 wrong"},
                    {"balance", "61 checks, 0 wrong"},
                    {"biases", "6 checks, 0 wrong"},
-                   {"mtp", "36 checks, 0 wrong"}};
+                   {"mtp", "36 checks, 0 wrong"},
+                   {"budget", "10 checks, 0 wrong"},
+                   {"experts", "25 checks, 0 wrong"},
+                   {"speculation", "19 checks, 0 wrong"}};
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
         snprintf(arguments, sizeof arguments, "plot %s --check", studies[i].study);
@@ -376,6 +388,26 @@ Test(bench, check_lines_see_other_data)
         {"mtp", "s/\"shifted\":[^,]*/\"shifted\":0.4/", "WRONG  seed 0: against the place behind"},
         {"mtp", "/\"evaluation\":1000/s/\"loss\":\\[[^,]*,[^,]*/\"loss\":[1.36,1.5/",
          "WRONG  seed 0: the loss of depth 1"},
+        {"budget", "/\"op\":\"rope\",\"backend\":\"plain\",\"dtype\":\"f32\"/s/[0-9.]*\\]}/1.01]}/",
+         "WRONG  plain: 2303 outputs passed, with at most 1.010000 of their budgets (rope"},
+        {"budget", "/\"plain\"/s/PASS/FAIL/", "WRONG  plain: 0 outputs passed"},
+        {"budget", "/\"rope\",\"backend\":\"plain\"/s/PASS/NONDET/", "WRONG  plain: NONDET in a case of rope"},
+        {"budget",
+         "s/\"transformers\",\"dtype\":\"\",\"verdict\":\"SKIP\"/\"me\",\"dtype\":\"\",\"verdict\":\"CRASH\"/",
+         "WRONG  me: CRASH in a case of"},
+        {"budget", "/mistake_W2_scaled/s/FAIL/PASS/",
+         "WRONG  115 of 116 mistakes are beyond 1 where they FAIL, not mistake_W2"},
+        {"budget", "/mistake_D4_gain/s/\\[.*\\]/[0.5]/", "where they FAIL, not mistake_D4_gain_missing"},
+        {"experts", "s/PASS/VACUOUS/", "WRONG  20 of 20 timed cases"},
+        {"experts", "/n_tokens=64,/d", "WRONG  2 cases of the figure are missing"},
+        {"experts", "/n_tokens=128,out_features=2048\"/s/\"seconds\":[^,]*/\"seconds\":1/",
+         "WRONG  BF16, 128 tokens: 0.0"},
+        {"experts", "/n_tokens=512,.*f8/s/\"seconds\":[^,]*/\"seconds\":1e-6/", "WRONG  FP8, 512 tokens: "},
+        {"experts", "/n_tokens=1,.*f8/s/\"seconds\":[^,]*/\"seconds\":1/", "WRONG  one token: BF16 takes 0.00 times"},
+        {"speculation", "1s/\"different\":0/\"different\":2/", "WRONG  mtp-0, 1 modules: 2 texts differ"},
+        {"speculation", "2s/\\(\"plain\":{\"tokens\":[0-9]*,\"seconds\":\\)[^,]*/\\199/", "WRONG  mtp-0, 2 modules: "},
+        {"speculation", "4s/\\(\"speculative\":{\"tokens\":[0-9]*,\"seconds\":\\)[^,]*/\\199/",
+         "by the model, of which 0.0"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char command[500], arguments[200];
@@ -389,12 +421,48 @@ Test(bench, check_lines_see_other_data)
     remove(BUILD "/other.jsonl");
 }
 
-/* A log may be anybody's: what it can't be is refused by its line. */
-Test(bench, logs_that_cannot_be)
+/* The same of the log whose loads stand beneath a figure. */
+Test(bench, check_lines_see_other_loads)
 {
     static const struct {
-        const char *edit, *says; /* of the first lines of docs/data/balance.jsonl */
+        const char *edit, *says;
     } others[] = {
+        {"s/\"balance\":\"bias\"/\"balance\":\"aux\"/", "loads.jsonl: loads of 0 experts with biases, of 288"},
+        {"s/\"balance\":\"none\"/\"balance\":\"aux\"/", "of 576 experts with biases, of 0 without balancing"},
+        {"s/\"n_routed_experts\":32/\"n_routed_experts\":2/;s/\"load\":\\[\\[[^]]*\\],\\[[^]]*\\],\\[[^]]*/"
+         "\"load\":[[9000,1],[9000,1],[9000,1/",
+         "WRONG  half to twice the mean get 0 % of the experts with biases, 0 %"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char command[500];
+        snprintf(command, sizeof command, "sed '%s' docs/data/balance.jsonl >" BUILD "/loads.jsonl &&", others[i].edit);
+        const outcome *const o = run_program(command, "bench", "plot experts --check --loads=" BUILD "/loads.jsonl");
+        cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
+        cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s%s", others[i].edit, others[i].says, o->out,
+                  o->err);
+    }
+    remove(BUILD "/loads.jsonl");
+}
+
+typedef struct {
+    const char *edit, *says;
+} refusal;
+
+/* A file may be anybody's: what the first lines of our own can't be is refused by its line. sed makes it. */
+static void expect_refusal(const char *file, const char *study, const refusal *r)
+{
+    char command[300], arguments[100];
+    snprintf(command, sizeof command, "head -5 docs/data/%s | sed '%s' >" BUILD "/other.jsonl &&", file, r->edit);
+    snprintf(arguments, sizeof arguments, "plot %s --check " BUILD "/other.jsonl", study);
+    const outcome *const o = run_program(command, "bench", arguments);
+    cr_expect_eq(o->code, 2, "%s: code %d", r->edit, o->code);
+    cr_expect(strstr(o->err, r->says), "%s: lacks '%s': %s", r->edit, r->says, o->err);
+    remove(BUILD "/other.jsonl");
+}
+
+Test(bench, logs_that_cannot_be)
+{
+    static const refusal others[] = {
         {"1s/:32,/:5000,/", "line 1 is no line of a log of bench train: its n_routed_experts"},
         {"1s/:32,/:0,/", "line 1 is no line of a log of bench train: its n_routed_experts"},
         {"1s/\"steps\":600/\"steps\":1e300/", "its steps"},
@@ -408,14 +476,64 @@ Test(bench, logs_that_cannot_be)
         {"2,$d", "has plans alone"},
         {"1d", "line 1 is no line"},
     };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        char command[300];
-        snprintf(command, sizeof command, "head -5 docs/data/balance.jsonl | sed '%s' >" BUILD "/other.jsonl &&",
-                 others[i].edit);
-        const outcome *const o = run_program(command, "bench", "plot balance --check " BUILD "/other.jsonl");
-        cr_expect_eq(o->code, 2, "%s: code %d", others[i].edit, o->code);
-        cr_expect(strstr(o->err, others[i].says), "%s: lacks '%s': %s", others[i].edit, others[i].says, o->err);
-    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) expect_refusal("balance.jsonl", "balance", &others[i]);
+}
+
+Test(bench, budgets_that_cannot_be)
+{
+    static const refusal others[] = {
+        {"1s/\"op\":\"[a-z]*\"/\"op\":7/", "line 1 is no line of verify run --format=jsonl: its id or op"},
+        {"2s/\"op\":\"/\"id\":\"@/", "line 2 is no line of verify run --format=jsonl: its id is"},
+        {"2s/\"op\":\"/&aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/", "its id or op"},
+        {"3s/\"backend\":\"/&\",\"x\":\"/", "line 3 is no line of verify run --format=jsonl: its backend"},
+        {"3s/PASS/FINE/", "its verdict"},
+        {"4s/\"dtype\":/&9,\"x\":/", "its dtype"},
+        {"4s/\"dtype\":\"[a-z0-9_]*/\"dtype\":\"/", "its budget"},
+        {"4s/\"budget\":\\[[^]]*/\"budget\":[-1/", "its budget"},
+        {"4s/\"budget\":\\[[^]]*/\"budget\":[\"much\"/", "its budget"},
+        {"4s/\"budget\":\\[[^]]*/\"budget\":[/", "its budget"},
+        {"4s/\"budget\":\\[.*\\]/\"outputs\":7/", "its outputs is"},
+        {"4s/\"budget\":\\[.*\\]/\"outputs\":[{\"budget\":1}]/", "its outputs' dtype"},
+        {"5s/.\\{9\\}$//", "line 5 is no line"},
+        {"5s/^{/{\"op\":\"rope\",/", "line 5 is no line"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) expect_refusal("budget.jsonl", "budget", &others[i]);
+}
+
+Test(bench, speculations_that_cannot_be)
+{
+    static const refusal others[] = {
+        {"1s/generate/evaluate/", "line 1 is no line of bench generate --format=jsonl: its study"},
+        {"2s/\"different\":0/\"different\":-1/", "line 2 is no line of bench generate --format=jsonl: its different"},
+        {"2s/\"model\":\"[^\"]*/\"model\":\"/", "its model"},
+        {"2s/\"port\":\"[^\"]*/\"port\":\"/", "its port"},
+        {"2s/\"module_share\"/\"share\"/", "its module_share"},
+        {"3s/\"modules\":1/\"modules\":0/", "its modules"},
+        {"3s/\"modules\":1/\"modules\":1.5/", "its modules"},
+        {"3s/\"modules\":1/\"modules\":5/", "its modules"},
+        {"3s/\"modules\":1/\"modules\":2/", "its speculative"},
+        {"4s/\"plain\":{\"tokens\":[0-9]*/\"plain\":{\"tokens\":0/", "its plain"},
+        {"4s/\"plain\"/\"plane\"/", "its plain"},
+        {"4s/\"calls\":\\[0/\"calls\":[-1/", "its speculative"},
+        {"5s/\"call_seconds\":\\[0/\"call_seconds\":[\"0\"/", "its speculative"},
+        {"5s/.$//", "line 5 is no line"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        expect_refusal("speculation.jsonl", "speculation", &others[i]);
+}
+
+/* What verify run writes can be drawn as it is. */
+Test(bench, budgets_of_a_run)
+{
+    static const char port[] = BUILD "/ports/plain.so", mistake[] = BUILD "/planted/mistake_W1_next_row.so";
+    char arguments[300];
+    snprintf(arguments, sizeof arguments,
+             "run rmsnorm@tiny embed@tiny --backend=%s,%s --format=jsonl >" BUILD "/other.jsonl", port, mistake);
+    run_verify("", arguments);
+    const outcome *const o = run_program("", "bench", "plot budget --check " BUILD "/other.jsonl");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, "ok     plain: 2 outputs passed"), "%s", o->out);
+    cr_expect(strstr(o->out, "1 of 1 mistakes are beyond 1 where they FAIL\n"), "%s", o->out);
     remove(BUILD "/other.jsonl");
 }
 
@@ -443,7 +561,10 @@ Test(bench, figures_are_those_of_the_data)
     } studies[] = {{"kv", {"kv_bytes", "kv_context", "kv_fit", "kv_forms", "kv_reduction", "kv_roofline"}},
                    {"balance", {"balance_violation", "balance_loads", "balance_devices"}},
                    {"biases", {"balance_biases"}},
-                   {"mtp", {"mtp_acceptance", "mtp_tokens", "mtp_temperature"}}};
+                   {"mtp", {"mtp_acceptance", "mtp_tokens", "mtp_temperature"}},
+                   {"budget", {"budget_f32", "budget_bf16"}},
+                   {"experts", {"experts_tokens"}},
+                   {"speculation", {"mtp_speculation"}}};
     bool const gnuplot = !system("command -v gnuplot >/dev/null");
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];

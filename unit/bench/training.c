@@ -8,6 +8,7 @@
 #include "port/twin.h"
 
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -242,6 +243,36 @@ Test(training, the_judge_passes_the_checkpoint, .timeout = 300)
     cr_expect(strstr(o->out, "0 failed"), "%s", o->out);
 }
 
+static double number_at(const json_t *j, const char *key)
+{
+    return json_number_value(json_object_get(j, key));
+}
+
+static double sum_at(const json_t *j, const char *key)
+{
+    double sum = 0;
+    for (size_t i = 0; i < json_array_size(json_object_get(j, key)); i++)
+        sum += json_number_value(json_array_get(json_object_get(j, key), i));
+    return sum;
+}
+
+/* Every call but those that read the prompts has its rows and its time, and no time is counted twice. */
+static void expect_calls_counted(const char *line, double prompts)
+{
+    json_t *const j = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
+    const json_t *const plain = json_object_get(j, "plain"), *const drafted = json_object_get(j, "speculative");
+    cr_expect_eq(number_at(plain, "tokens"), 3 * 29, "%s", line);
+    cr_expect_eq(sum_at(plain, "calls"), 3 * 29, "%s", line);
+    cr_expect_eq(number_at(plain, "draft_seconds"), 0, "%s", line);
+    cr_expect_eq(number_at(drafted, "tokens"), number_at(j, "tokens") - prompts, "%s", line);
+    cr_expect_eq(sum_at(drafted, "calls"), number_at(j, "main_calls") - prompts, "%s", line);
+    cr_expect_gt(number_at(drafted, "draft_seconds"), 0, "%s", line);
+    cr_expect_lt(sum_at(plain, "call_seconds"), number_at(plain, "seconds"), "%s", line);
+    cr_expect_lt(sum_at(drafted, "call_seconds") + number_at(drafted, "draft_seconds"), number_at(drafted, "seconds"),
+                 "%s", line);
+    json_decref(j);
+}
+
 Test(training, speculation_writes_the_same_text, .timeout = 300)
 {
     write_inputs();
@@ -252,6 +283,7 @@ Test(training, speculation_writes_the_same_text, .timeout = 300)
                                          "/text --prompts=3 --prompt=20 --new=30 --format=jsonl");
     cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
     cr_expect(strstr(o->out, "\"different\":0"), "%s", o->out);
+    expect_calls_counted(o->out, 3);
 }
 
 /* In the formats of engines: a line each. So small a text says nothing of the bands: both codes are good. */
