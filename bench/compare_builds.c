@@ -22,14 +22,15 @@ static const char *const recipe =
     "git worktree add --quiet --detach \"$2\" \"$commit\" && cd \"$2\" || exit\n"
     "unset GIT_DIR GIT_WORK_TREE\n"
     "case $4 in\n"
-    "plain) make -s build/ports/plain.so && cp build/ports/plain.so \"$3\"; exit ;;\n"
+    "plain) make -s -j\"$(nproc)\" build/ports/plain.so && cp build/ports/plain.so \"$3\"; exit ;;\n"
     "portable) objects=build/obj/portable.o ;;\n"
     "*) objects=$(for f in fast/*.c; do echo build/obj/${f%.c}.o; done) ;;\n"
     "esac\n"
     "printf '#include \"dsv3.h\"\\nextern const dsv3_backend dsv3_backend_%s;\\n"
     "const dsv3_backend *dsv3_backend_get(uint32_t abi)\\n"
     "{\\n    return abi == DSV3_ABI ? &dsv3_backend_%s : 0;\\n}\\n' \"$4\" \"$4\" >port.c\n"
-    "make -s $objects && ${CC:-gcc} -std=c11 -O2 -fPIC -shared -Wl,-Bsymbolic -Iinclude -o \"$3\" port.c $objects \\\n"
+    "make -s -j\"$(nproc)\" $objects && ${CC:-gcc} -std=c11 -O2 -fPIC -shared -Wl,-Bsymbolic -Iinclude -o \"$3\" "
+    "port.c $objects \\\n"
     "    -lsleef -lpthread -ldl -lm\n";
 
 /* ---- the temporary folder ---- */
