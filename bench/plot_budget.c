@@ -157,7 +157,7 @@ static int print_mistakes(FILE *g, const budgets *b, const char *dtype, const na
         double const beyond = least_beyond(b, mistakes.name[i], dtype);
         int const place = isnan(beyond) ? -1 : place_of(b, mistakes.name[i], dtype, ops);
         if (place < 0) continue;
-        fprintf(g, "%.3f %.4g %s\n", place - 0.32 + 0.16 * (beside[place]++ % 5), shown(beyond), mistakes.name[i] + 8);
+        fprintf(g, "%.3f %.4g %s\n", place - 0.36 + 0.09 * (beside[place]++ % 9), shown(beyond), mistakes.name[i] + 8);
         count++;
     }
     fprintf(g, "EOD\n");
