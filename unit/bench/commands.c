@@ -103,6 +103,18 @@ Test(bench, bad_input_gets_one_sentence)
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) expect_sentence(&inputs[i]);
 }
 
+/* What is printed is printed whole, or the exit code says that it isn't. */
+Test(bench, what_is_not_printed_whole_is_exit_2)
+{
+    static const char *const commands[] = {"--help", "train --help", "kv", "plot balance --check",
+                                           "run --backend=plain rmsnorm@tiny"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char arguments[100];
+        snprintf(arguments, sizeof arguments, "%s >/dev/full", commands[i]);
+        expect_sentence(&(bad){"", arguments, {"standard output could not be written whole"}});
+    }
+}
+
 /* Each format has the case, and only those that can be read by machines every number. */
 Test(bench, run_prints_every_format)
 {
