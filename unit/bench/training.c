@@ -371,6 +371,21 @@ Test(training, nothing_of_others_is_lost, .timeout = 300)
     }
 }
 
+/* A port is named after its file, which may be named anything: the log stays one. */
+Test(training, a_log_has_any_port, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("named");
+    const outcome *o = run_program("cp " BUILD "/ports/plain.so '" FOLDER "/a\"b\\.so' &&", "bench",
+                                   "train --backend='" FOLDER "/a\"b\\.so' --config=" FOLDER
+                                   "/config.json --text=" FOLDER "/text --steps=2 --batch=2 --length=16 --windows=2 "
+                                   "--out=" FOLDER "/named");
+    cr_assert_eq(o->code, 0, "%s", o->err);
+    o = run_program("", "bench", "plot balance --check " FOLDER "/named/log.jsonl");
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    remove_folder("'a\"b\\.so'");
+}
+
 /* A caller may have closed standard output: what is printed must not go into the log, which is opened next. */
 Test(training, closed_standard_output_is_not_the_log, .timeout = 300)
 {
