@@ -1,5 +1,6 @@
 /* bench: what things cost, side by side in one run. */
 #include "bench.h"
+#include "commands/standard.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ static int bench_truth(int argc, char **argv)
     return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
 }
 
-int main(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     static const struct {
         const char *name;
@@ -76,4 +77,10 @@ int main(int argc, char **argv)
             "record, truth\n",
             argv[1]);
     return 2;
+}
+
+int main(int argc, char **argv)
+{
+    standard_open();
+    return standard_finish("bench", run_command(argc, argv));
 }

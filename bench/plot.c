@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "case/problem.h"
 #include "commands/options.h"
+#include "printable.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -71,6 +72,8 @@ bool measurements_read(measurements *m, const char *file, complaint *why)
         good = add_row(m, line);
         if (!good) refuse(why, "%s, line %d is no row of bench run --format=jsonl", file, number);
     }
+    if (good && ferror(f))
+        good = refuse(why, "%s: %s; bench run --format=jsonl writes such a file", file, strerror(errno));
     fclose(f);
     if (good && !m->count) return refuse(why, "%s is empty; bench run --format=jsonl writes such a file", file);
     return good;
@@ -95,11 +98,33 @@ const measured *measurement_of(const measurements *m, const char *id)
 
 /* ---- figures ---- */
 
+/* What others named, fit to stand in a comment of a script, and in 'quotes' of it with enhanced text. */
+typedef struct {
+    char plain[400], quoted[800];
+} script_text;
+
+static script_text script_text_of(const char *name)
+{
+    script_text t;
+    size_t n = 0;
+    printable(t.plain, sizeof t.plain, name, strlen(name), false);
+    for (char *c = t.plain; *c; c++) {
+        if (strchr("`\\", *c)) *c = '?'; /* gnuplot would run what stands in `, and go on behind a last backslash */
+        if (*c == '\'') t.quoted[n++] = '\'';
+        if (strchr("_^@&~{}", *c)) t.quoted[n++] = '\\';
+        t.quoted[n++] = *c;
+    }
+    t.quoted[n] = 0;
+    return t;
+}
+
 bool figure_begin(figure *f, const char *folder, const char *name, const figure_source *from, complaint *why)
 {
     char path[600];
+    script_text const file = script_text_of(from->file), to = script_text_of(folder), port = script_text_of(from->from);
     *f = (figure){.folder = folder, .name = name};
-    snprintf(path, sizeof path, "%s/%s.gp", folder, name);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s.gp", folder, name) >= sizeof path)
+        return refuse(why, "%s: the name of the folder is too long", folder);
     if (!(f->script = fopen(path, "w"))) return refuse(why, "%s: %s", path, strerror(errno));
     fprintf(f->script,
             "# Made by: build/bin/bench plot %s %s --out=%s\n"
@@ -108,7 +133,7 @@ bool figure_begin(figure *f, const char *folder, const char *name, const figure_
             "set output '%s.svg'\n"
             "set label 1000 'bench plot %s; %s; %s' at screen 0.01,0.02 font ',9' textcolor rgb '#777777'\n"
             "set bmargin 5\nset border 3\nset tics nomirror\nset grid ytics lc rgb '#dddddd'\nunset key\n",
-            from->study, from->file, folder, from->command, from->file, name, from->study, from->file, from->from);
+            from->study, file.plain, to.plain, from->command, file.plain, name, from->study, file.quoted, port.quoted);
     return true;
 }
 
@@ -132,7 +157,7 @@ bool figure_end(figure *f, complaint *why)
             "set terminal pngcairo size 860,520 font 'DejaVu Sans,11' background 'white'\n"
             "set output '%s.png'\nreplot\n",
             f->name);
-    bool const written = !fclose(f->script);
+    bool const whole = !ferror(f->script), written = !fclose(f->script) && whole;
     int const code = written ? run_gnuplot(f) : 1;
     if (code == 127) return refuse(why, "plot needs gnuplot: apt-get install gnuplot-nox");
     return !code || refuse(why, "gnuplot could not make %s/%s.svg", f->folder, f->name);

@@ -292,13 +292,16 @@ static void draw_violation(FILE *g, const training_logs *t)
     fprintf(g,
             "set title 'How uneven the experts are used while a small DeepSeek-V3 trains'\n"
             "set logscale y\nset yrange [0.05:10]\nset xrange [0:%d]\nset xlabel 'step'\nset rmargin 24\n"
-            "set ylabel 'MaxVio of the batch: largest load over the mean, less 1'\n"
-            "set arrow from 0,%.5g to %d,%.5g nohead dt 3 lc rgb '#777777'\n"
-            "set label 'ceiling: %.3g' at %d,%.5g textcolor rgb '#777777'\n"
-            "set arrow from 0,%.5g to %d,%.5g nohead dt 3 lc rgb '#777777'\n"
-            "set label 'chance alone: %.2f' at %d,%.5g textcolor rgb '#777777'\n",
-            steps, ceiling, steps, ceiling, ceiling, steps / 50, ceiling * 1.2, floor, steps, floor, floor, steps / 50,
-            floor * 0.83);
+            "set ylabel 'MaxVio of the batch: largest load over the mean, less 1'\n",
+            steps);
+    if (ceiling > 0) /* else every token goes to all experts */
+        fprintf(g,
+                "set arrow from 0,%.5g to %d,%.5g nohead dt 3 lc rgb '#777777'\n"
+                "set label 'ceiling: %.3g' at %d,%.5g textcolor rgb '#777777'\n"
+                "set arrow from 0,%.5g to %d,%.5g nohead dt 3 lc rgb '#777777'\n"
+                "set label 'chance alone: %.2f' at %d,%.5g textcolor rgb '#777777'\n",
+                ceiling, steps, ceiling, ceiling, steps / 50, ceiling * 1.2, floor, steps, floor, floor, steps / 50,
+                floor * 0.83);
     print_names(g, &ways, end, steps * 1.01);
     fprintf(g, "plot ");
     const char *between = "";
@@ -435,20 +438,37 @@ static bool has_devices(const training_logs *t)
     return false;
 }
 
+/* A line is drawn on a logarithmic axis. */
+static bool has_violation(const training_logs *t)
+{
+    for (int i = 0; i < t->count; i++)
+        for (int k = 0; k < t->log[i].numbers[LINE_STEP]; k++)
+            if (mean_violation(&t->log[i], t->log[i].of[LINE_STEP][k].line) > 0) return true;
+    return false;
+}
+
 bool balance_figures(const training_logs *t, const char *folder, complaint *why)
 {
-    static const char *const names[] = {"balance_violation", "balance_loads", "balance_devices"};
-    static void (*const draw[])(FILE *, const training_logs *) = {draw_violation, draw_loads, draw_devices};
+    static const struct {
+        const char *name, *without;
+        bool (*can)(const training_logs *);
+        void (*draw)(FILE *, const training_logs *);
+    } each[] = {{"balance_violation", "every step's MaxVio is 0, or none is logged: no figure of it", has_violation,
+                 draw_violation},
+                {"balance_loads", "no log has an evaluation after its last step: no figures of loads", has_evaluations,
+                 draw_loads},
+                {"balance_devices", "its experts are not shared evenly by eight devices: no figure of them",
+                 has_devices, draw_devices}};
     figure_source const from = {"balance", t->file, "bench/studies.sh balance", plan_word(&t->log[0], "port")};
-    int const drawn = has_devices(t) ? 3 : has_evaluations(t) ? 2 : 1;
-    if (drawn < 3)
-        fprintf(stderr, "bench: %s: %s\n", t->file,
-                drawn < 2 ? "no log has an evaluation after its last step: no figures of loads"
-                          : "its experts are not shared evenly by eight devices: no figure of them");
-    for (int i = 0; i < drawn; i++) {
+    for (int i = 0; i < 3; i++) {
         figure f;
-        if (!figure_begin(&f, folder, names[i], &from, why)) return false;
-        draw[i](f.script, t);
+        if (!each[i].can(t)) {
+            fprintf(stderr, "bench: %s: %s\n", t->file, each[i].without);
+            if (i == 1) return true; /* nor has it loads of devices */
+            continue;
+        }
+        if (!figure_begin(&f, folder, each[i].name, &from, why)) return false;
+        each[i].draw(f.script, t);
         if (!figure_end(&f, why)) return false;
     }
     return true;

@@ -46,6 +46,23 @@ static bool has_whole(const json_t *plan, const char *key, double least, double 
     return false;
 }
 
+/* Is the first more than the second, or as much? Otherwise *lacks is the second's key. */
+static bool is_more(const json_t *plan, const char *first, const char *second, const char **lacks, bool or_equal)
+{
+    double const a = number_of(json_object_get(plan, first)), b = number_of(json_object_get(plan, *lacks = second));
+    return a > b || (or_equal && a == b);
+}
+
+/* What --balance takes. */
+static bool has_balance(const json_t *plan, const char **lacks)
+{
+    static const char *const names[] = {"none", "aux", "bias"};
+    const char *const balance = json_string_value(json_object_get(plan, *lacks = "balance"));
+    for (int i = 0; balance && i < 3; i++)
+        if (!strcmp(balance, names[i])) return true;
+    return false;
+}
+
 static bool check_plan(const json_t *p, const char **lacks)
 {
     bool const whole = has_whole(p, "seed", 0, 1e15, lacks) && has_whole(p, "steps", 1, 1e9, lacks) &&
@@ -55,12 +72,10 @@ static bool check_plan(const json_t *p, const char **lacks)
                        has_whole(p, "num_hidden_layers", 1, 1000, lacks) &&
                        has_whole(p, "first_k_dense_replace", 0, 999, lacks) && has_whole(p, "modules", 0, 100, lacks);
     if (!whole) return false;
-    static const char *const words[] = {"balance", "port"};
-    for (int i = 0; i < 2; i++)
-        if (!json_is_string(json_object_get(p, words[i]))) return *lacks = words[i], false;
+    if (!has_balance(p, lacks) || !json_is_string(json_object_get(p, *lacks = "port"))) return false;
     if (!json_is_number(json_object_get(p, *lacks = "bias_update_speed"))) return false;
-    return json_number_value(json_object_get(p, "num_hidden_layers")) >
-           json_number_value(json_object_get(p, *lacks = "first_k_dense_replace"));
+    return is_more(p, "num_hidden_layers", "first_k_dense_replace", lacks, false) &&
+           is_more(p, "n_routed_experts", "num_experts_per_tok", lacks, true);
 }
 
 /* A list of at least n numbers, each not negative unless `any`. */
@@ -106,10 +121,10 @@ static bool take_line(training_logs *t, json_t *j, const char **lacks)
     return log && kinds == 1 && check_line(log, j, lacks) && add_line(log, j);
 }
 
-static bool read_line(training_logs *t, const char *text, int number, complaint *why)
+static bool read_line(training_logs *t, const char *text, size_t length, int number, complaint *why)
 {
     const char *lacks = NULL;
-    json_t *const j = json_loads(text, 0, NULL);
+    json_t *const j = json_loadb(text, length, 0, NULL);
     if (!json_is_object(j)) {
         json_decref(j);
         return refuse(why, "%s, line %d is no line of a log of bench train", t->file, number);
@@ -151,7 +166,10 @@ bool training_logs_read(training_logs *t, const char *file, complaint *why)
     FILE *const f = fopen(file, "r");
     if (!f) return refuse(why, "%s: %s; logs of bench train are wanted", file, strerror(errno));
     bool good = true;
-    for (int number = 1; good && getline(&text, &cap, f) >= 0; number++) good = read_line(t, text, number, why);
+    ssize_t length;
+    for (int number = 1; good && (length = getline(&text, &cap, f)) >= 0; number++)
+        good = read_line(t, text, (size_t)length, number, why);
+    if (good && ferror(f)) good = refuse(why, "%s: %s; logs of bench train are wanted", file, strerror(errno));
     free(text);
     fclose(f);
     if (good && !t->count) return refuse(why, "%s is empty; logs of bench train are wanted", file);

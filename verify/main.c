@@ -1,17 +1,14 @@
 /* verify: decides whether a port's results are legal, and shows the first that isn't. */
 #include "commands/commands.h"
 #include "commands/options.h"
+#include "commands/standard.h"
 #include "dsv3.h"
 #include "port/guardian.h"
 #include "port/struck.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define VERSION "0.1.0"
 
@@ -35,26 +32,6 @@ static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "exit: 0 something passed and nothing is bad; 1 a bad verdict; 2 usage or unreadable\n"
                            "input; 3 nothing was verified, or a required backend is missing; 128+n interrupted\n";
 
-/* A file that is opened must not become standard output because the caller has closed that: writing there is to fail. */
-static void fill_standard(void)
-{
-    for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0) _exit(EXIT_USAGE);
-}
-
-/* What is printed is printed whole, or the exit code says that it isn't. A reader that has gone, as head does, has seen what it
- * wanted: that is as quiet as SIGPIPE is. */
-static int finish(int code)
-{
-    bool const flushed = !fflush(stdout);
-    int const cause = errno;
-    struct pollfd end = {STDOUT_FILENO, POLLOUT, 0};
-    if (flushed && !ferror(stdout)) return code;
-    if (poll(&end, 1, 0) > 0 && end.revents & POLLERR) return 128 + SIGPIPE;
-    return usage_error("standard output could not be written whole%s%s", flushed ? "" : ": ",
-                       flushed ? "" : strerror(cause));
-}
-
 static int run_command(int argc, char **argv)
 {
     static const struct {
@@ -74,18 +51,18 @@ static int run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    fill_standard();
+    standard_open();
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
         fputs(help, stderr);
         return EXIT_USAGE;
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-        return fputs(help, stdout), finish(EXIT_GOOD);
+        return fputs(help, stdout), standard_finish("verify", EXIT_GOOD);
     if (!strcmp(argv[1], "--version")) {
         printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", VERSION, DSV3_ABI, __DATE__,
                __VERSION__);
-        return finish(EXIT_GOOD);
+        return standard_finish("verify", EXIT_GOOD);
     }
-    return finish(run_command(argc, argv));
+    return standard_finish("verify", run_command(argc, argv));
 }

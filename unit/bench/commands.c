@@ -94,6 +94,8 @@ static const bad inputs[] = {
     {"", "plot experts README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
     {"", "plot experts --loads=/no/file.jsonl", {"/no/file.jsonl", "No such file", "logs of bench train"}},
     {"", "plot experts --loads=docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
+    {"", "plot kv docs --check", {"docs: Is a directory"}},
+    {"", "plot balance docs --check", {"docs: Is a directory"}},
 };
 
 static void expect_sentence(const bad *b)
@@ -110,6 +112,18 @@ static void expect_sentence(const bad *b)
 Test(bench, bad_input_gets_one_sentence)
 {
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) expect_sentence(&inputs[i]);
+}
+
+/* What is printed is printed whole, or the exit code says that it isn't. */
+Test(bench, what_is_not_printed_whole_is_exit_2)
+{
+    static const char *const commands[] = {"--help", "train --help", "kv", "plot balance --check",
+                                           "run --backend=plain rmsnorm@tiny"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char arguments[100];
+        snprintf(arguments, sizeof arguments, "%s >/dev/full", commands[i]);
+        expect_sentence(&(bad){"", arguments, {"standard output could not be written whole"}});
+    }
 }
 
 /* Each format has the case, and only those that can be read by machines every number. */
@@ -467,6 +481,9 @@ Test(bench, logs_that_cannot_be)
         {"1s/:32,/:0,/", "line 1 is no line of a log of bench train: its n_routed_experts"},
         {"1s/\"steps\":600/\"steps\":1e300/", "its steps"},
         {"1s/\"port\":\"avx512\"/\"port\":7/", "its port"},
+        {"1s/\"balance\":\"none\"/\"balance\":\"x\\\\nshell ls\"/", "its balance"},
+        {"1s/\"num_experts_per_tok\":4/\"num_experts_per_tok\":33/", "its num_experts_per_tok"},
+        {"2s/$/\\x00more/", "line 2 is no line"},
         {"2s/\"max_violation\":\\[[^]]*/\"max_violation\":[/",
          "line 2 is no line of a log of bench train: its max_violation"},
         {"2s/\"bias_range\":\\[\\[[^]]*/\"bias_range\":[[7/", "its bias_range"},
@@ -574,4 +591,37 @@ Test(bench, figures_are_those_of_the_data)
         if (!gnuplot) cr_expect(strstr(o->err, "plot needs gnuplot: apt-get install gnuplot-nox"), "%s", o->err);
         for (int k = 0; gnuplot && k < 6 && studies[i].figures[k]; k++) compare_scripts(studies[i].figures[k]);
     }
+}
+
+/* A file and a port may be named anything: no name is a command of the script. */
+Test(bench, names_in_figures_are_only_names)
+{
+    static const char file[] = BUILD "/a_`touch ran`{\n!touch ran\n\\";
+    char command[600], arguments[300];
+    if (system("command -v gnuplot >/dev/null")) cr_skip_test("gnuplot is not installed");
+    snprintf(command, sizeof command,
+             "sed \"s/\\\"port\\\":\\\"avx512\\\"/\\\"port\\\":\\\"a'; system('touch ran') #\\\\\\\\n!touch ran\\\"/\" "
+             "docs/data/mtp.jsonl >'%s' &&",
+             file);
+    snprintf(arguments, sizeof arguments, "plot mtp --out=" BUILD "/named '%s'", file);
+    const outcome *const o = run_program(command, "bench", arguments);
+    cr_expect(o->code == 0 && !*o->err, "code %d: %s%s", o->code, o->out, o->err);
+    cr_expect(system("ls ran " BUILD "/named/ran 2>/dev/null"), "a name was run");
+    cr_expect(!system("grep -q 'mtp; .*/a_?touch ran?{?x0a!touch ran?x0a?; a.; system(.touch ran.)' " BUILD
+                      "/named/mtp_tokens.svg"),
+              "the figure does not show its names");
+    remove(file);
+}
+
+/* A model that gives each token to all experts has a log as good as any: its MaxVio is 0, which no logarithmic axis has. */
+Test(bench, even_loads_are_drawn)
+{
+    if (system("command -v gnuplot >/dev/null")) cr_skip_test("gnuplot is not installed");
+    const outcome *const o =
+        run_program("head -4 docs/data/balance.jsonl | sed 's/\"num_experts_per_tok\":4/\"num_experts_per_tok\":32/;"
+                    "s/\"max_violation\":\\[[^]]*/\"max_violation\":[0,0,0/' >" BUILD "/even.jsonl &&",
+                    "bench", "plot balance --out=" BUILD "/even " BUILD "/even.jsonl");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->err, "every step's MaxVio is 0"), "%s", o->err);
+    remove(BUILD "/even.jsonl");
 }

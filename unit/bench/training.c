@@ -403,6 +403,46 @@ Test(training, nothing_of_others_is_lost, .timeout = 300)
     }
 }
 
+/* A port is named after its file, which may be named anything: the log stays one. */
+Test(training, a_log_has_any_port, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("named");
+    const outcome *o = run_program("cp " BUILD "/ports/plain.so '" FOLDER "/a\"b\\.so' &&", "bench",
+                                   "train --backend='" FOLDER "/a\"b\\.so' --config=" FOLDER
+                                   "/config.json --text=" FOLDER "/text --steps=2 --batch=2 --length=16 --windows=2 "
+                                   "--out=" FOLDER "/named");
+    cr_assert_eq(o->code, 0, "%s", o->err);
+    o = run_program("", "bench", "plot balance --check " FOLDER "/named/log.jsonl");
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    remove_folder("'a\"b\\.so'");
+}
+
+/* A caller may have closed standard output: what is printed must not go into the log, which is opened next. */
+Test(training, closed_standard_output_is_not_the_log, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("open"), remove_folder("closed");
+    cr_assert_eq(train("", "--out=" FOLDER "/open")->code, 0);
+    train("", "--out=" FOLDER "/closed >&-");
+    expect_same_files("open", "closed");
+}
+
+/* Where a file may not grow, a training ends with a sentence, and goes on when it may. */
+Test(training, a_file_that_may_not_grow_is_one_sentence, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("grown"), remove_folder("limited");
+    cr_assert_eq(train("", "--out=" FOLDER "/grown")->code, 0);
+    const outcome *o = train("ulimit -f 100;", "--out=" FOLDER "/limited");
+    cr_expect_eq(o->code, 2, "code %d: %s", o->code, o->err);
+    cr_expect(strstr(o->err, "cannot write " FOLDER "/limited/training.safetensors: File too large"), "%s", o->err);
+    cr_expect(system("ls " FOLDER "/limited/*.part 2>/dev/null"), "a part is left behind");
+    o = train("", "--out=" FOLDER "/limited");
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    expect_same_files("grown", "limited");
+}
+
 Test(training, a_log_that_was_cut_is_noticed, .timeout = 300)
 {
     write_inputs();

@@ -2,6 +2,7 @@
 #include "backends.h"
 
 #include "files/products.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -44,12 +45,15 @@ static bool resolve_known(const known *k, backend *out)
     return true;
 }
 
+/* A name that may stand between double quotes in any report or log. */
 static void name_after_file(const char *path, backend *out)
 {
-    const char *const slash = strrchr(path, '/');
-    snprintf(out->name, sizeof out->name, "%.60s", slash ? slash + 1 : path);
+    const char *const slash = strrchr(path, '/'), *const file = slash ? slash + 1 : path;
+    printable(out->name, sizeof out->name, file, strlen(file), false);
     char *const dot = strstr(out->name, ".so");
     if (dot) *dot = 0;
+    for (char *c = out->name; *c; c++)
+        if (*c == '"' || *c == '\\') *c = '_';
 }
 
 bool backend_resolve(const char *text, backend *out, complaint *why)

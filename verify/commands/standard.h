@@ -1,0 +1,13 @@
+/* Standard input, output and error of a program, from its first line to its exit code. */
+#ifndef STANDARD_H
+#define STANDARD_H
+
+/* First of all. A stream that the caller has closed is opened on nothing, and a file that is opened does not become it. Where a
+ * file may not grow, writing fails and no signal comes. */
+void standard_open(void);
+
+/* Last of all: `code`, or EXIT_USAGE and one sentence of `program` when standard output could not be written whole. A reader
+ * that has gone, as head does, has seen what it wanted: that is as quiet as SIGPIPE is. */
+int standard_finish(const char *program, int code);
+
+#endif
