@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -125,6 +126,26 @@ Test(safetensors, a_failed_write_leaves_nothing)
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
     cr_expect(!written && strstr(why.text, "File too large"), "%s", why.text);
     cr_expect(access(name, F_OK) && access(part, F_OK), "something is left");
+}
+
+/* Neither a pipe nor a link gives way to a file: root could replace a device. */
+Test(safetensors, only_a_regular_file_is_replaced)
+{
+    complaint why;
+    char name[64], part[80];
+    struct stat st;
+    static char data[8];
+    safetensor const item = {.name = "a", .dtype = DSV3_F32, .ndim = 1, .shape = {2}, .data = data, .bytes = 8};
+    temporary_name(name);
+    snprintf(part, sizeof part, "%s.part", name);
+    for (int link = 0; link < 2; link++) {
+        remove(name);
+        cr_assert(!(link ? symlink("/dev/null", name) : mkfifo(name, 0600)));
+        cr_expect(!safetensors_write(name, &item, 1, &why) && strstr(why.text, "is no regular file"), "%s", why.text);
+        cr_expect(!lstat(name, &st) && (link ? S_ISLNK(st.st_mode) : S_ISFIFO(st.st_mode)), "it was replaced");
+        cr_expect(access(part, F_OK), "something is left");
+    }
+    remove(name);
 }
 
 /* From memory, at an address that is aligned to nothing, and nothing behind it is read (the sanitizer's copy ends there). */

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { PREFIX = 8, NAME_SIZE = sizeof((safetensor *)0)->name };
 
@@ -218,9 +219,18 @@ static bool write_tensors(FILE *f, const safetensor *item, int64_t count)
     return good;
 }
 
+/* What is no regular file, such as a device or a link, is not replaced. */
+static bool may_replace(const char *path, complaint *why)
+{
+    struct stat st;
+    if (lstat(path, &st) || S_ISREG(st.st_mode)) return true;
+    return refuse(why, "cannot write %s: is no regular file, and only those are replaced: name another", path);
+}
+
 bool safetensors_write(const char *path, const safetensor *item, int64_t count, complaint *why)
 {
     char temporary[4200];
+    if (!may_replace(path, why)) return false;
     snprintf(temporary, sizeof temporary, "%s.part", path);
     FILE *const f = fopen(temporary, "wb");
     bool good = f && write_tensors(f, item, count);

@@ -36,8 +36,8 @@ bool safetensors_open(const char *path, safetensors *out, complaint *why);
 void safetensors_close(safetensors *s);
 const safetensor *safetensors_find(const safetensors *s, const char *name); /* NULL: no such */
 
-/* Writes name, shape and data of each; to a temporary name beside path, then renamed. On an
- * error (full disk, say) nothing is left behind. */
+/* Writes name, shape and data of each; to a temporary name beside path, then renamed. What is
+ * there and is no regular file stays. On an error (full disk, say) nothing is left behind. */
 bool safetensors_write(const char *path, const safetensor *item, int64_t count, complaint *why);
 
 #endif
