@@ -443,7 +443,8 @@ Test(bench, check_lines_see_other_loads)
     } others[] = {
         {"s/\"balance\":\"bias\"/\"balance\":\"aux\"/", "loads.jsonl: loads of 0 experts with biases, of 288"},
         {"s/\"balance\":\"none\"/\"balance\":\"aux\"/", "of 576 experts with biases, of 0 without balancing"},
-        {"s/\"n_routed_experts\":32/\"n_routed_experts\":2/;s/\"load\":\\[\\[[^]]*\\],\\[[^]]*\\],\\[[^]]*/"
+        {"s/\"n_routed_experts\":32/\"n_routed_experts\":2/;s/\"num_experts_per_tok\":4/\"num_experts_per_tok\":1/;s/"
+         "\"load\":\\[\\[[^]]*\\],\\[[^]]*\\],\\[[^]]*/"
          "\"load\":[[9000,1],[9000,1],[9000,1/",
          "WRONG  half to twice the mean get 0 % of the experts with biases, 0 %"},
     };
