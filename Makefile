@@ -16,6 +16,7 @@
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
 # make clean-ports   remove those 5.6 GB
+# make docs          README.md and docs/ as HTML in build/docs, by pandoc
 # make clean         remove build/
 # make format        clang-format, in place
 #
@@ -45,7 +46,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port clean clean-ports deps format format-check text
+bare   := help setup verify transformers-port clean clean-ports deps format format-check text docs
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -96,7 +97,7 @@ quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
 .PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
-        transformers-port clean clean-ports text studies studies-smoke
+        transformers-port clean clean-ports text studies studies-smoke docs
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -322,6 +323,12 @@ $(B)/text.txt:
 	@mkdir -p $(@D)
 	$(call run,TEXT)bible -f 'gen1:1-rev22:21' | sed 's/^[^ ]* //' >$@.part && \
 	    echo '$(text_sha256)  $@.part' | sha256sum --check --quiet && mv $@.part $@
+docs:
+	@docs/site/build.sh --check
+	@echo 'Building $(B)/bin/verify and the pages'
+	@$(MAKE) -s --no-print-directory $(B)/bin/verify
+	@rm -rf $(B)/docs
+	@BUILD=$(B) docs/site/build.sh $(B)/docs && echo $(B)/docs/index.html
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
