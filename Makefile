@@ -17,6 +17,8 @@
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
 # make clean-ports   remove those 5.6 GB
+# make docs          README.md and docs/ as HTML in build/docs, by pandoc
+# make docs-check    their links, anchors and figures
 # make clean         remove build/
 # make format        clang-format, in place
 #
@@ -46,7 +48,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine clean clean-ports deps format format-check text
+bare   := help setup verify transformers-port cuda-machine clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -97,7 +99,7 @@ quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
 .PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
-        transformers-port clean clean-ports text studies studies-smoke
+        transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -235,7 +237,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/train.py unit/replay.py unit/kills.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -342,6 +344,12 @@ $(B)/text.txt:
 	@mkdir -p $(@D)
 	$(call run,TEXT)bible -f 'gen1:1-rev22:21' | sed 's/^[^ ]* //' >$@.part && \
 	    echo '$(text_sha256)  $@.part' | sha256sum --check --quiet && mv $@.part $@
+docs docs-check:
+	@docs/site/build.sh --check
+	@echo 'Building $(B)/bin/verify and the pages'
+	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports)
+	@$(if $(filter docs,$@),rm -rf $(B)/docs)
+	@BUILD=$(B) $(if $(filter docs,$@),docs/site/build.sh $(B)/docs && echo $(B)/docs/index.html,unit/site.py)
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:

@@ -37,6 +37,8 @@ NOT_RUN = {
 }
 # Run where a file is there that takes gigabytes to get; else skipped.
 NEEDS = {"transformers": "ports/transformers", "cuda": "ports/cuda_machine.so"}
+# Run where a program is there that setup doesn't install; else skipped.
+PROGRAMS = {"make docs": "pandoc"}
 # This test is part of it, or it takes many minutes: it is only asked what it would do.
 AROUND = {
     "make test": "make -n test",
@@ -198,6 +200,7 @@ def check(path, build, counts, unused, before):
                 unused.discard(step.key())
                 continue
             lacks = [f for word, f in NEEDS.items() if word in step.command and not os.path.exists(f"{build}/{f}")]
+            lacks += [p for key, p in PROGRAMS.items() if key == step.key() and not shutil.which(p)]
             wrong = None if lacks else run(step, folder, before)
             if os.environ.get("VERBOSE"):
                 print(f"{path}:{step.line}: {step.key()}{' (skipped)' if lacks else ''}")
