@@ -1,9 +1,11 @@
 /* A model in the formats of engines: what is stored is the nearest that the format has; tokens that go elsewhere are found, and those
  * that had no right to are. */
 #include "../../train/load.h"
+#include "../../train/recorded.h"
 #include "../../train/routing_flips.h"
 #include "case/rng.h"
 #include "command.h"
+#include "files/safetensors.h"
 #include "port/twin.h"
 
 #include <criterion/criterion.h>
@@ -199,5 +201,54 @@ Test(formats, flips_are_found_and_judged, .timeout = 100)
     cr_expect_eq(flipped, 0);
     for (int i = 1; i < 3; i++) check_flips(&of[0], &of[i]);
     for (int i = 0; i < 3; i++) close_reading(&of[i]);
+    unload_port(&port);
+}
+
+/* ---- what is recorded ---- */
+
+/* So many numbers are a multiple of the others, as at position 0, where YaRN's amplitude is all that rotation does. */
+static void check_multiple(const float *got, const float *of, int64_t n, const char *name)
+{
+    for (int64_t j = 0; j < n; j++)
+        cr_expect_float_eq(got[j] * of[0], of[j] * got[0], 1e-4, "%s: number %lld has another place", name,
+                           (long long)j);
+}
+
+/* Rotated pairs are where the checkpoint has them, which training has as halves. */
+static void check_rotated(const reading *r, const char *path)
+{
+    const dsv3_config *const c = &r->m.config;
+    const attention_values *const v = &r->p.layer[0].attention;
+    int64_t const nope = c->qk_nope_head_dim, rope = c->qk_rope_head_dim, latent = c->kv_lora_rank;
+    safetensors s;
+    complaint why;
+    cr_assert(recorded_write(&r->p, path, &why) && safetensors_open(path, &s, &why), "%s", why.text);
+    const float *const q = safetensors_find(&s, "model.layers.0.self_attn.q")->data;
+    const float *const k = safetensors_find(&s, "model.layers.0.self_attn.k")->data;
+    const float *const kv = safetensors_find(&s, "model.layers.0.self_attn.kv")->data;
+    const float *const pe = (const float *)v->kv_a.data + latent;
+    check_multiple(kv + latent, pe, rope, "kv");
+    for (int64_t h = 0, at = nope; h < c->num_attention_heads; h++, at += nope + rope) {
+        check_multiple(q + at, (const float *)v->q_b.data + at, rope, "q");
+        check_multiple(k + at, pe, rope, "k");
+    }
+    cr_expect(!memcmp(q, v->q_b.data, (size_t)nope * sizeof *q), "the part that isn't rotated");
+    safetensors_close(&s);
+    remove(path);
+}
+
+Test(formats, rotated_pairs_are_recorded_as_the_checkpoint_has_them)
+{
+    static loaded_port port;
+    static reading r;
+    complaint why = {""};
+    load_plain(&port);
+    open_reading(&r, &port, DSV3_F32, &why);
+    for (int interleave = 0; interleave < 2; interleave++) {
+        r.m.config.rope_interleave = interleave;
+        cr_assert(pass_forward(&r.p), "%s", why.text);
+        check_rotated(&r, BUILD "/unit/recorded.safetensors");
+    }
+    close_reading(&r);
     unload_port(&port);
 }
