@@ -9,6 +9,7 @@
 #include "port/twin.h"
 
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -251,4 +252,71 @@ Test(formats, rotated_pairs_are_recorded_as_the_checkpoint_has_them)
     }
     close_reading(&r);
     unload_port(&port);
+}
+
+/* ---- the command ---- */
+
+#define TEXT BUILD "/unit/formats.txt"
+
+static void write_text(void)
+{
+    cr_assert(!system("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat LICENSE; done >" TEXT));
+}
+
+/* In 60 places one agreement more or less is 0.017: no fault, though 64 windows of 128 tokens may differ by 0.01 only. */
+Test(formats, few_windows_accuse_nobody, .timeout = 100)
+{
+    write_text();
+    const outcome *const o =
+        run_program("", "bench",
+                    "evaluate --model=verify/trained --backend=" BUILD "/ports/plain.so --threads=1 --text=" TEXT
+                    " --windows=4 --batch=2 --length=16");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+}
+
+/* A head of weights so large that logits overflow, in a folder whose name is no UTF-8. */
+static void write_huge(const char *folder)
+{
+    safetensors s;
+    complaint why;
+    char command[400], path[200];
+    snprintf(command, sizeof command, "mkdir -p '%s' && cp verify/trained/config.json '%s'", folder, folder);
+    cr_assert(!system(command));
+    cr_assert(safetensors_open("verify/trained/model.safetensors", &s, &why), "%s", why.text);
+    safetensor *const head = &s.item[safetensors_find(&s, "lm_head.weight") - s.item];
+    uint16_t *const huge = malloc(head->bytes);
+    for (size_t i = 0; i < head->bytes / 2; i++) huge[i] = 0x7f61;
+    head->data = huge;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    cr_assert(safetensors_write(path, s.item, s.count, &why), "%s", why.text);
+    free(huge);
+    safetensors_close(&s);
+}
+
+static void check_line(const char *line)
+{
+    json_error_t error;
+    json_t *const j = json_loads(line, JSON_DISABLE_EOF_CHECK, &error);
+    cr_assert(j, "%s in %s", error.text, line);
+    cr_expect_str_eq(json_string_value(json_object_get(j, "model")), "hu\"ge\xc3\xbf\n");
+    const char *const loss = json_string_value(json_array_get(json_object_get(j, "loss"), 0));
+    cr_expect(loss && (!strcmp(loss, "nan") || !strcmp(loss, "inf") || !strcmp(loss, "-inf")), "%s", line);
+    json_decref(j);
+}
+
+Test(formats, a_loss_that_is_not_finite_is_a_fault, .timeout = 100)
+{
+    const char *const folder = BUILD "/unit/hu\"ge\xff\n";
+    char arguments[500], *line;
+    int lines = 0;
+    write_text(), write_huge(folder);
+    snprintf(arguments, sizeof arguments,
+             "evaluate --model='%s/' --backend=" BUILD "/ports/plain.so --threads=1 --text=" TEXT
+             " --windows=1 --batch=1 --length=4 --format=jsonl",
+             folder);
+    outcome *const o = run_program("", "bench", arguments);
+    cr_expect_eq(o->code, 1, "code %d: %s", o->code, o->err);
+    cr_expect(strstr(o->err, "f32: a loss is not finite"), "%s", o->err);
+    for (char *rest = o->out; (line = strsep(&rest, "\n")) && *line; lines++) check_line(line);
+    cr_expect_eq(lines, 3, "%s", o->out);
 }
