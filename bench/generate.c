@@ -123,7 +123,7 @@ static void print_result(const generate_run *r)
         printf(json ? "%s%.9g" : "%s%.3f", k > 1 ? (json ? "," : " ") : "", ratio(c->accepted[k], c->drafted[k]));
     if (!json) return (void)puts("");
     printf("]");
-    json_print_text("model", folder_name(r->s->model));
+    json_print_folder("model", r->s->model);
     json_print_text("port", r->s->backend);
     json_print_text("cpu", r->cpu);
     printf(",\"threads\":%d,\"module_share\":%.9g", r->s->threads, module_share(&r->g.m->config));

@@ -1,6 +1,8 @@
 /* See json_lines.h. */
 #include "json_lines.h"
 
+#include "printable.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -56,15 +58,17 @@ bool json_text(const json_t *line, const char *key, char *text, unsigned long ca
 
 void json_print_text(const char *key, const char *text)
 {
-    json_t *const j = json_string(text);
-    char *const quoted = j ? json_dumps(j, JSON_ENCODE_ANY) : NULL;
-    printf(",\"%s\":%s", key, quoted ? quoted : "\"\"");
-    free(quoted);
-    json_decref(j);
+    printf(",\"%s\":", key);
+    print_json_text(stdout, text);
 }
 
-const char *folder_name(const char *path)
+void json_print_folder(const char *key, const char *path)
 {
-    const char *const slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
+    char name[256];
+    size_t end = strlen(path);
+    while (end && path[end - 1] == '/') end--;
+    size_t start = end;
+    while (start && path[start - 1] != '/') start--;
+    snprintf(name, sizeof name, "%.*s", (int)(end - start), path + start);
+    json_print_text(key, name);
 }

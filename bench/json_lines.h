@@ -23,7 +23,7 @@ bool json_text(const json_t *line, const char *key, char *text, unsigned long ca
 /* ,"key":"text" on standard output, what JSON wants escaped. */
 void json_print_text(const char *key, const char *text);
 
-/* The last part of a folder's path, which lines have in its place. */
-const char *folder_name(const char *path);
+/* The same of a folder's own name: the last part of its path. */
+void json_print_folder(const char *key, const char *path);
 
 #endif

@@ -8,6 +8,7 @@
 #include "cost.h"
 #include "files/products.h"
 #include "port/twin.h"
+#include "printable.h"
 #include "progress.h"
 #include "rotation.h"
 #include "run/case.h"
@@ -214,9 +215,11 @@ static const char *number(double x, const char *format, const char *none, char t
 static void print_json(const peers_state *b, const row *r)
 {
     char text[6][32];
-    printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%s,\"ratio\":%s,\"floor\":%s,\"limit\":%s,\"unit\":\"%s\","
+    printf("{\"id\":\"%s\",\"port\":", r->id);
+    print_json_text(stdout, r->port);
+    printf(",\"seconds\":%s,\"ratio\":%s,\"floor\":%s,\"limit\":%s,\"unit\":\"%s\","
            "\"error\":%s,\"budget\":%s,\"verdict\":\"%s\",\"how\":\"%s\",\"cpu\":\"%s\",\"threads\":%d}\n",
-           r->id, r->port, number(r->seconds, "%.9g", "null", text[0]), number(r->ratio, "%.6g", "null", text[1]),
+           number(r->seconds, "%.9g", "null", text[0]), number(r->ratio, "%.6g", "null", text[1]),
            number(r->floor, "%.9g", "null", text[2]), number(r->floor / r->seconds, "%.6g", "null", text[3]), r->unit,
            number(r->error, "%.6g", "null", text[4]), number(r->budget, "%.6g", "null", text[5]), r->verdict, r->how,
            b->cpu, b->s.threads);

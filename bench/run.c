@@ -5,6 +5,7 @@
 #include "paths.h"
 #include "port/process.h"
 #include "port/twin.h"
+#include "printable.h"
 #include "progress.h"
 #include "rotation.h"
 #include "subjects.h"
@@ -99,14 +100,17 @@ static void print_row(const timing_row *r, const char *format, bool first)
                unit_of(&r->needs, &r->limits));
     bool const json = !strcmp(format, "json");
     if (json && !first) puts(",");
-    if (json || !strcmp(format, "jsonl"))
-        printf("{\"id\":\"%s\",\"port\":\"%s\",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
+    if (json || !strcmp(format, "jsonl")) {
+        printf("{\"id\":\"%s\",\"port\":", r->id);
+        print_json_text(stdout, r->port);
+        printf(",\"seconds\":%.9g,\"least\":%.9g,\"most\":%.9g,\"floor\":%.9g,"
                "\"operations\":%.9g,\"bytes\":%.9g,"
                "\"f32\":%.9g,\"bf16\":%.9g,\"memory\":%.9g,\"prepare\":%.9g,\"verdict\":\"%s\",\"cpu\":\"%s\","
                "\"threads\":%d,\"unit\":\"%s\"}%s",
-               r->id, r->port, r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes,
-               r->limits.f32, r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads,
+               r->seconds, r->least, r->most, r->floor, r->needs.operations, r->needs.bytes, r->limits.f32,
+               r->limits.bf16, r->limits.memory, r->prepare, r->verdict, r->cpu, r->threads,
                unit_of(&r->needs, &r->limits), json ? "" : "\n");
+    }
     fflush(stdout);
 }
 

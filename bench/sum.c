@@ -1,6 +1,8 @@
 /* See sum.h. */
 #include "sum.h"
 
+#include "printable.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -19,10 +21,11 @@ bool sum_is_whole(const time_sum *s, int cases, const char *port, complaint *why
 
 static void print_object(const time_sum *s, const sum_place *at)
 {
-    printf("{\"sum\":%d,\"port\":\"%s\",\"seconds\":%.9g,\"floor\":%.9g,\"fraction\":%.9g,\"operations\":%.9g,"
+    printf("{\"sum\":%d,\"port\":", s->cases);
+    print_json_text(stdout, at->port);
+    printf(",\"seconds\":%.9g,\"floor\":%.9g,\"fraction\":%.9g,\"operations\":%.9g,"
            "\"bytes\":%.9g,\"cpu\":\"%s\",\"threads\":%d}",
-           s->cases, at->port, s->seconds, s->floor, s->floor / s->seconds, s->operations, s->bytes, at->cpu,
-           at->threads);
+           s->seconds, s->floor, s->floor / s->seconds, s->operations, s->bytes, at->cpu, at->threads);
 }
 
 void sum_print(const time_sum *s, const sum_place *at, const char *format)

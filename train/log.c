@@ -1,7 +1,10 @@
 /* See log.h. */
 #include "log.h"
 
+#include "printable.h"
+
 #include <errno.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,9 +50,22 @@ static void begin(FILE *log, const char *key)
     fprintf(log, ",\"%s\":[", key);
 }
 
+/* JSON has no infinity and no NaN: those become strings. */
+static void put_value(FILE *log, double v)
+{
+    fprintf(log, isfinite(v) ? "%.9g" : "\"%f\"", isnan(v) ? (double)NAN : v); /* without its sign */
+}
+
+static void put_named(FILE *log, const char *key, double v)
+{
+    fprintf(log, ",\"%s\":", key);
+    put_value(log, v);
+}
+
 static void put_number(FILE *log, int i, double v)
 {
-    fprintf(log, "%s%.9g", i ? "," : "", v);
+    if (i) fputs(",", log);
+    put_value(log, v);
 }
 
 /* Of whole numbers: no more digits are needed to tell two of them apart. */
@@ -99,13 +115,15 @@ void log_plan(FILE *log, const training *g, const char *port)
     static const char *const balances[] = {"none", "aux", "bias"};
     const training_plan *const p = &g->plan;
     const dsv3_config *const c = &g->m.config;
+    fprintf(log, "%s,\"port\":", first_words);
+    print_json_text(log, port);
     fprintf(log,
-            "{\"study\":\"train\",\"port\":\"%s\",\"seed\":%llu,\"steps\":%lld,\"batch\":%lld,\"length\":%lld,"
+            ",\"seed\":%llu,\"steps\":%lld,\"batch\":%lld,\"length\":%lld,"
             "\"learning_rate\":%.9g,\"warmup_steps\":%lld,\"balance\":\"%s\",\"bias_update_speed\":%.9g,"
             "\"aux_loss_alpha\":%.9g,\"modules\":%d,\"mtp_loss_weight\":%.9g,\"n_routed_experts\":%lld,"
             "\"num_experts_per_tok\":%lld,\"first_k_dense_replace\":%lld,\"num_hidden_layers\":%lld,"
             "\"text\":\"%016llx\"}\n",
-            port, (unsigned long long)p->seed, (long long)p->steps, (long long)p->batch, (long long)p->length,
+            (unsigned long long)p->seed, (long long)p->steps, (long long)p->batch, (long long)p->length,
             p->learning_rate, (long long)p->warmup_steps, balances[p->balance],
             p->balance == BALANCE_BIAS ? p->bias_update_speed : 0, p->balance == BALANCE_AUX ? p->aux_loss_alpha : 0,
             g->learn.modules, p->mtp_loss_weight, (long long)c->n_routed_experts, (long long)c->num_experts_per_tok,
@@ -169,10 +187,11 @@ static void put_acceptance(FILE *log, const evaluation *e, int modules)
     for (int i = 0; i < TEMPERATURES; i++) {
         fprintf(log, ",\"accept_%g\":[", evaluation_temperature[i]);
         for (int k = 1; k <= modules; k++) put_number(log, k - 1, e->accept[k][i]);
-        fprintf(log, "],\"greedy_draft_%g\":%.9g", evaluation_temperature[i], e->greedy_draft[i]);
+        fprintf(log, "],\"greedy_draft_%g\":", evaluation_temperature[i]);
+        put_value(log, e->greedy_draft[i]);
     }
-    if (modules > 1) fprintf(log, ",\"reused\":%.9g", e->reused);
-    fprintf(log, ",\"shifted\":%.9g,\"frequent\":%.9g", e->shifted, e->frequent);
+    if (modules > 1) put_named(log, "reused", e->reused);
+    put_named(log, "shifted", e->shifted), put_named(log, "frequent", e->frequent);
 }
 
 void put_evaluation(FILE *log, const model *m, const evaluation *e)

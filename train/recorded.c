@@ -34,17 +34,43 @@ static void put(tensor_list *l, const char *prefix, const char *leaf, dsv3_tenso
     snprintf(to->name, sizeof to->name, "%s%s", prefix, leaf);
 }
 
+/* Rotated parts (rows, heads, width): training has them as halves, to gets them as the checkpoint does. */
+static void copy_rotated(dsv3_tensor to, dsv3_tensor from, bool interleave)
+{
+    int64_t const half = from.shape[2] / 2;
+    if (!interleave) copy_values(to, from);
+    for (int64_t i = 0; interleave && i < from.shape[0] * from.shape[1]; i++) {
+        int64_t const row = i / from.shape[1], head = i % from.shape[1];
+        const float *const x = (const float *)from.data + row * from.stride[0] + head * from.stride[1];
+        float *const y = (float *)to.data + row * to.stride[0] + head * to.stride[1];
+        for (int64_t j = 0; j < half; j++) y[2 * j] = x[j], y[2 * j + 1] = x[half + j];
+    }
+}
+
+/* Queries or keys of each head. */
+static void put_heads(tensor_list *l, const char *prefix, const char *leaf, const dsv3_config *c, dsv3_tensor rows)
+{
+    dsv3_tensor const from = heads_of(rows, c->num_attention_heads);
+    dsv3_tensor const copy = room_rows(&l->memory, rows.shape[0], rows.shape[1]);
+    if (!copy.data) return;
+    dsv3_tensor const to = heads_of(copy, c->num_attention_heads);
+    int64_t const nope = c->qk_nope_head_dim, rope = c->qk_rope_head_dim;
+    copy_values(part_of_heads(to, 0, nope), part_of_heads(from, 0, nope));
+    copy_rotated(part_of_heads(to, nope, rope), part_of_heads(from, nope, rope), c->rope_interleave);
+    put(l, prefix, leaf, to);
+}
+
 static void put_attention(tensor_list *l, const char *prefix, const dsv3_config *c, const attention_values *v)
 {
-    int64_t const heads = c->num_attention_heads;
     dsv3_tensor const latent = v->kv_a_norm, pe = v->k_pe;
     dsv3_tensor const kv = room_rows(&l->memory, latent.shape[0], latent.shape[1] + pe.shape[1]);
     if (!kv.data) return;
     copy_values(columns_of(kv, 0, latent.shape[1]), latent);
-    copy_values(columns_of(kv, latent.shape[1], pe.shape[1]), pe);
-    put(l, prefix, "self_attn.q", heads_of(v->q, heads));
-    put(l, prefix, "self_attn.k", heads_of(v->k, heads));
-    put(l, prefix, "self_attn.v", part_of_heads(heads_of(v->kv, heads), c->qk_nope_head_dim, c->v_head_dim));
+    copy_rotated(heads_of(columns_of(kv, latent.shape[1], pe.shape[1]), 1), heads_of(pe, 1), c->rope_interleave);
+    put_heads(l, prefix, "self_attn.q", c, v->q);
+    put_heads(l, prefix, "self_attn.k", c, v->k);
+    put(l, prefix, "self_attn.v",
+        part_of_heads(heads_of(v->kv, c->num_attention_heads), c->qk_nope_head_dim, c->v_head_dim));
     put(l, prefix, "self_attn.kv", kv);
 }
 

@@ -57,3 +57,29 @@ size_t printable(char *to, size_t cap, const char *from, size_t bytes, bool keep
     if (cap) to[used] = 0;
     return used;
 }
+
+/* Beyond ASCII as \uXXXX, above U+FFFF as two of them. */
+static void print_json_character(FILE *f, unsigned code)
+{
+    if (code == '"' || code == '\\')
+        fprintf(f, "\\%c", (int)code);
+    else if (code > 0xffff)
+        fprintf(f, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
+    else if (code < 32 || code > 126)
+        fprintf(f, "\\u%04x", code);
+    else
+        fputc((int)code, f);
+}
+
+void print_json_text(FILE *f, const char *s)
+{
+    fputc('"', f);
+    for (size_t left = strlen(s); left;) {
+        unsigned code = (unsigned char)*s;
+        size_t const length = utf8_character(s, left, &code);
+        print_json_character(f, code);
+        s += length ? length : 1;
+        left -= length ? length : 1;
+    }
+    fputc('"', f);
+}

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Copies so many bytes. Valid UTF-8 stays; a control character, and a byte that is no UTF-8, becomes \xNN. What has no room is
  * left out, and no character is cut. keep_lines: newlines stay too. Returns the length of the text. */
@@ -11,5 +12,8 @@ size_t printable(char *to, size_t cap, const char *from, size_t bytes, bool keep
 
 /* Bytes of the UTF-8 character at s, of which so many are there; 0: it is none. *code: the character. */
 size_t utf8_character(const char *s, size_t bytes, unsigned *code);
+
+/* As a string of JSON, with quotes. A byte that is no UTF-8 stands for the character of that number. */
+void print_json_text(FILE *f, const char *s);
 
 #endif

@@ -1,12 +1,15 @@
 /* A model in the formats of engines: what is stored is the nearest that the format has; tokens that go elsewhere are found, and those
  * that had no right to are. */
 #include "../../train/load.h"
+#include "../../train/recorded.h"
 #include "../../train/routing_flips.h"
 #include "case/rng.h"
 #include "command.h"
+#include "files/safetensors.h"
 #include "port/twin.h"
 
 #include <criterion/criterion.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -200,4 +203,120 @@ Test(formats, flips_are_found_and_judged, .timeout = 100)
     for (int i = 1; i < 3; i++) check_flips(&of[0], &of[i]);
     for (int i = 0; i < 3; i++) close_reading(&of[i]);
     unload_port(&port);
+}
+
+/* ---- what is recorded ---- */
+
+/* So many numbers are a multiple of the others, as at position 0, where YaRN's amplitude is all that rotation does. */
+static void check_multiple(const float *got, const float *of, int64_t n, const char *name)
+{
+    for (int64_t j = 0; j < n; j++)
+        cr_expect_float_eq(got[j] * of[0], of[j] * got[0], 1e-4, "%s: number %lld has another place", name,
+                           (long long)j);
+}
+
+/* Rotated pairs are where the checkpoint has them, which training has as halves. */
+static void check_rotated(const reading *r, const char *path)
+{
+    const dsv3_config *const c = &r->m.config;
+    const attention_values *const v = &r->p.layer[0].attention;
+    int64_t const nope = c->qk_nope_head_dim, rope = c->qk_rope_head_dim, latent = c->kv_lora_rank;
+    safetensors s;
+    complaint why;
+    cr_assert(recorded_write(&r->p, path, &why) && safetensors_open(path, &s, &why), "%s", why.text);
+    const float *const q = safetensors_find(&s, "model.layers.0.self_attn.q")->data;
+    const float *const k = safetensors_find(&s, "model.layers.0.self_attn.k")->data;
+    const float *const kv = safetensors_find(&s, "model.layers.0.self_attn.kv")->data;
+    const float *const pe = (const float *)v->kv_a.data + latent;
+    check_multiple(kv + latent, pe, rope, "kv");
+    for (int64_t h = 0, at = nope; h < c->num_attention_heads; h++, at += nope + rope) {
+        check_multiple(q + at, (const float *)v->q_b.data + at, rope, "q");
+        check_multiple(k + at, pe, rope, "k");
+    }
+    cr_expect(!memcmp(q, v->q_b.data, (size_t)nope * sizeof *q), "the part that isn't rotated");
+    safetensors_close(&s);
+    remove(path);
+}
+
+Test(formats, rotated_pairs_are_recorded_as_the_checkpoint_has_them)
+{
+    static loaded_port port;
+    static reading r;
+    complaint why = {""};
+    load_plain(&port);
+    open_reading(&r, &port, DSV3_F32, &why);
+    for (int interleave = 0; interleave < 2; interleave++) {
+        r.m.config.rope_interleave = interleave;
+        cr_assert(pass_forward(&r.p), "%s", why.text);
+        check_rotated(&r, BUILD "/unit/recorded.safetensors");
+    }
+    close_reading(&r);
+    unload_port(&port);
+}
+
+/* ---- the command ---- */
+
+#define TEXT BUILD "/unit/formats.txt"
+
+static void write_text(void)
+{
+    cr_assert(!system("for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat LICENSE; done >" TEXT));
+}
+
+/* In 60 places one agreement more or less is 0.017: no fault, though 64 windows of 128 tokens may differ by 0.01 only. */
+Test(formats, few_windows_accuse_nobody, .timeout = 100)
+{
+    write_text();
+    const outcome *const o =
+        run_program("", "bench",
+                    "evaluate --model=verify/trained --backend=" BUILD "/ports/plain.so --threads=1 --text=" TEXT
+                    " --windows=4 --batch=2 --length=16");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+}
+
+/* A head of weights so large that logits overflow, in a folder whose name is no UTF-8. */
+static void write_huge(const char *folder)
+{
+    safetensors s;
+    complaint why;
+    char command[400], path[200];
+    snprintf(command, sizeof command, "mkdir -p '%s' && cp verify/trained/config.json '%s'", folder, folder);
+    cr_assert(!system(command));
+    cr_assert(safetensors_open("verify/trained/model.safetensors", &s, &why), "%s", why.text);
+    safetensor *const head = &s.item[safetensors_find(&s, "lm_head.weight") - s.item];
+    uint16_t *const huge = malloc(head->bytes);
+    for (size_t i = 0; i < head->bytes / 2; i++) huge[i] = 0x7f61;
+    head->data = huge;
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    cr_assert(safetensors_write(path, s.item, s.count, &why), "%s", why.text);
+    free(huge);
+    safetensors_close(&s);
+}
+
+static void check_line(const char *line)
+{
+    json_error_t error;
+    json_t *const j = json_loads(line, JSON_DISABLE_EOF_CHECK, &error);
+    cr_assert(j, "%s in %s", error.text, line);
+    cr_expect_str_eq(json_string_value(json_object_get(j, "model")), "hu\"ge\xc3\xbf\n");
+    const char *const loss = json_string_value(json_array_get(json_object_get(j, "loss"), 0));
+    cr_expect(loss && (!strcmp(loss, "nan") || !strcmp(loss, "inf") || !strcmp(loss, "-inf")), "%s", line);
+    json_decref(j);
+}
+
+Test(formats, a_loss_that_is_not_finite_is_a_fault, .timeout = 100)
+{
+    const char *const folder = BUILD "/unit/hu\"ge\xff\n";
+    char arguments[500], *line;
+    int lines = 0;
+    write_text(), write_huge(folder);
+    snprintf(arguments, sizeof arguments,
+             "evaluate --model='%s/' --backend=" BUILD "/ports/plain.so --threads=1 --text=" TEXT
+             " --windows=1 --batch=1 --length=4 --format=jsonl",
+             folder);
+    outcome *const o = run_program("", "bench", arguments);
+    cr_expect_eq(o->code, 1, "code %d: %s", o->code, o->err);
+    cr_expect(strstr(o->err, "f32: a loss is not finite"), "%s", o->err);
+    for (char *rest = o->out; (line = strsep(&rest, "\n")) && *line; lines++) check_line(line);
+    cr_expect_eq(lines, 3, "%s", o->out);
 }

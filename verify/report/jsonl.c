@@ -6,37 +6,11 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Beyond ASCII as \uXXXX, above U+FFFF as two of them. */
-static void print_json_character(FILE *f, unsigned code)
-{
-    if (code == '"' || code == '\\')
-        fprintf(f, "\\%c", (int)code);
-    else if (code > 0xffff)
-        fprintf(f, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
-    else if (code < 32 || code > 126)
-        fprintf(f, "\\u%04x", code);
-    else
-        fputc((int)code, f);
-}
-
-/* With quotes. A byte that is no UTF-8 stands for the character of that number. */
-static void print_json_string(FILE *f, const char *s)
-{
-    fputc('"', f);
-    for (size_t left = strlen(s); left;) {
-        unsigned code = (unsigned char)*s;
-        size_t const length = utf8_character(s, left, &code);
-        print_json_character(f, code);
-        s += length ? length : 1;
-        left -= length ? length : 1;
-    }
-    fputc('"', f);
-}
-
 /* JSON has no infinity and no NaN: those become strings. */
 static void print_json_number(FILE *f, const char *key, double v)
 {
-    fprintf(f, isfinite(v) ? ",\"%s\":%.17g" : ",\"%s\":\"%f\"", key, v);
+    fprintf(f, isfinite(v) ? ",\"%s\":%.17g" : ",\"%s\":\"%f\"", key,
+            isnan(v) ? (double)NAN : v); /* without its sign */
 }
 
 static void print_json_output(FILE *f, const output_stats *s)
@@ -81,22 +55,22 @@ static void print_not_made(FILE *f, const char *names)
 static void print_result(FILE *f, const char *id, const char *backend_text, const result *r)
 {
     fprintf(f, "{\"id\":");
-    print_json_string(f, id);
+    print_json_text(f, id);
     fprintf(f, ",\"backend\":");
-    print_json_string(f, backend_text);
+    print_json_text(f, backend_text);
     fprintf(f, ",\"verdict\":\"%s\",\"constant\":%s,\"why\":", verdict_name(r->v), r->constant ? "true" : "false");
-    print_json_string(f, r->why);
+    print_json_text(f, r->why);
     fprintf(f, ",\"declared\":");
-    print_json_string(f, r->declared);
+    print_json_text(f, r->declared);
     fprintf(f, ",\"assumed\":");
-    print_json_string(f, r->assumed);
+    print_json_text(f, r->assumed);
     print_json_number(f, "port_seconds", r->port_seconds);
     print_json_number(f, "reference_seconds", r->reference_seconds);
     fprintf(f, ",\"flips\":%lld,\"choice\":", (long long)r->flips);
-    print_json_string(f, r->choice);
+    print_json_text(f, r->choice);
     if (r->printed) {
         fprintf(f, ",\"output\":");
-        print_json_string(f, r->port_output);
+        print_json_text(f, r->port_output);
         fprintf(f, ",\"printed\":%lld", r->printed);
     }
     fprintf(f, ",\"diagnosis\":[");
@@ -111,9 +85,9 @@ static void print_result(FILE *f, const char *id, const char *backend_text, cons
     for (int q = 0, n = 0; ref_quirk(q); q++)
         if (ref_has(r->quirks_blind, q)) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
     fprintf(f, "],\"undiagnosed\":");
-    print_json_string(f, r->undiagnosed);
+    print_json_text(f, r->undiagnosed);
     fprintf(f, ",\"would_pass\":");
-    print_json_string(f, r->would_pass);
+    print_json_text(f, r->would_pass);
     print_not_made(f, r->not_made);
     fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
