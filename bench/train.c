@@ -98,10 +98,15 @@ static bool read_plan(const settings *s, training_plan *p, complaint *why)
     return read_balance(s, &p->balance, why);
 }
 
+enum { LONGEST_FOLDER = 900 };
+
 static bool check_settings(const settings *s, complaint *why)
 {
     if (!s->text) return refuse(why, "train needs --text=FILE: make text writes build/text.txt");
     if (!s->out) return refuse(why, "train needs --out=DIR: where the checkpoint and the log go");
+    if (strlen(s->out) > LONGEST_FOLDER)
+        return refuse(why, "--out: the name of the folder has %zu bytes, and may have %d", strlen(s->out),
+                      LONGEST_FOLDER);
     if (strcmp(s->dtype, "f32") && strcmp(s->dtype, "bf16"))
         return refuse(why, "--dtype=%s: it is f32 or bf16", s->dtype);
     return true;
@@ -198,7 +203,7 @@ static bool train(train_run *r, const char *port)
     int64_t log_bytes = 0;
     bool found = false;
     if (!saved_read(&r->g, r->s->out, &log_bytes, &found, r->why)) return false;
-    r->log = log_open(r->s->out, log_bytes, r->why);
+    r->log = log_open(r->s->out, log_bytes, &r->g, port, r->why);
     if (!r->log) return false;
     r->first_step = r->g.step;
     if (!found) log_plan(r->log, &r->g, port);

@@ -5,34 +5,69 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char first_words[] = "{\"study\":\"train\"";
 
-/* What is there may be cut: it is a log of ours, or empty, and not shorter than it was. */
-static bool check_log(FILE *log, const char *path, int64_t bytes, complaint *why)
+/* The line of the plan, to be freed; NULL: there is no memory. */
+static char *plan_line(const training *g, const char *port)
 {
-    char words[sizeof first_words] = "";
+    char *line = NULL;
+    size_t length = 0;
+    FILE *const f = open_memstream(&line, &length);
+    if (!f) return NULL;
+    log_plan(f, g, port);
+    fclose(f);
+    return line;
+}
+
+/* What is there may be cut: it begins as ours will, or is empty, and is not shorter than it was. */
+static bool check_log(FILE *log, const char *path, int64_t bytes, const char *first, complaint *why)
+{
     struct stat st;
-    size_t const n = fseek(log, 0, SEEK_SET) ? 0 : fread(words, 1, sizeof words - 1, log);
-    if (n && strcmp(words, first_words))
-        return refuse(why, "%s: it is no log of a training: take another folder, or move it", path);
+    size_t const all = strlen(first);
+    char *const there = calloc(all + 1, 1);
+    if (!there) return refuse(why, "no memory for the beginning of %s", path);
+    size_t const n = fseek(log, 0, SEEK_SET) ? 0 : fread(there, 1, all, log);
+    bool const a_log = !strncmp(there, first_words, n < sizeof first_words ? n : sizeof first_words - 1);
+    bool const ours = !memcmp(there, first, n);
+    free(there);
+    if (!a_log) return refuse(why, "%s: it is no log of a training: take another folder, or move it", path);
+    if (!ours)
+        return refuse(why, "%s: it is the log of another plan, text or port: take another folder, or move it", path);
     if (fstat(fileno(log), &st) || st.st_size < bytes)
         return refuse(why, "%s: it was cut: it had %lld bytes when the training was saved", path, (long long)bytes);
     return true;
 }
 
-FILE *log_open(const char *dir, int64_t bytes, complaint *why)
+/* Two trainings must not write into one folder. Waits a little: one that was killed may be ending. */
+static bool lock_log(FILE *log, const char *path, complaint *why)
+{
+    enum { TRIES = 300 };
+    for (int i = 0; i < TRIES; i++) {
+        if (!flock(fileno(log), LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return true;
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    return refuse(why, "%s: another training is writing it: wait for that, or take another folder", path);
+}
+
+FILE *log_open(const char *dir, int64_t bytes, const training *g, const char *port, complaint *why)
 {
     char path[1000];
     snprintf(path, sizeof path, "%s/log.jsonl", dir);
     if (mkdir(dir, 0777) && errno != EEXIST) return refuse(why, "%s: %s", dir, strerror(errno)), NULL;
     FILE *const log = fopen(path, "a+b");
     if (!log) return refuse(why, "%s: %s", path, strerror(errno)), NULL;
-    bool const ours = check_log(log, path, bytes, why);
-    if (ours && !ftruncate(fileno(log), bytes) && !fseek(log, 0, SEEK_END)) return log;
-    if (ours) refuse(why, "%s: it can't be cut to %lld bytes: %s", path, (long long)bytes, strerror(errno));
+    char *const first = plan_line(g, port);
+    bool const good = first ? lock_log(log, path, why) && check_log(log, path, bytes, first, why)
+                            : refuse(why, "no memory for %s", path);
+    free(first);
+    if (good && !ftruncate(fileno(log), bytes) && !fseek(log, 0, SEEK_END)) return log;
+    if (good) refuse(why, "%s: it can't be cut to %lld bytes: %s", path, (long long)bytes, strerror(errno));
     fclose(log);
     return NULL;
 }

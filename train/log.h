@@ -9,8 +9,9 @@
 
 #include <stdio.h>
 
-/* Opens DIR/log.jsonl and cuts it to `bytes`. NULL: one sentence; nothing that is no log of ours is cut. */
-FILE *log_open(const char *dir, int64_t bytes, complaint *why);
+/* Opens DIR/log.jsonl and cuts it to `bytes`. NULL: one sentence; nothing that isn't the log of this plan, text and port is cut,
+ * and none that another training is writing. */
+FILE *log_open(const char *dir, int64_t bytes, const training *g, const char *port, complaint *why);
 
 /* False after any of these, or at the end: it can't be written, one sentence. */
 bool log_is_good(FILE *log, const char *dir, complaint *why);

@@ -10,6 +10,8 @@
 
 bool model_check(const dsv3_config *c, complaint *why)
 {
+    if (c->vocab_size < 256)
+        return refuse(why, "vocab_size is %lld: the tokens are the 256 bytes", (long long)c->vocab_size);
     if (c->tie_word_embeddings) return refuse(why, "tie_word_embeddings is true: training has an lm_head of its own");
     if (!c->q_lora_rank) return refuse(why, "q_lora_rank is null: training wants a query latent");
     if (c->n_shared_experts < 1) return refuse(why, "n_shared_experts is 0: training wants at least 1");

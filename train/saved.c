@@ -188,8 +188,8 @@ static uint64_t plan_hash(const training *g)
     return hash;
 }
 
-/* step, log_bytes, plan_hash: each in two halves */
-enum { HEAD = 6, TENSORS = 5 };
+/* step, log_bytes, plan_hash, data_hash: each in two halves */
+enum { HEAD = 8, DATA_HASH = 6, TENSORS = 5 };
 
 static void halves(int32_t *to, uint64_t v)
 {
@@ -201,6 +201,19 @@ static uint64_t joined(const int32_t *from)
     return (uint64_t)(uint32_t)from[0] | (uint64_t)(uint32_t)from[1] << 32;
 }
 
+static int64_t bias_count(const model *m)
+{
+    return model_moe_layers(m) * m->config.n_routed_experts;
+}
+
+/* Of the head but for itself, and of all that follows: a byte that changed on the disk is not trained on. */
+static uint64_t data_hash(const model *m, const int32_t *head, const void *const part[3], const void *bias)
+{
+    uint64_t hash = XXH3_64bits(head, DATA_HASH * sizeof *head);
+    for (int i = 0; i < 3; i++) hash = XXH3_64bits_withSeed(part[i], (size_t)m->count * sizeof(float), hash);
+    return XXH3_64bits_withSeed(bias, (size_t)bias_count(m) * sizeof(float), hash);
+}
+
 static safetensor numbers(const char *name, const float *data, int64_t n)
 {
     safetensor t = {.dtype = DSV3_F32, .ndim = 1, .shape = {n}, .data = data, .bytes = (size_t)n * sizeof *data};
@@ -208,19 +221,20 @@ static safetensor numbers(const char *name, const float *data, int64_t n)
     return t;
 }
 
-static int64_t bias_count(const model *m)
-{
-    return model_moe_layers(m) * m->config.n_routed_experts;
-}
-
-/* All biases in one row, to or from the layers. */
-static void move_biases(const model *m, float *row, bool out)
+/* All biases in one row, from the layers. */
+static void join_biases(const model *m, float *row)
 {
     int64_t const experts = m->config.n_routed_experts;
-    for (int i = 0; i < model_moe_layers(m); i++) {
-        float *const bias = model_moe_layer(m, i)->bias;
-        memcpy(out ? row + i * experts : bias, out ? bias : row + i * experts, (size_t)experts * sizeof *row);
-    }
+    for (int i = 0; i < model_moe_layers(m); i++)
+        memcpy(row + i * experts, model_moe_layer(m, i)->bias, (size_t)experts * sizeof *row);
+}
+
+/* And to them. */
+static void part_biases(const model *m, const void *row)
+{
+    size_t const bytes = (size_t)m->config.n_routed_experts * sizeof(float);
+    for (int i = 0; i < model_moe_layers(m); i++)
+        memcpy(model_moe_layer(m, i)->bias, (const char *)row + (size_t)i * bytes, bytes);
 }
 
 bool saved_write(const training *g, const char *dir, int64_t log_bytes, complaint *why)
@@ -231,7 +245,8 @@ bool saved_write(const training *g, const char *dir, int64_t log_bytes, complain
     float *const bias = calloc((size_t)bias_count(m), sizeof *bias);
     if (!bias) return refuse(why, "no memory to save a training");
     halves(head, (uint64_t)g->step), halves(head + 2, (uint64_t)log_bytes), halves(head + 4, plan_hash(g));
-    move_biases(m, bias, true);
+    join_biases(m, bias);
+    halves(head + DATA_HASH, data_hash(m, head, (const void *[]){m->value, m->first, m->second}, bias));
     safetensor const item[TENSORS] = {
         {.name = "head", .dtype = DSV3_I32, .ndim = 1, .shape = {HEAD}, .data = head, .bytes = sizeof head},
         numbers("value", m->value, m->count),
@@ -250,29 +265,38 @@ static const void *data_of(const safetensors *s, const char *name, dsv3_dtype dt
     return t && t->dtype == dtype && t->ndim == 1 && t->shape[0] == n ? t->data : NULL;
 }
 
+/* What the file holds: rows as they lie in it, at any byte. */
+typedef struct {
+    int32_t head[HEAD];
+    const void *part[3], *bias; /* value, first, second */
+} saved_rows;
+
+static bool find_rows(const training *g, const safetensors *s, const char *path, saved_rows *r, complaint *why)
+{
+    static const char *const names[] = {"value", "first", "second"};
+    const model *const m = &g->m;
+    const void *const head = data_of(s, "head", DSV3_I32, HEAD);
+    if (!head) return refuse(why, "%s: it is no saved training: take another folder, or move it", path);
+    memcpy(r->head, head, sizeof r->head);
+    bool there = (r->bias = data_of(s, "bias", DSV3_F32, bias_count(m)));
+    for (int i = 0; i < 3; i++) there = (r->part[i] = data_of(s, names[i], DSV3_F32, m->count)) && there;
+    if (!there || joined(r->head + 4) != plan_hash(g))
+        return refuse(why, "%s: it was begun with another plan, config or text: take another folder, or remove it",
+                      path);
+    if (joined(r->head + DATA_HASH) == data_hash(m, r->head, r->part, r->bias)) return true;
+    return refuse(why, "%s: its bytes are not those that were saved: take another folder, or remove it", path);
+}
+
 /* Takes over what the file holds. */
 static bool take_over(training *g, const safetensors *s, const char *path, int64_t *log_bytes, complaint *why)
 {
     model *const m = &g->m;
-    int32_t head[HEAD];
-    const void *const stored = data_of(s, "head", DSV3_I32, HEAD);
-    const void *const value = data_of(s, "value", DSV3_F32, m->count);
-    const void *const first = data_of(s, "first", DSV3_F32, m->count);
-    const void *const second = data_of(s, "second", DSV3_F32, m->count);
-    const void *const bias = data_of(s, "bias", DSV3_F32, bias_count(m));
-    if (!stored) return refuse(why, "%s: it is no saved training", path);
-    memcpy(head, stored, sizeof head);
-    if (joined(head + 4) != plan_hash(g) || !value || !first || !second || !bias)
-        return refuse(why, "%s: it was begun with another plan, config or text: take another folder, or remove it",
-                      path);
-    float *const row = calloc((size_t)bias_count(m), sizeof *row);
-    if (!row) return refuse(why, "no memory to read a training");
-    size_t const bytes = (size_t)m->count * sizeof *m->value;
-    memcpy(m->value, value, bytes), memcpy(m->first, first, bytes), memcpy(m->second, second, bytes);
-    memcpy(row, bias, (size_t)bias_count(m) * sizeof *row);
-    move_biases(m, row, false);
-    free(row);
-    g->step = (int64_t)joined(head), *log_bytes = (int64_t)joined(head + 2);
+    saved_rows r;
+    if (!find_rows(g, s, path, &r, why)) return false;
+    float *const to[] = {m->value, m->first, m->second};
+    for (int i = 0; i < 3; i++) memcpy(to[i], r.part[i], (size_t)m->count * sizeof *to[i]);
+    part_biases(m, r.bias);
+    g->step = (int64_t)joined(r.head), *log_bytes = (int64_t)joined(r.head + 2);
     return true;
 }
 

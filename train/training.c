@@ -23,8 +23,6 @@ bool training_open(training *g, const training_plan *plan, const dsv3_config *co
 {
     int64_t const least = evaluation_bytes(plan->batch, plan->length, config->num_nextn_predict_layers);
     *g = (training){.plan = *plan};
-    if (config->vocab_size < 256)
-        return refuse(why, "vocab_size is %lld: the tokens are the 256 bytes", (long long)config->vocab_size);
     if (!model_check(config, why) || !text_open(&g->t, text_path, least, why)) return false;
     if (!model_open(&g->m, config, plan->seed, why)) return false;
     if (!pass_open(&g->learn, &g->m, port, plan->batch, plan->length, true, why)) return false;

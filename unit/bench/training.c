@@ -338,19 +338,29 @@ static const bad inputs[] = {
     {"generate --text=" FOLDER "/text", {"needs --model=DIR"}},
     {"evaluate --text=" FOLDER "/text", {"needs --model=DIR"}},
     {EVALUATE "--model=/no/such", {"/no/such"}},
-    {EVALUATE "--model=" FOLDER "/judged --format=xml", {"--format=xml"}},
-    {EVALUATE "--model=" FOLDER "/judged --batch=64 --length=16", {"must have", "for a batch of windows"}},
-    {EVALUATE "--model=" FOLDER "/judged more", {"takes no 'more'"}},
+    {EVALUATE "--model=" FOLDER "/asked --format=xml", {"--format=xml"}},
+    {EVALUATE "--model=" FOLDER "/asked --batch=64 --length=16", {"must have", "for a batch of windows"}},
+    {EVALUATE "--model=" FOLDER "/asked more", {"takes no 'more'"}},
     {GENERATE "--model=/no/such", {"/no/such"}},
-    {GENERATE "--model=" FOLDER "/judged --format=xml", {"--format=xml"}},
-    {GENERATE "--model=" FOLDER "/judged --modules=3", {"--modules=3", "has 2"}},
-    {GENERATE "--model=" FOLDER "/judged --prompt=5000", {"too few for"}},
+    {GENERATE "--model=" FOLDER "/narrow", {"vocab_size is 100", "256 bytes"}},
+    {EVALUATE "--batch=2 --length=16 --model=" FOLDER "/narrow", {"vocab_size is 100", "256 bytes"}},
+    {"record --backend=plain --text=" FOLDER "/text --out=" FOLDER "/recorded --model=" FOLDER "/narrow",
+     {"vocab_size is 100", "256 bytes"}},
+    {"train --backend=plain --text=" FOLDER "/text --out=" FOLDER "/bad --config=" FOLDER "/narrow/config.json",
+     {"vocab_size is 100", "256 bytes"}},
+    {"train --backend=plain --text=" FOLDER "/text --out=$(printf '" FOLDER "/%01000d' 0)",
+     {"the name of the folder has 10", "may have 900"}},
+    {GENERATE "--model=" FOLDER "/asked --format=xml", {"--format=xml"}},
+    {GENERATE "--model=" FOLDER "/asked --modules=3", {"--modules=3", "has 2"}},
+    {GENERATE "--model=" FOLDER "/asked --prompt=5000", {"too few for"}},
 };
 
 Test(training, bad_input_is_one_sentence, .timeout = 300)
 {
     write_inputs();
-    if (train("", "--out=" FOLDER "/judged")->code) cr_skip_test("there is no checkpoint to begin with");
+    remove_folder("asked");
+    cr_assert_eq(train("", "--out=" FOLDER "/asked")->code, 0);
+    cr_assert(!system("cd " FOLDER " && mkdir -p narrow && sed 's/:256,/:100,/' config.json >narrow/config.json"));
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         remove_folder("bad");
         const outcome *const o = run_program("", "bench", inputs[i].arguments);
@@ -380,6 +390,64 @@ Test(training, another_plan_is_refused, .timeout = 300)
     o = train("", "--out=" FOLDER "/plan");
     cr_expect_eq(o->code, 2);
     cr_expect(strstr(o->err, "no saved training"), "%s", o->err);
+}
+
+/* A byte that changed on the disk: one sentence, and nothing is written. */
+Test(training, a_saved_byte_that_changed_is_noticed, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("bytes");
+    cr_assert_eq(train("", "--stop-at=3 --out=" FOLDER "/bytes")->code, 0);
+    cr_assert(!system("cd " FOLDER " && cp bytes/training.safetensors saved && cp bytes/log.jsonl log"));
+    for (int i = 0; i < 20; i++) {
+        char command[500];
+        long const at =
+            rng_whole(rng_bits(5, (uint64_t)i), 0, 9) < 3 ? i : (long)rng_whole(rng_bits(6, (uint64_t)i), 0, 700000);
+        snprintf(command, sizeof command,
+                 "cd " FOLDER
+                 " && cp saved bytes/training.safetensors && python3 -c \"f = open('bytes/training.safetensors',"
+                 " 'r+b'); f.seek(%ld); b = f.read(1)[0]; f.seek(%ld); f.write(bytes([b ^ %d]))\" && "
+                 "cp bytes/training.safetensors flipped",
+                 at, at, 1 << i % 8);
+        cr_assert(!system(command), "%s", command);
+        const outcome *const o = train("", "--out=" FOLDER "/bytes");
+        cr_expect_eq(o->code, 2, "byte %ld: code %d: %s%s", at, o->code, o->out, o->err);
+        cr_expect(!system("cd " FOLDER " && cmp flipped bytes/training.safetensors && cmp log bytes/log.jsonl"));
+    }
+}
+
+/* A log goes on with its own plan, text and port alone, and is not written over by another. */
+Test(training, the_log_of_another_plan_is_refused, .timeout = 300)
+{
+    static const char *const edits[] = {"s/\"seed\":0/\"seed\":1/", "s/\"port\":\"plain\"/\"port\":\"avx512\"/"};
+    write_inputs();
+    for (int i = 0; i < 4; i++) {
+        char command[300];
+        remove_folder("mixed");
+        cr_assert_eq(train("", "--stop-at=6 --out=" FOLDER "/mixed")->code, 0);
+        snprintf(command, sizeof command, "cd " FOLDER "/mixed && sed -i '1%s' log.jsonl && cp log.jsonl ../log%s",
+                 edits[i % 2], i < 2 ? "" : " && rm *.safetensors config.json");
+        cr_assert(!system(command));
+        const outcome *const o = train("", "--out=" FOLDER "/mixed");
+        cr_expect_eq(o->code, 2, "%s%s", o->out, o->err);
+        cr_expect(strstr(o->err, "log of another plan, text or port"), "%s", o->err);
+        cr_expect(!system("cmp " FOLDER "/log " FOLDER "/mixed/log.jsonl"));
+    }
+}
+
+/* The second one waits for the first, which may be ending, and ends with a sentence. */
+Test(training, two_trainings_in_a_folder, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("alone"), remove_folder("shared");
+    cr_assert_eq(train("", "--out=" FOLDER "/alone")->code, 0);
+    cr_assert(!system("mkdir " FOLDER "/shared && touch " FOLDER "/shared/log.jsonl"));
+    const outcome *o = train("flock " FOLDER "/shared/log.jsonl", "--out=" FOLDER "/shared");
+    cr_expect_eq(o->code, 2, "%s%s", o->out, o->err);
+    cr_expect(strstr(o->err, "log.jsonl: another training is writing it"), "%s", o->err);
+    o = train("flock " FOLDER "/shared/log.jsonl sleep 1 &", "--out=" FOLDER "/shared");
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    expect_same_files("alone", "shared");
 }
 
 /* What somebody else left in the folder is not written over. */
