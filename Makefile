@@ -338,7 +338,7 @@ peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_por
 bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)
 studies studies-smoke: bench
 	+@BUILD=$(B) bench/studies.sh $(if $(filter studies-smoke,$@),smoke)
-	@$(if $(filter studies,$@),for study in balance biases mtp budget experts speculation; do $(B)/bin/bench plot $$study || exit; done)
+	@$(if $(filter studies,$@),for study in balance biases domains mtp budget experts speculation; do $(B)/bin/bench plot $$study || exit; done)
 # What bench train learns: one text, the same everywhere.
 text: $(B)/text.txt
 $(B)/text.txt:

@@ -19,11 +19,13 @@
 typedef struct {
     const char *backend, *text, *model, *format;
     int batch, length, windows, threads;
+    bool all;
 } settings;
 
 static const option table[] = {
     {"--model", OPTION_TEXT, offsetof(settings, model), "DIR", "a checkpoint, as bench train writes it"},
     {"--text", OPTION_TEXT, offsetof(settings, text), "FILE", "windows come from its held-out last twentieth"},
+    {"--all", OPTION_FLAG, offsetof(settings, all), NULL, "from the whole text: it is another one than was learned"},
     {"--windows", OPTION_WHOLE, offsetof(settings, windows), "N", "spread over it; 64 unless said", 1, 1e6},
     {"--batch", OPTION_WHOLE, offsetof(settings, batch), "N", "windows of a pass; 16 unless said", 1, 4096},
     {"--length", OPTION_WHOLE, offsetof(settings, length), "N", "tokens of a window; 128 unless said", 4, 65536},
@@ -129,11 +131,13 @@ static void print_text(const reading *x, const char *name)
     puts("");
 }
 
-static void print_json(const reading *x, const char *name, const char *port, const char *of)
+static void print_json(const reading *x, const char *name, const char *port, const settings *s)
 {
     printf("{\"study\":\"evaluate\"");
-    json_print_folder("model", of);
+    json_print_folder("model", s->model);
     json_print_text("port", port);
+    json_print_folder("text", s->text);
+    printf(",\"length\":%d", s->length);
     printf(",\"format\":\"%s\"", name);
     put_evaluation(stdout, &x->m, &x->e);
     printf(",\"tokens\":%lld,\"flipped\":[", (long long)x->f.tokens);
@@ -186,7 +190,7 @@ static bool report(const evaluate_run *r, const char *port)
         if (strcmp(r->s->format, "jsonl"))
             print_text(&r->of[i], formats[i].name);
         else
-            print_json(&r->of[i], formats[i].name, port, r->s->model);
+            print_json(&r->of[i], formats[i].name, port, r->s);
         good = check(r, i) && good;
     }
     return good;
@@ -200,7 +204,7 @@ static bool evaluate_on(const settings *s, const loaded_port *port, const char *
     evaluate_run r = {.s = s, .port = port, .why = why};
     if (!config_open(s->model, &config, why)) return false;
     int64_t const least = evaluation_bytes(s->batch, s->length, config.num_nextn_predict_layers);
-    if (!text_open(&r.t, s->text, least, why)) return false;
+    if (!(s->all ? text_open_whole : text_open)(&r.t, s->text, least, why)) return false;
     bool const good = run_all(&r);
     if (good) *as_wanted = report(&r, name);
     close_readings(&r);

@@ -98,12 +98,7 @@ const measured *measurement_of(const measurements *m, const char *id)
 
 /* ---- figures ---- */
 
-/* What others named, fit to stand in a comment of a script, and in 'quotes' of it with enhanced text. */
-typedef struct {
-    char plain[400], quoted[800];
-} script_text;
-
-static script_text script_text_of(const char *name)
+script_text script_text_of(const char *name)
 {
     script_text t;
     size_t n = 0;
@@ -190,7 +185,7 @@ static const option table[] = {
 
 static const syntax plot_syntax = {
     "plot",
-    "usage: bench plot kv|balance|biases|mtp|budget|experts|speculation\n"
+    "usage: bench plot kv|balance|biases|domains|mtp|budget|experts|speculation\n"
     "                  [OPTION]... [FILE]\n",
     table,
     "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
@@ -200,6 +195,9 @@ static const syntax plot_syntax = {
     "docs/data/balance.jsonl unless\n"
     "           said\n"
     "  biases   of one layer, step by step; a log with --loads, docs/data/biases.jsonl unless said\n"
+    "  domains  the load of each expert by the kind of text; FILE is what bench evaluate --format=jsonl wrote of a "
+    "model on\n"
+    "           several, first the one that it learned, docs/data/domains.jsonl unless said\n"
     "  mtp      how often drafts are accepted; likewise, docs/data/mtp.jsonl unless said\n"
     "  budget   errors as fractions of what is legal; FILE is what verify run --format=jsonl wrote, "
     "docs/data/budget.jsonl\n"
@@ -226,7 +224,7 @@ typedef struct {
 
 /* reading: an expression of data, file, loads, why. */
 #define STUDY(name, type, reading, closer)                                                                             \
-    static bool name##_read(void *data, const char *file, const char *loads, complaint *why)                           \
+    static bool name##_open(void *data, const char *file, const char *loads, complaint *why)                           \
     {                                                                                                                  \
         (void)loads;                                                                                                   \
         return reading;                                                                                                \
@@ -239,13 +237,14 @@ typedef struct {
     {                                                                                                                  \
         return name##_figures((const type *)data, folder, why);                                                        \
     }                                                                                                                  \
-    static void name##_close(void *data)                                                                               \
+    static void name##_shut(void *data)                                                                                \
     {                                                                                                                  \
         closer((type *)data);                                                                                          \
     }
 STUDY(kv, measurements, measurements_read(data, file, why), measurements_close)
 STUDY(balance, training_logs, training_logs_read(data, file, why), training_logs_close)
 STUDY(biases, training_logs, training_logs_read(data, file, why), training_logs_close)
+STUDY(domains, domains, domains_read(data, file, why), domains_close)
 STUDY(mtp, training_logs, training_logs_read(data, file, why), training_logs_close)
 STUDY(budget, budgets, budgets_read(data, file, why), budgets_close)
 STUDY(experts, experts_data, experts_data_read(data, file, loads, why), experts_data_close)
@@ -253,14 +252,15 @@ STUDY(speculation, speculations, speculations_read(data, file, why), speculation
 #undef STUDY
 
 static const study studies[] = {
-    {"kv", "docs/data/kv.jsonl", kv_read, kv_look, kv_draw, kv_close},
-    {"balance", "docs/data/balance.jsonl", balance_read, balance_look, balance_draw, balance_close},
-    {"biases", "docs/data/biases.jsonl", biases_read, biases_look, biases_draw, biases_close},
-    {"mtp", "docs/data/mtp.jsonl", mtp_read, mtp_look, mtp_draw, mtp_close},
-    {"budget", "docs/data/budget.jsonl", budget_read, budget_look, budget_draw, budget_close},
-    {"experts", "docs/data/experts.jsonl", experts_read, experts_look, experts_draw, experts_close},
-    {"speculation", "docs/data/speculation.jsonl", speculation_read, speculation_look, speculation_draw,
-     speculation_close},
+    {"kv", "docs/data/kv.jsonl", kv_open, kv_look, kv_draw, kv_shut},
+    {"balance", "docs/data/balance.jsonl", balance_open, balance_look, balance_draw, balance_shut},
+    {"biases", "docs/data/biases.jsonl", biases_open, biases_look, biases_draw, biases_shut},
+    {"domains", "docs/data/domains.jsonl", domains_open, domains_look, domains_draw, domains_shut},
+    {"mtp", "docs/data/mtp.jsonl", mtp_open, mtp_look, mtp_draw, mtp_shut},
+    {"budget", "docs/data/budget.jsonl", budget_open, budget_look, budget_draw, budget_shut},
+    {"experts", "docs/data/experts.jsonl", experts_open, experts_look, experts_draw, experts_shut},
+    {"speculation", "docs/data/speculation.jsonl", speculation_open, speculation_look, speculation_draw,
+     speculation_shut},
 };
 
 static const study *study_named(const char *name)
@@ -291,6 +291,7 @@ int bench_plot(int argc, char **argv)
         budgets b;
         experts_data e;
         speculations s;
+        domains d;
     } data;
     operands rest;
     complaint why = {""};
@@ -298,8 +299,9 @@ int bench_plot(int argc, char **argv)
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
     if (!of)
-        return fprintf(stderr, "bench: plot draws kv, balance, biases, mtp, budget, experts or speculation, as in: "
-                               "bench plot kv\n"),
+        return fprintf(stderr,
+                       "bench: plot draws kv, balance, biases, domains, mtp, budget, experts or speculation, as in: "
+                       "bench plot kv\n"),
                EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;

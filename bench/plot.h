@@ -6,6 +6,7 @@
 #define PLOT_H
 
 #include "budgets.h"
+#include "domains.h"
 #include "files/complaint.h"
 #include "training_logs.h"
 
@@ -31,6 +32,13 @@ void measurements_close(measurements *m);
 
 /* NULL: there is none. The id is made canonical first. */
 const measured *measurement_of(const measurements *m, const char *id);
+
+/* What others named, fit to stand in a comment of a script, and in 'quotes' of it with enhanced text. */
+typedef struct {
+    char plain[400], quoted[800];
+} script_text;
+
+script_text script_text_of(const char *name);
 
 /* A figure being written: DIR/NAME.gp. */
 typedef struct {
@@ -70,6 +78,10 @@ void biases_check(const training_logs *t, checks *c);
 bool biases_figures(const training_logs *t, const char *folder, complaint *why);
 void mtp_check(const training_logs *t, checks *c);
 bool mtp_figures(const training_logs *t, const char *folder, complaint *why);
+
+/* The same of one model's experts on several kinds of text. */
+void domains_check(const domains *d, checks *c);
+bool domains_figures(const domains *d, const char *folder, complaint *why);
 
 /* The same of results of verify run: the share of its budget that each output used. */
 void budget_check(const budgets *b, checks *c);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp] [formats] [speculation] [trained] [smoke] [speed]: the trainings of docs/studies.md, one after
+# studies.sh [balance] [biases] [mtp] [formats] [domains] [speculation] [trained] [smoke] [speed]: the trainings of docs/studies.md, one after
 # another, and their logs in docs/data; smoke: a minute of it, which changes no file there; speed: beside torch. A run that was
 # stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
@@ -75,6 +75,20 @@ speculation() {
     cat "$file"
 }
 
+# One model on text that it learned the like of, and on two other kinds: C of this repository, licences.
+domains() {
+    file=docs/data/domains.jsonl
+    cat ref/*.c >"$to/C sources"
+    cat /usr/share/common-licenses/GPL-3 /usr/share/common-licenses/MPL-2.0 /usr/share/common-licenses/Apache-2.0 >"$to/licences"
+    cp "$build/text.txt" "$to/verse"
+    {
+        "$build/bin/bench" evaluate --model="$to/mtp-0" --text="$to/verse" --format=jsonl
+        "$build/bin/bench" evaluate --model="$to/mtp-0" --text="$to/licences" --all --format=jsonl
+        "$build/bin/bench" evaluate --model="$to/mtp-0" --text="$to/C sources" --all --format=jsonl
+    } >"$file.part"
+    mv "$file.part" "$file"
+}
+
 # The model of fill=trained, and what flows through it; verify/trained/config.json says how small it is.
 trained() {
     rm -rf "$to/trained"
@@ -118,11 +132,11 @@ speed() {
 
 make -s text
 mkdir -p "$to"
-for study in ${*:-balance biases mtp formats speculation}; do
+for study in ${*:-balance biases mtp formats domains speculation}; do
     case $study in
-    balance | biases | mtp | formats | speculation | trained | smoke | speed) $study ;;
+    balance | biases | mtp | formats | domains | speculation | trained | smoke | speed) $study ;;
     *)
-        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, speculation, trained, smoke or speed" >&2
+        echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, domains, speculation, trained, smoke or speed" >&2
         exit 2
         ;;
     esac

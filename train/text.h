@@ -14,6 +14,9 @@ typedef struct {
 
 /* False: one sentence in why. least: bytes that the held-out text must have at least. */
 bool text_open(training_text *t, const char *path, int64_t least, complaint *why);
+
+/* The same of a text of which nothing was learned: all of it is held out. */
+bool text_open_whole(training_text *t, const char *path, int64_t least, complaint *why);
 void text_close(training_text *t);
 
 #endif

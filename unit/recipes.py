@@ -58,6 +58,7 @@ AROUND = {
     "build/bin/bench plot kv": "build/bin/bench plot kv --check",
     "build/bin/bench plot balance": "build/bin/bench plot balance --check",
     "build/bin/bench plot mtp": "build/bin/bench plot mtp --check",
+    "build/bin/bench plot domains": "build/bin/bench plot domains --check",
     "build/bin/bench plot budget": "build/bin/bench plot budget --check",
     "build/bin/bench plot experts": "build/bin/bench plot experts --check",
     "build/bin/bench plot speculation": "build/bin/bench plot speculation --check",
