@@ -290,3 +290,19 @@ Test(cli, an_absent_port_is_not_counted)
               o->out);
     cr_expect(strstr(o->err, end) != NULL, "%s", o->err);
 }
+
+/* Ids that are longer than a file's name may be, and differ at their end only, have folders of their own. */
+Test(cli, bundles_of_long_ids)
+{
+    static const char id[] =
+        "mtp@edge:hidden_size=5,num_attention_heads=2,q_lora_rank=5,kv_lora_rank=14,qk_nope_head_dim=14,"
+        "qk_rope_head_dim=12,v_head_dim=7,moe_intermediate_size=18,n_routed_experts=32,n_shared_experts=0,"
+        "num_experts_per_tok=3,routed_scaling_factor=1.5,rms_norm_eps=0.001,q_lens=1+5,hidden_states=f32;seed=2|3";
+    char folder[] = "/tmp/dsv3-test-XXXXXX", arguments[600];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(arguments, sizeof arguments, "bundle make %s '%s'", folder, id);
+    const outcome *const o = run_verify("", arguments);
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    snprintf(arguments, sizeof arguments, "test $(ls %s/*/truth.safetensors | wc -l) = 2 && rm -r %s", folder, folder);
+    cr_expect(!system(arguments), "not two folders");
+}

@@ -10,7 +10,7 @@
 /* The row of an op's fills. */
 #define FILL_TRAINED                                                                                                   \
     {                                                                                                                  \
-        "trained", NULL, "slices of a trained model and its activations; the seed picks the layer", trained_tensor     \
+        "trained", NULL, "slices of a trained model and its activations; the seed picks among layers", trained_tensor  \
     }
 
 void trained_tensor(const struct problem *p, const tensor_info *t, void *data);

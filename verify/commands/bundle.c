@@ -1,6 +1,7 @@
 /* verify bundle: writes cases as files, for ports that have only files. */
 #include "case/expand.h"
 #include "case/folder.h"
+#include "files/fingerprint.h"
 #include "files/safetensors.h"
 #include "judge/judge.h"
 #include "loaded_case.h"
@@ -92,11 +93,20 @@ static bool write_truth(const loaded_case *l, const char *path, complaint *why)
     return good;
 }
 
-/* An id as the name of a folder: what shells and file systems dislike becomes '_'. */
+enum { LONGEST_NAME = 255 }; /* of a file: NAME_MAX */
+
+/* An id as the name of a folder: what shells and file systems dislike becomes '_', and what is too long ends in its fingerprint. */
 static void folder_name(const char *dir, const char *id, char *path, size_t cap)
 {
-    size_t const start = (size_t)snprintf(path, cap, "%s/", dir);
-    snprintf(path + start, cap - start, "%s", id);
+    size_t const start = (size_t)snprintf(path, cap, "%s/", dir), length = strlen(id);
+    char end[FINGERPRINT_TEXT] = "";
+    if (length > LONGEST_NAME) {
+        fingerprint *const f = fingerprint_open();
+        fingerprint_add(f, "id", id, length);
+        fingerprint_close(f, end);
+    }
+    int const kept = *end ? LONGEST_NAME - FINGERPRINT_TEXT : (int)length;
+    snprintf(path + start, cap - start, "%.*s%s%s", kept, id, *end ? "_" : "", end);
     for (char *s = path + start; *s; s++)
         if (strchr(":;,=@/", *s)) *s = '_';
 }
