@@ -243,6 +243,8 @@ $(B)/obj/unit/fast/twice/%.o: unit/fast/twice/functions.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) $(twice_$*) -DFUNCTIONS=$*_functions -c $< -o $@
 $(B)/unit/fast/functions: $(B)/obj/unit/fast/twice/native.o $(B)/obj/unit/fast/twice/portable.o
+# Forward formulas over real numbers.
+$(B)/unit/ref/chain: $(patsubst %.c,$(B)/obj/%.o,$(wildcard unit/ref/chain/*.c))
 $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
