@@ -1,5 +1,5 @@
 /*
- * The forward ops once more, over real numbers and from their pages in docs/components alone: what chain.c differentiates by differences.
+ * The forward ops once more, over real numbers and from docs/components and dsv3.h alone: what chain.c differentiates by differences.
  * No gradient is written here, and nothing of ref/ is read.
  */
 #ifndef FORWARD_H
