@@ -4,6 +4,7 @@
 #include "../train/text.h"
 #include "anchor.h"
 #include "bench.h"
+#include "case/rng.h"
 #include "commands/options.h"
 #include "cost.h"
 #include "port/process.h"
@@ -17,7 +18,8 @@
 
 typedef struct {
     const char *backend, *text, *model, *format;
-    int prompts, prompt, new, threads, modules;
+    int prompts, prompt, new, threads, modules, seed;
+    double temperature;
 } settings;
 
 static const option table[] = {
@@ -27,6 +29,9 @@ static const option table[] = {
     {"--prompt", OPTION_WHOLE, offsetof(settings, prompt), "N", "tokens of a prompt; 64 unless said", 1, 65536},
     {"--new", OPTION_WHOLE, offsetof(settings, new), "N", "tokens that follow; 64 unless said", 1, 65536},
     {"--modules", OPTION_WHOLE, offsetof(settings, modules), "N", "that draft; all unless said", 1, 4},
+    {"--temperature", OPTION_NUMBER, offsetof(settings, temperature), "X",
+     "of the distributions that tokens are drawn from; 0, unless said: the most probable one each time", 0, 100},
+    {"--seed", OPTION_WHOLE, offsetof(settings, seed), "N", "of what is drawn; 0 unless said", 0, 1e9},
     {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "a port in C; avx512 unless said"},
     {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of avx512; all processors unless said", 1, 64},
@@ -35,7 +40,8 @@ static const option table[] = {
 static const syntax generate_syntax = {
     "generate", "usage: bench generate [OPTION]... --model=DIR --text=FILE\n", table,
     "The most probable token is taken each time. With DSV3_FAST_INVARIANT=1 a row of avx512 has the same bits\n"
-    "alone and beside others: both ways then write the same bytes. Times are of this run and this machine.\n"
+    "alone and beside others: both ways then write the same bytes. With a temperature both draw from the same\n"
+    "distribution, and their texts aren't compared. Times are of this run and this machine.\n"
     "\n"
     "exit: 0 all texts are equal; 1 one is not; 2 usage, or something is missing\n",
     "bench"};
@@ -86,7 +92,7 @@ static bool compare_ways(generate_run *r, int i)
     bool const good = continue_prompt(r, i, 0, &plain, &r->plain_seconds);
     if (good) memcpy(kept, r->g.token, bytes);
     bool const both = good && continue_prompt(r, i, r->s->modules, &drafted, &r->seconds);
-    if (both) r->different += memcmp(kept, r->g.token, bytes) != 0;
+    if (both && !(r->s->temperature > 0)) r->different += memcmp(kept, r->g.token, bytes) != 0;
     if (both) add_counts(&r->plain, &plain), add_counts(&r->all, &drafted);
     free(kept);
     return both;
@@ -113,12 +119,16 @@ static void print_result(const generate_run *r)
     const generation_count *const c = &r->all;
     bool const json = !strcmp(r->s->format, "jsonl");
     double const per_call = ratio(c->tokens, c->main_calls), faster = r->plain_seconds / r->seconds;
-    printf(json ? "{\"study\":\"generate\",\"prompts\":%d,\"different\":%d,\"modules\":%d,\"tokens\":%lld,"
-                  "\"main_calls\":%lld,\"tokens_a_call\":%.9g,\"faster\":%.9g,\"accepted\":["
-                : "%d prompts, %d written otherwise; %d modules drafted; %lld tokens in %lld calls of the main model:\n"
+    printf(json ? "{\"study\":\"generate\",\"prompts\":%d" : "%d prompts", r->s->prompts);
+    if (r->s->temperature > 0)
+        printf(json ? ",\"temperature\":%.9g" : ", drawn at the temperature %g", r->s->temperature);
+    else
+        printf(json ? ",\"different\":%d" : ", %d written otherwise", r->different);
+    printf(json ? ",\"modules\":%d,\"tokens\":%lld,\"main_calls\":%lld,\"tokens_a_call\":%.9g,\"faster\":%.9g,"
+                  "\"accepted\":["
+                : "; %d modules drafted; %lld tokens in %lld calls of the main model:\n"
                   "%.3f tokens a call, %.2f times as fast as token by token; accepted by depth: ",
-           r->s->prompts, r->different, r->s->modules, (long long)c->tokens, (long long)c->main_calls, per_call,
-           faster);
+           r->s->modules, (long long)c->tokens, (long long)c->main_calls, per_call, faster);
     for (int k = 1; k <= r->s->modules; k++)
         printf(json ? "%s%.9g" : "%s%.3f", k > 1 ? (json ? "," : " ") : "", ratio(c->accepted[k], c->drafted[k]));
     if (!json) return (void)puts("");
@@ -161,6 +171,7 @@ static bool generate_on(settings *s, const loaded_port *port, model *m, int *dif
     bool const read = text_open(&r.t, s->text, 1, why);
     bool const asked = read && check_settings(s, m, &r.t, why);
     bool const open = asked && generation_open(&r.g, m, port, s->prompt + s->new + 2 * MOST_MODULES, why);
+    r.g.temperature = s->temperature, r.g.key = rng_key((uint64_t)s->seed, "generate");
     processor_name(r.cpu, sizeof r.cpu);
     bool const good = open && run_prompts(&r);
     if (good) print_result(&r);

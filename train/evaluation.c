@@ -1,6 +1,8 @@
 /* See evaluation.h. */
 #include "evaluation.h"
 
+#include "sampling.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -31,18 +33,10 @@ static int largest(const float *v, int64_t n)
     return at;
 }
 
-static void softmax(const float *v, int64_t n, double temperature, double *out)
-{
-    double const most = (double)v[largest(v, n)];
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += out[i] = exp(((double)v[i] - most) / temperature);
-    for (int64_t i = 0; i < n; i++) out[i] /= sum;
-}
-
 static double overlap(const float *a, const float *b, int64_t n, double temperature, double *space)
 {
     double sum = 0;
-    softmax(a, n, temperature, space), softmax(b, n, temperature, space + n);
+    softmax_at(a, n, temperature, space), softmax_at(b, n, temperature, space + n);
     for (int64_t i = 0; i < n; i++) sum += fmin(space[i], space[n + i]);
     return sum;
 }

@@ -1,7 +1,9 @@
 /* See generation.h. Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, 5.4.3; Leviathan et al. (arXiv 2211.17192). */
 #include "generation.h"
 
+#include "case/rng.h"
 #include "port/process.h"
+#include "sampling.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +80,9 @@ static void open_rows(generation *g)
     for (int i = 0; i <= g->modules; i++) {
         g->hidden[i] = room_rows(&g->memory, n, c->hidden_size);
         g->best[i] = room_take(&g->memory, n, sizeof *g->best[i]);
+        g->chance[i] = room_take(&g->memory, c->vocab_size, sizeof *g->chance[i]);
     }
+    g->rest = room_take(&g->memory, c->vocab_size, sizeof *g->rest);
     g->both = room_rows(&g->memory, n, 2 * c->hidden_size);
     g->kv = room_rows(&g->memory, n, c->kv_lora_rank + c->qk_rope_head_dim);
     g->logits = room_rows(&g->memory, n, c->vocab_size);
@@ -310,6 +314,44 @@ static void run_module(generation *g, int depth, int64_t from, int64_t rows)
     speak(g, depth, from, rows);
 }
 
+/* ---- what is drawn ---- */
+
+static double uniform(generation *g)
+{
+    return (double)(rng_bits(g->key, g->drawn++) >> 11) * 0x1p-53;
+}
+
+/* Distribution of a depth at a row of the last call's logits. */
+static void find_chances(generation *g, int depth, int64_t row)
+{
+    int64_t const vocab = g->logits.shape[1];
+    softmax_at((const float *)g->logits.data + row * vocab, vocab, g->temperature, g->chance[depth]);
+}
+
+/* The next token of a depth: the largest logit of a row, or one that is drawn; `place` is the row's in the text. */
+static int32_t next_token(generation *g, int depth, int64_t place, int64_t row)
+{
+    if (!(g->temperature > 0)) return g->best[depth][place];
+    find_chances(g, depth, row);
+    return draw(g->chance[depth], g->logits.shape[1], uniform(g));
+}
+
+/* Does draft k stay, which the main model speaks of in that row? */
+static bool keeps(generation *g, int k, int32_t token, int64_t place, int64_t row)
+{
+    if (!(g->temperature > 0)) return token == g->best[0][place];
+    find_chances(g, 0, row);
+    return stays(g->chance[0][token], g->chance[k][token], uniform(g));
+}
+
+/* In the place of draft k, which didn't stay. */
+static int32_t replaced(generation *g, int k, int64_t place)
+{
+    if (!(g->temperature > 0)) return g->best[0][place];
+    rest_of(g->chance[0], g->chance[k], g->logits.shape[1], g->rest);
+    return draw(g->rest, g->logits.shape[1], uniform(g));
+}
+
 /* ---- the text ---- */
 
 /* Where each depth's rows are final: behind them tokens may still change. */
@@ -320,7 +362,7 @@ typedef struct {
 } progress_of_text;
 
 /* The main model on all rows that aren't final, drafts too: what it says of each place is the text; drafts that say the same
- * stay. */
+ * stay, or of drawn ones those that may. */
 static void check_drafts(generation *g, progress_of_text *at, generation_count *count)
 {
     int same = 0;
@@ -331,9 +373,13 @@ static void check_drafts(generation *g, progress_of_text *at, generation_count *
         count->calls[rows]++, count->call_seconds[rows] += now() - from;
     else
         count->prompt_seconds += now() - from;
-    while (same < at->drafts && g->token[at->known + same] == g->best[0][at->known - 1 + same]) same++;
+    int64_t const place = at->known - 1, row = place - at->main; /* that speaks of the first draft */
+    while (g->call.good && same < at->drafts &&
+           keeps(g, same + 1, g->token[at->known + same], place + same, row + same))
+        same++;
     for (int k = 1; k <= at->drafts && k <= same + 1; k++) count->drafted[k]++, count->accepted[k] += k <= same;
-    g->token[at->known + same] = g->best[0][at->known - 1 + same];
+    g->token[at->known + same] =
+        same < at->drafts ? replaced(g, same + 1, place + same) : next_token(g, 0, place + same, row + same);
     at->known += same + 1, at->main = at->known - 1;
     at->drafts = 0;
 }
@@ -343,9 +389,10 @@ static void draft(generation *g, progress_of_text *at, int modules, generation_c
 {
     double const from = now();
     for (int k = 1; k <= modules && at->known + k <= g->capacity; k++) {
-        run_module(g, k, at->module[k], at->known - 1 - at->module[k]);
+        int64_t const rows = at->known - 1 - at->module[k];
+        run_module(g, k, at->module[k], rows);
         at->module[k] = at->known - k > 0 ? at->known - k : 0;
-        g->token[at->known + k - 1] = g->best[k][at->known - 2];
+        g->token[at->known + k - 1] = next_token(g, k, at->known - 2, rows - 1);
         at->drafts = k;
     }
     *(count->main_calls > 1 ? &count->draft_seconds : &count->prompt_seconds) += now() - from;

@@ -342,6 +342,7 @@ static const bad inputs[] = {
     {EVALUATE "--model=" FOLDER "/asked --batch=64 --length=16", {"must have", "for a batch of windows"}},
     {EVALUATE "--model=" FOLDER "/asked more", {"takes no 'more'"}},
     {GENERATE "--model=/no/such", {"/no/such"}},
+    {GENERATE "--model=" FOLDER "/judged --temperature=-1", {"--temperature=-1 is out of range"}},
     {GENERATE "--model=" FOLDER "/narrow", {"vocab_size is 100", "256 bytes"}},
     {EVALUATE "--batch=2 --length=16 --model=" FOLDER "/narrow", {"vocab_size is 100", "256 bytes"}},
     {"record --backend=plain --text=" FOLDER "/text --out=" FOLDER "/recorded --model=" FOLDER "/narrow",
