@@ -32,6 +32,7 @@ static float *replay(const training_log *log, int layer, path *p)
 {
     float const speed = (float)plan_number(log, "bias_update_speed");
     *p = (path){(int)plan_number(log, "steps"), (int)plan_number(log, "n_routed_experts"), NULL};
+    if (log->numbers[LINE_LOADS] < p->steps) return NULL;
     p->bias = calloc((size_t)p->steps * (size_t)p->experts, sizeof *p->bias);
     for (int s = 0; p->bias && s < p->steps; s++) {
         const json_t *const line = line_at(log, LINE_LOADS, s);

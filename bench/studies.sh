@@ -114,30 +114,43 @@ smoke() {
     "$build/bin/bench" evaluate --model="$to/mtp" --text="$build/text.txt"
 }
 
+# last_line COMMAND...: its last line goes to $file.part; a command that fails ends the study.
+last_line() {
+    lines=$("$@")
+    echo "$lines" | tail -n 1 >>"$file.part"
+}
+
 # Beside torch, three times in turn, with two modules and without: on a machine that does nothing else, with torch installed.
 speed() {
     file=docs/data/train_speed.txt
-    : >"$file"
+    : >"$file.part"
     for turn in 1 2 3; do
         for modules in 0 2; do
-            echo "turn $turn, --modules=$modules" >>"$file"
+            echo "turn $turn, --modules=$modules" >>"$file.part"
             rm -rf "$to/speed"
-            train speed --steps=1000 --stop-at=60 --modules=$modules --log-every=1 --evaluate-every=1000 | tail -n 1 >>"$file"
-            OMP_WAIT_POLICY=passive "$build/ports/python" bench/torch_train.py "$build/text.txt" "$to/speed/log.jsonl" 30 |
-                tail -n 1 >>"$file"
+            last_line train speed --steps=1000 --stop-at=60 --modules=$modules --log-every=1 --evaluate-every=1000
+            last_line env OMP_WAIT_POLICY=passive \
+                "$build/ports/python" bench/torch_train.py "$build/text.txt" "$to/speed/log.jsonl" 30
         done
     done
+    mv "$file.part" "$file"
     cat "$file"
 }
 
-make -s text
-mkdir -p "$to"
-for study in ${*:-balance biases mtp formats domains speculation}; do
+studies=${*:-balance biases mtp formats domains speculation}
+for study in $studies; do
     case $study in
-    balance | biases | mtp | formats | domains | speculation | trained | smoke | speed) $study ;;
+    balance | biases | mtp | formats | domains | speculation | trained | smoke | speed) ;;
     *)
         echo "studies.sh: '$study' is no study: balance, biases, mtp, formats, domains, speculation, trained, smoke or speed" >&2
         exit 2
         ;;
     esac
 done
+if [ ! -x "$build/bin/bench" ]; then
+    echo "studies.sh: there is no $build/bin/bench: make bench${BUILD:+ B=$BUILD}" >&2
+    exit 2
+fi
+make -s text B="$build"
+mkdir -p "$to"
+for study in $studies; do $study; done

@@ -78,13 +78,13 @@ static bool check_plan(const json_t *p, const char **lacks)
            is_more(p, "n_routed_experts", "num_experts_per_tok", lacks, true);
 }
 
-/* A list of at least n numbers, each not negative unless `any`. */
+/* A list of at least n numbers, unless `any` each one that a count can be. */
 static bool has_numbers(const json_t *list, size_t n, bool any)
 {
     if (json_array_size(list) < n) return false;
     for (size_t i = 0; i < n; i++) {
         double const v = number_of(json_array_get(list, i));
-        if (!isfinite(v) || (!any && v < 0)) return false;
+        if (!isfinite(v) || (!any && !(v >= 0 && v <= 1e15))) return false;
     }
     return true;
 }

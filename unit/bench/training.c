@@ -522,3 +522,28 @@ Test(training, a_log_that_was_cut_is_noticed, .timeout = 300)
     cr_expect_eq(o->code, 2);
     cr_expect(strstr(o->err, "log.jsonl: it was cut"), "%s", o->err);
 }
+
+/* bench/studies.sh trains for hours: what it can't do is said before, and a study that failed leaves what was measured. */
+Test(training, studies_say_at_once_what_they_cannot_do, .timeout = 60)
+{
+    static const char fails[] =
+        "mkdir -p " FOLDER "/fails/bin && cp LICENSE " FOLDER "/fails/text.txt && "
+        "printf '#!/bin/sh\necho 9 tokens\nexit 3\n' >" FOLDER "/fails/bin/bench && chmod +x " FOLDER
+        "/fails/bin/bench && sha256sum docs/data/train_speed.txt >" FOLDER "/fails/before";
+    static const char *const says[] = {"'speeds' is no study", "there is no " FOLDER "/empty/bin/bench: make bench"};
+    static const char *const commands[] = {"STUDIES=" FOLDER "/studies timeout 9 bench/studies.sh balance speeds",
+                                           "BUILD=" FOLDER "/empty STUDIES=" FOLDER
+                                           "/studies timeout 9 bench/studies.sh smoke"};
+    cr_assert(!system("mkdir -p " FOLDER));
+    for (int i = 0; i < 2; i++) {
+        char command[300];
+        snprintf(command, sizeof command,
+                 "%s 2>&1 >" FOLDER "/printed | grep -q \"%s\" && test ! -s " FOLDER "/printed", commands[i], says[i]);
+        cr_expect(!system(command), "%s", command);
+    }
+    cr_assert(!system(fails));
+    cr_expect(
+        system("BUILD=" FOLDER "/fails STUDIES=" FOLDER "/studies timeout 9 bench/studies.sh speed >/dev/null 2>&1"));
+    cr_expect(!system("sha256sum --check --quiet " FOLDER "/fails/before"));
+    remove("docs/data/train_speed.txt.part");
+}
