@@ -381,6 +381,14 @@ Test(bench, bytes_of_a_configuration)
     for (int i = 0; i < 4; i++) cr_expect(strstr(o->out, rows[i]), "lacks %s\n%s", rows[i], o->out);
 }
 
+/* Data that a test makes: tests run beside each other. */
+static const char *other_file(void)
+{
+    static char path[100];
+    snprintf(path, sizeof path, BUILD "/other-%d.jsonl", (int)getpid());
+    return path;
+}
+
 /* The check lines read the data: others are wrong, or miss. sed makes them. */
 Test(bench, check_lines_see_other_data)
 {
@@ -433,14 +441,14 @@ Test(bench, check_lines_see_other_data)
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char command[500], arguments[200];
-        snprintf(command, sizeof command, "sed '%s' docs/data/%s.jsonl >" BUILD "/other.jsonl &&", others[i].edit,
-                 others[i].study);
-        snprintf(arguments, sizeof arguments, "plot %s --check " BUILD "/other.jsonl", others[i].study);
+        snprintf(command, sizeof command, "sed '%s' docs/data/%s.jsonl >%s &&", others[i].edit, others[i].study,
+                 other_file());
+        snprintf(arguments, sizeof arguments, "plot %s --check %s", others[i].study, other_file());
         const outcome *const o = run_program(command, "bench", arguments);
         cr_expect_eq(o->code, 1, "%s: code %d", others[i].edit, o->code);
         cr_expect(strstr(o->out, others[i].says), "%s: lacks '%s':\n%s", others[i].edit, others[i].says, o->out);
     }
-    remove(BUILD "/other.jsonl");
+    remove(other_file());
 }
 
 /* The same of the log whose loads stand beneath a figure. */
@@ -474,13 +482,13 @@ typedef struct {
 /* A file may be anybody's: what the first lines of our own can't be is refused by its line. sed makes it. */
 static void expect_refusal(const char *file, const char *study, const refusal *r)
 {
-    char command[300], arguments[100];
-    snprintf(command, sizeof command, "head -5 docs/data/%s | sed '%s' >" BUILD "/other.jsonl &&", file, r->edit);
-    snprintf(arguments, sizeof arguments, "plot %s --check " BUILD "/other.jsonl", study);
+    char command[400], arguments[200];
+    snprintf(command, sizeof command, "head -5 docs/data/%s | sed '%s' >%s &&", file, r->edit, other_file());
+    snprintf(arguments, sizeof arguments, "plot %s --check %s", study, other_file());
     const outcome *const o = run_program(command, "bench", arguments);
     cr_expect_eq(o->code, 2, "%s: code %d", r->edit, o->code);
     cr_expect(strstr(o->err, r->says), "%s: lacks '%s': %s", r->edit, r->says, o->err);
-    remove(BUILD "/other.jsonl");
+    remove(other_file());
 }
 
 Test(bench, logs_that_cannot_be)
@@ -553,15 +561,16 @@ Test(bench, speculations_that_cannot_be)
 Test(bench, budgets_of_a_run)
 {
     static const char port[] = BUILD "/ports/plain.so", mistake[] = BUILD "/planted/mistake_W1_next_row.so";
-    char arguments[300];
-    snprintf(arguments, sizeof arguments,
-             "run rmsnorm@tiny embed@tiny --backend=%s,%s --format=jsonl >" BUILD "/other.jsonl", port, mistake);
+    char arguments[400];
+    snprintf(arguments, sizeof arguments, "run rmsnorm@tiny embed@tiny --backend=%s,%s --format=jsonl >%s", port,
+             mistake, other_file());
     run_verify("", arguments);
-    const outcome *const o = run_program("", "bench", "plot budget --check " BUILD "/other.jsonl");
+    snprintf(arguments, sizeof arguments, "plot budget --check %s", other_file());
+    const outcome *const o = run_program("", "bench", arguments);
     cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
     cr_expect(strstr(o->out, "ok     plain: 2 outputs passed"), "%s", o->out);
     cr_expect(strstr(o->out, "1 of 1 mistakes are beyond 1 where they FAIL\n"), "%s", o->out);
-    remove(BUILD "/other.jsonl");
+    remove(other_file());
 }
 
 /* The script of a figure, but for its first line, which names the folder. */
