@@ -277,3 +277,160 @@ Test(terms_of_gradients, two_sums)
         summed(WIDE "arith bf16 sigmoid=f32; grad_act f32 must; grad_x bf16 may; routed f32 may", 2, 1, term);
     expect(&legal, (double)(both + term[3]), "two sums");
 }
+
+/* ---- attention: one head, keys of two entries, the first of which makes the score ---- */
+
+enum { KEYS = 256, COLUMNS = 64 };
+
+typedef struct {
+    int queries, keys, columns;
+    double scale;
+    float q[2 * KEYS], k[2 * KEYS], v[COLUMNS * KEYS], grad_o[COLUMNS * KEYS];
+} attention_case;
+
+enum { BY_Q, BY_K, BY_V };
+
+static void find_attention_gradient(const char *declaration, const attention_case *a, int which, ref_value *legal)
+{
+    static float out[COLUMNS * KEYS];
+    int32_t const to_q[2] = {0, a->queries}, to_k[2] = {0, a->keys};
+    int64_t const n = a->queries, m = a->keys, c = a->columns;
+    ref_numerics const port = numerics("mla_prefill_backward", declaration);
+    dsv3_mla_prefill_backward_prob const prob = {1, n, m, 1, 1, 1, c, a->scale};
+    dsv3_mla_prefill_backward_io const io = {.q = {(void *)a->q, DSV3_F32, 3, {n, 1, 2}, {2, 2, 1}},
+                                             .k = {(void *)a->k, DSV3_F32, 3, {m, 1, 2}, {2, 2, 1}},
+                                             .v = {(void *)a->v, DSV3_F32, 3, {m, 1, c}, {c, c, 1}},
+                                             .cu_seqlens_q = {(void *)to_q, DSV3_I32, 1, {2}, {1}},
+                                             .cu_seqlens_k = {(void *)to_k, DSV3_I32, 1, {2}, {1}},
+                                             .o = {out, DSV3_F32, 3, {n, 1, c}, {c, c, 1}},
+                                             .lse = {out, DSV3_F32, 2, {n, 1}, {1, 1}},
+                                             .grad_o = {(void *)a->grad_o, DSV3_F32, 3, {n, 1, c}, {c, c, 1}},
+                                             .grad_q = {out, DSV3_F32, 3, {n, 1, 2}, {2, 2, 1}},
+                                             .grad_k = {out, DSV3_F32, 3, {m, 1, 2}, {2, 2, 1}},
+                                             .grad_v = {out, DSV3_F32, 3, {m, 1, c}, {c, c, 1}}};
+    ref_reading const rd = {&port, ref_none(), false};
+    ref_value *outputs[3] = {NULL};
+    outputs[which] = legal;
+    cr_assert(ref_dd.mla_prefill_backward(&rd, &prob, &io, outputs));
+}
+
+/* One query with these scores: what comes back to its other entry is dS of key 0. */
+static attention_case one_query(int keys, int columns, const float *score)
+{
+    attention_case a = {.queries = 1, .keys = keys, .columns = columns, .scale = 1, .q = {1}};
+    for (int j = 0; j < keys; j++) a.k[2 * j] = score[j], a.k[2 * j + 1] = j == 0;
+    return a;
+}
+
+static ref_value first_dS(const char *declaration, const attention_case *a)
+{
+    ref_value legal[2];
+    find_attention_gradient(declaration, a, BY_Q, legal);
+    return legal[1];
+}
+
+#define ATTENTION "rescales 0; scaled scores; parts 1; flush none; "
+#define EXACT     "acc 53 rn; exp 0.001; log 0.001; div 0.001; " ATTENTION
+
+/* Queries from 180 on see key 180, and it has all their weight: one of four parts has all of its sum. */
+Test(terms_of_gradients, a_part_with_all_terms)
+{
+    enum { N = 240, FIRST = 180 };
+    static attention_case a;
+    static ref_value legal[N];
+    double sum = 0;
+    a = (attention_case){.queries = N, .keys = N, .columns = 1, .scale = 1};
+    for (int i = 0; i < N; i++) a.q[2 * i] = 1, a.k[2 * i] = i == FIRST ? 0 : -1000;
+    for (int i = FIRST; i < N; i++) {
+        a.grad_o[i] = i == FIRST ? 1 : 1.0625f * 0x1p-11f;
+        sum = to_bits(sum + (double)a.grad_o[i], 11);
+    }
+    find_attention_gradient("acc 11 rn fused splits=4; exp 1; log 1; div ieee; " ATTENTION, &a, BY_V, legal);
+    expect(&legal[FIRST], sum, "a part with all terms");
+}
+
+/* P dP and P D, each rounded, of a D in BF16 that is nearly dP. */
+Test(terms_of_gradients, nearly_equal_products)
+{
+    static attention_case a;
+    float const D = 1 + 0x1p-7f, dP = D + 0x1p-20f;
+    float best = 0, got = 0;
+    double most = 0;
+    for (float score = -1; score < -0.5f; score += 0x1p-14f) {
+        float const P = (float)(1 / (1 + exp((double)score))), dS = P * dP - P * D;
+        double const off = fabs((double)dS - (double)P * (double)(dP - D));
+        if (off > most) most = off, best = score, got = dS;
+    }
+    printf("terms_of_gradients: a difference off by %.3f units of a product\n", most * 0x1p24);
+    a = one_query(2, 1, (float const[]){0, best});
+    a.v[0] = dP, a.v[1] = D, a.grad_o[0] = 1;
+    ref_value const legal = first_dS(EXACT "P f32 must; D bf16 must", &a);
+    expect(&legal, (double)got, "P dP - P D");
+}
+
+/* dP - D is rounded, P times that is a tie of BF16, and P dP - P D lies below it; softmax_scale comes last. Found by search. */
+Test(terms_of_gradients, a_difference_that_makes_a_tie)
+{
+    static attention_case a;
+    float const score = -0x1.2acp+1f, dP = 57546 * 0x1p-25f, D = 1 + 0x1p-7f;
+    double const P = 1 / (1 + exp(1.375 * (double)score));
+    float const stored = bf16((float)P), dS = bf16(stored * (dP - D));
+    cr_assert(bf16((float)((double)stored * ((double)dP - (double)D))) != dS);
+    a = one_query(2, 1, (float const[]){0, score});
+    a.scale = 1.375, a.v[0] = dP, a.v[1] = (float)(((double)D - P * (double)dP) / (1 - P)), a.grad_o[0] = 1;
+    ref_value const legal = first_dS(EXACT "P bf16 must; dP f32 must; D bf16 must; dS bf16 must", &a);
+    expect(&legal, (double)(1.375f * dS), "P (dP - D)");
+}
+
+/* Keys whose weights are rounded up by nearly half a unit of BF16, all with dP = 1. Two have dP = 0, and the second brings lse
+ * next to a number of BF16. */
+Test(terms_of_gradients, weights_rounded_together)
+{
+    enum { N = 102 };
+    static attention_case a;
+    float score[N] = {0};
+    double const w = 0.5 * (1 + 0x1p-8 * 1.02), sum = exp(3.9375);
+    for (int j = 1; j < N - 1; j++) score[j] = (float)log(w);
+    score[N - 1] = (float)log(sum - 1 - (N - 2) * w);
+    a = one_query(N, 2, score);
+    for (int j = 1; j < N - 1; j++) a.v[2 * j] = 2, a.v[2 * j + 1] = 1;
+    a.grad_o[0] = 1, a.grad_o[1] = -1;
+    ref_value const legal = first_dS(EXACT "P f32 must; P_v bf16 may; lse bf16 must", &a);
+    double const D = (N - 2) * (double)bf16((float)w) / sum;
+    expect(&legal, -D / sum, "weights that are rounded alike");
+}
+
+/* Exponentials off as dP is signed. */
+Test(terms_of_gradients, exponentials_off_together)
+{
+    enum { N = 5 };
+    static attention_case a;
+    double const w = exp(-1), off = 3990 * 0x1p-24;
+    a = one_query(N, 2, (float const[]){0, -1, -1, -1, -1});
+    for (int j = 1; j < N; j++) a.v[2 * j] = j % 2 ? 2 : -2, a.v[2 * j + 1] = j % 2 ? 1 : -1;
+    a.grad_o[0] = 1, a.grad_o[1] = -1;
+    ref_value const legal =
+        first_dS("acc 53 rn; exp 4000; log 0.001; div 0.001; " ATTENTION "P bf16 must; P_v f32 must", &a);
+    double const P = (double)bf16((float)(1 / (1 + 4 * w))), D = 4 * w * off / (1 + 4 * w);
+    expect(&legal, -P * D, "exponentials that are off");
+}
+
+/* Entries of o so near to ties of BF16 that an exponential decides: each rounded as grad_o is signed. */
+Test(terms_of_gradients, an_o_that_is_stored)
+{
+    static attention_case a;
+    double const w = exp((double)-0.01f), off = w * (1 - 3990 * 0x1p-24), tie = 1 + 0x1p-8;
+    double D = 0, dP = 0;
+    a = one_query(2, COLUMNS, (float const[]){0, -0.01f});
+    for (int c = 0; c < COLUMNS; c++) {
+        double const sign = c % 2 ? 1 : -1, exact = tie - sign * 0x1p-20;
+        a.v[c] = (float)(tie + sign * 0x1p-5);
+        a.v[COLUMNS + c] = (float)((exact * (1 + w) - (double)a.v[c]) / w);
+        float const o = (float)(((double)a.v[c] + off * (double)a.v[COLUMNS + c]) / (1 + off));
+        a.grad_o[c] = (float)sign, D += sign * (double)bf16(o), dP += sign * (double)a.v[c];
+    }
+    cr_assert(D == COLUMNS * 0x1p-8);
+    ref_value const legal =
+        first_dS("acc 53 rn; exp 4000; log 0.001; div 0.001; " ATTENTION "P f32 must; P_v f32 must; o bf16 must", &a);
+    expect(&legal, (dP - D) / (1 + off), "o in BF16");
+}
