@@ -68,46 +68,101 @@ Test(sampling, numbers_become_tokens)
 
 /* ---- whole texts ---- */
 
+/* Few tokens: all texts can be listed. */
+enum { VOCAB = 6, PROMPT = 3, NEW = 4, TEXTS = 8000, ALL = 6 * 6 * 6 * 6 };
+
 static const dsv3_config small = {
-    256, 24,   20,  12, 3,  1,   2,  10, 12,  6,   4, 8, 8, 2, 3,      4, 2,
-    1.7, 1e-5, 100, 8,  64, 512, 32, 1,  0.7, 1.1, 2, 1, 1, 0, {0, 0}, 0,
+    VOCAB, 24,   20,  12, 3,  1,   2,  10, 12,  6,   4, 8, 8, 2, 3,      4, 2,
+    1.7,   1e-5, 100, 8,  64, 512, 32, 1,  0.7, 1.1, 2, 1, 1, 0, {0, 0}, 0,
 };
 
-enum { PROMPT = 3, NEW = 3, TEXTS = 12000, VOCAB = 256 };
-
-/* How often each token came at each place. */
+/* Of every text behind the prompt: its probability, or how often it came. Texts are numbers of NEW digits, the first one highest. */
 typedef struct {
-    int seen[NEW][VOCAB];
-    generation_count all;
+    double of[ALL];
 } tally;
 
-static void write_texts(generation *g, int speculate, uint64_t seed, tally *t)
+static void give_prompt(generation *g)
 {
-    *t = (tally){.all = {0}};
-    g->temperature = 1, g->key = rng_key(seed, "texts"), g->drawn = 0;
+    for (int j = 0; j < PROMPT; j++) g->token[j] = (2 * j + 1) % VOCAB;
+}
+
+/* The main model's distribution behind `known` tokens of a text, from the last row of its logits. */
+static void find_next(generation *g, int text, int known, double *p)
+{
+    generation_count c;
+    int32_t digit[NEW];
+    for (int j = NEW - 1; j >= 0; j--) digit[j] = (int32_t)(text % VOCAB), text /= VOCAB;
+    give_prompt(g);
+    for (int j = 0; j < known; j++) g->token[PROMPT + j] = digit[j];
+    cr_assert(generate(g, PROMPT + known, 1, 0, &c), "%s", g->call.why->text);
+    const float *const z = (const float *)g->logits.data + (PROMPT + known - 1) * VOCAB;
+    double sum = 0;
+    for (int v = 0; v < VOCAB; v++) sum += p[v] = exp((double)z[v]);
+    for (int v = 0; v < VOCAB; v++) p[v] /= sum;
+}
+
+/* Each text that begins like those before it, times the next token's probability. */
+static void find_truth(generation *g, tally *t)
+{
+    int behind = ALL; /* texts that begin alike */
+    for (int i = 0; i < ALL; i++) t->of[i] = 1;
+    for (int known = 0; known < NEW; known++, behind /= VOCAB)
+        for (int i = 0; i < ALL; i += behind) {
+            double p[VOCAB];
+            find_next(g, i, known, p);
+            for (int j = 0; j < behind; j++) t->of[i + j] *= p[j / (behind / VOCAB)];
+        }
+}
+
+static void write_texts(generation *g, int speculate, tally *t, generation_count *all)
+{
+    *t = (tally){{0}}, *all = (generation_count){0};
+    g->key = rng_key((uint64_t)speculate, "texts"), g->drawn = 0;
     for (int i = 0; i < TEXTS; i++) {
         generation_count c;
-        for (int j = 0; j < PROMPT; j++) g->token[j] = 100 + j;
+        int text = 0;
+        give_prompt(g);
         cr_assert(generate(g, PROMPT, NEW, speculate, &c), "%s", g->call.why->text);
-        for (int j = 0; j < NEW; j++) t->seen[j][g->token[PROMPT + j]]++;
-        for (int k = 1; k <= 2; k++) t->all.drafted[k] += c.drafted[k], t->all.accepted[k] += c.accepted[k];
+        for (int j = 0; j < NEW; j++) text = text * VOCAB + g->token[PROMPT + j];
+        t->of[text]++;
+        for (int k = 1; k <= speculate; k++) all->drafted[k] += c.drafted[k], all->accepted[k] += c.accepted[k];
     }
 }
 
-/* Chi-square of two tallies of as many texts, rare tokens together; how many deviations it lies above what chance gives. Chance
- * alone exceeds 6 less than once in 10^6 times. */
-static double deviations(const int *a, const int *b)
+typedef struct {
+    double square, freedom;
+} chi;
+
+/* Chi-square of the first `known` tokens; texts that should come less than ten times are one cell. */
+static chi compare_beginnings(const tally *seen, const tally *truth, int known)
 {
+    int behind = ALL, cells = 0;
     double square = 0, rare[2] = {0, 0};
-    int cells = 0;
-    for (int v = 0; v < VOCAB; v++)
-        if (a[v] + b[v] < 40)
-            rare[0] += a[v], rare[1] += b[v];
+    for (int j = 0; j < known; j++) behind /= VOCAB;
+    for (int i = 0; i < ALL; i += behind) {
+        double n = 0, wanted = 0;
+        for (int j = 0; j < behind; j++) n += seen->of[i + j], wanted += TEXTS * truth->of[i + j];
+        if (wanted < 10)
+            rare[0] += n, rare[1] += wanted;
         else
-            square += pow(a[v] - b[v], 2) / (a[v] + b[v]), cells++;
-    if (rare[0] + rare[1] >= 40) square += pow(rare[0] - rare[1], 2) / (rare[0] + rare[1]), cells++;
-    cr_assert(cells > 4, "%d tokens came often enough to compare", cells);
-    return (square - (cells - 1)) / sqrt(2.0 * (cells - 1));
+            square += pow(n - wanted, 2) / wanted, cells++;
+    }
+    if (rare[1] >= 10) square += pow(rare[0] - rare[1], 2) / rare[1], cells++;
+    return (chi){square, cells - 1};
+}
+
+/* Chance alone exceeds freedom + 2 sqrt(freedom x) + 2 x with a probability below exp(-x) (Laurent and Massart 2000, lemma 1): x = 17
+ * for each of the twelve comparisons is 5e-7 for all of them. */
+static void check_texts(const tally *seen, const tally *truth, int speculate)
+{
+    double const x = 17;
+    for (int known = 1; known <= NEW; known++) {
+        chi const c = compare_beginnings(seen, truth, known);
+        cr_assert(c.freedom >= 2, "%g degrees of freedom compare nothing", c.freedom);
+        cr_expect(c.square < c.freedom + 2 * sqrt(c.freedom * x) + 2 * x,
+                  "%d modules draft, first %d tokens: chi-square %.1f of %g degrees of freedom", speculate, known,
+                  c.square, c.freedom);
+    }
 }
 
 static void load_plain(loaded_port *port)
@@ -120,33 +175,37 @@ static void load_plain(loaded_port *port)
     cr_assert(load_port(&b, port, &a), "%s", a.why);
 }
 
-/* A head that says a few tokens often, and modules that say others than the main model does. */
+/* A head that prefers some tokens clearly, and modules that prefer others than the main model does. */
 static void open_small(model *m)
 {
     complaint why;
     cr_assert(model_open(m, &small, 3, &why), "%s", why.text);
-    for (int64_t i = 0; i < m->lm_head->count; i++) m->lm_head->value[i] *= 5;
+    for (int64_t i = 0; i < m->lm_head->count; i++) m->lm_head->value[i] *= 3;
 }
 
+/* The fourth token is behind two drafts that stayed. */
 Test(sampling, drafts_do_not_change_how_often_a_text_comes, .timeout = 300)
 {
     static loaded_port port;
-    static tally alone, beside, again;
+    static tally truth, seen;
     model m;
     generation g;
+    generation_count all;
     complaint why = {""};
     load_plain(&port);
     open_small(&m);
     cr_assert(generation_open(&g, &m, &port, PROMPT + NEW + 2 * MOST_MODULES, &why), "%s", why.text);
-    write_texts(&g, 0, 1, &alone), write_texts(&g, 0, 2, &again), write_texts(&g, 2, 3, &beside);
-    for (int j = 0; j < NEW; j++) {
-        cr_expect(deviations(alone.seen[j], again.seen[j]) < 6, "place %d, without drafts twice: %g", j,
-                  deviations(alone.seen[j], again.seen[j]));
-        cr_expect(deviations(alone.seen[j], beside.seen[j]) < 6, "place %d, with drafts: %g", j,
-                  deviations(alone.seen[j], beside.seen[j]));
+    g.temperature = 1;
+    find_truth(&g, &truth);
+    for (int speculate = 0; speculate <= 2; speculate++) {
+        write_texts(&g, speculate, &seen, &all);
+        check_texts(&seen, &truth, speculate);
+        for (int k = 1; k <= speculate; k++) {
+            double const stayed = (double)all.accepted[k] / (double)all.drafted[k];
+            cr_expect(stayed > 0.1 && stayed < 0.9, "of drafts %.2f stayed: too few or too many to show anything",
+                      stayed);
+        }
     }
-    double const stayed = (double)beside.all.accepted[1] / (double)beside.all.drafted[1];
-    cr_expect(stayed > 0.1 && stayed < 0.9, "of drafts %.2f stayed: too few or too many to show anything", stayed);
     generation_close(&g);
     model_close(&m);
     unload_port(&port);
