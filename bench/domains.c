@@ -10,21 +10,29 @@
 
 static const char writer[] = "bench evaluate --format=jsonl";
 
+/* No layer is without a load: every token is one somewhere. */
+static bool read_layer(const json_t *layer, int experts, double *load)
+{
+    double sum = 0;
+    if (json_array_size(layer) != (size_t)experts) return false;
+    for (int e = 0; e < experts; e++) {
+        const json_t *const n = json_array_get(layer, (size_t)e);
+        if (!json_is_integer(n) || json_integer_value(n) < 0) return false;
+        sum += load[e] = (double)json_integer_value(n);
+    }
+    return sum > 0;
+}
+
 static bool read_loads(const json_t *load, domain *to)
 {
     to->layers = (int)json_array_size(load);
     to->experts = (int)json_array_size(json_array_get(load, 0));
     if (!to->layers || !to->experts || to->layers > 1000 || to->experts > 10000) return false;
     to->load = calloc((size_t)(to->layers * to->experts), sizeof *to->load);
-    for (int l = 0; to->load && l < to->layers; l++)
-        for (int e = 0; e < to->experts; e++) {
-            const json_t *const n = json_array_get(json_array_get(load, (size_t)l), (size_t)e);
-            if (!json_is_integer(n) || json_integer_value(n) < 0) return false;
-            to->load[l * to->experts + e] = (double)json_integer_value(n);
-        }
-    for (int l = 0; l < to->layers; l++)
-        if (json_array_size(json_array_get(load, (size_t)l)) != (size_t)to->experts) return false;
-    return to->load;
+    bool good = to->load;
+    for (int l = 0; good && l < to->layers; l++)
+        good = read_layer(json_array_get(load, (size_t)l), to->experts, to->load + l * to->experts);
+    return good;
 }
 
 static bool read_domain(const json_t *line, domain *to, const char **lacks)

@@ -557,6 +557,26 @@ Test(bench, speculations_that_cannot_be)
         expect_refusal("speculation.jsonl", "speculation", &others[i]);
 }
 
+Test(bench, domains_that_cannot_be)
+{
+    static const refusal others[] = {
+        {"1s/evaluate/generate/", "line 1 is no line of bench evaluate --format=jsonl: its study"},
+        {"1s/\"format\":\"f32\"/\"format\":32/", "its format"},
+        {"1s/\"model\":\"[^\"]*/\"model\":\"/", "its model"},
+        {"1s/\"text\":\"/\"title\":\"/", "its text"},
+        {"4s/\"windows\":64/\"windows\":0/", "line 4 is no line of bench evaluate --format=jsonl: its windows"},
+        {"4s/\"length\":128/\"length\":\"128\"/", "its length"},
+        {"4s/\"load\":\\[/\"load\":[7,/", "its load"},
+        {"4s/\"load\":\\[\\[/\"load\":[[1.5,/", "its load"},
+        {"4s/\"load\":\\[\\[[0-9]*/\"load\":[[-1/", "its load"},
+        {"4s/\"load\":\\[\\[[0-9]*,/\"load\":[[/", "its load"},
+        {"4{:l;s/\\(\"load\":\\[\\[[0,]*\\)[1-9][0-9]*/\\10/;tl}", "its load"},
+        {"4s/\"load\":\\[\\[[^]]*\\],/\"load\":[/", "has 5 layers of 32 experts on verse, and 4 of 32 on licences"},
+        {"4s/.\\{9\\}$//", "line 4 is no line"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) expect_refusal("domains.jsonl", "domains", &others[i]);
+}
+
 /* What verify run writes can be drawn as it is. */
 Test(bench, budgets_of_a_run)
 {

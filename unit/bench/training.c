@@ -286,6 +286,46 @@ Test(training, speculation_writes_the_same_text, .timeout = 300)
     expect_calls_counted(o->out, 3);
 }
 
+/* What was drawn, without its times. */
+static char *drawn_with(const char *seed)
+{
+    char arguments[400];
+    snprintf(arguments, sizeof arguments,
+             "generate --backend=plain --model=" FOLDER "/draws --text=" FOLDER
+             "/text --prompts=3 --prompt=20 --new=60 --temperature=1 --format=jsonl %s",
+             seed);
+    const outcome *const o = run_program("", "bench", arguments);
+    cr_assert_eq(o->code, 0, "%s%s", o->out, o->err);
+    cr_assert(strstr(o->out, "\"temperature\":1,") && !strstr(o->out, "\"different\""), "%s", o->out);
+    const char *const accepted = strstr(o->out, "\"accepted\":[");
+    cr_assert(accepted, "%s", o->out);
+    return strndup(accepted, strcspn(accepted, "]"));
+}
+
+Test(training, a_seed_draws_the_same, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("draws");
+    cr_assert_eq(train("", "--out=" FOLDER "/draws")->code, 0);
+    char *const one = drawn_with("--seed=1"), *const again = drawn_with("--seed=1"), *const other = drawn_with("");
+    cr_expect_str_eq(one, again);
+    cr_expect_str_neq(one, other);
+    free(one), free(again), free(other);
+}
+
+/* A twentieth of the text is too short for so many windows (see the bad inputs), all of it is not. */
+Test(training, all_of_another_text_is_evaluated, .timeout = 300)
+{
+    write_inputs();
+    remove_folder("other");
+    cr_assert_eq(train("", "--out=" FOLDER "/other")->code, 0);
+    const outcome *const o = run_program("", "bench",
+                                         "evaluate --all --backend=plain --model=" FOLDER "/other --text=" FOLDER
+                                         "/text --batch=64 --length=16 --windows=64 --format=jsonl");
+    cr_expect(o->code == 0 || (o->code == 1 && strstr(o->err, "they may differ by")), "%s%s", o->out, o->err);
+    cr_expect(strstr(o->out, "\"text\":\"text\",\"length\":16,"), "%s", o->out);
+}
+
 /* In the formats of engines: a line each. So small a text says nothing of the bands: both codes are good. */
 Test(training, the_checkpoint_is_evaluated_in_each_format, .timeout = 300)
 {
@@ -340,6 +380,7 @@ static const bad inputs[] = {
     {EVALUATE "--model=/no/such", {"/no/such"}},
     {EVALUATE "--model=" FOLDER "/asked --format=xml", {"--format=xml"}},
     {EVALUATE "--model=" FOLDER "/asked --batch=64 --length=16", {"must have", "for a batch of windows"}},
+    {EVALUATE "--model=" FOLDER "/asked --all --batch=4096 --length=65536", {"bytes: it must have"}},
     {EVALUATE "--model=" FOLDER "/asked more", {"takes no 'more'"}},
     {GENERATE "--model=/no/such", {"/no/such"}},
     {GENERATE "--model=" FOLDER "/judged --temperature=-1", {"--temperature=-1 is out of range"}},
