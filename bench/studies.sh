@@ -1,7 +1,7 @@
 #!/bin/sh
-# studies.sh [balance] [biases] [mtp] [formats] [domains] [speculation] [trained] [smoke] [speed]: the trainings of docs/studies.md, one after
-# another, and their logs in docs/data; smoke: a minute of it, which changes no file there; speed: beside torch. A run that was
-# stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
+# studies.sh [balance] [biases] [mtp] [formats] [domains] [speculation] [trained] [smoke] [speed]: the trainings of
+# docs/studies.md, one after another, and their logs in docs/data; smoke: a minute of it, which changes no file there; speed:
+# beside torch. A run that was stopped goes on where it was. STUDIES: where the runs are kept; build/studies unless set.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build} to=${STUDIES:-${BUILD:-build}/studies}

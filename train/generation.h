@@ -20,11 +20,10 @@ typedef struct {
     dsv3_tensor block_table, logits;      /* logits: of the last call's rows */
     dsv3_tensor stream, other, norm, out, both, kv, gate, up, act; /* (capacity, ...) of one call */
     dsv3_tensor topk_idx, topk_weight, numbers;
-    double temperature;  /* 0: the largest logit each time; set it, and key, after generation_open */
-    uint64_t key, drawn; /* of random numbers, and how many were taken */
-    double
-        *chance[MOST_MODULES + 1]; /* (vocab_size) of the last token of each depth; [0]: of the main model's in work */
-    double *rest;                  /* (vocab_size) */
+    double temperature;               /* 0: the largest logit each time; set it, and key, after generation_open */
+    uint64_t key, drawn;              /* of random numbers, and how many were taken */
+    double *chance[MOST_MODULES + 1]; /* (vocab_size) of each depth, where it spoke last */
+    double *rest;                     /* (vocab_size) */
     room memory;
 } generation;
 
@@ -41,8 +40,8 @@ typedef struct {
 bool generation_open(generation *g, model *m, const loaded_port *port, int64_t capacity, complaint *why);
 void generation_close(generation *g);
 
-/* The most probable continuation, or with a temperature one that is drawn, with drafts from the same distribution as without: token[0] to token[prompt - 1] are given, `new` tokens follow. speculate: so many modules draft; 0: none
- * do. False: one sentence. */
+/* The most probable continuation, or with a temperature one that is drawn, as often as without drafts: token[0] to
+ * token[prompt - 1] are given, `new` tokens follow. speculate: so many modules draft; 0: none do. False: one sentence. */
 bool generate(generation *g, int64_t prompt, int64_t new, int speculate, generation_count *count);
 
 #endif
