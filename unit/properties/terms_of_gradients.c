@@ -400,6 +400,25 @@ Test(terms_of_gradients, weights_rounded_together)
     expect(&legal, -D / sum, "weights that are rounded alike");
 }
 
+/* A few weights rounded up, which have dP = 1, and many down, all divided by their sum. The last key as there. */
+Test(terms_of_gradients, weights_rounded_apart)
+{
+    enum { FEW = 4, N = 106 };
+    static attention_case a;
+    float score[N] = {0};
+    double const up = 0.5 * (1 + 0x1p-8 * 1.02), down = 0.5 * (1 + 0x1p-8 * 0.98), sum = exp(3.984375);
+    double const last = sum - 1 - FEW * up - (N - 2 - FEW) * down;
+    for (int j = 1; j < N - 1; j++) score[j] = (float)log(j <= FEW ? up : down);
+    score[N - 1] = (float)log(last);
+    a = one_query(N, 2, score);
+    for (int j = 1; j <= FEW; j++) a.v[2 * j] = 2, a.v[2 * j + 1] = 1;
+    a.grad_o[0] = 1, a.grad_o[1] = -1;
+    ref_value const legal = first_dS(EXACT "P f32 must; P_v bf16 may; lse bf16 must", &a);
+    double const size = FEW * (double)bf16((float)up),
+                 rounded = 1 + size + (N - 2 - FEW) * (double)bf16((float)down) + (double)bf16((float)last);
+    expect(&legal, -size / rounded / sum, "weights that are rounded apart");
+}
+
 /* Exponentials off as dP is signed. */
 Test(terms_of_gradients, exponentials_off_together)
 {
@@ -433,6 +452,22 @@ Test(terms_of_gradients, an_o_that_is_stored)
     ref_value const legal =
         first_dS("acc 53 rn; exp 4000; log 0.001; div 0.001; " ATTENTION "P f32 must; P_v f32 must; o bf16 must", &a);
     expect(&legal, (dP - D) / (1 + off), "o in BF16");
+}
+
+/* Two keys, each a part: both lse_i and lse are off, and P of the smaller part is its own share times e^(lse_i - lse). */
+Test(terms_of_gradients, a_share_of_a_part)
+{
+    static attention_case a;
+    ref_value legal[2];
+    double const off = 3990 * 0x1p-24, score = -4;
+    double const small = score + off, large = 0 - off, lse = log(exp(small) + exp(large)) - off;
+    a = one_query(2, 1, (float const[]){-4, 0});
+    a.grad_o[0] = 1;
+    find_attention_gradient(
+        "acc 53 rn; exp 0.001; log 0.001 4000; div 0.001; rescales 0; scaled scores; parts 2; flush none; "
+        "P_v f32 must",
+        &a, BY_V, legal);
+    expect(&legal[0], exp(small - lse), "a share of a part");
 }
 
 /* ---- cross-entropy ---- */
