@@ -400,6 +400,25 @@ Test(terms_of_gradients, weights_rounded_together)
     expect(&legal, -D / sum, "weights that are rounded alike");
 }
 
+/* A few weights rounded up, which have dP = 1, and many down, all divided by their sum. The last key as there. */
+Test(terms_of_gradients, weights_rounded_apart)
+{
+    enum { FEW = 4, N = 106 };
+    static attention_case a;
+    float score[N] = {0};
+    double const up = 0.5 * (1 + 0x1p-8 * 1.02), down = 0.5 * (1 + 0x1p-8 * 0.98), sum = exp(3.984375);
+    double const last = sum - 1 - FEW * up - (N - 2 - FEW) * down;
+    for (int j = 1; j < N - 1; j++) score[j] = (float)log(j <= FEW ? up : down);
+    score[N - 1] = (float)log(last);
+    a = one_query(N, 2, score);
+    for (int j = 1; j <= FEW; j++) a.v[2 * j] = 2, a.v[2 * j + 1] = 1;
+    a.grad_o[0] = 1, a.grad_o[1] = -1;
+    ref_value const legal = first_dS(EXACT "P f32 must; P_v bf16 may; lse bf16 must", &a);
+    double const size = FEW * (double)bf16((float)up),
+                 rounded = 1 + size + (N - 2 - FEW) * (double)bf16((float)down) + (double)bf16((float)last);
+    expect(&legal, -size / rounded / sum, "weights that are rounded apart");
+}
+
 /* Exponentials off as dP is signed. */
 Test(terms_of_gradients, exponentials_off_together)
 {
@@ -433,4 +452,104 @@ Test(terms_of_gradients, an_o_that_is_stored)
     ref_value const legal =
         first_dS("acc 53 rn; exp 4000; log 0.001; div 0.001; " ATTENTION "P f32 must; P_v f32 must; o bf16 must", &a);
     expect(&legal, (dP - D) / (1 + off), "o in BF16");
+}
+
+/* Two keys, each a part: both lse_i and lse are off, and P of the smaller part is its own share times e^(lse_i - lse). */
+Test(terms_of_gradients, a_share_of_a_part)
+{
+    static attention_case a;
+    ref_value legal[2];
+    double const off = 3990 * 0x1p-24, score = -4;
+    double const small = score + off, large = 0 - off, lse = log(exp(small) + exp(large)) - off;
+    a = one_query(2, 1, (float const[]){-4, 0});
+    a.grad_o[0] = 1;
+    find_attention_gradient(
+        "acc 53 rn; exp 0.001; log 0.001 4000; div 0.001; rescales 0; scaled scores; parts 2; flush none; "
+        "P_v f32 must",
+        &a, BY_V, legal);
+    expect(&legal[0], exp(small - lse), "a share of a part");
+}
+
+/* ---- cross-entropy ---- */
+
+/* P - 1 and grad_mean / 7, rounded the same way; their product is the gradient at the label. Found by search. */
+Test(terms_of_gradients, a_share_first)
+{
+    enum { TOKENS = 7 };
+    float const z = -0x1.63e3bep+2f, P = (float)(1 / (1 + exp(-(double)z)));
+    float grad_mean = 0x1.cb400ep+0f, logits[2 * TOKENS] = {0, z}, out[2 * TOKENS] = {0};
+    float const share = grad_mean / TOKENS, got = (P - 1) * share;
+    int32_t labels[TOKENS] = {1};
+    ref_value legal[2 * TOKENS];
+    ref_numerics const port = numerics("cross_entropy_backward",
+                                       "acc 53 rn; exp 0.001; log 0.001; div ieee; arith f32 softmax=f64; rescales 0; "
+                                       "flush none; P f32 must");
+    dsv3_cross_entropy_backward_prob const prob = {TOKENS, 2, 0};
+    dsv3_cross_entropy_backward_io const io = {.logits = {logits, DSV3_F32, 2, {TOKENS, 2}, {2, 1}},
+                                               .labels = {labels, DSV3_I32, 1, {TOKENS}, {1}},
+                                               .grad_mean = {&grad_mean, DSV3_F32, 1, {1}, {1}},
+                                               .grad_logits = {out, DSV3_F32, 2, {TOKENS, 2}, {2, 1}}};
+    ref_reading const rd = {&port, ref_none(), false};
+    cr_assert(ref_dd.cross_entropy_backward(&rd, &prob, &io, (ref_value *const[]){legal}));
+    expect(&legal[1], (double)got, "(P - 1) share");
+}
+
+/* ---- norms: x_hat in BF16, whose sum with g is exact, and entry 0 of grad_x, where g is nearly x_hat m. Found by search ---- */
+
+enum { NORM = 15 };
+
+static ref_value norm_gradient(const char *declaration, int64_t n, float *x, float *grad_y)
+{
+    float weight[NORM], out[NORM] = {0};
+    ref_value legal[NORM];
+    for (int i = 0; i < NORM; i++) weight[i] = 1;
+    ref_numerics const port = numerics("rmsnorm_backward", declaration);
+    dsv3_weight const item = {"weight", {weight, DSV3_F32, 1, {n}, {1}}};
+    dsv3_rmsnorm_backward_prob const prob = {1, n, 0, 0};
+    dsv3_rmsnorm_backward_io const io = {.x = {x, DSV3_F32, 2, {1, n}, {n, 1}},
+                                         .grad_y = {grad_y, DSV3_F32, 2, {1, n}, {n, 1}},
+                                         .weights = {1, &item},
+                                         .grad_x = {out, DSV3_F32, 2, {1, n}, {n, 1}},
+                                         .grad_weight = {out, DSV3_F32, 1, {n}, {1}}};
+    ref_reading const rd = {&port, ref_none(), false};
+    cr_assert(ref_dd.rmsnorm_backward(&rd, &prob, &io, (ref_value *const[]){legal, NULL}));
+    return legal[0];
+}
+
+#define NORM_IN_F32 "acc 24 rn fused splits=1; div ieee; flush none; g f32 must; x_hat bf16 must; "
+
+/* r g less x_hat r m, each rounded away from the other. */
+Test(terms_of_gradients, a_mean_by_x_hat)
+{
+    float x[2] = {0x1.abp+0f, 0x1.7p+0f}, g[2] = {0x1.aa9p+0f, 0x1.6ffp+0f};
+    float const r = 1 / sqrtf((x[0] * x[0] + x[1] * x[1]) / 2), x_hat[2] = {bf16(x[0] * r), bf16(x[1] * r)};
+    float const m = (g[0] * x_hat[0] + g[1] * x_hat[1]) / 2;
+    ref_value const legal = norm_gradient(NORM_IN_F32 "rsqrt recip", 2, x, g);
+    expect(&legal, (double)(g[0] * r - x_hat[0] * r * m), "r g less x_hat r m");
+}
+
+/* The same over the root, whose reciprocal would be rounded the other way. */
+Test(terms_of_gradients, a_product_over_the_root)
+{
+    float x[2] = {0x1.67p+0f, 0x1.53p+0f}, g[2] = {0x1.674p+0f, 0x1.52cp+0f};
+    float const root = sqrtf((x[0] * x[0] + x[1] * x[1]) / 2), x_hat[2] = {bf16(x[0] / root), bf16(x[1] / root)};
+    float const m = (g[0] * x_hat[0] + g[1] * x_hat[1]) / 2;
+    ref_value const legal = norm_gradient(NORM_IN_F32 "rsqrt root", 2, x, g);
+    expect(&legal, (double)(g[0] / root - x_hat[0] * m / root), "g over the root less x_hat m over the root");
+}
+
+/* x r^3 times the sum of g x, rounded four times one way, and then divided; the mean would be rounded the other way. */
+Test(terms_of_gradients, a_mean_that_is_divided_late)
+{
+    static const int of_x[NORM] = {517, 508, 473, 497, 487, 472, 507, 483, 479, 487, 509, 502, 505, 500, 483};
+    static const int of_g[NORM] = {1195, 1175, 1094, 1149, 1126, 1091, 1172, 1117,
+                                   1108, 1126, 1177, 1161, 1168, 1156, 1117};
+    float x[NORM], g[NORM], squares = 0, sum = 0;
+    for (int i = 0; i < NORM; i++) {
+        x[i] = (float)of_x[i] / 512, g[i] = (float)of_g[i] / 1024;
+        squares += x[i] * x[i], sum += g[i] * x[i];
+    }
+    float const r = 1 / sqrtf(squares / NORM);
+    ref_value const legal = norm_gradient(NORM_IN_F32 "rsqrt recip", NORM, x, g);
+    expect(&legal, (double)(g[0] * r - x[0] * r * r * r * sum / NORM), "x r^3 times a sum, divided");
 }
