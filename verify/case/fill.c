@@ -9,13 +9,11 @@
 
 void fill_tensor(const problem *p, const tensor_info *t, void *data)
 {
+    const fill_row *const fill = p->fill->tensor ? p->op->fills : p->fill;
     uint64_t const key = rng_key(p->seed, t->name);
-    if (p->fill->tensor) {
-        p->fill->tensor(p, t, data);
-        return;
-    }
+    if (p->fill->tensor && p->fill->tensor(p, t, data)) return;
     for (int64_t i = 0; i < t->count; i++)
-        ref_encode(t->dtype, data, i, p->fill->value(p, t->row, t->index * t->count + i, rng_bits(key, (uint64_t)i)));
+        ref_encode(t->dtype, data, i, fill->value(p, t->row, t->index * t->count + i, rng_bits(key, (uint64_t)i)));
 }
 
 /* What follows from other inputs. False: no memory. */

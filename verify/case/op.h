@@ -70,8 +70,8 @@ typedef struct {
      * tensor to tensor. */
     double (*value)(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits);
     const char *help;
-    /* Instead of values: fills a whole tensor. */
-    void (*tensor)(const struct problem *p, const struct tensor_info *t, void *data);
+    /* Instead of values: fills a whole tensor. False: this one is left to the op's first fill. */
+    bool (*tensor)(const struct problem *p, const struct tensor_info *t, void *data);
 } fill_row;
 
 /* How the elements of one weight are drawn: see case/weight_values.h. */

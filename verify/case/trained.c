@@ -2,7 +2,6 @@
 #include "trained.h"
 
 #include "files/safetensors.h"
-#include "rng.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -149,21 +148,15 @@ static void copy_rows(const tensor_info *t, const safetensor *from, void *data)
     }
 }
 
-void trained_tensor(const problem *p, const tensor_info *t, void *data)
+bool trained_tensor(const problem *p, const tensor_info *t, void *data)
 {
     const safetensor *const from = stored_for(p, t);
-    const source *const s = source_of(p, t);
-    uint64_t const key = rng_key(p->seed, t->name);
-    if (from && s->past)
+    if (from && source_of(p, t)->past)
         copy_rows(t, from, data);
     else if (from)
         copy_slice(t, from, t->dtype == DSV3_F8_E4M3 ? 1 / scale_of_all : 1, data);
-    else
-        for (int64_t i = 0; i < t->count; i++)
-            ref_encode(t->dtype, data, i,
-                       is_scale(t)
-                           ? scale_of_all
-                           : p->op->fills->value(p, t->row, t->index * t->count + i, rng_bits(key, (uint64_t)i)));
+    for (int64_t i = 0; is_scale(t) && i < t->count; i++) ref_encode(t->dtype, data, i, scale_of_all);
+    return from || is_scale(t);
 }
 
 /* ---- what fits ---- */

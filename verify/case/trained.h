@@ -13,7 +13,7 @@
         "trained", NULL, "slices of a trained model and its activations; the seed picks among layers", trained_tensor  \
     }
 
-void trained_tensor(const struct problem *p, const tensor_info *t, void *data);
+bool trained_tensor(const struct problem *p, const tensor_info *t, void *data);
 
 /* Is the problem no larger than the model is? False: one sentence. */
 bool trained_fits(const struct problem *p, complaint *why);
