@@ -2,6 +2,7 @@
 #include "saved.h"
 
 #include "files/safetensors.h"
+#include "ref.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -83,13 +84,6 @@ typedef struct {
     bool good;
 } tensor_list;
 
-static uint16_t bf16_of(float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 static void put(tensor_list *l, const char *name, const char *leaf, int ndim, const int64_t *shape, const float *data)
 {
     if (!l->good) return;
@@ -102,7 +96,7 @@ static void put(tensor_list *l, const char *name, const char *leaf, int ndim, co
     snprintf(t->name, sizeof t->name, "%s%s", name, leaf);
     if (narrow) {
         uint16_t *const to = malloc(t->bytes);
-        for (int64_t i = 0; to && i < n; i++) to[i] = bf16_of(data[i]);
+        for (int64_t i = 0; to && i < n; i++) ref_encode(DSV3_BF16, to, i, (double)data[i]);
         t->data = l->owned[l->count] = to;
         l->good = to;
     }
