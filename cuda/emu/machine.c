@@ -331,7 +331,6 @@ static void run_block(machine *m, const place *at)
         if (count_in(m, AT_BARRIER) == m->threads)
             pass_barrier(m);
         else if (!moved) {
-            for (int i = 0; i < m->threads && m->fibers[i].state != ENDED; i++) m->now = &m->fibers[i];
             snprintf(m->fault, sizeof m->fault,
                      "%s: %s, block (%u, %u, %u): %d threads wait at a barrier, %d for their warp, %d have returned",
                      m->runs->file, m->runs->name, at->ctaid[0], at->ctaid[1], at->ctaid[2], count_in(m, AT_BARRIER),

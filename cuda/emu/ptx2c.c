@@ -394,7 +394,6 @@ static bool put_whole(const reader *r, const instruction *i)
     static const char *const names[] = {"add", "sub", "mul", "and", "or", "xor"}, *const signs[] = {"+", "-", "*",
                                                                                                     "&", "|", "^"};
     const char *const type = type_of(i), *const sign = operator_of(i->part[0], names, signs, 6);
-    const char *const bits = strcmp(type, "pred") ? type : "pred";
     char unsigned_type[8];
     snprintf(unsigned_type, sizeof unsigned_type, "b%u", width_of(type) * 8);
     const char *const u = strcmp(type, "pred") ? unsigned_type : "pred";
@@ -402,14 +401,14 @@ static bool put_whole(const reader *r, const instruction *i)
     refuse_modifiers(r, i, " lo ");
     if (sign)
         need(r, i, 3),
-            put(r, i->operand[0], bits, "%s %s %s", value(r, i->operand[1], u), sign, value(r, i->operand[2], u));
+            put(r, i->operand[0], type, "%s %s %s", value(r, i->operand[1], u), sign, value(r, i->operand[2], u));
     else if (!strcmp(i->part[0], "mad"))
-        need(r, i, 4), put(r, i->operand[0], bits, "%s * %s + %s", value(r, i->operand[1], u),
+        need(r, i, 4), put(r, i->operand[0], type, "%s * %s + %s", value(r, i->operand[1], u),
                            value(r, i->operand[2], u), value(r, i->operand[3], u));
     else if (!strcmp(i->part[0], "not"))
-        need(r, i, 2), put(r, i->operand[0], bits, strcmp(type, "pred") ? "~%s" : "!%s", value(r, i->operand[1], u));
+        need(r, i, 2), put(r, i->operand[0], type, strcmp(type, "pred") ? "~%s" : "!%s", value(r, i->operand[1], u));
     else if (!strcmp(i->part[0], "neg"))
-        need(r, i, 2), put(r, i->operand[0], bits, "0 - %s", value(r, i->operand[1], u));
+        need(r, i, 2), put(r, i->operand[0], type, "0 - %s", value(r, i->operand[1], u));
     else
         return false;
     return true;
