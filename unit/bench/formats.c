@@ -6,7 +6,7 @@
 #include "case/rng.h"
 #include "command.h"
 #include "files/safetensors.h"
-#include "port/twin.h"
+#include "plain_port.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
@@ -20,16 +20,6 @@ static const dsv3_config small = {
 };
 
 enum { BATCH = 3, LENGTH = 40 };
-
-static void load_plain(loaded_port *port)
-{
-    backend b;
-    complaint why;
-    answer a = {0};
-    twin_watch(); /* the port is loaded into this process */
-    cr_assert(backend_resolve(BUILD "/ports/plain.so", &b, &why), "%s", why.text);
-    cr_assert(load_port(&b, port, &a), "%s", a.why);
-}
 
 /* With norms that aren't 1 and a router that chooses. */
 static void open_small(model *m)

@@ -2,7 +2,7 @@
 #include "../../train/generation.h"
 #include "../../train/sampling.h"
 #include "case/rng.h"
-#include "port/twin.h"
+#include "plain_port.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -163,16 +163,6 @@ static void check_texts(const tally *seen, const tally *truth, int speculate)
                   "%d modules draft, first %d tokens: chi-square %.1f of %g degrees of freedom", speculate, known,
                   c.square, c.freedom);
     }
-}
-
-static void load_plain(loaded_port *port)
-{
-    backend b;
-    complaint why;
-    answer a = {0};
-    twin_watch(); /* the port is loaded into this process */
-    cr_assert(backend_resolve(BUILD "/ports/plain.so", &b, &why), "%s", why.text);
-    cr_assert(load_port(&b, port, &a), "%s", a.why);
 }
 
 /* A head that prefers some tokens clearly, and modules that prefer others than the main model does. */

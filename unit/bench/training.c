@@ -5,7 +5,7 @@
 #include "../../train/saved.h"
 #include "case/rng.h"
 #include "command.h"
-#include "port/twin.h"
+#include "plain_port.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
@@ -19,16 +19,6 @@ static const dsv3_config small = {
 };
 
 enum { BATCH = 2, LENGTH = 7 };
-
-static void load_plain(loaded_port *port)
-{
-    backend b;
-    complaint why;
-    answer a = {0};
-    twin_watch(); /* the port is loaded into this process */
-    cr_assert(backend_resolve(BUILD "/ports/plain.so", &b, &why), "%s", why.text);
-    cr_assert(load_port(&b, port, &a), "%s", a.why);
-}
 
 static void give_windows(pass *p)
 {
