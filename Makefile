@@ -157,7 +157,8 @@ $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c $< >$@
 $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
-cuda-machine: $(B)/ports/cuda_machine.so
+cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
+	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, or name it by NVCC=" >&2; exit 2)
 emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine switch runtime port)
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
 	@mkdir -p $(@D)
