@@ -102,7 +102,7 @@ static double merge_error(const ref_reading *rd, double largest, double argument
 {
     double const most = spread_of(m->n);
     ref_function const exp = declared(rd, CLAUSE_EXP)->exp;
-    return u * (6 * (largest + most) + exp.rel + exp.more * argument) + m->coarse * (1 + most);
+    return u * (6 * (largest + most) + exp.rel + exp.more * argument);
 }
 
 double exponent_error(const ref_reading *rd, ball score, const score_range *range, const softmax *m)
