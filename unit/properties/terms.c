@@ -669,33 +669,38 @@ Test(terms, query_scaled_first)
 
 /* ---- the scale of mla's softmax, in a port that scales queries first ---- */
 
-enum { NOPE = 2, PE = 16, QK = NOPE + PE }; /* entries of a query: only those of q_pe aren't 0 */
+enum { NOPE = 2, PE = 16, QK = NOPE + PE, MOST_QK = 50 }; /* entries of a query: only those of q_pe aren't 0 */
 
-/* o of one cached key with the value 1, and a new one with the score and the value 0, from the port's own q. */
-static void find_scaled_query(double mscale_all_dim, float *q, float *cached)
+/* o of one cached key with the value 1, and a new one with the value 0 and the score of kv, from the port's own q and kv. */
+static void find_scaled(const char *ways, int pe, double mscale_all_dim, float *q, float *cached, float *kv)
 {
-    static float zeros[QK], one[1] = {1}, values[NOPE + 1] = {[NOPE] = 1}, kv[1 + PE];
+    static float zeros[MOST_QK], one[1] = {1}, values[NOPE + 1] = {[NOPE] = 1};
     int32_t starts[2] = {0, 1}, block = 0, length = 2;
-    dsv3_weight const items[] = {{"q_proj.weight", {zeros, DSV3_F32, 2, {QK, 1}, {1, 1}}},
-                                 {"kv_a_proj_with_mqa.weight", {zeros, DSV3_F32, 2, {1 + PE, 1}, {1, 1}}},
+    int64_t const qk = NOPE + pe, latent = 1 + pe;
+    char text[400];
+    dsv3_weight const items[] = {{"q_proj.weight", {zeros, DSV3_F32, 2, {qk, 1}, {1, 1}}},
+                                 {"kv_a_proj_with_mqa.weight", {zeros, DSV3_F32, 2, {latent, 1}, {1, 1}}},
                                  {"kv_a_layernorm.weight", {one, DSV3_F32, 1, {1}, {1}}},
                                  {"kv_b_proj.weight", {values, DSV3_F32, 2, {NOPE + 1, 1}, {1, 1}}},
                                  {"o_proj.weight", {one, DSV3_F32, 2, {1, 1}, {1, 1}}}};
     dsv3_mla_prob const prob = {
-        1, 1, 2, 2, 1, 1, 0, 1, NOPE, PE, 1, 1e-6, 10000, 40, 4096, 32, 1, 1, mscale_all_dim, DSV3_INTERLEAVED, 1};
+        1, 1, 2, 2, 1, 1, 0, 1, NOPE, pe, 1, 1e-6, 10000, 40, 4096, 32, 1, 1, mscale_all_dim, DSV3_INTERLEAVED, 1};
     dsv3_tensor const cell = {one, DSV3_F32, 2, {1, 1}, {1, 1}};
     dsv3_mla_io const io = {.hidden_states = cell,
                             .cu_seqlens = {starts, DSV3_I32, 1, {2}, {1}},
-                            .kv_cache = {cached, DSV3_F32, 3, {1, 2, 1 + PE}, {2 * (1 + PE), 1 + PE, 1}},
+                            .kv_cache = {cached, DSV3_F32, 3, {1, 2, latent}, {2 * latent, latent, 1}},
                             .block_table = {&block, DSV3_I32, 2, {1, 1}, {1, 1}},
                             .cache_seqlens = {&length, DSV3_I32, 1, {1}, {1}},
                             .weights = {5, items},
-                            .q = {q, DSV3_F32, 3, {1, 1, QK}, {QK, QK, 1}},
-                            .kv = {kv, DSV3_F32, 2, {1, 1 + PE}, {1 + PE, 1}},
+                            .q = {q, DSV3_F32, 3, {1, 1, qk}, {qk, qk, 1}},
+                            .kv = {kv, DSV3_F32, 2, {1, latent}, {latent, 1}},
                             .attn_output = cell,
                             .y = cell};
-    ref_numerics const port = numerics("mla", WIDE "exp 0.001; rescales 0; sincos 0.001; rsqrt 0.001; angle f32; "
-                                                   "form absorbed; scaled q; scale f32 must; parts 1");
+    snprintf(text, sizeof text,
+             "acc 53 rn; div 0.001; log 0.001; flush none; exp 0.001; rescales 0; sincos 0.001; "
+             "rsqrt 0.001; angle f32; form absorbed; parts 1; P f32 may; %s",
+             ways);
+    ref_numerics const port = numerics("mla", text);
     ref_reading const rd = {&port, ref_none(), true};
     cr_assert(ref_dd.mla(&rd, &prob, &io, (ref_value *const[]){NULL, NULL, NULL, legal_o, NULL}));
 }
@@ -705,7 +710,7 @@ static void find_scaled_query(double mscale_all_dim, float *q, float *cached)
 Test(terms, scale_of_softmax)
 {
     float const root = (float)(1 / sqrtl(QK));
-    float q[QK] = {0}, cached[2 * (1 + PE)] = {1}, scale = 0, nearest = 0, entry[2] = {0};
+    float q[QK] = {0}, cached[2 * (1 + PE)] = {1}, kv[1 + PE] = {0}, scale = 0, nearest = 0, entry[2] = {0};
     double mscale = 0;
     long double exact = 0;
     for (int i = 400; i < 2000 && !(scale > nearest && fabsl(exact - (long double)nearest) < 0x1p-29L); i++) {
@@ -722,8 +727,24 @@ Test(terms, scale_of_softmax)
     long double const s = PE / 2 * ((long double)(scale * entry[0]) - (long double)(scale * entry[1]));
     printf("terms: a score of %.4f off by %.1f units of 1\n", (double)s,
            (double)(s - PE / 2 * exact * ((long double)entry[0] - (long double)entry[1])) * 0x1p24);
-    find_scaled_query(mscale, q, cached);
+    find_scaled("arith f32; scores f32 must; scaled q; scale f32 must", PE, mscale, q, cached, kv);
     expect(legal_o, 1 / (1 + expl(-s)), "the scale of a softmax");
+}
+
+/* A scale 2.3 units below a tie of BF16, which three rounded steps bring to the tie: it becomes the number above, and so does
+ * its product with 200. That with 197 is the same number for each scale. Found by search. */
+Test(terms, scale_of_softmax_in_bf16)
+{
+    enum { LONG_PE = 48 };
+    static float q[NOPE + LONG_PE], cached[2 * (1 + LONG_PE)], kv[1 + LONG_PE];
+    long double const square = 1.2118869424462317L, root = 1 / sqrtl(NOPE + LONG_PE);
+    float const scale = (float)root * (float)square, stored = to_bf16(scale), score_0 = to_bf16(stored * 200);
+    cr_assert(square * root < (long double)scale && to_bf16(nextafterf(scale, 0)) < stored);
+    cr_assert(score_0 > to_bf16(nextafterf(stored, 0) * 200));
+    q[NOPE] = 1, cached[0] = 1, cached[1] = 200, kv[1] = 197;
+    find_scaled("arith bf16 softmax=f32; scores bf16 must; scaled scores", LONG_PE,
+                (double)((sqrtl(square) - 1) / (0.1L * logl(40))), q, cached, kv);
+    expect(legal_o, 1 / (1 + expl((long double)(to_bf16(stored * 197) - score_0))), "the scale of a softmax in BF16");
 }
 
 /* ---- keys that are codes times scales: bytes with a scale for each of two tiles ---- */
