@@ -147,9 +147,9 @@ $(B)/obj/%.o: %.c
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu
 	@mkdir -p $(@D)
 	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
-$(B)/bin/ptx2c: cuda/emu/ptx2c.c
+$(B)/bin/ptx2c: $(B)/obj/cuda/emu/ptx2c.o $(B)/obj/cuda/emu/ptx_text.o
 	@mkdir -p $(@D)
-	$(call run,CC)$(CC) $(CFLAGS) $(WARN) $< -o $@
+	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
 $(B)/obj/cuda/%.ptx.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c $< >$@
 $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
