@@ -146,7 +146,7 @@ $(B)/obj/%.o: %.c
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(B)/obj/cuda/emu/ptx2c.o $(B)/obj/cuda/emu/ptx_text.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@

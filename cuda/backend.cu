@@ -67,17 +67,25 @@ dsv3_status sync(dsv3_ctx *ctx)
     return status_of(cudaStreamSynchronize(ctx->stream));
 }
 
-const char *numerics(const char *op, const void *, const void *io)
+const char *numerics(const char *op, const void *prob, const void *io)
 {
-    if (strcmp(op, "rmsnorm")) return nullptr;
-    return ((const dsv3_rmsnorm_io *)io)->y.dtype == DSV3_BF16
-               ? "acc 24 rn fused; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
-               : "acc 24 rn fused; rsqrt ieee; div ieee; flush none; z f32 must; x_norm f32 must";
+#define OP(name)                                                                                                       \
+    if (!strcmp(op, #name)) return cuda_##name##_numerics ? cuda_##name##_numerics(prob, io) : nullptr;
+    DSV3_OPS(OP)
+#undef OP
+    return nullptr;
 }
 
 } // namespace
 
 extern "C" const dsv3_backend dsv3_backend_cuda;
+#define OP(op) cuda_##op,
+/* clang-format off */
 const dsv3_backend dsv3_backend_cuda = {
-    DSV3_ABI, sizeof(dsv3_backend), "cuda", probe, open_device, close_device, alloc, release, put, get, sync, numerics,
-    0,        cuda_rmsnorm,         nullptr};
+    DSV3_ABI, sizeof(dsv3_backend), "cuda", probe, open_device, close_device, alloc, release, put, get, sync, numerics, 0,
+    DSV3_FIRST_OPS(OP)
+    nullptr, nullptr, /* prepare, unprepare */
+    DSV3_LATER_OPS(OP)
+};
+/* clang-format on */
+#undef OP

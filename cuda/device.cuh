@@ -1,4 +1,5 @@
-/* What the kernels share: formats and reductions. */
+/* What the kernels share: ops, formats, reductions. Sums and products are rounded one by one (nvcc -fmad=false): what fuses is written
+ * so, and nothing depends on a device's approximations. */
 #ifndef DEVICE_CUH
 #define DEVICE_CUH
 
@@ -10,7 +11,19 @@ struct dsv3_ctx {
     cudaStream_t stream;
 };
 
-dsv3_status cuda_rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io);
+/* Ops, each in the file of its name; how it rounds stands beside it. They are weak: an op that has no file is NULL, and judged as
+ * SKIP. */
+#define OP(op)                                                                                                         \
+    __attribute__((weak)) dsv3_status cuda_##op(dsv3_ctx *ctx, const dsv3_##op##_prob *p, const dsv3_##op##_io *io);   \
+    __attribute__((weak)) const char *cuda_##op##_numerics(const void *prob, const void *io);
+DSV3_OPS(OP)
+#undef OP
+
+/* What a launch came to. */
+inline dsv3_status launched()
+{
+    return cudaGetLastError() == cudaSuccess ? DSV3_OK : DSV3_FAILED;
+}
 
 __device__ inline float load(const float *x, int64_t i)
 {

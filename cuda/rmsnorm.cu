@@ -51,7 +51,7 @@ dsv3_status launch(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm
                           io->residual_out.stride[0],
                           (float)p->rms_norm_eps};
     norm_kernel<T, W><<<(unsigned)p->n_tokens, THREADS, 0, ctx->stream>>>(n);
-    return cudaGetLastError() == cudaSuccess ? DSV3_OK : DSV3_FAILED;
+    return launched();
 }
 
 } // namespace
@@ -67,4 +67,11 @@ dsv3_status cuda_rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_r
     if (bf16) return launch<__nv_bfloat16, float>(ctx, p, io, weight);
     if (weight_bf16) return launch<float, __nv_bfloat16>(ctx, p, io, weight);
     return launch<float, float>(ctx, p, io, weight);
+}
+
+const char *cuda_rmsnorm_numerics(const void *, const void *io)
+{
+    return ((const dsv3_rmsnorm_io *)io)->y.dtype == DSV3_BF16
+               ? "acc 24 rn fused; rsqrt ieee; div ieee; flush none; z bf16 must; x_norm f32 must"
+               : "acc 24 rn fused; rsqrt ieee; div ieee; flush none; z f32 must; x_norm f32 must";
 }
