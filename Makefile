@@ -159,7 +159,7 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, or name it by NVCC=" >&2; exit 2)
-emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine switch runtime port)
+emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch runtime port)
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
@@ -256,7 +256,7 @@ $(B)/obj/unit/bench/%.o: CFLAGS += -Ibench
 $(B)/unit/bench/%: $(B)/obj/unit/bench/%.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
-$(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.ptx.o $(B)/obj/cuda/emu/machine.o $(B)/obj/cuda/emu/switch.o | $(B)/bin/ptx2c
+$(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.ptx.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(test_link)
 $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(WARN))

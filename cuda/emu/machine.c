@@ -12,14 +12,31 @@
 
 enum { WARP = 32, MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / WARP, STACK = 1 << 17, MOST_SHARED = 232448 };
 
+static const uint32_t ALL_LANES = 0xffffffff;
+
 typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
+
+typedef enum { MEETS_TO_SHUFFLE, MEETS_TO_MULTIPLY, MEETS_TO_LOAD } meeting_kind;
 
 /* What a lane brings to its warp's meeting, and takes away. */
 typedef struct {
-    int mode;
-    uint32_t value, lane, clamp, mask, result;
+    meeting_kind kind;
+    uint32_t mask;
+    int mode; /* what lanes that meet have alike */
+    uint32_t value, lane, clamp, result;
     bool in_range;
+    mma_kind unit;
+    const uint32_t *a, *b, *c;
+    uint32_t *const *d;
+    uint64_t address;
+    bool transposed;
 } meeting;
+
+/* A copy that was asked for and hasn't come. */
+typedef struct {
+    uint64_t shared, global;
+    uint32_t bytes, from, group;
+} copy;
 
 typedef struct {
     standing stack;
@@ -28,12 +45,16 @@ typedef struct {
     place at;
     uint32_t barriers, meetings; /* that it passed */
     meeting brings;
+    copy *copies;
+    int copies_there, copies_room;
+    uint32_t group; /* that its next copy belongs to */
 } fiber;
 
 /* Who touched a byte of shared memory last; thread numbers from 1 on. */
 typedef struct {
     uint16_t writer, reader;
     bool many; /* readers of several warps, since the last barrier */
+    bool late; /* a copy to it hasn't come */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
 } shadow;
 
@@ -45,6 +66,7 @@ typedef struct allocation {
 
 struct machine {
     machine_order order;
+    tensor_gpu gpu;
     uint64_t random;
     allocation *allocations;
     fiber *fibers;
@@ -133,6 +155,8 @@ static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32
 static void note_write(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
+    if (s->late)
+        fault(m, "it writes shared memory that cp.async has not filled yet: no wait_group and barrier between");
     if (s->writer && !is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         fault(m, "race: it writes what thread %d wrote with no barrier between", s->writer - 1);
     if (s->reader && s->read_barriers == f->barriers &&
@@ -146,6 +170,7 @@ static void note_read(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
     if (!s->writer) fault(m, "it reads shared memory that nobody wrote");
+    if (s->late) fault(m, "it reads shared memory that cp.async has not filled yet: no wait_group and barrier between");
     if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         fault(m, "race: it reads what thread %d wrote with no barrier between", s->writer - 1);
     bool const same = s->reader && s->read_barriers == f->barriers;
@@ -186,16 +211,38 @@ void machine_barrier(machine *m, int line)
     wait_as(m, AT_BARRIER);
 }
 
+/* Until all lanes of the mask are there, which bring the same kind and mode. */
+static void bring(machine *m, meeting what, int line)
+{
+    fiber *const f = m->now;
+    f->line = line;
+    f->brings = what;
+    wait_as(m, IN_WARP);
+}
+
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line)
 {
     fiber *const f = m->now;
     f->line = line;
-    f->brings = (meeting){.mode = mode, .value = value, .lane = lane, .clamp = clamp, .mask = mask};
     if (!(mask >> (f->number % WARP) & 1)) fault(m, "shfl.sync by a lane outside its own mask %08x", mask);
-    wait_as(m, IN_WARP);
+    bring(m, (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp}, line);
     if (in_range) *in_range = f->brings.in_range;
     return f->brings.result;
+}
+
+void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t a[4], const uint32_t b[2],
+                 const uint32_t c[4], int line)
+{
+    tensor_unit const u = {m->gpu, kind.code, kind.k, false};
+    m->now->line = line;
+    if (!tensor_has(&u)) fault(m, "the matrix units of this GPU don't have that mma");
+    bring(m, (meeting){MEETS_TO_MULTIPLY, ALL_LANES, line, .unit = kind, .a = a, .b = b, .c = c, .d = d}, line);
+}
+
+void machine_ldmatrix(machine *m, uint64_t address, int count, bool transposed, uint32_t *const d[4], int line)
+{
+    bring(m, (meeting){MEETS_TO_LOAD, ALL_LANES, count, .address = address, .transposed = transposed, .d = d}, line);
 }
 
 /* PTX ISA 9.0, shfl.sync: which lane is read, and whether it lies in its segment. */
@@ -211,8 +258,7 @@ static uint32_t source_lane(const meeting *b, uint32_t lane, bool *in_range)
     return *in_range ? j : lane;
 }
 
-/* All lanes of the mask are there: each takes its value. */
-static void meet(machine *m, fiber *warp, uint32_t mask)
+static void shuffle(machine *m, fiber *warp, uint32_t mask)
 {
     for (uint32_t i = 0; i < WARP; i++) {
         if (!(mask >> i & 1)) continue;
@@ -222,8 +268,64 @@ static void meet(machine *m, fiber *warp, uint32_t mask)
         if (!(mask >> j & 1)) fault(m, "shfl.sync from lane %u, which is not in the mask %08x", j, mask);
         b->result = warp[j].brings.value;
     }
+}
+
+/* PTX ISA 9.0, mma.m16n8k16 and its like: bytes 4 (lane % 4) of row lane / 4, of the row 8 below, and of both 16 bytes on. */
+static void multiply_warp(machine *m, fiber *warp)
+{
+    uint8_t a[16][TENSOR_DEPTH] = {{0}}, b[8][TENSOR_DEPTH] = {{0}};
+    uint32_t sum[16][8];
+    mma_kind const kind = warp->brings.unit;
+    tensor_unit const u = {m->gpu, kind.code, kind.k, false};
+    int const halves = kind.code == CODE_F16 || kind.code == CODE_BF16 ? kind.k / 8 : kind.k / 16;
+    for (int i = 0; i < WARP; i++)
+        for (int half = 0; half < halves; half++) {
+            const meeting *const l = &warp[i].brings;
+            int const at = 4 * (i % 4) + 16 * half;
+            memcpy(&a[i / 4][at], &l->a[2 * half], 4), memcpy(&a[i / 4 + 8][at], &l->a[2 * half + 1], 4);
+            memcpy(&b[i / 4][at], &l->b[half], 4);
+        }
+    for (int i = 0; i < WARP * 4; i++) sum[i / 16 + i % 4 / 2 * 8][i / 4 % 4 * 2 + i % 2] = warp[i / 4].brings.c[i % 4];
+    tensor_multiply(&u, 16, 8, a[0], b[0], sum[0], sum[0]);
+    for (int i = 0; i < WARP * 4; i++)
+        *warp[i / 4].brings.d[i % 4] = sum[i / 16 + i % 4 / 2 * 8][i / 4 % 4 * 2 + i % 2];
+}
+
+/* Row r of matrix j is at lane 8 j + r's address. */
+static void load_matrices(machine *m, fiber *warp)
+{
+    int const count = warp->brings.mode;
+    uint16_t matrix[4][8][8];
+    for (int i = 0; i < 8 * count; i++) {
+        m->now = &warp[i];
+        memcpy(matrix[i / 8][i % 8], machine_at(m, SPACE_SHARED, warp[i].brings.address, 16, false, warp[i].line), 16);
+    }
+    for (int i = 0; i < WARP; i++)
+        for (int j = 0; j < count; j++) {
+            int const r = i / 4, c = 2 * (i % 4);
+            uint16_t const low = warp->brings.transposed ? matrix[j][c][r] : matrix[j][r][c];
+            uint16_t const high = warp->brings.transposed ? matrix[j][c + 1][r] : matrix[j][r][c + 1];
+            *warp[i].brings.d[j] = (uint32_t)low | (uint32_t)high << 16;
+        }
+}
+
+/* All lanes of the mask are there: each takes its value. */
+static void meet(machine *m, fiber *warp, uint32_t mask)
+{
+    switch (warp[__builtin_ctz(mask)].brings.kind) {
+    case MEETS_TO_SHUFFLE: shuffle(m, warp, mask); break;
+    case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
+    case MEETS_TO_LOAD: load_matrices(m, warp); break;
+    }
     for (uint32_t i = 0; i < WARP; i++)
         if (mask >> i & 1) warp[i].state = RUNS, warp[i].meetings++;
+}
+
+/* Do two lanes that wait bring the same? */
+static bool are_alike(const fiber *a, const fiber *b)
+{
+    return b->state == IN_WARP && a->brings.mask == b->brings.mask && a->brings.kind == b->brings.kind &&
+           a->brings.mode == b->brings.mode;
 }
 
 /* True: somebody goes on. */
@@ -234,14 +336,68 @@ static bool meet_if_complete(machine *m, int first)
     for (int i = 0; i < lanes; i++) {
         uint32_t there = 0, mask = warp[i].brings.mask;
         if (warp[i].state != IN_WARP) continue;
-        if (lanes < WARP) mask &= (1U << lanes) - 1;
+        if (lanes < WARP && warp[i].brings.kind == MEETS_TO_SHUFFLE) mask &= (1U << lanes) - 1;
         for (int j = 0; j < lanes; j++)
-            if ((mask >> j & 1) && warp[j].state == IN_WARP && warp[j].brings.mask == warp[i].brings.mask &&
-                warp[j].brings.mode == warp[i].brings.mode)
-                there |= 1U << j;
+            if ((mask >> j & 1) && are_alike(&warp[i], &warp[j])) there |= 1U << j;
         if (there == mask) return meet(m, warp, mask), true;
     }
     return false;
+}
+
+/* ---- copies that come late ---- */
+
+void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, uint32_t from, int line)
+{
+    fiber *const f = m->now;
+    f->line = line;
+    if (from > bytes) fault(m, "cp.async of %u bytes into %u", from, bytes);
+    if (global % bytes || shared % bytes) fault(m, "misaligned: cp.async of %u bytes", bytes);
+    if (from) global_at(m, global, from, false);
+    memset(shared_at(m, shared, bytes, true), 0xff, bytes);
+    for (uint32_t i = 0; i < bytes; i++) m->seen[shared + i].late = true;
+    if (f->copies_there == f->copies_room) {
+        copy *const more = realloc(f->copies, sizeof *more * (size_t)(f->copies_room = 2 * f->copies_room + 16));
+        if (!more) fault(m, "no memory for a copy");
+        f->copies = more;
+    }
+    f->copies[f->copies_there++] = (copy){shared, global, bytes, from, f->group};
+}
+
+void machine_copy_commit(machine *m)
+{
+    m->now->group++;
+}
+
+/* Copies of groups before `end` come. */
+static void let_come(machine *m, uint32_t end, int line)
+{
+    fiber *const f = m->now;
+    int kept = 0;
+    f->line = line;
+    for (int i = 0; i < f->copies_there; i++) {
+        copy const c = f->copies[i];
+        if (c.group >= end) {
+            f->copies[kept++] = c;
+            continue;
+        }
+        for (uint32_t k = 0; k < c.bytes; k++) m->seen[c.shared + k].late = false;
+        uint8_t *const to = shared_at(m, c.shared, c.bytes, true);
+        memset(to, 0, c.bytes);
+        if (c.from) memcpy(to, global_at(m, c.global, c.from, false), c.from);
+    }
+    f->copies_there = kept;
+}
+
+void machine_copy_wait(machine *m, uint32_t groups, int line)
+{
+    uint32_t const made = m->now->group;
+    let_come(m, made > groups ? made - groups : 0, line);
+}
+
+void machine_copy_wait_all(machine *m, int line)
+{
+    machine_copy_commit(m);
+    let_come(m, m->now->group, line);
 }
 
 /* ---- blocks ---- */
@@ -257,7 +413,7 @@ static void open_fiber(machine *m, int i, const place *at)
 {
     fiber *const f = &m->fibers[i];
     const uint32_t *const n = at->ntid;
-    *f = (fiber){.number = i, .at = *at};
+    *f = (fiber){.number = i, .at = *at, .copies = f->copies, .copies_room = f->copies_room};
     f->at.tid[0] = (uint32_t)i % n[0];
     f->at.tid[1] = (uint32_t)i / n[0] % n[1];
     f->at.tid[2] = (uint32_t)i / n[0] / n[1];
@@ -345,6 +501,11 @@ const place *machine_place(const machine *m)
     return &m->now->at;
 }
 
+uint32_t machine_dynamic(const machine *m)
+{
+    return (m->runs->shared + 15) / 16 * 16;
+}
+
 /* ---- launches ---- */
 
 static uint8_t *pack_params(const kernel *k, void *const args[])
@@ -377,9 +538,9 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     m->runs = k;
     if (!threads || threads > MOST_THREADS) return refuse_launch(m, k, "a block has 1 to 1024 threads");
     if (!grid[0] || !grid[1] || !grid[2]) return refuse_launch(m, k, "the grid has no block");
-    if ((uint64_t)k->shared + shared > MOST_SHARED)
+    if ((uint64_t)machine_dynamic(m) + shared > MOST_SHARED)
         return refuse_launch(m, k, "a block has 227 KiB of shared memory at most");
-    m->threads = (int)threads, m->shared_bytes = k->shared + shared;
+    m->threads = (int)threads, m->shared_bytes = shared ? machine_dynamic(m) + shared : k->shared;
     m->param = pack_params(k, args);
     if (!m->param) return refuse_launch(m, k, "no memory for its parameters");
     if (!setjmp(m->broken)) run_grid(m, grid, block);
@@ -388,11 +549,11 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     return !*m->fault;
 }
 
-machine *machine_open(machine_order order)
+machine *machine_open(machine_order order, tensor_gpu gpu)
 {
     machine *const m = calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->order = order, m->random = 0x9e3779b97f4a7c15;
+    m->order = order, m->gpu = gpu, m->random = 0x9e3779b97f4a7c15;
     m->fibers = calloc(MOST_THREADS, sizeof *m->fibers);
     void *const stacks = mmap(NULL, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -402,8 +563,14 @@ machine *machine_open(machine_order order)
     return NULL;
 }
 
+tensor_gpu machine_gpu(const machine *m)
+{
+    return m->gpu;
+}
+
 void machine_close(machine *m)
 {
+    for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies);
     while (m->allocations) machine_free(m, m->allocations->memory);
     if (m->stacks) munmap(m->stacks, (size_t)MOST_THREADS * STACK);
     free(m->fibers);

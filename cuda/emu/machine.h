@@ -6,6 +6,8 @@
 #ifndef MACHINE_H
 #define MACHINE_H
 
+#include "tensor.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,7 +29,8 @@ typedef struct {
 
 typedef enum { ORDER_UP, ORDER_DOWN, ORDER_SHUFFLED } machine_order; /* in which threads run */
 
-machine *machine_open(machine_order order); /* NULL: no memory */
+machine *machine_open(machine_order order, tensor_gpu gpu); /* NULL: no memory */
+tensor_gpu machine_gpu(const machine *m);                   /* whose matrix units it has */
 void machine_close(machine *m);
 
 /* Device memory, every byte of it poison (0xff). NULL: none. */
@@ -57,5 +60,26 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
 void machine_barrier(machine *m, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);
+
+/* Where dynamic shared memory begins. */
+uint32_t machine_dynamic(const machine *m);
+
+/* d = c + a b by the warp's matrix unit: m16n8, of k products of a format; registers as the PTX ISA lays out fragments. */
+typedef struct {
+    tensor_code code;
+    int k;
+} mma_kind;
+
+void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t a[4], const uint32_t b[2],
+                 const uint32_t c[4], int line);
+
+/* ldmatrix: so many 8x8 matrices of 16-bit elements, whose rows lie at the addresses that lanes bring. */
+void machine_ldmatrix(machine *m, uint64_t address, int count, bool transposed, uint32_t *const d[4], int line);
+
+/* cp.async: `bytes` of shared memory get `from` bytes and zeros behind them, not before somebody waits: as late as may be. */
+void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, uint32_t from, int line);
+void machine_copy_commit(machine *m);
+void machine_copy_wait(machine *m, uint32_t groups, int line); /* all but so many of the latest groups */
+void machine_copy_wait_all(machine *m, int line);
 
 #endif

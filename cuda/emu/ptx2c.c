@@ -96,8 +96,10 @@ static const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, is_float(type) ? "of_bits_f64(0x%sull)" : "0x%sull", operand + 2);
     else if (number)
         snprintf(to, sizeof *text, "(%s)%s%s", c_type(r, type), operand, "ll");
-    else if (shared)
+    else if (shared && shared->size)
         snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), shared->offset);
+    else if (shared)
+        snprintf(to, sizeof *text, "(%s)machine_dynamic(m)", c_type(r, type));
     else if (*operand != '%' && !negated)
         stop(r, "operand '%s' isn't known", operand);
     else if (is_float(type))
@@ -288,7 +290,9 @@ static const char *address(const reader *r, char *operand, bool *is_param)
     long long const offset = plus ? strtoll(plus + 1, NULL, 10) : 0;
     const symbol *const param = find(&r->param, trimmed(inner)), *const shared = find(&r->shared, trimmed(inner));
     *is_param = param != NULL;
-    if (param || shared)
+    if (shared && !shared->size)
+        snprintf(text, sizeof text, "machine_dynamic(m) + %lld", offset);
+    else if (param || shared)
         snprintf(text, sizeof text, "%lld", (long long)(param ? param : shared)->offset + offset);
     else if (*inner == '%')
         snprintf(text, sizeof text, "(uint64_t)%s + (uint64_t)(%lldll)", c_name(trimmed(inner)), offset);
@@ -347,6 +351,91 @@ static void put_shfl(const reader *r, instruction *i)
            value(r, i->operand[4], "b32"), bar ? "&" : "NULL", bar ? c_name(trimmed(bar + 1)) : "", r->line);
 }
 
+/* {%r1, %r2}: names and constants in a row, n of them; of ones that are written their addresses. */
+static void put_list(const reader *r, char *list, int n, const char *type, bool written)
+{
+    instruction *const each = calloc(1, sizeof *each);
+    char *const inner = list + (*list == '{');
+    if (*list == '{') inner[strlen(inner) - 1] = 0;
+    split_operands(r, each, inner);
+    if (each->operands != n) stop(r, "%d registers, %d are known", each->operands, n);
+    printf(written ? "(uint32_t *const[]){" : "(const uint32_t[]){");
+    for (int k = 0; k < n; k++)
+        if (written)
+            printf("%s&%s", k ? ", " : "", c_name(each->operand[k]));
+        else if (*each->operand[k] == '%')
+            printf("%s%s", k ? ", " : "", c_name(each->operand[k]));
+        else
+            printf("%s%s", k ? ", " : "", value(r, each->operand[k], type));
+    printf("}");
+    free(each);
+}
+
+/* mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 d, a, b, c; bytes of a row of A: 16, or 32. */
+static void put_mma(const reader *r, instruction *i)
+{
+    static const char *const names[] = {"f16", "bf16", "e4m3", "e5m2"}, *const codes[] = {"CODE_F16", "CODE_BF16",
+                                                                                          "CODE_E4M3", "CODE_E5M2"};
+    const char *const code = i->parts == 10 ? operator_of(i->part[7], names, codes, 4) : NULL;
+    bool const alike = code && !strcmp(i->part[7], i->part[8]) && !strcmp(i->part[6], "f32") &&
+                       !strcmp(i->part[9], "f32") && !strcmp(i->part[4], "row") && !strcmp(i->part[5], "col");
+    int const k = !strncmp(i->part[3], "m16n8k", 6) ? atoi(i->part[3] + 6) : 0;
+    int const bytes = code ? k * (strstr(i->part[7], "f16") ? 2 : 1) : 0;
+    if (!alike || strcmp(i->part[1], "sync") || (bytes != 16 && bytes != 32)) stop(r, "this mma isn't known");
+    need(r, i, 4);
+    printf("machine_mma(m, (mma_kind){%s, %d}, ", code, k);
+    put_list(r, i->operand[0], 4, "b32", true), printf(", ");
+    put_list(r, i->operand[1], bytes / 8, "b32", false), printf(", ");
+    put_list(r, i->operand[2], bytes / 16, "b32", false), printf(", ");
+    put_list(r, i->operand[3], 4, "f32", false), printf(", %d);\n", r->line);
+}
+
+/* "[%r1+16]" as an address of shared or global memory. */
+static const char *address_in_memory(const reader *r, char *operand)
+{
+    bool is_param = false;
+    if (*operand != '[') stop(r, "'%s' is no address", operand);
+    const char *const at = address(r, operand, &is_param);
+    if (is_param) stop(r, "an address of a parameter isn't known here");
+    return at;
+}
+
+/* ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {d}, [address] */
+static void put_ldmatrix(const reader *r, instruction *i)
+{
+    int const count = has(i, "x4") ? 4 : has(i, "x2") ? 2 : has(i, "x1") ? 1 : 0;
+    for (int p = 1; p < i->parts; p++)
+        if (!strstr(" sync aligned m8n8 x1 x2 x4 trans shared b16 ", i->part[p]))
+            stop(r, "ldmatrix: .%s isn't known", i->part[p]);
+    if (!count || !has(i, "shared")) stop(r, "this ldmatrix isn't known");
+    need(r, i, 2);
+    printf("machine_ldmatrix(m, %s, %d, %s, ", address_in_memory(r, i->operand[1]), count,
+           has(i, "trans") ? "true" : "false");
+    put_list(r, i->operand[0], count, "b32", true), printf(", %d);\n", r->line);
+}
+
+/* cp.async.cg.shared.global [to], [from], 16, bytes; cp.async.commit_group, wait_group N, wait_all. */
+static void put_copy(const reader *r, instruction *i)
+{
+    if (i->parts < 3 || strcmp(i->part[1], "async")) stop(r, "this cp isn't known");
+    if (!strcmp(i->part[2], "commit_group"))
+        need(r, i, 0), puts("machine_copy_commit(m);");
+    else if (!strcmp(i->part[2], "wait_group"))
+        need(r, i, 1), printf("machine_copy_wait(m, %s, %d);\n", value(r, i->operand[0], "u32"), r->line);
+    else if (!strcmp(i->part[2], "wait_all"))
+        need(r, i, 0), printf("machine_copy_wait_all(m, %d);\n", r->line);
+    else {
+        char to[700];
+        for (int p = 2; p < i->parts; p++)
+            if (!strstr(" ca cg shared global L2::64B L2::128B L2::256B ", i->part[p]))
+                stop(r, "cp.async: .%s isn't known", i->part[p]);
+        if (i->operands != 3 && i->operands != 4) stop(r, "cp.async has %d operands, 3 and 4 are known", i->operands);
+        snprintf(to, sizeof to, "%s", address_in_memory(r, i->operand[0]));
+        printf("machine_copy(m, %s, %s, %s, %s, %d);\n", to, address_in_memory(r, i->operand[1]),
+               value(r, i->operand[2], "u32"), value(r, i->operand[i->operands - 1], "u32"), r->line);
+    }
+}
+
 static void put_instruction(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
@@ -373,6 +462,12 @@ static void put_instruction(const reader *r, instruction *i)
         put_conversion(r, i);
     else if (!strcmp(head, "shfl"))
         put_shfl(r, i);
+    else if (!strcmp(head, "mma"))
+        put_mma(r, i);
+    else if (!strcmp(head, "ldmatrix"))
+        put_ldmatrix(r, i);
+    else if (!strcmp(head, "cp"))
+        put_copy(r, i);
     else if (!put_float(r, i) && (is_float(type_of(i)) || !put_whole(r, i)))
         stop(r, "opcode %s with type .%s isn't known", head, type_of(i));
 }
@@ -471,7 +566,7 @@ static void put_all(reader *r)
     bool version = false;
     puts("#include \"translated.h\"");
     for (skip_space(r); *r->at; skip_space(r)) {
-        if (take(r, ".visible") || take(r, ".weak")) continue;
+        if (take(r, ".visible") || take(r, ".weak") || take(r, ".extern")) continue;
         if (take(r, ".entry"))
             put_kernel(r);
         else if (!strncmp(r->at, ".shared", 7))

@@ -111,7 +111,6 @@ void read_symbol(reader *r, const char *text, symbols *to)
     if (align < bytes) align = bytes;
     uint32_t elements = 1;
     if (strchr(s, '[')) elements = (uint32_t)strtoul(strchr(s, '[') + 1, NULL, 10);
-    if (!elements) stop(r, "shared memory of a size that the launch gives isn't known: %s", text);
     snprintf(v->name, sizeof v->name, "%s", word);
     v->offset = (to->end + align - 1) / align * align, v->size = bytes * elements;
     to->end = v->offset + v->size;

@@ -8,6 +8,7 @@
 
 enum { TEXT = 4000, OPERANDS = 8, PARTS = 10, KERNELS = 1000, SYMBOLS = 200 };
 
+/* size 0: of shared memory, what the launch gives. */
 typedef struct {
     char name[400];
     uint32_t offset, size;

@@ -31,6 +31,7 @@ static struct {
     struct {
         const void *host; /* what host code calls the kernel by */
         const char *name;
+        int dynamic; /* bytes of shared memory that a launch may ask for; 0: 48 KiB with the static ones */
     } function[MOST_FUNCTIONS];
     dim3 grid, block; /* of the launch that is being made */
     size_t shared;
@@ -62,10 +63,24 @@ static bool read_order(machine_order *order)
     return !asked;
 }
 
+/* False: DSV3_CUDA_GPU names none. */
+static bool read_gpu(tensor_gpu *gpu)
+{
+    static const char *const names[] = {"ampere", "ada", "hopper", "blackwell"};
+    const char *const asked = getenv("DSV3_CUDA_GPU");
+    *gpu = GPU_AMPERE;
+    for (int i = 0; asked && i < 4; i++)
+        if (!strcmp(asked, names[i])) return *gpu = (tensor_gpu)i, true;
+    if (asked)
+        snprintf(here.fault, sizeof here.fault, "DSV3_CUDA_GPU=%.100s: it is ampere, ada, hopper or blackwell", asked);
+    return !asked;
+}
+
 static machine *the_machine(void)
 {
     machine_order order;
-    if (!here.m && read_order(&order)) here.m = machine_open(order);
+    tensor_gpu gpu;
+    if (!here.m && read_order(&order) && read_gpu(&gpu)) here.m = machine_open(order, gpu);
     return here.m;
 }
 
@@ -121,23 +136,32 @@ error __cudaGetKernel(const void **k, const void *host)
     return SUCCESS;
 }
 
-static const kernel *kernel_of(const void *host)
+/* NULL: host code registered none. */
+static const kernel *kernel_of(const void *host, int *dynamic)
 {
     const char *name = NULL;
     for (int i = 0; i < here.functions; i++)
-        if (here.function[i].host == host) name = here.function[i].name;
+        if (here.function[i].host == host) name = here.function[i].name, *dynamic = here.function[i].dynamic;
     for (int f = 0; name && f < here.files; f++)
         for (int i = 0; i < here.file[f].count; i++)
             if (!strcmp(here.file[f].list[i].name, name)) return &here.file[f].list[i];
     return NULL;
 }
 
+/* Without cudaFuncSetAttribute a block has 48 KiB. */
+static bool may_have(const kernel *k, size_t shared, int dynamic)
+{
+    return shared <= (size_t)dynamic || k->shared + shared <= 48 << 10;
+}
+
 error __cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **args, size_t shared, void *stream)
 {
-    const kernel *const k = kernel_of(host);
+    int dynamic = 0;
+    const kernel *const k = kernel_of(host, &dynamic);
     uint32_t const blocks[3] = {grid.x, grid.y, grid.z}, threads[3] = {block.x, block.y, block.z};
     (void)stream;
     if (!k || !the_machine()) return failed(INVALID_DEVICE_FUNCTION);
+    if (!may_have(k, shared, dynamic)) return failed(INVALID_VALUE);
     if (machine_launch(here.m, k, blocks, threads, (uint32_t)shared, args)) return SUCCESS;
     if (!*here.fault) snprintf(here.fault, sizeof here.fault, "%s", machine_fault(here.m));
     fprintf(stderr, "cuda: %s\n", machine_fault(here.m));
@@ -149,8 +173,35 @@ error __cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **args, s
 error cudaGetDeviceCount(int *count)
 {
     machine_order order;
+    tensor_gpu gpu;
     *count = 1;
-    return read_order(&order) ? SUCCESS : failed(LAUNCH_FAILURE);
+    return read_order(&order) && read_gpu(&gpu) ? SUCCESS : failed(LAUNCH_FAILURE);
+}
+
+/* As driver_types.h numbers attributes: the compute capability, shared memory of a block that asks for it. */
+error cudaDeviceGetAttribute(int *value, int attribute, int device)
+{
+    enum { SHARED_OPTIN = 97, MAJOR = 75, MINOR = 76, PROCESSORS = 16 };
+    static const int of_gpu[][2] = {{8, 0}, {8, 9}, {9, 0}, {10, 0}};
+    tensor_gpu gpu;
+    if (device) return failed(INVALID_DEVICE);
+    if (!read_gpu(&gpu)) return failed(LAUNCH_FAILURE);
+    switch (attribute) {
+    case MAJOR: *value = of_gpu[gpu][0]; return SUCCESS;
+    case MINOR: *value = of_gpu[gpu][1]; return SUCCESS;
+    case SHARED_OPTIN: *value = 232448; return SUCCESS;
+    case PROCESSORS: *value = 2; return SUCCESS;
+    default: return failed(INVALID_VALUE);
+    }
+}
+
+/* As driver_types.h numbers it: how much shared memory a launch of the kernel may ask for. */
+error cudaFuncSetAttribute(const void *host, int attribute, int value)
+{
+    enum { MAX_DYNAMIC_SHARED = 8 };
+    for (int i = 0; i < here.functions && attribute == MAX_DYNAMIC_SHARED && value >= 0; i++)
+        if (here.function[i].host == host) return here.function[i].dynamic = value, SUCCESS;
+    return failed(INVALID_VALUE);
 }
 
 error cudaSetDevice(int device)

@@ -36,7 +36,7 @@ typedef struct {
 
 static device open_device(int order, size_t in, size_t out)
 {
-    device d = {.m = machine_open((machine_order)order)};
+    device d = {.m = machine_open((machine_order)order, GPU_AMPERE)};
     cr_assert(d.m);
     d.in = machine_alloc(d.m, in), d.out = machine_alloc(d.m, out);
     cr_assert(d.in && d.out);
@@ -181,7 +181,7 @@ Test(machine, stacks_begin_where_calls_want_them)
 {
     static const kernel k = {"notes_frame", "machine.c", note_frame, 0, 0, NULL, NULL};
     uint32_t const grid[3] = {2, 1, 1}, block[3] = {33, 1, 1};
-    machine *const m = machine_open(ORDER_UP);
+    machine *const m = machine_open(ORDER_UP, GPU_AMPERE);
     cr_assert(m && machine_launch(m, &k, grid, block, 0, NULL));
     cr_expect_eq(frame, 0);
     machine_close(m);
@@ -219,7 +219,7 @@ Test(machine, what_it_does_not_know_stops_the_translator)
         {HEAD "ret;\n", "the file ends inside a kernel"},
         {HEAD "ret", "the file ends inside a statement"},
         {".version 9.0\n.target sm_80\n.func f()\n{\n}\n", "bad.ptx:3: .func isn't known"},
-        {".version 9.0\n.extern .shared .align 16 .b8 all[];\n", "isn't known"},
+        {".version 9.0\n.extern .func (.param .b32 f) vprintf (.param .b64 a);\n", "isn't known"},
         {"", "it is no PTX"},
         {"hello", "hello isn't known at the level of the file"},
     };
