@@ -42,6 +42,18 @@ static inline bool is_apart(double a, double b)
     return a < b || a > b;
 }
 
+/* setp.nan: is one a NaN? */
+static inline bool is_unordered(double a, double b)
+{
+    return a != a || b != b;
+}
+
+/* clz.b32: 32 of 0. */
+static inline uint32_t leading_zeros(uint32_t v)
+{
+    return v ? (uint32_t)__builtin_clz(v) : 32;
+}
+
 /* cvt.rn.bf16.f32: to nearest, ties to even; a NaN is 0x7fff. */
 static inline uint16_t bf16_of(float v)
 {
