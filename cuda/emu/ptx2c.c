@@ -87,7 +87,8 @@ static const char *value(const reader *r, const char *operand, const char *type)
     char *const to = text[next = (next + 1) % 8];
     const char *const place = *operand == '%' ? special(operand) : NULL;
     bool const negated = *operand == '!', number = isdigit((unsigned char)*operand) || *operand == '-';
-    const symbol *const shared = find(&r->shared, operand);
+    const symbol *const in_shared = find(&r->shared, operand);
+    const symbol *const array = in_shared ? in_shared : find(&r->param, operand);
     if (place)
         snprintf(to, sizeof *text, "(%s)%s", c_type(r, type), place);
     else if (number && !strncmp(operand, "0f", 2))
@@ -96,8 +97,8 @@ static const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, is_float(type) ? "of_bits_f64(0x%sull)" : "0x%sull", operand + 2);
     else if (number)
         snprintf(to, sizeof *text, "(%s)%s%s", c_type(r, type), operand, "ll");
-    else if (shared)
-        snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), shared->offset);
+    else if (array)
+        snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), array->offset);
     else if (*operand != '%' && !negated)
         stop(r, "operand '%s' isn't known", operand);
     else if (is_float(type))
@@ -164,6 +165,9 @@ static bool put_float(const reader *r, const instruction *i)
         need(r, i, 2), put(r, i->operand[0], type, "-%s", value(r, i->operand[1], type));
     else if (!strcmp(i->part[0], "abs"))
         need(r, i, 2), put(r, i->operand[0], type, "fabs%s(%s)", suffix, value(r, i->operand[1], type));
+    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
+        need(r, i, 3), put(r, i->operand[0], type, "%ser_%s(%s, %s)", i->part[0][1] == 'a' ? "larg" : "small", type,
+                           value(r, i->operand[1], type), value(r, i->operand[2], type));
     else
         return false;
     return true;
@@ -204,6 +208,10 @@ static bool put_whole(const reader *r, const instruction *i)
         need(r, i, 2), put(r, i->operand[0], type, strcmp(type, "pred") ? "~%s" : "!%s", value(r, i->operand[1], u));
     else if (!strcmp(i->part[0], "neg"))
         need(r, i, 2), put(r, i->operand[0], type, "0 - %s", value(r, i->operand[1], u));
+    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
+        need(r, i, 3), put(r, i->operand[0], type, "%s %s %s ? %s : %s", value(r, i->operand[1], type),
+                           i->part[0][1] == 'a' ? ">" : "<", value(r, i->operand[2], type),
+                           value(r, i->operand[1], type), value(r, i->operand[2], type));
     else
         return false;
     return true;
@@ -330,11 +338,16 @@ static void put_access(const reader *r, instruction *i, bool write)
     for (int p = 1; p + 1 < i->parts; p++)
         if (!strstr(" param global shared nc v2 v4 volatile ", i->part[p]))
             stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
-    if (is_param != has(i, "param") || (!is_param && !has(i, "global") && !has(i, "shared")))
+    bool const by_register = has(i, "param") && memory[1] == '%';
+    if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
+    if (is_param != (has(i, "param") && !by_register) ||
+        (!is_param && !by_register && !has(i, "global") && !has(i, "shared")))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
     if (is_param)
         printf("{ const uint8_t *const at = param + %s;", at);
+    else if (by_register)
+        printf("{ const uint8_t *const at = param + machine_param(m, %s, %u, %u, %d);", at, all, r->param.end, r->line);
     else
         printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);", has(i, "shared") ? "SHARED" : "GLOBAL",
                at, all, write ? "true" : "false", r->line);
