@@ -195,6 +195,15 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
     return space == SPACE_SHARED ? shared_at(m, address, bytes, write) : global_at(m, address, bytes, write);
 }
 
+uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, int line)
+{
+    m->now->line = line;
+    if (at % bytes) fault(m, "misaligned: %u bytes at %llu of its parameters", bytes, (unsigned long long)at);
+    if (at > end || bytes > end - at)
+        fault(m, "read of %u bytes at %llu of its parameters, which have %u", bytes, (unsigned long long)at, end);
+    return at;
+}
+
 /* ---- meeting ---- */
 
 static void wait_as(machine *m, fiber_state state)

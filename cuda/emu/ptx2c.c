@@ -87,7 +87,8 @@ static const char *value(const reader *r, const char *operand, const char *type)
     char *const to = text[next = (next + 1) % 8];
     const char *const place = *operand == '%' ? special(operand) : NULL;
     bool const negated = *operand == '!', number = isdigit((unsigned char)*operand) || *operand == '-';
-    const symbol *const shared = find(&r->shared, operand);
+    const symbol *const in_shared = find(&r->shared, operand);
+    const symbol *const array = in_shared ? in_shared : find(&r->param, operand);
     if (place)
         snprintf(to, sizeof *text, "(%s)%s", c_type(r, type), place);
     else if (number && !strncmp(operand, "0f", 2))
@@ -96,9 +97,9 @@ static const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, is_float(type) ? "of_bits_f64(0x%sull)" : "0x%sull", operand + 2);
     else if (number)
         snprintf(to, sizeof *text, "(%s)%s%s", c_type(r, type), operand, "ll");
-    else if (shared && shared->size)
-        snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), shared->offset);
-    else if (shared)
+    else if (array && array->size)
+        snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), array->offset);
+    else if (array)
         snprintf(to, sizeof *text, "(%s)machine_dynamic(m)", c_type(r, type));
     else if (*operand != '%' && !negated)
         stop(r, "operand '%s' isn't known", operand);
@@ -166,6 +167,9 @@ static bool put_float(const reader *r, const instruction *i)
         need(r, i, 2), put(r, i->operand[0], type, "-%s", value(r, i->operand[1], type));
     else if (!strcmp(i->part[0], "abs"))
         need(r, i, 2), put(r, i->operand[0], type, "fabs%s(%s)", suffix, value(r, i->operand[1], type));
+    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
+        need(r, i, 3), put(r, i->operand[0], type, "%ser_%s(%s, %s)", i->part[0][1] == 'a' ? "larg" : "small", type,
+                           value(r, i->operand[1], type), value(r, i->operand[2], type));
     else
         return false;
     return true;
@@ -206,6 +210,10 @@ static bool put_whole(const reader *r, const instruction *i)
         need(r, i, 2), put(r, i->operand[0], type, strcmp(type, "pred") ? "~%s" : "!%s", value(r, i->operand[1], u));
     else if (!strcmp(i->part[0], "neg"))
         need(r, i, 2), put(r, i->operand[0], type, "0 - %s", value(r, i->operand[1], u));
+    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
+        need(r, i, 3), put(r, i->operand[0], type, "%s %s %s ? %s : %s", value(r, i->operand[1], type),
+                           i->part[0][1] == 'a' ? ">" : "<", value(r, i->operand[2], type),
+                           value(r, i->operand[1], type), value(r, i->operand[2], type));
     else
         return false;
     return true;
@@ -225,8 +233,26 @@ static void put_shift(const reader *r, const instruction *i)
         put(r, i->operand[0], type, "%s < %u ? %s >> %s : 0", n, width, value(r, i->operand[1], type), n);
 }
 
+/* Of floats: nan, num, and the comparisons that are true of a NaN. */
+static bool put_unordered(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"equ", "neu", "ltu", "leu", "gtu", "geu"}, *const signs[] = {"==", "!=", "<",
+                                                                                                     "<=", ">",  ">="};
+    const char *const type = type_of(i), *const sign = operator_of(i->part[1], names, signs, 6);
+    bool const num = !strcmp(i->part[1], "num");
+    if (i->parts != 3 || !is_float(type) || (!sign && !num && strcmp(i->part[1], "nan"))) return false;
+    need(r, i, 3);
+    const char *const a = value(r, i->operand[1], type), *const b = value(r, i->operand[2], type);
+    if (sign)
+        put(r, i->operand[0], "pred", "is_unordered(%s, %s) || %s %s %s", a, b, a, sign, b);
+    else
+        put(r, i->operand[0], "pred", "%sis_unordered(%s, %s)", num ? "!" : "", a, b);
+    return true;
+}
+
 static void put_comparison(const reader *r, const instruction *i)
 {
+    if (put_unordered(r, i)) return;
     static const char *const names[] = {"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs"},
                              *const signs[] = {"==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">="};
     const char *const sign = operator_of(i->part[1], names, signs, 10), *const type = type_of(i);
@@ -316,11 +342,16 @@ static void put_access(const reader *r, instruction *i, bool write)
     for (int p = 1; p + 1 < i->parts; p++)
         if (!strstr(" param global shared nc v2 v4 volatile ", i->part[p]))
             stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
-    if (is_param != has(i, "param") || (!is_param && !has(i, "global") && !has(i, "shared")))
+    bool const by_register = has(i, "param") && memory[1] == '%';
+    if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
+    if (is_param != (has(i, "param") && !by_register) ||
+        (!is_param && !by_register && !has(i, "global") && !has(i, "shared")))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
     if (is_param)
         printf("{ const uint8_t *const at = param + %s;", at);
+    else if (by_register)
+        printf("{ const uint8_t *const at = param + machine_param(m, %s, %u, %u, %d);", at, all, r->param.end, r->line);
     else
         printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);", has(i, "shared") ? "SHARED" : "GLOBAL",
                at, all, write ? "true" : "false", r->line);
@@ -455,6 +486,8 @@ static void put_instruction(const reader *r, instruction *i)
         put_shift(r, i);
     else if (!strcmp(head, "setp"))
         put_comparison(r, i);
+    else if (!strcmp(head, "clz") && !strcmp(type_of(i), "b32"))
+        need(r, i, 2), put(r, i->operand[0], "u32", "leading_zeros(%s)", value(r, i->operand[1], "u32"));
     else if (!strcmp(head, "selp"))
         put(r, i->operand[0], type_of(i), "%s ? %s : %s", value(r, i->operand[3], "pred"),
             value(r, i->operand[1], type_of(i)), value(r, i->operand[2], type_of(i)));
