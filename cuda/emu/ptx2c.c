@@ -162,6 +162,9 @@ static bool put_float(const reader *r, const instruction *i)
         need(r, i, 2), put(r, i->operand[0], type, "sqrt%s(%s)", suffix, value(r, i->operand[1], type));
     else if (!strcmp(i->part[0], "neg"))
         need(r, i, 2), put(r, i->operand[0], type, "-%s", value(r, i->operand[1], type));
+    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
+        need(r, i, 3), put(r, i->operand[0], type, "%s_of(%s, %s)", i->part[0], value(r, i->operand[1], type),
+                           value(r, i->operand[2], type));
     else if (!strcmp(i->part[0], "abs"))
         need(r, i, 2), put(r, i->operand[0], type, "fabs%s(%s)", suffix, value(r, i->operand[1], type));
     else
@@ -223,8 +226,26 @@ static void put_shift(const reader *r, const instruction *i)
         put(r, i->operand[0], type, "%s < %u ? %s >> %s : 0", n, width, value(r, i->operand[1], type), n);
 }
 
+/* Of floats: nan, num, and the comparisons that are true of a NaN. */
+static bool put_unordered(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"equ", "neu", "ltu", "leu", "gtu", "geu"}, *const signs[] = {"==", "!=", "<",
+                                                                                                     "<=", ">",  ">="};
+    const char *const type = type_of(i), *const sign = operator_of(i->part[1], names, signs, 6);
+    bool const num = !strcmp(i->part[1], "num");
+    if (i->parts != 3 || !is_float(type) || (!sign && !num && strcmp(i->part[1], "nan"))) return false;
+    need(r, i, 3);
+    const char *const a = value(r, i->operand[1], type), *const b = value(r, i->operand[2], type);
+    if (sign)
+        put(r, i->operand[0], "pred", "is_unordered(%s, %s) || %s %s %s", a, b, a, sign, b);
+    else
+        put(r, i->operand[0], "pred", "%sis_unordered(%s, %s)", num ? "!" : "", a, b);
+    return true;
+}
+
 static void put_comparison(const reader *r, const instruction *i)
 {
+    if (put_unordered(r, i)) return;
     static const char *const names[] = {"eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs"},
                              *const signs[] = {"==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">="};
     const char *const sign = operator_of(i->part[1], names, signs, 10), *const type = type_of(i);
@@ -366,6 +387,8 @@ static void put_instruction(const reader *r, instruction *i)
         put_shift(r, i);
     else if (!strcmp(head, "setp"))
         put_comparison(r, i);
+    else if (!strcmp(head, "clz") && !strcmp(type_of(i), "b32"))
+        need(r, i, 2), put(r, i->operand[0], "u32", "leading_zeros(%s)", value(r, i->operand[1], "u32"));
     else if (!strcmp(head, "selp"))
         put(r, i->operand[0], type_of(i), "%s ? %s : %s", value(r, i->operand[3], "pred"),
             value(r, i->operand[1], type_of(i)), value(r, i->operand[2], type_of(i)));

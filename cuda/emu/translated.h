@@ -42,6 +42,33 @@ static inline bool is_apart(double a, double b)
     return a < b || a > b;
 }
 
+/* setp.nan: is one a NaN? */
+static inline bool is_unordered(double a, double b)
+{
+    return a != a || b != b;
+}
+
+/* clz.b32: 32 of 0. */
+static inline uint32_t leading_zeros(uint32_t v)
+{
+    return v ? (uint32_t)__builtin_clz(v) : 32;
+}
+
+/* max and min of f32 or f64: of a NaN and a number the number, of two the canonical one; +0 is more than -0. */
+static inline double max_of(double a, double b)
+{
+    if (a != a && b != b) return of_bits_f64(0x7fffffffffffffff);
+    if (a != a || b != b) return a != a ? b : a;
+    return a > b || (a == b && signbit(b)) ? a : b;
+}
+
+static inline double min_of(double a, double b)
+{
+    if (a != a && b != b) return of_bits_f64(0x7fffffffffffffff);
+    if (a != a || b != b) return a != a ? b : a;
+    return a < b || (a == b && signbit(a)) ? a : b;
+}
+
 /* cvt.rn.bf16.f32: to nearest, ties to even; a NaN is 0x7fff. */
 static inline uint16_t bf16_of(float v)
 {
