@@ -30,9 +30,14 @@ typedef struct {
     meeting brings;
 } fiber;
 
+/* Whose atomics touched a byte since the last barrier. */
+typedef enum { OF_ONE, OF_LANES, OF_WARPS } atomics;
+
 /* Who touched a byte of shared memory last; thread numbers from 1 on. */
 typedef struct {
-    uint16_t writer, reader;
+    uint16_t writer, reader, adder; /* adder: by an atomic, since the last write */
+    atomics atomics;
+    uint32_t add_barriers, add_meetings;
     bool many; /* readers of several warps, since the last barrier */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
 } shadow;
@@ -130,9 +135,45 @@ static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32
            (number / WARP == f->number / WARP && meetings != f->meetings);
 }
 
+/* Do all atomics lie before what the running one does now? */
+static bool is_after_atomics(const fiber *f, const shadow *s)
+{
+    if (!s->adder || s->add_barriers != f->barriers) return true;
+    if (s->atomics == OF_WARPS || (s->atomics == OF_LANES && s->add_meetings == f->meetings)) return false;
+    return is_ordered(f, s->adder, s->add_barriers, s->add_meetings);
+}
+
+/* Whose atomics they are when the running one's joins them. */
+static atomics joined(const fiber *f, const shadow *s)
+{
+    int const number = s->adder - 1;
+    if (!s->adder || s->add_barriers != f->barriers) return OF_ONE;
+    if (s->atomics == OF_WARPS || number / WARP != f->number / WARP) return OF_WARPS;
+    if (s->add_meetings != f->meetings) return OF_ONE;
+    return number == f->number ? s->atomics : OF_LANES;
+}
+
+/* Atomics don't race with atomics. */
+static void note_atomic(machine *m, shadow *s)
+{
+    const fiber *const f = m->now;
+    if (!s->writer) fault(m, "it reads shared memory that nobody wrote");
+    if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
+        fault(m, "race: an atomic on what thread %d wrote with no barrier between", s->writer - 1);
+    if (s->reader && s->read_barriers == f->barriers &&
+        (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)))
+        fault(m, "race: an atomic on what thread %d read with no barrier between", s->reader - 1);
+    s->atomics = joined(f, s);
+    s->adder = (uint16_t)(f->number + 1);
+    s->add_barriers = f->barriers, s->add_meetings = f->meetings;
+}
+
 static void note_write(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
+    if (!is_after_atomics(f, s))
+        fault(m, "race: it writes what an atomic of thread %d changed with no barrier between", s->adder - 1);
+    s->adder = 0;
     if (s->writer && !is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         fault(m, "race: it writes what thread %d wrote with no barrier between", s->writer - 1);
     if (s->reader && s->read_barriers == f->barriers &&
@@ -148,18 +189,20 @@ static void note_read(machine *m, shadow *s)
     if (!s->writer) fault(m, "it reads shared memory that nobody wrote");
     if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         fault(m, "race: it reads what thread %d wrote with no barrier between", s->writer - 1);
+    if (!is_after_atomics(f, s))
+        fault(m, "race: it reads what an atomic of thread %d changed with no barrier between", s->adder - 1);
     bool const same = s->reader && s->read_barriers == f->barriers;
     s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
     s->reader = (uint16_t)(f->number + 1);
     s->read_barriers = f->barriers, s->read_meetings = f->meetings;
 }
 
-static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write)
+static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
 {
     if (address + bytes > m->shared_bytes)
         fault(m, "%s of %u bytes at %llu of shared memory, which has %u", write ? "write" : "read", bytes,
               (unsigned long long)address, m->shared_bytes);
-    for (uint32_t i = 0; i < bytes; i++) (write ? note_write : note_read)(m, &m->seen[address + i]);
+    for (uint32_t i = 0; i < bytes; i++) note(m, &m->seen[address + i]);
     return m->shared + address;
 }
 
@@ -167,7 +210,15 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
 {
     m->now->line = line;
     if (address % bytes) fault(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
-    return space == SPACE_SHARED ? shared_at(m, address, bytes, write) : global_at(m, address, bytes, write);
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
+                                 : global_at(m, address, bytes, write);
+}
+
+void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line)
+{
+    m->now->line = line;
+    if (address % bytes) fault(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic) : global_at(m, address, bytes, true);
 }
 
 /* ---- meeting ---- */

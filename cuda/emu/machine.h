@@ -54,6 +54,9 @@ const place *machine_place(const machine *m);
 /* The bytes at an address, if the thread may touch them; a fault ends the launch. */
 void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool write, int line);
 
+/* Likewise of bytes that it reads and writes at once: atomics don't race with atomics. */
+void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
+
 void machine_barrier(machine *m, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);

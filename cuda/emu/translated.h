@@ -69,6 +69,27 @@ static inline double min_of(double a, double b)
     return a < b || (a == b && signbit(a)) ? a : b;
 }
 
+/* div and rem, toward 0. By 0 PTX leaves the result open: all ones here. The smallest number by -1 wraps. */
+static inline int64_t div_of_signed(int64_t a, int64_t b)
+{
+    return b == 0 ? -1 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+}
+
+static inline int64_t rem_of_signed(int64_t a, int64_t b)
+{
+    return b == 0 ? -1 : b == -1 ? 0 : a % b;
+}
+
+static inline uint64_t div_of_unsigned(uint64_t a, uint64_t b)
+{
+    return b == 0 ? ~0ull : a / b;
+}
+
+static inline uint64_t rem_of_unsigned(uint64_t a, uint64_t b)
+{
+    return b == 0 ? ~0ull : a % b;
+}
+
 /* cvt.rn.bf16.f32: to nearest, ties to even; a NaN is 0x7fff. */
 static inline uint16_t bf16_of(float v)
 {
