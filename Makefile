@@ -144,7 +144,7 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
-$(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu
+$(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
 	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(B)/obj/cuda/emu/ptx2c.o $(B)/obj/cuda/emu/ptx_text.o

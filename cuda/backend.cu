@@ -36,6 +36,7 @@ dsv3_status open_device(dsv3_ctx **ctx, int device)
 
 void close_device(dsv3_ctx *ctx)
 {
+    cudaFree(ctx->scratch);
     cudaStreamDestroy(ctx->stream);
     free(ctx);
 }

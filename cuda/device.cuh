@@ -9,7 +9,19 @@
 
 struct dsv3_ctx {
     cudaStream_t stream;
+    void *scratch;
+    size_t scratch_bytes;
 };
+
+/* Memory of the context for one op, which never shrinks. NULL: there is none. */
+inline void *scratch(dsv3_ctx *ctx, size_t bytes)
+{
+    if (bytes <= ctx->scratch_bytes) return ctx->scratch;
+    cudaFree(ctx->scratch);
+    ctx->scratch_bytes = cudaMalloc(&ctx->scratch, bytes) == cudaSuccess ? bytes : 0;
+    if (!ctx->scratch_bytes) ctx->scratch = nullptr;
+    return ctx->scratch;
+}
 
 /* Ops, each in the file of its name; how it rounds stands beside it. They are weak: an op that has no file is NULL, and judged as
  * SKIP. */

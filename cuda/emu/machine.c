@@ -50,9 +50,14 @@ typedef struct {
     uint32_t group; /* that its next copy belongs to */
 } fiber;
 
+/* Whose atomics touched a byte since the last barrier. */
+typedef enum { OF_ONE, OF_LANES, OF_WARPS } atomics;
+
 /* Who touched a byte of shared memory last; thread numbers from 1 on. */
 typedef struct {
-    uint16_t writer, reader;
+    uint16_t writer, reader, adder; /* adder: by an atomic, since the last write */
+    atomics atomics;
+    uint32_t add_barriers, add_meetings;
     bool many; /* readers of several warps, since the last barrier */
     bool late; /* a copy to it hasn't come */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
@@ -144,6 +149,8 @@ static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write)
 
 /* ---- shared memory ---- */
 
+#define LATE "it %s shared memory that cp.async has not filled yet: no wait_group and barrier between"
+
 /* Does something lie between what thread `other` did then and what the running one does now? */
 static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
 {
@@ -152,11 +159,47 @@ static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32
            (number / WARP == f->number / WARP && meetings != f->meetings);
 }
 
+/* Do all atomics lie before what the running one does now? */
+static bool is_after_atomics(const fiber *f, const shadow *s)
+{
+    if (!s->adder || s->add_barriers != f->barriers) return true;
+    if (s->atomics == OF_WARPS || (s->atomics == OF_LANES && s->add_meetings == f->meetings)) return false;
+    return is_ordered(f, s->adder, s->add_barriers, s->add_meetings);
+}
+
+/* Whose atomics they are when the running one's joins them. */
+static atomics joined(const fiber *f, const shadow *s)
+{
+    int const number = s->adder - 1;
+    if (!s->adder || s->add_barriers != f->barriers) return OF_ONE;
+    if (s->atomics == OF_WARPS || number / WARP != f->number / WARP) return OF_WARPS;
+    if (s->add_meetings != f->meetings) return OF_ONE;
+    return number == f->number ? s->atomics : OF_LANES;
+}
+
+/* Atomics don't race with atomics. */
+static void note_atomic(machine *m, shadow *s)
+{
+    const fiber *const f = m->now;
+    if (s->late) fault(m, LATE, "changes");
+    if (!s->writer) fault(m, "it reads shared memory that nobody wrote");
+    if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
+        fault(m, "race: an atomic on what thread %d wrote with no barrier between", s->writer - 1);
+    if (s->reader && s->read_barriers == f->barriers &&
+        (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)))
+        fault(m, "race: an atomic on what thread %d read with no barrier between", s->reader - 1);
+    s->atomics = joined(f, s);
+    s->adder = (uint16_t)(f->number + 1);
+    s->add_barriers = f->barriers, s->add_meetings = f->meetings;
+}
+
 static void note_write(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
-    if (s->late)
-        fault(m, "it writes shared memory that cp.async has not filled yet: no wait_group and barrier between");
+    if (s->late) fault(m, LATE, "writes");
+    if (!is_after_atomics(f, s))
+        fault(m, "race: it writes what an atomic of thread %d changed with no barrier between", s->adder - 1);
+    s->adder = 0;
     if (s->writer && !is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         fault(m, "race: it writes what thread %d wrote with no barrier between", s->writer - 1);
     if (s->reader && s->read_barriers == f->barriers &&
@@ -170,21 +213,23 @@ static void note_read(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
     if (!s->writer) fault(m, "it reads shared memory that nobody wrote");
-    if (s->late) fault(m, "it reads shared memory that cp.async has not filled yet: no wait_group and barrier between");
+    if (s->late) fault(m, LATE, "reads");
     if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         fault(m, "race: it reads what thread %d wrote with no barrier between", s->writer - 1);
+    if (!is_after_atomics(f, s))
+        fault(m, "race: it reads what an atomic of thread %d changed with no barrier between", s->adder - 1);
     bool const same = s->reader && s->read_barriers == f->barriers;
     s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
     s->reader = (uint16_t)(f->number + 1);
     s->read_barriers = f->barriers, s->read_meetings = f->meetings;
 }
 
-static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write)
+static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
 {
     if (address + bytes > m->shared_bytes)
         fault(m, "%s of %u bytes at %llu of shared memory, which has %u", write ? "write" : "read", bytes,
               (unsigned long long)address, m->shared_bytes);
-    for (uint32_t i = 0; i < bytes; i++) (write ? note_write : note_read)(m, &m->seen[address + i]);
+    for (uint32_t i = 0; i < bytes; i++) note(m, &m->seen[address + i]);
     return m->shared + address;
 }
 
@@ -192,7 +237,15 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
 {
     m->now->line = line;
     if (address % bytes) fault(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
-    return space == SPACE_SHARED ? shared_at(m, address, bytes, write) : global_at(m, address, bytes, write);
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
+                                 : global_at(m, address, bytes, write);
+}
+
+void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line)
+{
+    m->now->line = line;
+    if (address % bytes) fault(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic) : global_at(m, address, bytes, true);
 }
 
 uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, int line)
@@ -362,7 +415,7 @@ void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, 
     if (from > bytes) fault(m, "cp.async of %u bytes into %u", from, bytes);
     if (global % bytes || shared % bytes) fault(m, "misaligned: cp.async of %u bytes", bytes);
     if (from) global_at(m, global, from, false);
-    memset(shared_at(m, shared, bytes, true), 0xff, bytes);
+    memset(shared_at(m, shared, bytes, true, note_write), 0xff, bytes);
     for (uint32_t i = 0; i < bytes; i++) m->seen[shared + i].late = true;
     if (f->copies_there == f->copies_room) {
         copy *const more = realloc(f->copies, sizeof *more * (size_t)(f->copies_room = 2 * f->copies_room + 16));
@@ -390,7 +443,7 @@ static void let_come(machine *m, uint32_t end, int line)
             continue;
         }
         for (uint32_t k = 0; k < c.bytes; k++) m->seen[c.shared + k].late = false;
-        uint8_t *const to = shared_at(m, c.shared, c.bytes, true);
+        uint8_t *const to = shared_at(m, c.shared, c.bytes, true, note_write);
         memset(to, 0, c.bytes);
         if (c.from) memcpy(to, global_at(m, c.global, c.from, false), c.from);
     }

@@ -59,6 +59,8 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
 
 /* An offset in the kernel's parameters, which have `end` bytes; a fault if they don't have it. */
 uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, int line);
+/* Likewise of bytes that it reads and writes at once: atomics don't race with atomics. */
+void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
 
 void machine_barrier(machine *m, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,

@@ -165,11 +165,11 @@ static bool put_float(const reader *r, const instruction *i)
         need(r, i, 2), put(r, i->operand[0], type, "sqrt%s(%s)", suffix, value(r, i->operand[1], type));
     else if (!strcmp(i->part[0], "neg"))
         need(r, i, 2), put(r, i->operand[0], type, "-%s", value(r, i->operand[1], type));
+    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
+        need(r, i, 3), put(r, i->operand[0], type, "%s_of(%s, %s)", i->part[0], value(r, i->operand[1], type),
+                           value(r, i->operand[2], type));
     else if (!strcmp(i->part[0], "abs"))
         need(r, i, 2), put(r, i->operand[0], type, "fabs%s(%s)", suffix, value(r, i->operand[1], type));
-    else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
-        need(r, i, 3), put(r, i->operand[0], type, "%ser_%s(%s, %s)", i->part[0][1] == 'a' ? "larg" : "small", type,
-                           value(r, i->operand[1], type), value(r, i->operand[2], type));
     else
         return false;
     return true;
@@ -213,6 +213,9 @@ static bool put_whole(const reader *r, const instruction *i)
     else if (!strcmp(i->part[0], "max") || !strcmp(i->part[0], "min"))
         need(r, i, 3), put(r, i->operand[0], type, "%s %s %s ? %s : %s", value(r, i->operand[1], type),
                            i->part[0][1] == 'a' ? ">" : "<", value(r, i->operand[2], type),
+                           value(r, i->operand[1], type), value(r, i->operand[2], type));
+    else if (!strcmp(i->part[0], "div") || !strcmp(i->part[0], "rem"))
+        need(r, i, 3), put(r, i->operand[0], type, "%s_of_%s(%s, %s)", i->part[0], *type == 's' ? "signed" : "unsigned",
                            value(r, i->operand[1], type), value(r, i->operand[2], type));
     else
         return false;
@@ -368,6 +371,32 @@ static void put_access(const reader *r, instruction *i, bool write)
     free(each);
 }
 
+/* atom.shared.add.u32 d, [a], b, which gives what was there; red.shared.add.u32 [a], b. Of whole numbers: what add.f32 does to
+ * subnormal numbers depends on the space. */
+static void put_atomic(const reader *r, instruction *i)
+{
+    static const char *const names[] = {"add", "and", "or", "xor", "exch", "min", "max"},
+                             *const next[] = {"old + v", "old & v",           "old | v",          "old ^ v",
+                                              "v",       "v < old ? v : old", "v > old ? v : old"};
+    const char *const type = type_of(i), *const c = c_type(r, type), *of = NULL;
+    bool const gives = !strcmp(i->part[0], "atom"), shared = has(i, "shared");
+    bool is_param = false;
+    need(r, i, 2 + gives);
+    for (int p = 1; p + 1 < i->parts; p++) {
+        const char *const found = operator_of(i->part[p], names, next, 7);
+        if (found) of = found;
+        if (!found && !strstr(" global shared relaxed acq_rel cta gpu sys ", i->part[p]))
+            stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
+    }
+    if (!of || is_float(type) || shared == has(i, "global")) stop(r, "this %s isn't known", i->part[0]);
+    const char *const at = address(r, i->operand[gives], &is_param);
+    printf("{ %s old, v = %s; uint8_t *const at = machine_atomic_at(m, SPACE_%s, %s, %u, %d); ", c,
+           value(r, i->operand[1 + gives], type), shared ? "SHARED" : "GLOBAL", at, width_of(type), r->line);
+    printf("memcpy(&old, at, sizeof old); v = %s; memcpy(at, &v, sizeof v); ", of);
+    if (gives) printf("%s = (%s)old; ", c_name(i->operand[0]), c_bits(r, type));
+    puts("}");
+}
+
 /* shfl.sync.bfly.b32 d|p, a, lane, clamp, mask */
 static void put_shfl(const reader *r, instruction *i)
 {
@@ -493,6 +522,8 @@ static void put_instruction(const reader *r, instruction *i)
             value(r, i->operand[1], type_of(i)), value(r, i->operand[2], type_of(i)));
     else if (!strcmp(head, "cvt"))
         put_conversion(r, i);
+    else if (!strcmp(head, "atom") || !strcmp(head, "red"))
+        put_atomic(r, i);
     else if (!strcmp(head, "shfl"))
         put_shfl(r, i);
     else if (!strcmp(head, "mma"))

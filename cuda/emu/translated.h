@@ -48,32 +48,46 @@ static inline bool is_unordered(double a, double b)
     return a != a || b != b;
 }
 
-/* max and min: of a NaN and a number the number; -0 is below +0. */
-static inline double larger_f64(double a, double b)
-{
-    if (a != a || b != b) return a != a ? b : a;
-    return a > b || (a == b && !signbit(a)) ? a : b;
-}
-
-static inline double smaller_f64(double a, double b)
-{
-    return -larger_f64(-a, -b);
-}
-
-static inline float larger_f32(float a, float b)
-{
-    return (float)larger_f64(a, b);
-}
-
-static inline float smaller_f32(float a, float b)
-{
-    return (float)smaller_f64(a, b);
-}
-
 /* clz.b32: 32 of 0. */
 static inline uint32_t leading_zeros(uint32_t v)
 {
     return v ? (uint32_t)__builtin_clz(v) : 32;
+}
+
+/* max and min of f32 or f64: of a NaN and a number the number, of two the canonical one; +0 is more than -0. */
+static inline double max_of(double a, double b)
+{
+    if (a != a && b != b) return of_bits_f64(0x7fffffffffffffff);
+    if (a != a || b != b) return a != a ? b : a;
+    return a > b || (a == b && signbit(b)) ? a : b;
+}
+
+static inline double min_of(double a, double b)
+{
+    if (a != a && b != b) return of_bits_f64(0x7fffffffffffffff);
+    if (a != a || b != b) return a != a ? b : a;
+    return a < b || (a == b && signbit(a)) ? a : b;
+}
+
+/* div and rem, toward 0. By 0 PTX leaves the result open: all ones here. The smallest number by -1 wraps. */
+static inline int64_t div_of_signed(int64_t a, int64_t b)
+{
+    return b == 0 ? -1 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+}
+
+static inline int64_t rem_of_signed(int64_t a, int64_t b)
+{
+    return b == 0 ? -1 : b == -1 ? 0 : a % b;
+}
+
+static inline uint64_t div_of_unsigned(uint64_t a, uint64_t b)
+{
+    return b == 0 ? ~0ull : a / b;
+}
+
+static inline uint64_t rem_of_unsigned(uint64_t a, uint64_t b)
+{
+    return b == 0 ? ~0ull : a % b;
 }
 
 /* cvt.rn.bf16.f32: to nearest, ties to even; a NaN is 0x7fff. */
