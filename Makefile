@@ -103,7 +103,7 @@ run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/bin/verify $(ports) $(cases)
+all: $(B)/bin/verify $(ports) $(cases) $(B)/ports/cuda/port.sh
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -159,7 +159,11 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, or name it by NVCC=" >&2; exit 2)
-emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine switch runtime port)
+emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine switch runtime fault port)
+# What cuda:FILE.cu is made with, in one folder.
+$(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
+	@mkdir -p $(@D)
+	$(call run,CP)cp $^ $(@D)
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm

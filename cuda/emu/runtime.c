@@ -214,3 +214,38 @@ error cudaStreamSynchronize(void *stream)
     (void)stream;
     return *here.fault ? LAUNCH_FAILURE : SUCCESS;
 }
+
+/* ---- the same, as others call it ---- */
+
+error cudaMemcpy(void *to, const void *from, size_t bytes, int kind)
+{
+    return cudaMemcpyAsync(to, from, bytes, kind, NULL);
+}
+
+error cudaMemsetAsync(void *to, int value, size_t bytes, void *stream)
+{
+    (void)stream;
+    memset(to, value, bytes);
+    return SUCCESS;
+}
+
+error cudaMemset(void *to, int value, size_t bytes)
+{
+    return cudaMemsetAsync(to, value, bytes, NULL);
+}
+
+error cudaDeviceSynchronize(void)
+{
+    return cudaStreamSynchronize(NULL);
+}
+
+error cudaPeekAtLastError(void)
+{
+    return here.last;
+}
+
+error cudaGetDevice(int *device)
+{
+    *device = 0;
+    return SUCCESS;
+}

@@ -2,6 +2,7 @@
 #include "backends.h"
 
 #include "files/products.h"
+#include "kernels.h"
 #include "printable.h"
 
 #include <stdio.h>
@@ -61,12 +62,16 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     memset(out, 0, sizeof *out);
     for (int i = 0; i < KNOWN; i++)
         if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
+    if (!strncmp(text, "cuda:", 5)) {
+        out->kind = BACKEND_SHARED_OBJECT;
+        return kernels_build(text + 5, out, why);
+    }
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
         refuse(why,
                "unknown backend '%.100s': it takes plain, avx512, portable, cuda, transformers, a path such as "
-               "./port.so, or "
-               "exec:'command'",
+               "./port.so, "
+               "cuda:./kernels.cu, or exec:'command'",
                text);
         return false;
     }

@@ -17,7 +17,7 @@ typedef struct {
     const dsv3_backend *table; /* built in only; NULL otherwise */
 } backend;
 
-/* Reads one --backend: a known name, a path to a shared object, or exec:COMMAND. False: one sentence in why. */
+/* Reads one --backend: a known name, a path to a shared object, cuda:FILE.cu, which is compiled, or exec:COMMAND. False: one sentence in why. */
 bool backend_resolve(const char *text, backend *out, complaint *why);
 
 /* The i-th known name, or NULL past the end. */

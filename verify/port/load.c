@@ -22,7 +22,7 @@ __attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outco
 }
 
 /* The port's own table, checked; NULL: why not is in the answer. */
-static const dsv3_backend *find_table(const backend *b, answer *a)
+static const dsv3_backend *find_table(const backend *b, loaded_port *p, answer *a)
 {
     if (b->table) return b->table;
     struct stat st;
@@ -31,8 +31,9 @@ static const dsv3_backend *find_table(const backend *b, answer *a)
     void *const object = dlopen(b->target, RTLD_NOW | RTLD_LOCAL);
     if (!object) return unusable(a, PORT_REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
     const dsv3_backend *(*get)(uint32_t) = NULL;
-    void *const symbol = dlsym(object, "dsv3_backend_get");
+    void *const symbol = dlsym(object, "dsv3_backend_get"), *const fault = dlsym(object, "dsv3_machine_fault");
     memcpy(&get, &symbol, sizeof get);
+    memcpy(&p->fault, &fault, sizeof p->fault);
     if (!get) return unusable(a, PORT_REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target), NULL;
     const dsv3_backend *const table = get(DSV3_ABI);
     size_t const least = offsetof(dsv3_backend, rmsnorm);
@@ -70,7 +71,8 @@ static bool start_port(const backend *b, loaded_port *p, answer *a)
 {
     char why[256] = "it doesn't say why";
     p->ctx = NULL;
-    const dsv3_backend *const table = find_table(b, a);
+    p->fault = NULL;
+    const dsv3_backend *const table = find_table(b, p, a);
     if (!table) return false;
     complete_table(table, &p->table);
     if (!has_good_align(p, a)) return false;
