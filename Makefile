@@ -84,6 +84,8 @@ verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_src   := $(wildcard fast/*.c)
 fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
+cuda_target := sm_80
+$(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"$(cuda_target)"'
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
 lib        := $(B)/libverify.a
@@ -146,7 +148,7 @@ $(B)/obj/%.o: %.c
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=$(cuda_target) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(B)/obj/cuda/emu/ptx2c.o $(B)/obj/cuda/emu/ptx_text.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -242,7 +244,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/kernels.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 

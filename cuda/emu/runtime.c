@@ -249,3 +249,11 @@ error cudaGetDevice(int *device)
     *device = 0;
     return SUCCESS;
 }
+
+/* Of its name alone, which comes first; what else there is to say stays as the caller has it. */
+error cudaGetDeviceProperties(void *properties, int device)
+{
+    enum { NAME = 256 };
+    snprintf(properties, NAME, "the machine of cuda/emu");
+    return device ? failed(INVALID_DEVICE) : SUCCESS;
+}

@@ -14,6 +14,8 @@ typedef struct {
     char name[64];             /* as shown */
     char target[768];          /* path of the shared object, or command of the program */
     char absent[256];          /* not empty: why it isn't there, as in "not installed: make transformers-port" */
+    bool shows_device;         /* reports say which device it runs on */
+    bool emulated;             /* by the machine of cuda/emu: its time says nothing */
     const dsv3_backend *table; /* built in only; NULL otherwise */
 } backend;
 

@@ -74,6 +74,7 @@ bool kernels_build(const char *file, backend *out, complaint *why)
     target[1 + strcspn(target + 1, "\n")] = 0;
     if (r.code && r.code != NO_COMPILER) return refuse(why, "cuda:%.200s: %s", file, r.text);
     name_kernels(file, r.code ? "" : target + 1, out);
+    out->emulated = true;
     if (r.code)
         snprintf(out->absent, sizeof out->absent, "%.255s", r.text);
     else

@@ -69,16 +69,18 @@ static bool has_good_align(const loaded_port *p, answer *a)
 
 static bool start_port(const backend *b, loaded_port *p, answer *a)
 {
-    char why[256] = "it doesn't say why";
+    char why[256] = "";
     p->ctx = NULL;
     p->fault = NULL;
+    *p->runs_on = 0;
     const dsv3_backend *const table = find_table(b, p, a);
     if (!table) return false;
     complete_table(table, &p->table);
     if (!has_good_align(p, a)) return false;
     dsv3_status const usable = p->table.probe ? p->table.probe(why, sizeof why) : DSV3_OK;
     why[sizeof why - 1] = 0;
-    if (usable != DSV3_OK) return answer_skip(a, SKIP_START, why), false;
+    if (usable != DSV3_OK) return answer_skip(a, SKIP_START, *why ? why : "it doesn't say why"), false;
+    snprintf(p->runs_on, sizeof p->runs_on, "%.63s", why);
     dsv3_status const opened = p->table.open ? p->table.open(&p->ctx, 0) : DSV3_OK;
     return opened == DSV3_OK || unusable(a, PORT_REJECTED, "open returned status %d", (int)opened);
 }
