@@ -6,6 +6,7 @@
 # make bench         build/bin/bench
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
+# make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
 # make asan          the tests under Address- and UBSanitizer
@@ -16,7 +17,7 @@
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
-# make clean-ports   remove those 5.6 GB
+# make clean-ports   remove those 5.6 GB, and those 260 MB
 # make docs          README.md and docs/ as HTML in build/docs, by pandoc
 # make docs-check    their links, anchors and figures
 # make clean         remove build/
@@ -30,7 +31,7 @@ B            ?= build
 ifeq ($(origin CC),default)
 CC           := gcc
 endif
-NVCC         ?= $(shell command -v nvcc)
+NVCC         ?= $(or $(shell command -v nvcc),$(firstword $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dsv3/cuda/toolchain-*/bin/nvcc)))
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?=
 TERMS        ?=
@@ -48,7 +49,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine clean clean-ports deps format format-check text docs docs-check
+bare   := help setup verify transformers-port cuda-machine cuda-toolchain clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -100,7 +101,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -160,7 +161,9 @@ $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
 $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
-	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, or name it by NVCC=" >&2; exit 2)
+	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
+cuda-toolchain:
+	@cuda/toolchain.sh
 emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine switch runtime fault port)
 # What cuda:FILE.cu is made with, in one folder.
 $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
@@ -363,6 +366,7 @@ transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
 	@verify/ports/transformers/install.sh --remove
+	@cuda/toolchain.sh --remove
 	@rm -f $(B)/ports/transformers $(B)/ports/python
 clean:
 	rm -rf $(B)

@@ -84,7 +84,7 @@ def plant(folder, name, change):
 
 
 def main():
-    check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* or name it by NVCC="])
+    check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:
         counts["skipped"] += 4 + len(MISTAKES)

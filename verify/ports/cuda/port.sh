@@ -20,7 +20,7 @@ find_nvcc() {
     for nvcc in ${NVCC:-nvcc "$cache"/toolchain-*/bin/nvcc /usr/local/cuda/bin/nvcc}; do
         command -v "$nvcc" >/dev/null 2>&1 && return
     done
-    end 77 'nvcc is missing: install NVIDIA'\''s CUDA toolkit, or name it by NVCC='
+    end 77 'nvcc is missing: install NVIDIA'\''s CUDA toolkit, name it by NVCC=, or try make cuda-toolchain'
 }
 
 # Everything that the port is made of is in its name: what is there already needn't be made again.
