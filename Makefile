@@ -6,6 +6,7 @@
 # make bench         build/bin/bench
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
+# make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
 # make asan          the tests under Address- and UBSanitizer
@@ -16,7 +17,7 @@
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
-# make clean-ports   remove those 5.6 GB
+# make clean-ports   remove those 5.6 GB, and those 260 MB
 # make docs          README.md and docs/ as HTML in build/docs, by pandoc
 # make docs-check    their links, anchors and figures
 # make clean         remove build/
@@ -30,7 +31,7 @@ B            ?= build
 ifeq ($(origin CC),default)
 CC           := gcc
 endif
-NVCC         ?= $(shell command -v nvcc)
+NVCC         ?= $(or $(shell command -v nvcc),$(firstword $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dsv3/cuda/toolchain-*/bin/nvcc)))
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?=
 TERMS        ?=
@@ -48,7 +49,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine clean clean-ports deps format format-check text docs docs-check
+bare   := help setup verify transformers-port cuda-machine cuda-toolchain clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -84,6 +85,8 @@ verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_src   := $(wildcard fast/*.c)
 fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
+cuda_target := sm_80
+$(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"$(cuda_target)"'
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
 lib        := $(B)/libverify.a
@@ -98,12 +101,12 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/bin/verify $(ports) $(cases)
+all: $(B)/bin/verify $(ports) $(cases) $(B)/ports/cuda/port.sh
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -146,7 +149,7 @@ $(B)/obj/%.o: %.c
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=sm_80 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=$(cuda_target) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(B)/obj/cuda/emu/ptx2c.o $(B)/obj/cuda/emu/ptx_text.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -158,8 +161,14 @@ $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
 $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
-	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, or name it by NVCC=" >&2; exit 2)
-emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch runtime port)
+	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
+cuda-toolchain:
+	@cuda/toolchain.sh
+emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch runtime fault port)
+# What cuda:FILE.cu is made with, in one folder.
+$(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
+	@mkdir -p $(@D)
+	$(call run,CP)cp $^ $(@D)
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
@@ -238,7 +247,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/kernels.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -361,6 +370,7 @@ transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
 clean-ports:
 	@verify/ports/transformers/install.sh --remove
+	@cuda/toolchain.sh --remove
 	@rm -f $(B)/ports/transformers $(B)/ports/python
 clean:
 	rm -rf $(B)

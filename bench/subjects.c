@@ -12,6 +12,7 @@ static bool resolve(const char *name, backend *b, complaint *why)
 {
     if (!backend_resolve(name, b, why)) return false;
     if (*b->absent) return refuse(why, "%s is %s", b->name, b->absent);
+    if (b->emulated) return refuse(why, "%s: its kernels run on a machine in software, whose time says nothing", name);
     return b->kind != BACKEND_PROGRAM || refuse(why, "%s is a program; bench times ports in C", b->name);
 }
 

@@ -17,7 +17,9 @@ dsv3_status probe(char *why, size_t cap)
 {
     int count = 0;
     cudaError_t const e = cudaGetDeviceCount(&count);
-    if (e == cudaSuccess && count > 0) return DSV3_OK;
+    cudaDeviceProp device = {};
+    if (e == cudaSuccess && count > 0 && cudaGetDeviceProperties(&device, 0) == cudaSuccess)
+        return snprintf(why, cap, "%s", device.name), DSV3_OK;
     snprintf(why, cap, "no CUDA device: %s", e == cudaSuccess ? "none is listed" : cudaGetErrorString(e));
     return DSV3_UNSUPPORTED;
 }

@@ -659,6 +659,21 @@ static char *read_file(const char *path)
     return text;
 }
 
+/* What says which lines of a source the code came from (nvcc -lineinfo) is no code. */
+static void blank_source_lines(char *text)
+{
+    bool section = false;
+    for (char *s = text; *s; s += *s == '\n') {
+        size_t const n = strcspn(s, "\n");
+        const char *const word = s + strspn(s, " \t");
+        section |= !strncmp(word, ".section", 8);
+        bool const last = section && *word == '}';
+        if (section || !strncmp(word, ".loc", 4) || !strncmp(word, ".file", 5)) memset(s, ' ', n);
+        section &= !last;
+        s += n;
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) return fputs("usage: ptx2c FILE.ptx\n\nThe C of its kernels, on standard output.\n", stderr), 2;
@@ -666,6 +681,7 @@ int main(int argc, char **argv)
     reader *const r = calloc(1, sizeof *r);
     if (!text || !r) return fprintf(stderr, "ptx2c: %s: it can't be read\n", argv[1]), 2;
     blank_comments(text);
+    blank_source_lines(text);
     *r = (reader){.path = argv[1], .at = text, .line = 1};
     put_all(r);
     free(text), free(r);

@@ -265,3 +265,46 @@ error cudaStreamSynchronize(void *stream)
     (void)stream;
     return *here.fault ? LAUNCH_FAILURE : SUCCESS;
 }
+
+/* ---- the same, as others call it ---- */
+
+error cudaMemcpy(void *to, const void *from, size_t bytes, int kind)
+{
+    return cudaMemcpyAsync(to, from, bytes, kind, NULL);
+}
+
+error cudaMemsetAsync(void *to, int value, size_t bytes, void *stream)
+{
+    (void)stream;
+    memset(to, value, bytes);
+    return SUCCESS;
+}
+
+error cudaMemset(void *to, int value, size_t bytes)
+{
+    return cudaMemsetAsync(to, value, bytes, NULL);
+}
+
+error cudaDeviceSynchronize(void)
+{
+    return cudaStreamSynchronize(NULL);
+}
+
+error cudaPeekAtLastError(void)
+{
+    return here.last;
+}
+
+error cudaGetDevice(int *device)
+{
+    *device = 0;
+    return SUCCESS;
+}
+
+/* Of its name alone, which comes first; what else there is to say stays as the caller has it. */
+error cudaGetDeviceProperties(void *properties, int device)
+{
+    enum { NAME = 256 };
+    snprintf(properties, NAME, "the machine of cuda/emu");
+    return device ? failed(INVALID_DEVICE) : SUCCESS;
+}

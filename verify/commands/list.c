@@ -86,6 +86,7 @@ static void list_backends(void)
         char line[256] = "";
         bool const good = backend_resolve(backend_known(i), &b, &why);
         if (good && b.table && b.table->probe) b.table->probe(line, sizeof line);
+        if (good && b.emulated) snprintf(line, sizeof line, "%s", b.name);
         if (good && *b.absent) snprintf(line, sizeof line, "%s", b.absent);
         printf(*line ? "%-13s %s\n" : "%s\n", backend_known(i), line);
     }

@@ -222,6 +222,17 @@ static int note_content(session *s, int b, const port *p)
     return good ? EXIT_GOOD : usage_error("backend %s can't be used: %s", s->reported.text[b], why.text);
 }
 
+/* "cuda(NVIDIA H100 80GB HBM3)". */
+static void show_device(backend *b, const char *device)
+{
+    char name[sizeof b->name];
+    if (!b->shows_device || !*device) return;
+    snprintf(name, sizeof name, "%.12s(%.48s)", b->name, device);
+    for (char *c = name; *c; c++)
+        if (*c == '"' || *c == '\\') *c = '_';
+    memcpy(b->name, name, sizeof name);
+}
+
 /* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
 static int check_backends(session *s)
 {
@@ -232,6 +243,7 @@ static int check_backends(session *s)
             snprintf(s->absent[b], sizeof s->absent[b], "%s", port_why(p));
             s->reported.absent[b] = s->absent[b];
         }
+        if (port_is(p) == PORT_READY) show_device(&s->pl.backend[b], port_why(p));
         code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);

@@ -22,8 +22,8 @@ typedef enum {
 
 typedef struct {
     port_outcome outcome;
-    skip_reason skip;                /* when skipped */
-    char why[512];                   /* one sentence, unless it ran */
+    skip_reason skip; /* when skipped */
+    char why[512];    /* one sentence, unless it ran; at the start of a port in C that can run: on what, or "" */
     char declared[REF_NUMERICS_CAP]; /* its numerics, "" none; at the start of a port in C the names of its ops */
     char later[MAX_STEPS - 1][REF_NUMERICS_CAP]; /* its numerics in the later steps of a sequence */
     double seconds;                              /* of one call, or of those of a sequence */

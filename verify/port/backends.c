@@ -2,10 +2,12 @@
 #include "backends.h"
 
 #include "files/products.h"
+#include "kernels.h"
 #include "printable.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 extern const dsv3_backend dsv3_backend_avx512, dsv3_backend_portable, dsv3_backend_cuda;
 
@@ -31,6 +33,19 @@ const char *backend_known(int i)
     return i >= 0 && i < KNOWN ? list[i].name : NULL;
 }
 
+/* Without a device the CUDA backend runs on the machine of cuda/emu, where that was built. */
+static void resolve_cuda(const char *folder, backend *out)
+{
+    bool const device = !access("/dev/nvidiactl", F_OK) || !access("/dev/dxg", F_OK);
+    char path[sizeof out->target];
+    out->shows_device = true;
+    snprintf(path, sizeof path, "%s/ports/cuda_machine.so", folder);
+    if (device || access(path, F_OK)) return;
+    *out = (backend){.kind = BACKEND_SHARED_OBJECT, .emulated = true};
+    snprintf(out->name, sizeof out->name, "cuda(" CUDA_TARGET " PTX on CPU)");
+    snprintf(out->target, sizeof out->target, "%s", path);
+}
+
 static bool resolve_known(const known *k, backend *out)
 {
     struct stat st;
@@ -38,8 +53,9 @@ static bool resolve_known(const known *k, backend *out)
     out->kind = k->kind;
     out->table = k->table;
     snprintf(out->name, sizeof out->name, "%s", k->name);
-    if (!k->path) return true;
     products_folder(folder, sizeof folder);
+    if (k->table == &dsv3_backend_cuda) resolve_cuda(folder, out);
+    if (!k->path) return true;
     snprintf(out->target, sizeof out->target, "%s/%s", folder, k->path);
     if (stat(out->target, &st) != 0) snprintf(out->absent, sizeof out->absent, "%s", k->absent);
     return true;
@@ -61,12 +77,16 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     memset(out, 0, sizeof *out);
     for (int i = 0; i < KNOWN; i++)
         if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
+    if (!strncmp(text, "cuda:", 5)) {
+        out->kind = BACKEND_SHARED_OBJECT;
+        return kernels_build(text + 5, out, why);
+    }
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
         refuse(why,
                "unknown backend '%.100s': it takes plain, avx512, portable, cuda, transformers, a path such as "
-               "./port.so, or "
-               "exec:'command'",
+               "./port.so, "
+               "cuda:./kernels.cu, or exec:'command'",
                text);
         return false;
     }

@@ -14,10 +14,12 @@ typedef struct {
     char name[64];             /* as shown */
     char target[768];          /* path of the shared object, or command of the program */
     char absent[256];          /* not empty: why it isn't there, as in "not installed: make transformers-port" */
+    bool shows_device;         /* reports say which device it runs on */
+    bool emulated;             /* by the machine of cuda/emu: its time says nothing */
     const dsv3_backend *table; /* built in only; NULL otherwise */
 } backend;
 
-/* Reads one --backend: a known name, a path to a shared object, or exec:COMMAND. False: one sentence in why. */
+/* Reads one --backend: a known name, a path to a shared object, cuda:FILE.cu, which is compiled, or exec:COMMAND. False: one sentence in why. */
 bool backend_resolve(const char *text, backend *out, complaint *why);
 
 /* The i-th known name, or NULL past the end. */

@@ -22,7 +22,7 @@ __attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outco
 }
 
 /* The port's own table, checked; NULL: why not is in the answer. */
-static const dsv3_backend *find_table(const backend *b, answer *a)
+static const dsv3_backend *find_table(const backend *b, loaded_port *p, answer *a)
 {
     if (b->table) return b->table;
     struct stat st;
@@ -31,8 +31,9 @@ static const dsv3_backend *find_table(const backend *b, answer *a)
     void *const object = dlopen(b->target, RTLD_NOW | RTLD_LOCAL);
     if (!object) return unusable(a, PORT_REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
     const dsv3_backend *(*get)(uint32_t) = NULL;
-    void *const symbol = dlsym(object, "dsv3_backend_get");
+    void *const symbol = dlsym(object, "dsv3_backend_get"), *const fault = dlsym(object, "dsv3_machine_fault");
     memcpy(&get, &symbol, sizeof get);
+    memcpy(&p->fault, &fault, sizeof p->fault);
     if (!get) return unusable(a, PORT_REJECTED, "%s exports no dsv3_backend_get: see include/dsv3.h", b->target), NULL;
     const dsv3_backend *const table = get(DSV3_ABI);
     size_t const least = offsetof(dsv3_backend, rmsnorm);
@@ -68,15 +69,18 @@ static bool has_good_align(const loaded_port *p, answer *a)
 
 static bool start_port(const backend *b, loaded_port *p, answer *a)
 {
-    char why[256] = "it doesn't say why";
+    char why[256] = "";
     p->ctx = NULL;
-    const dsv3_backend *const table = find_table(b, a);
+    p->fault = NULL;
+    *p->runs_on = 0;
+    const dsv3_backend *const table = find_table(b, p, a);
     if (!table) return false;
     complete_table(table, &p->table);
     if (!has_good_align(p, a)) return false;
     dsv3_status const usable = p->table.probe ? p->table.probe(why, sizeof why) : DSV3_OK;
     why[sizeof why - 1] = 0;
-    if (usable != DSV3_OK) return answer_skip(a, SKIP_START, why), false;
+    if (usable != DSV3_OK) return answer_skip(a, SKIP_START, *why ? why : "it doesn't say why"), false;
+    snprintf(p->runs_on, sizeof p->runs_on, "%.63s", why);
     dsv3_status const opened = p->table.open ? p->table.open(&p->ctx, 0) : DSV3_OK;
     return opened == DSV3_OK || unusable(a, PORT_REJECTED, "open returned status %d", (int)opened);
 }

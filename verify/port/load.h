@@ -8,6 +8,9 @@
 typedef struct {
     dsv3_backend table; /* members that an older header lacks are NULL */
     dsv3_ctx *ctx;
+    const char *(*fault)(
+        void); /* of a port on the machine of cuda/emu: what went wrong there, NULL nothing. NULL: no such port */
+    char runs_on[64];        /* what it says of that, "" nothing */
     unsigned clean, control; /* floating-point control before anything of the port ran, and as its start left it */
 } loaded_port;
 

@@ -32,7 +32,8 @@ struct native {
 
 /*
  * To the worker: a case, and if they are given the inputs in order. Back: an answer, and if the port ran the outputs of its first
- * run in order. The first answer is the hello, whose `declared` names the ops.
+ * run in order. The first answer is the hello, whose `declared` names the ops and
+ * whose `why` says what the port runs on, or nothing.
  */
 
 /* A case, with its tensors behind it. As it stands: the worker was forked from this process, so the tables of ops that a problem
@@ -163,7 +164,7 @@ static bool say_hello(const backend *b, desk *d)
     answer hello = {.outcome = PORT_NOT_ASKED};
     bool const ready = load_port(b, &d->port, &hello);
     if (ready) {
-        answer_set(&hello, PORT_RAN, "");
+        answer_set(&hello, PORT_RAN, d->port.runs_on);
         name_ops(&d->port, hello.declared, sizeof hello.declared);
     }
     return send_answer(d, &hello) && ready;

@@ -23,7 +23,7 @@ port *port_open(const backend *b, port_limits limits);
 void port_close(port *p);
 void port_end(port *p, complaint *why); /* the same; one sentence in why if it did not end well */
 port_state port_is(const port *p);
-const char *port_why(const port *p); /* when not ready: one sentence */
+const char *port_why(const port *p); /* when not ready: one sentence; else what it says it runs on, or "" */
 
 /* What a program calls itself, with its version; "" for other ports. */
 const char *port_hello(const port *p);

@@ -52,12 +52,15 @@ static void print_not_made(FILE *f, const char *names)
     fputc(']', f);
 }
 
-static void print_result(FILE *f, const char *id, const char *backend_text, const result *r)
+/* b: the backend. */
+static void print_result(FILE *f, const report_run *run, int index, int b, const result *r)
 {
     fprintf(f, "{\"id\":");
-    print_json_text(f, id);
+    print_json_text(f, run->id[index]);
     fprintf(f, ",\"backend\":");
-    print_json_text(f, backend_text);
+    print_json_text(f, run->text[b]);
+    fprintf(f, ",\"port\":");
+    print_json_text(f, run->name[b]);
     fprintf(f, ",\"verdict\":\"%s\",\"constant\":%s,\"why\":", verdict_name(r->v), r->constant ? "true" : "false");
     print_json_text(f, r->why);
     fprintf(f, ",\"declared\":");
@@ -112,7 +115,7 @@ static void *open_jsonl(FILE *f, const report_run *run)
 static void print_results(void *own, int index, const result results[])
 {
     const jsonl_report *const j = own;
-    for (int b = 0; b < j->run->backends; b++) print_result(j->f, j->run->id[index], j->run->text[b], &results[b]);
+    for (int b = 0; b < j->run->backends; b++) print_result(j->f, j->run, index, b, &results[b]);
 }
 
 static void close_jsonl(void *own, const tally *counts)

@@ -82,7 +82,9 @@ static void print_skipped_ops(FILE *f, const by_op *t, int b)
 
 static void print_port(FILE *f, const by_op *t, int b)
 {
-    fprintf(f, "%-12s  %-14s %12s %10s %7s %7s\n", "port", "op", "passed", "elements", "budget", "bits");
+    int const width = (int)strlen(t->run->name[b]);
+    fprintf(f, "%-*s  %-14s %12s %10s %7s %7s\n", width > 12 ? width : 12, "port", "op", "passed", "elements", "budget",
+            "bits");
     for (int i = 0; i < t->ops; i++)
         if (by_op_has_row(&t->op[i], b)) print_row(f, t->run->name[b], &t->op[i], &t->op[i].of[b]);
     print_skipped_ops(f, t, b);

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Judges CUDA kernels of somebody's own without a device, `--backend=cuda:FILE.cu`: the example port passes, and each mistake
+planted in it is named in one sentence, with the right verdict.
+
+BUILD: the build folder. Without nvcc all but the first test is skipped.
+
+Last line: N passed, N failed, N skipped.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+BUILD = os.environ.get("BUILD", "build")
+EXAMPLE = "verify/ports/cuda/rmsnorm.cu"
+CASE = "rmsnorm@odd:x=f32"
+FREE = "    cudaFree(memory);\n"
+SUM = "float sum = 0;"
+THREAD = r"rmsnorm_kernel, block \(\d+, 0, 0\), thread \(\d+, 0, 0\): "
+
+# What is changed in the example, and how often; the exit code; what is said.
+MISTAKES = {
+    "race": [
+        ("        __syncthreads();\n        if (threadIdx.x < half) part", "        if (threadIdx.x < half) part"),
+        1,
+        [r" CRASH ", r"race\.cu:\d+: " + THREAD + r"(race: it reads what thread|it reads shared memory that nobody wrote)"],
+    ],
+    "past_the_end": [
+        ("i < width; i += THREADS) sum", "i <= width; i += THREADS) sum"),
+        1,
+        [r" CRASH ", r"past_the_end\.cu:20: " + THREAD + r"read of 4 bytes outside every allocation"],
+    ],
+    "ignores_status": [
+        ("return cudaGetLastError() == cudaSuccess ? DSV3_OK : DSV3_FAILED;", "y_of_nobody<<<1, 1>>>(nullptr);\n    return DSV3_OK;"),
+        1,
+        [r" CRASH ", r"ignores_status\.cu:\d+: y_of_nobody, .*write of 4 bytes outside every allocation"],
+    ],
+    "wrong": [("part[0] / width", "part[threadIdx.x] / width"), 1, [r" FAIL\(proved\) "]],
+    "no_table": [("dsv3_backend_get", "their_table"), 2, [r"exports no dsv3_backend_get: see include/dsv3\.h"]],
+    "does_not_compile": [
+        (SUM, "flaot sum = 0;"),
+        2,
+        [r'does_not_compile\.cu\(\d+\): error: identifier "flaot" is undefined', r"nvcc does not compile it"],
+    ],
+    "unknown_opcode": [
+        (SUM, 'float sum = 0;\n    asm volatile("nanosleep.u32 20;");'),
+        2,
+        [r"unknown_opcode\.ptx:\d+: opcode nanosleep with type \.u32 isn't known"],
+    ],
+    "unknown_call": [(FREE, FREE + "    cudaDeviceReset();\n"), 2, [r"it calls cudaDeviceReset: cuda/emu/runtime\.c has no"]],
+}
+
+counts = {"passed": 0, "failed": 0, "skipped": 0}
+
+
+def judge(backend, case=CASE, **environment):
+    """Exit code and everything that verify prints, its lines joined where it wraps them."""
+    command = [f"{BUILD}/bin/verify", "run", case, f"--backend={backend}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **environment))
+    return done.returncode, re.sub(r"\n {11}", " ", done.stdout + done.stderr)
+
+
+def check(name, got, code, says):
+    lacks = [s for s in says if not re.search(s, got[1])]
+    good = got[0] == code and not lacks
+    counts["passed" if good else "failed"] += 1
+    if not good:
+        print(f"{name}: exit code {got[0]}, right is {code}; it doesn't say {lacks}\n{got[1]}")
+
+
+def plant(folder, name, change):
+    with open(EXAMPLE) as f:
+        text = f.read()
+    if change[0] not in text:
+        sys.exit(f"{name}: {EXAMPLE} has no {change[0]!r}")
+    text = text.replace(*change)
+    text = text.replace("static dsv3_status rmsnorm(", "__global__ void y_of_nobody(float *y)\n{\n    *y = 1;\n}\n\nstatic dsv3_status rmsnorm(")
+    path = f"{folder}/{name}.cu"
+    with open(path, "w") as f:
+        f.write(text)
+    return "cuda:" + path
+
+
+def main():
+    check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
+    example = judge("cuda:" + EXAMPLE)
+    if "nvcc is missing" in example[1]:
+        counts["skipped"] += 4 + len(MISTAKES)
+        return
+    check("example", example, 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
+    if os.path.exists(f"{BUILD}/ports/cuda_machine.so") and not os.path.exists("/dev/nvidiactl"):
+        check("ours", judge("cuda"), 0, [r"cuda\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    else:
+        counts["skipped"] += 1
+    with tempfile.TemporaryDirectory() as folder:
+        check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
+        for name, (change, code, says) in MISTAKES.items():
+            check(name, judge(plant(folder, name, change)), code, says)
+
+
+main()
+print("{passed} passed, {failed} failed, {skipped} skipped".format(**counts))
+sys.exit(counts["failed"] > 0)
