@@ -7,6 +7,9 @@
 
 #include <cuda_bf16.h>
 
+/* Before a loop whose arrays are registers. */
+#define UNROLL _Pragma("unroll")
+
 struct dsv3_ctx {
     cudaStream_t stream;
     void *scratch;

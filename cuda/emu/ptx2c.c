@@ -214,6 +214,13 @@ static bool put_whole(const reader *r, const instruction *i)
         need(r, i, 3), put(r, i->operand[0], type, "%s %s %s ? %s : %s", value(r, i->operand[1], type),
                            i->part[0][1] == 'a' ? ">" : "<", value(r, i->operand[2], type),
                            value(r, i->operand[1], type), value(r, i->operand[2], type));
+    else if (!strcmp(i->part[0], "bfi"))
+        need(r, i, 5), put(r, i->operand[0], type, "inserted_bits(%s, %s, %s, %s, %u)", value(r, i->operand[1], u),
+                           value(r, i->operand[2], u), value(r, i->operand[3], "u32"), value(r, i->operand[4], "u32"),
+                           width_of(type) * 8);
+    else if (!strcmp(i->part[0], "prmt") && i->parts == 2)
+        need(r, i, 4), put(r, i->operand[0], type, "permuted_bytes(%s, %s, %s)", value(r, i->operand[1], u),
+                           value(r, i->operand[2], u), value(r, i->operand[3], u));
     else if (!strcmp(i->part[0], "div") || !strcmp(i->part[0], "rem"))
         need(r, i, 3), put(r, i->operand[0], type, "%s_of_%s(%s, %s)", i->part[0], *type == 's' ? "signed" : "unsigned",
                            value(r, i->operand[1], type), value(r, i->operand[2], type));

@@ -90,6 +90,26 @@ static inline uint64_t rem_of_unsigned(uint64_t a, uint64_t b)
     return b == 0 ? ~0ull : a % b;
 }
 
+/* bfi: the lowest `length` bits of a in the place of b's from `from` on; what lies beyond b's width is left out. */
+static inline uint64_t inserted_bits(uint64_t a, uint64_t b, uint32_t from, uint32_t length, uint32_t width)
+{
+    uint32_t const at = from & 0xff, n = length & 0xff, left = at < width ? width - at : 0, kept = n < left ? n : left;
+    uint64_t const mask = kept == 0 ? 0 : (kept == 64 ? ~0ull : (1ull << kept) - 1) << at;
+    return kept ? (b & ~mask) | (a << at & mask) : b;
+}
+
+/* prmt.b32: bytes of a, then b, each chosen by four bits of `which`, whose highest asks for the sign alone. */
+static inline uint32_t permuted_bytes(uint32_t a, uint32_t b, uint32_t which)
+{
+    uint64_t const all = (uint64_t)b << 32 | a;
+    uint32_t out = 0;
+    for (int i = 0; i < 4; i++, which >>= 4) {
+        uint32_t const byte = (uint32_t)(all >> (which & 7) * 8) & 0xff;
+        out |= (which & 8 ? (byte & 0x80 ? 0xffu : 0) : byte) << 8 * i;
+    }
+    return out;
+}
+
 /* cvt.rn.bf16.f32: to nearest, ties to even; a NaN is 0x7fff. */
 static inline uint16_t bf16_of(float v)
 {

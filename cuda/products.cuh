@@ -1,0 +1,38 @@
+/* Products with a checkpoint's matrices, as linear, experts and mla need them. */
+#ifndef PRODUCTS_CUH
+#define PRODUCTS_CUH
+
+#include "device.cuh"
+
+/* scale: NULL unless FP8. */
+struct matrix {
+    const dsv3_tensor *weight, *scale;
+};
+
+/* Rows of f32 or bf16. Row t is index[t], or t without an index; index lies on the device. */
+struct row_list {
+    void *data;
+    dsv3_dtype dtype;
+    int64_t stride;
+    const int64_t *index;
+};
+
+row_list rows_of(const dsv3_tensor *x);
+bool is_float(const dsv3_tensor *t); /* is it present, and f32 or bf16? */
+bool usable(const matrix *m);
+
+/*
+ * y[t][o] = sum over k of x[t][k] W[o][k] for t < rows. A row of y depends on its own row of x alone.
+ *
+ * BF16 rows and BF16 or E4M3 weights: sums of 128 products by the matrix unit, scaled where there are scales, then added in
+ * binary32: acc UNIT splits=1 promote=128 bits2=24. Else acc 24 rn fused splits=1, codes times scale rounded first.
+ */
+dsv3_status multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y);
+
+/* Does it go by the matrix unit? */
+bool by_units(dsv3_dtype x, dsv3_dtype weight);
+
+/* A declaration with the name of this device's matrix unit for BF16 in place of %s. The text is there until the next call. */
+const char *of_unit(const char *declaration);
+
+#endif

@@ -1,0 +1,137 @@
+/* Tiles of BF16 in shared memory and products of them by mma.sync, as sm_80 has it. Source: NVIDIA, PTX ISA 9.0, mma.m16n8k16. */
+#ifndef TILES_CUH
+#define TILES_CUH
+
+#include "device.cuh"
+
+/* Rows of tiles lie so many elements apart that eight of them meet no bank twice. */
+enum { DEEP = 64, PITCH = DEEP + 8 };
+
+__device__ inline uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* sum += a b: 16 rows of 16 products, 8 columns. */
+__device__ inline void mma(float sum[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ inline void load_matrices(uint32_t d[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+__device__ inline void load_transposed(uint32_t d[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(address)
+                 : "memory");
+}
+
+/* Of 16 rows that begin there, `pitch` elements apart: columns 0 to 15, as mma wants its first factor. */
+__device__ inline void load_left(uint32_t a[4], const __nv_bfloat16 *tile, int pitch)
+{
+    int const lane = threadIdx.x % 32;
+    load_matrices(a, shared_address(tile + lane % 16 * pitch + lane / 16 * 8));
+}
+
+/* The same as two second factors: columns of products of rows 0 to 7, and of rows 8 to 15. */
+__device__ inline void load_right(uint32_t b[2][2], const __nv_bfloat16 *tile, int pitch)
+{
+    int const lane = threadIdx.x % 32;
+    uint32_t d[4];
+    load_matrices(d, shared_address(tile + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 8));
+    b[0][0] = d[0], b[0][1] = d[1], b[1][0] = d[2], b[1][1] = d[3];
+}
+
+/* Sixteen bytes of shared memory: `bytes` from there, zeros behind them. They come until wait_copies. */
+__device__ inline void copy_later(void *to, const void *from, int bytes)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
+                 : "memory");
+}
+
+__device__ inline void end_group()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* All but so many groups have come, for the thread that asked; a barrier tells the others. */
+template <int GROUPS> __device__ inline void wait_groups()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
+}
+
+/* E4M3 as binary32, exactly. Its subnormal numbers are, bits moved into place, binary32's. */
+__device__ inline float of_e4m3(uint32_t code)
+{
+    float const size = __uint_as_float((code & 0x7f) << 20) * 0x1p120f;
+    float const number = (code & 0x7f) == 0x7f ? __uint_as_float(0x7fffffff) : size;
+    return code & 0x80 ? -number : number;
+}
+
+__device__ inline uint16_t bf16_of_e4m3(uint32_t code)
+{
+    return (uint16_t)(__float_as_uint(of_e4m3(code)) >> 16);
+}
+
+/* Rows of a matrix in global memory. Those from `rows` on, and columns from `columns` on, are zero. */
+template <typename T> struct source {
+    const T *data;
+    int64_t stride, rows, columns; /* elements */
+    bool whole;                    /* sixteen bytes of it may be read at once */
+};
+
+template <typename T> source<T> source_of(const void *data, int64_t stride, int64_t rows, int64_t columns)
+{
+    bool const whole = ((uintptr_t)data | (uintptr_t)(stride * (int64_t)sizeof(T))) % 16 == 0;
+    return {(const T *)data, stride, rows, columns, whole};
+}
+
+/* Eight entries of a row to a tile, BF16: by a copy that comes later, or at once. */
+__device__ inline void bring_eight(__nv_bfloat16 *to, const source<__nv_bfloat16> &s, int64_t row, int64_t column)
+{
+    int64_t const left = row < s.rows && column < s.columns ? s.columns - column : 0;
+    const __nv_bfloat16 *const from = left ? s.data + row * s.stride + column : s.data;
+    if (s.whole)
+        copy_later(to, from, left < 8 ? 2 * (int)left : 16);
+    else
+        for (int i = 0; i < 8; i++) to[i] = i < left ? from[i] : __float2bfloat16_rn(0);
+}
+
+/* Codes become BF16, at once. */
+__device__ inline void bring_eight(__nv_bfloat16 *to, const source<uint8_t> &s, int64_t row, int64_t column)
+{
+    int64_t const left = row < s.rows && column < s.columns ? s.columns - column : 0;
+    const uint8_t *const from = s.data + row * s.stride + column;
+    uint64_t codes = 0;
+    if (s.whole && left >= 8)
+        codes = *(const uint64_t *)from;
+    else
+        for (int i = 0; i < 8 && i < left; i++) codes |= (uint64_t)from[i] << (8 * i);
+    uint32_t pair[4];
+    for (int i = 0; i < 4; i++)
+        pair[i] = bf16_of_e4m3((uint32_t)(codes >> (16 * i)) & 0xff) |
+                  (uint32_t)bf16_of_e4m3((uint32_t)(codes >> (16 * i + 8)) & 0xff) << 16;
+    *(uint4 *)to = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+
+/* `rows` rows from `first` on, DEEP columns from `column` on, by all of so many threads. */
+template <int THREADS, typename T>
+__device__ inline void bring_tile(__nv_bfloat16 (*tile)[PITCH], int rows, const source<T> &s, int64_t first,
+                                  int64_t column)
+{
+    for (int i = threadIdx.x; i < rows * (DEEP / 8); i += THREADS)
+        bring_eight(&tile[i / (DEEP / 8)][i % (DEEP / 8) * 8], s, first + i / (DEEP / 8), column + i % (DEEP / 8) * 8);
+}
+
+#endif
