@@ -184,7 +184,7 @@ template <typename X, typename W> __global__ void float_kernel(product<X, W> p)
         bring_floats(x, p.x, token, k, nullptr, 0);
         bring_floats(w, p.w, output, k, p.scale, p.scale_stride);
         __syncthreads();
-        UNROLL for (int s = 0; s < SLICE; s++) UNROLL for (int i = 0; i < EACH; i++)
+        _Pragma("unroll 4") for (int s = 0; s < SLICE; s++) UNROLL for (int i = 0; i < EACH; i++)
             UNROLL for (int j = 0; j < EACH; j++) sum[i][j] = __fmaf_rn(x[s][t + i], w[s][o + j], sum[i][j]);
         __syncthreads();
     }
