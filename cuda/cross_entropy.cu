@@ -7,7 +7,7 @@
 namespace
 {
 
-enum { THREADS = 512 };
+enum { FEW = 32, MANY = 512, SMALL = 1024 }; /* FEW threads for rows of SMALL at most */
 
 /* Pointers to a launch's tensors. Strides in elements. */
 template <typename T> struct losses {
@@ -18,7 +18,7 @@ template <typename T> struct losses {
     bool counted; /* the mean is over tokens that aren't ignored */
 };
 
-template <typename T> __global__ void loss_kernel(losses<T> l)
+template <int THREADS, typename T> __global__ void loss_kernel(losses<T> l)
 {
     int64_t const t = blockIdx.x;
     const T *const logits = l.logits + t * l.logits_stride;
@@ -37,7 +37,7 @@ template <typename T> __global__ void loss_kernel(losses<T> l)
         l.loss[t * l.loss_stride] = (float)(logarithm(sum) + ((double)most - (double)load(logits, label)));
 }
 
-template <typename T> __global__ void mean_kernel(losses<T> l)
+template <int THREADS, typename T> __global__ void mean_kernel(losses<T> l)
 {
     double sum = 0, counted = 0;
     for (int64_t t = threadIdx.x; t < l.tokens; t += THREADS) {
@@ -51,13 +51,21 @@ template <typename T> __global__ void mean_kernel(losses<T> l)
 template <typename T>
 dsv3_status launch(dsv3_ctx *ctx, const dsv3_cross_entropy_prob *p, const dsv3_cross_entropy_io *io)
 {
-    losses<T> const l = {(const T *)io->logits.data, (const int32_t *)io->labels.data,
-                         (float *)io->loss.data,     (float *)io->mean.data,
-                         p->n_tokens,                p->vocab_size,
-                         io->logits.stride[0],       io->labels.stride[0],
-                         io->loss.stride[0],         p->divisor != 0};
-    loss_kernel<<<(unsigned)p->n_tokens, THREADS, 0, ctx->stream>>>(l);
-    mean_kernel<<<1, THREADS, 0, ctx->stream>>>(l);
+    losses<T> const l = {(const T *)io->logits.data,
+                         (const int32_t *)io->labels.data,
+                         (float *)io->loss.data,
+                         (float *)io->mean.data,
+                         p->n_tokens,
+                         p->vocab_size,
+                         io->logits.stride[0],
+                         io->labels.stride[0],
+                         io->loss.stride[0],
+                         p->divisor != 0};
+    if (l.vocab > SMALL)
+        loss_kernel<MANY><<<(unsigned)p->n_tokens, MANY, 0, ctx->stream>>>(l);
+    else
+        loss_kernel<FEW><<<(unsigned)p->n_tokens, FEW, 0, ctx->stream>>>(l);
+    mean_kernel<MANY><<<1, MANY, 0, ctx->stream>>>(l);
     return launched();
 }
 
