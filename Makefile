@@ -259,6 +259,9 @@ $(B)/unit/bench/%: $(B)/obj/unit/bench/%.o $(bench_part) $(lib)
 $(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.ptx.o $(B)/obj/cuda/emu/machine.o $(B)/obj/cuda/emu/switch.o | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(test_link)
+$(B)/unit/cuda/opcodes_gate: $(B)/obj/unit/cuda/opcodes_gate.o $(B)/obj/cuda/unit/opcodes_gate.ptx.o $(B)/obj/cuda/emu/machine.o $(B)/obj/cuda/emu/switch.o | $(B)/bin/ptx2c
+	@mkdir -p $(@D)
+	$(test_link)
 # What vec.h has twice, as each has it.
 twice_native   := $(AVX512) $(if $(x86),-mavx512bf16 -mavx512vbmi)
 twice_portable := -DPORTABLE

@@ -366,7 +366,7 @@ static void put_access(const reader *r, instruction *i, bool write)
 static void put_atomic(const reader *r, instruction *i)
 {
     static const char *const names[] = {"add", "and", "or", "xor", "exch", "min", "max"},
-                             *const next[] = {"old + v", "old & v", "old | v",          "old ^ v",
+                             *const next[] = {"old + v", "old & v",           "old | v",          "old ^ v",
                                               "v",       "v < old ? v : old", "v > old ? v : old"};
     const char *const type = type_of(i), *const c = c_type(r, type), *of = NULL;
     bool const gives = !strcmp(i->part[0], "atom"), shared = has(i, "shared");
