@@ -272,6 +272,9 @@ $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
+$(B)/unit/cuda/opcodes_gate: $(B)/obj/unit/cuda/opcodes_gate.o $(B)/obj/cuda/unit/opcodes_gate.ptx.o $(B)/obj/cuda/emu/machine.o $(B)/obj/cuda/emu/switch.o | $(B)/bin/ptx2c
+	@mkdir -p $(@D)
+	$(test_link)
 # What vec.h has twice, as each has it.
 twice_native   := $(AVX512) $(if $(x86),-mavx512bf16 -mavx512vbmi)
 twice_portable := -DPORTABLE
