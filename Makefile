@@ -166,7 +166,7 @@ cuda-toolchain:
 	@cuda/toolchain.sh
 emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch runtime fault port)
 # What cuda:FILE.cu is made with, in one folder.
-$(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
+$(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk verify/ports/cuda/launch.h include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(call run,CP)cp $^ $(@D)
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)

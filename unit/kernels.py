@@ -15,6 +15,7 @@ import tempfile
 
 BUILD = os.environ.get("BUILD", "build")
 EXAMPLE = "verify/ports/cuda/rmsnorm.cu"
+PTX = EXAMPLE.replace(".cu", ".ptx")
 CASE = "rmsnorm@odd:x=f32"
 FREE = "    cudaFree(memory);\n"
 SUM = "float sum = 0;"
@@ -52,6 +53,20 @@ MISTAKES = {
     "unknown_call": [(FREE, FREE + "    cudaDeviceReset();\n"), 2, [r"it calls cudaDeviceReset: cuda/emu/runtime\.c has no"]],
 }
 
+# What is changed in the example's launch table; what is said.
+TABLES = {
+    "no_kernel": [("rmsnorm_kernel", "norm"), r"no_kernel\.launch:3: the PTX has no kernel norm"],
+    "no_op": [("rmsnorm x=f32", "norm x=f32"), r"no_op\.launch:2: there is no op norm"],
+    "no_field": [("hidden_size", "width"), r"no_field\.launch:3: rmsnorm has no 'width': what it has is in include/dsv3\.h"],
+    "few": [(", rms_norm_eps", ""), r"few\.launch:3: rmsnorm_kernel takes 7 arguments, and 6 are given"],
+    "no_block": [("n_tokens, 128", "n_tokens"), r"no_block\.launch:3: it is <<<grid, block>>>"],
+    "no_format": [("x=f32", "x=f31"), r"no_format\.launch:2: 'x=f31': a format is f32, bf16, f8_e4m3 or i32"],
+    "no_value": [("residual=0", "residual"), r"no_value\.launch:2: 'residual' is not NAME=VALUE"],
+    "no_launch": [("<<<", "<<"), r"no_launch\.launch:3: it is neither kernel<<<grid, block>>>\(arguments\) nor numerics"],
+    "no_row": [("rmsnorm x=f32 weights.weight=f32 residual=0\n", ""), r"no_row\.launch:2: a row begins with an op"],
+    "not_c": [("hidden_size,", "hidden_size +,"), r"the C of .*not_c\.launch does not compile"],
+}
+
 counts = {"passed": 0, "failed": 0, "skipped": 0}
 
 
@@ -83,7 +98,35 @@ def plant(folder, name, change):
     return "cuda:" + path
 
 
+def retable(folder, name, change, ptx=("", "")):
+    with open(PTX) as f, open(PTX.replace(".ptx", ".launch")) as table:
+        kernels, text = f.read(), table.read()
+    if change[0] not in text or ptx[0] not in kernels:
+        sys.exit(f"{name}: the example has no {change[0]!r} or no {ptx[0]!r}")
+    with open(f"{folder}/{name}.ptx", "w") as f, open(f"{folder}/{name}.launch", "w") as table:
+        f.write(kernels.replace(*ptx) if ptx[0] else kernels)
+        table.write(text.replace(*change))
+    return f"cuda:{folder}/{name}.ptx"
+
+
+def check_tables(folder):
+    """Without nvcc."""
+    check("ptx", judge("cuda:" + PTX), 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    check("no table", judge("cuda:unit/cuda/kernels.ptx"), 2, [r"its launch table, unit/cuda/kernels\.launch, isn't there"])
+    check("neither", judge("cuda:README.md"), 2, [r"cuda:README\.md: it is neither FILE\.cu nor FILE\.ptx"])
+    for name, (change, says) in TABLES.items():
+        check(name, judge(retable(folder, name, change)), 2, [says])
+    weight = retable(folder, "no_weight", ("(x, weights.weight", "(x, weights.wait"))
+    check("no weight", judge(weight), 1, [r" REJECTED ", r"the launch table wants weight wait, which this case has not"])
+    wide = retable(folder, "wide", ("hidden_size,", "hidden_size + 1,"))
+    check("wide", judge(wide), 1, [r" CRASH ", r"wide\.ptx:\d+: " + THREAD + "read of 4 bytes outside every allocation"])
+    racing = retable(folder, "racing", ("<<<n_tokens, 128>>>", "<<<n_tokens, 128>>>"), ("bar.sync", "//"))
+    check("racing", judge(racing), 1, [r" CRASH ", r"racing\.ptx:\d+: " + THREAD])
+
+
 def main():
+    with tempfile.TemporaryDirectory() as folder:
+        check_tables(folder)
     check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:

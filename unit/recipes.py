@@ -42,6 +42,8 @@ PROGRAMS = {"make docs": "pandoc"}
 # This test is part of it, or it takes many minutes: it is only asked what it would do.
 AROUND = {
     "make test": "make -n test",
+    "make cuda-toolchain": "make -n cuda-toolchain",
+    "make clean-ports": "make -n clean-ports",
     "make terms": "make -n terms",
     "make terms TERMS=tenth": "make -n terms",
     "make terms SHARES=1": "make -n terms",

@@ -105,11 +105,12 @@ const char *dsv3_machine_fault(void)
     int line, end = 0;
     const char *const fault = runtime_fault();
     if (!*fault) return NULL;
-    if (sscanf(fault, "%399[^:]:%d: %299[^,]%n", file, &line, entry, &end) != 3 || !end ||
-        !name_source(file, line, source, sizeof source))
-        return fault;
-    const char *const slash = strrchr(file, '/');
+    if (sscanf(fault, "%399[^:]:%d: %299[^,]%n", file, &line, entry, &end) != 3 || !end) return fault;
+    const char *const slash = strrchr(file, '/'), *const ptx = slash ? slash + 1 : file;
     name_kernel(entry, name, sizeof name);
-    snprintf(said, sizeof said, "%s: %s%s (%s:%d)", source, name, fault + end, slash ? slash + 1 : file, line);
+    if (name_source(file, line, source, sizeof source))
+        snprintf(said, sizeof said, "%s: %s%s (%s:%d)", source, name, fault + end, ptx, line);
+    else
+        snprintf(said, sizeof said, "%s:%d: %s%s", ptx, line, name, fault + end);
     return said;
 }

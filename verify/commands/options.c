@@ -57,7 +57,7 @@ static bool refuse_empty(const reader *r, const option *o)
     if (o->kind != OPTION_BACKENDS) return false;
     refuse_more(r->why, ", of");
     for (int i = 0; backend_known(i); i++) refuse_more(r->why, " %s,", backend_known(i));
-    return refuse_more(r->why, " a path such as ./port.so, or exec:'command'");
+    return refuse_more(r->why, " a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
 }
 
 /* A comma separates backends, but not inside exec:…, whose command may hold one. */

@@ -24,7 +24,8 @@ typedef struct {
 
 static const option options[] = {
     {"--backend", OPTION_BACKENDS, offsetof(arguments, backends), "B",
-     "plain, avx512, portable, cuda, transformers; a path such as ./port.so; or exec:'COMMAND'. Several with commas, "
+     "plain, avx512, portable, cuda, transformers; a path such as ./port.so; cuda:./kernels.cu; or exec:'COMMAND'. "
+     "Several with commas, "
      "or the "
      "option several times. Default: every known one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},

@@ -1,6 +1,6 @@
 #!/bin/sh
-# port.sh FILE.cu   makes a port of somebody's own kernels that runs on the machine of cuda/emu, below the user's cache, and prints
-#                   its path and what its PTX is for (sm_80). Exit 2: it can't, 77: there is no nvcc; one sentence says why
+# port.sh FILE.cu|FILE.ptx   makes a port of somebody's own kernels that runs on the machine of cuda/emu, below the user's cache, and
+#                   prints its path and what its PTX is for (sm_80). Exit 2: it can't, 77: there is no nvcc; one sentence says why
 # What can be said of lines goes to standard error. NVCC, CC, CXX and nvcc's own NVCC_APPEND_FLAGS are heeded.
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/dsv3/cuda
@@ -23,6 +23,26 @@ find_nvcc() {
     end 77 'nvcc is missing: install NVIDIA'\''s CUDA toolkit, name it by NVCC=, or try make cuda-toolchain'
 }
 
+# The source: its host code, and its PTX.
+compile() {
+    "$nvcc" -O2 -std=c++17 -arch=sm_80 -lineinfo -I"$here" -Xcompiler -fPIC -keep -keep-dir "$work" -c "$1" -o "$work/host.o" \
+        >"$log" 2>&1 || end 2 'nvcc does not compile it'
+}
+
+# The PTX, and the host code that its launch table stands for.
+read_table() {
+    [ -f "$2" ] || end 2 "its launch table, $2, isn't there: docs/cuda.md describes it"
+    cp "$1" "$work/$name.ptx"
+    awk -f "$here/launch.awk" "$here/dsv3.h" "$1" "$2" >"$work/host.c" 2>"$log" || tell
+    ${CC:-gcc} $flags -I"$here" -c "$work/host.c" -o "$work/host.o" 2>"$log" || end 2 "the C of $2 does not compile"
+}
+
+# Ends with what one of our own tools said, a sentence.
+tell() {
+    said=$(sed 's/^ptx2c: //' "$log") log=
+    end 2 "$said"
+}
+
 # Everything that the port is made of is in its name: what is there already needn't be made again.
 content() { cat "$work"/*.ptx "$work/host.o" "$here"/*.o "$here"/*.h "$here/../../bin/ptx2c" | sha256sum | cut -c1-16; }
 
@@ -33,17 +53,16 @@ name_absent() {
 }
 
 [ -f "$1" ] || end 2 'there is no such file'
-name=$(basename "$1" .cu | tr -c 'A-Za-z0-9_\n' _)
-find_nvcc
+name=$(basename "${1%.*}" | tr -c 'A-Za-z0-9_\n' _)
+case $1 in *.cu) find_nvcc ;; *.ptx) ;; *) end 2 'it is neither FILE.cu nor FILE.ptx' ;; esac
 mkdir -p "$cache" && work=$(mktemp -d "$cache/$name.XXXXXX") || end 2 "the folder $cache can't be made: set XDG_CACHE_HOME"
 log=$work/log
-"$nvcc" -O2 -std=c++17 -arch=sm_80 -lineinfo -I"$here" -Xcompiler -fPIC -keep -keep-dir "$work" -c "$1" -o "$work/host.o" \
-    >"$log" 2>&1 || end 2 'nvcc does not compile it'
+case $1 in *.cu) compile "$1" ;; *) read_table "$1" "${1%.ptx}.launch" ;; esac
 for ptx in "$work"/*.ptx; do target=$(sed -n 's/^\.target \([a-z0-9_]*\).*/\1/p' "$ptx"); done
 port=$cache/$name-$(content)
 if [ ! -f "$port/$name.so" ]; then
     mkdir -p "$port" && mv "$ptx" "$port/$name.ptx" && ptx=$port/$name.ptx
-    "$here/../../bin/ptx2c" "$ptx" >"$work/kernels.c" 2>"$log" || { said=$(sed 's/^ptx2c: //' "$log"); log=; end 2 "$said"; }
+    "$here/../../bin/ptx2c" "$ptx" >"$work/kernels.c" 2>"$log" || tell
     ${CC:-gcc} $flags -I"$here" -c "$work/kernels.c" -o "$work/kernels.o" 2>"$log" || end 2 'the C of its kernels does not compile'
     ${CXX:-g++} -shared -Wl,-Bsymbolic -Wl,-z,defs "$work/host.o" "$work/kernels.o" "$here"/*.o -o "$work/port.so" -lm \
         2>"$log" || end 2 "$(name_absent)"
