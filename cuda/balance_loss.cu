@@ -1,5 +1,5 @@
 /* The balance loss on the device: blocks count and add up shares of a part of each sequence's tokens, another adds up its parts. */
-#include "warp.cuh"
+#include "balance.cuh"
 
 namespace
 {
@@ -14,25 +14,13 @@ int parts_of(const dsv3_balance_loss_prob *p)
 
 struct balance {
     const float *scores;
-    const int32_t *topk_idx, *cu_seqlens;
-    float *loss, *share;  /* share: (sequence, part, expert), the sum over the part's tokens */
-    int32_t *assignments; /* (sequence, part, expert) */
+    const int32_t *topk_idx, *cu_seqlens; /* cu_seqlens: NULL if all tokens count as one sequence */
+    float *loss, *share;                  /* share: (sequence, part, expert), the sum over the part's tokens */
+    int32_t *assignments;                 /* (sequence, part, expert) */
     int64_t n_tokens, batch, scores_stride, idx_stride;
     int experts, chosen, parts;
-    bool by_sequence;
     float alpha;
 };
-
-struct range {
-    int64_t first, last;
-};
-
-/* The tokens of a sequence; without sequences all. */
-__device__ range tokens_of(const balance &b, int64_t sequence)
-{
-    if (!b.by_sequence) return {0, b.n_tokens};
-    return {b.cu_seqlens[sequence], b.cu_seqlens[sequence + 1]};
-}
 
 /* Counts a token's experts; returns what its scores are divided by. All lanes of a warp must call. */
 __device__ float enter_token(const balance &b, int64_t t, int32_t *count)
@@ -41,8 +29,8 @@ __device__ float enter_token(const balance &b, int64_t t, int32_t *count)
     const float *const s = b.scores + t * b.scores_stride;
     float sum = 0;
     for (int k = lane; k < b.chosen; k += LANES) atomicAdd(&count[b.topk_idx[t * b.idx_stride + k]], 1);
-    for (int e = lane; e < b.experts && b.by_sequence; e += LANES) sum += s[e];
-    return b.by_sequence ? warp_sum(sum) : 1.0f;
+    for (int e = lane; e < b.experts && b.cu_seqlens; e += LANES) sum += s[e];
+    return b.cu_seqlens ? warp_sum(sum) : 1.0f;
 }
 
 __device__ void add_shares(const balance &b, int64_t t, float divisor, float share[EACH])
@@ -60,7 +48,7 @@ __global__ void part_kernel(balance b)
     __shared__ int32_t count[MOST_EXPERTS];
     __shared__ float divisor[WARPS];
     int const part = blockIdx.x, warp = threadIdx.x / LANES;
-    range const all = tokens_of(b, blockIdx.y);
+    range const all = tokens_of(b.cu_seqlens, b.n_tokens, blockIdx.y);
     int64_t const each = (all.last - all.first + b.parts - 1) / b.parts, first = all.first + part * each;
     int64_t const last = first + each < all.last ? first + each : all.last;
     float share[EACH] = {0};
@@ -86,7 +74,7 @@ __global__ void part_kernel(balance b)
 
 __global__ void loss_kernel(balance b)
 {
-    range const all = tokens_of(b, blockIdx.x);
+    range const all = tokens_of(b.cu_seqlens, b.n_tokens, blockIdx.x);
     float const T = (float)(all.last - all.first), K_T = (float)(b.chosen * (all.last - all.first));
     float sum = 0;
     for (int e = threadIdx.x; e < b.experts && all.first < all.last; e += THREADS) {
@@ -100,8 +88,8 @@ __global__ void loss_kernel(balance b)
         sum += (float)count * (float)b.experts / K_T * (share / T);
     }
     float const loss = b.alpha * block_sum<THREADS>(sum);
-    if (b.by_sequence && threadIdx.x == 0) b.loss[blockIdx.x] = loss;
-    for (int64_t i = threadIdx.x; i < b.batch && !b.by_sequence; i += THREADS) b.loss[i] = loss;
+    if (b.cu_seqlens && threadIdx.x == 0) b.loss[blockIdx.x] = loss;
+    for (int64_t i = threadIdx.x; i < b.batch && !b.cu_seqlens; i += THREADS) b.loss[i] = loss;
 }
 
 } // namespace
@@ -116,7 +104,7 @@ dsv3_status cuda_balance_loss(dsv3_ctx *ctx, const dsv3_balance_loss_prob *p, co
     if (!share) return DSV3_NO_MEMORY;
     balance const b = {(const float *)io->scores.data,
                        (const int32_t *)io->topk_idx.data,
-                       (const int32_t *)io->cu_seqlens.data,
+                       p->seq_aux ? (const int32_t *)io->cu_seqlens.data : nullptr,
                        (float *)io->loss.data,
                        share,
                        (int32_t *)(share + sums),
@@ -127,7 +115,6 @@ dsv3_status cuda_balance_loss(dsv3_ctx *ctx, const dsv3_balance_loss_prob *p, co
                        (int)p->n_routed_experts,
                        (int)p->num_experts_per_tok,
                        parts,
-                       p->seq_aux != 0,
                        (float)p->aux_loss_alpha};
     part_kernel<<<dim3(parts, sequences), THREADS, 0, ctx->stream>>>(b);
     loss_kernel<<<sequences, THREADS, 0, ctx->stream>>>(b);

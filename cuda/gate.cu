@@ -1,12 +1,11 @@
 /* The gate on the device: a warp a token. Expert e lies in register e / 32 of lane e % 32, what is chosen likewise; sums are of 32
  * lanes and a tree. */
-#include "gate_functions.cuh"
-#include "warp.cuh"
+#include "gate.cuh"
 
 namespace
 {
 
-enum { WARPS = 4, FEW_EXPERTS = 256, MOST_EXPERTS = 1024, MOST_GROUPS = LANES, MOST_CHOSEN = 2 * LANES };
+enum { WARPS = 4, MOST_GROUPS = LANES };
 
 template <typename T> struct gate {
     const T *logits;
@@ -29,24 +28,6 @@ __device__ inline void enter(two *of, float v)
     float const lower = v > of->first ? of->first : v;
     if (v > of->first) of->first = v;
     if (lower > of->second) of->second = lower;
-}
-
-/* Of a token's experts; 0 beyond the last one. */
-template <int EACH, typename T> __device__ void find_scores(const gate<T> &g, int64_t token, int lane, float s[EACH])
-{
-    const T *const z = g.logits + token * g.logits_stride;
-    float most = -INFINITY, sum = 0;
-    for (int i = 0; i < EACH; i++) {
-        s[i] = lane + LANES * i < g.experts ? load(z, lane + LANES * i) : -INFINITY;
-        if (s[i] > most) most = s[i];
-    }
-    if (g.softmax) most = warp_max(most);
-    for (int i = 0; i < EACH; i++) {
-        s[i] = g.softmax ? exp_of_negative(s[i] - most) : sigmoid(s[i]);
-        sum += s[i];
-    }
-    if (g.softmax) sum = warp_sum(sum);
-    for (int i = 0; i < EACH && g.softmax; i++) s[i] /= sum;
 }
 
 template <int EACH> __device__ float group_score(const float t[EACH], int lane, int first, int size, bool by_two)
@@ -98,14 +79,12 @@ __device__ void choose(const float s[EACH], float t[EACH], int lane, int chosen,
     candidate mine = best_of_lane<EACH>(t, lane);
     for (int k = 0; k < chosen; k++) {
         int const best = warp_best(mine).index;
-        float found = 0;
-        for (int i = 0; i < EACH && mine.index == best; i++) {
-            if (lane + LANES * i != best) continue;
-            found = s[i];
-            t[i] = -INFINITY;
+        float const found = score_of<EACH>(s, best, lane);
+        if (mine.index == best) {
+            for (int i = 0; i < EACH; i++)
+                if (lane + LANES * i == best) t[i] = -INFINITY;
+            mine = best_of_lane<EACH>(t, lane);
         }
-        if (mine.index == best) mine = best_of_lane<EACH>(t, lane);
-        found = __shfl_sync(~0u, found, best % LANES);
         for (int i = 0; i < 2; i++) {
             if (lane + LANES * i != k) continue;
             index[i] = best;
@@ -121,7 +100,7 @@ template <int EACH, typename T> __global__ void gate_kernel(gate<T> g)
     if (token >= g.n_tokens) return;
     float s[EACH], t[EACH], score[2] = {0, 0};
     int index[2] = {0, 0};
-    find_scores<EACH>(g, token, lane, s);
+    find_scores<EACH>(g.logits + token * g.logits_stride, g.experts, g.softmax, lane, s);
     for (int i = 0; i < EACH; i++) {
         int const e = lane + LANES * i;
         t[i] = e >= g.experts ? -INFINITY : g.bias ? s[i] + g.bias[e] : s[i];
