@@ -38,6 +38,11 @@ MISTAKES = {
         1,
         [r" CRASH ", r"ignores_status\.cu:\d+: y_of_nobody, .*write of 4 bytes outside every allocation"],
     ],
+    "copies_too_much": [
+        ("cudaMemcpy(dst, src, bytes, cudaMemcpyHostToDevice)", "cudaMemcpy(dst, src, bytes + 4096, cudaMemcpyHostToDevice)"),
+        1,
+        [r" CRASH ", r"host code writes \d+ bytes of device memory outside every allocation"],
+    ],
     "wrong": [("part[0] / width", "part[threadIdx.x] / width"), 1, [r" FAIL\(proved\) "]],
     "no_table": [("dsv3_backend_get", "their_table"), 2, [r"exports no dsv3_backend_get: see include/dsv3\.h"]],
     "does_not_compile": [

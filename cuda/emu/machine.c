@@ -138,6 +138,15 @@ bool machine_free(machine *m, void *memory)
     return false;
 }
 
+bool machine_holds(const machine *m, const void *at, size_t bytes)
+{
+    for (const allocation *a = m->allocations; a; a = a->next) {
+        uintptr_t const offset = (uintptr_t)at - (uintptr_t)a->memory;
+        if (offset <= a->bytes && bytes <= a->bytes - offset) return true;
+    }
+    return false;
+}
+
 static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write)
 {
     for (const allocation *a = m->allocations; a; a = a->next) {

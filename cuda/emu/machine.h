@@ -36,6 +36,8 @@ void machine_close(machine *m);
 /* Device memory, every byte of it poison (0xff). NULL: none. */
 void *machine_alloc(machine *m, size_t bytes);
 bool machine_free(machine *m, void *memory); /* false: it is no such memory */
+bool machine_holds(const machine *m, const void *at,
+                   size_t bytes); /* are so many bytes from there in one piece of it? */
 
 /* Runs all blocks. False: one sentence in machine_fault, which names kernel, line and thread. */
 bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const uint32_t block[3], uint32_t shared,

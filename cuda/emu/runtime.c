@@ -240,9 +240,24 @@ error cudaFree(void *memory)
     return !memory || (here.m && machine_free(here.m, memory)) ? SUCCESS : failed(INVALID_VALUE);
 }
 
+/* What host code does to device memory. */
+static bool is_device(const void *at, size_t bytes, const char *what)
+{
+    if (!bytes || (here.m && machine_holds(here.m, at, bytes))) return true;
+    if (!*here.fault)
+        snprintf(here.fault, sizeof here.fault, "host code %s %zu bytes of device memory outside every allocation",
+                 what, bytes);
+    return false;
+}
+
 error cudaMemcpyAsync(void *to, const void *from, size_t bytes, int kind, void *stream)
 {
-    (void)kind, (void)stream;
+    enum { HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2, DEVICE_TO_DEVICE = 3 };
+    (void)stream;
+    if ((kind == DEVICE_TO_HOST || kind == DEVICE_TO_DEVICE) && !is_device(from, bytes, "reads"))
+        return failed(INVALID_VALUE);
+    if ((kind == HOST_TO_DEVICE || kind == DEVICE_TO_DEVICE) && !is_device(to, bytes, "writes"))
+        return failed(INVALID_VALUE);
     memcpy(to, from, bytes);
     return SUCCESS;
 }
@@ -276,6 +291,7 @@ error cudaMemcpy(void *to, const void *from, size_t bytes, int kind)
 error cudaMemsetAsync(void *to, int value, size_t bytes, void *stream)
 {
     (void)stream;
+    if (!is_device(to, bytes, "writes")) return failed(INVALID_VALUE);
     memset(to, value, bytes);
     return SUCCESS;
 }

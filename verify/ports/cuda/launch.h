@@ -11,6 +11,8 @@ typedef struct {
     unsigned x, y, z;
 } dims;
 
+enum { TO_DEVICE = 1, TO_HOST = 2 };
+
 /* Of cuda/emu/runtime.c, which stands for NVIDIA's runtime. */
 int cudaMalloc(void **memory, size_t bytes);
 int cudaFree(void *memory);
@@ -55,10 +57,16 @@ static void release(dsv3_ctx *ctx, void *memory)
     cudaFree(memory);
 }
 
-static dsv3_status copy(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes)
+static dsv3_status put(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes)
 {
     (void)ctx;
-    return cudaMemcpy(dst, src, bytes, 0) ? DSV3_FAILED : DSV3_OK;
+    return cudaMemcpy(dst, src, bytes, TO_DEVICE) ? DSV3_FAILED : DSV3_OK;
+}
+
+static dsv3_status get(dsv3_ctx *ctx, void *dst, const void *src, size_t bytes)
+{
+    (void)ctx;
+    return cudaMemcpy(dst, src, bytes, TO_HOST) ? DSV3_FAILED : DSV3_OK;
 }
 
 static dsv3_status sync_device(dsv3_ctx *ctx)
@@ -76,8 +84,8 @@ static dsv3_status sync_device(dsv3_ctx *ctx)
                                            .name = "ptx",                                                              \
                                            .alloc = alloc,                                                             \
                                            .release = release,                                                         \
-                                           .put = copy,                                                                \
-                                           .get = copy,                                                                \
+                                           .put = put,                                                                 \
+                                           .get = get,                                                                 \
                                            .sync = sync_device,                                                        \
                                            .numerics = numerics_of,                                                    \
                                            __VA_ARGS__};                                                               \

@@ -69,4 +69,6 @@ if [ ! -f "$port/$name.so" ]; then
     mv "$work/port.so" "$port/$name.so"
 fi
 rm -rf "$work"
+touch "$port"
+find "$cache" -mindepth 1 -maxdepth 1 -name "$name[-.]*" -mtime +30 -exec rm -rf {} + # what nobody judged for a month
 printf '%s\n' "$port/$name.so" "$target"
