@@ -10,6 +10,7 @@
  *     put(g, r, c, v), put_lse(g, r, v)
  *     width, columns            of a query, of a value; value_at: where values begin in a row of shared memory
  *
+ * By the matrix unit a value that only later rows see must be finite: a weight of 0 doesn't keep it out.
  * Keys are taken 256 at a time, a part; a part's sums are moved to the largest maximum once. Where `parts` is 1 a block takes all keys.
  */
 #ifndef ATTENTION_CUH
@@ -385,7 +386,7 @@ template <typename S> __global__ void __launch_bounds__(THREADS) attend(S s, par
         float o[ROWS] = {};
         for (int64_t j = from; j < end; j++) {
             float const v = s.value(g, j, c);
-            UNROLL for (int r = 0; r < ROWS; r++) if (d.weight[r][j - from] > 0) o[r] =
+            UNROLL for (int r = 0; r < ROWS; r++) if (d.weight[r][j - from] != 0) o[r] =
                 __fmaf_rn(d.weight[r][j - from], v, o[r]);
         }
         UNROLL for (int r = 0; r < ROWS; r++) if (first + r < rows)

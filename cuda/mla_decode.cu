@@ -24,7 +24,7 @@ template <typename T> struct absorbed {
     void *o;
     float *lse;
     float scale;
-    bool q_bf16, o_bf16, whole; /* whole: rows of the cache are read 16 bytes at once */
+    bool q_bf16, o_bf16, whole, whole_q; /* sixteen bytes of the cache, of queries, may be read at once */
 
     __device__ int64_t rows(int64_t) const
     {
@@ -56,8 +56,7 @@ template <typename T> struct absorbed {
 
     __device__ void bring_query(__nv_bfloat16 *to, int64_t g, int64_t r, int64_t c) const
     {
-        const __nv_bfloat16 *const from = (const __nv_bfloat16 *)q + query_at(g, r);
-        for (int i = 0; i < 8; i++) to[i] = c + i < width ? from[c + i] : __float2bfloat16_rn(0);
+        bring_some(to, (const __nv_bfloat16 *)q + query_at(g, r), width, c, whole_q);
     }
 
     __device__ float entry(int64_t g, int64_t j, int64_t c) const
@@ -104,9 +103,7 @@ template <typename T> struct absorbed {
 
     __device__ void bring_from(__nv_bfloat16 *to, const __nv_bfloat16 *row, int64_t c) const
     {
-        if (!whole) return bring_from<__nv_bfloat16>(to, row, c);
-        int64_t const left = c < width ? width - c : 0;
-        copy_later(to, left ? row + c : row, left < 8 ? 2 * (int)left : 16);
+        bring_some(to, row, width, c, whole);
     }
 
     template <typename U> __device__ void bring_from(__nv_bfloat16 *to, const U *row, int64_t c) const
@@ -146,6 +143,7 @@ absorbed<T> absorbed_of(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io 
     s.scale = (float)p->softmax_scale;
     s.q_bf16 = io->q.dtype == DSV3_BF16, s.o_bf16 = io->o.dtype == DSV3_BF16;
     s.whole = ((uintptr_t)s.cache | (uintptr_t)(s.page_stride * 2) | (uintptr_t)(s.row_stride * 2)) % 16 == 0;
+    s.whole_q = ((uintptr_t)s.q | (uintptr_t)((s.q_stride[0] | s.q_stride[1] | s.q_stride[2]) * 2)) % 16 == 0;
     return s;
 }
 

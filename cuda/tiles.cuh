@@ -97,15 +97,23 @@ template <typename T> source<T> source_of(const void *data, int64_t stride, int6
     return {(const T *)data, stride, rows, columns, whole};
 }
 
-/* Eight entries of a row to a tile, BF16: by a copy that comes later, or at once. */
-__device__ inline void bring_eight(__nv_bfloat16 *to, const source<__nv_bfloat16> &s, int64_t row, int64_t column)
+/* Eight entries of a row from `column` on, of which there are `columns`: by a copy that comes later, or at once. */
+__device__ inline void bring_some(__nv_bfloat16 *to, const __nv_bfloat16 *row, int64_t columns, int64_t column,
+                                  bool whole)
 {
-    int64_t const left = row < s.rows && column < s.columns ? s.columns - column : 0;
-    const __nv_bfloat16 *const from = left ? s.data + row * s.stride + column : s.data;
-    if (s.whole)
+    int64_t const left = column < columns ? columns - column : 0;
+    const __nv_bfloat16 *const from = left ? row + column : row;
+    if (whole)
         copy_later(to, from, left < 8 ? 2 * (int)left : 16);
     else
         for (int i = 0; i < 8; i++) to[i] = i < left ? from[i] : __float2bfloat16_rn(0);
+}
+
+/* Eight entries of a row to a tile. */
+__device__ inline void bring_eight(__nv_bfloat16 *to, const source<__nv_bfloat16> &s, int64_t row, int64_t column)
+{
+    bool const there = row < s.rows;
+    bring_some(to, there ? s.data + row * s.stride : s.data, there ? s.columns : 0, column, s.whole);
 }
 
 /* Codes become BF16, at once. */
