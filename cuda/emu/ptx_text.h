@@ -25,6 +25,7 @@ typedef struct {
     int line;
     symbols shared; /* static arrays of the file, and of the kernel that is read */
     symbols param;  /* of the kernel that is read */
+    symbols bare;   /* its registers whose names have no % */
     int kernels;
     struct {
         char name[400];
