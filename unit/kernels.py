@@ -103,6 +103,20 @@ def plant(folder, name, change):
     return "cuda:" + path
 
 
+def with_arrays(folder):
+    """The example with an array in constant memory, which host code fills, and one of a thread."""
+    with open(EXAMPLE) as f:
+        text = f.read()
+    text = text.replace("enum { THREADS", "__constant__ float scale[4];\n\nenum { THREADS")
+    text = text.replace(SUM, SUM + "\n    float four[4] = {0, 0, 0, 0};\n    four[width & 3] = scale[width & 3];")
+    text = text.replace("weight[i] *", "weight[i] * four[width & 3] *")
+    text = text.replace("    rmsnorm_kernel<<<", "    float const ones[4] = {1, 1, 1, 1};\n    cudaMemcpyToSymbol(scale, ones, sizeof ones);\n"
+                        "    rmsnorm_kernel<<<")
+    with open(f"{folder}/arrays.cu", "w") as f:
+        f.write(text)
+    return f"cuda:{folder}/arrays.cu"
+
+
 def retable(folder, name, change, ptx=("", "")):
     with open(PTX) as f, open(PTX.replace(".ptx", ".launch")) as table:
         kernels, text = f.read(), table.read()
@@ -135,7 +149,7 @@ def main():
     check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:
-        counts["skipped"] += 4 + len(MISTAKES)
+        counts["skipped"] += 5 + len(MISTAKES)
         return
     check("example", example, 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
@@ -145,6 +159,7 @@ def main():
         counts["skipped"] += 1
     with tempfile.TemporaryDirectory() as folder:
         check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
+        check("arrays", judge(with_arrays(folder)), 0, [r"arrays\(sm_80 PTX on CPU\) PASS\(proved\)"])
         for name, (change, code, says) in MISTAKES.items():
             check(name, judge(plant(folder, name, change)), code, says)
 

@@ -101,6 +101,8 @@ static const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), array->offset);
     else if (array)
         snprintf(to, sizeof *text, "(%s)machine_dynamic(m)", c_type(r, type));
+    else if (find(&r->local, operand) || find(&r->module, operand))
+        snprintf(to, sizeof *text, "(uint64_t)(uintptr_t)%s", c_name(operand));
     else if (*operand != '%' && !negated && !find(&r->bare, operand))
         stop(r, "operand '%s' isn't known", operand);
     else if (is_float(type))
@@ -333,11 +335,27 @@ static const char *address(const reader *r, char *operand, bool *is_param)
         snprintf(text, sizeof text, "machine_dynamic(m) + %lld", offset);
     else if (param || shared)
         snprintf(text, sizeof text, "%lld", (long long)(param ? param : shared)->offset + offset);
+    else if (find(&r->local, trimmed(inner)) || find(&r->module, trimmed(inner)))
+        snprintf(text, sizeof text, "(uint64_t)(uintptr_t)%s + (uint64_t)(%lldll)", c_name(trimmed(inner)), offset);
     else if (*inner == '%')
         snprintf(text, sizeof text, "(uint64_t)%s + (uint64_t)(%lldll)", c_name(trimmed(inner)), offset);
     else
         stop(r, "address '%s' isn't known", inner);
     return text;
+}
+
+/* C's place of so many bytes that aren't shared: in an array of this file or thread, else in what was allocated. */
+static void put_place(const reader *r, const instruction *i, const char *at, uint32_t bytes, bool write)
+{
+    bool const local = has(i, "local");
+    const symbols *const arrays = local ? &r->local : &r->module;
+    printf("{ uint64_t const to = %s; uint8_t *const at = ", at);
+    for (int k = 0; k < arrays->count; k++)
+        if (arrays->item[k].size >= bytes)
+            printf("to - (uint64_t)(uintptr_t)%s <= %u ? (uint8_t *)(uintptr_t)to : ", c_name(arrays->item[k].name),
+                   arrays->item[k].size - bytes);
+    printf("(uint8_t *)machine_at(m, SPACE_GLOBAL, %s, %u, %s, %d);", local || has(i, "const") ? "0" : "to", bytes,
+           write ? "true" : "false", r->line);
 }
 
 /* ld and st of one register or of two or four. */
@@ -353,18 +371,22 @@ static void put_access(const reader *r, instruction *i, bool write)
     if (*regs == '{') regs[strlen(regs) - 1] = 0;
     split_operands(r, each, regs + (*regs == '{'));
     for (int p = 1; p + 1 < i->parts; p++)
-        if (!strstr(" param global shared nc v2 v4 volatile ", i->part[p]))
+        if (!strstr(" param global shared local const nc v2 v4 volatile ", i->part[p]))
             stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
     bool const by_register = has(i, "param") && memory[1] == '%';
+    bool const own = has(i, "local") || has(i, "const") || (has(i, "global") && r->module.count);
+    if (write && has(i, "const")) stop(r, "a write to constants isn't known");
     if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
     if (is_param != (has(i, "param") && !by_register) ||
-        (!is_param && !by_register && !has(i, "global") && !has(i, "shared")))
+        (!is_param && !by_register && !own && !has(i, "global") && !has(i, "shared")))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
     if (is_param)
         printf("{ const uint8_t *const at = param + %s;", at);
     else if (by_register)
         printf("{ const uint8_t *const at = param + machine_param(m, %s, %u, %u, %d);", at, all, r->param.end, r->line);
+    else if (own)
+        put_place(r, i, at, all, write);
     else
         printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);", has(i, "shared") ? "SHARED" : "GLOBAL",
                at, all, write ? "true" : "false", r->line);
@@ -794,7 +816,7 @@ static void put_instruction(const reader *r, instruction *i)
         printf("machine_barrier(m, %d);\n", r->line);
     else if (!strcmp(head, "ld") || !strcmp(head, "st"))
         put_access(r, i, *head == 's');
-    else if (!strcmp(head, "cvta") && has(i, "global"))
+    else if (!strcmp(head, "cvta") && (has(i, "global") || has(i, "local") || has(i, "const")))
         put(r, i->operand[0], type_of(i), "%s", value(r, i->operand[1], type_of(i)));
     else if (!strcmp(head, "mov"))
         put_move(r, i);
@@ -849,6 +871,35 @@ static void put_registers(reader *r, char *text)
         put_register(r, name, type);
 }
 
+/* Arrays of a thread: nobody wrote them yet. */
+static void put_local(reader *r, const char *text)
+{
+    enum { MOST = 1 << 16 }; /* the stack of a thread has twice that */
+    read_symbol(r, text, &r->local);
+    if (r->local.end > MOST) stop(r, "a thread's own arrays have %u bytes, at most %d are known", r->local.end, MOST);
+    const symbol *const v = &r->local.item[r->local.count - 1];
+    printf("uint8_t %s[%u] __attribute__((aligned(16))); memset(%s, 0xff, %u);\n", c_name(v->name), v->size,
+           c_name(v->name), v->size);
+}
+
+/* .const .align 4 .b8 name[8] = {1, 2, 3, 4, 5}; 0 where nothing is said. */
+static void put_array(reader *r, char *text)
+{
+    char *const is = strchr(text, '='), type[20] = "";
+    if (is) *is = 0;
+    read_symbol(r, text, &r->module);
+    const symbol *const v = &r->module.item[r->module.count - 1];
+    const char *const name = c_name(v->name), *const values = is ? trimmed(is + 1) : "{0}";
+    for (const char *s = text; (s = strchr(s, '.')); s++) /* the last word with a dot that is a type */
+        if (sscanf(s, ".%19[a-z0-9]", type) == 1 && width_of(type)) break;
+    if (is && (is_float(type) || strspn(values, "{}-0123456789, \n\t\r") != strlen(values)))
+        stop(r, "what %s begins with isn't known", v->name);
+    printf("static %s %s[%u] __attribute__((aligned(16))) = %s%s%s;\n", c_type(r, type), name, v->size / width_of(type),
+           *values == '{' ? "" : "{", values, *values == '{' ? "" : "}");
+    printf("__attribute__((constructor)) static void announce_%s(void)\n{\n    runtime_memory(\"%s\", %s, %u);\n}\n",
+           name, v->name, name, v->size);
+}
+
 /* One statement of a body: a label, a scope, a declaration or an instruction. False: the body ended. */
 static bool put_statement(reader *r, int *depth)
 {
@@ -867,6 +918,8 @@ static bool put_statement(reader *r, int *depth)
         put_registers(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".shared", 7))
         read_symbol(r, trimmed(text), &r->shared);
+    else if (!strncmp(trimmed(text), ".local", 6))
+        put_local(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".pragma", 7) || !*trimmed(text))
         ;
     else if (*trimmed(text) == '.')
@@ -889,7 +942,7 @@ static void put_kernel(reader *r)
     int depth = 0;
     symbols const of_file = r->shared;
     take_name(r, name, sizeof name);
-    r->param = r->bare = (symbols){0};
+    r->param = r->bare = r->local = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
     while (!take(r, ")")) {
         char const end = take_until(r, ",)", text, sizeof text);
@@ -935,6 +988,8 @@ static void put_all(reader *r)
             put_kernel(r);
         else if (!strncmp(r->at, ".shared", 7))
             take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
+        else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))
+            take_until(r, ";", text, sizeof text), put_array(r, text);
         else if (!strncmp(r->at, ".version", 8) || !strncmp(r->at, ".target", 7) ||
                  !strncmp(r->at, ".address_size", 13))
             version = true, take_until(r, "\n", text, sizeof text);
@@ -967,8 +1022,8 @@ static void blank_source_lines(char *text)
         size_t const n = strcspn(s, "\n");
         const char *const word = s + strspn(s, " \t");
         section |= !strncmp(word, ".section", 8);
-        bool const last = section && *word == '}';
-        if (section || !strncmp(word, ".loc", 4) || !strncmp(word, ".file", 5)) memset(s, ' ', n);
+        bool const last = section && *word == '}', loc = !strncmp(word, ".loc", 4) && isspace((unsigned char)word[4]);
+        if (section || loc || !strncmp(word, ".file", 5)) memset(s, ' ', n);
         section &= !last;
         s += n;
     }

@@ -16,6 +16,14 @@ void runtime_kernels(const kernel *k, int count)
     list = k, listed = count;
 }
 
+static size_t arrays;
+
+void runtime_memory(const char *name, void *memory, size_t bytes)
+{
+    (void)name, (void)memory;
+    arrays += bytes;
+}
+
 /* In the order of the kernel. */
 /* clang-format off */
 enum { EX2, LG2, RCP, RCP_RN, RSQRT, SQRT, SIN, COS, TANH, DIV, DIV_FULL, ADD_FTZ, MUL_SAT, FMA_FTZ_SAT, ADD_RZ, SUB_RM, MUL_RP,
@@ -117,7 +125,7 @@ static const uint32_t *run(machine *m, int which, uint32_t threads, const uint32
 {
     uint32_t const grid[3] = {1, 1, 1}, block[3] = {threads, 1, 1};
     void *from = machine_alloc(m, words * sizeof *in), *to = machine_alloc(m, BYTES), *args[] = {&from, &to};
-    cr_assert(listed == 2 && from && to);
+    cr_assert(listed == 3 && from && to);
     memcpy(from, in, words * sizeof *in), memset(to, 0, BYTES);
     cr_assert(machine_launch(m, &list[which], grid, block, 0, args), "%s", machine_fault(m));
     return to;
@@ -156,6 +164,38 @@ Test(opcodes_others, warps)
                 cr_expect_eq(of[k], right[k], "order %d, lane %d, %d: %08x", order, lane, k, of[k]);
             cr_expect_eq(of[6], all);
         }
+        machine_close(m);
+    }
+}
+
+/* in[thread] is where it reads its own array of 16 bytes, of which it wrote the second word. */
+Test(opcodes_others, arrays_of_threads_and_files)
+{
+    static const uint32_t in[] = {4, 0, 12, 4};
+    machine *const m = machine_open(ORDER_UP, GPU_AMPERE);
+    cr_expect_eq(arrays, 12);
+    for (uint32_t before = 0; before < 8; before += 4) {
+        const uint32_t *const out = run(m, 2, 4, in, 4);
+        for (uint32_t t = 0; t < 4; t++) {
+            cr_expect_eq(out[4 * t], in[t] == 4 ? t : 0xffffffff, "thread %u: %08x", t, out[4 * t]);
+            cr_expect_eq(out[4 * t + 1], ONE);
+            cr_expect_eq(out[4 * t + 2], 0);
+            cr_expect_eq(out[4 * t + 3], before + t + 1, "a variable of the file keeps its value: %u", out[4 * t + 3]);
+        }
+    }
+    machine_close(m);
+}
+
+Test(opcodes_others, own_arrays_have_ends)
+{
+    for (uint32_t at = 13; at < 20; at++) {
+        uint32_t const grid[3] = {1, 1, 1}, block[3] = {1, 1, 1};
+        machine *const m = machine_open(ORDER_UP, GPU_AMPERE);
+        uint32_t *const from = machine_alloc(m, sizeof at);
+        void *to = machine_alloc(m, 16), *args[] = {(void *)(uintptr_t)&from, &to};
+        *from = at;
+        cr_expect(!machine_launch(m, &list[2], grid, block, 0, args), "%u", at);
+        cr_expect(strstr(machine_fault(m), "read of 4 bytes outside every allocation"), "%s", machine_fault(m));
         machine_close(m);
     }
 }
