@@ -272,7 +272,10 @@ $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
-$(B)/unit/cuda/opcodes_gate: $(B)/obj/unit/cuda/opcodes_gate.o $(B)/obj/cuda/unit/opcodes_gate.ptx.o $(B)/obj/cuda/emu/machine.o $(B)/obj/cuda/emu/switch.o | $(B)/bin/ptx2c
+$(B)/unit/cuda/opcodes_gate: $(B)/obj/unit/cuda/opcodes_gate.o $(B)/obj/cuda/unit/opcodes_gate.ptx.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch) | $(B)/bin/ptx2c
+	@mkdir -p $(@D)
+	$(test_link)
+$(B)/unit/cuda/opcodes_others: $(B)/obj/unit/cuda/opcodes_others.o $(B)/obj/cuda/unit/opcodes_others.ptx.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(test_link)
 # What vec.h has twice, as each has it.

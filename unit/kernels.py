@@ -7,8 +7,10 @@ BUILD: the build folder. Without nvcc all but the first test is skipped.
 Last line: N passed, N failed, N skipped.
 """
 
+import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,6 +105,20 @@ def plant(folder, name, change):
     return "cuda:" + path
 
 
+def with_arrays(folder):
+    """The example with an array in constant memory, which host code fills, and one of a thread."""
+    with open(EXAMPLE) as f:
+        text = f.read()
+    text = text.replace("enum { THREADS", "__constant__ float scale[4];\n\nenum { THREADS")
+    text = text.replace(SUM, SUM + "\n    float four[4] = {0, 0, 0, 0};\n    four[width & 3] = scale[width & 3];")
+    text = text.replace("weight[i] *", "weight[i] * four[width & 3] *")
+    text = text.replace("    rmsnorm_kernel<<<", "    float const ones[4] = {1, 1, 1, 1};\n    cudaMemcpyToSymbol(scale, ones, sizeof ones);\n"
+                        "    rmsnorm_kernel<<<")
+    with open(f"{folder}/arrays.cu", "w") as f:
+        f.write(text)
+    return f"cuda:{folder}/arrays.cu"
+
+
 def retable(folder, name, change, ptx=("", "")):
     with open(PTX) as f, open(PTX.replace(".ptx", ".launch")) as table:
         kernels, text = f.read(), table.read()
@@ -129,13 +145,22 @@ def check_tables(folder):
     check("racing", judge(racing), 1, [r" CRASH ", r"racing\.ptx:\d+: " + THREAD])
 
 
-def main():
-    with tempfile.TemporaryDirectory() as folder:
-        check_tables(folder)
+def use_cache(folder):
+    """What is made here goes with the folder; an nvcc in the user's own cache is still found."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cached = glob.glob(f"{cache}/dsv3/cuda/toolchain-*/bin/nvcc")
+    if cached and "NVCC" not in os.environ and not shutil.which("nvcc"):
+        os.environ["NVCC"] = cached[0]
+    os.environ["XDG_CACHE_HOME"] = folder
+
+
+def main(folder):
+    use_cache(folder)
+    check_tables(folder)
     check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:
-        counts["skipped"] += 4 + len(MISTAKES)
+        counts["skipped"] += 5 + len(MISTAKES)
         return
     check("example", example, 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
@@ -143,12 +168,13 @@ def main():
         check("ours", judge("cuda"), 0, [r"cuda\(sm_80 PTX on CPU\) PASS\(proved\)"])
     else:
         counts["skipped"] += 1
-    with tempfile.TemporaryDirectory() as folder:
-        check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
-        for name, (change, code, says) in MISTAKES.items():
-            check(name, judge(plant(folder, name, change)), code, says)
+    check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
+    check("arrays", judge(with_arrays(folder)), 0, [r"arrays\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    for name, (change, code, says) in MISTAKES.items():
+        check(name, judge(plant(folder, name, change)), code, says)
 
 
-main()
+with tempfile.TemporaryDirectory() as temporary:
+    main(temporary)
 print("{passed} passed, {failed} failed, {skipped} skipped".format(**counts))
 sys.exit(counts["failed"] > 0)

@@ -101,7 +101,9 @@ static const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), array->offset);
     else if (array)
         snprintf(to, sizeof *text, "(%s)machine_dynamic(m)", c_type(r, type));
-    else if (*operand != '%' && !negated)
+    else if (find(&r->local, operand) || find(&r->module, operand))
+        snprintf(to, sizeof *text, "(uint64_t)(uintptr_t)%s", c_name(operand));
+    else if (*operand != '%' && !negated && !find(&r->bare, operand))
         stop(r, "operand '%s' isn't known", operand);
     else if (is_float(type))
         snprintf(to, sizeof *text, "of_bits_%s(%s)", type, c_name(operand));
@@ -333,11 +335,27 @@ static const char *address(const reader *r, char *operand, bool *is_param)
         snprintf(text, sizeof text, "machine_dynamic(m) + %lld", offset);
     else if (param || shared)
         snprintf(text, sizeof text, "%lld", (long long)(param ? param : shared)->offset + offset);
+    else if (find(&r->local, trimmed(inner)) || find(&r->module, trimmed(inner)))
+        snprintf(text, sizeof text, "(uint64_t)(uintptr_t)%s + (uint64_t)(%lldll)", c_name(trimmed(inner)), offset);
     else if (*inner == '%')
         snprintf(text, sizeof text, "(uint64_t)%s + (uint64_t)(%lldll)", c_name(trimmed(inner)), offset);
     else
         stop(r, "address '%s' isn't known", inner);
     return text;
+}
+
+/* C's place of so many bytes that aren't shared: in an array of this file or thread, else in what was allocated. */
+static void put_place(const reader *r, const instruction *i, const char *at, uint32_t bytes, bool write)
+{
+    bool const local = has(i, "local");
+    const symbols *const arrays = local ? &r->local : &r->module;
+    printf("{ uint64_t const to = %s; uint8_t *const at = ", at);
+    for (int k = 0; k < arrays->count; k++)
+        if (arrays->item[k].size >= bytes)
+            printf("to - (uint64_t)(uintptr_t)%s <= %u ? (uint8_t *)(uintptr_t)to : ", c_name(arrays->item[k].name),
+                   arrays->item[k].size - bytes);
+    printf("(uint8_t *)machine_at(m, SPACE_GLOBAL, %s, %u, %s, %d);", local || has(i, "const") ? "0" : "to", bytes,
+           write ? "true" : "false", r->line);
 }
 
 /* ld and st of one register or of two or four. */
@@ -353,18 +371,22 @@ static void put_access(const reader *r, instruction *i, bool write)
     if (*regs == '{') regs[strlen(regs) - 1] = 0;
     split_operands(r, each, regs + (*regs == '{'));
     for (int p = 1; p + 1 < i->parts; p++)
-        if (!strstr(" param global shared nc v2 v4 volatile ", i->part[p]))
+        if (!strstr(" param global shared local const nc v2 v4 volatile ", i->part[p]))
             stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
     bool const by_register = has(i, "param") && memory[1] == '%';
+    bool const own = has(i, "local") || has(i, "const") || (has(i, "global") && r->module.count);
+    if (write && has(i, "const")) stop(r, "a write to constants isn't known");
     if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
     if (is_param != (has(i, "param") && !by_register) ||
-        (!is_param && !by_register && !has(i, "global") && !has(i, "shared")))
+        (!is_param && !by_register && !own && !has(i, "global") && !has(i, "shared")))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
     if (is_param)
         printf("{ const uint8_t *const at = param + %s;", at);
     else if (by_register)
         printf("{ const uint8_t *const at = param + machine_param(m, %s, %u, %u, %d);", at, all, r->param.end, r->line);
+    else if (own)
+        put_place(r, i, at, all, write);
     else
         printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);", has(i, "shared") ? "SHARED" : "GLOBAL",
                at, all, write ? "true" : "false", r->line);
@@ -506,9 +528,286 @@ static void put_copy(const reader *r, instruction *i)
     }
 }
 
+/* ---- what other people's kernels have besides (opcodes.h) ---- */
+
+static void put_instruction(const reader *r, instruction *i);
+
+/* Takes a modifier out. False: there is none. */
+static bool take_modifier(instruction *i, const char *word)
+{
+    for (int p = 1; p + 1 < i->parts; p++) {
+        if (strcmp(i->part[p], word)) continue;
+        memmove(&i->part[p], &i->part[p + 1], (size_t)(i->parts - p - 1) * sizeof *i->part);
+        return i->parts--, true;
+    }
+    return false;
+}
+
+/* The format of what an instruction gives, and of what it takes. */
+static const char *type_given(const instruction *i)
+{
+    bool const converts = !strcmp(i->part[0], "cvt");
+    return !strcmp(i->part[0], "setp") ? "pred" : i->part[i->parts - 1 - converts];
+}
+
+/* .ftz: what goes in is flushed, then what comes out. */
+static bool put_flushing(const reader *r, instruction *i)
+{
+    if (!take_modifier(i, "ftz")) return false;
+    for (int k = 1; k < i->operands && !strcmp(type_of(i), "f32"); k++) {
+        if (strchr("{[", *i->operand[k])) stop(r, "%s.ftz of pairs isn't known", i->part[0]);
+        printf("uint32_t const r_ftz%d = bits_of_f32(flushed(%s)); ", k, value(r, i->operand[k], "f32"));
+        sprintf(i->operand[k], "%%ftz%d", k);
+    }
+    char to[sizeof *i->operand];
+    snprintf(to, sizeof to, "%s", i->operand[0]);
+    bool const gives = !strcmp(type_given(i), "f32");
+    put_instruction(r, i);
+    if (gives) put(r, to, "f32", "flushed(of_bits_f32(%s))", c_name(to));
+    return true;
+}
+
+/* .sat of a float. */
+static bool put_saturating(const reader *r, instruction *i)
+{
+    const char *const type = type_given(i);
+    char to[sizeof *i->operand];
+    if (!is_float(type) || !take_modifier(i, "sat")) return false;
+    snprintf(to, sizeof to, "%s", i->operand[0]);
+    put_instruction(r, i);
+    put(r, to, type, "saturated(of_bits_%s(%s))", type, c_name(to));
+    return true;
+}
+
+static const char *direction_of(const instruction *i)
+{
+    return has(i, "rz") ? "FE_TOWARDZERO" : has(i, "rm") ? "FE_DOWNWARD" : has(i, "rp") ? "FE_UPWARD" : NULL;
+}
+
+static bool put_directed(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"add", "sub", "mul", "fma"}, *const kinds[] = {"DIRECTED_ADD", "DIRECTED_ADD",
+                                                                                       "DIRECTED_MUL", "DIRECTED_FMA"};
+    const char *const type = type_of(i), *const direction = direction_of(i),
+                      *const kind = operator_of(i->part[0], names, kinds, 4);
+    if (!is_float(type) || !direction || !kind) return false;
+    bool const three = !strcmp(i->part[0], "fma");
+    need(r, i, 3 + three);
+    put(r, i->operand[0], type, "directed_%s(%s, %s, %s, %s%s, %s)", type, direction, kind,
+        value(r, i->operand[1], type), strcmp(i->part[0], "sub") ? "" : "-", value(r, i->operand[2], type),
+        three ? value(r, i->operand[3], type) : "0");
+    return true;
+}
+
+static bool put_approximation(const reader *r, const instruction *i)
+{
+    static const char names[] = " ex2 lg2 rcp rsqrt sqrt sin cos tanh ";
+    const char *const type = type_of(i), *const head = i->part[0];
+    char word[40];
+    snprintf(word, sizeof word, " %.30s ", head);
+    if (!strcmp(head, "rcp") && has(i, "rn") && is_float(type))
+        need(r, i, 2), put(r, i->operand[0], type, "1 / %s", value(r, i->operand[1], type));
+    else if (!strcmp(type, "f32") && has(i, "approx") && strstr(names, word))
+        need(r, i, 2), put(r, i->operand[0], type, "approx_%s(%s)", head, value(r, i->operand[1], type));
+    else if (!strcmp(type, "f32") && !strcmp(head, "div") && (has(i, "approx") || has(i, "full")))
+        need(r, i, 3),
+            put(r, i->operand[0], type, "%s / %s", value(r, i->operand[1], type), value(r, i->operand[2], type));
+    else if (!strcmp(head, "copysign") && is_float(type))
+        need(r, i, 3), put(r, i->operand[0], type, "copysign(%s, %s)", value(r, i->operand[2], type),
+                           value(r, i->operand[1], type));
+    else
+        return false;
+    return true;
+}
+
+/* cvt to a whole number, and to a whole float: .rni, .rzi, .rmi, .rpi. */
+static bool put_rounding(const reader *r, const instruction *i, const char *to, const char *from)
+{
+    static const char *const names[] = {"rni", "rzi", "rmi", "rpi"}, *const functions[] = {"rint", "trunc", "floor",
+                                                                                           "ceil"};
+    const char *const f = i->parts == 4 ? operator_of(i->part[1], names, functions, 4) : NULL;
+    if (!f || !is_float(from)) return false;
+    const char *const v = value(r, i->operand[1], from);
+    if (is_float(to))
+        put(r, i->operand[0], to, "%s(%s)", f, v);
+    else
+        put(r, i->operand[0], to, "clamped_%s(%s(%s), %u)", *to == 's' ? "signed" : "unsigned", f, v, width_of(to) * 8);
+    return true;
+}
+
+static bool is_half(const char *type)
+{
+    return !strcmp(type, "f16") || !strcmp(type, "bf16");
+}
+
+/* A register of a half format, as a double; and back. */
+static const char *half_value(const reader *r, const char *operand, const char *type)
+{
+    static char text[4][700];
+    static int next;
+    char *const to = text[next = (next + 1) % 4];
+    snprintf(to, sizeof *text, "%s(%s)", *type == 'b' ? "of_bf16" : "of_half", value(r, operand, "b16"));
+    return to;
+}
+
+static const char *half_maker(const char *type)
+{
+    return *type == 'b' ? "bf16_of_double" : "half_of";
+}
+
+static bool put_other_conversion(const reader *r, const instruction *i)
+{
+    if (strcmp(i->part[0], "cvt") || i->parts < 3) return false;
+    const char *const from = type_of(i), *const to = i->part[i->parts - 2];
+    bool const plain = i->parts == 3, nearest = i->parts == 4 && has(i, "rn");
+    if (put_rounding(r, i, to, from)) return true;
+    if (plain && is_float(from) && !strcmp(from, to))
+        need(r, i, 2), put(r, i->operand[0], to, "%s", value(r, i->operand[1], from));
+    else if (plain && is_half(from) && is_float(to))
+        need(r, i, 2), put(r, i->operand[0], to, "%s", half_value(r, i->operand[1], from));
+    else if (nearest && is_float(from) && is_half(to) && strcmp(from, "f64"))
+        need(r, i, 2), put(r, i->operand[0], "b16", "%s(%s)", half_maker(to), value(r, i->operand[1], from));
+    else if (nearest && !strcmp(from, "f32") && (!strcmp(to, "bf16x2") || !strcmp(to, "f16x2")))
+        need(r, i, 3), put(r, i->operand[0], "b32", "(uint32_t)%s(%s) << 16 | %s(%s)", half_maker(to),
+                           value(r, i->operand[1], from), half_maker(to), value(r, i->operand[2], from));
+    else
+        return false;
+    return true;
+}
+
+/* add, sub, mul, fma, neg, abs of f16 and bf16, and of two at once. */
+static bool put_halves(const reader *r, const instruction *i)
+{
+    const char *const type = type_of(i), *const head = i->part[0], *const make = half_maker(type);
+    bool const two = !strcmp(type, "f16x2") || !strcmp(type, "bf16x2");
+    char word[40], a[3][700];
+    snprintf(word, sizeof word, " %.30s ", head);
+    if ((!two && !is_half(type)) || !strstr(" add sub mul fma neg abs ", word)) return false;
+    refuse_modifiers(r, i, " rn ");
+    int const n = !strcmp(head, "fma") ? 3 : *head == 'n' || !strcmp(head, "abs") ? 1 : 2;
+    need(r, i, n + 1);
+    printf("{ %s out = 0; ", two ? "uint32_t" : "uint16_t");
+    for (int k = 0; k < 1 + two; k++) {
+        for (int o = 0; o < n; o++)
+            snprintf(a[o], sizeof *a, "%s((uint16_t)(%s >> %d))", *type == 'b' ? "of_bf16" : "of_half",
+                     value(r, i->operand[o + 1], two ? "b32" : "b16"), 16 * k);
+        printf("out |= (uint32_t)");
+        if (n == 3)
+            printf("%s(odd_fma(%s, %s, %s))", make, a[0], a[1], a[2]);
+        else if (n == 1)
+            printf("%s(%s(%s))", make, *head == 'n' ? "-" : "fabsf", a[0]);
+        else if (*head == 'm')
+            printf("%s((double)%s * %s)", make, a[0], a[1]);
+        else
+            printf("%s(odd_fma(1, %s, %s%s))", make, a[0], *head == 's' ? "-" : "", a[1]);
+        printf(" << %d; ", 16 * k);
+    }
+    printf("%s = out; }\n", c_name(i->operand[0]));
+    return true;
+}
+
+static bool put_bits(const reader *r, const instruction *i)
+{
+    const char *const type = type_of(i), *const head = i->part[0];
+    uint32_t const width = width_of(type) * 8;
+    char u[8];
+    snprintf(u, sizeof u, "u%u", width);
+    if (!strcmp(head, "abs") && *type == 's')
+        need(r, i, 2), put(r, i->operand[0], type, "%s < 0 ? 0 - %s : %s", value(r, i->operand[1], type),
+                           value(r, i->operand[1], u), value(r, i->operand[1], u));
+    else if (!strcmp(head, "popc"))
+        need(r, i, 2), put(r, i->operand[0], "u32", "__builtin_popcountll(%s)", value(r, i->operand[1], u));
+    else if (!strcmp(head, "brev") && width == 32)
+        need(r, i, 2), put(r, i->operand[0], type, "reversed_bits(%s)", value(r, i->operand[1], u));
+    else if ((!strcmp(head, "mul") || !strcmp(head, "mad")) && i->parts == 3 && has(i, "hi"))
+        need(r, i, 3 + (head[1] == 'a')),
+            put(r, i->operand[0], type, "(%s)((%s)%s * %s >> %u) + %s", c_type(r, u),
+                *type == 's' ? "__int128" : "unsigned __int128", value(r, i->operand[1], type),
+                value(r, i->operand[2], type), width, head[1] == 'a' ? value(r, i->operand[3], u) : "0");
+    else if (!strcmp(head, "bfe"))
+        need(r, i, 4),
+            put(r, i->operand[0], type, "extracted_bits(%s, %s, %s, %u, %s)", value(r, i->operand[1], u),
+                value(r, i->operand[2], "u32"), value(r, i->operand[3], "u32"), width, *type == 's' ? "true" : "false");
+    else if (!strcmp(head, "shf") && i->parts == 4 && has(i, "wrap"))
+        need(r, i, 4), put(r, i->operand[0], type, "funnel_%s(%s, %s, %s & 31)", has(i, "l") ? "left" : "right",
+                           value(r, i->operand[1], u), value(r, i->operand[2], u), value(r, i->operand[3], "u32"));
+    else if (!strcmp(head, "bfind") && width == 32 && *type == 'u')
+        need(r, i, 2), put(r, i->operand[0], type,
+                           has(i, "shiftamt") ? "%s ? leading_zeros(%s) : ~0u" : "%s ? 31 - leading_zeros(%s) : ~0u",
+                           value(r, i->operand[1], u), value(r, i->operand[1], u));
+    else if (!strcmp(head, "lop3") && i->parts == 2)
+        need(r, i, 5), put(r, i->operand[0], type, "logic_of_three(%s, %s, %s, %s)", value(r, i->operand[1], u),
+                           value(r, i->operand[2], u), value(r, i->operand[3], u), value(r, i->operand[4], "u32"));
+    else
+        return false;
+    return true;
+}
+
+/* vote.sync, redux.sync, bar.warp.sync */
+static bool put_warp(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"add", "and", "or", "xor", "min", "max"}, *const kinds[] = {"ADD", "AND",
+                                                                                                    "OR",  "XOR",
+                                                                                                    "MIN", "MAX"};
+    const char *const head = i->part[0];
+    if (!strcmp(head, "bar") && i->parts == 3 && has(i, "warp"))
+        return need(r, i, 1), printf("warp_barrier(m, %s, %d);\n", value(r, i->operand[0], "b32"), r->line);
+    if (i->parts != 4 || strcmp(i->part[1], "sync")) return false;
+    const char *const redux = operator_of(i->part[2], names, kinds, 6);
+    if (!strcmp(head, "redux") && redux)
+        need(r, i, 3), put(r, i->operand[0], "b32", "warp_redux(m, REDUX_%s, %s, %s, %s, %d)", redux,
+                           *type_of(i) == 's' ? "true" : "false", value(r, i->operand[1], "b32"),
+                           value(r, i->operand[2], "b32"), r->line);
+    else if (!strcmp(head, "vote") && strcmp(i->part[2], "uni"))
+        need(r, i, 3), put(r, i->operand[0], type_of(i), "warp_ballot(m, %s, %s, %d) %s %s",
+                           value(r, i->operand[1], "pred"), value(r, i->operand[2], "b32"), r->line,
+                           has(i, "any")   ? "!="
+                           : has(i, "all") ? "=="
+                                           : "&",
+                           has(i, "any") ? "0" : value(r, i->operand[2], "b32"));
+    else
+        return false;
+    return true;
+}
+
+/* atom.cas, and add of floats: subnormal numbers count as 0 in global f32, but not in shared. */
+static bool put_other_atomic(const reader *r, instruction *i)
+{
+    const char *const type = type_of(i), *const head = i->part[0];
+    bool const gives = !strcmp(head, "atom"), swaps = gives && has(i, "cas"), shared = has(i, "shared");
+    bool is_param = false;
+    if ((!gives && strcmp(head, "red")) || !(swaps || (is_float(type) && has(i, "add")))) return false;
+    for (int p = 1; p + 1 < i->parts; p++)
+        if (!strstr(" global shared relaxed acq_rel cta gpu sys add cas ", i->part[p]))
+            stop(r, "%s: .%s isn't known", head, i->part[p]);
+    if (shared == has(i, "global")) stop(r, "this %s isn't known", head);
+    need(r, i, 2 + gives + swaps);
+    const char *const at = address(r, i->operand[gives], &is_param), *const c = c_type(r, type);
+    bool const flushes = !shared && !strcmp(type, "f32");
+    printf("{ %s old, v = %s; uint8_t *const at = machine_atomic_at(m, SPACE_%s, %s, %u, %d); ", c,
+           value(r, i->operand[1 + gives], type), shared ? "SHARED" : "GLOBAL", at, width_of(type), r->line);
+    printf("memcpy(&old, at, sizeof old); ");
+    if (swaps)
+        printf("v = old == v ? %s : old; ", value(r, i->operand[3], type));
+    else
+        printf(flushes ? "v = flushed(flushed(old) + flushed(v)); " : "v = old + v; ");
+    printf("memcpy(at, &v, sizeof v); ");
+    if (gives) put(r, i->operand[0], type, "old");
+    puts("}");
+    return true;
+}
+
+/* False: it is no such opcode. */
+static bool put_other(const reader *r, instruction *i)
+{
+    return put_flushing(r, i) || put_saturating(r, i) || put_directed(r, i) || put_approximation(r, i) ||
+           put_other_conversion(r, i) || put_halves(r, i) || put_bits(r, i) || put_warp(r, i) || put_other_atomic(r, i);
+}
+
 static void put_instruction(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
+    if (put_other(r, i)) return;
     if (!strcmp(head, "ret"))
         puts("return;");
     else if (!strcmp(head, "bra"))
@@ -517,7 +816,7 @@ static void put_instruction(const reader *r, instruction *i)
         printf("machine_barrier(m, %d);\n", r->line);
     else if (!strcmp(head, "ld") || !strcmp(head, "st"))
         put_access(r, i, *head == 's');
-    else if (!strcmp(head, "cvta") && has(i, "global"))
+    else if (!strcmp(head, "cvta") && (has(i, "global") || has(i, "local") || has(i, "const")))
         put(r, i->operand[0], type_of(i), "%s", value(r, i->operand[1], type_of(i)));
     else if (!strcmp(head, "mov"))
         put_move(r, i);
@@ -546,17 +845,59 @@ static void put_instruction(const reader *r, instruction *i)
         stop(r, "opcode %s with type .%s isn't known", head, type_of(i));
 }
 
-/* .reg .b32 %r<27>; or .reg .b32 t; */
-static void put_registers(const reader *r, char *text)
+/* %r<27>, or t, of the registers of one type. */
+static void put_register(reader *r, const char *text, const char *type)
 {
-    char type[20], name[200];
+    char name[200];
     int count = -1;
-    if (sscanf(text, " .reg .%19s %199[^< ]<%d>", type, name, &count) < 2) stop(r, "%s isn't known", text);
-    if (!width_of(type)) stop(r, "registers of type .%s aren't known", type);
+    if (sscanf(text, " %199[^< ]<%d>", name, &count) < 1) stop(r, "register %s isn't known", text);
+    if (count < 0 && *name != '%' && r->bare.count < SYMBOLS)
+        snprintf(r->bare.item[r->bare.count++].name, sizeof r->bare.item->name, "%s", name);
     printf("%s ", c_bits(r, type));
     if (count < 0) printf("%s", c_name(name));
     for (int k = 0; k < count; k++) printf("%s%s%d", k ? ", " : "", c_name(name), k);
     puts(";");
+}
+
+/* .reg .b32 %r<27>; or .reg .b32 t, u; */
+static void put_registers(reader *r, char *text)
+{
+    char type[20];
+    int names = 0;
+    if (sscanf(text, " .reg .%19s %n", type, &names) < 1 || !names) stop(r, "%s isn't known", text);
+    if (!width_of(type)) stop(r, "registers of type .%s aren't known", type);
+    char *rest = NULL;
+    for (char *name = strtok_r(text + names, ",", &rest); name; name = strtok_r(NULL, ",", &rest))
+        put_register(r, name, type);
+}
+
+/* Arrays of a thread: nobody wrote them yet. */
+static void put_local(reader *r, const char *text)
+{
+    enum { MOST = 1 << 16 }; /* the stack of a thread has twice that */
+    read_symbol(r, text, &r->local);
+    if (r->local.end > MOST) stop(r, "a thread's own arrays have %u bytes, at most %d are known", r->local.end, MOST);
+    const symbol *const v = &r->local.item[r->local.count - 1];
+    printf("uint8_t %s[%u] __attribute__((aligned(16))); memset(%s, 0xff, %u);\n", c_name(v->name), v->size,
+           c_name(v->name), v->size);
+}
+
+/* .const .align 4 .b8 name[8] = {1, 2, 3, 4, 5}; 0 where nothing is said. */
+static void put_array(reader *r, char *text)
+{
+    char *const is = strchr(text, '='), type[20] = "";
+    if (is) *is = 0;
+    read_symbol(r, text, &r->module);
+    const symbol *const v = &r->module.item[r->module.count - 1];
+    const char *const name = c_name(v->name), *const values = is ? trimmed(is + 1) : "{0}";
+    for (const char *s = text; (s = strchr(s, '.')); s++) /* the last word with a dot that is a type */
+        if (sscanf(s, ".%19[a-z0-9]", type) == 1 && width_of(type)) break;
+    if (is && (is_float(type) || strspn(values, "{}-0123456789, \n\t\r") != strlen(values)))
+        stop(r, "what %s begins with isn't known", v->name);
+    printf("static %s %s[%u] __attribute__((aligned(16))) = %s%s%s;\n", c_type(r, type), name, v->size / width_of(type),
+           *values == '{' ? "" : "{", values, *values == '{' ? "" : "}");
+    printf("__attribute__((constructor)) static void announce_%s(void)\n{\n    runtime_memory(\"%s\", %s, %u);\n}\n",
+           name, v->name, name, v->size);
 }
 
 /* One statement of a body: a label, a scope, a declaration or an instruction. False: the body ended. */
@@ -577,6 +918,8 @@ static bool put_statement(reader *r, int *depth)
         put_registers(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".shared", 7))
         read_symbol(r, trimmed(text), &r->shared);
+    else if (!strncmp(trimmed(text), ".local", 6))
+        put_local(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".pragma", 7) || !*trimmed(text))
         ;
     else if (*trimmed(text) == '.')
@@ -599,7 +942,7 @@ static void put_kernel(reader *r)
     int depth = 0;
     symbols const of_file = r->shared;
     take_name(r, name, sizeof name);
-    r->param = (symbols){0};
+    r->param = r->bare = r->local = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
     while (!take(r, ")")) {
         char const end = take_until(r, ",)", text, sizeof text);
@@ -645,6 +988,8 @@ static void put_all(reader *r)
             put_kernel(r);
         else if (!strncmp(r->at, ".shared", 7))
             take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
+        else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))
+            take_until(r, ";", text, sizeof text), put_array(r, text);
         else if (!strncmp(r->at, ".version", 8) || !strncmp(r->at, ".target", 7) ||
                  !strncmp(r->at, ".address_size", 13))
             version = true, take_until(r, "\n", text, sizeof text);
@@ -677,8 +1022,8 @@ static void blank_source_lines(char *text)
         size_t const n = strcspn(s, "\n");
         const char *const word = s + strspn(s, " \t");
         section |= !strncmp(word, ".section", 8);
-        bool const last = section && *word == '}';
-        if (section || !strncmp(word, ".loc", 4) || !strncmp(word, ".file", 5)) memset(s, ' ', n);
+        bool const last = section && *word == '}', loc = !strncmp(word, ".loc", 4) && isspace((unsigned char)word[4]);
+        if (section || loc || !strncmp(word, ".file", 5)) memset(s, ' ', n);
         section &= !last;
         s += n;
     }

@@ -25,6 +25,9 @@ typedef struct {
     int line;
     symbols shared; /* static arrays of the file, and of the kernel that is read */
     symbols param;  /* of the kernel that is read */
+    symbols module; /* arrays of .const and .global */
+    symbols local;  /* arrays of the kernel that is read, of each thread */
+    symbols bare;   /* its registers whose names have no % */
     int kernels;
     struct {
         char name[400];

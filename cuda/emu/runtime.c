@@ -33,6 +33,16 @@ static struct {
         const char *name;
         int dynamic; /* bytes of shared memory that a launch may ask for; 0: 48 KiB with the static ones */
     } function[MOST_FUNCTIONS];
+    int arrays, symbols;
+    struct {
+        const char *name;
+        uint8_t *memory;
+        size_t bytes;
+    } array[MOST_FUNCTIONS];
+    struct {
+        const void *host;
+        const char *name;
+    } symbol[MOST_FUNCTIONS];
     dim3 grid, block; /* of the launch that is being made */
     size_t shared;
     void *stream;
@@ -323,4 +333,49 @@ error cudaGetDeviceProperties(void *properties, int device)
     enum { NAME = 256 };
     snprintf(properties, NAME, "the machine of cuda/emu");
     return device ? failed(INVALID_DEVICE) : SUCCESS;
+}
+
+/* ---- arrays of a file: __constant__ and __device__ ---- */
+
+void runtime_memory(const char *name, void *memory, size_t bytes)
+{
+    if (here.arrays == MOST_FUNCTIONS) abort();
+    here.array[here.arrays].name = name, here.array[here.arrays].memory = memory;
+    here.array[here.arrays++].bytes = bytes;
+}
+
+void __cudaRegisterVar(void **handle, char *host, char *device, const char *name, int external, size_t bytes,
+                       int constant, int global)
+{
+    (void)handle, (void)device, (void)external, (void)bytes, (void)constant, (void)global;
+    if (here.symbols == MOST_FUNCTIONS) abort();
+    here.symbol[here.symbols].host = host, here.symbol[here.symbols++].name = name;
+}
+
+/* NULL: it isn't there, or is shorter. */
+static uint8_t *array_of(const void *host, size_t from, size_t bytes)
+{
+    const char *name = NULL;
+    for (int i = 0; i < here.symbols; i++)
+        if (here.symbol[i].host == host) name = here.symbol[i].name;
+    for (int i = 0; name && i < here.arrays; i++)
+        if (!strcmp(here.array[i].name, name) && from <= here.array[i].bytes && bytes <= here.array[i].bytes - from)
+            return here.array[i].memory + from;
+    return NULL;
+}
+
+error cudaMemcpyToSymbol(const void *host, const void *from, size_t bytes, size_t offset, int kind)
+{
+    uint8_t *const at = array_of(host, offset, bytes);
+    (void)kind;
+    if (at) memcpy(at, from, bytes);
+    return at ? SUCCESS : failed(INVALID_VALUE);
+}
+
+error cudaMemcpyFromSymbol(void *to, const void *host, size_t bytes, size_t offset, int kind)
+{
+    const uint8_t *const at = array_of(host, offset, bytes);
+    (void)kind;
+    if (at) memcpy(to, at, bytes);
+    return at ? SUCCESS : failed(INVALID_VALUE);
 }

@@ -10,6 +10,9 @@
 /* Makes kernels known by name, before the first launch; the list stays the caller's. */
 void runtime_kernels(const kernel *list, int count);
 
+/* Makes an array of the file known, which host code copies to and from by name. */
+void runtime_memory(const char *name, void *memory, size_t bytes);
+
 /* What went wrong in the first launch that failed; "": nothing. */
 const char *runtime_fault(void);
 

@@ -3,6 +3,7 @@
 #define TRANSLATED_H
 
 #include "machine.h"
+#include "opcodes.h"
 #include "runtime.h"
 
 #include <math.h>

@@ -210,9 +210,9 @@ Test(machine, what_it_does_not_know_stops_the_translator)
     static const struct {
         const char *ptx, *says;
     } bad[] = {
-        {HEAD "ex2.approx.f32 %f1, %f2;\nret;\n}\n", "bad.ptx:9: ex2"},
-        {HEAD "// a comment\n/* two\nlines */ add.sat.f32 %f1, %f2, %f1;\nret;\n}\n",
-         "bad.ptx:11: add: .sat isn't known"},
+        {HEAD "rcp.rz.f32 %f1, %f2;\nret;\n}\n", "bad.ptx:9: rcp"},
+        {HEAD "// a comment\n/* two\nlines */ add.noftz.f32 %f1, %f2, %f1;\nret;\n}\n",
+         "bad.ptx:11: add: .noftz isn't known"},
         {HEAD "add.f32 %f1, %f2;\nret;\n}\n", "2 operands, 3 are known"},
         {HEAD "ld.f32 %f1, [%f2];\n}\n", "says nothing of its space"},
         {HEAD "call f;\nret;\n}\n", "isn't known"},

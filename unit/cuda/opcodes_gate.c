@@ -31,7 +31,7 @@ static const kernel *find(const char *name)
 static bool run(const char *name, int order, uint32_t threads, const void *in, size_t bytes, void *out, char fault[600])
 {
     uint32_t const grid[3] = {1, 1, 1}, block[3] = {threads, 1, 1};
-    machine *const m = machine_open((machine_order)order);
+    machine *const m = machine_open((machine_order)order, GPU_AMPERE);
     cr_assert(m);
     void *from = machine_alloc(m, bytes), *to = machine_alloc(m, BYTES), *args[] = {&from, &to};
     cr_assert(from && to);
