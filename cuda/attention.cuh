@@ -8,6 +8,7 @@
  *     bring(to, g, j, c)        eight entries of key j as BF16, into shared memory: those from c on, zeros from `width` on. Where
  *                               values are apart: behind value_at those of the value. bring_query(to, g, r, c) likewise
  *     put(g, r, c, v), put_lse(g, r, v)
+ *     PROMOTE                   after so many products the unit's sum of a score is added in binary32
  *     width, columns            of a query, of a value; value_at: where values begin in a row of shared memory
  *
  * By the matrix unit a value that only later rows see must be finite: a weight of 0 doesn't keep it out.
@@ -144,17 +145,22 @@ __device__ inline void bring_queries(const S &s, const layout &l, __nv_bfloat16 
     }
 }
 
-/* A warp's scores: 16 rows, 16 keys. */
-__device__ inline void find_scores(const layout &l, const desk &d, int stage, float score[2][4])
+/* A warp's scores: 16 rows, 16 keys; so many products are a sum of the unit's. */
+__device__ inline void find_scores(const layout &l, const desk &d, int stage, int promote, float score[2][4])
 {
     int const warp = threadIdx.x / 32;
     const __nv_bfloat16 *const q = d.q + warp % GROUPS * 16 * l.q_pitch;
     const __nv_bfloat16 *const k = keys_at(l, d, stage) + warp / GROUPS * 16 * l.kv_pitch;
+    float sum[2][4] = {};
     for (int c = 0; c < l.q_width; c += 16) {
         uint32_t a[4], b[2][2];
         load_left(a, q + c, l.q_pitch);
         load_right(b, k + c, l.kv_pitch);
-        mma(score[0], a, b[0]), mma(score[1], a, b[1]);
+        mma(sum[0], a, b[0]), mma(sum[1], a, b[1]);
+        if (c % promote != promote - 16 && c + 16 < l.q_width) continue;
+        UNROLL for (int i = 0; i < 2; i++) UNROLL for (int e = 0; e < 4; e++) score[i][e] =
+            __fadd_rn(score[i][e], sum[i][e]),
+                                                                              sum[i][e] = 0;
     }
 }
 
@@ -227,22 +233,21 @@ __device__ inline void add_values(const layout &l, const desk &d, int stage, int
 {
     int const warp = threadIdx.x / 32, lane = threadIdx.x % 32, half = warp / GROUPS;
     float const factor[2] = {d.factor[row_of(0)], d.factor[row_of(2)]};
-    UNROLL for (int j = 0; j < 2 * MOST; j++) UNROLL for (int e = 0; e < 4; e++) sum.o[j][e] =
-        __fmul_rn(sum.o[j][e], factor[e / 2]);
-    UNROLL for (int k = 0; k < KEYS; k += 16)
+    const __nv_bfloat16 *const at =
+        keys_at(l, d, stage) + lane % 16 * l.kv_pitch + value_at + half * l.value_tiles * 16 + lane / 16 * 8;
+    uint32_t a[KEYS / 16][4];
+    UNROLL for (int k = 0; k < KEYS / 16; k++) load_left(a[k], d.p + warp % GROUPS * 16 * P_PITCH + 16 * k, P_PITCH);
+    UNROLL for (int j = 0; j < MOST; j++) if (j < l.value_tiles)
     {
-        uint32_t a[4];
-        load_left(a, d.p + warp % GROUPS * 16 * P_PITCH + k, P_PITCH);
-        const __nv_bfloat16 *const at =
-            keys_at(l, d, stage) + (k + lane % 16) * l.kv_pitch + value_at + half * l.value_tiles * 16 + lane / 16 * 8;
-        UNROLL for (int j = 0; j < MOST; j++)
+        float more[2][4] = {};
+        UNROLL for (int k = 0; k < KEYS / 16; k++)
         {
             uint32_t b[4];
-            if (j < l.value_tiles) {
-                load_transposed(b, shared_address(at + 16 * j));
-                mma(sum.o[2 * j], a, b), mma(sum.o[2 * j + 1], a, b + 2);
-            }
+            load_transposed(b, shared_address(at + 16 * k * l.kv_pitch + 16 * j));
+            mma(more[0], a[k], b), mma(more[1], a[k], b + 2);
         }
+        UNROLL for (int i = 0; i < 2; i++) UNROLL for (int e = 0; e < 4; e++) sum.o[2 * j + i][e] =
+            __fmaf_rn(sum.o[2 * j + i][e], factor[e / 2], more[i][e]);
     }
 }
 
@@ -296,7 +301,7 @@ template <typename S, int MOST> __global__ void __launch_bounds__(THREADS) atten
         end_group();
         wait_groups<1>();
         __syncthreads();
-        find_scores(l, d, (int)stage, score);
+        find_scores(l, d, (int)stage, S::PROMOTE, score);
         mask_scores(s, d, g, first, rows, key, score);
         __syncthreads();
         weigh(d, score);

@@ -14,6 +14,7 @@ struct bytes {
 };
 
 template <typename T> struct absorbed {
+    enum { PROMOTE = 128 };
     const T *cache;
     const int32_t *table, *lengths;
     const float *kv_scale;
@@ -180,11 +181,13 @@ dsv3_status cuda_mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const 
     }
 }
 
+/* Weights times values: a sum of 32 products is added to a part's, at most 8 of them, and a part's to the row's: fewer additions than
+ * promote=128 has. */
 #define STEPS "div ieee; exp 2; log 1; scaled scores; parts 1; scores f32 must; flush none; "
 
 const char *cuda_mla_decode_numerics(const void *prob, const void *io)
 {
     if (by_units((const dsv3_mla_decode_prob *)prob, (const dsv3_mla_decode_io *)io))
-        return of_unit("acc %s splits=1; rescales 8; kv bf16 must; P bf16 must; " STEPS);
+        return of_unit("acc %s splits=1 promote=128 bits2=24; rescales 8; kv bf16 must; P bf16 must; " STEPS);
     return "acc 24 rn fused; rescales 1; kv f32 must; P f32 must; " STEPS;
 }

@@ -7,6 +7,7 @@ namespace
 
 /* A group is a head of a sequence, its rows are the queries. */
 template <typename T> struct expanded {
+    enum { PROMOTE = 32 };
     const T *q, *k, *v;
     T *o;
     float *lse;
@@ -138,6 +139,6 @@ dsv3_status cuda_mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, cons
 const char *cuda_mla_prefill_numerics(const void *prob, const void *io)
 {
     if (by_units((const dsv3_mla_prefill_prob *)prob, (const dsv3_mla_prefill_io *)io))
-        return of_unit("acc %s splits=1; rescales any; P bf16 must; " STEPS);
+        return of_unit("acc %s splits=1 promote=32 bits2=24; rescales any; P bf16 must; " STEPS);
     return "acc 24 rn fused; rescales 1; P f32 must; " STEPS;
 }
