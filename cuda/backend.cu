@@ -39,6 +39,7 @@ dsv3_status open_device(dsv3_ctx **ctx, int device)
 void close_device(dsv3_ctx *ctx)
 {
     cudaFree(ctx->scratch);
+    for (char *chunk : ctx->memory.chunk) cudaFree(chunk);
     cudaStreamDestroy(ctx->stream);
     free(ctx);
 }

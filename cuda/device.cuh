@@ -14,6 +14,12 @@ struct dsv3_ctx {
     cudaStream_t stream;
     void *scratch;
     size_t scratch_bytes;
+    struct {
+        char *chunk[16]; /* the first ones are in use, of the next one `at` bytes */
+        size_t bytes[16];
+        int used;
+        size_t at;
+    } memory;
 };
 
 /* Memory of the context for one op, which never shrinks. NULL: there is none. */
@@ -24,6 +30,41 @@ inline void *scratch(dsv3_ctx *ctx, size_t bytes)
     ctx->scratch_bytes = cudaMalloc(&ctx->scratch, bytes) == cudaSuccess ? bytes : 0;
     if (!ctx->scratch_bytes) ctx->scratch = nullptr;
     return ctx->scratch;
+}
+
+/* Memory for an op that is made of others, until its mark is given back. */
+struct memory_mark {
+    int used;
+    size_t at;
+};
+
+inline memory_mark mark(const dsv3_ctx *ctx)
+{
+    return {ctx->memory.used, ctx->memory.at};
+}
+
+inline void give_back(dsv3_ctx *ctx, memory_mark m)
+{
+    ctx->memory.used = m.used, ctx->memory.at = m.at;
+}
+
+/* NULL: there is none. A chunk that is too small, and of which nothing is in use, is made anew. */
+inline void *take(dsv3_ctx *ctx, size_t bytes)
+{
+    enum { CHUNKS = 16 };
+    size_t const room = (bytes + 255) / 256 * 256 + 256;
+    int *const used = &ctx->memory.used;
+    if (ctx->memory.at && ctx->memory.at + room > ctx->memory.bytes[*used]) ++*used, ctx->memory.at = 0;
+    if (*used == CHUNKS) return nullptr;
+    char **const chunk = &ctx->memory.chunk[*used];
+    if (ctx->memory.bytes[*used] < room) {
+        cudaFree(*chunk);
+        *chunk = nullptr, ctx->memory.bytes[*used] = 0;
+        if (cudaMalloc((void **)chunk, room) != cudaSuccess) return nullptr;
+        ctx->memory.bytes[*used] = room;
+    }
+    ctx->memory.at += room;
+    return *chunk + ctx->memory.at - room;
 }
 
 /* Ops, each in the file of its name; how it rounds stands beside it. They are weak: an op that has no file is NULL, and judged as

@@ -4,6 +4,7 @@
 #include "tiles.cuh"
 
 #include <cstdio>
+#include <cstdlib>
 
 row_list rows_of(const dsv3_tensor *x)
 {
@@ -18,6 +19,17 @@ bool is_float(const dsv3_tensor *t)
 bool usable(const matrix *m)
 {
     return m->weight && (m->weight->dtype == DSV3_F8_E4M3 ? m->scale != nullptr : is_float(m->weight));
+}
+
+matrix find_matrix(const dsv3_weights *weights, const char *name)
+{
+    char full[128];
+    matrix m;
+    snprintf(full, sizeof full, "%s.weight", name);
+    m.weight = dsv3_find(weights, full);
+    snprintf(full, sizeof full, "%s.weight_scale_inv", name);
+    m.scale = dsv3_find(weights, full);
+    return m;
 }
 
 bool by_units(dsv3_dtype x, dsv3_dtype weight)
@@ -43,17 +55,56 @@ namespace
 
 enum { BLOCK = 128, OUTPUTS = 64 };
 
-/* What a kernel multiplies: rows of x and of W; y has f32 or bf16. */
+/* A matrix of an expert. */
+struct weight_at {
+    const void *data;
+    const float *scale;
+    int64_t stride, scale_stride;
+};
+
+/* What a kernel multiplies: rows of x and of W; y has f32 or bf16. In groups: from group to group so far on, or those of experts. */
 template <typename X, typename W> struct product {
     source<X> x;
     source<W> w;
-    const int64_t *index;
-    const float *scale; /* NULL: none */
-    int64_t scale_stride;
-    void *y;
+    const float *scale;          /* NULL: none */
+    int64_t scale_stride, first; /* first: row of the matrix that is W's first */
+    char *y;
     int64_t y_stride;
     bool y_bf16;
+    int64_t groups, x_step, w_step, y_step; /* entries, rows, entries */
+    const weight_at *weights;               /* NULL: no experts */
+    const int64_t *begin;                   /* (groups + 1): rows of each expert */
 };
+
+/* That of group blockIdx.z. */
+template <typename P> __device__ inline P of_group(P p)
+{
+    int64_t const g = blockIdx.z, size = p.y_bf16 ? 2 : 4;
+    if (p.weights) {
+        weight_at const w = p.weights[g];
+        int64_t const begin = p.begin[g];
+        __builtin_assume(__isGlobal(w.data));
+        __builtin_assume(__isGlobal(w.scale));
+        p.w.data = (decltype(p.w.data))w.data, p.w.stride = w.stride, p.scale = w.scale,
+        p.scale_stride = w.scale_stride;
+        p.x.rows = p.begin[g + 1] - begin;
+        if (p.x.index)
+            p.x.index += begin;
+        else
+            p.x.data += begin * p.x.stride;
+        p.y += begin * p.y_stride * size;
+    } else {
+        p.x.data += g * p.x_step, p.y += g * p.y_step * size;
+        p.w.data += g * p.w_step * p.w.stride, p.first += g * p.w_step;
+    }
+    return p;
+}
+
+/* The scale of row o and of a block of columns. */
+template <typename P> __device__ inline float scale_at(const P &p, int64_t o, int64_t block)
+{
+    return p.scale ? p.scale[(p.first + o) / BLOCK * p.scale_stride + block] : 1;
+}
 
 template <typename P> __device__ inline void put(const P &p, int64_t t, int64_t o, float v)
 {
@@ -94,14 +145,22 @@ __device__ inline void add_step(part<TOKENS> &p, const __nv_bfloat16 (*x)[PITCH]
     }
 }
 
-/* total += scale sum, and sums begin anew. */
-template <int TOKENS> __device__ inline void promote(part<TOKENS> &total, part<TOKENS> &sums, float scale)
+/* total += scale sum, and sums begin anew; a block of columns. */
+template <int TOKENS, typename P>
+__device__ inline void promote(const P &p, part<TOKENS> &total, part<TOKENS> &sums, int64_t first_output, int64_t block)
 {
-    UNROLL for (int i = 0; i < part<TOKENS>::ROWS; i++) UNROLL for (int j = 0; j < part<TOKENS>::COLUMNS; j++)
-        UNROLL for (int e = 0; e < 4; e++)
+    typedef part<TOKENS> shape;
+    int64_t const o = first_output + threadIdx.x / 32 % shape::ACROSS * shape::COLUMNS * 8 + threadIdx.x % 4 * 2;
+    UNROLL for (int j = 0; j < shape::COLUMNS; j++)
     {
-        total.sum[i][j][e] = __fmaf_rn(sums.sum[i][j][e], scale, total.sum[i][j][e]);
-        sums.sum[i][j][e] = 0;
+        int64_t const column = o + 8 * j, last = p.w.rows - 1;
+        float const scale[2] = {scale_at(p, column < last ? column : last, block),
+                                scale_at(p, column + 1 < last ? column + 1 : last, block)};
+        UNROLL for (int i = 0; i < shape::ROWS; i++) UNROLL for (int e = 0; e < 4; e++)
+        {
+            total.sum[i][j][e] = __fmaf_rn(sums.sum[i][j][e], scale[e % 2], total.sum[i][j][e]);
+            sums.sum[i][j][e] = 0;
+        }
     }
 }
 
@@ -117,12 +176,14 @@ __device__ inline void put_part(const P &p, const part<TOKENS> &total, int64_t f
         UNROLL for (int e = 0; e < 4; e++) put(p, t + 16 * i + e / 2 * 8, o + 8 * j + e % 2, total.sum[i][j][e]);
 }
 
-template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloat16, W> p)
+template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloat16, W> all)
 {
+    product<__nv_bfloat16, W> const p = of_group(all);
     __shared__ alignas(16) __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
     int64_t const token = (int64_t)blockIdx.y * TOKENS, output = (int64_t)blockIdx.x * OUTPUTS;
     int64_t const steps = (p.x.columns + DEEP - 1) / DEEP;
     part<TOKENS> total = {}, sums = {};
+    if (token >= p.x.rows) return;
     bring_tile<UNIT_THREADS>(x[0], TOKENS, p.x, token, 0);
     bring_tile<UNIT_THREADS>(w[0], OUTPUTS, p.w, output, 0);
     end_group();
@@ -136,15 +197,15 @@ template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloa
         __syncthreads();
         add_step(sums, x[s % 2], w[s % 2]);
         __syncthreads();
-        if (s % (BLOCK / DEEP) == BLOCK / DEEP - 1 || s + 1 == steps)
-            promote(total, sums, p.scale ? p.scale[output / BLOCK * p.scale_stride + s * DEEP / BLOCK] : 1);
+        if (s % (BLOCK / DEEP) == BLOCK / DEEP - 1 || s + 1 == steps) promote(p, total, sums, output, s * DEEP / BLOCK);
     }
     put_part(p, total, token, output);
 }
 
 template <int TOKENS, typename W> void launch_unit(dsv3_ctx *ctx, const product<__nv_bfloat16, W> &p)
 {
-    dim3 const grid((unsigned)((p.w.rows + OUTPUTS - 1) / OUTPUTS), (unsigned)((p.x.rows + TOKENS - 1) / TOKENS));
+    dim3 const grid((unsigned)((p.w.rows + OUTPUTS - 1) / OUTPUTS), (unsigned)((p.x.rows + TOKENS - 1) / TOKENS),
+                    (unsigned)p.groups);
     unit_kernel<TOKENS><<<grid, UNIT_THREADS, 0, ctx->stream>>>(p);
 }
 
@@ -154,35 +215,38 @@ enum { SIDE = 64, SLICE = 16, EACH = 4, FLOAT_THREADS = 256 };
 
 __device__ inline float entry(const source<uint8_t> &s, int64_t row, int64_t column, const float *scale)
 {
-    return __fmul_rn(of_e4m3(s.data[row * s.stride + column]), scale[column / BLOCK]);
+    return __fmul_rn(of_e4m3(row_at(s, row)[column]), scale[column / BLOCK]);
 }
 
 template <typename T> __device__ inline float entry(const source<T> &s, int64_t row, int64_t column, const float *)
 {
-    return load(s.data, row * s.stride + column);
+    return load(row_at(s, row), column);
 }
 
 /* SIDE rows from `first` on, SLICE columns, column by column. */
 template <typename T>
 __device__ inline void bring_floats(float (*to)[SIDE + 4], const source<T> &s, int64_t first, int64_t column,
-                                    const float *scale, int64_t scale_stride)
+                                    const float *scale, int64_t scale_stride, int64_t of_matrix)
 {
     for (int i = threadIdx.x; i < SIDE * SLICE; i += FLOAT_THREADS) {
         int64_t const row = first + i / SLICE, k = column + i % SLICE;
         bool const there = row < s.rows && k < s.columns;
-        to[i % SLICE][i / SLICE] = there ? entry(s, row, k, scale ? scale + row / BLOCK * scale_stride : nullptr) : 0;
+        to[i % SLICE][i / SLICE] =
+            there ? entry(s, row, k, scale ? scale + (of_matrix + row) / BLOCK * scale_stride : nullptr) : 0;
     }
 }
 
-template <typename X, typename W> __global__ void float_kernel(product<X, W> p)
+template <typename X, typename W> __global__ void float_kernel(product<X, W> all)
 {
+    product<X, W> const p = of_group(all);
     __shared__ alignas(16) float x[SLICE][SIDE + 4], w[SLICE][SIDE + 4];
     int64_t const token = (int64_t)blockIdx.y * SIDE, output = (int64_t)blockIdx.x * SIDE;
     int const t = threadIdx.x / (SIDE / EACH) * EACH, o = threadIdx.x % (SIDE / EACH) * EACH;
     float sum[EACH][EACH] = {};
+    if (token >= p.x.rows) return;
     for (int64_t k = 0; k < p.x.columns; k += SLICE) {
-        bring_floats(x, p.x, token, k, nullptr, 0);
-        bring_floats(w, p.w, output, k, p.scale, p.scale_stride);
+        bring_floats(x, p.x, token, k, nullptr, 0, 0);
+        bring_floats(w, p.w, output, k, p.scale, p.scale_stride, p.first);
         __syncthreads();
         _Pragma("unroll 4") for (int s = 0; s < SLICE; s++) UNROLL for (int i = 0; i < EACH; i++)
             UNROLL for (int j = 0; j < EACH; j++) sum[i][j] = __fmaf_rn(x[s][t + i], w[s][o + j], sum[i][j]);
@@ -194,7 +258,8 @@ template <typename X, typename W> __global__ void float_kernel(product<X, W> p)
 
 template <typename X, typename W> void launch(dsv3_ctx *ctx, const product<X, W> &p)
 {
-    dim3 const grid((unsigned)((p.w.rows + SIDE - 1) / SIDE), (unsigned)((p.x.rows + SIDE - 1) / SIDE));
+    dim3 const grid((unsigned)((p.w.rows + SIDE - 1) / SIDE), (unsigned)((p.x.rows + SIDE - 1) / SIDE),
+                    (unsigned)p.groups);
     float_kernel<<<grid, FLOAT_THREADS, 0, ctx->stream>>>(p);
 }
 
@@ -210,34 +275,88 @@ void launch(dsv3_ctx *ctx, const product<__nv_bfloat16, float> &p)
 
 /* ---- formats ---- */
 
-template <typename X, typename W>
-dsv3_status multiply_as(dsv3_ctx *ctx, const matrix *m, const row_list &x, int64_t rows, const row_list &y)
+/* What is multiplied, in words of the callers. */
+struct request {
+    const matrix *m; /* (experts), or one */
+    row_list x, y;
+    int64_t rows;
+    const head_rows *heads;
+    const expert_rows *experts;
+};
+
+template <typename X, typename W> product<X, W> product_of(const request &r)
 {
-    int64_t const columns = m->weight->shape[1];
+    const dsv3_tensor *const weight = r.m->weight, *const scale = r.m->scale;
+    int64_t const columns = weight->shape[1], rows = r.heads ? r.heads->rows : weight->shape[0];
     product<X, W> p = {};
-    p.x = source_of<X>(x.data, x.stride, rows, columns);
-    p.w = source_of<W>(m->weight->data, m->weight->stride[0], m->weight->shape[0], columns);
-    p.scale = m->scale ? (const float *)m->scale->data : nullptr;
-    p.scale_stride = m->scale ? m->scale->stride[0] : 0;
-    p.y = y.data, p.y_stride = y.stride, p.y_bf16 = y.dtype == DSV3_BF16;
-    launch(ctx, p);
-    return launched();
+    p.x = source_of<X>(r.x.data, r.x.stride, r.rows, columns), p.x.index = r.x.index;
+    p.w = source_of<W>(weight->data, weight->stride[0], rows, columns);
+    p.scale = scale ? (const float *)scale->data : nullptr, p.scale_stride = scale ? scale->stride[0] : 0;
+    p.y = (char *)r.y.data, p.y_stride = r.y.stride, p.y_bf16 = r.y.dtype == DSV3_BF16;
+    p.groups = 1;
+    if (!r.heads) return p;
+    p.groups = r.heads->heads, p.x_step = r.heads->x_step, p.w_step = r.heads->step, p.y_step = r.heads->y_step;
+    p.first = r.heads->first, p.w.data += p.first * p.w.stride;
+    p.x.whole = p.x.whole && p.x_step * (int64_t)sizeof(X) % 16 == 0;
+    return p;
 }
 
-template <typename X>
-dsv3_status multiply_by(dsv3_ctx *ctx, const matrix *m, const row_list &x, int64_t rows, const row_list &y)
+/* Where the experts' matrices lie goes to the device. False: no memory. */
+template <typename X, typename W> bool add_experts(dsv3_ctx *ctx, const request &r, product<X, W> *p)
 {
-    switch (m->weight->dtype) {
-    case DSV3_F32: return multiply_as<X, float>(ctx, m, x, rows, y);
-    case DSV3_BF16: return multiply_as<X, __nv_bfloat16>(ctx, m, x, rows, y);
-    default: return multiply_as<X, uint8_t>(ctx, m, x, rows, y);
+    int64_t const n = r.experts->experts;
+    weight_at *const there = (weight_at *)take(ctx, (size_t)n * sizeof *there), *const here = (weight_at *)calloc(
+                                                                                    (size_t)n, sizeof *here);
+    for (int64_t e = 0; here && e < n; e++) {
+        const dsv3_tensor *const w = r.m[e].weight, *const s = r.m[e].scale;
+        here[e] = {w->data, s ? (const float *)s->data : nullptr, w->stride[0], s ? s->stride[0] : 0};
+        p->w.whole = p->w.whole && ((uintptr_t)w->data | (uintptr_t)(w->stride[0] * (int64_t)sizeof(W))) % 16 == 0;
     }
+    bool const good =
+        there && here &&
+        cudaMemcpyAsync(there, here, (size_t)n * sizeof *here, cudaMemcpyHostToDevice, ctx->stream) == cudaSuccess;
+    free(here);
+    p->weights = there, p->begin = r.experts->first, p->groups = n;
+    return good;
+}
+
+template <typename X, typename W> dsv3_status multiply_as(dsv3_ctx *ctx, const request &r)
+{
+    memory_mark const m = mark(ctx);
+    product<X, W> p = product_of<X, W>(r);
+    bool const good = !r.experts || add_experts(ctx, r, &p);
+    if (good) launch(ctx, p);
+    give_back(ctx, m);
+    return good ? launched() : DSV3_NO_MEMORY;
+}
+
+template <typename X> dsv3_status multiply_by(dsv3_ctx *ctx, const request &r)
+{
+    switch (r.m->weight->dtype) {
+    case DSV3_F32: return multiply_as<X, float>(ctx, r);
+    case DSV3_BF16: return multiply_as<X, __nv_bfloat16>(ctx, r);
+    default: return multiply_as<X, uint8_t>(ctx, r);
+    }
+}
+
+dsv3_status multiply_all(dsv3_ctx *ctx, const request &r)
+{
+    return r.x.dtype == DSV3_BF16 ? multiply_by<__nv_bfloat16>(ctx, r) : multiply_by<float>(ctx, r);
 }
 
 } // namespace
 
 dsv3_status multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
 {
-    return x.dtype == DSV3_BF16 ? multiply_by<__nv_bfloat16>(ctx, m, x, rows, y)
-                                : multiply_by<float>(ctx, m, x, rows, y);
+    return multiply_all(ctx, {m, x, y, rows, nullptr, nullptr});
+}
+
+dsv3_status multiply_heads(dsv3_ctx *ctx, const matrix *m, const head_rows *h, row_list x, int64_t rows, row_list y)
+{
+    return multiply_all(ctx, {m, x, y, rows, h, nullptr});
+}
+
+dsv3_status multiply_experts(dsv3_ctx *ctx, const matrix *m, const expert_rows *r, row_list x, row_list y)
+{
+    return multiply_all(ctx, {m, x, y, r->rows, nullptr, r});
 }

@@ -29,6 +29,25 @@ bool usable(const matrix *m);
  */
 dsv3_status multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y);
 
+/* The same of each head h: rows from first + h * step on of W, so many; x and y h times so many entries on. */
+struct head_rows {
+    int64_t heads, first, step, rows, x_step, y_step;
+};
+
+dsv3_status multiply_heads(dsv3_ctx *ctx, const matrix *m, const head_rows *h, row_list x, int64_t rows, row_list y);
+
+/* Matrices of experts and the rows of x and y that are theirs: y's from first[e] to first[e + 1] - 1; x's likewise, or those rows of
+ * its index. */
+struct expert_rows {
+    int64_t experts, rows; /* rows: at most, of one expert */
+    const int64_t *first;  /* (experts + 1), on the device */
+};
+
+/* m: (experts), alike in format and shape. */
+dsv3_status multiply_experts(dsv3_ctx *ctx, const matrix *m, const expert_rows *r, row_list x, row_list y);
+
+matrix find_matrix(const dsv3_weights *weights, const char *name); /* `name`.weight and `name`.weight_scale_inv */
+
 /* Does it go by the matrix unit? */
 bool by_units(dsv3_dtype x, dsv3_dtype weight);
 

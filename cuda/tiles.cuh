@@ -89,12 +89,18 @@ template <typename T> struct source {
     const T *data;
     int64_t stride, rows, columns; /* elements */
     bool whole;                    /* sixteen bytes of it may be read at once */
+    const int64_t *index;          /* row t is index[t]; NULL: t */
 };
+
+template <typename T> __device__ inline const T *row_at(const source<T> &s, int64_t row)
+{
+    return s.data + (s.index ? s.index[row] : row) * s.stride;
+}
 
 template <typename T> source<T> source_of(const void *data, int64_t stride, int64_t rows, int64_t columns)
 {
     bool const whole = ((uintptr_t)data | (uintptr_t)(stride * (int64_t)sizeof(T))) % 16 == 0;
-    return {(const T *)data, stride, rows, columns, whole};
+    return {(const T *)data, stride, rows, columns, whole, nullptr};
 }
 
 /* Eight entries of a row from `column` on, of which there are `columns`: by a copy that comes later, or at once. */
@@ -113,14 +119,14 @@ __device__ inline void bring_some(__nv_bfloat16 *to, const __nv_bfloat16 *row, i
 __device__ inline void bring_eight(__nv_bfloat16 *to, const source<__nv_bfloat16> &s, int64_t row, int64_t column)
 {
     bool const there = row < s.rows;
-    bring_some(to, there ? s.data + row * s.stride : s.data, there ? s.columns : 0, column, s.whole);
+    bring_some(to, there ? row_at(s, row) : s.data, there ? s.columns : 0, column, s.whole);
 }
 
 /* Codes become BF16, at once. */
 __device__ inline void bring_eight(__nv_bfloat16 *to, const source<uint8_t> &s, int64_t row, int64_t column)
 {
     int64_t const left = row < s.rows && column < s.columns ? s.columns - column : 0;
-    const uint8_t *const from = s.data + row * s.stride + column;
+    const uint8_t *const from = left ? row_at(s, row) + column : s.data;
     uint64_t codes = 0;
     if (s.whole && left >= 8)
         codes = *(const uint64_t *)from;

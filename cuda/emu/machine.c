@@ -246,6 +246,7 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
 {
     m->now->line = line;
     if (address % bytes) fault(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
+    if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
     return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
                                  : global_at(m, address, bytes, write);
 }

@@ -46,7 +46,9 @@ const char *machine_fault(const machine *m);
 
 /* ---- for kernels ---- */
 
-enum { SPACE_GLOBAL, SPACE_SHARED };
+/* SPACE_GENERIC: shared memory from SHARED_WINDOW on, where no allocation lies, and global memory else. */
+enum { SPACE_GLOBAL, SPACE_SHARED, SPACE_GENERIC };
+#define SHARED_WINDOW 0x7fff000000000000u
 enum { SHFL_UP, SHFL_DOWN, SHFL_BFLY, SHFL_IDX };
 
 /* What a thread sees of itself: tid, ntid, ctaid, nctaid by axis. */

@@ -377,8 +377,8 @@ static void put_access(const reader *r, instruction *i, bool write)
     bool const own = has(i, "local") || has(i, "const") || (has(i, "global") && r->module.count);
     if (write && has(i, "const")) stop(r, "a write to constants isn't known");
     if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
-    if (is_param != (has(i, "param") && !by_register) ||
-        (!is_param && !by_register && !own && !has(i, "global") && !has(i, "shared")))
+    bool const generic = !is_param && !by_register && !own && !has(i, "global") && !has(i, "shared");
+    if (is_param != (has(i, "param") && !by_register) || (generic && (r->module.count || r->local.count)))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
     if (is_param)
@@ -388,7 +388,10 @@ static void put_access(const reader *r, instruction *i, bool write)
     else if (own)
         put_place(r, i, at, all, write);
     else
-        printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);", has(i, "shared") ? "SHARED" : "GLOBAL",
+        printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);",
+               generic            ? "GENERIC"
+               : has(i, "shared") ? "SHARED"
+                                  : "GLOBAL",
                at, all, write ? "true" : "false", r->line);
     for (int k = 0; k < each->operands; k++)
         if (write)
@@ -818,6 +821,9 @@ static void put_instruction(const reader *r, instruction *i)
         put_access(r, i, *head == 's');
     else if (!strcmp(head, "cvta") && (has(i, "global") || has(i, "local") || has(i, "const")))
         put(r, i->operand[0], type_of(i), "%s", value(r, i->operand[1], type_of(i)));
+    else if (!strcmp(head, "cvta") && has(i, "shared"))
+        put(r, i->operand[0], type_of(i), "%s %c SHARED_WINDOW", value(r, i->operand[1], type_of(i)),
+            has(i, "to") ? '-' : '+');
     else if (!strcmp(head, "mov"))
         put_move(r, i);
     else if (!strcmp(head, "shl") || !strcmp(head, "shr"))
