@@ -232,10 +232,12 @@ dsv3_status run_layer(dsv3_ctx *ctx, const layer *l)
     "must; "                                                                                                           \
     "expert_out f32 must; routed f32 may; "
 
-const char *layer_numerics(const layer *l)
+const char *layer_numerics(const layer *l, bool others)
 {
     const dsv3_tensor *const weight = dsv3_find(l->weights, "experts.0.gate_proj.weight");
-    if (!weight || !by_units(l->x->dtype, weight->dtype)) return "acc 24 rn fused splits=1; weight f32 must; " STEPS;
+    bool const units = weight && by_units(l->x->dtype, weight->dtype);
+    if (!units && others) return "acc 24 rz fused; weight f32 must; " STEPS;
+    if (!units) return "acc 24 rn fused splits=1; weight f32 must; " STEPS;
     return of_unit("acc %s splits=1 promote=128 bits2=24; weight f32 may; " STEPS);
 }
 
@@ -256,5 +258,5 @@ dsv3_status cuda_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_e
 const char *cuda_experts_numerics(const void *prob, const void *io)
 {
     layer const l = layer_of((const dsv3_experts_prob *)prob, (const dsv3_experts_io *)io);
-    return layer_numerics(&l);
+    return layer_numerics(&l, false);
 }

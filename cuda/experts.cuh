@@ -27,7 +27,7 @@ bool usable_layer(const layer *l);
 /* Sums over a token's experts, and what the shared ones make, are rounded once, to y. */
 dsv3_status run_layer(dsv3_ctx *ctx, const layer *l);
 
-/* acc and steps of a layer. */
-const char *layer_numerics(const layer *l);
+/* acc and steps of a layer. others: are there products by the matrix unit besides, where its own go in binary32? */
+const char *layer_numerics(const layer *l, bool others);
 
 #endif

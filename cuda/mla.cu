@@ -3,6 +3,7 @@
  * new tokens, values are expanded after it. What is between the steps has the format of hidden_states; stages are among it.
  */
 #include "attention.cuh"
+#include "norm.cuh"
 #include "products.cuh"
 #include "rope.cuh"
 
@@ -11,7 +12,7 @@
 namespace
 {
 
-enum { THREADS = 256, TOKENS = 8 };
+enum { THREADS = NORM_THREADS, TOKENS = 8 };
 
 /* What all steps share. */
 struct block {
@@ -43,20 +44,6 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* ---- queries and keys ---- */
-
-/* v gain / sqrt(mean(v^2) + eps), the sum in binary64; all threads of a block. */
-template <typename T> __device__ inline void normalise(const float *v, const T *gain, int64_t n, float eps, T *to)
-{
-    __shared__ double part[THREADS];
-    double sum = 0;
-    for (int64_t i = threadIdx.x; i < n; i += THREADS) sum = fma((double)v[i], (double)v[i], sum);
-    part[threadIdx.x] = sum;
-    __syncthreads();
-    sum = 0;
-    for (int i = 0; i < THREADS; i++) sum += part[i];
-    float const ms = __fdiv_rn((float)sum, (float)n), r = __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(ms, eps)));
-    for (int64_t i = threadIdx.x; i < n; i += THREADS) store(to, i, __fmul_rn(load(gain, i), __fmul_rn(v[i], r)));
-}
 
 template <typename T>
 __global__ void __launch_bounds__(THREADS)

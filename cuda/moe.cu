@@ -59,6 +59,6 @@ const char *cuda_moe_numerics(const void *prob, const void *io)
     static char text[600];
     layer const l = layer_of((const dsv3_moe_prob *)prob, (const dsv3_moe_io *)io);
     snprintf(text, sizeof text, "%sdiv ieee; exp 2; router_logits f32 must; scores f32 must; shared_act output must",
-             layer_numerics(&l));
+             layer_numerics(&l, l.x->dtype == DSV3_BF16));
     return text;
 }

@@ -39,7 +39,7 @@ bool by_units(dsv3_dtype x, dsv3_dtype weight)
 
 const char *of_unit(const char *declaration)
 {
-    static char text[800];
+    static char text[2000];
     int major = 0, minor = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
