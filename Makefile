@@ -272,10 +272,7 @@ $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
-$(B)/unit/cuda/opcodes_gate: $(B)/obj/unit/cuda/opcodes_gate.o $(B)/obj/cuda/unit/opcodes_gate.ptx.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch) | $(B)/bin/ptx2c
-	@mkdir -p $(@D)
-	$(test_link)
-$(B)/unit/cuda/opcodes_others: $(B)/obj/unit/cuda/opcodes_others.o $(B)/obj/cuda/unit/opcodes_others.ptx.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch) | $(B)/bin/ptx2c
+$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others tiles): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch)
 	@mkdir -p $(@D)
 	$(test_link)
 # What vec.h has twice, as each has it.

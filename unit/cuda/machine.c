@@ -214,7 +214,7 @@ Test(machine, what_it_does_not_know_stops_the_translator)
         {HEAD "// a comment\n/* two\nlines */ add.noftz.f32 %f1, %f2, %f1;\nret;\n}\n",
          "bad.ptx:11: add: .noftz isn't known"},
         {HEAD "add.f32 %f1, %f2;\nret;\n}\n", "2 operands, 3 are known"},
-        {HEAD "ld.f32 %f1, [%f2];\n}\n", "says nothing of its space"},
+        {HEAD ".local .align 4 .b8 own[8];\nld.f32 %f1, [%f2];\n}\n", "says nothing of its space"},
         {HEAD "call f;\nret;\n}\n", "isn't known"},
         {HEAD "ret;\n", "the file ends inside a kernel"},
         {HEAD "ret", "the file ends inside a statement"},
