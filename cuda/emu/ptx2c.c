@@ -304,14 +304,11 @@ static void put_move(const reader *r, instruction *i)
 static void put_conversion(const reader *r, const instruction *i)
 {
     const char *const from = type_of(i), *const to = i->part[i->parts - 2];
-    bool const two = !strcmp(to, "bf16x2");
     const char *const v = strcmp(from, "bf16") ? value(r, i->operand[1], from) : "";
-    need(r, i, 2 + two);
+    need(r, i, 2);
     for (int p = 1; p + 2 < i->parts; p++)
         if (strcmp(i->part[p], "rn")) stop(r, "cvt: .%s isn't known", i->part[p]);
-    if (two && !strcmp(from, "f32")) /* the first one is the upper half */
-        put(r, i->operand[0], "b32", "(uint32_t)bf16_of(%s) << 16 | bf16_of(%s)", v, value(r, i->operand[2], from));
-    else if (!strcmp(to, "bf16") && !strcmp(from, "f32"))
+    if (!strcmp(to, "bf16") && !strcmp(from, "f32"))
         put(r, i->operand[0], "b16", "bf16_of(%s)", v);
     else if (is_float(from) && !is_float(to))
         stop(r, "cvt.%s.%s isn't known", to, from);
