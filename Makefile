@@ -6,6 +6,7 @@
 # make bench         build/bin/bench
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
+# make cuda-ci       all cases of ci by it, those of smoke by other PTX: a quarter of an hour; cuda_cases=CASE...
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
@@ -101,7 +102,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-ci cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -149,7 +150,7 @@ $(B)/obj/%.o: %.c
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -arch=$(cuda_target) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(B)/obj/cuda/emu/ptx2c.o $(B)/obj/cuda/emu/ptx_text.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -162,6 +163,13 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
+# The same of other PTX: in folders of their own.
+$(B)/sm_%/ports/cuda_machine.so: $(B)/ports/cuda_machine.so
+	@$(MAKE) --no-print-directory B=$(B)/sm_$* cuda_target=sm_$* $@
+# All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has.
+cuda_cases = @ci
+cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/sm_89/ports/cuda_machine.so $(B)/sm_90a/ports/cuda_machine.so
+	@unit/cuda.sh $(B) $(cuda_cases)
 cuda-toolchain:
 	@cuda/toolchain.sh
 emu_obj := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch runtime fault port)

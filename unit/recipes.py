@@ -43,6 +43,7 @@ PROGRAMS = {"make docs": "pandoc"}
 AROUND = {
     "make test": "make -n test",
     "make cuda-toolchain": "make -n cuda-toolchain",
+    "make cuda-ci": "make -n cuda-ci",
     "make clean-ports": "make -n clean-ports",
     "make terms": "make -n terms",
     "make terms TERMS=tenth": "make -n terms",

@@ -1,0 +1,29 @@
+#!/bin/sh
+# unit/cuda.sh BUILD CASE...: judges the CUDA backend's PTX on this processor: those cases by sm_80 on ampere's units, the smoke cases
+# by sm_89 on ada's and by sm_90a on hopper's, beside each other. Last line: N passed, N failed, N skipped.
+build=$1
+shift
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+# judge TARGET UNITS PORT CASE...: a log, and what verify returned.
+judge() {
+    target=$1 units=$2 port=$3
+    shift 3
+    DSV3_CUDA_GPU=$units "$build/bin/verify" run "$@" --backend="$port" --jobs=1 >"$work/$target" 2>&1
+    echo $? >"$work/$target.code"
+}
+
+judge sm_80 ampere "$build/ports/cuda_machine.so" "$@" &
+judge sm_89 ada "$build/sm_89/ports/cuda_machine.so" @smoke
+judge sm_90a hopper "$build/sm_90a/ports/cuda_machine.so" @smoke
+wait
+code=0
+for target in sm_80 sm_89 sm_90a; do
+    echo "== $target"
+    cat "$work/$target"
+    [ "$(cat "$work/$target.code")" = 0 ] || code=1
+done
+tail -qn1 "$work/sm_80" "$work/sm_89" "$work/sm_90a" |
+    awk '{ p += $1; f += $3; s += $5 } END { print p " passed, " f " failed, " s " skipped" }'
+exit $code
