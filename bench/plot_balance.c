@@ -190,22 +190,19 @@ static void check_order(const training_logs *t, double seed, checks *c)
           seed);
 }
 
-/* Held-out losses: means over the seeds, since one way differs from seed to seed by as much as ways differ. */
-static void check_losses(const training_logs *t, checks *c)
+/* Held-out losses of a seed's four ways. The band: mean and three standard deviations of ten seeds of a prototype
+ * (docs/data/prototype.jsonl). */
+static void check_losses(const training_logs *t, int seed, checks *c)
 {
     double least = INFINITY, most = 0;
     for (int i = 0; i < 4; i++) {
-        double sum = 0;
-        for (int seed = 0; seed < 3; seed++) {
-            const training_log *const log = log_of(t, &known[in_order[i]], seed);
-            const json_t *const last = log ? line_at(log, LINE_EVALUATION, 600) : NULL;
-            sum += last ? list_number(last, "loss", 0) / 3 : (double)NAN;
-        }
-        if (isnan(sum)) return;
-        least = fmin(least, sum), most = fmax(most, sum);
+        const training_log *const log = log_of(t, &known[in_order[i]], seed);
+        const json_t *const last = log ? line_at(log, LINE_EVALUATION, 600) : NULL;
+        if (!last) return;
+        least = fmin(least, list_number(last, "loss", 0)), most = fmax(most, list_number(last, "loss", 0));
     }
-    check(c, most - least < 0.02,
-          "means of three seeds: the held-out losses of the four ways differ by %.4f (less than 0.02)", most - least);
+    check(c, most - least < 0.05, "seed %d: the held-out losses of the four ways differ by %.4f (less than 0.05)", seed,
+          most - least);
 }
 
 void balance_check(const training_logs *t, checks *c)
@@ -217,7 +214,7 @@ void balance_check(const training_logs *t, checks *c)
         if (is_of_study(&t->log[i])) check_bands(&t->log[i], c);
     }
     for (int seed = 0; of_study && seed < 3; seed++) check_order(t, seed, c);
-    if (of_study) check_losses(t, c);
+    for (int seed = 0; of_study && seed < 3; seed++) check_losses(t, seed, c);
 }
 
 /* ---- figures ---- */

@@ -404,6 +404,8 @@ Test(bench, check_lines_see_other_data)
         {"balance", "s/\"max_violation\":\\[[^,]*/\"max_violation\":[7.5/", "and can be no more than 7"},
         {"balance", "s/\"bias_update_speed\":0.01/\"bias_update_speed\":0.001/", "WRONG  bias seed 0: a bias is"},
         {"balance", "/\"evaluation\":600/d", "WRONG  none, seed 0: held-out loss"},
+        {"balance", "/\"evaluation\":600/s/\"loss\":\\[1.4696[^],]*/\"loss\":[1.515/",
+         "WRONG  seed 0: the held-out losses"},
         {"biases", "3s/\"load\":\\[\\[\\([0-9]*\\)/\"load\":[[\\10/", "WRONG  layer 0: in 1 steps"},
         {"biases", "/\"loads\":77,/d", "WRONG  layer 0: the log lacks the loads"},
         {"biases", "1s/\"steps\":600/\"steps\":1e9/", "WRONG  layer 0: the log lacks the loads"},
