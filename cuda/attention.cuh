@@ -367,7 +367,7 @@ __device__ inline void weigh(desk &d, float *most, float *sum)
 }
 
 /* A block: eight rows of a group, one part of its keys. */
-template <typename S> __global__ void __launch_bounds__(THREADS) attend(S s, partial p)
+template <typename S> __global__ void __launch_bounds__(THREADS, 2) attend(S s, partial p)
 {
     __shared__ desk d;
     int64_t const g = blockIdx.y, first = (int64_t)blockIdx.x * ROWS, part = blockIdx.z, rows = s.rows(g);

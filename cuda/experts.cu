@@ -90,7 +90,7 @@ __device__ inline void put(void *to, bool bf16, int64_t at, float v)
         store((float *)to, at, v);
 }
 
-__global__ void __launch_bounds__(THREADS) activate(activation a)
+__global__ void __launch_bounds__(THREADS, 2) activate(activation a)
 {
     int64_t const row = blockIdx.x, pair = a.pair ? a.pair[row] : row;
     int64_t const stage = pair / a.k * a.stage_token + pair % a.k * a.stage_place;
