@@ -432,10 +432,18 @@ struct extent {
     int64_t groups, rows, keys;
 };
 
-/* Can the matrix unit's kernel take it? */
+/* Bytes of shared memory that a block may ask for. */
+inline size_t most_shared()
+{
+    int bytes = 0;
+    cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    return (size_t)bytes;
+}
+
+/* Can the matrix unit's kernel take it here? Ada has too little shared memory for V3's keys. */
 template <typename S> bool fits_units(const S &s)
 {
-    return s.columns <= 512 && units::bytes_of(units::layout_of(s)) <= 163840;
+    return s.columns <= 512 && units::bytes_of(units::layout_of(s)) <= most_shared();
 }
 
 template <typename S> bool take_partial(dsv3_ctx *ctx, const S &s, const extent &e, partial *p)

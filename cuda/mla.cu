@@ -2,6 +2,8 @@
  * Multi-head latent attention in the absorbed form: queries are brought to the latent, attention runs over what is cached and over the
  * new tokens, values are expanded after it. What is between the steps has the format of hidden_states; stages are among it.
  */
+#include "mla.cuh"
+
 #include "attention.cuh"
 #include "norm.cuh"
 #include "products.cuh"
@@ -242,10 +244,15 @@ template <typename T> latent_keys<T> keys_of(const block *a)
 
 /* ---- the op ---- */
 
-/* Does attention go by the matrix unit? Then products with matrices do, too. */
+/* Do products with matrices go by the matrix unit, and attention, too? */
 bool has_units(const block *a)
 {
     return a->kv_b_proj.weight && by_units(a->dtype, a->kv_b_proj.weight->dtype);
+}
+
+bool attends_by_units(const block *a)
+{
+    return has_units(a) && latent_by_units(a->p->kv_lora_rank, a->p->qk_rope_head_dim);
 }
 
 /* dsv3_mla_prob has rope's keys, but for the layouts. */
@@ -280,8 +287,7 @@ bool supported(const block *a)
     bool const kv = a->kv_norm && a->kv_norm->dtype == a->dtype && a->p->qk_rope_head_dim <= 2 * MOST_PAIRS;
     bool const all = usable(&a->q_b_proj) && usable(&a->kv_a_proj) && usable(&a->kv_b_proj) && usable(&a->o_proj);
     bool const cache = !a->io->kv_cache.data || a->io->kv_cache.dtype == a->dtype;
-    return q && kv && all && cache && is_float(&a->io->hidden_states) && a->io->y.dtype == a->dtype &&
-           (!has_units(a) || fits_units(keys_of<__nv_bfloat16>(a)));
+    return q && kv && all && cache && is_float(&a->io->hidden_states) && a->io->y.dtype == a->dtype;
 }
 
 /* The stage, if it is wanted, else memory: rows of so many parts. */
@@ -357,7 +363,7 @@ template <typename T> dsv3_status project(dsv3_ctx *ctx, const block *a)
 dsv3_status attend_tokens(dsv3_ctx *ctx, const block *a)
 {
     extent const e = {a->n, a->heads, a->p->kv_len};
-    if (has_units(a)) return attend_by_units(ctx, keys_of<__nv_bfloat16>(a), e, true);
+    if (attends_by_units(a)) return attend_by_units(ctx, keys_of<__nv_bfloat16>(a), e, true);
     if (a->dtype == DSV3_BF16) return attend_in_floats(ctx, keys_of<__nv_bfloat16>(a), e);
     return attend_in_floats(ctx, keys_of<float>(a), e);
 }
@@ -385,6 +391,13 @@ dsv3_status run(dsv3_ctx *ctx, block *a)
 
 } // namespace
 
+bool latent_by_units(int64_t kv_lora_rank, int64_t qk_rope_head_dim)
+{
+    latent_keys<__nv_bfloat16> s = {};
+    s.columns = kv_lora_rank, s.width = kv_lora_rank + qk_rope_head_dim;
+    return fits_units(s);
+}
+
 dsv3_status cuda_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *io)
 {
     block a = block_of(p, io);
@@ -404,6 +417,8 @@ dsv3_status cuda_mla(dsv3_ctx *ctx, const dsv3_mla_prob *p, const dsv3_mla_io *i
 const char *cuda_mla_numerics(const void *prob, const void *io)
 {
     block const a = block_of((const dsv3_mla_prob *)prob, (const dsv3_mla_io *)io);
+    if (has_units(&a) && !attends_by_units(&a))
+        return "acc 24 rz fused; rescales 1; P f32 must; weight f32 may; " STEPS;
     if (has_units(&a))
         return of_unit("acc %s splits=1 promote=128 bits2=24; rescales 8; P bf16 must; weight f32 may; " STEPS);
     return "acc 24 rn fused; rescales 1; P f32 must; weight f32 may; " STEPS;

@@ -1,4 +1,5 @@
 /* One depth of multi-token prediction: two norms, a projection, attention and MoE layer as mla and moe have them. */
+#include "mla.cuh"
 #include "norm.cuh"
 #include "products.cuh"
 
@@ -225,10 +226,12 @@ dsv3_status cuda_mtp(dsv3_ctx *ctx, const dsv3_mtp_prob *p, const dsv3_mtp_io *i
     "mlp.gate_sigmoid f32 may; mlp.silu f32 must; mlp.act output must; mlp.shared_act output must; "                   \
     "mlp.expert_out f32 must; mlp.routed f32 may; mlp.y output must; mlp.weight f32 may; "
 
-const char *cuda_mtp_numerics(const void *, const void *io)
+const char *cuda_mtp_numerics(const void *prob, const void *io)
 {
+    const dsv3_mtp_prob *const p = (const dsv3_mtp_prob *)prob;
     const dsv3_mtp_io *const t = (const dsv3_mtp_io *)io;
     if (t->hidden_states.dtype != DSV3_BF16) return "acc 24 rn fused; rescales 1; self_attn.P f32 must; " STEPS;
-    if (has_floats(t)) return "acc 24 rz fused; rescales 8; self_attn.P bf16 may; " STEPS;
+    if (has_floats(t) || !latent_by_units(p->kv_lora_rank, p->qk_rope_head_dim))
+        return "acc 24 rz fused; rescales 8; self_attn.P bf16 may; " STEPS;
     return of_unit("acc %s splits=1 promote=128 bits2=24; rescales 8; self_attn.P bf16 must; " STEPS);
 }

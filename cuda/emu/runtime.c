@@ -188,18 +188,25 @@ error cudaGetDeviceCount(int *count)
     return read_order(&order) && read_gpu(&gpu) ? SUCCESS : failed(LAUNCH_FAILURE);
 }
 
-/* As driver_types.h numbers attributes: the compute capability, shared memory of a block that asks for it. */
+/* What programs ask of each processor: NVIDIA, CUDA C++ Programming Guide, compute capabilities. */
+static const struct {
+    int major, minor, shared; /* shared: bytes that a block may ask for */
+} of_gpu[] = {[GPU_AMPERE] = {8, 0, 166912},
+              [GPU_ADA] = {8, 9, 101376},
+              [GPU_HOPPER] = {9, 0, 232448},
+              [GPU_BLACKWELL] = {10, 0, 232448}};
+
+/* As driver_types.h numbers attributes. */
 error cudaDeviceGetAttribute(int *value, int attribute, int device)
 {
     enum { SHARED_OPTIN = 97, MAJOR = 75, MINOR = 76, PROCESSORS = 16 };
-    static const int of_gpu[][2] = {{8, 0}, {8, 9}, {9, 0}, {10, 0}};
     tensor_gpu gpu;
     if (device) return failed(INVALID_DEVICE);
     if (!read_gpu(&gpu)) return failed(LAUNCH_FAILURE);
     switch (attribute) {
-    case MAJOR: *value = of_gpu[gpu][0]; return SUCCESS;
-    case MINOR: *value = of_gpu[gpu][1]; return SUCCESS;
-    case SHARED_OPTIN: *value = 232448; return SUCCESS;
+    case MAJOR: *value = of_gpu[gpu].major; return SUCCESS;
+    case MINOR: *value = of_gpu[gpu].minor; return SUCCESS;
+    case SHARED_OPTIN: *value = of_gpu[gpu].shared; return SUCCESS;
     case PROCESSORS: *value = 2; return SUCCESS;
     default: return failed(INVALID_VALUE);
     }
@@ -209,7 +216,9 @@ error cudaDeviceGetAttribute(int *value, int attribute, int device)
 error cudaFuncSetAttribute(const void *host, int attribute, int value)
 {
     enum { MAX_DYNAMIC_SHARED = 8 };
-    for (int i = 0; i < here.functions && attribute == MAX_DYNAMIC_SHARED && value >= 0; i++)
+    tensor_gpu gpu;
+    bool const good = attribute == MAX_DYNAMIC_SHARED && value >= 0 && read_gpu(&gpu) && value <= of_gpu[gpu].shared;
+    for (int i = 0; i < here.functions && good; i++)
         if (here.function[i].host == host) return here.function[i].dynamic = value, SUCCESS;
     return failed(INVALID_VALUE);
 }
