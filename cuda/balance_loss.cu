@@ -62,7 +62,6 @@ __global__ void part_kernel(balance b)
         __syncthreads();
         for (int w = 0; w < WARPS && t + w < last; w++) add_shares(b, t + w, divisor[w], share);
     }
-    __syncthreads();
     for (int i = 0; i < EACH; i++) {
         int const e = threadIdx.x + THREADS * i;
         if (e >= b.experts) return;
