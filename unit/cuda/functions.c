@@ -1,5 +1,7 @@
 /* The kernels' functions, compiled for this processor: their errors against libm's in binary64 are within what ops declare. Every
  * STRIDE-th number of binary32 is tried; STRIDE 1 tries all. */
+#include "../../cuda/emu/translated.h"
+
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdint.h>
@@ -7,37 +9,11 @@
 #include <string.h>
 
 /* What of CUDA the header has. */
-#define __device__           static
-#define __int_as_float(bits) of_bits((uint32_t)(bits))
-#define __float_as_int(v)    ((int)bits_of(v))
-
-static inline float of_bits(uint32_t bits)
-{
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-static inline uint32_t bits_of(float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits;
-}
-
-static inline long long __double_as_longlong(double v)
-{
-    long long bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits;
-}
-
-static inline double __longlong_as_double(long long bits)
-{
-    double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
+#define __device__                 static
+#define __int_as_float(bits)       of_bits_f32((uint32_t)(bits))
+#define __float_as_int(v)          ((int)bits_of_f32(v))
+#define __double_as_longlong(v)    ((long long)bits_of_f64(v))
+#define __longlong_as_double(bits) of_bits_f64((uint64_t)(bits))
 
 #include "../../cuda/functions.cuh"
 
@@ -55,9 +31,9 @@ static uint32_t stride(void)
 static double worst_relative(float (*f)(float), double (*truth)(double), float size)
 {
     double worst = 0;
-    for (uint64_t bits = 0; bits <= bits_of(size); bits += stride())
+    for (uint64_t bits = 0; bits <= bits_of_f32(size); bits += stride())
         for (int sign = 0; sign < 2; sign++) {
-            float const v = of_bits((uint32_t)bits | (uint32_t)sign << 31);
+            float const v = of_bits_f32((uint32_t)bits | (uint32_t)sign << 31);
             double const right = truth((double)v), error = fabs((double)f(v) - right);
             if (fabs(right) < 0x1p-126 || fabs(right) > 0x1.fffffep127) continue;
             if (!(error <= worst * unit * fabs(right))) worst = error / fabs(right) / unit;
