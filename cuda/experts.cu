@@ -147,11 +147,6 @@ activation activation_of(const layer *l, const middle &m, int64_t width, const d
     return a;
 }
 
-row_list floats_of(float *data, int64_t width)
-{
-    return {data, DSV3_F32, width, nullptr};
-}
-
 dsv3_status run_routed(dsv3_ctx *ctx, const layer *l, const slots &s, const middle &m)
 {
     int64_t const n = l->n_tokens * l->k;

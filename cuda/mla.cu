@@ -320,11 +320,6 @@ bool take_memory(dsv3_ctx *ctx, block *a)
            take_stage(ctx, a, &a->io->attn_output, 1, a->heads * p->v_head_dim, &a->attn_output);
 }
 
-row_list floats_of(float *data, int64_t width)
-{
-    return {data, DSV3_F32, width, nullptr};
-}
-
 template <typename T> dsv3_status project(dsv3_ctx *ctx, const block *a)
 {
     const dsv3_mla_prob *const p = a->p;

@@ -11,6 +11,11 @@ row_list rows_of(const dsv3_tensor *x)
     return {x->data, x->dtype, x->stride[0], nullptr};
 }
 
+row_list floats_of(float *data, int64_t width)
+{
+    return {data, DSV3_F32, width, nullptr};
+}
+
 bool is_float(const dsv3_tensor *t)
 {
     return t && (t->dtype == DSV3_F32 || t->dtype == DSV3_BF16);

@@ -18,7 +18,8 @@ struct row_list {
 };
 
 row_list rows_of(const dsv3_tensor *x);
-bool is_float(const dsv3_tensor *t); /* is it present, and f32 or bf16? */
+row_list floats_of(float *data, int64_t width); /* rows side by side */
+bool is_float(const dsv3_tensor *t);            /* is it present, and f32 or bf16? */
 bool usable(const matrix *m);
 
 /*

@@ -635,11 +635,6 @@ machine *machine_open(machine_order order, tensor_gpu gpu)
     return NULL;
 }
 
-tensor_gpu machine_gpu(const machine *m)
-{
-    return m->gpu;
-}
-
 void machine_close(machine *m)
 {
     for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies);

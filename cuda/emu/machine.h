@@ -30,7 +30,6 @@ typedef struct {
 typedef enum { ORDER_UP, ORDER_DOWN, ORDER_SHUFFLED } machine_order; /* in which threads run */
 
 machine *machine_open(machine_order order, tensor_gpu gpu); /* NULL: no memory */
-tensor_gpu machine_gpu(const machine *m);                   /* whose matrix units it has */
 void machine_close(machine *m);
 
 /* Device memory, every byte of it poison (0xff). NULL: none. */
