@@ -1,0 +1,217 @@
+/* See machine.h: memory that is watched, and copies that come late. */
+#include "machine_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- device memory ---- */
+
+void *machine_alloc(machine *m, size_t bytes)
+{
+    allocation *const a = malloc(sizeof *a);
+    size_t const room = (bytes + 256) / 256 * 256;
+    if (!a) return NULL;
+    *a = (allocation){aligned_alloc(256, room), bytes, m->allocations};
+    if (!a->memory) return free(a), NULL;
+    memset(a->memory, 0xff, room);
+    m->allocations = a;
+    return a->memory;
+}
+
+bool machine_free(machine *m, void *memory)
+{
+    for (allocation **at = &m->allocations; *at; at = &(*at)->next)
+        if ((*at)->memory == memory) {
+            allocation *const gone = *at;
+            *at = gone->next;
+            free(gone->memory), free(gone);
+            return true;
+        }
+    return false;
+}
+
+bool machine_holds(const machine *m, const void *at, size_t bytes)
+{
+    for (const allocation *a = m->allocations; a; a = a->next) {
+        uintptr_t const offset = (uintptr_t)at - (uintptr_t)a->memory;
+        if (offset <= a->bytes && bytes <= a->bytes - offset) return true;
+    }
+    return false;
+}
+
+static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write)
+{
+    for (const allocation *a = m->allocations; a; a = a->next) {
+        uint64_t const first = (uint64_t)(uintptr_t)a->memory;
+        if (address >= first && address + bytes <= first + a->bytes) return (void *)(uintptr_t)address;
+    }
+    machine_stop(m, "%s of %u bytes outside every allocation", write ? "write" : "read", bytes);
+}
+
+/* ---- shared memory ---- */
+
+#define LATE "it %s shared memory that cp.async has not filled yet: no wait_group and barrier between"
+
+/* Does something lie between what thread `other` did then and what the running one does now? */
+static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
+{
+    int const number = other - 1;
+    return number == f->number || barriers != f->barriers ||
+           (number / WARP == f->number / WARP && meetings != f->meetings);
+}
+
+/* Do all atomics lie before what the running one does now? */
+static bool is_after_atomics(const fiber *f, const shadow *s)
+{
+    if (!s->adder || s->add_barriers != f->barriers) return true;
+    if (s->atomics == OF_WARPS || (s->atomics == OF_LANES && s->add_meetings == f->meetings)) return false;
+    return is_ordered(f, s->adder, s->add_barriers, s->add_meetings);
+}
+
+/* Whose atomics they are when the running one's joins them. */
+static atomics joined(const fiber *f, const shadow *s)
+{
+    int const number = s->adder - 1;
+    if (!s->adder || s->add_barriers != f->barriers) return OF_ONE;
+    if (s->atomics == OF_WARPS || number / WARP != f->number / WARP) return OF_WARPS;
+    if (s->add_meetings != f->meetings) return OF_ONE;
+    return number == f->number ? s->atomics : OF_LANES;
+}
+
+/* Atomics don't race with atomics. */
+static void note_atomic(machine *m, shadow *s)
+{
+    const fiber *const f = m->now;
+    if (s->late) machine_stop(m, LATE, "changes");
+    if (!s->writer) machine_stop(m, "it reads shared memory that nobody wrote");
+    if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
+        machine_stop(m, "race: an atomic on what thread %d wrote with no barrier between", s->writer - 1);
+    if (s->reader && s->read_barriers == f->barriers &&
+        (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)))
+        machine_stop(m, "race: an atomic on what thread %d read with no barrier between", s->reader - 1);
+    s->atomics = joined(f, s);
+    s->adder = (uint16_t)(f->number + 1);
+    s->add_barriers = f->barriers, s->add_meetings = f->meetings;
+}
+
+static void note_write(machine *m, shadow *s)
+{
+    const fiber *const f = m->now;
+    if (s->late) machine_stop(m, LATE, "writes");
+    if (!is_after_atomics(f, s))
+        machine_stop(m, "race: it writes what an atomic of thread %d changed with no barrier between", s->adder - 1);
+    s->adder = 0;
+    if (s->writer && !is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
+        machine_stop(m, "race: it writes what thread %d wrote with no barrier between", s->writer - 1);
+    if (s->reader && s->read_barriers == f->barriers &&
+        (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)))
+        machine_stop(m, "race: it writes what thread %d read with no barrier between", s->reader - 1);
+    s->writer = (uint16_t)(f->number + 1);
+    s->write_barriers = f->barriers, s->write_meetings = f->meetings;
+}
+
+static void note_read(machine *m, shadow *s)
+{
+    const fiber *const f = m->now;
+    if (!s->writer) machine_stop(m, "it reads shared memory that nobody wrote");
+    if (s->late) machine_stop(m, LATE, "reads");
+    if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
+        machine_stop(m, "race: it reads what thread %d wrote with no barrier between", s->writer - 1);
+    if (!is_after_atomics(f, s))
+        machine_stop(m, "race: it reads what an atomic of thread %d changed with no barrier between", s->adder - 1);
+    bool const same = s->reader && s->read_barriers == f->barriers;
+    s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
+    s->reader = (uint16_t)(f->number + 1);
+    s->read_barriers = f->barriers, s->read_meetings = f->meetings;
+}
+
+static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
+{
+    if (address + bytes > m->shared_bytes)
+        machine_stop(m, "%s of %u bytes at %llu of shared memory, which has %u", write ? "write" : "read", bytes,
+                     (unsigned long long)address, m->shared_bytes);
+    for (uint32_t i = 0; i < bytes; i++) note(m, &m->seen[address + i]);
+    return m->shared + address;
+}
+
+void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool write, int line)
+{
+    m->now->line = line;
+    if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
+    if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
+                                 : global_at(m, address, bytes, write);
+}
+
+void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line)
+{
+    m->now->line = line;
+    if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic) : global_at(m, address, bytes, true);
+}
+
+uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, int line)
+{
+    m->now->line = line;
+    if (at % bytes) machine_stop(m, "misaligned: %u bytes at %llu of its parameters", bytes, (unsigned long long)at);
+    if (at > end || bytes > end - at)
+        machine_stop(m, "read of %u bytes at %llu of its parameters, which have %u", bytes, (unsigned long long)at,
+                     end);
+    return at;
+}
+
+/* ---- copies that come late ---- */
+
+void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, uint32_t from, int line)
+{
+    fiber *const f = m->now;
+    f->line = line;
+    if (from > bytes) machine_stop(m, "cp.async of %u bytes into %u", from, bytes);
+    if (global % bytes || shared % bytes) machine_stop(m, "misaligned: cp.async of %u bytes", bytes);
+    if (from) global_at(m, global, from, false);
+    memset(shared_at(m, shared, bytes, true, note_write), 0xff, bytes);
+    for (uint32_t i = 0; i < bytes; i++) m->seen[shared + i].late = true;
+    if (f->copies_there == f->copies_room) {
+        copy *const more = realloc(f->copies, sizeof *more * (size_t)(f->copies_room = 2 * f->copies_room + 16));
+        if (!more) machine_stop(m, "no memory for a copy");
+        f->copies = more;
+    }
+    f->copies[f->copies_there++] = (copy){shared, global, bytes, from, f->group};
+}
+
+void machine_copy_commit(machine *m)
+{
+    m->now->group++;
+}
+
+/* Copies of groups before `end` come. */
+static void let_come(machine *m, uint32_t end, int line)
+{
+    fiber *const f = m->now;
+    int kept = 0;
+    f->line = line;
+    for (int i = 0; i < f->copies_there; i++) {
+        copy const c = f->copies[i];
+        if (c.group >= end) {
+            f->copies[kept++] = c;
+            continue;
+        }
+        for (uint32_t k = 0; k < c.bytes; k++) m->seen[c.shared + k].late = false;
+        uint8_t *const to = shared_at(m, c.shared, c.bytes, true, note_write);
+        memset(to, 0, c.bytes);
+        if (c.from) memcpy(to, global_at(m, c.global, c.from, false), c.from);
+    }
+    f->copies_there = kept;
+}
+
+void machine_copy_wait(machine *m, uint32_t groups, int line)
+{
+    uint32_t const made = m->now->group;
+    let_come(m, made > groups ? made - groups : 0, line);
+}
+
+void machine_copy_wait_all(machine *m, int line)
+{
+    machine_copy_commit(m);
+    let_come(m, m->now->group, line);
+}

@@ -1,0 +1,96 @@
+/* What the machine's parts know of each other: machine_memory.c, machine_warp.c and machine.c. */
+#ifndef MACHINE_STATE_H
+#define MACHINE_STATE_H
+
+#include "machine.h"
+#include "switch.h"
+
+#include <setjmp.h>
+
+enum { WARP = 32, MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / WARP, STACK = 1 << 17, MOST_SHARED = 232448 };
+
+typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
+
+typedef enum { MEETS_TO_SHUFFLE, MEETS_TO_MULTIPLY, MEETS_TO_LOAD } meeting_kind;
+
+/* What a lane brings to its warp's meeting, and takes away. */
+typedef struct {
+    meeting_kind kind;
+    uint32_t mask;
+    int mode; /* what lanes that meet have alike */
+    uint32_t value, lane, clamp, result;
+    bool in_range;
+    mma_kind unit;
+    const uint32_t *a, *b, *c;
+    uint32_t *const *d;
+    uint64_t address;
+    bool transposed;
+} meeting;
+
+/* A copy that was asked for and hasn't come. */
+typedef struct {
+    uint64_t shared, global;
+    uint32_t bytes, from, group;
+} copy;
+
+typedef struct {
+    standing stack;
+    fiber_state state;
+    int number, line; /* line: of its last access or meeting */
+    place at;
+    uint32_t barriers, meetings; /* that it passed */
+    meeting brings;
+    copy *copies;
+    int copies_there, copies_room;
+    uint32_t group; /* that its next copy belongs to */
+} fiber;
+
+/* Whose atomics touched a byte since the last barrier. */
+typedef enum { OF_ONE, OF_LANES, OF_WARPS } atomics;
+
+/* Who touched a byte of shared memory last; thread numbers from 1 on. */
+typedef struct {
+    uint16_t writer, reader, adder; /* adder: by an atomic, since the last write */
+    atomics atomics;
+    uint32_t add_barriers, add_meetings;
+    bool many; /* readers of several warps, since the last barrier */
+    bool late; /* a copy to it hasn't come */
+    uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
+} shadow;
+
+typedef struct allocation {
+    uint8_t *memory;
+    size_t bytes;
+    struct allocation *next;
+} allocation;
+
+struct machine {
+    machine_order order;
+    tensor_gpu gpu;
+    uint64_t random;
+    allocation *allocations;
+    fiber *fibers;
+    uint8_t *stacks;
+    uint8_t shared[MOST_SHARED];
+    shadow seen[MOST_SHARED];
+    uint32_t shared_bytes;
+    const kernel *runs;
+    uint8_t *param;
+    int threads;
+    fiber *now;
+    bool inside;   /* the running one is a fiber, not the scheduler */
+    standing home; /* who schedules them */
+    jmp_buf broken;
+    char fault[600];
+};
+
+/* Ends the launch: back to where it began, over all fibers. */
+__attribute__((noreturn, format(printf, 2, 3))) void machine_stop(machine *m, const char *format, ...);
+
+/* The running thread goes on when its state is RUNS again. */
+void machine_wait_as(machine *m, fiber_state state);
+
+/* Lanes of the warp whose first thread it is meet, if all whom one waits for are there. True: somebody goes on. */
+bool machine_meet_if_complete(machine *m, int first);
+
+#endif

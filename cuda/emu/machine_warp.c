@@ -1,0 +1,138 @@
+/* See machine.h: what the lanes of a warp do together. */
+#include "machine_state.h"
+
+#include <string.h>
+
+static const uint32_t ALL_LANES = 0xffffffff;
+
+/* Until all lanes of the mask are there, which bring the same kind and mode. */
+static void bring(machine *m, meeting what, int line)
+{
+    fiber *const f = m->now;
+    f->line = line;
+    f->brings = what;
+    machine_wait_as(m, IN_WARP);
+}
+
+uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
+                      bool *in_range, int line)
+{
+    fiber *const f = m->now;
+    f->line = line;
+    if (!(mask >> (f->number % WARP) & 1)) machine_stop(m, "shfl.sync by a lane outside its own mask %08x", mask);
+    bring(m, (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp}, line);
+    if (in_range) *in_range = f->brings.in_range;
+    return f->brings.result;
+}
+
+void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t a[4], const uint32_t b[2],
+                 const uint32_t c[4], int line)
+{
+    tensor_unit const u = {m->gpu, kind.code, kind.k, false};
+    m->now->line = line;
+    if (!tensor_has(&u)) machine_stop(m, "the matrix units of this GPU don't have that mma");
+    bring(m, (meeting){MEETS_TO_MULTIPLY, ALL_LANES, line, .unit = kind, .a = a, .b = b, .c = c, .d = d}, line);
+}
+
+void machine_ldmatrix(machine *m, uint64_t address, int count, bool transposed, uint32_t *const d[4], int line)
+{
+    bring(m, (meeting){MEETS_TO_LOAD, ALL_LANES, count, .address = address, .transposed = transposed, .d = d}, line);
+}
+
+/* PTX ISA 9.0, shfl.sync: which lane is read, and whether it lies in its segment. */
+static uint32_t source_lane(const meeting *b, uint32_t lane, bool *in_range)
+{
+    uint32_t const segment = b->clamp >> 8 & 31, clamp = b->clamp & 31, shift = b->lane & 31;
+    uint32_t const most = (lane & segment) | (clamp & ~segment);
+    uint32_t const j = b->mode == SHFL_UP     ? lane - shift
+                       : b->mode == SHFL_DOWN ? lane + shift
+                       : b->mode == SHFL_BFLY ? lane ^ shift
+                                              : (lane & segment) | (shift & ~segment);
+    *in_range = b->mode == SHFL_UP ? (int32_t)j >= (int32_t)most : j <= most;
+    return *in_range ? j : lane;
+}
+
+static void shuffle(machine *m, fiber *warp, uint32_t mask)
+{
+    for (uint32_t i = 0; i < WARP; i++) {
+        if (!(mask >> i & 1)) continue;
+        meeting *const b = &warp[i].brings;
+        uint32_t const j = source_lane(b, i, &b->in_range);
+        m->now = &warp[i];
+        if (!(mask >> j & 1)) machine_stop(m, "shfl.sync from lane %u, which is not in the mask %08x", j, mask);
+        b->result = warp[j].brings.value;
+    }
+}
+
+/* PTX ISA 9.0, mma.m16n8k16 and its like: bytes 4 (lane % 4) of row lane / 4, of the row 8 below, and of both 16 bytes on. */
+static void multiply_warp(machine *m, fiber *warp)
+{
+    uint8_t a[16][TENSOR_DEPTH] = {{0}}, b[8][TENSOR_DEPTH] = {{0}};
+    uint32_t sum[16][8];
+    mma_kind const kind = warp->brings.unit;
+    tensor_unit const u = {m->gpu, kind.code, kind.k, false};
+    int const halves = kind.code == CODE_F16 || kind.code == CODE_BF16 ? kind.k / 8 : kind.k / 16;
+    for (int i = 0; i < WARP; i++)
+        for (int half = 0; half < halves; half++) {
+            const meeting *const l = &warp[i].brings;
+            int const at = 4 * (i % 4) + 16 * half;
+            memcpy(&a[i / 4][at], &l->a[2 * half], 4), memcpy(&a[i / 4 + 8][at], &l->a[2 * half + 1], 4);
+            memcpy(&b[i / 4][at], &l->b[half], 4);
+        }
+    for (int i = 0; i < WARP * 4; i++) sum[i / 16 + i % 4 / 2 * 8][i / 4 % 4 * 2 + i % 2] = warp[i / 4].brings.c[i % 4];
+    tensor_multiply(&u, 16, 8, a[0], b[0], sum[0], sum[0]);
+    for (int i = 0; i < WARP * 4; i++)
+        *warp[i / 4].brings.d[i % 4] = sum[i / 16 + i % 4 / 2 * 8][i / 4 % 4 * 2 + i % 2];
+}
+
+/* Row r of matrix j is at lane 8 j + r's address. */
+static void load_matrices(machine *m, fiber *warp)
+{
+    int const count = warp->brings.mode;
+    uint16_t matrix[4][8][8];
+    for (int i = 0; i < 8 * count; i++) {
+        m->now = &warp[i];
+        memcpy(matrix[i / 8][i % 8], machine_at(m, SPACE_SHARED, warp[i].brings.address, 16, false, warp[i].line), 16);
+    }
+    for (int i = 0; i < WARP; i++)
+        for (int j = 0; j < count; j++) {
+            int const r = i / 4, c = 2 * (i % 4);
+            uint16_t const low = warp->brings.transposed ? matrix[j][c][r] : matrix[j][r][c];
+            uint16_t const high = warp->brings.transposed ? matrix[j][c + 1][r] : matrix[j][r][c + 1];
+            *warp[i].brings.d[j] = (uint32_t)low | (uint32_t)high << 16;
+        }
+}
+
+/* All lanes of the mask are there: each takes its value. */
+static void meet(machine *m, fiber *warp, uint32_t mask)
+{
+    switch (warp[__builtin_ctz(mask)].brings.kind) {
+    case MEETS_TO_SHUFFLE: shuffle(m, warp, mask); break;
+    case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
+    case MEETS_TO_LOAD: load_matrices(m, warp); break;
+    }
+    for (uint32_t i = 0; i < WARP; i++)
+        if (mask >> i & 1) warp[i].state = RUNS, warp[i].meetings++;
+}
+
+/* Do two lanes that wait bring the same? */
+static bool are_alike(const fiber *a, const fiber *b)
+{
+    return b->state == IN_WARP && a->brings.mask == b->brings.mask && a->brings.kind == b->brings.kind &&
+           a->brings.mode == b->brings.mode;
+}
+
+bool machine_meet_if_complete(machine *m, int first)
+{
+    fiber *const warp = &m->fibers[first];
+    int const lanes = m->threads - first < WARP ? m->threads - first : WARP;
+    for (int i = 0; i < lanes; i++) {
+        uint32_t there = 0, mask = warp[i].brings.mask;
+        if (warp[i].state != IN_WARP) continue;
+        if (lanes < WARP && warp[i].brings.kind == MEETS_TO_SHUFFLE) mask &= (1U << lanes) - 1;
+        for (int j = 0; j < lanes; j++)
+            if ((mask >> j & 1) && are_alike(&warp[i], &warp[j])) there |= 1U << j;
+        if (there == mask) return meet(m, warp, mask), true;
+    }
+    return false;
+}

@@ -1,0 +1,12 @@
+/* The C of one instruction, on standard output. False: it is no such opcode. Source: NVIDIA, PTX ISA 9.0. */
+#ifndef PUT_H
+#define PUT_H
+
+#include "ptx_text.h"
+
+bool put_arithmetic(const reader *r,
+                    instruction *i);              /* of numbers, bits and comparisons, in a thread's own registers */
+bool put_memory(const reader *r, instruction *i); /* loads, stores, atomics, copies, addresses */
+bool put_warp(const reader *r, instruction *i);   /* where threads meet: barriers, shuffles, votes, matrices */
+
+#endif
