@@ -86,9 +86,10 @@ verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_src   := $(wildcard fast/*.c)
 fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
-cuda_target := sm_80
-nvcc_flags  := -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC
-$(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"$(cuda_target)"'
+# The PTX that a device's object has, and that the machine runs: the first as cuda_machine.so, the others as cuda_machine_sm_89.so ...
+cuda_targets := 80 89 90a
+cuda_target  := $(firstword $(cuda_targets))
+$(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"sm_$(cuda_target)"'
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
 lib        := $(B)/libverify.a
@@ -150,11 +151,10 @@ $(B)/obj/%.o: %.c
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
 emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
-machine_link = $(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
-$(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
+$(B)/obj/cuda/%.o $(cuda_targets:%=$(B)/obj/cuda/\%.compute_%.ptx): cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) $(nvcc_flags) -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 $(foreach t,$(cuda_targets),-gencode=arch=compute_$t,code=compute_$t) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(@D)/$*.o
 $(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_memory put_warp)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -167,16 +167,6 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
-# The same of other PTX: host code is one for all.
-define target_rules
-$(B)/obj/cuda/$(1)/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
-	@mkdir -p $$(@D)
-	$$(call run,NVCC)$$(NVCC) $$(nvcc_flags) -arch=$(1:sm_%=compute_%) -ptx $$< -o $$@
-$(B)/ports/cuda_machine_$(1).so: $(cuda_obj) $(cuda_obj:$(B)/obj/cuda/%.o=$(B)/obj/cuda/$(1)/%.ptx.o) $(emu_obj)
-	@mkdir -p $$(@D)
-	$$(call run,LD)$$(machine_link)
-endef
-$(foreach t,sm_89 sm_90a,$(eval $(call target_rules,$(t))))
 # All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has.
 cuda_cases = @ci
 cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so
@@ -187,9 +177,12 @@ cuda-toolchain:
 $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk verify/ports/cuda/launch.h include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(call run,CP)cp $^ $(@D)
-$(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
-	@mkdir -p $(@D)
-	$(call run,LD)$(machine_link)
+define machine_rule
+$(B)/ports/cuda_machine$(if $(filter-out $(cuda_target),$(1)),_sm_$(1)).so: $(cuda_obj) $(cuda_obj:.o=.compute_$(1).ptx.o) $(emu_obj)
+	@mkdir -p $$(@D)
+	$$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $$^ -o $$@ -lm
+endef
+$(foreach t,$(cuda_targets),$(eval $(call machine_rule,$t)))
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
