@@ -277,6 +277,9 @@ $(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.
 	@mkdir -p $(@D)
 	$(test_link)
 $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(WARN))
+$(B)/unit/cuda/layouts: $(B)/obj/unit/cuda/layouts.o $(patsubst %,$(B)/obj/cuda/emu/%.o,machine tensor switch)
+	@mkdir -p $(@D)
+	$(test_link)
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)

@@ -12,7 +12,7 @@ template <class T> uint32_t cast_smem_ptr_to_uint(const T *p)
 {
     return uint32_t(uintptr_t(p));
 }
-}
+} // namespace cute
 
 #include <cute/atom/copy_traits_sm75.hpp>
 #include <cute/atom/mma_traits_sm80.hpp>
@@ -166,14 +166,19 @@ static void print_matrices()
 }
 
 static const char HEADER[] =
-    "# Where matrix units keep what, by NVIDIA's CuTe (nvidia-cutlass 4.2.0.0 of PyPI): what unit/cuda/layouts.cpp prints.\n"
+    "# Where matrix units keep what, by NVIDIA's CuTe (nvidia-cutlass 4.2.0.0 of PyPI): what unit/cuda/layouts.cpp "
+    "prints.\n"
     "# make cuda-witness compares; build/cuda/layouts >unit/cuda/layouts.txt after it writes this file anew.\n"
     "# layout INSTRUCTION PART (lane, value):strides SUM\n"
-    "#   Lane and value, each split by its shape, the lowest part first, times the strides is where the value belongs.\n"
-    "#   a, b, d: entry row + rows * column, rows those of A, of B's columns (n), of D; SUM: FNV-1a of all, 4 bytes each.\n"
-    "#   ldmatrix: values are bits; `from` is of the 16 bytes at a lane's address, `to` of its registers: like numbers are one bit.\n"
+    "#   Lane and value, each split by its shape, the lowest part first, times the strides is where the value "
+    "belongs.\n"
+    "#   a, b, d: entry row + rows * column, rows those of A, of B's columns (n), of D; SUM: FNV-1a of all, 4 bytes "
+    "each.\n"
+    "#   ldmatrix: values are bits; `from` is of the 16 bytes at a lane's address, `to` of its registers: like numbers "
+    "are one bit.\n"
     "# field NAME BITS: of wgmma's descriptor of a matrix in shared memory\n"
-    "# matrix MAJOR SWIZZLE FORMAT LINES K: of A's rows or B's columns. descriptor: of each 32 bytes of k in turn, from address 0.\n"
+    "# matrix MAJOR SWIZZLE FORMAT LINES K: of A's rows or B's columns. descriptor: of each 32 bytes of k in turn, "
+    "from address 0.\n"
     "#   places: of a row's (mn: of a k's) 16 bytes in turn, in 16 bytes.\n";
 
 int main()
