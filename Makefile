@@ -8,6 +8,7 @@
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: a quarter of an hour; cuda_cases=CASE...
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
+# make cuda-witness  NVIDIA's headers beside what the CUDA machine takes for granted: 44 MB in your cache; ALL=1: all of binary32
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
 # make asan          the tests under Address- and UBSanitizer
@@ -18,7 +19,7 @@
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
-# make clean-ports   remove those 5.6 GB, and those 260 MB
+# make clean-ports   remove those 5.6 GB, and those 260 and 44 MB
 # make docs          README.md and docs/ as HTML in build/docs, by pandoc
 # make docs-check    their links, anchors and figures
 # make clean         remove build/
@@ -36,6 +37,7 @@ NVCC         ?= $(or $(shell command -v nvcc),$(firstword $(wildcard $(or $(XDG_
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?=
 TERMS        ?=
+ALL          ?=
 WERROR       ?=
 SAN          ?=
 
@@ -50,7 +52,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine cuda-toolchain clean clean-ports deps format format-check text docs docs-check
+bare   := help setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -104,7 +106,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-ci cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -173,6 +175,22 @@ cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_8
 	@unit/cuda.sh $(B) $(cuda_cases)
 cuda-toolchain:
 	@cuda/toolchain.sh
+# What NVIDIA's headers say, by g++ alone: those beside nvcc, and CuTe's where they are in the cache.
+cuda_headers = $(dir $(shell readlink -f $(NVCC)))../include
+CUTE := $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dsv3/cuda/witness-$(shell sha256sum cuda/witness.txt | cut -c1-12))
+witness := $(if $(NVCC),$(B)/cuda/formats $(if $(CUTE),$(B)/cuda/layouts))
+$(B)/cuda/formats: unit/cuda/formats.cpp cuda/e4m3.cuh $(wildcard cuda/emu/*.h) $(B)/obj/ref/format.o $(B)/obj/cuda/emu/tensor.o
+	@mkdir -p $(@D)
+	$(call run,CXX)$(CXX) -std=c++17 -O2 -D_GNU_SOURCE -ffp-contract=off $(SAN) -Iinclude -Iref -isystem $(cuda_headers) $(filter %.cpp %.o,$^) -o $@ -lpthread -lm
+$(B)/cuda/layouts: unit/cuda/layouts.cpp cuda/witness.txt
+	@mkdir -p $(@D)
+	$(call run,CXX)$(CXX) -std=c++17 -O1 -w -isystem $(CUTE) -isystem $(CUTE)/cccl -isystem $(cuda_headers) $< -o $@
+cuda-witness:
+	@$(if $(NVCC),cuda/toolchain.sh --witness,echo "make cuda-witness: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
+	@$(MAKE) -s --no-print-directory witness
+	@BUILD=$(B) VERBOSE=1 unit/cuda_witness.py $(if $(ALL),--all)
+.PHONY: witness
+witness: $(witness)
 # What cuda:FILE.cu is made with, in one folder.
 $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk verify/ports/cuda/launch.h include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
@@ -258,7 +276,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -280,6 +298,9 @@ $(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.
 	@mkdir -p $(@D)
 	$(test_link)
 $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(WARN))
+$(B)/unit/cuda/layouts: $(B)/obj/unit/cuda/layouts.o $(emu_machine)
+	@mkdir -p $(@D)
+	$(test_link)
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
@@ -299,7 +320,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
 
-test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites)
+test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness))
 	@unit/headers.sh
 	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check

@@ -3,6 +3,7 @@
 #define TILES_CUH
 
 #include "device.cuh"
+#include "e4m3.cuh"
 
 /* Rows of tiles lie so many elements apart that eight of them meet no bank twice. */
 enum { DEEP = 64, PITCH = DEEP + 8 };
@@ -69,19 +70,6 @@ __device__ inline void end_group()
 template <int GROUPS> __device__ inline void wait_groups()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
-}
-
-/* E4M3 as binary32, exactly. Its subnormal numbers are, bits moved into place, binary32's. */
-__device__ inline float of_e4m3(uint32_t code)
-{
-    float const size = __uint_as_float((code & 0x7f) << 20) * 0x1p120f;
-    float const number = (code & 0x7f) == 0x7f ? __uint_as_float(0x7fffffff) : size;
-    return code & 0x80 ? -number : number;
-}
-
-__device__ inline uint16_t bf16_of_e4m3(uint32_t code)
-{
-    return (uint16_t)(__float_as_uint(of_e4m3(code)) >> 16);
 }
 
 /* Rows of a matrix in global memory. Those from `rows` on, and columns from `columns` on, are zero. */

@@ -120,8 +120,12 @@ static inline uint16_t half_of(double v)
 static inline float of_half(uint16_t bits)
 {
     int const exponent = bits >> 10 & 31, m = bits & 1023;
-    float const size = exponent == 31 ? (m ? NAN : INFINITY)
-                                      : ldexpf((float)(exponent ? 1024 + m : m), exponent ? exponent - 25 : -24);
+    uint32_t const none = 0x7fffffff; /* of all NaNs */
+    float nan;
+    memcpy(&nan, &none, sizeof nan);
+    if (exponent == 31 && m) return nan;
+    float const size =
+        exponent == 31 ? INFINITY : ldexpf((float)(exponent ? 1024 + m : m), exponent ? exponent - 25 : -24);
     return bits & 0x8000 ? -size : size;
 }
 
