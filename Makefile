@@ -337,7 +337,7 @@ model-test: $(B)/bin/verify bench $(ports) $(planted)
 deps:
 	@unit/deps.sh
 format:
-	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cpp')
 format-check:
 	@unit/format.sh
 
