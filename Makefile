@@ -281,7 +281,7 @@ $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
-$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others tiles): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
+$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others opcodes_plain tiles): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
 	@mkdir -p $(@D)
 	$(test_link)
 # What vec.h has twice, as each has it.

@@ -18,10 +18,19 @@ void *machine_alloc(machine *m, size_t bytes)
     return a->memory;
 }
 
+bool machine_lend(machine *m, void *memory, size_t bytes)
+{
+    allocation *const a = malloc(sizeof *a);
+    if (!a) return false;
+    *a = (allocation){memory, bytes, m->allocations, .lent = true};
+    m->allocations = a;
+    return true;
+}
+
 bool machine_free(machine *m, void *memory)
 {
     for (allocation **at = &m->allocations; *at; at = &(*at)->next)
-        if ((*at)->memory == memory) {
+        if ((*at)->memory == memory && !(*at)->lent) {
             allocation *const gone = *at;
             *at = gone->next;
             free(gone->memory), free(gone);
@@ -147,6 +156,7 @@ void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes,
 {
     m->now->line = line;
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
+    if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
     return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic) : global_at(m, address, bytes, true);
 }
 

@@ -63,7 +63,7 @@ static bool put_saturating(const reader *r, instruction *i)
 static void put_instruction(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
-    if (!strcmp(head, "ret"))
+    if (!strcmp(head, "ret") || !strcmp(head, "exit"))
         puts("return;");
     else if (!strcmp(head, "bra"))
         need(r, i, 1), printf("goto %s;\n", c_name(i->operand[0]));
@@ -80,6 +80,8 @@ static void put_register(reader *r, const char *text, const char *type)
     if (sscanf(text, " %199[^< ]<%d>", name, &count) < 1) stop(r, "register %s isn't known", text);
     if (count < 0 && *name != '%' && r->bare.count < SYMBOLS)
         snprintf(r->bare.item[r->bare.count++].name, sizeof r->bare.item->name, "%s", name);
+    if (!find(&r->registers, name) && r->registers.count < SYMBOLS)
+        snprintf(r->registers.item[r->registers.count++].name, sizeof r->registers.item->name, "%s", name);
     printf("%s ", c_bits(r, type));
     if (count < 0) printf("%s", c_name(name));
     for (int k = 0; k < count; k++) printf("%s%s%d", k ? ", " : "", c_name(name), k);
@@ -169,7 +171,7 @@ static void put_kernel(reader *r)
     int depth = 0;
     symbols const of_file = r->shared;
     take_name(r, name, sizeof name);
-    r->param = r->bare = r->local = (symbols){0};
+    r->param = r->bare = r->registers = r->local = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
     while (!take(r, ")")) {
         char const end = take_until(r, ",)", text, sizeof text);
