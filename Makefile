@@ -151,7 +151,7 @@ $(B)/obj/%.o: %.c
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
 	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
-$(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_memory put_warp)
+$(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_call put_memory put_warp)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
 $(B)/obj/cuda/%.ptx.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c

@@ -117,6 +117,8 @@ const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), array->offset);
     else if (array)
         snprintf(to, sizeof *text, "(%s)machine_dynamic(m)", c_type(r, type));
+    else if (find(&r->functions, operand))
+        stop(r, "the address of a function isn't known");
     else if (find(&r->local, operand) || find(&r->module, operand))
         snprintf(to, sizeof *text, "(uint64_t)(uintptr_t)%s", c_name(operand));
     else if (*operand != '%' && !negated && !find(&r->bare, operand))

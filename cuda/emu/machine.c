@@ -57,6 +57,15 @@ uint64_t machine_clock(machine *m)
     return m->clock++;
 }
 
+void machine_descend(machine *m, int line)
+{
+    enum { FRAME = 72 << 10 }; /* that a function may have, with its arrays */
+    const uint8_t *const bottom = m->stacks + (size_t)m->now->number * STACK;
+    m->now->line = line;
+    if ((const uint8_t *)__builtin_frame_address(0) - bottom < FRAME)
+        machine_stop(m, "calls within calls need more than the thread's stack has");
+}
+
 void machine_end(machine *m, const char *why, int line)
 {
     m->now->line = line;

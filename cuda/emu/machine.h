@@ -72,6 +72,9 @@ uint32_t machine_count(machine *m, bool says, int line); /* a barrier, and how m
 /* The lanes that are at the same place: all that come there before the warp can't go on. */
 uint32_t machine_active(machine *m, int line);
 
+/* A call: a fault if the thread's stack has no room for it. */
+void machine_descend(machine *m, int line);
+
 uint64_t machine_clock(machine *m); /* ticks when it is looked at */
 __attribute__((noreturn)) void machine_end(machine *m, const char *why, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,

@@ -63,7 +63,11 @@ static bool put_saturating(const reader *r, instruction *i)
 static void put_instruction(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
-    if (!strcmp(head, "ret") || !strcmp(head, "exit"))
+    if (!strcmp(head, "exit") && r->in_function)
+        stop(r, "exit in a function isn't known");
+    else if (!strcmp(head, "call"))
+        put_call(r, i);
+    else if (!strcmp(head, "ret") || !strcmp(head, "exit"))
         puts("return;");
     else if (!strcmp(head, "bra"))
         need(r, i, 1), printf("goto %s;\n", c_name(i->operand[0]));
@@ -147,6 +151,10 @@ static bool put_statement(reader *r, int *depth)
         put_registers(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".shared", 7))
         read_symbol(r, trimmed(text), &r->shared);
+    else if (!strncmp(trimmed(text), ".param", 6))
+        put_passed(r, trimmed(text));
+    else if (!strncmp(trimmed(text), ".callprototype", 14))
+        stop(r, "a call by address isn't known");
     else if (!strncmp(trimmed(text), ".local", 6))
         put_local(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".pragma", 7) || !*trimmed(text))
@@ -171,7 +179,7 @@ static void put_kernel(reader *r)
     int depth = 0;
     symbols const of_file = r->shared;
     take_name(r, name, sizeof name);
-    r->param = r->bare = r->registers = r->local = (symbols){0};
+    r->param = r->bare = r->registers = r->local = r->passed = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
     while (!take(r, ")")) {
         char const end = take_until(r, ",)", text, sizeof text);
@@ -186,6 +194,18 @@ static void put_kernel(reader *r)
     while (put_statement(r, &depth)) continue;
     r->kernel[r->kernels++].shared = r->shared.end;
     r->shared = of_file;
+}
+
+/* Behind ".func". */
+static void put_function(reader *r)
+{
+    symbols const of_file = r->shared;
+    int depth = 1;
+    r->in_function = true;
+    if (put_function_head(r))
+        while (put_statement(r, &depth)) continue;
+    if (r->shared.end != of_file.end) stop(r, "shared memory of a function isn't known");
+    r->in_function = false;
 }
 
 static void put_table(const reader *r)
@@ -212,9 +232,12 @@ static void put_all(reader *r)
     bool version = false;
     puts("#include \"translated.h\"");
     for (skip_space(r); *r->at; skip_space(r)) {
+        r->external |= !strncmp(r->at, ".extern", 7);
         if (take(r, ".visible") || take(r, ".weak") || take(r, ".extern")) continue;
         if (take(r, ".entry"))
             put_kernel(r);
+        else if (take(r, ".func"))
+            put_function(r), r->external = false;
         else if (!strncmp(r->at, ".shared", 7))
             take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
         else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))

@@ -204,6 +204,9 @@ static bool put_approximation(const reader *r, const instruction *i)
     snprintf(word, sizeof word, " %.30s ", head);
     if (!strcmp(head, "rcp") && has(i, "rn") && is_float(type))
         need(r, i, 2), put(r, i->operand[0], type, "1 / %s", value(r, i->operand[1], type));
+    else if (!strcmp(type, "f64") && has(i, "approx") && (!strcmp(head, "rcp") || !strcmp(head, "rsqrt")))
+        need(r, i, 2), put(r, i->operand[0], type, "upper_half(1 / %s(upper_half(%s)))", head[1] == 's' ? "sqrt" : "",
+                           value(r, i->operand[1], type));
     else if (!strcmp(type, "f32") && has(i, "approx") && strstr(names, word))
         need(r, i, 2), put(r, i->operand[0], type, "approx_%s(%s)", head, value(r, i->operand[1], type));
     else if (!strcmp(type, "f32") && !strcmp(head, "div") && (has(i, "approx") || has(i, "full")))

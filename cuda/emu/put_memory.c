@@ -17,8 +17,22 @@ static void put_place(const reader *r, const instruction *i, const char *at, uin
         if (arrays->item[k].size >= bytes)
             printf("to - (uint64_t)(uintptr_t)%s <= %u ? (uint8_t *)(uintptr_t)to : ", c_name(arrays->item[k].name),
                    arrays->item[k].size - bytes);
-    printf("(uint8_t *)machine_at(m, SPACE_%s, %s, %u, %s, %d);", generic ? "GENERIC" : "GLOBAL",
-           has(i, "local") || has(i, "const") ? "0" : "to", bytes, write ? "true" : "false", r->line);
+    bool const callers = r->in_function && has(i, "local");
+    printf("(uint8_t *)machine_at(m, SPACE_%s, %s, %u, %s, %d);", generic || callers ? "GENERIC" : "GLOBAL",
+           (has(i, "local") && !callers) || has(i, "const") ? "0" : "to", bytes, write ? "true" : "false", r->line);
+}
+
+/* "[param0+4]" of a call; NULL: it is none. */
+static const char *address_passed(const reader *r, const char *memory, uint32_t bytes)
+{
+    static char text[500];
+    char name[400] = "";
+    unsigned offset = 0;
+    sscanf(memory, "[%399[^]+ ]+%u", name, &offset);
+    const symbol *const s = find(&r->passed, name);
+    if (s && offset + bytes > s->size) stop(r, "%s has %u bytes", name, s->size);
+    if (s) snprintf(text, sizeof text, "%s + %u", c_name(name), offset);
+    return s ? text : NULL;
 }
 
 /* ld and st of one register or of two or four. */
@@ -30,9 +44,11 @@ static void put_access(const reader *r, instruction *i, bool write)
     bool is_param = false;
     need(r, i, 2);
     if (*memory != '[') stop(r, "%s: '%s' is no address", i->part[0], memory);
-    const char *const at = address(r, memory, &is_param);
     if (*regs == '{') regs[strlen(regs) - 1] = 0;
     split_operands(r, each, regs + (*regs == '{'));
+    const char *const passed =
+        has(i, "param") ? address_passed(r, memory, width_of(type) * (uint32_t)each->operands) : NULL;
+    const char *const at = passed ? passed : address(r, memory, &is_param);
     for (int p = 1; p + 1 < i->parts; p++)
         if (!strstr(" param global shared local const nc v2 v4 volatile weak relaxed acquire release cta gpu sys "
                     "ca cg cs lu cv wb wt L1::evict_normal L1::evict_last L1::evict_first L1::evict_unchanged "
@@ -42,12 +58,14 @@ static void put_access(const reader *r, instruction *i, bool write)
     bool const by_register = has(i, "param") && memory[1] == '%';
     bool const own = has(i, "local") || has(i, "const") || (has(i, "global") && r->module.count);
     if (write && has(i, "const")) stop(r, "a write to constants isn't known");
-    if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
+    if (write && has(i, "param") && !passed) stop(r, "a write to parameters isn't known");
     bool const generic = !is_param && !by_register && !own && !has(i, "global") && !has(i, "shared");
-    if (is_param != (has(i, "param") && !by_register))
+    if (is_param != (has(i, "param") && !by_register && !passed))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
-    if (is_param)
+    if (passed)
+        printf("{ uint8_t *const at = %s;", at);
+    else if (is_param)
         printf("{ const uint8_t *const at = param + %s;", at);
     else if (by_register)
         printf("{ const uint8_t *const at = param + machine_param(m, %s, %u, %u, %d);", at, all, r->param.end, r->line);

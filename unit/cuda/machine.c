@@ -216,11 +216,15 @@ Test(machine, what_it_does_not_know_stops_the_translator)
         {HEAD "add.f32 %f1, %f2;\nret;\n}\n", "2 operands, 3 are known"},
         {HEAD "mov.b32 %f1, %pm3;\nret;\n}\n", "bad.ptx:9: register %pm3 isn't known"},
         {HEAD "bar.sync 1, 64;\nret;\n}\n", "a barrier other than number 0 of all threads of a block isn't known"},
-        {HEAD "call f;\nret;\n}\n", "isn't known"},
+        {HEAD "call f;\nret;\n}\n", "bad.ptx:9: it calls f, which isn't known"},
+        {HEAD "call (%f1), %rd1, (%f2), proto;\nret;\n}\n", "a call by address isn't known"},
         {HEAD "ret;\n", "the file ends inside a kernel"},
         {HEAD "ret", "the file ends inside a statement"},
-        {".version 9.0\n.target sm_80\n.func f()\n{\n}\n", "bad.ptx:3: .func isn't known"},
-        {".version 9.0\n.extern .func (.param .b32 f) vprintf (.param .b64 a);\n", "isn't known"},
+        {".version 9.0\n.func f()\n{\n.shared .b32 s;\n}\n", "shared memory of a function isn't known"},
+        {".version 9.0\n.extern .func g();\n.func f()\n{\ncall g;\n}\n", "it calls g, which isn't known"},
+        {".version 9.0\n.extern .func (.param .b32 f) vprintf (.param .b64 a);\n.func f()\n{\ncall (a), vprintf, "
+         "(b);\n}\n",
+         "it calls printf, which isn't known: leave it out"},
         {"", "it is no PTX"},
         {"hello", "hello isn't known at the level of the file"},
     };

@@ -59,6 +59,8 @@ static void expect_all(uint32_t t)
     expect(t, 17, 17), expect(t, 18, 0xfffffff9 + 10);
     expect(t, 20, 64 % 10);
     expect(t, 21, 2);
+    expect(t, 22, 0), expect(t, 23, 0x3fd55555); /* 1/3: what is below isn't there */
+    expect(t, 24, 0), expect(t, 25, 0x7ff00000), expect(t, 26, 0), expect(t, 27, 0x3fe00000);
 }
 
 Test(opcodes_plain, are_those_of_the_isa)
@@ -69,16 +71,33 @@ Test(opcodes_plain, are_those_of_the_isa)
     }
 }
 
+Test(opcodes_plain, functions_call_each_other)
+{
+    uint32_t const grid[3] = {1, 1, 1}, block[3] = {2, 1, 1};
+    uint32_t depth = 20;
+    machine *const m = machine_open(ORDER_UP, GPU_AMPERE);
+    uint64_t *at = machine_alloc(m, 16);
+    void *args[] = {(void *)&at, &depth};
+    cr_assert(machine_launch(m, &list[1], grid, block, 0, args), "%s", machine_fault(m));
+    cr_expect_eq(at[0], 20 * 21 / 2);
+    cr_expect_eq((uint32_t)at[1], 77); /* of the caller's own array */
+    depth = 1000000;
+    cr_expect(!machine_launch(m, &list[1], grid, block, 0, args));
+    cr_expect(strstr(machine_fault(m), "calls within calls need more than the thread's stack has"), "%s",
+              machine_fault(m));
+    machine_close(m);
+}
+
 Test(opcodes_plain, a_trap_ends_the_launch)
 {
     uint32_t const grid[3] = {1, 1, 1}, block[3] = {64, 1, 1};
     uint32_t who = 41;
     machine *const m = machine_open(ORDER_UP, GPU_AMPERE);
     void *args[] = {&who};
-    cr_expect(!machine_launch(m, &list[1], grid, block, 0, args));
+    cr_expect(!machine_launch(m, &list[2], grid, block, 0, args));
     cr_expect(strstr(machine_fault(m), "thread (41, 0, 0): it traps"), "%s", machine_fault(m));
     who = 64;
-    cr_expect(machine_launch(m, &list[1], grid, block, 0, args), "%s", machine_fault(m));
+    cr_expect(machine_launch(m, &list[2], grid, block, 0, args), "%s", machine_fault(m));
     machine_close(m);
 }
 
