@@ -166,6 +166,11 @@ def check_tables(folder):
     check("ptx", judge("cuda:" + PTX), 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no table", judge("cuda:unit/cuda/kernels.ptx"), 2, [r"its launch table, unit/cuda/kernels\.launch, isn't there"])
     check("neither", judge("cuda:README.md"), 2, [r"cuda:README\.md: it is neither FILE\.cu nor FILE\.ptx"])
+    check("no cache", judge("cuda:" + PTX, XDG_CACHE_HOME="/dev/null"), 2, [r"the folder /dev/null/dsv3/cuda can't be made: set"])
+    check("no home", judge("cuda:" + PTX, XDG_CACHE_HOME="", HOME=""), 2, [r"set HOME or XDG_CACHE_HOME"])
+    check("a quotation mark", judge(retable(folder, 'a"b', ("x=f32", "x=f32"))), 2, [r"a path with a quotation mark"])
+    check("no order", judge("cuda:" + PTX, DSV3_CUDA_ORDER="sideways"), 2, [r"DSV3_CUDA_ORDER=sideways: it is up, down or"])
+    check("no GPU", judge("cuda:" + PTX, DSV3_CUDA_GPU="volta"), 2, [r"DSV3_CUDA_GPU=volta: it is ampere, ada, hopper or"])
     for name, (change, says) in TABLES.items():
         check(name, judge(retable(folder, name, change)), 2, [says])
     weight = retable(folder, "no_weight", ("(x, weights.weight", "(x, weights.wait"))
@@ -191,7 +196,7 @@ def main(folder):
     check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:
-        counts["skipped"] += 6 + len(MISTAKES)
+        counts["skipped"] += 9 + len(MISTAKES)
         return
     check("example", example, 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
@@ -202,6 +207,9 @@ def main(folder):
     check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
     check("arrays", judge(with_arrays(folder)), 0, [r"arrays\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("function", judge(with_function(folder)), 0, [r"function\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    check("vector add", judge("cuda:unit/cuda/add.cu", "rmsnorm@odd:x=f32,residual=1"), 0, [r"add\(sm_80 PTX on CPU\) PASS"])
+    check("softmax", judge("cuda:unit/cuda/softmax.cu", "mla_prefill@odd:q=f32"), 0, [r"softmax\(sm_80 PTX on CPU\) PASS"])
+    check("no PTX", judge("cuda:" + EXAMPLE, NVCC="true"), 2, [r"the compiler wrote no PTX or no object"])
     for name, (change, code, says) in MISTAKES.items():
         check(name, judge(plant(folder, name, change)), code, says)
 
