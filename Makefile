@@ -157,7 +157,7 @@ emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
 $(B)/obj/cuda/%.o $(cuda_targets:%=$(B)/obj/cuda/\%.compute_%.ptx): cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
 	$(call run,NVCC)$(NVCC) -O2 -std=c++17 $(foreach t,$(cuda_targets),-gencode=arch=compute_$t,code=compute_$t) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(@D)/$*.o
-$(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_memory put_warp)
+$(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_call put_memory put_warp)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
 $(B)/obj/cuda/%.ptx.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
@@ -304,7 +304,7 @@ $(B)/unit/cuda/layouts: $(B)/obj/unit/cuda/layouts.o $(emu_machine)
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
-$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others tiles): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
+$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others opcodes_plain tiles): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
 	@mkdir -p $(@D)
 	$(test_link)
 # What vec.h has twice, as each has it.

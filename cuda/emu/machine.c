@@ -45,6 +45,33 @@ void machine_barrier(machine *m, int line)
     machine_wait_as(m, AT_BARRIER);
 }
 
+uint32_t machine_count(machine *m, bool says, int line)
+{
+    m->now->says = says;
+    machine_barrier(m, line);
+    return m->said;
+}
+
+uint64_t machine_clock(machine *m)
+{
+    return m->clock++;
+}
+
+void machine_descend(machine *m, int line)
+{
+    enum { FRAME = 72 << 10 }; /* that a function may have, with its arrays */
+    const uint8_t *const bottom = m->stacks + (size_t)m->now->number * STACK;
+    m->now->line = line;
+    if ((const uint8_t *)__builtin_frame_address(0) - bottom < FRAME)
+        machine_stop(m, "calls within calls need more than the thread's stack has");
+}
+
+void machine_end(machine *m, const char *why, int line)
+{
+    m->now->line = line;
+    machine_stop(m, "%s", why);
+}
+
 static void run_fiber(void *context)
 {
     machine *const m = context;
@@ -108,7 +135,12 @@ static int count_in(const machine *m, fiber_state state)
 
 static void pass_barrier(machine *m)
 {
-    for (int i = 0; i < m->threads; i++) m->fibers[i].state = RUNS, m->fibers[i].barriers++;
+    m->said = 0;
+    for (int i = 0; i < m->threads; i++) {
+        fiber *const f = &m->fibers[i];
+        m->said += f->says;
+        f->says = false, f->state = RUNS, f->barriers++;
+    }
 }
 
 /* A warp runs as far as it gets before the next one: the largest skew that a device could show. */
@@ -211,7 +243,11 @@ machine *machine_open(machine_order order, tensor_gpu gpu)
 void machine_close(machine *m)
 {
     for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies);
-    while (m->allocations) machine_free(m, m->allocations->memory);
+    for (allocation *a = m->allocations, *next; a; a = next) {
+        next = a->next;
+        if (!a->lent) free(a->memory);
+        free(a);
+    }
     if (m->stacks) munmap(m->stacks, (size_t)MOST_THREADS * STACK);
     free(m->fibers);
     free(m);

@@ -34,7 +34,8 @@ void machine_close(machine *m);
 
 /* Device memory, every byte of it poison (0xff). NULL: none. */
 void *machine_alloc(machine *m, size_t bytes);
-bool machine_free(machine *m, void *memory); /* false: it is no such memory */
+bool machine_lend(machine *m, void *memory, size_t bytes); /* it stays the caller's; false: no memory */
+bool machine_free(machine *m, void *memory);               /* false: it is no such memory */
 bool machine_holds(const machine *m, const void *at,
                    size_t bytes); /* are so many bytes from there in one piece of it? */
 
@@ -66,6 +67,16 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
 
 void machine_barrier(machine *m, int line);
+uint32_t machine_count(machine *m, bool says, int line); /* a barrier, and how many threads say so */
+
+/* The lanes that are at the same place: all that come there before the warp can't go on. */
+uint32_t machine_active(machine *m, int line);
+
+/* A call: a fault if the thread's stack has no room for it. */
+void machine_descend(machine *m, int line);
+
+uint64_t machine_clock(machine *m); /* ticks when it is looked at */
+__attribute__((noreturn)) void machine_end(machine *m, const char *why, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);
 

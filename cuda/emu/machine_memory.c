@@ -18,10 +18,19 @@ void *machine_alloc(machine *m, size_t bytes)
     return a->memory;
 }
 
+bool machine_lend(machine *m, void *memory, size_t bytes)
+{
+    allocation *const a = malloc(sizeof *a);
+    if (!a) return false;
+    *a = (allocation){memory, bytes, m->allocations, .lent = true};
+    m->allocations = a;
+    return true;
+}
+
 bool machine_free(machine *m, void *memory)
 {
     for (allocation **at = &m->allocations; *at; at = &(*at)->next)
-        if ((*at)->memory == memory) {
+        if ((*at)->memory == memory && !(*at)->lent) {
             allocation *const gone = *at;
             *at = gone->next;
             free(gone->memory), free(gone);
@@ -39,12 +48,15 @@ bool machine_holds(const machine *m, const void *at, size_t bytes)
     return false;
 }
 
-static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write)
+static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write, bool generic)
 {
     for (const allocation *a = m->allocations; a; a = a->next) {
         uint64_t const first = (uint64_t)(uintptr_t)a->memory;
         if (address >= first && address + bytes <= first + a->bytes) return (void *)(uintptr_t)address;
     }
+    uint64_t const stack = (uint64_t)(uintptr_t)m->stacks + (uint64_t)m->now->number * STACK;
+    if (generic && address - stack < STACK)
+        return (void *)(uintptr_t)address; /* an array of the function that called */
     machine_stop(m, "%s of %u bytes outside every allocation", write ? "write" : "read", bytes);
 }
 
@@ -140,14 +152,16 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
     if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
     return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
-                                 : global_at(m, address, bytes, write);
+                                 : global_at(m, address, bytes, write, space == SPACE_GENERIC);
 }
 
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line)
 {
     m->now->line = line;
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
-    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic) : global_at(m, address, bytes, true);
+    if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic)
+                                 : global_at(m, address, bytes, true, false);
 }
 
 uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, int line)
@@ -168,7 +182,7 @@ void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, 
     f->line = line;
     if (from > bytes) machine_stop(m, "cp.async of %u bytes into %u", from, bytes);
     if (global % bytes || shared % bytes) machine_stop(m, "misaligned: cp.async of %u bytes", bytes);
-    if (from) global_at(m, global, from, false);
+    if (from) global_at(m, global, from, false, false);
     memset(shared_at(m, shared, bytes, true, note_write), 0xff, bytes);
     for (uint32_t i = 0; i < bytes; i++) m->seen[shared + i].late = true;
     if (f->copies_there == f->copies_room) {
@@ -199,7 +213,7 @@ static void let_come(machine *m, uint32_t end, int line)
         for (uint32_t k = 0; k < c.bytes; k++) m->seen[c.shared + k].late = false;
         uint8_t *const to = shared_at(m, c.shared, c.bytes, true, note_write);
         memset(to, 0, c.bytes);
-        if (c.from) memcpy(to, global_at(m, c.global, c.from, false), c.from);
+        if (c.from) memcpy(to, global_at(m, c.global, c.from, false, false), c.from);
     }
     f->copies_there = kept;
 }

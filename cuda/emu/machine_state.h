@@ -11,7 +11,7 @@ enum { WARP = 32, MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / WARP, STACK =
 
 typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
 
-typedef enum { MEETS_TO_SHUFFLE, MEETS_TO_MULTIPLY, MEETS_TO_LOAD } meeting_kind;
+typedef enum { MEETS_TO_SHUFFLE, MEETS_TO_MULTIPLY, MEETS_TO_LOAD, MEETS_TO_LOOK } meeting_kind;
 
 /* What a lane brings to its warp's meeting, and takes away. */
 typedef struct {
@@ -39,6 +39,7 @@ typedef struct {
     int number, line; /* line: of its last access or meeting */
     place at;
     uint32_t barriers, meetings; /* that it passed */
+    bool says;                   /* what it brings to a barrier that counts */
     meeting brings;
     copy *copies;
     int copies_there, copies_room;
@@ -62,6 +63,7 @@ typedef struct allocation {
     uint8_t *memory;
     size_t bytes;
     struct allocation *next;
+    bool lent; /* it is another's, and isn't freed here */
 } allocation;
 
 struct machine {
@@ -74,6 +76,8 @@ struct machine {
     uint8_t shared[MOST_SHARED];
     shadow seen[MOST_SHARED];
     uint32_t shared_bytes;
+    uint32_t said; /* how many threads did at the last barrier */
+    uint64_t clock;
     const kernel *runs;
     uint8_t *param;
     int threads;

@@ -39,6 +39,12 @@ void machine_ldmatrix(machine *m, uint64_t address, int count, bool transposed, 
     bring(m, (meeting){MEETS_TO_LOAD, ALL_LANES, count, .address = address, .transposed = transposed, .d = d}, line);
 }
 
+uint32_t machine_active(machine *m, int line)
+{
+    bring(m, (meeting){MEETS_TO_LOOK, ALL_LANES, line}, line);
+    return m->now->brings.result;
+}
+
 /* PTX ISA 9.0, shfl.sync: which lane is read, and whether it lies in its segment. */
 static uint32_t source_lane(const meeting *b, uint32_t lane, bool *in_range)
 {
@@ -110,6 +116,7 @@ static void meet(machine *m, fiber *warp, uint32_t mask)
     case MEETS_TO_SHUFFLE: shuffle(m, warp, mask); break;
     case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
     case MEETS_TO_LOAD: load_matrices(m, warp); break;
+    case MEETS_TO_LOOK: break;
     }
     for (uint32_t i = 0; i < WARP; i++)
         if (mask >> i & 1) warp[i].state = RUNS, warp[i].meetings++;
@@ -122,17 +129,30 @@ static bool are_alike(const fiber *a, const fiber *b)
            a->brings.mode == b->brings.mode;
 }
 
+/* Lanes that look who is there, all of one place. Nothing is ordered by that. */
+static bool look(fiber *warp, int lanes)
+{
+    uint32_t there = 0;
+    int first = 0;
+    while (first < lanes && (warp[first].state != IN_WARP || warp[first].brings.kind != MEETS_TO_LOOK)) first++;
+    for (int i = first; i < lanes; i++)
+        if (are_alike(&warp[first], &warp[i])) there |= 1U << i;
+    for (int i = first; i < lanes; i++)
+        if (there >> i & 1) warp[i].brings.result = there, warp[i].state = RUNS;
+    return first < lanes;
+}
+
 bool machine_meet_if_complete(machine *m, int first)
 {
     fiber *const warp = &m->fibers[first];
     int const lanes = m->threads - first < WARP ? m->threads - first : WARP;
     for (int i = 0; i < lanes; i++) {
         uint32_t there = 0, mask = warp[i].brings.mask;
-        if (warp[i].state != IN_WARP) continue;
+        if (warp[i].state != IN_WARP || warp[i].brings.kind == MEETS_TO_LOOK) continue;
         if (lanes < WARP && warp[i].brings.kind == MEETS_TO_SHUFFLE) mask &= (1U << lanes) - 1;
         for (int j = 0; j < lanes; j++)
             if ((mask >> j & 1) && are_alike(&warp[i], &warp[j])) there |= 1U << j;
         if (there == mask) return meet(m, warp, mask), true;
     }
-    return false;
+    return look(warp, lanes);
 }

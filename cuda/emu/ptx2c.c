@@ -63,7 +63,11 @@ static bool put_saturating(const reader *r, instruction *i)
 static void put_instruction(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
-    if (!strcmp(head, "ret"))
+    if (!strcmp(head, "exit") && r->in_function)
+        stop(r, "exit in a function isn't known");
+    else if (!strcmp(head, "call"))
+        put_call(r, i);
+    else if (!strcmp(head, "ret") || !strcmp(head, "exit"))
         puts("return;");
     else if (!strcmp(head, "bra"))
         need(r, i, 1), printf("goto %s;\n", c_name(i->operand[0]));
@@ -80,6 +84,8 @@ static void put_register(reader *r, const char *text, const char *type)
     if (sscanf(text, " %199[^< ]<%d>", name, &count) < 1) stop(r, "register %s isn't known", text);
     if (count < 0 && *name != '%' && r->bare.count < SYMBOLS)
         snprintf(r->bare.item[r->bare.count++].name, sizeof r->bare.item->name, "%s", name);
+    if (!find(&r->registers, name) && r->registers.count < SYMBOLS)
+        snprintf(r->registers.item[r->registers.count++].name, sizeof r->registers.item->name, "%s", name);
     printf("%s ", c_bits(r, type));
     if (count < 0) printf("%s", c_name(name));
     for (int k = 0; k < count; k++) printf("%s%s%d", k ? ", " : "", c_name(name), k);
@@ -145,6 +151,10 @@ static bool put_statement(reader *r, int *depth)
         put_registers(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".shared", 7))
         read_symbol(r, trimmed(text), &r->shared);
+    else if (!strncmp(trimmed(text), ".param", 6))
+        put_passed(r, trimmed(text));
+    else if (!strncmp(trimmed(text), ".callprototype", 14))
+        stop(r, "a call by address isn't known");
     else if (!strncmp(trimmed(text), ".local", 6))
         put_local(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".pragma", 7) || !*trimmed(text))
@@ -169,7 +179,7 @@ static void put_kernel(reader *r)
     int depth = 0;
     symbols const of_file = r->shared;
     take_name(r, name, sizeof name);
-    r->param = r->bare = r->local = (symbols){0};
+    r->param = r->bare = r->registers = r->local = r->passed = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
     while (!take(r, ")")) {
         char const end = take_until(r, ",)", text, sizeof text);
@@ -184,6 +194,18 @@ static void put_kernel(reader *r)
     while (put_statement(r, &depth)) continue;
     r->kernel[r->kernels++].shared = r->shared.end;
     r->shared = of_file;
+}
+
+/* Behind ".func". */
+static void put_function(reader *r)
+{
+    symbols const of_file = r->shared;
+    int depth = 1;
+    r->in_function = true;
+    if (put_function_head(r))
+        while (put_statement(r, &depth)) continue;
+    if (r->shared.end != of_file.end) stop(r, "shared memory of a function isn't known");
+    r->in_function = false;
 }
 
 static void put_table(const reader *r)
@@ -210,9 +232,12 @@ static void put_all(reader *r)
     bool version = false;
     puts("#include \"translated.h\"");
     for (skip_space(r); *r->at; skip_space(r)) {
+        r->external |= !strncmp(r->at, ".extern", 7);
         if (take(r, ".visible") || take(r, ".weak") || take(r, ".extern")) continue;
         if (take(r, ".entry"))
             put_kernel(r);
+        else if (take(r, ".func"))
+            put_function(r), r->external = false;
         else if (!strncmp(r->at, ".shared", 7))
             take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
         else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))

@@ -23,11 +23,15 @@ typedef struct {
 typedef struct {
     const char *path, *at;
     int line;
-    symbols shared; /* static arrays of the file, and of the kernel that is read */
-    symbols param;  /* of the kernel that is read */
-    symbols module; /* arrays of .const and .global */
-    symbols local;  /* arrays of the kernel that is read, of each thread */
-    symbols bare;   /* its registers whose names have no % */
+    symbols shared;             /* static arrays of the file, and of the kernel that is read */
+    symbols param;              /* of the kernel that is read */
+    symbols module;             /* arrays of .const and .global */
+    symbols local;              /* arrays of the kernel that is read, of each thread */
+    symbols bare;               /* its registers whose names have no % */
+    symbols registers;          /* all, those of one <N> by what stands before it */
+    symbols passed;             /* of the calls that are read: what goes in and what comes back */
+    symbols functions;          /* of the file: names alone */
+    bool in_function, external; /* external: what is declared next is of another file */
     int kernels;
     struct {
         char name[400];

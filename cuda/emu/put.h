@@ -9,4 +9,9 @@ bool put_arithmetic(const reader *r,
 bool put_memory(const reader *r, instruction *i); /* loads, stores, atomics, copies, addresses */
 bool put_warp(const reader *r, instruction *i);   /* where threads meet: barriers, shuffles, votes, matrices */
 
+/* A parameter of a call, in a body; a call; a .func up to its body, whose bracket is taken. False: it has none. */
+void put_passed(reader *r, const char *text);
+void put_call(const reader *r, instruction *i);
+bool put_function_head(reader *r);
+
 #endif
