@@ -1,8 +1,6 @@
 /* The gradient of the mean loss by the logits on the device: one block finds the share of a token, then a block a row makes its softmax
  * in binary64. */
-#include "device.cuh"
-#include "functions.cuh"
-#include "reduce.cuh"
+#include "logits.cuh"
 
 namespace
 {
@@ -38,14 +36,10 @@ template <int THREADS, typename T> __global__ void gradient_kernel(gradient<T> d
         for (int64_t i = threadIdx.x; i < d.vocab; i += THREADS) store(grad, i, 0);
         return;
     }
-    float most = -INFINITY;
-    for (int64_t i = threadIdx.x; i < d.vocab; i += THREADS) most = fmaxf(most, load(logits, i));
-    most = block_largest<THREADS>(most, -INFINITY);
-    double sum = 0;
-    for (int64_t i = threadIdx.x; i < d.vocab; i += THREADS) sum += (double)exponential(load(logits, i) - most);
-    double const inverse = 1 / block_total<THREADS>(sum), share = *d.share;
+    logit_sum const row = sum_logits<THREADS>(logits, d.vocab);
+    double const inverse = 1 / row.sum, share = *d.share;
     for (int64_t i = threadIdx.x; i < d.vocab; i += THREADS) {
-        double const P = (double)exponential(load(logits, i) - most) * inverse;
+        double const P = (double)exponential(load(logits, i) - row.most) * inverse;
         store(grad, i, (float)((P - (i == label)) * share));
     }
 }
