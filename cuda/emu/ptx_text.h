@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TEXT = 4000, OPERANDS = 8, PARTS = 10, KERNELS = 1000, SYMBOLS = 200 };
+enum { TEXT = 4000, OPERANDS = 8, PARTS = 10, KERNELS = 1000, SYMBOLS = 200, WGMMA_REGISTERS = 1000 };
 
 /* size 0: of shared memory, what the launch gives. */
 typedef struct {
@@ -28,6 +28,10 @@ typedef struct {
     symbols module; /* arrays of .const and .global */
     symbols local;  /* arrays of the kernel that is read, of each thread */
     symbols bare;   /* its registers whose names have no % */
+    struct {
+        int count;
+        char name[WGMMA_REGISTERS][32];
+    } wgmma; /* its registers that wgmma reads or writes */
     int kernels;
     struct {
         char name[400];
@@ -42,7 +46,7 @@ typedef struct {
     char guard[80];
     int parts, operands;
     const char *part[PARTS];
-    char operand[OPERANDS][TEXT / 4];
+    char operand[OPERANDS][TEXT / 2];
 } instruction;
 
 /* One sentence that names file and line, and exit 2. */
