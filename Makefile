@@ -190,7 +190,7 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c train/*.c))
 $(B)/obj/train/adamw.o: CFLAGS += -O3 -fno-math-errno
-bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o
+bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(B)/obj/cuda/emu/tensor.o
 $(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
@@ -284,6 +284,7 @@ $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(
 $(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others tiles wgmma): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
 	@mkdir -p $(@D)
 	$(test_link)
+$(B)/unit/cuda/wgmma: $(B)/obj/bench/accumulation_sums.o
 # What vec.h has twice, as each has it.
 twice_native   := $(AVX512) $(if $(x86),-mavx512bf16 -mavx512vbmi)
 twice_portable := -DPORTABLE

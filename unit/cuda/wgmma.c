@@ -1,5 +1,6 @@
 /* Products of a warpgroup in what ptx2c makes of unit/cuda/wgmma.ptx: matrices that lie as CuTe lays them, with CuTe's descriptors
  * (unit/cuda/layouts.txt), come out as the unit's sums of the plain matrices; mistakes are named. */
+#include "../../bench/accumulation_sums.h"
 #include "../../cuda/emu/runtime.h"
 
 #include <criterion/criterion.h>
@@ -314,6 +315,39 @@ Test(wgmma, registers_lie_as_cute_has_them)
     expect_line("layout wgmma.m64n256k16.bf16 d ((_4,_8,_4),(_2,_2,_32)):((_128,_1,_16),(_64,_8,_512))");
     expect_line("layout wgmma.m64n8k16.bf16 a ((_4,_8,_4),(_2,_2,_2)):((_128,_1,_16),(_64,_8,_512))");
     expect_line("layout wgmma.m64n8k32.e4m3 a ((_4,_8,_4),(_4,_2,_2)):((_256,_1,_16),(_64,_8,_1024))");
+}
+
+/* What bench accumulation says of Hopper is what this PTX gives. */
+static void expect_long(const char *name, sum_way way, int k, int order)
+{
+    uint32_t const grid[3] = {1, 1, 1}, block[3] = {THREADS, 1, 1};
+    machine *const m = machine_open((machine_order)order, GPU_HOPPER);
+    cr_assert(m);
+    uint8_t *const a = room(m, (size_t)SUMS_ROWS * (size_t)k), *const b = room(m, (size_t)SUMS_COLUMNS * (size_t)k);
+    float *const d = room(m, SUMS * sizeof *d), *const sum = calloc(SUMS, sizeof *sum);
+    uint64_t random = (uint64_t)k + 1;
+    bool good = false;
+    cr_assert(sum);
+    sums_fill(a, (size_t)SUMS_ROWS * (size_t)k, order == 0, &random);
+    sums_fill(b, (size_t)SUMS_COLUMNS * (size_t)k, order == 0, &random);
+    void *args[] = {(void *)(uintptr_t)&a, (void *)(uintptr_t)&b, &k, (void *)(uintptr_t)&d};
+    for (int i = 0; i < listed; i++)
+        if (!strcmp(list[i].name, name)) good = machine_launch(m, &list[i], grid, block, 0, args);
+    cr_assert(good, "%s", machine_fault(m));
+    sums_multiply(way, k, a, b, sum);
+    cr_expect(!memcmp(sum, d, SUMS * sizeof *d), "%s, %d products, order %d", name, k, order);
+    free(sum);
+    machine_close(m);
+}
+
+Test(wgmma, long_sums_are_those_of_the_figure)
+{
+    static const int lengths[] = {128, 512, 4096};
+    for (int i = 0; i < 3; i++)
+        for (int order = 0; order < ORDERS; order++) {
+            expect_long("multiplies_long", SUM_UNIT, lengths[i], order);
+            expect_long("multiplies_long_promoted", SUM_PROMOTED, lengths[i], order);
+        }
 }
 
 static void expect_fault(const char *name, bool left, int order, uint32_t threads, tensor_gpu gpu, const char *says)

@@ -82,6 +82,7 @@ FROM_SHARED(bf16_b_mn, 128, F64, D64, "%64", "%65", "%66", "k16.f32.bf16.bf16", 
 FROM_SHARED(bf16_both_mn, 128, F64, D64, "%64", "%65", "%66", "k16.f32.bf16.bf16", "1, 1, 1, 1")
 FROM_SHARED(f16_n16, 16, F8, D8, "%8", "%9", "%10", "k16.f32.f16.f16", "1, 1, 0, 0")
 FROM_SHARED(e4m3_n16, 16, F8, D8, "%8", "%9", "%10", "k32.f32.e4m3.e4m3", "1, 1")
+FROM_SHARED(e4m3_n128, 128, F64, D64, "%64", "%65", "%66", "k32.f32.e4m3.e4m3", "1, 1")
 FROM_SHARED(e5m2_n16, 16, F8, D8, "%8", "%9", "%10", "k32.f32.e5m2.e5m2", "1, 1")
 FROM_SHARED(e4m3_minus_a, 16, F8, D8, "%8", "%9", "%10", "k32.f32.e4m3.e4m3", "-1, 1")
 FROM_REGISTERS(bf16_left, 16, F8, D8, "{%8, %9, %10, %11}", "%12", "%13", "k16.f32.bf16.bf16", "1, 1, 0")
@@ -191,6 +192,52 @@ template <typename W, bool TOUCHES = false> __device__ inline void multiply_left
     wait_wgmma<0>();
     end<N>(d, j);
 }
+
+/* ---- a long sum ---- */
+
+/* d = a b^T: 64 rows and 128 columns of k codes, 128 of them at a time; d lies row by row. PROMOTES: their sum is then added to one of
+ * binary32. */
+template <bool PROMOTES> __device__ inline void multiply_long(const uint8_t *a, const uint8_t *b, int k, float *d)
+{
+    enum { ROWS = 64, COLUMNS = 128, N = COLUMNS / 2, DEPTH = 128 };
+    __shared__ alignas(1024) uint4 left[ROWS * 8], right[COLUMNS * 8];
+    uint64_t const a_at = descriptor_of(left), b_at = descriptor_of(right);
+    float sum[N] = {}, total[N] = {};
+    for (int from = 0; from < k; from += DEPTH) {
+        for (int i = threadIdx.x; i < ROWS * 8; i += THREADS)
+            copy_later(&left[swizzled_chunk(i / 8, i % 8)], a + (int64_t)(i / 8) * k + from + i % 8 * 16, 16);
+        for (int i = threadIdx.x; i < COLUMNS * 8; i += THREADS)
+            copy_later(&right[swizzled_chunk(i / 8, i % 8)], b + (int64_t)(i / 8) * k + from + i % 8 * 16, 16);
+        end_group();
+        wait_groups<0>();
+        show_to_wgmma();
+        __syncthreads();
+        UNROLL for (int i = 0; i < N; i++) hold_register(sum[i]);
+        begin_wgmma();
+        UNROLL for (int s = 0; s < 4; s++)
+            e4m3_n128::multiply(sum, a_at + 2 * s, b_at + 2 * s, s || (!PROMOTES && from));
+        end_wgmma_group();
+        wait_wgmma<0>();
+        UNROLL for (int i = 0; i < N; i++) hold_register(sum[i]);
+        if (PROMOTES) UNROLL for (int i = 0; i < N; i++) total[i] = __fadd_rn(total[i], sum[i]);
+        __syncthreads();
+    }
+    int const row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 2;
+    UNROLL for (int i = 0; i < N; i++) d[(row + i / 2 % 2 * 8) * COLUMNS + column + i / 4 * 8 + i % 2] =
+        PROMOTES ? total[i] : sum[i];
+}
+
+extern "C" __global__ void multiplies_long(const uint8_t *a, const uint8_t *b, int k, float *d)
+{
+    multiply_long<false>(a, b, k, d);
+}
+
+extern "C" __global__ void multiplies_long_promoted(const uint8_t *a, const uint8_t *b, int k, float *d)
+{
+    multiply_long<true>(a, b, k, d);
+}
+
+/* ---- kernels of jobs ---- */
 
 #define KERNEL(name, ...)                                                                                              \
     extern "C" __global__ void name(job j)                                                                             \
