@@ -76,6 +76,7 @@ static void run_fiber(void *context)
 {
     machine *const m = context;
     m->runs->body(m, m->param);
+    machine_end_wgmma(m);
     machine_wait_as(m, ENDED);
 }
 
@@ -83,7 +84,12 @@ static void open_fiber(machine *m, int i, const place *at)
 {
     fiber *const f = &m->fibers[i];
     const uint32_t *const n = at->ntid;
-    *f = (fiber){.number = i, .at = *at, .copies = f->copies, .copies_room = f->copies_room};
+    *f = (fiber){.number = i,
+                 .at = *at,
+                 .copies = f->copies,
+                 .copies_room = f->copies_room,
+                 .held = f->held,
+                 .held_room = f->held_room};
     f->at.tid[0] = (uint32_t)i % n[0];
     f->at.tid[1] = (uint32_t)i / n[0] % n[1];
     f->at.tid[2] = (uint32_t)i / n[0] / n[1];
@@ -139,7 +145,7 @@ static void pass_barrier(machine *m)
     for (int i = 0; i < m->threads; i++) {
         fiber *const f = &m->fibers[i];
         m->said += f->says;
-        f->says = false, f->state = RUNS, f->barriers++;
+        f->says = false, f->state = RUNS, f->barriers++, f->proxy_fences_shown = f->proxy_fences;
     }
 }
 
@@ -165,7 +171,8 @@ static void run_block(machine *m, const place *at)
             pass_barrier(m);
         else if (!moved) {
             snprintf(m->fault, sizeof m->fault,
-                     "%s: %s, block (%u, %u, %u): %d threads wait at a barrier, %d for their warp, %d have returned",
+                     "%s: %s, block (%u, %u, %u): %d threads wait at a barrier, %d for their warp or warpgroup, %d "
+                     "have returned",
                      m->runs->file, m->runs->name, at->ctaid[0], at->ctaid[1], at->ctaid[2], count_in(m, AT_BARRIER),
                      count_in(m, IN_WARP), count_in(m, ENDED));
             longjmp(m->broken, 1);
@@ -242,7 +249,7 @@ machine *machine_open(machine_order order, tensor_gpu gpu)
 
 void machine_close(machine *m)
 {
-    for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies);
+    for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies), free(m->fibers[i].held);
     for (allocation *a = m->allocations, *next; a; a = next) {
         next = a->next;
         if (!a->lent) free(a->memory);

@@ -101,4 +101,35 @@ void machine_copy_commit(machine *m);
 void machine_copy_wait(machine *m, uint32_t groups, int line); /* all but so many of the latest groups */
 void machine_copy_wait_all(machine *m, int line);
 
+/* ---- wgmma, of Hopper: four warps multiply; registers and shared memory are theirs until somebody waits ---- */
+
+/* What the machine knows of a register that a wgmma of the kernel has. All 0 at the beginning. */
+typedef struct {
+    uint32_t *at, late; /* late: what it will be */
+    uint32_t group;     /* 1 + its group in flight; 0: none */
+    uint32_t touched,
+        used;  /* fences that must be there before the next wgmma: after other instructions, after a wgmma */
+    int shape; /* of the accumulators that it was among; 0: of A */
+} machine_register;
+
+void machine_registers(machine *m, machine_register *list, int count); /* those of the running thread */
+void machine_touch(machine *m, int which, int line);                   /* another instruction reads or writes it */
+
+/* d = a b, + d where it adds: 64 rows. d and a: which registers; no a: A lies in shared memory, as its descriptor says. */
+typedef struct {
+    tensor_code code;
+    int columns;
+    bool a_negated, b_negated, a_mn_major, b_mn_major, adds;
+    const int *d, *a;
+    uint64_t a_at, b_at;
+} wgmma;
+
+void machine_wgmma(machine *m, const wgmma *w, int line);
+void machine_wgmma_fence(machine *m, int line);
+void machine_wgmma_commit(machine *m, int line);
+void machine_wgmma_wait(machine *m, uint32_t groups, int line); /* for all but so many of the latest groups */
+
+/* fence.proxy.async: what the thread wrote to shared memory before, wgmma may read behind the next barrier. */
+void machine_proxy_fence(machine *m);
+
 #endif

@@ -63,6 +63,7 @@ static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write,
 /* ---- shared memory ---- */
 
 #define LATE "it %s shared memory that cp.async has not filled yet: no wait_group and barrier between"
+#define HELD "it %s shared memory that a wgmma in flight reads: no wgmma.wait_group and barrier between"
 
 /* Does something lie between what thread `other` did then and what the running one does now? */
 static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
@@ -95,6 +96,7 @@ static void note_atomic(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
     if (s->late) machine_stop(m, LATE, "changes");
+    if (s->held) machine_stop(m, HELD, "changes");
     if (!s->writer) machine_stop(m, "it reads shared memory that nobody wrote");
     if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         machine_stop(m, "race: an atomic on what thread %d wrote with no barrier between", s->writer - 1);
@@ -110,6 +112,7 @@ static void note_write(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
     if (s->late) machine_stop(m, LATE, "writes");
+    if (s->held) machine_stop(m, HELD, "writes");
     if (!is_after_atomics(f, s))
         machine_stop(m, "race: it writes what an atomic of thread %d changed with no barrier between", s->adder - 1);
     s->adder = 0;
@@ -120,6 +123,15 @@ static void note_write(machine *m, shadow *s)
         machine_stop(m, "race: it writes what thread %d read with no barrier between", s->reader - 1);
     s->writer = (uint16_t)(f->number + 1);
     s->write_barriers = f->barriers, s->write_meetings = f->meetings;
+    s->write_fences = f->proxy_fences;
+}
+
+static void mark_read(const fiber *f, shadow *s)
+{
+    bool const same = s->reader && s->read_barriers == f->barriers;
+    s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
+    s->reader = (uint16_t)(f->number + 1);
+    s->read_barriers = f->barriers, s->read_meetings = f->meetings;
 }
 
 static void note_read(machine *m, shadow *s)
@@ -131,10 +143,7 @@ static void note_read(machine *m, shadow *s)
         machine_stop(m, "race: it reads what thread %d wrote with no barrier between", s->writer - 1);
     if (!is_after_atomics(f, s))
         machine_stop(m, "race: it reads what an atomic of thread %d changed with no barrier between", s->adder - 1);
-    bool const same = s->reader && s->read_barriers == f->barriers;
-    s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
-    s->reader = (uint16_t)(f->number + 1);
-    s->read_barriers = f->barriers, s->read_meetings = f->meetings;
+    mark_read(f, s);
 }
 
 static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
@@ -172,6 +181,38 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
         machine_stop(m, "read of %u bytes at %llu of its parameters, which have %u", bytes, (unsigned long long)at,
                      end);
     return at;
+}
+
+/* ---- what wgmma reads ---- */
+
+/* By threads of four warps, behind a barrier and a fence on the way to it, wherever. */
+static void note_operand(machine *m, const shadow *s, uint32_t fenced)
+{
+    uint32_t const now = m->now->barriers;
+    if (!s->writer) machine_stop(m, "its wgmma reads shared memory that nobody wrote");
+    if (s->late) machine_stop(m, LATE, "multiplies");
+    if (s->write_barriers == now || (s->adder && s->add_barriers == now))
+        machine_stop(m, "race: its wgmma reads what thread %d wrote with no barrier between", s->writer - 1);
+    if (m->fibers[s->writer - 1].proxy_fences_shown <= s->write_fences && fenced <= s->write_barriers)
+        machine_stop(m, "its wgmma reads what thread %d wrote with no fence.proxy.async and barrier between",
+                     s->writer - 1);
+}
+
+const uint8_t *machine_operand_at(machine *m, uint64_t address, uint32_t bytes, int warps, uint32_t fenced)
+{
+    if (address + bytes > m->shared_bytes)
+        machine_stop(m, "its wgmma reads %u bytes at %llu of shared memory, which has %u", bytes,
+                     (unsigned long long)address, m->shared_bytes);
+    for (uint32_t i = 0; i < bytes; i++) {
+        note_operand(m, &m->seen[address + i], fenced);
+        m->seen[address + i].held = (uint16_t)(m->seen[address + i].held + warps);
+    }
+    return m->shared + address;
+}
+
+void machine_operand_done(machine *m, uint64_t address, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++) m->seen[address + i].held--, mark_read(m->now, &m->seen[address + i]);
 }
 
 /* ---- copies that come late ---- */

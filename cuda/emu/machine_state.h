@@ -7,11 +7,26 @@
 
 #include <setjmp.h>
 
-enum { WARP = 32, MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / WARP, STACK = 1 << 17, MOST_SHARED = 232448 };
+enum {
+    WARP = 32,
+    MOST_THREADS = 1024,
+    MOST_WARPS = MOST_THREADS / WARP,
+    STACK = 1 << 17,
+    GROUP = 128,
+    MOST_SHARED = 232448
+};
 
 typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
 
-typedef enum { MEETS_TO_SHUFFLE, MEETS_TO_MULTIPLY, MEETS_TO_LOAD, MEETS_TO_LOOK } meeting_kind;
+typedef enum {
+    MEETS_TO_SHUFFLE,
+    MEETS_TO_MULTIPLY,
+    MEETS_TO_LOAD,
+    MEETS_TO_LOOK,
+    MEETS_AS_GROUP,
+    MEETS_TO_FENCE,
+    MEETS_TO_WAIT
+} meeting_kind;
 
 /* What a lane brings to its warp's meeting, and takes away. */
 typedef struct {
@@ -25,6 +40,7 @@ typedef struct {
     uint32_t *const *d;
     uint64_t address;
     bool transposed;
+    const wgmma *product;
 } meeting;
 
 /* A copy that was asked for and hasn't come. */
@@ -32,6 +48,11 @@ typedef struct {
     uint64_t shared, global;
     uint32_t bytes, from, group;
 } copy;
+
+/* Sixteen bytes that a wgmma in flight reads. */
+typedef struct {
+    uint32_t address, group;
+} held;
 
 typedef struct {
     standing stack;
@@ -43,7 +64,13 @@ typedef struct {
     meeting brings;
     copy *copies;
     int copies_there, copies_room;
-    uint32_t group; /* that its next copy belongs to */
+    uint32_t group;               /* that its next copy belongs to */
+    uint32_t fences, wgmma_group; /* wgmma.fence; the group that its next wgmma belongs to */
+    uint32_t proxy_fences, proxy_fences_shown,
+        fenced_at; /* so far; at the last barrier; barriers before the last one */
+    machine_register *registers;
+    held *held; /* by its warp; of first lanes */
+    int registers_there, held_there, held_room;
 } fiber;
 
 /* Whose atomics touched a byte since the last barrier. */
@@ -57,6 +84,8 @@ typedef struct {
     bool many; /* readers of several warps, since the last barrier */
     bool late; /* a copy to it hasn't come */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
+    uint32_t write_fences; /* fence.proxy.async of the writer before */
+    uint16_t held;         /* warps whose wgmma in flight reads it */
 } shadow;
 
 typedef struct allocation {
@@ -96,5 +125,19 @@ void machine_wait_as(machine *m, fiber_state state);
 
 /* Lanes of the warp whose first thread it is meet, if all whom one waits for are there. True: somebody goes on. */
 bool machine_meet_if_complete(machine *m, int first);
+
+/* Until all lanes of the mask are there, which bring the same kind and mode. */
+void machine_bring(machine *m, meeting what, int line);
+
+/* Of machine_wgmma.c: is the warpgroup of that thread there? Then its product; waits; the end of a thread. */
+bool machine_group_is_there(const machine *m, int first);
+void machine_multiply_group(machine *m, int first);
+void machine_land_warp(machine *m, fiber *warp);
+void machine_end_wgmma(machine *m);
+
+/* Shared memory that so many warps' wgmma reads, until all say that it is done. Their last fence.proxy.async came after
+ * `fenced` barriers. */
+const uint8_t *machine_operand_at(machine *m, uint64_t address, uint32_t bytes, int warps, uint32_t fenced);
+void machine_operand_done(machine *m, uint64_t address, uint32_t bytes);
 
 #endif

@@ -71,7 +71,7 @@ static void put_instruction(const reader *r, instruction *i)
         puts("return;");
     else if (!strcmp(head, "bra"))
         need(r, i, 1), printf("goto %s;\n", c_name(i->operand[0]));
-    else if (!put_flushing(r, i) && !put_saturating(r, i) && !put_memory(r, i) && !put_warp(r, i) &&
+    else if (!put_flushing(r, i) && !put_saturating(r, i) && !put_wgmma(r, i) && !put_memory(r, i) && !put_warp(r, i) &&
              !put_arithmetic(r, i))
         stop(r, "opcode %s with type .%s isn't known", head, type_of(i));
 }
@@ -165,6 +165,7 @@ static bool put_statement(reader *r, int *depth)
         read_instruction(r, text, i);
         if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
         printf("{ ");
+        put_touches(r, i);
         put_instruction(r, i);
         puts("}");
     }
@@ -190,8 +191,11 @@ static void put_kernel(reader *r)
     if (r->kernels == KERNELS) stop(r, "more than %d kernels", KERNELS);
     snprintf(r->kernel[r->kernels].name, sizeof r->kernel->name, "%s", name);
     r->kernel[r->kernels].param = r->param;
-    printf("static void k_%d(machine *m, const uint8_t *param)\n", r->kernels);
+    find_wgmma_registers(r);
+    printf("static void k_%d(machine *m, const uint8_t *param)\n{\n", r->kernels);
+    put_wgmma_registers(r);
     while (put_statement(r, &depth)) continue;
+    puts("}");
     r->kernel[r->kernels++].shared = r->shared.end;
     r->shared = of_file;
 }
@@ -201,7 +205,7 @@ static void put_function(reader *r)
 {
     symbols const of_file = r->shared;
     int depth = 1;
-    r->in_function = true;
+    r->in_function = true, r->wgmma.count = 0;
     if (put_function_head(r))
         while (put_statement(r, &depth)) continue;
     if (r->shared.end != of_file.end) stop(r, "shared memory of a function isn't known");
