@@ -1,0 +1,20 @@
+/* Sums of rows, each times a factor: the gradients of products. */
+#ifndef ROW_SUMS_CUH
+#define ROW_SUMS_CUH
+
+#include "products.cuh"
+
+/*
+ * y[r][c] = sum over k < n of left[r][k] right[k][c]; turned: of left[k][r] right[k][c]. left and right are alike in format.
+ *
+ * Of f32: acc 24 rn fused splits=1.
+ */
+struct row_sum {
+    row_list left, right, y;
+    int64_t rows, n, columns;
+    bool turned;
+};
+
+dsv3_status sum_rows(dsv3_ctx *ctx, const row_sum *s);
+
+#endif
