@@ -1,4 +1,4 @@
-/* grad_x = grad_y W, grad_weight = grad_y^T x, on the device. */
+/* grad_x = grad_y W, grad_weight = grad_y^T x: BF16 by mma.sync, f32 in binary32. */
 #include "row_sums.cuh"
 
 dsv3_status cuda_linear_backward(dsv3_ctx *ctx, const dsv3_linear_backward_prob *p, const dsv3_linear_backward_io *io)
@@ -16,7 +16,9 @@ dsv3_status cuda_linear_backward(dsv3_ctx *ctx, const dsv3_linear_backward_prob 
     return status == DSV3_OK ? sum_rows(ctx, &by_weight) : status;
 }
 
-const char *cuda_linear_backward_numerics(const void *, const void *)
+const char *cuda_linear_backward_numerics(const void *, const void *io)
 {
+    if (((const dsv3_linear_backward_io *)io)->x.dtype == DSV3_BF16)
+        return of_unit("acc %s splits=1 promote=128 bits2=24; flush none");
     return "acc 24 rn fused splits=1; flush none";
 }
