@@ -11,16 +11,47 @@ template <typename T> struct sums {
     source<T> left, right;
     char *y;
     int64_t y_stride, rows, n, columns;
-    bool y_bf16;
+    bool y_bf16, add;
+    int64_t groups, y_step;
+    const weight_at *weights; /* of each expert; NULL: terms are an expert's, or there are no groups */
+    const int64_t *begin;     /* (groups + 1): rows, or terms, of each expert; NULL: all */
 };
+
+template <typename T> __device__ inline void begin_at(source<T> &s, int64_t row)
+{
+    if (s.index)
+        s.index += row;
+    else
+        s.data += row * s.stride;
+}
+
+/* That of group blockIdx.z. */
+template <typename T> __device__ inline sums<T> of_group(sums<T> s)
+{
+    if (!s.begin) return s;
+    int64_t const g = blockIdx.z, begin = s.begin[g], n = s.begin[g + 1] - begin, size = s.y_bf16 ? 2 : 4;
+    begin_at(s.left, begin);
+    s.left.rows = n;
+    if (s.weights) {
+        weight_at const w = s.weights[g];
+        __builtin_assume(__isGlobal(w.data));
+        s.right.data = (const T *)w.data, s.right.stride = w.stride;
+        s.y += begin * s.y_stride * size, s.rows = n;
+    } else {
+        begin_at(s.right, begin);
+        s.y += g * s.y_step * size, s.n = s.right.rows = n;
+    }
+    return s;
+}
 
 template <typename T> __device__ inline void put(const sums<T> &s, int64_t r, int64_t c, float v)
 {
     if (r >= s.rows || c >= s.columns) return;
+    int64_t const at = r * s.y_stride + c;
     if (s.y_bf16)
-        store((__nv_bfloat16 *)s.y, r * s.y_stride + c, v);
+        store((__nv_bfloat16 *)s.y, at, v);
     else
-        store((float *)s.y, r * s.y_stride + c, v);
+        store((float *)s.y, at, s.add ? ((const float *)s.y)[at] + v : v);
 }
 
 enum { SIDE = 64, FLOAT_THREADS = 256, UNIT_THREADS = 128 }; /* SIDE: rows and columns of a block */
@@ -47,12 +78,14 @@ __device__ inline void bring_columns(float (*to)[SIDE + 4], const source<float> 
     }
 }
 
-template <bool TURNED> __global__ void __launch_bounds__(FLOAT_THREADS) sum_kernel(sums<float> s)
+template <bool TURNED> __global__ void __launch_bounds__(FLOAT_THREADS) sum_kernel(sums<float> all)
 {
+    sums<float> const s = of_group(all);
     __shared__ alignas(16) float left[SLICE][SIDE + 4], right[SLICE][SIDE + 4];
     int64_t const row = (int64_t)blockIdx.y * SIDE, column = (int64_t)blockIdx.x * SIDE;
     int const r = threadIdx.x / (SIDE / EACH) * EACH, c = threadIdx.x % (SIDE / EACH) * EACH;
     float sum[EACH][EACH] = {};
+    if (row >= s.rows) return;
     for (int64_t k = 0; k < s.n; k += SLICE) {
         TURNED ? bring_rows(left, s.left, k, row) : bring_columns(left, s.left, k, row);
         bring_rows(right, s.right, k, column);
@@ -118,11 +151,13 @@ __device__ inline void bring_step(__nv_bfloat16 (*left)[PITCH], __nv_bfloat16 (*
     bring_tile<UNIT_THREADS>(right, DEEP, s.right, k, column);
 }
 
-template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kernel(sums<__nv_bfloat16> s)
+template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kernel(sums<__nv_bfloat16> all)
 {
+    sums<__nv_bfloat16> const s = of_group(all);
     __shared__ alignas(16) __nv_bfloat16 left[2][SIDE][PITCH], right[2][DEEP][PITCH];
     int64_t const row = (int64_t)blockIdx.y * SIDE, column = (int64_t)blockIdx.x * SIDE;
     part total = {}, sums = {};
+    if (row >= s.rows) return;
     bring_step<TURNED>(left[0], right[0], s, 0, row, column);
     end_group();
     for (int64_t k = 0, stage = 0; k < s.n; k += DEEP, stage = 1 - stage) {
@@ -139,7 +174,8 @@ template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kerne
 
 template <bool TURNED, typename T> void launch(dsv3_ctx *ctx, const sums<T> &s)
 {
-    dim3 const grid((unsigned)((s.columns + SIDE - 1) / SIDE), (unsigned)((s.rows + SIDE - 1) / SIDE));
+    dim3 const grid((unsigned)((s.columns + SIDE - 1) / SIDE), (unsigned)((s.rows + SIDE - 1) / SIDE),
+                    (unsigned)s.groups);
     sum_kernel<TURNED><<<grid, std::is_same<T, float>() ? FLOAT_THREADS : UNIT_THREADS, 0, ctx->stream>>>(s);
 }
 
@@ -152,18 +188,26 @@ template <typename T> source<T> source_of_rows(const row_list &x, int64_t rows, 
     return s;
 }
 
+template <typename T> sums<T> sums_of(const row_sum *s)
+{
+    sums<T> d = {source_of_rows<T>(s->left, s->turned ? s->n : s->rows, s->turned ? s->rows : s->n),
+                 source_of_rows<T>(s->right, s->n, s->columns), (char *)s->y.data};
+    d.y_stride = s->y.stride, d.rows = s->rows, d.n = s->n, d.columns = s->columns;
+    d.y_bf16 = s->y.dtype == DSV3_BF16, d.add = s->add;
+    d.groups = s->experts ? s->experts->experts : 1, d.y_step = s->y_step;
+    d.begin = s->experts ? s->experts->first : nullptr;
+    return d;
+}
+
 template <typename T> dsv3_status sum_as(dsv3_ctx *ctx, const row_sum *s)
 {
-    sums<T> const d = {source_of_rows<T>(s->left, s->turned ? s->n : s->rows, s->turned ? s->rows : s->n),
-                       source_of_rows<T>(s->right, s->n, s->columns),
-                       (char *)s->y.data,
-                       s->y.stride,
-                       s->rows,
-                       s->n,
-                       s->columns,
-                       s->y.dtype == DSV3_BF16};
-    s->turned ? launch<true>(ctx, d) : launch<false>(ctx, d);
-    return launched();
+    memory_mark const m = mark(ctx);
+    sums<T> d = sums_of<T>(s);
+    if (s->matrices) d.weights = place_matrices(ctx, s->matrices, d.groups, &d.right.whole);
+    bool const good = d.weights || !s->matrices;
+    if (good) s->turned ? launch<true>(ctx, d) : launch<false>(ctx, d);
+    give_back(ctx, m);
+    return good ? launched() : DSV3_NO_MEMORY;
 }
 
 } // namespace

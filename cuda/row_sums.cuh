@@ -14,6 +14,13 @@ struct row_sum {
     row_list left, right, y;
     int64_t rows, n, columns;
     bool turned;
+
+    /* Of each expert e a sum; experts NULL: just one. With `matrices` (experts), right is matrices[e], and rows of left and y are those
+     * of r, or of left's index; else terms are: rows of left and of right, and y lies y_step entries on. */
+    const expert_rows *experts;
+    const matrix *matrices;
+    int64_t y_step;
+    bool add; /* to what y, of f32, has */
 };
 
 dsv3_status sum_rows(dsv3_ctx *ctx, const row_sum *s);
