@@ -15,8 +15,8 @@ struct row_sum {
     int64_t rows, n, columns;
     bool turned;
 
-    /* Of each expert e a sum; experts NULL: just one. With `matrices` (experts), right is matrices[e], and rows of left and y are those
-     * of r, or of left's index; else terms are: rows of left and of right, and y lies y_step entries on. */
+    /* A sum of each expert; NULL: just one. With `matrices` (experts), right is the expert's, and so are rows of left, or of its index,
+     * and of y; else rows of left and right are, and y lies y_step entries on. */
     const expert_rows *experts;
     const matrix *matrices;
     int64_t y_step;
