@@ -54,6 +54,22 @@ __device__ inline void load_right(uint32_t b[2][2], const __nv_bfloat16 *tile, i
     b[0][0] = d[0], b[0][1] = d[1], b[1][0] = d[2], b[1][1] = d[3];
 }
 
+/* The first factor of a tile that holds its columns as rows. */
+__device__ inline void load_left_turned(uint32_t a[4], const __nv_bfloat16 *tile, int pitch)
+{
+    int const lane = threadIdx.x % 32;
+    load_transposed(a, shared_address(tile + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 8));
+}
+
+/* Two second factors, of columns 0 to 7 and 8 to 15, of a tile that holds what is summed over as rows. */
+__device__ inline void load_right_turned(uint32_t b[2][2], const __nv_bfloat16 *tile, int pitch)
+{
+    int const lane = threadIdx.x % 32;
+    uint32_t d[4];
+    load_transposed(d, shared_address(tile + lane % 16 * pitch + lane / 16 * 8));
+    b[0][0] = d[0], b[0][1] = d[1], b[1][0] = d[2], b[1][1] = d[3];
+}
+
 /* Sixteen bytes of shared memory: `bytes` from there, zeros behind them. They come until wait_copies. */
 __device__ inline void copy_later(void *to, const void *from, int bytes)
 {
