@@ -2,6 +2,7 @@
 #ifndef MACHINE_STATE_H
 #define MACHINE_STATE_H
 
+#include "counts.h"
 #include "machine.h"
 #include "switch.h"
 
@@ -42,7 +43,8 @@ typedef struct {
     meeting brings;
     copy *copies;
     int copies_there, copies_room;
-    uint32_t group; /* that its next copy belongs to */
+    uint32_t group;              /* that its next copy belongs to */
+    uint64_t issued, multiplied; /* its instructions, and those of its warp by the matrix unit */
 } fiber;
 
 /* Whose atomics touched a byte since the last barrier. */
@@ -58,10 +60,17 @@ typedef struct {
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
 } shadow;
 
+/* What a launch asked of an allocation: bytes, and of each byte the access_kind. */
+typedef struct {
+    uint64_t read, written;
+    uint8_t byte[];
+} touched;
+
 typedef struct allocation {
     uint8_t *memory;
     size_t bytes;
     struct allocation *next;
+    touched *touched; /* NULL: nothing, or nobody counts */
 } allocation;
 
 struct machine {
@@ -81,6 +90,7 @@ struct machine {
     bool inside;   /* the running one is a fiber, not the scheduler */
     standing home; /* who schedules them */
     jmp_buf broken;
+    counts *counts; /* NULL: nobody counts */
     char fault[600];
 };
 

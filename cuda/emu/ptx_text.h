@@ -28,6 +28,7 @@ typedef struct {
     symbols module; /* arrays of .const and .global */
     symbols local;  /* arrays of the kernel that is read, of each thread */
     symbols bare;   /* its registers whose names have no % */
+    int issued;     /* instructions since the last place where threads part or meet */
     int kernels;
     struct {
         char name[400];

@@ -86,11 +86,23 @@ static bool read_gpu(tensor_gpu *gpu)
     return !asked;
 }
 
+/* False: DSV3_CUDA_COUNT names no file that can be written. */
+static bool count_if_asked(machine *m)
+{
+    const char *const path = getenv("DSV3_CUDA_COUNT");
+    if (!path || machine_count(m, path)) return true;
+    snprintf(here.fault, sizeof here.fault,
+             "DSV3_CUDA_COUNT=%.200s: it can't be written: name a file by its whole path", path);
+    return false;
+}
+
 static machine *the_machine(void)
 {
     machine_order order;
     tensor_gpu gpu;
-    if (!here.m && read_order(&order) && read_gpu(&gpu)) here.m = machine_open(order, gpu);
+    if (here.m || !read_order(&order) || !read_gpu(&gpu)) return here.m;
+    here.m = machine_open(order, gpu);
+    if (here.m && !count_if_asked(here.m)) machine_close(here.m), here.m = NULL;
     return here.m;
 }
 
