@@ -151,7 +151,7 @@ $(B)/obj/avx512.o $(B)/obj/portable.o:
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
-emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp machine_wgmma tensor switch)
+emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp machine_wgmma counts tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(cuda_targets:%=$(B)/obj/cuda/\%.compute_%.ptx): cuda/%.cu $(wildcard cuda/*.cuh)
@@ -276,7 +276,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 

@@ -178,11 +178,17 @@ static void run_block(machine *m, const place *at)
             longjmp(m->broken, 1);
         }
     }
+    if (m->counts) counts_block(m);
 }
 
 const place *machine_place(const machine *m)
 {
     return &m->now->at;
+}
+
+uint64_t *machine_issued(machine *m)
+{
+    return &m->now->issued;
 }
 
 uint32_t machine_dynamic(const machine *m)
@@ -228,6 +234,7 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     m->param = pack_params(k, args);
     if (!m->param) return refuse_launch(m, k, "no memory for its parameters");
     if (!setjmp(m->broken)) run_grid(m, grid, block);
+    if (m->counts) counts_launch(m, grid, block, shared);
     free(m->param);
     m->param = NULL;
     return !*m->fault;
@@ -247,13 +254,19 @@ machine *machine_open(machine_order order, tensor_gpu gpu)
     return NULL;
 }
 
+bool machine_count(machine *m, const char *path)
+{
+    return (m->counts = counts_open(path)) != NULL;
+}
+
 void machine_close(machine *m)
 {
+    counts_close(m->counts);
     for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies), free(m->fibers[i].held);
     for (allocation *a = m->allocations, *next; a; a = next) {
         next = a->next;
         if (!a->lent) free(a->memory);
-        free(a);
+        free(a->touched), free(a);
     }
     if (m->stacks) munmap(m->stacks, (size_t)MOST_THREADS * STACK);
     free(m->fibers);

@@ -32,6 +32,9 @@ typedef enum { ORDER_UP, ORDER_DOWN, ORDER_SHUFFLED } machine_order; /* in which
 machine *machine_open(machine_order order, tensor_gpu gpu); /* NULL: no memory */
 void machine_close(machine *m);
 
+/* From now on each launch adds a line to that file (counts.h). False: it can't be written. */
+bool machine_count(machine *m, const char *path);
+
 /* Device memory, every byte of it poison (0xff). NULL: none. */
 void *machine_alloc(machine *m, size_t bytes);
 bool machine_lend(machine *m, void *memory, size_t bytes); /* it stays the caller's; false: no memory */
@@ -79,6 +82,9 @@ uint64_t machine_clock(machine *m); /* ticks when it is looked at */
 __attribute__((noreturn)) void machine_end(machine *m, const char *why, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);
+
+/* Where the running thread counts its instructions. */
+uint64_t *machine_issued(machine *m);
 
 /* Where dynamic shared memory begins. */
 uint32_t machine_dynamic(const machine *m);

@@ -33,7 +33,7 @@ bool machine_free(machine *m, void *memory)
         if ((*at)->memory == memory && !(*at)->lent) {
             allocation *const gone = *at;
             *at = gone->next;
-            free(gone->memory), free(gone);
+            free(gone->memory), free(gone->touched), free(gone);
             return true;
         }
     return false;
@@ -160,6 +160,8 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
     m->now->line = line;
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
     if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
+    if (m->counts && space != SPACE_SHARED)
+        counts_access(m, address, bytes, write ? ASKS_TO_WRITE : ASKS_TO_READ, line);
     return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
                                  : global_at(m, address, bytes, write, space == SPACE_GENERIC);
 }
@@ -169,6 +171,8 @@ void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes,
     m->now->line = line;
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
     if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
+    if (m->counts && space != SPACE_SHARED)
+        counts_access(m, address, bytes, (access_kind)(ASKS_TO_READ | ASKS_TO_WRITE), line);
     return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic)
                                  : global_at(m, address, bytes, true, false);
 }
@@ -224,6 +228,7 @@ void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, 
     if (from > bytes) machine_stop(m, "cp.async of %u bytes into %u", from, bytes);
     if (global % bytes || shared % bytes) machine_stop(m, "misaligned: cp.async of %u bytes", bytes);
     if (from) global_at(m, global, from, false, false);
+    if (from && m->counts) counts_access(m, global, from, ASKS_TO_READ, line);
     memset(shared_at(m, shared, bytes, true, note_write), 0xff, bytes);
     for (uint32_t i = 0; i < bytes; i++) m->seen[shared + i].late = true;
     if (f->copies_there == f->copies_room) {

@@ -2,6 +2,7 @@
 #ifndef MACHINE_STATE_H
 #define MACHINE_STATE_H
 
+#include "counts.h"
 #include "machine.h"
 #include "switch.h"
 
@@ -71,6 +72,7 @@ typedef struct {
     machine_register *registers;
     held *held; /* by its warp; of first lanes */
     int registers_there, held_there, held_room;
+    uint64_t issued, multiplied; /* its instructions, and those of its warp by the matrix unit */
 } fiber;
 
 /* Whose atomics touched a byte since the last barrier. */
@@ -88,11 +90,18 @@ typedef struct {
     uint16_t held;         /* warps whose wgmma in flight reads it */
 } shadow;
 
+/* What a launch asked of an allocation: bytes, and of each byte the access_kind. */
+typedef struct {
+    uint64_t read, written;
+    uint8_t byte[];
+} touched;
+
 typedef struct allocation {
     uint8_t *memory;
     size_t bytes;
     struct allocation *next;
-    bool lent; /* it is another's, and isn't freed here */
+    bool lent;        /* it is another's, and isn't freed here */
+    touched *touched; /* NULL: nothing, or nobody counts */
 } allocation;
 
 struct machine {
@@ -114,6 +123,7 @@ struct machine {
     bool inside;   /* the running one is a fiber, not the scheduler */
     standing home; /* who schedules them */
     jmp_buf broken;
+    counts *counts; /* NULL: nobody counts */
     char fault[600];
 };
 

@@ -75,6 +75,7 @@ static void multiply_warp(machine *m, fiber *warp)
 {
     uint8_t a[16][TENSOR_DEPTH] = {{0}}, b[8][TENSOR_DEPTH] = {{0}};
     uint32_t sum[16][8];
+    warp->multiplied++;
     mma_kind const kind = warp->brings.unit;
     tensor_unit const u = {m->gpu, kind.code, kind.k, false};
     int const halves = kind.code == CODE_F16 || kind.code == CODE_BF16 ? kind.k / 8 : kind.k / 16;

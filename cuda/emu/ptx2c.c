@@ -133,6 +133,13 @@ static void put_array(reader *r, char *text)
            name, v->name, name, v->size);
 }
 
+/* Counts the instructions since the last place where some go another way. */
+static void put_issued(reader *r)
+{
+    if (r->issued) printf("*issued += %d;\n", r->issued);
+    r->issued = 0;
+}
+
 /* One statement of a body: a label, a scope, a declaration or an instruction. False: the body ended. */
 static bool put_statement(reader *r, int *depth)
 {
@@ -142,11 +149,11 @@ static bool put_statement(reader *r, int *depth)
     if (take(r, "{"))
         puts("{"), ++*depth;
     else if (take(r, "}"))
-        puts("}"), more = --*depth > 0;
+        put_issued(r), puts("}"), more = --*depth > 0;
     else if (!*r->at)
         stop(r, "the file ends inside a kernel");
     else if (take_until(r, ";:", text, sizeof text) == ':')
-        printf("%s:;\n", c_name(trimmed(text)));
+        put_issued(r), printf("%s:;\n", c_name(trimmed(text)));
     else if (!strncmp(trimmed(text), ".reg", 4))
         put_registers(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".shared", 7))
@@ -163,6 +170,8 @@ static bool put_statement(reader *r, int *depth)
         stop(r, "%s isn't known here", trimmed(text));
     else {
         read_instruction(r, text, i);
+        r->issued++;
+        if (!strcmp(i->part[0], "bra") || !strcmp(i->part[0], "ret")) put_issued(r);
         if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
         printf("{ ");
         put_touches(r, i);
@@ -192,7 +201,8 @@ static void put_kernel(reader *r)
     snprintf(r->kernel[r->kernels].name, sizeof r->kernel->name, "%s", name);
     r->kernel[r->kernels].param = r->param;
     find_wgmma_registers(r);
-    printf("static void k_%d(machine *m, const uint8_t *param)\n{\n", r->kernels);
+    printf("static void k_%d(machine *m, const uint8_t *param)\n", r->kernels);
+    puts("{ uint64_t *const issued = machine_issued(m);");
     put_wgmma_registers(r);
     while (put_statement(r, &depth)) continue;
     puts("}");

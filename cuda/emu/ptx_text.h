@@ -36,6 +36,7 @@ typedef struct {
         char name[WGMMA_REGISTERS][32];
     } wgmma;                    /* its registers that wgmma reads or writes */
     bool in_function, external; /* external: what is declared next is of another file */
+    int issued;                 /* instructions since the last place where threads part or meet */
     int kernels;
     struct {
         char name[400];

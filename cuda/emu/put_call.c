@@ -58,7 +58,8 @@ void put_call(const reader *r, instruction *i)
 /* Its parameters as a kernel has them, in one piece; what it returns by its own name. */
 static void put_beginning(const reader *r)
 {
-    printf("uint8_t param[%u] __attribute__((aligned(16))); ", r->param.end + 1);
+    printf("uint64_t *const issued = machine_issued(m); uint8_t param[%u] __attribute__((aligned(16))); ",
+           r->param.end + 1);
     for (int k = 0; k < r->param.count; k++)
         printf("memcpy(param + %u, args[%d], %u); ", r->param.item[k].offset, k, r->param.item[k].size);
     for (int k = 0; k < r->passed.count; k++) printf("uint8_t *const %s = returned;", c_name(r->passed.item[k].name));

@@ -93,11 +93,24 @@ static void lend_arrays(void)
         if (!machine_lend(here.m, here.array[i].memory, here.array[i].bytes)) abort();
 }
 
+/* False: DSV3_CUDA_COUNT names no file that can be written. */
+static bool count_if_asked(machine *m)
+{
+    const char *const path = getenv("DSV3_CUDA_COUNT");
+    if (!path || machine_count(m, path)) return true;
+    snprintf(here.fault, sizeof here.fault,
+             "DSV3_CUDA_COUNT=%.200s: it can't be written: name a file by its whole path", path);
+    return false;
+}
+
 static machine *the_machine(void)
 {
     machine_order order;
     tensor_gpu gpu;
-    if (!here.m && read_order(&order) && read_gpu(&gpu)) here.m = machine_open(order, gpu), lend_arrays();
+    if (here.m || !read_order(&order) || !read_gpu(&gpu)) return here.m;
+    here.m = machine_open(order, gpu);
+    if (here.m && !count_if_asked(here.m)) machine_close(here.m), here.m = NULL;
+    lend_arrays();
     return here.m;
 }
 

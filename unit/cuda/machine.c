@@ -67,6 +67,35 @@ Test(machine, sums_are_right_in_every_order)
     }
 }
 
+/* Bytes once each, lanes' neighbours in sectors of 32, and a line a launch. */
+Test(machine, what_a_launch_asks_for_is_counted)
+{
+    static const char *const says[] = {
+        "{\"kernel\":\"tree_sum\",\"grid\":[5,1,1],\"block\":[64,1,1],\"dynamic\":0,\"issued\":",
+        "\"mma\":0,\"sectors_read\":40,\"sectors_written\":5,\"memory\":[",
+        "{\"bytes\":20,\"read\":0,\"read_once\":0,\"written\":20,\"written_once\":20}",
+        "{\"bytes\":1284,\"read\":1280,\"read_once\":1280,\"written\":0,\"written_once\":0}"};
+    device const d = open_device(ORDER_UP, 1284, 5 * sizeof(float));
+    const char *const path = BUILD "/cuda/counts.jsonl";
+    char line[1000];
+    cr_assert(!system("mkdir -p " BUILD "/cuda"));
+    remove(path);
+    cr_expect(!machine_count(d.m, "/nowhere/counts.jsonl"));
+    cr_assert(machine_count(d.m, path));
+    memset(d.in, 0, 1284);
+    for (int i = 0; i < 2; i++) cr_assert(launch(&d, "tree_sum", 5), "%s", machine_fault(d.m));
+    machine_close(d.m);
+    FILE *const f = fopen(path, "r");
+    cr_assert(f);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(fgets(line, sizeof line, f), "line %d", i);
+        for (size_t k = 0; k < sizeof says / sizeof *says; k++)
+            cr_expect(strstr(line, says[k]), "%s: %s", says[k], line);
+    }
+    cr_expect(!fgets(line, sizeof line, f), "%s", line);
+    fclose(f);
+}
+
 /* PTX ISA 9.0, shfl.sync, worked out lane by lane. */
 static int shuffled(int way, int t, const int *x)
 {
