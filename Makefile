@@ -7,6 +7,8 @@
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: a quarter of an hour; cuda_cases=CASE...
+# make cuda-coverage   which lines of the PTX the cases of unit/cuda/cuda_cases.txt run: all, or there is an excuse
+# make cuda-mutants    MUTANTS=200 changes of those lines, each judged by these cases: 95 of 100 must be seen
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
@@ -102,7 +104,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -181,6 +183,16 @@ $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk 
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+# The same kernels, which note the lines that run.
+$(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
+	$(call run,PTX)$(B)/bin/ptx2c --coverage $< >$@
+$(B)/obj/cuda/%.coverage.o: $(B)/obj/cuda/%.coverage.c cuda/emu/translated.h cuda/emu/coverage.h
+	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+$(B)/ports/cuda_coverage.so: $(cuda_obj) $(cuda_obj:.o=.coverage.o) $(emu_obj)
+	@mkdir -p $(@D)
+	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
+	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(or $(MUTANTS),200))
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@

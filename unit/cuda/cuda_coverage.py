@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Which lines of our kernels' PTX run: all of those with code, or there is an excuse for each.
+
+    unit/cuda/cuda_coverage.py [--files=NAME,...] [--lines] [--choose [--patience=40] [--twice=2]]
+
+The cases of cuda_cases.txt are judged by the port that notes its lines; each must pass. A line ran if its instruction had an
+effect: a branch that is never taken did not. cuda_excuses.txt says which lines can't run, and why. --lines prints those too.
+--choose writes cuda_cases.txt anew: fast cases of @ci that together run every line --twice as often, where so many do; of an
+op's cases it tries no more after --patience in a row that ran no new line.
+
+Exit code 1: a line didn't run and has no excuse, an excuse isn't needed, or a case doesn't pass.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import random
+import re
+import sys
+
+from cuda_lines import CASES, HERE, Problem, Runs, all_ptx, listed, read_cases, run_main
+
+EXCUSES = HERE / "cuda_excuses.txt"
+SLOW = 8  # seconds: a case that takes longer isn't chosen
+
+
+class Excuse:
+    """A pattern of kernels, a pattern of their text, and why such a line can't run."""
+
+    def __init__(self, kernel, text, why):
+        self.kernel, self.text, self.why, self.used = re.compile(kernel), re.compile(text), why, 0
+
+    def fits(self, kernel, text):
+        return bool(self.kernel.fullmatch(kernel) and self.text.fullmatch(text))
+
+
+def read_excuses(path=EXCUSES):
+    """Blocks of three lines: kernel PATTERN, text PATTERN, why WORDS."""
+    excuses, block = [], {}
+    with open(path) as f:
+        for n, line in enumerate(f, 1):
+            key, _, rest = line.strip().partition(" ")
+            if not key or key.startswith("#"):
+                continue
+            if key not in ("kernel", "text", "why"):
+                raise Problem(f"{path}:{n}: a line begins with kernel, text or why")
+            block[key] = rest.strip()
+            if key == "why":
+                if len(block) < 3:
+                    raise Problem(f"{path}:{n}: an excuse has kernel, text and why")
+                excuses.append(Excuse(**block))
+                block = {}
+    return excuses
+
+
+def uncovered(ptx, bits):
+    return [n for n in ptx.code if not bits >> n & 1]
+
+
+def report(files, runs, excuses, show):
+    """A row a file. Returns how many lines have neither run nor an excuse."""
+    union, bad = {}, 0
+    for run in runs:
+        for file, bits in run.lines.items():
+            union[file] = union.get(file, 0) | bits
+    total = ran = excused = 0
+    print(f"{'file':<28}{'lines':>8}{'ran':>8}{'excused':>8}{'left':>8}")
+    left = []
+    for ptx in files:
+        lines, mine = uncovered(ptx, union.get(ptx.name, 0)), 0
+        for n in lines:
+            found = next((e for e in excuses if e.fits(ptx.kernel(n), ptx.text(n))), None)
+            if found:
+                found.used, mine = found.used + 1, mine + 1
+            if show or not found:
+                left.append(f"{ptx.path}:{n}: {ptx.kernel(n)}: {ptx.text(n)}" + (f"  [{found.why}]" if found else ""))
+        bad += len(lines) - mine
+        total, ran, excused = total + len(ptx.code), ran + len(ptx.code) - len(lines), excused + mine
+        print(f"{ptx.name:<28}{len(ptx.code):>8}{len(ptx.code) - len(lines):>8}{mine:>8}{len(lines) - mine:>8}")
+    print(f"{'all':<28}{total:>8}{ran:>8}{excused:>8}{bad:>8}")
+    print("\n".join(left), end="\n" if left else "")
+    return bad
+
+
+# ---- choosing ----
+
+
+def try_cases(runs, patience):
+    """Of each op of @ci: the smoke cases, then the others in a drawn order."""
+    by_op, first = {}, set(listed("@smoke"))
+    for case in listed("@ci"):
+        by_op.setdefault(case.split("@")[0], []).append(case)
+    for cases in by_op.values():
+        random.Random(1).shuffle(cases)
+        cases.sort(key=lambda c: c not in first)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for op, done in zip(by_op, pool.map(lambda o: try_op(runs, by_op[o], patience), by_op)):
+            print(f"{op:<28}{len(by_op[op]):>8} cases, {len(done)} of them run", file=sys.stderr, flush=True)
+            yield from done
+
+
+def try_op(runs, cases, patience):
+    done, seen, idle = [], {}, 0
+    for case in cases:
+        run = runs.run(case)
+        if run.verdict == "SKIP" or idle > patience:
+            break
+        idle += 1
+        if run.verdict != "PASS" or run.seconds > SLOW:
+            continue
+        done.append(run)
+        for file, bits in run.lines.items():
+            if bits & ~seen.get(file, 0):
+                seen[file], idle = seen.get(file, 0) | bits, 0
+    return done
+
+
+def choose(runs, twice):
+    """Greedy: next is the case that runs most lines, a second, of those that still lack runs."""
+    chosen, left = [], list(runs)
+    for _ in range(twice):
+        seen = {}
+        while True:
+            def gain(run):
+                return sum((b & ~seen.get(f, 0)).bit_count() for f, b in run.lines.items())
+            best = max(left, key=lambda r: gain(r) / (0.2 + r.seconds), default=None)
+            if best is None or not gain(best):
+                break
+            chosen.append(best)
+            left.remove(best)
+            for file, bits in best.lines.items():
+                seen[file] = seen.get(file, 0) | bits
+    return sorted(chosen, key=lambda r: r.case)
+
+
+def main():
+    parse = argparse.ArgumentParser(usage=__doc__)
+    parse.add_argument("--files", default="")
+    parse.add_argument("--lines", action="store_true")
+    parse.add_argument("--choose", action="store_true")
+    parse.add_argument("--patience", type=int, default=40)
+    parse.add_argument("--twice", type=int, default=2)
+    args = parse.parse_args()
+    files = [p for p in all_ptx() if not args.files or p.name in args.files.split(",")]
+    if not files:
+        raise Problem(f"--files={args.files}: no such file of cuda/ has kernels")
+    runs = Runs(60)
+    if args.choose:
+        chosen = choose(list(try_cases(runs, args.patience)), args.twice)
+        kept = [line for line in CASES.read_text().split("\n") if line.startswith("#")] if CASES.exists() else []
+        CASES.write_text("".join(line + "\n" for line in kept + [r.case for r in chosen]))
+        print(f"{len(chosen)} cases, {sum(r.seconds for r in chosen):.0f} s", file=sys.stderr)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = list(pool.map(runs.run, read_cases()))
+    excuses = read_excuses()
+    bad = report(files, done, excuses, args.lines)
+    for run in done:
+        if run.verdict != "PASS":
+            bad += 1
+            print(f"{run.case}: {run.verdict}: a case of {CASES.name} must pass")
+    for e in excuses:
+        if not e.used and not args.files:
+            bad += 1
+            print(f"{EXCUSES.name}: no line needs the excuse of {e.kernel.pattern}: {e.text.pattern}")
+    return bad > 0
+
+
+if __name__ == "__main__":
+    run_main(main)

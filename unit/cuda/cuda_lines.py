@@ -1,0 +1,142 @@
+"""The PTX of our kernels, its lines, and which of them a case runs: what cuda_coverage.py and cuda_mutants.py share."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILD = pathlib.Path(os.environ.get("BUILD", "build"))
+CASES = HERE / "cuda_cases.txt"
+COVERAGE = BUILD / "ports/cuda_coverage.so"
+MACHINE = BUILD / "ports/cuda_machine.so"
+
+
+class Problem(Exception):
+    """What makes the command impossible, in one sentence."""
+
+
+def run_main(main):
+    try:
+        sys.exit(main())
+    except Problem as problem:
+        print(f"{pathlib.Path(sys.argv[0]).name}: {problem}", file=sys.stderr)
+        sys.exit(2)
+
+
+def readable(names):
+    """Kernels as C++ has them, without their arguments: swiglu_kernel<float>."""
+    text = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout
+    return [re.sub(r"\(anonymous namespace\)::", "", re.sub(r"\((?!anonymous).*", "", n)).removeprefix("void ") for n in text.split("\n")]
+
+
+class Ptx:
+    """One file: its text by line, the lines with code, the kernel that a line is in."""
+
+    def __init__(self, path, translated):
+        self.path, self.name = pathlib.Path(path), pathlib.Path(path).stem
+        self.line = [""] + self.path.read_text().split("\n")  # from 1, as messages count
+        self.code = sorted({int(n) for n in re.findall(r"reached\[(\d+)\] = 1;", translated)})
+        self.begin = [n for n, text in enumerate(self.line) if re.search(r"\.entry \S+\(", text)]
+        self.kernels = readable([re.search(r"\.entry ([^\s(]+)", self.line[n])[1] for n in self.begin]) if self.begin else []
+
+    def kernel_index(self, n):
+        return max(k for k, begin in enumerate(self.begin) if begin <= n)
+
+    def kernel(self, n):
+        return self.kernels[self.kernel_index(n)]
+
+    def text(self, n):
+        return " ".join(self.line[n].split("//")[0].split())
+
+
+def all_ptx():
+    """Every cuda/*.cu with kernels."""
+    found = []
+    for source in sorted(pathlib.Path("cuda").glob("*.cu")):
+        path = BUILD / f"obj/cuda/{source.stem}.ptx"
+        if not path.exists():
+            raise Problem(f"{path} isn't there: make cuda-coverage builds it")
+        found.append(Ptx(path, path.with_suffix(".coverage.c").read_text()))
+    return [p for p in found if p.code]
+
+
+# ---- cases ----
+
+
+def read_cases(path=CASES):
+    with open(path) as f:
+        return [line.strip() for line in f if line.strip() and not line.startswith("#")]
+
+
+def listed(name):
+    """The cases of @ci, @smoke or a file."""
+    done = subprocess.run([BUILD / "bin/verify", "list", "--cases", name], capture_output=True, text=True)
+    if done.returncode:
+        raise Problem(done.stderr.strip())
+    return done.stdout.split("\n")[:-1]
+
+
+def judge(case, port, limit, **environment):
+    """PASS, SKIP, or what else verify says of it, and why; seconds."""
+    since = time.time()
+    command = [BUILD / "bin/verify", "run", case, f"--backend={port}", "--jobs=1", "--format=jsonl", f"--timeout={limit}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **environment))
+    try:
+        report = json.loads(done.stdout.split("\n")[0])
+    except ValueError:
+        raise Problem(f"{case}: verify says nothing of it: {done.stderr.strip()[:300]}") from None
+    return report["verdict"], report["why"], time.time() - since
+
+
+class Run:
+    """What a case did: its verdict, its seconds, the lines that it ran, by file, as bits of a number."""
+
+    def __init__(self, case, verdict, seconds, lines):
+        self.case, self.verdict, self.seconds, self.lines = case, verdict, seconds, lines
+
+    def ran(self, file, n):
+        return self.lines.get(file, 0) >> n & 1
+
+
+def bits_of(path):
+    """Byte n of the file: did line n run?"""
+    return int("0" + "".join("1" if b else "0" for b in reversed(path.read_bytes())), 2)
+
+
+class Runs:
+    """Cases run by the port that notes its lines; what one did is kept until that port changes."""
+
+    def __init__(self, limit):
+        if not COVERAGE.exists():
+            raise Problem(f"{COVERAGE} isn't there: make cuda-coverage builds it")
+        self.limit = limit
+        self.port = hashlib.sha256(COVERAGE.read_bytes()).hexdigest()
+        self.folder = BUILD / "cuda/coverage"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def kept(self, case):
+        return self.folder / (hashlib.sha256(f"{self.port} {case}".encode()).hexdigest()[:20] + ".json")
+
+    def run(self, case):
+        path = self.kept(case)
+        if path.exists():
+            kept = json.loads(path.read_text())
+            return Run(case, kept["verdict"], kept["seconds"], {f: int(b, 16) for f, b in kept["lines"].items()})
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            verdict, _, seconds = judge(case, COVERAGE, self.limit, DSV3_CUDA_COVERAGE=str(folder.resolve()))
+            lines = {f.name.split(".")[0]: bits_of(f) for f in folder.glob("*.lines")}
+        finally:
+            shutil.rmtree(folder)
+        lines = {f: b for f, b in lines.items() if b}
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(dict(case=case, verdict=verdict, seconds=seconds, lines={f: f"{b:x}" for f, b in lines.items()})))
+        part.rename(path)
+        return Run(case, verdict, seconds, lines)
