@@ -38,6 +38,8 @@ NVCC         ?= $(or $(shell command -v nvcc),$(firstword $(wildcard $(or $(XDG_
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?=
 TERMS        ?=
+MUTANTS      ?= 200
+COVERAGE     ?=
 WERROR       ?=
 SAN          ?=
 
@@ -192,7 +194,8 @@ $(B)/ports/cuda_coverage.so: $(cuda_obj) $(cuda_obj:.o=.coverage.o) $(emu_obj)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
-	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(or $(MUTANTS),200))
+	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)' \
+	    unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
@@ -268,7 +271,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_campaign.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 

@@ -18,7 +18,7 @@ import random
 import re
 import sys
 
-from cuda_lines import CASES, HERE, Problem, Runs, all_ptx, listed, read_cases, run_main
+from cuda_lines import CASES, HERE, Problem, Runs, all_ptx, listed, read_blocks, read_cases, run_main
 
 EXCUSES = HERE / "cuda_excuses.txt"
 SLOW = 8  # seconds: a case that takes longer isn't chosen
@@ -35,22 +35,7 @@ class Excuse:
 
 
 def read_excuses(path=EXCUSES):
-    """Blocks of three lines: kernel PATTERN, text PATTERN, why WORDS."""
-    excuses, block = [], {}
-    with open(path) as f:
-        for n, line in enumerate(f, 1):
-            key, _, rest = line.strip().partition(" ")
-            if not key or key.startswith("#"):
-                continue
-            if key not in ("kernel", "text", "why"):
-                raise Problem(f"{path}:{n}: a line begins with kernel, text or why")
-            block[key] = rest.strip()
-            if key == "why":
-                if len(block) < 3:
-                    raise Problem(f"{path}:{n}: an excuse has kernel, text and why")
-                excuses.append(Excuse(**block))
-                block = {}
-    return excuses
+    return [Excuse(**b) for b in read_blocks(path, ("kernel", "text", "why"))]
 
 
 def uncovered(ptx, bits):
@@ -144,14 +129,13 @@ def main():
     files = [p for p in all_ptx() if not args.files or p.name in args.files.split(",")]
     if not files:
         raise Problem(f"--files={args.files}: no such file of cuda/ has kernels")
-    runs = Runs(60)
     if args.choose:
-        chosen = choose(list(try_cases(runs, args.patience)), args.twice)
+        chosen = choose(list(try_cases(Runs(SLOW), args.patience)), args.twice)
         kept = [line for line in CASES.read_text().split("\n") if line.startswith("#")] if CASES.exists() else []
         CASES.write_text("".join(line + "\n" for line in kept + [r.case for r in chosen]))
         print(f"{len(chosen)} cases, {sum(r.seconds for r in chosen):.0f} s", file=sys.stderr)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = list(pool.map(runs.run, read_cases()))
+        done = list(pool.map(Runs(60).run, read_cases()))
     excuses = read_excuses()
     bad = report(files, done, excuses, args.lines)
     for run in done:

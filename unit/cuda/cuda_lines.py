@@ -52,6 +52,21 @@ class Ptx:
     def kernel(self, n):
         return self.kernels[self.kernel_index(n)]
 
+    def end(self, k):
+        """The line of the closing brace of kernel k."""
+        return next(n for n in range(self.begin[k], len(self.line)) if self.line[n].rstrip() == "}")
+
+    def alone(self, n):
+        """The lines of the file without the kernels that line n isn't in; of a file with arrays of its own, all."""
+        lines = list(self.line)
+        if any(re.match(r"\s*(\.visible |\.weak |\.extern )*\.(const|global)\b", text) for text in self.line):
+            return lines
+        for k, begin in enumerate(self.begin):
+            if k != self.kernel_index(n):
+                end = self.end(k) + 1
+                lines[begin:end] = [""] * (end - begin)
+        return lines
+
     def text(self, n):
         return " ".join(self.line[n].split("//")[0].split())
 
@@ -65,6 +80,27 @@ def all_ptx():
             raise Problem(f"{path} isn't there: make cuda-coverage builds it")
         found.append(Ptx(path, path.with_suffix(".coverage.c").read_text()))
     return [p for p in found if p.code]
+
+
+def read_blocks(path, keys):
+    """Blocks of lines `KEY WORDS`, one of each key; the last key ends a block."""
+    blocks, block = [], {}
+    with open(path) as f:
+        for n, line in enumerate(f, 1):
+            key, _, rest = line.strip().partition(" ")
+            if not key or key.startswith("#"):
+                continue
+            if key not in keys:
+                raise Problem(f"{path}:{n}: a line begins with {', '.join(keys)} or #")
+            block[key] = rest.strip()
+            if key == keys[-1]:
+                if len(block) < len(keys):
+                    raise Problem(f"{path}:{n}: a block has {', '.join(keys)}")
+                blocks.append(block)
+                block = {}
+    if block:
+        raise Problem(f"{path}: the last block has no {keys[-1]}")
+    return blocks
 
 
 # ---- cases ----
@@ -113,30 +149,30 @@ def bits_of(path):
 class Runs:
     """Cases run by the port that notes its lines; what one did is kept until that port changes."""
 
-    def __init__(self, limit):
-        if not COVERAGE.exists():
-            raise Problem(f"{COVERAGE} isn't there: make cuda-coverage builds it")
-        self.limit = limit
-        self.port = hashlib.sha256(COVERAGE.read_bytes()).hexdigest()
-        self.folder = BUILD / "cuda/coverage"
+    def __init__(self, limit, port=COVERAGE, folder=BUILD / "cuda/coverage"):
+        if not port.exists():
+            raise Problem(f"{port} isn't there: make cuda-coverage builds it")
+        self.limit, self.port, self.folder = limit, port, folder
+        self.content = hashlib.sha256(port.read_bytes()).hexdigest()
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def kept(self, case):
-        return self.folder / (hashlib.sha256(f"{self.port} {case}".encode()).hexdigest()[:20] + ".json")
+        return self.folder / (hashlib.sha256(f"{self.content} {case}".encode()).hexdigest()[:20] + ".json")
 
     def run(self, case):
         path = self.kept(case)
-        if path.exists():
-            kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        if kept and (kept["verdict"] != "TIMEOUT" or kept["limit"] >= self.limit):
             return Run(case, kept["verdict"], kept["seconds"], {f: int(b, 16) for f, b in kept["lines"].items()})
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         try:
-            verdict, _, seconds = judge(case, COVERAGE, self.limit, DSV3_CUDA_COVERAGE=str(folder.resolve()))
+            verdict, _, seconds = judge(case, self.port, self.limit, DSV3_CUDA_COVERAGE=str(folder.resolve()))
             lines = {f.name.split(".")[0]: bits_of(f) for f in folder.glob("*.lines")}
         finally:
             shutil.rmtree(folder)
         lines = {f: b for f, b in lines.items() if b}
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(dict(case=case, verdict=verdict, seconds=seconds, lines={f: f"{b:x}" for f, b in lines.items()})))
+        kept = dict(case=case, verdict=verdict, limit=self.limit, seconds=seconds, lines={f: f"{b:x}" for f, b in lines.items()})
+        part.write_text(json.dumps(kept))
         part.rename(path)
         return Run(case, verdict, seconds, lines)
