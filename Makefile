@@ -91,6 +91,7 @@ fast_src   := $(wildcard fast/*.c)
 fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
 cuda_target := sm_80
+nvcc_flags  := -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC
 $(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"$(cuda_target)"'
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
@@ -151,10 +152,13 @@ $(B)/obj/avx512.o $(B)/obj/portable.o:
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
+emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp tensor switch)
+emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
+machine_link = $(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) $(nvcc_flags) -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_memory put_warp)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -167,24 +171,29 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
-# The same of other PTX: in folders of their own.
-$(B)/sm_%/ports/cuda_machine.so: $(B)/ports/cuda_machine.so
-	@$(MAKE) --no-print-directory B=$(B)/sm_$* cuda_target=sm_$* $@
+# The same of other PTX: host code is one for all.
+define target_rules
+$(B)/obj/cuda/$(1)/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
+	@mkdir -p $$(@D)
+	$$(call run,NVCC)$$(NVCC) $$(nvcc_flags) -arch=$(1:sm_%=compute_%) -ptx $$< -o $$@
+$(B)/ports/cuda_machine_$(1).so: $(cuda_obj) $(cuda_obj:$(B)/obj/cuda/%.o=$(B)/obj/cuda/$(1)/%.ptx.o) $(emu_obj)
+	@mkdir -p $$(@D)
+	$$(call run,LD)$$(machine_link)
+endef
+$(foreach t,sm_89 sm_90a,$(eval $(call target_rules,$(t))))
 # All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has.
 cuda_cases = @ci
-cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/sm_89/ports/cuda_machine.so $(B)/sm_90a/ports/cuda_machine.so
+cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so
 	@unit/cuda.sh $(B) $(cuda_cases)
 cuda-toolchain:
 	@cuda/toolchain.sh
-emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp tensor switch)
-emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
 # What cuda:FILE.cu is made with, in one folder.
 $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk verify/ports/cuda/launch.h include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(call run,CP)cp $^ $(@D)
 $(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
 	@mkdir -p $(@D)
-	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+	$(call run,LD)$(machine_link)
 # The same kernels, which note the lines that run.
 $(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c --coverage $< >$@
@@ -192,7 +201,7 @@ $(B)/obj/cuda/%.coverage.o: $(B)/obj/cuda/%.coverage.c cuda/emu/translated.h cud
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 $(B)/ports/cuda_coverage.so: $(cuda_obj) $(cuda_obj:.o=.coverage.o) $(emu_obj)
 	@mkdir -p $(@D)
-	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+	$(call run,LD)$(machine_link)
 cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
 	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)' \
 	    unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))

@@ -15,8 +15,8 @@ judge() {
 }
 
 judge sm_80 ampere "$build/ports/cuda_machine.so" "$@" &
-judge sm_89 ada "$build/sm_89/ports/cuda_machine.so" @smoke
-judge sm_90a hopper "$build/sm_90a/ports/cuda_machine.so" @smoke
+judge sm_89 ada "$build/ports/cuda_machine_sm_89.so" @smoke
+judge sm_90a hopper "$build/ports/cuda_machine_sm_90a.so" @smoke
 wait
 code=0
 for target in sm_80 sm_89 sm_90a; do
