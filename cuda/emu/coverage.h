@@ -10,7 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* A byte a line, 1 if it ran: a file of the PTX's name in the folder DSV3_CUDA_COVERAGE; where that isn't set, `unkept`. */
+/* A byte a line, 1: it was reached, 2: its guard let it do something. A file of the PTX's name in the folder DSV3_CUDA_COVERAGE; where that
+ * isn't set, `unkept`. */
 static uint8_t *kept_lines(const char *ptx, uint8_t *unkept, size_t lines)
 {
     const char *const folder = getenv("DSV3_CUDA_COVERAGE"), *const name = strrchr(ptx, '/');

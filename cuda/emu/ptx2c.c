@@ -153,9 +153,10 @@ static bool put_statement(reader *r, int *depth)
         stop(r, "%s isn't known here", trimmed(text));
     else {
         read_instruction(r, text, i);
+        if (r->coverage) printf("reached[%d] |= 1; ", r->line);
         if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
         printf("{ ");
-        if (r->coverage) printf("reached[%d] = 1; ", r->line);
+        if (r->coverage) printf("reached[%d] |= 2; ", r->line);
         put_instruction(r, i);
         puts("}");
     }

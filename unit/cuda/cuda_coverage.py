@@ -3,10 +3,10 @@
 
     unit/cuda/cuda_coverage.py [--files=NAME,...] [--lines] [--choose [--patience=40] [--twice=2]]
 
-The cases of cuda_cases.txt are judged by the port that notes its lines; each must pass. A line ran if its instruction had an
-effect: a branch that is never taken did not. cuda_excuses.txt says which lines can't run, and why. --lines prints those too.
---choose writes cuda_cases.txt anew: fast cases of @ci that together run every line --twice as often, where so many do; of an
-op's cases it tries no more after --patience in a row that ran no new line.
+The cases of cuda_cases.txt are judged by the port that notes its lines; each must pass. cuda_excuses.txt says which lines
+can't run, and why. --lines prints those too. `idle` are lines with a guard that never held, branches that nobody took.
+--choose writes cuda_cases.txt anew: fast cases of @ci and of cuda_wide.txt that together run every line --twice as often, where
+so many do; of an op's cases it tries no more after --patience in a row that ran no new line.
 
 Exit code 1: a line didn't run and has no excuse, an excuse isn't needed, or a case doesn't pass.
 """
@@ -21,11 +21,12 @@ import sys
 from cuda_lines import CASES, HERE, Problem, Runs, all_ptx, listed, read_blocks, read_cases, run_main
 
 EXCUSES = HERE / "cuda_excuses.txt"
+WIDE = HERE / "cuda_wide.txt"
 SLOW = 8  # seconds: a case that takes longer isn't chosen
 
 
 class Excuse:
-    """A pattern of kernels, a pattern of their text, and why such a line can't run."""
+    """A pattern of kernels, a pattern of a line of their text, and why that line can't run."""
 
     def __init__(self, kernel, text, why):
         self.kernel, self.text, self.why, self.used = re.compile(kernel), re.compile(text), why, 0
@@ -38,31 +39,48 @@ def read_excuses(path=EXCUSES):
     return [Excuse(**b) for b in read_blocks(path, ("kernel", "text", "why"))]
 
 
+def union_of(parts):
+    union = {}
+    for lines in parts:
+        for file, bits in lines.items():
+            union[file] = union.get(file, 0) | bits
+    return union
+
+
 def uncovered(ptx, bits):
     return [n for n in ptx.code if not bits >> n & 1]
 
 
+def excused_lines(ptx, bits, excuses):
+    """The excuse of each line that has one. A line that can't run takes those along that run before and behind it alone."""
+    found = {}
+    for block in ptx.blocks():
+        if not bits >> block[0] & 1:
+            e = next((e for n in block for e in excuses if e.fits(ptx.kernel(n), ptx.text(n))), None)
+            if e:
+                e.used += len(block)
+                found.update({n: e for n in block})
+    return found
+
+
 def report(files, runs, excuses, show):
     """A row a file. Returns how many lines have neither run nor an excuse."""
-    union, bad = {}, 0
-    for run in runs:
-        for file, bits in run.lines.items():
-            union[file] = union.get(file, 0) | bits
-    total = ran = excused = 0
-    print(f"{'file':<28}{'lines':>8}{'ran':>8}{'excused':>8}{'left':>8}")
+    union, acted = union_of(r.lines for r in runs), union_of(r.acted for r in runs)
+    bad = total = ran = excused = idle = 0
+    print(f"{'file':<28}{'lines':>8}{'ran':>8}{'excused':>8}{'left':>8}{'idle':>8}")
     left = []
     for ptx in files:
-        lines, mine = uncovered(ptx, union.get(ptx.name, 0)), 0
+        lines, excused_by = uncovered(ptx, union.get(ptx.name, 0)), excused_lines(ptx, union.get(ptx.name, 0), excuses)
+        mine = sum(n in excused_by for n in lines)
         for n in lines:
-            found = next((e for e in excuses if e.fits(ptx.kernel(n), ptx.text(n))), None)
-            if found:
-                found.used, mine = found.used + 1, mine + 1
+            found = excused_by.get(n)
             if show or not found:
                 left.append(f"{ptx.path}:{n}: {ptx.kernel(n)}: {ptx.text(n)}" + (f"  [{found.why}]" if found else ""))
-        bad += len(lines) - mine
+        unused = (union.get(ptx.name, 0) & ~acted.get(ptx.name, 0)).bit_count()
+        bad, idle = bad + len(lines) - mine, idle + unused
         total, ran, excused = total + len(ptx.code), ran + len(ptx.code) - len(lines), excused + mine
-        print(f"{ptx.name:<28}{len(ptx.code):>8}{len(ptx.code) - len(lines):>8}{mine:>8}{len(lines) - mine:>8}")
-    print(f"{'all':<28}{total:>8}{ran:>8}{excused:>8}{bad:>8}")
+        print(f"{ptx.name:<28}{len(ptx.code):>8}{len(ptx.code) - len(lines):>8}{mine:>8}{len(lines) - mine:>8}{unused:>8}")
+    print(f"{'all':<28}{total:>8}{ran:>8}{excused:>8}{bad:>8}{idle:>8}")
     print("\n".join(left), end="\n" if left else "")
     return bad
 
@@ -71,26 +89,27 @@ def report(files, runs, excuses, show):
 
 
 def try_cases(runs, patience):
-    """Of each op of @ci: the smoke cases, then the others in a drawn order."""
-    by_op, first = {}, set(listed("@smoke"))
-    for case in listed("@ci"):
+    """Of each op: the wide cases and those of @smoke, then the others of @ci in a drawn order."""
+    wide = listed(f"@{WIDE}")
+    by_op, first = {}, set(listed("@smoke") + wide)
+    for case in dict.fromkeys(wide + listed("@ci")):
         by_op.setdefault(case.split("@")[0], []).append(case)
     for cases in by_op.values():
         random.Random(1).shuffle(cases)
         cases.sort(key=lambda c: c not in first)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for op, done in zip(by_op, pool.map(lambda o: try_op(runs, by_op[o], patience), by_op)):
-            print(f"{op:<28}{len(by_op[op]):>8} cases, {len(done)} of them run", file=sys.stderr, flush=True)
+        for op, done in zip(by_op, pool.map(lambda o: try_op(runs, by_op[o], first, patience), by_op)):
+            print(f"{op:<28}{len(by_op[op]):>8} cases, {len(done)} of them pass fast", file=sys.stderr, flush=True)
             yield from done
 
 
-def try_op(runs, cases, patience):
+def try_op(runs, cases, first, patience):
     done, seen, idle = [], {}, 0
     for case in cases:
         run = runs.run(case)
         if run.verdict == "SKIP" or idle > patience:
             break
-        idle += 1
+        idle += case not in first
         if run.verdict != "PASS" or run.seconds > SLOW:
             continue
         done.append(run)

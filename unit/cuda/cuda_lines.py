@@ -42,7 +42,7 @@ class Ptx:
     def __init__(self, path, translated):
         self.path, self.name = pathlib.Path(path), pathlib.Path(path).stem
         self.line = [""] + self.path.read_text().split("\n")  # from 1, as messages count
-        self.code = sorted({int(n) for n in re.findall(r"reached\[(\d+)\] = 1;", translated)})
+        self.code = sorted({int(n) for n in re.findall(r"reached\[(\d+)\] \|= 1;", translated)})
         self.begin = [n for n, text in enumerate(self.line) if re.search(r"\.entry \S+\(", text)]
         self.kernels = readable([re.search(r"\.entry ([^\s(]+)", self.line[n])[1] for n in self.begin]) if self.begin else []
 
@@ -66,6 +66,16 @@ class Ptx:
                 end = self.end(k) + 1
                 lines[begin:end] = [""] * (end - begin)
         return lines
+
+    def blocks(self):
+        """Lines with code that run one behind the other: up to a label, or behind a jump."""
+        blocks = [[]]
+        for n, before in zip(self.code, [0, *self.code]):
+            label = any(re.match(r"\s*[$\w]+:|.*\.entry ", text) for text in self.line[before + 1 : n + 1])
+            if label or re.match(r"(@\S+ )?(bra|ret)\b", self.text(before)):
+                blocks.append([])
+            blocks[-1].append(n)
+        return blocks
 
     def text(self, n):
         return " ".join(self.line[n].split("//")[0].split())
@@ -132,18 +142,27 @@ def judge(case, port, limit, **environment):
 
 
 class Run:
-    """What a case did: its verdict, its seconds, the lines that it ran, by file, as bits of a number."""
+    """What a case did: its verdict, its seconds, the lines that it reached, and those that did something, by file, as bits of a
+    number."""
 
-    def __init__(self, case, verdict, seconds, lines):
-        self.case, self.verdict, self.seconds, self.lines = case, verdict, seconds, lines
+    def __init__(self, case, verdict, seconds, lines, acted):
+        self.case, self.verdict, self.seconds, self.lines, self.acted = case, verdict, seconds, lines, acted
 
     def ran(self, file, n):
         return self.lines.get(file, 0) >> n & 1
 
 
-def bits_of(path):
-    """Byte n of the file: did line n run?"""
-    return int("0" + "".join("1" if b else "0" for b in reversed(path.read_bytes())), 2)
+def bits_of(path, mask):
+    """Bit n: has byte n of the file a bit of the mask?"""
+    return int("0" + "".join("1" if b & mask else "0" for b in reversed(path.read_bytes())), 2)
+
+
+def in_hex(lines):
+    return {file: f"{bits:x}" for file, bits in lines.items() if bits}
+
+
+def of_hex(lines):
+    return {file: int(bits, 16) for file, bits in lines.items()}
 
 
 class Runs:
@@ -163,16 +182,15 @@ class Runs:
         path = self.kept(case)
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept and (kept["verdict"] != "TIMEOUT" or kept["limit"] >= self.limit):
-            return Run(case, kept["verdict"], kept["seconds"], {f: int(b, 16) for f, b in kept["lines"].items()})
+            return Run(case, kept["verdict"], kept["seconds"], of_hex(kept["lines"]), of_hex(kept["acted"]))
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         try:
             verdict, _, seconds = judge(case, self.port, self.limit, DSV3_CUDA_COVERAGE=str(folder.resolve()))
-            lines = {f.name.split(".")[0]: bits_of(f) for f in folder.glob("*.lines")}
+            lines, acted = ({f.name.split(".")[0]: bits_of(f, mask) for f in folder.glob("*.lines")} for mask in (1, 2))
         finally:
             shutil.rmtree(folder)
-        lines = {f: b for f, b in lines.items() if b}
+        kept = dict(case=case, verdict=verdict, limit=self.limit, seconds=seconds, lines=in_hex(lines), acted=in_hex(acted))
         part = path.with_suffix(f".{os.getpid()}")
-        kept = dict(case=case, verdict=verdict, limit=self.limit, seconds=seconds, lines={f: f"{b:x}" for f, b in lines.items()})
         part.write_text(json.dumps(kept))
         part.rename(path)
-        return Run(case, verdict, seconds, lines)
+        return Run(case, verdict, seconds, lines, acted)

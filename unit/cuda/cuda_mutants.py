@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 
+from cuda_coverage import union_of
 from cuda_lines import BUILD, HERE, MACHINE, Problem, Runs, all_ptx, judge, listed, read_blocks, read_cases, run_main
 from cuda_operators import OPERATORS, Instruction, Kernel
 
@@ -226,10 +227,7 @@ def main():
         runs = list(pool.map(Runs(60).run, read_cases()))
     if any(r.verdict != "PASS" for r in runs):
         raise Problem("a case of cuda_cases.txt doesn't pass: make cuda-coverage names it")
-    bits = {}
-    for run in runs:
-        for file, b in run.lines.items():
-            bits[file] = bits.get(file, 0) | b
+    bits = union_of(r.lines for r in runs)
     names = [w for w in args.operators.split(",") if w]
     mutants = [m for p in files for m in mutants_of(p, bits.get(p.name, 0), names)]
     objects()
