@@ -69,10 +69,10 @@ class Ptx:
 
     def blocks(self):
         """Lines with code that run one behind the other: up to a label, or behind a jump."""
-        blocks = [[]]
+        blocks = []
         for n, before in zip(self.code, [0, *self.code]):
             label = any(re.match(r"\s*[$\w]+:|.*\.entry ", text) for text in self.line[before + 1 : n + 1])
-            if label or re.match(r"(@\S+ )?(bra|ret)\b", self.text(before)):
+            if not blocks or label or re.match(r"(@\S+ )?(bra|ret)\b", self.text(before)):
                 blocks.append([])
             blocks[-1].append(n)
         return blocks
