@@ -19,8 +19,9 @@ static uint8_t *kept_lines(const char *ptx, uint8_t *unkept, size_t lines)
     if (!folder) return unkept;
     snprintf(path, sizeof path, "%s/%s.lines", folder, name ? name + 1 : ptx);
     int const file = open(path, O_RDWR | O_CREAT, 0666);
-    void *const at = file < 0 || ftruncate(file, (off_t)lines) ? MAP_FAILED
-                                                               : mmap(NULL, lines, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    void *const at = file < 0 || ftruncate(file, (off_t)lines)
+                         ? MAP_FAILED
+                         : mmap(NULL, lines, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (at == MAP_FAILED) fprintf(stderr, "%s: lines that run can't be kept there\n", path), exit(2);
     close(file);
     return at;

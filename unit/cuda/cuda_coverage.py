@@ -6,7 +6,8 @@
 The cases of cuda_cases.txt are judged by the port that notes its lines; each must pass. cuda_excuses.txt says which lines
 can't run, and why. --lines prints those too. `idle` are lines with a guard that never held, branches that nobody took.
 --choose writes cuda_cases.txt anew: fast cases of @ci and of cuda_wide.txt that together run every line --twice as often, where
-so many do; of an op's cases it tries no more after --patience in a row that ran no new line.
+so many do; of an op's cases it tries no more after --patience in a row that ran no new line. What a case ran is kept in
+BUILD/cuda/coverage until the kernels change.
 
 Exit code 1: a line didn't run and has no excuse, an excuse isn't needed, or a case doesn't pass.
 """
@@ -52,15 +53,28 @@ def uncovered(ptx, bits):
 
 
 def excused_lines(ptx, bits, excuses):
-    """The excuse of each line that has one. A line that can't run takes those along that run before and behind it alone."""
-    found = {}
-    for block in ptx.blocks():
+    """The excuse of each line that has one. A line that can't run takes its block along, and what is reached through it alone."""
+    blocks = ptx.blocks()
+    ways, found = ptx.ways(blocks), {}
+    for b, block in enumerate(blocks):
         if not bits >> block[0] & 1:
-            e = next((e for n in block for e in excuses if e.fits(ptx.kernel(n), ptx.text(n))), None)
-            if e:
-                e.used += len(block)
-                found.update({n: e for n in block})
-    return found
+            found[b] = next((e for n in block for e in excuses if e.fits(ptx.kernel(n), ptx.text(n))), None)
+    barred = {b for b, e in found.items() if e}
+    first = {ptx.kernel_index(block[0]): b for b, block in reversed(list(enumerate(blocks)))}
+    reached, ahead = set(), [b for b in first.values() if b not in barred]
+    while ahead:
+        b = ahead.pop()
+        if b not in reached:
+            reached.add(b)
+            ahead += [to for to in ways[b] if to not in barred]
+    before = None
+    for b in sorted(found):  # behind barred ones: the excuse of the nearest above
+        found[b] = found[b] or (None if b in reached else before)
+        before = found[b] or before
+    for b, e in found.items():
+        if e:
+            e.used += len(blocks[b])
+    return {n: e for b, e in found.items() if e for n in blocks[b]}
 
 
 def report(files, runs, excuses, show):
@@ -106,10 +120,13 @@ def try_cases(runs, patience):
 def try_op(runs, cases, first, patience):
     done, seen, idle = [], {}, 0
     for case in cases:
+        new = case not in first and not runs.kept(case).exists()
+        if idle > patience and new:
+            continue
         run = runs.run(case)
-        if run.verdict == "SKIP" or idle > patience:
+        if run.verdict == "SKIP":
             break
-        idle += case not in first
+        idle += new
         if run.verdict != "PASS" or run.seconds > SLOW:
             continue
         done.append(run)

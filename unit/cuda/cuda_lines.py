@@ -77,6 +77,23 @@ class Ptx:
             blocks[-1].append(n)
         return blocks
 
+    def ways(self, blocks):
+        """The blocks that each block goes on to, by index."""
+        at, ways = {}, []
+        for b, block in enumerate(blocks):
+            above = blocks[b - 1][-1] if b else self.begin[0]
+            for text in self.line[above + 1 : block[0] + 1]:
+                if found := re.match(r"\s*([$\w]+):", text):
+                    at[self.kernel_index(block[0]), found[1]] = b
+        for b, block in enumerate(blocks):
+            last = re.fullmatch(r"(@\S+ )?(bra|ret)\b(?:\.uni)?\s*([$\w]*);", self.text(block[-1]))
+            k = self.kernel_index(block[0])
+            to = [at[k, last[3]]] if last and last[2] == "bra" else []
+            if (not last or last[1]) and b + 1 < len(blocks) and self.kernel_index(blocks[b + 1][0]) == k:
+                to.append(b + 1)
+            ways.append(to)
+        return ways
+
     def text(self, n):
         return " ".join(self.line[n].split("//")[0].split())
 

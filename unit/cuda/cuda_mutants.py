@@ -125,10 +125,10 @@ def trials(mutant, runs, more):
     """Cases with their limits and environment, cheapest first."""
     mine = sorted((r for r in runs if r.ran(mutant.ptx.name, mutant.n)), key=lambda r: r.seconds)
     for run in mine:
-        yield run.case, max(4, 20 * run.seconds), {}
+        yield run.case, 5 + 10 * run.seconds, {}
     for order in ("down", "shuffled"):
         for run in mine[:3]:
-            yield run.case, max(4, 20 * run.seconds), {"DSV3_CUDA_ORDER": order}
+            yield run.case, 5 + 10 * run.seconds, {"DSV3_CUDA_ORDER": order}
     ops = {r.case.split("@")[0] for r in mine}
     others = [c for c in more if c.split("@")[0] in ops and c not in {r.case for r in mine}]
     random.Random(mutant.name()).shuffle(others)
