@@ -7,6 +7,8 @@
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: a quarter of an hour; cuda_cases=CASE...
+# make cuda-coverage   which lines of the PTX the cases of unit/cuda/cuda_cases.txt run: all, or there is an excuse
+# make cuda-mutants    MUTANTS=200 changes of those lines, each judged by these cases: 95 of 100 must be seen
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make cuda-witness  NVIDIA's headers beside what the CUDA machine takes for granted: 44 MB in your cache; ALL=1: all of binary32
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
@@ -38,6 +40,8 @@ FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?=
 TERMS        ?=
 ALL          ?=
+MUTANTS      ?= 200
+COVERAGE     ?=
 WERROR       ?=
 SAN          ?=
 
@@ -106,7 +110,8 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
+        model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -201,6 +206,18 @@ $(B)/ports/cuda_machine$(if $(filter-out $(cuda_target),$(1)),_sm_$(1)).so: $(cu
 	$$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $$^ -o $$@ -lm
 endef
 $(foreach t,$(cuda_targets),$(eval $(call machine_rule,$t)))
+# The same kernels, which note the lines that run.
+$(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
+	$(call run,PTX)$(B)/bin/ptx2c --coverage $< >$@
+$(B)/obj/cuda/%.coverage.o: $(B)/obj/cuda/%.coverage.c cuda/emu/translated.h cuda/emu/coverage.h
+	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+machine_obj := $(cuda_obj) $(emu_obj)
+$(B)/ports/cuda_coverage.so: $(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).coverage.o)
+	@mkdir -p $(@D)
+	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
+	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).ptx.o)' \
+	    unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
@@ -276,7 +293,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 

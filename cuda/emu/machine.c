@@ -45,7 +45,7 @@ void machine_barrier(machine *m, int line)
     machine_wait_as(m, AT_BARRIER);
 }
 
-uint32_t machine_count(machine *m, bool says, int line)
+uint32_t machine_barrier_count(machine *m, bool says, int line)
 {
     m->now->says = says;
     machine_barrier(m, line);

@@ -70,7 +70,7 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
 
 void machine_barrier(machine *m, int line);
-uint32_t machine_count(machine *m, bool says, int line); /* a barrier, and how many threads say so */
+uint32_t machine_barrier_count(machine *m, bool says, int line); /* a barrier, and how many threads say so */
 
 /* The lanes that are at the same place: all that come there before the warp can't go on. */
 uint32_t machine_active(machine *m, int line);

@@ -1,6 +1,6 @@
 /*
- * ptx2c FILE.ptx: the C of its kernels, a statement a statement, on standard output. An opcode or a feature that it doesn't know is
- * one sentence that names the line, and exit 2: nothing is left out in silence. Source: NVIDIA, PTX ISA 9.0.
+ * ptx2c [--coverage] FILE.ptx: the C of its kernels, a statement a statement, on standard output. An opcode or a feature that it
+ * doesn't know is one sentence that names the line, and exit 2: nothing is left out in silence. Source: NVIDIA, PTX ISA 9.0.
  */
 #include "c_text.h"
 #include "ptx_text.h"
@@ -172,8 +172,10 @@ static bool put_statement(reader *r, int *depth)
         read_instruction(r, text, i);
         r->issued++;
         if (!strcmp(i->part[0], "bra") || !strcmp(i->part[0], "ret")) put_issued(r);
+        if (r->coverage) printf("reached[%d] |= 1; ", r->line);
         if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
         printf("{ ");
+        if (r->coverage) printf("reached[%d] |= 2; ", r->line);
         put_touches(r, i);
         put_instruction(r, i);
         puts("}");
@@ -240,11 +242,22 @@ static void put_table(const reader *r)
            r->kernels);
 }
 
+/* Where statements note that they ran (coverage.h). */
+static void put_coverage(const reader *r)
+{
+    int lines = r->line + 1;
+    for (const char *s = r->at; *s; s++) lines += *s == '\n';
+    printf("#include \"coverage.h\"\nstatic uint8_t unkept[%d], *reached = unkept;\n", lines);
+    printf("__attribute__((constructor)) static void keep(void)\n{\n    reached = kept_lines(\"%s\", unkept, %d);\n}\n",
+           r->path, lines);
+}
+
 static void put_all(reader *r)
 {
     char text[TEXT];
     bool version = false;
     puts("#include \"translated.h\"");
+    if (r->coverage) put_coverage(r);
     for (skip_space(r); *r->at; skip_space(r)) {
         r->external |= !strncmp(r->at, ".extern", 7);
         if (take(r, ".visible") || take(r, ".weak") || take(r, ".extern")) continue;
@@ -297,13 +310,16 @@ static void blank_source_lines(char *text)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) return fputs("usage: ptx2c FILE.ptx\n\nThe C of its kernels, on standard output.\n", stderr), 2;
-    char *const text = read_file(argv[1]);
+    bool const coverage = argc == 3 && !strcmp(argv[1], "--coverage");
+    if (argc != 2 + coverage)
+        return fputs("usage: ptx2c [--coverage] FILE.ptx\n\nThe C of its kernels, on standard output.\n", stderr), 2;
+    const char *const path = argv[1 + coverage];
+    char *const text = read_file(path);
     reader *const r = calloc(1, sizeof *r);
-    if (!text || !r) return fprintf(stderr, "ptx2c: %s: it can't be read\n", argv[1]), 2;
+    if (!text || !r) return fprintf(stderr, "ptx2c: %s: it can't be read\n", path), 2;
     blank_comments(text);
     blank_source_lines(text);
-    *r = (reader){.path = argv[1], .at = text, .line = 1};
+    *r = (reader){.path = path, .at = text, .line = 1, .coverage = coverage};
     put_all(r);
     free(text), free(r);
     return 0;

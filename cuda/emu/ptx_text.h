@@ -23,6 +23,7 @@ typedef struct {
 typedef struct {
     const char *path, *at;
     int line;
+    bool coverage;     /* do statements note that they ran? */
     symbols shared;    /* static arrays of the file, and of the kernel that is read */
     symbols param;     /* of the kernel that is read */
     symbols module;    /* arrays of .const and .global */

@@ -93,7 +93,8 @@ static bool put_count(const reader *r, const instruction *i)
     static const char *const names[] = {"popc", "and", "or"}, *const ends[] = {"", "== threads_of_block(m)", "!= 0"};
     const char *const end = i->parts == 4 && has(i, "red") ? operator_of(i->part[2], names, ends, 3) : NULL;
     if (!end || i->operands != 3 || strcmp(i->operand[1], "0")) return false;
-    put(r, i->operand[0], type_of(i), "machine_count(m, %s, %d) %s", value(r, i->operand[2], "pred"), r->line, end);
+    put(r, i->operand[0], type_of(i), "machine_barrier_count(m, %s, %d) %s", value(r, i->operand[2], "pred"), r->line,
+        end);
     return true;
 }
 
