@@ -150,7 +150,7 @@ $(B)/obj/%.o: %.c
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -fmad=false $(if $(WGMMA),-DDSV3_WGMMA) -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(basename $@).o
 $(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_memory put_warp put_wgmma)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -166,9 +166,12 @@ cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 # The same of other PTX: in folders of their own.
 $(B)/sm_%/ports/cuda_machine.so: $(B)/ports/cuda_machine.so
 	@$(MAKE) --no-print-directory B=$(B)/sm_$* cuda_target=sm_$* $@
+# Products by wgmma: functionally emulated, never timed.
+$(B)/wgmma/ports/cuda_machine.so: $(B)/ports/cuda_machine.so
+	@$(MAKE) --no-print-directory B=$(B)/wgmma cuda_target=sm_90a WGMMA=1 $@
 # All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has.
 cuda_cases = @ci
-cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/sm_89/ports/cuda_machine.so $(B)/sm_90a/ports/cuda_machine.so
+cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/sm_89/ports/cuda_machine.so $(B)/sm_90a/ports/cuda_machine.so $(B)/wgmma/ports/cuda_machine.so
 	@unit/cuda.sh $(B) $(cuda_cases)
 cuda-toolchain:
 	@cuda/toolchain.sh
