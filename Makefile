@@ -158,10 +158,15 @@ $(B)/obj/%.o: %.c
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
 emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp machine_wgmma counts tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
+nvcc = $(NVCC) -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D)
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(cuda_targets:%=$(B)/obj/cuda/\%.compute_%.ptx): cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) -O2 -std=c++17 $(foreach t,$(cuda_targets),-gencode=arch=compute_$t,code=compute_$t) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(@D)/$*.o
+	$(call run,NVCC)$(nvcc) $(foreach t,$(cuda_targets),-gencode=arch=compute_$t,code=compute_$t) -c $< -o $(@D)/$*.o
+# Products by wgmma: functionally emulated, never timed.
+$(B)/obj/cuda/wgmma/%.o $(B)/obj/cuda/wgmma/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
+	@mkdir -p $(@D)
+	$(call run,NVCC)$(nvcc) -DDSV3_WGMMA -gencode=arch=compute_90a,code=compute_90a -c $< -o $(@D)/$*.o
 $(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_call put_memory put_warp put_wgmma)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
@@ -174,9 +179,9 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
-# All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has.
+# All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has; a few products by wgmma.
 cuda_cases = @ci
-cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so
+cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so $(B)/ports/cuda_machine_wgmma.so
 	@unit/cuda.sh $(B) $(cuda_cases)
 cuda-toolchain:
 	@cuda/toolchain.sh
@@ -206,6 +211,10 @@ $(B)/ports/cuda_machine$(if $(filter-out $(cuda_target),$(1)),_sm_$(1)).so: $(cu
 	$$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $$^ -o $$@ -lm
 endef
 $(foreach t,$(cuda_targets),$(eval $(call machine_rule,$t)))
+$(B)/ports/cuda_machine_wgmma.so: $(filter-out %/products.o,$(cuda_obj)) $(filter-out %/products.compute_90a.ptx.o,$(cuda_obj:.o=.compute_90a.ptx.o)) \
+        $(B)/obj/cuda/wgmma/products.o $(B)/obj/cuda/wgmma/products.ptx.o $(emu_obj)
+	@mkdir -p $(@D)
+	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 # The same kernels, which note the lines that run.
 $(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c --coverage $< >$@

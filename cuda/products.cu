@@ -2,6 +2,7 @@
 #include "products.cuh"
 
 #include "tiles.cuh"
+#include "wgmma.cuh"
 
 #include <cstdio>
 #include <cstdlib>
@@ -191,14 +192,11 @@ __device__ inline void put_part(const P &p, const part<TOKENS> &total, int64_t f
         UNROLL for (int e = 0; e < 4; e++) put(p, t + 16 * i + e / 2 * 8, o + 8 * j + e % 2, total.sum[i][j][e]);
 }
 
-template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloat16, W> all)
+template <int TOKENS, typename P> __device__ inline void multiply_by_warps(const P &p, int64_t token, int64_t output)
 {
-    product<__nv_bfloat16, W> const p = of_group(all);
     __shared__ alignas(16) __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
-    int64_t const token = (int64_t)blockIdx.y * TOKENS, output = (int64_t)blockIdx.x * OUTPUTS;
     int64_t const steps = (p.x.columns + DEEP - 1) / DEEP;
     part<TOKENS> total = {}, sums = {};
-    if (token >= p.x.rows) return;
     bring_tile<UNIT_THREADS>(x[0], TOKENS, p.x, token, 0);
     bring_tile<UNIT_THREADS>(w[0], OUTPUTS, p.w, output, 0);
     end_group();
@@ -215,6 +213,87 @@ template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloa
         if (s % (BLOCK / DEEP) == BLOCK / DEEP - 1 || s + 1 == steps) promote(p, total, sums, output, s * DEEP / BLOCK);
     }
     put_part(p, total, token, output);
+}
+
+/* ---- by wgmma: of sm_90a, and asked for by -DDSV3_WGMMA ---- */
+
+#if defined(DSV3_WGMMA) && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+enum { HAS_WGMMA = 1 };
+#else
+enum { HAS_WGMMA = 0 };
+#endif
+
+/* A tile of 64 rows as descriptor_of describes it. */
+typedef __nv_bfloat16 wgmma_tile[64 * DEEP];
+
+template <typename T>
+__device__ inline void bring_swizzled(wgmma_tile tile, const source<T> &s, int64_t first, int64_t column)
+{
+    for (int i = threadIdx.x; i < 64 * (DEEP / 8); i += UNIT_THREADS)
+        bring_eight(&tile[swizzled_chunk(i / (DEEP / 8), i % (DEEP / 8)) * 8], s, first + i / (DEEP / 8),
+                    column + i % (DEEP / 8) * 8);
+}
+
+/* DEEP products more: what two tiles have, which all threads brought. */
+[[maybe_unused]] __device__ inline void add_wgmma_step(float sum[WGMMA_SUMS], const wgmma_tile x, const wgmma_tile w,
+                                                       bool begins)
+{
+    uint64_t const a = descriptor_of(x), b = descriptor_of(w);
+    UNROLL for (int i = 0; i < WGMMA_SUMS; i++) hold_register(sum[i]);
+    begin_wgmma();
+    UNROLL for (int k = 0; k < DEEP / 16; k++) wgmma(sum, a + 2 * k, b + 2 * k, !begins || k); /* 32 bytes on */
+    end_wgmma_group();
+    wait_wgmma<0>();
+    UNROLL for (int i = 0; i < WGMMA_SUMS; i++) hold_register(sum[i]);
+}
+
+/* total += scale sum; a block of columns. */
+template <typename P>
+__device__ inline void promote_wgmma(const P &p, float total[WGMMA_SUMS], const float sum[WGMMA_SUMS], int64_t output,
+                                     int64_t block)
+{
+    UNROLL for (int i = 0; i < WGMMA_SUMS; i++)
+    {
+        int64_t const o = output + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2, last = p.w.rows - 1;
+        total[i] = __fmaf_rn(sum[i], scale_at(p, o < last ? o : last, block), total[i]);
+    }
+}
+
+/* The same sums as multiply_by_warps, in the same order. */
+template <typename P> __device__ inline void multiply_by_warpgroup(const P &p, int64_t token, int64_t output)
+{
+    __shared__ alignas(1024) wgmma_tile x[2], w[2];
+    int64_t const steps = (p.x.columns + DEEP - 1) / DEEP, each = BLOCK / DEEP;
+    float total[WGMMA_SUMS] = {}, sum[WGMMA_SUMS] = {};
+    bring_swizzled(x[0], p.x, token, 0);
+    bring_swizzled(w[0], p.w, output, 0);
+    end_group();
+    for (int64_t s = 0; s < steps; s++) {
+        if (s + 1 < steps) {
+            bring_swizzled(x[(s + 1) % 2], p.x, token, (s + 1) * DEEP);
+            bring_swizzled(w[(s + 1) % 2], p.w, output, (s + 1) * DEEP);
+        }
+        end_group();
+        wait_groups<1>();
+        show_to_wgmma();
+        __syncthreads();
+        add_wgmma_step(sum, x[s % 2], w[s % 2], s % each == 0);
+        __syncthreads();
+        if (s % each == each - 1 || s + 1 == steps) promote_wgmma(p, total, sum, output, s / each);
+    }
+    int64_t const t = token + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, o = output + threadIdx.x % 4 * 2;
+    UNROLL for (int i = 0; i < WGMMA_SUMS; i++) put(p, t + i / 2 % 2 * 8, o + i / 4 * 8 + i % 2, total[i]);
+}
+
+template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloat16, W> all)
+{
+    product<__nv_bfloat16, W> const p = of_group(all);
+    int64_t const token = (int64_t)blockIdx.y * TOKENS, output = (int64_t)blockIdx.x * OUTPUTS;
+    if (token >= p.x.rows) return;
+    if constexpr (HAS_WGMMA && TOKENS == 64)
+        multiply_by_warpgroup(p, token, output);
+    else
+        multiply_by_warps<TOKENS>(p, token, output);
 }
 
 template <int TOKENS, typename W> void launch_unit(dsv3_ctx *ctx, const product<__nv_bfloat16, W> &p)
