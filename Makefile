@@ -9,6 +9,7 @@
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: a quarter of an hour; cuda_cases=CASE...
 # make cuda-coverage   which lines of the PTX the cases of unit/cuda/cuda_cases.txt run: all, or there is an excuse
 # make cuda-mutants    MUTANTS=200 changes of those lines, each judged by these cases: 95 of 100 must be seen
+# make cuda-report  registers, spills, occupancy, instructions, bytes and bounds of the CUDA kernels: estimates, ten minutes
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make cuda-witness  NVIDIA's headers beside what the CUDA machine takes for granted: 44 MB in your cache; ALL=1: all of binary32
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
@@ -110,7 +111,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
+.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
         model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
@@ -183,6 +184,8 @@ cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 cuda_cases = @ci
 cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so $(B)/ports/cuda_machine_wgmma.so
 	@unit/cuda.sh $(B) $(cuda_cases)
+cuda-report: $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_machine_sm_90a.so)
+	@$(if $(NVCC),NVCC='$(NVCC)' CXX='$(CXX)' cuda/report.py --build=$(B),echo "make cuda-report: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
 cuda-toolchain:
 	@cuda/toolchain.sh
 # What NVIDIA's headers say, by g++ alone: those beside nvcc, and CuTe's where they are in the cache.

@@ -6,18 +6,23 @@ import subprocess
 import tempfile
 
 
-def launches(build, case, port, gpu="ampere", patience=3600):
-    """The launches of one run of the op, in their order. ValueError: the case wasn't judged right, or nothing was counted."""
+def all_launches(build, cases, port, gpu="ampere", patience=3600):
+    """The launches of cases, which verify runs twice each. ValueError: one wasn't judged right, or nothing was counted."""
     with tempfile.TemporaryDirectory() as folder:
         counts = os.path.join(folder, "counts.jsonl")
-        command = [f"{build}/bin/verify", "run", case, f"--backend={port}", "--jobs=1", f"--timeout={patience}"]
+        command = [f"{build}/bin/verify", "run", *cases, f"--backend={port}", "--jobs=1", f"--timeout={patience}"]
         environment = dict(os.environ, DSV3_CUDA_COUNT=counts, DSV3_CUDA_GPU=gpu)
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode or not os.path.exists(counts):
-            raise ValueError(f"{case}: {(done.stdout + done.stderr).strip() or 'nothing was counted'}")
+            raise ValueError(f"{' '.join(cases)}: {(done.stdout + done.stderr).strip() or 'nothing was counted'}")
         with open(counts) as f:
-            both = [json.loads(line) for line in f]
-    return both[: len(both) // 2]  # verify runs it twice
+            return [json.loads(line) for line in f]
+
+
+def launches(build, case, port, gpu="ampere"):
+    """The launches of one run of the case, in their order."""
+    both = all_launches(build, [case], port, gpu)
+    return both[: len(both) // 2]
 
 
 def asked(launches_of_case, what="read"):
