@@ -10,6 +10,7 @@
 # make cuda-coverage   which lines of the PTX the cases of unit/cuda/cuda_cases.txt run: all, or there is an excuse
 # make cuda-mutants    MUTANTS=200 changes of those lines, each judged by these cases: 95 of 100 must be seen
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
+# make cuda-witness  NVIDIA's headers beside what the CUDA machine takes for granted: 44 MB in your cache; ALL=1: all of binary32
 # make studies       the trainings of docs/studies.md, anew, and their figures: an hour
 # make studies-smoke a minute of it
 # make asan          the tests under Address- and UBSanitizer
@@ -20,7 +21,7 @@
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
-# make clean-ports   remove those 5.6 GB, and those 260 MB
+# make clean-ports   remove those 5.6 GB, and those 260 and 44 MB
 # make docs          README.md and docs/ as HTML in build/docs, by pandoc
 # make docs-check    their links, anchors and figures
 # make clean         remove build/
@@ -38,6 +39,7 @@ NVCC         ?= $(or $(shell command -v nvcc),$(firstword $(wildcard $(or $(XDG_
 FUZZ_SECONDS ?= 60
 LEGAL_SECONDS ?=
 TERMS        ?=
+ALL          ?=
 MUTANTS      ?= 200
 COVERAGE     ?=
 WERROR       ?=
@@ -54,7 +56,7 @@ endif
 
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine cuda-toolchain clean clean-ports deps format format-check text docs docs-check
+bare   := help setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -90,9 +92,10 @@ verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
 fast_src   := $(wildcard fast/*.c)
 fast_obj   := $(B)/obj/avx512.o $(B)/obj/portable.o
 cuda_obj   := $(if $(NVCC),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard cuda/*.cu)),$(B)/obj/cuda/stub.o)
-cuda_target := sm_80
-nvcc_flags  := -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC
-$(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"$(cuda_target)"'
+# The PTX that a device's object has, and that the machine runs: the first as cuda_machine.so, the others as cuda_machine_sm_89.so ...
+cuda_targets := 80 89 90a
+cuda_target  := $(firstword $(cuda_targets))
+$(B)/obj/verify/port/backends.o: CFLAGS += -DCUDA_TARGET='"sm_$(cuda_target)"'
 cuda_path   = $(dir $(shell readlink -f $(NVCC)))../lib64
 CUDA_LIB   := $(if $(NVCC),-L$(cuda_path) -lcudart_static -lrt -lstdc++)
 lib        := $(B)/libverify.a
@@ -107,7 +110,8 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-toolchain verify test check bench asan tsan fuzz legal terms model-test deps format format-check \
+.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
+        model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -152,14 +156,13 @@ $(B)/obj/avx512.o $(B)/obj/portable.o:
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -c $< -o $@
-emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp tensor switch)
+emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp machine_wgmma counts tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
-machine_link = $(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
-$(B)/obj/cuda/%.o $(B)/obj/cuda/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
+$(B)/obj/cuda/%.o $(cuda_targets:%=$(B)/obj/cuda/\%.compute_%.ptx): cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
-	$(call run,NVCC)$(NVCC) $(nvcc_flags) -gencode=arch=$(cuda_target:sm_%=compute_%),code=[$(cuda_target),$(cuda_target:sm_%=compute_%)] -keep -keep-dir $(@D) -c $< -o $(basename $@).o
-$(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_memory put_warp)
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 $(foreach t,$(cuda_targets),-gencode=arch=compute_$t,code=compute_$t) -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D) -c $< -o $(@D)/$*.o
+$(B)/bin/ptx2c: $(patsubst %,$(B)/obj/cuda/emu/%.o,ptx2c ptx_text c_text put_arithmetic put_call put_memory put_warp put_wgmma)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(CFLAGS) $(filter %.o,$^) -o $@
 $(B)/obj/cuda/%.ptx.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
@@ -171,39 +174,49 @@ $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
-# The same of other PTX: host code is one for all.
-define target_rules
-$(B)/obj/cuda/$(1)/%.ptx: cuda/%.cu $(wildcard cuda/*.cuh)
-	@mkdir -p $$(@D)
-	$$(call run,NVCC)$$(NVCC) $$(nvcc_flags) -arch=$(1:sm_%=compute_%) -ptx $$< -o $$@
-$(B)/ports/cuda_machine_$(1).so: $(cuda_obj) $(cuda_obj:$(B)/obj/cuda/%.o=$(B)/obj/cuda/$(1)/%.ptx.o) $(emu_obj)
-	@mkdir -p $$(@D)
-	$$(call run,LD)$$(machine_link)
-endef
-$(foreach t,sm_89 sm_90a,$(eval $(call target_rules,$(t))))
 # All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has.
 cuda_cases = @ci
 cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so
 	@unit/cuda.sh $(B) $(cuda_cases)
 cuda-toolchain:
 	@cuda/toolchain.sh
+# What NVIDIA's headers say, by g++ alone: those beside nvcc, and CuTe's where they are in the cache.
+cuda_headers = $(dir $(shell readlink -f $(NVCC)))../include
+CUTE := $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dsv3/cuda/witness-$(shell sha256sum cuda/witness.txt | cut -c1-12))
+witness := $(if $(NVCC),$(B)/cuda/formats $(if $(CUTE),$(B)/cuda/layouts))
+$(B)/cuda/formats: unit/cuda/formats.cpp cuda/e4m3.cuh $(wildcard cuda/emu/*.h) $(B)/obj/ref/format.o $(B)/obj/cuda/emu/tensor.o
+	@mkdir -p $(@D)
+	$(call run,CXX)$(CXX) -std=c++17 -O2 -D_GNU_SOURCE -ffp-contract=off $(SAN) -Iinclude -Iref -isystem $(cuda_headers) $(filter %.cpp %.o,$^) -o $@ -lpthread -lm
+$(B)/cuda/layouts: unit/cuda/layouts.cpp cuda/witness.txt
+	@mkdir -p $(@D)
+	$(call run,CXX)$(CXX) -std=c++17 -O1 -w -isystem $(CUTE) -isystem $(CUTE)/cccl -isystem $(cuda_headers) $< -o $@
+cuda-witness:
+	@$(if $(NVCC),cuda/toolchain.sh --witness,echo "make cuda-witness: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
+	@$(MAKE) -s --no-print-directory witness
+	@BUILD=$(B) VERBOSE=1 unit/cuda_witness.py $(if $(ALL),--all)
+.PHONY: witness
+witness: $(witness)
 # What cuda:FILE.cu is made with, in one folder.
 $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk verify/ports/cuda/launch.h include/dsv3.h $(wildcard cuda/emu/*.h) $(filter-out %/port.o,$(emu_obj)) | $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(call run,CP)cp $^ $(@D)
-$(B)/ports/cuda_machine.so: $(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)
-	@mkdir -p $(@D)
-	$(call run,LD)$(machine_link)
+define machine_rule
+$(B)/ports/cuda_machine$(if $(filter-out $(cuda_target),$(1)),_sm_$(1)).so: $(cuda_obj) $(cuda_obj:.o=.compute_$(1).ptx.o) $(emu_obj)
+	@mkdir -p $$(@D)
+	$$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $$^ -o $$@ -lm
+endef
+$(foreach t,$(cuda_targets),$(eval $(call machine_rule,$t)))
 # The same kernels, which note the lines that run.
 $(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c --coverage $< >$@
 $(B)/obj/cuda/%.coverage.o: $(B)/obj/cuda/%.coverage.c cuda/emu/translated.h cuda/emu/coverage.h
 	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
-$(B)/ports/cuda_coverage.so: $(cuda_obj) $(cuda_obj:.o=.coverage.o) $(emu_obj)
+machine_obj := $(cuda_obj) $(emu_obj)
+$(B)/ports/cuda_coverage.so: $(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).coverage.o)
 	@mkdir -p $(@D)
-	$(call run,LD)$(machine_link)
+	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
-	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(cuda_obj) $(cuda_obj:.o=.ptx.o) $(emu_obj)' \
+	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).ptx.o)' \
 	    unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))
 
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
@@ -214,7 +227,7 @@ $(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c train/*.c))
 $(B)/obj/train/adamw.o: CFLAGS += -O3 -fno-math-errno
-bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o
+bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(B)/obj/cuda/emu/tensor.o
 $(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
@@ -280,7 +293,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_campaign.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -302,12 +315,16 @@ $(B)/unit/cuda/machine: $(B)/obj/unit/cuda/machine.o $(B)/obj/cuda/unit/kernels.
 	@mkdir -p $(@D)
 	$(test_link)
 $(B)/obj/unit/legal/%.o: WARN := $(filter-out -Wconversion -Wdouble-promotion,$(WARN))
+$(B)/unit/cuda/layouts: $(B)/obj/unit/cuda/layouts.o $(emu_machine)
+	@mkdir -p $(@D)
+	$(test_link)
 $(B)/unit/cuda/tensor: $(B)/obj/unit/cuda/tensor.o $(B)/obj/cuda/emu/tensor.o $(B)/obj/unit/legal/units.o $(B)/obj/unit/legal/number.o
 	@mkdir -p $(@D)
 	$(test_link)
-$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others tiles): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
+$(patsubst %,$(B)/unit/cuda/%,opcodes_compare opcodes_gate opcodes_others opcodes_plain tiles wgmma): $(B)/unit/cuda/%: $(B)/obj/unit/cuda/%.o $(B)/obj/cuda/unit/%.ptx.o $(emu_machine)
 	@mkdir -p $(@D)
 	$(test_link)
+$(B)/unit/cuda/wgmma: $(B)/obj/bench/accumulation_sums.o
 # What vec.h has twice, as each has it.
 twice_native   := $(AVX512) $(if $(x86),-mavx512bf16 -mavx512vbmi)
 twice_portable := -DPORTABLE
@@ -321,7 +338,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
 
-test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites)
+test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness))
 	@unit/headers.sh
 	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check
@@ -338,7 +355,7 @@ model-test: $(B)/bin/verify bench $(ports) $(planted)
 deps:
 	@unit/deps.sh
 format:
-	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cpp')
 format-check:
 	@unit/format.sh
 

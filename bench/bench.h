@@ -11,6 +11,7 @@ int bench_exact(int argc, char **argv);
 int bench_peers(int argc, char **argv);
 int bench_plot(int argc, char **argv);
 int bench_kv(int argc, char **argv);
+int bench_accumulation(int argc, char **argv);
 int bench_train(int argc, char **argv);
 int bench_generate(int argc, char **argv);
 int bench_evaluate(int argc, char **argv);

@@ -14,6 +14,7 @@ static const char help[] =
     "       bench peers [OPTION]... [ID|@FILE]...\n"
     "       bench plot STUDY [OPTION]... [FILE]\n"
     "       bench kv [OPTION]...\n"
+    "       bench accumulation [OPTION]...\n"
     "       bench train [OPTION]... --text=FILE --out=DIR\n"
     "       bench generate [OPTION]... --model=DIR --text=FILE\n"
     "       bench evaluate [OPTION]... --model=DIR --text=FILE\n"
@@ -26,6 +27,8 @@ static const char help[] =
     "  peers   time and error beside those of OpenBLAS, oneDNN and torch; bench peers --help\n"
     "  plot    figures of caches, trainings and errors, and check lines of what they show; bench plot --help\n"
     "  kv      bytes of the cache of any config.json, by kind of attention; bench kv --help\n"
+    "  accumulation\n"
+    "          errors of FP8 dot products by Hopper's matrix unit; bench accumulation --help\n"
     "  train   a small DeepSeek-V3 learns a text on a port's ops; bench train --help\n"
     "  generate\n"
     "          a trained model writes on, with and without speculation; bench generate --help\n"
@@ -66,14 +69,15 @@ static int run_command(int argc, char **argv)
     } commands[] = {{"run", bench_run},       {"compare", bench_compare},   {"exact", bench_exact},
                     {"peers", bench_peers},   {"plot", bench_plot},         {"kv", bench_kv},
                     {"train", bench_train},   {"generate", bench_generate}, {"evaluate", bench_evaluate},
-                    {"record", bench_record}, {"truth", bench_truth}};
+                    {"record", bench_record}, {"truth", bench_truth},       {"accumulation", bench_accumulation}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
     fprintf(stderr,
-            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, train, generate, evaluate, "
+            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, accumulation, train, generate, "
+            "evaluate, "
             "record, truth\n",
             argv[1]);
     return 2;

@@ -185,7 +185,7 @@ static const option table[] = {
 
 static const syntax plot_syntax = {
     "plot",
-    "usage: bench plot kv|balance|biases|domains|mtp|budget|experts|speculation\n"
+    "usage: bench plot kv|balance|biases|domains|mtp|budget|experts|speculation|accumulation\n"
     "                  [OPTION]... [FILE]\n",
     table,
     "  kv       bytes and times of the cache; FILE is what bench run @bench/kv.txt --format=jsonl wrote, "
@@ -207,6 +207,9 @@ static const syntax plot_syntax = {
     "  speculation\n"
     "           what drafts gain; FILE is what bench generate --format=jsonl wrote, docs/data/speculation.jsonl\n"
     "           unless said\n"
+    "  accumulation\n"
+    "           what Hopper's unit loses of FP8 products; FILE is what bench accumulation --format=jsonl wrote,\n"
+    "           docs/data/accumulation.jsonl unless said\n"
     "\n"
     "Each figure is a gnuplot script with its data, an SVG and a PNG. What they show is checked first.\n"
     "\n"
@@ -249,6 +252,7 @@ STUDY(mtp, training_logs, training_logs_read(data, file, why), training_logs_clo
 STUDY(budget, budgets, budgets_read(data, file, why), budgets_close)
 STUDY(experts, experts_data, experts_data_read(data, file, loads, why), experts_data_close)
 STUDY(speculation, speculations, speculations_read(data, file, why), speculations_close)
+STUDY(accumulation, accumulations, accumulations_read(data, file, why), accumulations_close)
 #undef STUDY
 
 static const study studies[] = {
@@ -261,6 +265,8 @@ static const study studies[] = {
     {"experts", "docs/data/experts.jsonl", experts_open, experts_look, experts_draw, experts_shut},
     {"speculation", "docs/data/speculation.jsonl", speculation_open, speculation_look, speculation_draw,
      speculation_shut},
+    {"accumulation", "docs/data/accumulation.jsonl", accumulation_open, accumulation_look, accumulation_draw,
+     accumulation_shut},
 };
 
 static const study *study_named(const char *name)
@@ -291,6 +297,7 @@ int bench_plot(int argc, char **argv)
         budgets b;
         experts_data e;
         speculations s;
+        accumulations a;
         domains d;
     } data;
     operands rest;
@@ -299,9 +306,9 @@ int bench_plot(int argc, char **argv)
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
     if (!of)
-        return fprintf(stderr,
-                       "bench: plot draws kv, balance, biases, domains, mtp, budget, experts or speculation, as in: "
-                       "bench plot kv\n"),
+        return fprintf(stderr, "bench: plot draws kv, balance, biases, domains, mtp, budget, experts, speculation or "
+                               "accumulation, as in: "
+                               "bench plot kv\n"),
                EXIT_USAGE;
     if (rest.count > 2)
         return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;

@@ -125,4 +125,22 @@ void speculations_close(speculations *s);
 void speculation_check(const speculations *s, checks *c);
 bool speculation_figures(const speculations *s, const char *folder, complaint *why);
 
+/* A line of bench accumulation: errors of dot products of so many numbers, summed in one way. */
+typedef struct {
+    int kind, way; /* as plot_accumulation.c has them */
+    double k, sums, median, most;
+} accumulation;
+
+typedef struct {
+    const char *file; /* as it was named */
+    int count;
+    accumulation *line;
+} accumulations;
+
+/* The same of lines of bench accumulation: what a matrix unit loses, and what promotion keeps. */
+bool accumulations_read(accumulations *a, const char *file, complaint *why);
+void accumulations_close(accumulations *a);
+void accumulation_check(const accumulations *a, checks *c);
+bool accumulation_figures(const accumulations *a, const char *folder, complaint *why);
+
 #endif

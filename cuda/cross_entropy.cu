@@ -1,8 +1,6 @@
 /* Loss of each token and their mean on the device: one block a row, which finds its maximum and then sums in binary64; one block for
  * the mean. */
-#include "device.cuh"
-#include "functions.cuh"
-#include "reduce.cuh"
+#include "logits.cuh"
 
 namespace
 {
@@ -27,14 +25,9 @@ template <int THREADS, typename T> __global__ void loss_kernel(losses<T> l)
         if (threadIdx.x == 0) l.loss[t * l.loss_stride] = 0;
         return;
     }
-    float most = -INFINITY;
-    for (int64_t i = threadIdx.x; i < l.vocab; i += THREADS) most = fmaxf(most, load(logits, i));
-    most = block_largest<THREADS>(most, -INFINITY);
-    double sum = 0;
-    for (int64_t i = threadIdx.x; i < l.vocab; i += THREADS) sum += (double)exponential(load(logits, i) - most);
-    sum = block_total<THREADS>(sum);
+    logit_sum const row = sum_logits<THREADS>(logits, l.vocab);
     if (threadIdx.x == 0)
-        l.loss[t * l.loss_stride] = (float)(logarithm(sum) + ((double)most - (double)load(logits, label)));
+        l.loss[t * l.loss_stride] = (float)(logarithm(row.sum) + ((double)row.most - (double)load(logits, label)));
 }
 
 template <int THREADS, typename T> __global__ void mean_kernel(losses<T> l)

@@ -3,42 +3,47 @@
 
 #include "functions.cuh"
 
-#include <cstdio>
+#include <cstdlib>
 
-static matrix find_leaf(const dsv3_weights *weights, const char *name, const char *leaf)
+/* The number of the expert in a name like experts.17.gate_proj.weight, and what stands behind it; -1: it is another name. */
+static int64_t expert_of(const char *name, const char **leaf)
 {
-    char full[100];
-    snprintf(full, sizeof full, "%s.%s", name, leaf);
-    return find_matrix(weights, full);
+    static const char prefix[] = "experts.";
+    const char *const first = name + sizeof prefix - 1;
+    if (strncmp(name, prefix, sizeof prefix - 1) || *first < '0' || *first > '9') return -1;
+    char *end = nullptr;
+    long long const e = strtoll(first, &end, 10);
+    *leaf = end + 1;
+    return *end == '.' && (*first != '0' || end == first + 1) ? e : -1;
 }
 
-network find_network(const dsv3_weights *weights, const char *name)
+/* Where a tensor of expert e goes by its name's end, like gate_proj.weight; NULL: nowhere. */
+static const dsv3_tensor **place_in(expert_matrices *m, int64_t e, const char *leaf)
 {
-    return {find_leaf(weights, name, "gate_proj"), find_leaf(weights, name, "up_proj"),
-            find_leaf(weights, name, "down_proj")};
-}
-
-bool usable(const network *f)
-{
-    return usable(&f->gate) && usable(&f->up) && usable(&f->down);
-}
-
-static network find_expert(const layer *l, int64_t e)
-{
-    char name[40];
-    snprintf(name, sizeof name, "experts.%lld", (long long)e);
-    return find_network(l->weights, name);
-}
-
-bool usable_layer(const layer *l)
-{
-    if (!is_float(l->x) || !is_float(l->y) || l->experts > MOST_EXPERTS) return false;
-    for (int64_t e = 0; e < l->experts; e++) {
-        network const f = find_expert(l, e);
-        if (!usable(&f)) return false;
+    static const char *const leaves[] = {"gate_proj", "up_proj", "down_proj"};
+    matrix *const of_leaf[] = {&m->gate[e], &m->up[e], &m->down[e]};
+    for (int i = 0; i < 3; i++) {
+        size_t const length = strlen(leaves[i]);
+        if (strncmp(leaf, leaves[i], length)) continue;
+        if (!strcmp(leaf + length, ".weight")) return &of_leaf[i]->weight;
+        if (!strcmp(leaf + length, ".weight_scale_inv")) return &of_leaf[i]->scale;
     }
-    network const shared = find_network(l->weights, "shared_experts");
-    return !l->shared_width || usable(&shared);
+    return nullptr;
+}
+
+bool find_experts(const dsv3_weights *weights, int64_t experts, expert_matrices *m)
+{
+    if (experts > MOST_EXPERTS) return false;
+    *m = {};
+    for (int64_t i = 0; i < weights->count; i++) {
+        const char *leaf = nullptr;
+        int64_t const e = expert_of(weights->item[i].name, &leaf);
+        const dsv3_tensor **const place = e < 0 || e >= experts ? nullptr : place_in(m, e, leaf);
+        if (place && !*place) *place = &weights->item[i].tensor;
+    }
+    for (int64_t e = 0; e < experts; e++)
+        if (!usable(&m->gate[e]) || !usable(&m->up[e]) || !usable(&m->down[e])) return false;
+    return true;
 }
 
 namespace
@@ -46,16 +51,9 @@ namespace
 
 enum { THREADS = 256 };
 
-/* Slots: a token and one of its experts, those of expert 0 first. */
-struct slots {
-    int64_t *first;        /* (experts + 1): of each expert */
-    int64_t *token, *pair; /* (n_tokens k): of a slot, and token k + place */
-    int64_t *slot;         /* (n_tokens, k) */
-};
-
 /* One block; a thread an expert, whose slots are in the order of tokens. */
 __global__ void __launch_bounds__(MOST_EXPERTS)
-    list_slots(slots s, const int32_t *idx, int64_t stride, int64_t pairs, int64_t k, int64_t experts)
+    slots_kernel(slots s, const int32_t *idx, int64_t stride, int64_t pairs, int64_t k, int64_t experts)
 {
     __shared__ int64_t count[MOST_EXPERTS];
     int64_t const e = threadIdx.x;
@@ -147,29 +145,23 @@ activation activation_of(const layer *l, const middle &m, int64_t width, const d
     return a;
 }
 
-dsv3_status run_routed(dsv3_ctx *ctx, const layer *l, const slots &s, const middle &m)
+dsv3_status run_routed(dsv3_ctx *ctx, const layer *l, const expert_matrices &f, const slots &s, const middle &m)
 {
     int64_t const n = l->n_tokens * l->k;
-    matrix gate[MOST_EXPERTS], up[MOST_EXPERTS], down[MOST_EXPERTS];
-    for (int64_t e = 0; e < l->experts; e++) {
-        network const f = find_expert(l, e);
-        gate[e] = f.gate, up[e] = f.up, down[e] = f.down;
-    }
     expert_rows const rows = {l->experts, l->n_tokens, s.first};
     row_list x = rows_of(l->x), act = {m.act, l->x->dtype, l->width, nullptr};
     x.index = s.token;
-    dsv3_status status = multiply_experts(ctx, gate, &rows, x, floats_of(m.gate, l->width));
-    if (status == DSV3_OK) status = multiply_experts(ctx, up, &rows, x, floats_of(m.up, l->width));
+    dsv3_status status = multiply_experts(ctx, f.gate, &rows, x, floats_of(m.gate, l->width));
+    if (status == DSV3_OK) status = multiply_experts(ctx, f.up, &rows, x, floats_of(m.up, l->width));
     if (status != DSV3_OK) return status;
     activation a = activation_of(l, m, l->width, l->act);
     a.pair = s.pair, a.k = l->k;
     activate<<<(unsigned)n, THREADS, 0, ctx->stream>>>(a);
-    return multiply_experts(ctx, down, &rows, act, floats_of(m.out, l->hidden_size));
+    return multiply_experts(ctx, f.down, &rows, act, floats_of(m.out, l->hidden_size));
 }
 
-dsv3_status run_shared(dsv3_ctx *ctx, const layer *l, const middle &m)
+dsv3_status run_shared(dsv3_ctx *ctx, const layer *l, const network &f, const middle &m)
 {
-    network const f = find_network(l->weights, "shared_experts");
     row_list const x = rows_of(l->x), act = {m.act, l->x->dtype, l->shared_width, nullptr};
     dsv3_status status = multiply(ctx, &f.gate, x, l->n_tokens, floats_of(m.gate, l->shared_width));
     if (status == DSV3_OK) status = multiply(ctx, &f.up, x, l->n_tokens, floats_of(m.up, l->shared_width));
@@ -178,27 +170,44 @@ dsv3_status run_shared(dsv3_ctx *ctx, const layer *l, const middle &m)
     return multiply(ctx, &f.down, act, l->n_tokens, floats_of(m.out, l->hidden_size));
 }
 
-bool take_slots(dsv3_ctx *ctx, const layer *l, slots *s)
+} // namespace
+
+bool list_slots(dsv3_ctx *ctx, const dsv3_tensor *topk_idx, int64_t n_tokens, int64_t k, int64_t experts, slots *s)
 {
-    int64_t const n = l->n_tokens * l->k;
-    s->first = (int64_t *)take(ctx, (size_t)(l->experts + 1 + 3 * n) * sizeof(int64_t));
+    int64_t const n = n_tokens * k;
+    s->first = (int64_t *)take(ctx, (size_t)(experts + 1 + 3 * n) * sizeof(int64_t));
     if (!s->first) return false;
-    s->token = s->first + l->experts + 1, s->pair = s->token + n, s->slot = s->pair + n;
+    s->token = s->first + experts + 1, s->pair = s->token + n, s->slot = s->pair + n;
+    slots_kernel<<<1, MOST_EXPERTS, 0, ctx->stream>>>(*s, (const int32_t *)topk_idx->data, topk_idx->stride[0], n, k,
+                                                      experts);
     return true;
 }
 
-} // namespace
+/* What a layer's networks are. */
+struct networks {
+    expert_matrices routed;
+    network shared;
+};
+
+static bool find_networks(const layer *l, networks *f)
+{
+    f->shared = {find_matrix(l->weights, "shared_experts.gate_proj"), find_matrix(l->weights, "shared_experts.up_proj"),
+                 find_matrix(l->weights, "shared_experts.down_proj")};
+    bool const shared = usable(&f->shared.gate) && usable(&f->shared.up) && usable(&f->shared.down);
+    return find_experts(l->weights, l->experts, &f->routed) && (shared || !l->shared_width);
+}
 
 static dsv3_status run_marked(dsv3_ctx *ctx, const layer *l)
 {
+    networks f;
     slots s;
     middle routed = {}, shared = {};
-    if (!take_slots(ctx, l, &s) || !take_middle(ctx, l, l->n_tokens * l->k, l->width, &routed)) return DSV3_NO_MEMORY;
+    if (!is_float(l->x) || !is_float(l->y) || !find_networks(l, &f)) return DSV3_UNSUPPORTED;
+    if (!list_slots(ctx, l->topk_idx, l->n_tokens, l->k, l->experts, &s)) return DSV3_NO_MEMORY;
+    if (!take_middle(ctx, l, l->n_tokens * l->k, l->width, &routed)) return DSV3_NO_MEMORY;
     if (l->shared_width && !take_middle(ctx, l, l->n_tokens, l->shared_width, &shared)) return DSV3_NO_MEMORY;
-    list_slots<<<1, MOST_EXPERTS, 0, ctx->stream>>>(s, (const int32_t *)l->topk_idx->data, l->topk_idx->stride[0],
-                                                    l->n_tokens * l->k, l->k, l->experts);
-    dsv3_status status = run_routed(ctx, l, s, routed);
-    if (status == DSV3_OK && l->shared_width) status = run_shared(ctx, l, shared);
+    dsv3_status status = run_routed(ctx, l, f.routed, s, routed);
+    if (status == DSV3_OK && l->shared_width) status = run_shared(ctx, l, f.shared, shared);
     if (status != DSV3_OK) return status;
     combination const c = {routed.out,
                            shared.out,
@@ -247,7 +256,7 @@ static layer layer_of(const dsv3_experts_prob *p, const dsv3_experts_io *io)
 dsv3_status cuda_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_experts_io *io)
 {
     layer const l = layer_of(p, io);
-    return usable_layer(&l) ? run_layer(ctx, &l) : DSV3_UNSUPPORTED;
+    return run_layer(ctx, &l);
 }
 
 const char *cuda_experts_numerics(const void *prob, const void *io)

@@ -46,7 +46,7 @@ dsv3_status cuda_moe(dsv3_ctx *ctx, const dsv3_moe_prob *p, const dsv3_moe_io *i
 {
     layer const l = layer_of(p, io);
     matrix const gate = find_matrix(&io->weights, "gate");
-    if (!usable_layer(&l) || !usable(&gate)) return DSV3_UNSUPPORTED;
+    if (!usable(&gate)) return DSV3_UNSUPPORTED;
     memory_mark const m = mark(ctx);
     dsv3_status status = route_tokens(ctx, p, io, &gate);
     if (status == DSV3_OK) status = run_layer(ctx, &l);

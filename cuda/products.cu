@@ -55,17 +55,27 @@ const char *of_unit(const char *declaration)
     return text;
 }
 
+const weight_at *place_matrices(dsv3_ctx *ctx, const matrix *m, int64_t n, bool *whole)
+{
+    size_t const bytes = (size_t)n * sizeof(weight_at);
+    weight_at *const there = (weight_at *)take(ctx, bytes), *const here = (weight_at *)calloc(1, bytes);
+    *whole = true;
+    for (int64_t e = 0; here && e < n; e++) {
+        const dsv3_tensor *const w = m[e].weight, *const s = m[e].scale;
+        int64_t const size = w->dtype == DSV3_F32 ? 4 : w->dtype == DSV3_BF16 ? 2 : 1;
+        here[e] = {w->data, s ? (const float *)s->data : nullptr, w->stride[0], s ? s->stride[0] : 0};
+        *whole = *whole && ((uintptr_t)w->data | (uintptr_t)(w->stride[0] * size)) % 16 == 0;
+    }
+    bool const sent =
+        there && here && cudaMemcpyAsync(there, here, bytes, cudaMemcpyHostToDevice, ctx->stream) == cudaSuccess;
+    free(here);
+    return sent ? there : nullptr;
+}
+
 namespace
 {
 
 enum { BLOCK = 128, OUTPUTS = 64 };
-
-/* A matrix of an expert. */
-struct weight_at {
-    const void *data;
-    const float *scale;
-    int64_t stride, scale_stride;
-};
 
 /* What a kernel multiplies: rows of x and of W; y has f32 or bf16. In groups: from group to group so far on, or those of experts. */
 template <typename X, typename W> struct product {
@@ -306,23 +316,11 @@ template <typename X, typename W> product<X, W> product_of(const request &r)
     return p;
 }
 
-/* Where the experts' matrices lie goes to the device. False: no memory. */
 template <typename X, typename W> bool add_experts(dsv3_ctx *ctx, const request &r, product<X, W> *p)
 {
-    int64_t const n = r.experts->experts;
-    weight_at *const there = (weight_at *)take(ctx, (size_t)n * sizeof *there), *const here = (weight_at *)calloc(
-                                                                                    (size_t)n, sizeof *here);
-    for (int64_t e = 0; here && e < n; e++) {
-        const dsv3_tensor *const w = r.m[e].weight, *const s = r.m[e].scale;
-        here[e] = {w->data, s ? (const float *)s->data : nullptr, w->stride[0], s ? s->stride[0] : 0};
-        p->w.whole = p->w.whole && ((uintptr_t)w->data | (uintptr_t)(w->stride[0] * (int64_t)sizeof(W))) % 16 == 0;
-    }
-    bool const good =
-        there && here &&
-        cudaMemcpyAsync(there, here, (size_t)n * sizeof *here, cudaMemcpyHostToDevice, ctx->stream) == cudaSuccess;
-    free(here);
-    p->weights = there, p->begin = r.experts->first, p->groups = n;
-    return good;
+    p->weights = place_matrices(ctx, r.m, r.experts->experts, &p->w.whole);
+    p->begin = r.experts->first, p->groups = r.experts->experts;
+    return p->weights;
 }
 
 template <typename X, typename W> dsv3_status multiply_as(dsv3_ctx *ctx, const request &r)

@@ -44,6 +44,16 @@ struct expert_rows {
     const int64_t *first;  /* (experts + 1), on the device */
 };
 
+/* A matrix on the device. */
+struct weight_at {
+    const void *data;
+    const float *scale;
+    int64_t stride, scale_stride;
+};
+
+/* Where matrices lie, on the device; taken from the context. NULL: no memory. whole: may sixteen bytes of each be read at once? */
+const weight_at *place_matrices(dsv3_ctx *ctx, const matrix *m, int64_t n, bool *whole);
+
 /* m: (experts), alike in format and shape. */
 dsv3_status multiply_experts(dsv3_ctx *ctx, const matrix *m, const expert_rows *r, row_list x, row_list y);
 

@@ -1,5 +1,6 @@
 /* Activations to FP8 on the device: a warp for each tile of 1 x 128. */
 #include "device.cuh"
+#include "e4m3.cuh"
 
 namespace
 {
@@ -30,17 +31,6 @@ __device__ inline float scale_of(float most, bool raised)
     if (most == 0) return 1;
     float const s = __fdiv_rn(most, 448);
     return raised ? raise_to_power(s) : s;
-}
-
-/* To nearest, ties to even, saturating; NaN stays NaN. Multiples of 2^-9 below 2^-6, else eighths of a power of 2. */
-__device__ inline uint8_t to_e4m3(float v)
-{
-    unsigned const sign = __float_as_uint(v) >> 24 & 0x80;
-    float const size = fabsf(v) > 448 ? 448 : fabsf(v);
-    unsigned const bits = __float_as_uint(size);
-    if (v != v) return 0x7f;
-    if (size < 0x1p-6f) return (uint8_t)(sign | (__float_as_uint(size + 0x1p14f) & 15)); /* 2^-9 is its last bit */
-    return (uint8_t)(sign | (((bits + 0x7ffff + (bits >> 20 & 1)) >> 20) - (120 << 3)));
 }
 
 template <typename T> __global__ void quant_kernel(tiles<T> z)

@@ -3,6 +3,7 @@
 #define TILES_CUH
 
 #include "device.cuh"
+#include "e4m3.cuh"
 
 /* Rows of tiles lie so many elements apart that eight of them meet no bank twice. */
 enum { DEEP = 64, PITCH = DEEP + 8 };
@@ -53,6 +54,22 @@ __device__ inline void load_right(uint32_t b[2][2], const __nv_bfloat16 *tile, i
     b[0][0] = d[0], b[0][1] = d[1], b[1][0] = d[2], b[1][1] = d[3];
 }
 
+/* The first factor of a tile that holds its columns as rows. */
+__device__ inline void load_left_turned(uint32_t a[4], const __nv_bfloat16 *tile, int pitch)
+{
+    int const lane = threadIdx.x % 32;
+    load_transposed(a, shared_address(tile + (lane / 16 * 8 + lane % 8) * pitch + lane / 8 % 2 * 8));
+}
+
+/* Two second factors, of columns 0 to 7 and 8 to 15, of a tile that holds what is summed over as rows. */
+__device__ inline void load_right_turned(uint32_t b[2][2], const __nv_bfloat16 *tile, int pitch)
+{
+    int const lane = threadIdx.x % 32;
+    uint32_t d[4];
+    load_transposed(d, shared_address(tile + lane % 16 * pitch + lane / 16 * 8));
+    b[0][0] = d[0], b[0][1] = d[1], b[1][0] = d[2], b[1][1] = d[3];
+}
+
 /* Sixteen bytes of shared memory: `bytes` from there, zeros behind them. They come until wait_copies. */
 __device__ inline void copy_later(void *to, const void *from, int bytes)
 {
@@ -69,19 +86,6 @@ __device__ inline void end_group()
 template <int GROUPS> __device__ inline void wait_groups()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
-}
-
-/* E4M3 as binary32, exactly. Its subnormal numbers are, bits moved into place, binary32's. */
-__device__ inline float of_e4m3(uint32_t code)
-{
-    float const size = __uint_as_float((code & 0x7f) << 20) * 0x1p120f;
-    float const number = (code & 0x7f) == 0x7f ? __uint_as_float(0x7fffffff) : size;
-    return code & 0x80 ? -number : number;
-}
-
-__device__ inline uint16_t bf16_of_e4m3(uint32_t code)
-{
-    return (uint16_t)(__float_as_uint(of_e4m3(code)) >> 16);
 }
 
 /* Rows of a matrix in global memory. Those from `rows` on, and columns from `columns` on, are zero. */
@@ -122,6 +126,31 @@ __device__ inline void bring_eight(__nv_bfloat16 *to, const source<__nv_bfloat16
     bring_some(to, there ? row_at(s, row) : s.data, there ? s.columns : 0, column, s.whole);
 }
 
+/* Two codes of E4M3, each 8 bits to the left of its place, as two BF16, exactly: moved, times 2^120, plus -0. No NaN. */
+__device__ inline uint32_t bf16_of_pair(uint32_t codes)
+{
+    uint32_t const moved = (codes >> 4 & 0x07f007f0) | (codes & 0x80008000);
+    uint32_t pair;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(moved), "r"(0x7b807b80), "r"(0x80008000));
+    return pair;
+}
+
+/* NaN's two codes stay NaN. */
+__device__ inline void keep_nan(__nv_bfloat16 *to, uint64_t codes)
+{
+    _Pragma("unroll 1") for (int i = 0; i < 8; i++, codes >>= 8) if ((codes & 0x7f) == 0x7f) to[i] =
+        __ushort_as_bfloat16(bf16_of_e4m3(0x7f));
+}
+
+/* Eight codes as BF16; to: sixteen bytes that may be written at once. */
+__device__ inline void put_codes(__nv_bfloat16 *to, uint64_t codes)
+{
+    uint32_t const low = (uint32_t)codes, high = (uint32_t)(codes >> 32);
+    *(uint4 *)to = make_uint4(bf16_of_pair(__byte_perm(low, 0, 0x1404)), bf16_of_pair(__byte_perm(low, 0, 0x3424)),
+                              bf16_of_pair(__byte_perm(high, 0, 0x1404)), bf16_of_pair(__byte_perm(high, 0, 0x3424)));
+    if (((codes & 0x7f7f7f7f7f7f7f7f) + 0x0101010101010101) & 0x8080808080808080) keep_nan(to, codes);
+}
+
 /* Codes become BF16, at once. */
 __device__ inline void bring_eight(__nv_bfloat16 *to, const source<uint8_t> &s, int64_t row, int64_t column)
 {
@@ -132,11 +161,7 @@ __device__ inline void bring_eight(__nv_bfloat16 *to, const source<uint8_t> &s, 
         codes = *(const uint64_t *)from;
     else
         for (int i = 0; i < 8 && i < left; i++) codes |= (uint64_t)from[i] << (8 * i);
-    uint32_t pair[4];
-    for (int i = 0; i < 4; i++)
-        pair[i] = bf16_of_e4m3((uint32_t)(codes >> (16 * i)) & 0xff) |
-                  (uint32_t)bf16_of_e4m3((uint32_t)(codes >> (16 * i + 8)) & 0xff) << 16;
-    *(uint4 *)to = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+    put_codes(to, codes);
 }
 
 /* `rows` rows from `first` on, DEEP columns from `column` on, by all of so many threads. */

@@ -8,7 +8,7 @@
 
 enum { LANES = 32 };
 
-__device__ inline float warp_sum(float v)
+template <typename T> __device__ inline T warp_sum(T v)
 {
     for (int offset = LANES / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(~0u, v, offset);
     return v;

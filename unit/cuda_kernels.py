@@ -57,6 +57,16 @@ MISTAKES = {
         2,
         [r"unknown_opcode\.ptx:\d+: opcode nanosleep with type \.u32 isn't known"],
     ],
+    "prints": [
+        (SUM, SUM + '\n    if (eps < 0) printf("%f", eps);'),
+        2,
+        [r"prints\.ptx:\d+: it calls printf, which isn't known: leave it out"],
+    ],
+    "asserts": [
+        (SUM, SUM + "\n    assert(threadIdx.x != 77);"),
+        1,
+        [r" CRASH ", r"asserts\.cu:\d+: " + THREAD + r"assertion failed: threadIdx.x != 77"],
+    ],
     "unknown_call": [(FREE, FREE + "    cudaDeviceReset();\n"), 2, [r"it calls cudaDeviceReset: cuda/emu/runtime\.c has no"]],
 }
 
@@ -99,6 +109,7 @@ def plant(folder, name, change):
         sys.exit(f"{name}: {EXAMPLE} has no {change[0]!r}")
     text = text.replace(*change)
     text = text.replace("static dsv3_status rmsnorm(", "__global__ void y_of_nobody(float *y)\n{\n    *y = 1;\n}\n\nstatic dsv3_status rmsnorm(")
+    text = "#include <cassert>\n#include <cstdio>\n" + text if name in ("prints", "asserts") else text
     path = f"{folder}/{name}.cu"
     with open(path, "w") as f:
         f.write(text)
@@ -119,6 +130,26 @@ def with_arrays(folder):
     return f"cuda:{folder}/arrays.cu"
 
 
+def with_function(folder):
+    """The example with a function that isn't inlined, counts of a block, a stream, events and memory of the stream's."""
+    with open(EXAMPLE) as f:
+        text = f.read()
+    text = text.replace("enum { THREADS", "__device__ __noinline__ float root_of(const float *sum, int64_t width, float eps)\n{\n"
+                        "    return sqrtf(sum[0] / width + eps);\n}\n\nenum { THREADS")
+    text = text.replace("sqrtf(part[0] / width + eps);", "root_of(part, width, eps) * (__syncthreads_count(threadIdx.x < 5) / 5);")
+    text = text.replace("    rmsnorm_kernel<<<(unsigned)p->n_tokens, THREADS>>>", """    cudaStream_t stream;
+    cudaEvent_t from, to;
+    void *memory;
+    float ms;
+    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaEventCreate(&from), cudaEventCreate(&to);
+    cudaMallocAsync(&memory, 16, stream), cudaFreeAsync(memory, stream);
+    cudaEventRecord(from, stream), cudaEventRecord(to, stream), cudaEventSynchronize(to), cudaEventElapsedTime(&ms, from, to);
+    rmsnorm_kernel<<<(unsigned)p->n_tokens, THREADS, 0, stream>>>""")
+    with open(f"{folder}/function.cu", "w") as f:
+        f.write(text)
+    return f"cuda:{folder}/function.cu"
+
+
 def retable(folder, name, change, ptx=("", "")):
     with open(PTX) as f, open(PTX.replace(".ptx", ".launch")) as table:
         kernels, text = f.read(), table.read()
@@ -135,6 +166,11 @@ def check_tables(folder):
     check("ptx", judge("cuda:" + PTX), 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no table", judge("cuda:unit/cuda/kernels.ptx"), 2, [r"its launch table, unit/cuda/kernels\.launch, isn't there"])
     check("neither", judge("cuda:README.md"), 2, [r"cuda:README\.md: it is neither FILE\.cu nor FILE\.ptx"])
+    check("no cache", judge("cuda:" + PTX, XDG_CACHE_HOME="/dev/null"), 2, [r"the folder /dev/null/dsv3/cuda can't be made: set"])
+    check("no home", judge("cuda:" + PTX, XDG_CACHE_HOME="", HOME=""), 2, [r"set HOME or XDG_CACHE_HOME"])
+    check("a quotation mark", judge(retable(folder, 'a"b', ("x=f32", "x=f32"))), 2, [r"a path with a quotation mark"])
+    check("no order", judge("cuda:" + PTX, DSV3_CUDA_ORDER="sideways"), 2, [r"DSV3_CUDA_ORDER=sideways: it is up, down or"])
+    check("no GPU", judge("cuda:" + PTX, DSV3_CUDA_GPU="volta"), 2, [r"DSV3_CUDA_GPU=volta: it is ampere, ada, hopper or"])
     for name, (change, says) in TABLES.items():
         check(name, judge(retable(folder, name, change)), 2, [says])
     weight = retable(folder, "no_weight", ("(x, weights.weight", "(x, weights.wait"))
@@ -160,7 +196,7 @@ def main(folder):
     check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:
-        counts["skipped"] += 5 + len(MISTAKES)
+        counts["skipped"] += 9 + len(MISTAKES)
         return
     check("example", example, 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
@@ -170,6 +206,10 @@ def main(folder):
         counts["skipped"] += 1
     check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
     check("arrays", judge(with_arrays(folder)), 0, [r"arrays\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    check("function", judge(with_function(folder)), 0, [r"function\(sm_80 PTX on CPU\) PASS\(proved\)"])
+    check("vector add", judge("cuda:unit/cuda/add.cu", "rmsnorm@odd:x=f32,residual=1"), 0, [r"add\(sm_80 PTX on CPU\) PASS"])
+    check("softmax", judge("cuda:unit/cuda/softmax.cu", "mla_prefill@odd:q=f32"), 0, [r"softmax\(sm_80 PTX on CPU\) PASS"])
+    check("no PTX", judge("cuda:" + EXAMPLE, NVCC="true"), 2, [r"the compiler wrote no PTX or no object"])
     for name, (change, code, says) in MISTAKES.items():
         check(name, judge(plant(folder, name, change)), code, says)
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The form of code and documents: clang-format; no member of a header torn from its type; columns of include/ and docs/.
 bad=0
-clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cu' '*.cuh') || bad=1
+clang-format --dry-run -Werror $(git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cpp') || bad=1
 # clang-format breaks a member behind its type when its comment is too long: such a comment stands above the member.
 awk '
 FNR == 1 { type = "" }

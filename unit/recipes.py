@@ -65,6 +65,7 @@ AROUND = {
     "build/bin/bench plot budget": "build/bin/bench plot budget --check",
     "build/bin/bench plot experts": "build/bin/bench plot experts --check",
     "build/bin/bench plot speculation": "build/bin/bench plot speculation --check",
+    "build/bin/bench plot accumulation": "build/bin/bench plot accumulation --check",
     "build/bin/bench train --text=build/text.txt --out=build/first":
         "build/bin/bench train --text=build/text.txt --out=build/first --backend=plain --stop-at=2 --batch=2 --length=16",
     "build/bin/bench generate --model=build/studies/mtp-0 --text=build/text.txt": "build/bin/bench generate --help",

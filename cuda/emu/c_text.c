@@ -57,6 +57,21 @@ bool is_float(const char *type)
     return !strcmp(type, "f32") || !strcmp(type, "f64");
 }
 
+/* Of a thread's place in its warp, and of what a device has. */
+static const char *special_of_warp(const char *name)
+{
+    static const char *const
+        names[] = {"laneid",      "warpid",      "nwarpid",     "smid",        "nsmid",       "clock",      "clock64",
+                   "globaltimer", "lanemask_eq", "lanemask_lt", "lanemask_le", "lanemask_gt", "lanemask_ge"},
+        *const in_c[] = {
+            "place_in_block(m) % 32", "place_in_block(m) / 32", "warps_of_block(m)", "0",           "2",
+            "machine_clock(m)",       "machine_clock(m)",       "machine_clock(m)",  "lane_bit(m)", "(lane_bit(m) - 1)",
+            "(lane_bit(m) * 2 - 1)",  "~(lane_bit(m) * 2 - 1)", "~(lane_bit(m) - 1)"};
+    static char text[40];
+    const char *const c = operator_of(name, names, in_c, 13);
+    return c ? snprintf(text, sizeof text, "(%s)", c), text : NULL;
+}
+
 static const char *special(const char *name)
 {
     static char text[40];
@@ -68,7 +83,17 @@ static const char *special(const char *name)
         snprintf(text, sizeof text, "machine_place(m)->%s[%d]", kinds[k], name[n + 2] - 'x');
         return text;
     }
-    return NULL;
+    return special_of_warp(name + 1);
+}
+
+/* %r12 is one of .reg %r<27>. */
+static bool is_declared(const reader *r, const char *name)
+{
+    char stem[400];
+    snprintf(stem, sizeof stem, "%s", name);
+    if (find(&r->registers, stem)) return true;
+    for (size_t n = strlen(stem); n && isdigit((unsigned char)stem[n - 1]); n--) stem[n - 1] = 0;
+    return find(&r->registers, stem) || !strncmp(name, "%ftz", 4);
 }
 
 const char *value(const reader *r, const char *operand, const char *type)
@@ -92,10 +117,14 @@ const char *value(const reader *r, const char *operand, const char *type)
         snprintf(to, sizeof *text, "(%s)%uu", c_type(r, type), array->offset);
     else if (array)
         snprintf(to, sizeof *text, "(%s)machine_dynamic(m)", c_type(r, type));
+    else if (find(&r->functions, operand))
+        stop(r, "the address of a function isn't known");
     else if (find(&r->local, operand) || find(&r->module, operand))
         snprintf(to, sizeof *text, "(uint64_t)(uintptr_t)%s", c_name(operand));
     else if (*operand != '%' && !negated && !find(&r->bare, operand))
         stop(r, "operand '%s' isn't known", operand);
+    else if (!is_declared(r, operand + negated))
+        stop(r, "register %s isn't known", operand + negated);
     else if (is_float(type))
         snprintf(to, sizeof *text, "of_bits_%s(%s)", type, c_name(operand));
     else

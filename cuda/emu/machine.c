@@ -45,10 +45,38 @@ void machine_barrier(machine *m, int line)
     machine_wait_as(m, AT_BARRIER);
 }
 
+uint32_t machine_barrier_count(machine *m, bool says, int line)
+{
+    m->now->says = says;
+    machine_barrier(m, line);
+    return m->said;
+}
+
+uint64_t machine_clock(machine *m)
+{
+    return m->clock++;
+}
+
+void machine_descend(machine *m, int line)
+{
+    enum { FRAME = 72 << 10 }; /* that a function may have, with its arrays */
+    const uint8_t *const bottom = m->stacks + (size_t)m->now->number * STACK;
+    m->now->line = line;
+    if ((const uint8_t *)__builtin_frame_address(0) - bottom < FRAME)
+        machine_stop(m, "calls within calls need more than the thread's stack has");
+}
+
+void machine_end(machine *m, const char *why, int line)
+{
+    m->now->line = line;
+    machine_stop(m, "%s", why);
+}
+
 static void run_fiber(void *context)
 {
     machine *const m = context;
     m->runs->body(m, m->param);
+    machine_end_wgmma(m);
     machine_wait_as(m, ENDED);
 }
 
@@ -56,7 +84,12 @@ static void open_fiber(machine *m, int i, const place *at)
 {
     fiber *const f = &m->fibers[i];
     const uint32_t *const n = at->ntid;
-    *f = (fiber){.number = i, .at = *at, .copies = f->copies, .copies_room = f->copies_room};
+    *f = (fiber){.number = i,
+                 .at = *at,
+                 .copies = f->copies,
+                 .copies_room = f->copies_room,
+                 .held = f->held,
+                 .held_room = f->held_room};
     f->at.tid[0] = (uint32_t)i % n[0];
     f->at.tid[1] = (uint32_t)i / n[0] % n[1];
     f->at.tid[2] = (uint32_t)i / n[0] / n[1];
@@ -108,7 +141,12 @@ static int count_in(const machine *m, fiber_state state)
 
 static void pass_barrier(machine *m)
 {
-    for (int i = 0; i < m->threads; i++) m->fibers[i].state = RUNS, m->fibers[i].barriers++;
+    m->said = 0;
+    for (int i = 0; i < m->threads; i++) {
+        fiber *const f = &m->fibers[i];
+        m->said += f->says;
+        f->says = false, f->state = RUNS, f->barriers++, f->proxy_fences_shown = f->proxy_fences;
+    }
 }
 
 /* A warp runs as far as it gets before the next one: the largest skew that a device could show. */
@@ -133,17 +171,24 @@ static void run_block(machine *m, const place *at)
             pass_barrier(m);
         else if (!moved) {
             snprintf(m->fault, sizeof m->fault,
-                     "%s: %s, block (%u, %u, %u): %d threads wait at a barrier, %d for their warp, %d have returned",
+                     "%s: %s, block (%u, %u, %u): %d threads wait at a barrier, %d for their warp or warpgroup, %d "
+                     "have returned",
                      m->runs->file, m->runs->name, at->ctaid[0], at->ctaid[1], at->ctaid[2], count_in(m, AT_BARRIER),
                      count_in(m, IN_WARP), count_in(m, ENDED));
             longjmp(m->broken, 1);
         }
     }
+    if (m->counts) counts_block(m);
 }
 
 const place *machine_place(const machine *m)
 {
     return &m->now->at;
+}
+
+uint64_t *machine_issued(machine *m)
+{
+    return &m->now->issued;
 }
 
 uint32_t machine_dynamic(const machine *m)
@@ -189,6 +234,7 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     m->param = pack_params(k, args);
     if (!m->param) return refuse_launch(m, k, "no memory for its parameters");
     if (!setjmp(m->broken)) run_grid(m, grid, block);
+    if (m->counts) counts_launch(m, grid, block, shared);
     free(m->param);
     m->param = NULL;
     return !*m->fault;
@@ -208,10 +254,20 @@ machine *machine_open(machine_order order, tensor_gpu gpu)
     return NULL;
 }
 
+bool machine_count(machine *m, const char *path)
+{
+    return (m->counts = counts_open(path)) != NULL;
+}
+
 void machine_close(machine *m)
 {
-    for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies);
-    while (m->allocations) machine_free(m, m->allocations->memory);
+    counts_close(m->counts);
+    for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies), free(m->fibers[i].held);
+    for (allocation *a = m->allocations, *next; a; a = next) {
+        next = a->next;
+        if (!a->lent) free(a->memory);
+        free(a->touched), free(a);
+    }
     if (m->stacks) munmap(m->stacks, (size_t)MOST_THREADS * STACK);
     free(m->fibers);
     free(m);

@@ -32,9 +32,13 @@ typedef enum { ORDER_UP, ORDER_DOWN, ORDER_SHUFFLED } machine_order; /* in which
 machine *machine_open(machine_order order, tensor_gpu gpu); /* NULL: no memory */
 void machine_close(machine *m);
 
+/* From now on each launch adds a line to that file (counts.h). False: it can't be written. */
+bool machine_count(machine *m, const char *path);
+
 /* Device memory, every byte of it poison (0xff). NULL: none. */
 void *machine_alloc(machine *m, size_t bytes);
-bool machine_free(machine *m, void *memory); /* false: it is no such memory */
+bool machine_lend(machine *m, void *memory, size_t bytes); /* it stays the caller's; false: no memory */
+bool machine_free(machine *m, void *memory);               /* false: it is no such memory */
 bool machine_holds(const machine *m, const void *at,
                    size_t bytes); /* are so many bytes from there in one piece of it? */
 
@@ -66,8 +70,21 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
 
 void machine_barrier(machine *m, int line);
+uint32_t machine_barrier_count(machine *m, bool says, int line); /* a barrier, and how many threads say so */
+
+/* The lanes that are at the same place: all that come there before the warp can't go on. */
+uint32_t machine_active(machine *m, int line);
+
+/* A call: a fault if the thread's stack has no room for it. */
+void machine_descend(machine *m, int line);
+
+uint64_t machine_clock(machine *m); /* ticks when it is looked at */
+__attribute__((noreturn)) void machine_end(machine *m, const char *why, int line);
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);
+
+/* Where the running thread counts its instructions. */
+uint64_t *machine_issued(machine *m);
 
 /* Where dynamic shared memory begins. */
 uint32_t machine_dynamic(const machine *m);
@@ -89,5 +106,36 @@ void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, 
 void machine_copy_commit(machine *m);
 void machine_copy_wait(machine *m, uint32_t groups, int line); /* all but so many of the latest groups */
 void machine_copy_wait_all(machine *m, int line);
+
+/* ---- wgmma, of Hopper: four warps multiply; registers and shared memory are theirs until somebody waits ---- */
+
+/* What the machine knows of a register that a wgmma of the kernel has. All 0 at the beginning. */
+typedef struct {
+    uint32_t *at, late; /* late: what it will be */
+    uint32_t group;     /* 1 + its group in flight; 0: none */
+    uint32_t touched,
+        used;  /* fences that must be there before the next wgmma: after other instructions, after a wgmma */
+    int shape; /* of the accumulators that it was among; 0: of A */
+} machine_register;
+
+void machine_registers(machine *m, machine_register *list, int count); /* those of the running thread */
+void machine_touch(machine *m, int which, int line);                   /* another instruction reads or writes it */
+
+/* d = a b, + d where it adds: 64 rows. d and a: which registers; no a: A lies in shared memory, as its descriptor says. */
+typedef struct {
+    tensor_code code;
+    int columns;
+    bool a_negated, b_negated, a_mn_major, b_mn_major, adds;
+    const int *d, *a;
+    uint64_t a_at, b_at;
+} wgmma;
+
+void machine_wgmma(machine *m, const wgmma *w, int line);
+void machine_wgmma_fence(machine *m, int line);
+void machine_wgmma_commit(machine *m, int line);
+void machine_wgmma_wait(machine *m, uint32_t groups, int line); /* for all but so many of the latest groups */
+
+/* fence.proxy.async: what the thread wrote to shared memory before, wgmma may read behind the next barrier. */
+void machine_proxy_fence(machine *m);
 
 #endif

@@ -18,13 +18,22 @@ void *machine_alloc(machine *m, size_t bytes)
     return a->memory;
 }
 
+bool machine_lend(machine *m, void *memory, size_t bytes)
+{
+    allocation *const a = malloc(sizeof *a);
+    if (!a) return false;
+    *a = (allocation){memory, bytes, m->allocations, .lent = true};
+    m->allocations = a;
+    return true;
+}
+
 bool machine_free(machine *m, void *memory)
 {
     for (allocation **at = &m->allocations; *at; at = &(*at)->next)
-        if ((*at)->memory == memory) {
+        if ((*at)->memory == memory && !(*at)->lent) {
             allocation *const gone = *at;
             *at = gone->next;
-            free(gone->memory), free(gone);
+            free(gone->memory), free(gone->touched), free(gone);
             return true;
         }
     return false;
@@ -39,18 +48,22 @@ bool machine_holds(const machine *m, const void *at, size_t bytes)
     return false;
 }
 
-static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write)
+static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write, bool generic)
 {
     for (const allocation *a = m->allocations; a; a = a->next) {
         uint64_t const first = (uint64_t)(uintptr_t)a->memory;
         if (address >= first && address + bytes <= first + a->bytes) return (void *)(uintptr_t)address;
     }
+    uint64_t const stack = (uint64_t)(uintptr_t)m->stacks + (uint64_t)m->now->number * STACK;
+    if (generic && address - stack < STACK)
+        return (void *)(uintptr_t)address; /* an array of the function that called */
     machine_stop(m, "%s of %u bytes outside every allocation", write ? "write" : "read", bytes);
 }
 
 /* ---- shared memory ---- */
 
 #define LATE "it %s shared memory that cp.async has not filled yet: no wait_group and barrier between"
+#define HELD "it %s shared memory that a wgmma in flight reads: no wgmma.wait_group and barrier between"
 
 /* Does something lie between what thread `other` did then and what the running one does now? */
 static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
@@ -83,6 +96,7 @@ static void note_atomic(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
     if (s->late) machine_stop(m, LATE, "changes");
+    if (s->held) machine_stop(m, HELD, "changes");
     if (!s->writer) machine_stop(m, "it reads shared memory that nobody wrote");
     if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         machine_stop(m, "race: an atomic on what thread %d wrote with no barrier between", s->writer - 1);
@@ -98,6 +112,7 @@ static void note_write(machine *m, shadow *s)
 {
     const fiber *const f = m->now;
     if (s->late) machine_stop(m, LATE, "writes");
+    if (s->held) machine_stop(m, HELD, "writes");
     if (!is_after_atomics(f, s))
         machine_stop(m, "race: it writes what an atomic of thread %d changed with no barrier between", s->adder - 1);
     s->adder = 0;
@@ -108,6 +123,15 @@ static void note_write(machine *m, shadow *s)
         machine_stop(m, "race: it writes what thread %d read with no barrier between", s->reader - 1);
     s->writer = (uint16_t)(f->number + 1);
     s->write_barriers = f->barriers, s->write_meetings = f->meetings;
+    s->write_fences = f->proxy_fences;
+}
+
+static void mark_read(const fiber *f, shadow *s)
+{
+    bool const same = s->reader && s->read_barriers == f->barriers;
+    s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
+    s->reader = (uint16_t)(f->number + 1);
+    s->read_barriers = f->barriers, s->read_meetings = f->meetings;
 }
 
 static void note_read(machine *m, shadow *s)
@@ -119,10 +143,7 @@ static void note_read(machine *m, shadow *s)
         machine_stop(m, "race: it reads what thread %d wrote with no barrier between", s->writer - 1);
     if (!is_after_atomics(f, s))
         machine_stop(m, "race: it reads what an atomic of thread %d changed with no barrier between", s->adder - 1);
-    bool const same = s->reader && s->read_barriers == f->barriers;
-    s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
-    s->reader = (uint16_t)(f->number + 1);
-    s->read_barriers = f->barriers, s->read_meetings = f->meetings;
+    mark_read(f, s);
 }
 
 static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
@@ -139,15 +160,21 @@ void *machine_at(machine *m, int space, uint64_t address, uint32_t bytes, bool w
     m->now->line = line;
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
     if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
+    if (m->counts && space != SPACE_SHARED)
+        counts_access(m, address, bytes, write ? ASKS_TO_WRITE : ASKS_TO_READ, line);
     return space == SPACE_SHARED ? shared_at(m, address, bytes, write, write ? note_write : note_read)
-                                 : global_at(m, address, bytes, write);
+                                 : global_at(m, address, bytes, write, space == SPACE_GENERIC);
 }
 
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line)
 {
     m->now->line = line;
     if (address % bytes) machine_stop(m, "misaligned: %u bytes at %llx", bytes, (unsigned long long)address);
-    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic) : global_at(m, address, bytes, true);
+    if (space == SPACE_GENERIC && address - SHARED_WINDOW < MOST_SHARED) space = SPACE_SHARED, address -= SHARED_WINDOW;
+    if (m->counts && space != SPACE_SHARED)
+        counts_access(m, address, bytes, (access_kind)(ASKS_TO_READ | ASKS_TO_WRITE), line);
+    return space == SPACE_SHARED ? shared_at(m, address, bytes, true, note_atomic)
+                                 : global_at(m, address, bytes, true, false);
 }
 
 uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, int line)
@@ -160,6 +187,38 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
     return at;
 }
 
+/* ---- what wgmma reads ---- */
+
+/* By threads of four warps, behind a barrier and a fence on the way to it, wherever. */
+static void note_operand(machine *m, const shadow *s, uint32_t fenced)
+{
+    uint32_t const now = m->now->barriers;
+    if (!s->writer) machine_stop(m, "its wgmma reads shared memory that nobody wrote");
+    if (s->late) machine_stop(m, LATE, "multiplies");
+    if (s->write_barriers == now || (s->adder && s->add_barriers == now))
+        machine_stop(m, "race: its wgmma reads what thread %d wrote with no barrier between", s->writer - 1);
+    if (m->fibers[s->writer - 1].proxy_fences_shown <= s->write_fences && fenced <= s->write_barriers)
+        machine_stop(m, "its wgmma reads what thread %d wrote with no fence.proxy.async and barrier between",
+                     s->writer - 1);
+}
+
+const uint8_t *machine_operand_at(machine *m, uint64_t address, uint32_t bytes, int warps, uint32_t fenced)
+{
+    if (address + bytes > m->shared_bytes)
+        machine_stop(m, "its wgmma reads %u bytes at %llu of shared memory, which has %u", bytes,
+                     (unsigned long long)address, m->shared_bytes);
+    for (uint32_t i = 0; i < bytes; i++) {
+        note_operand(m, &m->seen[address + i], fenced);
+        m->seen[address + i].held = (uint16_t)(m->seen[address + i].held + warps);
+    }
+    return m->shared + address;
+}
+
+void machine_operand_done(machine *m, uint64_t address, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++) m->seen[address + i].held--, mark_read(m->now, &m->seen[address + i]);
+}
+
 /* ---- copies that come late ---- */
 
 void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, uint32_t from, int line)
@@ -168,7 +227,8 @@ void machine_copy(machine *m, uint64_t shared, uint64_t global, uint32_t bytes, 
     f->line = line;
     if (from > bytes) machine_stop(m, "cp.async of %u bytes into %u", from, bytes);
     if (global % bytes || shared % bytes) machine_stop(m, "misaligned: cp.async of %u bytes", bytes);
-    if (from) global_at(m, global, from, false);
+    if (from) global_at(m, global, from, false, false);
+    if (from && m->counts) counts_access(m, global, from, ASKS_TO_READ, line);
     memset(shared_at(m, shared, bytes, true, note_write), 0xff, bytes);
     for (uint32_t i = 0; i < bytes; i++) m->seen[shared + i].late = true;
     if (f->copies_there == f->copies_room) {
@@ -199,7 +259,7 @@ static void let_come(machine *m, uint32_t end, int line)
         for (uint32_t k = 0; k < c.bytes; k++) m->seen[c.shared + k].late = false;
         uint8_t *const to = shared_at(m, c.shared, c.bytes, true, note_write);
         memset(to, 0, c.bytes);
-        if (c.from) memcpy(to, global_at(m, c.global, c.from, false), c.from);
+        if (c.from) memcpy(to, global_at(m, c.global, c.from, false, false), c.from);
     }
     f->copies_there = kept;
 }

@@ -2,16 +2,32 @@
 #ifndef MACHINE_STATE_H
 #define MACHINE_STATE_H
 
+#include "counts.h"
 #include "machine.h"
 #include "switch.h"
 
 #include <setjmp.h>
 
-enum { WARP = 32, MOST_THREADS = 1024, MOST_WARPS = MOST_THREADS / WARP, STACK = 1 << 17, MOST_SHARED = 232448 };
+enum {
+    WARP = 32,
+    MOST_THREADS = 1024,
+    MOST_WARPS = MOST_THREADS / WARP,
+    STACK = 1 << 17,
+    GROUP = 128,
+    MOST_SHARED = 232448
+};
 
 typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
 
-typedef enum { MEETS_TO_SHUFFLE, MEETS_TO_MULTIPLY, MEETS_TO_LOAD } meeting_kind;
+typedef enum {
+    MEETS_TO_SHUFFLE,
+    MEETS_TO_MULTIPLY,
+    MEETS_TO_LOAD,
+    MEETS_TO_LOOK,
+    MEETS_AS_GROUP,
+    MEETS_TO_FENCE,
+    MEETS_TO_WAIT
+} meeting_kind;
 
 /* What a lane brings to its warp's meeting, and takes away. */
 typedef struct {
@@ -25,6 +41,7 @@ typedef struct {
     uint32_t *const *d;
     uint64_t address;
     bool transposed;
+    const wgmma *product;
 } meeting;
 
 /* A copy that was asked for and hasn't come. */
@@ -33,16 +50,29 @@ typedef struct {
     uint32_t bytes, from, group;
 } copy;
 
+/* Sixteen bytes that a wgmma in flight reads. */
+typedef struct {
+    uint32_t address, group;
+} held;
+
 typedef struct {
     standing stack;
     fiber_state state;
     int number, line; /* line: of its last access or meeting */
     place at;
     uint32_t barriers, meetings; /* that it passed */
+    bool says;                   /* what it brings to a barrier that counts */
     meeting brings;
     copy *copies;
     int copies_there, copies_room;
-    uint32_t group; /* that its next copy belongs to */
+    uint32_t group;               /* that its next copy belongs to */
+    uint32_t fences, wgmma_group; /* wgmma.fence; the group that its next wgmma belongs to */
+    uint32_t proxy_fences, proxy_fences_shown,
+        fenced_at; /* so far; at the last barrier; barriers before the last one */
+    machine_register *registers;
+    held *held; /* by its warp; of first lanes */
+    int registers_there, held_there, held_room;
+    uint64_t issued, multiplied; /* its instructions, and those of its warp by the matrix unit */
 } fiber;
 
 /* Whose atomics touched a byte since the last barrier. */
@@ -56,12 +86,22 @@ typedef struct {
     bool many; /* readers of several warps, since the last barrier */
     bool late; /* a copy to it hasn't come */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
+    uint32_t write_fences; /* fence.proxy.async of the writer before */
+    uint16_t held;         /* warps whose wgmma in flight reads it */
 } shadow;
+
+/* What a launch asked of an allocation: bytes, and of each byte the access_kind. */
+typedef struct {
+    uint64_t read, written;
+    uint8_t byte[];
+} touched;
 
 typedef struct allocation {
     uint8_t *memory;
     size_t bytes;
     struct allocation *next;
+    bool lent;        /* it is another's, and isn't freed here */
+    touched *touched; /* NULL: nothing, or nobody counts */
 } allocation;
 
 struct machine {
@@ -74,6 +114,8 @@ struct machine {
     uint8_t shared[MOST_SHARED];
     shadow seen[MOST_SHARED];
     uint32_t shared_bytes;
+    uint32_t said; /* how many threads did at the last barrier */
+    uint64_t clock;
     const kernel *runs;
     uint8_t *param;
     int threads;
@@ -81,6 +123,7 @@ struct machine {
     bool inside;   /* the running one is a fiber, not the scheduler */
     standing home; /* who schedules them */
     jmp_buf broken;
+    counts *counts; /* NULL: nobody counts */
     char fault[600];
 };
 
@@ -92,5 +135,19 @@ void machine_wait_as(machine *m, fiber_state state);
 
 /* Lanes of the warp whose first thread it is meet, if all whom one waits for are there. True: somebody goes on. */
 bool machine_meet_if_complete(machine *m, int first);
+
+/* Until all lanes of the mask are there, which bring the same kind and mode. */
+void machine_bring(machine *m, meeting what, int line);
+
+/* Of machine_wgmma.c: is the warpgroup of that thread there? Then its product; waits; the end of a thread. */
+bool machine_group_is_there(const machine *m, int first);
+void machine_multiply_group(machine *m, int first);
+void machine_land_warp(machine *m, fiber *warp);
+void machine_end_wgmma(machine *m);
+
+/* Shared memory that so many warps' wgmma reads, until all say that it is done. Their last fence.proxy.async came after
+ * `fenced` barriers. */
+const uint8_t *machine_operand_at(machine *m, uint64_t address, uint32_t bytes, int warps, uint32_t fenced);
+void machine_operand_done(machine *m, uint64_t address, uint32_t bytes);
 
 #endif

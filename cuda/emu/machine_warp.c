@@ -5,8 +5,7 @@
 
 static const uint32_t ALL_LANES = 0xffffffff;
 
-/* Until all lanes of the mask are there, which bring the same kind and mode. */
-static void bring(machine *m, meeting what, int line)
+void machine_bring(machine *m, meeting what, int line)
 {
     fiber *const f = m->now;
     f->line = line;
@@ -20,7 +19,7 @@ uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint3
     fiber *const f = m->now;
     f->line = line;
     if (!(mask >> (f->number % WARP) & 1)) machine_stop(m, "shfl.sync by a lane outside its own mask %08x", mask);
-    bring(m, (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp}, line);
+    machine_bring(m, (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp}, line);
     if (in_range) *in_range = f->brings.in_range;
     return f->brings.result;
 }
@@ -31,12 +30,19 @@ void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t
     tensor_unit const u = {m->gpu, kind.code, kind.k, false};
     m->now->line = line;
     if (!tensor_has(&u)) machine_stop(m, "the matrix units of this GPU don't have that mma");
-    bring(m, (meeting){MEETS_TO_MULTIPLY, ALL_LANES, line, .unit = kind, .a = a, .b = b, .c = c, .d = d}, line);
+    machine_bring(m, (meeting){MEETS_TO_MULTIPLY, ALL_LANES, line, .unit = kind, .a = a, .b = b, .c = c, .d = d}, line);
 }
 
 void machine_ldmatrix(machine *m, uint64_t address, int count, bool transposed, uint32_t *const d[4], int line)
 {
-    bring(m, (meeting){MEETS_TO_LOAD, ALL_LANES, count, .address = address, .transposed = transposed, .d = d}, line);
+    machine_bring(m, (meeting){MEETS_TO_LOAD, ALL_LANES, count, .address = address, .transposed = transposed, .d = d},
+                  line);
+}
+
+uint32_t machine_active(machine *m, int line)
+{
+    machine_bring(m, (meeting){MEETS_TO_LOOK, ALL_LANES, line}, line);
+    return m->now->brings.result;
 }
 
 /* PTX ISA 9.0, shfl.sync: which lane is read, and whether it lies in its segment. */
@@ -69,6 +75,7 @@ static void multiply_warp(machine *m, fiber *warp)
 {
     uint8_t a[16][TENSOR_DEPTH] = {{0}}, b[8][TENSOR_DEPTH] = {{0}};
     uint32_t sum[16][8];
+    warp->multiplied++;
     mma_kind const kind = warp->brings.unit;
     tensor_unit const u = {m->gpu, kind.code, kind.k, false};
     int const halves = kind.code == CODE_F16 || kind.code == CODE_BF16 ? kind.k / 8 : kind.k / 16;
@@ -110,6 +117,10 @@ static void meet(machine *m, fiber *warp, uint32_t mask)
     case MEETS_TO_SHUFFLE: shuffle(m, warp, mask); break;
     case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
     case MEETS_TO_LOAD: load_matrices(m, warp); break;
+    case MEETS_TO_LOOK: break;
+    case MEETS_AS_GROUP: machine_multiply_group(m, warp->number); break;
+    case MEETS_TO_WAIT: machine_land_warp(m, warp); break;
+    case MEETS_TO_FENCE: break;
     }
     for (uint32_t i = 0; i < WARP; i++)
         if (mask >> i & 1) warp[i].state = RUNS, warp[i].meetings++;
@@ -122,17 +133,31 @@ static bool are_alike(const fiber *a, const fiber *b)
            a->brings.mode == b->brings.mode;
 }
 
+/* Lanes that look who is there, all of one place. Nothing is ordered by that. */
+static bool look(fiber *warp, int lanes)
+{
+    uint32_t there = 0;
+    int first = 0;
+    while (first < lanes && (warp[first].state != IN_WARP || warp[first].brings.kind != MEETS_TO_LOOK)) first++;
+    for (int i = first; i < lanes; i++)
+        if (are_alike(&warp[first], &warp[i])) there |= 1U << i;
+    for (int i = first; i < lanes; i++)
+        if (there >> i & 1) warp[i].brings.result = there, warp[i].state = RUNS;
+    return first < lanes;
+}
+
 bool machine_meet_if_complete(machine *m, int first)
 {
     fiber *const warp = &m->fibers[first];
     int const lanes = m->threads - first < WARP ? m->threads - first : WARP;
     for (int i = 0; i < lanes; i++) {
         uint32_t there = 0, mask = warp[i].brings.mask;
-        if (warp[i].state != IN_WARP) continue;
+        if (warp[i].state != IN_WARP || warp[i].brings.kind == MEETS_TO_LOOK) continue;
         if (lanes < WARP && warp[i].brings.kind == MEETS_TO_SHUFFLE) mask &= (1U << lanes) - 1;
         for (int j = 0; j < lanes; j++)
             if ((mask >> j & 1) && are_alike(&warp[i], &warp[j])) there |= 1U << j;
-        if (there == mask) return meet(m, warp, mask), true;
+        if (there == mask && (warp[i].brings.kind != MEETS_AS_GROUP || machine_group_is_there(m, first)))
+            return meet(m, warp, mask), true;
     }
-    return false;
+    return look(warp, lanes);
 }

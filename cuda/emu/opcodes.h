@@ -120,8 +120,12 @@ static inline uint16_t half_of(double v)
 static inline float of_half(uint16_t bits)
 {
     int const exponent = bits >> 10 & 31, m = bits & 1023;
-    float const size = exponent == 31 ? (m ? NAN : INFINITY)
-                                      : ldexpf((float)(exponent ? 1024 + m : m), exponent ? exponent - 25 : -24);
+    uint32_t const none = 0x7fffffff; /* of all NaNs */
+    float nan;
+    memcpy(&nan, &none, sizeof nan);
+    if (exponent == 31 && m) return nan;
+    float const size =
+        exponent == 31 ? INFINITY : ldexpf((float)(exponent ? 1024 + m : m), exponent ? exponent - 25 : -24);
     return bits & 0x8000 ? -size : size;
 }
 
@@ -206,6 +210,52 @@ static inline uint32_t warp_ballot(machine *m, bool says, uint32_t mask, int lin
     for (uint32_t lane = 0; lane < 32; lane++)
         if (mask >> lane & 1) out |= machine_shfl(m, SHFL_IDX, says, lane, 31, mask, NULL, line) << lane;
     return out;
+}
+
+/* match.any.sync: the lanes of the mask that have the same value; match.all.sync: all of them, or none. */
+static inline uint32_t warp_match(machine *m, bool all, uint64_t v, uint32_t mask, int line)
+{
+    uint32_t out = 0;
+    for (uint32_t lane = 0; lane < 32; lane++) {
+        if (!(mask >> lane & 1)) continue;
+        uint32_t const low = machine_shfl(m, SHFL_IDX, (uint32_t)v, lane, 31, mask, NULL, line);
+        uint32_t const high = machine_shfl(m, SHFL_IDX, (uint32_t)(v >> 32), lane, 31, mask, NULL, line);
+        out |= (uint32_t)(low == (uint32_t)v && high == v >> 32) << lane;
+    }
+    return all && out != mask ? 0 : out;
+}
+
+/* %warpid, %laneid and %lanemask: threads are numbered by x, then y, then z. */
+static inline uint32_t place_in_block(const machine *m)
+{
+    const place *const p = machine_place(m);
+    return p->tid[0] + p->ntid[0] * (p->tid[1] + p->ntid[1] * p->tid[2]);
+}
+
+static inline uint32_t lane_bit(const machine *m)
+{
+    return 1u << place_in_block(m) % 32;
+}
+
+static inline uint32_t threads_of_block(const machine *m)
+{
+    const place *const p = machine_place(m);
+    return p->ntid[0] * p->ntid[1] * p->ntid[2];
+}
+
+static inline uint32_t warps_of_block(const machine *m)
+{
+    return (threads_of_block(m) + 31) / 32;
+}
+
+/* dp4a: four products of bytes and c. */
+static inline uint32_t four_products(uint32_t a, uint32_t b, uint32_t c, bool a_signed, bool b_signed)
+{
+    for (int i = 0; i < 32; i += 8) {
+        uint8_t const x = (uint8_t)(a >> i), y = (uint8_t)(b >> i);
+        c += (uint32_t)((a_signed ? (int8_t)x : (int)x) * (b_signed ? (int8_t)y : (int)y));
+    }
+    return c;
 }
 
 /* bar.warp.sync: the lanes of the mask meet. */

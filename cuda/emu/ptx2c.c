@@ -63,11 +63,15 @@ static bool put_saturating(const reader *r, instruction *i)
 static void put_instruction(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
-    if (!strcmp(head, "ret"))
+    if (!strcmp(head, "exit") && r->in_function)
+        stop(r, "exit in a function isn't known");
+    else if (!strcmp(head, "call"))
+        put_call(r, i);
+    else if (!strcmp(head, "ret") || !strcmp(head, "exit"))
         puts("return;");
     else if (!strcmp(head, "bra"))
         need(r, i, 1), printf("goto %s;\n", c_name(i->operand[0]));
-    else if (!put_flushing(r, i) && !put_saturating(r, i) && !put_memory(r, i) && !put_warp(r, i) &&
+    else if (!put_flushing(r, i) && !put_saturating(r, i) && !put_wgmma(r, i) && !put_memory(r, i) && !put_warp(r, i) &&
              !put_arithmetic(r, i))
         stop(r, "opcode %s with type .%s isn't known", head, type_of(i));
 }
@@ -80,6 +84,8 @@ static void put_register(reader *r, const char *text, const char *type)
     if (sscanf(text, " %199[^< ]<%d>", name, &count) < 1) stop(r, "register %s isn't known", text);
     if (count < 0 && *name != '%' && r->bare.count < SYMBOLS)
         snprintf(r->bare.item[r->bare.count++].name, sizeof r->bare.item->name, "%s", name);
+    if (!find(&r->registers, name) && r->registers.count < SYMBOLS)
+        snprintf(r->registers.item[r->registers.count++].name, sizeof r->registers.item->name, "%s", name);
     printf("%s ", c_bits(r, type));
     if (count < 0) printf("%s", c_name(name));
     for (int k = 0; k < count; k++) printf("%s%s%d", k ? ", " : "", c_name(name), k);
@@ -127,6 +133,13 @@ static void put_array(reader *r, char *text)
            name, v->name, name, v->size);
 }
 
+/* Counts the instructions since the last place where some go another way. */
+static void put_issued(reader *r)
+{
+    if (r->issued) printf("*issued += %d;\n", r->issued);
+    r->issued = 0;
+}
+
 /* One statement of a body: a label, a scope, a declaration or an instruction. False: the body ended. */
 static bool put_statement(reader *r, int *depth)
 {
@@ -136,15 +149,19 @@ static bool put_statement(reader *r, int *depth)
     if (take(r, "{"))
         puts("{"), ++*depth;
     else if (take(r, "}"))
-        puts("}"), more = --*depth > 0;
+        put_issued(r), puts("}"), more = --*depth > 0;
     else if (!*r->at)
         stop(r, "the file ends inside a kernel");
     else if (take_until(r, ";:", text, sizeof text) == ':')
-        printf("%s:;\n", c_name(trimmed(text)));
+        put_issued(r), printf("%s:;\n", c_name(trimmed(text)));
     else if (!strncmp(trimmed(text), ".reg", 4))
         put_registers(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".shared", 7))
         read_symbol(r, trimmed(text), &r->shared);
+    else if (!strncmp(trimmed(text), ".param", 6))
+        put_passed(r, trimmed(text));
+    else if (!strncmp(trimmed(text), ".callprototype", 14))
+        stop(r, "a call by address isn't known");
     else if (!strncmp(trimmed(text), ".local", 6))
         put_local(r, trimmed(text));
     else if (!strncmp(trimmed(text), ".pragma", 7) || !*trimmed(text))
@@ -153,10 +170,13 @@ static bool put_statement(reader *r, int *depth)
         stop(r, "%s isn't known here", trimmed(text));
     else {
         read_instruction(r, text, i);
+        r->issued++;
+        if (!strcmp(i->part[0], "bra") || !strcmp(i->part[0], "ret")) put_issued(r);
         if (r->coverage) printf("reached[%d] |= 1; ", r->line);
         if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
         printf("{ ");
         if (r->coverage) printf("reached[%d] |= 2; ", r->line);
+        put_touches(r, i);
         put_instruction(r, i);
         puts("}");
     }
@@ -171,7 +191,7 @@ static void put_kernel(reader *r)
     int depth = 0;
     symbols const of_file = r->shared;
     take_name(r, name, sizeof name);
-    r->param = r->bare = r->local = (symbols){0};
+    r->param = r->bare = r->registers = r->local = r->passed = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
     while (!take(r, ")")) {
         char const end = take_until(r, ",)", text, sizeof text);
@@ -182,10 +202,26 @@ static void put_kernel(reader *r)
     if (r->kernels == KERNELS) stop(r, "more than %d kernels", KERNELS);
     snprintf(r->kernel[r->kernels].name, sizeof r->kernel->name, "%s", name);
     r->kernel[r->kernels].param = r->param;
+    find_wgmma_registers(r);
     printf("static void k_%d(machine *m, const uint8_t *param)\n", r->kernels);
+    puts("{ uint64_t *const issued = machine_issued(m);");
+    put_wgmma_registers(r);
     while (put_statement(r, &depth)) continue;
+    puts("}");
     r->kernel[r->kernels++].shared = r->shared.end;
     r->shared = of_file;
+}
+
+/* Behind ".func". */
+static void put_function(reader *r)
+{
+    symbols const of_file = r->shared;
+    int depth = 1;
+    r->in_function = true, r->wgmma.count = 0;
+    if (put_function_head(r))
+        while (put_statement(r, &depth)) continue;
+    if (r->shared.end != of_file.end) stop(r, "shared memory of a function isn't known");
+    r->in_function = false;
 }
 
 static void put_table(const reader *r)
@@ -223,9 +259,12 @@ static void put_all(reader *r)
     puts("#include \"translated.h\"");
     if (r->coverage) put_coverage(r);
     for (skip_space(r); *r->at; skip_space(r)) {
+        r->external |= !strncmp(r->at, ".extern", 7);
         if (take(r, ".visible") || take(r, ".weak") || take(r, ".extern")) continue;
         if (take(r, ".entry"))
             put_kernel(r);
+        else if (take(r, ".func"))
+            put_function(r), r->external = false;
         else if (!strncmp(r->at, ".shared", 7))
             take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
         else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))

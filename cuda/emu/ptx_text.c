@@ -66,7 +66,8 @@ char take_until(reader *r, const char *ends, char *text, size_t cap)
     int depth = 0;
     for (; *r->at; r->at++) {
         char const c = *r->at;
-        if (!depth && strchr(ends, c)) {
+        bool const scope = c == ':' && (r->at[1] == ':' || (n && text[n - 1] == ':')); /* L2::128B */
+        if (!depth && !scope && strchr(ends, c)) {
             text[n] = 0;
             r->line += c == '\n';
             return r->at++, c;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TEXT = 4000, OPERANDS = 8, PARTS = 10, KERNELS = 1000, SYMBOLS = 200 };
+enum { TEXT = 4000, OPERANDS = 8, PARTS = 10, KERNELS = 1000, SYMBOLS = 200, WGMMA_REGISTERS = 1000 };
 
 /* size 0: of shared memory, what the launch gives. */
 typedef struct {
@@ -23,12 +23,21 @@ typedef struct {
 typedef struct {
     const char *path, *at;
     int line;
-    bool coverage;  /* do statements note that they ran? */
-    symbols shared; /* static arrays of the file, and of the kernel that is read */
-    symbols param;  /* of the kernel that is read */
-    symbols module; /* arrays of .const and .global */
-    symbols local;  /* arrays of the kernel that is read, of each thread */
-    symbols bare;   /* its registers whose names have no % */
+    bool coverage;     /* do statements note that they ran? */
+    symbols shared;    /* static arrays of the file, and of the kernel that is read */
+    symbols param;     /* of the kernel that is read */
+    symbols module;    /* arrays of .const and .global */
+    symbols local;     /* arrays of the kernel that is read, of each thread */
+    symbols bare;      /* its registers whose names have no % */
+    symbols registers; /* all, those of one <N> by what stands before it */
+    symbols passed;    /* of the calls that are read: what goes in and what comes back */
+    symbols functions; /* of the file: names alone */
+    struct {
+        int count;
+        char name[WGMMA_REGISTERS][32];
+    } wgmma;                    /* its registers that wgmma reads or writes */
+    bool in_function, external; /* external: what is declared next is of another file */
+    int issued;                 /* instructions since the last place where threads part or meet */
     int kernels;
     struct {
         char name[400];
@@ -43,7 +52,7 @@ typedef struct {
     char guard[80];
     int parts, operands;
     const char *part[PARTS];
-    char operand[OPERANDS][TEXT / 4];
+    char operand[OPERANDS][TEXT / 2];
 } instruction;
 
 /* One sentence that names file and line, and exit 2. */

@@ -204,6 +204,9 @@ static bool put_approximation(const reader *r, const instruction *i)
     snprintf(word, sizeof word, " %.30s ", head);
     if (!strcmp(head, "rcp") && has(i, "rn") && is_float(type))
         need(r, i, 2), put(r, i->operand[0], type, "1 / %s", value(r, i->operand[1], type));
+    else if (!strcmp(type, "f64") && has(i, "approx") && (!strcmp(head, "rcp") || !strcmp(head, "rsqrt")))
+        need(r, i, 2), put(r, i->operand[0], type, "upper_half(1 / %s(upper_half(%s)))", head[1] == 's' ? "sqrt" : "",
+                           value(r, i->operand[1], type));
     else if (!strcmp(type, "f32") && has(i, "approx") && strstr(names, word))
         need(r, i, 2), put(r, i->operand[0], type, "approx_%s(%s)", head, value(r, i->operand[1], type));
     else if (!strcmp(type, "f32") && !strcmp(head, "div") && (has(i, "approx") || has(i, "full")))
@@ -314,6 +317,17 @@ static bool put_bits(const reader *r, const instruction *i)
                            value(r, i->operand[1], u), value(r, i->operand[1], u));
     else if (!strcmp(head, "popc"))
         need(r, i, 2), put(r, i->operand[0], "u32", "__builtin_popcountll(%s)", value(r, i->operand[1], u));
+    else if (!strcmp(head, "clz") && width == 64)
+        need(r, i, 2), put(r, i->operand[0], "u32", "%s ? __builtin_clzll(%s) : 64", value(r, i->operand[1], u),
+                           value(r, i->operand[1], u));
+    else if (!strcmp(head, "sad") && i->parts == 2)
+        need(r, i, 4), put(r, i->operand[0], type, "(%s > %s ? %s - %s : %s - %s) + %s", value(r, i->operand[1], type),
+                           value(r, i->operand[2], type), value(r, i->operand[1], u), value(r, i->operand[2], u),
+                           value(r, i->operand[2], u), value(r, i->operand[1], u), value(r, i->operand[3], u));
+    else if (!strcmp(head, "dp4a") && i->parts == 3)
+        need(r, i, 4), put(r, i->operand[0], "b32", "four_products(%s, %s, %s, %s, %s)", value(r, i->operand[1], u),
+                           value(r, i->operand[2], u), value(r, i->operand[3], u),
+                           *i->part[1] == 's' ? "true" : "false", *type == 's' ? "true" : "false");
     else if (!strcmp(head, "clz") && width == 32)
         need(r, i, 2), put(r, i->operand[0], "u32", "leading_zeros(%s)", value(r, i->operand[1], u));
     else if (!strcmp(head, "brev") && width == 32)

@@ -10,15 +10,29 @@
 /* C's place of so many bytes that aren't shared: in an array of this file or thread, else in what was allocated. */
 static void put_place(const reader *r, const instruction *i, const char *at, uint32_t bytes, bool write)
 {
-    bool const local = has(i, "local");
+    bool const generic = !has(i, "local") && !has(i, "const") && !has(i, "global"), local = has(i, "local") || generic;
     const symbols *const arrays = local ? &r->local : &r->module;
     printf("{ uint64_t const to = %s; uint8_t *const at = ", at);
     for (int k = 0; k < arrays->count; k++)
         if (arrays->item[k].size >= bytes)
             printf("to - (uint64_t)(uintptr_t)%s <= %u ? (uint8_t *)(uintptr_t)to : ", c_name(arrays->item[k].name),
                    arrays->item[k].size - bytes);
-    printf("(uint8_t *)machine_at(m, SPACE_GLOBAL, %s, %u, %s, %d);", local || has(i, "const") ? "0" : "to", bytes,
-           write ? "true" : "false", r->line);
+    bool const callers = r->in_function && has(i, "local");
+    printf("(uint8_t *)machine_at(m, SPACE_%s, %s, %u, %s, %d);", generic || callers ? "GENERIC" : "GLOBAL",
+           (has(i, "local") && !callers) || has(i, "const") ? "0" : "to", bytes, write ? "true" : "false", r->line);
+}
+
+/* "[param0+4]" of a call; NULL: it is none. */
+static const char *address_passed(const reader *r, const char *memory, uint32_t bytes)
+{
+    static char text[500];
+    char name[400] = "";
+    unsigned offset = 0;
+    sscanf(memory, "[%399[^]+ ]+%u", name, &offset);
+    const symbol *const s = find(&r->passed, name);
+    if (s && offset + bytes > s->size) stop(r, "%s has %u bytes", name, s->size);
+    if (s) snprintf(text, sizeof text, "%s + %u", c_name(name), offset);
+    return s ? text : NULL;
 }
 
 /* ld and st of one register or of two or four. */
@@ -30,25 +44,32 @@ static void put_access(const reader *r, instruction *i, bool write)
     bool is_param = false;
     need(r, i, 2);
     if (*memory != '[') stop(r, "%s: '%s' is no address", i->part[0], memory);
-    const char *const at = address(r, memory, &is_param);
     if (*regs == '{') regs[strlen(regs) - 1] = 0;
     split_operands(r, each, regs + (*regs == '{'));
+    const char *const passed =
+        has(i, "param") ? address_passed(r, memory, width_of(type) * (uint32_t)each->operands) : NULL;
+    const char *const at = passed ? passed : address(r, memory, &is_param);
     for (int p = 1; p + 1 < i->parts; p++)
-        if (!strstr(" param global shared local const nc v2 v4 volatile ", i->part[p]))
+        if (!strstr(" param global shared local const nc v2 v4 volatile weak relaxed acquire release cta gpu sys "
+                    "ca cg cs lu cv wb wt L1::evict_normal L1::evict_last L1::evict_first L1::evict_unchanged "
+                    "L1::no_allocate L2::64B L2::128B L2::256B ",
+                    i->part[p]))
             stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
     bool const by_register = has(i, "param") && memory[1] == '%';
     bool const own = has(i, "local") || has(i, "const") || (has(i, "global") && r->module.count);
     if (write && has(i, "const")) stop(r, "a write to constants isn't known");
-    if (write && has(i, "param")) stop(r, "a write to parameters isn't known");
+    if (write && has(i, "param") && !passed) stop(r, "a write to parameters isn't known");
     bool const generic = !is_param && !by_register && !own && !has(i, "global") && !has(i, "shared");
-    if (is_param != (has(i, "param") && !by_register) || (generic && (r->module.count || r->local.count)))
+    if (is_param != (has(i, "param") && !by_register && !passed))
         stop(r, "%s: an address that says nothing of its space isn't known", i->part[0]);
     uint32_t const one = width_of(type), all = one * (uint32_t)each->operands;
-    if (is_param)
+    if (passed)
+        printf("{ uint8_t *const at = %s;", at);
+    else if (is_param)
         printf("{ const uint8_t *const at = param + %s;", at);
     else if (by_register)
         printf("{ const uint8_t *const at = param + machine_param(m, %s, %u, %u, %d);", at, all, r->param.end, r->line);
-    else if (own)
+    else if (own || (generic && r->local.count))
         put_place(r, i, at, all, write);
     else
         printf("{ uint8_t *const at = machine_at(m, SPACE_%s, %s, %u, %s, %d);",
@@ -72,13 +93,20 @@ static void put_access(const reader *r, instruction *i, bool write)
 /* What an atomic writes of what was there, `old`, and v. Subnormal numbers count as 0 in the sums of global f32, but not of shared. */
 static const char *atomic_result(const instruction *i, bool shared)
 {
-    static const char *const names[] = {"add", "and", "or", "xor", "exch", "min", "max", "cas"},
-                             *const next[] = {
-                                 "old + v", "old & v",           "old | v",           "old ^ v",
-                                 "v",       "v < old ? v : old", "v > old ? v : old", "old == v ? w : old"};
+    static const char *const names[] = {"add", "and", "or", "xor", "exch", "min", "max", "cas", "inc", "dec"},
+                             *const next[] = {"old + v",
+                                              "old & v",
+                                              "old | v",
+                                              "old ^ v",
+                                              "v",
+                                              "v < old ? v : old",
+                                              "v > old ? v : old",
+                                              "old == v ? w : old",
+                                              "old >= v ? 0 : old + 1",
+                                              "old == 0 || old > v ? v : old - 1"};
     const char *of = NULL;
     for (int p = 1; p + 1 < i->parts; p++)
-        if (operator_of(i->part[p], names, next, 8)) of = operator_of(i->part[p], names, next, 8);
+        if (operator_of(i->part[p], names, next, 10)) of = operator_of(i->part[p], names, next, 10);
     if (of && is_float(type_of(i)) && strcmp(of, next[0])) return NULL;
     return of == next[0] && !shared && !strcmp(type_of(i), "f32") ? "flushed(flushed(old) + flushed(v))" : of;
 }
@@ -90,12 +118,17 @@ static void put_atomic(const reader *r, instruction *i)
     bool const gives = !strcmp(i->part[0], "atom"), swaps = gives && has(i, "cas"), shared = has(i, "shared");
     const char *const result = atomic_result(i, shared);
     bool is_param = false;
-    refuse_modifiers(r, i, " global shared relaxed acq_rel cta gpu sys add and or xor exch min max cas ");
-    if (!result || shared == has(i, "global") || has(i, "cas") != swaps) stop(r, "this %s isn't known", i->part[0]);
+    refuse_modifiers(
+        r, i, " global shared relaxed acq_rel cta gpu sys add and or xor exch min max cas inc dec release acquire ");
+    if (!result || (shared && has(i, "global")) || has(i, "cas") != swaps) stop(r, "this %s isn't known", i->part[0]);
     need(r, i, 2 + gives + swaps);
     const char *const at = address(r, i->operand[gives], &is_param);
     printf("{ %s old, v = %s; uint8_t *const at = machine_atomic_at(m, SPACE_%s, %s, %u, %d); ", c,
-           value(r, i->operand[1 + gives], type), shared ? "SHARED" : "GLOBAL", at, width_of(type), r->line);
+           value(r, i->operand[1 + gives], type),
+           shared             ? "SHARED"
+           : has(i, "global") ? "GLOBAL"
+                              : "GENERIC",
+           at, width_of(type), r->line);
     if (swaps) printf("%s const w = %s; ", c, value(r, i->operand[3], type));
     printf("memcpy(&old, at, sizeof old); v = %s; memcpy(at, &v, sizeof v); ", result);
     if (gives) put(r, i->operand[0], type, "old");
@@ -148,6 +181,6 @@ bool put_memory(const reader *r, instruction *i)
     else if (!strcmp(head, "cp"))
         put_copy(r, i);
     else
-        return !strcmp(head, "cvta") && put_address(r, i);
+        return (!strcmp(head, "prefetch") && (puts(";"), true)) || (!strcmp(head, "cvta") && put_address(r, i));
     return true;
 }

@@ -74,13 +74,39 @@ static void put_ldmatrix(const reader *r, instruction *i)
     put_list(r, i->operand[0], count, "b32", true), printf(", %d);\n", r->line);
 }
 
-/* vote.sync, redux.sync, bar.warp.sync */
+/* match.any.sync.b32 d, a, mask; match.all.sync.b64 d|p, a, mask */
+static void put_match(const reader *r, instruction *i)
+{
+    char *const bar = strchr(i->operand[0], '|');
+    bool const all = !strcmp(i->part[1], "all");
+    if ((!all && strcmp(i->part[1], "any")) || strcmp(i->part[2], "sync")) stop(r, "this match isn't known");
+    need(r, i, 3);
+    if (bar) *bar = 0;
+    put(r, trimmed(i->operand[0]), "b32", "warp_match(m, %s, %s, %s, %d)", all ? "true" : "false",
+        value(r, i->operand[1], type_of(i)), value(r, i->operand[2], "b32"), r->line);
+    if (bar) printf("%s = %s != 0;\n", c_name(trimmed(bar + 1)), c_name(trimmed(i->operand[0])));
+}
+
+/* bar.red.popc.u32 d, 0, p; bar.red.and.pred d, 0, p: a barrier of the block that counts who says so. */
+static bool put_count(const reader *r, const instruction *i)
+{
+    static const char *const names[] = {"popc", "and", "or"}, *const ends[] = {"", "== threads_of_block(m)", "!= 0"};
+    const char *const end = i->parts == 4 && has(i, "red") ? operator_of(i->part[2], names, ends, 3) : NULL;
+    if (!end || i->operands != 3 || strcmp(i->operand[1], "0")) return false;
+    put(r, i->operand[0], type_of(i), "machine_barrier_count(m, %s, %d) %s", value(r, i->operand[2], "pred"), r->line,
+        end);
+    return true;
+}
+
+/* activemask, match.sync, vote.sync, redux.sync, bar.warp.sync */
 static bool put_vote(const reader *r, const instruction *i)
 {
     static const char *const names[] = {"add", "and", "or", "xor", "min", "max"}, *const kinds[] = {"ADD", "AND",
                                                                                                     "OR",  "XOR",
                                                                                                     "MIN", "MAX"};
     const char *const head = i->part[0];
+    if (!strcmp(head, "activemask"))
+        return need(r, i, 1), put(r, i->operand[0], "b32", "machine_active(m, %d)", r->line), true;
     if (!strcmp(head, "bar") && i->parts == 3 && has(i, "warp"))
         return need(r, i, 1), printf("warp_barrier(m, %s, %d);\n", value(r, i->operand[0], "b32"), r->line);
     if (i->parts != 4 || strcmp(i->part[1], "sync")) return false;
@@ -105,8 +131,18 @@ bool put_warp(const reader *r, instruction *i)
 {
     const char *const head = i->part[0];
     if (put_vote(r, i)) return true;
-    if ((!strcmp(head, "bar") || !strcmp(head, "barrier")) && i->operands == 1 && !strcmp(i->operand[0], "0"))
+    bool const barrier = !strcmp(head, "bar") || !strcmp(head, "barrier");
+    if (barrier && put_count(r, i)) return true;
+    if (barrier && i->operands == 1 && !strcmp(i->operand[0], "0"))
         printf("machine_barrier(m, %d);\n", r->line);
+    else if (barrier)
+        stop(r, "a barrier other than number 0 of all threads of a block isn't known");
+    else if (!strcmp(head, "membar") || !strcmp(head, "fence")) /* blocks run one after another; a barrier is none */
+        need(r, i, 0), refuse_modifiers(r, i, " acq_rel sc cta gpu sys "), puts(";");
+    else if (!strcmp(head, "trap"))
+        need(r, i, 0), printf("machine_end(m, \"it traps\", %d);\n", r->line);
+    else if (!strcmp(head, "match") && i->parts == 4)
+        put_match(r, i);
     else if (!strcmp(head, "shfl"))
         put_shfl(r, i);
     else if (!strcmp(head, "mma"))

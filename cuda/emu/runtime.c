@@ -86,11 +86,31 @@ static bool read_gpu(tensor_gpu *gpu)
     return !asked;
 }
 
+/* Arrays of files are device memory too. */
+static void lend_arrays(void)
+{
+    for (int i = 0; here.m && i < here.arrays; i++)
+        if (!machine_lend(here.m, here.array[i].memory, here.array[i].bytes)) abort();
+}
+
+/* False: DSV3_CUDA_COUNT names no file that can be written. */
+static bool count_if_asked(machine *m)
+{
+    const char *const path = getenv("DSV3_CUDA_COUNT");
+    if (!path || machine_count(m, path)) return true;
+    snprintf(here.fault, sizeof here.fault,
+             "DSV3_CUDA_COUNT=%.200s: it can't be written: name a file by its whole path", path);
+    return false;
+}
+
 static machine *the_machine(void)
 {
     machine_order order;
     tensor_gpu gpu;
-    if (!here.m && read_order(&order) && read_gpu(&gpu)) here.m = machine_open(order, gpu);
+    if (here.m || !read_order(&order) || !read_gpu(&gpu)) return here.m;
+    here.m = machine_open(order, gpu);
+    if (here.m && !count_if_asked(here.m)) machine_close(here.m), here.m = NULL;
+    lend_arrays();
     return here.m;
 }
 
@@ -351,6 +371,7 @@ void runtime_memory(const char *name, void *memory, size_t bytes)
     if (here.arrays == MOST_FUNCTIONS) abort();
     here.array[here.arrays].name = name, here.array[here.arrays].memory = memory;
     here.array[here.arrays++].bytes = bytes;
+    if (here.m && !machine_lend(here.m, memory, bytes)) abort();
 }
 
 void __cudaRegisterVar(void **handle, char *host, char *device, const char *name, int external, size_t bytes,
@@ -387,4 +408,150 @@ error cudaMemcpyFromSymbol(void *to, const void *host, size_t bytes, size_t offs
     (void)kind;
     if (at) memcpy(to, at, bytes);
     return at ? SUCCESS : failed(INVALID_VALUE);
+}
+
+error cudaGetSymbolAddress(void **memory, const void *host)
+{
+    *memory = array_of(host, 0, 0);
+    return *memory ? SUCCESS : failed(INVALID_VALUE);
+}
+
+/* ---- streams and events of programs that time and overlap: all is done when a call returns ---- */
+
+error cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **args, size_t shared, void *stream)
+{
+    return __cudaLaunchKernel(host, grid, block, args, shared, stream);
+}
+
+error cudaStreamCreateWithFlags(void **stream, unsigned flags)
+{
+    (void)flags;
+    return cudaStreamCreate(stream);
+}
+
+error cudaStreamCreateWithPriority(void **stream, unsigned flags, int priority)
+{
+    (void)flags, (void)priority;
+    return cudaStreamCreate(stream);
+}
+
+error cudaStreamQuery(void *stream)
+{
+    return cudaStreamSynchronize(stream);
+}
+
+error cudaStreamWaitEvent(void *stream, void *event, unsigned flags)
+{
+    (void)stream, (void)event, (void)flags;
+    return SUCCESS;
+}
+
+error cudaEventCreate(void **event)
+{
+    *event = &here;
+    return SUCCESS;
+}
+
+error cudaEventCreateWithFlags(void **event, unsigned flags)
+{
+    (void)flags;
+    return cudaEventCreate(event);
+}
+
+error cudaEventDestroy(void *event)
+{
+    (void)event;
+    return SUCCESS;
+}
+
+error cudaEventRecord(void *event, void *stream)
+{
+    (void)event, (void)stream;
+    return SUCCESS;
+}
+
+error cudaEventSynchronize(void *event)
+{
+    return cudaStreamSynchronize(event);
+}
+
+error cudaEventQuery(void *event)
+{
+    return cudaStreamSynchronize(event);
+}
+
+/* The machine has no time: 0. */
+error cudaEventElapsedTime(float *ms, void *from, void *to)
+{
+    (void)from, (void)to;
+    *ms = 0;
+    return SUCCESS;
+}
+
+error cudaEventElapsedTime_v2(float *ms, void *from, void *to)
+{
+    return cudaEventElapsedTime(ms, from, to);
+}
+
+/* ---- memory by other names ---- */
+
+error cudaMallocAsync(void **memory, size_t bytes, void *stream)
+{
+    (void)stream;
+    return cudaMalloc(memory, bytes);
+}
+
+error cudaFreeAsync(void *memory, void *stream)
+{
+    (void)stream;
+    return cudaFree(memory);
+}
+
+/* Host code has device memory's addresses here. */
+error cudaMallocManaged(void **memory, size_t bytes, unsigned flags)
+{
+    (void)flags;
+    return cudaMalloc(memory, bytes);
+}
+
+/* Which kernels reach by the same address. */
+error cudaHostAlloc(void **memory, size_t bytes, unsigned flags)
+{
+    (void)flags;
+    return cudaMalloc(memory, bytes);
+}
+
+error cudaMallocHost(void **memory, size_t bytes)
+{
+    return cudaMalloc(memory, bytes);
+}
+
+error cudaFreeHost(void *memory)
+{
+    return cudaFree(memory);
+}
+
+error cudaMemcpyToSymbolAsync(const void *host, const void *from, size_t bytes, size_t offset, int kind, void *stream)
+{
+    (void)stream;
+    return cudaMemcpyToSymbol(host, from, bytes, offset, kind);
+}
+
+error cudaMemcpyFromSymbolAsync(void *to, const void *host, size_t bytes, size_t offset, int kind, void *stream)
+{
+    (void)stream;
+    return cudaMemcpyFromSymbol(to, host, bytes, offset, kind);
+}
+
+const char *cudaGetErrorName(error e)
+{
+    switch (e) {
+    case SUCCESS: return "cudaSuccess";
+    case INVALID_VALUE: return "cudaErrorInvalidValue";
+    case MEMORY_ALLOCATION: return "cudaErrorMemoryAllocation";
+    case INVALID_DEVICE_FUNCTION: return "cudaErrorInvalidDeviceFunction";
+    case INVALID_DEVICE: return "cudaErrorInvalidDevice";
+    case LAUNCH_FAILURE: return "cudaErrorLaunchFailure";
+    }
+    return "unrecognized error code";
 }

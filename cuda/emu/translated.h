@@ -7,7 +7,18 @@
 #include "runtime.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+/* What assert calls: its text is the first of five. */
+static inline void assertion_failed(machine *m, uint8_t *const args[], int line)
+{
+    char why[300];
+    const char *what;
+    memcpy(&what, args[0], sizeof what);
+    snprintf(why, sizeof why, "assertion failed: %.200s", what);
+    machine_end(m, why, line);
+}
 
 static inline float of_bits_f32(uint32_t bits)
 {
@@ -35,6 +46,14 @@ static inline uint64_t bits_of_f64(double v)
     uint64_t bits;
     memcpy(&bits, &v, sizeof bits);
     return bits;
+}
+
+/* rcp.approx.ftz.f64 and rsqrt have the upper 32 bits alone; subnormal numbers are 0. */
+static inline double upper_half(double v)
+{
+    uint64_t const bits = bits_of_f64(v);
+    if (v != v) return of_bits_f64(0x7fffffff00000000);
+    return of_bits_f64(bits & ((bits << 1) >> 53 ? 0xffffffff00000000 : 0x8000000000000000));
 }
 
 /* setp.ne: false if one is a NaN. */

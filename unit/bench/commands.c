@@ -95,6 +95,12 @@ static const bad inputs[] = {
     {"", "plot budget /dev/null --check", {"/dev/null is empty"}},
     {"", "plot speculation README.md --check", {"README.md, line 1 is no line of bench generate --format=jsonl"}},
     {"", "plot speculation docs/data/mtp.jsonl", {"mtp.jsonl, line 1 is no line of bench generate", "its different"}},
+    {"", "accumulation more", {"accumulation takes no 'more'"}},
+    {"", "accumulation --format=csv", {"--format=csv", "text or jsonl"}},
+    {"", "accumulation --seed=0", {"--seed=0 is out of range"}},
+    {"", "plot accumulation README.md --check", {"README.md, line 1 is no line of bench accumulation --format=jsonl"}},
+    {"", "plot accumulation docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of bench accumulation", "its study"}},
+    {"", "plot accumulation /dev/null", {"/dev/null is empty", "bench accumulation --format=jsonl writes"}},
     {"", "plot experts README.md --check", {"README.md, line 1 is no row", "bench run --format=jsonl"}},
     {"", "plot experts --loads=/no/file.jsonl", {"/no/file.jsonl", "No such file", "logs of bench train"}},
     {"", "plot experts --loads=docs/data/kv.jsonl", {"kv.jsonl, line 1 is no line of a log of bench train"}},
@@ -358,7 +364,8 @@ Test(bench, check_lines_of_the_figures_are_ok)
                    {"mtp", "36 checks, 0 wrong"},
                    {"budget", "10 checks, 0 wrong"},
                    {"experts", "25 checks, 0 wrong"},
-                   {"speculation", "19 checks, 0 wrong"}};
+                   {"speculation", "19 checks, 0 wrong"},
+                   {"accumulation", "10 checks, 0 wrong"}};
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];
         snprintf(arguments, sizeof arguments, "plot %s --check", studies[i].study);
@@ -440,6 +447,18 @@ Test(bench, check_lines_see_other_data)
         {"speculation", "2s/\\(\"plain\":{\"tokens\":[0-9]*,\"seconds\":\\)[^,]*/\\199/", "WRONG  mtp-0, 2 modules: "},
         {"speculation", "4s/\\(\"speculative\":{\"tokens\":[0-9]*,\"seconds\":\\)[^,]*/\\199/",
          "by the model, of which 0.0"},
+        {"accumulation", "/positive\",\"way\":\"unit\",\"k\":64,/s/\"most\":[^}]*/\"most\":0.02/",
+         "WRONG  positive, unit: at most 2.4"},
+        {"accumulation", "/positive\",\"way\":\"binary32\",\"k\":32,/s/\"most\":[^}]*/\"most\":2e-6/",
+         "WRONG  positive, binary32: at most 1.04"},
+        {"accumulation", "/positive\",\"way\":\"promoted\",\"k\":32,/s/\"most\":[^}]*/\"most\":0.02/",
+         "WRONG  positive, promoted: at most 1.2"},
+        {"accumulation", "/signed\",\"way\":\"promoted\",\"k\":256,/d",
+         "WRONG  signed: unit above promoted above binary32 at 6 of 7 lengths"},
+        {"accumulation", "s/\"way\":\"unit\",\"k\":256,/\"way\":\"unit\",\"k\":4096,/;/k\":4096.*most\":0.07/d",
+         "WRONG  positive, unit, k = 4096: 0.0031"},
+        {"accumulation", "/signed\",\"way\":\"unit\",\"k\":4096,/s/\"most\":[^}]*/\"most\":0.009/",
+         "WRONG  signed, unit, k = 4096: 0.009"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char command[500], arguments[200];
@@ -559,6 +578,34 @@ Test(bench, speculations_that_cannot_be)
         expect_refusal("speculation.jsonl", "speculation", &others[i]);
 }
 
+Test(bench, accumulations_that_cannot_be)
+{
+    static const refusal others[] = {
+        {"1s/accumulation/generate/", "line 1 is no line of bench accumulation --format=jsonl: its study"},
+        {"2s/positive/negative/", "line 2 is no line of bench accumulation --format=jsonl: its data"},
+        {"2s/\"way\":\"promoted/\"way\":\"demoted/", "its way"},
+        {"3s/\"k\":32/\"k\":0/", "its k"},
+        {"3s/\"k\":32/\"k\":32.5/", "its k"},
+        {"3s/\"sums\":8192/\"sums\":0/", "its sums"},
+        {"4s/\"median\":/\"middle\":/", "its median"},
+        {"4s/\"most\":/\"most\":-/", "its most"},
+        {"4s/\"most\":[^}]*/\"most\":1e-9/", "its most"},
+        {"5s/.$//", "line 5 is no line"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        expect_refusal("accumulation.jsonl", "accumulation", &others[i]);
+}
+
+/* The committed data is what the command writes. */
+Test(bench, accumulation_is_that_of_its_data)
+{
+    static char there[1 << 16];
+    read_file("docs/data/accumulation.jsonl", there, sizeof there);
+    const outcome *const o = run_program("", "bench", "accumulation --format=jsonl");
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    cr_expect_str_eq(o->out, there);
+}
+
 Test(bench, domains_that_cannot_be)
 {
     static const refusal others[] = {
@@ -622,7 +669,8 @@ Test(bench, figures_are_those_of_the_data)
                    {"mtp", {"mtp_acceptance", "mtp_tokens", "mtp_temperature"}},
                    {"budget", {"budget_f32", "budget_bf16"}},
                    {"experts", {"experts_tokens"}},
-                   {"speculation", {"mtp_speculation"}}};
+                   {"speculation", {"mtp_speculation"}},
+                   {"accumulation", {"accumulation", "accumulation_signed"}}};
     bool const gnuplot = !system("command -v gnuplot >/dev/null");
     for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) {
         char arguments[100];

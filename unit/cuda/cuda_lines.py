@@ -40,7 +40,7 @@ class Ptx:
     """One file: its text by line, the lines with code, the kernel that a line is in."""
 
     def __init__(self, path, translated):
-        self.path, self.name = pathlib.Path(path), pathlib.Path(path).stem
+        self.path, self.name = pathlib.Path(path), pathlib.Path(path).name.split(".")[0]
         self.line = [""] + self.path.read_text().split("\n")  # from 1, as messages count
         self.code = sorted({int(n) for n in re.findall(r"reached\[(\d+)\] \|= 1;", translated)})
         self.begin = [n for n, text in enumerate(self.line) if re.search(r"\.entry \S+\(", text)]
@@ -102,7 +102,7 @@ def all_ptx():
     """Every cuda/*.cu with kernels."""
     found = []
     for source in sorted(pathlib.Path("cuda").glob("*.cu")):
-        path = BUILD / f"obj/cuda/{source.stem}.ptx"
+        path = BUILD / f"obj/cuda/{source.stem}.compute_80.ptx"
         if not path.exists():
             raise Problem(f"{path} isn't there: make cuda-coverage builds it")
         found.append(Ptx(path, path.with_suffix(".coverage.c").read_text()))

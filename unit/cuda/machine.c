@@ -67,6 +67,35 @@ Test(machine, sums_are_right_in_every_order)
     }
 }
 
+/* Bytes once each, lanes' neighbours in sectors of 32, and a line a launch. */
+Test(machine, what_a_launch_asks_for_is_counted)
+{
+    static const char *const says[] = {
+        "{\"kernel\":\"tree_sum\",\"grid\":[5,1,1],\"block\":[64,1,1],\"dynamic\":0,\"issued\":",
+        "\"mma\":0,\"sectors_read\":40,\"sectors_written\":5,\"memory\":[",
+        "{\"bytes\":20,\"read\":0,\"read_once\":0,\"written\":20,\"written_once\":20}",
+        "{\"bytes\":1284,\"read\":1280,\"read_once\":1280,\"written\":0,\"written_once\":0}"};
+    device const d = open_device(ORDER_UP, 1284, 5 * sizeof(float));
+    const char *const path = BUILD "/cuda/counts.jsonl";
+    char line[1000];
+    cr_assert(!system("mkdir -p " BUILD "/cuda"));
+    remove(path);
+    cr_expect(!machine_count(d.m, "/nowhere/counts.jsonl"));
+    cr_assert(machine_count(d.m, path));
+    memset(d.in, 0, 1284);
+    for (int i = 0; i < 2; i++) cr_assert(launch(&d, "tree_sum", 5), "%s", machine_fault(d.m));
+    machine_close(d.m);
+    FILE *const f = fopen(path, "r");
+    cr_assert(f);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(fgets(line, sizeof line, f), "line %d", i);
+        for (size_t k = 0; k < sizeof says / sizeof *says; k++)
+            cr_expect(strstr(line, says[k]), "%s: %s", says[k], line);
+    }
+    cr_expect(!fgets(line, sizeof line, f), "%s", line);
+    fclose(f);
+}
+
 /* PTX ISA 9.0, shfl.sync, worked out lane by lane. */
 static int shuffled(int way, int t, const int *x)
 {
@@ -214,12 +243,17 @@ Test(machine, what_it_does_not_know_stops_the_translator)
         {HEAD "// a comment\n/* two\nlines */ add.noftz.f32 %f1, %f2, %f1;\nret;\n}\n",
          "bad.ptx:11: add: .noftz isn't known"},
         {HEAD "add.f32 %f1, %f2;\nret;\n}\n", "2 operands, 3 are known"},
-        {HEAD ".local .align 4 .b8 own[8];\nld.f32 %f1, [%f2];\n}\n", "says nothing of its space"},
-        {HEAD "call f;\nret;\n}\n", "isn't known"},
+        {HEAD "mov.b32 %f1, %pm3;\nret;\n}\n", "bad.ptx:9: register %pm3 isn't known"},
+        {HEAD "bar.sync 1, 64;\nret;\n}\n", "a barrier other than number 0 of all threads of a block isn't known"},
+        {HEAD "call f;\nret;\n}\n", "bad.ptx:9: it calls f, which isn't known"},
+        {HEAD "call (%f1), %rd1, (%f2), proto;\nret;\n}\n", "a call by address isn't known"},
         {HEAD "ret;\n", "the file ends inside a kernel"},
         {HEAD "ret", "the file ends inside a statement"},
-        {".version 9.0\n.target sm_80\n.func f()\n{\n}\n", "bad.ptx:3: .func isn't known"},
-        {".version 9.0\n.extern .func (.param .b32 f) vprintf (.param .b64 a);\n", "isn't known"},
+        {".version 9.0\n.func f()\n{\n.shared .b32 s;\n}\n", "shared memory of a function isn't known"},
+        {".version 9.0\n.extern .func g();\n.func f()\n{\ncall g;\n}\n", "it calls g, which isn't known"},
+        {".version 9.0\n.extern .func (.param .b32 f) vprintf (.param .b64 a);\n.func f()\n{\ncall (a), vprintf, "
+         "(b);\n}\n",
+         "it calls printf, which isn't known: leave it out"},
         {"", "it is no PTX"},
         {"hello", "hello isn't known at the level of the file"},
     };

@@ -143,7 +143,7 @@ static double of_e4m3(int code)
 
 Test(tiles, formats_are_converted_exactly)
 {
-    device const d = open_device(0, 512 * 4, 1, 768 * 2);
+    device const d = open_device(0, 512 * 4, 1, 1024 * 2);
     static const uint32_t kept[] = {0x3f808000, 0x3f818000, 0x3f808001, 0xbf807fff,
                                     0x00008000, 0x7f7fffff, 0x7f800001, 0x80000000};
     static const uint16_t rounded[] = {0x3f80, 0x3f82, 0x3f81, 0xbf80, 0x0000, 0x7f80, 0x7fff, 0x8000};
@@ -156,6 +156,9 @@ Test(tiles, formats_are_converted_exactly)
         else
             cr_expect(bits_of(of_bf16(to[i])) == bits_of((float)of_e4m3(i)), "%02x", (unsigned)i);
     }
+    for (int i = 0; i < 256; i++)
+        cr_expect(to[768 + i] == to[i] || (i & 0x7f) == 0x7f, "%02x by eights: %04x", (unsigned)i, to[768 + i]);
+    cr_expect(isnan(of_bf16(to[768 + 0x7f])) && isnan(of_bf16(to[768 + 0xff])));
     for (int i = 0; i < 512; i++) cr_expect_eq(to[256 + i], rounded[i % 8], "%08x: %04x", kept[i % 8], to[256 + i]);
     machine_close(d.m);
 }

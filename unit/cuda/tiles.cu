@@ -80,11 +80,13 @@ extern "C" __global__ void copies_some(const uint8_t *from, const uint8_t *, uin
     }
 }
 
-/* All codes of E4M3 as BF16, and pairs of numbers as BF16. */
+/* All codes of E4M3 as BF16, pairs of numbers as BF16, and all codes by eights. */
 extern "C" __global__ void converts(const float *from, const float *, uint16_t *to)
 {
     for (int i = threadIdx.x; i < 256; i += 64) {
         to[i] = bf16_of_e4m3((uint32_t)i);
         *(__nv_bfloat162 *)(to + 256 + 2 * i) = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
     }
+    for (uint64_t i = threadIdx.x; i < 32; i += 64)
+        put_codes((__nv_bfloat16 *)(to + 768 + 8 * i), 0x0706050403020100 + 8 * i * 0x0101010101010101);
 }

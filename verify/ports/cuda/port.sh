@@ -53,11 +53,19 @@ name_absent() {
 }
 
 [ -f "$1" ] || end 2 'there is no such file'
+[ -n "$XDG_CACHE_HOME$HOME" ] || end 2 'there is no folder to work in: set HOME or XDG_CACHE_HOME'
+case $1$cache in *\"*) end 2 "a path with a quotation mark, which compilers do not take: rename it, or set XDG_CACHE_HOME" ;; esac
+case ${DSV3_CUDA_ORDER-up} in up | down | shuffled) ;; *) end 2 "DSV3_CUDA_ORDER=$DSV3_CUDA_ORDER: it is up, down or shuffled" ;; esac
+case ${DSV3_CUDA_GPU-ampere} in
+ampere | ada | hopper | blackwell) ;;
+*) end 2 "DSV3_CUDA_GPU=$DSV3_CUDA_GPU: it is ampere, ada, hopper or blackwell" ;;
+esac
 name=$(basename "${1%.*}" | tr -c 'A-Za-z0-9_\n' _)
 case $1 in *.cu) find_nvcc ;; *.ptx) ;; *) end 2 'it is neither FILE.cu nor FILE.ptx' ;; esac
-mkdir -p "$cache" && work=$(mktemp -d "$cache/$name.XXXXXX") || end 2 "the folder $cache can't be made: set XDG_CACHE_HOME"
+mkdir -p "$cache" 2>/dev/null && work=$(mktemp -d "$cache/$name.XXXXXX" 2>/dev/null) || end 2 "the folder $cache can't be made: set XDG_CACHE_HOME"
 log=$work/log
 case $1 in *.cu) compile "$1" ;; *) read_table "$1" "${1%.ptx}.launch" ;; esac
+for ptx in "$work"/*.ptx; do [ -s "$ptx" ] && [ -s "$work/host.o" ] || end 2 'the compiler wrote no PTX or no object'; done
 for ptx in "$work"/*.ptx; do target=$(sed -n 's/^\.target \([a-z0-9_]*\).*/\1/p' "$ptx"); done
 port=$cache/$name-$(content)
 if [ ! -f "$port/$name.so" ]; then
