@@ -18,6 +18,9 @@ COVERAGE = BUILD / "ports/cuda_coverage.so"
 MACHINE = BUILD / "ports/cuda_machine.so"
 
 
+ENTRY = re.compile(r"\.(?:entry|func)\s+(?:\([^)]*\)\s*)?([^\s(]+)")  # a kernel, or a function that wasn't inlined
+
+
 class Problem(Exception):
     """What makes the command impossible, in one sentence."""
 
@@ -43,8 +46,9 @@ class Ptx:
         self.path, self.name = pathlib.Path(path), pathlib.Path(path).name.split(".")[0]
         self.line = [""] + self.path.read_text().split("\n")  # from 1, as messages count
         self.code = sorted({int(n) for n in re.findall(r"reached\[(\d+)\] \|= 1;", translated)})
-        self.begin = [n for n, text in enumerate(self.line) if re.search(r"\.entry \S+\(", text)]
-        self.kernels = readable([re.search(r"\.entry ([^\s(]+)", self.line[n])[1] for n in self.begin]) if self.begin else []
+        named = {n: ENTRY.search(text) for n, text in enumerate(self.line)}
+        self.begin = [n for n, found in named.items() if found]
+        self.kernels = readable([named[n][1] for n in self.begin]) if self.begin else []
 
     def kernel_index(self, n):
         return max(k for k, begin in enumerate(self.begin) if begin <= n)
@@ -57,9 +61,9 @@ class Ptx:
         return next(n for n in range(self.begin[k], len(self.line)) if self.line[n].rstrip() == "}")
 
     def alone(self, n):
-        """The lines of the file without the kernels that line n isn't in; of a file with arrays of its own, all."""
+        """The lines of the file without the kernels that line n isn't in; all, if it has arrays of its own or functions."""
         lines = list(self.line)
-        if any(re.match(r"\s*(\.visible |\.weak |\.extern )*\.(const|global)\b", text) for text in self.line):
+        if any(re.match(r"\s*(\.visible |\.weak |\.extern )*\.(const|global|func)\b", text) for text in self.line):
             return lines
         for k, begin in enumerate(self.begin):
             if k != self.kernel_index(n):
@@ -71,7 +75,7 @@ class Ptx:
         """Lines with code that run one behind the other: up to a label, or behind a jump."""
         blocks = []
         for n, before in zip(self.code, [0, *self.code]):
-            label = any(re.match(r"\s*[$\w]+:|.*\.entry ", text) for text in self.line[before + 1 : n + 1])
+            label = any(re.match(r"\s*[$\w]+:|.*\.(entry|func)\b", text) for text in self.line[before + 1 : n + 1])
             if not blocks or label or re.match(r"(@\S+ )?(bra|ret)\b", self.text(before)):
                 blocks.append([])
             blocks[-1].append(n)

@@ -166,6 +166,8 @@ def campaign(mutants, runs, more, jobs):
         with lock:
             done[0] += 1
             done[1] += bool(mutant.killer)
+            if not mutant.killer:
+                print(f"{mutant.ptx.path}:{mutant.n}: {mutant.name()}: {mutant.why or 'survives'}", file=sys.stderr)
             print(f"{done[0]} of {len(mutants)}, {done[1]} killed", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
