@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs Criterion suites, and Python scripts that end with such a line, says how long each took and adds up their counts.
+# Runs Criterion suites, and beside them Python scripts that end with such a line, says how long each took and adds up their counts.
 # Last line: N passed, N failed, N skipped. A suite that runs no test fails: Criterion itself would call that a success.
 passed=0 failed=0 skipped=0
 
@@ -20,8 +20,21 @@ count_of() {
     sed -n "s/^  \"$1\": \([0-9]*\),\$/\1/p" "$report" 2>/dev/null | head -n 1
 }
 
-report=$(mktemp) || exit 1
-trap 'rm -f "$report"' EXIT
+# Where there are both, the scripts run beside the suites.
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+report=$work/report
+suites=0 scripts=0
+for suite in "$@"; do
+    case $suite in *.py) scripts=$((scripts + 1)) ;; *) suites=$((suites + 1)) ;; esac
+done
+if [ "$suites" -gt 0 ] && [ "$scripts" -gt 0 ]; then
+    for suite in "$@"; do
+        shift
+        case $suite in *.py) printf '%s\n' "$suite" >>"$work/scripts" ;; *) set -- "$@" "$suite" ;; esac
+    done
+    xargs "$0" <"$work/scripts" >"$work/beside" 2>&1 &
+fi
 for suite in "$@"; do
     case $suite in *.py) run_script "$suite"; continue ;; esac
     since=$(date +%s)
@@ -38,5 +51,13 @@ for suite in "$@"; do
         $(($(date +%s) - since))
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + omitted))
 done
+wait
+if [ -s "$work/scripts" ]; then
+    sed '$d' "$work/beside"
+    counts=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$work/beside")
+    # shellcheck disable=SC2086
+    set -- ${counts:-0 1 0}
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+fi
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
