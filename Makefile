@@ -379,9 +379,13 @@ $(B)/legal/legal.so: $(legal_src) $(wildcard unit/legal/*.h) include/dsv3.h
 $(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/units.c unit/legal/number.h unit/legal/units.h
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) -std=c11 -O2 -D_GNU_SOURCE -ffp-contract=off -o $@ $(filter %.c,$^) -lcriterion -lm
+# For whoever has a GPU: cuda/gpu_check.sh.
 $(B)/cuda/unit_sums: unit/cuda/unit_sums.cu
 	@mkdir -p $(@D)
 	$(call run,NVCC)$(NVCC) -O2 -DGPU=90 -gencode=arch=compute_90a,code=sm_90a -o $@ $<
+$(B)/cuda/gpu_times: unit/cuda/gpu_times.cu $(cuda_obj) include/dsv3.h
+	@mkdir -p $(@D)
+	$(call run,NVCC)$(NVCC) -O2 -std=c++17 -Iinclude -o $@ $< $(cuda_obj) -lcublas
 legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 	@$(B)/legal/selftest
 	@BUILD=$(B) unit/legal/run.py $(if $(LEGAL_SECONDS),--seconds=$(LEGAL_SECONDS),--elements=200000 --total=10000000)
