@@ -1,6 +1,7 @@
 #!/bin/sh
 # unit/cuda.sh BUILD CASE...: judges the CUDA backend's PTX on this processor: those cases by sm_80 on ampere's units, the smoke cases
-# by sm_89 on ada's and by sm_90a on hopper's, and some products of these by wgmma, beside each other. Last line: N passed, N failed, N skipped.
+# by sm_89 on ada's and by sm_90a on hopper's, and some products of these by wgmma, beside each other.
+# BUILD/cuda_ci.jsonl: what was judged, and by which PTX. Last line: N passed, N failed, N skipped.
 build=$1
 shift
 work=$(mktemp -d) || exit 1
@@ -10,8 +11,23 @@ trap 'rm -rf "$work"' EXIT
 judge() {
     target=$1 units=$2 port=$3
     shift 3
-    DSV3_CUDA_GPU=$units "$build/bin/verify" run "$@" --backend="$port" --jobs=1 >"$work/$target" 2>&1
+    DSV3_CUDA_GPU=$units "$build/bin/verify" run "$@" --backend="$port" --jobs=1 --format=text,jsonl --out="$work/$target.d" >"$work/$target" 2>&1
     echo $? >"$work/$target.code"
+}
+
+# The PTX of a target: a hash of all kernels, without the names that nvcc draws for what is a file's own.
+ptx_of() {
+    cat "$build"/obj/cuda/*.compute_"${1#sm_}".ptx | grep -v '^//' | sed -E 's/_GLOBAL__N__[0-9a-f]+_([0-9]+_[A-Za-z0-9_]+_cu_)[0-9a-f]+/\1/g' |
+        sha256sum | cut -d' ' -f1
+}
+
+# digest TARGET UNITS: a line an op, how many cases have which verdict, and how many elements were judged.
+digest() {
+    sed -n 's/^{"id":"\([a-z_]*\).*"verdict":"\([A-Z]*\)".*/\1 \2/p' "$work/$1.d/results.jsonl" | sort | uniq -c |
+        awk -v head="{\"target\":\"$1\",\"units\":\"$2\"" '
+            $2 != op { if (op) print line "}"; op = $2; line = head ",\"op\":\"" op "\"" }
+            { line = line ",\"" $3 "\":" $1 }
+            END { if (op) print line "}" }'
 }
 
 judge sm_80 ampere "$build/ports/cuda_machine.so" "$@" &
@@ -22,11 +38,26 @@ judge wgmma hopper "$build/ports/cuda_machine_wgmma.so" linear@odd:n_tokens=17,i
     experts@odd:n_tokens=64 mla@odd:n_tokens=33
 wait
 code=0
+{
+    printf '{"commit":"%s","cases":"%s","nvcc":"%s"' "$(git rev-parse HEAD 2>/dev/null)" "$*" "$("${NVCC:-nvcc}" --version | sed -n 's/.*, V//p')"
+    for target in sm_80 sm_89 sm_90a; do printf ',"%s":"%s"' "$target" "$(ptx_of "$target")"; done
+    echo '}'
+    digest sm_80 ampere
+    digest sm_89 ada
+    digest sm_90a hopper
+    digest wgmma hopper
+} >"$build/cuda_ci.jsonl"
 for target in sm_80 sm_89 sm_90a wgmma; do
     echo "== $target"
     cat "$work/$target"
     [ "$(cat "$work/$target.code")" = 0 ] || code=1
 done
+# What was judged whole stands in docs/data.
+if [ "$(head -n1 "$build/cuda_ci.jsonl" | sed 's/.*"nvcc"/"nvcc"/')" = "$(head -n1 docs/data/cuda_ci.jsonl 2>/dev/null | sed 's/.*"nvcc"/"nvcc"/')" ]; then
+    echo 'its PTX is that of docs/data/cuda_ci.jsonl'
+else
+    echo 'its PTX, or nvcc, is not that of docs/data/cuda_ci.jsonl'
+fi
 tail -qn1 "$work/sm_80" "$work/sm_89" "$work/sm_90a" "$work/wgmma" |
     awk '{ p += $1; f += $3; s += $5 } END { print p " passed, " f " failed, " s " skipped" }'
 exit $code

@@ -44,6 +44,14 @@ AROUND = {
     "make test": "make -n test",
     "make cuda-toolchain": "make -n cuda-toolchain",
     "make cuda-ci": "make -n cuda-ci",
+    "make cuda-coverage": "make -n cuda-coverage",
+    "make cuda-coverage COVERAGE=--choose": "make -n cuda-coverage",
+    "make cuda-mutants": "make -n cuda-mutants",
+    "make cuda-mutants MUTANTS='40 --files=gate,mla --seed=2 --verbose'": "make -n cuda-mutants",
+    "make cuda-report >docs/data/cuda_report.txt": "make -n cuda-report",
+    "make cuda-witness": "make -n cuda-witness",
+    "make cuda-witness ALL=1": "make -n cuda-witness",
+    "cuda/gpu_check.sh": "sh -n cuda/gpu_check.sh",
     "make clean-ports": "make -n clean-ports",
     "make terms": "make -n terms",
     "make terms TERMS=tenth": "make -n terms",
@@ -78,8 +86,8 @@ AROUND = {
 # Half a minute each time: run where it stands first, behind that only asked what it would do.
 ONCE = {"make verify": "make -n verify"}
 
-BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z_]+=\S+ build/bin/\w+) \S")
-SPAN = re.compile(r"([A-Z_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
+BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z0-9_]+=\S+ build/bin/\w+) \S|(build/unit|cuda)/\S+$")
+SPAN = re.compile(r"([A-Z0-9_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
 FORM = re.compile(r"\b[A-Z]+\b(?!=)")  # a word in capitals stands for something else
 HEREDOC = re.compile(r"<<'(\w+)'")
 
@@ -91,16 +99,18 @@ class Step:
         self.line, self.command, self.output = line, command, None
 
     def key(self):
-        return re.sub(r"\s+#.*", "", self.command)
+        return re.sub(r"\s+#.*", "", re.sub(r"\s*\\\n\s*", " ", self.command))
 
 
 def commands(first, lines):
-    """The commands of a block whose first line has number `first`. A here-document belongs to its command."""
+    """The commands of a block whose first line has number `first`. A here-document and what follows a \\ belong to theirs."""
     steps, until = [], None
     for number, line in enumerate(lines, first):
         if until is None and (not line.strip() or line.startswith("#")):
             continue
-        if until is None:
+        if until is None and steps and steps[-1].command.endswith("\\"):
+            steps[-1].command += "\n" + line
+        elif until is None:
             steps.append(Step(number, line))
             heredoc = HEREDOC.search(line)
             until = heredoc and heredoc.group(1)
