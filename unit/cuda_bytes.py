@@ -73,6 +73,18 @@ def weights_of_experts_are_read_once(case, hidden, width):
     return len(read) >= 3 and all(r == size for r in read), f"{read} bytes of weights of {size}"
 
 
+@test("linear@v3:n_tokens=16,in_features=1024,out_features=64")
+@test("linear@v3:n_tokens=64,in_features=1024,out_features=64,weight=f8_e4m3")
+@test("mla_decode@v3:num_attention_heads=64,kv_len=64")
+@test("mla_prefill@v3:num_attention_heads=1,n_tokens=64,n_keys=64")
+@test("linear_backward@v3:n_tokens=64,in_features=256,out_features=64")
+def no_two_rows_of_a_matrix_share_banks(case):
+    """The tiles are padded: without that ldmatrix would wait."""
+    counted = [c for c in launches(BUILD, case, PORT) if c["matrices"]]
+    matrices, phases = (sum(c[name] for c in counted) for name in ("matrices", "phases"))
+    return 0 < matrices == phases, f"{matrices} matrices of ldmatrix in {phases} phases"
+
+
 def main():
     if not os.path.exists(PORT):
         print(f"0 passed, 0 failed, {len(tests)} skipped")

@@ -24,6 +24,7 @@ struct counts {
     table lines, sectors; /* of a thread: its accesses at a line; of a warp: what one of its instructions asks for */
     uint32_t block;       /* that runs, from 1 on */
     uint64_t issued, thread_instructions, sectors_read, sectors_written, mma;
+    uint64_t matrices, phases; /* of ldmatrix */
 };
 
 counts *counts_open(const char *path)
@@ -112,6 +113,22 @@ void counts_access(machine *m, uint64_t address, uint32_t bytes, access_kind kin
     if (kind & ASKS_TO_WRITE) m->counts->sectors_written++;
 }
 
+/* ---- banks of shared memory ---- */
+
+/* Rows of 16 bytes in other places of 128 come at once; those in the same place one after another. */
+void counts_matrix(machine *m, const uint64_t row[8])
+{
+    uint32_t of_place[8] = {0}, most = 0;
+    for (int i = 0; i < 8; i++) {
+        int earlier = 0;
+        while (row[earlier] != row[i]) earlier++;
+        if (earlier < i) continue;
+        uint32_t const n = ++of_place[row[i] / 16 % 8];
+        most = n > most ? n : most;
+    }
+    m->counts->matrices++, m->counts->phases += most;
+}
+
 /* ---- instructions ---- */
 
 static void begin_block(counts *c)
@@ -162,13 +179,16 @@ void counts_launch(machine *m, const uint32_t grid[3], const uint32_t block[3], 
     counts *const c = m->counts;
     fprintf(c->to,
             "{\"kernel\":\"%s\",\"grid\":[%u,%u,%u],\"block\":[%u,%u,%u],\"dynamic\":%u,\"issued\":%llu,"
-            "\"thread_instructions\":%llu,\"mma\":%llu,\"sectors_read\":%llu,\"sectors_written\":%llu,\"memory\":[",
+            "\"thread_instructions\":%llu,\"mma\":%llu,\"sectors_read\":%llu,\"sectors_written\":%llu,\"matrices\":%"
+            "llu,\"phases\":%llu,\"memory\":[",
             m->runs->name, grid[0], grid[1], grid[2], block[0], block[1], block[2], shared,
             (unsigned long long)c->issued, (unsigned long long)c->thread_instructions, (unsigned long long)c->mma,
-            (unsigned long long)c->sectors_read, (unsigned long long)c->sectors_written);
+            (unsigned long long)c->sectors_read, (unsigned long long)c->sectors_written,
+            (unsigned long long)c->matrices, (unsigned long long)c->phases);
     put_memory(c->to, m);
     fputs("]}\n", c->to);
     fflush(c->to);
     begin_block(c);
     c->issued = c->thread_instructions = c->mma = c->sectors_read = c->sectors_written = 0;
+    c->matrices = c->phases = 0;
 }

@@ -13,6 +13,9 @@ void counts_close(counts *c);
 
 /* The running thread asks for bytes of global memory at a line of the PTX. */
 void counts_access(machine *m, uint64_t address, uint32_t bytes, access_kind kind, int line);
+
+/* ldmatrix reads a matrix of 8x8, whose rows lie at these addresses of shared memory. */
+void counts_matrix(machine *m, const uint64_t row[8]);
 void counts_block(machine *m); /* a block has ended */
 
 /* A launch has ended: its line is written, and counts begin anew. */

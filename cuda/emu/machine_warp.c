@@ -92,6 +92,13 @@ static void multiply_warp(machine *m, fiber *warp)
         *warp[i / 4].brings.d[i % 4] = sum[i / 16 + i % 4 / 2 * 8][i / 4 % 4 * 2 + i % 2];
 }
 
+static void count_matrix(machine *m, const fiber *lane)
+{
+    uint64_t row[8];
+    for (int i = 0; i < 8; i++) row[i] = lane[i].brings.address;
+    counts_matrix(m, row);
+}
+
 /* Row r of matrix j is at lane 8 j + r's address. */
 static void load_matrices(machine *m, fiber *warp)
 {
@@ -99,6 +106,7 @@ static void load_matrices(machine *m, fiber *warp)
     uint16_t matrix[4][8][8];
     for (int i = 0; i < 8 * count; i++) {
         m->now = &warp[i];
+        if (m->counts && i % 8 == 0) count_matrix(m, &warp[i]);
         memcpy(matrix[i / 8][i % 8], machine_at(m, SPACE_SHARED, warp[i].brings.address, 16, false, warp[i].line), 16);
     }
     for (int i = 0; i < WARP; i++)

@@ -72,7 +72,7 @@ Test(machine, what_a_launch_asks_for_is_counted)
 {
     static const char *const says[] = {
         "{\"kernel\":\"tree_sum\",\"grid\":[5,1,1],\"block\":[64,1,1],\"dynamic\":0,\"issued\":",
-        "\"mma\":0,\"sectors_read\":40,\"sectors_written\":5,\"memory\":[",
+        "\"mma\":0,\"sectors_read\":40,\"sectors_written\":5,\"matrices\":0,\"phases\":0,\"memory\":[",
         "{\"bytes\":20,\"read\":0,\"read_once\":0,\"written\":20,\"written_once\":20}",
         "{\"bytes\":1284,\"read\":1280,\"read_once\":1280,\"written\":0,\"written_once\":0}"};
     device const d = open_device(ORDER_UP, 1284, 5 * sizeof(float));
