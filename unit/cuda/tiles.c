@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,30 @@ static double of_e4m3(int code)
     int const e = code >> 3 & 15, fraction = code & 7;
     double const size = ldexp((e ? 8 : 0) + fraction, (e ? e : 1) - 10);
     return code & 128 ? -size : size;
+}
+
+/* Rows of 128 bytes lie in the same banks: right, and eight times as slow. */
+Test(tiles, rows_that_share_banks_are_counted)
+{
+    static const struct {
+        const char *name, *says;
+    } kernels[] = {{"multiplies", "\"matrices\":64,\"phases\":64,"},
+                   {"lacks_the_padding", "\"matrices\":64,\"phases\":512,"}};
+    const char *const path = BUILD "/cuda/phases.jsonl";
+    cr_assert(!system("mkdir -p " BUILD "/cuda"));
+    for (int i = 0; i < 2; i++) {
+        device const d = open_device(ORDER_UP, SIDE * DEEP * 2, SIDE * DEEP * 2, SIDE * SIDE * 4);
+        char line[1000] = "";
+        remove(path);
+        cr_assert(machine_count(d.m, path));
+        memset(d.a, 0, SIDE * DEEP * 2), memset(d.b, 0, SIDE * DEEP * 2);
+        cr_assert(launch(&d, kernels[i].name), "%s", machine_fault(d.m));
+        machine_close(d.m);
+        FILE *const f = fopen(path, "r");
+        cr_assert(f && fgets(line, sizeof line, f));
+        fclose(f);
+        cr_expect(strstr(line, kernels[i].says), "%s: %s", kernels[i].says, line);
+    }
 }
 
 Test(tiles, formats_are_converted_exactly)

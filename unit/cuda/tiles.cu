@@ -7,9 +7,10 @@ enum { ROWS = 16, COLUMNS = 16 };
 enum mistake { NONE, NO_WAIT, WAITS_TOO_LATE, NO_BARRIER };
 
 /* c = a b^T: 16 rows, 16 columns, 64 products, two groups of copies. */
-template <mistake M> __device__ void multiply(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *c)
+template <mistake M, int WIDE = PITCH>
+__device__ void multiply(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *c)
 {
-    __shared__ alignas(16) __nv_bfloat16 x[ROWS][PITCH], w[COLUMNS][PITCH];
+    __shared__ alignas(16) __nv_bfloat16 x[ROWS][WIDE], w[COLUMNS][WIDE];
     int const lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     for (int half = 0; half < 2; half++) {
         for (int i = threadIdx.x; i < ROWS * 4; i += 64) {
@@ -25,8 +26,8 @@ template <mistake M> __device__ void multiply(const __nv_bfloat16 *a, const __nv
     float sum[4] = {};
     for (int k = 0; k < DEEP; k += 16) {
         uint32_t left[4], right[2][2];
-        load_left(left, &x[0][k], PITCH);
-        load_right(right, &w[0][k], PITCH);
+        load_left(left, &x[0][k], WIDE);
+        load_right(right, &w[0][k], WIDE);
         mma(sum, left, right[warp]);
     }
     for (int e = 0; e < 4; e++) c[(lane / 4 + e / 2 * 8) * COLUMNS + warp * 8 + lane % 4 * 2 + e % 2] = sum[e];
@@ -50,6 +51,11 @@ extern "C" __global__ void waits_for_one_group(const __nv_bfloat16 *a, const __n
 extern "C" __global__ void lacks_the_barrier(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *c)
 {
     multiply<NO_BARRIER>(a, b, c);
+}
+
+extern "C" __global__ void lacks_the_padding(const __nv_bfloat16 *a, const __nv_bfloat16 *b, float *c)
+{
+    multiply<NONE, DEEP>(a, b, c);
 }
 
 /* Weighted sums of rows: c = p v, 16 rows of p, 16 rows of v. */
