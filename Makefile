@@ -6,7 +6,7 @@
 # make bench         build/bin/bench
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
-# make cuda-ci       all cases of ci by it, those of smoke by other PTX: a quarter of an hour; cuda_cases=CASE...
+# make cuda-ci       all cases of ci by it, those of smoke by other PTX: half an hour; cuda_cases=CASE...
 # make cuda-coverage   which lines of the PTX the cases of unit/cuda/cuda_cases.txt run: all, or there is an excuse
 # make cuda-mutants    MUTANTS=200 changes of those lines, each judged by these cases: 95 of 100 must be seen
 # make cuda-report  registers, spills, occupancy, instructions, bytes and bounds of the CUDA kernels: estimates, ten minutes
