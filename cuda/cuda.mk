@@ -3,6 +3,8 @@
 emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp machine_wgmma counts tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
 nvcc = $(NVCC) -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D)
+cc_kernels = $(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+link_port = $(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 # The object for a device, and beside it the PTX that the machine runs (cuda/emu).
 $(B)/obj/cuda/%.o $(cuda_targets:%=$(B)/obj/cuda/\%.compute_%.ptx): cuda/%.cu $(wildcard cuda/*.cuh)
 	@mkdir -p $(@D)
@@ -20,7 +22,7 @@ $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
 	@mkdir -p $(@D)
 	$(call run,PTX)$(B)/bin/ptx2c $< >$@
 $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
-	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+	$(call run,CC)$(cc_kernels)
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
 # All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has; a few products by wgmma.
@@ -54,22 +56,22 @@ $(B)/ports/cuda/port.sh: verify/ports/cuda/port.sh verify/ports/cuda/launch.awk 
 define machine_rule
 $(B)/ports/cuda_machine$(if $(filter-out $(cuda_target),$(1)),_sm_$(1)).so: $(cuda_obj) $(cuda_obj:.o=.compute_$(1).ptx.o) $(emu_obj)
 	@mkdir -p $$(@D)
-	$$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $$^ -o $$@ -lm
+	$$(call run,LD)$$(link_port)
 endef
 $(foreach t,$(cuda_targets),$(eval $(call machine_rule,$t)))
 $(B)/ports/cuda_machine_wgmma.so: $(filter-out %/products.o,$(cuda_obj)) $(filter-out %/products.compute_90a.ptx.o,$(cuda_obj:.o=.compute_90a.ptx.o)) \
         $(B)/obj/cuda/wgmma/products.o $(B)/obj/cuda/wgmma/products.ptx.o $(emu_obj)
 	@mkdir -p $(@D)
-	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+	$(call run,LD)$(link_port)
 # The same kernels, which note the lines that run.
 $(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c --coverage $< >$@
 $(B)/obj/cuda/%.coverage.o: $(B)/obj/cuda/%.coverage.c cuda/emu/translated.h cuda/emu/coverage.h
-	$(call run,CC)$(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+	$(call run,CC)$(cc_kernels)
 machine_obj := $(cuda_obj) $(emu_obj)
 $(B)/ports/cuda_coverage.so: $(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).coverage.o)
 	@mkdir -p $(@D)
-	$(call run,LD)$(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
+	$(call run,LD)$(link_port)
 cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
 	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).ptx.o)' \
 	    unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))

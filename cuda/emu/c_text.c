@@ -152,13 +152,23 @@ const char *operator_of(const char *head, const char *const names[], const char 
     return NULL;
 }
 
-void refuse_modifiers(const reader *r, const instruction *i, const char *allowed)
+static void refuse_parts(const reader *r, const instruction *i, int end, const char *allowed)
 {
-    for (int p = 1; p + 1 < i->parts; p++) {
+    for (int p = 1; p < end; p++) {
         char word[40];
         snprintf(word, sizeof word, " %s ", i->part[p]);
         if (!strstr(allowed, word)) stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
     }
+}
+
+void refuse_modifiers(const reader *r, const instruction *i, const char *allowed)
+{
+    refuse_parts(r, i, i->parts - 1, allowed);
+}
+
+void refuse_words(const reader *r, const instruction *i, const char *allowed)
+{
+    refuse_parts(r, i, i->parts, allowed);
 }
 
 void need(const reader *r, const instruction *i, int operands)

@@ -13,6 +13,7 @@ bool is_float(const char *type);
 /* One sentence and exit 2 where it has another number of operands, or a modifier that isn't in " a list ". */
 void need(const reader *r, const instruction *i, int operands);
 void refuse_modifiers(const reader *r, const instruction *i, const char *allowed);
+void refuse_words(const reader *r, const instruction *i, const char *allowed); /* the type, too */
 
 /* The sign of the name that is `head`; NULL: none is. */
 const char *operator_of(const char *head, const char *const names[], const char *const signs[], int n);

@@ -49,12 +49,10 @@ static void put_access(const reader *r, instruction *i, bool write)
     const char *const passed =
         has(i, "param") ? address_passed(r, memory, width_of(type) * (uint32_t)each->operands) : NULL;
     const char *const at = passed ? passed : address(r, memory, &is_param);
-    for (int p = 1; p + 1 < i->parts; p++)
-        if (!strstr(" param global shared local const nc v2 v4 volatile weak relaxed acquire release cta gpu sys "
-                    "ca cg cs lu cv wb wt L1::evict_normal L1::evict_last L1::evict_first L1::evict_unchanged "
-                    "L1::no_allocate L2::64B L2::128B L2::256B ",
-                    i->part[p]))
-            stop(r, "%s: .%s isn't known", i->part[0], i->part[p]);
+    refuse_modifiers(r, i,
+                     " param global shared local const nc v2 v4 volatile weak relaxed acquire release cta gpu sys "
+                     "ca cg cs lu cv wb wt L1::evict_normal L1::evict_last L1::evict_first L1::evict_unchanged "
+                     "L1::no_allocate L2::64B L2::128B L2::256B ");
     bool const by_register = has(i, "param") && memory[1] == '%';
     bool const own = has(i, "local") || has(i, "const") || (has(i, "global") && r->module.count);
     if (write && has(i, "const")) stop(r, "a write to constants isn't known");
@@ -147,9 +145,7 @@ static void put_copy(const reader *r, instruction *i)
         need(r, i, 0), printf("machine_copy_wait_all(m, %d);\n", r->line);
     else {
         char to[700];
-        for (int p = 2; p < i->parts; p++)
-            if (!strstr(" ca cg shared global L2::64B L2::128B L2::256B ", i->part[p]))
-                stop(r, "cp.async: .%s isn't known", i->part[p]);
+        refuse_words(r, i, " async ca cg shared global L2::64B L2::128B L2::256B ");
         if (i->operands != 3 && i->operands != 4) stop(r, "cp.async has %d operands, 3 and 4 are known", i->operands);
         snprintf(to, sizeof to, "%s", address_in_memory(r, i->operand[0]));
         printf("machine_copy(m, %s, %s, %s, %s, %d);\n", to, address_in_memory(r, i->operand[1]),

@@ -64,9 +64,7 @@ static void put_mma(const reader *r, instruction *i)
 static void put_ldmatrix(const reader *r, instruction *i)
 {
     int const count = has(i, "x4") ? 4 : has(i, "x2") ? 2 : has(i, "x1") ? 1 : 0;
-    for (int p = 1; p < i->parts; p++)
-        if (!strstr(" sync aligned m8n8 x1 x2 x4 trans shared b16 ", i->part[p]))
-            stop(r, "ldmatrix: .%s isn't known", i->part[p]);
+    refuse_words(r, i, " sync aligned m8n8 x1 x2 x4 trans shared b16 ");
     if (!count || !has(i, "shared")) stop(r, "this ldmatrix isn't known");
     need(r, i, 2);
     printf("machine_ldmatrix(m, %s, %d, %s, ", address_in_memory(r, i->operand[1]), count,

@@ -244,6 +244,8 @@ Test(machine, what_it_does_not_know_stops_the_translator)
          "bad.ptx:11: add: .noftz isn't known"},
         {HEAD "add.f32 %f1, %f2;\nret;\n}\n", "2 operands, 3 are known"},
         {HEAD "mov.b32 %f1, %pm3;\nret;\n}\n", "bad.ptx:9: register %pm3 isn't known"},
+        {HEAD "ld.global.a.f32 %f1, [%rd1];\nret;\n}\n", "bad.ptx:9: ld: .a isn't known"},
+        {HEAD "ldmatrix.sync.aligned.m8n8.x1.s.shared.b16 {%r1}, [%r2];\nret;\n}\n", "ldmatrix: .s isn't known"},
         {HEAD "bar.sync 1, 64;\nret;\n}\n", "a barrier other than number 0 of all threads of a block isn't known"},
         {HEAD "call f;\nret;\n}\n", "bad.ptx:9: it calls f, which isn't known"},
         {HEAD "call (%f1), %rd1, (%f2), proto;\nret;\n}\n", "a call by address isn't known"},
