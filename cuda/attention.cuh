@@ -9,10 +9,11 @@
  *                               values are apart: behind value_at those of the value. bring_query(to, g, r, c) likewise
  *     put(g, r, c, v), put_lse(g, r, v)
  *     PROMOTE                   after so many products the unit's sum of a score is added in binary32
+ *     IN_PARTS                  does each part of the keys have a block by the matrix unit, or does one take all of them?
  *     width, columns            of a query, of a value; value_at: where values begin in a row of shared memory
  *
  * By the matrix unit a value that only later rows see must be finite: a weight of 0 doesn't keep it out.
- * Keys are taken 256 at a time, a part; a part's sums are moved to the largest maximum once. Where `parts` is 1 a block takes all keys.
+ * Keys are taken 256 at a time, a part; a part's sums are moved to the largest maximum once.
  */
 #ifndef ATTENTION_CUH
 #define ATTENTION_CUH
@@ -145,22 +146,24 @@ __device__ inline void bring_queries(const S &s, const layout &l, __nv_bfloat16 
     }
 }
 
-/* A warp's scores: 16 rows, 16 keys; so many products are a sum of the unit's. */
-__device__ inline void find_scores(const layout &l, const desk &d, int stage, int promote, float score[2][4])
+/* A warp's scores: 16 rows, 16 keys; PROMOTE products are a sum of the unit's. */
+template <int PROMOTE> __device__ inline void find_scores(const layout &l, const desk &d, int stage, float score[2][4])
 {
     int const warp = threadIdx.x / 32;
     const __nv_bfloat16 *const q = d.q + warp % GROUPS * 16 * l.q_pitch;
     const __nv_bfloat16 *const k = keys_at(l, d, stage) + warp / GROUPS * 16 * l.kv_pitch;
-    float sum[2][4] = {};
-    for (int c = 0; c < l.q_width; c += 16) {
-        uint32_t a[4], b[2][2];
-        load_left(a, q + c, l.q_pitch);
-        load_right(b, k + c, l.kv_pitch);
-        mma(sum[0], a, b[0]), mma(sum[1], a, b[1]);
-        if (c % promote != promote - 16 && c + 16 < l.q_width) continue;
+    _Pragma("unroll 1") for (int first = 0; first < l.q_width; first += PROMOTE)
+    {
+        float sum[2][4] = {};
+        UNROLL for (int c = first; c < first + PROMOTE; c += 16) if (c < l.q_width)
+        {
+            uint32_t a[4], b[2][2];
+            load_left(a, q + c, l.q_pitch);
+            load_right(b, k + c, l.kv_pitch);
+            mma(sum[0], a, b[0]), mma(sum[1], a, b[1]);
+        }
         UNROLL for (int i = 0; i < 2; i++) UNROLL for (int e = 0; e < 4; e++) score[i][e] =
-            __fadd_rn(score[i][e], sum[i][e]),
-                                                                              sum[i][e] = 0;
+            __fadd_rn(score[i][e], sum[i][e]);
     }
 }
 
@@ -269,7 +272,7 @@ __device__ inline void put_sums(const S &s, const layout &l, const desk &d, cons
     for (int64_t i = threadIdx.x; i < rows * s.columns; i += THREADS) {
         int64_t const r = i / s.columns, c = i % s.columns;
         float const o = d.o[r * pitch + c];
-        if (p.o)
+        if constexpr (S::IN_PARTS)
             p.o[partial_at(p, g, first + r, part) * p.columns + c] = o;
         else
             put_row(s, g, first + r, c, o, d.sum[r]);
@@ -277,8 +280,10 @@ __device__ inline void put_sums(const S &s, const layout &l, const desk &d, cons
     if (threadIdx.x >= rows) return;
     int64_t const r = first + threadIdx.x;
     float const most = d.most[threadIdx.x], total = d.sum[threadIdx.x];
-    if (!p.o) return put_lse(s, g, r, most, total);
-    p.most[partial_at(p, g, r, part)] = most, p.sum[partial_at(p, g, r, part)] = total;
+    if constexpr (S::IN_PARTS)
+        p.most[partial_at(p, g, r, part)] = most, p.sum[partial_at(p, g, r, part)] = total;
+    else
+        put_lse(s, g, r, most, total);
 }
 
 /* A block: 64 rows of a group, one part of its keys. */
@@ -289,7 +294,7 @@ template <typename S, int MOST> __global__ void __launch_bounds__(THREADS) atten
     if (first >= rows) return;
     desk const d = desk_at(memory, l, bytes);
     int64_t const last = first + ROWS < rows ? first + ROWS : rows, seen = s.seen(g, last - 1);
-    int64_t const from = p.o ? part * PART : 0, end = p.o && seen > from + PART ? from + PART : seen;
+    int64_t const from = part * PART, end = S::IN_PARTS && seen > from + PART ? from + PART : seen;
     sums<MOST> sum = {};
     if (threadIdx.x < ROWS) d.most[threadIdx.x] = -INFINITY, d.sum[threadIdx.x] = 0;
     bring_queries(s, l, d.q, g, first, rows);
@@ -301,7 +306,7 @@ template <typename S, int MOST> __global__ void __launch_bounds__(THREADS) atten
         end_group();
         wait_groups<1>();
         __syncthreads();
-        find_scores(l, d, (int)stage, S::PROMOTE, score);
+        find_scores<S::PROMOTE>(l, d, (int)stage, score);
         mask_scores(s, d, g, first, rows, key, score);
         __syncthreads();
         weigh(d, score);
@@ -336,9 +341,12 @@ __device__ inline void find_scores(const S &s, desk &d, int64_t g, int64_t first
                                    float score[ROWS])
 {
     int64_t const rows = s.rows(g);
+    __builtin_assume(s.width > 0);
     for (int64_t c = 0; c < s.width; c += SLICE) {
         __syncthreads();
-        for (int i = threadIdx.x; i < PART * SLICE; i += THREADS) {
+        _Pragma("unroll 4") for (int at = 0; at < PART * SLICE; at += THREADS)
+        {
+            int const i = at + threadIdx.x;
             int64_t const j = from + i / SLICE, column = c + i % SLICE;
             d.key[i / SLICE][i % SLICE] = j < end && column < s.width ? s.entry(g, j, column) : 0;
         }
@@ -357,11 +365,13 @@ __device__ inline void weigh(desk &d, float *most, float *sum)
 {
     int const row = threadIdx.x / 32, lane = threadIdx.x % 32;
     float largest = -INFINITY, total = 0;
-    for (int j = lane; j < PART; j += 32) largest = d.weight[row][j] > largest ? d.weight[row][j] : largest;
+    UNROLL for (int j = 0; j < PART; j += 32) largest =
+        d.weight[row][j + lane] > largest ? d.weight[row][j + lane] : largest;
     largest = warp_max(largest);
-    for (int j = lane; j < PART; j += 32) {
-        float const w = exponential(__fsub_rn(d.weight[row][j], shift_of(largest)));
-        d.weight[row][j] = w, total = __fadd_rn(total, w);
+    _Pragma("unroll 4") for (int j = 0; j < PART; j += 32)
+    {
+        float const w = exponential(__fsub_rn(d.weight[row][j + lane], shift_of(largest)));
+        d.weight[row][j + lane] = w, total = __fadd_rn(total, w);
     }
     *most = largest, *sum = warp_sum(total);
 }
@@ -466,19 +476,18 @@ template <typename S, int MOST> dsv3_status launch_units(dsv3_ctx *ctx, const S 
     units::layout const l = units::layout_of(s);
     int const bytes = (int)units::bytes_of(l);
     dim3 const grid((unsigned)((e.rows + units::ROWS - 1) / units::ROWS), (unsigned)e.groups,
-                    p.o ? (unsigned)p.parts : 1);
+                    S::IN_PARTS ? (unsigned)p.parts : 1);
     if (cudaFuncSetAttribute(units::attend<S, MOST>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess)
         return DSV3_FAILED;
     units::attend<S, MOST><<<grid, units::THREADS, (size_t)bytes, ctx->stream>>>(s, l, bytes, p);
-    if (p.o) merge_parts(ctx, s, e, p);
+    if (S::IN_PARTS) merge_parts(ctx, s, e, p);
     return launched();
 }
 
-/* In parts, or each row's keys by one block. */
-template <typename S> dsv3_status attend_by_units(dsv3_ctx *ctx, const S &s, const extent &e, bool in_parts)
+template <typename S> dsv3_status attend_by_units(dsv3_ctx *ctx, const S &s, const extent &e)
 {
     partial p = {};
-    if (in_parts && !take_partial(ctx, s, e, &p)) return DSV3_NO_MEMORY;
+    if (S::IN_PARTS && !take_partial(ctx, s, e, &p)) return DSV3_NO_MEMORY;
     return s.columns > 128 ? launch_units<S, 16>(ctx, s, e, p) : launch_units<S, 4>(ctx, s, e, p);
 }
 

@@ -155,6 +155,7 @@ __device__ inline void find_dots(const __nv_bfloat16 *own, const __nv_bfloat16 *
 {
     int const warp = threadIdx.x / 32;
     own += warp % GROUPS * 16 * pitch, others += warp / GROUPS * 16 * pitch;
+    __builtin_assume(width > 0);
 #pragma unroll 1 /* so that two blocks have registers */
     for (int c = 0; c < width; c += 32) {
         float sum[2][4] = {};
@@ -320,8 +321,9 @@ union desk {
 template <typename T>
 __device__ void bring(float (*to)[PITCH], const lines<const T> &x, int row, int rows, int c, int width)
 {
-    for (int i = threadIdx.x; i < ROWS * SLICE; i += THREADS) {
-        int const r = row + i / SLICE, column = c + i % SLICE;
+    _Pragma("unroll 4") for (int at = 0; at < ROWS * SLICE; at += THREADS)
+    {
+        int const i = at + threadIdx.x, r = row + i / SLICE, column = c + i % SLICE;
         to[i % SLICE][i / SLICE] = r < rows && column < width ? load(x.data, r * x.stride + column) : 0;
     }
 }
@@ -342,6 +344,7 @@ template <typename T>
 __device__ void find_dots(desk &s, const lines<const T> &own, int row, int rows, const lines<const T> &others,
                           int other, int end, int width, float dot[SIDE][SIDE])
 {
+    __builtin_assume(width > 0);
     for (int c = 0; c < width; c += SLICE) {
         __syncthreads();
         bring(s.slice.own, own, row, rows, c, width);

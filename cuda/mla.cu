@@ -41,7 +41,8 @@ __global__ void __launch_bounds__(THREADS)
     for (int64_t b = blockIdx.x; b < batch; b += gridDim.x) {
         int64_t const first = begin[b * begin_stride], end = begin[(b + 1) * begin_stride];
         int64_t const past = lengths ? lengths[b * lengths_stride] - (end - first) : 0;
-        for (int64_t t = first + threadIdx.x; t < end; t += THREADS) sequence[t] = b, position[t] = past + t - first;
+        _Pragma("unroll 1") for (int64_t t = first + threadIdx.x; t < end; t += THREADS) sequence[t] = b,
+                                                                                         position[t] = past + t - first;
     }
 }
 
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(THREADS) finish_token(finishing<T> f, const __
                f.q + t * f.q_token + h * f.q_head + f.nope);
     }
     const float *const kv = f.kv_a + t * (f.rank + f.r);
-    for (int64_t j = threadIdx.x; j < m.pairs; j += THREADS)
+    _Pragma("unroll 1") for (int64_t j = threadIdx.x; j < m.pairs; j += THREADS)
         rotate(m, kv + f.rank, cosine, sine, j, f.kv + t * f.kv_token + f.rank);
     normalise(kv, f.gain, f.rank, f.eps, f.kv + t * f.kv_token);
 }
@@ -123,6 +124,7 @@ template <typename T, typename W> __global__ void __launch_bounds__(THREADS) abs
     int64_t const tokens = a.n - first < TOKENS ? a.n - first : TOKENS;
     for (int64_t c = threadIdx.x; c < a.rank; c += THREADS) {
         double sum[TOKENS] = {};
+        __builtin_assume(a.nope > 0);
         for (int64_t d = 0; d < a.nope; d++) {
             int64_t const row = h * a.head_rows + d;
             double const w = weight_of(a.w + row * a.w_stride + c,
@@ -165,7 +167,7 @@ template <typename T> void absorb_queries(dsv3_ctx *ctx, const block *a)
 
 /* A group is a token, its rows are the heads; keys are cached, the last ones new. */
 template <typename T> struct latent_keys {
-    enum { PROMOTE = 128 };
+    enum { PROMOTE = 128, IN_PARTS = 1 };
     const T *q, *cache, *fresh;
     T *o;
     const int32_t *table, *begin;
@@ -358,7 +360,7 @@ template <typename T> dsv3_status project(dsv3_ctx *ctx, const block *a)
 dsv3_status attend_tokens(dsv3_ctx *ctx, const block *a)
 {
     extent const e = {a->n, a->heads, a->p->kv_len};
-    if (attends_by_units(a)) return attend_by_units(ctx, keys_of<__nv_bfloat16>(a), e, true);
+    if (attends_by_units(a)) return attend_by_units(ctx, keys_of<__nv_bfloat16>(a), e);
     if (a->dtype == DSV3_BF16) return attend_in_floats(ctx, keys_of<__nv_bfloat16>(a), e);
     return attend_in_floats(ctx, keys_of<float>(a), e);
 }

@@ -14,7 +14,7 @@ struct bytes {
 };
 
 template <typename T> struct absorbed {
-    enum { PROMOTE = 128 };
+    enum { PROMOTE = 128, IN_PARTS = 1 };
     const T *cache;
     const int32_t *table, *lengths;
     const float *kv_scale;
@@ -67,7 +67,12 @@ template <typename T> struct absorbed {
 
     __device__ float value(int64_t g, int64_t j, int64_t c) const
     {
-        return entry_of(key(g, j), c);
+        return value_of(key(g, j), c);
+    }
+
+    template <typename U> __device__ float value_of(const U *row, int64_t c) const
+    {
+        return entry_of(row, c);
     }
 
     __device__ float entry_of(const float *row, int64_t c) const
@@ -88,12 +93,16 @@ template <typename T> struct absorbed {
     /* Codes, a scale for each 128 of them, then the rotary part in BF16; scales lie at any byte. */
     __device__ float entry_of(const bytes *row, int64_t c) const
     {
-        const bytes *const scales = row + rank, *const rope = scales + (rank + 127) / 128 * 4;
+        const bytes *const rope = row + rank + (rank + 127) / 128 * 4;
+        if (c < rank) return value_of(row, c);
+        return __uint_as_float((uint32_t)rope[(c - rank) * 2].byte << 16 | (uint32_t)rope[(c - rank) * 2 + 1].byte
+                                                                               << 24);
+    }
+
+    __device__ float value_of(const bytes *row, int64_t c) const
+    {
         uint32_t bits = 0;
-        if (c >= rank)
-            return __uint_as_float((uint32_t)rope[(c - rank) * 2].byte << 16 | (uint32_t)rope[(c - rank) * 2 + 1].byte
-                                                                                   << 24);
-        for (int i = 0; i < 4; i++) bits |= (uint32_t)scales[c / 128 * 4 + i].byte << (8 * i);
+        for (int i = 0; i < 4; i++) bits |= (uint32_t)row[rank + c / 128 * 4 + i].byte << (8 * i);
         return __fmul_rn(of_e4m3(row[c].byte), __uint_as_float(bits));
     }
 
@@ -162,7 +171,7 @@ dsv3_status attend_cache(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, const dsv
     absorbed<T> const s = absorbed_of<T>(p, io, kv_scale);
     extent const e = {p->batch * p->s_q, p->num_attention_heads, p->kv_len};
     if constexpr (sizeof(T) < sizeof(float))
-        if (by_units(p, io)) return attend_by_units(ctx, s, e, true);
+        if (by_units(p, io)) return attend_by_units(ctx, s, e);
     return attend_in_floats(ctx, s, e);
 }
 

@@ -7,7 +7,7 @@ namespace
 
 /* A group is a head of a sequence, its rows are the queries. */
 template <typename T> struct expanded {
-    enum { PROMOTE = 32 };
+    enum { PROMOTE = 32, IN_PARTS = 0 };
     const T *q, *k, *v;
     T *o;
     float *lse;
@@ -128,7 +128,7 @@ dsv3_status cuda_mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, cons
 {
     extent const e = {p->batch * p->num_attention_heads, p->n_tokens, p->n_keys};
     if (!is_float(&io->q)) return DSV3_UNSUPPORTED;
-    if (by_units(p, io)) return attend_by_units(ctx, expanded_of<__nv_bfloat16>(p, io), e, false);
+    if (by_units(p, io)) return attend_by_units(ctx, expanded_of<__nv_bfloat16>(p, io), e);
     if (io->q.dtype == DSV3_BF16) return attend_in_floats(ctx, expanded_of<__nv_bfloat16>(p, io), e);
     return attend_in_floats(ctx, expanded_of<float>(p, io), e);
 }

@@ -20,7 +20,7 @@ struct module {
     dsv3_tensor normed, branch, kv; /* (n, width), (n, width), (n, latent): for what no stage holds */
 };
 
-/* ---- kernels: a block a row ---- */
+/* ---- kernels: a block a row, or 256 entries of one ---- */
 
 template <typename V, typename T>
 __global__ void __launch_bounds__(THREADS)
@@ -32,23 +32,27 @@ __global__ void __launch_bounds__(THREADS)
 template <typename T>
 __global__ void __launch_bounds__(THREADS) add_rows(float *h, int64_t n, const T *branch, int64_t stride)
 {
-    int64_t const t = blockIdx.x;
-    for (int64_t i = threadIdx.x; i < n; i += THREADS)
-        h[t * n + i] = __fadd_rn(h[t * n + i], load(branch, t * stride + i));
+    int64_t const t = blockIdx.x, i = (int64_t)blockIdx.y * THREADS + threadIdx.x;
+    if (i < n) h[t * n + i] = __fadd_rn(h[t * n + i], load(branch, t * stride + i));
 }
 
 /* To the stage and back. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS) keep_rows(float *h, int64_t n, T *stage, int64_t stride)
 {
-    int64_t const t = blockIdx.x;
-    for (int64_t i = threadIdx.x; i < n; i += THREADS) {
-        store(stage, t * stride + i, h[t * n + i]);
-        h[t * n + i] = load(stage, t * stride + i);
-    }
+    int64_t const t = blockIdx.x, i = (int64_t)blockIdx.y * THREADS + threadIdx.x;
+    if (i >= n) return;
+    store(stage, t * stride + i, h[t * n + i]);
+    h[t * n + i] = load(stage, t * stride + i);
 }
 
 /* ---- steps ---- */
+
+/* For a block of each 256 entries of a row. */
+dim3 entries(const module *m)
+{
+    return dim3((unsigned)m->n, (unsigned)((m->width + THREADS - 1) / THREADS));
+}
 
 const dsv3_tensor *gain(const module *m, const char *name)
 {
@@ -70,7 +74,7 @@ template <typename T> dsv3_status make_input(dsv3_ctx *ctx, const module *m)
     normalise_input<T>(ctx, m, &m->io->hidden_states, "hnorm.weight", m->width);
     dsv3_status const status = multiply(ctx, &m->eh_proj, rows_of(&m->pair), m->n, {m->h, DSV3_F32, m->width, nullptr});
     if (kept->data)
-        keep_rows<<<(unsigned)m->n, THREADS, 0, ctx->stream>>>(m->h, m->width, (T *)kept->data, kept->stride[0]);
+        keep_rows<<<entries(m), THREADS, 0, ctx->stream>>>(m->h, m->width, (T *)kept->data, kept->stride[0]);
     return status;
 }
 
@@ -84,7 +88,7 @@ template <typename T> void normalise_all(dsv3_ctx *ctx, const module *m, const c
 
 template <typename T> void add_branch(dsv3_ctx *ctx, const module *m, const dsv3_tensor *branch)
 {
-    add_rows<<<(unsigned)m->n, THREADS, 0, ctx->stream>>>(m->h, m->width, (const T *)branch->data, branch->stride[0]);
+    add_rows<<<entries(m), THREADS, 0, ctx->stream>>>(m->h, m->width, (const T *)branch->data, branch->stride[0]);
 }
 
 /* The weights below a prefix, without it; `below` has room for all. */

@@ -197,13 +197,13 @@ template <int TOKENS, typename P> __device__ inline void multiply_by_warps(const
     __shared__ alignas(16) __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
     int64_t const steps = (p.x.columns + DEEP - 1) / DEEP;
     part<TOKENS> total = {}, sums = {};
-    bring_tile<UNIT_THREADS>(x[0], TOKENS, p.x, token, 0);
-    bring_tile<UNIT_THREADS>(w[0], OUTPUTS, p.w, output, 0);
+    bring_tile<UNIT_THREADS, TOKENS>(x[0], p.x, token, 0);
+    bring_tile<UNIT_THREADS, OUTPUTS>(w[0], p.w, output, 0);
     end_group();
     for (int64_t s = 0; s < steps; s++) {
         if (s + 1 < steps) {
-            bring_tile<UNIT_THREADS>(x[(s + 1) % 2], TOKENS, p.x, token, (s + 1) * DEEP);
-            bring_tile<UNIT_THREADS>(w[(s + 1) % 2], OUTPUTS, p.w, output, (s + 1) * DEEP);
+            bring_tile<UNIT_THREADS, TOKENS>(x[(s + 1) % 2], p.x, token, (s + 1) * DEEP);
+            bring_tile<UNIT_THREADS, OUTPUTS>(w[(s + 1) % 2], p.w, output, (s + 1) * DEEP);
         }
         end_group();
         wait_groups<1>();
@@ -322,7 +322,9 @@ template <typename T>
 __device__ inline void bring_floats(float (*to)[SIDE + 4], const source<T> &s, int64_t first, int64_t column,
                                     const float *scale, int64_t scale_stride, int64_t of_matrix)
 {
-    for (int i = threadIdx.x; i < SIDE * SLICE; i += FLOAT_THREADS) {
+    UNROLL for (int at = 0; at < SIDE * SLICE; at += FLOAT_THREADS)
+    {
+        int const i = at + threadIdx.x;
         int64_t const row = first + i / SLICE, k = column + i % SLICE;
         bool const there = row < s.rows && k < s.columns;
         to[i % SLICE][i / SLICE] =

@@ -56,7 +56,8 @@ __device__ inline int64_t place(int32_t layout, int64_t pairs, int64_t j, int64_
 /* cos and sin of all pairs at a position, times the amplitude, by all threads of a block of n; angles in binary64. */
 template <int n> __device__ inline void rope_table(const rope &m, double position, float *cosine, float *sine)
 {
-    for (int64_t j = threadIdx.x + threadIdx.y * blockDim.x; j < m.pairs; j += n) {
+    _Pragma("unroll 1") for (int64_t j = threadIdx.x + threadIdx.y * blockDim.x; j < m.pairs; j += n)
+    {
         double c, s;
         cos_sin(position * m.frequency[j], &c, &s);
         cosine[j] = (float)(c * m.amplitude), sine[j] = (float)(s * m.amplitude);

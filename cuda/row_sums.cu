@@ -63,7 +63,9 @@ enum { SLICE = 16, EACH = 4 };
 /* SLICE rows from k on, SIDE columns from `first` on. */
 __device__ inline void bring_rows(float (*to)[SIDE + 4], const source<float> &s, int64_t k, int64_t first)
 {
-    for (int i = threadIdx.x; i < SIDE * SLICE; i += FLOAT_THREADS) {
+    UNROLL for (int at = 0; at < SIDE * SLICE; at += FLOAT_THREADS)
+    {
+        int const i = at + threadIdx.x;
         int64_t const row = k + i / SIDE, column = first + i % SIDE;
         to[i / SIDE][i % SIDE] = row < s.rows && column < s.columns ? row_at(s, row)[column] : 0;
     }
@@ -72,7 +74,9 @@ __device__ inline void bring_rows(float (*to)[SIDE + 4], const source<float> &s,
 /* The same of columns from k on and rows from `first` on. */
 __device__ inline void bring_columns(float (*to)[SIDE + 4], const source<float> &s, int64_t k, int64_t first)
 {
-    for (int i = threadIdx.x; i < SIDE * SLICE; i += FLOAT_THREADS) {
+    UNROLL for (int at = 0; at < SIDE * SLICE; at += FLOAT_THREADS)
+    {
+        int const i = at + threadIdx.x;
         int64_t const row = first + i / SLICE, column = k + i % SLICE;
         to[i % SLICE][i / SLICE] = row < s.rows && column < s.columns ? row_at(s, row)[column] : 0;
     }
@@ -147,8 +151,8 @@ template <bool TURNED>
 __device__ inline void bring_step(__nv_bfloat16 (*left)[PITCH], __nv_bfloat16 (*right)[PITCH],
                                   const sums<__nv_bfloat16> &s, int64_t k, int64_t row, int64_t column)
 {
-    bring_tile<UNIT_THREADS>(left, SIDE, s.left, TURNED ? k : row, TURNED ? row : k);
-    bring_tile<UNIT_THREADS>(right, DEEP, s.right, k, column);
+    bring_tile<UNIT_THREADS, SIDE>(left, s.left, TURNED ? k : row, TURNED ? row : k);
+    bring_tile<UNIT_THREADS, DEEP>(right, s.right, k, column);
 }
 
 template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kernel(sums<__nv_bfloat16> all)

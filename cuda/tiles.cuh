@@ -116,7 +116,7 @@ __device__ inline void bring_some(__nv_bfloat16 *to, const __nv_bfloat16 *row, i
     if (whole)
         copy_later(to, from, left < 8 ? 2 * (int)left : 16);
     else
-        for (int i = 0; i < 8; i++) to[i] = i < left ? from[i] : __float2bfloat16_rn(0);
+        _Pragma("unroll 1") for (int i = 0; i < 8; i++) to[i] = i < left ? from[i] : __float2bfloat16_rn(0);
 }
 
 /* Eight entries of a row to a tile. */
@@ -160,17 +160,18 @@ __device__ inline void bring_eight(__nv_bfloat16 *to, const source<uint8_t> &s, 
     if (s.whole && left >= 8)
         codes = *(const uint64_t *)from;
     else
-        for (int i = 0; i < 8 && i < left; i++) codes |= (uint64_t)from[i] << (8 * i);
+        _Pragma("unroll 1") for (int i = 0; i < 8 && i < left; i++) codes |= (uint64_t)from[i] << (8 * i);
     put_codes(to, codes);
 }
 
-/* `rows` rows from `first` on, DEEP columns from `column` on, by all of so many threads. */
-template <int THREADS, typename T>
-__device__ inline void bring_tile(__nv_bfloat16 (*tile)[PITCH], int rows, const source<T> &s, int64_t first,
-                                  int64_t column)
+/* ROWS rows from `first` on, DEEP columns from `column` on, by all of so many threads. */
+template <int THREADS, int ROWS, typename T>
+__device__ inline void bring_tile(__nv_bfloat16 (*tile)[PITCH], const source<T> &s, int64_t first, int64_t column)
 {
-    for (int i = threadIdx.x; i < rows * (DEEP / 8); i += THREADS)
-        bring_eight(&tile[i / (DEEP / 8)][i % (DEEP / 8) * 8], s, first + i / (DEEP / 8), column + i % (DEEP / 8) * 8);
+    for (int at = 0; at < ROWS * (DEEP / 8); at += THREADS) {
+        int const i = at + threadIdx.x, row = i / (DEEP / 8), c = i % (DEEP / 8) * 8;
+        bring_eight(&tile[row][c], s, first + row, column + c);
+    }
 }
 
 #endif

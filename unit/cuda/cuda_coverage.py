@@ -23,7 +23,7 @@ from cuda_lines import CASES, HERE, Problem, Runs, all_ptx, listed, read_blocks,
 
 EXCUSES = HERE / "cuda_excuses.txt"
 WIDE = HERE / "cuda_wide.txt"
-SLOW = 8  # seconds: a case that takes longer isn't chosen
+SLOW = 8  # seconds of a processor: a case that takes longer isn't chosen
 
 
 class Excuse:
@@ -166,7 +166,7 @@ def main():
     if not files:
         raise Problem(f"--files={args.files}: no such file of cuda/ has kernels")
     if args.choose:
-        chosen = choose(list(try_cases(Runs(SLOW), args.patience)), args.twice)
+        chosen = choose(list(try_cases(Runs(3 * SLOW), args.patience)), args.twice)
         kept = [line for line in CASES.read_text().split("\n") if line.startswith("#")] if CASES.exists() else []
         CASES.write_text("".join(line + "\n" for line in kept + [r.case for r in chosen]))
         print(f"{len(chosen)} cases, {sum(r.seconds for r in chosen):.0f} s", file=sys.stderr)

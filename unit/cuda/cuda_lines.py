@@ -151,15 +151,18 @@ def listed(name):
 
 
 def judge(case, port, limit, **environment):
-    """PASS, SKIP, or what else verify says of it, and why; seconds."""
-    since = time.time()
+    """PASS, SKIP, or what else verify says of it, and why; seconds of a processor."""
     command = [BUILD / "bin/verify", "run", case, f"--backend={port}", "--jobs=1", "--format=jsonl", f"--timeout={limit}"]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, **environment))
-    try:
-        report = json.loads(done.stdout.split("\n")[0])
-    except ValueError:
-        raise Problem(f"{case}: verify says nothing of it: {done.stderr.strip()[:300]}") from None
-    return report["verdict"], report["why"], time.time() - since
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=dict(os.environ, **environment))
+        _, _, usage = os.wait4(process.pid, 0)
+        process.returncode = 0  # it is waited for
+        out.seek(0), err.seek(0)
+        try:
+            report = json.loads(out.readline())
+        except ValueError:
+            raise Problem(f"{case}: verify says nothing of it: {err.read().strip()[:300]}") from None
+    return report["verdict"], report["why"], usage.ru_utime + usage.ru_stime
 
 
 class Run:
