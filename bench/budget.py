@@ -49,7 +49,7 @@ def judge(cases, ports):
         code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
         if code > 1:
             sys.exit(f"budget.py: {' '.join(command[:4])} ... ended with code {code}")
-        return [json.loads(line) for line in read(os.path.join(folder, "results.jsonl")).splitlines()]
+        return [json.loads(line) for line in read(os.path.join(folder, "results.jsonl")).splitlines() if line.startswith('{"id":')]
 
 
 def add(groups, results):

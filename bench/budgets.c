@@ -99,6 +99,7 @@ static bool take_line(void *own, const json_t *line, const char **lacks)
     budgets *const b = own;
     budget_group key = {.count = 0};
     char word[16];
+    if (json_object_get(line, "run") || json_object_get(line, "end")) return true;
     if (!read_op(line, key.op)) return *lacks = json_object_get(line, "id") ? "id" : "id or op", false;
     if (!read_port(line, key.port)) return *lacks = "backend", false;
     if (!json_text(line, "verdict", word, sizeof word) || !verdict_of_name(word, &key.v))

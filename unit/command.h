@@ -44,6 +44,14 @@ static inline outcome *run_program(const char *environment, const char *program,
     return &o;
 }
 
+/* Of what --format=jsonl prints: the first result, behind the line about the run; "" if there is none. */
+static inline const char *first_result(const char *out)
+{
+    for (; *out; out += strcspn(out, "\n") + (strchr(out, '\n') != NULL))
+        if (!strncmp(out, "{\"id\":", 6)) return out;
+    return "";
+}
+
 static inline outcome *run_verify(const char *environment, const char *arguments)
 {
     return run_program(environment, "verify", arguments);

@@ -161,7 +161,7 @@ class Campaign:
         content = [text]
         for path in self.files:
             with open(path, "rb") as f:
-                content.append(re.sub(rb',"[a-z]*_seconds":[^,]*', b"", f.read()) if path.endswith("jsonl") else f.read())
+                content.append(re.sub(rb',"[a-z]*_seconds":[^,]*|"started":"[^"]*"', b"", f.read()) if path.endswith("jsonl") else f.read())
         return child.returncode, content
 
     def remove(self):

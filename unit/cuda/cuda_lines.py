@@ -159,8 +159,8 @@ def judge(case, port, limit, **environment):
         process.returncode = 0  # it is waited for
         out.seek(0), err.seek(0)
         try:
-            report = json.loads(out.readline())
-        except ValueError:
+            report = next(result for result in map(json.loads, out) if "verdict" in result)
+        except (ValueError, StopIteration):
             raise Problem(f"{case}: verify says nothing of it: {err.read().strip()[:300]}") from None
     return report["verdict"], report["why"], usage.ru_utime + usage.ru_stime
 

@@ -127,7 +127,7 @@ def judge(legal, cases):
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode == 2:
         sys.exit(f"run.py: {done.stderr.strip()}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id":')]
 
 
 class Row:

@@ -109,7 +109,7 @@ static json_t *judge_planted(const char *name, const char *id)
     snprintf(arguments, sizeof arguments,
              "run '%s' --diagnose --format=jsonl --backend=" BUILD "/planted/mistake_%s.so", id, name);
     const outcome *const o = run_verify("", arguments);
-    json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const object = json_loads(first_result(o->out), JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, NULL);
     cr_assert(object != NULL, "%s: %s%s", name, o->out, o->err);
     return object;
 }

@@ -17,7 +17,7 @@ static void check(const row *r, const char *port)
     snprintf(environment, sizeof environment, "PLANT=%s PLAIN=" BUILD "/ports/plain.so", r->plant);
     snprintf(arguments, sizeof arguments, "run '%s' --format=jsonl --backend=%s", r->id, port);
     const outcome *const o = run_verify(environment, arguments);
-    json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const object = json_loads(first_result(o->out), JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, NULL);
     cr_assert(object != NULL, "%s, %s: no JSON line but: %s%s", r->plant, r->id, o->out, o->err);
     const char *const id = json_string_value(json_object_get(object, "id"));
     const char *const verdict = json_string_value(json_object_get(object, "verdict"));
@@ -85,7 +85,7 @@ static json_t *result_of(const char *environment, const char *id, const char *po
     char arguments[300];
     snprintf(arguments, sizeof arguments, "run '%s' --format=jsonl --backend=%s", id, port);
     const outcome *const o = run_verify(environment, arguments);
-    json_t *const line = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const line = json_loads(first_result(o->out), JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, NULL);
     cr_assert(line != NULL, "%s: no JSON line but: %s%s", id, o->out, o->err);
     return line;
 }

@@ -26,7 +26,7 @@ static json_t *run_planted(const char *plant, const char *id)
     snprintf(environment, sizeof environment, "PLANT=%s PLANT_LAST=1 PLAIN=" BUILD "/ports/plain.so", plant);
     snprintf(arguments, sizeof arguments, "run '%s' --format=jsonl --backend=" BUILD "/planted/decisions.so", id);
     const outcome *const o = run_verify(environment, arguments);
-    json_t *const object = json_loads(o->out, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const object = json_loads(first_result(o->out), JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, NULL);
     cr_assert(object != NULL, "%s: no JSON line but: %s%s", plant, o->out, o->err);
     cr_expect(o->code == 1, "%s: exit code %d", plant, o->code);
     return object;

@@ -47,15 +47,23 @@ static void store_verdict(matrix *m, const char *id, const char *backend_text, v
     m->seen[found - m->cases.id][b] = (int)v;
 }
 
-static bool read_line(matrix *m, const char *line)
+static bool take_result(matrix *m, json_t *root)
 {
     const char *id, *backend_text, *name;
     verdict v;
-    json_t *const root = json_loads(line, 0, NULL);
-    bool const good = root &&
-                      !json_unpack(root, "{s:s, s:s, s:s}", "id", &id, "backend", &backend_text, "verdict", &name) &&
+    bool const good = !json_unpack(root, "{s:s, s:s, s:s}", "id", &id, "backend", &backend_text, "verdict", &name) &&
                       verdict_of_name(name, &v);
     if (good) store_verdict(m, id, backend_text, v);
+    return good;
+}
+
+/* The first and the last line say what the run was and how it ended. */
+static bool read_line(matrix *m, const char *line)
+{
+    json_t *const root = json_loads(line, 0, NULL);
+    bool const about =
+        json_is_object(json_object_get(root, "run")) || json_is_object(json_object_get(root, "end"));
+    bool const good = about || (root && take_result(m, root));
     json_decref(root);
     return good;
 }

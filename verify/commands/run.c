@@ -11,6 +11,7 @@
 #include <math.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,7 +71,9 @@ typedef struct {
     arguments a;
     plan pl;
     report_run reported;
+    run_about about;
     char absent[MAX_BACKENDS][512]; /* why; see report_run */
+    char hello[MAX_BACKENDS][256];  /* see report_run */
     int outputs;
     output output[MAX_FORMATS];
     bool people; /* one of them is for people */
@@ -245,6 +248,8 @@ static int check_backends(session *s)
             s->reported.absent[b] = s->absent[b];
         }
         if (port_is(p) == PORT_READY) show_device(&s->pl.backend[b], port_why(p));
+        snprintf(s->hello[b], sizeof s->hello[b], "%s", port_hello(p));
+        s->reported.hello[b] = s->hello[b];
         code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);
@@ -302,9 +307,27 @@ static int open_file(const session *s, output *o)
     return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
 }
 
+/* What the reports say of the run. */
+static void note_run(session *s)
+{
+    run_about *const a = &s->about;
+    about_here(a);
+    a->timeout = s->a.limits.timeout;
+    a->start_timeout = s->a.limits.start;
+    a->strict = s->a.strict;
+    a->diagnose = s->a.diagnose;
+    a->verbose = s->a.verbose;
+    a->shard = a->shards = 1;
+    a->requires = s->a.requires.count;
+    memcpy(a->require, s->a.requires.item, sizeof a->require);
+    about_cases(a, s->pl.cases.id, s->pl.cases.count);
+    s->reported.about = a;
+}
+
 static int open_reports(session *s)
 {
     int code = EXIT_GOOD;
+    note_run(s);
     s->reported.cases = s->pl.cases.count;
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
@@ -367,6 +390,7 @@ static bool on_case(const plan *pl, int index, const result results[], void *con
 {
     session *const s = context;
     if (s->progress) fprintf(stderr, "\r\033[K");
+    s->t.cases++;
     for (int b = 0; b < pl->backends; b++)
         if (report_counts(&s->reported, b, &results[b])) tally_add(&s->t, b, &results[b], s->a.strict);
     for (int i = 0; i < s->outputs; i++) {
@@ -402,7 +426,10 @@ static int run_session(session *s)
     s->pl.judged = s->a.resume ? on_judged : NULL;
     int const left = s->pl.cases.count - plan_known(&s->pl);
     if (s->pl.jobs > left) s->pl.jobs = left;
+    double const from = now();
     int const signal_number = run_plan(&s->pl, on_case, s);
+    s->t.seconds = now() - from;
+    s->t.interrupted = signal_number != 0;
     if (!close_reports(s)) return usage_error("the report could not be written whole: %s", strerror(errno));
     if (*s->lost.text) return usage_error("%s", s->lost.text);
     if (signal_number && s->a.resume) fprintf(stderr, "verify: the same command goes on from %s\n", s->a.resume);

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* JSON has no infinity and no NaN: those become strings. */
 static void print_json_number(FILE *f, const char *key, double v)
@@ -13,11 +14,28 @@ static void print_json_number(FILE *f, const char *key, double v)
             isnan(v) ? (double)NAN : v); /* without its sign */
 }
 
+/* The key, and its value as a string. */
+static void print_json_pair(FILE *f, const char *key, const char *text)
+{
+    fprintf(f, ",\"%s\":", key);
+    print_json_text(f, text);
+}
+
+static const char *json_bool(bool b)
+{
+    return b ? "true" : "false";
+}
+
+/* ---- a result ---- */
+
 static void print_json_output(FILE *f, const output_stats *s)
 {
     fprintf(f, "{\"name\":\"%s\",\"dtype\":\"%s\",\"count\":%lld,\"outside\":%lld,\"undecided\":%lld,\"single\":%lld",
             s->name, ref_dtype_name(s->dtype), (long long)s->count, (long long)s->outside, (long long)s->undecided,
             (long long)s->single);
+    fprintf(f, ",\"shape\":[");
+    for (int d = 0; d < s->ndim; d++) fprintf(f, "%s%lld", d ? "," : "", (long long)s->shape[d]);
+    fprintf(f, "],\"bad_rows\":%lld,\"bad_columns\":%lld", (long long)s->bad_rows, (long long)s->bad_columns);
     print_json_number(f, "budget", s->budget);
     if (s->bits_exact)
         fprintf(f, ",\"bits\":\"exact\"");
@@ -71,6 +89,7 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
     print_json_number(f, "reference_seconds", r->reference_seconds);
     fprintf(f, ",\"flips\":%lld,\"choice\":", (long long)r->flips);
     print_json_text(f, r->choice);
+    if (r->choice_illegal) fprintf(f, ",\"choice_illegal\":true");
     if (r->printed) {
         fprintf(f, ",\"output\":");
         print_json_text(f, r->port_output);
@@ -87,7 +106,9 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
     fprintf(f, "],\"quirks_tried\":%d,\"blind\":[", r->quirks_tried);
     for (int q = 0, n = 0; ref_quirk(q); q++)
         if (ref_has(r->quirks_blind, q)) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
-    fprintf(f, "],\"undiagnosed\":");
+    fputc(']', f);
+    if (r->quirks_seconds > 0) print_json_number(f, "quirks_seconds", r->quirks_seconds);
+    fprintf(f, ",\"undiagnosed\":");
     print_json_text(f, r->undiagnosed);
     fprintf(f, ",\"would_pass\":");
     print_json_text(f, r->would_pass);
@@ -100,6 +121,64 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
     fprintf(f, "]}\n");
 }
 
+/* ---- the run ---- */
+
+static void print_options(FILE *f, const run_about *a)
+{
+    fprintf(f, ",\"options\":{\"strict\":%s,\"diagnose\":%s,\"verbose\":%s", json_bool(a->strict),
+            json_bool(a->diagnose), json_bool(a->verbose));
+    print_json_number(f, "timeout", a->timeout);
+    print_json_number(f, "start_timeout", a->start_timeout);
+    fprintf(f, ",\"require\":[");
+    for (int i = 0; i < a->requires; i++) {
+        if (i) fputc(',', f);
+        print_json_text(f, a->require[i]);
+    }
+    fprintf(f, "]}");
+}
+
+static void print_ports(FILE *f, const report_run *run)
+{
+    fprintf(f, ",\"ports\":[");
+    for (int b = 0; b < run->backends; b++) {
+        fprintf(f, "%s{\"backend\":", b ? "," : "");
+        print_json_text(f, run->text[b]);
+        print_json_pair(f, "port", run->name[b]);
+        print_json_pair(f, "hello", run->hello[b] ? run->hello[b] : "");
+        if (run->absent[b]) print_json_pair(f, "absent", run->absent[b]);
+        fputc('}', f);
+    }
+    fputc(']', f);
+}
+
+/* The first line. */
+static void print_run(FILE *f, const report_run *run)
+{
+    const run_about *const a = run->about;
+    fprintf(f, "{\"run\":{\"format\":2");
+    print_json_pair(f, "version", a->version);
+    print_json_pair(f, "commit", a->commit);
+    print_json_pair(f, "host", a->host);
+    print_json_pair(f, "processor", a->processor);
+    print_json_pair(f, "started", a->started);
+    print_options(f, a);
+    print_ports(f, run);
+    fprintf(f, ",\"shard\":%d,\"shards\":%d,\"cases\":%d,\"whole\":%d", a->shard, a->shards, run->cases, a->whole);
+    print_json_pair(f, "ids", a->ids);
+    fprintf(f, "}}\n");
+}
+
+/* The last line. */
+static void print_end(FILE *f, const run_about *a, const tally *t)
+{
+    fprintf(f, "{\"end\":{\"passed\":%d,\"failed\":%d,\"skipped\":%d,\"suspect\":%d,\"cases\":%d", t->passed,
+            t->failed, t->skipped, t->suspect, t->cases);
+    print_json_number(f, "run_seconds", t->seconds);
+    fprintf(f, ",\"interrupted\":%s,\"shard\":%d,\"shards\":%d}}\n", json_bool(t->interrupted), a->shard, a->shards);
+}
+
+/* ---- the format ---- */
+
 typedef struct {
     FILE *f;
     const report_run *run;
@@ -108,7 +187,9 @@ typedef struct {
 static void *open_jsonl(FILE *f, const report_run *run)
 {
     jsonl_report *const j = malloc(sizeof *j);
-    if (j) *j = (jsonl_report){f, run};
+    if (!j) return NULL;
+    *j = (jsonl_report){f, run};
+    if (run->about) print_run(f, run);
     return j;
 }
 
@@ -120,7 +201,8 @@ static void print_results(void *own, int index, const result results[])
 
 static void close_jsonl(void *own, const tally *counts)
 {
-    (void)counts;
+    const jsonl_report *const j = own;
+    if (j->run->about) print_end(j->f, j->run->about, counts);
     free(own);
 }
 

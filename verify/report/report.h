@@ -5,6 +5,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
+#include "about.h"
 #include "summary.h"
 
 /* The run that is reported; it outlives the reports. */
@@ -15,6 +16,8 @@ typedef struct {
     const char *name[MAX_BACKENDS];   /* as shown */
     const char *text[MAX_BACKENDS];   /* as --backend takes it */
     const char *absent[MAX_BACKENDS]; /* why the port can't run here; NULL: it can */
+    const char *hello[MAX_BACKENDS];  /* what a program calls itself, with its version; "" or NULL: it says nothing */
+    const run_about *about;           /* NULL: this is no run, and nothing is said of it */
     bool verbose;
 } report_run;
 

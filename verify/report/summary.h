@@ -11,6 +11,9 @@ typedef struct {
     int by_backend[MAX_BACKENDS][VERDICTS];
     char skip_why[MAX_BACKENDS][160]; /* the first reason */
     double elements[MAX_BACKENDS];    /* output elements judged */
+    int cases;                        /* that were reported */
+    double seconds;                   /* of the run */
+    bool interrupted;
 } tally;
 
 void tally_add(tally *t, int which, const result *r, bool strict);
