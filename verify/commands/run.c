@@ -1,4 +1,5 @@
 /* verify run */
+#include "command_line.h"
 #include "options.h"
 #include "report/report.h"
 #include "port/port.h"
@@ -58,6 +59,8 @@ static const syntax run_syntax = {
     "\n"
     "A port is code that runs here: judge only ports that you trust.\n"
     "The last line reads: N passed, N failed, N skipped.\n"};
+
+static const port_limits usual_limits = {.timeout = 60};
 
 /* A report in work. */
 typedef struct {
@@ -302,9 +305,18 @@ static int open_file(const session *s, output *o)
     return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
 }
 
+/* How each port's cases are run again. */
+static int note_repros(session *s)
+{
+    run_options const o = {s->a.limits, usual_limits, s->a.strict, s->a.diagnose};
+    for (int b = 0; b < s->pl.backends; b++)
+        if (!repro_of_run(s->reported.text[b], &o, &s->reported.again[b])) return usage_error("no memory");
+    return EXIT_GOOD;
+}
+
 static int open_reports(session *s)
 {
-    int code = EXIT_GOOD;
+    int code = note_repros(s);
     s->reported.cases = s->pl.cases.count;
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
@@ -419,12 +431,13 @@ int command_run(int argc, char **argv)
     long const processors = sysconf(_SC_NPROCESSORS_ONLN);
     int const jobs = processors > 0 && processors < 64 ? (int)processors : 1;
     s->kept.fd = -1;
-    s->a = (arguments){.format = "text", .limits = {.timeout = 60}, .jobs = jobs};
+    s->a = (arguments){.format = "text", .limits = usual_limits, .jobs = jobs};
     if (options_read(&run_syntax, argc, argv, &s->a, &cases, &code)) {
         code = use_arguments(s, &cases);
         if (!code) code = run_session(s);
     }
     resume_close(&s->kept, &s->pl);
+    for (int b = 0; b < s->pl.backends; b++) repro_free(&s->reported.again[b]);
     cases_free(&s->pl.cases);
     free(s);
     return code;

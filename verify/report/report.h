@@ -5,6 +5,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
+#include "repro.h"
 #include "summary.h"
 
 /* The run that is reported; it outlives the reports. */
@@ -15,6 +16,7 @@ typedef struct {
     const char *name[MAX_BACKENDS];   /* as shown */
     const char *text[MAX_BACKENDS];   /* as --backend takes it */
     const char *absent[MAX_BACKENDS]; /* why the port can't run here; NULL: it can */
+    repro again[MAX_BACKENDS];        /* how a case is run again */
     bool verbose;
 } report_run;
 
