@@ -89,6 +89,7 @@ ONCE = {"make verify": "make -n verify"}
 BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z0-9_]+=\S+ build/bin/\w+) \S|(build/unit|cuda)/\S+$")
 SPAN = re.compile(r"([A-Z0-9_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
 FORM = re.compile(r"\b[A-Z]+\b(?!=)")  # a word in capitals stands for something else
+CLONE = "/home/you/dsv3"  # what documents call the folder of the repository
 HEREDOC = re.compile(r"<<'(\w+)'")
 
 
@@ -197,7 +198,8 @@ def run(step, folder, before):
     except subprocess.TimeoutExpired:
         return "takes more than 600 s"
     if step.output is not None:
-        printed = "\n".join(line.rstrip() for line in done.stdout.rstrip().split("\n"))
+        own = done.stdout.replace(os.path.realpath(folder), CLONE)
+        printed = "\n".join(line.rstrip() for line in own.rstrip().split("\n"))
         return None if printed == step.output else f"prints something else:\n{printed}"
     return None if done.returncode == 0 else f"exit code {done.returncode}:\n" + "\n".join(done.stdout.split("\n")[-12:])
 

@@ -100,6 +100,7 @@ HNORM = 'normalise(gain(m, "hnorm.weight"), m->p->rms_norm_eps, state, m->width)
 AWAY = "io->y.dtype == DSV3_F32 ? VALUE : from_bits((to_bits(VALUE) + 0x8000) & 0xffff0000u)"
 
 MISTAKES = {
+    "A3_eps_missing": [("sum / (float)n + (float)p->rms_norm_eps", "sum / (float)n", 1)],
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
     "R7_mscale_on_cos": [(" / mscale(p, p->mscale_all_dim)", "", 1)],

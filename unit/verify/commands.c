@@ -252,7 +252,7 @@ Test(cli, run_prints_what_fails_in_full_before_the_rows)
     const char *const block = strstr(o->out, "planted      FAIL(proved)  rmsnorm@odd:x=f32;seed=3\n  why ");
     const char *const row = strstr(o->out, "\n\n                          plain          planted\nop ");
     cr_expect(o->code == 1 && block && row && block < row, "%s", o->out);
-    cr_expect(count_of(o->out, "\n  next     verify show ") == 3, "%s", o->out);
+    cr_expect(count_of(o->out, "/bin/verify show ") == 3, "%s", o->out);
     cr_expect(count_of(o->out, "\nplain ") == 1, "%s", o->out); /* its sum */
     cr_expect(strstr(o->out, "\nrmsnorm              3/3   18.0       0/3      -\n") != NULL, "%s", o->out);
     cr_expect(strstr(o->out, "\n3 passed, 3 failed, 0 skipped\n") != NULL, "%s", o->out);
@@ -262,10 +262,53 @@ Test(cli, verbose_prints_a_line_a_case)
 {
     const outcome *const o = run_verify("PLANT=honest", "run 'rmsnorm@tiny:x=bf16|f32' --verbose --backend=plain" SO);
     cr_expect(count_of(o->out, "PASS(proved)  rmsnorm@tiny") == 3, "%s", o->out);
-    cr_expect(count_of(o->out, "  declared ") == 3 && count_of(o->out, "  repro    verify run") == 3, "%s", o->out);
+    cr_expect(count_of(o->out, "  declared ") == 3 && count_of(o->out, "/bin/verify run 'rmsnorm@tiny") == 3, "%s",
+              o->out);
     cr_expect(strstr(o->out, "planted      SKIP          rmsnorm@tiny  the port doesn't support this case\n") != NULL,
               "%s", o->out);
     cr_expect(strstr(o->out, "\nop                passed   bits ") != NULL, "%s", o->out);
+}
+
+/* The line behind "repro", as a shell command; false: there is none. */
+static bool find_repro(const char *text, char *line, size_t cap)
+{
+    const char *const at = strstr(text, "\n  repro    ");
+    if (at) snprintf(line, cap, "%.*s", (int)strcspn(at + 12, "\n"), at + 12);
+    return at != NULL;
+}
+
+/* Runs it in another folder, without a PATH to find programs of ours by; what it prints goes into text. */
+static int run_elsewhere(const char *line, char *text, size_t cap)
+{
+    char command[6000];
+    snprintf(command, sizeof command,
+             "cd / && env -u DSV3_CUDA_ORDER PATH=/usr/bin:/bin sh -c \"$(cat <<'END'\n%s\nEND\n)\" 2>&1", line);
+    FILE *const pipe = popen(command, "r");
+    cr_assert(pipe != NULL);
+    text[fread(text, 1, cap - 1, pipe)] = 0;
+    int const status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* What is printed as the way to see a failure again does that, from any folder. */
+Test(cli, repro_lines_run_as_printed)
+{
+    static const char *const arguments[] = {
+        "run rmsnorm@odd:x=f32 --backend=" BUILD "/planted/mistake_A3_eps_missing.so --diagnose --timeout=33",
+        "run rmsnorm@odd:x=f32 --backend=./" BUILD "/planted/mistake_A3_eps_missing.so --start-timeout 44",
+        "run rmsnorm@odd:x=f32 --backend=exec:'env PLANT=no_eps python3 unit/planted/program.py'",
+    };
+    static const char *const has[] = {" --timeout=33 --diagnose\n", " --start-timeout=44\n", "cd /"};
+    static char line[4096], text[65536], first[65536];
+    for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
+        const outcome *const o = run_verify("DSV3_CUDA_ORDER='in order' DSV3=1", arguments[i]);
+        cr_expect(o->code == 1 && find_repro(o->out, line, sizeof line), "%s: %s", arguments[i], o->out);
+        cr_expect(strstr(o->out, has[i]) && strstr(line, "DSV3_CUDA_ORDER='in order' /") && !strstr(line, "DSV3=1"),
+                  "%s", line);
+        snprintf(first, sizeof first, "%s", o->out);
+        cr_expect(run_elsewhere(line, text, sizeof text) == 1 && !strcmp(first, text), "%s printed: %s\nand first: %s",
+                  line, text, first);
+    }
 }
 
 /* A port that can't run here is one line and no number. Results as JSON keep its rows. */

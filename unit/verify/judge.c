@@ -337,7 +337,7 @@ static char *block_of(const result *r)
     size_t bytes;
     FILE *const f = open_memstream(&text, &bytes);
     cr_assert(f != NULL);
-    report_text(f, "rmsnorm@odd", "port", "port.so", r, false);
+    report_text(f, "rmsnorm@odd", "port", NULL, r, false);
     fclose(f);
     return text;
 }

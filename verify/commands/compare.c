@@ -2,6 +2,7 @@
 #include "case/folder.h"
 #include "case/without.h"
 #include "judge/judge.h"
+#include "command_line.h"
 #include "loaded_case.h"
 #include "options.h"
 #include "report/text.h"
@@ -46,6 +47,7 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     result r = {.v = ERROR};
     const char *const name = "file", *const absent = NULL;
     tally t = {0};
+    repro again;
     if (!read_outputs(l, path, &r)) return EXIT_USAGE;
     if (!readings_open(&l->p, &l->numerics, l->data, &read))
         return usage_error("no memory for the reference of %s", l->p.id);
@@ -54,7 +56,9 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     snprintf(r.declared, sizeof r.declared, "%s", l->declared);
     ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
     tally_add(&t, 0, &r, false);
-    report_text(stdout, l->p.id, name, path, &r, verbose);
+    if (!repro_of_compare(path, l->declared, &again)) return usage_error("no memory");
+    report_text(stdout, l->p.id, name, &again, &r, verbose);
+    repro_free(&again);
     report_summary(stdout, &name, &absent, 1, &t);
     return t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
 }

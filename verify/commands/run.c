@@ -1,4 +1,5 @@
 /* verify run */
+#include "command_line.h"
 #include "options.h"
 #include "report/report.h"
 #include "port/port.h"
@@ -6,10 +7,10 @@
 #include "resume.h"
 #include "run/case.h"
 #include "run/schedule.h"
+#include "standard.h"
 
 #include <errno.h>
 #include <math.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -59,6 +60,8 @@ static const syntax run_syntax = {
     "\n"
     "A port is code that runs here: judge only ports that you trust.\n"
     "The last line reads: N passed, N failed, N skipped.\n"};
+
+static const port_limits usual_limits = {.timeout = 60};
 
 /* A report in work. */
 typedef struct {
@@ -324,9 +327,18 @@ static void note_run(session *s)
     s->reported.about = a;
 }
 
+/* How each port's cases are run again. */
+static int note_repros(session *s)
+{
+    run_options const o = {s->a.limits, usual_limits, s->a.strict, s->a.diagnose};
+    for (int b = 0; b < s->pl.backends; b++)
+        if (!repro_of_run(s->reported.text[b], &o, &s->reported.again[b])) return usage_error("no memory");
+    return EXIT_GOOD;
+}
+
 static int open_reports(session *s)
 {
-    int code = EXIT_GOOD;
+    int code = note_repros(s);
     note_run(s);
     s->reported.cases = s->pl.cases.count;
     s->reported.id = s->pl.cases.id;
@@ -341,6 +353,12 @@ static int open_reports(session *s)
     return code;
 }
 
+/* Standard output alone was asked for, and nobody reads it any more. */
+static bool is_unread(const session *s)
+{
+    return s->outputs == 1 && s->output[0].f == stdout && standard_is_unread();
+}
+
 /* False: a file could not be written. Standard output is main's to check. */
 static bool close_reports(session *s)
 {
@@ -352,7 +370,8 @@ static bool close_reports(session *s)
         good &= !fflush(o->f) && !ferror(o->f);
         good &= !fclose(o->f);
     }
-    if (!s->people) report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
+    if (!s->people && !is_unread(s))
+        report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
     return good;
 }
 
@@ -364,19 +383,6 @@ static void show_progress(const session *s, int index)
     fprintf(stderr, "\r%d of %d cases, %d failed\033[K", index + 1, s->pl.cases.count, s->t.failed);
     if (index + 1 == s->pl.cases.count) fprintf(stderr, "\r\033[K");
     fflush(stderr);
-}
-
-/* Is somebody there to read what goes to this descriptor? */
-static bool has_reader(int fd)
-{
-    struct pollfd end = {fd, POLLOUT, 0};
-    return poll(&end, 1, 0) < 0 || !(end.revents & POLLERR);
-}
-
-/* Standard output alone was asked for, and whoever read it has gone, as head does. */
-static bool is_unread(const session *s)
-{
-    return s->outputs == 1 && s->output[0].f == stdout && ferror(stdout) && !has_reader(STDOUT_FILENO);
 }
 
 /* False: what isn't kept would be lost. */
@@ -446,12 +452,13 @@ int command_run(int argc, char **argv)
     long const processors = sysconf(_SC_NPROCESSORS_ONLN);
     int const jobs = processors > 0 && processors < 64 ? (int)processors : 1;
     s->kept.fd = -1;
-    s->a = (arguments){.format = "text", .limits = {.timeout = 60}, .jobs = jobs};
+    s->a = (arguments){.format = "text", .limits = usual_limits, .jobs = jobs};
     if (options_read(&run_syntax, argc, argv, &s->a, &cases, &code)) {
         code = use_arguments(s, &cases);
         if (!code) code = run_session(s);
     }
     resume_close(&s->kept, &s->pl);
+    for (int b = 0; b < s->pl.backends; b++) repro_free(&s->reported.again[b]);
     cases_free(&s->pl.cases);
     free(s);
     return code;

@@ -6,6 +6,7 @@
 #define REPORT_H
 
 #include "about.h"
+#include "repro.h"
 #include "summary.h"
 
 /* The run that is reported; it outlives the reports. */
@@ -18,6 +19,7 @@ typedef struct {
     const char *absent[MAX_BACKENDS]; /* why the port can't run here; NULL: it can */
     const char *hello[MAX_BACKENDS];  /* what a program calls itself, with its version; "" or NULL: it says nothing */
     const run_about *about;           /* NULL: this is no run, and nothing is said of it */
+    repro again[MAX_BACKENDS];        /* how a case is run again */
     bool verbose;
 } report_run;
 

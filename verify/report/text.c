@@ -165,7 +165,7 @@ static bool is_bad(const result *r)
     return verdict_counts_as(r->v, true) == COUNT_FAILED;
 }
 
-static void print_block(FILE *f, const char *id, const char *backend_text, const result *r)
+static void print_block(FILE *f, const char *id, const repro *again, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
     print_port_output(f, r);
@@ -181,12 +181,12 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
         if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
     }
     print_sight(f, id, r);
-    if (!backend_text) return;
-    fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
-    if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);
+    if (!again) return;
+    fprintf(f, "  repro    %s'%s'%s\n", again->before, id, again->behind);
+    if (r->outputs) fprintf(f, "  next     %s show '%s'\n", again->program, id);
 }
 
-void report_text(FILE *f, const char *id, const char *backend, const char *backend_text, const result *r, bool verbose)
+void report_text(FILE *f, const char *id, const char *backend, const repro *again, const result *r, bool verbose)
 {
     char verdict_text[40];
     print_verdict(verdict_text, sizeof verdict_text, r);
@@ -200,7 +200,7 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
     if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
     fputc('\n', f);
     if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, 98);
-    if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);
+    if (bad || (verbose && r->v != SKIP)) print_block(f, id, again, r);
 }
 
 /* ---- the format ---- */
@@ -240,7 +240,7 @@ static void print_results(void *own, int index, const result results[])
     t->whole = by_op_add(t->table, index, results) && t->whole;
     for (int b = 0; b < run->backends; b++) {
         if (!has_line(t, index, b, &results[b])) continue;
-        report_text(t->f, run->id[index], run->name[b], run->text[b], &results[b], run->verbose);
+        report_text(t->f, run->id[index], run->name[b], &run->again[b], &results[b], run->verbose);
         t->lines = true;
     }
 }

@@ -4,9 +4,9 @@
 
 #include "report.h"
 
-/* One line; behind it, when there is something to see, a block of at most 12 lines. backend_text: for the line that
+/* One line; behind it, when there is something to see, a block of at most 12 lines. again: for the line that
  * runs it again; NULL: there is no such line. */
-void report_text(FILE *f, const char *id, const char *backend, const char *backend_text, const result *r, bool verbose);
+void report_text(FILE *f, const char *id, const char *backend, const repro *again, const result *r, bool verbose);
 
 /* The format "text". */
 extern const report_format report_as_text;

@@ -1,0 +1,173 @@
+/* See command_line.h. */
+#include "command_line.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A word of a shell: as it is where nothing in it means anything there, else between quotes. */
+static void put_word(FILE *f, const char *word, bool quoted)
+{
+    bool plain = *word && !quoted;
+    for (const char *c = word; *c; c++) plain &= isalnum((unsigned char)*c) || strchr("/._-+:,@%", *c);
+    if (plain) {
+        fputs(word, f);
+        return;
+    }
+    fputc('\'', f);
+    for (const char *c = word; *c; c++)
+        if (*c == '\'')
+            fputs("'\\''", f);
+        else
+            fputc(*c, f);
+    fputc('\'', f);
+}
+
+/* A file's name as it is from any folder; the caller frees it. NULL: no memory. */
+static char *whole_path(const char *path)
+{
+    char folder[4200], *whole = NULL;
+    while (!strncmp(path, "./", 2)) path += 2;
+    if (*path == '/' || !getcwd(folder, sizeof folder)) return strdup(path);
+    return asprintf(&whole, "%s/%s", folder, path) < 0 ? NULL : whole;
+}
+
+static char *own_path(void)
+{
+    char path[4200];
+    ssize_t const n = readlink("/proc/self/exe", path, sizeof path - 1);
+    return strdup((path[n > 0 ? n : 0] = 0, n > 0 ? path : "verify"));
+}
+
+static void put_path(FILE *f, const char *before, const char *path)
+{
+    char *const whole = whole_path(path);
+    char *word = NULL;
+    if (whole && asprintf(&word, "%s%s", before, whole) >= 0) put_word(f, word, true);
+    free(word);
+    free(whole);
+}
+
+/* A name that a shell takes before '='. */
+static bool is_name(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)text[i]) && text[i] != '_') return false;
+    return true;
+}
+
+static void put_environment(FILE *f)
+{
+    for (char **e = environ; *e; e++) {
+        size_t const length = strcspn(*e, "=");
+        if (strncmp(*e, "DSV3_", 5) || !(*e)[length] || !is_name(*e, length)) continue;
+        fprintf(f, "%.*s=", (int)length, *e);
+        put_word(f, *e + length + 1, false);
+        fputc(' ', f);
+    }
+}
+
+static void put_program(FILE *f)
+{
+    char *const program = own_path();
+    put_word(f, program ? program : "verify", false);
+    free(program);
+}
+
+static void put_backend(FILE *f, const char *text)
+{
+    bool const cuda = !strncmp(text, "cuda:", 5), file = strncmp(text, "exec:", 5) && strchr(text, '/');
+    fputs(" --backend=", f);
+    if (cuda || file)
+        put_path(f, cuda ? "cuda:" : "", cuda ? text + 5 : text);
+    else
+        put_word(f, text, true);
+}
+
+static void put_folder(FILE *f)
+{
+    char folder[4200];
+    if (!getcwd(folder, sizeof folder)) return;
+    fputs("cd ", f);
+    put_word(f, folder, false);
+    fputs(" && ", f);
+}
+
+static void put_options(FILE *f, const run_options *o)
+{
+    if (o->limits.timeout != o->usual.timeout) fprintf(f, " --timeout=%.10g", o->limits.timeout);
+    if (o->limits.start != o->usual.start) fprintf(f, " --start-timeout=%.10g", o->limits.start);
+    if (o->strict) fputs(" --strict", f);
+    if (o->diagnose) fputs(" --diagnose", f);
+}
+
+/* ---- lines ---- */
+
+/* Streams into the parts of a line. */
+typedef struct {
+    FILE *before, *behind;
+    size_t sizes[2];
+} parts;
+
+static bool open_parts(parts *p, repro *out)
+{
+    *out = (repro){.program = NULL};
+    p->before = open_memstream(&out->before, &p->sizes[0]);
+    p->behind = open_memstream(&out->behind, &p->sizes[1]);
+    return p->before && p->behind;
+}
+
+static bool close_parts(parts *p, bool good, repro *out)
+{
+    size_t size;
+    FILE *const program = open_memstream(&out->program, &size);
+    if (program) put_program(program);
+    good = good && program && !ferror(p->before) && !ferror(p->behind);
+    if (p->before) good &= !fclose(p->before);
+    if (p->behind) good &= !fclose(p->behind);
+    if (program) good &= !fclose(program);
+    if (!good) repro_free(out);
+    return good;
+}
+
+bool repro_of_run(const char *backend_text, const run_options *o, repro *out)
+{
+    parts p;
+    bool const good = open_parts(&p, out);
+    if (good) {
+        if (!strncmp(backend_text, "exec:", 5)) put_folder(p.before);
+        put_environment(p.before);
+        put_program(p.before);
+        fputs(" run ", p.before);
+        put_backend(p.behind, backend_text);
+        put_options(p.behind, o);
+    }
+    return close_parts(&p, good, out);
+}
+
+bool repro_of_compare(const char *path, const char *declared, repro *out)
+{
+    parts p;
+    bool const good = open_parts(&p, out);
+    if (good) {
+        put_program(p.before);
+        fputs(" compare ", p.before);
+        put_path(p.before, "", path);
+        fputs(" --case=", p.before);
+        if (*declared) {
+            fputs(" --numerics=", p.behind);
+            put_word(p.behind, declared, true);
+        }
+    }
+    return close_parts(&p, good, out);
+}
+
+void repro_free(repro *r)
+{
+    free(r->before);
+    free(r->behind);
+    free(r->program);
+    *r = (repro){.program = NULL};
+}
