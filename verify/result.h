@@ -103,8 +103,10 @@ typedef struct {
     char would_pass[40]; /* of a FAIL that declares nothing: what would make it PASS; "" nothing known */
     int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
-    int quirks_tried;      /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */
-    ref_set quirks_blind;  /* of these, those that this case can't see */
+    int quirks_tried;     /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */
+    ref_set quirks_blind; /* of these, those that this case can't see */
+    bool glanced;         /* of a PASS: quirks that no case before it saw were looked for; these it sees: */
+    ref_set quirks_seen;
     double quirks_seconds; /* it was asked, and would have taken so long; 0: it was done */
     char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;

@@ -46,17 +46,16 @@ static const option options[] = {
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
      "try the known mistakes on what fails, and name the likely one"},
     {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL,
-     "a line a case, with declaration, repro, and the known mistakes that it can't see"},
+     "a line a case, with declaration, repro, and the known mistakes that it can't see; all that fails in full"},
     {NULL},
 };
 
 static const syntax run_syntax = {
     "run", "usage: verify run CASE... [--backend=B[,B...]] [options]\n", options,
-    "Prints what fails in full, then a row an op and port: how many of the cases passed,\n"
-    "how many output elements they have, and of those that passed the largest share of the\n"
-    "legal distance that was used (budget) and the coarsest resolution (bits). An op with a\n"
-    "single case gets a line about that case instead. A port that can't run here is one\n"
-    "line, and isn't counted.\n"
+    "Prints what fails (three in full, twenty by a line, then a number), then a row an op:\n"
+    "how many of its cases passed, the coarsest resolution of these (bits), and how many\n"
+    "known mistakes of the op they see together. An op with a single case gets a line about\n"
+    "that case instead. A port that can't run here is named, and isn't counted.\n"
     "\n"
     "A port is code that runs here: judge only ports that you trust.\n"
     "The last line reads: N passed, N failed, N skipped.\n"};
@@ -75,6 +74,7 @@ typedef struct {
     plan pl;
     report_run reported;
     run_about about;
+    char whole[1200];               /* see report_run */
     char absent[MAX_BACKENDS][512]; /* why; see report_run */
     char hello[MAX_BACKENDS][256];  /* see report_run */
     int outputs;
@@ -157,7 +157,7 @@ static int use_arguments(session *s, const operands *cases)
 {
     s->pl.jobs = s->a.jobs;
     s->pl.limits = s->a.limits;
-    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.verbose ? WANT_SIGHT : 0);
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.verbose ? WANT_SIGHT : WANT_GLANCE);
     int code = choose_formats(s, s->a.format);
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
@@ -295,7 +295,7 @@ static bool is_journal(const session *s, const char *path)
            file_is_one(&report, &kept);
 }
 
-static int open_file(const session *s, output *o)
+static int open_file(session *s, output *o)
 {
     char path[1200];
     o->f = stdout;
@@ -307,6 +307,7 @@ static int open_file(const session *s, output *o)
     snprintf(path, sizeof path, "%s/%s", s->a.out, o->format->file);
     if (is_journal(s, path)) return usage_error("--resume=%s: is the report's own file; name another", s->a.resume);
     o->f = fopen(path, "w");
+    if (!s->reported.kept) s->reported.kept = strcpy(s->whole, path);
     return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
 }
 
@@ -344,6 +345,7 @@ static int open_reports(session *s)
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
     s->reported.verbose = s->a.verbose;
+    s->reported.known = !s->a.backends.count;
     for (int i = 0; i < s->outputs && !code; i++) code = open_file(s, &s->output[i]);
     for (int i = 0; i < s->outputs && !code; i++) {
         output *const o = &s->output[i];

@@ -56,8 +56,19 @@ static bool has_constant_output(const result *r)
     return false;
 }
 
-static void count_passed(cell *c, const result *r)
+static void count_seen(cell *c, const char *op, const result *r)
 {
+    c->looked |= r->glanced || r->quirks_tried;
+    c->unlooked |= !r->glanced && !r->quirks_tried;
+    for (int q = 0; ref_quirk(q); q++) {
+        if (strcmp(ref_quirk(q)->op, op) != 0) continue;
+        if (r->quirks_tried ? !ref_has(r->quirks_blind, q) : ref_has(r->quirks_seen, q)) ref_add(&c->seen, q);
+    }
+}
+
+static void count_passed(cell *c, const char *op, const result *r)
+{
+    count_seen(c, op, r);
     if (!c->passed++) c->bits = HUGE_VAL;
     c->constant += r->constant;
     c->flips += r->flips;
@@ -70,7 +81,7 @@ static void count_passed(cell *c, const result *r)
     c->partly_constant += !r->constant && has_constant_output(r);
 }
 
-static bool count(cell *c, const result *r)
+static bool count(cell *c, const char *op, const result *r)
 {
     for (int i = 0; i < r->outputs; i++) c->elements += (double)r->output[i].count;
     if (r->v == SKIP) return reasons_add(&c->skips, r->why, 1);
@@ -78,7 +89,7 @@ static bool count(cell *c, const result *r)
     if (r->v == VACUOUS)
         c->vacuous++;
     else if (verdict_counts_as(r->v, false) == COUNT_PASSED)
-        count_passed(c, r);
+        count_passed(c, op, r);
     else
         c->failed++;
     return noted;
@@ -86,9 +97,10 @@ static bool count(cell *c, const result *r)
 
 bool by_op_add(by_op *t, int index, const result results[])
 {
+    op_row *const op = &t->op[t->op_of[index]];
     bool good = true;
     for (int b = 0; b < t->run->backends && good; b++)
-        if (report_counts(t->run, b, &results[b])) good = count(&t->op[t->op_of[index]].of[b], &results[b]);
+        if (report_counts(t->run, b, &results[b])) good = count(&op->of[b], op->name, &results[b]);
     return good;
 }
 
@@ -106,4 +118,28 @@ bool by_op_has_row(const op_row *o, int b)
 bool by_op_skips(const op_row *o, int b)
 {
     return o->cases > 1 && !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
+}
+
+/* Does every port that passed some of the cases see it in one of them? */
+static bool is_seen(const by_op *t, const op_row *o, int quirk)
+{
+    for (int b = 0; b < t->run->backends; b++)
+        if (o->of[b].passed && !ref_has(o->of[b].seen, quirk)) return false;
+    return true;
+}
+
+op_sight by_op_sight(const by_op *t, int op)
+{
+    const op_row *const o = &t->op[op];
+    op_sight s = {.whole = true};
+    for (int b = 0; b < t->run->backends; b++) {
+        s.looked |= o->of[b].looked;
+        s.whole &= !o->of[b].unlooked;
+    }
+    for (int q = 0; ref_quirk(q); q++) {
+        if (strcmp(ref_quirk(q)->op, o->name) != 0) continue;
+        s.quirks++;
+        s.seen += is_seen(t, o, q);
+    }
+    return s;
 }

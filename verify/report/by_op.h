@@ -11,8 +11,10 @@ typedef struct {
     int partly_constant; /* in some outputs */
     int64_t flips;
     double elements, budget;
-    double bits;  /* the fewest; infinite: none were measured */
-    bool inexact; /* some output is */
+    double bits;           /* the fewest; infinite: none were measured */
+    bool inexact;          /* some output is */
+    ref_set seen;          /* quirks that a case which passed sees */
+    bool looked, unlooked; /* some cases that passed were asked which; some weren't */
     reasons skips;
     reasons partial; /* made without some outputs: `why` names them */
 } cell;
@@ -39,6 +41,15 @@ bool by_op_add(by_op *t, int index, const result results[]);
 
 /* Is the case the only one of its op? Then its own line says more than a row, and a table has none. */
 bool by_op_is_single(const by_op *t, int index);
+
+/* What the cases of an op see of its known mistakes, in every port that passed some of them. */
+typedef struct {
+    int seen, quirks;
+    bool looked; /* somebody looked */
+    bool whole;  /* at every case */
+} op_sight;
+
+op_sight by_op_sight(const by_op *t, int op);
 
 /* Did the port get anywhere with the op? An op with a single case has no row. */
 bool by_op_has_row(const op_row *o, int b);

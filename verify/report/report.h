@@ -20,6 +20,8 @@ typedef struct {
     const char *hello[MAX_BACKENDS];  /* what a program calls itself, with its version; "" or NULL: it says nothing */
     const run_about *about;           /* NULL: this is no run, and nothing is said of it */
     repro again[MAX_BACKENDS];        /* how a case is run again */
+    const char *kept;                 /* the file of a whole report beside this one; NULL: there is none */
+    bool known;                       /* the ports are the known ones: nobody named them */
     bool verbose;
 } report_run;
 

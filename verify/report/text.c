@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "text.h"
 
+#include "screen.h"
 #include "table.h"
 #include "witness.h"
 #include "wrap.h"
@@ -49,18 +50,21 @@ static void print_index(FILE *f, const output_stats *s, int64_t i)
     fputc(']', f);
 }
 
-static void print_tensor_name(FILE *f, const output_stats *s)
+static void print_tensor(FILE *f, const output_stats *s)
 {
-    fprintf(f, "  %s (", s->name);
-    for (int d = 0; d < s->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)s->shape[d]);
-    fprintf(f, ") %s", ref_dtype_name(s->dtype));
+    char text[300];
+    int n = snprintf(text, sizeof text, "%s (", s->name);
+    for (int d = 0; d < s->ndim; d++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s%lld", d ? ", " : "", (long long)s->shape[d]);
+    snprintf(text + n, sizeof text - (size_t)n,
+             ") %s: %lld of %lld elements are not legal, in %lld rows and %lld columns", ref_dtype_name(s->dtype),
+             (long long)s->outside, (long long)s->count, (long long)s->bad_rows, (long long)s->bad_columns);
+    print_wrapped(f, "", text, 2, SCREEN_COLUMNS);
 }
 
 static void print_worst(FILE *f, const output_stats *s)
 {
-    print_tensor_name(f, s);
-    fprintf(f, ": %lld of %lld elements are not legal", (long long)s->outside, (long long)s->count);
-    fprintf(f, ", in %lld rows and %lld columns\n", (long long)s->bad_rows, (long long)s->bad_columns);
+    print_tensor(f, s);
     fprintf(f, "    worst ");
     print_index(f, s, s->worst);
     fprintf(f, "  got %.9g (%a)\n", s->got, s->got);
@@ -101,12 +105,12 @@ static void print_diagnosis(FILE *f, const result *r)
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
     if (2 * r->diagnosis[0].illegal >= outside) {
         describe_no_explanation(r, text, sizeof text);
-        print_wrapped(f, "  mistake", text, 11, 98);
+        print_wrapped(f, "  mistake", text, 11, SCREEN_COLUMNS);
         return;
     }
     for (int i = 0; i < r->diagnoses && r->diagnosis[i].illegal == r->diagnosis[0].illegal; i++) {
         describe_explanation(&r->diagnosis[i], outside, text, sizeof text);
-        print_wrapped(f, i ? "" : "  mistake", text, 11, 98);
+        print_wrapped(f, i ? "" : "  mistake", text, 11, SCREEN_COLUMNS);
     }
 }
 
@@ -123,16 +127,16 @@ static void print_sight(FILE *f, const char *id, const result *r)
     char text[400];
     if (r->quirks_seconds > 0) {
         snprintf(text, sizeof text, "not counted, it takes about %.0f s: verify show '%.300s'", r->quirks_seconds, id);
-        print_wrapped(f, "  sees", text, 11, 98);
+        print_wrapped(f, "  sees", text, 11, SCREEN_COLUMNS);
     }
     if (!r->quirks_tried) return;
     snprintf(text, sizeof text, "%d of %d known mistakes", r->quirks_tried - count_blind(r), r->quirks_tried);
-    print_wrapped(f, "  sees", text, 11, 98);
+    print_wrapped(f, "  sees", text, 11, SCREEN_COLUMNS);
     for (int q = 0, first = 1; ref_quirk(q); q++) {
         if (!ref_has(r->quirks_blind, q)) continue;
         const char *const seen = witness_of(q);
         snprintf(text, sizeof text, "%s%s%s", ref_quirk(q)->name, seen ? ", seen by " : "", seen ? seen : "");
-        print_wrapped(f, first ? "  blind to" : "", text, 11, 98);
+        print_wrapped(f, first ? "  blind to" : "", text, 11, SCREEN_COLUMNS);
         first = 0;
     }
 }
@@ -157,7 +161,7 @@ static void print_would_pass(FILE *f, const result *r)
     char text[80];
     if (!*r->would_pass) return;
     snprintf(text, sizeof text, "would pass if it declared: %s", r->would_pass);
-    print_wrapped(f, "  hint", text, 11, 98);
+    print_wrapped(f, "  hint", text, 11, SCREEN_COLUMNS);
 }
 
 static bool is_bad(const result *r)
@@ -167,18 +171,18 @@ static bool is_bad(const result *r)
 
 static void print_block(FILE *f, const char *id, const repro *again, const result *r)
 {
-    if (*r->why) print_wrapped(f, "  why", r->why, 11, 98);
+    if (*r->why) print_wrapped(f, "  why", r->why, 11, SCREEN_COLUMNS);
     print_port_output(f, r);
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);
-    if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, 98);
+    if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, SCREEN_COLUMNS);
     print_would_pass(f, r);
-    if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, 98);
-    if (*r->not_made && is_bad(r)) print_wrapped(f, "  not made", r->not_made, 11, 98);
+    if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, SCREEN_COLUMNS);
+    if (*r->not_made && is_bad(r)) print_wrapped(f, "  not made", r->not_made, 11, SCREEN_COLUMNS);
     if (r->outputs) {
-        print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, 98);
-        if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, 98);
+        print_wrapped(f, "  declared", *r->declared ? r->declared : "nothing", 11, SCREEN_COLUMNS);
+        if (*r->assumed) print_wrapped(f, "  assumed", r->assumed, 11, SCREEN_COLUMNS);
     }
     print_sight(f, id, r);
     if (!again) return;
@@ -186,39 +190,94 @@ static void print_block(FILE *f, const char *id, const repro *again, const resul
     if (r->outputs) fprintf(f, "  next     %s show '%s'\n", again->program, id);
 }
 
-void report_text(FILE *f, const char *id, const char *backend, const repro *again, const result *r, bool verbose)
+/* The verdict and what the outputs came to. */
+static void describe(FILE *f, const result *r)
 {
-    char verdict_text[40];
-    print_verdict(verdict_text, sizeof verdict_text, r);
-    int const pad = 12 + 1 + 13 + 1 + strlen(id) <= 100 ? 13 : 0; /* a long id stays within 100 columns if it can */
-    fprintf(f, "%-12s %-*s %s", backend, pad, verdict_text, id);
     bool const bad = is_bad(r);
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
     if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
     if (r->v == SKIP) fprintf(f, "  %s", r->why);
     if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
-    fputc('\n', f);
-    if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, 98);
-    if (bad || (verbose && r->v != SKIP)) print_block(f, id, again, r);
+}
+
+/* "port         PASS(proved)  id"; columns: a long id stays within them if it can. */
+static void describe_case(char *text, size_t cap, const char *backend, const result *r, const char *id, int columns)
+{
+    char verdict_text[40];
+    print_verdict(verdict_text, sizeof verdict_text, r);
+    int const pad = 12 + 1 + 13 + 1 + (int)strlen(id) <= columns ? 13 : 0;
+    snprintf(text, cap, "%-12s %-*s %s", backend, pad, verdict_text, id);
+}
+
+/* What the outputs came to, broken into lines behind the case. */
+static void print_outcome(FILE *f, const char *named, const result *r)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *const whole = open_memstream(&text, &bytes);
+    if (!whole) return;
+    describe(whole, r);
+    fclose(whole);
+    print_wrapped(f, named, text, 4, SCREEN_COLUMNS);
+    free(text);
+}
+
+void report_text(FILE *f, const char *id, const char *backend, const repro *again, const result *r, bool verbose)
+{
+    char named[700];
+    describe_case(named, sizeof named, backend, r, id, verbose ? 100 : SCREEN_COLUMNS);
+    if (verbose) {
+        fputs(named, f);
+        describe(f, r);
+        fputc('\n', f);
+    } else {
+        print_outcome(f, named, r);
+    }
+    if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, SCREEN_COLUMNS);
+    if (is_bad(r) || (verbose && r->v != SKIP)) print_block(f, id, again, r);
 }
 
 /* ---- the format ---- */
+
+/* What fails is told in full, then by a line each, then counted; of what is VACUOUS the first. */
+enum { MOST_IN_FULL = 3, MOST_BY_A_LINE = 20 };
 
 typedef struct {
     FILE *f;
     const report_run *run;
     by_op *table;
+    bool rows;  /* the table has some */
     bool lines; /* some were printed */
     bool whole; /* the table holds every result */
+    int failed, vacuous;
 } text_report;
+
+static bool has_rows(const by_op *t)
+{
+    for (int i = 0; i < t->ops; i++)
+        if (t->op[i].cases > 1) return true;
+    return false;
+}
+
+/* Where and by what: "verify 0.1.0 on host: processor". */
+static void print_start(FILE *f, const run_about *a)
+{
+    char text[400], cut[100];
+    snprintf(text, sizeof text, "verify %s%s%.12s%s on %s: %s", a->version, *a->commit ? " (" : "", a->commit,
+             *a->commit ? ")" : "", a->host, a->processor);
+    screen_cut(cut, sizeof cut, text, SCREEN_COLUMNS);
+    fprintf(f, "%s\n", cut);
+    fflush(f);
+}
 
 static void *open_text(FILE *f, const report_run *run)
 {
     text_report *const t = malloc(sizeof *t);
     by_op *const table = by_op_open(run);
     if (t && table) {
-        *t = (text_report){f, run, table, false, true};
+        *t = (text_report){.f = f, .run = run, .table = table, .rows = has_rows(table), .whole = true};
+        if (t->rows && run->about) print_start(f, run->about);
         return t;
     }
     free(t);
@@ -233,25 +292,99 @@ static bool has_line(const text_report *t, int index, int b, const result *r)
     return t->run->verbose || by_op_is_single(t->table, index) || (r->v != PASS && r->v != SKIP);
 }
 
+/* In full, unless there were many before it. */
+static void print_case(text_report *t, int index, int b, const result *r)
+{
+    const report_run *const run = t->run;
+    char named[700], cut[100];
+    bool const bad = is_bad(r), vacuous = r->v == VACUOUS && !by_op_is_single(t->table, index);
+    t->failed += bad;
+    t->vacuous += vacuous;
+    if (run->verbose || (bad ? t->failed <= MOST_IN_FULL : !vacuous || t->vacuous == 1)) {
+        report_text(t->f, run->id[index], run->name[b], &run->again[b], r, run->verbose);
+    } else if (bad && t->failed <= MOST_IN_FULL + MOST_BY_A_LINE) {
+        describe_case(named, sizeof named, run->name[b], r, run->id[index], SCREEN_COLUMNS);
+        screen_cut(cut, sizeof cut, named, SCREEN_COLUMNS);
+        fprintf(t->f, "%s\n", cut);
+    }
+    t->lines = true;
+}
+
 static void print_results(void *own, int index, const result results[])
 {
     text_report *const t = own;
-    const report_run *const run = t->run;
     t->whole = by_op_add(t->table, index, results) && t->whole;
+    for (int b = 0; b < t->run->backends; b++)
+        if (has_line(t, index, b, &results[b])) print_case(t, index, b, &results[b]);
+}
+
+/* ---- its end ---- */
+
+/* How many failures were only counted. */
+static void print_uncounted(const text_report *t)
+{
+    int const more = t->failed - MOST_IN_FULL - MOST_BY_A_LINE;
+    if (t->run->verbose || more <= 0) return;
+    fprintf(t->f, "and %d more failures\n", more);
+}
+
+/* Ports that can't run here: each with its reason if it was asked for, else all in one line. */
+static void print_absent(const text_report *t)
+{
+    const report_run *const run = t->run;
+    char text[4096] = "", cut[100];
+    int used = 0;
     for (int b = 0; b < run->backends; b++) {
-        if (!has_line(t, index, b, &results[b])) continue;
-        report_text(t->f, run->id[index], run->name[b], &run->again[b], &results[b], run->verbose);
-        t->lines = true;
+        if (!run->absent[b]) continue;
+        if (!run->known) {
+            snprintf(text, sizeof text, "%s: %s", run->name[b], run->absent[b]);
+            print_wrapped(t->f, "", text, 0, SCREEN_COLUMNS);
+            continue;
+        }
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s (%.200s)",
+                         used ? ", " : "not here: ", run->name[b], run->absent[b]);
     }
+    if (!used) return;
+    screen_cut(cut, sizeof cut, text, SCREEN_COLUMNS);
+    fprintf(t->f, "%s\n", cut);
+}
+
+/* Where there is more to read, and what to do next. */
+static void print_ways(const text_report *t, const tally *counts)
+{
+    const report_run *const run = t->run;
+    if (run->kept) fprintf(t->f, "full report: %s\n", run->kept);
+    if (!run->kept && t->failed > MOST_IN_FULL)
+        fputs("full report: add --format=text,jsonl --out=DIR, or --verbose\n", t->f);
+    if (run->known && counts->passed && !counts->failed)
+        fputs("next: judge your own port: docs/porting.md, or verify run --help\n", t->f);
+}
+
+static void close_screen(const text_report *t, const tally *counts)
+{
+    if (t->lines) fputc('\n', t->f);
+    screen_print(t->f, t->table);
+    if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
+    fputc('\n', t->f);
+    if (counts->suspect) fprintf(t->f, "(%d SUSPECT)\n", counts->suspect);
+    print_ways(t, counts);
+    print_absent(t);
+    fprintf(t->f, "%d passed, %d failed, %d skipped\n", counts->passed, counts->failed, counts->skipped);
 }
 
 static void close_text(void *own, const tally *counts)
 {
     text_report *const t = own;
-    if (t->lines && table_has_rows(t->table)) fputc('\n', t->f);
-    table_print(t->f, t->table);
-    if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
-    report_summary(t->f, t->run->name, t->run->absent, t->run->backends, counts);
+    print_uncounted(t);
+    if (t->rows && !t->run->verbose) {
+        close_screen(t, counts);
+    } else {
+        if (t->lines && table_has_rows(t->table)) fputc('\n', t->f);
+        table_print(t->f, t->table);
+        if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
+        print_ways(t, counts);
+        report_summary(t->f, t->run->name, t->run->absent, t->run->backends, counts);
+    }
     by_op_close(t->table);
     free(t);
 }

@@ -8,7 +8,8 @@
 /* What may be wanted besides a verdict. */
 enum {
     WANT_DIAGNOSIS = 1, /* the known mistake of an answer that fails */
-    WANT_SIGHT = 2      /* of a PASS, which known mistakes the case sees: the reference is read anew for each */
+    WANT_SIGHT = 2,     /* of a PASS, which known mistakes the case sees: the reference is read anew for each */
+    WANT_GLANCE = 4     /* of a run, which known mistakes its cases see together: glance.h */
 };
 
 /* Judges what each port makes of a problem; the steps and their order are those of docs/harness.md, the port before the reference.

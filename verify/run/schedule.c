@@ -3,6 +3,7 @@
 
 #include "ask.h"
 #include "case.h"
+#include "glance.h"
 #include "port/process.h"
 #include "port/struck.h"
 
@@ -17,6 +18,12 @@
 
 /* ---- runners: processes that judge one case after another ---- */
 
+/* What it is asked: a case, and for each port which known mistakes the cases before it see. */
+typedef struct {
+    int index;
+    ref_set seen[MAX_BACKENDS];
+} request;
+
 typedef struct {
     process process;
     int index; /* of the case in work; -1: idle */
@@ -27,15 +34,17 @@ static _Noreturn void runner_serve(const plan *pl, pid_t judge_of_all, int reque
     port *ports[MAX_BACKENDS];
     size_t const bytes = (size_t)pl->backends * sizeof(result);
     result *const results = malloc(bytes);
-    int index;
+    request asked;
     if (!results) abort();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != judge_of_all) _exit(0);
     signal(SIGPIPE, SIG_IGN);
     struck_watch();
     for (int b = 0; b < pl->backends; b++) ports[b] = port_open(&pl->backend[b], pl->limits);
-    while (read_all(requests, &index, sizeof index)) {
-        run_case(pl->cases.problem[index], NULL, ports, pl->backends, pl->wanted, results);
+    while (read_all(requests, &asked, sizeof asked)) {
+        const problem *const p = pl->cases.problem[asked.index];
+        run_case(p, NULL, ports, pl->backends, pl->wanted, results);
+        if (pl->wanted & WANT_GLANCE) glance(p, asked.seen, pl->backends, results);
         if (!write_all(answers, results, bytes)) break;
     }
     for (int b = 0; b < pl->backends; b++) port_close(ports[b]);
@@ -58,10 +67,11 @@ typedef struct {
     const plan *pl;
     on_results *report;
     void *context;
-    result **done; /* by case; NULL: not yet */
-    int next;      /* case to hand out */
-    int shown;     /* cases reported */
-    bool stopped;  /* nobody reads the report any more */
+    result **done;              /* by case; NULL: not yet */
+    int next;                   /* case to hand out */
+    int shown;                  /* cases reported */
+    bool stopped;               /* nobody reads the report any more */
+    ref_set seen[MAX_BACKENDS]; /* by port: known mistakes that its cases see so far */
 } schedule;
 
 static volatile sig_atomic_t interrupted; /* set by a signal handler: its number */
@@ -110,6 +120,12 @@ static void show_ready(schedule *s)
     }
 }
 
+static void note_seen(schedule *s, const result results[])
+{
+    for (int b = 0; b < s->pl->backends; b++)
+        for (int w = 0; w < REF_SET_MOST / 64; w++) s->seen[b].word[w] |= results[b].quirks_seen.word[w];
+}
+
 static void take_earlier(schedule *s)
 {
     size_t const bytes = (size_t)s->pl->backends * sizeof(result);
@@ -118,6 +134,7 @@ static void take_earlier(schedule *s)
         s->done[i] = malloc(bytes);
         if (!s->done[i]) abort();
         memcpy(s->done[i], s->pl->earlier[i], bytes);
+        note_seen(s, s->done[i]);
     }
 }
 
@@ -132,8 +149,10 @@ static void hand_out(schedule *s, runner *r)
 {
     while (s->next < s->pl->cases.count && is_known(s->pl, s->next)) s->next++;
     if (r->process.pid <= 0 || r->index >= 0 || s->next >= s->pl->cases.count) return;
-    r->index = s->next++;
-    write_all(r->process.requests, &r->index, sizeof r->index);
+    request asked = {.index = s->next++};
+    memcpy(asked.seen, s->seen, sizeof asked.seen);
+    r->index = asked.index;
+    write_all(r->process.requests, &asked, sizeof asked);
 }
 
 /* The runner died in the middle of a case: that is an ERROR of the harness, or a port killed it. */
@@ -172,6 +191,7 @@ static void collect(schedule *s, runner *r)
         return;
     }
     keep_earlier(s->pl, index, results);
+    note_seen(s, results);
     s->done[index] = results;
     if (s->pl->judged) s->stopped |= !s->pl->judged(s->pl, index, results, s->context);
     show_ready(s);
@@ -218,7 +238,7 @@ static double patience(const plan *pl)
 int run_plan(const plan *pl, on_results *report, void *context)
 {
     runner runners[64];
-    schedule s = {pl, report, context, calloc((size_t)pl->cases.count, sizeof(result *)), 0, 0, false};
+    schedule s = {pl, report, context, calloc((size_t)pl->cases.count, sizeof(result *)), 0, 0, false, {{{0}}}};
     if (!s.done) abort();
     running = 1;
     take_earlier(&s);

@@ -1,0 +1,230 @@
+/* See screen.h. */
+#include "screen.h"
+
+#include "wrap.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void screen_cut(char *to, size_t cap, const char *text, int columns)
+{
+    if ((int)strlen(text) <= columns)
+        snprintf(to, cap, "%s", text);
+    else
+        snprintf(to, cap, "%.*s...", columns > 3 ? columns - 3 : 0, text);
+}
+
+/* ---- cells ---- */
+
+typedef struct {
+    int op;                   /* of the first column */
+    int passed[MAX_BACKENDS]; /* of a port's two, by backend */
+    int bits;                 /* with the blank before it */
+    int sees;
+} widths;
+
+static int wider(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* "81", or "79/2": passed, and failed if any did. */
+static int describe_passed(const cell *c, char *text, size_t cap)
+{
+    if (c->failed) return snprintf(text, cap, "%d/%d", c->passed, c->failed);
+    if (c->passed + c->vacuous) return snprintf(text, cap, "%d", c->passed);
+    return snprintf(text, cap, "-");
+}
+
+static void describe_bits(const cell *c, char *text, size_t cap)
+{
+    if (c->passed && isfinite(c->bits))
+        snprintf(text, cap, "%.1f", c->bits);
+    else
+        snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
+}
+
+/* "9/9"; "8+/9" where more may be seen, as some cases weren't looked at; "-": nothing was. */
+static int describe_sight(const by_op *t, int i, char *text, size_t cap)
+{
+    op_sight const s = by_op_sight(t, i);
+    if (!s.quirks || !s.looked) return snprintf(text, cap, "-");
+    return snprintf(text, cap, "%d%s/%d", s.seen, s.seen < s.quirks && !s.whole ? "+" : "", s.quirks);
+}
+
+/* An op of one case has a line instead. */
+static bool has_row(const by_op *t, int i)
+{
+    return t->op[i].cases > 1;
+}
+
+/* The ports that judged or skipped a row of the table; returns their number. */
+static int ports_of(const by_op *t, int port[MAX_BACKENDS])
+{
+    int n = 0;
+    for (int b = 0; b < t->run->backends; b++) {
+        int i = 0;
+        while (i < t->ops && !by_op_has_row(&t->op[i], b) && !by_op_skips(&t->op[i], b)) i++;
+        if (i < t->ops) port[n++] = b;
+    }
+    return n;
+}
+
+static widths measure(const by_op *t, int ports, const int port[])
+{
+    char text[40];
+    widths w = {.op = 2, .bits = 6, .sees = 4};
+    for (int i = 0; i < t->ops; i++) {
+        if (!has_row(t, i)) continue;
+        w.op = wider(w.op, (int)strlen(t->op[i].name));
+        w.sees = wider(w.sees, describe_sight(t, i, text, sizeof text));
+        for (int p = 0; p < ports; p++) {
+            int *const passed = &w.passed[port[p]];
+            *passed = wider(*passed, describe_passed(&t->op[i].of[port[p]], text, sizeof text));
+        }
+    }
+    return w;
+}
+
+/* ---- one port ---- */
+
+static void print_row(FILE *f, const by_op *t, int i, const cell *c, const widths *w)
+{
+    char budget[32] = "-", bits[32], sees[40];
+    if (c->passed) snprintf(budget, sizeof budget, "%.0f %%", 100 * c->budget);
+    describe_bits(c, bits, sizeof bits);
+    describe_sight(t, i, sees, sizeof sees);
+    fprintf(f, "%-*s %7d %6d %7d %10.0f %6s%*s %*s\n", w->op, t->op[i].name, c->passed, c->failed, c->skips.skipped,
+            c->elements, budget, w->bits + 1, bits, w->sees, sees);
+}
+
+static void print_port(FILE *f, const by_op *t, int b)
+{
+    char name[64];
+    widths w = measure(t, 1, &b);
+    w.op = wider(w.op, 22);
+    screen_cut(name, sizeof name, t->run->name[b], w.op);
+    fprintf(f, "%-*s %7s %6s %7s %10s %6s%*s %*s\n", w.op, name, "passed", "failed", "skipped", "elements", "budget",
+            w.bits + 1, "bits", w.sees, "sees");
+    for (int i = 0; i < t->ops; i++)
+        if (has_row(t, i)) print_row(f, t, i, &t->op[i].of[b], &w);
+}
+
+/* ---- several ports ---- */
+
+/* Columns of one port, with a blank before them. */
+static int width_of(const widths *w, int b)
+{
+    return 1 + w->passed[b] + w->bits;
+}
+
+/* How many of the ports go side by side, each as wide as `least` makes it or wider. */
+static int fit(const widths *w, int ports, const int port[], int least)
+{
+    int used = w->op + 1 + w->sees, n = 0;
+    while (n < ports && used + 1 + wider(w->passed[port[n]], least) + w->bits <= SCREEN_COLUMNS)
+        used += 1 + wider(w->passed[port[n++]], least) + w->bits;
+    return n ? n : 1;
+}
+
+/* The heads of the columns are words where there is room, and so are the names of ports. */
+static void widen(const by_op *t, widths *w, int ports, const int port[])
+{
+    static const char *const heads[] = {"passed", "ok"};
+    int const least = (int)strlen(heads[fit(w, ports, port, (int)strlen(heads[0])) < ports]);
+    int spare = SCREEN_COLUMNS - w->op - 1 - w->sees;
+    for (int p = 0; p < ports; p++) {
+        w->passed[port[p]] = wider(w->passed[port[p]], least);
+        spare -= width_of(w, port[p]);
+    }
+    for (int p = 0; p < ports && spare > 0; p++) {
+        int const lacks = 1 + (int)strlen(t->run->name[port[p]]) - width_of(w, port[p]);
+        int const more = lacks < 0 ? 0 : lacks < spare ? lacks : spare;
+        w->passed[port[p]] += more;
+        spare -= more;
+    }
+}
+
+static void print_heads(FILE *f, const by_op *t, const widths *w, int ports, const int port[])
+{
+    char name[64];
+    fprintf(f, "%-*s", w->op, "");
+    for (int p = 0; p < ports; p++) {
+        screen_cut(name, sizeof name, t->run->name[port[p]], width_of(w, port[p]) - 1);
+        fprintf(f, "%*s", width_of(w, port[p]), name);
+    }
+    fprintf(f, "\n%-*s", w->op, "op");
+    for (int p = 0; p < ports; p++) {
+        int const passed = w->passed[port[p]];
+        fprintf(f, " %*s%*s", passed, passed < 6 ? "ok" : "passed", w->bits, "bits");
+    }
+    fprintf(f, " %*s\n", w->sees, "sees");
+}
+
+static void print_block(FILE *f, const by_op *t, const widths *w, int ports, const int port[])
+{
+    char passed[40], bits[40], sees[40];
+    print_heads(f, t, w, ports, port);
+    for (int i = 0; i < t->ops; i++) {
+        if (!has_row(t, i)) continue;
+        fprintf(f, "%-*s", w->op, t->op[i].name);
+        for (int p = 0; p < ports; p++) {
+            const cell *const c = &t->op[i].of[port[p]];
+            describe_passed(c, passed, sizeof passed);
+            describe_bits(c, bits, sizeof bits);
+            fprintf(f, " %*s%*s", w->passed[port[p]], passed, w->bits, bits);
+        }
+        describe_sight(t, i, sees, sizeof sees);
+        fprintf(f, " %*s\n", w->sees, sees);
+    }
+}
+
+static void print_ports(FILE *f, const by_op *t, int ports, const int port[])
+{
+    widths w = measure(t, ports, port);
+    widen(t, &w, ports, port);
+    for (int p = 0; p < ports;) {
+        int const n = fit(&w, ports - p, port + p, 0);
+        print_block(f, t, &w, n, port + p);
+        p += n;
+    }
+}
+
+/* ---- notes ---- */
+
+/* What the table doesn't say of a port: "2 vacuous, 9 without lse, 12 skipped, 9 of them: why"; at most two lines. */
+static void print_note(FILE *f, const by_op *t, int b)
+{
+    char label[64], without[300], skipped[700], text[1200], cut[200];
+    reasons skips = {NULL, 0, 0}, partial = {NULL, 0, 0};
+    int vacuous = 0, used = 0;
+    for (int i = 0; i < t->ops; i++) {
+        const cell *const c = &t->op[i].of[b];
+        if (!has_row(t, i)) continue;
+        vacuous += c->vacuous;
+        if (!(reasons_join(&skips, &c->skips) && reasons_join(&partial, &c->partial))) break;
+    }
+    reasons_without(&partial, without, sizeof without);
+    reasons_describe(&skips, skipped, sizeof skipped);
+    if (vacuous) used = snprintf(text, sizeof text, "%d VACUOUS", vacuous);
+    if (*without) used += snprintf(text + used, sizeof text - (size_t)used, "%s%s", used ? ", " : "", without);
+    if (*skipped) used += snprintf(text + used, sizeof text - (size_t)used, "%s%s", used ? ", " : "", skipped);
+    reasons_free(&skips);
+    reasons_free(&partial);
+    if (!used) return;
+    screen_cut(label, sizeof label, t->run->name[b], 22);
+    snprintf(label + strlen(label), sizeof label - strlen(label), ": ");
+    screen_cut(cut, sizeof cut, text, 2 * (SCREEN_COLUMNS - 4) - (int)strlen(label) - 20);
+    snprintf(text, sizeof text, "%s%s", label, cut);
+    print_wrapped(f, "", text, 0, SCREEN_COLUMNS);
+}
+
+void screen_print(FILE *f, const by_op *t)
+{
+    int port[MAX_BACKENDS];
+    int const ports = ports_of(t, port);
+    if (ports == 1) print_port(f, t, port[0]);
+    if (ports > 1) print_ports(f, t, ports, port);
+    for (int p = 0; p < ports; p++) print_note(f, t, port[p]);
+}
