@@ -1,5 +1,6 @@
 /* The tables of a run: what is counted, which reason is shown, what shares a line, and what has none. */
 #include "report/table.h"
+#include "report/text.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -215,5 +216,65 @@ Test(by_op, the_common_reasons_come_first)
     for (int i = 0; i < 7; i++) results[2 * i] = passed(1, 9, false), results[2 * i + 1] = not_passed(SKIP, why[i]);
     char *const text = table_of_ports(7, id, 2, NULL, results);
     cr_expect(strstr(text, "\nother         7 skipped: 3 b; 1 a; 1 c; 1 d; 1 for other reasons\n"), "%s", text);
+    free(text);
+}
+
+/* ---- the report on one screen ---- */
+
+static char *screen_of(report_run *run, const result results[], const tally *counts)
+{
+    char *text = NULL;
+    size_t bytes;
+    FILE *const f = open_memstream(&text, &bytes);
+    void *const own = report_as_text.open(f, run);
+    cr_assert(f && own);
+    for (int i = 0; i < run->cases; i++) report_as_text.result(own, i, &results[i * run->backends]);
+    report_as_text.close(own, counts);
+    fclose(f);
+    return text;
+}
+
+/* Nobody named them: one line says which known ports can't run here, and one what to do next. */
+Test(by_op, absent_ports_share_a_line)
+{
+    static const char *const id[] = {"mla@v3", "mla@odd"};
+    result const skip = not_passed(SKIP, "for the moon"), good = passed(1, 9, false);
+    result const results[] = {skip, good, skip, skip, good, skip};
+    tally const counts = {.passed = 2};
+    report_run run = {.cases = 2,
+                      .id = (char *const *)(uintptr_t)id,
+                      .backends = 3,
+                      .name = {"cuda", "plain", "transformers"},
+                      .absent = {"built without nvcc", NULL, "not installed: make transformers-port, 5.6 GB there"},
+                      .known = true,
+                      .kept = "build/verify/results.jsonl"};
+    char *const text = screen_of(&run, results, &counts);
+    cr_expect_str_eq(text, "plain                   passed failed skipped   elements budget   bits sees\n"
+                           "mla                          2      0       0        200  100 %    9.0    -\n"
+                           "\n"
+                           "full report: build/verify/results.jsonl\n"
+                           "next: judge your own port: docs/porting.md, or verify run --help\n"
+                           "not here: cuda (built without nvcc), transformers (not installed: make transf...\n"
+                           "2 passed, 0 failed, 0 skipped\n");
+    free(text);
+}
+
+/* Five ports of long names and large numbers, and one that is judged on less. */
+Test(by_op, five_ports_fit_the_screen)
+{
+    static const char *const id[] = {"cross_entropy_backward@v3", "cross_entropy_backward@odd"};
+    result const good = passed(1, -88.4, false), skip = not_passed(SKIP, "a port of a reason that is long enough for a "
+                                                                         "second line, and that would take a third");
+    result const results[] = {good, good, good, good, good, good, good, good, good, skip};
+    tally const counts = {.passed = 9, .skipped = 1};
+    report_run run = {.cases = 2,
+                      .id = (char *const *)(uintptr_t)id,
+                      .backends = 5,
+                      .name = {"plain", "avx512", "portable", "cuda(sm_80 PTX on CPU)", "transformers"}};
+    char *const text = screen_of(&run, results, &counts);
+    for (const char *s = text; *s; s += strcspn(s, "\n") + 1)
+        cr_expect(strcspn(s, "\n") <= 80, "wider than 80 columns: %s", s);
+    cr_expect(strstr(text, " transformers\nop ") && strstr(text, "cuda(sm_8..."), "%s", text);
+    cr_expect(strstr(text, "\ntransformers: 1 skipped: a port of"), "%s", text);
     free(text);
 }

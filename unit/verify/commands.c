@@ -258,8 +258,6 @@ Test(cli, a_run_that_passes_is_one_screen)
     cr_expect(o->code == 0, "%s%s", o->out, o->err);
     cr_expect(lines_of(o->out) <= 35, "%d lines: %s", lines_of(o->out), o->out);
     cr_expect(widest_of(o->out) <= 80, "%d columns: %s", widest_of(o->out), o->out);
-    const outcome *const known = run_verify("", "run 'embed@tiny|odd'");
-    cr_expect(strstr(known->out, "\nnext: ") != NULL && widest_of(known->out) <= 80, "%s", known->out);
 }
 
 static int count_of(const char *text, const char *part)

@@ -22,6 +22,7 @@ typedef struct {
     int passed[MAX_BACKENDS]; /* of a port's two, by backend */
     int bits;                 /* with the blank before it */
     int sees;
+    const char *head; /* over what passed */
 } widths;
 
 static int wider(int a, int b)
@@ -128,22 +129,34 @@ static int fit(const widths *w, int ports, const int port[], int least)
     return n ? n : 1;
 }
 
-/* The heads of the columns are words where there is room, and so are the names of ports. */
+static bool is_cut(const by_op *t, const widths *w, int b)
+{
+    return (int)strlen(t->run->name[b]) >= width_of(w, b);
+}
+
+/* What is left of the screen goes to the names of ports, a column each in turn. */
+static void widen_names(const by_op *t, widths *w, int ports, const int port[], int spare)
+{
+    for (int last = spare + 1; spare > 0 && spare < last;) {
+        last = spare;
+        for (int p = 0; p < ports && spare > 0; p++) {
+            if (!is_cut(t, w, port[p])) continue;
+            w->passed[port[p]]++;
+            spare--;
+        }
+    }
+}
+
+/* "passed" over the numbers where there is room for all ports, else "ok"; then what is left. */
 static void widen(const by_op *t, widths *w, int ports, const int port[])
 {
-    static const char *const heads[] = {"passed", "ok"};
-    int const least = (int)strlen(heads[fit(w, ports, port, (int)strlen(heads[0])) < ports]);
     int spare = SCREEN_COLUMNS - w->op - 1 - w->sees;
+    w->head = fit(w, ports, port, (int)strlen("passed")) == ports ? "passed" : "ok";
     for (int p = 0; p < ports; p++) {
-        w->passed[port[p]] = wider(w->passed[port[p]], least);
+        w->passed[port[p]] = wider(w->passed[port[p]], (int)strlen(w->head));
         spare -= width_of(w, port[p]);
     }
-    for (int p = 0; p < ports && spare > 0; p++) {
-        int const lacks = 1 + (int)strlen(t->run->name[port[p]]) - width_of(w, port[p]);
-        int const more = lacks < 0 ? 0 : lacks < spare ? lacks : spare;
-        w->passed[port[p]] += more;
-        spare -= more;
-    }
+    widen_names(t, w, ports, port, spare);
 }
 
 static void print_heads(FILE *f, const by_op *t, const widths *w, int ports, const int port[])
@@ -155,10 +168,7 @@ static void print_heads(FILE *f, const by_op *t, const widths *w, int ports, con
         fprintf(f, "%*s", width_of(w, port[p]), name);
     }
     fprintf(f, "\n%-*s", w->op, "op");
-    for (int p = 0; p < ports; p++) {
-        int const passed = w->passed[port[p]];
-        fprintf(f, " %*s%*s", passed, passed < 6 ? "ok" : "passed", w->bits, "bits");
-    }
+    for (int p = 0; p < ports; p++) fprintf(f, " %*s%*s", w->passed[port[p]], w->head, w->bits, "bits");
     fprintf(f, " %*s\n", w->sees, "sees");
 }
 
