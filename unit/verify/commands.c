@@ -384,6 +384,27 @@ Test(cli, an_absent_port_is_not_counted)
     cr_expect(strstr(o->err, end) != NULL, "%s", o->err);
 }
 
+/* What a terminal of 50 columns shows while a port hangs: one line, which says how far the run is and where it stands. Its end
+ * clears it. A file gets none. */
+Test(cli, a_terminal_shows_how_far_a_run_is)
+{
+    static char shown[65536];
+    FILE *const terminal = popen("script -qec \"stty cols 50; PLANT=hang " BUILD "/bin/verify run "
+                                 "'rmsnorm@odd:x=f32;seed=1..2' --jobs=1 --timeout=11 --backend=" BUILD
+                                 "/planted/planted.so >/dev/null\" /dev/null",
+                                 "r");
+    cr_assert(terminal != NULL);
+    shown[fread(shown, 1, sizeof shown - 1, terminal)] = 0;
+    pclose(terminal);
+    cr_expect(strstr(shown, "\r0 of 2 cases, 0 failed\033[K") != NULL, "%s", shown);
+    cr_expect(strstr(shown, "\r0 of 2 cases, 0 failed; 10 s in rmsnorm@odd:x=f32\033[K") != NULL, "%s", shown);
+    cr_expect(strstr(shown, "\r1 of 2 cases, 1 failed, about 10 s left") != NULL, "%s", shown);
+    cr_expect(strstr(shown, "\r1 of 2 cases, 1 failed, about 5 s left; 10 s in r\033[K") != NULL, "%s", shown);
+    cr_expect(!strcmp(shown + strlen(shown) - 4, "\r\033[K"), "%s", shown);
+    const outcome *const o = run_verify("", "run 'rmsnorm@odd;seed=1..2' --backend=plain");
+    cr_expect(!*o->err, "%s", o->err);
+}
+
 /* Ids that are longer than a file's name may be, and differ at their end only, have folders of their own. */
 Test(cli, bundles_of_long_ids)
 {

@@ -1,6 +1,7 @@
 /* verify run */
 #include "command_line.h"
 #include "options.h"
+#include "progress.h"
 #include "report/report.h"
 #include "port/port.h"
 #include "printable.h"
@@ -84,7 +85,7 @@ typedef struct {
     journal kept;
     complaint lost; /* why the journal could not be written; "": it could */
     tally t;
-    bool progress;
+    progress shown;
 } session;
 
 static int add_backend(session *s, const char *text)
@@ -379,12 +380,10 @@ static bool close_reports(session *s)
 
 /* ---- the run ---- */
 
-static void show_progress(const session *s, int index)
+static void on_waiting(const plan *pl, int index, double seconds, void *context)
 {
-    if (!s->progress) return;
-    fprintf(stderr, "\r%d of %d cases, %d failed\033[K", index + 1, s->pl.cases.count, s->t.failed);
-    if (index + 1 == s->pl.cases.count) fprintf(stderr, "\r\033[K");
-    fflush(stderr);
+    const session *const s = context;
+    progress_show(&s->shown, pl, s->t.cases, s->t.failed, index, seconds);
 }
 
 /* False: what isn't kept would be lost. */
@@ -397,7 +396,7 @@ static bool on_judged(const plan *pl, int index, const result results[], void *c
 static bool on_case(const plan *pl, int index, const result results[], void *context)
 {
     session *const s = context;
-    if (s->progress) fprintf(stderr, "\r\033[K");
+    progress_clear(&s->shown);
     s->t.cases++;
     for (int b = 0; b < pl->backends; b++)
         if (report_counts(&s->reported, b, &results[b])) tally_add(&s->t, b, &results[b], s->a.strict);
@@ -405,7 +404,8 @@ static bool on_case(const plan *pl, int index, const result results[], void *con
         s->output[i].format->result(s->output[i].own, index, results);
         fflush(s->output[i].f);
     }
-    show_progress(s, index);
+    progress_add(&s->shown, pl, index);
+    if (s->t.cases < pl->cases.count) progress_show(&s->shown, pl, s->t.cases, s->t.failed, index, 0);
     return !is_unread(s);
 }
 
@@ -430,13 +430,15 @@ static int run_session(session *s)
     if (!code) code = open_journal(s);
     if (!code) code = open_reports(s);
     if (code) return code;
-    s->progress = isatty(STDERR_FILENO) && s->people;
+    progress_start(&s->shown, &s->pl, s->people);
+    s->pl.waiting = on_waiting;
     s->pl.judged = s->a.resume ? on_judged : NULL;
     int const left = s->pl.cases.count - plan_known(&s->pl);
     if (s->pl.jobs > left) s->pl.jobs = left;
     double const from = now();
     int const signal_number = run_plan(&s->pl, on_case, s);
     s->t.seconds = now() - from;
+    progress_clear(&s->shown);
     s->t.interrupted = signal_number != 0;
     if (!close_reports(s)) return usage_error("the report could not be written whole: %s", strerror(errno));
     if (*s->lost.text) return usage_error("%s", s->lost.text);

@@ -26,7 +26,8 @@ typedef struct {
 
 typedef struct {
     process process;
-    int index; /* of the case in work; -1: idle */
+    int index;   /* of the case in work; -1: idle */
+    double from; /* when it was handed out */
 } runner;
 
 static _Noreturn void runner_serve(const plan *pl, pid_t judge_of_all, int requests, int answers)
@@ -152,6 +153,7 @@ static void hand_out(schedule *s, runner *r)
     request asked = {.index = s->next++};
     memcpy(asked.seen, s->seen, sizeof asked.seen);
     r->index = asked.index;
+    r->from = now();
     write_all(r->process.requests, &asked, sizeof asked);
 }
 
@@ -212,6 +214,16 @@ static void wake_all(const schedule *s, const runner *runners)
         if (runners[j].process.pid > 0) kill(runners[j].process.pid, SIGCONT);
 }
 
+static void tell_waiting(const schedule *s, const runner *runners)
+{
+    const runner *longest = NULL;
+    for (int j = 0; s->pl->waiting && j < s->pl->jobs; j++) {
+        const runner *const r = &runners[j];
+        if (r->process.pid > 0 && r->index >= 0 && (!longest || r->from < longest->from)) longest = r;
+    }
+    if (longest) s->pl->waiting(s->pl, longest->index, now() - longest->from, s->context);
+}
+
 /* Waits until some runner has something to say. */
 static void wait_for_any(schedule *s, runner *runners)
 {
@@ -224,6 +236,7 @@ static void wait_for_any(schedule *s, runner *runners)
     }
     int const ready = busy ? poll(fds, (nfds_t)busy, 500) : 0;
     if (ready == 0) wake_all(s, runners);
+    tell_waiting(s, runners);
     if (ready <= 0) return;
     for (int i = 0; i < busy; i++)
         if (fds[i].revents) collect(s, &runners[which[i]]);

@@ -21,6 +21,8 @@ struct plan {
     unsigned wanted; /* besides a verdict: see case.h */
     /* By case: what an earlier run found, or NULL. A case with an ERROR is judged again. NULL: nothing was found. */
     result **earlier;
+    /* Called now and then: the case that is in work longest, and since how many seconds. NULL: nobody. */
+    void (*waiting)(const plan *pl, int index, double seconds, void *context);
     on_results *judged; /* called as soon as a case is judged, in any order; NULL: nobody */
 };
 
