@@ -1,5 +1,5 @@
 # make               build/bin/verify and the example ports
-# make verify        install what is missing, build, judge the smoke cases on every port here
+# make verify        install what it needs, build, judge the smoke cases on every port here: build/verify/results.jsonl
 # make test          the tests
 # make check         test, the cases of ci, deps, format
 # make setup         install what is missing
@@ -63,9 +63,9 @@ check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goa
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
 $(if $(absent),$(error $(absent)))
 
-ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 # The compiler's own: another processor's object files want them.
-tool    = $(shell $(CC) -print-prog-name=$(1))
+tool    = $(shell $(CC) -print-prog-name=$(1) 2>/dev/null)
 LD     := $(call tool,ld)
 OBJCOPY := $(call tool,objcopy)
 AR     := $(call tool,ar)
@@ -333,10 +333,11 @@ $(B)/fuzz_%: $(B)/obj/unit/fuzz/%.o $(B)/libparsers.a
 
 setup:
 	@unit/setup.sh
-verify: setup
+verify:
+	@unit/setup.sh build
 	@echo 'Building $(B)/bin/verify and the ports'
-	@$(MAKE) -s --no-print-directory $(B)/bin/verify $(ports) $(cases)
-	@$(B)/bin/verify run @smoke
+	@$(if $(V),,unit/overwrite.sh 'Built') $(MAKE) --no-print-directory $(B)/bin/verify $(ports) $(cases)
+	@$(B)/bin/verify run @smoke --format=text,jsonl --out=$(B)/verify
 text_sha256 := b5c4940bcfeee072c0935b5200d0f9d88a00a0199cb0961d16133458fcdfae5d
 peers := $(patsubst %,$(B)/ports/%,openblas.so onednn.so torch_peer.py torch_port.py vllm_port.py dsv3_port.py)
 bench: $(B)/bin/bench $(B)/perf.txt $(B)/layer.txt $(B)/exact.txt $(B)/peers.txt $(peers)

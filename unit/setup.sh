@@ -1,10 +1,9 @@
 #!/bin/sh
 # setup.sh              installs the Debian packages that are missing, after saying which
+# setup.sh build        only those that verify and the ports need
 # setup.sh --check SET  says in one sentence what a build (SET build) or the tests (SET tests) lack here; else nothing
-build='gcc g++ make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev libsleef-dev'
-tests='libcriterion-dev libflint-dev libflint-arb-dev python3 python3-venv clang-format clang libclang-rt-14-dev bible-kjv bible-kjv-text'
-log=${TMPDIR:-/tmp}/dsv3-setup.$$
-trap 'rm -f "$log"' EXIT
+build='gcc make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev libsleef-dev'
+tests='g++ libcriterion-dev libflint-dev libflint-arb-dev python3 python3-venv clang-format clang libclang-rt-14-dev bible-kjv bible-kjv-text'
 
 # The words, with commas.
 list() { echo "$*" | sed 's/ /, /g'; }
@@ -32,21 +31,36 @@ missing() {
     done
 }
 
+# The sentence for who is not root and can't become it, in one line that root may run.
+refuse() {
+    echo "setup: packages are missing; as root run: apt-get install -y --no-install-recommends $1" >&2
+    exit 2
+}
+
+# Becomes root by sudo, which may ask for a password here, before anything is overwritten.
+become_root() {
+    [ "$(id -u)" -ne 0 ] || return 0
+    command -v sudo >/dev/null || refuse "$1"
+    if [ -t 0 ]; then sudo -v || refuse "$1"; else sudo -n true 2>/dev/null || refuse "$1"; fi
+    root=sudo
+}
+
 # install WHAT PACKAGE...: says the packages and no more, unless apt fails: then the end of its own words.
 install() {
     what=$1
     shift
     packages=$(missing "$@")
     [ -n "$packages" ] || return 0
-    echo "Installing for $what: $packages" | fold -s -w 100
     if ! command -v apt-get >/dev/null; then
-        echo "setup: there is no apt-get here: install these packages (Debian's names) by hand" >&2
+        echo "setup: there is no apt-get here; install these (Debian's names) by hand: $packages" >&2
         exit 2
     fi
-    [ -n "$updated" ] || $root apt-get update -qq >"$log" 2>&1
+    become_root "$packages"
+    echo "Installing for $what: $packages" | fold -s -w 80
+    [ -n "$updated" ] || unit/overwrite.sh '' $root apt-get update -q
     updated=yes
-    DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends $packages >>"$log" 2>&1 && return 0
-    tail -n 5 "$log" >&2
+    unit/overwrite.sh "Installed for $what" $root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends $packages && return 0
     echo "setup: apt-get could not install the packages for $what" >&2
     exit 2
 }
@@ -57,12 +71,5 @@ if [ "$1" = --check ]; then
     exit 0
 fi
 root= updated=
-if [ "$(id -u)" -ne 0 ]; then
-    root=sudo
-    if [ -n "$(missing $build $tests)" ] && ! command -v sudo >/dev/null; then
-        echo "setup: run 'make setup' as root once, or install sudo: packages are missing" >&2
-        exit 2
-    fi
-fi
 install 'the build' $build
-install 'the tests' $tests
+[ "$1" = build ] || install 'the tests' $tests

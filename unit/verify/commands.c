@@ -420,3 +420,39 @@ Test(cli, bundles_of_long_ids)
     snprintf(arguments, sizeof arguments, "test $(ls %s/*/truth.safetensors | wc -l) = 2 && rm -r %s", folder, folder);
     cr_expect(!system(arguments), "not two folders");
 }
+
+/* What make verify prints before verify runs: apt's and make's lines are counted, and what failed says what it said. */
+Test(setup, steps_are_counted_and_a_failure_is_told)
+{
+    static const char *const said[][2] = {
+        {"unit/overwrite.sh Built sh -c 'echo CC a; echo CC b; echo make: done' 2>&1", "Built: 2 steps, 0 s\n"},
+        {"unit/overwrite.sh Built sh -c 'echo CC a; echo a.c: no; exit 3' 2>&1; echo $?", "a.c: no\n3\n"},
+        {"unit/overwrite.sh Built true 2>&1", ""},
+    };
+    char text[400];
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        FILE *const pipe = popen(said[i][0], "r");
+        cr_assert(pipe != NULL);
+        text[fread(text, 1, sizeof text - 1, pipe)] = 0;
+        pclose(pipe);
+        cr_expect_str_eq(text, said[i][1]);
+    }
+}
+
+/* Who isn't root gets the line that root may run, and exit code 2. Nothing is installed: the programs that would are ours. */
+Test(setup, without_root_the_line_for_root)
+{
+    static const char command[] =
+        "d=$(mktemp -d) && printf '#!/bin/sh\nexit 1\n' >$d/dpkg-query && cp $d/dpkg-query $d/sudo && cp $d/sudo "
+        "$d/apt-get && printf '#!/bin/sh\necho 1000\n' >$d/id && chmod +x $d/*; PATH=$d:$PATH unit/setup.sh build "
+        "2>&1 </dev/null; echo $?; rm -r $d";
+    char text[800];
+    FILE *const pipe = popen(command, "r");
+    cr_assert(pipe != NULL);
+    text[fread(text, 1, sizeof text - 1, pipe)] = 0;
+    pclose(pipe);
+    cr_expect(strstr(text, "as root run: apt-get install -y --no-install-recommends gcc make ") &&
+                  strstr(text, "\n2\n"),
+              "%s", text);
+    cr_expect(lines_of(text) == 2 && !strstr(text, "criterion"), "%s", text);
+}
