@@ -143,3 +143,22 @@ op_sight by_op_sight(const by_op *t, int op)
     }
     return s;
 }
+
+void by_op_bits(const cell *c, char *text, size_t cap)
+{
+    if (c->passed && isfinite(c->bits))
+        snprintf(text, cap, "%.1f", c->bits);
+    else
+        snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
+}
+
+int by_op_ports(const by_op *t, int port[MAX_BACKENDS])
+{
+    int n = 0;
+    for (int b = 0; b < t->run->backends; b++) {
+        int i = 0;
+        while (i < t->ops && !by_op_has_row(&t->op[i], b) && !by_op_skips(&t->op[i], b)) i++;
+        if (i < t->ops) port[n++] = b;
+    }
+    return n;
+}

@@ -42,6 +42,12 @@ bool by_op_add(by_op *t, int index, const result results[]);
 /* Is the case the only one of its op? Then its own line says more than a row, and a table has none. */
 bool by_op_is_single(const by_op *t, int index);
 
+/* The ports that have a row or skip an op; returns their number. */
+int by_op_ports(const by_op *t, int port[MAX_BACKENDS]);
+
+/* "9.8", "exact", or "-" where nothing passed or there are no bits. */
+void by_op_bits(const cell *c, char *text, size_t cap);
+
 /* What the cases of an op see of its known mistakes, in every port that passed some of them. */
 typedef struct {
     int seen, quirks;

@@ -3,7 +3,6 @@
 
 #include "wrap.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,14 +37,6 @@ static int describe_passed(const cell *c, char *text, size_t cap)
     return snprintf(text, cap, "-");
 }
 
-static void describe_bits(const cell *c, char *text, size_t cap)
-{
-    if (c->passed && isfinite(c->bits))
-        snprintf(text, cap, "%.1f", c->bits);
-    else
-        snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
-}
-
 /* "9/9"; "8+/9" where more may be seen, as some cases weren't looked at; "-": nothing was. */
 static int describe_sight(const by_op *t, int i, char *text, size_t cap)
 {
@@ -58,18 +49,6 @@ static int describe_sight(const by_op *t, int i, char *text, size_t cap)
 static bool has_row(const by_op *t, int i)
 {
     return t->op[i].cases > 1;
-}
-
-/* The ports that judged or skipped a row of the table; returns their number. */
-static int ports_of(const by_op *t, int port[MAX_BACKENDS])
-{
-    int n = 0;
-    for (int b = 0; b < t->run->backends; b++) {
-        int i = 0;
-        while (i < t->ops && !by_op_has_row(&t->op[i], b) && !by_op_skips(&t->op[i], b)) i++;
-        if (i < t->ops) port[n++] = b;
-    }
-    return n;
 }
 
 static widths measure(const by_op *t, int ports, const int port[])
@@ -94,7 +73,7 @@ static void print_row(FILE *f, const by_op *t, int i, const cell *c, const width
 {
     char budget[32] = "-", bits[32], sees[40];
     if (c->passed) snprintf(budget, sizeof budget, "%.0f %%", 100 * c->budget);
-    describe_bits(c, bits, sizeof bits);
+    by_op_bits(c, bits, sizeof bits);
     describe_sight(t, i, sees, sizeof sees);
     fprintf(f, "%-*s %7d %6d %7d %10.0f %6s%*s %*s\n", w->op, t->op[i].name, c->passed, c->failed, c->skips.skipped,
             c->elements, budget, w->bits + 1, bits, w->sees, sees);
@@ -182,7 +161,7 @@ static void print_block(FILE *f, const by_op *t, const widths *w, int ports, con
         for (int p = 0; p < ports; p++) {
             const cell *const c = &t->op[i].of[port[p]];
             describe_passed(c, passed, sizeof passed);
-            describe_bits(c, bits, sizeof bits);
+            by_op_bits(c, bits, sizeof bits);
             fprintf(f, " %*s%*s", w->passed[port[p]], passed, w->bits, bits);
         }
         describe_sight(t, i, sees, sizeof sees);
@@ -233,7 +212,7 @@ static void print_note(FILE *f, const by_op *t, int b)
 void screen_print(FILE *f, const by_op *t)
 {
     int port[MAX_BACKENDS];
-    int const ports = ports_of(t, port);
+    int const ports = by_op_ports(t, port);
     if (ports == 1) print_port(f, t, port[0]);
     if (ports > 1) print_ports(f, t, ports, port);
     for (int p = 0; p < ports; p++) print_note(f, t, port[p]);

@@ -3,18 +3,9 @@
 
 #include "wrap.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { COLUMNS = 100 };
-
-static void describe_bits(const cell *c, char *text, size_t cap)
-{
-    if (c->passed && isfinite(c->bits))
-        snprintf(text, cap, "%.1f", c->bits);
-    else
-        snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
-}
 
 /* ---- one port ---- */
 
@@ -48,7 +39,7 @@ static void print_row(FILE *f, const char *port, const op_row *o, const cell *c)
     char passed[32], budget[32] = "-", bits[32], choices[64], rest[700];
     snprintf(passed, sizeof passed, "%d of %d", c->passed, o->cases);
     if (c->passed) snprintf(budget, sizeof budget, "%.0f %%", 100 * c->budget);
-    describe_bits(c, bits, sizeof bits);
+    by_op_bits(c, bits, sizeof bits);
     describe_choices(c, choices, sizeof choices);
     fprintf(f, "%-12s  %-14s %12s %10.0f %7s %7s%s\n", port, o->name, passed, c->elements, budget, bits, choices);
     describe_rest(c, rest, sizeof rest);
@@ -100,7 +91,7 @@ static void print_cell(FILE *f, const cell *c)
     char passed[32] = "-", bits[32];
     int const judged = c->passed + c->failed + c->vacuous;
     if (judged) snprintf(passed, sizeof passed, "%d/%d", c->passed, judged);
-    describe_bits(c, bits, sizeof bits);
+    by_op_bits(c, bits, sizeof bits);
     fprintf(f, " %9s %6s", passed, bits);
 }
 
@@ -152,28 +143,16 @@ static void print_ports(FILE *f, const by_op *t, int ports, const int port[])
 
 /* ---- both ---- */
 
-/* The ports that have a row or skip an op; returns their number. */
-static int ports_of(const by_op *t, int port[MAX_BACKENDS])
-{
-    int n = 0;
-    for (int b = 0; b < t->run->backends; b++) {
-        int i = 0;
-        while (i < t->ops && !by_op_has_row(&t->op[i], b) && !by_op_skips(&t->op[i], b)) i++;
-        if (i < t->ops) port[n++] = b;
-    }
-    return n;
-}
-
 bool table_has_rows(const by_op *t)
 {
     int port[MAX_BACKENDS];
-    return ports_of(t, port) > 0;
+    return by_op_ports(t, port) > 0;
 }
 
 void table_print(FILE *f, const by_op *t)
 {
     int port[MAX_BACKENDS];
-    int const ports = ports_of(t, port);
+    int const ports = by_op_ports(t, port);
     if (ports == 1) print_port(f, t, port[0]);
     if (ports > 1) print_ports(f, t, ports, port);
 }
