@@ -233,7 +233,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -280,7 +280,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 
 test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness))
 	@unit/headers.sh
-	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
+	@BUILD=$(B) $(cuda_tools) unit/run.sh $(suites) $(scripts)
 check: test deps format-check
 	$(B)/bin/verify run @ci
 asan:

@@ -69,12 +69,13 @@ $(B)/obj/cuda/%.coverage.c: $(B)/obj/cuda/%.ptx $(B)/bin/ptx2c
 $(B)/obj/cuda/%.coverage.o: $(B)/obj/cuda/%.coverage.c cuda/emu/translated.h cuda/emu/coverage.h
 	$(call run,CC)$(cc_kernels)
 machine_obj := $(cuda_obj) $(emu_obj)
+# What tests that change a kernel link and compile with.
+cuda_tools := CC='$(CC)' CXX='$(CXX)' NVCC='$(NVCC)' OBJECTS='$(if $(NVCC),$(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).ptx.o))'
 $(B)/ports/cuda_coverage.so: $(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).coverage.o)
 	@mkdir -p $(@D)
 	$(call run,LD)$(link_port)
 cuda-coverage cuda-mutants: cuda-machine $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_coverage.so)
-	@BUILD=$(B) CC='$(CC)' CXX='$(CXX)' OBJECTS='$(machine_obj) $(cuda_obj:.o=.compute_$(cuda_target).ptx.o)' \
-	    unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))
+	@BUILD=$(B) $(cuda_tools) unit/cuda/$(subst -,_,$@).py $(if $(filter cuda-mutants,$@),--number=$(MUTANTS),$(COVERAGE))
 # For whoever has a GPU: cuda/gpu_check.sh.
 $(B)/cuda/unit_sums: unit/cuda/unit_sums.cu
 	@mkdir -p $(@D)
