@@ -30,9 +30,9 @@ static const option options[] = {
      "or the "
      "option several times. Default: every known one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
-    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "text (default), jsonl, or both: text,jsonl"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
     {"--out", OPTION_TEXT, offsetof(arguments, out), "DIR",
-     "where jsonl goes, as DIR/results.jsonl; default: standard output"},
+     "where files go: results.jsonl, junit.xml, summary.md, report.html; default: standard output, of one"},
     {"--resume", OPTION_TEXT, offsetof(arguments, resume), "JOURNAL",
      "write each verdict to this file as it comes; the same command goes on from there if it was killed"},
     {"--jobs", OPTION_WHOLE, offsetof(arguments, jobs), "N",

@@ -203,6 +203,11 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
     if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);
 }
 
+void report_block(FILE *f, const report_run *run, int index, int b, const result *r)
+{
+    report_text(f, run->id[index], run->name[b], run->text[b], r, true);
+}
+
 /* ---- the format ---- */
 
 typedef struct {
