@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SHOWN = 3 }; /* failures that are open at first */
+
 /* A part of the page, kept until what stands before it is known. */
 typedef struct {
     FILE *f;
@@ -93,7 +95,7 @@ static void print_block(FILE *f, const report_run *run, int index, int b, const 
 static void add_failure(html_report *h, int index, int b, const result *r)
 {
     FILE *const f = h->failures.f;
-    fputs("<details open", f);
+    fputs(h->failed < SHOWN ? "<details open" : "<details", f);
     print_key(f, h->run, index, b, r);
     fprintf(f, "><summary><span class=\"failed\">%s</span> ", verdict_name(r->v));
     print_markup(f, h->run->name[b]);
@@ -250,7 +252,7 @@ static void print_cases(html_report *h)
     fputs("<input id=\"filter\" type=\"search\" placeholder=\"Filter cases: words of port, verdict and id\" "
           "aria-label=\"Filter cases\" hidden>\n",
           h->f);
-    if (h->failed) fprintf(h->f, "<h2>Failed: %d</h2>\n", h->failed);
+    if (h->failed) fprintf(h->f, "<h2 id=\"failed\">Failed: %d</h2>\n", h->failed);
     part_print(&h->failures, h->f);
     fprintf(h->f,
             "<h2>Judged: %d</h2>\n<details%s><summary>Every verdict</summary><div class=\"wide\"><table>\n<thead><tr>"
@@ -269,6 +271,7 @@ static void close_html(void *own, const tally *t)
     html_page_open(h->f, title);
     fprintf(h->f, "<h1><span class=\"%s\">%s</span></h1>\n", t->failed ? "failed" : t->passed ? "passed" : "none", counts);
     print_facts(h, t);
+    if (h->failed) fprintf(h->f, "<p><a href=\"#failed\">What failed</a></p>\n");
     print_matrix(h);
     if (!h->whole) fputs("<p>There was no memory for all of the table.</p>\n", h->f);
     print_notes(h);
