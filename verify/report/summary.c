@@ -37,5 +37,6 @@ void report_summary(FILE *f, const char *const backend[], const char *const abse
     fputc('\n', f);
     for (int b = 0; b < backends; b++) print_backend_row(f, backend[b], absent[b], t, b);
     if (t->suspect) fprintf(f, "(%d SUSPECT)\n", t->suspect);
+    if (t->shards > 1) fprintf(f, "shard %d of %d: ", t->shard, t->shards);
     fprintf(f, "%d passed, %d failed, %d skipped\n", t->passed, t->failed, t->skipped);
 }

@@ -14,6 +14,7 @@ typedef struct {
     int cases;                        /* that were reported */
     double seconds;                   /* of the run */
     bool interrupted;
+    int shard, shards; /* which of how many; 0 of 0 or 1 of 1: the whole */
 } tally;
 
 void tally_add(tally *t, int which, const result *r, bool strict);
