@@ -61,8 +61,8 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
         return fputs(help, stdout), standard_finish("verify", EXIT_GOOD);
     if (!strcmp(argv[1], "--version")) {
-        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI, __DATE__,
-               __VERSION__);
+        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI,
+               __DATE__, __VERSION__);
         return standard_finish("verify", EXIT_GOOD);
     }
     return standard_finish("verify", run_command(argc, argv));

@@ -60,8 +60,8 @@ static bool has_same_ports(const report_run *a, const report_run *b)
 {
     bool same = a->backends == b->backends;
     for (int i = 0; i < a->backends && same; i++)
-        same = is_same(a->text[i], b->text[i]) && is_same(a->name[i], b->name[i]) && is_same(a->hello[i], b->hello[i]) &&
-               !a->absent[i] == !b->absent[i];
+        same = is_same(a->text[i], b->text[i]) && is_same(a->name[i], b->name[i]) &&
+               is_same(a->hello[i], b->hello[i]) && !a->absent[i] == !b->absent[i];
     return same;
 }
 
@@ -109,7 +109,8 @@ static int check_together(const merge *m)
 static int open_shards(merge *m, const operands *files)
 {
     complaint why;
-    if (!files->count) return usage_error("merge needs the reports of all shards, as in: verify merge out/results-*.jsonl");
+    if (!files->count)
+        return usage_error("merge needs the reports of all shards, as in: verify merge out/results-*.jsonl");
     m->shard = calloc((size_t)files->count, sizeof *m->shard);
     if (!m->shard) return usage_error("no memory");
     for (int i = 0; i < files->count; i++)
@@ -136,7 +137,8 @@ static bool read_shard(merge *m, int which, complaint *why)
     if (!reader_end(r, &end, why)) return false;
     m->t.seconds += end.seconds;
     if (end.passed == counted.passed && end.failed == counted.failed && end.skipped == counted.skipped) return true;
-    return refuse_file(&(about_file){r->path, why}, "its last line counts other verdicts than it has: judge that shard again");
+    return refuse_file(&(about_file){r->path, why},
+                       "its last line counts other verdicts than it has: judge that shard again");
 }
 
 static int read_shards(merge *m)
@@ -149,9 +151,10 @@ static int read_shards(merge *m)
         if (!read_shard(m, i, &why)) return refuse_by(&why);
     about_cases(&all, m->id, all.whole);
     if (!strcmp(all.ids, m->shard[0].about.ids)) return EXIT_GOOD;
-    return usage_error("%s: its cases, with those of the other shards, are not those that its first line says: judge the "
-                       "shards again",
-                       m->shard[0].path);
+    return usage_error(
+        "%s: its cases, with those of the other shards, are not those that its first line says: judge the "
+        "shards again",
+        m->shard[0].path);
 }
 
 /* ---- one report ---- */

@@ -31,7 +31,8 @@ static const option options[] = {
      "or the "
      "option several times. Default: every known one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
-    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "F",
+     "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
     {"--out", OPTION_TEXT, offsetof(arguments, out), "DIR",
      "where files go: results.jsonl, junit.xml, summary.md, report.html; default: standard output, of one"},
     {"--shard", OPTION_TEXT, offsetof(arguments, shard), "I/N",
@@ -212,6 +213,15 @@ static void show_device(backend *b, const char *device)
     memcpy(b->name, name, sizeof name);
 }
 
+/* "NAME VERSION", of which the version may be missing. */
+static void note_hello(session *s, int b, const char *hello)
+{
+    char *const own = s->hello[b];
+    snprintf(own, sizeof s->hello[b], "%s", hello);
+    for (size_t n = strlen(own); n && own[n - 1] == ' '; n--) own[n - 1] = 0;
+    s->reported.hello[b] = own;
+}
+
 /* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
 static int check_backends(session *s)
 {
@@ -223,8 +233,7 @@ static int check_backends(session *s)
             s->reported.absent[b] = s->absent[b];
         }
         if (port_is(p) == PORT_READY) show_device(&s->pl.backend[b], port_why(p));
-        snprintf(s->hello[b], sizeof s->hello[b], "%s", port_hello(p));
-        s->reported.hello[b] = s->hello[b];
+        note_hello(s, b, port_hello(p));
         code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);

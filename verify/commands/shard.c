@@ -49,8 +49,8 @@ static bool read_variable(const starter *s, const char *name, int least, int *n,
         return refuse(why, "--shard=auto finds variables of %s without %s: set it, or write --shard=I/N", s->starter,
                       name);
     if (read_whole(text, text + strlen(text), least, n)) return true;
-    return refuse(why, "--shard=auto: %s is '%.40s': it takes whole numbers from %d on; or write --shard=I/N", name, text,
-                  least);
+    return refuse(why, "--shard=auto: %s is '%.40s': it takes whole numbers from %d on; or write --shard=I/N", name,
+                  text, least);
 }
 
 /* False: one sentence in why. */
@@ -75,7 +75,8 @@ static bool refuse_second(const starter *first, complaint *why)
     const starter *const second = first < array ? array : tasks;
     int inner = 1;
     if (first >= tasks || (first < array && !has_value(array->rank))) return true;
-    if (!has_value(second->size) || !read_variable(second, second->size, 1, &inner, why)) return !has_value(second->size);
+    if (!has_value(second->size) || !read_variable(second, second->size, 1, &inner, why))
+        return !has_value(second->size);
     return inner == 1 || refuse(why, "--shard=auto finds %s and %s, each with several jobs: write --shard=I/N",
                                 first->starter, second->starter);
 }
@@ -88,7 +89,8 @@ static bool read_environment(shard *out, complaint *why)
         return read_starter(s, out, why) && (out->of == 1 || refuse_second(s, why));
     }
     refuse(why, "--shard=auto finds no variables of a starter of jobs (");
-    for (int i = 0; i < STARTERS; i++) refuse_more(why, "%s%s and %s", i ? ", " : "", starters[i].rank, starters[i].size);
+    for (int i = 0; i < STARTERS; i++)
+        refuse_more(why, "%s%s and %s", i ? ", " : "", starters[i].rank, starters[i].size);
     return refuse_more(why, "): write --shard=I/N");
 }
 

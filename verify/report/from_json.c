@@ -233,8 +233,7 @@ static bool read_share(json_t *from, run_about *a, report_run *run)
 {
     return get_int(from, "shard", &a->shard) && get_int(from, "shards", &a->shards) &&
            get_int(from, "cases", &run->cases) && get_int(from, "whole", &a->whole) && a->shard >= 1 &&
-           a->shard <= a->shards && a->shards <= a->whole &&
-           run->cases == (a->whole - a->shard) / a->shards + 1;
+           a->shard <= a->shards && a->shards <= a->whole && run->cases == (a->whole - a->shard) / a->shards + 1;
 }
 
 bool run_of_json(json_t *line, run_about *about, report_run *run)
@@ -245,7 +244,8 @@ bool run_of_json(json_t *line, run_about *about, report_run *run)
     memset(a, 0, sizeof *a);
     memset(run, 0, sizeof *run);
     run->about = a;
-    return get_int(from, "format", &format) && format == 2 && get_text(from, "version", a->version, sizeof a->version) &&
+    return get_int(from, "format", &format) && format == 2 &&
+           get_text(from, "version", a->version, sizeof a->version) &&
            get_text(from, "commit", a->commit, sizeof a->commit) && get_text(from, "host", a->host, sizeof a->host) &&
            get_text(from, "processor", a->processor, sizeof a->processor) &&
            get_text(from, "started", a->started, sizeof a->started) && get_text(from, "ids", a->ids, sizeof a->ids) &&

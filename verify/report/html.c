@@ -130,7 +130,8 @@ static void print_figures(FILE *f, const result *r)
 static void add_row(html_report *h, int index, int b, const result *r)
 {
     FILE *const f = h->cases.f;
-    static const char *const classes[] = {[COUNT_PASSED] = "passed", [COUNT_FAILED] = "failed", [COUNT_SKIPPED] = "none"};
+    static const char *const classes[] = {
+        [COUNT_PASSED] = "passed", [COUNT_FAILED] = "failed", [COUNT_SKIPPED] = "none"};
     fputs("<tr", f);
     print_key(f, h->run, index, b, r);
     fputs("><td>", f);
@@ -200,7 +201,8 @@ static void print_cell(FILE *f, const cell *c, const histogram *budgets)
 
 static void print_matrix(const html_report *h)
 {
-    fputs("<h2>Ops and ports</h2>\n<p class=\"soft\">Passed of judged, the coarsest resolution, and how many outputs used "
+    fputs("<h2>Ops and ports</h2>\n<p class=\"soft\">Passed of judged, the coarsest resolution, and how many outputs "
+          "used "
           "how much of the legal distance, in tenths; red: not legal.</p>\n"
           "<div class=\"wide\"><table class=\"matrix\">\n<thead><tr><th>op</th>",
           h->f);
@@ -269,7 +271,11 @@ static void close_html(void *own, const tally *t)
     counts_text(h->run, t, counts, sizeof counts);
     snprintf(title, sizeof title, "verify: %s", counts);
     html_page_open(h->f, title);
-    fprintf(h->f, "<h1><span class=\"%s\">%s</span></h1>\n", t->failed ? "failed" : t->passed ? "passed" : "none", counts);
+    fprintf(h->f, "<h1><span class=\"%s\">%s</span></h1>\n",
+            t->failed   ? "failed"
+            : t->passed ? "passed"
+                        : "none",
+            counts);
     print_facts(h, t);
     if (h->failed) fprintf(h->f, "<p><a href=\"#failed\">What failed</a></p>\n");
     print_matrix(h);

@@ -157,16 +157,19 @@ static void print_table(const markdown_report *m)
 static void print_notes(const markdown_report *m)
 {
     char rest[2400];
+    int notes = 0;
     for (int b = 0; b < m->run->backends; b++) {
         port_rest(m->table, b, rest, sizeof rest);
         const char *const note = m->run->absent[b] ? m->run->absent[b] : rest;
         if (!*note) continue;
+        notes++;
         fputs("- ", m->f);
         print_code(m->f, m->run->name[b]);
         fputs(m->run->absent[b] ? " is absent: " : ": ", m->f);
         print_markdown(m->f, note);
         fputc('\n', m->f);
     }
+    if (notes) fputc('\n', m->f);
 }
 
 static void close_markdown(void *own, const tally *t)
@@ -175,8 +178,8 @@ static void close_markdown(void *own, const tally *t)
     print_head(m, t);
     print_table(m);
     print_notes(m);
-    if (!m->whole) fputs("\n(no memory for all of the table)\n", m->f);
-    if (m->failed) fprintf(m->f, "\n### %d failed\n\n", m->failed);
+    if (!m->whole) fputs("(no memory for all of the table)\n\n", m->f);
+    if (m->failed) fprintf(m->f, "### %d failed\n\n", m->failed);
     fflush(m->failures);
     fwrite(m->text, 1, m->length, m->f);
     if (m->failed > MOST_FAILURES || m->length > MOST_FAILURE_BYTES)

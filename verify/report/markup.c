@@ -27,8 +27,7 @@ static void print_escaped(FILE *f, const char *text, const char *plain)
     char *const shown = made_printable(text);
     for (const unsigned char *c = (const unsigned char *)(shown ? shown : ""); *c; c++) {
         if (is_no_character(c)) {
-            fputs("\\xef\\xbf", f);
-            fprintf(f, "\\x%02x", c[2]);
+            fprintf(f, "&#92;xef&#92;xbf&#92;x%02x", c[2]);
             c += 2;
         } else if (isalnum(*c) || *c >= 0x80 || strchr(plain, *c))
             fputc(*c, f);

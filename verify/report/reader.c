@@ -31,6 +31,7 @@ bool reader_open(reader *r, const char *path, complaint *why)
     if (!r->f) return refuse(why, "cannot read %s: %s", path, strerror(errno));
     r->head = read_line(r, why);
     if (r->head && run_of_json(r->head, &r->about, &r->run)) return true;
+    if (ferror(r->f)) return false;
     return refuse_reader(r, why, "does not begin as what verify run --format=jsonl writes: name such a file");
 }
 

@@ -225,7 +225,8 @@ static void *open_text(FILE *f, const report_run *run)
     if (t && table) {
         *t = (text_report){f, run, table, false, true};
         const run_about *const a = run->about;
-        if (a && a->shards > 1) fprintf(f, "shard %d of %d: %d of %d cases\n", a->shard, a->shards, run->cases, a->whole);
+        if (a && a->shards > 1)
+            fprintf(f, "shard %d of %d: %d of %d cases\n", a->shard, a->shards, run->cases, a->whole);
         return t;
     }
     free(t);
