@@ -340,6 +340,22 @@ def merged_is_the_whole(folder):
         expect(run("merge", os.path.join(parts, "merged", "results.jsonl")).stdout == whole["text"], "merged once more")
 
 
+def a_merged_head_is_of_all(folder):
+    make_shards(folder, *CASES, "--backend=plain")
+    texts = {i: read(shard(folder, i)) for i in (1, 2, 3)}
+    texts[1] = re.sub('"host":"[^"]*"', '"host":"a"', texts[1])
+    texts[2] = re.sub('"host":"[^"]*"', '"host":"ab"', texts[2])
+    texts[3] = re.sub('"host":"[^"]*"', '"host":"a"', re.sub('"started":"2', '"started":"1', texts[3]))
+    for i, text in texts.items():
+        rewrite(folder, str(i), shard(folder, i), lambda _, t=text, i=i: re.sub(r'("run_seconds":)[^,]*', rf"\g<1>{i}", t))
+    done = run("merge", *(os.path.join(folder, i) for i in "312"), "--format=jsonl")
+    lines = done.stdout.splitlines()
+    head, end = json.loads(lines[0])["run"], json.loads(lines[-1])["end"]
+    expect(head["host"] == "a, ab" and head["started"][0] == "1", head)
+    expect(end["run_seconds"] == 6 and end["cases"] == head["cases"] == head["whole"] == 12, end)
+    expect(head["shard"] == head["shards"] == end["shard"] == end["shards"] == 1, head, end)
+
+
 def shards_say_which(folder):
     for f in ("text", "md", "html", "junit"):
         out = run("run", *CASES, "--backend=plain", "--shard=2/3", f"--format={f}").stdout
@@ -470,7 +486,7 @@ def the_matrix_reads_it(folder):
 
 TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, an_interrupted_run_says_so, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, nothing_hostile_gets_through, annotations,
-         merged_is_the_whole, shards_say_which, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
+         merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
          the_matrix_reads_it]  # fmt: skip
 
 
