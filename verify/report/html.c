@@ -81,17 +81,6 @@ static void print_key(FILE *f, const report_run *run, int index, int b, const re
     fputc('"', f);
 }
 
-static void print_block(FILE *f, const report_run *run, int index, int b, const result *r)
-{
-    char *block = NULL;
-    size_t length = 0;
-    FILE *const text = open_memstream(&block, &length);
-    if (!text) return;
-    report_block(text, run, index, b, r);
-    if (!fclose(text)) print_markup(f, block);
-    free(block);
-}
-
 static void add_failure(html_report *h, int index, int b, const result *r)
 {
     FILE *const f = h->failures.f;
@@ -102,7 +91,7 @@ static void add_failure(html_report *h, int index, int b, const result *r)
     fputs(" <code>", f);
     print_markup(f, h->run->id[index]);
     fputs("</code></summary><pre>", f);
-    print_block(f, h->run, index, b, r);
+    report_block(f, print_markup, h->run, index, b, r);
     fputs("</pre></details>\n", f);
     h->failed++;
 }

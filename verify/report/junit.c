@@ -51,18 +51,6 @@ static void print_attribute(FILE *f, const char *name, const char *value)
     fputc('"', f);
 }
 
-/* The block that people read. */
-static void print_body(FILE *f, const report_run *run, int index, int b, const result *r)
-{
-    char *block = NULL;
-    size_t length = 0;
-    FILE *const text = open_memstream(&block, &length);
-    if (!text) return;
-    report_block(text, run, index, b, r);
-    if (!fclose(text)) print_markup(f, block);
-    free(block);
-}
-
 /* <failure>, or <error> for a fault of our own. */
 static void print_failure(FILE *f, const report_run *run, int index, int b, const result *r)
 {
@@ -71,7 +59,7 @@ static void print_failure(FILE *f, const report_run *run, int index, int b, cons
     print_attribute(f, "type", verdict_name(r->v));
     print_attribute(f, "message", *r->why ? r->why : "elements are not legal");
     fputc('>', f);
-    print_body(f, run, index, b, r);
+    report_block(f, print_markup, run, index, b, r);
     fprintf(f, "</%s>", tag);
 }
 

@@ -79,23 +79,17 @@ static void print_code(FILE *f, const char *text)
 
 static void add_failure(markdown_report *m, int index, int b, const result *r)
 {
-    char *block = NULL;
-    size_t length = 0;
+    FILE *const f = m->failures;
     if (m->annotates && m->failed < MOST_ANNOTATIONS) annotate(m->run, index, b, r);
-    fflush(m->failures);
+    fflush(f);
     if (m->failed++ >= MOST_FAILURES || m->length > MOST_FAILURE_BYTES) return;
-    FILE *const text = open_memstream(&block, &length);
-    if (!text) return;
-    report_block(text, m->run, index, b, r);
-    bool const good = !fclose(text);
-    fputs("<details><summary>", m->failures);
-    print_code(m->failures, m->run->name[b]);
-    fprintf(m->failures, " %s ", verdict_name(r->v));
-    print_code(m->failures, m->run->id[index]);
-    fputs("</summary>\n\n<pre>", m->failures);
-    if (good) print_markdown(m->failures, block);
-    fputs("</pre>\n\n</details>\n\n", m->failures);
-    free(block);
+    fputs("<details><summary>", f);
+    print_code(f, m->run->name[b]);
+    fprintf(f, " %s ", verdict_name(r->v));
+    print_code(f, m->run->id[index]);
+    fputs("</summary>\n\n<pre>", f);
+    report_block(f, print_markdown, m->run, index, b, r);
+    fputs("</pre>\n\n</details>\n\n", f);
 }
 
 static void add_results(void *own, int index, const result results[])

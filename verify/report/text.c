@@ -203,9 +203,15 @@ void report_text(FILE *f, const char *id, const char *backend, const char *backe
     if (bad || (verbose && r->v != SKIP)) print_block(f, id, backend_text, r);
 }
 
-void report_block(FILE *f, const report_run *run, int index, int b, const result *r)
+void report_block(FILE *f, print_quoted *print, const report_run *run, int index, int b, const result *r)
 {
-    report_text(f, run->id[index], run->name[b], run->text[b], r, true);
+    char *block = NULL;
+    size_t length = 0;
+    FILE *const text = open_memstream(&block, &length);
+    if (!text) return;
+    report_text(text, run->id[index], run->name[b], run->text[b], r, true);
+    if (!fclose(text)) print(f, block);
+    free(block);
 }
 
 /* ---- the format ---- */
