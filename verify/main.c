@@ -14,6 +14,7 @@
 static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "\n"
                            "  run CASE... --backend=B[,B]   judge ports on cases\n"
+                           "  merge RESULTS...              reports of a run's shards as one, in any format\n"
                            "  list                          cases, ops, quirks, rounding points, backends\n"
                            "  show CASE                     what a case is, and what it can see\n"
                            "  bundle make DIR CASE...       write cases as files, for ports that have only files\n"
@@ -39,13 +40,14 @@ static int run_command(int argc, char **argv)
         bool starts_ports;
     } commands[] = {{"run", command_run, true},        {"list", command_list, true},
                     {"show", command_show, false},     {"compare", command_compare, false},
-                    {"bundle", command_bundle, false}, {"model", command_model, true}};
+                    {"bundle", command_bundle, false}, {"model", command_model, true},
+                    {"merge", command_merge, false}};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i].name)) continue;
         if (commands[i].starts_ports) guard(), struck_watch();
         return commands[i].run(argc - 1, argv + 1);
     }
-    return usage_error("unknown command '%s'; known: run list show bundle compare model", argv[1]);
+    return usage_error("unknown command '%s'; known: run merge list show bundle compare model", argv[1]);
 }
 
 int main(int argc, char **argv)
@@ -59,8 +61,8 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
         return fputs(help, stdout), standard_finish("verify", EXIT_GOOD);
     if (!strcmp(argv[1], "--version")) {
-        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI, __DATE__,
-               __VERSION__);
+        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI,
+               __DATE__, __VERSION__);
         return standard_finish("verify", EXIT_GOOD);
     }
     return standard_finish("verify", run_command(argc, argv));

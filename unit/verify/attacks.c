@@ -22,7 +22,8 @@ static void check(const row *r, const char *cases, int count)
              "run %s --format=jsonl --jobs=1 --timeout=2 --backend=" BUILD "/planted/attacks.so", cases);
     const outcome *const o = run_verify(environment, arguments);
     int seen = 0;
-    for (const char *line = first_result(o->out); !strncmp(line, "{\"id\":", 6); line += strcspn(line, "\n") + 1, seen++) {
+    for (const char *line = first_result(o->out); !strncmp(line, "{\"id\":", 6);
+         line += strcspn(line, "\n") + 1, seen++) {
         json_t *const object = json_loads(line, JSON_DISABLE_EOF_CHECK, NULL);
         cr_assert(object != NULL, "%s: no JSON but %.200s", r->plant, line);
         const char *const id = json_string_value(json_object_get(object, "id"));

@@ -55,6 +55,18 @@ void cases_sort(case_list *list)
     list->count = kept;
 }
 
+void cases_share(case_list *list, int first, int n)
+{
+    int kept = 0;
+    for (int i = 0; i < list->count; i++)
+        if (i % n == first)
+            list->problem[kept++] = list->problem[i];
+        else
+            free_problem(list->problem[i]);
+    for (int i = 0; i < kept; i++) list->id[i] = list->problem[i]->id;
+    list->count = kept;
+}
+
 /* The list owns the problem if all goes well. */
 static bool add_problem(case_list *list, problem *p, complaint *why)
 {

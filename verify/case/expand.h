@@ -16,6 +16,9 @@ typedef struct {
 bool cases_add(case_list *list, const char *argument, complaint *why);
 void cases_free(case_list *list);
 
+/* Keeps every n-th case from `first` on, which counts from 0. */
+void cases_share(case_list *list, int first, int n);
+
 /* Sorts by id; each case stays once. */
 void cases_sort(case_list *list);
 

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+const port_limits usual_limits = {.timeout = 60};
+
 /* A word of a shell: as it is where nothing in it means anything there, else between quotes. */
 static void put_word(FILE *f, const char *word, bool quoted)
 {
@@ -95,12 +97,12 @@ static void put_folder(FILE *f)
     fputs(" && ", f);
 }
 
-static void put_options(FILE *f, const run_options *o)
+static void put_options(FILE *f, const run_about *a)
 {
-    if (o->limits.timeout != o->usual.timeout) fprintf(f, " --timeout=%.10g", o->limits.timeout);
-    if (o->limits.start != o->usual.start) fprintf(f, " --start-timeout=%.10g", o->limits.start);
-    if (o->strict) fputs(" --strict", f);
-    if (o->diagnose) fputs(" --diagnose", f);
+    if (a->timeout != usual_limits.timeout) fprintf(f, " --timeout=%.10g", a->timeout);
+    if (a->start_timeout != usual_limits.start) fprintf(f, " --start-timeout=%.10g", a->start_timeout);
+    if (a->strict) fputs(" --strict", f);
+    if (a->diagnose) fputs(" --diagnose", f);
 }
 
 /* ---- lines ---- */
@@ -132,7 +134,7 @@ static bool close_parts(parts *p, bool good, repro *out)
     return good;
 }
 
-bool repro_of_run(const char *backend_text, const run_options *o, repro *out)
+static bool repro_of_run(const char *backend_text, const run_about *a, repro *out)
 {
     parts p;
     bool const good = open_parts(&p, out);
@@ -142,9 +144,16 @@ bool repro_of_run(const char *backend_text, const run_options *o, repro *out)
         put_program(p.before);
         fputs(" run ", p.before);
         put_backend(p.behind, backend_text);
-        put_options(p.behind, o);
+        put_options(p.behind, a);
     }
     return close_parts(&p, good, out);
+}
+
+bool repros_of_run(report_run *run)
+{
+    bool good = true;
+    for (int b = 0; b < run->backends && good; b++) good = repro_of_run(run->text[b], run->about, &run->again[b]);
+    return good;
 }
 
 bool repro_of_compare(const char *path, const char *declared, repro *out)
@@ -170,4 +179,9 @@ void repro_free(repro *r)
     free(r->behind);
     free(r->program);
     *r = (repro){.program = NULL};
+}
+
+void repros_free(report_run *run)
+{
+    for (int b = 0; b < run->backends; b++) repro_free(&run->again[b]);
 }

@@ -3,17 +3,17 @@
 #define COMMAND_LINE_H
 
 #include "port/port.h"
-#include "report/repro.h"
+#include "report/report.h"
 
-/* What the lines of a run share besides the port. */
-typedef struct {
-    port_limits limits, usual; /* those in force, and those of a run that is given none */
-    bool strict, diagnose;
-} run_options;
+/* Those of a run that is given none. */
+extern const port_limits usual_limits;
 
-/* `verify run` on one port, as --backend takes it; with the variables of the environment that begin with DSV3_, and from
- * this folder where the port is a command, which may name files by it. False: no memory, and nothing to free. */
-bool repro_of_run(const char *backend_text, const run_options *o, repro *out);
+/* `verify run` on each port of the run, with what `about` says of its options, and with the variables of the environment that
+ * begin with DSV3_; from this folder where the port is a command, which may name files by it. Notes them in `again`. False:
+ * no memory. Free them either way. */
+bool repros_of_run(report_run *run);
+
+void repros_free(report_run *run);
 
 /* `verify compare` of a file; declared: "" for nothing. */
 bool repro_of_compare(const char *path, const char *declared, repro *out);

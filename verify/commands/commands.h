@@ -9,6 +9,7 @@ int command_list(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_compare(int argc, char **argv);
 int command_bundle(int argc, char **argv);
+int command_merge(int argc, char **argv);
 int command_model(int argc, char **argv);
 
 #endif

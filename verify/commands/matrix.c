@@ -61,8 +61,7 @@ static bool take_result(matrix *m, json_t *root)
 static bool read_line(matrix *m, const char *line)
 {
     json_t *const root = json_loads(line, 0, NULL);
-    bool const about =
-        json_is_object(json_object_get(root, "run")) || json_is_object(json_object_get(root, "end"));
+    bool const about = json_is_object(json_object_get(root, "run")) || json_is_object(json_object_get(root, "end"));
     bool const good = about || (root && take_result(m, root));
     json_decref(root);
     return good;

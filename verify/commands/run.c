@@ -2,13 +2,13 @@
 #include "command_line.h"
 #include "options.h"
 #include "progress.h"
-#include "report/report.h"
 #include "port/port.h"
 #include "printable.h"
+#include "reports.h"
 #include "resume.h"
 #include "run/case.h"
 #include "run/schedule.h"
-#include "standard.h"
+#include "shard.h"
 
 #include <errno.h>
 #include <math.h>
@@ -19,7 +19,7 @@
 
 typedef struct {
     option_list backends, requires;
-    const char *format, *out, *resume;
+    const char *format, *out, *resume, *shard;
     port_limits limits;
     int jobs;
     bool strict, diagnose, verbose;
@@ -32,9 +32,12 @@ static const option options[] = {
      "or the "
      "option several times. Default: every known one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
-    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "text (default), jsonl, or both: text,jsonl"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "F",
+     "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
     {"--out", OPTION_TEXT, offsetof(arguments, out), "DIR",
-     "where jsonl goes, as DIR/results.jsonl; default: standard output"},
+     "where files go: results.jsonl, junit.xml, summary.md, report.html; default: standard output, of one"},
+    {"--shard", OPTION_TEXT, offsetof(arguments, shard), "I/N",
+     "judge every N-th case from the I-th on; auto: as Open MPI, PMI or Slurm number this job. See verify merge"},
     {"--resume", OPTION_TEXT, offsetof(arguments, resume), "JOURNAL",
      "write each verdict to this file as it comes; the same command goes on from there if it was killed"},
     {"--jobs", OPTION_WHOLE, offsetof(arguments, jobs), "N",
@@ -61,26 +64,14 @@ static const syntax run_syntax = {
     "A port is code that runs here: judge only ports that you trust.\n"
     "The last line reads: N passed, N failed, N skipped.\n"};
 
-static const port_limits usual_limits = {.timeout = 60};
-
-/* A report in work. */
-typedef struct {
-    const report_format *format;
-    FILE *f;
-    void *own; /* of the format */
-} output;
-
 typedef struct {
     arguments a;
     plan pl;
     report_run reported;
     run_about about;
-    char whole[1200];               /* see report_run */
     char absent[MAX_BACKENDS][512]; /* why; see report_run */
     char hello[MAX_BACKENDS][256];  /* see report_run */
-    int outputs;
-    output output[MAX_FORMATS];
-    bool people; /* one of them is for people */
+    reports reports;
     resume_port port[MAX_BACKENDS];
     journal kept;
     complaint lost; /* why the journal could not be written; "": it could */
@@ -107,44 +98,6 @@ static int add_backends(session *s)
     return code;
 }
 
-static const report_format *format_named(const char *name)
-{
-    for (int i = 0; report_formats[i]; i++)
-        if (!strcmp(report_formats[i]->name, name)) return report_formats[i];
-    return NULL;
-}
-
-static bool has_format(const session *s, const report_format *format)
-{
-    for (int i = 0; i < s->outputs; i++)
-        if (s->output[i].format == format) return true;
-    return false;
-}
-
-static int refuse_format(const char *value)
-{
-    complaint why;
-    refuse(&why, "--format=%.200s is unknown; it takes", value);
-    for (int i = 0; report_formats[i]; i++) refuse_more(&why, "%s %s", i ? "," : "", report_formats[i]->name);
-    return usage_error("%s, or several with commas, each once", why.text);
-}
-
-/* Names with commas between them, each once. */
-static int choose_formats(session *s, const char *value)
-{
-    char name[32];
-    for (const char *from = value;; from++) {
-        size_t const length = strcspn(from, ",");
-        snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), from);
-        const report_format *const format = format_named(name);
-        if (!format || has_format(s, format) || s->outputs == MAX_FORMATS) return refuse_format(value);
-        s->output[s->outputs++].format = format;
-        s->people |= !format->file;
-        from += length;
-        if (!*from) return EXIT_GOOD;
-    }
-}
-
 static int add_cases(session *s, const operands *cases)
 {
     complaint why;
@@ -154,14 +107,33 @@ static int add_cases(session *s, const operands *cases)
     return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
 }
 
+/* Of the cases, as --shard says. */
+static int take_share(session *s)
+{
+    complaint why;
+    shard part;
+    if (!shard_read(s->a.shard, &part, &why)) return usage_error("%s", why.text);
+    int const whole = s->pl.cases.count;
+    if (part.of > whole)
+        return usage_error("--shard=%d/%d leaves some shards without a case: there are %d; take at most %d shards",
+                           part.index, part.of, whole, whole);
+    about_cases(&s->about, s->pl.cases.id, whole);
+    s->about.shard = s->t.shard = part.index;
+    s->about.shards = s->t.shards = part.of;
+    cases_share(&s->pl.cases, part.index - 1, part.of);
+    return EXIT_GOOD;
+}
+
 static int use_arguments(session *s, const operands *cases)
 {
     s->pl.jobs = s->a.jobs;
     s->pl.limits = s->a.limits;
     s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.verbose ? WANT_SIGHT : WANT_GLANCE);
-    int code = choose_formats(s, s->a.format);
+    s->reports = (reports){.formats = s->a.format, .out = s->a.out, .kept = &s->a.resume, .kepts = s->a.resume != NULL};
+    int code = reports_choose(&s->reports);
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
+    if (!code) code = take_share(s);
     return code;
 }
 
@@ -241,6 +213,15 @@ static void show_device(backend *b, const char *device)
     memcpy(b->name, name, sizeof name);
 }
 
+/* "NAME VERSION", of which the version may be missing. */
+static void note_hello(session *s, int b, const char *hello)
+{
+    char *const own = s->hello[b];
+    snprintf(own, sizeof s->hello[b], "%s", hello);
+    for (size_t n = strlen(own); n && own[n - 1] == ' '; n--) own[n - 1] = 0;
+    s->reported.hello[b] = own;
+}
+
 /* Opens each backend once: one that is no port at all is a usage error, not a verdict; one that can't run here is absent. */
 static int check_backends(session *s)
 {
@@ -252,8 +233,7 @@ static int check_backends(session *s)
             s->reported.absent[b] = s->absent[b];
         }
         if (port_is(p) == PORT_READY) show_device(&s->pl.backend[b], port_why(p));
-        snprintf(s->hello[b], sizeof s->hello[b], "%s", port_hello(p));
-        s->reported.hello[b] = s->hello[b];
+        note_hello(s, b, port_hello(p));
         code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);
@@ -288,30 +268,6 @@ static int open_journal(session *s)
     return EXIT_GOOD;
 }
 
-/* A report must not be written over the journal. */
-static bool is_journal(const session *s, const char *path)
-{
-    file_identity report, kept;
-    return s->a.resume && file_identify(path, &report) && file_identify(s->a.resume, &kept) &&
-           file_is_one(&report, &kept);
-}
-
-static int open_file(session *s, output *o)
-{
-    char path[1200];
-    o->f = stdout;
-    if (!o->format->file) return EXIT_GOOD;
-    if (!s->a.out && s->outputs == 1) return EXIT_GOOD;
-    if (!s->a.out) return usage_error("--format=%s needs --out=DIR for the %s", s->a.format, o->format->name);
-    if (mkdir(s->a.out, 0777) && errno != EEXIST)
-        return usage_error("cannot make the folder %s: %s", s->a.out, strerror(errno));
-    snprintf(path, sizeof path, "%s/%s", s->a.out, o->format->file);
-    if (is_journal(s, path)) return usage_error("--resume=%s: is the report's own file; name another", s->a.resume);
-    o->f = fopen(path, "w");
-    if (!s->reported.kept) s->reported.kept = strcpy(s->whole, path);
-    return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
-}
-
 /* What the reports say of the run. */
 static void note_run(session *s)
 {
@@ -322,60 +278,21 @@ static void note_run(session *s)
     a->strict = s->a.strict;
     a->diagnose = s->a.diagnose;
     a->verbose = s->a.verbose;
-    a->shard = a->shards = 1;
     a->requires = s->a.requires.count;
     memcpy(a->require, s->a.requires.item, sizeof a->require);
-    about_cases(a, s->pl.cases.id, s->pl.cases.count);
     s->reported.about = a;
-}
-
-/* How each port's cases are run again. */
-static int note_repros(session *s)
-{
-    run_options const o = {s->a.limits, usual_limits, s->a.strict, s->a.diagnose};
-    for (int b = 0; b < s->pl.backends; b++)
-        if (!repro_of_run(s->reported.text[b], &o, &s->reported.again[b])) return usage_error("no memory");
-    return EXIT_GOOD;
 }
 
 static int open_reports(session *s)
 {
-    int code = note_repros(s);
     note_run(s);
     s->reported.cases = s->pl.cases.count;
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
     s->reported.verbose = s->a.verbose;
     s->reported.known = !s->a.backends.count;
-    for (int i = 0; i < s->outputs && !code; i++) code = open_file(s, &s->output[i]);
-    for (int i = 0; i < s->outputs && !code; i++) {
-        output *const o = &s->output[i];
-        o->own = o->format->open(o->f, &s->reported);
-        if (!o->own) code = usage_error("no memory for the report");
-    }
-    return code;
-}
-
-/* Standard output alone was asked for, and nobody reads it any more. */
-static bool is_unread(const session *s)
-{
-    return s->outputs == 1 && s->output[0].f == stdout && standard_is_unread();
-}
-
-/* False: a file could not be written. Standard output is main's to check. */
-static bool close_reports(session *s)
-{
-    bool good = true;
-    for (int i = 0; i < s->outputs; i++) {
-        output *const o = &s->output[i];
-        o->format->close(o->own, &s->t);
-        if (o->f == stdout) continue;
-        good &= !fflush(o->f) && !ferror(o->f);
-        good &= !fclose(o->f);
-    }
-    if (!s->people && !is_unread(s))
-        report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
-    return good;
+    if (!repros_of_run(&s->reported)) return usage_error("no memory");
+    return reports_open(&s->reports, &s->reported);
 }
 
 /* ---- the run ---- */
@@ -397,29 +314,10 @@ static bool on_case(const plan *pl, int index, const result results[], void *con
 {
     session *const s = context;
     progress_clear(&s->shown);
-    s->t.cases++;
-    for (int b = 0; b < pl->backends; b++)
-        if (report_counts(&s->reported, b, &results[b])) tally_add(&s->t, b, &results[b], s->a.strict);
-    for (int i = 0; i < s->outputs; i++) {
-        s->output[i].format->result(s->output[i].own, index, results);
-        fflush(s->output[i].f);
-    }
+    reports_add(&s->reports, &s->reported, index, results, &s->t);
     progress_add(&s->shown, pl, index);
     if (s->t.cases < pl->cases.count) progress_show(&s->shown, pl, s->t.cases, s->t.failed, index, 0);
-    return !is_unread(s);
-}
-
-static int exit_code(const session *s)
-{
-    if (s->t.failed) return EXIT_BAD_VERDICT;
-    for (int i = 0; i < s->a.requires.count; i++)
-        for (int b = 0; b < s->pl.backends; b++)
-            if (!strcmp(s->reported.text[b], s->a.requires.item[i]) && !s->t.by_backend[b][PASS]) {
-                fprintf(stderr, "verify: required backend %s was not judged: %s\n", s->a.requires.item[i],
-                        s->reported.absent[b] ? s->reported.absent[b] : s->t.skip_why[b]);
-                return EXIT_NOTHING;
-            }
-    return s->t.passed ? EXIT_GOOD : EXIT_NOTHING;
+    return !reports_are_unread(&s->reports);
 }
 
 static int run_session(session *s)
@@ -430,7 +328,7 @@ static int run_session(session *s)
     if (!code) code = open_journal(s);
     if (!code) code = open_reports(s);
     if (code) return code;
-    progress_start(&s->shown, &s->pl, s->people);
+    progress_start(&s->shown, &s->pl, s->reports.people);
     s->pl.waiting = on_waiting;
     s->pl.judged = s->a.resume ? on_judged : NULL;
     int const left = s->pl.cases.count - plan_known(&s->pl);
@@ -440,10 +338,11 @@ static int run_session(session *s)
     s->t.seconds = now() - from;
     progress_clear(&s->shown);
     s->t.interrupted = signal_number != 0;
-    if (!close_reports(s)) return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (!reports_close(&s->reports, &s->reported, &s->t))
+        return usage_error("the report could not be written whole: %s", strerror(errno));
     if (*s->lost.text) return usage_error("%s", s->lost.text);
     if (signal_number && s->a.resume) fprintf(stderr, "verify: the same command goes on from %s\n", s->a.resume);
-    return signal_number ? 128 + signal_number : exit_code(s);
+    return signal_number ? 128 + signal_number : reports_exit_code(&s->reported, &s->t);
 }
 
 int command_run(int argc, char **argv)
@@ -462,7 +361,7 @@ int command_run(int argc, char **argv)
         if (!code) code = run_session(s);
     }
     resume_close(&s->kept, &s->pl);
-    for (int b = 0; b < s->pl.backends; b++) repro_free(&s->reported.again[b]);
+    repros_free(&s->reported);
     cases_free(&s->pl.cases);
     free(s);
     return code;

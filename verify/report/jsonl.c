@@ -10,6 +10,10 @@
 /* JSON has no infinity and no NaN: those become strings. */
 static void print_json_number(FILE *f, const char *key, double v)
 {
+    if (fpclassify(v) == FP_ZERO && signbit(v)) {
+        fprintf(f, ",\"%s\":-0.0", key); /* "-0" would be read as a whole number, which has no sign */
+        return;
+    }
     fprintf(f, isfinite(v) ? ",\"%s\":%.17g" : ",\"%s\":\"%f\"", key,
             isnan(v) ? (double)NAN : v); /* without its sign */
 }
@@ -171,8 +175,8 @@ static void print_run(FILE *f, const report_run *run)
 /* The last line. */
 static void print_end(FILE *f, const run_about *a, const tally *t)
 {
-    fprintf(f, "{\"end\":{\"passed\":%d,\"failed\":%d,\"skipped\":%d,\"suspect\":%d,\"cases\":%d", t->passed,
-            t->failed, t->skipped, t->suspect, t->cases);
+    fprintf(f, "{\"end\":{\"passed\":%d,\"failed\":%d,\"skipped\":%d,\"suspect\":%d,\"cases\":%d", t->passed, t->failed,
+            t->skipped, t->suspect, t->cases);
     print_json_number(f, "run_seconds", t->seconds);
     fprintf(f, ",\"interrupted\":%s,\"shard\":%d,\"shards\":%d}}\n", json_bool(t->interrupted), a->shard, a->shards);
 }

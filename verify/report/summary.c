@@ -32,10 +32,16 @@ static void print_backend_row(FILE *f, const char *backend, const char *absent, 
     fprintf(f, "%.4g elements judged\n", t->elements[b]);
 }
 
+void report_closing(FILE *f, const tally *t)
+{
+    if (t->shards > 1) fprintf(f, "shard %d of %d: ", t->shard, t->shards);
+    fprintf(f, "%d passed, %d failed, %d skipped\n", t->passed, t->failed, t->skipped);
+}
+
 void report_summary(FILE *f, const char *const backend[], const char *const absent[], int backends, const tally *t)
 {
     fputc('\n', f);
     for (int b = 0; b < backends; b++) print_backend_row(f, backend[b], absent[b], t, b);
     if (t->suspect) fprintf(f, "(%d SUSPECT)\n", t->suspect);
-    fprintf(f, "%d passed, %d failed, %d skipped\n", t->passed, t->failed, t->skipped);
+    report_closing(f, t);
 }

@@ -14,11 +14,15 @@ typedef struct {
     int cases;                        /* that were reported */
     double seconds;                   /* of the run */
     bool interrupted;
+    int shard, shards; /* which of how many; 0 of 0 or 1 of 1: the whole */
 } tally;
 
 void tally_add(tally *t, int which, const result *r, bool strict);
 
-/* Verdicts by backend (their names; why one is absent, or NULL), then "N passed, N failed, N skipped". */
+/* The last line of a text: "N passed, N failed, N skipped"; of one shard, which it is before that. */
+void report_closing(FILE *f, const tally *t);
+
+/* Verdicts by backend (their names; why one is absent, or NULL), then the last line. */
 void report_summary(FILE *f, const char *const backend[], const char *const absent[], int backends, const tally *t);
 
 #endif

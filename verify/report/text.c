@@ -238,6 +238,17 @@ void report_text(FILE *f, const char *id, const char *backend, const repro *agai
     if (is_bad(r) || (verbose && r->v != SKIP)) print_block(f, id, again, r);
 }
 
+void report_block(FILE *f, print_quoted *print, const report_run *run, int index, int b, const result *r)
+{
+    char *block = NULL;
+    size_t length = 0;
+    FILE *const text = open_memstream(&block, &length);
+    if (!text) return;
+    report_text(text, run->id[index], run->name[b], &run->again[b], r, true);
+    if (!fclose(text)) print(f, block);
+    free(block);
+}
+
 /* ---- the format ---- */
 
 /* What fails is told in full, then by a line each, then counted; of what is VACUOUS the first. */
@@ -271,6 +282,13 @@ static void print_start(FILE *f, const run_about *a)
     fflush(f);
 }
 
+/* What of the whole run this is. */
+static void print_share(FILE *f, const report_run *run)
+{
+    const run_about *const a = run->about;
+    fprintf(f, "shard %d of %d: %d of %d cases\n", a->shard, a->shards, run->cases, a->whole);
+}
+
 static void *open_text(FILE *f, const report_run *run)
 {
     text_report *const t = malloc(sizeof *t);
@@ -278,6 +296,7 @@ static void *open_text(FILE *f, const report_run *run)
     if (t && table) {
         *t = (text_report){.f = f, .run = run, .table = table, .rows = has_rows(table), .whole = true};
         if (t->rows && run->about) print_start(f, run->about);
+        if (run->about && run->about->shards > 1) print_share(f, run);
         return t;
     }
     free(t);
@@ -369,7 +388,7 @@ static void close_screen(const text_report *t, const tally *counts)
     if (counts->suspect) fprintf(t->f, "(%d SUSPECT)\n", counts->suspect);
     print_ways(t, counts);
     print_absent(t);
-    fprintf(t->f, "%d passed, %d failed, %d skipped\n", counts->passed, counts->failed, counts->skipped);
+    report_closing(t->f, counts);
 }
 
 static void close_text(void *own, const tally *counts)

@@ -1,0 +1,45 @@
+/* The reports of a command: which formats, where each goes, and the exit code that they come to. */
+#ifndef REPORTS_H
+#define REPORTS_H
+
+#include "report/report.h"
+
+/* A report in work. */
+typedef struct {
+    const report_format *format;
+    FILE *f;
+    void *own; /* of the format */
+} report;
+
+typedef struct {
+    const char *formats;     /* as --format gives them */
+    const char *out;         /* --out: the folder of the files; NULL: standard output, of one format */
+    const char *const *kept; /* files that no report may be written over */
+    int kepts;
+    int count;
+    report report[MAX_FORMATS];
+    bool people;      /* one of them is for people */
+    char whole[1200]; /* see report_run */
+} reports;
+
+/* Reads `formats`: names with commas between them, each once. Returns the exit code. */
+int reports_choose(reports *r);
+
+/* Opens them. A file of one shard of several is named after it: results-1-of-3.jsonl. Notes in `run` where the first
+ * file lies. Returns the exit code. */
+int reports_open(reports *r, report_run *run);
+
+/* Counts what the ports made of case `index`, and reports it. */
+void reports_add(const reports *r, const report_run *run, int index, const result results[], tally *t);
+
+/* Standard output alone was asked for, and whoever read it has gone, as head does. */
+bool reports_are_unread(const reports *r);
+
+/* Ends them; what is for people alone goes to standard error where nothing else is. False: a file could not be written. Standard
+ * output is main's to check. */
+bool reports_close(reports *r, const report_run *run, const tally *t);
+
+/* Of a run that ended: is a verdict bad, was nothing verified, was a required backend not judged? */
+int reports_exit_code(const report_run *run, const tally *t);
+
+#endif
