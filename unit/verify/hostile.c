@@ -572,6 +572,33 @@ Test(hostile, a_reader_that_goes_is_141)
     }
 }
 
+/* Every command before a reader that has gone: quiet, and 141. */
+Test(hostile, who_reads_nothing_is_told_nothing)
+{
+    static const char *const commands[] = {
+        "--help",
+        "--version",
+        "list",
+        "list --matrix",
+        "list --cases",
+        "show linear@v3",
+        "run --help",
+        "show mla@v3",
+        "run " CASE " --backend=" HOSTILE,
+        "run " CASE " --format=jsonl --backend=" HOSTILE,
+    };
+    char environment[100], arguments[300];
+    for (size_t i = 0; i < 2 * sizeof commands / sizeof *commands; i++) {
+        const char *const signals = i % 2 ? "trap \"\" PIPE; " : ""; /* as some parents leave it */
+        snprintf(environment, sizeof environment, "exec bash -c '%s{ sleep 0.1; ", signals);
+        snprintf(arguments, sizeof arguments, "%s; } | true; exit ${PIPESTATUS[0]}'", commands[i / 2]);
+        double const from = seconds();
+        const outcome *const o = run_verify(environment, arguments);
+        cr_expect(o->code == 141 && !*o->err, "%s: exit code %d: %s", commands[i / 2], o->code, o->err);
+        cr_expect(seconds() - from < 5, "%s: %g s", commands[i / 2], seconds() - from);
+    }
+}
+
 /* ---- files of cases ---- */
 
 static void write_cases(const char *path, const char *before, int times, const char *after, size_t bytes)

@@ -7,10 +7,10 @@
 #include "resume.h"
 #include "run/case.h"
 #include "run/schedule.h"
+#include "standard.h"
 
 #include <errno.h>
 #include <math.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -330,6 +330,12 @@ static int open_reports(session *s)
     return code;
 }
 
+/* Standard output alone was asked for, and nobody reads it any more. */
+static bool is_unread(const session *s)
+{
+    return s->outputs == 1 && s->output[0].f == stdout && standard_is_unread();
+}
+
 /* False: a file could not be written. Standard output is main's to check. */
 static bool close_reports(session *s)
 {
@@ -341,7 +347,8 @@ static bool close_reports(session *s)
         good &= !fflush(o->f) && !ferror(o->f);
         good &= !fclose(o->f);
     }
-    if (!s->people) report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
+    if (!s->people && !is_unread(s))
+        report_summary(stderr, s->reported.name, s->reported.absent, s->pl.backends, &s->t);
     return good;
 }
 
@@ -353,19 +360,6 @@ static void show_progress(const session *s, int index)
     fprintf(stderr, "\r%d of %d cases, %d failed\033[K", index + 1, s->pl.cases.count, s->t.failed);
     if (index + 1 == s->pl.cases.count) fprintf(stderr, "\r\033[K");
     fflush(stderr);
-}
-
-/* Is somebody there to read what goes to this descriptor? */
-static bool has_reader(int fd)
-{
-    struct pollfd end = {fd, POLLOUT, 0};
-    return poll(&end, 1, 0) < 0 || !(end.revents & POLLERR);
-}
-
-/* Standard output alone was asked for, and whoever read it has gone, as head does. */
-static bool is_unread(const session *s)
-{
-    return s->outputs == 1 && s->output[0].f == stdout && ferror(stdout) && !has_reader(STDOUT_FILENO);
 }
 
 /* False: what isn't kept would be lost. */

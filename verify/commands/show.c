@@ -6,6 +6,7 @@
 #include "loaded_case.h"
 #include "options.h"
 #include "report/wrap.h"
+#include "standard.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -163,6 +164,7 @@ static int show(loaded_case *l)
     ref_numerics_print(p->op->name, &l->numerics, false, text, sizeof text);
     wrapped(!ref_is_empty(l->numerics.declared) || l->numerics.without ? "declared" : "assumed", text);
     fflush(stdout);
+    if (standard_is_unread()) return EXIT_GOOD;
     if (!loaded_case_fill(l) || !loaded_case_leave_out(l, l->numerics.without)) return EXIT_USAGE;
     return print_sight(p, &l->numerics, l->data) ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }
