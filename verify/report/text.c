@@ -200,6 +200,7 @@ void report_text(FILE *f, const char *id, const char *backend, const repro *agai
     if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
     fputc('\n', f);
     if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, 98);
+    if (r->v == VACUOUS && *r->way_out) print_wrapped(f, "  way out", r->way_out, 11, 98);
     if (bad || (verbose && r->v != SKIP)) print_block(f, id, again, r);
 }
 
