@@ -370,6 +370,26 @@ Test(cli, compare_judges_a_folder_of_bundles)
     cr_expect(!system(text));
 }
 
+/* What takes long says so before, and on a terminal what it is at; on a pipe nothing else. */
+Test(cli, who_waits_is_told)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[400];
+    cr_assert(mkdtemp(folder) != NULL);
+    const outcome *o = run_verify("timeout 0.5", "show mla@v3");
+    cr_expect(strstr(o->err, "verify: mla@v3 takes about ") && lines_of(o->err) == 1, "%s", o->err);
+    o = run_verify("", "show mla_decode@v3");
+    cr_expect(!*o->err, "%s", o->err);
+    snprintf(text, sizeof text, "-qec '%s/bin/verify show mla_decode@v3' %s/typescript >/dev/null", BUILD, folder);
+    char command[600], shown[65536];
+    snprintf(command, sizeof command, "script %s", text);
+    cr_expect(!system(command), "%s", command);
+    snprintf(text, sizeof text, "%s/typescript", folder);
+    read_file(text, shown, sizeof shown);
+    cr_expect(strstr(shown, "\r\033[K[") && strstr(shown, "] F15_") && !strstr(shown, "takes about"), "%s", shown);
+    remove(text);
+    rmdir(folder);
+}
+
 /* Ids that are longer than a file's name may be, and differ at their end only, have folders of their own. */
 Test(cli, bundles_of_long_ids)
 {

@@ -6,6 +6,7 @@
 #include "judge/judge.h"
 #include "loaded_case.h"
 #include "options.h"
+#include "waiting.h"
 
 #include <errno.h>
 #include <math.h>
@@ -114,24 +115,26 @@ static void folder_name(const char *dir, const char *id, char *path, size_t cap)
         if (strchr(":;,=@/", *s)) *s = '_';
 }
 
-static bool write_bundle(const char *dir, const loaded_case *l, bool widened, complaint *why)
+static bool write_bundle(const char *dir, const loaded_case *l, bool widened, waiting *w, complaint *why)
 {
     char path[1300], file[1400];
     folder_name(dir, l->p.id, path, sizeof path);
     snprintf(file, sizeof file, "%s/truth.safetensors", path);
     if (mkdir(path, 0777) && errno != EEXIST) return refuse(why, "cannot make %.500s: %s", path, strerror(errno));
     if (!folder_write(path, &l->p, l->data, widened, why) || !write_truth(l, file, why)) return false;
+    waiting_hide(w);
     printf("%s\n", path);
     return true;
 }
 
-static int make_bundle(const char *dir, const char *id, const char *declared, bool widened)
+static int make_bundle(const char *dir, const char *id, const char *declared, bool widened, waiting *w)
 {
     complaint why;
     loaded_case *const l = loaded_case_open(id, declared);
     if (!l) return EXIT_USAGE;
+    waiting_announce("verify", &l->p, 3);
     int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
-    if (!code && !write_bundle(dir, l, widened, &why)) code = usage_error("%s", why.text);
+    if (!code && !write_bundle(dir, l, widened, w, &why)) code = usage_error("%s", why.text);
     loaded_case_close(l);
     return code;
 }
@@ -139,8 +142,13 @@ static int make_bundle(const char *dir, const char *id, const char *declared, bo
 static int make_bundles(const char *dir, const case_list *list, const char *declared, bool widened)
 {
     int code = EXIT_GOOD;
+    waiting w = waiting_begin();
     if (mkdir(dir, 0777) && errno != EEXIST) return usage_error("cannot make the folder %s: %s", dir, strerror(errno));
-    for (int i = 0; i < list->count && !code; i++) code = make_bundle(dir, list->id[i], declared, widened);
+    for (int i = 0; i < list->count && !code; i++) {
+        waiting_say(&w, i, list->count, list->id[i]);
+        code = make_bundle(dir, list->id[i], declared, widened, &w);
+    }
+    waiting_hide(&w);
     return code;
 }
 

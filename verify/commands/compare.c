@@ -9,6 +9,7 @@
 #include "options.h"
 #include "report/text.h"
 #include "standard.h"
+#include "waiting.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -89,6 +90,7 @@ static int compare_file(const arguments *a, const char *path, const char *declar
 {
     loaded_case *const l = loaded_case_open(a->id, declared);
     if (!l) return EXIT_USAGE;
+    waiting_announce("verify", &l->p, 3);
     int const code = loaded_case_fits_files(l) && loaded_case_fill(l) ? judge_file(l, path, a->verbose) : EXIT_USAGE;
     loaded_case_close(l);
     return code;
@@ -134,6 +136,7 @@ static int compare_bundle(const bundle_list *b, int i, const arguments *a, repro
     loaded_case *const l = loaded_case_open(b->id[i], declared);
     if (!l) return EXIT_USAGE;
     snprintf(path, sizeof path, "%.4300s/outputs.safetensors", b->path[i]);
+    waiting_announce("verify", &l->p, 3);
     int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
     if (!code && !(judge_bundle(l, path, r) && repro_of_compare(path, declared, again)))
         code = usage_error("no memory for %s", b->id[i]);
@@ -156,10 +159,13 @@ static int report_bundles(const bundle_list *b, const char *path, const argument
         .cases = b->count, .id = b->id, .backends = 1, .name = {"files"}, .text = {path}, .verbose = a->verbose};
     result *const r = calloc(1, sizeof *r);
     tally t = {0};
+    waiting w = waiting_begin();
     void *const report = r ? format->open(stdout, &run) : NULL;
     int code = report ? EXIT_GOOD : usage_error("no memory for the report");
     for (int i = 0; i < b->count && !code && !standard_is_unread(); i++) {
+        waiting_say(&w, i, b->count, b->id[i]);
         code = compare_bundle(b, i, a, &run.again[0], r);
+        waiting_hide(&w);
         if (code) break;
         tally_add(&t, 0, r, false);
         format->result(report, i, r);
