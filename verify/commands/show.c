@@ -101,11 +101,12 @@ static void print_blind(int q)
     wrapped("", line);
 }
 
-static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[])
+static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[], waiting *w)
 {
     int64_t count;
     char line[200];
     int64_t const apart = seen_in(p, n, ref_only(q), data, &count);
+    waiting_hide(w);
     if (apart == 0) {
         print_blind(q);
         return true;
@@ -125,9 +126,8 @@ static bool print_quirks(const problem *p, const ref_numerics *n, void *const da
     for (int q = 0; good && ref_quirk(q) && !standard_is_unread(); q++) {
         if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
         waiting_say(&w, done++, quirks_of(p->op), ref_quirk(q)->name);
-        good = print_quirk(p, q, n, data);
+        good = print_quirk(p, q, n, data, &w);
     }
-    waiting_hide(&w);
     return good;
 }
 
