@@ -1,6 +1,7 @@
 /* bench run: times of ports on cases that the judge passes, beside the limits of the same minute. */
 #include "anchor.h"
 #include "bench.h"
+#include "commands/waiting.h"
 #include "cost.h"
 #include "paths.h"
 #include "port/process.h"
@@ -182,6 +183,8 @@ static void time_ports(bench_state *b, const problem *p)
 static void time_case(bench_state *b, const problem *p)
 {
     complaint why;
+    progress_hide();
+    waiting_announce("bench", p, 3);
     progress_say(&b->at, "judging", p->id);
     bool const passed = subjects_judge(b->ports, p, &why);
     progress_say(&b->at, "timing", p->id);

@@ -1,11 +1,12 @@
 """verify model, tried on tiny checkpoints and on one that is larger than the memory it may take.
 
-    build/ports/python unit/model.py [agreement] [ports] [streaming] [refusals] [resume] [changes] [targets] [finite]
+    build/ports/python unit/model.py [agreement] [ports] [skips] [streaming] [refusals] [resume] [changes] [targets] [finite]
 
 agreement  truth beside transformers in binary64 (unit/oracle.py): one prefill, and prefill with cached decoding; three
            configurations in f32, bf16 and FP8, MTP modules too. The largest difference of logits is at most 2^-40 of the
            largest logit, and every routing set is the same.
 ports      the plain port passes every stage; ports with a known mistake fail in a stage that has it
+skips      a port that lacks ops: their stages are SKIP, the truth goes on, and a run that was killed does so too
 streaming  1.9 GB of FP8 weights (hidden_size 7168, 16 experts of 2048, two MoE layers): peak resident set for 1 and 8 tokens;
            killed in the middle, the run goes on and gives the same file
 refusals   what can't be read gets one sentence and exit code 2
@@ -125,6 +126,64 @@ def ports():
         first = re.search("first stage outside: (.*)", run.stdout)
         check(run.returncode == 1 and first and stage in first[1] and f"{mistake} explains all" in run.stdout,
               f"odd-f32, {mistake}: exit {run.returncode}, first stage outside: {first[1] if first else None}")
+
+
+def skips():
+    """A port without some ops: their stages are skipped, the others judged; and so again when it goes on."""
+    kind, dump = "odd-f32", os.path.join(FOLDER, "skips.safetensors")
+    plain = verify(checkpoint(kind), f"--tokens={TOKENS}", "--backend=plain", f"--dump={dump}.plain")
+    stages, own = len(plain.stdout.splitlines()) - 2, tensors(f"{dump}.plain")
+    for lacks, skipped in (("swiglu", 1), ("moe mla", 11), ("embed linear rmsnorm", 30)):
+        port = os.path.join(BUILD, "lacks.so")
+        build_port(port, lacks.split())
+        run = verify(checkpoint(kind), f"--tokens={TOKENS}", f"--backend={port}", f"--dump={dump}", "--verbose")
+        lines = run.stdout.splitlines()
+        last = lines[-1] if lines else run.stderr
+        good = run.returncode == 0 and last == f"{stages - skipped} passed, 0 failed, {skipped} skipped"
+        said = f"{skipped} of {stages} stages are not the port's" in run.stdout
+        check(good and said and run.stdout.count(" SKIP ") == skipped, f"{kind}, a port without {lacks}: {last}")
+        there = tensors(dump)
+        off = max(abs(own[name] - there[name]).max() / max(abs(own[name]).max(), 1) for name in own)
+        check(own.keys() == there.keys() and 0 < off < 1e-4, f"{kind}, a port without {lacks}: {off:.1e} from one with all")
+        resumes_with_skips(kind, port, dump, run.stdout, lacks)
+    program = f"import sys; sys.path.append(\"{HERE}/../verify/ports\"); import dsv3_port; dsv3_port.serve(\"none\", {{}})"
+    run = verify(checkpoint(kind), f"--tokens={TOKENS}", f"--backend=exec:python3 -c '{program}'")
+    good = run.returncode == 3 and run.stdout.endswith(f"\n0 passed, 0 failed, {stages} skipped\n")
+    check(good, f"{kind}, a program without ops: exit {run.returncode} {run.stderr}")
+
+
+def resumes_with_skips(kind, port, dump, whole, lacks):
+    """The dump again, from parts of a run that was killed."""
+    first = open(dump, "rb").read()
+    os.remove(dump)
+    child = subprocess.Popen([VERIFY, "model", checkpoint(kind), f"--tokens={TOKENS}", f"--backend={port}", "--verbose",
+                              f"--dump={dump}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    while child.poll() is None and not (os.path.isdir(f"{dump}.partial") and len(os.listdir(f"{dump}.partial")) > 2):
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
+    run = verify(checkpoint(kind), f"--tokens={TOKENS}", f"--backend={port}", f"--dump={dump}", "--verbose")
+    good = run.stdout == whole and open(dump, "rb").read() == first
+    check(good, f"{kind}, a port without {lacks} goes on: the same verdicts and bytes")
+    os.remove(dump)
+
+
+def build_port(path, lacks):
+    """The plain port without these ops."""
+    plain = os.path.join(HERE, "..", "verify", "ports", "plain")
+    folder = path + ".c"
+    shutil.copytree(plain, folder, dirs_exist_ok=True)
+    with open(os.path.join(folder, "plain.h"), encoding="utf-8") as file:
+        text = file.read()
+    ops = [f"OP({name})" for name in ("embed", "linear", "rmsnorm", "mla", "moe", "swiglu") if name not in lacks]
+    text = text.replace("#define PLAIN_OPS(OP) DSV3_OPS(OP)", "#define PLAIN_OPS(OP) " + " ".join(ops))
+    with open(os.path.join(folder, "plain.h"), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.remove(os.path.join(folder, "mtp.c"))  # calls others
+    sources = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".c")]
+    subprocess.run(["cc", "-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC", f"-I{HERE}/../include", "-o", path,
+                    *sources, "-lm"], check=True)  # fmt: skip
+    shutil.rmtree(folder)
 
 
 # ---- streaming ----
@@ -672,7 +731,7 @@ def finite():
 
 
 def main():
-    chapters = {"agreement": agreement, "ports": ports, "streaming": streaming, "refusals": refusals, "resume": resume,
+    chapters = {"agreement": agreement, "ports": ports, "skips": skips, "streaming": streaming, "refusals": refusals, "resume": resume,
                 "changes": changes, "targets": targets, "finite": finite}  # fmt: skip
     names = sys.argv[1:] or list(chapters)
     if set(names) - set(chapters):

@@ -101,6 +101,7 @@ typedef struct {
     bool choice_illegal; /* `choice` describes a row whose choice is illegal */
     char choice[400];    /* the first such row, in words */
     char would_pass[40]; /* of a FAIL that declares nothing: what would make it PASS; "" nothing known */
+    char way_out[100];   /* of VACUOUS: what would make it PASS, or that nothing does; "" not sought */
     int diagnoses;       /* quirks that were tried; most likely first */
     diagnosis_row diagnosis[MAX_DIAGNOSES];
     int quirks_tried;     /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */

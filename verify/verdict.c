@@ -34,9 +34,9 @@ static bool is_sound(const result *r, const unsigned char *bytes)
                 (unsigned)r->v < VERDICTS && (unsigned)r->skip < SKIP_REASONS && ends(r->why, sizeof r->why) &&
                 ends(r->declared, sizeof r->declared) && ends(r->assumed, sizeof r->assumed) &&
                 ends(r->choice, sizeof r->choice) && ends(r->port_output, sizeof r->port_output) &&
-                ends(r->undiagnosed, sizeof r->undiagnosed) && ends(r->not_made, sizeof r->not_made) &&
-                r->outputs >= 0 && r->outputs <= MAX_OUTPUTS && r->flips >= 0 && r->diagnoses >= 0 &&
-                r->diagnoses <= MAX_DIAGNOSES;
+                ends(r->undiagnosed, sizeof r->undiagnosed) && ends(r->way_out, sizeof r->way_out) &&
+                ends(r->not_made, sizeof r->not_made) && r->outputs >= 0 && r->outputs <= MAX_OUTPUTS &&
+                r->flips >= 0 && r->diagnoses >= 0 && r->diagnoses <= MAX_DIAGNOSES;
     for (int i = 0; good && i < r->outputs; i++)
         good = is_sound_output(&r->output[i], bytes + offsetof(result, output) + (size_t)i * sizeof(output_stats));
     for (int i = 0; good && i < r->diagnoses; i++)

@@ -100,7 +100,11 @@ static const bad inputs[] = {
     {"", "show linear@tiny --numerics=/dev/zero", {"cannot read a declaration from /dev/zero: is no regular file"}},
     {"", "show linear@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
     {"", "show linear@tiny --numerics='x_norm bf16 must'", {"'x_norm' is unknown to linear", "known: acc"}},
-    {"", "compare", {"compare needs a file and a case"}},
+    {"", "compare", {"compare needs a file and a case", "folder of bundles"}},
+    {"", "compare unit/verify", {"unit/verify holds no case.json", "verify bundle make"}},
+    {"", "compare unit/verify --format=md", {"--format=md is unknown", "text or jsonl"}},
+    {"", "compare a.safetensors --case=rmsnorm@tiny --format=jsonl", {"--format=jsonl is for a folder"}},
+    {"", "bundle make /tmp/none rmsnorm@tiny --tensors=f16", {"--tensors=f16", "it is f32"}},
     {"", "compare /no/such.safetensors --case=rmsnorm@tiny", {"/no/such.safetensors"}},
     {"", "compare README.md --case=rmsnorm@tiny", {"README.md"}},
     {"", "compare a.safetensors b.safetensors --case=rmsnorm@tiny", {"takes one file", "'b.safetensors'"}},
@@ -403,6 +407,60 @@ Test(cli, a_terminal_shows_how_far_a_run_is)
     cr_expect(!strcmp(shown + strlen(shown) - 4, "\r\033[K"), "%s", shown);
     const outcome *const o = run_verify("", "run 'rmsnorm@odd;seed=1..2' --backend=plain");
     cr_expect(!*o->err, "%s", o->err);
+}
+
+/* Judges all bundles of a folder: right, in F32, not rounded, cut, absent. Also one alone, and as JSON. */
+Test(cli, compare_judges_a_folder_of_bundles)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[300], line[4096], again[65536];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s 'rmsnorm@odd:x=f32|bf16' quant@odd embed@odd linear@odd --tensors=f32",
+             folder);
+    const outcome *o = run_verify("", text);
+    cr_assert(o->code == 0, "%s%s", o->out, o->err);
+    snprintf(text, sizeof text, "python3 unit/planted/answers.py %s", folder);
+    cr_assert(!system(text));
+    snprintf(text, sizeof text, "compare %s", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 1 && strstr(o->out, "\n3 passed, 1 failed, 1 skipped\n"), "exit code %d: %s%s", o->code,
+              o->out, o->err);
+    cr_expect(strstr(o->out, "embed@odd  there is no outputs.safetensors") != NULL, "%s", o->out);
+    cr_expect(strstr(o->out, "which is no bf16 value: round") != NULL, "%s", o->out);
+    cr_expect(find_repro(o->out, line, sizeof line) && run_elsewhere(line, again, sizeof again) == 2, "%s: %s", line,
+              again);
+    snprintf(text, sizeof text, "compare %s --format=jsonl", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 1 && count_of(o->out, "\"verdict\":\"PASS\"") == 3, "%s", o->out);
+    cr_expect(strstr(o->err, "3 passed, 1 failed, 1 skipped") && strstr(o->out, "\"declared\":\"acc 24 rn\""), "%s%s",
+              o->out, o->err);
+    snprintf(text, sizeof text, "compare %s/rmsnorm_odd --numerics='acc 53 rn' --verbose", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 0 && strstr(o->out, "declared acc 53 rn") && strstr(o->out, "1 passed, 0 failed"), "%s%s",
+              o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+}
+
+/* What takes long says so before, and on a terminal what it is at; on a pipe nothing else. */
+Test(cli, who_waits_is_told)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[400];
+    cr_assert(mkdtemp(folder) != NULL);
+    const outcome *o = run_verify("timeout 0.5", "show mla@v3");
+    cr_expect(strstr(o->err, "verify: mla@v3 takes about ") && lines_of(o->err) == 1, "%s", o->err);
+    o = run_verify("", "show mla_decode@v3");
+    cr_expect(!*o->err, "%s", o->err);
+    snprintf(text, sizeof text, "-qec '%s/bin/verify show mla_decode@v3' %s/typescript >/dev/null", BUILD, folder);
+    char command[600], shown[65536];
+    snprintf(command, sizeof command, "script %s", text);
+    cr_expect(!system(command), "%s", command);
+    snprintf(text, sizeof text, "%s/typescript", folder);
+    read_file(text, shown, sizeof shown);
+    cr_expect(strstr(shown, "\r\033[K[") && strstr(shown, "] F15_") && strstr(shown, "\r\033[K          F15_") &&
+                  !strstr(shown, "takes about"),
+              "%s", shown);
+    remove(text);
+    rmdir(folder);
 }
 
 /* Ids that are longer than a file's name may be, and differ at their end only, have folders of their own. */

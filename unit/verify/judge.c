@@ -6,6 +6,7 @@
 #include "judge/flips.h"
 #include "judge/judge.h"
 #include "judge/mutants.h"
+#include "judge/way_out.h"
 #include "judge/would_pass.h"
 #include "report/text.h"
 
@@ -390,6 +391,39 @@ static void write_rmsnorm(sight *s, double off)
             ref_encode(y->dtype, s->data[y - t], k,
                        off * bf16(x_norm * ref_decode(t[weight].dtype, s->data[weight], k - row)));
         }
+    }
+}
+
+/* A VACUOUS verdict names the clause, or the case, that would make it one, and only one that does. */
+Test(judge, a_vacuous_verdict_has_a_way_out)
+{
+    static const struct {
+        const char *id, *declared, *says;
+    } rows[] = {
+        {"rope_backward@edge;fill=far", "", "PASS, if it is true of the port and declared: angle f64"},
+        {"rope_backward@edge;fill=far", "flush none; angle f32",
+         "PASS, if it is true of the port and declared: angle f64"},
+        {"rmsnorm@odd", "acc 2 rz; flush none", "PASS, if it is true of the port and declared: acc 24 rn"},
+        {"experts@tiny:n_tokens=4;fill=adversarial", "acc 24 rn",
+         "these values say little: the case without ;fill= judges more"},
+        {"experts@odd", "acc 2 rz", "PASS, if it is true of the port and declared: acc 24 rn"},
+        {"rmsnorm_backward@edge", "", "no one clause makes it PASS, nor stages=1, nor another fill"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sight s;
+        result r;
+        look(&s, rows[i].id, rows[i].declared);
+        for (int t = 0; t < s.p.tensors; t++)
+            for (int64_t k = 0; s.truth.value[t] && k < s.p.tensor[t].count; k++)
+                ref_encode(s.p.tensor[t].dtype, s.data[t], k, s.truth.value[t][k].hi);
+        cr_expect(judged(&s, &r) == VACUOUS, "%s: %s", rows[i].id, verdict_name(r.v));
+        snprintf(r.declared, sizeof r.declared, "%s", rows[i].declared);
+        cr_assert(find_way_out(&s.p, &s.truth, &s.own, s.data, true, &r));
+        cr_expect(!strcmp(r.way_out, rows[i].says), "%s: %s", rows[i].id, r.way_out);
+        char *const text = block_of(&r);
+        cr_expect(strstr(text, "\n  way out  ") != NULL, "%s", text);
+        free(text);
+        look_away(&s);
     }
 }
 

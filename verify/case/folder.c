@@ -6,6 +6,7 @@
 #include "without.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,7 +16,13 @@ static void print_prob(FILE *f, const problem *p)
         fprintf(f, "%s\"%s\": %.17g", field == p->op->fields ? "" : ", ", field->name, problem_field(p, field));
 }
 
-static void print_tensors(FILE *f, const problem *p)
+/* Narrow formats that numpy lacks. */
+static bool is_narrow(dsv3_dtype d)
+{
+    return d == DSV3_BF16 || d == DSV3_F8_E4M3;
+}
+
+static void print_tensors(FILE *f, const problem *p, bool widened)
 {
     static const char *const kinds[] = {"in", "weight", "out"};
     for (int i = 0; i < p->tensors; i++) {
@@ -23,11 +30,11 @@ static void print_tensors(FILE *f, const problem *p)
         fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->name,
                 kinds[t->row->kind], ref_dtype_name(t->dtype));
         for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
-        fprintf(f, "]}");
+        fprintf(f, widened && is_narrow(t->dtype) ? "], \"stored\": \"f32\"}" : "]}");
     }
 }
 
-static bool write_case_json(const char *dir, const problem *p, complaint *why)
+static bool write_case_json(const char *dir, const problem *p, bool widened, complaint *why)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/case.json", dir);
@@ -36,30 +43,55 @@ static bool write_case_json(const char *dir, const problem *p, complaint *why)
     fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
     print_prob(f, p);
     fprintf(f, "}, \"tensors\": [");
-    print_tensors(f, p);
+    print_tensors(f, p, widened);
     fprintf(f, "\n]}\n");
     bool const good = !ferror(f);
     if (!fclose(f) && good) return true;
     return refuse(why, "cannot write %s: %s", path, strerror(errno));
 }
 
-bool folder_write(const char *dir, const problem *p, void *const data[], complaint *why)
+/* The same values as F32; NULL: no memory. */
+static void *widen(const tensor_info *t, const void *data)
+{
+    char *const wide = malloc((size_t)t->count * sizeof(float) + 1);
+    for (int64_t i = 0; wide && i < t->count; i++) ref_encode(DSV3_F32, wide, i, ref_decode(t->dtype, data, i));
+    return wide;
+}
+
+/* One input or weight as it is written. False: no memory. */
+static bool item_of(const tensor_info *t, void *data, bool widened, safetensor *s)
+{
+    bool const wide = widened && is_narrow(t->dtype);
+    *s = (safetensor){.dtype = t->dtype, .ndim = t->ndim, .data = data, .bytes = t->bytes};
+    snprintf(s->name, sizeof s->name, "%s", t->name);
+    memcpy(s->shape, t->shape, sizeof s->shape);
+    if (!wide) return true;
+    s->dtype = DSV3_F32;
+    s->bytes = (size_t)t->count * sizeof(float);
+    s->data = widen(t, data);
+    return s->data != NULL;
+}
+
+bool folder_write(const char *dir, const problem *p, void *const data[], bool widened, complaint *why)
 {
     char path[4200];
+    bool good = true;
     safetensor *const item = calloc((size_t)p->tensors, sizeof *item);
     int64_t count = 0;
     if (!item) return refuse(why, "no memory for the list of tensors");
     if (!tensors_touch(p, data)) return free(item), refuse(why, "no memory for the tensors of %s", p->op->name);
-    for (int i = 0; i < p->tensors; i++) {
-        const tensor_info *const t = &p->tensor[i];
-        if (t->row->kind == TENSOR_OUT) continue;
-        safetensor *const s = &item[count++];
-        *s = (safetensor){.dtype = t->dtype, .ndim = t->ndim, .data = data[i], .bytes = t->bytes};
-        snprintf(s->name, sizeof s->name, "%s", t->name);
-        memcpy(s->shape, t->shape, sizeof s->shape);
-    }
+    for (int i = 0; good && i < p->tensors; i++)
+        if (p->tensor[i].row->kind != TENSOR_OUT) good = item_of(&p->tensor[i], data[i], widened, &item[count++]);
     snprintf(path, sizeof path, "%s/inputs.safetensors", dir);
-    bool const good = write_case_json(dir, p, why) && safetensors_write(path, item, count, why);
+    if (!good)
+        refuse(why, "no memory for the tensors of %s", p->op->name);
+    else
+        good = write_case_json(dir, p, widened, why) && safetensors_write(path, item, count, why);
+    for (int i = 0, k = 0; i < p->tensors && k < count; i++) {
+        if (p->tensor[i].row->kind == TENSOR_OUT) continue;
+        if (item[k].data != data[i]) free((void *)(uintptr_t)item[k].data);
+        k++;
+    }
     free(item);
     return good;
 }
@@ -72,12 +104,28 @@ static void print_shape(char *text, size_t cap, const int64_t *shape, int ndim)
     if (used < cap) snprintf(text + used, cap - used, ")");
 }
 
-static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, complaint *why)
+/* Values in F32 become those of a narrower format, which they must be. */
+static bool narrow(const char *path, const safetensor *s, const tensor_info *t, void *data, complaint *why)
+{
+    for (int64_t i = 0; i < t->count; i++) {
+        double const v = ref_decode(DSV3_F32, s->data, i);
+        ref_encode(t->dtype, data, i, v);
+        double const is = ref_decode(t->dtype, data, i);
+        if (is != v && !(isnan(is) && isnan(v)))
+            return refuse(why, "%s: element %lld of %s is %.9g, which is no %s value: round the answer to %s first",
+                          path, (long long)i, s->name, v, ref_dtype_name(t->dtype), ref_dtype_name(t->dtype));
+    }
+    return true;
+}
+
+static bool copy_output(const char *path, const safetensors *file, const tensor_info *t, void *data, bool widened,
+                        complaint *why)
 {
     char is[100], should[100];
     const safetensor *const s = safetensors_find(file, t->name);
     if (!s) return refuse(why, "%s holds no tensor %s", path, t->name);
-    if (s->dtype != t->dtype)
+    bool const wide = widened && s->dtype == DSV3_F32 && is_narrow(t->dtype);
+    if (s->dtype != t->dtype && !wide)
         return refuse(why, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
                       ref_dtype_name(t->dtype)),
                false;
@@ -86,11 +134,12 @@ static bool copy_output(const char *path, const safetensors *file, const tensor_
         print_shape(should, sizeof should, t->shape, t->ndim);
         return refuse(why, "%s: %s has shape %s, not %s", path, s->name, is, should);
     }
+    if (wide) return narrow(path, s, t, data, why);
     memcpy(data, s->data, t->bytes);
     return true;
 }
 
-static bool copy_outputs(const char *path, const safetensors *file, const problem *p, void *const data[],
+static bool copy_outputs(const char *path, const safetensors *file, const problem *p, void *const data[], bool widened,
                          unsigned *left_out, complaint *why)
 {
     bool good = true;
@@ -99,20 +148,22 @@ static bool copy_outputs(const char *path, const safetensors *file, const proble
         const tensor_info *const t = &p->tensor[i];
         bool const out = t->row->kind == TENSOR_OUT, missing = optional_as(t) && !safetensors_find(file, t->name);
         if (missing) memset(data[i], 0xa5, t->bytes), *left_out |= output_bit(p, i);
-        if (out && !missing) good = copy_output(path, file, t, data[i], why);
+        if (out && !missing) good = copy_output(path, file, t, data[i], widened, why);
     }
     return good;
 }
 
-bool folder_read_outputs(const char *path, const problem *p, void *const data[], unsigned *left_out, complaint *why)
+bool folder_read_outputs(const char *path, const problem *p, void *const data[], bool widened, unsigned *left_out,
+                         complaint *why)
 {
     safetensors file;
     size_t most = SAFETENSORS_MAX_HEADER, size = 0;
-    for (int i = 0; i < p->tensors; i++) most += p->tensor[i].row->kind == TENSOR_OUT ? p->tensor[i].bytes : 0;
+    for (int i = 0; i < p->tensors; i++)
+        most += p->tensor[i].row->kind == TENSOR_OUT ? (widened ? 4 : 1) * p->tensor[i].bytes : 0;
     char *const content = file_read(&(about_file){path, why}, most, &size);
     bool good = content && safetensors_parse(path, content, size, &file, why);
     if (good) {
-        good = copy_outputs(path, &file, p, data, left_out, why);
+        good = copy_outputs(path, &file, p, data, widened, left_out, why);
         safetensors_close(&file);
     }
     free(content);

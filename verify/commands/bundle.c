@@ -6,6 +6,7 @@
 #include "judge/judge.h"
 #include "loaded_case.h"
 #include "options.h"
+#include "waiting.h"
 
 #include <errno.h>
 #include <math.h>
@@ -14,17 +15,20 @@
 #include <sys/stat.h>
 
 typedef struct {
-    const char *numerics;
+    const char *numerics, *tensors;
 } arguments;
 
 static const option options[] = {
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
      "how a port rounds, as text or a file: truth.safetensors gets the ends of what is legal too"},
+    {"--tensors", OPTION_TEXT, offsetof(arguments, tensors), "F",
+     "f32: BF16 and FP8 tensors are written as F32, the same values, for readers such as numpy that lack these "
+     "formats"},
     {NULL},
 };
 
 static const syntax bundle_syntax = {"bundle make",
-                                     "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE]\n"
+                                     "usage: verify bundle make DIR CASE... [--numerics=TEXT|FILE] [--tensors=f32]\n"
                                      "\n"
                                      "Writes each case as a folder below DIR: case.json, inputs.safetensors, and\n"
                                      "truth.safetensors with centre and radius of every output element, in binary64.\n"
@@ -111,40 +115,47 @@ static void folder_name(const char *dir, const char *id, char *path, size_t cap)
         if (strchr(":;,=@/", *s)) *s = '_';
 }
 
-static bool write_bundle(const char *dir, const loaded_case *l, complaint *why)
+static bool write_bundle(const char *dir, const loaded_case *l, bool widened, waiting *w, complaint *why)
 {
     char path[1300], file[1400];
     folder_name(dir, l->p.id, path, sizeof path);
     snprintf(file, sizeof file, "%s/truth.safetensors", path);
     if (mkdir(path, 0777) && errno != EEXIST) return refuse(why, "cannot make %.500s: %s", path, strerror(errno));
-    if (!folder_write(path, &l->p, l->data, why) || !write_truth(l, file, why)) return false;
+    if (!folder_write(path, &l->p, l->data, widened, why) || !write_truth(l, file, why)) return false;
+    waiting_hide(w);
     printf("%s\n", path);
     return true;
 }
 
-static int make_bundle(const char *dir, const char *id, const char *declared)
+static int make_bundle(const char *dir, const char *id, const char *declared, bool widened, waiting *w)
 {
     complaint why;
     loaded_case *const l = loaded_case_open(id, declared);
     if (!l) return EXIT_USAGE;
+    waiting_announce("verify", &l->p, 3);
     int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
-    if (!code && !write_bundle(dir, l, &why)) code = usage_error("%s", why.text);
+    if (!code && !write_bundle(dir, l, widened, w, &why)) code = usage_error("%s", why.text);
     loaded_case_close(l);
     return code;
 }
 
-static int make_bundles(const char *dir, const case_list *list, const char *declared)
+static int make_bundles(const char *dir, const case_list *list, const char *declared, bool widened)
 {
     int code = EXIT_GOOD;
+    waiting w = waiting_begin();
     if (mkdir(dir, 0777) && errno != EEXIST) return usage_error("cannot make the folder %s: %s", dir, strerror(errno));
-    for (int i = 0; i < list->count && !code; i++) code = make_bundle(dir, list->id[i], declared);
+    for (int i = 0; i < list->count && !code; i++) {
+        waiting_say(&w, i, list->count, list->id[i]);
+        code = make_bundle(dir, list->id[i], declared, widened, &w);
+    }
+    waiting_hide(&w);
     return code;
 }
 
 int command_bundle(int argc, char **argv)
 {
     case_list list = {NULL, 0};
-    arguments a = {NULL};
+    arguments a = {.numerics = NULL};
     operands rest;
     char declared[REF_NUMERICS_CAP];
     complaint why;
@@ -153,10 +164,12 @@ int command_bundle(int argc, char **argv)
     if (rest.count == 0 || strcmp(rest.word[0], "make")) return usage_error("bundle takes: bundle make DIR CASE...");
     if (rest.count < 3)
         return usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
+    if (a.tensors && strcmp(a.tensors, "f32"))
+        return usage_error("--tensors=%.200s: it is f32, or left out for the formats of the case", a.tensors);
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
     for (int i = 2; i < rest.count && !code; i++)
         if (!cases_add(&list, rest.word[i], &why)) code = usage_error("%s", why.text);
-    if (!code) code = make_bundles(rest.word[1], &list, declared);
+    if (!code) code = make_bundles(rest.word[1], &list, declared, a.tensors != NULL);
     cases_free(&list);
     return code;
 }

@@ -1,14 +1,23 @@
 /* verify compare: judges the tensors that a port wrote to a file. */
 #include "case/folder.h"
 #include "case/without.h"
+#include "judge/way_out.h"
 #include "judge/judge.h"
+#include "bundles.h"
 #include "command_line.h"
 #include "loaded_case.h"
 #include "options.h"
 #include "report/text.h"
+#include "standard.h"
+#include "waiting.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 typedef struct {
-    const char *id, *numerics;
+    const char *id, *numerics, *format;
     bool verbose;
 } arguments;
 
@@ -16,6 +25,7 @@ static const option options[] = {
     {"--case", OPTION_TEXT, offsetof(arguments, id), "CASE", "the case whose outputs the file holds"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
      "how the port rounds, as text or a file; default: wide assumptions, which the report names"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "of a folder: text (default) or jsonl"},
     {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL,
      "the declaration and what is assumed of the port, of a good result too"},
     {NULL},
@@ -24,17 +34,36 @@ static const option options[] = {
 static const syntax compare_syntax = {
     "compare",
     "usage: verify compare OUT.safetensors --case=CASE [--numerics=TEXT|FILE] [--verbose]\n"
+    "       verify compare FOLDER [--numerics=TEXT|FILE] [--format=text|jsonl] [--verbose]\n"
     "\n"
     "Judges the output tensors in a file, by name, as if a port had just computed them from the\n"
-    "inputs of the case (verify bundle make writes those). Exit codes are those of run.\n",
+    "inputs of the case (verify bundle make writes those). FOLDER is a bundle or a folder of\n"
+    "bundles; outputs.safetensors in each is judged, under --numerics or else under what\n"
+    "numerics.txt beside it says, and a bundle without one is skipped. F32 may stand for BF16\n"
+    "and FP8 where each value is one of that format. Exit codes are those of run.\n",
     options, NULL};
+
+/* The verdict on outputs that were read. False: no memory. */
+static bool judge_outputs(loaded_case *l, result *r)
+{
+    readings read;
+    if (!readings_open(&l->p, &l->numerics, l->data, &read)) return false;
+    judge(&l->p, &read.truth, &read.legal, &read.own, l->data, r);
+    snprintf(r->declared, sizeof r->declared, "%s", l->declared);
+    ref_numerics_print(l->p.op->name, &l->numerics, true, r->assumed, sizeof r->assumed);
+    bool const good = r->v != VACUOUS || find_way_out(&l->p, &read.truth, &read.own, l->data, !*r->not_made, r);
+    readings_free(&read);
+    return good;
+}
+
+/* ---- one file ---- */
 
 /* Reads the outputs; what the file doesn't hold, as declared, is no part of the case from then on. False: the sentence is printed. */
 static bool read_outputs(loaded_case *l, const char *path, result *r)
 {
     complaint why;
     unsigned left_out, without;
-    if (!folder_read_outputs(path, &l->p, l->data, &left_out, &why)) return usage_error("%s", why.text), false;
+    if (!folder_read_outputs(path, &l->p, l->data, true, &left_out, &why)) return usage_error("%s", why.text), false;
     if (!without_read(&l->p, left_out, l->numerics.without, &without, &why))
         return usage_error("%s: %s", path, why.text), false;
     without_print(&l->p, without, r->not_made, sizeof r->not_made);
@@ -43,24 +72,127 @@ static bool read_outputs(loaded_case *l, const char *path, result *r)
 
 static int judge_file(loaded_case *l, const char *path, bool verbose)
 {
-    readings read;
     result r = {.v = ERROR};
     const char *const name = "file", *const absent = NULL;
     tally t = {0};
     repro again;
     if (!read_outputs(l, path, &r)) return EXIT_USAGE;
-    if (!readings_open(&l->p, &l->numerics, l->data, &read))
-        return usage_error("no memory for the reference of %s", l->p.id);
-    judge(&l->p, &read.truth, &read.legal, &read.own, l->data, &r);
-    readings_free(&read);
-    snprintf(r.declared, sizeof r.declared, "%s", l->declared);
-    ref_numerics_print(l->p.op->name, &l->numerics, true, r.assumed, sizeof r.assumed);
+    if (!judge_outputs(l, &r)) return usage_error("no memory for the reference of %s", l->p.id);
     tally_add(&t, 0, &r, false);
     if (!repro_of_compare(path, l->declared, &again)) return usage_error("no memory");
     report_text(stdout, l->p.id, name, &again, &r, verbose);
     repro_free(&again);
     report_summary(stdout, &name, &absent, 1, &t);
     return t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
+}
+
+static int compare_file(const arguments *a, const char *path, const char *declared)
+{
+    loaded_case *const l = loaded_case_open(a->id, declared);
+    if (!l) return EXIT_USAGE;
+    waiting_announce("verify", &l->p, 3);
+    int const code = loaded_case_fits_files(l) && loaded_case_fill(l) ? judge_file(l, path, a->verbose) : EXIT_USAGE;
+    loaded_case_close(l);
+    return code;
+}
+
+/* ---- bundles ---- */
+
+/* The verdict on what a port wrote into a bundle. False: no memory. */
+static bool judge_bundle(loaded_case *l, const char *path, result *r)
+{
+    complaint why;
+    unsigned left_out, without;
+    struct stat st;
+    *r = (result){.v = SKIP, .skip = SKIP_SAID};
+    snprintf(r->why, sizeof r->why, "there is no outputs.safetensors");
+    if (stat(path, &st) && errno == ENOENT) return true;
+    r->v = REJECTED, r->skip = SKIP_NOT;
+    if (!folder_read_outputs(path, &l->p, l->data, true, &left_out, &why))
+        return snprintf(r->why, sizeof r->why, "%.500s", why.text), true;
+    r->v = UNWRITTEN;
+    if (!without_read(&l->p, left_out, l->numerics.without, &without, &why))
+        return snprintf(r->why, sizeof r->why, "%.500s", why.text), true;
+    without_print(&l->p, without, r->not_made, sizeof r->not_made);
+    *r->why = 0;
+    return loaded_case_leave_out(l, without) && judge_outputs(l, r);
+}
+
+/* What the port says of one bundle: numerics.txt beside its outputs, where there is one. */
+static bool read_declaration(const char *folder, const char *given, char *declared, size_t cap, complaint *why)
+{
+    char path[4400];
+    struct stat st;
+    snprintf(path, sizeof path, "%.4300s/numerics.txt", folder);
+    return read_numerics_option(given || stat(path, &st) ? given : path, declared, cap, why);
+}
+
+/* Judges bundle i into r. */
+static int compare_bundle(const bundle_list *b, int i, const arguments *a, repro *again, result *r)
+{
+    char declared[REF_NUMERICS_CAP], path[4400];
+    complaint why;
+    if (!read_declaration(b->path[i], a->numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
+    loaded_case *const l = loaded_case_open(b->id[i], declared);
+    if (!l) return EXIT_USAGE;
+    snprintf(path, sizeof path, "%.4300s/outputs.safetensors", b->path[i]);
+    waiting_announce("verify", &l->p, 3);
+    int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
+    if (!code && !(judge_bundle(l, path, r) && repro_of_compare(path, declared, again)))
+        code = usage_error("no memory for %s", b->id[i]);
+    loaded_case_close(l);
+    return code;
+}
+
+static const report_format *format_of(const char *name)
+{
+    for (int i = 0; report_formats[i]; i++)
+        if (!strcmp(report_formats[i]->name, name) && (!strcmp(name, "text") || !strcmp(name, "jsonl")))
+            return report_formats[i];
+    usage_error("--format=%.200s is unknown; compare takes text or jsonl", name);
+    return NULL;
+}
+
+static int report_bundles(const bundle_list *b, const char *path, const arguments *a, const report_format *format)
+{
+    report_run run = {
+        .cases = b->count, .id = b->id, .backends = 1, .name = {"files"}, .text = {path}, .verbose = a->verbose};
+    result *const r = calloc(1, sizeof *r);
+    tally t = {0};
+    waiting w = waiting_begin();
+    void *const report = r ? format->open(stdout, &run) : NULL;
+    int code = report ? EXIT_GOOD : usage_error("no memory for the report");
+    for (int i = 0; i < b->count && !code && !standard_is_unread(); i++) {
+        waiting_say(&w, i, b->count, b->id[i]);
+        code = compare_bundle(b, i, a, &run.again[0], r);
+        waiting_hide(&w);
+        if (code) break;
+        tally_add(&t, 0, r, false);
+        format->result(report, i, r);
+        fflush(stdout);
+        repro_free(&run.again[0]);
+    }
+    if (report) format->close(report, &t);
+    if (format->file && !code) report_summary(stderr, run.name, run.absent, 1, &t);
+    free(r);
+    return code ? code : t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
+}
+
+static int compare_bundles(const arguments *a, const char *path)
+{
+    bundle_list b;
+    complaint why;
+    const report_format *const format = format_of(a->format ? a->format : "text");
+    if (!format) return EXIT_USAGE;
+    int const code = bundles_find(path, &b, &why) ? report_bundles(&b, path, a, format) : usage_error("%s", why.text);
+    bundles_free(&b);
+    return code;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
 int command_compare(int argc, char **argv)
@@ -71,13 +203,12 @@ int command_compare(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&compare_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count == 1 && !a.id && is_folder(rest.word[0])) return compare_bundles(&a, rest.word[0]);
     if (rest.count == 0 || !a.id)
-        return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd");
+        return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd, "
+                           "or a folder of bundles");
     if (rest.count > 1) return usage_error("compare takes one file, '%s' is a second", rest.word[1]);
+    if (a.format) return usage_error("--format=%.200s is for a folder of bundles", a.format);
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-    loaded_case *const l = loaded_case_open(a.id, declared);
-    if (!l) return EXIT_USAGE;
-    code = loaded_case_fits_files(l) && loaded_case_fill(l) ? judge_file(l, rest.word[0], a.verbose) : EXIT_USAGE;
-    loaded_case_close(l);
-    return code;
+    return compare_file(&a, rest.word[0], declared);
 }

@@ -3,6 +3,7 @@
 #include "model/cost.h"
 #include "model/interrupt.h"
 #include "model/key.h"
+#include "model/stage.h"
 #include "options.h"
 #include "port/content.h"
 #include "port/process.h"
@@ -46,7 +47,8 @@ static const syntax model_syntax = {
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
-    "certified radii. With a backend, runs the model through its ops and judges every stage.\n",
+    "certified radii. With a backend, runs the model through its ops and judges every stage;\n"
+    "one that it doesn't do is skipped, and the truth goes on in its place.\n",
     options,
     "Each stage's input is the binary64 rounding of the centre before it; its radius is proven\n"
     "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n"};
@@ -94,7 +96,7 @@ typedef struct {
     const arguments *o;
     const backend *b;
     dump *kept;
-    int stages, all, passed, failed, skipped;
+    int stages, all, passed, failed, skipped, left_out;
     bool stopped; /* the port's last answer was no result */
     double started, elements;
     char first_bad[200];
@@ -114,7 +116,11 @@ static void show_progress(progress *p, const char *module)
 /* What a run of a port says at its end, or when it is interrupted. */
 static const char *summary(const progress *p, char *text, size_t cap)
 {
-    int const n = *p->first_bad ? snprintf(text, cap, "first stage outside: %s\n", p->first_bad) : 0;
+    int n = *p->first_bad ? snprintf(text, cap, "first stage outside: %s\n", p->first_bad) : 0;
+    if (p->left_out)
+        n += snprintf(text + n, cap - (size_t)n,
+                      "%d of %d stages are not the port's: behind them it was given the truth\n", p->left_out,
+                      p->stages);
     snprintf(text + n, cap - (size_t)n, "%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements,
              p->passed, p->failed, p->skipped);
     return text;
@@ -143,7 +149,8 @@ static void count_result(progress *p, const char *module, const result *r)
     p->passed += class == COUNT_PASSED;
     p->failed += class == COUNT_FAILED;
     p->skipped += class == COUNT_SKIPPED;
-    p->stopped = r->v != PASS && r->v != FAIL && r->v != VACUOUS && r->v != SUSPECT;
+    p->left_out += stage_left_out(r);
+    p->stopped = !stage_answered(r) && !stage_left_out(r);
     if (class == COUNT_FAILED && !*p->first_bad) {
         const char *tensor = "";
         for (int i = 0; i < r->outputs && !*tensor; i++)

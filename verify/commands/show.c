@@ -7,6 +7,7 @@
 #include "options.h"
 #include "report/wrap.h"
 #include "standard.h"
+#include "waiting.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -100,11 +101,12 @@ static void print_blind(int q)
     wrapped("", line);
 }
 
-static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[])
+static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[], waiting *w)
 {
     int64_t count;
     char line[200];
     int64_t const apart = seen_in(p, n, ref_only(q), data, &count);
+    waiting_hide(w);
     if (apart == 0) {
         print_blind(q);
         return true;
@@ -117,10 +119,15 @@ static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *co
 
 static bool print_quirks(const problem *p, const ref_numerics *n, void *const data[])
 {
+    waiting w = waiting_begin();
+    int done = 0;
     bool good = true;
     puts("mistakes");
-    for (int q = 0; good && ref_quirk(q); q++)
-        if (!strcmp(ref_quirk(q)->op, p->op->name)) good = print_quirk(p, q, n, data);
+    for (int q = 0; good && ref_quirk(q) && !standard_is_unread(); q++) {
+        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
+        waiting_say(&w, done++, quirks_of(p->op), ref_quirk(q)->name);
+        good = print_quirk(p, q, n, data, &w);
+    }
     return good;
 }
 
@@ -165,6 +172,7 @@ static int show(loaded_case *l)
     wrapped(!ref_is_empty(l->numerics.declared) || l->numerics.without ? "declared" : "assumed", text);
     fflush(stdout);
     if (standard_is_unread()) return EXIT_GOOD;
+    waiting_announce("verify", p, 3 + 2 * quirks_of(p->op));
     if (!loaded_case_fill(l) || !loaded_case_leave_out(l, l->numerics.without)) return EXIT_USAGE;
     return print_sight(p, &l->numerics, l->data) ? EXIT_GOOD : usage_error("no memory to show %s", p->id);
 }

@@ -292,8 +292,8 @@ static bool store_truth(const stage *s, int i, const ref_value *v, const named_o
     return good || refuse(s->why, "no memory for the outputs of %s", s->module);
 }
 
-/* The outputs become data, and then the dump's; what was read is what the files still hold. */
-static bool keep_truth(stage *s, const enclosures *truth, const named_output *names)
+/* The outputs become data; what was read is what the files still hold. */
+static bool take_centres(stage *s, const enclosures *truth)
 {
     for (int i = 0; i < s->p.tensors; i++) {
         const tensor_info *const t = &s->p.tensor[i];
@@ -304,17 +304,29 @@ static bool keep_truth(stage *s, const enclosures *truth, const named_output *na
     if (!checkpoint_check_unchanged(s->m->weights, s->why)) return false;
     for (int i = 0; i < s->p.tensors; i++)
         if (truth->value[i] && !check_finite(s, i, truth->value[i])) return false;
+    return true;
+}
+
+/* The same, and then the dump's. */
+static bool keep_truth(stage *s, const enclosures *truth, const named_output *names)
+{
+    if (!take_centres(s, truth)) return false;
     for (int i = 0; i < s->p.tensors; i++)
         if (truth->value[i] && !store_truth(s, i, truth->value[i], names)) return false;
     return true;
 }
 
-static bool run_truth(stage *s, const named_output *names)
+static bool read_truth(stage *s, enclosures *truth)
 {
     ref_reading const rd = {.used = on_used, .user = s};
+    return enclose(&s->p, &rd, &ref_dd, s->data, truth) ||
+           refuse(s->why, "no memory for the reference of %s", s->module);
+}
+
+static bool run_truth(stage *s, const named_output *names)
+{
     enclosures truth;
-    if (!enclose(&s->p, &rd, &ref_dd, s->data, &truth))
-        return refuse(s->why, "no memory for the reference of %s", s->module);
+    if (!read_truth(s, &truth)) return false;
     bool const good = keep_truth(s, &truth, names);
     enclosures_free(&truth);
     if (good && s->m->report) s->m->report(s->m->context, s->module, &s->p, NULL);
@@ -328,14 +340,35 @@ static bool store_verdict(const stage *s, const result *r, const named_output *n
     return good || refuse(s->why, "no memory for the outputs of %s", s->module);
 }
 
+bool stage_answered(const result *r)
+{
+    return r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
+}
+
+bool stage_left_out(const result *r)
+{
+    return r->v == SKIP && (r->skip == SKIP_OP || r->skip == SKIP_CASE || r->skip == SKIP_SAID);
+}
+
+/* In place of outputs that the port didn't make. */
+static bool hand_on_truth(stage *s)
+{
+    enclosures truth;
+    if (!read_truth(s, &truth)) return false;
+    bool const good = take_centres(s, &truth);
+    enclosures_free(&truth);
+    return good;
+}
+
 static bool judge_port(stage *s, const named_output *names, result *r)
 {
     run_case(&s->p, s->data, &s->m->judged, 1, s->m->diagnose ? WANT_DIAGNOSIS : 0, r);
-    bool const answered = r->v == PASS || r->v == FAIL || r->v == VACUOUS || r->v == SUSPECT;
+    bool const answered = stage_answered(r), left_out = stage_left_out(r);
+    if (left_out && !hand_on_truth(s)) return false;
     if (answered && !check_weights(s, true)) return false;
     if (!checkpoint_check_unchanged(s->m->weights, s->why)) return false;
     if (s->m->report) s->m->report(s->m->context, s->module, &s->p, r);
-    if (!answered) return refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);
+    if (!answered && !left_out) return refuse(s->why, "the port gave no result for %s: %s", s->module, r->why);
     return store_verdict(s, r, names);
 }
 

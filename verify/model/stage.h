@@ -28,6 +28,11 @@ size_t stage_bytes(const stage *s, const char *tensor);
  * stage_open. */
 bool stage_run(stage *s, const named_output *names);
 
+/* Does a chain go on behind this verdict on a port? It gave an answer, or it is there and doesn't do this stage: then the
+ * truth, in the port's formats, goes on in its place. */
+bool stage_answered(const result *r);
+bool stage_left_out(const result *r);
+
 /* An output, which becomes the caller's. */
 void *stage_release(stage *s, const char *tensor);
 

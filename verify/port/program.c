@@ -219,7 +219,7 @@ static port_outcome read_outputs(const char *dir, const problem *pr, void *const
     struct stat st;
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
     if (!lstat(path, &st) && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
-    return folder_read_outputs(path, pr, data, &a->left_out[0], why) ? PORT_RAN : PORT_REJECTED;
+    return folder_read_outputs(path, pr, data, false, &a->left_out[0], why) ? PORT_RAN : PORT_REJECTED;
 }
 
 static port_outcome run_in_folder(program *p, const problem *pr, void *const data[], answer *a, complaint *why)
@@ -227,7 +227,7 @@ static port_outcome run_in_folder(program *p, const problem *pr, void *const dat
     char dir[4000];
     a->declared[0] = 0;
     if (!case_folder_make(dir, sizeof dir, why)) return PORT_NOT_ASKED;
-    port_outcome outcome = folder_write(dir, pr, data, why) ? PORT_RAN : PORT_NOT_ASKED;
+    port_outcome outcome = folder_write(dir, pr, data, false, why) ? PORT_RAN : PORT_NOT_ASKED;
     if (outcome == PORT_RAN) outcome = ask_for_folder(p, dir, a, why);
     if (outcome == PORT_RAN) outcome = read_outputs(dir, pr, data, a, why);
     case_folder_remove(dir);

@@ -168,7 +168,8 @@ static bool read_rest(json_t *from, result *r)
     bool const output = lacks(from, "printed") || (get_whole(from, "printed", &printed) &&
                                                    get_text(from, "output", r->port_output, sizeof r->port_output));
     r->printed = printed;
-    return output && (lacks(from, "choice_illegal") || get_bool(from, "choice_illegal", &r->choice_illegal)) &&
+    return output && (lacks(from, "way_out") || get_text(from, "way_out", r->way_out, sizeof r->way_out)) &&
+           (lacks(from, "choice_illegal") || get_bool(from, "choice_illegal", &r->choice_illegal)) &&
            (lacks(from, "quirks_seconds") || get_number(from, "quirks_seconds", &r->quirks_seconds));
 }
 

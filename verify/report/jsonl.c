@@ -116,6 +116,10 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
     print_json_text(f, r->undiagnosed);
     fprintf(f, ",\"would_pass\":");
     print_json_text(f, r->would_pass);
+    if (*r->way_out) {
+        fprintf(f, ",\"way_out\":");
+        print_json_text(f, r->way_out);
+    }
     print_not_made(f, r->not_made);
     fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {

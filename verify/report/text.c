@@ -169,9 +169,15 @@ static bool is_bad(const result *r)
     return verdict_counts_as(r->v, true) == COUNT_FAILED;
 }
 
-static void print_block(FILE *f, const char *id, const repro *again, const result *r)
+static void print_why(FILE *f, const result *r)
 {
     if (*r->why) print_wrapped(f, "  why", r->why, 11, SCREEN_COLUMNS);
+    if (*r->way_out) print_wrapped(f, "  way out", r->way_out, 11, SCREEN_COLUMNS);
+}
+
+static void print_block(FILE *f, const char *id, const repro *again, const result *r)
+{
+    print_why(f, r);
     print_port_output(f, r);
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
@@ -234,7 +240,7 @@ void report_text(FILE *f, const char *id, const char *backend, const repro *agai
     } else {
         print_outcome(f, named, r);
     }
-    if (r->v == VACUOUS && !verbose) print_wrapped(f, "  why", r->why, 11, SCREEN_COLUMNS);
+    if (r->v == VACUOUS && !verbose) print_why(f, r);
     if (is_bad(r) || (verbose && r->v != SKIP)) print_block(f, id, again, r);
 }
 

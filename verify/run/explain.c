@@ -2,6 +2,7 @@
 #include "explain.h"
 
 #include "judge/diagnose.h"
+#include "judge/way_out.h"
 #include "judge/would_pass.h"
 #include "port/process.h"
 
@@ -12,6 +13,8 @@ void hint(const case_state *c, const ref_numerics *n, result *r)
 {
     if (r->v == FAIL && ref_is_empty(n->declared) && !find_passing(c->p, &c->truth, c->own, c->data, r))
         *r->would_pass = 0;
+    if (r->v == VACUOUS && !find_way_out(c->p, &c->truth, c->own, c->data, !c->given && !*r->not_made, r))
+        *r->way_out = 0;
 }
 
 enum { QUIET_SECONDS = 10 };
