@@ -31,7 +31,7 @@ static const bad inputs[] = {
     {"", "run norm@v3", {"unknown op 'norm'"}},
     {"DSV3_FAST=quick", "run " CASE, {"DSV3_FAST=quick", "it is fma, dpbf16 or amx"}},
     {"DSV3_FAST=", "exact " PLAIN PLAIN CASE, {"DSV3_FAST=", "it is fma, dpbf16 or amx"}},
-    {"", "run --back=plain " CASE, {"unknown option '--back'", "it takes --backend", "see bench run --help"}},
+    {"", "run --back=plain " CASE, {"unknown option '--back'", "did you mean '--backend'?", "see bench run --help"}},
     {"", "run --threads=0 " CASE, {"--threads=0 is out of range"}},
     {"", "run --format=xml " CASE, {"--format=xml", "text, csv, json, jsonl or md"}},
     {"", "run --backend=none " CASE, {"unknown backend 'none'"}},

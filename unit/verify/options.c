@@ -134,7 +134,7 @@ Test(options, numbers_are_decimal_and_in_range)
 Test(options, a_breach_gets_one_sentence)
 {
     static const char *const bad[][3] = {
-        {"--fast", "unknown option '--fast' of try", "it takes --loud --out"},
+        {"--fast", "unknown option '--fast' of try", "it takes --loud, --out"},
         {"--fast=3", "unknown option '--fast' of try", "see verify try --help"},
         {"-l", "unknown option '-l'", "--loud"},
         {"--lou", "unknown option '--lou'", "--loud"},

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "files/file_map.h"
+#include "files/unknown_word.h"
 #include "port/backends.h"
 #include "report/wrap.h"
 
@@ -106,9 +107,11 @@ static const char *program_of(const syntax *s)
 static bool refuse_unknown(const reader *r, const char *word, size_t length)
 {
     int const shown = length < LONGEST_SHOWN ? (int)length : LONGEST_SHOWN;
-    refuse(r->why, "unknown option '%.*s' of %s; it takes", shown, word, r->s->command);
-    for (const option *o = r->s->options; o->name; o++) refuse_more(r->why, " %s", o->name);
-    return refuse_more(r->why, "; see %s %s --help", program_of(r->s), r->s->command);
+    unknown_word u = {.word = word, .length = length};
+    refuse(r->why, "unknown option '%.*s' of %s", shown, word, r->s->command);
+    for (const option *o = r->s->options; o->name; o++) unknown_word_offer(&u, o->name);
+    unknown_word_refuse(&u, "it takes", r->why);
+    return refuse_more(r->why, "%s see %s %s --help", u.nearest ? "" : ";", program_of(r->s), r->s->command);
 }
 
 /* NULL: there is none, and why says so. */
@@ -169,7 +172,7 @@ bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *r
 static bool asks_for_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
-        if (!strcmp(argv[i], "--help")) return true;
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return true;
     return false;
 }
 
@@ -214,12 +217,14 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
 
 int usage_error(const char *format, ...)
 {
+    char text[sizeof((complaint *)0)->text];
+    complaint why;
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "verify: ");
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    refuse(&why, "%s", text);
+    fprintf(stderr, "verify: %s\n", why.text);
     return EXIT_USAGE;
 }
 

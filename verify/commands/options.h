@@ -2,7 +2,7 @@
  * Options of a command: one table says what it takes, one reader reads them, and the help is printed from the table.
  *
  * Names are exact. A value stands behind '=' or is the next word. Options and operands come in any order; behind "--"
- * every word is an operand. --help before it prints the help, whatever else is there. A flag may be repeated, a value
+ * every word is an operand. --help or -h before it prints the help, whatever else is there. A flag may be repeated, a value
  * may not, unless its kind says so.
  */
 #ifndef OPTIONS_H
@@ -61,7 +61,7 @@ bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *r
 /* The same for a command. False: the help or the sentence is printed, and *code is the exit code. */
 bool options_read(const syntax *s, int argc, char **argv, void *to, operands *rest, int *code);
 
-/* "verify: …" on stderr; returns EXIT_USAGE. */
+/* "verify: …" on stderr, one line; returns EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
 
 /* A declaration given as text or as the name of a file that holds it; NULL: none. False: one sentence in why. */

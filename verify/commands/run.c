@@ -1,5 +1,6 @@
 /* verify run */
 #include "options.h"
+#include "files/unknown_word.h"
 #include "report/report.h"
 #include "port/port.h"
 #include "printable.h"
@@ -114,12 +115,15 @@ static bool has_format(const session *s, const report_format *format)
     return false;
 }
 
-static int refuse_format(const char *value)
+static int refuse_format(const char *value, const char *name)
 {
     complaint why;
-    refuse(&why, "--format=%.200s is unknown; it takes", value);
-    for (int i = 0; report_formats[i]; i++) refuse_more(&why, "%s %s", i ? "," : "", report_formats[i]->name);
-    return usage_error("%s, or several with commas, each once", why.text);
+    unknown_word u = {.word = name};
+    refuse(&why, "--format=%.200s is unknown", value);
+    for (int i = 0; report_formats[i]; i++) unknown_word_offer(&u, report_formats[i]->name);
+    if (format_named(name)) u.nearest = NULL; /* it is there twice */
+    unknown_word_refuse(&u, "it takes", &why);
+    return usage_error(u.nearest ? "%s" : "%s, or several with commas, each once", why.text);
 }
 
 /* Names with commas between them, each once. */
@@ -130,7 +134,7 @@ static int choose_formats(session *s, const char *value)
         size_t const length = strcspn(from, ",");
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), from);
         const report_format *const format = format_named(name);
-        if (!format || has_format(s, format) || s->outputs == MAX_FORMATS) return refuse_format(value);
+        if (!format || has_format(s, format) || s->outputs == MAX_FORMATS) return refuse_format(value, name);
         s->output[s->outputs++].format = format;
         s->people |= !format->file;
         from += length;

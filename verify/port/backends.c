@@ -2,6 +2,7 @@
 #include "backends.h"
 
 #include "files/products.h"
+#include "files/unknown_word.h"
 #include "kernels.h"
 #include "printable.h"
 
@@ -72,6 +73,15 @@ static void name_after_file(const char *path, backend *out)
         if (*c == '"' || *c == '\\') *c = '_';
 }
 
+static bool refuse_unknown(const char *text, complaint *why)
+{
+    unknown_word u = {.word = text};
+    refuse(why, "unknown backend '%.100s'", text);
+    for (int i = 0; i < KNOWN; i++) unknown_word_offer(&u, list[i].name);
+    unknown_word_refuse(&u, "it takes", why);
+    return u.nearest ? false : refuse_more(why, ", a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
+}
+
 bool backend_resolve(const char *text, backend *out, complaint *why)
 {
     memset(out, 0, sizeof *out);
@@ -83,12 +93,7 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     }
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
-        refuse(why,
-               "unknown backend '%.100s': it takes plain, avx512, portable, cuda, transformers, a path such as "
-               "./port.so, "
-               "cuda:./kernels.cu, or exec:'command'",
-               text);
-        return false;
+        return refuse_unknown(text, why);
     }
     const char *const target = program ? text + 5 : text;
     if (!*target || strlen(target) >= sizeof out->target) {
