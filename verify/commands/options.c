@@ -43,6 +43,17 @@ static bool store_number(reader *r, const option *o, const char *value)
     return true;
 }
 
+static bool store_word(reader *r, const option *o, const char *value)
+{
+    unknown_word u = {.word = value};
+    for (int i = 0; o->words[i]; i++) {
+        unknown_word_offer(&u, o->words[i]);
+        if (!strcmp(value, o->words[i])) return *(const char **)(void *)(r->to + o->to) = value, true;
+    }
+    refuse(r->why, "%s=%.*s is unknown here", o->name, LONGEST_SHOWN, value);
+    return unknown_word_refuse(&u, "it takes", r->why);
+}
+
 static bool add_item(reader *r, const option *o, const char *value)
 {
     option_list *const list = (void *)(r->to + o->to);
@@ -77,6 +88,7 @@ static bool store(reader *r, const option *o, char *value)
     switch (o->kind) {
     case OPTION_FLAG: *(bool *)(void *)(r->to + o->to) = true; return true;
     case OPTION_TEXT: *(const char **)(void *)(r->to + o->to) = value; return true;
+    case OPTION_WORD: return store_word(r, o, value);
     case OPTION_NUMBER:
     case OPTION_WHOLE: return store_number(r, o, value);
     case OPTION_REPEATED: return add_item(r, o, value);
@@ -130,7 +142,7 @@ static bool first_time(reader *r, const option *o)
 {
     uint64_t const bit = (uint64_t)1 << (o - r->s->options);
     bool const again = r->given & bit;
-    bool const once = o->kind == OPTION_TEXT || o->kind == OPTION_NUMBER || o->kind == OPTION_WHOLE;
+    bool const once = o->kind != OPTION_FLAG && o->kind != OPTION_REPEATED && o->kind != OPTION_BACKENDS;
     r->given |= bit;
     return !(again && once) || refuse(r->why, "%s is given twice and takes one value: leave one out", o->name);
 }
@@ -215,17 +227,32 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
 
 /* ---- what commands share ---- */
 
-int usage_error(const char *format, ...)
+static int say_error(const char *program, const char *format, va_list args)
 {
     char text[sizeof((complaint *)0)->text];
     complaint why;
+    vsnprintf(text, sizeof text, format, args);
+    refuse(&why, "%s", text);
+    fprintf(stderr, "%s: %s\n", program, why.text);
+    return EXIT_USAGE;
+}
+
+int usage_error(const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    int const code = say_error("verify", format, args);
     va_end(args);
-    refuse(&why, "%s", text);
-    fprintf(stderr, "verify: %s\n", why.text);
-    return EXIT_USAGE;
+    return code;
+}
+
+int usage_error_of(const char *program, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int const code = say_error(program, format, args);
+    va_end(args);
+    return code;
 }
 
 bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why)

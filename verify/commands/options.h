@@ -17,6 +17,7 @@
 typedef enum {
     OPTION_FLAG,     /* bool */
     OPTION_TEXT,     /* const char * */
+    OPTION_WORD,     /* const char *, one of the words */
     OPTION_NUMBER,   /* double, from least to most */
     OPTION_WHOLE,    /* int, from least to most */
     OPTION_REPEATED, /* option_list: the value of each time */
@@ -34,10 +35,11 @@ typedef struct {
 typedef struct {
     const char *name; /* with its dashes; NULL ends a table */
     option_kind kind;
-    size_t to;          /* offset of the variable in the command's own struct; its type is that of the kind */
-    const char *value;  /* what help and complaints call the value, as in DIR; NULL: a flag */
-    const char *help;   /* one sentence or more; lines are broken when printed */
-    double least, most; /* of numbers */
+    size_t to;                /* offset of the variable in the command's own struct; its type is that of the kind */
+    const char *value;        /* what help and complaints call the value, as in DIR; NULL: a flag */
+    const char *help;         /* one sentence or more; lines are broken when printed */
+    double least, most;       /* of numbers */
+    const char *const *words; /* NULL ends them */
 } option;
 
 typedef struct {
@@ -63,6 +65,9 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
 
 /* "verify: …" on stderr, one line; returns EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
+
+/* The same of another program: "bench: …". */
+__attribute__((format(printf, 2, 3))) int usage_error_of(const char *program, const char *format, ...);
 
 /* A declaration given as text or as the name of a file that holds it; NULL: none. False: one sentence in why. */
 bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why);
