@@ -78,6 +78,7 @@ static int run_command(int argc, char **argv)
         unknown_word_offer(&u, commands[i].name);
         if (!strcmp(argv[0], commands[i].name)) return commands[i].run(argc, argv);
     }
+    unknown_word_offer(&u, "help");
     refuse(&why, "unknown command '%.200s'", argv[0]);
     unknown_word_refuse(&u, "known:", &why);
     return usage_error_of("bench", "%s", why.text);

@@ -290,15 +290,23 @@ static int refuse_study(const char *name)
     return usage_error_of("bench", "%s", why.text);
 }
 
+static bool make_folder(const char *path, complaint *why)
+{
+    struct stat st;
+    bool const made = !mkdir(path, 0777), there = !made && errno == EEXIST;
+    if (made || (there && !stat(path, &st) && S_ISDIR(st.st_mode))) return true;
+    return refuse(why, "%s: cannot be a folder of figures: %s", path, strerror(there ? ENOTDIR : errno));
+}
+
 static int plot(const study *of, const void *data, const settings *s, complaint *why)
 {
     checks c = {0, 0};
+    if (!s->check && !make_folder(s->out, why)) return EXIT_USAGE;
     of->check(data, &c);
     printf("%d checks, %d wrong\n", c.lines, c.wrong);
     fflush(stdout);
     if (c.wrong) return EXIT_BAD_VERDICT;
     if (s->check) return EXIT_GOOD;
-    if (mkdir(s->out, 0777) && errno != EEXIST) return refuse(why, "%s: %s", s->out, strerror(errno)), EXIT_USAGE;
     return of->draw(data, s->out, why) ? EXIT_GOOD : EXIT_USAGE;
 }
 

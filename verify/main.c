@@ -52,6 +52,7 @@ static int run_command(int argc, char **argv)
         if (commands[i].starts_ports) guard(), struck_watch();
         return commands[i].run(argc, argv);
     }
+    unknown_word_offer(&u, "help");
     refuse(&why, "unknown command '%.200s'", argv[0]);
     unknown_word_refuse(&u, "known:", &why);
     return usage_error("%s", why.text);

@@ -21,7 +21,7 @@ static const bad inputs[] = {
     {"", "help run list", {"help is on one command", "'list'"}},
     {"", "new", {"a language and a folder", "verify new c mine"}},
     {"", "new c", {"a language and a folder", "verify new c mine"}},
-    {"", "new c ''", {"the folder is empty", "verify new c mine"}},
+    {"", "new c ''", {"argument 2 of new is empty"}},
     {"", "new c one two", {"takes one folder", "'two' is a second"}},
     {"", "new rust one", {"no port in 'rust'", "new takes c, python"}},
     {"", "new pyhton one", {"no port in 'pyhton'", "did you mean 'python'?"}},

@@ -239,7 +239,8 @@ static bool refuse_preset(const char *name, complaint *why)
     unknown_word u = {.word = name};
     refuse(why, "unknown preset '%s'", name);
     for (int i = 0; i < PRESETS; i++) unknown_word_offer(&u, preset_names[i]);
-    return unknown_word_refuse(&u, "known:", why);
+    unknown_word_refuse(&u, "known:", why);
+    return strpbrk(name, ",=") ? refuse_more(why, "; keys stand behind a colon, as in tiny:n_tokens=3") : false;
 }
 
 static bool set_preset(parser *ps, const char *name)
@@ -303,6 +304,7 @@ bool id_read(const char *id, problem *p, id_tensors *said, complaint *why)
     if (keys) *keys = 0;
     char *const preset = strchr(copy, '@');
     if (preset) *preset = 0;
+    if (!*copy) return refuse(why, "'%.300s' begins with no op: a case is written OP@PRESET, as in rmsnorm@v3", id);
     if (!set_op(&ps, copy) || !set_preset(&ps, preset ? preset + 1 : "v3")) return false;
     p->fill = p->op->fills;
     char *rest = NULL;

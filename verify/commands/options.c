@@ -34,7 +34,7 @@ static bool store_number(reader *r, const option *o, const char *value)
     double const x = strtod(value, &end);
     bool const decimal = *value && !value[strspn(value, "0123456789.eE+-")] && !*end;
     if (!decimal || !(x >= o->least && x <= o->most) || (whole && x != floor(x)))
-        return refuse(r->why, "%s=%.*s is out of range: it takes %s from %g to %g", o->name, LONGEST_SHOWN, value,
+        return refuse(r->why, "%s=%.*s is out of range: it takes %s from %.10g to %.10g", o->name, LONGEST_SHOWN, value,
                       whole ? "whole numbers" : "numbers", o->least, o->most);
     if (whole)
         *(int *)(void *)(r->to + o->to) = (int)x;
@@ -66,7 +66,7 @@ static bool add_item(reader *r, const option *o, const char *value)
 static bool refuse_empty(const reader *r, const option *o)
 {
     refuse(r->why, "%s has no value: write %s=%s or %s %s", o->name, o->name, o->value, o->name, o->value);
-    if (o->kind != OPTION_BACKENDS) return false;
+    if (strcmp(o->name, "--backend") || o->kind != OPTION_BACKENDS) return false;
     refuse_more(r->why, ", of");
     for (int i = 0; backend_known(i); i++) refuse_more(r->why, " %s,", backend_known(i));
     return refuse_more(r->why, " a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
@@ -171,6 +171,9 @@ bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *r
         char *const word = argv[r.next++];
         if (open && !strcmp(word, "--"))
             open = false;
+        else if (!*word)
+            return refuse(why, "argument %d of %s is empty: leave it out, or say what it shall be", r.next - 1,
+                          s->command);
         else if (!open || !is_option(word))
             rest->word[rest->count++] = word;
         else if (!read_option(&r, word))
@@ -271,6 +274,8 @@ bool read_numerics_option(const char *value, char *text, size_t cap, complaint *
     if (!content) return refuse_more(why, "%s", cause.text);
     snprintf(text, cap, "%.*s", (int)size, content);
     free(content);
+    if (!text[strspn(text, " \t\r\n")])
+        return refuse(why, "%s holds no declaration: write one as in 'acc 24 rn', or leave it out", value);
     for (char *s = text; *s; s++)
         if (*s == '\n') *s = ';';
     return true;

@@ -65,7 +65,7 @@ static bool resolve_known(const known *k, backend *out)
 /* A name that may stand between double quotes in any report or log. */
 static void name_after_file(const char *path, backend *out)
 {
-    const char *const slash = strrchr(path, '/'), *const file = slash ? slash + 1 : path;
+    const char *const slash = strrchr(path, '/'), *const file = slash && slash[1] ? slash + 1 : path;
     printable(out->name, sizeof out->name, file, strlen(file), false);
     char *const dot = strstr(out->name, ".so");
     if (dot) *dot = 0;
@@ -96,10 +96,10 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
         return refuse_unknown(text, why);
     }
     const char *const target = program ? text + 5 : text;
-    if (!*target || strlen(target) >= sizeof out->target) {
-        refuse(why, "backend '%.40s' names no %s", text, program ? "command" : "file");
-        return false;
-    }
+    if (!*target) return refuse(why, "backend '%.40s' names no %s", text, program ? "command" : "file");
+    if (strlen(target) >= sizeof out->target)
+        return refuse(why, "backend '%.40s...' is too long: it has %zu bytes, and at most %zu are read", text,
+                      strlen(target), sizeof out->target - 1);
     out->kind = program ? BACKEND_PROGRAM : BACKEND_SHARED_OBJECT;
     snprintf(out->target, sizeof out->target, "%s", target);
     if (program)
