@@ -24,6 +24,7 @@ static bool resolve_all(subjects *s, const option_list *names, const char *const
         if (!resolve(names->item[i], &s->of[i], why)) return false;
         if (shown) snprintf(s->of[i].name, sizeof s->of[i].name, "%.63s", shown[i]);
     }
+    if (!shown) backends_number(s->of, names->count);
     return true;
 }
 

@@ -319,6 +319,18 @@ Test(cli, an_absent_port_is_not_counted)
     cr_expect(strstr(o->err, end) != NULL, "%s", o->err);
 }
 
+/* A program has the name that it says, a shared object that of its file; of equal names the later have a number. */
+Test(cli, ports_are_called_by_their_names)
+{
+    static const char run[] = "run rmsnorm@tiny --verbose --backend=plain," BUILD "/ports/plain.so "
+                              "--backend='exec:python3 verify/ports/first/port.py' "
+                              "--backend='exec:python3 ./verify/ports/first/port.py'";
+    static const char *const names[] = {"\nplain ", "\nplain#2 ", "\nfirst ", "\nfirst#2 "};
+    const outcome *const o = run_verify("PYTHONPATH=verify/ports", run);
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    for (int i = 0; i < 4; i++) cr_expect_eq(count_of(o->out, names[i]), i ? 2 : 1, "%s in: %s", names[i], o->out);
+}
+
 /* What verify new writes is built and judged by the commands that it prints, and that stand in the file. */
 static void expect_new(const char *language, const char *file, const char *mark)
 {

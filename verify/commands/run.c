@@ -231,11 +231,13 @@ static int check_backends(session *s)
             s->reported.absent[b] = s->absent[b];
         }
         if (port_is(p) == PORT_READY) show_device(&s->pl.backend[b], port_why(p));
+        backend_call(&s->pl.backend[b], port_called(p));
         code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);
         if (*why.text) fprintf(stderr, "verify: note: backend %s: %s\n", s->reported.text[b], why.text);
     }
+    backends_number(s->pl.backend, s->pl.backends);
     return code;
 }
 

@@ -27,6 +27,7 @@ static const known list[] = {
     {"cuda", BACKEND_BUILT_IN, &dsv3_backend_cuda, NULL, NULL},
     {"transformers", BACKEND_PROGRAM, NULL, "ports/transformers", "not installed: make transformers-port"},
 };
+#define UNNAMED "exec" /* a program that hasn't said its name */
 enum { KNOWN = sizeof list / sizeof *list };
 
 const char *backend_known(int i)
@@ -63,14 +64,36 @@ static bool resolve_known(const known *k, backend *out)
 }
 
 /* A name that may stand between double quotes in any report or log. */
-static void name_after_file(const char *path, backend *out)
+static void set_name(backend *out, const char *name)
 {
-    const char *const slash = strrchr(path, '/'), *const file = slash && slash[1] ? slash + 1 : path;
-    printable(out->name, sizeof out->name, file, strlen(file), false);
-    char *const dot = strstr(out->name, ".so");
-    if (dot) *dot = 0;
+    printable(out->name, sizeof out->name, name, strlen(name), false);
     for (char *c = out->name; *c; c++)
         if (*c == '"' || *c == '\\') *c = '_';
+}
+
+static void name_after_file(const char *path, backend *out)
+{
+    const char *const slash = strrchr(path, '/');
+    set_name(out, slash && slash[1] ? slash + 1 : path);
+    char *const dot = strstr(out->name, ".so");
+    if (dot) *dot = 0;
+}
+
+void backend_call(backend *b, const char *name)
+{
+    if (*name && !strcmp(b->name, UNNAMED)) set_name(b, name);
+}
+
+void backends_number(backend all[], int count)
+{
+    for (int i = count - 1; i > 0; i--) {
+        int number = 1;
+        for (int k = 0; k < i; k++) number += !strcmp(all[k].name, all[i].name);
+        char end[16] = "";
+        if (number > 1) snprintf(end, sizeof end, "#%d", number);
+        size_t const room = sizeof all[i].name - 1 - strlen(end), length = strlen(all[i].name);
+        strcpy(all[i].name + (length < room ? length : room), end);
+    }
 }
 
 static bool refuse_unknown(const char *text, complaint *why)
@@ -103,7 +126,7 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     out->kind = program ? BACKEND_PROGRAM : BACKEND_SHARED_OBJECT;
     snprintf(out->target, sizeof out->target, "%s", target);
     if (program)
-        snprintf(out->name, sizeof out->name, "exec");
+        snprintf(out->name, sizeof out->name, UNNAMED);
     else
         name_after_file(target, out);
     return true;
