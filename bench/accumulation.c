@@ -2,6 +2,7 @@
 #include "accumulation_sums.h"
 #include "bench.h"
 #include "commands/options.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ typedef struct {
 
 static const option table[] = {
     {"--seed", OPTION_WHOLE, offsetof(settings, seed), "N", "of the numbers; 1 unless said", 1, 1 << 30},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text or jsonl", .words = text_or_jsonl},
     {NULL}};
 
 static const syntax accumulation_syntax = {
@@ -98,8 +99,6 @@ int bench_accumulation(int argc, char **argv)
     operands rest;
     int code;
     if (!options_read(&accumulation_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (rest.count) return fprintf(stderr, "bench: accumulation takes no '%s': it has no cases\n", rest.word[0]), 2;
-    if (strcmp(s.format, "text") && strcmp(s.format, "jsonl"))
-        return fprintf(stderr, "bench: --format=%s: it is text or jsonl\n", s.format), 2;
+    if (rest.count) return usage_error_of("bench", "accumulation takes no '%s': it has no cases", rest.word[0]);
     return print_all(&s);
 }

@@ -16,6 +16,7 @@
 #include "progress.h"
 #include "rotation.h"
 #include "subjects.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -33,9 +34,12 @@ typedef struct {
     int threads, rounds;
 } settings;
 
+static const char *const formats[] = {"text", "csv", "jsonl", "md", NULL};
+
 static const option table[] = {
-    {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "of revisions: avx512 unless said, portable or plain"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, jsonl or md"},
+    {"--backend", OPTION_WORD, offsetof(settings, backend), "B", "of revisions: avx512 unless said, portable or plain",
+     .words = built_backends},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text, csv, jsonl or md", .words = formats},
     {"--rounds", OPTION_WHOLE, offsetof(settings, rounds), "N", "at most so many; 150 unless said", 20, MOST_ROUNDS},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N",
      "of the limits and of avx512; all processors unless said", 1, 64},
@@ -284,14 +288,6 @@ static void compare_all(comparing *c)
     print_sum(c);
 }
 
-static bool check_settings(const settings *s, complaint *why)
-{
-    static const char *const formats[] = {"text", "csv", "jsonl", "md"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(s->format, formats[i])) return builds_backend(s->backend, why);
-    return refuse(why, "--format=%s: it is text, csv, jsonl or md", s->format);
-}
-
 static bool open_cases(comparing *c, int count, char *const word[], complaint *why)
 {
     static char *const unless_said[] = {"@perf"};
@@ -316,7 +312,7 @@ static int code_of(const comparing *c)
 
 static bool open_all(comparing *c, builds *b, const operands *rest, complaint *why)
 {
-    if (!check_settings(&c->s, why) || !open_cases(c, rest->count - 2, rest->word + 2, why)) return false;
+    if (!open_cases(c, rest->count - 2, rest->word + 2, why)) return false;
     progress const at = progress_begin(1);
     progress_say(&at, "building", rest->word[0]);
     bool const built = builds_open(b, rest->word, c->s.backend, why);
@@ -332,7 +328,7 @@ int bench_compare(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&compare_syntax, argc, argv, &c.s, &rest, &code)) return code;
-    if (rest.count < 2) return fprintf(stderr, "bench: compare needs two ports or revisions, BASE and NEXT\n"), 2;
+    if (rest.count < 2) return usage_error_of("bench", "compare needs two ports or revisions, BASE and NEXT");
     c.word = rest.word, c.builds = &b, c.drawn = (uint64_t)(now() * 1e6) | 1;
     use_threads(c.s.threads);
     bool const open = open_all(&c, &b, &rest, &why);

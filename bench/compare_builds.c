@@ -139,14 +139,6 @@ static bool make_one(const builds *b, const char *word, const char *port_name, c
     return is_file(word) ? copy_file(word, so, why) : build_revision(b, word, port_name, so, why);
 }
 
-bool builds_backend(const char *name, complaint *why)
-{
-    static const char *const names[] = {"avx512", "portable", "plain"};
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(name, names[i])) return true;
-    return refuse(why, "--backend=%s: of a revision it is avx512, portable or plain", name);
-}
-
 bool builds_open(builds *b, char *const word[2], const char *port_name, complaint *why)
 {
     *b = (builds){""};

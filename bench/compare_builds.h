@@ -13,9 +13,6 @@ typedef struct {
     char base[300], copy[300], next[300]; /* the files in it */
 } builds;
 
-/* Whose builds can be made of a revision: avx512, portable, plain. False: one sentence in why. */
-bool builds_backend(const char *name, complaint *why);
-
 /* A word that begins with . or /, or ends in .so, is a port's file; any other is a revision of the repository that this is run in, whose own build
  * rules make its avx512, portable or plain from a git worktree that is gone afterwards. False: one sentence in why.
  * Close either way. */

@@ -10,6 +10,7 @@
 #include "port/twin.h"
 #include "json_lines.h"
 #include "progress.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ static const option table[] = {
     {"--batch", OPTION_WHOLE, offsetof(settings, batch), "N", "windows of a pass; 16 unless said", 1, 4096},
     {"--length", OPTION_WHOLE, offsetof(settings, length), "N", "tokens of a window; 128 unless said", 4, 65536},
     {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "a port in C; avx512 unless said"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text or jsonl", .words = text_or_jsonl},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of avx512; all processors unless said", 1, 64},
     {NULL}};
 
@@ -231,11 +232,9 @@ int bench_evaluate(int argc, char **argv)
     int code;
     bool good = true, as_wanted = false;
     if (!options_read(&evaluate_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (rest.count) return fprintf(stderr, "bench: evaluate takes no '%s'\n", rest.word[0]), 2;
-    if (strcmp(s.format, "text") && strcmp(s.format, "jsonl"))
-        return fprintf(stderr, "bench: --format=%s: it is text or jsonl\n", s.format), 2;
+    if (rest.count) return usage_error_of("bench", "evaluate takes no '%s'", rest.word[0]);
     if (!s.model || !s.text)
-        return fprintf(stderr, "bench: evaluate needs --model=DIR and --text=FILE; bench train makes a model\n"), 2;
+        return usage_error_of("bench", "evaluate needs --model=DIR and --text=FILE; bench train makes a model");
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);
     if (!evaluate_with(&s, &as_wanted, &why)) progress_complain(&good, why.text);

@@ -8,6 +8,7 @@
 #include "exact_steps.h"
 #include "progress.h"
 #include "subjects.h"
+#include "words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,9 @@ typedef struct {
 } settings;
 
 static const option table[] = {
-    {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "of revisions: avx512 unless said, portable or plain"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
+    {"--backend", OPTION_WORD, offsetof(settings, backend), "B", "of revisions: avx512 unless said, portable or plain",
+     .words = built_backends},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text or jsonl", .words = text_or_jsonl},
     {NULL}};
 
 static const syntax exact_syntax = {
@@ -147,19 +149,12 @@ static bool check_addresses(complaint *why)
                "instructions can't be counted here: addresses differ from run to run, and personality(2) is refused");
 }
 
-static bool check_settings(const settings *s, complaint *why)
-{
-    bool const format = !strcmp(s->format, "text") || !strcmp(s->format, "jsonl");
-    return builds_backend(s->backend, why) && (format || refuse(why, "--format=%s: it is text or jsonl", s->format));
-}
-
 static bool open_all(counting *c, const operands *rest, complaint *why)
 {
     static char *const unless_said[] = {"@exact"};
     int const ids = rest->count - 2;
     option_list const files = {2, {c->files.base, c->files.next}};
-    return check_settings(&c->s, why) && check_addresses(why) &&
-           subjects_cases(&c->cases, ids ? ids : 1, ids ? rest->word + 2 : unless_said, why) &&
+    return check_addresses(why) && subjects_cases(&c->cases, ids ? ids : 1, ids ? rest->word + 2 : unless_said, why) &&
            builds_open(&c->files, rest->word, c->s.backend, why) &&
            (c->ports = subjects_open(&files, (const char *const *)rest->word, why));
 }
@@ -179,7 +174,7 @@ int bench_exact(int argc, char **argv)
     int code;
     fix_addresses(argv); /* options_read moves words */
     if (!options_read(&exact_syntax, argc, argv, &c.s, &rest, &code)) return code;
-    if (rest.count < 2) return fprintf(stderr, "bench: exact needs two ports or revisions, BASE and NEXT\n"), 2;
+    if (rest.count < 2) return usage_error_of("bench", "exact needs two ports or revisions, BASE and NEXT");
     c.word = rest.word;
     use_one_thread();
     if (open_all(&c, &rest, &why))

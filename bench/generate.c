@@ -11,6 +11,7 @@
 #include "port/twin.h"
 #include "json_lines.h"
 #include "progress.h"
+#include "words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ static const option table[] = {
      "of the distributions that tokens are drawn from; 0, unless said: the most probable one each time", 0, 100},
     {"--seed", OPTION_WHOLE, offsetof(settings, seed), "N", "of what is drawn; 0 unless said", 0, 1e9},
     {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "a port in C; avx512 unless said"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text or jsonl", .words = text_or_jsonl},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of avx512; all processors unless said", 1, 64},
     {NULL}};
 
@@ -202,11 +203,9 @@ int bench_generate(int argc, char **argv)
     int code, different = 0;
     bool good = true;
     if (!options_read(&generate_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (rest.count) return fprintf(stderr, "bench: generate takes no '%s'\n", rest.word[0]), 2;
-    if (strcmp(s.format, "text") && strcmp(s.format, "jsonl"))
-        return fprintf(stderr, "bench: --format=%s: it is text or jsonl\n", s.format), 2;
+    if (rest.count) return usage_error_of("bench", "generate takes no '%s'", rest.word[0]);
     if (!s.model || !s.text)
-        return fprintf(stderr, "bench: generate needs --model=DIR and --text=FILE; bench train makes a model\n"), 2;
+        return usage_error_of("bench", "generate needs --model=DIR and --text=FILE; bench train makes a model");
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);
     if (!generate_with(&s, &different, &why)) progress_complain(&good, why.text);

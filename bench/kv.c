@@ -3,6 +3,7 @@
 #include "case/problem.h"
 #include "commands/options.h"
 #include "files/config.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +21,7 @@ static const option table[] = {
     {"--groups", OPTION_WHOLE, offsetof(settings, groups), "N", "of GQA; 8 unless said", 1, 65536},
     {"--memory", OPTION_NUMBER, offsetof(settings, memory), "BYTES", "that the cache may fill; 80e9 unless said", 1,
      1e18},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text or jsonl", .words = text_or_jsonl},
     {NULL}};
 
 static const syntax kv_syntax = {
@@ -99,11 +100,8 @@ int bench_kv(int argc, char **argv)
     cache_row row[8];
     int code;
     if (!options_read(&kv_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (rest.count)
-        return fprintf(stderr, "bench: kv takes no '%s'; --config=FILE names a config.json\n", rest.word[0]), 2;
-    if (strcmp(s.format, "text") && strcmp(s.format, "jsonl"))
-        return fprintf(stderr, "bench: --format=%s: it is text or jsonl\n", s.format), 2;
-    if (s.config && !config_read(s.config, &c, &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
+    if (rest.count) return usage_error_of("bench", "kv takes no '%s'; --config=FILE names a config.json", rest.word[0]);
+    if (s.config && !config_read(s.config, &c, &why)) return usage_error_of("bench", "%s", why.text);
     print_rows(&s, &c, row, fill_rows(&s, &c, row));
     return 0;
 }

@@ -1,6 +1,8 @@
 /* bench: what things cost, side by side in one run. */
 #include "bench.h"
+#include "commands/options.h"
 #include "commands/standard.h"
+#include "files/unknown_word.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -50,14 +52,14 @@ static bool path_is_known(void)
 {
     const char *const path = getenv("DSV3_FAST");
     bool const known = !path || !strcmp(path, "fma") || !strcmp(path, "dpbf16") || !strcmp(path, "amx");
-    if (!known) fprintf(stderr, "bench: DSV3_FAST=%s: it is fma, dpbf16 or amx\n", path);
+    if (!known) usage_error_of("bench", "DSV3_FAST=%s: it is fma, dpbf16 or amx", path);
     return known;
 }
 
 static int bench_truth(int argc, char **argv)
 {
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
-    if (argc > 1) return fprintf(stderr, "bench: truth takes no '%s': it has no options and no cases\n", argv[1]), 2;
+    if (argc > 1) return usage_error_of("bench", "truth takes no '%s': it has no options and no cases", argv[1]);
     return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
 }
 
@@ -70,21 +72,39 @@ static int run_command(int argc, char **argv)
                     {"peers", bench_peers},   {"plot", bench_plot},         {"kv", bench_kv},
                     {"train", bench_train},   {"generate", bench_generate}, {"evaluate", bench_evaluate},
                     {"record", bench_record}, {"truth", bench_truth},       {"accumulation", bench_accumulation}};
-    if (argc < 2) return fputs(help, stderr), 2;
-    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
-    if (!path_is_known()) return 2;
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr,
-            "bench: unknown command '%s'; known: run, compare, exact, peers, plot, kv, accumulation, train, generate, "
-            "evaluate, "
-            "record, truth\n",
-            argv[1]);
-    return 2;
+    unknown_word u = {.word = argv[0]};
+    complaint why;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        unknown_word_offer(&u, commands[i].name);
+        if (!strcmp(argv[0], commands[i].name)) return commands[i].run(argc, argv);
+    }
+    unknown_word_offer(&u, "help");
+    refuse(&why, "unknown command '%.200s'", argv[0]);
+    unknown_word_refuse(&u, "known:", &why);
+    return usage_error_of("bench", "%s", why.text);
+}
+
+/* "help run" is "run --help". */
+static int help_on(int argc, char **argv)
+{
+    char asks[] = "--help";
+    char *asked[] = {argv[0], asks, NULL};
+    if (argc > 1) return usage_error_of("bench", "help is on one command, '%.200s' is a second: leave it out", argv[1]);
+    if (argc == 1) return run_command(2, asked);
+    fputs(help, stdout);
+    return EXIT_GOOD;
+}
+
+static int bench(int argc, char **argv)
+{
+    if (argc < 2) return fputs(help, stderr), EXIT_USAGE;
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return help_on(0, argv);
+    if (!strcmp(argv[1], "help")) return help_on(argc - 2, argv + 2);
+    return path_is_known() ? run_command(argc - 1, argv + 1) : EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
 {
     standard_open();
-    return standard_finish("bench", run_command(argc, argv));
+    return standard_finish("bench", bench(argc, argv));
 }

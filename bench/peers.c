@@ -7,12 +7,14 @@
 #include "compare_builds.h"
 #include "cost.h"
 #include "files/products.h"
+#include "files/unknown_word.h"
 #include "port/twin.h"
 #include "printable.h"
 #include "progress.h"
 #include "rotation.h"
 #include "run/case.h"
 #include "subjects.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -27,8 +29,9 @@ typedef struct {
 } settings;
 
 static const option table[] = {
-    {"--backend", OPTION_TEXT, offsetof(settings, backend), "B", "ours: avx512 unless said, portable or plain"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text or jsonl"},
+    {"--backend", OPTION_WORD, offsetof(settings, backend), "B", "ours: avx512 unless said, portable or plain",
+     .words = built_backends},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text or jsonl", .words = text_or_jsonl},
     {"--peer", OPTION_BACKENDS, offsetof(settings, peers), "P", "openblas, onednn, torch: all unless said; vllm"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of every port; all processors unless said", 1, 64},
     {NULL}};
@@ -152,7 +155,7 @@ static void add_peer(peers_state *b, const char *name)
 static bool add_ours(peers_state *b, complaint *why)
 {
     peer *const p = &b->port[0];
-    bool const good = builds_backend(b->s.backend, why) && backend_resolve(b->s.backend, &p->of, why) && start(p, why);
+    bool const good = backend_resolve(b->s.backend, &p->of, why) && start(p, why);
     b->ports = good;
     return good;
 }
@@ -356,12 +359,20 @@ static void use_equal_threads(int threads)
     setenv("OMP_WAIT_POLICY", "passive", 0);
 }
 
+static bool refuse_peer(const char *name, complaint *why)
+{
+    unknown_word u = {.word = name};
+    refuse(why, "--peer=%.200s is unknown here", name);
+    for (int k = 0; k < MOST_PEERS; k++) unknown_word_offer(&u, known[k]);
+    return unknown_word_refuse(&u, "it takes", why);
+}
+
 static bool check_peers(const option_list *peers, complaint *why)
 {
     for (int i = 0; i < peers->count; i++) {
         int k = 0;
         while (k < MOST_PEERS && strcmp(known[k], peers->item[i])) k++;
-        if (k == MOST_PEERS) return refuse(why, "--peer=%s: it is openblas, onednn, torch or vllm", peers->item[i]);
+        if (k == MOST_PEERS) return refuse_peer(peers->item[i], why);
     }
     return peers->count <= MOST_PEERS || refuse(why, "--peer names a peer twice");
 }
@@ -369,8 +380,6 @@ static bool check_peers(const option_list *peers, complaint *why)
 static bool open_all(peers_state *b, const operands *ids, complaint *why)
 {
     static char *const unless_said[] = {"@peers"};
-    const char *const f = b->s.format;
-    if (strcmp(f, "text") && strcmp(f, "jsonl")) return refuse(why, "--format=%s: it is text or jsonl", f);
     if (!check_peers(&b->s.peers, why)) return false;
     if (!subjects_cases(&b->cases, ids->count ? ids->count : 1, ids->count ? ids->word : unless_said, why))
         return false;

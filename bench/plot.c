@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "case/problem.h"
 #include "commands/options.h"
+#include "files/unknown_word.h"
 #include "printable.h"
 
 #include <errno.h>
@@ -276,15 +277,36 @@ static const study *study_named(const char *name)
     return NULL;
 }
 
+static int refuse_study(const char *name)
+{
+    complaint why;
+    unknown_word u = {.word = name};
+    if (*name)
+        refuse(&why, "there is no study '%.200s'", name);
+    else
+        refuse(&why, "plot needs a study, as in: bench plot kv");
+    for (size_t i = 0; i < sizeof studies / sizeof *studies; i++) unknown_word_offer(&u, studies[i].name);
+    unknown_word_refuse(&u, "it draws", &why);
+    return usage_error_of("bench", "%s", why.text);
+}
+
+static bool make_folder(const char *path, complaint *why)
+{
+    struct stat st;
+    bool const made = !mkdir(path, 0777), there = !made && errno == EEXIST;
+    if (made || (there && !stat(path, &st) && S_ISDIR(st.st_mode))) return true;
+    return refuse(why, "%s: cannot be a folder of figures: %s", path, strerror(there ? ENOTDIR : errno));
+}
+
 static int plot(const study *of, const void *data, const settings *s, complaint *why)
 {
     checks c = {0, 0};
+    if (!s->check && !make_folder(s->out, why)) return EXIT_USAGE;
     of->check(data, &c);
     printf("%d checks, %d wrong\n", c.lines, c.wrong);
     fflush(stdout);
     if (c.wrong) return EXIT_BAD_VERDICT;
     if (s->check) return EXIT_GOOD;
-    if (mkdir(s->out, 0777) && errno != EEXIST) return refuse(why, "%s: %s", s->out, strerror(errno)), EXIT_USAGE;
     return of->draw(data, s->out, why) ? EXIT_GOOD : EXIT_USAGE;
 }
 
@@ -305,13 +327,8 @@ int bench_plot(int argc, char **argv)
     int code;
     if (!options_read(&plot_syntax, argc, argv, &s, &rest, &code)) return code;
     const study *const of = rest.count ? study_named(rest.word[0]) : NULL;
-    if (!of)
-        return fprintf(stderr, "bench: plot draws kv, balance, biases, domains, mtp, budget, experts, speculation or "
-                               "accumulation, as in: "
-                               "bench plot kv\n"),
-               EXIT_USAGE;
-    if (rest.count > 2)
-        return fprintf(stderr, "bench: plot takes one file, '%s' is a second\n", rest.word[2]), EXIT_USAGE;
+    if (!of) return refuse_study(rest.count ? rest.word[0] : "");
+    if (rest.count > 2) return usage_error_of("bench", "plot takes one file, '%s' is a second", rest.word[2]);
     bool const read = of->read(&data, rest.count == 2 ? rest.word[1] : of->file, s.loads, &why);
     code = read ? plot(of, &data, &s, &why) : EXIT_USAGE;
     if (code == EXIT_USAGE) fprintf(stderr, "bench: %s\n", why.text);

@@ -64,13 +64,12 @@ int bench_record(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&record_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (rest.count) return fprintf(stderr, "bench: record takes no '%s'\n", rest.word[0]), 2;
+    if (rest.count) return usage_error_of("bench", "record takes no '%s'", rest.word[0]);
     if (!s.model || !s.text || !s.out)
-        return fprintf(stderr,
-                       "bench: record needs --model=DIR, --text=FILE and --out=FILE; bench train makes a model\n"),
-               2;
+        return usage_error_of("bench",
+                              "record needs --model=DIR, --text=FILE and --out=FILE; bench train makes a model");
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);
     if (record_with(&s, &why)) return 0;
-    return fprintf(stderr, "bench: %s\n", why.text), 2;
+    return usage_error_of("bench", "%s", why.text);
 }

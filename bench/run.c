@@ -25,9 +25,11 @@ typedef struct {
     bool unprepared, sum;
 } settings;
 
+static const char *const formats[] = {"text", "csv", "json", "jsonl", "md", NULL};
+
 static const option table[] = {
     {"--backend", OPTION_BACKENDS, offsetof(settings, backends), "B", "a port in C: avx512, plain or a path"},
-    {"--format", OPTION_TEXT, offsetof(settings, format), "F", "text, csv, json, jsonl or md"},
+    {"--format", OPTION_WORD, offsetof(settings, format), "F", "text, csv, json, jsonl or md", .words = formats},
     {"--sum", OPTION_FLAG, offsetof(settings, sum), NULL, "of all cases: their times beside their limits, last"},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N",
      "of the limits and of avx512; all processors unless said", 1, 64},
@@ -217,14 +219,6 @@ static void time_all(bench_state *b)
     print_foot(b->s.format, !b->printed);
 }
 
-static bool check_format(const char *format, complaint *why)
-{
-    static const char *const formats[] = {"text", "csv", "json", "jsonl", "md"};
-    for (int i = 0; i < 5; i++)
-        if (!strcmp(format, formats[i])) return true;
-    return refuse(why, "--format=%s: it is text, csv, json, jsonl or md", format);
-}
-
 int bench_run(int argc, char **argv)
 {
     bench_state b = {.s = {.format = "text", .threads = processors()}, .good = true};
@@ -232,12 +226,12 @@ int bench_run(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&run_syntax, argc, argv, &b.s, &ids, &code)) return code;
-    if (!ids.count) return fprintf(stderr, "bench: run needs a case id or @FILE, as in: bench run @perf\n"), 2;
+    if (!ids.count) return usage_error_of("bench", "run needs a case id or @FILE, as in: bench run @perf");
     if (!b.s.backends.count) b.s.backends.item[b.s.backends.count++] = "avx512";
     twin_watch(); /* ports are loaded into this process */
     use_threads(b.s.threads);
     processor_name(b.cpu, sizeof b.cpu);
-    bool const good = check_format(b.s.format, &why) && subjects_cases(&b.cases, ids.count, ids.word, &why) &&
+    bool const good = subjects_cases(&b.cases, ids.count, ids.word, &why) &&
                       (b.ports = subjects_open(&b.s.backends, NULL, &why)) && subjects_load(b.ports, &why);
     if (!good) progress_complain(&b.good, why.text);
     b.good = good && anchors_open(b.s.threads);

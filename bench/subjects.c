@@ -1,6 +1,7 @@
 /* See subjects.h. */
 #include "subjects.h"
 
+#include "commands/memory.h"
 #include "files/products.h"
 #include "run/case.h"
 
@@ -23,6 +24,7 @@ static bool resolve_all(subjects *s, const option_list *names, const char *const
         if (!resolve(names->item[i], &s->of[i], why)) return false;
         if (shown) snprintf(s->of[i].name, sizeof s->of[i].name, "%.63s", shown[i]);
     }
+    if (!shown) backends_number(s->of, names->count);
     return true;
 }
 
@@ -133,9 +135,20 @@ static bool add_cases(case_list *list, const char *word, complaint *why)
     return cases_add(list, is_ours(word) ? ours : word, why);
 }
 
+static bool can_be_timed(double available, const problem *p, complaint *why)
+{
+    if (problem_calls(p) == 1) return memory_holds(available, p, false, why);
+    return refuse(why, "%s is a sequence of calls, and only one call is timed: take a step of it, such as %s", p->id,
+                  problem_step(p, 0)->id);
+}
+
 bool subjects_cases(case_list *list, int count, char *const word[], complaint *why)
 {
     for (int i = 0; i < count; i++)
         if (!add_cases(list, word[i], why)) return false;
+    double const available = memory_available();
+    if (!list->count) return refuse(why, "%s holds no case: write one a line, as in rmsnorm@v3", word[0]);
+    for (int i = 0; i < list->count; i++)
+        if (!can_be_timed(available, list->problem[i], why)) return false;
     return true;
 }

@@ -21,6 +21,9 @@ typedef struct {
     bool loads;
 } settings;
 
+static const char *const balances[] = {"none", "aux", "bias", NULL};
+static const char *const dtypes[] = {"f32", "bf16", NULL};
+
 static const option table[] = {
     {"--text", OPTION_TEXT, offsetof(settings, text), "FILE", "what it learns; make text writes build/text.txt"},
     {"--out", OPTION_TEXT, offsetof(settings, out), "DIR",
@@ -39,7 +42,8 @@ static const option table[] = {
     {"--warmup-steps", OPTION_WHOLE, offsetof(settings, warmup_steps), "N", "50 unless said", 1, 1e7},
     {"--mtp-loss-weight", OPTION_NUMBER, offsetof(settings, mtp_loss_weight), "X",
      "the report's lambda; 0.3 unless said", 0, 100},
-    {"--balance", OPTION_TEXT, offsetof(settings, balance), "HOW", "none, aux or bias; bias unless said"},
+    {"--balance", OPTION_WORD, offsetof(settings, balance), "HOW", "none, aux or bias; bias unless said",
+     .words = balances},
     {"--bias-update-speed", OPTION_NUMBER, offsetof(settings, bias_update_speed), "X",
      "of --balance=bias; 0.01 unless said", 0, 1},
     {"--aux-loss-alpha", OPTION_NUMBER, offsetof(settings, aux_loss_alpha), "X", "of --balance=aux; 0.01 unless said",
@@ -52,7 +56,7 @@ static const option table[] = {
     {"--save-every", OPTION_WHOLE, offsetof(settings, save_every), "N", "steps; 100 unless said", 1, 1e7},
     {"--stop-at", OPTION_WHOLE, offsetof(settings, stop_at), "N",
      "steps done: save and end there; the same command without it goes on", 1, 1e7},
-    {"--dtype", OPTION_TEXT, offsetof(settings, dtype), "D", "of the checkpoint: f32 or bf16"},
+    {"--dtype", OPTION_WORD, offsetof(settings, dtype), "D", "of the checkpoint: f32 or bf16", .words = dtypes},
     {"--threads", OPTION_WHOLE, offsetof(settings, threads), "N", "of avx512; all processors unless said", 1, 64},
     {NULL}};
 
@@ -81,21 +85,21 @@ static bool read_config(const settings *s, dsv3_config *c, complaint *why)
     return true;
 }
 
-static bool read_balance(const settings *s, balance_method *balance, complaint *why)
+/* The words of --balance are in the order of the methods. */
+static balance_method balance_of(const char *word)
 {
-    static const char *const names[] = {"none", "aux", "bias"};
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(s->balance, names[i])) return *balance = (balance_method)i, true;
-    return refuse(why, "--balance=%s: it is none, aux or bias", s->balance);
+    int i = 0;
+    while (strcmp(balances[i], word)) i++;
+    return (balance_method)i;
 }
 
-static bool read_plan(const settings *s, training_plan *p, complaint *why)
+static void read_plan(const settings *s, training_plan *p)
 {
     *p = usual_plan;
     p->seed = (uint64_t)s->seed, p->steps = s->steps, p->batch = s->batch, p->length = s->length;
     p->learning_rate = s->learning_rate, p->warmup_steps = s->warmup_steps, p->mtp_loss_weight = s->mtp_loss_weight;
     p->bias_update_speed = s->bias_update_speed, p->aux_loss_alpha = s->aux_loss_alpha;
-    return read_balance(s, &p->balance, why);
+    p->balance = balance_of(s->balance);
 }
 
 enum { LONGEST_FOLDER = 900 };
@@ -107,8 +111,6 @@ static bool check_settings(const settings *s, complaint *why)
     if (strlen(s->out) > LONGEST_FOLDER)
         return refuse(why, "--out: the name of the folder has %zu bytes, and may have %d", strlen(s->out),
                       LONGEST_FOLDER);
-    if (strcmp(s->dtype, "f32") && strcmp(s->dtype, "bf16"))
-        return refuse(why, "--dtype=%s: it is f32 or bf16", s->dtype);
     return true;
 }
 
@@ -221,7 +223,8 @@ static bool train_on(const settings *s, const loaded_port *port, const char *nam
     training_plan plan;
     dsv3_config config;
     train_run r = {.s = s, .why = why, .before = measure_anchor()};
-    bool const asked = can_train(port, name, why) && read_config(s, &config, why) && read_plan(s, &plan, why);
+    bool const asked = can_train(port, name, why) && read_config(s, &config, why);
+    read_plan(s, &plan);
     bool const good = asked && training_open(&r.g, &plan, &config, s->text, port, why) && train(&r, name);
     if (asked) training_close(&r.g);
     return good;
@@ -261,10 +264,10 @@ int bench_train(int argc, char **argv)
     int code;
     bool good = true;
     if (!options_read(&train_syntax, argc, argv, &s, &rest, &code)) return code;
-    if (rest.count) return fprintf(stderr, "bench: train takes no '%s'\n", rest.word[0]), 2;
+    if (rest.count) return usage_error_of("bench", "train takes no '%s'", rest.word[0]);
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);
-    if (!check_settings(&s, &why)) return fprintf(stderr, "bench: %s\n", why.text), 2;
+    if (!check_settings(&s, &why)) return usage_error_of("bench", "%s", why.text);
     if (!anchors_open(s.threads)) return 2; /* it said why */
     if (!train_with(&s, &why)) progress_complain(&good, why.text);
     anchors_close();

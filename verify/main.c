@@ -3,6 +3,7 @@
 #include "commands/options.h"
 #include "commands/standard.h"
 #include "dsv3.h"
+#include "files/unknown_word.h"
 #include "port/guardian.h"
 #include "port/struck.h"
 #include "version.h"
@@ -15,14 +16,15 @@ static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "\n"
                            "  run CASE... --backend=B[,B]   judge ports on cases\n"
                            "  merge RESULTS...              reports of a run's shards as one, in any format\n"
-                           "  list                          cases, ops, quirks, rounding points, backends\n"
+                           "  new c|python DIR              a first port of one op, to change\n"
+                           "  list [OP]                     what an op has; cases, quirks, rounding points, backends\n"
                            "  show CASE                     what a case is, and what it can see\n"
                            "  bundle make DIR CASE...       write cases as files, for ports that have only files\n"
                            "  model DIR --tokens=IDS        a whole checkpoint: its truth, or a port's stages judged\n"
                            "  compare OUT.safetensors --case=CASE   judge tensors that a port wrote to a file\n"
                            "\n"
-                           "  verify COMMAND --help         more on one command\n"
-                           "  verify --version\n"
+                           "  verify COMMAND --help         more on one command: so does verify help COMMAND\n"
+                           "  verify --version              -V is the same\n"
                            "\n"
                            "CASE is an id such as 'rmsnorm@v3' or 'linear@odd:n_tokens=1..4,x=bf16|f32;fill=exact',\n"
                            "a file of ids (@smoke, @ci, @./mine.txt), or a pattern ('linear@*fill=exact*').\n"
@@ -38,16 +40,38 @@ static int run_command(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
         bool starts_ports;
-    } commands[] = {{"run", command_run, true},        {"list", command_list, true},
-                    {"show", command_show, false},     {"compare", command_compare, false},
-                    {"bundle", command_bundle, false}, {"model", command_model, true},
-                    {"merge", command_merge, false}};
+    } commands[] = {{"run", command_run, true},         {"merge", command_merge, false},
+                    {"new", command_new, false},        {"list", command_list, true},
+                    {"show", command_show, false},      {"bundle", command_bundle, false},
+                    {"model", command_model, true},     {"compare", command_compare, false}};
+    unknown_word u = {.word = argv[0]};
+    complaint why;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(argv[1], commands[i].name)) continue;
+        unknown_word_offer(&u, commands[i].name);
+        if (strcmp(argv[0], commands[i].name)) continue;
         if (commands[i].starts_ports) guard(), struck_watch();
-        return commands[i].run(argc - 1, argv + 1);
+        return commands[i].run(argc, argv);
     }
-    return usage_error("unknown command '%s'; known: run merge list show bundle compare model", argv[1]);
+    unknown_word_offer(&u, "help");
+    refuse(&why, "unknown command '%.200s'", argv[0]);
+    unknown_word_refuse(&u, "known:", &why);
+    return usage_error("%s", why.text);
+}
+
+/* "help run" is "run --help". */
+static int help_on(int argc, char **argv)
+{
+    char asks[] = "--help";
+    char *asked[] = {argv[0], asks, NULL};
+    if (argc > 1) return usage_error("help is on one command, '%.200s' is a second: leave it out", argv[1]);
+    if (argc == 1) return run_command(2, asked);
+    fputs(help, stdout);
+    return EXIT_GOOD;
+}
+
+static bool is_one_of(const char *word, const char *a, const char *b)
+{
+    return !strcmp(word, a) || !strcmp(word, b);
 }
 
 int main(int argc, char **argv)
@@ -58,12 +82,12 @@ int main(int argc, char **argv)
         fputs(help, stderr);
         return EXIT_USAGE;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-        return fputs(help, stdout), standard_finish("verify", EXIT_GOOD);
-    if (!strcmp(argv[1], "--version")) {
-        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI,
-               __DATE__, __VERSION__);
+    if (!strcmp(argv[1], "help")) return standard_finish("verify", help_on(argc - 2, argv + 2));
+    if (is_one_of(argv[1], "--help", "-h")) return standard_finish("verify", help_on(0, NULL));
+    if (is_one_of(argv[1], "--version", "-V")) {
+        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI, __DATE__,
+               __VERSION__);
         return standard_finish("verify", EXIT_GOOD);
     }
-    return standard_finish("verify", run_command(argc, argv));
+    return standard_finish("verify", run_command(argc - 1, argv + 1));
 }

@@ -16,10 +16,26 @@ typedef struct {
 static const bad inputs[] = {
     {"", "", {"usage: verify COMMAND"}},
     {"", "fly", {"unknown command 'fly'", "known: run"}},
+    {"", "lsit", {"unknown command 'lsit'; did you mean 'list'?"}},
+    {"", "help fly", {"unknown command 'fly'", "known: run"}},
+    {"", "help run list", {"help is on one command", "'list'"}},
+    {"", "new", {"a language and a folder", "verify new c mine"}},
+    {"", "new c", {"a language and a folder", "verify new c mine"}},
+    {"", "new c ''", {"argument 2 of new is empty"}},
+    {"", "new c one two", {"takes one folder", "'two' is a second"}},
+    {"", "new rust one", {"no port in 'rust'", "new takes c, python"}},
+    {"", "new pyhton one", {"no port in 'pyhton'", "did you mean 'python'?"}},
+    {"", "new c README.md", {"README.md", "Not a directory"}},
+    {"", "new c docs", {"docs has files already", "new folder"}},
+    {"", "new c no/such/folder", {"no/such/folder", "No such file"}},
+    {"", "new c /proc/none", {"/proc/none", "No such file"}},
+    {"", "new c --fast one", {"unknown option '--fast' of new", "--help"}},
     {"", "run", {"at least one case"}},
-    {"", "run norm@v3", {"unknown op 'norm'", "known: rmsnorm linear"}},
-    {"", "run rmsnorm@v4", {"unknown preset 'v4'", "known: v3 tiny odd edge"}},
-    {"", "run rmsnorm:hidden=4", {"unknown key 'hidden'", "known: n_tokens hidden_size"}},
+    {"", "run norm@v3", {"unknown op 'norm'", "known: rmsnorm, linear"}},
+    {"", "run rmsnorm@v4", {"unknown preset 'v4'; did you mean 'v3'?"}},
+    {"", "run rmsnorm:hidden=4", {"unknown key 'hidden'; did you mean 'hidden_size'?"}},
+    {"", "run rmsnorm@large", {"unknown preset 'large'", "known: v3, tiny, odd, edge"}},
+    {"", "run rmsnorm:width=4", {"unknown key 'width'", "known: n_tokens, hidden_size"}},
     {"", "run rmsnorm:hidden_size", {"'hidden_size' is not key=value"}},
     {"", "run rmsnorm:hidden_size=", {"hidden_size= is no number"}},
     {"", "run rmsnorm:hidden_size=4x", {"hidden_size=4x is no number"}},
@@ -34,7 +50,7 @@ static const bad inputs[] = {
     {"", "run rmsnorm:y=f32", {"the format of y is always that of x"}},
     {"", "run linear:weight_scale_inv=f32", {"weight_scale_inv is absent", "weight=f8_e4m3"}},
     {"", "run linear:x=bf16,weight=f32", {"linear: a weight of f32 needs x of f32"}},
-    {"", "run 'rmsnorm;fill=wild'", {"unknown fill 'wild'", "known: real exact adversarial"}},
+    {"", "run 'rmsnorm;fill=wild'", {"unknown fill 'wild'", "known: real, exact, adversarial"}},
     {"", "run 'rmsnorm;seed=x'", {"seed=x is not a whole number"}},
     {"", "run 'rmsnorm;seed=1;seed=2'", {"seed is given twice"}},
     {"", "run 'rmsnorm;color=red'", {"'color=red' is neither fill=NAME nor seed=N"}},
@@ -73,7 +89,7 @@ static const bad inputs[] = {
     {"",
      "run linear:n_tokens=65536,in_features=65536,out_features=262144 --backend=plain",
      {"needs about", "GB are available", "smaller"}},
-    {"", "run rmsnorm@tiny --back=plain", {"unknown option '--back'", "it takes --backend", "--help"}},
+    {"", "run rmsnorm@tiny --back=plain", {"unknown option '--back'", "did you mean '--backend'?", "--help"}},
     {"", "run rmsnorm@tiny --backend", {"--backend has no value", "--backend=B or --backend B"}},
     {"", "run rmsnorm@tiny --backend=plain --jobs=1.5", {"--jobs=1.5 is out of range", "whole numbers from 1 to 64"}},
     {"", "run rmsnorm@tiny --backend=plain --timeout=5x", {"--timeout=5x is out of range", "from 0.01 to 86400"}},
@@ -84,6 +100,9 @@ static const bad inputs[] = {
     {"", "list --ops --quirks", {"one thing at a time", "--help"}},
     {"", "list --cases --matrix", {"one thing at a time", "--help"}},
     {"", "list --cases=rmsnorm@tiny", {"--cases takes no value"}},
+    {"", "list lienar", {"unknown op 'lienar'; did you mean 'linear'?"}},
+    {"", "list linear Linear", {"unknown op 'Linear'; did you mean 'linear'?"}},
+    {"", "list --quirks rmsnorm", {"list --quirks takes no 'rmsnorm'", "verify list OP"}},
     {"", "list rmsnorm@tiny", {"'rmsnorm@tiny'", "--cases or --matrix"}},
     {"", "list --results=a.jsonl", {"--results=a.jsonl", "add --matrix"}},
     {"", "list --matrix --results", {"--results has no value", "--results=FILE"}},
@@ -162,6 +181,15 @@ Test(cli, good_input_gets_its_exit_code)
         {"run --fast rmsnorm@v9 --help", "--name VALUE", 0},
         {"show linear@tiny --numerics --help", "--numerics=T", 0},
         {"--version", "abi 1", 0},
+        {"-V", "abi 1", 0},
+        {"-h", "usage: verify COMMAND", 0},
+        {"help", "usage: verify COMMAND", 0},
+        {"help run", "--backend=B", 0},
+        {"help new", "verify new c DIR", 0},
+        {"run rmsnorm@v9 -h", "--backend=B", 0},
+        {"list rmsnorm", "hidden_size        1..65536; v3 7168", 0},
+        {"list linear rmsnorm", "A3_eps_missing             rms_norm_eps is not added", 0},
+        {"list mtp", "mlp.topk_idx               output", 0},
         {"list --ops", "weight_scale_inv", 0},
         {"list --quirks", "F2_scale_transposed", 0},
         {"list --points", "x_norm", 0},
@@ -461,6 +489,49 @@ Test(cli, who_waits_is_told)
               "%s", shown);
     remove(text);
     rmdir(folder);
+}
+
+/* A program has the name that it says, a shared object that of its file; of equal names the later have a number. */
+Test(cli, ports_are_called_by_their_names)
+{
+    static const char run[] = "run rmsnorm@tiny --verbose --backend=plain," BUILD "/ports/plain.so "
+                              "--backend='exec:python3 verify/ports/first/port.py' "
+                              "--backend='exec:python3 ./verify/ports/first/port.py'";
+    static const char *const names[] = {"\nplain ", "\nplain#2 ", "\nfirst ", "\nfirst#2 "};
+    const outcome *const o = run_verify("PYTHONPATH=verify/ports", run);
+    cr_expect_eq(o->code, 0, "%s%s", o->out, o->err);
+    for (int i = 0; i < 4; i++) cr_expect_eq(count_of(o->out, names[i]), i ? 2 : 1, "%s in: %s", names[i], o->out);
+}
+
+/* What verify new writes is built and judged by the commands that it prints, and that stand in the file. */
+static void expect_new(const char *language, const char *file, const char *mark)
+{
+    char folder[] = "/tmp/dsv3-new-XXXXXX", command[800];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(command, sizeof command, "new %s %s/\"it's mine\" >%s/said", language, folder, folder);
+    const outcome *o = run_verify("", command);
+    cr_expect_eq(o->code, 0, "%s", o->err);
+    snprintf(command, sizeof command,
+             "grep '^    ' %s/said | sed 's/^ *//' >%s/commands && sed 's,^,%s     ,' %s/commands >%s/lines && "
+             "test $(grep -cxFf %s/lines %s/*/%s) = $(grep -c . %s/commands)",
+             folder, folder, mark, folder, folder, folder, folder, file, folder);
+    cr_expect(!system(command), "the commands of %s are not in its file", language);
+    snprintf(command, sizeof command,
+             "--version && sed 's/rmsnorm@./rmsnorm@tiny|odd:x=bf16|f32,residual=0|1/' "
+             "%s/commands | sh -e 2>&1",
+             folder);
+    o = run_verify("", command);
+    cr_expect(o->code == 0 && strstr(o->out, "\n8 passed, 0 failed, 0 skipped\n"), "%s: %s", language, o->out);
+    snprintf(command, sizeof command, "new %s %s", language, folder);
+    cr_expect_eq(run_verify("", command)->code, 2, "written over files");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    cr_expect(!system(command));
+}
+
+Test(cli, a_new_port_passes_as_printed)
+{
+    expect_new("c", "port.c", "//");
+    expect_new("python", "port.py", "#");
 }
 
 /* Ids that are longer than a file's name may be, and differ at their end only, have folders of their own. */

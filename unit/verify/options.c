@@ -13,7 +13,10 @@ typedef struct {
     double timeout;
     int jobs;
     option_list results, backends;
+    const char *format;
 } values;
+
+static const char *const known_formats[] = {"text", "jsonl", NULL};
 
 static const option table[] = {
     {"--loud", OPTION_FLAG, offsetof(values, loud), NULL, "say more"},
@@ -21,6 +24,7 @@ static const option table[] = {
     {"--timeout", OPTION_NUMBER, offsetof(values, timeout), "S", "seconds", 0.01, 86400},
     {"--jobs", OPTION_WHOLE, offsetof(values, jobs), "N", "processes", 1, 64},
     {"--results", OPTION_REPEATED, offsetof(values, results), "FILE", "a file"},
+    {"--format", OPTION_WORD, offsetof(values, format), "F", "a format", .words = known_formats},
     {"--backend", OPTION_BACKENDS, offsetof(values, backends), "B", "a port"},
     {NULL},
 };
@@ -72,6 +76,7 @@ Test(options, values_stand_behind_an_equals_sign_or_in_the_next_word)
         cr_expect(r->v.loud && !strcmp(r->v.out, "a/b") && r->v.timeout == 2.5 && r->v.jobs == 7, "%s", forms[i]);
         cr_expect(r->rest.count == 0);
     }
+    cr_expect_str_eq(read_words("--format jsonl")->v.format, "jsonl");
     cr_expect_str_eq(read_words("--out=a=b")->v.out, "a=b");
     cr_expect_str_eq(read_words("--out -a")->v.out, "-a");
     cr_expect_str_eq(read_words("--out=--loud")->v.out, "--loud");
@@ -134,12 +139,21 @@ Test(options, numbers_are_decimal_and_in_range)
 Test(options, a_breach_gets_one_sentence)
 {
     static const char *const bad[][3] = {
-        {"--fast", "unknown option '--fast' of try", "it takes --loud --out"},
+        {"--fast", "unknown option '--fast' of try", "it takes --loud, --out"},
         {"--fast=3", "unknown option '--fast' of try", "see verify try --help"},
         {"-l", "unknown option '-l'", "--loud"},
         {"--lou", "unknown option '--lou'", "--loud"},
         {"--timeou=3", "unknown option '--timeou'", "--timeout"},
         {"--timeoutx=3", "unknown option '--timeoutx'", "--timeout"},
+        {"--bakcend=3", "unknown option '--bakcend' of try", "did you mean '--backend'? see verify try --help"},
+        {"--backend-name", "unknown option '--backend-name' of try", "it takes --loud"},
+        {"--Out=3", "unknown option '--Out'", "did you mean '--out'?"},
+        {"-out=3", "unknown option '-out'", "did you mean '--out'?"},
+        {"--o=3", "unknown option '--o'", "it takes --loud"},
+        {"--format=csv", "--format=csv is unknown here", "it takes text, jsonl"},
+        {"--format=tetx", "--format=tetx is unknown here", "did you mean 'text'?"},
+        {"--format=", "--format has no value", "write --format=F or --format F"},
+        {"--format=text --format=jsonl", "--format is given twice", "leave one out"},
         {"--loud=1", "--loud=1", "--loud takes no value: write it alone"},
         {"--loud=", "--loud=", "--loud takes no value"},
         {"--out", "--out has no value", "write --out=DIR or --out DIR"},

@@ -2,6 +2,7 @@
 #include "expand.h"
 
 #include "files/products.h"
+#include "files/unknown_word.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -213,6 +214,31 @@ static bool add_file(case_list *list, const char *path, complaint *why)
     return good;
 }
 
+static int is_case_file(const struct dirent *e)
+{
+    size_t const n = strlen(e->d_name);
+    return n > 4 && !strcmp(e->d_name + n - 4, ".txt");
+}
+
+static bool refuse_file_name(const char *name, const char *folder, complaint *why)
+{
+    unknown_word u = {.word = name};
+    struct dirent **entry;
+    int const n = scandir(folder, &entry, is_case_file, alphasort);
+    refuse(why, "no case file '@%.100s' comes with the harness", name);
+    for (int i = 0; i < n; i++) {
+        *strrchr(entry[i]->d_name, '.') = 0;
+        unknown_word_offer(&u, entry[i]->d_name);
+    }
+    if (u.nearest)
+        refuse_more(why, "; did you mean '@%s'?", u.nearest);
+    else
+        refuse_more(why, ": it takes @smoke, @ci, or a path such as @./mine.txt");
+    for (int i = 0; i < n; i++) free(entry[i]);
+    if (n >= 0) free(entry);
+    return false;
+}
+
 static bool add_named_file(case_list *list, const char *name, complaint *why)
 {
     char folder[600], path[800];
@@ -221,18 +247,10 @@ static bool add_named_file(case_list *list, const char *name, complaint *why)
     cases_folder(folder, sizeof folder);
     snprintf(path, sizeof path, "%s/%.150s.txt", folder, name);
     if (stat(path, &st) == 0) return add_file(list, path, why);
-    refuse(why, "no case file '@%.100s' comes with the harness: it takes @smoke, @ci, or a path such as @./mine.txt",
-           name);
-    return false;
+    return refuse_file_name(name, folder, why);
 }
 
 /* ---- patterns ---- */
-
-static int is_case_file(const struct dirent *e)
-{
-    size_t const n = strlen(e->d_name);
-    return n > 4 && !strcmp(e->d_name + n - 4, ".txt");
-}
 
 static bool add_all_files(case_list *list, complaint *why)
 {

@@ -1,6 +1,8 @@
 /* See id.h. */
 #include "id.h"
 
+#include "files/unknown_word.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -190,13 +192,14 @@ static bool set_view_key(parser *ps, const char *tensor, const char *text)
 static bool unknown_key(const parser *ps, const char *key)
 {
     const op *const o = ps->p->op;
-    refuse(ps->why, "%s: unknown key '%s'; known:", o->name, key);
-    for (const field_row *f = o->fields; f->name; f++) refuse_more(ps->why, " %s", f->name);
-    for (const list_row *l = o->lists; l && l->name; l++) refuse_more(ps->why, " %s", l->name);
+    unknown_word u = {.word = key};
+    refuse(ps->why, "%s: unknown key '%s'", o->name, key);
+    for (const field_row *f = o->fields; f->name; f++) unknown_word_offer(&u, f->name);
+    for (const list_row *l = o->lists; l && l->name; l++) unknown_word_offer(&u, l->name);
     for (const tensor_row *t = o->tensors; t->name; t++)
-        if (t->dtypes[0] != '=' || strchr(t->dtypes, ' ')) refuse_more(ps->why, " %s", key_of(t));
-    refuse_more(ps->why, " view.TENSOR");
-    return false;
+        if (t->dtypes[0] != '=' || strchr(t->dtypes, ' ')) unknown_word_offer(&u, key_of(t));
+    unknown_word_offer(&u, "view.TENSOR");
+    return unknown_word_refuse(&u, "known:", ps->why);
 }
 
 static bool set_key(parser *ps, char *pair)
@@ -220,16 +223,31 @@ static bool set_op(parser *ps, const char *name)
 {
     ps->p->op = op_find(name);
     if (ps->p->op) return true;
-    refuse(ps->why, "unknown op '%s'; known:", name);
-    for (int i = 0; ops[i]; i++) refuse_more(ps->why, " %s", ops[i]->name);
-    return false;
+    return op_refuse(name, ps->why);
+}
+
+bool op_refuse(const char *name, complaint *why)
+{
+    unknown_word u = {.word = name};
+    refuse(why, "unknown op '%.300s'", name);
+    for (int i = 0; ops[i]; i++) unknown_word_offer(&u, ops[i]->name);
+    return unknown_word_refuse(&u, "known:", why);
+}
+
+static bool refuse_preset(const char *name, complaint *why)
+{
+    unknown_word u = {.word = name};
+    refuse(why, "unknown preset '%s'", name);
+    for (int i = 0; i < PRESETS; i++) unknown_word_offer(&u, preset_names[i]);
+    unknown_word_refuse(&u, "known:", why);
+    return strpbrk(name, ",=") ? refuse_more(why, "; keys stand behind a colon, as in tiny:n_tokens=3") : false;
 }
 
 static bool set_preset(parser *ps, const char *name)
 {
     int preset = 0;
     while (preset < PRESETS && strcmp(preset_names[preset], name)) preset++;
-    if (preset == PRESETS) return refuse(ps->why, "unknown preset '%s'; known: v3 tiny odd edge", name);
+    if (preset == PRESETS) return refuse_preset(name, ps->why);
     ps->p->preset = preset;
     for (const field_row *f = ps->p->op->fields; f->name; f++) set_field(ps->p, f, f->preset[preset]);
     return true;
@@ -242,9 +260,10 @@ static bool set_fill(parser *ps, const char *name)
             ps->p->fill = f;
             return true;
         }
-    refuse(ps->why, "%s: unknown fill '%s'; known:", ps->p->op->name, name);
-    for (const fill_row *f = ps->p->op->fills; f->name; f++) refuse_more(ps->why, " %s", f->name);
-    return false;
+    unknown_word u = {.word = name};
+    refuse(ps->why, "%s: unknown fill '%s'", ps->p->op->name, name);
+    for (const fill_row *f = ps->p->op->fills; f->name; f++) unknown_word_offer(&u, f->name);
+    return unknown_word_refuse(&u, "known:", ps->why);
 }
 
 static bool set_seed(parser *ps, const char *text)
@@ -285,6 +304,7 @@ bool id_read(const char *id, problem *p, id_tensors *said, complaint *why)
     if (keys) *keys = 0;
     char *const preset = strchr(copy, '@');
     if (preset) *preset = 0;
+    if (!*copy) return refuse(why, "'%.300s' begins with no op: a case is written OP@PRESET, as in rmsnorm@v3", id);
     if (!set_op(&ps, copy) || !set_preset(&ps, preset ? preset + 1 : "v3")) return false;
     p->fill = p->op->fills;
     char *rest = NULL;

@@ -26,6 +26,9 @@ typedef struct {
  * *said; both are all 0 before. On an error returns false and one sentence in why. */
 bool id_read(const char *id, problem *p, id_tensors *said, complaint *why);
 
+/* No op is called so: one sentence in why. Returns false. */
+bool op_refuse(const char *name, complaint *why);
+
 /* Is there a step that differs from the first? False: one sentence in why. */
 bool id_steps_differ(const problem *p, complaint *why);
 

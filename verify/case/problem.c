@@ -162,10 +162,33 @@ static bool set_views(problem *p, const id_tensors *said, complaint *why)
 
 /* ---- a whole problem ---- */
 
+/* Where a field is named as a whole word: not as a part of another's name. */
+static bool has_name(const char *text, const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    size_t const length = strlen(name);
+    for (const char *at = text; (at = strstr(at, name)); at++)
+        if ((at == text || !strchr(letters, at[-1])) && (!at[length] || !strchr(letters, at[length]))) return true;
+    return false;
+}
+
+/* With the values of the fields that the rule names. */
+static bool refuse_rule(const problem *p, const char *rule, complaint *why)
+{
+    bool first = true;
+    refuse(why, "%s: %s", p->op->name, rule);
+    for (const field_row *f = p->op->fields; f->name; f++) {
+        if (!has_name(rule, f->name)) continue;
+        refuse_more(why, "%s%s=%.10g", first ? "; here " : ", ", f->name, problem_field(p, f));
+        first = false;
+    }
+    return false;
+}
+
 static bool is_legal(const problem *p, complaint *why)
 {
     const char *const broken = p->op->rule ? p->op->rule(p) : NULL;
-    if (broken) return refuse(why, "%s: %s", p->op->name, broken);
+    if (broken) return refuse_rule(p, broken, why);
     return !p->fill->tensor || trained_fits(p, why);
 }
 

@@ -1,6 +1,7 @@
 /* See trained.h. */
 #include "trained.h"
 
+#include "files/embed.h"
 #include "files/safetensors.h"
 
 #include <pthread.h>
@@ -8,10 +9,6 @@
 
 /* ---- the files, which are part of the program ---- */
 
-#define EMBED(symbol, path)                                                                                            \
-    __asm__(".pushsection .rodata\n.balign 16\n" #symbol ":\n.incbin \"" path "\"\n" #symbol "_end:\n.byte 0\n"        \
-            ".popsection\n");                                                                                          \
-    extern const char symbol[], symbol##_end[]
 EMBED(trained_model, "verify/trained/model.safetensors");
 EMBED(trained_activations, "verify/trained/activations.safetensors");
 

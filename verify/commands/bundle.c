@@ -161,7 +161,9 @@ int command_bundle(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&bundle_syntax, argc, argv, &a, &rest, &code)) return code;
-    if (rest.count == 0 || strcmp(rest.word[0], "make")) return usage_error("bundle takes: bundle make DIR CASE...");
+    if (rest.count == 0) return usage_error("bundle needs words behind it: bundle make DIR CASE...");
+    if (strcmp(rest.word[0], "make"))
+        return usage_error("bundle takes no '%.200s': it is bundle make DIR CASE...", rest.word[0]);
     if (rest.count < 3)
         return usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
     if (a.tensors && strcmp(a.tensors, "f32"))

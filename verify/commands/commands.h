@@ -5,6 +5,7 @@
 enum { EXIT_GOOD = 0, EXIT_BAD_VERDICT = 1, EXIT_USAGE = 2, EXIT_NOTHING = 3 };
 
 int command_run(int argc, char **argv);
+int command_new(int argc, char **argv);
 int command_list(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_compare(int argc, char **argv);

@@ -1,10 +1,12 @@
 /* verify list */
 #include "case/expand.h"
-#include "case/problem.h"
+#include "case/id.h"
 #include "matrix.h"
 #include "options.h"
 #include "port/backends.h"
+#include "report/wrap.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 typedef struct {
@@ -31,29 +33,52 @@ static const option options[] = {
 };
 
 static const syntax list_syntax = {"list",
-                                   "usage: verify list [--ops | --quirks | --points | --backends]\n"
+                                   "usage: verify list OP...\n"
+                                   "       verify list [--ops | --quirks | --points | --backends]\n"
                                    "       verify list --cases [CASE...]\n"
                                    "       verify list --matrix [CASE...] [--results=FILE...]\n",
-                                   options, NULL};
+                                   options,
+                                   "Of an OP it prints all: keys with ranges and presets, tensors with formats and\n"
+                                   "shapes, fills, known mistakes (quirks), rounding points.\n"};
+
+/* A line of the listing; what is wide goes on below its text. */
+__attribute__((format(printf, 3, 4))) static void item(const char *name, int indent, const char *format, ...)
+{
+    char label[100], text[1200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    snprintf(label, sizeof label, "    %s%s", name, (int)strlen(name) + 4 >= indent ? "  " : "");
+    print_wrapped(stdout, label, text, indent, 100);
+}
+
+static void list_keys(const op *o)
+{
+    puts("  keys");
+    for (const field_row *f = o->fields; f->name; f++)
+        item(f->name, 23, "%g..%.10g; v3 %g tiny %g odd %g edge %g: %s", f->least, f->most, f->preset[0], f->preset[1],
+             f->preset[2], f->preset[3], f->help);
+    for (const list_row *l = o->lists; l && l->name; l++)
+        item(l->name, 23, "a+b+...; sets %s%s%s%s%s: %s", l->count, l->most ? " and " : "", l->most ? l->most : "",
+             l->total ? " and " : "", l->total ? l->total : "", l->help);
+}
+
+static void list_tensors(const op *o)
+{
+    puts("  tensors");
+    for (const tensor_row *t = o->tensors; t->name; t++)
+        item(t->name, 23, "%-20s (%s)%s%s: %s", t->dtypes, t->shape, t->present ? ", present when " : "",
+             t->present ? t->present : "", t->help);
+}
 
 static void list_op(const op *o)
 {
-    printf("%s\n  %s\n  source: %s\n  keys\n", o->name, o->summary, o->source);
-    for (const field_row *f = o->fields; f->name; f++)
-        printf("    %-18s %g..%.10g; v3 %g tiny %g odd %g edge %g: %s\n", f->name, f->least, f->most, f->preset[0],
-               f->preset[1], f->preset[2], f->preset[3], f->help);
-    for (const list_row *l = o->lists; l && l->name; l++) {
-        printf("    %-18s a+b+...; sets %s", l->name, l->count);
-        if (l->most) printf(" and %s", l->most);
-        if (l->total) printf(" and %s", l->total);
-        printf(": %s\n", l->help);
-    }
-    printf("  tensors\n");
-    for (const tensor_row *t = o->tensors; t->name; t++)
-        printf("    %-18s %-20s (%s)%s%s: %s\n", t->name, t->dtypes, t->shape, t->present ? ", present when " : "",
-               t->present ? t->present : "", t->help);
-    printf("  fills\n");
-    for (const fill_row *f = o->fills; f->name; f++) printf("    %-18s %s\n", f->name, f->help);
+    printf("%s\n  %s\n  source: %s\n", o->name, o->summary, o->source);
+    list_keys(o);
+    list_tensors(o);
+    puts("  fills");
+    for (const fill_row *f = o->fills; f->name; f++) item(f->name, 23, "%s", f->help);
 }
 
 static void list_ops(void)
@@ -69,12 +94,53 @@ static void list_quirks(void)
     }
 }
 
+static const char *kind_of(const ref_point_row *r)
+{
+    return r->output ? "output" : r->stage ? "stage" : "may";
+}
+
 static void list_points(void)
 {
     for (int i = 0; ref_point(i); i++) {
         const ref_point_row *const r = ref_point(i);
-        printf("%-8s %-14s %-7s %s\n", r->op, r->name, r->output ? "output" : r->stage ? "stage" : "may", r->meaning);
+        printf("%-8s %-14s %-7s %s\n", r->op, r->name, kind_of(r), r->meaning);
     }
+}
+
+static void list_quirks_of(const op *o)
+{
+    puts("  quirks");
+    for (int i = 0; ref_quirk(i); i++)
+        if (!strcmp(ref_quirk(i)->op, o->name)) item(ref_quirk(i)->name, 31, "%s", ref_quirk(i)->summary);
+}
+
+/* As the op's declarations name them. */
+static void list_points_of(const op *o)
+{
+    char name[80];
+    puts("  points");
+    for (int i = 0; ref_point(i); i++) {
+        const ref_point_row *const r = ref_point(i);
+        const char *const prefix = ref_point_prefix(o->name, i);
+        if (!prefix) continue;
+        snprintf(name, sizeof name, "%s%s", prefix, r->name);
+        item(name, 31, "%-7s %s", kind_of(r), r->meaning);
+    }
+}
+
+/* All that there is of the ops named. */
+static int list_named(const operands *names)
+{
+    complaint why;
+    for (int i = 0; i < names->count; i++)
+        if (!op_find(names->word[i])) return op_refuse(names->word[i], &why), usage_error("%s", why.text);
+    for (int i = 0; i < names->count; i++) {
+        const op *const o = op_find(names->word[i]);
+        list_op(o);
+        list_quirks_of(o);
+        list_points_of(o);
+    }
+    return EXIT_GOOD;
 }
 
 /* Built-in ones say how they run here, or why they don't. */
@@ -113,8 +179,13 @@ static int check_arguments(const arguments *a, const operands *rest)
     if (things > 1) return usage_error("list prints one thing at a time; see verify list --help");
     if (a->results.count && !a->matrix)
         return usage_error("--results=%s belongs to list --matrix: add --matrix", a->results.item[0]);
-    if (rest->count && !a->cases && !a->matrix)
-        return usage_error("list takes '%s' with --cases or --matrix only: add one of them", rest->word[0]);
+    const char *const thing = a->quirks ? "quirks" : a->points ? "points" : a->backends ? "backends" : NULL;
+    if (rest->count && thing)
+        return usage_error("list --%s takes no '%.200s': leave one of them out; verify list OP prints all of an op",
+                           thing, rest->word[0]);
+    if (rest->count && !a->cases && !a->matrix && strpbrk(rest->word[0], "@:;=*?["))
+        return usage_error("list takes the case '%.200s' with --cases or --matrix only: add one of them",
+                           rest->word[0]);
     return EXIT_GOOD;
 }
 
@@ -128,6 +199,7 @@ int command_list(int argc, char **argv)
     if (code) return code;
     if (a.cases) return list_cases(&rest);
     if (a.matrix) return list_matrix(&rest, &a.results);
+    if (rest.count) return list_named(&rest);
     if (a.quirks)
         list_quirks();
     else if (a.points)

@@ -3,6 +3,7 @@
 
 #include "case/fill.h"
 #include "case/without.h"
+#include "memory.h"
 #include "options.h"
 
 #include <stdio.h>
@@ -19,7 +20,8 @@ static bool parse(loaded_case *l, const char *id, const char *declared, complain
 {
     snprintf(l->declared, sizeof l->declared, "%s", declared);
     return problem_parse(id, &l->p, why) && is_one_call(&l->p, why) &&
-           ref_numerics_parse(l->p.op->name, declared, &l->numerics, why->text, sizeof why->text);
+           ref_numerics_parse(l->p.op->name, declared, &l->numerics, why->text, sizeof why->text) &&
+           memory_holds(memory_available(), &l->p, false, why);
 }
 
 loaded_case *loaded_case_open(const char *id, const char *declared)

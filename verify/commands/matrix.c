@@ -5,6 +5,7 @@
 #include "port/port.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +75,11 @@ static int read_results(matrix *m, const char *path)
     size_t cap = 0;
     long number = 0;
     bool good = true;
-    FILE *const f = fopen(path, "r");
+    struct stat st;
+    bool const device = !stat(path, &st) && (S_ISCHR(st.st_mode) || S_ISDIR(st.st_mode));
+    FILE *const f = device ? NULL : fopen(path, "r");
+    if (device)
+        return usage_error("cannot read %s: it is no file; verify run --format=jsonl --out=DIR writes results", path);
     if (!f)
         return usage_error("cannot read %s: %s; verify run --format=jsonl --out=DIR writes results", path,
                            strerror(errno));
@@ -87,6 +92,7 @@ static int read_results(matrix *m, const char *path)
     free(line);
     if (!good)
         return usage_error("%s, line %ld is no result: it takes what verify run --format=jsonl writes", path, number);
+    if (whole && !number) return usage_error("%s is empty; verify run --format=jsonl --out=DIR writes results", path);
     return whole ? EXIT_GOOD : usage_error("cannot read %s whole", path);
 }
 

@@ -23,6 +23,8 @@ typedef struct {
     double timeout;
 } arguments;
 
+static const char *const formats[] = {"f32", "bf16", NULL};
+
 static const option options[] = {
     {"--tokens", OPTION_TEXT, offsetof(arguments, tokens), "IDS", "the input, ids with commas between them"},
     {"--dump", OPTION_TEXT, offsetof(arguments, dump), "F",
@@ -30,8 +32,8 @@ static const option options[] = {
      "finished layer (F.partial), with every verdict"},
     {"--backend", OPTION_TEXT, offsetof(arguments, backend), "B",
      "a port, as in verify run; its own stages go to --dump"},
-    {"--format", OPTION_TEXT, offsetof(arguments, format), "T",
-     "of a port's hidden states, bf16 or f32; default: f32 for an f32 checkpoint, else bf16"},
+    {"--format", OPTION_WORD, offsetof(arguments, format), "T",
+     "of a port's hidden states, bf16 or f32; default: f32 for an f32 checkpoint, else bf16", .words = formats},
     {"--estimate", OPTION_FLAG, offsetof(arguments, estimate), NULL, "print what it will take, and stop"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL, "name the known mistake behind a failing stage"},
     {"--timeout", OPTION_NUMBER, offsetof(arguments, timeout), "S", "seconds for each stage of a port; default 600",
@@ -277,8 +279,6 @@ static bool choose_format(const arguments *o, const checkpoint *c, dsv3_dtype *f
     *format = own == DSV3_F32 ? DSV3_F32 : DSV3_BF16;
     if (!o->format) return true;
     *format = ref_dtype_of(o->format);
-    if (*format != DSV3_F32 && *format != DSV3_BF16)
-        return usage_error("--format=%s: it is f32 or bf16", o->format), false;
     if ((own != DSV3_F32 && own != DSV3_BF16) || own == *format) return true;
     usage_error("--format=%s: the weights of %s are %s, and a port's hidden states have their format: leave it out",
                 o->format, c->dir, ref_dtype_name(own));

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "files/file_map.h"
+#include "files/unknown_word.h"
 #include "port/backends.h"
 #include "report/wrap.h"
 
@@ -33,13 +34,24 @@ static bool store_number(reader *r, const option *o, const char *value)
     double const x = strtod(value, &end);
     bool const decimal = *value && !value[strspn(value, "0123456789.eE+-")] && !*end;
     if (!decimal || !(x >= o->least && x <= o->most) || (whole && x != floor(x)))
-        return refuse(r->why, "%s=%.*s is out of range: it takes %s from %g to %g", o->name, LONGEST_SHOWN, value,
+        return refuse(r->why, "%s=%.*s is out of range: it takes %s from %.10g to %.10g", o->name, LONGEST_SHOWN, value,
                       whole ? "whole numbers" : "numbers", o->least, o->most);
     if (whole)
         *(int *)(void *)(r->to + o->to) = (int)x;
     else
         *(double *)(void *)(r->to + o->to) = x;
     return true;
+}
+
+static bool store_word(reader *r, const option *o, const char *value)
+{
+    unknown_word u = {.word = value};
+    for (int i = 0; o->words[i]; i++) {
+        unknown_word_offer(&u, o->words[i]);
+        if (!strcmp(value, o->words[i])) return *(const char **)(void *)(r->to + o->to) = value, true;
+    }
+    refuse(r->why, "%s=%.*s is unknown here", o->name, LONGEST_SHOWN, value);
+    return unknown_word_refuse(&u, "it takes", r->why);
 }
 
 static bool add_item(reader *r, const option *o, const char *value)
@@ -54,7 +66,7 @@ static bool add_item(reader *r, const option *o, const char *value)
 static bool refuse_empty(const reader *r, const option *o)
 {
     refuse(r->why, "%s has no value: write %s=%s or %s %s", o->name, o->name, o->value, o->name, o->value);
-    if (o->kind != OPTION_BACKENDS) return false;
+    if (strcmp(o->name, "--backend") || o->kind != OPTION_BACKENDS) return false;
     refuse_more(r->why, ", of");
     for (int i = 0; backend_known(i); i++) refuse_more(r->why, " %s,", backend_known(i));
     return refuse_more(r->why, " a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
@@ -76,6 +88,7 @@ static bool store(reader *r, const option *o, char *value)
     switch (o->kind) {
     case OPTION_FLAG: *(bool *)(void *)(r->to + o->to) = true; return true;
     case OPTION_TEXT: *(const char **)(void *)(r->to + o->to) = value; return true;
+    case OPTION_WORD: return store_word(r, o, value);
     case OPTION_NUMBER:
     case OPTION_WHOLE: return store_number(r, o, value);
     case OPTION_REPEATED: return add_item(r, o, value);
@@ -106,9 +119,11 @@ static const char *program_of(const syntax *s)
 static bool refuse_unknown(const reader *r, const char *word, size_t length)
 {
     int const shown = length < LONGEST_SHOWN ? (int)length : LONGEST_SHOWN;
-    refuse(r->why, "unknown option '%.*s' of %s; it takes", shown, word, r->s->command);
-    for (const option *o = r->s->options; o->name; o++) refuse_more(r->why, " %s", o->name);
-    return refuse_more(r->why, "; see %s %s --help", program_of(r->s), r->s->command);
+    unknown_word u = {.word = word, .length = length};
+    refuse(r->why, "unknown option '%.*s' of %s", shown, word, r->s->command);
+    for (const option *o = r->s->options; o->name; o++) unknown_word_offer(&u, o->name);
+    unknown_word_refuse(&u, "it takes", r->why);
+    return refuse_more(r->why, "%s see %s %s --help", u.nearest ? "" : ";", program_of(r->s), r->s->command);
 }
 
 /* NULL: there is none, and why says so. */
@@ -127,7 +142,7 @@ static bool first_time(reader *r, const option *o)
 {
     uint64_t const bit = (uint64_t)1 << (o - r->s->options);
     bool const again = r->given & bit;
-    bool const once = o->kind == OPTION_TEXT || o->kind == OPTION_NUMBER || o->kind == OPTION_WHOLE;
+    bool const once = o->kind != OPTION_FLAG && o->kind != OPTION_REPEATED && o->kind != OPTION_BACKENDS;
     r->given |= bit;
     return !(again && once) || refuse(r->why, "%s is given twice and takes one value: leave one out", o->name);
 }
@@ -156,6 +171,9 @@ bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *r
         char *const word = argv[r.next++];
         if (open && !strcmp(word, "--"))
             open = false;
+        else if (!*word)
+            return refuse(why, "argument %d of %s is empty: leave it out, or say what it shall be", r.next - 1,
+                          s->command);
         else if (!open || !is_option(word))
             rest->word[rest->count++] = word;
         else if (!read_option(&r, word))
@@ -169,7 +187,7 @@ bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *r
 static bool asks_for_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++)
-        if (!strcmp(argv[i], "--help")) return true;
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return true;
     return false;
 }
 
@@ -212,15 +230,32 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
 
 /* ---- what commands share ---- */
 
+static int say_error(const char *program, const char *format, va_list args)
+{
+    char text[sizeof((complaint *)0)->text];
+    complaint why;
+    vsnprintf(text, sizeof text, format, args);
+    refuse(&why, "%s", text);
+    fprintf(stderr, "%s: %s\n", program, why.text);
+    return EXIT_USAGE;
+}
+
 int usage_error(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "verify: ");
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    int const code = say_error("verify", format, args);
     va_end(args);
-    return EXIT_USAGE;
+    return code;
+}
+
+int usage_error_of(const char *program, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int const code = say_error(program, format, args);
+    va_end(args);
+    return code;
 }
 
 bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why)
@@ -239,6 +274,8 @@ bool read_numerics_option(const char *value, char *text, size_t cap, complaint *
     if (!content) return refuse_more(why, "%s", cause.text);
     snprintf(text, cap, "%.*s", (int)size, content);
     free(content);
+    if (!text[strspn(text, " \t\r\n")])
+        return refuse(why, "%s holds no declaration: write one as in 'acc 24 rn', or leave it out", value);
     for (char *s = text; *s; s++)
         if (*s == '\n') *s = ';';
     return true;

@@ -2,7 +2,7 @@
  * Options of a command: one table says what it takes, one reader reads them, and the help is printed from the table.
  *
  * Names are exact. A value stands behind '=' or is the next word. Options and operands come in any order; behind "--"
- * every word is an operand. --help before it prints the help, whatever else is there. A flag may be repeated, a value
+ * every word is an operand. --help or -h before it prints the help, whatever else is there. A flag may be repeated, a value
  * may not, unless its kind says so.
  */
 #ifndef OPTIONS_H
@@ -17,6 +17,7 @@
 typedef enum {
     OPTION_FLAG,     /* bool */
     OPTION_TEXT,     /* const char * */
+    OPTION_WORD,     /* const char *, one of the words */
     OPTION_NUMBER,   /* double, from least to most */
     OPTION_WHOLE,    /* int, from least to most */
     OPTION_REPEATED, /* option_list: the value of each time */
@@ -34,10 +35,11 @@ typedef struct {
 typedef struct {
     const char *name; /* with its dashes; NULL ends a table */
     option_kind kind;
-    size_t to;          /* offset of the variable in the command's own struct; its type is that of the kind */
-    const char *value;  /* what help and complaints call the value, as in DIR; NULL: a flag */
-    const char *help;   /* one sentence or more; lines are broken when printed */
-    double least, most; /* of numbers */
+    size_t to;                /* offset of the variable in the command's own struct; its type is that of the kind */
+    const char *value;        /* what help and complaints call the value, as in DIR; NULL: a flag */
+    const char *help;         /* one sentence or more; lines are broken when printed */
+    double least, most;       /* of numbers */
+    const char *const *words; /* NULL ends them */
 } option;
 
 typedef struct {
@@ -61,8 +63,11 @@ bool options_parse(const syntax *s, int argc, char **argv, void *to, operands *r
 /* The same for a command. False: the help or the sentence is printed, and *code is the exit code. */
 bool options_read(const syntax *s, int argc, char **argv, void *to, operands *rest, int *code);
 
-/* "verify: …" on stderr; returns EXIT_USAGE. */
+/* "verify: …" on stderr, one line; returns EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
+
+/* The same of another program: "bench: …". */
+__attribute__((format(printf, 2, 3))) int usage_error_of(const char *program, const char *format, ...);
 
 /* A declaration given as text or as the name of a file that holds it; NULL: none. False: one sentence in why. */
 bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why);

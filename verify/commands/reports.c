@@ -2,6 +2,7 @@
 #include "reports.h"
 
 #include "files/file_map.h"
+#include "files/unknown_word.h"
 #include "options.h"
 #include "standard.h"
 
@@ -25,12 +26,15 @@ static bool has_format(const reports *r, const report_format *format)
     return false;
 }
 
-static int refuse_format(const char *value)
+static int refuse_format(const char *value, const char *name)
 {
     complaint why;
-    refuse(&why, "--format=%.200s is unknown; it takes", value);
-    for (int i = 0; report_formats[i]; i++) refuse_more(&why, "%s %s", i ? "," : "", report_formats[i]->name);
-    return usage_error("%s, or several with commas, each once", why.text);
+    unknown_word u = {.word = name};
+    refuse(&why, "--format=%.200s is unknown", value);
+    for (int i = 0; report_formats[i]; i++) unknown_word_offer(&u, report_formats[i]->name);
+    if (format_named(name)) u.nearest = NULL; /* it is there twice */
+    unknown_word_refuse(&u, "it takes", &why);
+    return usage_error(u.nearest ? "%s" : "%s, or several with commas, each once", why.text);
 }
 
 int reports_choose(reports *r)
@@ -40,7 +44,7 @@ int reports_choose(reports *r)
         size_t const length = strcspn(from, ",");
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), from);
         const report_format *const format = format_named(name);
-        if (!format || has_format(r, format) || r->count == MAX_FORMATS) return refuse_format(r->formats);
+        if (!format || has_format(r, format) || r->count == MAX_FORMATS) return refuse_format(r->formats, name);
         r->report[r->count++].format = format;
         r->people |= !format->file;
         from += length;

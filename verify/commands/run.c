@@ -1,7 +1,9 @@
 /* verify run */
 #include "command_line.h"
+#include "memory.h"
 #include "options.h"
 #include "progress.h"
+#include "files/unknown_word.h"
 #include "port/port.h"
 #include "printable.h"
 #include "reports.h"
@@ -104,6 +106,7 @@ static int add_cases(session *s, const operands *cases)
     for (int i = 0; i < cases->count; i++)
         if (!cases_add(&s->pl.cases, cases->word[i], &why)) return usage_error("%s", why.text);
     if (s->pl.cases.count) return EXIT_GOOD;
+    if (cases->count) return usage_error("%s holds no case: write one a line, as in rmsnorm@v3", cases->word[0]);
     return usage_error("run needs at least one case, as in: verify run @smoke --backend=./port.so");
 }
 
@@ -139,19 +142,6 @@ static int use_arguments(session *s, const operands *cases)
 
 /* ---- checks before anything runs ---- */
 
-/* Bytes that the system says it can still give. */
-static double memory_available(void)
-{
-    char line[200];
-    double kilobytes = 0;
-    FILE *const f = fopen("/proc/meminfo", "r");
-    if (!f) return HUGE_VAL;
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %lf kB", &kilobytes) == 1) break;
-    fclose(f);
-    return kilobytes > 0 ? kilobytes * 1024 : HUGE_VAL;
-}
-
 /* Programs get all tensors, as files. */
 static bool asks_programs(const session *s)
 {
@@ -160,21 +150,14 @@ static bool asks_programs(const session *s)
     return false;
 }
 
-static int check_need(const problem *p, bool whole, double there)
-{
-    double const need = problem_memory(p, whole);
-    if (need <= there) return EXIT_GOOD;
-    return usage_error("%s needs about %.1f GB and %.1f GB are available: choose smaller sizes", p->id, need / 1e9,
-                       there / 1e9);
-}
-
 static int check_memory(const session *s)
 {
-    double const there = memory_available();
+    complaint why;
+    double const available = memory_available();
     bool const whole = asks_programs(s);
-    int code = EXIT_GOOD;
-    for (int i = 0; i < s->pl.cases.count && !code; i++) code = check_need(s->pl.cases.problem[i], whole, there);
-    return code;
+    for (int i = 0; i < s->pl.cases.count; i++)
+        if (!memory_holds(available, s->pl.cases.problem[i], whole, &why)) return usage_error("%s", why.text);
+    return EXIT_GOOD;
 }
 
 /* With what it printed: the end of a program's traceback says most. */
@@ -234,12 +217,24 @@ static int check_backends(session *s)
         }
         if (port_is(p) == PORT_READY) show_device(&s->pl.backend[b], port_why(p));
         note_hello(s, b, port_hello(p));
+        backend_call(&s->pl.backend[b], port_called(p));
         code = port_is(p) == PORT_UNUSABLE ? refuse_backend(s, b, p) : note_content(s, b, p);
         complaint why = {""};
         port_end(p, &why);
         if (*why.text) fprintf(stderr, "verify: note: backend %s: %s\n", s->reported.text[b], why.text);
     }
+    backends_number(s->pl.backend, s->pl.backends);
     return code;
+}
+
+static int refuse_require(const session *s, const char *name)
+{
+    complaint why;
+    unknown_word u = {.word = name};
+    refuse(&why, "--require=%.200s names no backend of this run", name);
+    for (int b = 0; b < s->pl.backends; b++) unknown_word_offer(&u, s->reported.text[b]);
+    unknown_word_refuse(&u, "it takes", &why);
+    return usage_error("%s", why.text);
 }
 
 static int check_requires(const session *s)
@@ -247,7 +242,7 @@ static int check_requires(const session *s)
     for (int i = 0; i < s->a.requires.count; i++) {
         bool found = false;
         for (int b = 0; b < s->pl.backends; b++) found |= !strcmp(s->reported.text[b], s->a.requires.item[i]);
-        if (!found) return usage_error("--require=%s names no backend of this run", s->a.requires.item[i]);
+        if (!found) return refuse_require(s, s->a.requires.item[i]);
     }
     return EXIT_GOOD;
 }

@@ -2,6 +2,7 @@
 #include "backends.h"
 
 #include "files/products.h"
+#include "files/unknown_word.h"
 #include "kernels.h"
 #include "printable.h"
 
@@ -26,6 +27,7 @@ static const known list[] = {
     {"cuda", BACKEND_BUILT_IN, &dsv3_backend_cuda, NULL, NULL},
     {"transformers", BACKEND_PROGRAM, NULL, "ports/transformers", "not installed: make transformers-port"},
 };
+#define UNNAMED "exec" /* a program that hasn't said its name */
 enum { KNOWN = sizeof list / sizeof *list };
 
 const char *backend_known(int i)
@@ -62,14 +64,45 @@ static bool resolve_known(const known *k, backend *out)
 }
 
 /* A name that may stand between double quotes in any report or log. */
-static void name_after_file(const char *path, backend *out)
+static void set_name(backend *out, const char *name)
 {
-    const char *const slash = strrchr(path, '/'), *const file = slash ? slash + 1 : path;
-    printable(out->name, sizeof out->name, file, strlen(file), false);
-    char *const dot = strstr(out->name, ".so");
-    if (dot) *dot = 0;
+    printable(out->name, sizeof out->name, name, strlen(name), false);
     for (char *c = out->name; *c; c++)
         if (*c == '"' || *c == '\\') *c = '_';
+}
+
+static void name_after_file(const char *path, backend *out)
+{
+    const char *const slash = strrchr(path, '/');
+    set_name(out, slash && slash[1] ? slash + 1 : path);
+    char *const dot = strstr(out->name, ".so");
+    if (dot) *dot = 0;
+}
+
+void backend_call(backend *b, const char *name)
+{
+    if (*name && !strcmp(b->name, UNNAMED)) set_name(b, name);
+}
+
+void backends_number(backend all[], int count)
+{
+    for (int i = count - 1; i > 0; i--) {
+        int number = 1;
+        for (int k = 0; k < i; k++) number += !strcmp(all[k].name, all[i].name);
+        char end[16] = "";
+        if (number > 1) snprintf(end, sizeof end, "#%d", number);
+        size_t const room = sizeof all[i].name - 1 - strlen(end), length = strlen(all[i].name);
+        strcpy(all[i].name + (length < room ? length : room), end);
+    }
+}
+
+static bool refuse_unknown(const char *text, complaint *why)
+{
+    unknown_word u = {.word = text};
+    refuse(why, "unknown backend '%.100s'", text);
+    for (int i = 0; i < KNOWN; i++) unknown_word_offer(&u, list[i].name);
+    unknown_word_refuse(&u, "it takes", why);
+    return u.nearest ? false : refuse_more(why, ", a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
 }
 
 bool backend_resolve(const char *text, backend *out, complaint *why)
@@ -83,22 +116,17 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     }
     bool const program = !strncmp(text, "exec:", 5);
     if (!program && !strchr(text, '/')) {
-        refuse(why,
-               "unknown backend '%.100s': it takes plain, avx512, portable, cuda, transformers, a path such as "
-               "./port.so, "
-               "cuda:./kernels.cu, or exec:'command'",
-               text);
-        return false;
+        return refuse_unknown(text, why);
     }
     const char *const target = program ? text + 5 : text;
-    if (!*target || strlen(target) >= sizeof out->target) {
-        refuse(why, "backend '%.40s' names no %s", text, program ? "command" : "file");
-        return false;
-    }
+    if (!*target) return refuse(why, "backend '%.40s' names no %s", text, program ? "command" : "file");
+    if (strlen(target) >= sizeof out->target)
+        return refuse(why, "backend '%.40s...' is too long: it has %zu bytes, and at most %zu are read", text,
+                      strlen(target), sizeof out->target - 1);
     out->kind = program ? BACKEND_PROGRAM : BACKEND_SHARED_OBJECT;
     snprintf(out->target, sizeof out->target, "%s", target);
     if (program)
-        snprintf(out->name, sizeof out->name, "exec");
+        snprintf(out->name, sizeof out->name, UNNAMED);
     else
         name_after_file(target, out);
     return true;

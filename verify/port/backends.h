@@ -22,6 +22,12 @@ typedef struct {
 /* Reads one --backend: a known name, a path to a shared object, cuda:FILE.cu, which is compiled, or exec:COMMAND. False: one sentence in why. */
 bool backend_resolve(const char *text, backend *out, complaint *why);
 
+/* A program that said its name is shown by it; other ports keep theirs. */
+void backend_call(backend *b, const char *name);
+
+/* Of backends that are shown by the same name, the later ones get a number: plain, plain#2. */
+void backends_number(backend all[], int count);
+
 /* The i-th known name, or NULL past the end. */
 const char *backend_known(int i);
 

@@ -81,6 +81,11 @@ const heard *port_heard(const port *p)
     return p->program ? program_heard(p->program) : p->native ? native_heard(p->native) : NULL;
 }
 
+const char *port_called(const port *p)
+{
+    return p->program ? program_called(p->program) : "";
+}
+
 const char *port_hello(const port *p)
 {
     return p->program ? program_hello(p->program) : "";

@@ -25,6 +25,9 @@ void port_end(port *p, complaint *why); /* the same; one sentence in why if it d
 port_state port_is(const port *p);
 const char *port_why(const port *p); /* when not ready: one sentence; else what it says it runs on, or "" */
 
+/* A program's name for itself; "" for other ports. */
+const char *port_called(const port *p);
+
 /* What a program calls itself, with its version; "" for other ports. */
 const char *port_hello(const port *p);
 

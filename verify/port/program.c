@@ -170,6 +170,11 @@ const heard *program_heard(const program *p)
     return &p->heard;
 }
 
+const char *program_called(const program *p)
+{
+    return p->ops.called;
+}
+
 const char *program_hello(const program *p)
 {
     return p->ops.port;

@@ -20,6 +20,7 @@ void program_close(program *p);
 const heard *program_heard(const program *p);
 
 /* Name and version (if it says one) of its hello, in one text. */
+const char *program_called(const program *p); /* its name for itself */
 const char *program_hello(const program *p);
 
 bool program_has_op(const program *p, const char *name);

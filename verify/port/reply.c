@@ -34,6 +34,7 @@ static bool read_hello(const json_t *line, op_names *ops, complaint *why)
         return refuse(why, "its hello doesn't speak protocol %d", PROTOCOL);
     if (!name || !json_is_array(list)) return refuse(why, "its hello lacks name or ops");
     const char *const version = json_string_value(json_object_get(hello, "version"));
+    snprintf(ops->called, sizeof ops->called, "%.120s", name);
     snprintf(ops->port, sizeof ops->port, "%.120s %.120s", name, version ? version : "");
     read_ops(list, ops);
     return true;

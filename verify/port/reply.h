@@ -10,7 +10,8 @@ enum { PROTOCOL = 1, MAX_OPS = 64 };
 typedef struct {
     int count;
     char name[MAX_OPS][32];
-    char port[256]; /* what the program calls itself, with its version if it says one */
+    char called[128]; /* its name for itself */
+    char port[256];   /* what the program calls itself, with its version if it says one */
 } op_names;
 
 /* Its first line. False: one sentence in why. */
