@@ -75,7 +75,7 @@ OPS    := $(filter-out ops,$(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c
 WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
           -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -MMD -MP $(SAN) \
-          -Iinclude -Iref -Iverify
+          -Iinclude -Iref -Iverify -ffile-prefix-map=$(CURDIR)=.
 LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lsleef -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
@@ -111,7 +111,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
+.PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
         model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
@@ -162,13 +162,21 @@ include cuda/cuda.mk
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
 	$(call run,AR)$(AR) rcs $@ $^
-$(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
+# The commit is asked each time; only another one makes another object.
+$(B)/obj/version.o: verify/version.c $(B)/commit.txt
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -DCOMMIT='"$(shell cat $(B)/commit.txt)"' -c $< -o $@
+$(B)/obj/version.o $(B)/obj/verify/version.o: CFLAGS += -DVERSION='"$(file <VERSION)"'
+$(B)/obj/version.o $(B)/obj/verify/version.o: VERSION
+$(B)/commit.txt: always
+	@mkdir -p $(@D)
+	@install/commit.sh >$@.new && if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(B)/bin/verify: $(B)/obj/verify/main.o $(B)/obj/version.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c train/*.c))
 $(B)/obj/train/adamw.o: CFLAGS += -O3 -fno-math-errno
 bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(B)/obj/cuda/emu/tensor.o
-$(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
+$(B)/bin/bench: $(B)/obj/bench/main.o $(B)/obj/version.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt

@@ -1,6 +1,7 @@
 /* bench: what things cost, side by side in one run. */
 #include "bench.h"
 #include "commands/standard.h"
+#include "version.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ static const char help[] =
     "       bench evaluate [OPTION]... --model=DIR --text=FILE\n"
     "       bench record [OPTION]... --model=DIR --text=FILE --out=FILE\n"
     "       bench truth\n"
+    "       bench --version\n"
     "\n"
     "  run     times of a port beside the limits of the same minute; bench run --help\n"
     "  compare whether the second of two builds of a port is slower; bench compare --help\n"
@@ -72,6 +74,7 @@ static int run_command(int argc, char **argv)
                     {"record", bench_record}, {"truth", bench_truth},       {"accumulation", bench_accumulation}};
     if (argc < 2) return fputs(help, stderr), 2;
     if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
+    if (argc == 2 && !strcmp(argv[1], "--version")) return version_print("bench"), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);

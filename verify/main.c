@@ -2,15 +2,13 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/standard.h"
-#include "dsv3.h"
 #include "port/guardian.h"
 #include "port/struck.h"
+#include "version.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-
-#define VERSION "0.1.0"
 
 static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "\n"
@@ -60,8 +58,7 @@ int main(int argc, char **argv)
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
         return fputs(help, stdout), standard_finish("verify", EXIT_GOOD);
     if (!strcmp(argv[1], "--version")) {
-        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", VERSION, DSV3_ABI, __DATE__,
-               __VERSION__);
+        version_print("verify");
         return standard_finish("verify", EXIT_GOOD);
     }
     return standard_finish("verify", run_command(argc, argv));
