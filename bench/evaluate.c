@@ -6,6 +6,7 @@
 #include "bench.h"
 #include "commands/options.h"
 #include "files/config.h"
+#include "files/program_name.h"
 #include "port/process.h"
 #include "port/twin.h"
 #include "json_lines.h"
@@ -235,7 +236,9 @@ int bench_evaluate(int argc, char **argv)
     if (strcmp(s.format, "text") && strcmp(s.format, "jsonl"))
         return fprintf(stderr, "bench: --format=%s: it is text or jsonl\n", s.format), 2;
     if (!s.model || !s.text)
-        return fprintf(stderr, "bench: evaluate needs --model=DIR and --text=FILE; bench train makes a model\n"), 2;
+        return fprintf(stderr, "bench: evaluate needs --model=DIR and --text=FILE; %sbench train makes a model\n",
+                       program_prefix()),
+               2;
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);
     if (!evaluate_with(&s, &as_wanted, &why)) progress_complain(&good, why.text);

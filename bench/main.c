@@ -1,6 +1,7 @@
 /* bench: what things cost, side by side in one run. */
 #include "bench.h"
 #include "commands/standard.h"
+#include "files/program_name.h"
 #include "version.h"
 
 #include <stdbool.h>
@@ -58,7 +59,7 @@ static bool path_is_known(void)
 
 static int bench_truth(int argc, char **argv)
 {
-    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return print_as_called(stdout, help), 0;
     if (argc > 1) return fprintf(stderr, "bench: truth takes no '%s': it has no options and no cases\n", argv[1]), 2;
     return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
 }
@@ -72,8 +73,8 @@ static int run_command(int argc, char **argv)
                     {"peers", bench_peers},   {"plot", bench_plot},         {"kv", bench_kv},
                     {"train", bench_train},   {"generate", bench_generate}, {"evaluate", bench_evaluate},
                     {"record", bench_record}, {"truth", bench_truth},       {"accumulation", bench_accumulation}};
-    if (argc < 2) return fputs(help, stderr), 2;
-    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
+    if (argc < 2) return print_as_called(stderr, help), 2;
+    if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return print_as_called(stdout, help), 0;
     if (argc == 2 && !strcmp(argv[1], "--version")) return version_print("bench"), 0;
     if (!path_is_known()) return 2;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)

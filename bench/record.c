@@ -6,6 +6,7 @@
 #include "bench.h"
 #include "commands/options.h"
 #include "files/config.h"
+#include "files/program_name.h"
 #include "port/process.h"
 #include "port/twin.h"
 
@@ -67,7 +68,8 @@ int bench_record(int argc, char **argv)
     if (rest.count) return fprintf(stderr, "bench: record takes no '%s'\n", rest.word[0]), 2;
     if (!s.model || !s.text || !s.out)
         return fprintf(stderr,
-                       "bench: record needs --model=DIR, --text=FILE and --out=FILE; bench train makes a model\n"),
+                       "bench: record needs --model=DIR, --text=FILE and --out=FILE; %sbench train makes a model\n",
+                       program_prefix()),
                2;
     twin_watch(); /* the port is loaded into this process */
     use_threads(s.threads);

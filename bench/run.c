@@ -2,6 +2,7 @@
 #include "anchor.h"
 #include "bench.h"
 #include "cost.h"
+#include "files/program_name.h"
 #include "paths.h"
 #include "port/process.h"
 #include "port/twin.h"
@@ -229,7 +230,8 @@ int bench_run(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&run_syntax, argc, argv, &b.s, &ids, &code)) return code;
-    if (!ids.count) return fprintf(stderr, "bench: run needs a case id or @FILE, as in: bench run @perf\n"), 2;
+    if (!ids.count)
+        return fprintf(stderr, "bench: run needs a case id or @FILE, as in: %sbench run @perf\n", program_prefix()), 2;
     if (!b.s.backends.count) b.s.backends.item[b.s.backends.count++] = "avx512";
     twin_watch(); /* ports are loaded into this process */
     use_threads(b.s.threads);

@@ -2,6 +2,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/standard.h"
+#include "files/program_name.h"
 #include "port/guardian.h"
 #include "port/struck.h"
 #include "version.h"
@@ -52,11 +53,11 @@ int main(int argc, char **argv)
     standard_open();
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
-        fputs(help, stderr);
+        print_as_called(stderr, help);
         return EXIT_USAGE;
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))
-        return fputs(help, stdout), standard_finish("verify", EXIT_GOOD);
+        return print_as_called(stdout, help), standard_finish("verify", EXIT_GOOD);
     if (!strcmp(argv[1], "--version")) {
         version_print("verify");
         return standard_finish("verify", EXIT_GOOD);

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "files/file_map.h"
+#include "files/program_name.h"
 #include "port/backends.h"
 #include "report/wrap.h"
 
@@ -108,7 +109,7 @@ static bool refuse_unknown(const reader *r, const char *word, size_t length)
     int const shown = length < LONGEST_SHOWN ? (int)length : LONGEST_SHOWN;
     refuse(r->why, "unknown option '%.*s' of %s; it takes", shown, word, r->s->command);
     for (const option *o = r->s->options; o->name; o++) refuse_more(r->why, " %s", o->name);
-    return refuse_more(r->why, "; see %s %s --help", program_of(r->s), r->s->command);
+    return refuse_more(r->why, "; see %s%s %s --help", program_prefix(), program_of(r->s), r->s->command);
 }
 
 /* NULL: there is none, and why says so. */
@@ -181,7 +182,7 @@ static int describe_name(const option *o, char *text, size_t cap)
 
 static void print_help(const syntax *s)
 {
-    char name[64];
+    char name[64], help[1000];
     int widest = 0;
     bool values = false;
     for (const option *o = s->options; o->name; o++) {
@@ -189,14 +190,14 @@ static void print_help(const syntax *s)
         widest = width > widest ? width : widest;
         values |= o->value != NULL;
     }
-    fputs(s->usage, stdout);
+    print_as_called(stdout, s->usage);
     if (s->options->name) putchar('\n');
     for (const option *o = s->options; o->name; o++) {
         describe_name(o, name, sizeof name);
-        print_wrapped(stdout, name, o->help, widest + 3, HELP_COLUMNS);
+        print_wrapped(stdout, name, as_called(o->help, help, sizeof help), widest + 3, HELP_COLUMNS);
     }
     if (values) puts("\n--name=VALUE may be written --name VALUE; behind -- nothing is an option.");
-    if (s->notes) printf("\n%s", s->notes);
+    if (s->notes) putchar('\n'), print_as_called(stdout, s->notes);
 }
 
 bool options_read(const syntax *s, int argc, char **argv, void *to, operands *rest, int *code)
@@ -214,10 +215,11 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
 
 int usage_error(const char *format, ...)
 {
+    char room[1000];
     va_list args;
     va_start(args, format);
     fprintf(stderr, "verify: ");
-    vfprintf(stderr, format, args);
+    vfprintf(stderr, as_called(format, room, sizeof room), args);
     fputc('\n', stderr);
     va_end(args);
     return EXIT_USAGE;

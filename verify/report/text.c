@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "text.h"
 
+#include "files/program_name.h"
 #include "table.h"
 #include "witness.h"
 #include "wrap.h"
@@ -122,7 +123,8 @@ static void print_sight(FILE *f, const char *id, const result *r)
 {
     char text[400];
     if (r->quirks_seconds > 0) {
-        snprintf(text, sizeof text, "not counted, it takes about %.0f s: verify show '%.300s'", r->quirks_seconds, id);
+        snprintf(text, sizeof text, "not counted, it takes about %.0f s: %sverify show '%.300s'", r->quirks_seconds,
+                 program_prefix(), id);
         print_wrapped(f, "  sees", text, 11, 98);
     }
     if (!r->quirks_tried) return;
@@ -182,8 +184,8 @@ static void print_block(FILE *f, const char *id, const char *backend_text, const
     }
     print_sight(f, id, r);
     if (!backend_text) return;
-    fprintf(f, "  repro    verify run '%s' --backend='%s'\n", id, backend_text);
-    if (r->outputs) fprintf(f, "  next     verify show '%s'\n", id);
+    fprintf(f, "  repro    %sverify run '%s' --backend='%s'\n", program_prefix(), id, backend_text);
+    if (r->outputs) fprintf(f, "  next     %sverify show '%s'\n", program_prefix(), id);
 }
 
 void report_text(FILE *f, const char *id, const char *backend, const char *backend_text, const result *r, bool verbose)
