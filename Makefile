@@ -4,6 +4,8 @@
 # make check         test, the cases of ci, deps, format
 # make setup         install what is missing
 # make bench         build/bin/bench
+# make install       dsv3-verify, dsv3-bench and what they need in PREFIX=/usr/local, below DESTDIR= if given
+# make uninstall     removes what make install put there
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: half an hour; cuda_cases=CASE...
@@ -56,8 +58,8 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
+tests  := stage install studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
+bare   := help uninstall setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -163,20 +165,20 @@ $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
 	$(call run,AR)$(AR) rcs $@ $^
 # The commit is asked each time; only another one makes another object.
-$(B)/obj/version.o: verify/version.c $(B)/commit.txt
+$(B)/version.o: verify/version.c $(B)/commit.txt
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -DCOMMIT='"$(shell cat $(B)/commit.txt)"' -c $< -o $@
-$(B)/obj/version.o $(B)/obj/verify/version.o: CFLAGS += -DVERSION='"$(file <VERSION)"'
-$(B)/obj/version.o $(B)/obj/verify/version.o: VERSION
+$(B)/version.o $(B)/obj/verify/version.o: CFLAGS += -DVERSION='"$(file <VERSION)"'
+$(B)/version.o $(B)/obj/verify/version.o: VERSION
 $(B)/commit.txt: always
 	@mkdir -p $(@D)
 	@install/commit.sh >$@.new && if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
-$(B)/bin/verify: $(B)/obj/verify/main.o $(B)/obj/version.o $(lib)
+$(B)/bin/verify: $(B)/obj/verify/main.o $(B)/version.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c train/*.c))
 $(B)/obj/train/adamw.o: CFLAGS += -O3 -fno-math-errno
 bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(B)/obj/cuda/emu/tensor.o
-$(B)/bin/bench: $(B)/obj/bench/main.o $(B)/obj/version.o $(bench_part) $(lib)
+$(B)/bin/bench: $(B)/obj/bench/main.o $(B)/version.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt
@@ -194,6 +196,8 @@ $(B)/ports/dsv3_port.py: verify/ports/dsv3_port.py
 $(B)/ports/%.py: bench/%.py
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
+
+include install/install.mk
 
 # ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
 # A mistake is in one source or two; the others are compiled once for all mistakes.
@@ -241,7 +245,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -286,7 +290,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
 
-test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness))
+test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness) $(B)/stage.txt)
 	@unit/headers.sh
 	@BUILD=$(B) unit/run.sh $(suites) $(scripts)
 check: test deps format-check

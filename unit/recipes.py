@@ -83,6 +83,9 @@ AROUND = {
     "build/bin/verify show OTHER_ID": "build/bin/verify show rmsnorm@tiny",
 }
 
+# Files of the build folder that a copy makes anew, for it has no commit.
+CHANGE = ("commit.txt", "version.o")
+
 # Half a minute each time: run where it stands first, behind that only asked what it would do.
 ONCE = {"make verify": "make -n verify"}
 
@@ -179,7 +182,7 @@ def fresh_copy(folder, build):
     subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
     os.mkdir(os.path.join(folder, "build"))
     for name in os.listdir(build):
-        place = shutil.copytree if name in ("bin", "ports") else os.symlink
+        place = shutil.copytree if name in ("bin", "ports") else shutil.copy2 if name in CHANGE else os.symlink
         place(os.path.join(build, name), os.path.join(folder, "build", name))
 
 

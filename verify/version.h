@@ -2,7 +2,7 @@
 #ifndef VERSION_H
 #define VERSION_H
 
-/* "0.1.0", as the file VERSION says. */
+/* As in "1.2.3": what the file VERSION says. */
 const char *version_number(void);
 
 /* "0123456789ab", with "-dirty" behind it where the tree had other files than the commit; "unknown". */
