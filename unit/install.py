@@ -249,7 +249,7 @@ def completion(place):
         ("dsv3-bench", "acc", {"accumulation"}),
     ]
     for program, line, wanted in asked:
-        said = place.run(f"source '{folder}/{program}'; complete -p {program} >/dev/null || exit 9; f=$(complete -p {program} | sed 's/.*-F //; s/ .*//')\n"
+        said = place.run(f"source '{folder}/{program}'; f=$(complete -p {program}) || exit 9; f=${{f#*-F }} f=${{f% *}}\n"
                          f"COMP_LINE=\"{program} {line}\" COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({program} $(echo \"{line}\" | sed \"s/'//\"))\n"
                          "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); $f; printf '%s\\n' \"${COMPREPLY[@]}\"")
         assert set(said.split()) == wanted, f"{program} {line}: {said.split()}"
