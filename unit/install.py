@@ -192,7 +192,8 @@ def opens_nothing_of_the_sources(place):
 
 
 def says_its_own_name(place):
-    said = place.run("dsv3-verify --help; dsv3-bench --help; dsv3-verify run --help; dsv3-verify show 2>&1; true")
+    said = place.run("dsv3-verify --help; dsv3-bench --help; dsv3-verify run --help; dsv3-verify show; dsv3-verify run 'no@*'; true")
+    assert "see dsv3-verify list" in said, said
     wrong = re.search(r"(?<!dsv3-)\b(verify|bench) [a-zA-Z-]", said)
     assert not wrong, f"{wrong.group(0)} in:\n{said}"
 
@@ -221,7 +222,7 @@ def manual_pages(place):
                 continue  # it has no help of its own
             page = read(man, f"{program}-{command}.1")
             for option in re.findall(r"^  (--[a-z-]+)", help_text, re.M):
-                assert option.replace("-", r"\-") in page, f"{program}-{command}.1 lacks {option}"
+                assert "\n.B " + option.replace("-", r"\-") in page, f"{program}-{command}.1 lacks {option}"
             assert re.search(r"\.SH NAME\n\S+ \\- \w", page), f"{program}-{command}.1 has no summary"
     if shutil.which("man"):
         for name in sorted(os.listdir(man)):
