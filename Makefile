@@ -4,6 +4,8 @@
 # make check         test, the cases of ci, deps, format
 # make setup         install what is missing
 # make bench         build/bin/bench
+# make install       dsv3-verify, dsv3-bench and what they need in PREFIX=/usr/local, below DESTDIR= if given
+# make uninstall     removes what make install put there
 # make text          build/text.txt, which bench train learns
 # make cuda-machine  build/ports/cuda_machine.so: the CUDA backend's PTX on the CPU, a port (docs/cuda.md)
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: half an hour; cuda_cases=CASE...
@@ -56,8 +58,8 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
-bare   := help setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
+tests  := stage install studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
+bare   := help uninstall setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -75,7 +77,7 @@ OPS    := $(filter-out ops,$(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c
 WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
           -Wdouble-promotion -Wmissing-prototypes -Wvla $(WERROR)
 CFLAGS := -std=c11 -O2 -g -D_GNU_SOURCE -ffp-contract=off -fPIC -MMD -MP $(SAN) \
-          -Iinclude -Iref -Iverify
+          -Iinclude -Iref -Iverify -ffile-prefix-map=$(CURDIR)=.
 LDLIBS := -ljansson -lxxhash -lmpfr -lgmp -lsleef -lpthread -ldl -lm
 ISAS   := baseline $(if $(filter x86_64,$(ARCH)),v3 v4)
 ISA_v3 := -march=x86-64-v3
@@ -111,7 +113,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
+.PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
         model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
@@ -163,13 +165,21 @@ include cuda/cuda.mk
 $(lib): $(verify_obj) $(ref_obj) $(fast_obj) $(cuda_obj)
 	@rm -f $@
 	$(call run,AR)$(AR) rcs $@ $^
-$(B)/bin/verify: $(B)/obj/verify/main.o $(lib)
+# The commit is asked each time; only another one makes another object.
+$(B)/version.o: verify/version.c $(B)/commit.txt
+	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -DCOMMIT='"$(shell cat $(B)/commit.txt)"' -c $< -o $@
+$(B)/version.o $(B)/obj/verify/version.o: CFLAGS += -DVERSION='"$(file <VERSION)"'
+$(B)/version.o $(B)/obj/verify/version.o: VERSION
+$(B)/commit.txt: always
+	@mkdir -p $(@D)
+	@install/commit.sh >$@.new && if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(B)/bin/verify: $(B)/obj/verify/main.o $(B)/version.o $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ $(CUDA_LIB) $(LDLIBS)
 bench_obj := $(patsubst %.c,$(B)/obj/%.o,$(wildcard bench/*.c train/*.c))
 $(B)/obj/train/adamw.o: CFLAGS += -O3 -fno-math-errno
 bench_part := $(filter-out %/main.o,$(bench_obj)) $(B)/obj/ref_dd/ball.o $(B)/obj/ref_dd/dot.o $(B)/obj/cuda/emu/tensor.o
-$(B)/bin/bench: $(B)/obj/bench/main.o $(bench_part) $(lib)
+$(B)/bin/bench: $(B)/obj/bench/main.o $(B)/version.o $(bench_part) $(lib)
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(SAN) $^ -o $@ -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 $(B)/cases/%.txt: verify/cases/%.txt
@@ -187,6 +197,8 @@ $(B)/ports/dsv3_port.py: verify/ports/dsv3_port.py
 $(B)/ports/%.py: bench/%.py
 	@mkdir -p $(@D)
 	$(call run,CP)cp $< $@
+
+include install/install.mk
 
 # ---- ports, compiled as the documents say: plain, plain with one mistake each, faulty ones ----
 # A mistake is in one source or two; the others are compiled once for all mistakes.
@@ -234,7 +246,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/reports.py unit/site.py unit/recipes.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/reports.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -279,7 +291,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 	@mkdir -p $(@D)
 	$(test_link)
 
-test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness))
+test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness) $(B)/stage.txt)
 	@unit/headers.sh
 	@BUILD=$(B) $(cuda_tools) unit/run.sh $(suites) $(scripts)
 check: test deps format-check

@@ -2,7 +2,9 @@
 #include "bench.h"
 #include "commands/options.h"
 #include "commands/standard.h"
+#include "files/program_name.h"
 #include "files/unknown_word.h"
+#include "version.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,6 +24,7 @@ static const char help[] =
     "       bench evaluate [OPTION]... --model=DIR --text=FILE\n"
     "       bench record [OPTION]... --model=DIR --text=FILE --out=FILE\n"
     "       bench truth\n"
+    "       bench --version\n"
     "\n"
     "  run     times of a port beside the limits of the same minute; bench run --help\n"
     "  compare whether the second of two builds of a port is slower; bench compare --help\n"
@@ -58,7 +61,7 @@ static bool path_is_known(void)
 
 static int bench_truth(int argc, char **argv)
 {
-    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return fputs(help, stdout), 0;
+    if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return print_as_called(stdout, help), 0;
     if (argc > 1) return usage_error_of("bench", "truth takes no '%s': it has no options and no cases", argv[1]);
     return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
 }
@@ -91,14 +94,15 @@ static int help_on(int argc, char **argv)
     char *asked[] = {argv[0], asks, NULL};
     if (argc > 1) return usage_error_of("bench", "help is on one command, '%.200s' is a second: leave it out", argv[1]);
     if (argc == 1) return run_command(2, asked);
-    fputs(help, stdout);
+    print_as_called(stdout, help);
     return EXIT_GOOD;
 }
 
 static int bench(int argc, char **argv)
 {
-    if (argc < 2) return fputs(help, stderr), EXIT_USAGE;
+    if (argc < 2) return print_as_called(stderr, help), EXIT_USAGE;
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return help_on(0, argv);
+    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) return version_print("bench"), EXIT_GOOD;
     if (!strcmp(argv[1], "help")) return help_on(argc - 2, argv + 2);
     return path_is_known() ? run_command(argc - 1, argv + 1) : EXIT_USAGE;
 }

@@ -38,7 +38,7 @@ NOT_RUN = {
 # Run where a file is there that takes gigabytes to get; else skipped.
 NEEDS = {"transformers": "ports/transformers", "f32cases": "ports/transformers", "cuda": "ports/cuda_machine.so"}
 # Run where a program is there that setup doesn't install; else skipped.
-PROGRAMS = {"make docs": "pandoc"}
+PROGRAMS = {"make docs": "pandoc", "pkg-config": "pkg-config", "./mine.so": "pkg-config"}
 # This test is part of it, or it takes many minutes: it is only asked what it would do.
 AROUND = {
     "make test": "make -n test",
@@ -77,11 +77,16 @@ AROUND = {
     "build/bin/bench train --text=build/text.txt --out=build/first":
         "build/bin/bench train --text=build/text.txt --out=build/first --backend=plain --stop-at=2 --batch=2 --length=16",
     "build/bin/bench generate --model=build/studies/mtp-0 --text=build/text.txt": "build/bin/bench generate --help",
+    "make install PREFIX=$HOME/.local": "make install PREFIX=$PWD/build/installed",
+    "make uninstall": "make uninstall PREFIX=$PWD/build/installed",
     # Of a mistake and cases that the reader adds.
     "make build/bin/verify build/planted/mistake_NAME.so": "make build/planted/mistake_A1_absorbed_scale.so",
     "build/bin/verify run ID --diagnose --backend=build/planted/mistake_NAME.so": "build/bin/verify run --help",
     "build/bin/verify show OTHER_ID": "build/bin/verify show rmsnorm@tiny",
 }
+
+# Files of the build folder that a copy makes anew, for it has no commit.
+CHANGE = ("commit.txt", "version.o")
 
 # Half a minute each time: run where it stands first, behind that only asked what it would do.
 ONCE = {"make verify": "make -n verify"}
@@ -180,14 +185,15 @@ def fresh_copy(folder, build):
     subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
     os.mkdir(os.path.join(folder, "build"))
     for name in os.listdir(build):
-        place = shutil.copytree if name in ("bin", "ports") else os.symlink
+        place = shutil.copytree if name in ("bin", "ports") else shutil.copy2 if name in CHANGE else os.symlink
         place(os.path.join(build, name), os.path.join(folder, "build", name))
 
 
 def run(step, folder, before):
     """None, or what is wrong. before: keys of what was run already, in any folder."""
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "BUILD")}
-    environment["PATH"] += ":" + os.path.join(folder, "build/bin")
+    environment["PATH"] += ":" + os.path.join(folder, "build/bin") + ":" + os.path.join(folder, "build/installed/bin")
+    environment["PKG_CONFIG_PATH"] = os.path.join(folder, "build/installed/share/pkgconfig")
     command = AROUND.get(step.key(), step.command)
     if step.key() in before:
         command = ONCE.get(step.key(), command)
@@ -219,7 +225,7 @@ def check(path, build, counts, unused, before):
                 unused.discard(step.key())
                 continue
             lacks = [f for word, f in NEEDS.items() if word in step.command and not os.path.exists(f"{build}/{f}")]
-            lacks += [p for key, p in PROGRAMS.items() if key == step.key() and not shutil.which(p)]
+            lacks += [p for key, p in PROGRAMS.items() if key in step.key() and not shutil.which(p)]
             wrong = None if lacks else run(step, folder, before)
             if os.environ.get("VERBOSE"):
                 print(f"{path}:{step.line}: {step.key()}{' (skipped)' if lacks else ''}")

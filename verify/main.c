@@ -2,7 +2,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/standard.h"
-#include "dsv3.h"
+#include "files/program_name.h"
 #include "files/unknown_word.h"
 #include "port/guardian.h"
 #include "port/struck.h"
@@ -65,7 +65,7 @@ static int help_on(int argc, char **argv)
     char *asked[] = {argv[0], asks, NULL};
     if (argc > 1) return usage_error("help is on one command, '%.200s' is a second: leave it out", argv[1]);
     if (argc == 1) return run_command(2, asked);
-    fputs(help, stdout);
+    print_as_called(stdout, help);
     return EXIT_GOOD;
 }
 
@@ -79,14 +79,13 @@ int main(int argc, char **argv)
     standard_open();
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
-        fputs(help, stderr);
+        print_as_called(stderr, help);
         return EXIT_USAGE;
     }
     if (!strcmp(argv[1], "help")) return standard_finish("verify", help_on(argc - 2, argv + 2));
     if (is_one_of(argv[1], "--help", "-h")) return standard_finish("verify", help_on(0, NULL));
     if (is_one_of(argv[1], "--version", "-V")) {
-        printf("verify %s, abi %u, generator 1, formats 1, built %s with gcc %s\n", version_number(), DSV3_ABI, __DATE__,
-               __VERSION__);
+        version_print("verify");
         return standard_finish("verify", EXIT_GOOD);
     }
     return standard_finish("verify", run_command(argc - 1, argv + 1));

@@ -1,8 +1,14 @@
-/* Which verify this is. */
+/* Which program this is. */
 #ifndef VERSION_H
 #define VERSION_H
 
-const char *version_number(void); /* "0.1.0" */
-const char *version_commit(void); /* of the source; "": not known */
+/* As in "1.2.3": what the file VERSION says. */
+const char *version_number(void);
+
+/* "0123456789ab", with "-dirty" behind it where the tree had other files than the commit; "unknown". */
+const char *version_commit(void);
+
+/* The line that --version prints: what a report has to name. */
+void version_print(const char *program);
 
 #endif

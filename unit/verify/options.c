@@ -1,5 +1,6 @@
 /* One table of options, one reader: each rule of options.h, and the sentence that each breach of it gets. */
 #include "commands/options.h"
+#include "files/program_name.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -197,4 +198,25 @@ Test(options, a_list_has_an_end)
     cr_expect(!read_words(words)->good && strstr(read_words(words)->why.text, "--results names more than 64"));
     words[used - strlen("--results=a ")] = 0;
     cr_expect(read_words(words)->good && read_words(words)->v.results.count == MOST_REPEATS);
+}
+
+Test(options, installed_programs_have_longer_names)
+{
+    static const char *const said[][2] = {
+        {"usage: verify run CASE\n       verify list\n", "usage: dsv3-verify run CASE\n       dsv3-verify list\n"},
+        {"see 'verify list --cases'", "see 'dsv3-verify list --cases'"},
+        {"what bench train writes; bench run --help", "what dsv3-bench train writes; dsv3-bench run --help"},
+        {"  verify COMMAND         more\n  list         all\n", "  dsv3-verify COMMAND    more\n  list         all\n"},
+        {"  bench X  more\n  list     all\n", "  dsv3-bench X  more\n  list     all\n"},
+        {"verify: nothing was verified, build/bin/verify run, @bench run, ./bench, benchmark, reverify it",
+         "verify: nothing was verified, build/bin/verify run, @bench run, ./bench, benchmark, reverify it"},
+        {"verify", "verify"},
+        {"", ""},
+    };
+    char room[200];
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        cr_expect_str_eq(name_with_prefix(said[i][0], room, sizeof room), said[i][1]);
+    cr_expect_null(name_with_prefix("see verify list", room, 12));
+    cr_expect_str_eq(as_called("see verify list", room, sizeof room), "see verify list",
+                     "this is no installed program");
 }

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "files/file_map.h"
+#include "files/program_name.h"
 #include "files/unknown_word.h"
 #include "port/backends.h"
 #include "report/wrap.h"
@@ -123,7 +124,7 @@ static bool refuse_unknown(const reader *r, const char *word, size_t length)
     refuse(r->why, "unknown option '%.*s' of %s", shown, word, r->s->command);
     for (const option *o = r->s->options; o->name; o++) unknown_word_offer(&u, o->name);
     unknown_word_refuse(&u, "it takes", r->why);
-    return refuse_more(r->why, "%s see %s %s --help", u.nearest ? "" : ";", program_of(r->s), r->s->command);
+    return refuse_more(r->why, "%s see %s%s %s --help", u.nearest ? "" : ";", program_prefix(), program_of(r->s), r->s->command);
 }
 
 /* NULL: there is none, and why says so. */
@@ -199,7 +200,7 @@ static int describe_name(const option *o, char *text, size_t cap)
 
 static void print_help(const syntax *s)
 {
-    char name[64];
+    char name[64], help[1000];
     int widest = 0;
     bool values = false;
     for (const option *o = s->options; o->name; o++) {
@@ -207,14 +208,14 @@ static void print_help(const syntax *s)
         widest = width > widest ? width : widest;
         values |= o->value != NULL;
     }
-    fputs(s->usage, stdout);
+    print_as_called(stdout, s->usage);
     if (s->options->name) putchar('\n');
     for (const option *o = s->options; o->name; o++) {
         describe_name(o, name, sizeof name);
-        print_wrapped(stdout, name, o->help, widest + 3, HELP_COLUMNS);
+        print_wrapped(stdout, name, as_called(o->help, help, sizeof help), widest + 3, HELP_COLUMNS);
     }
     if (values) puts("\n--name=VALUE may be written --name VALUE; behind -- nothing is an option.");
-    if (s->notes) printf("\n%s", s->notes);
+    if (s->notes) putchar('\n'), print_as_called(stdout, s->notes);
 }
 
 bool options_read(const syntax *s, int argc, char **argv, void *to, operands *rest, int *code)
@@ -232,9 +233,9 @@ bool options_read(const syntax *s, int argc, char **argv, void *to, operands *re
 
 static int say_error(const char *program, const char *format, va_list args)
 {
-    char text[sizeof((complaint *)0)->text];
+    char text[sizeof((complaint *)0)->text], room[1000];
     complaint why;
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(text, sizeof text, as_called(format, room, sizeof room), args);
     refuse(&why, "%s", text);
     fprintf(stderr, "%s: %s\n", program, why.text);
     return EXIT_USAGE;

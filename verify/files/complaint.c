@@ -1,6 +1,8 @@
 /* See complaint.h. */
 #include "complaint.h"
 
+#include "program_name.h"
+
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -8,7 +10,8 @@
 
 static void write_sentence(complaint *why, size_t from, const char *sentence, va_list args)
 {
-    vsnprintf(why->text + from, sizeof why->text - from, sentence, args);
+    char room[1200];
+    vsnprintf(why->text + from, sizeof why->text - from, as_called(sentence, room, sizeof room), args);
     for (char *c = why->text; *c; c++)
         if ((unsigned char)*c < 32 || *c == 127) *c = '?';
 }

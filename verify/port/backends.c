@@ -59,7 +59,8 @@ static bool resolve_known(const known *k, backend *out)
     if (k->table == &dsv3_backend_cuda) resolve_cuda(folder, out);
     if (!k->path) return true;
     snprintf(out->target, sizeof out->target, "%s/%s", folder, k->path);
-    if (stat(out->target, &st) != 0) snprintf(out->absent, sizeof out->absent, "%s", k->absent);
+    const char *const where = program_is_installed() ? ", in the source tree, and take its build/bin/verify" : "";
+    if (stat(out->target, &st) != 0) snprintf(out->absent, sizeof out->absent, "%s%s", k->absent, where);
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "text.h"
 
+#include "files/program_name.h"
 #include "screen.h"
 #include "table.h"
 #include "witness.h"
@@ -126,7 +127,8 @@ static void print_sight(FILE *f, const char *id, const result *r)
 {
     char text[400];
     if (r->quirks_seconds > 0) {
-        snprintf(text, sizeof text, "not counted, it takes about %.0f s: verify show '%.300s'", r->quirks_seconds, id);
+        snprintf(text, sizeof text, "not counted, it takes about %.0f s: %sverify show '%.300s'", r->quirks_seconds,
+                 program_prefix(), id);
         print_wrapped(f, "  sees", text, 11, SCREEN_COLUMNS);
     }
     if (!r->quirks_tried) return;
