@@ -40,10 +40,10 @@ static int run_command(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
         bool starts_ports;
-    } commands[] = {{"run", command_run, true},         {"merge", command_merge, false},
-                    {"new", command_new, false},        {"list", command_list, true},
-                    {"show", command_show, false},      {"bundle", command_bundle, false},
-                    {"model", command_model, true},     {"compare", command_compare, false}};
+    } commands[] = {{"run", command_run, true},     {"merge", command_merge, false},
+                    {"new", command_new, false},    {"list", command_list, true},
+                    {"show", command_show, false},  {"bundle", command_bundle, false},
+                    {"model", command_model, true}, {"compare", command_compare, false}};
     unknown_word u = {.word = argv[0]};
     complaint why;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

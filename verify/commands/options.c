@@ -124,7 +124,8 @@ static bool refuse_unknown(const reader *r, const char *word, size_t length)
     refuse(r->why, "unknown option '%.*s' of %s", shown, word, r->s->command);
     for (const option *o = r->s->options; o->name; o++) unknown_word_offer(&u, o->name);
     unknown_word_refuse(&u, "it takes", r->why);
-    return refuse_more(r->why, "%s see %s%s %s --help", u.nearest ? "" : ";", program_prefix(), program_of(r->s), r->s->command);
+    return refuse_more(r->why, "%s see %s%s %s --help", u.nearest ? "" : ";", program_prefix(), program_of(r->s),
+                       r->s->command);
 }
 
 /* NULL: there is none, and why says so. */
