@@ -1,6 +1,8 @@
 /* See command_line.h. */
 #include "command_line.h"
 
+#include "shell_word.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,24 +10,6 @@
 #include <unistd.h>
 
 const port_limits usual_limits = {.timeout = 60};
-
-/* A word of a shell: as it is where nothing in it means anything there, else between quotes. */
-static void put_word(FILE *f, const char *word, bool quoted)
-{
-    bool plain = *word && !quoted;
-    for (const char *c = word; *c; c++) plain &= isalnum((unsigned char)*c) || strchr("/._-+:,@%", *c);
-    if (plain) {
-        fputs(word, f);
-        return;
-    }
-    fputc('\'', f);
-    for (const char *c = word; *c; c++)
-        if (*c == '\'')
-            fputs("'\\''", f);
-        else
-            fputc(*c, f);
-    fputc('\'', f);
-}
 
 /* A file's name as it is from any folder; the caller frees it. NULL: no memory. */
 static char *whole_path(const char *path)
@@ -47,7 +31,7 @@ static void put_path(FILE *f, const char *before, const char *path)
 {
     char *const whole = whole_path(path);
     char *word = NULL;
-    if (whole && asprintf(&word, "%s%s", before, whole) >= 0) put_word(f, word, true);
+    if (whole && asprintf(&word, "%s%s", before, whole) >= 0) shell_word_put(f, word, true);
     free(word);
     free(whole);
 }
@@ -66,7 +50,7 @@ static void put_environment(FILE *f)
         size_t const length = strcspn(*e, "=");
         if (strncmp(*e, "DSV3_", 5) || !(*e)[length] || !is_name(*e, length)) continue;
         fprintf(f, "%.*s=", (int)length, *e);
-        put_word(f, *e + length + 1, false);
+        shell_word_put(f, *e + length + 1, false);
         fputc(' ', f);
     }
 }
@@ -74,7 +58,7 @@ static void put_environment(FILE *f)
 static void put_program(FILE *f)
 {
     char *const program = own_path();
-    put_word(f, program ? program : "verify", false);
+    shell_word_put(f, program ? program : "verify", false);
     free(program);
 }
 
@@ -85,7 +69,7 @@ static void put_backend(FILE *f, const char *text)
     if (cuda || file)
         put_path(f, cuda ? "cuda:" : "", cuda ? text + 5 : text);
     else
-        put_word(f, text, true);
+        shell_word_put(f, text, true);
 }
 
 static void put_folder(FILE *f)
@@ -93,7 +77,7 @@ static void put_folder(FILE *f)
     char folder[4200];
     if (!getcwd(folder, sizeof folder)) return;
     fputs("cd ", f);
-    put_word(f, folder, false);
+    shell_word_put(f, folder, false);
     fputs(" && ", f);
 }
 
@@ -167,7 +151,7 @@ bool repro_of_compare(const char *path, const char *declared, repro *out)
         fputs(" --case=", p.before);
         if (*declared) {
             fputs(" --numerics=", p.behind);
-            put_word(p.behind, declared, true);
+            shell_word_put(p.behind, declared, true);
         }
     }
     return close_parts(&p, good, out);

@@ -2,6 +2,7 @@
 #include "files/embed.h"
 #include "files/unknown_word.h"
 #include "options.h"
+#include "shell_word.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,16 +39,11 @@ typedef struct {
 /* As a shell reads it back. */
 static void quote(const char *word, char *text, size_t cap)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+,./:@%";
-    size_t used = 0;
-    if (!word[strspn(word, plain)]) {
-        snprintf(text, cap, "%s", word);
-        return;
-    }
-    used += (size_t)snprintf(text, cap, "'");
-    for (const char *c = word; *c && used < cap - 6; c++)
-        used += (size_t)snprintf(text + used, cap - used, *c == '\'' ? "'\\''" : "%c", *c);
-    snprintf(text + used, cap - used, "'");
+    FILE *const f = fmemopen(text, cap, "w");
+    *text = 0;
+    if (!f) return;
+    shell_word_put(f, word, false);
+    fclose(f);
 }
 
 static void quote_file(const new_port *n, const char *name, char *text, size_t cap)
