@@ -118,6 +118,7 @@ static const wrong options[] = {
     {"verify", "run rmsnorm@tiny" PLAIN " --start-timeout=-inf", {"--start-timeout=-inf is out of range"}},
     {"verify", "run rmsnorm@tiny" PLAIN " --verbose=1", {"--verbose takes no value"}},
     {"verify", "run rmsnorm@tiny" PLAIN " --format=jsnol", {"--format=jsnol is unknown; did you mean 'jsonl'?"}},
+    {"verify", "run rmsnorm@tiny" PLAIN " --out=/tmp", {"--out=/tmp would stay empty", "--format=text,jsonl"}},
     {"verify", "run rmsnorm@tiny" PLAIN " --require=plian", {"--require=plian", "did you mean 'plain'?"}},
     {"verify", "list --backend", {"'--backend' of list; did you mean '--backends'?"}},
     {"verify", "model docs --tokens=1 --format=f64", {"--format=f64 is unknown here", "it takes f32, bf16"}},

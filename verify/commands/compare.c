@@ -8,16 +8,16 @@
 #include "loaded_case.h"
 #include "options.h"
 #include "report/text.h"
-#include "standard.h"
+#include "reports.h"
 #include "waiting.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 typedef struct {
-    const char *id, *numerics, *format;
+    const char *id, *numerics, *format, *out;
     bool verbose;
 } arguments;
 
@@ -25,7 +25,11 @@ static const option options[] = {
     {"--case", OPTION_TEXT, offsetof(arguments, id), "CASE", "the case whose outputs the file holds"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
      "how the port rounds, as text or a file; default: wide assumptions, which the report names"},
-    {"--format", OPTION_TEXT, offsetof(arguments, format), "F", "of a folder: text (default) or jsonl"},
+    {"--format", OPTION_TEXT, offsetof(arguments, format), "F",
+     "of a folder: text (default), jsonl, junit, md, html; several with commas"},
+    {"--out", OPTION_TEXT, offsetof(arguments, out), "DIR",
+     "of a folder: where files go: results.jsonl, junit.xml, summary.md, report.html; default: standard output, of "
+     "one"},
     {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL,
      "the declaration and what is assumed of the port, of a good result too"},
     {NULL},
@@ -34,7 +38,7 @@ static const option options[] = {
 static const syntax compare_syntax = {
     "compare",
     "usage: verify compare OUT.safetensors --case=CASE [--numerics=TEXT|FILE] [--verbose]\n"
-    "       verify compare FOLDER [--numerics=TEXT|FILE] [--format=text|jsonl] [--verbose]\n"
+    "       verify compare FOLDER [--numerics=TEXT|FILE] [--format=F] [--out=DIR] [--verbose]\n"
     "\n"
     "Judges the output tensors in a file, by name, as if a port had just computed them from the\n"
     "inputs of the case (verify bundle make writes those). FOLDER is a bundle or a folder of\n"
@@ -144,47 +148,42 @@ static int compare_bundle(const bundle_list *b, int i, const arguments *a, repro
     return code;
 }
 
-static const report_format *format_of(const char *name)
+/* Judges each and reports it. */
+static int report_bundles(const bundle_list *b, const arguments *a, report_run *run, const reports *r, tally *t)
 {
-    for (int i = 0; report_formats[i]; i++)
-        if (!strcmp(report_formats[i]->name, name) && (!strcmp(name, "text") || !strcmp(name, "jsonl")))
-            return report_formats[i];
-    usage_error("--format=%.200s is unknown; compare takes text or jsonl", name);
-    return NULL;
+    static result one;
+    waiting w = waiting_begin();
+    int code = EXIT_GOOD;
+    for (int i = 0; i < b->count && !code && !reports_are_unread(r); i++) {
+        waiting_say(&w, i, b->count, b->id[i]);
+        code = compare_bundle(b, i, a, &run->again[0], &one);
+        waiting_hide(&w);
+        if (!code) reports_add(r, run, i, &one, t);
+        repros_free(run);
+    }
+    return code;
 }
 
-static int report_bundles(const bundle_list *b, const char *path, const arguments *a, const report_format *format)
+static int compare_all(const bundle_list *b, const char *path, const arguments *a, reports *r)
 {
     report_run run = {
         .cases = b->count, .id = b->id, .backends = 1, .name = {"files"}, .text = {path}, .verbose = a->verbose};
-    result *const r = calloc(1, sizeof *r);
     tally t = {0};
-    waiting w = waiting_begin();
-    void *const report = r ? format->open(stdout, &run) : NULL;
-    int code = report ? EXIT_GOOD : usage_error("no memory for the report");
-    for (int i = 0; i < b->count && !code && !standard_is_unread(); i++) {
-        waiting_say(&w, i, b->count, b->id[i]);
-        code = compare_bundle(b, i, a, &run.again[0], r);
-        waiting_hide(&w);
-        if (code) break;
-        tally_add(&t, 0, r, false);
-        format->result(report, i, r);
-        fflush(stdout);
-        repro_free(&run.again[0]);
-    }
-    if (report) format->close(report, &t);
-    if (format->file && !code) report_summary(stderr, run.name, run.absent, 1, &t);
-    free(r);
-    return code ? code : t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
+    int code = reports_open(r, &run);
+    if (code) return code;
+    code = report_bundles(b, a, &run, r, &t);
+    if (!reports_close(r, &run, &t)) return usage_error("the report could not be written whole: %s", strerror(errno));
+    return code ? code : reports_exit_code(&run, &t);
 }
 
 static int compare_bundles(const arguments *a, const char *path)
 {
-    bundle_list b;
+    bundle_list b = {0};
     complaint why;
-    const report_format *const format = format_of(a->format ? a->format : "text");
-    if (!format) return EXIT_USAGE;
-    int const code = bundles_find(path, &b, &why) ? report_bundles(&b, path, a, format) : usage_error("%s", why.text);
+    reports r = {.formats = a->format ? a->format : "text", .out = a->out};
+    int code = reports_choose(&r);
+    if (code) return code;
+    code = bundles_find(path, &b, &why) ? compare_all(&b, path, a, &r) : usage_error("%s", why.text);
     bundles_free(&b);
     return code;
 }
@@ -208,7 +207,9 @@ int command_compare(int argc, char **argv)
         return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd, "
                            "or a folder of bundles");
     if (rest.count > 1) return usage_error("compare takes one file, '%s' is a second", rest.word[1]);
-    if (a.format) return usage_error("--format=%.200s is for a folder of bundles", a.format);
+    if (a.format || a.out)
+        return usage_error("--%s=%.200s is for a folder of bundles", a.format ? "format" : "out",
+                           a.format ? a.format : a.out);
     if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
     return compare_file(&a, rest.word[0], declared);
 }

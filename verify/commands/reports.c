@@ -37,7 +37,14 @@ static int refuse_format(const char *value, const char *name)
     return usage_error(u.nearest ? "%s" : "%s, or several with commas, each once", why.text);
 }
 
-int reports_choose(reports *r)
+static bool any_file(const reports *r)
+{
+    for (int i = 0; i < r->count; i++)
+        if (r->report[i].format->file) return true;
+    return false;
+}
+
+static int read_formats(reports *r)
 {
     char name[32];
     for (const char *from = r->formats;; from++) {
@@ -50,6 +57,15 @@ int reports_choose(reports *r)
         from += length;
         if (!*from) return EXIT_GOOD;
     }
+}
+
+int reports_choose(reports *r)
+{
+    int const code = read_formats(r);
+    if (code || !r->out || any_file(r)) return code;
+    return usage_error("--out=%s would stay empty: text goes to standard output; add a format that has a file, as in "
+                       "--format=text,jsonl",
+                       r->out);
 }
 
 /* ---- files ---- */
@@ -107,9 +123,10 @@ int reports_open(reports *r, report_run *run)
 
 void reports_add(const reports *r, const report_run *run, int index, const result results[], tally *t)
 {
+    bool const strict = run->about && run->about->strict;
     t->cases++;
     for (int b = 0; b < run->backends; b++)
-        if (report_counts(run, b, &results[b])) tally_add(t, b, &results[b], run->about->strict);
+        if (report_counts(run, b, &results[b])) tally_add(t, b, &results[b], strict);
     for (int i = 0; i < r->count; i++) {
         r->report[i].format->result(r->report[i].own, index, results);
         fflush(r->report[i].f);
@@ -151,7 +168,7 @@ static bool is_judged(const report_run *run, const tally *t, const char *backend
 int reports_exit_code(const report_run *run, const tally *t)
 {
     if (t->failed) return EXIT_BAD_VERDICT;
-    for (int i = 0; i < run->about->requires; i++)
+    for (int i = 0; run->about && i < run->about->requires; i++)
         if (!is_judged(run, t, run->about->require[i])) return EXIT_NOTHING;
     return t->passed ? EXIT_GOOD : EXIT_NOTHING;
 }

@@ -22,7 +22,7 @@ typedef struct {
     char whole[1200]; /* see report_run */
 } reports;
 
-/* Reads `formats`: names with commas between them, each once. Returns the exit code. */
+/* Reads `formats`: names with commas between them, each once, one of them of a file if there is a folder. Returns the exit code. */
 int reports_choose(reports *r);
 
 /* Opens them. A file of one shard of several is named after it: results-1-of-3.jsonl. Notes in `run` where the first
