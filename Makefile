@@ -58,10 +58,11 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := stage install studies studies-smoke test check asan tsan bench fuzz legal terms $(B)/unit/% $(B)/bin/bench
+tests  := studies studies-smoke test check asan tsan fuzz legal terms $(B)/unit/%
+timers := bench stage install $(B)/bin/bench
 bare   := help uninstall setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
-check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter-out $(bare),$(goals)),build))
+check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter $(timers),$(goals)),bench,$(if $(filter-out $(bare),$(goals)),build)))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
 $(if $(absent),$(error $(absent)))
 

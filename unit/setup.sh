@@ -1,9 +1,10 @@
 #!/bin/sh
 # setup.sh              installs the Debian packages that are missing, after saying which
 # setup.sh build        only those that verify and the ports need
-# setup.sh --check SET  says in one sentence what a build (SET build) or the tests (SET tests) lack here; else nothing
+# setup.sh --check SET  says in one sentence what SET lacks here, else nothing: build; bench (make install, too); tests
 build='gcc make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev libsleef-dev'
-tests='g++ libcriterion-dev libflint-dev libflint-arb-dev python3 python3-venv clang-format clang libclang-rt-14-dev bible-kjv bible-kjv-text'
+bench='libflint-dev libflint-arb-dev'
+tests='g++ libcriterion-dev python3 python3-venv clang-format clang libclang-rt-14-dev bible-kjv bible-kjv-text'
 
 # The words, with commas.
 list() { echo "$*" | sed 's/ /, /g'; }
@@ -11,11 +12,12 @@ list() { echo "$*" | sed 's/ /, /g'; }
 # Is there such a header?
 header() { echo "#include <$1>" | $CC -E - >/dev/null 2>&1; }
 
-# What a build or the tests need and this machine lacks.
+# What a set needs and this machine lacks.
 absent() {
     programs="${CC:=gcc} ld ar objcopy" headers='stdio.h gmp.h mpfr.h jansson.h xxhash.h sleef.h'
+    [ "$1" = build ] || headers="$headers arb.h"
     if [ "$1" = tests ]; then
-        programs="$programs g++ python3" headers="$headers criterion/criterion.h arb.h"
+        programs="$programs g++ python3" headers="$headers criterion/criterion.h"
     fi
     lacks=
     for p in $programs; do command -v "$p" >/dev/null || lacks="$lacks $p"; done
@@ -72,4 +74,6 @@ if [ "$1" = --check ]; then
 fi
 root= updated=
 install 'the build' $build
-[ "$1" = build ] || install 'the tests' $tests
+[ "$1" != build ] || exit 0
+install 'bench' $bench
+install 'the tests' $tests
