@@ -38,7 +38,7 @@ keys() {
 
 case $name in
 *bench) lists='@perf @layer @exact @peers' cases='run compare exact peers' ;;
-*) lists='@smoke @ci' cases='run show list bundle compare' ;;
+*) lists='@smoke @ci' cases='run show list bundle' ;;
 esac
 f=_$(echo "$name" | tr - _)
 cat <<END
@@ -85,9 +85,14 @@ ${f}_words() {
 }
 ${f}_operands() {
     local words=
-    case \$command\$COMP_CWORD in bundle2) candidates=(make); return ;; esac
+    case \$command\$COMP_CWORD in
+    bundle2) candidates=(make); return ;;
+    new2) candidates=(\$(compgen -W 'c python' -- "\$word")); return ;;
+    help2) candidates=(\$(compgen -W '$(echo $commands)' -- "\$word")); return ;;
+    list2) candidates=(\$(compgen -W '$(echo $ops)' -- "\$word")); return ;;
+    esac
     case " $cases " in *" \$command "*) words='$lists $(echo $ops | sed 's/\([a-z_0-9]*\)/\1@/g')' ;; esac
-    [ -n "\$command" ] || words='$(echo $commands) --help --version'
+    [ -n "\$command" ] || words='$(echo $commands) help --help --version'
     candidates=(\$(compgen -W "\$words" -- "\$word"))
 }
 

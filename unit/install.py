@@ -157,6 +157,15 @@ def judges_a_copied_port(place):
     assert re.search(r"repro .*dsv3-verify\S* run ", said) and re.search(r"next .*dsv3-verify\S* show ", said), said
 
 
+def writes_a_new_port(place):
+    """Its commands are printed, and work."""
+    place.run("dsv3-verify new c first | sed -n 's/^    //p' >commands")
+    text = read(place.work, "commands").replace("cc ", f"{CC} ", 1).replace("rmsnorm@*", "rmsnorm@tiny:x=f32")
+    assert "\ndsv3-verify run " in text, text
+    said = place.run(text)
+    assert said.endswith("1 passed, 0 failed, 0 skipped\n"), said
+
+
 def judges_a_program(place):
     """The port that dsv3_port.py's own text has."""
     ports = os.path.join(place.prefix, "lib/dsv3/ports")
@@ -246,6 +255,10 @@ def completion(place):
         ("dsv3-verify", "run --format=jsonl,te", {"jsonl,text"}),
         ("dsv3-verify", "compare out --case=swiglu_b", {"swiglu_backward@"}),
         ("dsv3-verify", "bundle m", {"make"}),
+        ("dsv3-verify", "mer", {"merge"}),
+        ("dsv3-verify", "new py", {"python"}),
+        ("dsv3-verify", "help ru", {"run"}),
+        ("dsv3-verify", "list rms", {"rmsnorm", "rmsnorm_backward"}),
         ("dsv3-bench", "run @per", {"perf"}),
         ("dsv3-bench", "acc", {"accumulation"}),
     ]
@@ -313,7 +326,7 @@ def same_bits_elsewhere(place):
         assert place.folder.encode() not in one, f"{part} names its folder"
 
 
-CHECKS = [is_copied, judges_plain, judges_a_copied_port, judges_a_program, judges_kernels, absent_ports_say_why,
+CHECKS = [is_copied, judges_plain, judges_a_copied_port, writes_a_new_port, judges_a_program, judges_kernels, absent_ports_say_why,
           opens_nothing_of_the_sources, says_its_own_name, version_names_the_commit, manual_pages, completion, package_config,
           uninstall_leaves_nothing, older_files_go, all_or_nothing, commit_of_a_release, same_bits_elsewhere]
 
