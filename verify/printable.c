@@ -46,7 +46,8 @@ size_t printable(char *to, size_t cap, const char *from, size_t bytes, bool keep
         size_t const taken = length ? length : 1;
         size_t n = length;
         memcpy(shown, from + at, taken);
-        if (!length || (is_control(code) && !(keep_lines && code == '\n')))
+        bool const marks = code == '[' && used >= 2 && !memcmp(to + used - 2, "##", 2);
+        if (!length || marks || (is_control(code) && !(keep_lines && code == '\n')))
             for (size_t i = n = 0; i < taken; i++)
                 n += (size_t)snprintf(shown + n, sizeof shown - n, "\\x%02x", (unsigned char)from[at + i]);
         if (used + n >= cap) break;

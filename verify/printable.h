@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Copies so many bytes. Valid UTF-8 stays; a control character, and a byte that is no UTF-8, becomes \xNN. What has no room is
- * left out, and no character is cut. keep_lines: newlines stay too. Returns the length of the text. */
+/* Copies so many bytes. Valid UTF-8 stays; a control character, a byte that is no UTF-8, and the bracket of "##[", with which
+ * commands to GitHub's runner begin, become \xNN. What has no room is left out, and no character is cut. keep_lines: newlines
+ * stay too. Returns the length of the text. */
 size_t printable(char *to, size_t cap, const char *from, size_t bytes, bool keep_lines);
 
 /* Bytes of the UTF-8 character at s, of which so many are there; 0: it is none. *code: the character. */

@@ -223,7 +223,7 @@ Test(hostile, its_output_is_shown_made_printable)
 {
     make_folder();
     const outcome *const o = run_plant("prints_little", "run '" CASE "' --verbose --backend=" HOSTILE);
-    cr_expect(strstr(o->out, "  output   a \\x1b[31mred\\x1b[0m line\n           and \\xff another") != NULL, "%s",
+    cr_expect(strstr(o->out, "  output   | a \\x1b[31mred\\x1b[0m line\n           | and \\xff another") != NULL, "%s",
               o->out);
     cr_expect(strpbrk(o->out, "\x1b\xff") == NULL);
     rmdir(folder);

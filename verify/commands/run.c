@@ -30,9 +30,7 @@ typedef struct {
 static const option options[] = {
     {"--backend", OPTION_BACKENDS, offsetof(arguments, backends), "B",
      "plain, avx512, portable, cuda, transformers; a path such as ./port.so; cuda:./kernels.cu; or exec:'COMMAND'. "
-     "Several with commas, "
-     "or the "
-     "option several times. Default: every known one"},
+     "Several with commas, or the option several times. Default: every known one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
     {"--format", OPTION_TEXT, offsetof(arguments, format), "F",
      "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
@@ -131,9 +129,10 @@ static int use_arguments(session *s, const operands *cases)
 {
     s->pl.jobs = s->a.jobs;
     s->pl.limits = s->a.limits;
-    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.verbose ? WANT_SIGHT : WANT_GLANCE);
     s->reports = (reports){.formats = s->a.format, .out = s->a.out, .kept = &s->a.resume, .kepts = s->a.resume != NULL};
     int code = reports_choose(&s->reports);
+    unsigned const sight = s->a.verbose ? WANT_SIGHT : s->reports.people ? WANT_GLANCE : 0;
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | sight;
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
     if (!code) code = take_share(s);
@@ -160,7 +159,7 @@ static int check_memory(const session *s)
     return EXIT_GOOD;
 }
 
-/* With what it printed: the end of a program's traceback says most. */
+/* With what it printed, behind a bar: the end of a program's traceback says most. */
 static int refuse_backend(const session *s, int b, const port *p)
 {
     enum { LINES = 20 };
@@ -171,7 +170,10 @@ static int refuse_backend(const session *s, int b, const port *p)
     for (size_t i = 0; i < n; i++) lines += text[i] == '\n';
     const char *from = text;
     for (; n && lines > LINES; lines--) from = strchr(from, '\n') + 1;
-    if (n) fprintf(stderr, "%s%s", from, text[n - 1] == '\n' ? "" : "\n");
+    for (size_t length = 0; n && *from; from += length + (from[length] == '\n')) {
+        length = strcspn(from, "\n");
+        fprintf(stderr, "| %.*s\n", (int)length, from);
+    }
     return usage_error("backend %s can't be used: %s", s->reported.text[b], port_why(p));
 }
 

@@ -64,12 +64,12 @@ static bool resolve_known(const known *k, backend *out)
     return true;
 }
 
-/* A name that may stand between double quotes in any report or log. */
+/* A name that may stand between double quotes, or at the beginning of a line, in any report or log. */
 static void set_name(backend *out, const char *name)
 {
     printable(out->name, sizeof out->name, name, strlen(name), false);
     for (char *c = out->name; *c; c++)
-        if (*c == '"' || *c == '\\') *c = '_';
+        if (*c == '"' || *c == '\\' || (*c == ':' && c == out->name)) *c = '_';
 }
 
 static void name_after_file(const char *path, backend *out)

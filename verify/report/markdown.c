@@ -111,7 +111,7 @@ static void print_head(const markdown_report *m, const tally *t)
     fprintf(m->f, "## verify: %s\n\n", counts);
     if (!a) return;
     fprintf(m->f, "verify %s", a->version);
-    if (*a->commit) fprintf(m->f, " (%.12s)", a->commit);
+    if (*a->commit) fprintf(m->f, " (%.18s)", a->commit);
     fputs(" on ", m->f);
     print_code(m->f, a->host);
     fputs(", ", m->f);

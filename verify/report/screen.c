@@ -196,7 +196,7 @@ static void print_note(FILE *f, const by_op *t, int b)
     }
     reasons_without(&partial, without, sizeof without);
     reasons_describe(&skips, skipped, sizeof skipped);
-    if (vacuous) used = snprintf(text, sizeof text, "%d VACUOUS", vacuous);
+    if (vacuous) used = snprintf(text, sizeof text, "%d VACUOUS (--verbose says why)", vacuous);
     if (*without) used += snprintf(text + used, sizeof text - (size_t)used, "%s%s", used ? ", " : "", without);
     if (*skipped) used += snprintf(text + used, sizeof text - (size_t)used, "%s%s", used ? ", " : "", skipped);
     reasons_free(&skips);

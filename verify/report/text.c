@@ -143,14 +143,14 @@ static void print_sight(FILE *f, const char *id, const result *r)
     }
 }
 
-/* What the port printed: its first lines, and how much it was. */
+/* What the port printed: its first lines, and how much it was. The bar keeps a line from being a command to who reads the log. */
 static void print_port_output(FILE *f, const result *r)
 {
     enum { LINES = 5, COLUMNS = 160 };
     const char *at = r->port_output;
     for (int i = 0; i < LINES && *at; i++) {
         int const length = (int)strcspn(at, "\n");
-        fprintf(f, "%-11s%.*s%s\n", i ? "" : "  output", length < COLUMNS ? length : COLUMNS, at,
+        fprintf(f, "%-11s| %.*s%s\n", i ? "" : "  output", length < COLUMNS ? length : COLUMNS, at,
                 length > COLUMNS ? "..." : "");
         at += length + (at[length] == '\n');
     }
@@ -259,7 +259,7 @@ void report_block(FILE *f, print_quoted *print, const report_run *run, int index
 
 /* ---- the format ---- */
 
-/* What fails is told in full, then by a line each, then counted; of what is VACUOUS the first. */
+/* What fails is told in full, then by a line each, then counted. */
 enum { MOST_IN_FULL = 3, MOST_BY_A_LINE = 20 };
 
 typedef struct {
@@ -269,7 +269,7 @@ typedef struct {
     bool rows;  /* the table has some */
     bool lines; /* some were printed */
     bool whole; /* the table holds every result */
-    int failed, vacuous;
+    int failed;
 } text_report;
 
 static bool has_rows(const by_op *t)
@@ -283,7 +283,7 @@ static bool has_rows(const by_op *t)
 static void print_start(FILE *f, const run_about *a)
 {
     char text[400], cut[100];
-    snprintf(text, sizeof text, "verify %s%s%.12s%s on %s: %s", a->version, *a->commit ? " (" : "", a->commit,
+    snprintf(text, sizeof text, "verify %s%s%.18s%s on %s: %s", a->version, *a->commit ? " (" : "", a->commit,
              *a->commit ? ")" : "", a->host, a->processor);
     screen_cut(cut, sizeof cut, text, SCREEN_COLUMNS);
     fprintf(f, "%s\n", cut);
@@ -303,8 +303,8 @@ static void *open_text(FILE *f, const report_run *run)
     by_op *const table = by_op_open(run);
     if (t && table) {
         *t = (text_report){.f = f, .run = run, .table = table, .rows = has_rows(table), .whole = true};
-        if (t->rows && run->about) print_start(f, run->about);
         if (run->about && run->about->shards > 1) print_share(f, run);
+        if (t->rows && run->about) print_start(f, run->about);
         return t;
     }
     free(t);
@@ -312,11 +312,11 @@ static void *open_text(FILE *f, const report_run *run)
     return NULL;
 }
 
-/* What passes or is skipped is a number in the table, unless a line a case is asked for or the op has this case alone. */
+/* What doesn't fail is a number in the table, unless a line a case is asked for or the op has this case alone. */
 static bool has_line(const text_report *t, int index, int b, const result *r)
 {
     if (!report_counts(t->run, b, r)) return false;
-    return t->run->verbose || by_op_is_single(t->table, index) || (r->v != PASS && r->v != SKIP);
+    return t->run->verbose || by_op_is_single(t->table, index) || is_bad(r);
 }
 
 /* In full, unless there were many before it. */
@@ -324,12 +324,11 @@ static void print_case(text_report *t, int index, int b, const result *r)
 {
     const report_run *const run = t->run;
     char named[700], cut[100];
-    bool const bad = is_bad(r), vacuous = r->v == VACUOUS && !by_op_is_single(t->table, index);
+    bool const bad = is_bad(r);
     t->failed += bad;
-    t->vacuous += vacuous;
-    if (run->verbose || (bad ? t->failed <= MOST_IN_FULL : !vacuous || t->vacuous == 1)) {
+    if (run->verbose || !bad || t->failed <= MOST_IN_FULL) {
         report_text(t->f, run->id[index], run->name[b], &run->again[b], r, run->verbose);
-    } else if (bad && t->failed <= MOST_IN_FULL + MOST_BY_A_LINE) {
+    } else if (t->failed <= MOST_IN_FULL + MOST_BY_A_LINE) {
         describe_case(named, sizeof named, run->name[b], r, run->id[index], SCREEN_COLUMNS);
         screen_cut(cut, sizeof cut, named, SCREEN_COLUMNS);
         fprintf(t->f, "%s\n", cut);

@@ -10,7 +10,8 @@ void print_wrapped(FILE *f, const char *label, const char *text, int indent, int
     bool first = true;
     for (const char *s = text; *s; first = false) {
         int const word = (int)strcspn(s, " ");
-        if (!first && column + 1 + word > columns) {
+        bool const is_command = !strncmp(s, "::", 2); /* to GitHub's runner, at the beginning of a line */
+        if (!first && column + 1 + word > columns && !is_command) {
             column = fprintf(f, "\n%*s", indent, "") - 1;
             first = true;
         }
