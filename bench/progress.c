@@ -2,9 +2,9 @@
 #include "progress.h"
 
 #include "port/process.h"
+#include "terminal_line.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 progress progress_begin(int all)
 {
@@ -13,17 +13,16 @@ progress progress_begin(int all)
 
 void progress_say(const progress *p, const char *doing, const char *what)
 {
-    if (!isatty(2)) return;
-    fprintf(stderr, "\r\033[K[%d/%d] %s %.60s", p->done + 1, p->all, doing, what);
+    char when[40] = "";
     double const left = p->done ? (now() - p->from) / p->done * (p->all - p->done) : 0;
-    if (left >= 90) fprintf(stderr, ", about %.0f min left", left / 60);
-    if (left > 0 && left < 90) fprintf(stderr, ", about %.0f s left", left);
-    fflush(stderr);
+    if (left >= 90) snprintf(when, sizeof when, ", about %.0f min left", left / 60);
+    if (left > 0 && left < 90) snprintf(when, sizeof when, ", about %.0f s left", left);
+    terminal_line_show("[%d/%d] %s %.60s%s", p->done + 1, p->all, doing, what, when);
 }
 
 void progress_hide(void)
 {
-    if (isatty(2)) fputs("\r\033[K", stderr), fflush(stderr);
+    terminal_line_clear();
 }
 
 void progress_complain(bool *good, const char *sentence)

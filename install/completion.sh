@@ -38,7 +38,7 @@ keys() {
 
 case $name in
 *bench) lists='@perf @layer @exact @peers' cases='run compare exact peers' ;;
-*) lists='@smoke @ci' cases='run show list bundle' ;;
+*) lists='@smoke @ci' cases='run show list bundle compare' ;;
 esac
 f=_$(echo "$name" | tr - _)
 cat <<END

@@ -8,12 +8,12 @@
 #include "port/content.h"
 #include "port/process.h"
 #include "report/text.h"
+#include "terminal_line.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { MOST_TOKENS = 65536 };
 
@@ -102,17 +102,14 @@ typedef struct {
     bool stopped; /* the port's last answer was no result */
     double started, elements;
     char first_bad[200];
-    bool terminal;
 } progress;
 
 static void show_progress(progress *p, const char *module)
 {
     double const gone = now() - p->started;
-    if (!p->terminal) return;
-    fprintf(stderr, "\r\033[K%d of %d stages, %.0f s, about %.0f s to go: %s", p->stages, p->all, gone,
-            gone / p->stages * (p->all - p->stages), module);
-    if (p->stages == p->all) fprintf(stderr, "\r\033[K");
-    fflush(stderr);
+    terminal_line_show("%d of %d stages, %.0f s, about %.0f s to go: %s", p->stages, p->all, gone,
+                       gone / p->stages * (p->all - p->stages), module);
+    if (p->stages == p->all) terminal_line_clear();
 }
 
 /* What a run of a port says at its end, or when it is interrupted. */
@@ -140,7 +137,8 @@ static void prepare_interrupt(const progress *p)
 static void show_note(progress *p)
 {
     if (!*p->kept->note.text) return;
-    fprintf(stderr, "%sverify: %s\n", p->terminal ? "\r\033[K" : "", p->kept->note.text);
+    terminal_line_clear();
+    fprintf(stderr, "verify: %s\n", p->kept->note.text);
     p->kept->note.text[0] = 0;
 }
 
@@ -304,7 +302,7 @@ static int run_chain(model_run *m, progress *p)
     complaint why;
     prepare_interrupt(p);
     bool good = model_run_all(m, &why);
-    if (p->terminal) fprintf(stderr, "\r\033[K");
+    terminal_line_clear();
     good = good && dump_write(m->outputs, &why);
     return finish(m, p, good, &why);
 }
@@ -326,7 +324,7 @@ static int run_model(const arguments *o, model_run *m)
     complaint why;
     backend b = {0};
     dump kept = {.lock = -1};
-    progress p = {.o = o, .b = &b, .kept = &kept, .all = count_stages(m), .started = now(), .terminal = isatty(2)};
+    progress p = {.o = o, .b = &b, .kept = &kept, .all = count_stages(m), .started = now()};
     int code = EXIT_USAGE;
     if (o->backend && !backend_resolve(o->backend, &b, &why)) return usage_error("%s", why.text);
     m->judged = o->backend ? port_open(&b, (port_limits){.timeout = o->timeout}) : NULL;

@@ -2,12 +2,11 @@
 #include "progress.h"
 
 #include "port/process.h"
+#include "terminal_line.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 /* What a case costs besides its multiply-adds, in these. */
 enum { CASE_WORK = 50000 };
@@ -25,7 +24,7 @@ static double cost_of(const plan *pl, int index)
 
 void progress_start(progress *p, const plan *pl, bool people)
 {
-    *p = (progress){.shown = people && isatty(STDERR_FILENO), .from = now()};
+    *p = (progress){.shown = people && terminal_line_here(), .from = now()};
     for (int i = 0; i < pl->cases.count; i++) p->all += cost_of(pl, i);
 }
 
@@ -33,12 +32,6 @@ void progress_add(progress *p, const plan *pl, int index)
 {
     p->done += cost_of(pl, index);
     p->last = now();
-}
-
-static int columns_of_terminal(void)
-{
-    struct winsize size;
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
 }
 
 /* Below 0: nobody knows. */
@@ -74,11 +67,10 @@ void progress_show(const progress *p, const plan *pl, int cases, int failed, int
     progress_describe(text, sizeof text, cases, pl->cases.count, failed, seconds_left(p));
     if (seconds >= long_seconds)
         snprintf(text + strlen(text), sizeof text - strlen(text), "; %.0f s in %s", seconds, pl->cases.id[slow]);
-    fprintf(stderr, "\r%.*s\033[K", columns_of_terminal() - 1, text);
-    fflush(stderr);
+    terminal_line_show("%s", text);
 }
 
 void progress_clear(const progress *p)
 {
-    if (p->shown) fprintf(stderr, "\r\033[K");
+    if (p->shown) terminal_line_clear();
 }

@@ -2,9 +2,9 @@
 #include "waiting.h"
 
 #include "port/process.h"
+#include "terminal_line.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 double waiting_seconds(const problem *p, int readings)
 {
@@ -25,14 +25,13 @@ waiting waiting_begin(void)
 
 void waiting_say(waiting *w, int done, int all, const char *what)
 {
-    if (!isatty(STDERR_FILENO) || (!w->shown && now() - w->from < 1)) return;
-    fprintf(stderr, "\r\033[K[%d/%d] %.66s", done + 1, all, what);
-    fflush(stderr);
+    if (!terminal_line_here() || (!w->shown && now() - w->from < 1)) return;
+    terminal_line_show("[%d/%d] %s", done + 1, all, what);
     w->shown = true;
 }
 
 void waiting_hide(waiting *w)
 {
-    if (w->shown) fputs("\r\033[K", stderr), fflush(stderr);
+    if (w->shown) terminal_line_clear();
     w->shown = false;
 }

@@ -5,9 +5,9 @@
 #include "judge/way_out.h"
 #include "judge/would_pass.h"
 #include "port/process.h"
+#include "terminal_line.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 void hint(const case_state *c, const ref_numerics *n, result *r)
 {
@@ -29,8 +29,8 @@ typedef struct {
 static void tell_progress(void *context, int done, int quirks)
 {
     wait_state *const w = context;
-    if (now() - w->from < QUIET_SECONDS || !isatty(STDERR_FILENO)) return;
-    fprintf(stderr, "\r\033[K%.60s: known mistakes, %d of %d tried", w->id, done < quirks ? done : quirks, quirks);
+    if (now() - w->from < QUIET_SECONDS || !terminal_line_here()) return;
+    terminal_line_show("%.60s: known mistakes, %d of %d tried", w->id, done < quirks ? done : quirks, quirks);
     w->told = true;
 }
 
@@ -40,7 +40,7 @@ void seek_quirks(const case_state *c, const ref_numerics *n, result *r)
     watcher const watched = {tell_progress, &w};
     if (!diagnose(c->p, n, &c->legal, c->data, r, &watched, NULL))
         snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
-    if (w.told) fprintf(stderr, "\r\033[K");
+    if (w.told) terminal_line_clear();
 }
 
 /* Why there is nothing that a quirk could explain. */
