@@ -1,6 +1,7 @@
 /* See screen.h. */
 #include "screen.h"
 
+#include "cell_text.h"
 #include "wrap.h"
 
 #include <stdio.h>
@@ -29,12 +30,13 @@ static int wider(int a, int b)
     return a > b ? a : b;
 }
 
-/* "81", or "79/2": passed, and failed if any did. */
+/* "81", or "79/81" where not all passed that were judged. */
 static int describe_passed(const cell *c, char *text, size_t cap)
 {
-    if (c->failed) return snprintf(text, cap, "%d/%d", c->passed, c->failed);
-    if (c->passed + c->vacuous) return snprintf(text, cap, "%d", c->passed);
-    return snprintf(text, cap, "-");
+    bool const all = c->passed && c->passed == cell_judged(c);
+    if (all) return snprintf(text, cap, "%d", c->passed);
+    cell_passed(c, text, cap);
+    return (int)strlen(text);
 }
 
 /* "9/9"; "8+/9" where more may be seen, as some cases weren't looked at; "-": nothing was. */

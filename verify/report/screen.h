@@ -8,7 +8,7 @@ enum { SCREEN_COLUMNS = 80 };
 
 /*
  * A row an op. One port has columns of its own; several stand side by side, as many as the screen is wide, each with what
- * passed, or passed/failed, and the coarsest resolution. The last column says how many of the op's known mistakes the
+ * passed, of what was judged, and the coarsest resolution. The last column says how many of the op's known mistakes the
  * cases see in every port. Below, a note for each port that was judged on less: what it skipped, what it made not.
  */
 void screen_print(FILE *f, const by_op *t);

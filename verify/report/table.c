@@ -1,6 +1,7 @@
 /* See table.h. */
 #include "table.h"
 
+#include "cell_text.h"
 #include "wrap.h"
 
 #include <string.h>
@@ -88,9 +89,8 @@ enum { OP_WIDTH = 14, PORT_WIDTH = 17, PORTS_A_BLOCK = (COLUMNS - OP_WIDTH) / PO
 /* "79/81": passed, of the cases that were judged. */
 static void print_cell(FILE *f, const cell *c)
 {
-    char passed[32] = "-", bits[32];
-    int const judged = c->passed + c->failed + c->vacuous;
-    if (judged) snprintf(passed, sizeof passed, "%d/%d", c->passed, judged);
+    char passed[32], bits[32];
+    cell_passed(c, passed, sizeof passed);
     by_op_bits(c, bits, sizeof bits);
     fprintf(f, " %9s %6s", passed, bits);
 }
