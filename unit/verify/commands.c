@@ -121,7 +121,7 @@ static const bad inputs[] = {
     {"", "show linear@tiny --numerics='x_norm bf16 must'", {"'x_norm' is unknown to linear", "known: acc"}},
     {"", "compare", {"compare needs a file and a case", "folder of bundles"}},
     {"", "compare unit/verify", {"unit/verify holds no case.json", "verify bundle make"}},
-    {"", "compare unit/verify --format=md", {"--format=md is unknown", "text or jsonl"}},
+    {"", "compare unit/verify --format=svg", {"--format=svg is unknown", "text, jsonl"}},
     {"", "compare a.safetensors --case=rmsnorm@tiny --format=jsonl", {"--format=jsonl is for a folder"}},
     {"", "bundle make /tmp/none rmsnorm@tiny --tensors=f16", {"--tensors=f16", "it is f32"}},
     {"", "compare /no/such.safetensors --case=rmsnorm@tiny", {"/no/such.safetensors"}},
@@ -311,6 +311,18 @@ Test(cli, run_prints_what_fails_in_full_before_the_rows)
     cr_expect(strstr(o->out, "\n3 passed, 3 failed, 0 skipped\n") != NULL, "%s", o->out);
 }
 
+/* They are skipped, and so a number; why is told on demand. */
+Test(cli, vacuous_cases_are_counted)
+{
+    const outcome *o = run_verify("PLANT=vacuous", "run 'rmsnorm@odd:x=f32;seed=1..3'" SO);
+    cr_expect(o->code == 3 && !strstr(o->out, "  why "), "%s", o->out);
+    cr_expect(strstr(o->out, "\nplanted: 3 VACUOUS (--verbose says why)\n") != NULL, "%s", o->out);
+    cr_expect(strstr(o->out, "\nrmsnorm                      0      0       3 ") != NULL, "%s", o->out);
+    cr_expect(strstr(o->out, "\n0 passed, 0 failed, 3 skipped\n") != NULL, "%s", o->out);
+    o = run_verify("PLANT=vacuous", "run 'rmsnorm@odd:x=f32;seed=1..3' --verbose" SO);
+    cr_expect(count_of(o->out, "\n  way out  ") == 3, "%s", o->out);
+}
+
 /* Three in full, twenty by a line, a number. */
 Test(cli, many_failures_are_counted)
 {
@@ -461,6 +473,9 @@ Test(cli, compare_judges_a_folder_of_bundles)
     cr_expect(o->code == 1 && count_of(o->out, "\"verdict\":\"PASS\"") == 3, "%s", o->out);
     cr_expect(strstr(o->err, "3 passed, 1 failed, 1 skipped") && strstr(o->out, "\"declared\":\"acc 24 rn\""), "%s%s",
               o->out, o->err);
+    snprintf(text, sizeof text, "compare %s --format=junit", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 1 && strstr(o->out, "tests=\"5\" failures=\"1\" errors=\"0\" skipped=\"1\""), "%s", o->out);
     snprintf(text, sizeof text, "compare %s/rmsnorm_odd --numerics='acc 53 rn' --verbose", folder);
     o = run_verify("", text);
     cr_expect(o->code == 0 && strstr(o->out, "declared acc 53 rn") && strstr(o->out, "1 passed, 0 failed"), "%s%s",

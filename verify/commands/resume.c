@@ -2,6 +2,7 @@
 #include "resume.h"
 
 #include "port/content.h"
+#include "run/case.h"
 #include "verdict.h"
 
 #include <stdarg.h>
@@ -50,7 +51,7 @@ __attribute__((format(printf, 2, 3))) static void put_line(journal_line *line, c
 }
 
 /* The lines at the head of this run's journal; how many. */
-static int write_head(const plan *pl, const resume_port port[], journal_line head[HEAD], complaint *why)
+static int write_head(const plan *pl, const resume_port ports[], journal_line head[HEAD], complaint *why)
 {
     char hash[FINGERPRINT_TEXT];
     int n = 0;
@@ -62,13 +63,14 @@ static int write_head(const plan *pl, const resume_port port[], journal_line hea
     snprintf(head[n++].differs, sizeof head->differs, "its cases, or their order, are others");
     put_line(&head[n], "limits %.17g %.17g", pl->limits.timeout, pl->limits.start);
     snprintf(head[n++].differs, sizeof head->differs, "its --timeout or --start-timeout is another");
-    put_line(&head[n], "wanted %u", pl->wanted);
+    put_line(&head[n], "wanted %u", pl->wanted & ~(unsigned)WANT_GLANCE); /* which depends on the format */
     snprintf(head[n++].differs, sizeof head->differs, "its --diagnose or --verbose is another");
     put_line(&head[n], "ports %d", pl->backends);
     snprintf(head[n++].differs, sizeof head->differs, "it has more ports, or fewer");
     for (int b = 0; b < pl->backends; b++) {
-        put_line(&head[n], "port %s", port[b].content);
-        snprintf(head[n++].differs, sizeof head->differs, "its port %d isn't %.300s as it is now", b + 1, port[b].text);
+        put_line(&head[n], "port %s", ports[b].content);
+        snprintf(head[n++].differs, sizeof head->differs, "its port %d isn't %.300s as it is now", b + 1,
+                 ports[b].text);
     }
     return n;
 }
@@ -105,10 +107,10 @@ static bool read_records(journal *j, plan *pl, complaint *why)
     return state == JOURNAL_END;
 }
 
-bool resume_open(journal *j, const char *path, plan *pl, const resume_port port[], complaint *why)
+bool resume_open(journal *j, const char *path, plan *pl, const resume_port ports[], complaint *why)
 {
     journal_line head[HEAD];
-    int const lines = write_head(pl, port, head, why);
+    int const lines = write_head(pl, ports, head, why);
     *j = (journal){.fd = -1};
     return lines && journal_open(j, path, head, lines, why) && read_records(j, pl, why);
 }

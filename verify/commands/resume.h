@@ -18,7 +18,7 @@ bool resume_port_of(const char *text, const backend *b, const char *hello, const
 
 /* Opens the journal of this plan, and reads what an earlier run found into pl->earlier; it is the caller's to free by
  * resume_close. False: it is that of another run, or can't be used: one sentence in why. Close either way. */
-bool resume_open(journal *j, const char *path, plan *pl, const resume_port port[], complaint *why);
+bool resume_open(journal *j, const char *path, plan *pl, const resume_port ports[], complaint *why);
 
 /* Adds what was found for a case. */
 bool resume_add(journal *j, const plan *pl, int index, const result results[], complaint *why);

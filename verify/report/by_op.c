@@ -152,6 +152,15 @@ void by_op_bits(const cell *c, char *text, size_t cap)
         snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
 }
 
+void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *partial)
+{
+    for (int i = 0; i < t->ops; i++) {
+        const cell *const c = &t->op[i].of[b];
+        if (!singles && t->op[i].cases < 2) continue;
+        if (!(reasons_join(skips, &c->skips) && reasons_join(partial, &c->partial))) return;
+    }
+}
+
 int by_op_ports(const by_op *t, int port[MAX_BACKENDS])
 {
     int n = 0;

@@ -42,6 +42,9 @@ bool by_op_add(by_op *t, int index, const result results[]);
 /* Is the case the only one of its op? Then its own line says more than a row, and a table has none. */
 bool by_op_is_single(const by_op *t, int index);
 
+/* Adds why the port skipped cases, and what it was judged without, of all ops, or but for those with a single case. */
+void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *partial);
+
 /* The ports that have a row or skip an op; returns their number. */
 int by_op_ports(const by_op *t, int port[MAX_BACKENDS]);
 

@@ -77,8 +77,8 @@ static void print_row(FILE *f, const by_op *t, int i, const cell *c, const width
     if (c->passed) snprintf(budget, sizeof budget, "%.0f %%", 100 * c->budget);
     by_op_bits(c, bits, sizeof bits);
     describe_sight(t, i, sees, sizeof sees);
-    fprintf(f, "%-*s %7d %6d %7d %10.0f %6s%*s %*s\n", w->op, t->op[i].name, c->passed, c->failed, c->skips.skipped,
-            c->elements, budget, w->bits + 1, bits, w->sees, sees);
+    fprintf(f, "%-*s %7d %6d %7d %10.0f %6s%*s %*s\n", w->op, t->op[i].name, c->passed, c->failed,
+            c->skips.skipped + c->vacuous, c->elements, budget, w->bits + 1, bits, w->sees, sees);
 }
 
 static void print_port(FILE *f, const by_op *t, int b)
@@ -190,12 +190,8 @@ static void print_note(FILE *f, const by_op *t, int b)
     char label[64], without[300], skipped[700], text[1200], cut[200];
     reasons skips = {NULL, 0, 0}, partial = {NULL, 0, 0};
     int vacuous = 0, used = 0;
-    for (int i = 0; i < t->ops; i++) {
-        const cell *const c = &t->op[i].of[b];
-        if (!has_row(t, i)) continue;
-        vacuous += c->vacuous;
-        if (!(reasons_join(&skips, &c->skips) && reasons_join(&partial, &c->partial))) break;
-    }
+    for (int i = 0; i < t->ops; i++) vacuous += has_row(t, i) ? t->op[i].of[b].vacuous : 0;
+    by_op_join(t, b, false, &skips, &partial);
     reasons_without(&partial, without, sizeof without);
     reasons_describe(&skips, skipped, sizeof skipped);
     if (vacuous) used = snprintf(text, sizeof text, "%d VACUOUS (--verbose says why)", vacuous);

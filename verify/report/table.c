@@ -122,10 +122,7 @@ static void print_notes(FILE *f, const by_op *t, int b)
     enum { REASONS = 4 };
     char skipped[2400] = "", partial[300];
     reasons skips = {NULL, 0, 0}, without = {NULL, 0, 0};
-    for (int i = 0; i < t->ops; i++) {
-        const cell *const c = &t->op[i].of[b];
-        if (t->op[i].cases > 1 && !(reasons_join(&skips, &c->skips) && reasons_join(&without, &c->partial))) break;
-    }
+    by_op_join(t, b, false, &skips, &without);
     if (skips.skipped) reasons_list(&skips, REASONS, skipped, sizeof skipped);
     reasons_without(&without, partial, sizeof partial);
     print_note(f, t->run->name[b], partial);
