@@ -140,9 +140,9 @@ class Campaign:
         self.remove()
 
     def start(self):
-        """Its own temporary folder and a mark, so that what it leaves is known as its own."""
+        """Its own temporary folder and a mark, so that what it leaves is known as its own; no repro line shows that."""
         self.lives += 1
-        self.mark = f"DSV3_KILLS={os.getpid()}-{self.name}-{self.lives}"
+        self.mark = f"KILLS_LIFE={os.getpid()}-{self.name}-{self.lives}"
         self.temporary = os.path.join(self.folder, f"tmp-{self.name}-{self.lives}")
         os.makedirs(self.temporary)
         key, value = self.mark.split("=")
