@@ -43,14 +43,9 @@ __device__ inline float shift_of(float most)
     return most == -INFINITY ? 0 : most;
 }
 
-template <typename S> __device__ inline void put_row(const S &s, int64_t g, int64_t r, int64_t c, float o, float sum)
+__device__ inline float lse_of(float most, float sum)
 {
-    s.put(g, r, c, s.seen(g, r) > 0 ? __fdiv_rn(o, sum) : 0);
-}
-
-template <typename S> __device__ inline void put_lse(const S &s, int64_t g, int64_t r, float most, float sum)
-{
-    s.put_lse(g, r, s.seen(g, r) > 0 ? __fadd_rn(shift_of(most), (float)logarithm((double)sum)) : -INFINITY);
+    return __fadd_rn(shift_of(most), (float)logarithm((double)sum));
 }
 
 /* ---- by the matrix unit ---- */
@@ -275,7 +270,7 @@ __device__ inline void put_sums(const S &s, const layout &l, const desk &d, cons
         if constexpr (S::IN_PARTS)
             p.o[partial_at(p, g, first + r, part) * p.columns + c] = o;
         else
-            put_row(s, g, first + r, c, o, d.sum[r]);
+            s.put(g, first + r, c, s.seen(g, first + r) > 0 ? __fdiv_rn(o, d.sum[r]) : 0);
     }
     if (threadIdx.x >= rows) return;
     int64_t const r = first + threadIdx.x;
@@ -283,7 +278,7 @@ __device__ inline void put_sums(const S &s, const layout &l, const desk &d, cons
     if constexpr (S::IN_PARTS)
         p.most[partial_at(p, g, r, part)] = most, p.sum[partial_at(p, g, r, part)] = total;
     else
-        put_lse(s, g, r, most, total);
+        s.put_lse(g, r, s.seen(g, r) > 0 ? lse_of(most, total) : -INFINITY);
 }
 
 /* A block: 64 rows of a group, one part of its keys. */
@@ -415,24 +410,33 @@ template <typename S> __global__ void __launch_bounds__(THREADS, 2) attend(S s, 
 
 enum { MERGE_THREADS = 128 };
 
+/* Of a row that sees no key. */
+template <typename S> __device__ inline void put_nothing(const S &s, int64_t g, int64_t r)
+{
+    _Pragma("unroll 1") for (int64_t c = threadIdx.x; c < s.columns; c += MERGE_THREADS) s.put(g, r, c, 0);
+    if (threadIdx.x == 0) s.put_lse(g, r, -INFINITY);
+}
+
 /* A block a row. */
 template <typename S> __global__ void __launch_bounds__(MERGE_THREADS) merge(S s, partial p)
 {
     int64_t const r = blockIdx.x, g = blockIdx.y;
     if (r >= s.rows(g)) return;
-    int64_t const first = partial_at(p, g, r, 0), parts = (s.seen(g, r) + PART - 1) / PART;
-    float most = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < parts; i++) most = p.most[first + i] > most ? p.most[first + i] : most;
+    int64_t const seen = s.seen(g, r), parts = (seen + PART - 1) / PART, first = partial_at(p, g, r, 0);
+    if (seen <= 0) return put_nothing(s, g, r);
+    float most = p.most[first];
+    for (int64_t i = 1; i < parts; i++) most = p.most[first + i] > most ? p.most[first + i] : most;
     float const shift = shift_of(most);
-    for (int64_t i = 0; i < parts; i++)
+    float sum = __fmul_rn(p.sum[first], exponential(__fsub_rn(p.most[first], shift)));
+    for (int64_t i = 1; i < parts; i++)
         sum = __fmaf_rn(p.sum[first + i], exponential(__fsub_rn(p.most[first + i], shift)), sum);
     for (int64_t c = threadIdx.x; c < s.columns; c += MERGE_THREADS) {
-        float o = 0;
-        for (int64_t i = 0; i < parts; i++)
+        float o = __fmul_rn(p.o[first * p.columns + c], exponential(__fsub_rn(p.most[first], shift)));
+        for (int64_t i = 1; i < parts; i++)
             o = __fmaf_rn(p.o[(first + i) * p.columns + c], exponential(__fsub_rn(p.most[first + i], shift)), o);
-        put_row(s, g, r, c, o, sum);
+        s.put(g, r, c, __fdiv_rn(o, sum));
     }
-    if (threadIdx.x == 0) put_lse(s, g, r, most, sum);
+    if (threadIdx.x == 0) s.put_lse(g, r, lse_of(most, sum));
 }
 
 /* ---- launches ---- */

@@ -42,15 +42,18 @@ __global__ void gradient_kernel(gradient d)
     for (int64_t t = all.first + blockIdx.x * WARPS + warp; t < all.last; t += (int64_t)gridDim.x * WARPS) {
         const float *const s = d.scores + t * d.scores_stride;
         float *const grad = d.grad_scores + t * d.out_stride;
+        if (!d.cu_seqlens) {
+            for (int e = lane; e < d.experts; e += LANES) grad[e] = scale * count[e];
+            continue;
+        }
         float sum = 0, along = 0;
-        for (int e = lane; e < d.experts && d.cu_seqlens; e += LANES) {
+        for (int e = lane; e < d.experts; e += LANES) {
             sum += s[e];
             along += count[e] * s[e];
         }
         sum = warp_sum(sum);
         float const mean = warp_sum(along) / sum;
-        for (int e = lane; e < d.experts; e += LANES)
-            grad[e] = d.cu_seqlens ? scale * (count[e] - mean) / sum : scale * count[e];
+        for (int e = lane; e < d.experts; e += LANES) grad[e] = scale * (count[e] - mean) / sum;
     }
 }
 

@@ -47,6 +47,7 @@ __global__ void __launch_bounds__(THREADS)
     token_kernel(T *y, int64_t stride, const float *by_slot, const int64_t *slot, int64_t k, int64_t hidden_size)
 {
     int64_t const t = blockIdx.x;
+    __builtin_assume(k > 0);
     for (int64_t c = threadIdx.x; c < hidden_size; c += THREADS) {
         double sum = 0;
         for (int64_t i = 0; i < k; i++) sum += (double)by_slot[slot[t * k + i] * hidden_size + c];

@@ -101,20 +101,21 @@ __global__ void __launch_bounds__(THREADS) finish_token(finishing<T> f, const __
 template <typename T, typename W> struct absorption {
     const T *q;
     const W *w;
-    const float *scale; /* NULL: none */
+    const float *scale; /* of codes */
     T *to;
     int64_t w_stride, scale_stride, head_rows, n, heads, nope, rank, r, q_token, q_head;
 };
 
-/* Exact: codes times a scale of binary32. */
-__device__ inline double weight_of(const uint8_t *w, const float *scale)
+/* Of W, exact: codes times a scale of binary32. */
+template <typename T> __device__ inline double entry_of(const absorption<T, uint8_t> &a, int64_t row, int64_t c)
 {
-    return (double)of_e4m3(*w) * (double)*scale;
+    float const scale = a.scale[row / 128 * a.scale_stride + c / 128];
+    return (double)of_e4m3(a.w[row * a.w_stride + c]) * (double)scale;
 }
 
-template <typename W> __device__ inline double weight_of(const W *w, const float *)
+template <typename T, typename W> __device__ inline double entry_of(const absorption<T, W> &a, int64_t row, int64_t c)
 {
-    return (double)load(w, 0);
+    return (double)load(a.w, row * a.w_stride + c);
 }
 
 /* q_absorbed = W_k^T q_nope, then q_pe: a head and TOKENS tokens; sums in binary64, so that each is rounded once. */
@@ -126,9 +127,7 @@ template <typename T, typename W> __global__ void __launch_bounds__(THREADS) abs
         double sum[TOKENS] = {};
         __builtin_assume(a.nope > 0);
         for (int64_t d = 0; d < a.nope; d++) {
-            int64_t const row = h * a.head_rows + d;
-            double const w = weight_of(a.w + row * a.w_stride + c,
-                                       a.scale ? a.scale + row / 128 * a.scale_stride + c / 128 : nullptr);
+            double const w = entry_of(a, h * a.head_rows + d, c);
             UNROLL for (int i = 0; i < TOKENS; i++) if (i < tokens) sum[i] =
                 fma((double)load(a.q, (first + i) * a.q_token + h * a.q_head + d), w, sum[i]);
         }
@@ -184,7 +183,9 @@ template <typename T> struct latent_keys {
 
     __device__ int64_t seen(int64_t g, int64_t) const
     {
-        return position[g] + 1;
+        int64_t const past = position[g];
+        __builtin_assume(past >= 0);
+        return past + 1;
     }
 
     __device__ const T *key(int64_t g, int64_t j) const

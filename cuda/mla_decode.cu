@@ -14,7 +14,7 @@ struct bytes {
 };
 
 template <typename T> struct absorbed {
-    enum { PROMOTE = 128, IN_PARTS = 1 };
+    enum { PROMOTE = 128, IN_PARTS = 1, FLOATS = sizeof(T) == sizeof(float) }; /* a cache of floats has queries of floats */
     const T *cache;
     const int32_t *table, *lengths;
     const float *kv_scale;
@@ -52,7 +52,7 @@ template <typename T> struct absorbed {
     __device__ float query(int64_t g, int64_t r, int64_t c) const
     {
         int64_t const at = query_at(g, r) + c;
-        return q_bf16 ? load((const __nv_bfloat16 *)q, at) : load((const float *)q, at);
+        return !FLOATS && q_bf16 ? load((const __nv_bfloat16 *)q, at) : load((const float *)q, at);
     }
 
     __device__ void bring_query(__nv_bfloat16 *to, int64_t g, int64_t r, int64_t c) const
@@ -124,7 +124,7 @@ template <typename T> struct absorbed {
     __device__ void put(int64_t g, int64_t r, int64_t c, float v) const
     {
         int64_t const at = g / s_q * o_stride[0] + g % s_q * o_stride[1] + r * o_stride[2] + c;
-        if (o_bf16)
+        if (!FLOATS && o_bf16)
             store((__nv_bfloat16 *)o, at, v);
         else
             store((float *)o, at, v);

@@ -113,13 +113,19 @@ template <typename P> __device__ inline P of_group(P p)
         p.x.data += g * p.x_step, p.y += g * p.y_step * size;
         p.w.data += g * p.w_step * p.w.stride, p.first += g * p.w_step;
     }
+    p.w.index = nullptr; /* only rows of x are listed */
     return p;
 }
 
-/* The scale of row o and of a block of columns. */
-template <typename P> __device__ inline float scale_at(const P &p, int64_t o, int64_t block)
+/* The scale of row o and of a block of columns: codes have them. */
+template <typename X> __device__ inline float scale_at(const product<X, uint8_t> &p, int64_t o, int64_t block)
 {
-    return p.scale ? p.scale[(p.first + o) / BLOCK * p.scale_stride + block] : 1;
+    return p.scale[(p.first + o) / BLOCK * p.scale_stride + block];
+}
+
+template <typename X, typename W> __device__ inline float scale_at(const product<X, W> &, int64_t, int64_t)
+{
+    return 1;
 }
 
 template <typename P> __device__ inline void put(const P &p, int64_t t, int64_t o, float v)
@@ -195,22 +201,22 @@ __device__ inline void put_part(const P &p, const part<TOKENS> &total, int64_t f
 template <int TOKENS, typename P> __device__ inline void multiply_by_warps(const P &p, int64_t token, int64_t output)
 {
     __shared__ alignas(16) __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
-    int64_t const steps = (p.x.columns + DEEP - 1) / DEEP;
     part<TOKENS> total = {}, sums = {};
+    __builtin_assume(p.x.columns > 0);
     bring_tile<UNIT_THREADS, TOKENS>(x[0], p.x, token, 0);
     bring_tile<UNIT_THREADS, OUTPUTS>(w[0], p.w, output, 0);
     end_group();
-    for (int64_t s = 0; s < steps; s++) {
-        if (s + 1 < steps) {
-            bring_tile<UNIT_THREADS, TOKENS>(x[(s + 1) % 2], p.x, token, (s + 1) * DEEP);
-            bring_tile<UNIT_THREADS, OUTPUTS>(w[(s + 1) % 2], p.w, output, (s + 1) * DEEP);
+    for (int64_t k = 0, stage = 0; k < p.x.columns; k += DEEP, stage = 1 - stage) {
+        if (k + DEEP < p.x.columns) {
+            bring_tile<UNIT_THREADS, TOKENS>(x[1 - stage], p.x, token, k + DEEP);
+            bring_tile<UNIT_THREADS, OUTPUTS>(w[1 - stage], p.w, output, k + DEEP);
         }
         end_group();
         wait_groups<1>();
         __syncthreads();
-        add_step(sums, x[s % 2], w[s % 2]);
+        add_step(sums, x[stage], w[stage]);
         __syncthreads();
-        if (s % (BLOCK / DEEP) == BLOCK / DEEP - 1 || s + 1 == steps) promote(p, total, sums, output, s * DEEP / BLOCK);
+        if ((k + DEEP) % BLOCK == 0 || k + DEEP >= p.x.columns) promote(p, total, sums, output, k / BLOCK);
     }
     put_part(p, total, token, output);
 }

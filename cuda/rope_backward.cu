@@ -20,6 +20,7 @@ template <int PARTS, typename T>
 __device__ float2 sum_heads(const gradient<T> &d, const rope &m, const T *vector, int64_t j)
 {
     float2 sum = {0, 0};
+    __builtin_assume(d.sharing >= PARTS);
     for (int64_t head = threadIdx.y % PARTS; head < d.sharing; head += PARTS) {
         const T *const y = vector + head * d.y_head;
         sum.x += load(y, place(m.out_layout, m.pairs, j, 0));

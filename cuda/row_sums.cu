@@ -25,33 +25,39 @@ template <typename T> __device__ inline void begin_at(source<T> &s, int64_t row)
         s.data += row * s.stride;
 }
 
-/* That of group blockIdx.z. */
-template <typename T> __device__ inline sums<T> of_group(sums<T> s)
+/* Turned, an expert's terms; else its rows, by its matrix. */
+template <bool TURNED, typename T> __device__ inline void take_group(sums<T> &s, int64_t g)
 {
-    if (!s.begin) return s;
-    int64_t const g = blockIdx.z, begin = s.begin[g], n = s.begin[g + 1] - begin, size = s.y_bf16 ? 2 : 4;
+    int64_t const begin = s.begin[g], n = s.begin[g + 1] - begin, size = s.y_bf16 ? 2 : 4;
     begin_at(s.left, begin);
     s.left.rows = n;
-    if (s.weights) {
+    if constexpr (TURNED) {
+        begin_at(s.right, begin);
+        s.y += g * s.y_step * size, s.n = s.right.rows = n;
+    } else {
         weight_at const w = s.weights[g];
         __builtin_assume(__isGlobal(w.data));
         s.right.data = (const T *)w.data, s.right.stride = w.stride;
         s.y += begin * s.y_stride * size, s.rows = n;
-    } else {
-        begin_at(s.right, begin);
-        s.y += g * s.y_step * size, s.n = s.right.rows = n;
     }
+}
+
+/* That of group blockIdx.z. */
+template <bool TURNED, typename T> __device__ inline sums<T> of_group(sums<T> s)
+{
+    if (s.begin) take_group<TURNED>(s, blockIdx.z);
+    if constexpr (!TURNED) s.right.index = nullptr;
     return s;
 }
 
-template <typename T> __device__ inline void put(const sums<T> &s, int64_t r, int64_t c, float v)
+template <bool TURNED, typename T> __device__ inline void put(const sums<T> &s, int64_t r, int64_t c, float v)
 {
     if (r >= s.rows || c >= s.columns) return;
     int64_t const at = r * s.y_stride + c;
-    if (s.y_bf16)
+    if ((TURNED || sizeof(T) < sizeof(float)) && s.y_bf16)
         store((__nv_bfloat16 *)s.y, at, v);
     else
-        store((float *)s.y, at, s.add ? ((const float *)s.y)[at] + v : v);
+        store((float *)s.y, at, !TURNED && s.add ? ((const float *)s.y)[at] + v : v);
 }
 
 enum { SIDE = 64, FLOAT_THREADS = 256, UNIT_THREADS = 128 }; /* SIDE: rows and columns of a block */
@@ -84,12 +90,13 @@ __device__ inline void bring_columns(float (*to)[SIDE + 4], const source<float> 
 
 template <bool TURNED> __global__ void __launch_bounds__(FLOAT_THREADS) sum_kernel(sums<float> all)
 {
-    sums<float> const s = of_group(all);
+    sums<float> const s = of_group<TURNED>(all);
     __shared__ alignas(16) float left[SLICE][SIDE + 4], right[SLICE][SIDE + 4];
     int64_t const row = (int64_t)blockIdx.y * SIDE, column = (int64_t)blockIdx.x * SIDE;
     int const r = threadIdx.x / (SIDE / EACH) * EACH, c = threadIdx.x % (SIDE / EACH) * EACH;
     float sum[EACH][EACH] = {};
     if (row >= s.rows) return;
+    if constexpr (!TURNED) __builtin_assume(s.n > 0);
     for (int64_t k = 0; k < s.n; k += SLICE) {
         TURNED ? bring_rows(left, s.left, k, row) : bring_columns(left, s.left, k, row);
         bring_rows(right, s.right, k, column);
@@ -99,7 +106,7 @@ template <bool TURNED> __global__ void __launch_bounds__(FLOAT_THREADS) sum_kern
         __syncthreads();
     }
     UNROLL for (int i = 0; i < EACH; i++) UNROLL for (int j = 0; j < EACH; j++)
-        put(s, row + r + i, column + c + j, sum[i][j]);
+        put<TURNED>(s, row + r + i, column + c + j, sum[i][j]);
 }
 
 /* ---- by the matrix unit ---- */
@@ -138,13 +145,14 @@ __device__ inline void promote(part &total, part &sums)
 }
 
 /* Fragments lie as the PTX ISA says: row lane / 4 and the one 8 below, columns 2 (lane % 4) and the next. */
+template <bool TURNED>
 __device__ inline void put_part(const sums<__nv_bfloat16> &s, const part &total, int64_t row, int64_t column)
 {
     int const lane = threadIdx.x % 32;
     int64_t const r = row + threadIdx.x / 64 * PART + lane / 4;
     int64_t const c = column + threadIdx.x / 32 % 2 * PART + lane % 4 * 2;
     UNROLL for (int i = 0; i < PART / 16; i++) UNROLL for (int j = 0; j < PART / 8; j++)
-        UNROLL for (int e = 0; e < 4; e++) put(s, r + 16 * i + e / 2 * 8, c + 8 * j + e % 2, total.sum[i][j][e]);
+        UNROLL for (int e = 0; e < 4; e++) put<TURNED>(s, r + 16 * i + e / 2 * 8, c + 8 * j + e % 2, total.sum[i][j][e]);
 }
 
 template <bool TURNED>
@@ -157,11 +165,12 @@ __device__ inline void bring_step(__nv_bfloat16 (*left)[PITCH], __nv_bfloat16 (*
 
 template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kernel(sums<__nv_bfloat16> all)
 {
-    sums<__nv_bfloat16> const s = of_group(all);
+    sums<__nv_bfloat16> const s = of_group<TURNED>(all);
     __shared__ alignas(16) __nv_bfloat16 left[2][SIDE][PITCH], right[2][DEEP][PITCH];
     int64_t const row = (int64_t)blockIdx.y * SIDE, column = (int64_t)blockIdx.x * SIDE;
     part total = {}, sums = {};
     if (row >= s.rows) return;
+    if constexpr (!TURNED) __builtin_assume(s.n > 0);
     bring_step<TURNED>(left[0], right[0], s, 0, row, column);
     end_group();
     for (int64_t k = 0, stage = 0; k < s.n; k += DEEP, stage = 1 - stage) {
@@ -173,7 +182,7 @@ template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kerne
         __syncthreads();
         if ((k + DEEP) % PROMOTE == 0 || k + DEEP >= s.n) promote(total, sums);
     }
-    put_part(s, total, row, column);
+    put_part<TURNED>(s, total, row, column);
 }
 
 template <bool TURNED, typename T> void launch(dsv3_ctx *ctx, const sums<T> &s)

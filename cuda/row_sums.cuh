@@ -11,16 +11,16 @@
  * rn fused splits=1.
  */
 struct row_sum {
-    row_list left, right, y;
+    row_list left, right, y; /* right is listed only if turned; y of left of f32 is BF16 only then */
     int64_t rows, n, columns;
     bool turned;
 
-    /* A sum of each expert; NULL: just one. With `matrices` (experts), right is the expert's, and so are rows of left, or of its index,
-     * and of y; else rows of left and right are, and y lies y_step entries on. */
+    /* A sum of each expert; NULL: just one. Not turned, right is of `matrices` (experts), and rows of left, or of its index, and of y
+     * are an expert's; turned, rows of left and right are, and y lies y_step entries on. */
     const expert_rows *experts;
     const matrix *matrices;
     int64_t y_step;
-    bool add; /* to what y, of f32, has */
+    bool add; /* to what y, of f32, has; not turned */
 };
 
 dsv3_status sum_rows(dsv3_ctx *ctx, const row_sum *s);

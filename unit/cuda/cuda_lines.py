@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("BUILD", "build"))
 CASES = HERE / "cuda_cases.txt"
+VALUES = HERE / "cuda_values.txt"
 COVERAGE = BUILD / "ports/cuda_coverage.so"
 MACHINE = BUILD / "ports/cuda_machine.so"
 
@@ -137,9 +137,9 @@ def read_blocks(path, keys):
 # ---- cases ----
 
 
-def read_cases(path=CASES):
-    with open(path) as f:
-        return [line.strip() for line in f if line.strip() and not line.startswith("#")]
+def read_cases():
+    """Those that run every line, and those whose values see more."""
+    return list(dict.fromkeys(listed(f"@{CASES}") + listed(f"@{VALUES}")))
 
 
 def listed(name):
