@@ -14,7 +14,11 @@ struct bytes {
 };
 
 template <typename T> struct absorbed {
-    enum { PROMOTE = 128, IN_PARTS = 1, FLOATS = sizeof(T) == sizeof(float) }; /* a cache of floats has queries of floats */
+    enum {
+        PROMOTE = 128,
+        IN_PARTS = 1,
+        FLOATS = sizeof(T) == sizeof(float)
+    }; /* a cache of floats has queries of floats */
     const T *cache;
     const int32_t *table, *lengths;
     const float *kv_scale;

@@ -152,7 +152,8 @@ __device__ inline void put_part(const sums<__nv_bfloat16> &s, const part &total,
     int64_t const r = row + threadIdx.x / 64 * PART + lane / 4;
     int64_t const c = column + threadIdx.x / 32 % 2 * PART + lane % 4 * 2;
     UNROLL for (int i = 0; i < PART / 16; i++) UNROLL for (int j = 0; j < PART / 8; j++)
-        UNROLL for (int e = 0; e < 4; e++) put<TURNED>(s, r + 16 * i + e / 2 * 8, c + 8 * j + e % 2, total.sum[i][j][e]);
+        UNROLL for (int e = 0; e < 4; e++)
+            put<TURNED>(s, r + 16 * i + e / 2 * 8, c + 8 * j + e % 2, total.sum[i][j][e]);
 }
 
 template <bool TURNED>

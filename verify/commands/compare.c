@@ -37,8 +37,9 @@ static const option options[] = {
 
 static const syntax compare_syntax = {
     "compare",
-    "usage: verify compare OUT.safetensors --case=CASE [--numerics=TEXT|FILE] [--verbose]\n"
-    "       verify compare FOLDER [--numerics=TEXT|FILE] [--format=F] [--out=DIR] [--verbose]\n"
+    "usage: verify compare FILE --case=CASE [--numerics=TEXT|FILE] [--verbose]\n"
+    "       verify compare FOLDER [--numerics=TEXT|FILE] [--format=F] [--out=DIR]\n"
+    "                      [--verbose]\n"
     "\n"
     "Judges the output tensors in a file, by name, as if a port had just computed them from the\n"
     "inputs of the case (verify bundle make writes those). FOLDER is a bundle or a folder of\n"

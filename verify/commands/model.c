@@ -44,8 +44,9 @@ static const option options[] = {
 
 static const syntax model_syntax = {
     "model",
-    "usage: verify model DIR --tokens=3,1,4 [--dump=F] [--backend=B] [--format=bf16|f32]\n"
-    "                    [--estimate] [--diagnose] [--timeout=S] [--verbose]\n"
+    "usage: verify model DIR --tokens=3,1,4 [--dump=F] [--backend=B]\n"
+    "                    [--format=bf16|f32] [--estimate] [--diagnose] [--timeout=S]\n"
+    "                    [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"

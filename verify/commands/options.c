@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELP_COLUMNS = 95, LONGEST_SHOWN = 200 };
+enum { HELP_COLUMNS = 80, LONGEST_SHOWN = 200 };
 
 /* The arguments in work. */
 typedef struct {
@@ -199,6 +199,33 @@ static int describe_name(const option *o, char *text, size_t cap)
     return snprintf(text, cap, "  %s%s%s", o->name, o->value ? "=" : "", o->value ? o->value : "");
 }
 
+/* A list and a usage are printed as they stand; the lines of other paragraphs are made anew. */
+static void print_paragraph(const char *text, size_t length)
+{
+    char line[2000];
+    snprintf(line, sizeof line, "%.*s", (int)length, text);
+    if (length && length < sizeof line && line[length - 1] == '\n') line[length - 1] = 0;
+    if (*line == ' ' || !strncmp(line, "usage:", 6)) {
+        puts(line);
+        return;
+    }
+    for (char *c = line; *c; c++)
+        if (*c == '\n') *c = ' ';
+    print_wrapped(stdout, "", line, 0, HELP_COLUMNS);
+}
+
+static void print_paragraphs(const char *text)
+{
+    char room[8000];
+    for (const char *from = as_called(text, room, sizeof room); *from;) {
+        const char *const end = strstr(from, "\n\n");
+        print_paragraph(from, end ? (size_t)(end - from) : strlen(from));
+        if (!end) return;
+        putchar('\n');
+        from = end + 2;
+    }
+}
+
 static void print_help(const syntax *s)
 {
     char name[64], help[1000];
@@ -209,14 +236,14 @@ static void print_help(const syntax *s)
         widest = width > widest ? width : widest;
         values |= o->value != NULL;
     }
-    print_as_called(stdout, s->usage);
+    print_paragraphs(s->usage);
     if (s->options->name) putchar('\n');
     for (const option *o = s->options; o->name; o++) {
         describe_name(o, name, sizeof name);
         print_wrapped(stdout, name, as_called(o->help, help, sizeof help), widest + 3, HELP_COLUMNS);
     }
     if (values) puts("\n--name=VALUE may be written --name VALUE; behind -- nothing is an option.");
-    if (s->notes) putchar('\n'), print_as_called(stdout, s->notes);
+    if (s->notes) putchar('\n'), print_paragraphs(s->notes);
 }
 
 bool options_read(const syntax *s, int argc, char **argv, void *to, operands *rest, int *code)

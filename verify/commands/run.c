@@ -56,8 +56,8 @@ static const syntax run_syntax = {
     "run", "usage: verify run CASE... [--backend=B[,B...]] [options]\n", options,
     "Prints what fails (three in full, twenty by a line, then a number), then a row an op:\n"
     "how many of its cases passed, the coarsest resolution of these (bits), and how many\n"
-    "known mistakes of the op they see together. An op with a single case gets a line about\n"
-    "that case instead. A port that can't run here is named, and isn't counted.\n"
+    "known mistakes of the op they see together. A few cases, each of another op,\n"
+    "have a line each instead. A port that can't run here is named, and isn't counted.\n"
     "\n"
     "A port is code that runs here: judge only ports that you trust.\n"
     "The last line reads: N passed, N failed, N skipped.\n"};

@@ -22,6 +22,15 @@ static int op_of_id(by_op *t, const char *id)
     return t->ops++;
 }
 
+/* Of each op, or of none: a run of a few cases, each of another op, tells of each. */
+static void choose_rows(by_op *t)
+{
+    enum { MOST_LINES = 8 };
+    bool table = t->run->cases > MOST_LINES;
+    for (int i = 0; i < t->ops; i++) table |= t->op[i].cases > 1;
+    for (int i = 0; i < t->ops; i++) t->op[i].row = table;
+}
+
 by_op *by_op_open(const report_run *run)
 {
     by_op *const t = calloc(1, sizeof *t);
@@ -34,7 +43,7 @@ by_op *by_op_open(const report_run *run)
         t->op_of[i] = op;
         t->op[op].cases++;
     }
-    if (t->op_of) return t;
+    if (t->op_of) return choose_rows(t), t;
     by_op_close(t);
     return NULL;
 }
@@ -104,20 +113,20 @@ bool by_op_add(by_op *t, int index, const result results[])
     return good;
 }
 
-bool by_op_is_single(const by_op *t, int index)
+bool by_op_has_line(const by_op *t, int index)
 {
-    return t->op[t->op_of[index]].cases == 1;
+    return !t->op[t->op_of[index]].row;
 }
 
 bool by_op_has_row(const op_row *o, int b)
 {
     const cell *const c = &o->of[b];
-    return o->cases > 1 && c->passed + c->failed + c->vacuous > 0;
+    return o->row && c->passed + c->failed + c->vacuous > 0;
 }
 
 bool by_op_skips(const op_row *o, int b)
 {
-    return o->cases > 1 && !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
+    return o->row && !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
 }
 
 /* Does every port that passed some of the cases see it in one of them? */
@@ -156,7 +165,7 @@ void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *pa
 {
     for (int i = 0; i < t->ops; i++) {
         const cell *const c = &t->op[i].of[b];
-        if (!singles && t->op[i].cases < 2) continue;
+        if (!singles && !t->op[i].row) continue;
         if (!(reasons_join(skips, &c->skips) && reasons_join(partial, &c->partial))) return;
     }
 }

@@ -22,6 +22,7 @@ typedef struct {
 typedef struct {
     char name[32];
     int cases;
+    bool row; /* of a table; else its case has a line */
     cell of[MAX_BACKENDS];
 } op_row;
 
@@ -39,10 +40,10 @@ void by_op_close(by_op *t);
 /* Counts what the ports made of case `index`. False: no memory. */
 bool by_op_add(by_op *t, int index, const result results[]);
 
-/* Is the case the only one of its op? Then its own line says more than a row, and a table has none. */
-bool by_op_is_single(const by_op *t, int index);
+/* Where a run has a few cases, each of another op, a line about each says more than a table. */
+bool by_op_has_line(const by_op *t, int index);
 
-/* Adds why the port skipped cases, and what it was judged without, of all ops, or but for those with a single case. */
+/* Adds why the port skipped cases, and what it was judged without, of all ops, or but for those without a row. */
 void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *partial);
 
 /* The ports that have a row or skip an op; returns their number. */
@@ -60,7 +61,7 @@ typedef struct {
 
 op_sight by_op_sight(const by_op *t, int op);
 
-/* Did the port get anywhere with the op? An op with a single case has no row. */
+/* Did the port get anywhere with the op? Where cases have lines it has no row. */
 bool by_op_has_row(const op_row *o, int b);
 
 /* Does the port skip every case of the op? */

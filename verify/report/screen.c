@@ -47,10 +47,10 @@ static int describe_sight(const by_op *t, int i, char *text, size_t cap)
     return snprintf(text, cap, "%d%s/%d", s.seen, s.seen < s.quirks && !s.whole ? "+" : "", s.quirks);
 }
 
-/* An op of one case has a line instead. */
+/* A few cases have a line each instead. */
 static bool has_row(const by_op *t, int i)
 {
-    return t->op[i].cases > 1;
+    return t->op[i].row;
 }
 
 static widths measure(const by_op *t, int ports, const int port[])

@@ -102,7 +102,7 @@ static void print_block(FILE *f, const by_op *t, int ports, const int port[])
     fprintf(f, "\n%-*s", OP_WIDTH, "op");
     for (int p = 0; p < ports; p++) fprintf(f, " %9s %6s", "passed", "bits");
     for (int i = 0; i < t->ops; i++) {
-        if (t->op[i].cases < 2) continue;
+        if (!t->op[i].row) continue;
         fprintf(f, "\n%-*s", OP_WIDTH, t->op[i].name);
         for (int p = 0; p < ports; p++) print_cell(f, &t->op[i].of[port[p]]);
     }

@@ -316,7 +316,7 @@ static void *open_text(FILE *f, const report_run *run)
 static bool has_line(const text_report *t, int index, int b, const result *r)
 {
     if (!report_counts(t->run, b, r)) return false;
-    return t->run->verbose || by_op_is_single(t->table, index) || is_bad(r);
+    return t->run->verbose || by_op_has_line(t->table, index) || is_bad(r);
 }
 
 /* In full, unless there were many before it. */
