@@ -288,3 +288,36 @@ Test(by_op, five_ports_fit_the_screen)
     cr_expect(strstr(text, "\ntransformers: 1 skipped: a port of"), "%s", text);
     free(text);
 }
+
+static result that_sees(const char *op, bool all)
+{
+    result r = passed(1, 9, false);
+    r.glanced = true;
+    for (int q = 0; ref_quirk(q) && all; q++)
+        if (!strcmp(ref_quirk(q)->op, op)) ref_add(&r.quirks_seen, q);
+    return r;
+}
+
+/* Which of two ports sees the mistakes of rope: in each of two cases, or, if it isn't judged on one, in the other. */
+static int seen_by(const result results[4])
+{
+    static const char *const id[] = {"rope@v3", "rope@odd"};
+    report_run const run = {.cases = 2, .id = (char *const *)(uintptr_t)id, .backends = 2, .name = {"one", "two"}};
+    by_op *const t = by_op_open(&run);
+    cr_assert(t && by_op_add(t, 0, results) && by_op_add(t, 1, results + 2));
+    op_sight const s = by_op_sight(t, 0);
+    by_op_close(t);
+    cr_expect(s.quirks > 0);
+    return s.seen == s.quirks ? 1 : s.seen ? -1 : 0;
+}
+
+Test(by_op, a_port_that_skips_cases_hides_no_sight)
+{
+    result const sees = that_sees("rope", true), blind = that_sees("rope", false), skip = not_passed(SKIP, "why");
+    result const all[] = {blind, blind, sees, sees}, one[] = {sees, blind, sees, blind};
+    result const narrow[] = {sees, blind, sees, skip}, both[] = {sees, blind, skip, skip};
+    cr_expect_eq(seen_by(all), 1);
+    cr_expect_eq(seen_by(one), 0);
+    cr_expect_eq(seen_by(narrow), 1);
+    cr_expect_eq(seen_by(both), 0);
+}

@@ -129,11 +129,19 @@ bool by_op_skips(const op_row *o, int b)
     return o->row && !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
 }
 
-/* Does every port that passed some of the cases see it in one of them? */
+/* Was the port judged on all cases of the op? */
+static bool is_whole(const op_row *o, int b)
+{
+    return o->of[b].passed && !o->of[b].skips.skipped;
+}
+
+/* Does every port see it that passed some of the cases, or, where some were judged on all of them, each of these? */
 static bool is_seen(const by_op *t, const op_row *o, int quirk)
 {
+    bool whole = false;
+    for (int b = 0; b < t->run->backends; b++) whole |= is_whole(o, b);
     for (int b = 0; b < t->run->backends; b++)
-        if (o->of[b].passed && !ref_has(o->of[b].seen, quirk)) return false;
+        if (o->of[b].passed && (is_whole(o, b) || !whole) && !ref_has(o->of[b].seen, quirk)) return false;
     return true;
 }
 
