@@ -264,7 +264,7 @@ Test(by_op, absent_ports_share_a_line)
                            "\n"
                            "full report: build/verify/results.jsonl\n"
                            "next: judge your own port: docs/porting.md, or verify run --help\n"
-                           "not here: cuda (built without nvcc), transformers (not installed: make transf...\n"
+                           "not here: cuda, transformers (--backend=NAME says why)\n"
                            "2 passed, 0 failed, 0 skipped\n");
     free(text);
 }

@@ -358,8 +358,8 @@ static void print_uncounted(const text_report *t)
 static void print_absent(const text_report *t)
 {
     const report_run *const run = t->run;
-    char text[4096] = "", cut[100];
-    int used = 0;
+    char text[4096] = "", names[1024] = "";
+    int used = 0, named = 0;
     for (int b = 0; b < run->backends; b++) {
         if (!run->absent[b]) continue;
         if (!run->known) {
@@ -367,12 +367,13 @@ static void print_absent(const text_report *t)
             print_wrapped(t->f, "", text, 0, SCREEN_COLUMNS);
             continue;
         }
-        used += snprintf(text + used, sizeof text - (size_t)used, "%s%s (%.200s)",
-                         used ? ", " : "not here: ", run->name[b], run->absent[b]);
+        const char *const before = used ? ", " : "not here: ";
+        used +=
+            snprintf(text + used, sizeof text - (size_t)used, "%s%s (%.200s)", before, run->name[b], run->absent[b]);
+        named += snprintf(names + named, sizeof names - (size_t)named, "%s%s", before, run->name[b]);
     }
-    if (!used) return;
-    screen_cut(cut, sizeof cut, text, SCREEN_COLUMNS);
-    fprintf(t->f, "%s\n", cut);
+    if (used && used <= SCREEN_COLUMNS) fprintf(t->f, "%s\n", text);
+    if (used > SCREEN_COLUMNS) fprintf(t->f, "%s (--backend=NAME says why)\n", names);
 }
 
 /* Where there is more to read, and what to do next. */
