@@ -10,6 +10,7 @@ site=${0%/*}
 # Page and name in the navigation, in its order. A document that isn't named here comes last, under its title.
 order='README.md Start
 porting.md Porting guide
+learning.md Learning the model
 support.md What is judged
 components/index.md Components
 quirks.md Known mistakes
