@@ -165,8 +165,13 @@ def check_mutants(ptx, runs):
     for m, (operator, text, verdict) in zip(chosen, rights):
         check(f"{operator} {text}", m.verdict == verdict, f"{m.verdict}: {m.why}")
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        share = cuda_mutants.report(chosen)
-    check("share", round(share) == 67, out.getvalue())
+        cuda_mutants.report(chosen)
+    built, killed, same, share = cuda_mutants.score(chosen, [])
+    check("share", (built, killed, same, round(share)) == (6, 4, 0, 67), out.getvalue())
+    known = [cuda_mutants.Survivor("addend dropped", ".*", ".*", "same: it is")]
+    check("same program", cuda_mutants.score(chosen, known) == (6, 4, 1, 80), cuda_mutants.score(chosen, known))
+    gaps = [cuda_mutants.Survivor("addend dropped", ".*", ".*", "gap: no case"), *known]
+    check("gap", cuda_mutants.score(chosen, gaps)[2] == 0)
     refused = cuda_mutants.Mutant("none", ptx, chosen[0].n, "nanosleep.u32 20;")
     cuda_mutants.test(refused, runs[:1], more)
     check("not built", refused.why.startswith("not built: ptx2c: ") and not refused.killer, refused.why)

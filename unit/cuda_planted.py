@@ -38,8 +38,8 @@ MISTAKES = {
     ),
     "scales are those of the first block of columns": (
         "products.cu",
-        "p.scale_stride + block] : 1",
-        "p.scale_stride + 0 * block] : 1",
+        "/ BLOCK * p.scale_stride + block]",
+        "/ BLOCK * p.scale_stride + 0 * block]",
         "products",
         "linear@v3:n_tokens=16,in_features=512,out_features=256,weight=f8_e4m3",
     ),

@@ -183,9 +183,13 @@ def kind(mutant):
     return {"CRASH": "machine", "TIMEOUT": "time"}.get(mutant.verdict, "numbers")
 
 
+def is_built(mutant):
+    return not mutant.why.startswith("not built")
+
+
 def report(mutants):
-    """A row an operator. Returns how many there are."""
-    built = [m for m in mutants if not m.why.startswith("not built")]
+    """A row an operator."""
+    built = [m for m in mutants if is_built(m)]
     print(f"{'operator':<28}{'mutants':>8}{'killed':>8}{'machine':>8}{'numbers':>8}{'time':>8}")
     for name in [o.__name__.replace("_", " ") for o in OPERATORS] + ["all"]:
         mine = [m for m in built if name in (m.operator, "all")]
@@ -194,9 +198,8 @@ def report(mutants):
             by = [sum(kind(m) == k for m in killed) for k in ("machine", "numbers", "time")]
             print(f"{name:<28}{len(mine):>8}{len(killed):>8}{by[0]:>8}{by[1]:>8}{by[2]:>8}")
     for m in mutants:
-        if m.why.startswith("not built"):
+        if not is_built(m):
             print(f"{m.ptx.path}:{m.n}: {m.name()}: {m.why}")
-    return len(built)
 
 
 class Survivor:
@@ -209,6 +212,19 @@ class Survivor:
 
     def fits(self, m):
         return all(p.fullmatch(t) for p, t in zip(self.pattern, (m.operator, m.ptx.kernel(m.n), m.ptx.text(m.n))))
+
+
+def argument(mutant, known):
+    """Why it survives."""
+    return next((k.why for k in known if k.fits(mutant)), "not argued")
+
+
+def score(mutants, known):
+    """How many there are, are killed, and are the same program; how many of 100 of the others are killed."""
+    built = [m for m in mutants if is_built(m)]
+    killed = sum(bool(m.killer) for m in built)
+    same = sum(not m.killer and argument(m, known).startswith("same: ") for m in built)
+    return len(built), killed, same, 100 * killed / max(1, len(built) - same)
 
 
 def main():
@@ -243,17 +259,14 @@ def main():
     more = More(listed("@ci") if args.more else [])
     more.number = args.more
     campaign(chosen, runs, more, args.jobs)
-    built, known = report(chosen), [Survivor(**b) for b in read_blocks(HERE / "cuda_survivors.txt", ("operator", "kernel", "text", "why"))]
-    killed = same = 0
+    report(chosen)
+    known = [Survivor(**b) for b in read_blocks(HERE / "cuda_survivors.txt", ("operator", "kernel", "text", "why"))]
     for m in chosen:
-        killed += bool(m.killer)
         if args.verbose and m.killer:
             print(f"killed {m.ptx.path}:{m.n}: {m.name()}: becomes {m.becomes()}: {m.verdict} {m.killer}: {m.why}")
         if not m.killer and not m.why:
-            why = next((k.why for k in known if k.fits(m)), "not argued")
-            same += why.startswith("same: ")
-            print(f"survives {m.ptx.path}:{m.n}: {m.name()}\n    becomes {m.becomes()}\n    {why}")
-    share = 100 * killed / max(1, built - same)
+            print(f"survives {m.ptx.path}:{m.n}: {m.name()}\n    becomes {m.becomes()}\n    {argument(m, known)}")
+    built, killed, same, share = score(chosen, known)
     print(f"{killed} of {built} are killed, {same} are the same program: {share:.1f} of 100 of the others, {LEAST} must be")
     return share < LEAST
 
