@@ -15,10 +15,20 @@ judge() {
     echo $? >"$work/$target.code"
 }
 
-# The PTX of a target: a hash of all kernels, without the names that nvcc draws for what is a file's own.
+# The PTX of a target: a hash of all kernels, but for names of what is a file's own: nvcc's process is in them. The number
+# before such a name is its length.
 ptx_of() {
-    cat "$build"/obj/cuda/*.compute_"${1#sm_}".ptx | grep -v '^//' | sed -E 's/_GLOBAL__N__[0-9a-f]+_([0-9]+_[A-Za-z0-9_]+_cu_)[0-9a-f]+/\1/g' |
-        sha256sum | cut -d' ' -f1
+    cat "$build"/obj/cuda/*.compute_"${1#sm_}".ptx | grep -v '^//' | awk '
+        {
+            line = ""
+            while (match($0, /[0-9]+(_GLOBAL__N__|_INTERNAL_)/)) {
+                line = line substr($0, 1, RSTART - 1) "own"
+                $0 = substr($0, RSTART)
+                digits = match($0, /_/) - 1
+                $0 = substr($0, digits + 1 + substr($0, 1, digits))
+            }
+            print line $0
+        }' | sha256sum | cut -d' ' -f1
 }
 
 # digest TARGET UNITS: a line an op, how many cases have which verdict, and how many elements were judged.
