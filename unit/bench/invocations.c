@@ -28,7 +28,6 @@ static const wrong commands[] = {
     {"verify", "RUN", {"unknown command 'RUN'; did you mean 'run'?"}},
     {"verify", "\"$(printf 'run\\n\\033[31m')\"", {"unknown command 'run??[31m'"}},
     {"verify", LONG, {"unknown command 'aaaa", "known: run"}},
-    {"verify", "help help", {"unknown command 'help'"}},
     {"verify", "bundle mak a rmsnorm@tiny", {"bundle takes no 'mak'", "bundle make DIR CASE"}},
     {"bench", "''", {"unknown command ''", "known: run"}},
     {"bench", "--run", {"unknown command '--run'; did you mean 'run'?"}},

@@ -311,13 +311,15 @@ static int seen_by(const result results[4])
     return s.seen == s.quirks ? 1 : s.seen ? -1 : 0;
 }
 
-Test(by_op, a_port_that_skips_cases_hides_no_sight)
+Test(by_op, a_port_that_skips_or_fails_cases_hides_no_sight)
 {
     result const sees = that_sees("rope", true), blind = that_sees("rope", false), skip = not_passed(SKIP, "why");
     result const all[] = {blind, blind, sees, sees}, one[] = {sees, blind, sees, blind};
     result const narrow[] = {sees, blind, sees, skip}, both[] = {sees, blind, skip, skip};
+    result const fail = not_passed(FAIL, "why"), wrong[] = {sees, blind, sees, fail};
     cr_expect_eq(seen_by(all), 1);
     cr_expect_eq(seen_by(one), 0);
     cr_expect_eq(seen_by(narrow), 1);
+    cr_expect_eq(seen_by(wrong), 1);
     cr_expect_eq(seen_by(both), 0);
 }

@@ -122,6 +122,9 @@ static bool refuse_unknown(const reader *r, const char *word, size_t length)
     int const shown = length < LONGEST_SHOWN ? (int)length : LONGEST_SHOWN;
     unknown_word u = {.word = word, .length = length};
     refuse(r->why, "unknown option '%.*s' of %s", shown, word, r->s->command);
+    if (!r->s->options->name)
+        return refuse_more(r->why, ", which takes none; a name that begins so stands behind --; see %s%s %s --help",
+                           program_prefix(), program_of(r->s), r->s->command);
     for (const option *o = r->s->options; o->name; o++) unknown_word_offer(&u, o->name);
     unknown_word_refuse(&u, "it takes", r->why);
     return refuse_more(r->why, "%s see %s%s %s --help", u.nearest ? "" : ";", program_prefix(), program_of(r->s),

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- whose journal it is ---- */
 
@@ -40,7 +41,26 @@ static void hash_cases(const case_list *cases, char text[FINGERPRINT_TEXT])
     fingerprint_close(f, text);
 }
 
-enum { HEAD = 5 + MAX_BACKENDS };
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The variables that ports of ours read, DSV3_FAST and the like. */
+static void hash_environment(char text[FINGERPRINT_TEXT])
+{
+    enum { MOST = 256 };
+    const char *set[MOST];
+    int n = 0;
+    fingerprint *const f = fingerprint_open();
+    for (char **e = environ; *e && n < MOST; e++)
+        if (!strncmp(*e, "DSV3_", 5)) set[n++] = *e;
+    qsort(set, (size_t)n, sizeof *set, by_text);
+    for (int i = 0; i < n; i++) fingerprint_add(f, "variable", set[i], strlen(set[i]));
+    fingerprint_close(f, text);
+}
+
+enum { HEAD = 6 + MAX_BACKENDS };
 
 __attribute__((format(printf, 2, 3))) static void put_line(journal_line *line, const char *text, ...)
 {
@@ -65,6 +85,9 @@ static int write_head(const plan *pl, const resume_port ports[], journal_line he
     snprintf(head[n++].differs, sizeof head->differs, "its --timeout or --start-timeout is another");
     put_line(&head[n], "wanted %u", pl->wanted & ~(unsigned)WANT_GLANCE); /* which depends on the format */
     snprintf(head[n++].differs, sizeof head->differs, "its --diagnose or --verbose is another");
+    hash_environment(hash);
+    put_line(&head[n], "environment %s", hash);
+    snprintf(head[n++].differs, sizeof head->differs, "a variable that begins with DSV3_ is another");
     put_line(&head[n], "ports %d", pl->backends);
     snprintf(head[n++].differs, sizeof head->differs, "it has more ports, or fewer");
     for (int b = 0; b < pl->backends; b++) {

@@ -129,13 +129,13 @@ bool by_op_skips(const op_row *o, int b)
     return o->row && !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
 }
 
-/* Was the port judged on all cases of the op? */
+/* Did the port pass all cases of the op? */
 static bool is_whole(const op_row *o, int b)
 {
-    return o->of[b].passed && !o->of[b].skips.skipped;
+    return o->of[b].passed && !o->of[b].failed && !o->of[b].skips.skipped;
 }
 
-/* Does every port see it that passed some of the cases, or, where some were judged on all of them, each of these? */
+/* Does every port see it that passed some of the cases, or, where some passed all of them, each of these? */
 static bool is_seen(const by_op *t, const op_row *o, int quirk)
 {
     bool whole = false;

@@ -52,7 +52,7 @@ int by_op_ports(const by_op *t, int port[MAX_BACKENDS]);
 /* "9.8", "exact", or "-" where nothing passed or there are no bits. */
 void by_op_bits(const cell *c, char *text, size_t cap);
 
-/* What the cases of an op see of its known mistakes, in every port that was judged on all of them, or else passed some. */
+/* What the cases of an op see of its known mistakes, in every port that passed all of them, or else some. */
 typedef struct {
     int seen, quirks;
     bool looked; /* somebody looked */

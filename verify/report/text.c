@@ -380,6 +380,7 @@ static void print_absent(const text_report *t)
 static void print_ways(const text_report *t, const tally *counts)
 {
     const report_run *const run = t->run;
+    if (counts->interrupted) fprintf(t->f, "interrupted: %d of %d cases were judged\n", counts->cases, run->cases);
     if (run->kept) fprintf(t->f, "full report: %s\n", run->kept);
     if (!run->kept && t->failed > MOST_IN_FULL)
         fputs("full report: add --format=text,jsonl --out=DIR, or --verbose\n", t->f);

@@ -94,6 +94,9 @@ void catch_interrupts(void)
     struct sigaction const action = {.sa_sigaction = on_interrupt, .sa_flags = SA_SIGINFO};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    sigaction(SIGHUP, NULL, &before);
+    if (before.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, NULL); /* nohup */
 }
 
 /* Is there a verdict of an earlier run? */
