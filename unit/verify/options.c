@@ -4,7 +4,9 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(options, .timeout = 20);
 
@@ -110,6 +112,13 @@ Test(options, lists_keep_their_order)
     cr_assert(r->good, "%s", r->why.text);
     cr_expect_str_eq(joined(r->v.results.count, r->v.results.item), "b|a");
     cr_expect_str_eq(joined(r->v.backends.count, r->v.backends.item), "p|q|exec:r,s,t|./u.so");
+    char name[] = "/tmp/dsv3,test-XXXXXX", words[300];
+    close(mkstemp(name));
+    snprintf(words, sizeof words, "--backend=%s,a --backend=%s --backend=cuda:%s", name, name, name);
+    const reading *const file = read_words(words);
+    snprintf(words, sizeof words, "/tmp/dsv3|%s|a|%s|cuda:%s", strchr(name, ',') + 1, name, name);
+    cr_expect_str_eq(joined(file->v.backends.count, file->v.backends.item), words);
+    unlink(name);
 }
 
 Test(options, what_is_not_given_stays)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { HELP_COLUMNS = 80, LONGEST_SHOWN = 200 };
 
@@ -73,11 +74,12 @@ static bool refuse_empty(const reader *r, const option *o)
     return refuse_more(r->why, " a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
 }
 
-/* A comma separates backends, but not inside exec:…, whose command may hold one. */
+/* A comma separates backends, but not inside exec:..., whose command may hold one, nor in the name of a file that is there. */
 static bool add_backends(reader *r, const option *o, char *value)
 {
     char *rest = NULL;
     if (!strncmp(value, "exec:", 5)) return add_item(r, o, value);
+    if (!access(strncmp(value, "cuda:", 5) ? value : value + 5, F_OK)) return add_item(r, o, value);
     if (!value[strspn(value, ",")]) return refuse_empty(r, o);
     for (char *b = strtok_r(value, ",", &rest); b; b = strtok_r(NULL, ",", &rest))
         if (!add_item(r, o, b)) return false;
