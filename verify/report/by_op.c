@@ -22,13 +22,11 @@ static int op_of_id(by_op *t, const char *id)
     return t->ops++;
 }
 
-/* Of each op, or of none: a run of a few cases, each of another op, tells of each. */
-static void choose_rows(by_op *t)
+/* A run of a few cases, each of another op, tells of each. */
+static bool needs_rows(const by_op *t)
 {
     enum { MOST_LINES = 8 };
-    bool table = t->run->cases > MOST_LINES;
-    for (int i = 0; i < t->ops; i++) table |= t->op[i].cases > 1;
-    for (int i = 0; i < t->ops; i++) t->op[i].row = table;
+    return t->run->cases > MOST_LINES || t->run->cases > t->ops;
 }
 
 by_op *by_op_open(const report_run *run)
@@ -43,7 +41,8 @@ by_op *by_op_open(const report_run *run)
         t->op_of[i] = op;
         t->op[op].cases++;
     }
-    if (t->op_of) return choose_rows(t), t;
+    t->rows = needs_rows(t);
+    if (t->op_of) return t;
     by_op_close(t);
     return NULL;
 }
@@ -113,20 +112,15 @@ bool by_op_add(by_op *t, int index, const result results[])
     return good;
 }
 
-bool by_op_has_line(const by_op *t, int index)
-{
-    return !t->op[t->op_of[index]].row;
-}
-
 bool by_op_has_row(const op_row *o, int b)
 {
     const cell *const c = &o->of[b];
-    return o->row && c->passed + c->failed + c->vacuous > 0;
+    return c->passed + c->failed + c->vacuous > 0;
 }
 
 bool by_op_skips(const op_row *o, int b)
 {
-    return o->row && !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
+    return !by_op_has_row(o, b) && o->of[b].skips.skipped > 0;
 }
 
 /* Did the port pass all cases of the op? */
@@ -169,11 +163,10 @@ void by_op_bits(const cell *c, char *text, size_t cap)
         snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
 }
 
-void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *partial)
+void by_op_join(const by_op *t, int b, reasons *skips, reasons *partial)
 {
     for (int i = 0; i < t->ops; i++) {
         const cell *const c = &t->op[i].of[b];
-        if (!singles && !t->op[i].row) continue;
         if (!(reasons_join(skips, &c->skips) && reasons_join(partial, &c->partial))) return;
     }
 }
@@ -181,7 +174,7 @@ void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *pa
 int by_op_ports(const by_op *t, int port[MAX_BACKENDS])
 {
     int n = 0;
-    for (int b = 0; b < t->run->backends; b++) {
+    for (int b = 0; b < t->run->backends && t->rows; b++) {
         int i = 0;
         while (i < t->ops && !by_op_has_row(&t->op[i], b) && !by_op_skips(&t->op[i], b)) i++;
         if (i < t->ops) port[n++] = b;

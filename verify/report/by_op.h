@@ -22,7 +22,6 @@ typedef struct {
 typedef struct {
     char name[32];
     int cases;
-    bool row; /* of a table; else its case has a line */
     cell of[MAX_BACKENDS];
 } op_row;
 
@@ -31,6 +30,7 @@ typedef struct {
     const report_run *run;
     int ops; /* in the order of the cases */
     op_row *op;
+    bool rows;  /* a row an op; else each case has a line, which says more of a few, each of another op */
     int *op_of; /* by case */
 } by_op;
 
@@ -40,13 +40,10 @@ void by_op_close(by_op *t);
 /* Counts what the ports made of case `index`. False: no memory. */
 bool by_op_add(by_op *t, int index, const result results[]);
 
-/* Where a run has a few cases, each of another op, a line about each says more than a table. */
-bool by_op_has_line(const by_op *t, int index);
+/* Adds why the port skipped cases, and what it was judged without, of all ops. */
+void by_op_join(const by_op *t, int b, reasons *skips, reasons *partial);
 
-/* Adds why the port skipped cases, and what it was judged without, of all ops, or but for those without a row. */
-void by_op_join(const by_op *t, int b, bool singles, reasons *skips, reasons *partial);
-
-/* The ports that have a row or skip an op; returns their number. */
+/* The ports that have a row or skip an op; returns their number, 0 where there are no rows. */
 int by_op_ports(const by_op *t, int port[MAX_BACKENDS]);
 
 /* "9.8", "exact", or "-" where nothing passed or there are no bits. */
@@ -61,7 +58,7 @@ typedef struct {
 
 op_sight by_op_sight(const by_op *t, int op);
 
-/* Did the port get anywhere with the op? Where cases have lines it has no row. */
+/* Did the port get anywhere with the op? */
 bool by_op_has_row(const op_row *o, int b);
 
 /* Does the port skip every case of the op? */

@@ -31,7 +31,7 @@ void port_rest(const by_op *t, int b, char *text, size_t cap)
     enum { REASONS = 4 };
     char without[300];
     reasons skips = {NULL, 0, 0}, partial = {NULL, 0, 0};
-    by_op_join(t, b, true, &skips, &partial);
+    by_op_join(t, b, &skips, &partial);
     *text = 0;
     if (skips.skipped) reasons_list(&skips, REASONS, text, cap);
     reasons_without(&partial, without, sizeof without);

@@ -47,18 +47,11 @@ static int describe_sight(const by_op *t, int i, char *text, size_t cap)
     return snprintf(text, cap, "%d%s/%d", s.seen, s.seen < s.quirks && !s.whole ? "+" : "", s.quirks);
 }
 
-/* A few cases have a line each instead. */
-static bool has_row(const by_op *t, int i)
-{
-    return t->op[i].row;
-}
-
 static widths measure(const by_op *t, int ports, const int port[])
 {
     char text[40];
     widths w = {.op = 2, .bits = 6, .sees = 4};
     for (int i = 0; i < t->ops; i++) {
-        if (!has_row(t, i)) continue;
         w.op = wider(w.op, (int)strlen(t->op[i].name));
         w.sees = wider(w.sees, describe_sight(t, i, text, sizeof text));
         for (int p = 0; p < ports; p++) {
@@ -89,8 +82,7 @@ static void print_port(FILE *f, const by_op *t, int b)
     screen_cut(name, sizeof name, t->run->name[b], w.op);
     fprintf(f, "%-*s %7s %6s %7s %10s %6s%*s %*s\n", w.op, name, "passed", "failed", "skipped", "elements", "budget",
             w.bits + 1, "bits", w.sees, "sees");
-    for (int i = 0; i < t->ops; i++)
-        if (has_row(t, i)) print_row(f, t, i, &t->op[i].of[b], &w);
+    for (int i = 0; i < t->ops; i++) print_row(f, t, i, &t->op[i].of[b], &w);
 }
 
 /* ---- several ports ---- */
@@ -158,7 +150,6 @@ static void print_block(FILE *f, const by_op *t, const widths *w, int ports, con
     char passed[40], bits[40], sees[40];
     print_heads(f, t, w, ports, port);
     for (int i = 0; i < t->ops; i++) {
-        if (!has_row(t, i)) continue;
         fprintf(f, "%-*s", w->op, t->op[i].name);
         for (int p = 0; p < ports; p++) {
             const cell *const c = &t->op[i].of[port[p]];
@@ -190,8 +181,8 @@ static void print_note(FILE *f, const by_op *t, int b)
     char label[64], without[300], skipped[700], text[1200], cut[200];
     reasons skips = {NULL, 0, 0}, partial = {NULL, 0, 0};
     int vacuous = 0, used = 0;
-    for (int i = 0; i < t->ops; i++) vacuous += has_row(t, i) ? t->op[i].of[b].vacuous : 0;
-    by_op_join(t, b, false, &skips, &partial);
+    for (int i = 0; i < t->ops; i++) vacuous += t->op[i].of[b].vacuous;
+    by_op_join(t, b, &skips, &partial);
     reasons_without(&partial, without, sizeof without);
     reasons_describe(&skips, skipped, sizeof skipped);
     if (vacuous) used = snprintf(text, sizeof text, "%d VACUOUS (--verbose says why)", vacuous);

@@ -102,7 +102,6 @@ static void print_block(FILE *f, const by_op *t, int ports, const int port[])
     fprintf(f, "\n%-*s", OP_WIDTH, "op");
     for (int p = 0; p < ports; p++) fprintf(f, " %9s %6s", "passed", "bits");
     for (int i = 0; i < t->ops; i++) {
-        if (!t->op[i].row) continue;
         fprintf(f, "\n%-*s", OP_WIDTH, t->op[i].name);
         for (int p = 0; p < ports; p++) print_cell(f, &t->op[i].of[port[p]]);
     }
@@ -122,7 +121,7 @@ static void print_notes(FILE *f, const by_op *t, int b)
     enum { REASONS = 4 };
     char skipped[2400] = "", partial[300];
     reasons skips = {NULL, 0, 0}, without = {NULL, 0, 0};
-    by_op_join(t, b, false, &skips, &without);
+    by_op_join(t, b, &skips, &without);
     if (skips.skipped) reasons_list(&skips, REASONS, skipped, sizeof skipped);
     reasons_without(&without, partial, sizeof partial);
     print_note(f, t->run->name[b], partial);

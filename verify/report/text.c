@@ -266,18 +266,10 @@ typedef struct {
     FILE *f;
     const report_run *run;
     by_op *table;
-    bool rows;  /* the table has some */
     bool lines; /* some were printed */
     bool whole; /* the table holds every result */
     int failed;
 } text_report;
-
-static bool has_rows(const by_op *t)
-{
-    for (int i = 0; i < t->ops; i++)
-        if (t->op[i].cases > 1) return true;
-    return false;
-}
 
 /* Where and by what: "verify 0.1.0 on host: processor". */
 static void print_start(FILE *f, const run_about *a)
@@ -302,9 +294,9 @@ static void *open_text(FILE *f, const report_run *run)
     text_report *const t = malloc(sizeof *t);
     by_op *const table = by_op_open(run);
     if (t && table) {
-        *t = (text_report){.f = f, .run = run, .table = table, .rows = has_rows(table), .whole = true};
+        *t = (text_report){.f = f, .run = run, .table = table, .whole = true};
         if (run->about && run->about->shards > 1) print_share(f, run);
-        if (t->rows && run->about) print_start(f, run->about);
+        if (table->rows && run->about) print_start(f, run->about);
         return t;
     }
     free(t);
@@ -312,11 +304,11 @@ static void *open_text(FILE *f, const report_run *run)
     return NULL;
 }
 
-/* What doesn't fail is a number in the table, unless a line a case is asked for or the op has this case alone. */
-static bool has_line(const text_report *t, int index, int b, const result *r)
+/* What doesn't fail is a number in the table, unless a line a case is asked for or there are no rows. */
+static bool has_line(const text_report *t, int b, const result *r)
 {
     if (!report_counts(t->run, b, r)) return false;
-    return t->run->verbose || by_op_has_line(t->table, index) || is_bad(r);
+    return t->run->verbose || !t->table->rows || is_bad(r);
 }
 
 /* In full, unless there were many before it. */
@@ -341,7 +333,7 @@ static void print_results(void *own, int index, const result results[])
     text_report *const t = own;
     t->whole = by_op_add(t->table, index, results) && t->whole;
     for (int b = 0; b < t->run->backends; b++)
-        if (has_line(t, index, b, &results[b])) print_case(t, index, b, &results[b]);
+        if (has_line(t, b, &results[b])) print_case(t, index, b, &results[b]);
 }
 
 /* ---- its end ---- */
@@ -404,7 +396,7 @@ static void close_text(void *own, const tally *counts)
 {
     text_report *const t = own;
     print_uncounted(t);
-    if (t->rows && !t->run->verbose) {
+    if (t->table->rows && !t->run->verbose) {
         close_screen(t, counts);
     } else {
         if (t->lines && table_has_rows(t->table)) fputc('\n', t->f);

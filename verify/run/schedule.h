@@ -29,11 +29,11 @@ struct plan {
 /* Cases that need not be judged again. */
 int plan_known(const plan *pl);
 
-/* From now on SIGINT and SIGTERM end this process with code 128 + n, and in run_plan they end the run. */
+/* From now on SIGINT, SIGTERM and SIGHUP (if nobody ignores it) end this process with code 128 + n, and in run_plan they end the run. */
 void catch_interrupts(void);
 
 /* Runs all; the caller has checked the cases and the backends. `report` is called once a case, in their order. Returns the number of the signal that interrupted it
- * (SIGINT, SIGTERM), or 0; then what was judged is reported, in the order of the cases. */
+ * (SIGINT, SIGTERM, SIGHUP), or 0; then what was judged is reported, in the order of the cases. */
 int run_plan(const plan *pl, on_results *report, void *context);
 
 #endif
