@@ -93,7 +93,7 @@ static int help_on(int argc, char **argv)
     char asks[] = "--help";
     char *asked[] = {argv[0], asks, NULL};
     if (argc > 1) return usage_error_of("bench", "help is on one command, '%.200s' is a second: leave it out", argv[1]);
-    if (argc == 1) return run_command(2, asked);
+    if (argc == 1 && strcmp(argv[0], "help")) return run_command(2, asked);
     print_as_called(stdout, help);
     return EXIT_GOOD;
 }
