@@ -418,32 +418,40 @@ static void end_a_run(int i, int number)
 
 Test(hostile, a_run_that_is_ended_leaves_nothing)
 {
-    static const int numbers[] = {SIGKILL, SIGTERM, SIGINT};
+    static const int numbers[] = {SIGKILL, SIGTERM, SIGINT, SIGHUP};
     char command[100];
     make_folder();
-    for (int i = 0; i < 30; i++) end_a_run(i, numbers[i % 3]);
+    for (int i = 0; i < 40; i++) end_a_run(i, numbers[i / 2 % 4]);
     snprintf(command, sizeof command, "rm -r %s", folder);
     cr_expect(system(command) == 0);
 }
 
 /* What was judged before is reported, and counted. */
-Test(hostile, an_interrupted_run_reports)
+static void check_report_of(int number)
 {
-    char text[65536], path[100];
+    char text[65536], path[100], what[64];
     int passed = 0;
     make_folder();
     pid_t const pid = start_run("honest", HOSTILE, MANY);
     usleep(600000);
-    kill(pid, SIGTERM);
+    kill(pid, number);
     int const code = end_of(pid);
     snprintf(path, sizeof path, "%s/.out", folder);
     read_file(path, text, sizeof text);
     remove(path);
     const char *const last = strstr(text, " passed, 0 failed, 0 skipped");
     for (const char *s = last; s && s > text && *s != '\n'; s--) passed = atoi(s);
-    cr_expect(code == 128 + SIGTERM && passed > 0, "exit code %d: %s", code, text);
-    check_nothing_left("TERM", 1);
+    cr_expect(code == 128 + number && passed > 0, "exit code %d: %s", code, text);
+    cr_expect(strstr(text, "interrupted: ") && strstr(text, " of 2000 cases were judged\n"), "%s", text);
+    snprintf(what, sizeof what, "signal %d", number);
+    check_nothing_left(what, 1);
     rmdir(folder);
+}
+
+Test(hostile, an_interrupted_run_reports)
+{
+    check_report_of(SIGTERM);
+    check_report_of(SIGHUP);
 }
 
 /* The guardian is the child of the first process. */
