@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 DOCUMENTS = ["README.md", "docs/*.md", "docs/*/*.md"]
 SOURCES = ["include/dsv3.h", "verify/ports/plain/plain.c", "verify/ports/dsv3_port.py", "verify/ports/transformers/port.py"]
@@ -47,6 +48,7 @@ AROUND = {
     "make cuda-coverage": "make -n cuda-coverage",
     "make cuda-coverage COVERAGE=--choose": "make -n cuda-coverage",
     "make cuda-mutants": "make -n cuda-mutants",
+    "make cuda-mutants MUTANTS='200 --seed=14'": "make -n cuda-mutants",
     "make cuda-mutants MUTANTS='40 --files=gate,mla --seed=2 --verbose'": "make -n cuda-mutants",
     "make cuda-report >docs/data/cuda_report.txt": "make -n cuda-report",
     "make cuda-witness": "make -n cuda-witness",
@@ -226,9 +228,11 @@ def check(path, build, counts, unused, before):
                 continue
             lacks = [f for word, f in NEEDS.items() if word in step.command and not os.path.exists(f"{build}/{f}")]
             lacks += [p for key, p in PROGRAMS.items() if key in step.key() and not shutil.which(p)]
+            since = time.monotonic()
             wrong = None if lacks else run(step, folder, before)
             if os.environ.get("VERBOSE"):
-                print(f"{path}:{step.line}: {step.key()}{' (skipped)' if lacks else ''}")
+                took = "skipped" if lacks else f"{time.monotonic() - since:.0f} s"
+                print(f"{path}:{step.line}: {step.key()} ({took})", flush=True)
             if wrong:
                 print(f"{path}:{step.line}: {step.command}\n{wrong}")
             passed, failed, skipped = passed + (not lacks and not wrong), failed + bool(wrong), skipped + bool(lacks)
