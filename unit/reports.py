@@ -378,6 +378,20 @@ def shards_say_which(folder):
     expect((end["shard"], end["shards"], end["cases"]) == (2, 3, 4), end)
 
 
+def shards_have_one_environment(folder):
+    case = ["rmsnorm@tiny:n_tokens=1..3", "--backend=plain"]
+    expect(make_shards(folder, *case, DSV3_B="b", DSV3_A="it's\n2") == [0, 0, 0])
+    expect(json.loads(read(shard(folder, 1)).splitlines()[0])["run"]["environment"] == {"DSV3_A": "it's\n2", "DSV3_B": "b"})
+    given = [shard(folder, i) for i in (1, 2, 3)]
+    done = run("merge", *given, "--format=jsonl", DSV3_A="another")
+    expect(json.loads(done.stdout.splitlines()[0])["run"]["environment"] == {"DSV3_A": "it's\n2", "DSV3_B": "b"}, done.stdout)
+    for variables, said in ((dict(DSV3_B="c", DSV3_A="it's\n2"), "DSV3_B is 'b' in the first and 'c' in the second"),
+                            (dict(DSV3_A="it's\n2"), "DSV3_B is 'b' in the first and missing in the second")):  # fmt: skip
+        run("run", *case, "--shard=2/3", "--format=jsonl", f"--out={folder}", **variables)
+        done = run("merge", *given)
+        expect(done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, said, done.stderr)
+
+
 def exit_codes_of_merge(folder):
     rows = (("nan", "planted.so", [], 1), ("not_here", "planted.so", [], 3), ("honest", "planted.so", [], 0),
             ("not_here", "planted.so", ["--backend=plain", f"--require={PLANTED}"], 3))  # fmt: skip
@@ -411,10 +425,14 @@ def merge_refuses(folder):
         ([one, two], "shard 3 of 3 is missing"),
         ([two, three], "shard 1 of 3 is missing"),
         ([one, two, two, three], "are both shard 2 of 3"),
-        ([one, two, shard(strict, 3)], "an option differs"),
-        ([one, two, shard(other, 3)], "the list of cases differs"),
-        ([one, two, shard(more, 3)], "a port, or whether it could run there, differs"),
-        ([one, two, change("v", lambda t: re.sub('"version":"[^"]*"', '"version":"9"', t))], "the version of verify differs"),
+        ([one, two, shard(strict, 3)], "--strict is not given in the first and given in the second"),
+        ([one, two, shard(other, 3)], "the hash of the list of cases is '"),
+        ([one, two, shard(more, 3)], "the number of ports is 1 in the first and 2 in the second"),
+        ([one, two, change("v", lambda t: re.sub('"version":"[^"]*"', '"version":"9"', t))], "' in the first and '9' in the second"),
+        ([one, two, change("c", lambda t: re.sub('"commit":"[^"]*"', '"commit":"c0"', t))], "the commit of verify is '"),
+        ([one, two, change("p", lambda t: t.replace('"backend":"plain"', '"backend":"./plain"'))], "port 1 is 'plain' in the first and './plain' in"),
+        ([one, two, change("E", lambda t: t.replace('"environment":{', '"environment":{"DSV3_A":"1"'))], "DSV3_A is missing in the first and '1' in"),
+        ([one, two, change("F", lambda t: t.replace('"environment":{', '"environment":{"PATH":"1"'))], "does not begin as"),
         ([one, two, change("t", lambda t: t[:-9])], "ends before its last line"),
         ([one, two, change("l", lambda t: "".join(t.splitlines(True)[:-1]))], "ends before its last line"),
         ([one, two, change("m", lambda t: t.replace(first_result(t), ""))], "ends before its last case"),
@@ -495,7 +513,7 @@ def the_matrix_reads_it(folder):
 
 TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, an_interrupted_run_says_so, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, nothing_hostile_gets_through, annotations,
-         merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
+         merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
          the_matrix_reads_it]  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 
 #include "shell_word.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,21 +35,11 @@ static void put_path(FILE *f, const char *before, const char *path)
     free(whole);
 }
 
-/* A name that a shell takes before '='. */
-static bool is_name(const char *text, size_t length)
+static void put_environment(FILE *f, const environment *e)
 {
-    for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)text[i]) && text[i] != '_') return false;
-    return true;
-}
-
-static void put_environment(FILE *f)
-{
-    for (char **e = environ; *e; e++) {
-        size_t const length = strcspn(*e, "=");
-        if (strncmp(*e, "DSV3_", 5) || !(*e)[length] || !is_name(*e, length)) continue;
-        fprintf(f, "%.*s=", (int)length, *e);
-        shell_word_put(f, *e + length + 1, false);
+    for (int i = 0; i < e->count; i++) {
+        fprintf(f, "%.*s=", (int)e->set[i].length, e->set[i].name);
+        shell_word_put(f, e->set[i].value, false);
         fputc(' ', f);
     }
 }
@@ -124,7 +113,7 @@ static bool repro_of_run(const char *backend_text, const run_about *a, repro *ou
     bool const good = open_parts(&p, out);
     if (good) {
         if (!strncmp(backend_text, "exec:", 5)) put_folder(p.before);
-        put_environment(p.before);
+        put_environment(p.before, &a->environment);
         put_program(p.before);
         fputs(" run ", p.before);
         put_backend(p.behind, backend_text);

@@ -214,6 +214,19 @@ static bool read_options(json_t *from, run_about *a)
            get_number(from, "start_timeout", &a->start_timeout);
 }
 
+/* Files of older versions have none. */
+static bool read_environment(json_t *from, environment *e)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(from, name, value)
+    {
+        variable const v = {name, strlen(name), json_string_value(value)};
+        if (!v.value || !environment_add(e, &v)) return false;
+    }
+    return !from || json_is_object(from);
+}
+
 static bool read_ports(json_t *list, report_run *run)
 {
     if (!json_is_array(list) || !json_array_size(list) || json_array_size(list) > MAX_BACKENDS) return false;
@@ -251,6 +264,7 @@ bool run_of_json(json_t *line, run_about *about, report_run *run)
            get_text(from, "processor", a->processor, sizeof a->processor) &&
            get_text(from, "started", a->started, sizeof a->started) && get_text(from, "ids", a->ids, sizeof a->ids) &&
            fingerprint_is(a->ids) && read_options(json_object_get(from, "options"), a) &&
+           read_environment(json_object_get(from, "environment"), &a->environment) &&
            read_ports(json_object_get(from, "ports"), run) && read_share(from, a, run);
 }
 

@@ -145,6 +145,16 @@ static void print_options(FILE *f, const run_about *a)
     fprintf(f, "]}");
 }
 
+static void print_environment(FILE *f, const environment *e)
+{
+    fprintf(f, ",\"environment\":{");
+    for (int i = 0; i < e->count; i++) {
+        fprintf(f, "%s\"%.*s\":", i ? "," : "", (int)e->set[i].length, e->set[i].name);
+        print_json_text(f, e->set[i].value);
+    }
+    fputc('}', f);
+}
+
 static void print_ports(FILE *f, const report_run *run)
 {
     fprintf(f, ",\"ports\":[");
@@ -170,6 +180,7 @@ static void print_run(FILE *f, const report_run *run)
     print_json_pair(f, "processor", a->processor);
     print_json_pair(f, "started", a->started);
     print_options(f, a);
+    print_environment(f, &a->environment);
     print_ports(f, run);
     fprintf(f, ",\"shard\":%d,\"shards\":%d,\"cases\":%d,\"whole\":%d", a->shard, a->shards, run->cases, a->whole);
     print_json_pair(f, "ids", a->ids);
