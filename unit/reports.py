@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,7 @@ for line in requests:
 
 def run(*arguments, **environment):
     clean = {k: v for k, v in os.environ.items() if not STARTERS.match(k)}
-    return subprocess.run([VERIFY, *arguments], env=clean | environment, capture_output=True, text=True, check=False)
+    return subprocess.run([VERIFY, *arguments], env=clean | environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def read(path):
@@ -131,6 +132,84 @@ def an_interrupted_run_says_so(folder):
     expect("; interrupted\n" in read(f"{folder}/summary.md"), read(f"{folder}/summary.md"))
     done = run("merge", out)
     expect(done.returncode == 2 and "interrupted: judge that shard again" in done.stderr, done.stderr)
+
+
+# ---- files ----
+
+
+def out_of(folder, *arguments, case="rmsnorm@tiny:n_tokens=1..9", **environment):
+    return run("run", case, "--backend=plain", f"--out={folder}", *arguments, **environment)
+
+
+def refused(done, *said):
+    """One sentence, before a case ran."""
+    good = done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout and all(s in done.stderr for s in said)
+    expect(good, said, "isn't said:", done.returncode, done.stderr, done.stdout)
+
+
+def a_disk_that_is_full(folder):
+    """/dev/full, then a size that no file may pass: which file, and why."""
+    os.symlink("/dev/full", f"{folder}/results.jsonl")
+    os.symlink("/dev/full", f"{folder}/junit.xml")
+    done = out_of(folder, "--format=text,jsonl,junit")
+    expect(done.returncode == 2 and "full report" not in done.stdout, done.stdout)
+    said = f"{folder}/results.jsonl could not be written whole: No space left on device; nor is {folder}/junit.xml"
+    expect(said in done.stderr and done.stderr.count("\n") == 1, done.stderr)
+    done = out_of(folder, "--format=text,jsonl,junit,md")
+    expect(done.returncode == 2 and f"\nfull report: {folder}/summary.md\n" in done.stdout, done.stdout)
+    small = f"{folder}/small"
+    command = ["bash", "-c", 'ulimit -f 2; exec "$@"', "", VERIFY, "run", "rmsnorm@tiny:n_tokens=1..9", "--backend=plain",
+               "--format=text,jsonl,html", f"--out={small}"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expect(done.returncode == 2 and "full report" not in done.stdout, done.returncode, done.stdout)
+    for name in ("results.jsonl", "report.html"):
+        expect(name in done.stderr and "File too large" in done.stderr, done.stderr)
+
+
+def a_journal_that_is_full(folder):
+    """The run ends, and no report passes for one of all cases."""
+    command = ["bash", "-c", 'ulimit -f 8; exec "$@"', "", VERIFY, "run", "rmsnorm@odd:n_tokens=1..40", "--backend=plain",
+               "--jobs=1", f"--resume={folder}/journal"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expect(done.returncode == 2 and f"cannot write {folder}/journal: File too large" in done.stderr, done.stderr)
+    expect(re.search(r"\ninterrupted: \d+ of 40 cases were judged\n", done.stdout), done.stdout)
+
+
+def folders_are_made(folder):
+    deep = f"{folder}/a//b/c/"
+    done = out_of(deep, "--format=text,jsonl")
+    expect(done.returncode == 0 and os.path.isfile(f"{folder}/a/b/c/results.jsonl"), done.stderr)
+    with open(f"{folder}/a/b/c/mine", "w", encoding="utf-8") as f:
+        f.write("mine")
+    expect(out_of(deep, "--format=text,html").returncode == 0)
+    expect(sorted(os.listdir(f"{folder}/a/b/c")) == ["mine", "report.html", "results.jsonl"])
+    refused(out_of(f"{deep}mine", "--format=jsonl"), f"{deep}mine: is no folder: name another")
+    refused(out_of(f"{deep}mine/d", "--format=jsonl"), f"{deep}mine: is no folder: name another")
+    expect(read(f"{deep}mine") == "mine")
+    refused(out_of("/proc/none/d", "--format=jsonl"), "cannot make the folder /proc/none: No such file")
+    refused(out_of("/proc/self", "--format=jsonl"), "cannot write /proc/self/results.jsonl: ")
+    refused(out_of(f"{folder}/{'x' * 1200}", "--format=jsonl"), "is too long a name")
+
+
+def no_report_waits_for_a_pipe(folder):
+    for make in (os.mkfifo, os.mkdir, lambda path: socket.socket(socket.AF_UNIX).bind(path)):
+        path = os.path.join(folder, make.__name__.strip("<>"))
+        os.mkdir(path)
+        expect(out_of(path, "--format=jsonl").returncode == 0)
+        kept = read(f"{path}/results.jsonl")
+        make(f"{path}/report.html")
+        said = "Is a directory" if make is os.mkdir else "is no regular file"
+        refused(out_of(path, "--format=text,jsonl,html"), f"{path}/report.html", said)
+        expect(read(f"{path}/results.jsonl") == kept, "it lost another report")
+    os.symlink("/dev/null", f"{path}/junit.xml")
+    expect(out_of(path, "--format=text,junit").returncode == 0)
+
+
+def the_full_report_is_the_one_to_read(folder):
+    for formats, name in (("junit,text", "junit.xml"), ("junit,jsonl,text", "results.jsonl"), ("text,jsonl,md", "summary.md"),
+                          ("text,junit,html,md,jsonl", "report.html")):  # fmt: skip
+        done = out_of(folder, f"--format={formats}")
+        expect(done.stdout.count("full report: ") == 1 and f"\nfull report: {folder}/{name}\n" in done.stdout, done.stdout)
 
 
 # ---- formats ----
@@ -511,7 +590,8 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, an_interrupted_run_says_so, goldens,
+TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
+         folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
          the_matrix_reads_it]  # fmt: skip
@@ -523,7 +603,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="dsv3-reports-") as folder:
             try:
                 absent = test(folder)
-            except (AssertionError, xml.etree.ElementTree.ParseError) as e:
+            except (AssertionError, subprocess.TimeoutExpired, xml.etree.ElementTree.ParseError) as e:
                 print(f"{test.__name__}: {e}")
                 failed += 1
                 continue

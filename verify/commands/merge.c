@@ -4,7 +4,6 @@
 #include "options.h"
 #include "reports.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,8 +158,7 @@ static int report_all(merge *m)
         reports_add(&m->reports, &m->run, i, results, &m->t);
         if (reports_are_unread(&m->reports)) break;
     }
-    if (!reports_close(&m->reports, &m->run, &m->t))
-        return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (!reports_close(&m->reports, &m->run, &m->t, &why)) return refuse_by(&why);
     return reports_exit_code(&m->run, &m->t);
 }
 

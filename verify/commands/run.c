@@ -12,7 +12,6 @@
 #include "run/schedule.h"
 #include "shard.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -317,6 +316,7 @@ static bool on_case(const plan *pl, int index, const result results[], void *con
 
 static int run_session(session *s)
 {
+    complaint why;
     int code = check_memory(s);
     if (!code) code = check_requires(s);
     if (!code) code = check_backends(s);
@@ -332,9 +332,8 @@ static int run_session(session *s)
     int const signal_number = run_plan(&s->pl, on_case, s);
     s->t.seconds = now() - from;
     progress_clear(&s->shown);
-    s->t.interrupted = signal_number != 0;
-    if (!reports_close(&s->reports, &s->reported, &s->t))
-        return usage_error("the report could not be written whole: %s", strerror(errno));
+    s->t.interrupted = signal_number || *s->lost.text;
+    if (!reports_close(&s->reports, &s->reported, &s->t, &why)) return usage_error("%s", why.text);
     if (*s->lost.text) return usage_error("%s", s->lost.text);
     if (signal_number && s->a.resume) fprintf(stderr, "verify: the same command goes on from %s\n", s->a.resume);
     return signal_number ? 128 + signal_number : reports_exit_code(&s->reported, &s->t);

@@ -225,4 +225,4 @@ static void close_jsonl(void *own, const tally *counts)
     free(own);
 }
 
-const report_format report_as_jsonl = {"jsonl", "results.jsonl", open_jsonl, print_results, close_jsonl};
+const report_format report_as_jsonl = {"jsonl", "results.jsonl", open_jsonl, print_results, close_jsonl, 2};

@@ -20,8 +20,8 @@ typedef struct {
     const char *hello[MAX_BACKENDS];  /* what a program calls itself, with its version; "" or NULL: it says nothing */
     const run_about *about;           /* NULL: this is no run, and nothing is said of it */
     repro again[MAX_BACKENDS];        /* how a case is run again */
-    const char *kept;                 /* the file of a whole report beside this one; NULL: there is none */
-    bool known;                       /* the ports are the known ones: nobody named them */
+    const char *kept; /* known at the end: the file of a whole report beside this one; NULL: there is none */
+    bool known;       /* the ports are the known ones: nobody named them */
     bool verbose;
 } report_run;
 
@@ -31,6 +31,7 @@ typedef struct {
     void *(*open)(FILE *f, const report_run *run); /* NULL: no memory */
     void (*result)(void *own, int index, const result results[]); /* of case `index`, one a backend */
     void (*close)(void *own, const tally *counts);
+    int readable; /* how well a person reads the file, beside other formats */
 } report_format;
 
 /* False for a case that an absent port skips: nobody asked for that, and the port's one line says it. */
