@@ -128,7 +128,13 @@ def an_interrupted_run_says_so(folder):
         expect(child.returncode == 130, child.returncode)
     end = json.loads(read(out).splitlines()[-1])["end"]
     expect(end["interrupted"] is True and end["cases"] < 2, end)
-    expect('name="interrupted" value="true"' in read(f"{folder}/junit.xml"), read(f"{folder}/junit.xml"))
+    text = read(f"{folder}/junit.xml")
+    root = xml.etree.ElementTree.fromstring(text)
+    (suite,) = root
+    *judged, case = suite.iter("testcase")
+    expect('name="interrupted" value="true"' in text and root.get("errors") == suite.get("errors") == "1", text)
+    expect(root.get("tests") == suite.get("tests") == str(end["cases"] + 1) == str(len(judged) + 1), text)
+    expect(case.get("name") == "interrupted" and case.find("error").get("message") == f"interrupted: {end['cases']} of 2 cases judged", text)
     expect("; interrupted\n" in read(f"{folder}/summary.md"), read(f"{folder}/summary.md"))
     done = run("merge", out)
     expect(done.returncode == 2 and "interrupted: judge that shard again" in done.stderr, done.stderr)
