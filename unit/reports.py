@@ -96,7 +96,7 @@ def jsonl_has_a_head_and_an_end(folder):
     expect(head["host"] == os.uname().nodename and head["processor"], head)
     age = time.time() - time.mktime(time.strptime(head["started"] + " UTC", "%Y-%m-%dT%H:%M:%SZ %Z")) + time.timezone
     expect(-2 < age < 60, head["started"], "is", age, "s ago")
-    expect(head["options"] == {"strict": True, "diagnose": False, "verbose": False, "timeout": 7, "start_timeout": 0,
+    expect(head["options"] == {"strict": True, "diagnose": False, "verbose": False, "timeout": 7, "start_timeout": 7,
                                "require": ["plain"]}, head)  # fmt: skip
     expect([p["backend"] for p in head["ports"]] == ["plain", MISTAKE], head)
     expect([p["port"] for p in head["ports"]] == ["plain", "mistake_A12_lse_base_2"], head)
@@ -115,6 +115,25 @@ def absent_ports_and_programs_have_their_words(folder):
     first, second = json.loads(done.stdout.splitlines()[0])["run"]["ports"]
     expect(first["absent"] == "this port is for the moon" and "absent" not in second, first, second)
     expect(second["hello"] == "mine", second)
+
+
+def limits_are_those_that_applied(folder):
+    """The start has a default of its own, and another one for a program."""
+    program = os.path.join(folder, "port.py")
+    with open(program, "w", encoding="utf-8") as f:
+        f.write(PROGRAM % json.dumps("mine"))
+    both = ["rmsnorm@tiny", "--backend=plain", f"--backend=exec:python3 {program}", "--format=text,jsonl", f"--out={folder}"]
+    rows = ((["--timeout=7"], 7, 120, ""), ([], 60, 120, ""), (["--start-timeout=60"], 60, 60, "--start-timeout=60"),
+            (["--start-timeout=120"], 120, 120, ""))  # fmt: skip
+    for more, plain, exec_, again in rows:
+        text = run("run", *both, *more).stdout
+        head = json.loads(read(f"{folder}/results.jsonl").splitlines()[0])["run"]
+        expect([p["start_timeout"] for p in head["ports"]] == [plain, exec_], more, head)
+        expect(head["options"]["start_timeout"] == max(plain, exec_), more, head)
+        merged = run("merge", f"{folder}/results.jsonl").stdout
+        for said in (text, merged):
+            (line,) = [line for line in said.splitlines() if line.startswith("  repro ")]
+            expect(("--start-timeout" in line) == bool(again) and again in line, more, line)
 
 
 def an_interrupted_run_says_so(folder):
@@ -516,6 +535,7 @@ def merge_refuses(folder):
         ([one, two, change("v", lambda t: re.sub('"version":"[^"]*"', '"version":"9"', t))], "' in the first and '9' in the second"),
         ([one, two, change("c", lambda t: re.sub('"commit":"[^"]*"', '"commit":"c0"', t))], "the commit of verify is '"),
         ([one, two, change("p", lambda t: t.replace('"backend":"plain"', '"backend":"./plain"'))], "port 1 is 'plain' in the first and './plain' in"),
+        ([one, two, change("s", lambda t: t.replace('"start_timeout":60}', '"start_timeout":9}'))], "--start-timeout for port 1 is 60 in the first and 9 in"),
         ([one, two, change("E", lambda t: t.replace('"environment":{', '"environment":{"DSV3_A":"1"'))], "DSV3_A is missing in the first and '1' in"),
         ([one, two, change("F", lambda t: t.replace('"environment":{', '"environment":{"PATH":"1"'))], "does not begin as"),
         ([one, two, change("t", lambda t: t[:-9])], "ends before its last line"),
@@ -596,7 +616,7 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
+TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,

@@ -71,7 +71,7 @@ static bool same_options(const pair *p)
     const run_about *const a = &p->first->about, *const b = &p->second->about;
     return same_flag(p, "--strict", a->strict, b->strict) && same_flag(p, "--diagnose", a->diagnose, b->diagnose) &&
            same_flag(p, "--verbose", a->verbose, b->verbose) && same_number(p, "--timeout", a->timeout, b->timeout) &&
-           same_number(p, "--start-timeout", a->start_timeout, b->start_timeout) && same_requires(p);
+           same_requires(p);
 }
 
 static bool same_environment(const pair *p)
@@ -87,13 +87,15 @@ static bool same_environment(const pair *p)
 static bool same_port(const pair *p, int i)
 {
     const report_run *const a = &p->first->run, *const b = &p->second->run;
-    char what[4][40];
+    char what[5][40];
     snprintf(what[0], sizeof what[0], "port %d", i + 1);
     snprintf(what[1], sizeof what[1], "the name of port %d", i + 1);
     snprintf(what[2], sizeof what[2], "the hello of port %d", i + 1);
+    snprintf(what[4], sizeof what[4], "--start-timeout for port %d", i + 1);
     snprintf(what[3], sizeof what[3], "what keeps port %d from running", i + 1);
-    return same_text(p, what[0], a->text[i], b->text[i]) && same_text(p, what[1], a->name[i], b->name[i]) &&
-           same_text(p, what[2], a->hello[i], b->hello[i]) &&
+    return same_text(p, what[0], a->text[i], b->text[i]) &&
+           same_number(p, what[4], a->start_timeout[i], b->start_timeout[i]) &&
+           same_text(p, what[1], a->name[i], b->name[i]) && same_text(p, what[2], a->hello[i], b->hello[i]) &&
            (!a->absent[i] == !b->absent[i] || same_text(p, what[3], a->absent[i], b->absent[i]));
 }
 

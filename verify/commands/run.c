@@ -268,7 +268,6 @@ static void note_run(session *s)
     run_about *const a = &s->about;
     about_here(a);
     a->timeout = s->a.limits.timeout;
-    a->start_timeout = s->a.limits.start;
     a->strict = s->a.strict;
     a->diagnose = s->a.diagnose;
     a->verbose = s->a.verbose;
@@ -284,6 +283,8 @@ static int open_reports(session *s)
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
     s->reported.verbose = s->a.verbose;
+    for (int b = 0; b < s->pl.backends; b++)
+        s->reported.start_timeout[b] = start_seconds(s->pl.backend[b].kind == BACKEND_PROGRAM, s->a.limits);
     s->reported.known = !s->a.backends.count;
     if (!repros_of_run(&s->reported)) return usage_error("no memory");
     return reports_open(&s->reports, &s->reported);

@@ -10,8 +10,8 @@ enum { MOST_REQUIRES = 64 };
 typedef struct {
     char version[64], commit[96]; /* of verify */
     char host[128], processor[128];
-    char started[32];              /* ISO 8601, UTC */
-    double timeout, start_timeout; /* seconds; 0: the default */
+    char started[32]; /* ISO 8601, UTC */
+    double timeout;   /* seconds */
     bool strict, diagnose, verbose;
     int requires;
     const char *require[MOST_REQUIRES]; /* backends that must have been judged */

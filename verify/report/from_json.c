@@ -210,8 +210,7 @@ static bool read_options(json_t *from, run_about *a)
         if (!a->require[i]) return false;
     }
     return get_bool(from, "strict", &a->strict) && get_bool(from, "diagnose", &a->diagnose) &&
-           get_bool(from, "verbose", &a->verbose) && get_number(from, "timeout", &a->timeout) &&
-           get_number(from, "start_timeout", &a->start_timeout);
+           get_bool(from, "verbose", &a->verbose) && get_number(from, "timeout", &a->timeout);
 }
 
 /* Files of older versions have none. */
@@ -227,6 +226,7 @@ static bool read_environment(json_t *from, environment *e)
     return !from || json_is_object(from);
 }
 
+/* Files of older versions don't say when a port's start is late. */
 static bool read_ports(json_t *list, report_run *run)
 {
     if (!json_is_array(list) || !json_array_size(list) || json_array_size(list) > MAX_BACKENDS) return false;
@@ -237,7 +237,8 @@ static bool read_ports(json_t *list, report_run *run)
         run->name[b] = json_string_value(json_object_get(port, "port"));
         run->hello[b] = json_string_value(json_object_get(port, "hello"));
         run->absent[b] = json_string_value(json_object_get(port, "absent"));
-        if (!run->text[b] || !run->name[b] || !run->hello[b]) return false;
+        bool const timed = lacks(port, "start_timeout") || get_number(port, "start_timeout", &run->start_timeout[b]);
+        if (!run->text[b] || !run->name[b] || !run->hello[b] || !timed) return false;
     }
     return true;
 }

@@ -131,12 +131,20 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
 
 /* ---- the run ---- */
 
-static void print_options(FILE *f, const run_about *a)
+static double longest_start(const report_run *run)
 {
+    double longest = 0;
+    for (int b = 0; b < run->backends; b++) longest = fmax(longest, run->start_timeout[b]);
+    return longest;
+}
+
+static void print_options(FILE *f, const report_run *run)
+{
+    const run_about *const a = run->about;
     fprintf(f, ",\"options\":{\"strict\":%s,\"diagnose\":%s,\"verbose\":%s", json_bool(a->strict),
             json_bool(a->diagnose), json_bool(a->verbose));
     print_json_number(f, "timeout", a->timeout);
-    print_json_number(f, "start_timeout", a->start_timeout);
+    print_json_number(f, "start_timeout", longest_start(run));
     fprintf(f, ",\"require\":[");
     for (int i = 0; i < a->requires; i++) {
         if (i) fputc(',', f);
@@ -163,6 +171,7 @@ static void print_ports(FILE *f, const report_run *run)
         print_json_text(f, run->text[b]);
         print_json_pair(f, "port", run->name[b]);
         print_json_pair(f, "hello", run->hello[b] ? run->hello[b] : "");
+        print_json_number(f, "start_timeout", run->start_timeout[b]);
         if (run->absent[b]) print_json_pair(f, "absent", run->absent[b]);
         fputc('}', f);
     }
@@ -179,7 +188,7 @@ static void print_run(FILE *f, const report_run *run)
     print_json_pair(f, "host", a->host);
     print_json_pair(f, "processor", a->processor);
     print_json_pair(f, "started", a->started);
-    print_options(f, a);
+    print_options(f, run);
     print_environment(f, &a->environment);
     print_ports(f, run);
     fprintf(f, ",\"shard\":%d,\"shards\":%d,\"cases\":%d,\"whole\":%d", a->shard, a->shards, run->cases, a->whole);

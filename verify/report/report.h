@@ -14,12 +14,13 @@ typedef struct {
     int cases;
     char *const *id; /* of the cases */
     int backends;
-    const char *name[MAX_BACKENDS];   /* as shown */
-    const char *text[MAX_BACKENDS];   /* as --backend takes it */
-    const char *absent[MAX_BACKENDS]; /* why the port can't run here; NULL: it can */
-    const char *hello[MAX_BACKENDS];  /* what a program calls itself, with its version; "" or NULL: it says nothing */
-    const run_about *about;           /* NULL: this is no run, and nothing is said of it */
-    repro again[MAX_BACKENDS];        /* how a case is run again */
+    const char *name[MAX_BACKENDS];     /* as shown */
+    const char *text[MAX_BACKENDS];     /* as --backend takes it */
+    const char *absent[MAX_BACKENDS];   /* why the port can't run here; NULL: it can */
+    double start_timeout[MAX_BACKENDS]; /* seconds that its start may take; 0: nobody knows */
+    const char *hello[MAX_BACKENDS];    /* what a program calls itself, with its version; "" or NULL: it says nothing */
+    const run_about *about;             /* NULL: this is no run, and nothing is said of it */
+    repro again[MAX_BACKENDS];          /* how a case is run again */
     const char *kept; /* known at the end: the file of a whole report beside this one; NULL: there is none */
     bool known;       /* the ports are the known ones: nobody named them */
     bool verbose;
