@@ -33,6 +33,7 @@ typedef struct {
     report_run run;
     char **id;
     reports reports;
+    sights sights;
     tally t;
 } merge;
 
@@ -96,6 +97,7 @@ static bool read_shard(merge *m, int which, complaint *why)
     }
     if (!reader_end(r, &end, why)) return false;
     m->t.seconds += end.seconds;
+    if (!sights_join(&m->sights, &r->sights)) return refuse(why, "no memory");
     if (end.passed == counted.passed && end.failed == counted.failed && end.skipped == counted.skipped) return true;
     return refuse_file(&(about_file){r->path, why},
                        "its last line counts other verdicts than it has: judge that shard again");
@@ -142,6 +144,7 @@ static void describe_run(merge *m)
     m->run.about = &m->about;
     m->run.cases = m->about.whole;
     m->run.id = m->id;
+    m->run.told = &m->sights;
     m->run.verbose = m->about.verbose;
 }
 
@@ -188,6 +191,7 @@ int command_merge(int argc, char **argv)
     for (int i = 0; i < m->shards; i++) reader_close(&m->shard[i]);
     free(m->id);
     free(m->shard);
+    sights_free(&m->sights);
     free(m);
     return code;
 }

@@ -55,6 +55,7 @@ static int read_formats(reports *r)
             return usage_error("--format=%.200s names %s twice: leave one out", r->formats, name);
         r->report[r->count++].format = format;
         r->people |= !format->file;
+        r->sees |= format->sees;
         from += length;
         if (!*from) return EXIT_GOOD;
     }

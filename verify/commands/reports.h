@@ -21,6 +21,7 @@ typedef struct {
     int count;
     report report[MAX_FORMATS];
     bool people; /* one of them is for people */
+    bool sees;   /* one of them says what the cases see of the known mistakes */
 } reports;
 
 /* Reads `formats`: names with commas between them, each once, one of them of a file if there is a folder. Returns the exit code. */

@@ -128,8 +128,8 @@ static int use_arguments(session *s, const operands *cases)
     s->pl.limits = s->a.limits;
     s->reports = (reports){.formats = s->a.format, .out = s->a.out, .kept = &s->a.resume, .kepts = s->a.resume != NULL};
     int code = reports_choose(&s->reports);
-    unsigned const sight = s->a.verbose ? WANT_SIGHT : s->reports.people ? WANT_GLANCE : 0;
-    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | sight;
+    unsigned const looks = s->a.verbose ? WANT_SIGHT : s->reports.sees ? WANT_GLANCE : 0;
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | looks;
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
     if (!code) code = take_share(s);

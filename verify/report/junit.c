@@ -186,4 +186,4 @@ static void close_junit(void *own, const tally *t)
     free_report(j);
 }
 
-const report_format report_as_junit = {"junit", "junit.xml", open_junit, add_results, close_junit, 1};
+const report_format report_as_junit = {"junit", "junit.xml", open_junit, add_results, close_junit, false, 1};

@@ -409,4 +409,4 @@ static void close_text(void *own, const tally *counts)
     free(t);
 }
 
-const report_format report_as_text = {"text", NULL, open_text, print_results, close_text, 0};
+const report_format report_as_text = {"text", NULL, open_text, print_results, close_text, true, 0};
