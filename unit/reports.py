@@ -7,6 +7,7 @@ Last line: N passed, N failed, N skipped.
 """
 
 import base64
+import fcntl
 import hashlib
 import html.parser
 import json
@@ -15,9 +16,11 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import xml.etree.ElementTree
 
@@ -380,6 +383,51 @@ def the_page_in_a_browser(folder):
     return None
 
 
+# ---- narrow terminals ----
+
+
+def on_terminal(columns, *arguments, **environment):
+    """What a terminal gets, standard output and standard error."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen([VERIFY, *arguments], stdout=theirs, stderr=theirs, env=os.environ | environment)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            text += os.read(ours, 65536)
+        except OSError:  # it is closed
+            break
+    os.close(ours)
+    expect(child.wait() == 1, "exit", child.returncode)
+    return text.decode()
+
+
+def narrow_text(lines, columns):
+    """What is run or opened as it stands is not broken, nor is a word."""
+    for line in lines:
+        kept = re.match("  (repro|next) |full report: /", line) or " " not in line.strip()
+        expect(kept or len(line) <= columns, len(line), "columns:", line)
+
+
+def text_fits_the_terminal(folder):
+    arguments = ["run", "rmsnorm@odd:x=f32,n_tokens=1..9", "gate@odd", f"--backend={PLANTED}", "--diagnose"]
+    for columns in (40, 30, 64):
+        text = on_terminal(columns, *arguments, PLANT="no_eps")
+        shown = re.findall("\r([^\r\n]*?)\x1b\\[K", text)
+        expect(any("of 10 cases" in line for line in shown), "no line of progress:", text)
+        expect(all(len(line) < columns for line in shown), shown)
+        lines = re.sub("\r[^\r\n]*?\x1b\\[K", "", text).replace("\r\n", "\n").splitlines()
+        expect(any("not legal" in line for line in lines) and lines[-1] == "0 passed, 9 failed, 1 skipped", lines)
+        narrow_text(lines, columns)
+        narrow_text(run(*arguments, PLANT="no_eps", COLUMNS=str(columns)).stdout.splitlines(), columns)
+    wide = [run(*arguments, PLANT="no_eps", **more).stdout for more in ({}, dict(COLUMNS="200"), dict(COLUMNS="wide"))]
+    expect(wide[0] == wide[1] == wide[2] and max(map(len, wide[0].splitlines())) > 64, *wide)
+    blocks = [reports(folder, *arguments[1:], PLANT="no_eps", **more)[2] for more in ({}, dict(COLUMNS="40"))]
+    for f in FILES:
+        expect(without_times(blocks[0][f]) == without_times(blocks[1][f]), f, "is another on a narrow terminal")
+
+
 # ---- hostile ports ----
 
 
@@ -642,7 +690,7 @@ def the_matrix_reads_it(folder):
 
 TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
-         junit_counts, html_reads_without_a_script, the_page_in_a_browser, nothing_hostile_gets_through, annotations,
+         junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
          the_matrix_reads_it]  # fmt: skip
 
