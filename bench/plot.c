@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "case/problem.h"
 #include "commands/options.h"
+#include "files/output_file.h"
 #include "files/unknown_word.h"
 #include "printable.h"
 
@@ -290,18 +291,10 @@ static int refuse_study(const char *name)
     return usage_error_of("bench", "%s", why.text);
 }
 
-static bool make_folder(const char *path, complaint *why)
-{
-    struct stat st;
-    bool const made = !mkdir(path, 0777), there = !made && errno == EEXIST;
-    if (made || (there && !stat(path, &st) && S_ISDIR(st.st_mode))) return true;
-    return refuse(why, "%s: cannot be a folder of figures: %s", path, strerror(there ? ENOTDIR : errno));
-}
-
 static int plot(const study *of, const void *data, const settings *s, complaint *why)
 {
     checks c = {0, 0};
-    if (!s->check && !make_folder(s->out, why)) return EXIT_USAGE;
+    if (!s->check && !output_folder(s->out, why)) return EXIT_USAGE;
     of->check(data, &c);
     printf("%d checks, %d wrong\n", c.lines, c.wrong);
     fflush(stdout);

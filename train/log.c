@@ -1,6 +1,7 @@
 /* See log.h. */
 #include "log.h"
 
+#include "files/output_file.h"
 #include "printable.h"
 
 #include <errno.h>
@@ -59,7 +60,7 @@ FILE *log_open(const char *dir, int64_t bytes, const training *g, const char *po
 {
     char path[1000];
     snprintf(path, sizeof path, "%s/log.jsonl", dir);
-    if (mkdir(dir, 0777) && errno != EEXIST) return refuse(why, "%s: %s", dir, strerror(errno)), NULL;
+    if (!output_folder(dir, why)) return NULL;
     FILE *const log = fopen(path, "a+b");
     if (!log) return refuse(why, "%s: %s", path, strerror(errno)), NULL;
     char *const first = plan_line(g, port);

@@ -1,6 +1,7 @@
 /* See saved.h. */
 #include "saved.h"
 
+#include "files/output_file.h"
 #include "files/safetensors.h"
 #include "ref.h"
 
@@ -135,12 +136,6 @@ static void put_all(tensor_list *l, const model *m)
     for (int64_t k = 0; k < m->config.num_nextn_predict_layers; k++) put_shared(l, m, k);
 }
 
-static bool make_folder(const char *dir, complaint *why)
-{
-    if (!mkdir(dir, 0777) || errno == EEXIST) return true;
-    return refuse(why, "%s: it can't be made: %s", dir, strerror(errno));
-}
-
 bool saved_checkpoint(const training *g, const char *dir, dsv3_dtype dtype, complaint *why)
 {
     const model *const m = &g->m;
@@ -155,7 +150,7 @@ bool saved_checkpoint(const training *g, const char *dir, dsv3_dtype dtype, comp
     put_all(&l, m);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     bool const good = l.good || refuse(why, "no memory for %s", path);
-    bool const written = good && make_folder(dir, why) && write_config(&m->config, dir, why) &&
+    bool const written = good && output_folder(dir, why) && write_config(&m->config, dir, why) &&
                          safetensors_write(path, l.item, l.count, why);
     for (int64_t i = 0; l.owned && i < l.count; i++) free(l.owned[i]);
     free(l.item), free(l.owned);
@@ -248,7 +243,7 @@ bool saved_write(const training *g, const char *dir, int64_t log_bytes, complain
         numbers("second", m->second, m->count),
         numbers("bias", bias, bias_count(m))};
     snprintf(path, sizeof path, "%s/training.safetensors", dir);
-    bool const good = make_folder(dir, why) && safetensors_write(path, item, TENSORS, why);
+    bool const good = output_folder(dir, why) && safetensors_write(path, item, TENSORS, why);
     free(bias);
     return good;
 }

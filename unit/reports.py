@@ -7,6 +7,7 @@ Last line: N passed, N failed, N skipped.
 """
 
 import base64
+import fcntl
 import hashlib
 import html.parser
 import json
@@ -14,9 +15,12 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import xml.etree.ElementTree
 
@@ -49,7 +53,7 @@ for line in requests:
 
 def run(*arguments, **environment):
     clean = {k: v for k, v in os.environ.items() if not STARTERS.match(k)}
-    return subprocess.run([VERIFY, *arguments], env=clean | environment, capture_output=True, text=True, check=False)
+    return subprocess.run([VERIFY, *arguments], env=clean | environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def read(path):
@@ -74,9 +78,8 @@ def without_times(text):
 
 
 def of_results(text):
-    """A text without what only its run knows: where its files lie, and which known mistakes it sees."""
-    text = re.sub("^full report: .*\n", "", text, flags=re.M)
-    return re.sub(r"^(\w+(?: [\d./]+| -| exact)+) (?:\d+\+?/\d+|-)$", r"\1", re.sub(" +", " ", text), flags=re.M)
+    """A text without what only its run knows: where its files lie."""
+    return re.sub("^full report: .*\n", "", text, flags=re.M)
 
 
 def expect(truth, *what):
@@ -95,7 +98,7 @@ def jsonl_has_a_head_and_an_end(folder):
     expect(head["host"] == os.uname().nodename and head["processor"], head)
     age = time.time() - time.mktime(time.strptime(head["started"] + " UTC", "%Y-%m-%dT%H:%M:%SZ %Z")) + time.timezone
     expect(-2 < age < 60, head["started"], "is", age, "s ago")
-    expect(head["options"] == {"strict": True, "diagnose": False, "verbose": False, "timeout": 7, "start_timeout": 0,
+    expect(head["options"] == {"strict": True, "diagnose": False, "verbose": False, "timeout": 7, "start_timeout": 7,
                                "require": ["plain"]}, head)  # fmt: skip
     expect([p["backend"] for p in head["ports"]] == ["plain", MISTAKE], head)
     expect([p["port"] for p in head["ports"]] == ["plain", "mistake_A12_lse_base_2"], head)
@@ -116,6 +119,25 @@ def absent_ports_and_programs_have_their_words(folder):
     expect(second["hello"] == "mine", second)
 
 
+def limits_are_those_that_applied(folder):
+    """The start has a default of its own, and another one for a program."""
+    program = os.path.join(folder, "port.py")
+    with open(program, "w", encoding="utf-8") as f:
+        f.write(PROGRAM % json.dumps("mine"))
+    both = ["rmsnorm@tiny", "--backend=plain", f"--backend=exec:python3 {program}", "--format=text,jsonl", f"--out={folder}"]
+    rows = ((["--timeout=7"], 7, 120, ""), ([], 60, 120, ""), (["--start-timeout=60"], 60, 60, "--start-timeout=60"),
+            (["--start-timeout=120"], 120, 120, ""))  # fmt: skip
+    for more, plain, exec_, again in rows:
+        text = run("run", *both, *more).stdout
+        head = json.loads(read(f"{folder}/results.jsonl").splitlines()[0])["run"]
+        expect([p["start_timeout"] for p in head["ports"]] == [plain, exec_], more, head)
+        expect(head["options"]["start_timeout"] == max(plain, exec_), more, head)
+        merged = run("merge", f"{folder}/results.jsonl").stdout
+        for said in (text, merged):
+            (line,) = [line for line in said.splitlines() if line.startswith("  repro ")]
+            expect(("--start-timeout" in line) == bool(again) and again in line, more, line)
+
+
 def an_interrupted_run_says_so(folder):
     out = os.path.join(folder, "results.jsonl")
     command = [VERIFY, "run", "rmsnorm@odd", "rmsnorm@odd:n_tokens=3,x=f32", f"--backend={PLANTED}", "--jobs=1",
@@ -127,10 +149,94 @@ def an_interrupted_run_says_so(folder):
         expect(child.returncode == 130, child.returncode)
     end = json.loads(read(out).splitlines()[-1])["end"]
     expect(end["interrupted"] is True and end["cases"] < 2, end)
-    expect('name="interrupted" value="true"' in read(f"{folder}/junit.xml"), read(f"{folder}/junit.xml"))
+    text = read(f"{folder}/junit.xml")
+    root = xml.etree.ElementTree.fromstring(text)
+    (suite,) = root
+    *judged, case = suite.iter("testcase")
+    expect('name="interrupted" value="true"' in text and root.get("errors") == suite.get("errors") == "1", text)
+    expect(root.get("tests") == suite.get("tests") == str(end["cases"] + 1) == str(len(judged) + 1), text)
+    expect(case.get("name") == "interrupted" and case.find("error").get("message") == f"interrupted: {end['cases']} of 2 cases judged", text)
     expect("; interrupted\n" in read(f"{folder}/summary.md"), read(f"{folder}/summary.md"))
     done = run("merge", out)
     expect(done.returncode == 2 and "interrupted: judge that shard again" in done.stderr, done.stderr)
+
+
+# ---- files ----
+
+
+def out_of(folder, *arguments, case="rmsnorm@tiny:n_tokens=1..9", **environment):
+    return run("run", case, "--backend=plain", f"--out={folder}", *arguments, **environment)
+
+
+def refused(done, *said):
+    """One sentence, before a case ran."""
+    good = done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout and all(s in done.stderr for s in said)
+    expect(good, said, "isn't said:", done.returncode, done.stderr, done.stdout)
+
+
+def a_disk_that_is_full(folder):
+    """/dev/full, then a size that no file may pass: which file, and why."""
+    os.symlink("/dev/full", f"{folder}/results.jsonl")
+    os.symlink("/dev/full", f"{folder}/junit.xml")
+    done = out_of(folder, "--format=text,jsonl,junit")
+    expect(done.returncode == 2 and "full report" not in done.stdout, done.stdout)
+    said = f"{folder}/results.jsonl could not be written whole: No space left on device; nor is {folder}/junit.xml"
+    expect(said in done.stderr and done.stderr.count("\n") == 1, done.stderr)
+    done = out_of(folder, "--format=text,jsonl,junit,md")
+    expect(done.returncode == 2 and f"\nfull report: {folder}/summary.md\n" in done.stdout, done.stdout)
+    small = f"{folder}/small"
+    command = ["bash", "-c", 'ulimit -f 2; exec "$@"', "", VERIFY, "run", "rmsnorm@tiny:n_tokens=1..9", "--backend=plain",
+               "--format=text,jsonl,html", f"--out={small}"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expect(done.returncode == 2 and "full report" not in done.stdout, done.returncode, done.stdout)
+    for name in ("results.jsonl", "report.html"):
+        expect(name in done.stderr and "File too large" in done.stderr, done.stderr)
+
+
+def a_journal_that_is_full(folder):
+    """The run ends, and no report passes for one of all cases."""
+    command = ["bash", "-c", 'ulimit -f 8; exec "$@"', "", VERIFY, "run", "rmsnorm@odd:n_tokens=1..40", "--backend=plain",
+               "--jobs=1", f"--resume={folder}/journal"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    expect(done.returncode == 2 and f"cannot write {folder}/journal: File too large" in done.stderr, done.stderr)
+    expect(re.search(r"\ninterrupted: \d+ of 40 cases were judged\n", done.stdout), done.stdout)
+
+
+def folders_are_made(folder):
+    deep = f"{folder}/a//b/c/"
+    done = out_of(deep, "--format=text,jsonl")
+    expect(done.returncode == 0 and os.path.isfile(f"{folder}/a/b/c/results.jsonl"), done.stderr)
+    with open(f"{folder}/a/b/c/mine", "w", encoding="utf-8") as f:
+        f.write("mine")
+    expect(out_of(deep, "--format=text,html").returncode == 0)
+    expect(sorted(os.listdir(f"{folder}/a/b/c")) == ["mine", "report.html", "results.jsonl"])
+    refused(out_of(f"{deep}mine", "--format=jsonl"), f"{deep}mine: is no folder: name another")
+    refused(out_of(f"{deep}mine/d", "--format=jsonl"), f"{deep}mine: is no folder: name another")
+    expect(read(f"{deep}mine") == "mine")
+    refused(out_of("/proc/none/d", "--format=jsonl"), "cannot make the folder /proc/none: No such file")
+    refused(out_of("/proc/self", "--format=jsonl"), "cannot write /proc/self/results.jsonl: ")
+    refused(out_of(f"{folder}/{'x' * 1200}", "--format=jsonl"), "is too long a name")
+
+
+def no_report_waits_for_a_pipe(folder):
+    for make in (os.mkfifo, os.mkdir, lambda path: socket.socket(socket.AF_UNIX).bind(path)):
+        path = os.path.join(folder, make.__name__.strip("<>"))
+        os.mkdir(path)
+        expect(out_of(path, "--format=jsonl").returncode == 0)
+        kept = read(f"{path}/results.jsonl")
+        make(f"{path}/report.html")
+        said = "Is a directory" if make is os.mkdir else "is no regular file"
+        refused(out_of(path, "--format=text,jsonl,html"), f"{path}/report.html", said)
+        expect(read(f"{path}/results.jsonl") == kept, "it lost another report")
+    os.symlink("/dev/null", f"{path}/junit.xml")
+    expect(out_of(path, "--format=text,junit").returncode == 0)
+
+
+def the_full_report_is_the_one_to_read(folder):
+    for formats, name in (("junit,text", "junit.xml"), ("junit,jsonl,text", "results.jsonl"), ("text,jsonl,md", "summary.md"),
+                          ("text,junit,html,md,jsonl", "report.html")):  # fmt: skip
+        done = out_of(folder, f"--format={formats}")
+        expect(done.stdout.count("full report: ") == 1 and f"\nfull report: {folder}/{name}\n" in done.stdout, done.stdout)
 
 
 # ---- formats ----
@@ -277,6 +383,51 @@ def the_page_in_a_browser(folder):
     return None
 
 
+# ---- narrow terminals ----
+
+
+def on_terminal(columns, *arguments, **environment):
+    """What a terminal gets, standard output and standard error."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen([VERIFY, *arguments], stdout=theirs, stderr=theirs, env=os.environ | environment)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            text += os.read(ours, 65536)
+        except OSError:  # it is closed
+            break
+    os.close(ours)
+    expect(child.wait() == 1, "exit", child.returncode)
+    return text.decode()
+
+
+def narrow_text(lines, columns):
+    """What is run or opened as it stands is not broken, nor is a word."""
+    for line in lines:
+        kept = re.match("  (repro|next) |full report: /", line) or " " not in line.strip()
+        expect(kept or len(line) <= columns, len(line), "columns:", line)
+
+
+def text_fits_the_terminal(folder):
+    arguments = ["run", "rmsnorm@odd:x=f32,n_tokens=1..9", "gate@odd", f"--backend={PLANTED}", "--diagnose"]
+    for columns in (40, 30, 64):
+        text = on_terminal(columns, *arguments, PLANT="no_eps")
+        shown = re.findall("\r([^\r\n]*?)\x1b\\[K", text)
+        expect(any("of 10 cases" in line for line in shown), "no line of progress:", text)
+        expect(all(len(line) < columns for line in shown), shown)
+        lines = re.sub("\r[^\r\n]*?\x1b\\[K", "", text).replace("\r\n", "\n").splitlines()
+        expect(any("not legal" in line for line in lines) and lines[-1] == "0 passed, 9 failed, 1 skipped", lines)
+        narrow_text(lines, columns)
+        narrow_text(run(*arguments, PLANT="no_eps", COLUMNS=str(columns)).stdout.splitlines(), columns)
+    wide = [run(*arguments, PLANT="no_eps", **more).stdout for more in ({}, dict(COLUMNS="200"), dict(COLUMNS="wide"))]
+    expect(wide[0] == wide[1] == wide[2] and max(map(len, wide[0].splitlines())) > 64, *wide)
+    blocks = [reports(folder, *arguments[1:], PLANT="no_eps", **more)[2] for more in ({}, dict(COLUMNS="40"))]
+    for f in FILES:
+        expect(without_times(blocks[0][f]) == without_times(blocks[1][f]), f, "is another on a narrow terminal")
+
+
 # ---- hostile ports ----
 
 
@@ -378,6 +529,43 @@ def shards_say_which(folder):
     expect((end["shard"], end["shards"], end["cases"]) == (2, 3, 4), end)
 
 
+def shards_tell_what_they_see(folder):
+    """Each mistake in the shard that sees it, and all of them together; older files don't say it."""
+    cases = ["rmsnorm@tiny;fill=exact", "rmsnorm@odd", "gate@odd", "gate@tiny", "rmsnorm@v3", "gate@tiny;seed=2"]
+    whole = run("run", *cases, "--backend=plain", "--format=jsonl").stdout
+    make_shards(folder, *cases, "--backend=plain")
+    given = [shard(folder, i) for i in (1, 2, 3)]
+    ends = [json.loads(text.splitlines()[-1])["end"]["sees"] for text in (whole, run("merge", *given, "--format=jsonl").stdout)]
+    expect(ends[0] == ends[1] and [row["op"] for row in ends[0]] == ["rmsnorm", "gate"], *ends)
+    for row in ends[0]:
+        (port,) = row["ports"]
+        expect(port["port"] == "plain" and 0 < row["seen"] == len(port["seen"]) <= row["mistakes"], row)
+        expect(row["whole"] == (port["looked"] == "all"), row)
+        line = next(line for line in run("merge", *given).stdout.splitlines() if line.startswith(row["op"] + " "))
+        more = "" if row["whole"] or row["seen"] == row["mistakes"] else "+"
+        expect(line.endswith(f" {row['seen']}{more}/{row['mistakes']}"), line, row)
+    alone = [json.loads(read(path).splitlines()[-1])["end"]["sees"] for path in given]
+    seen = [sum(row["seen"] for row in rows) for rows in (ends[0], *alone)]
+    expect(seen[0] > max(seen[1:]), "no shard sees less than all:", seen)
+    old = [rewrite(folder, f"{i}", path, lambda t: re.sub(',"sees":.*', "}}", t)) for i, path in enumerate(given)]
+    done = run("merge", *old)
+    expect(done.returncode == 0 and re.search("^gate .* -$", done.stdout, flags=re.M), done.stdout, done.stderr)
+
+
+def shards_have_one_environment(folder):
+    case = ["rmsnorm@tiny:n_tokens=1..3", "--backend=plain"]
+    expect(make_shards(folder, *case, DSV3_B="b", DSV3_A="it's\n2") == [0, 0, 0])
+    expect(json.loads(read(shard(folder, 1)).splitlines()[0])["run"]["environment"] == {"DSV3_A": "it's\n2", "DSV3_B": "b"})
+    given = [shard(folder, i) for i in (1, 2, 3)]
+    done = run("merge", *given, "--format=jsonl", DSV3_A="another")
+    expect(json.loads(done.stdout.splitlines()[0])["run"]["environment"] == {"DSV3_A": "it's\n2", "DSV3_B": "b"}, done.stdout)
+    for variables, said in ((dict(DSV3_B="c", DSV3_A="it's\n2"), "DSV3_B is 'b' in the first and 'c' in the second"),
+                            (dict(DSV3_A="it's\n2"), "DSV3_B is 'b' in the first and missing in the second")):  # fmt: skip
+        run("run", *case, "--shard=2/3", "--format=jsonl", f"--out={folder}", **variables)
+        done = run("merge", *given)
+        expect(done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1, said, done.stderr)
+
+
 def exit_codes_of_merge(folder):
     rows = (("nan", "planted.so", [], 1), ("not_here", "planted.so", [], 3), ("honest", "planted.so", [], 0),
             ("not_here", "planted.so", ["--backend=plain", f"--require={PLANTED}"], 3))  # fmt: skip
@@ -411,15 +599,22 @@ def merge_refuses(folder):
         ([one, two], "shard 3 of 3 is missing"),
         ([two, three], "shard 1 of 3 is missing"),
         ([one, two, two, three], "are both shard 2 of 3"),
-        ([one, two, shard(strict, 3)], "an option differs"),
-        ([one, two, shard(other, 3)], "the list of cases differs"),
-        ([one, two, shard(more, 3)], "a port, or whether it could run there, differs"),
-        ([one, two, change("v", lambda t: re.sub('"version":"[^"]*"', '"version":"9"', t))], "the version of verify differs"),
+        ([one, two, shard(strict, 3)], "--strict is not given in the first and given in the second"),
+        ([one, two, shard(other, 3)], "the hash of the list of cases is '"),
+        ([one, two, shard(more, 3)], "the number of ports is 1 in the first and 2 in the second"),
+        ([one, two, change("v", lambda t: re.sub('"version":"[^"]*"', '"version":"9"', t))], "' in the first and '9' in the second"),
+        ([one, two, change("c", lambda t: re.sub('"commit":"[^"]*"', '"commit":"c0"', t))], "the commit of verify is '"),
+        ([one, two, change("p", lambda t: t.replace('"backend":"plain"', '"backend":"./plain"'))], "port 1 is 'plain' in the first and './plain' in"),
+        ([one, two, change("s", lambda t: t.replace('"start_timeout":60}', '"start_timeout":9}'))], "--start-timeout for port 1 is 60 in the first and 9 in"),
+        ([one, two, change("E", lambda t: t.replace('"environment":{', '"environment":{"DSV3_A":"1"'))], "DSV3_A is missing in the first and '1' in"),
+        ([one, two, change("F", lambda t: t.replace('"environment":{', '"environment":{"PATH":"1"'))], "does not begin as"),
         ([one, two, change("t", lambda t: t[:-9])], "ends before its last line"),
         ([one, two, change("l", lambda t: "".join(t.splitlines(True)[:-1]))], "ends before its last line"),
         ([one, two, change("m", lambda t: t.replace(first_result(t), ""))], "ends before its last case"),
         ([one, two, change("d", lambda t: t.replace(first_result(t), 2 * first_result(t)))], "does not end as"),
         ([one, two, change("i", lambda t: t.replace('"interrupted":false', '"interrupted":true'))], "interrupted"),
+        ([one, two, change("k", lambda t: t.replace('"looked":"all"', '"looked":1'))], "does not end as"),
+        ([one, two, change("q", lambda t: t.replace('"seen":["', '"seen":["Z'))], "does not end as"),
         ([one, two, change("f", lambda t: t.replace('"PASS"', '"FAIL"', 1))], "counts other verdicts"),
         ([one, two, change("n", lambda t: t.replace('"id":"rmsnorm@tiny', '"id":"rmsnorm@edge', 1))], "not those that its first"),
         ([one, two, change("j", lambda t: t.replace('"outside":', '"outside":"'))], "line 2 is no JSON"),
@@ -493,9 +688,10 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, an_interrupted_run_says_so, goldens,
-         junit_counts, html_reads_without_a_script, the_page_in_a_browser, nothing_hostile_gets_through, annotations,
-         merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
+TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
+         folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
+         junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
+         merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
          the_matrix_reads_it]  # fmt: skip
 
 
@@ -505,7 +701,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="dsv3-reports-") as folder:
             try:
                 absent = test(folder)
-            except (AssertionError, xml.etree.ElementTree.ParseError) as e:
+            except (AssertionError, subprocess.TimeoutExpired, xml.etree.ElementTree.ParseError) as e:
                 print(f"{test.__name__}: {e}")
                 failed += 1
                 continue

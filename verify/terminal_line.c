@@ -1,8 +1,9 @@
 /* See terminal_line.h. */
 #include "terminal_line.h"
 
+#include <limits.h>
 #include <stdarg.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -11,10 +12,15 @@ bool terminal_line_here(void)
     return isatty(STDERR_FILENO);
 }
 
-static int columns_of_terminal(void)
+int terminal_columns(FILE *f)
 {
     struct winsize size;
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
+    int const fd = fileno(f);
+    const char *const said = fd < 0 ? NULL : getenv("COLUMNS");
+    long const asked = said ? strtol(said, NULL, 10) : 0;
+    int const columns = asked > 0 && asked < INT_MAX ? (int)asked : 0;
+    bool const sized = fd >= 0 && isatty(fd) && !ioctl(fd, TIOCGWINSZ, &size) && size.ws_col;
+    return sized && (!columns || size.ws_col < columns) ? size.ws_col : columns;
 }
 
 void terminal_line_show(const char *format, ...)
@@ -25,7 +31,8 @@ void terminal_line_show(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "\r%.*s\033[K", columns_of_terminal() - 1, text);
+    int const columns = terminal_columns(stderr);
+    fprintf(stderr, "\r%.*s\033[K", (columns ? columns : 80) - 1, text);
     fflush(stderr);
 }
 

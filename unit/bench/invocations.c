@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <time.h>
+#include <unistd.h>
 
 TestSuite(invocations, .timeout = 480);
 
@@ -163,17 +164,17 @@ static const wrong files[] = {
     {"verify", "list --matrix --results=/dev/zero", {"/dev/zero: it is no file", "--format=jsonl"}},
     {"verify", "list --matrix --results=docs", {"docs: it is no file", "--format=jsonl"}},
     {"verify", "list --matrix --results=" EMPTY, {EMPTY " is empty", "--format=jsonl"}},
-    {"verify", "run rmsnorm@tiny" PLAIN " --format=jsonl --out=README.md", {"README.md", "Not a directory"}},
+    {"verify", "run rmsnorm@tiny" PLAIN " --format=jsonl --out=README.md", {"README.md", "is no folder"}},
     {"verify", "run rmsnorm@tiny" PLAIN " --resume=README.md", {"README.md: is no journal", "name another"}},
     {"verify", "run rmsnorm@tiny" PLAIN " --resume=/dev/full", {"/dev/full: is no regular file", "name another"}},
-    {"verify", "bundle make README.md rmsnorm@tiny", {"README.md", "Not a directory"}},
+    {"verify", "bundle make README.md rmsnorm@tiny", {"README.md", "is no folder"}},
     {"verify", "bundle make '' rmsnorm@tiny", {"argument 2 of bundle make is empty"}},
     {"verify", "model README.md --tokens=1", {"README.md/config.json", "Not a directory"}},
     {"verify", "model docs --tokens=1 --dump=docs", {"docs: is a folder"}},
     {"bench", "kv --config=docs", {"docs: is no regular file"}},
     {"bench", "kv --config=" EMPTY, {EMPTY ": is no JSON object"}},
     {"bench", "plot kv " MEMORY " --check", {MEMORY, "Input/output error"}},
-    {"bench", "plot kv --out=README.md", {"README.md: cannot be a folder", "Not a directory"}},
+    {"bench", "plot kv --out=README.md", {"README.md: is no folder", "name another"}},
     {"bench", "plot experts --loads=/dev/null", {"/dev/null is empty", "logs of bench train"}},
     {"bench", "train --text=docs --out=" BUILD "/none" PLAIN, {"docs: is no regular file"}},
     {"bench", "generate --model=/no/such --text=README.md" PLAIN, {"/no/such/config.json", "No such file"}},
@@ -190,6 +191,9 @@ static const wrong written[] = {
     {"verify", "run rmsnorm@tiny" PLAIN " >&-", {NO_ROOM, "Bad file descriptor"}},
     {"bench", "help kv >/dev/full", {NO_ROOM, "No space left"}},
     {"bench", "kv >&-", {NO_ROOM, "Bad file descriptor"}},
+    {"verify", "new c README.md/a/b", {"README.md: is no folder", "name another"}},
+    {"verify", "bundle make /proc/none/a rmsnorm@tiny", {"cannot make the folder /proc/none: No such file"}},
+    {"bench", "plot kv --out=README.md/a", {"README.md: is no folder", "name another"}},
 };
 
 static double seconds(void)
@@ -227,6 +231,23 @@ static void expect_sentence(const wrong *w)
     for (int i = 0; i < 2 && w->says[i]; i++)
         cr_expect(strstr(o->err, w->says[i]), "%s %.200s: lacks '%s': %s", w->program, w->arguments, w->says[i],
                   o->err);
+}
+
+/* Whoever writes into a folder makes it, with those that it lies in. */
+Test(invocations, folders_are_made)
+{
+    static const char *const made[] = {"new c " BUILD "/made/a/b", "new python " BUILD "/made//c/d/",
+                                       "bundle make " BUILD "/made/e/f rmsnorm@tiny"};
+    static const char *const there[] = {"b/port.c", "../c/d/port.py", "../e/f/rmsnorm_tiny/case.json"};
+    char path[200];
+    cr_assert(!system("rm -rf " BUILD "/made"));
+    for (int i = 0; i < 3; i++) {
+        const outcome *const o = run_verify("", made[i]);
+        cr_expect(o->code == 0, "%s: %s", made[i], o->err);
+        snprintf(path, sizeof path, BUILD "/made/a/%s", there[i]);
+        cr_expect(!access(path, F_OK), "%s: %s isn't there", made[i], path);
+    }
+    cr_expect(!system("rm -r " BUILD "/made"));
 }
 
 #define WRONG(rows)                                                                                                    \

@@ -1,6 +1,7 @@
 /* See folder.h. */
 #include "folder.h"
 
+#include "files/output_file.h"
 #include "files/safetensors.h"
 #include "fill.h"
 #include "without.h"
@@ -38,14 +39,15 @@ static bool write_case_json(const char *dir, const problem *p, bool widened, com
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/case.json", dir);
-    FILE *const f = fopen(path, "w");
-    if (!f) return refuse(why, "cannot write %s: %s", path, strerror(errno));
+    FILE *const f = output_open(path, why);
+    if (!f) return false;
+    bool const cleared = output_clear(f);
     fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
     print_prob(f, p);
     fprintf(f, "}, \"tensors\": [");
     print_tensors(f, p, widened);
     fprintf(f, "\n]}\n");
-    bool const good = !ferror(f);
+    bool const good = cleared && !ferror(f);
     if (!fclose(f) && good) return true;
     return refuse(why, "cannot write %s: %s", path, strerror(errno));
 }

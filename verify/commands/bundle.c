@@ -2,17 +2,16 @@
 #include "case/expand.h"
 #include "case/folder.h"
 #include "files/fingerprint.h"
+#include "files/output_file.h"
 #include "files/safetensors.h"
 #include "judge/judge.h"
 #include "loaded_case.h"
 #include "options.h"
 #include "waiting.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 typedef struct {
     const char *numerics, *tensors;
@@ -120,8 +119,8 @@ static bool write_bundle(const char *dir, const loaded_case *l, bool widened, wa
     char path[1300], file[1400];
     folder_name(dir, l->p.id, path, sizeof path);
     snprintf(file, sizeof file, "%s/truth.safetensors", path);
-    if (mkdir(path, 0777) && errno != EEXIST) return refuse(why, "cannot make %.500s: %s", path, strerror(errno));
-    if (!folder_write(path, &l->p, l->data, widened, why) || !write_truth(l, file, why)) return false;
+    if (!output_folder(path, why) || !folder_write(path, &l->p, l->data, widened, why) || !write_truth(l, file, why))
+        return false;
     waiting_hide(w);
     printf("%s\n", path);
     return true;
@@ -142,8 +141,9 @@ static int make_bundle(const char *dir, const char *id, const char *declared, bo
 static int make_bundles(const char *dir, const case_list *list, const char *declared, bool widened)
 {
     int code = EXIT_GOOD;
+    complaint why;
     waiting w = waiting_begin();
-    if (mkdir(dir, 0777) && errno != EEXIST) return usage_error("cannot make the folder %s: %s", dir, strerror(errno));
+    if (!output_folder(dir, &why)) return usage_error("%s", why.text);
     for (int i = 0; i < list->count && !code; i++) {
         waiting_say(&w, i, list->count, list->id[i]);
         code = make_bundle(dir, list->id[i], declared, widened, &w);

@@ -3,7 +3,6 @@
 
 #include "shell_word.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,21 +35,11 @@ static void put_path(FILE *f, const char *before, const char *path)
     free(whole);
 }
 
-/* A name that a shell takes before '='. */
-static bool is_name(const char *text, size_t length)
+static void put_environment(FILE *f, const environment *e)
 {
-    for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)text[i]) && text[i] != '_') return false;
-    return true;
-}
-
-static void put_environment(FILE *f)
-{
-    for (char **e = environ; *e; e++) {
-        size_t const length = strcspn(*e, "=");
-        if (strncmp(*e, "DSV3_", 5) || !(*e)[length] || !is_name(*e, length)) continue;
-        fprintf(f, "%.*s=", (int)length, *e);
-        shell_word_put(f, *e + length + 1, false);
+    for (int i = 0; i < e->count; i++) {
+        fprintf(f, "%.*s=", (int)e->set[i].length, e->set[i].name);
+        shell_word_put(f, e->set[i].value, false);
         fputc(' ', f);
     }
 }
@@ -81,10 +70,14 @@ static void put_folder(FILE *f)
     fputs(" && ", f);
 }
 
-static void put_options(FILE *f, const run_about *a)
+/* Limits that a run would have by itself aren't said. */
+static void put_options(FILE *f, const report_run *run, int b)
 {
+    const run_about *const a = run->about;
+    double const start = run->start_timeout[b];
+    double const usual = start_seconds(backend_is_program(run->text[b]), (port_limits){.timeout = a->timeout});
     if (a->timeout != usual_limits.timeout) fprintf(f, " --timeout=%.10g", a->timeout);
-    if (a->start_timeout != usual_limits.start) fprintf(f, " --start-timeout=%.10g", a->start_timeout);
+    if (start > 0 && start != usual) fprintf(f, " --start-timeout=%.10g", start);
     if (a->strict) fputs(" --strict", f);
     if (a->diagnose) fputs(" --diagnose", f);
 }
@@ -118,17 +111,18 @@ static bool close_parts(parts *p, bool good, repro *out)
     return good;
 }
 
-static bool repro_of_run(const char *backend_text, const run_about *a, repro *out)
+static bool repro_of_run(const report_run *run, int b, repro *out)
 {
+    const char *const text = run->text[b];
     parts p;
     bool const good = open_parts(&p, out);
     if (good) {
-        if (!strncmp(backend_text, "exec:", 5)) put_folder(p.before);
-        put_environment(p.before);
+        if (!strncmp(text, "exec:", 5)) put_folder(p.before);
+        put_environment(p.before, &run->about->environment);
         put_program(p.before);
         fputs(" run ", p.before);
-        put_backend(p.behind, backend_text);
-        put_options(p.behind, a);
+        put_backend(p.behind, text);
+        put_options(p.behind, run, b);
     }
     return close_parts(&p, good, out);
 }
@@ -136,7 +130,7 @@ static bool repro_of_run(const char *backend_text, const run_about *a, repro *ou
 bool repros_of_run(report_run *run)
 {
     bool good = true;
-    for (int b = 0; b < run->backends && good; b++) good = repro_of_run(run->text[b], run->about, &run->again[b]);
+    for (int b = 0; b < run->backends && good; b++) good = repro_of_run(run, b, &run->again[b]);
     return good;
 }
 

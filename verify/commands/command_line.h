@@ -8,8 +8,7 @@
 /* Those of a run that is given none. */
 extern const port_limits usual_limits;
 
-/* `verify run` on each port of the run, with what `about` says of its options, and with the variables of the environment that
- * begin with DSV3_; from this folder where the port is a command, which may name files by it. Notes them in `again`. False:
+/* `verify run` on each port of the run, with what `about` says of its options, and of the environment; from this folder where the port is a command, which may name files by it. Notes them in `again`. False:
  * no memory. Free them either way. */
 bool repros_of_run(report_run *run);
 

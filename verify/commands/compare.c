@@ -150,7 +150,7 @@ static int compare_bundle(const bundle_list *b, int i, const arguments *a, repro
 }
 
 /* Judges each and reports it. */
-static int report_bundles(const bundle_list *b, const arguments *a, report_run *run, const reports *r, tally *t)
+static int report_bundles(const bundle_list *b, const arguments *a, report_run *run, reports *r, tally *t)
 {
     static result one;
     waiting w = waiting_begin();
@@ -170,10 +170,11 @@ static int compare_all(const bundle_list *b, const char *path, const arguments *
     report_run run = {
         .cases = b->count, .id = b->id, .backends = 1, .name = {"files"}, .text = {path}, .verbose = a->verbose};
     tally t = {0};
+    complaint why;
     int code = reports_open(r, &run);
     if (code) return code;
     code = report_bundles(b, a, &run, r, &t);
-    if (!reports_close(r, &run, &t)) return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (!reports_close(r, &run, &t, &why)) return usage_error("%s", why.text);
     return code ? code : reports_exit_code(&run, &t);
 }
 

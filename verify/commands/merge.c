@@ -1,10 +1,9 @@
 /* verify merge */
 #include "command_line.h"
+#include "one_run.h"
 #include "options.h"
-#include "report/reader.h"
 #include "reports.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +33,7 @@ typedef struct {
     report_run run;
     char **id;
     reports reports;
+    sights sights;
     tally t;
 } merge;
 
@@ -44,46 +44,6 @@ static int refuse_by(const complaint *why)
 
 /* ---- are they of one run? ---- */
 
-/* The two may be NULL. */
-static bool is_same(const char *a, const char *b)
-{
-    return !a == !b && (!a || !strcmp(a, b));
-}
-
-static bool has_same_requires(const run_about *a, const run_about *b)
-{
-    bool same = a->requires == b->requires;
-    for (int i = 0; i < a->requires && same; i++) same = !strcmp(a->require[i], b->require[i]);
-    return same;
-}
-
-static bool has_same_ports(const report_run *a, const report_run *b)
-{
-    bool same = a->backends == b->backends;
-    for (int i = 0; i < a->backends && same; i++)
-        same = is_same(a->text[i], b->text[i]) && is_same(a->name[i], b->name[i]) &&
-               is_same(a->hello[i], b->hello[i]) && !a->absent[i] == !b->absent[i];
-    return same;
-}
-
-static bool has_same_options(const run_about *a, const run_about *b)
-{
-    return a->strict == b->strict && a->diagnose == b->diagnose && a->verbose == b->verbose &&
-           !(a->timeout < b->timeout) && !(a->timeout > b->timeout) && !(a->start_timeout < b->start_timeout) &&
-           !(a->start_timeout > b->start_timeout) && has_same_requires(a, b);
-}
-
-/* What is another thing in two shards; NULL: nothing. */
-static const char *difference(const reader *a, const reader *b)
-{
-    const run_about *const x = &a->about, *const y = &b->about;
-    if (x->shards != y->shards) return "the number of shards";
-    if (strcmp(x->version, y->version) != 0 || strcmp(x->commit, y->commit) != 0) return "the version of verify";
-    if (x->whole != y->whole || strcmp(x->ids, y->ids) != 0) return "the list of cases";
-    if (!has_same_options(x, y)) return "an option";
-    return has_same_ports(&a->run, &b->run) ? NULL : "a port, or whether it could run there,";
-}
-
 static int by_number(const void *a, const void *b)
 {
     int const x = ((const reader *)a)->about.shard, y = ((const reader *)b)->about.shard;
@@ -93,10 +53,10 @@ static int by_number(const void *a, const void *b)
 static int check_together(const merge *m)
 {
     const reader *const first = m->shard;
+    complaint why;
     for (int i = 0; i < m->shards; i++) {
         const reader *const r = &m->shard[i];
-        const char *const what = difference(first, r);
-        if (what) return usage_error("%s and %s are of two runs: %s differs", first->path, r->path, what);
+        if (!is_one_run(first, r, &why)) return refuse_by(&why);
         if (i && r->about.shard == r[-1].about.shard)
             return usage_error("%s and %s are both shard %d of %d: leave one out", r[-1].path, r->path, r->about.shard,
                                r->about.shards);
@@ -137,6 +97,7 @@ static bool read_shard(merge *m, int which, complaint *why)
     }
     if (!reader_end(r, &end, why)) return false;
     m->t.seconds += end.seconds;
+    if (!sights_join(&m->sights, &r->sights)) return refuse(why, "no memory");
     if (end.passed == counted.passed && end.failed == counted.failed && end.skipped == counted.skipped) return true;
     return refuse_file(&(about_file){r->path, why},
                        "its last line counts other verdicts than it has: judge that shard again");
@@ -183,6 +144,7 @@ static void describe_run(merge *m)
     m->run.about = &m->about;
     m->run.cases = m->about.whole;
     m->run.id = m->id;
+    m->run.told = &m->sights;
     m->run.verbose = m->about.verbose;
 }
 
@@ -199,8 +161,7 @@ static int report_all(merge *m)
         reports_add(&m->reports, &m->run, i, results, &m->t);
         if (reports_are_unread(&m->reports)) break;
     }
-    if (!reports_close(&m->reports, &m->run, &m->t))
-        return usage_error("the report could not be written whole: %s", strerror(errno));
+    if (!reports_close(&m->reports, &m->run, &m->t, &why)) return refuse_by(&why);
     return reports_exit_code(&m->run, &m->t);
 }
 
@@ -230,6 +191,7 @@ int command_merge(int argc, char **argv)
     for (int i = 0; i < m->shards; i++) reader_close(&m->shard[i]);
     free(m->id);
     free(m->shard);
+    sights_free(&m->sights);
     free(m);
     return code;
 }

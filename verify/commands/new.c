@@ -1,5 +1,6 @@
 /* verify new: a first port, to change. */
 #include "files/embed.h"
+#include "files/output_file.h"
 #include "files/unknown_word.h"
 #include "options.h"
 #include "shell_word.h"
@@ -8,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 EMBED(new_contract, "include/dsv3.h");
 EMBED(new_c, "verify/ports/first/port.c");
@@ -85,8 +85,7 @@ static void say_python(new_port *n)
 static bool open_folder(const char *path, complaint *why)
 {
     int files = 0;
-    if (!mkdir(path, 0777)) return true;
-    if (errno != EEXIST) return refuse(why, "cannot make the folder %s: %s", path, strerror(errno));
+    if (!output_folder(path, why)) return false;
     DIR *const d = opendir(path);
     if (!d) return refuse(why, "cannot write a port to %s: %s", path, strerror(errno));
     for (const struct dirent *e; (e = readdir(d));) files += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");

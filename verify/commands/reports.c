@@ -2,13 +2,13 @@
 #include "reports.h"
 
 #include "files/file_map.h"
+#include "files/output_file.h"
 #include "files/unknown_word.h"
 #include "options.h"
 #include "standard.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- formats ---- */
 
@@ -32,7 +32,6 @@ static int refuse_format(const char *value, const char *name)
     unknown_word u = {.word = name};
     refuse(&why, "--format=%.200s is unknown", value);
     for (int i = 0; report_formats[i]; i++) unknown_word_offer(&u, report_formats[i]->name);
-    if (format_named(name)) u.nearest = NULL; /* it is there twice */
     unknown_word_refuse(&u, "it takes", &why);
     return usage_error(u.nearest ? "%s" : "%s, or several with commas, each once", why.text);
 }
@@ -51,9 +50,12 @@ static int read_formats(reports *r)
         size_t const length = strcspn(from, ",");
         snprintf(name, sizeof name, "%.*s", (int)(length < sizeof name ? length : sizeof name - 1), from);
         const report_format *const format = format_named(name);
-        if (!format || has_format(r, format) || r->count == MAX_FORMATS) return refuse_format(r->formats, name);
+        if (!format) return refuse_format(r->formats, name);
+        if (has_format(r, format))
+            return usage_error("--format=%.200s names %s twice: leave one out", r->formats, name);
         r->report[r->count++].format = format;
         r->people |= !format->file;
+        r->sees |= format->sees;
         from += length;
         if (!*from) return EXIT_GOOD;
     }
@@ -80,48 +82,57 @@ static const char *kept_that_is(const reports *r, const char *path)
     return NULL;
 }
 
-/* "results-1-of-3.jsonl" in the folder. */
-static void name_file(const reports *r, const report_run *run, const char *file, char *path, size_t cap)
+/* "results-1-of-3.jsonl" in the folder. False: that is too long. */
+static bool name_file(const reports *r, const report_run *run, const char *file, char *path, size_t cap)
 {
     char shard[64] = "";
     int const stem = (int)strcspn(file, ".");
     const run_about *const a = run->about;
     if (a && a->shards > 1) snprintf(shard, sizeof shard, "-%d-of-%d", a->shard, a->shards);
-    snprintf(path, cap, "%s/%.*s%s%s", r->out, stem, file, shard, file + stem);
+    return snprintf(path, cap, "%s/%.*s%s%s", r->out, stem, file, shard, file + stem) < (int)cap;
 }
 
-static int open_file(reports *r, report_run *run, report *o)
+/* What is in it stays until all are open. */
+static int open_file(const reports *r, const report_run *run, report *o)
 {
-    char path[1200];
+    complaint why;
     o->f = stdout;
     if (!o->format->file) return EXIT_GOOD;
     if (!r->out && r->count == 1) return EXIT_GOOD;
     if (!r->out) return usage_error("--format=%s needs --out=DIR for the %s", r->formats, o->format->name);
-    if (mkdir(r->out, 0777) && errno != EEXIST)
-        return usage_error("cannot make the folder %s: %s", r->out, strerror(errno));
-    name_file(r, run, o->format->file, path, sizeof path);
-    const char *const kept = kept_that_is(r, path);
+    if (!name_file(r, run, o->format->file, o->path, sizeof o->path))
+        return usage_error("--out=%.100s... is too long a name", r->out);
+    if (!output_folder(r->out, &why)) return usage_error("%s", why.text);
+    const char *const kept = kept_that_is(r, o->path);
     if (kept) return usage_error("%s is the report's own file; name another, or another --out", kept);
-    o->f = fopen(path, "w");
-    if (!run->kept) run->kept = strcpy(r->whole, path);
-    return o->f ? EXIT_GOOD : usage_error("cannot write %s: %s", path, strerror(errno));
+    o->f = output_open(o->path, &why);
+    return o->f ? EXIT_GOOD : usage_error("%s", why.text);
 }
 
-int reports_open(reports *r, report_run *run)
+static int begin_report(const report_run *run, report *o)
+{
+    if (o->f != stdout && !output_clear(o->f)) return usage_error("cannot write %s: %s", o->path, strerror(errno));
+    o->own = o->format->open(o->f, run);
+    return o->own ? EXIT_GOOD : usage_error("no memory for the report");
+}
+
+int reports_open(reports *r, const report_run *run)
 {
     int code = EXIT_GOOD;
     for (int i = 0; i < r->count && !code; i++) code = open_file(r, run, &r->report[i]);
-    for (int i = 0; i < r->count && !code; i++) {
-        report *const o = &r->report[i];
-        o->own = o->format->open(o->f, run);
-        if (!o->own) code = usage_error("no memory for the report");
-    }
+    for (int i = 0; i < r->count && !code; i++) code = begin_report(run, &r->report[i]);
     return code;
 }
 
 /* ---- results ---- */
 
-void reports_add(const reports *r, const report_run *run, int index, const result results[], tally *t)
+/* What was printed so far reaches the file, or the first cause is kept. */
+static void flush(report *o)
+{
+    if (fflush(o->f) && !o->cause) o->cause = errno;
+}
+
+void reports_add(reports *r, const report_run *run, int index, const result results[], tally *t)
 {
     bool const strict = run->about && run->about->strict;
     t->cases++;
@@ -129,7 +140,7 @@ void reports_add(const reports *r, const report_run *run, int index, const resul
         if (report_counts(run, b, &results[b])) tally_add(t, b, &results[b], strict);
     for (int i = 0; i < r->count; i++) {
         r->report[i].format->result(r->report[i].own, index, results);
-        fflush(r->report[i].f);
+        flush(&r->report[i]);
     }
 }
 
@@ -138,18 +149,50 @@ bool reports_are_unread(const reports *r)
     return r->count == 1 && r->report[0].f == stdout && standard_is_unread();
 }
 
-bool reports_close(reports *r, const report_run *run, const tally *t)
+static void close_file(report *o, const tally *t)
 {
-    bool good = true;
+    o->format->close(o->own, t);
+    flush(o);
+    if (fclose(o->f) && !o->cause) o->cause = errno;
+}
+
+/* Of the files that are whole, the one that a person reads best; NULL: there is none. */
+static const char *best_of(const reports *r)
+{
+    const report *best = NULL;
     for (int i = 0; i < r->count; i++) {
-        report *const o = &r->report[i];
-        o->format->close(o->own, t);
-        if (o->f == stdout) continue;
-        good &= !fflush(o->f) && !ferror(o->f);
-        good &= !fclose(o->f);
+        const report *const o = &r->report[i];
+        if (!*o->path || o->cause) continue;
+        if (!best || o->format->readable > best->format->readable) best = o;
     }
+    return best ? best->path : NULL;
+}
+
+/* Those that aren't whole. False: there is one. */
+static bool are_whole(const reports *r, complaint *why)
+{
+    bool whole = true;
+    for (int i = 0; i < r->count; i++) {
+        const report *const o = &r->report[i];
+        if (!*o->path || !o->cause) continue;
+        if (whole)
+            refuse(why, "%s could not be written whole: %s", o->path, strerror(o->cause));
+        else
+            refuse_more(why, "; nor is %s: %s", o->path, strerror(o->cause));
+        whole = false;
+    }
+    return whole;
+}
+
+bool reports_close(reports *r, report_run *run, const tally *t, complaint *why)
+{
+    for (int i = 0; i < r->count; i++)
+        if (r->report[i].f != stdout) close_file(&r->report[i], t);
+    run->kept = best_of(r);
+    for (int i = 0; i < r->count; i++)
+        if (r->report[i].f == stdout) r->report[i].format->close(r->report[i].own, t);
     if (!r->people && !reports_are_unread(r)) report_summary(stderr, run->name, run->absent, run->backends, t);
-    return good;
+    return are_whole(r, why);
 }
 
 /* ---- the exit code ---- */

@@ -8,7 +8,9 @@
 typedef struct {
     const report_format *format;
     FILE *f;
-    void *own; /* of the format */
+    void *own;       /* of the format */
+    char path[1200]; /* "": it goes to standard output */
+    int cause;       /* errno of the first write that failed, or 0 */
 } report;
 
 typedef struct {
@@ -18,26 +20,27 @@ typedef struct {
     int kepts;
     int count;
     report report[MAX_FORMATS];
-    bool people;      /* one of them is for people */
-    char whole[1200]; /* see report_run */
+    bool people; /* one of them is for people */
+    bool sees;   /* one of them says what the cases see of the known mistakes */
 } reports;
 
 /* Reads `formats`: names with commas between them, each once, one of them of a file if there is a folder. Returns the exit code. */
 int reports_choose(reports *r);
 
-/* Opens them. A file of one shard of several is named after it: results-1-of-3.jsonl. Notes in `run` where the first
- * file lies. Returns the exit code. */
-int reports_open(reports *r, report_run *run);
+/* Opens them, and makes the folder. A file of one shard of several is named after it: results-1-of-3.jsonl. Returns the exit
+ * code. */
+int reports_open(reports *r, const report_run *run);
 
 /* Counts what the ports made of case `index`, and reports it. */
-void reports_add(const reports *r, const report_run *run, int index, const result results[], tally *t);
+void reports_add(reports *r, const report_run *run, int index, const result results[], tally *t);
 
 /* Standard output alone was asked for, and whoever read it has gone, as head does. */
 bool reports_are_unread(const reports *r);
 
-/* Ends them; what is for people alone goes to standard error where nothing else is. False: a file could not be written. Standard
- * output is main's to check. */
-bool reports_close(reports *r, const report_run *run, const tally *t);
+/* Ends them, files first, and notes in `run` which of these a person reads best; what is for people alone goes to standard error
+ * where nothing else is. False: files could not be written whole, one sentence in why names them. Standard output is main's to
+ * check. */
+bool reports_close(reports *r, report_run *run, const tally *t, complaint *why);
 
 /* Of a run that ended: is a verdict bad, was nothing verified, was a required backend not judged? */
 int reports_exit_code(const report_run *run, const tally *t);

@@ -2,6 +2,7 @@
 #include "resume.h"
 
 #include "port/content.h"
+#include "report/environment.h"
 #include "run/case.h"
 #include "verdict.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- whose journal it is ---- */
 
@@ -41,22 +41,15 @@ static void hash_cases(const case_list *cases, char text[FINGERPRINT_TEXT])
     fingerprint_close(f, text);
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The variables that ports of ours read, DSV3_FAST and the like. */
 static void hash_environment(char text[FINGERPRINT_TEXT])
 {
-    enum { MOST = 256 };
-    const char *set[MOST];
-    int n = 0;
+    environment here;
+    environment_here(&here);
     fingerprint *const f = fingerprint_open();
-    for (char **e = environ; *e && n < MOST; e++)
-        if (!strncmp(*e, "DSV3_", 5)) set[n++] = *e;
-    qsort(set, (size_t)n, sizeof *set, by_text);
-    for (int i = 0; i < n; i++) fingerprint_add(f, "variable", set[i], strlen(set[i]));
+    for (int i = 0; i < here.count; i++) {
+        fingerprint_add(f, "name", here.set[i].name, here.set[i].length);
+        fingerprint_add(f, "value", here.set[i].value, strlen(here.set[i].value));
+    }
     fingerprint_close(f, text);
 }
 

@@ -12,7 +12,6 @@
 #include "run/schedule.h"
 #include "shard.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -129,8 +128,8 @@ static int use_arguments(session *s, const operands *cases)
     s->pl.limits = s->a.limits;
     s->reports = (reports){.formats = s->a.format, .out = s->a.out, .kept = &s->a.resume, .kepts = s->a.resume != NULL};
     int code = reports_choose(&s->reports);
-    unsigned const sight = s->a.verbose ? WANT_SIGHT : s->reports.people ? WANT_GLANCE : 0;
-    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | sight;
+    unsigned const looks = s->a.verbose ? WANT_SIGHT : s->reports.sees ? WANT_GLANCE : 0;
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | looks;
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
     if (!code) code = take_share(s);
@@ -269,7 +268,6 @@ static void note_run(session *s)
     run_about *const a = &s->about;
     about_here(a);
     a->timeout = s->a.limits.timeout;
-    a->start_timeout = s->a.limits.start;
     a->strict = s->a.strict;
     a->diagnose = s->a.diagnose;
     a->verbose = s->a.verbose;
@@ -285,6 +283,8 @@ static int open_reports(session *s)
     s->reported.id = s->pl.cases.id;
     s->reported.backends = s->pl.backends;
     s->reported.verbose = s->a.verbose;
+    for (int b = 0; b < s->pl.backends; b++)
+        s->reported.start_timeout[b] = start_seconds(s->pl.backend[b].kind == BACKEND_PROGRAM, s->a.limits);
     s->reported.known = !s->a.backends.count;
     if (!repros_of_run(&s->reported)) return usage_error("no memory");
     return reports_open(&s->reports, &s->reported);
@@ -317,6 +317,7 @@ static bool on_case(const plan *pl, int index, const result results[], void *con
 
 static int run_session(session *s)
 {
+    complaint why;
     int code = check_memory(s);
     if (!code) code = check_requires(s);
     if (!code) code = check_backends(s);
@@ -332,9 +333,8 @@ static int run_session(session *s)
     int const signal_number = run_plan(&s->pl, on_case, s);
     s->t.seconds = now() - from;
     progress_clear(&s->shown);
-    s->t.interrupted = signal_number != 0;
-    if (!reports_close(&s->reports, &s->reported, &s->t))
-        return usage_error("the report could not be written whole: %s", strerror(errno));
+    s->t.interrupted = signal_number || *s->lost.text;
+    if (!reports_close(&s->reports, &s->reported, &s->t, &why)) return usage_error("%s", why.text);
     if (*s->lost.text) return usage_error("%s", s->lost.text);
     if (signal_number && s->a.resume) fprintf(stderr, "verify: the same command goes on from %s\n", s->a.resume);
     return signal_number ? 128 + signal_number : reports_exit_code(&s->reported, &s->t);

@@ -106,6 +106,19 @@ static bool refuse_unknown(const char *text, complaint *why)
     return u.nearest ? false : refuse_more(why, ", a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
 }
 
+bool backend_is_program(const char *text)
+{
+    for (int i = 0; i < KNOWN; i++)
+        if (!strcmp(list[i].name, text)) return list[i].kind == BACKEND_PROGRAM;
+    return !strncmp(text, "exec:", 5);
+}
+
+double start_seconds(bool program, port_limits limits)
+{
+    if (limits.start > 0) return limits.start;
+    return program ? START_SECONDS : limits.timeout;
+}
+
 bool backend_resolve(const char *text, backend *out, complaint *why)
 {
     memset(out, 0, sizeof *out);
@@ -115,7 +128,7 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
         out->kind = BACKEND_SHARED_OBJECT;
         return kernels_build(text + 5, out, why);
     }
-    bool const program = !strncmp(text, "exec:", 5);
+    bool const program = backend_is_program(text);
     if (!program && !strchr(text, '/')) {
         return refuse_unknown(text, why);
     }

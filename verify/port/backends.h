@@ -4,6 +4,7 @@
 
 #include "dsv3.h"
 #include "files/complaint.h"
+#include "limits.h"
 
 #include <stdbool.h>
 
@@ -27,6 +28,13 @@ void backend_call(backend *b, const char *name);
 
 /* Of backends that are shown by the same name, the later ones get a number: plain, plain#2. */
 void backends_number(backend all[], int count);
+
+/* Does a --backend mean a program? */
+bool backend_is_program(const char *text);
+
+/* How long the start of a program, or of a port in C, may take: as long as it was said, else START_SECONDS for a program, and as
+ * a case for a port in C. */
+double start_seconds(bool program, port_limits limits);
 
 /* The i-th known name, or NULL past the end. */
 const char *backend_known(int i);

@@ -4,8 +4,7 @@
 
 typedef struct {
     double timeout; /* of one case; a program's two runs have so many each */
-    /* Of the start until its hello; 0: as for a case for a port in C, START_SECONDS for a program. */
-    double start;
+    double start;   /* of the start until its hello; 0: the default, see start_seconds */
 } port_limits;
 
 enum { START_SECONDS = 120 };

@@ -265,7 +265,6 @@ native *native_open(const backend *b, port_limits limits, answer *hello)
     if (!n) abort();
     n->b = *b;
     n->limits = limits;
-    if (!(limits.start > 0)) n->limits.start = limits.timeout;
     begin(n, hello);
     if (hello->outcome == PORT_RAN) snprintf(n->ops, sizeof n->ops, "%s", hello->declared);
     return n;

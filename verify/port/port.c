@@ -39,6 +39,7 @@ port *port_open(const backend *b, port_limits limits)
     port *const p = calloc(1, sizeof *p);
     if (!p) abort();
     p->b = *b;
+    limits.start = start_seconds(b->kind == BACKEND_PROGRAM, limits);
     struck_take();
     if (*b->absent) {
         answer_set(&p->hello, PORT_SKIPPED, b->absent);

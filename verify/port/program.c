@@ -154,7 +154,6 @@ program *program_open(const char *command, port_limits limits, answer *hello)
     if (!p) abort();
     snprintf(p->command, sizeof p->command, "%s", command);
     p->limits = limits;
-    if (!(limits.start > 0)) p->limits.start = START_SECONDS;
     begin_answer(p, hello);
     return p;
 }

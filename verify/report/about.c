@@ -34,6 +34,7 @@ void about_here(run_about *a)
     time_t const now = time(NULL);
     snprintf(a->version, sizeof a->version, "%s", version_number());
     snprintf(a->commit, sizeof a->commit, "%s", version_commit());
+    environment_here(&a->environment);
     gethostname(host, sizeof host - 1);
     printable(a->host, sizeof a->host, host, strlen(host), false);
     name_processor(a->processor, sizeof a->processor);

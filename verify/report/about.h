@@ -2,6 +2,7 @@
 #ifndef ABOUT_H
 #define ABOUT_H
 
+#include "environment.h"
 #include "files/fingerprint.h"
 
 enum { MOST_REQUIRES = 64 };
@@ -9,17 +10,18 @@ enum { MOST_REQUIRES = 64 };
 typedef struct {
     char version[64], commit[96]; /* of verify */
     char host[128], processor[128];
-    char started[32];              /* ISO 8601, UTC */
-    double timeout, start_timeout; /* seconds; 0: the default */
+    char started[32]; /* ISO 8601, UTC */
+    double timeout;   /* seconds */
     bool strict, diagnose, verbose;
     int requires;
     const char *require[MOST_REQUIRES]; /* backends that must have been judged */
-    int shard, shards;                  /* which of how many, from 1 on; 1 of 1: the whole */
-    int whole;                          /* cases of all shards */
-    char ids[FINGERPRINT_TEXT];         /* of their ids, in order */
+    environment environment;
+    int shard, shards;          /* which of how many, from 1 on; 1 of 1: the whole */
+    int whole;                  /* cases of all shards */
+    char ids[FINGERPRINT_TEXT]; /* of their ids, in order */
 } run_about;
 
-/* The program, the machine and the time: now. */
+/* The program, the machine, the environment and the time: now. */
 void about_here(run_about *a);
 
 /* Of all shards' cases. */

@@ -22,6 +22,16 @@ static int op_of_id(by_op *t, const char *id)
     return t->ops++;
 }
 
+/* What others say that the cases see. */
+static void take_sights(by_op *t, const sights *told)
+{
+    for (int i = 0; i < t->ops; i++) {
+        const sight_row *const row = sights_find(told, t->op[i].name);
+        t->op[i].told = row != NULL;
+        for (int b = 0; row && b < t->run->backends; b++) t->op[i].of[b].sight = row->of[b];
+    }
+}
+
 /* A run of a few cases, each of another op, tells of each. */
 static bool needs_rows(const by_op *t)
 {
@@ -41,6 +51,7 @@ by_op *by_op_open(const report_run *run)
         t->op_of[i] = op;
         t->op[op].cases++;
     }
+    if (run->told) take_sights(t, run->told);
     t->rows = needs_rows(t);
     if (t->op_of) return t;
     by_op_close(t);
@@ -66,17 +77,17 @@ static bool has_constant_output(const result *r)
 
 static void count_seen(cell *c, const char *op, const result *r)
 {
-    c->looked |= r->glanced || r->quirks_tried;
-    c->unlooked |= !r->glanced && !r->quirks_tried;
+    c->sight.looked |= r->glanced || r->quirks_tried;
+    c->sight.unlooked |= !r->glanced && !r->quirks_tried;
     for (int q = 0; ref_quirk(q); q++) {
         if (strcmp(ref_quirk(q)->op, op) != 0) continue;
-        if (r->quirks_tried ? !ref_has(r->quirks_blind, q) : ref_has(r->quirks_seen, q)) ref_add(&c->seen, q);
+        if (r->quirks_tried ? !ref_has(r->quirks_blind, q) : ref_has(r->quirks_seen, q)) ref_add(&c->sight.seen, q);
     }
 }
 
-static void count_passed(cell *c, const char *op, const result *r)
+static void count_passed(cell *c, const op_row *op, const result *r)
 {
-    count_seen(c, op, r);
+    if (!op->told) count_seen(c, op->name, r);
     if (!c->passed++) c->bits = HUGE_VAL;
     c->constant += r->constant;
     c->flips += r->flips;
@@ -89,7 +100,7 @@ static void count_passed(cell *c, const char *op, const result *r)
     c->partly_constant += !r->constant && has_constant_output(r);
 }
 
-static bool count(cell *c, const char *op, const result *r)
+static bool count(cell *c, const op_row *op, const result *r)
 {
     for (int i = 0; i < r->outputs; i++) c->elements += (double)r->output[i].count;
     if (r->v == SKIP) return reasons_add(&c->skips, r->why, 1);
@@ -108,7 +119,7 @@ bool by_op_add(by_op *t, int index, const result results[])
     op_row *const op = &t->op[t->op_of[index]];
     bool good = true;
     for (int b = 0; b < t->run->backends && good; b++)
-        if (report_counts(t->run, b, &results[b])) good = count(&op->of[b], op->name, &results[b]);
+        if (report_counts(t->run, b, &results[b])) good = count(&op->of[b], op, &results[b]);
     return good;
 }
 
@@ -135,7 +146,7 @@ static bool is_seen(const by_op *t, const op_row *o, int quirk)
     bool whole = false;
     for (int b = 0; b < t->run->backends; b++) whole |= is_whole(o, b);
     for (int b = 0; b < t->run->backends; b++)
-        if (o->of[b].passed && (is_whole(o, b) || !whole) && !ref_has(o->of[b].seen, quirk)) return false;
+        if (o->of[b].passed && (is_whole(o, b) || !whole) && !ref_has(o->of[b].sight.seen, quirk)) return false;
     return true;
 }
 
@@ -144,8 +155,8 @@ op_sight by_op_sight(const by_op *t, int op)
     const op_row *const o = &t->op[op];
     op_sight s = {.whole = true};
     for (int b = 0; b < t->run->backends; b++) {
-        s.looked |= o->of[b].looked;
-        s.whole &= !o->of[b].unlooked;
+        s.looked |= o->of[b].sight.looked;
+        s.whole &= !o->of[b].sight.unlooked;
     }
     for (int q = 0; ref_quirk(q); q++) {
         if (strcmp(ref_quirk(q)->op, o->name) != 0) continue;

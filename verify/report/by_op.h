@@ -11,10 +11,9 @@ typedef struct {
     int partly_constant; /* in some outputs */
     int64_t flips;
     double elements, budget;
-    double bits;           /* the fewest; infinite: none were measured */
-    bool inexact;          /* some output is */
-    ref_set seen;          /* quirks that a case which passed sees */
-    bool looked, unlooked; /* some cases that passed were asked which; some weren't */
+    double bits;  /* the fewest; infinite: none were measured */
+    bool inexact; /* some output is */
+    sight sight;
     reasons skips;
     reasons partial; /* made without some outputs: `why` names them */
 } cell;
@@ -22,6 +21,7 @@ typedef struct {
 typedef struct {
     char name[32];
     int cases;
+    bool told; /* what its cases see: the results don't say it */
     cell of[MAX_BACKENDS];
 } op_row;
 

@@ -139,12 +139,12 @@ static bool read_diagnosis(json_t *list, result *r)
     return true;
 }
 
-static bool read_blind(json_t *list, result *r)
+static bool read_mistakes(json_t *list, ref_set *out)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         int const q = quirk_named(json_string_value(json_array_get(list, i)));
         if (q < 0) return false;
-        ref_add(&r->quirks_blind, q);
+        ref_add(out, q);
     }
     return json_is_array(list);
 }
@@ -194,8 +194,9 @@ bool result_of_json(json_t *line, const char **id, const char **backend, result 
            read_texts(line, &r) && get_number(line, "port_seconds", &r.port_seconds) &&
            get_number(line, "reference_seconds", &r.reference_seconds) && get_whole(line, "flips", &r.flips) &&
            read_diagnosis(json_object_get(line, "diagnosis"), &r) && get_int(line, "quirks_tried", &r.quirks_tried) &&
-           read_blind(json_object_get(line, "blind"), &r) && read_not_made(json_object_get(line, "not_made"), &r) &&
-           read_rest(line, &r) && read_outputs(json_object_get(line, "outputs"), &r) && verdict_read(&r, sizeof r, out);
+           read_mistakes(json_object_get(line, "blind"), &r.quirks_blind) &&
+           read_not_made(json_object_get(line, "not_made"), &r) && read_rest(line, &r) &&
+           read_outputs(json_object_get(line, "outputs"), &r) && verdict_read(&r, sizeof r, out);
 }
 
 /* ---- the run ---- */
@@ -210,10 +211,23 @@ static bool read_options(json_t *from, run_about *a)
         if (!a->require[i]) return false;
     }
     return get_bool(from, "strict", &a->strict) && get_bool(from, "diagnose", &a->diagnose) &&
-           get_bool(from, "verbose", &a->verbose) && get_number(from, "timeout", &a->timeout) &&
-           get_number(from, "start_timeout", &a->start_timeout);
+           get_bool(from, "verbose", &a->verbose) && get_number(from, "timeout", &a->timeout);
 }
 
+/* Files of older versions have none. */
+static bool read_environment(json_t *from, environment *e)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(from, name, value)
+    {
+        variable const v = {name, strlen(name), json_string_value(value)};
+        if (!v.value || !environment_add(e, &v)) return false;
+    }
+    return !from || json_is_object(from);
+}
+
+/* Files of older versions don't say when a port's start is late. */
 static bool read_ports(json_t *list, report_run *run)
 {
     if (!json_is_array(list) || !json_array_size(list) || json_array_size(list) > MAX_BACKENDS) return false;
@@ -224,7 +238,8 @@ static bool read_ports(json_t *list, report_run *run)
         run->name[b] = json_string_value(json_object_get(port, "port"));
         run->hello[b] = json_string_value(json_object_get(port, "hello"));
         run->absent[b] = json_string_value(json_object_get(port, "absent"));
-        if (!run->text[b] || !run->name[b] || !run->hello[b]) return false;
+        bool const timed = lacks(port, "start_timeout") || get_number(port, "start_timeout", &run->start_timeout[b]);
+        if (!run->text[b] || !run->name[b] || !run->hello[b] || !timed) return false;
     }
     return true;
 }
@@ -251,6 +266,7 @@ bool run_of_json(json_t *line, run_about *about, report_run *run)
            get_text(from, "processor", a->processor, sizeof a->processor) &&
            get_text(from, "started", a->started, sizeof a->started) && get_text(from, "ids", a->ids, sizeof a->ids) &&
            fingerprint_is(a->ids) && read_options(json_object_get(from, "options"), a) &&
+           read_environment(json_object_get(from, "environment"), &a->environment) &&
            read_ports(json_object_get(from, "ports"), run) && read_share(from, a, run);
 }
 
@@ -263,4 +279,38 @@ bool end_of_json(json_t *line, tally *out)
            get_int(from, "cases", &out->cases) && get_number(from, "run_seconds", &out->seconds) &&
            get_bool(from, "interrupted", &out->interrupted) && get_int(from, "shard", &out->shard) &&
            get_int(from, "shards", &out->shards);
+}
+
+/* ---- what the cases see ---- */
+
+static int port_named(const report_run *run, const char *name)
+{
+    for (int b = 0; name && b < run->backends; b++)
+        if (!strcmp(run->name[b], name)) return b;
+    return -1;
+}
+
+static bool read_sight(json_t *from, const char *op, const report_run *run, sights *out)
+{
+    char looked[8];
+    int const b = port_named(run, json_string_value(json_object_get(from, "port")));
+    sight s = {.looked = false};
+    if (b < 0 || !get_text(from, "looked", looked, sizeof looked)) return false;
+    s.looked = strcmp(looked, "none") != 0;
+    s.unlooked = strcmp(looked, "all") != 0;
+    return read_mistakes(json_object_get(from, "seen"), &s.seen) && sights_add(out, op, b, &s);
+}
+
+bool sights_of_json(json_t *line, const report_run *run, sights *out)
+{
+    json_t *const rows = json_object_get(json_object_get(line, "end"), "sees");
+    bool good = true;
+    for (size_t i = 0; i < json_array_size(rows) && good; i++) {
+        json_t *const ports = json_object_get(json_array_get(rows, i), "ports");
+        char op[sizeof out->op->op];
+        good = get_text(json_array_get(rows, i), "op", op, sizeof op) && json_is_array(ports);
+        for (size_t k = 0; k < json_array_size(ports) && good; k++)
+            good = read_sight(json_array_get(ports, k), op, run, out);
+    }
+    return good && (!rows || json_is_array(rows));
 }

@@ -15,4 +15,7 @@ bool run_of_json(json_t *line, run_about *about, report_run *run);
 /* The last line; of the counts by port there is nothing. False: it is none. */
 bool end_of_json(json_t *line, tally *out);
 
+/* What the same line says that the cases of the run see; nothing, in files of older versions. Free it either way. */
+bool sights_of_json(json_t *line, const report_run *run, sights *out);
+
 #endif

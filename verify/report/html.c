@@ -275,4 +275,4 @@ static void close_html(void *own, const tally *t)
     free_report(h);
 }
 
-const report_format report_as_html = {"html", "report.html", open_html, add_results, close_html};
+const report_format report_as_html = {"html", "report.html", open_html, add_results, close_html, false, 4};

@@ -1,6 +1,7 @@
 /* See jsonl.h. */
 #include "jsonl.h"
 
+#include "by_op.h"
 #include "printable.h"
 
 #include <math.h>
@@ -74,6 +75,14 @@ static void print_not_made(FILE *f, const char *names)
     fputc(']', f);
 }
 
+static void print_mistakes(FILE *f, ref_set set)
+{
+    fputc('[', f);
+    for (int q = 0, n = 0; ref_quirk(q); q++)
+        if (ref_has(set, q)) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
+    fputc(']', f);
+}
+
 /* b: the backend. */
 static void print_result(FILE *f, const report_run *run, int index, int b, const result *r)
 {
@@ -107,10 +116,8 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
         fprintf(f, ",\"undecided\":%lld", (long long)r->diagnosis[i].undecided);
         fputc('}', f);
     }
-    fprintf(f, "],\"quirks_tried\":%d,\"blind\":[", r->quirks_tried);
-    for (int q = 0, n = 0; ref_quirk(q); q++)
-        if (ref_has(r->quirks_blind, q)) fprintf(f, "%s\"%s\"", n++ ? "," : "", ref_quirk(q)->name);
-    fputc(']', f);
+    fprintf(f, "],\"quirks_tried\":%d,\"blind\":", r->quirks_tried);
+    print_mistakes(f, r->quirks_blind);
     if (r->quirks_seconds > 0) print_json_number(f, "quirks_seconds", r->quirks_seconds);
     fprintf(f, ",\"undiagnosed\":");
     print_json_text(f, r->undiagnosed);
@@ -131,18 +138,36 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
 
 /* ---- the run ---- */
 
-static void print_options(FILE *f, const run_about *a)
+static double longest_start(const report_run *run)
 {
+    double longest = 0;
+    for (int b = 0; b < run->backends; b++) longest = fmax(longest, run->start_timeout[b]);
+    return longest;
+}
+
+static void print_options(FILE *f, const report_run *run)
+{
+    const run_about *const a = run->about;
     fprintf(f, ",\"options\":{\"strict\":%s,\"diagnose\":%s,\"verbose\":%s", json_bool(a->strict),
             json_bool(a->diagnose), json_bool(a->verbose));
     print_json_number(f, "timeout", a->timeout);
-    print_json_number(f, "start_timeout", a->start_timeout);
+    print_json_number(f, "start_timeout", longest_start(run));
     fprintf(f, ",\"require\":[");
     for (int i = 0; i < a->requires; i++) {
         if (i) fputc(',', f);
         print_json_text(f, a->require[i]);
     }
     fprintf(f, "]}");
+}
+
+static void print_environment(FILE *f, const environment *e)
+{
+    fprintf(f, ",\"environment\":{");
+    for (int i = 0; i < e->count; i++) {
+        fprintf(f, "%s\"%.*s\":", i ? "," : "", (int)e->set[i].length, e->set[i].name);
+        print_json_text(f, e->set[i].value);
+    }
+    fputc('}', f);
 }
 
 static void print_ports(FILE *f, const report_run *run)
@@ -153,6 +178,7 @@ static void print_ports(FILE *f, const report_run *run)
         print_json_text(f, run->text[b]);
         print_json_pair(f, "port", run->name[b]);
         print_json_pair(f, "hello", run->hello[b] ? run->hello[b] : "");
+        print_json_number(f, "start_timeout", run->start_timeout[b]);
         if (run->absent[b]) print_json_pair(f, "absent", run->absent[b]);
         fputc('}', f);
     }
@@ -169,20 +195,56 @@ static void print_run(FILE *f, const report_run *run)
     print_json_pair(f, "host", a->host);
     print_json_pair(f, "processor", a->processor);
     print_json_pair(f, "started", a->started);
-    print_options(f, a);
+    print_options(f, run);
+    print_environment(f, &a->environment);
     print_ports(f, run);
     fprintf(f, ",\"shard\":%d,\"shards\":%d,\"cases\":%d,\"whole\":%d", a->shard, a->shards, run->cases, a->whole);
     print_json_pair(f, "ids", a->ids);
     fprintf(f, "}}\n");
 }
 
-/* The last line. */
-static void print_end(FILE *f, const run_about *a, const tally *t)
+/* Ports of which a case passed. */
+static void print_port_sights(FILE *f, const report_run *run, const op_row *o)
 {
+    for (int b = 0, n = 0; b < run->backends; b++) {
+        const sight *const s = &o->of[b].sight;
+        if (!s->looked && !s->unlooked) continue;
+        fprintf(f, "%s{\"port\":", n++ ? "," : "");
+        print_json_text(f, run->name[b]);
+        fprintf(f, ",\"looked\":\"%s\",\"seen\":", !s->looked ? "none" : s->unlooked ? "some" : "all");
+        print_mistakes(f, s->seen);
+        fputc('}', f);
+    }
+}
+
+/* Of each op that somebody passed. */
+static void print_sights(FILE *f, const by_op *table)
+{
+    fprintf(f, ",\"sees\":[");
+    for (int i = 0, n = 0; i < table->ops; i++) {
+        const op_row *const o = &table->op[i];
+        op_sight const s = by_op_sight(table, i);
+        if (!s.looked && s.whole) continue;
+        fprintf(f, "%s{\"op\":", n++ ? "," : "");
+        print_json_text(f, o->name);
+        fprintf(f, ",\"seen\":%d,\"mistakes\":%d,\"whole\":%s,\"ports\":[", s.looked ? s.seen : 0, s.quirks,
+                json_bool(s.whole));
+        print_port_sights(f, table->run, o);
+        fprintf(f, "]}");
+    }
+    fputc(']', f);
+}
+
+/* The last line. */
+static void print_end(FILE *f, const by_op *table, const tally *t)
+{
+    const run_about *const a = table->run->about;
     fprintf(f, "{\"end\":{\"passed\":%d,\"failed\":%d,\"skipped\":%d,\"suspect\":%d,\"cases\":%d", t->passed, t->failed,
             t->skipped, t->suspect, t->cases);
     print_json_number(f, "run_seconds", t->seconds);
-    fprintf(f, ",\"interrupted\":%s,\"shard\":%d,\"shards\":%d}}\n", json_bool(t->interrupted), a->shard, a->shards);
+    fprintf(f, ",\"interrupted\":%s,\"shard\":%d,\"shards\":%d", json_bool(t->interrupted), a->shard, a->shards);
+    print_sights(f, table);
+    fprintf(f, "}}\n");
 }
 
 /* ---- the format ---- */
@@ -190,13 +252,15 @@ static void print_end(FILE *f, const run_about *a, const tally *t)
 typedef struct {
     FILE *f;
     const report_run *run;
+    by_op *table; /* NULL: this is no run */
 } jsonl_report;
 
 static void *open_jsonl(FILE *f, const report_run *run)
 {
     jsonl_report *const j = malloc(sizeof *j);
     if (!j) return NULL;
-    *j = (jsonl_report){f, run};
+    *j = (jsonl_report){f, run, run->about ? by_op_open(run) : NULL};
+    if (run->about && !j->table) return free(j), NULL;
     if (run->about) print_run(f, run);
     return j;
 }
@@ -204,14 +268,18 @@ static void *open_jsonl(FILE *f, const report_run *run)
 static void print_results(void *own, int index, const result results[])
 {
     const jsonl_report *const j = own;
+    if (j->table) by_op_add(j->table, index, results);
     for (int b = 0; b < j->run->backends; b++) print_result(j->f, j->run, index, b, &results[b]);
 }
 
 static void close_jsonl(void *own, const tally *counts)
 {
     const jsonl_report *const j = own;
-    if (j->run->about) print_end(j->f, j->run->about, counts);
+    if (j->table) {
+        print_end(j->f, j->table, counts);
+        by_op_close(j->table);
+    }
     free(own);
 }
 
-const report_format report_as_jsonl = {"jsonl", "results.jsonl", open_jsonl, print_results, close_jsonl};
+const report_format report_as_jsonl = {"jsonl", "results.jsonl", open_jsonl, print_results, close_jsonl, true, 2};

@@ -181,4 +181,4 @@ static void close_markdown(void *own, const tally *t)
     free_report(m);
 }
 
-const report_format report_as_markdown = {"md", "summary.md", open_markdown, add_results, close_markdown};
+const report_format report_as_markdown = {"md", "summary.md", open_markdown, add_results, close_markdown, false, 3};

@@ -63,7 +63,7 @@ bool reader_end(reader *r, tally *end, complaint *why)
 {
     json_t *const line = read_line(r, why);
     if (!line) return false;
-    bool const good = end_of_json(line, end) && getc(r->f) == EOF;
+    bool const good = end_of_json(line, end) && sights_of_json(line, &r->run, &r->sights) && getc(r->f) == EOF;
     json_decref(line);
     if (good && end->interrupted) return refuse_reader(r, why, "is of a run that was interrupted: " AGAIN);
     return good || refuse_reader(r, why, "does not end as what verify run --format=jsonl writes: " AGAIN);
@@ -83,5 +83,6 @@ void reader_close(reader *r)
     if (r->f) fclose(r->f);
     free(r->text);
     json_decref(r->head);
+    sights_free(&r->sights);
     *r = (reader){.f = NULL};
 }

@@ -15,6 +15,7 @@ typedef struct {
     json_t *head; /* the first line; run and about lie in it */
     run_about about;
     report_run run;
+    sights sights; /* of the last line */
 } reader;
 
 /* Reads the first line. Close it either way. False: one sentence in why. */

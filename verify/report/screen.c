@@ -23,6 +23,7 @@ typedef struct {
     int bits;                 /* with the blank before it */
     int sees;
     const char *head; /* over what passed */
+    int columns;      /* of the screen */
 } widths;
 
 static int wider(int a, int b)
@@ -47,10 +48,10 @@ static int describe_sight(const by_op *t, int i, char *text, size_t cap)
     return snprintf(text, cap, "%d%s/%d", s.seen, s.seen < s.quirks && !s.whole ? "+" : "", s.quirks);
 }
 
-static widths measure(const by_op *t, int ports, const int port[])
+static widths measure(const by_op *t, int columns, int ports, const int port[])
 {
     char text[40];
-    widths w = {.op = 2, .bits = 6, .sees = 4};
+    widths w = {.op = 2, .bits = 6, .sees = 4, .columns = columns};
     for (int i = 0; i < t->ops; i++) {
         w.op = wider(w.op, (int)strlen(t->op[i].name));
         w.sees = wider(w.sees, describe_sight(t, i, text, sizeof text));
@@ -74,15 +75,19 @@ static void print_row(FILE *f, const by_op *t, int i, const cell *c, const width
             c->skips.skipped + c->vacuous, c->elements, budget, w->bits + 1, bits, w->sees, sees);
 }
 
-static void print_port(FILE *f, const by_op *t, int b)
+/* False: the screen is too narrow, and nothing is printed. */
+static bool print_port(FILE *f, const by_op *t, int columns, int b)
 {
+    enum { NUMBERS = 4 * 8 + 11 }; /* passed, failed, skipped, elements, budget */
     char name[64];
-    widths w = measure(t, 1, &b);
+    widths w = measure(t, columns, 1, &b);
     w.op = wider(w.op, 22);
+    if (w.op + NUMBERS + w.bits + 1 + 1 + w.sees > columns && columns < SCREEN_COLUMNS) return false;
     screen_cut(name, sizeof name, t->run->name[b], w.op);
     fprintf(f, "%-*s %7s %6s %7s %10s %6s%*s %*s\n", w.op, name, "passed", "failed", "skipped", "elements", "budget",
             w.bits + 1, "bits", w.sees, "sees");
     for (int i = 0; i < t->ops; i++) print_row(f, t, i, &t->op[i].of[b], &w);
+    return true;
 }
 
 /* ---- several ports ---- */
@@ -97,7 +102,7 @@ static int width_of(const widths *w, int b)
 static int fit(const widths *w, int ports, const int port[], int least)
 {
     int used = w->op + 1 + w->sees, n = 0;
-    while (n < ports && used + 1 + wider(w->passed[port[n]], least) + w->bits <= SCREEN_COLUMNS)
+    while (n < ports && used + 1 + wider(w->passed[port[n]], least) + w->bits <= w->columns)
         used += 1 + wider(w->passed[port[n++]], least) + w->bits;
     return n ? n : 1;
 }
@@ -123,7 +128,7 @@ static void widen_names(const by_op *t, widths *w, int ports, const int port[], 
 /* "passed" over the numbers where there is room for all ports, else "ok"; then what is left. */
 static void widen(const by_op *t, widths *w, int ports, const int port[])
 {
-    int spare = SCREEN_COLUMNS - w->op - 1 - w->sees;
+    int spare = w->columns - w->op - 1 - w->sees;
     w->head = fit(w, ports, port, (int)strlen("passed")) == ports ? "passed" : "ok";
     for (int p = 0; p < ports; p++) {
         w->passed[port[p]] = wider(w->passed[port[p]], (int)strlen(w->head));
@@ -162,9 +167,9 @@ static void print_block(FILE *f, const by_op *t, const widths *w, int ports, con
     }
 }
 
-static void print_ports(FILE *f, const by_op *t, int ports, const int port[])
+static void print_ports(FILE *f, const by_op *t, int columns, int ports, const int port[])
 {
-    widths w = measure(t, ports, port);
+    widths w = measure(t, columns, ports, port);
     widen(t, &w, ports, port);
     for (int p = 0; p < ports;) {
         int const n = fit(&w, ports - p, port + p, 0);
@@ -193,7 +198,8 @@ static void print_note(FILE *f, const by_op *t, int b)
     if (!used) return;
     screen_cut(label, sizeof label, t->run->name[b], 22);
     snprintf(label + strlen(label), sizeof label - strlen(label), ": ");
-    screen_cut(cut, sizeof cut, text, 2 * (SCREEN_COLUMNS - 4) - (int)strlen(label) - 20);
+    int const room = 2 * (columns_within(f, SCREEN_COLUMNS) - 4) - 20;
+    screen_cut(cut, sizeof cut, text, wider(room, 32) - (int)strlen(label));
     snprintf(text, sizeof text, "%s%s", label, cut);
     print_wrapped(f, "", text, 0, SCREEN_COLUMNS);
 }
@@ -202,7 +208,8 @@ void screen_print(FILE *f, const by_op *t)
 {
     int port[MAX_BACKENDS];
     int const ports = by_op_ports(t, port);
-    if (ports == 1) print_port(f, t, port[0]);
-    if (ports > 1) print_ports(f, t, ports, port);
+    int const columns = columns_within(f, SCREEN_COLUMNS);
+    bool const alone = ports == 1 && print_port(f, t, columns, port[0]);
+    if (ports && !alone) print_ports(f, t, columns, ports, port);
     for (int p = 0; p < ports; p++) print_note(f, t, port[p]);
 }

@@ -39,16 +39,18 @@ static void print_output_line(FILE *f, const output_stats *s)
     if (s->constant) fprintf(f, ", constant");
 }
 
-static void print_index(FILE *f, const output_stats *s, int64_t i)
+/* "[2, 0, 3]" */
+static void describe_index(const output_stats *s, int64_t i, char *text, size_t cap)
 {
     int64_t index[DSV3_MAX_NDIM];
     for (int d = s->ndim - 1; d >= 0; d--) {
         index[d] = i % s->shape[d];
         i /= s->shape[d];
     }
-    fputc('[', f);
-    for (int d = 0; d < s->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)index[d]);
-    fputc(']', f);
+    int n = snprintf(text, cap, "[");
+    for (int d = 0; d < s->ndim; d++)
+        n += snprintf(text + n, cap - (size_t)n, "%s%lld", d ? ", " : "", (long long)index[d]);
+    snprintf(text + n, cap - (size_t)n, "]");
 }
 
 static void print_tensor(FILE *f, const output_stats *s)
@@ -65,15 +67,18 @@ static void print_tensor(FILE *f, const output_stats *s)
 
 static void print_worst(FILE *f, const output_stats *s)
 {
+    char index[200], text[300], off[60] = "off beyond measure";
     print_tensor(f, s);
-    fprintf(f, "    worst ");
-    print_index(f, s, s->worst);
-    fprintf(f, "  got %.9g (%a)\n", s->got, s->got);
-    fprintf(f, "    truth %.17g\n    legal %.9g to %.9g", s->truth, s->lower, s->upper);
+    describe_index(s, s->worst, index, sizeof index);
+    snprintf(text, sizeof text, "%s  got %.9g (%a)", index, s->got, s->got);
+    print_wrapped(f, "    worst ", text, 10, SCREEN_COLUMNS);
+    fprintf(f, "    truth %.17g\n", s->truth);
     if (isfinite(s->budget))
-        fprintf(f, ": off by %.3g times what is allowed\n", s->budget);
-    else
-        fprintf(f, ": %s\n", s->lower == s->upper ? "one value is legal" : "off beyond measure");
+        snprintf(off, sizeof off, "off by %.3g times what is allowed", s->budget);
+    else if (s->lower == s->upper)
+        snprintf(off, sizeof off, "one value is legal");
+    snprintf(text, sizeof text, "%.9g to %.9g: %s", s->lower, s->upper, off);
+    print_wrapped(f, "    legal ", text, 10, SCREEN_COLUMNS);
 }
 
 /* What a quirk explains of so many illegal elements, most of them. */
@@ -218,6 +223,16 @@ static void describe_case(char *text, size_t cap, const char *backend, const res
     snprintf(text, cap, "%-12s %-*s %s", backend, pad, verdict_text, id);
 }
 
+/* The case is broken into lines too. */
+static void print_narrow(FILE *f, const char *named, const char *text)
+{
+    char label[100], rest[1400];
+    int const first = (int)strcspn(named, " ");
+    snprintf(label, sizeof label, "%.*s ", first, named);
+    snprintf(rest, sizeof rest, "%s%s", named + first + strspn(named + first, " "), text);
+    print_wrapped(f, label, rest, 4, SCREEN_COLUMNS);
+}
+
 /* What the outputs came to, broken into lines behind the case. */
 static void print_outcome(FILE *f, const char *named, const result *r)
 {
@@ -227,14 +242,17 @@ static void print_outcome(FILE *f, const char *named, const result *r)
     if (!whole) return;
     describe(whole, r);
     fclose(whole);
-    print_wrapped(f, named, text, 4, SCREEN_COLUMNS);
+    if (columns_within(f, SCREEN_COLUMNS) == SCREEN_COLUMNS)
+        print_wrapped(f, named, text, 4, SCREEN_COLUMNS);
+    else
+        print_narrow(f, named, text);
     free(text);
 }
 
 void report_text(FILE *f, const char *id, const char *backend, const repro *again, const result *r, bool verbose)
 {
     char named[700];
-    describe_case(named, sizeof named, backend, r, id, verbose ? 100 : SCREEN_COLUMNS);
+    describe_case(named, sizeof named, backend, r, id, verbose ? 100 : columns_within(f, SCREEN_COLUMNS));
     if (verbose) {
         fputs(named, f);
         describe(f, r);
@@ -277,7 +295,7 @@ static void print_start(FILE *f, const run_about *a)
     char text[400], cut[100];
     snprintf(text, sizeof text, "verify %s%s%.18s%s on %s: %s", a->version, *a->commit ? " (" : "", a->commit,
              *a->commit ? ")" : "", a->host, a->processor);
-    screen_cut(cut, sizeof cut, text, SCREEN_COLUMNS);
+    screen_cut(cut, sizeof cut, text, columns_within(f, SCREEN_COLUMNS));
     fprintf(f, "%s\n", cut);
     fflush(f);
 }
@@ -321,9 +339,13 @@ static void print_case(text_report *t, int index, int b, const result *r)
     if (run->verbose || !bad || t->failed <= MOST_IN_FULL) {
         report_text(t->f, run->id[index], run->name[b], &run->again[b], r, run->verbose);
     } else if (t->failed <= MOST_IN_FULL + MOST_BY_A_LINE) {
-        describe_case(named, sizeof named, run->name[b], r, run->id[index], SCREEN_COLUMNS);
-        screen_cut(cut, sizeof cut, named, SCREEN_COLUMNS);
-        fprintf(t->f, "%s\n", cut);
+        int const columns = columns_within(t->f, SCREEN_COLUMNS);
+        describe_case(named, sizeof named, run->name[b], r, run->id[index], columns);
+        screen_cut(cut, sizeof cut, named, columns);
+        if (columns < SCREEN_COLUMNS)
+            print_narrow(t->f, named, "");
+        else
+            fprintf(t->f, "%s\n", cut);
     }
     t->lines = true;
 }
@@ -364,8 +386,10 @@ static void print_absent(const text_report *t)
             snprintf(text + used, sizeof text - (size_t)used, "%s%s (%.200s)", before, run->name[b], run->absent[b]);
         named += snprintf(names + named, sizeof names - (size_t)named, "%s%s", before, run->name[b]);
     }
-    if (used && used <= SCREEN_COLUMNS) fprintf(t->f, "%s\n", text);
-    if (used > SCREEN_COLUMNS) fprintf(t->f, "%s (--backend=NAME says why)\n", names);
+    if (used && used <= SCREEN_COLUMNS) print_wrapped(t->f, "", text, 0, SCREEN_COLUMNS);
+    if (used <= SCREEN_COLUMNS) return;
+    snprintf(text, sizeof text, "%s (--backend=NAME says why)", names);
+    print_wrapped(t->f, "", text, 0, SCREEN_COLUMNS);
 }
 
 /* Where there is more to read, and what to do next. */
@@ -375,9 +399,9 @@ static void print_ways(const text_report *t, const tally *counts)
     if (counts->interrupted) fprintf(t->f, "interrupted: %d of %d cases were judged\n", counts->cases, run->cases);
     if (run->kept) fprintf(t->f, "full report: %s\n", run->kept);
     if (!run->kept && t->failed > MOST_IN_FULL)
-        fputs("full report: add --format=text,jsonl --out=DIR, or --verbose\n", t->f);
+        print_wrapped(t->f, "", "full report: add --format=text,jsonl --out=DIR, or --verbose", 0, SCREEN_COLUMNS);
     if (run->known && counts->passed && !counts->failed)
-        fputs("next: judge your own port: docs/porting.md, or verify run --help\n", t->f);
+        print_wrapped(t->f, "", "next: judge your own port: docs/porting.md, or verify run --help", 0, SCREEN_COLUMNS);
 }
 
 static void close_screen(const text_report *t, const tally *counts)
@@ -409,4 +433,4 @@ static void close_text(void *own, const tally *counts)
     free(t);
 }
 
-const report_format report_as_text = {"text", NULL, open_text, print_results, close_text};
+const report_format report_as_text = {"text", NULL, open_text, print_results, close_text, true, 0};

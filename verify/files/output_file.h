@@ -1,0 +1,19 @@
+/* Files and folders that are written for the user. */
+#ifndef OUTPUT_FILE_H
+#define OUTPUT_FILE_H
+
+#include "complaint.h"
+
+#include <stdio.h>
+
+/* Makes the folder, and those that it lies in; what is there stays. False: one sentence in why. */
+bool output_folder(const char *path, complaint *why);
+
+/* Opens a file that isn't there yet, a regular one, or a character device, as /dev/null is; nothing is waited for. What is in it
+ * stays until output_clear. NULL: one sentence in why. */
+FILE *output_open(const char *path, complaint *why);
+
+/* False: errno says why. */
+bool output_clear(FILE *f);
+
+#endif
