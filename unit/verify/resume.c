@@ -165,7 +165,7 @@ Test(resume, targets_are_refused)
     refused("mkdir j", "Is a directory");
     refused("mkfifo j", "is no regular file");
     refused("touch k; ln -s k j", "is a symbolic link");
-    refused("mknod j c 1 7", "is no regular file");
+    if (geteuid() == 0) refused("mknod j c 1 7", "is no regular file"); /* only root makes devices */
     refused("echo 'my notes' >j", "is no journal of verify run; it is left as it is");
     refused("printf d >j; printf x >>j", "is no journal");
 }
