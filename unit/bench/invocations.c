@@ -157,6 +157,8 @@ static const wrong files[] = {
     {"verify", "compare /dev/zero --case=rmsnorm@tiny", {"/dev/zero", "no regular file"}},
     {"verify", "compare " EMPTY " --case=rmsnorm@tiny", {EMPTY ": is no safetensors file", "0 bytes"}},
     {"verify", "compare verify/trained/model.safetensors --case=rmsnorm@tiny", {"holds no tensor y"}},
+    {"verify", "compare no/such", {"no/such: No such file", "a folder of bundles"}},
+    {"verify", "show rmsnorm@tiny --numerics=VERSION", {"VERSION: numerics: ", "known: acc"}},
     {"verify", "show rmsnorm@tiny --numerics=" EMPTY, {EMPTY " holds no declaration", "as in 'acc 24 rn'"}},
     {"verify", "show rmsnorm@tiny --numerics=README.md", {"from README.md", "at most 4095"}},
     {"verify", "list --matrix --results=/dev/null", {"/dev/null: it is no file", "--format=jsonl"}},

@@ -120,6 +120,7 @@ static const bad inputs[] = {
     {"", "show linear@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
     {"", "show linear@tiny --numerics='x_norm bf16 must'", {"'x_norm' is unknown to linear", "known: acc"}},
     {"", "compare", {"compare needs a file and a case", "folder of bundles"}},
+    {"", "compare no/such", {"no/such: No such file", "--case=CASE"}},
     {"", "compare unit/verify", {"unit/verify holds no case.json", "verify bundle make"}},
     {"", "compare unit/verify --format=svg", {"--format=svg is unknown", "text, jsonl"}},
     {"", "compare a.safetensors --case=rmsnorm@tiny --format=jsonl", {"--format=jsonl is for a folder"}},
@@ -480,6 +481,33 @@ Test(cli, compare_judges_a_folder_of_bundles)
     o = run_verify("", text);
     cr_expect(o->code == 0 && strstr(o->out, "declared acc 53 rn") && strstr(o->out, "1 passed, 0 failed"), "%s%s",
               o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+}
+
+/* In a folder of bundles every fault of form is named by its file, then nothing is judged. */
+Test(cli, compare_names_each_broken_bundle_first)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[500];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s embed@tiny linear@tiny quant@tiny rmsnorm@tiny swiglu@tiny", folder);
+    const outcome *o = run_verify("", text);
+    cr_assert(o->code == 0, "%s%s", o->out, o->err);
+    snprintf(text, sizeof text,
+             "cd %s && rm embed_tiny/case.json && echo 'acc 24 up' >linear_tiny/numerics.txt && "
+             "echo '{}' >quant_tiny/case.json && sed -i s/rmsnorm@/rmsnrom@/ rmsnorm_tiny/case.json && mkdir .hidden",
+             folder);
+    cr_assert(!system(text));
+    snprintf(text, sizeof text, "compare %s", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 2 && lines_of(o->err) == 5 && !*o->out, "exit code %d: %s%s", o->code, o->out, o->err);
+    static const char *const says[] = {"/embed_tiny holds no case.json", "/linear_tiny/numerics.txt: numerics: acc",
+                                       "/quant_tiny/case.json: has no id",
+                                       "/rmsnorm_tiny/case.json: unknown op 'rmsnrom'", "4 of 5 folders in "};
+    for (int i = 0; i < 5; i++) cr_expect(strstr(o->err, says[i]) != NULL, "lacks '%s': %s", says[i], o->err);
+    snprintf(text, sizeof text, "compare %s/swiglu_tiny", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 3 && strstr(o->out, "0 passed, 0 failed, 1 skipped"), "%s%s", o->out, o->err);
     snprintf(text, sizeof text, "rm -r %s", folder);
     cr_expect(!system(text));
 }

@@ -292,25 +292,26 @@ int usage_error_of(const char *program, const char *format, ...)
     return code;
 }
 
-bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why)
+bool read_numerics_option(const char *value, given_numerics *d, complaint *why)
 {
-    *text = 0;
+    *d = (given_numerics){.file = NULL};
     if (!value) return true;
     file_identity there;
     size_t size;
     if (!file_identify(value, &there)) {
-        snprintf(text, cap, "%s", value);
+        snprintf(d->text, sizeof d->text, "%s", value);
         return true;
     }
     refuse(why, "cannot read a declaration from ");
     complaint cause;
-    char *const content = file_read(&(about_file){value, &cause}, cap - 1, &size);
+    char *const content = file_read(&(about_file){value, &cause}, sizeof d->text - 1, &size);
     if (!content) return refuse_more(why, "%s", cause.text);
-    snprintf(text, cap, "%.*s", (int)size, content);
+    d->file = value;
+    snprintf(d->text, sizeof d->text, "%.*s", (int)size, content);
     free(content);
-    if (!text[strspn(text, " \t\r\n")])
+    if (!d->text[strspn(d->text, " \t\r\n")])
         return refuse(why, "%s holds no declaration: write one as in 'acc 24 rn', or leave it out", value);
-    for (char *s = text; *s; s++)
+    for (char *s = d->text; *s; s++)
         if (*s == '\n') *s = ';';
     return true;
 }
