@@ -4,6 +4,7 @@
 #include "commands/standard.h"
 #include "files/program_name.h"
 #include "files/unknown_word.h"
+#include "dsv3.h"
 #include "version.h"
 
 #include <stdbool.h>
@@ -50,12 +51,14 @@ static const char help[] =
     "\n"
     "exit: 0 measured; 1 a build is slower or takes more; 2 usage; 3 void: nothing could be measured\n";
 
-/* A path that there isn't would be measured as the one that is taken by default. */
-static bool path_is_known(void)
+extern const dsv3_backend dsv3_backend_portable;
+
+/* A path that there isn't would be measured as the one that is taken by default. Both builds of fast/ read the same variables. */
+static bool settings_are_known(void)
 {
-    const char *const path = getenv("DSV3_FAST");
-    bool const known = !path || !strcmp(path, "fma") || !strcmp(path, "dpbf16") || !strcmp(path, "amx");
-    if (!known) usage_error_of("bench", "DSV3_FAST=%s: it is fma, dpbf16 or amx", path);
+    char why[256];
+    bool const known = dsv3_backend_portable.probe(why, sizeof why) != DSV3_INVALID;
+    if (!known) usage_error_of("bench", "%s", why);
     return known;
 }
 
@@ -104,7 +107,7 @@ static int bench(int argc, char **argv)
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return help_on(0, argv);
     if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) return version_print("bench"), EXIT_GOOD;
     if (!strcmp(argv[1], "help")) return help_on(argc - 2, argv + 2);
-    return path_is_known() ? run_command(argc - 1, argv + 1) : EXIT_USAGE;
+    return settings_are_known() ? run_command(argc - 1, argv + 1) : EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
