@@ -2,6 +2,7 @@
 #include "bench.h"
 #include "commands/options.h"
 #include "commands/standard.h"
+#include "commands/variables.h"
 #include "files/program_name.h"
 #include "files/unknown_word.h"
 #include "dsv3.h"
@@ -82,7 +83,9 @@ static int run_command(int argc, char **argv)
     complaint why;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         unknown_word_offer(&u, commands[i].name);
-        if (!strcmp(argv[0], commands[i].name)) return commands[i].run(argc, argv);
+        if (strcmp(argv[0], commands[i].name)) continue;
+        variables_warn("bench");
+        return commands[i].run(argc, argv);
     }
     unknown_word_offer(&u, "help");
     refuse(&why, "unknown command '%.200s'", argv[0]);

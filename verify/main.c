@@ -2,6 +2,7 @@
 #include "commands/commands.h"
 #include "commands/options.h"
 #include "commands/standard.h"
+#include "commands/variables.h"
 #include "files/program_name.h"
 #include "files/unknown_word.h"
 #include "port/guardian.h"
@@ -51,6 +52,7 @@ static int run_command(int argc, char **argv)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         unknown_word_offer(&u, commands[i].name);
         if (strcmp(argv[0], commands[i].name)) continue;
+        variables_warn("verify");
         if (commands[i].starts_ports) guard(), struck_watch();
         return commands[i].run(argc, argv);
     }

@@ -391,6 +391,29 @@ static int run_elsewhere(const char *line, char *text, size_t cap)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* Every variable that a source reads is known: one letter more is a slip, and the name itself is none. Other ports have others. */
+Test(cli, a_slip_in_the_name_of_a_variable_is_told)
+{
+    static char names[4096], environment[200], says[200];
+    FILE *const pipe = popen(
+        "grep -rhoE '(getenv|get)[(]\"DSV3_[A-Z_]+' verify fast cuda bench train | sed 's/.*\"//' | sort -u", "r");
+    cr_assert(pipe != NULL);
+    names[fread(names, 1, sizeof names - 1, pipe)] = 0;
+    pclose(pipe);
+    int count = 0;
+    for (char *rest, *name = strtok_r(names, "\n", &rest); name; name = strtok_r(NULL, "\n", &rest), count++) {
+        snprintf(environment, sizeof environment, "%sX=1", name);
+        snprintf(says, sizeof says, "verify: warning: nobody here reads %sX; did you mean %s?\n", name, name);
+        cr_expect_str_eq(run_verify(environment, "list --points")->err, says);
+        snprintf(environment, sizeof environment, "%s=1", name);
+        cr_expect_str_eq(run_verify(environment, "list --points")->err, "");
+    }
+    cr_expect_eq(count, 7, "%d names in our sources", count);
+    const outcome *const o = run_verify("DSV3_FSAT=fma", "list --points");
+    cr_expect(o->code == 0 && strstr(o->err, "DSV3_FSAT; did you mean DSV3_FAST?"), "%s", o->err);
+    cr_expect_str_eq(run_verify("DSV3_MY_PORT=1 DSV3_=1", "list --points")->err, "");
+}
+
 /* What is printed as the way to see a failure again does that, from any folder. */
 Test(cli, repro_lines_run_as_printed)
 {
