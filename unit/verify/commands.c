@@ -640,6 +640,29 @@ Test(setup, steps_are_counted_and_a_failure_is_told)
     }
 }
 
+/* What make test prints: how many there are, on a terminal which of them is running, a line each, and their sum. */
+Test(setup, tests_say_how_far_they_are)
+{
+    static const char command[] =
+        "d=$(mktemp -d) && printf '#!/bin/sh\necho \"  \\\"passed\\\": 2,\" >${2#--json=}\n' >$d/a && cp $d/a $d/b && "
+        "printf '#!/bin/sh\nsleep 2\necho 3 passed, 0 failed, 0 skipped\n' >$d/c.py && chmod +x $d/* && %s"
+        "\"unit/run.sh $d/a $d/b $d/c.py\"%s; rm -r $d";
+    static const char *const around[][2] = {{"sh -c ", ""}, {"script -qec ", " /dev/null </dev/null"}};
+    static const char *const shown[] = {"\r1 of 3: a\033[K", "\r2 of 3: b\033[K", "\r3 of 3: c.py\033[K"};
+    char line[800], text[2000];
+    for (int t = 0; t < 2; t++) {
+        snprintf(line, sizeof line, command, around[t][0], around[t][1]);
+        FILE *const pipe = popen(line, "r");
+        cr_assert(pipe != NULL);
+        text[fread(text, 1, sizeof text - 1, pipe)] = 0;
+        pclose(pipe);
+        cr_expect(!strncmp(text, "tests: 2 suites, 1 scripts", 26) && strstr(text, "7 passed, 0 failed, 0 skipped"),
+                  "%s", text);
+        cr_expect_eq(lines_of(text), 5, "%s", text);
+        for (int i = 0; i < 3; i++) cr_expect_eq(strstr(text, shown[i]) != NULL, t == 1, "%s", text);
+    }
+}
+
 /* Who isn't root gets the line that root may run, and exit code 2. Nothing is installed: the programs that would are ours. */
 Test(setup, without_root_the_line_for_root)
 {
