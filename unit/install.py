@@ -127,6 +127,9 @@ def all_or_nothing(place):
     said = place.run(f"{copy} '{there}'", code=2)
     assert said.count("\n") == 1 and "PREFIX" in said, said
     assert files_below(there) == ["share"], f"left: {files_below(there)}"
+    place.make("install", f"PREFIX={place.folder}/it's here")
+    place.make("uninstall", f"PREFIX={place.folder}/it's here")
+    assert not os.path.exists(os.path.join(place.folder, "it's here"))
     said = place.make("install", "PREFIX=relative", code=2)
     assert "begins with /" in said, said
 

@@ -160,7 +160,12 @@ static const wrong ports[] = {
 };
 
 static const wrong files[] = {
-    {"verify", "compare docs --case=rmsnorm@tiny", {"docs", "no regular file"}},
+    {"verify", "compare docs --case=rmsnorm@tiny", {"docs is a folder", "a folder of bundles needs none"}},
+    {"verify", "compare docs unit", {"takes one file or one folder", "'unit' is a second"}},
+    {"verify", "run README.md", {"'README.md' is a file", "@./README.md"}},
+    {"verify", "run " PORT, {"'" BUILD "/ports/plain.so' is a file", "--backend=" BUILD "/ports/plain.so"}},
+    {"bench", "run docs/fast.md", {"'docs/fast.md' is a file", "@docs/fast.md"}},
+    {"verify", "show rmsnorm@tiny --numerics=none.txt", {"'none.txt' is unknown", "no file of that name"}},
     {"verify", "compare /dev/zero --case=rmsnorm@tiny", {"/dev/zero", "no regular file"}},
     {"verify", "compare " EMPTY " --case=rmsnorm@tiny", {EMPTY ": is no safetensors file", "0 bytes"}},
     {"verify", "compare verify/trained/model.safetensors --case=rmsnorm@tiny", {"holds no tensor y"}},

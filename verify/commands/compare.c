@@ -237,6 +237,9 @@ int command_compare(int argc, char **argv)
     complaint why;
     int code;
     if (!options_read(&compare_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count > 1) return usage_error("compare takes one file or one folder, '%s' is a second", rest.word[1]);
+    if (rest.count == 1 && a.id && is_folder(rest.word[0]))
+        return usage_error("%s is a folder, and --case is of a file: a folder of bundles needs none", rest.word[0]);
     if (rest.count == 1 && !a.id && is_folder(rest.word[0])) return compare_bundles(&a, rest.word[0]);
     if (rest.count == 1 && !a.id && access(rest.word[0], F_OK))
         return usage_error("%s: %s: compare takes a file and its --case=CASE, or a folder of bundles", rest.word[0],
@@ -244,7 +247,6 @@ int command_compare(int argc, char **argv)
     if (rest.count == 0 || !a.id)
         return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd, "
                            "or a folder of bundles");
-    if (rest.count > 1) return usage_error("compare takes one file, '%s' is a second", rest.word[1]);
     if (a.format || a.out)
         return usage_error("--%s=%.200s is for a folder of bundles", a.format ? "format" : "out",
                            a.format ? a.format : a.out);

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* These commands know single calls. */
 static bool is_one_call(const problem *p, complaint *why)
@@ -27,8 +28,10 @@ static bool parse(loaded_case *l, const char *id, const char *file, const given_
     complaint cause;
     snprintf(l->declared, sizeof l->declared, "%s", d->text);
     if (!problem_parse(id, &l->p, &cause) || !is_one_call(&l->p, &cause)) return refuse_from(file, &cause, why);
-    if (!ref_numerics_parse(l->p.op->name, d->text, &l->numerics, cause.text, sizeof cause.text))
+    if (!ref_numerics_parse(l->p.op->name, d->text, &l->numerics, cause.text, sizeof cause.text)) {
+        if (!d->file && !strchr(d->text, ' ')) refuse_more(&cause, "; and there is no file of that name");
         return refuse_from(d->file, &cause, why);
+    }
     return memory_holds(memory_available(), &l->p, false, why);
 }
 
