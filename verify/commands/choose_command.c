@@ -22,7 +22,7 @@ static int run_command(const command_table *t, int argc, char **argv)
         return t->begin(c) ? c->run(argc, argv) : EXIT_USAGE;
     }
     unknown_word_offer(&u, "help");
-    unknown_word_offer(&u, "--version");
+    if (strcmp(argv[0], "--version")) unknown_word_offer(&u, "--version"); /* "help --version" */
     refuse(&why, "unknown command '%.200s'", argv[0]);
     unknown_word_refuse(&u, "known:", &why);
     return usage_error_of(t->name, "%s", why.text);

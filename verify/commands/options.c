@@ -140,6 +140,10 @@ static char *value_of(reader *r, const option *o, char *behind_equals)
     bool const follows = !behind_equals && next && strncmp(next, "--", 2);
     char *const value = follows ? next : behind_equals;
     r->next += follows;
+    if (behind_equals && *value == '~' && (!value[1] || value[1] == '/'))
+        return refuse(r->why, "%s=%.*s: the shell leaves ~ as it is there: write %s %.*s", o->name, LONGEST_SHOWN,
+                      value, o->name, LONGEST_SHOWN, value),
+               NULL;
     if (value && *value) return value;
     refuse_empty(r, o);
     return NULL;

@@ -122,6 +122,7 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     memset(out, 0, sizeof *out);
     for (int i = 0; i < KNOWN; i++)
         if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
+    if (!strcmp(text, "cuda:")) return refuse(why, "'cuda:' names no file: write it behind, as in cuda:./kernels.cu");
     if (!strncmp(text, "cuda:", 5)) {
         out->kind = BACKEND_SHARED_OBJECT;
         return kernels_build(text + 5, out, why);
