@@ -133,11 +133,22 @@ static int make_bundle(const char *dir, const char *id, const given_numerics *d,
     loaded_case *const l = loaded_case_open(id, d);
     if (!l) return EXIT_USAGE;
     waiting_announce("verify", &l->p, 3);
-    int code = loaded_case_fits_files(l, &why) ? EXIT_GOOD : usage_error("%s", why.text);
-    if (!code && !loaded_case_fill(l)) code = EXIT_USAGE;
+    int code = loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
     if (!code && !write_bundle(dir, l, widened, w, &why)) code = usage_error("%s", why.text);
     loaded_case_close(l);
     return code;
+}
+
+/* Can all of them be made? False: one sentence in why. */
+static bool check_bundles(const case_list *list, const given_numerics *d, complaint *why)
+{
+    bool good = true;
+    for (int i = 0; i < list->count && good; i++) {
+        loaded_case *const l = loaded_case_read(list->id[i], NULL, d, why);
+        good = l && loaded_case_fits_files(l, why);
+        if (l) loaded_case_close(l);
+    }
+    return good;
 }
 
 static int make_bundles(const char *dir, const case_list *list, const given_numerics *d, bool widened)
@@ -172,6 +183,7 @@ int command_bundle(int argc, char **argv)
     if (!read_numerics_option(a.numerics, &d, &why)) return usage_error("%s", why.text);
     for (int i = 2; i < rest.count && !code; i++)
         if (!cases_add(&list, rest.word[i], &why)) code = usage_error("%s", why.text);
+    if (!code && !check_bundles(&list, &d, &why)) code = usage_error("%s", why.text);
     if (!code) code = make_bundles(rest.word[1], &list, &d, a.tensors != NULL);
     cases_free(&list);
     return code;
