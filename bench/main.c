@@ -1,14 +1,13 @@
 /* bench: what things cost, side by side in one run. */
 #include "bench.h"
+#include "commands/choose_command.h"
 #include "commands/options.h"
 #include "commands/standard.h"
+#include "dsv3.h"
 #include "files/program_name.h"
-#include "files/unknown_word.h"
-#include "version.h"
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char help[] =
@@ -50,12 +49,15 @@ static const char help[] =
     "\n"
     "exit: 0 measured; 1 a build is slower or takes more; 2 usage; 3 void: nothing could be measured\n";
 
-/* A path that there isn't would be measured as the one that is taken by default. */
-static bool path_is_known(void)
+extern const dsv3_backend dsv3_backend_portable;
+
+/* A path that there isn't would be measured as the one that is taken by default. Both builds of fast/ read the same variables. */
+static bool settings_are_known(const command *c)
 {
-    const char *const path = getenv("DSV3_FAST");
-    bool const known = !path || !strcmp(path, "fma") || !strcmp(path, "dpbf16") || !strcmp(path, "amx");
-    if (!known) usage_error_of("bench", "DSV3_FAST=%s: it is fma, dpbf16 or amx", path);
+    (void)c;
+    char why[256];
+    bool const known = dsv3_backend_portable.probe(why, sizeof why) != DSV3_INVALID;
+    if (!known) usage_error_of("bench", "%s", why);
     return known;
 }
 
@@ -66,49 +68,22 @@ static int bench_truth(int argc, char **argv)
     return bench_dot() || bench_attention() || bench_blocks() ? 2 : 0;
 }
 
-static int run_command(int argc, char **argv)
-{
-    static const struct {
-        const char *name;
-        int (*run)(int argc, char **argv);
-    } commands[] = {{"run", bench_run},       {"compare", bench_compare},   {"exact", bench_exact},
-                    {"peers", bench_peers},   {"plot", bench_plot},         {"kv", bench_kv},
-                    {"train", bench_train},   {"generate", bench_generate}, {"evaluate", bench_evaluate},
-                    {"record", bench_record}, {"truth", bench_truth},       {"accumulation", bench_accumulation}};
-    unknown_word u = {.word = argv[0]};
-    complaint why;
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        unknown_word_offer(&u, commands[i].name);
-        if (!strcmp(argv[0], commands[i].name)) return commands[i].run(argc, argv);
-    }
-    unknown_word_offer(&u, "help");
-    refuse(&why, "unknown command '%.200s'", argv[0]);
-    unknown_word_refuse(&u, "known:", &why);
-    return usage_error_of("bench", "%s", why.text);
-}
-
-/* "help run" is "run --help". */
-static int help_on(int argc, char **argv)
-{
-    char asks[] = "--help";
-    char *asked[] = {argv[0], asks, NULL};
-    if (argc > 1) return usage_error_of("bench", "help is on one command, '%.200s' is a second: leave it out", argv[1]);
-    if (argc == 1 && strcmp(argv[0], "help")) return run_command(2, asked);
-    print_as_called(stdout, help);
-    return EXIT_GOOD;
-}
-
-static int bench(int argc, char **argv)
-{
-    if (argc < 2) return print_as_called(stderr, help), EXIT_USAGE;
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return help_on(0, argv);
-    if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) return version_print("bench"), EXIT_GOOD;
-    if (!strcmp(argv[1], "help")) return help_on(argc - 2, argv + 2);
-    return path_is_known() ? run_command(argc - 1, argv + 1) : EXIT_USAGE;
-}
-
 int main(int argc, char **argv)
 {
+    static const command commands[] = {{"run", bench_run},
+                                       {"compare", bench_compare},
+                                       {"exact", bench_exact},
+                                       {"peers", bench_peers},
+                                       {"plot", bench_plot},
+                                       {"kv", bench_kv},
+                                       {"train", bench_train},
+                                       {"generate", bench_generate},
+                                       {"evaluate", bench_evaluate},
+                                       {"record", bench_record},
+                                       {"truth", bench_truth},
+                                       {"accumulation", bench_accumulation},
+                                       {NULL}};
+    static const command_table table = {"bench", help, commands, settings_are_known};
     standard_open();
-    return standard_finish("bench", bench(argc, argv));
+    return standard_finish("bench", choose_command(&table, argc, argv));
 }

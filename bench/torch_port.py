@@ -226,8 +226,15 @@ OPS = {"linear": linear, "rmsnorm": rmsnorm, "swiglu": swiglu, "mla_decode": mla
        "experts": experts, "moe": moe}
 
 
+def threads():
+    said = os.environ.get("DSV3_FAST_THREADS", str(min(len(os.sched_getaffinity(0)), 64)))
+    if not (said.isascii() and said.isdigit() and 1 <= int(said) <= 64):
+        sys.exit(f"DSV3_FAST_THREADS={said}: it is a whole number from 1 to 64")
+    return int(said)
+
+
 def begin():
-    torch.set_num_threads(int(os.environ.get("DSV3_FAST_THREADS", "0")) or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads())
     torch.set_grad_enabled(False)
 
 

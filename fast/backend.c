@@ -18,6 +18,7 @@ extern const dsv3_backend TABLE;
 
 static dsv3_status probe(char *why, size_t cap)
 {
+    if (!settings_are_known(why, cap)) return DSV3_INVALID;
 #ifdef PORTABLE
     path_describe(why, cap);
     return DSV3_OK;

@@ -159,13 +159,11 @@ static void append(char *text, size_t cap, const char *path, const char *why)
 
 void path_describe(char *text, size_t cap)
 {
-    const char *const said = getenv("DSV3_FAST");
     product_path const runs = path_here();
     snprintf(text, cap, "%s runs", path_names[runs]);
     for (product_path path = PATH_FMA; path <= PATH_AMX; path++) {
         if (path != runs) append(text, cap, path_names[path], why_not(path, runs));
     }
-    if (said && path_asked_for() < 0) append(text, cap, "DSV3_FAST is none of fma, dpbf16, amx", NULL);
 }
 
 product_path ctx_path(const dsv3_ctx *ctx)
@@ -182,6 +180,43 @@ int invariant_here(void)
 {
     const char *const said = getenv("DSV3_FAST_INVARIANT");
     return said && !strcmp(said, "1");
+}
+
+/* ---- variables ---- */
+
+static bool is_path(const char *said)
+{
+    (void)said;
+    return path_asked_for() >= 0;
+}
+
+static bool is_switch(const char *said)
+{
+    return !strcmp(said, "0") || !strcmp(said, "1");
+}
+
+static bool is_number_of_workers(const char *said)
+{
+    size_t const digits = strspn(said, "0123456789");
+    return digits && digits < 3 && !said[digits] && atoi(said) >= 1 && atoi(said) <= MOST_WORKERS;
+}
+
+bool settings_are_known(char *why, size_t cap)
+{
+    static const struct {
+        const char *name;
+        bool (*takes)(const char *said);
+        const char *rule;
+    } settings[] = {{"DSV3_FAST", is_path, "fma, dpbf16 or amx"},
+                    {"DSV3_FAST_INVARIANT", is_switch, "0 or 1"},
+                    {"DSV3_FAST_THREADS", is_number_of_workers, "a whole number from 1 to 64"}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        const char *const said = getenv(settings[i].name);
+        if (!said || settings[i].takes(said)) continue;
+        snprintf(why, cap, "%s=%.100s: it is %s", settings[i].name, said, settings[i].rule);
+        return false;
+    }
+    return true;
 }
 
 packs *ctx_packs(const dsv3_ctx *ctx)
@@ -300,7 +335,7 @@ static int wanted_workers(void)
     const char *const said = getenv("DSV3_FAST_THREADS");
     cpu_set_t set;
     int const n = said ? atoi(said) : sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-    return n < 1 ? 1 : n > MOST_WORKERS ? MOST_WORKERS : n;
+    return n > MOST_WORKERS ? MOST_WORKERS : n;
 }
 
 /* Starts one more worker. */
@@ -324,7 +359,9 @@ static dsv3_status give_up(dsv3_ctx *ctx)
 
 dsv3_status ctx_open(dsv3_ctx **out, int device)
 {
+    char why[200];
     (void)device;
+    if (!settings_are_known(why, sizeof why)) return DSV3_INVALID;
     dsv3_ctx *const ctx = calloc(1, sizeof *ctx);
     if (!ctx) return DSV3_NO_MEMORY;
     ctx->packs = packs_open();

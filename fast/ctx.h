@@ -7,6 +7,8 @@
 
 #include "dsv3.h"
 
+#include <stdbool.h>
+
 dsv3_status ctx_open(dsv3_ctx **ctx, int device);
 void ctx_close(dsv3_ctx *ctx);
 
@@ -20,6 +22,9 @@ product_path path_here(void);
 /* DSV3_FAST_INVARIANT=1: must a row have the same bits alone as beside others? Else a row may go by what is faster for it. */
 int ctx_invariant(const dsv3_ctx *ctx);
 int invariant_here(void);
+
+/* Do the variables that begin with DSV3_FAST say what is known? Else one sentence about the first that doesn't. */
+bool settings_are_known(char *why, size_t cap);
 
 /* One line: which path runs, and why each other one doesn't. */
 void path_describe(char *text, size_t cap);

@@ -146,7 +146,8 @@ typedef struct {
     const char *name; /* shown in reports */
 
     /* Can this port run here? DSV3_OK, or DSV3_UNSUPPORTED and one line in why (cap bytes,
-     * NUL-terminated). NULL: always. */
+     * NUL-terminated), or DSV3_INVALID and that line when it was told what it doesn't know, as by
+     * a variable of the environment: a usage error. NULL: always. */
     dsv3_status (*probe)(char *why, size_t cap);
 
     /* NULL: ops get a NULL context. */

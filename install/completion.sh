@@ -19,7 +19,7 @@ options() {
 formats() {
     for c in $commands; do
         help=$("$program" "$c" --help | sed -n '/^  --format/,/^  --[^f]/p')
-        words=$(for f in text jsonl json csv md html junit; do echo "$help" | grep -qw "$f" && echo "$f"; done || :)
+        words=$(for f in text jsonl json csv md html junit f32 bf16; do echo "$help" | grep -qw "$f" && echo "$f"; done || :)
         [ -z "$words" ] || echo "    $c) words='"$words"' ;;"
     done
 }
@@ -37,8 +37,11 @@ keys() {
 }
 
 case $name in
-*bench) lists='@perf @layer @exact @peers' cases='run compare exact peers' ;;
-*) lists='@smoke @ci' cases='run show list bundle compare' ;;
+*bench)
+    lists='@perf @layer @exact @peers' cases='run compare exact peers'
+    studies=$("$program" plot --help | sed -n '1s/^usage: [a-z0-9-]* plot \([a-z|]*\).*/\1/p' | tr '|' ' ')
+    ;;
+*) lists='@smoke @ci' cases='run show list bundle' studies= ;;
 esac
 f=_$(echo "$name" | tr - _)
 cat <<END
@@ -66,11 +69,19 @@ $(keys)
 
 # Words that may stand where \$word has begun, each with what \$word has before it.
 ${f}_words() {
-    local op stem= words fills
-    word=\${word#--case=} op=\${word%%@*}
+    local op stem= words fills name=
+    # A value of an option that takes a case is a case.
+    case \$word in --case=*) name=--case word=\${word#--case=} ;; esac
+    op=\${word%%@*}
     case \$word in
     --format=*) ${f}_formats "\$command"; stem=\${word%"\${word##*[=,]}"} ;;
     --backend=* | --require=*) words='$(echo $("$verify" list --backends | awk '/^[a-z]/ && $1 !~ /[.:\/]/ { print $1 }'))'; stem=\${word%"\${word##*[=,]}"} ;;
+    --out=* | --model=*) case \$command\$word in record--out=*) ;; *) ${f}_folders ;; esac; return ;;
+    --balance=*) words='none aux bias'; stem=--balance= ;;
+    --dtype=*) words='f32 bf16'; stem=--dtype= ;;
+    --peer=*) words='openblas onednn torch vllm'; stem=--peer= ;;
+    --shard=*) words=auto; stem=--shard= ;;
+    --tensors=*) words=f32; stem=--tensors= ;;
     -*=*) return ;;
     -*) [ -n "\$command" ] || { ${f}_operands; return; }; ${f}_options "\$command"; words+=' --help' ;;
     *[\;/]fill=*) ${f}_keys "\$op"; words=\$fills; stem=\${word%"\${word##*[=|]}"} ;;
@@ -78,32 +89,46 @@ ${f}_words() {
     [a-z]*@*=*) case \${word##*[:,]} in *=*) return ;; esac; ${f}_keys "\$op"; stem=\${word%"\${word##*[:,]}"} ;;
     [a-z]*@*[:,]*) ${f}_keys "\$op"; stem=\${word%"\${word##*[:,]}"} ;;
     [a-z]*@*) words='v3 tiny odd edge'; stem=\$op@ ;;
-    *) ${f}_operands; return ;;
+    *) if [ -n "\$name" ]; then ${f}_cases; else ${f}_operands; fi; return ;;
     esac
     words=\$(compgen -P "\$stem" -W "\$words" -- "\${word#"\$stem"}")
     candidates=(\$words)
 }
+${f}_cases() {
+    candidates=(\$(compgen -W '$lists $(echo $ops | sed 's/\([a-z_0-9]*\)/\1@/g')' -- "\$word"))
+}
+${f}_folders() {
+    local begun=\$word
+    case \$word in --*=*) begun=\${word#*=} ;; esac
+    mapfile -t candidates < <(compgen -P "\${word%"\$begun"}" -d -- "\$begun")
+    compopt -o filenames 2>/dev/null
+}
+# Where a file stands there are no candidates: bash offers files then.
 ${f}_operands() {
     local words=
     case \$command\$COMP_CWORD in
     bundle2) candidates=(make); return ;;
+    bundle3 | new3 | model2) ${f}_folders; return ;;
+    compare[23] | exact[23]) return ;;
+    plot2) candidates=(\$(compgen -W '$studies' -- "\$word")); return ;;
     new2) candidates=(\$(compgen -W 'c python' -- "\$word")); return ;;
     help2) candidates=(\$(compgen -W '$(echo $commands)' -- "\$word")); return ;;
     list2) candidates=(\$(compgen -W '$(echo $ops)' -- "\$word")); return ;;
     esac
-    case " $cases " in *" \$command "*) words='$lists $(echo $ops | sed 's/\([a-z_0-9]*\)/\1@/g')' ;; esac
+    case " $cases " in *" \$command "*) ${f}_cases; return ;; esac
     [ -n "\$command" ] || words='$(echo $commands) help --help --version'
     candidates=(\$(compgen -W "\$words" -- "\$word"))
 }
 
 $f() {
-    local line=\${COMP_LINE:0:COMP_POINT} word command= candidates=() i before quoted=
+    local line=\${COMP_LINE:0:COMP_POINT} word words command= candidates=() i before quoted=
     word=\${line##*[[:blank:]]}
     # A value may stand behind a blank, too.
     line=\${line%"\$word"} line=\${line%"\${line##*[![:blank:]]}"} line=\${line##*[[:blank:]]}
-    case \$line in --format | --backend | --require | --case) word=\$line=\$word ;; esac
-    case \$word in [\\'\\"]*) quoted=1 word=\${word:1} ;; esac
     [ "\$COMP_CWORD" -lt 2 ] || command=\${COMP_WORDS[1]}
+    ${f}_options "\$command"
+    case \$line in --*) case " \$words " in *" \$line= "*) word=\$line=\$word ;; esac ;; esac
+    case \$word in [\\'\\"]*) quoted=1 word=\${word:1} ;; esac
     ${f}_words
     # What bash takes for a word begins behind the last of COMP_WORDBREAKS, but for a quoted one.
     before=\${word%"\${word##*["\$COMP_WORDBREAKS"]}"}

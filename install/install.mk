@@ -7,8 +7,8 @@ staged  := $(B)/bin/verify $(B)/bin/bench $(B)/perf.txt $(cases) $(ports) $(B)/p
            $(plain) include/dsv3.h verify/ports/dsv3_port.py $(wildcard verify/ports/cuda/rmsnorm.* install/*) \
            VERSION CHANGELOG.md README.md LICENSE \
            $(wildcard docs/*.md docs/components/*.md docs/figures/*.svg)
-# Whole paths alone, which is what a folder below DESTDIR needs.
-place    = $(if $(filter /%,$(firstword $(PREFIX))),,$(error make $@: PREFIX=$(PREFIX) is no whole path: it begins with /))'$(DESTDIR)$(PREFIX)'
+# A quotation mark in a path, as the shell takes it. Whole paths alone, which is what a folder below DESTDIR needs.
+place    = $(if $(filter /%,$(firstword $(PREFIX))),,$(error make $@: PREFIX=$(PREFIX) is no whole path: it begins with /))'$(subst ','\'',$(DESTDIR)$(PREFIX))'
 
 .PHONY: stage install uninstall
 stage: $(B)/stage.txt

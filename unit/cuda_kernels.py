@@ -171,6 +171,7 @@ def check_tables(folder):
     check("a quotation mark", judge(retable(folder, 'a"b', ("x=f32", "x=f32"))), 2, [r"a path with a quotation mark"])
     check("no order", judge("cuda:" + PTX, DSV3_CUDA_ORDER="sideways"), 2, [r"DSV3_CUDA_ORDER=sideways: it is up, down or"])
     check("no GPU", judge("cuda:" + PTX, DSV3_CUDA_GPU="volta"), 2, [r"DSV3_CUDA_GPU=volta: it is ampere, ada, hopper or"])
+    check("no count", judge("cuda:" + PTX, DSV3_CUDA_COUNT="/no/such/file"), 2, [r"DSV3_CUDA_COUNT=/no/such/file: it can't be written"])
     for name, (change, says) in TABLES.items():
         check(name, judge(retable(folder, name, change)), 2, [says])
     weight = retable(folder, "no_weight", ("(x, weights.weight", "(x, weights.wait"))
@@ -196,14 +197,17 @@ def main(folder):
     check("no nvcc", judge("cuda:" + EXAMPLE, NVCC="/no/such/nvcc"), 3, [r"rmsnorm: nvcc is missing: .* name it by NVCC=, or try make cuda-toolchain"])
     example = judge("cuda:" + EXAMPLE)
     if "nvcc is missing" in example[1]:
-        counts["skipped"] += 9 + len(MISTAKES)
+        counts["skipped"] += 12 + len(MISTAKES)
         return
     check("example", example, 0, [r"rmsnorm\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
     if os.path.exists(f"{BUILD}/ports/cuda_machine.so") and not os.path.exists("/dev/nvidiactl"):
         check("ours", judge("cuda"), 0, [r"cuda\(sm_80 PTX on CPU\) PASS\(proved\)"])
+        for name, value in (("ORDER", "sideways"), ("GPU", "volta"), ("COUNT", "/no/such/file")):
+            says = rf"backend cuda can't be used: DSV3_CUDA_{name}={value}: it "
+            check(f"ours, {name}={value}", judge("cuda", **{f"DSV3_CUDA_{name}": value}), 2, [says])
     else:
-        counts["skipped"] += 1
+        counts["skipped"] += 4
     check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
     check("arrays", judge(with_arrays(folder)), 0, [r"arrays\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("function", judge(with_function(folder)), 0, [r"function\(sm_80 PTX on CPU\) PASS\(proved\)"])

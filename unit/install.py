@@ -11,6 +11,7 @@ Last line: N passed, N failed, N skipped.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,9 @@ def all_or_nothing(place):
     said = place.run(f"{copy} '{there}'", code=2)
     assert said.count("\n") == 1 and "PREFIX" in said, said
     assert files_below(there) == ["share"], f"left: {files_below(there)}"
+    place.make("install", f"PREFIX={place.folder}/it's here")
+    place.make("uninstall", f"PREFIX={place.folder}/it's here")
+    assert not os.path.exists(os.path.join(place.folder, "it's here"))
     said = place.make("install", "PREFIX=relative", code=2)
     assert "begins with /" in said, said
 
@@ -242,6 +246,8 @@ def manual_pages(place):
 def completion(place):
     """The words that bash offers for a line, its cursor at the end."""
     folder = os.path.join(place.prefix, "share/bash-completion/completions")
+    os.makedirs(os.path.join(place.work, "some/inner"))
+    folders = {name for name in os.listdir(place.work) if os.path.isdir(os.path.join(place.work, name))}
     asked = [
         ("dsv3-verify", "ru", {"run"}),
         ("dsv3-verify", "run rms", {"rmsnorm@", "rmsnorm_backward@"}),
@@ -261,10 +267,37 @@ def completion(place):
         ("dsv3-verify", "list rms", {"rmsnorm", "rmsnorm_backward"}),
         ("dsv3-bench", "run @per", {"perf"}),
         ("dsv3-bench", "acc", {"accumulation"}),
+        ("dsv3-verify", "run rmsnorm@odd --out ", folders),
+        ("dsv3-verify", "run rmsnorm@odd --out=some", {"some"}),
+        ("dsv3-verify", "run rmsnorm@odd --out some/i", {"some/inner"}),
+        ("dsv3-verify", "run rmsnorm@odd --resume ", set()),
+        ("dsv3-verify", "run rmsnorm@odd --jobs ", set()),
+        ("dsv3-verify", "run --require=pl", {"plain"}),
+        ("dsv3-verify", "run --shard ", {"auto"}),
+        ("dsv3-verify", "show rmsnorm@odd --numerics ", set()),
+        ("dsv3-verify", "model ", folders),
+        ("dsv3-verify", "model some --format=b", {"bf16"}),
+        ("dsv3-verify", "bundle make ", folders),
+        ("dsv3-verify", "bundle make some rms", {"rmsnorm@", "rmsnorm_backward@"}),
+        ("dsv3-verify", "bundle make some rmsnorm@odd --tensors=", {"f32"}),
+        ("dsv3-verify", "compare ", set()),
+        ("dsv3-verify", "compare out --case rmsnorm@o", {"odd"}),
+        ("dsv3-verify", "new c ", folders),
+        ("dsv3-verify", "merge ", set()),
+        ("dsv3-bench", "plot bi", {"biases"}),
+        ("dsv3-bench", "plot kv --out ", folders),
+        ("dsv3-bench", "compare ", set()),
+        ("dsv3-bench", "compare a.so b.so rms", {"rmsnorm@", "rmsnorm_backward@"}),
+        ("dsv3-bench", "train --balance ", {"none", "aux", "bias"}),
+        ("dsv3-bench", "train --dtype=b", {"bf16"}),
+        ("dsv3-bench", "peers --peer=open", {"openblas"}),
+        ("dsv3-bench", "record --model ", folders),
+        ("dsv3-bench", "record --out ", set()),
     ]
     for program, line, wanted in asked:
+        words = " ".join(shlex.quote(w) for w in [program, *line.replace("'", "").split(), *[""] * line.endswith(" ")])
         said = place.run(f"source '{folder}/{program}'; f=$(complete -p {program}) || exit 9; f=${{f#*-F }} f=${{f% *}}\n"
-                         f"COMP_LINE=\"{program} {line}\" COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({program} $(echo \"{line}\" | sed \"s/'//\"))\n"
+                         f"COMP_LINE=\"{program} {line}\" COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({words})\n"
                          "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); $f; printf '%s\\n' \"${COMPREPLY[@]}\"")
         assert set(said.split()) == wanted, f"{program} {line}: {said.split()}"
     said = place.run(f"source '{folder}/dsv3-verify'; complete -p dsv3-verify")

@@ -202,10 +202,8 @@ error __cudaLaunchKernel(const void *host, dim3 grid, dim3 block, void **args, s
 
 error cudaGetDeviceCount(int *count)
 {
-    machine_order order;
-    tensor_gpu gpu;
     *count = 1;
-    return read_order(&order) && read_gpu(&gpu) ? SUCCESS : failed(LAUNCH_FAILURE);
+    return the_machine() ? SUCCESS : failed(LAUNCH_FAILURE);
 }
 
 /* What programs ask of each processor: NVIDIA, CUDA C++ Programming Guide, compute capabilities. */

@@ -34,6 +34,8 @@ static const bad inputs[] = {
     {"", "run", {"needs a case id", "bench run @perf"}},
     {"", "run norm@v3", {"unknown op 'norm'"}},
     {"DSV3_FAST=quick", "run " CASE, {"DSV3_FAST=quick", "it is fma, dpbf16 or amx"}},
+    {"DSV3_FAST_THREADS=-1", "kv", {"DSV3_FAST_THREADS=-1", "a whole number from 1 to 64"}},
+    {"DSV3_FAST_INVARIANT=", "run " CASE, {"DSV3_FAST_INVARIANT=", "it is 0 or 1"}},
     {"DSV3_FAST=", "exact " PLAIN PLAIN CASE, {"DSV3_FAST=", "it is fma, dpbf16 or amx"}},
     {"", "run --back=plain " CASE, {"unknown option '--back'", "did you mean '--backend'?", "see bench run --help"}},
     {"", "run --threads=0 " CASE, {"--threads=0 is out of range"}},

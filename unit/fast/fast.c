@@ -873,7 +873,38 @@ Test(fast, paths_are_described)
     cr_expect(!strncmp(text, "fma runs; dpbf16: ", 18) && strstr(text, "; amx: "), "%s", text);
     setenv("DSV3_FAST", "dpbf61", 1);
     fast->probe(text, sizeof text);
-    cr_expect(strstr(text, "DSV3_FAST is none of fma, dpbf16, amx") != NULL, "%s", text);
+    cr_expect_str_eq(text, "DSV3_FAST=dpbf61: it is fma, dpbf16 or amx");
+}
+
+/* A value that isn't known is no other: no build can be opened with it. */
+Test(fast, unknown_values_are_refused)
+{
+    static const char *const said[][3] = {
+        {"DSV3_FAST", "bogus", "fma, dpbf16 or amx"},
+        {"DSV3_FAST", "", "fma, dpbf16 or amx"},
+        {"DSV3_FAST", "FMA", "fma, dpbf16 or amx"},
+        {"DSV3_FAST_INVARIANT", "yes", "0 or 1"},
+        {"DSV3_FAST_THREADS", "0", "a whole number from 1 to 64"},
+        {"DSV3_FAST_THREADS", "2x", "a whole number from 1 to 64"},
+        {"DSV3_FAST_THREADS", "", "a whole number from 1 to 64"},
+        {"DSV3_FAST_THREADS", "65", "a whole number from 1 to 64"},
+    };
+    static const dsv3_backend *const builds[] = {&dsv3_backend_avx512, &dsv3_backend_portable};
+    for (size_t i = 0; i < 2 * sizeof said / sizeof *said; i++) {
+        const char *const *const s = said[i / 2];
+        char text[256], sentence[256];
+        dsv3_ctx *ctx = NULL;
+        setenv(s[0], s[1], 1);
+        snprintf(sentence, sizeof sentence, "%s=%s: it is %s", s[0], s[1], s[2]);
+        cr_expect_eq(builds[i % 2]->probe(text, sizeof text), DSV3_INVALID, "%s", sentence);
+        cr_expect_str_eq(text, sentence);
+        cr_expect(builds[i % 2]->open(&ctx, 0) == DSV3_INVALID && !ctx, "%s", sentence);
+        unsetenv(s[0]);
+    }
+    dsv3_ctx *ctx = NULL;
+    setenv("DSV3_FAST_THREADS", "64", 1), setenv("DSV3_FAST_INVARIANT", "0", 1);
+    cr_assert(dsv3_backend_portable.open(&ctx, 0) == DSV3_OK);
+    dsv3_backend_portable.close(ctx);
 }
 
 /* One weight a row, all codes but the two NaNs, a scale of 2^-3, x = 1: what comes out is the code. */

@@ -66,6 +66,12 @@ static const bad inputs[] = {
     {"", "run rmsnorm@tiny --backend=./README.md", {"./README.md", "can't be used"}},
     {"", "run rmsnorm@tiny --backend=/dev/zero", {"can't be used", "no regular file"}},
     {"", "run rmsnorm@tiny --backend=" BUILD "/planted/nosymbol.so", {"exports no dsv3_backend_get", "include/dsv3.h"}},
+    {"DSV3_FAST=bogus",
+     "run rmsnorm@tiny --backend=avx512",
+     {"avx512 can't be used: DSV3_FAST=bogus: it is fma, dpbf16"}},
+    {"DSV3_FAST=bogus", "run rmsnorm@tiny --backend=plain,portable", {"portable can't be used: DSV3_FAST=bogus"}},
+    {"DSV3_FAST_THREADS=two", "run rmsnorm@tiny --backend=portable", {"DSV3_FAST_THREADS=two: it is a whole number"}},
+    {"DSV3_FAST_INVARIANT=on", "run rmsnorm@tiny --backend=portable", {"DSV3_FAST_INVARIANT=on: it is 0 or 1"}},
     {"PLANT=old_abi", "run rmsnorm@tiny" SO, {"speaks abi 0, not 1", "rebuild it"}},
     {"PLANT=no_table", "run rmsnorm@tiny" SO, {"does not speak abi 1", "rebuild it"}},
     {"PLANT=no_open", "run rmsnorm@tiny" SO, {"open returned status 4"}},
@@ -122,6 +128,7 @@ static const bad inputs[] = {
     {"", "show linear@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
     {"", "show linear@tiny --numerics='x_norm bf16 must'", {"'x_norm' is unknown to linear", "known: acc"}},
     {"", "compare", {"compare needs a file and a case", "folder of bundles"}},
+    {"", "compare no/such", {"no/such: No such file", "--case=CASE"}},
     {"", "compare unit/verify", {"unit/verify holds no case.json", "verify bundle make"}},
     {"", "compare unit/verify --format=svg", {"--format=svg is unknown", "text, jsonl"}},
     {"", "compare a.safetensors --case=rmsnorm@tiny --format=jsonl", {"--format=jsonl is for a folder"}},
@@ -386,6 +393,29 @@ static int run_elsewhere(const char *line, char *text, size_t cap)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* Every variable that a source reads is known: one letter more is a slip, and the name itself is none. Other ports have others. */
+Test(cli, a_slip_in_the_name_of_a_variable_is_told)
+{
+    static char names[4096], environment[200], says[200];
+    FILE *const pipe = popen(
+        "grep -rhoE '(getenv|get)[(]\"DSV3_[A-Z_]+' verify fast cuda bench train | sed 's/.*\"//' | sort -u", "r");
+    cr_assert(pipe != NULL);
+    names[fread(names, 1, sizeof names - 1, pipe)] = 0;
+    pclose(pipe);
+    int count = 0;
+    for (char *rest, *name = strtok_r(names, "\n", &rest); name; name = strtok_r(NULL, "\n", &rest), count++) {
+        snprintf(environment, sizeof environment, "%sX=1", name);
+        snprintf(says, sizeof says, "verify: warning: nobody here reads %sX; did you mean %s?\n", name, name);
+        cr_expect_str_eq(run_verify(environment, "list --points")->err, says);
+        snprintf(environment, sizeof environment, "%s=1", name);
+        cr_expect_str_eq(run_verify(environment, "list --points")->err, "");
+    }
+    cr_expect_eq(count, 7, "%d names in our sources", count);
+    const outcome *const o = run_verify("DSV3_FSAT=fma", "list --points");
+    cr_expect(o->code == 0 && strstr(o->err, "DSV3_FSAT; did you mean DSV3_FAST?"), "%s", o->err);
+    cr_expect_str_eq(run_verify("DSV3_MY_PORT=1 DSV3_=1", "list --points")->err, "");
+}
+
 /* What is printed as the way to see a failure again does that, from any folder. */
 Test(cli, repro_lines_run_as_printed)
 {
@@ -486,6 +516,33 @@ Test(cli, compare_judges_a_folder_of_bundles)
     cr_expect(!system(text));
 }
 
+/* In a folder of bundles every fault of form is named by its file, then nothing is judged. */
+Test(cli, compare_names_each_broken_bundle_first)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[500];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s embed@tiny linear@tiny quant@tiny rmsnorm@tiny swiglu@tiny", folder);
+    const outcome *o = run_verify("", text);
+    cr_assert(o->code == 0, "%s%s", o->out, o->err);
+    snprintf(text, sizeof text,
+             "cd %s && rm embed_tiny/case.json && echo 'acc 24 up' >linear_tiny/numerics.txt && "
+             "echo '{}' >quant_tiny/case.json && sed -i s/rmsnorm@/rmsnrom@/ rmsnorm_tiny/case.json && mkdir .hidden",
+             folder);
+    cr_assert(!system(text));
+    snprintf(text, sizeof text, "compare %s", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 2 && lines_of(o->err) == 5 && !*o->out, "exit code %d: %s%s", o->code, o->out, o->err);
+    static const char *const says[] = {"/embed_tiny holds no case.json", "/linear_tiny/numerics.txt: numerics: acc",
+                                       "/quant_tiny/case.json: has no id",
+                                       "/rmsnorm_tiny/case.json: unknown op 'rmsnrom'", "4 of 5 folders in "};
+    for (int i = 0; i < 5; i++) cr_expect(strstr(o->err, says[i]) != NULL, "lacks '%s': %s", says[i], o->err);
+    snprintf(text, sizeof text, "compare %s/swiglu_tiny", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 3 && strstr(o->out, "0 passed, 0 failed, 1 skipped"), "%s%s", o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+}
+
 /* What takes long says so before, and on a terminal what it is at; on a pipe nothing else. */
 Test(cli, who_waits_is_told)
 {
@@ -582,6 +639,29 @@ Test(setup, steps_are_counted_and_a_failure_is_told)
         text[fread(text, 1, sizeof text - 1, pipe)] = 0;
         pclose(pipe);
         cr_expect_str_eq(text, said[i][1]);
+    }
+}
+
+/* What make test prints: how many there are, on a terminal which of them is running, a line each, and their sum. */
+Test(setup, tests_say_how_far_they_are)
+{
+    static const char command[] =
+        "d=$(mktemp -d) && printf '#!/bin/sh\necho \"  \\\"passed\\\": 2,\" >${2#--json=}\n' >$d/a && cp $d/a $d/b && "
+        "printf '#!/bin/sh\nsleep 2\necho 3 passed, 0 failed, 0 skipped\n' >$d/c.py && chmod +x $d/* && %s"
+        "\"unit/run.sh $d/a $d/b $d/c.py\"%s; rm -r $d";
+    static const char *const around[][2] = {{"sh -c ", ""}, {"script -qec ", " /dev/null </dev/null"}};
+    static const char *const shown[] = {"\r1 of 3: a\033[K", "\r2 of 3: b\033[K", "\r3 of 3: c.py\033[K"};
+    char line[800], text[2000];
+    for (int t = 0; t < 2; t++) {
+        snprintf(line, sizeof line, command, around[t][0], around[t][1]);
+        FILE *const pipe = popen(line, "r");
+        cr_assert(pipe != NULL);
+        text[fread(text, 1, sizeof text - 1, pipe)] = 0;
+        pclose(pipe);
+        cr_expect(!strncmp(text, "tests: 2 suites, 1 scripts", 26) && strstr(text, "7 passed, 0 failed, 0 skipped"),
+                  "%s", text);
+        cr_expect_eq(lines_of(text), 5, "%s", text);
+        for (int i = 0; i < 3; i++) cr_expect_eq(strstr(text, shown[i]) != NULL, t == 1, "%s", text);
     }
 }
 

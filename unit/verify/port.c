@@ -1,5 +1,6 @@
 /* Each fault that a port can have gets its verdict, its reason and its exit code; and the run goes on. */
 #include "command.h"
+#include "port/backends.h"
 
 #include <criterion/criterion.h>
 #include <jansson.h>
@@ -162,4 +163,23 @@ Test(verdicts, declaring_buys_resolution)
         json_decref(object);
     }
     cr_expect(bits[0] > bits[1] + 0.5, "declared %g bits, undeclared %g", bits[0], bits[1]);
+}
+
+/* A name is seen, whatever the file is called; of its ending only .so and a version are left out. */
+Test(port, is_called_by_its_file)
+{
+    static const char *const called[][2] = {
+        {"./mine.so", "mine"}, {"a/b/lib.so.1.2", "lib"}, {"./my.sound.so", "my.sound"},
+        {"./mine", "mine"},    {"./a.so.so.so", "a"},     {"./.so", "port"},
+        {"./ .so", "port"},    {"a/.so.1", "port"},       {"./.sock.so", ".sock"},
+    };
+    for (size_t i = 0; i < sizeof called / sizeof *called; i++) {
+        backend b;
+        complaint why;
+        cr_assert(backend_resolve(called[i][0], &b, &why), "%s", why.text);
+        cr_expect_str_eq(b.name, called[i][1], "%s is called '%s'", called[i][0], b.name);
+    }
+    backend b = {.name = "exec"};
+    backend_call(&b, "  ");
+    cr_expect_str_eq(b.name, "port");
 }

@@ -292,6 +292,15 @@ static bool add_matches(case_list *list, const char *pattern, complaint *why)
     return false;
 }
 
+/* What is no case and is a file was meant as one. Returns false. */
+static bool refuse_if_file(const char *argument, complaint *why)
+{
+    const char *const here = strchr(argument, '/') ? "" : "./";
+    if (access(argument, F_OK)) return false;
+    return refuse(why, "'%.200s' is a file and no case: a file of cases is @%s%.200s, a port is --backend=%s%.200s",
+                  argument, here, argument, here, argument);
+}
+
 bool cases_add(case_list *list, const char *argument, complaint *why)
 {
     if (argument[0] == '@') return add_named_file(list, argument + 1, why);
@@ -300,5 +309,5 @@ bool cases_add(case_list *list, const char *argument, complaint *why)
         refuse(why, "'~' (a value drawn at random) is not supported by this version");
         return false;
     }
-    return expand(list, argument, why);
+    return expand(list, argument, why) || refuse_if_file(argument, why);
 }

@@ -126,19 +126,31 @@ static bool write_bundle(const char *dir, const loaded_case *l, bool widened, wa
     return true;
 }
 
-static int make_bundle(const char *dir, const char *id, const char *declared, bool widened, waiting *w)
+static int make_bundle(const char *dir, const char *id, const given_numerics *d, bool widened, waiting *w)
 {
     complaint why;
-    loaded_case *const l = loaded_case_open(id, declared);
+    loaded_case *const l = loaded_case_open(id, d);
     if (!l) return EXIT_USAGE;
     waiting_announce("verify", &l->p, 3);
-    int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
+    int code = loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
     if (!code && !write_bundle(dir, l, widened, w, &why)) code = usage_error("%s", why.text);
     loaded_case_close(l);
     return code;
 }
 
-static int make_bundles(const char *dir, const case_list *list, const char *declared, bool widened)
+/* Can all of them be made? False: one sentence in why. */
+static bool check_bundles(const case_list *list, const given_numerics *d, complaint *why)
+{
+    bool good = true;
+    for (int i = 0; i < list->count && good; i++) {
+        loaded_case *const l = loaded_case_read(list->id[i], NULL, d, why);
+        good = l && loaded_case_fits_files(l, why);
+        if (l) loaded_case_close(l);
+    }
+    return good;
+}
+
+static int make_bundles(const char *dir, const case_list *list, const given_numerics *d, bool widened)
 {
     int code = EXIT_GOOD;
     complaint why;
@@ -146,7 +158,7 @@ static int make_bundles(const char *dir, const case_list *list, const char *decl
     if (!output_folder(dir, &why)) return usage_error("%s", why.text);
     for (int i = 0; i < list->count && !code; i++) {
         waiting_say(&w, i, list->count, list->id[i]);
-        code = make_bundle(dir, list->id[i], declared, widened, &w);
+        code = make_bundle(dir, list->id[i], d, widened, &w);
     }
     waiting_hide(&w);
     return code;
@@ -157,7 +169,7 @@ int command_bundle(int argc, char **argv)
     case_list list = {NULL, 0};
     arguments a = {.numerics = NULL};
     operands rest;
-    char declared[REF_NUMERICS_CAP];
+    given_numerics d;
     complaint why;
     int code;
     if (!options_read(&bundle_syntax, argc, argv, &a, &rest, &code)) return code;
@@ -168,10 +180,11 @@ int command_bundle(int argc, char **argv)
         return usage_error("bundle make needs a folder and a case, as in: verify bundle make out linear@odd");
     if (a.tensors && strcmp(a.tensors, "f32"))
         return usage_error("--tensors=%.200s: it is f32, or left out for the formats of the case", a.tensors);
-    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
+    if (!read_numerics_option(a.numerics, &d, &why)) return usage_error("%s", why.text);
     for (int i = 2; i < rest.count && !code; i++)
         if (!cases_add(&list, rest.word[i], &why)) code = usage_error("%s", why.text);
-    if (!code) code = make_bundles(rest.word[1], &list, declared, a.tensors != NULL);
+    if (!code && !check_bundles(&list, &d, &why)) code = usage_error("%s", why.text);
+    if (!code) code = make_bundles(rest.word[1], &list, &d, a.tensors != NULL);
     cases_free(&list);
     return code;
 }

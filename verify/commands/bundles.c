@@ -9,6 +9,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 static bool has_case(const char *folder)
 {
     char path[4400];
@@ -17,12 +23,15 @@ static bool has_case(const char *folder)
     return !stat(path, &st) && S_ISREG(st.st_mode);
 }
 
-/* The id in case.json; NULL: one sentence in why. */
-static char *read_id(const char *folder, complaint *why)
+void bundle_file(const bundle_list *b, int i, const char *name, char *file, size_t cap)
 {
-    char path[4400];
+    snprintf(file, cap, "%.4300s/%s", b->path[i], name);
+}
+
+/* The id in a case.json; NULL: one sentence in why. */
+static char *read_id(const char *path, complaint *why)
+{
     json_error_t error;
-    snprintf(path, sizeof path, "%.4300s/case.json", folder);
     json_t *const object = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
     const char *const id = json_string_value(json_object_get(object, "id"));
     bool const known = json_integer_value(json_object_get(object, "format")) == 1;
@@ -35,40 +44,60 @@ static char *read_id(const char *folder, complaint *why)
     return copy;
 }
 
-static bool add(bundle_list *b, const char *folder, complaint *why)
+bool bundle_read_id(const bundle_list *b, int i, complaint *why)
+{
+    char path[4400];
+    if (!has_case(b->path[i]))
+        return refuse(why,
+                      "%s holds no case.json, as a bundle does: write it with verify bundle make, or move the folder "
+                      "elsewhere",
+                      b->path[i]);
+    bundle_file(b, i, "case.json", path, sizeof path);
+    b->id[i] = read_id(path, why);
+    return b->id[i];
+}
+
+static bool add(bundle_list *b, const char *folder)
 {
     char **const path = realloc(b->path, ((size_t)b->count + 1) * sizeof *path);
     if (path) b->path = path;
     char **const id = realloc(b->id, ((size_t)b->count + 1) * sizeof *id);
     if (id) b->id = id;
     char *const name = path && id ? strdup(folder) : NULL;
-    if (!name) return refuse(why, "no memory for the list of bundles");
-    char *const text = read_id(folder, why);
-    if (!text) return free(name), false;
+    if (!name) return false;
     b->path[b->count] = name;
-    b->id[b->count++] = text;
+    b->id[b->count++] = NULL;
+    return true;
+}
+
+/* Adds the folders in a folder; `bundles` of them have a case.json. False: no memory. */
+static bool add_folders(bundle_list *b, const char *path, struct dirent *const entry[], int n, int *bundles)
+{
+    char folder[4300];
+    *bundles = 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(folder, sizeof folder, "%.4000s/%s", path, entry[i]->d_name);
+        if (entry[i]->d_name[0] == '.' || !is_folder(folder)) continue;
+        *bundles += has_case(folder);
+        if (!add(b, folder)) return false;
+    }
     return true;
 }
 
 bool bundles_find(const char *path, bundle_list *out, complaint *why)
 {
     struct dirent **entry = NULL;
-    char folder[4300];
-    bool good = true;
+    int bundles;
     *out = (bundle_list){0};
-    if (has_case(path)) return add(out, path, why);
+    if (has_case(path)) return add(out, path) || refuse(why, "no memory for the list of bundles");
     int const n = scandir(path, &entry, NULL, alphasort);
     if (n < 0) return refuse(why, "cannot read the folder %s: %s", path, strerror(errno));
-    for (int i = 0; i < n; i++) {
-        snprintf(folder, sizeof folder, "%.4000s/%s", path, entry[i]->d_name);
-        if (good && entry[i]->d_name[0] != '.' && has_case(folder)) good = add(out, folder, why);
-        free(entry[i]);
-    }
+    bool const good = add_folders(out, path, entry, n, &bundles);
+    for (int i = 0; i < n; i++) free(entry[i]);
     free(entry);
-    if (good && !out->count)
-        return refuse(why, "%s holds no case.json, and neither does a folder in it: verify bundle make writes them",
-                      path);
-    return good;
+    if (!good) return refuse(why, "no memory for the list of bundles");
+    return bundles ||
+           refuse(why, "%s holds no case.json, and neither does a folder in it: verify bundle make writes them", path);
 }
 
 void bundles_free(bundle_list *b)

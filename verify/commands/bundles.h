@@ -5,15 +5,24 @@
 #include "files/complaint.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct {
     int count;
     char **path; /* sorted by name */
-    char **id;   /* of the case of each */
+    char **id;   /* of the case of each; NULL until it is read */
 } bundle_list;
 
-/* The bundle at path, or those in the folder that it is. False: one sentence in why; free it all the same. */
+/* The bundle at path, or all folders in the folder that it is, but for those whose name begins with a dot; at least one is a
+ * bundle. False: one sentence in why; free it all the same. */
 bool bundles_find(const char *path, bundle_list *out, complaint *why);
+
+/* "PATH/NAME" of a file in bundle i. */
+void bundle_file(const bundle_list *b, int i, const char *name, char *file, size_t cap);
+
+/* Reads the id of bundle i. False: its case.json is missing or broken, and one sentence is in why. */
+bool bundle_read_id(const bundle_list *b, int i, complaint *why);
+
 void bundles_free(bundle_list *b);
 
 #endif

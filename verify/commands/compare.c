@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct {
     const char *id, *numerics, *format, *out;
@@ -44,8 +45,10 @@ static const syntax compare_syntax = {
     "Judges the output tensors in a file, by name, as if a port had just computed them from the\n"
     "inputs of the case (verify bundle make writes those). FOLDER is a bundle or a folder of\n"
     "bundles; outputs.safetensors in each is judged, under --numerics or else under what\n"
-    "numerics.txt beside it says, and a bundle without one is skipped. F32 may stand for BF16\n"
-    "and FP8 where each value is one of that format. Exit codes are those of run.\n",
+    "numerics.txt beside it says, and a bundle without one is skipped. Where a folder in FOLDER is\n"
+    "no bundle, or a case.json or numerics.txt is wrong, each fault is named and nothing is\n"
+    "judged. F32 may stand for BF16 and FP8 where each value is one of that format. Exit codes\n"
+    "are those of run.\n",
     options, NULL};
 
 /* The verdict on outputs that were read. False: no memory. */
@@ -91,12 +94,14 @@ static int judge_file(loaded_case *l, const char *path, bool verbose)
     return t.failed ? EXIT_BAD_VERDICT : t.passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
-static int compare_file(const arguments *a, const char *path, const char *declared)
+static int compare_file(const arguments *a, const char *path, const given_numerics *d)
 {
-    loaded_case *const l = loaded_case_open(a->id, declared);
+    complaint why;
+    loaded_case *const l = loaded_case_open(a->id, d);
     if (!l) return EXIT_USAGE;
     waiting_announce("verify", &l->p, 3);
-    int const code = loaded_case_fits_files(l) && loaded_case_fill(l) ? judge_file(l, path, a->verbose) : EXIT_USAGE;
+    int code = loaded_case_fits_files(l, &why) ? EXIT_GOOD : usage_error("%s", why.text);
+    if (!code) code = loaded_case_fill(l) ? judge_file(l, path, a->verbose) : EXIT_USAGE;
     loaded_case_close(l);
     return code;
 }
@@ -124,29 +129,57 @@ static bool judge_bundle(loaded_case *l, const char *path, result *r)
 }
 
 /* What the port says of one bundle: numerics.txt beside its outputs, where there is one. */
-static bool read_declaration(const char *folder, const char *given, char *declared, size_t cap, complaint *why)
+static loaded_case *open_bundle(const bundle_list *b, int i, const char *given, complaint *why)
 {
-    char path[4400];
+    char path[4400], id_path[4400];
     struct stat st;
-    snprintf(path, sizeof path, "%.4300s/numerics.txt", folder);
-    return read_numerics_option(given || stat(path, &st) ? given : path, declared, cap, why);
+    given_numerics d;
+    bundle_file(b, i, "numerics.txt", path, sizeof path);
+    bundle_file(b, i, "case.json", id_path, sizeof id_path);
+    if (!read_numerics_option(given || stat(path, &st) ? given : path, &d, why)) return NULL;
+    return loaded_case_read(b->id[i], id_path, &d, why);
 }
 
 /* Judges bundle i into r. */
 static int compare_bundle(const bundle_list *b, int i, const arguments *a, repro *again, result *r)
 {
-    char declared[REF_NUMERICS_CAP], path[4400];
+    char path[4400];
     complaint why;
-    if (!read_declaration(b->path[i], a->numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-    loaded_case *const l = loaded_case_open(b->id[i], declared);
-    if (!l) return EXIT_USAGE;
-    snprintf(path, sizeof path, "%.4300s/outputs.safetensors", b->path[i]);
+    loaded_case *const l = open_bundle(b, i, a->numerics, &why);
+    if (!l) return usage_error("%s", why.text);
+    bundle_file(b, i, "outputs.safetensors", path, sizeof path);
     waiting_announce("verify", &l->p, 3);
-    int code = loaded_case_fits_files(l) && loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
-    if (!code && !(judge_bundle(l, path, r) && repro_of_compare(path, declared, again)))
+    int code = loaded_case_fill(l) ? EXIT_GOOD : EXIT_USAGE;
+    if (!code && !(judge_bundle(l, path, r) && repro_of_compare(path, l->declared, again)))
         code = usage_error("no memory for %s", b->id[i]);
     loaded_case_close(l);
     return code;
+}
+
+/* Is bundle i one that can be judged? False: one sentence in why. */
+static bool check_bundle(const bundle_list *b, int i, const char *given, complaint *why)
+{
+    if (!bundle_read_id(b, i, why)) return false;
+    loaded_case *const l = open_bundle(b, i, given, why);
+    bool const good = l && loaded_case_fits_files(l, why);
+    if (l) loaded_case_close(l);
+    return good;
+}
+
+/* Before the first is judged, all are looked at: one sentence of each that is broken; none is repeated. */
+static int check_bundles(const bundle_list *b, const char *path, const char *given)
+{
+    complaint why, last = {""};
+    int broken = 0;
+    for (int i = 0; i < b->count; i++) {
+        if (check_bundle(b, i, given, &why)) continue;
+        if (strcmp(why.text, last.text)) usage_error("%s", why.text);
+        last = why;
+        broken++;
+    }
+    if (broken && b->count > 1)
+        usage_error("%d of %d folders in %s can't be judged, and none was", broken, b->count, path);
+    return broken ? EXIT_USAGE : EXIT_GOOD;
 }
 
 /* Judges each and reports it. */
@@ -185,7 +218,8 @@ static int compare_bundles(const arguments *a, const char *path)
     reports r = {.formats = a->format ? a->format : "text", .out = a->out};
     int code = reports_choose(&r);
     if (code) return code;
-    code = bundles_find(path, &b, &why) ? compare_all(&b, path, a, &r) : usage_error("%s", why.text);
+    code = bundles_find(path, &b, &why) ? check_bundles(&b, path, a->numerics) : usage_error("%s", why.text);
+    if (!code) code = compare_all(&b, path, a, &r);
     bundles_free(&b);
     return code;
 }
@@ -200,18 +234,23 @@ int command_compare(int argc, char **argv)
 {
     arguments a = {NULL};
     operands rest;
-    char declared[REF_NUMERICS_CAP];
+    given_numerics d;
     complaint why;
     int code;
     if (!options_read(&compare_syntax, argc, argv, &a, &rest, &code)) return code;
+    if (rest.count > 1) return usage_error("compare takes one file or one folder, '%s' is a second", rest.word[1]);
+    if (rest.count == 1 && a.id && is_folder(rest.word[0]))
+        return usage_error("%s is a folder, and --case is of a file: a folder of bundles needs none", rest.word[0]);
     if (rest.count == 1 && !a.id && is_folder(rest.word[0])) return compare_bundles(&a, rest.word[0]);
+    if (rest.count == 1 && !a.id && access(rest.word[0], F_OK))
+        return usage_error("%s: %s: compare takes a file and its --case=CASE, or a folder of bundles", rest.word[0],
+                           strerror(errno));
     if (rest.count == 0 || !a.id)
         return usage_error("compare needs a file and a case, as in: verify compare out.safetensors --case=linear@odd, "
                            "or a folder of bundles");
-    if (rest.count > 1) return usage_error("compare takes one file, '%s' is a second", rest.word[1]);
     if (a.format || a.out)
         return usage_error("--%s=%.200s is for a folder of bundles", a.format ? "format" : "out",
                            a.format ? a.format : a.out);
-    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-    return compare_file(&a, rest.word[0], declared);
+    if (!read_numerics_option(a.numerics, &d, &why)) return usage_error("%s", why.text);
+    return compare_file(&a, rest.word[0], &d);
 }

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* These commands know single calls. */
 static bool is_one_call(const problem *p, complaint *why)
@@ -16,32 +17,47 @@ static bool is_one_call(const problem *p, complaint *why)
                                p->id, p->step[0].id);
 }
 
-static bool parse(loaded_case *l, const char *id, const char *declared, complaint *why)
+/* A sentence about what stands in a file names it. Returns false. */
+static bool refuse_from(const char *file, const complaint *cause, complaint *why)
 {
-    snprintf(l->declared, sizeof l->declared, "%s", declared);
-    return problem_parse(id, &l->p, why) && is_one_call(&l->p, why) &&
-           ref_numerics_parse(l->p.op->name, declared, &l->numerics, why->text, sizeof why->text) &&
-           memory_holds(memory_available(), &l->p, false, why);
+    return file ? refuse(why, "%s: %s", file, cause->text) : refuse(why, "%s", cause->text);
 }
 
-loaded_case *loaded_case_open(const char *id, const char *declared)
+static bool parse(loaded_case *l, const char *id, const char *file, const given_numerics *d, complaint *why)
 {
-    complaint why;
+    complaint cause;
+    snprintf(l->declared, sizeof l->declared, "%s", d->text);
+    if (!problem_parse(id, &l->p, &cause) || !is_one_call(&l->p, &cause)) return refuse_from(file, &cause, why);
+    if (!ref_numerics_parse(l->p.op->name, d->text, &l->numerics, cause.text, sizeof cause.text)) {
+        if (!d->file && !strchr(d->text, ' ')) refuse_more(&cause, "; and there is no file of that name");
+        return refuse_from(d->file, &cause, why);
+    }
+    return memory_holds(memory_available(), &l->p, false, why);
+}
+
+loaded_case *loaded_case_read(const char *id, const char *file, const given_numerics *d, complaint *why)
+{
     loaded_case *const l = calloc(1, sizeof *l);
-    if (!l) return usage_error("no memory"), NULL;
-    if (parse(l, id, declared, &why)) return l;
-    usage_error("%s", why.text);
+    if (!l) return refuse(why, "no memory"), NULL;
+    if (parse(l, id, file, d, why)) return l;
     problem_close(&l->p);
     free(l);
     return NULL;
 }
 
-bool loaded_case_fits_files(const loaded_case *l)
+loaded_case *loaded_case_open(const char *id, const given_numerics *d)
+{
+    complaint why;
+    loaded_case *const l = loaded_case_read(id, NULL, d, &why);
+    if (!l) usage_error("%s", why.text);
+    return l;
+}
+
+bool loaded_case_fits_files(const loaded_case *l, complaint *why)
 {
     for (int i = 0; i < l->p.tensors; i++)
         if (l->p.tensor[i].wide)
-            return usage_error("%s: tensors in files are compact: leave view.%s out", l->p.id, l->p.tensor[i].name),
-                   false;
+            return refuse(why, "%s: tensors in files are compact: leave view.%s out", l->p.id, l->p.tensor[i].name);
     return true;
 }
 

@@ -140,6 +140,10 @@ static char *value_of(reader *r, const option *o, char *behind_equals)
     bool const follows = !behind_equals && next && strncmp(next, "--", 2);
     char *const value = follows ? next : behind_equals;
     r->next += follows;
+    if (behind_equals && *value == '~' && (!value[1] || value[1] == '/'))
+        return refuse(r->why, "%s=%.*s: the shell leaves ~ as it is there: write %s %.*s", o->name, LONGEST_SHOWN,
+                      value, o->name, LONGEST_SHOWN, value),
+               NULL;
     if (value && *value) return value;
     refuse_empty(r, o);
     return NULL;
@@ -292,25 +296,26 @@ int usage_error_of(const char *program, const char *format, ...)
     return code;
 }
 
-bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why)
+bool read_numerics_option(const char *value, given_numerics *d, complaint *why)
 {
-    *text = 0;
+    *d = (given_numerics){.file = NULL};
     if (!value) return true;
     file_identity there;
     size_t size;
     if (!file_identify(value, &there)) {
-        snprintf(text, cap, "%s", value);
+        snprintf(d->text, sizeof d->text, "%s", value);
         return true;
     }
     refuse(why, "cannot read a declaration from ");
     complaint cause;
-    char *const content = file_read(&(about_file){value, &cause}, cap - 1, &size);
+    char *const content = file_read(&(about_file){value, &cause}, sizeof d->text - 1, &size);
     if (!content) return refuse_more(why, "%s", cause.text);
-    snprintf(text, cap, "%.*s", (int)size, content);
+    d->file = value;
+    snprintf(d->text, sizeof d->text, "%.*s", (int)size, content);
     free(content);
-    if (!text[strspn(text, " \t\r\n")])
+    if (!d->text[strspn(d->text, " \t\r\n")])
         return refuse(why, "%s holds no declaration: write one as in 'acc 24 rn', or leave it out", value);
-    for (char *s = text; *s; s++)
+    for (char *s = d->text; *s; s++)
         if (*s == '\n') *s = ';';
     return true;
 }

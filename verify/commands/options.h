@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "files/complaint.h"
+#include "ref.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -69,7 +70,13 @@ __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
 /* The same of another program: "bench: …". */
 __attribute__((format(printf, 2, 3))) int usage_error_of(const char *program, const char *format, ...);
 
-/* A declaration given as text or as the name of a file that holds it; NULL: none. False: one sentence in why. */
-bool read_numerics_option(const char *value, char *text, size_t cap, complaint *why);
+/* A declaration and where it stands. */
+typedef struct {
+    char text[REF_NUMERICS_CAP]; /* "": nothing */
+    const char *file;            /* NULL: on the command line */
+} given_numerics;
+
+/* One given as text or as the name of a file that holds it, which has to stay; NULL: none. False: one sentence in why. */
+bool read_numerics_option(const char *value, given_numerics *d, complaint *why);
 
 #endif

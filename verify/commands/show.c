@@ -178,7 +178,7 @@ static int show(loaded_case *l)
 }
 
 /* Of a sequence, its first call: the others differ in lengths alone. */
-static loaded_case *open_first_call(const char *id, const char *declared)
+static loaded_case *open_first_call(const char *id, const given_numerics *d)
 {
     problem p;
     complaint why;
@@ -187,7 +187,7 @@ static loaded_case *open_first_call(const char *id, const char *declared)
     snprintf(first, sizeof first, "%s", problem_step(&p, 0)->id);
     if (p.steps) printf("the first of the %d calls of %s:\n", p.steps, p.id);
     problem_close(&p);
-    return loaded_case_open(first, declared);
+    return loaded_case_open(first, d);
 }
 
 int command_show(int argc, char **argv)
@@ -195,13 +195,13 @@ int command_show(int argc, char **argv)
     complaint why;
     arguments a = {NULL};
     operands rest;
-    char declared[REF_NUMERICS_CAP];
+    given_numerics d;
     int code;
     if (!options_read(&show_syntax, argc, argv, &a, &rest, &code)) return code;
     if (rest.count == 0) return usage_error("show needs a case, as in: verify show linear@v3");
     if (rest.count > 1) return usage_error("show takes one case, '%s' is a second", rest.word[1]);
-    if (!read_numerics_option(a.numerics, declared, sizeof declared, &why)) return usage_error("%s", why.text);
-    loaded_case *const l = open_first_call(rest.word[0], declared);
+    if (!read_numerics_option(a.numerics, &d, &why)) return usage_error("%s", why.text);
+    loaded_case *const l = open_first_call(rest.word[0], &d);
     if (!l) return EXIT_USAGE;
     code = show(l);
     loaded_case_close(l);

@@ -27,7 +27,8 @@ static const known list[] = {
     {"cuda", BACKEND_BUILT_IN, &dsv3_backend_cuda, NULL, NULL},
     {"transformers", BACKEND_PROGRAM, NULL, "ports/transformers", "not installed: make transformers-port"},
 };
-#define UNNAMED "exec" /* a program that hasn't said its name */
+#define UNNAMED  "exec" /* a program that hasn't said its name */
+#define NAMELESS "port" /* one that has none: a file .so */
 enum { KNOWN = sizeof list / sizeof *list };
 
 const char *backend_known(int i)
@@ -64,20 +65,30 @@ static bool resolve_known(const known *k, backend *out)
     return true;
 }
 
-/* A name that may stand between double quotes, or at the beginning of a line, in any report or log. */
+/* A name that may stand between double quotes, or at the beginning of a line, in any report or log, and that is seen there. */
 static void set_name(backend *out, const char *name)
 {
+    if (!name[strspn(name, " ")]) name = NAMELESS;
     printable(out->name, sizeof out->name, name, strlen(name), false);
     for (char *c = out->name; *c; c++)
         if (*c == '"' || *c == '\\' || (*c == ':' && c == out->name)) *c = '_';
+}
+
+/* ".so", or ".so.1", at the end of a name; NULL: there is none. */
+static char *ending_of(char *name)
+{
+    for (char *dot = strstr(name, ".so"); dot; dot = strstr(dot + 1, ".so"))
+        if (!dot[3] || dot[3] == '.') return dot;
+    return NULL;
 }
 
 static void name_after_file(const char *path, backend *out)
 {
     const char *const slash = strrchr(path, '/');
     set_name(out, slash && slash[1] ? slash + 1 : path);
-    char *const dot = strstr(out->name, ".so");
-    if (dot) *dot = 0;
+    char *const end = ending_of(out->name);
+    if (end) *end = 0;
+    if (!out->name[strspn(out->name, " ")]) set_name(out, NAMELESS);
 }
 
 void backend_call(backend *b, const char *name)
@@ -124,6 +135,7 @@ bool backend_resolve(const char *text, backend *out, complaint *why)
     memset(out, 0, sizeof *out);
     for (int i = 0; i < KNOWN; i++)
         if (!strcmp(list[i].name, text)) return resolve_known(&list[i], out);
+    if (!strcmp(text, "cuda:")) return refuse(why, "'cuda:' names no file: write it behind, as in cuda:./kernels.cu");
     if (!strncmp(text, "cuda:", 5)) {
         out->kind = BACKEND_SHARED_OBJECT;
         return kernels_build(text + 5, out, why);

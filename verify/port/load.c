@@ -79,6 +79,9 @@ static bool start_port(const backend *b, loaded_port *p, answer *a)
     if (!has_good_align(p, a)) return false;
     dsv3_status const usable = p->table.probe ? p->table.probe(why, sizeof why) : DSV3_OK;
     why[sizeof why - 1] = 0;
+    const char *const fault = usable != DSV3_OK && p->fault ? p->fault() : NULL;
+    if (fault) return unusable(a, PORT_REJECTED, "%s", fault);
+    if (usable == DSV3_INVALID) return unusable(a, PORT_REJECTED, "%s", *why ? why : "probe returned status INVALID");
     if (usable != DSV3_OK) return answer_skip(a, SKIP_START, *why ? why : "it doesn't say why"), false;
     snprintf(p->runs_on, sizeof p->runs_on, "%.63s", why);
     dsv3_status const opened = p->table.open ? p->table.open(&p->ctx, 0) : DSV3_OK;

@@ -60,6 +60,9 @@ case ${DSV3_CUDA_GPU-ampere} in
 ampere | ada | hopper | blackwell) ;;
 *) end 2 "DSV3_CUDA_GPU=$DSV3_CUDA_GPU: it is ampere, ada, hopper or blackwell" ;;
 esac
+if [ -n "${DSV3_CUDA_COUNT+set}" ] && ! (: >>"$DSV3_CUDA_COUNT") 2>/dev/null; then
+    end 2 "DSV3_CUDA_COUNT=$DSV3_CUDA_COUNT: it can't be written: name a file by its whole path"
+fi
 name=$(basename "${1%.*}" | tr -c 'A-Za-z0-9_\n' _)
 case $1 in *.cu) find_nvcc ;; *.ptx) ;; *) end 2 'it is neither FILE.cu nor FILE.ptx' ;; esac
 mkdir -p "$cache" 2>/dev/null && work=$(mktemp -d "$cache/$name.XXXXXX" 2>/dev/null) || end 2 "the folder $cache can't be made: set XDG_CACHE_HOME"
