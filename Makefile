@@ -1,6 +1,6 @@
 # make               build/bin/verify and the example ports
 # make verify        install what it needs, build, judge the smoke cases on every port here: build/verify/results.jsonl
-# make test          the tests
+# make test          installs what they need, and runs the tests
 # make check         test, the cases of ci, deps, format
 # make setup         install what is missing
 # make bench         build/bin/bench
@@ -64,6 +64,10 @@ bare   := help uninstall setup verify transformers-port cuda-machine cuda-toolch
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter $(timers),$(goals)),bench,$(if $(filter-out $(bare),$(goals)),build)))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
+ifneq ($(and $(absent),$(filter test check,$(goals))),)
+installed := $(shell unit/setup.sh >&2)
+absent := $(shell CC='$(CC)' unit/setup.sh --check $(check))
+endif
 $(if $(absent),$(error $(absent)))
 
 ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
