@@ -20,9 +20,9 @@ typedef struct {
     problem p;
     void **data;
     enclosures truth, legal, own;
-} sight;
+} view;
 
-static void look(sight *s, const char *id, const char *declared)
+static void look(view *s, const char *id, const char *declared)
 {
     complaint why;
     ref_numerics n;
@@ -35,7 +35,7 @@ static void look(sight *s, const char *id, const char *declared)
     cr_assert(enclose_own(&s->p, s->data, &s->own));
 }
 
-static void look_away(sight *s)
+static void look_away(view *s)
 {
     tensors_close(&s->p, s->data);
     problem_close(&s->p);
@@ -52,7 +52,7 @@ Test(judge, truth_is_legal_by_default)
     cr_assert(cases_add(&list, "@verify/cases/smoke.txt", &why), "%s", why.text);
     cr_assert(list.count > 50);
     for (int c = 0; c < list.count; c++) {
-        sight s;
+        view s;
         look(&s, list.id[c], "");
         for (int i = 0; i < s.p.tensors; i++)
             for (int64_t k = 0; s.truth.value[i] && k < s.p.tensor[i].count; k++) {
@@ -74,7 +74,7 @@ Test(judge, tiers_overlap)
     static const ref_table *const tiers[] = {&ref_256, &ref_512, &ref_1024};
     ref_reading const exact = {NULL, ref_none()};
     for (size_t c = 0; c < sizeof ids / sizeof *ids; c++) {
-        sight s;
+        view s;
         look(&s, ids[c], "");
         for (size_t t = 0; t < 3; t++) {
             enclosures other;
@@ -97,14 +97,14 @@ Test(judge, tiers_overlap)
 }
 
 /* Puts the rounded truth into the outputs. */
-static void write_truth(sight *s)
+static void write_truth(view *s)
 {
     for (int i = 0; i < s->p.tensors; i++)
         for (int64_t k = 0; s->truth.value[i] && k < s->p.tensor[i].count; k++)
             ref_encode(s->p.tensor[i].dtype, s->data[i], k, s->truth.value[i][k].hi);
 }
 
-static verdict judged(sight *s, result *r)
+static verdict judged(view *s, result *r)
 {
     memset(r, 0, sizeof *r);
     judge(&s->p, &s->truth, &s->legal, &s->own, s->data, r);
@@ -114,7 +114,7 @@ static verdict judged(sight *s, result *r)
 /* One wrong bit, one NaN, one infinity, wherever: seen, counted, placed. */
 Test(judge, one_wrong_element_is_seen)
 {
-    sight s;
+    view s;
     result r;
     look(&s, "linear@odd:x=f32;fill=exact", "");
     write_truth(&s);
@@ -154,7 +154,7 @@ Test(judge, real_fills_are_never_vacuous)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         cr_assert(cases_add(&list, lists[i], &why), "%s", why.text);
     for (int c = 0; c < list.count; c++) {
-        sight s;
+        view s;
         result r;
         look(&s, list.id[c], "");
         write_truth(&s);
@@ -167,7 +167,7 @@ Test(judge, real_fills_are_never_vacuous)
 /* -0 is 0. */
 Test(judge, negative_zero_is_zero)
 {
-    sight s;
+    view s;
     result r;
     look(&s, "rmsnorm@tiny:x=f32;fill=adversarial;seed=5", "");
     write_truth(&s);
@@ -200,7 +200,7 @@ Test(judge, every_quirk_is_seen_somewhere)
     for (size_t q = 0; q < sizeof rows / sizeof *rows; q++) /* those of the other ops: unit/properties/mistakes.c */
         for (int blind = 0; blind < 2; blind++) {
             if (blind && rows[q].quirk == QUIRK_A2_mean_subtracted) continue; /* no fill has mean 0 */
-            sight s;
+            view s;
             enclosures wrong;
             ref_numerics n;
             complaint why;
@@ -275,7 +275,7 @@ Test(judge, mutants_survive_in_wide_balls)
 /* Choices are compared with the reference's own as sets; an illegal one is described before a flip. */
 Test(judge, choices_are_sets)
 {
-    sight s;
+    view s;
     result r = {0};
     look(&s, "gate@tiny", "");
     const tensor_info *const t = problem_tensor(&s.p, "topk_idx");
@@ -308,7 +308,7 @@ Test(judge, what_allows_anything_explains_nothing)
 {
     static const char *const ids[] = {"mla_decode@odd;fill=nan_unused", "mla_decode@odd:q=f32;fill=nan_unused"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        sight s;
+        view s;
         result r;
         ref_numerics n;
         char why[200];
@@ -377,7 +377,7 @@ static double bf16(double v)
 }
 
 /* x / sqrt(mean + eps) * weight, where mean + eps is rounded to BF16 too; off: a factor. */
-static void write_rmsnorm(sight *s, double off)
+static void write_rmsnorm(view *s, double off)
 {
     const tensor_info *const t = s->p.tensor, *const y = problem_tensor(&s->p, "y");
     int64_t const x = problem_tensor(&s->p, "x") - t, weight = problem_tensor(&s->p, "weight") - t;
@@ -410,7 +410,7 @@ Test(judge, a_vacuous_verdict_has_a_way_out)
         {"rmsnorm_backward@edge", "", "no one clause makes it PASS, nor stages=1, nor another fill"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        sight s;
+        view s;
         result r;
         look(&s, rows[i].id, rows[i].declared);
         for (int t = 0; t < s.p.tensors; t++)
@@ -430,7 +430,7 @@ Test(judge, a_vacuous_verdict_has_a_way_out)
 /* A port that rounds to BF16 and doesn't say so is told what to say; one that is wrong beyond that is not. */
 Test(judge, undeclared_arithmetic_is_guessed)
 {
-    sight s;
+    view s;
     result r;
     look(&s, "rmsnorm@odd", "");
     write_rmsnorm(&s, 1);
@@ -450,7 +450,7 @@ Test(judge, undeclared_arithmetic_is_guessed)
 /* What a problem looks like when all elements but the first `tight` of an output tell nothing. */
 static verdict judged_wide(const char *id, const char *name, int64_t tight, result *r)
 {
-    sight s;
+    view s;
     look(&s, id, "");
     write_truth(&s);
     const tensor_info *const t = problem_tensor(&s.p, name);
@@ -510,7 +510,7 @@ Test(judge, excuses_are_refused)
 /* Constant answers in place of mtp_accept's. */
 static verdict judged_constant(const char *id, const char *declared, int32_t accepted, int32_t next, result *r)
 {
-    sight s;
+    view s;
     ref_numerics n;
     char why[200];
     look(&s, id, declared);
@@ -555,7 +555,7 @@ Test(judge, a_tie_is_not_single)
         {"mtp_accept@odd;fill=exact", "next_token", true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        sight s;
+        view s;
         result r;
         look(&s, rows[i].id, "");
         write_truth(&s);
@@ -596,7 +596,7 @@ Test(judge, bits_mean_something)
         bool none;
     } rows[] = {{0.1, 0.1 / 1024, 10, false}, {-3, 3.0 / 4, 2, false}, {0, 1, 0, true}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        sight s;
+        view s;
         result r;
         look(&s, "rmsnorm@odd:x=f32", "");
         int const y = (int)(problem_tensor(&s.p, "y") - s.p.tensor);
@@ -615,7 +615,7 @@ Test(judge, bits_mean_something)
 /* An output of which a case shows nothing says so, though the others show something. */
 Test(judge, constant_is_said_of_each_output)
 {
-    sight s;
+    view s;
     result r;
     look(&s, "moe@edge:hidden_states=f32;fill=adversarial", "");
     write_truth(&s);
