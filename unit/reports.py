@@ -193,6 +193,33 @@ def a_disk_that_is_full(folder):
         expect(name in done.stderr and "File too large" in done.stderr, done.stderr)
 
 
+def no_full_disk_passes_for_a_whole_file(folder):
+    """A page is one long write, and a summary begins with one: nothing is left for the last one to fail."""
+    cases = ["mla_decode@odd", "rmsnorm@tiny:n_tokens=1..9", *PORTS]
+    expect(run("run", *cases, "--format=jsonl", f"--out={folder}").returncode == 1)
+    expect(run("bundle", "make", f"{folder}/bundle", "rmsnorm@odd").returncode == 0)
+    commands = (["run", *cases], ["run", "rmsnorm@odd", "--backend=plain"], ["merge", f"{folder}/results.jsonl"], ["compare", f"{folder}/bundle"])
+    for of in ("html", "md"):
+        full, small = f"{folder}/{of}", f"{folder}/{of}-small"
+        os.mkdir(full)
+        os.symlink("/dev/full", f"{full}/{FILES[of]}")
+        os.mkdir(small)
+        for command in commands:
+            done = run(*command, f"--format={of}", f"--out={full}")
+            said = f"verify: {full}/{FILES[of]} could not be written whole: No space left on device\n"
+            expect(done.returncode == 2 and said in done.stderr, command, done.returncode, done.stderr)
+            if of == "md" and command is not commands[0]:
+                continue  # it fits
+            limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "", VERIFY, *command, f"--format={of}", f"--out={small}"]
+            done = subprocess.run(limited, capture_output=True, text=True, check=False)
+            expect(done.returncode == 2 and "could not be written whole: File too large\n" in done.stderr, command, done.stderr)
+    for command in commands:
+        with open("/dev/full", "w", encoding="utf-8") as out:
+            done = subprocess.run([VERIFY, *command, "--format=jsonl"], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+        said = "standard output could not be written whole: No space left on device\n"
+        expect(done.returncode == 2 and said in done.stderr, command, done.stderr)
+
+
 def a_journal_that_is_full(folder):
     """The run ends, and no report passes for one of all cases."""
     command = ["bash", "-c", 'ulimit -f 8; exec "$@"', "", VERIFY, "run", "rmsnorm@odd:n_tokens=1..40", "--backend=plain",
@@ -688,7 +715,7 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
+TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,

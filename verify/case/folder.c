@@ -41,15 +41,15 @@ static bool write_case_json(const char *dir, const problem *p, bool widened, com
     snprintf(path, sizeof path, "%s/case.json", dir);
     FILE *const f = output_open(path, why);
     if (!f) return false;
-    bool const cleared = output_clear(f);
+    errno = 0;
+    int const uncleared = output_clear(f) ? 0 : errno;
     fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
     print_prob(f, p);
     fprintf(f, "}, \"tensors\": [");
     print_tensors(f, p, widened);
     fprintf(f, "\n]}\n");
-    bool const good = cleared && !ferror(f);
-    if (!fclose(f) && good) return true;
-    return refuse(why, "cannot write %s: %s", path, strerror(errno));
+    int const unwritten = output_end(f), cause = uncleared ? uncleared : unwritten;
+    return !cause || refuse(why, "cannot write %s: %s", path, strerror(cause));
 }
 
 /* The same values as F32; NULL: no memory. */

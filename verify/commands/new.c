@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 EMBED(new_contract, "include/dsv3.h");
 EMBED(new_c, "verify/ports/first/port.c");
@@ -114,11 +115,13 @@ static bool write_file(const new_port *n, const char *name, const char *text, co
 {
     char path[PATH_CAP + 20];
     snprintf(path, sizeof path, "%s/%s", n->folder, name);
+    errno = 0;
     FILE *const f = fopen(path, "wx");
     if (f) put(f, n, text);
-    bool const whole = f && !ferror(f);
-    bool const good = f && !fclose(f) && whole;
-    return good || refuse(why, "cannot write %s: %s", path, strerror(errno));
+    int const cause = f ? output_end(f) : errno;
+    if (!cause) return true;
+    if (f) unlink(path);
+    return refuse(why, "cannot write %s: %s", path, strerror(cause));
 }
 
 static int write_port(new_port *n, bool python)

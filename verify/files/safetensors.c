@@ -1,6 +1,8 @@
 /* See safetensors.h. A file is somebody else's: nothing in it is believed before it is checked. */
 #include "safetensors.h"
 
+#include "output_file.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -203,8 +205,8 @@ static char *header_text(const safetensor *item, int64_t count, size_t *length)
         offset += item[i].bytes;
     }
     fputc('}', f);
-    while (ftell(f) % 8) fputc(' ', f);
-    return fclose(f) ? (free(text), NULL) : text;
+    while (!ferror(f) && ftell(f) % 8) fputc(' ', f);
+    return output_end(f) ? (free(text), NULL) : text;
 }
 
 static bool write_tensors(FILE *f, const safetensor *item, int64_t count)

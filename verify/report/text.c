@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "text.h"
 
+#include "files/output_file.h"
 #include "files/program_name.h"
 #include "screen.h"
 #include "table.h"
@@ -271,7 +272,7 @@ void report_block(FILE *f, print_quoted *print, const report_run *run, int index
     FILE *const text = open_memstream(&block, &length);
     if (!text) return;
     report_text(text, run->id[index], run->name[b], &run->again[b], r, true);
-    if (!fclose(text)) print(f, block);
+    if (!output_end(text)) print(f, block);
     free(block);
 }
 
