@@ -59,9 +59,9 @@ static bool take_result(matrix *m, json_t *root)
 }
 
 /* The first and the last line say what the run was and how it ended. */
-static bool read_line(matrix *m, const char *line)
+static bool read_line(matrix *m, const char *line, size_t length)
 {
-    json_t *const root = json_loads(line, 0, NULL);
+    json_t *const root = json_loadb(line, length, 0, NULL);
     bool const about = json_is_object(json_object_get(root, "run")) || json_is_object(json_object_get(root, "end"));
     bool const good = about || (root && take_result(m, root));
     json_decref(root);
@@ -83,9 +83,9 @@ static int read_results(matrix *m, const char *path)
     if (!f)
         return usage_error("cannot read %s: %s; verify run --format=jsonl --out=DIR writes results", path,
                            strerror(errno));
-    while (good && getline(&line, &cap, f) >= 0) {
+    for (ssize_t length; good && (length = getline(&line, &cap, f)) >= 0;) {
         number++;
-        good = read_line(m, line);
+        good = read_line(m, line, (size_t)length);
     }
     bool const whole = !ferror(f);
     fclose(f);

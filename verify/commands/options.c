@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "files/file_map.h"
+#include "files/plain_text.h"
 #include "files/program_name.h"
 #include "files/unknown_word.h"
 #include "port/backends.h"
@@ -303,6 +304,9 @@ bool read_numerics_option(const char *value, given_numerics *d, complaint *why)
     file_identity there;
     size_t size;
     if (!file_identify(value, &there)) {
+        if (strlen(value) >= sizeof d->text)
+            return refuse(why, "--numerics has %zu bytes, and a declaration has at most %zu", strlen(value),
+                          sizeof d->text - 1);
         snprintf(d->text, sizeof d->text, "%s", value);
         return true;
     }
@@ -311,11 +315,15 @@ bool read_numerics_option(const char *value, given_numerics *d, complaint *why)
     char *const content = file_read(&(about_file){value, &cause}, sizeof d->text - 1, &size);
     if (!content) return refuse_more(why, "%s", cause.text);
     d->file = value;
-    snprintf(d->text, sizeof d->text, "%.*s", (int)size, content);
+    bool const good = is_plain_text(content, size, &cause);
+    if (good) snprintf(d->text, sizeof d->text, "%.*s", (int)size, content);
     free(content);
+    if (!good) return refuse_more(why, "%s: it %s", value, cause.text);
     if (!d->text[strspn(d->text, " \t\r\n")])
         return refuse(why, "%s holds no declaration: write one as in 'acc 24 rn', or leave it out", value);
-    for (char *s = d->text; *s; s++)
+    for (char *s = d->text; *s; s++) {
+        if (s[0] == '\r' && s[1] == '\n') *s = ' ';
         if (*s == '\n') *s = ';';
+    }
     return true;
 }
