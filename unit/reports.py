@@ -119,6 +119,23 @@ def absent_ports_and_programs_have_their_words(folder):
     expect(second["hello"] == "mine", second)
 
 
+def what_a_start_printed_is_of_its_first_case(folder):
+    """Whether it comes before or behind the hello, at once or late; and a case that the program isn't asked for has none of it."""
+    program = os.path.join(folder, "port.py")
+    many = ["embed@tiny", "rmsnorm@tiny", "rmsnorm@odd", "--jobs=1", "--format=jsonl", f"--backend=exec:python3 {program}"]
+    for pause in (0, 0.02, 0.2):
+        with open(program, "w", encoding="utf-8") as f:
+            before, after = PROGRAM.replace('{"error"', '{"unsupported"').split('say({"hello"')
+            hello, requests = after.split("\n", 1)
+            f.write("import time\n" + before % '"mine"' + 'os.write(1, b"before ")\n' + 'say({"hello"' + hello + "\n"
+                    + f'time.sleep({pause})\nos.write(1, b"behind ")\n' + requests)  # fmt: skip
+        lines = [json.loads(line) for line in run("run", *many).stdout.splitlines()[1:-1]]
+        texts = {line["id"]: line.get("output", "").split() for line in lines}
+        expect("before" not in texts["embed@tiny"], texts)
+        expect(texts["rmsnorm@tiny"][:2] == ["before", "behind"], pause, texts)
+        expect(texts["rmsnorm@odd"][:1] != ["before"], texts)
+
+
 def limits_are_those_that_applied(folder):
     """The start has a default of its own, and another one for a program."""
     program = os.path.join(folder, "port.py")
@@ -715,7 +732,7 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
+TESTS = [jsonl_has_a_head_and_an_end, what_a_start_printed_is_of_its_first_case, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
