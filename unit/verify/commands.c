@@ -543,6 +543,43 @@ Test(cli, compare_names_each_broken_bundle_first)
     cr_expect(!system(text));
 }
 
+/* Who changed case.json by hand judges another case than he thinks. */
+Test(cli, compare_names_what_its_case_says_besides_the_id)
+{
+    static const struct {
+        const char *edit, *says;
+    } of[] = {
+        {"s/.n_tokens.: 2/\"n_tokens\": 3/", "prob.n_tokens is 3, and by its id it is 2: write it anew"},
+        {"s/.prob.: {/&\"top_k\": 1, /", "prob.top_k is 1, and by its id there is none"},
+        {"s/.op.: .rmsnorm./\"op\": \"linear\"/", "op is \"linear\", and by its id it is \"rmsnorm\""},
+        {"s/.dtype.: .bf16./\"dtype\": \"f32\"/", "tensors[0].dtype is \"f32\", and by its id it is \"bf16\""},
+        {"s/.shape.: .4./\"shape\": [4, 1]/", "tensors[1].shape has 2 elements, and by its id it has 1"},
+        {"d", "case.json: is empty"},
+        {"1s/^/\\xef\\xbb\\xbf/", "case.json: it begins with a byte order mark"},
+    };
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[600];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s rmsnorm@tiny linear@tiny:x=bf16 --tensors=f32", folder);
+    const outcome *o = run_verify("", text);
+    cr_assert(o->code == 0, "%s%s", o->out, o->err);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(text, sizeof text, "cd %s/rmsnorm_tiny && cp case.json ../kept && sed -i '%s' case.json", folder,
+                 of[i].edit);
+        cr_assert(!system(text));
+        snprintf(text, sizeof text, "compare %s/rmsnorm_tiny", folder);
+        o = run_verify("", text);
+        cr_expect(o->code == 2 && lines_of(o->err) == 1 && !*o->out, "%zu: exit code %d: %s", i, o->code, o->out);
+        cr_expect(strstr(o->err, of[i].says), "%s lacks '%s'", o->err, of[i].says);
+        snprintf(text, sizeof text, "mv %s/kept %s/rmsnorm_tiny/case.json", folder, folder);
+        cr_assert(!system(text));
+    }
+    snprintf(text, sizeof text, "compare %s", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 3 && strstr(o->out, "0 passed, 0 failed, 2 skipped"), "%s%s", o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+}
+
 /* What takes long says so before, and on a terminal what it is at; on a pipe nothing else. */
 Test(cli, who_waits_is_told)
 {

@@ -1,6 +1,7 @@
 /* See folder.h. */
 #include "folder.h"
 
+#include "case_json.h"
 #include "files/output_file.h"
 #include "files/safetensors.h"
 #include "fill.h"
@@ -11,30 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void print_prob(FILE *f, const problem *p)
-{
-    for (const field_row *field = p->op->fields; field->name; field++)
-        fprintf(f, "%s\"%s\": %.17g", field == p->op->fields ? "" : ", ", field->name, problem_field(p, field));
-}
-
-/* Narrow formats that numpy lacks. */
-static bool is_narrow(dsv3_dtype d)
-{
-    return d == DSV3_BF16 || d == DSV3_F8_E4M3;
-}
-
-static void print_tensors(FILE *f, const problem *p, bool widened)
-{
-    static const char *const kinds[] = {"in", "weight", "out"};
-    for (int i = 0; i < p->tensors; i++) {
-        const tensor_info *const t = &p->tensor[i];
-        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->name,
-                kinds[t->row->kind], ref_dtype_name(t->dtype));
-        for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
-        fprintf(f, widened && is_narrow(t->dtype) ? "], \"stored\": \"f32\"}" : "]}");
-    }
-}
-
 static bool write_case_json(const char *dir, const problem *p, bool widened, complaint *why)
 {
     char path[4200];
@@ -43,11 +20,7 @@ static bool write_case_json(const char *dir, const problem *p, bool widened, com
     if (!f) return false;
     errno = 0;
     int const uncleared = output_clear(f) ? 0 : errno;
-    fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
-    print_prob(f, p);
-    fprintf(f, "}, \"tensors\": [");
-    print_tensors(f, p, widened);
-    fprintf(f, "\n]}\n");
+    case_json_print(f, p, widened);
     int const unwritten = output_end(f), cause = uncleared ? uncleared : unwritten;
     return !cause || refuse(why, "cannot write %s: %s", path, strerror(cause));
 }
