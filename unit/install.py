@@ -144,19 +144,20 @@ def judges_plain(place):
 
 
 def judges_a_copied_port(place):
-    """Built as the README says of an installation."""
+    """Built by the README's own commands, in an installation whose path has a blank."""
     need("pkg-config")
-    place.run('eval cp -r "$(pkg-config --variable=ports dsv3)/plain" myport')  # pkg-config puts a \\ before blanks
-    flags = "-std=c11 -O2 -ffp-contract=off -shared -fPIC"
-    place.run(f'eval {CC} {flags} "$(pkg-config --cflags dsv3)" -o myport.so myport/*.c -lm')
-    said = place.run("dsv3-verify run 'rmsnorm@odd:x=f32' --backend=./myport.so")
+    block = read(ROOT, "README.md").split("pkg-config quotes a blank")[1].split("\n\n")[1]
+    copy, build = block.split("\n    dsv3-verify run")[0].replace("eval cc ", f"eval {CC} ").split("\n", 1)
+    place.run(copy)
+    place.run(build)
+    said = place.run("dsv3-verify run 'rmsnorm@odd:x=f32' --backend=./mine.so")
     assert said.endswith("1 passed, 0 failed, 0 skipped\n"), said
-    text = read(place.work, "myport/rmsnorm.c")
+    text = read(place.work, "mine/rmsnorm.c")
     wrong = text.replace(" + (float)p->rms_norm_eps", "")
     assert wrong != text
-    with open(os.path.join(place.work, "myport/rmsnorm.c"), "w", encoding="utf-8") as file:
+    with open(os.path.join(place.work, "mine/rmsnorm.c"), "w", encoding="utf-8") as file:
         file.write(wrong)
-    place.run(f'eval {CC} {flags} "$(pkg-config --cflags dsv3)" -o wrong.so myport/*.c -lm')
+    place.run(build.replace("mine.so", "wrong.so"))
     said = place.run("dsv3-verify run 'rmsnorm@odd:x=f32' --backend=./wrong.so", code=1)
     assert re.search(r"repro .*dsv3-verify\S* run ", said) and re.search(r"next .*dsv3-verify\S* show ", said), said
 

@@ -96,7 +96,7 @@ PLANTED = "planted"
 # Half a minute each time: run where it stands first, behind that only asked what it would do.
 ONCE = {"make verify": "make -n verify"}
 
-BEGINS = re.compile(r"(make|cc|cp|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z0-9_]+=\S+ build/bin/\w+) \S|(build/unit|cuda)/\S+$")
+BEGINS = re.compile(r"(make|cc|cp|eval|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z0-9_]+=\S+ build/bin/\w+) \S|(build/unit|cuda)/\S+$")
 SPAN = re.compile(r"([A-Z0-9_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
 FORM = re.compile(r"\b[A-Z]+\b(?!=)")  # a word in capitals stands for something else
 CLONE = "/home/you/dsv3"  # what documents call the folder of the repository
