@@ -136,6 +136,18 @@ def what_a_start_printed_is_of_its_first_case(folder):
         expect(texts["rmsnorm@odd"][:1] != ["before"], texts)
 
 
+def nothing_resolved_has_no_bits(folder):
+    """Wider than the truth: the number is for programs alone."""
+    _, _, text = reports(folder, "gate_backward@edge", "--backend=plain")
+    (line,) = [json.loads(line) for line in text["jsonl"].splitlines() if '"id"' in line]
+    expect(line["outputs"][0]["bits"] < 0, line)
+    expect("no bits: nothing is resolved" in " ".join(text["text"].split()) and "constant: no mutant" in text["text"], text["text"])
+    expect("| gate_backward | 1/1, - |" in text["md"], text["md"])
+    expect("<td>-</td>" in text["html"], text["html"])
+    for name in ("text", "md", "html"):
+        expect("-88" not in text[name], name)
+
+
 def limits_are_those_that_applied(folder):
     """The start has a default of its own, and another one for a program."""
     program = os.path.join(folder, "port.py")
@@ -732,7 +744,7 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, what_a_start_printed_is_of_its_first_case, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
+TESTS = [jsonl_has_a_head_and_an_end, nothing_resolved_has_no_bits, what_a_start_printed_is_of_its_first_case, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,

@@ -111,7 +111,7 @@ static void print_figures(FILE *f, const result *r)
     else
         fputs("<td></td>", f);
     if (worst >= 0)
-        fprintf(f, "<td>%.1f</td>", r->output[worst].bits);
+        fprintf(f, r->output[worst].bits < 0 ? "<td>-</td>" : "<td>%.1f</td>", r->output[worst].bits);
     else
         fputs("<td></td>", f);
 }
