@@ -75,11 +75,24 @@ static bool refuse_empty(const reader *r, const option *o)
     return refuse_more(r->why, " a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
 }
 
+/* A command whose last word is a port's name behind a comma was meant as two. */
+static bool add_program(reader *r, const option *o, const char *value)
+{
+    const char *const comma = strrchr(value, ',');
+    for (int i = 0; comma && backend_known(i); i++)
+        if (!strcmp(comma + 1, backend_known(i)))
+            return refuse(r->why,
+                          "%s=%.*s: all behind exec: is its command, '%s' too; write %s=%s beside it, or end the "
+                          "command with a blank if it is meant so",
+                          o->name, LONGEST_SHOWN, value, comma, o->name, comma + 1);
+    return add_item(r, o, value);
+}
+
 /* A comma separates backends, but not inside exec:..., whose command may hold one, nor in the name of a file that is there. */
 static bool add_backends(reader *r, const option *o, char *value)
 {
     char *rest = NULL;
-    if (!strncmp(value, "exec:", 5)) return add_item(r, o, value);
+    if (!strncmp(value, "exec:", 5)) return add_program(r, o, value);
     if (!access(strncmp(value, "cuda:", 5) ? value : value + 5, F_OK)) return add_item(r, o, value);
     if (!value[strspn(value, ",")]) return refuse_empty(r, o);
     for (char *b = strtok_r(value, ",", &rest); b; b = strtok_r(NULL, ",", &rest))

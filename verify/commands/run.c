@@ -27,7 +27,8 @@ typedef struct {
 static const option options[] = {
     {"--backend", OPTION_BACKENDS, offsetof(arguments, backends), "B",
      "plain, avx512, portable, cuda, transformers; a path such as ./port.so; cuda:./kernels.cu; or exec:'COMMAND'. "
-     "Several with commas, or the option several times. Default: every known one"},
+     "Several with commas, though all behind exec: is its command, or the option several times. Default: every known "
+     "one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
     {"--format", OPTION_TEXT, offsetof(arguments, format), "F",
      "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
