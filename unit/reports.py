@@ -148,6 +148,13 @@ def nothing_resolved_has_no_bits(folder):
         expect("-88" not in text[name], name)
 
 
+def elements_are_counted_whole(folder):
+    done = run("run", "rmsnorm@odd:n_tokens=301,x=f32", "--backend=plain", "--format=text,jsonl", f"--out={folder}")
+    lines = [json.loads(line) for line in read(f"{folder}/results.jsonl").splitlines()[1:-1]]
+    judged = sum(output["count"] for line in lines for output in line["outputs"])
+    expect(judged > 10000 and f"plain        1 PASS, {judged} elements judged\n" in done.stdout, judged, done.stdout)
+
+
 def limits_are_those_that_applied(folder):
     """The start has a default of its own, and another one for a program."""
     program = os.path.join(folder, "port.py")
@@ -744,7 +751,7 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, nothing_resolved_has_no_bits, what_a_start_printed_is_of_its_first_case, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
+TESTS = [jsonl_has_a_head_and_an_end, elements_are_counted_whole, nothing_resolved_has_no_bits, what_a_start_printed_is_of_its_first_case, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,
