@@ -101,9 +101,9 @@ static bool copy_output(const char *path, const safetensors *file, const tensor_
     if (!s) return refuse(why, "%s holds no tensor %s", path, t->name);
     bool const wide = widened && s->dtype == DSV3_F32 && is_narrow(t->dtype);
     if (s->dtype != t->dtype && !wide)
-        return refuse(why, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
-                      ref_dtype_name(t->dtype)),
-               false;
+        return refuse(why, "%s: %s has format %s, not %s", path, s->name,
+                      s->dtype == DSV3_NONE ? safetensor_format(s) : ref_dtype_name(s->dtype),
+                      ref_dtype_name(t->dtype));
     if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
         print_shape(is, sizeof is, s->shape, s->ndim);
         print_shape(should, sizeof should, t->shape, t->ndim);

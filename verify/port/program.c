@@ -226,7 +226,9 @@ static port_outcome read_outputs(const char *dir, const problem *pr, void *const
     char path[4200];
     struct stat st;
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
-    if (!lstat(path, &st) && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
+    bool const there = !lstat(path, &st);
+    if (!there && errno == ENOENT) return refuse(why, "it said ok and wrote no outputs.safetensors"), PORT_REJECTED;
+    if (there && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
     return folder_read_outputs(path, pr, data, false, &a->left_out[0], why) ? PORT_RAN : PORT_REJECTED;
 }
 
