@@ -193,6 +193,13 @@ def an_interrupted_run_says_so(folder):
     expect(root.get("tests") == suite.get("tests") == str(end["cases"] + 1) == str(len(judged) + 1), text)
     expect(case.get("name") == "interrupted" and case.find("error").get("message") == f"interrupted: {end['cases']} of 2 cases judged", text)
     expect("; interrupted\n" in read(f"{folder}/summary.md"), read(f"{folder}/summary.md"))
+    command = [VERIFY, "run", "embed@tiny", "rmsnorm@odd:x=f32", f"--backend=plain,{PLANTED}", "--jobs=1", "--format=html", f"--out={folder}"]
+    with subprocess.Popen(command, env=os.environ | {"PLANT": "hang"}, stderr=subprocess.PIPE) as child:
+        time.sleep(2)
+        child.send_signal(signal.SIGINT)
+        child.communicate()
+    page = read(f"{folder}/report.html")
+    expect(re.search('<h1><span class="none">1 passed, 0 failed, .*; interrupted</span></h1>', page), "is green:", page[-3000:])
     done = run("merge", out)
     expect(done.returncode == 2 and "interrupted: judge that shard again" in done.stderr, done.stderr)
 

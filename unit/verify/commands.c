@@ -549,6 +549,21 @@ Test(cli, compare_names_each_broken_bundle_first)
     cr_expect(!system(text));
 }
 
+/* However often and in whatever words it is named; and a column is as wide as what stands in it. */
+Test(cli, a_bundle_is_written_once_and_columns_stand)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[500];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s embed@tiny embed@tiny:weight=bf16 embed@tiny", folder);
+    const outcome *o = run_verify("", text);
+    cr_expect(o->code == 0 && lines_of(o->out) == 1, "%s%s", o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+    o = run_verify("", "list --matrix @smoke");
+    const char *const head = strstr(o->out, "  ref"), *const row = strstr(o->out, "\ncross_entropy_backward");
+    cr_expect(head && row && !strncmp(row + 1 + (head - o->out), "  yes", 5), "%s", o->out);
+}
+
 /* Who changed case.json by hand judges another case than he thinks. */
 Test(cli, compare_names_what_its_case_says_besides_the_id)
 {

@@ -146,10 +146,19 @@ static void describe_answer(const matrix *m, int i, int b, char *text, size_t ca
     snprintf(text, cap, "%s", *m->absent[b] ? "absent" : m->answer[b][i] ? "yes" : "-");
 }
 
+/* Of the longest name. */
+static int width_of_ops(void)
+{
+    size_t width = 0;
+    for (int i = 0; ops[i]; i++) width = strlen(ops[i]->name) > width ? strlen(ops[i]->name) : width;
+    return (int)width;
+}
+
 static void print_row(const matrix *m, int i)
 {
     char text[64];
-    printf("%-14s%5d  %-3s", ops[i]->name, count_of(m, ops[i]), op_reference(ops[i], &ref_dd) ? "yes" : "-");
+    printf("%-*s %5d  %-3s", width_of_ops(), ops[i]->name, count_of(m, ops[i]),
+           op_reference(ops[i], &ref_dd) ? "yes" : "-");
     for (int b = 0; b < m->ports; b++) {
         if (m->results)
             describe_counts(m, ops[i], b, text, sizeof text);
@@ -162,7 +171,7 @@ static void print_row(const matrix *m, int i)
 
 static void print_matrix(const matrix *m)
 {
-    printf("%-14s%5s  %-3s", "op", "cases", "ref");
+    printf("%-*s %5s  %-3s", width_of_ops(), "op", "cases", "ref");
     for (int b = 0; b < m->ports; b++) printf(b + 1 < m->ports ? "  %-13s" : "  %s", backend_known(b));
     putchar('\n');
     for (int i = 0; ops[i]; i++) print_row(m, i);

@@ -261,9 +261,9 @@ static void close_html(void *own, const tally *t)
     snprintf(title, sizeof title, "verify: %s", counts);
     html_page_open(h->f, title);
     fprintf(h->f, "<h1><span class=\"%s\">%s</span></h1>\n",
-            t->failed   ? "failed"
-            : t->passed ? "passed"
-                        : "none",
+            t->failed                      ? "failed"
+            : t->passed && !t->interrupted ? "passed"
+                                           : "none",
             counts);
     print_facts(h, t);
     if (h->failed) fprintf(h->f, "<p><a href=\"#failed\">What failed</a></p>\n");
