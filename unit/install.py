@@ -260,6 +260,9 @@ def completion(place):
         ("dsv3-verify", "run --backend=por", {"portable"}),
         ("dsv3-verify", "run --backend por", {"portable"}),
         ("dsv3-verify", "run --format=jsonl,te", {"jsonl,text"}),
+        ("dsv3-verify", "run --format=text,te", set()),
+        ("dsv3-verify", "run --backend=plain,p", {"plain,portable"}),
+        ("dsv3-verify", "run rmsnorm@odd:x=", set()),
         ("dsv3-verify", "compare out --case=swiglu_b", {"swiglu_backward@"}),
         ("dsv3-verify", "bundle m", {"make"}),
         ("dsv3-verify", "mer", {"merge"}),
@@ -301,6 +304,10 @@ def completion(place):
                          f"COMP_LINE=\"{program} {line}\" COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({words})\n"
                          "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); $f; printf '%s\\n' \"${COMPREPLY[@]}\"")
         assert set(said.split()) == wanted, f"{program} {line}: {said.split()}"
+    for line, stops in (("run rmsnorm@odd:x=", True), ("run --format=text,te", True), ("run --resume=", False)):
+        said = place.run(f"source '{folder}/dsv3-verify'; compopt() {{ echo \"$@\"; }}; COMP_LINE='dsv3-verify {line}'\n"
+                         f"COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=(dsv3-verify {line}); COMP_CWORD=2; _dsv3_verify")
+        assert ("+o default" in said) == stops, f"files behind {line}: {said}"
     said = place.run(f"source '{folder}/dsv3-verify'; complete -p dsv3-verify")
     assert said.strip() == "complete -o default -F _dsv3_verify dsv3-verify", said
 

@@ -549,6 +549,15 @@ Test(cli, compare_names_each_broken_bundle_first)
     cr_expect(!system(text));
 }
 
+/* A file without its end isn't left behind. */
+Test(cli, new_leaves_nothing_on_a_full_disk)
+{
+    static const char folder[] = BUILD "/full";
+    const outcome *const o = run_verify("ulimit -f 8;", "new c " BUILD "/full");
+    cr_expect(o->code == 2 && strstr(o->err, "/full/dsv3.h: File too large"), "%s", o->err);
+    cr_expect(!rmdir(folder), "%s isn't empty", folder);
+}
+
 /* However often and in whatever words it is named; and a column is as wide as what stands in it. */
 Test(cli, a_bundle_is_written_once_and_columns_stand)
 {

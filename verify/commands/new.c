@@ -128,9 +128,10 @@ static int write_port(new_port *n, bool python)
 {
     complaint why;
     (python ? say_python : say_c)(n);
+    /* The larger first: where there is no room for both, most likely none stays. */
     bool const good = open_folder(n->folder, &why) &&
-                      write_file(n, python ? "port.py" : "port.c", python ? new_python : new_c, &why) &&
-                      write_file(n, python ? "dsv3_port.py" : "dsv3.h", python ? new_protocol : new_contract, &why);
+                      write_file(n, python ? "dsv3_port.py" : "dsv3.h", python ? new_protocol : new_contract, &why) &&
+                      write_file(n, python ? "port.py" : "port.c", python ? new_python : new_c, &why);
     if (!good) return usage_error("%s", why.text);
     printf("%s/%s is a port of one op, rmsnorm. To %sjudge it:\n\n", n->folder, python ? "port.py" : "port.c",
            python ? "" : "build and ");
