@@ -16,10 +16,10 @@ typedef struct {
     void *own;
 } reading;
 
-static bool read_line(const reading *r, const char *text, int number, complaint *why)
+static bool read_line(const reading *r, const char *text, size_t length, int number, complaint *why)
 {
     const char *lacks = NULL;
-    json_t *const j = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const j = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
     bool const object = json_is_object(j), good = object && r->take(r->own, j, &lacks);
     json_decref(j);
     if (!object) return refuse(why, "%s, line %d is no line of %s", r->file, number, r->writer);
@@ -36,7 +36,8 @@ bool json_lines_read(const char *file, const char *writer, json_take *take, void
     FILE *const f = fopen(file, "r");
     if (!f) return refuse(why, "%s: %s; %s writes such a file", file, strerror(errno), writer);
     bool good = true;
-    while (good && getline(&text, &cap, f) >= 0) good = read_line(&r, text, ++number, why);
+    for (ssize_t length; good && (length = getline(&text, &cap, f)) >= 0;)
+        good = read_line(&r, text, (size_t)length, ++number, why);
     free(text);
     fclose(f);
     if (!good || number) return good;

@@ -154,8 +154,9 @@ bool figure_end(figure *f, complaint *why)
             "set terminal pngcairo size 860,520 font 'DejaVu Sans,11' background 'white'\n"
             "set output '%s.png'\nreplot\n",
             f->name);
-    bool const whole = !ferror(f->script), written = !fclose(f->script) && whole;
-    int const code = written ? run_gnuplot(f) : 1;
+    int const cause = output_end(f->script);
+    if (cause) return refuse(why, "%s/%s.gp could not be written whole: %s", f->folder, f->name, strerror(cause));
+    int const code = run_gnuplot(f);
     if (code == 127) return refuse(why, "plot needs gnuplot: apt-get install gnuplot-nox");
     return !code || refuse(why, "gnuplot could not make %s/%s.svg", f->folder, f->name);
 }

@@ -69,12 +69,12 @@ $(keys)
 
 # Words that may stand where \$word has begun, each with what \$word has before it.
 ${f}_words() {
-    local op stem= words fills name=
+    local op stem= words fills name= i
     # A value of an option that takes a case is a case.
     case \$word in --case=*) name=--case word=\${word#--case=} ;; esac
     op=\${word%%@*}
     case \$word in
-    --format=*) ${f}_formats "\$command"; stem=\${word%"\${word##*[=,]}"} ;;
+    --format=*) ${f}_no_files; ${f}_formats "\$command"; stem=\${word%"\${word##*[=,]}"} ;;
     --backend=* | --require=*) words='$(echo $("$verify" list --backends | awk '/^[a-z]/ && $1 !~ /[.:\/]/ { print $1 }'))'; stem=\${word%"\${word##*[=,]}"} ;;
     --out=* | --model=*) case \$command\$word in record--out=*) ;; *) ${f}_folders ;; esac; return ;;
     --balance=*) words='none aux bias'; stem=--balance= ;;
@@ -86,13 +86,21 @@ ${f}_words() {
     -*) [ -n "\$command" ] || { ${f}_operands; return; }; ${f}_options "\$command"; words+=' --help' ;;
     *[\;/]fill=*) ${f}_keys "\$op"; words=\$fills; stem=\${word%"\${word##*[=|]}"} ;;
     *@*\;*) words='fill= seed='; stem=\${word%"\${word##*;}"} ;;
-    [a-z]*@*=*) case \${word##*[:,]} in *=*) return ;; esac; ${f}_keys "\$op"; stem=\${word%"\${word##*[:,]}"} ;;
+    [a-z]*@*=*) case \${word##*[:,]} in *=*) ${f}_no_files; return ;; esac; ${f}_keys "\$op"; stem=\${word%"\${word##*[:,]}"} ;;
     [a-z]*@*[:,]*) ${f}_keys "\$op"; stem=\${word%"\${word##*[:,]}"} ;;
     [a-z]*@*) words='v3 tiny odd edge'; stem=\$op@ ;;
     *) if [ -n "\$name" ]; then ${f}_cases; else ${f}_operands; fi; return ;;
     esac
+    # Each once, in a list with commas.
+    case \$stem in
+    --*=*,) words=\$(for i in \$words; do case ",\${stem#*=}" in *,"\$i",*) ;; *) echo "\$i" ;; esac; done) ;;
+    esac
     words=\$(compgen -P "\$stem" -W "\$words" -- "\${word#"\$stem"}")
     candidates=(\$words)
+}
+# Not even where there are no candidates.
+${f}_no_files() {
+    compopt +o default 2>/dev/null
 }
 ${f}_cases() {
     candidates=(\$(compgen -W '$lists $(echo $ops | sed 's/\([a-z_0-9]*\)/\1@/g')' -- "\$word"))

@@ -22,8 +22,7 @@ static char *plan_line(const training *g, const char *port)
     FILE *const f = open_memstream(&line, &length);
     if (!f) return NULL;
     log_plan(f, g, port);
-    fclose(f);
-    return line;
+    return output_end(f) ? (free(line), NULL) : line;
 }
 
 /* What is there may be cut: it begins as ours will, or is empty, and is not shorter than it was. */
@@ -75,8 +74,8 @@ FILE *log_open(const char *dir, int64_t bytes, const training *g, const char *po
 
 bool log_is_good(FILE *log, const char *dir, complaint *why)
 {
-    if (!fflush(log) && !ferror(log)) return true;
-    return refuse(why, "%s/log.jsonl: it can't be written: %s", dir, strerror(errno));
+    int const cause = output_cause(log);
+    return !cause || refuse(why, "%s/log.jsonl: it can't be written: %s", dir, strerror(cause));
 }
 
 /* ---- lists ---- */

@@ -144,19 +144,20 @@ def judges_plain(place):
 
 
 def judges_a_copied_port(place):
-    """Built as the README says of an installation."""
+    """Built by the README's own commands, in an installation whose path has a blank."""
     need("pkg-config")
-    place.run('eval cp -r "$(pkg-config --variable=ports dsv3)/plain" myport')  # pkg-config puts a \\ before blanks
-    flags = "-std=c11 -O2 -ffp-contract=off -shared -fPIC"
-    place.run(f'eval {CC} {flags} "$(pkg-config --cflags dsv3)" -o myport.so myport/*.c -lm')
-    said = place.run("dsv3-verify run 'rmsnorm@odd:x=f32' --backend=./myport.so")
+    block = read(ROOT, "README.md").split("pkg-config quotes a blank")[1].split("\n\n")[1]
+    copy, build = block.split("\n    dsv3-verify run")[0].replace("eval cc ", f"eval {CC} ").split("\n", 1)
+    place.run(copy)
+    place.run(build)
+    said = place.run("dsv3-verify run 'rmsnorm@odd:x=f32' --backend=./mine.so")
     assert said.endswith("1 passed, 0 failed, 0 skipped\n"), said
-    text = read(place.work, "myport/rmsnorm.c")
+    text = read(place.work, "mine/rmsnorm.c")
     wrong = text.replace(" + (float)p->rms_norm_eps", "")
     assert wrong != text
-    with open(os.path.join(place.work, "myport/rmsnorm.c"), "w", encoding="utf-8") as file:
+    with open(os.path.join(place.work, "mine/rmsnorm.c"), "w", encoding="utf-8") as file:
         file.write(wrong)
-    place.run(f'eval {CC} {flags} "$(pkg-config --cflags dsv3)" -o wrong.so myport/*.c -lm')
+    place.run(build.replace("mine.so", "wrong.so"))
     said = place.run("dsv3-verify run 'rmsnorm@odd:x=f32' --backend=./wrong.so", code=1)
     assert re.search(r"repro .*dsv3-verify\S* run ", said) and re.search(r"next .*dsv3-verify\S* show ", said), said
 
@@ -259,6 +260,9 @@ def completion(place):
         ("dsv3-verify", "run --backend=por", {"portable"}),
         ("dsv3-verify", "run --backend por", {"portable"}),
         ("dsv3-verify", "run --format=jsonl,te", {"jsonl,text"}),
+        ("dsv3-verify", "run --format=text,te", set()),
+        ("dsv3-verify", "run --backend=plain,p", {"plain,portable"}),
+        ("dsv3-verify", "run rmsnorm@odd:x=", set()),
         ("dsv3-verify", "compare out --case=swiglu_b", {"swiglu_backward@"}),
         ("dsv3-verify", "bundle m", {"make"}),
         ("dsv3-verify", "mer", {"merge"}),
@@ -300,6 +304,10 @@ def completion(place):
                          f"COMP_LINE=\"{program} {line}\" COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({words})\n"
                          "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); $f; printf '%s\\n' \"${COMPREPLY[@]}\"")
         assert set(said.split()) == wanted, f"{program} {line}: {said.split()}"
+    for line, stops in (("run rmsnorm@odd:x=", True), ("run --format=text,te", True), ("run --resume=", False)):
+        said = place.run(f"source '{folder}/dsv3-verify'; compopt() {{ echo \"$@\"; }}; COMP_LINE='dsv3-verify {line}'\n"
+                         f"COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=(dsv3-verify {line}); COMP_CWORD=2; _dsv3_verify")
+        assert ("+o default" in said) == stops, f"files behind {line}: {said}"
     said = place.run(f"source '{folder}/dsv3-verify'; complete -p dsv3-verify")
     assert said.strip() == "complete -o default -F _dsv3_verify dsv3-verify", said
 

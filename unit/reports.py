@@ -119,6 +119,42 @@ def absent_ports_and_programs_have_their_words(folder):
     expect(second["hello"] == "mine", second)
 
 
+def what_a_start_printed_is_of_its_first_case(folder):
+    """Whether it comes before or behind the hello, at once or late; and a case that the program isn't asked for has none of it."""
+    program = os.path.join(folder, "port.py")
+    many = ["embed@tiny", "rmsnorm@tiny", "rmsnorm@odd", "--jobs=1", "--format=jsonl", f"--backend=exec:python3 {program}"]
+    for pause in (0, 0.02, 0.2):
+        with open(program, "w", encoding="utf-8") as f:
+            before, after = PROGRAM.replace('{"error"', '{"unsupported"').split('say({"hello"')
+            hello, requests = after.split("\n", 1)
+            f.write("import time\n" + before % '"mine"' + 'os.write(1, b"before ")\n' + 'say({"hello"' + hello + "\n"
+                    + f'time.sleep({pause})\nos.write(1, b"behind ")\n' + requests)  # fmt: skip
+        lines = [json.loads(line) for line in run("run", *many).stdout.splitlines()[1:-1]]
+        texts = {line["id"]: line.get("output", "").split() for line in lines}
+        expect("before" not in texts["embed@tiny"], texts)
+        expect(texts["rmsnorm@tiny"][:2] == ["before", "behind"], pause, texts)
+        expect(texts["rmsnorm@odd"][:1] != ["before"], texts)
+
+
+def nothing_resolved_has_no_bits(folder):
+    """Wider than the truth: the number is for programs alone."""
+    _, _, text = reports(folder, "gate_backward@edge", "--backend=plain")
+    (line,) = [json.loads(line) for line in text["jsonl"].splitlines() if '"id"' in line]
+    expect(line["outputs"][0]["bits"] < 0, line)
+    expect("no bits: nothing is resolved" in " ".join(text["text"].split()) and "constant: no mutant" in text["text"], text["text"])
+    expect("| gate_backward | 1/1, - |" in text["md"], text["md"])
+    expect("<td>-</td>" in text["html"], text["html"])
+    for name in ("text", "md", "html"):
+        expect("-88" not in text[name], name)
+
+
+def elements_are_counted_whole(folder):
+    done = run("run", "rmsnorm@odd:n_tokens=301,x=f32", "--backend=plain", "--format=text,jsonl", f"--out={folder}")
+    lines = [json.loads(line) for line in read(f"{folder}/results.jsonl").splitlines()[1:-1]]
+    judged = sum(output["count"] for line in lines for output in line["outputs"])
+    expect(judged > 10000 and f"plain        1 PASS, {judged} elements judged\n" in done.stdout, judged, done.stdout)
+
+
 def limits_are_those_that_applied(folder):
     """The start has a default of its own, and another one for a program."""
     program = os.path.join(folder, "port.py")
@@ -157,6 +193,13 @@ def an_interrupted_run_says_so(folder):
     expect(root.get("tests") == suite.get("tests") == str(end["cases"] + 1) == str(len(judged) + 1), text)
     expect(case.get("name") == "interrupted" and case.find("error").get("message") == f"interrupted: {end['cases']} of 2 cases judged", text)
     expect("; interrupted\n" in read(f"{folder}/summary.md"), read(f"{folder}/summary.md"))
+    command = [VERIFY, "run", "embed@tiny", "rmsnorm@odd:x=f32", f"--backend=plain,{PLANTED}", "--jobs=1", "--format=html", f"--out={folder}"]
+    with subprocess.Popen(command, env=os.environ | {"PLANT": "hang"}, stderr=subprocess.PIPE) as child:
+        time.sleep(2)
+        child.send_signal(signal.SIGINT)
+        child.communicate()
+    page = read(f"{folder}/report.html")
+    expect(re.search('<h1><span class="none">1 passed, 0 failed, .*; interrupted</span></h1>', page), "is green:", page[-3000:])
     done = run("merge", out)
     expect(done.returncode == 2 and "interrupted: judge that shard again" in done.stderr, done.stderr)
 
@@ -191,6 +234,33 @@ def a_disk_that_is_full(folder):
     expect(done.returncode == 2 and "full report" not in done.stdout, done.returncode, done.stdout)
     for name in ("results.jsonl", "report.html"):
         expect(name in done.stderr and "File too large" in done.stderr, done.stderr)
+
+
+def no_full_disk_passes_for_a_whole_file(folder):
+    """A page is one long write, and a summary begins with one: nothing is left for the last one to fail."""
+    cases = ["mla_decode@odd", "rmsnorm@tiny:n_tokens=1..9", *PORTS]
+    expect(run("run", *cases, "--format=jsonl", f"--out={folder}").returncode == 1)
+    expect(run("bundle", "make", f"{folder}/bundle", "rmsnorm@odd").returncode == 0)
+    commands = (["run", *cases], ["run", "rmsnorm@odd", "--backend=plain"], ["merge", f"{folder}/results.jsonl"], ["compare", f"{folder}/bundle"])
+    for of in ("html", "md"):
+        full, small = f"{folder}/{of}", f"{folder}/{of}-small"
+        os.mkdir(full)
+        os.symlink("/dev/full", f"{full}/{FILES[of]}")
+        os.mkdir(small)
+        for command in commands:
+            done = run(*command, f"--format={of}", f"--out={full}")
+            said = f"verify: {full}/{FILES[of]} could not be written whole: No space left on device\n"
+            expect(done.returncode == 2 and said in done.stderr, command, done.returncode, done.stderr)
+            if of == "md" and command is not commands[0]:
+                continue  # it fits
+            limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "", VERIFY, *command, f"--format={of}", f"--out={small}"]
+            done = subprocess.run(limited, capture_output=True, text=True, check=False)
+            expect(done.returncode == 2 and "could not be written whole: File too large\n" in done.stderr, command, done.stderr)
+    for command in commands:
+        with open("/dev/full", "w", encoding="utf-8") as out:
+            done = subprocess.run([VERIFY, *command, "--format=jsonl"], stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+        said = "standard output could not be written whole: No space left on device\n"
+        expect(done.returncode == 2 and said in done.stderr, command, done.stderr)
 
 
 def a_journal_that_is_full(folder):
@@ -688,7 +758,7 @@ def the_matrix_reads_it(folder):
     expect(done.returncode == 0 and "8/0/0" in row and "not counted" not in done.stdout, done.stdout, done.stderr)
 
 
-TESTS = [jsonl_has_a_head_and_an_end, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, a_journal_that_is_full,
+TESTS = [jsonl_has_a_head_and_an_end, elements_are_counted_whole, nothing_resolved_has_no_bits, what_a_start_printed_is_of_its_first_case, absent_ports_and_programs_have_their_words, limits_are_those_that_applied, an_interrupted_run_says_so, a_disk_that_is_full, no_full_disk_passes_for_a_whole_file, a_journal_that_is_full,
          folders_are_made, no_report_waits_for_a_pipe, the_full_report_is_the_one_to_read, goldens,
          junit_counts, html_reads_without_a_script, the_page_in_a_browser, text_fits_the_terminal, nothing_hostile_gets_through, annotations,
          merged_is_the_whole, a_merged_head_is_of_all, shards_say_which, shards_tell_what_they_see, shards_have_one_environment, exit_codes_of_merge, merge_refuses, auto, shards_that_are_none,

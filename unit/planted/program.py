@@ -56,6 +56,13 @@ def rmsnorm(case):
         os.mkfifo(os.path.join(case.folder, "outputs.safetensors"))
         os.write(4, b'{"ok": true}\n')
         time.sleep(1000)
+    if PLANT in ("nothing", "f16"):
+        if PLANT == "f16":
+            header = b'{"y":{"dtype":"F16","shape":[7,64],"data_offsets":[0,896]}}'
+            with open(os.path.join(case.folder, "outputs.safetensors"), "wb") as file:
+                file.write(struct.pack("<Q", len(header)) + header + bytes(896))
+        os.write(4, b'{"ok": true}\n')
+        time.sleep(1000)
     if PLANT == "litter":
         os.makedirs(os.path.join(case.folder, "a", "b"))
         os.symlink("/", os.path.join(case.folder, "a", "root"))
@@ -135,6 +142,9 @@ if PLANT == "slow_start":
 if PLANT == "fails_to_start":
     raise ImportError("no module named arithmetic")
 if PLANT == "mute":
+    time.sleep(1000)
+if PLANT == "nul_hello":
+    os.write(4, b'{"hello": {"protocol": 1, "name": "a\\u0000b", "ops": ["rmsnorm"]}}\n')
     time.sleep(1000)
 if PLANT == "old_protocol":
     dsv3_port.PROTOCOL = 0

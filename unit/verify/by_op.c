@@ -95,14 +95,17 @@ Test(by_op, what_is_not_made_is_named)
 
 Test(by_op, bits_are_exact_or_absent)
 {
-    static const char *const id[] = {"embed@odd", "embed@v3", "rope@odd", "rope@v3", "gate@odd", "gate@v3"};
-    result const results[] = {passed(0, 0, true),  passed(0, 0, true),           passed(1, 0, false),
-                              passed(1, 0, false), not_passed(NOT_A_NUMBER, ""), not_passed(NOT_A_NUMBER, "")};
-    expect_table(6, id, NULL, results,
+    static const char *const id[] = {"embed@odd", "embed@v3", "rope@odd", "rope@v3",
+                                     "gate@odd",  "gate@v3",  "mla@odd",  "mla@v3"};
+    result const results[] = {passed(0, 0, true),    passed(0, 0, true),           passed(1, 0, false),
+                              passed(1, 0, false),   not_passed(NOT_A_NUMBER, ""), not_passed(NOT_A_NUMBER, ""),
+                              passed(0.5, 7, false), passed(0.5, -88.1, false)}; /* nothing is resolved */
+    expect_table(8, id, NULL, results,
                  HEAD "port          embed                2 of 2        200     0 %   exact\n"
                       "port          rope                 2 of 2        200   100 %       -\n"
                       "port          gate                 0 of 2        200       -       -\n"
-                      "    2 failed\n");
+                      "    2 failed\n"
+                      "port          mla                  2 of 2        200    50 %       -\n");
 }
 
 Test(by_op, the_most_common_reason_is_shown)

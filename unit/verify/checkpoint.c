@@ -209,7 +209,7 @@ Test(checkpoint, tensors_are_found_and_checked)
          DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16) | DTYPE_BIT(DSV3_F8_E4M3),
          0,
          {0},
-         "tensor half is another format, F32, BF16 or F8_E4M3 is expected"},
+         "tensor half is F16, F32, BF16 or F8_E4M3 is expected"},
         {"a", DTYPE_BIT(DSV3_BF16), 1, {3}, "/y.safetensors: tensor a has shape [2], config.json makes it [3]"},
         {"a", DTYPE_BIT(DSV3_BF16), 2, {2, 1}, "tensor a has shape [2], config.json makes it [2, 1]"},
         {"b.weight", DTYPE_BIT(DSV3_F8_E4M3), 1, {1}, "tensor b.weight has shape [1, 3], config.json makes it [1]"},

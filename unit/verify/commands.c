@@ -62,7 +62,13 @@ static const bad inputs[] = {
     {"", "run 'nothing@*'", {"no case", "'nothing@*'", "verify list --cases"}},
     {"", "run rmsnorm@tiny --backend=", {"--backend has no value", "plain, avx512", "exec:'command'"}},
     {"", "run rmsnorm@tiny --backend=gpu", {"unknown backend 'gpu'", "it takes plain, avx512"}},
-    {"", "run rmsnorm@tiny --backend=./no/such.so", {"./no/such.so", "No such file"}},
+    {"",
+     "run rmsnorm@tiny --backend=./no/such.so",
+     {"backend ./no/such.so can't be used: cannot load it: cannot open shared object file: No such file"}},
+    {"PLANT=nul_hello",
+     "run rmsnorm@tiny --backend='exec:python3 unit/planted/program.py'",
+     {"its answer has the character \\u0000"}},
+    {"", "run rmsnorm@tiny --backend=plain --shard=1/2", {"there is 1; take at most 1 shard\n"}},
     {"", "run rmsnorm@tiny --backend=./README.md", {"./README.md", "can't be used"}},
     {"", "run rmsnorm@tiny --backend=/dev/zero", {"can't be used", "no regular file"}},
     {"", "run rmsnorm@tiny --backend=" BUILD "/planted/nosymbol.so", {"exports no dsv3_backend_get", "include/dsv3.h"}},
@@ -539,6 +545,67 @@ Test(cli, compare_names_each_broken_bundle_first)
     snprintf(text, sizeof text, "compare %s/swiglu_tiny", folder);
     o = run_verify("", text);
     cr_expect(o->code == 3 && strstr(o->out, "0 passed, 0 failed, 1 skipped"), "%s%s", o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+}
+
+/* A file without its end isn't left behind. */
+Test(cli, new_leaves_nothing_on_a_full_disk)
+{
+    static const char folder[] = BUILD "/full";
+    const outcome *const o = run_verify("ulimit -f 8;", "new c " BUILD "/full");
+    cr_expect(o->code == 2 && strstr(o->err, "/full/dsv3.h: File too large"), "%s", o->err);
+    cr_expect(!rmdir(folder), "%s isn't empty", folder);
+}
+
+/* However often and in whatever words it is named; and a column is as wide as what stands in it. */
+Test(cli, a_bundle_is_written_once_and_columns_stand)
+{
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[500];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s embed@tiny embed@tiny:weight=bf16 embed@tiny", folder);
+    const outcome *o = run_verify("", text);
+    cr_expect(o->code == 0 && lines_of(o->out) == 1, "%s%s", o->out, o->err);
+    snprintf(text, sizeof text, "rm -r %s", folder);
+    cr_expect(!system(text));
+    o = run_verify("", "list --matrix @smoke");
+    const char *const head = strstr(o->out, "  ref"), *const row = strstr(o->out, "\ncross_entropy_backward");
+    cr_expect(head && row && !strncmp(row + 1 + (head - o->out), "  yes", 5), "%s", o->out);
+}
+
+/* Who changed case.json by hand judges another case than he thinks. */
+Test(cli, compare_names_what_its_case_says_besides_the_id)
+{
+    static const struct {
+        const char *edit, *says;
+    } of[] = {
+        {"s/.n_tokens.: 2/\"n_tokens\": 3/", "prob.n_tokens is 3, and by its id it is 2: write it anew"},
+        {"s/.prob.: {/&\"top_k\": 1, /", "prob.top_k is 1, and by its id there is none"},
+        {"s/.op.: .rmsnorm./\"op\": \"linear\"/", "op is \"linear\", and by its id it is \"rmsnorm\""},
+        {"s/.dtype.: .bf16./\"dtype\": \"f32\"/", "tensors[0].dtype is \"f32\", and by its id it is \"bf16\""},
+        {"s/.shape.: .4./\"shape\": [4, 1]/", "tensors[1].shape has 2 elements, and by its id it has 1"},
+        {"d", "case.json: is empty"},
+        {"1s/^/\\xef\\xbb\\xbf/", "case.json: it begins with a byte order mark"},
+    };
+    char folder[] = "/tmp/dsv3-test-XXXXXX", text[600];
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(text, sizeof text, "bundle make %s rmsnorm@tiny linear@tiny:x=bf16 --tensors=f32", folder);
+    const outcome *o = run_verify("", text);
+    cr_assert(o->code == 0, "%s%s", o->out, o->err);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        snprintf(text, sizeof text, "cd %s/rmsnorm_tiny && cp case.json ../kept && sed -i '%s' case.json", folder,
+                 of[i].edit);
+        cr_assert(!system(text));
+        snprintf(text, sizeof text, "compare %s/rmsnorm_tiny", folder);
+        o = run_verify("", text);
+        cr_expect(o->code == 2 && lines_of(o->err) == 1 && !*o->out, "%zu: exit code %d: %s", i, o->code, o->out);
+        cr_expect(strstr(o->err, of[i].says), "%s lacks '%s'", o->err, of[i].says);
+        snprintf(text, sizeof text, "mv %s/kept %s/rmsnorm_tiny/case.json", folder, folder);
+        cr_assert(!system(text));
+    }
+    snprintf(text, sizeof text, "compare %s", folder);
+    o = run_verify("", text);
+    cr_expect(o->code == 3 && strstr(o->out, "0 passed, 0 failed, 2 skipped"), "%s%s", o->out, o->err);
     snprintf(text, sizeof text, "rm -r %s", folder);
     cr_expect(!system(text));
 }

@@ -4,6 +4,7 @@
  */
 #include "case/expand.h"
 #include "case/folder.h"
+#include "commands/options.h"
 #include "files/safetensors.h"
 #include "command.h"
 #include "run/case.h"
@@ -384,9 +385,9 @@ Test(hostile, no_process_is_an_error)
 
 static pid_t start_run(const char *plant, const char *asked, const char *cases)
 {
-    char option[200], out[100];
+    char chosen[200], out[100];
     set_mark();
-    snprintf(option, sizeof option, "--backend=%s", asked);
+    snprintf(chosen, sizeof chosen, "--backend=%s", asked);
     snprintf(out, sizeof out, "%s/.out", folder);
     pid_t const pid = fork();
     if (pid) return pid;
@@ -395,7 +396,7 @@ static pid_t start_run(const char *plant, const char *asked, const char *cases)
     setenv("PLANT", plant, 1);
     setenv("TMPDIR", folder, 1);
     if (!freopen(out, "w", stdout) || !freopen(out, "a", stderr)) _exit(99);
-    execl(BUILD "/bin/verify", "verify", "run", cases, option, "--jobs=2", "--format=text", NULL);
+    execl(BUILD "/bin/verify", "verify", "run", cases, chosen, "--jobs=2", "--format=text", NULL);
     _exit(99);
 }
 
@@ -646,7 +647,14 @@ Test(hostile, case_files_are_text_in_lines)
     cr_expect(cases_add(&list, argument, &why) && list.count == 1, "%s", why.text);
     cases_free(&list);
     write_cases(path, "rmsnorm@odd\n", 1, "rmsnorm@tiny\0linear\n", 20);
-    expect_refusal(path, "cases.txt:2: a NUL byte is in the line");
+    expect_refusal(path, "cases.txt:2: the line has a NUL byte, so it is no text");
+    write_cases(path, "", 0, "\xef\xbb\xbfrmsnorm@odd\n", 15);
+    expect_refusal(path, "cases.txt:1: the line begins with a byte order mark (BOM)");
+    write_cases(path, "rmsnorm@odd\r", 1, "linear@odd\n", 11);
+    expect_refusal(path, "unknown preset 'odd?linear@odd'");
+    write_cases(path, "rmsnorm@odd # a comment\r\n", 1, "linear@odd\r\n", 12);
+    cr_expect(cases_add(&list, argument, &why) && list.count == 2, "%s", why.text);
+    cases_free(&list);
     cr_assert(truncate(path, 65 << 20) == 0);
     expect_refusal(path, "it has more than 64 MiB");
     cr_assert(remove(path) == 0 && mkfifo(path, 0600) == 0);
@@ -654,5 +662,39 @@ Test(hostile, case_files_are_text_in_lines)
     snprintf(argument, sizeof argument, "%s/", folder);
     expect_refusal(argument, "it is no regular file");
     expect_refusal("/dev/zero", "it is no regular file");
+    cr_expect(remove(path) == 0 && rmdir(folder) == 0);
+}
+
+/* Of a file with a declaration all is read, or nothing. */
+Test(hostile, declarations_are_text)
+{
+    static const struct {
+        const char *content;
+        size_t bytes;
+        const char *says; /* in the text, or the sentence */
+        bool good;
+    } of[] = {
+        {"acc 24 rn\n", 10, "acc 24 rn;", true},
+        {"acc 24 rn\r\nflush none\r\n", 23, "acc 24 rn ;flush none ;", true},
+        {"acc 24 rn\0; flush all", 21, "has a NUL byte, so it is no text", false},
+        {"\xef\xbb\xbf"
+         "acc 24 rn",
+         12, "begins with a byte order mark (BOM)", false},
+    };
+    given_numerics given;
+    complaint why;
+    char path[100], *const longest = calloc(REF_NUMERICS_CAP + 1, 1);
+    make_folder();
+    snprintf(path, sizeof path, "%s/numerics.txt", folder);
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        write_cases(path, "", 0, of[i].content, of[i].bytes);
+        why = (complaint){""};
+        bool const good = read_numerics_option(path, &given, &why);
+        cr_expect_eq(good, of[i].good, "%zu: %s", i, why.text);
+        cr_expect(strstr(good ? given.text : why.text, of[i].says), "%s%s", given.text, why.text);
+    }
+    memset(longest, ';', REF_NUMERICS_CAP);
+    cr_expect(!read_numerics_option(longest, &given, &why) && strstr(why.text, "has 4096 bytes"), "%s", why.text);
+    free(longest);
     cr_expect(remove(path) == 0 && rmdir(folder) == 0);
 }

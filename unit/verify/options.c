@@ -174,6 +174,7 @@ Test(options, a_breach_gets_one_sentence)
         {"--results=", "--results has no value", "--results=FILE"},
         {"--backend=", "--backend has no value", "plain, avx512, portable, cuda, transformers, a path"},
         {"--backend=,", "--backend has no value", "exec:'command'"},
+        {"--backend=exec:a,plain", "all behind exec: is its command, ',plain' too", "write --backend=plain beside it"},
         {"--out=a --out=a", "--out is given twice", "leave one out"},
         {"--timeout 5 --timeout=5", "--timeout is given twice", "leave one out"},
         {"--jobs=1 --jobs=2", "--jobs is given twice", "leave one out"},

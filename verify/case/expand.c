@@ -1,6 +1,7 @@
 /* See expand.h. */
 #include "expand.h"
 
+#include "files/plain_text.h"
 #include "files/products.h"
 #include "files/unknown_word.h"
 
@@ -185,8 +186,9 @@ static FILE *open_cases(const char *path, complaint *why)
 /* The id in a line, without comment and blanks; "": none. NULL: one sentence in why. */
 static char *id_in_line(char *line, size_t length, complaint *why)
 {
-    if (strlen(line) < length) return refuse(why, "a NUL byte is in the line: this is no text"), NULL;
-    line[strcspn(line, "#\r\n")] = 0;
+    complaint no_text;
+    if (!is_plain_text(line, length, &no_text)) return refuse(why, "the line %s", no_text.text), NULL;
+    line[strcspn(line, "#\n")] = 0;
     char *const id = line + strspn(line, " \t");
     for (char *end = id + strlen(id); end > id && isspace((unsigned char)end[-1]);) *--end = 0;
     if (strlen(id) < ID_SIZE) return id;

@@ -1,6 +1,7 @@
 /* See folder.h. */
 #include "folder.h"
 
+#include "case_json.h"
 #include "files/output_file.h"
 #include "files/safetensors.h"
 #include "fill.h"
@@ -11,45 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void print_prob(FILE *f, const problem *p)
-{
-    for (const field_row *field = p->op->fields; field->name; field++)
-        fprintf(f, "%s\"%s\": %.17g", field == p->op->fields ? "" : ", ", field->name, problem_field(p, field));
-}
-
-/* Narrow formats that numpy lacks. */
-static bool is_narrow(dsv3_dtype d)
-{
-    return d == DSV3_BF16 || d == DSV3_F8_E4M3;
-}
-
-static void print_tensors(FILE *f, const problem *p, bool widened)
-{
-    static const char *const kinds[] = {"in", "weight", "out"};
-    for (int i = 0; i < p->tensors; i++) {
-        const tensor_info *const t = &p->tensor[i];
-        fprintf(f, "%s\n  {\"name\": \"%s\", \"kind\": \"%s\", \"dtype\": \"%s\", \"shape\": [", i ? "," : "", t->name,
-                kinds[t->row->kind], ref_dtype_name(t->dtype));
-        for (int d = 0; d < t->ndim; d++) fprintf(f, "%s%lld", d ? ", " : "", (long long)t->shape[d]);
-        fprintf(f, widened && is_narrow(t->dtype) ? "], \"stored\": \"f32\"}" : "]}");
-    }
-}
-
 static bool write_case_json(const char *dir, const problem *p, bool widened, complaint *why)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/case.json", dir);
     FILE *const f = output_open(path, why);
     if (!f) return false;
-    bool const cleared = output_clear(f);
-    fprintf(f, "{\"format\": 1, \"id\": \"%s\", \"op\": \"%s\", \"prob\": {", p->id, p->op->name);
-    print_prob(f, p);
-    fprintf(f, "}, \"tensors\": [");
-    print_tensors(f, p, widened);
-    fprintf(f, "\n]}\n");
-    bool const good = cleared && !ferror(f);
-    if (!fclose(f) && good) return true;
-    return refuse(why, "cannot write %s: %s", path, strerror(errno));
+    errno = 0;
+    int const uncleared = output_clear(f) ? 0 : errno;
+    case_json_print(f, p, widened);
+    int const unwritten = output_end(f), cause = uncleared ? uncleared : unwritten;
+    return !cause || refuse(why, "cannot write %s: %s", path, strerror(cause));
 }
 
 /* The same values as F32; NULL: no memory. */
@@ -128,9 +101,9 @@ static bool copy_output(const char *path, const safetensors *file, const tensor_
     if (!s) return refuse(why, "%s holds no tensor %s", path, t->name);
     bool const wide = widened && s->dtype == DSV3_F32 && is_narrow(t->dtype);
     if (s->dtype != t->dtype && !wide)
-        return refuse(why, "%s: %s has format %s, not %s", path, s->name, ref_dtype_name(s->dtype),
-                      ref_dtype_name(t->dtype)),
-               false;
+        return refuse(why, "%s: %s has format %s, not %s", path, s->name,
+                      s->dtype == DSV3_NONE ? safetensor_format(s) : ref_dtype_name(s->dtype),
+                      ref_dtype_name(t->dtype));
     if (s->ndim != t->ndim || memcmp(s->shape, t->shape, (size_t)t->ndim * sizeof *s->shape)) {
         print_shape(is, sizeof is, s->shape, s->ndim);
         print_shape(should, sizeof should, t->shape, t->ndim);

@@ -150,6 +150,14 @@ static bool check_bundles(const case_list *list, const given_numerics *d, compla
     return good;
 }
 
+/* Two patterns may name the same case: its bundle is written once. */
+static bool is_made(const case_list *list, int i)
+{
+    for (int k = 0; k < i; k++)
+        if (!strcmp(list->id[k], list->id[i])) return true;
+    return false;
+}
+
 static int make_bundles(const char *dir, const case_list *list, const given_numerics *d, bool widened)
 {
     int code = EXIT_GOOD;
@@ -157,6 +165,7 @@ static int make_bundles(const char *dir, const case_list *list, const given_nume
     waiting w = waiting_begin();
     if (!output_folder(dir, &why)) return usage_error("%s", why.text);
     for (int i = 0; i < list->count && !code; i++) {
+        if (is_made(list, i)) continue;
         waiting_say(&w, i, list->count, list->id[i]);
         code = make_bundle(dir, list->id[i], d, widened, &w);
     }

@@ -1,6 +1,10 @@
 /* See bundles.h. */
 #include "bundles.h"
 
+#include "case/case_json.h"
+#include "files/file_map.h"
+#include "files/plain_text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -28,17 +32,39 @@ void bundle_file(const bundle_list *b, int i, const char *name, char *file, size
     snprintf(file, cap, "%.4300s/%s", b->path[i], name);
 }
 
+static json_t *parse_case(const char *path, const char *text, size_t size, complaint *why)
+{
+    json_error_t error;
+    complaint no_text;
+    if (!text[strspn(text, " \t\r\n")])
+        return refuse(why, "%s: is empty: write it anew with verify bundle make", path), NULL;
+    if (!is_plain_text(text, size, &no_text)) return refuse(why, "%s: it %s", path, no_text.text), NULL;
+    json_t *const object = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (!object) refuse(why, "%s: line %d: %s", path, error.line, error.text);
+    return object;
+}
+
+/* A case.json; NULL: one sentence in why. */
+static json_t *read_case(const char *path, complaint *why)
+{
+    enum { MOST_BYTES = 1 << 20 };
+    size_t size = 0;
+    char *const text = file_read(&(about_file){path, why}, MOST_BYTES, &size);
+    if (!text) return NULL;
+    text[size] = 0;
+    json_t *const object = parse_case(path, text, size, why);
+    free(text);
+    return object;
+}
+
 /* The id in a case.json; NULL: one sentence in why. */
 static char *read_id(const char *path, complaint *why)
 {
-    json_error_t error;
-    json_t *const object = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    json_t *const object = read_case(path, why);
     const char *const id = json_string_value(json_object_get(object, "id"));
     bool const known = json_integer_value(json_object_get(object, "format")) == 1;
     char *const copy = id && known ? strdup(id) : NULL;
-    if (!object)
-        refuse(why, "%s: line %d: %s", path, error.line, error.text);
-    else if (!copy)
+    if (object && !copy)
         refuse(why, "%s: has no id, or its format is not 1: verify bundle make writes such files", path);
     json_decref(object);
     return copy;
@@ -55,6 +81,18 @@ bool bundle_read_id(const bundle_list *b, int i, complaint *why)
     bundle_file(b, i, "case.json", path, sizeof path);
     b->id[i] = read_id(path, why);
     return b->id[i];
+}
+
+bool bundle_agrees(const bundle_list *b, int i, const problem *p, complaint *why)
+{
+    char path[4400];
+    complaint difference;
+    bundle_file(b, i, "case.json", path, sizeof path);
+    json_t *const object = read_case(path, why);
+    if (!object) return false;
+    bool const good = case_json_agrees(object, p, &difference);
+    json_decref(object);
+    return good || refuse(why, "%s: %s: write it anew with verify bundle make", path, difference.text);
 }
 
 static bool add(bundle_list *b, const char *folder)

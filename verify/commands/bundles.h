@@ -2,7 +2,7 @@
 #ifndef BUNDLES_H
 #define BUNDLES_H
 
-#include "files/complaint.h"
+#include "case/problem.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +22,9 @@ void bundle_file(const bundle_list *b, int i, const char *name, char *file, size
 
 /* Reads the id of bundle i. False: its case.json is missing or broken, and one sentence is in why. */
 bool bundle_read_id(const bundle_list *b, int i, complaint *why);
+
+/* Does its case.json say the same as its id, whose problem this is? False: one sentence in why. */
+bool bundle_agrees(const bundle_list *b, int i, const problem *p, complaint *why);
 
 void bundles_free(bundle_list *b);
 

@@ -161,7 +161,7 @@ static bool check_bundle(const bundle_list *b, int i, const char *given, complai
 {
     if (!bundle_read_id(b, i, why)) return false;
     loaded_case *const l = open_bundle(b, i, given, why);
-    bool const good = l && loaded_case_fits_files(l, why);
+    bool const good = l && loaded_case_fits_files(l, why) && bundle_agrees(b, i, &l->p, why);
     if (l) loaded_case_close(l);
     return good;
 }

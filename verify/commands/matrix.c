@@ -59,9 +59,9 @@ static bool take_result(matrix *m, json_t *root)
 }
 
 /* The first and the last line say what the run was and how it ended. */
-static bool read_line(matrix *m, const char *line)
+static bool read_line(matrix *m, const char *line, size_t length)
 {
-    json_t *const root = json_loads(line, 0, NULL);
+    json_t *const root = json_loadb(line, length, 0, NULL);
     bool const about = json_is_object(json_object_get(root, "run")) || json_is_object(json_object_get(root, "end"));
     bool const good = about || (root && take_result(m, root));
     json_decref(root);
@@ -83,9 +83,9 @@ static int read_results(matrix *m, const char *path)
     if (!f)
         return usage_error("cannot read %s: %s; verify run --format=jsonl --out=DIR writes results", path,
                            strerror(errno));
-    while (good && getline(&line, &cap, f) >= 0) {
+    for (ssize_t length; good && (length = getline(&line, &cap, f)) >= 0;) {
         number++;
-        good = read_line(m, line);
+        good = read_line(m, line, (size_t)length);
     }
     bool const whole = !ferror(f);
     fclose(f);
@@ -146,10 +146,19 @@ static void describe_answer(const matrix *m, int i, int b, char *text, size_t ca
     snprintf(text, cap, "%s", *m->absent[b] ? "absent" : m->answer[b][i] ? "yes" : "-");
 }
 
+/* Of the longest name. */
+static int width_of_ops(void)
+{
+    size_t width = 0;
+    for (int i = 0; ops[i]; i++) width = strlen(ops[i]->name) > width ? strlen(ops[i]->name) : width;
+    return (int)width;
+}
+
 static void print_row(const matrix *m, int i)
 {
     char text[64];
-    printf("%-14s%5d  %-3s", ops[i]->name, count_of(m, ops[i]), op_reference(ops[i], &ref_dd) ? "yes" : "-");
+    printf("%-*s %5d  %-3s", width_of_ops(), ops[i]->name, count_of(m, ops[i]),
+           op_reference(ops[i], &ref_dd) ? "yes" : "-");
     for (int b = 0; b < m->ports; b++) {
         if (m->results)
             describe_counts(m, ops[i], b, text, sizeof text);
@@ -162,7 +171,7 @@ static void print_row(const matrix *m, int i)
 
 static void print_matrix(const matrix *m)
 {
-    printf("%-14s%5s  %-3s", "op", "cases", "ref");
+    printf("%-*s %5s  %-3s", width_of_ops(), "op", "cases", "ref");
     for (int b = 0; b < m->ports; b++) printf(b + 1 < m->ports ? "  %-13s" : "  %s", backend_known(b));
     putchar('\n');
     for (int i = 0; ops[i]; i++) print_row(m, i);

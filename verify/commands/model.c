@@ -121,7 +121,7 @@ static const char *summary(const progress *p, char *text, size_t cap)
         n += snprintf(text + n, cap - (size_t)n,
                       "%d of %d stages are not the port's: behind them it was given the truth\n", p->left_out,
                       p->stages);
-    snprintf(text + n, cap - (size_t)n, "%.4g elements judged\n%d passed, %d failed, %d skipped\n", p->elements,
+    snprintf(text + n, cap - (size_t)n, "%.0f elements judged\n%d passed, %d failed, %d skipped\n", p->elements,
              p->passed, p->failed, p->skipped);
     return text;
 }

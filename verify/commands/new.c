@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 EMBED(new_contract, "include/dsv3.h");
 EMBED(new_c, "verify/ports/first/port.c");
@@ -114,20 +115,23 @@ static bool write_file(const new_port *n, const char *name, const char *text, co
 {
     char path[PATH_CAP + 20];
     snprintf(path, sizeof path, "%s/%s", n->folder, name);
+    errno = 0;
     FILE *const f = fopen(path, "wx");
     if (f) put(f, n, text);
-    bool const whole = f && !ferror(f);
-    bool const good = f && !fclose(f) && whole;
-    return good || refuse(why, "cannot write %s: %s", path, strerror(errno));
+    int const cause = f ? output_end(f) : errno;
+    if (!cause) return true;
+    if (f) unlink(path);
+    return refuse(why, "cannot write %s: %s", path, strerror(cause));
 }
 
 static int write_port(new_port *n, bool python)
 {
     complaint why;
     (python ? say_python : say_c)(n);
+    /* The larger first: where there is no room for both, most likely none stays. */
     bool const good = open_folder(n->folder, &why) &&
-                      write_file(n, python ? "port.py" : "port.c", python ? new_python : new_c, &why) &&
-                      write_file(n, python ? "dsv3_port.py" : "dsv3.h", python ? new_protocol : new_contract, &why);
+                      write_file(n, python ? "dsv3_port.py" : "dsv3.h", python ? new_protocol : new_contract, &why) &&
+                      write_file(n, python ? "port.py" : "port.c", python ? new_python : new_c, &why);
     if (!good) return usage_error("%s", why.text);
     printf("%s/%s is a port of one op, rmsnorm. To %sjudge it:\n\n", n->folder, python ? "port.py" : "port.c",
            python ? "" : "build and ");

@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "files/file_map.h"
+#include "files/plain_text.h"
 #include "files/program_name.h"
 #include "files/unknown_word.h"
 #include "port/backends.h"
@@ -74,11 +75,24 @@ static bool refuse_empty(const reader *r, const option *o)
     return refuse_more(r->why, " a path such as ./port.so, cuda:./kernels.cu, or exec:'command'");
 }
 
+/* A command whose last word is a port's name behind a comma was meant as two. */
+static bool add_program(reader *r, const option *o, const char *value)
+{
+    const char *const comma = strrchr(value, ',');
+    for (int i = 0; comma && backend_known(i); i++)
+        if (!strcmp(comma + 1, backend_known(i)))
+            return refuse(r->why,
+                          "%s=%.*s: all behind exec: is its command, '%s' too; write %s=%s beside it, or end the "
+                          "command with a blank if it is meant so",
+                          o->name, LONGEST_SHOWN, value, comma, o->name, comma + 1);
+    return add_item(r, o, value);
+}
+
 /* A comma separates backends, but not inside exec:..., whose command may hold one, nor in the name of a file that is there. */
 static bool add_backends(reader *r, const option *o, char *value)
 {
     char *rest = NULL;
-    if (!strncmp(value, "exec:", 5)) return add_item(r, o, value);
+    if (!strncmp(value, "exec:", 5)) return add_program(r, o, value);
     if (!access(strncmp(value, "cuda:", 5) ? value : value + 5, F_OK)) return add_item(r, o, value);
     if (!value[strspn(value, ",")]) return refuse_empty(r, o);
     for (char *b = strtok_r(value, ",", &rest); b; b = strtok_r(NULL, ",", &rest))
@@ -303,6 +317,9 @@ bool read_numerics_option(const char *value, given_numerics *d, complaint *why)
     file_identity there;
     size_t size;
     if (!file_identify(value, &there)) {
+        if (strlen(value) >= sizeof d->text)
+            return refuse(why, "--numerics has %zu bytes, and a declaration has at most %zu", strlen(value),
+                          sizeof d->text - 1);
         snprintf(d->text, sizeof d->text, "%s", value);
         return true;
     }
@@ -311,11 +328,15 @@ bool read_numerics_option(const char *value, given_numerics *d, complaint *why)
     char *const content = file_read(&(about_file){value, &cause}, sizeof d->text - 1, &size);
     if (!content) return refuse_more(why, "%s", cause.text);
     d->file = value;
-    snprintf(d->text, sizeof d->text, "%.*s", (int)size, content);
+    bool const good = is_plain_text(content, size, &cause);
+    if (good) snprintf(d->text, sizeof d->text, "%.*s", (int)size, content);
     free(content);
+    if (!good) return refuse_more(why, "%s: it %s", value, cause.text);
     if (!d->text[strspn(d->text, " \t\r\n")])
         return refuse(why, "%s holds no declaration: write one as in 'acc 24 rn', or leave it out", value);
-    for (char *s = d->text; *s; s++)
+    for (char *s = d->text; *s; s++) {
+        if (s[0] == '\r' && s[1] == '\n') *s = ' ';
         if (*s == '\n') *s = ';';
+    }
     return true;
 }

@@ -109,10 +109,19 @@ static int open_file(const reports *r, const report_run *run, report *o)
     return o->f ? EXIT_GOOD : usage_error("%s", why.text);
 }
 
+/* What was printed so far reaches the file, or the first cause is kept. */
+static void flush(report *o)
+{
+    int const cause = output_cause(o->f);
+    if (!o->cause) o->cause = cause;
+}
+
 static int begin_report(const report_run *run, report *o)
 {
     if (o->f != stdout && !output_clear(o->f)) return usage_error("cannot write %s: %s", o->path, strerror(errno));
+    errno = 0;
     o->own = o->format->open(o->f, run);
+    flush(o);
     return o->own ? EXIT_GOOD : usage_error("no memory for the report");
 }
 
@@ -126,12 +135,6 @@ int reports_open(reports *r, const report_run *run)
 
 /* ---- results ---- */
 
-/* What was printed so far reaches the file, or the first cause is kept. */
-static void flush(report *o)
-{
-    if (fflush(o->f) && !o->cause) o->cause = errno;
-}
-
 void reports_add(reports *r, const report_run *run, int index, const result results[], tally *t)
 {
     bool const strict = run->about && run->about->strict;
@@ -139,6 +142,7 @@ void reports_add(reports *r, const report_run *run, int index, const result resu
     for (int b = 0; b < run->backends; b++)
         if (report_counts(run, b, &results[b])) tally_add(t, b, &results[b], strict);
     for (int i = 0; i < r->count; i++) {
+        errno = 0;
         r->report[i].format->result(r->report[i].own, index, results);
         flush(&r->report[i]);
     }
@@ -151,9 +155,10 @@ bool reports_are_unread(const reports *r)
 
 static void close_file(report *o, const tally *t)
 {
+    errno = 0;
     o->format->close(o->own, t);
-    flush(o);
-    if (fclose(o->f) && !o->cause) o->cause = errno;
+    int const cause = output_end(o->f);
+    if (!o->cause) o->cause = cause;
 }
 
 /* Of the files that are whole, the one that a person reads best; NULL: there is none. */

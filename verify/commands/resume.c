@@ -75,12 +75,12 @@ static int write_head(const plan *pl, const resume_port ports[], journal_line he
     put_line(&head[n], "cases %d %s", pl->cases.count, hash);
     snprintf(head[n++].differs, sizeof head->differs, "its cases, or their order, are others");
     put_line(&head[n], "limits %.17g %.17g", pl->limits.timeout, pl->limits.start);
-    snprintf(head[n++].differs, sizeof head->differs, "its --timeout or --start-timeout is another");
+    snprintf(head[n++].differs, sizeof head->differs, "it has another --timeout or --start-timeout");
     put_line(&head[n], "wanted %u", pl->wanted & ~(unsigned)WANT_GLANCE); /* which depends on the format */
-    snprintf(head[n++].differs, sizeof head->differs, "its --diagnose or --verbose is another");
+    snprintf(head[n++].differs, sizeof head->differs, "one of both has --diagnose or --verbose, and the other hasn't");
     hash_environment(hash);
     put_line(&head[n], "environment %s", hash);
-    snprintf(head[n++].differs, sizeof head->differs, "a variable that begins with DSV3_ is another");
+    snprintf(head[n++].differs, sizeof head->differs, "a variable that begins with DSV3_ has another value");
     put_line(&head[n], "ports %d", pl->backends);
     snprintf(head[n++].differs, sizeof head->differs, "it has more ports, or fewer");
     for (int b = 0; b < pl->backends; b++) {

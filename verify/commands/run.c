@@ -27,7 +27,8 @@ typedef struct {
 static const option options[] = {
     {"--backend", OPTION_BACKENDS, offsetof(arguments, backends), "B",
      "plain, avx512, portable, cuda, transformers; a path such as ./port.so; cuda:./kernels.cu; or exec:'COMMAND'. "
-     "Several with commas, or the option several times. Default: every known one"},
+     "Several with commas, though all behind exec: is its command, or the option several times. Default: every known "
+     "one"},
     {"--require", OPTION_REPEATED, offsetof(arguments, requires), "B", "exit 3 unless this backend was judged"},
     {"--format", OPTION_TEXT, offsetof(arguments, format), "F",
      "text (default), jsonl, junit (XML), md (for GitHub's step summary), html (one page); several with commas"},
@@ -113,8 +114,8 @@ static int take_share(session *s)
     if (!shard_read(s->a.shard, &part, &why)) return usage_error("%s", why.text);
     int const whole = s->pl.cases.count;
     if (part.of > whole)
-        return usage_error("--shard=%d/%d leaves some shards without a case: there are %d; take at most %d shards",
-                           part.index, part.of, whole, whole);
+        return usage_error("--shard=%d/%d leaves some shards without a case: there %s %d; take at most %d shard%s",
+                           part.index, part.of, whole == 1 ? "is" : "are", whole, whole, whole == 1 ? "" : "s");
     about_cases(&s->about, s->pl.cases.id, whole);
     s->about.shard = s->t.shard = part.index;
     s->about.shards = s->t.shards = part.of;

@@ -30,13 +30,20 @@ bool standard_is_unread(void)
     return ferror(stdout) && has_no_reader();
 }
 
+/* Why a write failed, now or before, when nobody kept the cause: the next one fails for the same. 0: it doesn't. */
+static int cause_of(FILE *f)
+{
+    if (fflush(f)) return errno;
+    clearerr(f);
+    return fputc('\n', f) == EOF || fflush(f) ? errno : 0;
+}
+
 int standard_finish(const char *program, int code)
 {
-    bool const flushed = !fflush(stdout);
-    int const cause = errno;
-    if (flushed && !ferror(stdout)) return code;
+    if (!fflush(stdout) && !ferror(stdout)) return code;
     if (has_no_reader()) return 128 + SIGPIPE;
-    fprintf(stderr, "%s: standard output could not be written whole%s%s\n", program, flushed ? "" : ": ",
-            flushed ? "" : strerror(cause));
+    int const cause = cause_of(stdout);
+    fprintf(stderr, "%s: standard output could not be written whole%s%s\n", program, cause ? ": " : "",
+            cause ? strerror(cause) : "");
     return EXIT_USAGE;
 }

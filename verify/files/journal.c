@@ -1,6 +1,8 @@
 /* See journal.h. */
 #include "journal.h"
 
+#include "output_file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -129,7 +131,7 @@ bool journal_add(journal *j, int64_t index, const void *data, size_t bytes, comp
     fprintf(f, "%lld %s ", (long long)index, check);
     print_bytes(f, data, bytes);
     fputc('\n', f);
-    bool const good = !fclose(f) && write_whole(j->fd, line, length);
+    bool const good = !output_end(f) && write_whole(j->fd, line, length);
     free(line);
     return good || refuse_write(j, why);
 }
@@ -178,7 +180,7 @@ static char *head_text(const journal_line *head, int lines, size_t *length)
     if (!f) return NULL;
     fputs(magic, f);
     for (int i = 0; i < lines; i++) fprintf(f, "%s\n", head[i].text);
-    return fclose(f) ? (free(text), NULL) : text;
+    return output_end(f) ? (free(text), NULL) : text;
 }
 
 /* The first line at the head that is another one. */

@@ -65,3 +65,17 @@ bool output_clear(FILE *f)
     if (fstat(fileno(f), &st)) return false;
     return !S_ISREG(st.st_mode) || !ftruncate(fileno(f), 0);
 }
+
+int output_cause(FILE *f)
+{
+    int const before = errno;
+    if (fflush(f)) return errno;
+    if (!ferror(f)) return 0;
+    return before ? before : EIO;
+}
+
+int output_end(FILE *f)
+{
+    int const cause = output_cause(f);
+    return fclose(f) && !cause ? errno : cause;
+}

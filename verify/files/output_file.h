@@ -16,4 +16,10 @@ FILE *output_open(const char *path, complaint *why);
 /* False: errno says why. */
 bool output_clear(FILE *f);
 
+/* 0: all that was printed reached the file, or memory. Else why not: of a write that failed before, errno as it is now. */
+int output_cause(FILE *f);
+
+/* The same, and closes it. */
+int output_end(FILE *f);
+
 #endif

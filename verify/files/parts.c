@@ -1,6 +1,8 @@
 /* See parts.h. */
 #include "parts.h"
 
+#include "output_file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +37,7 @@ char *manifest_text(const char *key, int64_t parts, size_t *length)
     fflush(f);
     check_of(text, *length, check);
     fprintf(f, "check %s\n", check);
-    return fclose(f) ? (free(text), NULL) : text;
+    return output_end(f) ? (free(text), NULL) : text;
 }
 
 /* Takes the line that starts with `word` from [*at, end): what stands behind the word, NUL for the newline. */

@@ -1,6 +1,8 @@
 /* See safetensors.h. A file is somebody else's: nothing in it is believed before it is checked. */
 #include "safetensors.h"
 
+#include "output_file.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -40,6 +42,7 @@ static const format *format_of(const char *name)
 
 const char *safetensor_format(const safetensor *t)
 {
+    if (t->format) return t->format;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (formats[i].dtype != DSV3_NONE && formats[i].dtype == t->dtype) return formats[i].name;
     return "another format";
@@ -92,6 +95,7 @@ static bool read_tensor(const reader *r, const char *name, const json_t *entry, 
     const format *const f = dtype ? format_of(dtype) : NULL;
     if (!f) return refuse_file(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
     t->dtype = f->dtype;
+    t->format = f->name;
     return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) &&
            read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
 }
@@ -203,8 +207,8 @@ static char *header_text(const safetensor *item, int64_t count, size_t *length)
         offset += item[i].bytes;
     }
     fputc('}', f);
-    while (ftell(f) % 8) fputc(' ', f);
-    return fclose(f) ? (free(text), NULL) : text;
+    while (!ferror(f) && ftell(f) % 8) fputc(' ', f);
+    return output_end(f) ? (free(text), NULL) : text;
 }
 
 static bool write_tensors(FILE *f, const safetensor *item, int64_t count)

@@ -17,6 +17,7 @@ typedef struct {
     int64_t shape[4];
     const void *data; /* inside the file map; aligned to nothing */
     size_t bytes;
+    const char *format; /* as the file says it; NULL: no file has said it */
 } safetensor;
 
 typedef struct {
@@ -25,7 +26,7 @@ typedef struct {
     safetensor *item; /* in the order of the data */
 } safetensors;
 
-/* The format of a tensor as the file says it ("F16"), or "another format" for one that no dsv3_dtype names. */
+/* The format of a tensor as the file says it ("F16"), or would. */
 const char *safetensor_format(const safetensor *t);
 
 /* Checks a file that is in memory, which must outlive out. path is for the sentence. */

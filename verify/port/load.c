@@ -21,15 +21,24 @@ __attribute__((format(printf, 3, 4))) static bool unusable(answer *a, port_outco
     return false;
 }
 
+/* In dlopen's words, without the name, which the sentence begins with. */
+static const char *why_not_loaded(const char *path)
+{
+    const char *const text = dlerror();
+    size_t const length = strlen(path);
+    bool const named = !strncmp(text, path, length) && !strncmp(text + length, ": ", 2);
+    return named ? text + length + 2 : text;
+}
+
 /* The port's own table, checked; NULL: why not is in the answer. */
 static const dsv3_backend *find_table(const backend *b, loaded_port *p, answer *a)
 {
     if (b->table) return b->table;
     struct stat st;
     if (!stat(b->target, &st) && !S_ISREG(st.st_mode)) /* a pipe would be waited for */
-        return unusable(a, PORT_REJECTED, "cannot load %s: it is no regular file", b->target), NULL;
+        return unusable(a, PORT_REJECTED, "cannot load it: it is no regular file"), NULL;
     void *const object = dlopen(b->target, RTLD_NOW | RTLD_LOCAL);
-    if (!object) return unusable(a, PORT_REJECTED, "cannot load %s: %s", b->target, dlerror()), NULL;
+    if (!object) return unusable(a, PORT_REJECTED, "cannot load it: %s", why_not_loaded(b->target)), NULL;
     const dsv3_backend *(*get)(uint32_t) = NULL;
     void *const symbol = dlsym(object, "dsv3_backend_get"), *const fault = dlsym(object, "dsv3_machine_fault");
     memcpy(&get, &symbol, sizeof get);

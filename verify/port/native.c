@@ -22,7 +22,7 @@ struct native {
     backend b;
     port_limits limits;
     process worker;
-    heard heard;                               /* of the case in work */
+    heard heard;                               /* of the case in work; of the first, of the start too */
     uint64_t serial;                           /* of that case */
     int late;                                  /* starts in a row that were too late */
     char ops[sizeof(((answer *)0)->declared)]; /* names, a space behind each */
@@ -298,7 +298,6 @@ bool native_has_op(const native *n, const char *name)
 static void ask(native *n, const problem *pr, void *const data[], bool given, answer *a)
 {
     deadline const until = deadline_in(n->limits.timeout);
-    n->heard.kept = 0, n->heard.bytes = 0;
     n->serial++;
     send_case(n, pr, given, &until);
     if (given && !send_inputs(n, pr, data, &until)) {
@@ -313,7 +312,7 @@ static void ask(native *n, const problem *pr, void *const data[], bool given, an
 
 void native_ask(native *n, const problem *pr, void *const data[], bool given, answer *a)
 {
-    n->heard.kept = 0, n->heard.bytes = 0;
+    if (!n->worker.pid || n->serial) n->heard.kept = 0, n->heard.bytes = 0;
     answer_set(a, PORT_RAN, "");
     if (n->late >= MOST_LATE_STARTS) return answer_set(a, PORT_LATE, late_starts);
     if (!n->worker.pid) begin(n, a);

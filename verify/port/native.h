@@ -19,7 +19,7 @@ native *native_open(const backend *b, port_limits limits, answer *hello);
 /* One sentence in why if its close didn't end well. */
 void native_close(native *n, complaint *why);
 
-/* What it printed: in its last case, or in its start before the first. */
+/* What it printed: in its last case, in the first since its start, before that in the start. */
 const heard *native_heard(const native *n);
 
 bool native_has_op(const native *n, const char *name);

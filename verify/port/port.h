@@ -34,7 +34,7 @@ const char *port_hello(const port *p);
 /* Does it have this op? No, unless it is ready. */
 bool port_has_op(const port *p, const char *name);
 
-/* What it printed in its last case, or in a start that failed. NULL: it has no process of its own. */
+/* What it printed in its last case, or in a start that failed; in the first case, what it printed since its start. NULL: it has no process of its own. */
 const heard *port_heard(const port *p);
 
 /* Asks for a problem's outputs. data[i] belongs to tensor[i]: the inputs are filled, by the fill of the problem or, given, in any

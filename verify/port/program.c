@@ -25,7 +25,9 @@ struct program {
     char command[768];
     port_limits limits;
     process process; /* pid 0: it runs no more */
-    heard heard;     /* of the case in work */
+    heard heard;     /* of the case in work; of the first, of the start too */
+    bool asked;      /* of a case, since it was started */
+    bool left_out;   /* the last case was none for it */
     int late;        /* starts in a row that were too late */
     op_names ops;
     char line[LINE_SIZE]; /* what was read and not yet used */
@@ -126,6 +128,7 @@ static port_outcome begin(program *p, complaint *why)
 {
     size_t length = 0;
     p->held = 0;
+    p->asked = false;
     if (!program_exists(p->command)) return refuse(why, "'%.200s': %s", p->command, strerror(errno)), PORT_NOT_ASKED;
     if (!start(p)) return refuse(why, "cannot start a process"), PORT_NOT_ASKED;
     deadline const until = deadline_in(p->limits.start);
@@ -166,7 +169,8 @@ void program_close(program *p)
 
 const heard *program_heard(const program *p)
 {
-    return &p->heard;
+    static heard const nothing;
+    return p->left_out ? &nothing : &p->heard;
 }
 
 const char *program_called(const program *p)
@@ -222,7 +226,9 @@ static port_outcome read_outputs(const char *dir, const problem *pr, void *const
     char path[4200];
     struct stat st;
     snprintf(path, sizeof path, "%s/outputs.safetensors", dir);
-    if (!lstat(path, &st) && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
+    bool const there = !lstat(path, &st);
+    if (!there && errno == ENOENT) return refuse(why, "it said ok and wrote no outputs.safetensors"), PORT_REJECTED;
+    if (there && !S_ISREG(st.st_mode)) return refuse(why, "%s is no regular file", path), PORT_REJECTED;
     return folder_read_outputs(path, pr, data, false, &a->left_out[0], why) ? PORT_RAN : PORT_REJECTED;
 }
 
@@ -343,17 +349,16 @@ static bool has_views(const problem *pr)
 
 void program_ask(program *p, const problem *pr, void *const data[], answer *a)
 {
-    p->heard.kept = 0, p->heard.bytes = 0;
+    if (!p->process.pid || p->asked) p->heard.kept = 0, p->heard.bytes = 0;
+    p->left_out = false;
     answer_set(a, PORT_RAN, "");
     if (p->late >= MOST_LATE_STARTS) return answer_set(a, PORT_LATE, late_starts);
     if (!p->process.pid) begin_answer(p, a);
     if (a->outcome != PORT_RAN) return;
-    p->heard.kept = 0, p->heard.bytes = 0;
-    if (!program_has_op(p, pr->op->name))
-        answer_skip(a, SKIP_OP, NULL);
-    else if (has_views(pr))
-        answer_skip(a, SKIP_VIEW, NULL);
-    else
-        run_twice(p, pr, data, a);
+    bool const has_op = program_has_op(p, pr->op->name);
+    p->left_out = !has_op || has_views(pr);
+    if (p->left_out) return answer_skip(a, has_op ? SKIP_VIEW : SKIP_OP, NULL);
+    p->asked = true;
+    run_twice(p, pr, data, a);
     if (p->process.pid) process_hear(&p->process);
 }

@@ -16,7 +16,7 @@ typedef struct program program;
 program *program_open(const char *command, port_limits limits, answer *hello);
 void program_close(program *p);
 
-/* What it printed: in its last case, or in its start before the first. */
+/* What it printed: in its last case, in the first since its start, before that in the start. */
 const heard *program_heard(const program *p);
 
 /* Name and version (if it says one) of its hello, in one text. */

@@ -11,7 +11,11 @@ static json_t *read_object(const char *line, size_t length, complaint *why)
     json_t *const object = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
     if (json_is_object(object)) return object;
     json_decref(object);
-    refuse(why, "its answer is no JSON object: '%.*s'", length < 80 ? (int)length : 80, line);
+    bool const nul = !object && json_error_code(&error) == json_error_null_character;
+    refuse(why,
+           nul ? "its answer has the character \\u0000, which no text here may: '%.*s'"
+               : "its answer is no JSON object: '%.*s'",
+           length < 80 ? (int)length : 80, line);
     return NULL;
 }
 

@@ -169,7 +169,7 @@ op_sight by_op_sight(const by_op *t, int op)
 void by_op_bits(const cell *c, char *text, size_t cap)
 {
     if (c->passed && isfinite(c->bits))
-        snprintf(text, cap, "%.1f", c->bits);
+        snprintf(text, cap, c->bits < 0 ? "-" : "%.1f", c->bits);
     else
         snprintf(text, cap, c->passed && !c->inexact ? "exact" : "-");
 }

@@ -21,7 +21,7 @@ void cell_passed(const cell *c, char *text, size_t cap)
 void cell_bits(const cell *c, char *text, size_t cap)
 {
     if (c->passed && isfinite(c->bits))
-        snprintf(text, cap, "%.1f bits", c->bits);
+        snprintf(text, cap, c->bits < 0 ? "-" : "%.1f bits", c->bits);
     else
         snprintf(text, cap, c->passed && !c->inexact ? "exact" : "");
 }

@@ -111,7 +111,7 @@ static void print_figures(FILE *f, const result *r)
     else
         fputs("<td></td>", f);
     if (worst >= 0)
-        fprintf(f, "<td>%.1f</td>", r->output[worst].bits);
+        fprintf(f, r->output[worst].bits < 0 ? "<td>-</td>" : "<td>%.1f</td>", r->output[worst].bits);
     else
         fputs("<td></td>", f);
 }
@@ -261,9 +261,9 @@ static void close_html(void *own, const tally *t)
     snprintf(title, sizeof title, "verify: %s", counts);
     html_page_open(h->f, title);
     fprintf(h->f, "<h1><span class=\"%s\">%s</span></h1>\n",
-            t->failed   ? "failed"
-            : t->passed ? "passed"
-                        : "none",
+            t->failed                      ? "failed"
+            : t->passed && !t->interrupted ? "passed"
+                                           : "none",
             counts);
     print_facts(h, t);
     if (h->failed) fprintf(h->f, "<p><a href=\"#failed\">What failed</a></p>\n");

@@ -20,7 +20,7 @@ static json_t *read_line(reader *r, complaint *why)
     if (length < 0 && ferror(r->f)) return refuse(why, "cannot read %s: %s", r->path, strerror(errno)), NULL;
     if (torn) return refuse_reader(r, why, "ends before its last line, as when a run was killed: " AGAIN), NULL;
     r->line++;
-    json_t *const line = json_loads(r->text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *const line = json_loadb(r->text, (size_t)length, JSON_REJECT_DUPLICATES, NULL);
     if (!line) refuse_file(&(about_file){r->path, why}, "line %ld is no JSON: " AGAIN, r->line);
     return line;
 }

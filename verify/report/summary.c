@@ -29,7 +29,7 @@ static void print_backend_row(FILE *f, const char *backend, const char *absent, 
     }
     for (int v = 0; v < VERDICTS; v++)
         if (t->by_backend[b][v]) fprintf(f, "%d %s, ", t->by_backend[b][v], verdict_name((verdict)v));
-    fprintf(f, "%.4g elements judged\n", t->elements[b]);
+    fprintf(f, "%.0f elements judged\n", t->elements[b]);
 }
 
 void report_closing(FILE *f, const tally *t)

@@ -1,6 +1,7 @@
 /* See text.h. */
 #include "text.h"
 
+#include "files/output_file.h"
 #include "files/program_name.h"
 #include "screen.h"
 #include "table.h"
@@ -26,7 +27,7 @@ static void print_bits(char *text, size_t cap, const output_stats *s)
     else if (s->bits_none)
         snprintf(text, cap, s->dtype == DSV3_I32 ? "a choice" : "no bits: the truth is 0");
     else
-        snprintf(text, cap, "%.1f bits", s->bits);
+        snprintf(text, cap, s->bits < 0 ? "no bits: nothing is resolved" : "%.1f bits", s->bits);
 }
 
 static void print_output_line(FILE *f, const output_stats *s)
@@ -36,7 +37,7 @@ static void print_output_line(FILE *f, const output_stats *s)
     fprintf(f, "  %s %.0f %% of budget, %s, %.0f %% single", s->name, 100 * s->budget, bits,
             100 * (double)s->single / (double)s->count);
     if (s->undecided) fprintf(f, ", %lld undecided", (long long)s->undecided);
-    if (s->constant) fprintf(f, ", constant");
+    if (s->constant) fprintf(f, ", constant: no mutant differs");
 }
 
 /* "[2, 0, 3]" */
@@ -271,7 +272,7 @@ void report_block(FILE *f, print_quoted *print, const report_run *run, int index
     FILE *const text = open_memstream(&block, &length);
     if (!text) return;
     report_text(text, run->id[index], run->name[b], &run->again[b], r, true);
-    if (!fclose(text)) print(f, block);
+    if (!output_end(text)) print(f, block);
     free(block);
 }
 
