@@ -20,6 +20,7 @@
 # make tsan          cases on our threads (fast/) under ThreadSanitizer
 # make legal         honest ports in drawn configurations: none may be accused. Until each op and format has
 #                    2 10^5 elements and all have 10^7, or for LEGAL_SECONDS
+# make innocent      honest ports beside the filters, for INNOCENT_SECONDS: none may be accused by statistics
 # make terms         each term of each radius weakened: a witness must see it; TERMS=NAME,... or tenth; SHARES=1: a table
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
@@ -58,7 +59,7 @@ ifneq ($(filter clean,$(MAKECMDGOALS)),)
 endif
 
 # A build without its tools stops here, with one sentence.
-tests  := studies studies-smoke test check asan tsan fuzz legal terms $(B)/unit/%
+tests  := studies studies-smoke test check asan tsan fuzz legal innocent terms $(B)/unit/%
 timers := bench stage install $(B)/bin/bench
 bare   := help uninstall setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
@@ -76,7 +77,7 @@ tool    = $(shell $(CC) -print-prog-name=$(1) 2>/dev/null)
 LD     := $(call tool,ld)
 OBJCOPY := $(call tool,objcopy)
 AR     := $(call tool,ar)
-TIERS  := dd 256 512 1024
+TIERS  := dd 256 512 1024 sampled
 OPS    := $(filter-out ops,$(patsubst verify/ops/%.c,%,$(wildcard verify/ops/*.c)))
 
 WARN   := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion \
@@ -92,8 +93,9 @@ AVX512 := $(if $(x86),-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O
 
 tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error probability attention \
               attention_error layer table $(OPS)
+sampled    := draw accumulate
 once       := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))
-ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(once:%=$(B)/obj/ref/%.o) \
+ref_obj    := $(TIERS:%=$(B)/obj/ref_%.o) $(B)/obj/ref/sampled/sums.o $(once:%=$(B)/obj/ref/%.o) \
               $(ISAS:%=$(B)/obj/ref/kernel_%.o)
 verify_src := $(filter-out verify/main.c verify/ports/%,$(wildcard verify/*.c verify/*/*.c))
 verify_obj := $(verify_src:%.c=$(B)/obj/%.o)
@@ -118,7 +120,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal terms \
+.PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal innocent terms \
         model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
@@ -131,13 +133,17 @@ help:
 # ---- the reference: its tiers are compiled from the same sources, each into one object ----
 
 define tier_rules
+$(if $(filter sampled,$(1)),$(B)/obj/ref_sampled/%.o: ref/sampled/%.c
+	@mkdir -p $$(@D)
+	$$(call run,CC)$$(CC) $$(CFLAGS) $$(WARN) $(bits_$(1)) -c $$< -o $$@)
 $(B)/obj/ref_$(1)/%.o: ref/%.c
 	@mkdir -p $$(@D)
 	$$(call run,CC)$$(CC) $$(CFLAGS) $$(WARN) -DTIER=$(1) $(bits_$(1)) -c $$< -o $$@
-$(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o)
+$(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o) $(if $(filter sampled,$(1)),$(sampled:%=$(B)/obj/ref_sampled/%.o))
 	$$(call run,LD)$(LD) -r $$^ -o $$@.all && $(OBJCOPY) --keep-global-symbol=ref_$(1) $$@.all $$@
 endef
-$(foreach t,$(filter-out dd,$(TIERS)),$(eval bits_$(t) := -DPROOF_BITS=$(t)))
+$(foreach t,$(filter-out dd sampled,$(TIERS)),$(eval bits_$(t) := -DPROOF_BITS=$(t)))
+bits_sampled := -DSAMPLED -O3
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 
 $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
@@ -328,6 +334,10 @@ $(B)/legal/selftest: unit/legal/selftest.c unit/legal/number.c unit/legal/units.
 legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 	@$(B)/legal/selftest
 	@BUILD=$(B) unit/legal/run.py $(if $(LEGAL_SECONDS),--seconds=$(LEGAL_SECONDS),--elements=200000 --total=10000000)
+
+# The same beside the filters, and backends that work here: none may be accused by statistics.
+innocent: $(B)/bin/verify $(B)/legal/legal.so $(B)/planted/silent.so $(ports)
+	@BUILD=$(B) unit/legal/innocence.py $(if $(INNOCENT_SECONDS),--seconds=$(INNOCENT_SECONDS),--seconds=3600)
 
 # Each term of each radius weakened alone, in copies of the tree: unit/terms.
 terms:

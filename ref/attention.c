@@ -50,7 +50,7 @@ static void score_rows(const attention_rows *b)
     score(b, way, first);
     for (int64_t r = 0; r < b->rows; r++)
         for (int64_t i = r * b->len; i < r * b->len + b->seen[r]; i++)
-            b->weight[i] = scaled == REF_SCALED_Q ? first[i] : either(b->weight[i], first[i]);
+            b->weight[i] = scaled == REF_SCALED_Q ? first[i] : either(a->rd, 1, b->weight[i], first[i]);
 }
 
 void attention_scores(const attention *a, ball *s)
@@ -80,6 +80,7 @@ static void weigh_row(const attention_rows *b, int64_t r, ball *lse)
     double *const error = b->error + r * b->len;
     for (int64_t j = b->seen[r]; j < b->len; j++) w[j] = ball_of(0), error[j] = 0;
     b->of_row[r] = softmax_weigh(b->a->rd, w, error, b->seen[r], most_parts(b->a->rd, b->seen[r]));
+    round_weights(b, r);
     if (lse) lse[r] = softmax_lse(b->a->rd, &b->of_row[r], rounding_of_weights(b->a, &b->of_row[r]));
 }
 

@@ -35,7 +35,7 @@ ball scaled_entry(const scaling *s, ball v)
     ball const in_base_e = round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
     if (declared_at(a->rd, a->scale_q).must) return in_base_e;
     ball const in_base_2 = round_at(a->rd, a->scale_q, a->output, ball_mul(s->folded, v));
-    return either(in_base_e, ball_mul(in_base_2, s->ln2));
+    return either(s->a->rd, 1, in_base_e, ball_mul(in_base_2, s->ln2));
 }
 
 /* Are all entries powers of two, or 0, far from subnormal? Then one number scales them all. */
@@ -72,7 +72,7 @@ static ball scaled_after_sum(const attention *a, const operand *q, const sum_rec
 
 ball dot_of(const attention *a, const query_way *q, const sum_record *product)
 {
-    if (!a->rd->declared) return product->total;
+    if (!a->rd->declared) return exact_sum(product);
     sum_record sum = *product;
     sum.zeros = q->zeros;
     if (q->rounded) sum.lsb = INT_MIN;
@@ -212,6 +212,12 @@ typedef struct {
     deviation *off; /* (rows, width): the same sums of how far the values are off */
     double *P, *PE; /* one row's, a tile of keys */
 } deviations;
+
+/* weights_radius has what point P does to them. */
+void round_weights(const attention_rows *b, int64_t r)
+{
+    (void)b, (void)r;
+}
 
 double rounding_of_weights(const attention *a, const softmax *m)
 {

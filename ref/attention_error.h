@@ -56,6 +56,9 @@ int64_t most_parts(const ref_reading *rd, int64_t seen);
 int64_t count_selected(const attention_rows *b, int64_t r);
 void mean_of_selected(const attention_rows *b, int64_t r, int64_t count, ball *o);
 
+/* A row's weights as the products with values take them, where that isn't told by a radius. */
+void round_weights(const attention_rows *b, int64_t r);
+
 /* Relative error of the sum of weights that a port rounds before it adds them: what softmax_lse takes. (Softmax) */
 double rounding_of_weights(const attention *a, const softmax *m);
 

@@ -96,7 +96,7 @@ static ball widen_by_constants(const loss *l, ball sum, double KTT)
     if (constants_are_exact(l, KTT) && (ball_is_point(sum) || !l->rd->declared)) return sum;
     double const u = ref_half_ulp(l->rd->declared->arith, 1);
     double const s = 6 * u + 3 * quotient_error(l->rd, u);
-    return ball_widen(sum, (s + s * s) * ball_sup(sum));
+    return off_by(l->rd, sum, (s + s * s) * ball_sup(sum));
 }
 
 /* ---- the sums ---- */

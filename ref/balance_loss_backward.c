@@ -46,7 +46,7 @@ static ball as_fraction(const gradient *d, double count)
 {
     if (!d->rd->declared) return ball_of(count);
     double const u = product_error(d->rd), moved = 2 * u + quotient_error(d->rd, u);
-    return ball_widen(ball_of(count), (moved + moved * moved) * count);
+    return off_by(d->rd, ball_of(count), (moved + moved * moved) * count);
 }
 
 static void count_assignments(const gradient *d, int64_t first, int64_t last)
@@ -70,7 +70,7 @@ static ball scale_of(const gradient *d, ball grad_loss)
     ball const scale = product_of(d->rd, (ball[]){grad_loss, alpha, C}, 3);
     if (!d->rd->declared) return scale;
     double const u = product_error(d->rd), s = 4 * u + 2 * quotient_error(d->rd, u);
-    return ball_widen(scale, (s + s * s) * ball_sup(scale) + product_loss(d->rd));
+    return off_by(d->rd, scale, (s + s * s) * ball_sup(scale) + product_loss(d->rd));
 }
 
 /* ---- a token ---- */
@@ -84,7 +84,7 @@ static ball mean_count(const gradient *d, ball S)
         add_term(&of_scores, ball_mul(d->count[e], d->s[e]));
     }
     ball const late = share_of(d->rd, sum_of(d->rd, &of_scores), S);
-    return d->rd->declared ? either(late, round_op(d->rd, sum_of(d->rd, &of_shares))) : late;
+    return d->rd->declared ? either(d->rd, 1, late, round_op(d->rd, sum_of(d->rd, &of_shares))) : late;
 }
 
 /* scale (count - m) / S, divided first, last, or each by itself. */
@@ -95,11 +95,11 @@ static ball by_share(const gradient *d, ball count, ball m, ball S)
     ball const last = unrounded_share(rd, round_op(rd, ball_mul(d->scale, less)), S);
     if (!rd->declared) return last;
     ball const first = ball_mul(d->scale, share_of(rd, less, S)), factor = ball_mul(share_of(rd, d->scale, S), less);
-    ball const ways = either(last, either(first, factor));
+    ball const ways = either(rd, 2, last, either(rd, 3, first, factor));
     if (!sum_varies(d)) return ways;
     ball const scaled = round_op(rd, ball_mul(d->scale, count)), back = round_op(rd, ball_mul(d->scale, m));
     ball const apart = ball_mul(d->scale, round_op(rd, ball_sub(share_of(rd, count, S), share_of(rd, m, S))));
-    return either(ways, either(apart, ball_sub(share_of(rd, scaled, S), share_of(rd, back, S))));
+    return either(rd, 4, ways, either(rd, 5, apart, ball_sub(share_of(rd, scaled, S), share_of(rd, back, S))));
 }
 
 static void gradient_of_token(const gradient *d, int64_t t, ref_value *out)

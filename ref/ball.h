@@ -6,12 +6,15 @@
  *
  * The radius is a double, rounded up. A radius of 0 is a proof that the centre is the exact value. An infinite radius
  * means "any value, infinity and NaN included". The centre is a double-double in the working tier and an MPFR number in
- * the proof tiers: this header and every file that includes it compile once per tier, unchanged.
+ * the proof tiers: this header and every file that includes it compile once per tier, unchanged. In the sampled tier a ball
+ * is one number that a port may have (sampled/centre.h).
  */
 #ifndef BALL_H
 #define BALL_H
 
-#ifdef PROOF_BITS
+#if defined SAMPLED
+#include "sampled/centre.h"
+#elif defined PROOF_BITS
 #include "centre_mp.h"
 #else
 #include "centre_dd.h"
@@ -62,6 +65,10 @@ void ball_sub_all(ball *x, int64_t n, ball b);
 /* The sum of n balls, added in their order. */
 ball ball_sum(const ball *x, int64_t n);
 
+#ifdef SAMPLED
+#include "sampled/sums.h"
+#endif
+
 /*
  * A sum together with its condition: rounding errors grow with the sum of |term| and with n, not with the sum.
  */
@@ -72,9 +79,13 @@ typedef struct {
     int64_t n;      /* terms */
     double flushed; /* the sum changes by at most this when subnormal binary32 factors count as 0 */
     int64_t zeros;  /* so many terms at least are 0 */
+#ifdef SAMPLED
+    sum_parts of; /* what it is made of; total says nothing of dot products */
+#endif
 } sum_record;
 
 sum_record empty_sum(void);
+ball exact_sum(const sum_record *sum);
 void add_term(sum_record *sum, ball term);
 sum_record joined(sum_record a, sum_record b); /* of the terms of both */
 
@@ -82,7 +93,7 @@ sum_record joined(sum_record a, sum_record b); /* of the terms of both */
  * A vector prepared as an operand of ball_dot: its elements, and what decides how their products can be summed. The
  * arrays belong to the caller.
  */
-typedef struct {
+typedef struct operand {
     const double *value;
     const double *low;    /* the centres' second words, |low| <= 2^-53 |value|; NULL: all 0 */
     const double *radius; /* NULL: all 0 */
@@ -93,6 +104,9 @@ typedef struct {
     int bits;          /* no value has more significant bits; MANY_BITS when low isn't NULL */
     int lsb;           /* every value is a multiple of 2^lsb; INT_MAX: all are 0; INT_MIN: unknown */
     int64_t subnormal; /* how many values are subnormal in binary32 */
+#ifdef SAMPLED
+    uint64_t key; /* of its values, if they are stored numbers; else 0 */
+#endif
 } operand;
 
 enum { MANY_BITS = 1 << 20 };

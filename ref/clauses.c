@@ -41,6 +41,11 @@ bool is_output_of(const char *op, int point)
     return points[point].output && !strcmp(points[point].op, op);
 }
 
+bool ref_declares_acc(const ref_numerics *n)
+{
+    return ref_has(n->declared, CLAUSE_ACC);
+}
+
 /* ---- optional outputs ---- */
 
 unsigned ref_optional(const char *op)

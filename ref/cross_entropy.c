@@ -55,7 +55,7 @@ static ball less_logit(const entropy *e, const softmax *m, ball z)
     ball const lse = softmax_lse(e->rd, m, 0), loss = ball_sub(lse, z);
     if (!e->rd->declared || (ball_is_point(lse) && ball_sup(lse) == 0)) return loss;
     double const coarse = m->coarse * fmax(ball_sup(lse), ball_sup(ball_sub(z, m->maximum)) + m->shift);
-    return ball_widen(loss, u * (ball_sup(z) + ball_sup(lse)) + coarse);
+    return off_by(e->rd, loss, u * (ball_sup(z) + ball_sup(lse)) + coarse);
 }
 
 /* loss_t = lse - z_label(t) */
@@ -82,7 +82,7 @@ static ball term_of(const entropy *e, int64_t t)
     if (!e->rd->teacher_forced) return e->loss[t];
     double const stored = ref_decode(DSV3_F32, e->io->loss.data, t * e->io->loss.stride[0]);
     bool const better = e->rd->declared && !declared_at(e->rd, POINT_cross_entropy_terms).must && isfinite(stored);
-    return better && stored != 0 ? ball_widen(ball_of(stored), ref_half_ulp(DSV3_F32, stored)) : ball_of(stored);
+    return better && stored != 0 ? off_by(e->rd, ball_of(stored), ref_half_ulp(DSV3_F32, stored)) : ball_of(stored);
 }
 
 /* The mean of a port that divides each loss before it adds them; an error of `div` is in mean already. (Lemma Cross-entropy) */
@@ -95,7 +95,7 @@ static ball divided_first(const entropy *e, const sum_record *sum, ball mean)
     double const share = gamma_sum(port, sum->n),
                  division = port->div.ieee ? quotient_error(e->rd, fmax(u, coarseness(port))) : 0;
     double const relative = (share + division + share * division) * (1 + 0x1p-40);
-    return ball_widen(mean, relative * (sum->sum_abs / n) + 2 * (double)sum->n * eta(port));
+    return off_by(e->rd, mean, relative * (sum->sum_abs / n) + 2 * (double)sum->n * eta(port));
 }
 
 /* mean = sum_t loss_t / divisor */

@@ -62,7 +62,7 @@ static void softmax_row(const entropy *e, int64_t t)
     ball const lse = e->rd->declared ? softmax_lse(e->rd, &m, 0) : ball_of(0);
     for (int64_t j = 0; j < n; j++) {
         ball P = probability_divided(inner, &m, e->P[j], e->error[j]);
-        if (e->rd->declared) P = either(P, probability_from_lse(inner, &m, logit(e, t, j), lse));
+        if (e->rd->declared) P = either(e->rd, 1, P, probability_from_lse(inner, &m, logit(e, t, j), lse));
         e->P[j] = round_at(inner, POINT_cross_entropy_backward_P, format, P);
     }
 }
@@ -76,8 +76,8 @@ static ball gradient_of(const entropy *e, ball P, bool is_label)
     ball const first = ball_mul(less, e->share);
     if (!e->rd->declared) return first;
     ball const last = unrounded_share(e->rd, round_op(e->rd, ball_mul(less, e->grad_mean)), ball_of(e->divisor));
-    if (!is_label) return either(first, last);
-    return either(either(first, last), ball_sub(round_op(e->rd, ball_mul(P, e->share)), e->share));
+    if (!is_label) return either(e->rd, 2, first, last);
+    return either(e->rd, 3, either(e->rd, 4, first, last), ball_sub(round_op(e->rd, ball_mul(P, e->share)), e->share));
 }
 
 static void gradient_of_row(const entropy *e, int64_t t, ref_value *out)

@@ -13,6 +13,11 @@ sum_record empty_sum(void)
     return (sum_record){ball_of(0), 0, INT_MAX, 0, 0};
 }
 
+ball exact_sum(const sum_record *sum)
+{
+    return sum->total;
+}
+
 void add_term(sum_record *sum, ball term)
 {
     int const lsb = ball_is_point(term) ? centre_lsb(term.c) : INT_MIN;

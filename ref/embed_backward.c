@@ -34,7 +34,7 @@ static ball one_row(const ref_reading *rd, dsv3_dtype output, const sum_record *
     ref_rounding const partial = declared_at(rd, POINT_embed_backward_partial),
                        last = declared_at(rd, POINT_embed_backward_grad_weight);
     bool const alike = (!partial.format || partial.format == output) && partial.truncates == last.truncates;
-    return alike ? total : either(total, cast_at(rd, POINT_embed_backward_partial, output, total));
+    return alike ? total : either(rd, 1, total, cast_at(rd, POINT_embed_backward_partial, output, total));
 }
 
 /* ---- the op ---- */

@@ -154,7 +154,7 @@ static void go_forward(const gradient *d, pass *s)
                    act = round_at(rd, POINT_experts_backward_act, d->format, ball_mul(silu, s->u[i]));
         bool const any_order = rd->declared && !is_formed(d, POINT_experts_backward_act);
         ball const last = ball_mul(w, act),
-                   weighted = any_order ? either(last, product_of(rd, (ball[]){w, silu, s->u[i]}, 3)) : last;
+                   weighted = any_order ? either(d->rd, 1, last, product_of(rd, (ball[]){w, silu, s->u[i]}, 3)) : last;
         s->act.ball[i] = act;
         s->weighted_act.ball[i] = round_at(rd, POINT_experts_backward_weighted_act, d->format, weighted);
     }
@@ -182,7 +182,7 @@ static void go_back(const gradient *d, pass *s)
     for (int64_t i = 0; i < s->n * d->width; i++) {
         ball const grad = ball_mul(weight_of(d, s->slot[i / d->width]), s->grad_weighted_act.ball[i]);
         s->grad_act.ball[i] =
-            either(s->grad_act.ball[i], round_at(rd, POINT_experts_backward_grad_act, d->format, grad));
+            either(d->rd, 2, s->grad_act.ball[i], round_at(rd, POINT_experts_backward_grad_act, d->format, grad));
     }
 }
 
@@ -194,9 +194,9 @@ static void widen_by_late_weight(const gradient *d, const pass *s, int64_t i, ba
     const gate_values *const g = &s->of_gate[i];
     ball const w = weight_of(d, s->slot[i / d->width]), grad = s->grad_weighted_act.ball[i], u = s->u[i];
     ball const mixed = product_of(rd, (ball[]){w, grad, u, g->slope}, 4);
-    ball const split = product_of(rd, (ball[]){w, grad, u, g->s, g->inner}, 5), late = either(mixed, split);
-    *grad_gate = either(*grad_gate, late);
-    *grad_up = either(*grad_up, product_of(rd, (ball[]){w, grad, g->silu}, 3));
+    ball const split = product_of(rd, (ball[]){w, grad, u, g->s, g->inner}, 5), late = either(d->rd, 3, mixed, split);
+    *grad_gate = either(d->rd, 4, *grad_gate, late);
+    *grad_up = either(d->rd, 5, *grad_up, product_of(rd, (ball[]){w, grad, g->silu}, 3));
 }
 
 /* grad_g = grad_a u silu'(g), grad_u = grad_a silu(g) */
@@ -233,7 +233,7 @@ static void write_by_weight(const gradient *d, const pass *s)
         ball grad = sum_of(rd, &of_out);
         if (rd->declared && !is_formed(d, POINT_experts_backward_expert_out)) {
             sum_record const of_act = ball_dot(&s->grad_weighted_act.row[i], &s->act.row[i]);
-            grad = either(grad, sum_of(rd, &of_act));
+            grad = either(d->rd, 6, grad, sum_of(rd, &of_act));
         }
         ball const weighted = by_weight(d, s->slot[i], grad);
         d->out[1][s->slot[i]] = value_of(round_at(rd, POINT_experts_backward_grad_topk_weight, DSV3_F32, weighted));
@@ -257,7 +257,7 @@ static void add_to_grad_x(const gradient *d, const pass *s, int64_t i, int64_t c
     ball const of_gate = round_at(rd, POINT_experts_backward_grad_x, d->format, sum_of(rd, &g));
     ball const of_up = round_at(rd, POINT_experts_backward_grad_x, d->format, sum_of(rd, &u));
     ball const two = ball_add(of_gate, of_up),
-               part = is_formed(d, POINT_experts_backward_grad_x) ? two : either(one, two);
+               part = is_formed(d, POINT_experts_backward_grad_x) ? two : either(d->rd, 7, one, two);
     add_term(slots, round_at(rd, POINT_experts_backward_routed, d->format, part));
     add_term(matrices, round_at(rd, POINT_experts_backward_routed, d->format, of_gate));
     add_term(matrices, round_at(rd, POINT_experts_backward_routed, d->format, of_up));
@@ -280,7 +280,7 @@ static void write_outer(const gradient *d, const pass *s, const outer *o, dsv3_d
         if (o->other_a && rd->declared) {
             sum_record const other = ball_dot(&o->other_a->row[i / n], &o->other_b->row[i % n]);
             ball const by_act = sum_of(rd, &other);
-            grad = is_formed(d, POINT_experts_backward_weighted_act) ? by_act : either(grad, by_act);
+            grad = is_formed(d, POINT_experts_backward_weighted_act) ? by_act : either(d->rd, 8, grad, by_act);
         }
         out[s->e * cells + i] = value_of(round_at(rd, o->point, format, grad));
     }
@@ -347,9 +347,9 @@ static ball grad_x_of(const gradient *d, int64_t at)
     ball const over_slots = sum_rounded_at(rd, POINT_experts_backward_routed, d->format, &d->slots[at]);
     if (!rd->declared || ball_is_any(over_slots)) return over_slots;
     ball const over_matrices = sum_rounded_at(rd, POINT_experts_backward_routed, d->format, &d->matrices[at]);
-    ball const over = either(over_slots, over_matrices);
+    ball const over = either(d->rd, 9, over_slots, over_matrices);
     bool const rounded = is_formed(d, POINT_experts_backward_routed) || is_formed(d, POINT_experts_backward_grad_x);
-    return rounded ? over : either(over, sum_of(rd, &d->entries[at]));
+    return rounded ? over : either(d->rd, 10, over, sum_of(rd, &d->entries[at]));
 }
 
 void ref_experts_backward(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])

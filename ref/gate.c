@@ -249,7 +249,7 @@ static bool choose(const gate *g, int64_t token, bool *legal)
         return true;
     }
     bool const valid = take_choice(g, token);
-    *legal = valid && (!g->rd->declared || unbounded(g) || legal_choice(g));
+    *legal = valid && (!g->rd->declared || g->rd->sample || unbounded(g) || legal_choice(g));
     return valid;
 }
 
@@ -261,7 +261,7 @@ static ball divided_weight(const gate *g, ball s, ball total)
     ball const scaled = unrounded_share(g->rd, round_op(g->rd, times_gamma(g, s)), total);
     ball const by_factor = ball_mul(s, share_of(g->rd, times_gamma(g, ball_of(1)), total));
     if (ball_is_any(scaled) || ball_is_any(by_factor)) return ball_any();
-    return either(divided, either(scaled, by_factor));
+    return either(g->rd, 1, divided, either(g->rd, 2, scaled, by_factor));
 }
 
 static ball weight_of(const gate *g, int64_t e, ball total)
@@ -361,7 +361,7 @@ static double rivals(const gate *g)
 
 void choice_values(const gate *g, bool legal, ref_value *idx)
 {
-    double const others = g->rd->teacher_forced && ref_is_empty(g->rd->quirks) ? rivals(g) : 0;
+    double const others = g->rd->teacher_forced && !g->rd->sample && ref_is_empty(g->rd->quirks) ? rivals(g) : 0;
     for (int64_t k = 0; k < g->prob->num_experts_per_tok; k++)
         idx[k] = (ref_value){legal ? (double)g->choice[k] : (double)NAN, 0, others};
 }

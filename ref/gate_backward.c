@@ -56,7 +56,7 @@ static ball mean_gradient(const gradient *d, const ball *g, ball S)
         add_term(&of_scores, ball_mul(g[k], d->t[k]));
     }
     ball const late = share_of(d->rd, sum_of(d->rd, &of_scores), S);
-    return d->rd->declared ? either(late, round_op(d->rd, sum_of(d->rd, &of_shares))) : late;
+    return d->rd->declared ? either(d->rd, 1, late, round_op(d->rd, sum_of(d->rd, &of_shares))) : late;
 }
 
 /* gamma / S (g - m), gamma g / S - gamma m / S, and whatever comes between, in any order. (Lemma Share) */
@@ -68,12 +68,15 @@ static ball divided_gradient(const gradient *d, ball g, ball m, ball S)
     ball const by_factor = ball_mul(factor, less);
     if (!rd->declared) return by_factor;
     ball const divided = unrounded_share(rd, round_op(rd, ball_mul(gamma, less)), S);
-    ball const last = ball_mul(gamma, share_of(rd, less, S)), all = either(by_factor, either(divided, last));
+    ball const last = ball_mul(gamma, share_of(rd, less, S)),
+               all = either(rd, 2, by_factor, either(rd, 3, divided, last));
     if (!sum_varies(d)) return all;
-    ball const along = either(round_op(rd, ball_mul(factor, g)), share_of(rd, round_op(rd, ball_mul(gamma, g)), S));
-    ball const back = either(round_op(rd, ball_mul(factor, m)), share_of(rd, round_op(rd, ball_mul(gamma, m)), S));
+    ball const along =
+        either(rd, 4, round_op(rd, ball_mul(factor, g)), share_of(rd, round_op(rd, ball_mul(gamma, g)), S));
+    ball const back =
+        either(rd, 5, round_op(rd, ball_mul(factor, m)), share_of(rd, round_op(rd, ball_mul(gamma, m)), S));
     ball const scaled = ball_mul(gamma, round_op(rd, ball_sub(share_of(rd, g, S), share_of(rd, m, S))));
-    return either(all, either(ball_sub(along, back), scaled));
+    return either(rd, 6, all, either(rd, 7, ball_sub(along, back), scaled));
 }
 
 /* What is common to all x_k / S, as autograd has it: the sum of x_j ((t_j / S) / S). */
@@ -96,7 +99,7 @@ static void scale_gradients_first(const gradient *d, ball S)
     ball const m = mean_gradient(d, d->x, S), common = common_gradient(d, S);
     for (int64_t k = 0; k < n; k++) {
         ball const late = unrounded_share(rd, round_op(rd, ball_sub(d->x[k], m)), S);
-        d->x[k] = either(late, ball_sub(share_of(rd, d->x[k], S), common));
+        d->x[k] = either(rd, 8, late, ball_sub(share_of(rd, d->x[k], S), common));
     }
 }
 
@@ -111,7 +114,7 @@ static void to_scores(const gradient *d)
     if (scaled) scale_gradients_first(d, S);
     for (int64_t k = 0; k < n; k++) {
         ball const own = divides(d) ? divided_gradient(d, d->g[k], m, S) : ball_mul(gamma_of(d), d->g[k]);
-        ball const by = scaled ? either(own, d->x[k]) : own;
+        ball const by = scaled ? either(d->rd, 9, own, d->x[k]) : own;
         d->by[k] = round_at(d->rd, POINT_gate_backward_grad_scores, d->io->grad_logits.dtype, by);
     }
 }
@@ -127,7 +130,7 @@ static ball through_sigmoid(const gradient *d, ball by, ball s, ball z)
     ball const opposite = sigmoid_of(inner, ball_neg(z));
     if (!rd->declared) return product_of(rd, (ball[]){by, s, opposite}, 3);
     ball const rounded = round_at(inner, POINT_gate_backward_scores, d->io->grad_logits.dtype, opposite);
-    ball const rest = either(either(opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
+    ball const rest = either(rd, 10, either(rd, 11, opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
     return product_of(rd, (ball[]){by, s, rest}, 3);
 }
 
@@ -136,7 +139,7 @@ static ball through_softmax(const ref_reading *rd, ball by, ball s, ball m)
 {
     ball const last = ball_mul(s, round_op(rd, ball_sub(by, m)));
     if (!rd->declared) return last;
-    return either(last, ball_sub(round_op(rd, ball_mul(s, by)), round_op(rd, ball_mul(s, m))));
+    return either(rd, 12, last, ball_sub(round_op(rd, ball_mul(s, by)), round_op(rd, ball_mul(s, m))));
 }
 
 /* Which of the token's experts e is; -1: none. */

@@ -201,7 +201,7 @@ ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum)
     if (!(x->sup * 448 * n * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && scaling_is_exact(m, sum)) return total;
     double const lost = n * growth * eta(m->rd->declared) * (2 * m->largest_scale + 1);
-    return ball_widen(total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
+    return off_by(m->rd, total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
 static void say_used(const matrix *m, int64_t first, int64_t last)

@@ -60,7 +60,7 @@ static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
         ball const g = ball_add(m, ball_of(1));
         scale = ball_mul(scale, ball_mul(g, g));
     }
-    return rd->declared ? round_op(rd, ball_widen(scale, 3 * 0x1.0001p-24 * ball_sup(scale))) : scale;
+    return rd->declared ? round_op(rd, off_by(rd, scale, 3 * 0x1.0001p-24 * ball_sup(scale))) : scale;
 }
 
 /* The rotation's own problem. */
@@ -403,7 +403,7 @@ static void attend_sequence(const block *m, const sequence *s, vectors q, const 
     if (form != REF_FORM_ANY) return;
     ball *const other = scratch_take(m->rd->scratch, cells, sizeof *other);
     naive(m, s, q, k, other);
-    for (int64_t i = 0; i < cells; i++) o[i] = either(o[i], other[i]);
+    for (int64_t i = 0; i < cells; i++) o[i] = either(m->rd, 1, o[i], other[i]);
 }
 
 /* ---- the block ---- */

@@ -108,7 +108,8 @@ static normaliser normaliser_of(const head *h, int64_t i, softmax m)
 static ball by_any(const head *h, const normaliser *z, ball divided, ball score)
 {
     if (!h->rd->declared) return divided;
-    return either(divided, either(from_lse(h, &z->m, score, z->lse), from_lse(h, &z->m, score, z->read)));
+    return either(h->rd, 1, divided,
+                  either(h->rd, 2, from_lse(h, &z->m, score, z->lse), from_lse(h, &z->m, score, z->read)));
 }
 
 /* One key has all the weight. (Selection) */
@@ -196,7 +197,7 @@ static ball stored_o(const head *h, ball o, bool moved)
     int const point = POINT_mla_prefill_backward_o;
     if (!moved) return round_at(h->rd, point, h->format, o);
     double const unit = unit_at_point(h->rd, point, h->format), floor = floor_at_point(h->rd, point, h->format);
-    return ball_widen(o, unit * ball_sup(o) * (1 + 0x1p-40) + floor);
+    return off_by(h->rd, o, unit * ball_sup(o) * (1 + 0x1p-40) + floor);
 }
 
 static ball D_by_columns(const head *h, int64_t i, const ball *o, bool moved)
@@ -232,8 +233,8 @@ static ball D_of(const head *h, int64_t i, const softmax *m)
 {
     ball const by_keys = D_by_keys(h, i);
     if (!h->rd->declared) return by_keys;
-    ball const by_o = either(D_by_own_o(h, i, m), D_by_columns(h, i, h->read_o, false));
-    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(by_keys, by_o));
+    ball const by_o = either(h->rd, 3, D_by_own_o(h, i, m), D_by_columns(h, i, h->read_o, false));
+    return round_at(h->rd, POINT_mla_prefill_backward_D, h->format, either(h->rd, 4, by_keys, by_o));
 }
 
 /* ---- dS ---- */
@@ -249,9 +250,10 @@ static void differentiate(const head *h, int64_t at, ball P, ball dP, ball D)
         return;
     }
     ball const apart = ball_sub(round_op(h->inner, ball_mul(P, dP)), round_op(h->inner, ball_mul(P, D)));
-    h->dS[at] = round_at(h->inner, point, h->format, quirk(rd, QUIRK_D10_no_D) ? whole : either(whole, apart));
+    h->dS[at] =
+        round_at(h->inner, point, h->format, quirk(rd, QUIRK_D10_no_D) ? whole : either(h->rd, 5, whole, apart));
     ball const late = ball_mul(h->scale, h->dS[at]), early = product_of(rd, (ball[]){h->scale, P, less}, 3);
-    h->scaled[at] = round_at(rd, point, h->format, either(late, early));
+    h->scaled[at] = round_at(rd, point, h->format, either(h->rd, 6, late, early));
 }
 
 static void differentiate_row(const head *h, int64_t i)
@@ -261,7 +263,7 @@ static void differentiate_row(const head *h, int64_t i)
     normaliser const z = weigh(h, i);
     for (int64_t j = 0; j < h->most[i]; j++) {
         sum_record const sum = ball_dot(&h->grad_o.row[i], &h->v.row[j]);
-        h->exact[j] = sum.total;
+        h->exact[j] = exact_sum(&sum);
         h->dP[j] = round_at(rd, POINT_mla_prefill_backward_dP, h->format, sum_of(rd, &sum));
     }
     ball const D = D_of(h, i, &z.m);
@@ -309,7 +311,7 @@ static void grad_q_of(const head *h, int64_t i, ref_value *out)
         ball grad = ball_mul(h->scale, round_op(rd, sum_with(h, &dS, &k, h->len)));
         if (rd->declared) {
             operand const scaled = row_of(h, h->scaled, i);
-            grad = either(grad, sum_with(h, &scaled, &k, h->len));
+            grad = either(h->rd, 7, grad, sum_with(h, &scaled, &k, h->len));
         }
         out[c] = value_of(round_at(rd, POINT_mla_prefill_backward_grad_q, h->format, grad));
     }
@@ -358,8 +360,8 @@ static void grad_k_of(const head *h, int64_t j, ref_value *out)
         ball grad = by_scale_of_k(h, round_op(rd, sum_with(h, &dS, &q, h->n)));
         if (rd->declared && !quirk(rd, QUIRK_D10_scale_missing_k)) {
             operand const scaled = column_of(h, h->scaled, j, first);
-            grad = either(grad, sum_with(h, &scaled, &q, h->n));
-            if (h->scaled_q) grad = either(grad, with_scaled_q(h, &dS, c, first));
+            grad = either(h->rd, 8, grad, sum_with(h, &scaled, &q, h->n));
+            if (h->scaled_q) grad = either(h->rd, 9, grad, with_scaled_q(h, &dS, c, first));
         }
         out[c] = value_of(round_at(rd, POINT_mla_prefill_backward_grad_k, h->format, grad));
         scratch_back(rd->scratch, of_column);

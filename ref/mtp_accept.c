@@ -97,7 +97,7 @@ static ball rounded(const acceptance *a, ball b, int roundings)
     const ref_numerics *const port = a->rd->declared;
     if (!port || ball_sup(b) == 0) return b;
     double const u = ref_half_ulp(port->arith, 1), s = roundings * u + quotient_error(a->rd, u);
-    return ball_widen(b, (s + s * s) * ball_sup(b) + (roundings + 1) * eta(port));
+    return off_by(a->rd, b, (s + s * s) * ball_sup(b) + (roundings + 1) * eta(port));
 }
 
 static ball sum_of_row(const acceptance *a, ball (*probability)(const acceptance *, int64_t, int64_t), int64_t i)

@@ -18,18 +18,18 @@ ball probability_divided(const ref_reading *rd, const softmax *m, ball weight, d
     if (!(m->E < 1) || !(m->merged < 1) || !(below > 0.1)) return ball_any();
     double const above = (1 + error) * (1 + quotient_error(rd, fmax(u, m->coarse)));
     double const share = (above / below - 1) * (1 + 0x1p-40) + 0x1p-50;
-    return ball_widen(exact, share * ball_sup(exact) + 2 * (double)(m->n + 1) * m->floor);
+    return off_by(rd, exact, share * ball_sup(exact) + 2 * (double)(m->n + 1) * m->floor);
 }
 
 ball probability_from_lse(const ref_reading *rd, const softmax *m, ball score, ball lse)
 {
     double const size = ball_sup(score) + ball_sup(lse) + ball_sup(m->maximum) + m->shift;
-    return exp_of(rd, ball_widen(ball_sub(score, lse), (6 * u + 2 * m->coarse) * size), 0);
+    return exp_of(rd, off_by(rd, ball_sub(score, lse), (6 * u + 2 * m->coarse) * size), 0);
 }
 
 ball probability_selected(const ref_reading *rd, const ref_reading *inner)
 {
     softmax const one = softmax_of_zeros(rd, 1, 1);
     ball const quotient = quotient_of(inner, ball_of(1), ball_of(1));
-    return either(quotient, probability_from_lse(inner, &one, ball_of(0), softmax_lse(rd, &one, 0)));
+    return either(rd, 1, quotient, probability_from_lse(inner, &one, ball_of(0), softmax_lse(rd, &one, 0)));
 }

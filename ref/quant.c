@@ -156,11 +156,11 @@ static ball ratio(const quantiser *z, ball x, ball s, double apart)
     if (port->quotient == REF_QUOTIENT_DIV) return quotient_of(z->rd, x, s);
     ball const inverse = quotient_of(z->rd, ball_of(1), s);
     if (ball_is_any(inverse)) return inverse;
-    ball const either = ball_widen(inverse, 3 * apart * ball_sup(inverse));
+    ball const either = off_by(z->rd, inverse, 3 * apart * ball_sup(inverse));
     if (port->quotient == REF_QUOTIENT_RECIP) return round_op(z->rd, ball_mul(x, either));
     double const units = (port->div.ieee ? 2 : port->div.rel + 1) + apart * 0x1p24;
     if (ball_is_any(exact) || !(ball_sup(inverse) < 0x1p127)) return ball_any();
-    return ball_widen(exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
+    return off_by(z->rd, exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }
 
 /* E4M3(x / s) */

@@ -11,16 +11,6 @@ static double max_abs(double a, double b)
     return fmax(fabs(a), fabs(b));
 }
 
-const ref_reading *reading_of(const ref_reading *rd, ref_piece piece, reading_room *room)
-{
-    const ref_numerics *const port = declared(rd, CLAUSE_ARITH);
-    if (!port || !port->arith_of[piece]) return rd;
-    *room = (reading_room){*rd, *port};
-    room->port.arith = port->arith_of[piece];
-    room->rd.declared = &room->port;
-    return &room->rd;
-}
-
 /* Lemma Flush: a result smaller than every normal number, before or after it is rounded, may come out as 0. */
 static ball flushed(const ref_reading *rd, ball b)
 {
@@ -74,31 +64,6 @@ ball constant(const ref_reading *rd, double decimal)
     return round_op(rd, ball_decimal(decimal));
 }
 
-int digits_of(dsv3_dtype format)
-{
-    return -ilogb(ref_half_ulp(format, 1));
-}
-
-/* The significand bits that survive both accumulators. */
-static int kept_bits(const ref_accumulator *acc)
-{
-    return acc->promote && acc->promote_bits < acc->bits ? acc->promote_bits : acc->bits;
-}
-
-int least_exponent(const ref_numerics *port)
-{
-    if (port->flush != REF_FLUSH_NONE) return -126;
-    int const kept = kept_bits(&port->acc), arith = digits_of(port->arith);
-    if (kept >= 53 && arith >= 53) return -1000; /* binary64 throughout: no number of ours is smaller */
-    return -125 - (kept < arith ? kept : arith);
-}
-
-double eta(const ref_numerics *port)
-{
-    bool const nearest = port->flush == REF_FLUSH_NONE && port->acc.rounding == REF_RN;
-    return two_to(least_exponent(port) - nearest);
-}
-
 /* Lemma Exact: every term is a multiple of 2^lsb and sum |term| fits the accumulator above it: no order rounds. */
 static bool order_free(const ref_numerics *port, const sum_record *sum)
 {
@@ -106,39 +71,6 @@ static bool order_free(const ref_numerics *port, const sum_record *sum)
     double const most = sum->flushed + sum->sum_abs; /* a unit may align a subnormal factor as if it were 2^-126 */
     bool const fits = sum->lsb >= least_exponent(port) && most <= two_to(sum->lsb + kept_bits(&port->acc));
     return fits && most < overflow_f32 && (port->flush != REF_FLUSH_DAZ || sum->flushed == 0);
-}
-
-/* Lemma Accumulate: a leaf passes so many steps, which add so many products and partial sums besides it, and then so many
- * steps of the promoted accumulator. */
-typedef struct {
-    double steps, added, promoted;
-} path;
-
-static path longest_path(const ref_accumulator *acc, double n)
-{
-    bool const any_order = !acc->promote && !acc->splits;
-    if (any_order || n == 0) return (path){n, n, 0};
-    double const block = (double)acc->block;
-    double const chains = fmin(fmax((double)acc->splits, 1), n), chain = ceil(n / chains);
-    if (!acc->promote) return (path){ceil(chain / block) + chains - 1, chain + chains - 1, 0};
-    double const part = fmin((double)acc->promote, chain);
-    double const first = acc->promote_bits < acc->bits; /* the first is added to 0: only rounded */
-    return (path){ceil(part / block), part, ceil(chain / part) - 1 + first + chains - 1};
-}
-
-/* Lemma Accumulate: the relative error of the whole sum, th / (1 - th). */
-static double accumulation(const ref_accumulator *acc, int64_t n, int64_t zeros)
-{
-    double const rho = two_to(acc->rounding == REF_RN ? -acc->bits : 1 - acc->bits);
-    bool const aligned = acc->guard != 255 && !(acc->fused && acc->block == 1);
-    double const cut = aligned ? (1 + rho) * two_to(1 - acc->bits - acc->guard) : 0;
-    path p = longest_path(acc, (double)n);
-    double const others = (double)(n - zeros); /* a step rounds where a leaf enters or meets another sum that isn't 0 */
-    p.steps = fmin(p.steps, others), p.added = fmin(p.added, others);
-    double const product = acc->fused ? 0 : rho;
-    double const sum = p.steps * rho + (p.steps + p.added) * cut + p.promoted * two_to(-acc->promote_bits);
-    double const th = (sum + product) * (1 + 0x1p-40);
-    return th < 1 ? th / (1 - th) : (double)INFINITY;
 }
 
 /* Lemma Underflow: each product and, when flushing, each addition may lose one subnormal. */
@@ -151,7 +83,7 @@ static double underflow(const ref_numerics *port, const sum_record *sum)
 ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
-    if (!port || order_free(port, sum)) return sum->total;
+    if (!port || order_free(port, sum)) return exact_sum(sum);
     double const share = accumulation(&port->acc, sum->n, sum->zeros);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
     double const lost = underflow(port, sum) * (1 + share); /* what is lost early is rounded with the rest */
@@ -169,11 +101,6 @@ static ball with_error(const ref_reading *rd, const ref_function *fn, ball exact
 static ball returned(const ref_reading *rd, ball b)
 {
     return declared(rd, CLAUSE_ARITH)->arith == DSV3_BF16 ? round_op(rd, b) : b;
-}
-
-double coarseness(const ref_numerics *port)
-{
-    return port->arith == DSV3_BF16 ? ref_half_ulp(DSV3_BF16, 1) * (1 + 0x1p-40) : 0;
 }
 
 /* The result of a correctly rounded operation of `arith`. */
@@ -199,7 +126,7 @@ ball unrounded_share(const ref_reading *rd, ball a, ball b)
     if (!port || ball_is_any(quotient)) return quotient;
     if (!port->div.ieee) return with_error(rd, &port->div, quotient);
     ball const product = ball_mul(a, quotient_of(rd, ball_of(1), b));
-    return ball_is_any(product) ? product : either(quotient, product);
+    return ball_is_any(product) ? product : either(rd, 0, quotient, product);
 }
 
 ball share_of(const ref_reading *rd, ball a, ball b)
@@ -207,12 +134,6 @@ ball share_of(const ref_reading *rd, ball a, ball b)
     ball const share = unrounded_share(rd, a, b);
     if (!rd->declared) return share;
     return rd->declared->div.ieee ? rounded_once(rd, share) : returned(rd, share);
-}
-
-bool accumulates_wider(const ref_numerics *port)
-{
-    int const bits = digits_of(port->arith);
-    return port->acc.bits > bits || (port->acc.promote && port->acc.promote_bits > bits);
 }
 
 /* Lemma Returned: the accumulator's more bits are rounded before the division, after it, or later. */
@@ -223,13 +144,6 @@ ball mean_over(const ref_reading *rd, ball sum, double n)
     ball const cast = round_op(rd, sum), exact = ball_div(cast, ball_of(n));
     const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
     return round_op(rd, div->ieee ? exact : with_error(rd, div, exact));
-}
-
-double quotient_error(const ref_reading *rd, double unit)
-{
-    const ref_function *const div = &declared(rd, CLAUSE_DIV)->div;
-    double const kept = unit > 0x1p-24 ? unit * (1 + unit) : 0; /* a function's result, rounded */
-    return div->ieee ? unit : div->rel * 0x1p-24 + kept;
 }
 
 ball rsqrt_of(const ref_reading *rd, ball a)
@@ -372,25 +286,21 @@ void cos_sin_of(const ref_reading *rd, ball turns, double position, double sprea
     *sine = ball_widen(*sine, off);
 }
 
-ball either(ball a, ball b)
+ball off_by(const ref_reading *rd, ball exact, double radius)
 {
+    (void)rd;
+    return ball_widen(exact, radius);
+}
+
+ball either(const ref_reading *rd, int choice, ball a, ball b)
+{
+    (void)rd, (void)choice;
     return ball_hull(fmin(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
 }
 
 ball guarded(const ref_reading *rd, ball sum)
 {
     return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;
-}
-
-double product_error(const ref_reading *rd)
-{
-    return ref_half_ulp(declared(rd, CLAUSE_ARITH)->arith, 1) * (1 + 0x1p-40);
-}
-
-double product_loss(const ref_reading *rd)
-{
-    dsv3_dtype const arith = declared(rd, CLAUSE_ARITH)->arith;
-    return declared(rd, CLAUSE_FLUSH)->flush ? normal_f32 : ref_half_ulp(arith, 0);
 }
 
 /* Lemma Product: n - 2 roundings, each of which may also lose a subnormal number that later factors enlarge. */
@@ -406,24 +316,6 @@ ball product_of(const ref_reading *rd, const ball *factor, int n)
     if (!(largest < 0x1p127)) return ball_any();
     double const inner = n - 2, unit = product_error(rd);
     return ball_widen(product, inner * (unit * (1 + n * unit) * ball_sup(product) + 2 * product_loss(rd) * largest));
-}
-
-double gamma_sum(const ref_numerics *port, int64_t n)
-{
-    return accumulation(&port->acc, n, 0);
-}
-
-double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output)
-{
-    ref_rounding const r = declared_at(rd, point);
-    dsv3_dtype const format = r.format ? r.format : output;
-    return ref_half_ulp(format, 1) * (r.truncates ? 2 : 1);
-}
-
-double floor_at_point(const ref_reading *rd, int point, dsv3_dtype output)
-{
-    ref_rounding const r = declared_at(rd, point);
-    return ref_half_ulp(r.format ? r.format : output, 0) * (r.truncates ? 2 : 1);
 }
 
 ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)

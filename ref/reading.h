@@ -94,6 +94,9 @@ ball sum_of(const ref_reading *rd, const sum_record *sum);
 /* Significant bits of a format. */
 int digits_of(dsv3_dtype format);
 
+/* The significand bits that survive both accumulators of a port. */
+int kept_bits(const ref_accumulator *acc);
+
 /* Every number that a port's arithmetic keeps is a multiple of 2^least_exponent; one operation may lose so much to that.
  * (Underflow) */
 int least_exponent(const ref_numerics *port);
@@ -147,6 +150,7 @@ double log_error(const ref_reading *rd, ball log);
 ball silu_of(const ref_reading *rd, int point, dsv3_dtype output, ball z);
 
 /* The relative error of a sum of n terms, and of each rounding to a point's format. (Accumulate, Point) */
+double accumulation(const ref_accumulator *acc, int64_t n, int64_t zeros); /* so many terms are 0 */
 double gamma_sum(const ref_numerics *port, int64_t n);
 double unit_at_point(const ref_reading *rd, int point, dsv3_dtype output);
 
@@ -161,8 +165,11 @@ double product_loss(const ref_reading *rd);
 /* The product of n numbers in any order, each partial product rounded but the last, which is left to a point. (Product) */
 ball product_of(const ref_reading *rd, const ball *factor, int n);
 
-/* What one of two ways may give, when a port may take either. */
-ball either(ball a, ball b);
+/* A port may be off by so much here, which the formula knows. Not in an exact reading. */
+ball off_by(const ref_reading *rd, ball exact, double radius);
+
+/* What one of two ways may give, when a port may take either. choice: its number among those of a file. */
+ball either(const ref_reading *rd, int choice, ball a, ball b);
 
 /* A sum that divides: some ports add 10^-20 so that it isn't 0. */
 ball guarded(const ref_reading *rd, ball sum);

@@ -134,6 +134,9 @@ bool ref_numerics_parse(const char *op, const char *text, ref_numerics *out, cha
 /* The full declaration in the same grammar: what was declared and what is assumed. */
 void ref_numerics_print(const char *op, const ref_numerics *n, bool assumed_only, char *text, size_t cap);
 
+/* Does it say how sums round? */
+bool ref_declares_acc(const ref_numerics *n);
+
 /* Outputs that a port may declare it is without: the bits of `without`. What an op is for is none of them. */
 enum { REF_LSE = 1, REF_STAGES = 2, REF_WITHOUT = 2 /* bits */ };
 unsigned ref_optional(const char *op); /* those that the op has */
@@ -175,6 +178,20 @@ const ref_quirk_row *ref_quirk(int i); /* NULL past the end */
 
 /* ---- readings ---- */
 
+/* Sums of stored numbers, which are the same for every port that is drawn for a case: what the first forms, the others find.
+ * NULL: no memory. */
+typedef struct ref_sums ref_sums;
+ref_sums *ref_sums_open(void);
+void ref_sums_close(ref_sums *sums);
+void ref_sums_rewind(ref_sums *sums); /* before each port */
+
+/* One port that keeps to a declaration: of all that it may do, what this number draws. */
+typedef struct {
+    uint64_t seed;
+    int number;     /* 0 ...: another port */
+    ref_sums *sums; /* of the problem, its tensors and no other; NULL: none are kept */
+} ref_sample;
+
 /* Memory as realloc gives it, in two uses: piece NULL takes so many bytes, NULL when there are none; bytes 0 frees the piece. */
 typedef void *ref_allocator(void *user, void *piece, size_t bytes);
 
@@ -190,9 +207,10 @@ typedef struct {
     ref_set *asked;  /* receives the quirks that the formula asks for: another can't change this evaluation; or NULL */
     /* Called for weights that won't be read again, so that mapped pages can be released; or NULL. */
     void (*used)(void *user, const void *data, size_t bytes);
-    ref_allocator *allocate; /* NULL: malloc and free */
-    void *user;              /* handed to both */
-    struct scratch *scratch; /* set by the table: the memory of this evaluation */
+    const ref_sample *sample; /* in the sampled tier, conforming: the port that is drawn; or NULL */
+    ref_allocator *allocate;  /* NULL: malloc and free */
+    void *user;               /* handed to both */
+    struct scratch *scratch;  /* set by the table: the memory of this evaluation */
 } ref_reading;
 
 /* Evaluates one op. prob and io are the op's structs of dsv3.h; of the outputs only the dtype is read, but in a teacher-forced
@@ -222,6 +240,10 @@ typedef struct {
 
 /* The same sources, compiled for centres of about 106, and of 256, 512 and 1024 bits. */
 extern const ref_table ref_dd, ref_256, ref_512, ref_1024;
+
+/* And for binary64 without radii. Conforming to a declaration, with a sample: the results of one port, before outputs are rounded for the
+ * last time. Else the results of the formula, or of a mistake, as near as binary64 has them; radii are 0. */
+extern const ref_table ref_sampled;
 
 /* ---- formats, from their definitions bit by bit ---- */
 

@@ -44,7 +44,7 @@ typedef struct {
 static ball mean_of(const ref_reading *rd, ball sum, double n)
 {
     ball const mean = mean_over(rd, sum, n);
-    return rd->declared && !ball_is_any(mean) ? either(mean, ball_div(sum, ball_of(n))) : mean;
+    return rd->declared && !ball_is_any(mean) ? either(rd, 1, mean, ball_div(sum, ball_of(n))) : mean;
 }
 
 static means means_of(const gradient *d)
@@ -63,7 +63,7 @@ static means means_of(const gradient *d)
 static ball over_root(const ref_reading *rd, const rms *r)
 {
     ball const quotient = over_rms(rd, ball_of(1), r);
-    return rd->declared && !ball_is_any(quotient) ? either(r->inverse, quotient) : r->inverse;
+    return rd->declared && !ball_is_any(quotient) ? either(rd, 2, r->inverse, quotient) : r->inverse;
 }
 
 /* The summands of an element: r g, and x_hat r m or x r^3 mean(g x), which is taken away. */
@@ -77,7 +77,7 @@ static summands summands_of(const gradient *d, const rms *r, const means *m, int
     ball const r1 = over_root(rd, r), by_hat = product_of(rd, (ball[]){d->x_hat[i], r1, m->by_hat}, 3);
     ball const one = ball_of(1); /* of a mean that is divided late */
     ball const by_x = rd->declared ? product_of(rd, (ball[]){d->x[i], r1, r1, r1, m->by_x, one}, 6) : by_hat;
-    return (summands){round_op(rd, over_rms(rd, d->g[i], r)), round_op(rd, either(by_hat, by_x))};
+    return (summands){round_op(rd, over_rms(rd, d->g[i], r)), round_op(rd, either(rd, 3, by_hat, by_x))};
 }
 
 /* r (g - x_hat m), or r g less the other summand. (Lemma Norm) */
@@ -89,7 +89,7 @@ static ball through_norm(const gradient *d, const rms *r, const means *m, int64_
     ball const last = over_rms(rd, less, r);
     if (!rd->declared) return last;
     summands const s = summands_of(d, r, m, i);
-    return either(last, ball_sub(s.along, s.back));
+    return either(rd, 4, last, ball_sub(s.along, s.back));
 }
 
 /* grad_residual_out added last, or before one of the summands is. */
@@ -102,7 +102,7 @@ static ball add_residual(const gradient *d, ball through, const summands *s, bal
     if (last || !goes_through_mean(d)) return norm_first;
     ball const along_first = ball_sub(round_op(rd, ball_add(s->along, residual)), s->back);
     ball const back_first = ball_add(s->along, round_op(rd, ball_sub(residual, s->back)));
-    return either(norm_first, either(along_first, back_first));
+    return either(rd, 5, norm_first, either(rd, 6, along_first, back_first));
 }
 
 static ball grad_x_of(const gradient *d, const rms *r, const means *m, int64_t t, int64_t i)

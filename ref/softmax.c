@@ -41,17 +41,16 @@ softmax softmax_weigh(const ref_reading *rd, ball *w, double *error, int64_t n, 
     }
     ball_exp_all(w, n); /* w_j = e^x_j */
     for (int64_t j = 0; j < n; j++) {
-        error[j] = weight_error(w[j], error[j], &m);
-        w[j].r = 0;
+        error[j] = weight_error(rd, &w[j], error[j], &m);
         m.E += ball_sup(w[j]) * error[j];
     }
     m.sum = ball_sum(w, n);
-    finish_errors(rd, &m);
+    finish_errors(rd, w, &m);
     return m;
 }
 
 ball softmax_lse(const ref_reading *rd, const softmax *m, double rounded)
 {
     ball const log_sum = ball_log(m->sum), lse = ball_add(log_sum, m->maximum);
-    return ball_widen(lse, lse_error(rd, m, log_sum, lse, rounded));
+    return off_by(rd, lse, lse_error(rd, m, log_sum, lse, rounded));
 }

@@ -128,11 +128,13 @@ static double grown(double eta)
     return eta <= 700 ? ball_upper(ball_exp(ball_of(eta))) : (double)INFINITY;
 }
 
-double weight_error(ball weight, double eta, softmax *m)
+double weight_error(const ref_reading *rd, ball *weight, double eta, softmax *m)
 {
-    double const p = centre_down(weight.c);
-    if (p > 0x1p-900) return grown(eta + weight.r / p * (1 + 0x1p-40));
-    m->floor = fmax(m->floor, 2 * ball_sup(weight));
+    (void)rd;
+    double const p = centre_down(weight->c), own = weight->r, sup = ball_sup(*weight);
+    weight->r = 0;
+    if (p > 0x1p-900) return grown(eta + own / p * (1 + 0x1p-40));
+    m->floor = fmax(m->floor, 2 * sup);
     return grown(eta);
 }
 
@@ -145,8 +147,9 @@ static void merge_parts(const ref_reading *rd, softmax *m)
     m->merged = grown(part_error(rd, m->top, m) + 2 * merge_error(rd, m->top, entropy, m));
 }
 
-void finish_errors(const ref_reading *rd, softmax *m)
+void finish_errors(const ref_reading *rd, const ball *w, softmax *m)
 {
+    (void)w;
     m->E *= (1 + 0x1p-50 * (double)(m->n + 8)) / ball_lower(m->sum);
     reading_room room;
     if (!rd->declared) return;

@@ -20,11 +20,12 @@ bool vanishes(const ref_reading *rd, ball score, const score_range *range);
 /* eta_j: how far score - maximum is off, plus the relative errors of its exponential and of what merges its part. */
 double exponent_error(const ref_reading *rd, ball score, const score_range *range, const softmax *m);
 
-/* E_j = e^eta_j - 1 for a weight, whose own radius joins eta_j; where that can't be relative, it goes to m->floor. */
-double weight_error(ball weight, double eta, softmax *m);
+/* E_j = e^eta_j - 1 for a weight, whose own radius joins eta_j, so that it becomes a point; where that can't be relative, it goes
+ * to m->floor. */
+double weight_error(const ref_reading *rd, ball *weight, double eta, softmax *m);
 
-/* E, floor, gamma, stored and merged of the row, when the weights' E_j P_j are summed up in m->E. */
-void finish_errors(const ref_reading *rd, softmax *m);
+/* E, floor, gamma, stored and merged of the row, when the weights' E_j P_j are summed up in m->E; w (m->n): the weights. */
+void finish_errors(const ref_reading *rd, const ball *w, softmax *m);
 
 /* How far ln of the sum is off. rounded: as in softmax_lse. */
 double lse_error(const ref_reading *rd, const softmax *m, ball log_sum, ball lse, double rounded);

@@ -12,7 +12,7 @@ static ball gelu(const ref_reading *rd, ball z)
 {
     ball const root = ball_sqrt(ball_div(ball_of(8), ball_pi())), cube = ball_mul(ball_mul(z, z), z);
     ball const inner = ball_mul(root, ball_add(z, ball_mul(ball_decimal(0.044715), cube)));
-    return ball_mul(z, sigmoid_of(rd, ball_widen(inner, rd->declared ? 0x1p-20 * ball_sup(inner) : 0)));
+    return ball_mul(z, sigmoid_of(rd, rd->declared ? off_by(rd, inner, 0x1p-20 * ball_sup(inner)) : inner));
 }
 
 /* silu(z) */

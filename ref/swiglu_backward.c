@@ -23,7 +23,7 @@ static ball slope_of(const ref_reading *rd, const gate_values *g)
     ball const of_rest = round_op(rd, ball_add(g->s, round_op(rd, ball_mul(g->silu, g->rest))));
     ball const less = round_op(rd, ball_sub(ball_of(1), g->silu));
     ball const of_less = round_op(rd, ball_add(g->silu, round_op(rd, ball_mul(g->s, less))));
-    return either(product, either(of_rest, of_less));
+    return either(rd, 1, product, either(rd, 2, of_rest, of_less));
 }
 
 /* sigmoid(z), as the port keeps it. */
@@ -38,7 +38,7 @@ static ball rest_of(const ref_reading *rd, int point, dsv3_dtype output, ball z,
     ball const opposite = sigmoid_of(rd, ball_neg(z));
     if (!rd->declared) return opposite;
     ball const rounded = sigmoid_at(rd, point, output, ball_neg(z));
-    return either(either(opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
+    return either(rd, 3, either(rd, 4, opposite, rounded), round_op(rd, ball_sub(ball_of(1), s)));
 }
 
 gate_values gate_values_of(const ref_reading *rd, silu_points point, dsv3_dtype output, ball z)
@@ -62,7 +62,7 @@ ball gate_gradient(const ref_reading *rd, int point, dsv3_dtype output, const ga
     ball const split = product_of(rd, (ball[]){grad_silu, g->s, g->inner}, 3);
     ball const mixed = product_of(rd, (ball[]){grad_y, up, g->slope}, 3);
     ball const all = product_of(rd, (ball[]){grad_y, up, g->s, g->inner}, 4);
-    return either(either(in_order, split), either(mixed, all));
+    return either(rd, 5, either(rd, 6, in_order, split), either(rd, 7, mixed, all));
 }
 
 /* ---- the op ---- */

@@ -1,0 +1,105 @@
+/*
+ * What rounding makes of a sum: the variance of a walk along its partial sums, in any order, and the error of one order carried out. Of
+ * accumulators that cut, a bias besides, which grows with the partial sums. docs/statistics.md has the formulas.
+ */
+#include "accumulate.h"
+
+#include "../binary64.h"
+#include "draw.h"
+
+/* The mean of squares of the partial sums, times their number. */
+static double walked(const moments *m, double steps)
+{
+    return steps * (m->total * m->total / 3 + m->squares / 6);
+}
+
+/* A sum to nearest, or toward zero but for the bias: so many steps of unit u. */
+static double variance(const moments *m, double u, double steps, bool fused)
+{
+    return u * u * (walked(m, steps) + (fused ? 0 : m->squares));
+}
+
+/* The sum in parts of n products, which are then added by a promoted accumulator. */
+static double variance_in_parts(const moments *m, const ref_accumulator *acc, double u)
+{
+    double const n = (double)m->n, part = fmin((double)acc->promote, n), parts = ceil(n / part);
+    double const promoted = two_to(-acc->promote_bits);
+    double const within = part / fmax(acc->block, 1) * (m->total * m->total / (3 * parts) + m->squares / 2);
+    return u * u * (within + (acc->fused ? 0 : m->squares)) + promoted * promoted * walked(m, parts);
+}
+
+/* The partial sums, as an average: term i counts in those behind it. Which order has i, nobody knows. */
+static double mean_prefix(const ref_sample *port, const moments *m)
+{
+    double const forward = m->n > 0 ? m->total - m->moment / (double)m->n : 0;
+    int const way = way_of(port, MATTER_PREFIX, 3);
+    return way == 0 ? forward : way == 1 ? m->total - forward : m->total / 2;
+}
+
+/* How often something is cut in a chain of n products: the sum after each step, and each addend that is aligned with fewer bits. */
+static double cuts_in(const ref_accumulator *acc, double n)
+{
+    return (acc->rounding == REF_RN ? 0 : ceil(n / fmax(acc->block, 1))) +
+           (acc->guard < 255 ? n * two_to(-acc->guard) : 0);
+}
+
+/* Chains of partial sums, which are added at the end. */
+static double chains_of(const ref_sample *port, const ref_accumulator *acc, double n)
+{
+    static const int open[] = {1, 4, 16};
+    int64_t const chains = acc->splits ? acc->splits : open[way_of(port, MATTER_CHAINS, 3)];
+    return fmax(fmin((double)chains, n), 1);
+}
+
+/* Cutting makes each partial sum smaller, by 0.72 u of it in the mean: the sums behind so many cuts, of which the last has all of its
+ * chain, and as many as there are chains when those are added. */
+static double cut_off(const ref_sample *port, const ref_accumulator *acc, const moments *m, double u, double cuts,
+                      double chains)
+{
+    if (cuts == 0) return 0;
+    double const added = chains > 1 ? chains : 0, behind = cuts * mean_prefix(port, m) + (1 + added) * m->total / 2;
+    double const down =
+        acc->rounding == REF_RD ? fabs(m->total) + sqrt(m->squares) : 0; /* the same way for all signs */
+    return -u * habit(port, MATTER_TRUNCATION) * (0.72 * behind + (cuts + added) * down);
+}
+
+static double cut_variance(const moments *m, double u, double cuts)
+{
+    return u * u * 0.52 * cuts * cuts * m->squares / 12;
+}
+
+/* Was the sum carried out in any order, and rounded? */
+static bool any_error(const moments *m)
+{
+    for (int k = 0; k < ORDERS; k++)
+        if (m->error[k] != 0) return true;
+    return false;
+}
+
+/* Of one or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
+static bool is_exact(const ref_accumulator *acc, const moments *m)
+{
+    bool const whole = acc->rounding == REF_RN || acc->guard == 255;
+    return m->n <= 2 && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+}
+
+double accumulated(const ref_sample *port, const ref_accumulator *acc, const moments *m)
+{
+    double const u = two_to(-acc->bits), n = (double)m->n;
+    bool const in_parts = acc->promote && acc->promote < m->n;
+    double const chains = chains_of(port, acc, n), chain = in_parts ? (double)acc->promote : ceil(n / chains);
+    double const steps = ceil((in_parts ? chain : n) / fmax(acc->block, 1));
+    double const spread = in_parts ? variance_in_parts(m, acc, u) : variance(m, u, steps, acc->fused);
+    double const cuts = cuts_in(acc, chain);
+    double const cut =
+        cut_variance(m, u, cuts + (chains > 1 && !in_parts ? chains : 0)) / (in_parts ? n / (double)acc->promote : 1);
+    bool const carried_out = acc->rounding == REF_RN && acc->bits == 24 && !in_parts;
+    int const order =
+        acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
+    double const by_order = carried_out ? m->error[order] : 0;
+    uint64_t const key = key_with(key_with(key_of(m->total), key_of(m->squares)), (uint64_t)m->n);
+    if (is_exact(acc, m) || (acc->bits == 53 && m->total == (double)(float)m->total)) return m->total;
+    if (carried_out && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
+    return m->total + cut_off(port, acc, m, u, cuts, in_parts ? 1 : chains) +
+           sqrt(spread + cut) * draw_normal(port, key) + by_order;
+}
