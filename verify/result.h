@@ -11,7 +11,7 @@ enum { MAX_OUTPUTS = 16 };  /* output tensors of one op */
 
 typedef enum {
     PASS,         /* every output element is a legal result of the declared arithmetic: proved */
-    SUSPECT,      /* legal but improbable; needs statistical rules, which this version doesn't have: never given */
+    SUSPECT,      /* legal but improbable: filters find what honest ports hardly ever have */
     FAIL,         /* an element is no legal result: proved */
     NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
     UNWRITTEN,    /* output elements were left as they were */
@@ -84,8 +84,28 @@ typedef struct {
 
 enum { MAX_DIAGNOSES = 8 };
 
+/* Beside the balls: what matched filters make of an answer, next to ports that are drawn (docs/statistics.md). */
+typedef struct {
+    int filters;           /* that were tried; 0: none was */
+    double share;          /* of the outputs' elements that they were tried on */
+    char rung[160];        /* the arithmetic that explains most, in words */
+    double t;              /* the largest: sigmas */
+    char filter[64];       /* what the answer lies along most: a known mistake, a constant, an output ... */
+    char words[160];       /* the same with how much of it there is, as a sentence */
+    int quirk;             /* of a known mistake; else -1 */
+    double size, sd;       /* how much of it there is: of a mistake, 1 is just this */
+    bool alone;            /* nothing else is off */
+    char population[32];   /* the output that is scattered most */
+    double ratio, ratio_t; /* over what ports have */
+    int known;             /* known mistakes that were tried; those that this case would show: */
+    ref_set sees;
+    unsigned shown; /* bit i: of output i, filters would show a wrong result */
+    double seconds;
+} senses;
+
 typedef struct {
     verdict v;
+    bool statistical; /* a PASS, SUSPECT or FAIL that rests on filters: the balls allow the answer, or anything */
     skip_reason skip; /* of SKIP */
     char why[512];
     bool constant;                   /* every output of numbers is */
@@ -106,7 +126,8 @@ typedef struct {
     diagnosis_row diagnosis[MAX_DIAGNOSES];
     int quirks_tried;     /* of a PASS that was asked what it sees: quirks of the op; 0: it wasn't */
     ref_set quirks_blind; /* of these, those that this case can't see */
-    bool glanced;         /* of a PASS: quirks that no case before it saw were looked for; these it sees: */
+    senses sensed;
+    bool glanced; /* of a PASS: quirks that no case before it saw were looked for; these it sees: */
     ref_set quirks_seen;
     double quirks_seconds; /* it was asked, and would have taken so long; 0: it was done */
     char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */

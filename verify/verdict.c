@@ -30,7 +30,12 @@ static bool is_sound_output(const output_stats *o, const unsigned char *bytes)
 
 static bool is_sound(const result *r, const unsigned char *bytes)
 {
-    bool good = is_bool(bytes, offsetof(result, constant)) && is_bool(bytes, offsetof(result, choice_illegal)) &&
+    const senses *const s = &r->sensed;
+    bool good = is_bool(bytes, offsetof(result, statistical)) && ends(s->rung, sizeof s->rung) &&
+                ends(s->filter, sizeof s->filter) && ends(s->words, sizeof s->words) && s->quirk >= -1 &&
+                s->quirk < REF_QUIRKS && is_bool(bytes, offsetof(result, sensed) + offsetof(senses, alone)) &&
+                s->known >= 0 && ends(s->population, sizeof s->population) && s->filters >= 0 &&
+                is_bool(bytes, offsetof(result, constant)) && is_bool(bytes, offsetof(result, choice_illegal)) &&
                 (unsigned)r->v < VERDICTS && (unsigned)r->skip < SKIP_REASONS && ends(r->why, sizeof r->why) &&
                 ends(r->declared, sizeof r->declared) && ends(r->assumed, sizeof r->assumed) &&
                 ends(r->choice, sizeof r->choice) && ends(r->port_output, sizeof r->port_output) &&

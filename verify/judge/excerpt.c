@@ -3,6 +3,7 @@
 
 #include "element.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- what stands for itself ---- */
@@ -259,6 +260,24 @@ bool excerpt_at(const problem *p, const enclosures *legal, void *const data[], i
         keep_something(&s);
         good = excerpt_open(p, legal, data, &s, out);
     }
+    selection_close(&s);
+    return good;
+}
+
+/* So many units of an axis, from its first to its last. Returns which share of it that is. */
+static double keep_spread(axis_part *a, double share)
+{
+    int64_t const units = units_of(a), n = (int64_t)fmax(1, floor(share * (double)units + 1e-9));
+    for (int64_t i = 0; i < n; i++) keep_unit(a, n > 1 ? i * (units - 1) / (n - 1) : 0);
+    return (double)a->kept / (double)units;
+}
+
+bool excerpt_spread(const problem *p, const enclosures *legal, void *const data[], double share, excerpt *out)
+{
+    selection s;
+    bool good = selection_open(p, &s);
+    for (int i = 0; good && i < s.count; i++) share = fmin(share / keep_spread(&s.axis[i], share), 1);
+    good = good && excerpt_open(p, legal, data, &s, out);
     selection_close(&s);
     return good;
 }

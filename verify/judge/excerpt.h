@@ -23,6 +23,9 @@ void excerpt_close(excerpt *s);
 /* The same: the excerpt that holds element k of tensor t. */
 bool excerpt_at(const problem *p, const enclosures *legal, void *const data[], int t, int64_t k, excerpt *out);
 
+/* The same: about that share of the whole, from first to last. */
+bool excerpt_spread(const problem *p, const enclosures *legal, void *const data[], double share, excerpt *out);
+
 /* Does the quirk mix rows, so that an excerpt doesn't show it? */
 bool excerpt_misleads(int quirk);
 

@@ -4,6 +4,7 @@
 #include "ask.h"
 #include "case/without.h"
 #include "explain.h"
+#include "judge/sense.h"
 #include "port/process.h"
 
 #include <stdio.h>
@@ -27,6 +28,14 @@ static bool is_illegal(const result *r)
     return r->v == FAIL || r->v == NOT_A_NUMBER;
 }
 
+/* Beside ports that are drawn. */
+static void sense_answer(const case_state *c, const ref_numerics *declared, result *r)
+{
+    double const from = now();
+    if (!sense(c->p, declared, &c->legal, c->data, r)) case_unjudged(r, "no memory for the ports that are drawn");
+    r->sensed.seconds = now() - from;
+}
+
 /* Judges the outputs under a declaration. */
 static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned wanted, result *r)
 {
@@ -37,7 +46,9 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     hint(c, declared, r);                               /* 6: diagnose */
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r)) seek_quirks(c, declared, r);
     r->reference_seconds = now() - from;
-    if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 7: look */
+    bool const names = r->v == FAIL && (wanted & WANT_DIAGNOSIS);
+    if (r->v == PASS || r->v == VACUOUS || names) sense_answer(c, declared, r);            /* 7: sense */
+    if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 8: look */
 }
 
 /* The same of a port that is without some of them: what it made is judged as the case without the others. */

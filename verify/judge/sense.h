@@ -1,0 +1,15 @@
+/*
+ * What theorems can't see: matched filters for every known mistake and every constant of the op, beside ports that are drawn.
+ * docs/statistics.md.
+ */
+#ifndef SENSE_H
+#define SENSE_H
+
+#include "enclose.h"
+#include "result.h"
+
+/* Of the outputs in data; legal: what the balls allow; NULL: no excerpt is taken. Sets r->sensed, and where they allow the outputs, v, why and statistical if filters decide. Where rows
+ * stand for themselves and are many, they are sensed in an excerpt. False: no memory. */
+bool sense(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[], result *r);
+
+#endif
