@@ -121,7 +121,7 @@ ${f}_operands() {
     plot2) candidates=(\$(compgen -W '$studies' -- "\$word")); return ;;
     new2) candidates=(\$(compgen -W 'c python' -- "\$word")); return ;;
     help2) candidates=(\$(compgen -W '$(echo $commands)' -- "\$word")); return ;;
-    list2) candidates=(\$(compgen -W '$(echo $ops)' -- "\$word")); return ;;
+    list2 | declare*) candidates=(\$(compgen -W '$(echo $ops)' -- "\$word")); return ;;
     esac
     case " $cases " in *" \$command "*) ${f}_cases; return ;; esac
     [ -n "\$command" ] || words='$(echo $commands) help --help --version'

@@ -131,8 +131,8 @@ static void expect_line(const outcome *o, const char *words)
 Test(without, one_line_says_so)
 {
     const outcome *o = run_verify(WITH("no_lse"), "run mla_decode@odd --backend=" SO);
-    expect_line(
-        o, "without      PASS(proved)  mla_decode@odd  o 100 % of budget, 13.2 bits, 96 %\n    single  not made: lse");
+    expect_line(o, "without      PASS(proved)  mla_decode@odd  o 100 % of budget, 13.2 bits, 96 %\n    single  0.0 "
+                   "sigmas  not made: lse");
     o = run_verify(WITH("wrong_y"), "run moe@odd:stages=1 --backend=" SO);
     expect_line(o, "  not made router_logits, act, shared_act");
     o = run_verify(WITH("no_lse"), "run 'mla_decode@odd;seed=1..3' --backend=" SO);

@@ -12,5 +12,7 @@ int command_compare(int argc, char **argv);
 int command_bundle(int argc, char **argv);
 int command_merge(int argc, char **argv);
 int command_model(int argc, char **argv);
+int command_declare(int argc, char **argv);
+int command_order(int argc, char **argv);
 
 #endif

@@ -1,24 +1,13 @@
 /* See way_out.h. */
 #include "way_out.h"
 
+#include "candidates.h"
 #include "case/fill.h"
 #include "judge.h"
+#include "judge_under.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-/* What ordinary kernels could declare, the weaker of a kind first. Points follow, as "NAME f32 must". */
-static const char *const clauses[] = {"acc 24 rn",      "acc 24 rn fused splits=1",
-                                      "acc 53 rn",      "sigmoid 2",
-                                      "exp 2",          "flush none",
-                                      "rescales 0",     "parts 1",
-                                      "rsqrt ieee",     "div ieee",
-                                      "log 2 2",        "sincos 2",
-                                      "angle f64",      "form naive",
-                                      "form absorbed",  "scaled q",
-                                      "scaled scores",  "quotient div",
-                                      "quotient exact", "arith f64"};
-enum { CLAUSES = sizeof clauses / sizeof *clauses };
 
 /* The search: multiply-adds of all tries together are bounded, so that it costs seconds, and the same in every run. */
 static const double MOST_WORK = 4e8;
@@ -52,16 +41,11 @@ static void exchange(const char *declared, const char *clause, char *text, size_
 static bool passes_under(search *s, const char *declared)
 {
     ref_numerics n;
-    enclosures legal;
     char why[200];
     if (!ref_numerics_parse(s->p->op->name, declared, &n, why, sizeof why)) return false; /* not of this op */
     result *const r = s->tries > 0 ? calloc(1, sizeof *r) : NULL;
     if (s->tries-- <= 0) return false;
-    s->memory = r && enclose_legal(s->p, &n, s->got, &legal);
-    if (s->memory) {
-        judge(s->p, s->truth, &legal, s->own, s->got, r);
-        enclosures_free(&legal);
-    }
+    s->memory = r && judge_under(s->p, &n, s->truth, s->own, s->got, r);
     bool const good = s->memory && r->v == PASS;
     free(r);
     return good;
@@ -79,8 +63,8 @@ static bool clause_helps(search *s, const char *clause, result *r)
 static bool some_clause_helps(search *s, result *r)
 {
     char clause[100];
-    for (int i = 0; i < CLAUSES && s->memory; i++)
-        if (clause_helps(s, clauses[i], r)) return true;
+    for (int i = 0; candidate_usual(i) && s->memory; i++)
+        if (clause_helps(s, candidate_usual(i), r)) return true;
     for (int i = 0; ref_point(i) && s->memory; i++) {
         const char *const prefix = ref_point_prefix(s->p->op->name, i);
         if (!prefix || ref_point(i)->output) continue;

@@ -81,7 +81,8 @@ static void count_seen(cell *c, const char *op, const result *r)
     c->sight.unlooked |= !r->glanced && !r->quirks_tried;
     for (int q = 0; ref_quirk(q); q++) {
         if (strcmp(ref_quirk(q)->op, op) != 0) continue;
-        if (r->quirks_tried ? !ref_has(r->quirks_blind, q) : ref_has(r->quirks_seen, q)) ref_add(&c->sight.seen, q);
+        bool const by_balls = r->quirks_tried ? !ref_has(r->quirks_blind, q) : ref_has(r->quirks_seen, q);
+        if (by_balls || ref_has(r->sensed.sees, q)) ref_add(&c->sight.seen, q);
     }
 }
 
@@ -90,6 +91,8 @@ static void count_passed(cell *c, const op_row *op, const result *r)
     if (!op->told) count_seen(c, op->name, r);
     if (!c->passed++) c->bits = HUGE_VAL;
     c->constant += r->constant;
+    c->statistical += r->v == PASS && r->statistical;
+    c->suspect += r->v == SUSPECT;
     c->flips += r->flips;
     for (int i = 0; i < r->outputs; i++) {
         const output_stats *const s = &r->output[i];

@@ -7,7 +7,8 @@
 
 /* What one port made of the cases of one op. Budget and bits are of the cases that passed. */
 typedef struct {
-    int passed, failed, vacuous, constant;
+    int passed, failed, vacuous, constant, statistical,
+        suspect;         /* passed by filters; of the passed, those that are suspect */
     int partly_constant; /* in some outputs */
     int64_t flips;
     double elements, budget;

@@ -161,6 +161,19 @@ static bool read_not_made(json_t *list, result *r)
     return true;
 }
 
+static bool read_senses(json_t *from, senses *s)
+{
+    s->quirk = -1;
+    return !from ||
+           (get_int(from, "filters", &s->filters) && get_text(from, "rung", s->rung, sizeof s->rung) &&
+            get_text(from, "filter", s->filter, sizeof s->filter) && get_number(from, "share", &s->share) &&
+            get_number(from, "t", &s->t) && get_number(from, "size", &s->size) && get_number(from, "sd", &s->sd) &&
+            get_bool(from, "alone", &s->alone) && get_text(from, "words", s->words, sizeof s->words) &&
+            get_int(from, "known", &s->known) && read_mistakes(json_object_get(from, "sees"), &s->sees) &&
+            get_text(from, "population", s->population, sizeof s->population) && get_number(from, "ratio", &s->ratio) &&
+            get_number(from, "ratio_t", &s->ratio_t) && get_number(from, "seconds", &s->seconds));
+}
+
 /* What the port printed is there if it printed. */
 static bool read_rest(json_t *from, result *r)
 {
@@ -169,6 +182,8 @@ static bool read_rest(json_t *from, result *r)
                                                    get_text(from, "output", r->port_output, sizeof r->port_output));
     r->printed = printed;
     return output && (lacks(from, "way_out") || get_text(from, "way_out", r->way_out, sizeof r->way_out)) &&
+           read_senses(json_object_get(from, "sensed"), &r->sensed) &&
+           (lacks(from, "statistical") || get_bool(from, "statistical", &r->statistical)) &&
            (lacks(from, "choice_illegal") || get_bool(from, "choice_illegal", &r->choice_illegal)) &&
            (lacks(from, "quirks_seconds") || get_number(from, "quirks_seconds", &r->quirks_seconds));
 }

@@ -83,6 +83,28 @@ static void print_mistakes(FILE *f, ref_set set)
     fputc(']', f);
 }
 
+/* Of a case that filters were tried on. */
+static void print_senses(FILE *f, const result *r)
+{
+    const senses *const s = &r->sensed;
+    if (r->statistical) fprintf(f, ",\"statistical\":true");
+    if (!s->filters) return;
+    fprintf(f, ",\"sensed\":{\"filters\":%d,\"rung\":\"%s\",\"filter\":\"%s\"", s->filters, s->rung, s->filter);
+    print_json_number(f, "share", s->share);
+    print_json_number(f, "t", s->t);
+    print_json_number(f, "size", s->size);
+    print_json_number(f, "sd", s->sd);
+    fprintf(f, ",\"alone\":%s,\"words\":", s->alone ? "true" : "false");
+    print_json_text(f, s->words);
+    fprintf(f, ",\"known\":%d,\"sees\":", s->known);
+    print_mistakes(f, s->sees);
+    fprintf(f, ",\"population\":\"%s\"", s->population);
+    print_json_number(f, "ratio", s->ratio);
+    print_json_number(f, "ratio_t", s->ratio_t);
+    print_json_number(f, "seconds", s->seconds);
+    fputc('}', f);
+}
+
 /* b: the backend. */
 static void print_result(FILE *f, const report_run *run, int index, int b, const result *r)
 {
@@ -128,6 +150,7 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
         print_json_text(f, r->way_out);
     }
     print_not_made(f, r->not_made);
+    print_senses(f, r);
     fprintf(f, ",\"outputs\":[");
     for (int i = 0; i < r->outputs; i++) {
         if (i) fputc(',', f);

@@ -180,17 +180,25 @@ static void print_ports(FILE *f, const by_op *t, int columns, int ports, const i
 
 /* ---- notes ---- */
 
-/* What the table doesn't say of a port: "2 vacuous, 9 without lse, 12 skipped, 9 of them: why"; at most two lines. */
+/* What the table doesn't say of a port: "2 VACUOUS, 3 by filters alone, 9 without lse, 12 skipped, 9 of them: why"; at most two lines. */
 static void print_note(FILE *f, const by_op *t, int b)
 {
     char label[64], without[300], skipped[700], text[1200], cut[200];
     reasons skips = {NULL, 0, 0}, partial = {NULL, 0, 0};
-    int vacuous = 0, used = 0;
-    for (int i = 0; i < t->ops; i++) vacuous += t->op[i].of[b].vacuous;
+    int vacuous = 0, statistical = 0, suspect = 0, used = 0;
+    for (int i = 0; i < t->ops; i++) {
+        vacuous += t->op[i].of[b].vacuous;
+        statistical += t->op[i].of[b].statistical;
+        suspect += t->op[i].of[b].suspect;
+    }
     by_op_join(t, b, &skips, &partial);
     reasons_without(&partial, without, sizeof without);
     reasons_describe(&skips, skipped, sizeof skipped);
     if (vacuous) used = snprintf(text, sizeof text, "%d VACUOUS (--verbose says why)", vacuous);
+    if (suspect) used += snprintf(text + used, sizeof text - (size_t)used, "%s%d SUSPECT", used ? ", " : "", suspect);
+    if (statistical)
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s%d passed by filters alone", used ? ", " : "",
+                         statistical);
     if (*without) used += snprintf(text + used, sizeof text - (size_t)used, "%s%s", used ? ", " : "", without);
     if (*skipped) used += snprintf(text + used, sizeof text - (size_t)used, "%s%s", used ? ", " : "", skipped);
     reasons_free(&skips);

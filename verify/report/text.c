@@ -12,11 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "PASS(proved)": every verdict of this version rests on theorems alone. */
+/* "PASS(proved)" rests on theorems alone. */
 static void print_verdict(char *text, size_t cap, const result *r)
 {
-    bool const proved = r->v == PASS || r->v == FAIL;
-    snprintf(text, cap, "%s%s%s", verdict_name(r->v), proved ? "(proved)" : "",
+    bool const decided = r->v == PASS || r->v == FAIL;
+    snprintf(text, cap, "%s%s%s", verdict_name(r->v),
+             !decided         ? ""
+             : r->statistical ? "(statistical)"
+                              : "(proved)",
              r->constant && r->v == PASS ? " CONSTANT" : "");
 }
 
@@ -121,11 +124,27 @@ static void print_diagnosis(FILE *f, const result *r)
     }
 }
 
+/* Neither balls nor filters show it. */
+static bool is_blind_to(const result *r, int q)
+{
+    return ref_has(r->quirks_blind, q) && !ref_has(r->sensed.sees, q);
+}
+
 static int count_blind(const result *r)
 {
     int n = 0;
-    for (int q = 0; ref_quirk(q); q++) n += ref_has(r->quirks_blind, q);
+    for (int q = 0; ref_quirk(q); q++) n += is_blind_to(r, q);
     return n;
+}
+
+/* What filters make of an illegal answer. */
+static void print_senses(FILE *f, const result *r)
+{
+    char text[300];
+    if (!r->sensed.filters || r->statistical) return;
+    snprintf(text, sizeof text, "%s%s", r->sensed.words,
+             r->sensed.alone ? ": that is all" : ", and more that this doesn't explain");
+    print_wrapped(f, "  measured", text, 11, SCREEN_COLUMNS);
 }
 
 /* How many known mistakes the case sees, and for each that it can't, a case that does. */
@@ -141,7 +160,7 @@ static void print_sight(FILE *f, const char *id, const result *r)
     snprintf(text, sizeof text, "%d of %d known mistakes", r->quirks_tried - count_blind(r), r->quirks_tried);
     print_wrapped(f, "  sees", text, 11, SCREEN_COLUMNS);
     for (int q = 0, first = 1; ref_quirk(q); q++) {
-        if (!ref_has(r->quirks_blind, q)) continue;
+        if (!is_blind_to(r, q)) continue;
         const char *const seen = witness_of(q);
         snprintf(text, sizeof text, "%s%s%s", ref_quirk(q)->name, seen ? ", seen by " : "", seen ? seen : "");
         print_wrapped(f, first ? "  blind to" : "", text, 11, SCREEN_COLUMNS);
@@ -190,6 +209,7 @@ static void print_block(FILE *f, const char *id, const repro *again, const resul
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);
+    if (r->v == FAIL) print_senses(f, r);
     if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, SCREEN_COLUMNS);
     print_would_pass(f, r);
     if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, SCREEN_COLUMNS);
@@ -210,6 +230,7 @@ static void describe(FILE *f, const result *r)
     bool const bad = is_bad(r);
     if (!bad && r->v != SKIP && r->v != VACUOUS)
         for (int i = 0; i < r->outputs; i++) print_output_line(f, &r->output[i]);
+    if (!bad && r->sensed.filters) fprintf(f, "  %.1f sigmas", fabs(r->sensed.t));
     if (!bad && r->flips) fprintf(f, "  %lld flips", (long long)r->flips);
     if (r->v == SKIP) fprintf(f, "  %s", r->why);
     if (!bad && *r->not_made) fprintf(f, "  not made: %s", r->not_made);
