@@ -174,10 +174,15 @@ void legal_functions(legal *c, char const *words)
     }
 }
 
+bool legal_cuts(legal const *c, char const *name)
+{
+    return !legal_draw(c, "nearest", 1) && legal_draw(c, name, 5) == 0;
+}
+
 void legal_output(legal *c, char const *name, dsv3_dtype dtype)
 {
     char const *format = dtype == DSV3_BF16 ? "bf16" : "f32";
-    c->cut_output = legal_draw(c, name, 5) == 0;
+    c->cut_output = legal_cuts(c, name);
     legal_say(c, "; %s%s %s must %s", c->prefix, name, format, c->cut_output ? "rz" : "rn");
 }
 

@@ -65,6 +65,8 @@ bool legal_unit_sums(legal *c);
 void legal_arithmetic(legal *c, bool bf16);
 void legal_division(legal *c);
 void legal_functions(legal *c, char const *words); /* of "exp log sigmoid sincos rsqrt" */
+/* Is the output of that name cut instead of rounded? LEGAL=7,nearest=1: none is. */
+bool legal_cuts(legal const *c, char const *name);
 void legal_output(legal *c, char const *name, dsv3_dtype dtype);
 void legal_say(legal *c, char const *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -31,7 +31,7 @@ dsv3_status legal_linear_backward(dsv3_ctx *ctx, dsv3_linear_backward_prob const
     double *row = legal_room(out);
     if (!x || !grad || !weight || !row) return DSV3_UNSUPPORTED;
     bool const weight_cut = c.cut_output;
-    c.cut_output = legal_draw(&c, "grad_x", 5) == 0;
+    c.cut_output = legal_cuts(&c, "grad_x");
     for (int64_t t = 0; t < tokens; t++) {
         for (int64_t o = 0; o < out; o++) row[o] = grad[o * tokens + t];
         for (int64_t i = 0; i < in; i++)

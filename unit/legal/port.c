@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Texts live as long as the port: a ring of them is enough, for the harness reads one before it asks again. */
+/* LEGAL=7,undeclared=1 declares nothing. Texts live as long as the port: a ring of them is enough, for the harness reads one before it asks again. */
 static char const *numerics(char const *op, void const *prob, void const *io)
 {
     static legal config[64];
@@ -13,7 +13,7 @@ static char const *numerics(char const *op, void const *prob, void const *io)
 #define DECLARE(name)                                                                                                  \
     if (!strcmp(op, #name)) {                                                                                          \
         legal_##name##_config(c, prob, io);                                                                            \
-        return c->text;                                                                                                \
+        return legal_draw(c, "undeclared", 1) ? NULL : c->text;                                                        \
     }
     LEGAL_PORTS(DECLARE)
 #undef DECLARE

@@ -162,7 +162,7 @@ dsv3_status legal_rmsnorm_backward(dsv3_ctx *ctx, dsv3_rmsnorm_backward_prob con
     int64_t const n = p->hidden_size, all = n * p->n_tokens;
     double *x = legal_room(n), *g = legal_room(2 * n), *left = legal_room(all), *right = legal_room(all);
     if (!x || !g || !left || !right) return DSV3_UNSUPPORTED;
-    c.cut_output = legal_draw(&c, "grad_x", 5) == 0;
+    c.cut_output = legal_cuts(&c, "grad_x");
     for (int64_t t = 0; t < p->n_tokens; t++) row_of(&c, p, io, t, x, g, left, right);
     c.cut_output = weight_cut;
     for (int64_t i = 0; i < n; i++) {

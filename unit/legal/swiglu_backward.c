@@ -60,7 +60,7 @@ dsv3_status legal_swiglu_backward(dsv3_ctx *ctx, dsv3_swiglu_backward_prob const
     legal c;
     legal_swiglu_backward_config(&c, p, io);
     bool const up_cut = c.cut_output, forms = forms_grad_silu(&c);
-    bool const gate_cut = legal_draw(&c, "grad_gate", 5) == 0;
+    bool const gate_cut = legal_cuts(&c, "grad_gate");
     for (int64_t t = 0; t < p->n_tokens; t++)
         for (int64_t i = 0; i < p->intermediate_size; i++) {
             double const z = legal_load(&c, &io->gate, legal_row(&io->gate, t) + i);

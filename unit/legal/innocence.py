@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""Honest ports beside the filters: none may be accused by statistics (docs/statistics.md).
+
+innocence.py [--seed=N] [--seconds=S] [--op=OP[,OP...]] [--way=WAY[,WAY...]] [--rounds=N] [--out=FILE] [--table=FILE...]
+
+A round is one port on cases of one op with fresh seeds: sizes and formats of run.py's, @smoke's V3-shaped ones, and
+the trained model's, with all fills that are sensed. Ways:
+  any         LEGAL=N draws all: accumulators that nobody builds, functions off by 1000 units; it declares what it does
+  ordinary    LEGAL=N of what libraries and matrix units do, declared
+  undeclared  the same, and nothing is declared: the ladder of rungs must explain it
+  engines     the backends that work here, as they declare themselves
+  silent      those that are shared objects, with nothing declared
+Each case that was sensed is a line in FILE (default build/innocence/SEED.jsonl). A combination is a port, a case and a filter. Of
+each op and way a row is printed: ports, cases, combinations, the largest |t| and population ratio and where they were, and
+how many cases are above the thresholds of SUSPECT (6, 4) and FAIL (12, 8). --table prints it from files of other runs
+again. Exit code 1: a case is above those of FAIL.
+"""
+import argparse
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+
+import run
+
+FILLS = ("real", "far")  # and trained, of the sizes that the model has
+UNSENSED = ("quant", "bias_update", "mtp_accept", "embed")
+ALARM_T, ALARM_RATIO = 6, 4
+
+# Choices of unit/legal for ordinary ports: units of today's processors, functions within 2 units.
+ORDINARY = {"acc": (0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 18), "arith": (0, 0, 2), "nearest": (1,), "exp": (0, 1), "log": (0, 1),
+            "sigmoid": (0, 1), "sincos": (0,), "rsqrt": (0, 1, 2, 3), "div": (0, 1, 2, 3)}
+# Name, backend and environment.
+ENGINES = [("plain", "plain", {}), ("portable", "portable", {}),
+           ("portable amx", "portable", {"DSV3_FAST": "amx"}), ("avx512", "avx512", {}),
+           ("avx512 fma", "avx512", {"DSV3_FAST": "fma"}), ("avx512 dpbf16", "avx512", {"DSV3_FAST": "dpbf16"}),
+           ("transformers", "transformers", {})]
+SHARED = ("plain", "openblas", "onednn")
+
+
+def verify(words, env=None):
+    return subprocess.run([f"{run.BUILD}/bin/verify", *words], env=dict(os.environ, **(env or {})), capture_output=True, text=True)
+
+
+def fills_of(op):
+    """Those of FILLS that the op has."""
+    listed = verify(["list", op]).stdout.split("\n  fills\n")[1].split("\n  quirks")[0]
+    names = re.findall(r"^    (\w+) ", listed, re.M)
+    return [f for f in FILLS if f in names]
+
+
+def with_seed(ids, fills, draw):
+    """Ids with all these fills, and a fresh seed."""
+    base = re.sub(r";(fill|seed)=[^;]*", "", ids)
+    return f"{base};fill={'|'.join(fills)};seed={draw.randrange(1, 1 << 30)}"
+
+
+def listed(op, file, word):
+    with open(f"verify/cases/{file}", encoding="utf-8") as lines:
+        ids = [line.split("#")[0].strip() for line in lines]
+    return [i for i in ids if i.startswith(f"{op}@") and word in i and "view." not in i]
+
+
+def sample(ids, n, draw):
+    return draw.sample(ids, min(n, len(ids)))
+
+
+def ids_of(op, fills, draw):
+    """Cases of a round: the small sizes, one of many elements, one of V3's widths, two of the trained model's."""
+    small = [f"{op}@{run.PRESETS}{w if w.startswith(';') else ':' + w}" for w in run.CASES[op]]
+    many = sample([f"{op}{w}" for w in run.MANY.get(op, [])], 1, draw)
+    wide = sample([i for i in listed(op, "smoke.txt", "@v3") if "fill=" not in i or "real" in i], 1, draw)
+    trained = sample(listed(op, "ci.txt", "fill=trained"), 2, draw)
+    return [with_seed(i, fills, draw) for i in small + many + wide] + [with_seed(i, ["trained"], draw) for i in trained]
+
+
+def legal_port(way, draw):
+    """A drawn port: its name, backend, environment."""
+    text = str(draw.randrange(1 << 30))
+    if way != "any":
+        text += "".join(f",{name}={draw.choice(values)}" for name, values in ORDINARY.items())
+    if way == "undeclared":
+        text += ",undeclared=1"
+    return f"LEGAL={text}", f"{run.BUILD}/legal/legal.so", {"LEGAL": text}
+
+
+def port_of(way, draw, engines, shared):
+    if way == "engines":
+        return draw.choice(engines)
+    if way == "silent":
+        name, path = draw.choice(shared)
+        return f"silent {name}", f"{run.BUILD}/planted/silent.so", {"PLAIN": path}
+    return legal_port(way, draw)
+
+
+def engines_here():
+    known = verify(["list", "--backends"]).stdout
+    return [e for e in ENGINES if re.search(rf"^{e[1]}\b(?!.*(not|missing|no ))", known, re.M)]
+
+
+def shared_here():
+    paths = [(name, os.path.abspath(f"{run.BUILD}/ports/{name}.so")) for name in SHARED]
+    return [(name, path) for name, path in paths if os.path.exists(path)]
+
+
+def judge(port, cases):
+    """The rows of a run; what can't be judged says so in its verdict."""
+    name, backend, env = port
+    done = verify(["run", *cases, f"--backend={backend}", "--format=jsonl", "--jobs=1"], env)
+    if done.returncode == 2:
+        sys.exit(f"innocence.py: {name}: {done.stderr.strip()}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id":')]
+
+
+def kept(op, way, port, result):
+    """What is kept of a result: a line of FILE."""
+    row = {"op": op, "way": way, "port": port[0], "id": result["id"], "verdict": result["verdict"]}
+    row.update({k: v for k, v in result.get("sensed", {}).items() if k != "seconds"})
+    if is_above(row, 1):
+        row["declared"] = result["declared"]
+    return row
+
+
+def is_above(row, times):
+    """Of the thresholds of SUSPECT, or of FAIL at twice those."""
+    if "t" not in row:
+        return False
+    scattered = row["ratio"] >= times * ALARM_RATIO and (times == 1 or row["ratio_t"] >= times * ALARM_T)
+    return abs(row["t"]) >= times * ALARM_T or scattered
+
+
+class Row:
+    def __init__(self):
+        self.ports, self.cases, self.unsensed, self.filters, self.suspect, self.wrong = set(), 0, 0, 0, 0, 0
+        self.t, self.ratio = {"t": 0}, {"ratio": 0}
+
+    def add(self, row):
+        if "t" not in row:
+            self.unsensed += row["verdict"] != "SKIP"
+            return
+        self.ports.add(row["port"])
+        self.cases += 1
+        self.filters += row["filters"]
+        self.suspect += is_above(row, 1)
+        self.wrong += is_above(row, 2)
+        self.t = row if abs(row["t"]) > abs(self.t["t"]) else self.t
+        self.ratio = row if row["ratio"] > self.ratio["ratio"] else self.ratio
+
+
+def table(rows):
+    """rows: of (op, way)."""
+    print(f"{'op':22} {'way':10} {'ports':>6} {'cases':>7} {'unsensed':>8} {'combinations':>12} {'|t|':>7} {'ratio':>7} {'at 6':>5} "
+          f"{'at 12':>5}  largest |t|; largest ratio, of which port and case")
+    for (op, way), r in sorted(rows.items()):
+        print(f"{op:22} {way:10} {len(r.ports):6} {r.cases:7} {r.unsensed:8} {r.filters:12} {abs(r.t['t']):7.2f} "
+              f"{r.ratio['ratio']:7.2f} {r.suspect:5} {r.wrong:5}  {where(r.t, 'filter')}; {where(r.ratio, 'population')}")
+    total = [sum(getattr(r, k) for r in rows.values()) for k in ("cases", "filters", "suspect", "wrong")]
+    print("{} cases, {} combinations, {} above 6 or 4, {} above 12 or 8".format(*total))
+
+
+def where(row, what):
+    return f"{row[what]} [{row['rung']}] {row['port']} '{row['id']}'" if "id" in row else "-"
+
+
+def campaign(args, rows):
+    draw = random.Random(args.seed)
+    ops = [o for o in (args.op.split(",") if args.op else run.have()) if o not in UNSENSED]
+    ways = args.way.split(",")
+    fills, engines, shared = {op: fills_of(op) for op in ops}, engines_here(), shared_here()
+    ends, rounds = time.time() + args.seconds, 0
+    os.makedirs(os.path.dirname(args.out), exist_ok=True)
+    with open(args.out, "w", encoding="utf-8") as out:
+        while time.time() < ends and (not args.rounds or rounds < args.rounds):
+            for op, way in ((o, w) for o in ops for w in ways):
+                if time.time() < ends:
+                    one_round(op, way, port_of(way, draw, engines, shared), ids_of(op, fills[op], draw), rows, out)
+            rounds += 1
+
+
+def one_round(op, way, port, ids, rows, out):
+    for result in judge(port, ids):
+        row = kept(op, way, port, result)
+        rows.setdefault((op, way), Row()).add(row)
+        out.write(json.dumps(row) + "\n")
+    out.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--op", default="")
+    parser.add_argument("--way", default="any,ordinary,undeclared,engines,silent")
+    parser.add_argument("--out")
+    parser.add_argument("--table", nargs="+")
+    args = parser.parse_args()
+    args.seed = args.seed if args.seed is not None else random.randrange(1 << 30)
+    args.out = args.out or f"{run.BUILD}/innocence/{args.seed}.jsonl"
+    rows = {}
+    for file in args.table or []:
+        with open(file, encoding="utf-8") as lines:
+            for row in map(json.loads, lines):
+                rows.setdefault((row["op"], row["way"]), Row()).add(row)
+    if not args.table:
+        print(f"seed {args.seed}", flush=True)
+        campaign(args, rows)
+    table(rows)
+    sys.exit(any(r.wrong for r in rows.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+/*
+ * What statistics see that balls don't: small faults of value, each in a port of its own, found, named and measured, and the honest
+ * port beside each; and every known mistake by its name. docs/statistics.md.
+ */
+#include "case/fill.h"
+#include "judge/sense.h"
+#include "run/ask.h"
+#include "run/case.h"
+#include "witness.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+TestSuite(senses, .timeout = 480);
+
+#define NEAR BUILD "/planted/near.so"
+
+/* ---- small faults ---- */
+
+/* A fault of unit/planted/near.c, so large, in a case. */
+typedef struct {
+    const char *fault;
+    double by;
+    const char *id;
+    const char *declares; /* NULL: what the plain port does */
+    verdict expected;     /* FAIL and SUSPECT: by filters alone */
+    const char *filter;   /* that is named; NULL: any */
+    double size;          /* of it; 0: not measured */
+} row;
+
+#define SHORT      "mla_decode@v3:num_attention_heads=4"
+#define LONG       "mla_decode@v3:num_attention_heads=4,kv_len=4096"
+#define PAIR       "mla_decode@v3:num_attention_heads=2,kv_len=4096"
+#define LINEAR     "linear@v3:out_features=256"
+#define ANY_ORDER  "acc 24 rn"
+#define ANY_KEYS   "acc 24 rn; kv f32 must; scale f32 must; scores f32 must; P f32 must"
+#define ANY_QUERY  "acc 24 rn; kv f32 must; scores f32 must; P f32 must"
+#define UNDECLARED ""
+
+static const row rows[] = {
+    {"softmax_scale", 1e-4, SHORT, NULL, FAIL, "softmax_scale", 1e-4},
+    {"softmax_scale", 1e-5, SHORT, NULL, FAIL, "softmax_scale", 1e-5},
+    {"softmax_scale", 1e-7, SHORT, NULL, PASS, NULL, 0},
+    {"lse", 1e-4, SHORT, NULL, FAIL, "offset of lse", 1e-4},
+    {"lse", 1e-6, SHORT, NULL, PASS, NULL, 0},
+    {"scale", 1e-4, SHORT, NULL, SUSPECT, "scale of o", 1e-4},
+    {"scale", 1e-5, SHORT, NULL, PASS, NULL, 0},
+    {"softmax_scale", 1e-4, SHORT ",q=f32", NULL, FAIL, "softmax_scale", 1e-4},
+    {"softmax_scale", 1e-5, SHORT ",q=f32", NULL, FAIL, "softmax_scale", 1e-5},
+    {"scale", 1e-4, SHORT ",q=f32", NULL, FAIL, "scale of o", 1e-4},
+    {"scale", 1e-5, SHORT ",q=f32", NULL, FAIL, "scale of o", 1e-5},
+    {"scale", 1e-3, SHORT, ANY_KEYS, FAIL, "scale of o", 1e-3},
+    {"softmax_scale", 1e-4, SHORT ",q=f32", UNDECLARED, SUSPECT, "softmax_scale", 1e-4},
+    {"softmax_scale", 1e-4, LONG, NULL, FAIL, "softmax_scale", 1e-4},
+    {"key", 1234, PAIR, ANY_KEYS, FAIL, NULL, 0},
+    {"key", -1, PAIR, ANY_KEYS, FAIL, "the last key dropped", 1},
+    {"key", 2048, PAIR, ANY_KEYS, PASS, NULL, 0},
+    {"truncated", 0, PAIR, ANY_KEYS, FAIL, "scale of o", 0},
+    {"sums_bf16", 0, SHORT, ANY_QUERY, FAIL, NULL, 0},
+    {"eps", 1e-5, "rmsnorm@v3", NULL, FAIL, "rms_norm_eps", 9},
+    {"eps", 2e-6, "rmsnorm@v3", NULL, SUSPECT, NULL, 0},
+    {"mean", 1, "rmsnorm@v3", NULL, FAIL, "scale of y", 0.5 / 7169},
+    {"eps", 2e-6, "rmsnorm@v3:hidden_size=512", NULL, PASS, NULL, 0},
+    {"eps", 1e-5, "rmsnorm@v3:x=f32", NULL, FAIL, "rms_norm_eps", 9},
+    {"eps", 2e-6, "rmsnorm@v3:x=f32", NULL, FAIL, "rms_norm_eps", 1},
+    {"eps", 0, "rmsnorm@v3:x=f32", NULL, FAIL, "A3_eps_missing", 1},
+    {"eps_outside", 0, "rmsnorm@v3:x=f32", NULL, FAIL, "A3_eps_outside", 1},
+    {"mean", 1, "rmsnorm@v3:x=f32", NULL, FAIL, "scale of y", 0.5 / 7169},
+    {"scale", 1e-3, LINEAR, NULL, FAIL, "scale of y", 1e-3},
+    {"scale", 1e-5, LINEAR, NULL, PASS, NULL, 0},
+    {"truncated", 0, LINEAR, ANY_ORDER, FAIL, NULL, 0},
+    {"scale", 1e-3, LINEAR ",y=f32", ANY_ORDER, FAIL, "scale of y", 1e-3},
+    {"scale", 1e-4, LINEAR ",y=f32", NULL, FAIL, "scale of y", 1e-4},
+    {"scale", 1e-5, LINEAR ",y=f32", NULL, FAIL, "scale of y", 1e-5},
+    {"feature", 3000, LINEAR, UNDECLARED, SUSPECT, NULL, 0},
+    {"feature", -1, LINEAR ",y=f32", UNDECLARED, SUSPECT, "the last feature dropped", 1},
+    {"smallest", 0.1, LINEAR, UNDECLARED, SUSPECT, NULL, 0},
+    {"expert", 1e-4, "experts@odd", NULL, SUSPECT, "weight of expert 8", 1e-4},
+    {"expert", 1e-2, "experts@odd", UNDECLARED, PASS, NULL, 0},
+    {"scale", 1e-5, "experts@odd", NULL, PASS, NULL, 0},
+    {"scale", 1e-4, "experts@odd:hidden_states=f32", ANY_ORDER, FAIL, "scale of y", 1e-4},
+    {"logits", 1e-3, "cross_entropy@v3", ANY_ORDER "; terms f32 must", FAIL, NULL, 0},
+    {"logit", 77, "cross_entropy@v3", ANY_ORDER "; terms f32 must", PASS, NULL, 0},
+    {"routed_scaling_factor", 1e-6, "gate@v3", ANY_ORDER, FAIL, "routed_scaling_factor", 1e-6},
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+/* What is set for the port, or isn't there. */
+static void set(const char *name, const char *value)
+{
+    if (value)
+        setenv(name, value, 1);
+    else
+        unsetenv(name);
+}
+
+static void judge_near(const row *w, const char *fault, result *r)
+{
+    char by[40];
+    complaint why;
+    backend b;
+    problem p;
+    snprintf(by, sizeof by, "%.17g", w->by);
+    set("PLAIN", BUILD "/ports/plain.so");
+    set("PLANT", fault);
+    set("BY", by);
+    set("DECLARES", w->declares);
+    cr_assert(problem_parse(w->id, &p, &why) && backend_resolve(NEAR, &b, &why), "%s", why.text);
+    port *const asked = port_open(&b, (port_limits){.timeout = 60});
+    run_case(&p, NULL, &asked, 1, 0, r);
+    port_close(asked);
+    problem_close(&p);
+}
+
+/* One line of docs/data/senses.txt. */
+static void print_row(const row *w, const char *fault, const result *r)
+{
+    const senses *const s = &r->sensed;
+    printf("near %-21s %-6.4g %-48s %-12s %-7s t %7.1f ratio %8.3g  %s %.5g +- %.1g\n", fault ? fault : "-",
+           fault ? w->by : 0, w->id, w->declares ? *w->declares ? "loosely" : "nothing" : "as it does",
+           verdict_name(r->v), s->t, s->ratio, s->filter, s->size, s->sd);
+}
+
+Test(senses, small_faults_are_seen_and_measured)
+{
+    for (int i = 0; i < ROWS; i++) {
+        const row *const w = &rows[i];
+        const senses *s;
+        result r;
+        judge_near(w, w->fault, &r);
+        print_row(w, w->fault, &r);
+        s = &r.sensed;
+        cr_expect(r.v == w->expected && (r.v == PASS || r.statistical), "%s %g in %s: %s, %s", w->fault, w->by, w->id,
+                  verdict_name(r.v), r.why);
+        cr_expect(!w->filter || !strcmp(s->filter, w->filter), "%s in %s is named %s", w->fault, w->id, s->filter);
+        cr_expect(w->size == 0 || fabs(s->size - w->size) <= 5 * s->sd, "%s %g in %s is measured as %g +- %g", w->fault,
+                  w->by, w->id, s->size, s->sd);
+    }
+}
+
+static bool is_same_port(const row *a, const row *b)
+{
+    bool const same = a->declares && b->declares ? !strcmp(a->declares, b->declares) : a->declares == b->declares;
+    return same && !strcmp(a->id, b->id);
+}
+
+static bool is_first(int i)
+{
+    for (int k = 0; k < i; k++)
+        if (is_same_port(&rows[k], &rows[i])) return false;
+    return true;
+}
+
+Test(senses, honest_ports_beside_them_pass)
+{
+    for (int i = 0; i < ROWS; i++) {
+        result r;
+        if (!is_first(i)) continue;
+        judge_near(&rows[i], NULL, &r);
+        print_row(&rows[i], NULL, &r);
+        cr_expect(r.v == PASS && r.sensed.filters > 0, "%s: %s, %s", rows[i].id, verdict_name(r.v), r.why);
+    }
+}
+
+/* ---- names ---- */
+
+/* What the filters can't see: decisions are the port's own, wherever they are wrong; one mistake has two names. */
+static bool is_unnamed(const char *name)
+{
+    static const char *const not [] = {"G2_group_max", "G2_group_top_k_over_m", "G2_group_sum_of_two", "G4_ungrouped",
+                                       "E8_gate_up_swapped"};
+    for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
+        if (!strcmp(name, not [i])) return true;
+    return false;
+}
+
+/* Where a mistake is seen; of the largest cases smaller ones. */
+static const char *case_of(int quirk)
+{
+    const char *const id = witness_of(quirk);
+    return !strcmp(id, "mla_decode@v3") ? SHORT : id;
+}
+
+/* The mistaken formula's outputs. */
+static bool write_formula(const problem *p, int quirk, void *const data[])
+{
+    ref_reading const rd = {.quirks = ref_only(quirk)};
+    enclosures e;
+    if (!enclose(p, &rd, &ref_dd, data, &e)) return false;
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; e.value[i] && k < p->tensor[i].count; k++)
+            ref_encode(p->tensor[i].dtype, data[i], k, e.value[i][k].hi);
+    enclosures_free(&e);
+    return true;
+}
+
+/* The outputs of the port with that mistake, or of the formula where no port has it; r->declared is what the port declares. */
+static bool make_mistake(const problem *p, int quirk, void *const data[], result *r)
+{
+    char path[200];
+    complaint why;
+    backend b;
+    answer a;
+    snprintf(path, sizeof path, BUILD "/planted/mistake_%s.so", ref_quirk(quirk)->name);
+    if (access(path, R_OK)) return write_formula(p, quirk, data);
+    cr_assert(backend_resolve(path, &b, &why), "%s", why.text);
+    port *const asked = port_open(&b, (port_limits){.timeout = 60});
+    bool const ran = ask(p, data, false, asked, &a, r);
+    port_close(asked);
+    return ran;
+}
+
+/* Senses a mistake although the balls refuse it. False: that case has no null. */
+static bool sense_mistake(int quirk, const char *id, result *r)
+{
+    complaint why;
+    ref_numerics n;
+    problem p;
+    void **data;
+    memset(r, 0, sizeof *r);
+    cr_assert(problem_parse(id, &p, &why), "%s", why.text);
+    cr_assert(tensors_open(&p, &data) && make_mistake(&p, quirk, data, r), "%s: %s", id, r->why);
+    cr_assert(ref_numerics_parse(p.op->name, r->declared, &n, why.text, sizeof why.text), "%s", why.text);
+    r->v = PASS;
+    cr_assert(sense(&p, &n, NULL, data, r), "%s: no memory", id);
+    tensors_close(&p, data);
+    problem_close(&p);
+    return r->sensed.filters > 0;
+}
+
+/* Fills that aren't like real data, and ops that only copy, count or decide. */
+static bool has_no_null(const char *id)
+{
+    static const char *const without[] = {"quant@", "bias_update@", "mtp_accept@", "embed@"};
+    bool none = strstr(id, ";fill=") && !strstr(id, ";fill=far");
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) none |= !strncmp(id, without[i], strlen(without[i]));
+    return none;
+}
+
+Test(senses, mistakes_have_their_names)
+{
+    for (int q = 0; ref_quirk(q); q++) {
+        const char *const name = ref_quirk(q)->name, *const id = case_of(q);
+        result r;
+        bool const sensed = sense_mistake(q, id, &r);
+        const senses *const s = &r.sensed;
+        printf("name %-26s %-62s ", name, id);
+        printf(sensed ? "t %8.1f  %s %.5g +- %.1g\n" : "has no null\n", s->t, s->filter, s->size, s->sd);
+        cr_expect(sensed != has_no_null(id), "%s in %s", name, id);
+        if (sensed && !is_unnamed(name))
+            cr_expect(r.v != PASS && !strcmp(s->filter, name), "%s in %s is named %s", name, id, s->filter);
+    }
+}
