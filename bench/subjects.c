@@ -28,19 +28,20 @@ static bool resolve_all(subjects *s, const option_list *names, const char *const
     return true;
 }
 
-static bool open_judge(subjects *s, int i, complaint *why)
+/* text: as it was asked for. */
+static bool open_judge(subjects *s, int i, const char *text, complaint *why)
 {
     port_limits const limits = {.timeout = 600};
     s->judged[i] = port_open(&s->of[i], limits);
     if (port_is(s->judged[i]) == PORT_READY) return true;
-    return refuse(why, "%s can't be timed here: %s", s->of[i].name, port_why(s->judged[i]));
+    return refuse(why, "%s can't be timed here: %s", text, port_why(s->judged[i]));
 }
 
 static bool open_all(subjects *s, const option_list *names, const char *const shown[], complaint *why)
 {
     if (!resolve_all(s, names, shown, why)) return false;
     for (; s->count < names->count; s->count++)
-        if (!open_judge(s, s->count, why)) return false;
+        if (!open_judge(s, s->count, shown ? shown[s->count] : names->item[s->count], why)) return false;
     return true;
 }
 

@@ -43,7 +43,7 @@ static const bad inputs[] = {
     {"", "run --backend=none " CASE, {"unknown backend 'none'"}},
     {"", "run --backend=exec:true " CASE, {"is a program", "ports in C"}},
     {"", "run --backend=./nothing.so " CASE, {"./nothing.so"}},
-    {"PLANT=not_here", "run --backend=./" PLANTED CASE, {"planted can't be timed here", "for the moon"}},
+    {"PLANT=not_here", "run --backend=./" PLANTED CASE, {"planted.so can't be timed here", "for the moon"}},
     {"PLANT=unwritten", "run --backend=./" PLANTED "rmsnorm@tiny:x=f32,weight=f32", {"UNWRITTEN", "only what passes"}},
     {"PLANT=vacuous", "run --backend=./" PLANTED "rmsnorm@tiny:x=f32,weight=f32", {"VACUOUS", "only what passes"}},
     {"", "run --sum=1 " CASE, {"--sum"}},

@@ -258,9 +258,9 @@ Test(cli, matrix_of_ops_and_ports)
                                 "{\"id\":\"embed@odd\",\"backend\":\"plain\",\"verdict\":\"VACUOUS\"}\n"
                                 "{\"id\":\"embed@odd\",\"backend\":\"plain\",\"verdict\":\"PASS\"}\n";
     const outcome *const asked = run_verify("", "list --matrix 'linear@tiny;seed=1..3' linear@tiny");
-    cr_expect(asked->code == 0 && strstr(asked->out, "linear            3  yes  yes            yes  "), "%s",
+    cr_expect(asked->code == 0 && strstr(asked->out, "linear                     3  yes  yes          yes  "), "%s",
               asked->out);
-    cr_expect(strstr(asked->out, "embed             0  yes  yes "), "%s", asked->out);
+    cr_expect(strstr(asked->out, "embed                      0  yes  yes "), "%s", asked->out);
     int const fd = mkstemp(name);
     cr_assert(write(fd, lines, sizeof lines - 1) == (ssize_t)sizeof lines - 1);
     close(fd);
@@ -268,7 +268,7 @@ Test(cli, matrix_of_ops_and_ports)
     const outcome *const counted = run_verify("", arguments);
     cr_expect(
         counted->code == 0 &&
-            strstr(counted->out, "embed             3  yes  1/0/1 ?1       -              -              0/1/0 ?2"),
+            strstr(counted->out, "embed                      3  yes  1/0/1 ?1     -            -            0/1/0 ?2"),
         "%s", counted->out);
     cr_expect(strstr(counted->out, "not counted: 1"), "%s", counted->out);
     for (const char *s = counted->out; *s; s += strcspn(s, "\n") + 1)

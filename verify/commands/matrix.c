@@ -164,7 +164,7 @@ static void print_row(const matrix *m, int i)
             describe_counts(m, ops[i], b, text, sizeof text);
         else
             describe_answer(m, i, b, text, sizeof text);
-        printf(b + 1 < m->ports ? "  %-13s" : "  %s", text);
+        printf(b + 1 < m->ports ? "  %-11s" : "  %s", text);
     }
     putchar('\n');
 }
@@ -172,7 +172,7 @@ static void print_row(const matrix *m, int i)
 static void print_matrix(const matrix *m)
 {
     printf("%-*s %5s  %-3s", width_of_ops(), "op", "cases", "ref");
-    for (int b = 0; b < m->ports; b++) printf(b + 1 < m->ports ? "  %-13s" : "  %s", backend_known(b));
+    for (int b = 0; b < m->ports; b++) printf(b + 1 < m->ports ? "  %-11s" : "  %s", backend_known(b));
     putchar('\n');
     for (int i = 0; ops[i]; i++) print_row(m, i);
     putchar('\n');
