@@ -72,7 +72,7 @@ static ball scaled_after_sum(const attention *a, const operand *q, const sum_rec
 
 ball dot_of(const attention *a, const query_way *q, const sum_record *product)
 {
-    if (!a->rd->declared) return exact_sum(product);
+    if (!a->rd->declared) return formed_sum(product);
     sum_record sum = *product;
     sum.zeros = q->zeros;
     if (q->rounded) sum.lsb = INT_MIN;

@@ -85,7 +85,7 @@ typedef struct {
 } sum_record;
 
 sum_record empty_sum(void);
-ball exact_sum(const sum_record *sum);
+ball formed_sum(const sum_record *sum);
 void add_term(sum_record *sum, ball term);
 sum_record joined(sum_record a, sum_record b); /* of the terms of both */
 

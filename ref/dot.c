@@ -13,7 +13,7 @@ sum_record empty_sum(void)
     return (sum_record){ball_of(0), 0, INT_MAX, 0, 0};
 }
 
-ball exact_sum(const sum_record *sum)
+ball formed_sum(const sum_record *sum)
 {
     return sum->total;
 }

@@ -263,7 +263,7 @@ static void differentiate_row(const head *h, int64_t i)
     normaliser const z = weigh(h, i);
     for (int64_t j = 0; j < h->most[i]; j++) {
         sum_record const sum = ball_dot(&h->grad_o.row[i], &h->v.row[j]);
-        h->exact[j] = exact_sum(&sum);
+        h->exact[j] = formed_sum(&sum);
         h->dP[j] = round_at(rd, POINT_mla_prefill_backward_dP, h->format, sum_of(rd, &sum));
     }
     ball const D = D_of(h, i, &z.m);

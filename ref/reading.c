@@ -83,7 +83,7 @@ static double underflow(const ref_numerics *port, const sum_record *sum)
 ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
     const ref_numerics *const port = declared(rd, CLAUSE_ACC);
-    if (!port || order_free(port, sum)) return exact_sum(sum);
+    if (!port || order_free(port, sum)) return formed_sum(sum);
     double const share = accumulation(&port->acc, sum->n, sum->zeros);
     if (!(sum->sum_abs * (1 + share) < overflow_f32)) return ball_any();
     double const lost = underflow(port, sum) * (1 + share); /* what is lost early is rounded with the rest */

@@ -59,7 +59,7 @@ static ball sum_of_heads(const gradient *d, int64_t t, int64_t first, int64_t he
 {
     sum_record sum = empty_sum();
     for (int64_t h = first; h < first + heads; h++) add_term(&sum, stored(d, t, h, i));
-    if (heads == 1) return exact_sum(&sum);
+    if (heads == 1) return formed_sum(&sum);
     ball const g = off_by(d->rd, sum_of(d->rd, &sum), rotated_first(d, &sum));
     return round_at(d->rd, POINT_rope_backward_grad_sum, d->io->grad_x.dtype, g);
 }

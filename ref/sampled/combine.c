@@ -9,7 +9,7 @@ void ball_dots(scratch *memory, const operand *a, int64_t rows, const operand *b
     for (int64_t j = 0; j < n; j++)
         for (int64_t i = 0; i < rows; i++) {
             sum_record const sum = ball_dot(&a[i], &b[j]);
-            out[i * n + j] = exact_sum(&sum);
+            out[i * n + j] = formed_sum(&sum);
         }
 }
 

@@ -158,7 +158,7 @@ moments moments_of_sum(const sum_record *sum, ref_sums *kept)
     return m;
 }
 
-ball exact_sum(const sum_record *sum)
+ball formed_sum(const sum_record *sum)
 {
     return sum->of.a ? ball_of(plain_dot(sum->of.a, sum->of.b)) : sum->total;
 }

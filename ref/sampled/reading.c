@@ -101,7 +101,7 @@ ball round_op(const ref_reading *rd, ball exact)
 
 ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
-    if (!drawn(rd)) return exact_sum(sum);
+    if (!drawn(rd)) return formed_sum(sum);
     if (ball_is_any(sum->total)) return sum->total;
     moments const m = moments_of_sum(sum, rd->sample->sums);
     return ball_of(accumulated(rd->sample, &declared(rd, CLAUSE_ACC)->acc, &m));

@@ -15,7 +15,8 @@ typedef struct {
     int tensor, tensor_out; /* among the problem's tensors, and among its outputs */
     int64_t first, count;
     dsv3_dtype dtype;
-    bool truncates;
+    bool truncates; /* the last rounding is toward zero */
+    bool idle;      /* which does nothing where sums are binary32 numbers already: half of the ports truncate */
 } null_output;
 
 /* What a port with such an output writes of a number. */
