@@ -391,6 +391,7 @@ static pid_t start_run(const char *plant, const char *asked, const char *cases)
     snprintf(out, sizeof out, "%s/.out", folder);
     pid_t const pid = fork();
     if (pid) return pid;
+    signal(SIGHUP, SIG_DFL); /* nohup lets all that it runs ignore it */
     signal(SIGINT, SIG_DFL); /* shells let what runs in the background ignore it, and so it would until verify looks */
     putenv(mark);
     setenv("PLANT", plant, 1);
