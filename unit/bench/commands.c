@@ -16,7 +16,7 @@ typedef struct {
 #define MISTAKE BUILD "/planted/mistake_R4_sign_flipped.so "
 #define PLANTED BUILD "/planted/planted.so "
 #define CASE    "rmsnorm@tiny"
-#define WIDE    "mla@v3:hidden_size=512,num_attention_heads=4"
+#define WIDE    "'mla@v3:hidden_size=512,num_attention_heads=4;fill=large'"
 
 #ifdef __SANITIZE_ADDRESS__
 enum { SANITIZED = 1 };

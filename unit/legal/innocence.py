@@ -118,7 +118,7 @@ def judge(port, cases):
 def kept(op, way, port, result):
     """What is kept of a result: a line of FILE."""
     row = {"op": op, "way": way, "port": port[0], "id": result["id"], "verdict": result["verdict"]}
-    row.update({k: v for k, v in result.get("sensed", {}).items() if k != "seconds"})
+    row.update({k: v for k, v in result.get("sensed", {}).items() if k != "sense_seconds"})
     if is_above(row, 1):
         row["declared"] = result["declared"]
     return row

@@ -171,7 +171,7 @@ static bool read_senses(json_t *from, senses *s)
             get_bool(from, "alone", &s->alone) && get_text(from, "words", s->words, sizeof s->words) &&
             get_int(from, "known", &s->known) && read_mistakes(json_object_get(from, "sees"), &s->sees) &&
             get_text(from, "population", s->population, sizeof s->population) && get_number(from, "ratio", &s->ratio) &&
-            get_number(from, "ratio_t", &s->ratio_t) && get_number(from, "seconds", &s->seconds));
+            get_number(from, "ratio_t", &s->ratio_t) && get_number(from, "sense_seconds", &s->seconds));
 }
 
 /* What the port printed is there if it printed. */

@@ -101,7 +101,7 @@ static void print_senses(FILE *f, const result *r)
     fprintf(f, ",\"population\":\"%s\"", s->population);
     print_json_number(f, "ratio", s->ratio);
     print_json_number(f, "ratio_t", s->ratio_t);
-    print_json_number(f, "seconds", s->seconds);
+    print_json_number(f, "sense_seconds", s->seconds);
     fputc('}', f);
 }
 
