@@ -50,6 +50,7 @@ AROUND = {
     "make cuda-mutants": "make -n cuda-mutants",
     "make cuda-mutants MUTANTS='200 --seed=14'": "make -n cuda-mutants",
     "make cuda-mutants MUTANTS='40 --files=gate,mla --seed=2 --verbose'": "make -n cuda-mutants",
+    "make innocent": "make -n innocent",
     "make cuda-report >docs/data/cuda_report.txt": "make -n cuda-report",
     "make cuda-witness": "make -n cuda-witness",
     "make cuda-witness ALL=1": "make -n cuda-witness",
