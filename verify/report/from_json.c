@@ -169,7 +169,7 @@ static bool read_senses(json_t *from, senses *s)
             get_text(from, "filter", s->filter, sizeof s->filter) && get_number(from, "share", &s->share) &&
             get_number(from, "t", &s->t) && get_number(from, "size", &s->size) && get_number(from, "sd", &s->sd) &&
             get_bool(from, "alone", &s->alone) && get_text(from, "words", s->words, sizeof s->words) &&
-            get_int(from, "known", &s->known) && read_mistakes(json_object_get(from, "sees"), &s->sees) &&
+            get_int(from, "known", &s->known) && read_mistakes(json_object_get(from, "shown"), &s->sees) &&
             get_text(from, "population", s->population, sizeof s->population) && get_number(from, "ratio", &s->ratio) &&
             get_number(from, "ratio_t", &s->ratio_t) && get_number(from, "sense_seconds", &s->seconds));
 }

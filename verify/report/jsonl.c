@@ -96,7 +96,7 @@ static void print_senses(FILE *f, const result *r)
     print_json_number(f, "sd", s->sd);
     fprintf(f, ",\"alone\":%s,\"words\":", s->alone ? "true" : "false");
     print_json_text(f, s->words);
-    fprintf(f, ",\"known\":%d,\"sees\":", s->known);
+    fprintf(f, ",\"known\":%d,\"shown\":", s->known);
     print_mistakes(f, s->sees);
     fprintf(f, ",\"population\":\"%s\"", s->population);
     print_json_number(f, "ratio", s->ratio);
