@@ -122,7 +122,7 @@ def ids_of(op, seed):
 def judge(legal, cases):
     """One run of the harness: the rows of its results."""
     env = dict(os.environ, LEGAL=f"{legal}{SETTINGS}")
-    command = [f"{BUILD}/bin/verify", "run", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl",
+    command = [f"{BUILD}/bin/verify", "run", "--proofs", *cases, f"--backend={BUILD}/legal/legal.so", "--format=jsonl",
                f"--jobs={JOBS}"]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     if done.returncode == 2:

@@ -205,7 +205,7 @@ def run_suite(tree, name, test=None):
 
 def run_legal(tree, number, case):
     env = dict(os.environ, LEGAL=number)
-    command = ["build/bin/verify", "run", case, "--backend=build/legal/legal.so", "--format=jsonl", "--jobs=1"]
+    command = ["build/bin/verify", "run", "--proofs", case, "--backend=build/legal/legal.so", "--format=jsonl", "--jobs=1"]
     done = subprocess.run(command, cwd=tree.folder, env=env, capture_output=True, text=True, timeout=LIMIT)
     verdicts = [json.loads(line).get("verdict") for line in done.stdout.splitlines()]
     verdicts = [v for v in verdicts if v]

@@ -21,7 +21,7 @@ typedef struct {
     const char *format, *out, *resume, *shard;
     port_limits limits;
     int jobs;
-    bool strict, diagnose, verbose;
+    bool strict, proofs, diagnose, verbose;
 } arguments;
 
 static const option options[] = {
@@ -45,6 +45,8 @@ static const option options[] = {
     {"--start-timeout", OPTION_NUMBER, offsetof(arguments, limits.start), "S",
      "seconds for the start of a port; default 120 for a program, as --timeout for a shared object", 0.01, 86400},
     {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
+    {"--proofs", OPTION_FLAG, offsetof(arguments, proofs), NULL,
+     "verdicts that rest on theorems alone: no statistics, which take most of the time"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
      "try the known mistakes on what fails, and name the likely one"},
     {"--verbose", OPTION_FLAG, offsetof(arguments, verbose), NULL,
@@ -130,7 +132,7 @@ static int use_arguments(session *s, const operands *cases)
     s->reports = (reports){.formats = s->a.format, .out = s->a.out, .kept = &s->a.resume, .kepts = s->a.resume != NULL};
     int code = reports_choose(&s->reports);
     unsigned const looks = s->a.verbose ? WANT_SIGHT : s->reports.sees ? WANT_GLANCE : 0;
-    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | looks;
+    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.proofs ? WANT_PROOFS : 0) | looks;
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
     if (!code) code = take_share(s);
@@ -270,6 +272,7 @@ static void note_run(session *s)
     about_here(a);
     a->timeout = s->a.limits.timeout;
     a->strict = s->a.strict;
+    a->proofs = s->a.proofs;
     a->diagnose = s->a.diagnose;
     a->verbose = s->a.verbose;
     a->requires = s->a.requires.count;

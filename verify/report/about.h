@@ -12,7 +12,7 @@ typedef struct {
     char host[128], processor[128];
     char started[32]; /* ISO 8601, UTC */
     double timeout;   /* seconds */
-    bool strict, diagnose, verbose;
+    bool strict, proofs, diagnose, verbose;
     int requires;
     const char *require[MOST_REQUIRES]; /* backends that must have been judged */
     environment environment;

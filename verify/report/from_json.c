@@ -225,8 +225,9 @@ static bool read_options(json_t *from, run_about *a)
         a->require[i] = json_string_value(json_array_get(require, (size_t)i));
         if (!a->require[i]) return false;
     }
-    return get_bool(from, "strict", &a->strict) && get_bool(from, "diagnose", &a->diagnose) &&
-           get_bool(from, "verbose", &a->verbose) && get_number(from, "timeout", &a->timeout);
+    return (lacks(from, "proofs") || get_bool(from, "proofs", &a->proofs)) && get_bool(from, "strict", &a->strict) &&
+           get_bool(from, "diagnose", &a->diagnose) && get_bool(from, "verbose", &a->verbose) &&
+           get_number(from, "timeout", &a->timeout);
 }
 
 /* Files of older versions have none. */

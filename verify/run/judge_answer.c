@@ -47,7 +47,8 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r)) seek_quirks(c, declared, r);
     r->reference_seconds = now() - from;
     bool const names = r->v == FAIL && (wanted & WANT_DIAGNOSIS);
-    if (r->v == PASS || r->v == VACUOUS || names) sense_answer(c, declared, r);            /* 7: sense */
+    bool const open = !(wanted & WANT_PROOFS) && (r->v == PASS || r->v == VACUOUS || names);
+    if (open) sense_answer(c, declared, r);                                                /* 7: sense */
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 8: look */
 }
 
