@@ -98,7 +98,7 @@ def jsonl_has_a_head_and_an_end(folder):
     expect(head["host"] == os.uname().nodename and head["processor"], head)
     age = time.time() - time.mktime(time.strptime(head["started"] + " UTC", "%Y-%m-%dT%H:%M:%SZ %Z")) + time.timezone
     expect(-2 < age < 60, head["started"], "is", age, "s ago")
-    expect(head["options"] == {"strict": True, "diagnose": False, "verbose": False, "timeout": 7, "start_timeout": 7,
+    expect(head["options"] == {"strict": True, "proofs": False, "diagnose": False, "verbose": False, "timeout": 7, "start_timeout": 7,
                                "require": ["plain"]}, head)  # fmt: skip
     expect([p["backend"] for p in head["ports"]] == ["plain", MISTAKE], head)
     expect([p["port"] for p in head["ports"]] == ["plain", "mistake_A12_lse_base_2"], head)
