@@ -106,7 +106,7 @@ static double plain_dot(const operand *a, const operand *b)
     return sum_of_lanes(lane) + rest;
 }
 
-/* Eight terms at a time; at[k]: the index of lane k's next term. */
+/* Eight terms at a time. */
 static moments wide_moments(const operand *a, const operand *b)
 {
     double total[WIDE] = {0}, squares[WIDE] = {0}, moment[WIDE] = {0};

@@ -6,9 +6,14 @@
 
 static const double SUSPECT_T = 6, FAIL_T = 12, SUSPECT_RATIO = 4, FAIL_RATIO = 8;
 
+bool is_along(const senses *s)
+{
+    return fabs(s->t) >= SUSPECT_T;
+}
+
 bool is_suspect(const senses *s)
 {
-    return fabs(s->t) >= SUSPECT_T || s->ratio >= SUSPECT_RATIO;
+    return is_along(s) || s->ratio >= SUSPECT_RATIO;
 }
 
 bool is_wrong(const senses *s)
@@ -19,11 +24,6 @@ bool is_wrong(const senses *s)
 double unexplained(const senses *s)
 {
     return fmax(fabs(s->t) / SUSPECT_T, s->ratio / SUSPECT_RATIO);
-}
-
-bool is_along(const senses *s)
-{
-    return fabs(s->t) >= SUSPECT_T;
 }
 
 /* Outputs of which an eighth of the scale would show: what mutants do, at least. Their elements are numbers, too, all but one in 20. */
