@@ -35,7 +35,7 @@ static bool is_fine(const ref_numerics *n)
 
 /* A search for the rung that explains everything, or most. */
 typedef struct {
-    directions *all;
+    nulls *kept;
     const ref_numerics *declared;
     rung best;
     senses found; /* beside the best */
@@ -59,10 +59,10 @@ static bool explains_more(const search *s, const finding *f)
 /* Is it the best so far? */
 static bool try_rung(search *s, const rung *r)
 {
-    const char *const name = s->all->p->op->name;
+    const char *const name = s->kept->all.p->op->name;
     ref_numerics const n = ladder_numerics(name, s->declared, r);
     finding f;
-    s->memory = s->memory && find_beside(s->all, &n, FIRST_SEED, &f);
+    s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
     if (!s->memory || is_too_wide(r, &f) || !explains_more(s, &f)) return false;
     ladder_describe(name, s->declared, r, f.found.rung, sizeof f.found.rung);
     s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
@@ -104,13 +104,13 @@ static void change_one_by_one(search *s, ref_set open)
 }
 
 /* The rung's arithmetic in *n. False: no memory. */
-static bool find_rung(directions *all, const ref_numerics *declared, ref_numerics *n, senses *found)
+static bool find_rung(nulls *kept, const ref_numerics *declared, ref_numerics *n, senses *found)
 {
-    ref_set const open = ladder_points(all->p->op->name, declared);
-    search s = {.all = all, .declared = declared, .memory = true};
+    ref_set const open = ladder_points(kept->all.p->op->name, declared);
+    search s = {.kept = kept, .declared = declared, .memory = true};
     try_plain_rungs(&s, open);
     change_one_by_one(&s, open);
-    *n = ladder_numerics(all->p->op->name, declared, &s.best);
+    *n = ladder_numerics(kept->all.p->op->name, declared, &s.best);
     *found = s.found;
     return s.memory;
 }
@@ -147,22 +147,22 @@ static void decide(const senses *s, bool confirmed, result *r)
 }
 
 /* False: no memory. */
-static bool sense_legal(directions *all, const ref_numerics *declared, result *r)
+static bool sense_legal(nulls *kept, const ref_numerics *declared, result *r)
 {
     ref_numerics n;
-    finding again = {.all = all};
-    if (!find_rung(all, declared, &n, &r->sensed)) return false;
+    finding again;
+    if (!find_rung(kept, declared, &n, &r->sensed)) return false;
     bool const settled = ladder_sums(declared) == 1; /* else the rungs stand for too few ports */
     bool const wrong = settled && is_wrong(&r->sensed);
-    if (wrong && !find_beside(all, &n, SECOND_SEED, &again)) return false;
+    if (wrong && !find_beside(kept, &n, SECOND_SEED, &again)) return false;
     if (is_suspect(&r->sensed) || r->v == VACUOUS) decide(&r->sensed, wrong && is_wrong(&again.found), r);
     return true;
 }
 
 /* An answer that the balls refuse has its verdict; beside the first rung it gets a name. */
-static bool sense_illegal(directions *all, const ref_numerics *declared, result *r)
+static bool sense_illegal(nulls *kept, const ref_numerics *declared, result *r)
 {
-    search s = {.all = all, .declared = declared, .memory = true};
+    search s = {.kept = kept, .declared = declared, .memory = true};
     try_rung(&s, &(rung){0, ref_none()});
     r->sensed = s.found;
     return s.memory;
@@ -177,16 +177,16 @@ static double affordable(const problem *p)
     return fmin(5e7 / (p->op->work(p->prob.bytes) + 1), 1.5e5 / (elements + 1));
 }
 
-bool sense(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[], result *r)
+bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+           result *r)
 {
     excerpt part;
     double const share = affordable(p);
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
     bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &part);
-    directions all = {.p = whole ? p : &part.p, .data = whole ? data : part.data, .excerpt = !whole};
-    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(&all, declared, r);
+    nulls_look_at(kept, whole ? p : &part.p, whole ? data : part.data, !whole);
+    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(kept, declared, r);
     r->sensed.share = whole ? 1 : part.share;
-    directions_forget(&all);
     if (!whole) excerpt_close(&part);
     return good;
 }
