@@ -43,6 +43,7 @@ static void note_filter(const direction *way, const filtered *f, finding *all)
     if (fabs(f->t) > fabs(s->t)) s->t = f->t;
     if (way->quirk >= 0) {
         s->known++;
+        all->of_one[way->quirk] = f->t_of_one;
         if (f->t_of_one >= FAIL_T) ref_add(&s->sees, way->quirk);
     }
     if (all->way) {
@@ -67,6 +68,7 @@ static void note_population(const null_ports *null, int output, finding *all)
 static finding sense_beside(const directions *all, const null_ports *null)
 {
     finding f = {.all = all, .thin = 1};
+    for (int q = 0; q < REF_QUIRKS; q++) f.of_one[q] = (double)NAN;
     for (int i = 0; i < all->count; i++) {
         filtered const one = filter_both(null, all->of[i].d);
         note_filter(&all->of[i], &one, &f);

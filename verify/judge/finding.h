@@ -8,9 +8,10 @@ typedef struct {
     const directions *all;
     senses found;
     filtered named;
-    const direction *way; /* the one that it is of; NULL: none yet */
-    double thin;          /* of the output that is scattered least, see population */
-    int64_t lost;         /* elements that aren't numbers in all ports */
+    const direction *way;      /* the one that it is of; NULL: none yet */
+    double thin;               /* of the output that is scattered least, see population */
+    int64_t lost;              /* elements that aren't numbers in all ports */
+    double of_one[REF_QUIRKS]; /* t of a port that makes just this mistake; NAN: no filter of it was tried */
 } finding;
 
 /* Beside ports that are drawn from a seed and have this arithmetic; finds the directions first unless they are there. False: no memory. */

@@ -10,6 +10,8 @@
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
 
+enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
+
 /* ---- where it holds ---- */
 
 /* Fills that are like real data, of ops whose outputs are numbers of their own. */
@@ -74,13 +76,20 @@ static bool is_done(const search *s)
     return !s->memory || (s->any && !is_suspect(&s->found));
 }
 
-/* Sums of each kind, with no intermediate rounded, then with all. */
-static void try_plain_rungs(search *s, ref_set open)
+/* Sums of each kind, with no intermediate rounded, then with all. Returns how many there are. */
+static int plain_rungs(const char *of, const ref_numerics *declared, rung rungs[])
 {
-    int const sums = ladder_sums(s->declared);
-    ref_set const rounded[] = {ref_none(), open};
-    for (int i = 0; i < 2 * sums && !is_done(s); i++)
-        if (i < sums || !ref_is_empty(open)) try_rung(s, &(rung){i % sums, rounded[i / sums]});
+    ref_set const open = ladder_points(of, declared), rounded[] = {ref_none(), open};
+    int const sums = ladder_sums(declared), count = ref_is_empty(open) ? sums : 2 * sums;
+    for (int i = 0; i < count; i++) rungs[i] = (rung){i % sums, rounded[i / sums]};
+    return count;
+}
+
+static void try_plain_rungs(search *s)
+{
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(s->all->p->op->name, s->declared, rungs);
+    for (int i = 0; i < count && !is_done(s); i++) try_rung(s, &rungs[i]);
 }
 
 /* From the best one on, one matter after another is settled the other way if that explains more. */
@@ -108,7 +117,7 @@ static bool find_rung(directions *all, const ref_numerics *declared, ref_numeric
 {
     ref_set const open = ladder_points(all->p->op->name, declared);
     search s = {.all = all, .declared = declared, .memory = true};
-    try_plain_rungs(&s, open);
+    try_plain_rungs(&s);
     change_one_by_one(&s, open);
     *n = ladder_numerics(all->p->op->name, declared, &s.best);
     *found = s.found;
@@ -177,16 +186,58 @@ static double affordable(const problem *p)
     return fmin(5e7 / (p->op->work(p->prob.bytes) + 1), 1.5e5 / (elements + 1));
 }
 
+/* What is sensed: the whole, or rows that stand for it. */
+typedef struct {
+    bool whole;
+    excerpt part;
+    directions all;
+} subject;
+
+static void subject_open(const problem *p, const enclosures *legal, void *const data[], subject *s)
+{
+    double const share = affordable(p);
+    s->whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &s->part);
+    s->all = (directions){.p = s->whole ? p : &s->part.p, .data = s->whole ? data : s->part.data, .excerpt = !s->whole};
+}
+
+static void subject_close(subject *s)
+{
+    directions_forget(&s->all);
+    if (!s->whole) excerpt_close(&s->part);
+}
+
 bool sense(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[], result *r)
 {
-    excerpt part;
-    double const share = affordable(p);
+    subject s;
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
-    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &part);
-    directions all = {.p = whole ? p : &part.p, .data = whole ? data : part.data, .excerpt = !whole};
-    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(&all, declared, r);
-    r->sensed.share = whole ? 1 : part.share;
-    directions_forget(&all);
-    if (!whole) excerpt_close(&part);
+    subject_open(p, legal, data, &s);
+    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(&s.all, declared, r);
+    r->sensed.share = s.whole ? 1 : s.part.share;
+    subject_close(&s);
+    return good;
+}
+
+/* The least of what was found beside this rung and others. */
+static bool sense_mistakes_beside(directions *all, const ref_numerics *declared, const rung *r, double sigmas[])
+{
+    finding f;
+    ref_numerics const n = ladder_numerics(all->p->op->name, declared, r);
+    if (!find_beside(all, &n, FIRST_SEED, &f)) return false;
+    for (int q = 0; q < REF_QUIRKS; q++) sigmas[q] = fmin(sigmas[q], f.of_one[q]); /* of NAN and a number, the number */
+    return true;
+}
+
+bool sense_mistakes(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+                    double sigmas[])
+{
+    subject s;
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(p->op->name, declared, rungs);
+    bool good = true;
+    for (int q = 0; q < REF_QUIRKS; q++) sigmas[q] = (double)NAN;
+    if (!is_like_real_data(p) || !is_fine(declared)) return true;
+    subject_open(p, legal, data, &s);
+    for (int i = 0; good && i < count; i++) good = sense_mistakes_beside(&s.all, declared, &rungs[i], sigmas);
+    subject_close(&s);
     return good;
 }
