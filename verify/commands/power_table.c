@@ -132,9 +132,9 @@ static void print_op(const op *o, const tally of[])
 
 static void print_table(const listing *l)
 {
-    for (int i = 0; ops[i]; i++) print_op(ops[i], l->of[i]);
-    printf("\nmistake, cases, proved/statistical/suspect/blind/equal, the case that sees most; beside what %s\n",
+    printf("mistake, cases, proved/statistical/suspect/blind/equal, the case that sees most; beside what %s\n\n",
            l->plain ? "plain declares" : "is given");
+    for (int i = 0; ops[i]; i++) print_op(ops[i], l->of[i]);
     if (l->sequences) printf("sequences of calls, not looked at: %d\n", l->sequences);
     if (l->large)
         printf("cases of more than %g million multiply-adds, not looked at: %d\n", l->how->most_work, l->large);
