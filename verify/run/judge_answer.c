@@ -29,10 +29,11 @@ static bool is_illegal(const result *r)
 }
 
 /* Beside ports that are drawn. */
-static void sense_answer(const case_state *c, const ref_numerics *declared, result *r)
+static void sense_answer(case_state *c, const ref_numerics *declared, result *r)
 {
     double const from = now();
-    if (!sense(c->p, declared, &c->legal, c->data, r)) case_unjudged(r, "no memory for the ports that are drawn");
+    if (!sense(&c->nulls, c->p, declared, &c->legal, c->data, r))
+        case_unjudged(r, "no memory for the ports that are drawn");
     r->sensed.seconds = now() - from;
 }
 
