@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
+enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
 
 /* ---- where it holds ---- */
 
@@ -74,13 +75,20 @@ static bool is_done(const search *s)
     return !s->memory || (s->any && !is_suspect(&s->found));
 }
 
-/* Sums of each kind, with no intermediate rounded, then with all. */
-static void try_plain_rungs(search *s, ref_set open)
+/* Sums of each kind, with no intermediate rounded, then with all. Returns how many there are. */
+static int plain_rungs(const char *of, const ref_numerics *declared, rung rungs[])
 {
-    int const sums = ladder_sums(s->declared);
-    ref_set const rounded[] = {ref_none(), open};
-    for (int i = 0; i < 2 * sums && !is_done(s); i++)
-        if (i < sums || !ref_is_empty(open)) try_rung(s, &(rung){i % sums, rounded[i / sums]});
+    ref_set const open = ladder_points(of, declared), rounded[] = {ref_none(), open};
+    int const sums = ladder_sums(declared), count = ref_is_empty(open) ? sums : 2 * sums;
+    for (int i = 0; i < count; i++) rungs[i] = (rung){i % sums, rounded[i / sums]};
+    return count;
+}
+
+static void try_plain_rungs(search *s)
+{
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(s->kept->all.p->op->name, s->declared, rungs);
+    for (int i = 0; i < count && !is_done(s); i++) try_rung(s, &rungs[i]);
 }
 
 /* From the best one on, one matter after another is settled the other way if that explains more. */
@@ -108,7 +116,7 @@ static bool find_rung(nulls *kept, const ref_numerics *declared, ref_numerics *n
 {
     ref_set const open = ladder_points(kept->all.p->op->name, declared);
     search s = {.kept = kept, .declared = declared, .memory = true};
-    try_plain_rungs(&s, open);
+    try_plain_rungs(&s);
     change_one_by_one(&s, open);
     *n = ladder_numerics(kept->all.p->op->name, declared, &s.best);
     *found = s.found;
@@ -177,16 +185,55 @@ static double affordable(const problem *p)
     return fmin(5e7 / (p->op->work(p->prob.bytes) + 1), 1.5e5 / (elements + 1));
 }
 
+/* Looks at the whole, or at rows that stand for it. Which share of it that is; below 1 there is an excerpt to close. */
+static double look_at(nulls *kept, const problem *p, const enclosures *legal, void *const data[], excerpt *part)
+{
+    double const share = affordable(p);
+    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, part);
+    nulls_look_at(kept, whole ? p : &part->p, whole ? data : part->data, !whole);
+    return whole ? 1 : part->share;
+}
+
 bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
            result *r)
 {
     excerpt part;
-    double const share = affordable(p);
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
-    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &part);
-    nulls_look_at(kept, whole ? p : &part.p, whole ? data : part.data, !whole);
+    double const share = look_at(kept, p, legal, data, &part);
     bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(kept, declared, r);
-    r->sensed.share = whole ? 1 : part.share;
-    if (!whole) excerpt_close(&part);
+    r->sensed.share = share;
+    if (share < 1) excerpt_close(&part);
+    return good;
+}
+
+/* ---- what would be found ---- */
+
+/* The least of what would be found beside this rung and others; of NAN and a number fmin takes the number. False: no memory. */
+static bool promise_beside(nulls *kept, const ref_numerics *declared, const rung *r, double sigmas[])
+{
+    ref_numerics const n = ladder_numerics(kept->all.p->op->name, declared, r);
+    const known_null *const k = nulls_beside(kept, &n, FIRST_SEED);
+    if (!k) return false;
+    for (int i = 0; i < kept->all.count; i++) {
+        int const q = kept->all.of[i].quirk;
+        if (q >= 0) sigmas[q] = fmin(sigmas[q], k->filter[i].t_of_one);
+    }
+    return true;
+}
+
+bool sense_mistakes(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+                    double sigmas[])
+{
+    excerpt part;
+    nulls kept = {.count = 0};
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(p->op->name, declared, rungs);
+    bool good = true;
+    for (int q = 0; q < REF_QUIRKS; q++) sigmas[q] = (double)NAN;
+    if (!is_like_real_data(p) || !is_fine(declared)) return true;
+    double const share = look_at(&kept, p, legal, data, &part);
+    for (int i = 0; good && i < count; i++) good = promise_beside(&kept, declared, &rungs[i], sigmas);
+    nulls_forget(&kept);
+    if (share < 1) excerpt_close(&part);
     return good;
 }

@@ -13,4 +13,10 @@
 bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
            result *r);
 
+/* Of each known mistake, by its number: so many sigmas is a port from honest ones that makes just this mistake and declares this
+ * arithmetic, beside the plain rung that hides it best. NAN: no filter of it is tried here. The outputs in data are an honest port's.
+ * False: no memory. */
+bool sense_mistakes(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+                    double sigmas[]);
+
 #endif
