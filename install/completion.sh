@@ -41,7 +41,7 @@ case $name in
     lists='@perf @layer @exact @peers' cases='run compare exact peers'
     studies=$("$program" plot --help | sed -n '1s/^usage: [a-z0-9-]* plot \([a-z|]*\).*/\1/p' | tr '|' ' ')
     ;;
-*) lists='@smoke @ci' cases='run show list bundle' studies= ;;
+*) lists='@smoke @ci' cases='run show list bundle shrink' studies= ;;
 esac
 f=_$(echo "$name" | tr - _)
 cat <<END

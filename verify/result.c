@@ -31,3 +31,10 @@ const char *skip_sentence(skip_reason reason)
     };
     return sentences[reason];
 }
+
+bool result_is_diagnosed(const result *r)
+{
+    int64_t outside = 0;
+    for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
+    return r->diagnoses > 0 && 2 * r->diagnosis[0].illegal < outside;
+}

@@ -133,4 +133,7 @@ typedef struct {
     char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;
 
+/* Does the likeliest quirk explain most of the illegal elements? Of a few any explains some by chance. */
+bool result_is_diagnosed(const result *r);
+
 #endif

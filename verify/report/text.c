@@ -107,13 +107,13 @@ static void describe_no_explanation(const result *r, char *text, size_t cap)
         snprintf(text, cap, "no known mistake explains it");
 }
 
-/* The quirks that explain everything, or else the one that explains most; of a few elements any explains some by chance. */
+/* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
     int64_t outside = 0;
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
-    if (2 * r->diagnosis[0].illegal >= outside) {
+    if (!result_is_diagnosed(r)) {
         describe_no_explanation(r, text, sizeof text);
         print_wrapped(f, "  mistake", text, 11, SCREEN_COLUMNS);
         return;
