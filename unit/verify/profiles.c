@@ -124,6 +124,8 @@ Test(profiles, they_are_listed)
     const outcome *const o = run_verify("", "list --profiles");
     cr_expect(o->code == 0 && strstr(o->out, "vllm: vllm-project/vllm, 2026-07"), "%s", o->out);
     cr_expect(strstr(o->out, "inference/kernel.py:30"), "%s", o->out);
+    const outcome *const help = run_verify("", "run --help");
+    for (int i = 0; profile_at(i); i++) cr_expect(strstr(help->out, profile_names[i]), "%s", profile_names[i]);
     const outcome *const wrong = run_verify("", "run rmsnorm@tiny --profile=vlm");
     cr_expect(wrong->code == 2 && strstr(wrong->err, "did you mean 'vllm'?"), "%s", wrong->err);
 }
