@@ -79,6 +79,7 @@ ${f}_words() {
     --out=* | --model=*) case \$command\$word in record--out=*) ;; *) ${f}_folders ;; esac; return ;;
     --balance=*) words='none aux bias'; stem=--balance= ;;
     --dtype=*) words='f32 bf16'; stem=--dtype= ;;
+    --profile=*) words='$(echo $("$verify" list --profiles | sed -n 's/^\([a-z][^:]*\):.*/\1/p'))'; stem=--profile= ;;
     --peer=*) words='openblas onednn torch vllm'; stem=--peer= ;;
     --shard=*) words=auto; stem=--shard= ;;
     --tensors=*) words=f32; stem=--tensors= ;;

@@ -5,6 +5,7 @@
 #include "options.h"
 #include "port/backends.h"
 #include "power_table.h"
+#include "profile.h"
 #include "report/wrap.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@
 #include <stdio.h>
 
 typedef struct {
-    bool ops, quirks, points, backends, cases, matrix, power;
+    bool ops, quirks, points, backends, cases, matrix, power, profiles;
     option_list results;
     const char *numerics, *format;
     double work;
@@ -42,6 +43,8 @@ static const option options[] = {
     {"--ops", OPTION_FLAG, offsetof(arguments, ops), NULL,
      "ops with their fields, tensors, formats and fills (default)"},
     {"--quirks", OPTION_FLAG, offsetof(arguments, quirks), NULL, "known mistakes, with evidence"},
+    {"--profiles", OPTION_FLAG, offsetof(arguments, profiles), NULL,
+     "public references, and what each does by convention, with its source: see run --profile"},
     {"--points", OPTION_FLAG, offsetof(arguments, points), NULL,
      "named rounding points, which are also the names of dumped stages"},
     {"--backends", OPTION_FLAG, offsetof(arguments, backends), NULL,
@@ -52,7 +55,7 @@ static const option options[] = {
 static const syntax list_syntax = {
     "list",
     "usage: verify list OP...\n"
-    "       verify list [--ops | --quirks | --points | --backends]\n"
+    "       verify list [--ops | --quirks | --profiles | --points | --backends]\n"
     "       verify list --cases [CASE...]\n"
     "       verify list --matrix [CASE...] [--results=FILE...]\n"
     "       verify list --power [CASE...] [--numerics=TEXT|FILE] [--format=F] [--work=M]\n",
@@ -110,6 +113,24 @@ static void list_quirks(void)
     for (int i = 0; ref_quirk(i); i++) {
         const ref_quirk_row *const q = ref_quirk(i);
         printf("%-24s %-8s %s\n%34s%s\n", q->name, q->op, q->summary, "", q->evidence);
+    }
+}
+
+static void list_profiles(void)
+{
+    char what[300];
+    for (int i = 0; profile_at(i); i++) {
+        const profile *const p = profile_at(i);
+        printf("%s: %s, %s\n", p->name, p->repository, p->as_of);
+        for (const convention *c = p->conventions; c->source; c++) {
+            if (c->key)
+                snprintf(what, sizeof what, "has %s of %s: %.10g", c->key, c->op, c->value);
+            else
+                snprintf(what, sizeof what, "%s of %s: %s", ref_quirk(c->quirk)->name, ref_quirk(c->quirk)->op,
+                         ref_quirk(c->quirk)->summary);
+            print_wrapped(stdout, "    ", what, 6, 100);
+            print_wrapped(stdout, "        ", c->source, 10, 100);
+        }
     }
 }
 
@@ -194,13 +215,17 @@ static int list_cases(const operands *rest)
 /* One thing at a time, and cases and results only where they mean something. */
 static int check_arguments(const arguments *a, const operands *rest)
 {
-    int const things = a->ops + a->quirks + a->points + a->backends + a->cases + a->matrix + a->power;
+    int const things = a->ops + a->quirks + a->points + a->backends + a->cases + a->matrix + a->power + a->profiles;
     if (things > 1) return usage_error("list prints one thing at a time; see verify list --help");
     if (a->results.count && !a->matrix)
         return usage_error("--results=%s belongs to list --matrix: add --matrix", a->results.item[0]);
     const char *const of_power = a->numerics ? "numerics" : a->format ? "format" : a->work > 0 ? "work" : NULL;
     if (of_power && !a->power) return usage_error("--%s belongs to list --power: add --power", of_power);
-    const char *const thing = a->quirks ? "quirks" : a->points ? "points" : a->backends ? "backends" : NULL;
+    const char *const thing = a->quirks     ? "quirks"
+                              : a->profiles ? "profiles"
+                              : a->points   ? "points"
+                              : a->backends ? "backends"
+                                            : NULL;
     if (rest->count && thing)
         return usage_error("list --%s takes no '%.200s': leave one of them out; verify list OP prints all of an op",
                            thing, rest->word[0]);
@@ -230,6 +255,8 @@ int command_list(int argc, char **argv)
     if (rest.count) return list_named(&rest);
     if (a.quirks)
         list_quirks();
+    else if (a.profiles)
+        list_profiles();
     else if (a.points)
         list_points();
     else if (a.backends)

@@ -15,7 +15,7 @@
 /* "PASS(proved)" rests on theorems alone. */
 static void print_verdict(char *text, size_t cap, const result *r)
 {
-    bool const decided = r->v == PASS || r->v == FAIL;
+    bool const decided = r->v == PASS || r->v == FAIL || r->v == CONVENTION;
     snprintf(text, cap, "%s%s%s", verdict_name(r->v),
              !decided         ? ""
              : r->statistical ? "(statistical)"
@@ -433,6 +433,7 @@ static void close_screen(const text_report *t, const tally *counts)
     if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
     fputc('\n', t->f);
     if (counts->suspect) fprintf(t->f, "(%d SUSPECT)\n", counts->suspect);
+    report_verdicts(t->f, counts, CONVENTION);
     print_ways(t, counts);
     print_absent(t);
     report_closing(t->f, counts);

@@ -2,6 +2,7 @@
 #include "judge_answer.h"
 
 #include "ask.h"
+#include "by_convention.h"
 #include "case/without.h"
 #include "explain.h"
 #include "judge/sense.h"
@@ -47,9 +48,12 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     hint(c, declared, r);                               /* 6: diagnose */
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r)) seek_quirks(c, declared, r);
     r->reference_seconds = now() - from;
+    int const followed = (int)(wanted / WANT_PROFILE) - 1;
+    if (followed >= 0 && !r->statistical) seek_convention(c, declared, profile_at(followed), r);
     bool const names = r->v == FAIL && (wanted & WANT_DIAGNOSIS);
     bool const open = !(wanted & WANT_PROOFS) && (r->v == PASS || r->v == VACUOUS || names);
-    if (open) sense_answer(c, declared, r);                                                /* 7: sense */
+    if (open) sense_answer(c, declared, r); /* 7: sense */
+    if (followed >= 0 && r->statistical) seek_convention(c, declared, profile_at(followed), r);
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 8: look */
 }
 
