@@ -48,7 +48,8 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     r->reference_seconds = now() - from;
     bool const names = r->v == FAIL && (wanted & WANT_DIAGNOSIS);
     bool const open = !(wanted & WANT_PROOFS) && (r->v == PASS || r->v == VACUOUS || names);
-    if (open) sense_answer(c, declared, r);                                                /* 7: sense */
+    if (open) sense_answer(c, declared, r); /* 7: sense */
+    seek_way_out(c, r);
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 8: look */
 }
 
