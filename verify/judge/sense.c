@@ -147,7 +147,7 @@ static void decide(const senses *s, bool confirmed, result *r)
     r->statistical = true;
     if (!is_suspect(s)) {
         r->v = PASS;
-        *r->why = *r->way_out = 0;
+        *r->why = 0;
         return;
     }
     r->v = confirmed ? FAIL : SUSPECT;

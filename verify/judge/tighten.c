@@ -440,7 +440,7 @@ static bool is_clean(search *s, const choice *c, int i)
         s->memory = judge_under(a->p, &n, &a->truth, &a->own, a->data, r);
         clean = s->memory && (r->v == PASS || r->v == VACUOUS);
         nulls kept = {.count = 0};
-        if (clean) s->memory = sense(&kept, a->p, &n, NULL, a->data, r);
+        if (clean) s->memory = sense(&kept, a->p, &n, &a->truth, a->data, r);
         nulls_forget(&kept);
         clean = clean && s->memory && r->v != FAIL && r->v != SUSPECT;
     }

@@ -54,6 +54,7 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     bool const open = !(wanted & WANT_PROOFS) && (r->v == PASS || r->v == VACUOUS || names);
     if (open) sense_answer(c, declared, r); /* 7: sense */
     if (followed >= 0 && r->statistical) seek_convention(c, declared, profile_at(followed), r);
+    seek_way_out(c, r);
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 8: look */
 }
 
