@@ -337,7 +337,7 @@ legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 
 # The same beside the filters, and backends that work here: none may be accused by statistics.
 innocent: $(B)/bin/verify $(B)/legal/legal.so $(B)/planted/silent.so $(ports)
-	@BUILD=$(B) unit/legal/innocence.py $(if $(INNOCENT_SECONDS),--seconds=$(INNOCENT_SECONDS),--seconds=3600)
+	@BUILD=$(B) unit/legal/innocence.py --ports=32 $(if $(INNOCENT_SECONDS),--seconds=$(INNOCENT_SECONDS),--seconds=3600)
 
 # Each term of each radius weakened alone, in copies of the tree: unit/terms.
 terms:

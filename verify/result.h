@@ -6,7 +6,7 @@
 
 #include "ref.h"
 
-enum { MAX_BACKENDS = 16 }; /* ports judged in one run */
+enum { MAX_BACKENDS = 32 }; /* ports judged in one run */
 enum { MAX_OUTPUTS = 16 };  /* output tensors of one op */
 
 typedef enum {
