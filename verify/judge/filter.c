@@ -141,10 +141,15 @@ static double flipped(const null_ports *null, const double *d, double size)
     return sum;
 }
 
+double farthest_port(const null_ports *null)
+{
+    double most = 0;
+    for (int k = 0; k < null->ports; k++) most = fmax(most, squared(null, null->written + k * null->n));
+    return most;
+}
+
 bool filter_explains(const null_ports *null, const double *d, const filtered *found)
 {
     double const got = squared(null, null->got), along = found->z * found->z;
-    double most = 0;
-    for (int k = 0; k < null->ports; k++) most = fmax(most, squared(null, null->written + k * null->n));
-    return got - along <= 1.5 * most + 2 * flipped(null, d, found->size) + 2e-4 * got;
+    return got - along <= 1.5 * farthest_port(null) + 2 * flipped(null, d, found->size) + 2e-4 * got;
 }

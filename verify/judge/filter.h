@@ -30,6 +30,9 @@ typedef struct {
 } scattered;
 scattered population(const null_ports *null, int output);
 
+/* How far a port of the null is off at most, squared, in the metric of z. */
+double farthest_port(const null_ports *null);
+
 /* Is so much of the direction all that is off? What is left beside it is no more than a port of the null has, or than last places
  * that so much of it flips. */
 bool filter_explains(const null_ports *null, const double *d, const filtered *found);

@@ -1,8 +1,11 @@
 /* See finding.h. */
 #include "finding.h"
 
+#include "pairs.h"
+
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const double SUSPECT_T = 6, FAIL_T = 12, SUSPECT_RATIO = 4, FAIL_RATIO = 8;
 
@@ -89,6 +92,72 @@ bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding 
     if (!null_open(all->p, n, all->data, seed, &null)) return false;
     bool const good = all->truth || directions_find(all, &null);
     if (good) *f = sense_beside(all, &null);
+    null_close(&null);
+    return good;
+}
+
+/* ---- two at once ---- */
+
+/* An answer beside ports of one null; d: room for a direction. */
+typedef struct {
+    const directions *all;
+    const null_ports *null;
+    double *d;
+} beside;
+
+/* What the mistakes change, into b->d. False: no memory. */
+static bool change_of(const beside *b, ref_set quirks)
+{
+    if (!null_formula(b->all->p, b->null, quirks, b->all->data, b->d, NULL)) return false;
+    for (int64_t i = 0; i < b->null->n; i++) b->d[i] -= b->all->truth[i];
+    return true;
+}
+
+static double misfit(void *context, ref_set quirks)
+{
+    const beside *const b = context;
+    const null_ports *const null = b->null;
+    double sum = 0;
+    if (!change_of(b, quirks)) return HUGE_VAL;
+    for (int64_t i = 0; i < null->n; i++) {
+        double const off = null->got[i] - null->mu[i] - (isfinite(b->d[i]) ? b->d[i] : 0);
+        sum += null->weight[i] * off * off;
+    }
+    return sum;
+}
+
+static pair pair_of_mistakes(beside *b)
+{
+    const problem *const p = b->all->p;
+    pairing of = {.enough = 1.5 * farthest_port(b->null), .most = affordable_pairs(p->op->work(p->prob.bytes))};
+    for (int i = 0; i < b->all->count; i++)
+        if (b->all->of[i].quirk >= 0) of.quirk[of.count++] = b->all->of[i].quirk;
+    return nearest_pair(&of, misfit, b);
+}
+
+/* False: no memory. */
+static bool name_pair(beside *b, senses *found)
+{
+    pair const nearest = pair_of_mistakes(b);
+    ref_set quirks = ref_only(nearest.first);
+    if (!pair_stands_out(&nearest)) return true;
+    ref_add(&quirks, nearest.second);
+    if (!change_of(b, quirks)) return false;
+    filtered const f = filter_both(b->null, b->d);
+    if (!filter_explains(b->null, b->d, &f)) return true;
+    pair_name(nearest.first, nearest.second, found->filter, sizeof found->filter);
+    snprintf(found->words, sizeof found->words, "%.6g +- %.1g of %s", f.size, f.sd, found->filter);
+    found->size = f.size, found->sd = f.sd, found->quirk = -1, found->alone = true;
+    return true;
+}
+
+bool find_pair(const directions *all, const ref_numerics *n, uint64_t seed, senses *found)
+{
+    null_ports null;
+    if (!null_open(all->p, n, all->data, seed, &null)) return false;
+    beside b = {all, &null, malloc(((size_t)null.n + 1) * sizeof *b.d)};
+    bool const good = b.d && name_pair(&b, found);
+    free(b.d);
     null_close(&null);
     return good;
 }

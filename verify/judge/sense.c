@@ -146,12 +146,18 @@ static void decide(const senses *s, bool confirmed, result *r)
     describe(s, r->why, sizeof r->why);
 }
 
+/* What one direction doesn't explain alone, or not quite, two mistakes may, beside the ports of the rung. False: no memory. */
+static bool name_both(const directions *all, const ref_numerics *n, senses *found)
+{
+    return !is_suspect(found) || find_pair(all, n, FIRST_SEED, found);
+}
+
 /* False: no memory. */
 static bool sense_legal(directions *all, const ref_numerics *declared, result *r)
 {
     ref_numerics n;
     finding again = {.all = all};
-    if (!find_rung(all, declared, &n, &r->sensed)) return false;
+    if (!find_rung(all, declared, &n, &r->sensed) || !name_both(all, &n, &r->sensed)) return false;
     bool const settled = ladder_sums(declared) == 1; /* else the rungs stand for too few ports */
     bool const wrong = settled && is_wrong(&r->sensed);
     if (wrong && !find_beside(all, &n, SECOND_SEED, &again)) return false;
@@ -163,9 +169,16 @@ static bool sense_legal(directions *all, const ref_numerics *declared, result *r
 static bool sense_illegal(directions *all, const ref_numerics *declared, result *r)
 {
     search s = {.all = all, .declared = declared, .memory = true};
-    try_rung(&s, &(rung){0, ref_none()});
+    rung const first = {0, ref_none()};
+    ref_numerics const n = ladder_numerics(all->p->op->name, declared, &first);
+    try_rung(&s, &first);
     r->sensed = s.found;
-    return s.memory;
+    return s.memory && name_both(all, &n, &r->sensed);
+}
+
+static bool is_refused(const result *r)
+{
+    return r->v == FAIL || r->v == NOT_A_NUMBER || r->v == UNWRITTEN;
 }
 
 /* Which share of the case costs a second: multiply-adds are many for the orders of sums, elements for what is drawn. */
@@ -184,8 +197,10 @@ bool sense(const problem *p, const ref_numerics *declared, const enclosures *leg
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
     bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &part);
     directions all = {.p = whole ? p : &part.p, .data = whole ? data : part.data, .excerpt = !whole};
-    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(&all, declared, r);
+    bool const good = (is_refused(r) ? sense_illegal : sense_legal)(&all, declared, r);
     r->sensed.share = whole ? 1 : part.share;
+    if (r->choice_illegal && !(r->diagnoses && !r->diagnosis[0].illegal))
+        r->sensed.alone = false; /* filters see no choices */
     directions_forget(&all);
     if (!whole) excerpt_close(&part);
     return good;
