@@ -207,12 +207,21 @@ static diagnosis_row on_the_whole(const search *s, int i)
     return d;
 }
 
+/* Is a choice illegal? Whether it is with other mistakes only what they allow says. */
+static bool fails_by_choice(const search *s)
+{
+    for (int i = 0; i < s->outputs; i++)
+        if (s->p->op->choice && s->p->tensor[s->output[i]].dtype == DSV3_I32) return true;
+    return false;
+}
+
 /* Few rows where there are such; else exact results, which cost less than what a declaration allows, unless all that are left may
- * be read on the whole. */
+ * be read on the whole, or an exact reading, to which any choice is legal, tells nothing. */
 static void choose_look(search *s, int left)
 {
     bool const parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
-    s->first = parted ? ON_FEW_ROWS : left < MOST_CONFIRMED ? ON_THE_WHOLE : EXACTLY;
+    bool const as_declared = left < MOST_CONFIRMED || fails_by_choice(s);
+    s->first = parted ? ON_FEW_ROWS : as_declared ? ON_THE_WHOLE : EXACTLY;
     s->failing_first = parted ? count_failing(&s->few.p, &s->few.legal, s->few.data) : s->failing;
 }
 
@@ -225,14 +234,6 @@ static double misfit_of_element(const tensor_info *t, const ref_value *legal, do
     double const allowed = legal->radius + ref_half_ulp(t->dtype, legal->hi), off = (got - exact) / allowed;
     if (got == exact || isinf(legal->radius)) return 0;
     return off * off < MOST ? off * off : MOST; /* NaN too: a choice that the mistakes don't make */
-}
-
-/* Is a choice illegal? Whether it is with other mistakes only what they allow says. */
-static bool fails_by_choice(const search *s)
-{
-    for (int i = 0; i < s->outputs; i++)
-        if (s->p->op->choice && s->p->tensor[s->output[i]].dtype == DSV3_I32) return true;
-    return false;
 }
 
 static double misfit(void *context, ref_set quirks)
