@@ -234,6 +234,7 @@ static const row rows[] = {
     {"quant@odd:in_features=300,x=f32", QUIRK_F5_max_240, 1},
     {"quant@odd:in_features=300,x=f32", -1, 0},
     {"experts@odd:stages=1", -1, 1},
+    {"experts@odd", QUIRK_E8_gate_up_swapped, 3},           /* swiglu has it, too, and E9 mixes rows */
     {"moe@odd:hidden_states=f32", QUIRK_G9_shared_lost, 2}, /* E9_last_token_dropped mixes rows */
     {"moe@odd:hidden_states=f32", -1, 1},
     {"mla@odd:stages=1", -1, 0},                         /* y, given attn_output */

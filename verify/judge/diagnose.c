@@ -207,20 +207,20 @@ static diagnosis_row on_the_whole(const search *s, int i)
     return d;
 }
 
-/* Is a choice illegal? Whether it is with other mistakes only what they allow says. */
-static bool fails_by_choice(const search *s)
+/* Failing outputs that are choices. Whether a choice is legal with other mistakes only what they allow says. */
+static int failing_choices(const search *s)
 {
-    for (int i = 0; i < s->outputs; i++)
-        if (s->p->op->choice && s->p->tensor[s->output[i]].dtype == DSV3_I32) return true;
-    return false;
+    int n = 0;
+    for (int i = 0; i < s->outputs; i++) n += s->p->op->choice && s->p->tensor[s->output[i]].dtype == DSV3_I32;
+    return n;
 }
 
 /* Few rows where there are such; else exact results, which cost less than what a declaration allows, unless all that are left may
- * be read on the whole, or an exact reading, to which any choice is legal, tells nothing. */
+ * be read on the whole, or only choices fail: to an exact reading any is legal. */
 static void choose_look(search *s, int left)
 {
     bool const parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
-    bool const as_declared = left < MOST_CONFIRMED || fails_by_choice(s);
+    bool const as_declared = left < MOST_CONFIRMED || failing_choices(s) == s->outputs;
     s->first = parted ? ON_FEW_ROWS : as_declared ? ON_THE_WHOLE : EXACTLY;
     s->failing_first = parted ? count_failing(&s->few.p, &s->few.legal, s->few.data) : s->failing;
 }
@@ -243,7 +243,7 @@ static double misfit(void *context, ref_set quirks)
     const problem *const p = few ? &s->few.p : s->p;
     const enclosures *const legal = few ? &s->few.legal : s->legal;
     void *const *const got = few ? s->few.data : s->got;
-    bool const chosen = fails_by_choice(s);
+    bool const chosen = failing_choices(s) > 0;
     ref_reading const faulty = {.declared = chosen ? s->n : NULL, .quirks = quirks, .teacher_forced = p->op->staged};
     enclosures e;
     double sum = 0;
@@ -282,7 +282,7 @@ static bool try_pairs(search *s)
     s->together.quirk = -1;
     if (is_explained(s)) return true;
     const problem *const p = s->first == ON_FEW_ROWS ? &s->few.p : s->p;
-    double const dearer = fails_by_choice(s) ? 10 : 1;
+    double const dearer = failing_choices(s) ? 10 : 1;
     pairing of = {.most = affordable_pairs(dearer * p->op->work(p->prob.bytes))};
     for (int i = 0; i < s->count; i++)
         if (ref_has(s->legal->asked, s->tried[i]) && !(s->first == ON_FEW_ROWS && excerpt_misleads(s->tried[i])))
@@ -294,10 +294,19 @@ static bool try_pairs(search *s)
     return true;
 }
 
+/* Those of the op come first: of two that explain the same its own is named. */
+static void list_quirks(search *s)
+{
+    for (int parts = 0; parts < 2; parts++)
+        for (int q = 0; ref_quirk(q); q++) {
+            bool const own = !strcmp(ref_quirk(q)->op, s->p->op->name);
+            if (parts ? !own && ref_has(s->legal->asked, q) : own) s->tried[s->count++] = q;
+        }
+}
+
 static bool search_all(search *s)
 {
-    for (int q = 0; ref_quirk(q); q++)
-        if (!strcmp(ref_quirk(q)->op, s->p->op->name) || ref_has(s->legal->asked, q)) s->tried[s->count++] = q;
+    list_quirks(s);
     note_failing(s);
     int left = 0;
     for (int i = 0; i < s->count; i++)
