@@ -75,9 +75,9 @@ typedef struct {
     int64_t bad_rows, bad_columns; /* rows (last axis) and columns that have an illegal element */
 } output_stats;
 
-/* A quirk (known fault) as an explanation: what it leaves unexplained. */
+/* A quirk (known fault), or two of them at once, as an explanation: what it leaves unexplained. */
 typedef struct {
-    int quirk;
+    int quirk, other;  /* other: -1: it is one alone */
     int64_t illegal;   /* elements that are no legal result of a port with the quirk either, and the undecided ones */
     int64_t undecided; /* illegal elements of which the quirk allows any value: it explains none of them */
     double worst;      /* the largest budget among the illegal ones */
@@ -91,9 +91,9 @@ typedef struct {
     double share;          /* of the outputs' elements that they were tried on */
     char rung[160];        /* the arithmetic that explains most, in words */
     double t;              /* the largest: sigmas */
-    char filter[64];       /* what the answer lies along most: a known mistake, a constant, an output ... */
+    char filter[64];       /* what the answer lies along most: a known mistake or two, a constant, an output ... */
     char words[160];       /* the same with how much of it there is, as a sentence */
-    int quirk;             /* of a known mistake; else -1 */
+    int quirk;             /* of one known mistake; else -1 */
     double size, sd;       /* how much of it there is: of a mistake, 1 is just this */
     bool alone;            /* nothing else is off */
     char population[32];   /* the output that is scattered most */

@@ -7,7 +7,7 @@
 
 #include "filter.h"
 
-enum { MOST_DIRECTIONS = 128 };
+enum { MOST_DIRECTIONS = 160 };
 
 /* What a direction is of. */
 typedef enum { MISTAKE, LEFT_OUT, CONSTANT, SCALE, BIAS, OFFSET, SLOT } kind;

@@ -1,8 +1,11 @@
 /* See finding.h. */
 #include "finding.h"
 
+#include "pairs.h"
+
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const double SUSPECT_T = 6, FAIL_T = 12, SUSPECT_RATIO = 4, FAIL_RATIO = 8;
 
@@ -98,4 +101,76 @@ bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f)
     for (int64_t i = 0; i < k->null.n; i++) f->lost += k->null.weight[i] == 0;
     if (f->way) name(k, &k->filter[f->way - of], s->off, f);
     return true;
+}
+
+/* ---- two at once ---- */
+
+/* An answer beside ports of one null. */
+typedef struct {
+    const nulls *kept;
+    const null_ports *null;
+    const double *off; /* what the answer is off */
+    double *d;         /* room for a direction */
+} beside;
+
+/* What the mistakes change, into b->d. False: no memory. */
+static bool change_of(const beside *b, ref_set quirks)
+{
+    const directions *const all = &b->kept->all;
+    if (!null_formula(all->p, b->null, quirks, all->data, b->d, NULL)) return false;
+    for (int64_t i = 0; i < b->null->n; i++) b->d[i] -= all->truth[i];
+    return true;
+}
+
+static double misfit(void *context, ref_set quirks)
+{
+    const beside *const b = context;
+    double sum = 0;
+    if (!change_of(b, quirks)) return HUGE_VAL;
+    for (int64_t i = 0; i < b->null->n; i++) {
+        double const left = b->off[i] - (isfinite(b->d[i]) ? b->d[i] : 0);
+        sum += b->null->weight[i] * left * left;
+    }
+    return sum;
+}
+
+static pair pair_of_mistakes(beside *b)
+{
+    const directions *const all = &b->kept->all;
+    pairing of = {.enough = 1.5 * filter_most(b->null), .most = affordable_pairs(all->p->op->work(all->p->prob.bytes))};
+    for (int i = 0; i < all->count; i++)
+        if (all->of[i].quirk >= 0) of.quirk[of.count++] = all->of[i].quirk;
+    return nearest_pair(&of, misfit, b);
+}
+
+/* False: no memory. */
+static bool name_pair(beside *b, senses *found)
+{
+    double *const room = b->kept->room;
+    pair const nearest = pair_of_mistakes(b);
+    if (!pair_stands_out(&nearest)) return true;
+    ref_set quirks = ref_only(nearest.first);
+    ref_add(&quirks, nearest.second);
+    if (!change_of(b, quirks)) return false;
+    filter const f = filter_open(b->null, b->d, room);
+    filtered const one = filter_apply(b->null, &f, b->d, b->off, room);
+    if (!filter_explains(b->null, b->d, &one, filter_most(b->null), b->off)) return true;
+    pair_name(nearest.first, nearest.second, found->filter, sizeof found->filter);
+    found->size = one.size, found->sd = filter_error(b->null, &f, b->d, one.size);
+    snprintf(found->words, sizeof found->words, "%.6g +- %.1g of %s", found->size, found->sd, found->filter);
+    found->quirk = -1, found->alone = true;
+    return true;
+}
+
+bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found)
+{
+    null_ports null;
+    if (!null_open(s->all.p, n, s->all.data, seed, &null)) return false;
+    null_leave_out(&null, s->got);
+    filter_subtract(&null, s->got, s->off);
+    beside b = {s, &null, s->off, malloc(((size_t)null.n + 1) * sizeof *b.d)};
+    bool const good = b.d && name_pair(&b, found);
+    free(b.d);
+    null_close(&null);
+    return good;
 }

@@ -154,12 +154,18 @@ static void decide(const senses *s, bool confirmed, result *r)
     describe(s, r->why, sizeof r->why);
 }
 
+/* What one direction doesn't explain alone, or not quite, two mistakes may, beside the ports of the rung. False: no memory. */
+static bool name_both(nulls *kept, const ref_numerics *n, senses *found)
+{
+    return !is_suspect(found) || find_pair(kept, n, FIRST_SEED, found);
+}
+
 /* False: no memory. */
 static bool sense_legal(nulls *kept, const ref_numerics *declared, result *r)
 {
     ref_numerics n;
     finding again;
-    if (!find_rung(kept, declared, &n, &r->sensed)) return false;
+    if (!find_rung(kept, declared, &n, &r->sensed) || !name_both(kept, &n, &r->sensed)) return false;
     bool const settled = ladder_sums(declared) == 1; /* else the rungs stand for too few ports */
     bool const wrong = settled && is_wrong(&r->sensed);
     if (wrong && !find_beside(kept, &n, SECOND_SEED, &again)) return false;
@@ -171,9 +177,16 @@ static bool sense_legal(nulls *kept, const ref_numerics *declared, result *r)
 static bool sense_illegal(nulls *kept, const ref_numerics *declared, result *r)
 {
     search s = {.kept = kept, .declared = declared, .memory = true};
-    try_rung(&s, &(rung){0, ref_none()});
+    rung const first = {0, ref_none()};
+    ref_numerics const n = ladder_numerics(kept->all.p->op->name, declared, &first);
+    try_rung(&s, &first);
     r->sensed = s.found;
-    return s.memory;
+    return s.memory && name_both(kept, &n, &r->sensed);
+}
+
+static bool is_refused(const result *r)
+{
+    return r->v == FAIL || r->v == NOT_A_NUMBER || r->v == UNWRITTEN;
 }
 
 /* Which share of the case costs a second: multiply-adds are many for the orders of sums, elements for what is drawn. */
@@ -200,8 +213,10 @@ bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const en
     excerpt part;
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
     double const share = look_at(kept, p, legal, data, &part);
-    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(kept, declared, r);
+    bool const good = (is_refused(r) ? sense_illegal : sense_legal)(kept, declared, r);
     r->sensed.share = share;
+    if (r->choice_illegal && !(r->diagnoses && !r->diagnosis[0].illegal))
+        r->sensed.alone = false; /* filters see no choices */
     if (share < 1) excerpt_close(&part);
     return good;
 }

@@ -132,9 +132,11 @@ static bool read_diagnosis(json_t *list, result *r)
     for (int i = 0; i < r->diagnoses; i++) {
         json_t *const row = json_array_get(list, (size_t)i);
         diagnosis_row *const d = &r->diagnosis[i];
+        const char *const other = json_string_value(json_object_get(row, "and"));
         d->quirk = quirk_named(json_string_value(json_object_get(row, "mistake")));
-        if (d->quirk < 0 || !get_whole(row, "illegal", &d->illegal) || !get_number(row, "worst", &d->worst) ||
-            !get_whole(row, "undecided", &d->undecided))
+        d->other = quirk_named(other);
+        if (d->quirk < 0 || (other && d->other < 0) || !get_whole(row, "illegal", &d->illegal) ||
+            !get_number(row, "worst", &d->worst) || !get_whole(row, "undecided", &d->undecided))
             return false;
     }
     return true;

@@ -50,7 +50,7 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     r->reference_seconds = now() - from;
     int const followed = (int)(wanted / WANT_PROFILE) - 1;
     if (followed >= 0 && !r->statistical) seek_convention(c, declared, profile_at(followed), r);
-    bool const names = r->v == FAIL && (wanted & WANT_DIAGNOSIS);
+    bool const names = is_illegal(r) && (wanted & WANT_DIAGNOSIS);
     bool const open = !(wanted & WANT_PROOFS) && (r->v == PASS || r->v == VACUOUS || names);
     if (open) sense_answer(c, declared, r); /* 7: sense */
     if (followed >= 0 && r->statistical) seek_convention(c, declared, profile_at(followed), r);
@@ -101,4 +101,10 @@ void judge_answer(case_state *c, unsigned left_out, unsigned wanted, result *r)
     else if (whole)
         judge_outputs(c, &declared, wanted, r);
     if (wanted & WANT_DIAGNOSIS) note_undiagnosed(r);
+}
+
+void name_incomplete(case_state *c, result *r)
+{
+    ref_numerics declared;
+    if (read_declaration(c->p, &declared, r) && enclose_results(c, &declared, r)) sense_answer(c, &declared, r);
 }
