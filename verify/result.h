@@ -6,12 +6,13 @@
 
 #include "ref.h"
 
-enum { MAX_BACKENDS = 16 }; /* ports judged in one run */
+enum { MAX_BACKENDS = 32 }; /* ports judged in one run */
 enum { MAX_OUTPUTS = 16 };  /* output tensors of one op */
 
 typedef enum {
     PASS,         /* every output element is a legal result of the declared arithmetic: proved */
     SUSPECT,      /* legal but improbable: filters find what honest ports hardly ever have */
+    CONVENTION,   /* no legal result, or SUSPECT, but what the reference of --profile has: proved, or by filters */
     FAIL,         /* an element is no legal result: proved */
     NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
     UNWRITTEN,    /* output elements were left as they were */
@@ -31,7 +32,7 @@ typedef enum { COUNT_PASSED, COUNT_FAILED, COUNT_SKIPPED } verdict_class;
 
 const char *verdict_name(verdict v);
 bool verdict_of_name(const char *name, verdict *v);      /* false: no such */
-verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT fails */
+verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT and CONVENTION fail */
 
 /* Why a verdict is SKIP. */
 typedef enum {
@@ -105,7 +106,7 @@ typedef struct {
 
 typedef struct {
     verdict v;
-    bool statistical; /* a PASS, SUSPECT or FAIL that rests on filters: the balls allow the answer, or anything */
+    bool statistical; /* a PASS or a bad verdict that rests on filters: the balls allow the answer, or anything */
     skip_reason skip; /* of SKIP */
     char why[512];
     bool constant;                   /* every output of numbers is */
@@ -132,5 +133,8 @@ typedef struct {
     double quirks_seconds; /* it was asked, and would have taken so long; 0: it was done */
     char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;
+
+/* Does the likeliest quirk explain most of the illegal elements? Of a few any explains some by chance. */
+bool result_is_diagnosed(const result *r);
 
 #endif

@@ -242,7 +242,7 @@ bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, 
     return good;
 }
 
-static int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)
+int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)
 {
     int64_t apart = 0;
     *count = 0;

@@ -30,6 +30,9 @@ typedef struct {
 bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
               const watcher *watched, diagnosis_cost *cost);
 
+/* Counts the elements whose values in a and b have nothing in common, and all elements in *count. */
+int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count);
+
 /* Counts the elements whose legal results with the quirks and without have nothing in common, and all
  * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */
 int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);

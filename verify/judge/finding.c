@@ -41,54 +41,61 @@ static void note_filter(const direction *way, const filtered *f, finding *all)
     senses *const s = &all->found;
     s->filters++;
     if (fabs(f->t) > fabs(s->t)) s->t = f->t;
-    if (way->quirk >= 0) {
-        s->known++;
-        if (f->t_of_one >= FAIL_T) ref_add(&s->sees, way->quirk);
-    }
     if (all->way) {
         bool const tied = fabs(fabs(f->z) - fabs(all->named.z)) <= 1e-3 * fabs(all->named.z);
-        if (tied ? direction_oddness(all->all->p, way, f) >= direction_oddness(all->all->p, all->way, &all->named)
+        if (tied ? direction_oddness(all->p, way, f) >= direction_oddness(all->p, all->way, &all->named)
                  : fabs(f->z) < fabs(all->named.z))
             return;
     }
     all->named = *f, all->way = way;
 }
 
-static void note_population(const null_ports *null, int output, finding *all)
+/* What the case would show, whatever the port wrote. */
+static void note_sight(const known_null *k, const direction *way, const filter *f, senses *s)
+{
+    if (way->quirk >= 0) {
+        s->known++;
+        if (f->t_of_one >= FAIL_T) ref_add(&s->sees, way->quirk);
+    }
+    if (way->kind == SCALE && shows(&k->null, way->output, f->t_of_one))
+        s->shown |= 1u << k->null.output[way->output].tensor_out;
+}
+
+static void note_population(const known_null *k, int output, const double *off, finding *all)
 {
     senses *const s = &all->found;
-    scattered const c = population(null, output);
+    scattered const c = population(&k->null, output, &k->output[output], off);
     all->thin = fmin(all->thin, c.thin);
     if (c.ratio <= s->ratio) return;
     s->ratio = c.ratio, s->ratio_t = c.t;
-    snprintf(s->population, sizeof s->population, "%.31s", all->all->p->tensor[null->output[output].tensor].name);
+    snprintf(s->population, sizeof s->population, "%.31s", all->p->tensor[k->null.output[output].tensor].name);
 }
 
-static finding sense_beside(const directions *all, const null_ports *null)
+static void name(const known_null *k, const filter *f, const double *off, finding *all)
 {
-    finding f = {.all = all, .thin = 1};
-    for (int i = 0; i < all->count; i++) {
-        filtered const one = filter_both(null, all->of[i].d);
-        note_filter(&all->of[i], &one, &f);
-        if (all->of[i].kind == SCALE && shows(null, all->of[i].output, one.t_of_one))
-            f.found.shown |= 1u << null->output[all->of[i].output].tensor_out;
+    const direction *const way = all->way;
+    senses *const s = &all->found;
+    s->size = all->named.size, s->quirk = way->quirk;
+    s->sd = filter_error(&k->null, f, way->d, s->size);
+    s->alone = filter_explains(&k->null, way->d, &all->named, k->most, off);
+    direction_name(way, s->filter, sizeof s->filter);
+    direction_describe(way, s->size, s->sd, s->words, sizeof s->words);
+}
+
+bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f)
+{
+    const known_null *const k = nulls_beside(s, n, seed);
+    const direction *const of = s->all.of;
+    if (!k) return false;
+    *f = (finding){.p = s->all.p, .thin = 1};
+    filter_subtract(&k->null, s->got, s->off);
+    for (int i = 0; i < s->all.count; i++) {
+        filtered const one = filter_apply(&k->null, &k->filter[i], of[i].d, s->off, s->room);
+        note_filter(&of[i], &one, f);
+        note_sight(k, &of[i], &k->filter[i], &f->found);
     }
-    for (int o = 0; o < null->outputs; o++) note_population(null, o, &f);
-    for (int64_t i = 0; i < null->n; i++) f.lost += null->weight[i] == 0;
-    if (!f.way) return f;
-    f.found.size = f.named.size, f.found.sd = f.named.sd, f.found.quirk = f.way->quirk;
-    f.found.alone = filter_explains(null, f.way->d, &f.named);
-    direction_name(f.way, f.found.filter, sizeof f.found.filter);
-    direction_describe(f.way, &f.named, f.found.words, sizeof f.found.words);
-    return f;
-}
-
-bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding *f)
-{
-    null_ports null;
-    if (!null_open(all->p, n, all->data, seed, &null)) return false;
-    bool const good = all->truth || directions_find(all, &null);
-    if (good) *f = sense_beside(all, &null);
-    null_close(&null);
-    return good;
+    for (int o = 0; o < k->null.outputs; o++) note_population(k, o, s->off, f);
+    for (int64_t i = 0; i < k->null.n; i++) f->lost += k->null.weight[i] == 0;
+    if (f->way) name(k, &k->filter[f->way - of], s->off, f);
+    return true;
 }

@@ -2,10 +2,10 @@
 #ifndef FINDING_H
 #define FINDING_H
 
-#include "direction.h"
+#include "nulls.h"
 
 typedef struct {
-    const directions *all;
+    const problem *p;
     senses found;
     filtered named;
     const direction *way; /* the one that it is of; NULL: none yet */
@@ -13,8 +13,8 @@ typedef struct {
     int64_t lost;         /* elements that aren't numbers in all ports */
 } finding;
 
-/* Beside ports that are drawn from a seed and have this arithmetic; finds the directions first unless they are there. False: no memory. */
-bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding *f);
+/* Beside ports that are drawn from a seed and have this arithmetic. False: no memory. */
+bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f);
 
 /* Rarer than honest ports are; and rarer than any. */
 bool is_suspect(const senses *s);

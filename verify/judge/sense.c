@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
+enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
 
 /* ---- where it holds ---- */
 
@@ -35,7 +36,7 @@ static bool is_fine(const ref_numerics *n)
 
 /* A search for the rung that explains everything, or most. */
 typedef struct {
-    directions *all;
+    nulls *kept;
     const ref_numerics *declared;
     rung best;
     senses found; /* beside the best */
@@ -59,10 +60,10 @@ static bool explains_more(const search *s, const finding *f)
 /* Is it the best so far? */
 static bool try_rung(search *s, const rung *r)
 {
-    const char *const name = s->all->p->op->name;
+    const char *const name = s->kept->all.p->op->name;
     ref_numerics const n = ladder_numerics(name, s->declared, r);
     finding f;
-    s->memory = s->memory && find_beside(s->all, &n, FIRST_SEED, &f);
+    s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
     if (!s->memory || is_too_wide(r, &f) || !explains_more(s, &f)) return false;
     ladder_describe(name, s->declared, r, f.found.rung, sizeof f.found.rung);
     s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
@@ -74,13 +75,20 @@ static bool is_done(const search *s)
     return !s->memory || (s->any && !is_suspect(&s->found));
 }
 
-/* Sums of each kind, with no intermediate rounded, then with all. */
-static void try_plain_rungs(search *s, ref_set open)
+/* Sums of each kind, with no intermediate rounded, then with all. Returns how many there are. */
+static int plain_rungs(const char *of, const ref_numerics *declared, rung rungs[])
 {
-    int const sums = ladder_sums(s->declared);
-    ref_set const rounded[] = {ref_none(), open};
-    for (int i = 0; i < 2 * sums && !is_done(s); i++)
-        if (i < sums || !ref_is_empty(open)) try_rung(s, &(rung){i % sums, rounded[i / sums]});
+    ref_set const open = ladder_points(of, declared), rounded[] = {ref_none(), open};
+    int const sums = ladder_sums(declared), count = ref_is_empty(open) ? sums : 2 * sums;
+    for (int i = 0; i < count; i++) rungs[i] = (rung){i % sums, rounded[i / sums]};
+    return count;
+}
+
+static void try_plain_rungs(search *s)
+{
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(s->kept->all.p->op->name, s->declared, rungs);
+    for (int i = 0; i < count && !is_done(s); i++) try_rung(s, &rungs[i]);
 }
 
 /* From the best one on, one matter after another is settled the other way if that explains more. */
@@ -104,13 +112,13 @@ static void change_one_by_one(search *s, ref_set open)
 }
 
 /* The rung's arithmetic in *n. False: no memory. */
-static bool find_rung(directions *all, const ref_numerics *declared, ref_numerics *n, senses *found)
+static bool find_rung(nulls *kept, const ref_numerics *declared, ref_numerics *n, senses *found)
 {
-    ref_set const open = ladder_points(all->p->op->name, declared);
-    search s = {.all = all, .declared = declared, .memory = true};
-    try_plain_rungs(&s, open);
+    ref_set const open = ladder_points(kept->all.p->op->name, declared);
+    search s = {.kept = kept, .declared = declared, .memory = true};
+    try_plain_rungs(&s);
     change_one_by_one(&s, open);
-    *n = ladder_numerics(all->p->op->name, declared, &s.best);
+    *n = ladder_numerics(kept->all.p->op->name, declared, &s.best);
     *found = s.found;
     return s.memory;
 }
@@ -147,22 +155,22 @@ static void decide(const senses *s, bool confirmed, result *r)
 }
 
 /* False: no memory. */
-static bool sense_legal(directions *all, const ref_numerics *declared, result *r)
+static bool sense_legal(nulls *kept, const ref_numerics *declared, result *r)
 {
     ref_numerics n;
-    finding again = {.all = all};
-    if (!find_rung(all, declared, &n, &r->sensed)) return false;
+    finding again;
+    if (!find_rung(kept, declared, &n, &r->sensed)) return false;
     bool const settled = ladder_sums(declared) == 1; /* else the rungs stand for too few ports */
     bool const wrong = settled && is_wrong(&r->sensed);
-    if (wrong && !find_beside(all, &n, SECOND_SEED, &again)) return false;
+    if (wrong && !find_beside(kept, &n, SECOND_SEED, &again)) return false;
     if (is_suspect(&r->sensed) || r->v == VACUOUS) decide(&r->sensed, wrong && is_wrong(&again.found), r);
     return true;
 }
 
 /* An answer that the balls refuse has its verdict; beside the first rung it gets a name. */
-static bool sense_illegal(directions *all, const ref_numerics *declared, result *r)
+static bool sense_illegal(nulls *kept, const ref_numerics *declared, result *r)
 {
-    search s = {.all = all, .declared = declared, .memory = true};
+    search s = {.kept = kept, .declared = declared, .memory = true};
     try_rung(&s, &(rung){0, ref_none()});
     r->sensed = s.found;
     return s.memory;
@@ -177,16 +185,55 @@ static double affordable(const problem *p)
     return fmin(5e7 / (p->op->work(p->prob.bytes) + 1), 1.5e5 / (elements + 1));
 }
 
-bool sense(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[], result *r)
+/* Looks at the whole, or at rows that stand for it. Which share of it that is; below 1 there is an excerpt to close. */
+static double look_at(nulls *kept, const problem *p, const enclosures *legal, void *const data[], excerpt *part)
+{
+    double const share = affordable(p);
+    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, part);
+    nulls_look_at(kept, whole ? p : &part->p, whole ? data : part->data, !whole);
+    return whole ? 1 : part->share;
+}
+
+bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+           result *r)
 {
     excerpt part;
-    double const share = affordable(p);
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
-    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &part);
-    directions all = {.p = whole ? p : &part.p, .data = whole ? data : part.data, .excerpt = !whole};
-    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(&all, declared, r);
-    r->sensed.share = whole ? 1 : part.share;
-    directions_forget(&all);
-    if (!whole) excerpt_close(&part);
+    double const share = look_at(kept, p, legal, data, &part);
+    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(kept, declared, r);
+    r->sensed.share = share;
+    if (share < 1) excerpt_close(&part);
+    return good;
+}
+
+/* ---- what would be found ---- */
+
+/* The least of what would be found beside this rung and others; of NAN and a number fmin takes the number. False: no memory. */
+static bool promise_beside(nulls *kept, const ref_numerics *declared, const rung *r, double sigmas[])
+{
+    ref_numerics const n = ladder_numerics(kept->all.p->op->name, declared, r);
+    const known_null *const k = nulls_beside(kept, &n, FIRST_SEED);
+    if (!k) return false;
+    for (int i = 0; i < kept->all.count; i++) {
+        int const q = kept->all.of[i].quirk;
+        if (q >= 0) sigmas[q] = fmin(sigmas[q], k->filter[i].t_of_one);
+    }
+    return true;
+}
+
+bool sense_mistakes(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+                    double sigmas[])
+{
+    excerpt part;
+    nulls kept = {.count = 0};
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(p->op->name, declared, rungs);
+    bool good = true;
+    for (int q = 0; q < REF_QUIRKS; q++) sigmas[q] = (double)NAN;
+    if (!is_like_real_data(p) || !is_fine(declared)) return true;
+    double const share = look_at(&kept, p, legal, data, &part);
+    for (int i = 0; good && i < count; i++) good = promise_beside(&kept, declared, &rungs[i], sigmas);
+    nulls_forget(&kept);
+    if (share < 1) excerpt_close(&part);
     return good;
 }

@@ -1,6 +1,7 @@
 /* See from_json.h. */
 #include "from_json.h"
 
+#include "profile.h"
 #include "verdict.h"
 
 #include <math.h>
@@ -225,6 +226,8 @@ static bool read_options(json_t *from, run_about *a)
         a->require[i] = json_string_value(json_array_get(require, (size_t)i));
         if (!a->require[i]) return false;
     }
+    a->profile = json_string_value(json_object_get(from, "profile"));
+    if (!lacks(from, "profile") && (!a->profile || profile_named(a->profile) < 0)) return false;
     return (lacks(from, "proofs") || get_bool(from, "proofs", &a->proofs)) && get_bool(from, "strict", &a->strict) &&
            get_bool(from, "diagnose", &a->diagnose) && get_bool(from, "verbose", &a->verbose) &&
            get_number(from, "timeout", &a->timeout);

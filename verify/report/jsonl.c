@@ -173,6 +173,7 @@ static void print_options(FILE *f, const report_run *run)
     const run_about *const a = run->about;
     fprintf(f, ",\"options\":{\"strict\":%s,\"proofs\":%s,\"diagnose\":%s,\"verbose\":%s", json_bool(a->strict),
             json_bool(a->proofs), json_bool(a->diagnose), json_bool(a->verbose));
+    if (a->profile) fprintf(f, ",\"profile\":\"%s\"", a->profile);
     print_json_number(f, "timeout", a->timeout);
     print_json_number(f, "start_timeout", longest_start(run));
     fprintf(f, ",\"require\":[");

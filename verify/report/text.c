@@ -15,7 +15,7 @@
 /* "PASS(proved)" rests on theorems alone. */
 static void print_verdict(char *text, size_t cap, const result *r)
 {
-    bool const decided = r->v == PASS || r->v == FAIL;
+    bool const decided = r->v == PASS || r->v == FAIL || r->v == CONVENTION;
     snprintf(text, cap, "%s%s%s", verdict_name(r->v),
              !decided         ? ""
              : r->statistical ? "(statistical)"
@@ -107,13 +107,13 @@ static void describe_no_explanation(const result *r, char *text, size_t cap)
         snprintf(text, cap, "no known mistake explains it");
 }
 
-/* The quirks that explain everything, or else the one that explains most; of a few elements any explains some by chance. */
+/* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
     char text[300];
     int64_t outside = 0;
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
-    if (2 * r->diagnosis[0].illegal >= outside) {
+    if (!result_is_diagnosed(r)) {
         describe_no_explanation(r, text, sizeof text);
         print_wrapped(f, "  mistake", text, 11, SCREEN_COLUMNS);
         return;
@@ -433,6 +433,7 @@ static void close_screen(const text_report *t, const tally *counts)
     if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
     fputc('\n', t->f);
     if (counts->suspect) fprintf(t->f, "(%d SUSPECT)\n", counts->suspect);
+    report_verdicts(t->f, counts, CONVENTION);
     print_ways(t, counts);
     print_absent(t);
     report_closing(t->f, counts);
