@@ -143,7 +143,7 @@ $(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o) $(if $(filter sampled,$(1
 	$$(call run,LD)$(LD) -r $$^ -o $$@.all && $(OBJCOPY) --keep-global-symbol=ref_$(1) $$@.all $$@
 endef
 $(foreach t,$(filter-out dd sampled,$(TIERS)),$(eval bits_$(t) := -DPROOF_BITS=$(t)))
-bits_sampled := -DSAMPLED -O3
+bits_sampled := -DSAMPLED -O3 -fno-semantic-interposition
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 
 $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
