@@ -33,6 +33,7 @@ import run
 FILLS = ("real", "far")  # and trained, of the sizes that the model has
 UNSENSED = ("quant", "bias_update", "mtp_accept", "embed")
 ALARM_T, ALARM_RATIO = 6, 4
+AT_LARGE = 4  # ports of a round that are asked for large cases: legal ports emulate each step of a sum
 
 # Choices of unit/legal for ordinary ports: units of today's processors, functions within 2 units.
 ORDINARY = {"acc": (0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 18), "arith": (0, 0, 2), "nearest": (1,), "exp": (0, 1), "log": (0, 1),
@@ -73,12 +74,13 @@ def sample(ids, n, draw):
 
 
 def ids_of(op, fills, draw):
-    """Cases of a round: the small sizes, one of many elements, one of V3's widths, two of the trained model's."""
+    """Cases of a round: the small sizes and two of the trained model's; and large ones, of many elements and V3's widths."""
     small = [f"{op}@{run.PRESETS}{w if w.startswith(';') else ':' + w}" for w in run.CASES[op]]
+    trained = sample(listed(op, "ci.txt", "fill=trained"), 2, draw)
     many = sample([f"{op}{w}" for w in run.MANY.get(op, [])], 1, draw)
     wide = sample([i for i in listed(op, "smoke.txt", "@v3") if "fill=" not in i or "real" in i], 1, draw)
-    trained = sample(listed(op, "ci.txt", "fill=trained"), 2, draw)
-    return [with_seed(i, fills, draw) for i in small + many + wide] + [with_seed(i, ["trained"], draw) for i in trained]
+    return ([with_seed(i, fills, draw) for i in small] + [with_seed(i, ["trained"], draw) for i in trained],
+            [with_seed(i, fills, draw) for i in many + wide])
 
 
 def link_of(habit):
@@ -212,12 +214,18 @@ def campaign(args, rows):
             for op, way in wanting(rows, todo, args.goal):
                 if time.time() < ends:
                     ports, env = ports_of(way, draw, args.ports, engines, shared)
-                    one_round(op, way, ports, env, ids_of(op, fills[op], draw), rows, out)
+                    small, large = ids_of(op, fills[op], draw)
+                    one_round(op, way, ports, env, small, rows, out)
+                    one_round(op, way, first(ports, AT_LARGE), env, large, rows, out)
             rounds += 1
 
 
+def first(ports, count):
+    return dict(list(ports.items())[:count])
+
+
 def one_round(op, way, ports, env, ids, rows, out):
-    for port, result in judge(ports, env, ids):
+    for port, result in judge(ports, env, ids) if ids else []:
         row = kept(op, way, port, result)
         rows.setdefault((op, row["format"], way), Row()).add(row)
         out.write(json.dumps(row) + "\n")
