@@ -55,6 +55,7 @@ typedef struct {
     tightening *t;
     int last[MOST_CANDIDATES];  /* of each clause, the weakest way that may be taken, */
     int first[MOST_CANDIDATES]; /* and the strongest */
+    nulls kept;                 /* of the answer that filters look at */
     bool memory;                /* there was enough */
 } search;
 
@@ -169,12 +170,13 @@ static void strengthen(search *s, choice *c)
 
 /* ---- the widest ---- */
 
-/* What it loses against the tightest in the answer of the sample where that is most; HUGE_VAL: it doesn't allow all. */
-static double loss_of(search *s, const choice *c)
+/* What it loses against the tightest in the answer of the sample where that is most, or in the first where it is at least `until`;
+ * HUGE_VAL: it doesn't allow all. */
+static double loss_of(search *s, const choice *c, double until)
 {
     const tightening *const t = s->t;
     double most = fit_hard(s, c, 0).outside > 0 ? HUGE_VAL : -HUGE_VAL;
-    for (int i = 0; i < t->samples && most < HUGE_VAL; i++) {
+    for (int i = 0; i < t->samples && most < until; i++) {
         fit const f = fit_choice(s, c, &t->sample[i], 1, 0);
         most = f.outside > 0 ? HUGE_VAL : fmax(most, t->sample_bits[i] - f.bits);
     }
@@ -194,18 +196,19 @@ static void leave_room(search *s, choice *c)
             int const way = c->way[k];
             if (!is_number(c->from->of[k].way[way]) || way >= s->last[k]) continue;
             choice const other = with(c, k, way + 1);
-            if (loss_of(s, &other) < MOST_LOSS) *c = other;
+            if (loss_of(s, &other, MOST_LOSS) < MOST_LOSS) *c = other;
         }
 }
 
 /* Clauses that say nothing of these cases are left out. */
 static void leave_out(search *s, choice *c)
 {
-    double here = loss_of(s, c);
+    double here = loss_of(s, c, HUGE_VAL);
     for (int k = 0; k < c->from->count; k++) {
         choice const other = with(c, k, c->from->of[k].assumed);
-        double const loss = c->way[k] == c->from->of[k].assumed ? HUGE_VAL : loss_of(s, &other);
-        if (!(loss < here + LEAST_LOSS)) continue;
+        double const most = here + LEAST_LOSS;
+        double const loss = c->way[k] == c->from->of[k].assumed ? HUGE_VAL : loss_of(s, &other, most);
+        if (!(loss < most)) continue;
         *c = other;
         here = loss;
     }
@@ -214,10 +217,10 @@ static void leave_out(search *s, choice *c)
 static void widen_sums(search *s, choice *c)
 {
     choice widest = *c;
-    double most = loss_of(s, c);
+    double most = loss_of(s, c, HUGE_VAL);
     for (int way = s->first[0]; way <= s->last[0]; way++) {
         choice const other = with(c, 0, way);
-        double const loss = loss_of(s, &other);
+        double const loss = loss_of(s, &other, SUMS_LOSS);
         if (loss > most && loss < SUMS_LOSS) widest = other, most = loss;
     }
     *c = widest;
@@ -249,10 +252,10 @@ static move cheapest(const search *s, const choice *c, const bounds *b, bool to_
 /* Moves, to what is assumed or to any wider way, each the one that loses least, until the next would lose a bit. */
 static void widen_by(search *s, choice *c, bounds *b, bool to_assumed)
 {
-    double here = loss_of(s, c);
+    double here = loss_of(s, c, HUGE_VAL);
     for (move m = cheapest(s, c, b, to_assumed); m.worth < MOST_LOSS && s->memory; m = cheapest(s, c, b, to_assumed)) {
         choice const other = with(c, m.k, m.way);
-        double const loss = loss_of(s, &other);
+        double const loss = loss_of(s, &other, MOST_LOSS);
         bool const back = m.k == 0 && loss <= here + 1e-6; /* of sums: it isn't wider */
         b->loss[m.k][m.way] = back ? HUGE_VAL : loss;
         if (back || loss > cheapest(s, c, b, to_assumed).worth || loss >= MOST_LOSS) continue;
@@ -439,9 +442,7 @@ static bool is_clean(search *s, const choice *c, int i)
     if (s->memory && read_choice(s->t->all, c, &n)) {
         s->memory = judge_under(a->p, &n, &a->truth, &a->own, a->data, r);
         clean = s->memory && (r->v == PASS || r->v == VACUOUS);
-        nulls kept = {.count = 0};
-        if (clean) s->memory = sense(&kept, a->p, &n, &a->truth, a->data, r);
-        nulls_forget(&kept);
+        if (clean) s->memory = sense(&s->kept, a->p, &n, &a->truth, a->data, r);
         clean = clean && s->memory && r->v != FAIL && r->v != SUSPECT;
     }
     free(r);
@@ -473,7 +474,7 @@ static bool advance(search *s, int i)
         double least = HUGE_VAL;
         for (int way = 0; way <= s->last[k]; way++) {
             choice const other = with(c, k, way);
-            double const loss = way == c->way[k] ? HUGE_VAL : loss_of(s, &other);
+            double const loss = way == c->way[k] ? HUGE_VAL : loss_of(s, &other, least);
             if (!(loss < least) || !is_clean(s, &other, i)) continue;
             best = other, least = loss;
         }
@@ -492,5 +493,6 @@ tightened tighten_for_filters(tightening *t, int i)
         good = (retreat(&s, i) || advance(&s, i)) && refused(&s, &t->widest) < 0;
         t->widest_bits = fit_choice(&s, &t->widest, t->sample, t->samples, HUGE_VAL).bits;
     }
+    nulls_forget(&s.kept);
     return !s.memory ? TIGHTEN_NO_MEMORY : good ? TIGHTEN_FOUND : TIGHTEN_NONE;
 }
