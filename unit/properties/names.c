@@ -177,13 +177,15 @@ static naming naming_of(const result *r)
 static naming name_answer(const subject *s)
 {
     enclosures legal, truth, own = {.value = NULL};
+    nulls kept = {.count = 0};
     result *const r = calloc(1, sizeof *r);
     cr_assert(r && enclose_both(&s->p, &s->declared, s->data, &truth, &legal));
     if (s->p.op->choice) cr_assert(enclose_own(&s->p, s->data, &own));
     judge(&s->p, &truth, &legal, &own, s->data, r);
     if (r->v == FAIL || r->v == NOT_A_NUMBER) cr_assert(diagnose(&s->p, &s->declared, &legal, s->data, r, NULL, NULL));
-    cr_assert(sense(&s->p, &s->declared, &legal, s->data, r));
+    cr_assert(sense(&kept, &s->p, &s->declared, &legal, s->data, r));
     naming const n = naming_of(r);
+    nulls_forget(&kept);
     enclosures_free(&legal);
     enclosures_free(&truth);
     enclosures_free(&own);
@@ -606,10 +608,12 @@ static void lose_a_third(const subject *s)
 
 static void expect_name(const subject *s, verdict v, const char *name)
 {
+    nulls kept = {.count = 0};
     result *const r = calloc(1, sizeof *r);
     cr_assert(r != NULL);
     r->v = v;
-    cr_assert(sense(&s->p, &s->declared, NULL, s->data, r));
+    cr_assert(sense(&kept, &s->p, &s->declared, NULL, s->data, r));
+    nulls_forget(&kept);
     cr_expect(r->v == v && r->sensed.alone && fabs(r->sensed.t) >= 12 && !strcmp(r->sensed.filter, name),
               "%s in %s is %s, t %g", name, s->p.id, r->sensed.filter, r->sensed.t);
     free(r);
