@@ -83,12 +83,18 @@ static finding sense_beside(const directions *all, const null_ports *null)
     return f;
 }
 
+bool find_among(directions *all, const null_ports *null, finding *f)
+{
+    bool const good = all->truth || directions_find(all, null);
+    if (good) *f = sense_beside(all, null);
+    return good;
+}
+
 bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding *f)
 {
     null_ports null;
     if (!null_open(all->p, n, all->data, seed, &null)) return false;
-    bool const good = all->truth || directions_find(all, &null);
-    if (good) *f = sense_beside(all, &null);
+    bool const good = find_among(all, &null, f);
     null_close(&null);
     return good;
 }

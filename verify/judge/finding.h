@@ -13,7 +13,10 @@ typedef struct {
     int64_t lost;         /* elements that aren't numbers in all ports */
 } finding;
 
-/* Beside ports that are drawn from a seed and have this arithmetic; finds the directions first unless they are there. False: no memory. */
+/* Beside these ports; finds the directions first unless they are there. False: no memory. */
+bool find_among(directions *all, const null_ports *null, finding *f);
+
+/* Beside ports that are drawn from a seed and have this arithmetic. */
 bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding *f);
 
 /* Rarer than honest ports are; and rarer than any. */

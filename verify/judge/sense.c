@@ -4,6 +4,7 @@
 #include "excerpt.h"
 #include "finding.h"
 #include "ladder.h"
+#include "nearness.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -38,9 +39,14 @@ typedef struct {
     directions *all;
     const ref_numerics *declared;
     rung best;
-    senses found; /* beside the best */
-    int64_t lost; /* likewise */
+    finding found; /* beside its ports */
+    /* Of all rungs, the ports that foretell the answer best with the mistake that is named beside them; and how far off. */
+    null_ports nearest;
+    const direction *with;
+    double off;
+    int tried; /* rungs */
     bool any, memory;
+    bool foretold; /* was the last rung left for that? */
 } search;
 
 /* Does the port round so little that it isn't what the rung says? Of the narrowest rung it may be any better one. */
@@ -50,10 +56,27 @@ static bool is_too_wide(const rung *r, const finding *f)
     return (r->sums > 0 || !ref_is_empty(r->rounded)) && f->thin < THIN;
 }
 
+/* Does a rung that was tried foretell what was written, with the mistake named beside it, as no port could be foretold that rounds what
+ * this one does? */
+static bool is_foretold(const search *s, const rung *r, const null_ports *null)
+{
+    static const double NEAR = 0.002;
+    return s->with && !ref_is_empty(r->rounded) && nearness(&s->nearest, s->with->d, null) < NEAR;
+}
+
+/* Keeps the ports if they foretell the answer better than those so far; else they are closed. */
+static void keep_nearest(search *s, null_ports *null, const direction *with)
+{
+    double const off = with ? distance_of_answer(null, with->d) : HUGE_VAL;
+    bool const nearer = with && (!s->with || off < s->off);
+    null_close(nearer ? &s->nearest : null);
+    if (nearer) s->nearest = *null, s->with = with, s->off = off;
+}
+
 /* Does it explain more of the elements of the first, or as many better? */
 static bool explains_more(const search *s, const finding *f)
 {
-    return !s->any || (f->lost <= s->lost && unexplained(&f->found) < unexplained(&s->found));
+    return !s->any || (f->lost <= s->found.lost && unexplained(&f->found) < unexplained(&s->found.found));
 }
 
 /* Is it the best so far? */
@@ -61,57 +84,81 @@ static bool try_rung(search *s, const rung *r)
 {
     const char *const name = s->all->p->op->name;
     ref_numerics const n = ladder_numerics(name, s->declared, r);
+    null_ports null;
     finding f;
-    s->memory = s->memory && find_beside(s->all, &n, FIRST_SEED, &f);
-    if (!s->memory || is_too_wide(r, &f) || !explains_more(s, &f)) return false;
+    s->tried++;
+    if (!null_open(s->all->p, &n, s->all->data, FIRST_SEED, &null)) return s->memory = false;
+    s->foretold = is_foretold(s, r, &null);
+    if (!s->foretold) s->memory = find_among(s->all, &null, &f);
+    bool const better = s->memory && !s->foretold && !is_too_wide(r, &f) && explains_more(s, &f);
+    keep_nearest(s, &null, s->memory && !s->foretold ? f.way : NULL);
+    if (!better) return false;
     ladder_describe(name, s->declared, r, f.found.rung, sizeof f.found.rung);
-    s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
+    s->any = true, s->best = *r, s->found = f;
     return true;
 }
 
 static bool is_done(const search *s)
 {
-    return !s->memory || (s->any && !is_suspect(&s->found));
+    enum { MOST_RUNGS = 48 };
+    return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found.found));
 }
 
 /* Sums of each kind, with no intermediate rounded, then with all. */
 static void try_plain_rungs(search *s, ref_set open)
 {
     int const sums = ladder_sums(s->declared);
-    ref_set const rounded[] = {ref_none(), open};
-    for (int i = 0; i < 2 * sums && !is_done(s); i++)
-        if (i < sums || !ref_is_empty(open)) try_rung(s, &(rung){i % sums, rounded[i / sums]});
+    for (int k = 0; k < sums && !is_done(s); k++) try_rung(s, &(rung){k, ref_none()});
+    s->foretold = ref_is_empty(open);
+    for (int k = 0; k < sums && !is_done(s) && !s->foretold; k++) try_rung(s, &(rung){k, open});
 }
 
 /* From the best one on, one matter after another is settled the other way if that explains more. */
 static void change_one_by_one(search *s, ref_set open)
 {
-    enum { MOST_TRIES = 40 };
     bool better = true;
-    int tries = 0;
     while (better && !is_done(s)) {
         better = false;
-        for (int i = 0; ref_point(i) && tries < MOST_TRIES && !is_done(s); i++) {
+        for (int i = 0; ref_point(i) && !is_done(s); i++) {
             if (!ref_has(open, i)) continue;
             rung other = s->best;
             other.rounded.word[i / 64] ^= (uint64_t)1 << i % 64;
             better |= try_rung(s, &other);
-            tries++;
         }
-        for (int k = 0; k < ladder_sums(s->declared) && tries < MOST_TRIES && !is_done(s); k++, tries++)
+        if (ref_is_empty(s->best.rounded)) continue; /* all sums of that were tried */
+        for (int k = 0; k < ladder_sums(s->declared) && !is_done(s); k++)
             if (k != s->best.sums) better |= try_rung(s, &(rung){k, s->best.rounded});
     }
+}
+
+/* Are its first tensor and its outputs? */
+static bool is_binary32(const problem *p)
+{
+    bool all = p->tensor[0].dtype == DSV3_F32;
+    for (int i = 0; i < p->tensors; i++) all = all && (!has_numbers(&p->tensor[i]) || p->tensor[i].dtype == DSV3_F32);
+    return all;
+}
+
+/* Where numbers are binary32, rounding to their format does nothing; but a query may be scaled first. */
+static ref_set open_points(const problem *p, const ref_numerics *declared)
+{
+    ref_set const open = ladder_points(p->op->name, declared);
+    ref_set scales = ref_none();
+    for (int i = 0; ref_point(i); i++)
+        if (ref_has(open, i) && !strcmp(ref_point(i)->name, "scale")) ref_add(&scales, i);
+    return is_binary32(p) ? scales : open;
 }
 
 /* The rung's arithmetic in *n. False: no memory. */
 static bool find_rung(directions *all, const ref_numerics *declared, ref_numerics *n, senses *found)
 {
-    ref_set const open = ladder_points(all->p->op->name, declared);
+    ref_set const open = open_points(all->p, declared);
     search s = {.all = all, .declared = declared, .memory = true};
     try_plain_rungs(&s, open);
     change_one_by_one(&s, open);
     *n = ladder_numerics(all->p->op->name, declared, &s.best);
-    *found = s.found;
+    *found = s.found.found;
+    null_close(&s.nearest);
     return s.memory;
 }
 
@@ -164,7 +211,8 @@ static bool sense_illegal(directions *all, const ref_numerics *declared, result 
 {
     search s = {.all = all, .declared = declared, .memory = true};
     try_rung(&s, &(rung){0, ref_none()});
-    r->sensed = s.found;
+    r->sensed = s.found.found;
+    null_close(&s.nearest);
     return s.memory;
 }
 

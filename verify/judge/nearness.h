@@ -1,0 +1,18 @@
+/*
+ * Which of two nulls an answer belongs to. What the ports of one null would write that make one mistake, more of it or less, is a
+ * line among all answers. A port of a wider null, whose roundings it can't leave out, lies beside that line.
+ */
+#ifndef NEARNESS_H
+#define NEARNESS_H
+
+#include "null.h"
+
+/* How far the answer lies from the line, squared, in last places of an element in the mean: 1 for each that isn't foretold to
+ * one. */
+double distance_of_answer(const null_ports *narrow, const double *d);
+
+/* How far the answer lies from the line, squared, over that of the nearest port of the wider null; 1: too few last places are
+ * moved to tell. d (n): the mistake. Both are of the same outputs. */
+double nearness(const null_ports *narrow, const double *d, const null_ports *wider);
+
+#endif
