@@ -143,7 +143,7 @@ $(B)/obj/ref_$(1).o: $(tiered:%=$(B)/obj/ref_$(1)/%.o) $(if $(filter sampled,$(1
 	$$(call run,LD)$(LD) -r $$^ -o $$@.all && $(OBJCOPY) --keep-global-symbol=ref_$(1) $$@.all $$@
 endef
 $(foreach t,$(filter-out dd sampled,$(TIERS)),$(eval bits_$(t) := -DPROOF_BITS=$(t)))
-bits_sampled := -DSAMPLED -O3
+bits_sampled := -DSAMPLED -O3 -fno-semantic-interposition
 $(foreach t,$(TIERS),$(eval $(call tier_rules,$(t))))
 
 $(B)/obj/ref/kernel_cpu.o: ref/kernel_cpu.c
@@ -257,7 +257,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/reports.py unit/site.py unit/recipes.py unit/install.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -337,7 +337,7 @@ legal: $(B)/bin/verify $(B)/legal/legal.so $(B)/legal/selftest
 
 # The same beside the filters, and backends that work here: none may be accused by statistics.
 innocent: $(B)/bin/verify $(B)/legal/legal.so $(B)/planted/silent.so $(ports)
-	@BUILD=$(B) unit/legal/innocence.py $(if $(INNOCENT_SECONDS),--seconds=$(INNOCENT_SECONDS),--seconds=3600)
+	@BUILD=$(B) unit/legal/innocence.py --ports=32 $(if $(INNOCENT_SECONDS),--seconds=$(INNOCENT_SECONDS),--seconds=3600)
 
 # Each term of each radius weakened alone, in copies of the tree: unit/terms.
 terms:

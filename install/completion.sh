@@ -41,7 +41,7 @@ case $name in
     lists='@perf @layer @exact @peers' cases='run compare exact peers'
     studies=$("$program" plot --help | sed -n '1s/^usage: [a-z0-9-]* plot \([a-z|]*\).*/\1/p' | tr '|' ' ')
     ;;
-*) lists='@smoke @ci' cases='run show list bundle' studies= ;;
+*) lists='@smoke @ci' cases='run show list bundle shrink' studies= ;;
 esac
 f=_$(echo "$name" | tr - _)
 cat <<END
@@ -79,6 +79,7 @@ ${f}_words() {
     --out=* | --model=*) case \$command\$word in record--out=*) ;; *) ${f}_folders ;; esac; return ;;
     --balance=*) words='none aux bias'; stem=--balance= ;;
     --dtype=*) words='f32 bf16'; stem=--dtype= ;;
+    --profile=*) words='$(echo $("$verify" list --profiles | sed -n 's/^\([a-z][^:]*\):.*/\1/p'))'; stem=--profile= ;;
     --peer=*) words='openblas onednn torch vllm'; stem=--peer= ;;
     --shard=*) words=auto; stem=--shard= ;;
     --tensors=*) words=f32; stem=--tensors= ;;

@@ -80,7 +80,7 @@ static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
 static reader reader_of(const matrix *m)
 {
     reader r = {.m = m, .across = (m->columns + BLOCK - 1) / BLOCK, .down = -1};
-    r.exact = !m->rd->declared && !quirk(m->rd, QUIRK_F4_scale_divided);
+    r.exact = !m->rd->declared && !(m->scale && quirk(m->rd, QUIRK_F4_scale_divided));
     for (int i = 0; i < CODES; i++) {
         uint8_t const code = (uint8_t)i;
         r.of_code[i] = ref_decode(DSV3_F8_E4M3, &code, 0);

@@ -48,13 +48,28 @@ static int64_t index_at(const dsv3_tensor *t, int64_t i)
 
 /* ---- decisions: what the formula does here, and which quirks do instead ---- */
 
+/* Entries of a query head; the mistakes: of a latent with its key, with YaRN's factor or without it, or of k_nope. */
+static int64_t width_of_scale(const ref_reading *rd, const dsv3_mla_prob *p)
+{
+    bool const differs = p->kv_lora_rank != p->qk_nope_head_dim;
+    bool const of_latent =
+        differs && (quirk(rd, QUIRK_A1_latent_scale) || (p->factor > 1 && quirk(rd, QUIRK_A1_absorbed_scale)));
+    if (quirk(rd, QUIRK_A1_nope_scale_prefill)) return p->qk_nope_head_dim;
+    return (of_latent ? p->kv_lora_rank : p->qk_nope_head_dim) + p->qk_rope_head_dim;
+}
+
+static bool has_mscale(const ref_reading *rd, const dsv3_mla_prob *p)
+{
+    if (p->factor <= 1 || quirk(rd, QUIRK_R6_no_mscale)) return false;
+    bool const differs = p->kv_lora_rank != p->qk_nope_head_dim;
+    return !(differs && quirk(rd, QUIRK_A1_absorbed_scale)) && !quirk(rd, QUIRK_A1_nope_scale_prefill);
+}
+
 /* (qk_nope_head_dim + qk_rope_head_dim)^-1/2 (0.1 mscale_all_dim ln factor + 1)^2; the port computes it in up to three rounded steps. (Scale of softmax) */
 static ball softmax_scale(const ref_reading *rd, const dsv3_mla_prob *p)
 {
-    bool const of_latent = p->kv_lora_rank != p->qk_nope_head_dim && quirk(rd, QUIRK_A1_latent_scale);
-    int64_t const width = (of_latent ? p->kv_lora_rank : p->qk_nope_head_dim) + p->qk_rope_head_dim;
-    ball scale = ball_rsqrt(ball_of((double)width));
-    if (p->factor > 1 && !quirk(rd, QUIRK_R6_no_mscale)) {
+    ball scale = ball_rsqrt(ball_of((double)width_of_scale(rd, p)));
+    if (has_mscale(rd, p)) {
         ball const m =
             ball_mul(ball_mul(ball_decimal(0.1), ball_decimal(p->mscale_all_dim)), ball_log(ball_decimal(p->factor)));
         ball const g = ball_add(m, ball_of(1));
@@ -80,10 +95,12 @@ static dsv3_rope_prob rope_of(const dsv3_mla_prob *p)
                             .out_layout = p->rope_layout};
 }
 
-/* The mistakes of the rotation of keys, as the rope op names them. */
-static ref_set quirks_of_rope_k(const ref_reading *rd)
+/* The mistakes of the rotation of keys, as the rope op names them; queries have them but for R2. */
+static ref_set quirks_of_rope_k(const ref_reading *rd, const dsv3_rope_prob *rope)
 {
-    return quirk(rd, QUIRK_R2_k_half_split) ? ref_only(QUIRK_R1_half_split) : ref_none();
+    ref_set quirks = rotation_quirks(rd, rope);
+    if (quirk(rd, QUIRK_R2_k_half_split)) ref_add(&quirks, QUIRK_R1_half_split);
+    return quirks;
 }
 
 /* Of new token i of the sequence. */
@@ -99,7 +116,7 @@ static int64_t visible(const block *m, const sequence *s, int64_t i)
     int64_t const n = s->past + i + 1;
     if (n < s->len && quirk(m->rd, QUIRK_A9_no_mask)) return s->len;
     if (s->past && quirk(m->rd, QUIRK_A10_mask_from_start)) return i + 1;
-    return n;
+    return quirk(m->rd, QUIRK_A9_not_itself_prefill) ? n - 1 : n;
 }
 
 /* Where head h's W_k begins among the rows of kv_b_proj, [W_k | W_v] head by head; and its W_v. */
@@ -473,9 +490,10 @@ void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
     bool const q_wanted = out[0] || out[1] || (o_wanted && !is_given(&m, &io->q, out[1]));
     bool const kv_wanted = !is_given(&m, &io->kv, out[2]);
 
-    if (q_wanted) m.rope_q = rotation_of(&staged, &rope, ref_none(), POINT_mla_cos_sin, POINT_mla_q, m.format);
+    if (q_wanted)
+        m.rope_q = rotation_of(&staged, &rope, rotation_quirks(rd, &rope), POINT_mla_cos_sin, POINT_mla_q, m.format);
     if (kv_wanted)
-        m.rope_k = rotation_of(&staged, &rope, quirks_of_rope_k(rd), POINT_mla_cos_sin, POINT_mla_kv, m.format);
+        m.rope_k = rotation_of(&staged, &rope, quirks_of_rope_k(rd, &rope), POINT_mla_cos_sin, POINT_mla_kv, m.format);
     if (q_wanted) project_queries(&m, x, out[0], q);
     if (kv_wanted)
         linear(&m, "kv_a_proj_with_mqa", x, POINT_mla_kv_a_proj_with_mqa, kv); /* (1, 3)  [c | k_pe] = W_kva x */

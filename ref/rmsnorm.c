@@ -20,11 +20,23 @@ rms norm_root(const norm *n, const ball *z)
     return (rms){quotient_of(rd, ball_of(1), outside), outside};
 }
 
-void norm_row(const norm *given, const ball *z, ball *y)
+/* What is normalised; the mistake: less its mean, which is put into y. */
+static const ball *norm_input(const norm *n, const ball *z, ball *y)
+{
+    if (!quirk(n->rd, QUIRK_A2_mean_subtracted)) return z;
+    sum_record sum = empty_sum();
+    for (int64_t i = 0; i < n->width; i++) add_term(&sum, z[i]);
+    ball const mean = mean_over(n->rd, sum_of(n->rd, &sum), (double)n->width);
+    for (int64_t i = 0; i < n->width; i++) y[i] = round_op(n->rd, ball_sub(z[i], mean));
+    return y;
+}
+
+void norm_row(const norm *given, const ball *x, ball *y)
 {
     reading_room room;
     norm n = *given;
     n.rd = reading_of(n.rd, REF_NORM, &room);
+    const ball *const z = norm_input(&n, x, y);
     rms const r = norm_root(&n, z);
     for (int64_t i = 0; i < n.width; i++) {
         ball const x_norm = round_at(n.rd, n.point_x_norm, n.format, over_rms(n.rd, z[i], &r));
@@ -48,13 +60,6 @@ static ball residual_sum(const input *n, int64_t t, int64_t i)
     return n->prob->residual ? ball_add(x, element_at(n->rd, &n->io->residual, t, i)) : x;
 }
 
-static ball mean_of(const input *n, const ball *z)
-{
-    sum_record sum = empty_sum();
-    for (int64_t i = 0; i < n->prob->hidden_size; i++) add_term(&sum, z[i]);
-    return mean_over(n->rd, sum_of(n->rd, &sum), (double)n->prob->hidden_size);
-}
-
 /* z: the row as the norm reads it. */
 static void read_row(const input *n, int64_t t, ball *z)
 {
@@ -63,9 +68,6 @@ static void read_row(const input *n, int64_t t, ball *z)
         ball const sum = residual_sum(n, t, i);
         z[i] = n->prob->residual ? round_at(n->rd, POINT_rmsnorm_z, n->io->y.dtype, sum) : sum;
     }
-    if (!quirk(n->rd, QUIRK_A2_mean_subtracted)) return;
-    ball const mean = mean_of(n, z);
-    for (int64_t i = 0; i < width; i++) z[i] = round_op(n->rd, ball_sub(z[i], mean));
 }
 
 void ref_rmsnorm(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])

@@ -155,6 +155,17 @@ static int64_t place(int32_t layout, int64_t r, int64_t j, int half)
     return layout == DSV3_HALF ? j + half * (r / 2) : 2 * j + half;
 }
 
+/* Without YaRN four of them change nothing. */
+ref_set rotation_quirks(const ref_reading *rd, const dsv3_rope_prob *p)
+{
+    static int const all[] = {QUIRK_R1_half_split, QUIRK_R4_sign_flipped, QUIRK_R7_mscale_on_cos,
+                              QUIRK_R9_yarn_off,   QUIRK_R10_untruncated, QUIRK_R10_clamp_half};
+    ref_set set = ref_none();
+    for (int i = 0; i < (p->factor == 1 ? 2 : 6); i++)
+        if (quirk(rd, all[i])) ref_add(&set, all[i]);
+    return set;
+}
+
 rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin, int point_y,
                      dsv3_dtype format)
 {
@@ -207,17 +218,6 @@ void rotate(const rotation *n, const ball *x, ball *y)
 
 /* ---- the op ---- */
 
-/* The known mistakes that the reading makes. Without YaRN four of them change nothing. */
-static ref_set quirks_of(const ref_reading *rd, const dsv3_rope_prob *p)
-{
-    static int const all[] = {QUIRK_R1_half_split, QUIRK_R4_sign_flipped, QUIRK_R7_mscale_on_cos,
-                              QUIRK_R9_yarn_off,   QUIRK_R10_untruncated, QUIRK_R10_clamp_half};
-    ref_set set = ref_none();
-    for (int i = 0; i < (p->factor == 1 ? 2 : 6); i++)
-        if (quirk(rd, all[i])) ref_add(&set, all[i]);
-    return set;
-}
-
 /* One head of one token; x and y: room for two vectors. */
 static void rotate_head(const rotation *r, const dsv3_tensor *in, int64_t t, int64_t h, ball *x, ref_value *out)
 {
@@ -234,7 +234,7 @@ void ref_rope(const ref_reading *rd, const void *prob, const void *io_, ref_valu
     const dsv3_rope_prob *const p = prob;
     const dsv3_rope_io *const io = io_;
     int64_t const width = p->qk_rope_head_dim;
-    rotation const r = rotation_of(rd, p, quirks_of(rd, p), POINT_rope_cos_sin, POINT_rope_y, io->y.dtype);
+    rotation const r = rotation_of(rd, p, rotation_quirks(rd, p), POINT_rope_cos_sin, POINT_rope_y, io->y.dtype);
     ball *const x = scratch_take(rd->scratch, 2 * width, sizeof *x);
     for (int64_t t = 0; t < p->n_tokens; t++) {
         rotation_set(&r, ref_decode(DSV3_I32, io->positions.data, t * io->positions.stride[0]));

@@ -18,7 +18,10 @@ typedef struct {
     ball *cosine, *sine; /* of each pair, at the position set */
 } rotation;
 
-/* No position is set yet. quirks: the mistakes of rd as the rope op names them. */
+/* The known mistakes of a rotation that the reading makes. */
+ref_set rotation_quirks(const ref_reading *rd, const dsv3_rope_prob *p);
+
+/* No position is set yet. */
 rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set quirks, int point_cos_sin, int point_y,
                      dsv3_dtype format);
 

@@ -51,9 +51,11 @@ vectors vectors_slice(vectors v, int64_t first, int64_t n)
 vectors vectors_columns(scratch *s, const dsv3_tensor *x, int64_t n, int64_t width)
 {
     operand *const columns = scratch_take(s, width, sizeof *columns);
-    double *const values = scratch_take(s, n * width, sizeof *values);
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < width; c++) values[c * n + i] = ref_decode(x->dtype, x->data, i * x->stride[0] + c);
+    double *const values = scratch_take(s, n * width, sizeof *values), *const row = scratch_take(s, width, sizeof *row);
+    for (int64_t i = 0; i < n; i++) {
+        ref_decode_all(x->dtype, x->data, i * x->stride[0], width, row);
+        for (int64_t c = 0; c < width; c++) values[c * n + i] = row[c];
+    }
     for (int64_t c = 0; c < width; c++) columns[c] = operand_of(values + c * n, NULL, n);
     return (vectors){width, n, NULL, columns, values};
 }

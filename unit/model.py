@@ -397,9 +397,11 @@ def killed_anywhere(what, times, *arguments):
     kills, most, rng = 0, 0, random.Random(1)
     for _ in range(times):
         child = spawn(*arguments, f"--dump={dump}")
-        time.sleep(rng.uniform(0, lasts))
-        child.kill()
-        child.communicate()
+        try:
+            child.communicate(timeout=rng.uniform(0, lasts))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
         kills += child.returncode == -signal.SIGKILL
         most = max(most, len(parts(dump)))
     end = verify(*arguments, f"--dump={dump}")

@@ -21,6 +21,7 @@ static const char help[] = "usage: verify COMMAND [ARGUMENT...]\n"
                            "  compare FOLDER                judge what a port wrote into bundles\n"
                            "  declare --backend=B [OP...]   the arithmetic that a port could declare\n"
                            "  order --backend=B             in which order a port adds, and in what\n"
+                           "  shrink CASE --backend=B       the smallest case that fails in the same way\n"
                            "\n"
                            "  verify COMMAND --help         more on one command: so does verify help COMMAND\n"
                            "  verify --version              -V is the same\n"
@@ -42,17 +43,11 @@ static bool begin(const command *c)
 
 int main(int argc, char **argv)
 {
-    static const command commands[] = {{"run", command_run, true},
-                                       {"merge", command_merge, false},
-                                       {"new", command_new, false},
-                                       {"list", command_list, true},
-                                       {"show", command_show, false},
-                                       {"bundle", command_bundle, false},
-                                       {"model", command_model, true},
-                                       {"compare", command_compare, false},
-                                       {"declare", command_declare, true},
-                                       {"order", command_order, true},
-                                       {NULL}};
+    static const command commands[] = {
+        {"run", command_run, true},     {"merge", command_merge, false},     {"new", command_new, false},
+        {"list", command_list, true},   {"show", command_show, false},       {"bundle", command_bundle, false},
+        {"model", command_model, true}, {"compare", command_compare, false}, {"declare", command_declare, true},
+        {"order", command_order, true}, {"shrink", command_shrink, true},    {NULL}};
     static const command_table table = {"verify", help, commands, begin};
     standard_open();
     signal(SIGPIPE, SIG_IGN);

@@ -3,9 +3,9 @@
 
 const char *verdict_name(verdict v)
 {
-    static const char *const names[VERDICTS] = {"PASS",     "SUSPECT", "FAIL",    "NAN",   "UNWRITTEN",
-                                                "CORRUPT",  "FPENV",   "NONDET",  "CRASH", "TIMEOUT",
-                                                "REJECTED", "SKIP",    "VACUOUS", "ERROR"};
+    static const char *const names[VERDICTS] = {"PASS",      "SUSPECT",  "CONVENTION", "FAIL",    "NAN",
+                                                "UNWRITTEN", "CORRUPT",  "FPENV",      "NONDET",  "CRASH",
+                                                "TIMEOUT",   "REJECTED", "SKIP",       "VACUOUS", "ERROR"};
     return names[v];
 }
 
@@ -18,7 +18,7 @@ bool verdict_of_name(const char *name, verdict *v)
 
 verdict_class verdict_counts_as(verdict v, bool strict)
 {
-    if (v == PASS || (v == SUSPECT && !strict)) return COUNT_PASSED;
+    if (v == PASS || ((v == SUSPECT || v == CONVENTION) && !strict)) return COUNT_PASSED;
     return v == SKIP || v == VACUOUS ? COUNT_SKIPPED : COUNT_FAILED;
 }
 
@@ -30,4 +30,11 @@ const char *skip_sentence(skip_reason reason)
         [SKIP_VIEW] = "a program gets its tensors as files, which are compact: views are for ports in C",
     };
     return sentences[reason];
+}
+
+bool result_is_diagnosed(const result *r)
+{
+    int64_t outside = 0;
+    for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
+    return r->diagnoses > 0 && 2 * r->diagnosis[0].illegal < outside;
 }

@@ -6,12 +6,13 @@
 
 #include "ref.h"
 
-enum { MAX_BACKENDS = 16 }; /* ports judged in one run */
+enum { MAX_BACKENDS = 32 }; /* ports judged in one run */
 enum { MAX_OUTPUTS = 16 };  /* output tensors of one op */
 
 typedef enum {
     PASS,         /* every output element is a legal result of the declared arithmetic: proved */
     SUSPECT,      /* legal but improbable: filters find what honest ports hardly ever have */
+    CONVENTION,   /* no legal result, or SUSPECT, but what the reference of --profile has: proved, or by filters */
     FAIL,         /* an element is no legal result: proved */
     NOT_A_NUMBER, /* NaN or infinity where every legal result is finite; shown as NAN */
     UNWRITTEN,    /* output elements were left as they were */
@@ -31,7 +32,7 @@ typedef enum { COUNT_PASSED, COUNT_FAILED, COUNT_SKIPPED } verdict_class;
 
 const char *verdict_name(verdict v);
 bool verdict_of_name(const char *name, verdict *v);      /* false: no such */
-verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT fails */
+verdict_class verdict_counts_as(verdict v, bool strict); /* strict: SUSPECT and CONVENTION fail */
 
 /* Why a verdict is SKIP. */
 typedef enum {
@@ -74,9 +75,9 @@ typedef struct {
     int64_t bad_rows, bad_columns; /* rows (last axis) and columns that have an illegal element */
 } output_stats;
 
-/* A quirk (known fault) as an explanation: what it leaves unexplained. */
+/* A quirk (known fault), or two of them at once, as an explanation: what it leaves unexplained. */
 typedef struct {
-    int quirk;
+    int quirk, other;  /* other: -1: it is one alone */
     int64_t illegal;   /* elements that are no legal result of a port with the quirk either, and the undecided ones */
     int64_t undecided; /* illegal elements of which the quirk allows any value: it explains none of them */
     double worst;      /* the largest budget among the illegal ones */
@@ -90,9 +91,9 @@ typedef struct {
     double share;          /* of the outputs' elements that they were tried on */
     char rung[160];        /* the arithmetic that explains most, in words */
     double t;              /* the largest: sigmas */
-    char filter[64];       /* what the answer lies along most: a known mistake, a constant, an output ... */
+    char filter[64];       /* what the answer lies along most: a known mistake or two, a constant, an output ... */
     char words[160];       /* the same with how much of it there is, as a sentence */
-    int quirk;             /* of a known mistake; else -1 */
+    int quirk;             /* of one known mistake; else -1 */
     double size, sd;       /* how much of it there is: of a mistake, 1 is just this */
     bool alone;            /* nothing else is off */
     char population[32];   /* the output that is scattered most */
@@ -105,7 +106,7 @@ typedef struct {
 
 typedef struct {
     verdict v;
-    bool statistical; /* a PASS, SUSPECT or FAIL that rests on filters: the balls allow the answer, or anything */
+    bool statistical; /* a PASS or a bad verdict that rests on filters: the balls allow the answer, or anything */
     skip_reason skip; /* of SKIP */
     char why[512];
     bool constant;                   /* every output of numbers is */
@@ -132,5 +133,8 @@ typedef struct {
     double quirks_seconds; /* it was asked, and would have taken so long; 0: it was done */
     char undiagnosed[160]; /* why no quirk was tried though a diagnosis was asked for; "" else */
 } result;
+
+/* Does the likeliest quirk explain most of the illegal elements? Of a few any explains some by chance. */
+bool result_is_diagnosed(const result *r);
 
 #endif

@@ -45,7 +45,8 @@ static bool is_sound(const result *r, const unsigned char *bytes)
     for (int i = 0; good && i < r->outputs; i++)
         good = is_sound_output(&r->output[i], bytes + offsetof(result, output) + (size_t)i * sizeof(output_stats));
     for (int i = 0; good && i < r->diagnoses; i++)
-        good = r->diagnosis[i].quirk >= 0 && r->diagnosis[i].quirk < REF_QUIRKS;
+        good = r->diagnosis[i].quirk >= 0 && r->diagnosis[i].quirk < REF_QUIRKS && r->diagnosis[i].other >= -1 &&
+               r->diagnosis[i].other < REF_QUIRKS;
     return good;
 }
 

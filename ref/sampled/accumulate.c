@@ -87,19 +87,19 @@ double accumulated(const ref_sample *port, const ref_accumulator *acc, const mom
 {
     double const u = two_to(-acc->bits), n = (double)m->n;
     bool const in_parts = acc->promote && acc->promote < m->n;
+    bool const carried_out = acc->rounding == REF_RN && acc->bits == 24 && !in_parts;
+    if (is_exact(acc, m) || (acc->bits == 53 && m->total == (double)(float)m->total)) return m->total;
+    int const order =
+        acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
+    double const by_order = carried_out ? m->error[order] : 0;
+    if (carried_out && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
     double const chains = chains_of(port, acc, n), chain = in_parts ? (double)acc->promote : ceil(n / chains);
     double const steps = ceil((in_parts ? chain : n) / fmax(acc->block, 1));
     double const spread = in_parts ? variance_in_parts(m, acc, u) : variance(m, u, steps, acc->fused);
     double const cuts = cuts_in(acc, chain);
     double const cut =
         cut_variance(m, u, cuts + (chains > 1 && !in_parts ? chains : 0)) / (in_parts ? n / (double)acc->promote : 1);
-    bool const carried_out = acc->rounding == REF_RN && acc->bits == 24 && !in_parts;
-    int const order =
-        acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
-    double const by_order = carried_out ? m->error[order] : 0;
     uint64_t const key = key_with(key_with(key_of(m->total), key_of(m->squares)), (uint64_t)m->n);
-    if (is_exact(acc, m) || (acc->bits == 53 && m->total == (double)(float)m->total)) return m->total;
-    if (carried_out && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
     return m->total + cut_off(port, acc, m, u, cuts, in_parts ? 1 : chains) +
            sqrt(spread + cut) * draw_normal(port, key) + by_order;
 }

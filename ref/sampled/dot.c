@@ -57,13 +57,14 @@ operand operand_of(const double *value, const double *radius, int64_t n)
 {
     (void)radius; /* none here has one */
     operand r = {.value = value, .n = n, .bits = 24};
-    double total[WIDE] = {0}, moment[WIDE] = {0}, most[WIDE] = {0};
+    double total[WIDE] = {0}, moment[WIDE] = {0}, most[WIDE] = {0}, at[WIDE] = {1, 2, 3, 4, 5, 6, 7, 8};
     int64_t i = 0;
     for (; i + WIDE <= n; i += WIDE)
         for (int k = 0; k < WIDE; k++) {
             double const v = value[i + k];
             total[k] += v;
-            moment[k] += (double)(i + k + 1) * v;
+            moment[k] += at[k] * v;
+            at[k] += WIDE;
             most[k] = fabs(v) > most[k] ? fabs(v) : most[k];
         }
     for (; i < n; i++) {
@@ -109,14 +110,15 @@ static double plain_dot(const operand *a, const operand *b)
 /* Eight terms at a time. */
 static moments wide_moments(const operand *a, const operand *b)
 {
-    double total[WIDE] = {0}, squares[WIDE] = {0}, moment[WIDE] = {0};
+    double total[WIDE] = {0}, squares[WIDE] = {0}, moment[WIDE] = {0}, at[WIDE] = {0, 1, 2, 3, 4, 5, 6, 7};
     int64_t i = 0;
     for (; i + WIDE <= a->n; i += WIDE)
         for (int k = 0; k < WIDE; k++) {
             double const term = a->value[i + k] * b->value[i + k];
             total[k] += term;
             squares[k] += term * term;
-            moment[k] += (double)(i + k) * term;
+            moment[k] += at[k] * term;
+            at[k] += WIDE;
         }
     for (; i < a->n; i++) {
         double const term = a->value[i] * b->value[i];

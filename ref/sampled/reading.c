@@ -141,9 +141,12 @@ ball share_of(const ref_reading *rd, ball a, ball b)
     return round_op(rd, unrounded_share(rd, a, b));
 }
 
+/* The sum of a wider accumulator is rounded before it is divided, or not. */
 ball mean_over(const ref_reading *rd, ball sum, double n)
 {
-    return quotient_of(rd, sum, ball_of(n));
+    bool const kept = drawn(rd) && accumulates_wider(rd->declared);
+    bool const first = kept && way_of(rd->sample, MATTER_CLAUSES + CLAUSE_ACC, 2);
+    return quotient_of(rd, first ? round_op(rd, sum) : sum, ball_of(n));
 }
 
 ball rsqrt_of(const ref_reading *rd, ball a)

@@ -58,7 +58,7 @@ typedef struct {
 /* softmax_scale times q . k_j of n keys from `first` on, at the point. A sum meets BF16 arithmetic rounded or not. */
 static void scores(legal const *c, double scale, key_rows k, int64_t first, int64_t n, double const *q, double *s)
 {
-    bool const casts = c->arith == IN_BF16 && legal_draw(c, "score_casts", 2);
+    bool const casts = c->arith == IN_BF16 && legal_habit(c, "score_casts", 2);
     for (int64_t j = 0; j < n; j++) {
         double dot = legal_dot(c, k.w, q, k.key + (first + j) * k.w);
         if (casts) dot = legal_op(c, dot);
@@ -81,7 +81,7 @@ static double largest_of(int64_t n, double const *s, double largest)
 /* e^(s_j - largest): those that are added up in s, those that meet values in p. */
 static void weights(legal const *c, int64_t n, double largest, double *s, double *p)
 {
-    bool const adds_kept = legal_draw(c, "adds_kept", 2);
+    bool const adds_kept = legal_habit(c, "adds_kept", 2);
     for (int64_t j = 0; j < n; j++) {
         double const e = legal_exp(c, legal_op(c, s[j] - largest));
         p[j] = legal_at(c, c->point[P], e);
@@ -99,7 +99,7 @@ static double scaled_late(legal const *c, double x)
 static legal wider(legal const *c, char const *name)
 {
     legal wide = *c;
-    if (c->arith == IN_BF16 && !legal_draw(c, name, 2)) wide.arith = IN_F32;
+    if (c->arith == IN_BF16 && !legal_habit(c, name, 2)) wide.arith = IN_F32;
     return wide;
 }
 
@@ -112,7 +112,7 @@ static double lse_of(legal const *c, double largest, double sum)
 /* The weighted values of one query over some keys, the largest score found first. Returns lse. */
 static double attend_once(legal const *c, double scale, key_rows k, double const *q, double *o)
 {
-    bool const p_first = legal_draw(c, "p_first", 2);
+    bool const p_first = legal_habit(c, "p_first", 2);
     static double s[KEYS], p[KEYS], column[KEYS];
     scores(c, scale, k, 0, k.n, q, s);
     double const largest = largest_of(k.n, s, -INFINITY);
@@ -136,7 +136,7 @@ static double attend_running(legal const *c, double scale, key_rows k, double co
     static double s[KEYS], p[KEYS], column[KEYS];
     double largest = -INFINITY, sum = 0;
     int64_t const blocks = (k.n + c->keys - 1) / c->keys;
-    bool const last_first = legal_draw(c, "last_block_first", 2);
+    bool const last_first = legal_habit(c, "last_block_first", 2);
     for (int64_t b = 0; b < blocks; b++) {
         int64_t const first = (last_first ? blocks - 1 - b : b) * c->keys;
         int64_t const n = k.n - first < c->keys ? k.n - first : c->keys;
@@ -168,7 +168,7 @@ static double attend(legal const *c, double scale, key_rows k, double const *q, 
 /* Outputs of parts by their lse: with weights e^(lse_p - lse), or e^(lse_p - maximum) and one division. */
 static double merged(legal const *c, int parts, int64_t v, double const *lse, double part[PARTS][WIDTH], double *o)
 {
-    bool const divides = legal_draw(c, "merge_divides", 2);
+    bool const divides = legal_habit(c, "merge_divides", 2);
     double largest = -INFINITY, weight[PARTS], sum = 0;
     for (int p = 0; p < parts; p++) largest = fmax(largest, lse[p]);
     for (int p = 0; p < parts; p++) {

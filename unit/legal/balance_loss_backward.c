@@ -23,7 +23,7 @@ static double divided(legal c, double a, double b)
 
 static double fraction(legal const *c, double count, double experts, double choices)
 {
-    int const order = legal_draw(c, "fraction", 3);
+    int const order = legal_habit(c, "fraction", 3);
     if (order == 0) return divided(*c, legal_op(c, count * experts), choices);
     if (order == 1) return legal_op(c, count * divided(*c, experts, choices));
     return divided(*c, count, divided(*c, choices, experts));
@@ -35,8 +35,8 @@ static double constant(legal const *c, dsv3_balance_loss_backward_prob const *p,
     double const alpha = legal_constant(c, p->aux_loss_alpha), experts = (double)p->n_routed_experts;
     double const k = (double)p->num_experts_per_tok;
     double factor[4] = {grad, alpha, 1, 1};
-    int const order = legal_draw(c, "constant", 3);
-    if (legal_draw(c, "f", 2) == FRACTIONS) {
+    int const order = legal_habit(c, "constant", 3);
+    if (legal_habit(c, "f", 2) == FRACTIONS) {
         factor[order] = divided(*c, factor[order], tokens);
         return legal_product(c, "factors", 3, factor);
     }
@@ -55,14 +55,14 @@ static void count(legal const *c, dsv3_balance_loss_backward_prob const *p, dsv3
     for (int64_t t = 0; t < n; t++)
         for (int64_t i = 0; i < k; i++)
             f[(int64_t)legal_load(c, &io->topk_idx, legal_row(&io->topk_idx, first + t) + i)]++;
-    for (int64_t e = 0; legal_draw(c, "f", 2) == FRACTIONS && e < experts; e++)
+    for (int64_t e = 0; legal_habit(c, "f", 2) == FRACTIONS && e < experts; e++)
         f[e] = fraction(c, f[e], (double)experts, (double)(k * n));
 }
 
 /* sum_j f_j s_j / S. work: n doubles. */
 static double mean_of(legal const *c, int64_t n, double const *f, double const *s, double sum, double *work)
 {
-    if (legal_draw(c, "divided_last", 2)) return legal_div(c, legal_cast(c, legal_dot(c, n, f, s)), sum);
+    if (legal_habit(c, "divided_last", 2)) return legal_div(c, legal_cast(c, legal_dot(c, n, f, s)), sum);
     for (int64_t e = 0; e < n; e++) work[e] = legal_div(c, s[e], sum);
     return legal_cast(c, legal_dot(c, n, f, work));
 }
@@ -83,13 +83,13 @@ static void division_backward(legal const *c, int64_t n, double scale, double co
 static double of_mean(legal const *c, double scale, double f, double m, double sum)
 {
     double const less = legal_op(c, f - m), ratio = legal_div(c, scale, sum);
-    switch (legal_draw(c, "form", FORMS)) {
+    switch (legal_habit(c, "form", FORMS)) {
     case DIVIDED_FIRST: return legal_op(c, legal_div(c, less, sum) * scale);
     case DIVIDED_LAST: return legal_div(c, legal_op(c, less * scale), sum);
     case CONSTANT_DIVIDED: return legal_op(c, less * ratio);
     default: break;
     }
-    double const product = legal_draw(c, "fused_difference", 2) ? f * ratio : legal_op(c, f * ratio);
+    double const product = legal_habit(c, "fused_difference", 2) ? f * ratio : legal_op(c, f * ratio);
     return legal_op(c, product - legal_op(c, m * ratio));
 }
 
@@ -98,7 +98,7 @@ static void of_token(legal const *c, int64_t n, double scale, double const *f, d
                      double *out)
 {
     double const sum = legal_cast(c, legal_dot(c, n, s, NULL));
-    if (legal_draw(c, "form", FORMS) == DIVISION_BACKWARD) {
+    if (legal_habit(c, "form", FORMS) == DIVISION_BACKWARD) {
         division_backward(c, n, scale, f, s, sum, work, out);
         return;
     }

@@ -1,6 +1,7 @@
 /* config: what a port of this configuration does, drawn choice by choice, and the declaration of exactly that. */
 #include "legal.h"
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,11 +34,32 @@ static bool set_by_hand(char const *name, int *value)
     return false;
 }
 
-int legal_draw(legal const *c, char const *name, int count)
+/* 3, where LEGAL says habit=3, or this object was loaded as legal.3.so; else 0. */
+static int number_of_habits(void)
+{
+    static char const here;
+    int value = 0;
+    Dl_info from;
+    if (set_by_hand("habit", &value) || !dladdr(&here, &from)) return value;
+    char const *const slash = strrchr(from.dli_fname, '/'), *const dot = strchr(slash ? slash : from.dli_fname, '.');
+    return dot ? atoi(dot + 1) : 0;
+}
+
+static int drawn(uint64_t key, char const *name, int count)
 {
     int value = 0;
     if (set_by_hand(name, &value)) return value;
-    return (int)(word(c->key, name) >> 16 & 0xffffff) % count;
+    return (int)(word(key, name) >> 16 & 0xffffff) % count;
+}
+
+int legal_draw(legal const *c, char const *name, int count)
+{
+    return drawn(c->key, name, count);
+}
+
+int legal_habit(legal const *c, char const *name, int count)
+{
+    return drawn(c->habits, name, count);
 }
 
 void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype)
@@ -45,8 +67,15 @@ void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int 
     char const *text = getenv("LEGAL");
     uint64_t key = word(mixed(text ? strtoull(text, NULL, 10) + 1 : 1), op);
     key = mixed(mixed(mixed(mixed(key ^ (uint64_t)a) ^ (uint64_t)b) ^ (uint64_t)d) ^ (uint64_t)dtype);
-    *c = (legal){
-        .key = key, .prefix = "", .acc = number_f32, .outer = number_f32, .block = 1, .guard = 255, .splits = 1};
+    int const habits = number_of_habits();
+    *c = (legal){.key = key,
+                 .habits = habits ? mixed(key ^ mixed((uint64_t)habits)) : key,
+                 .prefix = "",
+                 .acc = number_f32,
+                 .outer = number_f32,
+                 .block = 1,
+                 .guard = 255,
+                 .splits = 1};
     c->fused = true;
     legal_reset();
 }
@@ -77,8 +106,9 @@ void legal_sums(legal *c, bool chain_only)
     c->block = unit[u].block, c->guard = unit[u].guard, c->promote = unit[u].promote;
     if (chain_only) c->promote = 0;
     c->fused = c->block > 1 || legal_draw(c, "fused", 2);
-    c->merges_in_tree = legal_draw(c, "merge", 2);
+    c->merges_in_tree = legal_habit(c, "merge", 2);
     c->order = (enum legal_order)legal_draw(c, "order", c->block == 1 && !c->promote && c->guard == 255 ? 5 : 4);
+    if (c->order != TREE && c->habits != c->key) c->order = (enum legal_order)legal_habit(c, "order", TREE);
     c->splits = chain_only || c->order == TREE ? 1 : parts[legal_draw(c, "splits", 7)];
     if (c->promote && !legal_draw(c, "promoted_parts", 2)) c->splits = 1;
     if (c->order == LANES && c->splits == 1) c->order = FORWARD;
@@ -108,7 +138,7 @@ void legal_arithmetic(legal *c, bool bf16)
     bool const flushes = c->unit && (c->unit->kind == UNIT_PAIRS || c->unit->kind == UNIT_TWO_CHAINS);
     int const flush = flushes ? 3 : legal_draw(c, "flush", 4);
     c->ftz = flush >= 2, c->daz = flush == 3;
-    c->direction = legal_draw(c, "direction", 3) - 1;
+    c->direction = legal_habit(c, "direction", 3) - 1;
     if (c->arith == IN_F64 || c->acc.bits == 53) c->ftz = c->daz = false;
     legal_say(c, "; flush %s; arith %s",
               c->daz   ? "daz"
@@ -136,8 +166,8 @@ void legal_division(legal *c)
 {
     static double const rel[] = {0, 0, 1, 2, 4};
     c->div = rel[legal_draw(c, "div", 5)];
-    c->error_by_two = legal_draw(c, "by_two", 2);
-    c->reciprocal = legal_draw(c, "recip", 2);
+    c->error_by_two = legal_habit(c, "by_two", 2);
+    c->reciprocal = legal_habit(c, "recip", 2);
     if (c->div > 0 || c->arith == IN_F64 || (c->acc.bits == 53 && !legal_draw(c, "cast", 2)))
         legal_say(c, "; div %g", fmax(c->div, 1));
     else

@@ -21,7 +21,7 @@ static double loss_of(legal const *c, int64_t n, double const *z, double label, 
     for (int64_t i = 1; i < n; i++) largest = fmax(largest, z[i]);
     for (int64_t i = 0; i < n; i++) e[i] = legal_exp(c, legal_op(c, z[i] - largest));
     double const ln = legal_log(c, legal_cast(c, legal_dot(c, n, e, NULL)));
-    int const order = legal_draw(c, "loss_order", 3);
+    int const order = legal_habit(c, "loss_order", 3);
     if (order == 0) return legal_op(c, legal_op(c, largest + ln) - label);
     if (order == 1) return legal_op(c, ln + legal_op(c, largest - label));
     return legal_op(c, ln - legal_op(c, label - largest));

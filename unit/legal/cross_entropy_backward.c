@@ -61,7 +61,7 @@ static double sum_of_weights(legal const *c, int64_t n, double const *z, double 
 /* The softmax of a row: weights over their sum, or powers of e. */
 static void softmax(legal const *c, int64_t n, double const *z, double *e)
 {
-    int const way = legal_draw(c, "way", 3);
+    int const way = legal_habit(c, "way", 3);
     double most = 0;
     double const sum = sum_of_weights(c, n, z, e, &most);
     double const ln = way == DIVIDED ? 0 : legal_log(c, sum), lse = legal_op(c, most + ln);
@@ -83,12 +83,12 @@ static double divided(legal c, double a, double b)
 
 static double gradient(legal const *c, double p, bool at_label, double grad, double divisor)
 {
-    int const order = legal_draw(c, "order_of_gradient", 3);
+    int const order = legal_habit(c, "order_of_gradient", 3);
     double const less = at_label ? legal_op(c, p - 1) : p;
     if (order == BY_GRAD) return divided(*c, legal_op(c, less * grad), divisor);
     double const share = divided(*c, grad, divisor);
     if (order == BY_SHARE || !at_label) return legal_op(c, less * share);
-    return legal_op(c, (legal_draw(c, "fused_share", 2) ? p * share : legal_op(c, p * share)) - share);
+    return legal_op(c, (legal_habit(c, "fused_share", 2) ? p * share : legal_op(c, p * share)) - share);
 }
 
 dsv3_status legal_cross_entropy_backward(dsv3_ctx *ctx, dsv3_cross_entropy_backward_prob const *p,

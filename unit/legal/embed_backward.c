@@ -20,7 +20,7 @@ void legal_embed_backward_config(legal *c, dsv3_embed_backward_prob const *p, ds
 /* Added one to one or in a tree, every partial sum rounded at the point, the first term too or not. */
 static double total(legal const *c, int64_t n, double *x)
 {
-    bool const copies = legal_draw(c, "copies_first", 2), tree = legal_draw(c, "in_tree", 2);
+    bool const copies = legal_habit(c, "copies_first", 2), tree = legal_habit(c, "in_tree", 2);
     if (n == 0) return 0;
     for (int64_t i = 0; i < n && !copies; i++) x[i] = legal_at(c, c->point[0], legal_add(c, 0, x[i]));
     for (int64_t i = 1; i < n && !tree; i++) x[0] = legal_at(c, c->point[0], legal_add(c, x[0], x[i]));

@@ -31,7 +31,7 @@ static int direction(legal const *c, double x)
     if (c->direction) return c->direction;
     uint64_t bits = 0;
     memcpy(&bits, &x, 8);
-    return (bits ^ c->key) * 0x9e3779b97f4a7c15u >> 63 ? 1 : -1;
+    return (bits ^ c->habits) * 0x9e3779b97f4a7c15u >> 63 ? 1 : -1;
 }
 
 /* The binary32 farthest from exact that the error allows on one side; binary64 if arithmetic is wider. */

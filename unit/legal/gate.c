@@ -60,8 +60,8 @@ void legal_route(legal const *c, dsv3_gate_prob const *p, double const *z, dsv3_
 {
     int64_t const n = p->n_routed_experts, k = p->num_experts_per_tok;
     bool const grouped = p->topk_method != DSV3_GREEDY;
-    bool const scale_first = legal_draw(c, "scale_first", 2);
-    bool const by_factor = scale_first && p->norm_topk_prob && legal_draw(c, "by_factor", 2);
+    bool const scale_first = legal_habit(c, "scale_first", 2);
+    bool const by_factor = scale_first && p->norm_topk_prob && legal_habit(c, "by_factor", 2);
     int64_t const groups = grouped ? p->n_group : 1, each = n / groups, kept = grouped ? p->topk_group : 1;
     double *s = work, *t = work + n, *u = work + 2 * n;
     double const scale = legal_constant(c, p->routed_scaling_factor);

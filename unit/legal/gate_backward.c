@@ -47,13 +47,13 @@ static void score(legal const *c, dsv3_gate_backward_prob const *p, double const
 /* a b - d with one rounding, or with two. */
 static double product_less(legal const *c, double a, double b, double d)
 {
-    return legal_op(c, (legal_draw(c, "fused_difference", 2) ? a * b : legal_op(c, a * b)) - d);
+    return legal_op(c, (legal_habit(c, "fused_difference", 2) ? a * b : legal_op(c, a * b)) - d);
 }
 
 /* sum_j g_j t_j / S. work: n doubles. */
 static double mean_of(legal const *c, int64_t n, double const *g, double const *t, double sum, double *work)
 {
-    if (legal_draw(c, "divided_last", 2)) return legal_div(c, legal_cast(c, legal_dot(c, n, g, t)), sum);
+    if (legal_habit(c, "divided_last", 2)) return legal_div(c, legal_cast(c, legal_dot(c, n, g, t)), sum);
     for (int64_t k = 0; k < n; k++) work[k] = legal_div(c, t[k], sum);
     return legal_cast(c, legal_dot(c, n, g, work));
 }
@@ -108,9 +108,9 @@ static void by_scores(legal const *c, dsv3_gate_backward_prob const *p, double *
 /* sigmoid(-z), rounded as the scores are or left alone; or a difference. */
 static double one_minus(legal const *c, double z, double s)
 {
-    if (legal_draw(c, "one_minus", 2) == SUBTRACTED) return legal_op(c, 1 - s);
+    if (legal_habit(c, "one_minus", 2) == SUBTRACTED) return legal_op(c, 1 - s);
     double const opposite = legal_sigmoid(c, -z);
-    return legal_draw(c, "rounds_opposite", 2) ? legal_at(c, c->point[SCORES], opposite) : opposite;
+    return legal_habit(c, "rounds_opposite", 2) ? legal_at(c, c->point[SCORES], opposite) : opposite;
 }
 
 /* Chosen experts of a sigmoid; factors of grad_t first where it is formed. */
@@ -126,7 +126,7 @@ static double unformed(legal const *c, dsv3_gate_backward_prob const *p, double 
 {
     double const gamma = legal_constant(c, p->routed_scaling_factor);
     double f[4] = {s, one_minus(c, z, s), p->norm_topk_prob ? legal_op(c, g - m) : g, gamma};
-    int const divided = legal_draw(c, "divided", 3);
+    int const divided = legal_habit(c, "divided", 3);
     if (!p->norm_topk_prob || divided == 2) {
         double const x = legal_product(c, "product", 4, f);
         return p->norm_topk_prob ? legal_div(c, x, sum) : x;
@@ -139,10 +139,10 @@ static double unformed(legal const *c, dsv3_gate_backward_prob const *p, double 
 /* s_e (grad_s_e - sum of grad_s s): of experts all of whose grad_s but the chosen ones' are 0. */
 static void through_softmax(legal const *c, int64_t n, double const *s, double const *grad, double *work, double *out)
 {
-    int const form = legal_draw(c, "softmax_form", 3);
+    int const form = legal_habit(c, "softmax_form", 3);
     int64_t chosen = 0;
     double const *x = grad, *y = s;
-    if (form == OF_CHOSEN || legal_draw(c, "chosen_alone", 2)) {
+    if (form == OF_CHOSEN || legal_habit(c, "chosen_alone", 2)) {
         for (int64_t e = 0; e < n; e++)
             if (grad[e] != 0) work[chosen] = grad[e], work[n + chosen++] = s[e];
         x = work, y = work + n;

@@ -29,7 +29,7 @@ typedef struct {
 
 /* One configuration. */
 typedef struct {
-    uint64_t key;
+    uint64_t key, habits;
     char const *prefix; /* of names of points: that of a part, or empty */
     char text[LEGAL_TEXT];
     /* sums */
@@ -56,6 +56,9 @@ typedef struct {
 
 /* The choice named `name` of `count`: drawn, or set by LEGAL. */
 int legal_draw(legal const *c, char const *name, int count);
+/* The same of what no declaration tells. LEGAL=7,habit=3 draws these choices anew, and so does a copy or link legal.3.so, which
+ * an environment that ports share can't tell apart: ports that differ in them alone declare the same. */
+int legal_habit(legal const *c, char const *name, int count);
 void legal_start(legal *c, char const *op, int64_t a, int64_t b, int64_t d, int dtype);
 
 /* Draw one group of choices and declare it. */

@@ -70,7 +70,7 @@ static int64_t seen_by(head const *s, int64_t i)
 static double dot(legal const *c, char const *casts, int64_t n, double const *a, double const *b)
 {
     double const sum = legal_dot(c, n, a, b);
-    return c->arith == IN_BF16 && legal_draw(c, casts, 2) ? legal_op(c, sum) : sum;
+    return c->arith == IN_BF16 && legal_habit(c, casts, 2) ? legal_op(c, sum) : sum;
 }
 
 static void score_row(legal const *c, head const *s, int64_t i)
@@ -85,7 +85,7 @@ static void score_row(legal const *c, head const *s, int64_t i)
 static double from_lse(legal const *c, double score, double lse)
 {
     float const log2_e = 1.44269504f;
-    if (c->arith == IN_BF16 || !legal_draw(c, "base_2", 3)) return legal_exp(c, legal_op(c, score - lse));
+    if (c->arith == IN_BF16 || !legal_habit(c, "base_2", 3)) return legal_exp(c, legal_op(c, score - lse));
     return legal_exp(c, legal_op(c, legal_op(c, score * log2_e) - legal_op(c, lse * log2_e)) * 0.69314718055994531);
 }
 
@@ -101,7 +101,7 @@ static void divide_row(legal const *c, head const *s, int64_t n)
 /* P of query i before its points, and o as D takes it: read, or made again. */
 static void weigh(legal const *c, head const *s, dsv3_mla_prefill_backward_io const *io, int64_t i)
 {
-    int const way = legal_draw(c, "way", WAYS);
+    int const way = legal_habit(c, "way", WAYS);
     int64_t const n = seen_by(s, i), row = row_of(s, s->q0, i);
     for (int64_t x = 0; x < s->w; x++) s->a[x] = s->q[i * s->w + x];
     double lse = legal_attend(c, s->scale, n, s->w, s->v, s->a, s->key, s->value, s->v, s->o);
@@ -118,18 +118,18 @@ static void weigh(legal const *c, head const *s, dsv3_mla_prefill_backward_io co
 /* sum a b; arithmetic in BF16 may round the products first. */
 static double of_products(legal const *c, head const *s, int64_t n, double const *a, double const *b)
 {
-    if (c->arith != IN_BF16 || !legal_draw(c, "products_first", 2)) return legal_dot(c, n, a, b);
+    if (c->arith != IN_BF16 || !legal_habit(c, "products_first", 2)) return legal_dot(c, n, a, b);
     for (int64_t j = 0; j < n; j++) s->b[j] = legal_op(c, a[j] * b[j]);
     return legal_dot(c, n, s->b, NULL);
 }
 
 static double D_of(legal const *c, head const *s, int64_t i)
 {
-    bool const by_keys = legal_draw(c, "D_by_keys", 2);
+    bool const by_keys = legal_habit(c, "D_by_keys", 2);
     int64_t const n = seen_by(s, i);
     double const sum =
         by_keys ? of_products(c, s, n, s->p, s->dP) : of_products(c, s, s->v, s->grad_o + i * s->v, s->o);
-    return legal_at(c, c->point[D], legal_draw(c, "D_casts", 2) ? legal_cast(c, sum) : sum);
+    return legal_at(c, c->point[D], legal_habit(c, "D_casts", 2) ? legal_cast(c, sum) : sum);
 }
 
 static double scaled(legal const *c, head const *s, int way, double p, double less, double dS)
@@ -141,7 +141,7 @@ static double scaled(legal const *c, head const *s, int way, double p, double le
 static void differentiate(legal const *c, head const *s, int64_t i)
 {
     int64_t const n = seen_by(s, i);
-    int const q_way = legal_draw(c, "q_way", 3), k_way = legal_draw(c, "k_way", 3);
+    int const q_way = legal_draw(c, "q_way", 3), k_way = legal_habit(c, "k_way", 3);
     for (int64_t j = 0; j < n; j++) {
         double const sum = dot(c, "dP_casts", s->v, s->grad_o + i * s->v, s->value + j * s->v);
         s->dP[j] = legal_at(c, c->point[DP], sum);
@@ -152,7 +152,7 @@ static void differentiate(legal const *c, head const *s, int64_t i)
     for (int64_t j = 0; j < n; j++) {
         double const less = legal_op(c, s->dP[j] - of_row), p = s->p[j];
         double const apart = legal_op(c, p * s->dP[j]) - legal_op(c, p * of_row);
-        double const dS = legal_at(c, c->point[DS], legal_op(c, legal_draw(c, "apart", 2) ? apart : p * less));
+        double const dS = legal_at(c, c->point[DS], legal_op(c, legal_habit(c, "apart", 2) ? apart : p * less));
         s->dS[i * s->len + j] = dS;
         s->scaled[i * s->len + j] = scaled(c, s, q_way == EARLY ? EARLY : LATE, p, less, dS);
         s->scaled_k[i * s->len + j] = scaled(c, s, k_way == EARLY ? EARLY : LATE, p, less, dS);
@@ -163,7 +163,7 @@ static void differentiate(legal const *c, head const *s, int64_t i)
 
 static void grad_q(legal *c, head const *s, dsv3_tensor const *out, int64_t i)
 {
-    bool const late = legal_draw(c, "q_way", 3) == SUMS, zeros = legal_draw(c, "adds_zeros", 2);
+    bool const late = legal_draw(c, "q_way", 3) == SUMS, zeros = legal_habit(c, "adds_zeros", 2);
     int64_t const n = zeros ? s->len : seen_by(s, i);
     for (int64_t x = 0; x < s->w; x++) {
         for (int64_t j = 0; j < n; j++) s->a[j] = s->key[j * s->w + x];
@@ -177,7 +177,7 @@ static void grad_q(legal *c, head const *s, dsv3_tensor const *out, int64_t i)
 static double over_queries(legal const *c, head const *s, double const *square, int64_t j, double const *rows,
                            int64_t w, int64_t x)
 {
-    int64_t const from = j - (s->len - s->n), first = legal_draw(c, "adds_zeros", 2) || from < 0 ? 0 : from;
+    int64_t const from = j - (s->len - s->n), first = legal_habit(c, "adds_zeros", 2) || from < 0 ? 0 : from;
     int64_t const n = s->n > first ? s->n - first : 0;
     for (int64_t i = 0; i < n; i++) s->a[i] = square[(first + i) * s->len + j], s->b[i] = rows[(first + i) * w + x];
     return legal_dot(c, n, s->a, s->b);
@@ -185,8 +185,8 @@ static double over_queries(legal const *c, head const *s, double const *square, 
 
 static void grad_k(legal *c, head const *s, dsv3_tensor const *out, int64_t j)
 {
-    bool const by_queries = c->query_scaled && legal_draw(c, "k_by_queries", 2);
-    int const way = by_queries ? QUERIES : legal_draw(c, "k_way", 3);
+    bool const by_queries = c->query_scaled && legal_habit(c, "k_by_queries", 2);
+    int const way = by_queries ? QUERIES : legal_habit(c, "k_way", 3);
     double const *const square = way == LATE || way == EARLY ? s->scaled_k : s->dS;
     for (int64_t x = 0; x < s->w; x++) {
         double const sum = over_queries(c, s, square, j, way == QUERIES ? s->scaled_q : s->q, s->w, x);

@@ -83,7 +83,7 @@ static void add_up(legal *c, legal_moe_parts const *m, dsv3_moe_prob const *p, d
 {
     int64_t const k = p->num_experts_per_tok, hidden = p->hidden_size, shared = p->n_shared_experts > 0;
     int64_t slot[LEGAL_CHOSEN];
-    bool const first = shared && legal_draw(c, "shared_first", 2);
+    bool const first = shared && legal_habit(c, "shared_first", 2);
     legal_order(c, k, expert, slot);
     c->cut_output = m->y_cut;
     for (int64_t i = 0; i < hidden; i++) {

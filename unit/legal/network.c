@@ -71,7 +71,7 @@ void legal_network_out(legal const *c, legal_network const *n, dsv3_weights cons
 /* Slots of a token in the order in which their outputs are added: as they come, backward, or by expert. */
 void legal_order(legal const *c, int64_t k, double const *expert, int64_t *slot)
 {
-    int const order = legal_draw(c, "experts_order", 4);
+    int const order = legal_habit(c, "experts_order", 4);
     for (int64_t i = 0; i < k; i++) slot[i] = order == 1 ? k - 1 - i : i;
     for (int64_t i = 1; i < k && order >= 2; i++)
         for (int64_t j = i; j > 0 && (order == 2) == (expert[slot[j]] < expert[slot[j - 1]]); j--) {
@@ -83,7 +83,7 @@ void legal_order(legal const *c, int64_t k, double const *expert, int64_t *slot)
 /* x[0] + ... + x[n - 1], one after the other or in a tree, each partial sum at the point. */
 double legal_summed(legal const *c, legal_point at, int64_t n, double *x)
 {
-    bool const tree = legal_draw(c, "experts_tree", 2);
+    bool const tree = legal_habit(c, "experts_tree", 2);
     for (int64_t i = 1; i < n && !tree; i++) x[0] = legal_at(c, at, legal_op(c, x[0] + x[i]));
     for (; n > 1 && tree; n = (n + 1) / 2)
         for (int64_t i = 0; i < (n + 1) / 2; i++)

@@ -13,7 +13,7 @@ double legal_product(legal const *c, char const *name, int n, double const *fact
 {
     double x[8];
     for (int i = 0; i < n; i++) x[i] = factor[i];
-    unsigned draw = (unsigned)legal_draw(c, name, 1 << 20);
+    unsigned draw = (unsigned)legal_habit(c, name, 1 << 20);
     while (n > 1) {
         unsigned const pairs = (unsigned)(n * (n - 1));
         unsigned const pair = draw % pairs;

@@ -24,9 +24,9 @@ dsv3_status legal_rmsnorm(dsv3_ctx *ctx, dsv3_rmsnorm_prob const *p, dsv3_rmsnor
     dsv3_tensor const *w = dsv3_find(&io->weights, "weight");
     int64_t const n = p->hidden_size;
     double *z = legal_room(n);
-    bool const exact = c.acc.bits == 53 && !legal_draw(&c, "eps", 2);
+    bool const exact = c.acc.bits == 53 && !legal_habit(&c, "eps", 2);
     double const eps = exact ? p->rms_norm_eps : legal_constant(&c, p->rms_norm_eps);
-    bool const roots = c.rsqrt == 0 && c.div == 0 && legal_draw(&c, "root", 2);
+    bool const roots = c.rsqrt == 0 && c.div == 0 && legal_habit(&c, "root", 2);
     for (int64_t t = 0; t < p->n_tokens; t++) {
         for (int64_t i = 0; i < n; i++) {
             z[i] = legal_load(&c, &io->x, legal_row(&io->x, t) + i);

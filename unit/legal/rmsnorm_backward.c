@@ -75,7 +75,7 @@ static double scaled(legal const *c, row_scale s, double x)
 
 static row_scale scale_of(legal const *c, dsv3_rmsnorm_backward_prob const *p, double const *x)
 {
-    bool const exact = c->acc.bits == 53 && !legal_draw(c, "eps", 2);
+    bool const exact = c->acc.bits == 53 && !legal_habit(c, "eps", 2);
     double const eps = exact ? p->rms_norm_eps : legal_constant(c, p->rms_norm_eps);
     double const sum = legal_cast(c, legal_dot(c, p->hidden_size, x, x));
     bool const wide = c->acc.bits == 53 && c->div == 0 && !legal_draw(c, "cast", 2);
@@ -87,7 +87,7 @@ static row_scale scale_of(legal const *c, dsv3_rmsnorm_backward_prob const *p, d
 /* x r^3 times the mean of g x, and the division of that mean early, late (torch) or by a rounded 1 / n (Liger). */
 static double cubed(legal const *c, double x, double r, double sum, double n)
 {
-    int const when = legal_draw(c, "mean", 3);
+    int const when = legal_habit(c, "mean", 3);
     if (when == 1) {
         double const cube = legal_op(c, r * legal_op(c, r * r));
         return legal_op(c, x * legal_div(c, legal_op(c, sum * cube), n));
@@ -100,7 +100,7 @@ static double cubed(legal const *c, double x, double r, double sum, double n)
 /* x_hat m over the root: a product with r, or a quotient by the root. */
 static double turned(legal const *c, row_scale s, double hat, double mean)
 {
-    if (s.roots && legal_draw(c, "divides", 2)) return scaled(c, s, legal_op(c, hat * mean));
+    if (s.roots && legal_habit(c, "divides", 2)) return scaled(c, s, legal_op(c, hat * mean));
     return legal_product(c, "product", 3, (double const[]){s.r, hat, mean});
 }
 
@@ -112,7 +112,7 @@ static double through(legal const *c, row_scale s, double g, double x, double ha
     double const mean = form == CUBED ? 0 : legal_div(c, sum, n);
     double grad = 0;
     if (form == OUTSIDE) {
-        double const product = legal_draw(c, "fused_mean", 2) ? hat * mean : legal_op(c, hat * mean);
+        double const product = legal_habit(c, "fused_mean", 2) ? hat * mean : legal_op(c, hat * mean);
         grad = scaled(c, s, legal_op(c, g - product));
     } else {
         double first = scaled(c, s, g);

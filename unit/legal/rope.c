@@ -69,7 +69,7 @@ dsv3_status legal_rope(dsv3_ctx *ctx, dsv3_rope_prob const *p, dsv3_rope_io cons
     (void)ctx;
     legal c;
     legal_rope_config(&c, p, io);
-    bool const wide = legal_draw(&c, "angle", 2), fused = legal_draw(&c, "fma", 2);
+    bool const wide = legal_draw(&c, "angle", 2), fused = legal_habit(&c, "fma", 2);
     bool const product = legal_draw(&c, "running", 3) == 0;
     int64_t const half = p->qk_rope_head_dim / 2;
     double const a =

@@ -64,7 +64,7 @@ static turn turn_of(legal const *c, dsv3_rope_prob const *p, double position, in
 /* c a + s b, with a product that is rounded or fused. */
 static double rotated(legal const *c, double cosine, double a, double sine, double b)
 {
-    switch (legal_draw(c, "fma", 3)) {
+    switch (legal_habit(c, "fma", 3)) {
     case 0: return legal_op(c, cosine * a + legal_op(c, sine * b));
     case 1: return legal_op(c, legal_op(c, cosine * a) + sine * b);
     default: return legal_op(c, legal_op(c, cosine * a) + legal_op(c, sine * b));

@@ -96,7 +96,7 @@ static void arrange(legal const *c, int64_t n, int64_t *at)
 {
     for (int64_t i = 0; i < n; i++) at[i] = c->order == BACKWARD ? n - 1 - i : i;
     if (c->order != SHUFFLED) return;
-    uint64_t state = c->key | 1;
+    uint64_t state = c->habits | 1;
     for (int64_t i = n - 1; i > 0; i--) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         int64_t const j = (int64_t)((state >> 33) % (uint64_t)(i + 1)), held = at[i];

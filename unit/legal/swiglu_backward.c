@@ -36,14 +36,15 @@ static double plus_product(legal const *c, double a, double b, double d)
 /* sigmoid(-z), rounded as that of the gate is or left alone; or a difference. */
 static double one_minus(legal const *c, double z, double s)
 {
-    if (legal_draw(c, "one_minus", 2) == SUBTRACTED) return legal_op(c, 1 - s);
+    if (legal_habit(c, "one_minus", 2) == SUBTRACTED) return legal_op(c, 1 - s);
     double const opposite = legal_sigmoid(c, -z);
-    return c->rounds_sigmoid && legal_draw(c, "rounds_opposite", 2) ? legal_at(c, c->gate_sigmoid, opposite) : opposite;
+    return c->rounds_sigmoid && legal_habit(c, "rounds_opposite", 2) ? legal_at(c, c->gate_sigmoid, opposite)
+                                                                     : opposite;
 }
 
 int legal_slope(legal const *c, double z, double s, double silu, double *f)
 {
-    int const form = legal_draw(c, "form", FORMS);
+    int const form = legal_habit(c, "form", FORMS);
     if (form == SUM_FROM_S) f[0] = plus_product(c, s, silu, one_minus(c, z, s));
     if (form == SUM_FROM_SILU) f[0] = plus_product(c, silu, s, legal_op(c, 1 - silu));
     if (form == SUM_FROM_S || form == SUM_FROM_SILU) return 1;

@@ -42,9 +42,9 @@ static float half_precision(float v)
 static void norm(const dsv3_rmsnorm_prob *p, const float *x, const float *weight, float *y, int backward)
 {
     int64_t const n = p->hidden_size;
-    float const eps = planted("no_eps") ? 0 : (float)p->rms_norm_eps;
+    float const eps = planted("no_eps") || planted("unwritten_no_eps") ? 0 : (float)p->rms_norm_eps;
     float const r = 1 / sqrtf(sum_of_squares(x, n, backward) / (float)n + eps);
-    int64_t const written = planted("unwritten") ? n - 1 : n;
+    int64_t const written = planted("unwritten") || planted("unwritten_no_eps") ? n - 1 : n;
     for (int64_t i = 0; i < written; i++) {
         float const x_norm =
             planted("false_declaration") || planted("silent_bf16") ? half_precision(x[i] * r) : x[i] * r;

@@ -164,7 +164,6 @@ Test(mistakes, no_answer_has_no_diagnosis)
     static const struct {
         const char *plant, *why;
     } cases[] = {{"abort", "there is no answer"},
-                 {"unwritten", "an answer with holes"},
                  {"nondet", "the same answer twice"},
                  {"garbled", "can't be read"},
                  {"honest", NULL}};
@@ -179,6 +178,24 @@ Test(mistakes, no_answer_has_no_diagnosis)
             bool const says = strstr(out, "mistake  not sought: ") != NULL;
             cr_expect(says == (asked && cases[i].why), "%s: %s", cases[i].plant, out);
             cr_expect(!says || strstr(out, cases[i].why), "%s: %s", cases[i].plant, out);
+        }
+    }
+}
+
+/* What a port wrote of its answer is measured, if that is asked for. */
+Test(mistakes, an_answer_with_holes_is_measured)
+{
+    static const char *const cases[][2] = {{"unwritten", "where it wrote: no mistake"},
+                                           {"unwritten_no_eps", "of A3_eps_missing: that is all"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char environment[64];
+        snprintf(environment, sizeof environment, "PLANT=%s", cases[i][0]);
+        for (int asked = 0; asked < 2; asked++) {
+            char arguments[200];
+            snprintf(arguments, sizeof arguments, "run 'rmsnorm@odd:x=f32'%s --backend=" BUILD "/planted/planted.so",
+                     asked ? " --diagnose" : "");
+            const char *const out = run_verify(environment, arguments)->out;
+            cr_expect(strstr(out, "UNWRITTEN") && !strstr(out, cases[i][1]) == !asked, "%s: %s", cases[i][0], out);
         }
     }
 }

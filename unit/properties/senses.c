@@ -3,6 +3,7 @@
  * port beside each; and every known mistake by its name. docs/statistics.md.
  */
 #include "case/fill.h"
+#include "judge/power.h"
 #include "judge/sense.h"
 #include "run/ask.h"
 #include "run/case.h"
@@ -172,6 +173,42 @@ Test(senses, honest_ports_beside_them_pass)
     }
 }
 
+/* ---- what is promised ---- */
+
+/* Of a mistake in a case, beside what the plain port declares, which the result says. */
+static double promised(const char *id, const char *mistake, const result *r)
+{
+    power all[REF_QUIRKS];
+    complaint why;
+    ref_numerics n;
+    problem p;
+    void **data;
+    double sigmas = 0;
+    cr_assert(problem_parse(id, &p, &why), "%s", why.text);
+    cr_assert(ref_numerics_parse(p.op->name, r->declared, &n, why.text, sizeof why.text), "%s", why.text);
+    cr_assert(tensors_open(&p, &data));
+    int const count = power_of(&p, &n, data, all);
+    for (int i = 0; i < count; i++)
+        if (!strcmp(ref_quirk(all[i].quirk)->name, mistake) && all[i].kind == POWER_SIGMAS) sigmas = all[i].sigmas;
+    tensors_close(&p, data);
+    problem_close(&p);
+    return sigmas;
+}
+
+/* A port that makes a mistake which only filters see is as many sigmas off as is said beforehand. */
+Test(senses, what_is_promised_is_found)
+{
+    for (int i = 0; i < ROWS; i++) {
+        result r;
+        if (!rows[i].filter || strncmp(rows[i].filter, "A3_", 3)) continue;
+        judge_near(&rows[i], rows[i].fault, &r);
+        double const sigmas = promised(rows[i].id, rows[i].filter, &r);
+        printf("power %s in %s: promised %.1f, found %.1f\n", rows[i].filter, rows[i].id, sigmas, fabs(r.sensed.t));
+        cr_expect(sigmas >= 12 && fabs(fabs(r.sensed.t) - sigmas) <= 5, "%s in %s: %g promised, %g found",
+                  rows[i].filter, rows[i].id, sigmas, r.sensed.t);
+    }
+}
+
 /* ---- names ---- */
 
 /* What the filters can't see: decisions are the port's own, wherever they are wrong; one mistake has two names. */
@@ -197,9 +234,7 @@ static bool write_formula(const problem *p, int quirk, void *const data[])
     ref_reading const rd = {.quirks = ref_only(quirk)};
     enclosures e;
     if (!enclose(p, &rd, &ref_dd, data, &e)) return false;
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; e.value[i] && k < p->tensor[i].count; k++)
-            ref_encode(p->tensor[i].dtype, data[i], k, e.value[i][k].hi);
+    write_results(p, &e, data);
     enclosures_free(&e);
     return true;
 }
@@ -232,7 +267,9 @@ static bool sense_mistake(int quirk, const char *id, result *r)
     cr_assert(tensors_open(&p, &data) && make_mistake(&p, quirk, data, r), "%s: %s", id, r->why);
     cr_assert(ref_numerics_parse(p.op->name, r->declared, &n, why.text, sizeof why.text), "%s", why.text);
     r->v = PASS;
-    cr_assert(sense(&p, &n, NULL, data, r), "%s: no memory", id);
+    nulls kept = {.count = 0};
+    cr_assert(sense(&kept, &p, &n, NULL, data, r), "%s: no memory", id);
+    nulls_forget(&kept);
     tensors_close(&p, data);
     problem_close(&p);
     return r->sensed.filters > 0;

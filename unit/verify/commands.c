@@ -117,13 +117,23 @@ static const bad inputs[] = {
     {"", "list lienar", {"unknown op 'lienar'; did you mean 'linear'?"}},
     {"", "list linear Linear", {"unknown op 'Linear'; did you mean 'linear'?"}},
     {"", "list --quirks rmsnorm", {"list --quirks takes no 'rmsnorm'", "verify list OP"}},
-    {"", "list rmsnorm@tiny", {"'rmsnorm@tiny'", "--cases or --matrix"}},
+    {"", "list rmsnorm@tiny", {"'rmsnorm@tiny'", "--cases, --matrix or --power"}},
     {"", "list --results=a.jsonl", {"--results=a.jsonl", "add --matrix"}},
     {"", "list --matrix --results", {"--results has no value", "--results=FILE"}},
     {"", "list --matrix --fast", {"unknown option '--fast'", "--results"}},
     {"", "list --matrix nothing@v3", {"unknown op 'nothing'"}},
     {"", "list --matrix --results=/no/such.jsonl", {"/no/such.jsonl", "No such file", "--format=jsonl"}},
     {"", "list --matrix --results=README.md", {"README.md, line 1", "--format=jsonl"}},
+    {"", "list --cases --power", {"one thing at a time", "--help"}},
+    {"", "list --numerics='acc 24 rn'", {"--numerics belongs to list --power", "add --power"}},
+    {"", "list --matrix --format=jsonl", {"--format belongs to list --power", "add --power"}},
+    {"", "list --cases --work=1", {"--work belongs to list --power", "add --power"}},
+    {"", "list --power --format=csv rmsnorm@tiny", {"--format=csv is unknown", "text, jsonl"}},
+    {"", "list --power --work=0 rmsnorm@tiny", {"--work=0 is out of range"}},
+    {"", "list --power nothing@v3", {"unknown op 'nothing'"}},
+    {"", "list --power rmsnorm@tiny --numerics='acc 99 rn'", {"acc needs BITS (2 to 53)"}},
+    {"", "list --power rmsnorm@odd:n_tokens=7/3", {"no case is looked at", "sequences", "--work"}},
+    {"", "list --power rmsnorm@v3 --work=0.001", {"no case is looked at", "sequences", "--work"}},
     {"", "show", {"show needs a case"}},
     {"", "show linear@v9", {"unknown preset 'v9'"}},
     {"", "show linear@tiny rmsnorm@tiny", {"show takes one case", "'rmsnorm@tiny'"}},
@@ -210,6 +220,10 @@ Test(cli, good_input_gets_its_exit_code)
         {"list --points", "x_norm", 0},
         {"list --backends", "transformers", 0},
         {"list --matrix --help", "--results=FILE", 0},
+        {"list --power --help", "--numerics=T", 0},
+        {"list --power rmsnorm@odd", "A3_eps_missing", 0},
+        {"list --power rmsnorm@odd:n_tokens=7/3 rmsnorm@edge", "sequences of calls, not looked at: 1", 0},
+        {"list --power rmsnorm@tiny rmsnorm@v3 --work=0.1", "0.1 million multiply-adds, not looked at: 1", 0},
         {"list --cases linear@odd:n_tokens=1..2", "linear@odd:n_tokens=2", 0},
         {"list linear@odd:n_tokens=1..2 --cases", "linear@odd:n_tokens=2", 0},
         {"run rmsnorm@tiny --backend=plain", "1 passed, 0 failed, 0 skipped", 0},
@@ -274,6 +288,47 @@ Test(cli, matrix_of_ops_and_ports)
     for (const char *s = counted->out; *s; s += strcspn(s, "\n") + 1)
         cr_expect(strcspn(s, "\n") <= 100, "wider than 100 columns: %.120s", s);
     remove(name);
+}
+
+/* What verify list --power says of a mistake in a case, from its verdict on. */
+static const char *power_in(const char *out, const char *id, const char *mistake)
+{
+    static char line[300], begin[200];
+    snprintf(begin, sizeof begin, "{\"id\":\"%s\",\"mistake\":\"%s\",\"verdict\":", id, mistake);
+    const char *const at = strstr(out, begin);
+    snprintf(line, sizeof line, "%.*s", at ? (int)strcspn(at + strlen(begin), "\n") : 0, at ? at + strlen(begin) : "");
+    return line;
+}
+
+/* Each thing that can be said of a port with a mistake; in BF16 filters have no say. */
+Test(cli, power_of_cases)
+{
+    static const struct {
+        const char *id, *mistake, *says;
+    } rows[] = {
+        {"rmsnorm@odd", "A3_eps_missing", "\"proved\",\"apart\":"},
+        {"rmsnorm@v3:n_tokens=2,x=f32", "A3_eps_missing", "\"statistical\",\"apart\":0,\"count\":14336,\"sigmas\":2"},
+        {"rmsnorm@v3:n_tokens=2", "A3_eps_missing", "\"SUSPECT\",\"apart\":0,"},
+        {"rmsnorm@edge", "A3_eps_missing", "\"BLIND(information)\",\"apart\":0,"},
+        {"rmsnorm@tiny;fill=adversarial", "A3_eps_missing", "\"BLIND(balls)\",\"apart\":0,"},
+        {"gate@odd", "G3_masked_to_zero", "\"EQUAL\",\"apart\":0,"},
+        {"gate@odd", "G4_ungrouped", "\"proved\",\"apart\":"},
+        {"moe@odd", "G5_not_normalised", "\"proved\",\"apart\":"},
+    };
+    char arguments[600] = "list --power --format=jsonl";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        snprintf(arguments + strlen(arguments), sizeof arguments - strlen(arguments), " '%s'", rows[i].id);
+    const outcome *o = run_verify("", arguments);
+    cr_expect(o->code == 0, "%s", o->err);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *const said = power_in(o->out, rows[i].id, rows[i].mistake);
+        cr_expect(!strncmp(said, rows[i].says, strlen(rows[i].says)), "%s in %s: %s, not %s", rows[i].mistake,
+                  rows[i].id, said, rows[i].says);
+    }
+    const char *const plainly = power_in(o->out, "rmsnorm@odd", "A3_eps_missing");
+    cr_expect(strstr(plainly, "\"sigmas\":") != NULL, "%s", plainly);
+    o = run_verify("", "list --power rmsnorm@odd --format=jsonl --numerics='arith bf16'");
+    cr_expect(strstr(o->out, "A3_eps_missing") && !strstr(o->out, "sigmas"), "filters in BF16: %s", o->out);
 }
 
 /* What verify run prints by default: a row an op, what is skipped and why. */

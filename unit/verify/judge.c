@@ -364,7 +364,7 @@ Test(judge, only_explanations_are_named)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         result r = {.v = rows[i].v, .outputs = 1, .diagnoses = 1};
         r.output[0] = (output_stats){.dtype = DSV3_F32, .ndim = 1, .shape = {20}, .count = 20, .outside = 10};
-        r.diagnosis[0] = (diagnosis_row){QUIRK_A3_eps_missing, rows[i].illegal, rows[i].undecided, 2};
+        r.diagnosis[0] = (diagnosis_row){QUIRK_A3_eps_missing, -1, rows[i].illegal, rows[i].undecided, 2};
         char *const text = block_of(&r);
         cr_expect(strstr(text, rows[i].says) && !strstr(text, rows[i].hides), "row %zu:\n%s", i, text);
         free(text);

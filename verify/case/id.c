@@ -328,7 +328,7 @@ static void print_number(double v, char *text, size_t cap)
     }
 }
 
-static bool set_by_list(const problem *p, const field_row *f)
+bool id_field_is_listed(const problem *p, const field_row *f)
 {
     for (int l = 0; p->op->lists && p->op->lists[l].name; l++) {
         const list_row *const row = &p->op->lists[l];
@@ -380,7 +380,7 @@ static bool fields_differ(const problem *p, const field_row *f)
 static void print_field(printer *out, const problem *p, const field_row *f)
 {
     bool const differ = fields_differ(p, f);
-    if (set_by_list(p, f) || (!differ && problem_field(p, f) == f->preset[p->preset])) return;
+    if (id_field_is_listed(p, f) || (!differ && problem_field(p, f) == f->preset[p->preset])) return;
     print_key(out, "", f->name);
     for (int s = 0; s < (differ ? p->steps : 1); s++) {
         if (s) print(out, "/");

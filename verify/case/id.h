@@ -29,6 +29,9 @@ bool id_read(const char *id, problem *p, id_tensors *said, complaint *why);
 /* No op is called so: one sentence in why. Returns false. */
 bool op_refuse(const char *name, complaint *why);
 
+/* Does a list of the problem set the field? */
+bool id_field_is_listed(const problem *p, const field_row *f);
+
 /* Is there a step that differs from the first? False: one sentence in why. */
 bool id_steps_differ(const problem *p, complaint *why);
 

@@ -79,6 +79,7 @@ static void put_options(FILE *f, const report_run *run, int b)
     if (a->timeout != usual_limits.timeout) fprintf(f, " --timeout=%.10g", a->timeout);
     if (start > 0 && start != usual) fprintf(f, " --start-timeout=%.10g", start);
     if (a->strict) fputs(" --strict", f);
+    if (a->profile) fprintf(f, " --profile=%s", a->profile);
     if (a->proofs) fputs(" --proofs", f);
     if (a->diagnose) fputs(" --diagnose", f);
 }

@@ -14,5 +14,6 @@ int command_merge(int argc, char **argv);
 int command_model(int argc, char **argv);
 int command_declare(int argc, char **argv);
 int command_order(int argc, char **argv);
+int command_shrink(int argc, char **argv);
 
 #endif

@@ -4,15 +4,22 @@
 #include "matrix.h"
 #include "options.h"
 #include "port/backends.h"
+#include "power_table.h"
+#include "profile.h"
 #include "report/wrap.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 typedef struct {
-    bool ops, quirks, points, backends, cases, matrix;
+    bool ops, quirks, points, backends, cases, matrix, power, profiles;
     option_list results;
+    const char *numerics, *format;
+    double work;
 } arguments;
+
+static const char *const formats[] = {"text", "jsonl", NULL};
 
 static const option options[] = {
     {"--cases", OPTION_FLAG, offsetof(arguments, cases), NULL,
@@ -22,9 +29,22 @@ static const option options[] = {
      "and failed"},
     {"--results", OPTION_REPEATED, offsetof(arguments, results), "FILE",
      "what verify run --format=jsonl --out=DIR writes; of several, the later counts"},
+    {"--power", OPTION_FLAG, offsetof(arguments, power), NULL,
+     "what would be said of a port that makes a known mistake, by op and mistake: proved, so many sigmas, blind, "
+     "equal; "
+     "cases: @smoke unless given"},
+    {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
+     "with --power: that port's arithmetic, text such as 'acc 24 rn' or a file with it; unless given, what plain "
+     "declares"},
+    {"--format", OPTION_WORD, offsetof(arguments, format), "F",
+     "with --power: text, a table (default), or jsonl, a line a case and mistake", .words = formats},
+    {"--work", OPTION_NUMBER, offsetof(arguments, work), "M",
+     "with --power: leave out cases of more than so many million multiply-adds", 1e-6, 1e9},
     {"--ops", OPTION_FLAG, offsetof(arguments, ops), NULL,
      "ops with their fields, tensors, formats and fills (default)"},
     {"--quirks", OPTION_FLAG, offsetof(arguments, quirks), NULL, "known mistakes, with evidence"},
+    {"--profiles", OPTION_FLAG, offsetof(arguments, profiles), NULL,
+     "public references, and what each does by convention, with its source: see run --profile"},
     {"--points", OPTION_FLAG, offsetof(arguments, points), NULL,
      "named rounding points, which are also the names of dumped stages"},
     {"--backends", OPTION_FLAG, offsetof(arguments, backends), NULL,
@@ -32,14 +52,16 @@ static const option options[] = {
     {NULL},
 };
 
-static const syntax list_syntax = {"list",
-                                   "usage: verify list OP...\n"
-                                   "       verify list [--ops | --quirks | --points | --backends]\n"
-                                   "       verify list --cases [CASE...]\n"
-                                   "       verify list --matrix [CASE...] [--results=FILE...]\n",
-                                   options,
-                                   "Of an OP it prints all: keys with ranges and presets, tensors with formats and\n"
-                                   "shapes, fills, known mistakes (quirks), rounding points.\n"};
+static const syntax list_syntax = {
+    "list",
+    "usage: verify list OP...\n"
+    "       verify list [--ops | --quirks | --profiles | --points | --backends]\n"
+    "       verify list --cases [CASE...]\n"
+    "       verify list --matrix [CASE...] [--results=FILE...]\n"
+    "       verify list --power [CASE...] [--numerics=TEXT|FILE] [--format=F] [--work=M]\n",
+    options,
+    "Of an OP it prints all: keys with ranges and presets, tensors with formats and\n"
+    "shapes, fills, known mistakes (quirks), rounding points.\n"};
 
 /* A line of the listing; what is wide goes on below its text. */
 __attribute__((format(printf, 3, 4))) static void item(const char *name, int indent, const char *format, ...)
@@ -91,6 +113,24 @@ static void list_quirks(void)
     for (int i = 0; ref_quirk(i); i++) {
         const ref_quirk_row *const q = ref_quirk(i);
         printf("%-24s %-8s %s\n%34s%s\n", q->name, q->op, q->summary, "", q->evidence);
+    }
+}
+
+static void list_profiles(void)
+{
+    char what[300];
+    for (int i = 0; profile_at(i); i++) {
+        const profile *const p = profile_at(i);
+        printf("%s: %s, %s\n", p->name, p->repository, p->as_of);
+        for (const convention *c = p->conventions; c->source; c++) {
+            if (c->key)
+                snprintf(what, sizeof what, "has %s of %s: %.10g", c->key, c->op, c->value);
+            else
+                snprintf(what, sizeof what, "%s of %s: %s", ref_quirk(c->quirk)->name, ref_quirk(c->quirk)->op,
+                         ref_quirk(c->quirk)->summary);
+            print_wrapped(stdout, "    ", what, 6, 100);
+            print_wrapped(stdout, "        ", c->source, 10, 100);
+        }
     }
 }
 
@@ -175,18 +215,30 @@ static int list_cases(const operands *rest)
 /* One thing at a time, and cases and results only where they mean something. */
 static int check_arguments(const arguments *a, const operands *rest)
 {
-    int const things = a->ops + a->quirks + a->points + a->backends + a->cases + a->matrix;
+    int const things = a->ops + a->quirks + a->points + a->backends + a->cases + a->matrix + a->power + a->profiles;
     if (things > 1) return usage_error("list prints one thing at a time; see verify list --help");
     if (a->results.count && !a->matrix)
         return usage_error("--results=%s belongs to list --matrix: add --matrix", a->results.item[0]);
-    const char *const thing = a->quirks ? "quirks" : a->points ? "points" : a->backends ? "backends" : NULL;
+    const char *const of_power = a->numerics ? "numerics" : a->format ? "format" : a->work > 0 ? "work" : NULL;
+    if (of_power && !a->power) return usage_error("--%s belongs to list --power: add --power", of_power);
+    const char *const thing = a->quirks     ? "quirks"
+                              : a->profiles ? "profiles"
+                              : a->points   ? "points"
+                              : a->backends ? "backends"
+                                            : NULL;
     if (rest->count && thing)
         return usage_error("list --%s takes no '%.200s': leave one of them out; verify list OP prints all of an op",
                            thing, rest->word[0]);
-    if (rest->count && !a->cases && !a->matrix && strpbrk(rest->word[0], "@:;=*?["))
-        return usage_error("list takes the case '%.200s' with --cases or --matrix only: add one of them",
+    if (rest->count && !a->cases && !a->matrix && !a->power && strpbrk(rest->word[0], "@:;=*?["))
+        return usage_error("list takes the case '%.200s' with --cases, --matrix or --power only: add one of them",
                            rest->word[0]);
     return EXIT_GOOD;
+}
+
+static int list_power_as(const arguments *a, const operands *rest)
+{
+    power_options const how = {a->numerics, a->work > 0 ? a->work : HUGE_VAL, a->format && !strcmp(a->format, "jsonl")};
+    return list_power(rest, &how);
 }
 
 int command_list(int argc, char **argv)
@@ -199,9 +251,12 @@ int command_list(int argc, char **argv)
     if (code) return code;
     if (a.cases) return list_cases(&rest);
     if (a.matrix) return list_matrix(&rest, &a.results);
+    if (a.power) return list_power_as(&a, &rest);
     if (rest.count) return list_named(&rest);
     if (a.quirks)
         list_quirks();
+    else if (a.profiles)
+        list_profiles();
     else if (a.points)
         list_points();
     else if (a.backends)

@@ -71,7 +71,8 @@ static bool same_options(const pair *p)
     const run_about *const a = &p->first->about, *const b = &p->second->about;
     return same_flag(p, "--strict", a->strict, b->strict) && same_flag(p, "--diagnose", a->diagnose, b->diagnose) &&
            same_flag(p, "--proofs", a->proofs, b->proofs) && same_flag(p, "--verbose", a->verbose, b->verbose) &&
-           same_number(p, "--timeout", a->timeout, b->timeout) && same_requires(p);
+           same_text(p, "--profile", a->profile, b->profile) && same_number(p, "--timeout", a->timeout, b->timeout) &&
+           same_requires(p);
 }
 
 static bool same_environment(const pair *p)

@@ -77,7 +77,8 @@ static int write_head(const plan *pl, const resume_port ports[], journal_line he
     put_line(&head[n], "limits %.17g %.17g", pl->limits.timeout, pl->limits.start);
     snprintf(head[n++].differs, sizeof head->differs, "it has another --timeout or --start-timeout");
     put_line(&head[n], "wanted %u", pl->wanted & ~(unsigned)WANT_GLANCE); /* which depends on the format */
-    snprintf(head[n++].differs, sizeof head->differs, "one of both has --diagnose or --verbose, and the other hasn't");
+    snprintf(head[n++].differs, sizeof head->differs,
+             "one of both has --diagnose, --verbose or --profile, and the other hasn't");
     hash_environment(hash);
     put_line(&head[n], "environment %s", hash);
     snprintf(head[n++].differs, sizeof head->differs, "a variable that begins with DSV3_ has another value");

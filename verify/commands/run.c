@@ -6,6 +6,7 @@
 #include "files/unknown_word.h"
 #include "port/port.h"
 #include "printable.h"
+#include "profile.h"
 #include "reports.h"
 #include "resume.h"
 #include "run/case.h"
@@ -21,6 +22,7 @@ typedef struct {
     const char *format, *out, *resume, *shard;
     port_limits limits;
     int jobs;
+    const char *profile;
     bool strict, proofs, diagnose, verbose;
 } arguments;
 
@@ -44,7 +46,11 @@ static const option options[] = {
      "seconds for one case on one port; default 60", 0.01, 86400},
     {"--start-timeout", OPTION_NUMBER, offsetof(arguments, limits.start), "S",
      "seconds for the start of a port; default 120 for a program, as --timeout for a shared object", 0.01, 86400},
-    {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT counts as failed"},
+    {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL, "SUSPECT and CONVENTION count as failed"},
+    {"--profile", OPTION_WORD, offsetof(arguments, profile), "NAME",
+     "what this public reference does by convention is CONVENTION and no FAIL: deepseek, transformers, "
+     "transformers-2025, vllm, sglang, llama.cpp; verify list --profiles says what and since when",
+     .words = profile_names},
     {"--proofs", OPTION_FLAG, offsetof(arguments, proofs), NULL,
      "verdicts that rest on theorems alone: no statistics, which take most of the time"},
     {"--diagnose", OPTION_FLAG, offsetof(arguments, diagnose), NULL,
@@ -132,7 +138,9 @@ static int use_arguments(session *s, const operands *cases)
     s->reports = (reports){.formats = s->a.format, .out = s->a.out, .kept = &s->a.resume, .kepts = s->a.resume != NULL};
     int code = reports_choose(&s->reports);
     unsigned const looks = s->a.verbose ? WANT_SIGHT : s->reports.sees ? WANT_GLANCE : 0;
-    s->pl.wanted = (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.proofs ? WANT_PROOFS : 0) | looks;
+    unsigned const followed = s->a.profile ? (unsigned)profile_named(s->a.profile) + 1 : 0;
+    s->pl.wanted =
+        WANT_PROFILE * followed | (s->a.diagnose ? WANT_DIAGNOSIS : 0) | (s->a.proofs ? WANT_PROOFS : 0) | looks;
     if (!code) code = add_backends(s);
     if (!code) code = add_cases(s, cases);
     if (!code) code = take_share(s);
@@ -275,6 +283,7 @@ static void note_run(session *s)
     a->proofs = s->a.proofs;
     a->diagnose = s->a.diagnose;
     a->verbose = s->a.verbose;
+    a->profile = s->a.profile;
     a->requires = s->a.requires.count;
     memcpy(a->require, s->a.requires.item, sizeof a->require);
     s->reported.about = a;

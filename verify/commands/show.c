@@ -134,10 +134,7 @@ static bool print_quirks(const problem *p, const ref_numerics *n, void *const da
 /* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
 static void judge_truth(const problem *p, const readings *read, void *const data[], result *r)
 {
-    ref_value *const *const truth = read->truth.value;
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; truth[i] && k < p->tensor[i].count; k++)
-            ref_encode(p->tensor[i].dtype, data[i], k, truth[i][k].hi);
+    write_results(p, &read->truth, data);
     judge(p, &read->truth, &read->legal, &read->own, data, r);
 }
 

@@ -3,6 +3,7 @@
 
 #include "element.h"
 #include "excerpt.h"
+#include "pairs.h"
 #include "reach.h"
 
 #include <math.h>
@@ -78,9 +79,10 @@ typedef struct {
     excerpt few;                      /* ON_FEW_ROWS: of those that fail */
     int64_t failing, failing_first;   /* elements: of the whole, and in that first look */
     int output[MAX_OUTPUTS], outputs; /* tensors with failing elements */
-    int tried[REF_QUIRKS], count;     /* quirks of the op */
+    int tried[REF_QUIRKS], count;     /* quirks of the op, and those of its parts that the formula asks for */
     diagnosis_row found[REF_QUIRKS];  /* of tried[i] */
     bool whole[REF_QUIRKS];           /* found[i] is final */
+    diagnosis_row together;           /* two at once; quirk -1: none explain it */
     const watcher *watched;
     diagnosis_cost cost;
 } search;
@@ -130,7 +132,7 @@ static bool try_quirk(search *s, int i, look how)
     const problem *const p = few ? &s->few.p : s->p;
     const enclosures *const legal = few ? &s->few.legal : s->legal;
     void *const *const got = few ? s->few.data : s->got;
-    s->found[i] = (diagnosis_row){.quirk = s->tried[i]};
+    s->found[i] = (diagnosis_row){.quirk = s->tried[i], .other = -1};
     s->whole[i] = how == ON_THE_WHOLE;
     if (s->watched) s->watched->tell(s->watched->context, s->cost.whole + s->cost.first, s->count);
     s->cost.whole += s->whole[i];
@@ -156,7 +158,7 @@ static bool matters(const search *s, int quirk)
 /* What can't explains nothing: that is known without a reading. */
 static void pass_over(search *s, int i)
 {
-    s->found[i] = (diagnosis_row){.quirk = s->tried[i], .illegal = s->failing, .worst = HUGE_VAL};
+    s->found[i] = (diagnosis_row){.quirk = s->tried[i], .other = -1, .illegal = s->failing, .worst = HUGE_VAL};
     s->whole[i] = true;
 }
 
@@ -205,19 +207,106 @@ static diagnosis_row on_the_whole(const search *s, int i)
     return d;
 }
 
+/* Failing outputs that are choices. Whether a choice is legal with other mistakes only what they allow says. */
+static int failing_choices(const search *s)
+{
+    int n = 0;
+    for (int i = 0; i < s->outputs; i++) n += s->p->op->choice && s->p->tensor[s->output[i]].dtype == DSV3_I32;
+    return n;
+}
+
 /* Few rows where there are such; else exact results, which cost less than what a declaration allows, unless all that are left may
- * be read on the whole. */
+ * be read on the whole, or only choices fail: to an exact reading any is legal. */
 static void choose_look(search *s, int left)
 {
     bool const parted = excerpt_failing(s->p, s->legal, s->got, s->count ? s->count : 1, &s->few);
-    s->first = parted ? ON_FEW_ROWS : left < MOST_CONFIRMED ? ON_THE_WHOLE : EXACTLY;
+    bool const as_declared = left < MOST_CONFIRMED || failing_choices(s) == s->outputs;
+    s->first = parted ? ON_FEW_ROWS : as_declared ? ON_THE_WHOLE : EXACTLY;
     s->failing_first = parted ? count_failing(&s->few.p, &s->few.legal, s->few.data) : s->failing;
+}
+
+/* ---- two at once ---- */
+
+/* An element of an answer beside what the formula gives with mistakes: its distance, of what is allowed, squared, up to a most. */
+static double misfit_of_element(const tensor_info *t, const ref_value *legal, double exact, double got)
+{
+    static const double MOST = 1e4;
+    double const allowed = legal->radius + ref_half_ulp(t->dtype, legal->hi), off = (got - exact) / allowed;
+    if (got == exact || isinf(legal->radius)) return 0;
+    return off * off < MOST ? off * off : MOST; /* NaN too: a choice that the mistakes don't make */
+}
+
+static double misfit(void *context, ref_set quirks)
+{
+    const search *const s = context;
+    bool const few = s->first == ON_FEW_ROWS;
+    const problem *const p = few ? &s->few.p : s->p;
+    const enclosures *const legal = few ? &s->few.legal : s->legal;
+    void *const *const got = few ? s->few.data : s->got;
+    bool const chosen = failing_choices(s) > 0;
+    ref_reading const faulty = {.declared = chosen ? s->n : NULL, .quirks = quirks, .teacher_forced = p->op->staged};
+    enclosures e;
+    double sum = 0;
+    if (!enclose(p, &faulty, chosen ? &ref_dd : &ref_sampled, got, &e)) return HUGE_VAL;
+    for (int i = 0; i < p->tensors; i++)
+        for (int64_t k = 0; e.value[i] && k < p->tensor[i].count; k++)
+            sum += misfit_of_element(&p->tensor[i], &legal->value[i][k], e.value[i][k].hi,
+                                     ref_decode(p->tensor[i].dtype, got[i], k));
+    enclosures_free(&e);
+    return sum;
+}
+
+/* What both leave unexplained of the whole. False: no memory. */
+static bool confirm_pair(const search *s, const pair *named, diagnosis_row *d)
+{
+    ref_set quirks = ref_only(named->first);
+    enclosures quirky;
+    ref_add(&quirks, named->second);
+    *d = (diagnosis_row){.quirk = named->first, .other = named->second};
+    if (!enclose_quirky(s->p, s->n, quirks, s->got, &quirky)) return false;
+    explain(s->p, s->legal, &quirky, s->got, d);
+    enclosures_free(&quirky);
+    return true;
+}
+
+static bool is_explained(const search *s)
+{
+    for (int i = 0; i < s->count; i++)
+        if (s->whole[i] && !s->found[i].illegal) return true;
+    return false;
+}
+
+/* Where no quirk alone explains everything, two may. False: no memory. */
+static bool try_pairs(search *s)
+{
+    s->together.quirk = -1;
+    if (is_explained(s)) return true;
+    const problem *const p = s->first == ON_FEW_ROWS ? &s->few.p : s->p;
+    double const dearer = failing_choices(s) ? 10 : 1;
+    pairing of = {.most = affordable_pairs(dearer * p->op->work(p->prob.bytes))};
+    for (int i = 0; i < s->count; i++)
+        if (ref_has(s->legal->asked, s->tried[i]) && !(s->first == ON_FEW_ROWS && excerpt_misleads(s->tried[i])))
+            of.quirk[of.count++] = s->tried[i];
+    pair const nearest = nearest_pair(&of, misfit, s);
+    if (!pair_stands_out(&nearest)) return true;
+    if (!confirm_pair(s, &nearest, &s->together)) return false;
+    if (s->together.illegal) s->together.quirk = -1;
+    return true;
+}
+
+/* Those of the op come first: of two that explain the same its own is named. */
+static void list_quirks(search *s)
+{
+    for (int parts = 0; parts < 2; parts++)
+        for (int q = 0; ref_quirk(q); q++) {
+            bool const own = !strcmp(ref_quirk(q)->op, s->p->op->name);
+            if (parts ? !own && ref_has(s->legal->asked, q) : own) s->tried[s->count++] = q;
+        }
 }
 
 static bool search_all(search *s)
 {
-    for (int q = 0; ref_quirk(q); q++)
-        if (!strcmp(ref_quirk(q)->op, s->p->op->name)) s->tried[s->count++] = q;
+    list_quirks(s);
     note_failing(s);
     int left = 0;
     for (int i = 0; i < s->count; i++)
@@ -226,7 +315,7 @@ static bool search_all(search *s)
         else
             pass_over(s, i);
     choose_look(s, left);
-    bool const good = try_all(s) && confirm(s);
+    bool const good = try_all(s) && confirm(s) && try_pairs(s);
     if (s->first == ON_FEW_ROWS) excerpt_close(&s->few);
     return good;
 }
@@ -238,11 +327,12 @@ bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, 
     bool const good = search_all(&s);
     r->diagnoses = 0;
     for (int i = 0; good && i < s.count; i++) insert_diagnosis(r, on_the_whole(&s, i));
+    if (good && s.together.quirk >= 0) insert_diagnosis(r, s.together);
     if (cost) *cost = s.cost;
     return good;
 }
 
-static int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)
+int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)
 {
     int64_t apart = 0;
     *count = 0;

@@ -21,14 +21,18 @@ typedef struct {
     void *context;
 } watcher;
 
-/* Tries every quirk of the op on an answer that is no legal result; legal: what is, under n. Quirks get a first look: where rows stand
+/* Tries every quirk of the op and of its parts on an answer that is no legal result; legal: what is, under n. Quirks get a first look: where rows stand
  * for themselves on a few that fail, else by their exact results if there are many. Only the likeliest is read on the whole as n says:
  * one, or up to three that explain as much as one another. A quirk that doesn't explain most of its first look counts as one that
  * explains nothing. Those that leave the fewest elements unexplained come first. An element of which a quirk allows any value is
- * unexplained: where the reference itself reads NaN every answer would fit. Sets diagnoses and diagnosis[] of the result. watched and
+ * unexplained: where the reference itself reads NaN every answer would fit. Where none explains everything, two at once may: the
+ * nearest pair counts if it does. Sets diagnoses and diagnosis[] of the result. watched and
  * cost may be NULL. False: no memory. */
 bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
               const watcher *watched, diagnosis_cost *cost);
+
+/* Counts the elements whose values in a and b have nothing in common, and all elements in *count. */
+int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count);
 
 /* Counts the elements whose legal results with the quirks and without have nothing in common, and all
  * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */

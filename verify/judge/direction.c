@@ -118,6 +118,8 @@ void directions_forget(directions *all)
 {
     for (int i = 0; i < all->count; i++) free(all->of[i].d);
     free(all->truth);
+    all->truth = NULL;
+    all->count = 0;
 }
 
 /* ---- words ---- */
@@ -131,20 +133,16 @@ void direction_name(const direction *way, char *text, size_t cap)
     snprintf(text, cap, "%s%.40s", prefixes[way->kind], way->name);
 }
 
-void direction_describe(const direction *way, const filtered *f, char *text, size_t cap)
+void direction_describe(const direction *way, double size, double sd, char *text, size_t cap)
 {
     switch (way->kind) {
-    case MISTAKE: snprintf(text, cap, "%.6g +- %.1g of %s", f->size, f->sd, way->name); return;
-    case LEFT_OUT: snprintf(text, cap, "%s, %.6g +- %.1g of it", way->name, f->size, f->sd); return;
-    case CONSTANT:
-        snprintf(text, cap, "%s is %.9g +- %.1g of what it should be", way->name, 1 + f->size, f->sd);
-        return;
-    case SCALE: snprintf(text, cap, "%s is %.9g +- %.1g of what it should be", way->name, 1 + f->size, f->sd); return;
-    case BIAS: snprintf(text, cap, "%s lies %.6g +- %.1g farther from 0", way->name, f->size, f->sd); return;
-    case OFFSET: snprintf(text, cap, "%s lies %.6g +- %.1g higher", way->name, f->size, f->sd); return;
-    case SLOT:
-        snprintf(text, cap, "the %s is %.9g +- %.1g of what it should be", way->name, 1 + f->size, f->sd);
-        return;
+    case MISTAKE: snprintf(text, cap, "%.6g +- %.1g of %s", size, sd, way->name); return;
+    case LEFT_OUT: snprintf(text, cap, "%s, %.6g +- %.1g of it", way->name, size, sd); return;
+    case CONSTANT: snprintf(text, cap, "%s is %.9g +- %.1g of what it should be", way->name, 1 + size, sd); return;
+    case SCALE: snprintf(text, cap, "%s is %.9g +- %.1g of what it should be", way->name, 1 + size, sd); return;
+    case BIAS: snprintf(text, cap, "%s lies %.6g +- %.1g farther from 0", way->name, size, sd); return;
+    case OFFSET: snprintf(text, cap, "%s lies %.6g +- %.1g higher", way->name, size, sd); return;
+    case SLOT: snprintf(text, cap, "the %s is %.9g +- %.1g of what it should be", way->name, 1 + size, sd); return;
     }
 }
 

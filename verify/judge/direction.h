@@ -7,7 +7,7 @@
 
 #include "filter.h"
 
-enum { MOST_DIRECTIONS = 128 };
+enum { MOST_DIRECTIONS = 160 };
 
 /* What a direction is of. */
 typedef enum { MISTAKE, LEFT_OUT, CONSTANT, SCALE, BIAS, OFFSET, SLOT } kind;
@@ -20,7 +20,7 @@ typedef struct {
     double *d;     /* (n) */
 } direction;
 
-/* Those of a problem with these tensors. */
+/* Those of a problem with these tensors. They outlive both, which may lie elsewhere for another port. */
 typedef struct {
     const problem *p;
     void *const *data;
@@ -36,7 +36,7 @@ void directions_forget(directions *all);
 
 /* What the direction is called, alone and with how much of it was found. */
 void direction_name(const direction *way, char *text, size_t cap);
-void direction_describe(const direction *way, const filtered *f, char *text, size_t cap);
+void direction_describe(const direction *way, double size, double sd, char *text, size_t cap);
 
 /* Of two names for nearly the same: a mistake that is there is there once; a little of one is rather something else. */
 double direction_oddness(const problem *p, const direction *way, const filtered *f);

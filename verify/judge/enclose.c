@@ -111,15 +111,20 @@ void readings_free(readings *r)
     enclosures_free(&r->own);
 }
 
+void write_results(const problem *p, const enclosures *e, void *const data[])
+{
+    for (int t = 0; t < p->tensors; t++)
+        for (int64_t i = 0; e->value[t] && i < p->tensor[t].count; i++)
+            ref_encode(p->tensor[t].dtype, data[t], i, e->value[t][i].hi);
+}
+
 bool decide_own(const problem *p, ref_set quirks, void *const data[])
 {
     ref_reading const rd = {.quirks = quirks};
     enclosures own;
     if (!p->op->staged) return true;
     if (!enclose(p, &rd, &ref_dd, data, &own)) return false;
-    for (int t = 0; t < p->tensors; t++)
-        for (int64_t i = 0; own.value[t] && i < p->tensor[t].count; i++)
-            ref_encode(p->tensor[t].dtype, data[t], i, own.value[t][i].hi);
+    write_results(p, &own, data);
     enclosures_free(&own);
     return true;
 }

@@ -44,6 +44,9 @@ typedef struct {
 bool readings_open(const problem *p, const ref_numerics *n, void *const data[], readings *out);
 void readings_free(readings *r);
 
+/* Puts results into the outputs in data, each rounded to its format. */
+void write_results(const problem *p, const enclosures *e, void *const data[]);
+
 /* Puts the reference's own outputs into data; nothing if the op isn't staged. False: no memory. */
 bool decide_own(const problem *p, ref_set quirks, void *const data[]);
 

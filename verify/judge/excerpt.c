@@ -26,6 +26,8 @@ static const axis_row axes[] = {
     {"mla_decode", "num_attention_heads", 1, NULL},
     {"mla_prefill", "num_attention_heads", 1, NULL},
     {"mla_prefill_backward", "num_attention_heads", 1, NULL},
+    {"linear_backward", "in_features", 1, NULL},
+    {"embed_backward", "hidden_size", 1, NULL},
     {"swiglu", "n_tokens", 1, NULL},
     {"swiglu", "intermediate_size", 1, NULL},
     {"gate_backward", "n_tokens", 1, NULL},

@@ -16,55 +16,19 @@ static double along(const double *a, const double *w, int64_t n)
     return sum;
 }
 
-/* Of the ports of the null along w, as they were drawn or as they wrote it: they share what they share. */
-static double variance_of_ports(const null_ports *null, const double *written, const double *w)
-{
-    double sum = 0, squares = 0;
-    for (int k = 0; k < null->ports; k++) {
-        double const y = along(written + k * null->n, w, null->n) - along(null->mean, w, null->n);
-        sum += y, squares += y * y;
-    }
-    return (squares - sum * sum / null->ports) / (null->ports - 1);
-}
+/* ---- directions and their weights ---- */
 
-/* Of y, when so much of the direction is there: which elements it takes past the middle between two results is chance. */
-static double variance_of_flips(const null_ports *null, const double *d, const double *w, double size)
+/* In room: what the direction changes, and that times weights. */
+static void weigh_smooth(const null_ports *null, const double *d, double *moved, double *w)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < null->n; i++)
-        if (w[i] != 0 && !null_scatters(null, i))
-            sum += fmin(fabs(size * d[i]), null->ulp[i] / 4) * null->ulp[i] * w[i] * w[i];
-    return sum;
-}
-
-/* w: d times weights; ports: what those of the null have. */
-static filtered filter_along(const null_ports *null, const double *ports, const double *d, const double *w)
-{
-    double y = 0, of_elements = 0, largest = 0, dw = 0, dd = 0;
     for (int64_t i = 0; i < null->n; i++) {
-        if (w[i] == 0) continue;
-        y += (null->got[i] - null->mu[i]) * w[i];
-        of_elements += null->variance[i] * w[i] * w[i];
-        largest = fmax(largest, fabs(w[i]) * fmin(null->ulp[i], null_scatters(null, i) ? 3 * null->sd[i] : HUGE_VAL));
-        dw += d[i] * w[i];
-        dd += d[i] * d[i] * null->weight[i];
+        moved[i] = isfinite(d[i]) ? d[i] : 0;
+        w[i] = moved[i] * null->weight[i];
     }
-    if (!(dw > 0)) return (filtered){0};
-    double const v = (1 + 1.0 / null->ports) * fmax(variance_of_ports(null, ports, w), of_elements);
-    double const of_size = v + largest * largest / 4 + variance_of_flips(null, d, w, y / dw);
-    return (filtered){bernstein(y, v, largest), bernstein(dw, v, largest), y / sqrt(dd), y / dw, sqrt(of_size) / dw};
 }
 
-filtered filter_smooth(const null_ports *null, const double *d)
+static void weigh_rounded(const null_ports *null, const double *d, double *moved, double *w)
 {
-    double *const w = null->room;
-    for (int64_t i = 0; i < null->n; i++) w[i] = isfinite(d[i]) ? d[i] * null->weight[i] : 0;
-    return filter_along(null, null->drawn, d, w);
-}
-
-filtered filter_rounded(const null_ports *null, const double *d)
-{
-    double *const w = null->room, *const moved = null->room + null->n;
     for (int o = 0; o < null->outputs; o++) {
         const null_output *const t = &null->output[o];
         for (int64_t i = t->first; i < t->first + t->count; i++) {
@@ -73,15 +37,99 @@ filtered filter_rounded(const null_ports *null, const double *d)
             w[i] = moved[i] * 4 / (null->ulp[i] * null->ulp[i]);
         }
     }
-    return filter_along(null, null->written, moved, w);
 }
 
-filtered filter_both(const null_ports *null, const double *d)
+/* ---- filters ---- */
+
+/* Of the ports of the null along w, as they were drawn or as they wrote it: they share what they share. */
+static double variance_of_ports(const null_ports *null, const double *written, const double *w)
 {
-    filtered const smooth = filter_smooth(null, d), rounded = filter_rounded(null, d);
-    if (!(fabs(rounded.t) > fabs(smooth.t)))
-        return (filtered){smooth.t, fmax(smooth.t_of_one, rounded.t_of_one), smooth.z, smooth.size, smooth.sd};
-    return (filtered){rounded.t, fmax(smooth.t_of_one, rounded.t_of_one), smooth.z, smooth.size, smooth.sd};
+    double const middle = along(null->mean, w, null->n);
+    double sum = 0, squares = 0;
+    for (int k = 0; k < null->ports; k++) {
+        double const y = along(written + k * null->n, w, null->n) - middle;
+        sum += y, squares += y * y;
+    }
+    return (squares - sum * sum / null->ports) / (null->ports - 1);
+}
+
+/* Of y, when so much of the direction is there: which elements it takes past the middle between two results is chance. */
+static double variance_of_flips(const null_ports *null, const double *d, double size)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < null->n; i++) {
+        double const w = isfinite(d[i]) ? d[i] * null->weight[i] : 0;
+        if (w != 0 && !null_scatters(null, i)) sum += fmin(fabs(size * d[i]), null->ulp[i] / 4) * null->ulp[i] * w * w;
+    }
+    return sum;
+}
+
+/* w: what moves times weights; ports: what those of the null have. */
+static weighing weigh(const null_ports *null, const double *ports, const double *moved, const double *w)
+{
+    weighing s = {0};
+    double of_elements = 0;
+    for (int64_t i = 0; i < null->n; i++) {
+        if (w[i] == 0) continue;
+        of_elements += null->variance[i] * w[i] * w[i];
+        s.largest =
+            fmax(s.largest, fabs(w[i]) * fmin(null->ulp[i], null_scatters(null, i) ? 3 * null->sd[i] : HUGE_VAL));
+        s.of_one += moved[i] * w[i];
+    }
+    if (!(s.of_one > 0)) return (weighing){0};
+    s.variance = (1 + 1.0 / null->ports) * fmax(variance_of_ports(null, ports, w), of_elements);
+    return s;
+}
+
+/* The direction's own length. */
+static double squared_along(const null_ports *null, const double *d)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < null->n; i++)
+        if (isfinite(d[i])) sum += d[i] * d[i] * null->weight[i];
+    return sum;
+}
+
+/* 0 where the direction moves nothing. */
+static double sigmas(const weighing *s, double y)
+{
+    return s->of_one > 0 ? bernstein(y, s->variance, s->largest) : 0;
+}
+
+filter filter_open(const null_ports *null, const double *d, double *room)
+{
+    double *const moved = room, *const w = room + null->n;
+    filter f = {.squared = squared_along(null, d)};
+    weigh_smooth(null, d, moved, w);
+    f.smooth = weigh(null, null->drawn, moved, w);
+    weigh_rounded(null, d, moved, w);
+    f.rounded = weigh(null, null->written, moved, w);
+    f.t_of_one = fmax(sigmas(&f.smooth, f.smooth.of_one), sigmas(&f.rounded, f.rounded.of_one));
+    return f;
+}
+
+filtered filter_apply(const null_ports *null, const filter *f, const double *d, const double *off, double *room)
+{
+    double *const moved = room, *const w = room + null->n;
+    weigh_smooth(null, d, moved, w);
+    double const smooth = along(off, w, null->n), t = sigmas(&f->smooth, smooth);
+    weigh_rounded(null, d, moved, w);
+    double const t_of_rounded = f->rounded.of_one > 0 ? sigmas(&f->rounded, along(off, w, null->n)) : 0;
+    filtered const found = {.t = fabs(t_of_rounded) > fabs(t) ? t_of_rounded : t};
+    if (!(f->smooth.of_one > 0)) return found;
+    return (filtered){found.t, smooth / sqrt(f->squared), smooth / f->smooth.of_one};
+}
+
+double filter_error(const null_ports *null, const filter *f, const double *d, double size)
+{
+    const weighing *const s = &f->smooth;
+    if (!(s->of_one > 0)) return 0;
+    return sqrt(s->variance + s->largest * s->largest / 4 + variance_of_flips(null, d, size)) / s->of_one;
+}
+
+void filter_subtract(const null_ports *null, const double *got, double *off)
+{
+    for (int64_t i = 0; i < null->n; i++) off[i] = null->weight[i] > 0 ? got[i] - null->mu[i] : 0;
 }
 
 /* ---- population ---- */
@@ -102,24 +150,33 @@ static double chi2_of_port(const null_ports *null, const null_output *t, int k)
 
 enum { MANY = 20 }; /* a chi^2 that many elements make up */
 
-scattered population(const null_ports *null, int output)
+scatter scatter_of_ports(const null_ports *null, int output)
 {
     const null_output *const t = &null->output[output];
-    double chi2 = 0, expected = 0, variance = 0, largest = 1, least = HUGE_VAL;
+    scatter s = {.most = 1, .least = HUGE_VAL};
     for (int64_t i = t->first; i < t->first + t->count; i++) {
         if (!(null->weight[i] > 0)) continue;
         double const e = null_scatters(null, i) ? 1 : null->variance[i] / (null->ulp[i] * null->ulp[i]);
-        chi2 += square_of(null, i, null->got[i] - null->mu[i]);
-        expected += e;
-        variance += null_scatters(null, i) ? 2 : e;
+        s.expected += e;
+        s.variance += null_scatters(null, i) ? 2 : e;
     }
     for (int k = 0; k < null->ports; k++) {
         double const one = chi2_of_port(null, t, k);
-        largest = fmax(largest, one);
-        least = fmin(least, one);
+        s.most = fmax(s.most, one);
+        s.least = fmin(s.least, one);
     }
-    double const most = fmax(expected, largest);
-    return (scattered){chi2 / most, bernstein(chi2 - most, variance, 1), least > MANY ? chi2 / least : 1};
+    s.most = fmax(s.expected, s.most);
+    return s;
+}
+
+scattered population(const null_ports *null, int output, const scatter *ports, const double *off)
+{
+    const null_output *const t = &null->output[output];
+    double chi2 = 0;
+    for (int64_t i = t->first; i < t->first + t->count; i++)
+        if (null->weight[i] > 0) chi2 += square_of(null, i, off[i]);
+    return (scattered){chi2 / ports->most, bernstein(chi2 - ports->most, ports->variance, 1),
+                       ports->least > MANY ? chi2 / ports->least : 1};
 }
 
 /* ---- all of it ---- */
@@ -129,6 +186,13 @@ static double squared(const null_ports *null, const double *port)
     double sum = 0;
     for (int64_t i = 0; i < null->n; i++) sum += (port[i] - null->mu[i]) * (port[i] - null->mu[i]) * null->weight[i];
     return sum;
+}
+
+double filter_most(const null_ports *null)
+{
+    double most = 0;
+    for (int k = 0; k < null->ports; k++) most = fmax(most, squared(null, null->written + k * null->n));
+    return most;
 }
 
 /* Last places that the direction flips, in the same metric. */
@@ -141,10 +205,10 @@ static double flipped(const null_ports *null, const double *d, double size)
     return sum;
 }
 
-bool filter_explains(const null_ports *null, const double *d, const filtered *found)
+bool filter_explains(const null_ports *null, const double *d, const filtered *found, double most, const double *off)
 {
-    double const got = squared(null, null->got), along = found->z * found->z;
-    double most = 0;
-    for (int k = 0; k < null->ports; k++) most = fmax(most, squared(null, null->written + k * null->n));
+    double got = 0;
+    for (int64_t i = 0; i < null->n; i++) got += off[i] * off[i] * null->weight[i];
+    double const along = found->z * found->z;
     return got - along <= 1.5 * most + 2 * flipped(null, d, found->size) + 2e-4 * got;
 }

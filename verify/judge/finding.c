@@ -1,8 +1,11 @@
 /* See finding.h. */
 #include "finding.h"
 
+#include "pairs.h"
+
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const double SUSPECT_T = 6, FAIL_T = 12, SUSPECT_RATIO = 4, FAIL_RATIO = 8;
 
@@ -41,60 +44,133 @@ static void note_filter(const direction *way, const filtered *f, finding *all)
     senses *const s = &all->found;
     s->filters++;
     if (fabs(f->t) > fabs(s->t)) s->t = f->t;
-    if (way->quirk >= 0) {
-        s->known++;
-        if (f->t_of_one >= FAIL_T) ref_add(&s->sees, way->quirk);
-    }
     if (all->way) {
         bool const tied = fabs(fabs(f->z) - fabs(all->named.z)) <= 1e-3 * fabs(all->named.z);
-        if (tied ? direction_oddness(all->all->p, way, f) >= direction_oddness(all->all->p, all->way, &all->named)
+        if (tied ? direction_oddness(all->p, way, f) >= direction_oddness(all->p, all->way, &all->named)
                  : fabs(f->z) < fabs(all->named.z))
             return;
     }
     all->named = *f, all->way = way;
 }
 
-static void note_population(const null_ports *null, int output, finding *all)
+/* What the case would show, whatever the port wrote. */
+static void note_sight(const known_null *k, const direction *way, const filter *f, senses *s)
+{
+    if (way->quirk >= 0) {
+        s->known++;
+        if (f->t_of_one >= FAIL_T) ref_add(&s->sees, way->quirk);
+    }
+    if (way->kind == SCALE && shows(&k->null, way->output, f->t_of_one))
+        s->shown |= 1u << k->null.output[way->output].tensor_out;
+}
+
+static void note_population(const known_null *k, int output, const double *off, finding *all)
 {
     senses *const s = &all->found;
-    scattered const c = population(null, output);
+    scattered const c = population(&k->null, output, &k->output[output], off);
     all->thin = fmin(all->thin, c.thin);
     if (c.ratio <= s->ratio) return;
     s->ratio = c.ratio, s->ratio_t = c.t;
-    snprintf(s->population, sizeof s->population, "%.31s", all->all->p->tensor[null->output[output].tensor].name);
+    snprintf(s->population, sizeof s->population, "%.31s", all->p->tensor[k->null.output[output].tensor].name);
 }
 
-static finding sense_beside(const directions *all, const null_ports *null)
+static void name(const known_null *k, const filter *f, const double *off, finding *all)
 {
-    finding f = {.all = all, .thin = 1};
-    for (int i = 0; i < all->count; i++) {
-        filtered const one = filter_both(null, all->of[i].d);
-        note_filter(&all->of[i], &one, &f);
-        if (all->of[i].kind == SCALE && shows(null, all->of[i].output, one.t_of_one))
-            f.found.shown |= 1u << null->output[all->of[i].output].tensor_out;
+    const direction *const way = all->way;
+    senses *const s = &all->found;
+    s->size = all->named.size, s->quirk = way->quirk;
+    s->sd = filter_error(&k->null, f, way->d, s->size);
+    s->alone = filter_explains(&k->null, way->d, &all->named, k->most, off);
+    direction_name(way, s->filter, sizeof s->filter);
+    direction_describe(way, s->size, s->sd, s->words, sizeof s->words);
+}
+
+bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f)
+{
+    const known_null *const k = nulls_beside(s, n, seed);
+    const direction *const of = s->all.of;
+    if (!k) return false;
+    *f = (finding){.p = s->all.p, .beside = &k->null, .thin = 1};
+    filter_subtract(&k->null, s->got, s->off);
+    for (int i = 0; i < s->all.count; i++) {
+        filtered const one = filter_apply(&k->null, &k->filter[i], of[i].d, s->off, s->room);
+        note_filter(&of[i], &one, f);
+        note_sight(k, &of[i], &k->filter[i], &f->found);
     }
-    for (int o = 0; o < null->outputs; o++) note_population(null, o, &f);
-    for (int64_t i = 0; i < null->n; i++) f.lost += null->weight[i] == 0;
-    if (!f.way) return f;
-    f.found.size = f.named.size, f.found.sd = f.named.sd, f.found.quirk = f.way->quirk;
-    f.found.alone = filter_explains(null, f.way->d, &f.named);
-    direction_name(f.way, f.found.filter, sizeof f.found.filter);
-    direction_describe(f.way, &f.named, f.found.words, sizeof f.found.words);
-    return f;
+    for (int o = 0; o < k->null.outputs; o++) note_population(k, o, s->off, f);
+    for (int64_t i = 0; i < k->null.n; i++) f->lost += k->null.weight[i] == 0;
+    if (f->way) name(k, &k->filter[f->way - of], s->off, f);
+    return true;
 }
 
-bool find_among(directions *all, const null_ports *null, finding *f)
+/* ---- two at once ---- */
+
+/* An answer beside ports of one null. */
+typedef struct {
+    const nulls *kept;
+    const null_ports *null;
+    const double *off; /* what the answer is off */
+    double *d;         /* room for a direction */
+} beside;
+
+/* What the mistakes change, into b->d. False: no memory. */
+static bool change_of(const beside *b, ref_set quirks)
 {
-    bool const good = all->truth || directions_find(all, null);
-    if (good) *f = sense_beside(all, null);
-    return good;
+    const directions *const all = &b->kept->all;
+    if (!null_formula(all->p, b->null, quirks, all->data, b->d, NULL)) return false;
+    for (int64_t i = 0; i < b->null->n; i++) b->d[i] -= all->truth[i];
+    return true;
 }
 
-bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding *f)
+static double misfit(void *context, ref_set quirks)
+{
+    const beside *const b = context;
+    double sum = 0;
+    if (!change_of(b, quirks)) return HUGE_VAL;
+    for (int64_t i = 0; i < b->null->n; i++) {
+        double const left = b->off[i] - (isfinite(b->d[i]) ? b->d[i] : 0);
+        sum += b->null->weight[i] * left * left;
+    }
+    return sum;
+}
+
+static pair pair_of_mistakes(beside *b)
+{
+    const directions *const all = &b->kept->all;
+    pairing of = {.enough = 1.5 * filter_most(b->null), .most = affordable_pairs(all->p->op->work(all->p->prob.bytes))};
+    for (int i = 0; i < all->count; i++)
+        if (all->of[i].quirk >= 0) of.quirk[of.count++] = all->of[i].quirk;
+    return nearest_pair(&of, misfit, b);
+}
+
+/* False: no memory. */
+static bool name_pair(beside *b, senses *found)
+{
+    double *const room = b->kept->room;
+    pair const nearest = pair_of_mistakes(b);
+    if (!pair_stands_out(&nearest)) return true;
+    ref_set quirks = ref_only(nearest.first);
+    ref_add(&quirks, nearest.second);
+    if (!change_of(b, quirks)) return false;
+    filter const f = filter_open(b->null, b->d, room);
+    filtered const one = filter_apply(b->null, &f, b->d, b->off, room);
+    if (!filter_explains(b->null, b->d, &one, filter_most(b->null), b->off)) return true;
+    pair_name(nearest.first, nearest.second, found->filter, sizeof found->filter);
+    found->size = one.size, found->sd = filter_error(b->null, &f, b->d, one.size);
+    snprintf(found->words, sizeof found->words, "%.6g +- %.1g of %s", found->size, found->sd, found->filter);
+    found->quirk = -1, found->alone = true;
+    return true;
+}
+
+bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found)
 {
     null_ports null;
-    if (!null_open(all->p, n, all->data, seed, &null)) return false;
-    bool const good = find_among(all, &null, f);
+    if (!null_open(s->all.p, n, s->all.data, seed, &null)) return false;
+    null_leave_out(&null, s->got);
+    filter_subtract(&null, s->got, s->off);
+    beside b = {s, &null, s->off, malloc(((size_t)null.n + 1) * sizeof *b.d)};
+    bool const good = b.d && name_pair(&b, found);
+    free(b.d);
     null_close(&null);
     return good;
 }

@@ -2,10 +2,11 @@
 #ifndef FINDING_H
 #define FINDING_H
 
-#include "direction.h"
+#include "nulls.h"
 
 typedef struct {
-    const directions *all;
+    const problem *p;
+    const null_ports *beside; /* until another is asked for */
     senses found;
     filtered named;
     const direction *way; /* the one that it is of; NULL: none yet */
@@ -13,11 +14,11 @@ typedef struct {
     int64_t lost;         /* elements that aren't numbers in all ports */
 } finding;
 
-/* Beside these ports; finds the directions first unless they are there. False: no memory. */
-bool find_among(directions *all, const null_ports *null, finding *f);
+/* Beside ports that are drawn from a seed and have this arithmetic. False: no memory. */
+bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f);
 
-/* Beside ports that are drawn from a seed and have this arithmetic. */
-bool find_beside(directions *all, const ref_numerics *n, uint64_t seed, finding *f);
+/* Of the answer that find_beside saw last, which no direction explains alone: two known mistakes that do, if there are, get the name. False: no memory. */
+bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found);
 
 /* Rarer than honest ports are; and rarer than any. */
 bool is_suspect(const senses *s);

@@ -9,6 +9,7 @@ static const struct {
     int block; /* products, after which a sum is cut; 0: it isn't */
 } sums[] = {{"to nearest", 0}, {"sums of 16 toward 0", 16}, {"sums of 4 toward 0", 4}, {"sums toward 0", 1}};
 enum { SUMS = sizeof sums / sizeof *sums };
+_Static_assert((int)SUMS <= (int)MOST_SUMS, "callers have room for all");
 
 int ladder_sums(const ref_numerics *n)
 {

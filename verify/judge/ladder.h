@@ -14,6 +14,8 @@ typedef struct {
     ref_set rounded; /* of the open points, those that are rounded */
 } rung;
 
+enum { MOST_SUMS = 4 };
+
 /* How many ways of summing are open: 1 if that is declared. */
 int ladder_sums(const ref_numerics *n);
 

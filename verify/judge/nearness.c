@@ -39,7 +39,7 @@ static double distance(const null_ports *narrow, const double *d, const null_por
     return sum;
 }
 
-double distance_of_answer(const null_ports *narrow, const double *d)
+double distance_of_answer(const null_ports *narrow, const double *d, const double *got)
 {
     int64_t unknown = 0, all = 0;
     for (int o = 0; o < narrow->outputs; o++) {
@@ -47,13 +47,13 @@ double distance_of_answer(const null_ports *narrow, const double *d)
         for (int64_t i = t->first; t->dtype != DSV3_F32 && i < t->first + t->count; i++, all++)
             unknown += !is_foretold(narrow, narrow, d, i);
     }
-    return all ? (distance(narrow, d, narrow, narrow->got) + (double)unknown) / (double)all : 1;
+    return all ? (distance(narrow, d, narrow, got) + (double)unknown) / (double)all : 1;
 }
 
-double nearness(const null_ports *narrow, const double *d, const null_ports *wider)
+double nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider)
 {
     double nearest = HUGE_VAL;
     for (int k = 0; k < wider->ports; k++)
         nearest = fmin(nearest, distance(narrow, d, wider, wider->written + k * wider->n));
-    return nearest > MANY ? distance(narrow, d, wider, narrow->got) / nearest : 1;
+    return nearest > MANY ? distance(narrow, d, wider, got) / nearest : 1;
 }

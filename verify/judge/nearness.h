@@ -9,10 +9,11 @@
 
 /* How far the answer lies from the line, squared, in last places of an element in the mean: 1 for each that isn't foretold to
  * one. */
-double distance_of_answer(const null_ports *narrow, const double *d);
+double distance_of_answer(const null_ports *narrow, const double *d, const double *got);
 
 /* How far the answer lies from the line, squared, over that of the nearest port of the wider null; 1: too few last places are
- * moved to tell. d (n): the mistake. Both are of the same outputs. */
-double nearness(const null_ports *narrow, const double *d, const null_ports *wider);
+ * moved to tell. d (n): the mistake; got (n): the answer. Both are of the same outputs; the
+ * wider one has its ports yet. */
+double nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider);
 
 #endif

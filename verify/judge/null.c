@@ -139,15 +139,21 @@ bool null_scatters(const null_ports *null, int64_t i)
     return null->sd[i] > 0.3 * null->ulp[i];
 }
 
-static void describe(const null_ports *null, const null_output *t, int64_t i)
+/* Counts nowhere from now on. */
+static void leave_out(null_ports *null, int64_t i)
+{
+    null->mu[i] = null->variance[i] = null->mean[i] = null->sd[i] = null->weight[i] = 0;
+    for (int k = 0; k < null->ports; k++) null->drawn[k * null->n + i] = null->written[k * null->n + i] = 0;
+}
+
+static void describe(null_ports *null, const null_output *t, int64_t i)
 {
     for (int k = 0; k < null->ports; k++)
         null->written[k * null->n + i] = written_by(t, k, null->drawn[k * null->n + i]);
     measure(null, null->drawn, i);
     double const mean = null->mean[i], sd = null->sd[i], ulp = null->ulp[i] = 2 * ref_half_ulp(t->dtype, mean);
-    if (!isfinite(mean) || !isfinite(sd) || !isfinite(null->got[i]) || !isfinite(ulp)) {
-        null->mu[i] = null->variance[i] = null->got[i] = null->mean[i] = null->sd[i] = null->weight[i] = 0;
-        for (int k = 0; k < null->ports; k++) null->drawn[k * null->n + i] = null->written[k * null->n + i] = 0;
+    if (!isfinite(mean) || !isfinite(sd) || !isfinite(ulp)) {
+        leave_out(null, i);
         return;
     }
     null->weight[i] = 1 / (sd * sd + ulp * ulp / 12);
@@ -159,14 +165,13 @@ static void describe(const null_ports *null, const null_output *t, int64_t i)
 
 static bool open_arrays(null_ports *null)
 {
-    size_t const n = (size_t)null->n, arrays = 9 + 2 * (size_t)null->ports;
-    double *const all = malloc((arrays * n + 1) * sizeof *all);
-    if (!all) return false;
-    double **const each[] = {&null->got, &null->mean,     &null->sd,     &null->ulp,
-                             &null->mu,  &null->variance, &null->weight, &null->room};
-    for (size_t k = 0; k < sizeof each / sizeof *each; k++) *each[k] = all + k * n;
-    null->drawn = all + 9 * n; /* room has two */
-    null->written = null->drawn + (size_t)null->ports * n;
+    double **const each[NULL_ARRAYS] = {&null->mean, &null->sd, &null->ulp, &null->mu, &null->variance, &null->weight};
+    size_t const n = (size_t)null->n, ports = (size_t)null->ports;
+    double *const all = malloc((NULL_ARRAYS * n + 1) * sizeof *all);
+    null->drawn = malloc((2 * ports * n + 1) * sizeof *null->drawn);
+    if (!all || !null->drawn) return free(all), free(null->drawn), false;
+    for (size_t k = 0; k < NULL_ARRAYS; k++) *each[k] = all + k * n;
+    null->written = null->drawn + ports * n;
     return true;
 }
 
@@ -181,14 +186,43 @@ bool null_open(const problem *p, const ref_numerics *n, void *const data[], uint
     }
     for (int o = 0; o < out->outputs; o++) {
         const null_output *const t = &out->output[o];
-        ref_decode_all(t->dtype, data[t->tensor], 0, t->count, out->got + t->first);
         for (int64_t i = 0; i < t->count; i++) describe(out, t, t->first + i);
     }
     return true;
 }
 
+void null_let_go(null_ports *null)
+{
+    free(null->drawn);
+    null->drawn = null->written = NULL;
+}
+
 void null_close(null_ports *null)
 {
-    free(null->got);
+    null_let_go(null);
+    free(null->mean);
     *null = (null_ports){.n = 0};
+}
+
+/* ---- an answer ---- */
+
+void null_read(const null_ports *null, void *const data[], double *got)
+{
+    for (int o = 0; o < null->outputs; o++) {
+        const null_output *const t = &null->output[o];
+        ref_decode_all(t->dtype, data[t->tensor], 0, t->count, got + t->first);
+    }
+}
+
+bool null_has_holes(const null_ports *null, const double *got)
+{
+    for (int64_t i = 0; i < null->n; i++)
+        if (null->weight[i] > 0 && !isfinite(got[i])) return true;
+    return false;
+}
+
+void null_leave_out(null_ports *null, const double *got)
+{
+    for (int64_t i = 0; i < null->n; i++)
+        if (!isfinite(got[i])) leave_out(null, i);
 }

@@ -8,7 +8,7 @@
 #include "enclose.h"
 #include "result.h"
 
-enum { NULL_PORTS = 32 };
+enum { NULL_PORTS = 32, NULL_ARRAYS = 6 /* that stay */ };
 
 /* One output of the vector. */
 typedef struct {
@@ -22,18 +22,17 @@ typedef struct {
 /* What a port with such an output writes of a number. */
 double null_written(const null_output *t, double v);
 
-/* Each array has n elements; drawn and written (ports, n). An element that isn't a number in all, or has no legal error, has weight 0. */
+/* Each array has n elements; drawn and written (ports, n), until the ports are let go. An element that isn't a number in all of them
+ * has weight 0. */
 typedef struct {
     int64_t n;
     int ports, outputs;
     null_output output[MAX_OUTPUTS];
-    double *got;             /* what the port wrote */
-    double *drawn, *written; /* by the ports: before the last rounding, and behind it */
+    double *drawn, *written; /* by the ports: before the last rounding, and behind it; NULL: they are gone */
     double *mean, *sd;       /* of those */
     double *ulp;             /* the distance of the output format's values there */
     double *mu, *variance;   /* of what is written */
     double *weight;          /* 1 / (sd^2 + ulp^2 / 12) */
-    double *room;            /* (2, n): for whoever computes */
 } null_ports;
 
 /* Is it an output of the vector? */
@@ -42,9 +41,17 @@ bool has_numbers(const tensor_info *t);
 /* Do the ports differ by last places in element i? */
 bool null_scatters(const null_ports *null, int64_t i);
 
-/* Draws the ports; the outputs in data are the port's. False: no memory, and nothing to free. */
+/* Draws the ports; decisions and stages in data are the port's. False: no memory, and nothing to free. */
 bool null_open(const problem *p, const ref_numerics *n, void *const data[], uint64_t seed, null_ports *out);
+void null_let_go(null_ports *null); /* of the ports: what they are like stays */
 void null_close(null_ports *null);
+
+/* What a port wrote, as such a vector. */
+void null_read(const null_ports *null, void *const data[], double *got);
+
+/* Is something no number there that is one in all ports? Such elements are left out before anything is made of the ports. */
+bool null_has_holes(const null_ports *null, const double *got);
+void null_leave_out(null_ports *null, const double *got);
 
 /* The formula's outputs as one such vector, with mistakes, in the sampled tier. False: no memory. */
 bool null_formula(const problem *p, const null_ports *null, ref_set quirks, void *const data[], double *vector,

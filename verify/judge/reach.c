@@ -8,6 +8,9 @@ typedef struct {
     const char *outputs;
 } reach_row;
 
+#define ROTATED    "q|attn_output|y kv"
+#define NORMALISED "q_a_layernorm|q|attn_output|y kv"
+
 static const reach_row rows[] = {
     {QUIRK_A1_latent_scale, "attn_output|y"},
     {QUIRK_R6_no_mscale, "attn_output|y"},
@@ -50,11 +53,44 @@ static const reach_row rows[] = {
     {QUIRK_E4_shared_twice, "y"},
 };
 
-const char *reach_of(int quirk)
+/* Mistakes of other ops, within mla and moe. Of any other op with parts nothing is known. */
+static const reach_row in_mla[] = {
+    {QUIRK_A1_absorbed_scale, "attn_output|y"},
+    {QUIRK_A1_nope_scale_prefill, "attn_output|y"},
+    {QUIRK_A9_not_itself_prefill, "attn_output|y"},
+    {QUIRK_R1_half_split, ROTATED},
+    {QUIRK_R4_sign_flipped, ROTATED},
+    {QUIRK_R7_mscale_on_cos, ROTATED},
+    {QUIRK_R9_yarn_off, ROTATED},
+    {QUIRK_R10_untruncated, ROTATED},
+    {QUIRK_R10_clamp_half, ROTATED},
+    {QUIRK_M10_position_ahead, ROTATED},
+    {QUIRK_A2_mean_subtracted, NORMALISED},
+    {QUIRK_A3_eps_missing, NORMALISED},
+    {QUIRK_A3_eps_outside, NORMALISED},
+};
+
+static const reach_row in_moe[] = {
+    {QUIRK_G1_bias_in_weights, "topk_weight"}, {QUIRK_G2_group_max, "topk_idx"},
+    {QUIRK_G2_group_sum_of_two, "topk_idx"},   {QUIRK_G2_group_top_k_over_m, "topk_idx"},
+    {QUIRK_G3_masked_to_zero, "topk_idx"},     {QUIRK_G4_ungrouped, "topk_idx"},
+    {QUIRK_G5_not_normalised, "topk_weight"},  {QUIRK_G7_scaled_twice, "topk_weight"},
+};
+
+#define FIND(rows, quirk) find(rows, sizeof rows / sizeof *rows, quirk)
+
+static const char *find(const reach_row *row, size_t n, int quirk)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].quirk == quirk) return rows[i].outputs;
+    for (size_t i = 0; i < n; i++)
+        if (row[i].quirk == quirk) return row[i].outputs;
     return NULL;
+}
+
+const char *reach_of(int quirk, const char *in)
+{
+    if (!strcmp(ref_quirk(quirk)->op, in)) return FIND(rows, quirk);
+    if (!strcmp(in, "mla")) return FIND(in_mla, quirk);
+    return strcmp(in, "moe") ? NULL : FIND(in_moe, quirk);
 }
 
 /* The first of the outputs "a|b|c" that the problem has: `length` bytes. NULL: it has none of them. */
@@ -71,7 +107,7 @@ static const tensor_info *first_present(const problem *p, const char *names, siz
 
 bool reached(int quirk, const problem *p, bool outputs[])
 {
-    const char *s = reach_of(quirk);
+    const char *s = reach_of(quirk, p->op->name);
     if (!s) return false;
     for (size_t n; *s; s += n, s += strspn(s, " ")) {
         n = strcspn(s, " ");

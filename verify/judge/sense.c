@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
+enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
 
 /* ---- where it holds ---- */
 
@@ -36,13 +37,14 @@ static bool is_fine(const ref_numerics *n)
 
 /* A search for the rung that explains everything, or most. */
 typedef struct {
-    directions *all;
+    nulls *kept;
     const ref_numerics *declared;
     rung best;
-    finding found; /* beside its ports */
-    /* Of all rungs, the ports that foretell the answer best with the mistake that is named beside them; and how far off. */
-    null_ports nearest;
-    const direction *with;
+    senses found; /* beside the best */
+    int64_t lost; /* likewise */
+    /* The rung that foretells the answer best with the mistake that is named beside it; how far off it is. */
+    rung nearest;
+    const direction *with; /* NULL: none yet */
     double off;
     int tried; /* rungs */
     bool any, memory;
@@ -56,79 +58,63 @@ static bool is_too_wide(const rung *r, const finding *f)
     return (r->sums > 0 || !ref_is_empty(r->rounded)) && f->thin < THIN;
 }
 
-/* Does a rung that was tried foretell what was written, with the mistake named beside it, as no port could be foretold that rounds what
- * this one does? */
-static bool is_foretold(const search *s, const rung *r, const null_ports *null)
+static ref_numerics numerics_of(const search *s, const rung *r)
 {
-    static const double NEAR = 0.002;
-    return s->with && !ref_is_empty(r->rounded) && nearness(&s->nearest, s->with->d, null) < NEAR;
+    return ladder_numerics(s->kept->all.p->op->name, s->declared, r);
 }
 
-/* Keeps the ports if they foretell the answer better than those so far; else they are closed. */
-static void keep_nearest(search *s, null_ports *null, const direction *with)
+/* Does a rung that was tried foretell what was written, with the mistake named beside it, as no port could be foretold that rounds what
+ * this one does? */
+static bool is_foretold(search *s, const rung *r)
 {
-    double const off = with ? distance_of_answer(null, with->d) : HUGE_VAL;
-    bool const nearer = with && (!s->with || off < s->off);
-    null_close(nearer ? &s->nearest : null);
-    if (nearer) s->nearest = *null, s->with = with, s->off = off;
+    static const double NEAR = 0.002;
+    null_ports wider;
+    if (!s->with || ref_is_empty(r->rounded)) return false;
+    ref_numerics const narrow = numerics_of(s, &s->nearest), wide = numerics_of(s, r);
+    const known_null *const k = nulls_beside(s->kept, &narrow, FIRST_SEED);
+    s->memory = k && null_open(s->kept->all.p, &wide, s->kept->all.data, FIRST_SEED, &wider);
+    if (!s->memory) return false;
+    null_leave_out(&wider, s->kept->got);
+    bool const foretold = nearness(&k->null, s->with->d, s->kept->got, &wider) < NEAR;
+    null_close(&wider);
+    return foretold;
+}
+
+/* Keeps the rung if it foretells the answer better than those so far. */
+static void keep_nearest(search *s, const rung *r, const finding *f, double off)
+{
+    if (!f->way || s->foretold || (s->with && off >= s->off)) return;
+    s->nearest = *r, s->with = f->way, s->off = off;
 }
 
 /* Does it explain more of the elements of the first, or as many better? */
 static bool explains_more(const search *s, const finding *f)
 {
-    return !s->any || (f->lost <= s->found.lost && unexplained(&f->found) < unexplained(&s->found.found));
+    return !s->any || (f->lost <= s->lost && unexplained(&f->found) < unexplained(&s->found));
 }
 
 /* Is it the best so far? */
 static bool try_rung(search *s, const rung *r)
 {
-    const char *const name = s->all->p->op->name;
-    ref_numerics const n = ladder_numerics(name, s->declared, r);
-    null_ports null;
+    ref_numerics const n = numerics_of(s, r);
     finding f;
     s->tried++;
-    if (!null_open(s->all->p, &n, s->all->data, FIRST_SEED, &null)) return s->memory = false;
-    s->foretold = is_foretold(s, r, &null);
-    if (!s->foretold) s->memory = find_among(s->all, &null, &f);
-    bool const better = s->memory && !s->foretold && !is_too_wide(r, &f) && explains_more(s, &f);
-    keep_nearest(s, &null, s->memory && !s->foretold ? f.way : NULL);
-    if (!better) return false;
-    ladder_describe(name, s->declared, r, f.found.rung, sizeof f.found.rung);
-    s->any = true, s->best = *r, s->found = f;
+    s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
+    if (!s->memory) return false;
+    double const off = f.way ? distance_of_answer(f.beside, f.way->d, s->kept->got) : 0;
+    bool const better = !is_too_wide(r, &f) && explains_more(s, &f);
+    s->foretold = better && is_foretold(s, r);
+    keep_nearest(s, r, &f, off);
+    if (!better || s->foretold) return false;
+    ladder_describe(s->kept->all.p->op->name, s->declared, r, f.found.rung, sizeof f.found.rung);
+    s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
     return true;
 }
 
 static bool is_done(const search *s)
 {
     enum { MOST_RUNGS = 48 };
-    return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found.found));
-}
-
-/* Sums of each kind, with no intermediate rounded, then with all. */
-static void try_plain_rungs(search *s, ref_set open)
-{
-    int const sums = ladder_sums(s->declared);
-    for (int k = 0; k < sums && !is_done(s); k++) try_rung(s, &(rung){k, ref_none()});
-    s->foretold = ref_is_empty(open);
-    for (int k = 0; k < sums && !is_done(s) && !s->foretold; k++) try_rung(s, &(rung){k, open});
-}
-
-/* From the best one on, one matter after another is settled the other way if that explains more. */
-static void change_one_by_one(search *s, ref_set open)
-{
-    bool better = true;
-    while (better && !is_done(s)) {
-        better = false;
-        for (int i = 0; ref_point(i) && !is_done(s); i++) {
-            if (!ref_has(open, i)) continue;
-            rung other = s->best;
-            other.rounded.word[i / 64] ^= (uint64_t)1 << i % 64;
-            better |= try_rung(s, &other);
-        }
-        if (ref_is_empty(s->best.rounded)) continue; /* all sums of that were tried */
-        for (int k = 0; k < ladder_sums(s->declared) && !is_done(s); k++)
-            if (k != s->best.sums) better |= try_rung(s, &(rung){k, s->best.rounded});
-    }
+    return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found));
 }
 
 /* Are its first tensor and its outputs? */
@@ -149,16 +135,49 @@ static ref_set open_points(const problem *p, const ref_numerics *declared)
     return is_binary32(p) ? scales : open;
 }
 
-/* The rung's arithmetic in *n. False: no memory. */
-static bool find_rung(directions *all, const ref_numerics *declared, ref_numerics *n, senses *found)
+/* Sums of each kind, with no intermediate rounded, then with all. Returns how many there are. */
+static int plain_rungs(const problem *p, const ref_numerics *declared, rung rungs[])
 {
-    ref_set const open = open_points(all->p, declared);
-    search s = {.all = all, .declared = declared, .memory = true};
-    try_plain_rungs(&s, open);
-    change_one_by_one(&s, open);
-    *n = ladder_numerics(all->p->op->name, declared, &s.best);
-    *found = s.found.found;
-    null_close(&s.nearest);
+    ref_set const open = open_points(p, declared), rounded[] = {ref_none(), open};
+    int const sums = ladder_sums(declared), count = ref_is_empty(open) ? sums : 2 * sums;
+    for (int i = 0; i < count; i++) rungs[i] = (rung){i % sums, rounded[i / sums]};
+    return count;
+}
+
+static void try_plain_rungs(search *s)
+{
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(s->kept->all.p, s->declared, rungs);
+    for (int i = 0; i < count && !is_done(s) && !s->foretold; i++) try_rung(s, &rungs[i]);
+}
+
+/* From the best one on, one matter after another is settled the other way if that explains more. */
+static void change_one_by_one(search *s)
+{
+    ref_set const open = open_points(s->kept->all.p, s->declared);
+    bool better = true;
+    while (better && !is_done(s)) {
+        better = false;
+        for (int i = 0; ref_point(i) && !is_done(s); i++) {
+            if (!ref_has(open, i)) continue;
+            rung other = s->best;
+            other.rounded.word[i / 64] ^= (uint64_t)1 << i % 64;
+            better |= try_rung(s, &other);
+        }
+        if (ref_is_empty(s->best.rounded)) continue; /* all sums of that were tried */
+        for (int k = 0; k < ladder_sums(s->declared) && !is_done(s); k++)
+            if (k != s->best.sums) better |= try_rung(s, &(rung){k, s->best.rounded});
+    }
+}
+
+/* The rung's arithmetic in *n. False: no memory. */
+static bool find_rung(nulls *kept, const ref_numerics *declared, ref_numerics *n, senses *found)
+{
+    search s = {.kept = kept, .declared = declared, .memory = true};
+    try_plain_rungs(&s);
+    change_one_by_one(&s);
+    *n = numerics_of(&s, &s.best);
+    *found = s.found;
     return s.memory;
 }
 
@@ -186,34 +205,46 @@ static void decide(const senses *s, bool confirmed, result *r)
     r->statistical = true;
     if (!is_suspect(s)) {
         r->v = PASS;
-        *r->why = *r->way_out = 0;
+        *r->why = 0;
         return;
     }
     r->v = confirmed ? FAIL : SUSPECT;
     describe(s, r->why, sizeof r->why);
 }
 
+/* What one direction doesn't explain alone, or not quite, two mistakes may, beside the ports of the rung. False: no memory. */
+static bool name_both(nulls *kept, const ref_numerics *n, senses *found)
+{
+    return !is_suspect(found) || find_pair(kept, n, FIRST_SEED, found);
+}
+
 /* False: no memory. */
-static bool sense_legal(directions *all, const ref_numerics *declared, result *r)
+static bool sense_legal(nulls *kept, const ref_numerics *declared, result *r)
 {
     ref_numerics n;
-    finding again = {.all = all};
-    if (!find_rung(all, declared, &n, &r->sensed)) return false;
+    finding again;
+    if (!find_rung(kept, declared, &n, &r->sensed) || !name_both(kept, &n, &r->sensed)) return false;
     bool const settled = ladder_sums(declared) == 1; /* else the rungs stand for too few ports */
     bool const wrong = settled && is_wrong(&r->sensed);
-    if (wrong && !find_beside(all, &n, SECOND_SEED, &again)) return false;
+    if (wrong && !find_beside(kept, &n, SECOND_SEED, &again)) return false;
     if (is_suspect(&r->sensed) || r->v == VACUOUS) decide(&r->sensed, wrong && is_wrong(&again.found), r);
     return true;
 }
 
 /* An answer that the balls refuse has its verdict; beside the first rung it gets a name. */
-static bool sense_illegal(directions *all, const ref_numerics *declared, result *r)
+static bool sense_illegal(nulls *kept, const ref_numerics *declared, result *r)
 {
-    search s = {.all = all, .declared = declared, .memory = true};
-    try_rung(&s, &(rung){0, ref_none()});
-    r->sensed = s.found.found;
-    null_close(&s.nearest);
-    return s.memory;
+    search s = {.kept = kept, .declared = declared, .memory = true};
+    rung const first = {0, ref_none()};
+    ref_numerics const n = numerics_of(&s, &first);
+    try_rung(&s, &first);
+    r->sensed = s.found;
+    return s.memory && name_both(kept, &n, &r->sensed);
+}
+
+static bool is_refused(const result *r)
+{
+    return r->v == FAIL || r->v == NOT_A_NUMBER || r->v == UNWRITTEN;
 }
 
 /* Which share of the case costs a second: multiply-adds are many for the orders of sums, elements for what is drawn. */
@@ -225,16 +256,57 @@ static double affordable(const problem *p)
     return fmin(5e7 / (p->op->work(p->prob.bytes) + 1), 1.5e5 / (elements + 1));
 }
 
-bool sense(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[], result *r)
+/* Looks at the whole, or at rows that stand for it. Which share of it that is; below 1 there is an excerpt to close. */
+static double look_at(nulls *kept, const problem *p, const enclosures *legal, void *const data[], excerpt *part)
+{
+    double const share = affordable(p);
+    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, part);
+    nulls_look_at(kept, whole ? p : &part->p, whole ? data : part->data, !whole);
+    return whole ? 1 : part->share;
+}
+
+bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+           result *r)
 {
     excerpt part;
-    double const share = affordable(p);
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
-    bool const whole = share >= 1 || !legal || !excerpt_spread(p, legal, data, share, &part);
-    directions all = {.p = whole ? p : &part.p, .data = whole ? data : part.data, .excerpt = !whole};
-    bool const good = (r->v == FAIL ? sense_illegal : sense_legal)(&all, declared, r);
-    r->sensed.share = whole ? 1 : part.share;
-    directions_forget(&all);
-    if (!whole) excerpt_close(&part);
+    double const share = look_at(kept, p, legal, data, &part);
+    bool const good = (is_refused(r) ? sense_illegal : sense_legal)(kept, declared, r);
+    r->sensed.share = share;
+    if (r->choice_illegal && !(r->diagnoses && !r->diagnosis[0].illegal))
+        r->sensed.alone = false; /* filters see no choices */
+    if (share < 1) excerpt_close(&part);
+    return good;
+}
+
+/* ---- what would be found ---- */
+
+/* The least of what would be found beside this rung and others; of NAN and a number fmin takes the number. False: no memory. */
+static bool promise_beside(nulls *kept, const ref_numerics *declared, const rung *r, double sigmas[])
+{
+    ref_numerics const n = ladder_numerics(kept->all.p->op->name, declared, r);
+    const known_null *const k = nulls_beside(kept, &n, FIRST_SEED);
+    if (!k) return false;
+    for (int i = 0; i < kept->all.count; i++) {
+        int const q = kept->all.of[i].quirk;
+        if (q >= 0) sigmas[q] = fmin(sigmas[q], k->filter[i].t_of_one);
+    }
+    return true;
+}
+
+bool sense_mistakes(const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
+                    double sigmas[])
+{
+    excerpt part;
+    nulls kept = {.count = 0};
+    rung rungs[MOST_PLAIN_RUNGS];
+    int const count = plain_rungs(p, declared, rungs);
+    bool good = true;
+    for (int q = 0; q < REF_QUIRKS; q++) sigmas[q] = (double)NAN;
+    if (!is_like_real_data(p) || !is_fine(declared)) return true;
+    double const share = look_at(&kept, p, legal, data, &part);
+    for (int i = 0; good && i < count; i++) good = promise_beside(&kept, declared, &rungs[i], sigmas);
+    nulls_forget(&kept);
+    if (share < 1) excerpt_close(&part);
     return good;
 }

@@ -85,9 +85,7 @@ static bool judge_truth_of(const problem *p, const ref_numerics *n, verdict *v)
     result *const r = calloc(1, sizeof *r);
     bool const good = r && decide_own(p, ref_none(), data) && readings_open(p, n, data, &read);
     if (good) {
-        for (int i = 0; i < p->tensors; i++)
-            for (int64_t k = 0; read.truth.value[i] && k < p->tensor[i].count; k++)
-                ref_encode(p->tensor[i].dtype, data[i], k, read.truth.value[i][k].hi);
+        write_results(p, &read.truth, data);
         judge(p, &read.truth, &read.legal, &read.own, data, r);
         readings_free(&read);
         *v = r->v;

@@ -30,6 +30,12 @@ typedef struct {
     unsigned left_out[MAX_STEPS]; /* of a port that ran: optional outputs that it left alone (without.h), by step */
 } answer;
 
+/* Are there outputs? Of a port that left elements unwritten these hold NaN there, a choice -1. */
+static inline bool answer_has_outputs(const answer *a)
+{
+    return a->outcome == PORT_RAN || a->outcome == PORT_UNWRITTEN;
+}
+
 /* The port was skipped: `why` becomes the sentence of the reason; own_words where only the port can say it. */
 void answer_skip(answer *a, skip_reason reason, const char *own_words);
 

@@ -154,7 +154,7 @@ static bool serve_case(desk *d, const problem *p, bool given)
         answer_set(&a, PORT_NOT_ASKED, "no memory for the tensors");
     fault_rest();
     bool const sent =
-        send_answer(d, &a) && (a.outcome != PORT_RAN || send_outputs(d->answers, d->serial, p, t.written[0]));
+        send_answer(d, &a) && (!answer_has_outputs(&a) || send_outputs(d->answers, d->serial, p, t.written[0]));
     trial_close(&t);
     return sent;
 }
@@ -305,7 +305,7 @@ static void ask(native *n, const problem *pr, void *const data[], bool given, an
         return answer_set(a, PORT_NOT_ASKED, "an input can't be read");
     }
     await(n, &until, a);
-    if (a->outcome != PORT_RAN) return;
+    if (!answer_has_outputs(a)) return;
     wire_state const state = receive_outputs(n, pr, data, &until);
     if (state != WIRE_GOOD) give_up(n, state, &until, a);
 }

@@ -12,6 +12,7 @@
 #include "settle.h"
 #include "twin.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -437,6 +438,19 @@ static bool still_poisoned(const trial *t, int i, int64_t k, size_t size)
     return true;
 }
 
+/* What is still poisoned becomes what no port writes. */
+static void mark_holes(const trial *t)
+{
+    for (int i = 0; i < t->p->tensors; i++) {
+        const tensor_info *const info = &t->p->tensor[i];
+        double const none = info->dtype == DSV3_I32 ? -1 : (double)NAN;
+        if (!is_output(t, i)) continue;
+        for (int64_t k = 0; k < info->count; k++)
+            if (still_poisoned(t, i, k, ref_dtype_size(info->dtype)))
+                ref_encode(info->dtype, t->written[0][t->first + i], k, none);
+    }
+}
+
 /* The runs differ in tensor i: it was left alone, which is for the judge if it is optional; else elements were left as they were,
  * or the port isn't deterministic. */
 static bool explain_difference(trial *t, int i)
@@ -453,6 +467,7 @@ static bool explain_difference(trial *t, int i)
                  (long long)unwritten, (long long)info->count, info->name, (long long)first);
     else
         snprintf(why, sizeof why, "two runs on the same inputs differ in %s", info->name);
+    if (unwritten) mark_holes(t);
     return fail(t, unwritten ? PORT_UNWRITTEN : PORT_NONDET, why);
 }
 

@@ -13,6 +13,7 @@ typedef struct {
     char started[32]; /* ISO 8601, UTC */
     double timeout;   /* seconds */
     bool strict, proofs, diagnose, verbose;
+    const char *profile; /* the reference whose conventions count; NULL: none */
     int requires;
     const char *require[MOST_REQUIRES]; /* backends that must have been judged */
     environment environment;

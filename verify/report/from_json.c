@@ -1,6 +1,7 @@
 /* See from_json.h. */
 #include "from_json.h"
 
+#include "profile.h"
 #include "verdict.h"
 
 #include <math.h>
@@ -131,9 +132,11 @@ static bool read_diagnosis(json_t *list, result *r)
     for (int i = 0; i < r->diagnoses; i++) {
         json_t *const row = json_array_get(list, (size_t)i);
         diagnosis_row *const d = &r->diagnosis[i];
+        const char *const other = json_string_value(json_object_get(row, "and"));
         d->quirk = quirk_named(json_string_value(json_object_get(row, "mistake")));
-        if (d->quirk < 0 || !get_whole(row, "illegal", &d->illegal) || !get_number(row, "worst", &d->worst) ||
-            !get_whole(row, "undecided", &d->undecided))
+        d->other = quirk_named(other);
+        if (d->quirk < 0 || (other && d->other < 0) || !get_whole(row, "illegal", &d->illegal) ||
+            !get_number(row, "worst", &d->worst) || !get_whole(row, "undecided", &d->undecided))
             return false;
     }
     return true;
@@ -225,6 +228,8 @@ static bool read_options(json_t *from, run_about *a)
         a->require[i] = json_string_value(json_array_get(require, (size_t)i));
         if (!a->require[i]) return false;
     }
+    a->profile = json_string_value(json_object_get(from, "profile"));
+    if (!lacks(from, "profile") && (!a->profile || profile_named(a->profile) < 0)) return false;
     return (lacks(from, "proofs") || get_bool(from, "proofs", &a->proofs)) && get_bool(from, "strict", &a->strict) &&
            get_bool(from, "diagnose", &a->diagnose) && get_bool(from, "verbose", &a->verbose) &&
            get_number(from, "timeout", &a->timeout);

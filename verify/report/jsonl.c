@@ -132,8 +132,10 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
     }
     fprintf(f, ",\"diagnosis\":[");
     for (int i = 0; i < r->diagnoses; i++) {
-        fprintf(f, "%s{\"mistake\":\"%s\",\"illegal\":%lld", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name,
-                (long long)r->diagnosis[i].illegal);
+        const ref_quirk_row *const other = ref_quirk(r->diagnosis[i].other);
+        fprintf(f, "%s{\"mistake\":\"%s\"", i ? "," : "", ref_quirk(r->diagnosis[i].quirk)->name);
+        if (other) fprintf(f, ",\"and\":\"%s\"", other->name);
+        fprintf(f, ",\"illegal\":%lld", (long long)r->diagnosis[i].illegal);
         print_json_number(f, "worst", r->diagnosis[i].worst);
         fprintf(f, ",\"undecided\":%lld", (long long)r->diagnosis[i].undecided);
         fputc('}', f);
@@ -173,6 +175,7 @@ static void print_options(FILE *f, const report_run *run)
     const run_about *const a = run->about;
     fprintf(f, ",\"options\":{\"strict\":%s,\"proofs\":%s,\"diagnose\":%s,\"verbose\":%s", json_bool(a->strict),
             json_bool(a->proofs), json_bool(a->diagnose), json_bool(a->verbose));
+    if (a->profile) fprintf(f, ",\"profile\":\"%s\"", a->profile);
     print_json_number(f, "timeout", a->timeout);
     print_json_number(f, "start_timeout", longest_start(run));
     fprintf(f, ",\"require\":[");

@@ -32,6 +32,13 @@ static void print_backend_row(FILE *f, const char *backend, const char *absent, 
     fprintf(f, "%.0f elements judged\n", t->elements[b]);
 }
 
+void report_verdicts(FILE *f, const tally *t, verdict v)
+{
+    int n = 0;
+    for (int b = 0; b < MAX_BACKENDS; b++) n += t->by_backend[b][v];
+    if (n) fprintf(f, "(%d %s)\n", n, verdict_name(v));
+}
+
 void report_closing(FILE *f, const tally *t)
 {
     if (t->shards > 1) fprintf(f, "shard %d of %d: ", t->shard, t->shards);

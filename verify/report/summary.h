@@ -19,6 +19,9 @@ typedef struct {
 
 void tally_add(tally *t, int which, const result *r, bool strict);
 
+/* "(2 CONVENTION)", if there are any. */
+void report_verdicts(FILE *f, const tally *t, verdict v);
+
 /* The last line of a text: "N passed, N failed, N skipped"; of one shard, which it is before that. */
 void report_closing(FILE *f, const tally *t);
 

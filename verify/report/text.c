@@ -15,7 +15,7 @@
 /* "PASS(proved)" rests on theorems alone. */
 static void print_verdict(char *text, size_t cap, const result *r)
 {
-    bool const decided = r->v == PASS || r->v == FAIL;
+    bool const decided = r->v == PASS || r->v == FAIL || r->v == CONVENTION;
     snprintf(text, cap, "%s%s%s", verdict_name(r->v),
              !decided         ? ""
              : r->statistical ? "(statistical)"
@@ -88,8 +88,11 @@ static void print_worst(FILE *f, const output_stats *s)
 /* What a quirk explains of so many illegal elements, most of them. */
 static void describe_explanation(const diagnosis_row *d, int64_t outside, char *text, size_t cap)
 {
-    const ref_quirk_row *const q = ref_quirk(d->quirk);
-    if (d->illegal)
+    const ref_quirk_row *const q = ref_quirk(d->quirk), *const other = ref_quirk(d->other);
+    if (other)
+        snprintf(text, cap, "%s and %s together explain all %lld: %s; and %s", q->name, other->name, (long long)outside,
+                 q->summary, other->summary);
+    else if (d->illegal)
         snprintf(text, cap, "%s would explain all but %lld of %lld: %s", q->name, (long long)d->illegal,
                  (long long)outside, q->summary);
     else
@@ -107,13 +110,13 @@ static void describe_no_explanation(const result *r, char *text, size_t cap)
         snprintf(text, cap, "no known mistake explains it");
 }
 
-/* The quirks that explain everything, or else the one that explains most; of a few elements any explains some by chance. */
+/* The quirks that explain everything, or else the one that explains most. */
 static void print_diagnosis(FILE *f, const result *r)
 {
-    char text[300];
+    char text[600];
     int64_t outside = 0;
     for (int i = 0; i < r->outputs; i++) outside += r->output[i].outside;
-    if (2 * r->diagnosis[0].illegal >= outside) {
+    if (!result_is_diagnosed(r)) {
         describe_no_explanation(r, text, sizeof text);
         print_wrapped(f, "  mistake", text, 11, SCREEN_COLUMNS);
         return;
@@ -137,13 +140,19 @@ static int count_blind(const result *r)
     return n;
 }
 
-/* What filters make of an illegal answer. */
+enum { SUSPECT_SIGMAS = 6 };
+
+/* What filters make of an illegal answer, or of what there is of one. */
 static void print_senses(FILE *f, const result *r)
 {
     char text[300];
     if (!r->sensed.filters || r->statistical) return;
-    snprintf(text, sizeof text, "%s%s", r->sensed.words,
-             r->sensed.alone ? ": that is all" : ", and more that this doesn't explain");
+    const char *const where = r->v == UNWRITTEN ? "where it wrote: " : r->v == NOT_A_NUMBER ? "in its numbers: " : "";
+    if (fabs(r->sensed.t) < SUSPECT_SIGMAS && r->sensed.alone)
+        snprintf(text, sizeof text, "%sno mistake, %.1f sigmas", where, fabs(r->sensed.t));
+    else
+        snprintf(text, sizeof text, "%s%s%s", where, r->sensed.words,
+                 r->sensed.alone ? ": that is all" : ", and more that this doesn't explain");
     print_wrapped(f, "  measured", text, 11, SCREEN_COLUMNS);
 }
 
@@ -209,7 +218,7 @@ static void print_block(FILE *f, const char *id, const repro *again, const resul
     for (int i = 0; i < r->outputs; i++)
         if (r->output[i].outside) print_worst(f, &r->output[i]);
     if (r->diagnoses) print_diagnosis(f, r);
-    if (r->v == FAIL) print_senses(f, r);
+    if (r->v == FAIL || r->v == NOT_A_NUMBER || r->v == UNWRITTEN) print_senses(f, r);
     if (*r->undiagnosed) print_wrapped(f, "  mistake", r->undiagnosed, 11, SCREEN_COLUMNS);
     print_would_pass(f, r);
     if (*r->choice) print_wrapped(f, r->choice_illegal ? "  choice" : "  flip", r->choice, 11, SCREEN_COLUMNS);
@@ -433,6 +442,7 @@ static void close_screen(const text_report *t, const tally *counts)
     if (!t->whole) fputs("(no memory for all of the table)\n", t->f);
     fputc('\n', t->f);
     if (counts->suspect) fprintf(t->f, "(%d SUSPECT)\n", counts->suspect);
+    report_verdicts(t->f, counts, CONVENTION);
     print_ways(t, counts);
     print_absent(t);
     report_closing(t->f, counts);

@@ -7,6 +7,13 @@
 #include "judge_answer.h"
 #include "sequence.h"
 
+/* An answer that isn't whole may still be that of a known mistake. */
+static void diagnose_unjudged(case_state *c, unsigned wanted, result *r)
+{
+    if (r->v == UNWRITTEN && !(wanted & WANT_PROOFS)) name_incomplete(c, r);
+    if (!r->sensed.filters) note_undiagnosed(r);
+}
+
 static void run_call(const problem *p, void *const given[], port *const ports[], int count, unsigned wanted,
                      result results[])
 {
@@ -17,7 +24,7 @@ static void run_call(const problem *p, void *const given[], port *const ports[],
         if (ask(p, c ? c->data : NULL, given != NULL, ports[b], &a, r)) /* 2: ask */
             judge_answer(c, a.left_out[0], wanted, r);                  /* 3 to 7 */
         else if (wanted & WANT_DIAGNOSIS)
-            note_undiagnosed(r);
+            diagnose_unjudged(c, wanted, r);
     }
     case_close(c);
 }

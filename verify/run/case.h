@@ -10,7 +10,8 @@ enum {
     WANT_DIAGNOSIS = 1, /* the known mistake of an answer that fails */
     WANT_SIGHT = 2,     /* of a PASS, which known mistakes the case sees: the reference is read anew for each */
     WANT_GLANCE = 4,    /* of a run, which known mistakes its cases see together: glance.h */
-    WANT_PROOFS = 8     /* verdicts that rest on theorems alone: no statistics */
+    WANT_PROOFS = 8,    /* verdicts that rest on theorems alone: no statistics */
+    WANT_PROFILE = 16   /* times the number of a profile, from 1 on: what that reference does by convention is no bug */
 };
 
 /* Judges what each port makes of a problem; the steps and their order are those of docs/harness.md, the port before the reference.

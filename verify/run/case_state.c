@@ -13,6 +13,7 @@ void case_close(case_state *c)
     enclosures_free(&c->truth);
     enclosures_free(&c->legal);
     enclosures_free(&c->alone);
+    nulls_forget(&c->nulls);
     free(c);
 }
 
@@ -49,9 +50,13 @@ bool enclose_results(case_state *c, const ref_numerics *n, result *r)
     bool const staged = c->p->op->staged;
     ref_reading const exact = {.teacher_forced = staged}, conforming = {.declared = n, .teacher_forced = staged},
                       alone = {.teacher_forced = false};
-    if (staged) drop(&c->truth, &c->has_truth);
-    if (staged || strcmp(c->declared, r->declared)) drop(&c->legal, &c->has_legal);
+    char forced[FINGERPRINT_TEXT];
+    forced_outputs(c->p, c->data, forced);
+    bool const same = !strcmp(forced, c->forced);
+    if (!same) drop(&c->truth, &c->has_truth);
+    if (!same || strcmp(c->declared, r->declared)) drop(&c->legal, &c->has_legal);
     memcpy(c->declared, r->declared, sizeof c->declared);
+    memcpy(c->forced, forced, sizeof c->forced);
     c->own = staged ? &c->alone : &c->truth;
     bool const good = enclose_once(c, &exact, &c->truth, &c->has_truth) &&
                       enclose_once(c, &conforming, &c->legal, &c->has_legal) &&

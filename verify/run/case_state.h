@@ -4,6 +4,7 @@
 
 #include "case/fill.h"
 #include "judge/judge.h"
+#include "judge/nulls.h"
 #include "result.h"
 
 /* What doesn't depend on the port is made once. */
@@ -15,6 +16,8 @@ typedef struct {
     enclosures truth, legal, alone;
     bool has_truth, has_legal, has_alone;
     char declared[REF_NUMERICS_CAP]; /* by a port: legal is what is legal under it */
+    char forced[FINGERPRINT_TEXT];   /* what truth and legal take from a port */
+    nulls nulls;                     /* what statistics know */
     const enclosures *own;           /* the reference's own decisions, if the op has a choice */
 } case_state;
 

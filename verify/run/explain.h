@@ -7,6 +7,9 @@
 /* Of a FAIL that declares no arithmetic: what it could have declared. Without memory there is no hint. */
 void hint(const case_state *c, const ref_numerics *n, result *r);
 
+/* Of a verdict that is still VACUOUS: what would make it one. It costs many readings of the reference, which count as its time. */
+void seek_way_out(const case_state *c, result *r);
+
 /* The known mistakes that explain an answer that fails. */
 void seek_quirks(const case_state *c, const ref_numerics *n, result *r);
 

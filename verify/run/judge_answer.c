@@ -2,6 +2,7 @@
 #include "judge_answer.h"
 
 #include "ask.h"
+#include "by_convention.h"
 #include "case/without.h"
 #include "explain.h"
 #include "judge/sense.h"
@@ -29,10 +30,11 @@ static bool is_illegal(const result *r)
 }
 
 /* Beside ports that are drawn. */
-static void sense_answer(const case_state *c, const ref_numerics *declared, result *r)
+static void sense_answer(case_state *c, const ref_numerics *declared, result *r)
 {
     double const from = now();
-    if (!sense(c->p, declared, &c->legal, c->data, r)) case_unjudged(r, "no memory for the ports that are drawn");
+    if (!sense(&c->nulls, c->p, declared, &c->legal, c->data, r))
+        case_unjudged(r, "no memory for the ports that are drawn");
     r->sensed.seconds = now() - from;
 }
 
@@ -46,9 +48,13 @@ static void judge_outputs(case_state *c, const ref_numerics *declared, unsigned 
     hint(c, declared, r);                               /* 6: diagnose */
     if ((wanted & WANT_DIAGNOSIS) && is_illegal(r)) seek_quirks(c, declared, r);
     r->reference_seconds = now() - from;
-    bool const names = r->v == FAIL && (wanted & WANT_DIAGNOSIS);
+    int const followed = (int)(wanted / WANT_PROFILE) - 1;
+    if (followed >= 0 && !r->statistical) seek_convention(c, declared, profile_at(followed), r);
+    bool const names = is_illegal(r) && (wanted & WANT_DIAGNOSIS);
     bool const open = !(wanted & WANT_PROOFS) && (r->v == PASS || r->v == VACUOUS || names);
-    if (open) sense_answer(c, declared, r);                                                /* 7: sense */
+    if (open) sense_answer(c, declared, r); /* 7: sense */
+    if (followed >= 0 && r->statistical) seek_convention(c, declared, profile_at(followed), r);
+    seek_way_out(c, r);
     if ((wanted & WANT_SIGHT) && r->v == PASS && !c->given) look_if_cheap(c, declared, r); /* 8: look */
 }
 
@@ -95,4 +101,10 @@ void judge_answer(case_state *c, unsigned left_out, unsigned wanted, result *r)
     else if (whole)
         judge_outputs(c, &declared, wanted, r);
     if (wanted & WANT_DIAGNOSIS) note_undiagnosed(r);
+}
+
+void name_incomplete(case_state *c, result *r)
+{
+    ref_numerics declared;
+    if (read_declaration(c->p, &declared, r) && enclose_results(c, &declared, r)) sense_answer(c, &declared, r);
 }

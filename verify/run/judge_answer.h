@@ -9,4 +9,7 @@
  * wanted: see case.h. */
 void judge_answer(case_state *c, unsigned left_out, unsigned wanted, result *r);
 
+/* Of an answer that has no verdict but that elements are missing: what filters make of the others. Sets sensed. */
+void name_incomplete(case_state *c, result *r);
+
 #endif

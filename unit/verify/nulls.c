@@ -1,0 +1,187 @@
+/*
+ * What statistics keep of a case: the next answer is judged beside it as if it had been drawn for that one alone.
+ */
+#include "case/fill.h"
+#include "judge/sense.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+TestSuite(nulls, .timeout = 120);
+
+/* A problem with its inputs, and as outputs those of the formula. */
+typedef struct {
+    problem p;
+    void **data;
+} filled;
+
+static filled fill(const char *id)
+{
+    filled f;
+    complaint why;
+    cr_assert(problem_parse(id, &f.p, &why), "%s", why.text);
+    cr_assert(tensors_open(&f.p, &f.data) && decide_own(&f.p, ref_none(), f.data), "%s: no memory", id);
+    if (f.p.op->staged) return f;
+    enclosures e;
+    cr_assert(enclose_truth(&f.p, f.data, &e));
+    for (int i = 0; i < f.p.tensors; i++)
+        for (int64_t k = 0; e.value[i] && k < f.p.tensor[i].count; k++)
+            ref_encode(f.p.tensor[i].dtype, f.data[i], k, e.value[i][k].hi);
+    enclosures_free(&e);
+    return f;
+}
+
+static void close(filled *f)
+{
+    tensors_close(&f->p, f->data);
+    problem_close(&f->p);
+}
+
+static bool is_output(const filled *f, int i)
+{
+    return f->p.tensor[i].row->kind == TENSOR_OUT;
+}
+
+/* ---- answers ---- */
+
+/* One number of an output becomes another: of a choice, its first two change places. */
+static void change(const filled *f, int i)
+{
+    const tensor_info *const t = &f->p.tensor[i];
+    int32_t *const choice = f->data[i];
+    if (t->dtype == DSV3_I32) {
+        int32_t const first = choice[0];
+        choice[0] = choice[1], choice[1] = first;
+    } else
+        ref_encode(t->dtype, f->data[i], 0, ref_decode(t->dtype, f->data[i], 0) * 1.125);
+}
+
+/* Way 0: as the formula has it; 1: every output is another; 2: the last has a hole besides. */
+static void answer(const filled *f, int way)
+{
+    int last = 0;
+    for (int i = 0; i < f->p.tensors; i++) {
+        if (!is_output(f, i)) continue;
+        if (way > 0) change(f, i);
+        last = i;
+    }
+    if (way == 2) ref_encode(f->p.tensor[last].dtype, f->data[last], 1, (double)NAN);
+}
+
+static senses sense_with(nulls *kept, const filled *f, const char *declared)
+{
+    complaint why;
+    ref_numerics n;
+    static result r;
+    memset(&r, 0, sizeof r);
+    r.v = PASS;
+    cr_assert(ref_numerics_parse(f->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
+    cr_assert(sense(kept, &f->p, &n, NULL, f->data, &r));
+    return r.sensed;
+}
+
+static senses sense_alone(const filled *f, const char *declared)
+{
+    nulls none = {.count = 0};
+    senses const s = sense_with(&none, f, declared);
+    nulls_forget(&none);
+    return s;
+}
+
+static bool are_alike(const senses *a, const senses *b)
+{
+    return a->filters == b->filters && a->t == b->t && a->size == b->size && a->sd == b->sd && a->ratio == b->ratio &&
+           a->ratio_t == b->ratio_t && a->alone == b->alone && a->shown == b->shown && a->known == b->known &&
+           !memcmp(&a->sees, &b->sees, sizeof a->sees) && !strcmp(a->rung, b->rung) && !strcmp(a->words, b->words);
+}
+
+/* Ports that agree and that don't, declared and not, one after another. */
+static void expect_same(const char *id)
+{
+    static const int ways[] = {0, 1, 0, 2, 0};
+    static const char *const declared[] = {"acc 24 rn", "acc 24 rn; flush ftz", ""};
+    nulls kept = {.count = 0};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        for (size_t k = 0; k < sizeof declared / sizeof *declared; k++) {
+            filled f = fill(id);
+            answer(&f, ways[i]);
+            senses const one = sense_with(&kept, &f, declared[k]), alone = sense_alone(&f, declared[k]);
+            cr_expect(one.filters > 0 && are_alike(&one, &alone), "%s, answer %zu, '%s': t %.17g is %.17g alone", id, i,
+                      declared[k], one.t, alone.t);
+            close(&f);
+        }
+    nulls_forget(&kept);
+}
+
+Test(nulls, what_is_kept_changes_nothing_that_is_found)
+{
+    static const char *const ids[] = {"rmsnorm@tiny",       "swiglu@odd:gate=f32", "gate@tiny",
+                                      "cross_entropy@tiny", "mla_decode@tiny",     "experts@tiny:stages=1",
+                                      "moe@tiny:stages=1",  "mla@tiny:stages=1"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) expect_same(ids[i]);
+}
+
+/* ---- what readings take ---- */
+
+static bool truths_differ(const enclosures *a, const enclosures *b, const problem *p)
+{
+    bool differ = false;
+    for (int i = 0; i < p->tensors; i++)
+        if (a->value[i])
+            differ |= memcmp(a->value[i], b->value[i], (size_t)p->tensor[i].count * sizeof(ref_value)) != 0;
+    return differ;
+}
+
+/* Does another number in output i make another truth? Then it counts among what is taken. */
+static void expect_known(const char *id, int i)
+{
+    char before[FINGERPRINT_TEXT], behind[FINGERPRINT_TEXT];
+    enclosures first, second;
+    filled f = fill(id);
+    forced_outputs(&f.p, f.data, before);
+    cr_assert(enclose_truth(&f.p, f.data, &first));
+    change(&f, i);
+    forced_outputs(&f.p, f.data, behind);
+    cr_assert(enclose_truth(&f.p, f.data, &second));
+    bool const differ = truths_differ(&first, &second, &f.p);
+    cr_expect(!differ || strcmp(before, behind), "%s: %s is taken", id, f.p.tensor[i].name);
+    enclosures_free(&first);
+    enclosures_free(&second);
+    close(&f);
+}
+
+Test(nulls, what_readings_take_from_a_port_is_told_from_that_of_another)
+{
+    static const char *const ids[] = {
+        "gate@tiny",         "quant@tiny",        "cross_entropy@tiny", "mtp_accept@tiny", "experts@tiny:stages=1",
+        "moe@tiny:stages=1", "mla@tiny:stages=1", "mtp@tiny:stages=1",  "rmsnorm@tiny"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        filled f = fill(ids[i]);
+        for (int k = 0; k < f.p.tensors; k++)
+            if (is_output(&f, k)) expect_known(ids[i], k);
+        close(&f);
+    }
+}
+
+/* ---- how long it is kept ---- */
+
+Test(nulls, a_null_is_drawn_once_and_few_are_kept)
+{
+    complaint why;
+    ref_numerics n, other;
+    nulls kept = {.count = 0};
+    filled f = fill("rmsnorm@tiny");
+    cr_assert(ref_numerics_parse("rmsnorm", "acc 24 rn", &n, why.text, sizeof why.text));
+    cr_assert(ref_numerics_parse("rmsnorm", "acc 24 rz", &other, why.text, sizeof why.text));
+    nulls_look_at(&kept, &f.p, f.data, false);
+    cr_assert(nulls_beside(&kept, &n, 0));
+    kept.null[0]->most = -1; /* by which it is known */
+    cr_expect(nulls_beside(&kept, &other, 0)->most >= 0);
+    for (uint64_t seed = 1; seed <= 3 * MOST_NULLS; seed++) {
+        cr_expect(nulls_beside(&kept, &n, seed)->most >= 0 && kept.count <= MOST_NULLS);
+        cr_expect(nulls_beside(&kept, &n, 0)->most == -1, "it was asked for just now");
+    }
+    nulls_forget(&kept);
+    close(&f);
+}
