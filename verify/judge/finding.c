@@ -24,6 +24,11 @@ bool is_wrong(const senses *s)
     return fabs(s->t) >= FAIL_T || (s->ratio >= FAIL_RATIO && s->ratio_t >= FAIL_T);
 }
 
+double chance_of_suspicion(void)
+{
+    return erfc(SUSPECT_T / sqrt(2));
+}
+
 double unexplained(const senses *s)
 {
     return fmax(fabs(s->t) / SUSPECT_T, s->ratio / SUSPECT_RATIO);

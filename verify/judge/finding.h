@@ -24,6 +24,9 @@ bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found);
 bool is_suspect(const senses *s);
 bool is_wrong(const senses *s);
 
+/* The chance that so many sigmas are suspect for nothing. */
+double chance_of_suspicion(void);
+
 /* How much a rung leaves unexplained, of what makes it suspect. */
 double unexplained(const senses *s);
 

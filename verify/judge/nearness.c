@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-enum { MANY = 20 }; /* last places that tell ports apart */
-
 /* How much of the mistake is in what was written, by least squares. */
 static double size_of(const null_ports *narrow, const double *d, const null_ports *wider, const double *written)
 {
@@ -50,10 +48,37 @@ double distance_of_answer(const null_ports *narrow, const double *d, const doubl
     return all ? (distance(narrow, d, narrow, got) + (double)unknown) / (double)all : 1;
 }
 
-double nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider)
+/* Of what the wider ports' distances are; a count of places that move at random varies as much as its mean, at least. */
+typedef struct {
+    double mean, variance;
+} spread;
+
+static spread spread_of_ports(const null_ports *narrow, const double *d, const null_ports *wider)
 {
-    double nearest = HUGE_VAL;
-    for (int k = 0; k < wider->ports; k++)
-        nearest = fmin(nearest, distance(narrow, d, wider, wider->written + k * wider->n));
-    return nearest > MANY ? distance(narrow, d, wider, got) / nearest : 1;
+    double each[NULL_PORTS], sum = 0, squares = 0;
+    for (int k = 0; k < wider->ports; k++) sum += each[k] = distance(narrow, d, wider, wider->written + k * wider->n);
+    double const mean = sum / wider->ports;
+    for (int k = 0; k < wider->ports; k++) squares += (each[k] - mean) * (each[k] - mean);
+    return (spread){mean, fmax(squares / (wider->ports - 1), mean)};
+}
+
+/* That a gamma variable of this shape is at most x times its mean: a bound, from e^-t <= 1. */
+static double chance_of_gamma(double shape, double x)
+{
+    return exp(shape * log(shape * x) - lgamma(shape + 1));
+}
+
+/* That at most so many places move, by Chernoff, if they do so one by one. */
+static double chance_of_count(double mean, double count)
+{
+    return exp(count - mean + (count > 0 ? count * log(mean / count) : 0));
+}
+
+double chance_of_nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider)
+{
+    spread const s = spread_of_ports(narrow, d, wider);
+    double const off = distance(narrow, d, wider, got);
+    if (off >= s.mean) return 1;
+    double const shape = s.mean * s.mean / s.variance;
+    return fmin(1, fmax(chance_of_gamma(shape, fmax(off, 1) / s.mean), chance_of_count(s.mean, off)));
 }

@@ -11,9 +11,9 @@
  * one. */
 double distance_of_answer(const null_ports *narrow, const double *d, const double *got);
 
-/* How far the answer lies from the line, squared, over that of the nearest port of the wider null; 1: too few last places are
- * moved to tell. d (n): the mistake; got (n): the answer. Both are of the same outputs; the
- * wider one has its ports yet. */
-double nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider);
+/* The chance that a port of the wider null is as near to the line as the answer: squared distances are taken as gamma variables, with
+ * the mean and variance of its ports (Satterthwaite). d (n): the mistake; got (n): the answer. Both are of the same outputs; the wider
+ * one has its ports yet. */
+double chance_of_nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider);
 
 #endif

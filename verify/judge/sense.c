@@ -63,11 +63,10 @@ static ref_numerics numerics_of(const search *s, const rung *r)
     return ladder_numerics(s->kept->all.p->op->name, s->declared, r);
 }
 
-/* Does a rung that was tried foretell what was written, with the mistake named beside it, as no port could be foretold that rounds what
- * this one does? */
+/* Does a rung that was tried foretell what was written, with the mistake named beside it, better than chance lets it foretell ports
+ * that round what this one does? */
 static bool is_foretold(search *s, const rung *r)
 {
-    static const double NEAR = 0.002;
     null_ports wider;
     if (!s->with || ref_is_empty(r->rounded)) return false;
     ref_numerics const narrow = numerics_of(s, &s->nearest), wide = numerics_of(s, r);
@@ -75,9 +74,9 @@ static bool is_foretold(search *s, const rung *r)
     s->memory = k && null_open(s->kept->all.p, &wide, s->kept->all.data, FIRST_SEED, &wider);
     if (!s->memory) return false;
     null_leave_out(&wider, s->kept->got);
-    bool const foretold = nearness(&k->null, s->with->d, s->kept->got, &wider) < NEAR;
+    double const chance = chance_of_nearness(&k->null, s->with->d, s->kept->got, &wider);
     null_close(&wider);
-    return foretold;
+    return chance < chance_of_suspicion();
 }
 
 /* Keeps the rung if it foretells the answer better than those so far. */
