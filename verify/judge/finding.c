@@ -24,6 +24,11 @@ bool is_wrong(const senses *s)
     return fabs(s->t) >= FAIL_T || (s->ratio >= FAIL_RATIO && s->ratio_t >= FAIL_T);
 }
 
+double chance_of_suspicion(void)
+{
+    return erfc(SUSPECT_T / sqrt(2));
+}
+
 double unexplained(const senses *s)
 {
     return fmax(fabs(s->t) / SUSPECT_T, s->ratio / SUSPECT_RATIO);
@@ -90,7 +95,7 @@ bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f)
     const known_null *const k = nulls_beside(s, n, seed);
     const direction *const of = s->all.of;
     if (!k) return false;
-    *f = (finding){.p = s->all.p, .thin = 1};
+    *f = (finding){.p = s->all.p, .beside = &k->null, .thin = 1};
     filter_subtract(&k->null, s->got, s->off);
     for (int i = 0; i < s->all.count; i++) {
         filtered const one = filter_apply(&k->null, &k->filter[i], of[i].d, s->off, s->room);

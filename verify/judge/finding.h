@@ -6,6 +6,7 @@
 
 typedef struct {
     const problem *p;
+    const null_ports *beside; /* until another is asked for */
     senses found;
     filtered named;
     const direction *way; /* the one that it is of; NULL: none yet */
@@ -22,6 +23,9 @@ bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found);
 /* Rarer than honest ports are; and rarer than any. */
 bool is_suspect(const senses *s);
 bool is_wrong(const senses *s);
+
+/* The chance that so many sigmas are suspect for nothing. */
+double chance_of_suspicion(void);
 
 /* How much a rung leaves unexplained, of what makes it suspect. */
 double unexplained(const senses *s);

@@ -4,6 +4,7 @@
 #include "excerpt.h"
 #include "finding.h"
 #include "ladder.h"
+#include "nearness.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -41,7 +42,13 @@ typedef struct {
     rung best;
     senses found; /* beside the best */
     int64_t lost; /* likewise */
+    /* The rung that foretells the answer best with the mistake that is named beside it; how far off it is. */
+    rung nearest;
+    const direction *with; /* NULL: none yet */
+    double off;
+    int tried; /* rungs */
     bool any, memory;
+    bool foretold; /* was the last rung left for that? */
 } search;
 
 /* Does the port round so little that it isn't what the rung says? Of the narrowest rung it may be any better one. */
@@ -49,6 +56,34 @@ static bool is_too_wide(const rung *r, const finding *f)
 {
     static const double THIN = 0.125;
     return (r->sums > 0 || !ref_is_empty(r->rounded)) && f->thin < THIN;
+}
+
+static ref_numerics numerics_of(const search *s, const rung *r)
+{
+    return ladder_numerics(s->kept->all.p->op->name, s->declared, r);
+}
+
+/* Does a rung that was tried foretell what was written, with the mistake named beside it, better than chance lets it foretell ports
+ * that round what this one does? */
+static bool is_foretold(search *s, const rung *r)
+{
+    null_ports wider;
+    if (!s->with || ref_is_empty(r->rounded)) return false;
+    ref_numerics const narrow = numerics_of(s, &s->nearest), wide = numerics_of(s, r);
+    const known_null *const k = nulls_beside(s->kept, &narrow, FIRST_SEED);
+    s->memory = k && null_open(s->kept->all.p, &wide, s->kept->all.data, FIRST_SEED, &wider);
+    if (!s->memory) return false;
+    null_leave_out(&wider, s->kept->got);
+    double const chance = chance_of_nearness(&k->null, s->with->d, s->kept->got, &wider);
+    null_close(&wider);
+    return chance < chance_of_suspicion();
+}
+
+/* Keeps the rung if it foretells the answer better than those so far. */
+static void keep_nearest(search *s, const rung *r, const finding *f, double off)
+{
+    if (!f->way || s->foretold || (s->with && off >= s->off)) return;
+    s->nearest = *r, s->with = f->way, s->off = off;
 }
 
 /* Does it explain more of the elements of the first, or as many better? */
@@ -60,25 +95,49 @@ static bool explains_more(const search *s, const finding *f)
 /* Is it the best so far? */
 static bool try_rung(search *s, const rung *r)
 {
-    const char *const name = s->kept->all.p->op->name;
-    ref_numerics const n = ladder_numerics(name, s->declared, r);
+    ref_numerics const n = numerics_of(s, r);
     finding f;
+    s->tried++;
     s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
-    if (!s->memory || is_too_wide(r, &f) || !explains_more(s, &f)) return false;
-    ladder_describe(name, s->declared, r, f.found.rung, sizeof f.found.rung);
+    if (!s->memory) return false;
+    double const off = f.way ? distance_of_answer(f.beside, f.way->d, s->kept->got) : 0;
+    bool const better = !is_too_wide(r, &f) && explains_more(s, &f);
+    s->foretold = better && is_foretold(s, r);
+    keep_nearest(s, r, &f, off);
+    if (!better || s->foretold) return false;
+    ladder_describe(s->kept->all.p->op->name, s->declared, r, f.found.rung, sizeof f.found.rung);
     s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
     return true;
 }
 
 static bool is_done(const search *s)
 {
-    return !s->memory || (s->any && !is_suspect(&s->found));
+    enum { MOST_RUNGS = 48 };
+    return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found));
+}
+
+/* Are its first tensor and its outputs? */
+static bool is_binary32(const problem *p)
+{
+    bool all = p->tensor[0].dtype == DSV3_F32;
+    for (int i = 0; i < p->tensors; i++) all = all && (!has_numbers(&p->tensor[i]) || p->tensor[i].dtype == DSV3_F32);
+    return all;
+}
+
+/* Where numbers are binary32, rounding to their format does nothing; but a query may be scaled first. */
+static ref_set open_points(const problem *p, const ref_numerics *declared)
+{
+    ref_set const open = ladder_points(p->op->name, declared);
+    ref_set scales = ref_none();
+    for (int i = 0; ref_point(i); i++)
+        if (ref_has(open, i) && !strcmp(ref_point(i)->name, "scale")) ref_add(&scales, i);
+    return is_binary32(p) ? scales : open;
 }
 
 /* Sums of each kind, with no intermediate rounded, then with all. Returns how many there are. */
-static int plain_rungs(const char *of, const ref_numerics *declared, rung rungs[])
+static int plain_rungs(const problem *p, const ref_numerics *declared, rung rungs[])
 {
-    ref_set const open = ladder_points(of, declared), rounded[] = {ref_none(), open};
+    ref_set const open = open_points(p, declared), rounded[] = {ref_none(), open};
     int const sums = ladder_sums(declared), count = ref_is_empty(open) ? sums : 2 * sums;
     for (int i = 0; i < count; i++) rungs[i] = (rung){i % sums, rounded[i / sums]};
     return count;
@@ -87,26 +146,25 @@ static int plain_rungs(const char *of, const ref_numerics *declared, rung rungs[
 static void try_plain_rungs(search *s)
 {
     rung rungs[MOST_PLAIN_RUNGS];
-    int const count = plain_rungs(s->kept->all.p->op->name, s->declared, rungs);
-    for (int i = 0; i < count && !is_done(s); i++) try_rung(s, &rungs[i]);
+    int const count = plain_rungs(s->kept->all.p, s->declared, rungs);
+    for (int i = 0; i < count && !is_done(s) && !s->foretold; i++) try_rung(s, &rungs[i]);
 }
 
 /* From the best one on, one matter after another is settled the other way if that explains more. */
-static void change_one_by_one(search *s, ref_set open)
+static void change_one_by_one(search *s)
 {
-    enum { MOST_TRIES = 40 };
+    ref_set const open = open_points(s->kept->all.p, s->declared);
     bool better = true;
-    int tries = 0;
     while (better && !is_done(s)) {
         better = false;
-        for (int i = 0; ref_point(i) && tries < MOST_TRIES && !is_done(s); i++) {
+        for (int i = 0; ref_point(i) && !is_done(s); i++) {
             if (!ref_has(open, i)) continue;
             rung other = s->best;
             other.rounded.word[i / 64] ^= (uint64_t)1 << i % 64;
             better |= try_rung(s, &other);
-            tries++;
         }
-        for (int k = 0; k < ladder_sums(s->declared) && tries < MOST_TRIES && !is_done(s); k++, tries++)
+        if (ref_is_empty(s->best.rounded)) continue; /* all sums of that were tried */
+        for (int k = 0; k < ladder_sums(s->declared) && !is_done(s); k++)
             if (k != s->best.sums) better |= try_rung(s, &(rung){k, s->best.rounded});
     }
 }
@@ -114,11 +172,10 @@ static void change_one_by_one(search *s, ref_set open)
 /* The rung's arithmetic in *n. False: no memory. */
 static bool find_rung(nulls *kept, const ref_numerics *declared, ref_numerics *n, senses *found)
 {
-    ref_set const open = ladder_points(kept->all.p->op->name, declared);
     search s = {.kept = kept, .declared = declared, .memory = true};
     try_plain_rungs(&s);
-    change_one_by_one(&s, open);
-    *n = ladder_numerics(kept->all.p->op->name, declared, &s.best);
+    change_one_by_one(&s);
+    *n = numerics_of(&s, &s.best);
     *found = s.found;
     return s.memory;
 }
@@ -178,7 +235,7 @@ static bool sense_illegal(nulls *kept, const ref_numerics *declared, result *r)
 {
     search s = {.kept = kept, .declared = declared, .memory = true};
     rung const first = {0, ref_none()};
-    ref_numerics const n = ladder_numerics(kept->all.p->op->name, declared, &first);
+    ref_numerics const n = numerics_of(&s, &first);
     try_rung(&s, &first);
     r->sensed = s.found;
     return s.memory && name_both(kept, &n, &r->sensed);
@@ -242,7 +299,7 @@ bool sense_mistakes(const problem *p, const ref_numerics *declared, const enclos
     excerpt part;
     nulls kept = {.count = 0};
     rung rungs[MOST_PLAIN_RUNGS];
-    int const count = plain_rungs(p->op->name, declared, rungs);
+    int const count = plain_rungs(p, declared, rungs);
     bool good = true;
     for (int q = 0; q < REF_QUIRKS; q++) sigmas[q] = (double)NAN;
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
