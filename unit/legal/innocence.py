@@ -14,10 +14,10 @@ combinations in a format and way, until all have as many. Ways:
   engines     the backends that work here, as they declare themselves
   silent      those that are shared objects, with nothing declared
 Each case that was sensed is a line in FILE (default build/innocence/SEED.jsonl). A combination is a port, a case and a
-filter; a port that gives another's very answer counts once. Of each op, format and way a row is printed: ports, cases,
-combinations, the largest |t| and population ratio and where they were, and how many cases are above the thresholds of
-SUSPECT (6, 4) and FAIL (12, 8). --table prints it from files of other runs again. Exit code 1: a case is above those of
-FAIL.
+filter. Of each op, format and way a row is printed: ports, cases, how many answers were given to these (ports that agree
+give one), combinations, the largest |t| and population ratio and where they were, and how many cases are above the
+thresholds of SUSPECT (6, 4) and FAIL (12, 8). --table prints it from files of other runs again. Exit code 1: a case is
+above those of FAIL.
 """
 import argparse
 import json
@@ -168,8 +168,6 @@ class Row:
             self.unsensed += row["verdict"] != "SKIP"
             return
         self.ports.add(row["port"])
-        if answer_of(row) in self.answers:
-            return
         self.answers.add(answer_of(row))
         self.cases += 1
         self.filters += row["filters"]
@@ -181,10 +179,10 @@ class Row:
 
 def table(rows):
     """rows: of (op, format, way)."""
-    print(f"{'op':22} {'format':6} {'way':10} {'ports':>6} {'cases':>7} {'unsensed':>8} {'combinations':>12} {'|t|':>7} {'ratio':>7} "
+    print(f"{'op':22} {'format':6} {'way':10} {'ports':>6} {'cases':>7} {'unsensed':>8} {'answers':>7} {'combinations':>12} {'|t|':>7} {'ratio':>7} "
           f"{'at 6':>5} {'at 12':>5}  largest |t|; largest ratio, of which port and case")
     for (op, dtype, way), r in sorted(rows.items()):
-        print(f"{op:22} {dtype:6} {way:10} {len(r.ports):6} {r.cases:7} {r.unsensed:8} {r.filters:12} {abs(r.t['t']):7.2f} "
+        print(f"{op:22} {dtype:6} {way:10} {len(r.ports):6} {r.cases:7} {r.unsensed:8} {len(r.answers):7} {r.filters:12} {abs(r.t['t']):7.2f} "
               f"{r.ratio['ratio']:7.2f} {r.suspect:5} {r.wrong:5}  {where(r.t, 'filter')}; {where(r.ratio, 'population')}")
     total = [sum(getattr(r, k) for r in rows.values()) for k in ("cases", "filters", "suspect", "wrong")]
     print("{} cases, {} combinations, {} above 6 or 4, {} above 12 or 8".format(*total))

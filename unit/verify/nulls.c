@@ -122,6 +122,21 @@ Test(nulls, what_is_kept_changes_nothing_that_is_found)
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) expect_same(ids[i]);
 }
 
+Test(nulls, a_number_alone_is_no_population)
+{
+    static const struct {
+        const char *id;
+        bool scattered;
+    } rows[] = {{"balance_loss@tiny", false}, {"rmsnorm@odd", true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        filled f = fill(rows[i].id);
+        answer(&f, 1);
+        senses const s = sense_alone(&f, "acc 24 rn");
+        cr_expect((s.ratio > 8) == rows[i].scattered && fabs(s.t) > 6, "%s: ratio %g, t %g", rows[i].id, s.ratio, s.t);
+        close(&f);
+    }
+}
+
 /* ---- what readings take ---- */
 
 static bool truths_differ(const enclosures *a, const enclosures *b, const problem *p)

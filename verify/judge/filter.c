@@ -148,7 +148,7 @@ static double chi2_of_port(const null_ports *null, const null_output *t, int k)
     return sum;
 }
 
-enum { MANY = 20 }; /* a chi^2 that many elements make up */
+enum { MANY = 20 }; /* elements that are a population; a chi^2 that many make up */
 
 scatter scatter_of_ports(const null_ports *null, int output)
 {
@@ -157,6 +157,7 @@ scatter scatter_of_ports(const null_ports *null, int output)
     for (int64_t i = t->first; i < t->first + t->count; i++) {
         if (!(null->weight[i] > 0)) continue;
         double const e = null_scatters(null, i) ? 1 : null->variance[i] / (null->ulp[i] * null->ulp[i]);
+        s.elements++;
         s.expected += e;
         s.variance += null_scatters(null, i) ? 2 : e;
     }
@@ -173,6 +174,7 @@ scattered population(const null_ports *null, int output, const scatter *ports, c
 {
     const null_output *const t = &null->output[output];
     double chi2 = 0;
+    if (ports->elements < MANY) return (scattered){0, 0, 1};
     for (int64_t i = t->first; i < t->first + t->count; i++)
         if (null->weight[i] > 0) chi2 += square_of(null, i, off[i]);
     return (scattered){chi2 / ports->most, bernstein(chi2 - ports->most, ports->variance, 1),

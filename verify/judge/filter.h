@@ -42,14 +42,16 @@ void filter_subtract(const null_ports *null, const double *got, double *off);
 
 /* ---- population ---- */
 
-/* chi^2 of one output: what is expected, its variance, and that of the most and of the least scattered port of the null. */
+/* chi^2 of one output, of so many elements: what is expected, its variance, and that of the most and of the least scattered port of
+ * the null. */
 typedef struct {
+    int64_t elements;
     double expected, variance, most, least;
 } scatter;
 scatter scatter_of_ports(const null_ports *null, int output);
 
 /* chi^2 of an answer over that of the most scattered port, and Bernstein's t of what is too much; and over that of the
- * least scattered: a port far below rounds less. */
+ * least scattered: a port far below rounds less. Of few elements: 0, 0 and 1, they are no population. */
 typedef struct {
     double ratio, t, thin;
 } scattered;
