@@ -11,8 +11,9 @@ bool judge_with(const problem *p, const ref_numerics *n, ref_set quirks, void *c
                       conforming = {.declared = n, .quirks = quirks, .teacher_forced = staged};
     if (!enclose(p, &exact, &ref_dd, got, &truth)) return false;
     if (!enclose(p, &conforming, &ref_dd, got, &legal)) return enclosures_free(&truth), false;
-    bool const good = enclose(p, &alone, &ref_dd, got, &own);
-    if (good) judge(p, &truth, &legal, &own, got, r), enclosures_free(&own);
+    bool const good = !staged || enclose(p, &alone, &ref_dd, got, &own);
+    if (good) judge(p, &truth, &legal, staged ? &own : &truth, got, r);
+    if (good && staged) enclosures_free(&own);
     enclosures_free(&legal);
     enclosures_free(&truth);
     return good;
