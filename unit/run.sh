@@ -1,12 +1,18 @@
 #!/bin/sh
 # Runs Criterion suites, and beside them Python scripts that end with such a line, says how long each took and adds up their counts.
 # First line: how many there are. On a terminal one line says which is running, "N of M: NAME".
-# Last line: N passed, N failed, N skipped. A suite that runs no test fails: Criterion itself would call that a success.
+# Last line: N passed, N failed, N skipped; before it once more what a suite that failed printed. A suite that runs no test fails: Criterion itself would call that a success.
 passed=0 failed=0 skipped=0 over=0
 
 # How many of the scripts that run beside the suites have ended.
 over_beside() {
     grep -sc ' skipped, [0-9]* s$' "$work/beside" || :
+}
+
+# What a suite printed, if it failed; again at the end, where it is looked for.
+tell() {
+    [ "$2" -eq 0 ] && [ -z "$VERBOSE" ] || printf '%s\n' "$3"
+    [ "$2" -eq 0 ] || printf '%s failed:\n%s\n' "$1" "$3" | tail -n 15 >>"${FAILED:-$work/failed}"
 }
 
 # Shows what is running, and hides it before something is printed.
@@ -27,7 +33,7 @@ run_script() {
     counts=$(printf '%s\n' "$log" | tail -n 1 | sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
     set -- "${1##*/}" ${counts:-0 1 0}
     [ "$code" -eq 0 ] || [ "$3" -gt 0 ] || set -- "$1" "$2" 1 "$4"
-    [ "$3" -eq 0 ] && [ -z "$VERBOSE" ] || printf '%s\n' "$log"
+    tell "$1" "$3" "$log"
     printf '%-16s %3d passed, %d failed, %d skipped, %d s\n' "$@" $(($(date +%s) - since))
     passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
 }
@@ -63,7 +69,7 @@ if [ "$suites" -gt 0 ] && [ "$scripts" -gt 0 ]; then
         shift
         case $suite in *.py) printf '%s\n' "$suite" >>"$work/scripts" ;; *) set -- "$@" "$suite" ;; esac
     done
-    BESIDE=1 xargs "$0" <"$work/scripts" >"$work/beside" 2>&1 &
+    BESIDE=1 FAILED=$work/failed xargs "$0" <"$work/scripts" >"$work/beside" 2>&1 &
     beside=$!
 fi
 for suite in "$@"; do
@@ -80,7 +86,7 @@ for suite in "$@"; do
     if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
     # Criterion passes a test in which a sanitizer complained
     if printf '%s\n' "$log" | grep -q 'SUMMARY: .*Sanitizer'; then bad=$((bad > 0 ? bad : 1)); fi
-    [ "$bad" -eq 0 ] && [ -z "$VERBOSE" ] || printf '%s\n' "$log"
+    tell "${suite##*/}" "$bad" "$log"
     printf '%-16s %3d passed, %d failed, %d skipped, %d s\n' "${suite##*/}" "$good" "$bad" "$omitted" \
         $(($(date +%s) - since))
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + omitted))
@@ -93,5 +99,6 @@ if [ -s "$work/scripts" ]; then
     set -- ${counts:-0 1 0}
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 fi
+[ -n "$BESIDE" ] || cat "$work/failed" 2>/dev/null
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
