@@ -150,7 +150,7 @@ static void print_senses(FILE *f, const result *r)
     const char *const where = r->v == UNWRITTEN ? "where it wrote: " : r->v == NOT_A_NUMBER ? "in its numbers: " : "";
     if (fabs(r->sensed.t) < SUSPECT_SIGMAS && r->sensed.alone)
         snprintf(text, sizeof text, "%s%s, %.1f sigmas", where,
-                 r->v == PASS ? "no mistake" : "too little to tell what it is", fabs(r->sensed.t));
+                 r->v == FAIL ? "too little to tell what it is" : "no mistake", fabs(r->sensed.t));
     else
         snprintf(text, sizeof text, "%s%s%s", where, r->sensed.words,
                  r->sensed.alone ? ": that is all" : ", and more that this doesn't explain");
