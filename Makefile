@@ -153,6 +153,7 @@ $(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
 $(B)/obj/ref/format.o: CFLAGS += -O3
+$(B)/obj/ref/sampled/sums.o: CFLAGS += -O3
 
 # ---- the harness and our backends ----
 

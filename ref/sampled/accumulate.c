@@ -76,23 +76,46 @@ static bool any_error(const moments *m)
     return false;
 }
 
-/* Of one or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
+enum { FEW = 2 }; /* products that may be a sum of nothing rounded */
+
+/* One or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
 static bool is_exact(const ref_accumulator *acc, const moments *m)
 {
     bool const whole = acc->rounding == REF_RN || acc->guard == 255;
-    return m->n <= 2 && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+    return m->n <= FEW && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+}
+
+static bool is_in_parts(const ref_accumulator *acc, int64_t n)
+{
+    return acc->promote && acc->promote < n;
+}
+
+/* In binary32, to nearest, from the first term to the last. */
+static bool is_carried_out(const ref_accumulator *acc, int64_t n)
+{
+    return acc->rounding == REF_RN && acc->bits == 24 && !is_in_parts(acc, n);
+}
+
+/* The port's own. */
+static int own_order(const ref_sample *port, const ref_accumulator *acc, int64_t n)
+{
+    if (!is_carried_out(acc, n)) return NO_ORDER;
+    return acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
+}
+
+int order_of(const ref_sample *port, const ref_accumulator *acc, int64_t n)
+{
+    return n <= FEW ? ALL_ORDERS : own_order(port, acc, n);
 }
 
 double accumulated(const ref_sample *port, const ref_accumulator *acc, const moments *m)
 {
     double const u = two_to(-acc->bits), n = (double)m->n;
-    bool const in_parts = acc->promote && acc->promote < m->n;
-    bool const carried_out = acc->rounding == REF_RN && acc->bits == 24 && !in_parts;
     if (is_exact(acc, m) || (acc->bits == 53 && m->total == (double)(float)m->total)) return m->total;
-    int const order =
-        acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
-    double const by_order = carried_out ? m->error[order] : 0;
-    if (carried_out && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
+    int const order = own_order(port, acc, m->n);
+    double const by_order = order == NO_ORDER ? 0 : m->error[order];
+    if (order != NO_ORDER && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
+    bool const in_parts = is_in_parts(acc, m->n);
     double const chains = chains_of(port, acc, n), chain = in_parts ? (double)acc->promote : ceil(n / chains);
     double const steps = ceil((in_parts ? chain : n) / fmax(acc->block, 1));
     double const spread = in_parts ? variance_in_parts(m, acc, u) : variance(m, u, steps, acc->fused);

@@ -32,7 +32,7 @@ void add_term(sum_record *sum, ball term)
 static sum_record folded(sum_record sum)
 {
     if (!sum.of.a) return sum;
-    moments const m = moments_of(sum.of.a, sum.of.b, false);
+    moments const m = moments_of(sum.of.a, sum.of.b, NO_ORDER);
     sum.total = ball_of(m.total);
     sum.of = (sum_parts){.squares = m.squares, .moment = m.moment};
     return sum;
@@ -128,32 +128,41 @@ static moments wide_moments(const operand *a, const operand *b)
         .total = sum_of_lanes(total), .squares = sum_of_lanes(squares), .moment = sum_of_lanes(moment), .n = a->n};
 }
 
-moments moments_of(const operand *a, const operand *b, bool with_orders)
+static void carry_out_all(const operand *a, const operand *b, moments *m)
+{
+    order_sums orders = {0};
+    for (int64_t i = 0; i < a->n; i++) add_to_orders(&orders, i, a->value[i] * b->value[i]);
+    errors_of_orders(&orders, m->total, m->error);
+}
+
+moments moments_of(const operand *a, const operand *b, int order)
 {
     moments m = wide_moments(a, b);
-    order_sums orders = {0};
-    if (!with_orders) return m;
-    for (int64_t i = 0; i < a->n; i++) add_to_orders(&orders, i, a->value[i] * b->value[i]);
-    errors_of_orders(&orders, m.total, m.error);
-    m.carried_out = true;
+    m.carried_out = order != NO_ORDER;
+    if (order == ALL_ORDERS)
+        carry_out_all(a, b, &m);
+    else if (m.carried_out)
+        m.error[order] = dot_in_order(order, a->value, b->value, a->n) - m.total;
     return m;
 }
 
-/* Of stored numbers, those that are kept. */
-static moments moments_of_pair(const operand *a, const operand *b, ref_sums *kept)
+/* Of stored numbers, those that are kept: with all orders, for other ports have others. A port that changes stored numbers, as it
+ * scales codes, is alone with its own. */
+static moments moments_of_pair(const operand *a, const operand *b, ref_sums *kept, int order)
 {
     bool const stored = a->key && b->key;
     uint64_t const key = stored ? key_with(a->key, b->key) : 0;
     const moments *const known = stored ? sum_kept(kept, key) : NULL;
     if (known) return *known;
-    moments const m = moments_of(a, b, stored && kept);
-    if (stored) sum_keep(kept, key, &m);
+    if (!stored || !kept) return moments_of(a, b, NO_ORDER);
+    moments const m = moments_of(a, b, order != NO_ORDER && sum_is_new(kept) ? ALL_ORDERS : order);
+    sum_keep(kept, key, &m);
     return m;
 }
 
-moments moments_of_sum(const sum_record *sum, ref_sums *kept)
+moments moments_of_sum(const sum_record *sum, ref_sums *kept, int order)
 {
-    if (sum->of.a) return moments_of_pair(sum->of.a, sum->of.b, kept);
+    if (sum->of.a) return moments_of_pair(sum->of.a, sum->of.b, kept, order);
     moments m = {.total = sum->total.c.hi, .squares = sum->of.squares, .moment = sum->of.moment, .n = sum->n};
     m.carried_out = !sum->of.joined;
     if (!sum->of.joined) errors_of_orders(&sum->of.orders, m.total, m.error);
