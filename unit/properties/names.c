@@ -401,6 +401,7 @@ Test(names, two_at_once)
     printf("pair: %d planted, %d seen, %d right, %d wrong, %d without a name\n", all.planted, all.seen, all.right,
            all.wrong, all.unnamed);
     cr_expect(all.right * 100 >= all.seen * 85, "%d of %d", all.right, all.seen);
+    cr_expect(all.wrong == 0, "%d have the name of something else", all.wrong);
 }
 
 /* ---- mistakes that nobody knows ---- */

@@ -288,7 +288,7 @@ static bool try_pairs(search *s)
         if (ref_has(s->legal->asked, s->tried[i]) && !(s->first == ON_FEW_ROWS && excerpt_misleads(s->tried[i])))
             of.quirk[of.count++] = s->tried[i];
     pair const nearest = nearest_pair(&of, misfit, s);
-    if (!pair_stands_out(&nearest)) return true;
+    if (nearest.first < 0) return true;
     if (!confirm_pair(s, &nearest, &s->together)) return false;
     if (s->together.illegal) s->together.quirk = -1;
     return true;

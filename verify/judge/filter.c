@@ -207,10 +207,15 @@ static double flipped(const null_ports *null, const double *d, double size)
     return sum;
 }
 
+double filter_enough(double most)
+{
+    return 1.5 * most;
+}
+
 bool filter_explains(const null_ports *null, const double *d, const filtered *found, double most, const double *off)
 {
     double got = 0;
     for (int64_t i = 0; i < null->n; i++) got += off[i] * off[i] * null->weight[i];
     double const along = found->z * found->z;
-    return got - along <= 1.5 * most + 2 * flipped(null, d, found->size) + 2e-4 * got;
+    return got - along <= filter_enough(most) + 2 * flipped(null, d, found->size) + 2e-4 * got;
 }

@@ -62,6 +62,9 @@ scattered population(const null_ports *null, int output, const scatter *ports, c
 /* The most that a port of the null is off, in its metric. */
 double filter_most(const null_ports *null);
 
+/* What is no more than this is chance; most: that of the null. */
+double filter_enough(double most);
+
 /* Is so much of the direction all that is off? What is left beside it is no more than a port of the null has, or than last places
  * that so much of it flips. */
 bool filter_explains(const null_ports *null, const double *d, const filtered *found, double most, const double *off);

@@ -115,6 +115,7 @@ typedef struct {
     const nulls *kept;
     const null_ports *null;
     const double *off; /* what the answer is off */
+    double most;       /* that a port of the null is */
     double *d;         /* room for a direction */
 } beside;
 
@@ -142,10 +143,16 @@ static double misfit(void *context, ref_set quirks)
 static pair pair_of_mistakes(beside *b)
 {
     const directions *const all = &b->kept->all;
-    pairing of = {.enough = 1.5 * filter_most(b->null), .most = affordable_pairs(all->p->op->work(all->p->prob.bytes))};
+    pairing of = {.enough = filter_enough(b->most), .most = affordable_pairs(all->p->op->work(all->p->prob.bytes))};
     for (int i = 0; i < all->count; i++)
         if (all->of[i].quirk >= 0) of.quirk[of.count++] = all->of[i].quirk;
     return nearest_pair(&of, misfit, b);
+}
+
+/* Does the second mistake explain more than chance leaves? */
+static bool stands_out(const beside *b, const pair *nearest)
+{
+    return nearest->first >= 0 && nearest->alone - nearest->misfit > filter_enough(b->most);
 }
 
 /* False: no memory. */
@@ -153,13 +160,13 @@ static bool name_pair(beside *b, senses *found)
 {
     double *const room = b->kept->room;
     pair const nearest = pair_of_mistakes(b);
-    if (!pair_stands_out(&nearest)) return true;
+    if (!stands_out(b, &nearest)) return true;
     ref_set quirks = ref_only(nearest.first);
     ref_add(&quirks, nearest.second);
     if (!change_of(b, quirks)) return false;
     filter const f = filter_open(b->null, b->d, room);
     filtered const one = filter_apply(b->null, &f, b->d, b->off, room);
-    if (!filter_explains(b->null, b->d, &one, filter_most(b->null), b->off)) return true;
+    if (!filter_explains(b->null, b->d, &one, b->most, b->off)) return true;
     pair_name(nearest.first, nearest.second, found->filter, sizeof found->filter);
     found->size = one.size, found->sd = filter_error(b->null, &f, b->d, one.size);
     snprintf(found->words, sizeof found->words, "%.6g +- %.1g of %s", found->size, found->sd, found->filter);
@@ -173,7 +180,7 @@ bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found)
     if (!null_open(s->all.p, n, s->all.data, seed, &null)) return false;
     null_leave_out(&null, s->got);
     filter_subtract(&null, s->got, s->off);
-    beside b = {s, &null, s->off, malloc(((size_t)null.n + 1) * sizeof *b.d)};
+    beside b = {s, &null, s->off, filter_most(&null), malloc(((size_t)null.n + 1) * sizeof *b.d)};
     bool const good = b.d && name_pair(&b, found);
     free(b.d);
     null_close(&null);

@@ -29,7 +29,7 @@ pair nearest_pair(const pairing *of, misfit_of *misfit, void *context)
 {
     int order[REF_QUIRKS] = {0};
     pair best = {-1, -1, HUGE_VAL, misfit(context, ref_none())};
-    best.alone = fmin(best.alone, sort_singles(of, misfit, context, order));
+    best.misfit = best.alone = fmin(best.alone, sort_singles(of, misfit, context, order));
     int const n = best.alone > of->enough ? of->count : 0;
     for (int a = 0, read = 0; a < n && read + n - a <= of->most; a++)
         for (int b = a + 1; b < n; b++, read++) {
@@ -39,12 +39,6 @@ pair nearest_pair(const pairing *of, misfit_of *misfit, void *context)
             best.first = first, best.second = second, best.misfit = here;
         }
     return best;
-}
-
-bool pair_stands_out(const pair *p)
-{
-    static const double SHARE = 0.1; /* of the squares */
-    return p->first >= 0 && p->misfit <= SHARE * p->alone;
 }
 
 int affordable_pairs(double work)

@@ -7,7 +7,7 @@
 #include "ref.h"
 
 typedef struct {
-    int first, second; /* quirks; -1: there is no pair */
+    int first, second; /* quirks; -1: no pair comes nearer than one alone */
     double misfit;
     double alone; /* the misfit of the nearest one alone, or of none */
 } pair;
@@ -25,9 +25,6 @@ typedef struct {
 
 /* The nearest pair. */
 pair nearest_pair(const pairing *of, misfit_of *misfit, void *context);
-
-/* Does it come so much nearer than one alone that it may be named? */
-bool pair_stands_out(const pair *p);
 
 /* How many readings of that much work a search may take. */
 int affordable_pairs(double work);
