@@ -53,13 +53,19 @@ static double variance_of_ports(const null_ports *null, const double *written, c
     return (squares - sum * sum / null->ports) / (null->ports - 1);
 }
 
-/* Of y, when so much of the direction is there: which elements it takes past the middle between two results is chance. */
+/* Of y, when so much of the direction is there: which elements it takes past the middle between two results is chance, and the
+ * results are as far apart as they are where it takes them. */
 static double variance_of_flips(const null_ports *null, const double *d, double size)
 {
     double sum = 0;
-    for (int64_t i = 0; i < null->n; i++) {
-        double const w = isfinite(d[i]) ? d[i] * null->weight[i] : 0;
-        if (w != 0 && !null_scatters(null, i)) sum += fmin(fabs(size * d[i]), null->ulp[i] / 4) * null->ulp[i] * w * w;
+    for (int o = 0; o < null->outputs; o++) {
+        const null_output *const t = &null->output[o];
+        for (int64_t i = t->first; i < t->first + t->count; i++) {
+            double const w = isfinite(d[i]) ? d[i] * null->weight[i] : 0;
+            if (w == 0 || null_scatters(null, i)) continue;
+            double const apart = 2 * ref_half_ulp(t->dtype, null->mean[i] + size * d[i]);
+            sum += fmin(fabs(size * d[i]), apart / 4) * apart * w * w;
+        }
     }
     return sum;
 }

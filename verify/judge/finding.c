@@ -24,6 +24,11 @@ bool is_wrong(const senses *s)
     return fabs(s->t) >= FAIL_T || (s->ratio >= FAIL_RATIO && s->ratio_t >= FAIL_T);
 }
 
+bool is_once(const senses *s)
+{
+    return fabs(s->size - 1) <= SUSPECT_T * s->sd;
+}
+
 double chance_of_suspicion(void)
 {
     return erfc(SUSPECT_T / sqrt(2));

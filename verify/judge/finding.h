@@ -30,6 +30,9 @@ double chance_of_suspicion(void);
 /* How much a rung leaves unexplained, of what makes it suspect. */
 double unexplained(const senses *s);
 
+/* Is what is named there once, as far as its size can be told? */
+bool is_once(const senses *s);
+
 /* Is it suspect for a direction, and not for how it is scattered? */
 bool is_along(const senses *s);
 

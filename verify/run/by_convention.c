@@ -2,9 +2,9 @@
 #include "by_convention.h"
 
 #include "ask.h"
+#include "judge/finding.h"
 #include "judge/judge_with.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -63,8 +63,7 @@ static void seek_illegal(const case_state *c, const ref_numerics *n, const profi
 static void seek_along(const profile *followed, result *r)
 {
     const senses *const s = &r->sensed;
-    bool const whole = fabs(s->size - 1) <= 6 * s->sd + 1e-3;
-    if (s->quirk < 0 || !ref_has(profile_quirks(followed), s->quirk) || !s->alone || !whole) return;
+    if (s->quirk < 0 || !ref_has(profile_quirks(followed), s->quirk) || !s->alone || !is_once(s)) return;
     r->v = CONVENTION;
     describe(followed, ref_only(s->quirk), r);
 }
