@@ -8,7 +8,8 @@
 
 /* ---- what stands for itself ---- */
 
-/* An axis of which every `unit` indices stand for themselves; `blocks` is the axis of those units, NULL: there is none. */
+/* An axis of which every `unit` indices stand for themselves; `blocks` is the axis of those units, NULL: there is none. Of other ops
+ * none does: a gradient of weights is a sum over tokens, a mean has a divisor of all labels, a block's output sums over its heads. */
 typedef struct {
     const char *op, *size;
     int64_t unit;
