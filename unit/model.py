@@ -23,6 +23,7 @@ import concurrent.futures
 import fcntl
 import json
 import math
+import multiprocessing
 import os
 import random
 import re
@@ -39,6 +40,7 @@ VERIFY = os.path.join(BUILD, "bin", "verify")
 FOLDER = os.path.join(BUILD, "checkpoints")
 TOKENS = "3,1,4,1,5,9,2,6,5,35,8,9"
 KINDS = [f"{config}-{form}" for config in ("odd", "noq", "f8") for form in ("f32", "bf16", "fp8")]
+SHARDED = "odd-fp8-sharded"
 count = {"passed": 0, "failed": 0}
 
 
@@ -51,15 +53,13 @@ def verify(*arguments):
     return subprocess.run([VERIFY, "model", *arguments], capture_output=True, text=True)
 
 
-def python(script, *arguments):
-    subprocess.run([sys.executable, os.path.join(HERE, script), *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
 def checkpoint(kind):
-    path = os.path.join(FOLDER, kind)
-    if not os.path.exists(os.path.join(path, "config.json")):
-        python("checkpoints.py", FOLDER, kind)
-    return path
+    """Its folder. Whoever is first makes all that lack: in one process, which imports torch once."""
+    lacks = [k for k in (*KINDS, SHARDED) if not os.path.exists(os.path.join(FOLDER, k, "config.json"))]
+    if lacks:
+        command = [sys.executable, os.path.join(HERE, "checkpoints.py"), FOLDER, *lacks]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return os.path.join(FOLDER, kind)
 
 
 def tensors(path):
@@ -91,6 +91,9 @@ def compare(kind, truth, other, what):
 
 
 def agree(kind):
+    """In a process that compares several kinds: importing transformers takes seconds."""
+    import oracle
+
     path, dump = checkpoint(kind), os.path.join(FOLDER, f"truth-{kind}.safetensors")
     run = verify(path, f"--tokens={TOKENS}", f"--dump={dump}")
     if run.returncode:
@@ -98,14 +101,16 @@ def agree(kind):
     found = []
     for what, more in (("prefill", ()), ("cached decode", ("--prefill", "5"))):
         other = os.path.join(FOLDER, f"oracle-{kind}.safetensors")
-        python("oracle.py", path, other, "--tokens", TOKENS, *more)
+        oracle.main([path, other, "--tokens", TOKENS, *more])
         found.append(compare(kind, tensors(dump), tensors(other), what))
     return found
 
 
 def agreement():
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(agree, [*KINDS, "odd-fp8-sharded"]):
+    kinds = [*KINDS, SHARDED]
+    checkpoint(kinds[0])
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        for found in pool.map(agree, kinds):
             for good, text in found:
                 check(good, text)
 
@@ -114,8 +119,10 @@ def agreement():
 
 
 def ports():
-    for kind in KINDS:
-        run = verify(checkpoint(kind), f"--tokens={TOKENS}", "--backend=plain")
+    checkpoint(KINDS[0])
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = list(pool.map(lambda kind: verify(checkpoint(kind), f"--tokens={TOKENS}", "--backend=plain"), KINDS))
+    for kind, run in zip(KINDS, runs):
         last = run.stdout.strip().splitlines()[-1] if run.stdout else run.stderr
         check(run.returncode == 0 and ", 0 failed, 0 skipped" in last, f"{kind}, plain: {last}")
     for mistake, stage in (("A9_no_mask", "layers.0.self_attn"), ("G7_scale_again", "layers.1.mlp")):
@@ -744,4 +751,5 @@ def main():
     sys.exit(count["failed"] > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
