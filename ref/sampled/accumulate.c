@@ -51,6 +51,14 @@ static double chains_of(const ref_sample *port, const ref_accumulator *acc, doub
     return fmax(fmin((double)chains, n), 1);
 }
 
+/* The share of the mean error that a port's cuts make. Where in a binade partial sums lie decides how much is cut, so one port of two
+ * has another share for each binade of sums: two sums that a formula subtracts or divides need not err alike. */
+static double share_cut(const ref_sample *port, const moments *m)
+{
+    bool const alike = m->total == 0 || way_of(port, MATTER_BINADES, 2);
+    return alike ? habit(port, MATTER_TRUNCATION) : habit(port, MATTER_BINADE + ilogb(m->total));
+}
+
 /* Cutting makes each partial sum smaller, by 0.72 u of it in the mean: the sums behind so many cuts, of which the last has all of its
  * chain, and as many as there are chains when those are added. */
 static double cut_off(const ref_sample *port, const ref_accumulator *acc, const moments *m, double u, double cuts,
@@ -60,7 +68,7 @@ static double cut_off(const ref_sample *port, const ref_accumulator *acc, const 
     double const added = chains > 1 ? chains : 0, behind = cuts * mean_prefix(port, m) + (1 + added) * m->total / 2;
     double const down =
         acc->rounding == REF_RD ? fabs(m->total) + sqrt(m->squares) : 0; /* the same way for all signs */
-    return -u * habit(port, MATTER_TRUNCATION) * (0.72 * behind + (cuts + added) * down);
+    return -u * share_cut(port, m) * (0.72 * behind + (cuts + added) * down);
 }
 
 static double cut_variance(const moments *m, double u, double cuts)

@@ -65,11 +65,13 @@ enum {
     MATTER_SUM,
     MATTER_MERGE,
     MATTER_CONSTANTS,
+    MATTER_BINADES,
     MATTER_POINTS = 1000,
     MATTER_CLAUSES = 2000,
     MATTER_LEANS = 3000,
     MATTER_LEANING = 4000,
-    MATTER_CHOICES = 5000
+    MATTER_CHOICES = 5000,
+    MATTER_BINADE = 10000 /* and the exponent */
 };
 static inline double habit(const ref_sample *port, int matter)
 {

@@ -253,7 +253,7 @@ ball product_of(const ref_reading *rd, const ball *factor, int n)
 static bool is_output(const ref_reading *rd, int point)
 {
     bool const hidden = ref_has(rd->hidden, point);
-    return (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
+    return !hidden && (ref_point(point)->output || (ref_point(point)->stage && rd->stages));
 }
 
 /* Outputs stay as they are before they are rounded for the last time; a result of coarser arithmetic was rounded to that. */

@@ -21,20 +21,18 @@ static bool is_foretold(const null_ports *narrow, const null_ports *wider, const
     return isfinite(d[i]) && narrow->weight[i] > 0 && wider->weight[i] > 0 && !null_scatters(narrow, i);
 }
 
-/* In last places, squared. */
-static double distance(const null_ports *narrow, const double *d, const null_ports *wider, const double *written)
+/* How many elements differ from the line, at the size of the mistake that brings it nearest. Of those near 0 a last place is small, and
+ * what differs by a thousand of them counts no more than by one: else few elements would say all. */
+static double differing(const null_ports *narrow, const double *d, const null_ports *wider, const double *written)
 {
     double const size = size_of(narrow, d, wider, written);
-    double sum = 0;
+    int64_t count = 0;
     for (int o = 0; o < narrow->outputs; o++) {
         const null_output *const t = &narrow->output[o];
-        for (int64_t i = t->first; t->dtype != DSV3_F32 && i < t->first + t->count; i++) {
-            if (!is_foretold(narrow, wider, d, i)) continue;
-            double const off = (written[i] - null_written(t, narrow->mean[i] + size * d[i])) / narrow->ulp[i];
-            sum += off * off;
-        }
+        for (int64_t i = t->first; t->dtype != DSV3_F32 && i < t->first + t->count; i++)
+            count += is_foretold(narrow, wider, d, i) && written[i] != null_written(t, narrow->mean[i] + size * d[i]);
     }
-    return sum;
+    return (double)count;
 }
 
 double distance_of_answer(const null_ports *narrow, const double *d, const double *got)
@@ -45,21 +43,24 @@ double distance_of_answer(const null_ports *narrow, const double *d, const doubl
         for (int64_t i = t->first; t->dtype != DSV3_F32 && i < t->first + t->count; i++, all++)
             unknown += !is_foretold(narrow, narrow, d, i);
     }
-    return all ? (distance(narrow, d, narrow, got) + (double)unknown) / (double)all : 1;
+    return all ? (differing(narrow, d, narrow, got) + (double)unknown) / (double)all : 1;
 }
 
-/* Of what the wider ports' distances are; a count of places that move at random varies as much as its mean, at least. */
+/* Of what the wider ports' counts are. Elements that move one by one, at random, vary as much as their mean, at least. */
 typedef struct {
-    double mean, variance;
+    double mean, variance, least;
 } spread;
 
 static spread spread_of_ports(const null_ports *narrow, const double *d, const null_ports *wider)
 {
-    double each[NULL_PORTS], sum = 0, squares = 0;
-    for (int k = 0; k < wider->ports; k++) sum += each[k] = distance(narrow, d, wider, wider->written + k * wider->n);
+    double each[NULL_PORTS], sum = 0, squares = 0, least = HUGE_VAL;
+    for (int k = 0; k < wider->ports; k++) {
+        each[k] = differing(narrow, d, wider, wider->written + k * wider->n);
+        sum += each[k], least = fmin(least, each[k]);
+    }
     double const mean = sum / wider->ports;
     for (int k = 0; k < wider->ports; k++) squares += (each[k] - mean) * (each[k] - mean);
-    return (spread){mean, fmax(squares / (wider->ports - 1), mean)};
+    return (spread){mean, fmax(squares / (wider->ports - 1), mean), least};
 }
 
 /* That a gamma variable of this shape is at most x times its mean: a bound, from e^-t <= 1. */
@@ -68,17 +69,17 @@ static double chance_of_gamma(double shape, double x)
     return exp(shape * log(shape * x) - lgamma(shape + 1));
 }
 
-/* That at most so many places move, by Chernoff, if they do so one by one. */
+/* That at most so many elements move, by Chernoff, if they do so one by one. */
 static double chance_of_count(double mean, double count)
 {
-    return exp(count - mean + (count > 0 ? count * log(mean / count) : 0));
+    return count < mean ? exp(count - mean + (count > 0 ? count * log(mean / count) : 0)) : 1;
 }
 
 double chance_of_nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider)
 {
     spread const s = spread_of_ports(narrow, d, wider);
-    double const off = distance(narrow, d, wider, got);
+    double const off = differing(narrow, d, wider, got);
     if (off >= s.mean) return 1;
     double const shape = s.mean * s.mean / s.variance;
-    return fmin(1, fmax(chance_of_gamma(shape, fmax(off, 1) / s.mean), chance_of_count(s.mean, off)));
+    return fmin(1, fmax(chance_of_gamma(shape, fmax(off, 1) / s.mean), chance_of_count(s.least, off)));
 }

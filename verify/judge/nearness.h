@@ -7,13 +7,13 @@
 
 #include "null.h"
 
-/* How far the answer lies from the line, squared, in last places of an element in the mean: 1 for each that isn't foretold to
- * one. */
+/* How far the answer lies from the line: the share of its elements that differ from it, or aren't foretold. */
 double distance_of_answer(const null_ports *narrow, const double *d, const double *got);
 
-/* The chance that a port of the wider null is as near to the line as the answer: squared distances are taken as gamma variables, with
- * the mean and variance of its ports (Satterthwaite). d (n): the mistake; got (n): the answer. Both are of the same outputs; the wider
- * one has its ports yet. */
+/* The chance that a port of the wider null differs from the line in as few elements as the answer: those counts are taken as a gamma
+ * variable, with the mean and variance of its ports (Satterthwaite); or as that of its nearest port, whose elements move one by one
+ * (Chernoff). The larger is told. d (n): the mistake; got (n): the answer. Both are of the same outputs; the wider one has its ports
+ * yet. */
 double chance_of_nearness(const null_ports *narrow, const double *d, const double *got, const null_ports *wider);
 
 #endif
