@@ -191,11 +191,29 @@ static void change_one_by_one(search *s)
     }
 }
 
-/* False: no memory. */
+/* The same from another rung on, if that explains more in the end. */
+static void change_from(search *s, const rung *start)
+{
+    search other = *s;
+    other.any = other.foretold = false;
+    try_rung(&other, start);
+    if (other.any) change_one_by_one(&other);
+    bool const more = other.any && other.lost <= s->lost && unexplained(&other.found) < unexplained(&s->found);
+    if (more) s->best = other.best, s->found = other.found, s->lost = other.lost;
+    s->key = other.key, s->sought = other.sought; /* if it was sought now, it is s's to free */
+    s->memory = other.memory;
+}
+
+/* A way of single steps from the best plain rung may end where none is better: then the rung that rounds none of what that one rounds,
+ * or all, is another start. False: no memory. */
 static bool find_rung(search *s)
 {
     try_plain_rungs(s);
+    rung const start = s->best;
     change_one_by_one(s);
+    ref_set const open = open_points(s->kept->all.p, s->declared);
+    if (!is_done(s) && !ref_is_empty(open))
+        change_from(s, &(rung){start.sums, ref_is_empty(start.rounded) ? open : ref_none()});
     return s->memory;
 }
 
