@@ -69,27 +69,58 @@ double rounding_of_weights(const attention *a, const softmax *m)
     return 0;
 }
 
-/* Weights are rounded beside a maximum that isn't the row's, where it runs or keys are taken in parts: e^d times the weight, which is divided
- * by that again. d is drawn for each tile, of a length that belongs to the port. */
-static double reference_of(const attention_rows *b, int64_t r, int64_t tile)
+/* Beside which maximum weights are rounded: the row's, that of a tile, the largest of its part so far, or another. */
+enum { OF_ROW, OF_TILE, SO_FAR, ANY_MAXIMUM, MAXIMA };
+
+static double largest(const ball *w, int64_t n)
 {
-    const ref_sample *const port = b->a->rd->sample;
-    uint64_t const row = key_of(b->of_row[r].sum.c.hi);
-    return exp(log(2) * (draw(port, key_with(row, (uint64_t)tile)) + 1) / 2);
+    double most = 0;
+    for (int64_t j = 0; j < n; j++) most = fmax(most, w[j].c.hi);
+    return most;
 }
 
-static void round_row(const attention_rows *b, int64_t r)
+/* e^d, times which a weight is rounded, and which it is divided by again: d is the row's maximum less another one. For any other it is
+ * drawn for each tile. */
+static double reference_of(const attention_rows *b, int64_t r, int64_t part, int64_t first, int64_t end)
+{
+    const ref_sample *const port = b->a->rd->sample;
+    const ball *const w = b->weight + r * b->len;
+    int const maximum = way_of(port, MATTER_MAXIMUM, MAXIMA);
+    if (maximum == OF_ROW) return 1;
+    if (maximum == ANY_MAXIMUM) {
+        uint64_t const row = key_of(b->of_row[r].sum.c.hi);
+        return exp(log(2) * (draw(port, key_with(row, (uint64_t)first)) + 1) / 2);
+    }
+    int64_t const from = maximum == OF_TILE ? first : part;
+    double const most = largest(w + from, end - from);
+    return most > 0 ? 1 / most : 1;
+}
+
+/* The weights from first to end - 1. */
+static void round_tile(const attention_rows *b, int64_t r, double e, int64_t first, int64_t end)
+{
+    ball *const w = b->weight + r * b->len;
+    for (int64_t j = first; j < end; j++)
+        w[j] = ball_div(cast_at(b->a->rd, b->a->P, b->a->output, ball_of(w[j].c.hi * e)), ball_of(e));
+}
+
+static int64_t least_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Tiles are of a length that belongs to the port, and end where a part does. */
+static void round_row(const attention_rows *b, int64_t r, int64_t parts)
 {
     static const int64_t tiles[] = {16, 64, 128, INT64_MAX};
-    ball *const w = b->weight + r * b->len;
-    const ref_sample *const port = b->a->rd->sample;
-    int64_t const tile = tiles[way_of(port, MATTER_TILE, 4)];
-    bool const own = way_of(port, MATTER_MAXIMUM, 3) == 0;
-    double e = 1;
-    for (int64_t j = 0; j < b->seen[r]; j++) {
-        if (!own && j % tile == 0) e = reference_of(b, r, j / tile);
-        ball const rounded = cast_at(b->a->rd, b->a->P, b->a->output, ball_of(w[j].c.hi * e));
-        w[j] = ball_div(rounded, ball_of(e));
+    int64_t const n = b->seen[r], length = (n + parts - 1) / parts,
+                  tile = least_of(tiles[way_of(b->a->rd->sample, MATTER_TILE, 4)], length);
+    for (int64_t part = 0; part < n; part += length) {
+        int64_t const part_end = least_of(part + length, n);
+        for (int64_t first = part; first < part_end; first += tile) {
+            int64_t const end = least_of(first + tile, part_end);
+            round_tile(b, r, reference_of(b, r, part, first, end), first, end);
+        }
     }
 }
 
@@ -138,7 +169,7 @@ void round_weights(const attention_rows *b, int64_t r)
     int64_t const parts = parts_of(b);
     bool const adds_rounded = way_of(b->a->rd->sample, MATTER_SUM, 2);
     ball const kept = ball_sum(w, b->seen[r]);
-    round_row(b, r);
+    round_row(b, r, parts);
     ball const rounded = ball_sum(w, b->seen[r]);
     take_in_parts(b, r, parts);
     if (!ball_is_any(rounded) && rounded.c.hi > 0) {

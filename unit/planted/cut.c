@@ -84,7 +84,7 @@ static const char *numerics(const char *op, const void *prob, const void *io)
 const dsv3_backend *dsv3_backend_get(uint32_t abi);
 const dsv3_backend *dsv3_backend_get(uint32_t abi)
 {
-    static const dsv3_backend table = {
-        DSV3_ABI, sizeof table, "cut", .numerics = numerics, .balance_loss_backward = gradient};
+    static const dsv3_backend table = {DSV3_ABI, sizeof table, "cut", .numerics = numerics,
+                                       .balance_loss_backward = gradient};
     return abi == DSV3_ABI ? &table : NULL;
 }

@@ -6,12 +6,20 @@
 
 typedef struct {
     char name[64];
-    int tensor;   /* whose numbers are others */
-    void *data;   /* those; whoever asked frees them */
-    double share; /* how much of the fault that it names it is: of an expert's weight a 1024th, else all */
+    int changed;   /* so many tensors hold other numbers */
+    int tensor[2]; /* which */
+    void *data[2]; /* those numbers */
+    double share;  /* how much of the fault that it names it is: of an expert's weight a 1024th, else all */
 } alteration;
 
-/* The i-th of a problem with these inputs. False: there is none, or no memory. */
+/* The i-th of a problem with these inputs, to be closed. False: there is none, or no memory. */
 bool alteration_of(const problem *p, void *const data[], int i, alteration *out);
+
+/* Of attention with a cache: so many keys may be left out that all queries see, 0 .. n - 1 in each sequence that has as many; and one of them. False: no
+ * memory. */
+int64_t alteration_keys(const problem *p, void *const data[]);
+bool alteration_of_key(const problem *p, void *const data[], int64_t key, alteration *out);
+
+void alteration_close(alteration *a);
 
 #endif

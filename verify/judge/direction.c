@@ -1,7 +1,6 @@
 /* See direction.h. */
 #include "direction.h"
 
-#include "alteration.h"
 #include "excerpt.h"
 
 #include <math.h>
@@ -77,20 +76,23 @@ static bool add_constants(directions *all, const null_ports *null)
     return true;
 }
 
-/* What it changes that a tensor holds other numbers: a key or a feature that is left out, an expert's weight that is off. */
+bool direction_alter(const directions *all, const null_ports *null, const alteration *a, double *d)
+{
+    void **const data = malloc((size_t)all->p->tensors * sizeof *data);
+    if (!data) return false;
+    memcpy(data, all->data, (size_t)all->p->tensors * sizeof *data);
+    for (int k = 0; k < a->changed; k++) data[a->tensor[k]] = a->data[k];
+    bool const good = null_formula(all->p, null, ref_none(), data, d, NULL);
+    if (good) subtract_truth(all, null, 1 / a->share, d);
+    free(data);
+    return good;
+}
+
+/* A key or a feature that is left out, an expert's weight that is off. */
 static bool add_alteration(directions *all, const null_ports *null, const alteration *a)
 {
     double *const d = add_direction(all, null, a->share == 1 ? LEFT_OUT : SLOT, a->name);
-    void **const data = malloc((size_t)all->p->tensors * sizeof *data);
-    bool good = d && data;
-    if (good) {
-        memcpy(data, all->data, (size_t)all->p->tensors * sizeof *data);
-        data[a->tensor] = a->data;
-        good = null_formula(all->p, null, ref_none(), data, d, NULL);
-        subtract_truth(all, null, 1 / a->share, d);
-    }
-    free(data);
-    return good;
+    return d && direction_alter(all, null, a, d);
 }
 
 static bool add_alterations(directions *all, const null_ports *null)
@@ -99,7 +101,7 @@ static bool add_alterations(directions *all, const null_ports *null)
     bool good = true;
     for (int i = 0; good && alteration_of(all->p, all->data, i, &a); i++) {
         good = add_alteration(all, null, &a);
-        free(a.data);
+        alteration_close(&a);
     }
     return good;
 }

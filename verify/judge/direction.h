@@ -5,6 +5,7 @@
 #ifndef DIRECTION_H
 #define DIRECTION_H
 
+#include "alteration.h"
 #include "filter.h"
 
 enum { MOST_DIRECTIONS = 160 };
@@ -33,6 +34,9 @@ typedef struct {
 /* All of p and data. null: how long they are. False: no memory; they are to be forgotten all the same. */
 bool directions_find(directions *all, const null_ports *null);
 void directions_forget(directions *all);
+
+/* Into d (n): what results change by when inputs are other ones. False: no memory. */
+bool direction_alter(const directions *all, const null_ports *null, const alteration *a, double *d);
 
 /* What the direction is called, alone and with how much of it was found. */
 void direction_name(const direction *way, char *text, size_t cap);

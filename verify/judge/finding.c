@@ -113,7 +113,7 @@ bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f)
     return true;
 }
 
-/* ---- two at once ---- */
+/* ---- what no direction of the case explains ---- */
 
 /* An answer beside ports of one null. */
 typedef struct {
@@ -160,33 +160,61 @@ static bool stands_out(const beside *b, const pair *nearest)
     return nearest->first >= 0 && nearest->alone - nearest->misfit > filter_enough(b->most);
 }
 
+/* What is in b->d explains the answer: *one is how much of it. */
+static bool explains(const beside *b, filter *f, filtered *one)
+{
+    double *const room = b->kept->room;
+    *f = filter_open(b->null, b->d, room);
+    *one = filter_apply(b->null, f, b->d, b->off, room);
+    return filter_explains(b->null, b->d, one, b->most, b->off);
+}
+
+static void take_size(const beside *b, const filter *f, const filtered *one, senses *found)
+{
+    if (fabs(one->t) > fabs(found->t)) found->t = one->t;
+    found->size = one->size, found->sd = filter_error(b->null, f, b->d, one->size);
+    found->quirk = -1, found->alone = true;
+}
+
 /* False: no memory. */
 static bool name_pair(beside *b, senses *found)
 {
-    double *const room = b->kept->room;
     pair const nearest = pair_of_mistakes(b);
+    filter f;
+    filtered one;
     if (!stands_out(b, &nearest)) return true;
     ref_set quirks = ref_only(nearest.first);
     ref_add(&quirks, nearest.second);
     if (!change_of(b, quirks)) return false;
-    filter const f = filter_open(b->null, b->d, room);
-    filtered const one = filter_apply(b->null, &f, b->d, b->off, room);
-    if (!filter_explains(b->null, b->d, &one, b->most, b->off)) return true;
+    if (!explains(b, &f, &one)) return true;
+    take_size(b, &f, &one, found);
     pair_name(nearest.first, nearest.second, found->filter, sizeof found->filter);
-    found->size = one.size, found->sd = filter_error(b->null, &f, b->d, one.size);
     snprintf(found->words, sizeof found->words, "%.6g +- %.1g of %s", found->size, found->sd, found->filter);
-    found->quirk = -1, found->alone = true;
     return true;
 }
 
-bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found)
+/* Does one direction explain it that is none of the case's? */
+static bool name_one(beside *b, const direction *way, senses *found)
+{
+    filter f;
+    filtered one;
+    if (!way->d || found->alone) return false;
+    memcpy(b->d, way->d, (size_t)b->null->n * sizeof *b->d);
+    if (!explains(b, &f, &one)) return false;
+    take_size(b, &f, &one, found);
+    direction_name(way, found->filter, sizeof found->filter);
+    direction_describe(way, found->size, found->sd, found->words, sizeof found->words);
+    return true;
+}
+
+bool find_other(nulls *s, const ref_numerics *n, uint64_t seed, const direction *way, senses *found)
 {
     null_ports null;
     if (!null_open(s->all.p, n, s->all.data, seed, &null)) return false;
     null_leave_out(&null, s->got);
     filter_subtract(&null, s->got, s->off);
     beside b = {s, &null, s->off, filter_most(&null), malloc(((size_t)null.n + 1) * sizeof *b.d)};
-    bool const good = b.d && name_pair(&b, found);
+    bool const good = b.d && (name_one(&b, way, found) || name_pair(&b, found));
     free(b.d);
     null_close(&null);
     return good;

@@ -17,8 +17,9 @@ typedef struct {
 /* Beside ports that are drawn from a seed and have this arithmetic. False: no memory. */
 bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f);
 
-/* Of the answer that find_beside saw last, which no direction explains alone: two known mistakes that do, if there are, get the name. False: no memory. */
-bool find_pair(nulls *s, const ref_numerics *n, uint64_t seed, senses *found);
+/* Of the answer that find_beside saw last, which no direction of the case explains alone: another one (its d NULL: there is none), or two
+ * known mistakes, if that explains it, gets the name. False: no memory. */
+bool find_other(nulls *s, const ref_numerics *n, uint64_t seed, const direction *way, senses *found);
 
 /* Rarer than honest ports are; and rarer than any. */
 bool is_suspect(const senses *s);

@@ -4,10 +4,12 @@
 #include "excerpt.h"
 #include "finding.h"
 #include "ladder.h"
+#include "lost_key.h"
 #include "nearness.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
 enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
@@ -35,19 +37,25 @@ static bool is_fine(const ref_numerics *n)
 
 /* ---- the verdict ---- */
 
+/* What a rung foretells, with a mistake: how far the answer is off that. */
+typedef struct {
+    rung rung;
+    const direction *with; /* NULL: none */
+    double off;
+} foretelling;
+
 /* A search for the rung that explains everything, or most. */
 typedef struct {
     nulls *kept;
     const ref_numerics *declared;
     rung best;
-    senses found; /* beside the best */
-    int64_t lost; /* likewise */
-    /* The rung that foretells the answer best with the mistake that is named beside it; how far off it is. */
-    rung nearest;
-    const direction *with; /* NULL: none yet */
-    double off;
-    int tried; /* rungs */
+    senses found;        /* beside the best */
+    int64_t lost;        /* likewise */
+    foretelling nearest; /* of the rungs that were tried */
+    direction key;       /* that the answer lacks; its d NULL: none that is known */
+    int tried;           /* rungs */
     bool any, memory;
+    bool sought;   /* the key */
     bool foretold; /* was the last rung left for that? */
 } search;
 
@@ -68,22 +76,35 @@ static ref_numerics numerics_of(const search *s, const rung *r)
 static bool is_foretold(search *s, const rung *r)
 {
     null_ports wider;
-    if (!s->with || ref_is_empty(r->rounded)) return false;
-    ref_numerics const narrow = numerics_of(s, &s->nearest), wide = numerics_of(s, r);
+    if (!s->nearest.with || ref_is_empty(r->rounded)) return false;
+    ref_numerics const narrow = numerics_of(s, &s->nearest.rung), wide = numerics_of(s, r);
     const known_null *const k = nulls_beside(s->kept, &narrow, FIRST_SEED);
     s->memory = k && null_open(s->kept->all.p, &wide, s->kept->all.data, FIRST_SEED, &wider);
     if (!s->memory) return false;
     null_leave_out(&wider, s->kept->got);
-    double const chance = chance_of_nearness(&k->null, s->with->d, s->kept->got, &wider);
+    double const chance = chance_of_nearness(&k->null, s->nearest.with->d, s->kept->got, &wider);
     null_close(&wider);
     return chance < chance_of_suspicion();
 }
 
-/* Keeps the rung if it foretells the answer better than those so far. */
-static void keep_nearest(search *s, const rung *r, const finding *f, double off)
+/* Where what is named isn't all: does the answer lack a key? Beside the first rung, for that hardly depends on rungs. */
+static void seek_key(search *s, const finding *f)
 {
-    if (!f->way || s->foretold || (s->with && off >= s->off)) return;
-    s->nearest = *r, s->with = f->way, s->off = off;
+    if (s->sought || !is_suspect(&f->found) || f->found.alone) return;
+    s->memory = lost_key(s->kept, f->beside, &s->key);
+    s->sought = true;
+}
+
+/* With what is named beside the rung, or with a key that is lost. */
+static foretelling foretell(const search *s, const rung *r, const finding *f)
+{
+    const direction *const ways[] = {f->way, s->key.d ? &s->key : NULL};
+    foretelling best = {.off = HUGE_VAL};
+    for (int i = 0; i < 2; i++) {
+        double const off = ways[i] ? distance_of_answer(f->beside, ways[i]->d, s->kept->got) : HUGE_VAL;
+        if (off < best.off) best = (foretelling){*r, ways[i], off};
+    }
+    return best;
 }
 
 /* Does it explain more of the elements of the first, or as many better? */
@@ -100,10 +121,11 @@ static bool try_rung(search *s, const rung *r)
     s->tried++;
     s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
     if (!s->memory) return false;
-    double const off = f.way ? distance_of_answer(f.beside, f.way->d, s->kept->got) : 0;
+    seek_key(s, &f);
+    foretelling const here = foretell(s, r, &f);
     bool const better = !is_too_wide(r, &f) && explains_more(s, &f);
     s->foretold = better && is_foretold(s, r);
-    keep_nearest(s, r, &f, off);
+    if (!s->foretold && here.with && (!s->nearest.with || here.off < s->nearest.off)) s->nearest = here;
     if (!better || s->foretold) return false;
     ladder_describe(s->kept->all.p->op->name, s->declared, r, f.found.rung, sizeof f.found.rung);
     s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
@@ -169,15 +191,30 @@ static void change_one_by_one(search *s)
     }
 }
 
-/* The rung's arithmetic in *n. False: no memory. */
-static bool find_rung(nulls *kept, const ref_numerics *declared, ref_numerics *n, senses *found)
+/* The same from another rung on, if that explains more in the end. */
+static void change_from(search *s, const rung *start)
 {
-    search s = {.kept = kept, .declared = declared, .memory = true};
-    try_plain_rungs(&s);
-    change_one_by_one(&s);
-    *n = numerics_of(&s, &s.best);
-    *found = s.found;
-    return s.memory;
+    search other = *s;
+    other.any = other.foretold = false;
+    try_rung(&other, start);
+    if (other.any) change_one_by_one(&other);
+    bool const more = other.any && other.lost <= s->lost && unexplained(&other.found) < unexplained(&s->found);
+    if (more) s->best = other.best, s->found = other.found, s->lost = other.lost;
+    s->key = other.key, s->sought = other.sought; /* if it was sought now, it is s's to free */
+    s->memory = other.memory;
+}
+
+/* A way of single steps from the best plain rung may end where none is better: then the rung that rounds none of what that one rounds,
+ * or all, is another start. False: no memory. */
+static bool find_rung(search *s)
+{
+    try_plain_rungs(s);
+    rung const start = s->best;
+    change_one_by_one(s);
+    ref_set const open = open_points(s->kept->all.p, s->declared);
+    if (!is_done(s) && !ref_is_empty(open))
+        change_from(s, &(rung){start.sums, ref_is_empty(start.rounded) ? open : ref_none()});
+    return s->memory;
 }
 
 static void describe(const senses *s, char *text, size_t cap)
@@ -211,34 +248,35 @@ static void decide(const senses *s, bool confirmed, result *r)
     describe(s, r->why, sizeof r->why);
 }
 
-/* What one direction doesn't explain alone, or not quite, two mistakes may, beside the ports of the rung. False: no memory. */
-static bool name_both(nulls *kept, const ref_numerics *n, senses *found)
+/* What one direction doesn't explain alone, or not quite, a lost key or two mistakes may, beside the ports of the rung. False: no memory. */
+static bool name_other(search *s)
 {
-    return !is_suspect(found) || find_pair(kept, n, FIRST_SEED, found);
+    ref_numerics const n = numerics_of(s, &s->best);
+    return s->memory && (!is_suspect(&s->found) || find_other(s->kept, &n, FIRST_SEED, &s->key, &s->found));
 }
 
 /* False: no memory. */
-static bool sense_legal(nulls *kept, const ref_numerics *declared, result *r)
+static bool sense_legal(search *s, result *r)
 {
-    ref_numerics n;
     finding again;
-    if (!find_rung(kept, declared, &n, &r->sensed) || !name_both(kept, &n, &r->sensed)) return false;
-    bool const settled = ladder_sums(declared) == 1; /* else the rungs stand for too few ports */
+    bool const named = find_rung(s) && name_other(s);
+    r->sensed = s->found;
+    if (!named) return false;
+    ref_numerics const n = numerics_of(s, &s->best);
+    bool const settled = ladder_sums(s->declared) == 1; /* else the rungs stand for too few ports */
     bool const wrong = settled && is_wrong(&r->sensed);
-    if (wrong && !find_beside(kept, &n, SECOND_SEED, &again)) return false;
+    if (wrong && !find_beside(s->kept, &n, SECOND_SEED, &again)) return false;
     if (is_suspect(&r->sensed) || r->v == VACUOUS) decide(&r->sensed, wrong && is_wrong(&again.found), r);
     return true;
 }
 
-/* An answer that the balls refuse has its verdict; beside the first rung it gets a name. */
-static bool sense_illegal(nulls *kept, const ref_numerics *declared, result *r)
+/* An answer that the balls refuse has its verdict; beside the first rung it gets a name. False: no memory. */
+static bool sense_illegal(search *s, result *r)
 {
-    search s = {.kept = kept, .declared = declared, .memory = true};
-    rung const first = {0, ref_none()};
-    ref_numerics const n = numerics_of(&s, &first);
-    try_rung(&s, &first);
-    r->sensed = s.found;
-    return s.memory && name_both(kept, &n, &r->sensed);
+    try_rung(s, &(rung){0, ref_none()});
+    bool const named = name_other(s);
+    r->sensed = s->found;
+    return named;
 }
 
 static bool is_refused(const result *r)
@@ -270,7 +308,9 @@ bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const en
     excerpt part;
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
     double const share = look_at(kept, p, legal, data, &part);
-    bool const good = (is_refused(r) ? sense_illegal : sense_legal)(kept, declared, r);
+    search s = {.kept = kept, .declared = declared, .memory = true};
+    bool const good = (is_refused(r) ? sense_illegal : sense_legal)(&s, r);
+    free(s.key.d);
     r->sensed.share = share;
     if (r->choice_illegal && !(r->diagnoses && !r->diagnosis[0].illegal))
         r->sensed.alone = false; /* filters see no choices */
