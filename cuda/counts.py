@@ -10,7 +10,7 @@ def all_launches(build, cases, port, gpu="ampere", patience=3600):
     """The launches of cases, which verify runs twice each. ValueError: one wasn't judged right, or nothing was counted."""
     with tempfile.TemporaryDirectory() as folder:
         counts = os.path.join(folder, "counts.jsonl")
-        command = [f"{build}/bin/verify", "run", *cases, f"--backend={port}", "--jobs=1", f"--timeout={patience}"]
+        command = [f"{build}/bin/verify", "run", *cases, "--proofs", f"--backend={port}", "--jobs=1", f"--timeout={patience}"]
         environment = dict(os.environ, DSV3_CUDA_COUNT=counts, DSV3_CUDA_GPU=gpu)
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode or not os.path.exists(counts):

@@ -23,6 +23,10 @@ $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c $< >$@
 $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(cc_kernels)
+# Where the C of sm_89 is that of sm_80 but for its name, its object is, too: both names are as long.
+$(B)/obj/cuda/%.compute_89.ptx.o: $(B)/obj/cuda/%.compute_89.ptx.c $(B)/obj/cuda/%.compute_80.ptx.c $(B)/obj/cuda/%.compute_80.ptx.o
+	$(call run,CC)if sed 's/compute_89/compute_80/g' $< | cmp -s - $(word 2,$^); then \
+	    LC_ALL=C sed 's/compute_80/compute_89/g' $(word 3,$^) >$@; else $(cc_kernels); fi
 cuda-machine: $(if $(NVCC),$(B)/ports/cuda_machine.so)
 	@$(if $(NVCC),:,echo "make cuda-machine: nvcc is missing: install NVIDIA's CUDA toolkit, name it by NVCC=, or try make cuda-toolchain" >&2; exit 2)
 # All cases of @ci by sm_80, those of @smoke by the others: each with the units that its processor has; a few products by wgmma.

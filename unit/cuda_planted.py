@@ -92,13 +92,13 @@ def main():
         print(f"0 passed, 0 failed, {len(MISTAKES)} skipped")
         return 0
     failed = 0
+    honest = {case: verdict(BUILD / "ports/cuda_machine.so", case) for case in {m[-1] for m in MISTAKES.values()}}
     for name, mistake in MISTAKES.items():
-        honest = verdict(BUILD / "ports/cuda_machine.so", mistake[-1])
         with tempfile.TemporaryDirectory() as folder:
             said = judged(pathlib.Path(folder), *mistake)
-        if (honest, said) != ("PASS", "FAIL"):
+        if (honest[mistake[-1]], said) != ("PASS", "FAIL"):
             failed += 1
-            print(f"{name}: {mistake[-1]}: {said}, and {honest} without it")
+            print(f"{name}: {mistake[-1]}: {said}, and {honest[mistake[-1]]} without it")
     print(f"{len(MISTAKES) - failed} passed, {failed} failed, 0 skipped")
     return failed > 0
 

@@ -2,6 +2,7 @@
 """Runs the commands that the documents print, as they are printed, from the root of a fresh copy of the sources.
 
 usage: recipes.py [DOCUMENT ...]      BUILD: the build folder that the copy finds as build/
+                                      RAN: commands that were run on these sources before, with ; between
 
 A command is: a line of an indented or fenced block of a Markdown document, of the head of an example port or between
 "--8<-- commands" and "-->8--" in a source, if the block begins with one of the words below; and a span in backticks that
@@ -94,8 +95,24 @@ CHANGE = ("commit.txt", "version.o")
 # Ports with known mistakes, in the build folder: a reader has one if a document says how to make it.
 PLANTED = "planted"
 
-# Half a minute each time: run where it stands first, behind that only asked what it would do.
-ONCE = {"make verify": "make -n verify"}
+# Half a minute each time: run where it stands first, behind that only asked what it would do, or of fewer cases.
+ONCE = {
+    "make verify": "make -n verify",
+    "build/bin/verify run @smoke --backend=./myport.so": "build/bin/verify run rmsnorm@odd --backend=./myport.so",
+    "build/bin/verify run 'rmsnorm@*' --backend=first/port.so": "build/bin/verify run rmsnorm@odd --backend=first/port.so",
+}
+
+# Of a port that make verify judges on @smoke: these ask it a few cases.
+FEW = "'rmsnorm@tiny|odd|edge'"
+JUDGED = (
+    "build/bin/verify run @smoke --backend=avx512 --require=avx512",
+    "build/bin/verify run @smoke --backend=plain --format=md >build/summary.md",
+    "build/bin/verify run @smoke --backend=plain --shard=1/2 --format=jsonl --out=build/shards",
+    "build/bin/verify run @smoke --backend=plain --shard=2/2 --format=jsonl --out=build/shards",
+    "build/bin/verify run @smoke --proofs",
+    "dsv3-verify run 'rmsnorm@*' --backend=./mine.so",
+)
+AROUND |= {key: re.sub(r"@smoke|'rmsnorm@\*'", FEW, key) for key in JUDGED}
 
 BEGINS = re.compile(r"(make|cc|cp|eval|sed|cat|python3|apt-get|git|verify|build/bin/\w+|[A-Z0-9_]+=\S+ build/bin/\w+) \S|(build/unit|cuda)/\S+$")
 SPAN = re.compile(r"([A-Z0-9_]+=\S+ )?(build/bin/)?verify \S+ .+|make .+")
@@ -181,15 +198,19 @@ def steps_of(path, text):
     return sorted(steps, key=lambda s: s.line)
 
 
-def fresh_copy(folder, build):
-    """A repository of what git has or would take, and a build folder: the programs and ports copied, the planted ports
-    left out, the rest linked."""
+def sources(folder):
+    """A repository of what git has or would take."""
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True)
     for name in files.stdout.split("\n"):
         if name and os.path.exists(name):
             os.makedirs(os.path.join(folder, os.path.dirname(name)), exist_ok=True)
             shutil.copy2(name, os.path.join(folder, name))
     subprocess.run("git init -q && git add -A", shell=True, cwd=folder, check=True)
+
+
+def fresh_copy(base, folder, build):
+    """The sources, and a build folder: the programs and ports copied, the planted ports left out, the rest linked."""
+    shutil.copytree(base, folder, symlinks=True, dirs_exist_ok=True)
     os.mkdir(os.path.join(folder, "build"))
     for name in set(os.listdir(build)) - {PLANTED}:
         place = shutil.copytree if name in ("bin", "ports") else shutil.copy2 if name in CHANGE else os.symlink
@@ -219,14 +240,14 @@ def run(step, folder, before):
     return None if done.returncode == 0 else f"exit code {done.returncode}:\n" + "\n".join(done.stdout.split("\n")[-12:])
 
 
-def check(path, build, counts, unused, before):
+def check(path, base, build, counts, unused, before):
     with open(path, encoding="utf-8") as file:
         steps = steps_of(path, file.read())
     if not steps:
         return
     passed = failed = skipped = 0
     with tempfile.TemporaryDirectory(prefix="dsv3-recipes-") as folder:
-        fresh_copy(folder, build)
+        fresh_copy(base, folder, build)
         for step in steps:
             if step.key() in NOT_RUN:
                 unused.discard(step.key())
@@ -248,10 +269,12 @@ def check(path, build, counts, unused, before):
 
 def main():
     build = os.path.realpath(os.environ.get("BUILD", "build"))
-    counts, unused, before = [0, 0, 0], set(NOT_RUN), set()
+    counts, unused, before = [0, 0, 0], set(NOT_RUN), set(os.environ.get("RAN", "").split(";"))
     paths = sys.argv[1:] or [p for pattern in DOCUMENTS for p in sorted(glob.glob(pattern))] + SOURCES
-    for path in paths:
-        check(path, build, counts, unused, before)
+    with tempfile.TemporaryDirectory(prefix="dsv3-sources-") as base:
+        sources(base)
+        for path in paths:
+            check(path, base, build, counts, unused, before)
     if len(NOT_RUN) > 10:
         print(f"recipes.py: {len(NOT_RUN)} commands are not run, ten may be")
         counts[1] += 1

@@ -32,6 +32,7 @@ import pathlib
 import queue
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -142,13 +143,16 @@ def read_table():
 # ---- copies of the tree ----
 
 class Tree:
-    """A copy of the tree whose objects are kept from one weakening to the next."""
+    """A copy of the tree whose objects are kept from one weakening to the next; at first those of the build folder, but for
+    CUDA's, which no witness has."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, objects):
         self.folder = folder
-        self.log = folder.parent / (folder.name + ".log")
+        self.is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         self.refresh()
+        if self.is_new and objects.is_dir():
+            shutil.copytree(objects, folder / "build/obj", ignore=shutil.ignore_patterns("cuda"))
 
     def refresh(self):
         listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
@@ -167,11 +171,13 @@ class Tree:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             target.chmod(source.stat().st_mode & 0o777)
+            if self.is_new:  # as old as what the objects were made of
+                shutil.copystat(source, target)
 
     def make(self, targets, tiers):
         """Builds; objects of tiers that aren't named stay as they are."""
         old = [o for t in TIERS if t not in tiers for o in ("-o", f"build/obj/ref_{t}.o")]
-        command = ["make", "-s", "-j1", f"CC={os.environ.get('CC', 'gcc')}", "B=build", *old, *targets]
+        command = ["make", "-s", "-j1", f"CC={os.environ.get('CC', 'gcc')}", "B=build", "NVCC=", *old, *targets]
         env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "BUILD", "TERMS")}
         done = subprocess.run(command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
@@ -298,11 +304,11 @@ def hunt_in(tree, term, seconds):
     return f"legal {found.group(1)} {found.group(2)}" if found else None
 
 
-def innocent(tree, terms):
+def innocent(tree, witnesses):
     """Without a weakening every witness is green: returns those that aren't."""
     guilty = []
-    witnesses = sorted({w for t in terms for w in t.witnesses})
-    tree.make(sorted({x for w in witnesses for x in targets_of(w)}), TIERS)
+    if witnesses:
+        tree.make(sorted({x for w in witnesses for x in targets_of(w)}), TIERS)
     for witness in witnesses:
         try:
             if is_red(tree, witness):
@@ -344,11 +350,13 @@ def run(args):
     terms = chosen(read_table(), args.terms, args.seed)
     began, folder = time.time(), ROOT / os.environ.get("BUILD", "build") / "terms"
     jobs = max(1, min(args.jobs, len(terms)))
-    trees = [Tree(folder / f"tree{i}") for i in range(jobs)]
+    trees = [Tree(folder / f"tree{i}", folder.parent / "obj") for i in range(jobs)]
+    witnesses = sorted({w for t in terms for w in t.witnesses})
     free = queue.Queue()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         list(pool.map(lambda tree: tree.make(["build/libverify.a", "build/bin/verify", "build/legal/legal.so"], TIERS), trees))
-        guilty = innocent(trees[0], terms)
+        guilty = pool.map(lambda i: innocent(trees[i], witnesses[i::jobs]), range(jobs))
+        guilty = [words for found in guilty for words in found]
         if guilty:
             raise Problem("; ".join(guilty))
         for tree in trees:
