@@ -145,14 +145,18 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
 {
     complaint why;
     progress p = {.o = o, .started = now()};
+    name_map names;
     sections *const numerics = malloc(sizeof *numerics);
     if (!numerics) return usage_error("no memory for the declaration");
-    engine_run const e = {m, r, numerics, o->diagnose ? WANT_DIAGNOSIS : 0, show_row, &p};
+    engine_run const e = {m, r, &names, numerics, o->diagnose ? WANT_DIAGNOSIS : 0, show_row, &p};
     int code = EXIT_USAGE;
-    if (check_tokens(m, r) && read_sections(o->numerics, numerics)) {
+    if (!name_map_open(o->map, &names, &why)) {
+        usage_error("%s", why.text);
+    } else if (check_tokens(m, r) && read_sections(o->numerics, numerics)) {
         bool const good = judge_rows(&e, &why);
         code = finish(&p, good, &why);
     }
+    name_map_close(&names);
     free(numerics);
     return code;
 }

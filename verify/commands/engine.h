@@ -6,6 +6,7 @@
 
 typedef struct {
     const char *numerics; /* as --numerics has it; NULL: nothing is declared */
+    const char *map;      /* as --map has it; NULL: names are ours */
     bool diagnose, verbose;
 } engine_options;
 
