@@ -126,6 +126,22 @@ def subsets():
         query = "q_a_layernorm.output" if kind == "odd-f32" else "q"
         subset("no input of attention", kind, ("input_layernorm.output", ".attn_output"), 39,
                [(f"model.layers.{n}.self_attn.{of}", f"model.layers.{n}.input_layernorm.output") for n in layers for of in ("kv", query)])  # fmt: skip
+    listed()
+
+
+def listed():
+    """What a recording lacks, and what that costs."""
+    tensors = read(record_own("odd-f32", "plain", "3,1,4,1"))
+    for name in ("model.layers.2.self_attn.q", "model.layers.3.mlp.gate.topk_idx", "model.layers.1.input_layernorm.output"):
+        del tensors[name]
+    run = verify(checkpoint("odd-f32"), "--stages=" + write(os.path.join(FOLDER, "subset.safetensors"), tensors), "--stages-list")
+    layer = "model.layers.{N}."
+    for line in (f"5 of 6 {layer}self_attn.q without it wider: {layer}self_attn.attn_output 6 of 6",
+                 f"4 of 5 {layer}mlp.gate.topk_idx without it not judged: {layer}mlp.gate.topk_weight, {layer}mlp.act, {layer}mlp.output 5 of 5",
+                 f"{layer}self_attn.q_a_layernorm.output, {layer}self_attn.kv 0 of 6 {layer}self_attn.q_a_proj.output",
+                 f"6 of 6 {layer}hidden_states", f"{len(tensors)} tensors recorded"):  # fmt: skip
+        check(line in names_in(run), f"--stages-list: {line}: {names_in(run)}")
+    check(run.returncode == 0 and "q_proj" not in run.stdout and "passed" not in run.stdout, "--stages-list judges nothing")
 
 
 # ---- transformers ----

@@ -95,13 +95,9 @@ static void forget_slots(row_work *k)
     for (int i = 0; i < MOST_SLOTS; i++) shaped_free(&k->first[i]), shaped_free(&k->second[i]);
 }
 
-/* Does the problem have it? Without a query latent there is none. */
 static bool exists(const row_work *k, int i)
 {
-    const dsv3_config *const c = k->at->config;
-    const char *const tensor = k->row->slots[i].tensor;
-    if (!strcmp(tensor, "q_a_layernorm")) return c->q_lora_rank > 0;
-    return strcmp(tensor, "shared_act") || c->n_shared_experts > 0;
+    return slot_exists(k->at->config, &k->row->slots[i]);
 }
 
 /* ---- from what an output is made ---- */

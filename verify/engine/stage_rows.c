@@ -116,9 +116,18 @@ typedef struct {
 
 #define VISIT(v, at, rows) visit(v, at, rows, (int)(sizeof(rows) / sizeof *(rows)))
 
+/* A model has either a query latent or one projection. */
+static bool row_exists(const dsv3_config *c, const stage_row *row)
+{
+    bool const latent = strstr(row->module, ".q_a_proj") || strstr(row->module, ".q_b_proj");
+    bool const direct = strstr(row->module, ".q_proj") != NULL;
+    return c->q_lora_rank > 0 ? !direct : !latent;
+}
+
 static void visit(const visitor *v, const place *at, const stage_row *rows, int count)
 {
-    for (int i = 0; i < count; i++) v->call(v->context, at, &rows[i]);
+    for (int i = 0; i < count; i++)
+        if (row_exists(at->config, &rows[i])) v->call(v->context, at, &rows[i]);
 }
 
 static void visit_layer(const visitor *v, const place *at)
@@ -145,6 +154,12 @@ void for_each_row(const dsv3_config *c, int64_t n_tokens, on_row *call, void *co
         visit_layer(&v, &at);
         VISIT(&v, &at, module_head);
     }
+}
+
+bool slot_exists(const dsv3_config *c, const slot *s)
+{
+    if (!strcmp(s->tensor, "q_a_layernorm")) return c->q_lora_rank > 0;
+    return strcmp(s->tensor, "shared_act") || c->n_shared_experts > 0;
 }
 
 int64_t rows_at(const place *at, int64_t n_tokens)

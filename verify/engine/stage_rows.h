@@ -46,6 +46,9 @@ void stage_name(const place *at, const char *pattern, char name[STAGE_NAME]);
 /* Is this the name of a stage, or one with {N} for a layer and {K} for a module? */
 bool is_stage(const char *name);
 
+/* Does a model have this tensor? Without a query latent or shared experts some are missing. */
+bool slot_exists(const dsv3_config *c, const slot *s);
+
 /* How many tokens a row has: module K has K + 1 fewer. */
 int64_t rows_at(const place *at, int64_t n_tokens);
 
