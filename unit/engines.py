@@ -147,12 +147,14 @@ def listed():
 # ---- transformers ----
 
 
-def record_transformers(kind, mistake=None):
-    path = os.path.join(FOLDER, f"transformers-{kind}-{mistake or 'right'}.safetensors")
-    command = [PYTHON, os.path.join(HERE, "record_transformers.py"), checkpoint(kind), path, TOKENS] + ([mistake] if mistake else [])
+def record_transformers(kind, *mistakes):
+    """The folder of what was recorded, each mistake a file."""
+    folder = os.path.join(FOLDER, f"transformers-{kind}")
+    os.makedirs(folder, exist_ok=True)
+    command = [PYTHON, os.path.join(HERE, "record_transformers.py"), checkpoint(kind), folder, TOKENS, *mistakes]
     run = subprocess.run(command, capture_output=True, text=True)
-    check(run.returncode == 0, f"transformers, {kind}, {mistake}: {run.stderr[-300:]}")
-    return path
+    check(run.returncode == 0, f"transformers, {kind}, {mistakes}: {run.stderr[-300:]}")
+    return folder
 
 
 def declaration():
@@ -171,7 +173,7 @@ def judged(kind, recording, *more):
 
 def transformers():
     for kind in ("odd-f32", "odd-bf16"):
-        run = judged(kind, record_transformers(kind))
+        run = judged(kind, os.path.join(record_transformers(kind, "right"), "right.safetensors"))
         check(run.returncode == 0 and totals(run) == (34, 0, 0), f"{kind}, transformers: {names_in(run)[-400:]} {run.stderr}")
         check("VACUOUS" not in run.stdout, f"{kind}: a stage is vacuous")
 
@@ -180,7 +182,7 @@ def transformers():
 
 
 def found(kind, mistake, stage, words, failed):
-    run = judged(kind, record_transformers(kind, mistake), "--diagnose")
+    run = judged(kind, os.path.join(FOLDER, f"transformers-{kind}", mistake + ".safetensors"), "--diagnose")
     at = re.search("first stage outside: (.*)", run.stdout)
     good = run.returncode == 1 and at and at[1] == stage and all(word in names_in(run) for word in words)
     check(good and totals(run)[1] == failed, f"{kind}, {mistake}: {at and at[1]} {totals(run)} {names_in(run)[:900]}")
@@ -200,6 +202,8 @@ save_file(d, {path!r})"""
 
 
 def planted():
+    record_transformers("odd-f32", "no_mscale", "no_mscale_2", "eps", "scale", "bias", "zeroed")
+    record_transformers("odd-bf16", "no_mscale", "zeroed")
     attention, routing, zero = "model.layers.0.self_attn", "model.layers.1.mlp", "routed_scaling_factor is 0.588235"
     found("odd-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
     found("odd-f32", "no_mscale_2", "model.layers.2.self_attn, attn_output", ["R6_no_mscale explains all"], 1)
@@ -217,7 +221,7 @@ def planted():
 
 def blind_zeroed():
     """Zeros in 11 of 12 rows where neither queries nor o_proj's input are recorded: no PASS says otherwise."""
-    tensors = read(os.path.join(FOLDER, "transformers-odd-bf16-zeroed.safetensors"))
+    tensors = read(os.path.join(FOLDER, "transformers-odd-bf16", "zeroed.safetensors"))
     rest = {name: t for name, t in tensors.items() if not name.startswith("attention") and "o_proj.input" not in name}
     run = judged("odd-bf16", write(os.path.join(FOLDER, "blind.safetensors"), rest))
     passes = re.findall(r"PASS\S* +model\.layers\.\d\.self_attn \(mla\)", run.stdout)

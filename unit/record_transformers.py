@@ -1,6 +1,8 @@
 """transformers on a checkpoint, recorded: right, or with one mistake planted.
 
-    build/ports/python unit/record_transformers.py CHECKPOINT FILE TOKENS [MISTAKE]
+    build/ports/python unit/record_transformers.py CHECKPOINT FOLDER TOKENS right|MISTAKE...
+
+writes FOLDER/MISTAKE.safetensors for each; its dtype is the end of the checkpoint's name.
 """
 
 import os
@@ -50,21 +52,27 @@ def zeroed(name, module):
         module.register_forward_hook(lambda _, __, y: torch.cat([y[:, :1], torch.zeros_like(y[:, 1:])], 1))
 
 
-MISTAKES = {f.__name__: f for f in (no_mscale, no_mscale_2, eps, scale, bias, zeroed)}
+MISTAKES = {f.__name__: f for f in (no_mscale, no_mscale_2, eps, scale, bias, zeroed)} | {"right": lambda name, module: None}
 
 
-def main():
-    folder, path, tokens, *mistake = sys.argv[1:]
-    torch.manual_seed(0), torch.set_num_threads(1), logging.set_verbosity_error()
-    dtype = torch.bfloat16 if folder.rstrip("/").endswith("bf16") else torch.float32
-    model = DeepseekV3ForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager", experts_implementation="eager").eval()
-    for name, module in model.named_modules():
-        for m in mistake:
-            MISTAKES[m](name, module)
-    ids = torch.tensor([[int(t) for t in tokens.split(",")]])
+def record(checkpoint, path, ids, plant):
+    dtype = torch.bfloat16 if checkpoint.rstrip("/").endswith("bf16") else torch.float32
+    model = DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype=dtype, attn_implementation="eager", experts_implementation="eager")
+    for name, module in model.eval().named_modules():
+        plant(name, module)
     with torch.no_grad(), Recorder(model) as r:
         out = model(ids, use_cache=True)
     r.save(path, ids, out.past_key_values)
+
+
+def main():
+    checkpoint, folder, tokens, *mistakes = sys.argv[1:]
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    ids = torch.tensor([[int(t) for t in tokens.split(",")]])
+    for mistake in mistakes:
+        record(checkpoint, os.path.join(folder, mistake + ".safetensors"), ids, MISTAKES[mistake])
 
 
 main()
