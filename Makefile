@@ -164,6 +164,7 @@ $(B)/obj/portable/%.o: fast/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 -DPORTABLE -c $< -o $@
 $(B)/obj/verify/case/trained.o: $(wildcard verify/trained/*.safetensors)
+$(B)/obj/verify/engine/name_map.o: $(wildcard verify/engine/maps/*.txt)
 $(B)/obj/verify/commands/new.o: include/dsv3.h verify/ports/dsv3_port.py $(wildcard verify/ports/first/*)
 $(B)/obj/avx512.o: $(fast_src:%.c=$(B)/obj/%.o)
 $(B)/obj/portable.o: $(fast_src:fast/%.c=$(B)/obj/portable/%.o)

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """verify model --stages: what engines record, judged stage by stage on tiny checkpoints.
 
-    build/ports/python unit/engines.py [own] [hostile]
+    unit/engines.py [own] [subsets] [transformers] [planted] [hostile] [maps]
 
-own        what verify itself writes with --dump, truth and the plain port, in every format: no stage is accused or left out
-hostile    recordings that can't be used: one sentence and exit code 2, or a stage that isn't judged, with its reason
+own           what verify itself writes with --dump, truth and the plain port, in every format: no stage is accused or left out
+subsets       the same with tensors missing: what can be judged is, from what is left; the rest names what it needs
+transformers  Hugging Face's model, recorded by verify/ports/record.py: f32 undeclared, bf16 as docs/engines.md declares it
+planted       the same with one mistake each, and the order of [e | h] exchanged: found at its stage, and named
+hostile       recordings that can't be used: one sentence and exit code 2, or a stage that isn't judged, with its reason
+maps          maps that can't be read: one sentence that names the line, and exit code 2; each operation on a plain recording
 
 Without torch and transformers (make transformers-port) all of it is skipped. Last line: N passed, N failed, N skipped.
 """
@@ -91,6 +95,139 @@ def own():
             check(run.returncode == 0 and totals(run) == (42, 0, 0), f"{kind}, {port or 'truth'}: {run.stdout[-300:]}{run.stderr}")
 
 
+# ---- subsets ----
+
+
+def names_in(run):
+    """A run's outputs in one line."""
+    return re.sub(r"\s+", " ", run.stdout)
+
+
+def subset(what, kind, gone, passed, needs=()):
+    """The plain port's recording without tensors whose names end so."""
+    tensors = read(os.path.join(FOLDER, f"plain-{kind}.safetensors"))
+    rest = {name: t for name, t in tensors.items() if not name.endswith(gone)}
+    run = verify(checkpoint(kind), "--stages=" + write(os.path.join(FOLDER, "subset.safetensors"), rest))
+    good = run.returncode == 0 and totals(run) == (passed, 0, len(needs))
+    good = good and all(f"{name} not judged: needs {lack}" in names_in(run) for name, lack in needs)
+    check(good, f"{kind}, {what}: {totals(run)} {run.stderr} {names_in(run)[-600:]}")
+
+
+def subsets():
+    layers, tokens = range(6), "3,1,4,1"
+    for kind in ("odd-f32", "noq-bf16"):
+        record_own(kind, "plain", tokens)
+        subset("no q", kind, (".self_attn.q", ".q_a_layernorm.output"), 42)
+        subset("no attn_output", kind, (".attn_output",), 42)
+        subset("no router_logits, act, shared_act", kind, (".router_logits", ".act", ".shared_act"), 42)
+        subset("no choice", kind, (".topk_idx", ".act"), 42,
+               [(f"model.layers.{n}.mlp.output", f"model.layers.{n}.mlp.gate.topk_idx") for n in layers[1:]]
+               + [(f"model.layers.{n}.mlp.gate.topk_weight", f"model.layers.{n}.mlp.gate.topk_idx") for n in layers[1:]])  # fmt: skip
+        query = "q_a_layernorm.output" if kind == "odd-f32" else "q"
+        subset("no input of attention", kind, ("input_layernorm.output", ".attn_output"), 39,
+               [(f"model.layers.{n}.self_attn.{of}", f"model.layers.{n}.input_layernorm.output") for n in layers for of in ("kv", query)])  # fmt: skip
+    listed()
+
+
+def listed():
+    """What a recording lacks, and what that costs."""
+    tensors = read(record_own("odd-f32", "plain", "3,1,4,1"))
+    for name in ("model.layers.2.self_attn.q", "model.layers.3.mlp.gate.topk_idx", "model.layers.1.input_layernorm.output"):
+        del tensors[name]
+    run = verify(checkpoint("odd-f32"), "--stages=" + write(os.path.join(FOLDER, "subset.safetensors"), tensors), "--stages-list")
+    layer = "model.layers.{N}."
+    for line in (f"5 of 6 {layer}self_attn.q without it wider: {layer}self_attn.attn_output 6 of 6",
+                 f"4 of 5 {layer}mlp.gate.topk_idx without it not judged: {layer}mlp.gate.topk_weight, {layer}mlp.act, {layer}mlp.output 5 of 5",
+                 f"{layer}self_attn.q_a_layernorm.output, {layer}self_attn.kv 0 of 6 {layer}self_attn.q_a_proj.output",
+                 f"6 of 6 {layer}hidden_states", f"{len(tensors)} tensors recorded"):  # fmt: skip
+        check(line in names_in(run), f"--stages-list: {line}: {names_in(run)}")
+    check(run.returncode == 0 and "q_proj" not in run.stdout and "passed" not in run.stdout, "--stages-list judges nothing")
+
+
+# ---- transformers ----
+
+
+def record_transformers(kind, *mistakes):
+    """The folder of what was recorded, each mistake a file."""
+    folder = os.path.join(FOLDER, f"transformers-{kind}")
+    os.makedirs(folder, exist_ok=True)
+    command = [PYTHON, os.path.join(HERE, "record_transformers.py"), checkpoint(kind), folder, TOKENS, *mistakes]
+    run = subprocess.run(command, capture_output=True, text=True)
+    check(run.returncode == 0, f"transformers, {kind}, {mistakes}: {run.stderr[-300:]}")
+    return folder
+
+
+def declaration():
+    """The block of docs/engines.md that declares transformers in BF16, as a file."""
+    path = os.path.join(FOLDER, "transformers-bf16.txt")
+    with open(os.path.join(HERE, "..", "docs", "engines.md"), encoding="utf-8") as docs, open(path, "w", encoding="utf-8") as out:
+        block = docs.read().split("### transformers in BF16\n")[1].split("\n\n")[1]
+        out.write("\n".join(line.strip() for line in block.splitlines()))
+    return path
+
+
+def judged(kind, recording, *more):
+    declared = [f"--numerics={declaration()}"] if kind == "odd-bf16" else []
+    return verify(checkpoint(kind), f"--stages={recording}", "--map=transformers", *declared, *more)
+
+
+def transformers():
+    for kind in ("odd-f32", "odd-bf16"):
+        run = judged(kind, os.path.join(record_transformers(kind, "right"), "right.safetensors"))
+        check(run.returncode == 0 and totals(run) == (34, 0, 0), f"{kind}, transformers: {names_in(run)[-400:]} {run.stderr}")
+        check("VACUOUS" not in run.stdout, f"{kind}: a stage is vacuous")
+
+
+# ---- planted ----
+
+
+def found(kind, mistake, stage, words, failed):
+    run = judged(kind, os.path.join(FOLDER, f"transformers-{kind}", mistake + ".safetensors"), "--diagnose")
+    at = re.search("first stage outside: (.*)", run.stdout)
+    good = run.returncode == 1 and at and at[1] == stage and all(word in names_in(run) for word in words)
+    check(good and totals(run)[1] == failed, f"{kind}, {mistake}: {at and at[1]} {totals(run)} {names_in(run)[:900]}")
+
+
+def exchanged():
+    """eh_proj as [h | e] makes it, in the plain port's recording."""
+    path, weights = os.path.join(FOLDER, "exchanged.safetensors"), os.path.join(checkpoint("odd-f32"), "model.safetensors")
+    program = f"""
+from safetensors.torch import load_file, save_file
+import torch
+d, w, l = load_file({record_own("odd-f32", "plain")!r}), load_file({weights!r}), "model.layers.4."
+d["mtp.0.eh_proj.output"] = torch.cat([d[l + "hnorm.output"], d[l + "enorm.output"]], 1) @ w[l + "eh_proj.weight"].T
+save_file(d, {path!r})"""
+    subprocess.run([PYTHON, "-c", program], check=True)
+    return path
+
+
+def planted():
+    record_transformers("odd-f32", "no_mscale", "no_mscale_2", "eps", "scale", "bias", "zeroed")
+    record_transformers("odd-bf16", "no_mscale", "zeroed")
+    attention, routing, zero = "model.layers.0.self_attn", "model.layers.1.mlp", "routed_scaling_factor is 0.588235"
+    found("odd-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
+    found("odd-f32", "no_mscale_2", "model.layers.2.self_attn, attn_output", ["R6_no_mscale explains all"], 1)
+    found("odd-f32", "eps", "model.layers.0.input_layernorm, y", ["A3_eps_missing explains all"], 8)
+    found("odd-f32", "scale", f"{routing}, topk_weight", [zero], 3)
+    found("odd-f32", "bias", f"{routing}, topk_idx", ["no legal choice"], 3)
+    found("odd-f32", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
+    found("odd-bf16", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
+    found("odd-bf16", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
+    run = verify(checkpoint("odd-f32"), f"--stages={exchanged()}", "--diagnose")
+    check("first stage outside: model.layers.4.eh_proj, y" in run.stdout and "M1_hidden_first explains all" in names_in(run),
+          f"[h | e]: {names_in(run)[-900:]}")  # fmt: skip
+    blind_zeroed()
+
+
+def blind_zeroed():
+    """Zeros in 11 of 12 rows where neither queries nor o_proj's input are recorded: no PASS says otherwise."""
+    tensors = read(os.path.join(FOLDER, "transformers-odd-bf16", "zeroed.safetensors"))
+    rest = {name: t for name, t in tensors.items() if not name.startswith("attention") and "o_proj.input" not in name}
+    run = judged("odd-bf16", write(os.path.join(FOLDER, "blind.safetensors"), rest))
+    passes = re.findall(r"PASS\S* +model\.layers\.\d\.self_attn \(mla\)", run.stdout)
+    check(run.returncode in (0, 1) and not passes, f"zeroed, unseen: {passes} {names_in(run)[-300:]}")
+
+
 # ---- hostile ----
 
 
@@ -161,8 +298,63 @@ def hostile():
     check(run.returncode == 1 and "first stage outside: model.norm, y" in run.stdout and " NAN " in run.stdout, f"NaN: {run.stdout[-600:]}")
 
 
+# ---- maps ----
+
+
+def map_of(text):
+    path = os.path.join(FOLDER, "map.txt")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    return f"--map={path}"
+
+
+def turned(t, heads):
+    """(rows, heads, width) as (heads, rows, width), its last 8 columns as halves."""
+    dtype, (rows, _, width), data = t
+    at = lambda r, h, c: 4 * ((r * heads + h) * width + c)  # noqa: E731
+    order = [c if c < width - 8 else width - 8 + (c - width + 8) % 4 * 2 + (c - width + 8) // 4 for c in range(width)]
+    cells = [data[at(r, h, c):at(r, h, c) + 4] for h in range(heads) for r in range(rows) for c in order]  # fmt: skip
+    return dtype, [heads, rows, width], b"".join(cells)
+
+
+def maps():
+    whole = f"--stages={record_own('odd-f32', 'plain', '3,1,4')}"
+    first = "model.norm.output = x"
+    for what, words, text in (
+            ("no rule", ["line 2", "no rule"], "# a comment\nnorm"), ("no stage", ["line 1", "no stage"], "model.norm.outpt = x"),
+            ("no operation", ["line 1", "did you mean 'cols'"], first + " ; col 0:3"), ("no range", ["A:B"], first + " ; rows 3:3"),
+            ("a range too large", ["A:B"], first + " ; cols 0:99999999999999999999"), ("braces", ["{X}"], "model.norm.output = a{X}"),
+            ("too many operations", ["more than"], first + " ; turn" * 7), ("a word too many", ["stands alone"], first + " ; half 8"),
+            ("a long name", ["no name"], "model.norm.output = " + "x" * 128), ("no name", ["no name"], "model.norm.output ="),
+            ("too many rules", ["line 201"], (first + "\n") * 201), ("a NUL", ["NUL"], first + "\0")):  # fmt: skip
+        refused(what, words, whole, map_of(text))
+    refused("no file", ["transformers"], whole, "--map=nowhere")
+    norm, kv = "model.norm.output", "model.layers.0.self_attn.kv"
+    for what, words, text in (("too many columns", ["64 columns"], f"{norm} = {norm} ; cols 0:65"),
+                              ("nothing beside", ["nothing, which isn't recorded"], f"{norm} = {norm} ; beside nothing"),
+                              ("unlike beside", ["don't fit side by side"], f"{norm} = {norm} ; beside input_ids"),
+                              ("two axes turned", ["three are turned"], f"{norm} = {norm} ; turn")):  # fmt: skip
+        run = verify(checkpoint("odd-f32"), whole, map_of(text))
+        check(run.returncode == 0 and totals(run) == (40, 0, 3) and words[0] in names_in(run), f"{what}: {names_in(run)[-500:]}")
+
+    def other_names(t):
+        dtype, (rows, width), data = t.pop(kv)
+        cut = lambda a, b: b"".join(data[4 * (r * width + a):4 * (r * width + b)] for r in range(rows))  # noqa: E731
+        t["c"], t["k"], t["logits.both"] = (dtype, [rows, 16], cut(0, 16)), (dtype, [rows, 8], cut(16, 24)), t.pop("logits")
+        t["q.0"] = turned(t.pop("model.layers.0.self_attn.q"), 4)
+        dtype, shape, data = t.pop(norm)
+        t["fused"] = dtype, [shape[0] + 1, shape[1]], bytes(4 * shape[1]) + data
+
+    run = verify(checkpoint("odd-f32"), changed("changed.safetensors", other_names),
+                 map_of(f"{kv} = c ; beside k\nlogits = logits.both ; cols 0:97\nmodel.layers.{{N}}.self_attn.q = nothing\n"
+                        f"{norm} = fused ; rows 1:4 # behind one that is somebody else's\n"
+                        "model.layers.{N}.self_attn.q = q.{N} ; turn ; half\n"
+                        "model.layers.{N}.self_attn.q = model.layers.{N}.self_attn.q"))  # fmt: skip
+    check(run.returncode == 0 and totals(run) == (42, 0, 0), f"other names: {names_in(run)[-500:]} {run.stderr}")
+
+
 def main():
-    chapters = {"own": own, "hostile": hostile}
+    chapters = {"own": own, "subsets": subsets, "transformers": transformers, "planted": planted, "hostile": hostile, "maps": maps}
     names = sys.argv[1:] or list(chapters)
     if set(names) - set(chapters):
         sys.exit(f"engines.py: the parts are {', '.join(chapters)}")

@@ -1,10 +1,13 @@
 /* See engine.h. */
 #include "engine.h"
 
+#include "engine/list_stages.h"
 #include "engine/values.h"
 #include "options.h"
 #include "port/process.h"
 #include "report/text.h"
+#include "report/screen.h"
+#include "report/wrap.h"
 #include "run/case.h"
 #include "terminal_line.h"
 
@@ -130,6 +133,33 @@ static int finish(const progress *p, bool good, const complaint *why)
     return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
+/* ---- the list ---- */
+
+static void print_cost(const char *words, const char *names)
+{
+    char text[STAGE_WORDS + 40];
+    snprintf(text, sizeof text, "%s%s", words, names);
+    if (*names) print_wrapped(stdout, "             ", text, 15, SCREEN_COLUMNS);
+}
+
+/* A line a stage, and below it what its lack costs. */
+static void print_listed(void *context, const listed_stage *s)
+{
+    (void)context;
+    printf("%4d of %-4d %s\n", s->recorded, s->places, s->name);
+    if (s->recorded == s->places) return;
+    print_cost("without it wider: ", s->wider);
+    print_cost("without it not judged: ", s->unjudged);
+}
+
+static int list_recording(const engine_run *e)
+{
+    complaint why;
+    if (!list_stages(e, print_listed, NULL, &why)) return usage_error("%s", why.text);
+    printf("%lld tensors recorded\n", (long long)e->recorded->count);
+    return EXIT_GOOD;
+}
+
 /* ---- the command ---- */
 
 static bool read_sections(const char *value, sections *s)
@@ -145,14 +175,20 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
 {
     complaint why;
     progress p = {.o = o, .started = now()};
+    name_map names;
     sections *const numerics = malloc(sizeof *numerics);
     if (!numerics) return usage_error("no memory for the declaration");
-    engine_run const e = {m, r, numerics, o->diagnose ? WANT_DIAGNOSIS : 0, show_row, &p};
+    engine_run const e = {m, r, &names, numerics, o->diagnose ? WANT_DIAGNOSIS : 0, show_row, &p};
     int code = EXIT_USAGE;
-    if (check_tokens(m, r) && read_sections(o->numerics, numerics)) {
+    if (!name_map_open(o->map, &names, &why)) {
+        usage_error("%s", why.text);
+    } else if (o->list) {
+        code = list_recording(&e);
+    } else if (check_tokens(m, r) && read_sections(o->numerics, numerics)) {
         bool const good = judge_rows(&e, &why);
         code = finish(&p, good, &why);
     }
+    name_map_close(&names);
     free(numerics);
     return code;
 }

@@ -6,6 +6,8 @@
 
 typedef struct {
     const char *numerics; /* as --numerics has it; NULL: nothing is declared */
+    const char *map;      /* as --map has it; NULL: names are ours */
+    bool list;            /* say what is recorded and judge nothing */
     bool diagnose, verbose;
 } engine_options;
 

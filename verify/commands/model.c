@@ -19,8 +19,8 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format, *stages, *numerics;
-    bool estimate, diagnose, verbose;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *map, *numerics;
+    bool estimate, stages_list, diagnose, verbose;
     double timeout;
 } arguments;
 
@@ -36,6 +36,10 @@ static const option options[] = {
     {"--stages", OPTION_TEXT, offsetof(arguments, stages), "R",
      "judge what an engine recorded: a safetensors file, or a folder of them; --tokens may be left out where it has "
      "input_ids"},
+    {"--stages-list", OPTION_FLAG, offsetof(arguments, stages_list), NULL,
+     "say which stages are recorded, which aren't, and what each lack costs; judge nothing"},
+    {"--map", OPTION_TEXT, offsetof(arguments, map), "M",
+     "the engine's names of our stages: transformers, or a file of rules (docs/engines.md)"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
      "how that engine rounds, as text or a file, by sections [*] [OP] [OP MODULE]; default: wide assumptions"},
     {"--format", OPTION_WORD, offsetof(arguments, format), "T",
@@ -53,8 +57,8 @@ static const syntax model_syntax = {
     "usage: verify model DIR --tokens=3,1,4 [--dump=F] [--backend=B]\n"
     "                    [--format=bf16|f32] [--estimate] [--diagnose] [--timeout=S]\n"
     "                    [--verbose]\n"
-    "       verify model DIR --stages=R [--tokens=3,1,4] [--numerics=T] [--diagnose]\n"
-    "                    [--verbose]\n"
+    "       verify model DIR --stages=R [--map=M] [--tokens=3,1,4] [--numerics=T]\n"
+    "                    [--stages-list] [--diagnose] [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
@@ -81,8 +85,9 @@ static bool read_arguments(int argc, char **argv, arguments *a, int *code)
                                             : NULL;
     if (a->stages && unfit)
         return usage_error("--%s doesn't go with --stages, which judges what is recorded", unfit), false;
-    if (!a->stages && a->numerics)
-        return usage_error("--numerics is for --stages: a port declares its own arithmetic"), false;
+    const char *const needless = a->numerics ? "numerics" : a->map ? "map" : a->stages_list ? "stages-list" : NULL;
+    if (!a->stages && needless)
+        return usage_error("--%s is for --stages, which judges what is recorded", needless), false;
     if (!a->tokens && !a->stages)
         return usage_error("model needs --tokens=, ids with commas between them, as in --tokens=3,1,4"), false;
     return true;
@@ -377,7 +382,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
 {
     complaint why;
     checkpoint c = {.dir = NULL};
-    engine_options const engine = {o->numerics, o->diagnose, o->verbose};
+    engine_options const engine = {o->numerics, o->map, o->stages_list, o->diagnose, o->verbose};
     m->weights = &c;
     interrupt_watches(&c);
     int code = EXIT_USAGE;

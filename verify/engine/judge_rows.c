@@ -40,8 +40,9 @@ typedef struct {
     int64_t rows;
     char module[STAGE_NAME];
     char name[MOST_SLOTS][STAGE_NAME];
-    const safetensor *recorded[MOST_SLOTS]; /* of two side by side the first */
-    const safetensor *beside[MOST_SLOTS];   /* the second */
+    shaped first[MOST_SLOTS], second[MOST_SLOTS]; /* what is recorded; two side by side */
+    const safetensor *recorded[MOST_SLOTS];       /* the first, if it is there */
+    const safetensor *beside[MOST_SLOTS];         /* the second */
     role role[MOST_SLOTS];
     complaint fault[MOST_SLOTS]; /* why what is recorded can't be used; it counts as absent then */
     judged_row told;
@@ -67,28 +68,36 @@ static bool is_recorded(const row_work *k, int i)
     return (k->recorded[i] && !*k->fault[i].text) || !strcmp(k->row->slots[i].tensor, "input_ids");
 }
 
+/* NULL: it isn't recorded, or has a fault. */
+static const safetensor *find_tensor(row_work *k, int i, const char *name, shaped *found)
+{
+    const engine_run *const e = k->w->e;
+    int64_t const rotated = e->m->config->qk_rope_head_dim;
+    return name_map_find(e->names, e->recorded, name, rotated, found, &k->fault[i]) ? &found->t : NULL;
+}
+
 static void find_slot(row_work *k, int i)
 {
     const char *const pattern = k->row->slots[i].name, *const bar = strstr(pattern, " | ");
-    const recording *const r = k->w->e->recorded;
     char first[STAGE_NAME], second[STAGE_NAME];
     snprintf(first, sizeof first, "%.*s", bar ? (int)(bar - pattern) : (int)strlen(pattern), pattern);
     stage_name(k->at, first, k->name[i]);
-    k->recorded[i] = recording_find(r, k->name[i]);
+    k->recorded[i] = find_tensor(k, i, k->name[i], &k->first[i]);
     if (!bar) return;
     stage_name(k->at, bar + 3, second);
-    k->beside[i] = recording_find(r, second);
+    k->beside[i] = find_tensor(k, i, second, &k->second[i]);
     if (!k->beside[i] && k->recorded[i]) memcpy(k->name[i], second, sizeof second);
     if (!k->beside[i]) k->recorded[i] = NULL;
 }
 
-/* Does the problem have it? Without a query latent there is none. */
+static void forget_slots(row_work *k)
+{
+    for (int i = 0; i < MOST_SLOTS; i++) shaped_free(&k->first[i]), shaped_free(&k->second[i]);
+}
+
 static bool exists(const row_work *k, int i)
 {
-    const dsv3_config *const c = k->at->config;
-    const char *const tensor = k->row->slots[i].tensor;
-    if (!strcmp(tensor, "q_a_layernorm")) return c->q_lora_rank > 0;
-    return strcmp(tensor, "shared_act") || c->n_shared_experts > 0;
+    return slot_exists(k->at->config, &k->row->slots[i]);
 }
 
 /* ---- from what an output is made ---- */
@@ -273,7 +282,7 @@ static void write_id(const row_work *k, const model_run *m, char id[ID])
 
 /* Memory of a row: tensors as the stage wants them. */
 typedef struct {
-    void *data[MOST_SLOTS + 4];
+    void *data[MOST_SLOTS + 5];
     int count;
 } row_memory;
 
@@ -306,6 +315,12 @@ static bool read_slot(const row_work *k, int i, const tensor_info *t, void *out,
     return values_read(k->recorded[i], &w, out, why);
 }
 
+/* Without these a case has no format, or no experts: they are zeros, from which nothing that is judged follows. */
+static bool is_needed(const slot *s)
+{
+    return !strcmp(s->tensor, "y") || !strcmp(s->tensor, "topk_idx");
+}
+
 /* One tensor of the case. False: its fault. */
 static bool bind_slot(row_work *k, stage *s, int i, row_memory *memory)
 {
@@ -315,8 +330,7 @@ static bool bind_slot(row_work *k, stage *s, int i, row_memory *memory)
     if (!exists(k, i)) return true;
     if (!strcmp(of->tensor, "input_ids"))
         return stage_bind(s, of->tensor, k->w->e->m->tokens + k->at->module + 1), true;
-    if (k->role[i] == ROLE_ABSENT && is_output(of) && strcmp(of->tensor, "y"))
-        return stage_leave_out(s, of->tensor), true;
+    if (k->role[i] == ROLE_ABSENT && is_output(of) && !is_needed(of)) return stage_leave_out(s, of->tensor), true;
     if (k->role[i] == ROLE_ABSENT && is_output(of)) return stage_give(s, of->tensor, NULL);
     void *const data = take_memory(memory, t->bytes);
     if (!data) return refuse(why, "no memory for %s", k->name[i]);
@@ -370,7 +384,27 @@ static bool note_all(row_work *k)
     return true;
 }
 
-static bool judge_stage(row_work *k, stage *s)
+/* Two tensors side by side in the other order: does the engine's answer follow from that? Then the mistake has a name. */
+static bool try_exchanged(row_work *k, stage *s, const char *declared, row_memory *memory, result *r)
+{
+    const tensor_info *const t = problem_tensor(stage_problem(s), k->row->slots[0].tensor);
+    values_wanted const w = {.rows = k->rows, .columns = t->count / k->rows, .format = t->dtype};
+    void *const data = take_memory(memory, t->bytes);
+    result *const other = calloc(1, sizeof *other);
+    bool good = (data && other) || refuse(k->w->why, "no memory to judge %s", k->module);
+    if (good && values_read_both(k->beside[0], k->recorded[0], &w, data, k->w->why)) {
+        stage_bind(s, k->row->slots[0].tensor, data);
+        good = stage_judge(s, declared, WANT_PROOFS, other);
+        if (good && other->v == PASS) {
+            r->diagnoses = 1;
+            r->diagnosis[0] = (diagnosis_row){.quirk = QUIRK_M1_hidden_first, .other = -1};
+        }
+    }
+    free(other);
+    return good;
+}
+
+static bool judge_stage(row_work *k, stage *s, row_memory *memory)
 {
     const engine_run *const e = k->w->e;
     char declared[REF_NUMERICS_CAP];
@@ -378,6 +412,8 @@ static bool judge_stage(row_work *k, stage *s)
     bool good = r || refuse(k->w->why, "no memory to judge %s", k->module);
     good = good && sections_of(e->numerics, stage_problem(s)->op->name, k->module, declared, k->w->why) &&
            stage_judge(s, declared, e->wanted, r) && note_all(k);
+    if (good && r->v == FAIL && e->wanted & WANT_DIAGNOSIS && k->beside[0])
+        good = try_exchanged(k, s, declared, memory, r);
     if (good) tell(k, stage_problem(s), r);
     free(r);
     return good;
@@ -392,19 +428,21 @@ static bool has_case(const char *id, complaint *reason)
     return true;
 }
 
-/* An output that can't be used is said to be so. False: no output has a fault, so there was no memory. */
-static bool postpone_faulty(row_work *k, int *faults)
+/* Every fault of an output is a reason why it isn't judged. */
+static bool postpone_faulty(row_work *k)
 {
-    int found = 0;
     bool good = true;
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++) {
-        if (!*k->fault[i].text) continue;
-        found++;
-        if (is_output(&k->row->slots[i])) good = good && postpone(k->w, k->name[i], k->fault[i].text);
-    }
-    good = good && found > *faults;
-    *faults = found;
+    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+        if (*k->fault[i].text && is_output(&k->row->slots[i]))
+            good = good && postpone(k->w, k->name[i], k->fault[i].text);
     return good;
+}
+
+static int count_faults(const row_work *k)
+{
+    int count = 0;
+    for (int i = 0; i < MOST_SLOTS; i++) count += *k->fault[i].text != 0;
+    return count;
 }
 
 /* Binds what can be used, and judges. again: a tensor can't be, and the row is another one without it. */
@@ -414,7 +452,7 @@ static bool bind_and_judge(row_work *k, const model_run *m, const char *id, bool
     stage *const s = stage_open(m, k->module, id, k->w->why);
     if (!s) return false;
     *again = !bind_all(k, s, &memory);
-    bool const good = *again || judge_stage(k, s);
+    bool const good = *again || judge_stage(k, s, &memory);
     stage_close(s, false, NULL);
     free_memory(&memory);
     return good;
@@ -425,15 +463,16 @@ static bool open_and_judge(row_work *k)
     model_run m = *k->w->e->m;
     char id[ID];
     complaint reason;
-    int faults = 0;
     for (bool again = true; again;) {
+        int const faults = count_faults(k);
         m.format = format_of(k);
         if (!give_narrow(k, m.format)) return false;
         if (!any_judged(k)) return true;
         write_id(k, &m, id);
         if (!has_case(id, &reason)) return postpone_all(k, reason.text);
         if (!bind_and_judge(k, &m, id, &again)) return false;
-        if (again && !(postpone_faulty(k, &faults) && assign_roles(k))) return false;
+        if (again && count_faults(k) == faults) return false; /* there was no memory */
+        if (again && !(postpone_faulty(k) && assign_roles(k))) return false;
     }
     return true;
 }
@@ -450,7 +489,8 @@ static void work_on(void *context, const place *at, const stage_row *row)
     *k = (row_work){.w = w, .at = at, .row = row, .rows = rows_at(at, w->e->m->n_tokens)};
     stage_name(at, row->module, k->module);
     for (int i = 0; i < MOST_SLOTS && row->slots[i].tensor; i++) find_slot(k, i);
-    w->good = assign_roles(k) && (!any_judged(k) || open_and_judge(k));
+    w->good = postpone_faulty(k) && assign_roles(k) && (!any_judged(k) || open_and_judge(k));
+    forget_slots(k);
     free(k);
 }
 

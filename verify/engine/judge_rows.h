@@ -4,6 +4,7 @@
 #define JUDGE_ROWS_H
 
 #include "model/model.h"
+#include "name_map.h"
 #include "recording.h"
 #include "sections.h"
 #include "stage_rows.h"
@@ -23,6 +24,7 @@ typedef void on_judged_row(void *context, const judged_row *row);
 typedef struct {
     const model_run *m; /* of it weights, config, tokens */
     const recording *recorded;
+    const name_map *names;
     const sections *numerics;
     unsigned wanted; /* as in run/case.h */
     on_judged_row *report;

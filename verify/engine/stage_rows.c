@@ -48,6 +48,7 @@ static const stage_row behind_a_layer[] = {
 static const stage_row attention[] = {
     NORM("{L}.input_layernorm", "{S}", "{L}.input_layernorm.output"),
     LINEAR("{L}.self_attn.q_a_proj", "{L}.input_layernorm.output", "{L}.self_attn.q_a_proj.output"),
+    LINEAR("{L}.self_attn.q_proj", "{L}.input_layernorm.output", "{L}.self_attn.q_proj.output"),
     LINEAR("{L}.self_attn.kv_a_proj_with_mqa", "{L}.input_layernorm.output", "{L}.self_attn.kv_a_proj_with_mqa.output"),
     LINEAR("{L}.self_attn.q_b_proj", "{L}.self_attn.q_a_layernorm.output", "{L}.self_attn.q_b_proj.output"),
     {CASE_ATTENTION,
@@ -83,7 +84,7 @@ static const stage_row sparse[] = {
       {"topk_weight", "{L}.mlp.gate.topk_weight", "router_logits topk_idx"},
       {"act", "{L}.mlp.act", "hidden_states topk_idx"},
       {"shared_act", "{L}.mlp.shared_act", "hidden_states"},
-      {"y", "{L}.mlp.output", "act shared_act topk_weight"}}},
+      {"y", "{L}.mlp.output", "topk_idx act shared_act topk_weight"}}},
 };
 
 static const stage_row head[] = {
@@ -115,9 +116,18 @@ typedef struct {
 
 #define VISIT(v, at, rows) visit(v, at, rows, (int)(sizeof(rows) / sizeof *(rows)))
 
+/* A model has either a query latent or one projection. */
+static bool row_exists(const dsv3_config *c, const stage_row *row)
+{
+    bool const latent = strstr(row->module, ".q_a_proj") || strstr(row->module, ".q_b_proj");
+    bool const direct = strstr(row->module, ".q_proj") != NULL;
+    return c->q_lora_rank > 0 ? !direct : !latent;
+}
+
 static void visit(const visitor *v, const place *at, const stage_row *rows, int count)
 {
-    for (int i = 0; i < count; i++) v->call(v->context, at, &rows[i]);
+    for (int i = 0; i < count; i++)
+        if (row_exists(at->config, &rows[i])) v->call(v->context, at, &rows[i]);
 }
 
 static void visit_layer(const visitor *v, const place *at)
@@ -144,6 +154,12 @@ void for_each_row(const dsv3_config *c, int64_t n_tokens, on_row *call, void *co
         visit_layer(&v, &at);
         VISIT(&v, &at, module_head);
     }
+}
+
+bool slot_exists(const dsv3_config *c, const slot *s)
+{
+    if (!strcmp(s->tensor, "q_a_layernorm")) return c->q_lora_rank > 0;
+    return strcmp(s->tensor, "shared_act") || c->n_shared_experts > 0;
 }
 
 int64_t rows_at(const place *at, int64_t n_tokens)
@@ -199,4 +215,49 @@ void stage_name(const place *at, const char *pattern, char name[STAGE_NAME])
         if (used < STAGE_NAME) used += (size_t)snprintf(name + used, STAGE_NAME - used, "%s", text);
         s += strcspn(s, "}") + 1;
     }
+}
+
+/* ---- names without a place ---- */
+
+/* Does `name` begin with `word`, or with a number where the word ends in {N} or {K}? What is behind, or NULL. */
+static const char *behind(const char *name, const char *word)
+{
+    size_t const plain = strcspn(word, "{");
+    if (strncmp(name, word, plain) != 0) return NULL;
+    name += plain;
+    if (!word[plain]) return name;
+    if (!strncmp(name, word + plain, 3)) return name + 3;
+    size_t const digits = strspn(name, "0123456789");
+    return digits ? name + digits : NULL;
+}
+
+/* A pattern of a row, whose words in braces stand in front. */
+static bool is_name_of(const char *name, const char *pattern)
+{
+    const char *rest = NULL;
+    if (*pattern != '{') return !strcmp(name, pattern);
+    if (pattern[1] == 'L') rest = behind(name, "model.layers.{N}");
+    if (pattern[1] == 'K') rest = behind(name, "mtp.{K}");
+    if (pattern[1] == 'T') {
+        const char *const layer = behind(name, "model.layers.{N}"), *const module = behind(name, "mtp.{K}");
+        return !strcmp(layer ? layer : module ? module : "", ".hidden_states");
+    }
+    return rest && !strcmp(rest, strchr(pattern, '}') + 1);
+}
+
+/* An output of a row has this name. */
+static bool is_output_among(const char *name, const stage_row *rows, int count)
+{
+    for (int i = 0; i < count; i++)
+        for (const slot *s = rows[i].slots; s < rows[i].slots + MOST_SLOTS && s->tensor; s++)
+            if (s->of && is_name_of(name, s->name)) return true;
+    return false;
+}
+
+#define AMONG(name, rows) is_output_among(name, rows, (int)(sizeof(rows) / sizeof *(rows)))
+
+bool is_stage(const char *name)
+{
+    return !strcmp(name, "input_ids") || AMONG(name, embedding) || AMONG(name, attention) || AMONG(name, dense) ||
+           AMONG(name, sparse) || AMONG(name, head) || AMONG(name, module_input) || AMONG(name, module_head);
 }

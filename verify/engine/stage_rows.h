@@ -7,6 +7,8 @@
 
 #include "files/config.h"
 
+#include <stdbool.h>
+
 enum { MOST_SLOTS = 8, STAGE_NAME = 200 };
 
 typedef enum { CASE_EMBED, CASE_NORM, CASE_NORM_ADDS, CASE_LINEAR, CASE_SWIGLU, CASE_ATTENTION, CASE_MOE } case_kind;
@@ -40,6 +42,12 @@ void for_each_row(const dsv3_config *c, int64_t n_tokens, on_row *call, void *co
 /* A name of a row at a place. {S}: the residual stream that comes into the layer, {T}: what comes out, {H}: the state that a
  * module is given. */
 void stage_name(const place *at, const char *pattern, char name[STAGE_NAME]);
+
+/* Is this the name of a stage, or one with {N} for a layer and {K} for a module? */
+bool is_stage(const char *name);
+
+/* Does a model have this tensor? Without a query latent or shared experts some are missing. */
+bool slot_exists(const dsv3_config *c, const slot *s);
 
 /* How many tokens a row has: module K has K + 1 fewer. */
 int64_t rows_at(const place *at, int64_t n_tokens);

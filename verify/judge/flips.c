@@ -70,6 +70,7 @@ static void describe(const choices *c, int64_t r, bool illegal, char *text, size
 void list_flips(const problem *p, const enclosures *legal, const enclosures *own, void *const got[], result *r)
 {
     const tensor_info *const t = problem_tensor(p, p->op->choice);
+    if (t->row->kind != TENSOR_OUT) return; /* it is given */
     int64_t const index = t - p->tensor, width = row_width(t);
     choices const c = {t, got[index], own->value[index], problem_size(p, "n_routed_experts")};
     for (int64_t row = 0; row < t->count / width; row++) {

@@ -1,0 +1,60 @@
+"""Records what every module of a torch model is given and gives, in one safetensors file. Needs torch alone (docs/engines.md).
+
+    with Recorder(model) as r:
+        out = model(ids)
+    r.save("recording.safetensors", ids, out.past_key_values)
+Names: MODULE.input and MODULE.output, .K behind where there are several tensors, and @1, @2 ... from the second call on. The functions
+eager_attention_forward of transformers are attention.input.K@N in call N: queries and keys, rotated. A first axis of 1 goes."""
+import json
+import struct
+import sys
+
+import torch
+
+FORMATS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.int32: "I32"}
+
+
+def tensors_in(value):
+    if isinstance(value, torch.Tensor):
+        return [value] if value.dtype in FORMATS else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for item in inner for tensor in tensors_in(item)]
+
+
+class Recorder:
+    def __init__(self, model):
+        self.kept, self.calls, self.undo, self.model = {}, {}, [], model
+
+    def keep(self, name, value, call=""):
+        found = tensors_in(value)
+        for k, t in enumerate(found):
+            t = t.detach().to("cpu", copy=True)[0 if t.dim() > 2 and t.shape[0] == 1 else ...].contiguous()
+            self.kept[name + (f".{k}" if len(found) > 1 else "") + call] = t
+
+    def before(self, name, inputs):
+        self.calls[name] = self.calls.get(name, -1) + 1
+        self.keep(name + ".input", inputs, f"@{self.calls[name]}" if self.calls[name] or name == "attention" else "")
+
+    def __enter__(self):
+        for name, module in self.model.named_modules():
+            self.undo.append(module.register_forward_pre_hook(lambda _, *inputs, n=name: self.before(n, inputs), with_kwargs=True).remove)
+            after = lambda _, __, y, n=name: self.keep(n + ".output", y, f"@{self.calls[n]}" if self.calls[n] else "")  # noqa: E731
+            self.undo.append(module.register_forward_hook(after).remove)
+        for file in {sys.modules[type(module).__module__] for module in self.model.modules()}:
+            if core := getattr(file, "eager_attention_forward", None):
+                file.eager_attention_forward = lambda *args, f=core, **more: (self.before("attention", args), f(*args, **more))[1]
+                self.undo.append(lambda file=file, f=core: setattr(file, "eager_attention_forward", f))
+        return self
+
+    def __exit__(self, *_):
+        [undo() for undo in self.undo]
+
+    def save(self, path, ids, cache=None):
+        for n, layer in enumerate(getattr(cache, "layers", ())):
+            self.kept |= {f"cache.{n}.keys": layer.keys[0, 0].contiguous(), f"cache.{n}.values": layer.values[0, 0].contiguous()}
+        header, at, kept = {}, 0, self.kept | {"input_ids": ids.cpu().flatten()}
+        for name, t in kept.items():
+            header[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at := at + t.nbytes]}
+        text = json.dumps(header).encode()
+        with open(path, "wb") as f:
+            f.writelines([struct.pack("<Q", len(text)), text] + [t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in kept.values()])
