@@ -153,6 +153,7 @@ $(B)/obj/ref/kernel_%.o: ref/kernel.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CFLAGS) $(WARN) -O3 $(ISA_$*) -DKERNEL_ISA=$* -c $< -o $@
 $(B)/obj/ref/format.o: CFLAGS += -O3
+$(B)/obj/ref/sampled/sums.o: CFLAGS += -O3
 
 # ---- the harness and our backends ----
 
@@ -257,7 +258,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -350,7 +351,7 @@ fuzz:
 	    SAN="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
 	@unit/fuzz/run.sh $(B)/fuzz $(FUZZ_SECONDS) $(fuzzers)
 # What reads input; the folders that are left out only use what was read.
-parsing := $(filter-out $(foreach d,commands judge model report run,$(B)/obj/verify/$(d)/%),$(verify_obj))
+parsing := $(filter-out $(foreach d,commands engine judge model report run,$(B)/obj/verify/$(d)/%),$(verify_obj))
 $(B)/libparsers.a: $(parsing) $(once:%=$(B)/obj/ref/%.o)
 	@rm -f $@
 	$(call run,AR)$(AR) rcs $@ $^

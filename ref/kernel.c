@@ -400,6 +400,81 @@ static bool scaled_codes(const uint8_t *code, int64_t n, double scale, double *r
 }
 #endif
 
-const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,       compensated, pairs, combine, cut,
-                                            slices,           exponential, multiply,    add,   deviate, column_sup,
-                                            survey,           scaled_codes};
+/* ---- of the sampled tier ---- */
+
+enum { EIGHT = 8, E = EIGHT / WIDE };
+
+static double sum_of_eight(const double s[EIGHT])
+{
+    return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+}
+
+/* first, first + 1 ... */
+static inline void count_from(double first, vec at[E])
+{
+    for (int k = 0; k < EIGHT; k++) at[k / WIDE][k % WIDE] = first + k;
+}
+
+static double terms(const double *restrict a, const double *restrict b, int64_t n)
+{
+    vec sum[E] = {{0}};
+    double s[EIGHT], rest = 0;
+    int64_t i = 0;
+    for (; i + EIGHT <= n; i += EIGHT)
+#pragma GCC unroll 4
+        for (int k = 0; k < E; k++) sum[k] += vec_load(a + i + WIDE * k) * vec_load(b + i + WIDE * k);
+    for (; i < n; i++) rest += a[i] * b[i];
+    memcpy(s, sum, sizeof s);
+    return sum_of_eight(s) + rest;
+}
+
+static void moments(const double *restrict a, const double *restrict b, int64_t n, double sums[3])
+{
+    vec total[E] = {{0}}, squares[E] = {{0}}, moment[E] = {{0}}, at[E];
+    double s[3][EIGHT];
+    int64_t i = 0;
+    count_from(0, at);
+    for (; i + EIGHT <= n; i += EIGHT)
+#pragma GCC unroll 4
+        for (int k = 0; k < E; k++) {
+            vec const term = vec_load(a + i + WIDE * k) * vec_load(b + i + WIDE * k);
+            total[k] += term;
+            squares[k] += term * term;
+            moment[k] += at[k] * term;
+            at[k] += EIGHT;
+        }
+    memcpy(s[0], total, sizeof total), memcpy(s[1], squares, sizeof squares), memcpy(s[2], moment, sizeof moment);
+    for (; i < n; i++) {
+        double const term = a[i] * b[i];
+        s[0][0] += term, s[1][0] += term * term, s[2][0] += (double)i * term;
+    }
+    for (int k = 0; k < 3; k++) sums[k] = sum_of_eight(s[k]);
+}
+
+static void digest(const double *restrict value, int64_t n, double sums[3])
+{
+    vec total[E] = {{0}}, moment[E] = {{0}}, most[E] = {{0}}, at[E];
+    double s[3][EIGHT];
+    int64_t i = 0;
+    count_from(1, at);
+    for (; i + EIGHT <= n; i += EIGHT)
+#pragma GCC unroll 4
+        for (int k = 0; k < E; k++) {
+            vec const v = vec_load(value + i + WIDE * k), size = vec_abs(v);
+            total[k] += v;
+            moment[k] += at[k] * v;
+            at[k] += EIGHT;
+            most[k] = vec_choose(size > most[k], size, most[k]);
+        }
+    memcpy(s[0], total, sizeof total), memcpy(s[1], moment, sizeof moment), memcpy(s[2], most, sizeof most);
+    for (; i < n; i++) {
+        s[0][0] += value[i], s[1][0] += (double)(i + 1) * value[i];
+        s[2][0] = fabs(value[i]) > s[2][0] ? fabs(value[i]) : s[2][0];
+    }
+    sums[0] = sum_of_eight(s[0]), sums[1] = sum_of_eight(s[1]), sums[2] = 0;
+    for (int k = 0; k < EIGHT; k++) sums[2] = fmax(sums[2], s[2][k]);
+}
+
+const kernels JOIN(kernels_, KERNEL_ISA) = {TEXT(KERNEL_ISA), plain,        compensated, pairs,   combine, cut,
+                                            slices,           exponential,  multiply,    add,     deviate, column_sup,
+                                            survey,           scaled_codes, terms,       moments, digest};

@@ -12,6 +12,7 @@
 #include "mla.h"
 
 #include "attention.h"
+#include "hidden.h"
 #include "matrix.h"
 #include "rmsnorm.h"
 #include "rope.h"
@@ -435,6 +436,18 @@ static block block_of(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_
     return m;
 }
 
+/* The block as it is read here: some stages may have no tensor. */
+static ref_reading staged_reading(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_mla_io *io)
+{
+    ref_reading staged = *rd;
+    staged.stages = p->stages;
+    hide_absent(&staged, POINT_mla_q_a_layernorm, &io->q_a_layernorm);
+    hide_absent(&staged, POINT_mla_q, &io->q);
+    hide_absent(&staged, POINT_mla_kv, &io->kv);
+    hide_absent(&staged, POINT_mla_attn_output, &io->attn_output);
+    return staged;
+}
+
 static void hand_on(const block *m, const dsv3_tensor *port, ref_value *out, vectors v)
 {
     stage(m->rd, port, 0, out, v.ball, v.n * v.width);
@@ -480,8 +493,7 @@ void attention_block(const ref_reading *rd, const dsv3_mla_prob *p, const dsv3_m
                      const ball *const *past, ball *kv_, ball *y_, ref_value *const out[])
 {
     scratch_piece *const mark = scratch_mark(rd->scratch);
-    ref_reading staged = *rd;
-    staged.stages = p->stages;
+    ref_reading const staged = staged_reading(rd, p, io);
     dsv3_rope_prob const rope = rope_of(p);
     block m = block_of(&staged, p, io);
     vectors const q = room(&m, m.heads * m.qk), o = room(&m, m.heads * m.v);

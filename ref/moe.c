@@ -7,6 +7,7 @@
 
 #include "experts.h"
 #include "gate.h"
+#include "hidden.h"
 #include "matrix.h"
 #include "vectors.h"
 
@@ -104,6 +105,18 @@ static void add_shared(const moe *m, ref_value *act_out, ball *y, sum_record *su
 
 /* ---- the layer ---- */
 
+/* The layer as it is read here: some stages may have no tensor. */
+static ref_reading staged_reading(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io)
+{
+    ref_reading staged = *rd;
+    staged.stages = p->stages;
+    hide_absent(&staged, POINT_moe_router_logits, &io->router_logits);
+    hide_absent(&staged, POINT_moe_topk_weight, &io->topk_weight);
+    hide_absent(&staged, POINT_moe_act, &io->act);
+    hide_absent(&staged, POINT_moe_shared_act, &io->shared_act);
+    return staged;
+}
+
 /* The numbers of equations are those of the V3 report. */
 void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io, const operand *x, ball *y,
                ref_value *const out[])
@@ -111,8 +124,7 @@ void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
     scratch *const memory = rd->scratch;
     scratch_piece *const mark = scratch_mark(memory);
     int64_t const cells = p->n_tokens * p->hidden_size;
-    ref_reading staged = *rd;
-    staged.stages = p->stages;
+    ref_reading const staged = staged_reading(rd, p, io);
     moe const m = {&staged, p, io, x, io->y.dtype};
     mlp const experts = {&staged, &io->weights, &routed_points, m.format, p->hidden_size, p->moe_intermediate_size};
     vectors const z = vectors_take(memory, p->n_tokens, p->n_routed_experts);

@@ -323,7 +323,7 @@ ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact)
     if (!rd->declared) return exact;
     ref_rounding const r = declared_at(rd, point);
     bool const hidden = ref_has(rd->hidden, point);
-    bool const out = (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
+    bool const out = !hidden && (ref_point(point)->output || (ref_point(point)->stage && rd->stages));
     bool const must = r.must || out;
     dsv3_dtype const format = r.format && !out ? r.format : output;
     bool const same = format == declared(rd, CLAUSE_ARITH)->arith && !r.truncates; /* then one rounding is both */

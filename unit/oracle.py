@@ -233,7 +233,7 @@ class Oracle:
         return out | {"input_ids": tokens.int()}
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description="DeepSeek-V3 of transformers in binary64.")
     parser.add_argument("checkpoint")
     parser.add_argument("out")
@@ -242,7 +242,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--prefill", type=int, help="tokens of the first call; all of them if it is not given")
     parser.add_argument("--mtp", choices=("own", "main", "none"), default="own")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     with torch.no_grad():

@@ -51,6 +51,14 @@ static double chains_of(const ref_sample *port, const ref_accumulator *acc, doub
     return fmax(fmin((double)chains, n), 1);
 }
 
+/* The share of the mean error that a port's cuts make. Where in a binade partial sums lie decides how much is cut, so one port of two
+ * has another share for each binade of sums: two sums that a formula subtracts or divides need not err alike. */
+static double share_cut(const ref_sample *port, const moments *m)
+{
+    bool const alike = m->total == 0 || way_of(port, MATTER_BINADES, 2);
+    return alike ? habit(port, MATTER_TRUNCATION) : habit(port, MATTER_BINADE + ilogb(m->total));
+}
+
 /* Cutting makes each partial sum smaller, by 0.72 u of it in the mean: the sums behind so many cuts, of which the last has all of its
  * chain, and as many as there are chains when those are added. */
 static double cut_off(const ref_sample *port, const ref_accumulator *acc, const moments *m, double u, double cuts,
@@ -60,7 +68,7 @@ static double cut_off(const ref_sample *port, const ref_accumulator *acc, const 
     double const added = chains > 1 ? chains : 0, behind = cuts * mean_prefix(port, m) + (1 + added) * m->total / 2;
     double const down =
         acc->rounding == REF_RD ? fabs(m->total) + sqrt(m->squares) : 0; /* the same way for all signs */
-    return -u * habit(port, MATTER_TRUNCATION) * (0.72 * behind + (cuts + added) * down);
+    return -u * share_cut(port, m) * (0.72 * behind + (cuts + added) * down);
 }
 
 static double cut_variance(const moments *m, double u, double cuts)
@@ -76,23 +84,46 @@ static bool any_error(const moments *m)
     return false;
 }
 
-/* Of one or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
+enum { FEW = 2 }; /* products that may be a sum of nothing rounded */
+
+/* One or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
 static bool is_exact(const ref_accumulator *acc, const moments *m)
 {
     bool const whole = acc->rounding == REF_RN || acc->guard == 255;
-    return m->n <= 2 && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+    return m->n <= FEW && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+}
+
+static bool is_in_parts(const ref_accumulator *acc, int64_t n)
+{
+    return acc->promote && acc->promote < n;
+}
+
+/* In binary32, to nearest, from the first term to the last. */
+static bool is_carried_out(const ref_accumulator *acc, int64_t n)
+{
+    return acc->rounding == REF_RN && acc->bits == 24 && !is_in_parts(acc, n);
+}
+
+/* The port's own. */
+static int own_order(const ref_sample *port, const ref_accumulator *acc, int64_t n)
+{
+    if (!is_carried_out(acc, n)) return NO_ORDER;
+    return acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
+}
+
+int order_of(const ref_sample *port, const ref_accumulator *acc, int64_t n)
+{
+    return n <= FEW ? ALL_ORDERS : own_order(port, acc, n);
 }
 
 double accumulated(const ref_sample *port, const ref_accumulator *acc, const moments *m)
 {
     double const u = two_to(-acc->bits), n = (double)m->n;
-    bool const in_parts = acc->promote && acc->promote < m->n;
-    bool const carried_out = acc->rounding == REF_RN && acc->bits == 24 && !in_parts;
     if (is_exact(acc, m) || (acc->bits == 53 && m->total == (double)(float)m->total)) return m->total;
-    int const order =
-        acc->fused ? FUSED_ORDERS + way_of(port, MATTER_ORDER, FUSED_LANES) : way_of(port, MATTER_ORDER, ORDERS);
-    double const by_order = carried_out ? m->error[order] : 0;
-    if (carried_out && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
+    int const order = own_order(port, acc, m->n);
+    double const by_order = order == NO_ORDER ? 0 : m->error[order];
+    if (order != NO_ORDER && m->carried_out && !rounds_nearby(port)) return m->total + by_order;
+    bool const in_parts = is_in_parts(acc, m->n);
     double const chains = chains_of(port, acc, n), chain = in_parts ? (double)acc->promote : ceil(n / chains);
     double const steps = ceil((in_parts ? chain : n) / fmax(acc->block, 1));
     double const spread = in_parts ? variance_in_parts(m, acc, u) : variance(m, u, steps, acc->fused);

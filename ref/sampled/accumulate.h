@@ -6,7 +6,10 @@
 
 #include "../reading.h"
 
-/* The total and the port's error; acc: its accumulator. */
+/* The order of summation that the port's error in a sum of n terms asks for; acc: its accumulator. */
+int order_of(const ref_sample *port, const ref_accumulator *acc, int64_t n);
+
+/* The total and the port's error. */
 double accumulated(const ref_sample *port, const ref_accumulator *acc, const moments *of);
 
 #endif

@@ -103,8 +103,9 @@ ball sum_of(const ref_reading *rd, const sum_record *sum)
 {
     if (!drawn(rd)) return formed_sum(sum);
     if (ball_is_any(sum->total)) return sum->total;
-    moments const m = moments_of_sum(sum, rd->sample->sums);
-    return ball_of(accumulated(rd->sample, &declared(rd, CLAUSE_ACC)->acc, &m));
+    const ref_accumulator *const acc = &declared(rd, CLAUSE_ACC)->acc;
+    moments const m = moments_of_sum(sum, rd->sample->sums, order_of(rd->sample, acc, sum->n));
+    return ball_of(accumulated(rd->sample, acc, &m));
 }
 
 /* A function: as it was declared, or as libraries have it: 2 units, and of an exponential one more for each unit of |argument|. */
@@ -252,7 +253,7 @@ ball product_of(const ref_reading *rd, const ball *factor, int n)
 static bool is_output(const ref_reading *rd, int point)
 {
     bool const hidden = ref_has(rd->hidden, point);
-    return (ref_point(point)->output && !hidden) || (ref_point(point)->stage && rd->stages);
+    return !hidden && (ref_point(point)->output || (ref_point(point)->stage && rd->stages));
 }
 
 /* Outputs stay as they are before they are rounded for the last time; a result of coarser arithmetic was rounded to that. */
@@ -281,7 +282,7 @@ ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const s
     if (digits_of(format) >= 24 || !rounds(rd, MATTER_POINTS + point, r.must)) return total;
     ref_accumulator const coarse = {
         .bits = digits_of(format), .rounding = r.truncates ? REF_RZ : REF_RN, .block = 1, .fused = true};
-    moments m = moments_of_sum(sum, rd->sample->sums);
+    moments m = moments_of_sum(sum, NULL, NO_ORDER);
     m.total = total.c.hi;
     return ball_of(accumulated(rd->sample, &coarse, &m));
 }

@@ -8,6 +8,7 @@
 /* ---- orders ---- */
 
 static const int block_terms[ORDER_BLOCKS] = {32, 128};
+enum { MOST_LANES = 16 };
 
 void add_to_orders(order_sums *sums, int64_t i, double exact)
 {
@@ -44,6 +45,53 @@ void errors_of_orders(const order_sums *sums, double total, double error[ORDERS]
         error[ROUNDED_LANES + k] = (double)(sums->of_blocks[k] + sums->block[k]) - total;
     error[FUSED_ORDERS] = (double)sums->fused_of_1 - total;
     error[FUSED_ORDERS + 1] = sum_of_lanes(sums->fused_of_8, 8) - total;
+}
+
+/* ---- one order of a dot product ---- */
+
+/* Where these are inlined, `lanes` is a constant. */
+static inline double in_lanes(const double *a, const double *b, int64_t n, int lanes)
+{
+    float lane[MOST_LANES] = {0};
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+        for (int k = 0; k < lanes; k++) lane[k] += (float)(a[i + k] * b[i + k]);
+    for (int k = 0; i + k < n; k++) lane[k] += (float)(a[i + k] * b[i + k]);
+    return sum_of_lanes(lane, lanes);
+}
+
+static inline double in_fused_lanes(const double *a, const double *b, int64_t n, int lanes)
+{
+    float lane[MOST_LANES] = {0};
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes)
+        for (int k = 0; k < lanes; k++) lane[k] = (float)((double)lane[k] + a[i + k] * b[i + k]);
+    for (int k = 0; i + k < n; k++) lane[k] = (float)((double)lane[k] + a[i + k] * b[i + k]);
+    return sum_of_lanes(lane, lanes);
+}
+
+static double in_blocks(const double *a, const double *b, int64_t n, int64_t terms)
+{
+    float sum = 0;
+    for (int64_t from = 0; from < n; from += terms) {
+        float block = 0;
+        for (int64_t i = from; i < n && i < from + terms; i++) block += (float)(a[i] * b[i]);
+        sum += block;
+    }
+    return (double)sum;
+}
+
+double dot_in_order(int order, const double *a, const double *b, int64_t n)
+{
+    switch (order) {
+    case 0: return in_lanes(a, b, n, 1);
+    case 1: return in_lanes(a, b, n, 4);
+    case 2: return in_lanes(a, b, n, 8);
+    case 3: return in_lanes(a, b, n, 16);
+    case FUSED_ORDERS: return in_fused_lanes(a, b, n, 1);
+    case FUSED_ORDERS + 1: return in_fused_lanes(a, b, n, 8);
+    default: return in_blocks(a, b, n, block_terms[order - ROUNDED_LANES]);
+    }
 }
 
 /* ---- sums that are kept ---- */
@@ -83,9 +131,14 @@ const moments *sum_kept(ref_sums *sums, uint64_t key)
     return e->key == key ? &e->of : NULL;
 }
 
+bool sum_is_new(const ref_sums *sums)
+{
+    return sums && sums->next == sums->n && sums->n < MOST_KEPT;
+}
+
 void sum_keep(ref_sums *sums, uint64_t key, const moments *of)
 {
-    if (!sums || sums->next < sums->n || sums->n == MOST_KEPT) return;
+    if (!sum_is_new(sums)) return;
     if (sums->n == sums->room) {
         size_t const room = sums->room ? 2 * sums->room : 1024;
         entry *const more = realloc(sums->entry, room * sizeof *more);

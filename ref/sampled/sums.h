@@ -15,7 +15,9 @@ enum {
     ORDER_BLOCKS = 2,
     FUSED_LANES = 2,
     FUSED_ORDERS = ROUNDED_LANES + ORDER_BLOCKS,
-    ORDERS = FUSED_ORDERS + FUSED_LANES
+    ORDERS = FUSED_ORDERS + FUSED_LANES,
+    NO_ORDER = -1,
+    ALL_ORDERS = ORDERS
 };
 
 typedef struct {
@@ -27,12 +29,15 @@ typedef struct {
 void add_to_orders(order_sums *sums, int64_t i, double term); /* term i, exactly */
 void errors_of_orders(const order_sums *sums, double total, double error[ORDERS]);
 
+/* The sum of n products in one order, as add_to_orders has it. */
+double dot_in_order(int order, const double *a, const double *b, int64_t n);
+
 typedef struct {
     double total, squares; /* sums of the terms and of their squares */
     double moment;         /* the sum of i times term i */
     int64_t n;
     double error[ORDERS]; /* of each order: what it makes of the total, less that */
-    bool carried_out;     /* are those known? */
+    bool carried_out;     /* are those known, or the one that was asked for? */
 } moments;
 
 /* What a sum is made of: terms that came one by one, and a dot product that waits, whose operands outlive it. */
@@ -47,5 +52,6 @@ typedef struct {
 typedef struct ref_sums ref_sums;
 const moments *sum_kept(ref_sums *sums, uint64_t key); /* the next; NULL: it isn't known yet, or is another */
 void sum_keep(ref_sums *sums, uint64_t key, const moments *of);
+bool sum_is_new(const ref_sums *sums); /* will the one that wasn't kept be kept now? */
 
 #endif

@@ -182,6 +182,27 @@ Test(senses, honest_ports_beside_them_pass)
     }
 }
 
+/* Two sums that the formula divides, and that cut in ways of their own: unit/planted/cut.c. */
+Test(senses, sums_that_do_not_err_alike_are_honest)
+{
+    static const char *const ids[] = {"balance_loss_backward@odd:batch=20,n_tokens=500;seed=673583754",
+                                      "balance_loss_backward@odd:batch=20,n_tokens=500;seed=407151978"};
+    complaint why;
+    backend b;
+    cr_assert(backend_resolve(BUILD "/planted/cut.so", &b, &why), "%s", why.text);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        problem p;
+        result r;
+        cr_assert(problem_parse(ids[i], &p, &why), "%s", why.text);
+        port *const asked = port_open(&b, (port_limits){.timeout = 60});
+        run_case(&p, NULL, &asked, 1, 0, &r);
+        cr_expect(r.v == PASS && r.sensed.filters > 0 && fabs(r.sensed.t) < 6, "%s: %s, %s at %.1f sigmas", ids[i],
+                  verdict_name(r.v), r.sensed.filter, r.sensed.t);
+        port_close(asked);
+        problem_close(&p);
+    }
+}
+
 /* ---- rungs that are left ---- */
 
 /* What a constant of the problem changes. */

@@ -137,6 +137,43 @@ Test(nulls, a_number_alone_is_no_population)
     }
 }
 
+/* ---- numbers that are 0 in all ports ---- */
+
+/* Ignored labels, and rows that nobody looks up. */
+static const char *const zeros[] = {"cross_entropy@odd", "embed_backward@odd:vocab_size=16,grad_weight=f32"};
+
+static void expect_a_scale(const char *id, const null_ports *null, const null_output *t)
+{
+    double least = HUGE_VAL, most = 0;
+    int64_t count = 0;
+    for (int64_t i = t->first; i < t->first + t->count; i++) {
+        if (null->mean[i] == 0) continue;
+        least = fmin(least, null->ulp[i]), most = fmax(most, null->ulp[i]);
+    }
+    for (int64_t i = t->first; i < t->first + t->count; i++) {
+        if (null->mean[i] != 0) continue;
+        count++;
+        cr_expect(null->ulp[i] >= least && null->ulp[i] <= most, "%s: an ulp of 0 is %g, others are %g to %g", id,
+                  null->ulp[i], least, most);
+    }
+    cr_expect(count > 0, "%s has no 0", id);
+}
+
+Test(nulls, where_all_ports_have_0_it_counts_as_others_of_the_output)
+{
+    for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++) {
+        complaint why;
+        ref_numerics n;
+        null_ports null;
+        filled f = fill(zeros[i]);
+        cr_assert(ref_numerics_parse(f.p.op->name, "acc 24 rn", &n, why.text, sizeof why.text));
+        cr_assert(null_open(&f.p, &n, f.data, 1, &null));
+        expect_a_scale(zeros[i], &null, &null.output[0]);
+        null_close(&null);
+        close(&f);
+    }
+}
+
 /* ---- what readings take ---- */
 
 static bool truths_differ(const enclosures *a, const enclosures *b, const problem *p)

@@ -252,6 +252,7 @@ static int measure_op(session *s, const op *o)
     int const code = measure(m, &s->cases);
     s->measured += m->count > 0;
     for (int i = 0; i < m->count; i++) kept_answer_free(m->kept[i]);
+    tighten_close(&m->found);
     free(m);
     return code;
 }

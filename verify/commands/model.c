@@ -1,4 +1,5 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
+#include "engine.h"
 #include "model/chain.h"
 #include "model/cost.h"
 #include "model/interrupt.h"
@@ -18,7 +19,7 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *numerics;
     bool estimate, diagnose, verbose;
     double timeout;
 } arguments;
@@ -32,6 +33,11 @@ static const option options[] = {
      "finished layer (F.partial), with every verdict"},
     {"--backend", OPTION_TEXT, offsetof(arguments, backend), "B",
      "a port, as in verify run; its own stages go to --dump"},
+    {"--stages", OPTION_TEXT, offsetof(arguments, stages), "R",
+     "judge what an engine recorded: a safetensors file, or a folder of them; --tokens may be left out where it has "
+     "input_ids"},
+    {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
+     "how that engine rounds, as text or a file, by sections [*] [OP] [OP MODULE]; default: wide assumptions"},
     {"--format", OPTION_WORD, offsetof(arguments, format), "T",
      "of a port's hidden states, bf16 or f32; default: f32 for an f32 checkpoint, else bf16", .words = formats},
     {"--estimate", OPTION_FLAG, offsetof(arguments, estimate), NULL, "print what it will take, and stop"},
@@ -47,11 +53,14 @@ static const syntax model_syntax = {
     "usage: verify model DIR --tokens=3,1,4 [--dump=F] [--backend=B]\n"
     "                    [--format=bf16|f32] [--estimate] [--diagnose] [--timeout=S]\n"
     "                    [--verbose]\n"
+    "       verify model DIR --stages=R [--tokens=3,1,4] [--numerics=T] [--diagnose]\n"
+    "                    [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
     "certified radii. With a backend, runs the model through its ops and judges every stage;\n"
-    "one that it doesn't do is skipped, and the truth goes on in its place.\n",
+    "one that it doesn't do is skipped, and the truth goes on in its place. With --stages judges\n"
+    "what a running engine recorded, each stage given the engine's own values (docs/engines.md).\n",
     options,
     "Each stage's input is the binary64 rounding of the centre before it; its radius is proven\n"
     "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n"};
@@ -65,7 +74,16 @@ static bool read_arguments(int argc, char **argv, arguments *a, int *code)
     if (rest.count == 0) return usage_error("model needs a checkpoint folder; see verify model --help"), false;
     if (rest.count > 1) return usage_error("model takes one checkpoint folder, '%s' is a second", rest.word[1]), false;
     a->dir = rest.word[0];
-    if (!a->tokens)
+    const char *const unfit = a->dump       ? "dump"
+                              : a->backend  ? "backend"
+                              : a->format   ? "format"
+                              : a->estimate ? "estimate"
+                                            : NULL;
+    if (a->stages && unfit)
+        return usage_error("--%s doesn't go with --stages, which judges what is recorded", unfit), false;
+    if (!a->stages && a->numerics)
+        return usage_error("--numerics is for --stages: a port declares its own arithmetic"), false;
+    if (!a->tokens && !a->stages)
         return usage_error("model needs --tokens=, ids with commas between them, as in --tokens=3,1,4"), false;
     return true;
 }
@@ -162,7 +180,7 @@ static void count_result(progress *p, const char *module, const result *r)
 
 static void show_result(const progress *p, const char *module, const problem *pr, const result *r)
 {
-    if (verdict_counts_as(r->v, false) == COUNT_PASSED && !p->o->verbose)
+    if (r->v == PASS && !r->statistical && !p->o->verbose)
         printf("%-12s %-14s %s (%s)%s%s\n", p->b->name, "PASS(proved)", module, pr->op->name,
                *r->not_made ? "  not made: " : "", r->not_made);
     else
@@ -349,20 +367,38 @@ static int run_in(const arguments *o, model_run *m, const file_identity *config)
     if (!file_is_same(config, &c->watched[0])) return usage_error("%s/config.json: changed while it was read", o->dir);
     if (!check_dump(o, c, &why)) return usage_error("%s", why.text);
     if (!choose_format(o, c, &m->format)) return EXIT_USAGE;
+    if (!o->backend) m->format = DSV3_F64;
     if (!o->estimate) return run_model(o, m);
     print_estimate(m);
     return EXIT_GOOD;
 }
 
-static int open_and_run(const arguments *o, model_run *m, const file_identity *config)
+static int open_and_run(const arguments *o, const recording *r, model_run *m, const file_identity *config)
 {
     complaint why;
     checkpoint c = {.dir = NULL};
+    engine_options const engine = {o->numerics, o->diagnose, o->verbose};
     m->weights = &c;
     interrupt_watches(&c);
-    int const code = checkpoint_open(o->dir, &c, &why) ? run_in(o, m, config) : usage_error("%s", why.text);
+    int code = EXIT_USAGE;
+    if (!checkpoint_open(o->dir, &c, &why))
+        usage_error("%s", why.text);
+    else
+        code = o->stages ? judge_recording(&engine, m, r) : run_in(o, m, config);
     interrupt_watches(NULL);
     checkpoint_close(&c);
+    return code;
+}
+
+static int run_tokens(const arguments *o, const recording *r, const dsv3_config *config, const file_identity *id)
+{
+    model_run m = {.config = config, .diagnose = o->diagnose};
+    int32_t *const tokens = o->tokens ? read_tokens(o->tokens, config->vocab_size, &m.n_tokens)
+                                      : recorded_tokens(r, config->vocab_size, &m.n_tokens);
+    if (!tokens) return EXIT_USAGE;
+    m.tokens = tokens;
+    int const code = open_and_run(o, r, &m, id);
+    free(tokens);
     return code;
 }
 
@@ -372,6 +408,7 @@ int command_model(int argc, char **argv)
     complaint why;
     dsv3_config config;
     file_identity id = {0};
+    recording r = {.files = 0};
     char path[4200];
     int code;
     interrupt_catch();
@@ -382,11 +419,8 @@ int command_model(int argc, char **argv)
     if (!config_open(o.dir, &config, &why)) return usage_error("%s", why.text);
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);
-    model_run m = {.config = &config, .diagnose = o.diagnose};
-    int32_t *const tokens = read_tokens(o.tokens, config.vocab_size, &m.n_tokens);
-    if (!tokens) return EXIT_USAGE;
-    m.tokens = tokens;
-    code = open_and_run(&o, &m, &id);
-    free(tokens);
+    bool const good = !o.stages || recording_open(o.stages, &r, &why);
+    code = good ? run_tokens(&o, &r, &config, &id) : usage_error("%s", why.text);
+    recording_close(&r);
     return code;
 }

@@ -14,7 +14,7 @@ static bool open_values(const problem *p, const bool wanted[], enclosures *e, re
     for (const tensor_row *row = p->op->tensors; e->value && row->name; row++) {
         if (row->kind != TENSOR_OUT) continue;
         const tensor_info *const t = problem_tensor(p, row->name);
-        if (t && (!wanted || wanted[t - p->tensor])) {
+        if (t && t->row->kind == TENSOR_OUT && (!wanted || wanted[t - p->tensor])) {
             outputs[n] = calloc((size_t)t->count, sizeof(ref_value));
             if (!outputs[n]) return false;
             e->value[t - p->tensor] = outputs[n];

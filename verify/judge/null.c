@@ -146,12 +146,30 @@ static void leave_out(null_ports *null, int64_t i)
     for (int k = 0; k < null->ports; k++) null->drawn[k * null->n + i] = null->written[k * null->n + i] = 0;
 }
 
-static void describe(null_ports *null, const null_output *t, int64_t i)
+/* The root of the mean square of elements that aren't 0. */
+static double size_of(const null_ports *null, int64_t first, int64_t count)
 {
-    for (int k = 0; k < null->ports; k++)
-        null->written[k * null->n + i] = written_by(t, k, null->drawn[k * null->n + i]);
-    measure(null, null->drawn, i);
-    double const mean = null->mean[i], sd = null->sd[i], ulp = null->ulp[i] = 2 * ref_half_ulp(t->dtype, mean);
+    double squares = 0;
+    int64_t n = 0;
+    for (int64_t i = first; i < first + count; i++) {
+        if (null->mean[i] == 0 || !isfinite(null->mean[i])) continue;
+        squares += null->mean[i] * null->mean[i];
+        n++;
+    }
+    return n ? sqrt(squares / (double)n) : 0;
+}
+
+/* Where all ports have 0, nothing is rounded, and the next number is 10^38 times smaller than any other: what a mistake puts there is
+ * rounded as a number of this size is. */
+static double ulp_at(const null_ports *null, const null_output *t, double size, int64_t i)
+{
+    bool const zero = null->mean[i] == 0 && null->sd[i] == 0;
+    return 2 * ref_half_ulp(t->dtype, zero ? size : null->mean[i]);
+}
+
+static void describe(null_ports *null, const null_output *t, double size, int64_t i)
+{
+    double const mean = null->mean[i], sd = null->sd[i], ulp = null->ulp[i] = ulp_at(null, t, size, i);
     if (!isfinite(mean) || !isfinite(sd) || !isfinite(ulp)) {
         leave_out(null, i);
         return;
@@ -161,6 +179,28 @@ static void describe(null_ports *null, const null_output *t, int64_t i)
         describe_scattered(null, i);
     else
         describe_steady(null, t, i);
+}
+
+static void write_and_measure(null_ports *null, const null_output *t, int64_t i)
+{
+    for (int k = 0; k < null->ports; k++)
+        null->written[k * null->n + i] = written_by(t, k, null->drawn[k * null->n + i]);
+    measure(null, null->drawn, i);
+}
+
+/* The size of an output's numbers; if it has none but 0, of all numbers. */
+static void describe_all(null_ports *null)
+{
+    for (int o = 0; o < null->outputs; o++) {
+        const null_output *const t = &null->output[o];
+        for (int64_t i = 0; i < t->count; i++) write_and_measure(null, t, t->first + i);
+    }
+    double const of_all = size_of(null, 0, null->n);
+    for (int o = 0; o < null->outputs; o++) {
+        const null_output *const t = &null->output[o];
+        double const own = size_of(null, t->first, t->count), size = own > 0 ? own : of_all;
+        for (int64_t i = 0; i < t->count; i++) describe(null, t, size, t->first + i);
+    }
 }
 
 static bool open_arrays(null_ports *null)
@@ -184,10 +224,7 @@ bool null_open(const problem *p, const ref_numerics *n, void *const data[], uint
         null_close(out);
         return false;
     }
-    for (int o = 0; o < out->outputs; o++) {
-        const null_output *const t = &out->output[o];
-        for (int64_t i = 0; i < t->count; i++) describe(out, t, t->first + i);
-    }
+    describe_all(out);
     return true;
 }
 

@@ -30,7 +30,7 @@ typedef struct {
     null_output output[MAX_OUTPUTS];
     double *drawn, *written; /* by the ports: before the last rounding, and behind it; NULL: they are gone */
     double *mean, *sd;       /* of those */
-    double *ulp;             /* the distance of the output format's values there */
+    double *ulp;             /* between the output format's values there; of a 0 in all ports, at the size of others */
     double *mu, *variance;   /* of what is written */
     double *weight;          /* 1 / (sd^2 + ulp^2 / 12) */
 } null_ports;

@@ -35,22 +35,6 @@ static bool read_choice(const answers *all, const choice *c, ref_numerics *n)
 
 /* ---- how a choice fits ---- */
 
-/* Over a list of answers: outside is a sum, bits a mean. until: of the sum. */
-static bool fit_list(const answers *all, const ref_numerics *n, const int list[], int count, double until, fit *f)
-{
-    int measured = 0;
-    *f = (fit){0};
-    for (int i = 0; i < count && f->outside <= until; i++) {
-        fit one;
-        if (!fit_of(all->of[list[i]], n, &one)) return false;
-        f->outside += one.outside;
-        f->bits += one.bits;
-        measured += one.elements > 0;
-    }
-    if (measured) f->bits /= measured;
-    return true;
-}
-
 typedef struct {
     tightening *t;
     int last[MOST_CANDIDATES];  /* of each clause, the weakest way that may be taken, */
@@ -59,14 +43,36 @@ typedef struct {
     bool memory;                /* there was enough */
 } search;
 
-static fit fit_choice(search *s, const choice *c, const int list[], int count, double until)
+/* Of one answer. */
+static fit fit_answer(search *s, const choice *c, int i)
 {
     static const fit impossible = {.outside = HUGE_VAL};
+    fit_key key = {.answer = i};
     ref_numerics n;
     fit f;
+    for (int k = 0; k < c->from->count; k++) key.way[k] = (uint8_t)c->way[k];
+    const fit *const known = known_fits_find(&s->t->known, &key);
+    if (known) return *known;
     if (!s->memory || !read_choice(s->t->all, c, &n)) return impossible;
-    s->memory = fit_list(s->t->all, &n, list, count, until, &f);
-    return s->memory ? f : impossible;
+    s->memory = fit_of(s->t->all->of[i], &n, &f);
+    if (!s->memory) return impossible;
+    known_fits_keep(&s->t->known, &key, &f);
+    return f;
+}
+
+/* Over a list of answers: outside is a sum, bits a mean. until: of the sum. */
+static fit fit_choice(search *s, const choice *c, const int list[], int count, double until)
+{
+    int measured = 0;
+    fit f = {0};
+    for (int i = 0; i < count && f.outside <= until; i++) {
+        fit const one = fit_answer(s, c, list[i]);
+        f.outside += one.outside;
+        f.bits += one.bits;
+        measured += one.elements > 0;
+    }
+    if (measured) f.bits /= measured;
+    return f;
 }
 
 static fit fit_hard(search *s, const choice *c, double until)
@@ -84,10 +90,16 @@ static int refused(search *s, const choice *c)
 
 bool tighten_bits(const tightening *t, const ref_numerics *n, double *bits)
 {
-    fit f;
-    bool const good = fit_list(t->all, n, t->sample, t->samples, HUGE_VAL, &f);
-    *bits = f.bits;
-    return good;
+    int measured = 0;
+    double sum = 0;
+    for (int i = 0; i < t->samples; i++) {
+        fit f;
+        if (!fit_of(t->all->of[t->sample[i]], n, &f)) return false;
+        sum += f.bits;
+        measured += f.elements > 0;
+    }
+    *bits = measured ? sum / measured : 0;
+    return true;
 }
 
 /* ---- down from the strongest ---- */
@@ -416,9 +428,15 @@ static bool find_widest(search *s)
     return s->memory;
 }
 
+void tighten_close(tightening *t)
+{
+    known_fits_forget(&t->known);
+}
+
 tightened tighten(tightening *t, const answers *all, sum_kind sums, int *failing)
 {
     search s = {.t = t, .memory = true};
+    tighten_close(t);
     *t = (tightening){.all = all};
     candidates_of(all->op, sums, all->read, &t->from);
     take_sample(t);

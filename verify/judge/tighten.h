@@ -5,7 +5,7 @@
 #define TIGHTEN_H
 
 #include "candidates.h"
-#include "fit.h"
+#include "known_fits.h"
 
 enum { MOST_ANSWERS = 2048, MOST_SAMPLES = 12 };
 
@@ -32,12 +32,15 @@ typedef struct {
     double sample_bits[MOST_SAMPLES];  /* of each of these, under the tightest */
     double tightest_bits, widest_bits;
     int last[MOST_CANDIDATES]; /* of each clause, the weakest way that the answers need */
+    known_fits known;          /* of these answers */
 } tightening;
 
 typedef enum { TIGHTEN_FOUND, TIGHTEN_NONE, TIGHTEN_NO_MEMORY } tightened;
 
-/* Finds both. NONE: *failing is an answer that no way of all candidates allows. */
+/* Finds both. NONE: *failing is an answer that no way of all candidates allows. *t: all zeros, or of an earlier search. */
 tightened tighten(tightening *t, const answers *all, sum_kind sums, int *failing);
+
+void tighten_close(tightening *t);
 
 /* Widens it, by one clause, for what filters find in answer i under it. FOUND: nothing is left there that they object to. */
 tightened tighten_for_filters(tightening *t, int i);

@@ -60,7 +60,7 @@ static bool run_main(const model_run *m, void **hidden, complaint *why)
 /* The rows of [e | g]. */
 static void *side_by_side(const model_run *m, int64_t rows, const void *e, const void *g)
 {
-    size_t const width = (size_t)m->config->hidden_size * ref_dtype_size(m->judged ? m->format : DSV3_F64);
+    size_t const width = (size_t)m->config->hidden_size * ref_dtype_size(m->format);
     char *const both = malloc(2 * (size_t)rows * width + 1);
     for (int64_t t = 0; both && t < rows; t++) {
         memcpy(both + 2 * (size_t)t * width, (const char *)e + (size_t)t * width, width);

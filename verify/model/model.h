@@ -17,7 +17,7 @@ typedef struct {
     int64_t n_tokens;
     dump *outputs;     /* of finished stages; one that is there already isn't computed again */
     port *judged;      /* NULL: truth */
-    dsv3_dtype format; /* of a port's hidden states */
+    dsv3_dtype format; /* of the hidden states; DSV3_F64 for truth */
     bool diagnose;
     on_stage *report;
     void *context;

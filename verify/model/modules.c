@@ -1,23 +1,17 @@
 /* See modules.h. */
 #include "modules.h"
 
+#include "case_ids.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ID = 512 };
-
-static const char *format_name(const model_run *m)
+/* The next output of a list is `tensor`, which dumps call MODULE.LEAF. */
+static named_output *name_next(named_output *next, const char *tensor, const char *module, const char *leaf)
 {
-    return ref_dtype_name(m->judged ? m->format : DSV3_F32);
-}
-
-/* Format of a module's projections in the checkpoint, "" when the tensor is missing: opening it says so. */
-static const char *weights_format(const model_run *m, const char *module, const char *leaf)
-{
-    char name[NAME + 64];
-    snprintf(name, sizeof name, "%s.%s", module, leaf);
-    const safetensor *const t = checkpoint_find(m->weights, name);
-    return t && t->dtype ? ref_dtype_name(t->dtype) : format_name(m);
+    next->tensor = tensor;
+    snprintf(next->name, NAME, "%.100s.%.50s", module, leaf);
+    return next + 1;
 }
 
 bool run_norm(const model_run *m, const char *module, const char *sum_name, residual *st, void **y, complaint *why)
@@ -27,8 +21,7 @@ bool run_norm(const model_run *m, const char *module, const char *sum_name, resi
     named_output names[3] = {{.tensor = "y"}, {.tensor = adds ? "residual_out" : NULL}};
     snprintf(names[0].name, NAME, "%.120s.output", module);
     snprintf(names[1].name, NAME, "%s", sum_name);
-    snprintf(id, sizeof id, "rmsnorm@v3:n_tokens=%lld,hidden_size=%lld,rms_norm_eps=%.17g,residual=%d,x=%s",
-             (long long)st->rows, (long long)m->config->hidden_size, m->config->rms_norm_eps, adds, format_name(m));
+    id_of_norm(m, st->rows, adds, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     stage_bind(s, "x", adds ? st->pending : st->stream);
@@ -44,23 +37,16 @@ bool run_norm(const model_run *m, const char *module, const char *sum_name, resi
 
 bool run_attention(const model_run *m, const char *module, int64_t rows, const void *x, void **y, complaint *why)
 {
-    const dsv3_config *const c = m->config;
     char id[ID];
+    bool const stages = m->judged != NULL;
     int32_t const starts[2] = {0, (int32_t)rows}, length = (int32_t)rows;
-    named_output names[3] = {{.tensor = "kv"}, {.tensor = "y"}};
-    snprintf(names[0].name, NAME, "%.120s.kv", module);
-    snprintf(names[1].name, NAME, "%.120s.output", module);
-    snprintf(
-        id, sizeof id,
-        "mla@v3:batch=1,n_tokens=%lld,kv_len=%lld,hidden_size=%lld,num_attention_heads=%lld,q_lora_rank=%lld,"
-        "kv_lora_rank=%lld,qk_nope_head_dim=%lld,qk_rope_head_dim=%lld,v_head_dim=%lld,rope_theta=%.17g,factor=%.17g,"
-        "original_max_position_embeddings=%lld,beta_fast=%.17g,beta_slow=%.17g,mscale=%.17g,mscale_all_dim=%.17g,"
-        "stages=%d,hidden_states=%s,weights=%s",
-        (long long)rows, (long long)rows, (long long)c->hidden_size, (long long)c->num_attention_heads,
-        (long long)c->q_lora_rank, (long long)c->kv_lora_rank, (long long)c->qk_nope_head_dim,
-        (long long)c->qk_rope_head_dim, (long long)c->v_head_dim, c->rope_theta, c->factor,
-        (long long)c->original_max_position_embeddings, c->beta_fast, c->beta_slow, c->mscale, c->mscale_all_dim,
-        m->judged != NULL, format_name(m), weights_format(m, module, "kv_a_proj_with_mqa.weight"));
+    named_output names[6] = {{NULL}}, *next = names;
+    if (stages && m->config->q_lora_rank) next = name_next(next, "q_a_layernorm", module, "q_a_layernorm.output");
+    if (stages) next = name_next(next, "q", module, "q");
+    next = name_next(next, "kv", module, "kv");
+    if (stages) next = name_next(next, "attn_output", module, "attn_output");
+    name_next(next, "y", module, "output");
+    id_of_attention(m, module, rows, stages, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     void *const cache = calloc(1, stage_bytes(s, "kv_cache") + 1);
@@ -82,21 +68,16 @@ bool run_attention(const model_run *m, const char *module, int64_t rows, const v
 
 bool run_moe(const model_run *m, const char *module, int64_t rows, const void *x, void **y, complaint *why)
 {
-    const dsv3_config *const c = m->config;
     char id[ID];
-    named_output names[4] = {{.tensor = "topk_idx"}, {.tensor = "topk_weight"}, {.tensor = "y"}};
-    snprintf(names[0].name, NAME, "%.120s.gate.topk_idx", module);
-    snprintf(names[1].name, NAME, "%.120s.gate.topk_weight", module);
-    snprintf(names[2].name, NAME, "%.120s.output", module);
-    snprintf(
-        id, sizeof id,
-        "moe@v3:n_tokens=%lld,hidden_size=%lld,moe_intermediate_size=%lld,n_routed_experts=%lld,n_shared_experts=%lld,"
-        "n_group=%lld,topk_group=%lld,num_experts_per_tok=%lld,routed_scaling_factor=%.17g,norm_topk_prob=%d,stages=%d,"
-        "hidden_states=%s,weights=%s",
-        (long long)rows, (long long)c->hidden_size, (long long)c->moe_intermediate_size, (long long)c->n_routed_experts,
-        (long long)c->n_shared_experts, (long long)c->n_group, (long long)c->topk_group,
-        (long long)c->num_experts_per_tok, c->routed_scaling_factor, c->norm_topk_prob, m->judged != NULL,
-        format_name(m), weights_format(m, module, "experts.0.gate_proj.weight"));
+    bool const stages = m->judged != NULL;
+    named_output names[7] = {{NULL}}, *next = names;
+    if (stages) next = name_next(next, "router_logits", module, "router_logits");
+    next = name_next(next, "topk_idx", module, "gate.topk_idx");
+    next = name_next(next, "topk_weight", module, "gate.topk_weight");
+    if (stages) next = name_next(next, "act", module, "act");
+    if (stages && m->config->n_shared_experts) next = name_next(next, "shared_act", module, "shared_act");
+    name_next(next, "y", module, "output");
+    id_of_moe(m, module, rows, stages, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     stage_bind(s, "hidden_states", x);
@@ -109,9 +90,7 @@ bool run_linear(const model_run *m, const char *module, const char *output, int6
     char id[ID];
     named_output names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%s", output);
-    snprintf(id, sizeof id, "linear@v3:n_tokens=%lld,in_features=%lld,out_features=%lld,x=%s,weight=%s,y=%s",
-             (long long)rows, (long long)in_features, (long long)out_features, format_name(m),
-             weights_format(m, module, "weight"), format_name(m));
+    id_of_linear(m, module, rows, in_features, out_features, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     stage_bind(s, "x", x);
@@ -124,8 +103,7 @@ static bool run_swiglu(const model_run *m, const char *module, int64_t rows, con
     char id[ID];
     named_output names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%.120s.act_fn.output", module);
-    snprintf(id, sizeof id, "swiglu@v3:n_tokens=%lld,intermediate_size=%lld,gate=%s", (long long)rows,
-             (long long)m->config->intermediate_size, format_name(m));
+    id_of_swiglu(m, rows, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     stage_bind(s, "gate", gate);
@@ -160,8 +138,7 @@ bool run_embed(const model_run *m, const char *module, const char *output, int64
     char id[ID];
     named_output names[2] = {{.tensor = "y"}};
     snprintf(names[0].name, NAME, "%s", output);
-    snprintf(id, sizeof id, "embed@v3:n_tokens=%lld,vocab_size=%lld,hidden_size=%lld,weight=%s", (long long)rows,
-             (long long)m->config->vocab_size, (long long)m->config->hidden_size, format_name(m));
+    id_of_embed(m, rows, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     stage_bind(s, "input_ids", m->tokens + first);

@@ -13,7 +13,9 @@ struct stage {
     const model_run *m;
     char module[NAME]; /* path of the module whose weights it has */
     problem p;
-    void **data;     /* of each tensor of p */
+    void **data;       /* of each tensor of p */
+    tensor_row *given; /* of outputs that are given: rows of inputs */
+    int givens;
     bool *owned;     /* data[i] is memory of the stage, not the checkpoint's or the caller's */
     int64_t *finite; /* elements of each weight, from the first on, that were read and found finite */
     bool unfit;      /* one that was read isn't finite: why says so */
@@ -65,7 +67,7 @@ static bool open_tensor(stage *s, int i)
 {
     tensor_info *const t = &s->p.tensor[i];
     if (t->row->kind == TENSOR_WEIGHT) return open_weight(s, i);
-    if (!s->m->judged && is_real(t->dtype)) set_format(t, DSV3_F64);
+    if (s->m->format == DSV3_F64 && is_real(t->dtype)) set_format(t, DSV3_F64);
     if (t->row->kind != TENSOR_OUT) return true;
     s->data[i] = calloc(1, t->bytes + 1);
     s->owned[i] = true;
@@ -103,6 +105,7 @@ bool stage_close(stage *s, bool good, void **y)
             checkpoint_release(s->data[i], s->p.tensor[i].bytes);
     }
     free(s->data);
+    free(s->given);
     free(s->owned);
     free(s->finite);
     problem_close(&s->p);
@@ -125,6 +128,44 @@ void *stage_release(stage *s, const char *tensor)
     int const i = index_of(s, tensor);
     s->owned[i] = false;
     return s->data[i];
+}
+
+/* ---- outputs of somebody else ---- */
+
+void stage_take(stage *s, const char *tensor, const void *data)
+{
+    int const i = index_of(s, tensor);
+    if (s->owned[i]) free(s->data[i]);
+    s->owned[i] = false;
+    s->data[i] = (void *)(uintptr_t)data;
+}
+
+bool stage_give(stage *s, const char *tensor, const void *data)
+{
+    int const i = index_of(s, tensor);
+    if (!s->given) s->given = calloc((size_t)s->p.tensors, sizeof *s->given);
+    if (!s->given) return refuse(s->why, "no memory for %s", s->module);
+    tensor_row *const row = &s->given[s->givens++];
+    *row = *s->p.tensor[i].row;
+    row->kind = TENSOR_IN;
+    s->p.tensor[i].row = row;
+    if (data) stage_take(s, tensor, data);
+    return true;
+}
+
+void stage_leave_out(stage *s, const char *tensor)
+{
+    int const i = index_of(s, tensor), behind = --s->p.tensors - i;
+    if (s->owned[i]) free(s->data[i]);
+    memmove(&s->p.tensor[i], &s->p.tensor[i + 1], (size_t)behind * sizeof *s->p.tensor);
+    memmove(&s->data[i], &s->data[i + 1], (size_t)behind * sizeof *s->data);
+    memmove(&s->owned[i], &s->owned[i + 1], (size_t)behind * sizeof *s->owned);
+    memmove(&s->finite[i], &s->finite[i + 1], (size_t)behind * sizeof *s->finite);
+}
+
+const problem *stage_problem(const stage *s)
+{
+    return &s->p;
 }
 
 /* ---- running ---- */
@@ -378,6 +419,13 @@ static bool run_port(stage *s, const named_output *names)
     bool const good = r ? judge_port(s, names, r) : refuse(s->why, "no memory to judge %s", s->module);
     free(r);
     return good;
+}
+
+bool stage_judge(stage *s, const char *declared, unsigned wanted, result *r)
+{
+    if (!check_weights(s, false) || !check_weights(s, true)) return false;
+    run_answered(&s->p, s->data, declared, wanted, r);
+    return checkpoint_check_unchanged(s->m->weights, s->why);
 }
 
 bool stage_run(stage *s, const named_output *names)

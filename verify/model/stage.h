@@ -23,6 +23,19 @@ stage *stage_open(const model_run *m, const char *module, const char *id, compla
 void stage_bind(stage *s, const char *tensor, const void *data);
 size_t stage_bytes(const stage *s, const char *tensor);
 
+/* The outputs of a stage that somebody else has computed; the data stay the caller's. One is taken, and judged by stage_judge; or it
+ * is given (NULL: as zeros, which nothing follows from): what follows is made of it, and nobody judges it; or it is left out: it is nobody's, an intermediate of what follows. */
+void stage_take(stage *s, const char *tensor, const void *data);
+bool stage_give(stage *s, const char *tensor, const void *data); /* false: no memory, and a sentence */
+void stage_leave_out(stage *s, const char *tensor);
+
+/* Judges the outputs that were taken, under a declaration; the format of others is m->format. wanted: see run/case.h. False: one
+ * sentence in the why of stage_open: a weight is not finite, or the checkpoint changed. */
+bool stage_judge(stage *s, const char *declared, unsigned wanted, result *r);
+
+/* Its case. */
+const problem *stage_problem(const stage *s);
+
 /* Computes the outputs and stores the named ones in m->outputs; the list ends with a row whose tensor is NULL.
  * If all of them are there from an earlier run they are read instead. False: one sentence in the why of
  * stage_open. */

@@ -7,6 +7,8 @@
 #include "judge_answer.h"
 #include "sequence.h"
 
+#include <stdio.h>
+
 /* An answer that isn't whole may still be that of a known mistake. */
 static void diagnose_unjudged(case_state *c, unsigned wanted, result *r)
 {
@@ -35,4 +37,16 @@ void run_case(const problem *p, void *const given[], port *const ports[], int co
         run_sequence(p, ports, count, wanted, results);
     else
         run_call(p, given, ports, count, wanted, results);
+}
+
+void run_answered(const problem *p, void *const given[], const char *declared, unsigned wanted, result *r)
+{
+    case_state *const c = case_open(p, given);
+    *r = (result){.v = ERROR};
+    snprintf(r->declared, sizeof r->declared, "%s", declared);
+    if (c)
+        judge_answer(c, 0, wanted, r);
+    else
+        case_unjudged(r, "no memory for the tensors");
+    case_close(c);
 }

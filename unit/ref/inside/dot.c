@@ -228,6 +228,16 @@ Test(dot, rows_are_described)
     cr_expect(operand_of(odd, radius, 3).radius == radius && operand_of(odd, radius, 1).radius == NULL);
 }
 
+/* What the sampled tier asks of a build, one number behind another. */
+enum { OF_SAMPLED = 7 };
+
+static void sampled_sums(const kernels *k, const double *a, const double *b, int64_t n, double all[OF_SAMPLED])
+{
+    all[0] = k->terms(a, b, n);
+    k->moments(a, b, n, all + 1);
+    k->digest(a, n, all + 4);
+}
+
 Test(dot, builds_are_bit_identical)
 {
     const kernels *builds[3] = {&kernels_baseline};
@@ -244,6 +254,8 @@ Test(dot, builds_are_bit_identical)
             dot_sum const plain = builds[0]->plain(a, b, sizes[i]),
                           compensated = builds[0]->compensated(a, b, sizes[i]);
             number_survey const told = builds[0]->survey(a, sizes[i]);
+            double sampled[OF_SAMPLED], others[OF_SAMPLED];
+            sampled_sums(builds[0], a, b, sizes[i], sampled);
             for (int k = 1; k < count; k++) {
                 dot_sum const p = builds[k]->plain(a, b, sizes[i]), c = builds[k]->compensated(a, b, sizes[i]);
                 cr_assert(!memcmp(&p, &plain, sizeof p), "plain, %s, %s, n = %lld", builds[k]->isa, kinds[kind],
@@ -254,6 +266,9 @@ Test(dot, builds_are_bit_identical)
                 cr_assert(s.odd == told.odd && s.max_abs == told.max_abs && s.unit == told.unit &&
                               s.fraction == told.fraction && s.tiny == told.tiny,
                           "survey, %s, %s, n = %lld", builds[k]->isa, kinds[kind], (long long)sizes[i]);
+                sampled_sums(builds[k], a, b, sizes[i], others);
+                cr_assert(!memcmp(others, sampled, sizeof others), "of the sampled tier, %s, %s, n = %lld",
+                          builds[k]->isa, kinds[kind], (long long)sizes[i]);
             }
         }
     printf("dot %d builds compared, the fastest is %s\n", count, builds[count - 1]->isa);

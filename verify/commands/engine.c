@@ -1,0 +1,158 @@
+/* See engine.h. */
+#include "engine.h"
+
+#include "engine/values.h"
+#include "options.h"
+#include "port/process.h"
+#include "report/text.h"
+#include "run/case.h"
+#include "terminal_line.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_TOKENS = 65536 };
+
+/* ---- tokens ---- */
+
+static bool check_ids(const safetensor *t, const int32_t *ids, int64_t count, int64_t vocabulary)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (ids[i] < 0 || ids[i] >= vocabulary)
+            return usage_error("%s, element %lld is %d, and an id is from 0 to %lld (vocab_size is %lld)", t->name,
+                               (long long)i, ids[i], (long long)vocabulary - 1, (long long)vocabulary),
+                   false;
+    return true;
+}
+
+int32_t *recorded_tokens(const recording *r, int64_t vocabulary, int64_t *count)
+{
+    complaint why;
+    const safetensor *const t = recording_find(r, "input_ids");
+    if (!t)
+        return usage_error("%s has no input_ids: say which tokens the engine was given, as in --tokens=3,1,4", r->path),
+               NULL;
+    *count = 1;
+    for (int d = 0; d < t->ndim && *count <= MOST_TOKENS; d++)
+        *count = t->shape[d] > MOST_TOKENS ? MOST_TOKENS + 1 : *count * t->shape[d];
+    if (*count < 1 || *count > MOST_TOKENS)
+        return usage_error("%s: input_ids has no tokens, or more than %d", r->path, MOST_TOKENS), NULL;
+    int32_t *const ids = malloc((size_t)*count * sizeof *ids);
+    bool good = ids || (usage_error("no memory for the tokens"), false);
+    if (good && !values_read(t, &(values_wanted){.rows = *count, .columns = 1, .format = DSV3_I32}, ids, &why))
+        good = (usage_error("%s: %s", r->path, why.text), false);
+    good = good && check_ids(t, ids, *count, vocabulary);
+    return good ? ids : (free(ids), NULL);
+}
+
+/* Tokens of the command line and of the recording are the same. */
+static bool check_tokens(const model_run *m, const recording *r)
+{
+    int64_t count;
+    if (!recording_find(r, "input_ids")) return true;
+    int32_t *const ids = recorded_tokens(r, m->config->vocab_size, &count);
+    if (!ids) return false;
+    bool const same = count == m->n_tokens && !memcmp(ids, m->tokens, (size_t)count * sizeof *ids);
+    free(ids);
+    return same || (usage_error("--tokens: %s was recorded with other input_ids; leave --tokens out", r->path), false);
+}
+
+/* ---- the report ---- */
+
+typedef struct {
+    const engine_options *o;
+    int rows, passed, failed, skipped, suspect;
+    double elements, started;
+    char first_bad[400], first_suspect[300];
+} progress;
+
+static void note_first_bad(progress *p, const judged_row *row)
+{
+    const result *const r = row->r;
+    const char *tensor = "";
+    if (*p->first_bad) return;
+    for (int i = 0; i < r->outputs && !*tensor; i++)
+        if (r->output[i].outside) tensor = r->output[i].name;
+    snprintf(p->first_bad, sizeof p->first_bad, "%s, %.100s", row->module, *tensor ? tensor : r->why);
+}
+
+static void count_result(progress *p, const judged_row *row)
+{
+    const result *const r = row->r;
+    verdict_class const class = verdict_counts_as(r->v, false);
+    for (int i = 0; i < r->outputs; i++) p->elements += (double)r->output[i].count;
+    p->rows++;
+    p->passed += class == COUNT_PASSED;
+    p->failed += class == COUNT_FAILED;
+    p->skipped += class == COUNT_SKIPPED;
+    p->suspect += r->v == SUSPECT;
+    if (class == COUNT_FAILED) note_first_bad(p, row);
+    if (r->v == SUSPECT && !*p->first_suspect) snprintf(p->first_suspect, sizeof p->first_suspect, "%s", row->module);
+}
+
+/* "y 12.6" of each output, bits. */
+static void print_outputs(const result *r)
+{
+    for (int i = 0; i < r->outputs; i++) {
+        const output_stats *const s = &r->output[i];
+        printf("%s%s", i ? ", " : "  ", s->name);
+        if (s->bits_exact)
+            printf(" exact");
+        else if (!s->bits_none)
+            printf(" %.1f bits", s->bits);
+    }
+}
+
+static void show_row(void *context, const judged_row *row)
+{
+    progress *const p = context;
+    char name[STAGE_NAME + 40];
+    terminal_line_clear();
+    count_result(p, row);
+    snprintf(name, sizeof name, row->p ? "%s (%s)" : "%s", row->module, row->p ? row->p->op->name : "");
+    if (row->r->v == PASS && !p->o->verbose) {
+        printf("%-18s %s", row->r->statistical ? "PASS(statistical)" : "PASS(proved)", name);
+        print_outputs(row->r);
+        putchar('\n');
+    } else {
+        report_text(stdout, name, "engine", NULL, row->r, p->o->verbose);
+    }
+    if (*row->given && (row->r->v != PASS || p->o->verbose)) printf("  given  %s\n", row->given);
+    fflush(stdout);
+}
+
+static int finish(const progress *p, bool good, const complaint *why)
+{
+    if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
+    if (*p->first_suspect) printf("first SUSPECT: %s\n", p->first_suspect);
+    printf("%.0f elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);
+    if (!good) return usage_error("%s", why->text);
+    return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
+}
+
+/* ---- the command ---- */
+
+static bool read_sections(const char *value, sections *s)
+{
+    given_numerics given;
+    complaint why;
+    if (!read_numerics_option(value, &given, &why)) return usage_error("%s", why.text), false;
+    if (sections_read(given.text, s, &why)) return true;
+    return usage_error("%s%s%s", given.file ? given.file : "", given.file ? ": " : "", why.text), false;
+}
+
+int judge_recording(const engine_options *o, const model_run *m, const recording *r)
+{
+    complaint why;
+    progress p = {.o = o, .started = now()};
+    sections *const numerics = malloc(sizeof *numerics);
+    if (!numerics) return usage_error("no memory for the declaration");
+    engine_run const e = {m, r, numerics, o->diagnose ? WANT_DIAGNOSIS : 0, show_row, &p};
+    int code = EXIT_USAGE;
+    if (check_tokens(m, r) && read_sections(o->numerics, numerics)) {
+        bool const good = judge_rows(&e, &why);
+        code = finish(&p, good, &why);
+    }
+    free(numerics);
+    return code;
+}

@@ -1,0 +1,18 @@
+/* verify model --stages: what an engine recorded, judged stage by stage. */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include "engine/judge_rows.h"
+
+typedef struct {
+    const char *numerics; /* as --numerics has it; NULL: nothing is declared */
+    bool diagnose, verbose;
+} engine_options;
+
+/* The ids of a recording, for whoever gives none. NULL, and a sentence on stderr: it has none, or one that is no id. */
+int32_t *recorded_tokens(const recording *r, int64_t vocabulary, int64_t *count);
+
+/* Judges and reports. Returns the exit code. */
+int judge_recording(const engine_options *o, const model_run *m, const recording *r);
+
+#endif

@@ -1,0 +1,23 @@
+/* What an engine has recorded: the tensors of a safetensors file, or of all such files in a folder. They are mapped: pages are read
+ * when they are touched. */
+#ifndef RECORDING_H
+#define RECORDING_H
+
+#include "files/safetensors.h"
+
+typedef struct {
+    char path[1024];
+    int files;
+    safetensors *file;
+    int64_t count;
+    const safetensor **item; /* in the order of their names */
+} recording;
+
+/* False: one sentence in why. Close either way. */
+bool recording_open(const char *path, recording *r, complaint *why);
+void recording_close(recording *r);
+
+/* NULL: no such. */
+const safetensor *recording_find(const recording *r, const char *name);
+
+#endif

@@ -1,0 +1,202 @@
+/* See stage_rows.h. */
+#include "stage_rows.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define NORM_ADDS(module, a, b, out, sum)                                                                              \
+    {                                                                                                                  \
+        CASE_NORM_ADDS, module,                                                                                        \
+        {                                                                                                              \
+            {"x", a}, {"residual", b}, {"y", out, "x residual"},                                                       \
+            {                                                                                                          \
+                "residual_out", sum, "x residual"                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+#define NORM(module, in, out)                                                                                          \
+    {                                                                                                                  \
+        CASE_NORM, module,                                                                                             \
+        {                                                                                                              \
+            {"x", in},                                                                                                 \
+            {                                                                                                          \
+                "y", out, "x"                                                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+#define LINEAR(module, in, out)                                                                                        \
+    {                                                                                                                  \
+        CASE_LINEAR, module,                                                                                           \
+        {                                                                                                              \
+            {"x", in},                                                                                                 \
+            {                                                                                                          \
+                "y", out, "x"                                                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+
+static const stage_row embedding[] = {
+    {CASE_EMBED, "model.embed_tokens", {{"input_ids", "input_ids"}, {"y", "model.embed_tokens.output", "input_ids"}}},
+};
+
+/* The norm in front of a layer whose stream is a sum of the layer before. */
+static const stage_row behind_a_layer[] = {
+    NORM_ADDS("{L}.input_layernorm", "{P}.mlp.output", "{P}.post_attention_layernorm.input",
+              "{L}.input_layernorm.output", "{S}"),
+};
+
+static const stage_row attention[] = {
+    NORM("{L}.input_layernorm", "{S}", "{L}.input_layernorm.output"),
+    LINEAR("{L}.self_attn.q_a_proj", "{L}.input_layernorm.output", "{L}.self_attn.q_a_proj.output"),
+    LINEAR("{L}.self_attn.kv_a_proj_with_mqa", "{L}.input_layernorm.output", "{L}.self_attn.kv_a_proj_with_mqa.output"),
+    LINEAR("{L}.self_attn.q_b_proj", "{L}.self_attn.q_a_layernorm.output", "{L}.self_attn.q_b_proj.output"),
+    {CASE_ATTENTION,
+     "{L}.self_attn",
+     {{"hidden_states", "{L}.input_layernorm.output"},
+      {"q_a_layernorm", "{L}.self_attn.q_a_layernorm.output", "hidden_states"},
+      {"q", "{L}.self_attn.q", "q_a_layernorm"},
+      {"kv", "{L}.self_attn.kv", "hidden_states"},
+      {"attn_output", "{L}.self_attn.attn_output", "q kv"},
+      {"y", "{L}.self_attn.output", "attn_output"}}},
+    NORM_ADDS("{L}.post_attention_layernorm", "{L}.self_attn.output", "{S}", "{L}.post_attention_layernorm.output",
+              "{L}.post_attention_layernorm.input"),
+    NORM("{L}.post_attention_layernorm", "{L}.post_attention_layernorm.input", "{L}.post_attention_layernorm.output"),
+};
+
+static const stage_row dense[] = {
+    LINEAR("{L}.mlp.gate_proj", "{L}.post_attention_layernorm.output", "{L}.mlp.gate_proj.output"),
+    LINEAR("{L}.mlp.up_proj", "{L}.post_attention_layernorm.output", "{L}.mlp.up_proj.output"),
+    {CASE_SWIGLU,
+     "{L}.mlp",
+     {{"gate", "{L}.mlp.gate_proj.output"},
+      {"up", "{L}.mlp.up_proj.output"},
+      {"y", "{L}.mlp.act_fn.output", "gate up"}}},
+    LINEAR("{L}.mlp.down_proj", "{L}.mlp.act_fn.output", "{L}.mlp.output"),
+};
+
+static const stage_row sparse[] = {
+    {CASE_MOE,
+     "{L}.mlp",
+     {{"hidden_states", "{L}.post_attention_layernorm.output"},
+      {"router_logits", "{L}.mlp.router_logits", "hidden_states"},
+      {"topk_idx", "{L}.mlp.gate.topk_idx", "router_logits"},
+      {"topk_weight", "{L}.mlp.gate.topk_weight", "router_logits topk_idx"},
+      {"act", "{L}.mlp.act", "hidden_states topk_idx"},
+      {"shared_act", "{L}.mlp.shared_act", "hidden_states"},
+      {"y", "{L}.mlp.output", "act shared_act topk_weight"}}},
+};
+
+static const stage_row head[] = {
+    NORM_ADDS("model.norm", "{L}.mlp.output", "{L}.post_attention_layernorm.input", "model.norm.output", "{T}"),
+    NORM("model.norm", "{T}", "model.norm.output"),
+    LINEAR("{HEAD}", "model.norm.output", "logits"),
+};
+
+static const stage_row module_input[] = {
+    {CASE_EMBED, "{L}.embed_tokens", {{"input_ids", "input_ids"}, {"y", "{K}.embed_tokens.output", "input_ids"}}},
+    NORM("{L}.enorm", "{K}.embed_tokens.output", "{L}.enorm.output"),
+    NORM("{L}.hnorm", "{H}", "{L}.hnorm.output"),
+    LINEAR("{L}.eh_proj", "{L}.enorm.output | {L}.hnorm.output", "{K}.eh_proj.output"),
+};
+
+static const stage_row module_head[] = {
+    NORM_ADDS("{L}.shared_head.norm", "{L}.mlp.output", "{L}.post_attention_layernorm.input",
+              "{L}.shared_head.norm.output", "{T}"),
+    NORM("{L}.shared_head.norm", "{T}", "{L}.shared_head.norm.output"),
+    LINEAR("{L}.shared_head.head", "{L}.shared_head.norm.output", "{K}.logits"),
+};
+
+/* ---- walking ---- */
+
+typedef struct {
+    on_row *call;
+    void *context;
+} visitor;
+
+#define VISIT(v, at, rows) visit(v, at, rows, (int)(sizeof(rows) / sizeof *(rows)))
+
+static void visit(const visitor *v, const place *at, const stage_row *rows, int count)
+{
+    for (int i = 0; i < count; i++) v->call(v->context, at, &rows[i]);
+}
+
+static void visit_layer(const visitor *v, const place *at)
+{
+    if (at->layer > 0 && at->module < 0) VISIT(v, at, behind_a_layer);
+    VISIT(v, at, attention);
+    if (at->layer < at->config->first_k_dense_replace)
+        VISIT(v, at, dense);
+    else
+        VISIT(v, at, sparse);
+}
+
+void for_each_row(const dsv3_config *c, int64_t n_tokens, on_row *call, void *context)
+{
+    visitor const v = {call, context};
+    place at = {.config = c, .module = -1};
+    VISIT(&v, &at, embedding);
+    for (; at.layer < c->num_hidden_layers; at.layer++) visit_layer(&v, &at);
+    at.layer--;
+    VISIT(&v, &at, head);
+    for (int64_t k = 0; k < c->num_nextn_predict_layers && n_tokens - k - 1 > 0; k++) {
+        at = (place){c, c->num_hidden_layers + k, k};
+        VISIT(&v, &at, module_input);
+        visit_layer(&v, &at);
+        VISIT(&v, &at, module_head);
+    }
+}
+
+int64_t rows_at(const place *at, int64_t n_tokens)
+{
+    return n_tokens - at->module - 1;
+}
+
+/* ---- names ---- */
+
+static void name_stream(const place *at, bool out, char name[STAGE_NAME])
+{
+    if (at->module >= 0)
+        snprintf(name, STAGE_NAME, "mtp.%lld.%s", (long long)at->module, out ? "hidden_states" : "eh_proj.output");
+    else if (at->layer == 0 && !out)
+        snprintf(name, STAGE_NAME, "model.embed_tokens.output");
+    else
+        snprintf(name, STAGE_NAME, "model.layers.%lld.hidden_states", (long long)at->layer - !out);
+}
+
+static void name_state(const place *at, char name[STAGE_NAME])
+{
+    if (at->module == 0)
+        snprintf(name, STAGE_NAME, "model.norm.output");
+    else
+        snprintf(name, STAGE_NAME, "model.layers.%lld.shared_head.norm.output", (long long)at->layer - 1);
+}
+
+/* What the word in braces at `word` means. */
+static void meaning(const place *at, const char *word, char text[STAGE_NAME])
+{
+    if (!strncmp(word, "HEAD}", 5))
+        snprintf(text, STAGE_NAME, at->config->tie_word_embeddings ? "model.embed_tokens" : "lm_head");
+    else if (*word == 'L' || *word == 'P')
+        snprintf(text, STAGE_NAME, "model.layers.%lld", (long long)at->layer - (*word == 'P'));
+    else if (*word == 'K')
+        snprintf(text, STAGE_NAME, "mtp.%lld", (long long)at->module);
+    else if (*word == 'H')
+        name_state(at, text);
+    else
+        name_stream(at, *word == 'T', text);
+}
+
+void stage_name(const place *at, const char *pattern, char name[STAGE_NAME])
+{
+    char text[STAGE_NAME];
+    size_t used = 0;
+    for (const char *s = pattern; *s && used < STAGE_NAME - 1;) {
+        size_t const plain = strcspn(s, "{");
+        used += (size_t)snprintf(name + used, STAGE_NAME - used, "%.*s", (int)plain, s);
+        s += plain;
+        if (*s != '{') continue;
+        meaning(at, s + 1, text);
+        if (used < STAGE_NAME) used += (size_t)snprintf(name + used, STAGE_NAME - used, "%s", text);
+        s += strcspn(s, "}") + 1;
+    }
+}

@@ -1,0 +1,30 @@
+/* A recorded tensor as a stage wants it: rows of so many columns in one format, compact, in memory of its own. */
+#ifndef VALUES_H
+#define VALUES_H
+
+#include "recording.h"
+
+/* What can be said of the formats of some tensors. */
+typedef struct {
+    bool f64, f32, bf16; /* there is one of this format; an F32 whose values are all of BF16 counts as `upcast` */
+    bool upcast;
+    bool other; /* a format that isn't judged */
+} formats_seen;
+
+void values_look(const safetensor *t, formats_seen *seen);
+
+/* What a stage wants of a tensor: rows x columns of a format. */
+typedef struct {
+    int64_t rows, columns;
+    int64_t more; /* rows that are stored behind these, for somebody else */
+    dsv3_dtype format;
+    bool finite; /* no NaN and no infinity */
+} values_wanted;
+
+/* The numbers of t, into out. False: one sentence in why, which says what is wrong with the tensor: its shape, its format, or a value. */
+bool values_read(const safetensor *t, const values_wanted *w, void *out, complaint *why);
+
+/* The same of two tensors side by side, each of half the columns. */
+bool values_read_both(const safetensor *a, const safetensor *b, const values_wanted *w, void *out, complaint *why);
+
+#endif
