@@ -235,7 +235,7 @@ static bool has_own_format(const slot *s)
     return false;
 }
 
-/* The format of a stage: that of its tensors; F32 if they differ, for that holds both. */
+/* The format of a stage: that of its tensors; F32 if they differ, for that holds both, and if it has none but choices. */
 static dsv3_dtype format_of(const row_work *k)
 {
     formats_seen seen = {false};
@@ -245,7 +245,8 @@ static dsv3_dtype format_of(const row_work *k)
         if (k->beside[i]) values_look(k->beside[i], &seen);
     }
     if (seen.f64 && !seen.f32 && !seen.bf16 && !seen.upcast) return DSV3_F64;
-    return seen.f32 || seen.f64 ? DSV3_F32 : DSV3_BF16;
+    bool const narrow = seen.bf16 || seen.upcast;
+    return seen.f32 || seen.f64 || !narrow ? DSV3_F32 : DSV3_BF16;
 }
 
 /* An output that the engine kept in fewer bits than the stage has was rounded once more than a stage is. */
