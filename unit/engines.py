@@ -103,10 +103,10 @@ def names_in(run):
     return re.sub(r"\s+", " ", run.stdout)
 
 
-def subset(what, kind, gone, passed, needs=()):
-    """The plain port's recording without tensors whose names end so."""
+def subset(what, kind, gone, passed, needs=(), stay=("",)):
+    """The plain port's recording without tensors whose names end so, or with those alone."""
     tensors = read(os.path.join(FOLDER, f"plain-{kind}.safetensors"))
-    rest = {name: t for name, t in tensors.items() if not name.endswith(gone)}
+    rest = {name: t for name, t in tensors.items() if name.endswith(stay) and not (gone and name.endswith(gone))}
     run = verify(checkpoint(kind), "--stages=" + write(os.path.join(FOLDER, "subset.safetensors"), rest))
     good = run.returncode == 0 and totals(run) == (passed, 0, len(needs))
     good = good and all(f"{name} not judged: needs {lack}" in names_in(run) for name, lack in needs)
@@ -126,6 +126,9 @@ def subsets():
         query = "q_a_layernorm.output" if kind == "odd-f32" else "q"
         subset("no input of attention", kind, ("input_layernorm.output", ".attn_output"), 39,
                [(f"model.layers.{n}.self_attn.{of}", f"model.layers.{n}.input_layernorm.output") for n in layers for of in ("kv", query)])  # fmt: skip
+        subset("routing alone", kind, None, 5,
+               [(f"model.layers.{n}.mlp.router_logits", f"model.layers.{n}.post_attention_layernorm.output") for n in layers[1:]],
+               ("input_ids", "router_logits", "topk_idx", "topk_weight"))  # fmt: skip
     listed()
 
 
