@@ -23,9 +23,14 @@ scaling scaling_of(const attention *a)
     return (scaling){a, round_op(a->rd, ball_div(a->scale, ln2)), ln2};
 }
 
+/* Scale q, which a port may have in base 2: then another number is rounded. */
 ball scaled_entry(const scaling *s, ball v)
 {
-    return round_at(s->a->rd, s->a->scale_q, s->a->output, ball_mul(s->a->scale, v));
+    const attention *const a = s->a;
+    bool const open = drawn(a) && !declared_at(a->rd, a->scale_q).must;
+    if (!open || !way_of(a->rd->sample, MATTER_BASE, 2))
+        return round_at(a->rd, a->scale_q, a->output, ball_mul(a->scale, v));
+    return ball_mul(round_at(a->rd, a->scale_q, a->output, ball_mul(s->folded, v)), s->ln2);
 }
 
 query_way scale_the_query(const scaling *s, const operand *q)

@@ -280,8 +280,11 @@ ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const s
     ref_rounding const r = declared_at(rd, point);
     dsv3_dtype const format = r.format ? r.format : output;
     if (digits_of(format) >= 24 || !rounds(rd, MATTER_POINTS + point, r.must)) return total;
-    ref_accumulator const coarse = {
-        .bits = digits_of(format), .rounding = r.truncates ? REF_RZ : REF_RN, .block = 1, .fused = true};
+    ref_accumulator const coarse = {.bits = digits_of(format),
+                                    .rounding = r.truncates ? REF_RZ : REF_RN,
+                                    .block = 1,
+                                    .guard = 255, /* terms aren't aligned */
+                                    .fused = true};
     moments m = moments_of_sum(sum, NULL, NO_ORDER);
     m.total = total.c.hi;
     return ball_of(accumulated(rd->sample, &coarse, &m));

@@ -182,21 +182,28 @@ Test(senses, honest_ports_beside_them_pass)
     }
 }
 
-/* Two sums that the formula divides, and that cut in ways of their own: unit/planted/cut.c. */
-Test(senses, sums_that_do_not_err_alike_are_honest)
+/* Ports that were accused once. */
+Test(senses, honest_ports_of_other_ways_pass)
 {
-    static const char *const ids[] = {"balance_loss_backward@odd:batch=20,n_tokens=500;seed=673583754",
-                                      "balance_loss_backward@odd:batch=20,n_tokens=500;seed=407151978"};
-    complaint why;
-    backend b;
-    cr_assert(backend_resolve(BUILD "/planted/cut.so", &b, &why), "%s", why.text);
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+    static const struct {
+        const char *port, *id;
+    } cases[] = {
+        /* two sums that the formula divides, and that cut in ways of their own */
+        {BUILD "/planted/cut.so", "balance_loss_backward@odd:batch=20,n_tokens=500;seed=673583754"},
+        {BUILD "/planted/cut.so", "balance_loss_backward@odd:batch=20,n_tokens=500;seed=407151978"},
+        /* what is rounded is the scaled query in base 2 */
+        {BUILD "/planted/folded.so", "mla_prefill@odd:q=bf16"},
+        {BUILD "/planted/folded.so", "mla_prefill@v3:num_attention_heads=2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        complaint why;
+        backend b;
         problem p;
         result r;
-        cr_assert(problem_parse(ids[i], &p, &why), "%s", why.text);
+        cr_assert(backend_resolve(cases[i].port, &b, &why) && problem_parse(cases[i].id, &p, &why), "%s", why.text);
         port *const asked = port_open(&b, (port_limits){.timeout = 60});
         run_case(&p, NULL, &asked, 1, 0, &r);
-        cr_expect(r.v == PASS && r.sensed.filters > 0 && fabs(r.sensed.t) < 6, "%s: %s, %s at %.1f sigmas", ids[i],
+        cr_expect(r.v == PASS && r.sensed.filters > 0 && fabs(r.sensed.t) < 6, "%s: %s, %s at %.1f sigmas", cases[i].id,
                   verdict_name(r.v), r.sensed.filter, r.sensed.t);
         port_close(asked);
         problem_close(&p);

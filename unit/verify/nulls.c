@@ -216,6 +216,34 @@ Test(nulls, what_readings_take_from_a_port_is_told_from_that_of_another)
     }
 }
 
+/* ---- what ports are like ---- */
+
+static null_ports ports_of(const filled *f, const char *declared)
+{
+    complaint why;
+    ref_numerics n;
+    null_ports null;
+    cr_assert(ref_numerics_parse(f->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
+    cr_assert(null_open(&f->p, &n, f->data, 0, &null));
+    return null;
+}
+
+/* Partial sums to nearest are too large as often as too small. */
+Test(nulls, partial_sums_in_bf16_err_both_ways)
+{
+    ref_set asked;
+    filled f = fill("experts@odd:stages=0,hidden_states=f32;seed=3");
+    null_ports null = ports_of(&f, "acc 24 rn; flush none; routed bf16 must");
+    double *const truth = malloc((size_t)null.n * sizeof *truth);
+    double along = 0, all = 0;
+    cr_assert(truth && null_formula(&f.p, &null, ref_none(), f.data, truth, &asked));
+    for (int64_t i = 0; i < null.n; i++) along += null.mean[i] * truth[i], all += truth[i] * truth[i];
+    cr_expect(fabs(along / all - 1) < 1e-3, "y is %.5f of what it is", along / all);
+    free(truth);
+    null_close(&null);
+    close(&f);
+}
+
 /* ---- how long it is kept ---- */
 
 Test(nulls, a_null_is_drawn_once_and_few_are_kept)
