@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs Criterion suites, and beside them Python scripts that end with such a line, says how long each took and adds up their counts.
 # First line: how many there are. On a terminal one line says which is running, "N of M: NAME".
-# Last line: N passed, N failed, N skipped; before it once more what a suite that failed printed. A suite that runs no test fails: Criterion itself would call that a success.
+# Last line: N passed, N failed, N skipped; before it once more what a suite that failed printed. A suite that runs no test fails:
+# Criterion itself would call that a success.
 passed=0 failed=0 skipped=0 over=0
 
 # How many of the scripts that run beside the suites have ended.

@@ -4,7 +4,6 @@
 #include "engine/list_stages.h"
 #include "engine/values.h"
 #include "options.h"
-#include "port/process.h"
 #include "report/text.h"
 #include "report/screen.h"
 #include "report/wrap.h"
@@ -64,8 +63,8 @@ static bool check_tokens(const model_run *m, const recording *r)
 
 typedef struct {
     const engine_options *o;
-    int rows, passed, failed, skipped, suspect;
-    double elements, started;
+    int passed, failed, skipped;
+    double elements;
     char first_bad[400], first_suspect[300];
 } progress;
 
@@ -84,11 +83,9 @@ static void count_result(progress *p, const judged_row *row)
     const result *const r = row->r;
     verdict_class const class = verdict_counts_as(r->v, false);
     for (int i = 0; i < r->outputs; i++) p->elements += (double)r->output[i].count;
-    p->rows++;
     p->passed += class == COUNT_PASSED;
     p->failed += class == COUNT_FAILED;
     p->skipped += class == COUNT_SKIPPED;
-    p->suspect += r->v == SUSPECT;
     if (class == COUNT_FAILED) note_first_bad(p, row);
     if (r->v == SUSPECT && !*p->first_suspect) snprintf(p->first_suspect, sizeof p->first_suspect, "%s", row->module);
 }
@@ -174,7 +171,7 @@ static bool read_sections(const char *value, sections *s)
 int judge_recording(const engine_options *o, const model_run *m, const recording *r)
 {
     complaint why;
-    progress p = {.o = o, .started = now()};
+    progress p = {.o = o};
     name_map names;
     sections *const numerics = malloc(sizeof *numerics);
     if (!numerics) return usage_error("no memory for the declaration");

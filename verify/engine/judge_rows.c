@@ -26,7 +26,7 @@ static bool has_own_format(const slot *s)
 static dsv3_dtype format_of(const row_work *k)
 {
     formats_seen seen = {false};
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++) {
+    for (int i = 0; i < k->slots; i++) {
         if (has_own_format(&k->row->slots[i]) || !row_has(k, i)) continue;
         values_look(k->recorded[i], &seen);
         if (k->beside[i]) values_look(k->beside[i], &seen);
@@ -40,7 +40,7 @@ static dsv3_dtype format_of(const row_work *k)
 static bool give_narrow(row_work *k, dsv3_dtype format)
 {
     bool good = true;
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++) {
+    for (int i = 0; i < k->slots; i++) {
         bool const wide = format == DSV3_F32 || has_own_format(&k->row->slots[i]);
         if (k->role[i] != ROLE_JUDGED || !wide || k->recorded[i]->dtype != DSV3_BF16) continue;
         k->role[i] = ROLE_GIVEN;
@@ -148,7 +148,7 @@ static bool bind_cache(const row_work *k, stage *s, row_memory *memory, complain
 static bool bind_all(row_work *k, stage *s, row_memory *memory)
 {
     bool good = k->row->kind != CASE_ATTENTION || bind_cache(k, s, memory, k->w->why);
-    for (int i = 0; good && i < MOST_SLOTS && k->row->slots[i].tensor; i++) good = bind_slot(k, s, i, memory);
+    for (int i = 0; good && i < k->slots; i++) good = bind_slot(k, s, i, memory);
     return good;
 }
 
@@ -167,7 +167,7 @@ static void tell(row_work *k, const problem *p, const result *r)
 /* Names of the outputs, so that no later row judges them again. */
 static bool note_all(row_work *k)
 {
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+    for (int i = 0; i < k->slots; i++)
         if (k->role[i] == ROLE_JUDGED && !work_note_judged(k->w, k->name[i])) return false;
     return true;
 }
@@ -257,7 +257,7 @@ static void work_on(void *context, const place *at, const stage_row *row)
         w->good = refuse(w->why, "no memory");
         return;
     }
-    *k = (row_work){.w = w, .at = at, .row = row, .rows = rows_at(at, w->e->m->n_tokens)};
+    *k = (row_work){.w = w, .at = at, .row = row, .slots = slots_in(row), .rows = rows_at(at, w->e->m->n_tokens)};
     stage_name(at, row->module, k->module);
     row_find(k);
     w->good = row_postpone_faulty(k) && row_assign_roles(k) && (!row_has_judged(k) || open_and_judge(k));
@@ -294,17 +294,4 @@ bool judge_rows(const engine_run *e, complaint *why)
     free(w.judged_name);
     free(w.to_judge);
     return w.good;
-}
-
-static void count_row(void *context, const place *at, const stage_row *row)
-{
-    (void)at, (void)row;
-    ++*(int *)context;
-}
-
-int count_rows(const engine_run *e)
-{
-    int count = 0;
-    for_each_row(e->m->config, e->m->n_tokens, count_row, &count);
-    return count;
 }

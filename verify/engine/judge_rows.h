@@ -31,10 +31,8 @@ typedef struct {
     void *context;
 } engine_run;
 
-/* Rows of which nothing is recorded are not reported; what isn't judged comes last. False: one sentence in why, and the rest was not judged. */
+/* Rows of which nothing is recorded are not reported; what isn't judged comes last. False: one sentence in why, and the rest was not
+ * judged. */
 bool judge_rows(const engine_run *e, complaint *why);
-
-/* How many rows will be reported, at most. */
-int count_rows(const engine_run *e);
 
 #endif

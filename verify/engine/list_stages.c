@@ -40,12 +40,11 @@ static void name_everywhere(const char *pattern, char name[STAGE_NAME])
 static bool is_part(const char *pattern, const char *name)
 {
     char first[STAGE_NAME], part[STAGE_NAME];
-    const char *const bar = strstr(pattern, " | ");
-    snprintf(first, sizeof first, "%.*s", bar ? (int)(bar - pattern) : (int)strlen(pattern), pattern);
+    const char *const second = name_parts(pattern, first);
     name_everywhere(first, part);
     if (!strcmp(part, name)) return true;
-    if (!bar) return false;
-    name_everywhere(bar + 3, part);
+    if (!second) return false;
+    name_everywhere(second, part);
     return !strcmp(part, name);
 }
 
@@ -75,35 +74,32 @@ static bool was_seen(const listing *l, const stage_row *row)
     return false;
 }
 
-/* Counts the row's outputs at this place. An output that several rows have counts in the first of them. */
+/* An output at this place. */
+static void count_place(listing *l, const place *at, const slot *output)
+{
+    char name[STAGE_NAME], here[STAGE_NAME];
+    name_everywhere(output->name, name);
+    stage_name(at, output->name, here);
+    listed_stage *const s = stage_named(l, name);
+    if (!s) return;
+    s->places++;
+    s->recorded += is_recorded(l->e, here);
+}
+
+/* The row's outputs. One that several rows have counts in the first of them. */
 static void count_places(void *context, const place *at, const stage_row *row)
 {
     listing *const l = context;
     if (!was_seen(l, row) && l->rows < MOST_STAGES) l->row[l->rows++] = row;
-    for (int i = 0; i < MOST_SLOTS && row->slots[i].tensor; i++) {
-        char name[STAGE_NAME], here[STAGE_NAME];
-        if (!row->slots[i].of || row->kind == CASE_NORM_ADDS || !slot_exists(at->config, &row->slots[i])) continue;
-        name_everywhere(row->slots[i].name, name);
-        stage_name(at, row->slots[i].name, here);
-        listed_stage *const s = stage_named(l, name);
-        if (!s) continue;
-        s->places++;
-        s->recorded += is_recorded(l->e, here);
-    }
+    for (int i = 0; i < slots_in(row); i++)
+        if (row->slots[i].of && row->kind != CASE_NORM_ADDS && slot_exists(at->config, &row->slots[i]))
+            count_place(l, at, &row->slots[i]);
 }
 
 /* The sums that norms hand on have no row of their own. */
 static void count_sums(void *context, const place *at, const stage_row *row)
 {
-    listing *const l = context;
-    char name[STAGE_NAME], here[STAGE_NAME];
-    if (row->kind != CASE_NORM_ADDS) return;
-    name_everywhere(row->slots[3].name, name);
-    stage_name(at, row->slots[3].name, here);
-    listed_stage *const s = stage_named(l, name);
-    if (!s) return;
-    s->places++;
-    s->recorded += is_recorded(l->e, here);
+    if (row->kind == CASE_NORM_ADDS) count_place(context, at, &row->slots[3]);
 }
 
 /* Is the word one of the list? */
@@ -123,7 +119,7 @@ static void add_name(char text[STAGE_WORDS], const char *name)
 
 static bool has_tensor(const stage_row *row, const char *name)
 {
-    for (int i = 0; i < MOST_SLOTS && row->slots[i].tensor; i++)
+    for (int i = 0; i < slots_in(row); i++)
         if (is_part(row->slots[i].name, name)) return true;
     return false;
 }
@@ -144,7 +140,7 @@ static void cost_in(const listing *l, const stage_row *row, int lacking, listed_
 {
     const slot *const lost = &row->slots[lacking];
     bool const follows = lost->of && strcmp(lost->tensor, "topk_idx") != 0;
-    for (int i = 0; i < MOST_SLOTS && row->slots[i].tensor; i++) {
+    for (int i = 0; i < slots_in(row); i++) {
         char name[STAGE_NAME];
         if (!row->slots[i].of || !names_word(row->slots[i].of, " ", lost->tensor)) continue;
         name_everywhere(row->slots[i].name, name);
@@ -158,7 +154,7 @@ static void cost_in(const listing *l, const stage_row *row, int lacking, listed_
 static void find_costs(const listing *l, listed_stage *s)
 {
     for (int r = 0; r < l->rows; r++)
-        for (int i = 0; i < MOST_SLOTS && l->row[r]->slots[i].tensor; i++)
+        for (int i = 0; i < slots_in(l->row[r]); i++)
             if (is_part(l->row[r]->slots[i].name, s->name)) cost_in(l, l->row[r], i, s);
 }
 

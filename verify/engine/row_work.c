@@ -14,7 +14,7 @@ bool slot_is_output(const slot *s)
 
 static int slot_named(const row_work *k, const char *tensor, size_t length)
 {
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+    for (int i = 0; i < k->slots; i++)
         if (strlen(k->row->slots[i].tensor) == length && !strncmp(k->row->slots[i].tensor, tensor, length)) return i;
     return -1;
 }
@@ -35,13 +35,12 @@ static const safetensor *find_tensor(row_work *k, int i, const char *name, shape
 
 static void find_slot(row_work *k, int i)
 {
-    const char *const pattern = k->row->slots[i].name, *const bar = strstr(pattern, " | ");
     char first[STAGE_NAME], second[STAGE_NAME];
-    snprintf(first, sizeof first, "%.*s", bar ? (int)(bar - pattern) : (int)strlen(pattern), pattern);
+    const char *const other = name_parts(k->row->slots[i].name, first);
     stage_name(k->at, first, k->name[i]);
     k->recorded[i] = find_tensor(k, i, k->name[i], &k->first[i]);
-    if (!bar) return;
-    stage_name(k->at, bar + 3, second);
+    if (!other) return;
+    stage_name(k->at, other, second);
     k->beside[i] = find_tensor(k, i, second, &k->second[i]);
     if (!k->beside[i] && k->recorded[i]) memcpy(k->name[i], second, sizeof second);
     if (!k->beside[i]) k->recorded[i] = NULL;
@@ -49,7 +48,7 @@ static void find_slot(row_work *k, int i)
 
 void row_find(row_work *k)
 {
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++) find_slot(k, i);
+    for (int i = 0; i < k->slots; i++) find_slot(k, i);
 }
 
 void row_forget(row_work *k)
@@ -150,7 +149,7 @@ static bool postpone_for_lack(row_work *k, int i, int lacking)
 bool row_assign_roles(row_work *k)
 {
     bool good = true;
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++) {
+    for (int i = 0; i < k->slots; i++) {
         k->role[i] = row_wants(k, i) && row_has(k, i) ? ROLE_GIVEN : ROLE_ABSENT;
         if (!is_open(k, i)) continue;
         int const lacking = first_lacking(k, i);
@@ -164,7 +163,7 @@ bool row_assign_roles(row_work *k)
 
 bool row_has_judged(const row_work *k)
 {
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+    for (int i = 0; i < k->slots; i++)
         if (k->role[i] == ROLE_JUDGED) return true;
     return false;
 }
@@ -173,14 +172,14 @@ bool row_has_judged(const row_work *k)
 bool row_postpone_all(row_work *k, const char *reason)
 {
     bool good = true;
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+    for (int i = 0; i < k->slots; i++)
         if (k->role[i] == ROLE_JUDGED) good = good && work_postpone(k->w, k->name[i], reason);
     return good;
 }
 
 void row_name_given(row_work *k)
 {
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+    for (int i = 0; i < k->slots; i++)
         if (k->role[i] != ROLE_ABSENT &&
             (k->role[i] == ROLE_GIVEN || k->row->kind == CASE_ATTENTION || k->row->kind == CASE_MOE))
             add_words(k->told.given, ", ", k->row->slots[i].tensor);
@@ -190,7 +189,7 @@ void row_name_given(row_work *k)
 bool row_postpone_faulty(row_work *k)
 {
     bool good = true;
-    for (int i = 0; i < MOST_SLOTS && k->row->slots[i].tensor; i++)
+    for (int i = 0; i < k->slots; i++)
         if (*k->fault[i].text && slot_is_output(&k->row->slots[i]))
             good = good && work_postpone(k->w, k->name[i], k->fault[i].text);
     return good;

@@ -31,7 +31,8 @@ typedef struct {
     work *w;
     const place *at;
     const stage_row *row;
-    int64_t rows;
+    int slots;    /* tensors of it */
+    int64_t rows; /* of tokens */
     char module[STAGE_NAME];
     char name[MOST_SLOTS][STAGE_NAME];
     shaped first[MOST_SLOTS], second[MOST_SLOTS]; /* what is recorded; two side by side */

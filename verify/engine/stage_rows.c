@@ -156,6 +156,13 @@ void for_each_row(const dsv3_config *c, int64_t n_tokens, on_row *call, void *co
     }
 }
 
+int slots_in(const stage_row *row)
+{
+    int n = 0;
+    while (n < MOST_SLOTS && row->slots[n].tensor) n++;
+    return n;
+}
+
 bool slot_exists(const dsv3_config *c, const slot *s)
 {
     if (!strcmp(s->tensor, "q_a_layernorm")) return c->q_lora_rank > 0;
@@ -215,6 +222,13 @@ void stage_name(const place *at, const char *pattern, char name[STAGE_NAME])
         if (used < STAGE_NAME) used += (size_t)snprintf(name + used, STAGE_NAME - used, "%s", text);
         s += strcspn(s, "}") + 1;
     }
+}
+
+const char *name_parts(const char *pattern, char first[STAGE_NAME])
+{
+    const char *const bar = strstr(pattern, " | ");
+    snprintf(first, STAGE_NAME, "%.*s", bar ? (int)(bar - pattern) : (int)strlen(pattern), pattern);
+    return bar ? bar + 3 : NULL;
 }
 
 /* ---- names without a place ---- */

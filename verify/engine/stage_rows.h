@@ -46,6 +46,12 @@ void stage_name(const place *at, const char *pattern, char name[STAGE_NAME]);
 /* Is this the name of a stage, or one with {N} for a layer and {K} for a module? */
 bool is_stage(const char *name);
 
+/* How many tensors a row has. */
+int slots_in(const stage_row *row);
+
+/* A name of a row that may be two side by side: the first of them, and the second; NULL: it is one. */
+const char *name_parts(const char *pattern, char first[STAGE_NAME]);
+
 /* Does a model have this tensor? Without a query latent or shared experts some are missing. */
 bool slot_exists(const dsv3_config *c, const slot *s);
 

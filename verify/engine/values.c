@@ -64,7 +64,6 @@ void values_look(const safetensor *t, formats_seen *seen)
     seen->f32 |= t->dtype == DSV3_F32 && !narrow;
     seen->f64 |= t->dtype == DSV3_F64;
     seen->bf16 |= t->dtype == DSV3_BF16;
-    seen->other |= t->dtype != DSV3_F32 && t->dtype != DSV3_F64 && t->dtype != DSV3_BF16;
 }
 
 static bool check_format(const safetensor *t, dsv3_dtype format, complaint *why)

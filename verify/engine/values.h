@@ -8,7 +8,6 @@
 typedef struct {
     bool f64, f32, bf16; /* there is one of this format; an F32 whose values are all of BF16 counts as `upcast` */
     bool upcast;
-    bool other; /* a format that isn't judged */
 } formats_seen;
 
 void values_look(const safetensor *t, formats_seen *seen);

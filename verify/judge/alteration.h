@@ -15,8 +15,8 @@ typedef struct {
 /* The i-th of a problem with these inputs, to be closed. False: there is none, or no memory. */
 bool alteration_of(const problem *p, void *const data[], int i, alteration *out);
 
-/* Of attention with a cache: so many keys may be left out that all queries see, 0 .. n - 1 in each sequence that has as many; and one of them. False: no
- * memory. */
+/* Of attention with a cache: so many keys may be left out that all queries see, 0 .. n - 1 in each sequence that has as many; and
+ * one of them. False: no memory. */
 int64_t alteration_keys(const problem *p, void *const data[]);
 bool alteration_of_key(const problem *p, void *const data[], int64_t key, alteration *out);
 

@@ -23,8 +23,9 @@ stage *stage_open(const model_run *m, const char *module, const char *id, compla
 void stage_bind(stage *s, const char *tensor, const void *data);
 size_t stage_bytes(const stage *s, const char *tensor);
 
-/* The outputs of a stage that somebody else has computed; the data stay the caller's. One is taken, and judged by stage_judge; or it
- * is given (NULL: as zeros, which nothing follows from): what follows is made of it, and nobody judges it; or it is left out: it is nobody's, an intermediate of what follows. */
+/* The outputs of a stage that somebody else has computed; the data stay the caller's. One is taken, and judged by stage_judge; or
+ * it is given (NULL: as zeros, which nothing follows from): what follows is made of it, and nobody judges it; or it is left out: it is
+ * nobody's, an intermediate of what follows. */
 void stage_take(stage *s, const char *tensor, const void *data);
 bool stage_give(stage *s, const char *tensor, const void *data); /* false: no memory, and a sentence */
 void stage_leave_out(stage *s, const char *tensor);
