@@ -2,11 +2,10 @@
 #include "smaller.h"
 
 #include "id.h"
+#include "id_words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { ID_SIZE = sizeof((problem *)0)->id, MOST_PAIRS = 96 };
 
 typedef struct {
     problem p; /* the best so far */
@@ -53,85 +52,14 @@ static double sizes_of_all(const problem *p)
     return sum;
 }
 
-static int keys_of(const char *id)
-{
-    int n = 0;
-    for (const char *c = id; *c; c++) n += *c == '=';
-    return n;
-}
-
 static bool is_smaller(const problem *a, const problem *b)
 {
     double const sizes = sizes_of_all(a) - sizes_of_all(b);
     int64_t const elements = elements_of(a, ~0u) - elements_of(b, ~0u);
-    int const keys = keys_of(a->id) - keys_of(b->id);
+    int const keys = id_keys(a->id) - id_keys(b->id);
     if (elements) return elements < 0;
     if (sizes < 0 || sizes > 0) return sizes < 0;
     return keys ? keys < 0 : strlen(a->id) < strlen(b->id);
-}
-
-/* ---- the text of an id ---- */
-
-/* "op@preset:key=value,...;fill=NAME": its parts. */
-typedef struct {
-    char head[80], text[ID_SIZE];
-    int pairs;
-    char *key[MOST_PAIRS], *value[MOST_PAIRS]; /* in text; no value: the pair is left out */
-    char *tail;                                /* "fill=NAME;seed=N", or "" */
-} words;
-
-static void split(const char *id, words *w)
-{
-    size_t const head = strcspn(id, ":;");
-    snprintf(w->head, sizeof w->head, "%.*s", (int)head, id);
-    snprintf(w->text, sizeof w->text, "%s", id + head);
-    w->pairs = 0;
-    w->tail = w->text + strcspn(w->text, ";");
-    if (*w->tail) *w->tail++ = 0;
-    for (char *at = w->text, *end = at; *at && w->pairs < MOST_PAIRS; at = end) {
-        *at++ = 0; /* the mark before a key */
-        end = at + strcspn(at, ",");
-        w->key[w->pairs] = at;
-        at = strchr(at, '=');
-        *at++ = 0;
-        w->value[w->pairs++] = at;
-    }
-}
-
-/* The number of a key in the id, or -1. */
-static int find_key(const words *w, const char *key)
-{
-    for (int i = 0; i < w->pairs; i++)
-        if (!strcmp(w->key[i], key)) return i;
-    return -1;
-}
-
-static void add(char id[ID_SIZE], size_t *used, char mark, const char *key, const char *value)
-{
-    size_t const room = *used < ID_SIZE ? ID_SIZE - *used : 0;
-    *used += (size_t)snprintf(room ? id + *used : NULL, room, "%c%s%s%s", mark, key, *key ? "=" : "", value);
-}
-
-/* With one more pair if `key` isn't NULL. False: it is too long. */
-static bool join(const words *w, const char *key, const char *value, char id[ID_SIZE])
-{
-    size_t used = (size_t)snprintf(id, ID_SIZE, "%s", w->head);
-    char mark = ':';
-    for (int i = 0; i < w->pairs; i++)
-        if (w->value[i]) add(id, &used, mark, w->key[i], w->value[i]), mark = ',';
-    if (key) add(id, &used, mark, key, value);
-    if (*w->tail) add(id, &used, ';', "", w->tail);
-    return used < ID_SIZE;
-}
-
-/* The id with another value of a key. */
-static bool with_value(const char *id, const char *key, const char *value, char changed[ID_SIZE])
-{
-    words w;
-    split(id, &w);
-    int const at = find_key(&w, key);
-    if (at >= 0) w.value[at] = NULL;
-    return join(&w, key, value, changed);
 }
 
 /* ---- views, which are as wide as their tensors ---- */
@@ -155,16 +83,16 @@ static void fit_view(const problem *p, const char *tensor, const char *value, ch
 /* The id with views that fit its sizes. False: it is illegal, whatever they are. */
 static bool fit_views(const char *id, char fitted[ID_SIZE])
 {
-    words w, plain;
+    id_words w, plain;
     problem p;
     complaint why;
     char text[MAX_VIEWS][80];
     int views = 0;
-    split(id, &w);
-    split(id, &plain);
+    id_split(id, &w);
+    id_split(id, &plain);
     for (int i = 0; i < plain.pairs; i++)
         if (is_view(plain.key[i])) plain.value[i] = NULL;
-    if (!join(&plain, NULL, NULL, fitted) || !problem_parse(fitted, &p, &why)) return false;
+    if (!id_join(&plain, NULL, NULL, fitted) || !problem_parse(fitted, &p, &why)) return false;
     for (int i = 0; i < w.pairs && views < MAX_VIEWS; i++) {
         if (!is_view(w.key[i])) continue;
         fit_view(&p, w.key[i] + 5, w.value[i], text[views], sizeof *text);
@@ -172,7 +100,7 @@ static bool fit_views(const char *id, char fitted[ID_SIZE])
         views++;
     }
     problem_close(&p);
-    return join(&w, NULL, NULL, fitted);
+    return id_join(&w, NULL, NULL, fitted);
 }
 
 static bool parse_fitted(const char *id, problem *p)
@@ -230,9 +158,9 @@ static outcome try_id(search *s, const char *id)
 /* ---- presets ---- */
 
 /* Fields that a list sets are left to it; one that changes from step to step stays as it is, too. */
-static bool is_free(const words *w, const problem *p, const field_row *f)
+static bool is_free(const id_words *w, const problem *p, const field_row *f)
 {
-    int const at = find_key(w, f->name);
+    int const at = id_words_find(w, f->name);
     return !id_field_is_listed(p, f) && !(at >= 0 && strchr(w->value[at], '/'));
 }
 
@@ -247,15 +175,15 @@ static bool is_adopted(const field_row *f, adoption what)
 /* The id under another preset. False: it is too long. */
 static bool under_preset(const problem *p, int preset, adoption what, char id[ID_SIZE])
 {
-    words w;
+    id_words w;
     char number[40];
-    split(p->id, &w);
+    id_split(p->id, &w);
     snprintf(w.head, sizeof w.head, "%s@%s", p->op->name, preset_names[preset]);
-    bool good = join(&w, NULL, NULL, id);
+    bool good = id_join(&w, NULL, NULL, id);
     for (const field_row *f = p->op->fields; f->name && good; f++) {
         if (!is_free(&w, p, f)) continue;
         snprintf(number, sizeof number, "%.17g", is_adopted(f, what) ? f->preset[preset] : problem_field(p, f));
-        good = with_value(id, f->name, number, id);
+        good = id_with(id, f->name, number, id);
     }
     return good;
 }
@@ -288,23 +216,23 @@ static void restate(search *s)
 static void drop_keys(search *s)
 {
     char id[ID_SIZE];
-    words w;
-    split(s->p.id, &w);
+    id_words w;
+    id_split(s->p.id, &w);
     int const pairs = w.pairs;
     for (int i = 0; i < pairs; i++)
         for (int j = i; j < pairs; j++) {
-            split(s->p.id, &w);
+            id_split(s->p.id, &w);
             if (j >= w.pairs) continue;
             w.value[i] = w.value[j] = NULL;
-            if (join(&w, NULL, NULL, id)) try_id(s, id);
+            if (id_join(&w, NULL, NULL, id)) try_id(s, id);
         }
 }
 
 static void drop_from_tail(search *s, const char *key)
 {
     char id[ID_SIZE], tail[ID_SIZE];
-    words w;
-    split(s->p.id, &w);
+    id_words w;
+    id_split(s->p.id, &w);
     char *const at = strstr(w.tail, key);
     if (!at) return;
     size_t const length = strcspn(at, ";");
@@ -312,33 +240,19 @@ static void drop_from_tail(search *s, const char *key)
     size_t const left = strlen(tail);
     if (left && tail[left - 1] == ';') tail[left - 1] = 0;
     w.tail = tail;
-    if (join(&w, NULL, NULL, id)) try_id(s, id);
+    if (id_join(&w, NULL, NULL, id)) try_id(s, id);
 }
 
 /* ---- sequences of calls ---- */
 
-/* Takes part `index` and a mark beside it out of a value. False: it isn't there, or nothing would be left. */
-static bool take_out(char *value, int index, const char *mark)
-{
-    char *at = value;
-    for (; index > 0 && *at; index--) at += strcspn(at, mark) + (at[strcspn(at, mark)] != 0);
-    size_t const length = strcspn(at, mark);
-    if (!*at || !strchr(value, *mark)) return false;
-    if (at[length])
-        memmove(at, at + length + 1, strlen(at + length + 1) + 1);
-    else
-        at[-1] = 0;
-    return true;
-}
-
 static void drop_step(search *s, int step)
 {
     char id[ID_SIZE];
-    words w;
-    split(s->p.id, &w);
+    id_words w;
+    id_split(s->p.id, &w);
     for (int i = 0; i < w.pairs; i++)
-        if (!is_view(w.key[i])) take_out(w.value[i], step, "/");
-    if (join(&w, NULL, NULL, id)) try_id(s, id);
+        if (!is_view(w.key[i])) id_value_without(w.value[i], step, "/");
+    if (id_join(&w, NULL, NULL, id)) try_id(s, id);
 }
 
 /* ---- numbers ---- */
@@ -346,27 +260,14 @@ static void drop_step(search *s, int step)
 /* The value of a key as the id has it or as it is by default: numbers with '+' or '/' between them. */
 static void value_of(const problem *p, const char *key, char *value, size_t cap)
 {
-    words w;
-    split(p->id, &w);
-    int const at = find_key(&w, key);
+    id_words w;
+    id_split(p->id, &w);
+    int const at = id_words_find(&w, key);
     const field_row *const f = op_field(p->op, key);
     if (at >= 0)
         snprintf(value, cap, "%s", w.value[at]);
     else
         snprintf(value, cap, "%.0f", f ? problem_field(p, f) : 0);
-}
-
-static const char *next_number(const char *at)
-{
-    at += strcspn(at, "+/");
-    return *at ? at + 1 : NULL;
-}
-
-static int numbers_in(const char *value)
-{
-    int n = 0;
-    for (const char *at = value; at; at = next_number(at)) n++;
-    return n;
 }
 
 /* A number that may be made smaller: which one of the value of a key. */
@@ -381,7 +282,7 @@ static int64_t number_at(const problem *p, const place *at)
     char value[ID_SIZE];
     value_of(p, at->key, value, sizeof value);
     const char *number = value;
-    for (int i = at->index; i > 0 && number; i--) number = next_number(number);
+    for (int i = at->index; i > 0 && number; i--) number = id_value_next(number);
     return number ? strtoll(number, NULL, 10) : at->least;
 }
 
@@ -390,11 +291,11 @@ static outcome try_number(search *s, const place *at, int64_t v)
     char value[ID_SIZE], changed[2 * ID_SIZE], id[ID_SIZE];
     value_of(&s->p, at->key, value, sizeof value);
     const char *number = value;
-    for (int i = at->index; i > 0 && number; i--) number = next_number(number);
+    for (int i = at->index; i > 0 && number; i--) number = id_value_next(number);
     if (!number) return ILLEGAL;
     snprintf(changed, sizeof changed, "%.*s%lld%s", (int)(number - value), value, (long long)v,
              number + strcspn(number, "+/"));
-    return with_value(s->p.id, at->key, changed, id) ? try_id(s, id) : ILLEGAL;
+    return id_with(s->p.id, at->key, changed, id) ? try_id(s, id) : ILLEGAL;
 }
 
 /* The least it may be, else halves. */
@@ -444,7 +345,7 @@ static void shrink_key(search *s, const char *key, int64_t least, shrinking *how
 {
     char value[ID_SIZE];
     value_of(&s->p, key, value, sizeof value);
-    for (int i = 0; i < numbers_in(value); i++) how(s, &(place){key, i, least});
+    for (int i = 0; i < id_value_numbers(value); i++) how(s, &(place){key, i, least});
 }
 
 static void shrink_numbers(search *s, shrinking *how)
@@ -460,14 +361,14 @@ static void shrink_numbers(search *s, shrinking *how)
 static void drop_sequence(search *s, int index)
 {
     char id[ID_SIZE];
-    words w;
-    split(s->p.id, &w);
+    id_words w;
+    id_split(s->p.id, &w);
     const list_row *const lists = s->p.op->lists;
     for (int l = 0; lists && lists[l].name; l++) {
-        int const at = find_key(&w, lists[l].name);
-        if (at >= 0 && !take_out(w.value[at], index, "+")) return;
+        int const at = id_words_find(&w, lists[l].name);
+        if (at >= 0 && !id_value_without(w.value[at], index, "+")) return;
     }
-    if (join(&w, NULL, NULL, id)) try_id(s, id);
+    if (id_join(&w, NULL, NULL, id)) try_id(s, id);
 }
 
 /* ---- the search ---- */
@@ -477,14 +378,14 @@ static outcome try_view(search *s, const char *key, long long from, long long to
 {
     char id[ID_SIZE], value[80];
     snprintf(value, sizeof value, "%lld:%lld/%lld", from, to, wide);
-    return with_value(s->p.id, key, value, id) ? try_id(s, id) : ILLEGAL;
+    return id_with(s->p.id, key, value, id) ? try_id(s, id) : ILLEGAL;
 }
 
 /* One column behind it, or before it, or what there is on one side. */
 static void shrink_views(search *s)
 {
-    words w;
-    split(s->p.id, &w);
+    id_words w;
+    id_split(s->p.id, &w);
     for (int i = 0; i < w.pairs; i++) {
         long long from, to, wide;
         if (!is_view(w.key[i]) || sscanf(w.value[i], "%lld:%lld/%lld", &from, &to, &wide) != 3) continue;
