@@ -238,8 +238,9 @@ static ball twice_scaled_sum(const matrix *m, double early, const sum_record *su
     ball const total = sum_of(m->rd, sum);
     if (!m->rd->declared) return total;
     double const n = (double)m->columns, u = ref_half_ulp(m->rd->declared->arith, 1);
-    double const growth = (1 + gamma_sum(m->rd->declared, sum->n)) * (1 + 6 * u); /* of what is there early */
-    double const block = fmin(n, BLOCK) * 448 * 448;                              /* >= every sum of a block's codes */
+    double const gamma = gamma_sum(m->rd->declared, sum->n),
+                 growth = (1 + gamma) * (1 + 6 * u); /* of what is there early */
+    double const block = fmin(n, BLOCK) * 448 * 448; /* >= every sum of a block's codes */
     if (!(fmax(block * early, sum->sum_abs) * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && both_scales_are_exact(m, early, sum)) return total;
     double const lost = n * growth * eta(m->rd->declared) * (3 * early + 1 + 448 * 448);
