@@ -82,6 +82,8 @@ double legal_dot(legal const *c, int64_t n, double const *a, double const *b);
 /* A chain that goes on from start; for sums without parts or promotions, or in any order. */
 double legal_dot_on(legal const *c, double start, int64_t n, double const *a, double const *b);
 double legal_add(legal const *c, double a, double b); /* as the accumulator adds */
+/* sum + x as the promoted accumulator adds; x may be a product of two numbers of binary32, unrounded. */
+double legal_promoted(legal const *c, double sum, double x);
 
 /* The result x of one operation, rounded as elementwise arithmetic rounds. */
 double legal_op(legal const *c, double x);

@@ -30,7 +30,8 @@ PRESETS = "tiny|odd|edge"
 CASES = {
     "rmsnorm": ["residual=0|1,x=bf16|f32;fill=real|exact|adversarial"],
     "linear": ["weight=bf16|f8_e4m3;fill=real|exact|adversarial",
-               "x=f32,weight=f32|bf16|f8_e4m3;fill=real|exact|adversarial"],
+               "x=f32,weight=f32|bf16|f8_e4m3;fill=real|exact|adversarial",
+               "x=f8_e4m3,x_scale=f32|u8,weight_scale_inv=f32|u8,y=bf16|f32;fill=real|exact|adversarial"],
     "rope": ["x=bf16|f32;fill=real|exact|far|onehot|adversarial",
              "mscale=2.855425153,mscale_all_dim=1,x=bf16;fill=exact"],
     "gate": ["logits=f32|bf16;fill=real|exact|tie|neartie|negative|adversarial",
@@ -67,7 +68,8 @@ CASES = {
 
 MANY = {  # cases of many elements, where the sizes above have few
     "rmsnorm": ["@odd:n_tokens=100,x=bf16|f32"],
-    "linear": ["@odd:n_tokens=100,weight=bf16|f8_e4m3", "@odd:n_tokens=100,x=f32,weight=f32|f8_e4m3"],
+    "linear": ["@odd:n_tokens=100,weight=bf16|f8_e4m3", "@odd:n_tokens=100,x=f32,weight=f32|f8_e4m3",
+               "@odd:n_tokens=9,in_features=320,out_features=192,x=f8_e4m3,x_scale=f32|u8,y=f32;fill=real|exact|adversarial"],
     "rope": ["@odd:n_tokens=200,x=bf16|f32;fill=real|far"],
     "gate": ["@odd:n_tokens=1000,logits=f32|bf16"],
     "mla_decode": ["@odd:batch=20,q=bf16|f32,kv_cache=bf16|u8"],

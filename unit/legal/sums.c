@@ -156,6 +156,11 @@ double legal_dot_on(legal const *c, double start, int64_t n, double const *a, do
     return chain(c, start, n, at, a, b);
 }
 
+double legal_promoted(legal const *c, double sum, double x)
+{
+    return isfinite(sum) && isfinite(x) ? plus(c, c->outer, sum, x) : sum + x;
+}
+
 double legal_add(legal const *c, double a, double b)
 {
     return plus(c, c->acc, a, b);

@@ -276,6 +276,99 @@ Test(terms_of_ops, scaled_overflow)
     cr_expect(isinf(legal->radius), "[%a, %a]", ref_lower(*legal), ref_upper(*legal));
 }
 
+/* ---- W8A8: a port sums codes and multiplies the sum by both scales ---- */
+
+/* One output of codes in blocks of 128, a row of x and one of weights. */
+static void find_twice_scaled(const char *declaration, int n, const uint8_t *code_x, const uint8_t *code_w,
+                              const float *of_x, const float *of_w)
+{
+    int const blocks = (n + 127) / 128;
+    ref_numerics const port = numerics("linear", declaration);
+    dsv3_weight const items[] = {
+        {"weight", {(void *)(uintptr_t)code_w, DSV3_F8_E4M3, 2, {1, n}, {n, 1}}},
+        {"weight_scale_inv", {(void *)(uintptr_t)of_w, DSV3_F32, 2, {1, blocks}, {blocks, 1}}}};
+    dsv3_linear_prob const prob = {1, n, 1};
+    dsv3_linear_io const io = {{(void *)(uintptr_t)code_x, DSV3_F8_E4M3, 2, {1, n}, {n, 1}},
+                               {2, items},
+                               {y32, DSV3_F32, 2, {1, 1}, {1, 1}},
+                               {(void *)(uintptr_t)of_x, DSV3_F32, 2, {1, blocks}, {blocks, 1}}};
+    ref_reading const rd = {&port, ref_none(), false};
+    cr_assert(ref_dd.linear(&rd, &prob, &io, (ref_value *const[]){legal}));
+}
+
+static void set_codes(uint8_t *codes, int n, double value)
+{
+    for (int i = 0; i < n; i++) ref_encode(DSV3_F8_E4M3, codes, i, value);
+}
+
+/* The sum p of a block, exact in its accumulator, is rounded to binary32, and so are its products with either scale. */
+static float scaled_in_f32(double p, float of_x, float of_w)
+{
+    return (float)p * of_x * of_w;
+}
+
+/* Two blocks of opposite signs, one too large and the other too small; codes are powers of two, which lose nothing when they
+ * are dequantised. */
+Test(terms_of_ops, twice_scaled_sums)
+{
+    enum { BLOCK = 128, TERMS = 6, N = BLOCK + TERMS };
+    static double const terms[2][TERMS] = {{0x1p16, 0x1p11, 0x1p6, 0x1p2, 0x1p-8, 0x1p-17},
+                                           {-0x1p16, -0x1p11, -0x1p6, -0x1p2, -0x1p-8, 0x1p-17}};
+    uint8_t code_x[N] = {0}, code_w[N] = {0};
+    float of_x[2] = {0}, of_w[2] = {0};
+    double most[2] = {0}, got = 0;
+    srand48(22);
+    for (int b = 0; b < 2; b++) {
+        double p = 0;
+        for (int i = 0; i < TERMS; i++) {
+            double const root = exp2(floor(log2(fabs(terms[b][i])) / 2));
+            ref_encode(DSV3_F8_E4M3, code_x, b * BLOCK + i, root);
+            ref_encode(DSV3_F8_E4M3, code_w, b * BLOCK + i, terms[b][i] / root);
+            p += terms[b][i];
+        }
+        for (int i = 0; i < 2000000; i++) {
+            float const s = (float)draw(1, 1.1), v = (float)draw(1, 1.1);
+            double const exact = p * (double)s * (double)v, off = (double)scaled_in_f32(p, s, v) / exact - 1;
+            if ((b ? -off : off) > most[b]) most[b] = b ? -off : off, of_x[b] = s, of_w[b] = v;
+        }
+        got += (double)scaled_in_f32(p, of_x[b], of_w[b]);
+    }
+    printf("terms_of_ops: twice scaled sums off by %.3f and %.3f units\n", most[0] * 0x1p24, most[1] * 0x1p24);
+    find_twice_scaled("acc 53 rn; flush none; arith f32; x f32 may; weight f32 may", N, code_x, code_w, of_x, of_w);
+    expect(legal, (long double)got, "twice scaled sums");
+}
+
+/* The product of the scales is half of the least subnormal number, and a little: it doubles. */
+Test(terms_of_ops, scales_underflow)
+{
+    enum { N = 128 };
+    uint8_t codes[N];
+    float const of_x = 0x1p-75f, of_w = 0x1.001p-75f, both = of_x * of_w;
+    set_codes(codes, N, 448);
+    find_twice_scaled("acc 24 rn; flush none; x f32 may; weight f32 may", N, codes, codes, &of_x, &of_w);
+    expect(legal, (long double)(N * 448 * 448 * (double)both), "scales that underflow");
+}
+
+/* The sum times the first scale is half of the least subnormal number, and a little; the second scale enlarges that. */
+Test(terms_of_ops, scaled_once_underflows)
+{
+    uint8_t code;
+    float const of_x = 0x1.001p-132f, of_w = 0x1p100f, half = 0x1p-18f * of_x;
+    set_codes(&code, 1, 0x1p-9);
+    find_twice_scaled("acc 24 rn; flush none; x f32 may; weight f32 may", 1, &code, &code, &of_x, &of_w);
+    expect(legal, (long double)(half * of_w), "a sum scaled once");
+}
+
+/* The sum times the first scale overflows, and so may a sum of what both scales made. */
+Test(terms_of_ops, twice_scaled_overflow)
+{
+    uint8_t code;
+    float const of_x = (float)(0x1.04p128 / (448 * 448)), of_w = 0x1p-100f;
+    set_codes(&code, 1, 448);
+    find_twice_scaled("acc 24 rn; flush none; x f32 may; weight f32 may", 1, &code, &code, &of_x, &of_w);
+    cr_expect(isinf(legal->radius), "[%a, %a]", ref_lower(*legal), ref_upper(*legal));
+}
+
 /* ---- experts ---- */
 
 /* gate_proj is rounded to BF16 where silu is steepest. */
