@@ -200,7 +200,7 @@ __device__ inline void put_part(const P &p, const part<TOKENS> &total, int64_t f
 
 template <int TOKENS, typename P> __device__ inline void multiply_by_warps(const P &p, int64_t token, int64_t output)
 {
-    __shared__ alignas(16) __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
+    alignas(16) __shared__ __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
     part<TOKENS> total = {}, sums = {};
     __builtin_assume(p.x.columns > 0);
     bring_tile<UNIT_THREADS, TOKENS>(x[0], p.x, token, 0);
@@ -268,7 +268,7 @@ __device__ inline void promote_wgmma(const P &p, float total[WGMMA_SUMS], const 
 /* The same sums as multiply_by_warps, in the same order. */
 template <typename P> __device__ inline void multiply_by_warpgroup(const P &p, int64_t token, int64_t output)
 {
-    __shared__ alignas(1024) wgmma_tile x[2], w[2];
+    alignas(1024) __shared__ wgmma_tile x[2], w[2];
     int64_t const steps = (p.x.columns + DEEP - 1) / DEEP, each = BLOCK / DEEP;
     float total[WGMMA_SUMS] = {}, sum[WGMMA_SUMS] = {};
     bring_swizzled(x[0], p.x, token, 0);
@@ -341,7 +341,7 @@ __device__ inline void bring_floats(float (*to)[SIDE + 4], const source<T> &s, i
 template <typename X, typename W> __global__ void float_kernel(product<X, W> all)
 {
     product<X, W> const p = of_group(all);
-    __shared__ alignas(16) float x[SLICE][SIDE + 4], w[SLICE][SIDE + 4];
+    alignas(16) __shared__ float x[SLICE][SIDE + 4], w[SLICE][SIDE + 4];
     int64_t const token = (int64_t)blockIdx.y * SIDE, output = (int64_t)blockIdx.x * SIDE;
     int const t = threadIdx.x / (SIDE / EACH) * EACH, o = threadIdx.x % (SIDE / EACH) * EACH;
     float sum[EACH][EACH] = {};

@@ -15,20 +15,14 @@ judge() {
     echo $? >"$work/$target.code"
 }
 
-# The PTX of a target: a hash of all kernels, but for names of what is a file's own: nvcc's process is in them. The number
-# before such a name is its length.
+# The PTX of a target: a hash of all kernels, but for names of what is a file's own.
 ptx_of() {
-    cat "$build"/obj/cuda/*.compute_"${1#sm_}".ptx | grep -v '^//' | awk '
-        {
-            line = ""
-            while (match($0, /[0-9]+(_GLOBAL__N__|_INTERNAL_)/)) {
-                line = line substr($0, 1, RSTART - 1) "own"
-                $0 = substr($0, RSTART)
-                digits = match($0, /_/) - 1
-                $0 = substr($0, digits + 1 + substr($0, 1, digits))
-            }
-            print line $0
-        }' | sha256sum | cut -d' ' -f1
+    cat "${KERNELS:-$build/obj/cuda}"/*.compute_"${1#sm_}".ptx | awk -v own=own -f cuda/own_names.awk | sha256sum | cut -d' ' -f1
+}
+
+# Whose PTX it is: nvcc's here, or of the one that made cuda/release.
+version() {
+    if [ -n "$NVCC" ]; then "$NVCC" --version | sed -n 's/.*, V//p'; else sed -n 's/^nvcc //p' cuda/release/made_of.txt; fi
 }
 
 # digest TARGET UNITS: a line an op, how many cases have which verdict, and how many elements were judged.
@@ -49,7 +43,7 @@ judge wgmma hopper "$build/ports/cuda_machine_wgmma.so" linear@odd:n_tokens=17,i
 wait
 code=0
 {
-    printf '{"commit":"%s","cases":"%s","nvcc":"%s"' "$(git rev-parse HEAD 2>/dev/null)" "$*" "$("${NVCC:-nvcc}" --version | sed -n 's/.*, V//p')"
+    printf '{"commit":"%s","cases":"%s","nvcc":"%s"' "$(git rev-parse HEAD 2>/dev/null)" "$*" "$(version)"
     for target in sm_80 sm_89 sm_90a; do printf ',"%s":"%s"' "$target" "$(ptx_of "$target")"; done
     echo '}'
     digest sm_80 ampere
