@@ -214,7 +214,7 @@ typedef enum {
     DSV3_BF16 = 2,    /* upper half of binary32 */
     DSV3_F8_E4M3 = 3, /* E4M3FN: bias 7, no infinity, 0x7f and 0xff are NaN, largest 448 */
     DSV3_I32 = 4,     /* signed 32-bit integer: positions, indices, lengths */
-    DSV3_U8 = 5,      /* bytes that hold several formats */
+    DSV3_U8 = 5,      /* bytes that hold several formats, or exponents: each op says which */
     DSV3_F64 = 6,     /* IEEE binary64: the reference's own stages; no port is given one */
     DSV3_DTYPES = 7   /* number of formats */
 } dsv3_dtype;
@@ -311,7 +311,18 @@ struct dsv3_rmsnorm_io {
  * FP8 weights: W[n][k] = weight[n][k] * weight_scale_inv[n/128][k/128]. The scale is multiplied,
  * in spite of its name.
  *
- * Source: deepseek-ai/DeepSeek-V3, README_WEIGHTS.md. */
+ * FP8 activations too (W8A8): X[t][k] = x[t][k] * x_scale[t][k/128], so that
+ *
+ *   y[t][n] = sum over blocks b of x_scale[t][b] weight_scale_inv[n/128][b]
+ *             sum over k in block b of x[t][k] weight[n][k]
+ *
+ * A block has 128 columns, the last one perhaps fewer. A scale in u8 is an exponent (ue8m0): byte b
+ * stands for 2^(b - 127), 0 <= b <= 254. The two scales may be of different formats. A port may sum
+ * codes and scale the sum, by both scales in either order or by their product, or multiply what it
+ * dequantised.
+ *
+ * Source: deepseek-ai/DeepSeek-V3, README_WEIGHTS.md; of W8A8 inference/kernel.py, fp8_gemm, and
+ * deepseek-ai/DeepGEMM. */
 struct dsv3_linear_prob {
     int64_t n_tokens;
     int64_t in_features;
@@ -319,13 +330,17 @@ struct dsv3_linear_prob {
 };
 
 struct dsv3_linear_io {
-    dsv3_tensor x; /* in  (n_tokens, in_features) f32 or bf16 */
+    dsv3_tensor x; /* in  (n_tokens, in_features) f32, bf16 or f8_e4m3 */
 
-    /* weight (out_features, in_features) f32, bf16 or f8_e4m3;
-     * weight_scale_inv (ceil(out_features/128), ceil(in_features/128)) f32, for f8_e4m3 only */
+    /* weight (out_features, in_features) f32, bf16 or f8_e4m3, the last for x of f8_e4m3;
+     * weight_scale_inv (ceil(out_features/128), ceil(in_features/128)), for f8_e4m3 only: f32, or
+     * u8 where x is f8_e4m3 */
     dsv3_weights weights;
 
     dsv3_tensor y; /* out (n_tokens, out_features) f32 or bf16 */
+
+    /* in  (n_tokens, ceil(in_features/128)) f32 or u8; for x of f8_e4m3 only */
+    dsv3_tensor x_scale;
 };
 
 /* swiglu: y = silu(gate) * up, silu(z) = z / (1 + e^-z).

@@ -2,11 +2,16 @@
  * weight_dequant_kernel. */
 #include "matrix.h"
 
+#include "binary64.h"
 #include "kernel.h"
 
 #include <stdio.h>
 
-enum { BLOCK = 128, CODES = 256 };
+enum {
+    BLOCK = 128,
+    CODES = 256,
+    LSB_OF_CODES = 16
+}; /* a code is a multiple of at most 2^8, a product of two of 2^16 */
 
 /* Dequantised value and radius of every FP8 code under one block's scale, filled on first use. */
 typedef struct {
@@ -31,15 +36,28 @@ static const dsv3_tensor *find(const dsv3_weights *weights, const char *name, co
     return dsv3_find(weights, full);
 }
 
+double scale_value(const dsv3_tensor *scale, int64_t at)
+{
+    if (scale->dtype == DSV3_F32) return ref_decode(DSV3_F32, scale->data, at);
+    int const exponent = (int)ref_decode(DSV3_U8, scale->data, at);
+    return exponent == 255 ? (double)NAN : two_to(exponent - 127);
+}
+
+double largest_of_blocks(const matrix *m, int64_t across)
+{
+    double largest = 0;
+    for (int64_t i = 0; i < m->scale->shape[0]; i++) {
+        double const s = fabs(scale_value(m->scale, i * m->scale->stride[0] + across));
+        largest = fmax(largest, quirk(m->rd, QUIRK_F4_scale_divided) ? 1 / s : s);
+    }
+    return largest;
+}
+
 /* The largest factor that a scale is. */
 static double largest_scale(const matrix *m)
 {
     double largest = 0;
-    for (int64_t i = 0; m->scale && i < m->scale->shape[0]; i++)
-        for (int64_t j = 0; j < m->scale->shape[1]; j++) {
-            double const s = fabs(ref_decode(DSV3_F32, m->scale->data, i * m->scale->stride[0] + j));
-            largest = fmax(largest, quirk(m->rd, QUIRK_F4_scale_divided) ? 1 / s : s);
-        }
+    for (int64_t j = 0; m->scale && j < m->scale->shape[1]; j++) largest = fmax(largest, largest_of_blocks(m, j));
     return largest;
 }
 
@@ -57,13 +75,14 @@ matrix matrix_of(const ref_reading *rd, const dsv3_weights *weights, const char 
 /* The scale of block (down, across). */
 static double scale_at(const matrix *m, int64_t down, int64_t across)
 {
+    if (m->early && m->scale->shape[1] > 1 && quirk(m->rd, QUIRK_F16_scaled_at_end)) across = m->scale->shape[1] - 1;
     if (quirk(m->rd, QUIRK_F1_partial_block)) {
         if ((down + 1) * BLOCK > m->rows && down > 0) down--;
         if ((across + 1) * BLOCK > m->columns && across > 0) across--;
     }
     int64_t index = down * m->scale->stride[0] + across;
     if (quirk(m->rd, QUIRK_F2_scale_transposed)) index = across * m->scale->shape[0] + down;
-    return ref_decode(DSV3_F32, m->scale->data, index);
+    return scale_value(m->scale, index);
 }
 
 static void dequantise(const matrix *m, uint8_t code, block_codes *codes)
@@ -204,6 +223,29 @@ ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum)
     return off_by(m->rd, total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
+/* Lemma Both scales, the exact case: so are the sums of codes, the scales' product and what comes in between. */
+static bool both_scales_are_exact(const matrix *m, double early, const sum_record *sum)
+{
+    if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
+    return sum->lsb - LSB_OF_CODES - ilogb(early) >= least_exponent(m->rd->declared) &&
+           sum->sum_abs <= ldexp(1, sum->lsb + digits_of(m->rd->declared->arith));
+}
+
+/* Lemma Both scales: a port may sum the codes of a block and multiply by both scales, in either order or by their product, or
+ * dequantise one side only. That rounds five times more, and may underflow or overflow on the way. */
+static ball twice_scaled_sum(const matrix *m, double early, const sum_record *sum)
+{
+    ball const total = sum_of(m->rd, sum);
+    if (!m->rd->declared) return total;
+    double const n = (double)m->columns, u = ref_half_ulp(m->rd->declared->arith, 1);
+    double const growth = (1 + gamma_sum(m->rd->declared, sum->n)) * (1 + 6 * u); /* of what is there early */
+    double const block = fmin(n, BLOCK) * 448 * 448;                              /* >= every sum of a block's codes */
+    if (!(block * early * growth < 0x1p127)) return ball_any();
+    if (ball_is_point(total) && both_scales_are_exact(m, early, sum)) return total;
+    double const lost = n * growth * eta(m->rd->declared) * (3 * early + 1 + 448 * 448);
+    return off_by(m->rd, total, 5 * u * (1 + 5 * u) * (sum->sum_abs + total.r) + lost);
+}
+
 static void say_used(const matrix *m, int64_t first, int64_t last)
 {
     size_t const row_bytes = (size_t)m->weight->stride[0] * ref_dtype_size(m->weight->dtype);
@@ -222,7 +264,8 @@ void matrix_times(const matrix *m, const operand *x, int64_t n, int point, dsv3_
         operand const w = read_row(&r, o, value, radius);
         for (int64_t t = 0; t < n; t++) {
             sum_record const sum = ball_dot(&x[t], &w);
-            y[t * m->rows + o] = round_at(m->rd, point, format, scaled_sum(m, &x[t], &sum));
+            ball const scaled = m->early ? twice_scaled_sum(m, m->early[t], &sum) : scaled_sum(m, &x[t], &sum);
+            y[t * m->rows + o] = round_at(m->rd, point, format, scaled);
         }
         if ((o + 1) % BLOCK == 0 || o + 1 == m->rows) say_used(m, o / BLOCK * BLOCK, o + 1);
     }

@@ -16,10 +16,20 @@ typedef struct {
     int point;         /* where the dequantised weight is rounded */
     dsv3_dtype output; /* in this format, unless declared otherwise */
     double largest_scale;
+
+    /* (rows of x) where x is codes with scales too: of each row >= max(1, |x_scale|) max(1, |weight_scale_inv|), whatever the
+     * block; NULL: x is no codes. (Lemma Both scales) */
+    const double *early;
 } matrix;
 
 /* The matrix `name`.weight, or `weight` itself when name is "". */
 matrix matrix_of(const ref_reading *rd, const dsv3_weights *weights, const char *name, int point, dsv3_dtype output);
+
+/* The scale at an index of its tensor: a number of binary32, or u8, the exponent byte b of 2^(b - 127); 255 is NaN. */
+double scale_value(const dsv3_tensor *scale, int64_t at);
+
+/* The largest |scale| of all rows in block `across`. */
+double largest_of_blocks(const matrix *m, int64_t across);
 
 /* Rows [first, first + n), in the reading's scratch. */
 operand *matrix_rows(const matrix *m, int64_t first, int64_t n);

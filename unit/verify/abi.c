@@ -71,7 +71,8 @@ _Static_assert(sizeof(dsv3_linear_prob) == 24, "dsv3.h");
 _Static_assert(offsetof(dsv3_linear_io, x) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_linear_io, weights) == 80, "dsv3.h");
 _Static_assert(offsetof(dsv3_linear_io, y) == 96, "dsv3.h");
-_Static_assert(sizeof(dsv3_linear_io) == 176, "dsv3.h");
+_Static_assert(offsetof(dsv3_linear_io, x_scale) == 176, "dsv3.h");
+_Static_assert(sizeof(dsv3_linear_io) == 256, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_rope_prob, n_tokens) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_rope_prob, num_heads) == 8, "dsv3.h");

@@ -32,9 +32,11 @@ typedef enum { TENSOR_IN, TENSOR_WEIGHT, TENSOR_OUT } tensor_kind;
 typedef struct {
     const char *name;
     tensor_kind kind;
-    size_t offset;      /* in the io struct; weights are found by name and have none */
-    const char *dtypes; /* legal formats, the default first: "bf16 f32"; or "=x": always that of tensor x */
-    const char *shape;  /* names of fields or derived sizes: "n_tokens hidden_size" */
+    size_t offset; /* in the io struct; weights are found by name and have none */
+    /* Legal formats, the default first: "bf16 f32"; "=x": always that of tensor x; "=x bf16 f32": by default that of x if it is
+     * among them, else the first. */
+    const char *dtypes;
+    const char *shape; /* names of fields or derived sizes: "n_tokens hidden_size" */
     /* NULL: always; else words that must all hold: "residual" a field that isn't 0, "!q_lora_rank" one that is,
      * "topk_method=0" one of that value, "weight=f8_e4m3" a tensor of that format. */
     const char *present;

@@ -64,11 +64,28 @@ static bool present(const problem *p, const tensor_row *row)
     return true;
 }
 
-dsv3_dtype problem_default_format(const problem *p, const tensor_row *row)
+static dsv3_dtype first_dtype(const char *dtypes)
 {
     char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(dtypes, " "), dtypes);
+    return ref_dtype_of(word);
+}
+
+static bool dtype_is_among(const char *dtypes, dsv3_dtype d)
+{
+    for (const char *s = dtypes; s; s = strchr(s, ' ') ? strchr(s, ' ') + 1 : NULL)
+        if (first_dtype(s) == d) return true;
+    return false;
+}
+
+dsv3_dtype problem_default_format(const problem *p, const tensor_row *row)
+{
+    const char *const rest = strchr(row->dtypes, ' ');
+    char word[64];
     snprintf(word, sizeof word, "%.*s", (int)strcspn(row->dtypes, " "), row->dtypes);
-    return word[0] == '=' ? problem_tensor(p, word + 1)->dtype : ref_dtype_of(word);
+    if (word[0] != '=') return ref_dtype_of(word);
+    dsv3_dtype const others = problem_tensor(p, word + 1)->dtype;
+    return !rest || dtype_is_among(rest + 1, others) ? others : first_dtype(rest + 1);
 }
 
 static void set_shape(const problem *p, tensor_info *t)

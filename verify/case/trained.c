@@ -4,6 +4,7 @@
 #include "files/embed.h"
 #include "files/safetensors.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -94,7 +95,7 @@ static const source *source_of(const problem *p, const tensor_info *t)
 
 static bool is_scale(const tensor_info *t)
 {
-    return strstr(t->name, "weight_scale_inv") != NULL;
+    return strstr(t->name, "weight_scale_inv") || same_name(t->name, "x_scale");
 }
 
 /* NULL: the tensor is filled as by the op's first fill. */
@@ -114,8 +115,17 @@ static const safetensor *stored_for(const problem *p, const tensor_info *t)
 
 /* ---- slices ---- */
 
-/* Of FP8 weights every scale is this: codes are 256 times the weight, and none is above 448. */
-static double const scale_of_all = 0x1p-8;
+/* Every scale is 2^this: codes of weights are 256 times the weight, of activations 32 times the activation; none is above 448. */
+static int exponent_of_scales(const tensor_info *t)
+{
+    return t->row->kind == TENSOR_WEIGHT ? -8 : -5;
+}
+
+static double scale_value(const tensor_info *t)
+{
+    int const exponent = exponent_of_scales(t);
+    return t->dtype == DSV3_U8 ? 127 + exponent : ldexp(1, exponent);
+}
 
 /* The same from the right: sizes of the last axes, those in front being 1. */
 static void sizes_of(int ndim, const int64_t *shape, int64_t size[3])
@@ -151,8 +161,8 @@ bool trained_tensor(const problem *p, const tensor_info *t, void *data)
     if (from && source_of(p, t)->past)
         copy_rows(t, from, data);
     else if (from)
-        copy_slice(t, from, t->dtype == DSV3_F8_E4M3 ? 1 / scale_of_all : 1, data);
-    for (int64_t i = 0; is_scale(t) && i < t->count; i++) ref_encode(t->dtype, data, i, scale_of_all);
+        copy_slice(t, from, t->dtype == DSV3_F8_E4M3 ? ldexp(1, -exponent_of_scales(t)) : 1, data);
+    for (int64_t i = 0; is_scale(t) && i < t->count; i++) ref_encode(t->dtype, data, i, scale_value(t));
     return from || is_scale(t);
 }
 

@@ -45,15 +45,27 @@ static float dot(const matrix *m, int64_t o, const float *x, int64_t first, int6
     return sum;
 }
 
-/* The codes of a block of 128 are summed, then scaled. */
+/* The codes of the block of 128 that begins at k are summed, then scaled. */
+static float block_times(const matrix *m, int64_t o, const float *x, int64_t k)
+{
+    int64_t const n = m->weight->shape[1], end = k + BLOCK < n ? k + BLOCK : n;
+    return dot(m, o, x, k, end) * scale_at(m->scale, o / BLOCK * m->scale->stride[0] + k / BLOCK);
+}
+
 float row_times(const matrix *m, int64_t o, const float *x)
 {
     int64_t const n = m->weight->shape[1];
     float sum = 0;
     if (!m->scale) return dot(m, o, x, 0, n);
-    for (int64_t k = 0; k < n; k += BLOCK)
-        sum += dot(m, o, x, k, k + BLOCK < n ? k + BLOCK : n) *
-               load_at(m->scale, o / BLOCK * m->scale->stride[0] + k / BLOCK);
+    for (int64_t k = 0; k < n; k += BLOCK) sum += block_times(m, o, x, k);
+    return sum;
+}
+
+float coded_row_times(const matrix *m, int64_t o, const float *x, const dsv3_tensor *x_scale, int64_t from)
+{
+    int64_t const n = m->weight->shape[1];
+    float sum = 0;
+    for (int64_t k = 0; k < n; k += BLOCK) sum += block_times(m, o, x, k) * scale_at(x_scale, from + k / BLOCK);
     return sum;
 }
 

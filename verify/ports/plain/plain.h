@@ -56,6 +56,13 @@ static inline float load_at(const dsv3_tensor *x, int64_t at)
     }
 }
 
+/* A scale: f32, or u8, the exponent byte b of 2^(b - 127). */
+static inline float scale_at(const dsv3_tensor *scale, int64_t at)
+{
+    if (scale->dtype != DSV3_U8) return load_at(scale, at);
+    return ldexpf(1, ((const uint8_t *)scale->data)[at] - 127);
+}
+
 static inline void store_at(const dsv3_tensor *y, int64_t at, float value)
 {
     if (y->dtype == DSV3_F32)
@@ -129,6 +136,9 @@ typedef struct {
 matrix find_matrix(const dsv3_weights *weights, const char *name); /* `name`.weight and `name`.weight_scale_inv */
 int usable(const matrix *m);
 float row_times(const matrix *m, int64_t o, const float *x); /* row o of W times x */
+
+/* The same of codes that have scales too: element `from` on of x_scale, one a block. */
+float coded_row_times(const matrix *m, int64_t o, const float *x, const dsv3_tensor *x_scale, int64_t from);
 void multiply(const matrix *m, const float *x, float *y);
 
 /* The sum of a[i] b[i * stride], in LANES partial sums. */
