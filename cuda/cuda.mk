@@ -1,6 +1,6 @@
 # The CUDA backend: its PTX on this processor, and what can be said of it without a device (docs/cuda.md). Read by ../Makefile.
 
-emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_memory machine_warp machine_wgmma counts tensor switch)
+emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_blocks machine_memory machine_warp machine_wgmma counts tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
 nvcc = $(NVCC) -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D)
 cc_kernels = $(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@

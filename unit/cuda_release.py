@@ -72,7 +72,7 @@ def judge_without_nvcc(folder):
         return skip("judged without nvcc", lacks)
     parts = ("backend", "products", "rmsnorm")
     objects = [BUILD / f"obj/cuda/release/{part}{end}" for part in parts for end in (".o", ".compute_80.ptx.o")]
-    machine = [BUILD / f"obj/cuda/emu/{m}.o" for m in "machine machine_memory machine_warp machine_wgmma counts tensor switch runtime fault port".split()]
+    machine = [BUILD / f"obj/cuda/emu/{m}.o" for m in "machine machine_blocks machine_memory machine_warp machine_wgmma counts tensor switch runtime fault port".split()]
     code, says = run("make", "-s", "NVCC=", f"B={BUILD}", *objects, *machine)
     check("built without nvcc", code == 0, says)
     port = folder / "rmsnorm.so"
