@@ -54,7 +54,7 @@ cuda-release: $(if $(NVCC),$(cuda_obj) $(B)/obj/cuda/wgmma/products.o)
 cuda_cases = @ci
 cuda-ci: $(B)/bin/verify $(B)/ports/cuda_machine.so $(B)/ports/cuda_machine_sm_89.so $(B)/ports/cuda_machine_sm_90a.so $(B)/ports/cuda_machine_wgmma.so
 	@NVCC='$(NVCC)' KERNELS=$(kernels) unit/cuda.sh $(B) $(cuda_cases)
-cuda-report: $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_machine_sm_90a.so)
+cuda-report: $(if $(NVCC),$(B)/bin/verify $(B)/ports/cuda_machine_sm_90a.so $(B)/obj/cuda/wgmma/products.o)
 	@$(if $(NVCC),NVCC='$(NVCC)' CXX='$(CXX)' cuda/report.py --build=$(B),echo "make cuda-report: $(no_nvcc)" >&2; exit 2)
 cuda-toolchain:
 	@cuda/toolchain.sh

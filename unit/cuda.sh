@@ -1,6 +1,6 @@
 #!/bin/sh
 # unit/cuda.sh BUILD CASE...: judges the CUDA backend's PTX on this processor: those cases by sm_80 on ampere's units, the smoke cases
-# by sm_89 on ada's and by sm_90a on hopper's, and some products of these by wgmma, beside each other.
+# by sm_89 on ada's and by sm_90a on hopper's, some products of these by wgmma, and E4M3 by sm_89 on hopper's, beside each other.
 # BUILD/cuda_ci.jsonl: what was judged, and by which PTX. Last line: N passed, N failed, N skipped.
 build=$1
 shift
@@ -35,11 +35,13 @@ digest() {
 }
 
 judge sm_80 ampere "$build/ports/cuda_machine.so" "$@" &
-judge sm_89 ada "$build/ports/cuda_machine_sm_89.so" @smoke
+codes='linear@odd:n_tokens=3|65,in_features=320,out_features=129,x=f8_e4m3,x_scale=u8|f32;fill=real|adversarial'
+judge sm_89 ada "$build/ports/cuda_machine_sm_89.so" @smoke "$codes"
+judge sm_89_hopper hopper "$build/ports/cuda_machine_sm_89.so" "$codes"
 judge sm_90a hopper "$build/ports/cuda_machine_sm_90a.so" @smoke &
 judge wgmma hopper "$build/ports/cuda_machine_wgmma.so" linear@odd:n_tokens=17,in_features=320,out_features=129 \
     linear@odd:n_tokens=65,in_features=193,out_features=66,weight=f8_e4m3 linear@odd:n_tokens=512,out_features=1024 \
-    experts@odd:n_tokens=64 mla@odd:n_tokens=33
+    experts@odd:n_tokens=64 mla@odd:n_tokens=33 "$codes"
 wait
 code=0
 {
@@ -49,9 +51,10 @@ code=0
     digest sm_80 ampere
     digest sm_89 ada
     digest sm_90a hopper
+    digest sm_89_hopper hopper
     digest wgmma hopper
 } >"$build/cuda_ci.jsonl"
-for target in sm_80 sm_89 sm_90a wgmma; do
+for target in sm_80 sm_89 sm_89_hopper sm_90a wgmma; do
     echo "== $target"
     cat "$work/$target"
     [ "$(cat "$work/$target.code")" = 0 ] || code=1
@@ -62,6 +65,6 @@ if [ "$(head -n1 "$build/cuda_ci.jsonl" | sed 's/.*"nvcc"/"nvcc"/')" = "$(head -
 else
     echo 'its PTX, or nvcc, is not that of docs/data/cuda_ci.jsonl'
 fi
-tail -qn1 "$work/sm_80" "$work/sm_89" "$work/sm_90a" "$work/wgmma" |
+tail -qn1 "$work/sm_80" "$work/sm_89" "$work/sm_89_hopper" "$work/sm_90a" "$work/wgmma" |
     awk '{ p += $1; f += $3; s += $5 } END { print p " passed, " f " failed, " s " skipped" }'
 exit $code

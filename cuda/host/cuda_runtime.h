@@ -65,6 +65,11 @@ typedef struct {
     char name[256], rest[4096]; /* rest: of other members, which nobody here asks for */
 } cudaDeviceProp;
 
+typedef struct {
+    size_t sharedSizeBytes, constSizeBytes, localSizeBytes;
+    int maxThreadsPerBlock, numRegs, ptxVersion, binaryVersion, rest[25]; /* rest: likewise */
+} cudaFuncAttributes;
+
 extern "C" {
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaFree(void *memory);
@@ -83,6 +88,13 @@ unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared = 0, c
 cudaError_t cudaMallocBytes(void **memory, size_t bytes) __asm__("cudaMalloc");
 cudaError_t cudaFuncSetAttributeOf(const void *kernel, cudaFuncAttribute attribute,
                                    int value) __asm__("cudaFuncSetAttribute");
+cudaError_t cudaFuncGetAttributesOf(cudaFuncAttributes *attributes,
+                                    const void *kernel) __asm__("cudaFuncGetAttributes");
+}
+
+template <typename T> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, T *kernel)
+{
+    return cudaFuncGetAttributesOf(attributes, (const void *)kernel);
 }
 
 template <typename T> cudaError_t cudaMalloc(T **memory, size_t bytes)
