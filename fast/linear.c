@@ -1,13 +1,66 @@
 /* y = x W^T. */
+#include "ctx.h"
 #include "fast.h"
 #include "matrix.h"
 
+#include <math.h>
 #include <stdbool.h>
+
+/* ---- x in FP8: dequantised first ---- */
+
+/* Scales as binary32: themselves, or in the context's memory, where they are exponents. data NULL: there is none. */
+static dsv3_tensor float_scales(dsv3_ctx *ctx, const dsv3_tensor *scale)
+{
+    if (scale->dtype == DSV3_F32) return *scale;
+    int64_t const rows = scale->shape[0], blocks = scale->shape[1];
+    dsv3_tensor const s = tensor_in(ctx, DSV3_F32, rows, blocks);
+    for (int64_t i = 0; s.data && i < rows * blocks; i++) {
+        const uint8_t *const row = (const uint8_t *)scale->data + i / blocks * scale->stride[0];
+        ((float *)s.data)[i] = ldexpf(1, row[i % blocks] - 127);
+    }
+    return s;
+}
+
+typedef struct {
+    const dsv3_tensor *code, *scale;
+    dsv3_tensor to;
+} dequantisation;
+
+static void dequantise_row(const void *job, int64_t t, int worker)
+{
+    (void)worker;
+    const dequantisation *const d = job;
+    stored_row row = row_of(d->code, t * d->code->stride[0]);
+    row.scale = (const float *)d->scale->data + t * d->scale->stride[0];
+    load_row(&row, d->code->shape[1], (float *)d->to.data + t * d->to.stride[0]);
+}
+
+static bool multiply_codes(dsv3_ctx *ctx, const dsv3_linear_io *io, const matrix *m)
+{
+    size_t const mark = ctx_mark(ctx);
+    dsv3_tensor const of_x = float_scales(ctx, &io->x_scale), of_weight = float_scales(ctx, m->scale);
+    dequantisation const d = {&io->x, &of_x, tensor_in(ctx, DSV3_F32, io->x.shape[0], io->x.shape[1])};
+    matrix const w = {m->weight, &of_weight};
+    bool good = of_x.data && of_weight.data && d.to.data;
+    if (good) ctx_run(ctx, dequantise_row, &d, io->x.shape[0]);
+    good = good && multiply(ctx, &w, rows_of(&d.to), io->x.shape[0], rows_of(&io->y));
+    ctx_back(ctx, mark);
+    return good;
+}
+
+static bool is_coded(const dsv3_linear_io *io, const matrix *m)
+{
+    return io->x.dtype == DSV3_F8_E4M3 && io->x_scale.dtype != DSV3_NONE && m->scale;
+}
+
+/* ---- the op ---- */
 
 dsv3_status fast_linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_linear_io *io)
 {
     matrix const m = {dsv3_find(&io->weights, "weight"), dsv3_find(&io->weights, "weight_scale_inv")};
-    if (!is_float(&io->x) || !is_float(&io->y) || !usable(&m)) return DSV3_UNSUPPORTED;
+    if (!is_float(&io->y) || !usable(&m)) return DSV3_UNSUPPORTED;
+    if (is_coded(io, &m)) return multiply_codes(ctx, io, &m) ? DSV3_OK : DSV3_NO_MEMORY;
+    if (!is_float(&io->x)) return DSV3_UNSUPPORTED;
     return multiply(ctx, &m, rows_of(&io->x), p->n_tokens, rows_of(&io->y)) ? DSV3_OK : DSV3_NO_MEMORY;
 }
 
@@ -16,6 +69,7 @@ const char *fast_linear_numerics(const void *prob, const void *io)
     const dsv3_linear_io *const t = io;
     const dsv3_tensor *const weight = dsv3_find(&t->weights, "weight");
     bool const pairs = weight && weight->dtype != DSV3_F32 && (by_pairs(t->x.dtype) || by_amx(t->x.dtype));
+    if (t->x.dtype == DSV3_F8_E4M3) return "acc 24 rn fused splits=16; flush none; x f32 must; weight f32 must";
     if (weight && all_by_amx(t->x.dtype, ((const dsv3_linear_prob *)prob)->n_tokens, &t->weights))
         return "acc amx.bf16; flush daz; weight f32 may";
     return pairs ? "acc avx512.bf16 promote=128 bits2=24; flush daz; weight f32 may"

@@ -223,7 +223,7 @@ ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum)
     return off_by(m->rd, total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
-/* Lemma Both scales, the exact case: so are the sums of codes, the scales' product and what comes in between. */
+/* Lemma Two-scales, the exact case: so are the sums of codes, the scales' product and what comes in between. */
 static bool both_scales_are_exact(const matrix *m, double early, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
@@ -231,7 +231,7 @@ static bool both_scales_are_exact(const matrix *m, double early, const sum_recor
            sum->sum_abs <= ldexp(1, sum->lsb + digits_of(m->rd->declared->arith));
 }
 
-/* Lemma Both scales: a port may sum the codes of a block and multiply by both scales, in either order or by their product, or
+/* Lemma Two-scales: a port may sum the codes of a block and multiply by both scales, in either order or by their product, or
  * dequantise one side only. That rounds five times more, and may underflow or overflow on the way. */
 static ball twice_scaled_sum(const matrix *m, double early, const sum_record *sum)
 {
@@ -240,7 +240,7 @@ static ball twice_scaled_sum(const matrix *m, double early, const sum_record *su
     double const n = (double)m->columns, u = ref_half_ulp(m->rd->declared->arith, 1);
     double const growth = (1 + gamma_sum(m->rd->declared, sum->n)) * (1 + 6 * u); /* of what is there early */
     double const block = fmin(n, BLOCK) * 448 * 448;                              /* >= every sum of a block's codes */
-    if (!(block * early * growth < 0x1p127)) return ball_any();
+    if (!(fmax(block * early, sum->sum_abs) * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && both_scales_are_exact(m, early, sum)) return total;
     double const lost = n * growth * eta(m->rd->declared) * (3 * early + 1 + 448 * 448);
     return off_by(m->rd, total, 5 * u * (1 + 5 * u) * (sum->sum_abs + total.r) + lost);

@@ -18,7 +18,7 @@ typedef struct {
     double largest_scale;
 
     /* (rows of x) where x is codes with scales too: of each row >= max(1, |x_scale|) max(1, |weight_scale_inv|), whatever the
-     * block; NULL: x is no codes. (Lemma Both scales) */
+     * block; NULL: x is no codes. (Lemma Two-scales) */
     const double *early;
 } matrix;
 

@@ -68,6 +68,16 @@ static int64_t power_of_two(int64_t n)
 
 /* All groups but the best"""
 
+WHOLE_BLOCK = """/* A short last block counts as the one before it. */
+static int64_t whole_block(int64_t at, int64_t n)
+{
+    int64_t const block = at / BLOCK;
+    return block > 0 && (block + 1) * BLOCK > n ? block - 1 : block;
+}
+
+/* The codes of the block of 128 that"""
+
+X_SCALE = "scale_at(x_scale, from + k / BLOCK)"
 NORM_KEY = "normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);"
 ROTATE_KEY = "rotate(&a->rope, position, a->key + c, a->pe);"
 SHARED = "    for (int64_t t = 0; shared_width && t"
@@ -101,6 +111,37 @@ AWAY = "io->y.dtype == DSV3_F32 ? VALUE : from_bits((to_bits(VALUE) + 0x8000) & 
 
 MISTAKES = {
     "A3_eps_missing": [("sum / (float)n + (float)p->rms_norm_eps", "sum / (float)n", 1)],
+    "F1_partial_block": [
+        ("scale_at(m->scale, o / BLOCK * m->scale->stride[0] + k / BLOCK)",
+         "scale_at(m->scale, whole_block(o, m->weight->shape[0]) * m->scale->stride[0] + whole_block(k, n))", 1),
+        ("/* The codes of the block of 128 that", WHOLE_BLOCK, 1),
+    ],
+    "F2_scale_transposed": [
+        ("o / BLOCK * m->scale->stride[0] + k / BLOCK)", "k / BLOCK * m->scale->shape[0] + o / BLOCK)", 1)
+    ],
+    "F4_scale_divided": [("* scale_at(m->scale", "/ scale_at(m->scale", 1)],
+    "F2_x_scale_transposed": [
+        (X_SCALE, "scale_at(x_scale, k / BLOCK * x_scale->shape[0] + from / x_scale->stride[0])", 1)
+    ],
+    "F4_x_scale_divided": [("* " + X_SCALE, "/ " + X_SCALE, 1)],
+    "F11_x_scale_truncated": [(X_SCALE, f"from_bits(to_bits({X_SCALE}) & 0xff800000)", 1)],
+    "F11_x_scale_as_number": [
+        (X_SCALE, f"(x_scale->dtype == DSV3_U8 ? (float)((const uint8_t *)x_scale->data)[from + k / BLOCK] : {X_SCALE})", 1)
+    ],
+    "F16_x_scale_missing": [("* " + X_SCALE, "* (x_scale ? 1 : (float)from)", 1)],
+    "F16_first_x_scale": [(X_SCALE, "scale_at(x_scale, from)", 1)],
+    "F16_next_x_scale": [(X_SCALE, "scale_at(x_scale, from + k / BLOCK + (k + BLOCK < n))", 1)],
+    "F16_scales_exchanged": [
+        ("coded_row_times(&w, o, x, &io->x_scale, t * io->x_scale.stride[0])",
+         "io->x_scale.shape[0] == w.scale->shape[0]"
+         " ? coded_row_times(&(matrix){w.weight, &io->x_scale}, o, x, w.scale, t * w.scale->stride[0])"
+         " : coded_row_times(&w, o, x, &io->x_scale, t * io->x_scale.stride[0])", 1)
+    ],
+    "F16_scaled_at_end": [
+        ("block_times(m, o, x, k) * " + X_SCALE,
+         "dot(m, o, x, k, k + BLOCK < n ? k + BLOCK : n) * scale_at(x_scale, from + (n - 1) / BLOCK)"
+         " * scale_at(m->scale, o / BLOCK * m->scale->stride[0] + (n - 1) / BLOCK)", 1)
+    ],
     "R1_half_split": [("place(p->in_layout, r, j", "place(!p->in_layout, r, j", 2)],
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
     "R7_mscale_on_cos": [(" / mscale(p, p->mscale_all_dim)", "", 1)],

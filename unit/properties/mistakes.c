@@ -16,6 +16,19 @@ typedef struct {
 } row;
 
 static const row rows[] = {
+    {"F1_partial_block", "linear@v3:out_features=256,weight=f8_e4m3", "all blocks are whole"},
+    {"F2_scale_transposed", "linear@odd:weight=f8_e4m3", "one block"},
+    {"F4_scale_divided", "linear@odd", "there is no scale"},
+    {"F2_x_scale_transposed", "linear@odd:x=f8_e4m3,y=f32", "one block"},
+    {"F4_x_scale_divided", "linear@odd", "there is no scale"},
+    {"F11_x_scale_truncated", "linear@odd:x=f8_e4m3,x_scale=u8,y=f32", "a power of two is all of the scale"},
+    {"F11_x_scale_as_number", "linear@odd:x=f8_e4m3,y=f32", "scales are no bytes"},
+    {"F16_x_scale_missing", "linear@odd", "there is no scale"},
+    {"F16_first_x_scale", "linear@odd:x=f8_e4m3,y=f32", "one block"},
+    {"F16_next_x_scale", "linear@odd:x=f8_e4m3,y=f32", "one block"},
+    {"F16_scales_exchanged", "linear@odd:in_features=320,out_features=192,x=f8_e4m3,y=f32",
+     "five tokens, two blocks of features"},
+    {"F16_scaled_at_end", "linear@odd:x=f8_e4m3,y=f32", "one block"},
     {"R1_half_split", "rope@v3:factor=1,qk_rope_head_dim=2", "one pair: both ways are one"},
     {"R4_sign_flipped", "rope@v3;fill=exact", "at position 0 nothing turns"},
     {"R7_mscale_on_cos", "rope@edge", "factor 1: the amplitude is 1"},
@@ -99,7 +112,7 @@ static const row rows[] = {
 static bool is_elsewhere(int quirk)
 {
     const char *const op = ref_quirk(quirk)->op;
-    return !strcmp(op, "rmsnorm") || !strcmp(op, "linear");
+    return !strcmp(op, "rmsnorm");
 }
 
 /* The jsonl object of one run; the caller drops it. */

@@ -174,7 +174,7 @@ static double work(const void *prob)
 
 const op op_linear = {
     .name = "linear",
-    .summary = "y = x weight^T; FP8 weights times weight_scale_inv, block by block",
+    .summary = "y = x weight^T; FP8 weights times weight_scale_inv, block by block, FP8 x times x_scale",
     .source = "DeepSeek-V3 report (arXiv 2412.19437) 3.3; deepseek-ai/DeepSeek-V3, README_WEIGHTS.md",
     .prob_size = sizeof(dsv3_linear_prob),
     .io_size = sizeof(dsv3_linear_io),
