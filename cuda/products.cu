@@ -134,6 +134,13 @@ template <typename P> __device__ inline P of_group(P p)
     return p;
 }
 
+/* Rows of codes are one group, and none is listed. */
+__device__ inline product<uint8_t, uint8_t> of_group(product<uint8_t, uint8_t> p)
+{
+    p.x.index = p.w.index = nullptr;
+    return p;
+}
+
 /* The scale of row o and of a block of columns: codes have them. */
 template <typename X> __device__ inline float scale_at(const product<X, uint8_t> &p, int64_t o, int64_t block)
 {

@@ -103,7 +103,7 @@ static bool count_if_asked(machine *m)
     return false;
 }
 
-/* False: DSV3_CUDA_THREADS is no number of threads. Unset: 1. */
+/* False: DSV3_CUDA_THREADS is no number of threads. Unset, or where lines that run are noted (coverage.h): 1. */
 static bool read_threads(int *threads)
 {
     enum { MOST = 64 };
@@ -114,7 +114,7 @@ static bool read_threads(int *threads)
     if (!good)
         snprintf(here.fault, sizeof here.fault, "DSV3_CUDA_THREADS=%.100s: it is a whole number from 1 to %d", asked,
                  MOST);
-    *threads = (int)n;
+    *threads = getenv("DSV3_CUDA_COVERAGE") ? 1 : (int)n;
     return good;
 }
 
