@@ -11,6 +11,7 @@
 # make cuda-ci       all cases of ci by it, those of smoke by other PTX: half an hour; cuda_cases=CASE...
 # make cuda-coverage   which lines of the PTX the cases of unit/cuda/cuda_cases.txt run: all, or there is an excuse
 # make cuda-mutants    MUTANTS=200 changes of those lines, each judged by these cases: 95 of 100 must be seen
+# make cuda-release  cuda/release: the PTX of the kernels, for machines without nvcc
 # make cuda-report  registers, spills, occupancy, instructions, bytes and bounds of the CUDA kernels: estimates, ten minutes
 # make cuda-toolchain  nvcc from PyPI's wheels of NVIDIA, where there is none: 260 MB in your cache
 # make cuda-witness  NVIDIA's headers beside what the CUDA machine takes for granted: 44 MB in your cache; ALL=1: all of binary32
@@ -61,7 +62,7 @@ endif
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan fuzz legal innocent terms $(B)/unit/%
 timers := bench stage install $(B)/bin/bench
-bare   := help uninstall setup verify transformers-port cuda-machine cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
+bare   := help uninstall setup verify transformers-port cuda-machine cuda-release cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter $(timers),$(goals)),bench,$(if $(filter-out $(bare),$(goals)),build)))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -120,7 +121,7 @@ planted    := $(patsubst unit/planted/%.c,$(B)/planted/%.so,$(wildcard unit/plan
 quiet := $(findstring s,$(firstword -$(MAKEFLAGS)))
 run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
-.PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal innocent terms \
+.PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-release cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal innocent terms \
         model-test deps format format-check \
         transformers-port clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
@@ -259,7 +260,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_release.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 

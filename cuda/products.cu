@@ -43,16 +43,21 @@ bool by_units(dsv3_dtype x, dsv3_dtype weight)
     return x == DSV3_BF16 && weight != DSV3_F32;
 }
 
-const char *of_unit(const char *declaration)
+enum gpu { AMPERE, ADA, HOPPER, BLACKWELL };
+
+static gpu this_gpu()
 {
-    static char text[2000];
     int major = 0, minor = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
-    snprintf(text, sizeof text, declaration,
-             major == 8   ? minor == 9 ? "ada.bf16" : "ampere.bf16"
-             : major == 9 ? "hopper.bf16"
-                          : "blackwell.bf16");
+    return major == 8 ? minor == 9 ? ADA : AMPERE : major == 9 ? HOPPER : BLACKWELL;
+}
+
+const char *of_unit(const char *declaration)
+{
+    static const char *const names[] = {"ampere.bf16", "ada.bf16", "hopper.bf16", "blackwell.bf16"};
+    static char text[2000];
+    snprintf(text, sizeof text, declaration, names[this_gpu()]);
     return text;
 }
 
@@ -78,8 +83,20 @@ namespace
 
 enum { BLOCK = 128, OUTPUTS = 64 };
 
+template <typename T> constexpr bool is_code = sizeof(T) == 1;
+
+/* Rows of codes have scales, each of a block of columns: binary32, or exponents. */
+template <typename X> struct row_scales {
+};
+
+template <> struct row_scales<uint8_t> {
+    const void *x_scale;
+    int64_t x_scale_stride;
+    bool x_exponents, w_exponents; /* w: those of the matrix, too */
+};
+
 /* What a kernel multiplies: rows of x and of W; y has f32 or bf16. In groups: from group to group so far on, or those of experts. */
-template <typename X, typename W> struct product {
+template <typename X, typename W> struct product : row_scales<X> {
     source<X> x;
     source<W> w;
     const float *scale;          /* NULL: none */
@@ -117,6 +134,13 @@ template <typename P> __device__ inline P of_group(P p)
     return p;
 }
 
+/* Rows of codes are one group, and none is listed. */
+__device__ inline product<uint8_t, uint8_t> of_group(product<uint8_t, uint8_t> p)
+{
+    p.x.index = p.w.index = nullptr;
+    return p;
+}
+
 /* The scale of row o and of a block of columns: codes have them. */
 template <typename X> __device__ inline float scale_at(const product<X, uint8_t> &p, int64_t o, int64_t block)
 {
@@ -126,6 +150,37 @@ template <typename X> __device__ inline float scale_at(const product<X, uint8_t>
 template <typename X, typename W> __device__ inline float scale_at(const product<X, W> &, int64_t, int64_t)
 {
     return 1;
+}
+
+/* A byte b of exponents is 2^(b - 127). */
+__device__ inline float scale_of(const void *scale, bool exponents, int64_t i)
+{
+    if (!exponents) return ((const float *)scale)[i];
+    unsigned const b = ((const uint8_t *)scale)[i];
+    return __uint_as_float(b ? b << 23 : 1u << 22);
+}
+
+__device__ inline float scale_at(const product<uint8_t, uint8_t> &p, int64_t o, int64_t block)
+{
+    return scale_of(p.scale, p.w_exponents, (p.first + o) / BLOCK * p.scale_stride + block);
+}
+
+/* The scale of row t of x and of a block of columns, likewise. */
+template <typename W> __device__ inline float row_scale_at(const product<uint8_t, W> &p, int64_t t, int64_t block)
+{
+    int64_t const row = t < p.x.rows ? t : p.x.rows - 1;
+    return scale_of(p.x_scale, p.x_exponents, row * p.x_scale_stride + block);
+}
+
+template <typename X, typename W> __device__ inline float row_scale_at(const product<X, W> &, int64_t, int64_t)
+{
+    return 1;
+}
+
+/* A sum times its row's scale, rounded; only codes have one. */
+template <typename X, typename W> __device__ inline float scaled(const product<X, W> &, float sum, float row_scale)
+{
+    return is_code<X> ? __fmul_rn(sum, row_scale) : sum;
 }
 
 template <typename P> __device__ inline void put(const P &p, int64_t t, int64_t o, float v)
@@ -151,7 +206,7 @@ template <int TOKENS> struct part {
     float sum[ROWS][COLUMNS][4];
 };
 
-template <int TOKENS>
+template <int TOKENS, bool CODES>
 __device__ inline void add_step(part<TOKENS> &p, const __nv_bfloat16 (*x)[PITCH], const __nv_bfloat16 (*w)[PITCH])
 {
     typedef part<TOKENS> shape;
@@ -162,17 +217,23 @@ __device__ inline void add_step(part<TOKENS> &p, const __nv_bfloat16 (*x)[PITCH]
         uint32_t a[shape::ROWS][4], b[shape::COLUMNS][2];
         UNROLL for (int i = 0; i < shape::ROWS; i++) load_left(a[i], &x[row + 16 * i][k], PITCH);
         UNROLL for (int j = 0; j < shape::COLUMNS; j += 2) load_right(&b[j], &w[column + 8 * j][k], PITCH);
-        UNROLL for (int i = 0; i < shape::ROWS; i++) UNROLL for (int j = 0; j < shape::COLUMNS; j++)
-            mma(p.sum[i][j], a[i], b[j]);
+        UNROLL for (int i = 0; i < shape::ROWS; i++)
+            UNROLL for (int j = 0; j < shape::COLUMNS; j++) if constexpr (CODES) mma_codes(p.sum[i][j], a[i], b[j]);
+        else mma(p.sum[i][j], a[i], b[j]);
     }
 }
 
 /* total += scale sum, and sums begin anew; a block of columns. */
 template <int TOKENS, typename P>
-__device__ inline void promote(const P &p, part<TOKENS> &total, part<TOKENS> &sums, int64_t first_output, int64_t block)
+__device__ inline void promote(const P &p, part<TOKENS> &total, part<TOKENS> &sums, int64_t first_token,
+                               int64_t first_output, int64_t block)
 {
     typedef part<TOKENS> shape;
+    int64_t const t = first_token + threadIdx.x / 32 / shape::ACROSS * shape::ROWS * 16 + threadIdx.x % 32 / 4;
     int64_t const o = first_output + threadIdx.x / 32 % shape::ACROSS * shape::COLUMNS * 8 + threadIdx.x % 4 * 2;
+    float of_row[shape::ROWS][2];
+    UNROLL for (int i = 0; i < shape::ROWS; i++) UNROLL for (int e = 0; e < 2; e++) of_row[i][e] =
+        row_scale_at(p, t + 16 * i + 8 * e, block);
     UNROLL for (int j = 0; j < shape::COLUMNS; j++)
     {
         int64_t const column = o + 8 * j, last = p.w.rows - 1;
@@ -180,7 +241,8 @@ __device__ inline void promote(const P &p, part<TOKENS> &total, part<TOKENS> &su
                                 scale_at(p, column + 1 < last ? column + 1 : last, block)};
         UNROLL for (int i = 0; i < shape::ROWS; i++) UNROLL for (int e = 0; e < 4; e++)
         {
-            total.sum[i][j][e] = __fmaf_rn(sums.sum[i][j][e], scale[e % 2], total.sum[i][j][e]);
+            float const sum = scaled(p, sums.sum[i][j][e], of_row[i][e / 2]);
+            total.sum[i][j][e] = __fmaf_rn(sum, scale[e % 2], total.sum[i][j][e]);
             sums.sum[i][j][e] = 0;
         }
     }
@@ -198,25 +260,27 @@ __device__ inline void put_part(const P &p, const part<TOKENS> &total, int64_t f
         UNROLL for (int e = 0; e < 4; e++) put(p, t + 16 * i + e / 2 * 8, o + 8 * j + e % 2, total.sum[i][j][e]);
 }
 
-template <int TOKENS, typename P> __device__ inline void multiply_by_warps(const P &p, int64_t token, int64_t output)
+template <int TOKENS, bool CODES, typename P>
+__device__ inline void multiply_by_warps(const P &p, int64_t token, int64_t output)
 {
-    __shared__ alignas(16) __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
+    enum { STEP = CODES ? 2 * DEEP : DEEP };
+    alignas(16) __shared__ __nv_bfloat16 x[2][TOKENS][PITCH], w[2][OUTPUTS][PITCH];
     part<TOKENS> total = {}, sums = {};
     __builtin_assume(p.x.columns > 0);
-    bring_tile<UNIT_THREADS, TOKENS>(x[0], p.x, token, 0);
-    bring_tile<UNIT_THREADS, OUTPUTS>(w[0], p.w, output, 0);
+    bring_tile<UNIT_THREADS, TOKENS, CODES>(x[0], p.x, token, 0);
+    bring_tile<UNIT_THREADS, OUTPUTS, CODES>(w[0], p.w, output, 0);
     end_group();
-    for (int64_t k = 0, stage = 0; k < p.x.columns; k += DEEP, stage = 1 - stage) {
-        if (k + DEEP < p.x.columns) {
-            bring_tile<UNIT_THREADS, TOKENS>(x[1 - stage], p.x, token, k + DEEP);
-            bring_tile<UNIT_THREADS, OUTPUTS>(w[1 - stage], p.w, output, k + DEEP);
+    for (int64_t k = 0, stage = 0; k < p.x.columns; k += STEP, stage = 1 - stage) {
+        if (k + STEP < p.x.columns) {
+            bring_tile<UNIT_THREADS, TOKENS, CODES>(x[1 - stage], p.x, token, k + STEP);
+            bring_tile<UNIT_THREADS, OUTPUTS, CODES>(w[1 - stage], p.w, output, k + STEP);
         }
         end_group();
         wait_groups<1>();
         __syncthreads();
-        add_step(sums, x[stage], w[stage]);
+        add_step<TOKENS, CODES>(sums, x[stage], w[stage]);
         __syncthreads();
-        if ((k + DEEP) % BLOCK == 0 || k + DEEP >= p.x.columns) promote(p, total, sums, output, k / BLOCK);
+        if ((k + STEP) % BLOCK == 0 || k + STEP >= p.x.columns) promote(p, total, sums, token, output, k / BLOCK);
     }
     put_part(p, total, token, output);
 }
@@ -232,22 +296,25 @@ enum { HAS_WGMMA = 0 };
 /* A tile of 64 rows as descriptor_of describes it. */
 typedef __nv_bfloat16 wgmma_tile[64 * DEEP];
 
-template <typename T>
+template <bool CODES, typename T>
 __device__ inline void bring_swizzled(wgmma_tile tile, const source<T> &s, int64_t first, int64_t column)
 {
     for (int i = threadIdx.x; i < 64 * (DEEP / 8); i += UNIT_THREADS)
-        bring_eight(&tile[swizzled_chunk(i / (DEEP / 8), i % (DEEP / 8)) * 8], s, first + i / (DEEP / 8),
-                    column + i % (DEEP / 8) * 8);
+        bring_chunk<CODES>(&tile[swizzled_chunk(i / (DEEP / 8), i % (DEEP / 8)) * 8], s, first + i / (DEEP / 8), column,
+                           i % (DEEP / 8));
 }
 
-/* DEEP products more: what two tiles have, which all threads brought. */
+/* DEEP products more, of codes twice as many: what two tiles have, which all threads brought. */
+template <bool CODES>
 [[maybe_unused]] __device__ inline void add_wgmma_step(float sum[WGMMA_SUMS], const wgmma_tile x, const wgmma_tile w,
                                                        bool begins)
 {
     uint64_t const a = descriptor_of(x), b = descriptor_of(w);
     UNROLL for (int i = 0; i < WGMMA_SUMS; i++) hold_register(sum[i]);
     begin_wgmma();
-    UNROLL for (int k = 0; k < DEEP / 16; k++) wgmma(sum, a + 2 * k, b + 2 * k, !begins || k); /* 32 bytes on */
+    UNROLL for (int k = 0; k < DEEP / 16; k++) /* 32 bytes on */
+        if constexpr (CODES) wgmma_codes(sum, a + 2 * k, b + 2 * k, !begins || k);
+    else wgmma(sum, a + 2 * k, b + 2 * k, !begins || k);
     end_wgmma_group();
     wait_wgmma<0>();
     UNROLL for (int i = 0; i < WGMMA_SUMS; i++) hold_register(sum[i]);
@@ -255,58 +322,62 @@ __device__ inline void bring_swizzled(wgmma_tile tile, const source<T> &s, int64
 
 /* total += scale sum; a block of columns. */
 template <typename P>
-__device__ inline void promote_wgmma(const P &p, float total[WGMMA_SUMS], const float sum[WGMMA_SUMS], int64_t output,
-                                     int64_t block)
+__device__ inline void promote_wgmma(const P &p, float total[WGMMA_SUMS], const float sum[WGMMA_SUMS], int64_t t,
+                                     int64_t output, int64_t block)
 {
+    float const of_row[2] = {row_scale_at(p, t, block), row_scale_at(p, t + 8, block)};
     UNROLL for (int i = 0; i < WGMMA_SUMS; i++)
     {
         int64_t const o = output + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2, last = p.w.rows - 1;
-        total[i] = __fmaf_rn(sum[i], scale_at(p, o < last ? o : last, block), total[i]);
+        total[i] = __fmaf_rn(scaled(p, sum[i], of_row[i / 2 % 2]), scale_at(p, o < last ? o : last, block), total[i]);
     }
 }
 
-/* The same sums as multiply_by_warps, in the same order. */
-template <typename P> __device__ inline void multiply_by_warpgroup(const P &p, int64_t token, int64_t output)
+/* The same sums as multiply_by_warps, in the same order; codes stay codes. */
+template <bool CODES, typename P>
+__device__ inline void multiply_by_warpgroup(const P &p, int64_t token, int64_t output)
 {
-    __shared__ alignas(1024) wgmma_tile x[2], w[2];
-    int64_t const steps = (p.x.columns + DEEP - 1) / DEEP, each = BLOCK / DEEP;
+    enum { STEP = CODES ? 2 * DEEP : DEEP };
+    alignas(1024) __shared__ wgmma_tile x[2], w[2];
+    int64_t const steps = (p.x.columns + STEP - 1) / STEP, each = BLOCK / STEP;
+    int64_t const t = token + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
     float total[WGMMA_SUMS] = {}, sum[WGMMA_SUMS] = {};
-    bring_swizzled(x[0], p.x, token, 0);
-    bring_swizzled(w[0], p.w, output, 0);
+    bring_swizzled<CODES>(x[0], p.x, token, 0);
+    bring_swizzled<CODES>(w[0], p.w, output, 0);
     end_group();
     for (int64_t s = 0; s < steps; s++) {
         if (s + 1 < steps) {
-            bring_swizzled(x[(s + 1) % 2], p.x, token, (s + 1) * DEEP);
-            bring_swizzled(w[(s + 1) % 2], p.w, output, (s + 1) * DEEP);
+            bring_swizzled<CODES>(x[(s + 1) % 2], p.x, token, (s + 1) * STEP);
+            bring_swizzled<CODES>(w[(s + 1) % 2], p.w, output, (s + 1) * STEP);
         }
         end_group();
         wait_groups<1>();
         show_to_wgmma();
         __syncthreads();
-        add_wgmma_step(sum, x[s % 2], w[s % 2], s % each == 0);
+        add_wgmma_step<CODES>(sum, x[s % 2], w[s % 2], s % each == 0);
         __syncthreads();
-        if (s % each == each - 1 || s + 1 == steps) promote_wgmma(p, total, sum, output, s / each);
+        if (s % each == each - 1 || s + 1 == steps) promote_wgmma(p, total, sum, t, output, s / each);
     }
-    int64_t const t = token + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, o = output + threadIdx.x % 4 * 2;
+    int64_t const o = output + threadIdx.x % 4 * 2;
     UNROLL for (int i = 0; i < WGMMA_SUMS; i++) put(p, t + i / 2 % 2 * 8, o + i / 4 * 8 + i % 2, total[i]);
 }
 
-template <int TOKENS, typename W> __global__ void unit_kernel(product<__nv_bfloat16, W> all)
+template <int TOKENS, typename X, typename W> __global__ void unit_kernel(product<X, W> all)
 {
-    product<__nv_bfloat16, W> const p = of_group(all);
+    product<X, W> const p = of_group(all);
     int64_t const token = (int64_t)blockIdx.y * TOKENS, output = (int64_t)blockIdx.x * OUTPUTS;
     if (token >= p.x.rows) return;
     if constexpr (HAS_WGMMA && TOKENS == 64)
-        multiply_by_warpgroup(p, token, output);
+        multiply_by_warpgroup<is_code<X>>(p, token, output);
     else
-        multiply_by_warps<TOKENS>(p, token, output);
+        multiply_by_warps<TOKENS, HAS_CODES && is_code<X>>(p, token, output);
 }
 
-template <int TOKENS, typename W> void launch_unit(dsv3_ctx *ctx, const product<__nv_bfloat16, W> &p)
+template <int TOKENS, typename X, typename W> void launch_unit(dsv3_ctx *ctx, const product<X, W> &p)
 {
     dim3 const grid((unsigned)((p.w.rows + OUTPUTS - 1) / OUTPUTS), (unsigned)((p.x.rows + TOKENS - 1) / TOKENS),
                     (unsigned)p.groups);
-    unit_kernel<TOKENS><<<grid, UNIT_THREADS, 0, ctx->stream>>>(p);
+    unit_kernel<TOKENS, X, W><<<grid, UNIT_THREADS, 0, ctx->stream>>>(p);
 }
 
 /* ---- in binary32 ---- */
@@ -341,7 +412,7 @@ __device__ inline void bring_floats(float (*to)[SIDE + 4], const source<T> &s, i
 template <typename X, typename W> __global__ void float_kernel(product<X, W> all)
 {
     product<X, W> const p = of_group(all);
-    __shared__ alignas(16) float x[SLICE][SIDE + 4], w[SLICE][SIDE + 4];
+    alignas(16) __shared__ float x[SLICE][SIDE + 4], w[SLICE][SIDE + 4];
     int64_t const token = (int64_t)blockIdx.y * SIDE, output = (int64_t)blockIdx.x * SIDE;
     int const t = threadIdx.x / (SIDE / EACH) * EACH, o = threadIdx.x % (SIDE / EACH) * EACH;
     float sum[EACH][EACH] = {};
@@ -365,9 +436,21 @@ template <typename X, typename W> void launch(dsv3_ctx *ctx, const product<X, W>
     float_kernel<<<grid, FLOAT_THREADS, 0, ctx->stream>>>(p);
 }
 
+enum { FEW = 16 }; /* rows */
+
+template <typename X, typename W> void launch_by_rows(dsv3_ctx *ctx, const product<X, W> &p)
+{
+    p.x.rows <= FEW ? launch_unit<FEW>(ctx, p) : launch_unit<64>(ctx, p);
+}
+
 template <typename W> void launch(dsv3_ctx *ctx, const product<__nv_bfloat16, W> &p)
 {
-    p.x.rows <= 16 ? launch_unit<16>(ctx, p) : launch_unit<64>(ctx, p);
+    launch_by_rows(ctx, p);
+}
+
+void launch(dsv3_ctx *ctx, const product<uint8_t, uint8_t> &p)
+{
+    launch_by_rows(ctx, p);
 }
 
 void launch(dsv3_ctx *ctx, const product<__nv_bfloat16, float> &p)
@@ -384,6 +467,7 @@ struct request {
     int64_t rows;
     const head_rows *heads;
     const expert_rows *experts;
+    const dsv3_tensor *x_scale; /* NULL unless FP8 */
 };
 
 template <typename X, typename W> product<X, W> product_of(const request &r)
@@ -396,6 +480,10 @@ template <typename X, typename W> product<X, W> product_of(const request &r)
     p.scale = scale ? (const float *)scale->data : nullptr, p.scale_stride = scale ? scale->stride[0] : 0;
     p.y = (char *)r.y.data, p.y_stride = r.y.stride, p.y_bf16 = r.y.dtype == DSV3_BF16;
     p.groups = 1;
+    if constexpr (is_code<X>) {
+        p.x_scale = r.x_scale->data, p.x_scale_stride = r.x_scale->stride[0];
+        p.x_exponents = r.x_scale->dtype == DSV3_U8, p.w_exponents = scale->dtype == DSV3_U8;
+    }
     if (!r.heads) return p;
     p.groups = r.heads->heads, p.x_step = r.heads->x_step, p.w_step = r.heads->step, p.y_step = r.heads->y_step;
     p.first = r.heads->first, p.w.data += p.first * p.w.stride;
@@ -438,15 +526,39 @@ dsv3_status multiply_all(dsv3_ctx *ctx, const request &r)
 
 dsv3_status multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y)
 {
-    return multiply_all(ctx, {m, x, y, rows, nullptr, nullptr});
+    return multiply_all(ctx, {m, x, y, rows, nullptr, nullptr, nullptr});
 }
 
 dsv3_status multiply_heads(dsv3_ctx *ctx, const matrix *m, const head_rows *h, row_list x, int64_t rows, row_list y)
 {
-    return multiply_all(ctx, {m, x, y, rows, h, nullptr});
+    return multiply_all(ctx, {m, x, y, rows, h, nullptr, nullptr});
 }
 
 dsv3_status multiply_experts(dsv3_ctx *ctx, const matrix *m, const expert_rows *r, row_list x, row_list y)
 {
-    return multiply_all(ctx, {m, x, y, r->rows, nullptr, r});
+    return multiply_all(ctx, {m, x, y, r->rows, nullptr, r, nullptr});
+}
+
+dsv3_status multiply_codes(dsv3_ctx *ctx, const matrix *m, row_list x, const dsv3_tensor *x_scale, int64_t rows,
+                           row_list y)
+{
+    return multiply_as<uint8_t, uint8_t>(ctx, {m, x, y, rows, nullptr, nullptr, x_scale});
+}
+
+/* As unit_kernel: codes stay codes in PTX of sm_89 and from sm_100 on, and by wgmma. */
+const char *of_code_unit(const char *declaration, int64_t rows)
+{
+    static const char *const names[] = {"ampere.f8", "ada.f8", "hopper_mma.f8", "blackwell.f8"};
+    static char text[2000], own[2000];
+    cudaFuncAttributes a = {};
+    cudaFuncGetAttributes(&a, unit_kernel<FEW, uint8_t, uint8_t>);
+    const char *unit = a.ptxVersion >= 89 && a.ptxVersion / 10 != 9 ? names[this_gpu()] : nullptr;
+#ifdef DSV3_WGMMA
+    if (a.ptxVersion / 10 == 9 && rows > FEW) unit = "hopper.f8";
+#endif
+    bool const promotes = unit && this_gpu() == HOPPER && a.ptxVersion / 10 != 9; /* each mma.sync */
+    snprintf(own, sizeof own, declaration, promotes ? "%s splits=1" : "%s splits=1 promote=128 bits2=24");
+    if (!unit) return of_unit(own);
+    snprintf(text, sizeof text, own, unit);
+    return text;
 }

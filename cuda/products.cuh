@@ -30,6 +30,11 @@ bool usable(const matrix *m);
  */
 dsv3_status multiply(dsv3_ctx *ctx, const matrix *m, row_list x, int64_t rows, row_list y);
 
+/* Both in FP8, whose scales are m's and (rows, ceil(columns / 128)), f32 or u8: sums of a block's codes by a unit, times x's scale,
+ * rounded, then times W's and added in binary32. */
+dsv3_status multiply_codes(dsv3_ctx *ctx, const matrix *m, row_list x, const dsv3_tensor *x_scale, int64_t rows,
+                           row_list y);
+
 /* The same of each head h: rows from first + h * step on of W, so many; x and y h times so many entries on. */
 struct head_rows {
     int64_t heads, first, step, rows, x_step, y_step;
@@ -64,5 +69,9 @@ bool by_units(dsv3_dtype x, dsv3_dtype weight);
 
 /* A declaration with the name of this device's matrix unit for BF16 in place of %s. The text is there until the next call. */
 const char *of_unit(const char *declaration);
+
+/* Likewise with the accumulator of multiply_codes for so many rows: a unit for FP8 where the PTX has it, else that for BF16, which takes
+ * codes exactly. */
+const char *of_code_unit(const char *declaration, int64_t rows);
 
 #endif

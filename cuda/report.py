@@ -10,7 +10,8 @@ set on an H100 and an H200. All of it is an estimate: nothing ran on a GPU.
 --kernels-only   without the shapes, which take ten minutes
 --build=DIR      the build folder
 
-Exit 1: a kernel spills; one with mma.sync has no HMMA; one of the matrix unit's is missing; E4M3 is unpacked by F2FP.
+Products by wgmma are among the kernels. Exit 1: a kernel spills; one with mma.sync has no HMMA, one with wgmma of BF16 no HGMMA, of
+E4M3 no QGMMA; one of the matrix unit's is missing; E4M3 is unpacked by F2FP.
 Exit 2: what it wants isn't there. Without cuobjdump and nvdisasm the part on instructions says "unsupported".
 """
 
@@ -37,7 +38,16 @@ PROCESSORS, SCHEDULERS, CLOCK, MMA_CYCLES, SECTOR = 132, 4, 1.755e9, 4, 32
 
 PTX = ".compute_90a.ptx"
 
+WGMMA = "wgmma/products.ptx"
+
 UNIT_KERNELS = ("unit_kernel<", "units::attend<")  # each must be there, and have HMMA
+
+# What a product of the PTX must have become.
+BECOMES = [
+    ("mma.sync", r"\bmma\.sync", "HMMA"),
+    ("wgmma of BF16", r"\bwgmma\.mma_async\S*\.bf16", "HGMMA"),
+    ("wgmma of E4M3", r"\bwgmma\.mma_async\S*\.e4m3", "QGMMA"),
+]
 
 SHAPES = [
     ("mla_decode, 128 heads, 1024 keys", "mla_decode@v3:kv_len=1024"),
@@ -111,14 +121,14 @@ def short_names(mangled):
 
 
 def entries_of(ptx):
-    """Of each kernel of a file: has it mma.sync or wgmma, and how many threads its blocks may have (None: it isn't said)."""
+    """Of each kernel of a file: what it has of BECOMES, and how many threads its blocks may have (None: it isn't said)."""
     with open(ptx) as f:
         text = f.read()
     for part in re.split(r"\.entry\s+", text)[1:]:
         threads = re.search(r"\.maxntid (\d+)(?:, (\d+))?(?:, (\d+))?", part.split("{", 1)[0])
         yield (
             re.match(r"\w+", part)[0],
-            bool(re.search(r"\b(mma\.sync|wgmma\.mma_async)", part)),
+            [what for what, pattern, _ in BECOMES if re.search(pattern, part)],
             math.prod(int(n or 1) for n in threads.groups()) if threads else None,
         )
 
@@ -136,7 +146,8 @@ def resources_of(said):
 
 
 def assemble(ptxas, ptx, cubin):
-    kernels = {name: {"file": os.path.basename(ptx)[: -len(PTX)], "unit": unit, "threads": threads} for name, unit, threads in entries_of(ptx)}
+    file = "products, wgmma" if ptx.endswith(WGMMA) else os.path.basename(ptx)[: -len(PTX)]
+    kernels = {name: {"file": file, "unit": unit, "threads": threads} for name, unit, threads in entries_of(ptx)}
     if kernels:
         for name, resources in resources_of(run([ptxas, "-v", "-arch=sm_90a", ptx, "-o", cubin])):
             kernels[name].update(resources)
@@ -177,7 +188,7 @@ def disassemble(cubin, kernels):
         return False
     path = os.path.dirname(tools[1]) + ":" + os.environ["PATH"]
     for name, code in instructions_of(run([tools[0], "-sass", cubin], env=dict(os.environ, PATH=path))):
-        kernels[name]["hmma"] = sum(class_of(o) == "HMMA" for _, o, _ in code)
+        kernels[name]["became"] = {o.split(".")[0] for _, o, _ in code if class_of(o) == "HMMA"}
         kernels[name]["unpacks"] = sum(bool(re.match(r"F2FP.*(E4M3|E5M2)", o)) for _, o, _ in code)
         kernels[name]["loop"] = collections.Counter(class_of(o) for _, o, _ in hot_loop(code))
     return True
@@ -269,24 +280,28 @@ def complaints_of(kernels, disassembled):
     for k in kernels.values():
         if k["spills"] or k["stack"]:
             yield f"{k['file']}: {k['name']} spills {k['spills']} bytes, its stack has {k['stack']}"
-        if disassembled and k["unit"] and not k["hmma"]:
-            yield f"{k['file']}: {k['name']} has no HMMA: its mma.sync became something else"
+        for what, _, wanted in BECOMES:
+            if disassembled and what in k["unit"] and wanted not in k["became"]:
+                yield f"{k['file']}: {k['name']} has no {wanted}: its {what} became something else"
         if disassembled and k["unpacks"]:
             yield f"{k['file']}: {k['name']} unpacks E4M3 by F2FP: {k['unpacks']} instructions that the matrix unit waits for"
     for name in UNIT_KERNELS:
         if not any(k["name"].startswith(name) and k["unit"] for k in kernels.values()):
             yield f"no kernel {name}...> has a product by the matrix unit"
+    for what, _, _ in BECOMES:
+        if not any(what in k["unit"] for k in kernels.values()):
+            yield f"no kernel has {what}"
 
 
 def print_complaints(complaints, kernels, disassembled):
-    unit = sum(k["unit"] for k in kernels.values())
+    unit = sum(bool(k["unit"]) for k in kernels.values())
     print(f"\n{len(kernels)} kernels, {unit} with the matrix unit")
     if not disassembled:
         print("instructions: unsupported, cuobjdump and nvdisasm aren't here: try make cuda-toolchain")
     for complaint in complaints:
         print(f"WRONG: {complaint}")
     if not complaints:
-        print("no spills" + ("; HMMA in each kernel that has mma.sync; no F2FP of E4M3" if disassembled else ""))
+        print("no spills" + ("; " + ", ".join(f"{wanted} for {what}" for what, _, wanted in BECOMES) + "; no F2FP of E4M3" if disassembled else ""))
 
 
 # ---- all ----
@@ -332,17 +347,17 @@ def options(arguments):
 def read_kernels(build, folder):
     """All kernels, by their names in the PTX; and whether there are tools that list instructions."""
     ptxas = tool("ptxas") or end("ptxas isn't here: install NVIDIA's CUDA toolkit, or try make cuda-toolchain")
-    files = sorted(glob.glob(f"{build}/obj/cuda/*{PTX}"))
+    files = sorted(glob.glob(f"{build}/obj/cuda/*{PTX}")) + glob.glob(f"{build}/obj/cuda/{WGMMA}")
     kernels, disassembled, cubin = {}, True, os.path.join(folder, "one.cubin")
     for ptx in files:
         of_file = assemble(ptxas, ptx, cubin)
         if of_file:
             disassembled &= disassemble(cubin, of_file)
-        kernels.update(of_file)
+        for mangled, name in short_names(list(of_file)).items():
+            of_file[mangled]["name"] = name
+        kernels.update({(WGMMA if ptx.endswith(WGMMA) else "") + mangled: k for mangled, k in of_file.items()})
     if not kernels:
         end(f"{build}/obj/cuda has no PTX: make cuda-report builds it")
-    for mangled, name in short_names(list(kernels)).items():
-        kernels[mangled]["name"] = name
     return kernels, disassembled
 
 

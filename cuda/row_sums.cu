@@ -91,7 +91,7 @@ __device__ inline void bring_columns(float (*to)[SIDE + 4], const source<float> 
 template <bool TURNED> __global__ void __launch_bounds__(FLOAT_THREADS) sum_kernel(sums<float> all)
 {
     sums<float> const s = of_group<TURNED>(all);
-    __shared__ alignas(16) float left[SLICE][SIDE + 4], right[SLICE][SIDE + 4];
+    alignas(16) __shared__ float left[SLICE][SIDE + 4], right[SLICE][SIDE + 4];
     int64_t const row = (int64_t)blockIdx.y * SIDE, column = (int64_t)blockIdx.x * SIDE;
     int const r = threadIdx.x / (SIDE / EACH) * EACH, c = threadIdx.x % (SIDE / EACH) * EACH;
     float sum[EACH][EACH] = {};
@@ -167,7 +167,7 @@ __device__ inline void bring_step(__nv_bfloat16 (*left)[PITCH], __nv_bfloat16 (*
 template <bool TURNED> __global__ void __launch_bounds__(UNIT_THREADS) sum_kernel(sums<__nv_bfloat16> all)
 {
     sums<__nv_bfloat16> const s = of_group<TURNED>(all);
-    __shared__ alignas(16) __nv_bfloat16 left[2][SIDE][PITCH], right[2][DEEP][PITCH];
+    alignas(16) __shared__ __nv_bfloat16 left[2][SIDE][PITCH], right[2][DEEP][PITCH];
     int64_t const row = (int64_t)blockIdx.y * SIDE, column = (int64_t)blockIdx.x * SIDE;
     part total = {}, sums = {};
     if (row >= s.rows) return;

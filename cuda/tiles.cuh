@@ -22,6 +22,22 @@ __device__ inline void mma(float sum[4], const uint32_t a[4], const uint32_t b[2
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+/* sum += a b: 16 rows of 32 products of E4M3, 8 columns; two codes lie where mma has an entry. sm_90 would unpack them for two products
+ * of F16. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890 && __CUDA_ARCH__ / 100 != 9
+enum { HAS_CODES = 1 };
+#else
+enum { HAS_CODES = 0 };
+#endif
+
+__device__ inline void mma_codes(float sum[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm volatile(
+        "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 __device__ inline void load_matrices(uint32_t d[4], uint32_t address)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -164,13 +180,34 @@ __device__ inline void bring_eight(__nv_bfloat16 *to, const source<uint8_t> &s, 
     put_codes(to, codes);
 }
 
-/* ROWS rows from `first` on, DEEP columns from `column` on, by all of so many threads. */
-template <int THREADS, int ROWS, typename T>
+/* Sixteen codes of a row, as they are, where eight entries of a tile lie. */
+__device__ inline void bring_codes(__nv_bfloat16 *to, const source<uint8_t> &s, int64_t row, int64_t column)
+{
+    int64_t const left = row < s.rows && column < s.columns ? s.columns - column : 0;
+    const uint8_t *const from = left ? row_at(s, row) + column : s.data;
+    if (s.whole)
+        copy_later(to, from, left < 16 ? (int)left : 16);
+    else
+        _Pragma("unroll 1") for (int i = 0; i < 16; i++)((uint8_t *)to)[i] = i < left ? from[i] : 0;
+}
+
+/* The chunk-th sixteen bytes of a tile's row, which begins at `column`; CODES: they stay codes. */
+template <bool CODES, typename T>
+__device__ inline void bring_chunk(__nv_bfloat16 *to, const source<T> &s, int64_t row, int64_t column, int chunk)
+{
+    if constexpr (CODES)
+        bring_codes(to, s, row, column + 16 * chunk);
+    else
+        bring_eight(to, s, row, column + 8 * chunk);
+}
+
+/* ROWS rows from `first` on, DEEP columns, of codes twice as many, from `column` on, by all of so many threads. */
+template <int THREADS, int ROWS, bool CODES = false, typename T>
 __device__ inline void bring_tile(__nv_bfloat16 (*tile)[PITCH], const source<T> &s, int64_t first, int64_t column)
 {
     for (int at = 0; at < ROWS * (DEEP / 8); at += THREADS) {
-        int const i = at + threadIdx.x, row = i / (DEEP / 8), c = i % (DEEP / 8) * 8;
-        bring_eight(&tile[row][c], s, first + row, column + c);
+        int const i = at + threadIdx.x, row = i / (DEEP / 8), c = i % (DEEP / 8);
+        bring_chunk<CODES>(&tile[row][8 * c], s, first + row, column, c);
     }
 }
 

@@ -63,4 +63,15 @@ __device__ inline void wgmma(float d[WGMMA_SUMS], uint64_t a, uint64_t b, bool a
                  : "l"(a), "l"(b), "r"((int)adds));
 }
 
+/* The same of 32 products of E4M3. */
+__device__ inline void wgmma_codes(float d[WGMMA_SUMS], uint64_t a, uint64_t b, bool adds)
+{
+    asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+                 "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
+                 "%31}, %32, %33, adds, 1, 1;\n}"
+                 : WGMMA_REGISTERS_16(0), WGMMA_REGISTERS_16(16)
+                 : "l"(a), "l"(b), "r"((int)adds));
+}
+
 #endif

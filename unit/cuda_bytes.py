@@ -52,6 +52,16 @@ def weight_is_read_once(rows, weight):
     return read == (size, size), f"{read} bytes of a weight of {size}"
 
 
+@test(16)
+@test(64)
+def codes_are_read_once(rows):
+    columns, outputs = 7168, 192
+    counted = launches(BUILD, f"linear@v3:n_tokens={rows},in_features={columns},out_features={outputs},x=f8_e4m3", PORT)
+    size = columns * outputs
+    read = read_of(counted, size)
+    return read == (size, size), f"{read} bytes of a weight of {size}"
+
+
 @test(128, "bf16")
 @test(256, "bf16")
 @test(256, "f8_e4m3")

@@ -171,6 +171,7 @@ def check_tables(folder):
     check("a quotation mark", judge(retable(folder, 'a"b', ("x=f32", "x=f32"))), 2, [r"a path with a quotation mark"])
     check("no order", judge("cuda:" + PTX, DSV3_CUDA_ORDER="sideways"), 2, [r"DSV3_CUDA_ORDER=sideways: it is up, down or"])
     check("no GPU", judge("cuda:" + PTX, DSV3_CUDA_GPU="volta"), 2, [r"DSV3_CUDA_GPU=volta: it is ampere, ada, hopper or"])
+    check("no threads", judge("cuda:" + PTX, DSV3_CUDA_THREADS="0"), 2, [r"DSV3_CUDA_THREADS=0: it is a whole number from 1 to 64"])
     check("no count", judge("cuda:" + PTX, DSV3_CUDA_COUNT="/no/such/file"), 2, [r"DSV3_CUDA_COUNT=/no/such/file: it can't be written"])
     for name, (change, says) in TABLES.items():
         check(name, judge(retable(folder, name, change)), 2, [says])
@@ -203,11 +204,11 @@ def main(folder):
     check("no file", judge("cuda:./no/such.cu"), 2, [r"cuda:\./no/such\.cu: there is no such file"])
     if os.path.exists(f"{BUILD}/ports/cuda_machine.so") and not os.path.exists("/dev/nvidiactl"):
         check("ours", judge("cuda"), 0, [r"cuda\(sm_80 PTX on CPU\) PASS\(proved\)"])
-        for name, value in (("ORDER", "sideways"), ("GPU", "volta"), ("COUNT", "/no/such/file")):
+        for name, value in (("ORDER", "sideways"), ("GPU", "volta"), ("COUNT", "/no/such/file"), ("THREADS", "two")):
             says = rf"backend cuda can't be used: DSV3_CUDA_{name}={value}: it "
             check(f"ours, {name}={value}", judge("cuda", **{f"DSV3_CUDA_{name}": value}), 2, [says])
     else:
-        counts["skipped"] += 4
+        counts["skipped"] += 5
     check("a name", judge(plant(folder, "it's a kernel", (SUM, SUM))), 0, [r"it's a kernel\(sm_80 PTX on CPU\) PASS"])
     check("arrays", judge(with_arrays(folder)), 0, [r"arrays\(sm_80 PTX on CPU\) PASS\(proved\)"])
     check("function", judge(with_function(folder)), 0, [r"function\(sm_80 PTX on CPU\) PASS\(proved\)"])

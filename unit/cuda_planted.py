@@ -43,6 +43,20 @@ MISTAKES = {
         "products",
         "linear@v3:n_tokens=16,in_features=512,out_features=256,weight=f8_e4m3",
     ),
+    "scales of x are those of the first block of columns": (
+        "products.cu",
+        "row * p.x_scale_stride + block",
+        "row * p.x_scale_stride + 0 * block",
+        "products",
+        "linear@v3:n_tokens=16,in_features=512,out_features=256,x=f8_e4m3",
+    ),
+    "scales of x are those of the next row": (
+        "products.cu",
+        "t < p.x.rows ? t : p.x.rows - 1",
+        "t + 1 < p.x.rows ? t + 1 : p.x.rows - 1",
+        "products",
+        "linear@v3:n_tokens=16,in_features=512,out_features=256,x=f8_e4m3",
+    ),
     "scales are those of the first block of a row's 128": (
         "mla_decode.cu",
         "row[rank + c / 128 * 4 + i]",

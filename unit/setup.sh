@@ -4,7 +4,7 @@
 # setup.sh --check SET  says in one sentence what SET lacks here, else nothing: build; bench (make install, too); tests
 build='gcc make binutils libc6-dev libmpfr-dev libgmp-dev libjansson-dev libxxhash-dev libsleef-dev'
 bench='libflint-dev libflint-arb-dev'
-tests='g++ libcriterion-dev python3 python3-venv clang-format clang libclang-rt-14-dev bible-kjv bible-kjv-text'
+tests='g++ libcriterion-dev python3 python3-venv clang-format clang libclang-rt-14-dev xz-utils bible-kjv bible-kjv-text'
 
 # The words, with commas.
 list() { echo "$*" | sed 's/ /, /g'; }

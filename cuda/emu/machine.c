@@ -206,12 +206,32 @@ static uint8_t *pack_params(const kernel *k, void *const args[])
     return bytes;
 }
 
-static void run_grid(machine *m, const uint32_t grid[3], const uint32_t block[3])
+/* What is drawn for a block is its own, whoever runs it. */
+static uint64_t seed_of(uint64_t launch, uint64_t block)
 {
-    place at = {.ntid = {block[0], block[1], block[2]}, .nctaid = {grid[0], grid[1], grid[2]}};
-    for (at.ctaid[2] = 0; at.ctaid[2] < grid[2]; at.ctaid[2]++)
-        for (at.ctaid[1] = 0; at.ctaid[1] < grid[1]; at.ctaid[1]++)
-            for (at.ctaid[0] = 0; at.ctaid[0] < grid[0]; at.ctaid[0]++) run_block(m, &at);
+    uint64_t v = (launch << 40 ^ block) + 0x9e3779b97f4a7c15;
+    v ^= v >> 31, v *= 0x7fb5d329728ea185, v ^= v >> 27, v *= 0x81dadef4bc2dd44d;
+    return (v ^ v >> 33) | 1;
+}
+
+void machine_run_block(machine *m, const launch_size *size, uint64_t number)
+{
+    const uint32_t *const g = size->grid, *const b = size->block;
+    place const at = {
+        .ntid = {b[0], b[1], b[2]},
+        .nctaid = {g[0], g[1], g[2]},
+        .ctaid = {(uint32_t)(number % g[0]), (uint32_t)(number / g[0] % g[1]), (uint32_t)(number / g[0] / g[1])}};
+    m->random = seed_of(m->launches, number);
+    run_block(m, &at);
+}
+
+static void run_grid(machine *m, const launch_size *size)
+{
+    uint64_t const count = (uint64_t)size->grid[0] * size->grid[1] * size->grid[2];
+    if (m->workers > 1 && count > 1 && !m->counts && !m->runs->alone)
+        machine_run_spread(m, size, count);
+    else if (!setjmp(m->broken))
+        for (uint64_t n = 0; n < count; n++) machine_run_block(m, size, n);
 }
 
 static bool refuse_launch(machine *m, const kernel *k, const char *sentence)
@@ -233,7 +253,8 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     m->threads = (int)threads, m->shared_bytes = shared ? machine_dynamic(m) + shared : k->shared;
     m->param = pack_params(k, args);
     if (!m->param) return refuse_launch(m, k, "no memory for its parameters");
-    if (!setjmp(m->broken)) run_grid(m, grid, block);
+    m->launches++;
+    run_grid(m, &(launch_size){grid, block});
     if (m->counts) counts_launch(m, grid, block, shared);
     free(m->param);
     m->param = NULL;
@@ -244,7 +265,7 @@ machine *machine_open(machine_order order, tensor_gpu gpu)
 {
     machine *const m = calloc(1, sizeof *m);
     if (!m) return NULL;
-    m->order = order, m->gpu = gpu, m->random = 0x9e3779b97f4a7c15;
+    m->order = order, m->gpu = gpu, m->workers = 1;
     m->fibers = calloc(MOST_THREADS, sizeof *m->fibers);
     void *const stacks = mmap(NULL, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -262,6 +283,7 @@ bool machine_count(machine *m, const char *path)
 void machine_close(machine *m)
 {
     counts_close(m->counts);
+    for (int i = 1; i < m->workers; i++) machine_close(m->worker[i]);
     for (int i = 0; m->fibers && i < MOST_THREADS; i++) free(m->fibers[i].copies), free(m->fibers[i].held);
     for (allocation *a = m->allocations, *next; a; a = next) {
         next = a->next;

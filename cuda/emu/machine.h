@@ -23,6 +23,8 @@ typedef struct {
     uint32_t shared; /* bytes of its static arrays */
     int params;
     const uint32_t *offset, *size; /* of each parameter */
+    int target;                    /* 80 for sm_80; sm_90a is 90 */
+    bool alone;                    /* its blocks may tell each other something: they run one after another */
 } kernel;
 
 /* ---- for whoever launches ---- */
@@ -31,6 +33,10 @@ typedef enum { ORDER_UP, ORDER_DOWN, ORDER_SHUFFLED } machine_order; /* in which
 
 machine *machine_open(machine_order order, tensor_gpu gpu); /* NULL: no memory */
 void machine_close(machine *m);
+
+/* From now on blocks of a launch are run by so many threads of this processor at a time, unless somebody counts or the kernel wants
+ * them alone: what a launch does, and what it ends with, is what one thread's would be. False: no memory for them; fewer do it. */
+bool machine_spread(machine *m, int workers);
 
 /* From now on each launch adds a line to that file (counts.h). False: it can't be written. */
 bool machine_count(machine *m, const char *path);

@@ -14,7 +14,8 @@ enum {
     MOST_WARPS = MOST_THREADS / WARP,
     STACK = 1 << 17,
     GROUP = 128,
-    MOST_SHARED = 232448
+    MOST_SHARED = 232448,
+    MOST_WORKERS = 64
 };
 
 typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
@@ -124,8 +125,19 @@ struct machine {
     standing home; /* who schedules them */
     jmp_buf broken;
     counts *counts; /* NULL: nobody counts */
+    uint64_t launches;
+    int workers; /* machines that run blocks at once, this one among them; the others from worker[1] on */
+    struct machine *worker[MOST_WORKERS];
     char fault[600];
 };
+
+/* Blocks of a launch, and threads of each. */
+typedef struct {
+    const uint32_t *grid, *block;
+} launch_size;
+
+void machine_run_block(machine *m, const launch_size *size, uint64_t number); /* from 0 on, x first */
+void machine_run_spread(machine *m, const launch_size *size, uint64_t count); /* of machine_blocks.c: all of so many */
 
 /* Ends the launch: back to where it began, over all fibers. */
 __attribute__((noreturn, format(printf, 2, 3))) void machine_stop(machine *m, const char *format, ...);

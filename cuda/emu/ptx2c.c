@@ -140,6 +140,19 @@ static void put_issued(reader *r)
     r->issued = 0;
 }
 
+/* May blocks tell each other something by it, or time? */
+static bool tells_blocks(const instruction *i)
+{
+    static const char *const words[] = {"volatile", "relaxed", "acquire", "release", "acq_rel"};
+    const char *const head = i->part[0];
+    bool tells = !strcmp(head, "atom") || !strcmp(head, "red");
+    for (size_t w = 0; w < sizeof words / sizeof *words; w++) tells |= has(i, words[w]);
+    if (!strcmp(head, "membar") || (!strcmp(head, "fence") && !has(i, "proxy"))) return true;
+    for (int o = 0; o < i->operands; o++)
+        if (!strncmp(i->operand[o], "%clock", 6) || !strncmp(i->operand[o], "%globaltimer", 12)) return true;
+    return tells && !has(i, "shared");
+}
+
 /* One statement of a body: a label, a scope, a declaration or an instruction. False: the body ended. */
 static bool put_statement(reader *r, int *depth)
 {
@@ -171,6 +184,7 @@ static bool put_statement(reader *r, int *depth)
     else {
         read_instruction(r, text, i);
         r->issued++;
+        r->alone |= tells_blocks(i);
         if (!strcmp(i->part[0], "bra") || !strcmp(i->part[0], "ret")) put_issued(r);
         if (r->coverage) printf("reached[%d] |= 1; ", r->line);
         if (*i->guard) printf("if (%s) ", value(r, i->guard, "pred"));
@@ -190,6 +204,7 @@ static void put_kernel(reader *r)
     char text[TEXT], name[400];
     int depth = 0;
     symbols const of_file = r->shared;
+    bool const of_functions = r->alone;
     take_name(r, name, sizeof name);
     r->param = r->bare = r->registers = r->local = r->passed = (symbols){0};
     if (!take(r, "(")) stop(r, "kernel %s has no list of parameters", name);
@@ -208,8 +223,9 @@ static void put_kernel(reader *r)
     put_wgmma_registers(r);
     while (put_statement(r, &depth)) continue;
     puts("}");
+    r->kernel[r->kernels].alone = r->alone;
     r->kernel[r->kernels++].shared = r->shared.end;
-    r->shared = of_file;
+    r->shared = of_file, r->alone = of_functions;
 }
 
 /* Behind ".func". */
@@ -236,8 +252,9 @@ static void put_table(const reader *r)
     }
     puts("static const kernel kernels[] = {");
     for (int k = 0; k < r->kernels; k++)
-        printf("    {\"%s\", \"%s\", k_%d, %u, %d, offset_%d, size_%d},\n", r->kernel[k].name, r->path, k,
-               r->kernel[k].shared, r->kernel[k].param.count, k, k);
+        printf("    {\"%s\", \"%s\", k_%d, %u, %d, offset_%d, size_%d, %d, %s},\n", r->kernel[k].name, r->path, k,
+               r->kernel[k].shared, r->kernel[k].param.count, k, k, r->target,
+               r->kernel[k].alone || r->alone ? "true" : "false");
     printf("};\n__attribute__((constructor)) static void announce(void)\n{\n    runtime_kernels(kernels, %d);\n}\n",
            r->kernels);
 }
@@ -250,6 +267,13 @@ static void put_coverage(const reader *r)
     printf("#include \"coverage.h\"\nstatic uint8_t unkept[%d], *reached = unkept;\n", lines);
     printf("__attribute__((constructor)) static void keep(void)\n{\n    reached = kept_lines(\"%s\", unkept, %d);\n}\n",
            r->path, lines);
+}
+
+/* Of "sm_90a", what follows aside. */
+static int target_of(const char *text)
+{
+    int n = 0;
+    return sscanf(text, " sm_%d", &n) == 1 ? n : 0;
 }
 
 static void put_all(reader *r)
@@ -269,8 +293,9 @@ static void put_all(reader *r)
             take_until(r, ";", text, sizeof text), read_symbol(r, text, &r->shared);
         else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))
             take_until(r, ";", text, sizeof text), put_array(r, text);
-        else if (!strncmp(r->at, ".version", 8) || !strncmp(r->at, ".target", 7) ||
-                 !strncmp(r->at, ".address_size", 13))
+        else if (take(r, ".target"))
+            take_until(r, "\n", text, sizeof text), r->target = target_of(text);
+        else if (!strncmp(r->at, ".version", 8) || !strncmp(r->at, ".address_size", 13))
             version = true, take_until(r, "\n", text, sizeof text);
         else {
             take_name(r, text, sizeof text);

@@ -103,12 +103,29 @@ static bool count_if_asked(machine *m)
     return false;
 }
 
+/* False: DSV3_CUDA_THREADS is no number of threads. Unset, or where lines that run are noted (coverage.h): 1. */
+static bool read_threads(int *threads)
+{
+    enum { MOST = 64 };
+    const char *const asked = getenv("DSV3_CUDA_THREADS");
+    char *end = NULL;
+    long const n = asked ? strtol(asked, &end, 10) : 1;
+    bool const good = !asked || (end != asked && !*end && n >= 1 && n <= MOST);
+    if (!good)
+        snprintf(here.fault, sizeof here.fault, "DSV3_CUDA_THREADS=%.100s: it is a whole number from 1 to %d", asked,
+                 MOST);
+    *threads = getenv("DSV3_CUDA_COVERAGE") ? 1 : (int)n;
+    return good;
+}
+
 static machine *the_machine(void)
 {
     machine_order order;
     tensor_gpu gpu;
-    if (here.m || !read_order(&order) || !read_gpu(&gpu)) return here.m;
+    int threads;
+    if (here.m || !read_order(&order) || !read_gpu(&gpu) || !read_threads(&threads)) return here.m;
     here.m = machine_open(order, gpu);
+    if (here.m) machine_spread(here.m, threads);
     if (here.m && !count_if_asked(here.m)) machine_close(here.m), here.m = NULL;
     lend_arrays();
     return here.m;
@@ -239,6 +256,21 @@ error cudaFuncSetAttribute(const void *host, int attribute, int value)
     for (int i = 0; i < here.functions && good; i++)
         if (here.function[i].host == host) return here.function[i].dynamic = value, SUCCESS;
     return failed(INVALID_VALUE);
+}
+
+/* Which PTX a kernel is of; the rest is 0. As driver_types.h lays it out. */
+error cudaFuncGetAttributes(void *attributes, const void *host)
+{
+    struct {
+        size_t shared, constants, local;
+        int threads, registers, ptx, binary, more[9];
+    } *const a = attributes;
+    int dynamic;
+    const kernel *const k = kernel_of(host, &dynamic);
+    if (!k) return failed(INVALID_DEVICE_FUNCTION);
+    memset(a, 0, sizeof *a);
+    a->shared = k->shared, a->ptx = a->binary = k->target;
+    return SUCCESS;
 }
 
 error cudaSetDevice(int device)

@@ -142,6 +142,86 @@ Test(machine, registers_have_their_widths_and_signs)
     machine_close(d.m);
 }
 
+/* ---- blocks by several threads ---- */
+
+enum { BLOCKS = 700, WORKERS = 3, TIMES = 4 };
+
+/* With so many threads of this processor; false: the sentence, where the blocks from `there` on read what isn't. */
+static bool sum_blocks(int order, int workers, int there, float sum[BLOCKS], char *sentence, size_t cap)
+{
+    device const d = open_device(order, (size_t)there * THREADS * sizeof(float), BLOCKS * sizeof(float));
+    float *const x = d.in;
+    cr_assert(machine_spread(d.m, workers));
+    for (int i = 0; i < there * THREADS; i++) x[i] = (float)(i % 1009);
+    bool const good = launch(&d, "tree_sum", BLOCKS);
+    memcpy(sum, d.out, BLOCKS * sizeof *sum);
+    snprintf(sentence, cap, "%s", machine_fault(d.m));
+    machine_close(d.m);
+    return good;
+}
+
+Test(machine, threads_share_the_blocks_of_a_launch)
+{
+    for (int order = 0; order < ORDERS; order++) {
+        float alone[BLOCKS], shared[BLOCKS];
+        char sentence[600];
+        cr_assert(sum_blocks(order, 1, BLOCKS, alone, sentence, sizeof sentence), "%s", sentence);
+        for (int i = 0; i < TIMES; i++) {
+            cr_assert(sum_blocks(order, WORKERS, BLOCKS, shared, sentence, sizeof sentence), "%s", sentence);
+            cr_expect_arr_eq(shared, alone, sizeof alone, "order %d", order);
+        }
+    }
+}
+
+/* The first block that fails is named, whoever runs it, with the thread that one alone would name. */
+Test(machine, the_mistake_is_that_of_one_thread)
+{
+    for (int there = 0; there < BLOCKS; there += 233)
+        for (int order = 0; order < ORDERS; order++) {
+            float sum[BLOCKS];
+            char alone[600], shared[600], says[60];
+            cr_expect(!sum_blocks(order, 1, there, sum, alone, sizeof alone));
+            snprintf(says, sizeof says, "block (%d, 0, 0)", there);
+            cr_expect(strstr(alone, says), "%s: %s", says, alone);
+            for (int i = 0; i < TIMES; i++) {
+                cr_expect(!sum_blocks(order, WORKERS, there, sum, shared, sizeof shared));
+                cr_expect_str_eq(shared, alone);
+            }
+        }
+}
+
+/* A kernel whose blocks may tell each other something has none beside another. */
+Test(machine, blocks_that_may_talk_are_alone)
+{
+    static const char *const bodies[][2] = {{"atom.global.add.u32 %r1, [%rd1], 1;", "true"},
+                                            {"red.add.u32 [%rd1], 1;", "true"},
+                                            {"ld.volatile.global.u32 %r1, [%rd1];", "true"},
+                                            {"membar.gl;", "true"},
+                                            {"mov.u32 %r1, %clock;", "true"},
+                                            {"atom.shared.add.u32 %r1, [part], 1;", "false"},
+                                            {"fence.proxy.async;", "false"},
+                                            {"ld.global.u32 %r1, [%rd1];", "false"}};
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        const char *const path = BUILD "/cuda/alone.ptx";
+        char line[300], wanted[40];
+        bool found = false;
+        cr_assert(!system("mkdir -p " BUILD "/cuda"));
+        FILE *const f = fopen(path, "w");
+        cr_assert(f);
+        fprintf(
+            f,
+            ".version 9.0\n.target sm_90a\n.address_size 64\n.visible .entry talks(.param .u64 talks_0)\n{\n.reg .b32 "
+            "%%r<2>;\n.reg .b64 %%rd<2>;\n.shared .align 4 .b8 part[4];\nld.param.u64 %%rd1, [talks_0];\n%s\nret;\n}\n",
+            bodies[i][0]);
+        fclose(f);
+        FILE *const c = popen(BUILD "/bin/ptx2c " BUILD "/cuda/alone.ptx", "r");
+        cr_assert(c);
+        snprintf(wanted, sizeof wanted, "size_0, 90, %s},", bodies[i][1]);
+        while (fgets(line, sizeof line, c)) found |= strstr(line, wanted) != NULL;
+        cr_expect(!pclose(c) && found, "%s: not %s", bodies[i][0], wanted);
+    }
+}
+
 /* ---- mistakes ---- */
 
 typedef struct {

@@ -328,6 +328,14 @@ static bool on_case(const plan *pl, int index, const result results[], void *con
     return !reports_are_unread(&s->reports);
 }
 
+/* What fewer cases than jobs leave is for the blocks of a CUDA kernel on the machine of cuda/emu, unless that is set. */
+static void share_processors(int asked, int used)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", used ? asked / used : 1);
+    setenv("DSV3_CUDA_THREADS", text, 0);
+}
+
 static int run_session(session *s)
 {
     complaint why;
@@ -342,6 +350,7 @@ static int run_session(session *s)
     s->pl.judged = s->a.resume ? on_judged : NULL;
     int const left = s->pl.cases.count - plan_known(&s->pl);
     if (s->pl.jobs > left) s->pl.jobs = left;
+    share_processors(s->a.jobs, s->pl.jobs);
     double const from = now();
     int const signal_number = run_plan(&s->pl, on_case, s);
     s->t.seconds = now() - from;

@@ -11,8 +11,8 @@
 enum { BEGUN = sizeof BEGINS - 1 };
 
 /* Behind BEGINS. */
-static const char *const known[] = {"FAST",     "FAST_INVARIANT", "FAST_THREADS", "CUDA_ORDER",
-                                    "CUDA_GPU", "CUDA_COUNT",     "CUDA_COVERAGE"};
+static const char *const known[] = {"FAST",     "FAST_INVARIANT", "FAST_THREADS",  "CUDA_ORDER",
+                                    "CUDA_GPU", "CUDA_COUNT",     "CUDA_COVERAGE", "CUDA_THREADS"};
 
 static void warn_of(const char *program, const char *rest, size_t length)
 {

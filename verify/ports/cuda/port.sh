@@ -60,6 +60,7 @@ case ${DSV3_CUDA_GPU-ampere} in
 ampere | ada | hopper | blackwell) ;;
 *) end 2 "DSV3_CUDA_GPU=$DSV3_CUDA_GPU: it is ampere, ada, hopper or blackwell" ;;
 esac
+case ${DSV3_CUDA_THREADS-1} in [1-9] | [1-5][0-9] | 6[0-4]) ;; *) end 2 "DSV3_CUDA_THREADS=$DSV3_CUDA_THREADS: it is a whole number from 1 to 64" ;; esac
 if [ -n "${DSV3_CUDA_COUNT+set}" ] && ! (: >>"$DSV3_CUDA_COUNT") 2>/dev/null; then
     end 2 "DSV3_CUDA_COUNT=$DSV3_CUDA_COUNT: it can't be written: name a file by its whole path"
 fi
