@@ -1,5 +1,6 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
 #include "engine.h"
+#include "logits.h"
 #include "model/chain.h"
 #include "model/cost.h"
 #include "model/interrupt.h"
@@ -19,7 +20,8 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format, *stages, *map, *numerics;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *logits, *logprobs, *map, *numerics;
+    int band;
     bool estimate, stages_list, diagnose, verbose;
     double timeout;
 } arguments;
@@ -38,6 +40,12 @@ static const option options[] = {
      "input_ids"},
     {"--stages-list", OPTION_FLAG, offsetof(arguments, stages_list), NULL,
      "say which stages are recorded, which aren't, and what each lack costs; judge nothing"},
+    {"--logits", OPTION_TEXT, offsetof(arguments, logits), "F",
+     "compare an engine's logits, all of a token's, with truth and with ports that are drawn: safetensors or .npy"},
+    {"--logprobs", OPTION_TEXT, offsetof(arguments, logprobs), "F",
+     "the same of the likeliest tokens, as JSON of vLLM, SGLang or OpenAI's interface has them"},
+    {"--band", OPTION_WHOLE, offsetof(arguments, band), "N", "so many ports are drawn for that; default 32",
+     FEWEST_DRAWN, MOST_DRAWN},
     {"--map", OPTION_TEXT, offsetof(arguments, map), "M",
      "the engine's names of our stages: transformers, or a file of rules (docs/engines.md)"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
@@ -59,6 +67,8 @@ static const syntax model_syntax = {
     "                    [--verbose]\n"
     "       verify model DIR --stages=R [--map=M] [--tokens=3,1,4] [--numerics=T]\n"
     "                    [--stages-list] [--diagnose] [--verbose]\n"
+    "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
+    "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
@@ -69,26 +79,55 @@ static const syntax model_syntax = {
     "Each stage's input is the binary64 rounding of the centre before it; its radius is proven\n"
     "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n"};
 
+/* Tensors, as a recording has them, and no JSON. */
+static bool is_tensors(const char *path)
+{
+    size_t const length = strlen(path), json = sizeof ".json" - 1;
+    return length < json || strcmp(path + length - json, ".json") != 0;
+}
+
+/* What an engine wrote; NULL: this run is of truth or of a port. */
+static const char *said(const arguments *a)
+{
+    return a->stages ? a->stages : a->logits ? a->logits : a->logprobs;
+}
+
+/* The same, if it is tensors. */
+static const char *recorded(const arguments *a)
+{
+    const char *const path = said(a);
+    return path && (!a->logprobs || is_tensors(path)) ? path : NULL;
+}
+
+/* Which option of those that were given isn't for this run, and why. */
+static bool check_options(const arguments *a)
+{
+    const char *const of_ports = a->dump ? "dump" : a->backend ? "backend" : a->estimate ? "estimate" : NULL;
+    const char *const of_engines = a->numerics ? "numerics" : a->map ? "map" : NULL;
+    const char *const of_stages = a->stages_list ? "stages-list" : NULL;
+    int const several = (a->stages != NULL) + (a->logits != NULL) + (a->logprobs != NULL);
+    if (several > 1) return usage_error("--stages, --logits and --logprobs are one run each: give one of them"), false;
+    if (said(a) && of_ports)
+        return usage_error("--%s doesn't go with what an engine wrote, which is judged as it is", of_ports), false;
+    if (a->stages && a->format)
+        return usage_error("--format doesn't go with --stages: recorded tensors have their own"), false;
+    if (!said(a) && of_engines)
+        return usage_error("--%s is for what an engine wrote: --stages, --logits or --logprobs", of_engines), false;
+    if (!a->stages && of_stages) return usage_error("--%s is for --stages", of_stages), false;
+    return true;
+}
+
 static bool read_arguments(int argc, char **argv, arguments *a, int *code)
 {
     operands rest;
-    *a = (arguments){.timeout = 600};
+    *a = (arguments){.timeout = 600, .band = USUAL_DRAWN};
     if (!options_read(&model_syntax, argc, argv, a, &rest, code)) return false;
     *code = EXIT_USAGE;
     if (rest.count == 0) return usage_error("model needs a checkpoint folder; see verify model --help"), false;
     if (rest.count > 1) return usage_error("model takes one checkpoint folder, '%s' is a second", rest.word[1]), false;
     a->dir = rest.word[0];
-    const char *const unfit = a->dump       ? "dump"
-                              : a->backend  ? "backend"
-                              : a->format   ? "format"
-                              : a->estimate ? "estimate"
-                                            : NULL;
-    if (a->stages && unfit)
-        return usage_error("--%s doesn't go with --stages, which judges what is recorded", unfit), false;
-    const char *const needless = a->numerics ? "numerics" : a->map ? "map" : a->stages_list ? "stages-list" : NULL;
-    if (!a->stages && needless)
-        return usage_error("--%s is for --stages, which judges what is recorded", needless), false;
-    if (!a->tokens && !a->stages)
+    if (!check_options(a)) return false;
+    if (!a->tokens && !recorded(a))
         return usage_error("model needs --tokens=, ids with commas between them, as in --tokens=3,1,4"), false;
     return true;
 }
@@ -378,6 +417,12 @@ static int run_in(const arguments *o, model_run *m, const file_identity *config)
     return EXIT_GOOD;
 }
 
+static int run_logits(const arguments *o, const recording *r, model_run *m)
+{
+    logits_options const logits = {said(o), o->logprobs != NULL, o->numerics, o->map, o->band, o->verbose};
+    return choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r) : EXIT_USAGE;
+}
+
 static int open_and_run(const arguments *o, const recording *r, model_run *m, const file_identity *config)
 {
     complaint why;
@@ -389,7 +434,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
     if (!checkpoint_open(o->dir, &c, &why))
         usage_error("%s", why.text);
     else
-        code = o->stages ? judge_recording(&engine, m, r) : run_in(o, m, config);
+        code = o->stages ? judge_recording(&engine, m, r) : said(o) ? run_logits(o, r, m) : run_in(o, m, config);
     interrupt_watches(NULL);
     checkpoint_close(&c);
     return code;
@@ -424,7 +469,7 @@ int command_model(int argc, char **argv)
     if (!config_open(o.dir, &config, &why)) return usage_error("%s", why.text);
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);
-    bool const good = !o.stages || recording_open(o.stages, &r, &why);
+    bool const good = !recorded(&o) || recording_open(recorded(&o), &r, &why);
     code = good ? run_tokens(&o, &r, &config, &id) : usage_error("%s", why.text);
     recording_close(&r);
     return code;

@@ -53,7 +53,8 @@ static bool read_shape(const reader *r, const json_t *shape, size_t element, saf
 {
     *bytes = element;
     if (!json_is_array(shape)) return refuse_file(&r->to, "tensor %s has no shape", t->name);
-    if (json_array_size(shape) > 4) return refuse_file(&r->to, "tensor %s has more than 4 dimensions", t->name);
+    if (json_array_size(shape) > SAFETENSOR_AXES)
+        return refuse_file(&r->to, "tensor %s has more than %d dimensions", t->name, SAFETENSOR_AXES);
     t->ndim = (int32_t)json_array_size(shape);
     for (int d = 0; d < t->ndim; d++) {
         json_t *const size = json_array_get(shape, (size_t)d);
