@@ -113,6 +113,8 @@ static bool check_options(const arguments *a)
         return usage_error("--format doesn't go with --stages: recorded tensors have their own"), false;
     if (!said(a) && of_engines)
         return usage_error("--%s is for what an engine wrote: --stages, --logits or --logprobs", of_engines), false;
+    if (a->band && (!said(a) || a->stages))
+        return usage_error("--band is for --logits and --logprobs, which draw ports"), false;
     if (!a->stages && of_stages) return usage_error("--%s is for --stages", of_stages), false;
     return true;
 }
@@ -120,7 +122,7 @@ static bool check_options(const arguments *a)
 static bool read_arguments(int argc, char **argv, arguments *a, int *code)
 {
     operands rest;
-    *a = (arguments){.timeout = 600, .band = USUAL_DRAWN};
+    *a = (arguments){.timeout = 600};
     if (!options_read(&model_syntax, argc, argv, a, &rest, code)) return false;
     *code = EXIT_USAGE;
     if (rest.count == 0) return usage_error("model needs a checkpoint folder; see verify model --help"), false;
@@ -419,7 +421,8 @@ static int run_in(const arguments *o, model_run *m, const file_identity *config)
 
 static int run_logits(const arguments *o, const recording *r, model_run *m)
 {
-    logits_options const logits = {said(o), o->logprobs != NULL, o->numerics, o->map, o->band, o->verbose};
+    logits_options const logits = {said(o),   o->logprobs != NULL, o->numerics, o->map, o->band ? o->band : USUAL_DRAWN,
+                                   o->verbose};
     return choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r) : EXIT_USAGE;
 }
 

@@ -2,6 +2,7 @@
 #include "compare_logits.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 int32_t likeliest_of(const double *logprob, int64_t vocabulary)
 {
@@ -81,8 +82,15 @@ static double far_if_none(double v)
     return isnan(v) ? HUGE_VAL : v;
 }
 
-static void compare_row(const logit_truth *t, const listing *l, const double *logprob, const listed_row *row,
-                        logit_figures *out)
+static bool is_broken(const double *logprob, const listed_row *row)
+{
+    for (int64_t i = row->first; i < row->first + row->count; i++)
+        if (isnan(logprob[i])) return true;
+    return false;
+}
+
+static double compare_row(const logit_truth *t, const listing *l, const double *logprob, const listed_row *row,
+                          logit_figures *out)
 {
     const double *const truth = t->logprob + row->row * t->vocabulary;
     double const kl = far_if_none(divergence(truth, l, logprob, row));
@@ -93,11 +101,25 @@ static void compare_row(const logit_truth *t, const listing *l, const double *lo
     if (row == l->row || kl > value[FIGURE_KL_MAX]) value[FIGURE_KL_MAX] = kl, out->worst = row->row;
     value[FIGURE_OFF] = fmax(value[FIGURE_OFF], off);
     out->known += best >= 0;
+    out->broken += is_broken(logprob, row);
     out->agree += best == likeliest_of(truth, t->vocabulary);
+    return kl;
 }
 
-void compare_logits(const logit_truth *truth, const listing *l, const double *logprob, logit_figures *out)
+static int ascending(const void *a, const void *b)
 {
+    double const x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+bool compare_logits(const logit_truth *truth, const listing *l, const double *logprob, logit_figures *out)
+{
+    double *const kl = malloc((size_t)l->rows * sizeof *kl);
     *out = (logit_figures){.value = {0}};
-    for (int64_t r = 0; r < l->rows; r++) compare_row(truth, l, logprob, &l->row[r], out);
+    for (int64_t r = 0; kl && r < l->rows; r++) kl[r] = compare_row(truth, l, logprob, &l->row[r], out);
+    if (kl) qsort(kl, (size_t)l->rows, sizeof *kl, ascending);
+    if (kl) out->value[FIGURE_KL_HALF] = kl[(l->rows - 1) / 2];
+    bool const good = kl != NULL;
+    free(kl);
+    return good;
 }

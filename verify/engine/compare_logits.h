@@ -7,10 +7,11 @@
 
 #include "listing.h"
 
-enum { LIKELIEST = 10, LOGIT_FIGURES = 3 };
+enum { LIKELIEST = 10, LOGIT_FIGURES = 4 };
 
 typedef enum {
-    FIGURE_KL_MEAN, /* over rows, of the divergence from truth in nats; of lists, of its lower bound */
+    FIGURE_KL_HALF, /* at most that in half of the rows: the divergence from truth in nats; of lists, its lower bound */
+    FIGURE_KL_MEAN,
     FIGURE_KL_MAX,
     FIGURE_OFF /* the largest difference of a log-probability: of truth's 10 likeliest ids, or of all that are listed */
 } logit_figure;
@@ -19,6 +20,7 @@ typedef struct {
     double value[LOGIT_FIGURES];
     int64_t agree, known; /* rows whose likeliest id is truth's; rows whose likeliest id is known */
     int64_t worst;        /* the row of the largest divergence */
+    int64_t broken;       /* rows that are no distribution, as one with a NaN */
 } logit_figures;
 
 /* Truth of all rows, (rows, vocabulary), as log-probabilities. */
@@ -27,8 +29,8 @@ typedef struct {
     const double *logprob;
 } logit_truth;
 
-/* Of what is listed; `logprob` is in the place of the list's own. */
-void compare_logits(const logit_truth *truth, const listing *l, const double *logprob, logit_figures *out);
+/* Of what is listed; `logprob` is in the place of the list's own. False: no memory. */
+bool compare_logits(const logit_truth *truth, const listing *l, const double *logprob, logit_figures *out);
 
 /* The log-probabilities of one port, (rows, vocabulary), as an engine that lists the same ids would have told them; `out` has the
  * list's count. */

@@ -32,8 +32,8 @@ static bool read_id(const reader *r, const char *text, int32_t *id)
     bool const number = isdigit((unsigned char)*digits) && strlen(digits) == strspn(digits, "0123456789");
     long long const value = number ? strtoll(digits, NULL, 10) : -1;
     if (!number)
-        return refuse_position(r, "names a token by its text, and ids are needed (vLLM: return_tokens_as_token_ids): ",
-                               text);
+        return refuse_position(
+            r, "names a token by its text, and ids are needed (vLLM: return_tokens_as_token_ids): ", text);
     if (value >= r->p->vocabulary) return refuse_position(r, "has an id that is not below vocab_size: ", text);
     *id = (int32_t)value;
     return true;
@@ -110,7 +110,8 @@ static bool read_triple(reader *r, const json_t *triple, bool own)
 {
     const json_t *const id = json_array_get(triple, 1);
     json_int_t const value = json_is_integer(id) ? json_integer_value(id) : -1;
-    if (value < 0 || value >= r->p->vocabulary) return refuse_position(r, "has an entry that is no [logprob, id, text]", "");
+    if (value < 0 || value >= r->p->vocabulary)
+        return refuse_position(r, "has an entry that is no [logprob, id, text]", "");
     if (own && !check_token(r, (int32_t)value)) return false;
     return json_is_null(json_array_get(triple, 0)) ? own : add(r, (int32_t)value, json_array_get(triple, 0));
 }

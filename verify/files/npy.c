@@ -17,8 +17,8 @@ typedef struct {
 } format;
 
 static const format formats[] = {
-    {"<f4", "F32", DSV3_F32, 4}, {"<f8", "F64", DSV3_F64, 8},  {"<f2", "F16", DSV3_NONE, 2}, {"<i4", "I32", DSV3_I32, 4},
-    {"|u1", "U8", DSV3_U8, 1},   {"<i8", "I64", DSV3_NONE, 8},
+    {"<f4", "F32", DSV3_F32, 4}, {"<f8", "F64", DSV3_F64, 8}, {"<f2", "F16", DSV3_NONE, 2},
+    {"<i4", "I32", DSV3_I32, 4}, {"|u1", "U8", DSV3_U8, 1},   {"<i8", "I64", DSV3_NONE, 8},
 };
 
 bool npy_is(const char *path)
@@ -84,11 +84,13 @@ static bool find_header(const about_file *to, const char *file, size_t size, siz
     const unsigned char *const u = (const unsigned char *)file;
     if (size < MAGIC + 6 || memcmp(file, magic, MAGIC) != 0) return refuse_file(to, "is no file of numpy");
     bool const one = u[MAGIC] == 1;
-    if (u[MAGIC] < 1 || u[MAGIC] > 3) return refuse_file(to, "is of version %d of numpy's format; known are 1 to 3", u[MAGIC]);
+    if (u[MAGIC] < 1 || u[MAGIC] > 3)
+        return refuse_file(to, "is of version %d of numpy's format; known are 1 to 3", u[MAGIC]);
     *at = MAGIC + (one ? 4 : 6);
     *length = (size_t)u[8] | (size_t)u[9] << 8;
     if (!one) *length |= (size_t)u[10] << 16 | (size_t)u[11] << 24;
-    if (*length > MOST_HEADER) return refuse_file(to, "its header has %zu bytes, at most %d are read", *length, MOST_HEADER);
+    if (*length > MOST_HEADER)
+        return refuse_file(to, "its header has %zu bytes, at most %d are read", *length, MOST_HEADER);
     return *length <= size - *at || refuse_file(to, "its header has %zu bytes, and the file %zu", *length, size);
 }
 
