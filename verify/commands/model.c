@@ -1,6 +1,7 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
 #include "engine.h"
 #include "logits.h"
+#include "weights.h"
 #include "model/chain.h"
 #include "model/cost.h"
 #include "model/interrupt.h"
@@ -20,7 +21,7 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format, *stages, *logits, *logprobs, *map, *numerics;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics;
     int band;
     bool estimate, stages_list, diagnose, verbose;
     double timeout;
@@ -40,6 +41,9 @@ static const option options[] = {
      "input_ids"},
     {"--stages-list", OPTION_FLAG, offsetof(arguments, stages_list), NULL,
      "say which stages are recorded, which aren't, and what each lack costs; judge nothing"},
+    {"--weights", OPTION_TEXT, offsetof(arguments, weights), "R",
+     "compare the weights that an engine holds with the checkpoint: equal, moved or rounded by a rule, different, "
+     "missing"},
     {"--logits", OPTION_TEXT, offsetof(arguments, logits), "F",
      "compare an engine's logits, all of a token's, with truth and with ports that are drawn: safetensors or .npy"},
     {"--logprobs", OPTION_TEXT, offsetof(arguments, logprobs), "F",
@@ -69,6 +73,7 @@ static const syntax model_syntax = {
     "                    [--stages-list] [--diagnose] [--verbose]\n"
     "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
     "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
+    "       verify model DIR --weights=R [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
@@ -89,7 +94,7 @@ static bool is_tensors(const char *path)
 /* What an engine wrote; NULL: this run is of truth or of a port. */
 static const char *said(const arguments *a)
 {
-    return a->stages ? a->stages : a->logits ? a->logits : a->logprobs;
+    return a->stages ? a->stages : a->weights ? a->weights : a->logits ? a->logits : a->logprobs;
 }
 
 /* The same, if it is tensors. */
@@ -99,23 +104,41 @@ static const char *recorded(const arguments *a)
     return path && (!a->logprobs || is_tensors(path)) ? path : NULL;
 }
 
-/* Which option of those that were given isn't for this run, and why. */
+/* What a run is of. */
+typedef enum { OF_CHAIN = 1, OF_STAGES = 2, OF_WEIGHTS = 4, OF_TOKENS = 8 } run_kind;
+
+static run_kind kind_of(const arguments *a)
+{
+    return a->stages ? OF_STAGES : a->weights ? OF_WEIGHTS : said(a) ? OF_TOKENS : OF_CHAIN;
+}
+
+/* Every option that was given is for this run, or for every run. */
 static bool check_options(const arguments *a)
 {
-    const char *const of_ports = a->dump ? "dump" : a->backend ? "backend" : a->estimate ? "estimate" : NULL;
-    const char *const of_engines = a->numerics ? "numerics" : a->map ? "map" : NULL;
-    const char *const of_stages = a->stages_list ? "stages-list" : NULL;
-    int const several = (a->stages != NULL) + (a->logits != NULL) + (a->logprobs != NULL);
-    if (several > 1) return usage_error("--stages, --logits and --logprobs are one run each: give one of them"), false;
-    if (said(a) && of_ports)
-        return usage_error("--%s doesn't go with what an engine wrote, which is judged as it is", of_ports), false;
-    if (a->stages && a->format)
-        return usage_error("--format doesn't go with --stages: recorded tensors have their own"), false;
-    if (!said(a) && of_engines)
-        return usage_error("--%s is for what an engine wrote: --stages, --logits or --logprobs", of_engines), false;
-    if (a->band && (!said(a) || a->stages))
-        return usage_error("--band is for --logits and --logprobs, which draw ports"), false;
-    if (!a->stages && of_stages) return usage_error("--%s is for --stages", of_stages), false;
+    static const char chain[] = "truth and ports", tokens[] = "--logits and --logprobs";
+    static const char engine[] = "--stages, --logits and --logprobs";
+    const struct {
+        bool given;
+        const char *name;
+        unsigned kinds;
+        const char *runs;
+    } rows[] = {
+        {a->dump, "dump", OF_CHAIN, chain},
+        {a->backend, "backend", OF_CHAIN, chain},
+        {a->estimate, "estimate", OF_CHAIN, chain},
+        {a->format, "format", OF_CHAIN | OF_TOKENS, "truth, ports, --logits and --logprobs"},
+        {a->numerics, "numerics", OF_STAGES | OF_TOKENS, engine},
+        {a->map, "map", OF_STAGES | OF_TOKENS, engine},
+        {a->stages_list, "stages-list", OF_STAGES, "--stages"},
+        {a->band, "band", OF_TOKENS, tokens},
+        {a->tokens, "tokens", OF_CHAIN | OF_STAGES | OF_TOKENS, "what is computed, and not --weights"},
+    };
+    int const several = (a->stages != NULL) + (a->weights != NULL) + (a->logits != NULL) + (a->logprobs != NULL);
+    if (several > 1)
+        return usage_error("--stages, --weights, --logits and --logprobs are one run each: give one of them"), false;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].given && !(rows[i].kinds & kind_of(a)))
+            return usage_error("--%s is for %s: leave it out", rows[i].name, rows[i].runs), false;
     return true;
 }
 
@@ -437,7 +460,12 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
     if (!checkpoint_open(o->dir, &c, &why))
         usage_error("%s", why.text);
     else
-        code = o->stages ? judge_recording(&engine, m, r) : said(o) ? run_logits(o, r, m) : run_in(o, m, config);
+        switch (kind_of(o)) {
+        case OF_STAGES: code = judge_recording(&engine, m, r); break;
+        case OF_WEIGHTS: code = judge_weights(&c, m->config, r, o->verbose); break;
+        case OF_TOKENS: code = run_logits(o, r, m); break;
+        case OF_CHAIN: code = run_in(o, m, config); break;
+        }
     interrupt_watches(NULL);
     checkpoint_close(&c);
     return code;
@@ -446,6 +474,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
 static int run_tokens(const arguments *o, const recording *r, const dsv3_config *config, const file_identity *id)
 {
     model_run m = {.config = config, .diagnose = o->diagnose};
+    if (kind_of(o) == OF_WEIGHTS) return open_and_run(o, r, &m, id);
     int32_t *const tokens = o->tokens ? read_tokens(o->tokens, config->vocab_size, &m.n_tokens)
                                       : recorded_tokens(r, config->vocab_size, &m.n_tokens);
     if (!tokens) return EXIT_USAGE;
