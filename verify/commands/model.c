@@ -76,8 +76,8 @@ static const syntax model_syntax = {
     "       verify model DIR --weights=R [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
-    "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
-    "certified radii. With a backend, runs the model through its ops and judges every stage;\n"
+    "index with shards; f32, bf16, f16, FP8 with weight_scale_inv; MTP modules) stage by stage\n"
+    "with certified radii. With a backend, runs the model through its ops and judges every stage;\n"
     "one that it doesn't do is skipped, and the truth goes on in its place. With --stages judges\n"
     "what a running engine recorded, each stage given the engine's own values (docs/engines.md).\n",
     options,

@@ -17,7 +17,7 @@ typedef struct {
 } format;
 
 static const format formats[] = {
-    {"<f4", "F32", DSV3_F32, 4}, {"<f8", "F64", DSV3_F64, 8}, {"<f2", "F16", DSV3_NONE, 2},
+    {"<f4", "F32", DSV3_F32, 4}, {"<f8", "F64", DSV3_F64, 8}, {"<f2", "F16", DSV3_F16, 2},
     {"<i4", "I32", DSV3_I32, 4}, {"|u1", "U8", DSV3_U8, 1},   {"<i8", "I64", DSV3_NONE, 8},
 };
 

@@ -15,7 +15,7 @@ enum {
 
 typedef struct {
     char name[128];
-    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F16 */
+    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't read, such as F8_E5M2 */
     int32_t ndim;
     int64_t shape[SAFETENSOR_AXES];
     const void *data; /* inside the file map; aligned to nothing */

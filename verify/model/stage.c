@@ -46,7 +46,7 @@ static unsigned formats_of(const stage *s, const tensor_info *t)
 {
     if (strstr(t->name, "weight_scale_inv") || strstr(t->name, "bias")) return DTYPE_BIT(DSV3_F32);
     if (t->dtype == DSV3_F8_E4M3 || s->m->judged) return DTYPE_BIT(t->dtype);
-    return DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16);
+    return DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16) | DTYPE_BIT(DSV3_F16);
 }
 
 /* One weight, as the checkpoint has it. */

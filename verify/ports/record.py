@@ -20,6 +20,15 @@ def tensors_in(value):
     return [tensor for item in inner for tensor in tensors_in(item)]
 
 
+def write(path, tensors):
+    header, at = {}, 0
+    for name, t in tensors.items():
+        header[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at := at + t.nbytes]}
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text := json.dumps(header).encode())) + text)
+        f.writelines(t.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() for t in tensors.values())
+
+
 class Recorder:
     def __init__(self, model):
         self.kept, self.calls, self.undo, self.model = {}, {}, [], model
@@ -52,9 +61,4 @@ class Recorder:
         for n, layer in enumerate(getattr(cache, "layers", ())):
             self.kept |= {f"cache.{n}.keys": layer.keys[0, 0].contiguous(), f"cache.{n}.values": layer.values[0, 0].contiguous()}
         weights = {"weight:" + name: t for name, t in self.model.state_dict().items() if t.dtype in FORMATS}
-        header, at, kept = {}, 0, weights if ids is None else self.kept | {"input_ids": ids.cpu().flatten()}
-        for name, t in kept.items():
-            header[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at := at + t.nbytes]}
-        with open(path, "wb") as f:
-            f.write(struct.pack("<Q", len(text := json.dumps(header).encode())) + text)
-            f.writelines(t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in kept.values())
+        write(path, weights if ids is None else self.kept | {"input_ids": ids.cpu().flatten()})
