@@ -216,7 +216,8 @@ typedef enum {
     DSV3_I32 = 4,     /* signed 32-bit integer: positions, indices, lengths */
     DSV3_U8 = 5,      /* bytes that hold several formats, or exponents: each op says which */
     DSV3_F64 = 6,     /* IEEE binary64: the reference's own stages; no port is given one */
-    DSV3_DTYPES = 7   /* number of formats */
+    DSV3_F16 = 7,     /* IEEE binary16: of checkpoints and recordings; no port is given one */
+    DSV3_DTYPES = 8   /* number of formats */
 } dsv3_dtype;
 
 enum { DSV3_MAX_NDIM = 4 };

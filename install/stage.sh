@@ -45,7 +45,7 @@ put 644 "$build"/cases/*.txt lib/dsv3/cases
 put 644 "$build/perf.txt" "$build/layer.txt" "$build/exact.txt" "$build/peers.txt" lib/dsv3
 put 755 "$build"/bin/ptx2c lib/dsv3/bin
 put 755 "$build/ports/plain.so" "$build/ports/openblas.so" "$build/ports/onednn.so" lib/dsv3/ports
-put 644 verify/ports/dsv3_port.py lib/dsv3/ports
+put 644 verify/ports/dsv3_port.py verify/ports/record.py verify/ports/convert.py lib/dsv3/ports
 put 644 verify/ports/plain/*.[ch] lib/dsv3/ports/plain
 put 644 "$build"/ports/cuda/*.[ho] "$build/ports/cuda/launch.awk" verify/ports/cuda/rmsnorm.* lib/dsv3/ports/cuda
 put 755 "$build/ports/cuda/port.sh" lib/dsv3/ports/cuda

@@ -24,6 +24,7 @@ static const format formats[DSV3_DTYPES] = {
     [DSV3_I32] = {"i32", 4, 31, 30, 0x7fffffff, 0, 0},
     [DSV3_U8] = {"u8", 1, 8, 7, 255, 0, 0},
     [DSV3_F64] = {"f64", 8, 53, -1022, DBL_MAX, 1023, 52},
+    [DSV3_F16] = {"f16", 2, 11, -14, 65504, 15, 10},
 };
 
 size_t ref_dtype_size(dsv3_dtype d)

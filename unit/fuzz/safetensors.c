@@ -7,7 +7,7 @@ static void check_tensor(const safetensor *t, const uint8_t *data, size_t size)
 {
     const uint8_t *const from = t->data;
     REQUIRE(from >= data + 8 && from <= data + size && t->bytes <= (size_t)(data + size - from));
-    REQUIRE(t->ndim >= 0 && t->ndim <= 4 && strlen(t->name) < sizeof t->name);
+    REQUIRE(t->ndim >= 0 && t->ndim <= SAFETENSOR_AXES && strlen(t->name) < sizeof t->name);
     size_t elements = 1;
     for (int d = 0; d < t->ndim; d++) REQUIRE(!__builtin_mul_overflow(elements, (size_t)t->shape[d], &elements));
     REQUIRE(t->dtype == DSV3_NONE || elements * ref_dtype_size(t->dtype) == t->bytes);

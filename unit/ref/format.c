@@ -56,6 +56,7 @@ static void check_all_codes(dsv3_dtype d, uint32_t codes)
 Test(format, every_code_round_trips)
 {
     check_all_codes(DSV3_BF16, 1u << 16);
+    check_all_codes(DSV3_F16, 1u << 16);
     check_all_codes(DSV3_F8_E4M3, 1u << 8);
 }
 
@@ -67,17 +68,40 @@ Test(format, published_codes)
         double v;
         uint32_t code;
     } rows[] = {
-        {DSV3_F8_E4M3, 0x1p-10, 0x00},       {DSV3_F8_E4M3, 3 * 0x1p-10, 0x02},
-        {DSV3_F8_E4M3, 15 * 0x1p-10, 0x08},  {DSV3_F8_E4M3, 17.0 / 16, 0x38},
-        {DSV3_F8_E4M3, 19.0 / 16, 0x3a},     {DSV3_F8_E4M3, 21.0 / 16, 0x3a},
-        {DSV3_F8_E4M3, 0.1, 0x1d},           {DSV3_F8_E4M3, -1.0 / 3, 0xab},
-        {DSV3_F8_E4M3, 248, 0x78},           {DSV3_F8_E4M3, 432, 0x7e},
-        {DSV3_F8_E4M3, 464, 0x7e},           {DSV3_F8_E4M3, 464.1, 0x7e},
-        {DSV3_F8_E4M3, -1000, 0xfe},         {DSV3_F8_E4M3, 0x1p-9, 0x01},
-        {DSV3_F8_E4M3, 0x1p-6, 0x08},        {DSV3_F8_E4M3, 416, 0x7d},
-        {DSV3_F8_E4M3, -0.0, 0x80},          {DSV3_BF16, 1 + 0x1p-8, 0x3f80},
-        {DSV3_BF16, 1 + 3 * 0x1p-8, 0x3f82}, {DSV3_BF16, 1 + 0x1p-8 + 0x1p-20, 0x3f81},
+        {DSV3_F8_E4M3, 0x1p-10, 0x00},
+        {DSV3_F8_E4M3, 3 * 0x1p-10, 0x02},
+        {DSV3_F8_E4M3, 15 * 0x1p-10, 0x08},
+        {DSV3_F8_E4M3, 17.0 / 16, 0x38},
+        {DSV3_F8_E4M3, 19.0 / 16, 0x3a},
+        {DSV3_F8_E4M3, 21.0 / 16, 0x3a},
+        {DSV3_F8_E4M3, 0.1, 0x1d},
+        {DSV3_F8_E4M3, -1.0 / 3, 0xab},
+        {DSV3_F8_E4M3, 248, 0x78},
+        {DSV3_F8_E4M3, 432, 0x7e},
+        {DSV3_F8_E4M3, 464, 0x7e},
+        {DSV3_F8_E4M3, 464.1, 0x7e},
+        {DSV3_F8_E4M3, -1000, 0xfe},
+        {DSV3_F8_E4M3, 0x1p-9, 0x01},
+        {DSV3_F8_E4M3, 0x1p-6, 0x08},
+        {DSV3_F8_E4M3, 416, 0x7d},
+        {DSV3_F8_E4M3, -0.0, 0x80},
+        {DSV3_BF16, 1 + 0x1p-8, 0x3f80},
+        {DSV3_BF16, 1 + 3 * 0x1p-8, 0x3f82},
+        {DSV3_BF16, 1 + 0x1p-8 + 0x1p-20, 0x3f81},
         {DSV3_BF16, 1e39, 0x7f80},
+        {DSV3_F16, 1, 0x3c00},
+        {DSV3_F16, -2, 0xc000},
+        {DSV3_F16, 65504, 0x7bff},
+        {DSV3_F16, 65519.999, 0x7bff},
+        {DSV3_F16, 65520, 0x7c00},
+        {DSV3_F16, 0x1p-14, 0x0400},
+        {DSV3_F16, 0x1p-24, 0x0001},
+        {DSV3_F16, 0x1p-25, 0x0000},
+        {DSV3_F16, 0x1.8p-24, 0x0002},
+        {DSV3_F16, 1.0 / 3, 0x3555},
+        {DSV3_F16, 1 + 0x1p-11, 0x3c00},
+        {DSV3_F16, 1 + 3 * 0x1p-11, 0x3c02},
+        {DSV3_F16, -0.0, 0x8000},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         cr_expect(encode_value(rows[i].d, rows[i].v) == rows[i].code, "%s %g is 0x%x, not 0x%x",

@@ -39,7 +39,7 @@ static bool item_of(const tensor_info *t, void *data, bool widened, safetensor *
     bool const wide = widened && is_narrow(t->dtype);
     *s = (safetensor){.dtype = t->dtype, .ndim = t->ndim, .data = data, .bytes = t->bytes};
     snprintf(s->name, sizeof s->name, "%s", t->name);
-    memcpy(s->shape, t->shape, sizeof s->shape);
+    memcpy(s->shape, t->shape, sizeof t->shape);
     if (!wide) return true;
     s->dtype = DSV3_F32;
     s->bytes = (size_t)t->count * sizeof(float);

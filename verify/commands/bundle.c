@@ -41,7 +41,7 @@ static bool add_doubles(safetensor *item, int64_t *count, const tensor_info *t, 
     safetensor *const s = &item[(*count)++];
     *s = (safetensor){.dtype = DSV3_F64, .ndim = t->ndim, .data = values, .bytes = (size_t)t->count * sizeof *values};
     snprintf(s->name, sizeof s->name, "%s.%s", t->name, suffix);
-    memcpy(s->shape, t->shape, sizeof s->shape);
+    memcpy(s->shape, t->shape, sizeof t->shape);
     return true;
 }
 

@@ -159,13 +159,13 @@ static int list_recording(const engine_run *e)
 
 /* ---- the command ---- */
 
-static bool read_sections(const char *value, sections *s)
+bool read_sections(const char *value, sections *s, complaint *why)
 {
     given_numerics given;
-    complaint why;
-    if (!read_numerics_option(value, &given, &why)) return usage_error("%s", why.text), false;
-    if (sections_read(given.text, s, &why)) return true;
-    return usage_error("%s%s%s", given.file ? given.file : "", given.file ? ": " : "", why.text), false;
+    complaint cause;
+    if (!read_numerics_option(value, &given, why)) return false;
+    if (sections_read(given.text, s, &cause)) return true;
+    return refuse(why, "%s%s%s", given.file ? given.file : "", given.file ? ": " : "", cause.text);
 }
 
 int judge_recording(const engine_options *o, const model_run *m, const recording *r)
@@ -181,7 +181,9 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
         usage_error("%s", why.text);
     } else if (o->list) {
         code = list_recording(&e);
-    } else if (check_tokens(m, r) && read_sections(o->numerics, numerics)) {
+    } else if (!read_sections(o->numerics, numerics, &why)) {
+        usage_error("%s", why.text);
+    } else if (check_tokens(m, r)) {
         bool const good = judge_rows(&e, &why);
         code = finish(&p, good, &why);
     }

@@ -1,5 +1,7 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
 #include "engine.h"
+#include "logits.h"
+#include "weights.h"
 #include "model/chain.h"
 #include "model/cost.h"
 #include "model/interrupt.h"
@@ -19,7 +21,8 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format, *stages, *map, *numerics;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics;
+    int band;
     bool estimate, stages_list, diagnose, verbose;
     double timeout;
 } arguments;
@@ -38,6 +41,15 @@ static const option options[] = {
      "input_ids"},
     {"--stages-list", OPTION_FLAG, offsetof(arguments, stages_list), NULL,
      "say which stages are recorded, which aren't, and what each lack costs; judge nothing"},
+    {"--weights", OPTION_TEXT, offsetof(arguments, weights), "R",
+     "compare the weights that an engine holds with the checkpoint: equal, moved or rounded by a rule, different, "
+     "missing"},
+    {"--logits", OPTION_TEXT, offsetof(arguments, logits), "F",
+     "compare an engine's logits, all of a token's, with truth and with ports that are drawn: safetensors or .npy"},
+    {"--logprobs", OPTION_TEXT, offsetof(arguments, logprobs), "F",
+     "the same of the likeliest tokens, as JSON of vLLM, SGLang or OpenAI's interface has them"},
+    {"--band", OPTION_WHOLE, offsetof(arguments, band), "N", "so many ports are drawn for that; default 32",
+     FEWEST_DRAWN, MOST_DRAWN},
     {"--map", OPTION_TEXT, offsetof(arguments, map), "M",
      "the engine's names of our stages: transformers, or a file of rules (docs/engines.md)"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
@@ -59,15 +71,76 @@ static const syntax model_syntax = {
     "                    [--verbose]\n"
     "       verify model DIR --stages=R [--map=M] [--tokens=3,1,4] [--numerics=T]\n"
     "                    [--stages-list] [--diagnose] [--verbose]\n"
+    "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
+    "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
+    "       verify model DIR --weights=R [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
-    "index with shards; f32, bf16, FP8 with weight_scale_inv; MTP modules) stage by stage with\n"
-    "certified radii. With a backend, runs the model through its ops and judges every stage;\n"
+    "index with shards; f32, bf16, f16, FP8 with weight_scale_inv; MTP modules) stage by stage\n"
+    "with certified radii. With a backend, runs the model through its ops and judges every stage;\n"
     "one that it doesn't do is skipped, and the truth goes on in its place. With --stages judges\n"
     "what a running engine recorded, each stage given the engine's own values (docs/engines.md).\n",
     options,
     "Each stage's input is the binary64 rounding of the centre before it; its radius is proven\n"
     "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n"};
+
+/* Tensors, as a recording has them, and no JSON. */
+static bool is_tensors(const char *path)
+{
+    size_t const length = strlen(path), json = sizeof ".json" - 1;
+    return length < json || strcmp(path + length - json, ".json") != 0;
+}
+
+/* What an engine wrote; NULL: this run is of truth or of a port. */
+static const char *said(const arguments *a)
+{
+    return a->stages ? a->stages : a->weights ? a->weights : a->logits ? a->logits : a->logprobs;
+}
+
+/* The same, if it is tensors. */
+static const char *recorded(const arguments *a)
+{
+    const char *const path = said(a);
+    return path && (!a->logprobs || is_tensors(path)) ? path : NULL;
+}
+
+/* What a run is of. */
+typedef enum { OF_CHAIN = 1, OF_STAGES = 2, OF_WEIGHTS = 4, OF_TOKENS = 8 } run_kind;
+
+static run_kind kind_of(const arguments *a)
+{
+    return a->stages ? OF_STAGES : a->weights ? OF_WEIGHTS : said(a) ? OF_TOKENS : OF_CHAIN;
+}
+
+/* Every option that was given is for this run, or for every run. */
+static bool check_options(const arguments *a)
+{
+    static const char chain[] = "truth and ports", tokens[] = "--logits and --logprobs";
+    static const char engine[] = "--stages, --logits and --logprobs";
+    const struct {
+        bool given;
+        const char *name;
+        unsigned kinds;
+        const char *runs;
+    } rows[] = {
+        {a->dump, "dump", OF_CHAIN, chain},
+        {a->backend, "backend", OF_CHAIN, chain},
+        {a->estimate, "estimate", OF_CHAIN, chain},
+        {a->format, "format", OF_CHAIN | OF_TOKENS, "truth, ports, --logits and --logprobs"},
+        {a->numerics, "numerics", OF_STAGES | OF_TOKENS, engine},
+        {a->map, "map", OF_STAGES | OF_TOKENS, engine},
+        {a->stages_list, "stages-list", OF_STAGES, "--stages"},
+        {a->band, "band", OF_TOKENS, tokens},
+        {a->tokens, "tokens", OF_CHAIN | OF_STAGES | OF_TOKENS, "what is computed, and not --weights"},
+    };
+    int const several = (a->stages != NULL) + (a->weights != NULL) + (a->logits != NULL) + (a->logprobs != NULL);
+    if (several > 1)
+        return usage_error("--stages, --weights, --logits and --logprobs are one run each: give one of them"), false;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].given && !(rows[i].kinds & kind_of(a)))
+            return usage_error("--%s is for %s: leave it out", rows[i].name, rows[i].runs), false;
+    return true;
+}
 
 static bool read_arguments(int argc, char **argv, arguments *a, int *code)
 {
@@ -78,17 +151,8 @@ static bool read_arguments(int argc, char **argv, arguments *a, int *code)
     if (rest.count == 0) return usage_error("model needs a checkpoint folder; see verify model --help"), false;
     if (rest.count > 1) return usage_error("model takes one checkpoint folder, '%s' is a second", rest.word[1]), false;
     a->dir = rest.word[0];
-    const char *const unfit = a->dump       ? "dump"
-                              : a->backend  ? "backend"
-                              : a->format   ? "format"
-                              : a->estimate ? "estimate"
-                                            : NULL;
-    if (a->stages && unfit)
-        return usage_error("--%s doesn't go with --stages, which judges what is recorded", unfit), false;
-    const char *const needless = a->numerics ? "numerics" : a->map ? "map" : a->stages_list ? "stages-list" : NULL;
-    if (!a->stages && needless)
-        return usage_error("--%s is for --stages, which judges what is recorded", needless), false;
-    if (!a->tokens && !a->stages)
+    if (!check_options(a)) return false;
+    if (!a->tokens && !recorded(a))
         return usage_error("model needs --tokens=, ids with commas between them, as in --tokens=3,1,4"), false;
     return true;
 }
@@ -378,6 +442,13 @@ static int run_in(const arguments *o, model_run *m, const file_identity *config)
     return EXIT_GOOD;
 }
 
+static int run_logits(const arguments *o, const recording *r, model_run *m)
+{
+    logits_options const logits = {said(o),   o->logprobs != NULL, o->numerics, o->map, o->band ? o->band : USUAL_DRAWN,
+                                   o->verbose};
+    return choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r) : EXIT_USAGE;
+}
+
 static int open_and_run(const arguments *o, const recording *r, model_run *m, const file_identity *config)
 {
     complaint why;
@@ -389,7 +460,12 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
     if (!checkpoint_open(o->dir, &c, &why))
         usage_error("%s", why.text);
     else
-        code = o->stages ? judge_recording(&engine, m, r) : run_in(o, m, config);
+        switch (kind_of(o)) {
+        case OF_STAGES: code = judge_recording(&engine, m, r); break;
+        case OF_WEIGHTS: code = judge_weights(&c, m->config, r, o->verbose); break;
+        case OF_TOKENS: code = run_logits(o, r, m); break;
+        case OF_CHAIN: code = run_in(o, m, config); break;
+        }
     interrupt_watches(NULL);
     checkpoint_close(&c);
     return code;
@@ -398,6 +474,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
 static int run_tokens(const arguments *o, const recording *r, const dsv3_config *config, const file_identity *id)
 {
     model_run m = {.config = config, .diagnose = o->diagnose};
+    if (kind_of(o) == OF_WEIGHTS) return open_and_run(o, r, &m, id);
     int32_t *const tokens = o->tokens ? read_tokens(o->tokens, config->vocab_size, &m.n_tokens)
                                       : recorded_tokens(r, config->vocab_size, &m.n_tokens);
     if (!tokens) return EXIT_USAGE;
@@ -424,7 +501,7 @@ int command_model(int argc, char **argv)
     if (!config_open(o.dir, &config, &why)) return usage_error("%s", why.text);
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);
-    bool const good = !o.stages || recording_open(o.stages, &r, &why);
+    bool const good = !recorded(&o) || recording_open(recorded(&o), &r, &why);
     code = good ? run_tokens(&o, &r, &config, &id) : usage_error("%s", why.text);
     recording_close(&r);
     return code;

@@ -31,10 +31,12 @@ static dsv3_dtype format_of(const row_work *k)
         values_look(k->recorded[i], &seen);
         if (k->beside[i]) values_look(k->beside[i], &seen);
     }
-    if (seen.f64 && !seen.f32 && !seen.bf16 && !seen.upcast) return DSV3_F64;
     bool const narrow = seen.bf16 || seen.upcast;
-    return seen.f32 || seen.f64 || !narrow ? DSV3_F32 : DSV3_BF16;
+    if (seen.f64 && !seen.f32 && !seen.f16 && !narrow) return DSV3_F64;
+    return seen.f32 || seen.f64 || seen.f16 || !narrow ? DSV3_F32 : DSV3_BF16;
 }
+
+static const char f16_words[] = "is F16, and results in F16 aren't judged: what is made of it is";
 
 /* An output that the engine kept in fewer bits than the stage has was rounded once more than a stage is. */
 static bool give_narrow(row_work *k, dsv3_dtype format)
@@ -42,9 +44,11 @@ static bool give_narrow(row_work *k, dsv3_dtype format)
     bool good = true;
     for (int i = 0; i < k->slots; i++) {
         bool const wide = format == DSV3_F32 || has_own_format(&k->row->slots[i]);
-        if (k->role[i] != ROLE_JUDGED || !wide || k->recorded[i]->dtype != DSV3_BF16) continue;
+        if (k->role[i] != ROLE_JUDGED || !wide) continue;
+        bool const half = values_are_f16(k->recorded[i]);
+        if (!half && k->recorded[i]->dtype != DSV3_BF16) continue;
         k->role[i] = ROLE_GIVEN;
-        good = good && work_postpone(k->w, k->name[i], "is BF16 where its stage is F32");
+        good = good && work_postpone(k->w, k->name[i], half ? f16_words : "is BF16 where its stage is F32");
     }
     return good;
 }

@@ -1,6 +1,8 @@
 /* See recording.h. */
 #include "recording.h"
 
+#include "files/npy.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +17,8 @@ static bool add_file(recording *r, const char *path, complaint *why)
     safetensors *const more = realloc(r->file, ((size_t)r->files + 1) * sizeof *more);
     if (!more) return refuse(why, "no memory for %s", path);
     r->file = more;
-    if (!safetensors_open(path, &r->file[r->files], why)) return false;
+    safetensors *const file = &r->file[r->files];
+    if (!(npy_is(path) ? npy_open(path, file, why) : safetensors_open(path, file, why))) return false;
     r->count += r->file[r->files++].count;
     return true;
 }
@@ -27,18 +30,20 @@ static bool is_safetensors(const char *name)
     return length >= sizeof end && !strcmp(name + length - (sizeof end - 1), end);
 }
 
-static int only_safetensors(const struct dirent *e)
+static int only_recorded(const struct dirent *e)
 {
-    return is_safetensors(e->d_name);
+    return is_safetensors(e->d_name) || npy_is(e->d_name);
 }
 
 static bool add_folder(recording *r, const char *path, complaint *why)
 {
     struct dirent **entry;
-    int const n = scandir(path, &entry, only_safetensors, alphasort);
+    int const n = scandir(path, &entry, only_recorded, alphasort);
     if (n < 0) return refuse(why, "%s: %s", path, strerror(errno));
     bool good = n <= MOST_FILES || refuse(why, "%s: has %d files, at most %d are read", path, n, MOST_FILES);
-    if (n == 0) good = refuse(why, "%s: holds no file NAME.safetensors; what an engine recorded is such a file", path);
+    if (n == 0)
+        good =
+            refuse(why, "%s: holds no file NAME.safetensors or NAME.npy; what an engine recorded is such a file", path);
     for (int i = 0; i < n; i++) {
         char name[4400];
         snprintf(name, sizeof name, "%s/%s", path, entry[i]->d_name);

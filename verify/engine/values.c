@@ -55,13 +55,26 @@ static bool is_number_of(double v, dsv3_dtype format)
     return isnan(v) || ref_round(format, v) == v;
 }
 
-void values_look(const safetensor *t, formats_seen *seen)
+/* All numbers of an F32 tensor are of a narrower format. */
+static bool is_upcast(const safetensor *t, dsv3_dtype format)
 {
     bool narrow = t->dtype == DSV3_F32;
     int64_t const count = count_of(t);
-    for (int64_t i = 0; narrow && i < count; i++) narrow = is_number_of(number_at(t, i), DSV3_BF16);
+    for (int64_t i = 0; narrow && i < count; i++) narrow = is_number_of(number_at(t, i), format);
+    return narrow;
+}
+
+bool values_are_f16(const safetensor *t)
+{
+    return t->dtype == DSV3_F16 || (is_upcast(t, DSV3_F16) && !is_upcast(t, DSV3_BF16));
+}
+
+void values_look(const safetensor *t, formats_seen *seen)
+{
+    bool const narrow = is_upcast(t, DSV3_BF16), half = values_are_f16(t);
     seen->upcast |= narrow;
-    seen->f32 |= t->dtype == DSV3_F32 && !narrow;
+    seen->f16 |= half;
+    seen->f32 |= t->dtype == DSV3_F32 && !narrow && !half;
     seen->f64 |= t->dtype == DSV3_F64;
     seen->bf16 |= t->dtype == DSV3_BF16;
 }
@@ -69,10 +82,10 @@ void values_look(const safetensor *t, formats_seen *seen)
 static bool check_format(const safetensor *t, dsv3_dtype format, complaint *why)
 {
     bool const index = t->dtype == DSV3_I32 || is_i64(t);
-    bool const real = t->dtype == DSV3_F32 || t->dtype == DSV3_BF16 || t->dtype == DSV3_F64;
+    bool const real = t->dtype == DSV3_F32 || t->dtype == DSV3_BF16 || t->dtype == DSV3_F16 || t->dtype == DSV3_F64;
     if (format == DSV3_I32 ? index : real) return true;
     return refuse(why, "%s is %s, and %s is wanted", t->name, safetensor_format(t),
-                  format == DSV3_I32 ? "I32 or I64" : "F32, BF16 or F64");
+                  format == DSV3_I32 ? "I32 or I64" : "F32, BF16, F16 or F64");
 }
 
 static bool check_value(const safetensor *t, int64_t i, double v, const values_wanted *w, complaint *why)

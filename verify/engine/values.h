@@ -6,11 +6,14 @@
 
 /* What can be said of the formats of some tensors. */
 typedef struct {
-    bool f64, f32, bf16; /* there is one of this format; an F32 whose values are all of BF16 counts as `upcast` */
-    bool upcast;
+    bool f64, f32, bf16, f16; /* there is one of this format */
+    bool upcast; /* an F32 whose values are all of BF16 counts as this; one whose values are all of F16 as f16 */
 } formats_seen;
 
 void values_look(const safetensor *t, formats_seen *seen);
+
+/* Were its numbers rounded to F16? */
+bool values_are_f16(const safetensor *t);
 
 /* What a stage wants of a tensor: rows x columns of a format. */
 typedef struct {

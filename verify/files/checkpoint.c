@@ -361,6 +361,7 @@ static not_finite not_finite_of(dsv3_dtype d)
     switch (d) {
     case DSV3_F32: return (not_finite){0x7f8000007f800000, 0x0080000000800000, 0x8000000080000000};
     case DSV3_BF16: return (not_finite){0x7f807f807f807f80, 0x0080008000800080, 0x8000800080008000};
+    case DSV3_F16: return (not_finite){0x7c007c007c007c00, 0x0400040004000400, 0x8000800080008000};
     case DSV3_F8_E4M3: return (not_finite){0x7f7f7f7f7f7f7f7f, 0x0101010101010101, 0x8080808080808080};
     default: return (not_finite){0, 0, 0};
     }

@@ -20,7 +20,7 @@ typedef struct {
 /* What the format knows; the ones that are no dsv3_dtype are read past. */
 static const format formats[] = {
     {"F32", DSV3_F32, 4},  {"BF16", DSV3_BF16, 2}, {"F8_E4M3", DSV3_F8_E4M3, 1}, {"I32", DSV3_I32, 4},
-    {"U8", DSV3_U8, 1},    {"F64", DSV3_F64, 8},   {"F16", DSV3_NONE, 2},        {"I64", DSV3_NONE, 8},
+    {"U8", DSV3_U8, 1},    {"F64", DSV3_F64, 8},   {"F16", DSV3_F16, 2},         {"I64", DSV3_NONE, 8},
     {"I16", DSV3_NONE, 2}, {"I8", DSV3_NONE, 1},   {"BOOL", DSV3_NONE, 1},       {"F8_E5M2", DSV3_NONE, 1},
     {"U64", DSV3_NONE, 8}, {"U32", DSV3_NONE, 4},  {"U16", DSV3_NONE, 2},
 };
@@ -53,7 +53,8 @@ static bool read_shape(const reader *r, const json_t *shape, size_t element, saf
 {
     *bytes = element;
     if (!json_is_array(shape)) return refuse_file(&r->to, "tensor %s has no shape", t->name);
-    if (json_array_size(shape) > 4) return refuse_file(&r->to, "tensor %s has more than 4 dimensions", t->name);
+    if (json_array_size(shape) > SAFETENSOR_AXES)
+        return refuse_file(&r->to, "tensor %s has more than %d dimensions", t->name, SAFETENSOR_AXES);
     t->ndim = (int32_t)json_array_size(shape);
     for (int d = 0; d < t->ndim; d++) {
         json_t *const size = json_array_get(shape, (size_t)d);

@@ -8,13 +8,16 @@
 #include "dsv3.h"
 #include "file_map.h"
 
-enum { SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000 }; /* bytes, as in Hugging Face's library */
+enum {
+    SAFETENSORS_MAX_HEADER = 100 * 1000 * 1000, /* bytes, as in Hugging Face's library */
+    SAFETENSOR_AXES = 8
+};
 
 typedef struct {
     char name[128];
-    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't judge, such as F16 */
+    dsv3_dtype dtype; /* DSV3_NONE: a format that the harness doesn't read, such as F8_E5M2 */
     int32_t ndim;
-    int64_t shape[4];
+    int64_t shape[SAFETENSOR_AXES];
     const void *data; /* inside the file map; aligned to nothing */
     size_t bytes;
     const char *format; /* as the file says it; NULL: no file has said it */

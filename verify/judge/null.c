@@ -24,8 +24,7 @@ static double written_by(const null_output *t, int k, double v)
     return t->idle && k % 2 ? ref_truncate(t->dtype, v) : null_written(t, v);
 }
 
-/* Is the last rounding of the tensor of that name declared to be one toward zero? */
-static bool truncates(const problem *p, const ref_numerics *n, const char *name)
+bool output_truncates(const problem *p, const ref_numerics *n, const char *name)
 {
     char point[64];
     for (int i = 0; ref_point(i); i++) {
@@ -43,7 +42,7 @@ static void list_outputs(const problem *p, const ref_numerics *n, null_ports *nu
         const tensor_info *const t = &p->tensor[i];
         out += t->row->kind == TENSOR_OUT;
         if (!has_numbers(t)) continue;
-        bool const cut = truncates(p, n, t->name), idle = cut && t->dtype == DSV3_F32 && n->acc.bits <= 24;
+        bool const cut = output_truncates(p, n, t->name), idle = cut && t->dtype == DSV3_F32 && n->acc.bits <= 24;
         null->output[null->outputs++] = (null_output){i, out - 1, null->n, t->count, t->dtype, cut && !idle, idle};
         null->n += p->tensor[i].count;
     }

@@ -19,6 +19,9 @@ typedef struct {
     bool idle;      /* which does nothing where sums are binary32 numbers already: half of the ports truncate */
 } null_output;
 
+/* Is the last rounding of the output of that name declared to be one toward zero? */
+bool output_truncates(const problem *p, const ref_numerics *n, const char *name);
+
 /* What a port with such an output writes of a number. */
 double null_written(const null_output *t, double v);
 

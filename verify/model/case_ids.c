@@ -9,13 +9,13 @@ static const char *format_name(const model_run *m)
     return ref_dtype_name(m->format == DSV3_F64 ? DSV3_F32 : m->format);
 }
 
-/* Format of a module's projections in the checkpoint, "" when the tensor is missing: opening it says so. */
+/* Format of a module's projections in the checkpoint, where a case can have it; opening the tensor says what is wrong with it. */
 static const char *weights_format(const model_run *m, const char *module, const char *leaf)
 {
     char name[ID];
     snprintf(name, sizeof name, "%s.%s", module, leaf);
     const safetensor *const t = checkpoint_find(m->weights, name);
-    return t && t->dtype ? ref_dtype_name(t->dtype) : format_name(m);
+    return t && t->dtype && t->dtype != DSV3_F16 ? ref_dtype_name(t->dtype) : format_name(m);
 }
 
 void id_of_embed(const model_run *m, int64_t rows, char id[ID])

@@ -117,6 +117,14 @@ static bool run_mtp(const model_run *m, int64_t k, void **hidden, complaint *why
     return good && dump_finish_part(m->outputs, why);
 }
 
+bool model_run_main(const model_run *m, complaint *why)
+{
+    void *hidden = NULL;
+    bool const good = run_main(m, &hidden, why);
+    free(hidden);
+    return good;
+}
+
 bool model_run_all(const model_run *m, complaint *why)
 {
     void *hidden = NULL;

@@ -13,4 +13,7 @@
  * malformed, no memory, or the port could not go on), everything finished is in m->outputs. */
 bool model_run_all(const model_run *m, complaint *why);
 
+/* The same without MTP modules. */
+bool model_run_main(const model_run *m, complaint *why);
+
 #endif

@@ -2,6 +2,7 @@
 #include "stage.h"
 
 #include "judge/enclose.h"
+#include "judge/null.h"
 #include "verdict.h"
 #include "run/case.h"
 
@@ -45,7 +46,7 @@ static unsigned formats_of(const stage *s, const tensor_info *t)
 {
     if (strstr(t->name, "weight_scale_inv") || strstr(t->name, "bias")) return DTYPE_BIT(DSV3_F32);
     if (t->dtype == DSV3_F8_E4M3 || s->m->judged) return DTYPE_BIT(t->dtype);
-    return DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16);
+    return DTYPE_BIT(DSV3_F32) | DTYPE_BIT(DSV3_BF16) | DTYPE_BIT(DSV3_F16);
 }
 
 /* One weight, as the checkpoint has it. */
@@ -428,8 +429,50 @@ bool stage_judge(stage *s, const char *declared, unsigned wanted, result *r)
     return checkpoint_check_unchanged(s->m->weights, s->why);
 }
 
+/* ---- a port that is drawn ---- */
+
+static bool declared_by_drawn(stage *s, ref_numerics *n)
+{
+    char text[REF_NUMERICS_CAP];
+    const drawn_port *const d = s->m->drawn;
+    return d->declares(d->context, s->p.op->name, s->module, text, s->why) &&
+           ref_numerics_parse(s->p.op->name, text, n, s->why->text, sizeof s->why->text);
+}
+
+/* Its outputs, rounded for the last time. False: one is no number. */
+static bool write_drawn(stage *s, const ref_numerics *n, const enclosures *e)
+{
+    for (int i = 0; i < s->p.tensors; i++) {
+        const tensor_info *const t = &s->p.tensor[i];
+        bool const cut = e->value[i] && output_truncates(&s->p, n, t->name);
+        for (int64_t k = 0; e->value[i] && k < t->count; k++) {
+            double const v = e->value[i][k].hi;
+            if (!isfinite(v))
+                return refuse(s->why, "a port that is drawn has no number in %s of %s: nothing follows from it",
+                              t->name, s->module);
+            ref_encode(t->dtype, s->data[i], k, cut ? ref_truncate(t->dtype, v) : v);
+        }
+    }
+    return true;
+}
+
+static bool run_drawn(stage *s, const named_output *names)
+{
+    ref_numerics n;
+    enclosures e;
+    ref_reading const rd = {.declared = &n, .sample = &s->m->drawn->port, .used = on_used, .user = s};
+    if (!declared_by_drawn(s, &n)) return false;
+    if (!enclose(&s->p, &rd, &ref_sampled, s->data, &e)) return refuse(s->why, "no memory for %s", s->module);
+    bool good = write_drawn(s, &n, &e) && !s->unfit && check_weights(s, false) && check_weights(s, true);
+    enclosures_free(&e);
+    for (const named_output *out = names; good && out->tensor; out++)
+        good = store(s, out, NULL) || refuse(s->why, "no memory for the outputs of %s", s->module);
+    return good && checkpoint_check_unchanged(s->m->weights, s->why);
+}
+
 bool stage_run(stage *s, const named_output *names)
 {
+    if (s->m->drawn) return run_drawn(s, names);
     if (restore(s, names)) return true;
     if (!s->m->judged) return run_truth(s, names);
     return check_weights(s, false) && run_port(s, names);

@@ -1,8 +1,6 @@
 """Records what every module of a torch model is given and gives, in one safetensors file. Needs torch alone (docs/engines.md).
-
-    with Recorder(model) as r:
-        out = model(ids)
-    r.save("recording.safetensors", ids, out.past_key_values)
+    with Recorder(model) as r: out = model(ids)
+    r.save("recording.safetensors", ids, out.past_key_values)    # and r.save("weights.safetensors") the parameters
 Names: MODULE.input and MODULE.output, .K behind where there are several tensors, and @1, @2 ... from the second call on. The functions
 eager_attention_forward of transformers are attention.input.K@N in call N: queries and keys, rotated. A first axis of 1 goes."""
 import json
@@ -11,7 +9,8 @@ import sys
 
 import torch
 
-FORMATS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.int32: "I32"}
+FORMATS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.int32: "I32",
+           torch.float8_e4m3fn: "F8_E4M3"}  # fmt: skip
 
 
 def tensors_in(value):
@@ -19,6 +18,15 @@ def tensors_in(value):
         return [value] if value.dtype in FORMATS else []
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return [tensor for item in inner for tensor in tensors_in(item)]
+
+
+def write(path, tensors):
+    header, at = {}, 0
+    for name, t in tensors.items():
+        header[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at := at + t.nbytes]}
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text := json.dumps(header).encode())) + text)
+        f.writelines(t.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() for t in tensors.values())
 
 
 class Recorder:
@@ -49,12 +57,8 @@ class Recorder:
     def __exit__(self, *_):
         [undo() for undo in self.undo]
 
-    def save(self, path, ids, cache=None):
+    def save(self, path, ids=None, cache=None):
         for n, layer in enumerate(getattr(cache, "layers", ())):
             self.kept |= {f"cache.{n}.keys": layer.keys[0, 0].contiguous(), f"cache.{n}.values": layer.values[0, 0].contiguous()}
-        header, at, kept = {}, 0, self.kept | {"input_ids": ids.cpu().flatten()}
-        for name, t in kept.items():
-            header[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at := at + t.nbytes]}
-        text = json.dumps(header).encode()
-        with open(path, "wb") as f:
-            f.writelines([struct.pack("<Q", len(text)), text] + [t.cpu().flatten().view(torch.uint8).numpy().tobytes() for t in kept.values()])
+        weights = {"weight:" + name: t for name, t in self.model.state_dict().items() if t.dtype in FORMATS}
+        write(path, weights if ids is None else self.kept | {"input_ids": ids.cpu().flatten()})

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""verify model --weights: what an engine holds, beside the checkpoint.
+
+    unit/weights.py
+
+Weights of tiny checkpoints in BF16 and FP8 as engines hold them (unit/held_weights.py): equal by the rule that was applied; with a mistake each
+they are DIFFERENT, at the element that differs. Without torch and transformers (make transformers-port) all of it is skipped.
+Last line: N passed, N failed, N skipped.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+from engines import FOLDER, HERE, PYTHON, check, checkpoint, count, verify, write
+
+LAYER = "model.layers.1."
+PLAIN = {
+    "transformers": (0, "57 equal", "3 equal, experts stacked", "3 equal, experts stacked; fused", "0 different, 0 in the engine alone, 136 in the",
+                     "not in the engine model.layers.4: 68 of 68"),
+    "same": (0, "2 equal", "0 different, 1 in the engine alone", "in the engine alone model.rotary_emb.inv_freq"),
+    "prefixed": (0, "1 equal", "0 different, 0 in the engine alone"),
+    "wider": (0, "0 equal", "1 equal, in F64"),
+    "fused": (0, "1 equal, fused"),
+    "stacked": (0, "1 equal, experts stacked", "1 equal, experts stacked; fused"),
+    "mlx": (0, "1 equal, experts stacked", "1 equal, cut by heads", "1 equal, cut by heads; transposed"),
+    "sglang": (0, "1 equal, cut by heads", "1 equal, cut by heads; transposed"),
+    "transposed": (0, "1 equal, transposed"),
+    "padded": (0, "1 equal, padded with 0"),
+    "rank": (0, "1 equal, fused; a rank's rows", "2 equal, a rank's columns"),
+    "share": (0, "1 equal, experts stacked; fused; a rank's share of the stack", "1 equal, cut by heads; a rank's share of the stack"),
+    "bit": (1, "DIFFERENT lm_head.weight: [10, 60] is ", "1 different"),
+    "sign of 0": (1, f"DIFFERENT {LAYER}input_layernorm.weight: [0, 0] is -0"),
+    "up before gate": (1, "DIFFERENT", "experts.w13_weight: [0, 0, 0] is"),
+    "experts exchanged": (1, "DIFFERENT", "experts.w2_weight: [0, 0, 0] is"),
+    "parts exchanged": (1, "DIFFERENT", "fused_qkv_a_proj_with_mqa.weight: [0, 0] is"),
+    "never loaded": (1, f"DIFFERENT {LAYER}mlp.gate.weight: [0, 0] is 0, and"),
+    "padded with more": (1, "DIFFERENT lm_head.weight: [97, 0] is 1, and the checkpoint's is 0"),
+    "another shape": (1, "DIFFERENT lm_head.weight: (1, 97, 63), and the checkpoint's is (1, 97, 64)"),
+    "another layer": (1, f"DIFFERENT {LAYER}self_attn.o_proj.weight: [0, 0] is"),
+    "keys for values": (1, f"DIFFERENT {LAYER}self_attn.w_vc: [0, 0, 0] is"),
+    "integers": (1, "DIFFERENT lm_head.weight: is I64 of another shape, or of a format that isn't read"),
+    "nothing": (3, "0 equal", "0 different, 1 in the engine alone"),
+}  # fmt: skip
+FP8 = {
+    "codes": (0, "2 equal", "0 different"),
+    "dequantised": (0, "1 equal, dequantised to BF16"),
+    "rounded once": (0, "1 equal, dequantised to BF16"),
+    "scales": (0, "1 equal, fused"),
+    "scale forgotten": (1, f"DIFFERENT {LAYER}self_attn.o_proj.weight: [0, 0] is"),
+    "scale turned": (1, f"DIFFERENT {LAYER}self_attn.o_proj.weight: ["),
+}
+
+
+def judged(kind, table):
+    folder = os.path.join(FOLDER, "weights-" + kind)
+    os.makedirs(folder, exist_ok=True)
+    command = [PYTHON, os.path.join(HERE, "held_weights.py"), checkpoint(kind), folder]
+    made = subprocess.run(command, capture_output=True, text=True)
+    check(made.returncode == 0, f"{kind}: {made.stderr[-400:]}")
+    for name, (code, *words) in table.items():
+        run = verify(checkpoint(kind), f"--weights={os.path.join(folder, name)}.safetensors")
+        text = re.sub(r" +", " ", run.stdout)
+        good = run.returncode == code and all(word in text for word in words) and ("DIFFERENT" in text) == (code == 1)
+        check(good, f"{kind}, {name}: exit {run.returncode} {text[-600:]}{run.stderr}")
+
+
+def refused(what, words, *options):
+    run = verify(checkpoint("odd-bf16"), *options)
+    lines = run.stderr.splitlines()
+    check(run.returncode == 2 and len(lines) == 1 and all(word in lines[0] for word in words), f"{what}: {run.returncode} {run.stderr}")
+
+
+def main():
+    os.makedirs(FOLDER, exist_ok=True)
+    if not os.path.exists(PYTHON):
+        print("skipped: no transformers here (make transformers-port)")
+        count["skipped"] = 1
+    else:
+        judged("odd-bf16", PLAIN)
+        judged("f8-fp8", FP8)
+        path = write(os.path.join(FOLDER, "empty.safetensors"), {"model.norm.weight": ("BF16", [0], b"")})
+        run = verify(checkpoint("odd-bf16"), f"--weights={path}")
+        check(run.returncode == 1 and "DIFFERENT" in run.stdout, f"no elements: {run.stdout}{run.stderr}")
+        refused("tokens", ["--tokens"], f"--weights={path}", "--tokens=1")
+        refused("stages", ["one run each"], f"--weights={path}", f"--stages={path}")
+        refused("no file", ["nowhere"], "--weights=nowhere")
+    print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
+    sys.exit(count["failed"] > 0)
+
+
+main()

@@ -1,0 +1,12 @@
+/* verify model --weights: what an engine holds, beside the checkpoint. */
+#ifndef WEIGHTS_H
+#define WEIGHTS_H
+
+#include "engine/recording.h"
+#include "files/checkpoint.h"
+#include "files/config.h"
+
+/* Compares and reports. Returns the exit code: bad verdict if a weight is different, nothing if none was compared. */
+int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, bool verbose);
+
+#endif
