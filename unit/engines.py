@@ -372,4 +372,5 @@ def main():
     sys.exit(count["failed"] > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

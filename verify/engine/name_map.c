@@ -12,11 +12,12 @@
 #include <string.h>
 
 EMBED(map_transformers, "verify/engine/maps/transformers.txt");
+EMBED(map_mlx, "verify/engine/maps/mlx.txt");
 
 enum { MOST_TEXT = 65536 };
 
-const char *const name_map_names[] = {"transformers", NULL};
-static const char *const texts[] = {map_transformers};
+const char *const name_map_names[] = {"transformers", "mlx", NULL};
+static const char *const texts[] = {map_transformers, map_mlx};
 
 /* Operations as a map writes them. */
 typedef struct {
