@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """verify model --stages beyond transformers: engines that run here, and recordings with other engines' names.
 
-    unit/other_engines.py [mlx] [names] [wide]
+    unit/other_engines.py [mlx] [names] [hostile] [wide]
 
 mlx   mlx-lm on mlx's CPU backend: its two faults are found and named, and with them mended no stage is accused
 names what transformers recorded under the names, in the layouts and ranks of SGLang, vLLM, llama.cpp and Megatron, padded, with
       two conventions of eps and three of MTP: no stage is accused, and those of a wrong convention are
+hostile  files that are no recordings: one sentence and exit code 2; values and shapes that nothing follows from
 wide  a layer of V3's widths, 64 tokens: every stage passes in less than 1 GiB
 
 Without torch and transformers (make transformers-port) all of it is skipped, mlx without make mlx-engine too. Last line: N passed,
 N failed, N skipped.
 """
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 
 from engines import (FOLDER, HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own,
                      record_transformers, totals, verify, write)  # fmt: skip
@@ -207,6 +210,99 @@ for name, (first, second) in state.items():
             check(passed == wanted and (made != said or totals(run)[1] == 0), f"made of {made}, {said} said: {passed} {totals(run)} {run.stderr}")
 
 
+# ---- hostile ----
+
+ONE = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
+
+
+def raw(header, data=bytes(8), length=None):
+    """A file of this header, as a value or as text."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(**changed):
+    return raw({"x": ONE | changed})
+
+
+# What is wrong, the file, and a word of the sentence.
+FILES = (
+    ("an empty file", b"", "empty"), ("seven bytes", bytes(7), "7 bytes"), ("no header", bytes(8), ""),
+    ("a header of 2^62 bytes", raw(b"{}", length=1 << 62), "header"), ("a header of 2^64 - 1 bytes", raw(b"{}", length=(1 << 64) - 1), "header"),
+    ("a header behind the end", raw({"x": ONE}, length=4000), "header"), ("no JSON", raw(b"{x}"), ""), ("half a JSON", raw(b'{"x":{"dtype":'), ""),
+    ("a list", raw([ONE]), ""), ("a number", raw(3), ""), ("a NUL", raw(b'{"x\\u0000y":' + json.dumps(ONE).encode() + b"}"), ""),
+    ("100000 brackets", raw(b"[" * 100000), ""), ("bytes that aren't UTF-8", raw(b'{"\xff\xfe":' + json.dumps(ONE).encode() + b"}"), ""),
+    ("an entry that is no object", raw({"x": 3}), "x"), ("no dtype", raw({"x": {"shape": [1, 2], "data_offsets": [0, 8]}}), "x"),
+    ("no shape", raw({"x": {"dtype": "F32", "data_offsets": [0, 8]}}), "x"), ("no offsets", raw({"x": {"dtype": "F32", "shape": [1, 2]}}), "x"),
+    ("a shape of -1", entry(shape=[-1, -2]), "x"), ("a shape of 1.5", entry(shape=[1.5, 2]), "x"), ("a shape of words", entry(shape=["1", "2"]), "x"),
+    ("2^62 rows", entry(shape=[1 << 62, 2]), "x"), ("2^62 rows and as many columns", entry(shape=[1 << 62, 1 << 62]), "x"),
+    ("2^63 rows", entry(shape=[1 << 63, 2]), ""), ("2^32 times 2^32 elements", entry(shape=[1 << 32, 1 << 32]), "x"),
+    ("2^62 rows of none", raw({"x": ONE | {"shape": [1 << 62, 4, 0], "data_offsets": [0, 0]}}, b""), "x"),
+    ("five axes", entry(shape=[1, 1, 1, 1, 2]), "x"), ("offsets of 2^62", entry(data_offsets=[1 << 62, (1 << 62) + 8]), "x"),
+    ("offsets that go back", entry(data_offsets=[8, 0]), "x"), ("offsets below 0", entry(data_offsets=[-8, 0]), "x"),
+    ("offsets behind the end", entry(data_offsets=[8, 16]), "x"), ("too few bytes", entry(data_offsets=[0, 4]), "x"),
+    ("three offsets", entry(data_offsets=[0, 8, 16]), "x"), ("a name twice", raw(b'{"x":%s,"x":%s}' % ((json.dumps(ONE).encode(),) * 2)), "x"),
+    ("two at one place", raw({"x": ONE, "y": ONE}), ""),
+    ("a name of 300 letters", raw({"x" * 300: ONE}), ""), ("nothing in it", raw({}, b""), "holds no tensor"),
+)  # fmt: skip
+
+
+def refused(what, words, stages):
+    run = verify(checkpoint("odd-f32"), f"--tokens={TOKENS}", f"--stages={stages}")
+    lines = run.stderr.splitlines()
+    good = run.returncode == 2 and len(lines) == 1 and words in lines[0] and len(lines[0]) < 600 and lines[0].isprintable()
+    check(good, f"{what}: exit {run.returncode}, {run.stderr[:300]} {run.stdout[-200:]}")
+
+
+def hostile():
+    path, whole = os.path.join(FOLDER, "hostile.safetensors"), record_own("odd-f32", "plain")
+    for what, content, words in FILES:
+        with open(path, "wb") as f:
+            f.write(content)
+        refused(what, words, path)
+    with open(whole, "rb") as f:
+        content = f.read()
+    for part in range(1, 20):
+        with open(path, "wb") as f:
+            f.write(content[: len(content) * part // 20])
+        refused(f"{part} twentieths of a file", "hostile", path)
+    folder = os.path.join(FOLDER, "hostile")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(os.path.join(folder, "a.safetensors"))
+    refused("a folder where a file belongs", "a.safetensors", folder)
+    os.rmdir(os.path.join(folder, "a.safetensors"))
+    shutil.copy(whole, os.path.join(folder, "rank0.safetensors"))
+    shutil.copy(path, os.path.join(folder, "rank1.safetensors"))
+    refused("one rank cut short", "rank1.safetensors", folder)
+    os.remove(os.path.join(folder, "rank1.safetensors"))
+    os.symlink("rank1.safetensors", os.path.join(folder, "rank1.safetensors"))
+    refused("a link to itself", "rank1.safetensors", folder)
+    numbers()
+
+
+def numbers():
+    """A value, or a shape, that nothing can be made of: its stage is a FAIL, or isn't judged; the others are."""
+    whole = read(record_own("odd-f32", "plain"))
+    for name in whole:
+        dtype, shape, data = whole[name]
+        if dtype != "F32" or name == "logits" or name.startswith("mtp"):
+            continue
+        for what, changed in (("nan", (dtype, shape, struct.pack("<f", float("nan")) + data[4:])),
+                              ("shape", (dtype, [shape[0] + 1, *shape[1:]], data + data[: len(data) // shape[0]]))):  # fmt: skip
+            if hash_of(name + what) % 12:
+                continue  # a drawn twelfth
+            run = verify(checkpoint("odd-f32"), "--stages=" + write(os.path.join(FOLDER, "hostile.safetensors"), whole | {name: changed}))
+            got = totals(run)
+            bad = got and (run.returncode == 1 and got[1] == 1 and "NAN" in run.stdout if what == "nan" else run.returncode == 0 and got[2] > 0)
+            module = name.removesuffix(".output").removesuffix(name[name.rfind(".mlp.") + 4 :] if ".mlp." in name else "")
+            said = first_outside(run).split(",")[0] if what == "nan" and first_outside(run) else names_in(run)
+            check(bad and (said in name or module in said), f"{name}, {what}: exit {run.returncode} {got} {said[-300:]} {run.stderr}")
+
+
+def hash_of(text):
+    return zlib.crc32(text.encode())
+
+
 # ---- V3's widths ----
 
 
@@ -241,7 +337,7 @@ def wide(tokens=64):
 
 
 def main():
-    chapters = {"mlx": mlx, "names": names, "wide": wide}
+    chapters = {"mlx": mlx, "names": names, "hostile": hostile, "wide": wide}
     chosen = sys.argv[1:] or list(chapters)
     if set(chosen) - set(chapters):
         sys.exit(f"other_engines.py: the parts are {', '.join(chapters)}")
