@@ -23,8 +23,10 @@ import sys
 import time
 import zlib
 
-from engines import (FOLDER, HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own,
-                     record_transformers, totals, verify, write)  # fmt: skip
+import engines
+from engines import HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own, record_transformers, totals, verify, write
+
+FOLDER = engines.FOLDER = os.path.join(engines.BUILD, "other_engines")  # it may run beside engines.py
 
 # ---- mlx-lm ----
 

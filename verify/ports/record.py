@@ -49,10 +49,10 @@ class Recorder:
     def __exit__(self, *_):
         [undo() for undo in self.undo]
 
-    def save(self, path, ids, cache=None):
+    def save(self, path, ids=None, cache=None):
         for n, layer in enumerate(getattr(cache, "layers", ())):
             self.kept |= {f"cache.{n}.keys": layer.keys[0, 0].contiguous(), f"cache.{n}.values": layer.values[0, 0].contiguous()}
-        header, at, kept = {}, 0, self.kept | {"input_ids": ids.cpu().flatten()}
+        header, at, kept = {}, 0, self.kept | ({} if ids is None else {"input_ids": ids.cpu().flatten()})
         for name, t in kept.items():
             header[name] = {"dtype": FORMATS[t.dtype], "shape": list(t.shape), "data_offsets": [at, at := at + t.nbytes]}
         text = json.dumps(header).encode()
