@@ -26,6 +26,7 @@
 # make fuzz          each parser on random inputs, FUZZ_SECONDS long, with clang
 # make model-test    whole models beside transformers in binary64 (after make transformers-port)
 # make transformers-port   Hugging Face's own modules as a port: 5.6 GB in your cache
+# make mlx-engine   mlx-lm beside them, for its test: 70 MB more
 # make clean-ports   remove those 5.6 GB, and those 260 and 44 MB
 # make docs          README.md and docs/ as HTML in build/docs, by pandoc
 # make docs-check    their links, anchors and figures
@@ -62,7 +63,7 @@ endif
 # A build without its tools stops here, with one sentence.
 tests  := studies studies-smoke test check asan tsan fuzz legal innocent terms $(B)/unit/%
 timers := bench stage install $(B)/bin/bench
-bare   := help uninstall setup verify transformers-port cuda-machine cuda-release cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
+bare   := help uninstall setup verify transformers-port mlx-engine cuda-machine cuda-release cuda-toolchain cuda-witness clean clean-ports deps format format-check text docs docs-check
 goals  := $(or $(MAKECMDGOALS),all)
 check  := $(if $(filter $(tests),$(goals)),tests,$(if $(filter $(timers),$(goals)),bench,$(if $(filter-out $(bare),$(goals)),build)))
 absent := $(if $(check),$(shell CC='$(CC)' unit/setup.sh --check $(check)))
@@ -123,7 +124,7 @@ run    = $(if $(V),,@$(if $(quiet),,printf '%-5s %s\n' $(1) $@; ))
 
 .PHONY: all always help setup cuda-machine cuda-ci cuda-coverage cuda-mutants cuda-release cuda-report cuda-toolchain cuda-witness verify test check bench asan tsan fuzz legal innocent terms \
         model-test deps format format-check \
-        transformers-port clean clean-ports text studies studies-smoke docs docs-check
+        transformers-port mlx-engine clean clean-ports text studies studies-smoke docs docs-check
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -260,7 +261,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_release.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py unit/logits.py unit/weights.py unit/f16.py unit/convert.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
+scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py unit/cuda_campaign.py unit/cuda_release.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py unit/other_engines.py unit/logits.py unit/weights.py unit/f16.py unit/convert.py unit/kills.py unit/reports.py unit/power.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -390,6 +391,8 @@ docs docs-check:
 	@BUILD=$(B) $(if $(filter docs,$@),docs/site/build.sh $(B)/docs && echo $(B)/docs/index.html,unit/site.py)
 transformers-port:
 	@verify/ports/transformers/install.sh $(B)/ports/transformers
+mlx-engine: transformers-port
+	@unit/mlx.sh $(B)/ports/python
 clean-ports:
 	@verify/ports/transformers/install.sh --remove
 	@cuda/toolchain.sh --remove

@@ -162,12 +162,22 @@ static bool exact_in_binary64(double sum_abs, int lsb)
     return lsb > -1000 && lsb < 900 && sum_abs <= two_to(lsb + 53);
 }
 
+/* Will the sum be exact? What the first terms foretell; either answer is right, and a good one saves time. */
+static bool is_hopeful(const operand *a, const operand *b, int lsb)
+{
+    enum { FIRST = 8 * LANES };
+    if (lsb == INT_MAX) return true;
+    if (a->n < 4 * FIRST) return exact_in_binary64(a->max_abs * b->max_abs, lsb); /* of one term it is */
+    double const some = kernels_for_this_cpu()->plain(a->value, b->value, FIRST).abs;
+    return exact_in_binary64(some / FIRST * (double)a->n, lsb);
+}
+
 /* Points whose products are binary64 numbers. */
 static sum_record dot_by_kernel(const operand *a, const operand *b)
 {
     const kernels *const kernel = kernels_for_this_cpu();
     int const lsb = a->lsb == INT_MAX || b->lsb == INT_MAX ? INT_MAX : a->lsb + b->lsb;
-    bool const hopeful = lsb == INT_MAX || exact_in_binary64(a->max_abs * b->max_abs, lsb); /* of one term it is */
+    bool const hopeful = is_hopeful(a, b, lsb);
     dot_sum s = (hopeful ? kernel->plain : kernel->compensated)(a->value, b->value, a->n);
     double const sum_abs = up_unless_zero(s.abs * (1 + 0x1p-52 * (double)(a->n + 1)));
     ball total = {{s.hi, s.lo}, 0};

@@ -255,20 +255,35 @@ static void say_used(const matrix *m, int64_t first, int64_t last)
                 (size_t)(last - first) * row_bytes);
 }
 
+/* Rows of W that stay in a cache while vectors pass by: they divide BLOCK. */
+static int64_t rows_at_hand(const matrix *m)
+{
+    enum { MOST = 8, CACHED = 32768 /* numbers */ };
+    int64_t rows = MOST;
+    while (rows > 1 && rows * m->columns > CACHED) rows /= 2;
+    return rows;
+}
+
 void matrix_times(const matrix *m, const operand *x, int64_t n, int point, dsv3_dtype format, ball *y)
 {
     scratch *const memory = m->rd->scratch;
     scratch_piece *const mark = scratch_mark(memory);
-    double *const value = scratch_take(memory, 2 * m->columns, sizeof *value), *const radius = value + m->columns;
+    int64_t const step = rows_at_hand(m);
+    operand *const w = scratch_take(memory, step, sizeof *w);
+    double *const value = scratch_take(memory, 2 * step * m->columns, sizeof *value), *const radius =
+                                                                                          value + step * m->columns;
     reader r = reader_of(m);
-    for (int64_t o = 0; o < m->rows; o++) {
-        operand const w = read_row(&r, o, value, radius);
-        for (int64_t t = 0; t < n; t++) {
-            sum_record const sum = ball_dot(&x[t], &w);
+    for (int64_t from = 0; from < m->rows; from += step) {
+        int64_t const to = from + step < m->rows ? from + step : m->rows;
+        for (int64_t o = from; o < to; o++)
+            w[o - from] = read_row(&r, o, value + (o - from) * m->columns, radius + (o - from) * m->columns);
+        for (int64_t i = 0; i < n * (to - from); i++) {
+            int64_t const t = i / (to - from), o = from + i % (to - from);
+            sum_record const sum = ball_dot(&x[t], &w[o - from]);
             ball const scaled = m->early ? twice_scaled_sum(m, m->early[t], &sum) : scaled_sum(m, &x[t], &sum);
             y[t * m->rows + o] = round_at(m->rd, point, format, scaled);
         }
-        if ((o + 1) % BLOCK == 0 || o + 1 == m->rows) say_used(m, o / BLOCK * BLOCK, o + 1);
+        if (to % BLOCK == 0 || to == m->rows) say_used(m, (to - 1) / BLOCK * BLOCK, to);
     }
     scratch_back(memory, mark);
 }

@@ -134,6 +134,10 @@ void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
     router_logits(&m, z.ball); /* (15)  z = W_gate x, the logits of s */
     stage(&staged, &io->router_logits, 0, out[0], z.ball, z.n * z.width);
     route(&m, z.ball, &r, out[1], out[2]); /* (13, 15, 16)  idx_k and w_k of z */
+    if (!y) {
+        scratch_back(memory, mark);
+        return;
+    }
     for (int64_t i = 0; i < r.n_tokens * r.k; i++) r.weight[i] = factor_of(&m, r.weight[i]);
     add_experts(&experts, x, &r, POINT_moe_routed, &io->act, out[3], sum); /* (12)  sum_k w_k FFN_k(x) */
     if (p->n_shared_experts) add_shared(&m, out[4], y, sum);               /* (12)  + FFN_shared(x) */
@@ -151,6 +155,6 @@ void ref_moe(const ref_reading *rd, const void *prob, const void *io_, ref_value
     const dsv3_moe_prob *const p = prob;
     const dsv3_moe_io *const io = io_;
     vectors const x = vectors_read(rd->scratch, &io->hidden_states, p->n_tokens, p->hidden_size);
-    vectors const y = vectors_take(rd->scratch, x.n, x.width);
-    moe_block(rd, p, io, x.row, y.ball, out);
+    bool const sums = out[3] || out[4] || out[5];
+    moe_block(rd, p, io, x.row, sums ? vectors_take(rd->scratch, x.n, x.width).ball : NULL, out);
 }

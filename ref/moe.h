@@ -5,7 +5,8 @@
 #include "reading.h"
 
 /* y (n_tokens, hidden_size) of the rows x (n_tokens). io gives the weights and the outputs' formats, in a teacher-forced reading also what
- * the port wrote to them; out: the outputs in the order of the io, each may be NULL. */
+ * the port wrote to them; out: the outputs in the order of the io, each may be NULL. y
+ * NULL: the choice and its weights alone, and those outputs. */
 void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io *io, const operand *x, ball *y,
                ref_value *const out[]);
 

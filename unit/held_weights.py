@@ -99,7 +99,7 @@ def main():
         from transformers import DeepseekV3ForCausalLM
 
         model = DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype=w["lm_head.weight"].dtype)
-        Recorder(model).save(os.path.join(folder, "transformers.safetensors"))
+        Recorder(model).save_weights(os.path.join(folder, "transformers.safetensors"))
 
 
 main()

@@ -34,6 +34,12 @@ def eps(name, module):
         module.variance_epsilon = 1e-6
 
 
+def latent_eps(name, module):
+    """The norms of the latents have rms_norm_eps, as vLLM's and SGLang's."""
+    if name.endswith("_a_layernorm"):
+        module.variance_epsilon = 0.01
+
+
 def scale(name, module):
     """routed_scaling_factor isn't applied."""
     if name.endswith("mlp.gate"):
@@ -52,7 +58,7 @@ def zeroed(name, module):
         module.register_forward_hook(lambda _, __, y: torch.cat([y[:, :1], torch.zeros_like(y[:, 1:])], 1))
 
 
-MISTAKES = {f.__name__: f for f in (no_mscale, no_mscale_2, eps, scale, bias, zeroed)} | {"right": lambda name, module: None}
+MISTAKES = {f.__name__: f for f in (no_mscale, no_mscale_2, eps, latent_eps, scale, bias, zeroed)} | {"right": lambda name, module: None}
 
 
 def record(checkpoint, path, ids, plant):

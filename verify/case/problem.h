@@ -48,6 +48,9 @@ typedef struct problem {
      * in order, and all the rest is that of the first step. steps 0: one call. */
     int steps;
     struct problem *step;
+    /* Every reading of it says what it has used of its weights, as in ref.h; NULL: nobody asks. */
+    void (*used)(void *user, const void *data, size_t bytes);
+    void *user;
 } problem;
 
 /* Reads one id without lists or ranges; equal ids make equal problems. On an error returns false and one sentence

@@ -47,15 +47,31 @@ int32_t *recorded_tokens(const recording *r, int64_t vocabulary, int64_t *count)
     return good ? ids : (free(ids), NULL);
 }
 
+/* The sequence that the map names is among all tokens. */
+static bool find_sequence(name_map *names, const recording *r, int64_t all)
+{
+    names->tokens = names->end_token ? all : 0;
+    return names->end_token <= all ||
+           (usage_error("set rows = %lld:%lld, and %s has %lld tokens", (long long)names->first_token,
+                        (long long)names->end_token, r->path, (long long)all),
+            false);
+}
+
 /* Tokens of the command line and of the recording are the same. */
-static bool check_tokens(const model_run *m, const recording *r)
+static bool check_tokens(const model_run *m, const recording *r, name_map *names)
 {
     int64_t count;
-    if (!recording_find(r, "input_ids")) return true;
+    if (!recording_find(r, "input_ids"))
+        return !names->end_token || (usage_error("set rows is of all tokens, and %s has no input_ids", r->path), false);
     int32_t *const ids = recorded_tokens(r, m->config->vocab_size, &count);
-    if (!ids) return false;
-    bool const same = count == m->n_tokens && !memcmp(ids, m->tokens, (size_t)count * sizeof *ids);
+    if (!ids || !find_sequence(names, r, count)) return free(ids), false;
+    int64_t const n = names->end_token ? names->end_token - names->first_token : count;
+    bool const same = n == m->n_tokens && !memcmp(ids + names->first_token, m->tokens, (size_t)n * sizeof *ids);
     free(ids);
+    if (!same && names->end_token)
+        return usage_error("set rows = %lld:%lld is of other tokens than --tokens", (long long)names->first_token,
+                           (long long)names->end_token),
+               false;
     return same || (usage_error("--tokens: %s was recorded with other input_ids; leave --tokens out", r->path), false);
 }
 
@@ -177,13 +193,15 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
     if (!numerics) return usage_error("no memory for the declaration");
     engine_run const e = {m, r, &names, numerics, o->diagnose ? WANT_DIAGNOSIS : 0, show_row, &p};
     int code = EXIT_USAGE;
-    if (!name_map_open(o->map, &names, &why)) {
+    bool const mapped = name_map_open(o->map, &names, &why);
+    if (mapped) name_map_count_ranks(&names, r);
+    if (!mapped) {
         usage_error("%s", why.text);
     } else if (o->list) {
         code = list_recording(&e);
     } else if (!read_sections(o->numerics, numerics, &why)) {
         usage_error("%s", why.text);
-    } else if (check_tokens(m, r)) {
+    } else if (check_tokens(m, r, &names)) {
         bool const good = judge_rows(&e, &why);
         code = finish(&p, good, &why);
     }

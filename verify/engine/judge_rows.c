@@ -53,6 +53,14 @@ static bool give_narrow(row_work *k, dsv3_dtype format)
     return good;
 }
 
+/* The norms of the latents have an eps of their own, 1e-6, or the model's. */
+static void write_id_of_attention(const row_work *k, const model_run *m, char id[ID])
+{
+    id_of_attention(m, k->module, k->rows, true, id);
+    size_t const used = strlen(id);
+    if (k->w->e->names->latent_eps) snprintf(id + used, ID - used, ",rms_norm_eps=%.17g", m->config->rms_norm_eps);
+}
+
 static void write_id(const row_work *k, const model_run *m, char id[ID])
 {
     const safetensor *w;
@@ -62,7 +70,7 @@ static void write_id(const row_work *k, const model_run *m, char id[ID])
     case CASE_NORM: id_of_norm(m, k->rows, false, id); return;
     case CASE_NORM_ADDS: id_of_norm(m, k->rows, true, id); return;
     case CASE_SWIGLU: id_of_swiglu(m, k->rows, id); return;
-    case CASE_ATTENTION: id_of_attention(m, k->module, k->rows, true, id); return;
+    case CASE_ATTENTION: write_id_of_attention(k, m, id); return;
     case CASE_MOE: id_of_moe(m, k->module, k->rows, true, id); return;
     case CASE_LINEAR: break;
     }

@@ -62,7 +62,8 @@ static bool is_recorded(const engine_run *e, const char *name)
 {
     complaint fault;
     shaped found;
-    bool const there = name_map_find(e->names, e->recorded, name, e->m->config->qk_rope_head_dim, &found, &fault);
+    map_scene const at = {e->recorded, e->m->config, e->m->weights};
+    bool const there = name_map_find(e->names, &at, name, &found, &fault);
     shaped_free(&found);
     return there;
 }

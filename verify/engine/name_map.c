@@ -3,216 +3,27 @@
 
 #include "files/embed.h"
 #include "files/plain_text.h"
-#include "files/unknown_word.h"
-#include "stage_rows.h"
+#include "gather.h"
+#include "map_pattern.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 EMBED(map_transformers, "verify/engine/maps/transformers.txt");
+EMBED(map_mlx, "verify/engine/maps/mlx.txt");
+EMBED(map_sglang_leaf, "verify/engine/maps/sglang-leaf.txt");
+EMBED(map_sglang, "verify/engine/maps/sglang.txt");
+EMBED(map_vllm, "verify/engine/maps/vllm.txt");
+EMBED(map_llama_cpp, "verify/engine/maps/llama.cpp.txt");
+EMBED(map_megatron, "verify/engine/maps/megatron.txt");
 
 enum { MOST_TEXT = 65536 };
 
-const char *const name_map_names[] = {"transformers", NULL};
-static const char *const texts[] = {map_transformers};
-
-/* Operations as a map writes them. */
-typedef struct {
-    const char *word;
-    reshape_kind kind;
-    bool range, name; /* what follows the word */
-} operation_word;
-
-static const operation_word operation_words[] = {
-    {"rows", RESHAPE_ROWS, true, false},  {"cols", RESHAPE_COLS, true, false},     {"half", RESHAPE_HALF, false, false},
-    {"turn", RESHAPE_TURN, false, false}, {"beside", RESHAPE_BESIDE, false, true}, {NULL}};
-
-/* ---- patterns ---- */
-
-typedef struct {
-    int64_t layer, module; /* -1: not said */
-} numbers;
-
-/* Reads a number as names have it. */
-static bool read_number(const char **text, int64_t *number)
-{
-    char *end;
-    if (!isdigit((unsigned char)**text)) return false;
-    *number = strtoll(*text, &end, 10);
-    *text = end;
-    return true;
-}
-
-static bool matches(const char *pattern, const char *text, numbers *n)
-{
-    *n = (numbers){-1, -1};
-    while (*pattern && *text) {
-        bool const layer = !strncmp(pattern, "{N}", 3), module = !strncmp(pattern, "{K}", 3);
-        if (layer || module) {
-            if (!read_number(&text, layer ? &n->layer : &n->module)) return false;
-            pattern += 3;
-        } else if (*pattern++ != *text++) {
-            return false;
-        }
-    }
-    return !*pattern && !*text;
-}
-
-/* Are the braces of a name ones that have a meaning? */
-static bool check_braces(const char *name, complaint *why)
-{
-    static const char *const known[] = {"{N}", "{K}", "{N+1}", "{N-1}", NULL};
-    for (const char *s = strchr(name, '{'); s; s = strchr(s + 1, '{')) {
-        bool good = false;
-        for (int i = 0; known[i]; i++) good |= !strncmp(s, known[i], strlen(known[i]));
-        if (!good) return refuse(why, "'%.20s' has no meaning: in braces stand N, K, N+1 or N-1", s);
-    }
-    return true;
-}
-
-static void fill_in(const char *pattern, const numbers *n, char name[MAP_NAME])
-{
-    size_t used = 0;
-    *name = 0;
-    while (*pattern && used < MAP_NAME - 1) {
-        if (*pattern != '{') {
-            name[used++] = *pattern++;
-            name[used] = 0;
-            continue;
-        }
-        int64_t const more = pattern[2] == '+' ? 1 : pattern[2] == '-' ? -1 : 0;
-        int64_t const number = pattern[1] == 'K' ? n->module : n->layer + more;
-        used += (size_t)snprintf(name + used, MAP_NAME - used, "%lld", (long long)number);
-        pattern = strchr(pattern, '}') + 1;
-    }
-}
-
-/* ---- reading ---- */
-
-/* Where the reader is. */
-typedef struct {
-    const char *from;
-    int line;
-    complaint *why;
-} map_reader;
-
-static bool refuse_line(const map_reader *r, const complaint *cause)
-{
-    return refuse(r->why, "%s, line %d: %s", r->from, r->line, cause->text);
-}
-
-static char *trimmed(char *s)
-{
-    while (isspace((unsigned char)*s)) s++;
-    size_t length = strlen(s);
-    while (length && isspace((unsigned char)s[length - 1])) s[--length] = 0;
-    return s;
-}
-
-static bool read_name(const map_reader *r, const char *text, char name[MAP_NAME])
-{
-    complaint cause;
-    if (!*text || strlen(text) >= MAP_NAME || strpbrk(text, " \t")) {
-        refuse(&cause, "'%.40s' is no name: a rule is STAGE = NAME, and a name has 1 to %d characters and no blank",
-               text, MAP_NAME - 1);
-        return refuse_line(r, &cause);
-    }
-    snprintf(name, MAP_NAME, "%s", text);
-    return check_braces(name, &cause) || refuse_line(r, &cause);
-}
-
-static bool read_range(const map_reader *r, const char *text, map_operation *o)
-{
-    complaint cause;
-    const char *s = text;
-    bool const good = read_number(&s, &o->from) && *s++ == ':' && read_number(&s, &o->to) && !*s && o->from < o->to &&
-                      o->to <= 1LL << 40;
-    return good || (refuse(&cause, "'%.40s' is no range: it is written A:B, from A up to B, as in 0:1536", text),
-                    refuse_line(r, &cause));
-}
-
-static bool refuse_operation(const map_reader *r, const char *word)
-{
-    complaint cause;
-    unknown_word u = {.word = word};
-    for (const operation_word *w = operation_words; w->word; w++) unknown_word_offer(&u, w->word);
-    refuse(&cause, "'%.40s' is no operation", word);
-    unknown_word_refuse(&u, "known", &cause);
-    return refuse_line(r, &cause);
-}
-
-static bool read_operation(const map_reader *r, char *text, map_operation *o)
-{
-    complaint cause;
-    const operation_word *w = operation_words;
-    char *const space = strpbrk(text, " \t"), *const rest = space ? trimmed(space) : text + strlen(text);
-    if (space) *space = 0;
-    while (w->word && strcmp(w->word, text) != 0) w++;
-    if (!w->word) return refuse_operation(r, text);
-    *o = (map_operation){.kind = w->kind};
-    if (w->range) return read_range(r, rest, o);
-    if (w->name) return read_name(r, rest, o->other);
-    return !*rest ||
-           (refuse(&cause, "'%s' stands alone, and '%.40s' follows it", w->word, rest), refuse_line(r, &cause));
-}
-
-static bool read_operations(const map_reader *r, char *text, map_rule *rule)
-{
-    complaint cause;
-    char *rest = NULL;
-    for (char *piece = strtok_r(text, ";", &rest); piece; piece = strtok_r(NULL, ";", &rest)) {
-        if (rule->count == MOST_RESHAPES) {
-            refuse(&cause, "has more than %d operations", MOST_RESHAPES);
-            return refuse_line(r, &cause);
-        }
-        if (!read_operation(r, trimmed(piece), &rule->operation[rule->count++])) return false;
-    }
-    return true;
-}
-
-static bool read_rule(const map_reader *r, char *line, name_map *m)
-{
-    complaint cause;
-    char *const equals = strchr(line, '='), *const semicolon = strchr(line, ';');
-    if (!equals || (semicolon && semicolon < equals)) {
-        refuse(&cause, "'%.40s' is no rule: it is written STAGE = NAME, and ; OPERATION behind", line);
-        return refuse_line(r, &cause);
-    }
-    if (m->count == MOST_RULES) {
-        refuse(&cause, "is one more than %d rules", MOST_RULES);
-        return refuse_line(r, &cause);
-    }
-    map_rule *const rule = &m->rule[m->count++];
-    *equals = 0;
-    if (semicolon) *semicolon = 0;
-    if (!read_name(r, trimmed(line), rule->stage) || !read_name(r, trimmed(equals + 1), rule->name)) return false;
-    if (!is_stage(rule->stage)) {
-        refuse(&cause, "%s is no stage of a model: docs/formats.md, \"Dumps of a model\", has their names",
-               rule->stage);
-        return refuse_line(r, &cause);
-    }
-    return !semicolon || read_operations(r, semicolon + 1, rule);
-}
-
-bool name_map_parse(const char *from, const char *text, name_map *m, complaint *why)
-{
-    map_reader r = {from, 0, why};
-    char *const copy = strdup(text);
-    m->rule = calloc(MOST_RULES, sizeof *m->rule);
-    bool good = (copy && m->rule) || refuse(why, "no memory for %s", from);
-    for (char *line = copy, *next; good && line; line = next) {
-        next = strchr(line, '\n');
-        if (next) *next++ = 0;
-        r.line++;
-        line[strcspn(line, "#")] = 0;
-        line = trimmed(line);
-        good = !*line || read_rule(&r, line, m);
-    }
-    free(copy);
-    return good;
-}
+const char *const name_map_names[] = {"transformers", "mlx",       "sglang-leaf", "sglang",
+                                      "vllm",         "llama.cpp", "megatron",    NULL};
+static const char *const texts[] = {map_transformers, map_mlx,       map_sglang_leaf, map_sglang,
+                                    map_vllm,         map_llama_cpp, map_megatron};
 
 static bool parse_file(const char *path, name_map *m, complaint *why)
 {
@@ -249,40 +60,193 @@ void name_map_close(name_map *m)
 
 /* ---- finding ---- */
 
-static bool shape(const map_rule *rule, const recording *r, const numbers *n, int64_t rotated, shaped *out,
-                  complaint *fault)
+void name_map_count_ranks(name_map *m, const recording *r)
+{
+    map_numbers n;
+    if (m->ranks) return;
+    for (int k = 0; k < m->count; k++) {
+        if (!strstr(m->rule[k].name, "{R}")) continue;
+        for (int64_t i = 0; i < r->count; i++)
+            if (map_matches(m->rule[k].name, r->item[i]->name, &n) && n.rank >= m->ranks && n.rank < MOST_RANKS)
+                m->ranks = n.rank + 1;
+    }
+}
+
+/* A rule at work. */
+typedef struct {
+    const name_map *m;
+    const map_scene *at;
+    const map_rule *rule;
+    const char *stage;
+    map_numbers n;
+    complaint *fault;
+} finding;
+
+static int64_t end_of(const map_end *e, const dsv3_config *c, int64_t size)
+{
+    int64_t value = e->number;
+    if (e->kind == END_SIZE) memcpy(&value, (const char *)c + e->number, sizeof value);
+    return e->kind == END_HALF ? size / 2 : e->kind == END_ALL ? size : value;
+}
+
+static const safetensor *named(const finding *f, const char *pattern, const char *of)
 {
     char name[MAP_NAME];
-    for (int i = 0; i < rule->count; i++) {
-        const map_operation *const o = &rule->operation[i];
-        reshape op = {o->kind, o->from, o->to, NULL};
-        fill_in(o->other, n, name);
-        if (o->kind == RESHAPE_BESIDE) op.other = recording_find(r, name);
-        if (o->kind == RESHAPE_BESIDE && !op.other)
-            return refuse(fault, "needs %s, which isn't recorded, beside %s", name, out->t.name);
-        if (!shaped_change(out, &op, rotated, fault)) return false;
+    map_fill_in(pattern, &f->n, name);
+    const safetensor *const t = recording_find(f->at->recorded, name);
+    if (!t) refuse(f->fault, "needs %s, which isn't recorded, beside %s", name, of);
+    return t;
+}
+
+/* An operation that moves elements. */
+static bool move(const finding *f, const map_operation *o, reshape_kind kind, shaped *out)
+{
+    int64_t rows, columns;
+    size_t size;
+    if (!shaped_rows(&out->t, &rows, &columns, &size, f->fault)) return false;
+    int64_t const all = kind == RESHAPE_ROWS ? rows : columns;
+    reshape op = {kind, end_of(&o->from, f->at->config, all), end_of(&o->to, f->at->config, all), NULL};
+    if (kind == RESHAPE_BESIDE && !(op.other = named(f, o->other, out->t.name))) return false;
+    return shaped_change(out, &op, f->at->config->qk_rope_head_dim, f->fault);
+}
+
+/* The weight of the norm whose output or sum the stage is: a sum that a norm hands on is named after what comes in, or the layer. */
+static const safetensor *weight_beside(const finding *f)
+{
+    char name[2 * MAP_NAME];
+    map_numbers n;
+    if (map_matches("model.layers.{N}.hidden_states", f->stage, &n)) {
+        snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)n.layer + 1);
+        if (!checkpoint_find(f->at->weights, name) || n.layer + 1 == f->at->config->num_hidden_layers)
+            snprintf(name, sizeof name, "model.norm.weight");
+    } else {
+        snprintf(name, sizeof name, "%.*s.weight", (int)(strrchr(f->stage, '.') - f->stage), f->stage);
+    }
+    const safetensor *const w = checkpoint_find(f->at->weights, name);
+    if (!w) refuse(f->fault, "needs the weight %s to be told from its sum, and the checkpoint has none", name);
+    return w;
+}
+
+/* Takes the one of two that is wanted. */
+static bool pick(const finding *f, const map_operation *o, shaped *out)
+{
+    bool normed;
+    const safetensor *const other = named(f, o->other, out->t.name);
+    const safetensor *const weight = other ? weight_beside(f) : NULL;
+    if (!weight || !gather_is_normed(&out->t, other, weight, &normed, f->fault)) return false;
+    if (normed == (o->word == MAP_NORMED)) return true;
+    shaped_free(out);
+    out->t = *other;
+    return true;
+}
+
+static bool operate(const finding *f, const map_operation *o, shaped *out)
+{
+    const dsv3_config *const c = f->at->config;
+    switch (o->word) {
+    case MAP_ROWS: return move(f, o, RESHAPE_ROWS, out);
+    case MAP_COLS: return move(f, o, RESHAPE_COLS, out);
+    case MAP_HALF: return move(f, o, RESHAPE_HALF, out);
+    case MAP_TURN: return move(f, o, RESHAPE_TURN, out);
+    case MAP_FLAT: return move(f, o, RESHAPE_FLAT, out);
+    case MAP_BESIDE: return move(f, o, RESHAPE_BESIDE, out);
+    case MAP_NORMED:
+    case MAP_STREAM: return pick(f, o, out);
+    case MAP_CHOSEN:
+    case MAP_KEPT: return gather_chosen(out, c->num_experts_per_tok, o->word == MAP_KEPT, f->fault);
+    case MAP_TIMES: return gather_times(out, c->routed_scaling_factor, f->fault);
+    case MAP_RANKS_CAT:
+    case MAP_RANKS_SAME:
+    case MAP_RANKS_SUM: break; /* done */
     }
     return true;
 }
 
-bool name_map_find(const name_map *m, const recording *r, const char *stage, int64_t rotated, shaped *out,
-                   complaint *fault)
+/* Operations from..to of the rule, on what is in out. */
+static bool operate_all(const finding *f, int from, int to, shaped *out)
+{
+    for (int i = from; i < to; i++)
+        if (!operate(f, &f->rule->operation[i], out)) return false;
+    return true;
+}
+
+static bool join(const finding *f, map_word how, const safetensor *rank, shaped *out)
+{
+    reshape const beside = {RESHAPE_BESIDE, 0, 0, rank};
+    if (how == MAP_RANKS_SAME) return gather_same(out, rank, f->fault);
+    if (how == MAP_RANKS_SUM) return gather_sum(out, rank, f->fault);
+    return shaped_change(out, &beside, 0, f->fault);
+}
+
+/* Ranks 1 and on, each made as rank 0 was by the operations before `at`. */
+static bool join_ranks(const finding *of_first, int at, shaped *out)
+{
+    map_word const how = of_first->rule->operation[at].word;
+    finding f = *of_first;
+    bool good = true;
+    for (f.n.rank = 1; good && f.n.rank < f.m->ranks; f.n.rank++) {
+        const safetensor *const t = named(&f, f.rule->name, out->t.name);
+        shaped rank = {.owned = NULL};
+        if (!t) return false;
+        rank.t = *t;
+        good = operate_all(&f, 0, at, &rank) && join(&f, how, &rank.t, out);
+        shaped_free(&rank);
+    }
+    return good && (how != MAP_RANKS_SUM || f.m->ranks == 1 || gather_round(out, f.fault));
+}
+
+static bool shape(const finding *f, shaped *out)
+{
+    const map_rule *const rule = f->rule;
+    int at = 0;
+    while (at < rule->count && (rule->operation[at].word < MAP_RANKS_CAT || rule->operation[at].word > MAP_RANKS_SUM))
+        at++;
+    return operate_all(f, 0, at, out) && (at == rule->count || join_ranks(f, at, out)) &&
+           operate_all(f, at, rule->count, out);
+}
+
+/* Of all tokens those of the sequence that is judged. */
+static bool take_tokens(const name_map *m, shaped *out, complaint *fault)
+{
+    int64_t rows, columns;
+    size_t size;
+    if (!m->tokens) return true;
+    if (!shaped_rows(&out->t, &rows, &columns, &size, fault)) return false;
+    int64_t const count = out->t.ndim == 1 ? columns : rows * columns;
+    if (count % m->tokens)
+        return refuse(fault, "%s has %lld elements, which %lld tokens don't divide", out->t.name, (long long)count,
+                      (long long)m->tokens);
+    out->t.ndim = 2;
+    out->t.shape[0] = m->tokens, out->t.shape[1] = count / m->tokens;
+    return shaped_change(out, &(reshape){RESHAPE_ROWS, m->first_token, m->end_token, NULL}, 0, fault);
+}
+
+/* The first rule of the stage whose name is recorded; its tensor, else NULL. ruled: it has one. */
+static const safetensor *find_rule(finding *f, bool *ruled)
 {
     char name[MAP_NAME];
-    numbers n;
-    bool ruled = false;
-    *out = (shaped){.owned = NULL};
-    for (int i = 0; i < m->count; i++) {
-        if (!matches(m->rule[i].stage, stage, &n)) continue;
-        ruled = true;
-        fill_in(m->rule[i].name, &n, name);
-        const safetensor *const t = recording_find(r, name);
-        if (!t) continue;
-        out->t = *t;
-        if (shape(&m->rule[i], r, &n, rotated, out, fault)) return true;
-        return shaped_free(out), false;
+    *ruled = false;
+    for (f->rule = f->m->rule; f->rule < f->m->rule + f->m->count; f->rule++) {
+        if (!map_matches(f->rule->stage, f->stage, &f->n)) continue;
+        if (strstr(f->rule->stage, "{L}") && f->n.layer != f->at->config->num_hidden_layers - 1) continue;
+        *ruled = true;
+        f->n.rank = 0;
+        map_fill_in(f->rule->name, &f->n, name);
+        const safetensor *const t = recording_find(f->at->recorded, name);
+        if (t) return t;
     }
-    const safetensor *const own = ruled ? NULL : recording_find(r, stage);
-    if (own) out->t = *own;
-    return own != NULL;
+    return NULL;
+}
+
+bool name_map_find(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault)
+{
+    bool ruled;
+    finding f = {.m = m, .at = at, .stage = stage, .fault = fault};
+    const safetensor *const by_rule = find_rule(&f, &ruled);
+    const safetensor *const t = ruled ? by_rule : recording_find(at->recorded, stage);
+    *out = (shaped){.owned = NULL};
+    if (!t) return false;
+    out->t = *t;
+    if ((!ruled || shape(&f, out)) && take_tokens(m, out, fault)) return true;
+    return shaped_free(out), false;
 }

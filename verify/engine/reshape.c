@@ -37,8 +37,9 @@ static char *begin_new(shaped *s, const grid *g, shaped *old, complaint *why)
 
 static bool check_range(const safetensor *t, const reshape *op, int64_t size, const char *what, complaint *why)
 {
-    return op->to <= size || refuse(why, "%s has %lld %s, and %lld:%lld are wanted", t->name, (long long)size, what,
-                                    (long long)op->from, (long long)op->to);
+    return (op->from < op->to && op->to <= size) ||
+           refuse(why, "%s has %lld %s, and %lld:%lld are wanted", t->name, (long long)size, what, (long long)op->from,
+                  (long long)op->to);
 }
 
 static bool take_rows(shaped *s, const grid *g, const reshape *op, complaint *why)
@@ -87,20 +88,33 @@ static bool pair_halves(shaped *s, const grid *g, int64_t rotated, complaint *wh
     return true;
 }
 
-/* Leading axes of 1 count for nothing. */
+/* (..., a, b, c) becomes (..., b, a, c). */
 static bool turn(shaped *s, const grid *g, complaint *why)
 {
     shaped old;
-    int const first = s->t.ndim - 3;
-    if (first < 0 || (first == 1 && s->t.shape[0] != 1))
-        return refuse(why, "%s has %d axes, and three are turned", s->t.name, s->t.ndim);
-    int64_t const a = s->t.shape[first], b = s->t.shape[first + 1];
+    int const n = s->t.ndim;
+    if (n < 3) return refuse(why, "%s has %d axes, and of three or more two are turned", s->t.name, n);
+    int64_t const a = s->t.shape[n - 3], b = s->t.shape[n - 2];
     char *const out = begin_new(s, g, &old, why);
     if (!out) return false;
     size_t const row = (size_t)g->columns * g->size;
-    for (int64_t r = 0; r < a * b; r++)
-        memcpy(out + (size_t)(r % b * a + r / b) * row, (const char *)old.t.data + (size_t)r * row, row);
+    for (int64_t r = 0; r < g->rows; r++) {
+        int64_t const part = r / (a * b), to = part * a * b + r % b * a + r / b % a;
+        memcpy(out + (size_t)to * row, (const char *)old.t.data + (size_t)r * row, row);
+    }
+    s->t.ndim = old.t.ndim;
+    memcpy(s->t.shape, old.t.shape, sizeof s->t.shape);
+    s->t.shape[n - 3] = b, s->t.shape[n - 2] = a;
     shaped_free(&old);
+    return true;
+}
+
+static bool flatten(shaped *s, complaint *why)
+{
+    int const n = s->t.ndim;
+    if (n < 2) return refuse(why, "%s has one axis, and the last two become one", s->t.name);
+    s->t.shape[n - 2] *= s->t.shape[n - 1];
+    s->t.ndim--;
     return true;
 }
 
@@ -128,15 +142,31 @@ static bool put_beside(shaped *s, const grid *g, const safetensor *other, compla
 bool shaped_change(shaped *s, const reshape *op, int64_t rotated, complaint *why)
 {
     grid g;
+    reshape range = *op;
     if (!grid_of(&s->t, &g, why)) return false;
+    if (range.to < 0) range.to = op->kind == RESHAPE_ROWS ? g.rows : g.columns;
     switch (op->kind) {
-    case RESHAPE_ROWS: return take_rows(s, &g, op, why);
-    case RESHAPE_COLS: return take_columns(s, &g, op, why);
+    case RESHAPE_ROWS: return take_rows(s, &g, &range, why);
+    case RESHAPE_COLS: return take_columns(s, &g, &range, why);
     case RESHAPE_HALF: return pair_halves(s, &g, rotated, why);
     case RESHAPE_TURN: return turn(s, &g, why);
+    case RESHAPE_FLAT: return flatten(s, why);
     case RESHAPE_BESIDE: return put_beside(s, &g, op->other, why);
     }
     return false;
+}
+
+void *shaped_begin(shaped *s, int64_t rows, int64_t columns, size_t size, shaped *old, complaint *why)
+{
+    return begin_new(s, &(grid){rows, columns, size}, old, why);
+}
+
+bool shaped_rows(const safetensor *t, int64_t *rows, int64_t *columns, size_t *size, complaint *why)
+{
+    grid g;
+    if (!grid_of(t, &g, why)) return false;
+    *rows = g.rows, *columns = g.columns, *size = g.size;
+    return true;
 }
 
 void shaped_free(shaped *s)

@@ -8,13 +8,14 @@ typedef enum {
     RESHAPE_ROWS,  /* rows from A up to B, of all axes but the last */
     RESHAPE_COLS,  /* columns from A up to B, of the last axis */
     RESHAPE_HALF,  /* the last columns, as many as are rotated, are halves: they become pairs */
-    RESHAPE_TURN,  /* (a, b, c) becomes (b, a, c) */
+    RESHAPE_TURN,  /* the two axes before the last change places */
+    RESHAPE_FLAT,  /* the last two axes become one */
     RESHAPE_BESIDE /* the columns of another tensor follow */
 } reshape_kind;
 
 typedef struct {
     reshape_kind kind;
-    int64_t from, to;
+    int64_t from, to;        /* to: -1 for all that follow */
     const safetensor *other; /* beside */
 } reshape;
 
@@ -27,5 +28,12 @@ typedef struct {
 /* rotated: columns that are rotated. False: one sentence in why. shaped_free either way. */
 bool shaped_change(shaped *s, const reshape *op, int64_t rotated, complaint *why);
 void shaped_free(shaped *s);
+
+/* Memory for a new tensor of such rows, columns and element size in its place; the elements are to come from `old`, which shaped_free
+ * ends. NULL: no memory, and a sentence in why. */
+void *shaped_begin(shaped *s, int64_t rows, int64_t columns, size_t size, shaped *old, complaint *why);
+
+/* Elements of all axes but the last, of the last, and the bytes of one. False: it has none, and a sentence in why. */
+bool shaped_rows(const safetensor *t, int64_t *rows, int64_t *columns, size_t *size, complaint *why);
 
 #endif

@@ -29,8 +29,15 @@ bool row_has(const row_work *k, int i)
 static const safetensor *find_tensor(row_work *k, int i, const char *name, shaped *found)
 {
     const engine_run *const e = k->w->e;
-    int64_t const rotated = e->m->config->qk_rope_head_dim;
-    return name_map_find(e->names, e->recorded, name, rotated, found, &k->fault[i]) ? &found->t : NULL;
+    map_scene const at = {e->recorded, e->m->config, e->m->weights};
+    return name_map_find(e->names, &at, name, found, &k->fault[i]) ? &found->t : NULL;
+}
+
+/* Is the state that a module is given the stream, in front of a norm? */
+static bool is_given_stream(const row_work *k, const char *name)
+{
+    mtp_input const given = k->w->e->names->mtp;
+    return !strcmp(name, "{H}") && (given == MTP_STREAM || (given == MTP_NORM_THEN_STREAM && k->at->module > 0));
 }
 
 static void find_slot(row_work *k, int i)
@@ -38,6 +45,7 @@ static void find_slot(row_work *k, int i)
     char first[STAGE_NAME], second[STAGE_NAME];
     const char *const other = name_parts(k->row->slots[i].name, first);
     stage_name(k->at, first, k->name[i]);
+    if (is_given_stream(k, first)) stage_name_before(k->at, k->name[i]);
     k->recorded[i] = find_tensor(k, i, k->name[i], &k->first[i]);
     if (!other) return;
     stage_name(k->at, other, second);

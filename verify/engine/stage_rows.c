@@ -194,6 +194,14 @@ static void name_state(const place *at, char name[STAGE_NAME])
         snprintf(name, STAGE_NAME, "model.layers.%lld.shared_head.norm.output", (long long)at->layer - 1);
 }
 
+void stage_name_before(const place *at, char name[STAGE_NAME])
+{
+    if (at->module > 0)
+        snprintf(name, STAGE_NAME, "mtp.%lld.hidden_states", (long long)at->module - 1);
+    else
+        snprintf(name, STAGE_NAME, "model.layers.%lld.hidden_states", (long long)at->layer - 1);
+}
+
 /* What the word in braces at `word` means. */
 static void meaning(const place *at, const char *word, char text[STAGE_NAME])
 {

@@ -43,6 +43,9 @@ void for_each_row(const dsv3_config *c, int64_t n_tokens, on_row *call, void *co
  * module is given. */
 void stage_name(const place *at, const char *pattern, char name[STAGE_NAME]);
 
+/* The stream that comes out of the layer before a module's. */
+void stage_name_before(const place *at, char name[STAGE_NAME]);
+
 /* Is this the name of a stage, or one with {N} for a layer and {K} for a module? */
 bool is_stage(const char *name);
 

@@ -422,9 +422,16 @@ static bool run_port(stage *s, const named_output *names)
     return good;
 }
 
+/* What a reading used of the checkpoint leaves the memory; a copy is not the checkpoint's. */
+static void release_used(void *user, const void *data, size_t bytes)
+{
+    if (checkpoint_file_at(user, data)) checkpoint_release(data, bytes);
+}
+
 bool stage_judge(stage *s, const char *declared, unsigned wanted, result *r)
 {
     if (!check_weights(s, false) || !check_weights(s, true)) return false;
+    s->p.used = release_used, s->p.user = (void *)(uintptr_t)s->m->weights;
     run_answered(&s->p, s->data, declared, wanted, r);
     return checkpoint_check_unchanged(s->m->weights, s->why);
 }

@@ -1,6 +1,6 @@
 """Records what every module of a torch model is given and gives, in one safetensors file. Needs torch alone (docs/engines.md).
     with Recorder(model) as r: out = model(ids)
-    r.save("recording.safetensors", ids, out.past_key_values)    # and r.save("weights.safetensors") the parameters
+    r.save("recording.safetensors", ids, out.past_key_values)    # and r.save_weights("weights.safetensors")
 Names: MODULE.input and MODULE.output, .K behind where there are several tensors, and @1, @2 ... from the second call on. The functions
 eager_attention_forward of transformers are attention.input.K@N in call N: queries and keys, rotated. A first axis of 1 goes."""
 import json
@@ -60,5 +60,7 @@ class Recorder:
     def save(self, path, ids=None, cache=None):
         for n, layer in enumerate(getattr(cache, "layers", ())):
             self.kept |= {f"cache.{n}.keys": layer.keys[0, 0].contiguous(), f"cache.{n}.values": layer.values[0, 0].contiguous()}
-        weights = {"weight:" + name: t for name, t in self.model.state_dict().items() if t.dtype in FORMATS}
-        write(path, weights if ids is None else self.kept | {"input_ids": ids.cpu().flatten()})
+        write(path, self.kept | ({} if ids is None else {"input_ids": ids.cpu().flatten()}))
+
+    def save_weights(self, path):
+        write(path, {"weight:" + name: t for name, t in self.model.state_dict().items() if t.dtype in FORMATS})

@@ -39,6 +39,20 @@ static bool enclose_once(const case_state *c, const ref_reading *rd, enclosures 
     return *has;
 }
 
+/* The same of the reference's own decisions alone. */
+static bool decide_once(case_state *c)
+{
+    ref_reading const alone = {.teacher_forced = false};
+    const tensor_info *const choice = problem_tensor(c->p, c->p->op->choice);
+    bool *const wanted = calloc((size_t)c->p->tensors, sizeof *wanted);
+    if (wanted && !c->has_alone) {
+        wanted[choice - c->p->tensor] = true;
+        c->has_alone = enclose_some(c->p, &alone, &ref_dd, c->data, wanted, &c->alone);
+    }
+    free(wanted);
+    return c->has_alone;
+}
+
 static void drop(enclosures *e, bool *has)
 {
     if (*has) enclosures_free(e);
@@ -48,8 +62,7 @@ static void drop(enclosures *e, bool *has)
 bool enclose_results(case_state *c, const ref_numerics *n, result *r)
 {
     bool const staged = c->p->op->staged;
-    ref_reading const exact = {.teacher_forced = staged}, conforming = {.declared = n, .teacher_forced = staged},
-                      alone = {.teacher_forced = false};
+    ref_reading const exact = {.teacher_forced = staged}, conforming = {.declared = n, .teacher_forced = staged};
     char forced[FINGERPRINT_TEXT];
     forced_outputs(c->p, c->data, forced);
     bool const same = !strcmp(forced, c->forced);
@@ -60,7 +73,7 @@ bool enclose_results(case_state *c, const ref_numerics *n, result *r)
     c->own = staged ? &c->alone : &c->truth;
     bool const good = enclose_once(c, &exact, &c->truth, &c->has_truth) &&
                       enclose_once(c, &conforming, &c->legal, &c->has_legal) &&
-                      (!staged || !c->p->op->choice || enclose_once(c, &alone, &c->alone, &c->has_alone));
+                      (!staged || !c->p->op->choice || decide_once(c));
     if (!good) case_unjudged(r, "no memory for the reference");
     return good;
 }

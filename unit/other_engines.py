@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+"""verify model --stages beyond transformers: engines that run here, and recordings with other engines' names.
+
+    unit/other_engines.py [mlx] [names] [hostile] [wide]
+
+mlx   mlx-lm on mlx's CPU backend: its two faults are found and named, and with them mended no stage is accused
+names what transformers recorded under the names, in the layouts and ranks of SGLang, vLLM, llama.cpp and Megatron, padded, with
+      two conventions of eps and three of MTP: no stage is accused, and those of a wrong convention are
+hostile  files that are no recordings: one sentence and exit code 2; values and shapes that nothing follows from
+wide  a layer of V3's widths, 64 tokens: every stage passes in less than 1 GiB
+
+Without torch and transformers (make transformers-port) all of it is skipped, mlx without make mlx-engine too. Last line: N passed,
+N failed, N skipped.
+"""
+
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import engines
+from engines import HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own, record_transformers, totals, verify, write
+
+FOLDER = engines.FOLDER = os.path.join(engines.BUILD, "other_engines")  # it may run beside engines.py
+
+# ---- mlx-lm ----
+
+
+def shifted():
+    """A checkpoint whose biases are all 2 less: that changes no choice, and no score of an expert is positive."""
+    folder = os.path.join(FOLDER, "shifted")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(checkpoint("odd-f32"), folder)
+    path = os.path.join(folder, "model.safetensors")
+    tensors = read(path)
+    for name, (dtype, shape, data) in tensors.items():
+        if name.endswith("e_score_correction_bias"):
+            values = struct.unpack(f"<{shape[0]}f", data)
+            tensors[name] = dtype, shape, struct.pack(f"<{shape[0]}f", *[v - 2 for v in values])
+    write(path, tensors)
+    return folder
+
+
+def of_mlx(folder, name):
+    command = [PYTHON, os.path.join(HERE, "record_mlx.py"), folder, FOLDER, TOKENS, name]
+    run = subprocess.run(command, capture_output=True, text=True)
+    check(run.returncode == 0, f"mlx-lm, {name}: {run.stderr[-300:]}")
+    return verify(folder, f"--stages={os.path.join(FOLDER, name)}.safetensors", "--map=mlx", "--diagnose")
+
+
+def first_outside(run):
+    at = re.search("first stage outside: (.*)", run.stdout)
+    return at and at[1]
+
+
+def mlx():
+    if subprocess.run([PYTHON, "-c", "import mlx_lm.models.deepseek_v3"], capture_output=True).returncode:
+        print("skipped: no mlx-lm here (make mlx-engine)")
+        count["skipped"] += 1
+        return
+    folder = shifted()
+    run = of_mlx(folder, "right")
+    check(run.returncode == 0 and totals(run) == (34, 0, 0), f"mlx-lm, mended: {names_in(run)[-400:]} {run.stderr}")
+    run = of_mlx(folder, "rope")
+    check(first_outside(run) == "model.layers.1.mlp, topk_idx" and "G3_masked_to_zero explains all" in names_in(run),
+          f"mlx-lm, groups masked with 0: {first_outside(run)} {names_in(run)[:1500]}")  # fmt: skip
+    run = of_mlx(checkpoint("odd-f32"), "released")
+    check(first_outside(run) == "model.layers.0.self_attn, q" and totals(run) == (30, 4, 0) and "R6_no_mscale" in names_in(run),
+          f"mlx-lm, rope_parameters dropped: {first_outside(run)} {totals(run)}")  # fmt: skip
+
+
+# ---- other engines' names ----
+
+RENAMED = {  # from which recording, and in F32 and BF16 what passes and what isn't judged
+    "sglang-leaf": ("latent_eps", (34, 0, 3), (34, 0, 3)),  # a leaf dump lacks what layers with experts give
+    "sglang": ("latent_eps", (34, 0, 0), (34, 0, 6)),  # partial sums in BF16
+    "vllm": ("latent_eps", (30, 0, 3), (30, 0, 3)),  # the choice of experts
+    "llama.cpp": ("latent_eps", (34, 0, 4), (34, 0, 4)),  # the output of attention
+    "megatron": ("right", (34, 0, 0), (34, 0, 0)),
+    "padded": ("right", None, None),
+}
+
+
+def renamed(kind, engine, mistake=None):
+    folder = os.path.join(FOLDER, "renamed-" + kind)
+    os.makedirs(folder, exist_ok=True)
+    source = os.path.join(FOLDER, f"transformers-{kind}", (mistake or RENAMED[engine][0]) + ".safetensors")
+    command = [PYTHON, os.path.join(HERE, "rename_recording.py"), source, checkpoint(kind), folder, engine]
+    run = subprocess.run(command, capture_output=True, text=True)
+    check(run.returncode == 0, f"{kind}, {engine}: {run.stderr[-300:]}")
+    return os.path.join(folder, engine + ".safetensors")
+
+
+def judge_renamed(kind, engine, recording, names=None):
+    declared = [f"--numerics={declaration()}"] if kind == "odd-bf16" else []
+    return verify(checkpoint(kind), f"--tokens={TOKENS}", f"--stages={recording}", f"--map={names or engine}", *declared)
+
+
+def map_file(text, base=None):
+    path = os.path.join(FOLDER, "other.txt")
+    with open(path, "w", encoding="utf-8") as out:
+        if base:
+            with open(os.path.join(HERE, "..", "verify", "engine", "maps", base + ".txt"), encoding="utf-8") as f:
+                out.write(f.read())
+        out.write(text)
+    return path
+
+
+def names():
+    for kind in ("odd-f32", "odd-bf16"):
+        record_transformers(kind, "right", "latent_eps")
+    for engine, (_, *expected) in RENAMED.items():
+        for kind, counts in zip(("odd-f32", "odd-bf16"), expected):
+            if counts:
+                run = judge_renamed(kind, engine, renamed(kind, engine))
+                check(run.returncode == 0 and totals(run) == counts, f"{kind}, {engine}: {totals(run)} {run.stderr} {names_in(run)[-600:]}")
+    eps()
+    ranks()
+    padding()
+    modules()
+
+
+def eps():
+    """Two conventions of the latents' norms: each is outside where the other is said."""
+    run = judge_renamed("odd-f32", "vllm", renamed("odd-f32", "vllm", "right"))
+    check(first_outside(run) == "model.layers.0.self_attn, q_a_layernorm" and totals(run)[1] == 4, f"eps 1e-6, config said: {totals(run)}")
+    recording = os.path.join(FOLDER, "transformers-odd-f32", "latent_eps.safetensors")
+    run = judge_renamed("odd-f32", "transformers", recording)
+    check(first_outside(run) == "model.layers.0.self_attn, q_a_layernorm" and totals(run)[1] == 4, f"eps of the model, 1e-6 said: {totals(run)}")
+    run = judge_renamed("odd-f32", "transformers", recording, map_file("set latent_eps = config\n", "transformers"))
+    check(run.returncode == 0 and totals(run) == (34, 0, 0), f"eps of the model, said: {totals(run)}")
+
+
+def altered(engine, name, change):
+    """The engine's recording in F32 with one tensor changed: None removes it."""
+    tensors = read(os.path.join(FOLDER, "renamed-odd-f32", engine + ".safetensors"))
+    tensors[name] = change(*tensors[name])
+    if not tensors[name]:
+        del tensors[name]
+    return write(os.path.join(FOLDER, "altered.safetensors"), tensors)
+
+
+def unjudged(what, engine, name, change, words):
+    run = judge_renamed("odd-f32", engine, altered(engine, name, change))
+    check(run.returncode == 0 and totals(run)[1] == 0 and words in names_in(run), f"{what}: {totals(run)} {run.stderr} {names_in(run)[-400:]}")
+
+
+def ranks():
+    renamed("odd-f32", "sglang")
+    layer = "rank1.model.layers.0.self_attn."
+    unjudged("a rank that is missing", "sglang", layer + "attn_mha.inputs.0", lambda *t: None,
+             f"needs {layer}attn_mha.inputs.0, which isn't recorded")  # fmt: skip
+    unjudged("ranks that differ", "sglang", layer + "output", lambda dtype, shape, data: (dtype, shape, bytes(4) + data[4:]),
+             f"rank0{layer[5:]}output and {layer}output differ")  # fmt: skip
+    unjudged("a rank of another shape", "sglang", "rank1.model.layers.1.mlp.partial",
+             lambda dtype, shape, data: (dtype, [shape[0], shape[1] // 2], data[: len(data) // 2]), "have other sizes")  # fmt: skip
+    router = "rank0.decoder.layers.1.mlp.router.output.0"
+    unjudged("a router that chose nobody", "megatron", router, lambda dtype, shape, data: (dtype, shape, bytes(len(data))),
+             "row 0 has 0 columns that aren't 0, and 6 experts are chosen")  # fmt: skip
+    recording = altered("sglang", "rank0.model.layers.1.mlp.partial", lambda dtype, shape, data: (dtype, shape, bytes(4 * 64) + data[256:]))
+    run = judge_renamed("odd-f32", "sglang", recording)
+    check(first_outside(run) == "model.layers.1.mlp, y", f"a sum that lacks a rank: {first_outside(run)}")
+
+
+def padding():
+    recording = renamed("odd-f32", "padded")
+    tensors = read(recording)
+    ids = struct.pack("<3q", 7, 7, 7) + tensors["input_ids"][2] + struct.pack("<2q", 7, 7) if len(tensors["input_ids"][2]) == 96 else None
+    if ids:
+        tensors["input_ids"] = "I64", [17], ids
+        write(recording, tensors)
+    run = judge_renamed("odd-f32", "padded", recording, map_file("set rows = 3:15\n", "transformers"))
+    check(run.returncode == 0 and totals(run) == (34, 0, 0), f"padded: {totals(run)} {run.stderr} {names_in(run)[-500:]}")
+    for words, text in (("17 tokens", "set rows = 3:18\n"), ("of other tokens", "set rows = 2:14\n"), ("wanted is A:B", "set rows = 3\n"),
+                        ("did you mean 'rows'", "set row = 3:4\n"), ("belongs behind it", "logits = a{R}\n"), ("no {R}", "logits = a ; ranks cat\n"),
+                        ("ranks cat ranks same ranks sum", "logits = a{R} ; ranks all\n"), ("wanted is norm", "set mtp_input = both\n"),
+                        ("no range", "logits = a ; cols width:\n")):  # fmt: skip
+        run = judge_renamed("odd-f32", "padded", recording, map_file(text, "transformers"))
+        lines = run.stderr.splitlines()
+        check(run.returncode == 2 and len(lines) == 1 and words in lines[0], f"{text}: exit {run.returncode} {run.stderr}")
+
+
+def modules():
+    """Three conventions of the state that MTP modules are given; the norms of the plain port's, made anew of each."""
+    tensors = record_own("odd-f32", "plain")
+    program = """
+import sys, torch
+from safetensors.torch import load_file, save_file
+d, w = load_file(sys.argv[1]), load_file(sys.argv[2])
+norm = lambda x, name: (x / (x.double().pow(2).mean(-1, keepdim=True) + 0.01).sqrt() * w[name]).float()
+state = {"norm": ("model.norm.output", "model.layers.4.shared_head.norm.output"), "stream": ("model.layers.3.hidden_states", "mtp.0.hidden_states")}
+state["norm-then-stream"] = state["norm"][0], state["stream"][1]
+for name, (first, second) in state.items():
+    out = {"input_ids": d["input_ids"]} | {n: d[n] for n in (first, second)}
+    for layer, of in ((4, first), (5, second)):
+        out[f"model.layers.{layer}.hnorm.output"] = norm(d[of][:-1], f"model.layers.{layer}.hnorm.weight")
+    save_file(out, f"{sys.argv[3]}/mtp-{name}.safetensors")"""
+    command = [PYTHON, "-c", program, tensors, os.path.join(checkpoint("odd-f32"), "model.safetensors"), FOLDER]
+    run = subprocess.run(command, capture_output=True, text=True)
+    check(run.returncode == 0, f"modules: {run.stderr[-300:]}")
+    states = ("norm", "stream", "norm-then-stream")
+    for made in states:
+        for said in states:
+            run = verify(checkpoint("odd-f32"), f"--stages={FOLDER}/mtp-{made}.safetensors", f"--map={map_file(f'set mtp_input = {said}')}")
+            passed = len(re.findall(r"PASS\S+ +model\.layers\.[45]\.hnorm", run.stdout))
+            wanted = 2 if made == said else sum(a == b for a, b in zip(*((x.split("-then-") * 2)[:2] for x in (made, said))))
+            check(passed == wanted and (made != said or totals(run)[1] == 0), f"made of {made}, {said} said: {passed} {totals(run)} {run.stderr}")
+
+
+# ---- hostile ----
+
+ONE = {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}
+
+
+def raw(header, data=bytes(8), length=None):
+    """A file of this header, as a value or as text."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def entry(**changed):
+    return raw({"x": ONE | changed})
+
+
+# What is wrong, the file, and a word of the sentence.
+FILES = (
+    ("an empty file", b"", "empty"), ("seven bytes", bytes(7), "7 bytes"), ("no header", bytes(8), ""),
+    ("a header of 2^62 bytes", raw(b"{}", length=1 << 62), "header"), ("a header of 2^64 - 1 bytes", raw(b"{}", length=(1 << 64) - 1), "header"),
+    ("a header behind the end", raw({"x": ONE}, length=4000), "header"), ("no JSON", raw(b"{x}"), ""), ("half a JSON", raw(b'{"x":{"dtype":'), ""),
+    ("a list", raw([ONE]), ""), ("a number", raw(3), ""), ("a NUL", raw(b'{"x\\u0000y":' + json.dumps(ONE).encode() + b"}"), ""),
+    ("100000 brackets", raw(b"[" * 100000), ""), ("bytes that aren't UTF-8", raw(b'{"\xff\xfe":' + json.dumps(ONE).encode() + b"}"), ""),
+    ("an entry that is no object", raw({"x": 3}), "x"), ("no dtype", raw({"x": {"shape": [1, 2], "data_offsets": [0, 8]}}), "x"),
+    ("no shape", raw({"x": {"dtype": "F32", "data_offsets": [0, 8]}}), "x"), ("no offsets", raw({"x": {"dtype": "F32", "shape": [1, 2]}}), "x"),
+    ("a shape of -1", entry(shape=[-1, -2]), "x"), ("a shape of 1.5", entry(shape=[1.5, 2]), "x"), ("a shape of words", entry(shape=["1", "2"]), "x"),
+    ("2^62 rows", entry(shape=[1 << 62, 2]), "x"), ("2^62 rows and as many columns", entry(shape=[1 << 62, 1 << 62]), "x"),
+    ("2^63 rows", entry(shape=[1 << 63, 2]), ""), ("2^32 times 2^32 elements", entry(shape=[1 << 32, 1 << 32]), "x"),
+    ("2^62 rows of none", raw({"x": ONE | {"shape": [1 << 62, 4, 0], "data_offsets": [0, 0]}}, b""), "x"),
+    ("five axes", entry(shape=[1, 1, 1, 1, 2]), "x"), ("offsets of 2^62", entry(data_offsets=[1 << 62, (1 << 62) + 8]), "x"),
+    ("offsets that go back", entry(data_offsets=[8, 0]), "x"), ("offsets below 0", entry(data_offsets=[-8, 0]), "x"),
+    ("offsets behind the end", entry(data_offsets=[8, 16]), "x"), ("too few bytes", entry(data_offsets=[0, 4]), "x"),
+    ("three offsets", entry(data_offsets=[0, 8, 16]), "x"), ("a name twice", raw(b'{"x":%s,"x":%s}' % ((json.dumps(ONE).encode(),) * 2)), "x"),
+    ("two at one place", raw({"x": ONE, "y": ONE}), ""),
+    ("a name of 300 letters", raw({"x" * 300: ONE}), ""), ("nothing in it", raw({}, b""), "holds no tensor"),
+)  # fmt: skip
+
+
+def refused(what, words, stages):
+    run = verify(checkpoint("odd-f32"), f"--tokens={TOKENS}", f"--stages={stages}")
+    lines = run.stderr.splitlines()
+    good = run.returncode == 2 and len(lines) == 1 and words in lines[0] and len(lines[0]) < 600 and lines[0].isprintable()
+    check(good, f"{what}: exit {run.returncode}, {run.stderr[:300]} {run.stdout[-200:]}")
+
+
+def hostile():
+    path, whole = os.path.join(FOLDER, "hostile.safetensors"), record_own("odd-f32", "plain")
+    for what, content, words in FILES:
+        with open(path, "wb") as f:
+            f.write(content)
+        refused(what, words, path)
+    with open(whole, "rb") as f:
+        content = f.read()
+    for part in range(1, 20):
+        with open(path, "wb") as f:
+            f.write(content[: len(content) * part // 20])
+        refused(f"{part} twentieths of a file", "hostile", path)
+    folder = os.path.join(FOLDER, "hostile")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(os.path.join(folder, "a.safetensors"))
+    refused("a folder where a file belongs", "a.safetensors", folder)
+    os.rmdir(os.path.join(folder, "a.safetensors"))
+    shutil.copy(whole, os.path.join(folder, "rank0.safetensors"))
+    shutil.copy(path, os.path.join(folder, "rank1.safetensors"))
+    refused("one rank cut short", "rank1.safetensors", folder)
+    os.remove(os.path.join(folder, "rank1.safetensors"))
+    os.symlink("rank1.safetensors", os.path.join(folder, "rank1.safetensors"))
+    refused("a link to itself", "rank1.safetensors", folder)
+    numbers()
+
+
+def numbers():
+    """A value, or a shape, that nothing can be made of: its stage is a FAIL, or isn't judged; the others are."""
+    whole = read(record_own("odd-f32", "plain"))
+    for name in whole:
+        dtype, shape, data = whole[name]
+        if dtype != "F32" or name == "logits" or name.startswith("mtp"):
+            continue
+        for what, changed in (("nan", (dtype, shape, struct.pack("<f", float("nan")) + data[4:])),
+                              ("shape", (dtype, [shape[0] + 1, *shape[1:]], data + data[: len(data) // shape[0]]))):  # fmt: skip
+            if hash_of(name + what) % 12:
+                continue  # a drawn twelfth
+            run = verify(checkpoint("odd-f32"), "--stages=" + write(os.path.join(FOLDER, "hostile.safetensors"), whole | {name: changed}))
+            got = totals(run)
+            bad = got and (run.returncode == 1 and got[1] == 1 and "NAN" in run.stdout if what == "nan" else run.returncode == 0 and got[2] > 0)
+            module = name.removesuffix(".output").removesuffix(name[name.rfind(".mlp.") + 4 :] if ".mlp." in name else "")
+            said = first_outside(run).split(",")[0] if what == "nan" and first_outside(run) else names_in(run)
+            check(bad and (said in name or module in said), f"{name}, {what}: exit {run.returncode} {got} {said[-300:]} {run.stderr}")
+
+
+def hash_of(text):
+    return zlib.crc32(text.encode())
+
+
+# ---- V3's widths ----
+
+
+def peak(command, log):
+    """Exit code, and the peak resident set in MiB of the process that has the most."""
+    run = subprocess.run(["/usr/bin/env", "python3", "-c", PEAK, *command], stdout=log, text=True, stderr=subprocess.PIPE)
+    code, kilobytes = run.stderr.split()[-2:]
+    return int(code), int(kilobytes) / 1024
+
+
+PEAK = """import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL)
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"""
+
+
+def wide(tokens=64):
+    """One layer of V3's widths with 16 experts in BF16, 1.9 GB: judged, weights leave the memory behind the readings."""
+    folder = os.path.join(FOLDER, "wide")
+    run = subprocess.run([PYTHON, os.path.join(HERE, "record_wide.py"), folder, str(tokens)], capture_output=True, text=True)
+    check(run.returncode == 0, f"wide: {run.stderr[-300:]}")
+    path, began = os.path.join(folder, f"{tokens}.txt"), time.time()
+    with open(path, "w+", encoding="utf-8") as log:
+        code, mebibytes = peak([VERIFY, "model", os.path.join(folder, "checkpoint"), f"--stages={folder}/{tokens}.safetensors",
+                                "--map=transformers", f"--numerics={declaration()}"], log)  # fmt: skip
+    seconds = time.time() - began
+    with open(path, encoding="utf-8") as log:
+        text = log.read()
+    check(code == 0 and "\n10 passed, 0 failed, 0 skipped\n" in text, f"wide: exit {code}, {text[-400:]}")
+    check(20 < mebibytes < 1024, f"wide: peak resident set {mebibytes:.0f} MiB")
+    print(f"wide: {tokens} tokens, {seconds:.0f} s, peak resident set {mebibytes:.0f} MiB")
+    shutil.rmtree(folder)
+
+
+def main():
+    chapters = {"mlx": mlx, "names": names, "hostile": hostile, "wide": wide}
+    chosen = sys.argv[1:] or list(chapters)
+    if set(chosen) - set(chapters):
+        sys.exit(f"other_engines.py: the parts are {', '.join(chapters)}")
+    os.makedirs(FOLDER, exist_ok=True)
+    if not os.path.exists(PYTHON):
+        print("skipped: no transformers here (make transformers-port)")
+        count["skipped"] = len(chosen)
+        chosen = []
+    for name in chosen:
+        chapters[name]()
+    print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
+    sys.exit(count["failed"] > 0)
+
+
+main()
