@@ -36,11 +36,16 @@ static double mean_prefix(const ref_sample *port, const moments *m)
     return way == 0 ? forward : way == 1 ? m->total - forward : m->total / 2;
 }
 
+/* Is an addend cut where it is aligned with another? One fused product a step is added exactly. */
+static bool aligns(const ref_accumulator *acc)
+{
+    return acc->guard < 255 && !(acc->fused && acc->block == 1);
+}
+
 /* How often something is cut in a chain of n products: the sum after each step, and each addend that is aligned with fewer bits. */
 static double cuts_in(const ref_accumulator *acc, double n)
 {
-    return (acc->rounding == REF_RN ? 0 : ceil(n / fmax(acc->block, 1))) +
-           (acc->guard < 255 ? n * two_to(-acc->guard) : 0);
+    return (acc->rounding == REF_RN ? 0 : ceil(n / fmax(acc->block, 1))) + (aligns(acc) ? n * two_to(-acc->guard) : 0);
 }
 
 /* Chains of partial sums, which are added at the end. */
@@ -84,13 +89,13 @@ static bool any_error(const moments *m)
     return false;
 }
 
-enum { FEW = 2 }; /* products that may be a sum of nothing rounded */
+enum { PAIR = 2 }; /* terms whose sums in any order are carried out: themselves, and their sum */
 
-/* One or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
+/* Is nothing rounded or cut, whatever the order? (Lemma Exact, for ports; of two terms also where they cancel or carry) */
 static bool is_exact(const ref_accumulator *acc, const moments *m)
 {
-    bool const whole = acc->rounding == REF_RN || acc->guard == 255;
-    return m->n <= FEW && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+    if (m->grid >= two_to(-kept_bits(acc))) return true;
+    return m->n <= PAIR && acc->bits >= 24 && !aligns(acc) && m->carried_out && !any_error(m);
 }
 
 static bool is_in_parts(const ref_accumulator *acc, int64_t n)
@@ -113,7 +118,7 @@ static int own_order(const ref_sample *port, const ref_accumulator *acc, int64_t
 
 int order_of(const ref_sample *port, const ref_accumulator *acc, int64_t n)
 {
-    return n <= FEW ? ALL_ORDERS : own_order(port, acc, n);
+    return n <= PAIR ? ALL_ORDERS : own_order(port, acc, n);
 }
 
 double accumulated(const ref_sample *port, const ref_accumulator *acc, const moments *m)

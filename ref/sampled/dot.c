@@ -8,7 +8,12 @@
 
 sum_record empty_sum(void)
 {
-    return (sum_record){.total = ball_of(0), .lsb = INT_MIN};
+    return (sum_record){.total = ball_of(0), .lsb = INT_MAX};
+}
+
+static int lesser(int a, int b)
+{
+    return a < b ? a : b;
 }
 
 void add_term(sum_record *sum, ball term)
@@ -16,6 +21,7 @@ void add_term(sum_record *sum, ball term)
     double const v = term.c.hi;
     sum->total = ball_add(sum->total, term);
     sum->sum_abs += fabs(v);
+    sum->lsb = lesser(sum->lsb, centre_lsb(term.c));
     sum->of.squares += v * v;
     sum->of.moment += (double)sum->n * v;
     add_to_orders(&sum->of.orders, sum->n, v);
@@ -41,6 +47,7 @@ sum_record joined(sum_record first, sum_record second)
     a.of.moment += b.of.moment + (double)a.n * b.total.c.hi;
     a.total = ball_add(a.total, b.total);
     a.sum_abs += b.sum_abs;
+    a.lsb = lesser(a.lsb, b.lsb);
     a.n += b.n;
     return a;
 }
@@ -77,6 +84,25 @@ sum_record ball_dot(const operand *a, const operand *b)
     return sum;
 }
 
+static double grid_of(double sum_abs, int lsb)
+{
+    return lsb == INT_MIN ? 0 : lsb == INT_MAX ? (double)INFINITY : ldexp(1, lsb) / sum_abs;
+}
+
+enum { FEW = 16 }; /* products whose grid is sought: of more numbers that are like real data it is too fine to tell */
+
+static double grid_of_products(const operand *a, const operand *b)
+{
+    double sum_abs = 0;
+    int lsb = INT_MAX;
+    for (int64_t i = 0; i < a->n; i++) {
+        double const product = a->value[i] * b->value[i];
+        sum_abs += fabs(product);
+        lsb = lesser(lsb, double_lsb(product));
+    }
+    return grid_of(sum_abs, lsb);
+}
+
 static void carry_out_all(const operand *a, const operand *b, moments *m)
 {
     order_sums orders = {0};
@@ -88,7 +114,8 @@ moments moments_of(const operand *a, const operand *b, int order)
 {
     double sums[3];
     kernels_for_this_cpu()->moments(a->value, b->value, a->n, sums);
-    moments m = {sums[0], sums[1], sums[2], a->n, .carried_out = order != NO_ORDER};
+    moments m = {
+        sums[0], sums[1], sums[2], a->n <= FEW ? grid_of_products(a, b) : 0, a->n, .carried_out = order != NO_ORDER};
     if (order == ALL_ORDERS)
         carry_out_all(a, b, &m);
     else if (m.carried_out)
@@ -114,6 +141,7 @@ moments moments_of_sum(const sum_record *sum, ref_sums *kept, int order)
 {
     if (sum->of.a) return moments_of_pair(sum->of.a, sum->of.b, kept, order);
     moments m = {.total = sum->total.c.hi, .squares = sum->of.squares, .moment = sum->of.moment, .n = sum->n};
+    m.grid = grid_of(sum->sum_abs, sum->lsb);
     m.carried_out = !sum->of.joined;
     if (!sum->of.joined) errors_of_orders(&sum->of.orders, m.total, m.error);
     return m;

@@ -35,6 +35,7 @@ double dot_in_order(int order, const double *a, const double *b, int64_t n);
 typedef struct {
     double total, squares; /* sums of the terms and of their squares */
     double moment;         /* the sum of i times term i */
+    double grid;           /* a power of two that all terms are multiples of, over the sum of |term|; 0: unknown */
     int64_t n;
     double error[ORDERS]; /* of each order: what it makes of the total, less that */
     bool carried_out;     /* are those known, or the one that was asked for? */

@@ -1,6 +1,8 @@
 /* See filter.h. */
 #include "filter.h"
 
+#include "twins.h"
+
 #include <math.h>
 
 /* v + b |y| / 3 + b^2 / 4 under the root: the last keeps one flip from counting as much as it seems to. */
@@ -70,6 +72,17 @@ static double variance_of_flips(const null_ports *null, const double *d, double 
     return sum;
 }
 
+/* Twins flip all at once. Changes the variance of what elements add, and the most that one flip adds. */
+static void weigh_twins(const null_ports *null, const double *w, double *of_elements, double *largest)
+{
+    twin_sums s;
+    for (int64_t i = 0; i < null->twins;) {
+        i = twins_weigh(null, i, w, &s);
+        *of_elements += s.variance - s.apart;
+        *largest = fmax(*largest, fabs(s.flip));
+    }
+}
+
 /* w: what moves times weights; ports: what those of the null have. */
 static weighing weigh(const null_ports *null, const double *ports, const double *moved, const double *w)
 {
@@ -83,6 +96,7 @@ static weighing weigh(const null_ports *null, const double *ports, const double 
         s.of_one += moved[i] * w[i];
     }
     if (!(s.of_one > 0)) return (weighing){0};
+    weigh_twins(null, w, &of_elements, &s.largest);
     s.variance = (1 + 1.0 / null->ports) * fmax(variance_of_ports(null, ports, w), of_elements);
     return s;
 }
@@ -154,12 +168,24 @@ static double chi2_of_port(const null_ports *null, const null_output *t, int k)
     return sum;
 }
 
+/* Of one output. */
+static void scatter_twins(const null_ports *null, const null_output *t, scatter *of)
+{
+    twin_sums s;
+    for (int64_t i = 0, next; i < null->twins; i = next) {
+        next = twins_weigh(null, i, NULL, &s);
+        if (null->twin[i].element < t->first || null->twin[i].element >= t->first + t->count) continue;
+        of->variance += s.variance - s.apart;
+        of->one_flip = fmax(of->one_flip, s.flip);
+    }
+}
+
 enum { MANY = 20 }; /* elements that are a population; a chi^2 that many make up */
 
 scatter scatter_of_ports(const null_ports *null, int output)
 {
     const null_output *const t = &null->output[output];
-    scatter s = {.most = 1, .least = HUGE_VAL};
+    scatter s = {.least = HUGE_VAL, .one_flip = 1};
     for (int64_t i = t->first; i < t->first + t->count; i++) {
         if (!(null->weight[i] > 0)) continue;
         double const e = null_scatters(null, i) ? 1 : null->variance[i] / (null->ulp[i] * null->ulp[i]);
@@ -167,6 +193,8 @@ scatter scatter_of_ports(const null_ports *null, int output)
         s.expected += e;
         s.variance += null_scatters(null, i) ? 2 : e;
     }
+    scatter_twins(null, t, &s);
+    s.most = s.one_flip;
     for (int k = 0; k < null->ports; k++) {
         double const one = chi2_of_port(null, t, k);
         s.most = fmax(s.most, one);
@@ -183,7 +211,7 @@ scattered population(const null_ports *null, int output, const scatter *ports, c
     if (ports->elements < MANY) return (scattered){0, 0, 1};
     for (int64_t i = t->first; i < t->first + t->count; i++)
         if (null->weight[i] > 0) chi2 += square_of(null, i, off[i]);
-    return (scattered){chi2 / ports->most, bernstein(chi2 - ports->most, ports->variance, 1),
+    return (scattered){chi2 / ports->most, bernstein(chi2 - ports->most, ports->variance, ports->one_flip),
                        ports->least > MANY ? chi2 / ports->least : 1};
 }
 

@@ -1,6 +1,8 @@
 /* See null.h. */
 #include "null.h"
 
+#include "twins.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -225,13 +227,17 @@ bool null_open(const problem *p, const ref_numerics *n, void *const data[], uint
         return false;
     }
     describe_all(out);
-    return true;
+    if (twins_find(out)) return true;
+    null_close(out);
+    return false;
 }
 
 void null_let_go(null_ports *null)
 {
     free(null->drawn);
+    free(null->twin);
     null->drawn = null->written = NULL;
+    null->twin = NULL, null->twins = 0;
 }
 
 void null_close(null_ports *null)
