@@ -28,6 +28,12 @@ static inline double next_above(double v)
     return v;
 }
 
+/* 1, 0 or -1. */
+static inline double signum(double v)
+{
+    return (double)((v > 0) - (v < 0));
+}
+
 /* The exponent q of the lowest set bit: v is an odd multiple of 2^q; INT_MAX for 0. */
 static inline int double_lsb(double v)
 {
