@@ -1,8 +1,6 @@
 /* See filter.h. */
 #include "filter.h"
 
-#include "twins.h"
-
 #include <math.h>
 
 /* v + b |y| / 3 + b^2 / 4 under the root: the last keeps one flip from counting as much as it seems to. */
@@ -43,13 +41,14 @@ static void weigh_rounded(const null_ports *null, const double *d, double *moved
 
 /* ---- filters ---- */
 
-/* Of the ports of the null along w, as they were drawn or as they wrote it: they share what they share. */
-static double variance_of_ports(const null_ports *null, const double *written, const double *w)
+/* Of the ports of the null along w, as they were drawn or as they wrote it: they share what they share, and where one factor brings many
+ * numbers beside the middle between two results, all of them go one way. */
+static double variance_of_ports(const null_ports *null, const double *ports, const double *w)
 {
     double const middle = along(null->mean, w, null->n);
     double sum = 0, squares = 0;
     for (int k = 0; k < null->ports; k++) {
-        double const y = along(written + k * null->n, w, null->n) - middle;
+        double const y = along(ports + k * null->n, w, null->n) - middle;
         sum += y, squares += y * y;
     }
     return (squares - sum * sum / null->ports) / (null->ports - 1);
@@ -72,19 +71,8 @@ static double variance_of_flips(const null_ports *null, const double *d, double 
     return sum;
 }
 
-/* Twins flip all at once. Changes the variance of what elements add, and the most that one flip adds. */
-static void weigh_twins(const null_ports *null, const double *w, double *of_elements, double *largest)
-{
-    twin_sums s;
-    for (int64_t i = 0; i < null->twins;) {
-        i = twins_weigh(null, i, w, &s);
-        *of_elements += s.variance - s.apart;
-        *largest = fmax(*largest, fabs(s.flip));
-    }
-}
-
-/* w: what moves times weights; ports: what those of the null have. */
-static weighing weigh(const null_ports *null, const double *ports, const double *moved, const double *w)
+/* w: what moves times weights. */
+static weighing weigh(const null_ports *null, const double *moved, const double *w)
 {
     weighing s = {0};
     double of_elements = 0;
@@ -96,8 +84,8 @@ static weighing weigh(const null_ports *null, const double *ports, const double 
         s.of_one += moved[i] * w[i];
     }
     if (!(s.of_one > 0)) return (weighing){0};
-    weigh_twins(null, w, &of_elements, &s.largest);
-    s.variance = (1 + 1.0 / null->ports) * fmax(variance_of_ports(null, ports, w), of_elements);
+    double const drawn = variance_of_ports(null, null->drawn, w), written = variance_of_ports(null, null->written, w);
+    s.variance = (1 + 1.0 / null->ports) * fmax(fmax(drawn, written), of_elements);
     return s;
 }
 
@@ -121,9 +109,9 @@ filter filter_open(const null_ports *null, const double *d, double *room)
     double *const moved = room, *const w = room + null->n;
     filter f = {.squared = squared_along(null, d)};
     weigh_smooth(null, d, moved, w);
-    f.smooth = weigh(null, null->drawn, moved, w);
+    f.smooth = weigh(null, moved, w);
     weigh_rounded(null, d, moved, w);
-    f.rounded = weigh(null, null->written, moved, w);
+    f.rounded = weigh(null, moved, w);
     f.t_of_one = fmax(sigmas(&f.smooth, f.smooth.of_one), sigmas(&f.rounded, f.rounded.of_one));
     return f;
 }
@@ -168,24 +156,12 @@ static double chi2_of_port(const null_ports *null, const null_output *t, int k)
     return sum;
 }
 
-/* Of one output. */
-static void scatter_twins(const null_ports *null, const null_output *t, scatter *of)
-{
-    twin_sums s;
-    for (int64_t i = 0, next; i < null->twins; i = next) {
-        next = twins_weigh(null, i, NULL, &s);
-        if (null->twin[i].element < t->first || null->twin[i].element >= t->first + t->count) continue;
-        of->variance += s.variance - s.apart;
-        of->one_flip = fmax(of->one_flip, s.flip);
-    }
-}
-
 enum { MANY = 20 }; /* elements that are a population; a chi^2 that many make up */
 
 scatter scatter_of_ports(const null_ports *null, int output)
 {
     const null_output *const t = &null->output[output];
-    scatter s = {.least = HUGE_VAL, .one_flip = 1};
+    scatter s = {.most = 1, .least = HUGE_VAL};
     for (int64_t i = t->first; i < t->first + t->count; i++) {
         if (!(null->weight[i] > 0)) continue;
         double const e = null_scatters(null, i) ? 1 : null->variance[i] / (null->ulp[i] * null->ulp[i]);
@@ -193,8 +169,6 @@ scatter scatter_of_ports(const null_ports *null, int output)
         s.expected += e;
         s.variance += null_scatters(null, i) ? 2 : e;
     }
-    scatter_twins(null, t, &s);
-    s.most = s.one_flip;
     for (int k = 0; k < null->ports; k++) {
         double const one = chi2_of_port(null, t, k);
         s.most = fmax(s.most, one);
@@ -211,7 +185,7 @@ scattered population(const null_ports *null, int output, const scatter *ports, c
     if (ports->elements < MANY) return (scattered){0, 0, 1};
     for (int64_t i = t->first; i < t->first + t->count; i++)
         if (null->weight[i] > 0) chi2 += square_of(null, i, off[i]);
-    return (scattered){chi2 / ports->most, bernstein(chi2 - ports->most, ports->variance, ports->one_flip),
+    return (scattered){chi2 / ports->most, bernstein(chi2 - ports->most, ports->variance, 1),
                        ports->least > MANY ? chi2 / ports->least : 1};
 }
 

@@ -42,11 +42,11 @@ void filter_subtract(const null_ports *null, const double *got, double *off);
 
 /* ---- population ---- */
 
-/* chi^2 of one output, of so many elements: what is expected, its variance, that of the most and of the least scattered port of the
- * null, and the most that one flip adds. */
+/* chi^2 of one output, of so many elements: what is expected, its variance, and that of the most and of the least scattered port of
+ * the null. */
 typedef struct {
     int64_t elements;
-    double expected, variance, most, least, one_flip;
+    double expected, variance, most, least;
 } scatter;
 scatter scatter_of_ports(const null_ports *null, int output);
 

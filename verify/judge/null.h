@@ -22,12 +22,6 @@ typedef struct {
 /* What a port with such an output writes of a number. */
 double null_written(const null_output *t, double v);
 
-/* An element whose number others have, too: twins.h. first: of those that are alike. */
-typedef struct {
-    int64_t element;
-    bool first;
-} twin;
-
 /* Each array has n elements; drawn and written (ports, n), until the ports are let go. An element that isn't a number in all of them
  * has weight 0. */
 typedef struct {
@@ -39,8 +33,6 @@ typedef struct {
     double *ulp;             /* between the output format's values there; of a 0 in all ports, at the size of others */
     double *mu, *variance;   /* of what is written */
     double *weight;          /* 1 / (sd^2 + ulp^2 / 12) */
-    twin *twin;              /* (twins), until the ports are let go */
-    int64_t twins;
 } null_ports;
 
 /* Is it an output of the vector? */
