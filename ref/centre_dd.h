@@ -12,7 +12,6 @@
 #include "binary64.h"
 #include "kernel.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -195,16 +194,6 @@ static inline centre centre_pi(double *err)
 {
     *err += 0x1p-107;
     return (centre){0x1.921fb54442d18p+1, 0x1.1a62633145c07p-53};
-}
-
-/* The exponent q of the lowest set bit: v is an odd multiple of 2^q; INT_MAX for 0. */
-static inline int double_lsb(double v)
-{
-    uint64_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    int const e = (int)(bits >> 52 & 0x7ff);
-    uint64_t const fraction = bits & 0xfffffffffffffu, digits = e ? fraction | 1ull << 52 : fraction;
-    return digits ? (e ? e : 1) - 1075 + __builtin_ctzll(digits) : INT_MAX;
 }
 
 static inline int centre_lsb(centre a)

@@ -409,6 +409,12 @@ static double sum_of_eight(const double s[EIGHT])
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
+static inline vec vec_sign(vec v)
+{
+    vec const zero = {0}, one = zero + 1;
+    return vec_choose(v > zero, one, zero) - vec_choose(v < zero, one, zero);
+}
+
 /* first, first + 1 ... */
 static inline void count_from(double first, vec at[E])
 {
@@ -428,10 +434,10 @@ static double terms(const double *restrict a, const double *restrict b, int64_t 
     return sum_of_eight(s) + rest;
 }
 
-static void moments(const double *restrict a, const double *restrict b, int64_t n, double sums[3])
+static void moments(const double *restrict a, const double *restrict b, int64_t n, double sums[4])
 {
-    vec total[E] = {{0}}, squares[E] = {{0}}, moment[E] = {{0}}, at[E];
-    double s[3][EIGHT];
+    vec total[E] = {{0}}, squares[E] = {{0}}, moment[E] = {{0}}, signs[E] = {{0}}, at[E];
+    double s[4][EIGHT];
     int64_t i = 0;
     count_from(0, at);
     for (; i + EIGHT <= n; i += EIGHT)
@@ -441,14 +447,16 @@ static void moments(const double *restrict a, const double *restrict b, int64_t 
             total[k] += term;
             squares[k] += term * term;
             moment[k] += at[k] * term;
+            signs[k] += vec_sign(term);
             at[k] += EIGHT;
         }
-    memcpy(s[0], total, sizeof total), memcpy(s[1], squares, sizeof squares), memcpy(s[2], moment, sizeof moment);
+    memcpy(s[0], total, sizeof total), memcpy(s[1], squares, sizeof squares);
+    memcpy(s[2], moment, sizeof moment), memcpy(s[3], signs, sizeof signs);
     for (; i < n; i++) {
         double const term = a[i] * b[i];
-        s[0][0] += term, s[1][0] += term * term, s[2][0] += (double)i * term;
+        s[0][0] += term, s[1][0] += term * term, s[2][0] += (double)i * term, s[3][0] += signum(term);
     }
-    for (int k = 0; k < 3; k++) sums[k] = sum_of_eight(s[k]);
+    for (int k = 0; k < 4; k++) sums[k] = sum_of_eight(s[k]);
 }
 
 static void digest(const double *restrict value, int64_t n, double sums[3])

@@ -63,9 +63,9 @@ typedef struct {
     /* value[i] = scale times E4M3 number code[i]: exact when scale is a binary32 number. False: it can't, and wrote nothing. */
     bool (*scaled_codes)(const uint8_t *code, int64_t n, double scale, double *value);
     /* Of the sampled tier, whose draws are of the very bits; in eight lanes. The sum of t = a[i] * b[i]; the sums of t, of
-     * t^2 and of i t; of v = value[i] the sums of v and of (i + 1) v, and the largest |v|, of those that aren't NaN. */
+     * t^2, of i t and of the signs of t; of v = value[i] the sums of v and of (i + 1) v, and the largest |v|, of those that aren't NaN. */
     double (*terms)(const double *a, const double *b, int64_t n);
-    void (*moments)(const double *a, const double *b, int64_t n, double sums[3]);
+    void (*moments)(const double *a, const double *b, int64_t n, double sums[4]);
     void (*digest)(const double *value, int64_t n, double sums[3]);
 } kernels;
 

@@ -36,11 +36,10 @@ static double mean_prefix(const ref_sample *port, const moments *m)
     return way == 0 ? forward : way == 1 ? m->total - forward : m->total / 2;
 }
 
-/* How often something is cut in a chain of n products: the sum after each step, and each addend that is aligned with fewer bits. */
-static double cuts_in(const ref_accumulator *acc, double n)
+/* Is an addend cut where it is aligned with another? One fused product a step is added exactly. */
+static bool aligns(const ref_accumulator *acc)
 {
-    return (acc->rounding == REF_RN ? 0 : ceil(n / fmax(acc->block, 1))) +
-           (acc->guard < 255 ? n * two_to(-acc->guard) : 0);
+    return acc->guard < 255 && !(acc->fused && acc->block == 1);
 }
 
 /* Chains of partial sums, which are added at the end. */
@@ -51,6 +50,18 @@ static double chains_of(const ref_sample *port, const ref_accumulator *acc, doub
     return fmax(fmin((double)chains, n), 1);
 }
 
+/* What is cut in each chain: the sum so often, and addends as often as if each of them lost as much; and the chains that are added. */
+typedef struct {
+    double sums, addends, chains, added;
+} cuts;
+
+/* Of n products in chains of so many. */
+static cuts cuts_of(const ref_accumulator *acc, double n, double chain, double added)
+{
+    return (cuts){acc->rounding == REF_RN ? 0 : ceil(chain / fmax(acc->block, 1)),
+                  aligns(acc) ? chain * two_to(-acc->guard) : 0, n / chain, added};
+}
+
 /* The share of the mean error that a port's cuts make. Where in a binade partial sums lie decides how much is cut, so one port of two
  * has another share for each binade of sums: two sums that a formula subtracts or divides need not err alike. */
 static double share_cut(const ref_sample *port, const moments *m)
@@ -59,21 +70,29 @@ static double share_cut(const ref_sample *port, const moments *m)
     return alike ? habit(port, MATTER_TRUNCATION) : habit(port, MATTER_BINADE + ilogb(m->total));
 }
 
-/* Cutting makes each partial sum smaller, by 0.72 u of it in the mean: the sums behind so many cuts, of which the last has all of its
- * chain, and as many as there are chains when those are added. */
-static double cut_off(const ref_sample *port, const ref_accumulator *acc, const moments *m, double u, double cuts,
-                      double chains)
+/* An addend is cut toward zero, each for itself, beside the largest of its step, which is a partial sum as a rule. */
+static double addends_cut(const moments *m, const cuts *c)
 {
-    if (cuts == 0) return 0;
-    double const added = chains > 1 ? chains : 0, behind = cuts * mean_prefix(port, m) + (1 + added) * m->total / 2;
-    double const down =
-        acc->rounding == REF_RD ? fabs(m->total) + sqrt(m->squares) : 0; /* the same way for all signs */
-    return -u * share_cut(port, m) * (0.72 * behind + (cuts + added) * down);
+    if (c->addends == 0) return 0;
+    double const total = m->total / c->chains, beside = sqrt(total * total / 3 + m->squares / (6 * c->chains));
+    return c->addends * c->chains / (double)m->n * m->signs * beside;
 }
 
-static double cut_variance(const moments *m, double u, double cuts)
+/* Cutting makes each partial sum smaller, by 0.72 u of it in the mean: the sums behind so many cuts, of which the last has all of its
+ * chain, and as many as there are chains when those are added. */
+static double cut_off(const ref_sample *port, const ref_accumulator *acc, const moments *m, double u, const cuts *c)
 {
-    return u * u * 0.52 * cuts * cuts * m->squares / 12;
+    if (c->sums + c->addends == 0) return 0;
+    double const behind = c->sums * mean_prefix(port, m) + (1 + c->added) * m->total / 2 + addends_cut(m, c);
+    double const down =
+        acc->rounding == REF_RD ? fabs(m->total) + sqrt(m->squares) : 0; /* the same way for all signs */
+    return -u * share_cut(port, m) * (0.72 * behind + (c->sums + c->addends + c->added) * down);
+}
+
+static double cut_variance(const moments *m, double u, const cuts *c)
+{
+    double const often = c->sums + c->addends + c->added;
+    return u * u * 0.52 * often * often * m->squares / 12;
 }
 
 /* Was the sum carried out in any order, and rounded? */
@@ -84,13 +103,13 @@ static bool any_error(const moments *m)
     return false;
 }
 
-enum { FEW = 2 }; /* products that may be a sum of nothing rounded */
+enum { PAIR = 2 }; /* terms whose sums in any order are carried out: themselves, and their sum */
 
-/* One or two products: are they numbers of 24 bits, and their sum one, so that nothing is rounded? */
+/* Is nothing rounded or cut, whatever the order? (Lemma Exact, for ports; of two terms also where they cancel or carry) */
 static bool is_exact(const ref_accumulator *acc, const moments *m)
 {
-    bool const whole = acc->rounding == REF_RN || acc->guard == 255;
-    return m->n <= FEW && acc->bits >= 24 && whole && m->carried_out && !any_error(m);
+    if (m->grid >= two_to(-kept_bits(acc))) return true;
+    return m->n <= PAIR && acc->bits >= 24 && !aligns(acc) && m->carried_out && !any_error(m);
 }
 
 static bool is_in_parts(const ref_accumulator *acc, int64_t n)
@@ -113,7 +132,7 @@ static int own_order(const ref_sample *port, const ref_accumulator *acc, int64_t
 
 int order_of(const ref_sample *port, const ref_accumulator *acc, int64_t n)
 {
-    return n <= FEW ? ALL_ORDERS : own_order(port, acc, n);
+    return n <= PAIR ? ALL_ORDERS : own_order(port, acc, n);
 }
 
 double accumulated(const ref_sample *port, const ref_accumulator *acc, const moments *m)
@@ -127,10 +146,8 @@ double accumulated(const ref_sample *port, const ref_accumulator *acc, const mom
     double const chains = chains_of(port, acc, n), chain = in_parts ? (double)acc->promote : ceil(n / chains);
     double const steps = ceil((in_parts ? chain : n) / fmax(acc->block, 1));
     double const spread = in_parts ? variance_in_parts(m, acc, u) : variance(m, u, steps, acc->fused);
-    double const cuts = cuts_in(acc, chain);
-    double const cut =
-        cut_variance(m, u, cuts + (chains > 1 && !in_parts ? chains : 0)) / (in_parts ? n / (double)acc->promote : 1);
+    cuts const c = cuts_of(acc, n, chain, chains > 1 && !in_parts ? chains : 0);
+    double const cut = cut_variance(m, u, &c) / (in_parts ? c.chains : 1);
     uint64_t const key = key_with(key_with(key_of(m->total), key_of(m->squares)), (uint64_t)m->n);
-    return m->total + cut_off(port, acc, m, u, cuts, in_parts ? 1 : chains) +
-           sqrt(spread + cut) * draw_normal(port, key) + by_order;
+    return m->total + cut_off(port, acc, m, u, &c) + sqrt(spread + cut) * draw_normal(port, key) + by_order;
 }

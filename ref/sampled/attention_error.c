@@ -206,18 +206,19 @@ double weights_radius(const attention *a, const softmax *m, const weighted_sums 
     return 0;
 }
 
-/* Of the terms of sum_j w_j v_j, for each column of a row: the sum of squares, and that of j times the term. */
-static void moments_of_row(const attention_rows *b, const value_bounds *v, int64_t r, double *squares, double *moment)
+/* Of the terms of sum_j w_j v_j, for each column of a row: all but their sum. */
+static void moments_of_row(const attention_rows *b, const value_bounds *v, int64_t r, moments *of)
 {
     int64_t const width = b->a->width;
-    for (int64_t c = 0; c < width; c++) squares[c] = moment[c] = 0;
+    for (int64_t c = 0; c < width; c++) of[c] = (moments){.n = b->seen[r]};
     for (int64_t j = 0; j < b->seen[r]; j++) {
         double const w = b->weight[r * b->len + j].c.hi;
         const double *const value = v->number + j * v->stride;
         for (int64_t c = 0; c < width; c++) {
             double const term = w * value[c];
-            squares[c] += term * term;
-            moment[c] += (double)j * term;
+            of[c].squares += term * term;
+            of[c].moment += (double)j * term;
+            of[c].signs += signum(term);
         }
     }
 }
@@ -234,18 +235,16 @@ void widen_means(const attention_rows *b, const value_bounds *v, ball *o)
 {
     int64_t const width = b->a->width;
     scratch_piece *const mark = scratch_mark(b->a->rd->scratch);
-    double *const squares = scratch_take(b->a->rd->scratch, 2 * width, sizeof *squares), *const moment =
-                                                                                             squares + width;
+    moments *const of = scratch_take(b->a->rd->scratch, width, sizeof *of);
     for (int64_t r = 0; r < b->rows; r++) {
         if (!b->of_row[r].n) continue;
-        if (drawn(b->a)) moments_of_row(b, v, r, squares, moment);
+        if (drawn(b->a)) moments_of_row(b, v, r, of);
         for (int64_t c = 0; c < width; c++) {
             int64_t const i = r * width + c;
             o[i] = b->mean[i];
             if (!drawn(b->a) || ball_is_any(o[i])) continue;
-            double const total = o[i].c.hi * b->of_row[r].sum.c.hi;
-            moments const of = {.total = total, .squares = squares[c], .moment = moment[c], .n = b->seen[r]};
-            double const sum = accumulated(b->a->rd->sample, &declared(b->a->rd, CLAUSE_ACC)->acc, &of);
+            of[c].total = o[i].c.hi * b->of_row[r].sum.c.hi;
+            double const sum = accumulated(b->a->rd->sample, &declared(b->a->rd, CLAUSE_ACC)->acc, &of[c]);
             o[i] = merged(b, r, quotient_of(b->a->rd, ball_of(sum), b->of_row[r].sum));
         }
     }

@@ -7,7 +7,6 @@
 
 #include "../binary64.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 
@@ -35,10 +34,9 @@ static inline double centre_up(centre a)
     return a.hi;
 }
 
-/* Unknown: nothing in this tier asks whether a sum is exact. */
 static inline int centre_lsb(centre a)
 {
-    return a.hi == 0 ? INT_MAX : INT_MIN;
+    return double_lsb(a.hi);
 }
 
 #endif

@@ -8,7 +8,12 @@
 
 sum_record empty_sum(void)
 {
-    return (sum_record){.total = ball_of(0), .lsb = INT_MIN};
+    return (sum_record){.total = ball_of(0), .lsb = INT_MAX};
+}
+
+static int lesser(int a, int b)
+{
+    return a < b ? a : b;
 }
 
 void add_term(sum_record *sum, ball term)
@@ -16,8 +21,10 @@ void add_term(sum_record *sum, ball term)
     double const v = term.c.hi;
     sum->total = ball_add(sum->total, term);
     sum->sum_abs += fabs(v);
+    sum->lsb = lesser(sum->lsb, centre_lsb(term.c));
     sum->of.squares += v * v;
     sum->of.moment += (double)sum->n * v;
+    sum->of.signs += signum(v);
     add_to_orders(&sum->of.orders, sum->n, v);
     sum->n++;
 }
@@ -28,7 +35,7 @@ static sum_record folded(sum_record sum)
     if (!sum.of.a) return sum;
     moments const m = moments_of(sum.of.a, sum.of.b, NO_ORDER);
     sum.total = ball_of(m.total);
-    sum.of = (sum_parts){.squares = m.squares, .moment = m.moment};
+    sum.of = (sum_parts){.squares = m.squares, .moment = m.moment, .signs = m.signs};
     return sum;
 }
 
@@ -39,8 +46,10 @@ sum_record joined(sum_record first, sum_record second)
     a.of.joined = true;
     a.of.squares += b.of.squares;
     a.of.moment += b.of.moment + (double)a.n * b.total.c.hi;
+    a.of.signs += b.of.signs;
     a.total = ball_add(a.total, b.total);
     a.sum_abs += b.sum_abs;
+    a.lsb = lesser(a.lsb, b.lsb);
     a.n += b.n;
     return a;
 }
@@ -77,6 +86,26 @@ sum_record ball_dot(const operand *a, const operand *b)
     return sum;
 }
 
+static double grid_of(double sum_abs, int lsb)
+{
+    return lsb == INT_MIN ? 0 : lsb == INT_MAX ? (double)INFINITY : ldexp(1, lsb) / sum_abs;
+}
+
+enum { FEW = 16 }; /* products whose grid is sought: of more numbers that are like real data it is too fine to tell */
+
+static double grid_of_products(const operand *a, const operand *b)
+{
+    double sum_abs = 0;
+    int lsb = INT_MAX;
+    if (a->n > FEW) return 0;
+    for (int64_t i = 0; i < a->n; i++) {
+        double const product = a->value[i] * b->value[i];
+        sum_abs += fabs(product);
+        lsb = lesser(lsb, double_lsb(product));
+    }
+    return grid_of(sum_abs, lsb);
+}
+
 static void carry_out_all(const operand *a, const operand *b, moments *m)
 {
     order_sums orders = {0};
@@ -86,9 +115,10 @@ static void carry_out_all(const operand *a, const operand *b, moments *m)
 
 moments moments_of(const operand *a, const operand *b, int order)
 {
-    double sums[3];
+    double sums[4];
     kernels_for_this_cpu()->moments(a->value, b->value, a->n, sums);
-    moments m = {sums[0], sums[1], sums[2], a->n, .carried_out = order != NO_ORDER};
+    moments m = {sums[0], sums[1], sums[2], sums[3], .n = a->n, .carried_out = order != NO_ORDER};
+    m.grid = grid_of_products(a, b);
     if (order == ALL_ORDERS)
         carry_out_all(a, b, &m);
     else if (m.carried_out)
@@ -113,7 +143,8 @@ static moments moments_of_pair(const operand *a, const operand *b, ref_sums *kep
 moments moments_of_sum(const sum_record *sum, ref_sums *kept, int order)
 {
     if (sum->of.a) return moments_of_pair(sum->of.a, sum->of.b, kept, order);
-    moments m = {.total = sum->total.c.hi, .squares = sum->of.squares, .moment = sum->of.moment, .n = sum->n};
+    moments m = {sum->total.c.hi, sum->of.squares, sum->of.moment, sum->of.signs, .n = sum->n};
+    m.grid = grid_of(sum->sum_abs, sum->lsb);
     m.carried_out = !sum->of.joined;
     if (!sum->of.joined) errors_of_orders(&sum->of.orders, m.total, m.error);
     return m;

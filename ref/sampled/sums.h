@@ -35,6 +35,8 @@ double dot_in_order(int order, const double *a, const double *b, int64_t n);
 typedef struct {
     double total, squares; /* sums of the terms and of their squares */
     double moment;         /* the sum of i times term i */
+    double signs;          /* how many terms are above 0, less how many are below */
+    double grid;           /* a power of two that all terms are multiples of, over the sum of |term|; 0: unknown */
     int64_t n;
     double error[ORDERS]; /* of each order: what it makes of the total, less that */
     bool carried_out;     /* are those known, or the one that was asked for? */
@@ -42,8 +44,8 @@ typedef struct {
 
 /* What a sum is made of: terms that came one by one, and a dot product that waits, whose operands outlive it. */
 typedef struct {
-    double squares, moment; /* of the terms */
-    order_sums orders;      /* of the terms; no use if they were joined */
+    double squares, moment, signs; /* of the terms */
+    order_sums orders;             /* of the terms; no use if they were joined */
     bool joined;
     const struct operand *a, *b; /* NULL: no dot product */
 } sum_parts;

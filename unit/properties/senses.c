@@ -186,7 +186,7 @@ Test(senses, honest_ports_beside_them_pass)
 Test(senses, honest_ports_of_other_ways_pass)
 {
     static const struct {
-        const char *port, *id;
+        const char *port, *id, *declares;
     } cases[] = {
         /* two sums that the formula divides, and that cut in ways of their own */
         {BUILD "/planted/cut.so", "balance_loss_backward@odd:batch=20,n_tokens=500;seed=673583754"},
@@ -194,12 +194,17 @@ Test(senses, honest_ports_of_other_ways_pass)
         /* what is rounded is the scaled query in base 2 */
         {BUILD "/planted/folded.so", "mla_prefill@odd:q=bf16"},
         {BUILD "/planted/folded.so", "mla_prefill@v3:num_attention_heads=2"},
+        /* sums of a few BF16 numbers, of which an accumulator that cuts has nothing to cut */
+        {NEAR, "embed_backward@v3:vocab_size=16;seed=481191748", "acc 24 rz fused guard=255; partial f32 must"},
     };
+    set("PLAIN", BUILD "/ports/plain.so");
+    set("PLANT", NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         complaint why;
         backend b;
         problem p;
         result r;
+        set("DECLARES", cases[i].declares);
         cr_assert(backend_resolve(cases[i].port, &b, &why) && problem_parse(cases[i].id, &p, &why), "%s", why.text);
         port *const asked = port_open(&b, (port_limits){.timeout = 60});
         run_case(&p, NULL, &asked, 1, 0, &r);

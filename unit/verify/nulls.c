@@ -244,6 +244,35 @@ Test(nulls, partial_sums_in_bf16_err_both_ways)
     close(&f);
 }
 
+/* Of what ports write along w. */
+static double variance_written(const null_ports *null, const double *w)
+{
+    double sum = 0, squares = 0;
+    for (int k = 0; k < null->ports; k++) {
+        double y = 0;
+        for (int64_t i = 0; i < null->n; i++) y += (null->written[k * null->n + i] - null->mu[i]) * w[i];
+        sum += y, squares += y * y;
+    }
+    return (squares - sum * sum / null->ports) / (null->ports - 1);
+}
+
+/* P in BF16 times one gradient: of many elements that is beside the middle of two results, and a port takes all of them one way. */
+Test(nulls, elements_that_flip_at_once_count_as_few)
+{
+    filled f = fill("cross_entropy_backward@v3:n_tokens=2,vocab_size=1000,logits=bf16;seed=990522310");
+    null_ports null = ports_of(&f, "acc 24 rn; flush none; P bf16 must");
+    double *const room = malloc(3 * (size_t)null.n * sizeof *room), *const w = room + 2 * null.n;
+    cr_assert(room);
+    for (int64_t i = 0; i < null.n; i++) w[i] = null.mean[i] * null.weight[i];
+    double const written = variance_written(&null, w);
+    filter const scale = filter_open(&null, null.mean, room);
+    cr_expect(scale.smooth.variance > written * 0.99, "a filter has variance %g, ports write %g", scale.smooth.variance,
+              written);
+    free(room);
+    null_close(&null);
+    close(&f);
+}
+
 /* ---- how long it is kept ---- */
 
 Test(nulls, a_null_is_drawn_once_and_few_are_kept)

@@ -41,13 +41,14 @@ static void weigh_rounded(const null_ports *null, const double *d, double *moved
 
 /* ---- filters ---- */
 
-/* Of the ports of the null along w, as they were drawn or as they wrote it: they share what they share. */
-static double variance_of_ports(const null_ports *null, const double *written, const double *w)
+/* Of the ports of the null along w, as they were drawn or as they wrote it: they share what they share, and where one factor brings many
+ * numbers beside the middle between two results, all of them go one way. */
+static double variance_of_ports(const null_ports *null, const double *ports, const double *w)
 {
     double const middle = along(null->mean, w, null->n);
     double sum = 0, squares = 0;
     for (int k = 0; k < null->ports; k++) {
-        double const y = along(written + k * null->n, w, null->n) - middle;
+        double const y = along(ports + k * null->n, w, null->n) - middle;
         sum += y, squares += y * y;
     }
     return (squares - sum * sum / null->ports) / (null->ports - 1);
@@ -70,8 +71,8 @@ static double variance_of_flips(const null_ports *null, const double *d, double 
     return sum;
 }
 
-/* w: what moves times weights; ports: what those of the null have. */
-static weighing weigh(const null_ports *null, const double *ports, const double *moved, const double *w)
+/* w: what moves times weights. */
+static weighing weigh(const null_ports *null, const double *moved, const double *w)
 {
     weighing s = {0};
     double of_elements = 0;
@@ -83,7 +84,8 @@ static weighing weigh(const null_ports *null, const double *ports, const double 
         s.of_one += moved[i] * w[i];
     }
     if (!(s.of_one > 0)) return (weighing){0};
-    s.variance = (1 + 1.0 / null->ports) * fmax(variance_of_ports(null, ports, w), of_elements);
+    double const drawn = variance_of_ports(null, null->drawn, w), written = variance_of_ports(null, null->written, w);
+    s.variance = (1 + 1.0 / null->ports) * fmax(fmax(drawn, written), of_elements);
     return s;
 }
 
@@ -107,9 +109,9 @@ filter filter_open(const null_ports *null, const double *d, double *room)
     double *const moved = room, *const w = room + null->n;
     filter f = {.squared = squared_along(null, d)};
     weigh_smooth(null, d, moved, w);
-    f.smooth = weigh(null, null->drawn, moved, w);
+    f.smooth = weigh(null, moved, w);
     weigh_rounded(null, d, moved, w);
-    f.rounded = weigh(null, null->written, moved, w);
+    f.rounded = weigh(null, moved, w);
     f.t_of_one = fmax(sigmas(&f.smooth, f.smooth.of_one), sigmas(&f.rounded, f.rounded.of_one));
     return f;
 }
