@@ -47,8 +47,7 @@ int32_t *recorded_tokens(const recording *r, int64_t vocabulary, int64_t *count)
     return good ? ids : (free(ids), NULL);
 }
 
-/* Tokens of the command line and of the recording are the same. */
-static bool check_tokens(const model_run *m, const recording *r)
+bool check_tokens(const model_run *m, const recording *r)
 {
     int64_t count;
     if (!recording_find(r, "input_ids")) return true;
