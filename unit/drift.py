@@ -116,7 +116,8 @@ def hostile():
     refused("other tokens", ["other input_ids"], recorded("odd-bf16", "right", "--tokens=3,1"))
     refused("a list", ["--stages-list"], recorded("odd-bf16", "right", "--stages-list"))
     refused("diagnosis", ["--diagnose"], recorded("odd-bf16", "right", "--diagnose"))
-    refused("a third way", ["'guess'", "own"], recorded("odd-bf16", "right", "--given=guess"))
+    refused("a third way", ["'guess'", "own"], verify(
+        checkpoint("odd-bf16"), "--stages=" + os.path.join(FOLDER, "transformers-odd-bf16", "right.safetensors"), "--given=guess"))  # fmt: skip
     refused("without stages", ["--given"], verify(checkpoint("odd-bf16"), "--tokens=1", "--given=own"))
     refused("a band of stages that are given their own", ["--band"], verify(
         checkpoint("odd-bf16"), "--stages=" + os.path.join(FOLDER, "transformers-odd-bf16", "right.safetensors"), "--band=9"))  # fmt: skip
