@@ -264,7 +264,7 @@ suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)) $(if $(filter sampled,$(1)),$(sampled)))
 scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py \
              unit/cuda_campaign.py unit/cuda_release.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py \
-             unit/other_engines.py unit/logits.py unit/weights.py unit/f16.py unit/convert.py unit/kills.py unit/reports.py \
+             unit/other_engines.py unit/logits.py unit/weights.py unit/f16.py unit/convert.py unit/drift.py unit/kills.py unit/reports.py \
              unit/power.py unit/site.py unit/recipes.py unit/install.py)
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)

@@ -50,6 +50,7 @@ int32_t *recorded_tokens(const recording *r, int64_t vocabulary, int64_t *count)
 /* The sequence that the map names is among all tokens. */
 static bool find_sequence(name_map *names, const recording *r, int64_t all)
 {
+    if (!names) return true;
     names->tokens = names->end_token ? all : 0;
     return names->end_token <= all ||
            (usage_error("set rows = %lld:%lld, and %s has %lld tokens", (long long)names->first_token,
@@ -57,22 +58,24 @@ static bool find_sequence(name_map *names, const recording *r, int64_t all)
             false);
 }
 
-/* Tokens of the command line and of the recording are the same. */
-static bool check_tokens(const model_run *m, const recording *r, name_map *names)
+bool check_tokens(const model_run *m, const recording *r, name_map *names)
 {
-    int64_t count;
+    int64_t all;
+    bool const some = names && names->end_token;
     if (!recording_find(r, "input_ids"))
-        return !names->end_token || (usage_error("set rows is of all tokens, and %s has no input_ids", r->path), false);
-    int32_t *const ids = recorded_tokens(r, m->config->vocab_size, &count);
-    if (!ids || !find_sequence(names, r, count)) return free(ids), false;
-    int64_t const n = names->end_token ? names->end_token - names->first_token : count;
-    bool const same = n == m->n_tokens && !memcmp(ids + names->first_token, m->tokens, (size_t)n * sizeof *ids);
+        return !some || (usage_error("set rows is of all tokens, and %s has no input_ids", r->path), false);
+    int32_t *const ids = recorded_tokens(r, m->config->vocab_size, &all);
+    if (!ids || !find_sequence(names, r, all)) return free(ids), false;
+    int64_t const first = some ? names->first_token : 0, count = some ? names->end_token - first : all;
+    bool const same = count == m->n_tokens && !memcmp(ids + first, m->tokens, (size_t)count * sizeof *ids);
     free(ids);
-    if (!same && names->end_token)
-        return usage_error("set rows = %lld:%lld is of other tokens than --tokens", (long long)names->first_token,
-                           (long long)names->end_token),
-               false;
-    return same || (usage_error("--tokens: %s was recorded with other input_ids; leave --tokens out", r->path), false);
+    if (same) return true;
+    if (some)
+        usage_error("set rows = %lld:%lld is of other tokens than --tokens", (long long)first,
+                    (long long)(first + count));
+    else
+        usage_error("--tokens: %s was recorded with other input_ids; leave --tokens out", r->path);
+    return false;
 }
 
 /* ---- the report ---- */

@@ -14,6 +14,10 @@ typedef struct {
 /* The ids of a recording, for whoever gives none. NULL, and a sentence on stderr: it has none, or one that is no id. */
 int32_t *recorded_tokens(const recording *r, int64_t vocabulary, int64_t *count);
 
+/* Tokens of the command line are those of the recording, if it has any; of names' sequence, which learns how many there are in all, or
+ * (NULL) all of them. False: one sentence on stderr. */
+bool check_tokens(const model_run *m, const recording *r, name_map *names);
+
 /* The declaration of --numerics, as text or a file; NULL: nothing is declared. False: one sentence in why. */
 bool read_sections(const char *value, sections *s, complaint *why);
 

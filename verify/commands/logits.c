@@ -3,7 +3,6 @@
 
 #include "engine.h"
 #include "engine/compare_logits.h"
-#include "model/chain.h"
 #include "options.h"
 #include "terminal_line.h"
 
@@ -40,23 +39,25 @@ static bool read_json(const char *path, const prompt *p, listing *said, complain
 }
 
 /* Tensor `stage` under its name in a map; if there is but one tensor it is that. */
-static bool find_tensor(const logits_options *o, const recording *r, const char *stage, shaped *found, complaint *why)
+static bool find_tensor(const comparison *c, const recording *r, const char *stage, shaped *found, complaint *why)
 {
     name_map names;
     *found = (shaped){.owned = NULL};
     complaint fault = {""};
-    if (!name_map_open(o->map, &names, why)) return name_map_close(&names), false;
-    bool good = name_map_find(&names, r, stage, 0, found, &fault);
+    map_scene const at = {r, c->m->config, c->m->weights};
+    if (!name_map_open(c->o->map, &names, why)) return name_map_close(&names), false;
+    name_map_count_ranks(&names, r);
+    bool good = name_map_find(&names, &at, stage, found, &fault);
     name_map_close(&names);
     if (!good && *fault.text) return refuse(why, "%s: %s", r->path, fault.text);
     if (!good && r->count == 1) found->t = *r->item[0], good = true;
     return good || refuse(why, "%s: has no tensor %s", r->path, stage);
 }
 
-static bool read_logits(const logits_options *o, const recording *r, const prompt *p, listing *said, complaint *why)
+static bool read_logits(comparison *c, const recording *r, const prompt *p, complaint *why)
 {
     shaped found;
-    bool const good = find_tensor(o, r, "logits", &found, why) && listing_of_logits(&found.t, p, said, why);
+    bool const good = find_tensor(c, r, "logits", &found, why) && listing_of_logits(&found.t, p, &c->said, why);
     shaped_free(&found);
     return good;
 }
@@ -74,7 +75,7 @@ static bool read_said(comparison *c, const recording *r, complaint *why)
     prompt const p = {c->m->tokens, c->m->n_tokens, c->m->config->vocab_size};
     if (c->o->listed && r->count) return read_pair(r, &p, &c->said, why);
     if (c->o->listed) return read_json(c->o->file, &p, &c->said, why);
-    return read_logits(c->o, r, &p, &c->said, why);
+    return read_logits(c, r, &p, why);
 }
 
 /* ---- truth and ports ---- */
@@ -86,48 +87,6 @@ static void take_logprobs(const comparison *c, const dump *chain, double *out)
     int64_t const vocabulary = c->m->config->vocab_size;
     ref_decode_all(t->dtype, t->data, 0, c->m->n_tokens * vocabulary, out);
     for (int64_t r = 0; r < c->m->n_tokens; r++) to_logprobs(out + r * vocabulary, vocabulary);
-}
-
-static bool is_among(int32_t id, const int32_t *ids, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (ids[i] == id) return true;
-    return false;
-}
-
-/* Are the experts of every token the same, in any order? */
-static bool same_experts(const safetensor *a, const safetensor *b)
-{
-    int64_t const width = a->shape[1];
-    const int32_t *const x = a->data, *const y = b->data;
-    for (int64_t i = 0; i < a->shape[0] * width; i++)
-        if (!is_among(x[i], y + i / width * width, width)) return false;
-    return true;
-}
-
-static bool has_flips(const dump *truth, const dump *drawn)
-{
-    for (int64_t i = 0; i < truth->count; i++) {
-        const safetensor *const t = &truth->item[i];
-        if (!strstr(t->name, ".topk_idx")) continue;
-        if (!same_experts(t, dump_find(drawn, t->name))) return true;
-    }
-    return false;
-}
-
-static bool run_truth(comparison *c, complaint *why)
-{
-    model_run m = *c->m;
-    m.format = DSV3_F64;
-    m.outputs = &c->truth;
-    terminal_line_show("the truth of %lld tokens", (long long)m.n_tokens);
-    return dump_open(&c->truth, NULL, "", 0, why) && model_run_main(&m, why);
-}
-
-static bool declares(const void *context, const char *of, const char *module, char declared[REF_NUMERICS_CAP],
-                     complaint *why)
-{
-    return sections_of(context, of, module, declared, why);
 }
 
 /* How far the port is off where the engine's likeliest id isn't truth's. */
@@ -157,21 +116,16 @@ static void count_agreement(const comparison *c, logit_figures *f)
 
 static bool draw_port(comparison *c, int number, complaint *why)
 {
-    drawn_port const it = {{.seed = 1, .number = number}, declares, c->numerics};
     dump chain = {.lock = -1};
-    model_run m = *c->m;
-    m.drawn = &it;
-    m.outputs = &chain;
-    terminal_line_show("port %d of %d that are drawn", number + 1, c->o->drawn);
-    bool good = dump_open(&chain, NULL, "", 0, why) && model_run_main(&m, why);
+    bool good = run_drawn_model(c->m, c->numerics, number, c->o->drawn, &chain, why);
     if (good) {
-        logit_truth const truth = {m.n_tokens, m.config->vocab_size, c->logprob};
+        logit_truth const truth = {c->m->n_tokens, c->m->config->vocab_size, c->logprob};
         take_logprobs(c, &chain, c->drawn);
-        list_same(&c->said, m.config->vocab_size, c->drawn, c->same);
+        list_same(&c->said, c->m->config->vocab_size, c->drawn, c->same);
         good =
             compare_logits(&truth, &c->said, c->same, &c->figures[number]) || refuse(why, "no memory for the logits");
         count_agreement(c, &c->figures[number]);
-        c->flips[number] = has_flips(&c->truth, &chain);
+        c->flips[number] = chooses_others(&c->truth, &chain);
         widen_reach(c);
     }
     dump_close(&chain);
@@ -206,7 +160,7 @@ static void close_all(comparison *c)
 
 static bool compute(comparison *c, complaint *why)
 {
-    bool good = open_memory(c, why) && run_truth(c, why);
+    bool good = open_memory(c, why) && run_truth_of(c->m, &c->truth, why);
     if (good) {
         logit_truth const truth = {c->m->n_tokens, c->m->config->vocab_size, c->logprob};
         take_logprobs(c, &c->truth, c->logprob);
@@ -219,33 +173,13 @@ static bool compute(comparison *c, complaint *why)
 
 /* ---- the report ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    double const x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* What no port is below, and what half of the ports, nine of ten and all are at most. */
-typedef struct {
-    int ports;
-    double least, half, most_of, all;
-} band;
-
 static band band_of(const comparison *c, int f, bool without_flips)
 {
     double value[MOST_DRAWN];
     int n = 0;
     for (int k = 0; k < c->o->drawn; k++)
         if (!(without_flips && c->flips[k])) value[n++] = c->figures[k].value[f];
-    if (!n) return (band){0};
-    qsort(value, (size_t)n, sizeof *value, ascending);
-    return (band){n, value[0], value[(n - 1) / 2], value[(9 * n - 1) / 10], value[n - 1]};
-}
-
-/* As many times the largest of the ports as that is the least: a port that is drawn does not go there (docs/engines.md). */
-static double limit_of(band b)
-{
-    return b.least > 0 ? b.all * (b.all / b.least) : HUGE_VAL;
+    return band_of_ports(value, n);
 }
 
 static const char *figure_name(const comparison *c, int f)

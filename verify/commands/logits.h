@@ -3,9 +3,7 @@
 #define LOGITS_H
 
 #include "engine/recording.h"
-#include "model/model.h"
-
-enum { FEWEST_DRAWN = 8, MOST_DRAWN = 1024, USUAL_DRAWN = 32 };
+#include "drawn_models.h"
 
 typedef struct {
     const char *file;     /* of --logits or --logprobs */

@@ -1,4 +1,5 @@
 /* verify model: truth of a whole checkpoint, or the verdict on a port that computes it. */
+#include "drift.h"
 #include "engine.h"
 #include "logits.h"
 #include "weights.h"
@@ -21,13 +22,13 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics, *given;
     int band;
     bool estimate, stages_list, diagnose, verbose;
     double timeout;
 } arguments;
 
-static const char *const formats[] = {"f32", "bf16", NULL};
+static const char *const formats[] = {"f32", "bf16", NULL}, *const givens[] = {"own", "chain", NULL};
 
 static const option options[] = {
     {"--tokens", OPTION_TEXT, offsetof(arguments, tokens), "IDS", "the input, ids with commas between them"},
@@ -48,8 +49,13 @@ static const option options[] = {
      "compare an engine's logits, all of a token's, with truth and with ports that are drawn: safetensors or .npy"},
     {"--logprobs", OPTION_TEXT, offsetof(arguments, logprobs), "F",
      "the same of the likeliest tokens, as JSON of vLLM, SGLang or OpenAI's interface has them"},
-    {"--band", OPTION_WHOLE, offsetof(arguments, band), "N", "so many ports are drawn for that; default 32",
-     FEWEST_DRAWN, MOST_DRAWN},
+    {"--given", OPTION_WORD, offsetof(arguments, given), "W",
+     "what a stage of --stages is judged from: own, the engine's values (default); or chain, truth from the tokens on, "
+     "and "
+     "how far ports that are drawn are from it",
+     .words = givens},
+    {"--band", OPTION_WHOLE, offsetof(arguments, band), "N",
+     "so many ports are drawn for --logits, --logprobs and --given=chain; default 32", FEWEST_DRAWN, MOST_DRAWN},
     {"--map", OPTION_TEXT, offsetof(arguments, map), "M",
      "the engine's names of our stages: transformers, or a file of rules (docs/engines.md)"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
@@ -70,7 +76,7 @@ static const syntax model_syntax = {
     "                    [--format=bf16|f32] [--estimate] [--diagnose] [--timeout=S]\n"
     "                    [--verbose]\n"
     "       verify model DIR --stages=R [--map=M] [--tokens=3,1,4] [--numerics=T]\n"
-    "                    [--stages-list] [--diagnose] [--verbose]\n"
+    "                    [--stages-list] [--diagnose] [--verbose] [--given=own|chain]\n"
     "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
     "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
     "       verify model DIR --weights=R [--verbose]\n"
@@ -105,17 +111,18 @@ static const char *recorded(const arguments *a)
 }
 
 /* What a run is of. */
-typedef enum { OF_CHAIN = 1, OF_STAGES = 2, OF_WEIGHTS = 4, OF_TOKENS = 8 } run_kind;
+typedef enum { OF_CHAIN = 1, OF_STAGES = 2, OF_WEIGHTS = 4, OF_TOKENS = 8, OF_DRIFT = 16 } run_kind;
 
 static run_kind kind_of(const arguments *a)
 {
-    return a->stages ? OF_STAGES : a->weights ? OF_WEIGHTS : said(a) ? OF_TOKENS : OF_CHAIN;
+    if (a->stages) return a->given && !strcmp(a->given, "chain") ? OF_DRIFT : OF_STAGES;
+    return a->weights ? OF_WEIGHTS : said(a) ? OF_TOKENS : OF_CHAIN;
 }
 
 /* Every option that was given is for this run, or for every run. */
 static bool check_options(const arguments *a)
 {
-    static const char chain[] = "truth and ports", tokens[] = "--logits and --logprobs";
+    static const char chain[] = "truth and ports", drawn[] = "--logits, --logprobs and --given=chain";
     static const char engine[] = "--stages, --logits and --logprobs";
     const struct {
         bool given;
@@ -126,12 +133,14 @@ static bool check_options(const arguments *a)
         {a->dump, "dump", OF_CHAIN, chain},
         {a->backend, "backend", OF_CHAIN, chain},
         {a->estimate, "estimate", OF_CHAIN, chain},
-        {a->format, "format", OF_CHAIN | OF_TOKENS, "truth, ports, --logits and --logprobs"},
-        {a->numerics, "numerics", OF_STAGES | OF_TOKENS, engine},
-        {a->map, "map", OF_STAGES | OF_TOKENS, engine},
+        {a->format, "format", OF_CHAIN | OF_TOKENS | OF_DRIFT, "what is computed, and not what was recorded"},
+        {a->numerics, "numerics", OF_STAGES | OF_TOKENS | OF_DRIFT, engine},
+        {a->map, "map", OF_STAGES | OF_TOKENS | OF_DRIFT, engine},
         {a->stages_list, "stages-list", OF_STAGES, "--stages"},
-        {a->band, "band", OF_TOKENS, tokens},
-        {a->tokens, "tokens", OF_CHAIN | OF_STAGES | OF_TOKENS, "what is computed, and not --weights"},
+        {a->given, "given", OF_STAGES | OF_DRIFT, "--stages"},
+        {a->diagnose, "diagnose", OF_CHAIN | OF_STAGES, "ports, and stages given their own values"},
+        {a->band, "band", OF_TOKENS | OF_DRIFT, drawn},
+        {a->tokens, "tokens", OF_CHAIN | OF_STAGES | OF_TOKENS | OF_DRIFT, "what is computed, and not --weights"},
     };
     int const several = (a->stages != NULL) + (a->weights != NULL) + (a->logits != NULL) + (a->logprobs != NULL);
     if (several > 1)
@@ -446,7 +455,15 @@ static int run_logits(const arguments *o, const recording *r, model_run *m)
 {
     logits_options const logits = {said(o),   o->logprobs != NULL, o->numerics, o->map, o->band ? o->band : USUAL_DRAWN,
                                    o->verbose};
-    return choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r) : EXIT_USAGE;
+    return check_tokens(m, r, NULL) && choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r)
+                                                                                : EXIT_USAGE;
+}
+
+static int run_drift(const arguments *o, const recording *r, model_run *m)
+{
+    drift_options const drift = {o->numerics, o->map, o->band ? o->band : USUAL_DRAWN, o->verbose};
+    return check_tokens(m, r, NULL) && choose_format(o, m->weights, &m->format) ? judge_drift(&drift, m, r)
+                                                                                : EXIT_USAGE;
 }
 
 static int open_and_run(const arguments *o, const recording *r, model_run *m, const file_identity *config)
@@ -463,6 +480,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
         switch (kind_of(o)) {
         case OF_STAGES: code = judge_recording(&engine, m, r); break;
         case OF_WEIGHTS: code = judge_weights(&c, m->config, r, o->verbose); break;
+        case OF_DRIFT: code = run_drift(o, r, m); break;
         case OF_TOKENS: code = run_logits(o, r, m); break;
         case OF_CHAIN: code = run_in(o, m, config); break;
         }
