@@ -205,7 +205,7 @@ operand *matrix_rows(const matrix *m, int64_t first, int64_t n)
 static bool scaling_is_exact(const matrix *m, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
-    return sum->lsb - ilogb(fmax(m->largest_scale, 1)) >= least_exponent(m->rd->declared) &&
+    return sum->lsb >= least_exponent(m->rd->declared) + ilogb(fmax(m->largest_scale, 1)) &&
            sum->sum_abs <= ldexp(1, sum->lsb + digits_of(m->rd->declared->arith));
 }
 
@@ -227,7 +227,7 @@ ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum)
 static bool both_scales_are_exact(const matrix *m, double early, const sum_record *sum)
 {
     if (sum->lsb == INT_MAX) return true; /* all terms are 0 */
-    return sum->lsb - LSB_OF_CODES - ilogb(early) >= least_exponent(m->rd->declared) &&
+    return sum->lsb >= least_exponent(m->rd->declared) + LSB_OF_CODES + ilogb(early) &&
            sum->sum_abs <= ldexp(1, sum->lsb + digits_of(m->rd->declared->arith));
 }
 
