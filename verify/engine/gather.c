@@ -86,13 +86,14 @@ static double distance(const safetensor *t, const safetensor *weight, int64_t ro
     return count > 0 ? fabs(log(squares / count)) : HUGE_VAL;
 }
 
-bool gather_is_normed(const safetensor *s, const safetensor *other, const safetensor *weight, bool *normed, complaint *why)
+bool gather_is_normed(const safetensor *s, const safetensor *other, const safetensor *weight, bool *normed,
+                      complaint *why)
 {
     int64_t rows, columns;
     size_t size;
     if (!real_rows(s, &rows, &columns, &size, why) || !is_alike(s, other, why)) return false;
-    bool const fits = (weight->dtype == DSV3_F32 || weight->dtype == DSV3_BF16) && weight->ndim == 1 &&
-                      weight->shape[0] == columns;
+    bool const fits =
+        (weight->dtype == DSV3_F32 || weight->dtype == DSV3_BF16) && weight->ndim == 1 && weight->shape[0] == columns;
     if (!fits) return refuse(why, "%s is no weight of a norm for %s", weight->name, s->name);
     *normed = distance(s, weight, rows, columns) <= distance(other, weight, rows, columns);
     return true;
@@ -116,8 +117,8 @@ bool gather_chosen(shaped *s, int64_t k, bool values, complaint *why)
             double const v = ref_decode(from, old.t.data, r * columns + c);
             if (v != 0 && n++ < k) ref_encode(to, out, r * k + n - 1, values ? v : (double)c);
         }
-        good = n == k || refuse(why, "%s, row %lld has %lld columns that aren't 0, and %lld experts are chosen", s->t.name,
-                                (long long)r, (long long)n, (long long)k);
+        good = n == k || refuse(why, "%s, row %lld has %lld columns that aren't 0, and %lld experts are chosen",
+                                s->t.name, (long long)r, (long long)n, (long long)k);
     }
     set_format(&s->t, to);
     shaped_free(&old);

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_ROWS = 256 }; /* of a piece */
+
 /* ---- the case ---- */
 
 /* Outputs of their own format, whatever the hidden states have. */
@@ -56,7 +58,7 @@ static bool give_narrow(row_work *k, dsv3_dtype format)
 /* The norms of the latents have an eps of their own, 1e-6, or the model's. */
 static void write_id_of_attention(const row_work *k, const model_run *m, char id[ID])
 {
-    id_of_attention(m, k->module, k->rows, true, id);
+    id_of_attention(m, k->module, k->from, k->rows, true, id);
     size_t const used = strlen(id);
     if (k->w->e->names->latent_eps) snprintf(id + used, ID - used, ",rms_norm_eps=%.17g", m->config->rms_norm_eps);
 }
@@ -108,7 +110,8 @@ static bool read_slot(const row_work *k, int i, const tensor_info *t, void *out,
 {
     values_wanted const w = {.rows = k->rows,
                              .columns = t->count / k->rows,
-                             .more = rows_behind(&k->row->slots[i]),
+                             .before = k->from,
+                             .more = k->all - k->from - k->rows + rows_behind(&k->row->slots[i]),
                              .format = t->dtype,
                              .finite = k->role[i] == ROLE_GIVEN};
     if (k->beside[i]) return values_read_both(k->recorded[i], k->beside[i], &w, out, why);
@@ -129,7 +132,7 @@ static bool bind_slot(row_work *k, stage *s, int i, row_memory *memory)
     const tensor_info *const t = problem_tensor(stage_problem(s), of->tensor);
     if (!row_wants(k, i)) return true;
     if (!strcmp(of->tensor, "input_ids"))
-        return stage_bind(s, of->tensor, k->w->e->m->tokens + k->at->module + 1), true;
+        return stage_bind(s, of->tensor, k->w->e->m->tokens + k->at->module + 1 + k->from), true;
     if (k->role[i] == ROLE_ABSENT && slot_is_output(of) && !is_needed(of)) return stage_leave_out(s, of->tensor), true;
     if (k->role[i] == ROLE_ABSENT && slot_is_output(of)) return stage_give(s, of->tensor, NULL);
     void *const data = take_memory(memory, t->bytes);
@@ -140,20 +143,36 @@ static bool bind_slot(row_work *k, stage *s, int i, row_memory *memory)
     return stage_give(s, of->tensor, data);
 }
 
-/* The cache of one sequence that begins here: nothing is in it. */
-static bool bind_cache(const row_work *k, stage *s, row_memory *memory, complaint *why)
+/* The past of a piece: the engine's own rows. False: it has a fault. */
+static bool read_past(row_work *k, stage *s, void *cache)
+{
+    int const kv = row_slot(k, "kv");
+    const tensor_info *const t = problem_tensor(stage_problem(s), "kv_cache");
+    values_wanted const w = {.rows = k->from,
+                             .columns = t->shape[t->ndim - 1],
+                             .more = k->all - k->from,
+                             .format = t->dtype,
+                             .finite = true};
+    return k->from == 0 || values_read(k->recorded[kv], &w, cache, &k->fault[kv]);
+}
+
+/* The cache of one sequence: in its first pages lies the past. */
+static bool bind_cache(row_work *k, stage *s, row_memory *memory, complaint *why)
 {
     int32_t *const starts = take_memory(memory, 2 * sizeof *starts), *const length =
                                                                          take_memory(memory, sizeof *length);
+    size_t const pages = stage_bytes(s, "block_table") / sizeof(int32_t);
     void *const cache = take_memory(memory, stage_bytes(s, "kv_cache"));
-    void *const table = take_memory(memory, stage_bytes(s, "block_table"));
+    int32_t *const table = take_memory(memory, stage_bytes(s, "block_table"));
     if (!starts || !length || !cache || !table) return refuse(why, "no memory for the cache of %s", k->module);
-    starts[1] = *length = (int32_t)k->rows;
+    starts[1] = (int32_t)k->rows;
+    *length = (int32_t)(k->from + k->rows);
+    for (size_t i = 0; i < pages; i++) table[i] = (int32_t)i;
     stage_bind(s, "cu_seqlens", starts);
     stage_bind(s, "cache_seqlens", length);
     stage_bind(s, "kv_cache", cache);
     stage_bind(s, "block_table", table);
-    return true;
+    return read_past(k, s, cache);
 }
 
 /* False: no memory, or a tensor that can't be used, and it has a fault. */
@@ -169,16 +188,21 @@ static bool bind_all(row_work *k, stage *s, row_memory *memory)
 static void tell(row_work *k, const problem *p, const result *r)
 {
     const engine_run *const e = k->w->e;
-    snprintf(k->told.module, sizeof k->told.module, "%s", k->module);
+    char piece[60] = "";
+    if (k->rows < k->all)
+        snprintf(piece, sizeof piece, ", rows %lld:%lld", (long long)k->from, (long long)(k->from + k->rows));
+    snprintf(k->told.module, sizeof k->told.module, "%.130s%s", k->module, piece);
     k->told.p = p;
     k->told.r = r;
+    *k->told.given = 0;
     row_name_given(k);
     if (e->report) e->report(e->context, &k->told);
 }
 
-/* Names of the outputs, so that no later row judges them again. */
+/* Names of the outputs, behind their last piece, so that no later row judges them again. */
 static bool note_all(row_work *k)
 {
+    if (k->from + k->rows < k->all) return true;
     for (int i = 0; i < k->slots; i++)
         if (k->role[i] == ROLE_JUDGED && !work_note_judged(k->w, k->name[i])) return false;
     return true;
@@ -188,7 +212,11 @@ static bool note_all(row_work *k)
 static bool try_exchanged(row_work *k, stage *s, const char *declared, row_memory *memory, result *r)
 {
     const tensor_info *const t = problem_tensor(stage_problem(s), k->row->slots[0].tensor);
-    values_wanted const w = {.rows = k->rows, .columns = t->count / k->rows, .format = t->dtype};
+    values_wanted const w = {.rows = k->rows,
+                             .columns = t->count / k->rows,
+                             .before = k->from,
+                             .more = k->all - k->from - k->rows,
+                             .format = t->dtype};
     void *const data = take_memory(memory, t->bytes);
     result *const other = calloc(1, sizeof *other);
     bool good = (data && other) || refuse(k->w->why, "no memory to judge %s", k->module);
@@ -241,7 +269,7 @@ static bool bind_and_judge(row_work *k, const model_run *m, const char *id, bool
     return good;
 }
 
-static bool open_and_judge(row_work *k)
+static bool judge_piece(row_work *k)
 {
     model_run m = *k->w->e->m;
     char id[ID];
@@ -260,6 +288,18 @@ static bool open_and_judge(row_work *k)
     return true;
 }
 
+/* Many tokens are judged a piece after the other; attention if the past of a piece is recorded. */
+static bool open_and_judge(row_work *k)
+{
+    int const kv = k->row->kind == CASE_ATTENTION ? row_slot(k, "kv") : 0;
+    bool const whole = k->row->kind == CASE_ATTENTION && !row_has(k, kv);
+    for (k->from = 0; k->from < k->all && row_has_judged(k); k->from += k->rows) {
+        k->rows = whole || k->all - k->from < MOST_ROWS ? k->all - k->from : MOST_ROWS;
+        if (!judge_piece(k)) return false;
+    }
+    return true;
+}
+
 static void work_on(void *context, const place *at, const stage_row *row)
 {
     work *const w = context;
@@ -269,7 +309,7 @@ static void work_on(void *context, const place *at, const stage_row *row)
         w->good = refuse(w->why, "no memory");
         return;
     }
-    *k = (row_work){.w = w, .at = at, .row = row, .slots = slots_in(row), .rows = rows_at(at, w->e->m->n_tokens)};
+    *k = (row_work){.w = w, .at = at, .row = row, .slots = slots_in(row), .all = rows_at(at, w->e->m->n_tokens)};
     stage_name(at, row->module, k->module);
     row_find(k);
     w->good = row_postpone_faulty(k) && row_assign_roles(k) && (!row_has_judged(k) || open_and_judge(k));

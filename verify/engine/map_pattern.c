@@ -19,7 +19,8 @@ bool map_matches(const char *pattern, const char *text, map_numbers *n)
 {
     *n = (map_numbers){-1, -1, -1};
     while (*pattern && *text) {
-        bool const layer = !strncmp(pattern, "{N}", 3) || !strncmp(pattern, "{L}", 3), module = !strncmp(pattern, "{K}", 3);
+        bool const layer = !strncmp(pattern, "{N}", 3) || !strncmp(pattern, "{L}", 3),
+                   module = !strncmp(pattern, "{K}", 3);
         if (layer || module || !strncmp(pattern, "{R}", 3)) {
             if (!map_read_number(&text, layer ? &n->layer : module ? &n->module : &n->rank)) return false;
             pattern += 3;

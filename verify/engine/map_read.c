@@ -17,14 +17,21 @@ typedef struct {
     const char *second; /* WORD: this one */
 } operation_word;
 
-static const operation_word operation_words[] = {
-    {"rows", MAP_ROWS, RANGE},      {"cols", MAP_COLS, RANGE},
-    {"half", MAP_HALF, NOTHING},    {"turn", MAP_TURN, NOTHING},
-    {"flat", MAP_FLAT, NOTHING},    {"beside", MAP_BESIDE, NAME},
-    {"normed", MAP_NORMED, NAME},   {"stream", MAP_STREAM, NAME},
-    {"chosen", MAP_CHOSEN, NOTHING}, {"kept", MAP_KEPT, NOTHING},
-    {"ranks", MAP_RANKS_CAT, WORD, "cat"},   {"ranks", MAP_RANKS_SAME, WORD, "same"},
-    {"ranks", MAP_RANKS_SUM, WORD, "sum"},   {"times", MAP_TIMES, WORD, "routed_scaling_factor"}, {NULL}};
+static const operation_word operation_words[] = {{"rows", MAP_ROWS, RANGE},
+                                                 {"cols", MAP_COLS, RANGE},
+                                                 {"half", MAP_HALF, NOTHING},
+                                                 {"turn", MAP_TURN, NOTHING},
+                                                 {"flat", MAP_FLAT, NOTHING},
+                                                 {"beside", MAP_BESIDE, NAME},
+                                                 {"normed", MAP_NORMED, NAME},
+                                                 {"stream", MAP_STREAM, NAME},
+                                                 {"chosen", MAP_CHOSEN, NOTHING},
+                                                 {"kept", MAP_KEPT, NOTHING},
+                                                 {"ranks", MAP_RANKS_CAT, WORD, "cat"},
+                                                 {"ranks", MAP_RANKS_SAME, WORD, "same"},
+                                                 {"ranks", MAP_RANKS_SUM, WORD, "sum"},
+                                                 {"times", MAP_TIMES, WORD, "routed_scaling_factor"},
+                                                 {NULL}};
 
 /* Are the braces of a name ones that have a meaning? */
 static bool check_braces(const char *name, complaint *why)
@@ -75,9 +82,12 @@ static const struct {
     const char *name;
     size_t offset;
 } sizes[] = {
-#define SIZE(field) {#field, offsetof(dsv3_config, field)}
-    SIZE(hidden_size),      SIZE(intermediate_size), SIZE(moe_intermediate_size), SIZE(q_lora_rank),
-    SIZE(kv_lora_rank),     SIZE(qk_nope_head_dim),  SIZE(qk_rope_head_dim),      SIZE(v_head_dim),
+#define SIZE(field)                                                                                                    \
+    {                                                                                                                  \
+#field, offsetof(dsv3_config, field)                                                                           \
+    }
+    SIZE(hidden_size),      SIZE(intermediate_size),  SIZE(moe_intermediate_size), SIZE(q_lora_rank),
+    SIZE(kv_lora_rank),     SIZE(qk_nope_head_dim),   SIZE(qk_rope_head_dim),      SIZE(v_head_dim),
     SIZE(n_routed_experts), SIZE(num_experts_per_tok)
 #undef SIZE
 };
@@ -238,8 +248,10 @@ static bool check_ranks(const map_reader *r, const map_rule *rule)
         together += rule->operation[i].word >= MAP_RANKS_CAT && rule->operation[i].word <= MAP_RANKS_SUM;
     bool const named = strstr(rule->name, "{R}") != NULL;
     if (together == named) return true;
-    refuse(&cause, named ? "%s has {R}, so ranks cat, ranks same or ranks sum belongs behind it, once"
-                         : "%s has no {R}, and ranks are put together", rule->name);
+    refuse(&cause,
+           named ? "%s has {R}, so ranks cat, ranks same or ranks sum belongs behind it, once"
+                 : "%s has no {R}, and ranks are put together",
+           rule->name);
     return refuse_line(r, &cause);
 }
 

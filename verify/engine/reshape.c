@@ -93,7 +93,7 @@ static bool turn(shaped *s, const grid *g, complaint *why)
 {
     shaped old;
     int const n = s->t.ndim;
-    if (n < 3) return refuse(why, "%s has %d axes, and of three or more two are turned", s->t.name, n);
+    if (n < 3) return refuse(why, "%s has %d axes, and three are turned", s->t.name, n);
     int64_t const a = s->t.shape[n - 3], b = s->t.shape[n - 2];
     char *const out = begin_new(s, g, &old, why);
     if (!out) return false;

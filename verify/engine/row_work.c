@@ -19,6 +19,11 @@ static int slot_named(const row_work *k, const char *tensor, size_t length)
     return -1;
 }
 
+int row_slot(const row_work *k, const char *tensor)
+{
+    return slot_named(k, tensor, strlen(tensor));
+}
+
 /* The tokens are always there: the command line has them. */
 bool row_has(const row_work *k, int i)
 {
@@ -59,9 +64,16 @@ void row_find(row_work *k)
     for (int i = 0; i < k->slots; i++) find_slot(k, i);
 }
 
+/* What lies in the recording leaves the memory; it is read again when somebody touches it. */
+static void forget(shaped *s)
+{
+    if (s->t.data && !s->owned) checkpoint_release(s->t.data, s->t.bytes);
+    shaped_free(s);
+}
+
 void row_forget(row_work *k)
 {
-    for (int i = 0; i < MOST_SLOTS; i++) shaped_free(&k->first[i]), shaped_free(&k->second[i]);
+    for (int i = 0; i < MOST_SLOTS; i++) forget(&k->first[i]), forget(&k->second[i]);
 }
 
 bool row_wants(const row_work *k, int i)

@@ -31,8 +31,8 @@ typedef struct {
     work *w;
     const place *at;
     const stage_row *row;
-    int slots;    /* tensors of it */
-    int64_t rows; /* of tokens */
+    int slots;               /* tensors of it */
+    int64_t all, from, rows; /* tokens; the piece in work begins at `from` and has `rows` */
     char module[STAGE_NAME];
     char name[MOST_SLOTS][STAGE_NAME];
     shaped first[MOST_SLOTS], second[MOST_SLOTS]; /* what is recorded; two side by side */
@@ -44,6 +44,9 @@ typedef struct {
 } row_work;
 
 bool slot_is_output(const slot *s);
+
+/* The slot of a tensor; -1: it has none. */
+int row_slot(const row_work *k, const char *tensor);
 
 /* Looks for its tensors; row_forget when it is done. */
 void row_find(row_work *k);

@@ -104,10 +104,12 @@ static bool check_value(const safetensor *t, int64_t i, double v, const values_w
 static bool read_into(const safetensor *t, const values_wanted *w, int64_t from, int64_t stride, void *out,
                       complaint *why)
 {
-    if (!check_shape(t, w->rows + w->more, w->columns, why) || !check_format(t, w->format, why)) return false;
+    if (!check_shape(t, w->before + w->rows + w->more, w->columns, why) || !check_format(t, w->format, why))
+        return false;
+    int64_t const first = w->before * w->columns;
     for (int64_t i = 0; i < w->rows * w->columns; i++) {
-        double const v = number_at(t, i);
-        if (!check_value(t, i, v, w, why)) return false;
+        double const v = number_at(t, first + i);
+        if (!check_value(t, first + i, v, w, why)) return false;
         ref_encode(w->format, out, i / w->columns * stride + from + i % w->columns, v);
     }
     return true;

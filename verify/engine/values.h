@@ -18,7 +18,7 @@ bool values_are_f16(const safetensor *t);
 /* What a stage wants of a tensor: rows x columns of a format. */
 typedef struct {
     int64_t rows, columns;
-    int64_t more; /* rows that are stored behind these, for somebody else */
+    int64_t before, more; /* rows that are stored in front of these and behind them, for somebody else */
     dsv3_dtype format;
     bool finite; /* no NaN and no infinity */
 } values_wanted;

@@ -30,7 +30,7 @@ void id_of_norm(const model_run *m, int64_t rows, bool adds, char id[ID])
              (long long)m->config->hidden_size, m->config->rms_norm_eps, adds, format_name(m));
 }
 
-void id_of_attention(const model_run *m, const char *module, int64_t rows, bool stages, char id[ID])
+void id_of_attention(const model_run *m, const char *module, int64_t past, int64_t rows, bool stages, char id[ID])
 {
     const dsv3_config *const c = m->config;
     snprintf(
@@ -39,7 +39,7 @@ void id_of_attention(const model_run *m, const char *module, int64_t rows, bool 
         "kv_lora_rank=%lld,qk_nope_head_dim=%lld,qk_rope_head_dim=%lld,v_head_dim=%lld,rope_theta=%.17g,factor=%.17g,"
         "original_max_position_embeddings=%lld,beta_fast=%.17g,beta_slow=%.17g,mscale=%.17g,mscale_all_dim=%.17g,"
         "stages=%d,hidden_states=%s,weights=%s",
-        (long long)rows, (long long)rows, (long long)c->hidden_size, (long long)c->num_attention_heads,
+        (long long)rows, (long long)(past + rows), (long long)c->hidden_size, (long long)c->num_attention_heads,
         (long long)c->q_lora_rank, (long long)c->kv_lora_rank, (long long)c->qk_nope_head_dim,
         (long long)c->qk_rope_head_dim, (long long)c->v_head_dim, c->rope_theta, c->factor,
         (long long)c->original_max_position_embeddings, c->beta_fast, c->beta_slow, c->mscale, c->mscale_all_dim,

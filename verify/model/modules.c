@@ -46,7 +46,7 @@ bool run_attention(const model_run *m, const char *module, int64_t rows, const v
     next = name_next(next, "kv", module, "kv");
     if (stages) next = name_next(next, "attn_output", module, "attn_output");
     name_next(next, "y", module, "output");
-    id_of_attention(m, module, rows, stages, id);
+    id_of_attention(m, module, 0, rows, stages, id);
     stage *const s = stage_open(m, module, id, why);
     if (!s) return false;
     void *const cache = calloc(1, stage_bytes(s, "kv_cache") + 1);
