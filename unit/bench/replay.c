@@ -87,8 +87,10 @@ static void check_port(const char *name)
     complaint why;
     answer a = {0};
     cr_assert(backend_resolve(name, &b, &why), "%s", why.text);
-    if (*b.absent) return; /* this processor can't run it */
-    cr_assert(load_port(&b, &port, &a), "%s", a.why);
+    if (*b.absent) return;
+    bool const loaded = load_port(&b, &port, &a);
+    if (!loaded && strstr(a.why, "this processor lacks")) return;
+    cr_assert(loaded, "%s", a.why);
     open_logs(&r);
     for (int l = 0; l < main_layers(&r.logs.log[0]); l++) check_layer(&r, l, by_port, &port, name);
     training_logs_close(&r.logs);

@@ -347,8 +347,8 @@ typedef struct {
 static const bad inputs[] = {
     {"train --text=README.md", {"needs --out=DIR"}},
     {"train --out=" FOLDER "/bad", {"needs --text=FILE", "make text"}},
-    {"train --out=" FOLDER "/bad --text=/no/such", {"/no/such"}},
-    {"train --out=" FOLDER "/bad --text=LICENSE --length=4000", {"LICENSE", "for a batch of windows"}},
+    {"train --backend=plain --out=" FOLDER "/bad --text=/no/such", {"/no/such"}},
+    {"train --backend=plain --out=" FOLDER "/bad --text=LICENSE --length=4000", {"LICENSE", "for a batch of windows"}},
     {"train --out=/proc/none/folder --text=" FOLDER "/text --steps=1 --batch=1 --length=8 --backend=plain",
      {"/proc/none"}},
     {TRAIN "more", {"takes no 'more'"}},

@@ -16,6 +16,7 @@ static const char *const ids[] = {
     "linear@odd",
     "linear@odd:in_features=320,out_features=192,x=f32,weight=f8_e4m3",
     "linear@tiny:n_tokens=3,in_features=200,out_features=300,weight=f8_e4m3;fill=adversarial",
+    "linear@odd:n_tokens=2,in_features=320,out_features=200,x=f8_e4m3",
     "linear_backward@odd",
     "linear_backward@odd:x=f32,grad_weight=bf16;fill=adversarial",
     "gate_backward@odd",

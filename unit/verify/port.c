@@ -69,7 +69,7 @@ static const row programs[] = {
     {"long_line", "REJECTED", "a line of more than 65536 bytes", 1},
     {"shape", "REJECTED", "y has shape (64, 7), not (7, 64)", 1},
     {"dtype", "REJECTED", "y has format bf16, not f32", 1},
-    {"f16", "REJECTED", "y has format F16, not f32", 1},
+    {"f16", "REJECTED", "y has format f16, not f32", 1},
     {"nothing", "REJECTED", "it said ok and wrote no outputs.safetensors", 1},
     {"missing", "REJECTED", "holds no tensor y", 1},
     {"second_unsupported", "NONDET", "asked again for the same case it says unsupported", 1},

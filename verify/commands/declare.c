@@ -192,12 +192,23 @@ static double own_bits(const measuring *m)
     return declares ? sum / m->found.samples : -1;
 }
 
+/* Does it declare the same in the whole sample? */
+static bool declares_alike(const measuring *m)
+{
+    const char *const declared = m->kept[m->found.sample[0]]->r.declared;
+    for (int i = 1; i < m->found.samples; i++)
+        if (strcmp(m->kept[m->found.sample[i]]->r.declared, declared)) return false;
+    return true;
+}
+
 static void print_own(const measuring *m)
 {
     double const bits = own_bits(m), more = m->found.widest_bits - bits;
-    const char *const declared = m->kept[m->found.sample[0]]->r.declared;
     if (bits < 0) return;
-    printf("# it declares '%s', which resolves %.1f bits: ", declared, bits);
+    if (declares_alike(m))
+        printf("# it declares '%s', which resolves %.1f bits: ", m->kept[m->found.sample[0]]->r.declared, bits);
+    else
+        printf("# it declares one line for some cases and another for others, which resolve %.1f bits: ", bits);
     if (more >= 0.1)
         printf("it could be tighter by %.1f\n", more);
     else

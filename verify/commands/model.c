@@ -50,14 +50,14 @@ static const option options[] = {
     {"--logprobs", OPTION_TEXT, offsetof(arguments, logprobs), "F",
      "the same of the likeliest tokens, as JSON of vLLM, SGLang or OpenAI's interface has them"},
     {"--given", OPTION_WORD, offsetof(arguments, given), "W",
-     "what a stage of --stages is judged from: own, the engine's values (default); or chain, truth from the tokens on, "
-     "and "
-     "how far ports that are drawn are from it",
+     "what a stage of --stages is judged from: own, the engine's values (default); or chain, truth from the tokens "
+     "on, and how far ports that are drawn are from it",
      .words = givens},
     {"--band", OPTION_WHOLE, offsetof(arguments, band), "N",
      "so many ports are drawn for --logits, --logprobs and --given=chain; default 32", FEWEST_DRAWN, MOST_DRAWN},
     {"--map", OPTION_TEXT, offsetof(arguments, map), "M",
-     "the engine's names of our stages: transformers, or a file of rules (docs/engines.md)"},
+     "the engine's names of our stages: transformers, mlx, vllm, sglang, sglang-leaf, llama.cpp, megatron, or a file "
+     "of rules (docs/engines.md)"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
      "how that engine rounds, as text or a file, by sections [*] [OP] [OP MODULE]; default: wide assumptions"},
     {"--format", OPTION_WORD, offsetof(arguments, format), "T",

@@ -47,7 +47,7 @@ bool enclose_some(const problem *p, const ref_reading *rd, const ref_table *tier
     void *const io = problem_bind(p, data);
     ref_reading noting = *rd;
     noting.asked = &out->asked;
-    if (!noting.used) noting.used = p->used, noting.user = p->user;
+    if (p->used && !noting.used && !noting.allocate) noting.used = p->used, noting.user = p->user;
     *out = (enclosures){.value = NULL};
     bool const good = io && open_values(p, wanted, out, outputs) &&
                       op_reference(p->op, tier)(&noting, p->prob.bytes, io, outputs) && part_rivals(p, out);
