@@ -240,7 +240,7 @@ FILES = (
     ("2^62 rows", entry(shape=[1 << 62, 2]), "x"), ("2^62 rows and as many columns", entry(shape=[1 << 62, 1 << 62]), "x"),
     ("2^63 rows", entry(shape=[1 << 63, 2]), ""), ("2^32 times 2^32 elements", entry(shape=[1 << 32, 1 << 32]), "x"),
     ("2^62 rows of none", raw({"x": ONE | {"shape": [1 << 62, 4, 0], "data_offsets": [0, 0]}}, b""), "x"),
-    ("five axes", entry(shape=[1, 1, 1, 1, 2]), "x"), ("offsets of 2^62", entry(data_offsets=[1 << 62, (1 << 62) + 8]), "x"),
+    ("nine axes", entry(shape=[1] * 8 + [2]), "x"), ("offsets of 2^62", entry(data_offsets=[1 << 62, (1 << 62) + 8]), "x"),
     ("offsets that go back", entry(data_offsets=[8, 0]), "x"), ("offsets below 0", entry(data_offsets=[-8, 0]), "x"),
     ("offsets behind the end", entry(data_offsets=[8, 16]), "x"), ("too few bytes", entry(data_offsets=[0, 4]), "x"),
     ("three offsets", entry(data_offsets=[0, 8, 16]), "x"), ("a name twice", raw(b'{"x":%s,"x":%s}' % ((json.dumps(ONE).encode(),) * 2)), "x"),
