@@ -116,7 +116,7 @@ def hostile():
     refused("other tokens", ["other input_ids"], recorded("odd-bf16", "right", "--tokens=3,1"))
     refused("a list", ["--stages-list"], recorded("odd-bf16", "right", "--stages-list"))
     refused("diagnosis", ["--diagnose"], recorded("odd-bf16", "right", "--diagnose"))
-    refused("a third way", ["'guess'", "own"], verify(
+    refused("a third way", ["--given=guess", "own, chain"], verify(
         checkpoint("odd-bf16"), "--stages=" + os.path.join(FOLDER, "transformers-odd-bf16", "right.safetensors"), "--given=guess"))  # fmt: skip
     refused("without stages", ["--given"], verify(checkpoint("odd-bf16"), "--tokens=1", "--given=own"))
     refused("a band of stages that are given their own", ["--band"], verify(
