@@ -1,6 +1,7 @@
 /* See drawn_models.h. */
 #include "drawn_models.h"
 
+#include "engine/compare_logits.h"
 #include "model/chain.h"
 #include "terminal_line.h"
 
@@ -63,19 +64,13 @@ bool chooses_others(const dump *truth, const dump *drawn)
 
 /* ---- figures ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    double const x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 band band_of_ports(const double *value, int ports)
 {
     double sorted[MOST_DRAWN];
     if (!ports) return (band){0};
     memcpy(sorted, value, (size_t)ports * sizeof *value);
-    qsort(sorted, (size_t)ports, sizeof *sorted, ascending);
-    return (band){ports, sorted[0], sorted[(ports - 1) / 2], sorted[(9 * ports - 1) / 10], sorted[ports - 1]};
+    double const half = sort_to_half(sorted, ports);
+    return (band){ports, sorted[0], half, sorted[(9 * ports - 1) / 10], sorted[ports - 1]};
 }
 
 double limit_of(band b)

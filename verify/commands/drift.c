@@ -2,6 +2,7 @@
 #include "drift.h"
 
 #include "engine.h"
+#include "engine/compare_logits.h"
 #include "engine/values.h"
 #include "options.h"
 #include "terminal_line.h"
@@ -28,12 +29,6 @@ typedef struct {
 
 /* ---- distances ---- */
 
-static int ascending(const void *a, const void *b)
-{
-    double const x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* |got - truth| / |truth| of a row; what is no number is as far as any. */
 static double distance(const double *truth, const double *got, int64_t width)
 {
@@ -55,8 +50,7 @@ static bool half_of_rows(const safetensor *truth, const double *got, double *out
         ref_decode_all(DSV3_F64, truth->data, r * width, width, each + rows);
         each[r] = distance(each + rows, got + r * width, width);
     }
-    if (each) qsort(each, (size_t)rows, sizeof *each, ascending);
-    if (each) *out = each[(rows - 1) / 2];
+    if (each) *out = sort_to_half(each, rows);
     bool const good = each != NULL;
     free(each);
     return good;

@@ -112,13 +112,18 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+double sort_to_half(double *value, int64_t n)
+{
+    qsort(value, (size_t)n, sizeof *value, ascending);
+    return value[(n - 1) / 2];
+}
+
 bool compare_logits(const logit_truth *truth, const listing *l, const double *logprob, logit_figures *out)
 {
     double *const kl = malloc((size_t)l->rows * sizeof *kl);
     *out = (logit_figures){.value = {0}};
     for (int64_t r = 0; kl && r < l->rows; r++) kl[r] = compare_row(truth, l, logprob, &l->row[r], out);
-    if (kl) qsort(kl, (size_t)l->rows, sizeof *kl, ascending);
-    if (kl) out->value[FIGURE_KL_HALF] = kl[(l->rows - 1) / 2];
+    if (kl) out->value[FIGURE_KL_HALF] = sort_to_half(kl, l->rows);
     bool const good = kl != NULL;
     free(kl);
     return good;

@@ -41,4 +41,7 @@ void list_same(const listing *l, int64_t vocabulary, const double *logprob, doub
 int32_t likeliest(const listing *l, const double *logprob, const listed_row *row);
 int32_t likeliest_of(const double *logprob, int64_t vocabulary);
 
+/* Sorts n > 0 values, of which half are at most what is returned. */
+double sort_to_half(double *value, int64_t n);
+
 #endif
