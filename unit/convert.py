@@ -11,9 +11,8 @@ all of it is skipped. Last line: N passed, N failed, N skipped.
 import os
 import shutil
 import subprocess
-import sys
 
-from engines import FOLDER, HERE, PYTHON, check, checkpoint, count, read, record_transformers, totals, verify
+from engines import FOLDER, HERE, PYTHON, check, checkpoint, read, record_transformers, run_chapters, totals, verify
 
 CONVERT = os.path.join(HERE, "..", "verify", "ports", "convert.py")
 PLACE = os.path.join(FOLDER, "saved")
@@ -84,20 +83,13 @@ def hostile():
     check(run.returncode == 0 and list(tensors) == ["b"] and "a is torch.complex64" in run.stderr, f"complex numbers: {run.stderr}")
 
 
-def main():
-    os.makedirs(FOLDER, exist_ok=True)
-    if not os.path.exists(PYTHON):
-        print("skipped: no transformers here (make transformers-port)")
-        count["skipped"] = 1
-    else:
-        path = os.path.join(record_transformers("odd-f32", "right"), "right.safetensors")
-        shutil.rmtree(PLACE, ignore_errors=True)
-        made = subprocess.run([PYTHON, os.path.join(HERE, "saved_tensors.py"), path, PLACE], capture_output=True, text=True)
-        check(made.returncode == 0, f"saved_tensors.py: {made.stderr[-400:]}")
-        converted(read(path))
-        hostile()
-    print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
-    sys.exit(count["failed"] > 0)
+def files():
+    path = os.path.join(record_transformers("odd-f32", "right"), "right.safetensors")
+    shutil.rmtree(PLACE, ignore_errors=True)
+    made = subprocess.run([PYTHON, os.path.join(HERE, "saved_tensors.py"), path, PLACE], capture_output=True, text=True)
+    check(made.returncode == 0, f"saved_tensors.py: {made.stderr[-400:]}")
+    converted(read(path))
+    hostile()
 
 
-main()
+run_chapters({"files": files})

@@ -17,9 +17,8 @@ import os
 import random
 import re
 import struct
-import sys
 
-from engines import FOLDER, PYTHON, TOKENS, check, checkpoint, count, declaration, read, record_transformers, verify, write
+from engines import FOLDER, TOKENS, check, checkpoint, declaration, read, record_transformers, run_chapters, verify, write
 
 
 def judged(kind, recording, *more):
@@ -150,20 +149,4 @@ def innocent():
         check(len(stages) == 34 and rejected == 0, f"{kind}: {rejected} honest ports are rejected")
 
 
-def main():
-    chapters = {"transformers": transformers, "planted": planted, "subsets": subsets, "hostile": hostile, "innocent": innocent}
-    names = sys.argv[1:] or [name for name in chapters if name != "innocent"]
-    if set(names) - set(chapters):
-        sys.exit(f"drift.py: the parts are {', '.join(chapters)}")
-    os.makedirs(FOLDER, exist_ok=True)
-    if not os.path.exists(PYTHON):
-        print("skipped: no transformers here (make transformers-port)")
-        count["skipped"] = len(names)
-        names = []
-    for name in names:
-        chapters[name]()
-    print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
-    sys.exit(count["failed"] > 0)
-
-
-main()
+run_chapters({"transformers": transformers, "planted": planted, "subsets": subsets, "hostile": hostile, "innocent": innocent}, more=["innocent"])

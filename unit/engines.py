@@ -356,11 +356,11 @@ def maps():
     check(run.returncode == 0 and totals(run) == (42, 0, 0), f"other names: {names_in(run)[-500:]} {run.stderr}")
 
 
-def main():
-    chapters = {"own": own, "subsets": subsets, "transformers": transformers, "planted": planted, "hostile": hostile, "maps": maps}
-    names = sys.argv[1:] or list(chapters)
+def run_chapters(chapters, more=()):
+    """Runs those that the command line names, else all but `more`; says what was counted and ends the program."""
+    program, names = os.path.basename(sys.argv[0]), sys.argv[1:] or [name for name in chapters if name not in more]
     if set(names) - set(chapters):
-        sys.exit(f"engines.py: the parts are {', '.join(chapters)}")
+        sys.exit(f"{program}: the parts are {', '.join(chapters)}")
     os.makedirs(FOLDER, exist_ok=True)
     if not os.path.exists(PYTHON):
         print("skipped: no transformers here (make transformers-port)")
@@ -373,4 +373,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_chapters({"own": own, "subsets": subsets, "transformers": transformers, "planted": planted, "hostile": hostile, "maps": maps})

@@ -19,12 +19,11 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 import time
 import zlib
 
 import engines
-from engines import HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own, record_transformers, totals, verify, write
+from engines import HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own, record_transformers, run_chapters, totals, verify, write
 
 FOLDER = engines.FOLDER = os.path.join(engines.BUILD, "other_engines")  # it may run beside engines.py
 
@@ -338,20 +337,4 @@ def wide(tokens=64):
     shutil.rmtree(folder)
 
 
-def main():
-    chapters = {"mlx": mlx, "names": names, "hostile": hostile, "wide": wide}
-    chosen = sys.argv[1:] or list(chapters)
-    if set(chosen) - set(chapters):
-        sys.exit(f"other_engines.py: the parts are {', '.join(chapters)}")
-    os.makedirs(FOLDER, exist_ok=True)
-    if not os.path.exists(PYTHON):
-        print("skipped: no transformers here (make transformers-port)")
-        count["skipped"] = len(chosen)
-        chosen = []
-    for name in chosen:
-        chapters[name]()
-    print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
-    sys.exit(count["failed"] > 0)
-
-
-main()
+run_chapters({"mlx": mlx, "names": names, "hostile": hostile, "wide": wide})

@@ -11,9 +11,8 @@ Last line: N passed, N failed, N skipped.
 import os
 import re
 import subprocess
-import sys
 
-from engines import FOLDER, HERE, PYTHON, check, checkpoint, count, verify, write
+from engines import FOLDER, HERE, PYTHON, check, checkpoint, run_chapters, verify, write
 
 LAYER = "model.layers.1."
 PLAIN = {
@@ -72,22 +71,15 @@ def refused(what, words, *options):
     check(run.returncode == 2 and len(lines) == 1 and all(word in lines[0] for word in words), f"{what}: {run.returncode} {run.stderr}")
 
 
-def main():
-    os.makedirs(FOLDER, exist_ok=True)
-    if not os.path.exists(PYTHON):
-        print("skipped: no transformers here (make transformers-port)")
-        count["skipped"] = 1
-    else:
-        judged("odd-bf16", PLAIN)
-        judged("f8-fp8", FP8)
-        path = write(os.path.join(FOLDER, "empty.safetensors"), {"model.norm.weight": ("BF16", [0], b"")})
-        run = verify(checkpoint("odd-bf16"), f"--weights={path}")
-        check(run.returncode == 1 and "DIFFERENT" in run.stdout, f"no elements: {run.stdout}{run.stderr}")
-        refused("tokens", ["--tokens"], f"--weights={path}", "--tokens=1")
-        refused("stages", ["one run each"], f"--weights={path}", f"--stages={path}")
-        refused("no file", ["nowhere"], "--weights=nowhere")
-    print("{passed} passed, {failed} failed, {skipped} skipped".format(**count))
-    sys.exit(count["failed"] > 0)
+def weights():
+    judged("odd-bf16", PLAIN)
+    judged("f8-fp8", FP8)
+    path = write(os.path.join(FOLDER, "empty.safetensors"), {"model.norm.weight": ("BF16", [0], b"")})
+    run = verify(checkpoint("odd-bf16"), f"--weights={path}")
+    check(run.returncode == 1 and "DIFFERENT" in run.stdout, f"no elements: {run.stdout}{run.stderr}")
+    refused("tokens", ["--tokens"], f"--weights={path}", "--tokens=1")
+    refused("stages", ["one run each"], f"--weights={path}", f"--stages={path}")
+    refused("no file", ["nowhere"], "--weights=nowhere")
 
 
-main()
+run_chapters({"weights": weights})
