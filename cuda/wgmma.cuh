@@ -52,26 +52,26 @@ enum { WGMMA_SUMS = 32 };
 #define WGMMA_REGISTERS_16(i)                                                                                          \
     WGMMA_REGISTERS_4(i), WGMMA_REGISTERS_4(i + 4), WGMMA_REGISTERS_4(i + 8), WGMMA_REGISTERS_4(i + 12)
 
+/* MORE: the transpositions of BF16, which only it has. */
+#define WGMMA(SHAPE, FORMATS, MORE)                                                                                    \
+    asm volatile(                                                                                                      \
+        "{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"                                                             \
+        "wgmma.mma_async.sync.aligned." SHAPE ".f32." FORMATS " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "        \
+        "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "         \
+        "%31}, %32, %33, adds, 1, 1" MORE ";\n}"                                                                       \
+        : WGMMA_REGISTERS_16(0), WGMMA_REGISTERS_16(16)                                                                \
+        : "l"(a), "l"(b), "r"((int)adds))
+
 /* d = a b, + d if it adds: 16 products of BF16. They are there after wait_wgmma. */
 __device__ inline void wgmma(float d[WGMMA_SUMS], uint64_t a, uint64_t b, bool adds)
 {
-    asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-                 "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-                 "%31}, %32, %33, adds, 1, 1, 0, 0;\n}"
-                 : WGMMA_REGISTERS_16(0), WGMMA_REGISTERS_16(16)
-                 : "l"(a), "l"(b), "r"((int)adds));
+    WGMMA("m64n64k16", "bf16.bf16", ", 0, 0");
 }
 
 /* The same of 32 products of E4M3. */
 __device__ inline void wgmma_codes(float d[WGMMA_SUMS], uint64_t a, uint64_t b, bool adds)
 {
-    asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-                 "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-                 "%31}, %32, %33, adds, 1, 1;\n}"
-                 : WGMMA_REGISTERS_16(0), WGMMA_REGISTERS_16(16)
-                 : "l"(a), "l"(b), "r"((int)adds));
+    WGMMA("m64n64k32", "e4m3.e4m3", "");
 }
 
 #endif
