@@ -111,6 +111,7 @@ JUDGED = (
     "build/bin/verify run @smoke --backend=plain --shard=1/2 --format=jsonl --out=build/shards",
     "build/bin/verify run @smoke --backend=plain --shard=2/2 --format=jsonl --out=build/shards",
     "build/bin/verify run @smoke --proofs",
+    "build/bin/verify run @smoke --proofs --backend=plain --format=jsonl --out=build/mine",
     "dsv3-verify run 'rmsnorm@*' --backend=./mine.so",
 )
 AROUND |= {key: re.sub(r"@smoke|'rmsnorm@\*'", FEW, key) for key in JUDGED}
