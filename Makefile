@@ -266,6 +266,9 @@ scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py u
              unit/cuda_campaign.py unit/cuda_release.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py \
              unit/other_engines.py unit/logits.py unit/weights.py unit/f16.py unit/convert.py unit/drift.py unit/kills.py unit/reports.py \
              unit/power.py unit/site.py unit/recipes.py unit/install.py)
+# What takes longest begins first: unit/run.sh runs two at a time.
+long      := unit/recipes.py unit/other_engines.py $(B)/unit/properties/senses unit/engines.py $(B)/unit/properties/mistakes \
+             $(B)/unit/properties/names unit/cuda_planted.py unit/install.py unit/cuda_bytes.py unit/cuda_kernels.py unit/train.py
 test_libs := -lcriterion -lflint-arb -lflint $(CUDA_LIB) $(LDLIBS)
 test_link  = $(call run,LD)$(CC) $(SAN) $^ -o $@ $(test_libs)
 
@@ -312,7 +315,7 @@ $(B)/unit/%: $(B)/obj/unit/%.o $(lib)
 
 test: $(B)/bin/verify bench $(ports) $(planted) $(cases) $(suites) $(if $(SAN),,$(witness) $(B)/stage.txt)
 	@unit/headers.sh
-	@BUILD=$(B) $(cuda_tools) unit/run.sh $(suites) $(scripts)
+	@BUILD=$(B) $(cuda_tools) unit/run.sh $(filter $(suites) $(scripts),$(long)) $(filter-out $(long),$(scripts) $(suites))
 check: test deps format-check
 	$(B)/bin/verify run @ci
 asan:

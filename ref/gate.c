@@ -105,20 +105,30 @@ static bool unbounded(const gate *g)
     return false;
 }
 
+/* The largest t below `below` in the groups Q, and how many experts have it; 0: none. */
+static double next_below(const gate *g, const double *t, uint32_t Q, double below, int64_t *copies)
+{
+    int64_t const size = g->prob->n_routed_experts / g->groups;
+    double next = -INFINITY;
+    *copies = 0;
+    for (int64_t i = 0; i < g->groups; i++)
+        for (int64_t e = i * size; Q >> i & 1 && e < (i + 1) * size; e++) {
+            if (t[e] >= below) continue;
+            if (t[e] > next) next = t[e], *copies = 0;
+            *copies += t[e] == next;
+        }
+    return next;
+}
+
 /* The sum of the `counted` largest of t in a group. */
 static double group_score(const gate *g, const double *t, int64_t group)
 {
-    int64_t const size = g->prob->n_routed_experts / g->groups, n = counted(g);
+    int64_t const n = counted(g);
     double sum = 0, below = INFINITY;
     int64_t taken = 0;
     while (taken < n) {
-        double next = -INFINITY;
-        int64_t copies = 0;
-        for (int64_t e = group * size; e < (group + 1) * size; e++) {
-            if (t[e] >= below) continue;
-            if (t[e] > next) next = t[e], copies = 0;
-            copies += t[e] == next;
-        }
+        int64_t copies;
+        double const next = next_below(g, t, 1u << group, below, &copies);
         if (copies == 0) break; /* -infinity, or nothing is left */
         for (; copies > 0 && taken < n; copies--, taken++) sum += next;
         below = next;
@@ -322,16 +332,23 @@ static bool may_be_best(const double *low, const double *high, int64_t groups, u
     return worst_of_Q >= best_of_others;
 }
 
+/* The k-th largest lower end in Q; -infinity: Q has fewer. */
+static double kth_lower_end(const gate *g, uint32_t Q)
+{
+    double below = INFINITY;
+    int64_t copies = 1;
+    for (int64_t taken = 0; copies > 0 && taken < g->prob->num_experts_per_tok; taken += copies)
+        below = next_below(g, g->low, Q, below, &copies);
+    return below;
+}
+
 /* Marks the experts of Q whose upper end reaches the k-th largest lower end in Q. */
 static void mark_candidates(const gate *g, uint32_t Q, bool *marked)
 {
-    int64_t const experts = g->prob->n_routed_experts, size = experts / g->groups;
-    for (int64_t e = 0; e < experts; e++) {
-        int64_t above = 0;
-        if (!(Q >> (e / size) & 1) || marked[e]) continue;
-        for (int64_t o = 0; o < experts; o++) above += (Q >> (o / size) & 1) && g->low[o] > g->high[e];
-        marked[e] = above < g->prob->num_experts_per_tok;
-    }
+    int64_t const size = g->prob->n_routed_experts / g->groups;
+    double const kth = kth_lower_end(g, Q);
+    for (int64_t i = 0; i < g->groups; i++)
+        for (int64_t e = i * size; Q >> i & 1 && e < (i + 1) * size; e++) marked[e] |= g->high[e] >= kth;
 }
 
 /* How many experts beside the chosen ones may be chosen: 0 if one set is legal. Each ball is taken by itself, so that some may

@@ -17,7 +17,7 @@ const ref_reading *reading_of(const ref_reading *rd, ref_piece piece, reading_ro
 
 int digits_of(dsv3_dtype format)
 {
-    return -ilogb(ref_half_ulp(format, 1));
+    return -double_lsb(ref_half_ulp(format, 1)); /* a power of two */
 }
 
 /* The significand bits that survive both accumulators. */

@@ -9,20 +9,59 @@ all of it is skipped. Last line: N passed, N failed, N skipped.
 """
 
 import os
+import runpy
 import shutil
 import subprocess
+import sys
+import traceback
 
-from engines import FOLDER, HERE, PYTHON, check, checkpoint, read, record_transformers, run_chapters, totals, verify
+from engines import FOLDER, HERE, PYTHON, check, checkpoint, of_transformers, read, run_chapters, totals, verify
+
+try:
+    import numpy  # noqa: F401
+    import torch  # noqa: F401
+except ImportError:
+    if os.path.exists(PYTHON) and not os.environ.get("CONVERT_AGAIN"):
+        os.execve(PYTHON, [PYTHON, __file__, *sys.argv[1:]], os.environ | {"CONVERT_AGAIN": "1"})
 
 CONVERT = os.path.join(HERE, "..", "verify", "ports", "convert.py")
 PLACE = os.path.join(FOLDER, "saved")
 
 
-def convert(*arguments):
+def in_child(arguments):
+    """The program in a child of this one, which has imported torch already: that takes seconds."""
+    sys.stdout.flush()
+    with open(os.path.join(FOLDER, "said.txt"), "w+", encoding="utf-8") as said, open(os.devnull, "w", encoding="utf-8") as nothing:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.dup2(nothing.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+                sys.argv = [CONVERT, *arguments]
+                sys.path.insert(0, os.path.dirname(CONVERT))
+                runpy.run_path(CONVERT, run_name="__main__")
+                code = 0
+            except SystemExit as e:
+                code = e.code
+            except BaseException:
+                traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said.seek(0)
+        return subprocess.CompletedProcess(arguments, code, "", said.read())
+
+
+def alone(arguments):
+    return subprocess.run([PYTHON, CONVERT, *arguments], capture_output=True, text=True)
+
+
+def convert(*arguments, by=in_child):
     out = os.path.join(FOLDER, "converted.safetensors")
     if os.path.exists(out):
         os.remove(out)
-    run = subprocess.run([PYTHON, CONVERT, out, *arguments], capture_output=True, text=True)
+    run = by([out, *arguments])
     return run, read(out) if os.path.exists(out) else {}
 
 
@@ -46,6 +85,7 @@ def converted(recorded):
     def renamed(front, back=""):
         return {front + name + back: t for name, t in recorded.items()}
 
+    same("dict.pt, by a process of its own", convert(at("dict.pt"), by=alone), recorded)
     for name in ("dict.pt", "nested.pth", "arrays.npz", "npy"):
         same(name, convert(at(name)), recorded)
     run = verify(checkpoint("odd-f32"), f"--stages={os.path.join(FOLDER, 'converted.safetensors')}", "--map=transformers")
@@ -84,7 +124,7 @@ def hostile():
 
 
 def files():
-    path = os.path.join(record_transformers("odd-f32", "right"), "right.safetensors")
+    path = of_transformers("odd-f32", "right")
     shutil.rmtree(PLACE, ignore_errors=True)
     made = subprocess.run([PYTHON, os.path.join(HERE, "saved_tensors.py"), path, PLACE], capture_output=True, text=True)
     check(made.returncode == 0, f"saved_tensors.py: {made.stderr[-400:]}")

@@ -18,7 +18,7 @@ import random
 import re
 import struct
 
-from engines import FOLDER, TOKENS, check, checkpoint, declaration, read, record_transformers, run_chapters, verify, write
+from engines import FOLDER, TOKENS, check, checkpoint, declaration, of_transformers, read, run_chapters, verify, write
 
 
 def judged(kind, recording, *more):
@@ -27,8 +27,7 @@ def judged(kind, recording, *more):
 
 
 def recorded(kind, mistake, *more):
-    path = os.path.join(FOLDER, f"transformers-{kind}", mistake + ".safetensors")
-    return judged(kind, path, "--map=transformers", *more)
+    return judged(kind, of_transformers(kind, mistake), "--map=transformers", *more)
 
 
 def figures(run):
@@ -47,13 +46,12 @@ def decoded(tensor):
 
 def transformers():
     for kind in ("odd-f32", "odd-bf16"):
-        record_transformers(kind, "right")
         run = recorded(kind, "right")
         got = figures(run)
         check(run.returncode == 0 and "doesn't reject, and cannot prove" in run.stdout and len(got) == 34, f"{kind}: {run.stdout}{run.stderr}")
         dump = os.path.join(FOLDER, f"drift-{kind}.safetensors")
         check(verify(checkpoint(kind), f"--tokens={TOKENS}", f"--dump={dump}").returncode == 0, f"{kind}: no truth")
-        truth, engine = read(dump), read(os.path.join(FOLDER, f"transformers-{kind}", "right.safetensors"))
+        truth, engine = read(dump), read(of_transformers(kind, "right"))
         for ours, theirs in (("logits", "lm_head.output"), ("model.layers.2.mlp.output",) * 2):
             rows = zip(decoded(truth[ours]), decoded(engine[theirs]))
             off = sorted(math.dist(t, e) / math.hypot(*t) for t, e in rows)
@@ -62,8 +60,6 @@ def transformers():
 
 
 def planted():
-    record_transformers("odd-f32", "no_mscale_2", "eps", "scale")
-    record_transformers("odd-bf16", "no_mscale", "no_mscale_2", "scale", "bias", "zeroed")
     for kind, mistake, first in (
             ("odd-f32", "no_mscale_2", "model.layers.2.self_attn.output"), ("odd-f32", "eps", "model.layers.0.input_layernorm.output"),
             ("odd-f32", "scale", "model.layers.1.mlp.output"), ("odd-bf16", "no_mscale", "model.layers.0.self_attn.output"),
@@ -74,14 +70,12 @@ def planted():
 
 
 def changed(name, change):
-    tensors = read(os.path.join(FOLDER, "transformers-odd-bf16", name + ".safetensors"))
+    tensors = read(of_transformers("odd-bf16", name))
     change(tensors)
     return write(os.path.join(FOLDER, "drift.safetensors"), tensors)
 
 
 def subsets():
-    record_transformers("odd-bf16", "right", "no_mscale")
-
     def streams(tensors):
         kept = {f"model.layers.{n}.hidden_states": tensors[f"model.layers.{n}.output"] for n in range(4)}
         ids = tensors["input_ids"]
@@ -111,15 +105,14 @@ def refused(what, words, run):
 
 
 def hostile():
-    record_transformers("odd-bf16", "right")
     refused("other tokens", ["other input_ids"], recorded("odd-bf16", "right", "--tokens=3,1"))
     refused("a list", ["--stages-list"], recorded("odd-bf16", "right", "--stages-list"))
     refused("diagnosis", ["--diagnose"], recorded("odd-bf16", "right", "--diagnose"))
     refused("a third way", ["--given=guess", "own, chain"], verify(
-        checkpoint("odd-bf16"), "--stages=" + os.path.join(FOLDER, "transformers-odd-bf16", "right.safetensors"), "--given=guess"))  # fmt: skip
+        checkpoint("odd-bf16"), "--stages=" + of_transformers("odd-bf16", "right"), "--given=guess"))  # fmt: skip
     refused("without stages", ["--given"], verify(checkpoint("odd-bf16"), "--tokens=1", "--given=own"))
     refused("a band of stages that are given their own", ["--band"], verify(
-        checkpoint("odd-bf16"), "--stages=" + os.path.join(FOLDER, "transformers-odd-bf16", "right.safetensors"), "--band=9"))  # fmt: skip
+        checkpoint("odd-bf16"), "--stages=" + of_transformers("odd-bf16", "right"), "--band=9"))  # fmt: skip
 
     def spoil(tensors):
         dtype, shape, data = tensors["lm_head.output"]
@@ -132,7 +125,6 @@ def hostile():
 def innocent():
     random.seed(1)
     for kind in ("odd-f32", "odd-bf16"):
-        record_transformers(kind, "right")
         run = recorded(kind, "right", "--band=512", "--verbose")
         stages = [[float(v) for v in line.split()[1:]] for line in run.stdout.splitlines() if line.startswith("  ports ")]
         judged_ports = rejected = 0

@@ -13,8 +13,13 @@ maps          maps that can't be read: one sentence that names the line, and exi
 Without torch and transformers (make transformers-port) all of it is skipped. Last line: N passed, N failed, N skipped.
 """
 
+import fcntl
+import functools
+import glob
+import hashlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import struct
@@ -24,8 +29,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("BUILD", os.path.join(HERE, "..", "build"))
 VERIFY = os.path.join(BUILD, "bin", "verify")
-FOLDER = os.path.join(BUILD, "engines")
+FOLDER = os.path.join(BUILD, "engines", os.path.basename(sys.argv[0]).removesuffix(".py"))  # another program may run beside this one
 PYTHON = os.path.join(BUILD, "ports", "python")
+MADE_BY = ("recordings.py", "checkpoints.py", "record_transformers.py", "rename_recording.py", "held_weights.py", "../verify/ports/record.py")
 TOKENS = "3,1,4,1,5,9,2,6,5,35,89,79"
 count = {"passed": 0, "failed": 0, "skipped": 0}
 
@@ -40,12 +46,24 @@ def verify(*arguments):
     return subprocess.run([VERIFY, "model", *arguments], capture_output=True, text=True)
 
 
+@functools.cache
+def recordings():
+    """The folder of what unit/recordings.py makes: once by these sources and this Python, for all programs; nobody writes there."""
+    sources = [PYTHON, *(os.path.join(HERE, name) for name in MADE_BY)]
+    digest = hashlib.sha256(TOKENS.encode() + b"".join(pathlib.Path(path).read_bytes() for path in sources)).hexdigest()[:12]
+    folder = os.path.join(BUILD, "engines", "recordings-" + digest)
+    with open(os.path.join(BUILD, "engines", "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(folder):
+            for old in glob.glob(os.path.join(BUILD, "engines", "recordings-*")):
+                shutil.rmtree(old)
+            subprocess.run([PYTHON, os.path.join(HERE, "recordings.py"), folder + ".part", TOKENS], check=True)
+            os.rename(folder + ".part", folder)
+    return folder
+
+
 def checkpoint(kind):
-    path = os.path.join(FOLDER, "checkpoints", kind)
-    if not os.path.exists(os.path.join(path, "config.json")):
-        command = [PYTHON, os.path.join(HERE, "checkpoints.py"), os.path.dirname(path), kind]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return path
+    return os.path.join(recordings(), "checkpoints", kind)
 
 
 def totals(run):
@@ -150,14 +168,9 @@ def listed():
 # ---- transformers ----
 
 
-def record_transformers(kind, *mistakes):
-    """The folder of what was recorded, each mistake a file."""
-    folder = os.path.join(FOLDER, f"transformers-{kind}")
-    os.makedirs(folder, exist_ok=True)
-    command = [PYTHON, os.path.join(HERE, "record_transformers.py"), checkpoint(kind), folder, TOKENS, *mistakes]
-    run = subprocess.run(command, capture_output=True, text=True)
-    check(run.returncode == 0, f"transformers, {kind}, {mistakes}: {run.stderr[-300:]}")
-    return folder
+def of_transformers(kind, mistake):
+    """What transformers recorded: right, or with a mistake."""
+    return os.path.join(recordings(), f"transformers-{kind}", mistake + ".safetensors")
 
 
 def declaration():
@@ -176,7 +189,7 @@ def judged(kind, recording, *more):
 
 def transformers():
     for kind in ("odd-f32", "odd-bf16"):
-        run = judged(kind, os.path.join(record_transformers(kind, "right"), "right.safetensors"))
+        run = judged(kind, of_transformers(kind, "right"))
         check(run.returncode == 0 and totals(run) == (34, 0, 0), f"{kind}, transformers: {names_in(run)[-400:]} {run.stderr}")
         check("VACUOUS" not in run.stdout, f"{kind}: a stage is vacuous")
 
@@ -185,7 +198,7 @@ def transformers():
 
 
 def found(kind, mistake, stage, words, failed):
-    run = judged(kind, os.path.join(FOLDER, f"transformers-{kind}", mistake + ".safetensors"), "--diagnose")
+    run = judged(kind, of_transformers(kind, mistake), "--diagnose")
     at = re.search("first stage outside: (.*)", run.stdout)
     good = run.returncode == 1 and at and at[1] == stage and all(word in names_in(run) for word in words)
     check(good and totals(run)[1] == failed, f"{kind}, {mistake}: {at and at[1]} {totals(run)} {names_in(run)[:900]}")
@@ -205,8 +218,6 @@ save_file(d, {path!r})"""
 
 
 def planted():
-    record_transformers("odd-f32", "no_mscale", "no_mscale_2", "eps", "scale", "bias", "zeroed")
-    record_transformers("odd-bf16", "no_mscale", "zeroed")
     attention, routing, zero = "model.layers.0.self_attn", "model.layers.1.mlp", "routed_scaling_factor is 0.588235"
     found("odd-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
     found("odd-f32", "no_mscale_2", "model.layers.2.self_attn, attn_output", ["R6_no_mscale explains all"], 1)
@@ -224,7 +235,7 @@ def planted():
 
 def blind_zeroed():
     """Zeros in 11 of 12 rows where neither queries nor o_proj's input are recorded: no PASS says otherwise."""
-    tensors = read(os.path.join(FOLDER, "transformers-odd-bf16", "zeroed.safetensors"))
+    tensors = read(of_transformers("odd-bf16", "zeroed"))
     rest = {name: t for name, t in tensors.items() if not name.startswith("attention") and "o_proj.input" not in name}
     run = judged("odd-bf16", write(os.path.join(FOLDER, "blind.safetensors"), rest))
     passes = re.findall(r"PASS\S* +model\.layers\.\d\.self_attn \(mla\)", run.stdout)

@@ -87,8 +87,7 @@ def fp8_files(w):
     yield "scale turned", {name + ".weight": dequantised(w | {name + ".weight_scale_inv": scale.roll(1, 1)}, name)}
 
 
-def main():
-    checkpoint, folder = sys.argv[1:]
+def hold(checkpoint, folder):
     w = load_file(os.path.join(checkpoint, "model.safetensors"))
     with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as f:
         config = json.load(f)
@@ -102,4 +101,5 @@ def main():
         Recorder(model).save_weights(os.path.join(folder, "transformers.safetensors"))
 
 
-main()
+if __name__ == "__main__":
+    hold(*sys.argv[1:])

@@ -19,7 +19,7 @@ import random
 import re
 import struct
 
-from engines import FOLDER, TOKENS, check, checkpoint, declaration, read, record_transformers, run_chapters, verify, write
+from engines import FOLDER, TOKENS, check, checkpoint, declaration, of_transformers, read, run_chapters, verify, write
 
 IDS = [int(t) for t in TOKENS.split(",")]
 FIGURES = ("half", "mean", "most", "off")
@@ -31,7 +31,7 @@ def judged(kind, option, *more):
 
 
 def recorded(kind, mistake, *more):
-    return judged(kind, f"--logits={os.path.join(FOLDER, f'transformers-{kind}', mistake)}.safetensors", "--map=transformers", *more)
+    return judged(kind, f"--logits={of_transformers(kind, mistake)}", "--map=transformers", *more)
 
 
 def figures(run):
@@ -69,7 +69,7 @@ def truth_of(kind):
 
 
 def engine_of(kind, mistake="right"):
-    tensors = read(os.path.join(FOLDER, f"transformers-{kind}", mistake + ".safetensors"))
+    tensors = read(of_transformers(kind, mistake))
     return tensors["lm_head.output"], [logprobs(row) for row in decoded(tensors["lm_head.output"])]
 
 
@@ -82,7 +82,6 @@ def expected(truth, engine):
 
 def transformers():
     for kind in ("odd-f32", "odd-bf16"):
-        record_transformers(kind, "right")
         run = recorded(kind, "right")
         good = run.returncode == 0 and "doesn't reject, and cannot prove" in run.stdout and "likeliest ids: 12 of 12" in run.stdout
         check(good, f"{kind}: exit {run.returncode} {run.stdout} {run.stderr}")
@@ -116,8 +115,6 @@ def numpy_file(path, header, data, version=1):
 
 
 def planted():
-    record_transformers("odd-f32", "no_mscale_2", "eps")
-    record_transformers("odd-bf16", "no_mscale", "no_mscale_2", "scale", "bias", "zeroed")
     half = "rejects: divergence, half of rows"
     for kind, mistake, rejected in (("odd-f32", "no_mscale_2", True), ("odd-f32", "eps", True), ("odd-bf16", "no_mscale", True),
                                     ("odd-bf16", "scale", True), ("odd-bf16", "bias", True), ("odd-bf16", "zeroed", True),
@@ -183,7 +180,6 @@ def bound(truth, engine, k=5):
 
 
 def lists():
-    record_transformers("odd-bf16", "right", "scale")
     truth, (_, engine) = truth_of("odd-bf16"), engine_of("odd-bf16")
     want = bound(truth, engine)
     for form, answer in answers(engine).items():
@@ -219,7 +215,6 @@ def refused(what, words, run):
 
 
 def hostile():
-    record_transformers("odd-f32", "right")
     tensor, engine = engine_of("odd-f32")
     vllm = answers(engine)["vllm"]["choices"][0]["prompt_logprobs"]
     other = next(position for position in vllm[1:] if str(IDS[2]) not in position)
@@ -277,7 +272,6 @@ def hostile():
 def innocent():
     random.seed(1)
     for kind in ("odd-f32", "odd-bf16"):
-        record_transformers(kind, "right")
         run = recorded(kind, "right", "--band=1024", "--verbose")
         ports = [line.split() for line in run.stdout.splitlines() if line.startswith("  port ")]
         values, flips = [[float(v) for v in port[2:6]] for port in ports], ["experts" in port for port in ports]

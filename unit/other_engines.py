@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """verify model --stages beyond transformers: engines that run here, and recordings with other engines' names.
 
-    unit/other_engines.py [mlx] [names] [hostile] [wide]
+    unit/other_engines.py [mlx] [names] [hostile] [wide]       and, not unless asked for, [wide64]
 
 mlx   mlx-lm on mlx's CPU backend: its two faults are found and named, and with them mended no stage is accused
 names what transformers recorded under the names, in the layouts and ranks of SGLang, vLLM, llama.cpp and Megatron, padded, with
       two conventions of eps and three of MTP: no stage is accused, and those of a wrong convention are
 hostile  files that are no recordings: one sentence and exit code 2; values and shapes that nothing follows from
-wide  a layer of V3's widths, 64 tokens: every stage passes in less than 1 GiB
+wide  a layer of V3's widths, 1.9 GB of weights, 16 tokens: every stage passes in less than 1 GiB; wide64: 64 tokens
 
 Without torch and transformers (make transformers-port) all of it is skipped, mlx without make mlx-engine too. Last line: N passed,
 N failed, N skipped.
@@ -22,10 +22,10 @@ import subprocess
 import time
 import zlib
 
-import engines
-from engines import HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, read, record_own, record_transformers, run_chapters, totals, verify, write
-
-FOLDER = engines.FOLDER = os.path.join(engines.BUILD, "other_engines")  # it may run beside engines.py
+from engines import (
+    FOLDER, HERE, PYTHON, TOKENS, VERIFY, check, checkpoint, count, declaration, names_in, of_transformers, read, record_own, recordings, run_chapters,
+    totals, verify, write,
+)  # fmt: skip
 
 # ---- mlx-lm ----
 
@@ -46,9 +46,6 @@ def shifted():
 
 
 def of_mlx(folder, name):
-    command = [PYTHON, os.path.join(HERE, "record_mlx.py"), folder, FOLDER, TOKENS, name]
-    run = subprocess.run(command, capture_output=True, text=True)
-    check(run.returncode == 0, f"mlx-lm, {name}: {run.stderr[-300:]}")
     return verify(folder, f"--stages={os.path.join(FOLDER, name)}.safetensors", "--map=mlx", "--diagnose")
 
 
@@ -58,11 +55,15 @@ def first_outside(run):
 
 
 def mlx():
-    if subprocess.run([PYTHON, "-c", "import mlx_lm.models.deepseek_v3"], capture_output=True).returncode:
+    here = "import importlib.util, sys; sys.exit(not importlib.util.find_spec('mlx_lm'))"
+    if subprocess.run([PYTHON, "-c", here]).returncode:
         print("skipped: no mlx-lm here (make mlx-engine)")
         count["skipped"] += 1
         return
     folder = shifted()
+    command = [PYTHON, os.path.join(HERE, "record_mlx.py"), FOLDER, TOKENS, f"right={folder}", f"rope={folder}", f"released={checkpoint('odd-f32')}"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    check(run.returncode == 0, f"mlx-lm: {run.stderr[-300:]}")
     run = of_mlx(folder, "right")
     check(run.returncode == 0 and totals(run) == (34, 0, 0), f"mlx-lm, mended: {names_in(run)[-400:]} {run.stderr}")
     run = of_mlx(folder, "rope")
@@ -86,13 +87,7 @@ RENAMED = {  # from which recording, and in F32 and BF16 what passes and what is
 
 
 def renamed(kind, engine, mistake=None):
-    folder = os.path.join(FOLDER, "renamed-" + kind)
-    os.makedirs(folder, exist_ok=True)
-    source = os.path.join(FOLDER, f"transformers-{kind}", (mistake or RENAMED[engine][0]) + ".safetensors")
-    command = [PYTHON, os.path.join(HERE, "rename_recording.py"), source, checkpoint(kind), folder, engine]
-    run = subprocess.run(command, capture_output=True, text=True)
-    check(run.returncode == 0, f"{kind}, {engine}: {run.stderr[-300:]}")
-    return os.path.join(folder, engine + ".safetensors")
+    return os.path.join(recordings(), "renamed-" + kind, mistake or RENAMED[engine][0], engine + ".safetensors")
 
 
 def judge_renamed(kind, engine, recording, names=None):
@@ -111,8 +106,6 @@ def map_file(text, base=None):
 
 
 def names():
-    for kind in ("odd-f32", "odd-bf16"):
-        record_transformers(kind, "right", "latent_eps")
     for engine, (_, *expected) in RENAMED.items():
         for kind, counts in zip(("odd-f32", "odd-bf16"), expected):
             if counts:
@@ -128,7 +121,7 @@ def eps():
     """Two conventions of the latents' norms: each is outside where the other is said."""
     run = judge_renamed("odd-f32", "vllm", renamed("odd-f32", "vllm", "right"))
     check(first_outside(run) == "model.layers.0.self_attn, q_a_layernorm" and totals(run)[1] == 4, f"eps 1e-6, config said: {totals(run)}")
-    recording = os.path.join(FOLDER, "transformers-odd-f32", "latent_eps.safetensors")
+    recording = of_transformers("odd-f32", "latent_eps")
     run = judge_renamed("odd-f32", "transformers", recording)
     check(first_outside(run) == "model.layers.0.self_attn, q_a_layernorm" and totals(run)[1] == 4, f"eps of the model, 1e-6 said: {totals(run)}")
     run = judge_renamed("odd-f32", "transformers", recording, map_file("set latent_eps = config\n", "transformers"))
@@ -137,7 +130,7 @@ def eps():
 
 def altered(engine, name, change):
     """The engine's recording in F32 with one tensor changed: None removes it."""
-    tensors = read(os.path.join(FOLDER, "renamed-odd-f32", engine + ".safetensors"))
+    tensors = read(renamed("odd-f32", engine))
     tensors[name] = change(*tensors[name])
     if not tensors[name]:
         del tensors[name]
@@ -150,7 +143,6 @@ def unjudged(what, engine, name, change, words):
 
 
 def ranks():
-    renamed("odd-f32", "sglang")
     layer = "rank1.model.layers.0.self_attn."
     unjudged("a rank that is missing", "sglang", layer + "attn_mha.inputs.0", lambda *t: None,
              f"needs {layer}attn_mha.inputs.0, which isn't recorded")  # fmt: skip
@@ -167,12 +159,11 @@ def ranks():
 
 
 def padding():
-    recording = renamed("odd-f32", "padded")
-    tensors = read(recording)
+    tensors = read(renamed("odd-f32", "padded"))
     ids = struct.pack("<3q", 7, 7, 7) + tensors["input_ids"][2] + struct.pack("<2q", 7, 7) if len(tensors["input_ids"][2]) == 96 else None
     if ids:
         tensors["input_ids"] = "I64", [17], ids
-        write(recording, tensors)
+    recording = write(os.path.join(FOLDER, "padded.safetensors"), tensors)
     run = judge_renamed("odd-f32", "padded", recording, map_file("set rows = 3:15\n", "transformers"))
     check(run.returncode == 0 and totals(run) == (34, 0, 0), f"padded: {totals(run)} {run.stderr} {names_in(run)[-500:]}")
     for words, text in (("17 tokens", "set rows = 3:18\n"), ("of other tokens", "set rows = 2:14\n"), ("wanted is A:B", "set rows = 3\n"),
@@ -319,7 +310,7 @@ code = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL)
 print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"""
 
 
-def wide(tokens=64):
+def wide(tokens=16):
     """One layer of V3's widths with 16 experts in BF16, 1.9 GB: judged, weights leave the memory behind the readings."""
     folder = os.path.join(FOLDER, "wide")
     run = subprocess.run([PYTHON, os.path.join(HERE, "record_wide.py"), folder, str(tokens)], capture_output=True, text=True)
@@ -337,4 +328,8 @@ def wide(tokens=64):
     shutil.rmtree(folder)
 
 
-run_chapters({"mlx": mlx, "names": names, "hostile": hostile, "wide": wide})
+def wide64():
+    wide(64)
+
+
+run_chapters({"mlx": mlx, "names": names, "hostile": hostile, "wide": wide, "wide64": wide64}, more=["wide64"])

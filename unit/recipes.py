@@ -99,18 +99,19 @@ PLANTED = "planted"
 # Half a minute each time: run where it stands first, behind that only asked what it would do, or of fewer cases.
 ONCE = {
     "make verify": "make -n verify",
-    "build/bin/verify run @smoke --backend=./myport.so": "build/bin/verify run rmsnorm@odd --backend=./myport.so",
     "build/bin/verify run 'rmsnorm@*' --backend=first/port.so": "build/bin/verify run rmsnorm@odd --backend=first/port.so",
 }
 
 # Of a port that make verify judges on @smoke: these ask it a few cases.
 FEW = "'rmsnorm@tiny|odd|edge'"
 JUDGED = (
+    "build/bin/verify run @smoke --backend=./myport.so",
     "build/bin/verify run @smoke --backend=avx512 --require=avx512",
     "build/bin/verify run @smoke --backend=plain --format=md >build/summary.md",
     "build/bin/verify run @smoke --backend=plain --shard=1/2 --format=jsonl --out=build/shards",
     "build/bin/verify run @smoke --backend=plain --shard=2/2 --format=jsonl --out=build/shards",
     "build/bin/verify run @smoke --proofs",
+    "build/bin/verify run @smoke --proofs --backend=plain --format=jsonl --out=build/mine",
     "dsv3-verify run 'rmsnorm@*' --backend=./mine.so",
 )
 AROUND |= {key: re.sub(r"@smoke|'rmsnorm@\*'", FEW, key) for key in JUDGED}

@@ -1,6 +1,6 @@
 """mlx-lm on a checkpoint, on mlx's CPU backend, recorded: as it is, or with its faults mended.
 
-    build/ports/python unit/record_mlx.py CHECKPOINT FOLDER TOKENS released|rope|right...
+    build/ports/python unit/record_mlx.py FOLDER TOKENS released|rope|right=CHECKPOINT...
 
 released  what mlx-lm does with Hugging Face 5's config.json: it drops rope_parameters
 rope      config.json has rope_theta and rope_scaling, as the released one
@@ -58,9 +58,9 @@ def record(checkpoint, path, ids, name):
 
 
 def main():
-    checkpoint, folder, tokens, *names = sys.argv[1:]
+    folder, tokens, *names = sys.argv[1:]
     mx.set_default_device(mx.cpu)
-    for name in names:
+    for name, _, checkpoint in (pair.partition("=") for pair in names):
         record(checkpoint, os.path.join(folder, name + ".safetensors"), mx.array([[int(t) for t in tokens.split(",")]]), name)
 
 

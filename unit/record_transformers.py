@@ -71,14 +71,19 @@ def record(checkpoint, path, ids, plant):
     r.save(path, ids, out.past_key_values)
 
 
-def main():
-    checkpoint, folder, tokens, *mistakes = sys.argv[1:]
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def record_all(checkpoint, folder, tokens, mistakes):
     ids = torch.tensor([[int(t) for t in tokens.split(",")]])
     for mistake in mistakes:
         record(checkpoint, os.path.join(folder, mistake + ".safetensors"), ids, MISTAKES[mistake])
 
 
-main()
+def main():
+    checkpoint, folder, tokens, *mistakes = sys.argv[1:]
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    record_all(checkpoint, folder, tokens, mistakes)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 EXPERTS = 16
+PERIOD = 5000011  # a prime: no two rows of a matrix are alike
 WIDTHS = dict(
     vocab_size=1024, hidden_size=7168, intermediate_size=18432, moe_intermediate_size=2048, num_hidden_layers=1,
     first_k_dense_replace=0, num_attention_heads=128, num_key_value_heads=128, q_lora_rank=1536, kv_lora_rank=512,
@@ -49,20 +50,28 @@ def shapes(config):
             yield name, tuple(tensor.shape)
 
 
-def values(name, shape, g):
+def drawn(shape, deviation, g, numbers):
+    """Of the normal numbers, which go round, from a drawn one on: to draw each anew takes half a minute."""
+    first, count = int(torch.randint(PERIOD, (1,), generator=g)), math.prod(shape)
+    scaled = (numbers * deviation).bfloat16()
+    return torch.cat([scaled[first:], scaled.repeat(-(-count // PERIOD))])[:count].view(shape)
+
+
+def values(name, shape, g, numbers):
     """Weights that keep signals near 1."""
-    t = torch.empty(shape, dtype=torch.float32 if name.endswith("bias") else torch.bfloat16)
     if name.endswith("bias"):
-        return t.normal_(0, 0.3, generator=g)
+        return torch.empty(shape).normal_(0, 0.3, generator=g)
     if len(shape) == 1:
-        return t.normal_(1, 0.3, generator=g)
-    return t.normal_(0, 1 if "embed" in name else 1 / math.sqrt(shape[1]), generator=g)
+        return torch.empty(shape, dtype=torch.bfloat16).normal_(1, 0.3, generator=g)
+    return drawn(shape, 1 if "embed" in name else 1 / math.sqrt(shape[1]), g, numbers)
 
 
 def write_checkpoint(folder, config):
     g = torch.Generator().manual_seed(1)
+    numbers = torch.randn(PERIOD, generator=g)
     os.makedirs(folder)
-    save_file({name: values(name, shape, g) for name, shape in shapes(config)}, os.path.join(folder, "model.safetensors"), {"format": "pt"})
+    tensors = {name: values(name, shape, g, numbers) for name, shape in shapes(config)}
+    save_file(tensors, os.path.join(folder, "model.safetensors"), {"format": "pt"})
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config.to_dict() | {"architectures": ["DeepseekV3ForCausalLM"]}, f)
 

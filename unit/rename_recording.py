@@ -241,8 +241,7 @@ def padded(s):
 ENGINES = {"sglang-leaf": sglang_leaf, "sglang": sglang, "vllm": vllm, "llama.cpp": llama_cpp, "megatron": megatron, "padded": padded}
 
 
-def main():
-    recording, checkpoint, folder, *engines = sys.argv[1:]
+def rename(recording, checkpoint, folder, engines):
     source = Source(recording, checkpoint)
     for engine in engines:
         tensors = {name: t for part in ENGINES[engine](source) for name, t in part.items()}
@@ -250,4 +249,5 @@ def main():
         save_file(kept, os.path.join(folder, engine + ".safetensors"))
 
 
-main()
+if __name__ == "__main__":
+    rename(*sys.argv[1:4], sys.argv[4:])

@@ -10,9 +10,8 @@ Last line: N passed, N failed, N skipped.
 
 import os
 import re
-import subprocess
 
-from engines import FOLDER, HERE, PYTHON, check, checkpoint, run_chapters, verify, write
+from engines import FOLDER, check, checkpoint, recordings, run_chapters, verify, write
 
 LAYER = "model.layers.1."
 PLAIN = {
@@ -53,11 +52,7 @@ FP8 = {
 
 
 def judged(kind, table):
-    folder = os.path.join(FOLDER, "weights-" + kind)
-    os.makedirs(folder, exist_ok=True)
-    command = [PYTHON, os.path.join(HERE, "held_weights.py"), checkpoint(kind), folder]
-    made = subprocess.run(command, capture_output=True, text=True)
-    check(made.returncode == 0, f"{kind}: {made.stderr[-400:]}")
+    folder = os.path.join(recordings(), "weights-" + kind)
     for name, (code, *words) in table.items():
         run = verify(checkpoint(kind), f"--weights={os.path.join(folder, name)}.safetensors")
         text = re.sub(r" +", " ", run.stdout)

@@ -790,6 +790,45 @@ Test(setup, tests_say_how_far_they_are)
     }
 }
 
+/* Beside a good suite: what fails, crashes, runs nothing or takes its lane with it is counted, told, and makes the exit code 1. */
+Test(setup, tests_that_fail_are_told)
+{
+    static const char command[] =
+        "d=$(mktemp -d) && printf '#!/bin/sh\necho \"  \\\"passed\\\": 2,\" >${2#--json=}\n' >$d/good && "
+        "printf '#!/bin/sh\n%s\n' >$d/bad%s && chmod +x $d/*; unit/run.sh $d/good $d/bad%s 2>/dev/null; echo $?; rm -r "
+        "$d";
+    static const struct {
+        const char *program, *ending;
+        const char *said[2];
+    } rows[] = {
+        {"echo why; echo \"  \\\"failed\\\": 1,\" >${2#--json=}",
+         "",
+         {"bad failed:\nwhy\n", "\n2 passed, 1 failed, 0 skipped\n1\n"}},
+        {"echo \"  \\\"passed\\\": 3,\" >${2#--json=}; exit 1",
+         "",
+         {"bad failed:\n", "\n5 passed, 1 failed, 0 skipped\n1\n"}},
+        {"kill -SEGV $$", "", {"bad failed:\n", "\n2 passed, 1 failed, 0 skipped\n1\n"}},
+        {":", "", {"bad failed:\n", "\n2 passed, 1 failed, 0 skipped\n1\n"}},
+        {"echo why; echo 3 passed, 2 failed, 0 skipped",
+         ".py",
+         {"bad.py failed:\nwhy\n", "\n5 passed, 2 failed, 0 skipped\n1\n"}},
+        {"echo 3 passed, 0 failed, 0 skipped; exit 3",
+         ".py",
+         {"bad.py failed:\n", "\n5 passed, 1 failed, 0 skipped\n1\n"}},
+        {"echo why; exit 1", ".py", {"bad.py failed:\nwhy\n", "\n2 passed, 1 failed, 0 skipped\n1\n"}},
+        {"sleep 1; set -- $(cat /proc/$PPID/stat); kill -KILL $4", ".py", {"", "\n2 passed, 1 failed, 0 skipped\n1\n"}},
+    };
+    char line[900], text[2000];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(line, sizeof line, command, rows[i].program, rows[i].ending, rows[i].ending);
+        FILE *const pipe = popen(line, "r");
+        cr_assert(pipe != NULL);
+        text[fread(text, 1, sizeof text - 1, pipe)] = 0;
+        pclose(pipe);
+        for (int j = 0; j < 2; j++) cr_expect(strstr(text, rows[i].said[j]) != NULL, "%s: %s", rows[i].program, text);
+    }
+}
+
 /* Who isn't root gets the line that root may run, and exit code 2. Nothing is installed: the programs that would are ours. */
 Test(setup, without_root_the_line_for_root)
 {
