@@ -1,6 +1,5 @@
 /*
- * Quirks (known faults) tried on a problem: which one explains a wrong answer, and which ones a case sees at
- * all.
+ * Quirks (known faults) tried on a problem: which one explains a wrong answer.
  */
 #ifndef DIAGNOSE_H
 #define DIAGNOSE_H
@@ -30,19 +29,5 @@ typedef struct {
  * cost may be NULL. False: no memory. */
 bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
               const watcher *watched, diagnosis_cost *cost);
-
-/* Counts the elements whose values in a and b have nothing in common, and all elements in *count. */
-int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count);
-
-/* Counts the elements whose legal results with the quirks and without have nothing in common, and all
- * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */
-int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);
-
-/* Which quirks of the op the case sees under n, as seen_in counts them. Sets quirks_tried and quirks_blind of the result.
- * False: no memory. */
-bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r);
-
-/* Quirks of the op. */
-int quirks_of(const op *o);
 
 #endif

@@ -2,6 +2,7 @@
 #include "explain.h"
 
 #include "judge/diagnose.h"
+#include "judge/seen.h"
 #include "judge/way_out.h"
 #include "judge/would_pass.h"
 #include "port/process.h"
