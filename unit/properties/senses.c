@@ -72,7 +72,7 @@ static const row rows[] = {
     {"key", -1, PAIR, ANY_KEYS, FAIL, "the last key dropped", 1},
     {"key", 2048, PAIR, ANY_KEYS, PASS, NULL, 0},
     {"truncated", 0, PAIR, ANY_KEYS, FAIL, "scale of o", 0},
-    {"sums_bf16", 0, SHORT, ANY_QUERY, FAIL, NULL, 0},
+    {"sums", 8, SHORT, ANY_QUERY, FAIL, NULL, 0},
     {"eps", 1e-5, "rmsnorm@v3", NULL, FAIL, "rms_norm_eps", 9},
     {"eps", 1e-5, "rmsnorm@v3", UNDECLARED, SUSPECT, "rms_norm_eps", 9},
     {"eps", 2e-6, "rmsnorm@v3", NULL, SUSPECT, NULL, 0},
