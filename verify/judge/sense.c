@@ -270,9 +270,24 @@ static bool sense_legal(search *s, result *r)
     return true;
 }
 
-/* An answer that the balls refuse has its verdict; beside the first rung it gets a name. False: no memory. */
+/* Did a diagnosis by the balls name what explains all of it? */
+static bool is_explained(const result *r)
+{
+    return r->diagnoses && !r->diagnosis[0].illegal;
+}
+
+/* Do the ports of one null take a minute? So many multiply-adds. */
+static bool is_dear(const problem *p)
+{
+    static const double DEAR = 2e8;
+    return p->op->work(p->prob.bytes) > DEAR;
+}
+
+/* An answer that the balls refuse has its verdict; beside the first rung it gets a name, unless it has one and a measure of that is
+ * dear. False: no memory. */
 static bool sense_illegal(search *s, result *r)
 {
+    if (is_explained(r) && is_dear(s->kept->all.p)) return true;
     try_rung(s, &(rung){0, ref_none()});
     bool const named = name_other(s);
     r->sensed = s->found;
@@ -312,8 +327,7 @@ bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const en
     bool const good = (is_refused(r) ? sense_illegal : sense_legal)(&s, r);
     free(s.key.d);
     r->sensed.share = share;
-    if (r->choice_illegal && !(r->diagnoses && !r->diagnosis[0].illegal))
-        r->sensed.alone = false; /* filters see no choices */
+    if (r->choice_illegal && !is_explained(r)) r->sensed.alone = false; /* filters see no choices */
     if (share < 1) excerpt_close(&part);
     return good;
 }
