@@ -383,7 +383,7 @@ static bool sense_mistake(int quirk, const char *id, result *r)
     cr_assert(ref_numerics_parse(p.op->name, r->declared, &n, why.text, sizeof why.text), "%s", why.text);
     r->v = PASS;
     nulls kept = {.count = 0};
-    cr_assert(sense(&kept, &p, &n, NULL, data, r), "%s: no memory", id);
+    cr_assert(sense(&kept, &p, &n, NULL, data, NULL, r), "%s: no memory", id);
     nulls_forget(&kept);
     tensors_close(&p, data);
     problem_close(&p);

@@ -70,6 +70,15 @@ static void answer(const filled *f, int way)
     if (way == 2) ref_encode(f->p.tensor[last].dtype, f->data[last], 1, (double)NAN);
 }
 
+static int rungs; /* of the last answer */
+
+static void count_rung(void *context, int done, int most)
+{
+    int *const count = context;
+    cr_expect(done == *count && done < most);
+    ++*count;
+}
+
 static senses sense_with(nulls *kept, const filled *f, const char *declared)
 {
     complaint why;
@@ -78,7 +87,9 @@ static senses sense_with(nulls *kept, const filled *f, const char *declared)
     memset(&r, 0, sizeof r);
     r.v = PASS;
     cr_assert(ref_numerics_parse(f->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
-    cr_assert(sense(kept, &f->p, &n, NULL, f->data, &r));
+    watcher const watched = {count_rung, &rungs};
+    rungs = 0;
+    cr_assert(sense(kept, &f->p, &n, NULL, f->data, &watched, &r));
     return r.sensed;
 }
 
@@ -121,6 +132,18 @@ Test(nulls, what_is_kept_changes_nothing_that_is_found)
                                       "cross_entropy@tiny", "mla_decode@tiny",     "experts@tiny:stages=1",
                                       "moe@tiny:stages=1",  "mla@tiny:stages=1"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) expect_same(ids[i]);
+}
+
+/* A port that declares nothing and is off is tried beside many; one that declares is beside one, if nothing is wrong. */
+Test(nulls, each_rung_is_told)
+{
+    filled f = fill("rmsnorm@tiny");
+    sense_alone(&f, "acc 24 rn; x_norm f32 must; z f32 must");
+    cr_expect(rungs == 1, "%d rungs", rungs);
+    answer(&f, 1);
+    sense_alone(&f, "");
+    cr_expect(rungs > 4, "%d rungs", rungs);
+    close(&f);
 }
 
 Test(nulls, a_number_alone_is_no_population)

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
-enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
+enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS, MOST_RUNGS = 48 };
 
 /* ---- where it holds ---- */
 
@@ -48,6 +48,7 @@ typedef struct {
 typedef struct {
     nulls *kept;
     const ref_numerics *declared;
+    const watcher *watched;
     rung best;
     senses found;        /* beside the best */
     int64_t lost;        /* likewise */
@@ -118,6 +119,7 @@ static bool try_rung(search *s, const rung *r)
 {
     ref_numerics const n = numerics_of(s, r);
     finding f;
+    if (s->watched) s->watched->tell(s->watched->context, s->tried, MOST_RUNGS);
     s->tried++;
     s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
     if (!s->memory) return false;
@@ -134,7 +136,6 @@ static bool try_rung(search *s, const rung *r)
 
 static bool is_done(const search *s)
 {
-    enum { MOST_RUNGS = 48 };
     return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found));
 }
 
@@ -318,12 +319,12 @@ static double look_at(nulls *kept, const problem *p, const enclosures *legal, vo
 }
 
 bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
-           result *r)
+           const watcher *watched, result *r)
 {
     excerpt part;
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
     double const share = look_at(kept, p, legal, data, &part);
-    search s = {.kept = kept, .declared = declared, .memory = true};
+    search s = {.kept = kept, .declared = declared, .watched = watched, .memory = true};
     bool const good = (is_refused(r) ? sense_illegal : sense_legal)(&s, r);
     free(s.key.d);
     r->sensed.share = share;
