@@ -277,18 +277,11 @@ static bool is_explained(const result *r)
     return r->diagnoses && !r->diagnosis[0].illegal;
 }
 
-/* Do the ports of one null take a minute? So many multiply-adds. */
-static bool is_dear(const problem *p)
-{
-    static const double DEAR = 2e8;
-    return p->op->work(p->prob.bytes) > DEAR;
-}
-
 /* An answer that the balls refuse has its verdict; beside the first rung it gets a name, unless it has one and a measure of that is
  * dear. False: no memory. */
 static bool sense_illegal(search *s, result *r)
 {
-    if (is_explained(r) && is_dear(s->kept->all.p)) return true;
+    if (is_explained(r) && reading_is_dear(s->kept->all.p)) return true;
     try_rung(s, &(rung){0, ref_none()});
     bool const named = name_other(s);
     r->sensed = s->found;
