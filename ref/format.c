@@ -175,17 +175,39 @@ static uint32_t code_of(const format *f, bool fn, double v)
     return sign | (uint32_t)(e + f->bias) << f->mantissa | fraction;
 }
 
-void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
+/* A number of the format's normal range, rounded: its binary64 bits to the place of the last stored one, of two the even one. A carry
+ * is right in the exponent. */
+static uint32_t code_of_normal(const format *f, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    int const dropped = 52 - f->mantissa;
+    uint64_t const size = bits & UINT64_MAX >> 1, half = ((uint64_t)1 << (dropped - 1)) - 1 + (size >> dropped & 1);
+    uint32_t const sign = (uint32_t)(bits >> 63) << (f->size * 8 - 1);
+    return sign | (uint32_t)(((size + half) >> dropped) - ((uint64_t)(1023 - f->bias) << f->mantissa));
+}
+
+static uint32_t encoded(dsv3_dtype d, double v)
 {
     const format *const f = &formats[d];
+    bool const whole = d == DSV3_I32 || d == DSV3_U8, normal = fabs(v) >= two_to(f->least) && fabs(v) <= f->largest;
+    if (normal && !whole) return code_of_normal(f, v);
+    double const rounded = ref_round(d, v);
+    return whole ? (uint32_t)(int32_t)rounded : code_of(f, d == DSV3_F8_E4M3, rounded);
+}
+
+void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
+{
     if (d == DSV3_F64) {
         memcpy((char *)data + (size_t)i * sizeof v, &v, sizeof v);
         return;
     }
-    double const rounded = ref_round(d, v);
-    bool const whole = d == DSV3_I32 || d == DSV3_U8;
-    uint32_t const bits = whole ? (uint32_t)(int32_t)rounded : code_of(f, d == DSV3_F8_E4M3, rounded);
-    memcpy((char *)data + (size_t)i * f->size, &bits, f->size);
+    uint32_t const bits = encoded(d, v);
+    switch (formats[d].size) {
+    case 1: memcpy((char *)data + i, &bits, 1); return;
+    case 2: memcpy((char *)data + 2 * i, &bits, 2); return;
+    default: memcpy((char *)data + 4 * i, &bits, 4);
+    }
 }
 
 /* hi - d or hi + d, rounded outward; d may be negative. */

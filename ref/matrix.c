@@ -220,7 +220,7 @@ ball scaled_sum(const matrix *m, const operand *x, const sum_record *sum)
     if (!(x->sup * 448 * n * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && scaling_is_exact(m, sum)) return total;
     double const lost = n * growth * eta(m->rd->declared) * (2 * m->largest_scale + 1);
-    return off_by(m->rd, total, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
+    return scaled_by_blocks(m->rd, total, sum, 1, 3 * u * (1 + 2 * u) * (sum->sum_abs + total.r) + lost);
 }
 
 /* Lemma Two-scales, the exact case: so are the sums of codes, the scales' product and what comes in between. */
@@ -244,7 +244,7 @@ static ball twice_scaled_sum(const matrix *m, double early, const sum_record *su
     if (!(fmax(block * early, sum->sum_abs) * growth < 0x1p127)) return ball_any();
     if (ball_is_point(total) && both_scales_are_exact(m, early, sum)) return total;
     double const lost = n * growth * eta(m->rd->declared) * (3 * early + 1 + 448 * 448);
-    return off_by(m->rd, total, 5 * u * (1 + 5 * u) * (sum->sum_abs + total.r) + lost);
+    return scaled_by_blocks(m->rd, total, sum, 2, 5 * u * (1 + 5 * u) * (sum->sum_abs + total.r) + lost);
 }
 
 static void say_used(const matrix *m, int64_t first, int64_t last)

@@ -298,6 +298,12 @@ ball either(const ref_reading *rd, int choice, ball a, ball b)
     return ball_hull(fmin(ball_lower(a), ball_lower(b)), fmax(ball_upper(a), ball_upper(b)));
 }
 
+ball scaled_by_blocks(const ref_reading *rd, ball exact, const sum_record *sum, int scales, double radius)
+{
+    (void)sum, (void)scales; /* radius says all */
+    return off_by(rd, exact, radius);
+}
+
 ball guarded(const ref_reading *rd, ball sum)
 {
     return rd->declared && !(ball_lower(sum) > 1e-8) ? ball_add(sum, ball_hull(0, 1.0001e-20)) : sum;

@@ -168,6 +168,11 @@ ball product_of(const ref_reading *rd, const ball *factor, int n);
 /* A port may be off by so much here, which the formula knows. Not in an exact reading. */
 ball off_by(const ref_reading *rd, ball exact, double radius);
 
+/* The sum of products in blocks of SCALE_BLOCK, each of which so many scales belong to: a port may sum codes, and scale the sum of each
+ * block. radius: how far that takes the sum at most. (Scale, Two-scales) */
+enum { SCALE_BLOCK = 128 };
+ball scaled_by_blocks(const ref_reading *rd, ball exact, const sum_record *sum, int scales, double radius);
+
 /* What one of two ways may give, when a port may take either. choice: its number among those of a file. */
 ball either(const ref_reading *rd, int choice, ball a, ball b);
 

@@ -2,6 +2,7 @@
 #include "../reading.h"
 
 #include "../binary64.h"
+#include "../kernel.h"
 #include "accumulate.h"
 #include "draw.h"
 
@@ -37,6 +38,42 @@ ball off_by(const ref_reading *rd, ball exact, double radius)
 {
     if (!drawn(rd) || ball_is_any(exact)) return exact;
     return ball_of(exact.c.hi + radius * leaning(rd->sample, 0, key_with(key_of(exact.c.hi), key_of(radius))));
+}
+
+/* What scaling the sum of one block rounds: the sum in `arith`, its product with each scale; of two scales a port may form the product
+ * first, which is off alike wherever the same row of x meets this block. */
+enum { SCALES_TERMS, SCALES_SUMS, SCALES_BY_PRODUCT, WAYS_TO_SCALE };
+
+static double draw_of_block(const ref_sample *port, int way, int scales, uint64_t row, double sum)
+{
+    uint64_t const own = key_of(sum);
+    double const rounded = draw(port, key_with(own, SCALES_TERMS)), scaled = draw(port, key_with(own, SCALES_SUMS));
+    if (scales == 1) return rounded + scaled;
+    return rounded + scaled + draw(port, way == SCALES_BY_PRODUCT ? row : key_with(own, SCALES_BY_PRODUCT));
+}
+
+/* Terms that came one by one are taken as one block. */
+static double off_by_blocks(const ref_sample *port, int way, int scales, double total, const sum_parts *of)
+{
+    const operand *const a = of->a, *const b = of->b;
+    double off = 0;
+    if (!a) return total * draw_of_block(port, way, scales, 0, total);
+    for (int64_t from = 0; from < a->n; from += SCALE_BLOCK) {
+        int64_t const left = a->n - from, n = left < SCALE_BLOCK ? left : SCALE_BLOCK;
+        double const sum = kernels_for_this_cpu()->terms(a->value + from, b->value + from, n);
+        off += sum * draw_of_block(port, way, scales, key_with(a->key, (uint64_t)from), sum);
+    }
+    return off;
+}
+
+ball scaled_by_blocks(const ref_reading *rd, ball exact, const sum_record *sum, int scales, double radius)
+{
+    (void)radius;
+    if (!drawn(rd) || ball_is_any(exact)) return exact;
+    int const way = way_of(rd->sample, MATTER_SCALES, WAYS_TO_SCALE);
+    if (way == SCALES_TERMS) return exact;
+    double const unit = ref_half_ulp(declared(rd, CLAUSE_ARITH)->arith, 1);
+    return ball_of(exact.c.hi + unit * off_by_blocks(rd->sample, way, scales, exact.c.hi, &sum->of));
 }
 
 static double rounded(dsv3_dtype format, bool truncates, double v)

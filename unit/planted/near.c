@@ -88,6 +88,34 @@ static dsv3_tensor widened(const dsv3_tensor *t)
     return wide;
 }
 
+/* ---- sums and arithmetic of fewer bits ---- */
+
+/* To so many bits, to nearest or, for sums that are cut, toward zero. */
+static float kept(float v, int bits, int cut)
+{
+    int exponent;
+    double const scaled = ldexp(frexp((double)v, &exponent), bits);
+    return (float)ldexp(cut ? trunc(scaled) : nearbyint(scaled), exponent - bits);
+}
+
+/* One more of a sum, of BY bits. */
+static float add(float sum, float more)
+{
+    float const next = sum + more;
+    return planted("sums") || planted("sums_cut") ? kept(next, (int)by(), planted("sums_cut")) : next;
+}
+
+static bool sums_here(void)
+{
+    return planted("sums") || planted("sums_cut");
+}
+
+/* An elementwise result, of BY bits. */
+static float result(float v)
+{
+    return planted("arith") ? kept(v, (int)by(), 0) : v;
+}
+
 /* ---- faults of an output ---- */
 
 static int compare_sizes(const void *a, const void *b)
@@ -140,11 +168,11 @@ static void normalise(const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io, int
     float sum = 0;
     for (int64_t i = 0; i < p->hidden_size; i++) {
         float const x = load(&io->x, t * io->x.stride[0] + i);
-        sum += x * x;
+        sum = add(sum, x * x);
     }
-    float const r = 1 / (sqrtf(sum / n + inside) + outside);
+    float const root = result(sqrtf(result(result(sum / n) + inside)) + outside), r = result(1 / root);
     for (int64_t i = 0; i < p->hidden_size; i++)
-        store(y, t * p->hidden_size + i, load(weight, i) * (load(&io->x, t * io->x.stride[0] + i) * r));
+        store(y, t * p->hidden_size + i, load(weight, i) * result(load(&io->x, t * io->x.stride[0] + i) * r));
 }
 
 static dsv3_status rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3_rmsnorm_io *io)
@@ -155,12 +183,25 @@ static dsv3_status rmsnorm(dsv3_ctx *ctx, const dsv3_rmsnorm_prob *p, const dsv3
     if (!wide.y.data) return DSV3_NO_MEMORY;
     if (planted("eps")) near.rms_norm_eps = by();
     dsv3_status const s = plain->rmsnorm(ctx, &near, &wide);
-    for (int64_t t = 0; t < p->n_tokens && (planted("eps_outside") || planted("mean")); t++)
-        normalise(p, io, t, &wide.y);
+    bool const here = planted("eps_outside") || planted("mean") || planted("arith") || sums_here();
+    for (int64_t t = 0; t < p->n_tokens && here; t++) normalise(p, io, t, &wide.y);
     return finish(s, &wide.y, &io->y);
 }
 
 /* ---- linear ---- */
+
+/* y, by sums of BY bits. */
+static void multiply(const dsv3_linear_prob *p, const dsv3_linear_io *io, const dsv3_tensor *y)
+{
+    const dsv3_tensor *const w = dsv3_find(&io->weights, "weight");
+    for (int64_t i = 0; i < p->n_tokens * p->out_features; i++) {
+        int64_t const t = i / p->out_features, o = i % p->out_features;
+        float sum = 0;
+        for (int64_t k = 0; k < p->in_features; k++)
+            sum = add(sum, load(&io->x, t * p->in_features + k) * load(w, o * w->stride[0] + k));
+        store(y, i, sum);
+    }
+}
 
 static dsv3_status linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_linear_io *io)
 {
@@ -171,6 +212,7 @@ static dsv3_status linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_l
         for (int64_t t = 0; t < p->n_tokens && planted("feature"); t++)
             store(&wide.x, t * p->in_features + index_of(p->in_features), 0);
         s = plain->linear(ctx, p, &wide);
+        if (sums_here()) multiply(p, &wide, &wide.y);
     }
     free(wide.x.data);
     return finish(s, &wide.y, &io->y);
@@ -193,13 +235,6 @@ static float score(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, 
     return dot * (float)p->softmax_scale;
 }
 
-/* One more of the values' sum. */
-static float add(float sum, float more)
-{
-    float const next = sum + more;
-    return planted("sums_bf16") ? from_bits((uint32_t)to_bf16(next) << 16) : next;
-}
-
 /* One query of one head over its n keys, of which one may be dropped. Returns lse. */
 static float attend(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io, int64_t b, int64_t q, float *weight,
                     float *o)
@@ -212,7 +247,7 @@ static float attend(const dsv3_mla_decode_prob *p, const dsv3_mla_decode_io *io,
     }
     for (int64_t c = 0; c < p->kv_lora_rank; c++) o[c] = 0;
     for (int64_t j = 0; j < n; j++) {
-        weight[j] = expf(weight[j] - max);
+        weight[j] = result(expf(result(weight[j] - max)));
         sum += weight[j];
         int64_t const value = key_of(p, io, b, j);
         for (int64_t c = 0; c < p->kv_lora_rank; c++) o[c] = add(o[c], weight[j] * load(&io->kv_cache, value + c));
@@ -243,7 +278,7 @@ static dsv3_status mla_decode(dsv3_ctx *ctx, const dsv3_mla_decode_prob *p, cons
     wide.o = widened(&io->o);
     if (!wide.o.data) return DSV3_NO_MEMORY;
     if (planted("softmax_scale")) near.softmax_scale *= 1 + by();
-    bool const here = planted("key") || planted("sums_bf16");
+    bool const here = planted("key") || planted("arith") || sums_here();
     dsv3_status const s = here ? attend_all(p, io, &wide.o) : plain->mla_decode(ctx, &near, &wide);
     for (int64_t i = 0; planted("lse") && i < count_of(&io->lse); i++)
         store(&io->lse, place(&io->lse, i), load(&io->lse, place(&io->lse, i)) + (float)by());

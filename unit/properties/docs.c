@@ -3,7 +3,7 @@
 #include "case/expand.h"
 #include "case/fill.h"
 #include "dsv3_config.h"
-#include "judge/diagnose.h"
+#include "judge/seen.h"
 #include "text.h"
 
 #include <ctype.h>
@@ -142,8 +142,7 @@ static void expect_seen(const shown *s, word w)
     int const q = quirk_named(w);
     cr_assert(q >= 0, "no known mistake is called %.*s", w.length, w.at);
     cr_expect(!strcmp(ref_quirk(q)->op, s->p.op->name), "%s is no mistake of %s", ref_quirk(q)->name, s->p.id);
-    cr_expect(seen_in(&s->p, &s->n, ref_only(q), s->data, &count) > 0, "%s does not see %s", s->p.id,
-              ref_quirk(q)->name);
+    cr_expect(seen_in(&s->p, &s->n, q, s->data, &count) > 0, "%s does not see %s", s->p.id, ref_quirk(q)->name);
 }
 
 /* Text: a case, the quirks that it sees, the next case. */

@@ -183,7 +183,7 @@ static naming name_answer(const subject *s)
     if (s->p.op->choice) cr_assert(enclose_own(&s->p, s->data, &own));
     judge(&s->p, &truth, &legal, &own, s->data, r);
     if (r->v == FAIL || r->v == NOT_A_NUMBER) cr_assert(diagnose(&s->p, &s->declared, &legal, s->data, r, NULL, NULL));
-    cr_assert(sense(&kept, &s->p, &s->declared, &legal, s->data, r));
+    cr_assert(sense(&kept, &s->p, &s->declared, &legal, s->data, NULL, r));
     naming const n = naming_of(r);
     nulls_forget(&kept);
     enclosures_free(&legal);
@@ -613,7 +613,7 @@ static void expect_name(const subject *s, verdict v, const char *name)
     result *const r = calloc(1, sizeof *r);
     cr_assert(r != NULL);
     r->v = v;
-    cr_assert(sense(&kept, &s->p, &s->declared, NULL, s->data, r));
+    cr_assert(sense(&kept, &s->p, &s->declared, NULL, s->data, NULL, r));
     nulls_forget(&kept);
     cr_expect(r->v == v && r->sensed.alone && fabs(r->sensed.t) >= 12 && !strcmp(r->sensed.filter, name),
               "%s in %s is %s, t %g", name, s->p.id, r->sensed.filter, r->sensed.t);

@@ -39,6 +39,7 @@ typedef struct {
 #define LONG       "mla_decode@v3:num_attention_heads=4,kv_len=4096"
 #define PAIR       "mla_decode@v3:num_attention_heads=2,kv_len=4096"
 #define LINEAR     "linear@v3:out_features=256"
+#define NARROW     "linear@v3:out_features=64"
 #define ANY_ORDER  "acc 24 rn"
 #define ANY_KEYS   "acc 24 rn; kv f32 must; scale f32 must; scores f32 must; P f32 must"
 #define ANY_QUERY  "acc 24 rn; kv f32 must; scores f32 must; P f32 must"
@@ -72,7 +73,17 @@ static const row rows[] = {
     {"key", -1, PAIR, ANY_KEYS, FAIL, "the last key dropped", 1},
     {"key", 2048, PAIR, ANY_KEYS, PASS, NULL, 0},
     {"truncated", 0, PAIR, ANY_KEYS, FAIL, "scale of o", 0},
-    {"sums_bf16", 0, SHORT, ANY_QUERY, FAIL, NULL, 0},
+    {"sums", 8, SHORT, ANY_QUERY, FAIL, NULL, 0},
+    {"sums", 16, SHORT, ANY_QUERY, FAIL, NULL, 0},
+    {"sums", 20, SHORT, ANY_QUERY, PASS, NULL, 0},
+    {"arith", 12, SHORT, ANY_QUERY, FAIL, NULL, 0},
+    {"arith", 16, SHORT, ANY_QUERY, PASS, NULL, 0},
+    {"sums", 14, NARROW, ANY_ORDER, FAIL, NULL, 0},
+    {"sums", 20, NARROW, ANY_ORDER, PASS, NULL, 0},
+    {"sums_cut", 20, NARROW, ANY_ORDER, FAIL, NULL, 0},
+    {"sums", 20, NARROW ",y=f32", ANY_ORDER, FAIL, NULL, 0},
+    {"sums_cut", 23, NARROW ",y=f32", ANY_ORDER, FAIL, NULL, 0},
+    {"sums", 16, "rmsnorm@v3:n_tokens=16", ANY_ORDER, FAIL, NULL, 0},
     {"eps", 1e-5, "rmsnorm@v3", NULL, FAIL, "rms_norm_eps", 9},
     {"eps", 1e-5, "rmsnorm@v3", UNDECLARED, SUSPECT, "rms_norm_eps", 9},
     {"eps", 2e-6, "rmsnorm@v3", NULL, SUSPECT, NULL, 0},
@@ -372,7 +383,7 @@ static bool sense_mistake(int quirk, const char *id, result *r)
     cr_assert(ref_numerics_parse(p.op->name, r->declared, &n, why.text, sizeof why.text), "%s", why.text);
     r->v = PASS;
     nulls kept = {.count = 0};
-    cr_assert(sense(&kept, &p, &n, NULL, data, r), "%s: no memory", id);
+    cr_assert(sense(&kept, &p, &n, NULL, data, NULL, r), "%s: no memory", id);
     nulls_forget(&kept);
     tensors_close(&p, data);
     problem_close(&p);

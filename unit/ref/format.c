@@ -60,6 +60,24 @@ Test(format, every_code_round_trips)
     check_all_codes(DSV3_F8_E4M3, 1u << 8);
 }
 
+/* What is encoded is what rounding gives: of each code's value, the middle between it and the next, and what is next to that. */
+Test(format, codes_are_those_of_rounded_numbers)
+{
+    static const dsv3_dtype formats[] = {DSV3_BF16, DSV3_F16, DSV3_F8_E4M3};
+    for (size_t k = 0; k < sizeof formats / sizeof *formats; k++) {
+        dsv3_dtype const d = formats[k];
+        for (uint32_t c = 0; c < 1u << 8 * ref_dtype_size(d); c++) {
+            double const value = decode_code(d, c), next = decode_code(d, c + 1), middle = (value + next) / 2;
+            double const tried[] = {value, middle, nextafter(middle, value), nextafter(middle, next)};
+            if (!isfinite(value) || !isfinite(next)) continue;
+            for (int i = 0; i < 4; i++) {
+                double const code = decode_code(d, encode_value(d, tried[i])), rounded = ref_round(d, tried[i]);
+                cr_assert(code == rounded && signbit(code) == signbit(rounded), "%s %a", ref_dtype_name(d), tried[i]);
+            }
+        }
+    }
+}
+
 /* E4M3FN as published (OCP 8-bit floating point, 5.2) with saturation, BF16 ties. */
 Test(format, published_codes)
 {

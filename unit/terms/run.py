@@ -39,7 +39,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = ROOT / "unit/terms/terms.txt"
-TIERS = ("dd", "256", "512", "1024")
+TIERS = ("dd", "256", "512", "1024", "sampled")
 LIMIT = 150  # seconds of one witness
 MULTIPLES = (0.125, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.25, 2.375)  # of 0.4 (or a row's share): what --shares tries
 
@@ -201,7 +201,7 @@ def run_suite(tree, name, test=None):
     command = [f"build/unit/{name}", "--short-filename"]
     if test:
         suite = name.rsplit("/", 1)[1]
-        command.append(f"--filter={re.sub('_(dd|256|512|1024)$', '', suite)}/{test}")
+        command.append(f"--filter={re.sub('_(dd|256|512|1024|sampled)$', '', suite)}/{test}")
     done = subprocess.run(command, cwd=tree.folder, capture_output=True, text=True, timeout=LIMIT)
     tested = re.search(r"Tested: (\d+) .*Failing: (\d+)", done.stderr + done.stdout)
     if not tested or tested.group(1) == "0":

@@ -675,16 +675,16 @@ Test(cli, who_waits_is_told)
     cr_assert(mkdtemp(folder) != NULL);
     const outcome *o = run_verify("timeout 0.5", "show mla@v3");
     cr_expect(strstr(o->err, "verify: mla@v3 takes about ") && lines_of(o->err) == 1, "%s", o->err);
-    o = run_verify("", "show mla_decode@v3");
+    o = run_verify("", "show mla_prefill@v3");
     cr_expect(!*o->err, "%s", o->err);
-    snprintf(text, sizeof text, "-qec '%s/bin/verify show mla_decode@v3' %s/typescript >/dev/null", BUILD, folder);
+    snprintf(text, sizeof text, "-qec '%s/bin/verify show mla_prefill@v3' %s/typescript >/dev/null", BUILD, folder);
     char command[600], shown[65536];
     snprintf(command, sizeof command, "script %s", text);
     cr_expect(!system(command), "%s", command);
     snprintf(text, sizeof text, "%s/typescript", folder);
     read_file(text, shown, sizeof shown);
-    cr_expect(strstr(shown, "\r[") && strstr(shown, "] F15_") && strstr(shown, "\r\033[K          F15_") &&
-                  !strstr(shown, "takes about"),
+    cr_expect(strstr(shown, "\r[") && strstr(shown, "] A12_lse_base_2_prefill") &&
+                  strstr(shown, "\r\033[K          A12_lse_base_2_prefill") && !strstr(shown, "takes about"),
               "%s", shown);
     remove(text);
     rmdir(folder);

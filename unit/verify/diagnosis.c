@@ -3,6 +3,7 @@
 #include "judge/diagnose.h"
 #include "judge/excerpt.h"
 #include "judge/reach.h"
+#include "judge/seen.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -328,4 +329,21 @@ Test(diagnosis, the_whole_is_read_for_what_is_named)
         tensors_close(&p, data);
         problem_close(&p);
     }
+}
+
+/* Where readings take seconds, mistakes of parts aren't read if one of the op's own explains all. */
+Test(diagnosis, dear_readings_are_spared)
+{
+    row const w = {"mla@v3:num_attention_heads=16", QUIRK_A5_latent_not_normed, 1};
+    problem p;
+    void **data;
+    result r = {.diagnoses = 0};
+    diagnosis_cost cost;
+    int quirks;
+    fail_as(&w, &p, &data, &r, &quirks, &cost);
+    cr_expect(r.diagnosis[0].quirk == w.quirk && r.diagnosis[0].illegal == 0);
+    cr_expect(cost.first <= quirks_of(p.op) && quirks_of(p.op) < quirks && cost.whole <= MOST_CONFIRMED,
+              "%d and %d readings of %d", cost.whole, cost.first, quirks);
+    tensors_close(&p, data);
+    problem_close(&p);
 }

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 TestSuite(nulls, .timeout = 120);
@@ -69,6 +70,15 @@ static void answer(const filled *f, int way)
     if (way == 2) ref_encode(f->p.tensor[last].dtype, f->data[last], 1, (double)NAN);
 }
 
+static int rungs; /* of the last answer */
+
+static void count_rung(void *context, int done, int most)
+{
+    int *const count = context;
+    cr_expect(done == *count && done < most);
+    ++*count;
+}
+
 static senses sense_with(nulls *kept, const filled *f, const char *declared)
 {
     complaint why;
@@ -77,7 +87,9 @@ static senses sense_with(nulls *kept, const filled *f, const char *declared)
     memset(&r, 0, sizeof r);
     r.v = PASS;
     cr_assert(ref_numerics_parse(f->p.op->name, declared, &n, why.text, sizeof why.text), "%s", why.text);
-    cr_assert(sense(kept, &f->p, &n, NULL, f->data, &r));
+    watcher const watched = {count_rung, &rungs};
+    rungs = 0;
+    cr_assert(sense(kept, &f->p, &n, NULL, f->data, &watched, &r));
     return r.sensed;
 }
 
@@ -120,6 +132,18 @@ Test(nulls, what_is_kept_changes_nothing_that_is_found)
                                       "cross_entropy@tiny", "mla_decode@tiny",     "experts@tiny:stages=1",
                                       "moe@tiny:stages=1",  "mla@tiny:stages=1"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) expect_same(ids[i]);
+}
+
+/* A port that declares nothing and is off is tried beside many; one that declares is beside one, if nothing is wrong. */
+Test(nulls, each_rung_is_told)
+{
+    filled f = fill("rmsnorm@tiny");
+    sense_alone(&f, "acc 24 rn; x_norm f32 must; z f32 must");
+    cr_expect(rungs == 1, "%d rungs", rungs);
+    answer(&f, 1);
+    sense_alone(&f, "");
+    cr_expect(rungs > 4, "%d rungs", rungs);
+    close(&f);
 }
 
 Test(nulls, a_number_alone_is_no_population)
@@ -293,4 +317,79 @@ Test(nulls, a_null_is_drawn_once_and_few_are_kept)
     }
     nulls_forget(&kept);
     close(&f);
+}
+
+/* ---- codes whose sums are scaled ---- */
+
+/* What a port scales: sums of a block's codes by one scale after the other, either first, or by their product; of x or the weights the
+ * codes themselves. */
+enum { BY_X_FIRST, BY_WEIGHT_FIRST, BY_PRODUCT, X_ITSELF, WEIGHTS_THEMSELVES, SCALINGS };
+
+typedef struct {
+    const dsv3_linear_prob *prob;
+    const dsv3_linear_io *io;
+    const dsv3_tensor *weight, *weight_scale;
+    int way;
+} coded;
+
+static float code_at(const dsv3_tensor *t, int64_t row, int64_t i)
+{
+    return (float)ref_decode(DSV3_F8_E4M3, t->data, row * t->stride[0] + i);
+}
+
+/* One block of one output. Its codes are added in binary64, all else is binary32. */
+static float scaled_block(const coded *c, int64_t t, int64_t o, int64_t from, int64_t end)
+{
+    float const of_x = ((const float *)c->io->x_scale.data)[t * c->io->x_scale.stride[0] + from / 128];
+    float const of_w = ((const float *)c->weight_scale->data)[o / 128 * c->weight_scale->stride[0] + from / 128];
+    double sum = 0;
+    for (int64_t i = from; i < end; i++) {
+        float const x = code_at(&c->io->x, t, i), w = code_at(c->weight, o, i);
+        float const scaled_x = c->way == X_ITSELF ? x * of_x : x;
+        float const scaled_w = c->way == WEIGHTS_THEMSELVES ? w * of_w : w;
+        sum += (double)scaled_x * (double)scaled_w;
+    }
+    switch (c->way) {
+    case BY_X_FIRST: return (float)sum * of_x * of_w;
+    case BY_WEIGHT_FIRST: return (float)sum * of_w * of_x;
+    case BY_PRODUCT: return (float)sum * (of_x * of_w);
+    case X_ITSELF: return (float)sum * of_w;
+    default: return (float)sum * of_x;
+    }
+}
+
+/* Blocks are added in binary64. */
+static void answer_coded(const filled *f, int way)
+{
+    dsv3_linear_io *const io = problem_bind(&f->p, f->data);
+    cr_assert(io);
+    const dsv3_linear_prob *const p = (const dsv3_linear_prob *)(const void *)f->p.prob.bytes;
+    coded const c = {p, io, dsv3_find(&io->weights, "weight"), dsv3_find(&io->weights, "weight_scale_inv"), way};
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t o = 0; o < p->out_features; o++) {
+            double y = 0;
+            for (int64_t from = 0; from < p->in_features; from += 128)
+                y += (double)scaled_block(&c, t, o, from, from + 128 < p->in_features ? from + 128 : p->in_features);
+            ((float *)io->y.data)[t * io->y.stride[0] + o] = (float)y;
+        }
+    free(io);
+}
+
+/* An accumulator of binary64 rounds next to nothing: what is left is what scales round. */
+Test(nulls, ports_that_scale_sums_of_codes_are_like_those_that_are_drawn)
+{
+    static const int64_t widths[] = {128, 300, 1024};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        for (int way = 0; way < SCALINGS; way++) {
+            char id[120];
+            snprintf(id, sizeof id, "linear@v3:n_tokens=4,in_features=%lld,out_features=256,x=f8_e4m3,y=f32",
+                     (long long)widths[i]);
+            filled f = fill(id);
+            answer_coded(&f, way);
+            senses const s = sense_alone(&f, "acc 53 rn; x f32 may; weight f32 may");
+            printf("%s, way %d: t %.2f, ratio %.3g\n", id, way, s.t, s.ratio);
+            cr_expect(s.filters > 0 && fabs(s.t) < 6 && s.ratio < 4, "%s, way %d: t %g of %s, ratio %g", id, way, s.t,
+                      s.filter, s.ratio);
+            close(&f);
+        }
 }

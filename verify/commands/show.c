@@ -1,7 +1,7 @@
 /* verify show: what a case is, how finely it resolves, and which quirks it would catch. At most 40 lines of 80 columns
  * for every case of the present ops. */
-#include "judge/diagnose.h"
 #include "judge/judge.h"
+#include "judge/seen.h"
 #include "witness.h"
 #include "loaded_case.h"
 #include "options.h"
@@ -101,53 +101,56 @@ static void print_blind(int q)
     wrapped("", line);
 }
 
-static bool print_quirk(const problem *p, int q, const ref_numerics *n, void *const data[], waiting *w)
+static bool print_quirk(const seeing *s, int q, waiting *w)
 {
-    int64_t count;
     char line[200];
-    int64_t const apart = seen_in(p, n, ref_only(q), data, &count);
+    int64_t const apart = seen_with(s, q);
     waiting_hide(w);
     if (apart == 0) {
         print_blind(q);
         return true;
     }
     snprintf(line, sizeof line, "%s: SEEN in %lld of %lld elements", ref_quirk(q)->name, (long long)apart,
-             (long long)count);
+             (long long)s->count);
     wrapped("", line);
     return apart > 0;
 }
 
-static bool print_quirks(const problem *p, const ref_numerics *n, void *const data[])
+static bool print_quirks(const seeing *s)
 {
     waiting w = waiting_begin();
     int done = 0;
     bool good = true;
     puts("mistakes");
     for (int q = 0; good && ref_quirk(q) && !standard_is_unread(); q++) {
-        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
-        waiting_say(&w, done++, quirks_of(p->op), ref_quirk(q)->name);
-        good = print_quirk(p, q, n, data, &w);
+        if (strcmp(ref_quirk(q)->op, s->p->op->name)) continue;
+        waiting_say(&w, done++, quirks_of(s->p->op), ref_quirk(q)->name);
+        good = print_quirk(s, q, &w);
     }
     return good;
 }
 
-/* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. */
-static void judge_truth(const problem *p, const readings *read, void *const data[], result *r)
+/* Judges the truth itself, rounded to the outputs' formats: its statistics are those of the case. False: no memory. */
+static bool judge_truth(const seeing *s, result *r)
 {
-    write_results(p, &read->truth, data);
-    judge(p, &read->truth, &read->legal, &read->own, data, r);
+    enclosures truth;
+    if (!enclose_truth(s->p, s->data, &truth)) return false;
+    write_results(s->p, &truth, s->data);
+    judge(s->p, &truth, &s->legal, &s->own, s->data, r);
+    enclosures_free(&truth);
+    return true;
 }
 
 static bool print_sight(const problem *p, const ref_numerics *n, void *const data[])
 {
-    readings read;
+    seeing s;
     result r = {.v = ERROR};
-    if (!decide_own(p, ref_none(), data) || !readings_open(p, n, data, &read)) return false;
-    judge_truth(p, &read, data, &r);
-    print_stats(&r);
-    bool const shown = print_quirks(p, n, data);
-    readings_free(&read);
-    return shown;
+    if (!seeing_open(p, n, data, &s)) return false;
+    bool good = judge_truth(&s, &r);
+    if (good) print_stats(&r);
+    good = good && print_quirks(&s);
+    seeing_close(&s);
+    return good;
 }
 
 static int show(loaded_case *l)

@@ -1,7 +1,7 @@
 /* verify shrink: the smallest case that fails in the same way as the one given. docs/porting.md. */
 #include "case/smaller.h"
 #include "command_line.h"
-#include "judge/diagnose.h"
+#include "judge/seen.h"
 #include "memory.h"
 #include "model/interrupt.h"
 #include "options.h"

@@ -162,10 +162,17 @@ static void pass_over(search *s, int i)
     s->whole[i] = true;
 }
 
-/* Every quirk that matters gets its first look. */
-static bool try_all(search *s)
+/* Nothing is known yet. */
+static void begin(search *s, int i)
 {
-    for (int i = 0; i < s->count; i++) {
+    pass_over(s, i);
+    s->whole[i] = false;
+}
+
+/* Every quirk that matters gets its first look, of those from one on to before another. */
+static bool try_some(search *s, int from, int to)
+{
+    for (int i = from; i < to; i++) {
         bool const misled = s->first == ON_FEW_ROWS && excerpt_misleads(s->tried[i]);
         if (!s->whole[i] && !try_quirk(s, i, misled ? ON_THE_WHOLE : s->first)) return false;
     }
@@ -276,6 +283,14 @@ static bool is_explained(const search *s)
     return false;
 }
 
+/* Does one of the first so many? */
+static bool explains_first_look(const search *s, int own)
+{
+    for (int i = 0; i < own; i++)
+        if (!s->found[i].illegal) return true;
+    return false;
+}
+
 /* Where no quirk alone explains everything, two may. False: no memory. */
 static bool try_pairs(search *s)
 {
@@ -304,6 +319,19 @@ static void list_quirks(search *s)
         }
 }
 
+/* Where readings take seconds, mistakes of parts aren't read if one of the op's own explains everything. */
+static bool look_at_all(search *s)
+{
+    int own = 0;
+    while (own < s->count && !strcmp(ref_quirk(s->tried[own])->op, s->p->op->name)) own++;
+    if (!try_some(s, 0, own)) return false;
+    if (reading_is_dear(s->p) && explains_first_look(s, own)) {
+        if (!confirm(s)) return false;
+        if (is_explained(s)) return true;
+    }
+    return try_some(s, own, s->count) && confirm(s);
+}
+
 static bool search_all(search *s)
 {
     list_quirks(s);
@@ -311,11 +339,11 @@ static bool search_all(search *s)
     int left = 0;
     for (int i = 0; i < s->count; i++)
         if (matters(s, s->tried[i]))
-            left++;
+            begin(s, i), left++;
         else
             pass_over(s, i);
     choose_look(s, left);
-    bool const good = try_all(s) && confirm(s) && try_pairs(s);
+    bool const good = look_at_all(s) && try_pairs(s);
     if (s->first == ON_FEW_ROWS) excerpt_close(&s->few);
     return good;
 }
@@ -330,51 +358,4 @@ bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, 
     if (good && s.together.quirk >= 0) insert_diagnosis(r, s.together);
     if (cost) *cost = s.cost;
     return good;
-}
-
-int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count)
-{
-    int64_t apart = 0;
-    *count = 0;
-    for (int i = 0; i < p->tensors; i++)
-        for (int64_t k = 0; a->value[i] && k < p->tensor[i].count; k++) {
-            ref_value const x = a->value[i][k], y = b->value[i][k];
-            apart += !(ref_lower(x) <= ref_upper(y) && ref_lower(y) <= ref_upper(x));
-            ++*count;
-        }
-    return apart;
-}
-
-int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count)
-{
-    enclosures wrong, legal;
-    *count = 0;
-    if (!decide_own(p, quirks, data) || !enclose_quirky(p, n, quirks, data, &wrong)) return -1;
-    if (!enclose_legal(p, n, data, &legal)) return enclosures_free(&wrong), -1;
-    int64_t const apart = count_apart(p, &legal, &wrong, count);
-    enclosures_free(&wrong);
-    enclosures_free(&legal);
-    return apart;
-}
-
-int quirks_of(const op *o)
-{
-    int n = 0;
-    for (int q = 0; ref_quirk(q); q++) n += !strcmp(ref_quirk(q)->op, o->name);
-    return n;
-}
-
-bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r)
-{
-    r->quirks_tried = 0;
-    r->quirks_blind = ref_none();
-    for (int q = 0; ref_quirk(q); q++) {
-        int64_t count;
-        if (strcmp(ref_quirk(q)->op, p->op->name)) continue;
-        int64_t const apart = seen_in(p, n, ref_only(q), data, &count);
-        if (apart < 0) return false;
-        r->quirks_tried++;
-        if (apart == 0) ref_add(&r->quirks_blind, q);
-    }
-    return true;
 }

@@ -1,12 +1,12 @@
 /*
- * Quirks (known faults) tried on a problem: which one explains a wrong answer, and which ones a case sees at
- * all.
+ * Quirks (known faults) tried on a problem: which one explains a wrong answer.
  */
 #ifndef DIAGNOSE_H
 #define DIAGNOSE_H
 
 #include "enclose.h"
 #include "result.h"
+#include "watcher.h"
 
 enum { MOST_CONFIRMED = 3 };
 
@@ -15,34 +15,14 @@ typedef struct {
     int whole, first;
 } diagnosis_cost;
 
-/* Who is told before each reading: so many are done, for so many quirks. */
-typedef struct {
-    void (*tell)(void *context, int done, int quirks);
-    void *context;
-} watcher;
-
 /* Tries every quirk of the op and of its parts on an answer that is no legal result; legal: what is, under n. Quirks get a first look: where rows stand
  * for themselves on a few that fail, else by their exact results if there are many. Only the likeliest is read on the whole as n says:
  * one, or up to three that explain as much as one another. A quirk that doesn't explain most of its first look counts as one that
  * explains nothing. Those that leave the fewest elements unexplained come first. An element of which a quirk allows any value is
  * unexplained: where the reference itself reads NaN every answer would fit. Where none explains everything, two at once may: the
- * nearest pair counts if it does. Sets diagnoses and diagnosis[] of the result. watched and
- * cost may be NULL. False: no memory. */
+ * nearest pair counts if it does. Sets diagnoses and diagnosis[] of the result. watched, who is told
+ * before each reading, and cost may be NULL. False: no memory. */
 bool diagnose(const problem *p, const ref_numerics *n, const enclosures *legal, void *const got[], result *r,
               const watcher *watched, diagnosis_cost *cost);
-
-/* Counts the elements whose values in a and b have nothing in common, and all elements in *count. */
-int64_t count_apart(const problem *p, const enclosures *a, const enclosures *b, int64_t *count);
-
-/* Counts the elements whose legal results with the quirks and without have nothing in common, and all
- * elements in *count. The outputs in data become those of the reference with the quirks. -1: no memory. */
-int64_t seen_in(const problem *p, const ref_numerics *n, ref_set quirks, void *const data[], int64_t *count);
-
-/* Which quirks of the op the case sees under n, as seen_in counts them. Sets quirks_tried and quirks_blind of the result.
- * False: no memory. */
-bool look_for_quirks(const problem *p, const ref_numerics *n, void *const data[], result *r);
-
-/* Quirks of the op. */
-int quirks_of(const op *o);
 
 #endif

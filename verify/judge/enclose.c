@@ -40,6 +40,12 @@ static bool part_rivals(const problem *p, enclosures *e)
     return e->rivals != NULL;
 }
 
+bool reading_is_dear(const problem *p)
+{
+    static const double DEAR = 2e8; /* multiply-adds */
+    return p->op->work(p->prob.bytes) > DEAR;
+}
+
 bool enclose_some(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[],
                   const bool wanted[], enclosures *out)
 {

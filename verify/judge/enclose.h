@@ -17,6 +17,9 @@ typedef struct {
     ref_set asked; /* quirks that can change them: the reading asked for them */
 } enclosures;
 
+/* Does a reading take seconds? */
+bool reading_is_dear(const problem *p);
+
 /* One reading in one tier. False: no memory, and nothing to free. */
 bool enclose(const problem *p, const ref_reading *rd, const ref_table *tier, void *const data[], enclosures *out);
 void enclosures_free(enclosures *e);

@@ -8,7 +8,10 @@
 #include "case/problem.h"
 #include "files/fingerprint.h"
 
-/* Stands for the outputs in data that are taken: of a staged op all but numbers that nothing follows. "": none is. */
+/* Do readings take output i? Of a staged op all but numbers that nothing follows. */
+bool is_forced(const problem *p, int i);
+
+/* Stands for the outputs in data that are taken. "": none is. */
 void forced_outputs(const problem *p, void *const data[], char text[FINGERPRINT_TEXT]);
 
 #endif

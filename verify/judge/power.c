@@ -1,8 +1,8 @@
 /* See power.h. */
 #include "power.h"
 
-#include "diagnose.h"
 #include "finding.h"
+#include "seen.h"
 #include "sense.h"
 
 #include <math.h>

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 enum { FIRST_SEED = 1, SECOND_SEED = 2 };
-enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS };
+enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS, MOST_RUNGS = 48 };
 
 /* ---- where it holds ---- */
 
@@ -48,6 +48,7 @@ typedef struct {
 typedef struct {
     nulls *kept;
     const ref_numerics *declared;
+    const watcher *watched;
     rung best;
     senses found;        /* beside the best */
     int64_t lost;        /* likewise */
@@ -118,6 +119,7 @@ static bool try_rung(search *s, const rung *r)
 {
     ref_numerics const n = numerics_of(s, r);
     finding f;
+    if (s->watched) s->watched->tell(s->watched->context, s->tried, MOST_RUNGS);
     s->tried++;
     s->memory = s->memory && find_beside(s->kept, &n, FIRST_SEED, &f);
     if (!s->memory) return false;
@@ -134,7 +136,6 @@ static bool try_rung(search *s, const rung *r)
 
 static bool is_done(const search *s)
 {
-    enum { MOST_RUNGS = 48 };
     return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found));
 }
 
@@ -270,9 +271,17 @@ static bool sense_legal(search *s, result *r)
     return true;
 }
 
-/* An answer that the balls refuse has its verdict; beside the first rung it gets a name. False: no memory. */
+/* Did a diagnosis by the balls name what explains all of it? */
+static bool is_explained(const result *r)
+{
+    return r->diagnoses && !r->diagnosis[0].illegal;
+}
+
+/* An answer that the balls refuse has its verdict; beside the first rung it gets a name, unless it has one and a measure of that is
+ * dear. False: no memory. */
 static bool sense_illegal(search *s, result *r)
 {
+    if (is_explained(r) && reading_is_dear(s->kept->all.p)) return true;
     try_rung(s, &(rung){0, ref_none()});
     bool const named = name_other(s);
     r->sensed = s->found;
@@ -303,17 +312,16 @@ static double look_at(nulls *kept, const problem *p, const enclosures *legal, vo
 }
 
 bool sense(nulls *kept, const problem *p, const ref_numerics *declared, const enclosures *legal, void *const data[],
-           result *r)
+           const watcher *watched, result *r)
 {
     excerpt part;
     if (!is_like_real_data(p) || !is_fine(declared)) return true;
     double const share = look_at(kept, p, legal, data, &part);
-    search s = {.kept = kept, .declared = declared, .memory = true};
+    search s = {.kept = kept, .declared = declared, .watched = watched, .memory = true};
     bool const good = (is_refused(r) ? sense_illegal : sense_legal)(&s, r);
     free(s.key.d);
     r->sensed.share = share;
-    if (r->choice_illegal && !(r->diagnoses && !r->diagnosis[0].illegal))
-        r->sensed.alone = false; /* filters see no choices */
+    if (r->choice_illegal && !is_explained(r)) r->sensed.alone = false; /* filters see no choices */
     if (share < 1) excerpt_close(&part);
     return good;
 }

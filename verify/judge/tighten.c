@@ -460,7 +460,7 @@ static bool is_clean(search *s, const choice *c, int i)
     if (s->memory && read_choice(s->t->all, c, &n)) {
         s->memory = judge_under(a->p, &n, &a->truth, &a->own, a->data, r);
         clean = s->memory && (r->v == PASS || r->v == VACUOUS);
-        if (clean) s->memory = sense(&s->kept, a->p, &n, &a->truth, a->data, r);
+        if (clean) s->memory = sense(&s->kept, a->p, &n, &a->truth, a->data, NULL, r);
         clean = clean && s->memory && r->v != FAIL && r->v != SUSPECT;
     }
     free(r);

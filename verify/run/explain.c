@@ -2,10 +2,11 @@
 #include "explain.h"
 
 #include "judge/diagnose.h"
+#include "judge/seen.h"
 #include "judge/way_out.h"
 #include "judge/would_pass.h"
+#include "patience.h"
 #include "port/process.h"
-#include "terminal_line.h"
 
 #include <stdio.h>
 
@@ -23,30 +24,13 @@ void seek_way_out(const case_state *c, result *r)
     r->reference_seconds += now() - from;
 }
 
-enum { QUIET_SECONDS = 10 };
-
-/* A diagnosis that somebody may be waiting for. */
-typedef struct {
-    const char *id;
-    double from;
-    bool told;
-} wait_state;
-
-static void tell_progress(void *context, int done, int quirks)
-{
-    wait_state *const w = context;
-    if (now() - w->from < QUIET_SECONDS || !terminal_line_here()) return;
-    terminal_line_show("%.60s: known mistakes, %d of %d tried", w->id, done < quirks ? done : quirks, quirks);
-    w->told = true;
-}
-
 void seek_quirks(const case_state *c, const ref_numerics *n, result *r)
 {
-    wait_state w = {c->p->id, now(), false};
-    watcher const watched = {tell_progress, &w};
+    patience waiting = patience_begin(c->p->id, "known mistakes");
+    watcher const watched = patience_watcher(&waiting);
     if (!diagnose(c->p, n, &c->legal, c->data, r, &watched, NULL))
         snprintf(r->undiagnosed, sizeof r->undiagnosed, "not sought: no memory");
-    if (w.told) terminal_line_clear();
+    patience_end(&waiting);
 }
 
 /* Why there is nothing that a quirk could explain. */

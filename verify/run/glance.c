@@ -2,7 +2,7 @@
 #include "glance.h"
 
 #include "case_state.h"
-#include "judge/diagnose.h"
+#include "judge/seen.h"
 
 #include <string.h>
 
@@ -31,15 +31,17 @@ static void glance_at(const case_state *c, ref_set seen, result *r)
 {
     ref_numerics n;
     char why[200];
-    int64_t count;
+    seeing s;
     if (!ref_numerics_parse(c->p->op->name, r->declared, &n, why, sizeof why)) return;
-    for (int q = 0; ref_quirk(q); q++) {
+    if (!seeing_open(c->p, &n, c->data, &s)) return;
+    r->glanced = true;
+    for (int q = 0; r->glanced && ref_quirk(q); q++) {
         if (!is_sought(c->p, q, seen)) continue;
-        int64_t const apart = seen_in(c->p, &n, ref_only(q), c->data, &count);
-        if (apart < 0) return;
+        int64_t const apart = seen_with(&s, q);
+        r->glanced = apart >= 0;
         if (apart > 0) ref_add(&r->quirks_seen, q);
     }
-    r->glanced = true;
+    seeing_close(&s);
 }
 
 void glance(const problem *p, const ref_set seen[], int ports, result results[])

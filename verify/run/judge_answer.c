@@ -6,6 +6,7 @@
 #include "case/without.h"
 #include "explain.h"
 #include "judge/sense.h"
+#include "patience.h"
 #include "port/process.h"
 
 #include <stdio.h>
@@ -33,8 +34,11 @@ static bool is_illegal(const result *r)
 static void sense_answer(case_state *c, const ref_numerics *declared, result *r)
 {
     double const from = now();
-    if (!sense(&c->nulls, c->p, declared, &c->legal, c->data, r))
+    patience waiting = patience_begin(c->p->id, "ways to round");
+    watcher const watched = patience_watcher(&waiting);
+    if (!sense(&c->nulls, c->p, declared, &c->legal, c->data, &watched, r))
         case_unjudged(r, "no memory for the ports that are drawn");
+    patience_end(&waiting);
     r->sensed.seconds = now() - from;
 }
 
