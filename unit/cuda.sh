@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 judge() {
     target=$1 units=$2 port=$3
     shift 3
-    DSV3_CUDA_GPU=$units "$build/bin/verify" run --proofs "$@" --backend="$port" --jobs=1 --format=text,jsonl --out="$work/$target.d" >"$work/$target" 2>&1
+    DSV3_CUDA_GPU=$units "$build/bin/verify" run --proofs --timeout=600 "$@" --backend="$port" --jobs=1 --format=text,jsonl --out="$work/$target.d" >"$work/$target" 2>&1
     echo $? >"$work/$target.code"
 }
 

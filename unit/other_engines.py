@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """verify model --stages beyond transformers: engines that run here, and recordings with other engines' names.
 
-    unit/other_engines.py [mlx] [names] [hostile] [wide]       and, not unless asked for, [wide64]
+    unit/other_engines.py [mlx] [names] [hostile] [wide]
 
 mlx   mlx-lm on mlx's CPU backend: its two faults are found and named, and with them mended no stage is accused
 names what transformers recorded under the names, in the layouts and ranks of SGLang, vLLM, llama.cpp and Megatron, padded, with
       two conventions of eps and three of MTP: no stage is accused, and those of a wrong convention are
 hostile  files that are no recordings: one sentence and exit code 2; values and shapes that nothing follows from
-wide  a layer of V3's widths, 1.9 GB of weights, 16 tokens: every stage passes in less than 1 GiB; wide64: 64 tokens
+wide  a layer of V3's widths, 1.9 GB of weights, 64 tokens: every stage passes in less than 1 GiB
 
 Without torch and transformers (make transformers-port) all of it is skipped, mlx without make mlx-engine too. Last line: N passed,
 N failed, N skipped.
@@ -310,7 +310,7 @@ code = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL)
 print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"""
 
 
-def wide(tokens=16):
+def wide(tokens=64):
     """One layer of V3's widths with 16 experts in BF16, 1.9 GB: judged, weights leave the memory behind the readings."""
     folder = os.path.join(FOLDER, "wide")
     run = subprocess.run([PYTHON, os.path.join(HERE, "record_wide.py"), folder, str(tokens)], capture_output=True, text=True)
@@ -328,8 +328,4 @@ def wide(tokens=16):
     shutil.rmtree(folder)
 
 
-def wide64():
-    wide(64)
-
-
-run_chapters({"mlx": mlx, "names": names, "hostile": hostile, "wide": wide, "wide64": wide64}, more=["wide64"])
+run_chapters({"mlx": mlx, "names": names, "hostile": hostile, "wide": wide})
