@@ -84,6 +84,8 @@ AROUND = {
     "build/bin/bench generate --model=build/studies/mtp-0 --text=build/text.txt": "build/bin/bench generate --help",
     "make install PREFIX=$HOME/.local": "make install PREFIX=$PWD/build/installed",
     "make uninstall": "make uninstall PREFIX=$PWD/build/installed",
+    "time build/bin/verify run moe@v3 --diagnose --timeout=600 --backend=build/planted/mistake_E4_shared_twice.so": "build/bin/verify run --help",
+    "time build/bin/verify show moe@v3": "build/bin/verify list --cases moe@v3",
     # Of a mistake and cases that the reader adds.
     "make build/bin/verify build/planted/mistake_NAME.so": "make build/planted/mistake_A1_absorbed_scale.so",
     "build/bin/verify run ID --diagnose --backend=build/planted/mistake_NAME.so": "build/bin/verify run --help",
