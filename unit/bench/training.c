@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* No two sizes alike, YaRN, one dense layer, two modules. */
 static const dsv3_config small = {
@@ -135,10 +136,13 @@ static const char small_config[] =
     "\"rms_norm_eps\":1e-6,\"rope_theta\":10000,\"max_position_embeddings\":4096,\"num_nextn_predict_layers\":2,"
     "\"norm_topk_prob\":true,\"model_type\":\"deepseek_v3\",\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\"}";
 
+/* The same file in one step: tests that run beside this one read it. */
 static void write_text(const char *path, const char *words, size_t bytes)
 {
-    FILE *const f = fopen(path, "w");
-    cr_assert(f && fwrite(words, 1, bytes, f) == bytes && !fclose(f), "%s", path);
+    char part[200];
+    snprintf(part, sizeof part, "%s.%d", path, (int)getpid());
+    FILE *const f = fopen(part, "w");
+    cr_assert(f && fwrite(words, 1, bytes, f) == bytes && !fclose(f) && !rename(part, path), "%s", path);
 }
 
 /* Words that repeat, so that there is something to learn. */
