@@ -461,8 +461,9 @@ Test(training, the_log_of_another_plan_is_refused, .timeout = 300)
         char command[300];
         remove_folder("mixed");
         cr_assert_eq(train("", "--stop-at=6 --out=" FOLDER "/mixed")->code, 0);
-        snprintf(command, sizeof command, "cd " FOLDER "/mixed && sed -i '1%s' log.jsonl && cp log.jsonl ../mixed.log%s",
-                 edits[i % 2], i < 2 ? "" : " && rm *.safetensors config.json");
+        snprintf(command, sizeof command,
+                 "cd " FOLDER "/mixed && sed -i '1%s' log.jsonl && cp log.jsonl ../mixed.log%s", edits[i % 2],
+                 i < 2 ? "" : " && rm *.safetensors config.json");
         cr_assert(!system(command));
         const outcome *const o = train("", "--out=" FOLDER "/mixed");
         cr_expect_eq(o->code, 2, "%s%s", o->out, o->err);
