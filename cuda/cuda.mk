@@ -42,10 +42,10 @@ $(B)/obj/cuda/unit/%.ptx.c: unit/cuda/%.ptx $(B)/bin/ptx2c
 	$(call run,PTX)$(B)/bin/ptx2c $< >$@
 $(B)/obj/cuda/%.ptx.o: $(B)/obj/cuda/%.ptx.c cuda/emu/translated.h
 	$(call run,CC)$(cc_kernels)
-# Where the C of sm_89 is that of sm_80 but for its name, its object is, too: both names are as long.
+# Where the C of sm_89 is that of sm_80 but for its names, its object is, too: the names are as long.
 $(B)/obj/cuda/%.compute_89.ptx.o: $(B)/obj/cuda/%.compute_89.ptx.c $(B)/obj/cuda/%.compute_80.ptx.c $(B)/obj/cuda/%.compute_80.ptx.o
-	$(call run,CC)if sed 's/compute_89/compute_80/g' $< | cmp -s - $(word 2,$^); then \
-	    LC_ALL=C sed 's/compute_80/compute_89/g' $(word 3,$^) >$@; else $(cc_kernels); fi
+	$(call run,CC)if sed 's/compute_89/compute_80/g; s/sm_89/sm_80/g' $< | cmp -s - $(word 2,$^); then \
+	    LC_ALL=C sed 's/compute_80/compute_89/g; s/sm_80/sm_89/g' $(word 3,$^) >$@; else $(cc_kernels); fi
 cuda-machine: $(if $(release_lacks),,$(B)/ports/cuda_machine.so)
 	@$(if $(release_lacks),echo "make cuda-machine: $(no_nvcc) ($(release_lacks))" >&2; exit 2,:)
 cuda-release: $(if $(NVCC),$(cuda_obj) $(B)/obj/cuda/wgmma/products.o)

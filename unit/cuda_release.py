@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The committed PTX of our kernels (cuda/release.sh): it is what nvcc makes here, it is refused for other kernels, and without nvcc a
-port of it is judged like any.
+port of it is judged like any. What is the same for two processors is compiled once.
 
 BUILD: the build folder; NVCC: the compiler, or nothing. Where the kernels changed since, that is said, and what needs them is skipped.
 
@@ -82,9 +82,24 @@ def judge_without_nvcc(folder):
     check("judged without nvcc", code == 0 and " PASS(proved) " in says, says)
 
 
+def compare_sm_89():
+    """Its objects are copies of sm_80's, but for their names, of all kernels but products: nothing is compiled twice."""
+    sm_89 = [f for kernels in ("obj/cuda", "obj/cuda/release") for f in sorted((BUILD / kernels).glob("*.compute_89.ptx.o"))]
+    if not sm_89:
+        return skip("sm_89's objects", "nobody made them")
+    own = set()
+    for name in sm_89:
+        of_sm_80 = pathlib.Path(str(name).replace("compute_89", "compute_80")).read_bytes()
+        renamed = of_sm_80.replace(b"compute_80", b"compute_89").replace(b"sm_80", b"sm_89")
+        if name.read_bytes() != renamed:
+            own.add(name.name.split(".")[0])
+    check("sm_89's objects", own == {"products"}, f"sm_89 has objects of its own of {sorted(own)}, not of products alone")
+
+
 with tempfile.TemporaryDirectory() as temporary:
     compare_with_nvcc(pathlib.Path(temporary))
     refuse_other_kernels(pathlib.Path(temporary))
     judge_without_nvcc(pathlib.Path(temporary))
+compare_sm_89()
 print("{passed} passed, {failed} failed, {skipped} skipped".format(**counts))
 sys.exit(counts["failed"] > 0)

@@ -23,7 +23,7 @@ typedef struct {
     uint32_t shared; /* bytes of its static arrays */
     int params;
     const uint32_t *offset, *size; /* of each parameter */
-    int target;                    /* 80 for sm_80; sm_90a is 90 */
+    const char *target;            /* of its PTX: sm_90a */
     bool alone;                    /* its blocks may tell each other something: they run one after another */
 } kernel;
 

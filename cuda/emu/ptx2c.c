@@ -252,7 +252,7 @@ static void put_table(const reader *r)
     }
     puts("static const kernel kernels[] = {");
     for (int k = 0; k < r->kernels; k++)
-        printf("    {\"%s\", \"%s\", k_%d, %u, %d, offset_%d, size_%d, %d, %s},\n", r->kernel[k].name, r->path, k,
+        printf("    {\"%s\", \"%s\", k_%d, %u, %d, offset_%d, size_%d, \"%s\", %s},\n", r->kernel[k].name, r->path, k,
                r->kernel[k].shared, r->kernel[k].param.count, k, k, r->target,
                r->kernel[k].alone || r->alone ? "true" : "false");
     printf("};\n__attribute__((constructor)) static void announce(void)\n{\n    runtime_kernels(kernels, %d);\n}\n",
@@ -267,13 +267,6 @@ static void put_coverage(const reader *r)
     printf("#include \"coverage.h\"\nstatic uint8_t unkept[%d], *reached = unkept;\n", lines);
     printf("__attribute__((constructor)) static void keep(void)\n{\n    reached = kept_lines(\"%s\", unkept, %d);\n}\n",
            r->path, lines);
-}
-
-/* Of "sm_90a", what follows aside. */
-static int target_of(const char *text)
-{
-    int n = 0;
-    return sscanf(text, " sm_%d", &n) == 1 ? n : 0;
 }
 
 static void put_all(reader *r)
@@ -294,7 +287,7 @@ static void put_all(reader *r)
         else if (!strncmp(r->at, ".const", 6) || !strncmp(r->at, ".global", 7))
             take_until(r, ";", text, sizeof text), put_array(r, text);
         else if (take(r, ".target"))
-            take_until(r, "\n", text, sizeof text), r->target = target_of(text);
+            take_until(r, "\n", text, sizeof text), sscanf(text, " %15[a-z0-9_]", r->target);
         else if (!strncmp(r->at, ".version", 8) || !strncmp(r->at, ".address_size", 13))
             version = true, take_until(r, "\n", text, sizeof text);
         else {

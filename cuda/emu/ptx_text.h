@@ -38,7 +38,7 @@ typedef struct {
     } wgmma;                    /* its registers that wgmma reads or writes */
     bool in_function, external; /* external: what is declared next is of another file */
     int issued;                 /* instructions since the last place where threads part or meet */
-    int target;                 /* 80 for sm_80 */
+    char target[16];            /* sm_80 */
     bool alone;                 /* something so far, of this kernel or of a function, tells other blocks something */
     int kernels;
     struct {

@@ -269,7 +269,9 @@ error cudaFuncGetAttributes(void *attributes, const void *host)
     const kernel *const k = kernel_of(host, &dynamic);
     if (!k) return failed(INVALID_DEVICE_FUNCTION);
     memset(a, 0, sizeof *a);
-    a->shared = k->shared, a->ptx = a->binary = k->target;
+    a->shared = k->shared;
+    sscanf(k->target, "sm_%d", &a->ptx);
+    a->binary = a->ptx;
     return SUCCESS;
 }
 
