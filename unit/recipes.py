@@ -50,7 +50,7 @@ AROUND = {
     "make cuda-coverage": "make -n cuda-coverage",
     "make cuda-coverage COVERAGE=--choose": "make -n cuda-coverage",
     "make cuda-mutants": "make -n cuda-mutants",
-    "make cuda-mutants MUTANTS='200 --seed=14'": "make -n cuda-mutants",
+    "make cuda-mutants MUTANTS='200 --seed=15'": "make -n cuda-mutants",
     "make cuda-mutants MUTANTS='40 --files=gate,mla --seed=2 --verbose'": "make -n cuda-mutants",
     "make innocent": "make -n innocent",
     "make cuda-report >docs/data/cuda_report.txt": "make -n cuda-report",
@@ -61,6 +61,7 @@ AROUND = {
     "make terms": "make -n terms",
     "make terms TERMS=tenth": "make -n terms",
     "make terms SHARES=1": "make -n terms",
+    "make terms TERMS=sampled.": "make -n terms TERMS=sampled.",
     "build/bin/bench run @bench/perf.txt --format=jsonl": "build/bin/bench run --help",
     "build/bin/bench run --sum --threads=2 --format=jsonl @bench/layer.txt": "build/bin/bench run --help",
     "build/bin/bench run @bench/kv.txt --format=jsonl": "build/bin/bench run --help",
@@ -104,7 +105,7 @@ ONCE = {
     "build/bin/verify run 'rmsnorm@*' --backend=first/port.so": "build/bin/verify run rmsnorm@odd --backend=first/port.so",
 }
 
-# Of a port that make verify judges on @smoke: these ask it a few cases.
+# Of a port that make verify judges on @smoke, or one in Python, that takes a minute: these ask it a few cases.
 FEW = "'rmsnorm@tiny|odd|edge'"
 JUDGED = (
     "build/bin/verify run @smoke --backend=./myport.so",
@@ -115,6 +116,7 @@ JUDGED = (
     "build/bin/verify run @smoke --proofs",
     "build/bin/verify run @smoke --proofs --backend=plain --format=jsonl --out=build/mine",
     "dsv3-verify run 'rmsnorm@*' --backend=./mine.so",
+    "build/bin/verify run 'rmsnorm@*' --backend='exec:python3 first_in_python/port.py'",
 )
 AROUND |= {key: re.sub(r"@smoke|'rmsnorm@\*'", FEW, key) for key in JUDGED}
 
