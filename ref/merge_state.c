@@ -100,13 +100,13 @@ static void average(merge *s, const attention *a, const softmax *m, ball *o)
     widen_means(&b, &v, o);
 }
 
-/* m + ln(a + b); of a single part its own: ln 1 is 0. (Selection) */
-static ball lse_of(const merge *s, const attention *a, const softmax *m)
+/* m + ln(a + b); of a single part, whose lse is `own`, that and ln 1, which is 0. (Selection) */
+static ball lse_of(const merge *s, const attention *a, const softmax *m, ball own)
 {
     if (forgets_the_smaller(s)) return m->maximum;
     if (s->n == PARTS) return softmax_lse(s->rd, m, rounding_of_weights(a, m));
     softmax const one = softmax_of_zeros(s->rd, 1, 1);
-    return ball_add(m->maximum, softmax_lse(s->rd, &one, rounding_of_weights(a, &one)));
+    return ball_add(own, softmax_lse(s->rd, &one, rounding_of_weights(a, &one)));
 }
 
 static void merge_row(merge *s, ref_value *o_out, ref_value *lse_out)
@@ -126,8 +126,9 @@ static void merge_row(merge *s, ref_value *o_out, ref_value *lse_out)
                          .stride = width};
     ball lse = ball_any();
     if (s->n) {
+        ball const own = s->score[0];
         softmax const m = softmax_weigh(s->rd, s->score, s->error, s->n, 1);
-        lse = in_base(s, lse_of(s, &a, &m));
+        lse = in_base(s, lse_of(s, &a, &m, own));
         average(s, &a, &m, o);
     } else {
         for (int64_t c = 0; c < width; c++) o[c] = ball_of(0);
