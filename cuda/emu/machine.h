@@ -75,7 +75,7 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
 /* Likewise of bytes that it reads and writes at once: atomics don't race with atomics. */
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
 
-void machine_barrier(machine *m, int line);
+void machine_barrier(machine *m, bool aligned, int line); /* aligned: a warp comes to it together, or has returned */
 uint32_t machine_barrier_count(machine *m, bool says, int line); /* a barrier, and how many threads say so */
 
 /* The lanes that are at the same place: all that come there before the warp can't go on. */

@@ -63,6 +63,7 @@ typedef struct {
     place at;
     uint32_t barriers, meetings; /* that it passed */
     bool says;                   /* what it brings to a barrier that counts */
+    bool aligned;                /* it waits at a barrier that all of a warp come to together */
     meeting brings;
     copy *copies;
     int copies_there, copies_room;

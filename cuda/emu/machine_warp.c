@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const uint32_t ALL_LANES = 0xffffffff;
+static const uint32_t ALL_LANES = 0xffffffff, UNDEFINED = 0xffffffff; /* in binary32 NaN */
 
 void machine_bring(machine *m, meeting what, int line)
 {
@@ -58,15 +58,14 @@ static uint32_t source_lane(const meeting *b, uint32_t lane, bool *in_range)
     return *in_range ? j : lane;
 }
 
-static void shuffle(machine *m, fiber *warp, uint32_t mask)
+/* What comes from a lane outside the mask is undefined: nobody may use it, but it may be asked for. */
+static void shuffle(fiber *warp, uint32_t mask)
 {
     for (uint32_t i = 0; i < WARP; i++) {
         if (!(mask >> i & 1)) continue;
         meeting *const b = &warp[i].brings;
         uint32_t const j = source_lane(b, i, &b->in_range);
-        m->now = &warp[i];
-        if (!(mask >> j & 1)) machine_stop(m, "shfl.sync from lane %u, which is not in the mask %08x", j, mask);
-        b->result = warp[j].brings.value;
+        b->result = mask >> j & 1 ? warp[j].brings.value : UNDEFINED;
     }
 }
 
@@ -122,7 +121,7 @@ static void load_matrices(machine *m, fiber *warp)
 static void meet(machine *m, fiber *warp, uint32_t mask)
 {
     switch (warp[__builtin_ctz(mask)].brings.kind) {
-    case MEETS_TO_SHUFFLE: shuffle(m, warp, mask); break;
+    case MEETS_TO_SHUFFLE: shuffle(warp, mask); break;
     case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
     case MEETS_TO_LOAD: load_matrices(m, warp); break;
     case MEETS_TO_LOOK: break;

@@ -132,7 +132,7 @@ bool put_warp(const reader *r, instruction *i)
     bool const barrier = !strcmp(head, "bar") || !strcmp(head, "barrier");
     if (barrier && put_count(r, i)) return true;
     if (barrier && i->operands == 1 && !strcmp(i->operand[0], "0"))
-        printf("machine_barrier(m, %d);\n", r->line);
+        printf("machine_barrier(m, %s, %d);\n", !strcmp(head, "bar") || has(i, "aligned") ? "true" : "false", r->line);
     else if (barrier)
         stop(r, "a barrier other than number 0 of all threads of a block isn't known");
     else if (!strcmp(head, "membar") || !strcmp(head, "fence")) /* blocks run one after another; a barrier is none */

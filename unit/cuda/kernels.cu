@@ -122,6 +122,39 @@ extern "C" __global__ void reads_a_lane_outside_the_mask(const int *x, int *out)
     out[threadIdx.x] = v;
 }
 
+extern "C" __global__ void waits_in_both_branches(const float *x, float *out)
+{
+    float v = x[threadIdx.x];
+    if (threadIdx.x & 1) {
+        __syncthreads();
+        asm volatile("add.f32 %0, %0, %0;" : "+f"(v));
+    } else {
+        asm volatile("neg.f32 %0, %0;" : "+f"(v));
+        __syncthreads();
+    }
+    out[threadIdx.x] = v;
+}
+
+/* The second of two warps has returned when the first one comes to its barriers. */
+extern "C" __global__ void a_warp_returns_before(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    if (threadIdx.x >= 32) return;
+    part[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = part[31 - threadIdx.x];
+}
+
+/* Lanes 8 to 15 ask for what no lane of the mask has; nobody uses it. */
+extern "C" __global__ void sums_half_a_warp(const float *x, float *out)
+{
+    int const lane = threadIdx.x % 32;
+    float v = x[threadIdx.x];
+    if (lane < 16)
+        for (int d = 8; d; d /= 2) v += __shfl_down_sync(0xffffu, v, d);
+    if (lane == 0) out[threadIdx.x / 32] = v;
+}
+
 /* Numbers that go through registers of every width; two axes. */
 extern "C" __global__ void mixes_widths(const unsigned char *a, const short *b, const long long *c, double *out)
 {
