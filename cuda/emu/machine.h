@@ -86,6 +86,7 @@ void machine_descend(machine *m, int line);
 
 uint64_t machine_clock(machine *m); /* ticks when it is looked at */
 __attribute__((noreturn)) void machine_end(machine *m, const char *why, int line);
+void machine_warp_barrier(machine *m, uint32_t mask, int line); /* bar.warp.sync */
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);
 

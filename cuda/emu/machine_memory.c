@@ -65,19 +65,25 @@ static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write,
 #define LATE "it %s shared memory that cp.async has not filled yet: no wait_group and barrier between"
 #define HELD "it %s shared memory that a wgmma in flight reads: no wgmma.wait_group and barrier between"
 
-/* Does something lie between what thread `other` did then and what the running one does now? */
-static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
+/* Does a meeting of its warp lie between what thread `other` did then and what the running one does now? */
+static bool is_past(const fiber *f, uint16_t other, uint32_t meetings)
 {
     int const number = other - 1;
-    return number == f->number || barriers != f->barriers ||
-           (number / WARP == f->number / WARP && meetings != f->meetings);
+    return number / WARP == f->number / WARP && f->knows[number % WARP] > meetings;
+}
+
+/* Does anything? */
+static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
+{
+    return other - 1 == f->number || barriers != f->barriers || is_past(f, other, meetings);
 }
 
 /* Do all atomics lie before what the running one does now? */
 static bool is_after_atomics(const fiber *f, const shadow *s)
 {
     if (!s->adder || s->add_barriers != f->barriers) return true;
-    if (s->atomics == OF_WARPS || (s->atomics == OF_LANES && s->add_meetings == f->meetings)) return false;
+    if (s->atomics == OF_WARPS) return false;
+    if (s->atomics == OF_LANES) return is_past(f, s->adder, s->add_meetings);
     return is_ordered(f, s->adder, s->add_barriers, s->add_meetings);
 }
 
@@ -87,7 +93,7 @@ static atomics joined(const fiber *f, const shadow *s)
     int const number = s->adder - 1;
     if (!s->adder || s->add_barriers != f->barriers) return OF_ONE;
     if (s->atomics == OF_WARPS || number / WARP != f->number / WARP) return OF_WARPS;
-    if (s->add_meetings != f->meetings) return OF_ONE;
+    if (is_past(f, s->adder, s->add_meetings)) return OF_ONE;
     return number == f->number ? s->atomics : OF_LANES;
 }
 

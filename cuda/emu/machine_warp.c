@@ -24,6 +24,14 @@ uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint3
     return f->brings.result;
 }
 
+void machine_warp_barrier(machine *m, uint32_t mask, int line)
+{
+    m->now->line = line;
+    if (!(mask >> (m->now->number % WARP) & 1))
+        machine_stop(m, "bar.warp.sync by a lane outside its own mask %08x", mask);
+    machine_bring(m, (meeting){MEETS_AT_BARRIER, mask}, line);
+}
+
 void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t a[4], const uint32_t b[2],
                  const uint32_t c[4], int line)
 {
@@ -117,10 +125,31 @@ static void load_matrices(machine *m, fiber *warp)
         }
 }
 
+void machine_order_memory(fiber *warp, uint32_t mask)
+{
+    uint32_t known[WARP] = {0};
+    for (int i = 0; i < WARP; i++) {
+        if (!(mask >> i & 1)) continue;
+        warp[i].knows[i] = ++warp[i].meetings;
+        for (int j = 0; j < WARP; j++)
+            if (warp[i].knows[j] > known[j]) known[j] = warp[i].knows[j];
+    }
+    for (int i = 0; i < WARP; i++)
+        if (mask >> i & 1) memcpy(warp[i].knows, known, sizeof known);
+}
+
+/* PTX ISA 9.0: bar.warp.sync orders memory among its lanes. Shuffles, votes and products don't. */
+static bool orders_memory(meeting_kind kind)
+{
+    return kind != MEETS_TO_SHUFFLE && kind != MEETS_TO_MULTIPLY && kind != MEETS_TO_LOAD;
+}
+
 /* All lanes of the mask are there: each takes its value. */
 static void meet(machine *m, fiber *warp, uint32_t mask)
 {
-    switch (warp[__builtin_ctz(mask)].brings.kind) {
+    meeting_kind const kind = warp[__builtin_ctz(mask)].brings.kind;
+    switch (kind) {
+    case MEETS_AT_BARRIER: break;
     case MEETS_TO_SHUFFLE: shuffle(warp, mask); break;
     case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
     case MEETS_TO_LOAD: load_matrices(m, warp); break;
@@ -130,7 +159,8 @@ static void meet(machine *m, fiber *warp, uint32_t mask)
     case MEETS_TO_FENCE: break;
     }
     for (uint32_t i = 0; i < WARP; i++)
-        if (mask >> i & 1) warp[i].state = RUNS, warp[i].meetings++;
+        if (mask >> i & 1) warp[i].state = RUNS;
+    if (orders_memory(kind)) machine_order_memory(warp, mask);
 }
 
 /* Do two lanes that wait bring the same? */
@@ -160,7 +190,8 @@ bool machine_meet_if_complete(machine *m, int first)
     for (int i = 0; i < lanes; i++) {
         uint32_t there = 0, mask = warp[i].brings.mask;
         if (warp[i].state != IN_WARP || warp[i].brings.kind == MEETS_TO_LOOK) continue;
-        if (lanes < WARP && warp[i].brings.kind == MEETS_TO_SHUFFLE) mask &= (1U << lanes) - 1;
+        bool const partial = warp[i].brings.kind == MEETS_TO_SHUFFLE || warp[i].brings.kind == MEETS_AT_BARRIER;
+        if (lanes < WARP && partial) mask &= (1U << lanes) - 1;
         for (int j = 0; j < lanes; j++)
             if ((mask >> j & 1) && are_alike(&warp[i], &warp[j])) there |= 1U << j;
         if (there == mask && (warp[i].brings.kind != MEETS_AS_GROUP || machine_group_is_there(m, first)))

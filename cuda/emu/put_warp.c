@@ -106,7 +106,7 @@ static bool put_vote(const reader *r, const instruction *i)
     if (!strcmp(head, "activemask"))
         return need(r, i, 1), put(r, i->operand[0], "b32", "machine_active(m, %d)", r->line), true;
     if (!strcmp(head, "bar") && i->parts == 3 && has(i, "warp"))
-        return need(r, i, 1), printf("warp_barrier(m, %s, %d);\n", value(r, i->operand[0], "b32"), r->line);
+        return need(r, i, 1), printf("machine_warp_barrier(m, %s, %d);\n", value(r, i->operand[0], "b32"), r->line);
     if (i->parts != 4 || strcmp(i->part[1], "sync")) return false;
     const char *const redux = operator_of(i->part[2], names, kinds, 6);
     if (!strcmp(head, "redux") && redux)

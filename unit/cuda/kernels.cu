@@ -135,6 +135,32 @@ extern "C" __global__ void waits_in_both_branches(const float *x, float *out)
     out[threadIdx.x] = v;
 }
 
+extern "C" __global__ void takes_a_shuffle_for_a_barrier(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    part[threadIdx.x] = x[threadIdx.x];
+    int const there = __shfl_sync(~0u, threadIdx.x, 31);
+    out[threadIdx.x] = part[threadIdx.x ^ 1] + there;
+}
+
+extern "C" __global__ void reads_what_the_other_half_wrote(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    part[threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x % 32 < 16) __syncwarp(0xffffu);
+    out[threadIdx.x] = part[threadIdx.x ^ 16];
+}
+
+/* One half has met once more than the other; then all meet. */
+extern "C" __global__ void a_half_meets_more_often(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    if (threadIdx.x % 32 < 16) __syncwarp(0xffffu);
+    part[threadIdx.x] = x[threadIdx.x];
+    __syncwarp();
+    out[threadIdx.x] = part[threadIdx.x ^ 16];
+}
+
 /* The second of two warps has returned when the first one comes to its barriers. */
 extern "C" __global__ void a_warp_returns_before(const float *x, float *out)
 {

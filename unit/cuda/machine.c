@@ -109,6 +109,19 @@ Test(machine, a_warp_may_return_before_a_barrier)
     }
 }
 
+/* Who heard of whom is told lane by lane, not by how often a lane has met others. */
+Test(machine, halves_of_a_warp_may_meet_by_themselves)
+{
+    for (int order = 0; order < ORDERS; order++) {
+        device const d = open_device(order, THREADS * sizeof(float), THREADS * sizeof(float));
+        float *const x = d.in, *const y = d.out;
+        for (int i = 0; i < THREADS; i++) x[i] = (float)i;
+        cr_assert(launch(&d, "a_half_meets_more_often", 1), "%s", machine_fault(d.m));
+        for (int i = 0; i < THREADS; i++) cr_expect_eq(y[i], x[i ^ 16], "order %d, thread %d", order, i);
+        machine_close(d.m);
+    }
+}
+
 /* What comes from a lane outside the mask is NaN; who uses it gets that. */
 Test(machine, lanes_may_ask_outside_the_mask)
 {
@@ -268,6 +281,8 @@ static const mistake mistakes[] = {
     {"is_misaligned", {"misaligned: 4 bytes", "thread (0, 0, 0)"}},
     {"some_return_before", {"a barrier after thread 5 returned", "thread (0, 0, 0)"}},
     {"waits_for_absent_lanes", {"32 for their warp", "32 have returned"}},
+    {"takes_a_shuffle_for_a_barrier", {"race: it reads what thread 1 wrote with no barrier between", "thread (0, 0, 0)"}},
+    {"reads_what_the_other_half_wrote", {"race: it reads what thread ", "with no barrier between"}},
     {"waits_in_both_branches", {"thread 1 waits at another barrier, of line ", "thread (0, 0, 0)"}},
 };
 
