@@ -265,6 +265,8 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     m->runs = k;
     if (!threads || threads > MOST_THREADS) return refuse_launch(m, k, "a block has 1 to 1024 threads");
     if (!grid[0] || !grid[1] || !grid[2]) return refuse_launch(m, k, "the grid has no block");
+    if (grid[0] > INT32_MAX || grid[1] > UINT16_MAX || grid[2] > UINT16_MAX)
+        return refuse_launch(m, k, "a grid has 2^31 - 1 blocks in x at most, and 65535 in y and z");
     if ((uint64_t)machine_dynamic(m) + shared > MOST_SHARED)
         return refuse_launch(m, k, "a block has 227 KiB of shared memory at most");
     m->threads = (int)threads, m->shared_bytes = shared ? machine_dynamic(m) + shared : k->shared;

@@ -90,6 +90,8 @@ typedef struct {
     bool many; /* readers of several warps, since the last barrier */
     bool late; /* a copy to it hasn't come */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
+    uint16_t other; /* who read before the reader, not ordered before it; 0: nobody */
+    uint32_t other_meetings;
     uint32_t write_fences; /* fence.proxy.async of the writer before */
     uint16_t held;         /* warps whose wgmma in flight reads it */
 } shadow;

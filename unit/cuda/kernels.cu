@@ -151,6 +151,25 @@ extern "C" __global__ void reads_what_the_other_half_wrote(const float *x, float
     out[threadIdx.x] = part[threadIdx.x ^ 16];
 }
 
+/* The last lane has read what it overwrites, and so have the others. */
+extern "C" __global__ void overwrites_what_others_read(const float *x, float *out)
+{
+    __shared__ float part[1];
+    if (threadIdx.x >= 32) return;
+    if (threadIdx.x == 0) part[0] = x[0];
+    __syncwarp();
+    out[threadIdx.x] = part[0];
+    if (threadIdx.x == 31) part[0] = x[1];
+}
+
+extern "C" __global__ void reads_before_shared(const float *x, float *out, int beyond)
+{
+    __shared__ float part[THREADS];
+    part[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = part[(int)threadIdx.x - beyond];
+}
+
 /* One half has met once more than the other; then all meet. */
 extern "C" __global__ void a_half_meets_more_often(const float *x, float *out)
 {
