@@ -281,9 +281,11 @@ static const mistake mistakes[] = {
     {"is_misaligned", {"misaligned: 4 bytes", "thread (0, 0, 0)"}},
     {"some_return_before", {"a barrier after thread 5 returned", "thread (0, 0, 0)"}},
     {"waits_for_absent_lanes", {"32 for their warp", "32 have returned"}},
-    {"takes_a_shuffle_for_a_barrier", {"race: it reads what thread 1 wrote with no barrier between", "thread (0, 0, 0)"}},
+    {"takes_a_shuffle_for_a_barrier",
+     {"race: it reads what thread 1 wrote with no barrier between", "thread (0, 0, 0)"}},
     {"reads_what_the_other_half_wrote", {"race: it reads what thread ", "with no barrier between"}},
-    {"overwrites_what_others_read", {"race: it writes what thread 30 read with no barrier between", "thread (31, 0, 0)"}},
+    {"overwrites_what_others_read",
+     {"race: it writes what thread 30 read with no barrier between", "thread (31, 0, 0)"}},
     {"reads_before_shared", {"read of 4 bytes at -4 of shared memory, which has 256", "thread (0, 0, 0)"}},
     {"waits_in_both_branches", {"thread 1 waits at another barrier, of line ", "thread (0, 0, 0)"}},
 };
@@ -312,8 +314,9 @@ Test(machine, mistakes_are_named)
 
 Test(machine, a_launch_that_no_device_takes_is_refused)
 {
-    static const uint32_t bad[][7] = {
-        {1, 1, 1, 1025, 1, 1, 0}, {1, 1, 1, 0, 1, 1, 0}, {0, 1, 1, 64, 1, 1, 0}, {1, 65536, 1, 64, 1, 1, 0}, {1, 1, 65536, 64, 1, 1, 0}, {1, 1, 1, 64, 1, 1, 232448}};
+    static const uint32_t bad[][7] = {{1, 1, 1, 1025, 1, 1, 0},   {1, 1, 1, 0, 1, 1, 0},
+                                      {0, 1, 1, 64, 1, 1, 0},     {1, 65536, 1, 64, 1, 1, 0},
+                                      {1, 1, 65536, 64, 1, 1, 0}, {1, 1, 1, 64, 1, 1, 232448}};
     device const d = open_device(0, 16, 16);
     void *args[] = {(void *)(uintptr_t)&d.in, (void *)(uintptr_t)&d.out};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
