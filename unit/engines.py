@@ -18,6 +18,7 @@ import functools
 import glob
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -70,6 +71,12 @@ def totals(run):
     """Passed, failed and skipped of the last line; None if there is none."""
     found = re.search(r"(\d+) passed, (\d+) failed, (\d+) skipped\n$", run.stdout)
     return tuple(map(int, found.groups())) if found else None
+
+
+def limit_of(ports):
+    """That of verify/commands/drawn_models.c."""
+    most, least = max(ports), min(ports)
+    return 0 if most == 0 else math.inf if least == 0 else most * max(most / least, 2)
 
 
 # ---- files, without a library: they are made wrong on purpose ----
