@@ -314,13 +314,24 @@ Test(machine, mistakes_are_named)
 
 Test(machine, a_launch_that_no_device_takes_is_refused)
 {
-    static const uint32_t bad[][7] = {{1, 1, 1, 1025, 1, 1, 0},   {1, 1, 1, 0, 1, 1, 0},
-                                      {0, 1, 1, 64, 1, 1, 0},     {1, 65536, 1, 64, 1, 1, 0},
-                                      {1, 1, 65536, 64, 1, 1, 0}, {1, 1, 1, 64, 1, 1, 232448}};
+    static const struct {
+        uint32_t grid[3], block[3], shared;
+        const char *says;
+    } bad[] = {
+        {{1, 1, 1}, {1025, 1, 1}, 0, "a block has 1 to 1024 threads"},
+        {{1, 1, 1}, {0, 1, 1}, 0, "a block has 1 to 1024 threads"},
+        {{0, 1, 1}, {64, 1, 1}, 0, "the grid has no block"},
+        {{1, 65536, 1}, {64, 1, 1}, 0, "65535 in y and z"},
+        {{1, 1, 65536}, {64, 1, 1}, 0, "65535 in y and z"},
+        {{1U << 31, 1, 1}, {64, 1, 1}, 0, "2^31 - 1 blocks in x at most"},
+        {{1, 1, 1}, {64, 1, 1}, 232448, "227 KiB of shared memory at most"},
+    };
     device const d = open_device(0, 16, 16);
     void *args[] = {(void *)(uintptr_t)&d.in, (void *)(uintptr_t)&d.out};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        cr_expect(!machine_launch(d.m, find("tree_sum"), bad[i], bad[i] + 3, bad[i][6], args) && *machine_fault(d.m));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        cr_expect(!machine_launch(d.m, find("tree_sum"), bad[i].grid, bad[i].block, bad[i].shared, args));
+        cr_expect(strstr(machine_fault(d.m), bad[i].says), "%s: %s", bad[i].says, machine_fault(d.m));
+    }
     machine_close(d.m);
 }
 
