@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-static const uint32_t ALL_LANES = 0xffffffff, UNDEFINED = 0xffffffff; /* in binary32 NaN */
+static const uint32_t ALL_LANES = 0xffffffff;
+static const uint32_t UNDEFINED = 0xffffffff; /* in binary32 NaN */
 
 void machine_bring(machine *m, meeting what, int line)
 {
@@ -13,23 +14,28 @@ void machine_bring(machine *m, meeting what, int line)
     machine_wait_as(m, IN_WARP);
 }
 
+/* A lane is one of those that it waits for. */
+static void bring_masked(machine *m, const char *opcode, meeting what, int line)
+{
+    m->now->line = line;
+    if (!(what.mask >> (m->now->number % WARP) & 1))
+        machine_stop(m, "%s by a lane outside its own mask %08x", opcode, what.mask);
+    machine_bring(m, what, line);
+}
+
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line)
 {
-    fiber *const f = m->now;
-    f->line = line;
-    if (!(mask >> (f->number % WARP) & 1)) machine_stop(m, "shfl.sync by a lane outside its own mask %08x", mask);
-    machine_bring(m, (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp}, line);
+    const fiber *const f = m->now;
+    bring_masked(m, "shfl.sync", (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp},
+                 line);
     if (in_range) *in_range = f->brings.in_range;
     return f->brings.result;
 }
 
 void machine_warp_barrier(machine *m, uint32_t mask, int line)
 {
-    m->now->line = line;
-    if (!(mask >> (m->now->number % WARP) & 1))
-        machine_stop(m, "bar.warp.sync by a lane outside its own mask %08x", mask);
-    machine_bring(m, (meeting){MEETS_AT_BARRIER, mask}, line);
+    bring_masked(m, "bar.warp.sync", (meeting){MEETS_AT_BARRIER, mask}, line);
 }
 
 void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t a[4], const uint32_t b[2],

@@ -43,6 +43,14 @@ static device open_device(int order, size_t in, size_t out)
     return d;
 }
 
+/* A number for each thread, its own, and room for one. */
+static device open_numbered(int order)
+{
+    device const d = open_device(order, THREADS * sizeof(float), THREADS * sizeof(float));
+    for (int i = 0; i < THREADS; i++) ((float *)d.in)[i] = (float)i;
+    return d;
+}
+
 static bool launch(const device *d, const char *name, uint32_t blocks)
 {
     uint32_t const grid[3] = {blocks, 1, 1}, block[3] = {THREADS, 1, 1};
@@ -96,39 +104,30 @@ Test(machine, what_a_launch_asks_for_is_counted)
     fclose(f);
 }
 
-/* A warp that has returned is missed at no barrier. */
-Test(machine, a_warp_may_return_before_a_barrier)
+/* A warp that has returned is missed at no barrier; who heard of whom is told lane by lane, not by how often a lane has met others. */
+Test(machine, lanes_that_are_ordered_race_with_nobody)
 {
-    for (int order = 0; order < ORDERS; order++) {
-        device const d = open_device(order, THREADS * sizeof(float), THREADS * sizeof(float));
-        float *const x = d.in, *const y = d.out;
-        for (int i = 0; i < THREADS; i++) x[i] = (float)i;
-        cr_assert(launch(&d, "a_warp_returns_before", 1), "%s", machine_fault(d.m));
-        for (int i = 0; i < 32; i++) cr_expect_eq(y[i], x[31 - i], "order %d, thread %d: %g", order, i, (double)y[i]);
-        machine_close(d.m);
-    }
-}
-
-/* Who heard of whom is told lane by lane, not by how often a lane has met others. */
-Test(machine, halves_of_a_warp_may_meet_by_themselves)
-{
-    for (int order = 0; order < ORDERS; order++) {
-        device const d = open_device(order, THREADS * sizeof(float), THREADS * sizeof(float));
-        float *const x = d.in, *const y = d.out;
-        for (int i = 0; i < THREADS; i++) x[i] = (float)i;
-        cr_assert(launch(&d, "a_half_meets_more_often", 1), "%s", machine_fault(d.m));
-        for (int i = 0; i < THREADS; i++) cr_expect_eq(y[i], x[i ^ 16], "order %d, thread %d", order, i);
-        machine_close(d.m);
-    }
+    static const struct {
+        const char *kernel;
+        int threads, partner; /* thread i writes what it takes from thread i ^ partner */
+    } rows[] = {{"a_warp_returns_before", 32, 31}, {"a_half_meets_more_often", THREADS, 16}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        for (int order = 0; order < ORDERS; order++) {
+            device const d = open_numbered(order);
+            const float *const x = d.in, *const y = d.out;
+            cr_assert(launch(&d, rows[k].kernel, 1), "%s", machine_fault(d.m));
+            for (int i = 0; i < rows[k].threads; i++)
+                cr_expect_eq(y[i], x[i ^ rows[k].partner], "%s, order %d, thread %d", rows[k].kernel, order, i);
+            machine_close(d.m);
+        }
 }
 
 /* What comes from a lane outside the mask is NaN; who uses it gets that. */
 Test(machine, lanes_may_ask_outside_the_mask)
 {
-    device const d = open_device(ORDER_UP, THREADS * sizeof(float), THREADS * sizeof(float));
-    float *const x = d.in, *const y = d.out;
+    device const d = open_numbered(ORDER_UP);
+    const float *const y = d.out;
     const int *const taken = d.out;
-    for (int i = 0; i < THREADS; i++) x[i] = (float)i;
     cr_assert(launch(&d, "sums_half_a_warp", 1), "%s", machine_fault(d.m));
     cr_expect_eq(y[0], 120);
     cr_expect_eq(y[1], 16 * 32 + 120);
@@ -293,9 +292,7 @@ static const mistake mistakes[] = {
 /* A race between warps shows in whichever order they run; what a device would do then isn't asked. */
 static void check_mistake(const mistake *k, int order)
 {
-    device const d = open_device(order, THREADS * sizeof(float), THREADS * sizeof(float));
-    float *const x = d.in;
-    for (int i = 0; i < THREADS; i++) x[i] = (float)i;
+    device const d = open_numbered(order);
     cr_expect(!launch(&d, k->kernel, 1), "%s, order %d: nothing was found", k->kernel, order);
     const char *const fault = machine_fault(d.m);
     cr_expect(strstr(fault, k->kernel), "%s", fault);
