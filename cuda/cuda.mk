@@ -3,7 +3,7 @@
 emu_machine := $(patsubst %,$(B)/obj/cuda/emu/%.o,machine machine_blocks machine_memory machine_warp machine_wgmma counts tensor switch)
 emu_obj := $(emu_machine) $(patsubst %,$(B)/obj/cuda/emu/%.o,runtime fault port)
 nvcc = $(NVCC) -O2 -std=c++17 -fmad=false -Iinclude -Xcompiler -fPIC -keep -keep-dir $(@D)
-cc_kernels = $(CC) $(filter-out -O2,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
+cc_kernels = $(CC) $(filter-out -O2 -g,$(CFLAGS)) -O1 -w -Icuda/emu -c $< -o $@
 link_port = $(CXX) $(SAN) -shared -Wl,-Bsymbolic $^ -o $@ -lm
 # Where there is no nvcc: the PTX that it made elsewhere, with host code by clang (cuda/release.sh).
 release := $(B)/obj/cuda/release

@@ -49,7 +49,9 @@ typedef struct {
     int32_t tie_word_embeddings; /* the head is the embedding */
     /* rows and columns of an FP8 weight that share a scale; 0: weights are not FP8 */
     int64_t weight_block_size[2];
-    int32_t scale_ue8m0; /* scales are powers of two (scale_fmt) */
+    int32_t scale_ue8m0;  /* scales are powers of two (scale_fmt) */
+    int32_t scoring_func; /* dsv3_scoring_func of dsv3.h; presets: sigmoid */
+    int32_t topk_method;  /* dsv3_topk_method of dsv3.h; presets: noaux_tc */
 } dsv3_config;
 
 /* In the order of the struct, a line each: vocabulary and widths; layers and heads; latent and head

@@ -1,10 +1,12 @@
-"""Tiny random DeepSeek-V3 checkpoints, written by Hugging Face's own classes: tensors named as the released ones are.
+"""Tiny random checkpoints of DeepSeek-V3 and its relatives, written by Hugging Face's own classes, named as the released ones.
 
     build/ports/python unit/checkpoints.py FOLDER [CONFIG-FORMAT[-sharded] ...] [--seed N]
 
 makes FOLDER/CONFIG-FORMAT for each one asked for, all of them if none is. CONFIG is odd (no two sizes alike that could
-hide a mistake), noq (odd without a query latent) or f8 (sizes off the 128x128 blocks); FORMAT is f32, bf16 or fp8 (Linear
-weights in F8_E4M3 with weight_scale_inv, the others BF16). -sharded splits it into several files with an index.
+hide a mistake), noq (odd without a query latent), f8 (sizes off the 128x128 blocks), or what another model has that V3
+hasn't: moonlight (no groups, no query latent, plain RoPE), kimi (no groups, a ramp of one step), v2 (softmax, groups by
+their best expert), lite (softmax, no groups, no query latent). FORMAT is f32, bf16 or fp8 (Linear weights in F8_E4M3 with
+weight_scale_inv, the others BF16). -sharded splits it into several files with an index.
 
 Equal for equal seeds: a tensor depends on its name and the seed alone. MTP modules have their own embedding and head,
 unlike the released one's, whose are copies; biases have both signs, those of expert group 1 are all negative. fp8 folders
@@ -24,7 +26,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch  # noqa: E402
 from huggingface_hub import save_torch_state_dict  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM  # noqa: E402
+from transformers import DeepseekV2Config, DeepseekV2ForCausalLM, DeepseekV3Config, DeepseekV3ForCausalLM  # noqa: E402
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3RMSNorm  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
@@ -40,6 +42,14 @@ ODD = dict(
         beta_slow=1.0, mscale=0.707, mscale_all_dim=1.0,
     ),
 )  # fmt: skip
+PLAIN = dict(rope_type="default", rope_theta=50000.0)
+# moonshotai/Moonlight-16B-A3B, Kimi-K2-Instruct, deepseek-ai/DeepSeek-V2 and DeepSeek-V2-Lite: their config.json, but for sizes.
+OTHERS = dict(n_group=1, topk_group=1, num_nextn_predict_layers=0)
+KIMI = dict(n_routed_experts=24, n_shared_experts=1, max_position_embeddings=131072)
+KIMI_ROPE = dict(rope_theta=50000.0, factor=32.0, beta_fast=1.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0)
+V2 = dict(topk_method="group_limited_greedy", norm_topk_prob=False, routed_scaling_factor=16.0, rms_norm_eps=1e-6,
+          max_position_embeddings=163840)  # fmt: skip
+LITE = dict(topk_method="greedy", norm_topk_prob=False, routed_scaling_factor=1.0, rms_norm_eps=1e-6, q_lora_rank=None)
 CONFIGS = {
     "odd": ODD,
     "noq": ODD | dict(q_lora_rank=None),
@@ -48,9 +58,13 @@ CONFIGS = {
         hidden_size=320, intermediate_size=448, moe_intermediate_size=192, num_attention_heads=3, num_key_value_heads=3,
         q_lora_rank=192, kv_lora_rank=160, qk_nope_head_dim=96, qk_rope_head_dim=32, v_head_dim=64,
     ),
+    "moonlight": ODD | OTHERS | dict(q_lora_rank=None, routed_scaling_factor=2.446, rms_norm_eps=1e-5, rope_parameters=PLAIN),
+    "kimi": ODD | OTHERS | KIMI | dict(rope_parameters=ODD["rope_parameters"] | KIMI_ROPE),
+    "v2": ODD | V2 | dict(rope_parameters=ODD["rope_parameters"] | dict(rope_theta=10000.0, factor=40.0, mscale=1.0)),
+    "lite": ODD | OTHERS | LITE | dict(rope_parameters=ODD["rope_parameters"] | dict(mscale_all_dim=0.707)),
 }  # fmt: skip
 FORMATS = ("f32", "bf16", "fp8")
-SHARD = {"odd": "200KB", "noq": "200KB", "f8": "5MB"}
+SHARD = {"f8": "5MB"}  # of the others 200KB
 
 
 def generator(seed, name):
@@ -108,11 +122,20 @@ def add_mtp_modules(model, config, first):
         layer.shared_head = torch.nn.ModuleDict({"norm": DeepseekV3RMSNorm(hidden), "head": head})
 
 
+def is_v2(config):
+    return config.model_type == "deepseek_v2"
+
+
+def config_of(name):
+    of = DeepseekV2Config if "topk_method" in CONFIGS[name] else DeepseekV3Config
+    return of(**CONFIGS[name])
+
+
 def build(config, seed):
     """The model in binary32, its MTP modules as further layers."""
     layers = config.num_hidden_layers
     config.num_hidden_layers = layers + config.num_nextn_predict_layers
-    model = DeepseekV3ForCausalLM(config)
+    model = (DeepseekV2ForCausalLM if is_v2(config) else DeepseekV3ForCausalLM)(config)
     config.num_hidden_layers = layers
     add_mtp_modules(model, config, layers)
     for name, tensor in model.state_dict().items():
@@ -158,6 +181,8 @@ def write_deepseek_config(folder):
     for key in ("head_dim", "qk_head_dim", "rope_interleave", "dtype"):
         config.pop(key, None)
     config |= dict(moe_layer_freq=1, scoring_func="sigmoid", topk_method="noaux_tc", torch_dtype="bfloat16")
+    if os.path.basename(folder).startswith("kimi"):
+        config["model_type"] = "kimi_k2"
     config["quantization_config"] = dict(
         activation_scheme="dynamic", fmt="e4m3", quant_method="fp8", weight_block_size=[BLOCK, BLOCK]
     )
@@ -176,13 +201,15 @@ def tensors_of(folder):
 def make(folder, name, seed=1):
     """FOLDER/name, replaced if it exists."""
     config_name, dtype = name.removesuffix("-sharded").split("-")
-    shard = SHARD[config_name] if name.endswith("-sharded") else "1GB"
+    shard = SHARD.get(config_name, "200KB") if name.endswith("-sharded") else "1GB"
     path = os.path.join(folder, name)
     shutil.rmtree(path, ignore_errors=True)
-    model = build(DeepseekV3Config(**CONFIGS[config_name]), seed)
+    model = build(config_of(config_name), seed)
     if dtype == "bf16":
         for parameter in model.parameters():
             parameter.data = parameter.data.to(torch.bfloat16)
+    if is_v2(model.config):
+        del model.config.num_nextn_predict_layers
     model.config.dtype = "bfloat16" if dtype == "bf16" else "float32"
     model.save_pretrained(path, max_shard_size=shard if dtype != "fp8" else "1GB")
     if dtype == "fp8":
@@ -198,7 +225,7 @@ def all_names():
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Tiny random DeepSeek-V3 checkpoints.")
+    parser = argparse.ArgumentParser(description="Tiny random checkpoints of DeepSeek-V3 and its relatives.")
     parser.add_argument("folder")
     parser.add_argument("names", nargs="*", metavar="CONFIG-FORMAT[-sharded]")
     parser.add_argument("--seed", type=int, default=1)

@@ -7,11 +7,11 @@ shift
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 
-# judge TARGET UNITS PORT CASE...: a log, and what verify returned.
+# judge TARGET GPU PORT CASE...: a log, and what verify returned. GPU may be empty: the first that runs that PTX.
 judge() {
-    target=$1 units=$2 port=$3
+    target=$1 gpu=$2 port=$3
     shift 3
-    DSV3_CUDA_GPU=$units "$build/bin/verify" run --proofs --timeout=600 "$@" --backend="$port" --jobs=1 --format=text,jsonl --out="$work/$target.d" >"$work/$target" 2>&1
+    env ${gpu:+DSV3_CUDA_GPU="$gpu"} "$build/bin/verify" run --proofs --timeout=600 "$@" --backend="$port" --jobs=1 --format=text,jsonl --out="$work/$target.d" >"$work/$target" 2>&1
     echo $? >"$work/$target.code"
 }
 
@@ -34,12 +34,12 @@ digest() {
             END { if (op) print line "}" }'
 }
 
-judge sm_80 ampere "$build/ports/cuda_machine.so" "$@" &
+judge sm_80 "" "$build/ports/cuda_machine.so" "$@" &
 codes='linear@odd:n_tokens=3|65,in_features=320,out_features=129,x=f8_e4m3,x_scale=u8|f32;fill=real|adversarial'
-judge sm_89 ada "$build/ports/cuda_machine_sm_89.so" @smoke "$codes"
+judge sm_89 "" "$build/ports/cuda_machine_sm_89.so" @smoke "$codes"
 judge sm_89_hopper hopper "$build/ports/cuda_machine_sm_89.so" "$codes"
-judge sm_90a hopper "$build/ports/cuda_machine_sm_90a.so" @smoke &
-judge wgmma hopper "$build/ports/cuda_machine_wgmma.so" linear@odd:n_tokens=17,in_features=320,out_features=129 \
+judge sm_90a "" "$build/ports/cuda_machine_sm_90a.so" @smoke &
+judge wgmma "" "$build/ports/cuda_machine_wgmma.so" linear@odd:n_tokens=17,in_features=320,out_features=129 \
     linear@odd:n_tokens=65,in_features=193,out_features=66,weight=f8_e4m3 linear@odd:n_tokens=512,out_features=1024 \
     experts@odd:n_tokens=64 mla@odd:n_tokens=33 "$codes"
 wait

@@ -173,6 +173,9 @@ def check_tables(folder):
     check("no GPU", judge("cuda:" + PTX, DSV3_CUDA_GPU="volta"), 2, [r"DSV3_CUDA_GPU=volta: it is ampere, ada, hopper or"])
     check("no threads", judge("cuda:" + PTX, DSV3_CUDA_THREADS="0"), 2, [r"DSV3_CUDA_THREADS=0: it is a whole number from 1 to 64"])
     check("no count", judge("cuda:" + PTX, DSV3_CUDA_COUNT="/no/such/file"), 2, [r"DSV3_CUDA_COUNT=/no/such/file: it can't be written"])
+    newer = retable(folder, "newer", ("x=f32", "x=f32"), (".target sm_80", ".target sm_90"))
+    check("newer", judge(newer), 0, [r"\(sm_90 PTX on CPU\) PASS\(proved\)"])
+    check("older GPU", judge(newer, DSV3_CUDA_GPU="ada"), 1, [r"DSV3_CUDA_GPU=ada: PTX of sm_90 needs hopper or newer"])
     for name, (change, says) in TABLES.items():
         check(name, judge(retable(folder, name, change)), 2, [says])
     weight = retable(folder, "no_weight", ("(x, weights.weight", "(x, weights.wait"))

@@ -18,7 +18,7 @@ import random
 import re
 import struct
 
-from engines import FOLDER, TOKENS, check, checkpoint, declaration, of_transformers, read, run_chapters, verify, write
+from engines import FOLDER, TOKENS, check, checkpoint, declaration, limit_of, of_transformers, read, run_chapters, verify, write
 
 
 def judged(kind, recording, *more):
@@ -130,10 +130,7 @@ def innocent():
         judged_ports = rejected = 0
         for _ in range(100):
             drawn = random.sample(range(512), 32)
-            limits = []
-            for values in stages:
-                some = [values[d] for d in drawn]
-                limits.append(0 if max(some) == 0 else math.inf if min(some) == 0 else max(some) * max(max(some) / min(some), 2))
+            limits = [limit_of([values[d] for d in drawn]) for values in stages]
             rest = set(range(512)) - set(drawn)
             judged_ports += len(rest)
             rejected += sum(any(values[port] > limit for values, limit in zip(stages, limits)) for port in rest)

@@ -18,6 +18,7 @@ import functools
 import glob
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -70,6 +71,12 @@ def totals(run):
     """Passed, failed and skipped of the last line; None if there is none."""
     found = re.search(r"(\d+) passed, (\d+) failed, (\d+) skipped\n$", run.stdout)
     return tuple(map(int, found.groups())) if found else None
+
+
+def limit_of(ports):
+    """That of verify/commands/drawn_models.c."""
+    most, least = max(ports), min(ports)
+    return 0 if most == 0 else math.inf if least == 0 else most * max(most / least, 2)
 
 
 # ---- files, without a library: they are made wrong on purpose ----
@@ -184,7 +191,8 @@ def declaration():
 
 def judged(kind, recording, *more):
     declared = [f"--numerics={declaration()}"] if kind == "odd-bf16" else []
-    return verify(checkpoint(kind), f"--stages={recording}", "--map=transformers", *declared, *more)
+    names = "transformers-v2" if kind.startswith(("v2", "lite")) else "transformers"
+    return verify(checkpoint(kind), f"--stages={recording}", f"--map={names}", *declared, *more)
 
 
 def transformers():
@@ -192,6 +200,9 @@ def transformers():
         run = judged(kind, of_transformers(kind, "right"))
         check(run.returncode == 0 and totals(run) == (34, 0, 0), f"{kind}, transformers: {names_in(run)[-400:]} {run.stderr}")
         check("VACUOUS" not in run.stdout, f"{kind}: a stage is vacuous")
+    for kind, stages in (("v2-f32", 34), ("lite-bf16", 30), ("moonlight-f32", 30)):
+        run = judged(kind, of_transformers(kind, "right"))
+        check(run.returncode == 0 and totals(run) == (stages, 0, 0), f"{kind}, transformers: {names_in(run)[-400:]} {run.stderr}")
 
 
 # ---- planted ----
@@ -227,6 +238,10 @@ def planted():
     found("odd-f32", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
     found("odd-bf16", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
     found("odd-bf16", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
+    found("v2-f32", "scale", f"{routing}, topk_weight", ["routed_scaling_factor is 0.0625"], 3)
+    found("v2-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
+    found("lite-bf16", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
+    found("moonlight-f32", "scale", f"{routing}, topk_weight", ["routed_scaling_factor is 0.4088307"], 3)
     run = verify(checkpoint("odd-f32"), f"--stages={exchanged()}", "--diagnose")
     check("first stage outside: model.layers.4.eh_proj, y" in run.stdout and "M1_hidden_first explains all" in names_in(run),
           f"[h | e]: {names_in(run)[-900:]}")  # fmt: skip

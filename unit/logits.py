@@ -19,7 +19,7 @@ import random
 import re
 import struct
 
-from engines import FOLDER, TOKENS, check, checkpoint, declaration, of_transformers, read, run_chapters, verify, write
+from engines import FOLDER, TOKENS, check, checkpoint, declaration, limit_of, of_transformers, read, run_chapters, verify, write
 
 IDS = [int(t) for t in TOKENS.split(",")]
 FIGURES = ("half", "mean", "most", "off")
@@ -279,7 +279,7 @@ def innocent():
         for _ in range(300):
             drawn = random.sample(range(len(values)), 32)
             says = range(4) if any(flips[d] for d in drawn) else range(1)
-            limit = {f: max(values[d][f] for d in drawn) ** 2 / min(values[d][f] for d in drawn) for f in says}
+            limit = {f: limit_of([values[d][f] for d in drawn]) for f in says}
             rest = set(range(len(values))) - set(drawn)
             judged_ports += len(rest)
             rejected += sum(any(values[port][f] > limit[f] for f in says) for port in rest)

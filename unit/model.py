@@ -3,7 +3,7 @@
     build/ports/python unit/model.py [agreement] [ports] [skips] [streaming] [refusals] [resume] [changes] [targets] [finite]
 
 agreement  truth beside transformers in binary64 (unit/oracle.py): one prefill, and prefill with cached decoding; three
-           configurations in f32, bf16 and FP8, MTP modules too. The largest difference of logits is at most 2^-40 of the
+           configurations in f32, bf16 and FP8, MTP modules too, and Moonlight's, Kimi-K2's, V2's and V2-Lite's. The largest difference of logits is at most 2^-40 of the
            largest logit, and every routing set is the same.
 ports      the plain port passes every stage; ports with a known mistake fail in a stage that has it
 skips      a port that lacks ops: their stages are SKIP, the truth goes on, and a run that was killed does so too
@@ -40,6 +40,7 @@ VERIFY = os.path.join(BUILD, "bin", "verify")
 FOLDER = os.path.join(BUILD, "checkpoints")
 TOKENS = "3,1,4,1,5,9,2,6,5,35,8,9"
 KINDS = [f"{config}-{form}" for config in ("odd", "noq", "f8") for form in ("f32", "bf16", "fp8")]
+RELATIVES = ["moonlight-f32", "kimi-fp8", "v2-f32", "v2-bf16", "lite-f32", "lite-bf16"]  # other config.json than V3's
 SHARDED = "odd-fp8-sharded"
 count = {"passed": 0, "failed": 0}
 
@@ -55,7 +56,7 @@ def verify(*arguments):
 
 def checkpoint(kind):
     """Its folder. Whoever is first makes all that lack: in one process, which imports torch once."""
-    lacks = [k for k in (*KINDS, SHARDED) if not os.path.exists(os.path.join(FOLDER, k, "config.json"))]
+    lacks = [k for k in (*KINDS, *RELATIVES, SHARDED) if not os.path.exists(os.path.join(FOLDER, k, "config.json"))]
     if lacks:
         command = [sys.executable, os.path.join(HERE, "checkpoints.py"), FOLDER, *lacks]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -85,7 +86,8 @@ def compare(kind, truth, other, what):
         elif name.endswith("logits"):
             worst[name] = np.abs(ours - theirs).max() / np.abs(theirs).max()
     most = max(worst.values())
-    return (most <= 2.0**-40 and sets == 0 and len(worst) == 3,
+    modules = 0 if kind in RELATIVES else 2
+    return (most <= 2.0**-40 and sets == 0 and len(worst) == 1 + modules,
             f"{kind}, {what}: logits of the model and {len(worst) - 1} MTP modules within 2^{math.log2(most):.1f}, "
             f"{sets} routing sets differ")
 
@@ -107,7 +109,7 @@ def agree(kind):
 
 
 def agreement():
-    kinds = [*KINDS, SHARDED]
+    kinds = [*KINDS, *RELATIVES, SHARDED]
     checkpoint(kinds[0])
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         for found in pool.map(agree, kinds):
@@ -121,8 +123,9 @@ def agreement():
 def ports():
     checkpoint(KINDS[0])
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        runs = list(pool.map(lambda kind: verify(checkpoint(kind), f"--tokens={TOKENS}", "--backend=plain"), KINDS))
-    for kind, run in zip(KINDS, runs):
+        kinds = KINDS + RELATIVES
+        runs = list(pool.map(lambda kind: verify(checkpoint(kind), f"--tokens={TOKENS}", "--backend=plain"), kinds))
+    for kind, run in zip(kinds, runs):
         last = run.stdout.strip().splitlines()[-1] if run.stdout else run.stderr
         check(run.returncode == 0 and ", 0 failed, 0 skipped" in last, f"{kind}, plain: {last}")
     for mistake, stage in (("A9_no_mask", "layers.0.self_attn"), ("G7_scale_again", "layers.1.mlp")):

@@ -1,11 +1,11 @@
-"""Hugging Face's DeepSeek-V3 in true binary64: what a reference run of a whole model is compared with.
+"""Hugging Face's DeepSeek-V3 and DeepSeek-V2 in true binary64: what a reference run of a whole model is compared with.
 
     build/ports/python unit/oracle.py CHECKPOINT OUT.safetensors [--tokens 3,1,4 | --n-tokens 12 --seed 1]
                                       [--prefill P] [--mtp own|main|none]
 
 The classes are transformers' own, every forward that casts to binary32 is replaced by the same formula without the cast:
 DeepseekV3RMSNorm, DeepseekV3RotaryEmbedding (whose frequencies are computed anew), DeepseekV3TopkRouter and the eager
-attention. Weights are the exact values of the files; FP8 ones are code times scale, exact in binary64. The norms of the
+attention; so of DeepSeek-V2, and apply_rotary_emb. Weights are the exact values of the files; FP8 ones are code times scale, exact in binary64. The norms of the
 latents keep transformers' eps, 1e-6. With --prefill P the first P tokens are one call and the others follow one by one
 through the cache: same names, same rows.
 
@@ -28,6 +28,7 @@ shared_head.head of the module, main those of the model.
 
 import argparse
 import glob
+import json
 import math
 import os
 import sys
@@ -36,9 +37,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache  # noqa: E402
+from transformers import DeepseekV2Config, DeepseekV2ForCausalLM, DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache  # noqa: E402
 from transformers.cache_utils import MtpCache  # noqa: E402
 from transformers.modeling_layers import MtpModel  # noqa: E402
+from transformers.models.deepseek_v2 import modeling_deepseek_v2 as v2  # noqa: E402
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as hf  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
@@ -62,6 +64,17 @@ def router_forward(self, x):
     weight = scores.gather(1, index)
     if self.norm_topk_prob:
         weight = weight / (weight.sum(-1, keepdim=True) + 1e-20)
+    return logits, weight * self.routed_scaling_factor, index
+
+
+def v2_router_forward(self, x):
+    logits = torch.nn.functional.linear(x.view(-1, self.hidden_dim), self.weight)
+    scores = kept = logits.softmax(dim=-1)
+    if self.topk_method == "group_limited_greedy":
+        best = scores.view(len(scores), self.num_group, -1).amax(-1)
+        groups = torch.zeros_like(best).scatter_(1, best.topk(self.topk_group, dim=-1)[1], 1)
+        kept = scores * groups.repeat_interleave(self.num_experts // self.num_group, dim=1)
+    weight, index = kept.topk(self.top_k, dim=-1)
     return logits, weight * self.routed_scaling_factor, index
 
 
@@ -105,7 +118,26 @@ def rotary_forward(self, x, position_ids):
     return angle.cos() * amplitude, angle.sin() * amplitude
 
 
+def v2_rotary_forward(self, x, position_ids):
+    frequency, amplitude = frequencies(self.config)
+    angle = position_ids[..., None].double() * frequency
+    return torch.polar(torch.full_like(angle, amplitude), angle)
+
+
+def v2_rotate(q, k, turns):
+    def turn(x):
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * turns.unsqueeze(1)).flatten(3)
+
+    return turn(q), turn(k)
+
+
 def replace_forwards():
+    v2.DeepseekV2RMSNorm.forward = norm_forward
+    v2.DeepseekV2TopkRouter.forward = v2_router_forward
+    v2.DeepseekV2RotaryEmbedding.forward = v2_rotary_forward
+    v2.apply_rotary_emb = v2_rotate
+    v2.eager_attention_forward = attention_forward
     hf.DeepseekV3RMSNorm.forward = norm_forward
     hf.DeepseekV3TopkRouter.forward = router_forward
     hf.DeepseekV3RotaryEmbedding.forward = rotary_forward
@@ -130,6 +162,11 @@ def read_state(folder, block):
             scale = scale.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
             state[name] *= scale[: tensor.shape[0], : tensor.shape[1]]
     return state
+
+
+def read_model_type(folder):
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        return json.load(file)["model_type"]
 
 
 def tensor_for(state, name):
@@ -162,13 +199,15 @@ class Oracle:
     def __init__(self, folder, mtp):
         replace_forwards()
         torch.set_default_dtype(torch.float64)
-        config = DeepseekV3Config.from_pretrained(folder)
+        is_v2 = read_model_type(folder) == "deepseek_v2"
+        config = (DeepseekV2Config if is_v2 else DeepseekV3Config).from_pretrained(folder)
         quantised = getattr(config, "quantization_config", None) or {}
         state = read_state(folder, quantised.get("weight_block_size", (128, 128)))
         eager = dict(attn_implementation="eager", experts_implementation="eager")
-        self.model = DeepseekV3ForCausalLM._from_config(config, **eager).double().eval()
+        causal = DeepseekV2ForCausalLM if is_v2 else DeepseekV3ForCausalLM
+        self.model = causal._from_config(config, **eager).double().eval()
         self.layers = config.num_hidden_layers
-        self.depth = config.num_nextn_predict_layers if mtp != "none" else 0
+        self.depth = getattr(config, "num_nextn_predict_layers", 0) if mtp != "none" else 0
         fill(self.model, state)
         self.mtp = MtpModel(self.model, self.depth).double().eval() if self.depth else None
         self.embed, self.head = [], []

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import torch  # noqa: E402
 from record import Recorder  # noqa: E402
-from transformers import DeepseekV3ForCausalLM  # noqa: E402
+from transformers import AutoModelForCausalLM  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 
@@ -63,7 +63,7 @@ MISTAKES = {f.__name__: f for f in (no_mscale, no_mscale_2, eps, latent_eps, sca
 
 def record(checkpoint, path, ids, plant):
     dtype = torch.bfloat16 if checkpoint.rstrip("/").endswith("bf16") else torch.float32
-    model = DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype=dtype, attn_implementation="eager", experts_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype, attn_implementation="eager", experts_implementation="eager")
     for name, module in model.eval().named_modules():
         plant(name, module)
     with torch.no_grad(), Recorder(model) as r:

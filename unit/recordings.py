@@ -5,7 +5,7 @@
 writes, in one process, for to import transformers takes longer than all of it,
 
     FOLDER/checkpoints/KIND                      unit/checkpoints.py
-    FOLDER/transformers-KIND/MISTAKE.safetensors right, and with each mistake: unit/record_transformers.py
+    FOLDER/transformers-KIND/MISTAKE.safetensors right, and with mistakes: unit/record_transformers.py
     FOLDER/renamed-KIND/MISTAKE/ENGINE.safetensors   under each engine's names: unit/rename_recording.py
     FOLDER/weights-KIND/NAME.safetensors         the weights as engines hold them: unit/held_weights.py
 """
@@ -22,6 +22,8 @@ from transformers.utils import logging
 
 KINDS = ("odd-f32", "odd-bf16", "noq-bf16", "odd-fp8", "f8-fp8")
 RECORDED = ("odd-f32", "odd-bf16")
+RELATIVES = ("v2-f32", "lite-bf16", "moonlight-f32")
+IN_RELATIVES = ("right", "scale", "no_mscale")
 RENAMED = ("right", "latent_eps")
 HELD = ("odd-bf16", "f8-fp8")
 
@@ -38,13 +40,15 @@ def main():
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with torch.no_grad():
-        made = {kind: checkpoints.make(at("checkpoints"), kind) for kind in KINDS}
+        made = {kind: checkpoints.make(at("checkpoints"), kind) for kind in KINDS + RELATIVES}
     for kind in RECORDED:
         recorded = at("transformers-" + kind)
         record_transformers.record_all(made[kind], recorded, tokens, record_transformers.MISTAKES)
         for mistake in RENAMED:
             source = os.path.join(recorded, mistake + ".safetensors")
             rename_recording.rename(source, made[kind], at("renamed-" + kind, mistake), rename_recording.ENGINES)
+    for kind in RELATIVES:
+        record_transformers.record_all(made[kind], at("transformers-" + kind), tokens, IN_RELATIVES)
     for kind in HELD:
         held_weights.hold(made[kind], at("weights-" + kind))
 

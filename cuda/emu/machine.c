@@ -37,18 +37,17 @@ void machine_wait_as(machine *m, fiber_state state)
     switch_stack(&m->now->stack, &m->home);
 }
 
-void machine_barrier(machine *m, int line)
+void machine_barrier(machine *m, bool aligned, int line)
 {
     m->now->line = line;
-    for (int i = 0; i < m->threads; i++)
-        if (m->fibers[i].state == ENDED) machine_stop(m, "a barrier after thread %d returned", i);
+    m->now->aligned = aligned;
     machine_wait_as(m, AT_BARRIER);
 }
 
 uint32_t machine_barrier_count(machine *m, bool says, int line)
 {
     m->now->says = says;
-    machine_barrier(m, line);
+    machine_barrier(m, true, line);
     return m->said;
 }
 
@@ -139,11 +138,28 @@ static int count_in(const machine *m, fiber_state state)
     return n;
 }
 
+/* PTX ISA 9.0, barrier.sync: all threads of a warp execute the same aligned one, but a warp that has returned is none. */
+static void check_alignment(machine *m, int first)
+{
+    int const end = m->threads - first < WARP ? m->threads : first + WARP;
+    const fiber *waits = NULL;
+    for (int i = first; i < end; i++)
+        if (m->fibers[i].state == AT_BARRIER && m->fibers[i].aligned && !waits) waits = m->now = &m->fibers[i];
+    for (int i = first; waits && i < end; i++) {
+        const fiber *const f = &m->fibers[i];
+        if (f->state == ENDED) machine_stop(m, "a barrier after thread %d returned", i);
+        if (f->line != waits->line)
+            machine_stop(m, "thread %d waits at another barrier, of line %d: all of a warp come to one", i, f->line);
+    }
+}
+
 static void pass_barrier(machine *m)
 {
+    for (int first = 0; first < m->threads; first += WARP) check_alignment(m, first);
     m->said = 0;
     for (int i = 0; i < m->threads; i++) {
         fiber *const f = &m->fibers[i];
+        if (f->state == ENDED) continue;
         m->said += f->says;
         f->says = false, f->state = RUNS, f->barriers++, f->proxy_fences_shown = f->proxy_fences;
     }
@@ -167,7 +183,8 @@ static void run_block(machine *m, const place *at)
     for (int i = 0; i < m->threads; i++) open_fiber(m, i, at);
     while (count_in(m, ENDED) < m->threads) {
         bool const moved = run_warps(m);
-        if (count_in(m, AT_BARRIER) == m->threads)
+        int const wait = count_in(m, AT_BARRIER);
+        if (wait && wait + count_in(m, ENDED) == m->threads)
             pass_barrier(m);
         else if (!moved) {
             snprintf(m->fault, sizeof m->fault,
@@ -248,6 +265,8 @@ bool machine_launch(machine *m, const kernel *k, const uint32_t grid[3], const u
     m->runs = k;
     if (!threads || threads > MOST_THREADS) return refuse_launch(m, k, "a block has 1 to 1024 threads");
     if (!grid[0] || !grid[1] || !grid[2]) return refuse_launch(m, k, "the grid has no block");
+    if (grid[0] > INT32_MAX || grid[1] > UINT16_MAX || grid[2] > UINT16_MAX)
+        return refuse_launch(m, k, "a grid has 2^31 - 1 blocks in x at most, and 65535 in y and z");
     if ((uint64_t)machine_dynamic(m) + shared > MOST_SHARED)
         return refuse_launch(m, k, "a block has 227 KiB of shared memory at most");
     m->threads = (int)threads, m->shared_bytes = shared ? machine_dynamic(m) + shared : k->shared;

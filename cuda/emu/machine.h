@@ -75,7 +75,7 @@ uint64_t machine_param(machine *m, uint64_t at, uint32_t bytes, uint32_t end, in
 /* Likewise of bytes that it reads and writes at once: atomics don't race with atomics. */
 void *machine_atomic_at(machine *m, int space, uint64_t address, uint32_t bytes, int line);
 
-void machine_barrier(machine *m, int line);
+void machine_barrier(machine *m, bool aligned, int line); /* aligned: a warp comes to it together, or has returned */
 uint32_t machine_barrier_count(machine *m, bool says, int line); /* a barrier, and how many threads say so */
 
 /* The lanes that are at the same place: all that come there before the warp can't go on. */
@@ -86,6 +86,7 @@ void machine_descend(machine *m, int line);
 
 uint64_t machine_clock(machine *m); /* ticks when it is looked at */
 __attribute__((noreturn)) void machine_end(machine *m, const char *why, int line);
+void machine_warp_barrier(machine *m, uint32_t mask, int line); /* bar.warp.sync */
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line);
 

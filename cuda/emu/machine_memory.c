@@ -52,7 +52,7 @@ static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write,
 {
     for (const allocation *a = m->allocations; a; a = a->next) {
         uint64_t const first = (uint64_t)(uintptr_t)a->memory;
-        if (address >= first && address + bytes <= first + a->bytes) return (void *)(uintptr_t)address;
+        if (address - first <= a->bytes && bytes <= a->bytes - (address - first)) return (void *)(uintptr_t)address;
     }
     uint64_t const stack = (uint64_t)(uintptr_t)m->stacks + (uint64_t)m->now->number * STACK;
     if (generic && address - stack < STACK)
@@ -65,19 +65,25 @@ static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write,
 #define LATE "it %s shared memory that cp.async has not filled yet: no wait_group and barrier between"
 #define HELD "it %s shared memory that a wgmma in flight reads: no wgmma.wait_group and barrier between"
 
-/* Does something lie between what thread `other` did then and what the running one does now? */
-static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
+/* Does a meeting of its warp lie between what thread `other` did then and what the running one does now? */
+static bool is_past(const fiber *f, uint16_t other, uint32_t meetings)
 {
     int const number = other - 1;
-    return number == f->number || barriers != f->barriers ||
-           (number / WARP == f->number / WARP && meetings != f->meetings);
+    return number / WARP == f->number / WARP && f->knows[number % WARP] > meetings;
+}
+
+/* Does anything? */
+static bool is_ordered(const fiber *f, uint16_t other, uint32_t barriers, uint32_t meetings)
+{
+    return other - 1 == f->number || barriers != f->barriers || is_past(f, other, meetings);
 }
 
 /* Do all atomics lie before what the running one does now? */
 static bool is_after_atomics(const fiber *f, const shadow *s)
 {
     if (!s->adder || s->add_barriers != f->barriers) return true;
-    if (s->atomics == OF_WARPS || (s->atomics == OF_LANES && s->add_meetings == f->meetings)) return false;
+    if (s->atomics == OF_WARPS) return false;
+    if (s->atomics == OF_LANES) return is_past(f, s->adder, s->add_meetings);
     return is_ordered(f, s->adder, s->add_barriers, s->add_meetings);
 }
 
@@ -87,8 +93,17 @@ static atomics joined(const fiber *f, const shadow *s)
     int const number = s->adder - 1;
     if (!s->adder || s->add_barriers != f->barriers) return OF_ONE;
     if (s->atomics == OF_WARPS || number / WARP != f->number / WARP) return OF_WARPS;
-    if (s->add_meetings != f->meetings) return OF_ONE;
+    if (is_past(f, s->adder, s->add_meetings)) return OF_ONE;
     return number == f->number ? s->atomics : OF_LANES;
+}
+
+/* A thread that read and isn't ordered before the running one, or -1; of several warps it is the last of many. */
+static int unordered_reader(const fiber *f, const shadow *s)
+{
+    if (!s->reader || s->read_barriers != f->barriers) return -1;
+    if (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)) return s->reader - 1;
+    if (s->other && !is_ordered(f, s->other, s->read_barriers, s->other_meetings)) return s->other - 1;
+    return -1;
 }
 
 /* Atomics don't race with atomics. */
@@ -100,9 +115,8 @@ static void note_atomic(machine *m, shadow *s)
     if (!s->writer) machine_stop(m, "it reads shared memory that nobody wrote");
     if (!is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         machine_stop(m, "race: an atomic on what thread %d wrote with no barrier between", s->writer - 1);
-    if (s->reader && s->read_barriers == f->barriers &&
-        (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)))
-        machine_stop(m, "race: an atomic on what thread %d read with no barrier between", s->reader - 1);
+    int const reader = unordered_reader(f, s);
+    if (reader >= 0) machine_stop(m, "race: an atomic on what thread %d read with no barrier between", reader);
     s->atomics = joined(f, s);
     s->adder = (uint16_t)(f->number + 1);
     s->add_barriers = f->barriers, s->add_meetings = f->meetings;
@@ -118,9 +132,8 @@ static void note_write(machine *m, shadow *s)
     s->adder = 0;
     if (s->writer && !is_ordered(f, s->writer, s->write_barriers, s->write_meetings))
         machine_stop(m, "race: it writes what thread %d wrote with no barrier between", s->writer - 1);
-    if (s->reader && s->read_barriers == f->barriers &&
-        (s->many || !is_ordered(f, s->reader, s->read_barriers, s->read_meetings)))
-        machine_stop(m, "race: it writes what thread %d read with no barrier between", s->reader - 1);
+    int const reader = unordered_reader(f, s);
+    if (reader >= 0) machine_stop(m, "race: it writes what thread %d read with no barrier between", reader);
     s->writer = (uint16_t)(f->number + 1);
     s->write_barriers = f->barriers, s->write_meetings = f->meetings;
     s->write_fences = f->proxy_fences;
@@ -130,6 +143,10 @@ static void mark_read(const fiber *f, shadow *s)
 {
     bool const same = s->reader && s->read_barriers == f->barriers;
     s->many = same && (s->many || (s->reader - 1) / WARP != f->number / WARP);
+    if (!same || is_past(f, s->reader, s->read_meetings))
+        s->other = 0;
+    else if (s->reader - 1 != f->number)
+        s->other = s->reader, s->other_meetings = s->read_meetings;
     s->reader = (uint16_t)(f->number + 1);
     s->read_barriers = f->barriers, s->read_meetings = f->meetings;
 }
@@ -148,9 +165,9 @@ static void note_read(machine *m, shadow *s)
 
 static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
 {
-    if (address + bytes > m->shared_bytes)
-        machine_stop(m, "%s of %u bytes at %llu of shared memory, which has %u", write ? "write" : "read", bytes,
-                     (unsigned long long)address, m->shared_bytes);
+    if (address > m->shared_bytes || bytes > m->shared_bytes - address)
+        machine_stop(m, "%s of %u bytes at %d of shared memory, which has %u", write ? "write" : "read", bytes,
+                     (int32_t)address, m->shared_bytes);
     for (uint32_t i = 0; i < bytes; i++) note(m, &m->seen[address + i]);
     return m->shared + address;
 }
@@ -204,7 +221,7 @@ static void note_operand(machine *m, const shadow *s, uint32_t fenced)
 
 const uint8_t *machine_operand_at(machine *m, uint64_t address, uint32_t bytes, int warps, uint32_t fenced)
 {
-    if (address + bytes > m->shared_bytes)
+    if (address > m->shared_bytes || bytes > m->shared_bytes - address)
         machine_stop(m, "its wgmma reads %u bytes at %llu of shared memory, which has %u", bytes,
                      (unsigned long long)address, m->shared_bytes);
     for (uint32_t i = 0; i < bytes; i++) {

@@ -22,6 +22,7 @@ typedef enum { RUNS, AT_BARRIER, IN_WARP, ENDED } fiber_state;
 
 typedef enum {
     MEETS_TO_SHUFFLE,
+    MEETS_AT_BARRIER,
     MEETS_TO_MULTIPLY,
     MEETS_TO_LOAD,
     MEETS_TO_LOOK,
@@ -61,8 +62,10 @@ typedef struct {
     fiber_state state;
     int number, line; /* line: of its last access or meeting */
     place at;
-    uint32_t barriers, meetings; /* that it passed */
+    uint32_t barriers, meetings; /* that it passed; meetings that order memory */
+    uint32_t knows[WARP];        /* so many meetings of each lane of its warp lie before what it does now */
     bool says;                   /* what it brings to a barrier that counts */
+    bool aligned;                /* it waits at a barrier that all of a warp come to together */
     meeting brings;
     copy *copies;
     int copies_there, copies_room;
@@ -87,6 +90,8 @@ typedef struct {
     bool many; /* readers of several warps, since the last barrier */
     bool late; /* a copy to it hasn't come */
     uint32_t write_barriers, write_meetings, read_barriers, read_meetings;
+    uint16_t other; /* who read before the reader, not ordered before it; 0: nobody */
+    uint32_t other_meetings;
     uint32_t write_fences; /* fence.proxy.async of the writer before */
     uint16_t held;         /* warps whose wgmma in flight reads it */
 } shadow;
@@ -147,6 +152,9 @@ void machine_wait_as(machine *m, fiber_state state);
 
 /* Lanes of the warp whose first thread it is meet, if all whom one waits for are there. True: somebody goes on. */
 bool machine_meet_if_complete(machine *m, int first);
+
+/* What the lanes of the mask did in memory comes before what any of them does from now on. */
+void machine_order_memory(fiber *warp, uint32_t mask);
 
 /* Until all lanes of the mask are there, which bring the same kind and mode. */
 void machine_bring(machine *m, meeting what, int line);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const uint32_t ALL_LANES = 0xffffffff;
+static const uint32_t UNDEFINED = 0xffffffff; /* in binary32 NaN */
 
 void machine_bring(machine *m, meeting what, int line)
 {
@@ -13,15 +14,28 @@ void machine_bring(machine *m, meeting what, int line)
     machine_wait_as(m, IN_WARP);
 }
 
+/* A lane is one of those that it waits for. */
+static void bring_masked(machine *m, const char *opcode, meeting what, int line)
+{
+    m->now->line = line;
+    if (!(what.mask >> (m->now->number % WARP) & 1))
+        machine_stop(m, "%s by a lane outside its own mask %08x", opcode, what.mask);
+    machine_bring(m, what, line);
+}
+
 uint32_t machine_shfl(machine *m, int mode, uint32_t value, uint32_t lane, uint32_t clamp, uint32_t mask,
                       bool *in_range, int line)
 {
-    fiber *const f = m->now;
-    f->line = line;
-    if (!(mask >> (f->number % WARP) & 1)) machine_stop(m, "shfl.sync by a lane outside its own mask %08x", mask);
-    machine_bring(m, (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp}, line);
+    const fiber *const f = m->now;
+    bring_masked(m, "shfl.sync", (meeting){MEETS_TO_SHUFFLE, mask, mode, .value = value, .lane = lane, .clamp = clamp},
+                 line);
     if (in_range) *in_range = f->brings.in_range;
     return f->brings.result;
+}
+
+void machine_warp_barrier(machine *m, uint32_t mask, int line)
+{
+    bring_masked(m, "bar.warp.sync", (meeting){MEETS_AT_BARRIER, mask}, line);
 }
 
 void machine_mma(machine *m, mma_kind kind, uint32_t *const d[4], const uint32_t a[4], const uint32_t b[2],
@@ -58,15 +72,14 @@ static uint32_t source_lane(const meeting *b, uint32_t lane, bool *in_range)
     return *in_range ? j : lane;
 }
 
-static void shuffle(machine *m, fiber *warp, uint32_t mask)
+/* What comes from a lane outside the mask is undefined: nobody may use it, but it may be asked for. */
+static void shuffle(fiber *warp, uint32_t mask)
 {
     for (uint32_t i = 0; i < WARP; i++) {
         if (!(mask >> i & 1)) continue;
         meeting *const b = &warp[i].brings;
         uint32_t const j = source_lane(b, i, &b->in_range);
-        m->now = &warp[i];
-        if (!(mask >> j & 1)) machine_stop(m, "shfl.sync from lane %u, which is not in the mask %08x", j, mask);
-        b->result = warp[j].brings.value;
+        b->result = mask >> j & 1 ? warp[j].brings.value : UNDEFINED;
     }
 }
 
@@ -118,11 +131,32 @@ static void load_matrices(machine *m, fiber *warp)
         }
 }
 
+void machine_order_memory(fiber *warp, uint32_t mask)
+{
+    uint32_t known[WARP] = {0};
+    for (int i = 0; i < WARP; i++) {
+        if (!(mask >> i & 1)) continue;
+        warp[i].knows[i] = ++warp[i].meetings;
+        for (int j = 0; j < WARP; j++)
+            if (warp[i].knows[j] > known[j]) known[j] = warp[i].knows[j];
+    }
+    for (int i = 0; i < WARP; i++)
+        if (mask >> i & 1) memcpy(warp[i].knows, known, sizeof known);
+}
+
+/* PTX ISA 9.0: bar.warp.sync orders memory among its lanes. Shuffles, votes and products don't. */
+static bool orders_memory(meeting_kind kind)
+{
+    return kind != MEETS_TO_SHUFFLE && kind != MEETS_TO_MULTIPLY && kind != MEETS_TO_LOAD;
+}
+
 /* All lanes of the mask are there: each takes its value. */
 static void meet(machine *m, fiber *warp, uint32_t mask)
 {
-    switch (warp[__builtin_ctz(mask)].brings.kind) {
-    case MEETS_TO_SHUFFLE: shuffle(m, warp, mask); break;
+    meeting_kind const kind = warp[__builtin_ctz(mask)].brings.kind;
+    switch (kind) {
+    case MEETS_AT_BARRIER: break;
+    case MEETS_TO_SHUFFLE: shuffle(warp, mask); break;
     case MEETS_TO_MULTIPLY: multiply_warp(m, warp); break;
     case MEETS_TO_LOAD: load_matrices(m, warp); break;
     case MEETS_TO_LOOK: break;
@@ -131,7 +165,8 @@ static void meet(machine *m, fiber *warp, uint32_t mask)
     case MEETS_TO_FENCE: break;
     }
     for (uint32_t i = 0; i < WARP; i++)
-        if (mask >> i & 1) warp[i].state = RUNS, warp[i].meetings++;
+        if (mask >> i & 1) warp[i].state = RUNS;
+    if (orders_memory(kind)) machine_order_memory(warp, mask);
 }
 
 /* Do two lanes that wait bring the same? */
@@ -161,7 +196,8 @@ bool machine_meet_if_complete(machine *m, int first)
     for (int i = 0; i < lanes; i++) {
         uint32_t there = 0, mask = warp[i].brings.mask;
         if (warp[i].state != IN_WARP || warp[i].brings.kind == MEETS_TO_LOOK) continue;
-        if (lanes < WARP && warp[i].brings.kind == MEETS_TO_SHUFFLE) mask &= (1U << lanes) - 1;
+        bool const partial = warp[i].brings.kind == MEETS_TO_SHUFFLE || warp[i].brings.kind == MEETS_AT_BARRIER;
+        if (lanes < WARP && partial) mask &= (1U << lanes) - 1;
         for (int j = 0; j < lanes; j++)
             if ((mask >> j & 1) && are_alike(&warp[i], &warp[j])) there |= 1U << j;
         if (there == mask && (warp[i].brings.kind != MEETS_AS_GROUP || machine_group_is_there(m, first)))

@@ -233,9 +233,10 @@ void machine_multiply_group(machine *m, int first)
         for (int i = 0; w->a && i < 4; i++) send(&group[t], w->a[i], 0);
         for (int i = 0; i < w->columns / 2; i++)
             group[t].registers[w->d[i]].late = sum[row_of(t, i) * w->columns + column_of(t, i)];
-        group[t].state = RUNS,
-        group[t].meetings += t / WARP != first % GROUP / WARP; /* the others' comes from its meeting */
+        group[t].state = RUNS;
     }
+    for (int t = 0; t < GROUP; t += WARP)
+        if (t != first % GROUP) machine_order_memory(&group[t], 0xffffffff); /* its own comes from its meeting */
 }
 
 void machine_wgmma(machine *m, const wgmma *w, int line)

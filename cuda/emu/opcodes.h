@@ -258,12 +258,6 @@ static inline uint32_t four_products(uint32_t a, uint32_t b, uint32_t c, bool a_
     return c;
 }
 
-/* bar.warp.sync: the lanes of the mask meet. */
-static inline void warp_barrier(machine *m, uint32_t mask, int line)
-{
-    machine_shfl(m, SHFL_IDX, 0, mask ? (uint32_t)__builtin_ctz(mask) : 0, 31, mask, NULL, line);
-}
-
 enum { REDUX_ADD, REDUX_AND, REDUX_OR, REDUX_XOR, REDUX_MIN, REDUX_MAX };
 
 /* redux.sync, over the lanes of the mask. */

@@ -106,7 +106,7 @@ static bool put_vote(const reader *r, const instruction *i)
     if (!strcmp(head, "activemask"))
         return need(r, i, 1), put(r, i->operand[0], "b32", "machine_active(m, %d)", r->line), true;
     if (!strcmp(head, "bar") && i->parts == 3 && has(i, "warp"))
-        return need(r, i, 1), printf("warp_barrier(m, %s, %d);\n", value(r, i->operand[0], "b32"), r->line);
+        return need(r, i, 1), printf("machine_warp_barrier(m, %s, %d);\n", value(r, i->operand[0], "b32"), r->line);
     if (i->parts != 4 || strcmp(i->part[1], "sync")) return false;
     const char *const redux = operator_of(i->part[2], names, kinds, 6);
     if (!strcmp(head, "redux") && redux)
@@ -132,7 +132,7 @@ bool put_warp(const reader *r, instruction *i)
     bool const barrier = !strcmp(head, "bar") || !strcmp(head, "barrier");
     if (barrier && put_count(r, i)) return true;
     if (barrier && i->operands == 1 && !strcmp(i->operand[0], "0"))
-        printf("machine_barrier(m, %d);\n", r->line);
+        printf("machine_barrier(m, %s, %d);\n", !strcmp(head, "bar") || has(i, "aligned") ? "true" : "false", r->line);
     else if (barrier)
         stop(r, "a barrier other than number 0 of all threads of a block isn't known");
     else if (!strcmp(head, "membar") || !strcmp(head, "fence")) /* blocks run one after another; a barrier is none */

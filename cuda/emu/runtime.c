@@ -73,17 +73,41 @@ static bool read_order(machine_order *order)
     return !asked;
 }
 
-/* False: DSV3_CUDA_GPU names none. */
+/* The first processor that runs PTX of that target. Source: NVIDIA, PTX ISA 9.0, .target. */
+static tensor_gpu first_gpu(const char *target)
+{
+    int number = 0;
+    sscanf(target, "sm_%d", &number);
+    return number >= 100 ? GPU_BLACKWELL : number >= 90 ? GPU_HOPPER : number >= 89 ? GPU_ADA : GPU_AMPERE;
+}
+
+/* The target of the newest PTX that is here. */
+static const char *newest_target(void)
+{
+    const char *newest = "sm_80";
+    for (int f = 0; f < here.files; f++)
+        for (int i = 0; i < here.file[f].count; i++)
+            if (first_gpu(here.file[f].list[i].target) > first_gpu(newest)) newest = here.file[f].list[i].target;
+    return newest;
+}
+
+/* That of DSV3_CUDA_GPU, or the first that runs the PTX. False: it names none, or an older one. */
 static bool read_gpu(tensor_gpu *gpu)
 {
     static const char *const names[] = {"ampere", "ada", "hopper", "blackwell"};
-    const char *const asked = getenv("DSV3_CUDA_GPU");
-    *gpu = GPU_AMPERE;
-    for (int i = 0; asked && i < 4; i++)
-        if (!strcmp(asked, names[i])) return *gpu = (tensor_gpu)i, true;
-    if (asked)
+    const char *const asked = getenv("DSV3_CUDA_GPU"), *const target = newest_target();
+    int i = 0;
+    *gpu = first_gpu(target);
+    while (asked && i < 4 && strcmp(asked, names[i]) != 0) i++;
+    if (!asked) return true;
+    if (i == 4)
         snprintf(here.fault, sizeof here.fault, "DSV3_CUDA_GPU=%.100s: it is ampere, ada, hopper or blackwell", asked);
-    return !asked;
+    else if ((tensor_gpu)i < *gpu)
+        snprintf(here.fault, sizeof here.fault, "DSV3_CUDA_GPU=%s: PTX of %.15s needs %s or newer", asked, target,
+                 names[*gpu]);
+    else
+        return *gpu = (tensor_gpu)i, true;
+    return false;
 }
 
 /* Arrays of files are device memory too. */

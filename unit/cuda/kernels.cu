@@ -122,6 +122,84 @@ extern "C" __global__ void reads_a_lane_outside_the_mask(const int *x, int *out)
     out[threadIdx.x] = v;
 }
 
+extern "C" __global__ void waits_in_both_branches(const float *x, float *out)
+{
+    float v = x[threadIdx.x];
+    if (threadIdx.x & 1) {
+        __syncthreads();
+        asm volatile("add.f32 %0, %0, %0;" : "+f"(v));
+    } else {
+        asm volatile("neg.f32 %0, %0;" : "+f"(v));
+        __syncthreads();
+    }
+    out[threadIdx.x] = v;
+}
+
+extern "C" __global__ void takes_a_shuffle_for_a_barrier(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    part[threadIdx.x] = x[threadIdx.x];
+    int const there = __shfl_sync(~0u, threadIdx.x, 31);
+    out[threadIdx.x] = part[threadIdx.x ^ 1] + there;
+}
+
+extern "C" __global__ void reads_what_the_other_half_wrote(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    part[threadIdx.x] = x[threadIdx.x];
+    if (threadIdx.x % 32 < 16) __syncwarp(0xffffu);
+    out[threadIdx.x] = part[threadIdx.x ^ 16];
+}
+
+/* The last lane has read what it overwrites, and so have the others. */
+extern "C" __global__ void overwrites_what_others_read(const float *x, float *out)
+{
+    __shared__ float part[1];
+    if (threadIdx.x >= 32) return;
+    if (threadIdx.x == 0) part[0] = x[0];
+    __syncwarp();
+    out[threadIdx.x] = part[0];
+    if (threadIdx.x == 31) part[0] = x[1];
+}
+
+extern "C" __global__ void reads_before_shared(const float *x, float *out, int beyond)
+{
+    __shared__ float part[THREADS];
+    part[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = part[(int)threadIdx.x - beyond];
+}
+
+/* One half has met once more than the other; then all meet. */
+extern "C" __global__ void a_half_meets_more_often(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    if (threadIdx.x % 32 < 16) __syncwarp(0xffffu);
+    part[threadIdx.x] = x[threadIdx.x];
+    __syncwarp();
+    out[threadIdx.x] = part[threadIdx.x ^ 16];
+}
+
+/* The second of two warps has returned when the first one comes to its barriers. */
+extern "C" __global__ void a_warp_returns_before(const float *x, float *out)
+{
+    __shared__ float part[THREADS];
+    if (threadIdx.x >= 32) return;
+    part[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    out[threadIdx.x] = part[31 - threadIdx.x];
+}
+
+/* Lanes 8 to 15 ask for what no lane of the mask has; nobody uses it. */
+extern "C" __global__ void sums_half_a_warp(const float *x, float *out)
+{
+    int const lane = threadIdx.x % 32;
+    float v = x[threadIdx.x];
+    if (lane < 16)
+        for (int d = 8; d; d /= 2) v += __shfl_down_sync(0xffffu, v, d);
+    if (lane == 0) out[threadIdx.x / 32] = v;
+}
+
 /* Numbers that go through registers of every width; two axes. */
 extern "C" __global__ void mixes_widths(const unsigned char *a, const short *b, const long long *c, double *out)
 {

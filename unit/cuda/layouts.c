@@ -295,7 +295,7 @@ static void load_lane(machine *m, const uint8_t *param)
         uint16_t const number = (uint16_t)(lane * ROW + i);
         memcpy(machine_at(m, SPACE_SHARED, row + 2 * (uint64_t)i, sizeof number, true, 1), &number, sizeof number);
     }
-    machine_barrier(m, 2);
+    machine_barrier(m, true, 2);
     machine_ldmatrix(m, row, l->count, l->transposed, d, 3);
     for (int half = 0; half < 2 * l->count; half++)
         l->wrong += (int)(out[half / 2] >> half % 2 * ELEMENT & 0xffff) != source_of(l, lane, half * ELEMENT);

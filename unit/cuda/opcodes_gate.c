@@ -175,7 +175,7 @@ Test(opcodes_gate, atomics_count_in_every_order)
     check_counts("counts_by_warps", own, false);
 }
 
-/* Behind a meeting of its warp one thread has the word to itself. */
+/* Behind a barrier of its warp one thread has the word to itself. */
 Test(opcodes_gate, a_meeting_parts_atomics_of_a_warp)
 {
     for (int order = 0; order < ORDERS; order++) {
@@ -204,6 +204,8 @@ static const struct {
     {"last_reads_its_own", HALF, "race: it reads what an atomic of thread 63 changed"},
     {"last_reads_its_own", MOD, "race: it reads what an atomic of thread 63 changed"},
     {"last_reads_behind_its_warp", MOD, "race: it reads what an atomic of thread 63 changed"},
+    {"lacks_warp_barrier_before_atomics", HALF, "race: an atomic on what thread 0 wrote"}, /* shuffles order nothing */
+    {"last_reads_behind_a_shuffle", HALF, "race: it reads what an atomic of thread 63 changed"},
 };
 
 Test(opcodes_gate, races_with_atomics_are_named)

@@ -434,7 +434,8 @@ static void sense_those_of(int first)
     complaint why;
     problem p;
     void **data;
-    cr_assert(problem_parse(id, &p, &why) && tensors_open(&p, &data), "%s: %s", id, why.text);
+    cr_assert(problem_parse(id, &p, &why), "%s: %s", id, why.text);
+    cr_assert(tensors_open(&p, &data), "%s: no memory", id);
     for (int q = first; ref_quirk(q); q++) {
         result r;
         if (!strcmp(case_of(q), id)) expect_name(q, sense_mistake(&p, q, data, &kept, &r), &r);

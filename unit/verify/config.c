@@ -1,4 +1,5 @@
 /* config.json: the released file and Hugging Face 5's are read alike; everything else gets one sentence. */
+#include "dsv3.h"
 #include "files/config.h"
 
 #include <criterion/criterion.h>
@@ -41,6 +42,18 @@ static const char odd[] =
     "\"factor\":8.0,\"original_max_position_embeddings\":4096,\"beta_fast\":32.0,\"beta_slow\":1.0,\"mscale\":0.707,"
     "\"mscale_all_dim\":1.0}," REST "}";
 
+/* deepseek-ai/DeepSeek-V2-Lite, config.json. */
+static const char lite[] =
+    "{\"model_type\":\"deepseek_v2\",\"vocab_size\":102400,\"hidden_size\":2048,\"intermediate_size\":10944,"
+    "\"moe_intermediate_size\":1408,\"num_hidden_layers\":27,\"first_k_dense_replace\":1,\"num_attention_heads\":16,"
+    "\"num_key_value_heads\":16,\"q_lora_rank\":null,\"kv_lora_rank\":512,\"qk_nope_head_dim\":128,"
+    "\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"n_routed_experts\":64,\"n_shared_experts\":2,"
+    "\"num_experts_per_tok\":6,\"n_group\":1,\"topk_group\":1,\"routed_scaling_factor\":1.0,\"rms_norm_eps\":1e-06,"
+    "\"max_position_embeddings\":163840,\"moe_layer_freq\":1,\"scoring_func\":\"softmax\",\"topk_method\":\"greedy\","
+    "\"norm_topk_prob\":false,\"hidden_act\":\"silu\",\"attention_bias\":false,\"tie_word_embeddings\":false,"
+    "\"rope_theta\":10000,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":40,\"original_max_position_embeddings\":4096,"
+    "\"beta_fast\":32,\"beta_slow\":1,\"mscale\":0.707,\"mscale_all_dim\":0.707}}";
+
 static bool same(const dsv3_config *a, const dsv3_config *b)
 {
     dsv3_config x, y; /* without what lies between the members */
@@ -49,7 +62,7 @@ static bool same(const dsv3_config *a, const dsv3_config *b)
     return !memcmp(&x, &y, sizeof x) && a->norm_topk_prob == b->norm_topk_prob &&
            a->rope_interleave == b->rope_interleave && a->tie_word_embeddings == b->tie_word_embeddings &&
            !memcmp(a->weight_block_size, b->weight_block_size, sizeof a->weight_block_size) &&
-           a->scale_ue8m0 == b->scale_ue8m0;
+           a->scale_ue8m0 == b->scale_ue8m0 && a->scoring_func == b->scoring_func && a->topk_method == b->topk_method;
 }
 
 /* Reads a text in which the value at KEY or OBJECT.KEY is replaced by JSON text, or left out for NULL. */
@@ -115,6 +128,30 @@ Test(config, what_absent_and_null_mean)
     cr_expect(c.weight_block_size[0] == 0 && c.weight_block_size[1] == 0);
 }
 
+Test(config, relatives_have_their_gates)
+{
+    complaint why;
+    dsv3_config c;
+    cr_assert(config_parse("lite", lite, strlen(lite), &c, &why), "%s", why.text);
+    cr_expect(c.scoring_func == DSV3_SOFTMAX && c.topk_method == DSV3_GREEDY && c.norm_topk_prob == 0);
+    READ(lite, "norm_topk_prob", NULL); /* of these gates absent is false */
+    cr_expect(c.norm_topk_prob == 0);
+    READ(lite, "topk_method", NULL);
+    cr_expect(c.topk_method == DSV3_GREEDY);
+    READ(lite, "scoring_func", NULL);
+    cr_expect(c.scoring_func == DSV3_SOFTMAX);
+    READ(lite, "topk_method", "\"group_limited_greedy\"");
+    cr_expect(c.topk_method == DSV3_GROUP_LIMITED_GREEDY && c.n_group == 1);
+    READ(lite, "n_group", "8"); /* greedy doesn't look at them: 6 of 64 experts needn't fit into one of 8 groups */
+    cr_expect(c.n_group == 1 && c.topk_group == 1);
+    READ(lite, "n_group", "null");
+    cr_expect(c.n_group == 1);
+    READ(released, "model_type", "\"kimi_k2\"");
+    cr_expect(same(&c, &dsv3_config_v3));
+    READ(released, "model_type", NULL);
+    cr_expect(same(&c, &dsv3_config_v3));
+}
+
 Test(config, what_cannot_be_read_gets_a_sentence)
 {
     static const struct {
@@ -152,7 +189,17 @@ Test(config, what_cannot_be_read_gets_a_sentence)
         {odd, "moe_layer_freq", "2", "key moe_layer_freq: 2 is unsupported; 1 is expected"},
         {odd, "scoring_func", "\"softmax\"", "key scoring_func: \"softmax\" is unsupported; \"sigmoid\" is expected"},
         {odd, "topk_method", "\"greedy\"", "key topk_method: \"greedy\" is unsupported; \"noaux_tc\" is expected"},
-        {odd, "model_type", "\"deepseek_v2\"", "key model_type: \"deepseek_v2\" is unsupported"},
+        {odd, "topk_method", "null", "key topk_method: null is unsupported; \"noaux_tc\" is expected"},
+        {released, "model_type", "\"deepseek_v2\"",
+         "key scoring_func: \"sigmoid\" is unsupported; \"softmax\" is expected"},
+        {odd, "model_type", "\"deepseek_v32\"",
+         "key model_type: \"deepseek_v32\" is unsupported; \"deepseek_v3\", \"kimi_k2\" or \"deepseek_v2\" is "
+         "expected"},
+        {odd, "model_type", "7", "key model_type: 7 is unsupported"},
+        {lite, "topk_method", "\"noaux_tc\"",
+         "key topk_method: \"noaux_tc\" is unsupported; \"greedy\" or \"group_limited_greedy\" is expected"},
+        {lite, "norm_topk_prob", "true", "key norm_topk_prob: true is unsupported; false is expected"},
+        {lite, "scoring_func", "\"sigmoid\"", "key scoring_func: \"sigmoid\" is unsupported; \"softmax\" is expected"},
         {odd, "rope_parameters", "7", "key rope_parameters is no object"},
         {odd, "rope_scaling", "{\"type\":\"yarn\"}", "keys rope_parameters and rope_scaling are both there"},
         {odd, "rope_theta", "10000", "keys rope_theta and rope_parameters.rope_theta differ"},

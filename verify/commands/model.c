@@ -56,8 +56,8 @@ static const option options[] = {
     {"--band", OPTION_WHOLE, offsetof(arguments, band), "N",
      "so many ports are drawn for --logits, --logprobs and --given=chain; default 32", FEWEST_DRAWN, MOST_DRAWN},
     {"--map", OPTION_TEXT, offsetof(arguments, map), "M",
-     "the engine's names of our stages: transformers, mlx, vllm, sglang, sglang-leaf, llama.cpp, megatron, or a file "
-     "of rules (docs/engines.md)"},
+     "the engine's names of our stages: transformers, transformers-v2, mlx, vllm, sglang, sglang-leaf, llama.cpp, "
+     "megatron, or a file of rules (docs/engines.md)"},
     {"--numerics", OPTION_TEXT, offsetof(arguments, numerics), "T",
      "how that engine rounds, as text or a file, by sections [*] [OP] [OP MODULE]; default: wide assumptions"},
     {"--format", OPTION_WORD, offsetof(arguments, format), "T",

@@ -11,6 +11,7 @@
 #include <string.h>
 
 EMBED(map_transformers, "verify/engine/maps/transformers.txt");
+EMBED(map_transformers_v2, "verify/engine/maps/transformers-v2.txt");
 EMBED(map_mlx, "verify/engine/maps/mlx.txt");
 EMBED(map_sglang_leaf, "verify/engine/maps/sglang-leaf.txt");
 EMBED(map_sglang, "verify/engine/maps/sglang.txt");
@@ -20,10 +21,10 @@ EMBED(map_megatron, "verify/engine/maps/megatron.txt");
 
 enum { MOST_TEXT = 65536 };
 
-const char *const name_map_names[] = {"transformers", "mlx",       "sglang-leaf", "sglang",
-                                      "vllm",         "llama.cpp", "megatron",    NULL};
-static const char *const texts[] = {map_transformers, map_mlx,       map_sglang_leaf, map_sglang,
-                                    map_vllm,         map_llama_cpp, map_megatron};
+const char *const name_map_names[] = {"transformers", "transformers-v2", "mlx",      "sglang-leaf", "sglang",
+                                      "vllm",         "llama.cpp",       "megatron", NULL};
+static const char *const texts[] = {map_transformers, map_transformers_v2, map_mlx,     map_sglang_leaf, map_sglang,
+                                    map_vllm,         map_llama_cpp,       map_megatron};
 
 static bool parse_file(const char *path, name_map *m, complaint *why)
 {

@@ -1,6 +1,8 @@
 /* See config.h. Everything a key may be is a row. */
 #include "config.h"
 
+#include "dsv3.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -24,6 +26,13 @@ typedef struct {
     const char *key, *value;
 } fixed;
 
+/* A gate that models have. */
+typedef struct {
+    const char *words[3]; /* of gate_keys */
+    dsv3_scoring_func scoring_func;
+    dsv3_topk_method topk_method;
+} gate;
+
 #define AT(key) #key, offsetof(dsv3_config, key)
 #define MUST    NAN, NAN, NULL
 
@@ -43,8 +52,8 @@ static const row model_rows[] = {
     {AT(n_routed_experts), SIZE, 1, 1024, NAN, NAN, "num_local_experts"},
     {AT(n_shared_experts), SIZE, 1, 64, MUST},
     {AT(num_experts_per_tok), SIZE, 1, 64, MUST},
-    {AT(n_group), SIZE, 1, 16, MUST},
-    {AT(topk_group), SIZE, 1, 16, MUST},
+    {AT(n_group), SIZE, 1, 16, NAN, 1, NULL},
+    {AT(topk_group), SIZE, 1, 16, NAN, 1, NULL},
     {AT(routed_scaling_factor), REAL, 0, 1e6, MUST},
     {AT(rms_norm_eps), REAL, 0, 1, MUST},
     {AT(max_position_embeddings), SIZE, 1, 1e9, MUST},
@@ -53,10 +62,18 @@ static const row model_rows[] = {
     {AT(rope_interleave), FLAG, 0, 1, 1, NAN, NULL},
     {AT(tie_word_embeddings), FLAG, 0, 1, 0, NAN, NULL},
 };
-static const fixed model_fixed[] = {
-    {"model_type", "\"deepseek_v3\""}, {"hidden_act", "\"silu\""},      {"attention_bias", "false"},
-    {"scoring_func", "\"sigmoid\""},   {"topk_method", "\"noaux_tc\""}, {"moe_layer_freq", "1"},
+static const fixed model_fixed[] = {{"hidden_act", "\"silu\""}, {"attention_bias", "false"}, {"moe_layer_freq", "1"}};
+
+static const char *const gate_keys[] = {"model_type", "scoring_func", "topk_method"};
+static const gate gates[] = {
+    {{"deepseek_v3", "sigmoid", "noaux_tc"}, DSV3_SIGMOID, DSV3_NOAUX_TC},
+    {{"kimi_k2", "sigmoid", "noaux_tc"}, DSV3_SIGMOID, DSV3_NOAUX_TC},
+    {{"deepseek_v2", "softmax", "greedy"}, DSV3_SOFTMAX, DSV3_GREEDY},
+    {{"deepseek_v2", "softmax", "group_limited_greedy"}, DSV3_SOFTMAX, DSV3_GROUP_LIMITED_GREEDY},
 };
+
+/* Where it is true DeepSeek's own V2 doesn't scale by routed_scaling_factor, and transformers' doesn't divide. */
+static const fixed v2_fixed[] = {{"norm_topk_prob", "false"}};
 
 static const row theta_row = {AT(rope_theta), REAL, 1.5, 1e9, 10000, NAN, NULL};
 static const row yarn_rows[] = {
@@ -165,6 +182,57 @@ static bool check_fixed(const section *s, const fixed *rows, size_t count)
                            json_text(value, text, sizeof text), rows[i].value);
     }
     return true;
+}
+
+/* ---- the gate ---- */
+
+/* Do the file's words agree with a gate in the first `keys` of them? A missing model_type is V3's, another word the gate's. */
+static bool is_gate(const section *s, const gate *g, size_t keys)
+{
+    for (size_t k = 0; k < keys; k++) {
+        const json_t *const value = json_object_get(s->object, gate_keys[k]);
+        const char *const missing = (k ? g : gates)->words[k], *const word = value ? json_string_value(value) : missing;
+        if (!word || strcmp(word, g->words[k]) != 0) return false;
+    }
+    return true;
+}
+
+/* The words that key k may have in gates that agree in those before, each once: "a", "b" or "c". */
+static void list_words(const section *s, size_t k, char *text, size_t cap)
+{
+    const char *words[COUNT(gates)];
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT(gates); i++) {
+        bool const again = count && !strcmp(words[count - 1], gates[i].words[k]);
+        if (is_gate(s, &gates[i], k) && !again) words[count++] = gates[i].words[k];
+    }
+    for (size_t i = 0, at = 0; i < count; i++)
+        at += (size_t)snprintf(text + at, cap - at, "%s\"%s\"", !i ? "" : i + 1 < count ? ", " : " or ", words[i]);
+}
+
+static bool refuse_gate(const section *s)
+{
+    char text[60], words[200];
+    size_t k = 0;
+    for (size_t i = 0; i < COUNT(gates); i++)
+        while (is_gate(s, &gates[i], k + 1)) k++;
+    list_words(s, k, words, sizeof words);
+    return refuse_file(&s->to, "key %s: %s is unsupported; %s is expected", gate_keys[k],
+                       json_text(json_object_get(s->object, gate_keys[k]), text, sizeof text), words);
+}
+
+static bool read_gate(const section *s)
+{
+    dsv3_config *const c = s->config;
+    const gate *g = gates, *const end = gates + COUNT(gates);
+    while (g < end && !is_gate(s, g, COUNT(gate_keys))) g++;
+    if (g == end) return refuse_gate(s);
+    c->scoring_func = g->scoring_func;
+    c->topk_method = g->topk_method;
+    if (g->topk_method == DSV3_NOAUX_TC) return true;
+    c->norm_topk_prob = 0;
+    if (g->topk_method == DSV3_GREEDY) c->n_group = c->topk_group = 1; /* it has none, whatever the file says */
+    return check_fixed(s, v2_fixed, COUNT(v2_fixed));
 }
 
 /* ---- RoPE ---- */
@@ -313,7 +381,7 @@ bool config_parse(const char *path, const char *text, size_t length, dsv3_config
     section const s = {to, root, "", out};
     bool const good = json_is_object(root)
                           ? check_fixed(&s, model_fixed, COUNT(model_fixed)) &&
-                                read_rows(&s, model_rows, COUNT(model_rows)) && read_rope(&s) &&
+                                read_rows(&s, model_rows, COUNT(model_rows)) && read_gate(&s) && read_rope(&s) &&
                                 read_quantisation(&s) && check_relations(&s)
                           : refuse_file(&to, "is no JSON object: %s", root ? "it is something else" : error.text);
     json_decref(root);

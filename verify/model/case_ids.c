@@ -52,12 +52,12 @@ void id_of_moe(const model_run *m, const char *module, int64_t rows, bool stages
     snprintf(
         id, ID,
         "moe@v3:n_tokens=%lld,hidden_size=%lld,moe_intermediate_size=%lld,n_routed_experts=%lld,n_shared_experts=%lld,"
-        "n_group=%lld,topk_group=%lld,num_experts_per_tok=%lld,routed_scaling_factor=%.17g,norm_topk_prob=%d,stages=%d,"
-        "hidden_states=%s,weights=%s",
+        "n_group=%lld,topk_group=%lld,num_experts_per_tok=%lld,routed_scaling_factor=%.17g,norm_topk_prob=%d,"
+        "scoring_func=%d,topk_method=%d,stages=%d,hidden_states=%s,weights=%s",
         (long long)rows, (long long)c->hidden_size, (long long)c->moe_intermediate_size, (long long)c->n_routed_experts,
         (long long)c->n_shared_experts, (long long)c->n_group, (long long)c->topk_group,
-        (long long)c->num_experts_per_tok, c->routed_scaling_factor, c->norm_topk_prob, stages, format_name(m),
-        weights_format(m, module, "experts.0.gate_proj.weight"));
+        (long long)c->num_experts_per_tok, c->routed_scaling_factor, c->norm_topk_prob, c->scoring_func, c->topk_method,
+        stages, format_name(m), weights_format(m, module, "experts.0.gate_proj.weight"));
 }
 
 void id_of_linear(const model_run *m, const char *module, int64_t rows, int64_t in_features, int64_t out_features,

@@ -3,6 +3,7 @@
     r.save("recording.safetensors", ids, out.past_key_values)    # and r.save_weights("weights.safetensors")
 Names: MODULE.input and MODULE.output, .K behind where there are several tensors, and @1, @2 ... from the second call on. The functions
 eager_attention_forward of transformers are attention.input.K@N in call N: queries and keys, rotated. A first axis of 1 goes."""
+import contextlib
 import json
 import struct
 import sys
@@ -15,7 +16,7 @@ FORMATS = {torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", t
 
 def tensors_in(value):
     if isinstance(value, torch.Tensor):
-        return [value] if value.dtype in FORMATS else []
+        return [value.detach().to("cpu", copy=True)] if value.dtype in FORMATS else []
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return [tensor for item in inner for tensor in tensors_in(item)]
 
@@ -29,33 +30,26 @@ def write(path, tensors):
         f.writelines(t.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() for t in tensors.values())
 
 
-class Recorder:
+class Recorder(contextlib.ExitStack):
     def __init__(self, model):
-        self.kept, self.calls, self.undo, self.model = {}, {}, [], model
+        super().__init__()
+        self.kept, self.calls, self.model = {}, {}, model
 
-    def keep(self, name, value, call=""):
-        found = tensors_in(value)
-        for k, t in enumerate(found):
-            t = t.detach().to("cpu", copy=True)[0 if t.dim() > 2 and t.shape[0] == 1 else ...].contiguous()
-            self.kept[name + (f".{k}" if len(found) > 1 else "") + call] = t
-
-    def before(self, name, inputs):
-        self.calls[name] = self.calls.get(name, -1) + 1
-        self.keep(name + ".input", inputs, f"@{self.calls[name]}" if self.calls[name] or name == "attention" else "")
+    def keep(self, name, kind, value):
+        n = self.calls[name] = self.calls.get(name, -1) + (kind == "input")  # every call begins with its input
+        call = f"@{n}" if n or name == "attention" else ""
+        for k, t in enumerate(found := tensors_in(value)):
+            self.kept[f"{name}.{kind}" + (f".{k}" if len(found) > 1 else "") + call] = t[0] if t.dim() > 2 and t.shape[0] == 1 else t
 
     def __enter__(self):
         for name, module in self.model.named_modules():
-            self.undo.append(module.register_forward_pre_hook(lambda _, *inputs, n=name: self.before(n, inputs), with_kwargs=True).remove)
-            after = lambda _, __, y, n=name: self.keep(n + ".output", y, f"@{self.calls[n]}" if self.calls[n] else "")  # noqa: E731
-            self.undo.append(module.register_forward_hook(after).remove)
+            self.callback(module.register_forward_pre_hook(lambda _, *inputs, n=name: self.keep(n, "input", inputs), with_kwargs=True).remove)
+            self.callback(module.register_forward_hook(lambda _, __, y, n=name: self.keep(n, "output", y)).remove)
         for file in {sys.modules[type(module).__module__] for module in self.model.modules()}:
             if core := getattr(file, "eager_attention_forward", None):
-                file.eager_attention_forward = lambda *args, f=core, **more: (self.before("attention", args), f(*args, **more))[1]
-                self.undo.append(lambda file=file, f=core: setattr(file, "eager_attention_forward", f))
+                file.eager_attention_forward = lambda *args, f=core, **more: (self.keep("attention", "input", args), f(*args, **more))[1]
+                self.callback(setattr, file, "eager_attention_forward", core)
         return self
-
-    def __exit__(self, *_):
-        [undo() for undo in self.undo]
 
     def save(self, path, ids=None, cache=None):
         for n, layer in enumerate(getattr(cache, "layers", ())):
