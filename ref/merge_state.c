@@ -47,6 +47,18 @@ static ball divided(const merge *s, ball sum, ball weights)
     return s->n == PARTS && quirk(s->rd, QUIRK_A12_merge_not_divided) ? sum : ball_div(sum, weights);
 }
 
+static bool has_lse_of_a(const merge *s)
+{
+    return s->n == PARTS && quirk(s->rd, QUIRK_A12_merge_lse_of_a);
+}
+
+/* Where the lse of this query and head stands, among all. */
+static int64_t place_of_lse(const merge *s)
+{
+    bool const by_heads = quirk(s->rd, QUIRK_A12_merge_transposed);
+    return by_heads ? s->h * s->prob->n_tokens + s->t : s->t * s->prob->num_attention_heads + s->h;
+}
+
 static bool forgets_the_smaller(const merge *s)
 {
     return s->n == PARTS && quirk(s->rd, QUIRK_A12_merge_lse_is_maximum);
@@ -76,9 +88,10 @@ static void read_value(const merge *s, const dsv3_tensor *o, double *value)
 static void read_parts(merge *s)
 {
     const dsv3_tensor *const o[PARTS] = {&s->io->o_a, &s->io->o_b}, *const lse[PARTS] = {&s->io->lse_a, &s->io->lse_b};
+    int64_t const heads = s->prob->num_attention_heads, at = place_of_lse(s);
     int64_t part[PARTS];
     for (int64_t k = 0; k < PARTS; k++) {
-        double const v = ref_decode(lse[k]->dtype, lse[k]->data, s->t * lse[k]->stride[0] + s->h);
+        double const v = ref_decode(lse[k]->dtype, lse[k]->data, at / heads * lse[k]->stride[0] + at % heads);
         if (!has_keys(s, v)) continue;
         part[s->n] = k;
         s->score[s->n++] = natural(s, v);
@@ -90,8 +103,14 @@ static void read_parts(merge *s)
 static void average(merge *s, const attention *a, const softmax *m, ball *o)
 {
     softmax of_row = *m;
-    attention_rows const b = {
-        .a = a, .seen = &s->n, .rows = 1, .len = s->n, .weight = s->score, .error = s->error, .of_row = &of_row, .mean = o};
+    attention_rows const b = {.a = a,
+                              .seen = &s->n,
+                              .rows = 1,
+                              .len = s->n,
+                              .weight = s->score,
+                              .error = s->error,
+                              .of_row = &of_row,
+                              .mean = o};
     weight_rows const w = {s->score, 1, s->n, s->n};
     value_bounds const v = value_bounds_of(a);
     round_weights(&b, 0);
@@ -103,6 +122,7 @@ static void average(merge *s, const attention *a, const softmax *m, ball *o)
 /* m + ln(a + b); of a single part, whose lse is `own`, that and ln 1, which is 0. (Selection) */
 static ball lse_of(const merge *s, const attention *a, const softmax *m, ball own)
 {
+    if (has_lse_of_a(s)) return own;
     if (forgets_the_smaller(s)) return m->maximum;
     if (s->n == PARTS) return softmax_lse(s->rd, m, rounding_of_weights(a, m));
     softmax const one = softmax_of_zeros(s->rd, 1, 1);

@@ -71,6 +71,8 @@ static const struct {
     {"A12_merge_exchanged", "merge_state@odd"},
     {"A12_merge_not_divided", "merge_state@odd"},
     {"A12_merge_lse_is_maximum", "merge_state@odd"},
+    {"A12_merge_lse_of_a", "merge_state@odd"},
+    {"A12_merge_transposed", "merge_state@odd"},
     {"E8_gate_up_exchanged", "swiglu@v3"},
     {"S1_glu", "swiglu@odd"},
     {"S2_gelu", "swiglu@v3"},

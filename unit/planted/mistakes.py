@@ -195,6 +195,8 @@ MISTAKES = {
     "A12_merge_exchanged": [("weighted(s, a, &io->o_a, c) + weighted(s, b, &io->o_b, c)",
                              "(b > 0 ? weighted(s, b, &io->o_a, c) + weighted(s, a, &io->o_b, c) : weighted(s, a, &io->o_a, c))", 1)],
     "A12_merge_not_divided": [("any ? total / sum : 0", "any ? total : 0", 1)],
+    "A12_merge_lse_of_a": [("max + logf(sum)", "b > 0 ? lse_a : max + logf(sum)", 1)],
+    "A12_merge_transposed": [("s->t * lse->stride[0] + s->h", "s->h * s->prob->n_tokens + s->t", 1)],
     "A12_merge_lse_is_maximum": [("max + logf(sum)", "max", 1)],
     "G2_group_sum_of_two": [("p->topk_method == DSV3_NOAUX_TC ? top_two(group, size) : group[largest(group, size)]", "top_two(group, size)", 1)],
     "G4_ungrouped": [("if (p->topk_method == DSV3_GREEDY) return;", "return;", 1)],
