@@ -67,7 +67,7 @@ static const dsv3_config dsv3_config_v3 = {
     1e-6,
     10000, 40, 4096, 163840, 32, 1, 1, 1,
     1,
-    1, 1, 0, {128, 128}, 0,
+    1, 1, 0, {128, 128}, 0, 0, 0,
 };
 
 /* Small enough to check by hand. */
@@ -79,7 +79,7 @@ static const dsv3_config dsv3_config_tiny = {
     1e-6,
     10000, 40, 4096, 163840, 32, 1, 1, 1,
     1,
-    1, 1, 0, {0, 0}, 0,
+    1, 1, 0, {0, 0}, 0, 0, 0,
 };
 
 /* No two values that could hide one another: v_head_dim differs from qk_nope_head_dim, mscale from
@@ -93,7 +93,7 @@ static const dsv3_config dsv3_config_odd = {
     1e-2,
     100, 8, 4096, 32768, 32, 1, 0.707, 1,
     2,
-    1, 1, 0, {0, 0}, 0,
+    1, 1, 0, {0, 0}, 0, 0, 0,
 };
 
 /* The smallest legal values. */
@@ -105,7 +105,7 @@ static const dsv3_config dsv3_config_edge = {
     1e-6,
     10000, 1, 1, 1, 32, 1, 1, 1,
     1,
-    1, 1, 0, {0, 0}, 0,
+    1, 1, 0, {0, 0}, 0, 0, 0,
 };
 
 /* clang-format on */
