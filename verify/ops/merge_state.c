@@ -17,7 +17,8 @@ static const field_row fields[] = {
 
 #define IO(name) offsetof(dsv3_merge_state_io, name)
 static const tensor_row tensors[] = {
-    {"o_a", TENSOR_IN, IO(o_a), "bf16 f32", "n_tokens num_attention_heads v_head_dim", NULL, "attention over some keys"},
+    {"o_a", TENSOR_IN, IO(o_a), "bf16 f32", "n_tokens num_attention_heads v_head_dim", NULL,
+     "attention over some keys"},
     {"lse_a", TENSOR_IN, IO(lse_a), "f32", "n_tokens num_attention_heads", NULL, "its log sum e^scores"},
     {"o_b", TENSOR_IN, IO(o_b), "=o_a", "n_tokens num_attention_heads v_head_dim", NULL, "attention over other keys"},
     {"lse_b", TENSOR_IN, IO(lse_b), "f32", "n_tokens num_attention_heads", NULL, "its log sum e^scores"},
@@ -127,7 +128,8 @@ static double work(const void *prob)
 const op op_merge_state = {
     .name = "merge_state",
     .summary = "two attentions over different keys become one over all of them: o and lse",
-    .source = "vllm-project/vllm, vllm/v1/attention/ops/triton_merge_attn_states.py; sgl-project/sglang, merge_state_v2",
+    .source =
+        "vllm-project/vllm, vllm/v1/attention/ops/triton_merge_attn_states.py; sgl-project/sglang, merge_state_v2",
     .prob_size = sizeof(dsv3_merge_state_prob),
     .io_size = sizeof(dsv3_merge_state_io),
     .weights_offset = IO(weights),
