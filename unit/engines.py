@@ -240,7 +240,6 @@ def planted():
     found("odd-bf16", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
     found("v2-f32", "scale", f"{routing}, topk_weight", ["routed_scaling_factor is 0.0625"], 3)
     found("v2-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
-    found("lite-bf16", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
     found("moonlight-f32", "scale", f"{routing}, topk_weight", ["routed_scaling_factor is 0.4088307"], 3)
     run = verify(checkpoint("odd-f32"), f"--stages={exchanged()}", "--diagnose")
     check("first stage outside: model.layers.4.eh_proj, y" in run.stdout and "M1_hidden_first explains all" in names_in(run),
