@@ -32,7 +32,7 @@ static void merge(const merged *s)
     float const lse_a = lse_at(s, &io->lse_a), lse_b = lse_at(s, &io->lse_b), max = fmaxf(lse_a, lse_b);
     int const any = max > -INFINITY;
     float const a = any ? expf(lse_a - max) : 0, b = any ? expf(lse_b - max) : 0, sum = a + b;
-    float const lse = any ? max + logf(sum) : -INFINITY;
+    float const lse = any ? logf(sum) + max : -INFINITY;
     int64_t const o = s->t * io->o.stride[0] + s->h * io->o.stride[1];
     for (int64_t c = 0; c < s->prob->v_head_dim; c++) {
         float const total = weighted(s, a, &io->o_a, c) + weighted(s, b, &io->o_b, c);
