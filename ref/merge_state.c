@@ -123,8 +123,9 @@ static void average(merge *s, const attention *a, const softmax *m, ball *o)
 static ball lse_of(const merge *s, const attention *a, const softmax *m, ball own)
 {
     if (has_lse_of_a(s)) return own;
-    if (forgets_the_smaller(s)) return m->maximum;
-    if (s->n == PARTS) return softmax_lse(s->rd, m, rounding_of_weights(a, m));
+    softmax both = *m;
+    if (forgets_the_smaller(s)) both.sum = ball_of(1);
+    if (s->n == PARTS) return softmax_lse(s->rd, &both, rounding_of_weights(a, m));
     softmax const one = softmax_of_zeros(s->rd, 1, 1);
     return ball_add(own, softmax_lse(s->rd, &one, rounding_of_weights(a, &one)));
 }
