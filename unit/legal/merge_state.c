@@ -4,14 +4,16 @@
 #include <math.h>
 
 enum { P };
-enum { DIVIDES_SUMS, DIVIDES_WEIGHTS, BY_LSE, FORMS };
+/* Weights e^(lse_a - lse) err by |lse|, which the formula's don't: LEGAL=7,form=2 alone has them. */
+enum { DIVIDES_SUMS, DIVIDES_WEIGHTS, FORMS, BY_LSE = FORMS };
 enum { BASE_E, BASE_2 };
 
 /* How a port finds weights and lse, which no declaration tells. `problem` is the base of each lse, `inner` that of its
- * functions; another base is met by a constant, which multiplies each lse or their difference. */
+ * functions; another base is met by a constant, which multiplies each lse (`early`) or their difference. An early one is
+ * multiplied back in the result (`returns`), or was kept beside. */
 typedef struct {
     int form, problem, inner;
-    bool b_first, elementwise, adds_kept, copies, early;
+    bool b_first, elementwise, adds_kept, copies, early, returns;
     legal wide; /* arithmetic in which bases are changed: binary32 or better */
 } habits;
 
@@ -45,7 +47,8 @@ static habits habits_of(legal const *c, dsv3_merge_state_prob const *p)
                 .elementwise = legal_habit(c, "elementwise", 2),
                 .adds_kept = legal_habit(c, "adds_kept", 2),
                 .copies = legal_habit(c, "copies", 2),
-                .early = legal_habit(c, "early", 2),
+                .early = p->lse_base != legal_habit(c, "inner", 2) && legal_habit(c, "early", 2),
+                .returns = legal_habit(c, "returns", 2),
                 .wide = *c};
     if (c->arith == IN_BF16) h.wide.arith = IN_F32;
     return h;
@@ -92,6 +95,16 @@ static double sum_of(legal const *c, habits const *h, int n, double const *w)
     return n == 1 ? w[0] : legal_op(c, w[0] + w[1]);
 }
 
+/* m + log(sum) to the problem's base. What is multiplied back is no lse yet: binary32 or better holds it. */
+static double lse_of(legal const *c, habits const *h, merge_row const *r, double largest)
+{
+    double const ln = logarithm(c, h, r->sum);
+    if (h->early && h->returns && r->n == 2)
+        return legal_op(c, to_base(h, h->inner, h->problem, legal_op(&h->wide, largest + ln)));
+    double const kept = r->n == 1 ? r->lse[0] : fmax(r->lse[0], r->lse[1]);
+    return legal_op(c, kept + to_base(h, h->inner, h->problem, ln));
+}
+
 /* Weights, their sum where it still divides, and lse. */
 static void weigh(legal const *c, habits const *h, merge_row *r)
 {
@@ -106,10 +119,9 @@ static void weigh(legal const *c, habits const *h, merge_row *r)
     }
     bool const rounded = h->form == DIVIDES_SUMS && !h->adds_kept;
     r->sum = sum_of(c, h, r->n, rounded ? r->weight : kept);
-    double const ln = logarithm(c, h, r->sum);
-    double const more = h->early ? ln : to_base(h, h->inner, h->problem, ln), all = legal_op(c, largest + more);
-    r->all = h->early ? to_base(h, h->inner, h->problem, all) : all;
+    r->all = lse_of(c, h, r, largest);
     if (h->form == DIVIDES_SUMS) return;
+    double const all = h->early ? to_base(h, h->problem, h->inner, r->all) : r->all;
     for (int i = 0; i < r->n; i++) {
         double const w = h->form == BY_LSE ? power(c, h, legal_op(c, lse[i] - all)) : legal_div(c, kept[i], r->sum);
         r->weight[i] = legal_at(c, c->point[P], w);
