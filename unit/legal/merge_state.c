@@ -95,11 +95,12 @@ static double sum_of(legal const *c, habits const *h, int n, double const *w)
     return n == 1 ? w[0] : legal_op(c, w[0] + w[1]);
 }
 
-/* m + log(sum) to the problem's base. What is multiplied back is no lse yet: binary32 or better holds it. */
+/* m + log(sum) to the problem's base. What is multiplied back is no lse yet: binary32 or better holds it. The lse of a
+ * part alone is kept, or with LEGAL=7,lone=1 as that of two. */
 static double lse_of(legal const *c, habits const *h, merge_row const *r, double largest)
 {
     double const ln = logarithm(c, h, r->sum);
-    if (h->early && h->returns && r->n == 2)
+    if (h->early && h->returns && (r->n == 2 || legal_draw(c, "lone", 1)))
         return legal_op(c, to_base(h, h->inner, h->problem, legal_op(&h->wide, largest + ln)));
     double const kept = r->n == 1 ? r->lse[0] : fmax(r->lse[0], r->lse[1]);
     return legal_op(c, kept + to_base(h, h->inner, h->problem, ln));
