@@ -99,35 +99,37 @@ static void read_parts(merge *s)
     for (int64_t k = 0; k < s->n; k++) read_value(s, o[part[part_of(s, k)]], s->value + k * s->prob->v_head_dim);
 }
 
-/* sum_j w_j o_j / sum_j w_j, and what a port may make of it. score becomes the weights. */
-static void average(merge *s, const attention *a, const softmax *m, ball *o)
-{
-    softmax of_row = *m;
-    attention_rows const b = {.a = a,
-                              .seen = &s->n,
-                              .rows = 1,
-                              .len = s->n,
-                              .weight = s->score,
-                              .error = s->error,
-                              .of_row = &of_row,
-                              .mean = o};
-    weight_rows const w = {s->score, 1, s->n, s->n};
-    value_bounds const v = value_bounds_of(a);
-    round_weights(&b, 0);
-    ball_combine(s->rd->scratch, &w, a->number, a->stride, a->width, o);
-    for (int64_t c = 0; c < a->width; c++) o[c] = divided(s, o[c], m->sum);
-    widen_means(&b, &v, o);
-}
-
-/* m + ln(a + b); of a single part, whose lse is `own`, that and ln 1, which is 0. (Selection) */
+/* m + ln(a + b); of a single part a + b is 1. */
 static ball lse_of(const merge *s, const attention *a, const softmax *m, ball own)
 {
+    softmax sum = *m;
     if (has_lse_of_a(s)) return own;
-    softmax both = *m;
-    if (forgets_the_smaller(s)) both.sum = ball_of(1);
-    if (s->n == PARTS) return softmax_lse(s->rd, &both, rounding_of_weights(a, m));
-    softmax const one = softmax_of_zeros(s->rd, 1, 1);
-    return ball_add(own, softmax_lse(s->rd, &one, rounding_of_weights(a, &one)));
+    if (forgets_the_smaller(s)) sum.sum = ball_of(1);
+    return softmax_lse(s->rd, &sum, s->n == PARTS ? rounding_of_weights(a, m) : 0);
+}
+
+/* sum_j w_j o_j / sum_j w_j, and what a port may make of it. */
+static void average(const merge *s, const attention_rows *b, ball *o)
+{
+    const attention *const a = b->a;
+    weight_rows const w = {b->weight, 1, s->n, s->n};
+    value_bounds const v = value_bounds_of(a);
+    ball_combine(s->rd->scratch, &w, a->number, a->stride, a->width, o);
+    for (int64_t c = 0; c < a->width; c++) o[c] = divided(s, o[c], b->of_row->sum);
+    widen_means(b, &v, o);
+}
+
+/* A port may take each o times e^(its lse - lse): two parts of a key each. (Parts) */
+static ball merge_parts(merge *s, const attention *a, ball *o)
+{
+    ball const own = s->score[0];
+    softmax m = softmax_weigh(s->rd, s->score, s->error, s->n, most_parts(s->rd, s->n));
+    attention_rows const b = {
+        .a = a, .seen = &s->n, .rows = 1, .len = s->n, .weight = s->score, .error = s->error, .of_row = &m, .mean = o};
+    round_weights(&b, 0);
+    ball const lse = lse_of(s, a, &m, own);
+    average(s, &b, o);
+    return in_base(s, lse);
 }
 
 static void merge_row(merge *s, ref_value *o_out, ref_value *lse_out)
@@ -146,14 +148,8 @@ static void merge_row(merge *s, ref_value *o_out, ref_value *lse_out)
                          .number = s->value,
                          .stride = width};
     ball lse = ball_any();
-    if (s->n) {
-        ball const own = s->score[0];
-        softmax const m = softmax_weigh(s->rd, s->score, s->error, s->n, 1);
-        lse = in_base(s, lse_of(s, &a, &m, own));
-        average(s, &a, &m, o);
-    } else {
-        for (int64_t c = 0; c < width; c++) o[c] = ball_of(0);
-    }
+    if (s->n) lse = merge_parts(s, &a, o);
+    for (int64_t c = 0; !s->n && c < width; c++) o[c] = ball_of(0);
     for (int64_t c = 0; o_out && c < width; c++)
         o_out[c] = value_of(round_at(s->rd, POINT_merge_state_o, a.output, o[c]));
     if (lse_out) *lse_out = lse_value(&a, 0, POINT_merge_state_lse, lse);

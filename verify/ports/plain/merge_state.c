@@ -55,5 +55,5 @@ const char *plain_merge_state_numerics(const void *prob, const void *io)
 {
     (void)prob;
     (void)io;
-    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; flush none; P f32 must";
+    return "acc 24 rn splits=1; div ieee; exp 2 0; log 2 0; rescales 0; parts 1; flush none; P f32 must";
 }
