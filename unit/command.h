@@ -13,7 +13,7 @@
 
 typedef struct {
     int code;        /* exit code; 128 + n for a signal */
-    char out[65536]; /* standard output and standard error, in that order */
+    char out[1 << 17]; /* standard output and standard error, in that order */
     char err[8192];  /* standard error alone */
 } outcome;
 
