@@ -48,11 +48,17 @@ bool machine_holds(const machine *m, const void *at, size_t bytes)
     return false;
 }
 
+/* Do so many bytes from there on lie in the first `size`? What is below 0 has wrapped around, and doesn't. */
+static bool lie_within(uint64_t from, uint32_t bytes, uint64_t size)
+{
+    return from <= size && bytes <= size - from;
+}
+
 static void *global_at(machine *m, uint64_t address, uint32_t bytes, bool write, bool generic)
 {
     for (const allocation *a = m->allocations; a; a = a->next) {
         uint64_t const first = (uint64_t)(uintptr_t)a->memory;
-        if (address - first <= a->bytes && bytes <= a->bytes - (address - first)) return (void *)(uintptr_t)address;
+        if (lie_within(address - first, bytes, a->bytes)) return (void *)(uintptr_t)address;
     }
     uint64_t const stack = (uint64_t)(uintptr_t)m->stacks + (uint64_t)m->now->number * STACK;
     if (generic && address - stack < STACK)
@@ -165,7 +171,7 @@ static void note_read(machine *m, shadow *s)
 
 static void *shared_at(machine *m, uint64_t address, uint32_t bytes, bool write, void note(machine *, shadow *))
 {
-    if (address > m->shared_bytes || bytes > m->shared_bytes - address)
+    if (!lie_within(address, bytes, m->shared_bytes))
         machine_stop(m, "%s of %u bytes at %d of shared memory, which has %u", write ? "write" : "read", bytes,
                      (int32_t)address, m->shared_bytes);
     for (uint32_t i = 0; i < bytes; i++) note(m, &m->seen[address + i]);
@@ -221,7 +227,7 @@ static void note_operand(machine *m, const shadow *s, uint32_t fenced)
 
 const uint8_t *machine_operand_at(machine *m, uint64_t address, uint32_t bytes, int warps, uint32_t fenced)
 {
-    if (address > m->shared_bytes || bytes > m->shared_bytes - address)
+    if (!lie_within(address, bytes, m->shared_bytes))
         machine_stop(m, "its wgmma reads %u bytes at %llu of shared memory, which has %u", bytes,
                      (unsigned long long)address, m->shared_bytes);
     for (uint32_t i = 0; i < bytes; i++) {

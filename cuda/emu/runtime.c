@@ -48,11 +48,21 @@ static struct {
     void *stream;
     error last;
     char fault[700];
-} here;
+    const char *target; /* of the newest PTX */
+} here = {.target = "sm_80"};
+
+/* The first processor that runs PTX of that target. Source: NVIDIA, PTX ISA 9.0, .target. */
+static tensor_gpu first_gpu(const char *target)
+{
+    int number = 0;
+    sscanf(target, "sm_%d", &number);
+    return number >= 100 ? GPU_BLACKWELL : number >= 90 ? GPU_HOPPER : number >= 89 ? GPU_ADA : GPU_AMPERE;
+}
 
 void runtime_kernels(const kernel *list, int count)
 {
     if (here.files == MOST_FILES) abort();
+    if (count && first_gpu(list->target) > first_gpu(here.target)) here.target = list->target;
     here.file[here.files].list = list, here.file[here.files++].count = count;
 }
 
@@ -73,29 +83,11 @@ static bool read_order(machine_order *order)
     return !asked;
 }
 
-/* The first processor that runs PTX of that target. Source: NVIDIA, PTX ISA 9.0, .target. */
-static tensor_gpu first_gpu(const char *target)
-{
-    int number = 0;
-    sscanf(target, "sm_%d", &number);
-    return number >= 100 ? GPU_BLACKWELL : number >= 90 ? GPU_HOPPER : number >= 89 ? GPU_ADA : GPU_AMPERE;
-}
-
-/* The target of the newest PTX that is here. */
-static const char *newest_target(void)
-{
-    const char *newest = "sm_80";
-    for (int f = 0; f < here.files; f++)
-        for (int i = 0; i < here.file[f].count; i++)
-            if (first_gpu(here.file[f].list[i].target) > first_gpu(newest)) newest = here.file[f].list[i].target;
-    return newest;
-}
-
 /* That of DSV3_CUDA_GPU, or the first that runs the PTX. False: it names none, or an older one. */
 static bool read_gpu(tensor_gpu *gpu)
 {
     static const char *const names[] = {"ampere", "ada", "hopper", "blackwell"};
-    const char *const asked = getenv("DSV3_CUDA_GPU"), *const target = newest_target();
+    const char *const asked = getenv("DSV3_CUDA_GPU"), *const target = here.target;
     int i = 0;
     *gpu = first_gpu(target);
     while (asked && i < 4 && strcmp(asked, names[i]) != 0) i++;
