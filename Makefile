@@ -262,7 +262,7 @@ suite_src := $(wildcard unit/ref/*.c unit/fast/*.c unit/verify/*.c unit/properti
 suites    := $(suite_src:unit/%.c=$(B)/unit/%) \
              $(foreach s,$(inside),$(inside_$(s):%=$(B)/unit/ref/inside/$(s)_%))
 in_tier    = $(patsubst %,$(B)/obj/ref_$(1)/%.o,$(filter-out table,$(tiered)) $(if $(filter sampled,$(1)),$(sampled)))
-scripts    = $(if $(SAN),,unit/gradients.py unit/coded.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py \
+scripts    = $(if $(SAN),,unit/gradients.py unit/in_torch.py unit/cuda_kernels.py unit/cuda_bytes.py unit/cuda_planted.py \
              unit/cuda_campaign.py unit/cuda_release.py unit/cuda_witness.py unit/train.py unit/replay.py unit/engines.py \
              unit/other_engines.py unit/logits.py unit/weights.py unit/f16.py unit/convert.py unit/drift.py unit/kills.py unit/reports.py \
              unit/power.py unit/site.py unit/recipes.py unit/install.py)

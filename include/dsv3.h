@@ -11,7 +11,7 @@
  *   4  Tensors and weights   what an op gets
  *   5  The ops               for each its formula, its source, its problem, its tensors
  *      5.1  Embedding, norms, projections    embed, rmsnorm, linear, swiglu
- *      5.2  Attention                        rope, mla_prefill, mla_decode, mla
+ *      5.2  Attention                        rope, mla_prefill, mla_decode, mla, merge_state
  *      5.3  Mixture of experts               gate, experts, moe
  *      5.4  Multi-token prediction           mtp, mtp_accept
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
@@ -125,7 +125,8 @@ typedef enum {
     OP(gate_backward) \
     OP(balance_loss_backward) \
     OP(experts_backward) \
-    OP(mla_prefill_backward)
+    OP(mla_prefill_backward) \
+    OP(merge_state)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -564,6 +565,37 @@ struct dsv3_mla_io {
     dsv3_tensor kv;
     dsv3_tensor attn_output; /* out (n_tokens, heads * v_head_dim) stage */
     dsv3_tensor y;           /* out (n_tokens, hidden_size) like hidden_states */
+};
+
+/* merge_state: attention of the same queries over two sets of keys becomes attention over all of
+ * them. Of each query and head, with e the base (2, if lse_base says so):
+ *
+ *   m = max(lse_a, lse_b),  a = e^(lse_a - m),  b = e^(lse_b - m)
+ *   o = (a o_a + b o_b) / (a + b),  lse = m + log(a + b)
+ *
+ * A part without keys has lse = -infinity; with `empty`, +infinity says the same. Its weight is 0,
+ * and a port must not read its o: that may hold NaN. Where both have none, o = 0 and
+ * lse = -infinity.
+ *
+ * Source: the softmax over all keys, as in mla_prefill; vllm-project/vllm,
+ * vllm/v1/attention/ops/triton_merge_attn_states.py; sgl-project/sglang, merge_state_v2;
+ * flashinfer-ai/flashinfer, include/flashinfer/attention/cascade.cuh (base 2). */
+struct dsv3_merge_state_prob {
+    int64_t n_tokens; /* queries */
+    int64_t num_attention_heads;
+    int64_t v_head_dim;
+    int32_t lse_base; /* of lse_a, lse_b and lse: 0 e, 1 2 */
+    int32_t empty;    /* 0: lse is -infinity without keys; 1: that or +infinity */
+};
+
+struct dsv3_merge_state_io {
+    dsv3_tensor o_a;      /* in  (n_tokens, num_attention_heads, v_head_dim) f32 or bf16 */
+    dsv3_tensor lse_a;    /* in  (n_tokens, num_attention_heads) f32 */
+    dsv3_tensor o_b;      /* in  (n_tokens, num_attention_heads, v_head_dim) like o_a */
+    dsv3_tensor lse_b;    /* in  (n_tokens, num_attention_heads) f32 */
+    dsv3_weights weights; /* none */
+    dsv3_tensor o;        /* out (n_tokens, num_attention_heads, v_head_dim) like o_a */
+    dsv3_tensor lse;      /* out (n_tokens, num_attention_heads) f32 */
 };
 
 /* ---------------------- 5.3  Mixture of experts ---------------------- */

@@ -12,9 +12,9 @@
 #endif
 
 typedef struct {
-    int code;        /* exit code; 128 + n for a signal */
-    char out[65536]; /* standard output and standard error, in that order */
-    char err[8192];  /* standard error alone */
+    int code;          /* exit code; 128 + n for a signal */
+    char out[1 << 17]; /* standard output and standard error, in that order */
+    char err[8192];    /* standard error alone */
 } outcome;
 
 static inline void read_file(const char *path, char *text, size_t cap)

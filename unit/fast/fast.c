@@ -166,6 +166,8 @@ static void run(const call *c, dsv3_ctx *ctx)
 
 /* Every op, in BF16 and in binary32, FP8 where it has that. */
 static const char *const ids[] = {
+    "merge_state@odd:n_tokens=9,v_head_dim=37;fill=empty",
+    "merge_state@odd:lse_base=1,o_a=f32",
     "rmsnorm@odd",
     "rmsnorm@odd:residual=1,x=f32",
     "linear@odd:n_tokens=20",

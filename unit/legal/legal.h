@@ -155,7 +155,8 @@ void legal_reset(void);
     PORT(gate_backward) \
     PORT(balance_loss_backward) \
     PORT(mla_prefill_backward) \
-    PORT(experts_backward)
+    PORT(experts_backward) \
+    PORT(merge_state)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -64,6 +64,7 @@ CASES = {
     "balance_loss_backward": ["seq_aux=0|1;fill=real|exact|adversarial"],
     "mla_prefill_backward": ["q=bf16|f32;fill=real|exact|onehot|uniform|adversarial|shifted"],
     "experts_backward": ["n_tokens=4,hidden_size=9,hidden_states=bf16|f32,grad_gate_proj=bf16|f32;fill=real|exact|adversarial"],
+    "merge_state": ["lse_base=0|1,empty=0|1,o_a=bf16|f32;fill=real|exact|empty|adversarial"],
 }
 
 MANY = {  # cases of many elements, where the sizes above have few
@@ -100,6 +101,7 @@ MANY = {  # cases of many elements, where the sizes above have few
                              "@odd:q_lens=0+4+2+1,kv_lens=5+0+1+7,q=bf16|f32;fill=real|uniform"],
     "experts_backward": ["@tiny:n_tokens=200,hidden_states=bf16|f32;fill=real|adversarial",
                          "@odd:hidden_size=40,moe_intermediate_size=12,n_routed_experts=6,hidden_states=bf16|f32"],
+    "merge_state": ["@odd:n_tokens=200,lse_base=0|1,empty=1,o_a=bf16|f32;fill=real|empty|adversarial"],
 }
 
 

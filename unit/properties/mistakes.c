@@ -56,6 +56,8 @@ static const row rows[] = {
     {"A9_not_causal_prefill", "mla_prefill@odd:q_lens=1+1,kv_lens=7+30", "one query sees every key"},
     {"A10_square_mask_prefill", "mla_prefill@odd:q_lens=3+7,kv_lens=3+7", "nothing comes before"},
     {"A12_lse_base_2_prefill", "mla_prefill@odd;fill=onehot", "lse is 0 to every base"},
+    {"A12_merge_exchanged", "merge_state@odd;fill=exact", "the weights are equal"},
+    {"A12_merge_transposed", "merge_state@tiny:num_attention_heads=1", "one head: both layouts are one"},
     {"D10_scale_missing_k", "mla_prefill_backward@odd:softmax_scale=1", "1 times 1 is 1"},
     {"D10_not_masked", "mla_prefill_backward@odd:q_lens=1+1,kv_lens=7+30", "one query sees every key"},
     {"D10_square_mask", "mla_prefill_backward@odd:q_lens=3+7,kv_lens=3+7", "nothing comes before"},

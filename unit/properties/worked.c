@@ -1107,3 +1107,41 @@ Test(worked, mla_prefill_backward)
             check(&grad_v[1], rows[i].v01, "grad_v", t);
         }
 }
+
+Test(worked, merge_state)
+{
+    static const struct {
+        int quirk, base; /* quirk -1: none */
+        const char *o, *lse;
+    } rows[] = {
+        {-1, 0, "0.0757656854799804829953630327126549025394214", "2.31326168751822283404899549496785564191528"},
+        {-1, 1, "0.333333333333333333333333333333333333333333", "2.58496250072115618145373894394781650875981"},
+        {QUIRK_A12_merge_other_base, 0, "0.333333333333333333333333333333333333333333",
+         "2.58496250072115618145373894394781650875981"},
+        {QUIRK_A12_merge_exchanged, 0, "1.92423431452001951700463696728734509746058",
+         "2.31326168751822283404899549496785564191528"},
+        {QUIRK_A12_merge_not_divided, 0, "0.103638323514326964786571310484382602337433",
+         "2.31326168751822283404899549496785564191528"},
+        {QUIRK_A12_merge_lse_is_maximum, 0, "0.0757656854799804829953630327126549025394214", "2"},
+        {QUIRK_A12_merge_lse_of_a, 0, "0.0757656854799804829953630327126549025394214", "1"},
+    };
+    float o_a[] = {3}, o_b[] = {-1}, lse_a[] = {1}, lse_b[] = {2}, none[] = {-INFINITY};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            dsv3_merge_state_prob const p = {1, 1, 1, rows[i].base, 0};
+            dsv3_merge_state_io io = {.o_a = {o_a, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
+                                      .lse_a = {lse_a, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                      .o_b = {o_b, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}},
+                                      .lse_b = {lse_b, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                      .o = {NULL, DSV3_F32, 3, {1, 1, 1}, {1, 1, 1}}};
+            ref_value o, lse;
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
+            cr_assert(tiers[t]->merge_state(&rd, &p, &io, (ref_value *const[]){&o, &lse}));
+            check(&o, rows[i].o, "o", t);
+            check(&lse, rows[i].lse, "lse", t);
+            io.lse_a.data = none; /* part b alone */
+            cr_assert(tiers[t]->merge_state(&rd, &p, &io, (ref_value *const[]){&o, &lse}));
+            check(&o, "-1", "o of b alone", t);
+            check(&lse, "2", "lse of b alone", t);
+        }
+}

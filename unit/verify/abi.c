@@ -521,6 +521,22 @@ _Static_assert(offsetof(dsv3_mla_prefill_backward_io, grad_k) == 736, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_backward_io, grad_v) == 816, "dsv3.h");
 _Static_assert(sizeof(dsv3_mla_prefill_backward_io) == 896, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_merge_state_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_prob, num_attention_heads) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_prob, v_head_dim) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_prob, lse_base) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_prob, empty) == 28, "dsv3.h");
+_Static_assert(sizeof(dsv3_merge_state_prob) == 32, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_merge_state_io, o_a) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_io, lse_a) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_io, o_b) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_io, lse_b) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_io, weights) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_io, o) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_merge_state_io, lse) == 416, "dsv3.h");
+_Static_assert(sizeof(dsv3_merge_state_io) == 496, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -564,7 +580,8 @@ _Static_assert(offsetof(dsv3_backend, gate_backward) == 296, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, balance_loss_backward) == 304, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, experts_backward) == 312, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mla_prefill_backward) == 320, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 328, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, merge_state) == 328, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 336, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

@@ -489,7 +489,7 @@ Test(cli, repro_lines_run_as_printed)
         "run rmsnorm@odd:x=f32 --backend=exec:'env PLANT=no_eps python3 unit/planted/program.py'",
     };
     static const char *const has[] = {" --timeout=33 --diagnose\n", " --start-timeout=44\n", "cd /"};
-    static char line[4096], text[65536], first[65536];
+    static char line[4096], text[1 << 17], first[1 << 17];
     for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
         const outcome *const o = run_verify("DSV3_CUDA_ORDER='in order' DSV3=1", arguments[i]);
         cr_expect(o->code == 1 && find_repro(o->out, line, sizeof line), "%s: %s", arguments[i], o->out);
