@@ -172,5 +172,5 @@ bool shaped_rows(const safetensor *t, int64_t *rows, int64_t *columns, size_t *s
 void shaped_free(shaped *s)
 {
     free(s->owned);
-    s->owned = NULL;
+    *s = (shaped){.owned = NULL};
 }

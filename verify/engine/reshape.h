@@ -25,7 +25,7 @@ typedef struct {
     void *owned;
 } shaped;
 
-/* rotated: columns that are rotated. False: one sentence in why. shaped_free either way. */
+/* rotated: columns that are rotated. False: one sentence in why. shaped_free either way: it is empty then. */
 bool shaped_change(shaped *s, const reshape *op, int64_t rotated, complaint *why);
 void shaped_free(shaped *s);
 

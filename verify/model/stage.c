@@ -101,8 +101,9 @@ bool stage_close(stage *s, bool good, void **y)
 {
     if (good) *y = stage_release(s, "y");
     for (int i = 0; s->data && s->owned && i < s->p.tensors; i++) {
-        if (s->owned[i]) free(s->data[i]);
-        if (s->p.tensor[i].row->kind == TENSOR_WEIGHT && s->data[i])
+        if (s->owned[i])
+            free(s->data[i]);
+        else if (s->p.tensor[i].row->kind == TENSOR_WEIGHT && s->data[i])
             checkpoint_release(s->data[i], s->p.tensor[i].bytes);
     }
     free(s->data);
