@@ -4,8 +4,8 @@
     unit/other_engines.py [mlx] [names] [hostile] [wide]
 
 mlx   mlx-lm on mlx's CPU backend: its two faults are found and named, and with them mended no stage is accused
-names what transformers recorded under the names, in the layouts and ranks of SGLang, vLLM, llama.cpp and Megatron, padded, with
-      two conventions of eps and three of MTP: no stage is accused, and those of a wrong convention are
+names what transformers recorded under the names, in the layouts and ranks of SGLang, vLLM, llama.cpp and Megatron, padded, of
+      several sequences, with two conventions of eps and three of MTP: no stage is accused, and those of a wrong convention are
 hostile  files that are no recordings: one sentence and exit code 2; values and shapes that nothing follows from
 wide  a layer of V3's widths, 1.9 GB of weights, 64 tokens: every stage passes in less than 1 GiB
 
@@ -14,6 +14,7 @@ N failed, N skipped.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -114,6 +115,7 @@ def names():
     eps()
     ranks()
     padding()
+    sequences()
     modules()
 
 
@@ -173,6 +175,56 @@ def padding():
         run = judge_renamed("odd-f32", "padded", recording, map_file(text, "transformers"))
         lines = run.stderr.splitlines()
         check(run.returncode == 2 and len(lines) == 1 and words in lines[0], f"{text}: exit {run.returncode} {run.stderr}")
+
+
+def packed(lens):
+    """transformers' recording of so many of its first tokens, again and again, and two rows of nobody behind."""
+    tensors, out, rows = read(of_transformers("odd-f32", "right")), {}, 12
+    for name, (dtype, shape, data) in tensors.items():
+        axis = shape.index(rows) if rows in shape else None
+        if axis is None:
+            continue
+        inner, outer = len(data) // math.prod(shape[: axis + 1]), math.prod(shape[:axis])
+        blocks = [data[i * rows * inner : (i + 1) * rows * inner] for i in range(outer)]
+        nobody = b"\0" * (2 * inner) if dtype[0] == "I" else b"\xff" * (2 * inner)  # NaN
+        put = b"".join(b"".join(block[: n * inner] for n in lens) + nobody for block in blocks)
+        out[name] = dtype, [*shape[:axis], sum(lens) + 2, *shape[axis + 1 :]], put
+    return out
+
+
+def sequences():
+    """Several in one recording: a prompt and its beginnings, each with positions and keys of its own."""
+    right = packed((5, 12, 1))
+    right |= {"lens": ("I64", [3], struct.pack("<3q", 5, 12, 1)), "starts": ("I32", [4], struct.pack("<4i", 0, 5, 17, 18))}
+    path = os.path.join(FOLDER, "packed.safetensors")
+
+    def judged(tensors, said, *more):
+        names = map_file(f"set seqlens = {said}\n" if said else "", "transformers")
+        return verify(checkpoint("odd-f32"), f"--stages={write(path, tensors)}", f"--map={names}", *more)
+
+    for said in ("5,12,1", "lens", "starts"):
+        run = judged(right, said)
+        check(run.returncode == 0 and totals(run) == (102, 0, 0), f"seqlens {said}: {totals(run)} {run.stderr} {names_in(run)[-500:]}")
+    run = judged(right, "5,0,12")
+    check(run.returncode == 0 and totals(run) == (68, 0, 0), f"a sequence of no token: {totals(run)} {run.stderr}")
+    run = judged(right, "6,11")
+    check(run.returncode == 1 and first_outside(run) == "model.layers.0.self_attn, sequence 1, q", f"cut elsewhere: {first_outside(run)}")
+    wrong = dict(right)
+    dtype, shape, data = wrong["model.layers.1.mlp.output"]
+    wrong["model.layers.1.mlp.output"] = dtype, shape, data[: 9 * 256] + bytes(256) + data[10 * 256 :]
+    run = judged(wrong, "lens")
+    check(first_outside(run) == "model.layers.1.mlp, sequence 2, y" and totals(run) == (100, 2, 0), f"a row of the second: {first_outside(run)} {totals(run)}")
+    right["minus"], right["much"], right["half"] = (("I64", [2], struct.pack("<2q", *v)) for v in ((5, -1), (5, 1 << 40), (1, 99)))
+    for words, said, more in (
+            ("sequence 2 ends behind the last of 20 tokens", "5,16", ()), ("sequence 2 ends behind", "5,99999999999999999999", ()),
+            ("sequence 2 has -1 tokens", "minus", ()), ("much", "much", ()), ("sequence 2 ends behind", "half", ()),
+            ("wanted are lengths", "5,,7", ()), ("that isn't recorded", "nobody", ()), ("", "logits.7", ()),
+            ("leave one out", "5,12\nset rows = 0:5", ()), ("set seqlens is for stages", "5,12,1", ("--given=chain",))):  # fmt: skip
+        run = judged(right, said, *more)
+        check(run.returncode == 2 and len(run.stderr.splitlines()) == 1 and words in run.stderr, f"seqlens {said!r}: {run.returncode} {run.stderr}")
+    names = map_file("set rows = 0:12\n", "transformers")
+    run = verify(checkpoint("odd-f32"), f"--stages={path}", f"--map={names}", "--given=chain")
+    check(run.returncode == 2 and "set rows is for stages" in run.stderr, f"rows of a chain: {run.returncode} {run.stderr}")
 
 
 def modules():

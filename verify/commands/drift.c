@@ -118,7 +118,7 @@ static bool draw_port(drift *d, int number, complaint *why)
 static bool compute(drift *d, const recording *r, complaint *why)
 {
     name_map names;
-    bool good = name_map_open(d->o->map, &names, why);
+    bool good = name_map_open(d->o->map, &names, why) && name_map_is_whole(&names, why);
     if (good) name_map_count_ranks(&names, r);
     good = good && run_truth_of(d->m, &d->truth, why) && track_all(d, r, &names, why);
     name_map_close(&names);

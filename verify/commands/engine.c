@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include "engine/list_stages.h"
+#include "engine/sequences.h"
 #include "engine/values.h"
 #include "options.h"
 #include "report/text.h"
@@ -83,18 +84,28 @@ bool check_tokens(const model_run *m, const recording *r, name_map *names)
 typedef struct {
     const engine_options *o;
     int passed, failed, skipped;
+    int64_t sequence; /* its number, from 1; 0: there is one */
     double elements;
     char first_bad[400], first_suspect[300];
 } progress;
 
+/* What is judged, and of which sequence. */
+static void name_row(const progress *p, const judged_row *row, char name[STAGE_NAME + 30])
+{
+    int const used = snprintf(name, STAGE_NAME, "%s", row->module);
+    if (p->sequence) snprintf(name + used, 30, ", sequence %lld", (long long)p->sequence);
+}
+
 static void note_first_bad(progress *p, const judged_row *row)
 {
+    char name[STAGE_NAME + 30];
     const result *const r = row->r;
     const char *tensor = "";
     if (*p->first_bad) return;
     for (int i = 0; i < r->outputs && !*tensor; i++)
         if (r->output[i].outside) tensor = r->output[i].name;
-    snprintf(p->first_bad, sizeof p->first_bad, "%s, %.100s", row->module, *tensor ? tensor : r->why);
+    name_row(p, row, name);
+    snprintf(p->first_bad, sizeof p->first_bad, "%s, %.100s", name, *tensor ? tensor : r->why);
 }
 
 static void count_result(progress *p, const judged_row *row)
@@ -106,7 +117,7 @@ static void count_result(progress *p, const judged_row *row)
     p->failed += class == COUNT_FAILED;
     p->skipped += class == COUNT_SKIPPED;
     if (class == COUNT_FAILED) note_first_bad(p, row);
-    if (r->v == SUSPECT && !*p->first_suspect) snprintf(p->first_suspect, sizeof p->first_suspect, "%s", row->module);
+    if (r->v == SUSPECT && !*p->first_suspect) name_row(p, row, p->first_suspect);
 }
 
 /* "y 12.6" of each output, bits. */
@@ -125,16 +136,17 @@ static void print_outputs(const result *r)
 static void show_row(void *context, const judged_row *row)
 {
     progress *const p = context;
-    char name[STAGE_NAME + 40];
+    char name[STAGE_NAME + 30], text[STAGE_NAME + 70];
     terminal_line_clear();
     count_result(p, row);
-    snprintf(name, sizeof name, row->p ? "%s (%s)" : "%s", row->module, row->p ? row->p->op->name : "");
+    name_row(p, row, name);
+    snprintf(text, sizeof text, row->p ? "%s (%s)" : "%s", name, row->p ? row->p->op->name : "");
     if (row->r->v == PASS && !p->o->verbose) {
-        printf("%-18s %s", row->r->statistical ? "PASS(statistical)" : "PASS(proved)", name);
+        printf("%-18s %s", row->r->statistical ? "PASS(statistical)" : "PASS(proved)", text);
         print_outputs(row->r);
         putchar('\n');
     } else {
-        report_text(stdout, name, "engine", NULL, row->r, p->o->verbose);
+        report_text(stdout, text, "engine", NULL, row->r, p->o->verbose);
     }
     if (*row->given && (row->r->v != PASS || p->o->verbose)) printf("  given  %s\n", row->given);
     fflush(stdout);
@@ -176,6 +188,27 @@ static int list_recording(const engine_run *e)
     return EXIT_GOOD;
 }
 
+/* ---- sequences ---- */
+
+/* One after the other, each as if the rest were padding. */
+static bool judge_sequences(const engine_run *all, name_map *names, progress *p, complaint *why)
+{
+    sequences s;
+    if (!*names->seqlens) return judge_rows(all, why);
+    names->tokens = all->m->n_tokens;
+    bool good = sequences_read(names->seqlens, all->recorded, all->m->n_tokens, &s, why);
+    for (int64_t b = 0; good && b < s.count; b++) {
+        model_run m = *all->m;
+        engine_run one = *all;
+        names->first_token = s.start[b], names->end_token = s.start[b + 1];
+        m.tokens += names->first_token, m.n_tokens = names->end_token - names->first_token;
+        one.m = &m, p->sequence = b + 1;
+        good = !m.n_tokens || judge_rows(&one, why);
+    }
+    sequences_free(&s);
+    return good;
+}
+
 /* ---- the command ---- */
 
 bool read_sections(const char *value, sections *s, complaint *why)
@@ -205,7 +238,7 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
     } else if (!read_sections(o->numerics, numerics, &why)) {
         usage_error("%s", why.text);
     } else if (check_tokens(m, r, &names)) {
-        bool const good = judge_rows(&e, &why);
+        bool const good = judge_sequences(&e, &names, &p, &why);
         code = finish(&p, good, &why);
     }
     name_map_close(&names);

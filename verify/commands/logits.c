@@ -45,7 +45,7 @@ static bool find_tensor(const comparison *c, const recording *r, const char *sta
     *found = (shaped){.owned = NULL};
     complaint fault = {""};
     map_scene const at = {r, c->m->config, c->m->weights};
-    if (!name_map_open(c->o->map, &names, why)) return name_map_close(&names), false;
+    if (!name_map_open(c->o->map, &names, why) || !name_map_is_whole(&names, why)) return name_map_close(&names), false;
     name_map_count_ranks(&names, r);
     bool good = name_map_find(&names, &at, stage, found, &fault);
     name_map_close(&names);

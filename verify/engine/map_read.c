@@ -188,6 +188,11 @@ static bool set_rows(const char *value, name_map *m)
            m->first_token < m->end_token && m->end_token <= 1 << 20;
 }
 
+static bool set_seqlens(const char *value, name_map *m)
+{
+    return *value && snprintf(m->seqlens, sizeof m->seqlens, "%s", value) < (int)sizeof m->seqlens;
+}
+
 static bool set_ranks(const char *value, name_map *m)
 {
     const char *s = value;
@@ -214,6 +219,7 @@ static const struct {
     const char *key, *wanted;
     bool (*set)(const char *value, name_map *m);
 } settings[] = {{"rows", "A:B, the tokens from A up to B", set_rows},
+                {"seqlens", "lengths, as in 5,7, or the name of a tensor that has them", set_seqlens},
                 {"ranks", "how many there are, at most 1024", set_ranks},
                 {"latent_eps", "1e-6 or config", set_latent_eps},
                 {"mtp_input", "norm, stream or norm-then-stream", set_mtp_input}};
@@ -305,5 +311,7 @@ bool name_map_parse(const char *from, const char *text, name_map *m, complaint *
         good = !*line || (set ? read_setting(&r, line + 4, m) : read_rule(&r, line, m));
     }
     free(copy);
+    if (good && m->end_token && *m->seqlens)
+        return refuse(why, "%s: set rows takes one sequence and set seqlens all of them: leave one out", from);
     return good;
 }

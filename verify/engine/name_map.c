@@ -59,6 +59,13 @@ void name_map_close(name_map *m)
     *m = (name_map){.count = 0};
 }
 
+bool name_map_is_whole(const name_map *m, complaint *why)
+{
+    if (!m->end_token && !*m->seqlens) return true;
+    return refuse(why, "set %s is for stages given their own values: a whole model is one sequence, of all tokens",
+                  m->end_token ? "rows" : "seqlens");
+}
+
 /* ---- finding ---- */
 
 void name_map_count_ranks(name_map *m, const recording *r)

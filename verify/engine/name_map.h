@@ -57,13 +57,18 @@ typedef struct {
     int64_t ranks;                  /* set: so many; 0: as many as are recorded */
     int64_t first_token, end_token; /* set rows: of all tokens, those of the sequence that is judged; end 0: all */
     int64_t tokens;                 /* all of them; 0: nobody asks */
-    bool latent_eps;                /* set: the norms of latents have the model's rms_norm_eps */
-    mtp_input mtp;                  /* set: what modules are given */
+    char seqlens
+        [MAP_NAME];  /* set: lengths of the sequences, or the tensor that has them (sequences.h); "": there is one */
+    bool latent_eps; /* set: the norms of latents have the model's rms_norm_eps */
+    mtp_input mtp;   /* set: what modules are given */
 } name_map;
 
 /* value: a map that is part of the program, or a file; NULL: no rules. False: one sentence in why. Close either way. */
 bool name_map_open(const char *value, name_map *m, complaint *why);
 void name_map_close(name_map *m);
+
+/* Is it of all tokens, one sequence? False: a sentence says that whole models are judged so. */
+bool name_map_is_whole(const name_map *m, complaint *why);
 
 /* The same of a text; from: what the sentence calls it. */
 bool name_map_parse(const char *from, const char *text, name_map *m, complaint *why);
