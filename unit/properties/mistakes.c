@@ -58,6 +58,7 @@ static const row rows[] = {
     {"A12_lse_base_2_prefill", "mla_prefill@odd;fill=onehot", "lse is 0 to every base"},
     {"A12_merge_exchanged", "merge_state@odd;fill=exact", "the weights are equal"},
     {"A12_merge_transposed", "merge_state@tiny:num_attention_heads=1", "one head: both layouts are one"},
+    {"M11_over_boundary", "mtp_inputs@odd:batch=1", "one sequence: what ends it ends the batch"},
     {"D10_scale_missing_k", "mla_prefill_backward@odd:softmax_scale=1", "1 times 1 is 1"},
     {"D10_not_masked", "mla_prefill_backward@odd:q_lens=1+1,kv_lens=7+30", "one query sees every key"},
     {"D10_square_mask", "mla_prefill_backward@odd:q_lens=3+7,kv_lens=3+7", "nothing comes before"},
