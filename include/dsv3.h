@@ -411,10 +411,13 @@ struct dsv3_rope_io {
  *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j
  *
  * Query i of L_q sees the keys j <= L_k - L_q + i of its sequence: the mask is aligned to the end,
- * cached keys come first. A query without a key has o = 0 and lse = -infinity.
+ * cached keys come first. With `full` it sees all L_k of them: those of a chunk that lies before
+ * every query. merge_state makes such chunks and the new tokens one. A query without a key has
+ * o = 0 and lse = -infinity.
  *
  * Source: DeepSeek-V2 report (arXiv 2405.04434) 2.1, eqs. 9-11 with MLA's keys;
- * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive. */
+ * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive; of full sgl-project/sglang,
+ * python/sglang/srt/models/deepseek_v2.py, _chunked_prefix_attn_mha. */
 struct dsv3_mla_prefill_prob {
     int64_t batch;
     int64_t n_tokens; /* queries of all sequences */
@@ -424,6 +427,7 @@ struct dsv3_mla_prefill_prob {
     int64_t qk_rope_head_dim;
     int64_t v_head_dim;
     double softmax_scale; /* as in dsv3_mla_decode_prob */
+    int32_t full;         /* 0: causal; 1: every query sees every key of its sequence */
 };
 
 struct dsv3_mla_prefill_io {
@@ -830,10 +834,6 @@ struct dsv3_mtp_accept_io {
     dsv3_tensor next_token;   /* out (batch) i32 */
 };
 
-/* ---------------------- 5.5  Losses and load balancing ---------------------- */
-
-/* cross_entropy:
- *
 /* mtp_inputs: what a module of multi-token prediction is trained on, whole sequences shifted to the
  * left. Row i of a sequence of L rows, with k = depth, has
  *
@@ -871,6 +871,10 @@ struct dsv3_mtp_inputs_io {
     dsv3_tensor valid;         /* out (n_tokens) i32 */
 };
 
+/* ---------------------- 5.5  Losses and load balancing ---------------------- */
+
+/* cross_entropy:
+ *
  *   loss[t] = ln sum_j e^logits[t][j] - logits[t][labels[t]], 0 where labels[t] is DSV3_IGNORED
  *   mean = sum of loss / divisor
  *

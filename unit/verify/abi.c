@@ -175,7 +175,8 @@ _Static_assert(offsetof(dsv3_mla_prefill_prob, qk_nope_head_dim) == 32, "dsv3.h"
 _Static_assert(offsetof(dsv3_mla_prefill_prob, qk_rope_head_dim) == 40, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_prob, v_head_dim) == 48, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_prob, softmax_scale) == 56, "dsv3.h");
-_Static_assert(sizeof(dsv3_mla_prefill_prob) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, full) == 64, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prefill_prob) == 72, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_mla_prefill_io, q) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_io, k) == 80, "dsv3.h");
@@ -537,7 +538,6 @@ _Static_assert(offsetof(dsv3_merge_state_io, o) == 336, "dsv3.h");
 _Static_assert(offsetof(dsv3_merge_state_io, lse) == 416, "dsv3.h");
 _Static_assert(sizeof(dsv3_merge_state_io) == 496, "dsv3.h");
 
-_Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_mtp_inputs_prob, batch) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_mtp_inputs_prob, n_tokens) == 8, "dsv3.h");
 _Static_assert(offsetof(dsv3_mtp_inputs_prob, depth) == 16, "dsv3.h");
@@ -556,6 +556,7 @@ _Static_assert(offsetof(dsv3_mtp_inputs_io, mtp_loss_mask) == 496, "dsv3.h");
 _Static_assert(offsetof(dsv3_mtp_inputs_io, valid) == 576, "dsv3.h");
 _Static_assert(sizeof(dsv3_mtp_inputs_io) == 656, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, probe) == 16, "dsv3.h");
