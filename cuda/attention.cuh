@@ -2,7 +2,7 @@
  * Attention of rows that share keys, as a kernel for the matrix unit and one in binary32. A shape says what rows, keys and values are:
  *
  *     rows(g), keys(g)          of a group: how many
- *     seen(g, r)                the keys that row r sees: the first so many; more for later rows
+ *     seen(g, r)                the keys that row r sees: the first so many; no fewer for later rows
  *     query(g, r, c)            entry c of row r, binary32
  *     entry(g, j, c), value(g, j, c)    of key j, binary32
  *     bring(to, g, j, c)        eight entries of key j as BF16, into shared memory: those from c on, zeros from `width` on. Where

@@ -17,6 +17,7 @@ template <typename T> struct expanded {
     int64_t q_stride[2], k_stride[2], v_stride[2], o_stride[2], lse_stride;
     float scale;
     bool whole_q, whole_k, whole_v; /* sixteen bytes of it may be read at once */
+    bool full;                      /* no mask */
 
     __device__ int64_t first_row(int64_t g) const
     {
@@ -33,10 +34,11 @@ template <typename T> struct expanded {
         return starts_q[(g / heads + 1) * starts_q_stride] - first_row(g);
     }
 
-    /* The last query sees all keys. */
+    /* The last query sees all keys; without a mask each does. */
     __device__ int64_t seen(int64_t g, int64_t r) const
     {
-        int64_t const n = starts_k[(g / heads + 1) * starts_k_stride] - first_key(g) - rows(g) + r + 1;
+        int64_t const keys = starts_k[(g / heads + 1) * starts_k_stride] - first_key(g);
+        int64_t const n = full ? keys : keys - rows(g) + r + 1;
         return n > 0 ? n : 0;
     }
 
@@ -114,6 +116,7 @@ template <typename T> expanded<T> expanded_of(const dsv3_mla_prefill_prob *p, co
     }
     s.lse_stride = io->lse.stride[0], s.scale = (float)p->softmax_scale;
     s.whole_q = is_whole(&io->q), s.whole_k = is_whole(&io->k), s.whole_v = is_whole(&io->v);
+    s.full = p->full;
     return s;
 }
 

@@ -29,8 +29,8 @@ typedef struct {
 typedef struct {
     int64_t tokens, heads;
     head_rows q, o; /* q: bf16; o: f32 or bf16 */
-    float *lse;     /* head h of token t at t * lse_token + h */
-    int64_t lse_token;
+    float *lse;     /* head h of token t at t * lse_token + h * lse_head */
+    int64_t lse_token, lse_head;
     key_rows key, value;    /* bf16 */
     int64_t len;            /* keys */
     int64_t width, columns; /* numbers of a key, of a value */

@@ -149,7 +149,7 @@ static void finish_row(const attention *a, const square_group *g, int64_t row, i
             store_lanes(g->o.data, g->o.dtype, to + c + h * WIDTH, first_lanes(g->columns - c - h * WIDTH),
                         vec_quotient(o[h], divisor, inverse));
     }
-    g->lse[token * g->lse_token + head] = parts ? most + logf(sum) : -INFINITY;
+    g->lse[token * g->lse_token + head * g->lse_head] = parts ? most + logf(sum) : -INFINITY;
 }
 
 /* Tile t of the rows that begin with `row`, whose parts lie in slots from `slot` on. */

@@ -332,6 +332,7 @@ static int attend_halves(dsv3_ctx *ctx, const block *a, int64_t b)
                                 .o = {o, DSV3_F32, a->heads * rank, rank},
                                 .lse = lse,
                                 .lse_token = a->heads,
+                                .lse_head = 1,
                                 .key = {s.key, NULL, 0},
                                 .value = {s.key, NULL, 0},
                                 .len = len,

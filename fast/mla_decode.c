@@ -154,6 +154,7 @@ static square_group group_of(const sequence *s)
                           .o = heads_of(&s->io->o, s->b),
                           .lse = (float *)lse->data + s->b * lse->stride[0],
                           .lse_token = lse->stride[1],
+                          .lse_head = 1,
                           .key = {s->key, NULL, 0},
                           .value = {s->key, NULL, 0},
                           .len = s->length,

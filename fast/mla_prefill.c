@@ -1,4 +1,4 @@
-/* Causal attention with keys and values of each head; sequences follow one another. */
+/* Attention, causal or full, with keys and values of each head; sequences follow one another. */
 #include "attention.h"
 #include "attention_squares.h"
 #include "fast.h"
@@ -29,7 +29,7 @@ static int attend_head(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const dsv3
     for (int64_t i = 0; i < rows; i++) {
         stored_row const from = row_of(&io->q, (at_q[b] + i) * io->q.stride[0] + h * io->q.stride[1]);
         load_row(&from, width, q + i * width);
-        seen[i] = len - rows + i + 1 > 0 ? len - rows + i + 1 : 0;
+        seen[i] = p->full ? len : len - rows + i + 1 > 0 ? len - rows + i + 1 : 0;
     }
     attention_group const group = {rows, q, width, width, key, value, len, columns, (float)p->softmax_scale,
                                    seen, o, lse};
@@ -59,7 +59,7 @@ static int attend_in_turn(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, const d
 static head_rows rows_of_head(const dsv3_tensor *t, int64_t first, int64_t h)
 {
     int64_t const from = first * t->stride[0] + h * t->stride[1];
-    return (head_rows){(char *)t->data + from * size_in(t->dtype), t->dtype, t->stride[0], 0};
+    return (head_rows){(char *)t->data + from * size_in(t->dtype), t->dtype, t->stride[0], t->stride[0]};
 }
 
 static key_rows keys_of_head(const dsv3_tensor *t, int64_t first, int64_t h)
@@ -67,15 +67,18 @@ static key_rows keys_of_head(const dsv3_tensor *t, int64_t first, int64_t h)
     return (key_rows){NULL, rows_of_head(t, first, h).data, t->stride[0] * size_in(t->dtype)};
 }
 
+/* Without a mask the queries are heads of one token. */
 static square_group group_of(const dsv3_mla_prefill_prob *p, const dsv3_mla_prefill_io *io, int64_t b, int64_t h)
 {
     const int32_t *const at_q = io->cu_seqlens_q.data, *const at_k = io->cu_seqlens_k.data;
-    return (square_group){.tokens = at_q[b + 1] - at_q[b],
-                          .heads = 1,
+    int64_t const queries = at_q[b + 1] - at_q[b];
+    return (square_group){.tokens = p->full ? 1 : queries,
+                          .heads = p->full ? queries : 1,
                           .q = rows_of_head(&io->q, at_q[b], h),
                           .o = rows_of_head(&io->o, at_q[b], h),
                           .lse = (float *)io->lse.data + at_q[b] * io->lse.stride[0] + h,
                           .lse_token = io->lse.stride[0],
+                          .lse_head = io->lse.stride[0],
                           .key = keys_of_head(&io->k, at_k[b], h),
                           .value = keys_of_head(&io->v, at_k[b], h),
                           .len = at_k[b + 1] - at_k[b],

@@ -13,7 +13,7 @@
  *      5.1  Embedding, norms, projections    embed, rmsnorm, linear, swiglu
  *      5.2  Attention                        rope, mla_prefill, mla_decode, mla, merge_state
  *      5.3  Mixture of experts               gate, experts, moe
- *      5.4  Multi-token prediction           mtp, mtp_accept
+ *      5.4  Multi-token prediction           mtp, mtp_accept, mtp_inputs
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
  *      5.6  Quantisation                     quant
  *      5.7  Gradients                        swiglu_backward, rope_backward,
@@ -126,7 +126,8 @@ typedef enum {
     OP(balance_loss_backward) \
     OP(experts_backward) \
     OP(mla_prefill_backward) \
-    OP(merge_state)
+    OP(merge_state) \
+    OP(mtp_inputs)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -410,10 +411,13 @@ struct dsv3_rope_io {
  *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j e^(s_j - lse) v_j
  *
  * Query i of L_q sees the keys j <= L_k - L_q + i of its sequence: the mask is aligned to the end,
- * cached keys come first. A query without a key has o = 0 and lse = -infinity.
+ * cached keys come first. With `full` it sees all L_k of them: those of a chunk that lies before
+ * every query. merge_state makes such chunks and the new tokens one. A query without a key has
+ * o = 0 and lse = -infinity.
  *
  * Source: DeepSeek-V2 report (arXiv 2405.04434) 2.1, eqs. 9-11 with MLA's keys;
- * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive. */
+ * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive; of full sgl-project/sglang,
+ * python/sglang/srt/models/deepseek_v2.py, _chunked_prefix_attn_mha. */
 struct dsv3_mla_prefill_prob {
     int64_t batch;
     int64_t n_tokens; /* queries of all sequences */
@@ -423,6 +427,7 @@ struct dsv3_mla_prefill_prob {
     int64_t qk_rope_head_dim;
     int64_t v_head_dim;
     double softmax_scale; /* as in dsv3_mla_decode_prob */
+    int32_t full;         /* 0: causal; 1: every query sees every key of its sequence */
 };
 
 struct dsv3_mla_prefill_io {
@@ -827,6 +832,43 @@ struct dsv3_mtp_accept_io {
     dsv3_weights weights;     /* none */
     dsv3_tensor accepted;     /* out (batch) i32 */
     dsv3_tensor next_token;   /* out (batch) i32 */
+};
+
+/* mtp_inputs: what a module of multi-token prediction is trained on, whole sequences shifted to the
+ * left. Row i of a sequence of L rows, with k = depth, has
+ *
+ *   valid[i] = 1 if i + k < L, else 0
+ *   mtp_input_ids[i] = input_ids[i + k] if i + k < L, else 0
+ *   mtp_labels[i] = labels[i + k] if i + k < L, else 0, or DSV3_IGNORED if tail = 1
+ *   mtp_loss_mask[i] = loss_mask[i + k] if i + k < L, else 0
+ *
+ * The main model's labels are shifted already: labels[i] is the token after input_ids[i]. Without
+ * labels they are the ids and the mask is that of the ids, so that both are shifted once more:
+ * mtp_labels[i] = input_ids[i + k + 1], mtp_loss_mask[i] = loss_mask[i + k + 1] if i + k + 1 < L.
+ * Nothing comes from another sequence. All is copied.
+ *
+ * Source: DeepSeek-V3 report (arXiv 2412.19437) 2.2, eqs. 21-24; NVIDIA/Megatron-LM,
+ * megatron/core/transformer/multi_token_prediction.py, roll_tensor (tail 0); pytorch/torchtitan,
+ * torchtitan/models/deepseek_v3/mtp.py, roll_mtp_sequence (tail 1). */
+struct dsv3_mtp_inputs_prob {
+    int64_t batch;
+    int64_t n_tokens;     /* rows of all sequences */
+    int64_t depth;        /* of the module, 1 the first; the main model would have 0 */
+    int32_t tail;         /* a label past the end is 0 if this is 0, DSV3_IGNORED if it is 1 */
+    int32_t labels_given; /* 1: `labels` is read; 0: it is absent */
+};
+
+struct dsv3_mtp_inputs_io {
+    dsv3_tensor input_ids; /* in  (n_tokens) i32, >= 0 */
+    /* in  (batch + 1) i32: sequence b has the rows cu_seqlens[b] to cu_seqlens[b + 1] - 1 */
+    dsv3_tensor cu_seqlens;
+    dsv3_tensor labels; /* in  (n_tokens) i32, >= 0 or DSV3_IGNORED; with prob.labels_given only */
+    dsv3_tensor loss_mask;     /* in  (n_tokens) f32 */
+    dsv3_weights weights;      /* none */
+    dsv3_tensor mtp_input_ids; /* out (n_tokens) i32 */
+    dsv3_tensor mtp_labels;    /* out (n_tokens) i32 */
+    dsv3_tensor mtp_loss_mask; /* out (n_tokens) f32 */
+    dsv3_tensor valid;         /* out (n_tokens) i32 */
 };
 
 /* ---------------------- 5.5  Losses and load balancing ---------------------- */

@@ -1,8 +1,10 @@
 /*
- * Causal attention of the materialised form: keys k_j and values v_j of each head, sequences one after the other,
- *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j P_j v_j,  P_j = e^(s_j - lse),  j <= L_k - L_q + i.
+ * Attention of the materialised form: keys k_j and values v_j of each head, sequences one after the other,
+ *   s_j = softmax_scale q . k_j,  lse = ln sum_j e^s_j,  o = sum_j P_j v_j,  P_j = e^(s_j - lse),
+ * causal over j <= L_k - L_q + i; full: over all j.
  * Source: DeepSeek-V2 report (arXiv 2405.04434) 2.1.2; DeepSeek-V3 report (arXiv 2412.19437) 2.1.1, eqs. 9-11;
- * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive; deepseek-ai/FlashMLA, flash_attn_varlen_func.
+ * deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive; deepseek-ai/FlashMLA, flash_attn_varlen_func; of full
+ * sgl-project/sglang, python/sglang/srt/models/deepseek_v2.py, _chunked_prefix_attn_mha.
  */
 #include "attention.h"
 #include "sequence.h"
@@ -25,11 +27,17 @@ static ball scale_of(const ref_reading *rd, const dsv3_mla_prefill_prob *p)
     return constant(rd, p->softmax_scale);
 }
 
+static bool sees_all(const prefill *s)
+{
+    return s->prob->full && !quirk(s->rd, QUIRK_A9_full_is_causal);
+}
+
 /* How many keys query i of the sequence sees. */
 static int64_t visible(const prefill *s, int64_t i)
 {
     int64_t const len = s->at.len;
     int64_t n = len - s->at.n + i + 1;
+    if (sees_all(s)) return len;
     if (n < len && quirk(s->rd, QUIRK_A9_not_causal_prefill)) n = len;
     if (s->at.n < len && quirk(s->rd, QUIRK_A10_square_mask_prefill)) n = i + 1;
     if (quirk(s->rd, QUIRK_A9_not_itself_prefill)) n--;

@@ -125,7 +125,7 @@ static void attend_backward(const desk *d, const dsv3_config *c, const attention
     dsv3_mla_prefill_prob const q = prefill_of(d, c);
     dsv3_mla_prefill_backward_prob p;
     memcpy(&p, &q, sizeof p);
-    _Static_assert(sizeof p == sizeof q, "the gradient has the problem of its op");
+    _Static_assert(sizeof p == offsetof(dsv3_mla_prefill_prob, full), "the gradient has the problem of its op");
     dsv3_mla_prefill_backward_io const io = {.q = heads_of(v->q, heads),
                                              .k = heads_of(v->k, heads),
                                              .v = last_part(c, v->kv, c->v_head_dim),

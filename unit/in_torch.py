@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Exact readings beside torch in binary64: linear with codes of FP8, and merge_state.
+"""Exact readings beside torch in binary64: linear with codes of FP8, mla_prefill, merge_state and mtp_inputs.
 
     unit/in_torch.py [CASE...]
 
 verify bundle make writes inputs and truth of each case. Of linear torch decodes E4M3, and blocks are cut out, summed and
-scaled one by one; merge_state is a softmax over the two lse. A case passes if no element is further from torch's than
+scaled one by one; mla_prefill is a softmax over the keys that a mask leaves, merge_state one over the two lse, mtp_inputs is put
+together of slices. A case passes if no element is further from torch's than
 2^-40 of the sum of |term| that it is made of. Without torch every case is skipped.
 
 Last line: N passed, N failed, N skipped.
@@ -24,7 +25,10 @@ CASES = [f"linear@{sizes},x={x};fill=real|exact|adversarial"
          for sizes in ("odd:in_features=320,out_features=192", "odd:n_tokens=3,in_features=129,out_features=257",
                        "v3:n_tokens=2,in_features=1536,out_features=130")
          for x in ("f8_e4m3,x_scale=f32|u8,weight_scale_inv=f32|u8,y=f32", "f32,weight=f8_e4m3")] + [
-    "merge_state@odd|tiny:lse_base=0|1,empty=0|1,o_a=f32|bf16;fill=real|exact|empty|adversarial"]  # fmt: skip
+    "merge_state@odd|tiny:lse_base=0|1,empty=0|1,o_a=f32|bf16;fill=real|exact|empty|adversarial",
+    "mla_prefill@odd:full=0|1,q_lens=3+5+2+0,kv_lens=3+0+8+2,q=f32|bf16;fill=real|exact|uniform|adversarial|large",
+    "mla_prefill@odd:full=0|1,q_lens=40+2,kv_lens=7+65,q=f32",
+    "mtp_inputs@odd:depth=1|2|6,tail=0|1,labels_given=0|1,seq_lens=5+0+1+7;fill=real|exact|adversarial"]  # fmt: skip
 
 try:
     import torch
@@ -74,6 +78,36 @@ def merge_state(t, p):
     parts = parts / total.masked_fill(total == 0, 1)[:, :, None, None]
     whole = most + torch.log(total) / unit
     return {"o": (parts.sum(-1), parts.abs().sum(-1)), "lse": (whole, 1 + whole.abs())}
+
+
+def mla_prefill(t, p):
+    q, k, v = (t[name].double() for name in ("q", "k", "v"))
+    o, size = (torch.zeros(len(q), *v.shape[1:], dtype=torch.float64) for _ in range(2))
+    lse = torch.full(q.shape[:2], -math.inf, dtype=torch.float64)
+    begin_q, begin_k = t["cu_seqlens_q"].tolist(), t["cu_seqlens_k"].tolist()
+    for q0, q1, k0, k1 in zip(begin_q, begin_q[1:], begin_k, begin_k[1:]):
+        hidden = torch.ones(q1 - q0, k1 - k0, dtype=torch.bool).triu(k1 - k0 - (q1 - q0) + 1)
+        s = p["softmax_scale"] * torch.einsum("ihc,jhc->ihj", q[q0:q1], k[k0:k1])
+        s = s if p["full"] else s.masked_fill(hidden[:, None], -math.inf)
+        P = s.softmax(-1).nan_to_num(0)  # of a query without keys
+        o[q0:q1], size[q0:q1] = torch.einsum("ihj,jhc->ihc", P, v[k0:k1]), torch.einsum("ihj,jhc->ihc", P, v[k0:k1].abs())
+        lse[q0:q1] = s.logsumexp(-1) if k1 > k0 else -math.inf
+    return {"o": (o, size), "lse": (lse, 1 + lse.abs())}
+
+
+def mtp_inputs(t, p):
+    depth, begin = int(p["depth"]), t["cu_seqlens"].tolist()
+    further = depth + (0 if p["labels_given"] else 1)
+
+    def shifted(x, by, fill):
+        parts = [x[a:b] for a, b in zip(begin, begin[1:])]
+        return torch.cat([torch.cat([part[by:], torch.full_like(part[:by], fill)]) for part in parts]).double()
+
+    got = {"mtp_input_ids": shifted(t["input_ids"], depth, 0),
+           "mtp_labels": shifted(t["labels"] if p["labels_given"] else t["input_ids"], further, -100 if p["tail"] else 0),
+           "mtp_loss_mask": shifted(t["loss_mask"], further, 0),
+           "valid": shifted(torch.ones_like(t["input_ids"]), depth, 0)}  # fmt: skip
+    return {name: (x, torch.zeros_like(x)) for name, x in got.items()}
 
 
 # ---- a case ----

@@ -27,6 +27,7 @@ const char *skip_sentence(skip_reason reason)
     static const char *const sentences[SKIP_REASONS] = {
         [SKIP_OP] = "the port doesn't have this op",
         [SKIP_CASE] = "the port doesn't support this case",
+        [SKIP_OLDER] = "the port was compiled with an older dsv3.h, which lacks a key of this case",
         [SKIP_VIEW] = "a program gets its tensors as files, which are compact: views are for ports in C",
     };
     return sentences[reason];

@@ -41,6 +41,7 @@ typedef enum {
     SKIP_START,  /* it can't run here: its probe says so, or it could not be started again */
     SKIP_OP,     /* a program's list of ops lacks this one */
     SKIP_CASE,   /* a port in C returned UNSUPPORTED */
+    SKIP_OLDER,  /* a port in C was compiled before a field of the case came */
     SKIP_VIEW,   /* a program, whose tensors are files, was asked for views */
     SKIP_SAID,   /* a program answered "unsupported", with its reason */
     SKIP_REASONS

@@ -168,6 +168,7 @@ static void run(const call *c, dsv3_ctx *ctx)
 static const char *const ids[] = {
     "merge_state@odd:n_tokens=9,v_head_dim=37;fill=empty",
     "merge_state@odd:lse_base=1,o_a=f32",
+    "mtp_inputs@odd",
     "rmsnorm@odd",
     "rmsnorm@odd:residual=1,x=f32",
     "linear@odd:n_tokens=20",
@@ -183,6 +184,8 @@ static const char *const ids[] = {
     "mla_decode@odd:num_attention_heads=35,kv_lens=1100+1030+3",
     "mla_prefill@odd:q=f32",
     "mla_prefill@odd:n_tokens=300,n_keys=1100,num_attention_heads=2",
+    "mla_prefill@odd:full=1,n_tokens=70,n_keys=1100,num_attention_heads=2",
+    "mla_prefill@odd:full=1,q_lens=9+0+40,kv_lens=0+7+5,q=f32",
     "mla@odd:stages=1",
     "mla@odd:num_attention_heads=35,kv_len=1100",
     "mla@odd:weights=f8_e4m3",

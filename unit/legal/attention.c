@@ -318,7 +318,7 @@ dsv3_status legal_mla_prefill(dsv3_ctx *ctx, dsv3_mla_prefill_prob const *p, dsv
                 for (int64_t i = 0; i < v; i++) value[j * v + i] = legal_load(&c, &io->v, legal_row(&io->v, row) + i);
             }
             for (int64_t t = 0; t < queries; t++) {
-                int64_t const row = (q0 + t) * heads + h, n = keys - queries + t + 1;
+                int64_t const row = (q0 + t) * heads + h, n = p->full ? keys : keys - queries + t + 1;
                 for (int64_t i = 0; i < w; i++) q[i] = legal_load(&c, &io->q, legal_row(&io->q, row) + i);
                 store(&c, &io->o, &io->lse, row, v, o, legal_attend(&c, scale, n, w, v, q, key, value, v, o));
             }

@@ -1,4 +1,4 @@
-/* balance: bias_update, balance_loss and embed, docs/components. */
+/* balance: bias_update, balance_loss, embed and mtp_inputs, docs/components. */
 #include "legal.h"
 
 #include <string.h>
@@ -44,6 +44,30 @@ dsv3_status legal_embed(dsv3_ctx *ctx, dsv3_embed_prob const *p, dsv3_embed_io c
         memcpy(&id, (char const *)io->input_ids.data + 4 * t, 4);
         memcpy((char *)io->y.data + size * (size_t)legal_row(&io->y, t),
                (char const *)w->data + size * (size_t)legal_row(w, id), size * (size_t)p->hidden_size);
+    }
+    return DSV3_OK;
+}
+
+void legal_mtp_inputs_config(legal *c, dsv3_mtp_inputs_prob const *p, dsv3_mtp_inputs_io const *io)
+{
+    legal_start(c, "mtp_inputs", p->n_tokens, p->batch, p->depth, (int)io->loss_mask.dtype);
+    legal_say(c, "flush daz");
+}
+
+dsv3_status legal_mtp_inputs(dsv3_ctx *ctx, dsv3_mtp_inputs_prob const *p, dsv3_mtp_inputs_io const *io)
+{
+    (void)ctx;
+    int32_t const *begin = io->cu_seqlens.data, *ids = io->input_ids.data;
+    int32_t const *labels = p->labels_given ? io->labels.data : ids;
+    float const *mask = io->loss_mask.data;
+    int64_t const more = p->labels_given ? 0 : 1;
+    for (int64_t t = p->n_tokens - 1, b = p->batch; t >= 0; t--) {
+        while (begin[b - 1] > t) b--;
+        int64_t const id = t + p->depth, label = id + more, end = begin[b];
+        ((int32_t *)io->mtp_input_ids.data)[t] = id < end ? ids[id] : 0;
+        ((int32_t *)io->mtp_labels.data)[t] = label < end ? labels[label] : p->tail ? -100 : 0;
+        ((float *)io->mtp_loss_mask.data)[t] = label < end ? mask[label] : 0;
+        ((int32_t *)io->valid.data)[t] = id < end;
     }
     return DSV3_OK;
 }

@@ -156,7 +156,8 @@ void legal_reset(void);
     PORT(balance_loss_backward) \
     PORT(mla_prefill_backward) \
     PORT(experts_backward) \
-    PORT(merge_state)
+    PORT(merge_state) \
+    PORT(mtp_inputs)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

@@ -21,6 +21,7 @@ typedef struct {
 } exception;
 
 static const char decision[] = "a decision: chosen, not rounded";
+static const char copy[] = "a copy: there is nothing to round", every[] = "may be said of every op";
 
 static const exception never_read[] = {
     {"gate", "topk_idx", decision},
@@ -28,9 +29,15 @@ static const exception never_read[] = {
     {"mtp", "mlp.topk_idx", decision},
     {"mtp_accept", "accepted", decision},
     {"mtp_accept", "next_token", decision},
-    {"embed", "y", "a copy: there is nothing to round"},
-    {"embed", "flush", "may be said of every op"},
-    {"embed", "arith", "may be said of every op"},
+    {"embed", "y", copy},
+    {"embed", "flush", every},
+    {"embed", "arith", every},
+    {"mtp_inputs", "mtp_input_ids", copy},
+    {"mtp_inputs", "mtp_labels", copy},
+    {"mtp_inputs", "mtp_loss_mask", copy},
+    {"mtp_inputs", "valid", copy},
+    {"mtp_inputs", "flush", every},
+    {"mtp_inputs", "arith", every},
     {"bias_update", "acc",
      "the loads are whole numbers, summed exactly; yet declarations of it are printed with an acc"},
     {NULL, NULL, NULL},

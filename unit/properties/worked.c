@@ -1145,3 +1145,143 @@ Test(worked, merge_state)
             check(&lse, "2", "lse of b alone", t);
         }
 }
+
+/* Two queries as in prefill_of_two_heads, of which the first would not see the last key. */
+Test(worked, prefill_without_a_mask)
+{
+    static const struct {
+        int quirk, full;
+        const char *o[2], *lse; /* of head 1 of the first query */
+    } rows[] = {
+        {-1,
+         1,
+         {"0.451862761877606043814185154403101112772676", "1.17779414281640906572127773160465166915901"},
+         "1.29437676941764318048711915049940505520982995"},
+        {-1, 0, {"0.0", "0.5"}, "0.6931471805599453094172321214581765680755"},
+        {QUIRK_A9_full_is_causal, 1, {"0.0", "0.5"}, "0.6931471805599453094172321214581765680755"},
+    };
+    float q[] = {1, 2, 1, -1, 0, -1, 2, 0, 1, 2, 1, -1, 0, -1, 2, 0};
+    float k[] = {3, 0, 1, 0, 2, 2, 1, 0, -1, 2, 0, 1, 0, 0, 0, 1, 2, 2, 1, 1, 4, 1, 1, 1};
+    float v[] = {1, 2, -2, 1, 1, -1, 2, 0, 3, 0, 1, 2};
+    int32_t queries[] = {0, 2}, keys[] = {0, 3};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            dsv3_mla_prefill_prob const p = {1, 2, 3, 2, 2, 2, 2, 0.5, rows[i].full};
+            dsv3_mla_prefill_io const io = {.q = {q, DSV3_F32, 3, {2, 2, 4}, {8, 4, 1}},
+                                            .k = {k, DSV3_F32, 3, {3, 2, 4}, {8, 4, 1}},
+                                            .v = {v, DSV3_F32, 3, {3, 2, 2}, {4, 2, 1}},
+                                            .cu_seqlens_q = {queries, DSV3_I32, 1, {2}, {1}},
+                                            .cu_seqlens_k = {keys, DSV3_I32, 1, {2}, {1}}};
+            ref_value o[8], lse[4];
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
+            cr_assert(tiers[t]->mla_prefill(&rd, &p, &io, (ref_value *const[]){o, lse}));
+            for (int c = 0; c < 2; c++) check(&o[2 + c], rows[i].o[c], "o", t);
+            check(&lse[1], rows[i].lse, "lse", t);
+            check(&o[4], "2.33048191154964377905803656034949080986554", "o of the last query", t);
+        }
+}
+
+/* torchtitan's example of two documents. */
+Test(worked, mtp_inputs)
+{
+    enum { ROWS = 8, FIRST = 3 };
+    static const struct {
+        int quirk, depth, tail, given;
+        int32_t ids[ROWS], labels[ROWS], valid[ROWS];
+        float mask[ROWS];
+    } rows[] = {
+        {-1,
+         1,
+         0,
+         1,
+         {11, 12, 0, 21, 22, 23, 24, 0},
+         {12, 13, 0, 22, 23, 24, 25, 0},
+         {1, 1, 0, 1, 1, 1, 1, 0},
+         {2, 3, 0, 5, 6, 7, 8, 0}},
+        {-1,
+         2,
+         1,
+         1,
+         {12, 0, 0, 22, 23, 24, 0, 0},
+         {13, -100, -100, 23, 24, 25, -100, -100},
+         {1, 0, 0, 1, 1, 1, 0, 0},
+         {3, 0, 0, 6, 7, 8, 0, 0}},
+        {-1,
+         1,
+         1,
+         0,
+         {11, 12, 0, 21, 22, 23, 24, 0},
+         {12, -100, -100, 22, 23, 24, -100, -100},
+         {1, 1, 0, 1, 1, 1, 1, 0},
+         {3, 0, 0, 6, 7, 8, 0, 0}},
+        {-1,
+         4,
+         0,
+         1,
+         {0, 0, 0, 24, 0, 0, 0, 0},
+         {0, 0, 0, 25, 0, 0, 0, 0},
+         {0, 0, 0, 1, 0, 0, 0, 0},
+         {0, 0, 0, 8, 0, 0, 0, 0}},
+        {QUIRK_M11_over_boundary,
+         1,
+         0,
+         1,
+         {11, 12, 20, 21, 22, 23, 24, 0},
+         {12, 13, 21, 22, 23, 24, 25, 0},
+         {1, 1, 1, 1, 1, 1, 1, 0},
+         {2, 3, 4, 5, 6, 7, 8, 0}},
+        {QUIRK_M11_wrapped,
+         1,
+         0,
+         1,
+         {11, 12, 10, 21, 22, 23, 24, 20},
+         {12, 13, 11, 22, 23, 24, 25, 21},
+         {1, 1, 1, 1, 1, 1, 1, 1},
+         {2, 3, 1, 5, 6, 7, 8, 4}},
+        {QUIRK_M11_mask_not_rolled,
+         1,
+         0,
+         1,
+         {11, 12, 0, 21, 22, 23, 24, 0},
+         {12, 13, 0, 22, 23, 24, 25, 0},
+         {1, 1, 0, 1, 1, 1, 1, 0},
+         {1, 2, 3, 4, 5, 6, 7, 8}},
+        {QUIRK_M11_labels_twice,
+         1,
+         0,
+         1,
+         {11, 12, 0, 21, 22, 23, 24, 0},
+         {13, 0, 0, 23, 24, 25, 0, 0},
+         {1, 1, 0, 1, 1, 1, 1, 0},
+         {2, 3, 0, 5, 6, 7, 8, 0}},
+        {QUIRK_M11_next_depth,
+         1,
+         0,
+         1,
+         {12, 0, 0, 22, 23, 24, 0, 0},
+         {13, 0, 0, 23, 24, 25, 0, 0},
+         {1, 0, 0, 1, 1, 1, 0, 0},
+         {3, 0, 0, 6, 7, 8, 0, 0}},
+    };
+    int32_t ids[] = {10, 11, 12, 20, 21, 22, 23, 24}, labels[] = {11, 12, 13, 21, 22, 23, 24, 25};
+    int32_t starts[] = {0, FIRST, ROWS};
+    float mask[] = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            dsv3_mtp_inputs_prob const p = {2, ROWS, rows[i].depth, rows[i].tail, rows[i].given};
+            dsv3_mtp_inputs_io const io = {.input_ids = {ids, DSV3_I32, 1, {ROWS}, {1}},
+                                           .cu_seqlens = {starts, DSV3_I32, 1, {3}, {1}},
+                                           .labels = {labels, rows[i].given ? DSV3_I32 : DSV3_NONE, 1, {ROWS}, {1}},
+                                           .loss_mask = {mask, DSV3_F32, 1, {ROWS}, {1}}};
+            ref_value got[4][ROWS];
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
+            cr_assert(tiers[t]->mtp_inputs(&rd, &p, &io, (ref_value *const[]){got[0], got[1], got[2], got[3]}));
+            for (int r = 0; r < ROWS; r++) {
+                cr_expect_eq(got[0][r].hi, rows[i].ids[r], "row %d of %zu: id %g", r, i, got[0][r].hi);
+                cr_expect_eq(got[1][r].hi, rows[i].labels[r], "row %d of %zu: label %g", r, i, got[1][r].hi);
+                cr_expect_eq(got[2][r].hi, (double)rows[i].mask[r], "row %d of %zu: mask %g", r, i, got[2][r].hi);
+                cr_expect_eq(got[3][r].hi, rows[i].valid[r], "row %d of %zu: valid %g", r, i, got[3][r].hi);
+                for (int k = 0; k < 4; k++) cr_expect_eq(got[k][r].radius, 0);
+            }
+        }
+}

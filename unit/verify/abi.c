@@ -175,7 +175,8 @@ _Static_assert(offsetof(dsv3_mla_prefill_prob, qk_nope_head_dim) == 32, "dsv3.h"
 _Static_assert(offsetof(dsv3_mla_prefill_prob, qk_rope_head_dim) == 40, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_prob, v_head_dim) == 48, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_prob, softmax_scale) == 56, "dsv3.h");
-_Static_assert(sizeof(dsv3_mla_prefill_prob) == 64, "dsv3.h");
+_Static_assert(offsetof(dsv3_mla_prefill_prob, full) == 64, "dsv3.h");
+_Static_assert(sizeof(dsv3_mla_prefill_prob) == 72, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_mla_prefill_io, q) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_mla_prefill_io, k) == 80, "dsv3.h");
@@ -537,6 +538,24 @@ _Static_assert(offsetof(dsv3_merge_state_io, o) == 336, "dsv3.h");
 _Static_assert(offsetof(dsv3_merge_state_io, lse) == 416, "dsv3.h");
 _Static_assert(sizeof(dsv3_merge_state_io) == 496, "dsv3.h");
 
+_Static_assert(offsetof(dsv3_mtp_inputs_prob, batch) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_prob, n_tokens) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_prob, depth) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_prob, tail) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_prob, labels_given) == 28, "dsv3.h");
+_Static_assert(sizeof(dsv3_mtp_inputs_prob) == 32, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_mtp_inputs_io, input_ids) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, cu_seqlens) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, labels) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, loss_mask) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, weights) == 320, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, mtp_input_ids) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, mtp_labels) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, mtp_loss_mask) == 496, "dsv3.h");
+_Static_assert(offsetof(dsv3_mtp_inputs_io, valid) == 576, "dsv3.h");
+_Static_assert(sizeof(dsv3_mtp_inputs_io) == 656, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
@@ -581,7 +600,8 @@ _Static_assert(offsetof(dsv3_backend, balance_loss_backward) == 304, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, experts_backward) == 312, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mla_prefill_backward) == 320, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, merge_state) == 328, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 336, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, mtp_inputs) == 336, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 344, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

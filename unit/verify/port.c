@@ -112,6 +112,27 @@ Test(verdicts, a_port_of_an_older_header_runs)
     check_row(&honest, BUILD "/planted/older.so");
 }
 
+/* A field that its header lacks is 0 to it: cases that set it are no matter of its arithmetic, others are judged as ever. */
+Test(verdicts, a_port_of_an_older_header_skips_what_came_later)
+{
+    static const struct {
+        const char *plant, *id, *line;
+        int code;
+    } runs[] = {
+        {"old_header", "mla_prefill@odd", "before_full  PASS(proved)  mla_prefill@odd", 0},
+        {"old_header", "mla_prefill@odd:full=1", "the port was compiled with an older dsv3.h, which lacks a key", 3},
+        {"new_header", "mla_prefill@odd:full=1", "before_full  FAIL(proved)  mla_prefill@odd:full=1", 1},
+    };
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        char environment[80], arguments[160];
+        snprintf(environment, sizeof environment, "PLANT=%s PLAIN=" BUILD "/ports/plain.so", runs[i].plant);
+        snprintf(arguments, sizeof arguments, "run %s --backend=" BUILD "/planted/before_full.so", runs[i].id);
+        const outcome *const o = run_verify(environment, arguments);
+        cr_expect(o->code == runs[i].code && strstr(o->out, runs[i].line), "%s %s: exit code %d, %s", runs[i].plant,
+                  runs[i].id, o->code, o->out);
+    }
+}
+
 Test(verdicts, programs_too)
 {
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)

@@ -262,9 +262,11 @@ Test(problem, derived_inputs_are_nearest)
         ref_value *const truth = calloc((size_t)(o->count + lse->count), sizeof *truth);
         dsv3_mla_prefill_io const forward = {io->q,     io->k, io->v,  io->cu_seqlens_q, io->cu_seqlens_k,
                                              {0, NULL}, io->o, io->lse};
+        dsv3_mla_prefill_prob causal = {.full = 0};
+        memcpy(&causal, p.prob.bytes, sizeof(dsv3_mla_prefill_backward_prob));
         ref_reading const exact = {.declared = NULL};
         cr_assert(truth &&
-                  ref_256.mla_prefill(&exact, p.prob.bytes, &forward, (ref_value *const[]){truth, truth + o->count}));
+                  ref_256.mla_prefill(&exact, &causal, &forward, (ref_value *const[]){truth, truth + o->count}));
         expect_nearest(o, io->o.data, truth), expect_nearest(lse, io->lse.data, truth + o->count);
         free(truth), free(io);
         tensors_close(&p, data);

@@ -25,6 +25,7 @@ typedef struct {
     double least, most;     /* legal range, both included */
     double preset[PRESETS]; /* defaults */
     const char *help;
+    size_t since; /* where the member of dsv3_backend lies that came with the field; 0: it was there from the start */
 } field_row;
 
 typedef enum { TENSOR_IN, TENSOR_WEIGHT, TENSOR_OUT } tensor_kind;

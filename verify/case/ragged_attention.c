@@ -50,10 +50,18 @@ static int64_t sequence_of(const struct problem *p, int which, int64_t i)
     return b;
 }
 
+/* Has no query a mask? The gradient has no such field. */
+static bool is_full(const struct problem *p)
+{
+    const field_row *const full = op_field(p->op, "full");
+    return full && problem_field(p, full) != 0;
+}
+
 /* How many keys query t sees. */
 static int64_t seen_by(const struct problem *p, int64_t t)
 {
     int64_t const b = sequence_of(p, QUERIES, t);
+    if (is_full(p)) return length_of(p, KEYS, b);
     return length_of(p, KEYS, b) - length_of(p, QUERIES, b) + t - start_of(p, QUERIES, b) + 1;
 }
 

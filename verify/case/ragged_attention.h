@@ -1,6 +1,7 @@
 /*
  * How ops of attention over ragged sequences are filled: `q`, `k` (tokens, heads, width), `v`, `cu_seqlens_q`, `cu_seqlens_k`, and
- * `grad_o` where there is one. Their prob structs begin with the members of dsv3_mla_prefill_prob.
+ * `grad_o` where there is one. Their prob structs begin with the members of dsv3_mla_prefill_prob
+ * up to softmax_scale.
  */
 #ifndef RAGGED_ATTENTION_H
 #define RAGGED_ATTENTION_H

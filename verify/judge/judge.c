@@ -22,6 +22,7 @@ static double choices_of(const problem *p, const tensor_info *t)
 {
     if (!strcmp(t->name, "accepted")) return (double)problem_size(p, "n_draft");
     if (!strcmp(t->name, "next_token")) return (double)(problem_size(p, "vocab_size") - 1);
+    if (!op_field(p->op, "n_routed_experts")) return 1; /* a number that is copied, or another */
     return (double)(problem_size(p, "n_routed_experts") - row_width(t));
 }
 

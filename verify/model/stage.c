@@ -390,7 +390,8 @@ bool stage_answered(const result *r)
 
 bool stage_left_out(const result *r)
 {
-    return r->v == SKIP && (r->skip == SKIP_OP || r->skip == SKIP_CASE || r->skip == SKIP_SAID);
+    return r->v == SKIP &&
+           (r->skip == SKIP_OP || r->skip == SKIP_CASE || r->skip == SKIP_OLDER || r->skip == SKIP_SAID);
 }
 
 /* In place of outputs that the port didn't make. */

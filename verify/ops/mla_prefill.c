@@ -14,6 +14,7 @@ static const field_row fields[] = {
     {FIELD(qk_rope_head_dim), FIELD_SIZE, 2, 1024, {64, 2, 8, 2}, "rotary part of a key"},
     {FIELD(v_head_dim), FIELD_SIZE, 1, 8192, {128, 2, 12, 1}, "width of a value"},
     {FIELD(softmax_scale), FIELD_REAL, 1e-6, 1e6, {0.1352337788608801, 0.5, 0.3647822717625651, 1}, "multiplies q . k"},
+    {FIELD(full), FIELD_FLAG, 0, 1, {0, 0, 0, 0}, "0: causal; 1: queries see every key", SINCE(mtp_inputs)},
     {.name = NULL},
 };
 
@@ -57,7 +58,7 @@ static double work(const void *prob)
 
 const op op_mla_prefill = {
     .name = "mla_prefill",
-    .summary = "causal multi-head latent attention over keys and values of each head, ragged: o and lse",
+    .summary = "multi-head latent attention over keys and values of each head, causal or full, ragged: o and lse",
     .source = "DeepSeek-V2 report (arXiv 2405.04434) 2.1; deepseek-ai/DeepSeek-V3, inference/model.py, MLA, naive",
     .prob_size = sizeof(dsv3_mla_prefill_prob),
     .io_size = sizeof(dsv3_mla_prefill_io),

@@ -19,10 +19,10 @@ static const field_row fields[] = {
     {FIELD(softmax_scale), FIELD_REAL, 1e-6, 1e6, {0.1352337788608801, 0.5, 0.3647822717625651, 1}, "multiplies q . k"},
     {.name = NULL},
 };
-_Static_assert(sizeof(dsv3_mla_prefill_backward_prob) == sizeof(dsv3_mla_prefill_prob) &&
+_Static_assert(sizeof(dsv3_mla_prefill_backward_prob) == offsetof(dsv3_mla_prefill_prob, full) &&
                    offsetof(dsv3_mla_prefill_backward_prob, softmax_scale) ==
                        offsetof(dsv3_mla_prefill_prob, softmax_scale),
-               "the problem of mla_prefill, of which it makes o and lse");
+               "the problem of mla_prefill where that is causal, of which it makes o and lse");
 
 #define IO(name) offsetof(dsv3_mla_prefill_backward_io, name)
 #define QUERIES  "n_tokens num_attention_heads key_width"
@@ -76,9 +76,11 @@ static bool fill_forward(const void *prob, const dsv3_mla_prefill_backward_io *i
                                          .cu_seqlens_k = io->cu_seqlens_k,
                                          .o = io->o,
                                          .lse = io->lse};
+    dsv3_mla_prefill_prob causal = {.full = 0};
+    memcpy(&causal, prob, sizeof(dsv3_mla_prefill_backward_prob));
     ref_reading const exact = {.declared = NULL};
     ref_value *const value = calloc((size_t)(rows + n), sizeof *value);
-    bool const good = value && ref_dd.mla_prefill(&exact, prob, &forward, (ref_value *const[]){value, value + n});
+    bool const good = value && ref_dd.mla_prefill(&exact, &causal, &forward, (ref_value *const[]){value, value + n});
     if (good) store_nearest(&io->o, value, n), store_nearest(&io->lse, value + n, rows);
     free(value);
     return good;

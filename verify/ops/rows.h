@@ -20,6 +20,9 @@ static inline int64_t blocks(int64_t n)
     return (n + 127) / 128;
 }
 
+/* Of a field that came with this member of dsv3_backend. */
+#define SINCE(op) offsetof(dsv3_backend, op)
+
 /* clang-format off */
 
 /* The names and widths of an attention block. */

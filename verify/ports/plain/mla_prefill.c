@@ -13,10 +13,10 @@ static float value_of_head(const heads *s, int64_t j, int64_t c)
     return load_at(v, (s->first + j) * v->stride[0] + s->head * v->stride[1] + c);
 }
 
-/* How many of its keys query i of a sequence sees: the last one sees all. */
-static int64_t seen_by(int64_t i, int64_t queries, int64_t keys)
+/* How many of its keys query i of a sequence sees: the last one sees all; without a mask, each does. */
+static int64_t seen_by(int full, int64_t i, int64_t queries, int64_t keys)
 {
-    int64_t const n = keys - queries + i + 1;
+    int64_t const n = full ? keys : keys - queries + i + 1;
     return n > 0 ? n : 0;
 }
 
@@ -44,7 +44,7 @@ dsv3_status plain_mla_prefill(dsv3_ctx *ctx, const dsv3_mla_prefill_prob *p, con
         int64_t const from = int_at(&io->cu_seqlens_q, b), queries = int_at(&io->cu_seqlens_q, b + 1) - from;
         s.first = int_at(&io->cu_seqlens_k, b);
         int64_t const keys = int_at(&io->cu_seqlens_k, b + 1) - s.first;
-        for (int64_t i = 0; i < queries; i++) prefill_query(&s, from, i, seen_by(i, queries, keys));
+        for (int64_t i = 0; i < queries; i++) prefill_query(&s, from, i, seen_by(p->full, i, queries, keys));
     }
     return DSV3_OK;
 }

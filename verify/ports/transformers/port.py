@@ -263,12 +263,12 @@ def mla_prefill(case):
     starts_q, starts_k = (case.torch(name).tolist() for name in ("cu_seqlens_q", "cu_seqlens_k"))
     for from_q, to_q, from_k, to_k in zip(starts_q, starts_q[1:], starts_k, starts_k[1:]):
         queries, keys = to_q - from_q, to_k - from_k
-        hidden = max(0, queries - keys)  # queries that see no key
+        hidden = 0 if p["full"] and keys else max(0, queries - keys)  # queries that see no key
         if hidden == queries:
             continue
         query, key, value = (x.transpose(0, 1).unsqueeze(0)  # (1, heads, tokens, dim)
                              for x in (q[from_q + hidden:to_q], k[from_k:to_k], v[from_k:to_k]))
-        seen = torch.arange(keys) <= keys - queries + torch.arange(hidden, queries)[:, None]
+        seen = (torch.arange(keys) <= keys - queries + torch.arange(hidden, queries)[:, None]) | bool(p["full"])
         mask = torch.zeros(seen.shape, dtype=q.dtype).masked_fill(~seen, float("-inf"))
         out, _ = eager_attention_forward(module, query, key, value, mask, p["softmax_scale"])
         scores = torch.matmul(query, key.transpose(2, 3)) * p["softmax_scale"] + mask
