@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """verify model --stages: what engines record, judged stage by stage on tiny checkpoints.
 
-    unit/engines.py [own] [subsets] [transformers] [planted] [hostile] [raw] [maps]
+    unit/engines.py [own] [subsets] [pieces] [transformers] [planted] [hostile] [raw] [maps]
 
 own           what verify itself writes with --dump, truth and the plain port, in every format: no stage is accused or left out
 subsets       the same with tensors missing: what can be judged is, from what is left; the rest names what it needs
+pieces        300 tokens are judged in pieces of 256 rows, the second on what is before it; a fault in a row is found in its piece
 transformers  Hugging Face's model, recorded by verify/ports/record.py: f32 undeclared, bf16 as docs/engines.md declares it
 planted       the same with one mistake each, and the order of [e | h] exchanged: found at its stage, and named
 hostile       recordings that can't be used: one sentence and exit code 2, or a stage that isn't judged, with its reason
@@ -171,6 +172,32 @@ def listed():
                  f"6 of 6 {layer}hidden_states", f"{len(tensors)} tensors recorded"):  # fmt: skip
         check(line in names_in(run), f"--stages-list: {line}: {names_in(run)}")
     check(run.returncode == 0 and "q_proj" not in run.stdout and "passed" not in run.stdout, "--stages-list judges nothing")
+
+
+# ---- pieces ----
+
+
+def pieces():
+    """Of truth itself attention, whose second piece needs the kv of the first, experts and their choice."""
+    tokens = ",".join(str(i * 37 % 97) for i in range(300))
+    tensors = read(record_own("odd-f32", None, tokens))
+    path, layer = os.path.join(FOLDER, "pieces.safetensors"), "model.layers.1."
+    kept = ("input_ids", "model.layers.0.input_layernorm.output", "model.layers.0.self_attn.", layer + "post_attention_layernorm.output", layer + "mlp.")
+    few = {name: t for name, t in tensors.items() if name.startswith(kept)}
+    run = verify(checkpoint("odd-f32"), "--stages=" + write(path, few))
+    first, second = (set(re.findall(rf"PASS\S* +(\S+), rows {rows} ", run.stdout)) for rows in ("0:256", "256:300"))
+    got = totals(run)
+    check(run.returncode == 0 and got and got[1] == 0, f"300 tokens: {got} {run.stdout[-600:]}{run.stderr}")
+    check(first == second and {"model.layers.0.self_attn", layer + "mlp"} <= first, f"pieces: {first} {second}")
+    few = {name: t for name, t in few.items() if name.startswith(("input_ids", layer))}
+    name = layer + "mlp.output"
+    for row, rows in ((255, "0:256"), (256, "256:300")):
+        dtype, shape, data = tensors[name]
+        wide = len(data) // shape[0]
+        spoilt = data[:row * wide] + data[:wide] + data[(row + 1) * wide:]  # fmt: skip
+        run = verify(checkpoint("odd-f32"), "--stages=" + write(path, few | {name: (dtype, shape, spoilt)}))
+        at = re.search("first stage outside: (.*)", run.stdout)
+        check(run.returncode == 1 and totals(run)[1] == 1 and at and f"rows {rows}" in at[1], f"row {row} of {name}: {at and at[1]} {totals(run)}")
 
 
 # ---- transformers ----
@@ -435,5 +462,5 @@ def run_chapters(chapters, more=()):
 
 
 if __name__ == "__main__":
-    run_chapters({"own": own, "subsets": subsets, "transformers": transformers, "planted": planted, "hostile": hostile,
+    run_chapters({"own": own, "subsets": subsets, "pieces": pieces, "transformers": transformers, "planted": planted, "hostile": hostile,
                   "raw": raw, "maps": maps})  # fmt: skip
