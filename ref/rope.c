@@ -34,7 +34,7 @@ static ball pair_of_turns(const dsv3_rope_prob *p, double n)
 
 /* What the frequencies of all pairs share. */
 typedef struct {
-    const dsv3_rope_prob *p;
+    dsv3_rope_prob p;
     bool scaled; /* by YaRN */
     ball factor, log_theta;
     ball low, high; /* where the ramp from untouched to divided frequencies begins and ends, in pairs */
@@ -56,12 +56,23 @@ static void ramp_ends(const dsv3_rope_prob *p, ref_set quirks, ball *low, ball *
         *high = ball_add(*high, ball_decimal(0.001));
 }
 
+/* p as it is read from a config. */
+static dsv3_rope_prob as_read(const dsv3_rope_prob *p, ref_set quirks)
+{
+    dsv3_rope_prob read = *p;
+    if (!ref_has(quirks, QUIRK_R9_keys_unknown)) return read;
+    read.rope_theta = 10000;
+    read.factor = 1;
+    return read;
+}
+
 static yarn yarn_of(const dsv3_rope_prob *p, ref_set quirks)
 {
-    yarn y = {.p = p, .scaled = p->factor != 1 && !ref_has(quirks, QUIRK_R9_yarn_off)};
-    y.factor = ball_decimal(p->factor);
-    y.log_theta = ball_log(ball_decimal(p->rope_theta));
-    if (y.scaled) ramp_ends(p, quirks, &y.low, &y.high);
+    yarn y = {.p = as_read(p, quirks)};
+    y.scaled = y.p.factor != 1 && !ref_has(quirks, QUIRK_R9_yarn_off);
+    y.factor = ball_decimal(y.p.factor);
+    y.log_theta = ball_log(ball_decimal(y.p.rope_theta));
+    if (y.scaled) ramp_ends(&y.p, quirks, &y.low, &y.high);
     return y;
 }
 
@@ -76,7 +87,7 @@ static ball ramp(const yarn *y, int64_t j)
 /* e_j = theta^(-2j/r); in radians a position. */
 static ball power(const yarn *y, int64_t j)
 {
-    ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)y->p->qk_rope_head_dim));
+    ball const exponent = ball_div(ball_of(-2 * (double)j), ball_of((double)y->p.qk_rope_head_dim));
     return j ? ball_exp(ball_mul(exponent, y->log_theta)) : ball_of(1);
 }
 
@@ -135,7 +146,7 @@ static double power_error(const dsv3_rope_prob *p, int64_t j)
  * theta^(-2j/r)'s arguments apart, and where both parts of it are blended the rounding of the ramp counts against all of e_j. */
 static double angle_spread(const ref_reading *rd, const yarn *y, int64_t j)
 {
-    const dsv3_rope_prob *const p = y->p;
+    const dsv3_rope_prob *const p = &y->p;
     const ref_numerics *const port = declared(rd, CLAUSE_ANGLE);
     if (!port) return 0;
     ball const f = frequency(y, j), e = power(y, j);
@@ -158,10 +169,10 @@ static int64_t place(int32_t layout, int64_t r, int64_t j, int half)
 /* Without YaRN four of them change nothing. */
 ref_set rotation_quirks(const ref_reading *rd, const dsv3_rope_prob *p)
 {
-    static int const all[] = {QUIRK_R1_half_split, QUIRK_R4_sign_flipped, QUIRK_R7_mscale_on_cos,
+    static int const all[] = {QUIRK_R1_half_split, QUIRK_R4_sign_flipped, QUIRK_R9_keys_unknown, QUIRK_R7_mscale_on_cos,
                               QUIRK_R9_yarn_off,   QUIRK_R10_untruncated, QUIRK_R10_clamp_half};
     ref_set set = ref_none();
-    for (int i = 0; i < (p->factor == 1 ? 2 : 6); i++)
+    for (int i = 0; i < (p->factor == 1 ? 3 : 7); i++)
         if (quirk(rd, all[i])) ref_add(&set, all[i]);
     return set;
 }
@@ -170,13 +181,14 @@ rotation rotation_of(const ref_reading *rd, const dsv3_rope_prob *p, ref_set qui
                      dsv3_dtype format)
 {
     int64_t const pairs = p->qk_rope_head_dim / 2;
-    rotation r = {rd, p, point_cos_sin, point_y, format, quirks, false, amplitude(p, quirks), NULL, NULL, NULL, NULL};
+    yarn const y = yarn_of(p, quirks);
+    ball const a = amplitude(&y.p, quirks);
+    rotation r = {rd, p, point_cos_sin, point_y, format, quirks, false, a, NULL, NULL, NULL, NULL};
     r.turns = scratch_take(rd->scratch, pairs, sizeof *r.turns);
     r.spread = scratch_take(rd->scratch, pairs, sizeof *r.spread);
     r.cosine = scratch_take(rd->scratch, pairs, sizeof *r.cosine);
     r.sine = scratch_take(rd->scratch, pairs, sizeof *r.sine);
     tier_above()->rope_turns(p, quirks, r.turns);
-    yarn const y = yarn_of(p, quirks);
     for (int64_t j = 0; j < pairs; j++) r.spread[j] = angle_spread(rd, &y, j);
     return r;
 }

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """verify model --stages: what engines record, judged stage by stage on tiny checkpoints.
 
-    unit/engines.py [own] [subsets] [transformers] [planted] [hostile] [maps]
+    unit/engines.py [own] [subsets] [pieces] [transformers] [planted] [hostile] [raw] [maps]
 
 own           what verify itself writes with --dump, truth and the plain port, in every format: no stage is accused or left out
 subsets       the same with tensors missing: what can be judged is, from what is left; the rest names what it needs
+pieces        300 tokens are judged in pieces of 256 rows, the second on what is before it; a fault in a row is found in its piece
 transformers  Hugging Face's model, recorded by verify/ports/record.py: f32 undeclared, bf16 as docs/engines.md declares it
 planted       the same with one mistake each, and the order of [e | h] exchanged: found at its stage, and named
 hostile       recordings that can't be used: one sentence and exit code 2, or a stage that isn't judged, with its reason
+raw           a recording as a folder of NAME.f32.bin and NAME.shape: judged like any; wrong ones, one sentence and exit code 2
 maps          maps that can't be read: one sentence that names the line, and exit code 2; each operation on a plain recording
 
 Without torch and transformers (make transformers-port) all of it is skipped. Last line: N passed, N failed, N skipped.
@@ -172,6 +174,32 @@ def listed():
     check(run.returncode == 0 and "q_proj" not in run.stdout and "passed" not in run.stdout, "--stages-list judges nothing")
 
 
+# ---- pieces ----
+
+
+def pieces():
+    """Of truth itself attention, whose second piece needs the kv of the first, experts and their choice."""
+    tokens = ",".join(str(i * 37 % 97) for i in range(300))
+    tensors = read(record_own("odd-f32", None, tokens))
+    path, layer = os.path.join(FOLDER, "pieces.safetensors"), "model.layers.1."
+    kept = ("input_ids", "model.layers.0.input_layernorm.output", "model.layers.0.self_attn.", layer + "post_attention_layernorm.output", layer + "mlp.")
+    few = {name: t for name, t in tensors.items() if name.startswith(kept)}
+    run = verify(checkpoint("odd-f32"), "--stages=" + write(path, few))
+    first, second = (set(re.findall(rf"PASS\S* +(\S+), rows {rows} ", run.stdout)) for rows in ("0:256", "256:300"))
+    got = totals(run)
+    check(run.returncode == 0 and got and got[1] == 0, f"300 tokens: {got} {run.stdout[-600:]}{run.stderr}")
+    check(first == second and {"model.layers.0.self_attn", layer + "mlp"} <= first, f"pieces: {first} {second}")
+    few = {name: t for name, t in few.items() if name.startswith(("input_ids", layer))}
+    name = layer + "mlp.output"
+    for row, rows in ((255, "0:256"), (256, "256:300")):
+        dtype, shape, data = tensors[name]
+        wide = len(data) // shape[0]
+        spoilt = data[:row * wide] + data[:wide] + data[(row + 1) * wide:]  # fmt: skip
+        run = verify(checkpoint("odd-f32"), "--stages=" + write(path, few | {name: (dtype, shape, spoilt)}))
+        at = re.search("first stage outside: (.*)", run.stdout)
+        check(run.returncode == 1 and totals(run)[1] == 1 and at and f"rows {rows}" in at[1], f"row {row} of {name}: {at and at[1]} {totals(run)}")
+
+
 # ---- transformers ----
 
 
@@ -326,6 +354,42 @@ def hostile():
     check(run.returncode == 1 and "first stage outside: model.norm, y" in run.stdout and " NAN " in run.stdout, f"NaN: {run.stdout[-600:]}")
 
 
+# ---- raw files ----
+
+FORMATS = {"F32": "f32", "BF16": "bf16", "F64": "f64", "I32": "i32", "I64": "i64"}
+
+
+def as_raw(name, tensors):
+    """A folder of NAME.FORMAT.bin and NAME.shape."""
+    folder = os.path.join(FOLDER, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    for name, (dtype, shape, data) in tensors.items():
+        pathlib.Path(folder, f"{name}.{FORMATS[dtype]}.bin").write_bytes(data)
+        pathlib.Path(folder, f"{name}.shape").write_text(" ".join(map(str, shape)) + "\n")
+    return folder
+
+
+def raw():
+    for kind, port in (("odd-f32", "plain"), ("odd-bf16", "plain"), ("odd-f32", None)):
+        run = verify(checkpoint(kind), "--stages=" + as_raw("raw", read(record_own(kind, port, "3,1,4"))))
+        check(run.returncode == 0 and totals(run) == (42, 0, 0), f"{kind}, {port}, raw files: {run.stdout[-300:]}{run.stderr}")
+    folder = as_raw("raw", {"input_ids": ("I32", [3], struct.pack("<3i", 3, 1, 4))})
+    shape, whole = pathlib.Path(folder, "input_ids.shape"), f"--stages={folder}"
+    for what, words, text in (("rows too many", ["needs 16 bytes, and it has 12"], "4"), ("one number", ["needs 4 bytes, and it has 12"], ""),
+                              ("2^62", ["larger than any file"], "4611686018427387904"), ("2^62 times 2^62", ["larger than any file"], f"{1 << 62} {1 << 62}"),
+                              ("2^64", ["axis 0 is no whole number"], str(1 << 64)), ("less than 0", ["axis 1 is no whole number"], "3 -1"),
+                              ("a fraction", ["axis 0 is no whole number"], "3.0"), ("a comma", ["axis 0 is no whole number"], "(3,)"),
+                              ("nine axes", ["more than 8 axes"], "3" + " 1" * 8), ("a NUL", ["NUL"], "3\0"), ("a long one", ["at most"], " " * 999)):  # fmt: skip
+        shape.write_text(text)
+        refused(f"a shape of {what}", words, whole)
+    shape.unlink()
+    refused("no shape", ["input_ids.shape", "No such file"], whole)
+    folder = as_raw("raw", {"input_ids": ("I32", [3], struct.pack("<3i", 3, 1, 4))})
+    pathlib.Path(folder, "input_ids.i64.bin").write_bytes(struct.pack("<3q", 3, 1, 4))
+    refused("in two formats", ["in two of its files"], whole)
+
+
 # ---- maps ----
 
 
@@ -398,4 +462,5 @@ def run_chapters(chapters, more=()):
 
 
 if __name__ == "__main__":
-    run_chapters({"own": own, "subsets": subsets, "transformers": transformers, "planted": planted, "hostile": hostile, "maps": maps})
+    run_chapters({"own": own, "subsets": subsets, "pieces": pieces, "transformers": transformers, "planted": planted, "hostile": hostile,
+                  "raw": raw, "maps": maps})  # fmt: skip

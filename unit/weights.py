@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """verify model --weights: what an engine holds, beside the checkpoint.
 
-    unit/weights.py
+    unit/weights.py [weights] [mapped]
 
-Weights of tiny checkpoints in BF16 and FP8 as engines hold them (unit/held_weights.py): equal by the rule that was applied; with a mistake each
-they are DIFFERENT, at the element that differs. Without torch and transformers (make transformers-port) all of it is skipped.
+weights: those of tiny checkpoints in BF16 and FP8 as engines hold them (unit/held_weights.py): equal by the rule that was applied; with a mistake each
+they are DIFFERENT, at the element that differs.
+mapped: a checkpoint's under Megatron's names, with --map. Without torch and transformers (make transformers-port) all of it is skipped.
 Last line: N passed, N failed, N skipped.
 """
 
 import os
 import re
 
-from engines import FOLDER, check, checkpoint, recordings, run_chapters, verify, write
+from engines import FOLDER, check, checkpoint, read, recordings, run_chapters, verify, write
 
 LAYER = "model.layers.1."
 PLAIN = {
@@ -77,4 +78,62 @@ def weights():
     refused("no file", ["nowhere"], "--weights=nowhere")
 
 
-run_chapters({"weights": weights})
+# ---- mapped ----
+
+MEGATRON = {  # ours below a layer, and Megatron's
+    "self_attn.q_a_proj.": "self_attention.linear_q_down_proj.", "self_attn.q_a_layernorm.weight": "self_attention.linear_q_up_proj.layer_norm_weight",
+    "self_attn.q_b_proj.": "self_attention.linear_q_up_proj.", "self_attn.kv_a_proj_with_mqa.": "self_attention.linear_kv_down_proj.",
+    "self_attn.kv_a_layernorm.": "self_attention.kv_layernorm.", "self_attn.kv_b_proj.": "self_attention.linear_kv_up_proj.",
+    "self_attn.o_proj.": "self_attention.linear_proj.", "post_attention_layernorm.": "pre_mlp_layernorm.", "mlp.gate.weight": "mlp.router.weight",
+    "mlp.gate.e_score_correction_bias": "mlp.router.expert_bias", ".down_proj.": ".linear_fc2.", ".gate_proj.": ".linear_fc1.",
+    "model.embed_tokens.": "embedding.word_embeddings.", "model.norm.": "decoder.final_layernorm.", "lm_head.": "output_layer.", "model.layers.": "decoder.layers.",
+}  # fmt: skip
+
+
+def in_megatron(name, grouped):
+    for ours, theirs in MEGATRON.items():
+        name = name.replace(ours, theirs)
+    inside = r"mlp.experts.\2.weight\1" if grouped else r"mlp.experts.local_experts.\1.\2.weight"
+    return re.sub(r"mlp\.experts\.(\d+)\.(linear_fc\d)\.weight", inside, name)
+
+
+def megatron(name, grouped, change=lambda tensors: None):
+    """The checkpoint but its MTP modules, gate and up proj one above the other; a rank's name stands in front."""
+    whole, held = read(os.path.join(checkpoint("odd-bf16"), "model.safetensors")), {}
+    for weight, (dtype, shape, data) in whole.items():
+        if "up_proj" in weight or re.match(r"model\.layers\.[45]\.", weight):
+            continue
+        if "gate_proj" in weight:
+            shape, data = [2 * shape[0], *shape[1:]], data + whole[weight.replace("gate_proj", "up_proj")][2]
+        held["weight:rank0." + in_megatron(weight, grouped)] = dtype, shape, data
+    change(held)
+    return write(os.path.join(FOLDER, name + ".safetensors"), held)
+
+
+def mapped():
+    experts = "decoder.layers.1.mlp.experts."
+
+    def exchange(tensors):
+        a, b = (f"weight:rank0.{experts}linear_fc2.weight{e}" for e in (1, 11))
+        tensors[a], tensors[b] = tensors[b], tensors[a]
+
+    for what, path, code, words in (
+            ("grouped", megatron("grouped", True), 0, ("0 different, 0 in the engine alone, 136 in the", "in the engine model.layers.4: 68 of 68")),
+            ("experts apart", megatron("apart", False), 0, ("0 different, 0 in the engine alone, 136 in the",)),
+            ("exchanged", megatron("exchanged", True, exchange), 1, ("2 different, 0 in", f"DIFFERENT weight:rank0.{experts}linear_fc2.weight11: [0, 0] is")),
+    ):  # fmt: skip
+        run = verify(checkpoint("odd-bf16"), f"--weights={path}", "--map=megatron")
+        text = re.sub(r" +", " ", run.stdout)
+        check(run.returncode == code and all(word in text for word in words), f"{what}: exit {run.returncode} {text[-900:]}{run.stderr}")
+        if what == "grouped":
+            unmapped = verify(checkpoint("odd-bf16"), f"--weights={path}")
+            check(unmapped.returncode == 3 and "\n0 equal" in unmapped.stdout, f"without a map: {unmapped.stdout[-300:]}")
+    rule = os.path.join(FOLDER, "map.txt")
+    for what, words, text in (("an operation", ["line 1", "no operation"], "lm_head.weight = head ; turn"), ("a rank", ["no {R}"], "lm_head.weight = {R}.head"),
+                              ("no stage and no weight", ["no stage"], "lm_hed.weight = head"), ("an expert's stage", ["no stage"], "logits = a{E}")):  # fmt: skip
+        with open(rule, "w", encoding="utf-8") as f:
+            f.write(text)
+        refused(what, words, f"--weights={path}", f"--map={rule}")
+
+
+run_chapters({"weights": weights, "mapped": mapped})

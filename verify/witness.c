@@ -27,6 +27,7 @@ static const struct {
     {"R4_sign_flipped", "rope@v3"},
     {"R7_mscale_on_cos", "rope@odd"},
     {"R9_yarn_off", "rope@v3"},
+    {"R9_keys_unknown", "rope@odd"},
     {"R10_untruncated", "rope@v3;fill=far"},
     {"R10_clamp_half", "rope@odd"},
     {"G1_bias_in_weights", "gate@v3"},

@@ -146,6 +146,11 @@ MISTAKES = {
     "R4_sign_flipped": [("(float)sin(angle)", "-(float)sin(angle)", 1)],
     "R7_mscale_on_cos": [(" / mscale(p, p->mscale_all_dim)", "", 1)],
     "R9_yarn_off": [("if (p->factor == 1) return e;", "return e;", 1)],
+    "R9_keys_unknown": [
+        ("pow(p->rope_theta,", "pow(10000,", 1),
+        ("if (p->factor == 1) return e;", "return e;", 1),
+        ("(float)(mscale(p, p->mscale) / mscale(p, p->mscale_all_dim))", "1", 1),
+    ],
     "R10_untruncated": [("floor(pair_of_turns", "(pair_of_turns", 1), ("ceil(pair_of_turns", "(pair_of_turns", 1)],
     "R10_clamp_half": [("r - 1);", "r / 2 - 1);", 1)],
     "G1_bias_in_weights": [("weight[k] = s[idx[k]];", "weight[k] = s[idx[k]] + load_at(bias, idx[k]);", 1)],

@@ -33,6 +33,7 @@ static const row rows[] = {
     {"R4_sign_flipped", "rope@v3;fill=exact", "at position 0 nothing turns"},
     {"R7_mscale_on_cos", "rope@edge", "factor 1: the amplitude is 1"},
     {"R9_yarn_off", "rope@edge", "factor 1: there is nothing to switch off"},
+    {"R9_keys_unknown", "rope@edge", "factor 1 and base 10000 are what a port without keys has"},
     {"R10_untruncated", "rope@v3;fill=exact", "at position 0 nothing turns"},
     {"R10_clamp_half", "rope@v3", "the ramp of V3 ends at pair 23, below 31"},
     {"G1_bias_in_weights", "gate@odd;fill=tie", "the biases are 0"},

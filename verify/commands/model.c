@@ -79,7 +79,7 @@ static const syntax model_syntax = {
     "                    [--stages-list] [--diagnose] [--verbose] [--given=own|chain]\n"
     "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
     "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
-    "       verify model DIR --weights=R [--verbose]\n"
+    "       verify model DIR --weights=R [--map=M] [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, f16, FP8 with weight_scale_inv; MTP modules) stage by stage\n"
@@ -135,7 +135,7 @@ static bool check_options(const arguments *a)
         {a->estimate, "estimate", OF_CHAIN, chain},
         {a->format, "format", OF_CHAIN | OF_TOKENS | OF_DRIFT, "what is computed, and not what was recorded"},
         {a->numerics, "numerics", OF_STAGES | OF_TOKENS | OF_DRIFT, engine},
-        {a->map, "map", OF_STAGES | OF_TOKENS | OF_DRIFT, engine},
+        {a->map, "map", OF_STAGES | OF_WEIGHTS | OF_TOKENS | OF_DRIFT, "what an engine wrote"},
         {a->stages_list, "stages-list", OF_STAGES, "--stages"},
         {a->given, "given", OF_STAGES | OF_DRIFT, "--stages"},
         {a->diagnose, "diagnose", OF_CHAIN | OF_STAGES, "ports, and stages given their own values"},
@@ -479,7 +479,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
     else
         switch (kind_of(o)) {
         case OF_STAGES: code = judge_recording(&engine, m, r); break;
-        case OF_WEIGHTS: code = judge_weights(&c, m->config, r, o->verbose); break;
+        case OF_WEIGHTS: code = judge_weights(&c, m->config, r, o->map, o->verbose); break;
         case OF_DRIFT: code = run_drift(o, r, m); break;
         case OF_TOKENS: code = run_logits(o, r, m); break;
         case OF_CHAIN: code = run_in(o, m, config); break;

@@ -88,14 +88,17 @@ static int report(const tally *t, const checkpoint *c, const bool seen[])
     return t->different ? EXIT_BAD_VERDICT : t->equal ? EXIT_GOOD : EXIT_NOTHING;
 }
 
-int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, bool verbose)
+int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, const char *map, bool verbose)
 {
     complaint why;
     tally t = {.verbose = verbose};
+    name_map names;
     bool *const seen = calloc((size_t)c->count + 1, sizeof *seen);
     if (!seen) return usage_error("no memory for the list of weights");
-    bool const good = compare_weights(c, config, r, seen, show_weight, &t, &why);
+    bool const good =
+        name_map_open(map, &names, &why) && compare_weights(c, config, r, &names, seen, show_weight, &t, &why);
     int const code = good ? report(&t, c, seen) : usage_error("%s", why.text);
+    name_map_close(&names);
     free(seen);
     return code;
 }

@@ -6,7 +6,8 @@
 #include "files/checkpoint.h"
 #include "files/config.h"
 
-/* Compares and reports. Returns the exit code: bad verdict if a weight is different, nothing if none was compared. */
-int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, bool verbose);
+/* Compares and reports; map: as --map has it, or NULL. Returns the exit code: bad verdict if a weight is different, nothing if none
+ * was compared. */
+int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, const char *map, bool verbose);
 
 #endif

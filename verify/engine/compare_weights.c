@@ -205,13 +205,15 @@ static void judge_weight(const safetensor *t, weight_source *s, compared_weight 
     snprintf(w->why, sizeof w->why, "%.290s", moved ? "" : why.text);
 }
 
-static bool compare_one(const checkpoint *c, const dsv3_config *config, const safetensor *t, bool seen[],
-                        compared_weight *w, complaint *why)
+static bool compare_one(const checkpoint *c, const dsv3_config *config, const safetensor *t, const name_map *names,
+                        bool seen[], compared_weight *w, complaint *why)
 {
+    char ours[MAP_NAME];
     weight_source s;
     *w = (compared_weight){.name = t->name, .verdict = WEIGHT_UNKNOWN};
     why->text[0] = 0;
-    if (weight_source_find(c, config, plain_name(t->name), &s, why)) {
+    bool const ruled = name_map_weight(names, t->name, ours);
+    if (weight_source_find(c, config, ruled ? ours : plain_name(t->name), &s, why)) {
         for (int64_t i = 0; i < s.stack * s.parts; i++)
             note_seen(c, s.part[i].t, seen), note_seen(c, s.part[i].scale, seen);
         judge_weight(t, &s, w);
@@ -221,15 +223,15 @@ static bool compare_one(const checkpoint *c, const dsv3_config *config, const sa
     return !*why->text;
 }
 
-bool compare_weights(const checkpoint *c, const dsv3_config *config, const recording *r, bool seen[], on_weight *call,
-                     void *context, complaint *why)
+bool compare_weights(const checkpoint *c, const dsv3_config *config, const recording *r, const name_map *names,
+                     bool seen[], on_weight *call, void *context, complaint *why)
 {
     bool marked = false;
     compared_weight w;
     for (int64_t i = 0; i < r->count; i++) marked |= !strncmp(r->item[i]->name, "weight:", 7);
     for (int64_t i = 0; i < r->count; i++) {
         if (marked && strncmp(r->item[i]->name, "weight:", 7) != 0) continue;
-        if (!compare_one(c, config, r->item[i], seen, &w, why)) return false;
+        if (!compare_one(c, config, r->item[i], names, seen, &w, why)) return false;
         call(context, &w);
     }
     return checkpoint_check_unchanged(c, why);

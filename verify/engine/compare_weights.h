@@ -5,6 +5,7 @@
 #ifndef COMPARE_WEIGHTS_H
 #define COMPARE_WEIGHTS_H
 
+#include "name_map.h"
 #include "recording.h"
 #include "weight_source.h"
 
@@ -19,9 +20,10 @@ typedef struct {
 
 typedef void on_weight(void *context, const compared_weight *w);
 
-/* Calls for every tensor of the recording that may be a weight: those named weight:NAME if there are such, else all. seen: one a
+/* Calls for every tensor of the recording that may be a weight: those named weight:NAME if there are such, else all. names: a map's
+ * rules about weights; one without a rule has its own name. seen: one a
  * tensor of the checkpoint, which becomes true if a weight of the engine was made of it. False: one sentence in why. */
-bool compare_weights(const checkpoint *c, const dsv3_config *config, const recording *r, bool seen[], on_weight *call,
-                     void *context, complaint *why);
+bool compare_weights(const checkpoint *c, const dsv3_config *config, const recording *r, const name_map *names,
+                     bool seen[], on_weight *call, void *context, complaint *why);
 
 #endif

@@ -1,11 +1,12 @@
-/* Names of a map with numbers in braces: {N} a layer, {L} the last one of the model, {K} an MTP module, {R} a rank. */
+/* Names of a map with numbers in braces: {N} a layer, {L} the last one of the model, {K} an MTP module, {R} a rank, {E} an
+ * expert. */
 #ifndef MAP_PATTERN_H
 #define MAP_PATTERN_H
 
 #include "name_map.h"
 
 typedef struct {
-    int64_t layer, module, rank; /* -1: not said */
+    int64_t layer, module, rank, expert; /* -1: not said */
 } map_numbers;
 
 /* Is text a name of this pattern, and with which numbers? */

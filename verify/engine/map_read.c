@@ -36,11 +36,11 @@ static const operation_word operation_words[] = {{"rows", MAP_ROWS, RANGE},
 /* Are the braces of a name ones that have a meaning? */
 static bool check_braces(const char *name, complaint *why)
 {
-    static const char *const known[] = {"{N}", "{K}", "{N+1}", "{N-1}", "{R}", "{L}", NULL};
+    static const char *const known[] = {"{N}", "{K}", "{N+1}", "{N-1}", "{R}", "{L}", "{E}", NULL};
     for (const char *s = strchr(name, '{'); s; s = strchr(s + 1, '{')) {
         bool good = false;
         for (int i = 0; known[i]; i++) good |= !strncmp(s, known[i], strlen(known[i]));
-        if (!good) return refuse(why, "'%.20s' has no meaning: in braces stand N, L, K, R, N+1 or N-1", s);
+        if (!good) return refuse(why, "'%.20s' has no meaning: in braces stand N, L, K, R, E, N+1 or N-1", s);
     }
     return true;
 }
@@ -271,6 +271,37 @@ static bool is_stage_or_last(const char *name)
     return is_stage(any);
 }
 
+/* Does the text end so? */
+static bool ends_in(const char *text, const char *end)
+{
+    size_t const length = strlen(text), tail = strlen(end);
+    return length > tail && !strcmp(text + length - tail, end);
+}
+
+static bool is_weight(const char *name)
+{
+    bool const ours = !strncmp(name, "model.", 6) || !strncmp(name, "lm_head.", 8);
+    return ours && (ends_in(name, ".weight") || ends_in(name, ".e_score_correction_bias"));
+}
+
+/* What an engine calls a weight: --weights finds out itself how it was moved. */
+static bool check_weight(const map_reader *r, const map_rule *rule, bool operations)
+{
+    complaint cause;
+    if (!operations && !strstr(rule->name, "{R}")) return true;
+    refuse(&cause, "%s is a weight, whose name has no {R} and no operation behind it", rule->stage);
+    return refuse_line(r, &cause);
+}
+
+static bool check_stage(const map_reader *r, const map_rule *rule)
+{
+    complaint cause;
+    if (is_stage_or_last(rule->stage) && !strstr(rule->name, "{E}")) return true;
+    refuse(&cause, "%s is no stage of a model: docs/formats.md, \"Dumps of a model\", has their names",
+           strstr(rule->name, "{E}") ? "one expert" : rule->stage);
+    return refuse_line(r, &cause);
+}
+
 static bool read_rule(const map_reader *r, char *line, name_map *m)
 {
     complaint cause;
@@ -287,12 +318,9 @@ static bool read_rule(const map_reader *r, char *line, name_map *m)
     *equals = 0;
     if (semicolon) *semicolon = 0;
     if (!read_name(r, trimmed(line), rule->stage) || !read_name(r, trimmed(equals + 1), rule->name)) return false;
-    if (!is_stage_or_last(rule->stage)) {
-        refuse(&cause, "%s is no stage of a model: docs/formats.md, \"Dumps of a model\", has their names",
-               rule->stage);
-        return refuse_line(r, &cause);
-    }
-    return (!semicolon || read_operations(r, semicolon + 1, rule)) && check_ranks(r, rule);
+    rule->weight = is_weight(rule->stage);
+    if (rule->weight) return check_weight(r, rule, semicolon);
+    return check_stage(r, rule) && (!semicolon || read_operations(r, semicolon + 1, rule)) && check_ranks(r, rule);
 }
 
 bool name_map_parse(const char *from, const char *text, name_map *m, complaint *why)

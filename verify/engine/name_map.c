@@ -235,7 +235,7 @@ static const safetensor *find_rule(finding *f, bool *ruled)
     char name[MAP_NAME];
     *ruled = false;
     for (f->rule = f->m->rule; f->rule < f->m->rule + f->m->count; f->rule++) {
-        if (!map_matches(f->rule->stage, f->stage, &f->n)) continue;
+        if (f->rule->weight || !map_matches(f->rule->stage, f->stage, &f->n)) continue;
         if (strstr(f->rule->stage, "{L}") && f->n.layer != f->at->config->num_hidden_layers - 1) continue;
         *ruled = true;
         f->n.rank = 0;
@@ -244,6 +244,18 @@ static const safetensor *find_rule(finding *f, bool *ruled)
         if (t) return t;
     }
     return NULL;
+}
+
+bool name_map_weight(const name_map *m, const char *name, char ours[MAP_NAME])
+{
+    map_numbers n;
+    for (const char *at = name; at; at = strchr(at, '.') ? strchr(at, '.') + 1 : NULL)
+        for (int i = 0; i < m->count; i++) {
+            if (!m->rule[i].weight || !map_matches(m->rule[i].name, at, &n)) continue;
+            map_fill_in(m->rule[i].stage, &n, ours);
+            return true;
+        }
+    return false;
 }
 
 bool name_map_find(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault)

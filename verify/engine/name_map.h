@@ -1,7 +1,8 @@
 /*
  * Names that an engine has for our stages, as a text: a rule a line, STAGE = NAME [; OPERATION]*, and # comments. {N} in both is a
  * layer, {K} an MTP module; a name may have {N+1} or {N-1}, and {R}, a rank. Where a stage has several rules the first counts whose
- * name is recorded; one without a rule has its own name. Lines `set KEY = VALUE` say what no name does. docs/engines.md.
+ * name is recorded; one without a rule has its own name. A rule may have a weight's name for a stage, without operations, and in
+ * it {E}, an expert: --weights asks for these. Lines `set KEY = VALUE` say what no name does. docs/engines.md.
  */
 #ifndef NAME_MAP_H
 #define NAME_MAP_H
@@ -42,6 +43,7 @@ typedef struct {
 } map_operation;
 
 typedef struct {
+    bool weight; /* the stage is one of the checkpoint's weights */
     char stage[MAP_NAME], name[MAP_NAME];
     int count;
     map_operation operation[MOST_RESHAPES];
@@ -85,6 +87,9 @@ typedef struct {
 
 /* Counts the ranks that are recorded, unless the map says how many there are. */
 void name_map_count_ranks(name_map *m, const recording *r);
+
+/* Our name of a weight that the engine calls so, whatever stands in front. False: no rule has it. */
+bool name_map_weight(const name_map *m, const char *name, char ours[MAP_NAME]);
 
 /* The tensor of a stage. False: it isn't recorded, or (then a sentence is in fault) can't be shaped; out is empty then. */
 bool name_map_find(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault);

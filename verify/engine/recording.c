@@ -2,6 +2,7 @@
 #include "recording.h"
 
 #include "files/npy.h"
+#include "files/raw.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,13 +13,19 @@
 
 enum { MOST_FILES = 10000 };
 
+static bool open_file(const char *path, safetensors *file, complaint *why)
+{
+    if (npy_is(path)) return npy_open(path, file, why);
+    return raw_is(path) ? raw_open(path, file, why) : safetensors_open(path, file, why);
+}
+
 static bool add_file(recording *r, const char *path, complaint *why)
 {
     safetensors *const more = realloc(r->file, ((size_t)r->files + 1) * sizeof *more);
     if (!more) return refuse(why, "no memory for %s", path);
     r->file = more;
     safetensors *const file = &r->file[r->files];
-    if (!(npy_is(path) ? npy_open(path, file, why) : safetensors_open(path, file, why))) return false;
+    if (!open_file(path, file, why)) return false;
     r->count += r->file[r->files++].count;
     return true;
 }
@@ -32,7 +39,7 @@ static bool is_safetensors(const char *name)
 
 static int only_recorded(const struct dirent *e)
 {
-    return is_safetensors(e->d_name) || npy_is(e->d_name);
+    return is_safetensors(e->d_name) || npy_is(e->d_name) || raw_is(e->d_name);
 }
 
 static bool add_folder(recording *r, const char *path, complaint *why)
@@ -42,8 +49,10 @@ static bool add_folder(recording *r, const char *path, complaint *why)
     if (n < 0) return refuse(why, "%s: %s", path, strerror(errno));
     bool good = n <= MOST_FILES || refuse(why, "%s: has %d files, at most %d are read", path, n, MOST_FILES);
     if (n == 0)
-        good =
-            refuse(why, "%s: holds no file NAME.safetensors or NAME.npy; what an engine recorded is such a file", path);
+        good = refuse(why,
+                      "%s: holds no file NAME.safetensors, NAME.npy or NAME.f32.bin; what an engine recorded is such a "
+                      "file",
+                      path);
     for (int i = 0; i < n; i++) {
         char name[4400];
         snprintf(name, sizeof name, "%s/%s", path, entry[i]->d_name);

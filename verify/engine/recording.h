@@ -1,5 +1,5 @@
-/* What an engine has recorded: the tensors of a safetensors file, or of all such files in a folder; a file NAME.npy there is tensor
- * NAME. They are mapped: pages are read when they are touched. */
+/* What an engine has recorded: the tensors of a safetensors file, or of all such files in a folder; a file NAME.npy, or
+ * NAME.f32.bin with NAME.shape (files/raw.h), there is tensor NAME. They are mapped: pages are read when they are touched. */
 #ifndef RECORDING_H
 #define RECORDING_H
 

@@ -62,6 +62,7 @@ static const reach_row in_mla[] = {
     {QUIRK_R4_sign_flipped, ROTATED},
     {QUIRK_R7_mscale_on_cos, ROTATED},
     {QUIRK_R9_yarn_off, ROTATED},
+    {QUIRK_R9_keys_unknown, ROTATED},
     {QUIRK_R10_untruncated, ROTATED},
     {QUIRK_R10_clamp_half, ROTATED},
     {QUIRK_M10_position_ahead, ROTATED},
