@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """verify model --stages: what engines record, judged stage by stage on tiny checkpoints.
 
-    unit/engines.py [own] [subsets] [pieces] [transformers] [planted] [hostile] [raw] [maps]
+    unit/engines.py [own] [subsets] [pieces] [transformers] [planted] [hostile] [raw] [maps] [lines]
 
 own           what verify itself writes with --dump, truth and the plain port, in every format: no stage is accused or left out
 subsets       the same with tensors missing: what can be judged is, from what is left; the rest names what it needs
@@ -11,6 +11,7 @@ planted       the same with one mistake each, and the order of [e | h] exchanged
 hostile       recordings that can't be used: one sentence and exit code 2, or a stage that isn't judged, with its reason
 raw           a recording as a folder of NAME.f32.bin and NAME.shape: judged like any; wrong ones, one sentence and exit code 2
 maps          maps that can't be read: one sentence that names the line, and exit code 2; each operation on a plain recording
+lines         --jsonl has what is printed, a line a stage; a file that can't be written: one sentence and exit code 2
 
 Without torch and transformers (make transformers-port) all of it is skipped. Last line: N passed, N failed, N skipped.
 """
@@ -390,6 +391,30 @@ def raw():
     refused("in two formats", ["in two of its files"], whole)
 
 
+# ---- lines ----
+
+
+def lines():
+    path = os.path.join(FOLDER, "verdicts.jsonl")
+    recording = of_transformers("odd-f32", "no_mscale")
+    run = verify(checkpoint("odd-f32"), f"--stages={recording}", "--map=transformers", "--diagnose", f"--jsonl={path}")
+    with open(path, encoding="utf-8") as f:
+        *rows, end = map(json.loads, f)
+    passed, failed, skipped = totals(run)
+    check(failed > 0 and end == {"end": {"passed": passed, "failed": failed, "skipped": skipped}}, f"lines: {end} {totals(run)}")
+    check([r["verdict"] for r in rows].count("PASS") == passed and len(rows) == passed + failed + skipped, f"lines: {len(rows)}")
+    first = next((r for r in rows if r["verdict"] == "FAIL"), {"id": ""})
+    outside = next((o["name"] for o in first.get("outputs", ()) if o["outside"]), "")
+    check(f"first stage outside: {first['id']}, {outside}\n" in run.stdout, f"lines: {first['id']}, {outside}")
+    check(first["backend"] == recording and first["port"] == "engine" and "hidden_states" in first.get("given", ""), f"lines: {first}")
+    check(first["diagnosis"][0]["mistake"] == "R6_no_mscale", f"lines: {first['diagnosis']}")
+    judged = f"--stages={recording}", "--map=transformers"
+    refused("over the recording", ["is the recording"], *judged, f"--jsonl={recording}")
+    refused("into a folder that isn't there", ["/nowhere/lines"], *judged, "--jsonl=/nowhere/lines")
+    refused("into a full device", ["could not be written whole"], *judged, "--jsonl=/dev/full")
+    refused("beside no recording", ["leave it out"], f"--tokens={TOKENS}", f"--jsonl={path}")
+
+
 # ---- maps ----
 
 
@@ -463,4 +488,4 @@ def run_chapters(chapters, more=()):
 
 if __name__ == "__main__":
     run_chapters({"own": own, "subsets": subsets, "pieces": pieces, "transformers": transformers, "planted": planted, "hostile": hostile,
-                  "raw": raw, "maps": maps})  # fmt: skip
+                  "raw": raw, "maps": maps, "lines": lines})  # fmt: skip

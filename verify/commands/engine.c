@@ -9,6 +9,7 @@
 #include "report/screen.h"
 #include "report/wrap.h"
 #include "run/case.h"
+#include "stage_lines.h"
 #include "terminal_line.h"
 
 #include <stdio.h>
@@ -86,6 +87,7 @@ typedef struct {
     int passed, failed, skipped;
     int64_t sequence; /* its number, from 1; 0: there is one */
     double elements;
+    stage_lines lines;
     char first_bad[400], first_suspect[300];
 } progress;
 
@@ -140,6 +142,7 @@ static void show_row(void *context, const judged_row *row)
     terminal_line_clear();
     count_result(p, row);
     name_row(p, row, name);
+    stage_lines_add(&p->lines, name, row->given, row->r);
     snprintf(text, sizeof text, row->p ? "%s (%s)" : "%s", name, row->p ? row->p->op->name : "");
     if (row->r->v == PASS && !p->o->verbose) {
         printf("%-18s %s", row->r->statistical ? "PASS(statistical)" : "PASS(proved)", text);
@@ -152,12 +155,13 @@ static void show_row(void *context, const judged_row *row)
     fflush(stdout);
 }
 
-static int finish(const progress *p, bool good, const complaint *why)
+static int finish(progress *p, bool good, complaint *why)
 {
+    bool const written = stage_lines_close(&p->lines, p->passed, p->failed, p->skipped, good ? why : &(complaint){""});
     if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
     if (*p->first_suspect) printf("first SUSPECT: %s\n", p->first_suspect);
     printf("%.0f elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);
-    if (!good) return usage_error("%s", why->text);
+    if (!good || !written) return usage_error("%s", why->text);
     return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
@@ -220,6 +224,15 @@ bool read_sections(const char *value, sections *s, complaint *why)
     return refuse(why, "%s%s%s", given.file ? given.file : "", given.file ? ": " : "", cause.text);
 }
 
+static int judge_and_report(const engine_run *e, name_map *names, progress *p)
+{
+    complaint why;
+    int const code = stage_lines_open(&p->lines, p->o->jsonl, e->recorded->path);
+    if (code) return stage_lines_close(&p->lines, 0, 0, 0, &why), code;
+    bool const good = judge_sequences(e, names, p, &why);
+    return finish(p, good, &why);
+}
+
 int judge_recording(const engine_options *o, const model_run *m, const recording *r)
 {
     complaint why;
@@ -238,8 +251,7 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
     } else if (!read_sections(o->numerics, numerics, &why)) {
         usage_error("%s", why.text);
     } else if (check_tokens(m, r, &names)) {
-        bool const good = judge_sequences(&e, &names, &p, &why);
-        code = finish(&p, good, &why);
+        code = judge_and_report(&e, &names, &p);
     }
     name_map_close(&names);
     free(numerics);

@@ -7,6 +7,7 @@
 typedef struct {
     const char *numerics; /* as --numerics has it; NULL: nothing is declared */
     const char *map;      /* as --map has it; NULL: names are ours */
+    const char *jsonl;    /* the file of --jsonl; NULL: none */
     bool list;            /* say what is recorded and judge nothing */
     bool diagnose, verbose;
 } engine_options;

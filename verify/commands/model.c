@@ -22,7 +22,8 @@
 enum { MOST_TOKENS = 65536 };
 
 typedef struct {
-    const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics, *given;
+    const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics, *given,
+        *jsonl;
     int band;
     bool estimate, stages_list, diagnose, verbose;
     double timeout;
@@ -42,6 +43,8 @@ static const option options[] = {
      "input_ids"},
     {"--stages-list", OPTION_FLAG, offsetof(arguments, stages_list), NULL,
      "say which stages are recorded, which aren't, and what each lack costs; judge nothing"},
+    {"--jsonl", OPTION_TEXT, offsetof(arguments, jsonl), "F",
+     "write the verdicts to a file as well, a line of JSON a stage (docs/formats.md)"},
     {"--weights", OPTION_TEXT, offsetof(arguments, weights), "R",
      "compare the weights that an engine holds with the checkpoint: equal, moved or rounded by a rule, different, "
      "missing"},
@@ -77,6 +80,7 @@ static const syntax model_syntax = {
     "                    [--verbose]\n"
     "       verify model DIR --stages=R [--map=M] [--tokens=3,1,4] [--numerics=T]\n"
     "                    [--stages-list] [--diagnose] [--verbose] [--given=own|chain]\n"
+    "                    [--jsonl=F]\n"
     "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
     "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
     "       verify model DIR --weights=R [--map=M] [--verbose]\n"
@@ -137,6 +141,7 @@ static bool check_options(const arguments *a)
         {a->numerics, "numerics", OF_STAGES | OF_TOKENS | OF_DRIFT, engine},
         {a->map, "map", OF_STAGES | OF_WEIGHTS | OF_TOKENS | OF_DRIFT, "what an engine wrote"},
         {a->stages_list, "stages-list", OF_STAGES, "--stages"},
+        {a->jsonl, "jsonl", OF_STAGES, "stages given their own values"},
         {a->given, "given", OF_STAGES | OF_DRIFT, "--stages"},
         {a->diagnose, "diagnose", OF_CHAIN | OF_STAGES, "ports, and stages given their own values"},
         {a->band, "band", OF_TOKENS | OF_DRIFT, drawn},
@@ -470,7 +475,7 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
 {
     complaint why;
     checkpoint c = {.dir = NULL};
-    engine_options const engine = {o->numerics, o->map, o->stages_list, o->diagnose, o->verbose};
+    engine_options const engine = {o->numerics, o->map, o->jsonl, o->stages_list, o->diagnose, o->verbose};
     m->weights = &c;
     interrupt_watches(&c);
     int code = EXIT_USAGE;

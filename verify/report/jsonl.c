@@ -114,6 +114,7 @@ static void print_result(FILE *f, const report_run *run, int index, int b, const
     print_json_text(f, run->text[b]);
     fprintf(f, ",\"port\":");
     print_json_text(f, run->name[b]);
+    if (run->given) print_json_pair(f, "given", run->given);
     fprintf(f, ",\"verdict\":\"%s\",\"constant\":%s,\"why\":", verdict_name(r->v), r->constant ? "true" : "false");
     print_json_text(f, r->why);
     fprintf(f, ",\"declared\":");

@@ -23,8 +23,9 @@ typedef struct {
     const run_about *about;             /* NULL: this is no run, and nothing is said of it */
     repro again[MAX_BACKENDS];          /* how a case is run again */
     const sights *told;                 /* what the cases see, where the results don't say it; or NULL */
-    const char *kept; /* known at the end: the file of a whole report beside this one; NULL: there is none */
-    bool known;       /* the ports are the known ones: nobody named them */
+    const char *given; /* of a stage of an engine: what it is judged from, ", " between; NULL: it is no stage */
+    const char *kept;  /* known at the end: the file of a whole report beside this one; NULL: there is none */
+    bool known;        /* the ports are the known ones: nobody named them */
     bool verbose;
 } report_run;
 
