@@ -47,6 +47,11 @@ static bool masks_to_zero(const gate *g)
     return g->groups_kept < g->groups && quirk(g->rd, QUIRK_G3_masked_to_zero);
 }
 
+static bool adds_bias(const gate *g)
+{
+    return g->bias && !quirk(g->rd, QUIRK_G15_bias_missing);
+}
+
 static ball score_in_weight(const gate *g, int64_t e)
 {
     return g->bias && quirk(g->rd, QUIRK_G1_bias_in_weights) ? g->t[e] : g->s[e];
@@ -90,7 +95,7 @@ static void add_bias(const gate *g)
 {
     for (int64_t e = 0; e < g->prob->n_routed_experts; e++) {
         g->t[e] = g->s[e];
-        if (g->bias)
+        if (adds_bias(g))
             g->t[e] = round_op(g->rd, ball_add(g->s[e], element(g->rd, ref_decode(g->bias->dtype, g->bias->data, e))));
         g->low[e] = ball_lower(g->t[e]);
         g->high[e] = ball_upper(g->t[e]);

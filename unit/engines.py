@@ -242,6 +242,15 @@ def found(kind, mistake, stage, words, failed):
     at = re.search("first stage outside: (.*)", run.stdout)
     good = run.returncode == 1 and at and at[1] == stage and all(word in names_in(run) for word in words)
     check(good and totals(run)[1] == failed, f"{kind}, {mistake}: {at and at[1]} {totals(run)} {names_in(run)[:900]}")
+    return names_in(run)
+
+
+def found_scale(kind, failed, factor):
+    """routed_scaling_factor is left out: 1 is so much of it, within the error that is printed."""
+    text = found(kind, "scale", "model.layers.1.mlp, topk_weight", ["routed_scaling_factor is", "that is all"], failed)
+    said = re.search(r"routed_scaling_factor is (\S+) \+- (\S+) of what it should be", text)
+    good = said and float(said[2]) < 1e-6 and abs(float(said[1]) - 1 / factor) < 4 * float(said[2])
+    check(good, f"{kind}: {said and said[0]}, and 1 is {1 / factor} of {factor}")
 
 
 def exchanged():
@@ -258,18 +267,18 @@ save_file(d, {path!r})"""
 
 
 def planted():
-    attention, routing, zero = "model.layers.0.self_attn", "model.layers.1.mlp", "routed_scaling_factor is 0.588235"
+    attention, routing = "model.layers.0.self_attn", "model.layers.1.mlp"
     found("odd-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
     found("odd-f32", "no_mscale_2", "model.layers.2.self_attn, attn_output", ["R6_no_mscale explains all"], 1)
     found("odd-f32", "eps", "model.layers.0.input_layernorm, y", ["A3_eps_missing explains all"], 8)
-    found("odd-f32", "scale", f"{routing}, topk_weight", [zero], 3)
-    found("odd-f32", "bias", f"{routing}, topk_idx", ["no legal choice"], 3)
+    found_scale("odd-f32", 3, 1.7)
+    found("odd-f32", "bias", f"{routing}, topk_idx", ["G15_bias_missing explains all"], 3)
     found("odd-f32", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
     found("odd-bf16", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
     found("odd-bf16", "zeroed", f"{attention}, y", ["in 11 rows"], 4)
-    found("v2-f32", "scale", f"{routing}, topk_weight", ["routed_scaling_factor is 0.0625"], 3)
+    found_scale("v2-f32", 3, 16)
     found("v2-f32", "no_mscale", f"{attention}, attn_output", ["R6_no_mscale explains all"], 4)
-    found("moonlight-f32", "scale", f"{routing}, topk_weight", ["routed_scaling_factor is 0.4088307"], 3)
+    found_scale("moonlight-f32", 3, 2.446)
     run = verify(checkpoint("odd-f32"), f"--stages={exchanged()}", "--diagnose")
     check("first stage outside: model.layers.4.eh_proj, y" in run.stdout and "M1_hidden_first explains all" in names_in(run),
           f"[h | e]: {names_in(run)[-900:]}")  # fmt: skip

@@ -36,6 +36,7 @@ static const struct {
     {"G3_masked_to_zero", "gate@odd;fill=negative"},
     {"G5_not_normalised", "gate@v3"},
     {"G7_scaled_twice", "gate@v3"},
+    {"G15_bias_missing", "gate@v3"},
     {"A1_absorbed_scale", "mla_decode@v3"},
     {"R6_mscale_missing", "mla_decode@v3"},
     {"A9_not_causal", "mla_decode@odd"},

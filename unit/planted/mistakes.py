@@ -162,6 +162,7 @@ MISTAKES = {
     "G3_masked_to_zero": [("if (!kept[e / size]) t[e] = -INFINITY;", "if (!kept[e / size]) t[e] = 0;", 1)],
     "G5_not_normalised": [("if (p->norm_topk_prob) weight[k] /= sum;", "", 1)],
     "G7_scaled_twice": [("(float)p->routed_scaling_factor;", "(float)(p->routed_scaling_factor * p->routed_scaling_factor);", 1)],
+    "G15_bias_missing": [("t[e] = bias ? s[e] + load_at(bias, e) : s[e];", "t[e] = s[e];", 1)],
     "A1_absorbed_scale": [
         ("(float)p->softmax_scale; /* of mla_decode", "1 / sqrtf((float)(p->kv_lora_rank + p->qk_rope_head_dim)); /*", 1)
     ],

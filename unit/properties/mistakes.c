@@ -42,6 +42,7 @@ static const row rows[] = {
     {"G3_masked_to_zero", "gate@v3;fill=adversarial", "biases near 4: 0 is never chosen"},
     {"G5_not_normalised", "gate@v3:norm_topk_prob=0", "there is nothing to divide"},
     {"G7_scaled_twice", "gate@v3:routed_scaling_factor=1", "1 times 1 is 1"},
+    {"G15_bias_missing", "gate@odd;fill=tie", "the biases are 0"},
     {"A1_absorbed_scale", "mla_decode@v3;fill=onehot", "one key is left, whatever the scale"},
     {"R6_mscale_missing", "mla_decode@tiny", "softmax_scale holds no such factor"},
     {"A9_not_causal", "mla_decode@v3", "one query sees every key"},

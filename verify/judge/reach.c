@@ -40,6 +40,7 @@ static const reach_row rows[] = {
     {QUIRK_G4_ungrouped, "topk_idx"},
     {QUIRK_G5_not_normalised, "topk_weight"},
     {QUIRK_G7_scaled_twice, "topk_weight"},
+    {QUIRK_G15_bias_missing, "topk_idx"},
     {QUIRK_E8_gate_up_swapped, "act|y"},
     {QUIRK_A12_lse_base_2, "lse"},
     {QUIRK_A12_lse_base_2_prefill, "lse"},
@@ -76,6 +77,7 @@ static const reach_row in_moe[] = {
     {QUIRK_G2_group_sum_of_two, "topk_idx"},   {QUIRK_G2_group_top_k_over_m, "topk_idx"},
     {QUIRK_G3_masked_to_zero, "topk_idx"},     {QUIRK_G4_ungrouped, "topk_idx"},
     {QUIRK_G5_not_normalised, "topk_weight"},  {QUIRK_G7_scaled_twice, "topk_weight"},
+    {QUIRK_G15_bias_missing, "topk_idx"},
 };
 
 #define FIND(rows, quirk) find(rows, sizeof rows / sizeof *rows, quirk)
