@@ -418,7 +418,14 @@ def lines():
     check(first["backend"] == recording and first["port"] == "engine" and "hidden_states" in first.get("given", ""), f"lines: {first}")
     check(first["diagnosis"][0]["mistake"] == "R6_no_mscale", f"lines: {first['diagnosis']}")
     judged = f"--stages={recording}", "--map=transformers"
-    refused("over the recording", ["is the recording"], *judged, f"--jsonl={recording}")
+    folder, names = os.path.join(FOLDER, "lines"), os.path.join(FOLDER, "lines.txt")
+    os.makedirs(folder, exist_ok=True)
+    kept = {shutil.copy(recording, os.path.join(folder, "a.safetensors")), os.path.join(checkpoint("odd-f32"), "model.safetensors"),
+            os.path.join(checkpoint("odd-f32"), "config.json"), shutil.copy(os.path.join(HERE, "..", "verify/engine/maps/transformers.txt"), names)}  # fmt: skip
+    sizes = {path: os.path.getsize(path) for path in kept}
+    for over in kept:
+        refused(f"over {over}", ["is a file that is read"], f"--stages={folder}", f"--map={names}", f"--jsonl={over}")
+    check(sizes == {path: os.path.getsize(path) for path in kept}, f"lines: {sizes}")
     refused("into a folder that isn't there", ["/nowhere/lines"], *judged, "--jsonl=/nowhere/lines")
     refused("into a full device", ["could not be written whole"], *judged, "--jsonl=/dev/full")
     refused("beside no recording", ["leave it out"], f"--tokens={TOKENS}", f"--jsonl={path}")

@@ -227,7 +227,8 @@ bool read_sections(const char *value, sections *s, complaint *why)
 static int judge_and_report(const engine_run *e, name_map *names, progress *p)
 {
     complaint why;
-    int const code = stage_lines_open(&p->lines, p->o->jsonl, e->recorded->path);
+    files_in_use const in_use = {e->recorded, e->m->weights, {p->o->map, p->o->numerics}};
+    int const code = stage_lines_open(&p->lines, p->o->jsonl, &in_use);
     if (code) return stage_lines_close(&p->lines, 0, 0, 0, &why), code;
     bool const good = judge_sequences(e, names, p, &why);
     return finish(p, good, &why);

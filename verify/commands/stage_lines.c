@@ -9,19 +9,24 @@
 #include <errno.h>
 #include <string.h>
 
-static bool is_same_file(const char *a, const char *b)
+static bool is_in_use(const char *path, const files_in_use *in_use)
 {
     file_identity here, there;
-    return file_identify(a, &here) && file_identify(b, &there) && file_is_one(&here, &there);
+    if (!file_identify(path, &here)) return false;
+    if (recording_has_file(in_use->recorded, &here) || checkpoint_has_file(in_use->weights, &here)) return true;
+    for (int i = 0; i < 2; i++)
+        if (in_use->path[i] && file_identify(in_use->path[i], &there) && file_is_one(&here, &there)) return true;
+    return false;
 }
 
-int stage_lines_open(stage_lines *l, const char *path, const char *engine)
+int stage_lines_open(stage_lines *l, const char *path, const files_in_use *in_use)
 {
     complaint why;
-    *l = (stage_lines){.path = path,
-                       .run = {.cases = 1, .id = l->id, .backends = 1, .name = {"engine"}, .text = {engine}}};
+    *l = (stage_lines){.path = path};
+    l->run = (report_run){
+        .cases = 1, .id = l->id, .backends = 1, .name = {"engine"}, .text = {in_use->recorded->path}, .given = ""};
     if (!path) return EXIT_GOOD;
-    if (is_same_file(path, engine)) return usage_error("--jsonl=%s is the recording: name another file", path);
+    if (is_in_use(path, in_use)) return usage_error("--jsonl=%s is a file that is read: name another", path);
     l->f = output_open(path, &why);
     if (!l->f) return usage_error("%s", why.text);
     if (!output_clear(l->f)) return usage_error("cannot write %s: %s", path, strerror(errno));

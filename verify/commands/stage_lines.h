@@ -2,6 +2,8 @@
 #ifndef STAGE_LINES_H
 #define STAGE_LINES_H
 
+#include "engine/recording.h"
+#include "files/checkpoint.h"
 #include "report/report.h"
 
 typedef struct {
@@ -13,9 +15,15 @@ typedef struct {
     int cause; /* errno of the first write that failed, or 0 */
 } stage_lines;
 
-/* path: the file, or NULL: there is none, and nothing is written. engine: what was recorded, which the file may not be. Returns the
- * exit code. */
-int stage_lines_open(stage_lines *l, const char *path, const char *engine);
+/* What is read meanwhile, and may not be written over: files of the first two, and a path that isn't NULL. */
+typedef struct {
+    const recording *recorded;
+    const checkpoint *weights;
+    const char *path[2];
+} files_in_use;
+
+/* path: the file, or NULL: there is none, and nothing is written. Returns the exit code. */
+int stage_lines_open(stage_lines *l, const char *path, const files_in_use *in_use);
 
 /* A stage; given: what it was made of. */
 void stage_lines_add(stage_lines *l, char *stage, const char *given, const result *r);

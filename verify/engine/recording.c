@@ -103,6 +103,13 @@ void recording_close(recording *r)
     *r = (recording){.files = 0};
 }
 
+bool recording_has_file(const recording *r, const file_identity *id)
+{
+    for (int i = 0; i < r->files; i++)
+        if (file_is_one(&r->file[i].map.identity, id)) return true;
+    return false;
+}
+
 const safetensor *recording_find(const recording *r, const char *name)
 {
     int64_t from = 0, to = r->count;

@@ -17,6 +17,9 @@ typedef struct {
 bool recording_open(const char *path, recording *r, complaint *why);
 void recording_close(recording *r);
 
+/* Is this one of its files? */
+bool recording_has_file(const recording *r, const file_identity *id);
+
 /* NULL: no such. */
 const safetensor *recording_find(const recording *r, const char *name);
 
