@@ -155,13 +155,12 @@ static void show_row(void *context, const judged_row *row)
     fflush(stdout);
 }
 
-static int finish(progress *p, bool good, complaint *why)
+static int finish(const progress *p, bool good, const complaint *why)
 {
-    bool const written = stage_lines_close(&p->lines, p->passed, p->failed, p->skipped, good ? why : &(complaint){""});
     if (*p->first_bad) printf("first stage outside: %s\n", p->first_bad);
     if (*p->first_suspect) printf("first SUSPECT: %s\n", p->first_suspect);
     printf("%.0f elements judged\n%d passed, %d failed, %d skipped\n", p->elements, p->passed, p->failed, p->skipped);
-    if (!good || !written) return usage_error("%s", why->text);
+    if (!good) return usage_error("%s", why->text);
     return p->failed ? EXIT_BAD_VERDICT : p->passed ? EXIT_GOOD : EXIT_NOTHING;
 }
 
@@ -226,12 +225,13 @@ bool read_sections(const char *value, sections *s, complaint *why)
 
 static int judge_and_report(const engine_run *e, name_map *names, progress *p)
 {
-    complaint why;
+    complaint why, unwritten;
     files_in_use const in_use = {e->recorded, e->m->weights, {p->o->map, p->o->numerics}};
     int const code = stage_lines_open(&p->lines, p->o->jsonl, &in_use);
     if (code) return stage_lines_close(&p->lines, 0, 0, 0, &why), code;
     bool const good = judge_sequences(e, names, p, &why);
-    return finish(p, good, &why);
+    bool const written = stage_lines_close(&p->lines, p->passed, p->failed, p->skipped, &unwritten);
+    return finish(p, good && written, good ? &unwritten : &why);
 }
 
 int judge_recording(const engine_options *o, const model_run *m, const recording *r)

@@ -59,10 +59,9 @@ typedef struct {
     int64_t ranks;                  /* set: so many; 0: as many as are recorded */
     int64_t first_token, end_token; /* set rows: of all tokens, those of the sequence that is judged; end 0: all */
     int64_t tokens;                 /* all of them; 0: nobody asks */
-    char seqlens
-        [MAP_NAME];  /* set: lengths of the sequences, or the tensor that has them (sequences.h); "": there is one */
-    bool latent_eps; /* set: the norms of latents have the model's rms_norm_eps */
-    mtp_input mtp;   /* set: what modules are given */
+    bool latent_eps;                /* set: the norms of latents have the model's rms_norm_eps */
+    mtp_input mtp;                  /* set: what modules are given */
+    char seqlens[MAP_NAME];         /* set: as sequences_read takes them; "": there is one sequence */
 } name_map;
 
 /* value: a map that is part of the program, or a file; NULL: no rules. False: one sentence in why. Close either way. */
