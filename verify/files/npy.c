@@ -9,16 +9,13 @@
 enum { MAGIC = 6, MOST_HEADER = 10000 };
 static const char ending[] = ".npy", magic[] = "\x93NUMPY";
 
-/* What numpy calls them, and we. */
+/* What numpy calls them, and safetensors. */
 typedef struct {
     const char *descr, *name;
-    dsv3_dtype dtype;
-    size_t size;
 } format;
 
 static const format formats[] = {
-    {"<f4", "F32", DSV3_F32, 4}, {"<f8", "F64", DSV3_F64, 8}, {"<f2", "F16", DSV3_F16, 2},
-    {"<i4", "I32", DSV3_I32, 4}, {"|u1", "U8", DSV3_U8, 1},   {"<i8", "I64", DSV3_NONE, 8},
+    {"<f4", "F32"}, {"<f8", "F64"}, {"<f2", "F16"}, {"<i4", "I32"}, {"|u1", "U8"}, {"<i8", "I64"},
 };
 
 bool npy_is(const char *path)
@@ -45,10 +42,7 @@ static bool read_descr(const about_file *to, const char *text, safetensor *t, si
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         size_t const length = strlen(formats[i].descr);
         if (*at != '\'' || strncmp(at + 1, formats[i].descr, length) != 0 || at[1 + length] != '\'') continue;
-        t->dtype = formats[i].dtype;
-        t->format = formats[i].name;
-        *bytes = formats[i].size;
-        return true;
+        return safetensor_set_format(t, formats[i].name, bytes);
     }
     return refuse_file(to, "its descr is %.20s; known are '<f4', '<f8', '<f2', '<i4', '<i8', '|u1'", at);
 }

@@ -9,16 +9,14 @@
 
 enum { MOST_SHAPE = 400 }; /* bytes */
 
-/* How a file's name ends, and what its numbers are. */
+/* How a file's name ends, and what safetensors calls its numbers. */
 typedef struct {
     const char *ending, *name;
-    dsv3_dtype dtype;
-    size_t size;
 } format;
 
 static const format formats[] = {
-    {".f32.bin", "F32", DSV3_F32, 4}, {".bf16.bin", "BF16", DSV3_BF16, 2}, {".f16.bin", "F16", DSV3_F16, 2},
-    {".f64.bin", "F64", DSV3_F64, 8}, {".i32.bin", "I32", DSV3_I32, 4},    {".i64.bin", "I64", DSV3_NONE, 8},
+    {".f32.bin", "F32"}, {".bf16.bin", "BF16"}, {".f16.bin", "F16"},
+    {".f64.bin", "F64"}, {".i32.bin", "I32"},   {".i64.bin", "I64"},
 };
 
 /* NULL: none. */
@@ -82,13 +80,12 @@ static bool read_shape(const char *path, const format *f, safetensor *t, complai
 
 static bool read_numbers(const about_file *to, const file_map *map, const format *f, safetensor *t)
 {
-    size_t bytes = f->size;
+    size_t bytes;
+    if (!safetensor_set_format(t, f->name, &bytes)) return refuse_file(to, "%s is no format", f->name);
     for (int d = 0; d < t->ndim; d++)
         if (__builtin_mul_overflow(bytes, (size_t)t->shape[d], &bytes))
             return refuse_file(to, "is larger than any file");
     if (bytes != map->size) return refuse_file(to, "its shape needs %zu bytes, and it has %zu", bytes, map->size);
-    t->dtype = f->dtype;
-    t->format = f->name;
     t->data = map->data;
     t->bytes = bytes;
     return true;

@@ -33,19 +33,24 @@ typedef struct {
     size_t data_bytes;
 } reader;
 
-static const format *format_of(const char *name)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(formats[i].name, name)) return &formats[i];
-    return NULL;
-}
-
 const char *safetensor_format(const safetensor *t)
 {
     if (t->format) return t->format;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (formats[i].dtype != DSV3_NONE && formats[i].dtype == t->dtype) return formats[i].name;
     return "another format";
+}
+
+bool safetensor_set_format(safetensor *t, const char *name, size_t *size)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (strcmp(formats[i].name, name)) continue;
+        t->dtype = formats[i].dtype;
+        t->format = formats[i].name;
+        *size = formats[i].size;
+        return true;
+    }
+    return false;
 }
 
 /* Reads shape; *bytes is the size that shape and format ask for. */
@@ -87,17 +92,15 @@ static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safe
 
 static bool read_tensor(const reader *r, const char *name, const json_t *entry, safetensor *t)
 {
-    size_t bytes;
+    size_t bytes, size;
     *t = (safetensor){.dtype = DSV3_NONE};
     if (strlen(name) >= NAME_SIZE)
         return refuse_file(&r->to, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
     strcpy(t->name, name);
     const char *const dtype = json_string_value(json_object_get(entry, "dtype"));
-    const format *const f = dtype ? format_of(dtype) : NULL;
-    if (!f) return refuse_file(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
-    t->dtype = f->dtype;
-    t->format = f->name;
-    return read_shape(r, json_object_get(entry, "shape"), f->size, t, &bytes) &&
+    if (!dtype || !safetensor_set_format(t, dtype, &size))
+        return refuse_file(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
+    return read_shape(r, json_object_get(entry, "shape"), size, t, &bytes) &&
            read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
 }
 

@@ -32,6 +32,9 @@ typedef struct {
 /* The format of a tensor as the file says it ("F16"), or would. */
 const char *safetensor_format(const safetensor *t);
 
+/* The other way: dtype and format of t, and the bytes of an element. False: there is no such. */
+bool safetensor_set_format(safetensor *t, const char *name, size_t *size);
+
 /* Checks a file that is in memory, which must outlive out. path is for the sentence. */
 bool safetensors_parse(const char *path, const void *data, size_t size, safetensors *out, complaint *why);
 
