@@ -48,6 +48,12 @@ static dsv3_dtype format_of_logits(const moe *m)
     return m->io->router_logits.dtype == DSV3_NONE ? m->format : m->io->router_logits.dtype;
 }
 
+/* Weights likewise, and an intermediate is F32. */
+static dsv3_dtype format_of_weights(const moe *m)
+{
+    return m->io->topk_weight.dtype == DSV3_NONE ? DSV3_F32 : m->io->topk_weight.dtype;
+}
+
 /* The factor of an expert's output, which is its topk_weight. */
 static ball factor_of(const moe *m, ball weight)
 {
@@ -78,7 +84,7 @@ static void route(const moe *m, const ball *z, const routing *r, ref_value *idx_
     scratch_piece *const mark = scratch_mark(m->rd->scratch);
     dsv3_gate_prob const prob = gate_of(m->p);
     gate const g = gate_take(m->rd, &prob, dsv3_find(&m->io->weights, "gate.e_score_correction_bias"), &m->io->topk_idx,
-                             (gate_points){POINT_moe_scores, POINT_moe_topk_weight}, DSV3_F32);
+                             (gate_points){POINT_moe_scores, POINT_moe_topk_weight}, format_of_weights(m));
     for (int64_t t = 0; t < r->n_tokens; t++) {
         int64_t const first = t * r->k;
         bool const legal = gate_route(&g, t, z + t * r->n_routed_experts, r->weight + first);

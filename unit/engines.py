@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """verify model --stages: what engines record, judged stage by stage on tiny checkpoints.
 
-    unit/engines.py [own] [subsets] [pieces] [transformers] [planted] [hostile] [raw] [maps] [lines]
+    unit/engines.py [own] [subsets] [pieces] [transformers] [planted] [hostile] [formats] [raw] [maps] [lines]
 
 own           what verify itself writes with --dump, truth and the plain port, in every format: no stage is accused or left out
 subsets       the same with tensors missing: what can be judged is, from what is left; the rest names what it needs
@@ -9,6 +9,7 @@ pieces        300 tokens are judged in pieces of 256 rows, the second on what is
 transformers  Hugging Face's model, recorded by verify/ports/record.py: f32 undeclared, bf16 as docs/engines.md declares it
 planted       the same with one mistake each, and the order of [e | h] exchanged: found at its stage, and named
 hostile       recordings that can't be used: one sentence and exit code 2, or a stage that isn't judged, with its reason
+formats       router logits and weights in BF16, or in F32 that was BF16: right ones pass, a scale left out is found
 raw           a recording as a folder of NAME.f32.bin and NAME.shape: judged like any; wrong ones, one sentence and exit code 2
 maps          maps that can't be read: one sentence that names the line, and exit code 2; each operation on a plain recording
 lines         --jsonl has what is printed, a line a stage; a file that can't be written: one sentence and exit code 2
@@ -357,11 +358,63 @@ def hostile():
     norm, nan = "model.norm.output", struct.pack("<f", float("nan"))
     unjudged("another shape", [f"{norm} has the shape (2, 64), and (3, 64) is wanted"],
              put(norm, shape=[2, 64], data=bytes(2 * 64 * 4)), skipped=3)  # fmt: skip
+    logits, q, act = "logits", "model.layers.0.self_attn.q", "model.layers.1.mlp.act"
+    _, (tokens, k, width), _ = read(whole)[act]
+    unjudged("turned over", [f"{norm} has the shape (64, 3), and (3, 64) is wanted"], put(norm, shape=[64, 3]), skipped=3)
+    unjudged("no axes", [f"{logits} has the shape (291), and (3, 97) is wanted"], put(logits, shape=[291]))
+    unjudged("heads first", [f"{q} has the shape (4, 3, 16), and (3, 4, 16) is wanted"], put(q, shape=[4, 3, 16]))
+    unjudged("heads last", [f"{q} has the shape (3, 16, 4), and (3, 4, 16) is wanted"], put(q, shape=[3, 16, 4]))
+    unjudged("experts of a token apart", [f"{act} has the shape"], put(act, shape=[k, tokens, width]))
+    for shape in ([3, 64], [1, 3, 4, 16], [3, 1, 2, 2, 16]):
+        unjudged(f"as {shape}", ["42 passed"], put(q, shape=shape), skipped=0)
     unjudged("a wrong format", [f"{norm} is I32"], put(norm, dtype="I32"), skipped=3)
     unjudged("a stream that is missing", ["model.layers.0.input_layernorm.output"],
              lambda t: t.pop("model.embed_tokens.output"), skipped=2)  # fmt: skip
     run = verify(checkpoint("odd-f32"), changed("changed.safetensors", put(norm, data=nan * 3 * 64)))
     check(run.returncode == 1 and "first stage outside: model.norm, y" in run.stdout and " NAN " in run.stdout, f"NaN: {run.stdout[-600:]}")
+    check("no public model" not in names_in(run), f"a NaN is of no format: {names_in(run)[-600:]}")
+
+
+# ---- formats ----
+
+
+def narrow(t):
+    """An F32 tensor rounded to BF16."""
+    words = struct.unpack(f"<{len(t[2]) // 4}I", t[2])
+    return "BF16", t[1], struct.pack(f"<{len(words)}H", *((w + 0x7FFF + (w >> 16 & 1)) >> 16 for w in words))
+
+
+def widened(t):
+    return "F32", t[1], b"".join(b"\0\0" + t[2][i:i + 2] for i in range(0, len(t[2]), 2))  # fmt: skip
+
+
+def times(factor):
+    def change(t):
+        values = struct.unpack(f"<{len(t[2]) // 4}f", t[2])
+        return "F32", t[1], struct.pack(f"<{len(values)}f", *(factor * v for v in values))
+
+    return change
+
+
+def formats():
+    """What a router gives is judged in the format in which it is kept."""
+    router, weight = "model.layers.1.mlp", "model.layers.2.mlp"
+    for kind in ("odd-f32", "odd-bf16"):
+        for what, kept in (("BF16", narrow), ("BF16 in F32", lambda t: widened(narrow(t)))):
+            tensors = read(record_own(kind, "plain", "3,1,4"))
+            for gone in ("gate.topk_idx", "gate.topk_weight", "output", "act"):
+                del tensors[f"{router}.{gone}"]
+            del tensors[f"{weight}.output"]
+            for name in (f"{router}.router_logits", f"{weight}.gate.topk_weight"):
+                tensors[name] = kept(tensors[name])
+            run = verify(checkpoint(kind), "--stages=" + write(os.path.join(FOLDER, "kept.safetensors"), tensors))
+            check(run.returncode == 0 and totals(run) == (42, 0, 2), f"{kind}, {what}: {totals(run)} {names_in(run)[-600:]}")
+            tensors = read(record_own(kind, "plain", "3,1,4"))
+            name = f"{weight}.gate.topk_weight"
+            tensors[name] = kept(times(1 / 1.7)(tensors[name]))
+            run = verify(checkpoint(kind), "--stages=" + write(os.path.join(FOLDER, "kept.safetensors"), tensors))
+            at = f"first stage outside: {weight}, topk_weight\n"
+            check(run.returncode == 1 and at in run.stdout, f"{kind}, {what}, scale left out: {totals(run)} {names_in(run)[-600:]}")
 
 
 # ---- raw files ----
@@ -503,5 +556,5 @@ def run_chapters(chapters, more=()):
 
 
 if __name__ == "__main__":
-    run_chapters({"own": own, "subsets": subsets, "pieces": pieces, "transformers": transformers, "planted": planted, "hostile": hostile,
+    run_chapters({"own": own, "subsets": subsets, "pieces": pieces, "transformers": transformers, "planted": planted, "hostile": hostile, "formats": formats,
                   "raw": raw, "maps": maps, "lines": lines})  # fmt: skip

@@ -33,26 +33,33 @@ static dsv3_dtype format_of(const row_work *k)
         values_look(k->recorded[i], &seen);
         if (k->beside[i]) values_look(k->beside[i], &seen);
     }
-    bool const narrow = seen.bf16 || seen.upcast;
-    if (seen.f64 && !seen.f32 && !seen.f16 && !narrow) return DSV3_F64;
-    return seen.f32 || seen.f64 || seen.f16 || !narrow ? DSV3_F32 : DSV3_BF16;
+    if (seen.f64 && !seen.f32 && !seen.f16 && !seen.bf16) return DSV3_F64;
+    return seen.f32 || seen.f64 || seen.f16 || !seen.bf16 ? DSV3_F32 : DSV3_BF16;
 }
 
-static const char f16_words[] = "is F16, and results in F16 aren't judged: what is made of it is";
-
-/* An output that the engine kept in fewer bits than the stage has was rounded once more than a stage is. */
+/* An output that the engine kept in fewer bits than its stage has: what was rounded on the way to it nobody knows. */
 static bool give_narrow(row_work *k, dsv3_dtype format)
 {
     bool good = true;
-    for (int i = 0; i < k->slots; i++) {
-        bool const wide = format == DSV3_F32 || has_own_format(&k->row->slots[i]);
-        if (k->role[i] != ROLE_JUDGED || !wide) continue;
-        bool const half = values_are_f16(k->recorded[i]);
-        if (!half && k->recorded[i]->dtype != DSV3_BF16) continue;
+    for (int i = 0; format == DSV3_F32 && i < k->slots; i++) {
+        if (k->role[i] != ROLE_JUDGED || has_own_format(&k->row->slots[i])) continue;
+        dsv3_dtype const kept = values_format(k->recorded[i]);
+        if (kept != DSV3_F16 && k->recorded[i]->dtype != DSV3_BF16) continue;
         k->role[i] = ROLE_GIVEN;
-        good = good && work_postpone(k->w, k->name[i], half ? f16_words : "is BF16 where its stage is F32");
+        good =
+            good && work_postpone(k->w, k->name[i],
+                                  kept == DSV3_F16 ? "is F16, and results in F16 aren't judged: what is made of it is"
+                                                   : "is BF16 where its stage is F32: what is made of it is judged");
     }
     return good;
+}
+
+/* What a router gives has a format of its own: that of its numbers. */
+static void round_own(const row_work *k, stage *s, int i)
+{
+    if (k->role[i] != ROLE_JUDGED || !has_own_format(&k->row->slots[i])) return;
+    dsv3_dtype const kept = values_format(k->recorded[i]);
+    if (kept == DSV3_BF16 || kept == DSV3_F16) stage_round(s, k->row->slots[i].tensor, kept);
 }
 
 /* The norms of the latents have an eps of their own, 1e-6, or the model's. */
@@ -110,6 +117,7 @@ static bool read_slot(const row_work *k, int i, const tensor_info *t, void *out,
 {
     values_wanted const w = {.rows = k->rows,
                              .columns = t->count / k->rows,
+                             .inner = t->ndim > 2 ? t->shape[t->ndim - 1] : 0,
                              .before = k->from,
                              .more = k->all - k->from - k->rows + rows_behind(&k->row->slots[i]),
                              .format = t->dtype,
@@ -135,6 +143,7 @@ static bool bind_slot(row_work *k, stage *s, int i, row_memory *memory)
         return stage_bind(s, of->tensor, k->w->e->m->tokens + k->at->module + 1 + k->from), true;
     if (k->role[i] == ROLE_ABSENT && slot_is_output(of) && !is_needed(of)) return stage_leave_out(s, of->tensor), true;
     if (k->role[i] == ROLE_ABSENT && slot_is_output(of)) return stage_give(s, of->tensor, NULL);
+    round_own(k, s, i);
     void *const data = take_memory(memory, t->bytes);
     if (!data) return refuse(why, "no memory for %s", k->name[i]);
     if (k->role[i] != ROLE_ABSENT && !read_slot(k, i, t, data, why)) return false;

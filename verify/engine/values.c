@@ -25,15 +25,34 @@ static void print_shape(const safetensor *t, char *text, size_t cap)
     if (used < cap) snprintf(text + used, cap - used, ")");
 }
 
-/* Rows of `columns`: leading axes may be cut in any way. */
-static bool check_shape(const safetensor *t, int64_t rows, int64_t columns, complaint *why)
+/* The first of the last axes that together have so many columns; -1: none do. */
+static int split_at(const safetensor *t, int64_t columns)
 {
-    char shape[120];
+    int64_t together = 1;
+    int d = t->ndim;
+    while (d > 0 && together < columns)
+        if (__builtin_mul_overflow(together, t->shape[--d], &together)) return -1;
+    return together == columns ? d : -1;
+}
+
+/* Leading axes may be cut in any way; the last are one axis of `columns`, or end in one of `inner`. */
+static bool has_shape(const safetensor *t, int64_t rows, int64_t columns, int64_t inner)
+{
+    int const d = split_at(t, columns);
     int64_t wanted;
-    if (!__builtin_mul_overflow(rows, columns, &wanted) && count_of(t) == wanted) return true;
+    if (d < 0 || __builtin_mul_overflow(rows, columns, &wanted) || count_of(t) != wanted) return false;
+    return !inner || d >= t->ndim - 1 || t->shape[t->ndim - 1] == inner;
+}
+
+static bool check_shape(const safetensor *t, const values_wanted *w, complaint *why)
+{
+    char shape[120], columns[60];
+    int64_t const rows = w->before + w->rows + w->more;
+    if (has_shape(t, rows, w->columns, w->inner)) return true;
     print_shape(t, shape, sizeof shape);
-    return refuse(why, "%s has the shape %s, and (%lld, %lld) is wanted", t->name, shape, (long long)rows,
-                  (long long)columns);
+    snprintf(columns, sizeof columns, w->inner ? "%lld, %lld" : "%lld",
+             (long long)(w->inner ? w->columns / w->inner : w->columns), (long long)w->inner);
+    return refuse(why, "%s has the shape %s, and (%lld, %s) is wanted", t->name, shape, (long long)rows, columns);
 }
 
 static bool is_i64(const safetensor *t)
@@ -55,28 +74,34 @@ static bool is_number_of(double v, dsv3_dtype format)
     return isnan(v) || ref_round(format, v) == v;
 }
 
-/* All numbers of an F32 tensor are of a narrower format. */
-static bool is_upcast(const safetensor *t, dsv3_dtype format)
+/* 0, infinities and NaN are of every format, and say of which one none is. */
+static bool says_format(double v)
 {
-    bool narrow = t->dtype == DSV3_F32;
-    int64_t const count = count_of(t);
-    for (int64_t i = 0; narrow && i < count; i++) narrow = is_number_of(number_at(t, i), format);
-    return narrow;
+    return v != 0 && isfinite(v);
 }
 
-bool values_are_f16(const safetensor *t)
+dsv3_dtype values_format(const safetensor *t)
 {
-    return t->dtype == DSV3_F16 || (is_upcast(t, DSV3_F16) && !is_upcast(t, DSV3_BF16));
+    bool bf16 = true, f16 = true, some = false;
+    if (t->dtype != DSV3_F32) return t->dtype;
+    int64_t const count = count_of(t);
+    for (int64_t i = 0; (bf16 || f16) && i < count; i++) {
+        double const v = number_at(t, i);
+        some = some || says_format(v);
+        bf16 = bf16 && is_number_of(v, DSV3_BF16);
+        f16 = f16 && is_number_of(v, DSV3_F16);
+    }
+    if (!some && bf16) return DSV3_NONE;
+    return bf16 ? DSV3_BF16 : f16 ? DSV3_F16 : DSV3_F32;
 }
 
 void values_look(const safetensor *t, formats_seen *seen)
 {
-    bool const narrow = is_upcast(t, DSV3_BF16), half = values_are_f16(t);
-    seen->upcast |= narrow;
-    seen->f16 |= half;
-    seen->f32 |= t->dtype == DSV3_F32 && !narrow && !half;
-    seen->f64 |= t->dtype == DSV3_F64;
-    seen->bf16 |= t->dtype == DSV3_BF16;
+    dsv3_dtype const d = values_format(t);
+    seen->f16 |= d == DSV3_F16;
+    seen->f32 |= d == DSV3_F32;
+    seen->f64 |= d == DSV3_F64;
+    seen->bf16 |= d == DSV3_BF16;
 }
 
 static bool check_format(const safetensor *t, dsv3_dtype format, complaint *why)
@@ -104,8 +129,7 @@ static bool check_value(const safetensor *t, int64_t i, double v, const values_w
 static bool read_into(const safetensor *t, const values_wanted *w, int64_t from, int64_t stride, void *out,
                       complaint *why)
 {
-    if (!check_shape(t, w->before + w->rows + w->more, w->columns, why) || !check_format(t, w->format, why))
-        return false;
+    if (!check_shape(t, w, why) || !check_format(t, w->format, why)) return false;
     int64_t const first = w->before * w->columns;
     for (int64_t i = 0; i < w->rows * w->columns; i++) {
         double const v = number_at(t, first + i);

@@ -7,17 +7,18 @@
 /* What can be said of the formats of some tensors. */
 typedef struct {
     bool f64, f32, bf16, f16; /* there is one of this format */
-    bool upcast; /* an F32 whose values are all of BF16 counts as this; one whose values are all of F16 as f16 */
 } formats_seen;
 
 void values_look(const safetensor *t, formats_seen *seen);
 
-/* Were its numbers rounded to F16? */
-bool values_are_f16(const safetensor *t);
+/* The format that its numbers were rounded to: an F32 whose numbers are all of BF16 counts as that, or else of F16. NONE: none of them
+ * says anything. */
+dsv3_dtype values_format(const safetensor *t);
 
 /* What a stage wants of a tensor: rows x columns of a format. */
 typedef struct {
     int64_t rows, columns;
+    int64_t inner;        /* columns are of parts of so many each, such as heads; 0: of any */
     int64_t before, more; /* rows that are stored in front of these and behind them, for somebody else */
     dsv3_dtype format;
     bool finite; /* no NaN and no infinity */

@@ -142,6 +142,11 @@ void stage_take(stage *s, const char *tensor, const void *data)
     s->data[i] = (void *)(uintptr_t)data;
 }
 
+void stage_round(stage *s, const char *tensor, dsv3_dtype format)
+{
+    set_format(&s->p.tensor[index_of(s, tensor)], format);
+}
+
 bool stage_give(stage *s, const char *tensor, const void *data)
 {
     int const i = index_of(s, tensor);

@@ -27,7 +27,8 @@ size_t stage_bytes(const stage *s, const char *tensor);
  * it is given (NULL: as zeros, which nothing follows from): what follows is made of it, and nobody judges it; or it is left out: it is
  * nobody's, an intermediate of what follows. */
 void stage_take(stage *s, const char *tensor, const void *data);
-bool stage_give(stage *s, const char *tensor, const void *data); /* false: no memory, and a sentence */
+void stage_round(stage *s, const char *tensor, dsv3_dtype format); /* an output's format; before it is taken */
+bool stage_give(stage *s, const char *tensor, const void *data);   /* false: no memory, and a sentence */
 void stage_leave_out(stage *s, const char *tensor);
 
 /* Judges the outputs that were taken, under a declaration; the format of others is m->format. wanted: see run/case.h. False: one
