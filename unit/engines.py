@@ -365,6 +365,8 @@ def hostile():
     unjudged("heads first", [f"{q} has the shape (4, 3, 16), and (3, 4, 16) is wanted"], put(q, shape=[4, 3, 16]))
     unjudged("heads last", [f"{q} has the shape (3, 16, 4), and (3, 4, 16) is wanted"], put(q, shape=[3, 16, 4]))
     unjudged("experts of a token apart", [f"{act} has the shape"], put(act, shape=[k, tokens, width]))
+    run = verify(checkpoint("odd-f32"), changed("changed.safetensors", put(logits, shape=[291])), "--strict")
+    check(run.returncode == 1 and totals(run) == (41, 0, 1), f"strict: {run.returncode} {totals(run)}")
     for shape in ([3, 64], [1, 3, 4, 16], [3, 1, 2, 2, 16]):
         unjudged(f"as {shape}", ["42 passed"], put(q, shape=shape), skipped=0)
     unjudged("a wrong format", [f"{norm} is I32"], put(norm, dtype="I32"), skipped=3)
@@ -397,7 +399,13 @@ def times(factor):
 
 
 def formats():
-    """What a router gives is judged in the format in which it is kept."""
+    """What a router gives is judged in the format in which it is kept; tensors of formats that nobody asks for are read past."""
+    others = {"c": ("C64", [3, 4], bytes(96)), "e": ("F8_E8M0", [3], bytes(3)), "f": ("F4", [3, 4], bytes(6)), "g": ("F6_E3M2", [4], bytes(3))}
+    tensors = read(record_own("odd-f32", "plain", "3,1,4")) | others
+    run = verify(checkpoint("odd-f32"), "--stages=" + write(os.path.join(FOLDER, "kept.safetensors"), tensors))
+    check(run.returncode == 0 and totals(run) == (42, 0, 0), f"other formats: {run.stderr} {totals(run)}")
+    write(os.path.join(FOLDER, "kept.safetensors"), tensors | {"h": ("F5", [8], bytes(5))})
+    refused("a format of nobody", ["dtype F5 is unknown; known are F32", "F8_E8M0"], f"--stages={FOLDER}/kept.safetensors")
     router, weight = "model.layers.1.mlp", "model.layers.2.mlp"
     for kind in ("odd-f32", "odd-bf16"):
         for what, kept in (("BF16", narrow), ("BF16 in F32", lambda t: widened(narrow(t)))):

@@ -148,8 +148,10 @@ def ranks():
     layer = "rank1.model.layers.0.self_attn."
     unjudged("a rank that is missing", "sglang", layer + "attn_mha.inputs.0", lambda *t: None,
              f"needs {layer}attn_mha.inputs.0, which isn't recorded")  # fmt: skip
-    unjudged("ranks that differ", "sglang", layer + "output", lambda dtype, shape, data: (dtype, shape, bytes(4) + data[4:]),
-             f"rank0{layer[5:]}output and {layer}output differ")  # fmt: skip
+    run = judge_renamed("odd-f32", "sglang", altered("sglang", layer + "output", lambda dtype, shape, data: (dtype, shape, bytes(4) + data[4:])))
+    words = f"rank0{layer[5:]}output and {layer}output differ, and ranks should hold the same"
+    good = run.returncode == 1 and totals(run)[1] == 1 and first_outside(run) == f"{layer[6:]}output, {words}"
+    check(good, f"ranks that differ: {run.returncode} {totals(run)} {first_outside(run)}")
     unjudged("a rank of another shape", "sglang", "rank1.model.layers.1.mlp.partial",
              lambda dtype, shape, data: (dtype, [shape[0], shape[1] // 2], data[: len(data) // 2]), "have other sizes")  # fmt: skip
     router = "rank0.decoder.layers.1.mlp.router.output.0"
@@ -168,10 +170,27 @@ def padding():
     recording = write(os.path.join(FOLDER, "padded.safetensors"), tensors)
     run = judge_renamed("odd-f32", "padded", recording, map_file("set rows = 3:15\n", "transformers"))
     check(run.returncode == 0 and totals(run) == (34, 0, 0), f"padded: {totals(run)} {run.stderr} {names_in(run)[-500:]}")
+    names = f"--map={map_file('set rows = 3:15', 'transformers')}"
+    run = verify(checkpoint("odd-f32"), f"--stages={recording}", names)
+    check(run.returncode == 0 and totals(run) == (34, 0, 0), f"padded, tokens of the recording: {totals(run)} {run.stderr}")
+    outside = struct.pack("<3q", -1, 97, -7) + tensors["input_ids"][2][24:]
+    for what, ids in (("ids of nobody", {"input_ids": ("I64", [17], outside)}), ("ids by another name", {"ids": ("I64", [1, 17], outside)}), ("no ids", {})):
+        rest = {name: t for name, t in tensors.items() if name != "input_ids"} | ids
+        map_file("set rows = 3:15\n" + ("input_ids = ids\n" if "ids" in ids else ""), "transformers")
+        run = verify(checkpoint("odd-f32"), f"--stages={write(recording, rest)}", names, *([] if ids else [f"--tokens={TOKENS}"]))
+        check(run.returncode == 0 and totals(run) == (34, 0, 0), f"padded, {what}: {totals(run)} {run.stderr} {names_in(run)[-300:]}")
+    run = verify(checkpoint("odd-f32"), f"--stages={recording}", names, "--tokens=3,1")
+    check(run.returncode == 2 and "is of 12 tokens, and --tokens has 2" in run.stderr, f"padded, few tokens: {run.returncode} {run.stderr}")
+    recording = write(os.path.join(FOLDER, "padded.safetensors"), tensors)
     for words, text in (("17 tokens", "set rows = 3:18\n"), ("of other tokens", "set rows = 2:14\n"), ("wanted is A:B", "set rows = 3\n"),
                         ("did you mean 'rows'", "set row = 3:4\n"), ("belongs behind it", "logits = a{R}\n"), ("no {R}", "logits = a ; ranks cat\n"),
                         ("ranks cat ranks same ranks sum", "logits = a{R} ; ranks all\n"), ("wanted is norm", "set mtp_input = both\n"),
-                        ("no range", "logits = a ; cols width:\n")):  # fmt: skip
+                        ("no range", "logits = a ; cols width:\n"), ("has none", "logits = a{N}\n"), ("has none", "logits = a ; beside b{K}\n"),
+                        ("for each of them", "model.layers.{N}.mlp.output = a\n"), ("stands twice", "set ranks = 1\nset ranks = 2\n"),
+                        ("no stage", "model.layers.01.mlp.output = a\n"), ("no stage", "model.layers.99999999999999999999.mlp.output = a\n"),
+                        ("twice", "model.layers.{N}.mlp.experts.{E}.{E}.weight = a{N}{E}\n"), ("has none", "model.norm.weight = a{E}\n"),
+                        ("has no {E}", "model.layers.{N}.mlp.experts.{E}.down_proj.weight = a{N}\n"),
+                        ("wanted is lengths", "set seqlens = 5,\n"), ("wanted is lengths", "set seqlens = -5,17\n")):  # fmt: skip
         run = judge_renamed("odd-f32", "padded", recording, map_file(text, "transformers"))
         lines = run.stderr.splitlines()
         check(run.returncode == 2 and len(lines) == 1 and words in lines[0], f"{text}: exit {run.returncode} {run.stderr}")
@@ -214,17 +233,40 @@ def sequences():
     wrong["model.layers.1.mlp.output"] = dtype, shape, data[: 9 * 256] + bytes(256) + data[10 * 256 :]
     run = judged(wrong, "lens")
     check(first_outside(run) == "model.layers.1.mlp, sequence 2, y" and totals(run) == (100, 2, 0), f"a row of the second: {first_outside(run)} {totals(run)}")
+    batch(path)
     right["minus"], right["much"], right["half"] = (("I64", [2], struct.pack("<2q", *v)) for v in ((5, -1), (5, 1 << 40), (1, 99)))
     for words, said, more in (
             ("sequence 2 ends behind the last of 20 tokens", "5,16", ()), ("sequence 2 ends behind", "5,99999999999999999999", ()),
             ("sequence 2 has -1 tokens", "minus", ()), ("much", "much", ()), ("sequence 2 ends behind", "half", ()),
-            ("wanted are lengths", "5,,7", ()), ("that isn't recorded", "nobody", ()), ("", "logits.7", ()),
+            ("wanted is lengths", "5,,7", ()), ("that isn't recorded", "nobody", ()), ("", "logits.7", ()),
             ("leave one out", "5,12\nset rows = 0:5", ()), ("set seqlens is for stages", "5,12,1", ("--given=chain",))):  # fmt: skip
         run = judged(right, said, *more)
         check(run.returncode == 2 and len(run.stderr.splitlines()) == 1 and words in run.stderr, f"seqlens {said!r}: {run.returncode} {run.stderr}")
     names = map_file("set rows = 0:12\n", "transformers")
     run = verify(checkpoint("odd-f32"), f"--stages={path}", f"--map={names}", "--given=chain")
     check(run.returncode == 2 and "set rows is for stages" in run.stderr, f"rows of a chain: {run.returncode} {run.stderr}")
+
+
+def batch(path):
+    """input_ids (2, 12) are two sequences, whatever the axes of the rest; a whole model is one."""
+    names = map_file("", "transformers")
+    for lead in ([2, 12], [24], [1, 2, 12]):
+        tensors = {}
+        for name, (dtype, shape, data) in packed((12, 12)).items():
+            axis = shape.index(26)
+            inner, outer = len(data) // math.prod(shape[: axis + 1]), math.prod(shape[:axis])
+            parts = [data[(i * 26 + b * 12) * inner :][: 12 * inner] for b in (0, 1) for i in range(outer)]  # a sequence after the other
+            if outer == 1:
+                shape = [2, 12] if name == "input_ids" else [*lead, *shape[axis + 1 :]]
+            elif len(lead) > 1:
+                shape = [*lead[:-1], *shape[:axis], 12, *shape[axis + 1 :]]
+            else:
+                parts, shape = [p for i in range(outer) for p in parts[i::outer]], [*shape[:axis], 24, *shape[axis + 1 :]]
+            tensors[name] = dtype, shape, b"".join(parts)
+        run = verify(checkpoint("odd-f32"), f"--stages={write(path, tensors)}", f"--map={names}")
+        check(run.returncode == 0 and totals(run) == (68, 0, 0), f"a batch as {lead}: {totals(run)} {run.stderr} {names_in(run)[-400:]}")
+    run = verify(checkpoint("odd-f32"), f"--stages={path}", f"--map={names}", "--given=chain")
+    check(run.returncode == 2 and "input_ids are a batch, of 12 tokens each" in run.stderr, f"a batch's chain: {run.returncode} {run.stderr}")
 
 
 def modules():

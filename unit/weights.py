@@ -73,6 +73,13 @@ def weights():
     path = write(os.path.join(FOLDER, "empty.safetensors"), {"model.norm.weight": ("BF16", [0], b"")})
     run = verify(checkpoint("odd-bf16"), f"--weights={path}")
     check(run.returncode == 1 and "DIFFERENT" in run.stdout, f"no elements: {run.stdout}{run.stderr}")
+    whole = read(os.path.join(checkpoint("odd-bf16"), "model.safetensors"))
+    model = {name: t for name, t in whole.items() if not name.startswith(("model.layers.4.", "model.layers.5."))}
+    gone = {name: t for name, t in model.items() if name != "model.layers.1.mlp.gate.e_score_correction_bias"}
+    for what, held, code in (("without MTP modules", model, 0), ("without a bias", gone, 1)):
+        path = write(os.path.join(FOLDER, "held.safetensors"), held)
+        run, strict = verify(checkpoint("odd-bf16"), f"--weights={path}"), verify(checkpoint("odd-bf16"), f"--weights={path}", "--strict")
+        check((run.returncode, strict.returncode) == (0, code), f"{what}: {run.returncode}, strict {strict.returncode} {strict.stdout}")
     refused("tokens", ["--tokens"], f"--weights={path}", "--tokens=1")
     refused("stages", ["one run each"], f"--weights={path}", f"--stages={path}")
     refused("no file", ["nowhere"], "--weights=nowhere")
@@ -130,7 +137,7 @@ def mapped():
             check(unmapped.returncode == 3 and "\n0 equal" in unmapped.stdout, f"without a map: {unmapped.stdout[-300:]}")
     rule = os.path.join(FOLDER, "map.txt")
     for what, words, text in (("an operation", ["line 1", "no operation"], "lm_head.weight = head ; turn"), ("a rank", ["no {R}"], "lm_head.weight = {R}.head"),
-                              ("no stage and no weight", ["no stage"], "lm_hed.weight = head"), ("an expert's stage", ["no stage"], "logits = a{E}")):  # fmt: skip
+                              ("no stage and no weight", ["no stage"], "lm_hed.weight = head"), ("an expert's stage", ["has none"], "logits = a{E}")):  # fmt: skip
         with open(rule, "w", encoding="utf-8") as f:
             f.write(text)
         refused(what, words, f"--weights={path}", f"--map={rule}")

@@ -3,13 +3,14 @@
 #define DRIFT_H
 
 #include "drawn_models.h"
+#include "engine/name_map.h"
 #include "engine/recording.h"
 
 typedef struct {
     const char *numerics; /* as --numerics has it; NULL: nothing is declared */
-    const char *map;      /* as --map has it; NULL: names are ours */
-    int drawn;            /* ports, from FEWEST_DRAWN on */
-    bool verbose;         /* all figures of every port */
+    const name_map *names;
+    int drawn;    /* ports, from FEWEST_DRAWN on */
+    bool verbose; /* all figures of every port */
 } drift_options;
 
 /* Compares and reports; the format of m is that of the engine's hidden states. Returns the exit code: bad verdict if a stage is

@@ -41,14 +41,12 @@ static bool read_json(const char *path, const prompt *p, listing *said, complain
 /* Tensor `stage` under its name in a map; if there is but one tensor it is that. */
 static bool find_tensor(const comparison *c, const recording *r, const char *stage, shaped *found, complaint *why)
 {
-    name_map names;
+    const name_map *const names = c->o->names;
     *found = (shaped){.owned = NULL};
     complaint fault = {""};
     map_scene const at = {r, c->m->config, c->m->weights};
-    if (!name_map_open(c->o->map, &names, why) || !name_map_is_whole(&names, why)) return name_map_close(&names), false;
-    name_map_count_ranks(&names, r);
-    bool good = name_map_find(&names, &at, stage, found, &fault);
-    name_map_close(&names);
+    if (!name_map_is_whole(names, why)) return false;
+    bool good = name_map_find(names, &at, stage, found, &fault);
     if (!good && *fault.text) return refuse(why, "%s: %s", r->path, fault.text);
     if (!good && r->count == 1) found->t = *r->item[0], good = true;
     return good || refuse(why, "%s: has no tensor %s", r->path, stage);

@@ -2,6 +2,7 @@
 #ifndef LOGITS_H
 #define LOGITS_H
 
+#include "engine/name_map.h"
 #include "engine/recording.h"
 #include "drawn_models.h"
 
@@ -9,9 +10,9 @@ typedef struct {
     const char *file;     /* of --logits or --logprobs */
     bool listed;          /* it is that of --logprobs */
     const char *numerics; /* as --numerics has it; NULL: nothing is declared */
-    const char *map;      /* as --map has it; NULL: names are ours */
-    int drawn;            /* ports, from FEWEST_DRAWN on */
-    bool verbose;         /* a line a port */
+    const name_map *names;
+    int drawn;    /* ports, from FEWEST_DRAWN on */
+    bool verbose; /* a line a port */
 } logits_options;
 
 /* Compares and reports; the format of m is that of the engine's hidden states. recorded: the file, where it is a recording; else

@@ -3,6 +3,7 @@
 #include "engine.h"
 #include "logits.h"
 #include "weights.h"
+#include "model_tokens.h"
 #include "model/chain.h"
 #include "model/cost.h"
 #include "model/interrupt.h"
@@ -19,13 +20,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MOST_TOKENS = 65536 };
-
 typedef struct {
     const char *dir, *tokens, *dump, *backend, *format, *stages, *weights, *logits, *logprobs, *map, *numerics, *given,
         *jsonl;
     int band;
-    bool estimate, stages_list, diagnose, verbose;
+    bool estimate, stages_list, strict, diagnose, verbose;
     double timeout;
 } arguments;
 
@@ -43,6 +42,9 @@ static const option options[] = {
      "input_ids"},
     {"--stages-list", OPTION_FLAG, offsetof(arguments, stages_list), NULL,
      "say which stages are recorded, which aren't, and what each lack costs; judge nothing"},
+    {"--strict", OPTION_FLAG, offsetof(arguments, strict), NULL,
+     "SUSPECT and stages that aren't judged count as failed; with --weights, those that are missing, MTP modules "
+     "aside"},
     {"--jsonl", OPTION_TEXT, offsetof(arguments, jsonl), "F",
      "write the verdicts to a file as well, a line of JSON a stage (docs/formats.md)"},
     {"--weights", OPTION_TEXT, offsetof(arguments, weights), "R",
@@ -80,10 +82,10 @@ static const syntax model_syntax = {
     "                    [--verbose]\n"
     "       verify model DIR --stages=R [--map=M] [--tokens=3,1,4] [--numerics=T]\n"
     "                    [--stages-list] [--diagnose] [--verbose] [--given=own|chain]\n"
-    "                    [--jsonl=F]\n"
+    "                    [--jsonl=F] [--strict]\n"
     "       verify model DIR --tokens=3,1,4 --logits=F|--logprobs=F [--map=M]\n"
     "                    [--numerics=T] [--format=bf16|f32] [--band=N]\n"
-    "       verify model DIR --weights=R [--map=M] [--verbose]\n"
+    "       verify model DIR --weights=R [--map=M] [--strict] [--verbose]\n"
     "\n"
     "Computes a DeepSeek-V3 checkpoint (Hugging Face folder: config.json, model.safetensors or an\n"
     "index with shards; f32, bf16, f16, FP8 with weight_scale_inv; MTP modules) stage by stage\n"
@@ -92,7 +94,8 @@ static const syntax model_syntax = {
     "what a running engine recorded, each stage given the engine's own values (docs/engines.md).\n",
     options,
     "Each stage's input is the binary64 rounding of the centre before it; its radius is proven\n"
-    "for that input. exit: 0 good; 1 a stage is no legal result; 2 unreadable input\n"};
+    "for that input. exit: 0 good; 1 a stage is no legal result, a weight is different, or logits or\n"
+    "a chain are rejected; 2 unreadable input; 3 nothing could be judged\n"};
 
 /* Tensors, as a recording has them, and no JSON. */
 static bool is_tensors(const char *path)
@@ -142,6 +145,7 @@ static bool check_options(const arguments *a)
         {a->map, "map", OF_STAGES | OF_WEIGHTS | OF_TOKENS | OF_DRIFT, "what an engine wrote"},
         {a->stages_list, "stages-list", OF_STAGES, "--stages"},
         {a->jsonl, "jsonl", OF_STAGES, "stages given their own values"},
+        {a->strict, "strict", OF_STAGES | OF_WEIGHTS, "--weights and stages given their own values"},
         {a->given, "given", OF_STAGES | OF_DRIFT, "--stages"},
         {a->diagnose, "diagnose", OF_CHAIN | OF_STAGES, "ports, and stages given their own values"},
         {a->band, "band", OF_TOKENS | OF_DRIFT, drawn},
@@ -169,29 +173,6 @@ static bool read_arguments(int argc, char **argv, arguments *a, int *code)
     if (!a->tokens && !recorded(a))
         return usage_error("model needs --tokens=, ids with commas between them, as in --tokens=3,1,4"), false;
     return true;
-}
-
-/* The ids, or NULL and a sentence on stderr. */
-static int32_t *read_tokens(const char *text, int64_t vocabulary, int64_t *count)
-{
-    int32_t *const ids = malloc(MOST_TOKENS * sizeof *ids);
-    *count = 0;
-    for (const char *s = text; ids && s; s = strchr(s, ',') ? strchr(s, ',') + 1 : NULL) {
-        char *end;
-        errno = 0;
-        long const id = strtol(s, &end, 10);
-        bool const number = end != s && (*end == ',' || !*end) && !errno;
-        if (!number || id < 0 || id >= vocabulary || *count == MOST_TOKENS) {
-            usage_error("--tokens=%.100s: id %lld, '%.*s', is no whole number from 0 to %lld (vocab_size is %lld)",
-                        text, (long long)*count + 1, (int)strcspn(s, ","), s, (long long)vocabulary - 1,
-                        (long long)vocabulary);
-            free(ids);
-            return NULL;
-        }
-        ids[(*count)++] = (int32_t)id;
-    }
-    if (!ids) usage_error("no memory for the tokens");
-    return ids;
 }
 
 /* ---- progress and reports ---- */
@@ -456,26 +437,25 @@ static int run_in(const arguments *o, model_run *m, const file_identity *config)
     return EXIT_GOOD;
 }
 
-static int run_logits(const arguments *o, const recording *r, model_run *m)
+static int run_logits(const arguments *o, const recording *r, const name_map *names, model_run *m)
 {
-    logits_options const logits = {said(o),   o->logprobs != NULL, o->numerics, o->map, o->band ? o->band : USUAL_DRAWN,
+    logits_options const logits = {said(o),   o->logprobs != NULL, o->numerics, names, o->band ? o->band : USUAL_DRAWN,
                                    o->verbose};
-    return check_tokens(m, r, NULL) && choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r)
-                                                                                : EXIT_USAGE;
+    return choose_format(o, m->weights, &m->format) ? judge_logits(&logits, m, r) : EXIT_USAGE;
 }
 
-static int run_drift(const arguments *o, const recording *r, model_run *m)
+static int run_drift(const arguments *o, const recording *r, const name_map *names, model_run *m)
 {
-    drift_options const drift = {o->numerics, o->map, o->band ? o->band : USUAL_DRAWN, o->verbose};
-    return check_tokens(m, r, NULL) && choose_format(o, m->weights, &m->format) ? judge_drift(&drift, m, r)
-                                                                                : EXIT_USAGE;
+    drift_options const drift = {o->numerics, names, o->band ? o->band : USUAL_DRAWN, o->verbose};
+    return choose_format(o, m->weights, &m->format) ? judge_drift(&drift, m, r) : EXIT_USAGE;
 }
 
-static int open_and_run(const arguments *o, const recording *r, model_run *m, const file_identity *config)
+static int open_and_run(const arguments *o, const recording *r, name_map *names, model_run *m,
+                        const file_identity *config)
 {
     complaint why;
     checkpoint c = {.dir = NULL};
-    engine_options const engine = {o->numerics, o->map, o->jsonl, o->stages_list, o->diagnose, o->verbose};
+    engine_options const engine = {o->numerics, o->map, o->jsonl, o->stages_list, o->diagnose, o->verbose, o->strict};
     m->weights = &c;
     interrupt_watches(&c);
     int code = EXIT_USAGE;
@@ -483,10 +463,10 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
         usage_error("%s", why.text);
     else
         switch (kind_of(o)) {
-        case OF_STAGES: code = judge_recording(&engine, m, r); break;
-        case OF_WEIGHTS: code = judge_weights(&c, m->config, r, o->map, o->verbose); break;
-        case OF_DRIFT: code = run_drift(o, r, m); break;
-        case OF_TOKENS: code = run_logits(o, r, m); break;
+        case OF_STAGES: code = judge_recording(&engine, m, r, names); break;
+        case OF_WEIGHTS: code = judge_weights(&c, m->config, r, names, o->strict, o->verbose); break;
+        case OF_DRIFT: code = run_drift(o, r, names, m); break;
+        case OF_TOKENS: code = run_logits(o, r, names, m); break;
         case OF_CHAIN: code = run_in(o, m, config); break;
         }
     interrupt_watches(NULL);
@@ -494,16 +474,28 @@ static int open_and_run(const arguments *o, const recording *r, model_run *m, co
     return code;
 }
 
-static int run_tokens(const arguments *o, const recording *r, const dsv3_config *config, const file_identity *id)
+static int run_tokens(const arguments *o, const recording *r, name_map *names, const dsv3_config *config,
+                      const file_identity *id)
 {
     model_run m = {.config = config, .diagnose = o->diagnose};
-    if (kind_of(o) == OF_WEIGHTS) return open_and_run(o, r, &m, id);
-    int32_t *const tokens = o->tokens ? read_tokens(o->tokens, config->vocab_size, &m.n_tokens)
-                                      : recorded_tokens(r, config->vocab_size, &m.n_tokens);
+    if (kind_of(o) == OF_WEIGHTS) return open_and_run(o, r, names, &m, id);
+    int32_t *const tokens = model_tokens(o->tokens, r, names, config, &m.n_tokens);
     if (!tokens) return EXIT_USAGE;
     m.tokens = tokens;
-    int const code = open_and_run(o, r, &m, id);
+    int const code = open_and_run(o, r, names, &m, id);
     free(tokens);
+    return code;
+}
+
+/* With a map, and what it is for. */
+static int run_mapped(const arguments *o, const recording *r, const dsv3_config *config, const file_identity *id)
+{
+    complaint why;
+    name_map names;
+    bool const good = name_map_open(o->map, &names, &why);
+    if (good) name_map_count_ranks(&names, r);
+    int const code = good ? run_tokens(o, r, &names, config, id) : usage_error("%s", why.text);
+    name_map_close(&names);
     return code;
 }
 
@@ -525,7 +517,7 @@ int command_model(int argc, char **argv)
     if (!config.rope_interleave)
         return usage_error("%s/config.json: rope_interleave is false, and only interleaved pairs are supported", o.dir);
     bool const good = !recorded(&o) || recording_open(recorded(&o), &r, &why);
-    code = good ? run_tokens(&o, &r, &config, &id) : usage_error("%s", why.text);
+    code = good ? run_mapped(&o, &r, &config, &id) : usage_error("%s", why.text);
     recording_close(&r);
     return code;
 }

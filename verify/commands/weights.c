@@ -16,7 +16,7 @@ typedef struct {
 } rule_count;
 
 typedef struct {
-    bool verbose;
+    bool strict, verbose;
     int64_t equal, different, unknown;
     int rules;
     rule_count rule[MOST_RULES_SEEN];
@@ -52,10 +52,18 @@ static size_t module_of(const char *name)
     return sizeof layers - 1 + strcspn(name + sizeof layers - 1, ".");
 }
 
-/* What the engine doesn't hold, a line a layer. Returns how many. */
-static int64_t show_missing(const checkpoint *c, const bool seen[])
+/* Of a layer behind the model's, which is an MTP module's. */
+static bool is_of_module(const char *name, const dsv3_config *config)
+{
+    static const char layers[] = "model.layers.";
+    return !strncmp(name, layers, sizeof layers - 1) && atoll(name + sizeof layers - 1) >= config->num_hidden_layers;
+}
+
+/* What the engine doesn't hold, a line a layer. Returns how many; *needed: those of the model itself. */
+static int64_t show_missing(const checkpoint *c, const dsv3_config *config, const bool seen[], int64_t *needed)
 {
     int64_t all = 0;
+    *needed = 0;
     for (int64_t i = 0; i < c->count;) {
         const char *const name = c->entry[i].tensor->name;
         size_t const length = module_of(name);
@@ -68,6 +76,7 @@ static int64_t show_missing(const checkpoint *c, const bool seen[])
             if (!seen[i]) last = i;
         }
         all += missing;
+        if (!is_of_module(name, config)) *needed += missing;
         if (missing == 1) printf("%-20s %s\n", "not in the engine", c->entry[last].tensor->name);
         if (missing > 1)
             printf("%-20s %.*s: %lld of %lld, such as %s\n", "not in the engine", (int)length, name, (long long)missing,
@@ -76,29 +85,28 @@ static int64_t show_missing(const checkpoint *c, const bool seen[])
     return all;
 }
 
-static int report(const tally *t, const checkpoint *c, const bool seen[])
+static int report(const tally *t, const checkpoint *c, const dsv3_config *config, const bool seen[])
 {
-    int64_t same = t->equal;
-    int64_t const missing = show_missing(c, seen);
+    int64_t same = t->equal, needed;
+    int64_t const missing = show_missing(c, config, seen, &needed);
     for (int i = 0; i < t->rules; i++) same -= t->rule[i].count;
     printf("%lld equal\n", (long long)same);
     for (int i = 0; i < t->rules; i++) printf("%lld equal, %s\n", (long long)t->rule[i].count, t->rule[i].rule);
     printf("%lld different, %lld in the engine alone, %lld in the checkpoint alone\n", (long long)t->different,
            (long long)t->unknown, (long long)missing);
-    return t->different ? EXIT_BAD_VERDICT : t->equal ? EXIT_GOOD : EXIT_NOTHING;
+    if (t->different || (t->strict && needed)) return EXIT_BAD_VERDICT;
+    return t->equal ? EXIT_GOOD : EXIT_NOTHING;
 }
 
-int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, const char *map, bool verbose)
+int judge_weights(const checkpoint *c, const dsv3_config *config, const recording *r, const name_map *names,
+                  bool strict, bool verbose)
 {
     complaint why;
-    tally t = {.verbose = verbose};
-    name_map names;
+    tally t = {.strict = strict, .verbose = verbose};
     bool *const seen = calloc((size_t)c->count + 1, sizeof *seen);
     if (!seen) return usage_error("no memory for the list of weights");
-    bool const good =
-        name_map_open(map, &names, &why) && compare_weights(c, config, r, &names, seen, show_weight, &t, &why);
-    int const code = good ? report(&t, c, seen) : usage_error("%s", why.text);
-    name_map_close(&names);
+    bool const good = compare_weights(c, config, r, names, seen, show_weight, &t, &why);
+    int const code = good ? report(&t, c, config, seen) : usage_error("%s", why.text);
     free(seen);
     return code;
 }

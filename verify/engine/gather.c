@@ -23,11 +23,11 @@ static bool real_rows(const safetensor *t, int64_t *rows, int64_t *columns, size
 
 /* ---- ranks ---- */
 
-bool gather_same(const shaped *s, const safetensor *rank, complaint *why)
+bool gather_same(shaped *s, const safetensor *rank, complaint *why)
 {
     if (!is_alike(&s->t, rank, why)) return false;
-    return !memcmp(s->t.data, rank->data, rank->bytes) ||
-           refuse(why, "%s and %s differ, and ranks should hold the same", s->t.name, rank->name);
+    s->unlike = memcmp(s->t.data, rank->data, rank->bytes) != 0;
+    return !s->unlike || refuse(why, "%s and %s differ, and ranks should hold the same", s->t.name, rank->name);
 }
 
 static void set_format(safetensor *t, dsv3_dtype dtype)

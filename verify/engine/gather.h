@@ -6,7 +6,7 @@
 #include "reshape.h"
 
 /* One more rank of the same tensor. False: one sentence in why. */
-bool gather_same(const shaped *s, const safetensor *rank, complaint *why); /* it holds the same bytes */
+bool gather_same(shaped *s, const safetensor *rank, complaint *why); /* it holds the same bytes */
 bool gather_sum(shaped *s, const safetensor *rank, complaint *why); /* in binary64, which s holds then; of F32 or F64 */
 
 /* What was summed, as F32: a number that no rank stored. */

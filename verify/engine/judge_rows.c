@@ -326,7 +326,7 @@ static void work_on(void *context, const place *at, const stage_row *row)
     free(k);
 }
 
-/* What no row has judged, each once. */
+/* What no row has judged, each once; it is wrong, or skipped. */
 static bool tell_the_rest(work *w)
 {
     result *const r = calloc(1, sizeof *r);
@@ -335,8 +335,8 @@ static bool tell_the_rest(work *w)
     for (int i = 0; good && i < w->later; i++) {
         const postponed *const p = &w->to_judge[i];
         if (work_has_judged(w, p->name)) continue;
-        r->v = SKIP, r->skip = SKIP_SAID;
-        snprintf(r->why, sizeof r->why, "not judged: %s", p->reason);
+        r->v = p->wrong ? FAIL : SKIP, r->skip = SKIP_SAID;
+        snprintf(r->why, sizeof r->why, "%s%s", p->wrong ? "" : "not judged: ", p->reason);
         snprintf(told->module, sizeof told->module, "%s", p->name);
         told->r = r;
         if (w->e->report) w->e->report(w->e->context, told);

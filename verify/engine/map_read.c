@@ -49,6 +49,7 @@ static bool check_braces(const char *name, complaint *why)
 typedef struct {
     const char *from;
     int line;
+    unsigned set; /* a bit for each setting that was read */
     complaint *why;
 } map_reader;
 
@@ -188,9 +189,18 @@ static bool set_rows(const char *value, name_map *m)
            m->first_token < m->end_token && m->end_token <= 1 << 20;
 }
 
+/* Lengths, or a name, which begins with none. */
+static bool is_seqlens(const char *value)
+{
+    int64_t length;
+    if (*value != '-' && !isdigit((unsigned char)*value)) return *value && !strpbrk(value, " \t,");
+    while (map_read_number(&value, &length) && *value == ',') value++;
+    return !*value && isdigit((unsigned char)value[-1]);
+}
+
 static bool set_seqlens(const char *value, name_map *m)
 {
-    return *value && snprintf(m->seqlens, sizeof m->seqlens, "%s", value) < (int)sizeof m->seqlens;
+    return is_seqlens(value) && snprintf(m->seqlens, sizeof m->seqlens, "%s", value) < (int)sizeof m->seqlens;
 }
 
 static bool set_ranks(const char *value, name_map *m)
@@ -224,7 +234,7 @@ static const struct {
                 {"latent_eps", "1e-6 or config", set_latent_eps},
                 {"mtp_input", "norm, stream or norm-then-stream", set_mtp_input}};
 
-static bool read_setting(const map_reader *r, char *text, name_map *m)
+static bool read_setting(map_reader *r, char *text, name_map *m)
 {
     complaint cause;
     unknown_word u = {.word = text};
@@ -234,8 +244,11 @@ static bool read_setting(const map_reader *r, char *text, name_map *m)
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         unknown_word_offer(&u, settings[i].key);
         if (strcmp(settings[i].key, text)) continue;
-        if (settings[i].set(value, m)) return true;
-        refuse(&cause, "set %s = %.40s: wanted is %s", text, value, settings[i].wanted);
+        bool const again = r->set >> i & 1;
+        r->set |= 1u << i;
+        if (!again && settings[i].set(value, m)) return true;
+        if (again) refuse(&cause, "set %s stands twice", text);
+        if (!again) refuse(&cause, "set %s = %.40s: wanted is %s", text, value, settings[i].wanted);
         return refuse_line(r, &cause);
     }
     refuse(&cause, "'set %.40s' sets nothing", text);
@@ -296,10 +309,48 @@ static bool check_weight(const map_reader *r, const map_rule *rule, bool operati
 static bool check_stage(const map_reader *r, const map_rule *rule)
 {
     complaint cause;
-    if (is_stage_or_last(rule->stage) && !strstr(rule->name, "{E}")) return true;
-    refuse(&cause, "%s is no stage of a model: docs/formats.md, \"Dumps of a model\", has their names",
-           strstr(rule->name, "{E}") ? "one expert" : rule->stage);
+    if (is_stage_or_last(rule->stage)) return true;
+    refuse(&cause, "%s is no stage of a model: docs/formats.md, \"Dumps of a model\", has their names", rule->stage);
     return refuse_line(r, &cause);
+}
+
+/* How often a name has {c}, or a neighbour of it; {L} is a layer, too. */
+static int count_braces(const char *name, char c)
+{
+    int count = 0;
+    for (const char *s = strchr(name, '{'); s; s = strchr(s + 1, '{')) count += s[1] == c || (c == 'N' && s[1] == 'L');
+    return count;
+}
+
+/* A number in a name is one that the stage has, once; and each stage has a name of its own, unless it isn't recorded. */
+static bool check_numbers(const map_reader *r, const map_rule *rule, const char *name)
+{
+    complaint cause;
+    bool const own = name == rule->name && strcmp(name, "nothing") != 0 && !strstr(rule->stage, "{L}");
+    for (const char *c = "NKE"; *c; c++) {
+        int const of_stage = count_braces(rule->stage, *c), of_name = count_braces(name, *c);
+        if (of_stage > 1)
+            refuse(&cause, "%s has {%c} twice", rule->stage, *c);
+        else if (of_name && !of_stage)
+            refuse(&cause, "%s has {%c}, and %s has none", name, *c, rule->stage);
+        else if (of_stage && !of_name && own)
+            refuse(&cause, "%s has no {%c}, so it would be %s for each of them", name, *c, rule->stage);
+        else if (of_name > 1 && rule->weight)
+            refuse(&cause, "%s has {%c} twice", name, *c);
+        else
+            continue;
+        return refuse_line(r, &cause);
+    }
+    return true;
+}
+
+/* Those of the rule, and of each tensor beside. */
+static bool check_all_numbers(const map_reader *r, const map_rule *rule)
+{
+    if (!check_numbers(r, rule, rule->name)) return false;
+    for (int i = 0; i < rule->count; i++)
+        if (*rule->operation[i].other && !check_numbers(r, rule, rule->operation[i].other)) return false;
+    return true;
 }
 
 static bool read_rule(const map_reader *r, char *line, name_map *m)
@@ -319,13 +370,14 @@ static bool read_rule(const map_reader *r, char *line, name_map *m)
     if (semicolon) *semicolon = 0;
     if (!read_name(r, trimmed(line), rule->stage) || !read_name(r, trimmed(equals + 1), rule->name)) return false;
     rule->weight = is_weight(rule->stage);
-    if (rule->weight) return check_weight(r, rule, semicolon);
-    return check_stage(r, rule) && (!semicolon || read_operations(r, semicolon + 1, rule)) && check_ranks(r, rule);
+    if (rule->weight) return check_weight(r, rule, semicolon) && check_all_numbers(r, rule);
+    return check_stage(r, rule) && (!semicolon || read_operations(r, semicolon + 1, rule)) && check_ranks(r, rule) &&
+           check_all_numbers(r, rule);
 }
 
 bool name_map_parse(const char *from, const char *text, name_map *m, complaint *why)
 {
-    map_reader r = {from, 0, why};
+    map_reader r = {from, 0, 0, why};
     char *const copy = strdup(text);
     m->rule = calloc(MOST_RULES, sizeof *m->rule);
     bool good = (copy && m->rule) || refuse(why, "no memory for %s", from);

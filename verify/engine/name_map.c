@@ -61,9 +61,11 @@ void name_map_close(name_map *m)
 
 bool name_map_is_whole(const name_map *m, complaint *why)
 {
+    static const char words[] = "for stages given their own values: a whole model is one sequence, of all tokens";
+    if (m->each)
+        return refuse(why, "input_ids are a batch, of %lld tokens each, which is %s", (long long)m->each, words);
     if (!m->end_token && !*m->seqlens) return true;
-    return refuse(why, "set %s is for stages given their own values: a whole model is one sequence, of all tokens",
-                  m->end_token ? "rows" : "seqlens");
+    return refuse(why, "set %s is %s", m->end_token ? "rows" : "seqlens", words);
 }
 
 /* ---- finding ---- */
@@ -213,20 +215,34 @@ static bool shape(const finding *f, shaped *out)
            operate_all(f, at, rule->count, out);
 }
 
+/* Rows of all tokens, and what each row has: leading axes become one. */
+static bool lead_with_tokens(const name_map *m, safetensor *t, complaint *fault)
+{
+    int64_t rows = 1;
+    int d = 0;
+    while (d < t->ndim && (m->tokens ? rows < m->tokens || t->shape[d] == 1 : rows == 1)) rows *= t->shape[d++];
+    if ((m->tokens && rows != m->tokens) || t->ndim - d == SAFETENSOR_AXES)
+        return refuse(fault, "%s has leading axes of no %lld tokens", t->name, (long long)m->tokens);
+    memmove(t->shape + 1, t->shape + d, (size_t)(t->ndim - d) * sizeof *t->shape);
+    t->shape[0] = rows;
+    t->ndim -= d - 1;
+    return true;
+}
+
 /* Of all tokens those of the sequence that is judged. */
 static bool take_tokens(const name_map *m, shaped *out, complaint *fault)
 {
-    int64_t rows, columns;
-    size_t size;
-    if (!m->tokens) return true;
-    if (!shaped_rows(&out->t, &rows, &columns, &size, fault)) return false;
-    int64_t const count = out->t.ndim == 1 ? columns : rows * columns;
-    if (count % m->tokens)
-        return refuse(fault, "%s has %lld elements, which %lld tokens don't divide", out->t.name, (long long)count,
-                      (long long)m->tokens);
-    out->t.ndim = 2;
-    out->t.shape[0] = m->tokens, out->t.shape[1] = count / m->tokens;
-    return shaped_change(out, &(reshape){RESHAPE_ROWS, m->first_token, m->end_token, NULL}, 0, fault);
+    if (!m->end_token) return true;
+    if (out->t.ndim == 0) return refuse(fault, "%s has no axes, so none of tokens", out->t.name);
+    if (!lead_with_tokens(m, &out->t, fault)) return false;
+    safetensor const whole = out->t;
+    int64_t columns = 1;
+    for (int d = 1; d < whole.ndim; d++) columns *= whole.shape[d];
+    out->t.ndim = 2, out->t.shape[1] = columns;
+    if (!shaped_change(out, &(reshape){RESHAPE_ROWS, m->first_token, m->end_token, NULL}, 0, fault)) return false;
+    out->t.ndim = whole.ndim;
+    memcpy(out->t.shape + 1, whole.shape + 1, sizeof whole.shape - sizeof *whole.shape);
+    return true;
 }
 
 /* The first rule of the stage whose name is recorded; its tensor, else NULL. ruled: it has one. */
@@ -258,7 +274,7 @@ bool name_map_weight(const name_map *m, const char *name, char ours[MAP_NAME])
     return false;
 }
 
-bool name_map_find(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault)
+bool name_map_find_whole(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault)
 {
     bool ruled;
     finding f = {.m = m, .at = at, .stage = stage, .fault = fault};
@@ -267,6 +283,15 @@ bool name_map_find(const name_map *m, const map_scene *at, const char *stage, sh
     *out = (shaped){.owned = NULL};
     if (!t) return false;
     out->t = *t;
-    if ((!ruled || shape(&f, out)) && take_tokens(m, out, fault)) return true;
-    return shaped_free(out), false;
+    if (!ruled || shape(&f, out)) return true;
+    bool const unlike = out->unlike;
+    shaped_free(out);
+    out->unlike = unlike;
+    return false;
+}
+
+bool name_map_find(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault)
+{
+    if (!name_map_find_whole(m, at, stage, out, fault)) return false;
+    return take_tokens(m, out, fault) || (shaped_free(out), false);
 }

@@ -58,7 +58,8 @@ typedef struct {
     map_rule *rule;
     int64_t ranks;                  /* set: so many; 0: as many as are recorded */
     int64_t first_token, end_token; /* set rows: of all tokens, those of the sequence that is judged; end 0: all */
-    int64_t tokens;                 /* all of them; 0: nobody asks */
+    int64_t tokens;                 /* all of them; 0: nobody says, and a tensor's first axis that isn't 1 is of them */
+    int64_t each;                   /* a batch: so many tokens are a sequence each; 0: it is none */
     bool latent_eps;                /* set: the norms of latents have the model's rms_norm_eps */
     mtp_input mtp;                  /* set: what modules are given */
     char seqlens[MAP_NAME];         /* set: as sequences_read takes them; "": there is one sequence */
@@ -90,7 +91,11 @@ void name_map_count_ranks(name_map *m, const recording *r);
 /* Our name of a weight that the engine calls so, whatever stands in front. False: no rule has it. */
 bool name_map_weight(const name_map *m, const char *name, char ours[MAP_NAME]);
 
-/* The tensor of a stage. False: it isn't recorded, or (then a sentence is in fault) can't be shaped; out is empty then. */
+/* The tensor of a stage, of the rows that are judged. False: it isn't recorded, or (then a sentence is in fault) can't be shaped; out is empty then,
+ * but for `unlike`. */
 bool name_map_find(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault);
+
+/* The same, of all rows. */
+bool name_map_find_whole(const name_map *m, const map_scene *at, const char *stage, shaped *out, complaint *fault);
 
 #endif

@@ -20,6 +20,15 @@ static bool grid_of(const safetensor *t, grid *g, complaint *why)
     return true;
 }
 
+/* The shape of rows and columns: leading axes stay as they are, if they have as many rows. */
+static void set_shape(safetensor *t, const grid *g)
+{
+    int64_t rows = 1;
+    for (int d = 0; d < t->ndim - 1; d++) rows *= t->shape[d];
+    if (rows != g->rows || t->ndim == 0) t->ndim = 2, t->shape[0] = g->rows;
+    t->shape[t->ndim - 1] = g->columns;
+}
+
 /* A new tensor of rows and columns in place of the old one; its elements are to be copied from `old`, which is freed then. */
 static char *begin_new(shaped *s, const grid *g, shaped *old, complaint *why)
 {
@@ -30,8 +39,7 @@ static char *begin_new(shaped *s, const grid *g, shaped *old, complaint *why)
     s->owned = data;
     s->t.data = data;
     s->t.bytes = bytes;
-    s->t.ndim = 2;
-    s->t.shape[0] = g->rows, s->t.shape[1] = g->columns;
+    set_shape(&s->t, g);
     return data;
 }
 
@@ -102,8 +110,6 @@ static bool turn(shaped *s, const grid *g, complaint *why)
         int64_t const part = r / (a * b), to = part * a * b + r % b * a + r / b % a;
         memcpy(out + (size_t)to * row, (const char *)old.t.data + (size_t)r * row, row);
     }
-    s->t.ndim = old.t.ndim;
-    memcpy(s->t.shape, old.t.shape, sizeof s->t.shape);
     s->t.shape[n - 3] = b, s->t.shape[n - 2] = a;
     shaped_free(&old);
     return true;

@@ -23,6 +23,7 @@ typedef struct {
 typedef struct {
     safetensor t;
     void *owned;
+    bool unlike; /* ranks that should hold the same don't: an engine's fault, and no tensor */
 } shaped;
 
 /* rotated: columns that are rotated. False: one sentence in why. shaped_free either way: it is empty then. */

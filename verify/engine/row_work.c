@@ -135,7 +135,7 @@ bool work_note_judged(work *w, const char *name)
     return true;
 }
 
-bool work_postpone(work *w, const char *name, const char *reason)
+static bool add_postponed(work *w, const char *name, const char *reason, bool wrong)
 {
     void *const list = grown(w->to_judge, w->later, &w->later_room, sizeof *w->to_judge);
     if (!list) return refuse(w->why, "no memory for the names of stages");
@@ -143,7 +143,13 @@ bool work_postpone(work *w, const char *name, const char *reason)
     postponed *const p = &w->to_judge[w->later++];
     snprintf(p->name, sizeof p->name, "%s", name);
     snprintf(p->reason, sizeof p->reason, "%.390s", reason);
+    p->wrong = wrong;
     return true;
+}
+
+bool work_postpone(work *w, const char *name, const char *reason)
+{
+    return add_postponed(w, name, reason, false);
 }
 
 static void add_words(char text[STAGE_WORDS], const char *separator, const char *words)
@@ -205,13 +211,13 @@ void row_name_given(row_work *k)
             add_words(k->told.given, ", ", k->row->slots[i].tensor);
 }
 
-/* Every fault of an output is a reason why it isn't judged. */
+/* Every fault of an output is a reason why it isn't judged, or why it is wrong. */
 bool row_postpone_faulty(row_work *k)
 {
     bool good = true;
     for (int i = 0; i < k->slots; i++)
         if (*k->fault[i].text && slot_is_output(&k->row->slots[i]))
-            good = good && work_postpone(k->w, k->name[i], k->fault[i].text);
+            good = good && add_postponed(k->w, k->name[i], k->fault[i].text, k->first[i].unlike || k->second[i].unlike);
     return good;
 }
 

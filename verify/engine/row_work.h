@@ -14,6 +14,7 @@ typedef enum {
 /* An output that a row could not judge; a later row may. */
 typedef struct {
     char name[STAGE_NAME], reason[2 * STAGE_NAME];
+    bool wrong; /* no later row can: the reason is a fault of the engine */
 } postponed;
 
 /* Where the work is. */

@@ -69,3 +69,11 @@ bool sequences_read(const char *seqlens, const recording *r, int64_t tokens, seq
     const safetensor *const t = recording_find(r, seqlens);
     return t ? read_tensor(t, tokens, s, why) : refuse(why, "set seqlens = %s: that isn't recorded", seqlens);
 }
+
+bool sequences_cut(int64_t each, int64_t tokens, sequences *s, complaint *why)
+{
+    *s = (sequences){.start = NULL};
+    bool good = open_for(s, tokens / each, why);
+    while (good && s->start[s->count] < tokens) good = add_length(s, each, tokens, why);
+    return good;
+}

@@ -12,6 +12,9 @@ typedef struct {
 /* seqlens: lengths, as in "5,7", or the name of a recorded tensor that has them; one that begins with 0 has starts and the end. Rows
  * behind the last sequence are padding. False: one sentence in why. Free either way. */
 bool sequences_read(const char *seqlens, const recording *r, int64_t tokens, sequences *s, complaint *why);
+
+/* The same, so many tokens each. */
+bool sequences_cut(int64_t each, int64_t tokens, sequences *s, complaint *why);
 void sequences_free(sequences *s);
 
 #endif

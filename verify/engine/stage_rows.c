@@ -250,7 +250,8 @@ static const char *behind(const char *name, const char *word)
     if (!word[plain]) return name;
     if (!strncmp(name, word + plain, 3)) return name + 3;
     size_t const digits = strspn(name, "0123456789");
-    return digits ? name + digits : NULL;
+    bool const number = digits && digits < 10 && (digits == 1 || *name != '0');
+    return number ? name + digits : NULL;
 }
 
 /* A pattern of a row, whose words in braces stand in front. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { PREFIX = 8, NAME_SIZE = sizeof((safetensor *)0)->name };
+enum { PREFIX = 8, NAME_SIZE = sizeof((safetensor *)0)->name, PACKED = 0 /* less than a byte an element */ };
 
 typedef struct {
     const char *name;
@@ -19,10 +19,13 @@ typedef struct {
 
 /* What the format knows; the ones that are no dsv3_dtype are read past. */
 static const format formats[] = {
-    {"F32", DSV3_F32, 4},  {"BF16", DSV3_BF16, 2}, {"F8_E4M3", DSV3_F8_E4M3, 1}, {"I32", DSV3_I32, 4},
-    {"U8", DSV3_U8, 1},    {"F64", DSV3_F64, 8},   {"F16", DSV3_F16, 2},         {"I64", DSV3_NONE, 8},
-    {"I16", DSV3_NONE, 2}, {"I8", DSV3_NONE, 1},   {"BOOL", DSV3_NONE, 1},       {"F8_E5M2", DSV3_NONE, 1},
-    {"U64", DSV3_NONE, 8}, {"U32", DSV3_NONE, 4},  {"U16", DSV3_NONE, 2},
+    {"F32", DSV3_F32, 4},           {"BF16", DSV3_BF16, 2},    {"F8_E4M3", DSV3_F8_E4M3, 1},
+    {"I32", DSV3_I32, 4},           {"U8", DSV3_U8, 1},        {"F64", DSV3_F64, 8},
+    {"F16", DSV3_F16, 2},           {"I64", DSV3_NONE, 8},     {"I16", DSV3_NONE, 2},
+    {"I8", DSV3_NONE, 1},           {"BOOL", DSV3_NONE, 1},    {"F8_E5M2", DSV3_NONE, 1},
+    {"U64", DSV3_NONE, 8},          {"U32", DSV3_NONE, 4},     {"U16", DSV3_NONE, 2},
+    {"C64", DSV3_NONE, 8},          {"F8_E8M0", DSV3_NONE, 1}, {"F6_E3M2", DSV3_NONE, PACKED},
+    {"F6_E2M3", DSV3_NONE, PACKED}, {"F4", DSV3_NONE, PACKED},
 };
 
 /* The file that is being read, and where an error goes. */
@@ -53,7 +56,14 @@ bool safetensor_set_format(safetensor *t, const char *name, size_t *size)
     return false;
 }
 
-/* Reads shape; *bytes is the size that shape and format ask for. */
+static bool refuse_dtype(const reader *r, const char *name, const char *dtype)
+{
+    refuse_file(&r->to, "tensor %s: dtype %.20s is unknown; known are", name, dtype ? dtype : "(none)");
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) refuse_more(r->to.why, " %s", formats[i].name);
+    return false;
+}
+
+/* Reads shape; *bytes is the size that shape and format ask for, or PACKED. */
 static bool read_shape(const reader *r, const json_t *shape, size_t element, safetensor *t, size_t *bytes)
 {
     *bytes = element;
@@ -72,7 +82,8 @@ static bool read_shape(const reader *r, const json_t *shape, size_t element, saf
     return true;
 }
 
-static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safetensor *t)
+/* bytes: as many as the shape needs, unless it is packed. */
+static bool read_span(const reader *r, const json_t *offsets, bool packed, size_t bytes, safetensor *t)
 {
     json_t *const a = json_array_get(offsets, 0), *const b = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(a) || !json_is_integer(b))
@@ -82,11 +93,11 @@ static bool read_span(const reader *r, const json_t *offsets, size_t bytes, safe
         return refuse_file(&r->to,
                            "tensor %s: its data_offsets [%lld, %lld] leave the file, which holds %zu bytes of data",
                            t->name, (long long)from, (long long)to, r->data_bytes);
-    if ((uint64_t)(to - from) != bytes)
+    if (!packed && (uint64_t)(to - from) != bytes)
         return refuse_file(&r->to, "tensor %s: its shape needs %zu bytes, its data_offsets span %lld", t->name, bytes,
                            (long long)(to - from));
     t->data = r->data + from;
-    t->bytes = bytes;
+    t->bytes = (size_t)(to - from);
     return true;
 }
 
@@ -98,10 +109,9 @@ static bool read_tensor(const reader *r, const char *name, const json_t *entry, 
         return refuse_file(&r->to, "tensor %.40s...: its name is longer than %d characters", name, NAME_SIZE - 1);
     strcpy(t->name, name);
     const char *const dtype = json_string_value(json_object_get(entry, "dtype"));
-    if (!dtype || !safetensor_set_format(t, dtype, &size))
-        return refuse_file(&r->to, "tensor %s: dtype %.20s is unknown", name, dtype ? dtype : "(none)");
+    if (!dtype || !safetensor_set_format(t, dtype, &size)) return refuse_dtype(r, name, dtype);
     return read_shape(r, json_object_get(entry, "shape"), size, t, &bytes) &&
-           read_span(r, json_object_get(entry, "data_offsets"), bytes, t);
+           read_span(r, json_object_get(entry, "data_offsets"), size == PACKED, bytes, t);
 }
 
 static int by_place(const void *a, const void *b)
