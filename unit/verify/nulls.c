@@ -252,6 +252,41 @@ static null_ports ports_of(const filled *f, const char *declared)
     return null;
 }
 
+/* Writes what one drawn port has, an output after the other, each made of those before it. */
+static void write_port(const filled *f, const char *declared, int port)
+{
+    for (int i = 0; i < f->p.tensors; i++) {
+        if (!is_output(f, i)) continue;
+        null_ports null = ports_of(f, declared);
+        for (int o = 0; o < null.outputs; o++)
+            for (int64_t k = 0; null.output[o].tensor == i && k < null.output[o].count; k++)
+                ref_encode(f->p.tensor[i].dtype, f->data[i], k, null.written[port * null.n + null.output[o].first + k]);
+        null_close(&null);
+    }
+}
+
+/* A port that rounds some intermediates of each output and says nothing: there is a rung of it, two or more steps from the plain ones. */
+Test(nulls, ports_that_round_some_things_and_say_nothing_are_explained, .timeout = 600)
+{
+    static const char *const rounded[] = {
+        "q_a_proj bf16 must; q_b_proj bf16 must; kv_a_proj_with_mqa bf16 must; x_norm f32 must; cos_sin f32 must",
+        "q_b_proj bf16 must; q_a_proj f32 must; kv_a_proj_with_mqa f32 must; x_norm bf16 must; cos_sin f32 must",
+        "cos_sin bf16 must; q_b_proj f32 must; q_a_proj bf16 must; kv_a_proj_with_mqa bf16 must; x_norm bf16 must"};
+    for (int seed = 1; seed <= 4; seed++)
+        for (size_t i = 0; i < sizeof rounded / sizeof *rounded; i++) {
+            char id[100], declared[400];
+            snprintf(id, sizeof id, "mla@odd:stages=1;seed=%d", seed);
+            snprintf(declared, sizeof declared,
+                     "acc 53 rn; flush none; kv_b_proj f32 must; scores f32 must; P f32 must; %s", rounded[i]);
+            filled f = fill(id);
+            write_port(&f, declared, seed);
+            senses const s = sense_alone(&f, "");
+            cr_expect(fabs(s.t) < 6 && s.ratio < 4, "%s, %s: t %g, %s %g times, beside %s", id, rounded[i], s.t,
+                      s.population, s.ratio, s.rung);
+            close(&f);
+        }
+}
+
 /* Partial sums to nearest are too large as often as too small. */
 Test(nulls, partial_sums_in_bf16_err_both_ways)
 {

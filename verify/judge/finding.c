@@ -34,9 +34,14 @@ double chance_of_suspicion(void)
     return erfc(SUSPECT_T / sqrt(2));
 }
 
-double unexplained(const senses *s)
+/* How far it is beyond what is suspect. Of several that adds up: a rung that explains one output better is better, whatever the others
+ * leave. */
+static void note_figure(int i, double figure, double suspect, finding *all)
 {
-    return fmax(fabs(s->t) / SUSPECT_T, s->ratio / SUSPECT_RATIO);
+    all->figure[i] = figure;
+    if (figure < suspect) return;
+    all->suspects |= 1u << i;
+    all->left += 1 + log(figure / suspect);
 }
 
 /* Outputs of which an eighth of the scale would show: what mutants do, at least. Their elements are numbers, too, all but one in 20. */
@@ -79,6 +84,7 @@ static void note_population(const known_null *k, int output, const double *off, 
     senses *const s = &all->found;
     scattered const c = population(&k->null, output, &k->output[output], off);
     all->thin = fmin(all->thin, c.thin);
+    note_figure(output, c.ratio, SUSPECT_RATIO, all);
     if (c.ratio <= s->ratio) return;
     s->ratio = c.ratio, s->ratio_t = c.t;
     snprintf(s->population, sizeof s->population, "%.31s", all->p->tensor[k->null.output[output].tensor].name);
@@ -108,6 +114,7 @@ bool find_beside(nulls *s, const ref_numerics *n, uint64_t seed, finding *f)
         note_sight(k, &of[i], &k->filter[i], &f->found);
     }
     for (int o = 0; o < k->null.outputs; o++) note_population(k, o, s->off, f);
+    note_figure(MAX_OUTPUTS, fabs(f->found.t), SUSPECT_T, f);
     for (int64_t i = 0; i < k->null.n; i++) f->lost += k->null.weight[i] == 0;
     if (f->way) name(k, &k->filter[f->way - of], s->off, f);
     return true;

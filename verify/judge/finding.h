@@ -9,9 +9,12 @@ typedef struct {
     const null_ports *beside; /* until another is asked for */
     senses found;
     filtered named;
-    const direction *way; /* the one that it is of; NULL: none yet */
-    double thin;          /* of the output that is scattered least, see population */
-    int64_t lost;         /* elements that aren't numbers in all ports */
+    const direction *way;           /* the one that it is of; NULL: none yet */
+    double thin;                    /* of the output that is scattered least, see population */
+    int64_t lost;                   /* elements that aren't numbers in all ports */
+    double left;                    /* what makes it suspect, of all outputs: 0 if it isn't */
+    double figure[MAX_OUTPUTS + 1]; /* of each output, how it is scattered, and behind them t */
+    unsigned suspects;              /* a bit for each figure that is suspect */
 } finding;
 
 /* Beside ports that are drawn from a seed and have this arithmetic. False: no memory. */
@@ -27,9 +30,6 @@ bool is_wrong(const senses *s);
 
 /* The chance that so many sigmas are suspect for nothing. */
 double chance_of_suspicion(void);
-
-/* How much a rung leaves unexplained, of what makes it suspect. */
-double unexplained(const senses *s);
 
 /* Is what is named there once, as far as its size can be told? */
 bool is_once(const senses *s);

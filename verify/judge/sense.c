@@ -51,14 +51,16 @@ typedef struct {
     const ref_numerics *declared;
     const watcher *watched;
     rung best;
-    senses found;        /* beside the best */
-    int64_t lost;        /* likewise */
-    foretelling nearest; /* of the rungs that were tried */
-    direction key;       /* that the answer lacks; its d NULL: none that is known */
-    int tried;           /* rungs */
+    finding at;                 /* beside the best */
+    unsigned moves[REF_POINTS]; /* figures that a point moves, where it was tried last */
+    ref_set known;              /* those that were */
+    foretelling nearest;        /* of the rungs that were tried */
+    direction key;              /* that the answer lacks; its d NULL: none that is known */
+    int tried;                  /* rungs */
     bool any, memory;
-    bool sought;   /* the key */
-    bool foretold; /* was the last rung left for that? */
+    bool sought;    /* the key */
+    bool foretold;  /* was the last rung left for that? */
+    unsigned moved; /* figures of the last one that aren't those of the best before it */
 } search;
 
 /* Does the port round so little that it isn't what the rung says? Of the narrowest rung it may be any better one. */
@@ -110,9 +112,18 @@ static foretelling foretell(const search *s, const rung *r, const finding *f)
 }
 
 /* Does it explain more of the elements of the first, or as many better? */
-static bool explains_more(const search *s, const finding *f)
+static bool explains_more(const finding *f, const finding *best)
 {
-    return !s->any || (f->lost <= s->lost && unexplained(&f->found) < unexplained(&s->found));
+    return f->lost <= best->lost && f->left < best->left;
+}
+
+/* Figures that aren't alike; t is one of all outputs, behind whichever is off most. */
+static unsigned differ(const finding *a, const finding *b)
+{
+    unsigned moved = 0;
+    for (int i = 0; i <= MAX_OUTPUTS; i++)
+        moved |= (unsigned)(fabs(a->figure[i] - b->figure[i]) > 1e-6 * fabs(b->figure[i])) << i;
+    return moved ? moved | 1u << MAX_OUTPUTS : 0;
 }
 
 /* Is it the best so far? */
@@ -126,18 +137,19 @@ static bool try_rung(search *s, const rung *r)
     if (!s->memory) return false;
     seek_key(s, &f);
     foretelling const here = foretell(s, r, &f);
-    bool const better = !is_too_wide(r, &f) && explains_more(s, &f);
+    s->moved = differ(&f, &s->at);
+    bool const better = !is_too_wide(r, &f) && (!s->any || explains_more(&f, &s->at));
     s->foretold = better && is_foretold(s, r);
     if (!s->foretold && here.with && (!s->nearest.with || here.off < s->nearest.off)) s->nearest = here;
     if (!better || s->foretold) return false;
     ladder_describe(s->kept->all.p->op->name, s->declared, r, f.found.rung, sizeof f.found.rung);
-    s->any = true, s->best = *r, s->found = f.found, s->lost = f.lost;
+    s->any = true, s->best = *r, s->at = f;
     return true;
 }
 
 static bool is_done(const search *s)
 {
-    return !s->memory || s->tried == MOST_RUNGS || (s->any && !is_suspect(&s->found));
+    return !s->memory || s->tried == MOST_RUNGS || (s->any && !s->at.suspects);
 }
 
 /* Are its first tensor and its outputs? */
@@ -174,23 +186,68 @@ static void try_plain_rungs(search *s)
     for (int i = 0; i < count && !is_done(s) && !s->foretold; i++) try_rung(s, &rungs[i]);
 }
 
-/* From the best one on, one matter after another is settled the other way if that explains more. */
+static void turn_over(rung *r, int point)
+{
+    r->rounded.word[point / 64] ^= (uint64_t)1 << point % 64;
+}
+
+/* Does that move something that is suspect, as far as is known? An output that is says more than t, which all of them move. */
+static bool is_worth(const search *s, const ref_set *open, int point)
+{
+    unsigned const outputs = s->at.suspects & ~(1u << MAX_OUTPUTS), wanted = outputs ? outputs : s->at.suspects;
+    return ref_has(*open, point) && (!ref_has(s->known, point) || s->moves[point] & wanted);
+}
+
+/* One point the other way. Is one better? */
+static bool change_one(search *s, const ref_set *open)
+{
+    bool better = false;
+    for (int i = 0; ref_point(i) && !is_done(s); i++) {
+        if (!is_worth(s, open, i)) continue;
+        rung other = s->best;
+        turn_over(&other, i);
+        better |= try_rung(s, &other);
+        s->moves[i] = s->moved;
+        ref_add(&s->known, i);
+    }
+    return better;
+}
+
+/* Do both move one output? */
+static bool is_of_one(const search *s, int a, int b)
+{
+    return (s->moves[a] & s->moves[b] & ~(1u << MAX_OUTPUTS)) != 0;
+}
+
+/* Two that move one thing, and one of them what is suspect: something that is made of both may need both. */
+static bool change_two(search *s, const ref_set *open)
+{
+    for (int i = 0; ref_point(i); i++)
+        for (int k = 0; ref_point(k) && !is_done(s); k++) {
+            bool const both = ref_has(*open, k) && is_of_one(s, i, k) && (k > i || !is_worth(s, open, k));
+            if (k == i || !both || !is_worth(s, open, i)) continue;
+            rung other = s->best;
+            turn_over(&other, i), turn_over(&other, k);
+            if (try_rung(s, &other)) return true;
+        }
+    return false;
+}
+
+/* Other sums; of what rounds nothing all were tried. */
+static bool change_sums(search *s)
+{
+    bool better = false;
+    if (ref_is_empty(s->best.rounded)) return false;
+    for (int k = 0; k < ladder_sums(s->declared) && !is_done(s); k++)
+        if (k != s->best.sums) better |= try_rung(s, &(rung){k, s->best.rounded});
+    return better;
+}
+
+/* From the best one on, one matter after another is settled the other way if that explains more, or two of them. */
 static void change_one_by_one(search *s)
 {
     ref_set const open = open_points(s->kept->all.p, s->declared);
-    bool better = true;
-    while (better && !is_done(s)) {
-        better = false;
-        for (int i = 0; ref_point(i) && !is_done(s); i++) {
-            if (!ref_has(open, i)) continue;
-            rung other = s->best;
-            other.rounded.word[i / 64] ^= (uint64_t)1 << i % 64;
-            better |= try_rung(s, &other);
-        }
-        if (ref_is_empty(s->best.rounded)) continue; /* all sums of that were tried */
-        for (int k = 0; k < ladder_sums(s->declared) && !is_done(s); k++)
-            if (k != s->best.sums) better |= try_rung(s, &(rung){k, s->best.rounded});
-    }
+    while (!is_done(s) && (change_one(s, &open) || change_two(s, &open) || change_sums(s))) continue;
 }
 
 /* The same from another rung on, if that explains more in the end. */
@@ -200,8 +257,7 @@ static void change_from(search *s, const rung *start)
     other.any = other.foretold = false;
     try_rung(&other, start);
     if (other.any) change_one_by_one(&other);
-    bool const more = other.any && other.lost <= s->lost && unexplained(&other.found) < unexplained(&s->found);
-    if (more) s->best = other.best, s->found = other.found, s->lost = other.lost;
+    if (other.any && explains_more(&other.at, &s->at)) s->best = other.best, s->at = other.at;
     s->key = other.key, s->sought = other.sought; /* if it was sought now, it is s's to free */
     s->memory = other.memory;
 }
@@ -254,7 +310,7 @@ static void decide(const senses *s, bool confirmed, result *r)
 static bool name_other(search *s)
 {
     ref_numerics const n = numerics_of(s, &s->best);
-    return s->memory && (!is_suspect(&s->found) || find_other(s->kept, &n, FIRST_SEED, &s->key, &s->found));
+    return s->memory && (!is_suspect(&s->at.found) || find_other(s->kept, &n, FIRST_SEED, &s->key, &s->at.found));
 }
 
 /* False: no memory. */
@@ -262,7 +318,7 @@ static bool sense_legal(search *s, result *r)
 {
     finding again;
     bool const named = find_rung(s) && name_other(s);
-    r->sensed = s->found;
+    r->sensed = s->at.found;
     if (!named) return false;
     ref_numerics const n = numerics_of(s, &s->best);
     bool const settled = ladder_sums(s->declared) == 1; /* else the rungs stand for too few ports */
@@ -285,7 +341,7 @@ static bool sense_illegal(search *s, result *r)
     if (is_explained(r) && reading_is_dear(s->kept->all.p)) return true;
     try_rung(s, &(rung){0, ref_none()});
     bool const named = name_other(s);
-    r->sensed = s->found;
+    r->sensed = s->at.found;
     return named;
 }
 
