@@ -457,7 +457,7 @@ static int open_and_run(const arguments *o, const recording *r, name_map *names,
     checkpoint c = {.dir = NULL};
     engine_options const engine = {o->numerics, o->map, o->jsonl, o->stages_list, o->diagnose, o->verbose, o->strict};
     m->weights = &c;
-    interrupt_watches(&c);
+    interrupt_watches(&c, r->path);
     int code = EXIT_USAGE;
     if (!checkpoint_open(o->dir, &c, &why))
         usage_error("%s", why.text);
@@ -469,7 +469,7 @@ static int open_and_run(const arguments *o, const recording *r, name_map *names,
         case OF_TOKENS: code = run_logits(o, r, names, m); break;
         case OF_CHAIN: code = run_in(o, m, config); break;
         }
-    interrupt_watches(NULL);
+    interrupt_watches(NULL, NULL);
     checkpoint_close(&c);
     return code;
 }

@@ -44,7 +44,9 @@ static bool read_descr(const about_file *to, const char *text, safetensor *t, si
         if (*at != '\'' || strncmp(at + 1, formats[i].descr, length) != 0 || at[1 + length] != '\'') continue;
         return safetensor_set_format(t, formats[i].name, bytes);
     }
-    return refuse_file(to, "its descr is %.20s; known are '<f4', '<f8', '<f2', '<i4', '<i8', '|u1'", at);
+    int const length = (int)strcspn(at, ",}");
+    return refuse_file(to, "its descr is %.*s; known are '<f4', '<f8', '<f2', '<i4', '<i8', '|u1'",
+                       length < 40 ? length : 40, at);
 }
 
 /* "(3, 97)", "(3,)", "()" */

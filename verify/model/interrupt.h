@@ -1,5 +1,5 @@
 /*
- * Signals while a model runs. SIGINT and SIGTERM: what was judged is printed and the program ends with 128 + n; parts
+ * Signals while a model runs. SIGINT, SIGTERM and SIGHUP: what was judged is printed and the program ends with 128 + n; parts
  * are whole at any moment. SIGBUS from a file of the checkpoint that was cut: one sentence, and exit code 2.
  */
 #ifndef INTERRUPT_H
@@ -18,7 +18,7 @@ void interrupt_go_on(void);
  * 1000 bytes. While held. */
 void interrupt_says(const char *out, const char *words);
 
-/* Whose files may be cut; NULL: nobody's. */
-void interrupt_watches(const checkpoint *c);
+/* Whose files may be cut; NULL: nobody's. other: the path of what else is mapped, or NULL. */
+void interrupt_watches(const checkpoint *c, const char *other);
 
 #endif
