@@ -139,6 +139,7 @@ static call open_call(const char *id)
     cr_assert(tensors_open(&c.p, &c.data));
     c.io = problem_bind(&c.p, c.data);
     cr_assert(c.io != NULL);
+    problem_lay_over(&c.p, c.io);
     return c;
 }
 
