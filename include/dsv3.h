@@ -221,7 +221,8 @@ typedef enum {
     DSV3_U8 = 5,      /* bytes that hold several formats, or exponents: each op says which */
     DSV3_F64 = 6,     /* IEEE binary64: the reference's own stages; no port is given one */
     DSV3_F16 = 7,     /* IEEE binary16: of checkpoints and recordings; no port is given one */
-    DSV3_DTYPES = 8   /* number of formats */
+    DSV3_I64 = 8,     /* signed 64-bit integer: slots */
+    DSV3_DTYPES = 9   /* number of formats */
 } dsv3_dtype;
 
 enum { DSV3_MAX_NDIM = 4 };
@@ -636,7 +637,7 @@ struct dsv3_cache_store_prob {
 
 struct dsv3_cache_store_io {
     dsv3_tensor kv;           /* in  (n_tokens, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
-    dsv3_tensor slot_mapping; /* in  (n_tokens) i32: -1, or below pages * page_size */
+    dsv3_tensor slot_mapping; /* in  (n_tokens) i32 or i64: -1, or below pages * page_size */
     /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) like kv, or f8_e4m3;
      *     (pages, page_size, bytes of a row) u8, for kv of bf16 */
     dsv3_tensor kv_cache;

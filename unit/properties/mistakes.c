@@ -189,6 +189,23 @@ Test(mistakes, invisible_ones_are_said_to_be)
     }
 }
 
+/* A row of a pool that is no token's: where it changed first is said, with a diagnosis or without, and filters say nothing. */
+Test(mistakes, a_changed_row_is_corrupt)
+{
+    static const char *const cases[][3] = {
+        {"A16_skip_wraps", "cache_store@odd", "page 5, row 7, byte 0"},
+        {"A16_row_stride", "cache_store@odd:kv_cache=u8", "page 0, row 2, byte 24"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int asked = 0; asked < 2; asked++) {
+            char arguments[300];
+            snprintf(arguments, sizeof arguments, "run '%s'%s --format=jsonl --backend=" BUILD "/planted/mistake_%s.so",
+                     cases[i][1], asked ? " --diagnose" : "", cases[i][0]);
+            const outcome *const o = run_verify("", arguments);
+            cr_expect(o->code == 1 && strstr(o->out, "\"CORRUPT\"") && strstr(o->out, cases[i][2]), "%s", o->out);
+        }
+}
+
 /* A port that gave no whole answer has no diagnosis, and the report says why; without --diagnose nobody asked. */
 Test(mistakes, no_answer_has_no_diagnosis)
 {

@@ -20,7 +20,7 @@ static const field_row fields[] = {
 #define IO(name) offsetof(dsv3_cache_store_io, name)
 static const tensor_row tensors[] = {
     {"kv", TENSOR_IN, IO(kv), "bf16 f32", "n_tokens key_width", NULL, "latent and rotary part of each token's key"},
-    {"slot_mapping", TENSOR_IN, IO(slot_mapping), "i32", "n_tokens", NULL, "rows of the pool; -1: not stored"},
+    {"slot_mapping", TENSOR_IN, IO(slot_mapping), "i64 i32", "n_tokens", NULL, "rows of the pool; -1: not stored"},
     {"kv_cache", TENSOR_IN, IO(kv_cache), "=kv bf16 f32 f8_e4m3 u8", "pages page_size row_size", NULL,
      "the pool before; u8: codes, scales of 128 codes, rotary part in bf16"},
     {"kv_scale", TENSOR_WEIGHT, 0, "f32", "one", "kv_cache=f8_e4m3", "divides every entry"},

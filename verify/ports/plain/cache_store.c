@@ -1,6 +1,12 @@
 /* Keys of new tokens to a paged cache: copies, codes with one scale, or rows of bytes with a scale for each 128 codes. */
 #include "plain.h"
 
+static int64_t slot_of(const dsv3_tensor *slots, int64_t t)
+{
+    int64_t const at = t * slots->stride[0];
+    return slots->dtype == DSV3_I64 ? ((const int64_t *)slots->data)[at] : int_at(slots, at);
+}
+
 /* The row of a slot; NULL: the token isn't stored. */
 static char *row_of(const dsv3_cache_store_prob *p, const dsv3_cache_store_io *io, int64_t slot, size_t size)
 {
@@ -65,7 +71,7 @@ dsv3_status plain_cache_store(dsv3_ctx *ctx, const dsv3_cache_store_prob *p, con
     (void)ctx;
     if (!size) return DSV3_UNSUPPORTED;
     for (int64_t t = 0; t < p->n_tokens; t++) {
-        char *const row = row_of(p, io, int_at(&io->slot_mapping, t), size);
+        char *const row = row_of(p, io, slot_of(&io->slot_mapping, t), size);
         const char *const key = (const char *)io->kv.data + (size_t)(t * io->kv.stride[0]) * size;
         if (!row) continue;
         switch (io->kv_cache_out.dtype) {
