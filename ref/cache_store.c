@@ -100,14 +100,20 @@ static bool holds(ball b, double v)
     return ball_lower(b) <= v && v <= ball_upper(b);
 }
 
-/* A number that may be anything in the ball. */
-static void put_number(const store *s, dsv3_dtype format, int64_t place, ball number)
+static void put(const store *s, dsv3_dtype format, int64_t place, double v)
 {
     unsigned char bytes[4];
-    double const own = own_at(s, format, place), v = holds(number, own) ? own : value_of(number).hi;
     ref_encode(format, bytes, 0, v);
-    for (size_t i = 0; i < ref_dtype_size(format); i++)
-        s->pool[place + (int64_t)i] = value_of(ball_is_any(number) ? number : ball_of(bytes[i]));
+    for (size_t i = 0; i < ref_dtype_size(format); i++) s->pool[place + (int64_t)i] = value_of(ball_of(bytes[i]));
+}
+
+/* A number that may be anything in the ball, of a sign; a zero of the port's may have any. */
+static void put_number(const store *s, dsv3_dtype format, int64_t place, ball number, double sign)
+{
+    double const own = own_at(s, format, place);
+    for (size_t i = 0; ball_is_any(number) && i < ref_dtype_size(format); i++)
+        s->pool[place + (int64_t)i] = value_of(number);
+    if (!ball_is_any(number)) put(s, format, place, holds(number, own) ? own : copysign(value_of(number).hi, sign));
 }
 
 /* The codes of a port whose scale is illegal are judged by the legal one. */
@@ -125,9 +131,10 @@ static void code_latent(const store *s, int64_t t, int64_t place)
 {
     for (int64_t k = 0; k < s->tiles; k++) {
         quant_scale const own = scale_of(s, t, place, k), used = scale_of(s, t, place, scaled_by(s, k));
-        put_number(s, DSV3_F32, place + place_of_scale(s, k), own.s);
+        put_number(s, DSV3_F32, place + place_of_scale(s, k), own.s, 1);
         for (int64_t c = k * QUANT_TILE; c < s->prob->kv_lora_rank && c < (k + 1) * QUANT_TILE; c++)
-            put_number(s, DSV3_F8_E4M3, place + c, quant_code(&s->z, element_at(s->rd, s->z.x, t, c), &used));
+            put_number(s, DSV3_F8_E4M3, place + c, quant_code(&s->z, element_at(s->rd, s->z.x, t, c), &used),
+                       entry(s, t, c));
     }
 }
 
@@ -135,8 +142,7 @@ static void put_bytes(const store *s, int64_t t, int64_t place)
 {
     int64_t const rank = s->prob->kv_lora_rank, rope = place + place_of_rope(s);
     code_latent(s, t, place);
-    for (int64_t c = rank; c < s->width; c++)
-        put_number(s, DSV3_BF16, rope + 2 * (c - rank), ball_of(rope_entry(s, entry(s, t, c))));
+    for (int64_t c = rank; c < s->width; c++) put(s, DSV3_BF16, rope + 2 * (c - rank), rope_entry(s, entry(s, t, c)));
 }
 
 /* ---- the op ---- */
