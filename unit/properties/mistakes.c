@@ -62,7 +62,7 @@ static const row rows[] = {
     {"A12_merge_exchanged", "merge_state@odd;fill=exact", "the weights are equal"},
     {"M11_over_boundary", "mtp_inputs@odd:batch=1", "one sequence: what ends it ends the batch"},
     {"A12_merge_transposed", "merge_state@tiny:num_attention_heads=1", "one head: both layouts are one"},
-    {"F15_rope_quantised", "cache_store@odd:kv_cache=u8;fill=exact", "E4M3 holds these numbers"},
+    {"F15_rope_quantised", "cache_store@odd", "no row is of bytes"},
     {"F15_scale_multiplied", "cache_store@odd:kv_cache=u8", "there is no kv_scale"},
     {"F15_neighbour_scale", "cache_store@odd:kv_cache=u8", "one tile"},
     {"A16_skip_wraps", "cache_store@odd;fill=exact", "every token is stored"},
