@@ -34,8 +34,9 @@ static bool add_copy(rotation *r, void *const filled[])
         copy[i] = shared ? r->data[0][i] : copy_of(r->p, i, filled[i]);
         if (!copy[i]) return false;
     }
-    r->io[r->copies] = copy ? problem_bind(r->p, copy) : NULL;
-    return r->io[r->copies] && ++r->copies;
+    void *const io = r->io[r->copies] = copy ? problem_bind(r->p, copy) : NULL;
+    if (io) problem_lay_over(r->p, io);
+    return io && ++r->copies;
 }
 
 static bool open_copies(rotation *r, const problem *p, int wanted)

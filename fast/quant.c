@@ -2,6 +2,7 @@
 #include "ctx.h"
 #include "fast.h"
 #include "matrix.h"
+#include "quant.h"
 #include "vec.h"
 
 typedef struct {
@@ -9,7 +10,7 @@ typedef struct {
     const dsv3_quant_io *io;
 } quantiser;
 
-static float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
+float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
 {
     vec most = vec_of(0);
     for (int64_t i = 0; i < n; i += WIDTH)
@@ -17,13 +18,25 @@ static float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
     return vec_largest(most);
 }
 
+float power_above(float scale)
+{
+    int exponent;
+    return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
+}
+
+void put_codes(uint8_t *to, const dsv3_tensor *x, int64_t from, int64_t n, float scale)
+{
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        lanes const of = first_lanes(n - i);
+        store_codes(to + i, of, vec_div(load_lanes(x->data, x->dtype, from + i, of), vec_of(scale)));
+    }
+}
+
 static float tile_scale(const dsv3_quant_prob *p, float amax)
 {
     float const most = fmaxf(amax, (float)p->amax_floor), scale = most / 448;
-    int exponent;
     if (most == 0) return 1;
-    if (!p->scale_fmt) return scale;
-    return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
+    return p->scale_fmt ? power_above(scale) : scale;
 }
 
 static void quantise_row(const void *job, int64_t t, int worker)
@@ -36,11 +49,7 @@ static void quantise_row(const void *job, int64_t t, int worker)
         int64_t const from = t * x->stride[0] + first;
         float const of_tile = tile_scale(m->p, largest_size(x, from, n));
         ((float *)scale->data)[t * scale->stride[0] + first / BLOCK] = of_tile;
-        for (int64_t i = 0; i < n; i += WIDTH) {
-            lanes const of = first_lanes(n - i);
-            store_codes((uint8_t *)q->data + t * q->stride[0] + first + i, of,
-                        vec_div(load_lanes(x->data, x->dtype, from + i, of), vec_of(of_tile)));
-        }
+        put_codes((uint8_t *)q->data + t * q->stride[0] + first, x, from, n, of_tile);
     }
 }
 

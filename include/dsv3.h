@@ -11,7 +11,8 @@
  *   4  Tensors and weights   what an op gets
  *   5  The ops               for each its formula, its source, its problem, its tensors
  *      5.1  Embedding, norms, projections    embed, rmsnorm, linear, swiglu
- *      5.2  Attention                        rope, mla_prefill, mla_decode, mla, merge_state
+ *      5.2  Attention                        rope, mla_prefill, mla_decode, mla, merge_state,
+ *                                            cache_store
  *      5.3  Mixture of experts               gate, experts, moe
  *      5.4  Multi-token prediction           mtp, mtp_accept, mtp_inputs
  *      5.5  Losses and load balancing        cross_entropy, balance_loss, bias_update
@@ -127,7 +128,8 @@ typedef enum {
     OP(experts_backward) \
     OP(mla_prefill_backward) \
     OP(merge_state) \
-    OP(mtp_inputs)
+    OP(mtp_inputs) \
+    OP(cache_store)
 /* clang-format on */
 #define DSV3_OPS(OP) DSV3_FIRST_OPS(OP) DSV3_LATER_OPS(OP)
 
@@ -178,8 +180,8 @@ typedef struct {
     uint32_t align;
 
     /* The ops. An op reads inputs and weights, writes outputs whole (but for those that `numerics`
-     * says it is without), and touches nothing else. It allocates nothing. NULL: not supported,
-     * reported as SKIP. */
+     * says it is without, and those that lie over an input), and touches nothing else. It allocates
+     * nothing. NULL: not supported, reported as SKIP. */
 #define OP(op) dsv3_status (*op)(dsv3_ctx *, const dsv3_##op##_prob *, const dsv3_##op##_io *);
     DSV3_FIRST_OPS(OP)
 
@@ -219,7 +221,8 @@ typedef enum {
     DSV3_U8 = 5,      /* bytes that hold several formats, or exponents: each op says which */
     DSV3_F64 = 6,     /* IEEE binary64: the reference's own stages; no port is given one */
     DSV3_F16 = 7,     /* IEEE binary16: of checkpoints and recordings; no port is given one */
-    DSV3_DTYPES = 8   /* number of formats */
+    DSV3_I64 = 8,     /* signed 64-bit integer: slots */
+    DSV3_DTYPES = 9   /* number of formats */
 } dsv3_dtype;
 
 enum { DSV3_MAX_NDIM = 4 };
@@ -601,6 +604,45 @@ struct dsv3_merge_state_io {
     dsv3_weights weights; /* none */
     dsv3_tensor o;        /* out (n_tokens, num_attention_heads, v_head_dim) like o_a */
     dsv3_tensor lse;      /* out (n_tokens, num_attention_heads) f32 */
+};
+
+/* cache_store: writes the keys of new tokens to a paged cache. Token t goes to slot
+ * slot_mapping[t]: row slot % page_size of page slot / page_size. A token whose slot is -1 isn't
+ * stored; no slot comes twice. A key is a latent of kv_lora_rank entries, and a rotary part behind
+ * it.
+ *
+ * A row of f32 or bf16 is a copy of the key. FP8 caches are those that mla_decode reads:
+ *
+ *   f8_e4m3  E4M3(x / kv_scale) of all entries
+ *   u8       of each 128 entries of the latent (the last ones may be fewer):
+ *              amax = the largest |x|, at least amax_floor;  s = amax / 448, at least scale_floor
+ *            E4M3(x / s) of all these, then every s in f32, then the rotary part in bf16, as it is
+ *
+ * E4M3 rounds to nearest, ties to even, saturating. Of 128 zeros without a floor s is 1.
+ *
+ * kv_cache_out lies over kv_cache: both are the same memory. The op writes the rows of its tokens;
+ * all other bytes stay as they are.
+ *
+ * Source: vllm-project/vllm, csrc/cache_kernels.cu, concat_and_cache_mla; of u8
+ * deepseek-ai/FlashMLA, tests/quant.py: scale_fmt 1 and scale_floor 1e-4 there. */
+struct dsv3_cache_store_prob {
+    int64_t n_tokens;
+    int64_t kv_lora_rank;
+    int64_t qk_rope_head_dim;
+    int64_t page_size;  /* tokens */
+    double amax_floor;  /* 0: none; of u8 only */
+    double scale_floor; /* likewise */
+    int32_t scale_fmt;  /* of u8, as in quant; 1: ue8m0, s is raised to 2^ceil(log2(s)) */
+};
+
+struct dsv3_cache_store_io {
+    dsv3_tensor kv;           /* in  (n_tokens, kv_lora_rank + qk_rope_head_dim) f32 or bf16 */
+    dsv3_tensor slot_mapping; /* in  (n_tokens) i32 or i64: -1, or below pages * page_size */
+    /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) like kv, or f8_e4m3;
+     *     (pages, page_size, bytes of a row) u8, for kv of bf16 */
+    dsv3_tensor kv_cache;
+    dsv3_weights weights;     /* kv_scale (1) f32, for f8_e4m3 only */
+    dsv3_tensor kv_cache_out; /* out in the memory of kv_cache, of its shape and format */
 };
 
 /* ---------------------- 5.3  Mixture of experts ---------------------- */

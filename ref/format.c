@@ -25,6 +25,7 @@ static const format formats[DSV3_DTYPES] = {
     [DSV3_U8] = {"u8", 1, 8, 7, 255, 0, 0},
     [DSV3_F64] = {"f64", 8, 53, -1022, DBL_MAX, 1023, 52},
     [DSV3_F16] = {"f16", 2, 11, -14, 65504, 15, 10},
+    [DSV3_I64] = {"i64", 8, 63, 62, 0x1p63, 0, 0},
 };
 
 size_t ref_dtype_size(dsv3_dtype d)
@@ -104,7 +105,10 @@ double ref_decode(dsv3_dtype d, const void *data, int64_t i)
 {
     const format *const f = &formats[d];
     double wide64;
+    int64_t whole64;
     if (d == DSV3_F64) return memcpy(&wide64, (const char *)data + (size_t)i * sizeof wide64, sizeof wide64), wide64;
+    if (d == DSV3_I64)
+        return memcpy(&whole64, (const char *)data + (size_t)i * sizeof whole64, sizeof whole64), (double)whole64;
     uint32_t const bits = load(data, f->size, i);
     if (d == DSV3_I32) return (double)(int32_t)bits;
     if (d == DSV3_U8) return bits;
@@ -200,6 +204,11 @@ void ref_encode(dsv3_dtype d, void *data, int64_t i, double v)
 {
     if (d == DSV3_F64) {
         memcpy((char *)data + (size_t)i * sizeof v, &v, sizeof v);
+        return;
+    }
+    if (d == DSV3_I64) { /* of a number below 2^52 */
+        int64_t const whole = (int64_t)ref_round(d, v);
+        memcpy((char *)data + (size_t)i * sizeof whole, &whole, sizeof whole);
         return;
     }
     uint32_t const bits = encoded(d, v);

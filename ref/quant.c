@@ -5,26 +5,7 @@
  *
  * The codes follow from the scale: in a teacher-forced reading from the port's own.
  */
-#include "reading.h"
-
-enum { TILE = 128 };
-
-typedef struct {
-    const ref_reading *rd;
-    const dsv3_quant_prob *prob;
-    const dsv3_quant_io *io;
-} quantiser;
-
-static ball entry(const quantiser *z, int64_t t, int64_t i)
-{
-    return element(z->rd, ref_decode(z->io->x.dtype, z->io->x.data, t * z->io->x.stride[0] + i));
-}
-
-/* The scale that the port wrote. */
-static double own_scale(const quantiser *z, int64_t t, int64_t tile)
-{
-    return ref_decode(DSV3_F32, z->io->scale.data, t * z->io->scale.stride[0] + tile);
-}
+#include "quant.h"
 
 /* max(a, b) and min(a, b) */
 static ball larger(ball a, ball b)
@@ -68,9 +49,9 @@ static ball scale_of_zeros(const quantiser *z)
 /* max(amax, floor) */
 static ball floored(const quantiser *z, ball amax)
 {
-    if (z->prob->amax_floor == 0 || ball_is_any(amax)) return amax;
+    if (z->amax_floor == 0 || ball_is_any(amax)) return amax;
     if (quirk(z->rd, QUIRK_F7_no_floor) || quirk(z->rd, QUIRK_F7_floor_of_scale)) return amax;
-    ball const floor = constant(z->rd, z->prob->amax_floor);
+    ball const floor = constant(z->rd, z->amax_floor);
     return quirk(z->rd, QUIRK_F7_min_for_max) ? smaller(amax, floor) : larger(amax, floor);
 }
 
@@ -81,10 +62,10 @@ static int raised_exponent(const quantiser *z, double v)
 }
 
 /* The scale that the codes are made with: in a teacher-forced reading the port's own. */
-static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
+static ball scale_in_use(const quantiser *z, double own, ball unraised, ball scale)
 {
     if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
-    return z->rd->teacher_forced ? ball_of(own_scale(z, t, tile)) : scale;
+    return z->rd->teacher_forced ? ball_of(own) : scale;
 }
 
 static bool loses_subnormals(const quantiser *z)
@@ -95,36 +76,36 @@ static bool loses_subnormals(const quantiser *z)
 /* ---- the scale ---- */
 
 /* max_i |x_i| */
-static ball amax_of(const quantiser *z, int64_t t, int64_t first, int64_t last)
+static ball amax_of(const quantiser *z, const quant_tile *tile)
 {
     ball most = ball_of(0);
-    for (int64_t i = first; i < last; i++) {
-        ball const x = entry(z, t, i);
+    for (int64_t i = tile->first; i < tile->last; i++) {
+        ball const x = element_at(z->rd, z->x, tile->t, i);
         if (ball_is_any(x)) return x;
         most = larger(most, larger(x, ball_neg(x)));
     }
     return most;
 }
 
-/* max(amax, floor) / 448, before it is raised to a power of two */
+/* max(amax, floor) / 448, or the floor of that, before it is raised to a power of two */
 static ball unraised_scale(const quantiser *z, ball amax)
 {
     ball const most = floored(z, amax);
     if (ball_is_any(most)) return most;
+    if (z->scale_floor > 0) return larger(quotient_of(z->rd, most, largest_code(z)), constant(z->rd, z->scale_floor));
     if (ball_upper(most) == 0) return scale_of_zeros(z);
     ball const scale = quotient_of(z->rd, most, largest_code(z));
-    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->prob->amax_floor));
+    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->amax_floor));
     return ball_lower(most) > 0 ? scale : larger(scale, ball_hull(0, 1)); /* a port that flushes may read amax as 0 */
 }
 
 /* 2^ceil(log2 s). ceil(log2) is monotone; of several legal powers the port's own is taken, if it is one. (Lemma Raise) */
-static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
+static ball raised(const quantiser *z, double own, ball scale)
 {
     if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
     double const low = ldexp(1, raised_exponent(z, ball_lower(scale)));
     double const high = ldexp(1, raised_exponent(z, ball_upper(scale)));
     if (!z->rd->teacher_forced) return ball_hull(low, high);
-    double const own = own_scale(z, t, tile);
     int ignored;
     bool const legal = low <= own && own <= high && frexp(own, &ignored) == 0.5; /* a power of two */
     return ball_of(legal ? own : low);
@@ -142,7 +123,7 @@ static bool is_power_of_two(ball b)
  * both are exact or s was raised. */
 static double second_division(const quantiser *z, ball amax)
 {
-    bool const same = z->prob->scale_fmt || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
+    bool const same = z->ue8m0 || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
     if (!z->rd->declared || same) return 0;
     return quotient_error(z->rd, fmax(0x1p-24, coarseness(z->rd->declared)));
 }
@@ -163,34 +144,45 @@ static ball ratio(const quantiser *z, ball x, ball s, double apart)
     return off_by(z->rd, exact, (units * (1 + 0x1p-20) * 0x1p-24) * ball_sup(exact) + 2 * eta(port));
 }
 
-/* E4M3(x / s) */
-static ball code(const quantiser *z, ball x, ball s, double apart)
+ball quant_code(const quantiser *z, ball x, const quant_scale *scale)
 {
-    ball const r = ratio(z, x, s, apart);
+    ball const r = ratio(z, x, scale->used, scale->apart);
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
     if (loses_subnormals(z) && ball_sup(inside) < 0x1p-6) return ball_of(0);
-    return z->rd->declared ? round_at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
+    return z->rd->declared ? round_at(z->rd, z->code_point, DSV3_F8_E4M3, inside) : inside;
+}
+
+quant_scale quant_scale_of(const quantiser *z, const quant_tile *tile)
+{
+    ball const amax = amax_of(z, tile), unraised = unraised_scale(z, amax);  /* s = max(amax, floor) / 448 */
+    ball const exact = z->ue8m0 ? raised(z, tile->own, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
+    ball const s = round_at(z->rd, z->scale_point, DSV3_F32, exact);
+    return (quant_scale){s, scale_in_use(z, tile->own, unraised, s), second_division(z, amax)};
 }
 
 /* ---- the op ---- */
 
-static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value *scale, ref_value *q)
+static void quantise_tile(const quantiser *z, const quant_tile *tile, ref_value *scale, ref_value *q)
 {
-    int64_t const width = z->prob->in_features, tiles = (width + TILE - 1) / TILE, first = tile * TILE;
-    int64_t const last = first + TILE < width ? first + TILE : width;
-    ball const amax = amax_of(z, t, first, last), unraised = unraised_scale(z, amax); /* s = max(amax, floor) / 448 */
-    ball const exact = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised;  /* ue8m0: s = 2^ceil(log2 s) */
-    ball const s = round_at(z->rd, POINT_quant_scale, DSV3_F32, exact), used = scale_in_use(z, t, tile, unraised, s);
-    double const apart = second_division(z, amax);
-    if (scale) scale[t * tiles + tile] = value_of(s);
-    for (int64_t i = first; q && i < last; i++) /* q_i = E4M3(x_i / s) */
-        q[t * width + i] = value_of(code(z, entry(z, t, i), used, apart));
+    quant_scale const s = quant_scale_of(z, tile);
+    if (scale) *scale = value_of(s.s);
+    for (int64_t i = tile->first; q && i < tile->last; i++) /* q_i = E4M3(x_i / s) */
+        q[i] = value_of(quant_code(z, element_at(z->rd, z->x, tile->t, i), &s));
 }
 
-void ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
+void ref_quant(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
 {
-    quantiser const z = {rd, prob, io};
-    for (int64_t t = 0; t < z.prob->n_tokens; t++)
-        for (int64_t tile = 0; tile * TILE < z.prob->in_features; tile++) quantise_tile(&z, t, tile, out[0], out[1]);
+    const dsv3_quant_prob *const p = prob;
+    const dsv3_quant_io *const io = io_;
+    int64_t const width = p->in_features, tiles = (width + QUANT_TILE - 1) / QUANT_TILE;
+    quantiser const z = {rd, &io->x, p->amax_floor, 0, p->scale_fmt, POINT_quant_scale, POINT_quant_q};
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t k = 0; k < tiles; k++) {
+            int64_t const first = k * QUANT_TILE, last = first + QUANT_TILE < width ? first + QUANT_TILE : width;
+            double const own =
+                rd->teacher_forced ? ref_decode(DSV3_F32, io->scale.data, t * io->scale.stride[0] + k) : 0;
+            quantise_tile(&z, &(quant_tile){t, first, last, own}, out[0] ? out[0] + t * tiles + k : NULL,
+                          out[1] ? out[1] + t * width : NULL);
+        }
 }

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Exact readings beside torch in binary64: linear with codes of FP8, mla_prefill, merge_state and mtp_inputs.
+"""Exact readings beside torch in binary64: linear with codes of FP8, mla_prefill, merge_state, mtp_inputs and
+cache_store.
 
     unit/in_torch.py [CASE...]
 
 verify bundle make writes inputs and truth of each case. Of linear torch decodes E4M3, and blocks are cut out, summed and
 scaled one by one; mla_prefill is a softmax over the keys that a mask leaves, merge_state one over the two lse, mtp_inputs is put
-together of slices. A case passes if no element is further from torch's than
+together of slices, cache_store of rows with torch's own bytes. A case passes if no element is further from torch's than
 2^-40 of the sum of |term| that it is made of. Without torch every case is skipped.
 
 Last line: N passed, N failed, N skipped.
@@ -28,7 +29,10 @@ CASES = [f"linear@{sizes},x={x};fill=real|exact|adversarial"
     "merge_state@odd|tiny:lse_base=0|1,empty=0|1,o_a=f32|bf16;fill=real|exact|empty|adversarial",
     "mla_prefill@odd:full=0|1,q_lens=3+5+2+0,kv_lens=3+0+8+2,q=f32|bf16;fill=real|exact|uniform|adversarial|large",
     "mla_prefill@odd:full=0|1,q_lens=40+2,kv_lens=7+65,q=f32",
-    "mtp_inputs@odd:depth=1|2|6,tail=0|1,labels_given=0|1,seq_lens=5+0+1+7;fill=real|exact|adversarial"]  # fmt: skip
+    "mtp_inputs@odd:depth=1|2|6,tail=0|1,labels_given=0|1,seq_lens=5+0+1+7;fill=real|exact|adversarial",
+    "cache_store@odd|tiny|v3:kv=bf16|f32;fill=real|exact|adversarial",
+    "cache_store@odd|tiny|v3:kv=bf16|f32,kv_cache=f8_e4m3,slot_mapping=i64|i32;fill=real|exact|tie|adversarial",
+    "cache_store@odd|v3:kv_lora_rank=300,amax_floor=0|1e-4,scale_floor=0|1e-4,scale_fmt=0|1,kv_cache=u8;fill=real|exact|tie|adversarial"]  # fmt: skip
 
 try:
     import torch
@@ -108,6 +112,33 @@ def mtp_inputs(t, p):
            "mtp_loss_mask": shifted(t["loss_mask"], further, 0),
            "valid": shifted(torch.ones_like(t["input_ids"]), depth, 0)}  # fmt: skip
     return {name: (x, torch.zeros_like(x)) for name, x in got.items()}
+
+
+def row_of_bytes(key, p):
+    rank, parts, of_tiles = int(p["kv_lora_rank"]), [], []
+    for tile in key[:rank].split(BLOCK):
+        scale = tile.abs().max().clamp(min=p["amax_floor"]) / 448
+        scale = torch.ones_like(scale) if scale == 0 and not p["scale_floor"] else scale.clamp(min=p["scale_floor"])
+        if p["scale_fmt"]:
+            fraction, exponent = torch.frexp(scale)
+            scale = torch.ldexp(torch.ones_like(scale), exponent - (fraction == 0.5).int())
+        of_tiles.append(scale)
+        parts.append((tile / scale).clamp(-448, 448).float().to(torch.float8_e4m3fn).view(torch.uint8))
+    return torch.cat([*parts, torch.stack(of_tiles).float().view(torch.uint8), key[rank:].bfloat16().view(torch.uint8)])
+
+
+def cache_store(t, p):
+    pool = t["kv_cache"].float().double()
+    rows, size = pool.reshape(-1, pool.shape[-1]), torch.zeros_like(pool)
+    for key, slot in zip(t["kv"].double(), t["slot_mapping"].tolist()):
+        if slot < 0:
+            continue
+        if "kv_scale" in t:
+            rows[slot] = (key / t["kv_scale"].double()).clamp(-448, 448)
+            size.view(rows.shape)[slot] = rows[slot].abs()
+        else:
+            rows[slot] = (row_of_bytes(key, p) if t["kv_cache"].dtype == torch.uint8 else key).double()
+    return {"kv_cache_out": (pool, size)}
 
 
 # ---- a case ----

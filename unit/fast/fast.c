@@ -139,6 +139,7 @@ static call open_call(const char *id)
     cr_assert(tensors_open(&c.p, &c.data));
     c.io = problem_bind(&c.p, c.data);
     cr_assert(c.io != NULL);
+    problem_lay_over(&c.p, c.io);
     return c;
 }
 
@@ -169,6 +170,9 @@ static const char *const ids[] = {
     "merge_state@odd:n_tokens=9,v_head_dim=37;fill=empty",
     "merge_state@odd:lse_base=1,o_a=f32",
     "mtp_inputs@odd",
+    "cache_store@odd:kv=f32",
+    "cache_store@odd:kv_cache=f8_e4m3,slot_mapping=i32",
+    "cache_store@odd:kv_lora_rank=300,kv_cache=u8",
     "rmsnorm@odd",
     "rmsnorm@odd:residual=1,x=f32",
     "linear@odd:n_tokens=20",

@@ -31,7 +31,7 @@ import time
 import run
 
 FILLS = ("real", "far")  # and trained, of the sizes that the model has
-UNSENSED = ("quant", "bias_update", "mtp_accept", "mtp_inputs", "embed")
+UNSENSED = ("quant", "bias_update", "mtp_accept", "mtp_inputs", "cache_store", "embed")
 ALARM_T, ALARM_RATIO = 6, 4
 AT_LARGE = 4  # ports of a round that are asked for large cases: legal ports emulate each step of a sum
 

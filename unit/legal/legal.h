@@ -157,7 +157,8 @@ void legal_reset(void);
     PORT(mla_prefill_backward) \
     PORT(experts_backward) \
     PORT(merge_state) \
-    PORT(mtp_inputs)
+    PORT(mtp_inputs) \
+    PORT(cache_store)
 /* clang-format on */
 
 #define OP(op)                                                                                                         \

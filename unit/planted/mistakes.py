@@ -321,6 +321,21 @@ MISTAKES = {
     ],
     "F9_unrounded_scale": [("load(&io->x, t, i) / scale", "load(&io->x, t, i) / (fmaxf(amax, (float)p->amax_floor) / 448)", 1)],
     "F10_rounded_log2": [("frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent)", "exp2f(ceilf(log2f(scale)))", 1)],
+    "F15_rope_quantised": [("to_bf16(load(&io->kv, t, rank + c))", "to_bf16(from_e4m3(to_e4m3(load(&io->kv, t, rank + c))))", 1)],
+    "F15_scales_behind": [
+        ("*const scales = row + rank, *const rope = scales + 4 * tiles",
+         "*const rope = row + rank, *const scales = rope + 2 * p->qk_rope_head_dim", 1)
+    ],
+    "F15_scale_multiplied": [("row[c] = to_e4m3(load(&io->kv, t, c) / scale);\n}", "row[c] = to_e4m3(load(&io->kv, t, c) * scale);\n}", 1)],
+    "F15_neighbour_scale": [
+        ("row[c] = to_e4m3(load(&io->kv, t, c) / scale);\n    }",
+         "row[c] = to_e4m3(load(&io->kv, t, c) / scale_of(p, io, t, (k + 1) % tiles * BLOCK));\n    }", 1)
+    ],
+    "A16_skip_wraps": [("if (slot < 0) return NULL;", "if (slot < 0) slot += pool->shape[0] * pool->shape[1];", 1)],
+    "A16_row_stride": [
+        ("slot / p->page_size * pool->stride[0] + slot % p->page_size * pool->stride[1];",
+         "slot * (p->kv_lora_rank + p->qk_rope_head_dim);", 1)
+    ],
     "F18_subnormals_lost": [("sign | (int)rintf(size * 0x1p9f)", "sign", 1)],
     "A1_latent_scale": [("sqrt((double)a.qk)", "sqrt((double)a.latent)", 1)],
     "R6_no_mscale": [("(float)(g * g / sqrt", "(float)(0 * g + 1 / sqrt", 1)],

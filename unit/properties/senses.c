@@ -402,7 +402,8 @@ static bool sense_mistake(const problem *p, int quirk, void *const data[], nulls
 /* Fills that aren't like real data, and ops that only copy, count or decide. */
 static bool has_no_null(const char *id)
 {
-    static const char *const without[] = {"quant@", "bias_update@", "mtp_accept@", "mtp_inputs@", "embed@"};
+    static const char *const without[] = {"quant@",      "bias_update@", "mtp_accept@",
+                                          "mtp_inputs@", "cache_store@", "embed@"};
     bool none = strstr(id, ";fill=") && !strstr(id, ";fill=far");
     for (size_t i = 0; i < sizeof without / sizeof *without; i++) none |= !strncmp(id, without[i], strlen(without[i]));
     return none;

@@ -1181,6 +1181,50 @@ Test(worked, prefill_without_a_mask)
         }
 }
 
+/* The key 3, -1 | 2, 0.5 in slot 2, and a token that isn't stored. Codes and scales are bytes of torch 2.8. */
+Test(worked, cache_store)
+{
+    enum { ROW = 10, ROWS = 4 };
+    static const struct {
+        int quirk;
+        dsv3_dtype pool;
+        int width, fmt;
+        double floor;
+        uint8_t row[ROW];
+    } rows[] = {
+        {-1, DSV3_F8_E4M3, 4, 0, 0, {0x54, 0xc8, 0x50, 0x40}},
+        {-1, DSV3_U8, ROW, 0, 0, {0x7e, 0xf1, 0xb7, 0x6d, 0xdb, 0x3b, 0x00, 0x40, 0x00, 0x3f}},
+        {-1, DSV3_U8, ROW, 1, 0, {0x7c, 0xf0, 0x00, 0x00, 0x00, 0x3c, 0x00, 0x40, 0x00, 0x3f}},
+        {-1, DSV3_U8, ROW, 0, 0.25, {0x54, 0xc8, 0x00, 0x00, 0x80, 0x3e, 0x00, 0x40, 0x00, 0x3f}},
+        {QUIRK_F15_scales_behind, DSV3_U8, ROW, 0, 0, {0x7e, 0xf1, 0x00, 0x40, 0x00, 0x3f, 0xb7, 0x6d, 0xdb, 0x3b}},
+        {QUIRK_F15_scale_multiplied, DSV3_F8_E4M3, 4, 0, 0, {0x34, 0xa8, 0x30, 0x20}},
+    };
+    float kv[] = {3, -1, 2, 0.5f, 7, 7, 7, 7}, unit = 0.25f;
+    int64_t slots[] = {2, -1};
+    const dsv3_weight scale = {"kv_scale", {&unit, DSV3_F32, 1, {1}, {1}}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int t = 0; t < TIERS; t++) {
+            uint8_t pool[ROWS * ROW];
+            int64_t const w = rows[i].width;
+            memset(pool, 0x4d, sizeof pool);
+            dsv3_cache_store_prob const p = {2, 2, 2, 2, 0, rows[i].floor, rows[i].fmt};
+            dsv3_tensor const cache = {pool, rows[i].pool, 3, {2, 2, w}, {2 * w, w, 1}};
+            dsv3_cache_store_io const io = {.kv = {kv, DSV3_F32, 2, {2, 4}, {4, 1}},
+                                            .slot_mapping = {slots, DSV3_I64, 1, {2}, {1}},
+                                            .kv_cache = cache,
+                                            .weights = {1, &scale},
+                                            .kv_cache_out = cache};
+            ref_value got[ROWS * ROW], *const out[] = {got};
+            ref_reading const rd = {NULL, ref_only(rows[i].quirk), false};
+            cr_assert(tiers[t]->cache_store(&rd, &p, &io, out));
+            for (int64_t k = 0; k < ROWS * w; k++) {
+                bool const named = k / w == 2;
+                double const right = ref_decode(rows[i].pool, named ? rows[i].row : pool, named ? k % w : k);
+                cr_expect_eq(got[k].hi, right, "row %zu, element %lld: %g, not %g", i, (long long)k, got[k].hi, right);
+            }
+        }
+}
+
 /* torchtitan's example of two documents. */
 Test(worked, mtp_inputs)
 {

@@ -126,6 +126,17 @@ Test(format, published_codes)
                   ref_dtype_name(rows[i].d), rows[i].v, encode_value(rows[i].d, rows[i].v), rows[i].code);
 }
 
+Test(format, whole_numbers_of_64_bits)
+{
+    static const int64_t rows[] = {0, 1, -1, 0x80000000, -0x80000001, 0xfffffffffffff, -0xfffffffffffff};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t both[2] = {7, 7};
+        ref_encode(DSV3_I64, both, 1, (double)rows[i]);
+        cr_expect(both[0] == 7 && both[1] == rows[i], "%lld", (long long)rows[i]);
+        cr_expect(ref_decode(DSV3_I64, both, 1) == (double)rows[i], "%lld", (long long)rows[i]);
+    }
+}
+
 Test(format, published_values)
 {
     static const struct {

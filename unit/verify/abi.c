@@ -557,6 +557,22 @@ _Static_assert(offsetof(dsv3_mtp_inputs_io, valid) == 576, "dsv3.h");
 _Static_assert(sizeof(dsv3_mtp_inputs_io) == 656, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_backend, abi) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, n_tokens) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, kv_lora_rank) == 8, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, qk_rope_head_dim) == 16, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, page_size) == 24, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, amax_floor) == 32, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, scale_floor) == 40, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_prob, scale_fmt) == 48, "dsv3.h");
+_Static_assert(sizeof(dsv3_cache_store_prob) == 56, "dsv3.h");
+
+_Static_assert(offsetof(dsv3_cache_store_io, kv) == 0, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_io, slot_mapping) == 80, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_io, kv_cache) == 160, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_io, weights) == 240, "dsv3.h");
+_Static_assert(offsetof(dsv3_cache_store_io, kv_cache_out) == 256, "dsv3.h");
+_Static_assert(sizeof(dsv3_cache_store_io) == 336, "dsv3.h");
+
 _Static_assert(offsetof(dsv3_backend, size) == 4, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, name) == 8, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, probe) == 16, "dsv3.h");
@@ -601,7 +617,8 @@ _Static_assert(offsetof(dsv3_backend, experts_backward) == 312, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mla_prefill_backward) == 320, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, merge_state) == 328, "dsv3.h");
 _Static_assert(offsetof(dsv3_backend, mtp_inputs) == 336, "dsv3.h");
-_Static_assert(sizeof(dsv3_backend) == 344, "dsv3.h");
+_Static_assert(offsetof(dsv3_backend, cache_store) == 344, "dsv3.h");
+_Static_assert(sizeof(dsv3_backend) == 352, "dsv3.h");
 
 /* Types that dsv3.h defines begin a line as "} dsv3_tensor;" or "struct dsv3_mla_io {". */
 static bool type_at(const char *line, char *name, size_t cap)

@@ -210,6 +210,38 @@ Test(problem, rows_cover_the_structs)
     }
 }
 
+/* An output over an input is a pool in pages, of that input's shape and format: the judge counts its rows so. */
+Test(problem, outputs_over_inputs_are_alike)
+{
+    int count = 0;
+    for (int o = 0; ops[o]; o++)
+        for (const tensor_row *t = ops[o]->tensors, *under = t; t->name; t++, under = ops[o]->tensors) {
+            if (!t->over) continue;
+            while (under->name && strcmp(under->name, t->over)) under++;
+            cr_expect(under < t && under->kind == TENSOR_IN && t->kind == TENSOR_OUT, "%s: %s", ops[o]->name, t->name);
+            cr_expect(t->dtypes[0] == '=' && !strcmp(t->dtypes + 1, t->over), "%s: %s", ops[o]->name, t->name);
+            cr_expect(!strcmp(t->shape, under->shape) && !strncmp(t->shape, "pages page_size ", 16), "%s", t->name);
+            count++;
+        }
+    cr_expect(count == 1, "%d", count);
+}
+
+/* To a port they are one memory, to a reader two. */
+Test(problem, outputs_over_inputs_are_bound)
+{
+    problem p;
+    complaint why;
+    char memory[5][8];
+    void *const data[] = {memory[0], memory[1], memory[2], memory[3], memory[4]};
+    cr_assert(problem_parse("cache_store@tiny", &p, &why), "%s", why.text);
+    cr_assert_eq(p.tensors, 4);
+    dsv3_cache_store_io *const io = problem_bind(&p, data), *const rooms = problem_bind_rooms(&p, data);
+    cr_expect(io->kv_cache.data == memory[2] && io->kv_cache_out.data == memory[3]);
+    cr_expect(rooms->kv_cache.data == memory[3] && rooms->kv_cache_out.data == memory[3]);
+    free(io), free(rooms);
+    problem_close(&p);
+}
+
 static void *filled(const char *id, const char *tensor, problem *p)
 {
     void **data;

@@ -44,6 +44,9 @@ typedef struct {
     const char *help;
     const char *repeat; /* a field: so many tensors, '#' in the name stands for 0, 1, ...; NULL: one */
     const char *key;    /* by which an id gives the format; NULL: the name */
+    /* An output that lies over this input, of its shape and format: a port finds one memory in both, and what isn't the op's to
+     * write stays. NULL: it has memory of its own. */
+    const char *over;
 } tensor_row;
 
 struct problem;

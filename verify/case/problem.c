@@ -356,9 +356,20 @@ void *problem_bind(const problem *p, void *const data[])
     return bind(p, data, problem_view);
 }
 
+void problem_lay_over(const problem *p, void *io)
+{
+    for (int i = 0; i < p->tensors; i++) {
+        const tensor_row *const row = p->tensor[i].row;
+        const tensor_info *const under = row->over ? problem_tensor(p, row->over) : NULL;
+        if (under) memcpy((char *)io + under->row->offset, (char *)io + row->offset, sizeof(dsv3_tensor));
+    }
+}
+
 void *problem_bind_rooms(const problem *p, void *const room[])
 {
-    return bind(p, room, tensor_in_room);
+    void *const io = bind(p, room, tensor_in_room);
+    if (io) problem_lay_over(p, io);
+    return io;
 }
 
 /* What part of its lazy tensors will be touched: other experts than the tokens choose are read where something is wrong. */

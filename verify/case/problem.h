@@ -87,7 +87,10 @@ dsv3_tensor tensor_in_room(const tensor_info *t, void *room);
  * with the list of weights behind the struct: the caller frees it. NULL: no memory. */
 void *problem_bind(const problem *p, void *const data[]);
 
-/* The same for a port: room[i] is the memory that tensor[i] lies in. */
+/* A port finds an output that lies over an input in one place with it: that of the output. To readers they are before and after. */
+void problem_lay_over(const problem *p, void *io);
+
+/* The same for a port: room[i] is the memory that tensor[i] lies in; outputs lie over their inputs. */
 void *problem_bind_rooms(const problem *p, void *const room[]);
 
 /* Bytes that judging it needs, about, in this process and in the port's; whole: for ports that are given all tensors, others

@@ -21,7 +21,7 @@ typedef struct {
 static const format formats[] = {
     {"F32", DSV3_F32, 4},           {"BF16", DSV3_BF16, 2},    {"F8_E4M3", DSV3_F8_E4M3, 1},
     {"I32", DSV3_I32, 4},           {"U8", DSV3_U8, 1},        {"F64", DSV3_F64, 8},
-    {"F16", DSV3_F16, 2},           {"I64", DSV3_NONE, 8},     {"I16", DSV3_NONE, 2},
+    {"F16", DSV3_F16, 2},           {"I64", DSV3_I64, 8},      {"I16", DSV3_NONE, 2},
     {"I8", DSV3_NONE, 1},           {"BOOL", DSV3_NONE, 1},    {"F8_E5M2", DSV3_NONE, 1},
     {"U64", DSV3_NONE, 8},          {"U32", DSV3_NONE, 4},     {"U16", DSV3_NONE, 2},
     {"C64", DSV3_NONE, 8},          {"F8_E8M0", DSV3_NONE, 1}, {"F6_E3M2", DSV3_NONE, PACKED},

@@ -15,6 +15,7 @@ typedef struct {
     const double *truth_rivals, *legal_rivals; /* of a decision; else NULL */
     double choices;                            /* the most that a decision may choose from besides */
     const void *got;
+    const void *before; /* what its memory held, of an output that lies over an input; else NULL */
 } output;
 
 /* How many choices a decision has besides the one it makes. */
@@ -26,10 +27,11 @@ static double choices_of(const problem *p, const tensor_info *t)
     return (double)(problem_size(p, "n_routed_experts") - row_width(t));
 }
 
-static output output_of(const problem *p, int i, const enclosures *truth, const enclosures *legal, const void *got)
+static output output_of(const problem *p, int i, const enclosures *truth, const enclosures *legal, void *const got[])
 {
-    const tensor_info *const t = &p->tensor[i];
-    output o = {.t = t, .truth = truth->value[i], .legal = legal->value[i], .got = got};
+    const tensor_info *const t = &p->tensor[i], *const under = t->row->over ? problem_tensor(p, t->row->over) : NULL;
+    output o = {.t = t, .truth = truth->value[i], .legal = legal->value[i], .got = got[i]};
+    if (under) o.before = got[under - p->tensor];
     if (t->dtype != DSV3_I32) return o;
     o.truth_rivals = truth->rivals[i];
     o.legal_rivals = legal->rivals[i];
@@ -190,6 +192,34 @@ static void decide(result *r, bool not_finite)
     snprintf(r->why, sizeof r->why, "%lld of %lld elements are no legal result", (long long)outside, (long long)count);
 }
 
+/* A row of a pool that is nothing of the op's: it should be what it was. */
+static bool stays(const output *o, int64_t row)
+{
+    int64_t const width = row_width(o->t);
+    for (int64_t i = row * width; i < (row + 1) * width; i++)
+        if (o->truth[i].hi != ref_decode(o->t->dtype, o->before, i)) return false;
+    return true;
+}
+
+/* The first byte of a pool (pages, rows, entries) that has changed in a row that stays. */
+static void find_corrupt(const output *o, result *r)
+{
+    size_t const size = ref_dtype_size(o->t->dtype);
+    int64_t const width = row_width(o->t), rows = o->t->shape[1];
+    const char *const is = o->got, *const was = o->before;
+    for (int64_t row = 0; row < o->t->shape[0] * rows; row++) {
+        size_t const bytes = (size_t)width * size, from = (size_t)row * bytes;
+        size_t at = 0;
+        while (at < bytes && is[from + at] == was[from + at]) at++;
+        if (at == bytes || !stays(o, row)) continue;
+        r->v = CORRUPT;
+        snprintf(r->why, sizeof r->why,
+                 "the port wrote to a row of %s that is no token's: page %lld, row %lld, byte %zu", o->t->name,
+                 (long long)(row / rows), (long long)(row % rows), at);
+        return;
+    }
+}
+
 void judge(const problem *p, const enclosures *truth, const enclosures *legal, const enclosures *own, void *const got[],
            result *r)
 {
@@ -197,9 +227,14 @@ void judge(const problem *p, const enclosures *truth, const enclosures *legal, c
     r->outputs = 0;
     for (int i = 0; i < p->tensors; i++) {
         if (p->tensor[i].row->kind != TENSOR_OUT) continue;
-        output const o = output_of(p, i, truth, legal, got[i]);
+        output const o = output_of(p, i, truth, legal, got);
         not_finite |= judge_output(&o, &r->output[r->outputs++]);
     }
     if (p->op->choice) list_flips(p, legal, own, got, r);
     decide(r, not_finite);
+    for (int i = 0; i < p->tensors; i++) {
+        if (!p->tensor[i].row->over) continue;
+        output const o = output_of(p, i, truth, legal, got);
+        find_corrupt(&o, r);
+    }
 }

@@ -19,9 +19,9 @@ enum { MOST_PLAIN_RUNGS = 2 * MOST_SUMS, MOST_RUNGS = 48 };
 /* Fills that are like real data, of ops whose outputs are numbers of their own. */
 static bool is_like_real_data(const problem *p)
 {
-    static const char *const fills[] = {"real", "far", "trained"}, *const without[] = {"quant", "bias_update",
-                                                                                       "mtp_accept", "mtp_inputs",
-                                                                                       "embed"};
+    static const char *const fills[] = {"real", "far", "trained"}, *const without[] = {"quant",       "bias_update",
+                                                                                       "mtp_accept",  "mtp_inputs",
+                                                                                       "cache_store", "embed"};
     bool generic = false, tried = true;
     for (size_t i = 0; i < sizeof fills / sizeof *fills; i++) generic |= !strcmp(p->fill->name, fills[i]);
     for (size_t i = 0; i < sizeof without / sizeof *without; i++) tried &= strcmp(p->op->name, without[i]) != 0;

@@ -39,7 +39,7 @@ Tensor, or a torch tensor; one that the port doesn't have, lse or the stages, st
 or "without stages". An input is case["x"], a Tensor, or case.torch("x"). A function may raise Unsupported(why) for
 a case that it doesn't do. Any other exception is reported as the port's error, with the traceback on standard error.
 
-Formats are named f32, bf16, f8_e4m3, i32, u8. Only the standard library is needed, and torch for what is named so.
+Formats are named f32, bf16, f8_e4m3, i32, i64, u8. Only the standard library is needed, and torch for what is named so.
 Protocol 1, format 1: docs/formats.md.
 """
 
@@ -50,8 +50,8 @@ import sys
 import traceback
 
 PROTOCOL = 1
-NAMES = {"F32": "f32", "BF16": "bf16", "F8_E4M3": "f8_e4m3", "I32": "i32", "U8": "u8"}
-SIZES = {"f32": 4, "bf16": 2, "f8_e4m3": 1, "i32": 4, "u8": 1}
+NAMES = {"F32": "f32", "BF16": "bf16", "F8_E4M3": "f8_e4m3", "I32": "i32", "I64": "i64", "U8": "u8"}
+SIZES = {"f32": 4, "bf16": 2, "f8_e4m3": 1, "i32": 4, "i64": 8, "u8": 1}
 
 
 class Unsupported(Exception):
@@ -59,7 +59,7 @@ class Unsupported(Exception):
 
 
 class Tensor:
-    """dtype (f32, bf16, f8_e4m3, i32, u8), shape (list), data (bytes, row-major, little-endian)."""
+    """dtype (f32, bf16, f8_e4m3, i32, i64, u8), shape (list), data (bytes, row-major, little-endian)."""
 
     def __init__(self, dtype, shape, data):
         self.dtype, self.shape, self.data = dtype, shape, data
@@ -100,7 +100,7 @@ def _torch_dtypes():
     import torch
 
     return {"f32": torch.float32, "bf16": torch.bfloat16, "f8_e4m3": torch.float8_e4m3fn, "i32": torch.int32,
-            "u8": torch.uint8}
+            "i64": torch.int64, "u8": torch.uint8}
 
 
 class Case:

@@ -27,7 +27,7 @@ static bool read_declaration(const problem *p, ref_numerics *n, result *r)
 
 static bool is_illegal(const result *r)
 {
-    return r->v == FAIL || r->v == NOT_A_NUMBER;
+    return r->v == FAIL || r->v == NOT_A_NUMBER || r->v == CORRUPT;
 }
 
 /* Beside ports that are drawn. */
@@ -104,7 +104,7 @@ void judge_answer(case_state *c, unsigned left_out, unsigned wanted, result *r)
         judge_without(c, without, &declared, wanted, r);
     else if (whole)
         judge_outputs(c, &declared, wanted, r);
-    if (wanted & WANT_DIAGNOSIS) note_undiagnosed(r);
+    if (wanted & WANT_DIAGNOSIS && !r->outputs) note_undiagnosed(r);
 }
 
 void name_incomplete(case_state *c, result *r)

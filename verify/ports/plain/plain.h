@@ -113,6 +113,10 @@ int64_t largest(const float *v, int64_t n);
 int can_route(const dsv3_gate_prob *p);
 void route(const dsv3_gate_prob *p, const dsv3_tensor *bias, const float *logits, int32_t *idx, float *weight);
 
+/* ---- quant.c ---- */
+
+uint8_t to_e4m3(float f); /* to nearest, ties to even, saturating */
+
 /* ---- swiglu.c ---- */
 
 float silu(float gate);

@@ -2,7 +2,7 @@
 #include "plain.h"
 
 /* To nearest, ties to even, saturating; NaN stays NaN. Multiples of 2^-9 below 2^-6, else eighths of a power of 2. */
-static uint8_t to_e4m3(float f)
+uint8_t to_e4m3(float f)
 {
     uint8_t const sign = signbit(f) ? 0x80 : 0;
     float const size = fminf(fabsf(f), 448);
