@@ -5,26 +5,7 @@
  *
  * The codes follow from the scale: in a teacher-forced reading from the port's own.
  */
-#include "reading.h"
-
-enum { TILE = 128 };
-
-typedef struct {
-    const ref_reading *rd;
-    const dsv3_quant_prob *prob;
-    const dsv3_quant_io *io;
-} quantiser;
-
-static ball entry(const quantiser *z, int64_t t, int64_t i)
-{
-    return element(z->rd, ref_decode(z->io->x.dtype, z->io->x.data, t * z->io->x.stride[0] + i));
-}
-
-/* The scale that the port wrote. */
-static double own_scale(const quantiser *z, int64_t t, int64_t tile)
-{
-    return ref_decode(DSV3_F32, z->io->scale.data, t * z->io->scale.stride[0] + tile);
-}
+#include "quant.h"
 
 /* max(a, b) and min(a, b) */
 static ball larger(ball a, ball b)
@@ -68,9 +49,9 @@ static ball scale_of_zeros(const quantiser *z)
 /* max(amax, floor) */
 static ball floored(const quantiser *z, ball amax)
 {
-    if (z->prob->amax_floor == 0 || ball_is_any(amax)) return amax;
+    if (z->amax_floor == 0 || ball_is_any(amax)) return amax;
     if (quirk(z->rd, QUIRK_F7_no_floor) || quirk(z->rd, QUIRK_F7_floor_of_scale)) return amax;
-    ball const floor = constant(z->rd, z->prob->amax_floor);
+    ball const floor = constant(z->rd, z->amax_floor);
     return quirk(z->rd, QUIRK_F7_min_for_max) ? smaller(amax, floor) : larger(amax, floor);
 }
 
@@ -81,10 +62,10 @@ static int raised_exponent(const quantiser *z, double v)
 }
 
 /* The scale that the codes are made with: in a teacher-forced reading the port's own. */
-static ball scale_in_use(const quantiser *z, int64_t t, int64_t tile, ball unraised, ball scale)
+static ball scale_in_use(const quantiser *z, const double *own, ball unraised, ball scale)
 {
     if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
-    return z->rd->teacher_forced ? ball_of(own_scale(z, t, tile)) : scale;
+    return own ? ball_of(*own) : scale;
 }
 
 static bool loses_subnormals(const quantiser *z)
@@ -95,13 +76,12 @@ static bool loses_subnormals(const quantiser *z)
 /* ---- the scale ---- */
 
 /* max_i |x_i| */
-static ball amax_of(const quantiser *z, int64_t t, int64_t first, int64_t last)
+static ball amax_of(const ball *x, int64_t n)
 {
     ball most = ball_of(0);
-    for (int64_t i = first; i < last; i++) {
-        ball const x = entry(z, t, i);
-        if (ball_is_any(x)) return x;
-        most = larger(most, larger(x, ball_neg(x)));
+    for (int64_t i = 0; i < n; i++) {
+        if (ball_is_any(x[i])) return x[i];
+        most = larger(most, larger(x[i], ball_neg(x[i])));
     }
     return most;
 }
@@ -113,21 +93,20 @@ static ball unraised_scale(const quantiser *z, ball amax)
     if (ball_is_any(most)) return most;
     if (ball_upper(most) == 0) return scale_of_zeros(z);
     ball const scale = quotient_of(z->rd, most, largest_code(z));
-    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->prob->amax_floor));
+    if (quirk(z->rd, QUIRK_F7_floor_of_scale)) return larger(scale, constant(z->rd, z->amax_floor));
     return ball_lower(most) > 0 ? scale : larger(scale, ball_hull(0, 1)); /* a port that flushes may read amax as 0 */
 }
 
 /* 2^ceil(log2 s). ceil(log2) is monotone; of several legal powers the port's own is taken, if it is one. (Lemma Raise) */
-static ball raised(const quantiser *z, int64_t t, int64_t tile, ball scale)
+static ball raised(const quantiser *z, const double *own, ball scale)
 {
     if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
     double const low = ldexp(1, raised_exponent(z, ball_lower(scale)));
     double const high = ldexp(1, raised_exponent(z, ball_upper(scale)));
-    if (!z->rd->teacher_forced) return ball_hull(low, high);
-    double const own = own_scale(z, t, tile);
+    if (!own) return ball_hull(low, high);
     int ignored;
-    bool const legal = low <= own && own <= high && frexp(own, &ignored) == 0.5; /* a power of two */
-    return ball_of(legal ? own : low);
+    bool const legal = low <= *own && *own <= high && frexp(*own, &ignored) == 0.5; /* a power of two */
+    return ball_of(legal ? *own : low);
 }
 
 /* ---- codes ---- */
@@ -142,7 +121,7 @@ static bool is_power_of_two(ball b)
  * both are exact or s was raised. */
 static double second_division(const quantiser *z, ball amax)
 {
-    bool const same = z->prob->scale_fmt || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
+    bool const same = z->scale_fmt || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
     if (!z->rd->declared || same) return 0;
     return quotient_error(z->rd, fmax(0x1p-24, coarseness(z->rd->declared)));
 }
@@ -170,27 +149,43 @@ static ball code(const quantiser *z, ball x, ball s, double apart)
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
     if (loses_subnormals(z) && ball_sup(inside) < 0x1p-6) return ball_of(0);
-    return z->rd->declared ? round_at(z->rd, POINT_quant_q, DSV3_F8_E4M3, inside) : inside;
+    return z->rd->declared ? round_at(z->rd, z->q, DSV3_F8_E4M3, inside) : inside;
+}
+
+/* ---- a tile ---- */
+
+ball quantise(const quantiser *z, const ball *x, int64_t n, const double *own, ball *q)
+{
+    ball const amax = amax_of(x, n), unraised = unraised_scale(z, amax);        /* s = max(amax, floor) / 448 */
+    ball const exact = z->scale_fmt ? raised(z, own, unraised) : unraised;      /* ue8m0: s = 2^ceil(log2 s) */
+    ball const s = round_at(z->rd, z->scale, DSV3_F32, exact), used = scale_in_use(z, own, unraised, s);
+    double const apart = second_division(z, amax);
+    for (int64_t i = 0; q && i < n; i++) q[i] = code(z, x[i], used, apart); /* q_i = E4M3(x_i / s) */
+    return s;
 }
 
 /* ---- the op ---- */
 
-static void quantise_tile(const quantiser *z, int64_t t, int64_t tile, ref_value *scale, ref_value *q)
+/* Entries [first, first + n) of row t. */
+static void quantise_stored(const quantiser *z, const dsv3_quant_io *io, int64_t t, int64_t first, int64_t n,
+                            ref_value *scale, ref_value *q)
 {
-    int64_t const width = z->prob->in_features, tiles = (width + TILE - 1) / TILE, first = tile * TILE;
-    int64_t const last = first + TILE < width ? first + TILE : width;
-    ball const amax = amax_of(z, t, first, last), unraised = unraised_scale(z, amax); /* s = max(amax, floor) / 448 */
-    ball const exact = z->prob->scale_fmt ? raised(z, t, tile, unraised) : unraised;  /* ue8m0: s = 2^ceil(log2 s) */
-    ball const s = round_at(z->rd, POINT_quant_scale, DSV3_F32, exact), used = scale_in_use(z, t, tile, unraised, s);
-    double const apart = second_division(z, amax);
-    if (scale) scale[t * tiles + tile] = value_of(s);
-    for (int64_t i = first; q && i < last; i++) /* q_i = E4M3(x_i / s) */
-        q[t * width + i] = value_of(code(z, entry(z, t, i), used, apart));
+    ball x[TILE], codes[TILE];
+    double own;
+    for (int64_t i = 0; i < n; i++) x[i] = element_at(z->rd, &io->x, t, first + i);
+    if (z->rd->teacher_forced) own = ref_decode(DSV3_F32, io->scale.data, t * io->scale.stride[0] + first / TILE);
+    ball const s = quantise(z, x, n, z->rd->teacher_forced ? &own : NULL, q ? codes : NULL);
+    if (scale) *scale = value_of(s);
+    for (int64_t i = 0; q && i < n; i++) q[i] = value_of(codes[i]);
 }
 
 void ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
-    quantiser const z = {rd, prob, io};
-    for (int64_t t = 0; t < z.prob->n_tokens; t++)
-        for (int64_t tile = 0; tile * TILE < z.prob->in_features; tile++) quantise_tile(&z, t, tile, out[0], out[1]);
+    const dsv3_quant_prob *const p = prob;
+    int64_t const width = p->in_features, tiles = (width + TILE - 1) / TILE;
+    quantiser const z = {rd, p->amax_floor, p->scale_fmt, POINT_quant_scale, POINT_quant_q};
+    for (int64_t i = 0; i < p->n_tokens * tiles; i++) {
+        int64_t const t = i / tiles, first = i % tiles * TILE, n = first + TILE < width ? TILE : width - first;
+        quantise_stored(&z, io, t, first, n, out[0] ? out[0] + i : NULL, out[1] ? out[1] + t * width + first : NULL);
+    }
 }
