@@ -107,10 +107,10 @@ static weight_law law(const struct problem *p, const tensor_row *row)
     return weight_law_of(row->name, fp8(p), down ? e->moe_intermediate_size : e->hidden_size);
 }
 
-/* A scale of activations: log-uniform over 2^8, no two alike. */
+/* A scale of activations: log-uniform over 2^8, no two alike; the largest make them near 1. */
 static double x_scale(uint64_t bits)
 {
-    return ldexp(1 + (double)(bits >> 44) * 0x1p-20, (int)rng_whole(bits << 20, -10, -3));
+    return ldexp(1 + (double)(bits >> 44) * 0x1p-20, (int)rng_whole(bits << 20, -13, -6));
 }
 
 static double number_of(const struct problem *p, const tensor_row *row, int64_t i, uint64_t bits)
