@@ -268,14 +268,10 @@ void add_experts(const mlp *m, const operand *x, const routing *r, int routed, c
 
 /* ---- the op ---- */
 
-static const mlp_points points = {POINT_experts_weight,
-                                  POINT_experts_gate_proj,
-                                  POINT_experts_up_proj,
-                                  {POINT_experts_gate_sigmoid, POINT_experts_silu},
-                                  POINT_experts_act,
-                                  POINT_experts_expert_out,
-                                  POINT_experts_x,
-                                  POINT_experts_act_scale,
+static const mlp_points points = {POINT_experts_weight,  POINT_experts_gate_proj,
+                                  POINT_experts_up_proj, {POINT_experts_gate_sigmoid, POINT_experts_silu},
+                                  POINT_experts_act,     POINT_experts_expert_out,
+                                  POINT_experts_x,       POINT_experts_act_scale,
                                   POINT_experts_act_q};
 
 /* The number of the equation is that of the V3 report. */
@@ -287,8 +283,8 @@ void ref_experts(const ref_reading *rd, const void *prob, const void *io_, ref_v
     bool const coded = io->hidden_states.dtype == DSV3_F8_E4M3;
     ref_reading staged = *rd;
     staged.stages = p->stages;
-    requantiser const again = {p->amax_floor, p->scale_fmt, &io->act_scale, &io->act_q, coded ? out[2] : NULL,
-                               coded ? out[3] : NULL};
+    requantiser const again = {p->amax_floor, p->scale_fmt,          &io->act_scale,
+                               &io->act_q,    coded ? out[2] : NULL, coded ? out[3] : NULL};
     mlp m = {&staged, &io->weights, &points, io->y.dtype, p->hidden_size, p->moe_intermediate_size, NULL, NULL};
     vectors x = {0};
     if (coded) {

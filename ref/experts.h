@@ -35,7 +35,7 @@ typedef struct {
 /* The activations of some rows as a stage: where they are written, and the port's tensor, which a teacher-forced reading goes on from. */
 typedef struct {
     const dsv3_tensor *from_port;
-    ref_value *out;       /* NULL: not wanted */
+    ref_value *out;      /* NULL: not wanted */
     const int64_t *slot; /* of each row: which row of either it is */
 } act_stage;
 

@@ -156,8 +156,8 @@ static ball code(const quantiser *z, ball x, ball s, double apart)
 
 ball quantise(const quantiser *z, const ball *x, int64_t n, const double *own, ball *q)
 {
-    ball const amax = amax_of(x, n), unraised = unraised_scale(z, amax);        /* s = max(amax, floor) / 448 */
-    ball const exact = z->scale_fmt ? raised(z, own, unraised) : unraised;      /* ue8m0: s = 2^ceil(log2 s) */
+    ball const amax = amax_of(x, n), unraised = unraised_scale(z, amax);   /* s = max(amax, floor) / 448 */
+    ball const exact = z->scale_fmt ? raised(z, own, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
     ball const s = round_at(z->rd, z->scale, DSV3_F32, exact), used = scale_in_use(z, own, unraised, s);
     double const apart = second_division(z, amax);
     for (int64_t i = 0; q && i < n; i++) q[i] = code(z, x[i], used, apart); /* q_i = E4M3(x_i / s) */

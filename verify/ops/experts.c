@@ -216,7 +216,8 @@ static const char *rule_without_codes(const struct problem *p)
     dsv3_dtype const x = problem_tensor(p, "hidden_states")->dtype;
     bool const other = problem_tensor(p, "y")->dtype != x || (e->stages && problem_tensor(p, "act")->dtype != x);
     if (other) return "act and y have the format of hidden_states, unless that is f8_e4m3";
-    if (fp8(p) && problem_tensor(p, SCALES)->dtype == DSV3_U8) return "weight_scale_inv of u8 needs hidden_states of f8_e4m3";
+    if (fp8(p) && problem_tensor(p, SCALES)->dtype == DSV3_U8)
+        return "weight_scale_inv of u8 needs hidden_states of f8_e4m3";
     if (e->amax_floor != 0) return "amax_floor needs hidden_states of f8_e4m3: act isn't quantised else";
     return e->scale_fmt ? "scale_fmt needs hidden_states of f8_e4m3: act isn't quantised else" : NULL;
 }

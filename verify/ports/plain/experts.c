@@ -168,6 +168,7 @@ dsv3_status plain_experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3_
 const char *plain_experts_numerics(const void *prob, const void *io)
 {
     int const few = ((const dsv3_experts_prob *)prob)->num_experts_per_tok <= LANES;
-    if (((const dsv3_experts_io *)io)->hidden_states.dtype == DSV3_F8_E4M3) return "acc 24 rn promote=128; " STEPS CODES;
+    if (((const dsv3_experts_io *)io)->hidden_states.dtype == DSV3_F8_E4M3)
+        return "acc 24 rn promote=128; " STEPS CODES;
     return few ? "acc 24 rn splits=8; " STEPS : "acc 24 rn; " STEPS;
 }
