@@ -1,13 +1,10 @@
 /* Activations to FP8, a scale for each tile of 1 x 128. */
+#include "quant.h"
+
 #include "ctx.h"
 #include "fast.h"
 #include "matrix.h"
 #include "vec.h"
-
-typedef struct {
-    const dsv3_quant_prob *p;
-    const dsv3_quant_io *io;
-} quantiser;
 
 static float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
 {
@@ -17,31 +14,40 @@ static float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
     return vec_largest(most);
 }
 
-static float tile_scale(const dsv3_quant_prob *p, float amax)
+static float tile_scale(double amax_floor, int scale_fmt, float amax)
 {
-    float const most = fmaxf(amax, (float)p->amax_floor), scale = most / 448;
+    float const most = fmaxf(amax, (float)amax_floor), scale = most / 448;
     int exponent;
     if (most == 0) return 1;
-    if (!p->scale_fmt) return scale;
+    if (!scale_fmt) return scale;
     return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
 }
+
+void quantise(double amax_floor, int scale_fmt, const dsv3_tensor *x, int64_t from, int64_t n, float *scale, uint8_t *q)
+{
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        int64_t const last = n - first < BLOCK ? n : first + BLOCK;
+        float const of_tile = tile_scale(amax_floor, scale_fmt, largest_size(x, from + first, last - first));
+        scale[first / BLOCK] = of_tile;
+        for (int64_t i = first; i < last; i += WIDTH) {
+            lanes const of = first_lanes(last - i);
+            store_codes(q + i, of, vec_div(load_lanes(x->data, x->dtype, from + i, of), vec_of(of_tile)));
+        }
+    }
+}
+
+typedef struct {
+    const dsv3_quant_prob *p;
+    const dsv3_quant_io *io;
+} quantiser;
 
 static void quantise_row(const void *job, int64_t t, int worker)
 {
     (void)worker;
     const quantiser *const m = job;
     const dsv3_tensor *const x = &m->io->x, *const scale = &m->io->scale, *const q = &m->io->q;
-    for (int64_t first = 0; first < m->p->in_features; first += BLOCK) {
-        int64_t const n = m->p->in_features - first < BLOCK ? m->p->in_features - first : BLOCK;
-        int64_t const from = t * x->stride[0] + first;
-        float const of_tile = tile_scale(m->p, largest_size(x, from, n));
-        ((float *)scale->data)[t * scale->stride[0] + first / BLOCK] = of_tile;
-        for (int64_t i = 0; i < n; i += WIDTH) {
-            lanes const of = first_lanes(n - i);
-            store_codes((uint8_t *)q->data + t * q->stride[0] + first + i, of,
-                        vec_div(load_lanes(x->data, x->dtype, from + i, of), vec_of(of_tile)));
-        }
-    }
+    quantise(m->p->amax_floor, m->p->scale_fmt, x, t * x->stride[0], m->p->in_features,
+             (float *)scale->data + t * scale->stride[0], (uint8_t *)q->data + t * q->stride[0]);
 }
 
 dsv3_status fast_quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_quant_io *io)
