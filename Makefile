@@ -93,7 +93,7 @@ ISA_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 x86    := $(filter x86_64,$(ARCH))
 AVX512 := $(if $(x86),-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c -O3,-DPORTABLE)
 
-tiered     := ball decimal dot combine vectors reading matrix softmax softmax_error probability attention \
+tiered     := ball decimal dot combine vectors reading matrix coded softmax softmax_error probability attention \
               attention_error layer table $(OPS)
 sampled    := draw accumulate
 once       := $(filter-out $(tiered) kernel,$(patsubst ref/%.c,%,$(wildcard ref/*.c)))

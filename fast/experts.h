@@ -23,6 +23,10 @@ typedef struct {
     int64_t n_tokens, hidden_size, experts, k;
     float *sum;      /* (n_tokens, hidden_size) */
     network *expert; /* (experts) */
+
+    /* W8A8: x is codes that were dequantised, and so becomes act; NULL: it isn't. */
+    const dsv3_experts_prob *p;
+    const dsv3_experts_io *io;
 } layer;
 
 int open_layer(layer *m); /* its sums and experts; 0: no memory */

@@ -1,49 +1,19 @@
 /* y = x W^T. */
-#include "ctx.h"
+#include "coded.h"
 #include "fast.h"
 #include "matrix.h"
 
-#include <math.h>
 #include <stdbool.h>
 
-/* ---- x in FP8: dequantised first ---- */
-
-/* Scales as binary32: themselves, or in the context's memory, where they are exponents. data NULL: there is none. */
-static dsv3_tensor float_scales(dsv3_ctx *ctx, const dsv3_tensor *scale)
-{
-    if (scale->dtype == DSV3_F32) return *scale;
-    int64_t const rows = scale->shape[0], blocks = scale->shape[1];
-    dsv3_tensor const s = tensor_in(ctx, DSV3_F32, rows, blocks);
-    for (int64_t i = 0; s.data && i < rows * blocks; i++) {
-        const uint8_t *const row = (const uint8_t *)scale->data + i / blocks * scale->stride[0];
-        ((float *)s.data)[i] = ldexpf(1, row[i % blocks] - 127);
-    }
-    return s;
-}
-
-typedef struct {
-    const dsv3_tensor *code, *scale;
-    dsv3_tensor to;
-} dequantisation;
-
-static void dequantise_row(const void *job, int64_t t, int worker)
-{
-    (void)worker;
-    const dequantisation *const d = job;
-    stored_row row = row_of(d->code, t * d->code->stride[0]);
-    row.scale = (const float *)d->scale->data + t * d->scale->stride[0];
-    load_row(&row, d->code->shape[1], (float *)d->to.data + t * d->to.stride[0]);
-}
-
+/* x in FP8: dequantised first. */
 static bool multiply_codes(dsv3_ctx *ctx, const dsv3_linear_io *io, const matrix *m)
 {
     size_t const mark = ctx_mark(ctx);
     dsv3_tensor const of_x = float_scales(ctx, &io->x_scale), of_weight = float_scales(ctx, m->scale);
-    dequantisation const d = {&io->x, &of_x, tensor_in(ctx, DSV3_F32, io->x.shape[0], io->x.shape[1])};
     matrix const w = {m->weight, &of_weight};
-    bool good = of_x.data && of_weight.data && d.to.data;
-    if (good) ctx_run(ctx, dequantise_row, &d, io->x.shape[0]);
-    good = good && multiply(ctx, &w, rows_of(&d.to), io->x.shape[0], rows_of(&io->y));
+    bool good = of_x.data && of_weight.data;
+    dsv3_tensor const x = good ? dequantised(ctx, &io->x, &of_x) : (dsv3_tensor){.data = NULL};
+    good = x.data && multiply(ctx, &w, rows_of(&x), io->x.shape[0], rows_of(&io->y));
     ctx_back(ctx, mark);
     return good;
 }
@@ -52,8 +22,6 @@ static bool is_coded(const dsv3_linear_io *io, const matrix *m)
 {
     return io->x.dtype == DSV3_F8_E4M3 && io->x_scale.dtype != DSV3_NONE && m->scale;
 }
-
-/* ---- the op ---- */
 
 dsv3_status fast_linear(dsv3_ctx *ctx, const dsv3_linear_prob *p, const dsv3_linear_io *io)
 {

@@ -1,14 +1,10 @@
 /* Activations to FP8, a scale for each tile of 1 x 128. */
+#include "quant.h"
+
 #include "ctx.h"
 #include "fast.h"
 #include "matrix.h"
-#include "quant.h"
 #include "vec.h"
-
-typedef struct {
-    const dsv3_quant_prob *p;
-    const dsv3_quant_io *io;
-} quantiser;
 
 float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
 {
@@ -32,25 +28,35 @@ void put_codes(uint8_t *to, const dsv3_tensor *x, int64_t from, int64_t n, float
     }
 }
 
-static float tile_scale(const dsv3_quant_prob *p, float amax)
+static float tile_scale(double amax_floor, int scale_fmt, float amax)
 {
-    float const most = fmaxf(amax, (float)p->amax_floor), scale = most / 448;
+    float const most = fmaxf(amax, (float)amax_floor), scale = most / 448;
     if (most == 0) return 1;
-    return p->scale_fmt ? power_above(scale) : scale;
+    return scale_fmt ? power_above(scale) : scale;
 }
+
+void quantise(double amax_floor, int scale_fmt, const dsv3_tensor *x, int64_t from, int64_t n, float *scale, uint8_t *q)
+{
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        int64_t const of_tile = n - first < BLOCK ? n - first : BLOCK;
+        float const s = tile_scale(amax_floor, scale_fmt, largest_size(x, from + first, of_tile));
+        scale[first / BLOCK] = s;
+        put_codes(q + first, x, from + first, of_tile, s);
+    }
+}
+
+typedef struct {
+    const dsv3_quant_prob *p;
+    const dsv3_quant_io *io;
+} quantiser;
 
 static void quantise_row(const void *job, int64_t t, int worker)
 {
     (void)worker;
     const quantiser *const m = job;
     const dsv3_tensor *const x = &m->io->x, *const scale = &m->io->scale, *const q = &m->io->q;
-    for (int64_t first = 0; first < m->p->in_features; first += BLOCK) {
-        int64_t const n = m->p->in_features - first < BLOCK ? m->p->in_features - first : BLOCK;
-        int64_t const from = t * x->stride[0] + first;
-        float const of_tile = tile_scale(m->p, largest_size(x, from, n));
-        ((float *)scale->data)[t * scale->stride[0] + first / BLOCK] = of_tile;
-        put_codes((uint8_t *)q->data + t * q->stride[0] + first, x, from, n, of_tile);
-    }
+    quantise(m->p->amax_floor, m->p->scale_fmt, x, t * x->stride[0], m->p->in_features,
+             (float *)scale->data + t * scale->stride[0], (uint8_t *)q->data + t * q->stride[0]);
 }
 
 dsv3_status fast_quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_quant_io *io)

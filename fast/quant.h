@@ -1,8 +1,6 @@
-/*
- * Tiles to FP8, of quant and of the caches that cache_store writes: fast/quant.c. `from` is where the n entries begin in x.
- */
-#ifndef FAST_QUANT_H
-#define FAST_QUANT_H
+/* Numbers to FP8: what quant does, experts between two products with codes, and cache_store. `from` is where n entries begin in x. */
+#ifndef QUANT_H
+#define QUANT_H
 
 #include "dsv3.h"
 
@@ -11,7 +9,11 @@ float largest_size(const dsv3_tensor *x, int64_t from, int64_t n);
 /* The least power of two that is not below it. */
 float power_above(float scale);
 
-/* E4M3(x / scale), to nearest, saturating. */
+/* E4M3(x / scale), to nearest, saturating. quotient div, div ieee */
 void put_codes(uint8_t *to, const dsv3_tensor *x, int64_t from, int64_t n, float scale);
+
+/* Scales, one for each 128, and codes. */
+void quantise(double amax_floor, int scale_fmt, const dsv3_tensor *x, int64_t from, int64_t n, float *scale,
+              uint8_t *q);
 
 #endif

@@ -694,8 +694,17 @@ struct dsv3_gate_io {
  * The weight multiplies the expert's output. No token is dropped. Each matrix is f32, bf16, or
  * f8_e4m3 with its weight_scale_inv as in linear.
  *
+ * FP8 activations too (W8A8): hidden_states are codes whose x_scale multiplies them as in linear,
+ * and what down_proj multiplies is quantised again, as in quant, a row for each slot:
+ *
+ *   act = silu(gate_proj x) * up_proj x
+ *   act_scale, act_q = quant(act), by amax_floor and scale_fmt
+ *   FFN_e(x) = down_proj (act_scale * act_q)
+ *
+ * All matrices are f8_e4m3 then. The three stages are made or left out together.
+ *
  * Source: DeepSeek-V3 report (arXiv 2412.19437) eq. 12; transformers, modeling_deepseek_v3.py,
- * DeepseekV3Experts. */
+ * DeepseekV3Experts; of W8A8 deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant, fp8_gemm. */
 struct dsv3_experts_prob {
     int64_t n_tokens;
     int64_t hidden_size;
@@ -703,22 +712,37 @@ struct dsv3_experts_prob {
     int64_t n_routed_experts;
     int64_t num_experts_per_tok;
     int32_t stages; /* 1: act is an output too, and y is judged from the port's own act */
+
+    /* Of W8A8, else 0. As in quant. */
+    double amax_floor;
+    int32_t scale_fmt;
 };
 
 struct dsv3_experts_io {
-    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32 or bf16 */
+    dsv3_tensor hidden_states; /* in  (n_tokens, hidden_size) f32, bf16 or f8_e4m3 */
     dsv3_tensor topk_idx;      /* in  (n_tokens, num_experts_per_tok) i32, no expert twice */
     dsv3_tensor topk_weight;   /* in  (n_tokens, num_experts_per_tok) f32 */
 
     /* E = 0, 1, ...:
      * experts.E.gate_proj.weight, experts.E.up_proj.weight  (moe_intermediate_size, hidden_size)
-     * experts.E.down_proj.weight                            (hidden_size, moe_intermediate_size) */
+     * experts.E.down_proj.weight                            (hidden_size, moe_intermediate_size)
+     * weight_scale_inv is f32, or u8 where hidden_states are f8_e4m3 */
     dsv3_weights weights;
 
-    /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) stage:
-     *     silu(gate_proj x) * up_proj x */
+    /* out (n_tokens, num_experts_per_tok, moe_intermediate_size) like hidden_states, or f32 or bf16
+     *     where these are f8_e4m3; stage: silu(gate_proj x) * up_proj x */
     dsv3_tensor act;
-    dsv3_tensor y; /* out (n_tokens, hidden_size) like hidden_states */
+    dsv3_tensor y; /* out (n_tokens, hidden_size) likewise */
+
+    /* For hidden_states of f8_e4m3 only:
+     * in  (n_tokens, ceil(hidden_size/128)) f32 or u8
+     * out (n_tokens, num_experts_per_tok, ceil(moe_intermediate_size/128)) f32, stage: as quant's
+     *     scale, from act
+     * out (n_tokens, num_experts_per_tok, moe_intermediate_size) f8_e4m3, stage: as quant's q, from
+     *     act and act_scale */
+    dsv3_tensor x_scale;
+    dsv3_tensor act_scale;
+    dsv3_tensor act_q;
 };
 
 /* moe: a whole MoE module: gate, routed experts, shared experts.

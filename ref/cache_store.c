@@ -84,7 +84,7 @@ static void code_key(const store *s, int64_t t, int64_t place)
 {
     quant_scale const scale = {.used = divisor_of(s)};
     for (int64_t c = 0; c < s->width; c++)
-        s->pool[place + c] = value_of(quant_code(&s->z, element_at(s->rd, s->z.x, t, c), &scale));
+        s->pool[place + c] = value_of(quant_code(&s->z, element_at(s->rd, &s->io->kv, t, c), &scale));
 }
 
 /* ---- rows of bytes ---- */
@@ -120,9 +120,11 @@ static void put_number(const store *s, dsv3_dtype format, int64_t place, ball nu
 static quant_scale scale_of(const store *s, int64_t t, int64_t place, int64_t k)
 {
     int64_t const rank = s->prob->kv_lora_rank, first = k * QUANT_TILE;
-    int64_t const last = first + QUANT_TILE < rank ? first + QUANT_TILE : rank;
+    int64_t const n = first + QUANT_TILE < rank ? QUANT_TILE : rank - first;
     double const own = own_at(s, DSV3_F32, place + place_of_scale(s, k));
-    quant_scale scale = quant_scale_of(&s->z, &(quant_tile){t, first, last, own});
+    ball x[QUANT_TILE];
+    for (int64_t c = 0; c < n; c++) x[c] = element_at(s->rd, &s->io->kv, t, first + c);
+    quant_scale scale = quant_scale_of(&s->z, x, n, s->rd->teacher_forced ? &own : NULL);
     if (s->rd->teacher_forced && !holds(scale.s, own)) scale.used = scale.s;
     return scale;
 }
@@ -133,7 +135,7 @@ static void code_latent(const store *s, int64_t t, int64_t place)
         quant_scale const own = scale_of(s, t, place, k), used = scale_of(s, t, place, scaled_by(s, k));
         put_number(s, DSV3_F32, place + place_of_scale(s, k), own.s, 1);
         for (int64_t c = k * QUANT_TILE; c < s->prob->kv_lora_rank && c < (k + 1) * QUANT_TILE; c++)
-            put_number(s, DSV3_F8_E4M3, place + c, quant_code(&s->z, element_at(s->rd, s->z.x, t, c), &used),
+            put_number(s, DSV3_F8_E4M3, place + c, quant_code(&s->z, element_at(s->rd, &s->io->kv, t, c), &used),
                        entry(s, t, c));
     }
 }
@@ -168,7 +170,7 @@ void ref_cache_store(const ref_reading *rd, const void *prob, const void *io_, r
     store const s = {.rd = rd,
                      .prob = p,
                      .io = io,
-                     .z = {rd, &io->kv, p->amax_floor, p->scale_floor, p->scale_fmt, point, point},
+                     .z = {rd, p->amax_floor, p->scale_floor, p->scale_fmt, point, point},
                      .width = p->kv_lora_rank + p->qk_rope_head_dim,
                      .tiles = (p->kv_lora_rank + QUANT_TILE - 1) / QUANT_TILE,
                      .pool = out[0]};

@@ -11,12 +11,24 @@
 #include "matrix.h"
 #include "vectors.h"
 
-static const mlp_points routed_points = {POINT_moe_weight,  POINT_moe_gate_proj,
-                                         POINT_moe_up_proj, {POINT_moe_gate_sigmoid, POINT_moe_silu},
-                                         POINT_moe_act,     POINT_moe_expert_out};
-static const mlp_points shared_points = {POINT_moe_weight,     POINT_moe_gate_proj,
-                                         POINT_moe_up_proj,    {POINT_moe_gate_sigmoid, POINT_moe_silu},
-                                         POINT_moe_shared_act, POINT_moe_expert_out};
+static const mlp_points routed_points = {POINT_moe_weight,
+                                         POINT_moe_gate_proj,
+                                         POINT_moe_up_proj,
+                                         {POINT_moe_gate_sigmoid, POINT_moe_silu},
+                                         POINT_moe_act,
+                                         POINT_moe_expert_out,
+                                         -1,
+                                         -1,
+                                         -1};
+static const mlp_points shared_points = {POINT_moe_weight,
+                                         POINT_moe_gate_proj,
+                                         POINT_moe_up_proj,
+                                         {POINT_moe_gate_sigmoid, POINT_moe_silu},
+                                         POINT_moe_shared_act,
+                                         POINT_moe_expert_out,
+                                         -1,
+                                         -1,
+                                         -1};
 
 typedef struct {
     const ref_reading *rd;
@@ -100,10 +112,10 @@ static void add_shared(const moe *m, ref_value *act_out, ball *y, sum_record *su
 {
     scratch_piece *const mark = scratch_mark(m->rd->scratch);
     int64_t const n = m->p->n_tokens, width = m->p->n_shared_experts * m->p->moe_intermediate_size;
-    mlp const shared = {m->rd, &m->io->weights, &shared_points, m->format, m->p->hidden_size, width};
-    int64_t *const first = scratch_take(m->rd->scratch, n, sizeof *first);
-    for (int64_t t = 0; t < n; t++) first[t] = t * width;
-    feed_forward(&shared, "shared_experts", m->x, n, &(act_stage){&m->io->shared_act, act_out, first}, y);
+    mlp const shared = {m->rd, &m->io->weights, &shared_points, m->format, m->p->hidden_size, width, NULL, NULL};
+    int64_t *const row = scratch_take(m->rd->scratch, n, sizeof *row);
+    for (int64_t t = 0; t < n; t++) row[t] = t;
+    feed_forward(&shared, "shared_experts", m->x, n, &(act_stage){&m->io->shared_act, act_out, row}, y);
     ball const factor = factor_of_shared(m);
     for (int64_t i = 0; i < n * m->p->hidden_size; i++) add_term(&sum[i], ball_mul(factor, y[i]));
     scratch_back(m->rd->scratch, mark);
@@ -132,7 +144,8 @@ void moe_block(const ref_reading *rd, const dsv3_moe_prob *p, const dsv3_moe_io 
     int64_t const cells = p->n_tokens * p->hidden_size;
     ref_reading const staged = staged_reading(rd, p, io);
     moe const m = {&staged, p, io, x, io->y.dtype};
-    mlp const experts = {&staged, &io->weights, &routed_points, m.format, p->hidden_size, p->moe_intermediate_size};
+    mlp const experts = {&staged, &io->weights, &routed_points, m.format, p->hidden_size, p->moe_intermediate_size,
+                         NULL,    NULL};
     vectors const z = vectors_take(memory, p->n_tokens, p->n_routed_experts);
     routing const r = routing_take(rd, p->n_tokens, p->num_experts_per_tok, p->n_routed_experts);
     sum_record *const sum = sums_take(rd, cells);

@@ -62,10 +62,10 @@ static int raised_exponent(const quantiser *z, double v)
 }
 
 /* The scale that the codes are made with: in a teacher-forced reading the port's own. */
-static ball scale_in_use(const quantiser *z, double own, ball unraised, ball scale)
+static ball scale_in_use(const quantiser *z, const double *own, ball unraised, ball scale)
 {
     if (quirk(z->rd, QUIRK_F9_unrounded_scale)) return unraised;
-    return z->rd->teacher_forced ? ball_of(own) : scale;
+    return own ? ball_of(*own) : scale;
 }
 
 static bool loses_subnormals(const quantiser *z)
@@ -76,13 +76,12 @@ static bool loses_subnormals(const quantiser *z)
 /* ---- the scale ---- */
 
 /* max_i |x_i| */
-static ball amax_of(const quantiser *z, const quant_tile *tile)
+static ball amax_of(const ball *x, int64_t n)
 {
     ball most = ball_of(0);
-    for (int64_t i = tile->first; i < tile->last; i++) {
-        ball const x = element_at(z->rd, z->x, tile->t, i);
-        if (ball_is_any(x)) return x;
-        most = larger(most, larger(x, ball_neg(x)));
+    for (int64_t i = 0; i < n; i++) {
+        if (ball_is_any(x[i])) return x[i];
+        most = larger(most, larger(x[i], ball_neg(x[i])));
     }
     return most;
 }
@@ -100,15 +99,15 @@ static ball unraised_scale(const quantiser *z, ball amax)
 }
 
 /* 2^ceil(log2 s). ceil(log2) is monotone; of several legal powers the port's own is taken, if it is one. (Lemma Raise) */
-static ball raised(const quantiser *z, double own, ball scale)
+static ball raised(const quantiser *z, const double *own, ball scale)
 {
     if (ball_is_any(scale) || !(ball_lower(scale) > 0)) return ball_is_point(scale) ? scale : ball_any();
     double const low = ldexp(1, raised_exponent(z, ball_lower(scale)));
     double const high = ldexp(1, raised_exponent(z, ball_upper(scale)));
-    if (!z->rd->teacher_forced) return ball_hull(low, high);
+    if (!own) return ball_hull(low, high);
     int ignored;
-    bool const legal = low <= own && own <= high && frexp(own, &ignored) == 0.5; /* a power of two */
-    return ball_of(legal ? own : low);
+    bool const legal = low <= *own && *own <= high && frexp(*own, &ignored) == 0.5; /* a power of two */
+    return ball_of(legal ? *own : low);
 }
 
 /* ---- codes ---- */
@@ -123,7 +122,7 @@ static bool is_power_of_two(ball b)
  * both are exact or s was raised. */
 static double second_division(const quantiser *z, ball amax)
 {
-    bool const same = z->ue8m0 || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
+    bool const same = z->scale_fmt || is_power_of_two(ball_div(floored(z, amax), largest_code(z)));
     if (!z->rd->declared || same) return 0;
     return quotient_error(z->rd, fmax(0x1p-24, coarseness(z->rd->declared)));
 }
@@ -150,39 +149,49 @@ ball quant_code(const quantiser *z, ball x, const quant_scale *scale)
     if (ball_is_any(r)) return r;
     ball const inside = smaller(larger(r, ball_of(-448)), ball_of(448));
     if (loses_subnormals(z) && ball_sup(inside) < 0x1p-6) return ball_of(0);
-    return z->rd->declared ? round_at(z->rd, z->code_point, DSV3_F8_E4M3, inside) : inside;
+    return z->rd->declared ? round_at(z->rd, z->q, DSV3_F8_E4M3, inside) : inside;
 }
 
-quant_scale quant_scale_of(const quantiser *z, const quant_tile *tile)
+/* ---- a tile ---- */
+
+quant_scale quant_scale_of(const quantiser *z, const ball *x, int64_t n, const double *own)
 {
-    ball const amax = amax_of(z, tile), unraised = unraised_scale(z, amax);  /* s = max(amax, floor) / 448 */
-    ball const exact = z->ue8m0 ? raised(z, tile->own, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
-    ball const s = round_at(z->rd, z->scale_point, DSV3_F32, exact);
-    return (quant_scale){s, scale_in_use(z, tile->own, unraised, s), second_division(z, amax)};
+    ball const amax = amax_of(x, n), unraised = unraised_scale(z, amax);   /* s = max(amax, floor) / 448 */
+    ball const exact = z->scale_fmt ? raised(z, own, unraised) : unraised; /* ue8m0: s = 2^ceil(log2 s) */
+    ball const s = round_at(z->rd, z->scale, DSV3_F32, exact);
+    return (quant_scale){s, scale_in_use(z, own, unraised, s), second_division(z, amax)};
+}
+
+ball quantise(const quantiser *z, const ball *x, int64_t n, const double *own, ball *q)
+{
+    quant_scale const s = quant_scale_of(z, x, n, own);
+    for (int64_t i = 0; q && i < n; i++) q[i] = quant_code(z, x[i], &s); /* q_i = E4M3(x_i / s) */
+    return s.s;
 }
 
 /* ---- the op ---- */
 
-static void quantise_tile(const quantiser *z, const quant_tile *tile, ref_value *scale, ref_value *q)
+/* Entries [first, first + n) of row t. */
+static void quantise_stored(const quantiser *z, const dsv3_quant_io *io, int64_t t, int64_t first, int64_t n,
+                            ref_value *scale, ref_value *q)
 {
-    quant_scale const s = quant_scale_of(z, tile);
-    if (scale) *scale = value_of(s.s);
-    for (int64_t i = tile->first; q && i < tile->last; i++) /* q_i = E4M3(x_i / s) */
-        q[i] = value_of(quant_code(z, element_at(z->rd, z->x, tile->t, i), &s));
+    ball x[QUANT_TILE], codes[QUANT_TILE];
+    double own;
+    for (int64_t i = 0; i < n; i++) x[i] = element_at(z->rd, &io->x, t, first + i);
+    if (z->rd->teacher_forced) own = ref_decode(DSV3_F32, io->scale.data, t * io->scale.stride[0] + first / QUANT_TILE);
+    ball const s = quantise(z, x, n, z->rd->teacher_forced ? &own : NULL, q ? codes : NULL);
+    if (scale) *scale = value_of(s);
+    for (int64_t i = 0; q && i < n; i++) q[i] = value_of(codes[i]);
 }
 
-void ref_quant(const ref_reading *rd, const void *prob, const void *io_, ref_value *const out[])
+void ref_quant(const ref_reading *rd, const void *prob, const void *io, ref_value *const out[])
 {
     const dsv3_quant_prob *const p = prob;
-    const dsv3_quant_io *const io = io_;
     int64_t const width = p->in_features, tiles = (width + QUANT_TILE - 1) / QUANT_TILE;
-    quantiser const z = {rd, &io->x, p->amax_floor, 0, p->scale_fmt, POINT_quant_scale, POINT_quant_q};
-    for (int64_t t = 0; t < p->n_tokens; t++)
-        for (int64_t k = 0; k < tiles; k++) {
-            int64_t const first = k * QUANT_TILE, last = first + QUANT_TILE < width ? first + QUANT_TILE : width;
-            double const own =
-                rd->teacher_forced ? ref_decode(DSV3_F32, io->scale.data, t * io->scale.stride[0] + k) : 0;
-            quantise_tile(&z, &(quant_tile){t, first, last, own}, out[0] ? out[0] + t * tiles + k : NULL,
-                          out[1] ? out[1] + t * width : NULL);
-        }
+    quantiser const z = {rd, p->amax_floor, 0, p->scale_fmt, POINT_quant_scale, POINT_quant_q};
+    for (int64_t i = 0; i < p->n_tokens * tiles; i++) {
+        int64_t const t = i / tiles, first = i % tiles * QUANT_TILE,
+                      n = first + QUANT_TILE < width ? QUANT_TILE : width - first;
+        quantise_stored(&z, io, t, first, n, out[0] ? out[0] + i : NULL, out[1] ? out[1] + t * width + first : NULL);
+    }
 }

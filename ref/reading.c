@@ -346,6 +346,12 @@ ball cast_at(const ref_reading *rd, int point, dsv3_dtype output, ball stored)
     return flushed(rd, (r.must ? must_round : may_round)(format, r.truncates, stored));
 }
 
+ball code_of(const ref_reading *rd, ball x)
+{
+    (void)rd;
+    return must_round(DSV3_F8_E4M3, false, x);
+}
+
 /* Lemma Partial: what n terms lose in partial sums that are subnormal in the point's format, besides their own roundings. */
 static double lost_by_partial_sums(const ref_numerics *port, ref_rounding r, dsv3_dtype format, double n)
 {

@@ -20,6 +20,7 @@
  *   cos_sin_of         Angle                        the error of the argument's reduction, then that of the function
  *   round_at           Point, Snap, Twice           a rounding point: half an ulp of its format, double rounding included;
  *                                                   a certain rounding is monotone, so the ball's ends are rounded
+ *   code_of            Code                         the E4M3 code nearest to a quotient, or either one beside a midpoint
  *   sum_rounded_at     Partial                      gamma_n of the accumulator and of the storage format together
  *   unit_at_point      Point                        u of a rounding point: half an ulp of 1, an ulp where it truncates
  *   guarded            Function                     a divisor kept away from 0 by a small summand
@@ -184,6 +185,9 @@ ball round_at(const ref_reading *rd, int point, dsv3_dtype output, ball exact);
 
 /* A stored number that a port converts at the point before it uses it: no operation, so arith doesn't round it. (Point) */
 ball cast_at(const ref_reading *rd, int point, dsv3_dtype output, ball stored);
+
+/* The E4M3 code of a number within +-448. No matter of the reading: to quantise is part of the formula. (Code) */
+ball code_of(const ref_reading *rd, ball x);
 
 /* A sum in any order whose partial sums a port rounds to the point's format or keeps in a better one. (Partial) */
 ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const sum_record *sum);

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Exact readings beside torch in binary64: linear with codes of FP8, mla_prefill, merge_state, mtp_inputs and
+"""Exact readings beside torch in binary64: linear and experts with codes of FP8, mla_prefill, merge_state, mtp_inputs and
 cache_store.
 
     unit/in_torch.py [CASE...]
 
-verify bundle make writes inputs and truth of each case. Of linear torch decodes E4M3, and blocks are cut out, summed and
-scaled one by one; mla_prefill is a softmax over the keys that a mask leaves, merge_state one over the two lse, mtp_inputs is put
-together of slices, cache_store of rows with torch's own bytes. A case passes if no element is further from torch's than
-2^-40 of the sum of |term| that it is made of. Without torch every case is skipped.
+verify bundle make writes inputs and truth of each case. Of linear and experts torch decodes E4M3, and blocks are cut out, summed
+and scaled one by one; what experts quantise is rounded here; mla_prefill is a softmax over the keys that a mask leaves, merge_state
+one over the two lse, mtp_inputs is put together of slices, cache_store of rows with torch's own bytes. A case passes if no element is
+further from torch's than 2^-40 of the sum of |term| that it is made of. Without torch every case is skipped.
 
 Last line: N passed, N failed, N skipped.
 """
@@ -29,6 +29,11 @@ CASES = [f"linear@{sizes},x={x};fill=real|exact|adversarial"
     "merge_state@odd|tiny:lse_base=0|1,empty=0|1,o_a=f32|bf16;fill=real|exact|empty|adversarial",
     "mla_prefill@odd:full=0|1,q_lens=3+5+2+0,kv_lens=3+0+8+2,q=f32|bf16;fill=real|exact|uniform|adversarial|large",
     "mla_prefill@odd:full=0|1,q_lens=40+2,kv_lens=7+65,q=f32",
+    "experts@odd:hidden_size=320,moe_intermediate_size=257,amax_floor=0.0001,scale_fmt=0|1,hidden_states=f8_e4m3,"
+    "x_scale=f32|u8,weight_scale_inv=f32|u8,y=f32",
+    "experts@odd:hidden_size=320,moe_intermediate_size=257,stages=1,scale_fmt=0|1,hidden_states=f8_e4m3,act=f32,y=f32",
+    "experts@odd:amax_floor=0.5,scale_fmt=0|1,hidden_states=f8_e4m3,y=f32;fill=real|ids|mixed",
+    "experts@odd:hidden_size=130,moe_intermediate_size=129,scale_fmt=0|1,hidden_states=f8_e4m3,y=f32",
     "mtp_inputs@odd:depth=1|2|6,tail=0|1,labels_given=0|1,seq_lens=5+0+1+7;fill=real|exact|adversarial",
     "cache_store@odd|tiny|v3:kv=bf16|f32;fill=real|exact|adversarial",
     "cache_store@odd|tiny|v3:kv=bf16|f32,kv_cache=f8_e4m3,slot_mapping=i64|i32;fill=real|exact|tie|adversarial",
@@ -55,10 +60,8 @@ def scales(t):
 # ---- (inputs, problem) -> of each output its elements, and the sum of |term| of each ----
 
 
-def linear(t, _):
-    x, weight = t["x"].double(), t["weight"].double()
-    of_weight = scales(t["weight_scale_inv"])
-    of_x = scales(t["x_scale"]) if "x_scale" in t else torch.ones(len(x), of_weight.shape[1], dtype=torch.float64)
+def product(x, of_x, weight, of_weight):
+    """Codes times codes, both with their scales; and the sum of |term| of each element."""
     y = torch.zeros(len(x), len(weight), dtype=torch.float64)
     size = y.clone()
     for n in range(0, len(weight), BLOCK):
@@ -67,7 +70,56 @@ def linear(t, _):
             both = (of_x[:, b] * of_weight[n // BLOCK, b])[:, None]
             y[:, n:n + BLOCK] += both * (a @ w.T)
             size[:, n:n + BLOCK] += both * (a.abs() @ w.abs().T)
-    return {"y": (y, size)}
+    return y, size
+
+
+def linear(t, _):
+    x, of_weight = t["x"].double(), scales(t["weight_scale_inv"])
+    of_x = scales(t["x_scale"]) if "x_scale" in t else torch.ones(len(x), of_weight.shape[1], dtype=torch.float64)
+    return {"y": product(x, of_x, t["weight"].double(), of_weight)}
+
+
+def e4m3(x):
+    """The nearest number of four bits, a multiple of 2^-9; ties to even."""
+    step = torch.exp2(torch.floor(torch.log2(x.abs().clamp(min=2**-6))) - 3)
+    return (torch.round(x / step) * step).clamp(-448, 448)
+
+
+def quantise(act, p):
+    """The scales of the tiles of rows."""
+    tiles = [act[:, k:k + BLOCK].abs().amax(1).clamp(min=p["amax_floor"]) for k in range(0, act.shape[1], BLOCK)]
+    amax = torch.stack(tiles, 1)
+    scale = torch.exp2(torch.ceil(torch.log2(amax / 448))) if p["scale_fmt"] else amax / 448
+    return torch.where(amax == 0, 1, scale)
+
+
+def by_tile(scale, width):
+    return scale.repeat_interleave(BLOCK, 1)[:, :width]
+
+
+def experts(t, p):
+    """Stages are stored in binary32, and each is judged by those that are stored; act_q as it is before it is rounded."""
+    stored = (lambda v: v.float().double()) if p["stages"] else (lambda v: v)
+    x, of_x, slots = t["hidden_states"].double(), scales(t["x_scale"]), t["topk_idx"]
+    width = p["moe_intermediate_size"]
+    y = torch.zeros(len(x), p["hidden_size"], dtype=torch.float64)
+    size, act = y.clone(), torch.zeros(*slots.shape, width, dtype=torch.float64)
+    of_act, act_scale, act_q = act.clone(), torch.zeros(*slots.shape, (width + BLOCK - 1) // BLOCK).double(), act.clone()
+    for e in slots.unique().tolist():
+        at = token, slot = (slots == e).nonzero(as_tuple=True)
+        rows, of_rows, share = x[token], of_x[token], t["topk_weight"][token, slot].double()[:, None]
+        gate, up, down = ((t[f"experts.{e}.{leaf}.weight"].double(), scales(t[f"experts.{e}.{leaf}.weight_scale_inv"]))
+                          for leaf in ("gate_proj", "up_proj", "down_proj"))
+        (z, of_z), (v, of_v) = product(rows, of_rows, *gate), product(rows, of_rows, *up)
+        act[at] = z * torch.sigmoid(z) * v
+        of_act[at] = (1 + of_z) * of_v
+        own_scale, act_scale[at] = stored(quantise(act[at], p)), quantise(stored(act[at]), p)
+        act_q[at] = (stored(act[at]) / by_tile(own_scale, width)).clamp(-448, 448)
+        out, terms = product(e4m3(act[at] / by_tile(quantise(act[at], p), width)), own_scale, *down)
+        y.index_add_(0, token, share * out)
+        size.index_add_(0, token, share * terms)
+    stages = {"act": (act, of_act), "act_scale": (act_scale, 1 + act_scale), "act_q": (act_q, 1 + act_q.abs())}
+    return {"y": (y, size)} | (stages if p["stages"] else {})
 
 
 def merge_state(t, p):

@@ -309,6 +309,12 @@ ball cast_at(const ref_reading *rd, int point, dsv3_dtype output, ball stored)
     return at_format(rd, r.format ? r.format : output, r.truncates, stored, AT_POINT);
 }
 
+ball code_of(const ref_reading *rd, ball x)
+{
+    if (drawn(rd)) return at_format(rd, DSV3_F8_E4M3, false, x, AT_POINT);
+    return ball_is_any(x) ? x : ball_of(ref_round(DSV3_F8_E4M3, x.c.hi));
+}
+
 /* Each partial sum rounded to the format: another walk, of its unit. */
 ball sum_rounded_at(const ref_reading *rd, int point, dsv3_dtype output, const sum_record *sum)
 {

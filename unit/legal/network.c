@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-enum { WEIGHT = LEGAL_WEIGHT, GATE, UP, SILU, ACT = LEGAL_ACT, OUT };
+enum { WEIGHT = LEGAL_WEIGHT, GATE, UP, SILU, ACT = LEGAL_ACT, OUT = LEGAL_OUT };
 
 void legal_network_config(legal *c, legal_network *n, dsv3_dtype dtype, bool fp8, bool stages)
 {
@@ -54,6 +54,11 @@ void legal_network_act(legal const *c, legal_network const *n, dsv3_weights cons
     static double up[1 << 16];
     project(c, n, weights, prefix, "gate_proj", width, hidden, x, act);
     project(c, n, weights, prefix, "up_proj", width, hidden, x, up);
+    legal_network_gated(c, n, width, act, up);
+}
+
+void legal_network_gated(legal const *c, legal_network const *n, int64_t width, double *act, double const *up)
+{
     for (int64_t i = 0; i < width; i++) {
         double const z = legal_at(c, n->point[GATE], act[i]), u = legal_at(c, n->point[UP], up[i]);
         double const silu = legal_at(c, n->point[SILU], legal_silu(c, z));

@@ -4,7 +4,7 @@
 
 #include "legal.h"
 
-enum { LEGAL_WEIGHT = 0, LEGAL_ACT = 4 };
+enum { LEGAL_WEIGHT = 0, LEGAL_ACT = 4, LEGAL_OUT = 5 };
 typedef struct {
     legal_point point[6], routed;
 } legal_network;
@@ -21,6 +21,9 @@ void legal_network_act(legal const *c, legal_network const *n, dsv3_weights cons
                        int64_t hidden, int64_t width, double const *x, double *act);
 void legal_network_out(legal const *c, legal_network const *n, dsv3_weights const *weights, char const *prefix,
                        int64_t hidden, int64_t width, double const *act, double *y);
+
+/* act becomes silu(act) * up, each at its point. */
+void legal_network_gated(legal const *c, legal_network const *n, int64_t width, double *act, double const *up);
 
 /* Slots of a token in the order in which their outputs are added: as they come, backward, or by expert. */
 void legal_order(legal const *c, int64_t k, double const *expert, int64_t *slot);

@@ -80,6 +80,22 @@ static int64_t whole_block(int64_t at, int64_t n)
 X_SCALE = "scale_at(x_scale, from + k / BLOCK)"
 NORM_KEY = "normalise(a->kv_norm, a->p->rms_norm_eps, a->key, c);"
 ROTATE_KEY = "rotate(&a->rope, position, a->key + c, a->pe);"
+KEPT_SCALES = """/* The scales of the first row of an expert, by its weights. */
+static float kept[512];
+static const void *kept_of;
+
+static void keep_scales(const layer *m, const network *f, int64_t tiles)
+{
+    if (kept_of != f->down.weight->data) memcpy(kept, m->act_scale, (size_t)tiles * sizeof *kept);
+    kept_of = f->down.weight->data;
+}
+
+/* As add_network; slot i"""
+FIRST_SCALES = """    matrix of_leaf = find_matrix(weights, full);
+    if (strncmp(name, "experts.", 8)) return of_leaf;
+    snprintf(full, sizeof full, "experts.0.%s", leaf);
+    of_leaf.scale = find_matrix(weights, full).scale;
+    return of_leaf;"""
 SHARED = "    for (int64_t t = 0; shared_width && t"
 ALL_SUMS = "    for (int64_t i = 0; i < m.n_tokens * m.hidden_size; i++) m.sum[i] "
 
@@ -313,13 +329,13 @@ MISTAKES = {
     "F5_max_240": [("most / 448", "most / 240", 1)],
     # NaN becomes 448 in fminf, as in kernels that clamp first
     "F6_zero_tile": [("if (most == 0) return 1;", "", 1), ("if (f != f) return 0x7f;", "", 1)],
-    "F7_min_for_max": [("fmaxf(amax, (float)p->amax_floor)", "fminf(amax, (float)p->amax_floor)", 1)],
-    "F7_no_floor": [("fmaxf(amax, (float)p->amax_floor)", "amax", 1)],
+    "F7_min_for_max": [("fmaxf(amax, (float)amax_floor)", "fminf(amax, (float)amax_floor)", 1)],
+    "F7_no_floor": [("fmaxf(amax, (float)amax_floor)", "amax", 1)],
     "F7_floor_of_scale": [
-        ("fmaxf(amax, (float)p->amax_floor)", "amax", 1),
-        ("scale = most / 448", "scale = fmaxf(most / 448, (float)p->amax_floor)", 1),
+        ("fmaxf(amax, (float)amax_floor)", "amax", 1),
+        ("scale = most / 448", "scale = fmaxf(most / 448, (float)amax_floor)", 1),
     ],
-    "F9_unrounded_scale": [("load(&io->x, t, i) / scale", "load(&io->x, t, i) / (fmaxf(amax, (float)p->amax_floor) / 448)", 1)],
+    "F9_unrounded_scale": [("x[i] / s)", "x[i] / (fmaxf(amax, (float)amax_floor) / 448))", 1)],
     "F10_rounded_log2": [("frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent)", "exp2f(ceilf(log2f(scale)))", 1)],
     "F15_rope_quantised": [("to_bf16(load(&io->kv, t, rank + c))", "to_bf16(from_e4m3(to_e4m3(load(&io->kv, t, rank + c))))", 1)],
     "F15_scales_behind": [
@@ -368,6 +384,17 @@ MISTAKES = {
         ("load_token(m, t);\n    for (int64_t i = 0; i < width",
          "load_token(m, t);\n    for (int64_t c = 0; c < m->hidden_size; c++) m->row[c] *= weight;\n    for (int64_t i = 0; i < width", 1),
         ("+= weight * row_times", "+= row_times", 1),
+    ],
+    "F16_act_scale_missing": [("coded_row_times(&f->down, c, m->act, &act_scale, 0)", "row_times(&f->down, c, m->act)", 1)],
+    "F16_act_scale_of_first_row": [
+        ("/* As add_network; slot i", KEPT_SCALES, 1),
+        ("    quantise_act(m, t, i, width);\n",
+         "    quantise_act(m, t, i, width);\n    keep_scales(m, f, tiles);\n", 1),
+        ("&act_scale, 0)", "&(dsv3_tensor){kept, DSV3_F32, 2, {1, act_scale.shape[1]}, {act_scale.shape[1], 1}}, 0)", 1),
+    ],
+    "F16_act_scale_of_row": [("for (int64_t i = first; i < last; i++) amax", "for (int64_t i = 0; i < n; i++) amax", 1)],
+    "F16_first_expert_scales": [
+        ("    return find_matrix(weights, full);", FIRST_SCALES, 1)
     ],
     "G7_scale_again": [(SHARED, ALL_SUMS + "*= (float)p->routed_scaling_factor;\n" + SHARED, 1)],
     "G8_scale_dropped": [(SHARED, ALL_SUMS + "/= (float)p->routed_scaling_factor;\n" + SHARED, 1)],

@@ -394,6 +394,113 @@ Test(terms_of_ops, steepest_silu)
     expect(legal, (long double)(z / (1 + exp(-z))), "the steepest silu");
 }
 
+/* ---- W8A8: act is quantised, whichever of its values a port has ---- */
+
+/* One token of one number, an expert of two neurons: their codes of gate_proj and up_proj, and which of them y shows. */
+typedef struct {
+    uint8_t gate[2], up[2], down[2];
+    float of_gate, of_up;
+} two_neurons;
+
+/* act, kept in binary32 or rounded to BF16. */
+static void activate(const two_neurons *e, bool rounded, float act[2])
+{
+    for (int i = 0; i < 2; i++) {
+        float const z = (float)(ref_decode(DSV3_F8_E4M3, e->gate, i) * (double)e->of_gate);
+        float const up = (float)(ref_decode(DSV3_F8_E4M3, e->up, i) * (double)e->of_up);
+        act[i] = (float)((double)z / (1 + exp(-(double)z))) * up;
+        if (rounded) act[i] = bf16(act[i]);
+    }
+}
+
+static double code_of_second(const float act[2])
+{
+    return ref_round(DSV3_F8_E4M3, (double)(act[1] / (act[0] / 448)));
+}
+
+/* Does rounding act move the code of the smaller one, so that a port may have either? */
+static bool moves_a_code(const two_neurons *e)
+{
+    float kept[2], rounded[2];
+    activate(e, false, kept), activate(e, true, rounded);
+    bool const largest_first = kept[0] > 1.5f * fabsf(kept[1]) && kept[0] > 1e-3f && kept[1] > 0;
+    return largest_first && code_of_second(kept) != code_of_second(rounded);
+}
+
+static two_neurons that_move_a_code(void)
+{
+    two_neurons e = {{0}, {0}, {0}, 1, 1};
+    do {
+        for (int i = 0; i < 2; i++)
+            e.gate[i] = (uint8_t)(0x30 + lrand48() % 24), e.up[i] = (uint8_t)(0x30 + lrand48() % 24);
+        e.of_gate = (float)draw(0.5, 1), e.of_up = (float)draw(0.5, 1);
+    } while (!moves_a_code(&e));
+    return e;
+}
+
+static void find_requantised(const two_neurons *e)
+{
+    static const uint8_t one = 0x38; /* 1 */
+    static float const unit = 1;
+    static int32_t const first = 0;
+    ref_numerics const port = numerics(
+        "experts",
+        "acc 53 rn; sigmoid 0.001; flush none; x f32 may; weight f32 may; gate_proj f32 must; up_proj f32 must; "
+        "silu f32 must; act bf16 may; act_scale f32 must; expert_out f32 must; routed f32 must; div ieee; "
+        "quotient div");
+#define OF(pointer) ((void *)(uintptr_t)(pointer))
+    dsv3_weight const items[] = {
+        {"experts.0.gate_proj.weight", {OF(e->gate), DSV3_F8_E4M3, 2, {2, 1}, {1, 1}}},
+        {"experts.0.gate_proj.weight_scale_inv", {OF(&e->of_gate), DSV3_F32, 2, {1, 1}, {1, 1}}},
+        {"experts.0.up_proj.weight", {OF(e->up), DSV3_F8_E4M3, 2, {2, 1}, {1, 1}}},
+        {"experts.0.up_proj.weight_scale_inv", {OF(&e->of_up), DSV3_F32, 2, {1, 1}, {1, 1}}},
+        {"experts.0.down_proj.weight", {OF(e->down), DSV3_F8_E4M3, 2, {1, 2}, {2, 1}}},
+        {"experts.0.down_proj.weight_scale_inv", {OF(&unit), DSV3_F32, 2, {1, 1}, {1, 1}}}};
+    dsv3_experts_prob const prob = {
+        .n_tokens = 1, .hidden_size = 1, .moe_intermediate_size = 2, .n_routed_experts = 1, .num_experts_per_tok = 1};
+    dsv3_experts_io const io = {.hidden_states = {OF(&one), DSV3_F8_E4M3, 2, {1, 1}, {1, 1}},
+                                .topk_idx = {OF(&first), DSV3_I32, 2, {1, 1}, {1, 1}},
+                                .topk_weight = {OF(&unit), DSV3_F32, 2, {1, 1}, {1, 1}},
+                                .weights = {6, items},
+                                .y = {y32, DSV3_F32, 2, {1, 1}, {1, 1}},
+                                .x_scale = {OF(&unit), DSV3_F32, 2, {1, 1}, {1, 1}}};
+#undef OF
+    ref_reading const rd = {&port, ref_none(), false};
+    cr_assert(ref_dd.experts(&rd, &prob, &io, (ref_value *const[]){NULL, legal, NULL, NULL}));
+}
+
+/* Either port, of the neuron that y shows. */
+static void expect_both(const two_neurons *e, const char *what)
+{
+    find_requantised(e);
+    for (int rounded = 0; rounded < 2; rounded++) {
+        float act[2];
+        activate(e, rounded, act);
+        double const code = e->down[0] ? 448 : code_of_second(act);
+        expect(legal, (long double)((double)(act[0] / 448) * code), what);
+    }
+}
+
+Test(terms_of_ops, codes_that_act_decides)
+{
+    srand48(24);
+    for (int i = 0; i < 20; i++) {
+        two_neurons e = that_move_a_code();
+        e.down[1] = 0x38;
+        expect_both(&e, "a code of act");
+    }
+}
+
+Test(terms_of_ops, scales_that_act_decides)
+{
+    srand48(25);
+    for (int i = 0; i < 20; i++) {
+        two_neurons e = that_move_a_code();
+        e.down[0] = 0x38;
+        expect_both(&e, "a scale of act");
+    }
+}
+
 /* ---- quant ---- */
 
 static ref_value quantised_scale(const char *declaration)

@@ -238,7 +238,9 @@ _Static_assert(offsetof(dsv3_experts_prob, moe_intermediate_size) == 16, "dsv3.h
 _Static_assert(offsetof(dsv3_experts_prob, n_routed_experts) == 24, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_prob, num_experts_per_tok) == 32, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_prob, stages) == 40, "dsv3.h");
-_Static_assert(sizeof(dsv3_experts_prob) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, amax_floor) == 48, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_prob, scale_fmt) == 56, "dsv3.h");
+_Static_assert(sizeof(dsv3_experts_prob) == 64, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_experts_io, hidden_states) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_io, topk_idx) == 80, "dsv3.h");
@@ -246,7 +248,10 @@ _Static_assert(offsetof(dsv3_experts_io, topk_weight) == 160, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_io, weights) == 240, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_io, act) == 256, "dsv3.h");
 _Static_assert(offsetof(dsv3_experts_io, y) == 336, "dsv3.h");
-_Static_assert(sizeof(dsv3_experts_io) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, x_scale) == 416, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, act_scale) == 496, "dsv3.h");
+_Static_assert(offsetof(dsv3_experts_io, act_q) == 576, "dsv3.h");
+_Static_assert(sizeof(dsv3_experts_io) == 656, "dsv3.h");
 
 _Static_assert(offsetof(dsv3_moe_prob, n_tokens) == 0, "dsv3.h");
 _Static_assert(offsetof(dsv3_moe_prob, hidden_size) == 8, "dsv3.h");

@@ -46,8 +46,9 @@ enum { AXES = sizeof axes / sizeof *axes, MOST_AXES = 2 };
 
 bool excerpt_misleads(int quirk)
 {
-    static int const mixing[] = {QUIRK_F1_partial_block, QUIRK_F2_scale_transposed, QUIRK_F2_x_scale_transposed,
-                                 QUIRK_F16_scales_exchanged, QUIRK_E9_last_token_dropped};
+    static int const mixing[] = {QUIRK_F1_partial_block,      QUIRK_F2_scale_transposed,
+                                 QUIRK_F2_x_scale_transposed, QUIRK_F16_scales_exchanged,
+                                 QUIRK_E9_last_token_dropped, QUIRK_F16_act_scale_of_first_row};
     for (size_t i = 0; i < sizeof mixing / sizeof *mixing; i++)
         if (mixing[i] == quirk) return true;
     return false;

@@ -152,6 +152,11 @@ void load_row(const dsv3_tensor *x, int64_t from, float *row, int64_t n);
 void round_trip(const dsv3_tensor *y, int64_t from, float *row, int64_t n); /* stored and read again, if asked for */
 void normalise(const dsv3_tensor *weight, double eps, float *x, int64_t n); /* RMSNorm, in place */
 
+/* ---- quant.c ---- */
+
+/* A row to FP8: scales, one a tile of BLOCK, and codes. */
+void quantise_row(double amax_floor, int scale_fmt, const float *x, int64_t n, float *scale, uint8_t *q);
+
 /* ---- attention.c ---- */
 
 /* One query of one head, and where its keys and values come from. */
@@ -185,6 +190,12 @@ typedef struct {
     const dsv3_tensor *x;
     int64_t n_tokens, hidden_size, experts, k;
     float *row, *act, *sum; /* of one token; the widest network; (n_tokens, hidden_size) */
+
+    /* W8A8: codes have scales, and act is quantised into the io's stages, or into memory; NULL: neither. */
+    const dsv3_experts_prob *p;
+    const dsv3_experts_io *io;
+    float *act_scale; /* (tiles) */
+    uint8_t *act_q;   /* (width) */
 } layer;
 
 int usable_experts(const layer *m);

@@ -13,30 +13,38 @@ uint8_t to_e4m3(float f)
 }
 
 /* The scale of a tile. */
-static float tile_scale(const dsv3_quant_prob *p, float amax)
+static float tile_scale(double amax_floor, int scale_fmt, float amax)
 {
-    float const most = fmaxf(amax, (float)p->amax_floor);
+    float const most = fmaxf(amax, (float)amax_floor);
     if (most == 0) return 1;
     float const scale = most / 448;
     int exponent;
-    if (!p->scale_fmt) return scale;
+    if (!scale_fmt) return scale;
     return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
+}
+
+void quantise_row(double amax_floor, int scale_fmt, const float *x, int64_t n, float *scale, uint8_t *q)
+{
+    for (int64_t first = 0; first < n; first += BLOCK) {
+        int64_t const last = first + BLOCK < n ? first + BLOCK : n;
+        float amax = 0;
+        for (int64_t i = first; i < last; i++) amax = fmaxf(amax, fabsf(x[i]));
+        float const s = tile_scale(amax_floor, scale_fmt, amax);
+        scale[first / BLOCK] = s;
+        for (int64_t i = first; i < last; i++) q[i] = to_e4m3(x[i] / s);
+    }
 }
 
 dsv3_status plain_quant(dsv3_ctx *ctx, const dsv3_quant_prob *p, const dsv3_quant_io *io)
 {
-    (void)ctx;
     if (!is_float(&io->x)) return DSV3_UNSUPPORTED;
-    for (int64_t t = 0; t < p->n_tokens; t++)
-        for (int64_t first = 0; first < p->in_features; first += BLOCK) {
-            int64_t const last = first + BLOCK < p->in_features ? first + BLOCK : p->in_features;
-            float amax = 0;
-            for (int64_t i = first; i < last; i++) amax = fmaxf(amax, fabsf(load(&io->x, t, i)));
-            float const scale = tile_scale(p, amax);
-            ((float *)io->scale.data)[t * io->scale.stride[0] + first / BLOCK] = scale;
-            uint8_t *const q = (uint8_t *)io->q.data + t * io->q.stride[0];
-            for (int64_t i = first; i < last; i++) q[i] = to_e4m3(load(&io->x, t, i) / scale);
-        }
+    float *const x = scratch(ctx, p->in_features);
+    if (!x) return DSV3_NO_MEMORY;
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        load_row(&io->x, t * io->x.stride[0], x, p->in_features);
+        quantise_row(p->amax_floor, p->scale_fmt, x, p->in_features, (float *)io->scale.data + t * io->scale.stride[0],
+                     (uint8_t *)io->q.data + t * io->q.stride[0]);
+    }
     return DSV3_OK;
 }
 
