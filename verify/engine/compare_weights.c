@@ -132,7 +132,7 @@ static bool hold(const safetensor *t, const weight_source *s, held *h)
 {
     int64_t const last = t->ndim ? t->shape[t->ndim - 1] : 1;
     *h = (held){t, 1, 1, last};
-    if (t->dtype == DSV3_NONE || t->ndim == 0 || t->bytes == 0) return false;
+    if (t->dtype == DSV3_NONE || t->dtype == DSV3_I64 || t->ndim == 0 || t->bytes == 0) return false;
     if (s->columns == 1) *h = (held){t, 1, (int64_t)(t->bytes / ref_dtype_size(t->dtype)), 1};
     if (s->columns > 1 && t->ndim >= 2) h->rows = t->shape[t->ndim - 2];
     for (int d = 0; s->columns > 1 && d < t->ndim - 2; d++) h->stack *= t->shape[d];
