@@ -641,7 +641,7 @@ struct dsv3_cache_store_io {
     /* in  (pages, page_size, kv_lora_rank + qk_rope_head_dim) like kv, or f8_e4m3;
      *     (pages, page_size, bytes of a row) u8, for kv of bf16 */
     dsv3_tensor kv_cache;
-    dsv3_weights weights;     /* kv_scale (1) f32, for f8_e4m3 only */
+    dsv3_weights weights;     /* kv_scale (1) f32, 2^-60 to 2^60; for f8_e4m3 only */
     dsv3_tensor kv_cache_out; /* out in the memory of kv_cache, of its shape and format */
 };
 

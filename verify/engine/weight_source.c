@@ -41,7 +41,7 @@ static bool open_part(const checkpoint *c, const char *name, weight_part *part)
 {
     char scale[NAME_SIZE + 20];
     const safetensor *const t = checkpoint_find(c, name);
-    if (!t || t->dtype == DSV3_NONE || t->ndim < 1 || t->ndim > 2) return false;
+    if (!t || t->dtype == DSV3_NONE || t->dtype == DSV3_I64 || t->ndim < 1 || t->ndim > 2) return false;
     snprintf(scale, sizeof scale, "%s_scale_inv", name);
     *part = (weight_part){t, checkpoint_find(c, scale), 0, t->shape[0], t->ndim == 2 ? t->shape[1] : 1};
     const safetensor *const s = part->scale;
