@@ -121,6 +121,7 @@ static void quantise_row(const mlp *m, const ball *act, int64_t slot, ball *scal
     const requantiser *const again = m->again;
     quantiser const z = {m->rd, again->amax_floor, 0, again->scale_fmt, m->point->act_scale, m->point->act_q};
     int64_t const width = m->intermediate_size, blocks = (width + QUANT_TILE - 1) / QUANT_TILE;
+    scratch_piece *const mark = scratch_mark(m->rd->scratch);
     ball *const of_tile = scratch_take(m->rd->scratch, width, sizeof *of_tile);
     for (int64_t b = 0; b < blocks; b++) {
         int64_t first = b * QUANT_TILE;
@@ -134,6 +135,7 @@ static void quantise_row(const mlp *m, const ball *act, int64_t slot, ball *scal
     }
     stage(m->rd, again->q_from_port, slot * width, again->q_out, code, width);
     for (int64_t i = 0; i < width; i++) code[i] = code_of(m->rd, code[i]);
+    scratch_back(m->rd->scratch, mark);
 }
 
 /* n rows of activations as codes with scales. */

@@ -62,7 +62,7 @@ static dsv3_status experts(dsv3_ctx *ctx, const dsv3_experts_prob *p, const dsv3
     dsv3_experts_prob without = *p;
     dsv3_experts_io rest = *io;
     without.stages = 0;
-    rest.act = none;
+    rest.act = rest.act_scale = rest.act_q = none;
     return plain->experts(ctx, &without, &rest);
 }
 

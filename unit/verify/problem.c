@@ -34,6 +34,8 @@ Test(problem, ids_round_trip)
         {"linear@edge:weight=f8_e4m3,y=f32", "linear@edge:weight=f8_e4m3,y=f32"},
         {"linear@odd:x=f8_e4m3,weight=f8_e4m3,y=bf16,x_scale=f32", "linear@odd:x=f8_e4m3"},
         {"linear@odd:x=f8_e4m3,y=f32,weight_scale_inv=u8", "linear@odd:x=f8_e4m3,weight_scale_inv=u8,y=f32"},
+        {"experts@odd:hidden_states=f8_e4m3,weights=f8_e4m3,scale_fmt=1,amax_floor=0,y=bf16,x_scale=u8",
+         "experts@odd:scale_fmt=1,hidden_states=f8_e4m3,x_scale=u8"},
         {"linear@edge;seed=18446744073709551615", "linear@edge;seed=18446744073709551615"},
         {"rmsnorm@odd:view.y=0:64/65,view.x=016:80/96,x=f32", "rmsnorm@odd:x=f32,view.x=16:80/96,view.y=0:64/65"},
         {"rmsnorm@odd:view.x=0:64/64", "rmsnorm@odd"},
