@@ -393,3 +393,55 @@ Test(nulls, ports_that_scale_sums_of_codes_are_like_those_that_are_drawn)
             close(&f);
         }
 }
+
+/* ---- weights that are divided before they are rounded ---- */
+
+static double bf16(double x)
+{
+    uint16_t code;
+    ref_encode(DSV3_BF16, &code, 0, x);
+    return ref_decode(DSV3_BF16, &code, 0);
+}
+
+/* Eager attention over two parts, as over two keys: a softmax of its own, whose weights are rounded. All else is binary64. */
+static void merge_row(const dsv3_merge_state_prob *p, const dsv3_merge_state_io *io, int64_t t, int64_t h)
+{
+    double const lse_a = ref_decode(DSV3_F32, io->lse_a.data, t * io->lse_a.stride[0] + h),
+                 lse_b = ref_decode(DSV3_F32, io->lse_b.data, t * io->lse_b.stride[0] + h), most = fmax(lse_a, lse_b);
+    double const a = exp(lse_a - most), b = exp(lse_b - most), lse = most + log(a + b);
+    for (int64_t c = 0; c < p->v_head_dim; c++) {
+        int64_t const at = h * p->v_head_dim + c;
+        double const o_a = ref_decode(io->o_a.dtype, io->o_a.data, t * io->o_a.stride[0] + at),
+                     o_b = ref_decode(io->o_b.dtype, io->o_b.data, t * io->o_b.stride[0] + at);
+        ref_encode(io->o.dtype, io->o.data, t * io->o.stride[0] + at,
+                   bf16(a / (a + b)) * o_a + bf16(b / (a + b)) * o_b);
+    }
+    ref_encode(DSV3_F32, io->lse.data, t * io->lse.stride[0] + h, lse);
+}
+
+static void answer_merged(const filled *f)
+{
+    dsv3_merge_state_io *const io = problem_bind(&f->p, f->data);
+    cr_assert(io);
+    const dsv3_merge_state_prob *const p = (const dsv3_merge_state_prob *)(const void *)f->p.prob.bytes;
+    for (int64_t t = 0; t < p->n_tokens; t++)
+        for (int64_t h = 0; h < p->num_attention_heads; h++) merge_row(p, io, t, h);
+    free(io);
+}
+
+Test(nulls, ports_that_divide_weights_first_are_like_those_that_are_drawn)
+{
+    double most = 0;
+    for (int seed = 1; seed <= 60; seed++) {
+        char id[80];
+        snprintf(id, sizeof id, "merge_state@tiny:o_a=f32;seed=%d", seed);
+        filled f = fill(id);
+        answer_merged(&f);
+        senses const s = sense_alone(&f, "acc 24 rn; P bf16 must; parts 1; rescales 0");
+        cr_expect(s.filters > 0 && fabs(s.t) < 6 && s.ratio < 4, "%s: t %g of %s, ratio %g", id, s.t, s.filter,
+                  s.ratio);
+        most = fmax(most, fabs(s.t));
+        close(&f);
+    }
+    printf("merge_state@tiny:o_a=f32, divided first: t %.2f at most\n", most);
+}
