@@ -76,7 +76,14 @@ double rounding_of_weights(const attention *a, const softmax *m)
 
 /* Beside which maximum weights are rounded: the row's, that of a tile, the largest of its part so far, or another; or behind the
  * division by their sum. */
-enum { OF_ROW, OF_TILE, SO_FAR, ANY_MAXIMUM, DIVIDED, MAXIMA };
+enum { OF_ROW, OF_TILE, SO_FAR, ANY_MAXIMUM, DIVIDED };
+
+/* Four of sixteen ports each; the row's has but one, and three divide: where keys are few the first three ways are one. */
+static int maximum_of(const ref_sample *port)
+{
+    int const way = way_of(port, MATTER_MAXIMUM, 16);
+    return way < 3 ? DIVIDED : way / 4;
+}
 
 static double largest(const ball *w, int64_t n)
 {
@@ -88,7 +95,7 @@ static double largest(const ball *w, int64_t n)
 /* A softmax of its own, eager: weights are divided by their sum before they are rounded, and nothing is divided behind it. */
 static bool divides_first(const attention_rows *b)
 {
-    return way_of(b->a->rd->sample, MATTER_MAXIMUM, MAXIMA) == DIVIDED;
+    return maximum_of(b->a->rd->sample) == DIVIDED;
 }
 
 /* e^d, times which a weight is rounded, and which it is divided by again: d is the row's maximum less another one. For any other it is
@@ -97,7 +104,7 @@ static double reference_of(const attention_rows *b, int64_t r, int64_t part, int
 {
     const ref_sample *const port = b->a->rd->sample;
     const ball *const w = b->weight + r * b->len;
-    int const maximum = way_of(port, MATTER_MAXIMUM, MAXIMA);
+    int const maximum = maximum_of(port);
     if (maximum == OF_ROW) return 1;
     if (maximum == DIVIDED) return 1 / b->of_row[r].sum.c.hi;
     if (maximum == ANY_MAXIMUM) {
