@@ -74,8 +74,16 @@ double rounding_of_weights(const attention *a, const softmax *m)
     return 0;
 }
 
-/* Beside which maximum weights are rounded: the row's, that of a tile, the largest of its part so far, or another. */
-enum { OF_ROW, OF_TILE, SO_FAR, ANY_MAXIMUM, MAXIMA };
+/* Beside which maximum weights are rounded: the row's, that of a tile, the largest of its part so far, or another; or behind the
+ * division by their sum. */
+enum { OF_ROW, OF_TILE, SO_FAR, ANY_MAXIMUM, DIVIDED };
+
+/* Four of sixteen ports each; the row's has but one, and three divide: where keys are few the first three ways are one. */
+static int maximum_of(const ref_sample *port)
+{
+    int const way = way_of(port, MATTER_MAXIMUM, 16);
+    return way < 3 ? DIVIDED : way / 4;
+}
 
 static double largest(const ball *w, int64_t n)
 {
@@ -84,14 +92,21 @@ static double largest(const ball *w, int64_t n)
     return most;
 }
 
+/* A softmax of its own, eager: weights are divided by their sum before they are rounded, and nothing is divided behind it. */
+static bool divides_first(const attention_rows *b)
+{
+    return maximum_of(b->a->rd->sample) == DIVIDED;
+}
+
 /* e^d, times which a weight is rounded, and which it is divided by again: d is the row's maximum less another one. For any other it is
  * drawn for each tile. */
 static double reference_of(const attention_rows *b, int64_t r, int64_t part, int64_t first, int64_t end)
 {
     const ref_sample *const port = b->a->rd->sample;
     const ball *const w = b->weight + r * b->len;
-    int const maximum = way_of(port, MATTER_MAXIMUM, MAXIMA);
+    int const maximum = maximum_of(port);
     if (maximum == OF_ROW) return 1;
+    if (maximum == DIVIDED) return 1 / b->of_row[r].sum.c.hi;
     if (maximum == ANY_MAXIMUM) {
         uint64_t const row = key_of(b->of_row[r].sum.c.hi);
         return exp(log(2) * (draw(port, key_with(row, (uint64_t)first)) + 1) / 2);
@@ -172,7 +187,7 @@ void round_weights(const attention_rows *b, int64_t r)
     if (!drawn(b->a)) return;
     ball *const w = b->weight + r * b->len;
     int64_t const parts = parts_of(b);
-    bool const adds_rounded = way_of(b->a->rd->sample, MATTER_SUM, 2);
+    bool const adds_rounded = way_of(b->a->rd->sample, MATTER_SUM, 2) && !divides_first(b);
     ball const kept = ball_sum(w, b->seen[r]);
     round_row(b, r, parts);
     ball const rounded = ball_sum(w, b->seen[r]);
