@@ -44,6 +44,7 @@ static const char *const ids[] = {
     "quant@odd:in_features=300,scale_fmt=1;fill=tie",
     "experts@odd:stages=1",
     "experts@odd:weights=f8_e4m3;fill=mixed",
+    "experts@odd:hidden_states=f8_e4m3",
     "moe@odd:n_tokens=4,stages=1",
     "moe@odd:weights=f8_e4m3;fill=negative",
     "mtp_accept@odd:batch=4",
