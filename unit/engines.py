@@ -354,6 +354,7 @@ def hostile():
     refused("an id too large", ["vocab_size"], changed("changed.safetensors", put("input_ids", data=struct.pack("<3i", *[97] * 3))))
     refused("with a port", ["--backend"], f"--stages={whole}", "--backend=plain")
     refused("a section of no op", ["section"], f"--stages={whole}", "--numerics=[conv] acc 24 rn")
+    refused("a section twice", ["[mla] stands twice"], f"--stages={whole}", "--numerics=[mla] acc 24 rn; [linear] acc 24 rn; [mla] acc 53 rn")
     refused("a clause of no op", ["unknown"], f"--stages={whole}", "--numerics=speed 3")
     norm, nan = "model.norm.output", struct.pack("<f", float("nan"))
     unjudged("another shape", [f"{norm} has the shape (2, 64), and (3, 64) is wanted"],
@@ -390,6 +391,15 @@ def widened(t):
     return "F32", t[1], b"".join(b"\0\0" + t[2][i:i + 2] for i in range(0, len(t[2]), 2))  # fmt: skip
 
 
+def in_f64(tensors):
+    def wide(t):
+        t = widened(t) if t[0] == "BF16" else t
+        values = struct.unpack(f"<{len(t[2]) // 4}f", t[2])
+        return "F64", t[1], struct.pack(f"<{len(values)}d", *values)
+
+    return {name: wide(t) if t[0] in ("F32", "BF16") else t for name, t in tensors.items()}
+
+
 def times(factor):
     def change(t):
         values = struct.unpack(f"<{len(t[2]) // 4}f", t[2])
@@ -406,6 +416,9 @@ def formats():
     check(run.returncode == 0 and totals(run) == (42, 0, 0), f"other formats: {run.stderr} {totals(run)}")
     write(os.path.join(FOLDER, "kept.safetensors"), tensors | {"h": ("F5", [8], bytes(5))})
     refused("a format of nobody", ["dtype F5 is unknown; known are F32", "F8_E8M0"], f"--stages={FOLDER}/kept.safetensors")
+    for kind in ("odd-f32", "odd-bf16"):
+        run = verify(checkpoint(kind), "--stages=" + write(os.path.join(FOLDER, "kept.safetensors"), in_f64(read(record_own(kind, "plain", "3,1,4")))))
+        check(run.returncode == 0 and totals(run) == (42, 0, 0), f"{kind}, kept in F64: {totals(run)} {names_in(run)[-600:]}")
     router, weight = "model.layers.1.mlp", "model.layers.2.mlp"
     for kind in ("odd-f32", "odd-bf16"):
         for what, kept in (("BF16", narrow), ("BF16 in F32", lambda t: widened(narrow(t)))):
@@ -489,6 +502,7 @@ def lines():
     check(sizes == {path: os.path.getsize(path) for path in kept}, f"lines: {sizes}")
     refused("into a folder that isn't there", ["/nowhere/lines"], *judged, "--jsonl=/nowhere/lines")
     refused("into a full device", ["could not be written whole"], *judged, "--jsonl=/dev/full")
+    refused("into the recording's folder", ["in the recording's folder"], f"--stages={folder}", f"--map={names}", f"--jsonl={folder}/b.safetensors")
     refused("beside no recording", ["leave it out"], f"--tokens={TOKENS}", f"--jsonl={path}")
 
 
@@ -520,7 +534,8 @@ def maps():
             ("a range too large", ["A:B"], first + " ; cols 0:99999999999999999999"), ("braces", ["{X}"], "model.norm.output = a{X}"),
             ("too many operations", ["more than"], first + " ; turn" * 7), ("a word too many", ["stands alone"], first + " ; half 8"),
             ("a long name", ["no name"], "model.norm.output = " + "x" * 128), ("no name", ["no name"], "model.norm.output ="),
-            ("too many rules", ["line 201"], (first + "\n") * 201), ("a NUL", ["NUL"], first + "\0")):  # fmt: skip
+            ("a norm of tokens", ["are tokens"], "input_ids = input_ids ; normed input_ids"), ("a stream of tokens", ["are tokens"], "input_ids = x ; stream y"),
+            ("a rank beside", ["x{R} has {R}"], first + " ; beside x{R}"), ("too many rules", ["line 201"], (first + "\n") * 201), ("a NUL", ["NUL"], first + "\0")):  # fmt: skip
         refused(what, words, whole, map_of(text))
     refused("no file", ["transformers"], whole, "--map=nowhere")
     norm, kv = "model.norm.output", "model.layers.0.self_attn.kv"

@@ -265,6 +265,10 @@ def batch(path):
             tensors[name] = dtype, shape, b"".join(parts)
         run = verify(checkpoint("odd-f32"), f"--stages={write(path, tensors)}", f"--map={names}")
         check(run.returncode == 0 and totals(run) == (68, 0, 0), f"a batch as {lead}: {totals(run)} {run.stderr} {names_in(run)[-400:]}")
+    ids = {"input_ids": ("I64", [2, 12], struct.pack("<24q", *range(24))), "model.embed_tokens.output": ("F32", [12, 2, 64], bytes(24 * 256))}
+    run = verify(checkpoint("odd-f32"), f"--stages={write(path, ids)}")
+    words = "begins with 12 rows, and input_ids are a batch of 2 sequences"
+    check(run.returncode == 3 and words in names_in(run), f"a batch turned over: {run.returncode} {names_in(run)[-300:]}")
     run = verify(checkpoint("odd-f32"), f"--stages={path}", f"--map={names}", "--given=chain")
     check(run.returncode == 2 and "input_ids are a batch, of 12 tokens each" in run.stderr, f"a batch's chain: {run.returncode} {run.stderr}")
 

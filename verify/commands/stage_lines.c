@@ -7,6 +7,7 @@
 #include "report/jsonl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool is_in_use(const char *path, const files_in_use *in_use)
@@ -19,6 +20,16 @@ static bool is_in_use(const char *path, const files_in_use *in_use)
     return false;
 }
 
+/* A new file of a recording's folder would be one of the recording. */
+static bool is_among(const char *path, const recording *r)
+{
+    char folder[4200];
+    const char *const slash = strrchr(path, '/');
+    file_identity here, there;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    return file_identify(folder, &here) && file_identify(r->path, &there) && file_is_one(&here, &there);
+}
+
 int stage_lines_open(stage_lines *l, const char *path, const files_in_use *in_use)
 {
     complaint why;
@@ -27,6 +38,8 @@ int stage_lines_open(stage_lines *l, const char *path, const files_in_use *in_us
         .cases = 1, .id = l->id, .backends = 1, .name = {"engine"}, .text = {in_use->recorded->path}, .given = ""};
     if (!path) return EXIT_GOOD;
     if (is_in_use(path, in_use)) return usage_error("--jsonl=%s is a file that is read: name another", path);
+    if (is_among(path, in_use->recorded))
+        return usage_error("--jsonl=%s is in the recording's folder, whose files are read: name another folder", path);
     l->f = output_open(path, &why);
     if (!l->f) return usage_error("%s", why.text);
     if (!output_clear(l->f)) return usage_error("cannot write %s: %s", path, strerror(errno));

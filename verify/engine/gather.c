@@ -2,6 +2,7 @@
 #include "gather.h"
 
 #include "ref.h"
+#include "values.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -52,11 +53,12 @@ static bool change_format(shaped *s, dsv3_dtype dtype, complaint *why)
 
 bool gather_sum(shaped *s, const safetensor *rank, complaint *why)
 {
-    if (rank->dtype != DSV3_F32 && rank->dtype != DSV3_F64)
+    dsv3_dtype const kept = values_format(rank);
+    if (kept == DSV3_BF16 || kept == DSV3_F16 || (rank->dtype != DSV3_F32 && rank->dtype != DSV3_F64))
         return refuse(why,
                       "%s is %s: partial sums are judged in F32 alone, for each was rounded; record what is behind the "
                       "all-reduce",
-                      rank->name, safetensor_format(rank));
+                      rank->name, ref_dtype_name(kept));
     if (rank->dtype == DSV3_F32 && !s->owned && !change_format(s, DSV3_F64, why)) return false;
     size_t const count = s->t.bytes / sizeof(double);
     if (rank->bytes / ref_dtype_size(rank->dtype) != count)

@@ -24,15 +24,23 @@ static bool has_own_format(const slot *s)
     return false;
 }
 
-/* The format of a stage: that of its tensors; F32 if they differ, for that holds both, and if it has none but choices. */
-static dsv3_dtype format_of(const row_work *k)
+static formats_seen look_at_all(const row_work *k, bool wide)
 {
     formats_seen seen = {false};
     for (int i = 0; i < k->slots; i++) {
         if (has_own_format(&k->row->slots[i]) || !row_has(k, i)) continue;
-        values_look(k->recorded[i], &seen);
-        if (k->beside[i]) values_look(k->beside[i], &seen);
+        values_look(k->recorded[i], wide, &seen);
+        if (k->beside[i]) values_look(k->beside[i], wide, &seen);
     }
+    return seen;
+}
+
+/* The format of a stage: that of its tensors; F32 if they differ, for that holds both, and if it has none but choices. Where one in F64
+ * needs that, all in F64 are. */
+static dsv3_dtype format_of(const row_work *k)
+{
+    formats_seen seen = look_at_all(k, false);
+    if (seen.f64) seen = look_at_all(k, true);
     if (seen.f64 && !seen.f32 && !seen.f16 && !seen.bf16) return DSV3_F64;
     return seen.f32 || seen.f64 || seen.f16 || !seen.bf16 ? DSV3_F32 : DSV3_BF16;
 }

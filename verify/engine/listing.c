@@ -58,6 +58,7 @@ bool listing_of_logits(const safetensor *t, const prompt *p, listing *out, compl
 {
     int64_t rows, columns;
     *out = (listing){.whole = true};
+    if (t->bytes == 0) return refuse(why, "%s has no rows", t->name);
     if (!count_rows(t, &rows, &columns) || columns != p->vocabulary)
         return refuse(why, "%s has %lld columns, and vocab_size is %lld", t->name,
                       (long long)(t->ndim ? t->shape[t->ndim - 1] : 0), (long long)p->vocabulary);

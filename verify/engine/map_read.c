@@ -344,12 +344,32 @@ static bool check_numbers(const map_reader *r, const map_rule *rule, const char 
     return true;
 }
 
+/* Tokens are no numbers that a norm gives, or a router. */
+static bool check_tokens(const map_reader *r, const map_rule *rule)
+{
+    complaint cause;
+    if (strcmp(rule->stage, "input_ids") != 0) return true;
+    for (int i = 0; i < rule->count; i++) {
+        map_word const word = rule->operation[i].word;
+        if (word <= MAP_BESIDE && word != MAP_HALF) continue;
+        refuse(&cause, "input_ids are tokens: known for them are rows, cols, turn, flat and beside");
+        return refuse_line(r, &cause);
+    }
+    return true;
+}
+
 /* Those of the rule, and of each tensor beside. */
 static bool check_all_numbers(const map_reader *r, const map_rule *rule)
 {
     if (!check_numbers(r, rule, rule->name)) return false;
     for (int i = 0; i < rule->count; i++)
         if (*rule->operation[i].other && !check_numbers(r, rule, rule->operation[i].other)) return false;
+    for (int i = 0; i < rule->count; i++) {
+        complaint cause;
+        if (!strstr(rule->operation[i].other, "{R}") || strstr(rule->name, "{R}")) continue;
+        refuse(&cause, "%s has {R}, and %s has none", rule->operation[i].other, rule->name);
+        return refuse_line(r, &cause);
+    }
     return true;
 }
 
@@ -372,7 +392,7 @@ static bool read_rule(const map_reader *r, char *line, name_map *m)
     rule->weight = is_weight(rule->stage);
     if (rule->weight) return check_weight(r, rule, semicolon) && check_all_numbers(r, rule);
     return check_stage(r, rule) && (!semicolon || read_operations(r, semicolon + 1, rule)) && check_ranks(r, rule) &&
-           check_all_numbers(r, rule);
+           check_all_numbers(r, rule) && check_tokens(r, rule);
 }
 
 bool name_map_parse(const char *from, const char *text, name_map *m, complaint *why)

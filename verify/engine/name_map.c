@@ -130,7 +130,8 @@ static const safetensor *weight_beside(const finding *f)
         if (!checkpoint_find(f->at->weights, name) || n.layer + 1 == f->at->config->num_hidden_layers)
             snprintf(name, sizeof name, "model.norm.weight");
     } else {
-        snprintf(name, sizeof name, "%.*s.weight", (int)(strrchr(f->stage, '.') - f->stage), f->stage);
+        const char *const dot = strrchr(f->stage, '.');
+        snprintf(name, sizeof name, "%.*s.weight", dot ? (int)(dot - f->stage) : 0, f->stage);
     }
     const safetensor *const w = checkpoint_find(f->at->weights, name);
     if (!w) refuse(f->fault, "needs the weight %s to be told from its sum, and the checkpoint has none", name);
@@ -221,6 +222,12 @@ static bool lead_with_tokens(const name_map *m, safetensor *t, complaint *fault)
     int64_t rows = 1;
     int d = 0;
     while (d < t->ndim && (m->tokens ? rows < m->tokens || t->shape[d] == 1 : rows == 1)) rows *= t->shape[d++];
+    for (int i = 0; m->each && i < d; i++) {
+        if (t->shape[i] == 1) continue;
+        if (t->shape[i] == rows || t->shape[i] == rows / m->each) break;
+        return refuse(fault, "%s begins with %lld rows, and input_ids are a batch of %lld sequences", t->name,
+                      (long long)t->shape[i], (long long)(m->tokens / m->each));
+    }
     if ((m->tokens && rows != m->tokens) || t->ndim - d == SAFETENSOR_AXES)
         return refuse(fault, "%s has leading axes of no %lld tokens", t->name, (long long)m->tokens);
     memmove(t->shape + 1, t->shape + d, (size_t)(t->ndim - d) * sizeof *t->shape);

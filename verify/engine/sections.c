@@ -56,6 +56,9 @@ static bool begin_section(sections *s, const char *head, complaint *why)
         return refuse(why, "numerics: section '%.60s' is of no op: known are * embed rmsnorm linear swiglu mla moe",
                       head);
     if (s->count == MOST_SECTIONS) return refuse(why, "numerics: more than %d sections", MOST_SECTIONS);
+    for (int i = 1; i < s->count; i++)
+        if (strlen(s->item[i].of) == length && !strncmp(s->item[i].of, head + 1, length))
+            return refuse(why, "numerics: section %.60s stands twice", head);
     snprintf(s->item[s->count++].of, sizeof s->item->of, "%.*s", (int)length, head + 1);
     return true;
 }

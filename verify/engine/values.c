@@ -82,22 +82,23 @@ static bool says_format(double v)
 
 dsv3_dtype values_format(const safetensor *t)
 {
-    bool bf16 = true, f16 = true, some = false;
-    if (t->dtype != DSV3_F32) return t->dtype;
+    bool bf16 = true, f16 = true, f32 = true, some = false;
+    if (t->dtype != DSV3_F32 && t->dtype != DSV3_F16 && t->dtype != DSV3_F64) return t->dtype;
     int64_t const count = count_of(t);
-    for (int64_t i = 0; (bf16 || f16) && i < count; i++) {
+    for (int64_t i = 0; (bf16 || f16 || f32) && i < count; i++) {
         double const v = number_at(t, i);
         some = some || says_format(v);
         bf16 = bf16 && is_number_of(v, DSV3_BF16);
         f16 = f16 && is_number_of(v, DSV3_F16);
+        f32 = f32 && is_number_of(v, DSV3_F32);
     }
     if (!some && bf16) return DSV3_NONE;
-    return bf16 ? DSV3_BF16 : f16 ? DSV3_F16 : DSV3_F32;
+    return bf16 ? DSV3_BF16 : f16 ? DSV3_F16 : f32 ? DSV3_F32 : DSV3_F64;
 }
 
-void values_look(const safetensor *t, formats_seen *seen)
+void values_look(const safetensor *t, bool wide, formats_seen *seen)
 {
-    dsv3_dtype const d = values_format(t);
+    dsv3_dtype const d = wide && t->dtype == DSV3_F64 ? DSV3_F64 : values_format(t);
     seen->f16 |= d == DSV3_F16;
     seen->f32 |= d == DSV3_F32;
     seen->f64 |= d == DSV3_F64;

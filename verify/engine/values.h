@@ -9,10 +9,11 @@ typedef struct {
     bool f64, f32, bf16, f16; /* there is one of this format */
 } formats_seen;
 
-void values_look(const safetensor *t, formats_seen *seen);
+/* wide: a tensor in F64 is one, whatever its numbers. */
+void values_look(const safetensor *t, bool wide, formats_seen *seen);
 
-/* The format that its numbers were rounded to: an F32 whose numbers are all of BF16 counts as that, or else of F16. NONE: none of them
- * says anything. */
+/* The format that its numbers were rounded to: one whose numbers are all of BF16 counts as that, or else of F16, or F32. NONE: none of
+ * them says anything. */
 dsv3_dtype values_format(const safetensor *t);
 
 /* What a stage wants of a tensor: rows x columns of a format. */

@@ -37,6 +37,13 @@ def flat(name, value):
 
 
 def load(path):
+    try:
+        return load_any(path)
+    except Exception as e:  # whatever torch and numpy raise at a file that isn't theirs
+        raise ValueError(f"{path}: {e or type(e).__name__}") from e
+
+
+def load_any(path):
     if path.endswith((".npy", ".npz")):
         import numpy
 
@@ -88,8 +95,11 @@ def of_passes(paths, wanted):
 
 def listed(path):
     if not os.path.isdir(path):
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"{path}: is no regular file")
         return [path]
-    found = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(ENDINGS)]
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(ENDINGS)]
+    found = [name for name in paths if os.path.isfile(name)]
     if not found:
         raise ValueError(f"{path}: holds no file of {', '.join(ENDINGS)}")
     return sorted(found)
@@ -102,8 +112,8 @@ def converted(sources, wanted):
     pairs = [(pair, "a pass") for pair in of_passes(passes, wanted)] if passes else []
     pairs += [(pair, path) for path in paths if path not in passes for pair in of_file(path)]
     for (name, t), path in pairs:
-        if t.dtype not in FORMATS:
-            print(f"convert.py: {name} is {t.dtype}, which isn't recorded: left out", file=sys.stderr)
+        if t.dtype not in FORMATS or t.layout != torch.strided or t.device.type != "cpu":
+            print(f"convert.py: {name} is {t.dtype}, {t.layout}, on {t.device.type}, which isn't recorded: left out", file=sys.stderr)
         elif name in kept:
             raise ValueError(f"{path}: {name} is there twice: convert the files apart")
         else:
@@ -121,7 +131,10 @@ def main():
         kept = converted(o.sources, o.wanted)
         if not kept:
             raise ValueError("no tensor there")
-        write(o.out, kept)
+        if any(os.path.exists(path) and os.path.exists(o.out) and os.path.samefile(path, o.out) for source in o.sources for path in listed(source)):
+            raise ValueError(f"{o.out}: is one of the files that are converted: name another")
+        write(o.out + ".part", kept)
+        os.replace(o.out + ".part", o.out)
     except Exception as e:  # whatever torch and numpy raise at a file that isn't theirs
         fail(e)
     print(f"{len(kept)} tensors")
