@@ -3,6 +3,7 @@
 
 #include "engine.h"
 #include "engine/compare_logits.h"
+#include "engine/values.h"
 #include "options.h"
 #include "terminal_line.h"
 
@@ -18,6 +19,7 @@ typedef struct {
     const model_run *m;
     sections *numerics;
     listing said;
+    dsv3_dtype kept; /* the format of the engine's logits */
     dump truth;
     double *logprob;      /* (rows, vocabulary): truth's, then those of the port that is drawn */
     double *drawn, *same; /* the latter's, and those that are listed */
@@ -56,6 +58,7 @@ static bool read_logits(comparison *c, const recording *r, const prompt *p, comp
 {
     shaped found;
     bool const good = find_tensor(c, r, "logits", &found, why) && listing_of_logits(&found.t, p, &c->said, why);
+    if (good) c->kept = values_format(&found.t);
     shaped_free(&found);
     return good;
 }
@@ -78,12 +81,14 @@ static bool read_said(comparison *c, const recording *r, complaint *why)
 
 /* ---- truth and ports ---- */
 
-/* Log-probabilities of all tokens, from a chain. */
-static void take_logprobs(const comparison *c, const dump *chain, double *out)
+/* Log-probabilities of all tokens, from a chain whose logits are kept in a format. */
+static void take_logprobs(const comparison *c, const dump *chain, dsv3_dtype kept, double *out)
 {
     const safetensor *const t = dump_find(chain, "logits");
     int64_t const vocabulary = c->m->config->vocab_size;
     ref_decode_all(t->dtype, t->data, 0, c->m->n_tokens * vocabulary, out);
+    bool const fewer = kept == DSV3_BF16 || kept == DSV3_F16;
+    for (int64_t i = 0; fewer && i < c->m->n_tokens * vocabulary; i++) out[i] = ref_round(kept, out[i]);
     for (int64_t r = 0; r < c->m->n_tokens; r++) to_logprobs(out + r * vocabulary, vocabulary);
 }
 
@@ -118,7 +123,7 @@ static bool draw_port(comparison *c, int number, complaint *why)
     bool good = run_drawn_model(c->m, c->numerics, number, c->o->drawn, &chain, why);
     if (good) {
         logit_truth const truth = {c->m->n_tokens, c->m->config->vocab_size, c->logprob};
-        take_logprobs(c, &chain, c->drawn);
+        take_logprobs(c, &chain, c->kept, c->drawn);
         list_same(&c->said, c->m->config->vocab_size, c->drawn, c->same);
         good =
             compare_logits(&truth, &c->said, c->same, &c->figures[number]) || refuse(why, "no memory for the logits");
@@ -161,7 +166,7 @@ static bool compute(comparison *c, complaint *why)
     bool good = open_memory(c, why) && run_truth_of(c->m, &c->truth, why);
     if (good) {
         logit_truth const truth = {c->m->n_tokens, c->m->config->vocab_size, c->logprob};
-        take_logprobs(c, &c->truth, c->logprob);
+        take_logprobs(c, &c->truth, DSV3_F64, c->logprob);
         good = compare_logits(&truth, &c->said, c->said.logprob, &c->engine) || refuse(why, "no memory for the logits");
     }
     for (int n = 0; good && n < c->o->drawn; n++) good = draw_port(c, n, why);
