@@ -354,6 +354,8 @@ def hostile():
     refused("an id too large", ["vocab_size"], changed("changed.safetensors", put("input_ids", data=struct.pack("<3i", *[97] * 3))))
     refused("with a port", ["--backend"], f"--stages={whole}", "--backend=plain")
     refused("a section of no op", ["section"], f"--stages={whole}", "--numerics=[conv] acc 24 rn")
+    refused("a section of no module", ["[linear lm_hed] is of no module"], f"--stages={whole}", "--numerics=[linear lm_hed] acc 24 rn")
+    refused("a section of another op", ["[mla model.layers.1.mlp] is of no module"], f"--stages={whole}", "--numerics=[mla model.layers.1.mlp] acc 24 rn")
     refused("a section twice", ["[mla] stands twice"], f"--stages={whole}", "--numerics=[mla] acc 24 rn; [linear] acc 24 rn; [mla] acc 53 rn")
     refused("a clause of no op", ["unknown"], f"--stages={whole}", "--numerics=speed 3")
     norm, nan = "model.norm.output", struct.pack("<f", float("nan"))

@@ -174,7 +174,7 @@ int judge_drift(const drift_options *o, const model_run *m, const recording *rec
     complaint why;
     drift d = {.o = o, .m = m, .truth = {.lock = -1}, .numerics = malloc(sizeof *d.numerics)};
     bool good = d.numerics || refuse(&why, "no memory for the declaration");
-    good = good && read_sections(o->numerics, d.numerics, &why) && compute(&d, recorded, &why);
+    good = good && read_sections(o->numerics, m->config, d.numerics, &why) && compute(&d, recorded, &why);
     terminal_line_clear();
     int const code = good ? report(&d) : usage_error("%s", why.text);
     dump_close(&d.truth);

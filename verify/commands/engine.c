@@ -158,12 +158,12 @@ static bool judge_sequences(const engine_run *all, name_map *names, progress *p,
 
 /* ---- the command ---- */
 
-bool read_sections(const char *value, sections *s, complaint *why)
+bool read_sections(const char *value, const dsv3_config *c, sections *s, complaint *why)
 {
     given_numerics given;
     complaint cause;
     if (!read_numerics_option(value, &given, why)) return false;
-    if (sections_read(given.text, s, &cause)) return true;
+    if (sections_read(given.text, s, &cause) && sections_check(s, c, &cause)) return true;
     return refuse(why, "%s%s%s", given.file ? given.file : "", given.file ? ": " : "", cause.text);
 }
 
@@ -188,7 +188,7 @@ int judge_recording(const engine_options *o, const model_run *m, const recording
     int code = EXIT_USAGE;
     if (o->list)
         code = list_recording(&e);
-    else if (!read_sections(o->numerics, numerics, &why))
+    else if (!read_sections(o->numerics, m->config, numerics, &why))
         usage_error("%s", why.text);
     else
         code = judge_and_report(&e, names, &p);

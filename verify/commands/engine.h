@@ -13,8 +13,8 @@ typedef struct {
     bool strict; /* SUSPECT is a failure, and so is what isn't judged */
 } engine_options;
 
-/* The declaration of --numerics, as text or a file; NULL: nothing is declared. False: one sentence in why. */
-bool read_sections(const char *value, sections *s, complaint *why);
+/* The declaration of --numerics for this model, as text or a file; NULL: nothing is declared. False: one sentence in why. */
+bool read_sections(const char *value, const dsv3_config *c, sections *s, complaint *why);
 
 /* Judges and reports; names: sequences are judged one after the other, and it says which. Returns the exit code. */
 int judge_recording(const engine_options *o, const model_run *m, const recording *r, name_map *names);

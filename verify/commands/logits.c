@@ -290,7 +290,8 @@ static int conclude(const comparison *c)
 static int compare_all(comparison *c, const recording *recorded)
 {
     complaint why;
-    if (!read_sections(c->o->numerics, c->numerics, &why) || !read_said(c, recorded, &why) || !compute(c, &why)) {
+    if (!read_sections(c->o->numerics, c->m->config, c->numerics, &why) || !read_said(c, recorded, &why) ||
+        !compute(c, &why)) {
         terminal_line_clear();
         return usage_error("%s", why.text);
     }

@@ -1,6 +1,8 @@
 /* See sections.h. */
 #include "sections.h"
 
+#include "stage_rows.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +92,40 @@ bool sections_read(const char *text, sections *s, complaint *why)
     strcpy(copy, text);
     for (char *piece = strtok_r(copy, ";", &rest); piece; piece = strtok_r(NULL, ";", &rest))
         if (!read_piece(s, trimmed(piece), why)) return false;
+    return true;
+}
+
+/* A section that names a module, and whether a stage is of it. */
+typedef struct {
+    const char *of; /* "op module" */
+    bool found;
+} sought;
+
+static void seek_module(void *context, const place *at, const stage_row *row)
+{
+    static const char *const op_of[] = {
+        [CASE_EMBED] = "embed",   [CASE_NORM] = "rmsnorm",  [CASE_NORM_ADDS] = "rmsnorm",
+        [CASE_LINEAR] = "linear", [CASE_SWIGLU] = "swiglu", [CASE_ATTENTION] = "mla",
+        [CASE_MOE] = "moe"};
+    sought *const s = context;
+    char module[STAGE_NAME], of[STAGE_NAME + 20];
+    stage_name(at, row->module, module);
+    snprintf(of, sizeof of, "%s %s", op_of[row->kind], module);
+    s->found |= !strcmp(of, s->of);
+}
+
+bool sections_check(const sections *s, const dsv3_config *c, complaint *why)
+{
+    for (int i = 0; i < s->count; i++) {
+        sought one = {s->item[i].of, !strchr(s->item[i].of, ' ')};
+        if (!one.found) for_each_row(c, c->num_nextn_predict_layers + 1, seek_module, &one);
+        if (!one.found)
+            return refuse(
+                why,
+                "numerics: section [%.60s] is of no module that has this op; modules are as reports name them, "
+                "such as model.layers.0.self_attn",
+                s->item[i].of);
+    }
     return true;
 }
 

@@ -7,6 +7,7 @@
 #define SECTIONS_H
 
 #include "files/complaint.h"
+#include "files/config.h"
 #include "ref.h"
 
 enum { MOST_SECTIONS = 64 };
@@ -24,6 +25,9 @@ typedef struct {
 
 /* text: lines or clauses with ';' between them. Every clause is one that an op of a model knows. False: one sentence in why. */
 bool sections_read(const char *text, sections *s, complaint *why);
+
+/* Every module that a section names is one of this model, and of its op. False: one sentence in why. */
+bool sections_check(const sections *s, const dsv3_config *c, complaint *why);
 
 /* The declaration of an op on a module. False: it is too long, or can't be read, and one sentence says so. */
 bool sections_of(const sections *s, const char *op, const char *module, char declared[REF_NUMERICS_CAP],
