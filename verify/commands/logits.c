@@ -81,14 +81,12 @@ static bool read_said(comparison *c, const recording *r, complaint *why)
 
 /* ---- truth and ports ---- */
 
-/* Log-probabilities of all tokens, from a chain whose logits are kept in a format. */
-static void take_logprobs(const comparison *c, const dump *chain, dsv3_dtype kept, double *out)
+/* Log-probabilities of all tokens, from a chain. */
+static void take_logprobs(const comparison *c, const dump *chain, double *out)
 {
     const safetensor *const t = dump_find(chain, "logits");
     int64_t const vocabulary = c->m->config->vocab_size;
     ref_decode_all(t->dtype, t->data, 0, c->m->n_tokens * vocabulary, out);
-    bool const fewer = kept == DSV3_BF16 || kept == DSV3_F16;
-    for (int64_t i = 0; fewer && i < c->m->n_tokens * vocabulary; i++) out[i] = ref_round(kept, out[i]);
     for (int64_t r = 0; r < c->m->n_tokens; r++) to_logprobs(out + r * vocabulary, vocabulary);
 }
 
@@ -123,7 +121,7 @@ static bool draw_port(comparison *c, int number, complaint *why)
     bool good = run_drawn_model(c->m, c->numerics, number, c->o->drawn, &chain, why);
     if (good) {
         logit_truth const truth = {c->m->n_tokens, c->m->config->vocab_size, c->logprob};
-        take_logprobs(c, &chain, c->kept, c->drawn);
+        take_logprobs(c, &chain, c->drawn);
         list_same(&c->said, c->m->config->vocab_size, c->drawn, c->same);
         good =
             compare_logits(&truth, &c->said, c->same, &c->figures[number]) || refuse(why, "no memory for the logits");
@@ -166,7 +164,7 @@ static bool compute(comparison *c, complaint *why)
     bool good = open_memory(c, why) && run_truth_of(c->m, &c->truth, why);
     if (good) {
         logit_truth const truth = {c->m->n_tokens, c->m->config->vocab_size, c->logprob};
-        take_logprobs(c, &c->truth, DSV3_F64, c->logprob);
+        take_logprobs(c, &c->truth, c->logprob);
         good = compare_logits(&truth, &c->said, c->said.logprob, &c->engine) || refuse(why, "no memory for the logits");
     }
     for (int n = 0; good && n < c->o->drawn; n++) good = draw_port(c, n, why);
@@ -278,10 +276,12 @@ static int conclude(const comparison *c)
         if (!says_something(c, f) || !(c->engine.value[f] > limit_of(band_of(c, f, false)))) continue;
         printf("%s%s", rejecting++ ? "; " : "rejects: ", figure_name(c, f));
     }
-    if (rejecting)
-        printf("; the worst row is %lld\n", (long long)c->engine.worst);
-    else
-        puts("doesn't reject, and cannot prove: what is recorded of stages can");
+    bool const fewer = c->kept == DSV3_BF16 || c->kept == DSV3_F16;
+    if (rejecting) printf("; the worst row is %lld\n", (long long)c->engine.worst);
+    if (rejecting && fewer && c->m->format == DSV3_F32)
+        printf("its logits are numbers of %s, and ports keep them in f32: that alone may reject\n",
+               ref_dtype_name(c->kept));
+    if (!rejecting) puts("doesn't reject, and cannot prove: what is recorded of stages can");
     return rejecting ? EXIT_BAD_VERDICT : EXIT_GOOD;
 }
 

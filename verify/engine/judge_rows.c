@@ -49,10 +49,11 @@ static dsv3_dtype format_of(const row_work *k)
 static bool give_narrow(row_work *k, dsv3_dtype format)
 {
     bool good = true;
-    for (int i = 0; format == DSV3_F32 && i < k->slots; i++) {
-        if (k->role[i] != ROLE_JUDGED || has_own_format(&k->row->slots[i])) continue;
+    for (int i = 0; i < k->slots; i++) {
+        bool const own = has_own_format(&k->row->slots[i]);
+        if (k->role[i] != ROLE_JUDGED || !(own || format == DSV3_F32)) continue;
         dsv3_dtype const kept = values_format(k->recorded[i]);
-        if (kept != DSV3_F16 && k->recorded[i]->dtype != DSV3_BF16) continue;
+        if (kept != DSV3_F16 && (own || k->recorded[i]->dtype != DSV3_BF16)) continue;
         k->role[i] = ROLE_GIVEN;
         good =
             good && work_postpone(k->w, k->name[i],
@@ -62,12 +63,11 @@ static bool give_narrow(row_work *k, dsv3_dtype format)
     return good;
 }
 
-/* What a router gives has a format of its own: that of its numbers. */
+/* What a router gives has a format of its own: that of its numbers, F32 or BF16. */
 static void round_own(const row_work *k, stage *s, int i)
 {
     if (k->role[i] != ROLE_JUDGED || !has_own_format(&k->row->slots[i])) return;
-    dsv3_dtype const kept = values_format(k->recorded[i]);
-    if (kept == DSV3_BF16 || kept == DSV3_F16) stage_round(s, k->row->slots[i].tensor, kept);
+    if (values_format(k->recorded[i]) == DSV3_BF16) stage_round(s, k->row->slots[i].tensor, DSV3_BF16);
 }
 
 /* The norms of the latents have an eps of their own, 1e-6, or the model's. */
