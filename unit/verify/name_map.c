@@ -38,10 +38,21 @@ Test(name_map, ranks_are_added)
 {
     shaped out;
     complaint fault = {""};
-    number[0][5] = 1.5F, number[1][5] = 2;
+    number[0][5] = 0x1.800002p0F, number[1][5] = 0x1.000002p1F;
     cr_assert(find_sum(1024, &out, &fault), "%s", fault.text);
-    cr_expect(out.t.dtype == DSV3_F32 && out.t.bytes == sizeof(float) * 2048 && ((const float *)out.t.data)[5] == 3.5F);
+    cr_expect(out.t.dtype == DSV3_F32 && out.t.bytes == sizeof(float) * 2048 &&
+              ((const float *)out.t.data)[5] == 0x1.c00003p1F);
     shaped_free(&out);
+    cr_expect(!out.t.data && !out.owned);
+}
+
+/* Each was rounded: their sum is no result of the formula. */
+Test(name_map, partial_sums_in_bf16_are_told_in_f32_too)
+{
+    shaped out;
+    complaint fault = {""};
+    number[0][5] = 0x1.800002p0F, number[1][5] = 2;
+    cr_expect(!find_sum(1024, &out, &fault) && strstr(fault.text, "rank1.y is bf16: partial sums"), "%s", fault.text);
     cr_expect(!out.t.data && !out.owned);
 }
 
