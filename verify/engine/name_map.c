@@ -239,11 +239,12 @@ static bool lead_with_tokens(const name_map *m, safetensor *t, complaint *fault)
 /* Of all tokens those of the sequence that is judged. */
 static bool take_tokens(const name_map *m, shaped *out, complaint *fault)
 {
+    int64_t rows, columns;
+    size_t size;
     if (!m->end_token) return true;
-    if (out->t.ndim == 0) return refuse(fault, "%s has no axes, so none of tokens", out->t.name);
-    if (!lead_with_tokens(m, &out->t, fault)) return false;
+    if (!shaped_rows(&out->t, &rows, &columns, &size, fault) || !lead_with_tokens(m, &out->t, fault)) return false;
     safetensor const whole = out->t;
-    int64_t columns = 1;
+    columns = 1;
     for (int d = 1; d < whole.ndim; d++) columns *= whole.shape[d];
     out->t.ndim = 2, out->t.shape[1] = columns;
     if (!shaped_change(out, &(reshape){RESHAPE_ROWS, m->first_token, m->end_token, NULL}, 0, fault)) return false;
