@@ -284,6 +284,22 @@ def planted():
     check("first stage outside: model.layers.4.eh_proj, y" in run.stdout and "M1_hidden_first explains all" in names_in(run),
           f"[h | e]: {names_in(run)[-900:]}")  # fmt: skip
     blind_zeroed()
+    shifted()
+
+
+def shifted():
+    """Rows of one output are those before them, or behind them: that is said of it, and of what is made of it row by row."""
+    for by, words in ((1, "rows are those before them"), (-1, "rows are those behind them")):
+        for name in ("model.layers.1.self_attn.output", "model.norm.output", "model.layers.2.mlp.output"):
+            tensors = read(record_own("odd-f32", "plain"))
+            dtype, shape, data = tensors[name]
+            row = len(data) // shape[0]
+            tensors[name] = dtype, shape, data[-by * row :] + data[: -by * row]
+            run = verify(checkpoint("odd-f32"), "--stages=" + write(os.path.join(FOLDER, "shifted.safetensors"), tensors), "--diagnose")
+            stage = name.removesuffix(".output")
+            at = re.search(r"FAIL\(proved\) +" + re.escape(stage) + r" \(\w+\)\n(.*?)\n\S", run.stdout, re.S)
+            good = at and words in re.sub(r"\s+", " ", at[1]) and run.stdout.count("rows are those") == (3 if stage == "model.norm" else 1)
+            check(good, f"{name}, rows moved by {by}: {at and at[1][:300]} {run.stdout.count('rows are those')} {names_in(run)[-200:]}")
 
 
 def blind_zeroed():
