@@ -4,20 +4,11 @@
 #include "matrix.h"
 #include "quant.h"
 
-#include <math.h>
-
 typedef struct {
     const dsv3_cache_store_prob *p;
     const dsv3_cache_store_io *io;
     float kv_scale; /* of f8_e4m3 */
 } store;
-
-static float tile_scale(const dsv3_cache_store_prob *p, float amax)
-{
-    float const most = fmaxf(amax, (float)p->amax_floor), none = most > 0 ? most / 448 : 1;
-    float const scale = p->scale_floor > 0 ? fmaxf(most / 448, (float)p->scale_floor) : none;
-    return p->scale_fmt ? power_above(scale) : scale;
-}
 
 /* Codes, a scale for each 128 of them, the rotary part as it is. */
 static void put_bytes(const store *s, int64_t from, uint8_t *row)
@@ -26,7 +17,8 @@ static void put_bytes(const store *s, int64_t from, uint8_t *row)
     const dsv3_tensor *const kv = &s->io->kv;
     for (int64_t k = 0; k < tiles; k++) {
         int64_t const first = k * BLOCK, n = rank - first < BLOCK ? rank - first : BLOCK;
-        float const scale = tile_scale(s->p, largest_size(kv, from + first, n));
+        float const amax = largest_size(kv, from + first, n);
+        float const scale = tile_scale(s->p->amax_floor, s->p->scale_floor, s->p->scale_fmt, amax);
         memcpy(row + rank + 4 * k, &scale, sizeof scale);
         put_codes(row + first, kv, from + first, n, scale);
     }

@@ -14,7 +14,8 @@ float largest_size(const dsv3_tensor *x, int64_t from, int64_t n)
     return vec_largest(most);
 }
 
-float power_above(float scale)
+/* The least power of two that is not below it. */
+static float power_above(float scale)
 {
     int exponent;
     return frexpf(scale, &exponent) == 0.5f ? scale : ldexpf(1, exponent);
@@ -28,10 +29,10 @@ void put_codes(uint8_t *to, const dsv3_tensor *x, int64_t from, int64_t n, float
     }
 }
 
-static float tile_scale(double amax_floor, int scale_fmt, float amax)
+float tile_scale(double amax_floor, double scale_floor, int scale_fmt, float amax)
 {
-    float const most = fmaxf(amax, (float)amax_floor), scale = most / 448;
-    if (most == 0) return 1;
+    float const most = fmaxf(amax, (float)amax_floor), scale = fmaxf(most / 448, (float)scale_floor);
+    if (most == 0 && scale_floor == 0) return 1;
     return scale_fmt ? power_above(scale) : scale;
 }
 
@@ -39,7 +40,7 @@ void quantise(double amax_floor, int scale_fmt, const dsv3_tensor *x, int64_t fr
 {
     for (int64_t first = 0; first < n; first += BLOCK) {
         int64_t const of_tile = n - first < BLOCK ? n - first : BLOCK;
-        float const s = tile_scale(amax_floor, scale_fmt, largest_size(x, from + first, of_tile));
+        float const s = tile_scale(amax_floor, 0, scale_fmt, largest_size(x, from + first, of_tile));
         scale[first / BLOCK] = s;
         put_codes(q + first, x, from + first, of_tile, s);
     }

@@ -6,8 +6,8 @@
 
 float largest_size(const dsv3_tensor *x, int64_t from, int64_t n);
 
-/* The least power of two that is not below it. */
-float power_above(float scale);
+/* Of a tile: amax / 448, neither below its floor; scale_fmt 1: raised to a power of two. */
+float tile_scale(double amax_floor, double scale_floor, int scale_fmt, float amax);
 
 /* E4M3(x / scale), to nearest, saturating. quotient div, div ieee */
 void put_codes(uint8_t *to, const dsv3_tensor *x, int64_t from, int64_t n, float scale);
