@@ -11,16 +11,6 @@
 #include "rmsnorm.h"
 #include "vectors.h"
 
-static const mlp_points dense_points = {POINT_moe_weight,
-                                        POINT_moe_gate_proj,
-                                        POINT_moe_up_proj,
-                                        {POINT_moe_gate_sigmoid, POINT_moe_silu},
-                                        POINT_moe_shared_act,
-                                        POINT_moe_expert_out,
-                                        -1,
-                                        -1,
-                                        -1};
-
 /* The weights whose names begin with the prefix, without it. */
 static dsv3_weights weights_below(const layer *l, const char *prefix)
 {
@@ -63,7 +53,7 @@ static void self_attention(const layer *l, vectors x, ball *kv, ball *y)
 
 static void feed(const layer *l, vectors x, ball *y)
 {
-    mlp const dense = {l->rd, l->weights, &dense_points, l->format, l->attention->hidden_size, l->intermediate_size,
+    mlp const dense = {l->rd, l->weights, &shared_points, l->format, l->attention->hidden_size, l->intermediate_size,
                        NULL,  NULL};
     if (!l->moe) {
         feed_forward(&dense, "mlp", x.row, x.n, NULL, y);

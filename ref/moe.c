@@ -20,15 +20,15 @@ static const mlp_points routed_points = {POINT_moe_weight,
                                          -1,
                                          -1,
                                          -1};
-static const mlp_points shared_points = {POINT_moe_weight,
-                                         POINT_moe_gate_proj,
-                                         POINT_moe_up_proj,
-                                         {POINT_moe_gate_sigmoid, POINT_moe_silu},
-                                         POINT_moe_shared_act,
-                                         POINT_moe_expert_out,
-                                         -1,
-                                         -1,
-                                         -1};
+const mlp_points shared_points = {POINT_moe_weight,
+                                  POINT_moe_gate_proj,
+                                  POINT_moe_up_proj,
+                                  {POINT_moe_gate_sigmoid, POINT_moe_silu},
+                                  POINT_moe_shared_act,
+                                  POINT_moe_expert_out,
+                                  -1,
+                                  -1,
+                                  -1};
 
 typedef struct {
     const ref_reading *rd;

@@ -2,7 +2,10 @@
 #ifndef MOE_H
 #define MOE_H
 
-#include "reading.h"
+#include "experts.h"
+
+/* Points of a network that every token goes through: of the shared experts, and of a layer that has no others. */
+extern const mlp_points shared_points;
 
 /* y (n_tokens, hidden_size) of the rows x (n_tokens). io gives the weights and the outputs' formats, in a teacher-forced reading also what
  * the port wrote to them; out: the outputs in the order of the io, each may be NULL. y
