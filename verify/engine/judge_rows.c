@@ -5,6 +5,7 @@
 #include "model/stage.h"
 #include "row_work.h"
 #include "run/case.h"
+#include "second_look.h"
 #include "values.h"
 
 #include <stdio.h>
@@ -225,84 +226,7 @@ static bool note_all(row_work *k)
     return true;
 }
 
-/* Two tensors side by side in the other order: does the engine's answer follow from that? Then the mistake has a name. */
-static bool try_exchanged(row_work *k, stage *s, const char *declared, row_memory *memory, result *r)
-{
-    const tensor_info *const t = problem_tensor(stage_problem(s), k->row->slots[0].tensor);
-    values_wanted const w = {.rows = k->rows,
-                             .columns = t->count / k->rows,
-                             .before = k->from,
-                             .more = k->all - k->from - k->rows,
-                             .format = t->dtype};
-    void *const data = take_memory(memory, t->bytes);
-    result *const other = calloc(1, sizeof *other);
-    bool good = (data && other) || refuse(k->w->why, "no memory to judge %s", k->module);
-    if (good && values_read_both(k->beside[0], k->recorded[0], &w, data, k->w->why)) {
-        stage_bind(s, k->row->slots[0].tensor, data);
-        good = stage_judge(s, declared, WANT_PROOFS, other);
-        if (good && other->v == PASS) {
-            r->diagnoses = 1;
-            r->diagnosis[0] = (diagnosis_row){.quirk = QUIRK_M1_hidden_first, .other = -1};
-        }
-    }
-    free(other);
-    return good;
-}
-
-/* An output that is wrong in more than a row. */
-static bool is_wrong(const row_work *k, const output_stats *o)
-{
-    return o->outside > o->count / k->rows;
-}
-
-/* Takes its rows from those `by` behind them, the last from the first. NULL: no memory; else what it was before. */
-static const void *shift_rows(const row_work *k, stage *s, const char *tensor, int by)
-{
-    size_t const row = stage_bytes(s, tensor) / (size_t)k->rows;
-    const char *const was = stage_release(s, tensor);
-    char *const moved = malloc((size_t)k->rows * row);
-    if (!moved) return NULL;
-    for (int64_t i = 0; i < k->rows; i++)
-        memcpy(moved + (size_t)i * row, was + (size_t)((i + by + k->rows) % k->rows) * row, row);
-    stage_take(s, tensor, moved);
-    return was;
-}
-
-/* Is the answer legal, but for one row, if rows of what is wrong are shifted by one? */
-static bool try_shift(row_work *k, stage *s, const char *declared, int by, const result *r, result *other)
-{
-    const void *was[MAX_OUTPUTS] = {NULL};
-    bool good = true;
-    for (int i = 0; good && i < r->outputs; i++)
-        if (is_wrong(k, &r->output[i])) good = (was[i] = shift_rows(k, s, r->output[i].name, by)) != NULL;
-    good = good ? stage_judge(s, declared, WANT_PROOFS, other) : refuse(k->w->why, "no memory to judge %s", k->module);
-    for (int i = 0; i < r->outputs; i++) {
-        if (!was[i]) continue;
-        free(stage_release(s, r->output[i].name));
-        stage_take(s, r->output[i].name, was[i]);
-    }
-    return good;
-}
-
-static bool name_shift(row_work *k, stage *s, const char *declared, result *r)
-{
-    static const char *const words[] = {"behind", "before"};
-    result *const other = calloc(1, sizeof *other);
-    bool good = other || refuse(k->w->why, "no memory to judge %s", k->module), wrong = false;
-    for (int i = 0; i < r->outputs; i++) wrong |= is_wrong(k, &r->output[i]);
-    for (int way = 0; good && wrong && k->rows > 2 && way < 2; way++) {
-        good = try_shift(k, s, declared, way ? 1 : -1, r, other);
-        bool fits = good && (other->v == PASS || other->v == FAIL);
-        for (int i = 0; fits && i < other->outputs; i++) fits = !is_wrong(k, &other->output[i]);
-        size_t const used = strlen(r->why);
-        if (fits) snprintf(r->why + used, sizeof r->why - used, "; rows are those %s them", words[way]);
-        wrong = !fits;
-    }
-    free(other);
-    return good;
-}
-
-static bool judge_stage(row_work *k, stage *s, row_memory *memory)
+static bool judge_stage(row_work *k, stage *s)
 {
     const engine_run *const e = k->w->e;
     char declared[REF_NUMERICS_CAP];
@@ -310,10 +234,7 @@ static bool judge_stage(row_work *k, stage *s, row_memory *memory)
     bool good = r || refuse(k->w->why, "no memory to judge %s", k->module);
     good = good && sections_of(e->numerics, stage_problem(s)->op->name, k->module, declared, k->w->why) &&
            stage_judge(s, declared, e->wanted, r) && note_all(k);
-    if (good && r->v == FAIL && e->wanted & WANT_DIAGNOSIS && k->beside[0])
-        good = try_exchanged(k, s, declared, memory, r);
-    if (good && r->v == FAIL && e->wanted & WANT_DIAGNOSIS && !result_is_diagnosed(r))
-        good = name_shift(k, s, declared, r);
+    if (good && r->v == FAIL && e->wanted & WANT_DIAGNOSIS) good = look_again(k, s, declared, r);
     if (good) tell(k, stage_problem(s), r);
     free(r);
     return good;
@@ -335,7 +256,7 @@ static bool bind_and_judge(row_work *k, const model_run *m, const char *id, bool
     stage *const s = stage_open(m, k->module, id, k->w->why);
     if (!s) return false;
     *again = !bind_all(k, s, &memory);
-    bool const good = *again || judge_stage(k, s, &memory);
+    bool const good = *again || judge_stage(k, s);
     stage_close(s, false, NULL);
     free_memory(&memory);
     return good;

@@ -361,13 +361,13 @@ static bool check_tokens(const map_reader *r, const map_rule *rule)
 /* Those of the rule, and of each tensor beside. */
 static bool check_all_numbers(const map_reader *r, const map_rule *rule)
 {
+    complaint cause;
     if (!check_numbers(r, rule, rule->name)) return false;
-    for (int i = 0; i < rule->count; i++)
-        if (*rule->operation[i].other && !check_numbers(r, rule, rule->operation[i].other)) return false;
     for (int i = 0; i < rule->count; i++) {
-        complaint cause;
-        if (!strstr(rule->operation[i].other, "{R}") || strstr(rule->name, "{R}")) continue;
-        refuse(&cause, "%s has {R}, and %s has none", rule->operation[i].other, rule->name);
+        const char *const other = rule->operation[i].other;
+        if (*other && !check_numbers(r, rule, other)) return false;
+        if (!strstr(other, "{R}") || strstr(rule->name, "{R}")) continue;
+        refuse(&cause, "%s has {R}, and %s has none", other, rule->name);
         return refuse_line(r, &cause);
     }
     return true;

@@ -216,18 +216,24 @@ static bool shape(const finding *f, shaped *out)
            operate_all(f, at, rule->count, out);
 }
 
+/* The first of n axes that isn't 1. */
+static int64_t first_of(const safetensor *t, int n)
+{
+    for (int d = 0; d < n; d++)
+        if (t->shape[d] != 1) return t->shape[d];
+    return 1;
+}
+
 /* Rows of all tokens, and what each row has: leading axes become one. */
 static bool lead_with_tokens(const name_map *m, safetensor *t, complaint *fault)
 {
     int64_t rows = 1;
     int d = 0;
     while (d < t->ndim && (m->tokens ? rows < m->tokens || t->shape[d] == 1 : rows == 1)) rows *= t->shape[d++];
-    for (int i = 0; m->each && i < d; i++) {
-        if (t->shape[i] == 1) continue;
-        if (t->shape[i] == rows || t->shape[i] == rows / m->each) break;
+    int64_t const first = first_of(t, d);
+    if (m->each && first != 1 && first != rows && first != rows / m->each)
         return refuse(fault, "%s begins with %lld rows, and input_ids are a batch of %lld sequences", t->name,
-                      (long long)t->shape[i], (long long)(m->tokens / m->each));
-    }
+                      (long long)first, (long long)(m->tokens / m->each));
     if ((m->tokens && rows != m->tokens) || t->ndim - d == SAFETENSOR_AXES)
         return refuse(fault, "%s has leading axes of no %lld tokens", t->name, (long long)m->tokens);
     memmove(t->shape + 1, t->shape + d, (size_t)(t->ndim - d) * sizeof *t->shape);

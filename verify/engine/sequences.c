@@ -48,8 +48,7 @@ static bool read_list(const char *text, int64_t tokens, sequences *s, complaint 
 
 static bool read_tensor(const safetensor *t, int64_t tokens, sequences *s, complaint *why)
 {
-    int64_t n = 1;
-    for (int d = 0; d < t->ndim && n <= tokens + 1; d++) n = t->shape[d] > tokens + 1 ? tokens + 2 : n * t->shape[d];
+    int64_t const n = values_count(t);
     if (n < 1 || n > tokens + 1)
         return refuse(why, "seqlens: %s has lengths of no sequence, or of more than %lld", t->name, (long long)tokens);
     int32_t *const value = malloc((size_t)n * sizeof *value);

@@ -5,15 +5,6 @@
 
 #include <stdlib.h>
 
-/* Elements, or more than there may be. */
-static int64_t count_of(const safetensor *t)
-{
-    int64_t count = 1;
-    for (int d = 0; d < t->ndim && count <= MOST_TOKENS; d++)
-        count = t->shape[d] > MOST_TOKENS ? MOST_TOKENS + 1 : count * t->shape[d];
-    return count;
-}
-
 /* What names learns of the rows. */
 static bool note_rows(name_map *names, const recording *r, const safetensor *t, int64_t all, complaint *why)
 {
@@ -44,7 +35,7 @@ bool tokens_find(const recording *r, name_map *names, const dsv3_config *c, int3
     *ids = NULL;
     if (!name_map_find_whole(names, &at, "input_ids", &found, &fault))
         return !*fault.text || refuse(why, "%s: %s", r->path, fault.text);
-    *count = count_of(&found.t);
+    *count = values_count(&found.t);
     bool good = (*count >= 1 && *count <= MOST_TOKENS) ||
                 refuse(why, "%s: input_ids has no tokens, or more than %d", r->path, MOST_TOKENS);
     good = good && note_rows(names, r, &found.t, *count, why) &&

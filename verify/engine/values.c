@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Elements of t, whatever its shape; -1: more than there can be. */
-static int64_t count_of(const safetensor *t)
+int64_t values_count(const safetensor *t)
 {
     int64_t count = 1;
     for (int d = 0; d < t->ndim; d++)
@@ -40,7 +39,7 @@ static bool has_shape(const safetensor *t, int64_t rows, int64_t columns, int64_
 {
     int const d = split_at(t, columns);
     int64_t wanted;
-    if (d < 0 || __builtin_mul_overflow(rows, columns, &wanted) || count_of(t) != wanted) return false;
+    if (d < 0 || __builtin_mul_overflow(rows, columns, &wanted) || values_count(t) != wanted) return false;
     return !inner || d >= t->ndim - 1 || t->shape[t->ndim - 1] == inner;
 }
 
@@ -84,7 +83,7 @@ dsv3_dtype values_format(const safetensor *t)
 {
     bool bf16 = true, f16 = true, f32 = true, some = false;
     if (t->dtype != DSV3_F32 && t->dtype != DSV3_F16 && t->dtype != DSV3_F64) return t->dtype;
-    int64_t const count = count_of(t);
+    int64_t const count = values_count(t);
     for (int64_t i = 0; (bf16 || f16 || f32) && i < count; i++) {
         double const v = number_at(t, i);
         some = some || says_format(v);

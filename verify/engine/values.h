@@ -4,6 +4,9 @@
 
 #include "recording.h"
 
+/* Elements of t, whatever its shape; -1: more than there can be. */
+int64_t values_count(const safetensor *t);
+
 /* What can be said of the formats of some tensors. */
 typedef struct {
     bool f64, f32, bf16, f16; /* there is one of this format */
